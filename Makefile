@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0
+# Everything that is done with this repository. Run as root on Debian 12 or 13;
+# what is fetched and built stays in a cache outside the checkout.
+
+KCONFIG ?= fast
+TESTS ?= *
+export KCONFIG TESTS LINUX MIRROR XENSOCK_CACHE V
+export XENSOCK_T0 := $(shell date +%s)
+
+BED := tools/bed
+
+help:
+	@echo 'make demo       a guest with no network card fetches a web page through dom0'
+	@echo 'make test       host tests, then all scenarios on Xen: ends with N passed, N failed'
+	@echo 'make bench      throughput, latency, connections a second, against netfront'
+	@echo 'make vm         an interactive bed: a shell in dom0, "xl console g1" for the guest'
+	@echo 'make kernel     builds the kernel image and its modules'
+	@echo 'make modules    builds the modules only'
+	@echo 'make check      rustfmt, clippy, checkpatch, host tests'
+	@echo 'make kunit      runs the KUnit tests in a guest with the debug kernel'
+	@echo 'make docs       rustdoc of the kernel crates'
+	@echo 'make clean      removes the kernel trees, what was built and the results'
+	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
+	@echo
+	@echo 'KCONFIG=fast|debug   the kernel configuration (now: $(KCONFIG))'
+	@echo 'TESTS=FILE.TEST      which tests, with wildcards (now: $(TESTS))'
+	@echo 'V=1                  shows every console'
+	@echo 'LINUX=path           a clean 7.3 kernel tree instead of the fetched one'
+	@echo 'MIRROR=url           the Debian mirror, if not that of this machine'
+	@echo 'XENSOCK_CACHE=path   the cache, if not /var/cache/xensock'
+
+kernel:
+	@$(BED)/host-packages && $(BED)/kbuild bzImage modules
+
+modules:
+	@$(BED)/host-packages && $(BED)/kbuild modules
+
+test demo bench vm kunit:
+	@$(BED)/on-xen $@
+
+check:
+	@$(BED)/check
+
+docs:
+	@$(BED)/host-packages && out=$$($(BED)/kbuild rustdoc) && \
+		echo "see $$out/Documentation/output/rust/rustdoc/kernel/index.html"
+
+clean distclean:
+	@$(BED)/$@
+
+.PHONY: help kernel modules test demo bench vm kunit check docs clean distclean

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The xenbus driver: follows the frontend through the states of the link.
+
+use crate::{
+    guest::{
+        Address,
+        Guest, //
+    },
+    proto::{
+        link::{
+            back_next,
+            back_probe,
+            BackAction,
+            State as Step, //
+        },
+        node,
+        ring::Order,
+        Dialect, //
+    }, //
+};
+use kernel::{
+    device::{
+        Bound,
+        Core, //
+    },
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    workqueue::owned::{
+        OwnedQueue,
+        WqFlag, //
+    },
+    xen::xenbus::{
+        self,
+        DeviceId,
+        Side,
+        State,
+        Verdict, //
+    },
+    xenbus_device_table, //
+};
+
+xenbus_device_table!(
+    ID_TABLE,
+    [DeviceId::new(c"xensock"), DeviceId::new(c"pvcalls")]
+);
+
+/// The backend of one device.
+#[pin_data]
+pub(crate) struct Backend {
+    /// The link, while it is up.
+    #[pin]
+    guest: Mutex<Option<Arc<Guest>>>,
+    /// Dropped last: no work item outlives its guest.
+    queue: Arc<OwnedQueue>,
+}
+
+impl Backend {
+    /// Does what the state of the frontend asks for. Returns whether there is more to do.
+    fn step(&self, dev: &xenbus::Device<Bound>) -> Result<bool> {
+        let action = back_next(
+            step(dev.state()),
+            step(dev.otherend_state()),
+            dev.is_online(),
+        );
+        match action {
+            BackAction::Ignore => return Ok(false),
+            BackAction::Offer => {
+                self.take_down();
+                offer(dev)?;
+            }
+            BackAction::Connect => {
+                self.connect(dev)?;
+                dev.switch_state(State::Connected)?;
+            }
+            BackAction::Recheck => {
+                let address = Address::read(dev)?;
+                if self.guest.lock().as_ref().map(|g| g.address) == Some(address) {
+                    return Ok(false);
+                }
+                self.connect(dev)?;
+            }
+            BackAction::Disconnect => {
+                self.take_down();
+                dev.switch_state(State::Closing)?;
+            }
+            BackAction::Close => {
+                self.take_down();
+                dev.switch_state(State::Closed)?;
+            }
+            BackAction::Remove => {
+                self.take_down();
+                dev.remove_own_dir()?;
+                // The bus unregisters the device for that.
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn connect(&self, dev: &xenbus::Device<Bound>) -> Result {
+        self.take_down();
+        let guest = Guest::new(dev, self.queue.clone())?;
+        *self.guest.lock() = Some(guest);
+        Ok(())
+    }
+
+    /// Ends the link, if there is one: afterwards nothing is shared with the guest.
+    fn take_down(&self) {
+        let guest = self.guest.lock().take();
+        if let Some(guest) = guest {
+            guest.take_down();
+        }
+    }
+}
+
+/// Writes what we offer.
+fn offer(dev: &xenbus::Device<Bound>) -> Result {
+    let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
+    dev.transaction(|t| {
+        t.write(node::VERSIONS, fmt!("1"))?;
+        t.write(node::MAX_PAGE_ORDER, fmt!("{}", Order::MAX.get()))?;
+        match dialect {
+            Dialect::XenSock => t.write(node::FEATURE_EVENT_INDEX, fmt!("1")),
+            Dialect::PvCalls => t.write(node::FUNCTION_CALLS, fmt!("{}", node::ALL_CALLS)),
+        }
+    })?;
+    dev.switch_state(State::InitWait)
+}
+
+impl xenbus::Driver for Backend {
+    type Data<'bound> = Self;
+    const SIDE: Side = Side::Backend;
+    const ID_TABLE: xenbus::IdTable = &ID_TABLE;
+
+    fn probe<'bound>(dev: &'bound xenbus::Device<Core<'_>>) -> impl PinInit<Self, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
+            let queue = OwnedQueue::new(c"xensock_back", WqFlag::Unbound | WqFlag::HighPri, 0)?;
+            let queue = Arc::new(queue, GFP_KERNEL)?;
+
+            if dev.state() != State::Initialising {
+                dev.switch_state(State::Initialising)?;
+            }
+            if back_probe(dialect) == BackAction::Offer {
+                offer(dev)?;
+            }
+            Ok(try_pin_init!(Self {
+                guest <- new_mutex!(None, "xensock_guest"),
+                queue,
+            }))
+        })
+    }
+
+    fn otherend_changed<'bound>(
+        dev: &'bound xenbus::Device<Bound>,
+        data: Pin<&Self>,
+        _state: State,
+    ) -> Verdict {
+        loop {
+            match data.step(dev) {
+                Ok(true) => (),
+                Ok(false) => return Verdict::Keep,
+                Err(error) => {
+                    data.take_down();
+                    dev.fatal(error, c"cannot serve the frontend");
+                    return Verdict::Keep;
+                }
+            }
+        }
+    }
+
+    fn unbind<'bound>(_dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {
+        data.take_down();
+    }
+}
+
+/// A xenbus state, as the protocol's state machines have it.
+fn step(state: State) -> Step {
+    Step::from_number(state.number())
+}

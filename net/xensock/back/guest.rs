@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A link with a guest: its commands ring, its sockets, and what it may use.
+
+use crate::{
+    active::Active,
+    commands,
+    policy,
+    proto::{
+        addr,
+        errno,
+        node,
+        Dialect,
+        Response, //
+    },
+    table::{
+        Entry,
+        Table, //
+    }, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    device::Bound,
+    impl_has_work,
+    new_mutex,
+    new_spinlock,
+    new_spinlock_irq,
+    new_work,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        Arc,
+        ArcBorrow,
+        Mutex,
+        SpinLock,
+        SpinLockIrq, //
+    },
+    workqueue::{
+        owned::OwnedQueue,
+        Work,
+        WorkItem, //
+    },
+    xen::{
+        event::{
+            Eoi,
+            EventChannel,
+            Handler, //
+        },
+        grant::MappedPages,
+        ring::{
+            BackRing,
+            SLOTS, //
+        },
+        xenbus::{
+            self,
+            Dir, //
+        },
+        GrantRef,
+        Port, //
+    }, //
+};
+
+/// Where a guest has its commands ring.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address {
+    ring_ref: u32,
+    port: u32,
+}
+
+impl Address {
+    pub(crate) fn read(dev: &xenbus::Device<Bound>) -> Result<Self> {
+        Ok(Self {
+            ring_ref: dev.read_u32(Dir::Otherend, node::RING_REF)?,
+            port: dev.read_u32(Dir::Otherend, node::PORT)?,
+        })
+    }
+}
+
+/// A link with a guest.
+#[pin_data]
+pub(crate) struct Guest {
+    pub(crate) dev: ARef<xenbus::Device>,
+    pub(crate) dialect: Dialect,
+    pub(crate) event_index: bool,
+    pub(crate) address: Address,
+    pub(crate) queue: Arc<OwnedQueue>,
+    /// `None` once the link is down.
+    #[pin]
+    ring: SpinLock<Option<BackRing>>,
+    #[pin]
+    channel: SpinLockIrq<Option<EventChannel<Guest>>>,
+    /// `None` once the link is down.
+    #[pin]
+    table: Mutex<Option<Table>>,
+    /// Pages mapped for data rings.
+    pages: Atomic<usize>,
+    has_warned: Atomic<bool>,
+    #[pin]
+    work: Work<Guest>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Guest { self.work }
+}
+
+impl Guest {
+    /// Maps the commands ring of a guest and begins to serve it. May sleep.
+    pub(crate) fn new(dev: &xenbus::Device<Bound>, queue: Arc<OwnedQueue>) -> Result<Arc<Self>> {
+        let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
+        let address = Address::read(dev)?;
+        let event_index = dialect == Dialect::XenSock
+            && dev.read_u32_or(Dir::Otherend, node::EVENT_INDEX, 0)? == 1;
+        let page = MappedPages::new(dev.otherend_id(), &[GrantRef::new(address.ring_ref)])?;
+        let ring = BackRing::new(page)?;
+
+        let guest = Arc::pin_init(
+            try_pin_init!(Self {
+                dev: dev.normal().into(),
+                dialect,
+                event_index,
+                address,
+                queue,
+                ring <- new_spinlock!(Some(ring), "xensock_ring"),
+                channel <- new_spinlock_irq!(None, "xensock_channel"),
+                table <- new_mutex!(Some(Table::new()), "xensock_table"),
+                pages: Atomic::new(0),
+                has_warned: Atomic::new(false),
+                work <- new_work!("xensock_commands"),
+            }),
+            GFP_KERNEL,
+        )?;
+        let port = Port::new(address.port);
+        let channel = EventChannel::bind(dev, port, c"xensock-commands", guest.clone())?;
+        *guest.channel.lock() = Some(channel);
+        // What came before the channel was bound brought no event.
+        let _ = guest.queue.enqueue(guest.clone());
+        Ok(guest)
+    }
+
+    /// Takes the link down: closes all sockets and unmaps all memory of the guest. May sleep.
+    ///
+    /// Not to be called from a work item.
+    pub(crate) fn take_down(&self) {
+        let channel = self.channel.lock().take();
+        drop(channel);
+        let ring = self.ring.lock().take();
+        drop(ring);
+        self.abandon_all();
+        // First the commands, if they are being served right now, then the connections, of which
+        // that may have made another.
+        self.queue.flush();
+        self.queue.flush();
+    }
+
+    /// Closes all sockets, each in its work item.
+    fn abandon_all(&self) {
+        let table = self.table.lock().take();
+        for active in table.iter().flat_map(Table::actives) {
+            Active::abandon(active);
+        }
+    }
+
+    /// Says what the guest did wrong, once for each link.
+    pub(crate) fn warn_once(&self, what: &CStr) {
+        if !self.has_warned.xchg(true, Full) {
+            dev_warn!(self.dev.as_ref(), "guest: {}\n", what);
+        }
+    }
+
+    /// Sends a response.
+    pub(crate) fn respond(&self, response: &Response) {
+        let (slot, len) = response.encode(self.dialect);
+        let notify = {
+            let mut ring = self.ring.lock();
+            let Some(ring) = (*ring).as_mut() else {
+                return;
+            };
+            // There is a slot for each request.
+            ring.push(slot.get(..len).unwrap_or(&slot)).is_ok() && ring.publish()
+        };
+        if notify {
+            if let Some(channel) = self.channel.lock().as_ref() {
+                channel.notify();
+            }
+        }
+    }
+
+    /// Answers a request.
+    pub(crate) fn answer(&self, ticket: Response, result: Result, addr: Option<SocketAddr>) {
+        let ret = result.map_or_else(|error| errno::to_wire(-error.to_errno()), |()| 0);
+        let addr = addr.filter(|a| addr::encode(self.dialect, a).is_some());
+        self.respond(&Response {
+            ret,
+            addr,
+            ..ticket
+        });
+    }
+
+    /// Takes pages from the guest's quota.
+    pub(crate) fn charge(&self, pages: usize) -> Result {
+        if self.pages.fetch_add(pages, Relaxed) + pages > policy::MAX_PAGES {
+            self.uncharge(pages);
+            return Err(ENOBUFS);
+        }
+        Ok(())
+    }
+
+    /// Gives pages back to the guest's quota.
+    pub(crate) fn uncharge(&self, pages: usize) {
+        self.pages.fetch_sub(pages, Relaxed);
+    }
+
+    pub(crate) fn add(&self, id: u64) -> Result {
+        let mut table = self.table.lock();
+        (*table).as_mut().ok_or(ENETDOWN)?.add(id)
+    }
+
+    pub(crate) fn entry(&self, id: u64) -> Result<Entry> {
+        let table = self.table.lock();
+        (*table).as_ref().ok_or(ENETDOWN)?.get(id).cloned()
+    }
+
+    /// Makes a fresh socket the given connection, which is abandoned if that fails.
+    pub(crate) fn activate(&self, id: u64, active: Arc<Active>) -> Result {
+        let done = match &mut *self.table.lock() {
+            Some(table) => table.activate(id, active.clone()),
+            None => Err(ENETDOWN),
+        };
+        done.inspect_err(|_| Active::abandon(&active))
+    }
+
+    pub(crate) fn release(&self, id: u64) -> Result<Entry> {
+        let mut table = self.table.lock();
+        (*table).as_mut().ok_or(ENETDOWN)?.remove(id)
+    }
+
+    /// Serves requests until there are none, or as many as the ring has slots were served.
+    ///
+    /// Returns whether there may be more.
+    fn serve(this: &Arc<Self>) -> Result<bool> {
+        for _ in 0..SLOTS {
+            let slot = {
+                let mut ring = this.ring.lock();
+                let Some(ring) = (*ring).as_mut() else {
+                    return Ok(false);
+                };
+                match ring.pop()? {
+                    Some(slot) => Some(slot),
+                    None if ring.final_check()? => continue,
+                    None => None,
+                }
+            };
+            match slot {
+                Some(slot) => commands::dispatch(this, &slot),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Handler for Guest {
+    fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
+        let _ = this.queue.enqueue(Arc::<Guest>::from(this));
+        Eoi::Later
+    }
+}
+
+impl WorkItem for Guest {
+    type Pointer = Arc<Guest>;
+
+    fn run(this: Arc<Guest>) {
+        match Self::serve(&this) {
+            Ok(true) => {
+                let queue = this.queue.clone();
+                let _ = queue.enqueue(this);
+                return;
+            }
+            Ok(false) => (),
+            // Not read from any more, and its events stay masked: nothing but the end of the link
+            // is left to this guest.
+            Err(_) => {
+                this.warn_once(c"impossible index in the commands ring, no longer served");
+                this.abandon_all();
+                this.dev.fatal(EPROTO, c"frontend broke the protocol");
+                return;
+            }
+        }
+        if let Some(channel) = this.channel.lock().as_ref() {
+            channel.eoi(false);
+        }
+    }
+}

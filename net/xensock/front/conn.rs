@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connection: its data ring, its event channel, and its life from CONNECT to RELEASE.
+
+use crate::{
+    commands::Intent,
+    link::Link,
+    proto::{
+        errno::Ending,
+        indexes,
+        ring::Order, //
+    },
+    ring::{
+        DataRing,
+        End, //
+    }, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    impl_has_work,
+    list::{
+        impl_list_arc_safe,
+        impl_list_item,
+        AtomicTracker,
+        ListLinks,
+        TryNewListArc, //
+    },
+    net::sock::{
+        Shutdown,
+        Sock,
+        TcpState, //
+    },
+    new_mutex,
+    new_spinlock_irq,
+    new_work,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc,
+        ArcBorrow,
+        Mutex,
+        SpinLockIrq, //
+    },
+    workqueue::{
+        Work,
+        WorkItem, //
+    },
+    xen::{
+        event::{
+            Eoi,
+            EventChannel,
+            Handler, //
+        },
+        grant::GrantedPages, //
+    }, //
+};
+
+/// Who looks after a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// A socket: the program is told what happens.
+    Socket,
+    /// Nobody: the socket was closed, and what it sent still waits for the backend.
+    Draining,
+    /// The backend: RELEASE was asked for, or the link is down.
+    Backend,
+}
+
+/// What became of a connection on the guest's side, as an errno: 0 while it is alive.
+const ALIVE: i32 = 0;
+
+/// A connection.
+///
+/// Made by `connect()`, known to its [`Link`] until its memory is no longer shared, and kept in
+/// memory by the socket for as long as that may read from it.
+#[pin_data]
+pub(crate) struct Conn {
+    pub(crate) link: Arc<Link>,
+    /// The handle that names it on the wire.
+    pub(crate) id: u64,
+    pub(crate) remote: SocketAddr,
+    pub(crate) ring: DataRing<GrantedPages>,
+    /// The socket. Its reference also keeps the module loaded until the last byte is delivered.
+    sk: ARef<Sock>,
+    /// Guards the passing on of events to the socket.
+    #[pin]
+    owner: SpinLockIrq<Owner>,
+    #[pin]
+    channel: SpinLockIrq<Option<EventChannel<Conn>>>,
+    /// Serialises the consumers of the ring, and is held while they copy.
+    #[pin]
+    pub(crate) rx: Mutex<()>,
+    /// Serialises the producers of the ring.
+    #[pin]
+    pub(crate) tx: Mutex<()>,
+    /// Why nothing more will come through the ring, other than its own error words.
+    dead: Atomic<i32>,
+    /// A sender, or a program that polls, waits for room.
+    wants_room: Atomic<bool>,
+    /// A program polls: each arrival is an edge.
+    is_polled: Atomic<bool>,
+    /// Requests to be sent, bits of [`Intent`]. Changed under the lock of the commands ring.
+    pub(crate) intents: Atomic<u32>,
+    /// Whether RELEASE resets the connection.
+    pub(crate) abort: Atomic<bool>,
+    #[pin]
+    links: ListLinks,
+    #[pin]
+    tracker: AtomicTracker,
+    #[pin]
+    teardown: Work<Conn>,
+}
+
+impl_list_arc_safe! {
+    impl ListArcSafe<0> for Conn { tracked_by tracker: AtomicTracker; }
+}
+impl_list_item! {
+    impl ListItem<0> for Conn { using ListLinks { self.links }; }
+}
+impl_has_work! {
+    impl HasWork<Self> for Conn { self.teardown }
+}
+
+impl Conn {
+    /// Sets up the ring and the event channel of a connection to `remote`. May sleep.
+    pub(crate) fn new(link: Arc<Link>, sk: &Sock, remote: SocketAddr) -> Result<Arc<Self>> {
+        let order = link.ring_order();
+        let ring = new_ring(&link, order)?;
+        let id = link.new_id();
+        let dev = link.dev.clone();
+
+        let conn = Arc::pin_init(
+            try_pin_init!(Self {
+                link,
+                id,
+                remote,
+                ring,
+                sk: sk.into(),
+                owner <- new_spinlock_irq!(Owner::Socket, "xensock_owner"),
+                channel <- new_spinlock_irq!(None, "xensock_channel"),
+                rx <- new_mutex!((), "xensock_rx"),
+                tx <- new_mutex!((), "xensock_tx"),
+                dead: Atomic::new(ALIVE),
+                wants_room: Atomic::new(false),
+                is_polled: Atomic::new(false),
+                intents: Atomic::new(0),
+                abort: Atomic::new(false),
+                links <- ListLinks::new(),
+                tracker <- AtomicTracker::new(),
+                teardown <- new_work!("xensock_teardown"),
+            }),
+            GFP_KERNEL,
+        )?;
+        let channel = EventChannel::alloc(&dev, c"xensock", conn.clone())?;
+        *conn.channel.lock() = Some(channel);
+        Ok(conn)
+    }
+
+    /// The event channel's port, while it is open.
+    pub(crate) fn port(&self) -> Option<u32> {
+        self.channel.lock().as_ref().map(|c| c.port().as_raw())
+    }
+
+    /// The grant of the indexes page, by which the backend finds the rest.
+    pub(crate) fn grant(&self) -> u32 {
+        self.ring
+            .index_pages()
+            .refs()
+            .first()
+            .map_or(0, |grant| grant.as_raw())
+    }
+
+    /// Tells the backend that the ring has moved.
+    pub(crate) fn notify(&self) {
+        if let Some(channel) = self.channel.lock().as_ref() {
+            channel.notify();
+        }
+    }
+
+    /// The room that makes a socket writable again once it was full: a quarter of the ring, so that
+    /// a sender is not woken for each byte.
+    fn room_to_wake(&self) -> u32 {
+        self.ring.size() / 4
+    }
+
+    /// Whether a program that polls may be told to write. If not, it will be woken.
+    pub(crate) fn poll_writable(&self) -> bool {
+        self.ring.peek_writable() >= self.room_to_wake()
+            || self.expect_room() >= self.room_to_wake()
+    }
+
+    /// Has [`Sock::write_space`] called once there is room, and returns the room there is already.
+    pub(crate) fn expect_room(&self) -> u32 {
+        self.wants_room.store(true, Relaxed);
+        self.ring.expect_room(self.room_to_wake())
+    }
+
+    /// Notes that a program polls the socket.
+    pub(crate) fn set_polled(&self) {
+        if !self.is_polled.load(Relaxed) {
+            self.is_polled.store(true, Relaxed);
+        }
+    }
+
+    /// The errno for which nothing more comes through the ring, besides what its error words say.
+    pub(crate) fn death(&self) -> Option<Error> {
+        match self.dead.load(Acquire) {
+            ALIVE => None,
+            errno => Some(Error::from_errno(-errno)),
+        }
+    }
+
+    /// The backend's answer to CONNECT. Hard IRQ.
+    pub(crate) fn connected(this: ArcBorrow<'_, Self>, result: Result) {
+        let mut owner = this.owner.lock();
+        let Err(error) = result else {
+            if *owner == Owner::Socket {
+                this.sk.set_state(TcpState::Established);
+                this.sk.state_changed();
+                this.sk.write_space();
+            }
+            return;
+        };
+        if *owner == Owner::Backend {
+            return;
+        }
+        this.tell_dead(*owner, error);
+        *owner = Owner::Backend;
+        drop(owner);
+        Link::submit(this, Intent::Release);
+    }
+
+    /// The backend's answer to RELEASE, or proof that it has none to give. Hard IRQ.
+    pub(crate) fn released(this: Arc<Self>) {
+        let link = this.link.clone();
+        // An item that is queued already does all there is to do.
+        let _ = link.workers.enqueue(this);
+    }
+
+    /// Marks the connection dead and tells the socket, if it is still there, as a reset would.
+    fn tell_dead(&self, owner: Owner, error: Error) {
+        self.dead.store(-error.to_errno(), Release);
+        if owner == Owner::Socket {
+            self.sk.set_error(error);
+            self.sk.add_shutdown(Shutdown::Recv | Shutdown::Send);
+            self.sk.set_state(TcpState::Close);
+            self.sk.state_changed();
+            self.sk.error_report();
+        }
+    }
+
+    /// Ends a connection whose backend has broken the rules of the ring.
+    pub(crate) fn broken(this: ArcBorrow<'_, Self>) {
+        let mut owner = this.owner.lock();
+        if *owner == Owner::Backend {
+            return;
+        }
+        this.link.warn_once(c"impossible index in a data ring, connection reset");
+        this.tell_dead(*owner, ECONNABORTED);
+        *owner = Owner::Backend;
+        this.abort.store(true, Relaxed);
+        drop(owner);
+        Link::submit(this, Intent::Release);
+    }
+
+    /// The socket lets go. What it sent is still delivered, unless `abort` asks for a reset.
+    ///
+    /// Process context, but does not sleep.
+    pub(crate) fn close(this: ArcBorrow<'_, Self>, abort: bool) {
+        {
+            let mut owner = this.owner.lock();
+            if *owner != Owner::Socket {
+                return;
+            }
+            // Unread data is lost to the program that closes; TCP tells the peer by a reset.
+            let unread = this.ring.peek_readable() > 0;
+            if abort || unread {
+                this.abort.store(true, Relaxed);
+                *owner = Owner::Backend;
+            } else {
+                *owner = Owner::Draining;
+            }
+        }
+        if this.abort.load(Relaxed) {
+            Link::submit(this, Intent::Release);
+        } else {
+            this.ring.expect_room(this.ring.size());
+            Self::release_if_drained(this);
+        }
+    }
+
+    /// Sends RELEASE for a closed socket once its last byte has been taken.
+    fn release_if_drained(this: ArcBorrow<'_, Self>) {
+        {
+            let mut owner = this.owner.lock();
+            let done = this.ring.tx_ending() != Ending::Open
+                || this.ring.peek_writable() == this.ring.size();
+            if *owner != Owner::Draining || !done {
+                return;
+            }
+            *owner = Owner::Backend;
+        }
+        Link::submit(this, Intent::Release);
+    }
+
+    /// Ends the connection with its link: tells the socket, and stops sharing memory. May sleep.
+    pub(crate) fn link_down(&self) {
+        {
+            let mut owner = self.owner.lock();
+            if *owner != Owner::Backend {
+                self.tell_dead(*owner, ECONNRESET);
+                *owner = Owner::Backend;
+            }
+        }
+        self.unshare();
+    }
+
+    /// Closes the event channel and revokes the grants. May sleep; idempotent.
+    ///
+    /// The memory itself stays for as long as the socket may be reading it.
+    fn unshare(&self) {
+        let channel = self.channel.lock().take();
+        // Outside the lock: waits for a running handler.
+        drop(channel);
+        self.ring.data_pages().revoke();
+        self.ring.index_pages().revoke();
+    }
+
+    /// Passes on what the backend has done to the ring. Hard IRQ.
+    fn pass_on(this: ArcBorrow<'_, Self>) {
+        let owner = this.owner.lock();
+        if *owner != Owner::Socket {
+            return;
+        }
+        let (sk, ring) = (&this.sk, &this.ring);
+        // The endings before the bytes: what came before an ending is seen with it.
+        let (rx_ending, tx_ending) = (ring.rx_ending(), ring.tx_ending());
+
+        let readable = ring.peek_readable();
+        if readable > 0 {
+            sk.data_ready();
+            if this.is_polled.load(Relaxed) && ring.expect_data() > readable {
+                sk.data_ready();
+            }
+        }
+        if this.wants_room.load(Relaxed) && ring.peek_writable() >= this.room_to_wake() {
+            this.wants_room.store(false, Relaxed);
+            sk.write_space();
+        }
+        if rx_ending == Ending::Orderly && !sk.shutdown_mask().contains(Shutdown::Recv) {
+            sk.add_shutdown(Shutdown::Recv);
+            if sk.state() == TcpState::Established {
+                sk.set_state(TcpState::CloseWait);
+            }
+            sk.state_changed();
+        }
+        let failure = [tx_ending, rx_ending].into_iter().find_map(|e| match e {
+            Ending::Failed(errno) => Some(Error::from_errno(-errno)),
+            _ => None,
+        });
+        if let Some(error) = failure.filter(|_| sk.state() != TcpState::Close) {
+            sk.set_error(error);
+            sk.add_shutdown(Shutdown::Recv | Shutdown::Send);
+            sk.set_state(TcpState::Close);
+            sk.state_changed();
+            sk.error_report();
+        }
+    }
+}
+
+impl Handler for Conn {
+    fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
+        Self::pass_on(this);
+        Self::release_if_drained(this);
+        Eoi::Done
+    }
+}
+
+impl WorkItem for Conn {
+    type Pointer = Arc<Conn>;
+
+    fn run(this: Arc<Conn>) {
+        this.unshare();
+        this.link.forget(this.id);
+    }
+}
+
+/// Allocates a ring, grants it to the backend and fills in its indexes page.
+fn new_ring(link: &Link, order: Order) -> Result<DataRing<GrantedPages>> {
+    let peer = link.dev.otherend_id();
+    let data = GrantedPages::new(peer, order.pages(), GFP_KERNEL)?;
+    let index = GrantedPages::new(peer, 1, GFP_KERNEL)?;
+
+    for (i, grant) in data.refs().iter().enumerate() {
+        index
+            .word(indexes::ref_offset(i).ok_or(EINVAL)?)?
+            .store(grant.as_raw(), Relaxed);
+    }
+    index
+        .word(indexes::RING_ORDER)?
+        .store(order.get(), Relaxed);
+    if link.offer.event_index {
+        for direction in [indexes::IN, indexes::OUT] {
+            index
+                .word(direction.prod_event)?
+                .store(indexes::FIRST_PROD_EVENT, Relaxed);
+        }
+    }
+    DataRing::new(index, data, order, End::Front, link.offer.event_index)
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The xenbus driver: follows the backend through the states of the link.
+
+use crate::{
+    link::Link,
+    proto::link::{
+        front_next,
+        FrontAction,
+        State as Step, //
+    },
+    LINK,
+    WORKERS, //
+};
+use kernel::{
+    device::{
+        Bound,
+        Core, //
+    },
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    xen::xenbus::{
+        self,
+        DeviceId,
+        Side,
+        State,
+        Verdict, //
+    },
+    xenbus_device_table, //
+};
+
+xenbus_device_table!(
+    ID_TABLE,
+    [DeviceId::new(c"xensock"), DeviceId::new(c"pvcalls")]
+);
+
+/// The frontend of one device.
+#[pin_data]
+pub(crate) struct Frontend {
+    /// The link, from `Initialised` on.
+    #[pin]
+    link: Mutex<Option<Arc<Link>>>,
+}
+
+impl Frontend {
+    /// Does what the state of the backend asks for. Returns whether there is more to do.
+    fn step(&self, dev: &xenbus::Device<Bound>) -> Result<bool> {
+        let action = front_next(step(dev.state()), step(dev.otherend_state()));
+        match action {
+            FrontAction::Ignore => return Ok(false),
+            FrontAction::Connect => self.connect(dev)?,
+            FrontAction::Connected => {
+                dev.switch_state(State::Connected)?;
+                if let Some(link) = self.link.lock().clone() {
+                    dev_info!(dev.as_ref(), "connected to domain {}\n", dev.otherend_id());
+                    LINK.set(link);
+                }
+            }
+            FrontAction::Close => {
+                self.take_down();
+                dev.frontend_closed();
+            }
+            FrontAction::Reset => {
+                self.take_down();
+                dev.switch_state(State::Initialising)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn connect(&self, dev: &xenbus::Device<Bound>) -> Result {
+        self.take_down();
+        let link = Link::new(dev, WORKERS.get().ok_or(ENODEV)?)?;
+        *self.link.lock() = Some(link);
+        dev.switch_state(State::Initialised)
+    }
+
+    /// Ends the link, if there is one: afterwards nothing is shared with the backend.
+    fn take_down(&self) {
+        let link = self.link.lock().take();
+        if let Some(link) = link {
+            drop(LINK.take());
+            link.take_down();
+        }
+    }
+}
+
+impl xenbus::Driver for Frontend {
+    type Data<'bound> = Self;
+    const SIDE: Side = Side::Frontend;
+    const ID_TABLE: xenbus::IdTable = &ID_TABLE;
+
+    fn probe<'bound>(dev: &'bound xenbus::Device<Core<'_>>) -> impl PinInit<Self, Error> + 'bound {
+        try_pin_init!(Self {
+            link <- new_mutex!(None, "xensock_link"),
+            // The module was loaded again: an earlier one left this closed.
+            _: {
+                if dev.state() != State::Initialising {
+                    dev.switch_state(State::Initialising)?;
+                }
+            },
+        }? Error)
+    }
+
+    fn otherend_changed<'bound>(
+        dev: &'bound xenbus::Device<Bound>,
+        data: Pin<&Self>,
+        _state: State,
+    ) -> Verdict {
+        loop {
+            match data.step(dev) {
+                Ok(true) => (),
+                Ok(false) => return Verdict::Keep,
+                Err(error) => {
+                    data.take_down();
+                    dev.fatal(error, c"cannot connect to the backend");
+                    return Verdict::Keep;
+                }
+            }
+        }
+    }
+
+    fn unbind<'bound>(_dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {
+        data.take_down();
+    }
+}
+
+/// A xenbus state, as the protocol's state machines have it.
+fn step(state: State) -> Step {
+    Step::from_number(state.number())
+}

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A stream socket: what a program does with it, whichever family it was opened under.
+//!
+//! The measure of each call is what TCP does (`net/ipv4/tcp.c`, `net/ipv4/af_inet.c`).
+
+use crate::{
+    conn::Conn,
+    proto::errno::Ending,
+    LINK, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    net::{
+        msghdr::{
+            msg,
+            MsgHdr, //
+        },
+        sock::{
+            Shutdown,
+            Sock,
+            SockFlag,
+            TcpState,
+            Timeout,
+            WaitError, //
+        },
+        socket::{
+            Socket,
+            SocketState, //
+        },
+    },
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex,
+        SpinLock, //
+    }, //
+};
+
+/// What a socket owns besides its `struct sock`.
+///
+/// It is dropped with the `struct sock`, possibly in softirq: by then `release` has taken the
+/// connection out.
+#[pin_data]
+pub(crate) struct Stream {
+    /// Serialises `connect()` and `close()`. Not held while waiting for the backend.
+    #[pin]
+    transition: Mutex<()>,
+    /// The connection, from the start of `connect()` on.
+    #[pin]
+    conn: SpinLock<Option<Arc<Conn>>>,
+}
+
+impl Stream {
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            transition <- new_mutex!((), "xensock_transition"),
+            conn <- new_spinlock!(None, "xensock_stream_conn"),
+        })
+    }
+
+    pub(crate) fn conn(&self) -> Option<Arc<Conn>> {
+        self.conn.lock().clone()
+    }
+
+    /// `connect()` to an address, as `__inet_stream_connect()` does it.
+    pub(crate) fn connect(
+        &self,
+        socket: &Socket,
+        sk: &Sock,
+        remote: Result<SocketAddr>,
+        nonblock: bool,
+    ) -> Result {
+        let mut timeout = sk.snd_timeout(nonblock);
+        let pending = {
+            let _guard = self.transition.lock();
+            match socket.state() {
+                SocketState::Connected => return Err(EISCONN),
+                SocketState::Connecting => EALREADY,
+                SocketState::Unconnected => {
+                    self.start(sk, remote?)?;
+                    socket.set_state(SocketState::Connecting);
+                    EINPROGRESS
+                }
+                _ => return Err(EINVAL),
+            }
+        };
+
+        match sk.wait(&mut timeout, || sk.state() != TcpState::SynSent) {
+            Ok(()) => (),
+            Err(WaitError::TimedOut) => return Err(pending),
+            Err(WaitError::Interrupted(error)) => return Err(error),
+        }
+
+        let _guard = self.transition.lock();
+        match socket.state() {
+            // Another thread has seen it through.
+            SocketState::Connected => return Ok(()),
+            SocketState::Connecting => (),
+            _ => return Err(ECONNABORTED),
+        }
+        if sk.state() == TcpState::Close {
+            let error = sk.take_error().unwrap_or(ECONNABORTED);
+            self.reset(socket, sk);
+            return Err(error);
+        }
+        socket.set_state(SocketState::Connected);
+        Ok(())
+    }
+
+    /// `connect()` to `AF_UNSPEC`: back to a socket that was never connected.
+    pub(crate) fn disconnect(&self, socket: &Socket, sk: &Sock) -> Result {
+        let _guard = self.transition.lock();
+        let _ = sk.take_error();
+        if sk.state() == TcpState::SynSent {
+            // Who waits for the connection is told.
+            sk.set_error(ECONNRESET);
+        }
+        self.reset(socket, sk);
+        sk.error_report();
+        Ok(())
+    }
+
+    /// Sets a connection up and asks the backend for it.
+    fn start(&self, sk: &Sock, remote: SocketAddr) -> Result {
+        let link = LINK.get().ok_or(ENETDOWN)?;
+        let conn = Conn::new(link, sk, remote)?;
+
+        sk.set_state(TcpState::SynSent);
+        *self.conn.lock() = Some(conn.clone());
+        conn.link.connect(&conn).inspect_err(|_| {
+            sk.set_state(TcpState::Close);
+            self.conn.lock().take();
+            conn.link_down();
+        })
+    }
+
+    /// Lets go of the connection and forgets all about it.
+    fn reset(&self, socket: &Socket, sk: &Sock) {
+        self.drop_conn(true);
+        sk.clear_shutdown();
+        sk.set_state(TcpState::Close);
+        socket.set_state(SocketState::Unconnected);
+    }
+
+    fn drop_conn(&self, abort: bool) {
+        let conn = self.conn.lock().take();
+        if let Some(conn) = conn {
+            Conn::close(conn.as_arc_borrow(), abort);
+        }
+    }
+
+    /// `close()`: what was sent is still delivered, unless SO_LINGER with a time of 0 forbids it.
+    pub(crate) fn release(&self, sk: &Sock) {
+        let _guard = self.transition.lock();
+        self.drop_conn(sk.linger().is_some_and(Timeout::is_zero));
+        sk.set_state(TcpState::Close);
+    }
+
+    /// Waits for a connection in progress, as `sk_stream_wait_connect()` does.
+    fn wait_connected(&self, sk: &Sock, timeout: &mut Timeout) -> Result {
+        sk.wait(timeout, || {
+            sk.error().is_some() || sk.state() != TcpState::SynSent
+        })
+        .map_err(Error::from)?;
+        sk.take_error().map_or(Ok(()), Err)
+    }
+
+    /// `sendmsg()`.
+    pub(crate) fn send(&self, sk: &Sock, msg: &mut MsgHdr, flags: u32) -> Result<usize> {
+        if flags & msg::OOB != 0 {
+            return Err(EOPNOTSUPP);
+        }
+        let mut timeout = sk.snd_timeout(flags & msg::DONTWAIT != 0);
+        let mut sent = 0;
+
+        let result = self.send_all(sk, msg, &mut timeout, &mut sent);
+        if sent > 0 {
+            return Ok(sent);
+        }
+        result.map(|()| 0).map_err(|error| {
+            // An error that came in meanwhile says more than that the pipe is broken.
+            let error = match error {
+                EPIPE => sk.take_error().unwrap_or(EPIPE),
+                error => error,
+            };
+            if error == EPIPE && flags & msg::NOSIGNAL == 0 {
+                Sock::send_sigpipe();
+            }
+            error
+        })
+    }
+
+    fn send_all(
+        &self,
+        sk: &Sock,
+        msg: &mut MsgHdr,
+        timeout: &mut Timeout,
+        sent: &mut usize,
+    ) -> Result {
+        if sk.state() == TcpState::SynSent {
+            self.wait_connected(sk, timeout)?;
+        }
+        let conn = self.conn().ok_or(EPIPE)?;
+
+        while !msg.source().is_empty() {
+            if sk.error().is_some() || !may_send(sk) {
+                return Err(EPIPE);
+            }
+            let n = send_some(&conn, msg)?;
+            *sent += n;
+            if n > 0 {
+                continue;
+            }
+
+            conn.expect_room();
+            sk.wait(timeout, || {
+                sk.error().is_some()
+                    || !may_send(sk)
+                    || conn.ring.peek_writable() > 0
+            })
+            ?;
+        }
+        Ok(())
+    }
+
+    /// `recvmsg()`.
+    pub(crate) fn recv(
+        &self,
+        sk: &Sock,
+        msg: &mut MsgHdr,
+        len: usize,
+        flags: u32,
+    ) -> Result<usize> {
+        if flags & (msg::OOB | msg::ERRQUEUE) != 0 {
+            return Err(if flags & msg::OOB != 0 { EINVAL } else { EAGAIN });
+        }
+        let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
+        if sk.state() == TcpState::SynSent {
+            sk.wait(&mut timeout, || sk.state() != TcpState::SynSent)
+                ?;
+        }
+        let Some(conn) = self.conn() else {
+            return Err(sk.take_error().unwrap_or(ENOTCONN));
+        };
+        let target = sk.rcv_lowat(flags & msg::WAITALL != 0, len);
+        let mut received = 0;
+
+        let result = loop {
+            match recv_some(&conn, msg, len - received, received, flags) {
+                Ok(Some(n)) => received += n,
+                Ok(None) => (),
+                Err(error) => break Err(error),
+            }
+            if received >= target || received >= len {
+                break Ok(());
+            }
+            let peeked = peeked(received, flags);
+            if let Some(end) = end_of_data(sk, &conn, peeked, received > 0) {
+                break end;
+            }
+            if received > 0 && (timeout.is_zero() || current!().signal_pending()) {
+                break Ok(());
+            }
+
+            conn.ring.expect_data();
+            let waited = sk.wait(&mut timeout, || {
+                conn.ring.peek_readable() > peeked
+                    || conn.ring.rx_ending() != Ending::Open
+                    || conn.death().is_some()
+            });
+            if let Err(error) = waited {
+                break Err(error.into());
+            }
+        };
+        self.expect_more(sk, &conn);
+        match result {
+            Err(error) if received == 0 => Err(error),
+            _ => Ok(received),
+        }
+    }
+
+    /// Has the program told of what comes after this read: for edge-triggered polling.
+    fn expect_more(&self, sk: &Sock, conn: &Conn) {
+        let seen = conn.ring.peek_readable();
+        if conn.ring.expect_data() > seen {
+            sk.data_ready();
+        }
+    }
+}
+
+fn may_send(sk: &Sock) -> bool {
+    !sk.shutdown_mask().contains(Shutdown::Send)
+}
+
+/// Sends what there is room for; 0 if there is none.
+fn send_some(conn: &Arc<Conn>, msg: &mut MsgHdr) -> Result<usize> {
+    let _guard = conn.tx.lock();
+    let Ok(room) = conn.ring.writable() else {
+        Conn::broken(conn.as_arc_borrow());
+        return Err(EPIPE);
+    };
+    let len = room.min(u32::try_from(msg.source().len()).unwrap_or(u32::MAX));
+    if len == 0 {
+        return Ok(0);
+    }
+    let n = conn.ring.copy_in(len, msg.source());
+    if n == 0 {
+        return Err(EFAULT);
+    }
+    if conn.ring.produce(n as u32) {
+        conn.notify();
+    }
+    Ok(n)
+}
+
+/// How many of the bytes that were received are still in the ring, for being only peeked at.
+fn peeked(received: usize, flags: u32) -> u32 {
+    if flags & msg::PEEK != 0 {
+        u32::try_from(received).unwrap_or(u32::MAX)
+    } else {
+        0
+    }
+}
+
+/// Receives what there is, up to `len` bytes; `None` if there is nothing.
+fn recv_some(
+    conn: &Arc<Conn>,
+    msg: &mut MsgHdr,
+    len: usize,
+    received: usize,
+    flags: u32,
+) -> Result<Option<usize>> {
+    let _guard = conn.rx.lock();
+    let Ok(readable) = conn.ring.readable() else {
+        Conn::broken(conn.as_arc_borrow());
+        return Err(ECONNABORTED);
+    };
+    let skip = peeked(received, flags);
+    let Some(readable) = readable.checked_sub(skip).filter(|n| *n > 0) else {
+        return Ok(None);
+    };
+    let len = readable.min(u32::try_from(len).unwrap_or(u32::MAX));
+    let n = if flags & msg::TRUNC != 0 {
+        // As TCP: thrown away, not copied.
+        len as usize
+    } else {
+        conn.ring.copy_out(skip, len, msg.dest())
+    };
+    if n == 0 && len > 0 {
+        return Err(EFAULT);
+    }
+    if flags & msg::PEEK == 0 && conn.ring.consume(n as u32) {
+        conn.notify();
+    }
+    Ok(Some(n))
+}
+
+/// Whether an empty ring stays empty, and what a read then gives.
+fn end_of_data(sk: &Sock, conn: &Conn, peeked: u32, has_received: bool) -> Option<Result> {
+    let ending = conn.ring.rx_ending();
+    if ending == Ending::Open && conn.death().is_none() {
+        return None;
+    }
+    // The ending was set after the last byte: look again for what came before it.
+    if conn.ring.peek_readable() > peeked {
+        return None;
+    }
+    if has_received || sk.is_flag(SockFlag::Done) {
+        return Some(Ok(()));
+    }
+    if ending == Ending::Orderly {
+        sk.lock().set_flag(SockFlag::Done);
+        return Some(Ok(()));
+    }
+    // A reset is reported once; after that the stream has just ended.
+    Some(sk.take_error().map_or(Ok(()), Err))
+}

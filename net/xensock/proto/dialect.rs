@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The two dialects of the protocol, and the commands that each of them has.
+
+use core::ffi::CStr;
+
+use super::errno;
+
+/// What a link speaks; the device type on xenbus decides it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// The native protocol, device type `xensock`.
+    XenSock,
+    /// PV Calls version 1, device type `pvcalls`, as the C drivers of Linux speak it.
+    PvCalls,
+}
+
+/// A command, whatever number a dialect gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Makes a socket known to the backend.
+    Socket,
+    /// Connects a socket and gives it its data ring.
+    Connect,
+    /// Ends one direction of a connection, or both.
+    Shutdown,
+    /// Ends a socket.
+    Release,
+    /// Gives a socket its local address.
+    Bind,
+    /// Turns a socket into a listening one.
+    Listen,
+    /// Takes one connection from a listening socket; answered when there is one.
+    Accept,
+    /// Waits until a listening socket has a connection to accept.
+    Poll,
+}
+
+impl Command {
+    /// Every command, in the order of the native numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Connect,
+        Self::Socket,
+        Self::Shutdown,
+        Self::Release,
+        Self::Bind,
+        Self::Listen,
+        Self::Accept,
+        Self::Poll,
+    ];
+}
+
+impl Dialect {
+    /// Both dialects, the native one first.
+    pub const ALL: [Self; 2] = [Self::XenSock, Self::PvCalls];
+
+    /// Returns the device type on xenbus.
+    pub const fn device_name(self) -> &'static CStr {
+        match self {
+            Self::XenSock => c"xensock",
+            Self::PvCalls => c"pvcalls",
+        }
+    }
+
+    /// Returns the dialect of a device type.
+    pub fn from_device_name(name: &CStr) -> Option<Self> {
+        Self::ALL.into_iter().find(|d| d.device_name() == name)
+    }
+
+    /// Returns the number of a command, or [`None`] if the dialect does not have it.
+    pub const fn number(self, command: Command) -> Option<u32> {
+        Some(match (self, command) {
+            (Self::XenSock, Command::Connect) => 0,
+            (Self::XenSock, Command::Socket) => 1,
+            (Self::XenSock, Command::Shutdown) => 2,
+            (Self::XenSock, Command::Release) => 3,
+            (Self::XenSock, Command::Bind) => 4,
+            (Self::XenSock, Command::Listen) => 5,
+            (Self::XenSock, Command::Accept) => 6,
+            (Self::XenSock, Command::Poll) => 7,
+            (Self::PvCalls, Command::Socket) => 0,
+            (Self::PvCalls, Command::Connect) => 1,
+            (Self::PvCalls, Command::Release) => 2,
+            (Self::PvCalls, Command::Bind) => 3,
+            (Self::PvCalls, Command::Listen) => 4,
+            (Self::PvCalls, Command::Accept) => 5,
+            (Self::PvCalls, Command::Poll) => 6,
+            (Self::PvCalls, Command::Shutdown) => return None,
+        })
+    }
+
+    /// Returns the command with this number.
+    pub fn command(self, number: u32) -> Option<Command> {
+        Command::ALL
+            .into_iter()
+            .find(|&c| self.number(c) == Some(number))
+    }
+
+    /// Returns the result, as it goes on the wire, of a command that this backend does not do.
+    ///
+    /// PV Calls has a number of its own for it.
+    pub const fn not_supported(self) -> i32 {
+        match self {
+            Self::XenSock => -errno::EOPNOTSUPP,
+            Self::PvCalls => -errno::ENOTSUPP,
+        }
+    }
+
+    /// Returns how many bytes of a slot a response occupies.
+    pub const fn response_len(self) -> usize {
+        match self {
+            Self::XenSock => 64,
+            Self::PvCalls => 24,
+        }
+    }
+}

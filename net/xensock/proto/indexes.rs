@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The indexes page of a data ring.
+//!
+//! One page per connection, granted by the frontend. It holds the indexes, error words and event
+//! indexes of both directions, and the grants of the pages that hold the bytes. Every field is a
+//! little-endian 32-bit word; offsets are in bytes.
+//!
+//! `in` is what the guest receives: the backend produces, the frontend consumes. `out` is what the
+//! guest sends. The producer writes the `prod` word of its direction and the consumer the `cons`
+//! word; only the backend writes the error words. An event word is written by the end that wants
+//! to be notified. The frontend writes everything once before the backend may look at it.
+
+/// Bytes of the page, whatever the page size of the kernels.
+pub const LEN: usize = 4096;
+
+/// `in`: consumed by the frontend so far.
+pub const IN_CONS: usize = 0;
+/// `in`: produced by the backend so far.
+pub const IN_PROD: usize = 4;
+/// `in`: the error word, negative or 0.
+pub const IN_ERROR: usize = 8;
+/// `in`: the frontend wants to be notified when `prod` reaches this.
+pub const IN_PROD_EVENT: usize = 12;
+/// `in`: the backend wants to be notified when `cons` reaches this.
+pub const IN_CONS_EVENT: usize = 16;
+
+/// `out`: consumed by the backend so far.
+pub const OUT_CONS: usize = 64;
+/// `out`: produced by the frontend so far.
+pub const OUT_PROD: usize = 68;
+/// `out`: the error word, negative or 0.
+pub const OUT_ERROR: usize = 72;
+/// `out`: the backend wants to be notified when `prod` reaches this.
+pub const OUT_PROD_EVENT: usize = 76;
+/// `out`: the frontend wants to be notified when `cons` reaches this.
+pub const OUT_CONS_EVENT: usize = 80;
+
+/// The order of the number of pages of data.
+pub const RING_ORDER: usize = 128;
+/// The grants of the pages of data, `1 << order` of them.
+pub const REF: usize = 132;
+
+/// How many grants fit.
+pub const MAX_REFS: usize = (LEN - REF) / 4;
+
+/// What a `prod` event word holds at first: notify of the very first byte.
+pub const FIRST_PROD_EVENT: u32 = 1;
+/// What a `cons` event word holds at first: nobody waits for room.
+pub const FIRST_CONS_EVENT: u32 = 0;
+
+/// The offsets of one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Direction {
+    /// The consumer's index.
+    pub cons: usize,
+    /// The producer's index.
+    pub prod: usize,
+    /// The error word.
+    pub error: usize,
+    /// The consumer's event index.
+    pub prod_event: usize,
+    /// The producer's event index.
+    pub cons_event: usize,
+}
+
+/// From backend to frontend.
+pub const IN: Direction = Direction {
+    cons: IN_CONS,
+    prod: IN_PROD,
+    error: IN_ERROR,
+    prod_event: IN_PROD_EVENT,
+    cons_event: IN_CONS_EVENT,
+};
+
+/// From frontend to backend.
+pub const OUT: Direction = Direction {
+    cons: OUT_CONS,
+    prod: OUT_PROD,
+    error: OUT_ERROR,
+    prod_event: OUT_PROD_EVENT,
+    cons_event: OUT_CONS_EVENT,
+};
+
+/// Returns the offset of grant `n`, or [`None`] if the page has no room for it.
+pub const fn ref_offset(n: usize) -> Option<usize> {
+    if n < MAX_REFS {
+        Some(REF + 4 * n)
+    } else {
+        None
+    }
+}

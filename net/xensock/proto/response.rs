@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Responses: what a backend answers, once to each request.
+//!
+//! `req_id` at 0, `cmd` at 4, the result at 8, the id of the socket at 16. That is all in PV Calls,
+//! 24 bytes; whatever the slot has behind it is left over from a request. The native dialect uses
+//! the whole slot: an address at 24 with its length at 52, where 0 means that there is none.
+
+use core::net::SocketAddr;
+
+use super::{
+    addr::{
+        self,
+        BadAddr, //
+    },
+    bytes::{
+        get,
+        get_i32,
+        get_u32,
+        get_u64,
+        put,
+        put_u32,
+        put_u64,
+        SLOT, //
+    },
+    errno,
+    Dialect, //
+};
+
+/// Offset of `req_id`.
+const REQ_ID: usize = 0;
+/// Offset of `cmd`.
+const CMD: usize = 4;
+/// Offset of the result.
+const RET: usize = 8;
+/// Offset of the id of the socket.
+const ID: usize = 16;
+/// Offset of the address.
+const ADDR: usize = 24;
+/// Offset of the length of the address.
+const ADDR_LEN: usize = 52;
+
+/// A response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The mark of the request.
+    pub req_id: u32,
+    /// The number of the command, as the request had it.
+    pub cmd: u32,
+    /// The result as it is on the wire: 0, or a negative number.
+    pub ret: i32,
+    /// The socket of the request; of ACCEPT, the listening one.
+    pub id: u64,
+    /// The native dialect: the address that the call has to give. CONNECT gives the local one, BIND
+    /// the one really bound, ACCEPT that of the peer.
+    pub addr: Option<SocketAddr>,
+}
+
+impl Response {
+    /// Returns the slot, and how many of its bytes the dialect has.
+    ///
+    /// PV Calls has no address in a response, and it is left out.
+    pub fn encode(&self, dialect: Dialect) -> ([u8; SLOT], usize) {
+        let mut slot = [0; SLOT];
+
+        put_u32::<REQ_ID>(&mut slot, self.req_id);
+        put_u32::<CMD>(&mut slot, self.cmd);
+        put::<RET, 4>(&mut slot, self.ret.to_le_bytes());
+        put_u64::<ID>(&mut slot, self.id);
+        if dialect == Dialect::XenSock {
+            if let Some((bytes, len)) = self.addr.and_then(|a| addr::encode(dialect, &a)) {
+                put::<ADDR, { addr::LEN }>(&mut slot, bytes);
+                put_u32::<ADDR_LEN>(&mut slot, len);
+            }
+        }
+        (slot, dialect.response_len())
+    }
+
+    /// Reads a private copy of a slot.
+    ///
+    /// The result may be any number: [`Response::result`] makes sense of it. The frontend compares
+    /// `req_id`, `cmd` and `id` with what it has asked.
+    pub fn decode(dialect: Dialect, slot: &[u8; SLOT]) -> Result<Self, BadAddr> {
+        let addr = match (dialect, get_u32::<ADDR_LEN>(slot)) {
+            (Dialect::PvCalls, _) | (Dialect::XenSock, 0) => None,
+            (Dialect::XenSock, len) => Some(addr::decode(
+                dialect,
+                &get::<ADDR, { addr::LEN }>(slot),
+                len,
+            )?),
+        };
+
+        Ok(Self {
+            req_id: get_u32::<REQ_ID>(slot),
+            cmd: get_u32::<CMD>(slot),
+            ret: get_i32::<RET>(slot),
+            id: get_u64::<ID>(slot),
+            addr,
+        })
+    }
+
+    /// Returns success, or the (positive) error number, always one of the table.
+    pub const fn result(&self) -> Result<(), i32> {
+        match errno::from_wire(self.ret) {
+            0 => Ok(()),
+            number => Err(number),
+        }
+    }
+}

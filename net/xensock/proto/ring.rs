@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Arithmetic of data rings.
+//!
+//! Indexes are free-running 32-bit counts of bytes; the byte with index `i` is at `i` modulo the
+//! size of its half. An end believes its own indexes, which it keeps in private memory, and checks
+//! the other end's at every read.
+
+/// The order of the number of pages of data of a data ring: 1 to 9.
+///
+/// The first half of the pages is `in`, the second half `out`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Order(u8);
+
+impl Order {
+    /// One page each way.
+    pub const MIN: Self = Self(1);
+    /// 1 MiB each way, the ceiling of the protocol.
+    pub const MAX: Self = Self(9);
+
+    /// Checks an order.
+    pub const fn new(order: u32) -> Option<Self> {
+        if order < 1 || order > 9 {
+            return None;
+        }
+        // CAST: At most 9.
+        Some(Self(order as u8))
+    }
+
+    /// Returns the smallest order with at least so many bytes each way, or the largest there is.
+    pub fn for_size(bytes: usize) -> Self {
+        let mut order = Self::MIN;
+        while order < Self::MAX && order.half_len() < bytes {
+            order = Self(order.0 + 1);
+        }
+        order
+    }
+
+    /// Returns the number for the wire.
+    pub const fn get(self) -> u32 {
+        // CAST: Widens; `From` is not usable in a `const fn`.
+        self.0 as u32
+    }
+
+    /// Returns the bytes of each direction, a power of two.
+    pub const fn half_size(self) -> u32 {
+        2048 << self.0
+    }
+
+    /// Returns the bytes of each direction, as a length.
+    pub const fn half_len(self) -> usize {
+        2048 << self.0
+    }
+
+    /// Returns the number of pages of data.
+    pub const fn pages(self) -> usize {
+        1 << self.0
+    }
+}
+
+/// The other end's index is impossible: more than the whole ring would be full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation;
+
+/// Returns how many bytes are in the ring.
+pub const fn queued(prod: u32, cons: u32, size: u32) -> Result<u32, Violation> {
+    let queued = prod.wrapping_sub(cons);
+    if queued > size {
+        return Err(Violation);
+    }
+    Ok(queued)
+}
+
+/// Returns how many bytes there is room for.
+pub const fn space(prod: u32, cons: u32, size: u32) -> Result<u32, Violation> {
+    match queued(prod, cons, size) {
+        // OVERFLOW: `queued` is at most `size`.
+        Ok(queued) => Ok(size - queued),
+        Err(violation) => Err(violation),
+    }
+}
+
+/// A run of bytes within a half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Where it begins, from the start of the half.
+    pub offset: u32,
+    /// How long it is.
+    pub len: u32,
+}
+
+/// Returns where the `len` bytes from `index` are; the second span is empty unless they wrap.
+///
+/// `size` is a power of two; a `len` beyond it is cut to it.
+pub fn spans(index: u32, len: u32, size: u32) -> [Span; 2] {
+    let len = len.min(size);
+    let offset = index & size.wrapping_sub(1);
+    let first = len.min(size.wrapping_sub(offset));
+
+    [
+        Span { offset, len: first },
+        Span {
+            offset: 0,
+            // OVERFLOW: `first` is at most `len`.
+            len: len - first,
+        },
+    ]
+}
+
+/// Returns whether an index that went from `old` to `new` has reached `event`.
+///
+/// That is, whether `event` lies in `(old, new]`, with wrap. An end that moves an index notifies
+/// the other if this is true of the event index read after the move, with a full barrier between.
+///
+/// # Examples
+///
+/// ```
+/// # use xensock_hosttest::proto::ring::crossed;
+/// assert!(crossed(5, 4, 5));
+/// assert!(!crossed(4, 4, 5));
+/// assert!(!crossed(5, 5, 5));
+/// assert!(crossed(1, u32::MAX, 2));
+/// ```
+pub const fn crossed(event: u32, old: u32, new: u32) -> bool {
+    new.wrapping_sub(event) < new.wrapping_sub(old)
+}

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A data ring as one of its ends works on it.
+//!
+//! The ring is an indexes page and `2^order` data pages, see "Data ring" in
+//! `Documentation/networking/xensock/protocol.rst`. Each end produces into one half and consumes
+//! from the other. The peer may write any of this memory at any time, so that
+//!
+//! - our own two indexes live in private memory, and are only ever published from there;
+//! - the peer's index is read once for each decision, and checked: it can never make us touch bytes
+//!   outside the half, or more than the half holds;
+//! - the bytes are copied straight between the pages and the caller's buffers.
+//!
+//! Each direction has one user at a time, who moves its index; who that is, is the owner's matter:
+//! the holder of a mutex in the frontend, a work item in the backend. Everybody else may only look:
+//! see [`DataRing::peek_readable`].
+//!
+//! Nothing here sleeps, apart from copies from and to the memory of a program, which may fault.
+
+use crate::proto::{
+    errno::Ending,
+    indexes::{
+        self,
+        Direction, //
+    },
+    ring::{
+        spans,
+        Order,
+        Violation, //
+    },
+    stream::{
+        Consumer,
+        Producer,
+        Words, //
+    }, //
+};
+use core::ops::Deref;
+use kernel::{
+    bvec::BioVecs,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        barrier::{
+            virt_mb,
+            Full, //
+        }, //
+    },
+    xen::shared::SharedPages, //
+};
+
+/// Which end of the ring this is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The guest: consumes `in`, produces `out`.
+    Front,
+    /// The backend domain: consumes `out`, produces `in`.
+    Back,
+}
+
+/// A data ring over pages that are either granted to the peer or mapped from it.
+///
+/// # Invariants
+///
+/// - `data` has `2 * size` bytes, and `index` is one page.
+/// - `rx_cons` and `tx_prod` run ahead of what the peer can see of them, never behind: they are
+///   moved before the shared words are.
+pub struct DataRing<P: Deref<Target = SharedPages>> {
+    index: P,
+    data: P,
+    size: u32,
+    event_index: bool,
+    rx: Direction,
+    rx_base: usize,
+    rx_cons: Atomic<u32>,
+    tx: Direction,
+    tx_base: usize,
+    tx_prod: Atomic<u32>,
+}
+
+impl<P: Deref<Target = SharedPages>> Words for DataRing<P> {
+    fn load_acquire(&self, offset: usize) -> u32 {
+        self.index.word(offset).map_or(0, |word| word.load(Acquire))
+    }
+
+    fn load(&self, offset: usize) -> u32 {
+        self.index.word(offset).map_or(0, |word| word.load(Relaxed))
+    }
+
+    fn store_release(&self, offset: usize, value: u32) {
+        if let Ok(word) = self.index.word(offset) {
+            word.store(value, Release);
+        }
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        if let Ok(word) = self.index.word(offset) {
+            word.store(value, Relaxed);
+        }
+    }
+
+    fn full_barrier(&self) {
+        virt_mb(Full);
+    }
+}
+
+impl<P: Deref<Target = SharedPages>> DataRing<P> {
+    /// A ring whose indexes all stand at zero.
+    ///
+    /// `event_index` says whether both ends have the feature of that name. Fails with `EINVAL` if
+    /// the pages do not fit `order`.
+    pub fn new(index: P, data: P, order: Order, end: End, event_index: bool) -> Result<Self> {
+        if index.len() != indexes::LEN || data.len() != 2 * order.half_len() {
+            return Err(EINVAL);
+        }
+        let input = (indexes::IN, 0);
+        let output = (indexes::OUT, order.half_len());
+        let ((rx, rx_base), (tx, tx_base)) = match end {
+            End::Front => (input, output),
+            End::Back => (output, input),
+        };
+        // INVARIANT: The lengths were checked above, and all indexes are equal.
+        Ok(Self {
+            index,
+            data,
+            size: order.half_size(),
+            event_index,
+            rx,
+            rx_base,
+            rx_cons: Atomic::new(0),
+            tx,
+            tx_base,
+            tx_prod: Atomic::new(0),
+        })
+    }
+
+    /// The indexes page.
+    pub fn index_pages(&self) -> &P {
+        &self.index
+    }
+
+    /// The data pages.
+    pub fn data_pages(&self) -> &P {
+        &self.data
+    }
+
+    /// Bytes that each direction holds.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    fn consumer(&self) -> Consumer {
+        Consumer::starting_at(
+            self.rx,
+            self.size,
+            self.event_index,
+            self.rx_cons.load(Relaxed),
+        )
+    }
+
+    fn producer(&self) -> Producer {
+        Producer::starting_at(
+            self.tx,
+            self.size,
+            self.event_index,
+            self.tx_prod.load(Relaxed),
+        )
+    }
+
+    /// Bytes that the peer has produced and we have not consumed. For the consumer only.
+    pub fn readable(&self) -> Result<u32, Violation> {
+        Ok(self.consumer().ready(self)?.len)
+    }
+
+    /// Bytes that we may produce. For the producer only.
+    pub fn writable(&self) -> Result<u32, Violation> {
+        self.producer().room(self)
+    }
+
+    /// As [`readable`](Self::readable), for those who do not exclude the consumer.
+    ///
+    /// An index that makes no sense counts as a full ring: the consumer will find out.
+    pub fn peek_readable(&self) -> u32 {
+        self.peek(&self.rx_cons, || self.readable())
+    }
+
+    /// As [`writable`](Self::writable), for those who do not exclude the producer.
+    ///
+    /// An index that makes no sense counts as an empty ring: the producer will find out.
+    pub fn peek_writable(&self) -> u32 {
+        self.peek(&self.tx_prod, || self.writable())
+    }
+
+    /// Looks at both indexes of a direction of which neither is ours to keep still.
+    fn peek(&self, own: &Atomic<u32>, look: impl Fn() -> Result<u32, Violation>) -> u32 {
+        loop {
+            let before = own.load(Acquire);
+            let seen = look();
+            // Unless our index moved meanwhile, the two belong together.
+            if own.load(Acquire) == before {
+                return seen.unwrap_or(self.size);
+            }
+        }
+    }
+
+    /// How the direction that we consume has ended, if it has.
+    ///
+    /// To be read before the bytes are looked at: what came before the end is then seen.
+    pub fn rx_ending(&self) -> Ending {
+        self.consumer()
+            .ready(self)
+            .map_or(Ending::Open, |ready| ready.ending)
+    }
+
+    /// How the direction that we produce has ended, if it has.
+    pub fn tx_ending(&self) -> Ending {
+        self.producer().ending(self)
+    }
+
+    /// Ends the direction that we consume. Backend only; notify after it.
+    pub fn end_rx(&self, ending: Ending) {
+        self.consumer().end(self, ending);
+    }
+
+    /// Ends the direction that we produce, after the last byte. Backend only; notify after it.
+    pub fn end_tx(&self, ending: Ending) {
+        self.producer().end(self, ending);
+    }
+
+    /// Copies `len` readable bytes, from `skip` bytes past the first, without consuming them.
+    ///
+    /// Returns the number of bytes copied, fewer if the destination faults.
+    pub fn copy_out(&self, skip: u32, len: u32, to: &mut IovIterDest<'_>) -> usize {
+        let from = self.rx_cons.load(Relaxed).wrapping_add(skip);
+        let mut copied = 0;
+        for span in spans(from, len, self.size) {
+            let offset = self.rx_base + span.offset as usize;
+            let n = self.data.copy_to_iter(offset, span.len as usize, to);
+            copied += n;
+            if n < span.len as usize {
+                break;
+            }
+        }
+        copied
+    }
+
+    /// Copies `len` bytes into the room for them, without producing them yet.
+    ///
+    /// Returns the number of bytes copied, fewer if the source faults.
+    pub fn copy_in(&self, len: u32, from: &mut IovIterSource<'_>) -> usize {
+        let mut copied = 0;
+        for span in spans(self.tx_prod.load(Relaxed), len, self.size) {
+            let offset = self.tx_base + span.offset as usize;
+            let n = self.data.copy_from_iter(offset, span.len as usize, from);
+            copied += n;
+            if n < span.len as usize {
+                break;
+            }
+        }
+        copied
+    }
+
+    /// The first run of `len` readable bytes, for a socket to send.
+    pub fn readable_bvecs(&self, len: u32) -> BioVecs<'_> {
+        let [span, _] = spans(self.rx_cons.load(Relaxed), len, self.size);
+        self.data
+            .bvecs(self.rx_base + span.offset as usize, span.len as usize)
+    }
+
+    /// The first run of the room for `len` bytes, for a socket to receive into.
+    pub fn writable_bvecs(&self, len: u32) -> BioVecs<'_> {
+        let [span, _] = spans(self.tx_prod.load(Relaxed), len, self.size);
+        self.data
+            .bvecs(self.tx_base + span.offset as usize, span.len as usize)
+    }
+
+    /// Gives `n` consumed bytes back to the peer. Returns whether to notify it.
+    #[must_use]
+    pub fn consume(&self, n: u32) -> bool {
+        let mut consumer = self.consumer();
+        // INVARIANT: Moved before the shared word.
+        self.rx_cons
+            .store(consumer.index().wrapping_add(n), Release);
+        consumer.consume(self, n)
+    }
+
+    /// Gives `n` produced bytes to the peer. Returns whether to notify it.
+    #[must_use]
+    pub fn produce(&self, n: u32) -> bool {
+        let mut producer = self.producer();
+        // INVARIANT: Moved before the shared word.
+        self.tx_prod
+            .store(producer.index().wrapping_add(n), Release);
+        producer.publish(self, n)
+    }
+
+    /// Asks to be notified of the next byte that comes, and returns what is there already.
+    ///
+    /// Anybody may ask, at any time: all ask for the same.
+    pub fn expect_data(&self) -> u32 {
+        while self.event_index {
+            let prod = self.load(self.rx.prod);
+            self.store(self.rx.prod_event, prod.wrapping_add(1));
+            self.full_barrier();
+            // Who asks after news that has come in between would not be told of the next.
+            if self.load(self.rx.prod) == prod {
+                break;
+            }
+        }
+        self.peek_readable()
+    }
+
+    /// Asks to be notified once there is room for `wanted` bytes, and returns what there is already.
+    pub fn expect_room(&self, wanted: u32) -> u32 {
+        let missing = self.size.saturating_sub(wanted);
+        while self.event_index {
+            let prod = self.tx_prod.load(Relaxed);
+            self.store(self.tx.cons_event, prod.wrapping_sub(missing));
+            self.full_barrier();
+            if self.tx_prod.load(Relaxed) == prod {
+                break;
+            }
+        }
+        self.peek_writable()
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <net/net_namespace.h>
+#include <net/sock.h>
+
+#ifdef CONFIG_RUST_SOCKET_ABSTRACTIONS
+
+__rust_helper struct net *rust_helper_get_net(struct net *net)
+{
+	return get_net(net);
+}
+
+__rust_helper struct net *rust_helper_maybe_get_net(struct net *net)
+{
+	return maybe_get_net(net);
+}
+
+__rust_helper void rust_helper_put_net(struct net *net)
+{
+	put_net(net);
+}
+
+__rust_helper void rust_helper_sock_hold(struct sock *sk)
+{
+	sock_hold(sk);
+}
+
+__rust_helper void rust_helper_sock_put(struct sock *sk)
+{
+	sock_put(sk);
+}
+
+__rust_helper struct net *rust_helper_sock_net(const struct sock *sk)
+{
+	return sock_net(sk);
+}
+
+__rust_helper void rust_helper_lock_sock(struct sock *sk)
+{
+	lock_sock(sk);
+}
+
+__rust_helper bool rust_helper_sock_flag(const struct sock *sk, enum sock_flags flag)
+{
+	return sock_flag(sk, flag);
+}
+
+__rust_helper void rust_helper_sock_reset_flag(struct sock *sk, enum sock_flags flag)
+{
+	sock_reset_flag(sk, flag);
+}
+
+__rust_helper void rust_helper_sock_set_flag(struct sock *sk, enum sock_flags flag)
+{
+	sock_set_flag(sk, flag);
+}
+
+__rust_helper void rust_helper_sock_orphan(struct sock *sk)
+{
+	sock_orphan(sk);
+}
+
+__rust_helper void rust_helper_sock_graft(struct sock *sk, struct socket *parent)
+{
+	sock_graft(sk, parent);
+}
+
+__rust_helper int rust_helper_sock_rcvlowat(const struct sock *sk, int waitall, int len)
+{
+	return sock_rcvlowat(sk, waitall, len);
+}
+
+__rust_helper long rust_helper_sock_rcvtimeo(const struct sock *sk, bool noblock)
+{
+	return sock_rcvtimeo(sk, noblock);
+}
+
+__rust_helper long rust_helper_sock_sndtimeo(const struct sock *sk, bool noblock)
+{
+	return sock_sndtimeo(sk, noblock);
+}
+
+__rust_helper int rust_helper_sock_intr_errno(long timeo)
+{
+	return sock_intr_errno(timeo);
+}
+
+__rust_helper void rust_helper_sk_wake_async(const struct sock *sk, int how, int band)
+{
+	sk_wake_async(sk, how, band);
+}
+
+/* Asks for SIGIO at the next sk_write_space(). */
+__rust_helper void rust_helper_sk_want_space(struct sock *sk)
+{
+	struct socket_wq *wq;
+
+	rcu_read_lock();
+	wq = rcu_dereference(sk->sk_wq);
+	if (wq) {
+		set_bit(SOCKWQ_ASYNC_NOSPACE, &wq->flags);
+		/* Pairs with the barrier in the waker: look for room after this. */
+		smp_mb__after_atomic();
+	}
+	rcu_read_unlock();
+}
+
+__rust_helper void rust_helper_sock_prot_inuse_add(const struct net *net,
+						   const struct proto *prot, int val)
+{
+	sock_prot_inuse_add(net, prot, val);
+}
+
+/*
+ * The inode that the struct socket of @sk is part of, with a reference, or
+ * NULL if @sk is an orphan. It keeps the wait queue of the socket in memory.
+ */
+__rust_helper struct inode *rust_helper_sk_get_inode(struct sock *sk)
+{
+	struct inode *inode = NULL;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	if (sk->sk_socket) {
+		inode = SOCK_INODE(sk->sk_socket);
+		ihold(inode);
+	}
+	read_unlock_bh(&sk->sk_callback_lock);
+
+	return inode;
+}
+
+__rust_helper struct socket *rust_helper_SOCKET_I(struct inode *inode)
+{
+	return SOCKET_I(inode);
+}
+
+__rust_helper void rust_helper_sk_callback_read_lock_bh(struct sock *sk)
+{
+	read_lock_bh(&sk->sk_callback_lock);
+}
+
+__rust_helper void rust_helper_sk_callback_read_unlock_bh(struct sock *sk)
+{
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+__rust_helper void rust_helper_sk_callback_write_lock_bh(struct sock *sk)
+{
+	write_lock_bh(&sk->sk_callback_lock);
+}
+
+__rust_helper void rust_helper_sk_callback_write_unlock_bh(struct sock *sk)
+{
+	write_unlock_bh(&sk->sk_callback_lock);
+}
+
+/* What sk_user_data points to, of a socket whose sk_callback_lock is held. */
+__rust_helper void *rust_helper_sk_user_data_nocopy_locked(const struct sock *sk)
+{
+	return __locked_read_sk_user_data_with_flags(sk, SK_USER_DATA_NOCOPY);
+}
+
+__rust_helper void rust_helper_sk_assign_user_data_nocopy(struct sock *sk, void *data)
+{
+	__rcu_assign_sk_user_data_with_flags(sk, data, data ? SK_USER_DATA_NOCOPY : 0);
+}
+
+#endif /* CONFIG_RUST_SOCKET_ABSTRACTIONS */

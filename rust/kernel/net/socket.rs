@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The half of a socket that programs hold: `struct socket`.
+//!
+//! Its other half, the one of the protocol, is a [`Sock`](super::sock::Sock).
+//!
+//! C header: [`include/linux/net.h`](srctree/include/linux/net.h)
+
+use crate::{
+    bindings,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    types::Opaque, //
+};
+
+/// `SOCK_STREAM`: a reliable stream of bytes.
+pub const SOCK_STREAM: i32 = bindings::sock_type_SOCK_STREAM as i32;
+
+/// `SOCK_DGRAM`: datagrams.
+pub const SOCK_DGRAM: i32 = bindings::sock_type_SOCK_DGRAM as i32;
+
+/// `SOCK_SEQPACKET`: a reliable sequence of packets.
+pub const SOCK_SEQPACKET: i32 = bindings::sock_type_SOCK_SEQPACKET as i32;
+
+/// `enum socket_state`: how far a program has come with a socket.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum SocketState {
+    /// Not allocated.
+    Free = bindings::socket_state_SS_FREE,
+    /// Not connected to anything.
+    Unconnected = bindings::socket_state_SS_UNCONNECTED,
+    /// In the process of connecting.
+    Connecting = bindings::socket_state_SS_CONNECTING,
+    /// Connected.
+    Connected = bindings::socket_state_SS_CONNECTED,
+    /// In the process of disconnecting.
+    Disconnecting = bindings::socket_state_SS_DISCONNECTING,
+}
+
+/// Which directions of a connection to shut down.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum How {
+    /// Nothing will be received any more.
+    Read = bindings::sock_shutdown_cmd_SHUT_RD,
+    /// Nothing will be sent any more.
+    Write = bindings::sock_shutdown_cmd_SHUT_WR,
+    /// Neither of them.
+    Both = bindings::sock_shutdown_cmd_SHUT_RDWR,
+}
+
+impl TryFrom<i32> for How {
+    type Error = Error;
+
+    /// Understands the argument of shutdown(2); `EINVAL` if it has no meaning.
+    fn try_from(how: i32) -> Result<Self> {
+        [How::Read, How::Write, How::Both]
+            .into_iter()
+            .find(|known| *known as i32 == how)
+            .ok_or(EINVAL)
+    }
+}
+
+/// A `struct socket`, that a file (or another part of the kernel) owns.
+///
+/// # Invariants
+///
+/// The `struct socket` is valid, and was allocated by `sock_alloc` or `sock_create_lite`.
+#[repr(transparent)]
+pub struct Socket(Opaque<bindings::socket>);
+
+impl Socket {
+    /// Creates a reference to a [`Socket`] from a valid pointer.
+    ///
+    /// # Safety
+    ///
+    /// For the duration of `'a`, `ptr` must point to a valid `struct socket` that was allocated by
+    /// `sock_alloc` or `sock_create_lite`.
+    #[inline]
+    pub unsafe fn from_raw<'a>(ptr: *mut bindings::socket) -> &'a Self {
+        // SAFETY: The pointer is valid by the safety requirements and `Self` has the same layout.
+        //
+        // INVARIANT: This too is guaranteed by the safety requirements.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Returns the raw `struct socket`.
+    #[inline]
+    pub fn as_raw(&self) -> *mut bindings::socket {
+        self.0.get()
+    }
+
+    /// Returns the kind of socket that was asked for, [`SOCK_STREAM`] for example.
+    #[inline]
+    pub fn kind(&self) -> i32 {
+        // SAFETY: The socket is valid by the type invariants; its type was set before anybody else
+        // has seen it, and never changes.
+        i32::from(unsafe { (*self.as_raw()).type_ })
+    }
+
+    /// Returns how far the program has come. Any context.
+    pub fn state(&self) -> SocketState {
+        match self.raw_state().load(Relaxed) {
+            bindings::socket_state_SS_UNCONNECTED => SocketState::Unconnected,
+            bindings::socket_state_SS_CONNECTING => SocketState::Connecting,
+            bindings::socket_state_SS_CONNECTED => SocketState::Connected,
+            bindings::socket_state_SS_DISCONNECTING => SocketState::Disconnecting,
+            _ => SocketState::Free,
+        }
+    }
+
+    /// Notes how far the program has come. Any context.
+    ///
+    /// This orders nothing and excludes nobody: calls that decide by the state and then change it
+    /// need a lock of the family's.
+    pub fn set_state(&self, state: SocketState) {
+        self.raw_state().store(state as u32, Relaxed);
+    }
+
+    fn raw_state(&self) -> &Atomic<u32> {
+        // SAFETY: By the type invariants the pointer is valid for as long as `self` is. C code
+        // writes to the state in ways that are atomic in practice (aligned words).
+        unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).state) }
+    }
+}
+
+// SAFETY: A shared reference gives access to a constant and to the state, which is atomic.
+unsafe impl Sync for Socket {}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work queues that belong to a driver.
+//!
+//! The queues that the kernel always has ([`workqueue::system`] and others) outlive every module, so
+//! whoever uses them must find another way to know that no work item of its own is left when its
+//! code goes away. A queue of one's own gives that: dropping it waits for all of its work.
+//!
+//! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+//!
+//! [`workqueue::system`]: crate::workqueue::system
+
+use super::Queue;
+
+use crate::{
+    bindings,
+    impl_flags,
+    prelude::*, //
+};
+
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
+
+impl_flags!(
+    /// How the work items of an [`OwnedQueue`] are executed.
+    #[derive(Debug, Clone, Default, Copy, PartialEq, Eq)]
+    pub struct WqFlags(u32);
+
+    /// One property of an [`OwnedQueue`].
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum WqFlag {
+        /// Work runs on any CPU, on worker threads that the scheduler places.
+        Unbound = bindings::wq_flags_WQ_UNBOUND,
+
+        /// Work runs on the CPU that it was queued on. Taken for granted unless
+        /// [`WqFlag::Unbound`] is given.
+        PerCpu = bindings::wq_flags_WQ_PERCPU,
+
+        /// Workers are frozen while the system is being suspended.
+        Freezable = bindings::wq_flags_WQ_FREEZABLE,
+
+        /// At least one work item makes progress however scarce memory is.
+        MemReclaim = bindings::wq_flags_WQ_MEM_RECLAIM,
+
+        /// Work runs on the workers with high priority.
+        HighPri = bindings::wq_flags_WQ_HIGHPRI,
+
+        /// Work of a per-CPU queue that takes long does not hold up other work.
+        CpuIntensive = bindings::wq_flags_WQ_CPU_INTENSIVE,
+
+        /// The queue can be seen and tuned in sysfs.
+        Sysfs = bindings::wq_flags_WQ_SYSFS,
+    }
+);
+
+/// A work queue that is destroyed when it is dropped.
+///
+/// Dropping it executes all work that is pending and waits for its end; it may sleep, and must not
+/// happen from a work item of the same queue. Work that is queued by that work is executed as
+/// well. A delayed work item whose time has not come yet is *not* waited for: the owner makes sure
+/// that there is none.
+///
+/// # Invariants
+///
+/// `queue` points to a valid work queue that belongs to this object.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::workqueue::owned::{
+///     OwnedQueue,
+///     WqFlag, //
+/// };
+///
+/// let queue = OwnedQueue::new(c"example", WqFlag::Unbound | WqFlag::MemReclaim, 0)?;
+///
+/// queue.try_spawn(GFP_KERNEL, || pr_info!("executed before the queue is gone\n"))?;
+/// drop(queue);
+/// # Ok::<(), Error>(())
+/// ```
+pub struct OwnedQueue {
+    queue: NonNull<bindings::workqueue_struct>,
+}
+
+impl OwnedQueue {
+    /// Creates a queue.
+    ///
+    /// No more than `max_active` of its work items are executed at a time (on each CPU, or in all
+    /// for [`WqFlag::Unbound`]); zero means the kernel's default. May sleep.
+    pub fn new(name: &'static CStr, flags: impl Into<WqFlags>, max_active: u16) -> Result<Self> {
+        let mut flags = flags.into();
+        if !flags.contains(WqFlag::Unbound) {
+            flags |= WqFlag::PerCpu;
+        }
+
+        // SAFETY: Both strings are nul-terminated, and the only conversion in the format takes a
+        // string.
+        let queue = unsafe {
+            bindings::alloc_workqueue_noprof(
+                c"%s".as_char_ptr(),
+                flags.into(),
+                c_int::from(max_active),
+                name.as_char_ptr(),
+            )
+        };
+
+        // INVARIANT: The queue was just allocated and nobody else knows of it.
+        Ok(Self {
+            queue: NonNull::new(queue).ok_or(ENOMEM)?,
+        })
+    }
+
+    /// Waits until all work that was queued before this call has been executed.
+    ///
+    /// May sleep; must not be called from a work item of this queue.
+    pub fn flush(&self) {
+        // SAFETY: By the type invariants this is a valid work queue.
+        unsafe { bindings::__flush_workqueue(self.queue.as_ptr()) };
+    }
+}
+
+impl Deref for OwnedQueue {
+    type Target = Queue;
+
+    #[inline]
+    fn deref(&self) -> &Queue {
+        // SAFETY: By the type invariants the work queue is valid, and it is destroyed in no other
+        // way than by dropping `self`, which is borrowed for as long as the result is in use.
+        unsafe { Queue::from_raw(self.queue.as_ptr()) }
+    }
+}
+
+impl Drop for OwnedQueue {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the queue is valid and ours to destroy. This function
+        // drains it first.
+        unsafe { bindings::destroy_workqueue(self.queue.as_ptr()) };
+    }
+}
+
+// SAFETY: A work queue may be used and destroyed by any thread.
+unsafe impl Send for OwnedQueue {}
+
+// SAFETY: The functions that take a shared reference can be called concurrently: work queues have
+// locks of their own.
+unsafe impl Sync for OwnedQueue {}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Xen paravirtual device drivers.
+//!
+//! A Xen device has two ends, each a driver in a domain (virtual machine) of its own: the frontend
+//! offers the device to its guest, the backend does the work. They find each other and negotiate
+//! through xenstore ([`xenbus`]), share memory that the frontend grants ([`grant`], [`shared`],
+//! [`ring`]) and wake each other up with event channels ([`event`]).
+//!
+//! # Trust
+//!
+//! Neither end may trust the other. What the abstractions below this module do about it:
+//!
+//! - Memory that the peer can write is never visible as `&[u8]` or `&mut [u8]`; it is copied in and
+//!   out, or accessed one atomic word at a time.
+//! - Indexes that the peer writes are checked against private ones before they are used.
+//! - Memory that the peer may still have mapped is never given back to the page allocator.
+//! - Strings from xenstore are bounded, and numbers in them are parsed strictly.
+//!
+//! C header: [`include/xen/xen.h`](srctree/include/xen/xen.h)
+
+pub mod event;
+pub mod grant;
+pub mod ring;
+pub mod shared;
+pub mod xenbus;
+
+use crate::{
+    bindings,
+    fmt, //
+};
+
+/// The number of a domain.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DomId(u16);
+
+impl DomId {
+    /// The number that no domain has.
+    pub const INVALID: Self = Self(bindings::DOMID_INVALID as u16);
+
+    /// Makes a domain number.
+    #[inline]
+    pub const fn new(id: u16) -> Self {
+        Self(id)
+    }
+
+    /// Returns the bare number.
+    #[inline]
+    pub const fn as_raw(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for DomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A reference to a grant: names a page of one domain that another may map.
+///
+/// A reference that came from the peer is just a number, until [`grant::MappedPages`] has asked the
+/// hypervisor about it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GrantRef(u32);
+
+impl GrantRef {
+    /// Makes a grant reference.
+    #[inline]
+    pub const fn new(gref: u32) -> Self {
+        Self(gref)
+    }
+
+    /// Returns the bare number, as it goes over the wire.
+    #[inline]
+    pub const fn as_raw(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for GrantRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The number of an event channel, as one of its two domains sees it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Port(u32);
+
+impl Port {
+    /// Makes a port number.
+    #[inline]
+    pub const fn new(port: u32) -> Self {
+        Self(port)
+    }
+
+    /// Returns the bare number, as it goes over the wire.
+    #[inline]
+    pub const fn as_raw(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Returns whether this kernel runs in a Xen domain, of whatever type.
+///
+/// Nothing below this module may be used otherwise; driver registration fails with [`ENODEV`].
+///
+/// May be called from any context.
+///
+/// # Examples
+///
+/// ```
+/// if !kernel::xen::is_domain() {
+///     pr_info!("No Xen here\n");
+/// }
+/// ```
+///
+/// [`ENODEV`]: crate::error::code::ENODEV
+#[inline]
+pub fn is_domain() -> bool {
+    // SAFETY: `xen_domain()` only reads a variable that never changes after early boot.
+    unsafe { bindings::xen_domain() }
+}

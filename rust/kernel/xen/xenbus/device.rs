@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices of xenbus.
+//!
+//! C header: [`include/xen/xenbus.h`](srctree/include/xen/xenbus.h)
+
+use super::State;
+
+use crate::{
+    bindings,
+    device,
+    error::to_result,
+    prelude::*,
+    sync::aref::AlwaysRefCounted,
+    types::Opaque,
+    xen::DomId, //
+};
+
+use core::{
+    marker::PhantomData,
+    mem::offset_of,
+    ptr::NonNull, //
+};
+
+/// One end of a xenbus device, ours.
+///
+/// This structure represents the Rust abstraction for a C `struct xenbus_device`. The
+/// implementation abstracts the usage of an already existing C `struct xenbus_device` within Rust
+/// code that we get passed from the C side.
+///
+/// Unless a method says otherwise, it exchanges messages with the xenstore daemon: process context,
+/// may sleep.
+///
+/// # Invariants
+///
+/// A [`Device`] instance represents a valid `struct xenbus_device` created by the C portion of the
+/// kernel.
+#[repr(transparent)]
+pub struct Device<Ctx: device::DeviceContext = device::Normal>(
+    Opaque<bindings::xenbus_device>,
+    PhantomData<Ctx>,
+);
+
+impl<Ctx: device::DeviceContext> Device<Ctx> {
+    #[inline]
+    pub(in crate::xen) fn as_raw(&self) -> *mut bindings::xenbus_device {
+        self.0.get()
+    }
+
+    /// Returns the device without its context, which can be turned into an [`ARef`].
+    ///
+    /// [`ARef`]: crate::sync::aref::ARef
+    #[inline]
+    pub fn normal(&self) -> &Device {
+        // SAFETY: The context is only a marker, and any context allows more than `Normal` does.
+        unsafe { &*self.as_raw().cast::<Device>() }
+    }
+
+    /// Returns the type of the device, one of the driver's [`IdTable`](super::IdTable).
+    ///
+    /// Any context.
+    #[inline]
+    pub fn devicetype(&self) -> &CStr {
+        // SAFETY: By the type invariant, the device is valid. It was created with this string, which
+        // never changes and lives as long as the device.
+        unsafe { CStr::from_char_ptr((*self.as_raw()).devicetype) }
+    }
+
+    /// Returns the path of our directory in xenstore.
+    ///
+    /// Any context.
+    #[inline]
+    pub fn nodename(&self) -> &CStr {
+        // SAFETY: By the type invariant, the device is valid. It was created with this string, which
+        // never changes and lives as long as the device.
+        unsafe { CStr::from_char_ptr((*self.as_raw()).nodename) }
+    }
+
+    /// Returns the domain of the other end.
+    ///
+    /// Any context.
+    #[inline]
+    pub fn otherend_id(&self) -> DomId {
+        // SAFETY: By the type invariant, the device is valid. The bus writes this before it calls
+        // the driver, and when the domain was restored somewhere else.
+        let id = unsafe { (&raw const (*self.as_raw()).otherend_id).read_volatile() };
+
+        u16::try_from(id).map_or(DomId::INVALID, DomId::new)
+    }
+
+    /// Returns our own state, as last switched to.
+    ///
+    /// Any context.
+    #[inline]
+    pub fn state(&self) -> State {
+        // SAFETY: By the type invariant, the device is valid. The field may be written concurrently
+        // by C code, as a whole.
+        State::from_raw(unsafe { (&raw const (*self.as_raw()).state).read_volatile() })
+    }
+
+    /// Writes our state.
+    ///
+    /// An error is also put to xenstore, and attempted to be followed by [`State::Closing`].
+    pub fn switch_state(&self, state: State) -> Result {
+        // SAFETY: By the type invariant, the device is valid.
+        to_result(unsafe { bindings::xenbus_switch_state(self.as_raw(), state.into_raw()) })
+    }
+
+    /// Switches the state of a frontend to [`State::Closed`], and lets a system shutdown that waits
+    /// for that go on.
+    pub fn frontend_closed(&self) {
+        // Always returns 0.
+        //
+        // SAFETY: By the type invariant, the device is valid.
+        unsafe { bindings::xenbus_frontend_closed(self.as_raw()) };
+    }
+
+    /// Returns whether the toolstack still wants a backend to serve this device, even when the
+    /// frontend has closed it: it may come back.
+    pub fn is_online(&self) -> bool {
+        // SAFETY: By the type invariant, the device is valid.
+        unsafe { bindings::xenbus_dev_is_online(self.as_raw()) != 0 }
+    }
+
+    /// Logs an error, and puts it to xenstore for the toolstack.
+    pub fn error(&self, err: Error, msg: &'static CStr) {
+        // SAFETY: By the type invariant, the device is valid. The format takes one string.
+        unsafe {
+            bindings::xenbus_dev_error(
+                self.as_raw(),
+                err.to_errno(),
+                c"%s".as_char_ptr(),
+                msg.as_char_ptr(),
+            )
+        };
+    }
+
+    /// Like [`Device::error`], then switches to [`State::Closing`].
+    pub fn fatal(&self, err: Error, msg: &'static CStr) {
+        // SAFETY: By the type invariant, the device is valid. The format takes one string.
+        unsafe {
+            bindings::xenbus_dev_fatal(
+                self.as_raw(),
+                err.to_errno(),
+                c"%s".as_char_ptr(),
+                msg.as_char_ptr(),
+            )
+        };
+    }
+}
+
+impl Device<device::Bound> {
+    /// Returns the path of the other end's directory in xenstore.
+    ///
+    /// Returns [`None`] once the driver was unbound, that is in the destructor of its data. Any
+    /// context.
+    #[inline]
+    pub fn otherend(&self) -> Option<&CStr> {
+        // SAFETY: By the type invariant, the device is valid.
+        let path = unsafe { (&raw const (*self.as_raw()).otherend).read_volatile() };
+
+        if path.is_null() {
+            return None;
+        }
+        // SAFETY: As long as the driver is bound, the string is valid; the bus frees it after
+        // `unbind`, and then the pointer is null. It is also replaced when the domain was restored
+        // somewhere else, which happens with all tasks frozen.
+        Some(unsafe { CStr::from_char_ptr(path) })
+    }
+
+    /// Reads the state of the other end.
+    ///
+    /// [`State::Unknown`] means that there is none.
+    pub fn otherend_state(&self) -> State {
+        let Some(path) = self.otherend() else {
+            return State::Unknown;
+        };
+
+        // SAFETY: By the type invariant, the device is valid, and so is the string.
+        State::from_raw(unsafe {
+            bindings::xenbus_read_driver_state(self.as_raw(), path.as_char_ptr())
+        })
+    }
+}
+
+// SAFETY: `xenbus::Device` is a transparent wrapper of `struct xenbus_device`.
+// The offset is guaranteed to point to a valid device field inside `xenbus::Device`.
+unsafe impl<Ctx: device::DeviceContext> device::AsBusDevice<Ctx> for Device<Ctx> {
+    const OFFSET: usize = offset_of!(bindings::xenbus_device, dev);
+}
+
+// SAFETY: `Device` is a transparent wrapper of a type that doesn't depend on `Device`'s generic
+// argument.
+kernel::impl_device_context_deref!(unsafe { Device });
+kernel::impl_device_context_into_aref!(Device);
+
+// SAFETY: Instances of `Device` are always reference-counted.
+unsafe impl AlwaysRefCounted for Device {
+    fn inc_ref(&self) {
+        self.as_ref().inc_ref();
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        let xdev = obj.cast::<bindings::xenbus_device>().as_ptr();
+
+        // SAFETY: The safety requirements guarantee that the refcount is non-zero.
+        unsafe { bindings::put_device(&raw mut (*xdev).dev) };
+    }
+}
+
+impl<Ctx: device::DeviceContext> AsRef<device::Device<Ctx>> for Device<Ctx> {
+    fn as_ref(&self) -> &device::Device<Ctx> {
+        // SAFETY: By the type invariant of `Self`, `self.as_raw()` is a pointer to a valid
+        // `struct xenbus_device`.
+        let dev = unsafe { &raw mut (*self.as_raw()).dev };
+
+        // SAFETY: `dev` points to a valid `struct device`.
+        unsafe { device::Device::from_raw(dev) }
+    }
+}
+
+// SAFETY: A `Device` is always reference-counted and can be released from any thread.
+unsafe impl Send for Device {}
+
+// SAFETY: `Device` can be shared among threads because all methods of `Device`
+// (i.e. `Device<Normal>) are thread safe.
+unsafe impl Sync for Device {}
+
+// SAFETY: Same as `Device<Normal>` -- the underlying `struct xenbus_device` is the same;
+// `Bound` is a zero-sized type-state marker that does not affect thread safety.
+unsafe impl Sync for Device<device::Bound> {}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Nodes of a device in xenstore.
+//!
+//! A device may write its own directory and read both ends'. What is in the other end's directory was
+//! written by the peer, who may be hostile: it is bounded here and must be checked by whoever uses
+//! it.
+//!
+//! C header: [`include/xen/xenbus.h`](srctree/include/xen/xenbus.h)
+
+use super::Device;
+
+use crate::{
+    bindings,
+    device,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    fmt,
+    prelude::*,
+    str::CString,
+    types::ScopeGuard, //
+};
+
+use core::slice;
+
+/// The most bytes that are accepted as the value of a node: what fits in one xenstore message.
+pub const MAX_VALUE: usize = 4096;
+
+/// How often a transaction is tried before giving up.
+const MAX_TRIES: u32 = 64;
+
+/// One of the two directories of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dir {
+    /// Ours.
+    Own,
+
+    /// The other end's.
+    Otherend,
+}
+
+/// No transaction, `XBT_NIL` in C.
+const NIL: bindings::xenbus_transaction = bindings::xenbus_transaction { id: 0 };
+
+/// Writes a node.
+fn write(
+    transaction: bindings::xenbus_transaction,
+    dir: &CStr,
+    node: &CStr,
+    value: fmt::Arguments<'_>,
+) -> Result {
+    let value = CString::try_from_fmt(value)?;
+
+    // SAFETY: All strings are valid.
+    to_result(unsafe {
+        bindings::xenbus_write(
+            transaction,
+            dir.as_char_ptr(),
+            node.as_char_ptr(),
+            value.as_char_ptr(),
+        )
+    })
+}
+
+/// Removes a node and all below it.
+fn remove(transaction: bindings::xenbus_transaction, dir: &CStr, node: &CStr) -> Result {
+    // SAFETY: All strings are valid.
+    to_result(unsafe { bindings::xenbus_rm(transaction, dir.as_char_ptr(), node.as_char_ptr()) })
+}
+
+/// Parses a decimal number: digits only, and no more than needed.
+fn parse_u32(value: &[u8]) -> Result<u32> {
+    if value.is_empty() || (value.len() > 1 && value[0] == b'0') {
+        return Err(EINVAL);
+    }
+    value.iter().try_fold(0u32, |number, &digit| {
+        if !digit.is_ascii_digit() {
+            return Err(EINVAL);
+        }
+        number
+            .checked_mul(10)
+            .and_then(|number| number.checked_add(u32::from(digit - b'0')))
+            .ok_or(ERANGE)
+    })
+}
+
+/// Changes to the directory of a device that become visible together, or not at all.
+///
+/// Made by [`Device::transaction`].
+pub struct Transaction<'a> {
+    id: bindings::xenbus_transaction,
+    dir: &'a CStr,
+}
+
+impl Transaction<'_> {
+    /// Writes a node in our directory, and creates it if needed.
+    pub fn write(&self, node: &CStr, value: fmt::Arguments<'_>) -> Result {
+        write(self.id, self.dir, node, value)
+    }
+
+    /// Removes a node in our directory and all below it.
+    ///
+    /// It is no error if there is none.
+    pub fn remove(&self, node: &CStr) -> Result {
+        remove(self.id, self.dir, node)
+    }
+}
+
+/// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context, sleeps.
+impl<Ctx: device::DeviceContext> Device<Ctx> {
+    /// Writes a node in our directory, and creates it if needed.
+    pub fn write(&self, node: &CStr, value: fmt::Arguments<'_>) -> Result {
+        write(NIL, self.nodename(), node, value)
+    }
+
+    /// Removes a node in our directory and all below it.
+    ///
+    /// It is no error if there is none.
+    pub fn remove(&self, node: &CStr) -> Result {
+        remove(NIL, self.nodename(), node)
+    }
+
+    /// Removes our directory.
+    pub fn remove_own_dir(&self) -> Result {
+        remove(NIL, self.nodename(), c"")
+    }
+
+    /// Does everything that `f` does as one change.
+    ///
+    /// If `f` fails, nothing is changed. `f` is called again when somebody else has changed the same
+    /// nodes in the meantime; if that goes on, fails with [`EAGAIN`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::xen::{
+    ///     event::{
+    ///         EventChannel,
+    ///         Handler, //
+    ///     },
+    ///     ring::FrontRing,
+    ///     xenbus::Device, //
+    /// };
+    ///
+    /// fn publish(xdev: &Device, ring: &FrontRing, channel: &EventChannel<impl Handler>) -> Result {
+    ///     let gref = *ring.page().refs().first().ok_or(EINVAL)?;
+    ///
+    ///     xdev.transaction(|t| {
+    ///         t.write(c"ring-ref", fmt!("{gref}"))?;
+    ///         t.write(c"port", fmt!("{}", channel.port()))
+    ///     })
+    /// }
+    /// ```
+    pub fn transaction(&self, mut f: impl FnMut(&Transaction<'_>) -> Result) -> Result {
+        for _ in 0..MAX_TRIES {
+            let mut id = NIL;
+
+            // SAFETY: `id` is valid for writing.
+            to_result(unsafe { bindings::xenbus_transaction_start(&mut id) })?;
+
+            let done = f(&Transaction {
+                id,
+                dir: self.nodename(),
+            });
+
+            // SAFETY: `id` is a transaction that was started, and is not used any more.
+            let ret = unsafe { bindings::xenbus_transaction_end(id, done.is_err()) };
+
+            done?;
+            match to_result(ret) {
+                Err(EAGAIN) => {}
+                ended => return ended,
+            }
+        }
+        Err(EAGAIN)
+    }
+}
+
+/// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context, sleeps.
+impl Device<device::Bound> {
+    /// Reads a node, without the terminating NUL.
+    ///
+    /// Fails with [`ENOENT`] if there is none, and with [`E2BIG`] if it has more than [`MAX_VALUE`]
+    /// bytes. The contents may be anything.
+    pub fn read(&self, dir: Dir, node: &CStr) -> Result<KVec<u8>> {
+        let dir = match dir {
+            Dir::Own => self.nodename(),
+            Dir::Otherend => self.otherend().ok_or(ENODEV)?,
+        };
+        let mut len: c_uint = 0;
+
+        // SAFETY: All strings are valid, and `len` is valid for writing.
+        let value = from_err_ptr(unsafe {
+            bindings::xenbus_read(NIL, dir.as_char_ptr(), node.as_char_ptr(), &mut len)
+        })?;
+        let value = ScopeGuard::new_with_data(value, |value| {
+            // SAFETY: `xenbus_read()` has returned this, for us to free.
+            unsafe { bindings::kfree(value) };
+        });
+
+        // CAST: `usize` is at least 32 bits.
+        let len = len as usize;
+        if len > MAX_VALUE {
+            return Err(E2BIG);
+        }
+
+        // SAFETY: `xenbus_read()` has returned that many bytes, which we own.
+        let bytes = unsafe { slice::from_raw_parts(value.cast::<u8>(), len) };
+        let mut copy = KVec::with_capacity(len, GFP_KERNEL)?;
+        copy.extend_from_slice(bytes, GFP_KERNEL)?;
+        Ok(copy)
+    }
+
+    /// Reads a node that is a number.
+    ///
+    /// Fails with [`ENOENT`] if there is none, with [`EINVAL`] if it is anything but decimal digits,
+    /// the first not 0 unless it is the only one, and with [`ERANGE`] if it is above 2^32 - 1.
+    pub fn read_u32(&self, dir: Dir, node: &CStr) -> Result<u32> {
+        parse_u32(&self.read(dir, node)?)
+    }
+
+    /// Like [`Device::read_u32`], but returns `default` if there is no such node.
+    pub fn read_u32_or(&self, dir: Dir, node: &CStr, default: u32) -> Result<u32> {
+        match self.read_u32(dir, node) {
+            Err(ENOENT) => Ok(default),
+            result => result,
+        }
+    }
+}
+
+#[cfg(CONFIG_RUST_XEN_KUNIT_TEST)]
+#[macros::kunit_tests(rust_xen_store)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(parse_u32(b"0"), Ok(0));
+        assert_eq!(parse_u32(b"4294967295"), Ok(u32::MAX));
+        assert_eq!(parse_u32(b"4294967296"), Err(ERANGE));
+        assert_eq!(parse_u32(b"99999999999999999999"), Err(ERANGE));
+    }
+
+    #[test]
+    fn no_numbers() {
+        for value in [
+            &b""[..],
+            b"-1",
+            b"+1",
+            b" 1",
+            b"1 ",
+            b"1\n",
+            b"1\0",
+            b"01",
+            b"00",
+            b"0x1",
+            b"1a",
+            b"\xff",
+        ] {
+            assert_eq!(parse_u32(value), Err(EINVAL));
+        }
+    }
+}

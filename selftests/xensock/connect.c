@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+/* connect(): every way to be given an address, and every answer to it. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+/* Long enough for a slow machine, and below the first SYN's timeout... */
+#define AT_ONCE_MSEC 900
+
+FIXTURE(connect) {
+	struct puppet peer;
+	struct puppet closed;
+	int fd;
+};
+
+FIXTURE_SETUP(connect)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	/* A port that was open a moment ago is closed for certain. */
+	ASSERT_TRUE(puppet_open(&self->closed, 0));
+	ASSERT_STREQ("ok", puppet_do(&self->closed, "unlisten"));
+	self->fd = new_socket(0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(connect)
+{
+	close(self->fd);
+	puppet_close(&self->peer);
+	puppet_close(&self->closed);
+}
+
+#define EXPECT_WORKS(fd, peer) do {					\
+	char __data[8];							\
+									\
+	EXPECT_STREQ("ok", puppet_do(peer, "accept"));			\
+	EXPECT_EQ(5, send(fd, "\x94\x3c\x7e\x0a\x51", 5, 0));		\
+	EXPECT_STREQ("ok 8", puppet_do(peer, "send 8 1"));		\
+	EXPECT_EQ(8, recv_all(fd, __data, 8));				\
+	EXPECT_TRUE(stream_check(1, 0, __data, 8));			\
+} while (0)
+
+TEST_F(connect, blocking_to_listener)
+{
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(0, so_error(self->fd));
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+TEST_F(connect, blocking_to_closed_port_then_again)
+{
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->closed.port));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	EXPECT_EQ(0, so_error(self->fd));
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->closed.port));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+TEST_F(connect, nonblocking_to_listener)
+{
+	short revents;
+
+	set_nonblock(self->fd, true);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(EINPROGRESS, errno);
+	ASSERT_TRUE(wait_poll(self->fd, POLLOUT, &revents));
+	EXPECT_EQ(POLLOUT, revents);
+	EXPECT_EQ(0, so_error(self->fd));
+	/* The call that finds it done says so once. */
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(EISCONN, errno);
+	set_nonblock(self->fd, false);
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+TEST_F(connect, nonblocking_to_closed_port_by_so_error)
+{
+	short revents;
+
+	set_nonblock(self->fd, true);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->closed.port));
+	EXPECT_EQ(EINPROGRESS, errno);
+	ASSERT_TRUE(wait_poll(self->fd, POLLOUT, &revents));
+	EXPECT_EQ(POLLOUT | POLLERR | POLLHUP, revents);
+	EXPECT_EQ(ECONNREFUSED, so_error(self->fd));
+	EXPECT_EQ(0, so_error(self->fd));
+	/* The error is spent: the attempt's end is all that is left to say. */
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(ECONNABORTED, errno);
+	set_nonblock(self->fd, false);
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+TEST_F(connect, nonblocking_to_closed_port_by_connect)
+{
+	set_nonblock(self->fd, true);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->closed.port));
+	EXPECT_EQ(EINPROGRESS, errno);
+	ASSERT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	set_nonblock(self->fd, false);
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+TEST_F(connect, nonblocking_to_closed_port_by_recv)
+{
+	char c;
+
+	set_nonblock(self->fd, true);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->closed.port));
+	ASSERT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
+	EXPECT_EQ(-1, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(-1, send(self->fd, &c, 1, MSG_NOSIGNAL));
+	EXPECT_EQ(EPIPE, errno);
+}
+
+TEST_F(connect, black_hole_while_connecting)
+{
+	char c;
+
+	set_nonblock(self->fd, true);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
+	EXPECT_EQ(EINPROGRESS, errno);
+	EXPECT_EQ(0, poll_now(self->fd));
+	EXPECT_EQ(0, so_error(self->fd));
+	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
+	EXPECT_EQ(EALREADY, errno);
+	EXPECT_EQ(-1, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(-1, send(self->fd, &c, 1, MSG_NOSIGNAL));
+	EXPECT_EQ(EAGAIN, errno);
+}
+
+TEST_F(connect, black_hole_delays_no_other)
+{
+	uint64_t began;
+	int hole, i;
+
+	for (i = 0; i < 8; i++) {
+		hole = new_socket(SOCK_NONBLOCK);
+		ASSERT_LE(0, hole);
+		EXPECT_EQ(-1, connect_to(hole, opt.blackhole, 80));
+		EXPECT_EQ(EINPROGRESS, errno);
+	}
+	began = now_msec();
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->closed.port));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_WORKS(self->fd, &self->peer);
+	EXPECT_GT(AT_ONCE_MSEC, now_msec() - began);
+}
+
+TEST_F(connect, black_hole_closed_while_connecting)
+{
+	uint64_t began;
+
+	set_nonblock(self->fd, true);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
+	began = now_msec();
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_GT(AT_ONCE_MSEC, now_msec() - began);
+	self->fd = open_port(self->peer.port, 0);
+	EXPECT_LE(0, self->fd);
+}
+
+TEST_F(connect, black_hole_with_sndtimeo)
+{
+	uint64_t began = now_msec();
+
+	ASSERT_EQ(0, set_timeout(self->fd, SO_SNDTIMEO, 200));
+	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
+	EXPECT_EQ(EINPROGRESS, errno);
+	EXPECT_LE(190, now_msec() - began);
+	/* A blocking call after it waits for the same attempt. */
+	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
+	EXPECT_EQ(EALREADY, errno);
+}
+
+TEST_F(connect, black_hole_times_out)
+{
+	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
+	EXPECT_EQ(ETIMEDOUT, errno);
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+TEST_F(connect, no_way_there)
+{
+	EXPECT_EQ(-1, connect_to(self->fd, opt.unreachable, 80));
+	EXPECT_EQ(EHOSTUNREACH, errno);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.noroute, 80));
+	EXPECT_EQ(ENETUNREACH, errno);
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+TEST_F(connect, connected_is_eisconn)
+{
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(EISCONN, errno);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
+	EXPECT_EQ(EISCONN, errno);
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+TEST_F(connect, bad_addresses)
+{
+	struct sockaddr_in sin = address(opt.host, self->peer.port);
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	const struct {
+		const char *name;
+		const void *addr;
+		socklen_t len;
+		int error;
+	} cases[] = {
+		{ "length 0", &sin, 0, EINVAL },
+		{ "length 1", &sin, 1, EINVAL },
+		{ "only a family", &sin, 2, EINVAL },
+		{ "one byte short", &sin, sizeof(sin) - 1, EINVAL },
+		{ "negative", &sin, -1, EINVAL },
+		{ "too long", &sin, 4096, EINVAL },
+		{ "not ours", (void *)1, sizeof(sin), EFAULT },
+		{ "another family", &un, sizeof(un), EAFNOSUPPORT },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(cases); i++) {
+		EXPECT_EQ(-1, connect(self->fd, cases[i].addr, cases[i].len))
+			TH_LOG("%s", cases[i].name);
+		EXPECT_EQ(cases[i].error, errno)
+			TH_LOG("%s", cases[i].name);
+	}
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+TEST_F(connect, longer_address_is_fine)
+{
+	struct sockaddr_storage ss = { 0 };
+	struct sockaddr_in sin = address(opt.host, self->peer.port);
+
+	memcpy(&ss, &sin, sizeof(sin));
+	EXPECT_EQ(0, connect(self->fd, (struct sockaddr *)&ss, sizeof(ss)));
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+TEST_F(connect, unspec_disconnects)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+
+	EXPECT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_WORKS(self->fd, &self->peer);
+	EXPECT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
+	EXPECT_STREQ("rst", puppet_do(&self->peer, "end"));
+	EXPECT_EQ(ECONNRESET, so_error(self->fd));
+	EXPECT_EQ(POLLOUT | POLLWRNORM | POLLHUP, poll_now(self->fd));
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+TEST_F(connect, unspec_ends_an_attempt)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+
+	set_nonblock(self->fd, true);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
+	EXPECT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
+	set_nonblock(self->fd, false);
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_WORKS(self->fd, &self->peer);
+}
+
+XENSOCK_TEST_MAIN

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The peer has sent its last byte: the end comes after all data, and stays. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+FIXTURE(eof) {
+	struct puppet peer;
+	int fd;
+};
+
+FIXTURE_SETUP(eof)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(eof)
+{
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+/* Reads to the end in pieces, gives the number of good bytes. */
+static long long read_to_the_end(int fd, size_t piece)
+{
+	uint64_t done = 0;
+	char data[8192];
+	ssize_t n;
+
+	while ((n = recv(fd, data, piece, 0)) > 0) {
+		if (!stream_check(1, done, data, n))
+			return -2;
+		done += n;
+	}
+	return n < 0 ? -1 : (long long)done;
+}
+
+TEST_F(eof, all_data_comes_before_it)
+{
+	static const struct {
+		unsigned long len;
+		size_t piece;
+	} cases[] = {
+		{ 0, 1 }, { 1, 1 }, { 1, 100 }, { 4096, 4096 },
+		{ 32768, 7 * 1024 }, { 65537, 8192 }, { 3000000, 8192 },
+	};
+	size_t i;
+	int fd;
+
+	for (i = 0; i < ARRAY_LEN(cases); i++) {
+		fd = puppet_connect(&self->peer, 0);
+		ASSERT_LE(0, fd);
+		puppet_say(&self->peer, "send %lu 1", cases[i].len);
+		puppet_say(&self->peer, "close");
+		EXPECT_EQ(cases[i].len, read_to_the_end(fd, cases[i].piece));
+		EXPECT_EQ(0, read_to_the_end(fd, 1));
+		EXPECT_EQ(0, read_to_the_end(fd, 100));
+		puppet_answer(&self->peer);
+		EXPECT_STREQ("ok", puppet_answer(&self->peer));
+		close(fd);
+	}
+}
+
+/* Data and end are both there before the first byte is read. */
+TEST_F(eof, queued_behind_data)
+{
+	char data[100];
+
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "close"));
+	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
+	EXPECT_EQ(100, recv(self->fd, data, 100, MSG_PEEK));
+	EXPECT_EQ(100, read_to_the_end(self->fd, 30));
+	EXPECT_EQ(0, recv(self->fd, data, 100, MSG_DONTWAIT));
+}
+
+TEST_F(eof, a_receiver_is_woken)
+{
+	char c;
+
+	puppet_say(&self->peer, "fin");
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+	EXPECT_STREQ("ok", puppet_answer(&self->peer));
+}
+
+TEST_F(eof, the_other_direction_goes_on)
+{
+	char data[5000], c;
+	int i;
+
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+	for (i = 0; i < 20; i++) {
+		stream_fill(1, i * sizeof(data), data, sizeof(data));
+		EXPECT_EQ(sizeof(data), send_all(self->fd, data, sizeof(data)));
+	}
+	EXPECT_STREQ("ok 100000", puppet_do(&self->peer, "recv 100000 1"));
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+	close(self->fd);
+	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	self->fd = new_socket(0);
+}
+
+XENSOCK_TEST_MAIN

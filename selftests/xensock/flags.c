@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+/* MSG_PEEK, MSG_WAITALL, MSG_TRUNC, SO_RCVLOWAT, and the flags TCP refuses. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+FIXTURE(flags) {
+	struct puppet peer;
+	int fd;
+};
+
+FIXTURE_SETUP(flags)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(flags)
+{
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+TEST_F(flags, peek_takes_nothing)
+{
+	char data[100];
+	int i;
+
+	EXPECT_EQ(-1, recv(self->fd, data, 1, MSG_PEEK | MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 100));
+	for (i = 1; i <= 100; i += 33) {
+		memset(data, 0, sizeof(data));
+		EXPECT_EQ(i, recv(self->fd, data, i, MSG_PEEK));
+		EXPECT_TRUE(stream_check(1, 0, data, i));
+	}
+	EXPECT_EQ(40, recv(self->fd, data, 40, 0));
+	EXPECT_EQ(60, recv(self->fd, data, 100, MSG_PEEK));
+	EXPECT_TRUE(stream_check(1, 40, data, 60));
+	EXPECT_EQ(60, recv(self->fd, data, 100, 0));
+	EXPECT_TRUE(stream_check(1, 40, data, 60));
+}
+
+/* More than the largest ring holds, in steps that meet its end askew. */
+TEST_F(flags, peek_across_the_end_of_the_ring)
+{
+	char peeked[20011], taken[20011];
+	const ssize_t total = 2500000;
+	ssize_t done, n;
+
+	puppet_say(&self->peer, "send %zd 1", total);
+	for (done = 0; done < total; done += n) {
+		n = recv(self->fd, peeked, sizeof(peeked), MSG_PEEK);
+		ASSERT_LT(0, n);
+		ASSERT_EQ(n, recv(self->fd, taken, n, 0));
+		ASSERT_EQ(0, memcmp(peeked, taken, n));
+		ASSERT_TRUE(stream_check(1, done, taken, n));
+	}
+	EXPECT_STREQ("ok 2500000", puppet_answer(&self->peer));
+}
+
+TEST_F(flags, peek_at_the_end)
+{
+	char data[8];
+
+	EXPECT_STREQ("ok 3", puppet_do(&self->peer, "send 3 1"));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	ASSERT_TRUE(wait_readable(self->fd, 3));
+	EXPECT_EQ(3, recv(self->fd, data, 3, 0));
+	EXPECT_EQ(0, recv(self->fd, data, 8, MSG_PEEK));
+	EXPECT_EQ(0, recv(self->fd, data, 8, 0));
+}
+
+TEST_F(flags, waitall_waits_for_all)
+{
+	char data[30];
+
+	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 10));
+	EXPECT_EQ(10, recv(self->fd, data, 30, MSG_WAITALL | MSG_DONTWAIT));
+	puppet_say(&self->peer, "send 10 1");
+	puppet_say(&self->peer, "send 20 1");
+	EXPECT_EQ(30, recv(self->fd, data, 30, MSG_WAITALL));
+	EXPECT_TRUE(stream_check(1, 10, data, 30));
+}
+
+TEST_F(flags, waitall_gives_what_came_before_the_end)
+{
+	char data[30];
+
+	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_EQ(10, recv(self->fd, data, 30, MSG_WAITALL));
+	EXPECT_EQ(0, recv(self->fd, data, 30, MSG_WAITALL));
+}
+
+/* Larger than any ring: the call has to take it out in parts. */
+TEST_F(flags, waitall_of_more_than_a_ring)
+{
+	static char data[3 << 20];
+
+	puppet_say(&self->peer, "send %zu 1", sizeof(data));
+	EXPECT_EQ(sizeof(data), recv(self->fd, data, sizeof(data),
+				     MSG_WAITALL));
+	EXPECT_TRUE(stream_check(1, 0, data, sizeof(data)));
+}
+
+TEST_F(flags, trunc_discards)
+{
+	char data[100];
+
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 100));
+	memset(data, 0x55, sizeof(data));
+	EXPECT_EQ(30, recv(self->fd, data, 30, MSG_TRUNC | MSG_PEEK));
+	EXPECT_EQ(30, recv(self->fd, data, 30, MSG_TRUNC));
+	EXPECT_EQ(0x55, data[0]);
+	/* No memory is needed for what is thrown away. */
+	EXPECT_EQ(30, recv(self->fd, NULL, 30, MSG_TRUNC));
+	EXPECT_EQ(40, recv(self->fd, data, 100, 0));
+	EXPECT_TRUE(stream_check(1, 60, data, 40));
+}
+
+TEST_F(flags, rcvlowat)
+{
+	int lowat = 100;
+	char data[100];
+
+	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat,
+				sizeof(lowat)));
+	EXPECT_STREQ("ok 60", puppet_do(&self->peer, "send 60 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 60));
+	EXPECT_EQ(POLLOUT | POLLWRNORM, poll_now(self->fd));
+	/* A call that may not wait takes what there is. */
+	EXPECT_EQ(10, recv(self->fd, data, 10, MSG_DONTWAIT));
+	EXPECT_STREQ("ok 50", puppet_do(&self->peer, "send 50 1"));
+	EXPECT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	EXPECT_EQ(100, recv(self->fd, data, 100, 0));
+	EXPECT_TRUE(stream_check(1, 10, data, 100));
+}
+
+TEST_F(flags, rcvlowat_and_the_end)
+{
+	int lowat = 100;
+	char data[100];
+
+	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat,
+				sizeof(lowat)));
+	EXPECT_STREQ("ok 60", puppet_do(&self->peer, "send 60 1"));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	EXPECT_EQ(60, recv(self->fd, data, 100, 0));
+	EXPECT_EQ(0, recv(self->fd, data, 100, 0));
+}
+
+TEST_F(flags, refused_or_without_effect)
+{
+	char data[4];
+
+	stream_fill(1, 0, data, 4);
+	EXPECT_EQ(1, send(self->fd, data, 1, MSG_MORE));
+	EXPECT_EQ(1, send(self->fd, data + 1, 1, MSG_DONTROUTE | MSG_EOR));
+	EXPECT_EQ(1, send(self->fd, data + 2, 1, MSG_CONFIRM));
+	EXPECT_EQ(1, send(self->fd, data + 3, 1, MSG_NOSIGNAL));
+	EXPECT_STREQ("ok 4", puppet_do(&self->peer, "recv 4 1"));
+	EXPECT_EQ(-1, recv(self->fd, data, 4, MSG_ERRQUEUE));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_STREQ("ok 4", puppet_do(&self->peer, "send 4 1"));
+	EXPECT_EQ(4, recv(self->fd, data, 4, MSG_CMSG_CLOEXEC | MSG_WAITALL));
+}
+
+XENSOCK_TEST_MAIN

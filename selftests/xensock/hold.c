@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Holds sockets in every state while something happens to the link, says
+ * "ready", and then how each of them was told.
+ *
+ *   hold lost    until all have been told; then connects until that works
+ *   hold busy    exchanges data on all its sockets for ever
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "util.h"
+
+/* All sockets hear of the loss within this time of the first. */
+#define AT_ONCE_MSEC 2000
+#define RECOVERY_MSEC 60000
+
+enum wait { IN_RECV, IN_SEND, IN_POLL, IN_EPOLL, IN_CONNECT, WAITS };
+
+static const char *const names[WAITS] = {
+	"recv", "send", "poll", "epoll", "connect",
+};
+
+struct holder {
+	pthread_t thread;
+	enum wait wait;
+	int fd;
+	volatile pid_t tid;
+	ssize_t result;
+	int error;
+	uint64_t told;
+};
+
+static char flood[8 << 20];
+
+static void wait_in_poll(struct holder *h)
+{
+	struct pollfd pfd = { .fd = h->fd, .events = POLLIN | POLLRDHUP };
+
+	poll(&pfd, 1, -1);
+	h->result = pfd.revents;
+	h->error = so_error(h->fd);
+}
+
+static void wait_in_epoll(struct holder *h)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	int ep = epoll_create1(0);
+
+	epoll_ctl(ep, EPOLL_CTL_ADD, h->fd, &event);
+	epoll_wait(ep, &event, 1, -1);
+	h->result = event.events;
+	h->error = so_error(h->fd);
+	close(ep);
+}
+
+static void *hold(void *arg)
+{
+	struct holder *h = arg;
+	char c;
+
+	h->tid = syscall(SYS_gettid);
+	switch (h->wait) {
+	case IN_RECV:
+		h->result = recv(h->fd, &c, 1, 0);
+		h->error = errno;
+		break;
+	case IN_SEND:
+		do {
+			h->result = send(h->fd, flood, sizeof(flood),
+					 MSG_NOSIGNAL);
+		} while (h->result > 0);
+		h->error = errno;
+		break;
+	case IN_POLL:
+		wait_in_poll(h);
+		break;
+	case IN_EPOLL:
+		wait_in_epoll(h);
+		break;
+	default:
+		h->result = connect_to(h->fd, opt.blackhole, 80);
+		h->error = errno;
+	}
+	h->told = now_msec();
+	return NULL;
+}
+
+static bool start(struct holder *h, struct puppet *p, enum wait wait)
+{
+	h->wait = wait;
+	h->tid = 0;
+	h->fd = wait == IN_CONNECT ? new_socket(0) : puppet_connect(p, 0);
+	if (h->fd < 0 || pthread_create(&h->thread, NULL, hold, h))
+		return false;
+	while (!h->tid)
+		;
+	return wait_asleep(h->tid);
+}
+
+static bool told_well(const struct holder *h)
+{
+	bool polled = h->wait == IN_POLL || h->wait == IN_EPOLL;
+	bool reset = h->error == ECONNRESET || h->error == EPIPE;
+
+	printf("%s: %zd, %s\n", names[h->wait], h->result,
+	       strerrorname_np(h->error));
+	if (polled)
+		return reset && (h->result & POLLERR) && (h->result & POLLHUP);
+	if (h->wait == IN_CONNECT)
+		return h->result == -1 && h->error != EINTR &&
+		       h->error != ETIMEDOUT;
+	return h->result == -1 && reset;
+}
+
+/* Every socket of before stays dead; a new one works when the link does. */
+static bool recovers(const struct holder *dead)
+{
+	uint64_t until = now_msec() + RECOVERY_MSEC;
+	char data[10];
+	int fd = -1;
+
+	if (send(dead->fd, "x", 1, MSG_NOSIGNAL) != -1 || errno != EPIPE ||
+	    recv(dead->fd, data, 1, 0) != 0) {
+		printf("a dead socket is not quite dead\n");
+		return false;
+	}
+	while ((fd = open_port(opt.port + PEER_ECHO, 0)) < 0) {
+		if (errno != ENETDOWN && errno != ENODEV) {
+			printf("meanwhile: %s\n", strerrorname_np(errno));
+			return false;
+		}
+		if (now_msec() > until)
+			return false;
+		poll(NULL, 0, 20);
+	}
+	if (send_all(fd, "0123456789", 10) < 0 || recv_all(fd, data, 10) != 10)
+		return false;
+	close(fd);
+	return !memcmp(data, "0123456789", 10);
+}
+
+static int lost(void)
+{
+	struct holder holders[WAITS];
+	struct puppet puppets[WAITS];
+	uint64_t first = UINT64_MAX, last = 0;
+	bool well = true;
+	int i;
+
+	for (i = 0; i < WAITS; i++) {
+		if (!puppet_open(&puppets[i], 65536) ||
+		    !start(&holders[i], &puppets[i], i)) {
+			printf("cannot get into %s\n", names[i]);
+			return 1;
+		}
+	}
+	printf("ready\n");
+	for (i = 0; i < WAITS; i++) {
+		pthread_join(holders[i].thread, NULL);
+		first = holders[i].told < first ? holders[i].told : first;
+		last = holders[i].told > last ? holders[i].told : last;
+		well &= told_well(&holders[i]);
+	}
+	printf("told within %llu ms\n", (unsigned long long)(last - first));
+	if (!well || last - first > AT_ONCE_MSEC)
+		return 1;
+	if (!recovers(&holders[IN_RECV])) {
+		printf("no new socket works\n");
+		return 1;
+	}
+	printf("recovered\n");
+	return 0;
+}
+
+#define BUSY 8
+
+static int busy(void)
+{
+	static char data[65536];
+	int i, fds[BUSY];
+
+	for (i = 0; i < BUSY; i++) {
+		fds[i] = open_port(opt.port + PEER_ECHO, SOCK_NONBLOCK);
+		if (fds[i] < 0) {
+			perror("hold");
+			return 1;
+		}
+	}
+	/* As much each way as the sockets take, whatever comes of it. */
+	for (i = 0;; i++) {
+		struct pollfd pfd = { fds[i % BUSY], POLLIN | POLLOUT, 0 };
+
+		if (i == 20 * BUSY)
+			printf("ready\n");
+		poll(&pfd, 1, 10);
+		send(pfd.fd, data, sizeof(data), MSG_NOSIGNAL);
+		if (recv(pfd.fd, data, sizeof(data), 0) == 0)
+			return 1;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	argc = parse_options(argc, argv);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGPIPE, SIG_IGN);
+	if (argc == 2 && !strcmp(argv[1], "busy"))
+		return busy();
+	if (argc == 2 && !strcmp(argv[1], "lost"))
+		return lost();
+	fprintf(stderr, "usage: hold lost|busy [options]\n");
+	return 4;
+}

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The other end of every test: a plain TCP server, one behaviour a port, one
+ * thread a connection. In the test bed it runs in dom0. See util.h for the
+ * ports and for the language of the control port.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "util.h"
+
+static atomic_ulong accepted, connections, bytes, fins, resets;
+
+static void close_with_reset(int fd)
+{
+	struct linger now = { .l_onoff = 1, .l_linger = 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(fd);
+}
+
+static void count_end(ssize_t result)
+{
+	if (result == 0)
+		fins++;
+	else if (result < 0 && errno == ECONNRESET)
+		resets++;
+}
+
+static void serve_echo(int fd)
+{
+	char data[16384];
+	ssize_t n;
+
+	while ((n = recv(fd, data, sizeof(data), 0)) > 0) {
+		bytes += n;
+		if (send_all(fd, data, n) < 0) {
+			n = -1;
+			break;
+		}
+	}
+	count_end(n);
+	close(fd);
+}
+
+struct sender {
+	int fd;
+	uint64_t len;
+	uint64_t seed;
+	pthread_t thread;
+};
+
+static void *send_stream(void *arg)
+{
+	struct sender *s = arg;
+	static __thread char data[65536];
+	uint64_t done = 0;
+	size_t n;
+
+	while (done < s->len) {
+		n = s->len - done < sizeof(data) ? s->len - done : sizeof(data);
+		stream_fill(s->seed, done, data, n);
+		if (send_all(s->fd, data, n) < 0)
+			break;
+		done += n;
+	}
+	return NULL;
+}
+
+/* Both streams at once, then the verdict on what has come. */
+static void serve_exchange(int fd)
+{
+	static __thread char data[65536];
+	uint64_t done = 0, verdict = EXCHANGE_GOOD;
+	struct exchange x;
+	struct sender s;
+	ssize_t n = -1;
+
+	if (recv_all(fd, &x, sizeof(x)) != sizeof(x))
+		goto out;
+	s = (struct sender){ .fd = fd, .len = x.down, .seed = x.seed + 1 };
+	if (pthread_create(&s.thread, NULL, send_stream, &s))
+		goto out;
+	while (done < x.up) {
+		n = x.up - done < sizeof(data) ? x.up - done : sizeof(data);
+		n = recv(fd, data, n, 0);
+		if (n <= 0)
+			break;
+		if (verdict == EXCHANGE_GOOD &&
+		    !stream_check(x.seed, done, data, n))
+			verdict = done;
+		done += n;
+		bytes += n;
+	}
+	if (done < x.up)
+		shutdown(fd, SHUT_RDWR);
+	pthread_join(s.thread, NULL);
+	if (done == x.up && send_all(fd, &verdict, sizeof(verdict)) > 0)
+		n = recv(fd, data, 1, 0);
+out:
+	count_end(n);
+	close(fd);
+}
+
+static void serve_reset(int fd)
+{
+	close_with_reset(fd);
+}
+
+static const char page[] =
+	"<!doctype html>\n<title>XenSock</title>\n"
+	"<h1>Hello from dom0</h1>\n"
+	"<p>This page came through shared memory: the guest that shows it\n"
+	"has no network interface.</p>\n";
+
+static void serve_http(int fd)
+{
+	char request[2048], head[160];
+	size_t have = 0;
+	ssize_t n = 1;
+	int len;
+
+	while (have < sizeof(request) - 1) {
+		n = recv(fd, request + have, sizeof(request) - 1 - have, 0);
+		if (n <= 0)
+			break;
+		have += n;
+		request[have] = 0;
+		if (strstr(request, "\r\n\r\n"))
+			break;
+	}
+	if (n > 0) {
+		len = snprintf(head, sizeof(head),
+			       "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n"
+			       "Content-Length: %zu\r\n\r\n", sizeof(page) - 1);
+		if (send_all(fd, head, len) > 0 &&
+		    send_all(fd, page, sizeof(page) - 1) > 0)
+			shutdown(fd, SHUT_WR);
+		n = recv(fd, request, sizeof(request), 0);
+	}
+	count_end(n);
+	close(fd);
+}
+
+struct service {
+	enum peer_port port;
+	void (*serve)(int fd);
+	int listener;
+};
+
+struct connection {
+	const struct service *service;
+	int fd;
+};
+
+static void serve_control(int fd);
+
+static struct service services[] = {
+	{ .port = PEER_CONTROL, .serve = serve_control },
+	{ .port = PEER_ECHO, .serve = serve_echo },
+	{ .port = PEER_EXCHANGE, .serve = serve_exchange },
+	{ .port = PEER_RESET, .serve = serve_reset },
+	{ .port = PEER_HTTP, .serve = serve_http },
+};
+
+/* One control connection: its listener, and the connection it accepted. */
+struct stage {
+	int control;
+	int listener;
+	int fd;
+	uint64_t sent;
+	uint64_t received;
+};
+
+static int listen_on(unsigned int port, unsigned int rcvbuf)
+{
+	struct sockaddr_in sin = address(opt.host, port);
+	int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (rcvbuf)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf));
+	if (bind(fd, (struct sockaddr *)&sin, sizeof(sin)) || listen(fd, 512)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static unsigned int port_of(int fd)
+{
+	struct sockaddr_in sin;
+	socklen_t len = sizeof(sin);
+
+	if (getsockname(fd, (struct sockaddr *)&sin, &len))
+		return 0;
+	return ntohs(sin.sin_port);
+}
+
+static int stage_send(struct stage *s, uint64_t len, uint64_t seed,
+		      char *answer, size_t size)
+{
+	char data[16384];
+	uint64_t done = 0;
+	ssize_t n;
+
+	while (done < len) {
+		n = len - done < sizeof(data) ? len - done : sizeof(data);
+		stream_fill(seed, s->sent, data, n);
+		n = send(s->fd, data, n, MSG_NOSIGNAL);
+		if (n < 0)
+			return snprintf(answer, size, "err %d %llu", errno,
+					(unsigned long long)done);
+		done += n;
+		s->sent += n;
+	}
+	return snprintf(answer, size, "ok %llu", (unsigned long long)done);
+}
+
+static int stage_recv(struct stage *s, uint64_t len, uint64_t seed,
+		      char *answer, size_t size)
+{
+	char data[16384];
+	uint64_t done = 0;
+	ssize_t n;
+
+	while (done < len) {
+		n = len - done < sizeof(data) ? len - done : sizeof(data);
+		n = recv(s->fd, data, n, 0);
+		if (n < 0)
+			return snprintf(answer, size, "err %d %llu", errno,
+					(unsigned long long)done);
+		if (!n)
+			return snprintf(answer, size, "eof %llu",
+					(unsigned long long)done);
+		if (!stream_check(seed, s->received, data, n))
+			return snprintf(answer, size, "bad %llu",
+					(unsigned long long)done);
+		done += n;
+		s->received += n;
+	}
+	return snprintf(answer, size, "ok %llu", (unsigned long long)done);
+}
+
+/* How the other side ends, seen without taking its data. */
+static const char *stage_end(struct stage *s)
+{
+	struct pollfd pfd = { .fd = s->fd, .events = POLLRDHUP };
+
+	while (poll(&pfd, 1, -1) < 0)
+		;
+	return pfd.revents & POLLERR ? "rst" : "fin";
+}
+
+static void stage_drop(struct stage *s, bool reset)
+{
+	if (s->fd >= 0 && reset)
+		close_with_reset(s->fd);
+	else if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
+}
+
+static void stage_command(struct stage *s, const char *line, char *answer,
+			  size_t size)
+{
+	unsigned long long n = 0, seed = 0;
+	char verb[16] = "";
+
+	sscanf(line, "%15s %llu %llu", verb, &n, &seed);
+	snprintf(answer, size, "ok");
+	if (!strcmp(verb, "listen")) {
+		s->listener = listen_on(0, n);
+		snprintf(answer, size, "ok %u", port_of(s->listener));
+	} else if (!strcmp(verb, "unlisten")) {
+		close(s->listener);
+		s->listener = -1;
+	} else if (!strcmp(verb, "accept")) {
+		stage_drop(s, false);
+		s->sent = 0;
+		s->received = 0;
+		s->fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
+		if (s->fd < 0)
+			snprintf(answer, size, "err %d", errno);
+	} else if (!strcmp(verb, "send")) {
+		stage_send(s, n, seed, answer, size);
+	} else if (!strcmp(verb, "recv")) {
+		stage_recv(s, n, seed, answer, size);
+	} else if (!strcmp(verb, "drain")) {
+		stage_recv(s, UINT64_MAX, n, answer, size);
+	} else if (!strcmp(verb, "end")) {
+		snprintf(answer, size, "%s", stage_end(s));
+	} else if (!strcmp(verb, "fin")) {
+		if (shutdown(s->fd, SHUT_WR))
+			snprintf(answer, size, "err %d", errno);
+	} else if (!strcmp(verb, "close") || !strcmp(verb, "rst")) {
+		stage_drop(s, verb[0] == 'r');
+	} else if (!strcmp(verb, "stats")) {
+		snprintf(answer, size, "%lu %lu %lu %lu %lu", accepted,
+			 connections, bytes, fins, resets);
+	} else {
+		snprintf(answer, size, "what? %s", verb);
+	}
+}
+
+static void serve_control(int fd)
+{
+	struct stage stage = { .control = fd, .listener = -1, .fd = -1 };
+	char line[128], answer[128];
+	FILE *in = fdopen(fd, "r");
+
+	while (in && fgets(line, sizeof(line), in)) {
+		stage_command(&stage, line, answer, sizeof(answer) - 1);
+		strcat(answer, "\n");
+		if (send_all(fd, answer, strlen(answer)) < 0)
+			break;
+	}
+	stage_drop(&stage, false);
+	if (stage.listener >= 0)
+		close(stage.listener);
+	if (in)
+		fclose(in);
+}
+
+static void *serve(void *arg)
+{
+	struct connection *c = arg;
+
+	c->service->serve(c->fd);
+	if (c->service->port != PEER_CONTROL)
+		connections--;
+	free(c);
+	return NULL;
+}
+
+static void start(const struct service *service)
+{
+	struct connection *c = malloc(sizeof(*c));
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	c->service = service;
+	c->fd = accept4(service->listener, NULL, NULL, SOCK_CLOEXEC);
+	if (c->fd < 0) {
+		free(c);
+		return;
+	}
+	if (service->port != PEER_CONTROL) {
+		accepted++;
+		connections++;
+	}
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, 256 << 10);
+	if (pthread_create(&thread, &attr, serve, c)) {
+		perror("pthread_create");
+		exit(1);
+	}
+	pthread_attr_destroy(&attr);
+}
+
+int main(int argc, char **argv)
+{
+	struct pollfd pfds[ARRAY_LEN(services)];
+	size_t i;
+
+	parse_options(argc, argv);
+	signal(SIGPIPE, SIG_IGN);
+	for (i = 0; i < ARRAY_LEN(services); i++) {
+		services[i].listener = listen_on(opt.port + services[i].port, 0);
+		if (services[i].listener < 0) {
+			fprintf(stderr, "peer: %s:%u: %m\n", opt.host,
+				opt.port + services[i].port);
+			return 1;
+		}
+		pfds[i].fd = services[i].listener;
+		pfds[i].events = POLLIN;
+	}
+	printf("peer: ready on %s:%u\n", opt.host, opt.port);
+	fflush(stdout);
+	for (;;) {
+		if (poll(pfds, ARRAY_LEN(pfds), -1) < 0)
+			continue;
+		for (i = 0; i < ARRAY_LEN(pfds); i++)
+			if (pfds[i].revents)
+				start(&services[i]);
+	}
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The peer resets the connection: who is told what, in which order. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+static volatile sig_atomic_t sigpipes;
+
+static void on_sigpipe(int sig)
+{
+	(void)sig;
+	sigpipes = sigpipes + 1;
+}
+
+FIXTURE(reset) {
+	struct puppet peer;
+	int fd;
+};
+
+FIXTURE_SETUP(reset)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 65536));
+	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_LE(0, self->fd);
+	signal(SIGPIPE, on_sigpipe);
+}
+
+FIXTURE_TEARDOWN(reset)
+{
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+#define PEER_RESETS() do {						\
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));		\
+	ASSERT_TRUE(wait_poll(self->fd, POLLPRI, NULL));		\
+} while (0)
+
+TEST_F(reset, idle_then_recv)
+{
+	char c = 0;
+
+	PEER_RESETS();
+	EXPECT_EQ(-1, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(ECONNRESET, errno);
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(-1, send(self->fd, &c, 1, 0));
+	EXPECT_EQ(EPIPE, errno);
+	EXPECT_EQ(1, sigpipes);
+}
+
+TEST_F(reset, idle_then_send)
+{
+	char c = 0;
+
+	PEER_RESETS();
+	/* The error itself raises no signal, the broken pipe after it does. */
+	EXPECT_EQ(-1, send(self->fd, &c, 1, 0));
+	EXPECT_EQ(ECONNRESET, errno);
+	EXPECT_EQ(0, sigpipes);
+	EXPECT_EQ(-1, send(self->fd, &c, 1, MSG_NOSIGNAL));
+	EXPECT_EQ(EPIPE, errno);
+	EXPECT_EQ(0, sigpipes);
+	EXPECT_EQ(-1, send(self->fd, &c, 1, 0));
+	EXPECT_EQ(EPIPE, errno);
+	EXPECT_EQ(1, sigpipes);
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+}
+
+TEST_F(reset, idle_then_so_error)
+{
+	char c = 0;
+
+	PEER_RESETS();
+	EXPECT_EQ(ECONNRESET, so_error(self->fd));
+	EXPECT_EQ(0, so_error(self->fd));
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(-1, send(self->fd, &c, 1, MSG_NOSIGNAL));
+	EXPECT_EQ(EPIPE, errno);
+}
+
+TEST_F(reset, data_first_then_the_error)
+{
+	char data[100];
+
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 100));
+	PEER_RESETS();
+	EXPECT_EQ(60, recv(self->fd, data, 60, 0));
+	EXPECT_EQ(40, recv(self->fd, data + 60, 60, 0));
+	EXPECT_TRUE(stream_check(1, 0, data, 100));
+	EXPECT_EQ(-1, recv(self->fd, data, 60, 0));
+	EXPECT_EQ(ECONNRESET, errno);
+	EXPECT_EQ(0, recv(self->fd, data, 60, 0));
+}
+
+TEST_F(reset, waitall_gives_the_data_first)
+{
+	char data[100];
+
+	EXPECT_STREQ("ok 50", puppet_do(&self->peer, "send 50 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 50));
+	PEER_RESETS();
+	EXPECT_EQ(50, recv(self->fd, data, 100, MSG_WAITALL));
+	EXPECT_EQ(-1, recv(self->fd, data, 100, MSG_WAITALL));
+	EXPECT_EQ(ECONNRESET, errno);
+}
+
+TEST_F(reset, after_the_end)
+{
+	char c = 0;
+
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+	PEER_RESETS();
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(-1, send(self->fd, &c, 1, 0));
+	EXPECT_EQ(EPIPE, errno);
+}
+
+/* The peer is gone for good: what is sent to it brings the reset. */
+TEST_F(reset, sending_to_one_who_closed)
+{
+	char c = 0;
+
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "close"));
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(1, send(self->fd, &c, 1, 0));
+	ASSERT_TRUE(wait_poll(self->fd, POLLPRI, NULL));
+	EXPECT_EQ(-1, send(self->fd, &c, 1, 0));
+	EXPECT_EQ(EPIPE, errno);
+	EXPECT_EQ(1, sigpipes);
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+}
+
+TEST_F(reset, with_our_data_unread)
+{
+	char c = 0;
+
+	EXPECT_LT(0, fill_socket(self->fd, 1, 30000));
+	/* The peer closes with our bytes unread: that is a reset too. */
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "close"));
+	ASSERT_TRUE(wait_poll(self->fd, POLLPRI, NULL));
+	EXPECT_EQ(-1, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(ECONNRESET, errno);
+	EXPECT_EQ(-1, send(self->fd, &c, 1, MSG_NOSIGNAL));
+	EXPECT_EQ(EPIPE, errno);
+}
+
+TEST(at_once_after_accept)
+{
+	char c;
+	int i, fd;
+
+	for (i = 0; i < 50; i++) {
+		fd = open_port(opt.port + PEER_RESET, 0);
+		if (fd < 0) {
+			ASSERT_EQ(ECONNRESET, errno);
+			continue;
+		}
+		EXPECT_EQ(-1, recv(fd, &c, 1, 0));
+		EXPECT_EQ(ECONNRESET, errno);
+		close(fd);
+	}
+}
+
+struct sleeper {
+	pthread_t thread;
+	int fd;
+	volatile pid_t tid;
+	ssize_t result;
+	int error;
+};
+
+static void *sleep_in_recv(void *arg)
+{
+	struct sleeper *s = arg;
+	char c;
+
+	s->tid = syscall(SYS_gettid);
+	s->result = recv(s->fd, &c, 1, 0);
+	s->error = errno;
+	return NULL;
+}
+
+static void *sleep_in_send(void *arg)
+{
+	struct sleeper *s = arg;
+	static char data[8 << 20];
+
+	/* More than all buffers: the first call may end with a count. */
+	s->tid = syscall(SYS_gettid);
+	do {
+		s->result = send(s->fd, data, sizeof(data), 0);
+	} while (s->result > 0);
+	s->error = errno;
+	return NULL;
+}
+
+static bool sleep_in(struct sleeper *s, void *(*how)(void *))
+{
+	if (pthread_create(&s->thread, NULL, how, s))
+		return false;
+	while (!s->tid)
+		sched_yield();
+	return wait_asleep(s->tid);
+}
+
+TEST_F(reset, wakes_a_receiver)
+{
+	struct sleeper s = { .fd = self->fd };
+
+	ASSERT_TRUE(sleep_in(&s, sleep_in_recv));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	pthread_join(s.thread, NULL);
+	EXPECT_EQ(-1, s.result);
+	EXPECT_EQ(ECONNRESET, s.error);
+}
+
+TEST_F(reset, wakes_a_sender)
+{
+	struct sleeper s = { .fd = self->fd };
+
+	EXPECT_LT(0, fill_socket(self->fd, 1, 30000));
+	ASSERT_TRUE(sleep_in(&s, sleep_in_send));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	pthread_join(s.thread, NULL);
+	EXPECT_EQ(-1, s.result);
+	EXPECT_EQ(ECONNRESET, s.error);
+	EXPECT_EQ(0, sigpipes);
+}
+
+XENSOCK_TEST_MAIN

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Every call on a socket, in a guest over AF_XENSOCK and in dom0 over TCP."""
+
+from bed import timeout
+from scenarios.common import KSELFTESTS, must, peer
+
+
+def test_tcp(bed):
+    """What the tests expect is what this kernel's TCP does."""
+    peer(bed)
+    failed = []
+    for name in KSELFTESTS:
+        rc, out = bed.run(f"{name} --family inet", 120 * bed.scale)
+        if rc:
+            failed.append(name)
+            bed.note("\n".join(line for line in out.splitlines()
+                               if not line.startswith(("ok ", "#  RUN", "#            OK"))))
+    assert not failed, f"over TCP in dom0: {' '.join(failed)}"
+
+
+def _in_guest(bed, *names):
+    guest = bed.shared_guest()
+    peer(bed)
+    for name in names:
+        guest.ktap(name, 150 * bed.scale)
+
+
+@timeout(180)
+def test_connect(bed):
+    """connect(): listening, closed, black-holed and unreachable addresses, blocking or not, all at once."""
+    _in_guest(bed, "connect")
+
+
+@timeout(180)
+def test_transfer(bed):
+    """send and recv: buffers of any shape, all flags, time limits, bad memory."""
+    _in_guest(bed, "stream", "flags")
+
+
+@timeout(180)
+def test_poll(bed):
+    """poll, select and epoll in every state of a socket."""
+    _in_guest(bed, "poll", "epoll")
+
+
+@timeout(180)
+def test_end(bed):
+    """The peer resets or finishes, we close: order of data and errors."""
+    _in_guest(bed, "reset", "eof", "close")
+
+
+@timeout(180)
+def test_concurrency(bed):
+    """Threads that share a socket, and signals in every wait."""
+    _in_guest(bed, "threads", "signals")
+
+
+@timeout(180)
+def test_family(bed):
+    """What AF_XENSOCK has not yet, and what the backend does not allow."""
+    guest = bed.shared_guest()
+    peer(bed)
+    guest.ktap("family -F no_device", 120 * bed.scale)
+
+
+def test_transcript(bed):
+    """Whatever the peer does, a program sees over AF_XENSOCK just what it sees over TCP."""
+    guest = bed.shared_guest()
+    peer(bed)
+    over_tcp = must(bed, "transcript --family inet", 60 * bed.scale).splitlines()
+    over_xensock = must(guest, "transcript", 60 * bed.scale).splitlines()
+    case, differences = "", []
+    for number in range(max(len(over_tcp), len(over_xensock))):
+        pair = [lines[number] if number < len(lines) else "(nothing)"
+                for lines in (over_tcp, over_xensock)]
+        if not pair[0].startswith(" "):
+            case = pair[0] or case
+        if pair[0] != pair[1]:
+            differences.append(f"{case}: TCP '{pair[0].strip()}', AF_XENSOCK '{pair[1].strip()}'")
+    assert len(over_tcp) > 100, "the transcript is not whole"
+    assert not differences, "\n" + "\n".join(differences)
+
+
+def test_no_device(bed):
+    """Without a device, or before it is connected: ENETDOWN, at once."""
+    guest = bed.guest(name="bare", device=None)
+    must(guest, "modprobe xensock")
+    guest.ktap("family -f no_device")

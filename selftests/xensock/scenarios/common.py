@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the scenarios share: the peer in dom0, the order of the data rings."""
+
+import socket
+import time
+
+# Every kselftest that says what a socket does; each runs over both families.
+KSELFTESTS = ("connect", "stream", "flags", "poll", "epoll", "reset", "eof",
+              "threads", "signals", "close")
+
+
+def peer(bed):
+    """Starts the peer of all tests in dom0; it ends with the test."""
+    with open("/proc/sys/net/ipv4/tcp_syn_retries", "w", encoding="ascii") as file:
+        file.write("2")  # a black hole is given up after 7 s, not after 127
+    job = bed.start(f"peer --host {bed.address}")
+    job.wait_line("peer: ready", 30 * bed.scale)
+    return job
+
+
+def stats(bed):
+    """What the peer has counted on its ports."""
+    with socket.create_connection((bed.address, 7000), timeout=10) as control:
+        control.sendall(b"stats\n")
+        numbers = control.makefile().readline().split()
+    return dict(zip(("accepted", "open", "bytes", "fins", "resets"), map(int, numbers)))
+
+
+def must(where, command, timeout=60):
+    """Runs a command that has to succeed, gives its output."""
+    rc, out = where.run(command, timeout)
+    assert rc == 0, f"{command}: exit status {rc}: {out}"
+    return out
+
+
+def set_order(guest, order):
+    """Loads the guest's module anew, with data rings of that order."""
+    must(guest, f"rmmod xensock && modprobe xensock ring_order={order}")
+    wait_link(guest)
+
+
+def wait_link(guest, timeout=30):
+    """Waits until the guest's sockets work again."""
+    must(guest, f"i=0; until fetch >/dev/null 2>&1; do i=$((i + 1)); [ $i -lt {timeout * 5} ] || "
+                "{ fetch; exit 1; }; usleep 200000; done", timeout + 10)
+
+
+def settled(bed, before, tolerance=None, patience=30):
+    """Waits until the counts of dom0's resources are back where they were, gives what is not."""
+    tolerance = tolerance or {}
+    until = time.monotonic() + patience * bed.scale
+    while True:
+        after = bed.snapshot()
+        off = {key: (before[key], after[key]) for key in before
+               if abs(after[key] - before[key]) > tolerance.get(key, 0)}
+        if not off or time.monotonic() > until:
+            return off
+        time.sleep(0.5)

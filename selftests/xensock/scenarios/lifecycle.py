@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Modules, devices and guests come and go while sockets are open."""
+
+import time
+
+from bed import timeout
+from scenarios.common import must, peer, settled, wait_link
+
+
+def _lose_link(bed, guest, lose, come_back):
+    """Sockets in every state hear of it at once, and new ones work afterwards."""
+    peer(bed)
+    wait_link(guest)
+    held = guest.start("hold lost")
+    held.wait_line("ready", 30 * bed.scale)
+    began = time.monotonic()
+    lose()
+    held.wait_line("told within", 20 * bed.scale)
+    bed.note(f"all were told {time.monotonic() - began:.1f} s after")
+    come_back()
+    rc, out = held.wait(60 * bed.scale)
+    assert rc == 0, out
+    wait_link(guest)
+
+
+@timeout(180)
+def test_backend_reload(bed):
+    """The backend's module is unloaded with sockets open and loaded again, three times."""
+    guest = bed.shared_guest()
+    for _ in range(3):
+        _lose_link(bed, guest, lambda: bed.rmmod("xensock_back"),
+                   lambda: bed.modprobe("xensock_back"))
+
+
+@timeout(180)
+def test_detach_and_attach(bed):
+    """The device is taken away with sockets open, and given again."""
+    guest = bed.shared_guest()
+    _lose_link(bed, guest, guest.detach, guest.attach)
+    before = bed.snapshot()
+    for _ in range(3):
+        guest.detach()
+        guest.attach()
+        wait_link(guest)
+    assert not settled(bed, before)
+
+
+@timeout(180)
+def test_frontend_reload(bed):
+    """The guest's module stays while sockets are open, goes when they are closed, comes back."""
+    guest = bed.shared_guest()
+    peer(bed)
+    wait_link(guest)
+    before = bed.snapshot()
+    held = guest.start("hold busy")
+    held.wait_line("ready", 30 * bed.scale)
+    rc, out = guest.run("rmmod xensock")
+    assert rc != 0, f"unloaded under an open socket: {out}"
+    held.kill()
+    must(guest, "i=0; until rmmod xensock 2>/dev/null; do i=$((i + 1)); [ $i -lt 100 ]; usleep 100000; done")
+    rc, _ = guest.run("fetch >/dev/null 2>&1")
+    assert rc != 0
+    for _ in range(5):
+        must(guest, "modprobe xensock")
+        wait_link(guest)
+        must(guest, "rmmod xensock")
+    must(guest, "modprobe xensock")
+    wait_link(guest)
+    assert not settled(bed, before)
+
+
+@timeout(120)
+def test_frontend_waits_for_backend(bed):
+    """A guest that has its device before dom0 has a driver for it works as soon as there is one."""
+    if bed.run("grep -q '^xensock_back ' /proc/modules")[0] == 0:
+        bed.rmmod("xensock_back")
+    guest = bed.guest(name="early", backend="")
+    rc, _ = guest.run("fetch >/dev/null 2>&1", 10)
+    assert rc != 0
+    peer(bed)
+    bed.modprobe("xensock_back")
+    wait_link(guest)
+    must(guest, "fetch >/dev/null")
+
+
+@timeout(600)
+def test_destroyed_in_mid_transfer(bed):
+    """A guest is destroyed with 8 sockets busy, 20 times: dom0 keeps nothing of it."""
+    peer(bed)
+    bed.modprobe("xensock_back")
+    before = bed.snapshot()
+    times = 20 if bed.kconfig == "fast" else 5
+    for number in range(times):
+        guest = bed.guest(name=f"brief{number}", memory=96)
+        held = guest.start("hold busy")
+        held.wait_line("ready", 30 * bed.scale)
+        domid = guest.domid
+        guest.destroy()
+        _, left = bed.run("xl list | awk 'NR > 1 { print $2 }'")
+        assert str(domid) not in left.split(), "the domain is still there"
+    off = settled(bed, before, patience=60)
+    assert not off, f"dom0 has kept (before, after): {off}"
+    _, zombies = bed.run("xl list | grep -c null")
+    assert zombies.strip() == "0", "a domain cannot die: something of it is still mapped"
+    nodes = [node for node in bed.xenstore.ls("/local/domain/0/backend/xensock")
+             if bed.xenstore.ls(f"/local/domain/0/backend/xensock/{node}")]
+    assert not nodes, f"backend directories are left: {nodes}"

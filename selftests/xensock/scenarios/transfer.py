@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0
+"""256 MiB each way with a checksum, both ways at once on one socket, at several ring orders."""
+
+from bed import timeout
+from scenarios.common import peer, set_order
+
+# A debug kernel is some ten times slower, and looks for other mistakes.
+MEGABYTES = {"fast": 256, "debug": 16}
+
+
+def _transfer(bed, order):
+    guest = bed.shared_guest()
+    peer(bed)
+    set_order(guest, order)
+    guest.ktap(f"bulk --bytes {MEGABYTES[bed.kconfig]}m --seed {order}", 280 * bed.scale)
+
+
+@timeout(300)
+def test_order_1(bed):
+    """4 KiB each way: the ring wraps at every call."""
+    _transfer(bed, 1)
+
+
+@timeout(300)
+def test_order_4(bed):
+    """32 KiB each way: what PV Calls has."""
+    _transfer(bed, 4)
+
+
+@timeout(300)
+def test_order_6(bed):
+    """128 KiB each way."""
+    _transfer(bed, 6)
+
+
+@timeout(300)
+def test_order_9(bed):
+    """1 MiB each way: the largest."""
+    _transfer(bed, 9)
+
+
+@timeout(180)
+def test_flags_at_the_extremes(bed):
+    """Peeking and waiting for more than a ring holds, with the smallest ring and the largest."""
+    guest = bed.shared_guest()
+    peer(bed)
+    for order in (1, 9):
+        set_order(guest, order)
+        guest.ktap("flags")
+        guest.ktap("stream")

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Goes through what a peer can do to a connection and prints every call's
+ * result: two families behave alike when their transcripts are equal byte
+ * for byte. Nothing here says what is right; nothing printed depends on time
+ * or on the size of buffers.
+ *
+ * A line of the script is a command for the peer after "<", or a call:
+ *   connect refused   wait EVENTS   poll   recv N   peek N   all N   send N
+ *   error   fill   read-all   close
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "util.h"
+
+static const char *const script[] = {
+	"= the peer resets an idle connection",
+	"poll", "< rst", "wait rdhup", "poll", "recv 10", "poll", "recv 10",
+	"send 5", "error", "poll",
+	"= the peer resets, found by send",
+	"< rst", "wait rdhup", "send 5", "send 5", "recv 10", "poll",
+	"= the peer resets, found by SO_ERROR",
+	"< rst", "wait rdhup", "error", "error", "poll", "recv 10", "send 5",
+	"= the peer resets after data that we have",
+	"< send 10 1", "wait in", "peek 10", "< rst", "wait rdhup", "poll",
+	"peek 4", "recv 4", "poll", "recv 100", "recv 100", "recv 100", "poll",
+	"send 5",
+	"= the peer resets with our data unread",
+	"fill", "poll", "< rst", "wait rdhup", "poll", "send 5", "send 5",
+	"recv 5",
+	"= the peer half-closes at once",
+	"< fin", "wait rdhup", "poll", "recv 10", "recv 10", "poll", "send 5",
+	"< recv 5 1", "peek 5", "poll", "error",
+	"= the peer half-closes after data, then resets",
+	"< send 10 1", "< fin", "wait rdhup", "poll", "recv 4", "poll",
+	"all 100", "recv 100", "poll", "send 5", "< recv 5 1", "< rst",
+	"wait pri", "poll", "recv 5", "send 5", "error", "poll",
+	"= the peer stops reading, then reads all",
+	"fill", "poll", "send 5", "< send 10 2", "wait in", "poll", "recv 10",
+	"read-all", "wait out", "poll", "send 5", "< recv 5 1", "close",
+	"< drain 1",
+	"= the peer stops reading and half-closes",
+	"fill", "< fin", "wait rdhup", "poll", "recv 5", "send 5", "read-all",
+	"wait out", "poll", "close", "< drain 1",
+	"= the peer closes, we send",
+	"< close", "wait rdhup", "poll", "recv 5", "send 5", "wait pri",
+	"poll", "send 5", "send 5", "recv 5", "error", "poll",
+	"= the peer closes with our data unread",
+	"fill", "< close", "wait rdhup", "poll", "recv 5", "recv 5", "send 5",
+	"poll",
+	"= we close with data unread",
+	"< send 10 1", "wait in", "peek 10", "close", "< drain 1",
+	"= we close after the peer's end",
+	"< fin", "wait rdhup", "close", "< drain 1",
+	"= nobody listens",
+	"refused", "poll", "error", "poll", "recv 5", "send 5",
+};
+
+static struct puppet peer;
+static uint64_t sent, filled;
+static int fd = -1;
+static volatile sig_atomic_t sigpipes;
+
+static void on_sigpipe(int sig)
+{
+	(void)sig;
+	sigpipes = sigpipes + 1;
+}
+
+static void put_events(short events)
+{
+	static const struct {
+		short bit;
+		const char *name;
+	} names[] = {
+		{ POLLIN, "IN" }, { POLLPRI, "PRI" }, { POLLOUT, "OUT" },
+		{ POLLERR, "ERR" }, { POLLHUP, "HUP" }, { POLLRDHUP, "RDHUP" },
+		{ POLLRDNORM, "RDNORM" }, { POLLWRNORM, "WRNORM" },
+		{ POLLRDBAND, "RDBAND" }, { POLLWRBAND, "WRBAND" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(names); i++)
+		if (events & names[i].bit)
+			printf(" %s", names[i].name);
+	printf("%s\n", events ? "" : " nothing");
+}
+
+static void put_result(ssize_t n)
+{
+	int error = errno;
+
+	printf(" = %zd%s%s", n, n < 0 ? " " : "",
+	       n < 0 ? strerrorname_np(error) : "");
+	printf("%s\n", sigpipes ? ", SIGPIPE" : "");
+	sigpipes = 0;
+}
+
+static void begin(void)
+{
+	if (fd >= 0)
+		close(fd);
+	if (peer.control > 0)
+		puppet_close(&peer);
+	sent = 0;
+	filled = 0;
+	if (!puppet_open(&peer, 65536))
+		exit(1);
+	fd = puppet_connect(&peer, SOCK_NONBLOCK);
+	if (fd < 0)
+		exit(1);
+}
+
+static void refused(void)
+{
+	close(fd);
+	puppet_do(&peer, "unlisten");
+	fd = new_socket(SOCK_NONBLOCK);
+	put_result(connect_to(fd, opt.host, peer.port));
+	wait_poll(fd, POLLOUT, NULL);
+}
+
+static short named_events(const char *name)
+{
+	if (!strcmp(name, "in"))
+		return POLLIN;
+	if (!strcmp(name, "out"))
+		return POLLOUT;
+	return strcmp(name, "pri") ? POLLRDHUP : POLLPRI;
+}
+
+static void transfer(const char *verb, size_t len)
+{
+	char data[256] = { 0 };
+	ssize_t n;
+
+	if (!strcmp(verb, "send")) {
+		stream_fill(1, sent, data, len);
+		n = send(fd, data, len, 0);
+		put_result(n);
+		sent += n > 0 ? n : 0;
+		return;
+	}
+	n = recv(fd, data, len, verb[0] == 'p' ? MSG_PEEK :
+		 verb[0] == 'a' ? MSG_WAITALL : 0);
+	put_result(n);
+	if (n > 0) {
+		ssize_t i;
+
+		printf("   ");
+		for (i = 0; i < n; i++)
+			printf("%02x", (unsigned char)data[i]);
+		printf("\n");
+	}
+}
+
+static void step(const char *line)
+{
+	char verb[16] = "", word[16] = "";
+	short revents = 0;
+
+	if (line[0] == '=') {
+		begin();
+		printf("\n%s\n", line + 2);
+		return;
+	}
+	if (line[0] == '<') {
+		printf("  peer: %s: %s\n", line + 2, puppet_do(&peer, "%s",
+							       line + 2));
+		return;
+	}
+	printf("  %s", line);
+	sscanf(line, "%15s %15s", verb, word);
+	if (!strcmp(verb, "poll")) {
+		put_events(poll_now(fd));
+	} else if (!strcmp(verb, "wait")) {
+		if (!wait_poll(fd, named_events(word), &revents))
+			printf(" TIMEOUT");
+		put_events(revents);
+	} else if (!strcmp(verb, "error")) {
+		int error = so_error(fd);
+
+		printf(" %s\n", error ? strerrorname_np(error) : "none");
+	} else if (!strcmp(verb, "fill")) {
+		filled = fill_socket(fd, 1, 30000);
+		sent = filled;
+		printf(" %s\n", filled ? "until full" : "nothing");
+	} else if (!strcmp(verb, "read-all")) {
+		char expected[32];
+
+		snprintf(expected, sizeof(expected), "ok %llu",
+			 (unsigned long long)filled);
+		puppet_do(&peer, "recv %llu 1", (unsigned long long)filled);
+		printf(" %s\n", strcmp(peer.line, expected) ? peer.line :
+		       "by the peer: everything");
+	} else if (!strcmp(verb, "refused")) {
+		refused();
+	} else if (!strcmp(verb, "close")) {
+		put_result(close(fd));
+		fd = -1;
+	} else {
+		transfer(verb, strtoul(word, NULL, 10));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	parse_options(argc, argv);
+	signal(SIGPIPE, on_sigpipe);
+	for (i = 0; i < ARRAY_LEN(script); i++)
+		step(script[i]);
+	return 0;
+}

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0
+# Running a command in the build root, with directories of this machine bound
+# into it. Sourced after common.sh.
+
+# in_buildroot [DIR=AT]... -- COMMAND...: the mounts live in a mount namespace
+# of this command's own, so nothing is left mounted whatever happens to it.
+in_buildroot() {
+	local root bind
+	local -a binds=()
+	root=$("$BED/buildroot")
+	while [ "$1" != -- ]; do
+		binds+=("$1")
+		shift
+	done
+	shift
+	for bind in "${binds[@]}"; do
+		mkdir -p "${bind%%=*}" "$root${bind##*=}"
+	done
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	unshare --mount --propagation private bash -euc '
+		root=$1; shift
+		mount -t proc proc "$root/proc"
+		mount --rbind /dev "$root/dev"
+		while [ "$1" != -- ]; do
+			mount --bind "${1%%=*}" "$root${1##*=}"
+			shift
+		done
+		shift
+		exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C "$@"
+	' in_buildroot "$root" "${binds[@]}" -- "$@"
+}

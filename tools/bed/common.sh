@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0
+# What every stage of the test bed shares: where things are, how progress is
+# said, how two runs at once keep out of each other's way. Sourced, not run.
+
+set -euo pipefail
+export LC_ALL=C
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BED=$TOP/tools/bed
+CACHE=${XENSOCK_CACHE:-/var/cache/xensock}
+KCONFIG=${KCONFIG:-fast}
+SUITE=trixie
+SOURCE_PACKAGE=linux-source-7.3
+KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# The moment the whole command began: make exports it, so that each stage
+# counts from the same zero.
+export XENSOCK_T0=${XENSOCK_T0:-$(date +%s)}
+
+say() { printf '[%4ds] %s\n' $(($(date +%s) - XENSOCK_T0)) "$*" >&2; }
+die() { say "error: $*"; exit 1; }
+
+need_root() {
+	[ "$(id -u)" = 0 ] || die "this must run as root (it makes chroots and mounts): try 'sudo make ...'"
+}
+
+# stage_lock NAME: holds the stage until this script ends.
+stage_lock() {
+	mkdir -p "$CACHE"
+	exec {LOCK_FD}>"$CACHE/.lock.$1"
+	flock -n "$LOCK_FD" && return
+	say "another run is busy with stage '$1': waiting for it"
+	flock "$LOCK_FD"
+}
+
+# logged NAME TEXT COMMAND...: runs a long command with its output in a log,
+# says every half minute how far it is, shows the end of the log if it fails.
+logged() {
+	local log=$CACHE/log/$1.log text=$2 pid began=$SECONDS next=30
+	shift 2
+	mkdir -p "$CACHE/log"
+	say "$text (log: $log)"
+	set -m # a process group of its own, so that all of it can be ended
+	"$@" >"$log" 2>&1 </dev/null &
+	set +m
+	pid=$!
+	trap 'kill -- -$pid 2>/dev/null; exit 1' INT TERM HUP
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		if ((SECONDS - began >= next)); then
+			say "  ... $(tail -n 1 "$log" | cut -c1-100)"
+			next=$((next + 30))
+		fi
+	done
+	if wait "$pid"; then
+		trap - INT TERM HUP
+		return
+	fi
+	tail -n 40 "$log" >&2
+	die "$text: failed, the whole log is $log"
+}
+
+# The Debian mirror that this machine already uses, unless MIRROR= names one.
+mirror() {
+	if [ -n "${MIRROR:-}" ]; then
+		echo "$MIRROR"
+		return
+	fi
+	local found
+	found=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' |
+		awk '$1 == "Debian" { print $2; exit }')
+	[ -n "$found" ] || die "no Debian mirror in this machine's apt configuration: run apt-get update, or give MIRROR=http://.../debian"
+	echo "$found"
+}
+
+key_of() { sha256sum | cut -c1-12; }

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a test scenario has at hand: dom0, its guests, xenstore."""
+
+import os
+import re
+import signal
+import threading
+
+import guest as guests
+import job
+import ktap
+import xenstore
+
+# Which driver in dom0 serves which type of device.
+BACKENDS = {"xensock": "xensock_back", "pvcalls": "pvcalls_back"}
+
+
+class Skip(Exception):
+    """The test cannot be done here."""
+
+
+class TestTimeout(Exception):
+    """The test took longer than it may."""
+
+
+def timeout(seconds):
+    """Decorator: how long a test may take, if not two minutes."""
+    def mark(test):
+        test.timeout = seconds
+        return test
+    return mark
+
+
+class Bed:
+    # Addresses, as the guests name them by way of dom0: dom0 itself, one that
+    # never answers, one to which there is no route, dom0 for virtual NICs.
+    address = "192.0.2.1"
+    blackhole = "192.0.2.99"
+    unreachable = "203.0.113.1"
+    bridge_address = "10.0.0.1"
+
+    xenstore = xenstore
+
+    def __init__(self, kconfig="fast"):
+        self.kconfig = kconfig
+        # Debug kernels are many times slower: what scenarios wait for is scaled.
+        self.scale = 4 if kconfig == "debug" else 1
+        self._guests = []
+        self._shared = {}
+        self._jobs = []
+        self._running = False
+        self._death = None
+        signal.signal(signal.SIGUSR1, self._interrupted)
+
+    # Guests
+
+    def guest(self, name="g1", memory=256, device="xensock", vif=False, vcpus=1,
+              modules=None, backend=None, policy=(), extra=""):
+        """Boots a guest and waits for it.
+
+        device: "xensock", "pvcalls" or None. The driver for it is loaded in
+        dom0 (backend names another) and in the guest (modules, by default
+        xensock if there is a device). policy: NODE=VALUE for the backend.
+        """
+        if self.kconfig == "debug":
+            memory = max(memory, 384)
+        if device and backend != "":
+            self.modprobe(backend or BACKENDS[device])
+        new = guests.Guest(name, memory, vcpus, vif, extra, self._died)
+        self._guests.append(new)
+        if device:
+            new.attach(device, *policy)
+        new.unpause(60 * self.scale)
+        for module in ["xensock"] if modules is None and device else modules or []:
+            rc, out = new.run(f"modprobe {module}")
+            if rc:
+                raise RuntimeError(f"guest {name}: modprobe {module}: {out}")
+        if vif:
+            new.address = f"10.0.0.{10 + new.domid % 200}"
+            new.run("modprobe xen-netfront; until [ -e /sys/class/net/eth0 ]; do usleep 100000; done; "
+                    f"ip address add {new.address}/24 dev eth0; ip link set eth0 up")
+        return new
+
+    def shared_guest(self, name="shared", **options):
+        """The same guest for all tests of a file: booted once, again if it died."""
+        known = self._shared.get(name)
+        if known is None or not known.alive:
+            known = self._shared[name] = self.guest(name, **options)
+        return known
+
+    # dom0
+
+    def start(self, command):
+        """Runs a shell command in the background of dom0."""
+        task = job.LocalJob(command)
+        self._jobs.append(task)
+        return task
+
+    def run(self, command, timeout=60):
+        """Runs a shell command in dom0, gives (exit status, output)."""
+        return self.start(command).wait(timeout)
+
+    def modprobe(self, name, *parameters):
+        if os.path.isdir(f"/sys/module/{name.replace('-', '_')}"):
+            return
+        self._must(f"modprobe {name} {' '.join(parameters)}")
+
+    def rmmod(self, name):
+        self._must(f"rmmod {name}")
+
+    def _must(self, command):
+        rc, out = self.run(command)
+        if rc:
+            raise RuntimeError(f"{command}: {out}")
+
+    # What a test says
+
+    def skip(self, reason):
+        raise Skip(reason)
+
+    def note(self, text):
+        ktap.note(text)
+
+    # Accounts
+
+    def snapshot(self):
+        """Counts of dom0's resources; those of a quiet system come back to the same."""
+        counts = {"event channels": 0}
+        with open("/proc/interrupts") as file:
+            counts["event channels"] = sum("xen-dyn" in line for line in file)
+        with open("/proc/net/sockstat") as file:
+            for protocol, values in (line.split(":") for line in file):
+                pairs = values.split()
+                for key, value in zip(pairs[::2], pairs[1::2]):
+                    if (protocol, key) in (("TCP", "inuse"), ("TCP", "orphan"), ("TCP", "alloc")):
+                        counts[f"tcp {key}"] = int(value)
+        counts["grants"] = sum(len(self.grants(g.domid)) for g in self._guests if g.alive)
+        return counts
+
+    def slab(self):
+        """Active objects of every slab cache."""
+        with open("/proc/slabinfo") as file:
+            return {fields[0]: int(fields[1]) for fields in map(str.split, file)
+                    if fields[1].isdigit()}
+
+    def grants(self, domid):
+        """The grant references of a domain that others have mapped, as Xen shows them."""
+        job.LocalJob("xl dmesg -c >/dev/null; xl debug-keys g").wait()
+        _, text = job.LocalJob("xl dmesg").wait()
+        mapped, current = [], None
+        for line in text.splitlines():
+            if match := re.search(r"grant-table for remote d(?:omain)?\s*(\d+)", line):
+                current = int(match[1])
+            elif current == domid and (match := re.search(r"\[(0x[0-9a-f]+)\]\s+\d+\s+0x", line)):
+                mapped.append(int(match[1], 16))
+        return mapped
+
+    # For the runner
+
+    def begin(self):
+        self._running = True
+        self._death = None
+
+    def stop(self):
+        """From now on the death of a guest no longer interrupts."""
+        self._running = False
+
+    def end(self):
+        """The test is over: nothing of it stays, but the shared guests."""
+        for task in self._jobs:
+            if task.running:
+                task.kill()
+        self._jobs.clear()
+        shared = [g for g in self._shared.values() if g.alive]
+        for known in self._guests:
+            if known not in shared:
+                if known.alive and self.kconfig == "debug":
+                    known.run(guests.SCAN, 300)
+                known.destroy()
+        self._guests = shared
+
+    def end_file(self):
+        self._shared.clear()
+        self.end()
+
+    def _died(self, why):
+        self._death = why
+        if threading.current_thread() is not threading.main_thread():
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    def _interrupted(self, *_):
+        if self._running and self._death:
+            self._running = False
+            raise self._death

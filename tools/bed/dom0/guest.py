@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest: its domain, and the agent that obeys us by its console."""
+
+import base64
+import itertools
+import os
+import re
+import signal
+import subprocess
+import threading
+import tty
+
+import job
+import ktap
+import port
+import xenstore
+
+DEVICES = ("xensock", "pvcalls")
+
+CONFIG = """
+name = "{name}"
+type = "pv"
+kernel = "/bed/guest/kernel"
+ramdisk = "/bed/guest/initrd"
+memory = {memory}
+vcpus = {vcpus}
+extra = "console=hvc0 rdinit=/init loglevel=1 panic=0 name={name} {extra}"
+vif = [{vif}]
+on_crash = "destroy"
+on_reboot = "destroy"
+on_poweroff = "destroy"
+"""
+
+
+# A first scan finds what is only on its way; a leak is found by the second.
+LEAKS = "/sys/kernel/debug/kmemleak"
+SCAN = f"[ ! -e {LEAKS} ] || {{ echo scan >{LEAKS}; echo scan >{LEAKS}; sed 's/^/kmemleak: /' {LEAKS}; }}"
+
+
+class GuestDied(Exception):
+    """The guest crashed or went away while nobody had asked it to."""
+
+
+class GuestJob(job.Job):
+    """A shell command in a guest."""
+
+    def __init__(self, guest, number, command, on_line=None):
+        super().__init__(command, on_line)
+        self._guest = guest
+        self._number = number
+
+    def kill(self, signum=signal.SIGKILL):
+        if self.running and self._guest.alive:
+            self._guest._send(f"kill {self._number} {int(signum)}")
+
+
+class Guest:
+    def __init__(self, name, memory=256, vcpus=1, vif=False, extra="", on_death=None):
+        self.name = name
+        self.address = None
+        self.alive = False
+        self._on_death = on_death
+        self._jobs = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._death = None
+        self._expected = False
+        self._pty = -1
+        config = f"/run/xen/{name}.cfg"
+        with open(config, "w") as file:
+            file.write(CONFIG.format(name=name, memory=memory, vcpus=vcpus, extra=extra,
+                                     vif="'bridge=br0'" if vif else ""))
+        self._tool("xl", "create", "-q", "-p", config)
+        self.domid = int(self._tool("xl", "domid", name))
+        self.alive = True
+        self._open_console()
+
+    def _tool(self, *command):
+        port.emit("D", "$ " + " ".join(command))
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=60, text=True, check=False)
+        for line in done.stdout.splitlines():
+            port.emit("D", line)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {done.stdout.strip()}")
+        return done.stdout.strip()
+
+    def unpause(self, timeout=60):
+        """Lets the guest go and waits for its agent."""
+        self._tool("xl", "unpause", str(self.domid))
+        if not self._ready.wait(timeout):
+            raise self._death or job.CommandTimeout(f"guest {self.name} did not boot within {timeout} s")
+        if self._death:
+            raise self._death
+
+    def start(self, command, on_line=None):
+        """Runs a shell command in the background of the guest."""
+        if self._death or not self.alive:
+            raise self._death or GuestDied(f"guest {self.name} is not running")
+        number = next(self._numbers)
+        task = GuestJob(self, number, command, on_line)
+        with self._lock:
+            self._jobs[number] = task
+        port.emit("G", f"{self.name} $ {command}")
+        self._send(f"run {number} {base64.b64encode(command.encode()).decode()}")
+        return task
+
+    def run(self, command, timeout=60):
+        """Runs a shell command in the guest, gives (exit status, output)."""
+        return self.start(command).wait(timeout)
+
+    def ktap(self, command, timeout=120):
+        """Runs a kselftest program in the guest: its results become subtests of the running test."""
+        stream = ktap.Subtests()
+        rc, _ = self.start(command, stream.line).wait(timeout)
+        stream.end(rc)
+
+    def attach(self, device="xensock", *policy):
+        """Gives the guest a device; policy is any NODE=VALUE for the backend's directory."""
+        self._tool("xensock-attach", "-t", device, "attach", str(self.domid), *policy)
+
+    def detach(self, device="xensock"):
+        self._tool("xensock-attach", "-t", device, "detach", str(self.domid))
+
+    def destroy(self):
+        """Ends the domain; also takes away the device nodes that xl knows nothing of."""
+        if not self.alive:
+            return
+        self._expected = True
+        self.alive = False
+        try:
+            self._tool("xl", "destroy", str(self.domid))
+        except RuntimeError:
+            if xenstore.read(f"/local/domain/{self.domid}/name") is not None:
+                raise
+        for device in DEVICES:
+            xenstore.rm(f"/local/domain/0/backend/{device}/{self.domid}")
+        self._fail_jobs(GuestDied(f"guest {self.name} was destroyed"))
+
+    def _open_console(self):
+        path = xenstore.read(f"/local/domain/{self.domid}/console/tty")
+        self._pty = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        tty.setraw(self._pty)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _send(self, line):
+        data = (line + "\n").encode()
+        with self._lock:
+            while data:
+                data = data[os.write(self._pty, data):]
+
+    def _read(self):
+        pending = b""
+        while True:
+            try:
+                data = os.read(self._pty, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                self._take(line.decode(errors="replace").rstrip("\r"))
+        os.close(self._pty)
+        self._died("its domain went away")
+
+    def _take(self, line):
+        if match := re.match(r"@(\d+) (.*)", line):
+            port.emit("G", f"{self.name} {match[2]}")
+            if task := self._jobs.get(int(match[1])):
+                task._line(match[2])
+        elif match := re.match(r"#(\d+) (\d+)$", line):
+            with self._lock:
+                task = self._jobs.pop(int(match[1]), None)
+            if task:
+                if task.lines and task.lines[-1] == "":
+                    task.lines.pop()
+                task._end(int(match[2]))
+        elif match := re.match(r"%\d+,\d+,(\d+),[^;]*;(.*)", line):
+            port.emit("G", f"{self.name} [{int(match[1]) / 1e6:12.6f}] {match[2]}")
+        elif line == "!ready":
+            self._ready.set()
+        elif line:
+            port.emit("G", f"{self.name} {line}")
+            if "Kernel panic" in line:
+                self._died(line)
+
+    def _died(self, why):
+        if self._expected or self._death:
+            return
+        self._death = GuestDied(f"guest {self.name}: {why} (see guest-{self.name}.log)")
+        self.alive = False
+        port.emit("G", f"{self.name} -- {self._death}")
+        self._fail_jobs(self._death)
+        self._ready.set()
+        if self._on_death:
+            self._on_death(self._death)
+
+    def _fail_jobs(self, error):
+        with self._lock:
+            jobs, self._jobs = self._jobs, {}
+        for task in jobs.values():
+            task._fail(error)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A command under way, in dom0 or in a guest."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import port
+
+
+class CommandTimeout(Exception):
+    """A command did not end in the time that it was given."""
+
+
+class Job:
+    """What is known of a command: its lines so far and, once ended, its exit status."""
+
+    def __init__(self, command, on_line=None):
+        self.command = command
+        self.lines = []
+        self.rc = None
+        self._on_line = on_line
+        self._error = None
+        self._changed = threading.Condition()
+
+    @property
+    def output(self):
+        with self._changed:
+            return "\n".join(self.lines)
+
+    @property
+    def running(self):
+        with self._changed:
+            return self.rc is None and self._error is None
+
+    def wait(self, timeout=60):
+        """Waits for the end, gives (exit status, output); past the timeout it is killed."""
+        with self._changed:
+            ended = self._changed.wait_for(lambda: self.rc is not None or self._error, timeout)
+            if self._error:
+                raise self._error
+            if ended:
+                return self.rc, "\n".join(self.lines)
+        self.kill()
+        raise CommandTimeout(f"'{self.command}' did not end within {timeout} s; its output: {self.output}")
+
+    def wait_line(self, text, timeout=30):
+        """Waits until a line containing the text has been printed, gives that line."""
+        def found():
+            return next((line for line in self.lines if text in line), None)
+        with self._changed:
+            self._changed.wait_for(lambda: found() or self.rc is not None or self._error, timeout)
+            if self._error:
+                raise self._error
+            line = found()
+        if line is None:
+            raise CommandTimeout(f"'{self.command}' did not print '{text}': {self.output}")
+        return line
+
+    def kill(self, signum=signal.SIGKILL):
+        raise NotImplementedError
+
+    def _line(self, text):
+        with self._changed:
+            self.lines.append(text)
+            self._changed.notify_all()
+        if self._on_line:
+            self._on_line(text)
+
+    def _end(self, rc):
+        with self._changed:
+            self.rc = rc
+            self._changed.notify_all()
+
+    def _fail(self, error):
+        with self._changed:
+            if self.rc is None:
+                self._error = error
+            self._changed.notify_all()
+
+
+class LocalJob(Job):
+    """A shell command in dom0."""
+
+    def __init__(self, command):
+        super().__init__(command)
+        port.emit("D", f"$ {command}")
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for raw in self._process.stdout:
+            line = raw.decode(errors="replace").rstrip("\n")
+            port.emit("D", line)
+            self._line(line)
+        self._end(self._process.wait())
+
+    def kill(self, signum=signal.SIGKILL):
+        try:
+            os.killpg(self._process.pid, signum)
+        except ProcessLookupError:
+            return
+        if signum == signal.SIGKILL:
+            deadline = time.monotonic() + 5
+            while self.running and time.monotonic() < deadline:
+                time.sleep(0.01)

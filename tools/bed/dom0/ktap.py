@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0
+"""KTAP: writing it, passing on what a test program writes, counting results."""
+
+import re
+
+import port
+
+RESULT = re.compile(r"(?P<indent> *)(?P<not>not )?ok (?P<number>\d+) ?(?:- )?(?P<name>[^#]*)(?P<directive>#.*)?$")
+PLAN = re.compile(r" *1\.\.(\d+)")
+
+_depth = 0
+
+
+def line(text):
+    port.emit("T", "    " * _depth + text)
+
+
+def note(text):
+    for part in text.splitlines() or [""]:
+        line(f"# {part}")
+
+
+def result(number, name, ok, directive=""):
+    line(f"{'ok' if ok else 'not ok'} {number} {name}{' # ' + directive if directive else ''}")
+
+
+class nested:
+    """One level deeper, for a test that has subtests."""
+
+    def __init__(self, name, plan=None):
+        self._name = name
+        self._plan = plan
+
+    def __enter__(self):
+        global _depth
+        _depth += 1
+        if self._name:
+            line("KTAP version 1")
+            line(f"# Subtest: {self._name}")
+        if self._plan is not None:
+            line(f"1..{self._plan}")
+
+    def __exit__(self, *_):
+        global _depth
+        _depth -= 1
+
+
+class Subtests:
+    """Passes the KTAP of one program on, as subtests of the running test.
+
+    Several programs run in one test are numbered on: how many there will be
+    is not known before, so that level has no plan.
+    """
+
+    test = ""
+    count = 0
+    failed = []
+
+    @classmethod
+    def begin(cls, test):
+        """A new test has begun."""
+        cls.test = test
+        cls.count = 0
+        cls.failed = []
+
+    def __init__(self):
+        self._plan = None
+        self._seen = 0
+
+    def line(self, text):
+        if match := RESULT.match(text):
+            if match["indent"]:
+                with nested(None):
+                    line(text)
+                return
+            if Subtests.count == 0:
+                with nested(Subtests.test):
+                    pass
+            Subtests.count += 1
+            self._seen += 1
+            name = match["name"].strip()
+            if match["not"]:
+                Subtests.failed.append(name)
+            with nested(None):
+                result(Subtests.count, name, not match["not"], (match["directive"] or "").lstrip("# "))
+        elif match := PLAN.match(text):
+            if not text.startswith(" "):
+                self._plan = int(match[1])
+        elif text and not re.match(r"K?TAP version", text):
+            with nested(None):
+                line(text if text.lstrip().startswith("#") else f"# {text}")
+
+    def end(self, rc):
+        """The program has ended: what it did not report itself counts as a failure."""
+        if self._seen == 0:
+            raise AssertionError(f"the program reported no results (exit status {rc})")
+        if self._plan is not None and self._plan != self._seen:
+            raise AssertionError(f"the program planned {self._plan} tests but reported {self._seen} (exit status {rc})")
+        if rc not in (0, 4) and not Subtests.failed:
+            raise AssertionError(f"the program's exit status is {rc}")
+
+
+class Count:
+    """Counts the results of a KTAP stream, each leaf once.
+
+    A parent counts only when it failed though none of its children did.
+    """
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.plan = None
+        self.top = 0
+        self._children = {}
+
+    def line(self, text):
+        if match := RESULT.match(text):
+            self._result(match)
+        elif (match := PLAN.match(text)) and not text.startswith(" "):
+            self.plan = int(match[1])
+
+    def _result(self, match):
+        depth = len(match["indent"]) // 4
+        ok = not match["not"]
+        deeper = [d for d in self._children if d > depth]
+        failures = sum(self._children.pop(d)[1] for d in deeper)
+        if not ok and not failures:
+            self.failed += 1
+        elif not deeper and re.match(r"#\s*SKIP", match["directive"] or "", re.I):
+            self.skipped += 1
+        elif not deeper:
+            self.passed += 1
+        seen, failed = self._children.get(depth, (0, 0))
+        self._children[depth] = (seen + 1, failed + (not ok))
+        if depth == 0:
+            self.top += 1
+
+    @property
+    def complete(self):
+        return self.plan is not None and self.top == self.plan

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs the scenarios that the host chose, or a shell; then switches off."""
+
+import fnmatch
+import glob
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+import bed as beds
+import guest
+import job
+import ktap
+import port
+
+
+def load(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return [(key.removeprefix("test_"), value) for key, value in vars(module).items()
+            if key.startswith("test_") and callable(value)]
+
+
+def alarm(*_):
+    raise beds.TestTimeout("the test took too long")
+
+
+def run_test(bed, number, name, test):
+    """One test function: its result line, with what explains a failure before it."""
+    ktap.Subtests.begin(name)
+    directive = ""
+    ok = False
+    signal.setitimer(signal.ITIMER_REAL, getattr(test, "timeout", 120) * bed.scale)
+    bed.begin()
+    try:
+        try:
+            test(bed)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            bed.stop()
+        ok = not ktap.Subtests.failed
+    except beds.Skip as reason:
+        ok, directive = True, f"SKIP {reason}"
+    except BaseException:  # pylint: disable=broad-except
+        ktap.note(traceback.format_exc())
+    try:
+        bed.end()
+    except Exception:  # pylint: disable=broad-except
+        ok = False
+        ktap.note("cleaning up: " + traceback.format_exc())
+    ktap.result(number, name, ok, directive)
+    return ok
+
+
+def choose(pattern):
+    """The scenario files and, of each, the tests whose FILE.TEST matches the pattern."""
+    chosen = []
+    for path in sorted(glob.glob("/bed/scenarios/*.py")):
+        name = os.path.basename(path)[:-3]
+        try:
+            tests = [test for test in load(name, path)
+                     if fnmatch.fnmatch(f"{name}.{test[0]}", pattern)]
+        except Exception:  # pylint: disable=broad-except
+            tests = [("load", broken(traceback.format_exc()))]
+        if tests:
+            chosen.append((name, tests))
+    return chosen
+
+
+def broken(text):
+    """Stands for a scenario file that cannot be loaded."""
+    def test(_):
+        raise ImportError(text)
+    return test
+
+
+def run_file(bed, number, name, tests):
+    ok = True
+    with ktap.nested(name, len(tests)):
+        for index, (key, test) in enumerate(tests, 1):
+            ok &= run_test(bed, index, key, test)
+    bed.end_file()
+    ktap.result(number, name, ok)
+
+
+def run_all(options):
+    signal.signal(signal.SIGALRM, alarm)
+    bed = beds.Bed(options["kconfig"])
+    files = choose(options["tests"])
+    ktap.line("KTAP version 1")
+    ktap.line(f"1..{len(files)}")
+    for number, (name, tests) in enumerate(files, 1):
+        run_file(bed, number, name, tests)
+
+
+def shell():
+    """A shell for a person at dom0's console, with one guest beside it."""
+    config = "/run/xen/g1.cfg"
+    with open(config, "w") as file:
+        file.write(guest.CONFIG.format(name="g1", memory=256, vcpus=1, extra="shell", vif=""))
+    subprocess.run(
+        "modprobe xensock_back; xl create -q -p /run/xen/g1.cfg && xensock-attach attach g1 && xl unpause g1; "
+        "echo; echo 'This is dom0 (192.0.2.1). xl console g1 gives the guest, Ctrl-] comes back; "
+        "exit switches off.'; setsid -c bash -l </dev/hvc0 >/dev/hvc0 2>&1", shell=True, check=False)
+
+
+def heartbeat():
+    """Lets the host tell a test that is quiet from a machine that hangs."""
+    while True:
+        port.emit("H", "")
+        time.sleep(5)
+
+
+def main():
+    port.open_port()
+    threading.Thread(target=heartbeat, daemon=True).start()
+    sys.path.insert(0, "/bed")
+    with open("/bed/run.json") as file:
+        options = json.load(file)
+    try:
+        if options["mode"] == "shell":
+            shell()
+        else:
+            run_all(options)
+            job.LocalJob(guest.SCAN).wait(600)
+        port.emit("E", "done")
+    except BaseException:  # pylint: disable=broad-except
+        for line in traceback.format_exc().splitlines():
+            port.emit("D", line)
+    with open("/proc/sysrq-trigger", "w") as file:
+        file.write("o")
+    signal.pause()
+
+
+main()

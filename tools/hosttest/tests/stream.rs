@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A data ring under every interleaving and every reordering that the memory model allows.
+//!
+//! `loom` runs the producer and the consumer of `proto::stream` as two threads and tries everything.
+//! A byte lost, doubled or read too early fails an assertion; a lost wake-up is a deadlock, which
+//! loom reports. The last test shows that the model would notice: without the barriers it fails.
+
+use std::sync::Arc;
+
+use loom::{
+    sync::{
+        atomic::{
+            fence,
+            AtomicU32,
+            Ordering, //
+        },
+        Notify,
+    },
+    thread,
+};
+use xensock_hosttest::proto::{
+    errno::{
+        Ending,
+        ECONNRESET, //
+    },
+    indexes::{
+        self,
+        Direction, //
+    },
+    ring::spans,
+    stream::{
+        Consumer,
+        Producer,
+        Words, //
+    },
+};
+
+/// Bytes of the ring: small, so that it is often full.
+const SIZE: u32 = 2;
+
+/// How often the scheduler may take a thread away where it would go on; more takes minutes.
+const PREEMPTIONS: usize = 2;
+
+/// Tries everything.
+fn check(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.check(run);
+}
+
+/// How a run goes.
+#[derive(Clone, Copy)]
+struct Run {
+    direction: Direction,
+    /// Whether both ends use event indexes.
+    event_index: bool,
+    /// Where the indexes begin.
+    start: u32,
+    /// How many bytes go through.
+    bytes: u32,
+    /// Whether the barriers are there.
+    barriers: bool,
+}
+
+impl Run {
+    const NORMAL: Self = Self {
+        direction: indexes::IN,
+        event_index: true,
+        start: 0,
+        bytes: 3,
+        barriers: true,
+    };
+}
+
+/// The ring, and an event channel for each end.
+struct Shared {
+    run: Run,
+    /// The words of one direction: cons, prod, error, prod_event, cons_event.
+    words: [AtomicU32; 5],
+    data: [AtomicU32; SIZE as usize],
+    wake_consumer: Notify,
+    wake_producer: Notify,
+}
+
+impl Shared {
+    fn new(run: Run) -> Arc<Self> {
+        let first = run.start.wrapping_add(indexes::FIRST_PROD_EVENT);
+        let none = run.start.wrapping_add(indexes::FIRST_CONS_EVENT);
+        Arc::new(Self {
+            run,
+            words: [run.start, run.start, 0, first, none].map(AtomicU32::new),
+            data: [0, 0].map(AtomicU32::new),
+            wake_consumer: Notify::new(),
+            wake_producer: Notify::new(),
+        })
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        let d = self.run.direction;
+        let offsets = [d.cons, d.prod, d.error, d.prod_event, d.cons_event];
+        &self.words[offsets.iter().position(|&o| o == offset).unwrap()]
+    }
+
+    fn producer(&self) -> Producer {
+        let run = self.run;
+        Producer::starting_at(run.direction, SIZE, run.event_index, run.start)
+    }
+
+    fn consumer(&self) -> Consumer {
+        let run = self.run;
+        Consumer::starting_at(run.direction, SIZE, run.event_index, run.start)
+    }
+
+    /// The place of the byte with this index.
+    fn byte(&self, index: u32) -> &AtomicU32 {
+        let [span, _] = spans(index, 1, SIZE);
+        &self.data[span.offset as usize]
+    }
+}
+
+impl Words for Shared {
+    fn load_acquire(&self, offset: usize) -> u32 {
+        self.word(offset).load(Ordering::Acquire)
+    }
+
+    fn load(&self, offset: usize) -> u32 {
+        self.word(offset).load(Ordering::Relaxed)
+    }
+
+    fn store_release(&self, offset: usize, value: u32) {
+        self.word(offset).store(value, Ordering::Release);
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        self.word(offset).store(value, Ordering::Relaxed);
+    }
+
+    fn full_barrier(&self) {
+        if self.run.barriers {
+            fence(Ordering::SeqCst);
+        }
+    }
+}
+
+/// Produces the numbers from 1; returns how the consumer ended the direction, if it did.
+fn produce(shared: &Shared) -> Ending {
+    let mut producer = shared.producer();
+
+    for number in 1..=shared.run.bytes {
+        loop {
+            let ending = producer.ending(shared);
+            if ending != Ending::Open {
+                return ending;
+            }
+            if producer.room(shared).unwrap() > 0 {
+                break;
+            }
+            if producer.arm(shared, 1).unwrap() == 0 && producer.ending(shared) == Ending::Open {
+                shared.wake_producer.wait();
+            }
+        }
+        shared
+            .byte(producer.index())
+            .store(number, Ordering::Relaxed);
+        if producer.publish(shared, 1) {
+            shared.wake_consumer.notify();
+        }
+    }
+    Ending::Open
+}
+
+/// Consumes `limit` numbers, or up to the end; checks them, and returns how it ended.
+fn consume(shared: &Shared, limit: u32) -> Ending {
+    let mut consumer = shared.consumer();
+    let mut number = 0;
+
+    while number < limit {
+        let ready = consumer.ready(shared).unwrap();
+        if ready.len > 0 {
+            // All there is at once, so that an index moves by more than 1.
+            for i in 0..ready.len {
+                let byte = shared.byte(consumer.index().wrapping_add(i));
+                number += 1;
+                assert_eq!(byte.load(Ordering::Relaxed), number);
+            }
+            if consumer.consume(shared, ready.len) {
+                shared.wake_producer.notify();
+            }
+            continue;
+        }
+        if ready.ending != Ending::Open {
+            assert_eq!(number, shared.run.bytes, "the end came before the data");
+            return ready.ending;
+        }
+        let ready = consumer.arm(shared, 1).unwrap();
+        if ready.len == 0 && ready.ending == Ending::Open {
+            shared.wake_consumer.wait();
+        }
+    }
+    Ending::Open
+}
+
+/// The producer ends the direction after the data, as the backend does with `in`.
+fn data_then_end(run: Run) {
+    check(move || {
+        let shared = Shared::new(run);
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                produce(&shared);
+                shared.producer().end(&*shared, Ending::Orderly);
+                shared.wake_consumer.notify();
+            })
+        };
+
+        assert_eq!(consume(&shared, u32::MAX), Ending::Orderly);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn data_arrives_and_then_the_end() {
+    data_then_end(Run::NORMAL);
+}
+
+#[test]
+fn indexes_wrap() {
+    data_then_end(Run {
+        start: u32::MAX - 1,
+        ..Run::NORMAL
+    });
+}
+
+#[test]
+fn without_event_indexes() {
+    data_then_end(Run {
+        event_index: false,
+        direction: indexes::OUT,
+        ..Run::NORMAL
+    });
+}
+
+#[test]
+fn a_reset_wakes_a_producer_that_waits_for_room() {
+    for event_index in [true, false] {
+        check(move || {
+            let shared = Shared::new(Run {
+                direction: indexes::OUT,
+                event_index,
+                // More than fits, so the producer has to wait for somebody who never comes.
+                bytes: SIZE + 2,
+                ..Run::NORMAL
+            });
+            let other = {
+                let shared = shared.clone();
+                thread::spawn(move || produce(&shared))
+            };
+
+            consume(&shared, 1);
+            shared.consumer().end(&*shared, Ending::Failed(ECONNRESET));
+            shared.wake_producer.notify();
+            assert_eq!(other.join().unwrap(), Ending::Failed(ECONNRESET));
+        });
+    }
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn the_model_notices_missing_barriers() {
+    data_then_end(Run {
+        barriers: false,
+        ..Run::NORMAL
+    });
+}
