@@ -9,10 +9,10 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define LARGEST (1 << 20)
+#define LARGEST 1048576
 
 /* Sizes spread evenly over the orders of magnitude, small ones included. */
-static size_t random_size(uint64_t *state)
+static size_t random_size(__u64 *state)
 {
 	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
 	return 1 + (*state >> 33) % (1UL << ((*state >> 27) % 21));
@@ -37,7 +37,7 @@ FIXTURE_TEARDOWN(bulk)
 struct direction {
 	pthread_t thread;
 	int fd;
-	uint64_t done;
+	__u64 done;
 	int error;
 };
 
@@ -45,7 +45,7 @@ static void *send_pieces(void *arg)
 {
 	static char data[LARGEST];
 	struct direction *d = arg;
-	uint64_t random = opt.seed;
+	__u64 random = opt.seed;
 	size_t size;
 
 	while (d->done < opt.bytes && !d->error) {
@@ -65,7 +65,7 @@ static void *recv_pieces(void *arg)
 {
 	static char data[LARGEST];
 	struct direction *d = arg;
-	uint64_t random = opt.seed + 1;
+	__u64 random = opt.seed + 1;
 	size_t size;
 	ssize_t n;
 
@@ -91,7 +91,7 @@ TEST_F_TIMEOUT(bulk, both_directions_at_once, 900)
 		.down = opt.bytes,
 		.seed = opt.seed,
 	};
-	uint64_t verdict = 0, began = now_msec();
+	__u64 verdict = 0, began = now_msec();
 	struct direction up, down;
 
 	self->fd = open_port(opt.port + PEER_EXCHANGE, 0);
@@ -105,15 +105,15 @@ TEST_F_TIMEOUT(bulk, both_directions_at_once, 900)
 	pthread_join(down.thread, NULL);
 	EXPECT_EQ(0, up.error);
 	EXPECT_EQ(0, down.error) TH_LOG("at %llu",
-					(unsigned long long)down.done);
+					down.done);
 	EXPECT_EQ(sizeof(verdict),
 		  recv_all(self->fd, &verdict, sizeof(verdict)));
 	EXPECT_EQ(EXCHANGE_GOOD, verdict)
 		TH_LOG("the peer found a wrong byte after %llu",
-		       (unsigned long long)verdict);
+		       verdict);
 	began = now_msec() - began + 1;
 	printf("# %llu MiB each way in %llu ms\n",
-	       (unsigned long long)opt.bytes >> 20, (unsigned long long)began);
+	       opt.bytes >> 20, began);
 }
 
 XENSOCK_TEST_MAIN

@@ -15,7 +15,7 @@ FIXTURE(close) {
 
 FIXTURE_SETUP(close)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 65536));
+	ASSERT_TRUE(puppet_open(&self->peer, 16384));
 	self->fd = puppet_connect(&self->peer, SOCK_CLOEXEC);
 	ASSERT_LE(0, self->fd);
 }
@@ -52,12 +52,12 @@ TEST_F(close, delivers_what_was_sent)
 /* All buffers on the way are full when the socket is closed. */
 TEST_F(close, delivers_what_was_sent_to_a_slow_peer)
 {
-	uint64_t sent = fill_socket(self->fd, 1, 30000);
+	__u64 sent = fill_socket(self->fd, 1, 30000);
 	char expected[32];
 
 	CLOSES();
 	snprintf(expected, sizeof(expected), "eof %llu",
-		 (unsigned long long)sent);
+		 sent);
 	EXPECT_STREQ(expected, puppet_do(&self->peer, "drain 1"));
 }
 

@@ -28,7 +28,7 @@ FIXTURE_TEARDOWN(eof)
 /* Reads to the end in pieces, gives the number of good bytes. */
 static long long read_to_the_end(int fd, size_t piece)
 {
-	uint64_t done = 0;
+	__u64 done = 0;
 	char data[8192];
 	ssize_t n;
 

@@ -18,7 +18,7 @@ FIXTURE(epoll) {
 
 FIXTURE_SETUP(epoll)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 65536));
+	ASSERT_TRUE(puppet_open(&self->peer, 16384));
 	self->fd = puppet_connect(&self->peer, SOCK_NONBLOCK);
 	ASSERT_LE(0, self->fd);
 	self->ep = epoll_create1(0);
@@ -87,14 +87,14 @@ TEST_F(epoll, edge_tells_once)
 
 TEST_F(epoll, edge_when_room_is_made)
 {
-	uint64_t sent;
+	__u64 sent;
 
 	ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_ADD, self->fd,
 			   EPOLLOUT | EPOLLET));
 	sent = fill_socket(self->fd, 1, 30000);
 	events_within(self->ep, 0);
 	EXPECT_EQ(0, events_within(self->ep, 0));
-	puppet_say(&self->peer, "recv %llu 1", (unsigned long long)sent);
+	puppet_say(&self->peer, "recv %llu 1", sent);
 	EXPECT_EQ(EPOLLOUT, events_within(self->ep, PATIENCE));
 	puppet_answer(&self->peer);
 }

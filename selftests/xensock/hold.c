@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +34,10 @@ struct holder {
 	pthread_t thread;
 	enum wait wait;
 	int fd;
-	volatile pid_t tid;
+	atomic_int tid;
 	ssize_t result;
 	int error;
-	uint64_t told;
+	__u64 told;
 };
 
 static char flood[8 << 20];
@@ -124,7 +125,7 @@ static bool told_well(const struct holder *h)
 /* Every socket of before stays dead; a new one works when the link does. */
 static bool recovers(const struct holder *dead)
 {
-	uint64_t until = now_msec() + RECOVERY_MSEC;
+	__u64 until = now_msec() + RECOVERY_MSEC;
 	char data[10];
 	int fd = -1;
 
@@ -152,12 +153,12 @@ static int lost(void)
 {
 	struct holder holders[WAITS];
 	struct puppet puppets[WAITS];
-	uint64_t first = UINT64_MAX, last = 0;
+	__u64 first = ~0ULL, last = 0;
 	bool well = true;
 	int i;
 
 	for (i = 0; i < WAITS; i++) {
-		if (!puppet_open(&puppets[i], 65536) ||
+		if (!puppet_open(&puppets[i], 16384) ||
 		    !start(&holders[i], &puppets[i], i)) {
 			printf("cannot get into %s\n", names[i]);
 			return 1;
@@ -170,7 +171,7 @@ static int lost(void)
 		last = holders[i].told > last ? holders[i].told : last;
 		well &= told_well(&holders[i]);
 	}
-	printf("told within %llu ms\n", (unsigned long long)(last - first));
+	printf("told within %llu ms\n", (last - first));
 	if (!well || last - first > AT_ONCE_MSEC)
 		return 1;
 	if (!recovers(&holders[IN_RECV])) {

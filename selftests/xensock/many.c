@@ -24,7 +24,7 @@ FIXTURE_TEARDOWN(many)
 		close(self->fd);
 }
 
-static bool exchange(int fd, uint64_t seed, size_t len)
+static bool exchange(int fd, __u64 seed, size_t len)
 {
 	char out[1000], in[1000];
 

@@ -54,16 +54,16 @@ static void serve_echo(int fd)
 
 struct sender {
 	int fd;
-	uint64_t len;
-	uint64_t seed;
+	__u64 len;
+	__u64 seed;
 	pthread_t thread;
 };
 
 static void *send_stream(void *arg)
 {
-	struct sender *s = arg;
 	static __thread char data[65536];
-	uint64_t done = 0;
+	struct sender *s = arg;
+	__u64 done = 0;
 	size_t n;
 
 	while (done < s->len) {
@@ -80,7 +80,7 @@ static void *send_stream(void *arg)
 static void serve_exchange(int fd)
 {
 	static __thread char data[65536];
-	uint64_t done = 0, verdict = EXCHANGE_GOOD;
+	__u64 done = 0, verdict = EXCHANGE_GOOD;
 	struct exchange x;
 	struct sender s;
 	ssize_t n = -1;
@@ -177,8 +177,8 @@ struct stage {
 	int control;
 	int listener;
 	int fd;
-	uint64_t sent;
-	uint64_t received;
+	__u64 sent;
+	__u64 received;
 };
 
 static int listen_on(unsigned int port, unsigned int rcvbuf)
@@ -206,11 +206,11 @@ static unsigned int port_of(int fd)
 	return ntohs(sin.sin_port);
 }
 
-static int stage_send(struct stage *s, uint64_t len, uint64_t seed,
+static int stage_send(struct stage *s, __u64 len, __u64 seed,
 		      char *answer, size_t size)
 {
 	char data[16384];
-	uint64_t done = 0;
+	__u64 done = 0;
 	ssize_t n;
 
 	while (done < len) {
@@ -219,18 +219,18 @@ static int stage_send(struct stage *s, uint64_t len, uint64_t seed,
 		n = send(s->fd, data, n, MSG_NOSIGNAL);
 		if (n < 0)
 			return snprintf(answer, size, "err %d %llu", errno,
-					(unsigned long long)done);
+					done);
 		done += n;
 		s->sent += n;
 	}
-	return snprintf(answer, size, "ok %llu", (unsigned long long)done);
+	return snprintf(answer, size, "ok %llu", done);
 }
 
-static int stage_recv(struct stage *s, uint64_t len, uint64_t seed,
+static int stage_recv(struct stage *s, __u64 len, __u64 seed,
 		      char *answer, size_t size)
 {
 	char data[16384];
-	uint64_t done = 0;
+	__u64 done = 0;
 	ssize_t n;
 
 	while (done < len) {
@@ -238,17 +238,17 @@ static int stage_recv(struct stage *s, uint64_t len, uint64_t seed,
 		n = recv(s->fd, data, n, 0);
 		if (n < 0)
 			return snprintf(answer, size, "err %d %llu", errno,
-					(unsigned long long)done);
+					done);
 		if (!n)
 			return snprintf(answer, size, "eof %llu",
-					(unsigned long long)done);
+					done);
 		if (!stream_check(seed, s->received, data, n))
 			return snprintf(answer, size, "bad %llu",
-					(unsigned long long)done);
+					done);
 		done += n;
 		s->received += n;
 	}
-	return snprintf(answer, size, "ok %llu", (unsigned long long)done);
+	return snprintf(answer, size, "ok %llu", done);
 }
 
 /* How the other side ends, seen without taking its data. */
@@ -276,9 +276,10 @@ static void stage_command(struct stage *s, const char *line, char *answer,
 	unsigned long long n = 0, seed = 0;
 	char verb[16] = "";
 
-	sscanf(line, "%15s %llu %llu", verb, &n, &seed);
 	snprintf(answer, size, "ok");
-	if (!strcmp(verb, "listen")) {
+	if (sscanf(line, "%15s %llu %llu", verb, &n, &seed) < 1) {
+		snprintf(answer, size, "what?");
+	} else if (!strcmp(verb, "listen")) {
 		s->listener = listen_on(0, n);
 		snprintf(answer, size, "ok %u", port_of(s->listener));
 	} else if (!strcmp(verb, "unlisten")) {
@@ -296,7 +297,7 @@ static void stage_command(struct stage *s, const char *line, char *answer,
 	} else if (!strcmp(verb, "recv")) {
 		stage_recv(s, n, seed, answer, size);
 	} else if (!strcmp(verb, "drain")) {
-		stage_recv(s, UINT64_MAX, n, answer, size);
+		stage_recv(s, ~0ULL, n, answer, size);
 	} else if (!strcmp(verb, "end")) {
 		snprintf(answer, size, "%s", stage_end(s));
 	} else if (!strcmp(verb, "fin")) {

@@ -23,7 +23,7 @@ FIXTURE(poll) {
 
 FIXTURE_SETUP(poll)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 65536));
+	ASSERT_TRUE(puppet_open(&self->peer, 16384));
 	self->fd = puppet_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
@@ -87,14 +87,14 @@ TEST_F(poll, data_comes_and_goes)
 
 TEST_F(poll, full_then_drained)
 {
-	uint64_t sent = fill_socket(self->fd, 1, 30000);
+	__u64 sent = fill_socket(self->fd, 1, 30000);
 
 	EXPECT_EQ(0, poll_now(self->fd));
 	/* Data coming the other way changes nothing for the writer. */
 	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 2"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	EXPECT_EQ(CAN_READ, poll_now(self->fd));
-	puppet_do(&self->peer, "recv %llu 1", (unsigned long long)sent);
+	puppet_do(&self->peer, "recv %llu 1", sent);
 	EXPECT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
 	EXPECT_EQ(CAN_READ | CAN_WRITE, poll_now(self->fd));
 }

@@ -4,18 +4,19 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "kselftest_harness.h"
 #include "util.h"
 
-static volatile sig_atomic_t signals_seen;
+static atomic_int signals_seen;
 
 static void on_signal(int sig)
 {
 	(void)sig;
-	signals_seen = signals_seen + 1;
+	signals_seen++;
 }
 
 static void handle(int flags)
@@ -32,7 +33,7 @@ FIXTURE(signals) {
 
 FIXTURE_SETUP(signals)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 65536));
+	ASSERT_TRUE(puppet_open(&self->peer, 16384));
 	self->fd = puppet_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
@@ -51,7 +52,7 @@ struct caller {
 	pthread_t thread;
 	enum call call;
 	int fd;
-	volatile pid_t tid;
+	atomic_int tid;
 	ssize_t result;
 	int error;
 	char data[100];

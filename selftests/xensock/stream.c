@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -19,7 +20,7 @@ FIXTURE(stream) {
 
 FIXTURE_SETUP(stream)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 65536));
+	ASSERT_TRUE(puppet_open(&self->peer, 16384));
 	self->fd = puppet_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
@@ -30,12 +31,12 @@ FIXTURE_TEARDOWN(stream)
 	puppet_close(&self->peer);
 }
 
-static volatile sig_atomic_t sigpipes;
+static atomic_int sigpipes;
 
 static void on_sigpipe(int sig)
 {
 	(void)sig;
-	sigpipes = sigpipes + 1;
+	sigpipes++;
 }
 
 TEST(before_connect)
@@ -82,7 +83,7 @@ static size_t make_shape(const int *shape, struct iovec *iov, char *data,
 
 TEST_F(stream, iovecs_of_any_shape)
 {
-	uint64_t sent = 0, received = 0;
+	__u64 sent = 0, received = 0;
 	struct msghdr msg = { 0 };
 	struct iovec iov[12];
 	char data[40000];
@@ -222,17 +223,17 @@ TEST_F(stream, three_ways_not_to_block)
 
 TEST_F(stream, full_then_drained_loses_nothing)
 {
-	uint64_t sent;
+	__u64 sent;
 
 	set_nonblock(self->fd, true);
 	sent = fill_socket(self->fd, 1, 10007);
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_LT(0, sent);
 	EXPECT_EQ(0, poll_now(self->fd));
-	puppet_say(&self->peer, "recv %llu 1", (unsigned long long)sent);
+	puppet_say(&self->peer, "recv %llu 1", sent);
 	EXPECT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
 	EXPECT_EQ(0, strncmp("ok", puppet_answer(&self->peer), 2))
-		TH_LOG("of %llu: %s", (unsigned long long)sent,
+		TH_LOG("of %llu: %s", sent,
 		       self->peer.line);
 	/* What was counted as sent is all that came. */
 	EXPECT_EQ(0, close(self->fd));
@@ -252,7 +253,7 @@ TEST_F(stream, blocking_send_waits_for_the_reader)
 
 TEST_F(stream, rcvtimeo)
 {
-	uint64_t began;
+	__u64 began;
 	char data[8];
 
 	ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 200));
@@ -271,7 +272,7 @@ TEST_F(stream, rcvtimeo)
 TEST_F(stream, sndtimeo)
 {
 	static char data[100000];
-	uint64_t began, sent;
+	__u64 began, sent;
 	ssize_t n;
 
 	ASSERT_EQ(0, set_timeout(self->fd, SO_SNDTIMEO, 300));
@@ -286,9 +287,9 @@ TEST_F(stream, sndtimeo)
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_LE(290, now_msec() - began);
 	EXPECT_EQ(0, close(self->fd));
-	puppet_do(&self->peer, "recv %llu 1", (unsigned long long)sent);
+	puppet_do(&self->peer, "recv %llu 1", sent);
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2))
-		TH_LOG("of %llu: %s", (unsigned long long)sent,
+		TH_LOG("of %llu: %s", sent,
 		       self->peer.line);
 	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
 	self->fd = new_socket(0);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -16,7 +17,7 @@ FIXTURE(threads) {
 
 FIXTURE_SETUP(threads)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 65536));
+	ASSERT_TRUE(puppet_open(&self->peer, 16384));
 	self->fd = puppet_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
@@ -32,7 +33,7 @@ struct caller {
 	pthread_t thread;
 	int fd;
 	bool sends;
-	volatile pid_t tid;
+	atomic_int tid;
 	ssize_t result;
 	char data[16];
 };

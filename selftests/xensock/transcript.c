@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,14 +65,14 @@ static const char *const script[] = {
 };
 
 static struct puppet peer;
-static uint64_t sent, filled;
+static __u64 sent, filled;
 static int fd = -1;
-static volatile sig_atomic_t sigpipes;
+static atomic_int sigpipes;
 
 static void on_sigpipe(int sig)
 {
 	(void)sig;
-	sigpipes = sigpipes + 1;
+	sigpipes++;
 }
 
 static void put_events(short events)
@@ -111,7 +112,7 @@ static void begin(void)
 		puppet_close(&peer);
 	sent = 0;
 	filled = 0;
-	if (!puppet_open(&peer, 65536))
+	if (!puppet_open(&peer, 16384))
 		exit(1);
 	fd = puppet_connect(&peer, SOCK_NONBLOCK);
 	if (fd < 0)
@@ -177,7 +178,8 @@ static void step(const char *line)
 		return;
 	}
 	printf("  %s", line);
-	sscanf(line, "%15s %15s", verb, word);
+	if (sscanf(line, "%15s %15s", verb, word) < 1)
+		return;
 	if (!strcmp(verb, "poll")) {
 		put_events(poll_now(fd));
 	} else if (!strcmp(verb, "wait")) {
@@ -196,8 +198,8 @@ static void step(const char *line)
 		char expected[32];
 
 		snprintf(expected, sizeof(expected), "ok %llu",
-			 (unsigned long long)filled);
-		puppet_do(&peer, "recv %llu 1", (unsigned long long)filled);
+			 filled);
+		puppet_do(&peer, "recv %llu 1", filled);
 		printf(" %s\n", strcmp(peer.line, expected) ? peer.line :
 		       "by the peer: everything");
 	} else if (!strcmp(verb, "refused")) {

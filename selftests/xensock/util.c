@@ -105,7 +105,7 @@ struct sockaddr_in address(const char *host, unsigned int port)
 	};
 
 	if (inet_pton(AF_INET, host, &sin.sin_addr) != 1) {
-		fprintf(stderr, "not an IPv4 address: %s\n", host);
+		fprintf(stderr, "no IPv4: %s\n", host);
 		exit(4);
 	}
 	return sin;
@@ -198,17 +198,17 @@ ssize_t recv_all(int fd, void *data, size_t len)
 }
 
 /* splitmix64 of the word's number: no state, so any offset costs the same */
-static uint64_t stream_word(uint64_t seed, uint64_t index)
+static __u64 stream_word(__u64 seed, __u64 index)
 {
-	uint64_t z = (seed << 48) + index * 0x9e3779b97f4a7c15ULL;
+	__u64 z = (seed << 48) + index * 0x9e3779b97f4a7c15ULL;
 
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
 	return z ^ (z >> 31);
 }
 
-static size_t stream_piece(uint64_t seed, uint64_t offset, size_t len,
-			   uint64_t *word)
+static size_t stream_piece(__u64 seed, __u64 offset, size_t len,
+			   __u64 *word)
 {
 	size_t skip = offset % 8, n = 8 - skip;
 
@@ -216,9 +216,9 @@ static size_t stream_piece(uint64_t seed, uint64_t offset, size_t len,
 	return n < len ? n : len;
 }
 
-void stream_fill(uint64_t seed, uint64_t offset, void *data, size_t len)
+void stream_fill(__u64 seed, __u64 offset, void *data, size_t len)
 {
-	uint64_t word;
+	__u64 word;
 	size_t n;
 
 	for (; len; len -= n, data += n, offset += n) {
@@ -227,9 +227,9 @@ void stream_fill(uint64_t seed, uint64_t offset, void *data, size_t len)
 	}
 }
 
-bool stream_check(uint64_t seed, uint64_t offset, const void *data, size_t len)
+bool stream_check(__u64 seed, __u64 offset, const void *data, size_t len)
 {
-	uint64_t word;
+	__u64 word;
 	size_t n;
 
 	for (; len; len -= n, data += n, offset += n) {
@@ -240,10 +240,11 @@ bool stream_check(uint64_t seed, uint64_t offset, const void *data, size_t len)
 	return true;
 }
 
-uint64_t fill_socket(int fd, uint64_t seed, size_t chunk)
+__u64 fill_socket(int fd, __u64 seed, size_t chunk)
 {
 	char *data = malloc(chunk);
-	uint64_t done = 0;
+	size_t piece = chunk;
+	__u64 done = 0;
 	int quiet = 0;
 	ssize_t n;
 
@@ -252,27 +253,28 @@ uint64_t fill_socket(int fd, uint64_t seed, size_t chunk)
 	 * is full for good when not one byte fits and there is no progress
 	 * for a while.
 	 */
-	for (;;) {
-		stream_fill(seed, done, data, chunk);
-		n = send(fd, data, chunk, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (quiet < 2) {
+		stream_fill(seed, done, data, piece);
+		n = send(fd, data, piece, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n > 0) {
 			done += n;
 			quiet = 0;
-		} else if (errno != EAGAIN) {
-			break;
-		} else if (chunk > 1) {
-			chunk /= 2;
-		} else if (quiet++) {
-			break;
-		} else {
-			poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, 300);
+			continue;
 		}
+		if (errno != EAGAIN)
+			break;
+		piece /= 2;
+		if (piece)
+			continue;
+		piece = chunk;
+		if (++quiet < 2)
+			poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, 300);
 	}
 	free(data);
 	return done;
 }
 
-uint64_t now_msec(void)
+__u64 now_msec(void)
 {
 	struct timespec ts;
 
@@ -282,7 +284,7 @@ uint64_t now_msec(void)
 
 bool wait_readable(int fd, size_t bytes)
 {
-	uint64_t until = now_msec() + PATIENCE_MSEC;
+	__u64 until = now_msec() + PATIENCE_MSEC;
 	char *data = malloc(bytes);
 	ssize_t n;
 
@@ -308,7 +310,7 @@ bool wait_poll(int fd, short events, short *revents)
 
 bool wait_asleep(pid_t tid)
 {
-	uint64_t until = now_msec() + PATIENCE_MSEC;
+	__u64 until = now_msec() + PATIENCE_MSEC;
 	char path[64], text[256], *state;
 	ssize_t n;
 	int fd;

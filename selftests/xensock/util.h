@@ -9,12 +9,14 @@
 #ifndef XENSOCK_SELFTEST_UTIL_H
 #define XENSOCK_SELFTEST_UTIL_H
 
+#include <linux/types.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <sys/types.h>
+
+#include "kselftest.h"
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -30,9 +32,9 @@ enum peer_port {
 
 /* First bytes of a connection to PEER_EXCHANGE, in host order. */
 struct exchange {
-	uint64_t up;	/* bytes that the client sends after this */
-	uint64_t down;	/* bytes that the peer sends */
-	uint64_t seed;	/* the client's stream; the peer's is seed + 1 */
+	__u64 up;	/* bytes that the client sends after this */
+	__u64 down;	/* bytes that the peer sends */
+	__u64 seed;	/* the client's stream; the peer's is seed + 1 */
 };
 
 #define EXCHANGE_GOOD 0x600d600d600d600dULL	/* follows the "down" bytes */
@@ -46,8 +48,8 @@ struct options {
 	unsigned int port;
 	unsigned int sockets;
 	unsigned int cycles;
-	uint64_t bytes;
-	uint64_t seed;
+	__u64 bytes;
+	__u64 seed;
 };
 
 extern struct options opt;
@@ -74,21 +76,21 @@ ssize_t send_all(int fd, const void *data, size_t len);
 ssize_t recv_all(int fd, void *data, size_t len);
 
 /* The byte stream that a seed stands for: any part can be made or checked. */
-void stream_fill(uint64_t seed, uint64_t offset, void *data, size_t len);
-bool stream_check(uint64_t seed, uint64_t offset, const void *data, size_t len);
+void stream_fill(__u64 seed, __u64 offset, void *data, size_t len);
+bool stream_check(__u64 seed, __u64 offset, const void *data, size_t len);
 
 /*
  * Writes the stream, in pieces of at most @chunk bytes, until the socket
  * takes no more at once. Returns the bytes taken.
  */
-uint64_t fill_socket(int fd, uint64_t seed, size_t chunk);
+__u64 fill_socket(int fd, __u64 seed, size_t chunk);
 
 /* Waiting for a condition, never for a time. False after ten seconds. */
 bool wait_readable(int fd, size_t bytes);
 bool wait_poll(int fd, short events, short *revents);
 bool wait_asleep(pid_t tid);
 int poll_now(int fd);
-uint64_t now_msec(void);
+__u64 now_msec(void);
 
 /*
  * A connection of the peer under remote control: commands are lines, each
@@ -100,7 +102,7 @@ uint64_t now_msec(void);
  *   send N SEED       ok N | err E N    the stream goes on between commands
  *   recv N SEED       ok N | eof N | err E N | bad N
  *   drain SEED        eof N | err E N | bad N     until the end
- *   end               fin | rst         waits for the end, reads nothing
+ *   end               fin | rst         waits for it, reads nothing
  *   fin, close, rst   ok
  *   stats             ACCEPTED OPEN BYTES FINS RESETS  of the fixed ports
  */
@@ -116,9 +118,9 @@ bool puppet_open(struct puppet *p, unsigned int rcvbuf);
 void puppet_close(struct puppet *p);
 /* puppet_do: says it, waits, gives the answer's text. */
 const char *puppet_do(struct puppet *p, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+	__printf(2, 3);
 bool puppet_say(struct puppet *p, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+	__printf(2, 3);
 const char *puppet_answer(struct puppet *p);
 /* A socket of ours connected to @p's accepted one, or -1. */
 int puppet_connect(struct puppet *p, int flags);

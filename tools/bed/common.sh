@@ -8,6 +8,7 @@ export LC_ALL=C
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BED=$TOP/tools/bed
 CACHE=${XENSOCK_CACHE:-/var/cache/xensock}
+mkdir -p "$CACHE"
 KCONFIG=${KCONFIG:-fast}
 SUITE=trixie
 SOURCE_PACKAGE=linux-source-7.3
@@ -26,7 +27,6 @@ need_root() {
 
 # stage_lock NAME: holds the stage until this script ends.
 stage_lock() {
-	mkdir -p "$CACHE"
 	exec {LOCK_FD}>"$CACHE/.lock.$1"
 	flock -n "$LOCK_FD" && return
 	say "another run is busy with stage '$1': waiting for it"

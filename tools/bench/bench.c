@@ -26,7 +26,7 @@
 /* The first byte of a connection says what is measured. */
 enum mode { SINK = 'i', SOURCE = 'o', ECHO = 'e' };
 
-static uint64_t now_usec(void)
+static __u64 now_usec(void)
 {
 	struct timespec ts;
 
@@ -38,7 +38,7 @@ static uint64_t now_usec(void)
 static void sink(int fd)
 {
 	static __thread char data[PIECE];
-	uint64_t left = 0;
+	__u64 left = 0;
 	ssize_t n;
 
 	while (recv_all(fd, &left, sizeof(left)) == sizeof(left)) {
@@ -133,11 +133,11 @@ static int client(enum mode mode)
 	return fd;
 }
 
-static double measure_send(uint64_t usec)
+static double measure_send(__u64 usec)
 {
 	static char data[PIECE];
 	int fd = client(SINK);
-	uint64_t began, done = 0, round = 4 << 20, sent;
+	__u64 began, done = 0, round = 4 << 20, sent;
 	char c;
 
 	began = now_usec();
@@ -156,11 +156,11 @@ static double measure_send(uint64_t usec)
 	return done * 1e6 / usec;
 }
 
-static double measure_recv(uint64_t usec)
+static double measure_recv(__u64 usec)
 {
 	static char data[PIECE];
 	int fd = client(SOURCE);
-	uint64_t began = now_usec(), done = 0;
+	__u64 began = now_usec(), done = 0;
 	ssize_t n;
 
 	do {
@@ -174,10 +174,10 @@ static double measure_recv(uint64_t usec)
 	return done * 1e6 / usec;
 }
 
-static double measure_rr(uint64_t usec)
+static double measure_rr(__u64 usec)
 {
 	int fd = client(ECHO);
-	uint64_t began = now_usec(), done = 0;
+	__u64 began = now_usec(), done = 0;
 	char c = 0;
 
 	do {
@@ -190,9 +190,9 @@ static double measure_rr(uint64_t usec)
 	return done * 1e6 / usec;
 }
 
-static double measure_connect(uint64_t usec)
+static double measure_connect(__u64 usec)
 {
-	uint64_t began = now_usec(), done = 0;
+	__u64 began = now_usec(), done = 0;
 	char c = 0;
 	int fd;
 
@@ -209,7 +209,7 @@ static double measure_connect(uint64_t usec)
 
 static const struct {
 	const char *name;
-	double (*measure)(uint64_t usec);
+	double (*measure)(__u64 usec);
 } measures[] = {
 	{ "send", measure_send },
 	{ "recv", measure_recv },

@@ -113,9 +113,8 @@ impl Stream {
     /// `connect()` to `AF_UNSPEC`: back to a socket that was never connected.
     pub(crate) fn disconnect(&self, socket: &Socket, sk: &Sock) -> Result {
         let _guard = self.transition.lock();
-        let _ = sk.take_error();
-        if sk.state() == TcpState::SynSent {
-            // Who waits for the connection is told.
+        if sk.state() != TcpState::Close {
+            // Who is waiting in a call is told.
             sk.set_error(ECONNRESET);
         }
         self.reset(socket, sk);
@@ -128,6 +127,7 @@ impl Stream {
         let link = LINK.get().ok_or(ENETDOWN)?;
         let conn = Conn::new(link, sk, remote)?;
 
+        let _ = sk.take_error();
         sk.set_state(TcpState::SynSent);
         *self.conn.lock() = Some(conn.clone());
         conn.link.connect(&conn).inspect_err(|_| {
@@ -234,8 +234,12 @@ impl Stream {
         len: usize,
         flags: u32,
     ) -> Result<usize> {
-        if flags & (msg::OOB | msg::ERRQUEUE) != 0 {
-            return Err(if flags & msg::OOB != 0 { EINVAL } else { EAGAIN });
+        if flags & msg::OOB != 0 {
+            return Err(EOPNOTSUPP);
+        }
+        if flags & msg::ERRQUEUE != 0 {
+            // Nothing is ever queued there.
+            return Err(EAGAIN);
         }
         let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
         if sk.state() == TcpState::SynSent {
@@ -250,12 +254,14 @@ impl Stream {
 
         let result = loop {
             match recv_some(&conn, msg, len - received, received, flags) {
-                Ok(Some(n)) => received += n,
+                Ok(Some(n)) => {
+                    received += n;
+                    if received >= target || received >= len {
+                        break Ok(());
+                    }
+                }
                 Ok(None) => (),
                 Err(error) => break Err(error),
-            }
-            if received >= target || received >= len {
-                break Ok(());
             }
             let peeked = peeked(received, flags);
             if let Some(end) = end_of_data(sk, &conn, peeked, received > 0) {

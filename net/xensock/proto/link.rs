@@ -22,8 +22,8 @@
 //!   two drivers is loaded again or the device is made anew: a fault never becomes a loop.
 //! - In `unbind`, tear down; xenbus then writes `Closed`.
 //!
-//! `tools/hosttest/tests/link.rs` walks through all interleavings of both machines with modules
-//! coming and going, and shows that they always end connected, on the same ring.
+//! `tools/hosttest/tests/link.rs` walks through all interleavings of both machines while modules come
+//! and go, ends fail and devices are taken away, and shows where they come to rest.
 
 use super::Dialect;
 

@@ -271,9 +271,9 @@ unsafe extern "C" fn error_report_callback(sk: *mut bindings::sock) {
 ///
 /// - `socket` points to a valid `struct socket` of TCP (over IPv4 or IPv6) that belongs to this
 ///   object, has no file, and has a `struct sock`.
-/// - Its `sk_user_data` is null or points to an [`Installed`] that belongs to this object, with the
+/// - Its `sk_user_data` is null or points to an `Installed` that belongs to this object, with the
 ///   flag `SK_USER_DATA_NOCOPY`.
-/// - The callbacks of the socket are [`RawCallbacks::OURS`] in the second case, and those of TCP in
+/// - The callbacks of the socket are `RawCallbacks::OURS` in the second case, and those of TCP in
 ///   the first.
 ///
 /// # Examples

@@ -26,9 +26,9 @@ use core::ffi::c_void;
 
 /// What an event [`Handler`] has found, and when the peer may send the next event.
 ///
-/// An event channel stays masked from an event until the *end of interrupt* (EOI) is signalled. That
-/// the driver decides when to do this, and that it tells if there was nothing to do, keeps a peer
-/// from occupying our CPU with events (XSA-332).
+/// An event channel stays masked from an event until the *end of interrupt* (EOI) is signalled.
+/// That the driver decides when to do this, and that it tells if there was nothing to do, keeps a
+/// peer from occupying our CPU with events (XSA-332).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eoi {
     /// There was something to do, and the next event may come.
@@ -78,19 +78,19 @@ pub trait Handler: Send + Sync + 'static {
     /// and may run before the function that made the [`EventChannel`] has returned. The first event
     /// may be one that nobody sent.
     ///
-    /// What has to be done in process context can be enqueued to a workqueue, with `this` turned into
-    /// an [`Arc`].
+    /// What has to be done in process context can be enqueued to a workqueue, with `this` turned
+    /// into an [`Arc`].
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi;
 }
 
 /// An event channel between this domain and another, with its handler.
 ///
-/// Making and dropping it may sleep, and is for process context. After it was dropped the handler is
-/// not running, and will not run any more. Dropping it closes the port.
+/// Making and dropping it may sleep, and is for process context. After it was dropped the handler
+/// is not running, and will not run any more. Dropping it closes the port.
 ///
 /// # Invariants
 ///
-/// - `irq` is bound to an open event channel that we own, and its handler is [`handle_event`] for
+/// - `irq` is bound to an open event channel that we own, and its handler is `handle_event` for
 ///   `T` with `handler` as cookie.
 /// - `irq` may refer to `dev`.
 pub struct EventChannel<T: Handler> {
@@ -102,8 +102,8 @@ pub struct EventChannel<T: Handler> {
 
 /// # Safety
 ///
-/// Must only be used as a callback for `request_irq()`, and `cookie` must come from [`Arc::as_ptr`] of
-/// an `Arc<T>` that exists as long as it is registered.
+/// Must only be used as a callback for `request_irq()`, and `cookie` must come from [`Arc::as_ptr`]
+/// of an `Arc<T>` that exists as long as it is registered.
 unsafe extern "C" fn handle_event<T: Handler>(
     irq: c_int,
     cookie: *mut c_void,

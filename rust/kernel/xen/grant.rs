@@ -58,6 +58,10 @@ const GNTST_OKAY: i32 = bindings::GNTST_okay as i32;
 /// XSA-396): if the peer still has a page mapped when the access is revoked, then that page goes
 /// back to the page allocator only once the peer has unmapped it, however long that takes.
 ///
+/// That is a safety net and not the usual way: the grant table code looks at such pages once a
+/// second, and by default (module parameter `grant_table.free_per_iteration`) at ten of them. Where
+/// the protocol has a message for it, wait until the peer has unmapped the pages.
+///
 /// Dropping this is [`GrantedPages::revoke`] and releases the pages, with the same context rules.
 ///
 /// # Invariants
@@ -93,8 +97,8 @@ pub struct GrantedPages {
 impl GrantedPages {
     /// Allocates `pages` pages and grants `to` access to them.
     ///
-    /// Fails with [`EINVAL`] if the number is 0 or above [`MAX_PAGES`], with [`ENOSPC`] if the grant
-    /// table is full, and with [`ENOMEM`].
+    /// Fails with [`EINVAL`] if the number is 0 or above [`MAX_PAGES`], with [`ENOSPC`] if the
+    /// grant table is full, and with [`ENOMEM`].
     ///
     /// May be called from any context that `flags` allow.
     pub fn new(to: DomId, pages: usize, flags: Flags) -> Result<Self> {
@@ -151,8 +155,8 @@ impl GrantedPages {
         to_result(unsafe { bindings::gnttab_alloc_grant_references(count, &mut head) })?;
 
         for frame in self.shared.frames() {
-            // SAFETY: `head` is a list of references that we own, of which as many are left as there
-            // are frames to go.
+            // SAFETY: `head` is a list of references that we own, of which as many are left as
+            // there are frames to go.
             let gref = unsafe { bindings::gnttab_claim_grant_reference(&mut head) };
 
             // Neither happens: there are as many references, and as much room, as frames.
@@ -190,12 +194,12 @@ impl GrantedPages {
 
     /// Ends the peer's access: from now on it can't map the pages any more.
     ///
-    /// Where it has one mapped, its access ends when it unmaps it. The memory itself stays valid for
-    /// us until `self` is dropped. A second call does nothing.
+    /// Where it has one mapped, its access ends when it unmaps it. The memory itself stays valid
+    /// for us until `self` is dropped. A second call does nothing.
     ///
     /// Doesn't sleep in atomic context. Since the grant table code can't see spin locks in kernels
-    /// built without `CONFIG_PREEMPT_COUNT`, and allocates memory for a page that is still mapped, no
-    /// spin lock should be held.
+    /// built without `CONFIG_PREEMPT_COUNT`, and allocates memory for a page that is still mapped,
+    /// no spin lock should be held.
     pub fn revoke(&self) {
         if self.revoked.xchg(true, Full) {
             return;
@@ -230,9 +234,9 @@ impl Drop for GrantedPages {
         self.revoke();
 
         for frame in self.shared.frames() {
-            // SAFETY: By the type invariant, we own a reference to the page. Nobody uses our mapping
-            // of it any more, and if the peer uses its own, there is one more reference, taken in
-            // `revoke()`.
+            // SAFETY: By the type invariant, we own a reference to the page. Nobody uses our
+            // mapping of it any more, and if the peer uses its own, there is one more reference,
+            // taken in `revoke()`.
             unsafe { bindings::__free_pages(frame.page().as_ptr(), 0) };
         }
     }
@@ -248,9 +252,9 @@ impl Drop for GrantedPages {
 /// # Invariants
 ///
 /// - `shared` consists of pages from `gnttab_alloc_pages()` that we own, and `handles` is as long.
-/// - Each of `handles` that is not [`INVALID_HANDLE`] is a mapping, which we own, of a page of the
+/// - Each of `handles` that is not `INVALID_HANDLE` is a mapping, which we own, of a page of the
 ///   other domain at the address of the page at the same index.
-/// - Outside of [`MappedPages::new`] and [`Drop`], no handle is [`INVALID_HANDLE`].
+/// - Outside of [`MappedPages::new`] and [`Drop`], no handle is `INVALID_HANDLE`.
 ///
 /// # Examples
 ///
@@ -275,8 +279,8 @@ pub struct MappedPages {
     unmap: KBox<UnmapQueue>,
 }
 
-/// What `gnttab_unmap_refs_sync()` needs. Allocated ahead, so that unmapping can't fail; on the heap
-/// because it has a work item.
+/// What `gnttab_unmap_refs_sync()` needs. Allocated ahead, so that unmapping can't fail; on the
+/// heap because it has a work item.
 struct UnmapQueue(Opaque<bindings::gntab_unmap_queue_data>);
 
 // SAFETY: Just memory unless `gnttab_unmap_refs_sync()` is running, for which exclusive access is
@@ -289,9 +293,9 @@ unsafe impl Sync for UnmapQueue {}
 impl MappedPages {
     /// Maps the pages that domain `from` has granted to us as `refs`.
     ///
-    /// Fails with [`EINVAL`] if there are no references, more than [`MAX_PAGES`], one of them twice,
-    /// or one that isn't a grant for us to read and write; with [`ENOSPC`] if the hypervisor can't
-    /// track more mappings, and with [`ENOMEM`]. In any case nothing remains mapped.
+    /// Fails with [`EINVAL`] if there are no references, more than [`MAX_PAGES`], one of them
+    /// twice, or one that isn't a grant for us to read and write; with [`ENOSPC`] if the hypervisor
+    /// can't track more mappings, and with [`ENOMEM`]. In any case nothing remains mapped.
     ///
     /// `refs` may come straight from the peer. May sleep.
     pub fn new(from: DomId, refs: &[GrantRef]) -> Result<Self> {

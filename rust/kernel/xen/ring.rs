@@ -159,8 +159,8 @@ fn is_awaited(event: u32, old: u32, new: u32) -> bool {
 
 /// The frontend's end of a shared ring.
 ///
-/// Methods may be called from any context and don't sleep; serialising them is the owner's job, thus
-/// the `&mut`.
+/// Methods may be called from any context and don't sleep; serialising them is the owner's job,
+/// thus the `&mut`.
 ///
 /// # Invariants
 ///
@@ -235,7 +235,8 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
         &self.page.0
     }
 
-    /// Returns whether there is no room for a request. There is again after a response was taken out.
+    /// Returns whether there is no room for a request. There is again after a response was taken
+    /// out.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.in_flight() >= SLOTS
@@ -317,8 +318,8 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
 
 /// The backend's end of a shared ring.
 ///
-/// Methods may be called from any context and don't sleep; serialising them is the owner's job, thus
-/// the `&mut`.
+/// Methods may be called from any context and don't sleep; serialising them is the owner's job,
+/// thus the `&mut`.
 ///
 /// # Invariants
 ///
@@ -478,7 +479,8 @@ mod tests {
         let page = page::Page::alloc_page(GFP_KERNEL)?;
         let mut shared = SharedPages::with_capacity(1, GFP_KERNEL)?;
 
-        // SAFETY: `page` is valid, not in high memory, outlives `shared`, and is not used otherwise.
+        // SAFETY: `page` is valid, not in high memory, outlives `shared`, and is not used
+        // otherwise.
         unsafe { shared.push(Frame::new(NonNull::new(page.as_ptr()).ok_or(ENOMEM)?)?)? };
         f(&shared)
     }

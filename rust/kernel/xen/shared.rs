@@ -128,8 +128,8 @@ impl SharedPages {
         self.frames.len() * PAGE_SIZE
     }
 
-    /// Returns the piece that starts at `offset`, ends at the end of its page at the latest, and has
-    /// at most `max` bytes, as frame, offset in the frame, and length.
+    /// Returns the piece that starts at `offset`, ends at the end of its page at the latest, and
+    /// has at most `max` bytes, as frame, offset in the frame, and length.
     ///
     /// `offset` must be within the run.
     #[inline]

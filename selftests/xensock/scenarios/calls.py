@@ -46,7 +46,7 @@ def test_poll(bed):
 @timeout(180)
 def test_end(bed):
     """The peer resets or finishes, we close: order of data and errors."""
-    _in_guest(bed, "reset", "eof", "close")
+    _in_guest(bed, "rst", "eof", "close")
 
 
 @timeout(180)

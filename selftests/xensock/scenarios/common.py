@@ -5,7 +5,7 @@ import socket
 import time
 
 # Every kselftest that says what a socket does; each runs over both families.
-KSELFTESTS = ("connect", "stream", "flags", "poll", "epoll", "reset", "eof",
+KSELFTESTS = ("connect", "stream", "flags", "poll", "epoll", "rst", "eof",
               "threads", "signals", "close")
 
 
@@ -33,9 +33,23 @@ def must(where, command, timeout=60):
     return out
 
 
+def unbind(where, module):
+    """Takes the module's devices away from it: xenbus holds a module while it has any."""
+    must(where, f"for d in /sys/bus/xen*/drivers/{module}/*-[0-9]*; do "
+                "[ ! -e $d ] || echo ${d##*/} >${d%/*}/unbind; done")
+
+
+def unload(where, module):
+    """Unloads a module that has devices; its last sockets may take a moment to go."""
+    unbind(where, module)
+    must(where, f"i=0; until rmmod {module} 2>/dev/null; do i=$((i + 1)); "
+                f"[ $i -lt 100 ] || {{ rmmod {module}; exit 1; }}; sleep 0.1; done")
+
+
 def set_order(guest, order):
     """Loads the guest's module anew, with data rings of that order."""
-    must(guest, f"rmmod xensock && modprobe xensock ring_order={order}")
+    unload(guest, "xensock")
+    must(guest, f"modprobe xensock ring_order={order}")
     wait_link(guest)
 
 

@@ -4,7 +4,7 @@
 import time
 
 from bed import timeout
-from scenarios.common import must, peer, settled, wait_link
+from scenarios.common import must, peer, settled, unbind, unload, wait_link
 
 
 def _lose_link(bed, guest, lose, come_back):
@@ -28,7 +28,7 @@ def test_backend_reload(bed):
     """The backend's module is unloaded with sockets open and loaded again, three times."""
     guest = bed.shared_guest()
     for _ in range(3):
-        _lose_link(bed, guest, lambda: bed.rmmod("xensock_back"),
+        _lose_link(bed, guest, lambda: unload(bed, "xensock_back"),
                    lambda: bed.modprobe("xensock_back"))
 
 
@@ -54,16 +54,17 @@ def test_frontend_reload(bed):
     before = bed.snapshot()
     held = guest.start("hold busy")
     held.wait_line("ready", 30 * bed.scale)
+    unbind(guest, "xensock")
     rc, out = guest.run("rmmod xensock")
     assert rc != 0, f"unloaded under an open socket: {out}"
     held.kill()
-    must(guest, "i=0; until rmmod xensock 2>/dev/null; do i=$((i + 1)); [ $i -lt 100 ]; usleep 100000; done")
+    unload(guest, "xensock")
     rc, _ = guest.run("fetch >/dev/null 2>&1")
     assert rc != 0
     for _ in range(5):
         must(guest, "modprobe xensock")
         wait_link(guest)
-        must(guest, "rmmod xensock")
+        unload(guest, "xensock")
     must(guest, "modprobe xensock")
     wait_link(guest)
     assert not settled(bed, before)
@@ -73,7 +74,7 @@ def test_frontend_reload(bed):
 def test_frontend_waits_for_backend(bed):
     """A guest that has its device before dom0 has a driver for it works as soon as there is one."""
     if bed.run("grep -q '^xensock_back ' /proc/modules")[0] == 0:
-        bed.rmmod("xensock_back")
+        unload(bed, "xensock_back")
     guest = bed.guest(name="early", backend="")
     rc, _ = guest.run("fetch >/dev/null 2>&1", 10)
     assert rc != 0

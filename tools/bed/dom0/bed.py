@@ -65,7 +65,9 @@ class Bed:
         if self.kconfig == "debug":
             memory = max(memory, 384)
         if device and backend != "":
-            self.modprobe(backend or BACKENDS[device])
+            self._serve(backend or BACKENDS[device])
+        if vif:
+            self.modprobe("xen-netback")
         new = guests.Guest(name, memory, vcpus, vif, extra, self._died)
         self._guests.append(new)
         if device:
@@ -101,9 +103,18 @@ class Bed:
         return self.start(command).wait(timeout)
 
     def modprobe(self, name, *parameters):
-        if os.path.isdir(f"/sys/module/{name.replace('-', '_')}"):
-            return
-        self._must(f"modprobe {name} {' '.join(parameters)}")
+        if not self.loaded(name):
+            self._must(f"modprobe {name} {' '.join(parameters)}")
+
+    def loaded(self, name):
+        return os.path.isdir(f"/sys/module/{name.replace('-', '_')}")
+
+    def _serve(self, name):
+        """That driver and no other: two of them may want the same type of device."""
+        for other in BACKENDS.values():
+            if other != name and self.loaded(other):
+                self.rmmod(other)
+        self.modprobe(name)
 
     def rmmod(self, name):
         self._must(f"rmmod {name}")
@@ -172,16 +183,24 @@ class Bed:
                 task.kill()
         self._jobs.clear()
         shared = [g for g in self._shared.values() if g.alive]
-        for known in self._guests:
-            if known not in shared:
-                if known.alive and self.kconfig == "debug":
-                    known.run(guests.SCAN, 300)
-                known.destroy()
+        for known in shared:
+            known.kill_jobs()
+        gone = [g for g in self._guests if g not in shared]
         self._guests = shared
+        for known in gone:
+            self._part(known)
 
     def end_file(self):
+        """The shared guests go too."""
         self._shared.clear()
         self.end()
+
+    def _part(self, known):
+        try:
+            if known.alive and self.kconfig == "debug":
+                known.run(guests.SCAN, 300)
+        finally:
+            known.destroy()
 
     def _died(self, why):
         self._death = why

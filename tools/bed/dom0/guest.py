@@ -24,7 +24,7 @@ kernel = "/bed/guest/kernel"
 ramdisk = "/bed/guest/initrd"
 memory = {memory}
 vcpus = {vcpus}
-extra = "console=hvc0 rdinit=/init loglevel=1 panic=0 name={name} {extra}"
+extra = "console=hvc0 rdinit=/init loglevel=1 panic=0 dummy.numdummies=0 name={name} {extra}"
 vif = [{vif}]
 on_crash = "destroy"
 on_reboot = "destroy"
@@ -113,8 +113,18 @@ class Guest:
     def ktap(self, command, timeout=120):
         """Runs a kselftest program in the guest: its results become subtests of the running test."""
         stream = ktap.Subtests()
-        rc, _ = self.start(command, stream.line).wait(timeout)
-        stream.end(rc)
+        try:
+            rc, _ = self.start(command, stream.line).wait(timeout)
+        finally:
+            stream.close()
+        stream.judge(rc)
+
+    def kill_jobs(self):
+        """Ends what still runs in the guest."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+        for task in jobs:
+            task.kill()
 
     def attach(self, device="xensock", *policy):
         """Gives the guest a device; policy is any NODE=VALUE for the backend's directory."""
@@ -167,7 +177,8 @@ class Guest:
 
     def _take(self, line):
         if match := re.match(r"@(\d+) (.*)", line):
-            port.emit("G", f"{self.name} {match[2]}")
+            if match[2]:
+                port.emit("G", f"{self.name} {match[2]}")
             if task := self._jobs.get(int(match[1])):
                 task._line(match[2])
         elif match := re.match(r"#(\d+) (\d+)$", line):

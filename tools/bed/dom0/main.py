@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -50,13 +49,18 @@ def run_test(bed, number, name, test):
         ok, directive = True, f"SKIP {reason}"
     except BaseException:  # pylint: disable=broad-except
         ktap.note(traceback.format_exc())
-    try:
-        bed.end()
-    except Exception:  # pylint: disable=broad-except
-        ok = False
-        ktap.note("cleaning up: " + traceback.format_exc())
+    ok &= clean_up(bed.end)
     ktap.result(number, name, ok, directive)
     return ok
+
+
+def clean_up(action):
+    try:
+        action()
+    except Exception:  # pylint: disable=broad-except
+        ktap.note("cleaning up: " + traceback.format_exc())
+        return False
+    return True
 
 
 def choose(pattern):
@@ -86,7 +90,7 @@ def run_file(bed, number, name, tests):
     with ktap.nested(name, len(tests)):
         for index, (key, test) in enumerate(tests, 1):
             ok &= run_test(bed, index, key, test)
-    bed.end_file()
+    ok &= clean_up(bed.end_file)
     ktap.result(number, name, ok)
 
 
@@ -121,7 +125,6 @@ def heartbeat():
 def main():
     port.open_port()
     threading.Thread(target=heartbeat, daemon=True).start()
-    sys.path.insert(0, "/bed")
     with open("/bed/run.json") as file:
         options = json.load(file)
     try:
@@ -129,7 +132,8 @@ def main():
             shell()
         else:
             run_all(options)
-            job.LocalJob(guest.SCAN).wait(600)
+            if options["kconfig"] == "debug":
+                job.LocalJob(guest.SCAN).wait(600)
         port.emit("E", "done")
     except BaseException:  # pylint: disable=broad-except
         for line in traceback.format_exc().splitlines():

@@ -708,3 +708,34 @@ fn state_numbers() {
     assert_eq!(State::from_number(9), State::Unknown);
     assert_eq!(State::from_number(u32::MAX), State::Unknown);
 }
+
+/// The text is normative, so its tables say what the machines do.
+#[test]
+fn the_document_has_the_same_tables() {
+    let text = include_str!("../../../Documentation/networking/xensock/protocol.rst");
+    let reports = [
+        State::Unknown,
+        State::Initialising,
+        State::InitWait,
+        State::Initialised,
+        State::Connected,
+        State::Closing,
+        State::Closed,
+    ];
+    let mut tables = text.split("own / other").skip(1);
+    let mut check = |states: [State; 5], action: &dyn Fn(State, State) -> String| {
+        let rows = tables.next().unwrap().lines().skip(2);
+        for (own, row) in states.into_iter().zip(rows) {
+            let cells: Vec<_> = row.split_whitespace().collect();
+            let mut expected = vec![format!("{own:?}")];
+            expected.extend(reports.map(|other| action(own, other).replace("Ignore", "stay")));
+            assert_eq!(cells, expected);
+        }
+    };
+
+    check(FRONT, &|own, other| format!("{:?}", front_next(own, other)));
+    check(BACK, &|own, other| {
+        format!("{:?}", back_next(own, other, true))
+    });
+    assert_eq!(tables.count(), 0);
+}

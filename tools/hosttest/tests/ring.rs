@@ -66,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn spans_are_the_bytes_one_by_one(start in count(), len in 0u32..70_000, order in 1u32..=4) {
+    fn spans_are_the_bytes_one_by_one(start in count(), len in 0u32..10_000, order in 1u32..=2) {
         let size = Order::new(order).unwrap().half_size();
         let spans = spans(start as u32, len, size);
         let bytes = spans.into_iter().flat_map(|s| s.offset..s.offset + s.len);

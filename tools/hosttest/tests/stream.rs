@@ -39,13 +39,14 @@ use xensock_hosttest::proto::{
 /// Bytes of the ring: small, so that it is often full.
 const SIZE: u32 = 2;
 
-/// How often the scheduler may take a thread away where it would go on; more takes minutes.
+/// How often the scheduler may take a thread away where it would go on. `LOOM_MAX_PREEMPTIONS` in
+/// the environment overrides it: 3 takes a minute, and finds nothing more.
 const PREEMPTIONS: usize = 2;
 
 /// Tries everything.
 fn check(run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
     builder.check(run);
 }
 
@@ -249,7 +250,7 @@ fn a_reset_wakes_a_producer_that_waits_for_room() {
                 direction: indexes::OUT,
                 event_index,
                 // More than fits, so the producer has to wait for somebody who never comes.
-                bytes: SIZE + 2,
+                bytes: 2 * SIZE + 1,
                 ..Run::NORMAL
             });
             let other = {

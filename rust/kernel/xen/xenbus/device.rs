@@ -61,8 +61,8 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// Any context.
     #[inline]
     pub fn devicetype(&self) -> &CStr {
-        // SAFETY: By the type invariant, the device is valid. It was created with this string, which
-        // never changes and lives as long as the device.
+        // SAFETY: By the type invariant, the device is valid. It was created with this string,
+        // which never changes and lives as long as the device.
         unsafe { CStr::from_char_ptr((*self.as_raw()).devicetype) }
     }
 
@@ -71,8 +71,8 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// Any context.
     #[inline]
     pub fn nodename(&self) -> &CStr {
-        // SAFETY: By the type invariant, the device is valid. It was created with this string, which
-        // never changes and lives as long as the device.
+        // SAFETY: By the type invariant, the device is valid. It was created with this string,
+        // which never changes and lives as long as the device.
         unsafe { CStr::from_char_ptr((*self.as_raw()).nodename) }
     }
 

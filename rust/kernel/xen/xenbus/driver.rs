@@ -147,9 +147,9 @@ impl<T: Driver> Adapter<T> {
             // `struct xenbus_device` that is bound to this driver.
             //
             // INVARIANT: `xdev` is valid, and bound, for the duration of this block: it is called
-            // by a watch that is set up after `probe_callback()` has succeeded. Before the bus calls
-            // `remove_callback()`, it removes the watch, and waits for a call that is running,
-            // unless it does this from the call itself, that is from below.
+            // by a watch that is set up after `probe_callback()` has succeeded. Before the bus
+            // calls `remove_callback()`, it removes the watch, and waits for a call that is
+            // running, unless it does this from the call itself, that is from below.
             let xdev = unsafe { &*xdev.cast::<Device<device::BoundInternal>>() };
 
             // SAFETY: As above, this is only ever called after a successful call to
@@ -231,11 +231,11 @@ macro_rules! xenbus_device_table {
 ///
 /// - [`Driver::probe`] is called when there is a device, and the details of its other end, in
 ///   xenstore. In the meantime, and until it has succeeded, no other callback comes.
-/// - [`Driver::otherend_changed`] is called, by a thread that serves all of xenbus, once right after
-///   probe and then whenever the node `state` of the other end was written. Calls for one device
-///   never overlap, neither with each other nor with `probe` and `unbind`. Changes may be missed:
-///   what is passed is the present state. While a call runs, no other xenstore event of this domain
-///   is delivered, to any driver.
+/// - [`Driver::otherend_changed`] is called, by a thread that serves all of xenbus, once right
+///   after probe and then whenever the node `state` of the other end was written. Calls for one
+///   device never overlap, neither with each other nor with `probe` and `unbind`. Changes may be
+///   missed: what is passed is the present state. While a call runs, no other xenstore event of
+///   this domain is delivered, to any driver.
 /// - [`Driver::unbind`] is called after the last call of `otherend_changed` has returned.
 /// - Then the bus writes the state `Closed`, unless it is already there, and **only after that**
 ///   the driver's data is dropped.
@@ -246,11 +246,15 @@ macro_rules! xenbus_device_table {
 ///
 /// Probe and unbind are called in process context with the lock of the device held.
 ///
+/// As long as a device is bound, the bus holds a reference to the driver's module. To unload the
+/// module, unbind its devices first, through sysfs.
+///
 /// # Locking
 ///
-/// Since the bus waits for a running `otherend_changed` before `unbind`, with the lock of the device
-/// held, `otherend_changed` must not wait for that lock. As with drivers in C, [`Verdict::Unregister`]
-/// takes it.
+/// Since the bus waits for a running `otherend_changed` before `unbind`, with the lock of the
+/// device held, `otherend_changed` must not wait for that lock. [`Verdict::Unregister`] does, as
+/// drivers in C do: unbinding a backend through sysfs at the very moment at which its frontend goes
+/// for good is a deadlock that xenbus has for all of its backends.
 ///
 /// # Examples
 ///
@@ -300,7 +304,11 @@ macro_rules! xenbus_device_table {
 ///         Verdict::Unregister
 ///     }
 ///
-///     fn unbind<'bound>(_xdev: &'bound xenbus::Device<Core<'_>>, _data: Pin<&Self::Data<'bound>>) {}
+///     fn unbind<'bound>(
+///         _xdev: &'bound xenbus::Device<Core<'_>>,
+///         _data: Pin<&Self::Data<'bound>>,
+///     ) {
+///     }
 /// }
 /// ```
 pub trait Driver {

@@ -2,9 +2,9 @@
 
 //! Nodes of a device in xenstore.
 //!
-//! A device may write its own directory and read both ends'. What is in the other end's directory was
-//! written by the peer, who may be hostile: it is bounded here and must be checked by whoever uses
-//! it.
+//! A device may write its own directory and read both ends'. What is in the other end's directory
+//! was written by the peer, who may be hostile: it is bounded here and must be checked by whoever
+//! uses it.
 //!
 //! C header: [`include/xen/xenbus.h`](srctree/include/xen/xenbus.h)
 
@@ -108,7 +108,8 @@ impl Transaction<'_> {
     }
 }
 
-/// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context, sleeps.
+/// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context,
+/// sleeps.
 impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// Writes a node in our directory, and creates it if needed.
     pub fn write(&self, node: &CStr, value: fmt::Arguments<'_>) -> Result {
@@ -129,8 +130,8 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
 
     /// Does everything that `f` does as one change.
     ///
-    /// If `f` fails, nothing is changed. `f` is called again when somebody else has changed the same
-    /// nodes in the meantime; if that goes on, fails with [`EAGAIN`].
+    /// If `f` fails, nothing is changed. `f` is called again when somebody else has changed the
+    /// same nodes in the meantime; if that goes on, fails with [`EAGAIN`].
     ///
     /// # Examples
     ///
@@ -144,7 +145,11 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     ///     xenbus::Device, //
     /// };
     ///
-    /// fn publish(xdev: &Device, ring: &FrontRing, channel: &EventChannel<impl Handler>) -> Result {
+    /// fn publish(
+    ///     xdev: &Device,
+    ///     ring: &FrontRing,
+    ///     channel: &EventChannel<impl Handler>,
+    /// ) -> Result {
     ///     let gref = *ring.page().refs().first().ok_or(EINVAL)?;
     ///
     ///     xdev.transaction(|t| {
@@ -178,7 +183,8 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     }
 }
 
-/// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context, sleeps.
+/// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context,
+/// sleeps.
 impl Device<device::Bound> {
     /// Reads a node, without the terminating NUL.
     ///
@@ -215,8 +221,9 @@ impl Device<device::Bound> {
 
     /// Reads a node that is a number.
     ///
-    /// Fails with [`ENOENT`] if there is none, with [`EINVAL`] if it is anything but decimal digits,
-    /// the first not 0 unless it is the only one, and with [`ERANGE`] if it is above 2^32 - 1.
+    /// Fails with [`ENOENT`] if there is none, with [`EINVAL`] if it is anything but decimal
+    /// digits, the first not 0 unless it is the only one, and with [`ERANGE`] if it is above 2^32 -
+    /// 1.
     pub fn read_u32(&self, dir: Dir, node: &CStr) -> Result<u32> {
         parse_u32(&self.read(dir, node)?)
     }

@@ -3,18 +3,19 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "kselftest_harness.h"
 #include "util.h"
 
-static volatile sig_atomic_t sigpipes;
+static atomic_int sigpipes;
 
 static void on_sigpipe(int sig)
 {
 	(void)sig;
-	sigpipes = sigpipes + 1;
+	sigpipes++;
 }
 
 FIXTURE(reset) {
@@ -24,7 +25,7 @@ FIXTURE(reset) {
 
 FIXTURE_SETUP(reset)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 65536));
+	ASSERT_TRUE(puppet_open(&self->peer, 16384));
 	self->fd = puppet_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 	signal(SIGPIPE, on_sigpipe);
@@ -173,7 +174,7 @@ TEST(at_once_after_accept)
 struct sleeper {
 	pthread_t thread;
 	int fd;
-	volatile pid_t tid;
+	atomic_int tid;
 	ssize_t result;
 	int error;
 };
