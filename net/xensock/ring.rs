@@ -302,33 +302,34 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         producer.publish(self, n)
     }
 
-    /// Asks to be notified of the next byte that comes, and returns what is there already.
+    /// Asks to be notified of the next byte that comes.
     ///
-    /// Anybody may ask, at any time: all ask for the same.
+    /// Returns the peer's index up to which there is something already. Those who ask exclude each
+    /// other; who asks must look again afterwards.
     pub fn expect_data(&self) -> u32 {
-        while self.event_index {
-            let prod = self.load(self.rx.prod);
+        let prod = self.load(self.rx.prod);
+        if self.event_index {
             self.store(self.rx.prod_event, prod.wrapping_add(1));
             self.full_barrier();
-            // Who asks after news that has come in between would not be told of the next.
-            if self.load(self.rx.prod) == prod {
-                break;
-            }
         }
-        self.peek_readable()
+        prod
     }
 
-    /// Asks to be notified once there is room for `wanted` bytes, and returns what there is already.
-    pub fn expect_room(&self, wanted: u32) -> u32 {
-        let missing = self.size.saturating_sub(wanted);
-        while self.event_index {
+    /// The peer's index up to which there is something to read, to be compared with that of
+    /// [`expect_data`](Self::expect_data).
+    pub fn arrived(&self) -> u32 {
+        self.load(self.rx.prod)
+    }
+
+    /// Asks to be notified once there is room for `wanted` bytes.
+    ///
+    /// Those who ask exclude each other; who asks must look again afterwards.
+    pub fn expect_room(&self, wanted: u32) {
+        if self.event_index {
+            let missing = self.size.saturating_sub(wanted);
             let prod = self.tx_prod.load(Relaxed);
             self.store(self.tx.cons_event, prod.wrapping_sub(missing));
             self.full_barrier();
-            if self.tx_prod.load(Relaxed) == prod {
-                break;
-            }
         }
-        self.peek_writable()
     }
 }

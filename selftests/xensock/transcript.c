@@ -217,6 +217,7 @@ int main(int argc, char **argv)
 	size_t i;
 
 	parse_options(argc, argv);
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, on_sigpipe);
 	for (i = 0; i < ARRAY_LEN(script); i++)
 		step(script[i]);

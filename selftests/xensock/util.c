@@ -259,6 +259,7 @@ __u64 fill_socket(int fd, __u64 seed, size_t chunk)
 		if (n > 0) {
 			done += n;
 			quiet = 0;
+			piece = piece < chunk / 2 ? 2 * piece : chunk;
 			continue;
 		}
 		if (errno != EAGAIN)

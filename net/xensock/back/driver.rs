@@ -74,7 +74,11 @@ impl Backend {
                 offer(dev)?;
             }
             BackAction::Connect => {
-                self.connect(dev)?;
+                if let Err(error) = self.connect(dev) {
+                    // The offer stands: the next frontend may do better.
+                    dev.error(error, c"cannot connect to the frontend");
+                    return Ok(false);
+                }
                 dev.switch_state(State::Connected)?;
             }
             BackAction::Recheck => {

@@ -153,10 +153,11 @@ impl Io {
         }
         let mut room = self.ring.writable()?;
         if room == 0 {
-            if self.ring.expect_room(self.ring.size() / 4) == 0 {
+            self.ring.expect_room(self.ring.size() / 4);
+            room = self.ring.writable()?;
+            if room == 0 {
                 return Ok(false);
             }
-            room = self.ring.writable()?;
         }
         match self.socket.recv(&self.ring.writable_bvecs(room)) {
             Ok(0) => self.end_in(),
@@ -183,10 +184,11 @@ impl Io {
         }
         let mut len = self.ring.readable()?;
         if len == 0 {
-            if self.ring.expect_data() == 0 {
+            self.ring.expect_data();
+            len = self.ring.readable()?;
+            if len == 0 {
                 return Ok(false);
             }
-            len = self.ring.readable()?;
         }
         match self.socket.send(&self.ring.readable_bvecs(len)) {
             Ok(n) => {

@@ -116,7 +116,8 @@ impl Answer {
 /// The commands ring and its two queues. Lives under the link's lock.
 pub(crate) struct Commands {
     dialect: Dialect,
-    ring: FrontRing,
+    /// `None` once the link is down.
+    ring: Option<FrontRing>,
     /// `None` before the link is up and after it went down.
     pub(crate) channel: Option<EventChannel<Link>>,
     waiting: List<Conn>,
@@ -129,7 +130,7 @@ impl Commands {
     pub(crate) fn new(dialect: Dialect, ring: FrontRing) -> Self {
         Self {
             dialect,
-            ring,
+            ring: Some(ring),
             channel: None,
             waiting: List::new(),
             inflight: [const { None }; SLOTS as usize],
@@ -140,14 +141,18 @@ impl Commands {
     /// The grant of the ring's page.
     pub(crate) fn grant(&self) -> u32 {
         self.ring
-            .page()
-            .refs()
-            .first()
+            .as_ref()
+            .and_then(|ring| ring.page().refs().first())
             .map_or(0, |grant| grant.as_raw())
     }
 
     /// Adds to what `conn` asks, and sends what there is room for.
+    ///
+    /// Does nothing if the link is down: the connection ends with it.
     pub(crate) fn submit(&mut self, conn: ArcBorrow<'_, Conn>, intent: Intent) {
+        if self.ring.is_none() {
+            return;
+        }
         conn.intents
             .store(conn.intents.load(Relaxed) | intent as u32, Relaxed);
         // A connection that is queued already is sent with all its intents.
@@ -174,7 +179,7 @@ impl Commands {
                 break;
             }
         }
-        if sent && self.ring.publish() {
+        if sent && self.ring.as_mut().is_some_and(FrontRing::publish) {
             if let Some(channel) = &self.channel {
                 channel.notify();
             }
@@ -186,9 +191,9 @@ impl Commands {
         let Some(slot) = self.inflight.iter().position(Option::is_none) else {
             return false;
         };
-        if self.ring.is_full() {
+        let Some(ring) = self.ring.as_mut().filter(|ring| !ring.is_full()) else {
             return false;
-        }
+        };
         conn.intents
             .store(conn.intents.load(Relaxed) & !(intent as u32), Relaxed);
 
@@ -202,7 +207,7 @@ impl Commands {
             // Not reached: the port is open and the address encodable while an intent is set.
             return true;
         };
-        if self.ring.push(&bytes).is_err() {
+        if ring.push(&bytes).is_err() {
             return false;
         }
         if let Some(entry) = self.inflight.get_mut(slot) {
@@ -221,8 +226,11 @@ impl Commands {
     /// An error says that the backend broke the rules, and that the link must end.
     pub(crate) fn next_answer(&mut self) -> Result<Option<Answer>> {
         loop {
-            let Some(bytes) = self.ring.pop()? else {
-                if self.ring.final_check()? {
+            let Some(ring) = self.ring.as_mut() else {
+                return Ok(None);
+            };
+            let Some(bytes) = ring.pop()? else {
+                if ring.final_check()? {
                     continue;
                 }
                 return Ok(None);
@@ -264,6 +272,7 @@ impl Commands {
     pub(crate) fn close(&mut self) -> Closed {
         Closed {
             _channel: self.channel.take(),
+            _ring: self.ring.take(),
             _waiting: core::mem::replace(&mut self.waiting, List::new()),
             _inflight: core::mem::replace(
                 &mut self.inflight,
@@ -271,16 +280,12 @@ impl Commands {
             ),
         }
     }
-
-    /// Ends the backend's access to the ring's page.
-    pub(crate) fn revoke(&self) {
-        self.ring.page().revoke();
-    }
 }
 
 /// What is left of a commands ring that was closed, to be dropped.
 pub(crate) struct Closed {
     _channel: Option<EventChannel<Link>>,
+    _ring: Option<FrontRing>,
     _waiting: List<Conn>,
     _inflight: [Option<Inflight>; SLOTS as usize],
 }

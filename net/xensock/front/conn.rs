@@ -72,6 +72,15 @@ enum Owner {
     Backend,
 }
 
+/// What the backend was asked to notify us of.
+struct Asked {
+    /// The backend's index when the socket was last told that data came. Whoever asks anew may
+    /// have overwritten the wish of another to hear of what came since, and passes it on.
+    told: u32,
+    /// A sender, or a program that polls, waits for room.
+    wants_room: bool,
+}
+
 /// What became of a connection on the guest's side, as an errno: 0 while it is alive.
 const ALIVE: i32 = 0;
 
@@ -101,8 +110,9 @@ pub(crate) struct Conn {
     pub(crate) tx: Mutex<()>,
     /// Why nothing more will come through the ring, other than its own error words.
     dead: Atomic<i32>,
-    /// A sender, or a program that polls, waits for room.
-    wants_room: Atomic<bool>,
+    /// What the backend was asked to notify us of.
+    #[pin]
+    asked: SpinLockIrq<Asked>,
     /// A program polls: each arrival is an edge.
     is_polled: Atomic<bool>,
     /// Requests to be sent, bits of [`Intent`]. Changed under the lock of the commands ring.
@@ -147,7 +157,13 @@ impl Conn {
                 rx <- new_mutex!((), "xensock_rx"),
                 tx <- new_mutex!((), "xensock_tx"),
                 dead: Atomic::new(ALIVE),
-                wants_room: Atomic::new(false),
+                asked <- new_spinlock_irq!(
+                    Asked {
+                        told: 0,
+                        wants_room: false,
+                    },
+                    "xensock_asked"
+                ),
                 is_polled: Atomic::new(false),
                 intents: Atomic::new(0),
                 abort: Atomic::new(false),
@@ -197,8 +213,25 @@ impl Conn {
 
     /// Has [`Sock::write_space`] called once there is room, and returns the room there is already.
     pub(crate) fn expect_room(&self) -> u32 {
-        self.wants_room.store(true, Relaxed);
-        self.ring.expect_room(self.room_to_wake())
+        {
+            let mut asked = self.asked.lock();
+            asked.wants_room = true;
+            self.ring.expect_room(self.room_to_wake());
+        }
+        self.ring.peek_writable()
+    }
+
+    /// Has [`Sock::data_ready`] called for the next byte, and returns what there is already.
+    pub(crate) fn expect_data(&self) -> u32 {
+        let is_news = {
+            let mut asked = self.asked.lock();
+            let arrived = self.ring.expect_data();
+            core::mem::replace(&mut asked.told, arrived) != arrived
+        };
+        if is_news {
+            self.sk.data_ready();
+        }
+        self.ring.peek_readable()
     }
 
     /// Notes that a program polls the socket.
@@ -290,7 +323,10 @@ impl Conn {
         if this.abort.load(Relaxed) {
             Link::submit(this, Intent::Release);
         } else {
-            this.ring.expect_room(this.ring.size());
+            {
+                let _asked = this.asked.lock();
+                this.ring.expect_room(this.ring.size());
+            }
             Self::release_if_drained(this);
         }
     }
@@ -342,15 +378,23 @@ impl Conn {
         // The endings before the bytes: what came before an ending is seen with it.
         let (rx_ending, tx_ending) = (ring.rx_ending(), ring.tx_ending());
 
-        let readable = ring.peek_readable();
-        if readable > 0 {
+        let (has_data, has_room) = {
+            let mut asked = this.asked.lock();
+            let arrived = if this.is_polled.load(Relaxed) {
+                // Each arrival is an edge.
+                ring.expect_data()
+            } else {
+                ring.arrived()
+            };
+            let has_data = core::mem::replace(&mut asked.told, arrived) != arrived;
+            let has_room = asked.wants_room && ring.peek_writable() >= this.room_to_wake();
+            asked.wants_room &= !has_room;
+            (has_data, has_room)
+        };
+        if has_data {
             sk.data_ready();
-            if this.is_polled.load(Relaxed) && ring.expect_data() > readable {
-                sk.data_ready();
-            }
         }
-        if this.wants_room.load(Relaxed) && ring.peek_writable() >= this.room_to_wake() {
-            this.wants_room.store(false, Relaxed);
+        if has_room {
             sk.write_space();
         }
         if rx_ending == Ending::Orderly && !sk.shutdown_mask().contains(Shutdown::Recv) {

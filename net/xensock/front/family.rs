@@ -133,7 +133,7 @@ fn poll_ring(sk: &Sock, conn: &Conn, shutdown: ShutdownMask) -> u32 {
     let mut mask = 0;
 
     conn.set_polled();
-    if conn.ring.peek_readable() >= target || conn.ring.expect_data() >= target {
+    if conn.ring.peek_readable() >= target || conn.expect_data() >= target {
         mask |= EPOLLIN | EPOLLRDNORM;
     }
     if shutdown.contains(Shutdown::Send) || conn.poll_writable() {

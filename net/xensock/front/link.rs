@@ -183,12 +183,8 @@ impl Link {
     /// May sleep; idempotent. xenbus may tell the backend of Closed once this has returned.
     pub(crate) fn take_down(&self) {
         let conns = self.conns.lock().take();
-        let closed = {
-            let mut commands = self.commands.lock();
-            commands.revoke();
-            commands.close()
-        };
-        // Outside the locks: closing a channel waits for its handler.
+        let closed = self.commands.lock().close();
+        // Outside the locks: this waits for the handler of the channel, and revokes grants.
         drop(closed);
         for conn in conns.iter().flat_map(|c| c.values()) {
             conn.link_down();

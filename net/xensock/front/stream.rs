@@ -215,11 +215,8 @@ impl Stream {
                 continue;
             }
 
-            conn.expect_room();
             sk.wait(timeout, || {
-                sk.error().is_some()
-                    || !may_send(sk)
-                    || conn.ring.peek_writable() > 0
+                sk.error().is_some() || !may_send(sk) || conn.expect_room() > 0
             })
             ?;
         }
@@ -271,9 +268,9 @@ impl Stream {
                 break Ok(());
             }
 
-            conn.ring.expect_data();
             let waited = sk.wait(&mut timeout, || {
                 conn.ring.peek_readable() > peeked
+                    || conn.expect_data() > peeked
                     || conn.ring.rx_ending() != Ending::Open
                     || conn.death().is_some()
             });
@@ -281,18 +278,11 @@ impl Stream {
                 break Err(error.into());
             }
         };
-        self.expect_more(sk, &conn);
+        // For those who wait for an edge.
+        conn.expect_data();
         match result {
             Err(error) if received == 0 => Err(error),
             _ => Ok(received),
-        }
-    }
-
-    /// Has the program told of what comes after this read: for edge-triggered polling.
-    fn expect_more(&self, sk: &Sock, conn: &Conn) {
-        let seen = conn.ring.peek_readable();
-        if conn.ring.expect_data() > seen {
-            sk.data_ready();
         }
     }
 }

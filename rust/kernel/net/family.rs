@@ -293,12 +293,16 @@ unsafe impl<T: Ops> Sync for Proto<T> {}
 ///
 /// struct Swallow;
 ///
+/// struct Swallowed {
+///     bytes: Atomic<usize>,
+/// }
+///
 /// static PROTO: Proto<Swallow> = Proto::new(c"SWALLOW");
 ///
 /// #[vtable]
 /// impl Ops for Swallow {
 ///     const FAMILY: i32 = 45;
-///     type Data = Atomic<usize>;
+///     type Data = Swallowed;
 ///
 ///     fn proto() -> &'static Proto<Self> {
 ///         &PROTO
@@ -314,16 +318,18 @@ unsafe impl<T: Ops> Sync for Proto<T> {}
 ///         if protocol != 0 {
 ///             return Err(EPROTONOSUPPORT);
 ///         }
-///         Ok(Atomic::new(0))
+///         Ok(try_init!(Swallowed {
+///             bytes: Atomic::new(0),
+///         }))
 ///     }
 ///
 ///     fn release(sk: &TypedSock<Self::Data>) {
-///         pr_info!("swallowed {} bytes\n", sk.data().load(Relaxed));
+///         pr_info!("swallowed {} bytes\n", sk.data().bytes.load(Relaxed));
 ///     }
 ///
 ///     fn sendmsg(sk: &TypedSock<Self::Data>, msg: &mut MsgHdr, len: usize) -> Result<usize> {
 ///         msg.source().advance(len);
-///         sk.data().add(len, Relaxed);
+///         sk.data().bytes.add(len, Relaxed);
 ///         Ok(len)
 ///     }
 /// }

@@ -4,10 +4,13 @@
 from bed import timeout
 from scenarios.common import KSELFTESTS, must, peer
 
+# Send buffers of dom0 that are soon full: many tests wait for that.
+SMALL = 128 << 10
+
 
 def test_tcp(bed):
     """What the tests expect is what this kernel's TCP does."""
-    peer(bed)
+    peer(bed, SMALL)
     failed = []
     for name in KSELFTESTS:
         rc, out = bed.run(f"{name} --family inet", 120 * bed.scale)
@@ -20,7 +23,7 @@ def test_tcp(bed):
 
 def _in_guest(bed, *names):
     guest = bed.shared_guest()
-    peer(bed)
+    peer(bed, SMALL)
     for name in names:
         guest.ktap(name, 150 * bed.scale)
 
@@ -59,14 +62,14 @@ def test_concurrency(bed):
 def test_family(bed):
     """What AF_XENSOCK has not yet, and what the backend does not allow."""
     guest = bed.shared_guest()
-    peer(bed)
+    peer(bed, SMALL)
     guest.ktap("family -F no_device", 120 * bed.scale)
 
 
 def test_transcript(bed):
     """Whatever the peer does, a program sees over AF_XENSOCK just what it sees over TCP."""
     guest = bed.shared_guest()
-    peer(bed)
+    peer(bed, SMALL)
     over_tcp = must(bed, "transcript --family inet", 60 * bed.scale).splitlines()
     over_xensock = must(guest, "transcript", 60 * bed.scale).splitlines()
     case, differences = "", []

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A guest that asks for what it must not: every malformed request, and what
+ * the backend answers. Each test begins and ends with an exchange that works.
+ * Needs a guest without the xensock module, and a device for it.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "raw.h"
+#include "util.h"
+
+#define QUOTA_SOCKETS 4096
+
+FIXTURE(hostile) {
+	struct link link;
+	struct raw c;
+};
+
+FIXTURE_SETUP(hostile)
+{
+	ASSERT_TRUE(link_up(&self->link));
+	ASSERT_TRUE(honest(&self->link));
+	ASSERT_TRUE(raw_ring(&self->link, &self->c, 4));
+}
+
+FIXTURE_TEARDOWN(hostile)
+{
+	raw_free(&self->link, &self->c);
+	EXPECT_TRUE(honest(&self->link));
+	link_down(&self->link);
+}
+
+TEST_F(hostile, connect_without_socket)
+{
+	struct request r = raw_request(&self->c, opt.host,
+				       opt.port + PEER_ECHO);
+
+	EXPECT_EQ(-EBADF, ask(&self->link, &r));
+	r.id = 0;
+	EXPECT_EQ(-EBADF, ask(&self->link, &r));
+	r.id = ~0ULL;
+	EXPECT_EQ(-EBADF, ask(&self->link, &r));
+}
+
+TEST_F(hostile, duplicate_id)
+{
+	struct link *l = &self->link;
+
+	EXPECT_EQ(0, ask_socket(l, 0));
+	EXPECT_EQ(-EEXIST, ask_socket(l, 0));
+	EXPECT_EQ(0, ask_release(l, 0, false));
+	EXPECT_EQ(0, raw_connect(l, &self->c, opt.host, opt.port + PEER_ECHO));
+	EXPECT_EQ(-EEXIST, ask_socket(l, self->c.id));
+	EXPECT_EQ(4, raw_send(l, &self->c, "ping", 4));
+	EXPECT_EQ(0, ask_release(l, self->c.id, false));
+}
+
+TEST_F(hostile, unknown_commands)
+{
+	static const __u32 unknown[] = {
+		8, 9, 10, 11, 63, 256, 65536, 0x01000000, 0x7fffffff,
+		0x80000000, 0xffffffff,
+	};
+	struct request r = { .id = 5 };
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(unknown); i++) {
+		r.cmd = unknown[i];
+		EXPECT_EQ(-EOPNOTSUPP, ask(&self->link, &r));
+	}
+	/* Whatever the backend can do: nobody has this socket. */
+	for (r.cmd = 0; r.cmd < COMMANDS; r.cmd++) {
+		if (r.cmd == SOCKET || r.cmd == RELEASE)
+			continue;
+		EXPECT_GT(0, ask(&self->link, &r));
+	}
+	r.cmd = SHUTDOWN;
+	r.how = 3;
+	EXPECT_EQ(-EINVAL, ask(&self->link, &r));
+}
+
+TEST_F(hostile, unknown_kinds_of_socket)
+{
+	static const struct {
+		__u32 domain;
+		__u32 type;
+		__u32 protocol;
+		int ret;
+	} kinds[] = {
+		{ 0, 1, 0, -EAFNOSUPPORT },
+		{ 1, 1, 0, -EAFNOSUPPORT },
+		{ 16, 1, 0, -EAFNOSUPPORT },
+		{ 77, 1, 0, -EAFNOSUPPORT },
+		{ 0xffffffff, 1, 0, -EAFNOSUPPORT },
+		{ 2, 0, 0, -ESOCKTNOSUPPORT },
+		{ 2, 2, 0, -ESOCKTNOSUPPORT },
+		{ 2, 3, 0, -ESOCKTNOSUPPORT },
+		{ 2, 1 | 04000, 0, -ESOCKTNOSUPPORT },
+		{ 2, 0xffffffff, 0, -ESOCKTNOSUPPORT },
+		{ 2, 1, 17, -EPROTONOSUPPORT },
+		{ 2, 1, 262, -EPROTONOSUPPORT },
+		{ 2, 1, 0xffffffff, -EPROTONOSUPPORT },
+	};
+	struct request r = { .cmd = SOCKET, .id = 5 };
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(kinds); i++) {
+		r.socket.domain = kinds[i].domain;
+		r.socket.type = kinds[i].type;
+		r.socket.protocol = kinds[i].protocol;
+		EXPECT_EQ(kinds[i].ret, ask(&self->link, &r));
+	}
+	EXPECT_EQ(0, ask_socket(&self->link, 5));
+	EXPECT_EQ(0, ask_release(&self->link, 5, false));
+}
+
+TEST_F(hostile, malformed_addresses)
+{
+	static const struct {
+		__u16 family;
+		__u32 len;
+		int ret;
+	} addresses[] = {
+		{ 2, 0, -EINVAL },
+		{ 2, 1, -EINVAL },
+		{ 2, 2, -EINVAL },
+		{ 2, 15, -EINVAL },
+		{ 2, 29, -EINVAL },
+		{ 2, 64, -EINVAL },
+		{ 2, 0x80000010, -EINVAL },
+		{ 2, 0xffffffff, -EINVAL },
+		{ 0, 16, -EAFNOSUPPORT },
+		{ 1, 16, -EAFNOSUPPORT },
+		{ 77, 16, -EAFNOSUPPORT },
+		{ 0x200, 16, -EAFNOSUPPORT },
+		{ 10, 16, -EINVAL },
+		{ 10, 27, -EINVAL },
+		{ 10, 28, -EAFNOSUPPORT },
+	};
+	struct request r = raw_request(&self->c, opt.host,
+				       opt.port + PEER_ECHO);
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(addresses); i++) {
+		memcpy(r.connect.addr, &addresses[i].family, 2);
+		r.connect.len = addresses[i].len;
+		TH_LOG("family %u len %u", addresses[i].family,
+		       addresses[i].len);
+		EXPECT_EQ(addresses[i].ret, try_request(&self->link, &r));
+	}
+}
+
+TEST_F(hostile, forbidden_addresses)
+{
+	static const char *const hosts[] = {
+		"127.0.0.1", "127.255.255.255", "127.0.0.0", "0.0.0.0",
+	};
+	static const char *const nowhere[] = {
+		"224.0.0.1", "255.255.255.255", "0.0.0.1", "240.0.0.1",
+	};
+	struct sockaddr_in6 mapped = { .sin6_family = AF_INET6 };
+	struct request r;
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(hosts); i++) {
+		r = raw_request(&self->c, hosts[i], 22);
+		EXPECT_EQ(-EACCES, try_request(&self->link, &r));
+	}
+	for (i = 0; i < ARRAY_LEN(nowhere); i++) {
+		r = raw_request(&self->c, nowhere[i], 22);
+		EXPECT_GT(0, try_request(&self->link, &r));
+	}
+	inet_pton(AF_INET6, "::ffff:127.0.0.1", &mapped.sin6_addr);
+	memcpy(r.connect.addr, &mapped, 28);
+	r.connect.len = 28;
+	EXPECT_GT(0, try_request(&self->link, &r));
+}
+
+TEST_F_TIMEOUT(hostile, too_many_sockets, 120)
+{
+	struct link *l = &self->link;
+	int i, ret, made = 0, refused = 0;
+
+	for (i = 0; i < 5000; i++) {
+		ret = ask_socket(l, 100000 + i);
+		made += ret == 0;
+		refused += ret == -EMFILE;
+	}
+	EXPECT_EQ(QUOTA_SOCKETS, made);
+	EXPECT_EQ(5000 - QUOTA_SOCKETS, refused);
+	/* One for one. */
+	EXPECT_EQ(0, ask_release(l, 100000, false));
+	EXPECT_EQ(0, ask_socket(l, 100000));
+	EXPECT_EQ(-EMFILE, ask_socket(l, 99999));
+	for (i = 0; i < 5000; i++)
+		EXPECT_EQ(0, ask_release(l, 100000 + i, false));
+}
+
+TEST_F(hostile, connect_twice)
+{
+	struct request r = raw_request(&self->c, opt.host,
+				       opt.port + PEER_ECHO);
+	struct link *l = &self->link;
+	struct response response;
+	__u32 first, second;
+	char data[4];
+
+	ASSERT_EQ(0, ask_socket(l, r.id));
+	first = ask_later(l, &r);
+	second = ask_later(l, &r);
+	EXPECT_EQ(-EISCONN, answer(l, second, &response));
+	EXPECT_EQ(0, answer(l, first, &response));
+	EXPECT_EQ(-EISCONN, ask(l, &r));
+	EXPECT_EQ(4, raw_send(l, &self->c, "ping", 4));
+	EXPECT_EQ(4, raw_recv(l, &self->c, data, 4));
+	EXPECT_EQ(0, ask_release(l, r.id, false));
+}
+
+TEST_F(hostile, release_twice)
+{
+	struct link *l = &self->link;
+
+	EXPECT_EQ(0, ask_release(l, 0, false));
+	EXPECT_EQ(0, ask_release(l, ~0ULL, true));
+	EXPECT_EQ(0, ask_socket(l, 7));
+	EXPECT_EQ(0, ask_release(l, 7, false));
+	EXPECT_EQ(0, ask_release(l, 7, false));
+	EXPECT_EQ(0, raw_connect(l, &self->c, opt.host, opt.port + PEER_ECHO));
+	EXPECT_EQ(0, ask_release(l, self->c.id, true));
+	EXPECT_EQ(0, ask_release(l, self->c.id, true));
+}
+
+TEST_F(hostile, release_while_connecting)
+{
+	struct request release = { .cmd = RELEASE, .id = self->c.id };
+	struct request r = raw_request(&self->c, opt.blackhole, 80);
+	struct link *l = &self->link;
+	struct response response;
+	__u32 connect;
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(0, ask_socket(l, r.id));
+		connect = ask_later(l, &r);
+		if (i % 2)
+			nap(20000);
+		release.release.abort = i % 3 == 0;
+		ask_later(l, &release);
+		/* In this order. */
+		ASSERT_TRUE(take_within(l, &response, 10000));
+		EXPECT_EQ(connect, response.req_id);
+		EXPECT_EQ(-ECONNABORTED, response.ret);
+		ASSERT_TRUE(take_within(l, &response, 10000));
+		EXPECT_EQ(RELEASE, response.cmd);
+		EXPECT_EQ(0, response.ret);
+	}
+}
+
+TEST_F(hostile, abort_is_a_reset)
+{
+	struct link *l = &self->link;
+	struct raw_puppet peer;
+	struct raw c;
+	int abort;
+
+	ASSERT_TRUE(raw_puppet_open(l, &peer));
+	for (abort = 0; abort < 2; abort++) {
+		ASSERT_TRUE(raw_open(l, &c, 1, peer.port));
+		EXPECT_STREQ("ok", raw_puppet_do(l, &peer, "accept"));
+		EXPECT_EQ(0, raw_close(l, &c, abort));
+		EXPECT_STREQ(abort ? "rst" : "fin",
+			     raw_puppet_do(l, &peer, "end"));
+	}
+	EXPECT_EQ(0, raw_close(l, &peer.control, false));
+}
+
+static __u64 next_random(__u64 *state)
+{
+	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return *state >> 16;
+}
+
+TEST_F_TIMEOUT(hostile, garbage, 120)
+{
+	struct link *l = &self->link;
+	struct response response;
+	unsigned int i, j, taken = 0;
+	__u64 random = opt.seed;
+	__u32 slot[16];
+
+	TH_LOG("seed %llu", opt.seed);
+	for (i = 0; i < 10000; i++) {
+		for (j = 0; j < 16; j++)
+			slot[j] = next_random(&random);
+		/* Half of them look a little like requests. */
+		if (i % 2) {
+			slot[1] %= COMMANDS + 2;
+			slot[2] = slot[2] % 8 + 1;
+			slot[3] = 0;
+			slot[4] = slot[4] % 4 ? 2 : slot[4] % 16;
+			slot[5] = slot[5] % 4 ? 1 : slot[5] % 64;
+			slot[6] = slot[6] % 4 ? 0 : slot[6];
+			slot[11] = slot[11] % 4 ? 16 : slot[11] % 64;
+			slot[13] = self->c.pages.refs[slot[13] % 17];
+			slot[14] = slot[14] % 2 ? self->c.port : slot[14] % 64;
+		}
+		put(l, slot);
+		while (i + 1 - taken > SLOTS / 2 &&
+		       take_within(l, &response, 20000))
+			taken++;
+		ASSERT_GE(SLOTS / 2, i + 1 - taken);
+	}
+	while (taken < i && take_within(l, &response, 20000))
+		taken++;
+	EXPECT_EQ(i, taken);
+	for (i = 1; i <= 8; i++)
+		EXPECT_EQ(0, ask_release(l, i, true));
+}
+
+XENSOCK_TEST_MAIN

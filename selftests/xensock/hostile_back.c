@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A backend that breaks the rules, in the user space of dom0, where no driver
+ * for the device is loaded: hostile_back DOMID HOW. It offers the device, says
+ * "ready" when the link is up, or "refused", and does what HOW says from then
+ * on. SIGTERM ends it; the link is then closed in the regular way.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/ioctl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "raw.h"
+#include "util.h"
+
+/* include/uapi/xen/{gntdev,evtchn}.h */
+#define MAP_GRANT_REF _IOC(_IOC_NONE, 'G', 0, 24)
+#define BIND_INTERDOMAIN _IOC(_IOC_NONE, 'E', 1, 8)
+
+struct map_grant_ref {
+	__u32 count;
+	__u32 pad;
+	__u64 index;
+	struct {
+		__u32 domid;
+		__u32 ref;
+	} refs[512];
+};
+
+static char front[64], back[64];
+static unsigned int domid;
+static atomic_int is_over;
+static int evtchn, ready_msec = 15000;
+static __u32 port, req_cons, rsp_prod, *words;
+
+/* A connection: of the last CONNECT. */
+static struct {
+	struct request request;
+	__u32 *words;
+	__u32 size;
+	__u32 port;
+} conn;
+
+static void on_term(int sig)
+{
+	is_over = sig;
+}
+
+static void *map(const __u32 *refs, unsigned int count)
+{
+	static struct map_grant_ref op;
+	int file = open("/dev/xen/gntdev", O_RDWR | O_CLOEXEC);
+	unsigned int i;
+	void *mem;
+
+	op.count = count;
+	for (i = 0; i < count; i++) {
+		op.refs[i].domid = domid;
+		op.refs[i].ref = refs[i];
+	}
+	if (file < 0 || ioctl(file, MAP_GRANT_REF, &op))
+		return NULL;
+	mem = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		   file, op.index);
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
+static __u32 bind_port(__u32 remote)
+{
+	unsigned int op[2] = { domid, remote };
+	int local = ioctl(evtchn, BIND_INTERDOMAIN, op);
+
+	return local < 0 ? 0 : local;
+}
+
+static void node(const char *name, const char *value)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/%s", back, name);
+	if (value)
+		xs_write(path, "%s", value);
+	else
+		xs_remove(path);
+}
+
+static unsigned int front_number(const char *name)
+{
+	char path[96], value[32];
+
+	snprintf(path, sizeof(path), "%s/%s", front, name);
+	return xs_read(path, value, sizeof(value)) ? strtoul(value, NULL, 10) : 0;
+}
+
+/* What HOW may be, other than a misdeed: a node and what it is to say. */
+static const struct {
+	const char *how;
+	const char *node;
+	const char *value;
+} offers[] = {
+	{ "versions-2", "versions", "2" },
+	{ "versions-none", "versions", NULL },
+	{ "versions-empty", "versions", "" },
+	{ "versions-list", "versions", "3,2, 1" },
+	{ "order-0", "max-page-order", "0" },
+	{ "order-99", "max-page-order", "99" },
+	{ "order-abc", "max-page-order", "abc" },
+	{ "order-none", "max-page-order", NULL },
+	{ "order-minus", "max-page-order", "-1" },
+	{ "order-huge", "max-page-order", "4294967297" },
+	{ "event-abc", "feature-event-index", "abc" },
+	{ "event-2", "feature-event-index", "2" },
+};
+
+static bool wait_front(enum state state)
+{
+	__u64 until = now_msec() + ready_msec;
+
+	while (xs_state(front) != state) {
+		if (is_over || now_msec() > until)
+			return false;
+		nap(2000);
+	}
+	return true;
+}
+
+static bool link_with_front(const char *how)
+{
+	__u32 ref;
+	int i;
+
+	node("state", "1");
+	if (!wait_front(INITIALISING)) {
+		printf("no frontend\n");
+		return false;
+	}
+	node("versions", "1");
+	node("max-page-order", "9");
+	node("feature-event-index", NULL);
+	for (i = 0; i < ARRAY_LEN(offers); i++) {
+		if (strcmp(how, offers[i].how))
+			continue;
+		node(offers[i].node, offers[i].value);
+		ready_msec = 2000;
+	}
+	node("state", "2");
+	if (!wait_front(INITIALISED)) {
+		printf("refused, state %d\n", xs_state(front));
+		return false;
+	}
+	ref = front_number("ring-ref");
+	words = map(&ref, 1);
+	evtchn = evtchn_open();
+	port = bind_port(front_number("port"));
+	if (!words || !port) {
+		printf("no link: %m\n");
+		return false;
+	}
+	store(&words[REQ_EVENT], 1);
+	node("state", "4");
+	if (!wait_front(CONNECTED)) {
+		printf("refused, state %d\n", xs_state(front));
+		return false;
+	}
+	printf("ready\n");
+	return true;
+}
+
+static void *slot(__u32 index)
+{
+	return (char *)words + 64 + index % SLOTS * 64;
+}
+
+static void publish(__u32 index)
+{
+	store(&words[RSP_PROD], index);
+	evtchn_notify(evtchn, port);
+}
+
+static void respond(const struct request *r, int ret)
+{
+	struct response response = {
+		.req_id = r->req_id,
+		.cmd = r->cmd,
+		.ret = ret,
+		.id = r->id,
+	};
+
+	memcpy(slot(rsp_prod++), &response, sizeof(response));
+	publish(rsp_prod);
+}
+
+/* The answer to CONNECT, changed before it goes out. */
+static struct response *connected(void)
+{
+	struct response *response = slot(rsp_prod++);
+
+	memset(response, 0, sizeof(*response));
+	response->req_id = conn.request.req_id;
+	response->cmd = conn.request.cmd;
+	response->id = conn.request.id;
+	return response;
+}
+
+static bool map_ring(void)
+{
+	__u32 order;
+
+	conn.words = map(&conn.request.connect.ref, 1);
+	conn.port = bind_port(conn.request.connect.evtchn);
+	if (!conn.words || !conn.port)
+		return false;
+	order = conn.words[RING_ORDER];
+	conn.size = 2048U << order;
+	return order >= 1 && order <= 9 &&
+	       map(&conn.words[REF], 1U << order);
+}
+
+/* Words of the response to CONNECT, by their number, and what they are to be. */
+static const struct {
+	const char *how;
+	unsigned int word;
+	__u32 value;
+} answers[] = {
+	{ "req-id", 0, 0x12345 },
+	{ "req-id-huge", 0, 0xffffffff },
+	{ "req-id-0", 0, 0 },
+	{ "cmd", 1, RELEASE },
+	{ "cmd-huge", 1, 0xffffffff },
+	{ "ret-positive", 2, 111 },
+	{ "ret-max", 2, INT_MAX },
+	{ "ret-min", 2, INT_MIN },
+	{ "ret-unknown", 2, -4000 },
+	{ "ret-again", 2, -EAGAIN },
+	{ "ret-restart", 2, -512 },
+	{ "addr-len", 13, 0xffffffff },
+	{ "addr-short", 13, 3 },
+	{ "addr-family", 13, 16 },
+};
+
+/* Words of the indexes page, once connected: relative to the size of the ring. */
+static const struct {
+	const char *how;
+	unsigned int word;
+	int sizes;
+	__u32 more;
+} indexes[] = {
+	{ "in-prod-1", IN_PROD, 1, 1 },
+	{ "in-prod-far", IN_PROD, 0, 1U << 31 },
+	{ "in-prod-back", IN_PROD, 0, -1 },
+	{ "out-cons-1", OUT_CONS, 1, 1 },
+	{ "out-cons-far", OUT_CONS, 0, 1U << 31 },
+	{ "out-cons-back", OUT_CONS, -1, -1 },
+	{ "in-error-positive", IN_ERROR, 0, 104 },
+	{ "in-error-min", IN_ERROR, 0, INT_MIN },
+	{ "in-error-again", IN_ERROR, 0, -EAGAIN },
+	{ "in-error-unknown", IN_ERROR, 0, -3999 },
+	{ "in-error-restart", IN_ERROR, 0, -512 },
+	{ "out-error-positive", OUT_ERROR, 0, 1 },
+	{ "out-error-min", OUT_ERROR, 0, INT_MIN },
+	{ "out-error-unknown", OUT_ERROR, 0, -512 },
+};
+
+/* For two seconds: any index, any error, any event. */
+static void scribble(void)
+{
+	__u64 random = opt.seed, until = now_msec() + 2000;
+
+	while (now_msec() < until) {
+		random = random * 6364136223846793005ULL + 1;
+		store(&conn.words[(random >> 40) % (PAGE / 4)],
+		      random >> (random >> 59));
+		if (random >> 60 == 0)
+			evtchn_notify(evtchn, conn.port);
+	}
+}
+
+static void storm(void)
+{
+	__u64 until = now_msec() + 2000;
+
+	while (now_msec() < until) {
+		evtchn_notify(evtchn, conn.port);
+		evtchn_notify(evtchn, port);
+	}
+}
+
+/* CONNECT has come: does what is asked for at this point. */
+static void misbehave(const char *how)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(answers); i++) {
+		if (strcmp(how, answers[i].how))
+			continue;
+		((__u32 *)connected())[answers[i].word] = answers[i].value;
+		publish(rsp_prod);
+		return;
+	}
+	if (!strcmp(how, "never") || !strcmp(how, "release-first"))
+		return;
+	if (!strcmp(how, "rsp-prod-33")) {
+		publish(rsp_prod + SLOTS + 1);
+	} else if (!strcmp(how, "rsp-prod-far")) {
+		publish(rsp_prod + (1U << 31));
+	} else if (!strcmp(how, "rsp-prod-back")) {
+		publish(rsp_prod - 1);
+	} else if (!strcmp(how, "closed")) {
+		node("state", "6");
+	} else if (!strcmp(how, "closing")) {
+		node("state", "5");
+	} else if (!strcmp(how, "initialising")) {
+		node("state", "1");
+	} else if (!strcmp(how, "state-77")) {
+		node("state", "77");
+		respond(&conn.request, -ECONNREFUSED);
+	} else if (!strcmp(how, "state-gone")) {
+		node("state", NULL);
+	} else if (map_ring()) {
+		for (i = 0; i < ARRAY_LEN(indexes); i++)
+			if (!strcmp(how, indexes[i].how))
+				store(&conn.words[indexes[i].word],
+				      conn.size * indexes[i].sizes +
+				      indexes[i].more);
+		connected();
+		publish(rsp_prod);
+		if (!strcmp(how, "twice"))
+			respond(&conn.request, 0);
+		if (!strcmp(how, "scribble"))
+			scribble();
+		if (!strcmp(how, "storm"))
+			storm();
+		nap(50000);
+		evtchn_notify(evtchn, conn.port);
+	}
+}
+
+static void serve(const char *how)
+{
+	struct request r;
+
+	while (load(&words[REQ_PROD]) == req_cons)
+		if (nap(1000), is_over)
+			return;
+	memcpy(&r, slot(req_cons++), sizeof(r));
+	if (r.cmd == CONNECT) {
+		conn.request = r;
+		printf("CONNECT\n");
+		misbehave(how);
+		return;
+	}
+	if (r.cmd == RELEASE)
+		printf("RELEASE\n");
+	respond(&r, 0);
+}
+
+int main(int argc, char **argv)
+{
+	const char *how;
+
+	argc = parse_options(argc, argv);
+	if (argc != 3)
+		return 4;
+	how = argv[2];
+	domid = atoi(argv[1]);
+	setlinebuf(stdout);
+	signal(SIGTERM, on_term);
+	snprintf(front, sizeof(front), "/local/domain/%u/" DEVICE, domid);
+	snprintf(back, sizeof(back), "/local/domain/0/backend/xensock/%u/0",
+		 domid);
+	if (link_with_front(how))
+		while (!is_over)
+			serve(how);
+	node("state", "6");
+	printf("frontend in state %d\n", xs_state(front));
+	return 0;
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A guest that writes nonsense to xenstore, jumps between the states, and
+ * goes without a word. After each of it a link that keeps to the rules works.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "raw.h"
+#include "util.h"
+
+/* Long enough for the backend to look, not known to be. */
+#define A_WHILE 150000
+
+FIXTURE(nodes) {
+	struct link link;
+};
+
+FIXTURE_SETUP(nodes)
+{
+	ASSERT_TRUE(honest_link());
+	ASSERT_TRUE(link_begin(&self->link));
+}
+
+FIXTURE_TEARDOWN(nodes)
+{
+	link_drop(&self->link);
+	EXPECT_TRUE(honest_link());
+}
+
+static const char *const absurd[] = {
+	"-1", "abc", "4294967296", "99999999999999999999", "", " 5", "5 ",
+	"0x10", "1e3", "\xff\xfe", "4294967295", "2147483648",
+};
+
+/* Twice, since the backend keeps waiting for better. */
+static bool is_refused(struct link *l)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		xs_write(DEVICE "/state", "%d", INITIALISED);
+		nap(A_WHILE);
+		if (xs_state(l->backend) == CONNECTED)
+			return false;
+	}
+	return true;
+}
+
+static void try_node(struct __test_metadata *_metadata, struct link *l,
+		     const char *node)
+{
+	static char huge[3900];
+	char value[32], child[64];
+	int i;
+
+	ASSERT_TRUE(xs_read(node, value, sizeof(value)));
+	for (i = 0; i < ARRAY_LEN(absurd); i++) {
+		xs_write(node, "%s", absurd[i]);
+		EXPECT_TRUE(is_refused(l))
+			TH_LOG("'%s' was taken", absurd[i]);
+	}
+	memset(huge, '9', sizeof(huge) - 1);
+	EXPECT_TRUE(xs_write(node, "%s", huge));
+	EXPECT_TRUE(is_refused(l));
+	memset(huge, '0', sizeof(huge) - 1);
+	EXPECT_TRUE(xs_write(node, "%s", huge));
+	EXPECT_TRUE(is_refused(l));
+	xs_remove(node);
+	EXPECT_TRUE(is_refused(l));
+	/* A directory, whose value is empty. */
+	snprintf(child, sizeof(child), "%s/5", node);
+	xs_write(child, "5");
+	EXPECT_TRUE(is_refused(l));
+	/* And now the right one. */
+	xs_write(node, "%s", value);
+	xs_write(DEVICE "/state", "%d", INITIALISED);
+	EXPECT_TRUE(xs_wait_state(l->backend, CONNECTED));
+	EXPECT_TRUE(honest(l));
+}
+
+TEST_F_TIMEOUT(nodes, ring_ref, 60)
+{
+	try_node(_metadata, &self->link, DEVICE "/ring-ref");
+}
+
+TEST_F_TIMEOUT(nodes, port, 60)
+{
+	try_node(_metadata, &self->link, DEVICE "/port");
+}
+
+TEST_F_TIMEOUT(nodes, event_index, 60)
+{
+	static const char *const values[] = { "-1", "abc", "", "99999999999" };
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(values); i++) {
+		xs_write(DEVICE "/event-index", "%s", values[i]);
+		EXPECT_TRUE(is_refused(&self->link));
+	}
+	xs_remove(DEVICE "/event-index");
+}
+
+/* The port of the link is bound already, its page is mapped: at first glance. */
+TEST_F(nodes, another_address_while_connected)
+{
+	struct link *l = &self->link;
+	struct pages page;
+	__u32 port;
+
+	xs_write(DEVICE "/state", "%d", INITIALISED);
+	ASSERT_TRUE(xs_wait_state(l->backend, CONNECTED));
+	ASSERT_TRUE(honest(l));
+	/* Another ring and port: the backend changes to them. */
+	ASSERT_TRUE(pages_grant(&page, l->backend_id, 1, true));
+	port = evtchn_alloc(l->evtchn, l->backend_id);
+	memset(page.mem, 0, PAGE);
+	xs_write(DEVICE "/ring-ref", "%u", page.refs[0]);
+	xs_write(DEVICE "/port", "%u", port);
+	xs_write(DEVICE "/state", "%d", CONNECTED);
+	pages_free(&l->page);
+	l->page = page;
+	l->words = (__u32 *)page.mem;
+	l->slots = (struct request *)(page.mem + 64);
+	l->port = port;
+	l->req_prod = 0;
+	l->rsp_cons = 0;
+	EXPECT_TRUE(honest(l));
+	/* And one that cannot be mapped: that is the end of the link. */
+	xs_write(DEVICE "/ring-ref", "12345678");
+	xs_write(DEVICE "/state", "%d", CONNECTED);
+	nap(A_WHILE);
+	EXPECT_NE(INITIALISED, xs_state(l->backend));
+}
+
+TEST_F_TIMEOUT(nodes, impossible_states, 90)
+{
+	static const char *const states[] = {
+		"4", "9", "77", "0", "-1", "abc", "", "2", "4294967297", "5",
+		"6", "7", "8", "3",
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(states); i++) {
+		link_drop(&self->link);
+		ASSERT_TRUE(link_begin(&self->link))
+			TH_LOG("after '%s'", states[i ? i - 1 : 0]);
+		xs_write(DEVICE "/state", "%s", states[i]);
+		nap(A_WHILE);
+	}
+}
+
+/* As above, from a link that is up; 0 and nonsense mean that we are gone. */
+TEST_F_TIMEOUT(nodes, impossible_states_while_connected, 90)
+{
+	static const char *const states[] = { "4", "9", "77", "2", "3", "1" };
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(states); i++) {
+		link_drop(&self->link);
+		ASSERT_TRUE(link_up(&self->link));
+		xs_write(DEVICE "/state", "%s", states[i]);
+		nap(A_WHILE);
+	}
+}
+
+TEST_F_TIMEOUT(nodes, flapping, 120)
+{
+	int i;
+
+	for (i = 0; i < 200; i++) {
+		xs_write(DEVICE "/state", "%d", INITIALISING);
+		xs_write(DEVICE "/state", "%d", CLOSING);
+	}
+	for (i = 0; i < 200; i++) {
+		xs_write(DEVICE "/state", "%d", INITIALISED);
+		xs_write(DEVICE "/state", "%d", CLOSED);
+		xs_write(DEVICE "/state", "%d", INITIALISING);
+	}
+	for (i = 0; i < 20; i++) {
+		xs_write(DEVICE "/state", "%d", INITIALISING);
+		xs_wait_state(self->link.backend, INIT_WAIT);
+		xs_write(DEVICE "/state", "%d", INITIALISED);
+	}
+}
+
+/* Nothing but failures, as fast as it goes: dom0's log must not show each. */
+TEST_F_TIMEOUT(nodes, flapping_with_nothing_to_map, 120)
+{
+	int i;
+
+	xs_write(DEVICE "/ring-ref", "12345678");
+	for (i = 0; i < 300; i++) {
+		xs_write(DEVICE "/state", "%d", INITIALISED);
+		nap(2000);
+	}
+}
+
+/* Every link breaks the rules of its ring. */
+TEST_F_TIMEOUT(nodes, flapping_with_broken_rings, 120)
+{
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		link_drop(&self->link);
+		ASSERT_TRUE(link_up(&self->link));
+		store(&self->link.words[REQ_PROD], 1000);
+		evtchn_notify(self->link.evtchn, self->link.port);
+		ASSERT_TRUE(xs_wait_state(self->link.backend, CLOSING));
+	}
+}
+
+/* Pages and ports are taken back while the backend uses them. */
+TEST_F_TIMEOUT(nodes, memory_taken_back, 60)
+{
+	struct link *l = &self->link;
+	struct raw c, other;
+	char data[8192];
+	int i;
+
+	xs_write(DEVICE "/state", "%d", INITIALISED);
+	ASSERT_TRUE(xs_wait_state(l->backend, CONNECTED));
+	for (i = 0; i < 10; i++) {
+		ASSERT_TRUE(raw_open(l, &c, 4, opt.port + PEER_ECHO));
+		EXPECT_EQ(sizeof(data), raw_send(l, &c, data, sizeof(data)));
+		raw_free(l, &c);
+		/* The ids of the grants are used again at once. */
+		ASSERT_TRUE(raw_ring(l, &other, 4));
+		EXPECT_EQ(0, ask_release(l, c.id, i % 2));
+		raw_free(l, &other);
+	}
+	/* The commands ring too: nobody answers, and nobody minds. */
+	ASSERT_TRUE(raw_open(l, &c, 4, opt.port + PEER_ECHO));
+	raw_free(l, &c);
+}
+
+/* A program that is killed in the middle of everything. */
+TEST_F_TIMEOUT(nodes, killed, 90)
+{
+	struct raw c[8];
+	struct link l;
+	pid_t pid;
+	int i, j;
+
+	for (i = 0; i < 5; i++) {
+		pid = fork();
+		if (!pid) {
+			if (!link_up(&l))
+				_exit(1);
+			for (j = 0; j < 8; j++)
+				if (!raw_open(&l, &c[j], 4,
+					      opt.port + PEER_ECHO))
+					_exit(1);
+			raw_send(&l, &c[0], &l, sizeof(l));
+			kill(getpid(), SIGKILL);
+		}
+		ASSERT_EQ(pid, waitpid(pid, &j, 0));
+		EXPECT_TRUE(WIFSIGNALED(j));
+		EXPECT_TRUE(honest_link());
+	}
+	link_drop(&self->link);
+	ASSERT_TRUE(link_begin(&self->link));
+}
+
+/* The scenario gives us the device again after these. */
+TEST(state_removed)
+{
+	struct link l;
+	struct raw c;
+
+	ASSERT_TRUE(link_up(&l));
+	ASSERT_TRUE(raw_open(&l, &c, 4, opt.port + PEER_ECHO));
+	EXPECT_TRUE(xs_remove(DEVICE "/state"));
+	EXPECT_TRUE(xs_wait_state(l.backend, UNKNOWN));
+	raw_notify(&l, &c);
+	raw_free(&l, &c);
+	link_drop(&l);
+}
+
+TEST(never_closes)
+{
+	struct link l;
+	struct raw c;
+
+	ASSERT_TRUE(link_up(&l));
+	ASSERT_TRUE(raw_open(&l, &c, 4, opt.port + PEER_ECHO));
+	ksft_print_msg("ready\n");
+	/* Told to close, we go on as if nothing had happened. */
+	EXPECT_TRUE(xs_wait_state(l.backend, UNKNOWN));
+	raw_notify(&l, &c);
+	raw_free(&l, &c);
+	link_drop(&l);
+}
+
+XENSOCK_TEST_MAIN

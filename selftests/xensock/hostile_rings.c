@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A guest that breaks the rules of its rings: impossible indexes, memory that
+ * changes while it is read, events without end. What one connection does ends
+ * that one; what the commands ring does ends the link; and nothing else.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "raw.h"
+#include "util.h"
+
+/* A connection whose peer is under remote control, beside one that behaves. */
+FIXTURE(rings) {
+	struct link link;
+	struct raw_puppet peer;
+	struct raw c;
+};
+
+FIXTURE_SETUP(rings)
+{
+	struct link *l = &self->link;
+
+	ASSERT_TRUE(link_up(l));
+	ASSERT_TRUE(honest(l));
+	ASSERT_TRUE(raw_puppet_open(l, &self->peer));
+	ASSERT_TRUE(raw_open(l, &self->c, 4, self->peer.port));
+	ASSERT_STREQ("ok", raw_puppet_do(l, &self->peer, "accept"));
+}
+
+FIXTURE_TEARDOWN(rings)
+{
+	struct link *l = &self->link;
+
+	EXPECT_EQ(0, raw_close(l, &self->c, true));
+	EXPECT_EQ(0, raw_close(l, &self->peer.control, false));
+	EXPECT_TRUE(honest(l));
+	link_down(l);
+}
+
+/* The backend has seen it: the peer got a reset, the id is still there. */
+#define IS_RESET() do {							\
+	struct request again = raw_request(&self->c, opt.host, 80);	\
+									\
+	raw_notify(&self->link, &self->c);				\
+	EXPECT_STREQ("rst", raw_puppet_do(&self->link, &self->peer,	\
+					  "end"));			\
+	EXPECT_EQ(-EISCONN, ask(&self->link, &again));			\
+	EXPECT_EQ(-EEXIST, ask_socket(&self->link, self->c.id));	\
+} while (0)
+
+TEST_F(rings, out_prod_one_too_many)
+{
+	store(&self->c.words[OUT_PROD], self->c.size + 1);
+	IS_RESET();
+}
+
+TEST_F(rings, out_prod_far_ahead)
+{
+	store(&self->c.words[OUT_PROD], 1U << 31);
+	IS_RESET();
+}
+
+TEST_F(rings, out_prod_backwards)
+{
+	EXPECT_EQ(5, raw_send(&self->link, &self->c, "12345", 5));
+	while (load(&self->c.words[OUT_CONS]) != 5)
+		nap(100);
+	store(&self->c.words[OUT_PROD], 4);
+	IS_RESET();
+}
+
+TEST_F(rings, in_cons_one_too_many)
+{
+	store(&self->c.words[IN_CONS], 1);
+	IS_RESET();
+}
+
+TEST_F(rings, in_cons_far_ahead)
+{
+	store(&self->c.words[IN_CONS], 1U << 31);
+	IS_RESET();
+}
+
+TEST_F(rings, in_cons_too_far_behind)
+{
+	store(&self->c.words[IN_CONS], -self->c.size - 1);
+	IS_RESET();
+}
+
+/* Room that is none: the backend would write over what is not yet read. */
+TEST_F(rings, in_cons_backwards)
+{
+	struct raw *c = &self->c;
+	char data[100];
+
+	EXPECT_STREQ("ok 100", raw_puppet_do(&self->link, &self->peer,
+					     "send 100 1"));
+	EXPECT_EQ(100, raw_recv(&self->link, c, data, 100));
+	store(&c->words[IN_CONS], -c->size);
+	IS_RESET();
+}
+
+/* Words and pages that the backend has read, or never reads. */
+TEST_F(rings, what_is_not_ours_to_write)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	char data[300];
+
+	store(&c->words[RING_ORDER], 31);
+	memset(&c->words[REF], 0xff, 64);
+	store(&c->words[OUT_CONS], 77777);
+	store(&c->words[IN_PROD], 99999);
+	store(&c->words[IN_ERROR], -5);
+	store(&c->words[OUT_ERROR], 5);
+	store(&c->words[4], 0xdeadbeef);
+	store(&c->words[19], 0xdeadbeef);
+	memset(c->out, 'x', 300);
+	store(&c->words[OUT_PROD], 300);
+	raw_notify(l, c);
+	while (load(&c->words[OUT_CONS]) != 300)
+		nap(100);
+	EXPECT_STREQ("ok 300", raw_puppet_do(l, &self->peer, "send 300 1"));
+	store(&c->words[IN_ERROR], 0);
+	while (load(&c->words[IN_PROD]) != 300)
+		nap(100);
+	EXPECT_EQ(300, raw_recv(l, c, data, 300));
+	EXPECT_TRUE(stream_check(1, 0, data, 300));
+	c->out_prod = 300;
+}
+
+/* Somebody who writes over memory for as long as the test goes. */
+struct scribbler {
+	pthread_t thread;
+	__u32 *words;
+	unsigned int count;
+	atomic_bool stop;
+};
+
+static void *scribble(void *arg)
+{
+	struct scribbler *s = arg;
+	__u64 random = opt.seed;
+
+	while (!s->stop) {
+		random = random * 6364136223846793005ULL + 1;
+		store(&s->words[(random >> 40) % s->count],
+		      random >> (random >> 59));
+	}
+	return NULL;
+}
+
+static void scribble_over(struct scribbler *s, void *words, unsigned int count)
+{
+	memset(s, 0, sizeof(*s));
+	s->words = words;
+	s->count = count;
+	pthread_create(&s->thread, NULL, scribble, s);
+}
+
+static void scribble_end(struct scribbler *s)
+{
+	s->stop = true;
+	pthread_join(s->thread, NULL);
+}
+
+/*
+ * Events and a peer that sends, for as long as it takes the backend to give
+ * the connection up, which it does whenever it sees an index that cannot be.
+ */
+static void flood(struct link *l, struct raw *c, unsigned int msec)
+{
+	__u64 until = now_msec() + msec;
+
+	while (now_msec() < until) {
+		raw_notify(l, c);
+		evtchn_notify(l->evtchn, l->port);
+	}
+}
+
+TEST_F_TIMEOUT(rings, scribbled_indexes_page, 90)
+{
+	struct link *l = &self->link;
+	struct scribbler s;
+	struct raw c;
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		ASSERT_TRUE(raw_open(l, &c, i % 4 + 1, opt.port + PEER_ECHO));
+		scribble_over(&s, c.words, i % 2 ? 24 : PAGE / 4);
+		flood(l, &c, 100);
+		scribble_end(&s);
+		EXPECT_EQ(0, raw_close(l, &c, i % 3));
+		EXPECT_TRUE(honest(l));
+	}
+}
+
+/* Only ever possible values, so that the connection lives: one byte at a time. */
+TEST_F_TIMEOUT(rings, indexes_that_never_rest, 60)
+{
+	struct link *l = &self->link;
+	__u64 until = now_msec() + 3000;
+	struct raw c;
+
+	ASSERT_TRUE(raw_open(l, &c, 4, opt.port + PEER_ECHO));
+	raw_notify(l, &c);
+	while (now_msec() < until) {
+		if (c.out_prod - load(&c.words[OUT_CONS]) < c.size)
+			store(&c.words[OUT_PROD], ++c.out_prod);
+		store(&c.words[IN_CONS], load(&c.words[IN_PROD]));
+	}
+	TH_LOG("%u bytes", c.out_prod);
+	EXPECT_EQ(0, raw_close(l, &c, true));
+}
+
+/* 1 MiB of bytes that change on the way is just 1 MiB of other bytes. */
+TEST_F_TIMEOUT(rings, scribbled_data, 90)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	static char data[1 << 20];
+	struct scribbler s;
+	char line[64];
+
+	scribble_over(&s, c->out, c->size / 4);
+	EXPECT_EQ(sizeof(data), raw_send(l, c, data, sizeof(data)));
+	while (load(&c->words[OUT_CONS]) != c->out_prod)
+		nap(100);
+	scribble_end(&s);
+	scribble_over(&s, c->in, c->size / 4);
+	snprintf(line, sizeof(line), "send %zu 1", sizeof(data));
+	raw_send(l, &self->peer.control, line, strlen(line));
+	raw_send(l, &self->peer.control, "\n", 1);
+	EXPECT_EQ(sizeof(data), raw_recv(l, c, data, sizeof(data)));
+	scribble_end(&s);
+	EXPECT_EQ(8, raw_recv(l, &self->peer.control, data, 8));
+	EXPECT_EQ(0, memcmp(data, "ok 10485", 8));
+	EXPECT_EQ(3, raw_recv(l, &self->peer.control, data, 3));
+}
+
+/* The slots change while they are read, and so do the event words. */
+TEST_F_TIMEOUT(rings, scribbled_commands_ring, 60)
+{
+	struct link *l = &self->link;
+	struct response response;
+	struct scribbler s;
+	int i;
+
+	scribble_over(&s, &l->words[RSP_EVENT], PAGE / 4 - RSP_EVENT);
+	for (i = 0; i < 2000; i++) {
+		put(l, &(struct request){ .cmd = SOCKET, .id = 1 });
+		if (!take_within(l, &response, 10000))
+			break;
+	}
+	scribble_end(&s);
+	EXPECT_EQ(2000, i);
+	ask_release(l, 1, false);
+}
+
+/* The link ends, the backend says so, the next one works. */
+FIXTURE(commands) {
+	struct link link;
+	struct raw c;
+};
+
+FIXTURE_SETUP(commands)
+{
+	ASSERT_TRUE(link_up(&self->link));
+	ASSERT_TRUE(honest(&self->link));
+	ASSERT_TRUE(raw_open(&self->link, &self->c, 2, opt.port + PEER_ECHO));
+}
+
+FIXTURE_TEARDOWN(commands)
+{
+	EXPECT_TRUE(xs_wait_state(self->link.backend, CLOSING));
+	/* It hears of nothing any more. */
+	flood(&self->link, &self->c, 50);
+	raw_free(&self->link, &self->c);
+	link_down(&self->link);
+	EXPECT_TRUE(honest_link());
+}
+
+static void publish(struct link *l, __u32 req_prod)
+{
+	store(&l->words[REQ_PROD], req_prod);
+	evtchn_notify(l->evtchn, l->port);
+}
+
+TEST_F(commands, one_too_many)
+{
+	publish(&self->link, self->link.req_prod + SLOTS + 1);
+}
+
+TEST_F(commands, far_ahead)
+{
+	publish(&self->link, self->link.req_prod + (1U << 31));
+}
+
+TEST_F(commands, backwards)
+{
+	publish(&self->link, self->link.req_prod - 1);
+}
+
+/* Thirty-two are in order only if none is unanswered. */
+TEST_F(commands, more_than_there_is_room)
+{
+	struct request r = raw_request(&self->c, opt.blackhole, 80);
+	struct link *l = &self->link;
+
+	r.id = 77;
+	r.connect.evtchn = evtchn_alloc(l->evtchn, l->backend_id);
+	EXPECT_EQ(0, ask_socket(l, 77));
+	ask_later(l, &r);
+	nap(100000);
+	publish(l, l->req_prod + SLOTS);
+}
+
+/* What another guest's connections make of it, the scenario measures. */
+FIXTURE(storm) {
+	struct link link;
+};
+
+FIXTURE_SETUP(storm)
+{
+	ASSERT_TRUE(link_up(&self->link));
+}
+
+FIXTURE_TEARDOWN(storm)
+{
+	EXPECT_TRUE(honest(&self->link));
+	link_down(&self->link);
+}
+
+TEST_F_TIMEOUT(storm, on_both_channels, 300)
+{
+	struct raw c;
+
+	ASSERT_TRUE(raw_open(&self->link, &c, 4, opt.port + PEER_ECHO));
+	flood(&self->link, &c, opt.cycles);
+	EXPECT_EQ(0, raw_close(&self->link, &c, false));
+}
+
+XENSOCK_TEST_MAIN

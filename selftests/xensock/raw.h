@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A XenSock frontend by hand, in user space: xenstore, grants and event
+ * channels from /dev/xen, and the wire protocol word by word, so that a test
+ * can break any of its rules. See Documentation/networking/xensock/protocol.rst.
+ */
+#ifndef XENSOCK_SELFTEST_RAW_H
+#define XENSOCK_SELFTEST_RAW_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "kselftest.h"
+
+#define PAGE 4096
+#define SLOTS 32
+#define DEVICE "device/xensock/0"
+
+#define NO_ANSWER (-9999)
+
+enum state {
+	UNKNOWN, INITIALISING, INIT_WAIT, INITIALISED, CONNECTED, CLOSING,
+	CLOSED,
+};
+
+enum command {
+	CONNECT, SOCKET, SHUTDOWN, RELEASE, BIND, LISTEN, ACCEPT, POLL,
+	COMMANDS,
+};
+
+/* A slot of the commands ring. */
+struct request {
+	__u32 req_id;
+	__u32 cmd;
+	__u64 id;
+	union {
+		struct {
+			__u32 domain;
+			__u32 type;
+			__u32 protocol;
+		} socket;
+		struct {
+			__u8 addr[28];
+			__u32 len;
+			__u32 flags;
+			__u32 ref;
+			__u32 evtchn;
+		} connect;
+		struct {
+			__u8 reuse;
+			__u8 abort;
+		} release;
+		__u32 how;
+		__u8 bytes[48];
+	};
+};
+
+struct response {
+	__u32 req_id;
+	__u32 cmd;
+	__s32 ret;
+	__u32 reserved;
+	__u64 id;
+	__u8 addr[28];
+	__u32 len;
+	__u8 reserved2[8];
+};
+
+/* The words of the commands ring and of an indexes page, counted in words. */
+enum { REQ_PROD, REQ_EVENT, RSP_PROD, RSP_EVENT };
+
+enum {
+	IN_CONS, IN_PROD, IN_ERROR, OUT_CONS = 16, OUT_PROD, OUT_ERROR,
+	RING_ORDER = 32, REF,
+};
+
+/* Xenstore: paths are relative to the domain's own directory, or absolute. */
+bool xs_write(const char *path, const char *format, ...) __printf(2, 3);
+bool xs_read(const char *path, char *value, size_t size);
+bool xs_remove(const char *path);
+enum state xs_state(const char *dir);
+bool xs_wait_state(const char *dir, enum state state);
+
+/* Pages of ours that the backend may map, or those of others that we map. */
+struct pages {
+	int file;
+	unsigned int count;
+	__u64 index;
+	__u32 *refs;
+	char *mem;
+};
+
+bool pages_grant(struct pages *p, unsigned int domid, unsigned int count,
+		 bool writable);
+void pages_free(struct pages *p);
+
+/* Event channels: a port that @domid may bind, or 0. */
+int evtchn_open(void);
+__u32 evtchn_alloc(int file, unsigned int domid);
+void evtchn_notify(int file, __u32 port);
+void evtchn_close(int file, __u32 port);
+
+static inline __u32 load(const __u32 *word)
+{
+	return __atomic_load_n(word, __ATOMIC_SEQ_CST);
+}
+
+static inline void store(__u32 *word, __u32 value)
+{
+	__atomic_store_n(word, value, __ATOMIC_SEQ_CST);
+}
+
+/* A link with the backend. */
+struct link {
+	char backend[128];
+	unsigned int backend_id;
+	int evtchn;
+	__u32 port;
+	struct pages page;
+	__u32 *words;
+	struct request *slots;
+	__u32 req_prod;
+	__u32 rsp_cons;
+	__u32 req_id;
+	__u64 next_id;
+	struct response kept[SLOTS];
+	unsigned int n_kept;
+};
+
+/* From whatever state there is to one with its backend ready to connect. */
+bool link_begin(struct link *l);
+bool link_up(struct link *l);
+void link_down(struct link *l);
+/* Frees everything without a word to the backend. */
+void link_drop(struct link *l);
+
+/* Requests: ask() waits for the answer's ret, or NO_ANSWER. */
+__u32 ask_later(struct link *l, struct request *r);
+int answer(struct link *l, __u32 req_id, struct response *response);
+int ask(struct link *l, struct request *r);
+void put(struct link *l, const void *slot);
+bool take(struct link *l, struct response *response);
+bool take_within(struct link *l, struct response *response, int msec);
+
+int ask_socket(struct link *l, __u64 id);
+int ask_release(struct link *l, __u64 id, bool abort);
+/* SOCKET, this CONNECT and RELEASE: what CONNECT gives. */
+int try_request(struct link *l, struct request *r);
+
+/* A connection: its ring may be broken before or after it is connected. */
+struct raw {
+	__u64 id;
+	struct pages pages;	/* the indexes page, then those of data */
+	__u32 *words;
+	char *in;
+	char *out;
+	__u32 size;
+	__u32 port;
+	__u32 in_cons;
+	__u32 out_prod;
+};
+
+bool raw_ring(struct link *l, struct raw *c, unsigned int order);
+struct request raw_request(struct raw *c, const char *host, unsigned int port);
+/* SOCKET and CONNECT: the ret of the first that failed. */
+int raw_connect(struct link *l, struct raw *c, const char *host,
+		unsigned int port);
+bool raw_open(struct link *l, struct raw *c, unsigned int order,
+	      unsigned int port);
+int raw_close(struct link *l, struct raw *c, bool abort);
+void raw_free(struct link *l, struct raw *c);
+/* Bytes moved, fewer if it took too long or the backend has ended it. */
+size_t raw_send(struct link *l, struct raw *c, const void *data, size_t len);
+size_t raw_recv(struct link *l, struct raw *c, void *data, size_t len);
+void raw_notify(struct link *l, struct raw *c);
+bool raw_wait_error(struct raw *c, unsigned int word);
+
+/* The remote control of the peer, see util.h, over a raw connection. */
+struct raw_puppet {
+	struct raw control;
+	unsigned int port;
+	char line[128];
+};
+
+bool raw_puppet_open(struct link *l, struct raw_puppet *p);
+const char *raw_puppet_do(struct link *l, struct raw_puppet *p,
+			  const char *text);
+
+/* An exchange that keeps to all rules: does it work? */
+bool honest(struct link *l);
+/* The same over a link of its own. */
+bool honest_link(void);
+
+void nap(unsigned int usec);
+
+#endif
