@@ -321,6 +321,11 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         self.load(self.rx.prod)
     }
 
+    /// The peer's index up to which it has taken what we produced.
+    pub fn taken(&self) -> u32 {
+        self.load(self.tx.cons)
+    }
+
     /// Asks to be notified once there is room for `wanted` bytes.
     ///
     /// Those who ask exclude each other; who asks must look again afterwards.

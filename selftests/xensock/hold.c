@@ -184,7 +184,7 @@ static int lost(void)
 
 #define BUSY 8
 
-static int busy(void)
+static void busy(void)
 {
 	static char data[65536];
 	int i, fds[BUSY];
@@ -193,7 +193,7 @@ static int busy(void)
 		fds[i] = open_port(opt.port + PEER_ECHO, SOCK_NONBLOCK);
 		if (fds[i] < 0) {
 			perror("hold");
-			return 1;
+			exit(1);
 		}
 	}
 	/* As much each way as the sockets take, whatever comes of it. */
@@ -204,8 +204,9 @@ static int busy(void)
 			printf("ready\n");
 		poll(&pfd, 1, 10);
 		send(pfd.fd, data, sizeof(data), MSG_NOSIGNAL);
+		/* The link is lost: the sockets stay open all the same. */
 		if (recv(pfd.fd, data, sizeof(data), 0) == 0)
-			return 1;
+			pause();
 	}
 }
 
@@ -215,7 +216,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
 	if (argc == 2 && !strcmp(argv[1], "busy"))
-		return busy();
+		busy();
 	if (argc == 2 && !strcmp(argv[1], "lost"))
 		return lost();
 	fprintf(stderr, "usage: hold lost|busy [options]\n");

@@ -101,7 +101,7 @@ impl Active {
     ) -> Result<Arc<Self>> {
         policy::may_connect(&addr)?;
         let port = Port::new(ring.port);
-        let (ring, charge) = map_ring(guest, GrantRef::new(ring.grant))?;
+        let (charge, ring) = map_ring(guest, GrantRef::new(ring.grant))?;
         let socket = KernelSocket::stream(policy::namespace(), Domain::Inet)?;
         let active = Arc::pin_init(
             try_pin_init!(Self {
@@ -150,13 +150,15 @@ impl Active {
             Farewell::Abandon => (None, true),
         };
         if let Some(mut io) = io.take() {
-            if let Some(ticket) = io.take_connecting() {
-                self.guest.answer(ticket, Err(ECONNABORTED), None);
-            }
+            let connecting = io.take_connecting();
             if abort {
                 io.abort();
             }
+            // Whatever is answered, the guest may then reuse the ring.
             drop(io);
+            if let Some(ticket) = connecting {
+                self.guest.answer(ticket, Err(ECONNABORTED), None);
+            }
         }
         if let Some(ticket) = answer {
             self.guest.answer(ticket, Ok(()), None);
@@ -239,7 +241,7 @@ impl WorkItem for Active {
 }
 
 /// Maps the data ring that the indexes page `grant` describes. Each word of it is read once.
-fn map_ring(guest: &Arc<Guest>, grant: GrantRef) -> Result<(DataRing<MappedPages>, Charge)> {
+fn map_ring(guest: &Arc<Guest>, grant: GrantRef) -> Result<(Charge, DataRing<MappedPages>)> {
     let from = guest.dev.otherend_id();
     let index = MappedPages::new(from, &[grant])?;
     let order = index.word(indexes::RING_ORDER)?.load(Acquire);
@@ -254,5 +256,5 @@ fn map_ring(guest: &Arc<Guest>, grant: GrantRef) -> Result<(DataRing<MappedPages
     }
     let data = MappedPages::new(from, &refs)?;
     let ring = DataRing::new(index, data, order, End::Back, guest.event_index)?;
-    Ok((ring, charge))
+    Ok((charge, ring))
 }

@@ -53,7 +53,7 @@ pub(crate) fn dispatch(guest: &Arc<Guest>, slot: &[u8; crate::proto::SLOT]) {
         Call::Release { id, abort, .. } => match guest.release(id) {
             Ok(Entry::Active(active)) => return Active::release(active, ticket, abort),
             // PV Calls has no error for a socket that is unknown.
-            Ok(Entry::Fresh) | Err(_) => Ok(()),
+            Ok(Entry::Fresh | Entry::Spent) | Err(_) => Ok(()),
         },
         _ => {
             return guest.respond(&Response {
@@ -86,9 +86,13 @@ fn connect(
     ticket: Response,
 ) -> Result {
     match guest.entry(id)? {
-        Entry::Active(_) => return Err(EISCONN),
+        Entry::Active(_) | Entry::Spent => return Err(EISCONN),
         Entry::Fresh => (),
     }
-    let active = Active::connect(guest, *addr, ring, ticket)?;
+    if !addr.is_ipv4() {
+        guest.spend(id);
+        return Err(EAFNOSUPPORT);
+    }
+    let active = Active::connect(guest, *addr, ring, ticket).inspect_err(|_| guest.spend(id))?;
     guest.activate(id, active)
 }

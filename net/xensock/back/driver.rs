@@ -7,6 +7,7 @@ use crate::{
         Address,
         Guest, //
     },
+    log::LogLimit,
     proto::{
         link::{
             back_next,
@@ -55,9 +56,15 @@ pub(crate) struct Backend {
     /// The link, while it is up.
     #[pin]
     guest: Mutex<Option<Arc<Guest>>>,
+    log: Arc<LogLimit>,
     /// Dropped last: no work item outlives its guest.
     queue: Arc<OwnedQueue>,
 }
+
+/// How many steps are taken for one report of the frontend's state. It takes two or three to settle;
+/// a frontend that keeps changing its state causes a report with each change, and must not keep the
+/// thread that all devices share.
+const MAX_STEPS: usize = 8;
 
 impl Backend {
     /// Does what the state of the frontend asks for. Returns whether there is more to do.
@@ -76,7 +83,9 @@ impl Backend {
             BackAction::Connect => {
                 if let Err(error) = self.connect(dev) {
                     // The offer stands: the next frontend may do better.
-                    dev.error(error, c"cannot connect to the frontend");
+                    if self.log.allows() {
+                        dev.error(error, c"cannot connect to the frontend");
+                    }
                     return Ok(false);
                 }
                 dev.switch_state(State::Connected)?;
@@ -108,7 +117,7 @@ impl Backend {
 
     fn connect(&self, dev: &xenbus::Device<Bound>) -> Result {
         self.take_down();
-        let guest = Guest::new(dev, self.queue.clone())?;
+        let guest = Guest::new(dev, self.queue.clone(), self.log.clone())?;
         *self.guest.lock() = Some(guest);
         Ok(())
     }
@@ -144,7 +153,7 @@ impl xenbus::Driver for Backend {
     fn probe<'bound>(dev: &'bound xenbus::Device<Core<'_>>) -> impl PinInit<Self, Error> + 'bound {
         pin_init::pin_init_scope(move || {
             let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
-            let queue = OwnedQueue::new(c"xensock_back", WqFlag::Unbound | WqFlag::HighPri, 0)?;
+            let queue = OwnedQueue::new(c"xensock_back", WqFlag::Unbound, 0)?;
             let queue = Arc::new(queue, GFP_KERNEL)?;
 
             if dev.state() != State::Initialising {
@@ -153,8 +162,10 @@ impl xenbus::Driver for Backend {
             if back_probe(dialect) == BackAction::Offer {
                 offer(dev)?;
             }
+            let log = Arc::pin_init(LogLimit::new(), GFP_KERNEL)?;
             Ok(try_pin_init!(Self {
                 guest <- new_mutex!(None, "xensock_guest"),
+                log,
                 queue,
             }))
         })
@@ -165,17 +176,18 @@ impl xenbus::Driver for Backend {
         data: Pin<&Self>,
         _state: State,
     ) -> Verdict {
-        loop {
+        for _ in 0..MAX_STEPS {
             match data.step(dev) {
                 Ok(true) => (),
-                Ok(false) => return Verdict::Keep,
+                Ok(false) => break,
                 Err(error) => {
                     data.take_down();
-                    dev.fatal(error, c"cannot serve the frontend");
-                    return Verdict::Keep;
+                    data.log.fatal(dev, error, c"cannot serve the frontend");
+                    break;
                 }
             }
         }
+        Verdict::Keep
     }
 
     fn unbind<'bound>(_dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {

@@ -5,6 +5,7 @@
 use crate::{
     active::Active,
     commands,
+    log::LogLimit,
     policy,
     proto::{
         addr,
@@ -99,6 +100,7 @@ pub(crate) struct Guest {
     table: Mutex<Option<Table>>,
     /// Pages mapped for data rings.
     pages: Atomic<usize>,
+    log: Arc<LogLimit>,
     has_warned: Atomic<bool>,
     #[pin]
     work: Work<Guest>,
@@ -110,7 +112,11 @@ impl_has_work! {
 
 impl Guest {
     /// Maps the commands ring of a guest and begins to serve it. May sleep.
-    pub(crate) fn new(dev: &xenbus::Device<Bound>, queue: Arc<OwnedQueue>) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        dev: &xenbus::Device<Bound>,
+        queue: Arc<OwnedQueue>,
+        log: Arc<LogLimit>,
+    ) -> Result<Arc<Self>> {
         let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
         let address = Address::read(dev)?;
         let event_index = dialect == Dialect::XenSock
@@ -129,6 +135,7 @@ impl Guest {
                 channel <- new_spinlock_irq!(None, "xensock_channel"),
                 table <- new_mutex!(Some(Table::new()), "xensock_table"),
                 pages: Atomic::new(0),
+                log,
                 has_warned: Atomic::new(false),
                 work <- new_work!("xensock_commands"),
             }),
@@ -151,10 +158,12 @@ impl Guest {
         let ring = self.ring.lock().take();
         drop(ring);
         self.abandon_all();
-        // First the commands, if they are being served right now, then the connections, of which
-        // that may have made another.
-        self.queue.flush();
-        self.queue.flush();
+        // First the commands, if they are being served right now: they may have made another
+        // connection. Then the last turn of each connection, in which its events and callbacks end.
+        // Then what those have queued in the meantime, which finds nothing to do.
+        for _ in 0..3 {
+            self.queue.flush();
+        }
     }
 
     /// Closes all sockets, each in its work item.
@@ -165,9 +174,9 @@ impl Guest {
         }
     }
 
-    /// Says what the guest did wrong, once for each link.
+    /// Says what the guest did wrong, once for each link at the most.
     pub(crate) fn warn_once(&self, what: &CStr) {
-        if !self.has_warned.xchg(true, Full) {
+        if !self.has_warned.xchg(true, Full) && self.log.allows() {
             dev_warn!(self.dev.as_ref(), "guest: {}\n", what);
         }
     }
@@ -228,10 +237,18 @@ impl Guest {
     /// Makes a fresh socket the given connection, which is abandoned if that fails.
     pub(crate) fn activate(&self, id: u64, active: Arc<Active>) -> Result {
         let done = match &mut *self.table.lock() {
-            Some(table) => table.activate(id, active.clone()),
+            Some(table) => table.change(id, Entry::Active(active.clone())),
             None => Err(ENETDOWN),
         };
         done.inspect_err(|_| Active::abandon(&active))
+    }
+
+    /// Makes a fresh socket one that can only be released.
+    pub(crate) fn spend(&self, id: u64) {
+        if let Some(table) = &mut *self.table.lock() {
+            // It was there a moment ago, and only this work item takes it out.
+            let _ = table.change(id, Entry::Spent);
+        }
     }
 
     pub(crate) fn release(&self, id: u64) -> Result<Entry> {
@@ -241,13 +258,13 @@ impl Guest {
 
     /// Serves requests until there are none, or as many as the ring has slots were served.
     ///
-    /// Returns whether there may be more.
-    fn serve(this: &Arc<Self>) -> Result<bool> {
-        for _ in 0..SLOTS {
+    /// Returns how many.
+    fn serve(this: &Arc<Self>) -> Result<u32> {
+        for served in 0..SLOTS {
             let slot = {
                 let mut ring = this.ring.lock();
                 let Some(ring) = (*ring).as_mut() else {
-                    return Ok(false);
+                    return Ok(served);
                 };
                 match ring.pop()? {
                     Some(slot) => Some(slot),
@@ -257,10 +274,10 @@ impl Guest {
             };
             match slot {
                 Some(slot) => commands::dispatch(this, &slot),
-                None => return Ok(false),
+                None => return Ok(served),
             }
         }
-        Ok(true)
+        Ok(SLOTS)
     }
 }
 
@@ -275,24 +292,26 @@ impl WorkItem for Guest {
     type Pointer = Arc<Guest>;
 
     fn run(this: Arc<Guest>) {
-        match Self::serve(&this) {
-            Ok(true) => {
+        let served = match Self::serve(&this) {
+            Ok(SLOTS) => {
+                // The others first.
                 let queue = this.queue.clone();
                 let _ = queue.enqueue(this);
                 return;
             }
-            Ok(false) => (),
+            Ok(served) => served,
             // Not read from any more, and its events stay masked: nothing but the end of the link
             // is left to this guest.
             Err(_) => {
-                this.warn_once(c"impossible index in the commands ring, no longer served");
                 this.abandon_all();
-                this.dev.fatal(EPROTO, c"frontend broke the protocol");
+                this.log
+                    .fatal(&this.dev, EPROTO, c"impossible index in the commands ring");
                 return;
             }
-        }
+        };
         if let Some(channel) = this.channel.lock().as_ref() {
-            channel.eoi(false);
+            // An event for nothing delays the next.
+            channel.eoi(served == 0);
         }
     }
 }

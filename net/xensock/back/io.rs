@@ -78,6 +78,8 @@ pub(crate) struct Io {
     failure: Option<Error>,
     has_ended_in: bool,
     has_ended_out: bool,
+    /// The guest's indexes when it was last let send an event.
+    seen: (u32, u32),
 }
 
 impl Io {
@@ -97,6 +99,7 @@ impl Io {
             failure: None,
             has_ended_in: false,
             has_ended_out: false,
+            seen: (0, 0),
         }
     }
 
@@ -110,9 +113,11 @@ impl Io {
         self.connecting.take()
     }
 
-    /// Lets the guest send the next event.
-    pub(crate) fn eoi(&self) {
-        self.channel.eoi(false);
+    /// Lets the guest send the next event, later if the last was for nothing.
+    pub(crate) fn eoi(&mut self) {
+        let seen = (self.ring.arrived(), self.ring.taken());
+        self.channel.eoi(seen == self.seen);
+        self.seen = seen;
     }
 
     /// Moves what can be moved.

@@ -20,6 +20,8 @@ use kernel::{
 pub(crate) enum Entry {
     /// Made by SOCKET, and nothing more.
     Fresh,
+    /// Its CONNECT was refused: it can only be released.
+    Spent,
     /// A connection, from CONNECT on.
     Active(Arc<Active>),
 }
@@ -57,9 +59,9 @@ impl Table {
         self.entries.get(&id).ok_or(EBADF)
     }
 
-    /// Makes a fresh socket a connection.
-    pub(crate) fn activate(&mut self, id: u64, active: Arc<Active>) -> Result {
-        *self.entries.get_mut(&id).ok_or(EBADF)? = Entry::Active(active);
+    /// Changes what a socket is.
+    pub(crate) fn change(&mut self, id: u64, entry: Entry) -> Result {
+        *self.entries.get_mut(&id).ok_or(EBADF)? = entry;
         Ok(())
     }
 
@@ -74,7 +76,7 @@ impl Table {
     pub(crate) fn actives(&self) -> impl Iterator<Item = &Arc<Active>> {
         self.entries.values().filter_map(|entry| match entry {
             Entry::Active(active) => Some(active),
-            Entry::Fresh => None,
+            Entry::Fresh | Entry::Spent => None,
         })
     }
 }

@@ -9,7 +9,7 @@
 //! - [`commands`]: what a guest asks, one request at a time.
 //! - [`table::Table`]: the sockets of a guest by their ids, within its quota.
 //! - [`active::Active`]: a connection, and [`io::Io`]: its TCP socket, data ring and event channel.
-//! - [`policy`]: what a guest may do.
+//! - [`policy`]: what a guest may do; [`log`]: how much may be said of it.
 //!
 //! # References and teardown
 //!
@@ -25,7 +25,7 @@
 //! 2. `Guest::table` (mutex).
 //! 3. `Active::io` (mutex): held by the work item while it moves data.
 //! 4. `Guest::ring` (spinlock), `Active::farewell` (spinlocks) and `Guest::channel`
-//!    (spinlock, IRQ): short.
+//!    (spinlock, IRQ), `LogLimit::last` (spinlock): short.
 //!
 //! No lock is held while a socket is waited for: nothing here waits for one.
 //!
@@ -43,6 +43,7 @@ mod commands;
 mod driver;
 mod guest;
 mod io;
+mod log;
 mod policy;
 #[path = "../proto/mod.rs"]
 pub mod proto;

@@ -17,6 +17,7 @@ use crate::{
 };
 use core::net::SocketAddr;
 use kernel::{
+    impl_has_delayed_work,
     impl_has_work,
     list::{
         impl_list_arc_safe,
@@ -30,6 +31,7 @@ use kernel::{
         Sock,
         TcpState, //
     },
+    new_delayed_work,
     new_mutex,
     new_spinlock_irq,
     new_work,
@@ -47,7 +49,13 @@ use kernel::{
         Mutex,
         SpinLockIrq, //
     },
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
     workqueue::{
+        owned::cancel_delayed_sync,
+        DelayedWork,
         Work,
         WorkItem, //
     },
@@ -113,6 +121,11 @@ pub(crate) struct Conn {
     /// What the backend was asked to notify us of.
     #[pin]
     asked: SpinLockIrq<Asked>,
+    /// Held while the sharing of memory is ended.
+    #[pin]
+    unsharing: Mutex<()>,
+    /// The connection has failed, and the socket was told. Changed under `owner`.
+    has_failed: Atomic<bool>,
     /// A program polls: each arrival is an edge.
     is_polled: Atomic<bool>,
     /// Requests to be sent, bits of [`Intent`]. Changed under the lock of the commands ring.
@@ -125,6 +138,9 @@ pub(crate) struct Conn {
     tracker: AtomicTracker,
     #[pin]
     teardown: Work<Conn>,
+    /// Ends the wait for a backend that does not take what was sent.
+    #[pin]
+    patience: DelayedWork<Conn, PATIENCE>,
 }
 
 impl_list_arc_safe! {
@@ -136,6 +152,16 @@ impl_list_item! {
 impl_has_work! {
     impl HasWork<Self> for Conn { self.teardown }
 }
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self, PATIENCE> for Conn { self.patience }
+}
+
+/// The work item [`Conn::patience`].
+const PATIENCE: u64 = 1;
+
+/// How long a closed connection may take to deliver what was sent, in milliseconds. About as long
+/// as TCP keeps on trying for a socket that nobody holds any more.
+const MAX_PATIENCE: Msecs = 100_000;
 
 impl Conn {
     /// Sets up the ring and the event channel of a connection to `remote`. May sleep.
@@ -164,12 +190,15 @@ impl Conn {
                     },
                     "xensock_asked"
                 ),
+                unsharing <- new_mutex!((), "xensock_unsharing"),
+                has_failed: Atomic::new(false),
                 is_polled: Atomic::new(false),
                 intents: Atomic::new(0),
                 abort: Atomic::new(false),
                 links <- ListLinks::new(),
                 tracker <- AtomicTracker::new(),
                 teardown <- new_work!("xensock_teardown"),
+                patience <- new_delayed_work!("xensock_patience"),
             }),
             GFP_KERNEL,
         )?;
@@ -253,10 +282,12 @@ impl Conn {
     pub(crate) fn connected(this: ArcBorrow<'_, Self>, result: Result) {
         let mut owner = this.owner.lock();
         let Err(error) = result else {
-            if *owner == Owner::Socket {
+            if *owner == Owner::Socket && this.sk.state() == TcpState::SynSent {
                 this.sk.set_state(TcpState::Established);
                 this.sk.state_changed();
                 this.sk.write_space();
+                // The ring may have got ahead of this answer.
+                this.tell();
             }
             return;
         };
@@ -273,19 +304,28 @@ impl Conn {
     pub(crate) fn released(this: Arc<Self>) {
         let link = this.link.clone();
         // An item that is queued already does all there is to do.
-        let _ = link.workers.enqueue(this);
+        let _ = link.workers.enqueue::<_, 0>(this);
     }
 
     /// Marks the connection dead and tells the socket, if it is still there, as a reset would.
     fn tell_dead(&self, owner: Owner, error: Error) {
         self.dead.store(-error.to_errno(), Release);
         if owner == Owner::Socket {
-            self.sk.set_error(error);
-            self.sk.add_shutdown(Shutdown::Recv | Shutdown::Send);
-            self.sk.set_state(TcpState::Close);
-            self.sk.state_changed();
-            self.sk.error_report();
+            self.tell_failed(error);
         }
+    }
+
+    /// Tells the socket of a failure, once.
+    fn tell_failed(&self, error: Error) {
+        if self.has_failed.load(Relaxed) {
+            return;
+        }
+        self.has_failed.store(true, Relaxed);
+        self.sk.set_error(error);
+        self.sk.add_shutdown(Shutdown::Recv | Shutdown::Send);
+        self.sk.set_state(TcpState::Close);
+        self.sk.state_changed();
+        self.sk.error_report();
     }
 
     /// Ends a connection whose backend has broken the rules of the ring.
@@ -315,6 +355,8 @@ impl Conn {
             let unread = this.ring.peek_readable() > 0;
             if abort || unread {
                 this.abort.store(true, Relaxed);
+                // Whoever is in a call on the socket still is told by the caller, and finds this.
+                this.dead.store(-ECONNRESET.to_errno(), Release);
                 *owner = Owner::Backend;
             } else {
                 *owner = Owner::Draining;
@@ -327,6 +369,9 @@ impl Conn {
                 let _asked = this.asked.lock();
                 this.ring.expect_room(this.ring.size());
             }
+            let delay = msecs_to_jiffies(MAX_PATIENCE);
+            // Queued once only: a connection is closed once.
+            let _ = this.link.workers.enqueue_delayed::<_, PATIENCE>(Arc::from(this), delay);
             Self::release_if_drained(this);
         }
     }
@@ -345,22 +390,36 @@ impl Conn {
         Link::submit(this, Intent::Release);
     }
 
+    /// Ends a connection that the backend was never asked for. May sleep.
+    pub(crate) fn discard(&self) {
+        *self.owner.lock() = Owner::Backend;
+        self.unshare();
+    }
+
+    /// What a call may wait for at most: the backend comes back to a full ring once a quarter of
+    /// it is free, so that more may never be there at once.
+    pub(crate) fn max_wait(&self) -> usize {
+        self.ring.size() as usize / 2
+    }
+
     /// Ends the connection with its link: tells the socket, and stops sharing memory. May sleep.
-    pub(crate) fn link_down(&self) {
+    pub(crate) fn link_down(this: &Arc<Self>) {
         {
-            let mut owner = self.owner.lock();
+            let mut owner = this.owner.lock();
             if *owner != Owner::Backend {
-                self.tell_dead(*owner, ECONNRESET);
+                this.tell_dead(*owner, ECONNRESET);
                 *owner = Owner::Backend;
             }
         }
-        self.unshare();
+        let _ = cancel_delayed_sync::<_, PATIENCE>(this);
+        this.unshare();
     }
 
     /// Closes the event channel and revokes the grants. May sleep; idempotent.
     ///
     /// The memory itself stays for as long as the socket may be reading it.
     fn unshare(&self) {
+        let _guard = self.unsharing.lock();
         let channel = self.channel.lock().take();
         // Outside the lock: waits for a running handler.
         drop(channel);
@@ -369,25 +428,30 @@ impl Conn {
     }
 
     /// Passes on what the backend has done to the ring. Hard IRQ.
-    fn pass_on(this: ArcBorrow<'_, Self>) {
-        let owner = this.owner.lock();
-        if *owner != Owner::Socket {
-            return;
+    fn pass_on(&self) {
+        let owner = self.owner.lock();
+        // Before CONNECT is answered there is nothing to tell.
+        if *owner == Owner::Socket && self.sk.state() != TcpState::SynSent {
+            self.tell();
         }
-        let (sk, ring) = (&this.sk, &this.ring);
+    }
+
+    /// Tells the socket what has happened to the ring. Called under `owner`.
+    fn tell(&self) {
+        let (sk, ring) = (&self.sk, &self.ring);
         // The endings before the bytes: what came before an ending is seen with it.
         let (rx_ending, tx_ending) = (ring.rx_ending(), ring.tx_ending());
 
         let (has_data, has_room) = {
-            let mut asked = this.asked.lock();
-            let arrived = if this.is_polled.load(Relaxed) {
+            let mut asked = self.asked.lock();
+            let arrived = if self.is_polled.load(Relaxed) {
                 // Each arrival is an edge.
                 ring.expect_data()
             } else {
                 ring.arrived()
             };
             let has_data = core::mem::replace(&mut asked.told, arrived) != arrived;
-            let has_room = asked.wants_room && ring.peek_writable() >= this.room_to_wake();
+            let has_room = asked.wants_room && ring.peek_writable() >= self.room_to_wake();
             asked.wants_room &= !has_room;
             (has_data, has_room)
         };
@@ -408,19 +472,15 @@ impl Conn {
             Ending::Failed(errno) => Some(Error::from_errno(-errno)),
             _ => None,
         });
-        if let Some(error) = failure.filter(|_| sk.state() != TcpState::Close) {
-            sk.set_error(error);
-            sk.add_shutdown(Shutdown::Recv | Shutdown::Send);
-            sk.set_state(TcpState::Close);
-            sk.state_changed();
-            sk.error_report();
+        if let Some(error) = failure {
+            self.tell_failed(error);
         }
     }
 }
 
 impl Handler for Conn {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
-        Self::pass_on(this);
+        this.pass_on();
         Self::release_if_drained(this);
         Eoi::Done
     }
@@ -430,16 +490,34 @@ impl WorkItem for Conn {
     type Pointer = Arc<Conn>;
 
     fn run(this: Arc<Conn>) {
+        let _ = cancel_delayed_sync::<_, PATIENCE>(&this);
         this.unshare();
         this.link.forget(this.id);
+    }
+}
+
+impl WorkItem<PATIENCE> for Conn {
+    type Pointer = Arc<Conn>;
+
+    /// The backend has had time enough to take what was sent.
+    fn run(this: Arc<Conn>) {
+        {
+            let mut owner = this.owner.lock();
+            if *owner != Owner::Draining {
+                return;
+            }
+            *owner = Owner::Backend;
+            this.abort.store(true, Relaxed);
+        }
+        Link::submit(this.as_arc_borrow(), Intent::Release);
     }
 }
 
 /// Allocates a ring, grants it to the backend and fills in its indexes page.
 fn new_ring(link: &Link, order: Order) -> Result<DataRing<GrantedPages>> {
     let peer = link.dev.otherend_id();
-    let data = GrantedPages::new(peer, order.pages(), GFP_KERNEL)?;
-    let index = GrantedPages::new(peer, 1, GFP_KERNEL)?;
+    let data = GrantedPages::new(peer, order.pages(), GFP_KERNEL_ACCOUNT)?;
+    let index = GrantedPages::new(peer, 1, GFP_KERNEL_ACCOUNT)?;
 
     for (i, grant) in data.refs().iter().enumerate() {
         index

@@ -46,6 +46,10 @@ pub(crate) struct Frontend {
     link: Mutex<Option<Arc<Link>>>,
 }
 
+/// How many steps are taken for one report of the backend's state. It takes two or three to settle,
+/// and each further change of the backend's causes another report.
+const MAX_STEPS: usize = 8;
+
 impl Frontend {
     /// Does what the state of the backend asks for. Returns whether there is more to do.
     fn step(&self, dev: &xenbus::Device<Bound>) -> Result<bool> {
@@ -83,7 +87,7 @@ impl Frontend {
     fn take_down(&self) {
         let link = self.link.lock().take();
         if let Some(link) = link {
-            drop(LINK.take());
+            drop(LINK.take_if(&link));
             link.take_down();
         }
     }
@@ -111,17 +115,18 @@ impl xenbus::Driver for Frontend {
         data: Pin<&Self>,
         _state: State,
     ) -> Verdict {
-        loop {
+        for _ in 0..MAX_STEPS {
             match data.step(dev) {
                 Ok(true) => (),
-                Ok(false) => return Verdict::Keep,
+                Ok(false) => break,
                 Err(error) => {
                     data.take_down();
                     dev.fatal(error, c"cannot connect to the backend");
-                    return Verdict::Keep;
+                    break;
                 }
             }
         }
+        Verdict::Keep
     }
 
     fn unbind<'bound>(_dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {

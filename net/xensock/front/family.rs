@@ -22,6 +22,7 @@ use kernel::{
             EPOLLWRNORM, //
         },
         msghdr::MsgHdr,
+        namespace::Namespace,
         sock::{
             Shutdown,
             ShutdownMask,
@@ -62,7 +63,15 @@ impl Ops for Family {
         &PROTO
     }
 
-    fn create(socket: &Socket, protocol: i32) -> Result<impl PinInit<Stream, Error>> {
+    fn create(
+        net: &Namespace,
+        socket: &Socket,
+        protocol: i32,
+    ) -> Result<impl PinInit<Stream, Error>> {
+        // A namespace of its own is how a program is kept off the network.
+        if net != Namespace::init() {
+            return Err(EAFNOSUPPORT);
+        }
         if socket.kind() != SOCK_STREAM {
             return Err(ESOCKTNOSUPPORT);
         }
@@ -129,13 +138,15 @@ fn ipv4(addr: &RawAddr<'_>) -> Result<core::net::SocketAddr> {
 
 /// What the ring lets a program do, and the arrangement to be woken for what it does not.
 fn poll_ring(sk: &Sock, conn: &Conn, shutdown: ShutdownMask) -> u32 {
-    let target = u32::try_from(sk.rcv_lowat(false, i32::MAX as usize)).unwrap_or(u32::MAX);
+    // No more than the ring can hold while the backend waits for room.
+    let target = conn.max_wait().min(sk.rcv_lowat(false, conn.max_wait()));
     let mut mask = 0;
 
     conn.set_polled();
-    if conn.ring.peek_readable() >= target || conn.expect_data() >= target {
+    if conn.ring.peek_readable() as usize >= target || conn.expect_data() as usize >= target {
         mask |= EPOLLIN | EPOLLRDNORM;
     }
+    sk.want_space();
     if shutdown.contains(Shutdown::Send) || conn.poll_writable() {
         mask |= EPOLLOUT | EPOLLWRNORM;
     }

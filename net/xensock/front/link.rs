@@ -90,6 +90,9 @@ pub(crate) struct Link {
     conns: Mutex<Option<RBTree<u64, Arc<Conn>>>>,
     last_id: Atomic<u64>,
     has_warned: Atomic<bool>,
+    /// Whether the link is down; held while it is taken down.
+    #[pin]
+    down: Mutex<bool>,
     #[pin]
     failure: Work<Link>,
 }
@@ -116,6 +119,7 @@ impl Link {
                 conns <- new_mutex!(Some(RBTree::new()), "xensock_conns"),
                 last_id: Atomic::new(0),
                 has_warned: Atomic::new(false),
+                down <- new_mutex!(false, "xensock_down"),
                 failure <- new_work!("xensock_failure"),
             }),
             GFP_KERNEL,
@@ -182,12 +186,30 @@ impl Link {
     ///
     /// May sleep; idempotent. xenbus may tell the backend of Closed once this has returned.
     pub(crate) fn take_down(&self) {
+        let mut down = self.down.lock();
+        if !*down {
+            *down = true;
+            self.end();
+        }
+    }
+
+    /// Takes the link down because the backend broke the rules, unless it is down already.
+    fn fail(&self) {
+        let mut down = self.down.lock();
+        if !*down {
+            *down = true;
+            self.end();
+            self.dev.fatal(EPROTO, c"backend broke the protocol");
+        }
+    }
+
+    fn end(&self) {
         let conns = self.conns.lock().take();
         let closed = self.commands.lock().close();
         // Outside the locks: this waits for the handler of the channel, and revokes grants.
         drop(closed);
         for conn in conns.iter().flat_map(|c| c.values()) {
-            conn.link_down();
+            Conn::link_down(conn);
         }
     }
 
@@ -225,7 +247,6 @@ impl WorkItem for Link {
 
     /// Ends a link whose backend broke the rules.
     fn run(this: Arc<Link>) {
-        this.take_down();
-        this.dev.fatal(EPROTO, c"backend broke the protocol");
+        this.fail();
     }
 }

@@ -99,7 +99,8 @@ impl Stream {
             // Another thread has seen it through.
             SocketState::Connected => return Ok(()),
             SocketState::Connecting => (),
-            _ => return Err(ECONNABORTED),
+            // Disconnected meanwhile.
+            _ => return Err(EPIPE),
         }
         if sk.state() == TcpState::Close {
             let error = sk.take_error().unwrap_or(ECONNABORTED);
@@ -128,12 +129,13 @@ impl Stream {
         let conn = Conn::new(link, sk, remote)?;
 
         let _ = sk.take_error();
+        sk.clear_shutdown();
         sk.set_state(TcpState::SynSent);
         *self.conn.lock() = Some(conn.clone());
         conn.link.connect(&conn).inspect_err(|_| {
             sk.set_state(TcpState::Close);
             self.conn.lock().take();
-            conn.link_down();
+            conn.discard();
         })
     }
 
@@ -205,9 +207,12 @@ impl Stream {
         }
         let conn = self.conn().ok_or(EPIPE)?;
 
-        while !msg.source().is_empty() {
-            if sk.error().is_some() || !may_send(sk) {
+        loop {
+            if sk.error().is_some() || !may_send(sk) || conn.death().is_some() {
                 return Err(EPIPE);
+            }
+            if msg.source().is_empty() {
+                return Ok(());
             }
             let n = send_some(&conn, msg)?;
             *sent += n;
@@ -215,12 +220,14 @@ impl Stream {
                 continue;
             }
 
+            sk.want_space();
             sk.wait(timeout, || {
-                sk.error().is_some() || !may_send(sk) || conn.expect_room() > 0
-            })
-            ?;
+                sk.error().is_some()
+                    || !may_send(sk)
+                    || conn.death().is_some()
+                    || conn.expect_room() > 0
+            })?;
         }
-        Ok(())
     }
 
     /// `recvmsg()`.
@@ -246,7 +253,11 @@ impl Stream {
         let Some(conn) = self.conn() else {
             return Err(sk.take_error().unwrap_or(ENOTCONN));
         };
-        let target = sk.rcv_lowat(flags & msg::WAITALL != 0, len);
+        let mut target = sk.rcv_lowat(flags & msg::WAITALL != 0, len);
+        if flags & msg::PEEK != 0 {
+            // What is peeked at stays in the ring.
+            target = target.min(conn.max_wait());
+        }
         let mut received = 0;
 
         let result = loop {
@@ -264,8 +275,11 @@ impl Stream {
             if let Some(end) = end_of_data(sk, &conn, peeked, received > 0) {
                 break end;
             }
-            if received > 0 && (timeout.is_zero() || current!().signal_pending()) {
+            if received > 0 && timeout.is_zero() {
                 break Ok(());
+            }
+            if current!().signal_pending() {
+                break Err(timeout.interrupted());
             }
 
             let waited = sk.wait(&mut timeout, || {
@@ -332,7 +346,7 @@ fn recv_some(
     let _guard = conn.rx.lock();
     let Ok(readable) = conn.ring.readable() else {
         Conn::broken(conn.as_arc_borrow());
-        return Err(ECONNABORTED);
+        return Ok(None);
     };
     let skip = peeked(received, flags);
     let Some(readable) = readable.checked_sub(skip).filter(|n| *n > 0) else {

@@ -35,6 +35,7 @@ use crate::{
             SockAddrBuf, //
         },
         msghdr::MsgHdr,
+        namespace::Namespace,
         sock::Sock,
         socket::{
             How,
@@ -309,6 +310,7 @@ unsafe impl<T: Ops> Sync for Proto<T> {}
 ///     }
 ///
 ///     fn create(
+///         _net: &Namespace,
 ///         socket: &Socket,
 ///         protocol: i32,
 ///     ) -> Result<impl PinInit<Self::Data, Error>> {
@@ -348,8 +350,12 @@ pub trait Ops: Sized + 'static {
 
     /// Prepares a new socket: checks type and protocol, and returns an initialiser for the data.
     ///
-    /// Should fail with `ESOCKTNOSUPPORT` or `EPROTONOSUPPORT` if there is no such thing.
-    fn create(socket: &Socket, protocol: i32) -> Result<impl PinInit<Self::Data, Error>>;
+    /// `net` is the network namespace of the program. Should fail with `ESOCKTNOSUPPORT` or `EPROTONOSUPPORT` if there is no such thing.
+    fn create(
+        net: &Namespace,
+        socket: &Socket,
+        protocol: i32,
+    ) -> Result<impl PinInit<Self::Data, Error>>;
 
     /// Ends the work of a socket that is being closed. No other operation will be called for it.
     ///
@@ -649,8 +655,13 @@ impl<T: Ops> Glue<T> {
         kern: c_int,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The caller has just allocated the socket by `sock_alloc`.
-            let init = T::create(unsafe { Socket::from_raw(socket) }, protocol)?;
+            let init = T::create(
+                // SAFETY: The caller guarantees that the namespace is valid.
+                unsafe { Namespace::from_raw(net) },
+                // SAFETY: The caller has just allocated the socket by `sock_alloc`.
+                unsafe { Socket::from_raw(socket) },
+                protocol,
+            )?;
 
             // SAFETY: The caller guarantees that the namespace is valid, and the socket is new.
             unsafe { alloc::<T>(net, socket, protocol, kern != 0, init) }?;

@@ -28,6 +28,10 @@ use crate::{
             Relaxed,
             Release, //
         },
+        barrier::{
+            self,
+            smp_mb, //
+        }, //
     },
     task::{
         might_sleep,
@@ -126,6 +130,12 @@ impl Timeout {
     #[inline]
     pub fn from_jiffies(jiffies: Jiffies) -> Self {
         c_long::try_from(jiffies).map_or(Self::FOREVER, Self)
+    }
+
+    /// Returns what a call fails with that is interrupted by a signal, with this much time left.
+    pub fn interrupted(self) -> Error {
+        // SAFETY: The function only looks at its argument.
+        Error::from_errno(unsafe { bindings::sock_intr_errno(self.0) })
     }
 
     /// Returns whether there is no time left.
@@ -464,9 +474,7 @@ impl Sock {
                 return Err(WaitError::TimedOut);
             }
             if current!().signal_pending() {
-                // SAFETY: The function only looks at its argument.
-                let err = unsafe { bindings::sock_intr_errno(timeout.0) };
-                return Err(WaitError::Interrupted(Error::from_errno(err)));
+                return Err(WaitError::Interrupted(timeout.interrupted()));
             }
             timeout.0 = waiter.sleep(timeout.0);
         }
@@ -627,6 +635,9 @@ impl<'a> Waiter<'a> {
                     (*entry).func = Some(bindings::woken_wake_function);
                     bindings::add_wait_queue(queue, entry);
                 }
+                // Whoever waits looks at the condition without the socket's lock. Pairs with the
+                // barrier in `skwq_has_sleeper()`.
+                smp_mb(barrier::Full);
             }),
             queue,
             _inode: inode,

@@ -82,6 +82,16 @@ impl<T> GlobalArc<T> {
         self.replace(core::ptr::null_mut())
     }
 
+    /// Takes the object out if it is this one. May sleep.
+    pub fn take_if(&self, object: &Arc<T>) -> Option<Arc<T>> {
+        let ptr = Arc::as_ptr(object).cast_mut();
+
+        self.ptr.cmpxchg(ptr, core::ptr::null_mut(), Full).ok()?;
+        rcu::synchronize_rcu();
+        // SAFETY: As in `replace`.
+        Some(unsafe { Arc::from_raw(ptr) })
+    }
+
     fn replace(&self, new: *mut T) -> Option<Arc<T>> {
         // INVARIANT: `new` is null or comes from `Arc::into_raw`, see the callers.
         let old = NonNull::new(self.ptr.xchg(new, Full))?;

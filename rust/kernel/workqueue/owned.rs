@@ -10,12 +10,19 @@
 //!
 //! [`workqueue::system`]: crate::workqueue::system
 
-use super::Queue;
+use super::{
+    HasDelayedWork,
+    Queue,
+    Work,
+    WorkItem, //
+};
 
 use crate::{
     bindings,
+    container_of,
     impl_flags,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 use core::{
@@ -119,6 +126,34 @@ impl OwnedQueue {
         // SAFETY: By the type invariants this is a valid work queue.
         unsafe { bindings::__flush_workqueue(self.queue.as_ptr()) };
     }
+}
+
+/// Takes a delayed work item back whose time has not come, and waits for it if it is running.
+///
+/// Returns whether it was taken back, in which case its reference was dropped. May sleep; must not be
+/// called from the work item itself, nor while it may be enqueued by somebody else.
+pub fn cancel_delayed_sync<T, const ID: u64>(item: &Arc<T>) -> bool
+where
+    T: WorkItem<ID, Pointer = Arc<T>> + HasDelayedWork<T, ID>,
+{
+    let ptr = Arc::as_ptr(item).cast_mut();
+
+    // SAFETY: Pointers into an `Arc` point at a valid value.
+    let work = unsafe { T::raw_get_work(ptr) };
+    // SAFETY: `raw_get_work` returns a pointer to a valid value.
+    let work = unsafe { Work::raw_get(work) };
+    // SAFETY: By the requirements of `HasDelayedWork`, the item is the field of that name of a
+    // `delayed_work`.
+    let dwork = unsafe { container_of!(work, bindings::delayed_work, work) };
+
+    // SAFETY: The `delayed_work` is valid, since `item` is, and was initialised with it.
+    let was_pending = unsafe { bindings::cancel_delayed_work_sync(dwork) };
+    if was_pending {
+        // SAFETY: Enqueueing has put the pointer of a reference into the hands of the work queue,
+        // and nobody but us has taken it back.
+        drop(unsafe { Arc::from_raw(ptr.cast_const()) });
+    }
+    was_pending
 }
 
 impl Deref for OwnedQueue {

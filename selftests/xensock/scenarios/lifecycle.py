@@ -9,7 +9,6 @@ from scenarios.common import must, peer, settled, unbind, unload, wait_link
 
 def _lose_link(bed, guest, lose, come_back):
     """Sockets in every state hear of it at once, and new ones work afterwards."""
-    peer(bed)
     wait_link(guest)
     held = guest.start("hold lost")
     held.wait_line("ready", 30 * bed.scale)
@@ -27,6 +26,7 @@ def _lose_link(bed, guest, lose, come_back):
 def test_backend_reload(bed):
     """The backend's module is unloaded with sockets open and loaded again, three times."""
     guest = bed.shared_guest()
+    peer(bed)
     for _ in range(3):
         _lose_link(bed, guest, lambda: unload(bed, "xensock_back"),
                    lambda: bed.modprobe("xensock_back"))
@@ -36,6 +36,7 @@ def test_backend_reload(bed):
 def test_detach_and_attach(bed):
     """The device is taken away with sockets open, and given again."""
     guest = bed.shared_guest()
+    peer(bed)
     _lose_link(bed, guest, guest.detach, guest.attach)
     before = bed.snapshot()
     for _ in range(3):
