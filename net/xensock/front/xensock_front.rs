@@ -22,8 +22,8 @@
 //! # Life of a connection
 //!
 //! `connect()` sends SOCKET and CONNECT in one go. `close()` sends RELEASE as soon as the backend
-//! has taken all that was sent; the connection outlives the socket until then. The answer to
-//! RELEASE starts the teardown: close the event channel, revoke the grants, leave the link's table.
+//! has taken all that was sent, or after `MAX_PATIENCE`; the connection outlives the socket until
+//! then. The answer to RELEASE starts the teardown: close the event channel, revoke the grants, leave the link's table.
 //! A link that goes down tears down all its connections itself. The memory of a ring is freed with
 //! the connection, not when its sharing ends: a `recv()` may still be reading it.
 //!
@@ -31,14 +31,16 @@
 //!
 //! 1. `Stream::transition` (mutex): connect and close of one socket. Not held while sleeping for
 //!    the backend.
-//! 2. `Frontend::link` (mutex) and `Link::conns` (mutex): which links and connections there are.
+//! 2. `Frontend::link`, then `Link::down` (mutexes): which link there is; held while it is taken down.
+//!    `Link::conns` (mutex): its connections. `Conn::unsharing` (mutex): the end of one's sharing.
 //! 3. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy, not
 //!    while waiting. Independent of each other: full duplex.
-//! 4. `Stream::conn` (spinlock), `Conn::owner` (spinlock, IRQ): short.
+//! 4. `Stream::conn` (spinlock), `Conn::owner`, then `Conn::asked` (spinlocks, IRQ): short.
 //! 5. `Link::commands` (spinlock, IRQ), `Conn::channel` (spinlock, IRQ): innermost, but for the wait
 //!    queues of a socket, which are woken under `Conn::owner`.
 //!
-//! `lock_sock()` is taken by none of this but to set SOCK_DONE.
+//! `lock_sock()` is taken for the flag SOCK_DONE and for opening both directions anew, under
+//! `Stream::transition` or nothing.
 //!
 //! # Contexts
 //!
