@@ -5,6 +5,7 @@
  * [--port BASE] [/path]; exit status 0 when the whole answer came.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,8 +14,8 @@
 
 int main(int argc, char **argv)
 {
-	char data[4096];
-	ssize_t n;
+	char data[4096], *body, *length;
+	ssize_t n = 0, left = -1;
 	int fd, len;
 
 	argc = parse_options(argc, argv);
@@ -31,10 +32,23 @@ int main(int argc, char **argv)
 		perror("fetch: send");
 		return 1;
 	}
-	while ((n = recv(fd, data, sizeof(data), 0)) > 0)
+	/* As long as the head says, or until the end of the connection. */
+	while (left && (n = recv(fd, data, sizeof(data) - 1, 0)) > 0) {
 		fwrite(data, 1, n, stdout);
+		data[n] = 0;
+		body = strstr(data, "\r\n\r\n");
+		length = strstr(data, "Content-Length: ");
+		if (left < 0 && body && length)
+			left = strtol(length + 16, NULL, 10) + 4 + body - data;
+		if (left > 0)
+			left -= n < left ? n : left;
+	}
 	if (n < 0) {
 		perror("fetch: recv");
+		return 1;
+	}
+	if (left > 0) {
+		fprintf(stderr, "fetch: the page has an early end\n");
 		return 1;
 	}
 	return close(fd) ? 1 : 0;

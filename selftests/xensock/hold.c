@@ -5,6 +5,7 @@
  *
  *   hold lost    until all have been told; then connects until that works
  *   hold busy    exchanges data on all its sockets for ever
+ *   hold holes   has --sockets connecting to the black hole, until all fail
  */
 #include <errno.h>
 #include <poll.h>
@@ -210,6 +211,29 @@ static void busy(void)
 	}
 }
 
+static int holes(void)
+{
+	struct pollfd *pfds = calloc(opt.sockets, sizeof(*pfds));
+	unsigned int i;
+
+	for (i = 0; i < opt.sockets; i++) {
+		pfds[i].fd = new_socket(SOCK_NONBLOCK);
+		pfds[i].events = POLLOUT;
+		if (!connect_to(pfds[i].fd, opt.blackhole, 80) ||
+		    errno != EINPROGRESS) {
+			perror("hold");
+			return 1;
+		}
+	}
+	printf("ready\n");
+	for (i = 0; i < opt.sockets; i++) {
+		poll(&pfds[i], 1, -1);
+		if (so_error(pfds[i].fd) != ETIMEDOUT)
+			return 1;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	argc = parse_options(argc, argv);
@@ -219,6 +243,8 @@ int main(int argc, char **argv)
 		busy();
 	if (argc == 2 && !strcmp(argv[1], "lost"))
 		return lost();
-	fprintf(stderr, "usage: hold lost|busy [options]\n");
+	if (argc == 2 && !strcmp(argv[1], "holes"))
+		return holes();
+	fprintf(stderr, "usage: hold lost|busy|holes [options]\n");
 	return 4;
 }

@@ -8,7 +8,9 @@ import subprocess
 # QEMU's memory is clean: scrubbing it would only take time. The ring must hold a
 # listing of all grants.
 XEN = ("console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning conring_size=4M "
-       "bootscrub=off dom0_mem={memory}M,max:{memory}M dom0_max_vcpus=1")
+       "bootscrub=off dom0_mem={memory}M,max:{memory}M dom0_max_vcpus=1 "
+       # Lazy FPU switching under TCG mixes up the vector registers of domains.
+       "spec-ctrl=eager-fpu")
 DOM0 = "console=hvc0 rdinit=/bed/init panic=1 {extra}"
 
 

@@ -33,7 +33,8 @@ use kernel::{
         atomic::{
             Atomic,
             Full,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
         Arc,
         ArcBorrow,
@@ -98,6 +99,10 @@ pub(crate) struct Guest {
     /// `None` once the link is down.
     #[pin]
     table: Mutex<Option<Table>>,
+    /// The event channel is masked until the work item has run.
+    owes_eoi: Atomic<bool>,
+    /// Requests were served since the last event was let in.
+    has_served: Atomic<bool>,
     /// Pages mapped for data rings.
     pages: Atomic<usize>,
     log: Arc<LogLimit>,
@@ -134,6 +139,8 @@ impl Guest {
                 ring <- new_spinlock!(Some(ring), "xensock_ring"),
                 channel <- new_spinlock_irq!(None, "xensock_channel"),
                 table <- new_mutex!(Some(Table::new()), "xensock_table"),
+                owes_eoi: Atomic::new(false),
+                has_served: Atomic::new(false),
                 pages: Atomic::new(0),
                 log,
                 has_warned: Atomic::new(false),
@@ -153,11 +160,7 @@ impl Guest {
     ///
     /// Not to be called from a work item.
     pub(crate) fn take_down(&self) {
-        let channel = self.channel.lock().take();
-        drop(channel);
-        let ring = self.ring.lock().take();
-        drop(ring);
-        self.abandon_all();
+        self.close();
         // First the commands, if they are being served right now: they may have made another
         // connection. Then the last turn of each connection, in which its events and callbacks end.
         // Then what those have queued in the meantime, which finds nothing to do.
@@ -166,8 +169,13 @@ impl Guest {
         }
     }
 
-    /// Closes all sockets, each in its work item.
-    fn abandon_all(&self) {
+    /// Takes the commands ring out of use, and has all sockets close, each in its work item. May
+    /// sleep.
+    fn close(&self) {
+        let channel = self.channel.lock().take();
+        drop(channel);
+        let ring = self.ring.lock().take();
+        drop(ring);
         let table = self.table.lock().take();
         for active in table.iter().flat_map(Table::actives) {
             Active::abandon(active);
@@ -258,13 +266,13 @@ impl Guest {
 
     /// Serves requests until there are none, or as many as the ring has slots were served.
     ///
-    /// Returns how many.
-    fn serve(this: &Arc<Self>) -> Result<u32> {
-        for served in 0..SLOTS {
+    /// Returns whether there may be more.
+    fn serve(this: &Arc<Self>) -> Result<bool> {
+        for _ in 0..SLOTS {
             let slot = {
                 let mut ring = this.ring.lock();
                 let Some(ring) = (*ring).as_mut() else {
-                    return Ok(served);
+                    return Ok(false);
                 };
                 match ring.pop()? {
                     Some(slot) => Some(slot),
@@ -273,16 +281,20 @@ impl Guest {
                 }
             };
             match slot {
-                Some(slot) => commands::dispatch(this, &slot),
-                None => return Ok(served),
+                Some(slot) => {
+                    this.has_served.store(true, Relaxed);
+                    commands::dispatch(this, &slot);
+                }
+                None => return Ok(false),
             }
         }
-        Ok(SLOTS)
+        Ok(true)
     }
 }
 
 impl Handler for Guest {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
+        this.owes_eoi.store(true, Release);
         let _ = this.queue.enqueue(Arc::<Guest>::from(this));
         Eoi::Later
     }
@@ -292,26 +304,29 @@ impl WorkItem for Guest {
     type Pointer = Arc<Guest>;
 
     fn run(this: Arc<Guest>) {
-        let served = match Self::serve(&this) {
-            Ok(SLOTS) => {
+        match Self::serve(&this) {
+            Ok(true) => {
                 // The others first.
                 let queue = this.queue.clone();
                 let _ = queue.enqueue(this);
                 return;
             }
-            Ok(served) => served,
-            // Not read from any more, and its events stay masked: nothing but the end of the link
-            // is left to this guest.
+            Ok(false) => (),
+            // Nothing but the end of the link is left to this guest.
             Err(_) => {
-                this.abandon_all();
+                this.close();
                 this.log
                     .fatal(&this.dev, EPROTO, c"impossible index in the commands ring");
                 return;
             }
-        };
+        }
+        if !this.owes_eoi.xchg(false, Full) {
+            return;
+        }
+        let has_served = this.has_served.xchg(false, Full);
         if let Some(channel) = this.channel.lock().as_ref() {
-            // An event for nothing delays the next.
-            channel.eoi(served == 0);
+            // Events for nothing delay the next.
+            channel.eoi(!has_served);
         }
     }
 }

@@ -427,8 +427,8 @@ impl Conn {
         self.ring.index_pages().revoke();
     }
 
-    /// Passes on what the backend has done to the ring. Hard IRQ.
-    fn pass_on(&self) {
+    /// Passes on what the backend has done to the ring. Any context.
+    pub(crate) fn pass_on(&self) {
         let owner = self.owner.lock();
         // Before CONNECT is answered there is nothing to tell.
         if *owner == Owner::Socket && self.sk.state() != TcpState::SynSent {

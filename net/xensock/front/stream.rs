@@ -385,6 +385,8 @@ fn end_of_data(sk: &Sock, conn: &Conn, peeked: u32, has_received: bool) -> Optio
         sk.lock().set_flag(SockFlag::Done);
         return Some(Ok(()));
     }
-    // A reset is reported once; after that the stream has just ended.
+    // The interrupt that tells of it may be on its way. A reset is reported once; after that the
+    // stream has just ended.
+    conn.pass_on();
     Some(sk.take_error().map_or(Ok(()), Err))
 }

@@ -9,15 +9,15 @@ KSELFTESTS = ("connect", "stream", "flags", "poll", "epoll", "rst", "eof",
               "threads", "signals", "close")
 
 
-def _sysctl(name, value):
+def sysctl(name, value):
     with open(f"/proc/sys/net/ipv4/{name}", "w", encoding="ascii") as file:
         file.write(value)
 
 
 def peer(bed, largest_send_buffer=4 << 20):
     """Starts the peer of all tests in dom0; it ends with the test."""
-    _sysctl("tcp_syn_retries", "2")  # a black hole is given up after 7 s, not after 127
-    _sysctl("tcp_wmem", f"4096 16384 {largest_send_buffer}")
+    sysctl("tcp_syn_retries", "2")  # a black hole is given up after 7 s, not after 127
+    sysctl("tcp_wmem", f"4096 16384 {largest_send_buffer}")
     job = bed.start(f"peer --host {bed.address}")
     job.wait_line("peer: ready", 30 * bed.scale)
     return job
