@@ -69,11 +69,12 @@ const MAX_STEPS: usize = 8;
 impl Backend {
     /// Does what the state of the frontend asks for. Returns whether there is more to do.
     fn step(&self, dev: &xenbus::Device<Bound>) -> Result<bool> {
-        let action = back_next(
-            step(dev.state()),
-            step(dev.otherend_state()),
-            dev.is_online(),
-        );
+        let other = dev.otherend_state();
+        if matches!(other, State::Reconfiguring | State::Reconfigured) {
+            // Not used by this protocol, and to be ignored.
+            return Ok(false);
+        }
+        let action = back_next(step(dev.state()), step(other), dev.is_online());
         match action {
             BackAction::Ignore => return Ok(false),
             BackAction::Offer => {

@@ -320,13 +320,14 @@ impl WorkItem for Guest {
                 return;
             }
         }
-        if !this.owes_eoi.xchg(false, Full) {
+        let channel = this.channel.lock();
+        // The first event may come before the channel is known here; then it is let in later.
+        let Some(channel) = &*channel else {
             return;
-        }
-        let has_served = this.has_served.xchg(false, Full);
-        if let Some(channel) = this.channel.lock().as_ref() {
+        };
+        if this.owes_eoi.xchg(false, Full) {
             // Events for nothing delay the next.
-            channel.eoi(!has_served);
+            channel.eoi(!this.has_served.xchg(false, Full));
         }
     }
 }

@@ -274,10 +274,7 @@ impl Commands {
             _channel: self.channel.take(),
             _ring: self.ring.take(),
             _waiting: core::mem::replace(&mut self.waiting, List::new()),
-            _inflight: core::mem::replace(
-                &mut self.inflight,
-                [const { None }; SLOTS as usize],
-            ),
+            _inflight: core::mem::replace(&mut self.inflight, [const { None }; SLOTS as usize]),
         }
     }
 }

@@ -334,7 +334,8 @@ impl Conn {
         if *owner == Owner::Backend {
             return;
         }
-        this.link.warn_once(c"impossible index in a data ring, connection reset");
+        this.link
+            .warn_once(c"impossible index in a data ring, connection reset");
         this.tell_dead(*owner, ECONNABORTED);
         *owner = Owner::Backend;
         this.abort.store(true, Relaxed);
@@ -371,7 +372,10 @@ impl Conn {
             }
             let delay = msecs_to_jiffies(MAX_PATIENCE);
             // Queued once only: a connection is closed once.
-            let _ = this.link.workers.enqueue_delayed::<_, PATIENCE>(Arc::from(this), delay);
+            let _ = this
+                .link
+                .workers
+                .enqueue_delayed::<_, PATIENCE>(Arc::from(this), delay);
             Self::release_if_drained(this);
         }
     }
@@ -524,9 +528,7 @@ fn new_ring(link: &Link, order: Order) -> Result<DataRing<GrantedPages>> {
             .word(indexes::ref_offset(i).ok_or(EINVAL)?)?
             .store(grant.as_raw(), Relaxed);
     }
-    index
-        .word(indexes::RING_ORDER)?
-        .store(order.get(), Relaxed);
+    index.word(indexes::RING_ORDER)?.store(order.get(), Relaxed);
     if link.offer.event_index {
         for direction in [indexes::IN, indexes::OUT] {
             index

@@ -53,7 +53,12 @@ const MAX_STEPS: usize = 8;
 impl Frontend {
     /// Does what the state of the backend asks for. Returns whether there is more to do.
     fn step(&self, dev: &xenbus::Device<Bound>) -> Result<bool> {
-        let action = front_next(step(dev.state()), step(dev.otherend_state()));
+        let other = dev.otherend_state();
+        if matches!(other, State::Reconfiguring | State::Reconfigured) {
+            // Not used by this protocol, and to be ignored.
+            return Ok(false);
+        }
+        let action = front_next(step(dev.state()), step(other));
         match action {
             FrontAction::Ignore => return Ok(false),
             FrontAction::Connect => self.connect(dev)?,

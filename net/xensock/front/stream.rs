@@ -247,8 +247,7 @@ impl Stream {
         }
         let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
         if sk.state() == TcpState::SynSent {
-            sk.wait(&mut timeout, || sk.state() != TcpState::SynSent)
-                ?;
+            sk.wait(&mut timeout, || sk.state() != TcpState::SynSent)?;
         }
         let Some(conn) = self.conn() else {
             return Err(sk.take_error().unwrap_or(ENOTCONN));
