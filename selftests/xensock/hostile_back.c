@@ -127,7 +127,7 @@ static bool wait_front(enum state state)
 	while (xs_state(front) != state) {
 		if (is_over || now_msec() > until)
 			return false;
-		nap(2000);
+		nap(20000);
 	}
 	return true;
 }

@@ -129,7 +129,7 @@ bool xs_wait_state(const char *dir, enum state state)
 				xs_state(dir), state);
 			return false;
 		}
-		nap(2000);
+		nap(20000);
 	}
 	return true;
 }

@@ -85,6 +85,9 @@ struct Asked {
     /// The backend's index when the socket was last told that data came. Whoever asks anew may
     /// have overwritten the wish of another to hear of what came since, and passes it on.
     told: u32,
+    /// The socket was told that nothing more will come: after a reset, that may be later than the
+    /// news that nothing more can be sent.
+    told_end: bool,
     /// A sender, or a program that polls, waits for room.
     wants_room: bool,
 }
@@ -186,6 +189,7 @@ impl Conn {
                 asked <- new_spinlock_irq!(
                     Asked {
                         told: 0,
+                        told_end: false,
                         wants_room: false,
                     },
                     "xensock_asked"
@@ -446,7 +450,7 @@ impl Conn {
         // The endings before the bytes: what came before an ending is seen with it.
         let (rx_ending, tx_ending) = (ring.rx_ending(), ring.tx_ending());
 
-        let (has_data, has_room) = {
+        let (has_data, has_end, has_room) = {
             let mut asked = self.asked.lock();
             let arrived = if self.is_polled.load(Relaxed) {
                 // Each arrival is an edge.
@@ -457,7 +461,9 @@ impl Conn {
             let has_data = core::mem::replace(&mut asked.told, arrived) != arrived;
             let has_room = asked.wants_room && ring.peek_writable() >= self.room_to_wake();
             asked.wants_room &= !has_room;
-            (has_data, has_room)
+            let has_end =
+                rx_ending != Ending::Open && !core::mem::replace(&mut asked.told_end, true);
+            (has_data, has_end, has_room)
         };
         if has_data {
             sk.data_ready();
@@ -465,9 +471,9 @@ impl Conn {
         if has_room {
             sk.write_space();
         }
-        if rx_ending == Ending::Orderly && !sk.shutdown_mask().contains(Shutdown::Recv) {
+        if has_end {
             sk.add_shutdown(Shutdown::Recv);
-            if sk.state() == TcpState::Established {
+            if rx_ending == Ending::Orderly && sk.state() == TcpState::Established {
                 sk.set_state(TcpState::CloseWait);
             }
             sk.state_changed();
