@@ -145,6 +145,7 @@ impl Io {
             let has_received = self.receive()?;
             let has_sent = self.transmit()?;
             if !has_received && !has_sent {
+                self.end_out();
                 return Ok(Outcome::Idle);
             }
         }
@@ -184,7 +185,7 @@ impl Io {
 
     /// Moves bytes from `out` to the socket. Returns whether there may be more.
     fn transmit(&mut self) -> Result<bool, Violation> {
-        if self.has_ended_out {
+        if self.failure.is_some() {
             return Ok(false);
         }
         let mut len = self.ring.readable()?;
@@ -209,11 +210,17 @@ impl Io {
         Ok(false)
     }
 
-    /// The connection has failed: the guest can send nothing more. What was received before is
-    /// still for it to read.
+    /// The connection has failed, for the reason that counts: the first.
     fn fail(&mut self, error: Error) {
-        let error = *self.failure.get_or_insert(error);
-        if !self.has_ended_out {
+        self.failure.get_or_insert(error);
+    }
+
+    /// Tells the guest that it can send nothing more, once that is so.
+    ///
+    /// Comes after what was received, as far as there was room for it: whoever learns of a reset
+    /// here finds it there too.
+    fn end_out(&mut self) {
+        if let Some(error) = self.failure.filter(|_| !self.has_ended_out) {
             self.has_ended_out = true;
             self.ring.end_rx(Ending::Failed(-error.to_errno()));
             self.channel.notify();

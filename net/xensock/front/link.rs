@@ -199,7 +199,8 @@ impl Link {
         if !*down {
             *down = true;
             self.end();
-            self.dev.fatal(EPROTO, c"backend broke the protocol");
+            self.dev
+                .fatal(EPROTO, c"impossible response or index in the commands ring");
         }
     }
 
@@ -235,7 +236,6 @@ impl Link {
 impl Handler for Link {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
         if this.take_answers().is_err() {
-            this.warn_once(c"impossible response or index in the commands ring, link closed");
             let _ = this.workers.enqueue(Arc::<Link>::from(this));
         }
         Eoi::Done
