@@ -312,7 +312,7 @@ static void misbehave(const char *how)
 	} else if (!strcmp(how, "rsp-prod-far")) {
 		publish(rsp_prod + (1U << 31));
 	} else if (!strcmp(how, "rsp-prod-back")) {
-		publish(rsp_prod - 1);
+		publish(rsp_prod - 2);
 	} else if (!strcmp(how, "closed")) {
 		node("state", "6");
 	} else if (!strcmp(how, "closing")) {

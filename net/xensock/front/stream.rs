@@ -261,13 +261,14 @@ impl Stream {
 
         let result = loop {
             match recv_some(&conn, msg, len - received, received, flags) {
-                Ok(Some(n)) => {
+                Ok(Received::Bytes(n)) => {
                     received += n;
                     if received >= target || received >= len {
                         break Ok(());
                     }
                 }
-                Ok(None) => (),
+                Ok(Received::Nothing) => (),
+                Ok(Received::Impossible) => break no_more(sk, received > 0),
                 Err(error) => break Err(error),
             }
             let peeked = peeked(received, flags);
@@ -334,22 +335,31 @@ fn peeked(received: usize, flags: u32) -> u32 {
     }
 }
 
-/// Receives what there is, up to `len` bytes; `None` if there is nothing.
+/// What the ring had to give.
+enum Received {
+    Bytes(usize),
+    /// Nothing yet, or nothing any more.
+    Nothing,
+    /// An index that makes no sense: it never will again.
+    Impossible,
+}
+
+/// Receives what there is, up to `len` bytes.
 fn recv_some(
     conn: &Arc<Conn>,
     msg: &mut MsgHdr,
     len: usize,
     received: usize,
     flags: u32,
-) -> Result<Option<usize>> {
+) -> Result<Received> {
     let _guard = conn.rx.lock();
     let Ok(readable) = conn.ring.readable() else {
         Conn::broken(conn.as_arc_borrow());
-        return Ok(None);
+        return Ok(Received::Impossible);
     };
     let skip = peeked(received, flags);
     let Some(readable) = readable.checked_sub(skip).filter(|n| *n > 0) else {
-        return Ok(None);
+        return Ok(Received::Nothing);
     };
     let len = readable.min(u32::try_from(len).unwrap_or(u32::MAX));
     let n = if flags & msg::TRUNC != 0 {
@@ -364,7 +374,16 @@ fn recv_some(
     if flags & msg::PEEK == 0 && conn.ring.consume(n as u32) {
         conn.notify();
     }
-    Ok(Some(n))
+    Ok(Received::Bytes(n))
+}
+
+/// What a read gives when nothing more will come: a reset is reported once, after that the stream
+/// has just ended.
+fn no_more(sk: &Sock, has_received: bool) -> Result {
+    if has_received || sk.is_flag(SockFlag::Done) {
+        return Ok(());
+    }
+    sk.take_error().map_or(Ok(()), Err)
 }
 
 /// Whether an empty ring stays empty, and what a read then gives.
@@ -384,8 +403,7 @@ fn end_of_data(sk: &Sock, conn: &Conn, peeked: u32, has_received: bool) -> Optio
         sk.lock().set_flag(SockFlag::Done);
         return Some(Ok(()));
     }
-    // The interrupt that tells of it may be on its way. A reset is reported once; after that the
-    // stream has just ended.
+    // The interrupt that tells of it may be on its way.
     conn.pass_on();
-    Some(sk.take_error().map_or(Ok(()), Err))
+    Some(no_more(sk, false))
 }

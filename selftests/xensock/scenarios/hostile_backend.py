@@ -28,7 +28,7 @@ def _mislead(bed, guest, how):
         time.sleep(0.05)
     state = back.lines[0] if back.lines else "silent"
     # If it is still there after the signal, it sleeps where signals do not reach.
-    rc, out = guest.run(f"timeout -s KILL {5 * bed.scale} fetch 2>&1", 30 * bed.scale)
+    rc, out = guest.run(f"timeout -s KILL {4 * bed.scale} fetch 2>&1", 30 * bed.scale)
     back.kill(signal.SIGTERM)
     back.wait(20 * bed.scale)
     bed.note(f"{how}: {state}, fetch {rc} {out.strip()}")
