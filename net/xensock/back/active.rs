@@ -137,10 +137,20 @@ impl Active {
         this.wake();
     }
 
-    /// Ends the connection because its link ends.
-    pub(crate) fn abandon(this: &Arc<Self>) {
-        (*this.farewell.lock()).get_or_insert(Farewell::Abandon);
-        this.wake();
+    /// Ends connections because their link ends.
+    ///
+    /// First all are marked: a peer may answer the reset of one by closing another, which is then
+    /// reset as well and not ended in good order.
+    pub(crate) fn abandon<'a, I>(actives: impl Fn() -> I)
+    where
+        I: Iterator<Item = &'a Arc<Self>>,
+    {
+        for active in actives() {
+            (*active.farewell.lock()).get_or_insert(Farewell::Abandon);
+        }
+        for active in actives() {
+            active.wake();
+        }
     }
 
     /// Takes the connection apart. Sleeps.

@@ -177,8 +177,8 @@ impl Guest {
         let ring = self.ring.lock().take();
         drop(ring);
         let table = self.table.lock().take();
-        for active in table.iter().flat_map(Table::actives) {
-            Active::abandon(active);
+        if let Some(table) = &table {
+            Active::abandon(|| table.actives());
         }
     }
 
@@ -248,7 +248,7 @@ impl Guest {
             Some(table) => table.change(id, Entry::Active(active.clone())),
             None => Err(ENETDOWN),
         };
-        done.inspect_err(|_| Active::abandon(&active))
+        done.inspect_err(|_| Active::abandon(|| core::iter::once(&active)))
     }
 
     /// Makes a fresh socket one that can only be released.
