@@ -188,12 +188,13 @@ impl Active {
         };
 
         let owes_eoi = self.owes_eoi.load(Acquire);
+        let indexes = io.indexes();
         match io.progress(&self.guest) {
             Ok(Outcome::Busy) => return true,
             Ok(Outcome::Idle) => {
                 if owes_eoi {
                     self.owes_eoi.store(false, Release);
-                    io.eoi();
+                    io.eoi(indexes);
                 }
             }
             Ok(Outcome::Refused(ticket, error)) => {

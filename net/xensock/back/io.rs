@@ -113,11 +113,16 @@ impl Io {
         self.connecting.take()
     }
 
-    /// Lets the guest send the next event, later if the last was for nothing.
-    pub(crate) fn eoi(&mut self) {
-        let seen = (self.ring.arrived(), self.ring.taken());
-        self.channel.eoi(seen == self.seen);
-        self.seen = seen;
+    /// The guest's indexes.
+    pub(crate) fn indexes(&self) -> (u32, u32) {
+        (self.ring.arrived(), self.ring.taken())
+    }
+
+    /// Lets the guest send the next event, later if the last was for nothing: if its indexes, when
+    /// the turn began, were those of the last time.
+    pub(crate) fn eoi(&mut self, indexes: (u32, u32)) {
+        self.channel.eoi(indexes == self.seen);
+        self.seen = indexes;
     }
 
     /// Moves what can be moved.
