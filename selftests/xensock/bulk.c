@@ -84,7 +84,7 @@ static void *recv_pieces(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(bulk, both_directions_at_once, 900)
+TEST_F_TIMEOUT(bulk, both_directions_at_once, 1700)
 {
 	struct exchange x = {
 		.up = opt.bytes,

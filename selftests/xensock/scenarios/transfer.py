@@ -12,28 +12,28 @@ def _transfer(bed, order):
     guest = bed.shared_guest()
     peer(bed)
     set_order(guest, order)
-    guest.ktap(f"bulk --bytes {MEGABYTES[bed.kconfig]}m --seed {order}", 840 * bed.scale)
+    guest.ktap(f"bulk --bytes {MEGABYTES[bed.kconfig]}m --seed {order}", 1700 * bed.scale)
 
 
-@timeout(900)
+@timeout(1800)
 def test_order_1(bed):
     """4 KiB each way: the ring wraps at every call."""
     _transfer(bed, 1)
 
 
-@timeout(900)
+@timeout(1800)
 def test_order_4(bed):
     """32 KiB each way: what PV Calls has."""
     _transfer(bed, 4)
 
 
-@timeout(900)
+@timeout(1800)
 def test_order_6(bed):
     """128 KiB each way."""
     _transfer(bed, 6)
 
 
-@timeout(900)
+@timeout(1800)
 def test_order_9(bed):
     """1 MiB each way: the largest."""
     _transfer(bed, 9)
