@@ -117,3 +117,21 @@ def test_gone_without_a_word(bed):
         guest.attach()
     guest.ktap("hostile -t connect_twice")
     good.verdict(bed)
+
+
+@timeout(300)
+def test_never_closes(bed):
+    """Told to close, it does not answer: the toolstack takes the device away all the same."""
+    peer(bed)
+    guest, good = _evil(bed), Neighbour(bed)
+    before = bed.snapshot()
+    stubborn = guest.start("hostile_link -f stubborn")
+    stubborn.wait_line("ready", 20 * bed.scale)
+    guest.detach()
+    rc, out = stubborn.wait(120 * bed.scale)
+    assert rc == 0, out
+    off = settled(bed, before)
+    assert not off, f"dom0 has kept (before, after): {off}"
+    guest.attach()
+    guest.ktap("hostile -t connect_twice")
+    good.verdict(bed)
