@@ -6,7 +6,6 @@ import time
 from bed import timeout
 from scenarios.common import must, peer, settled, unbind, unload, wait_link
 
-
 def _lose_link(bed, guest, lose, come_back):
     """Sockets in every state hear of it at once, and new ones work afterwards."""
     wait_link(guest)
@@ -90,20 +89,22 @@ def test_destroyed_in_mid_transfer(bed):
     """A guest is destroyed with 8 sockets busy, 20 times: dom0 keeps nothing of it."""
     peer(bed)
     bed.modprobe("xensock_back")
-    before = bed.snapshot()
-    times = 20 if bed.kconfig == "fast" else 5
-    for number in range(times):
+    before, nodes = bed.snapshot(), _backend_nodes(bed)
+    for number in range(20 if bed.kconfig == "fast" else 5):
         guest = bed.guest(name=f"brief{number}", memory=96)
-        held = guest.start("hold busy")
-        held.wait_line("ready", 30 * bed.scale)
-        domid = guest.domid
+        guest.start("hold busy").wait_line("ready", 30 * bed.scale)
         guest.destroy()
         _, left = bed.run("xl list | awk 'NR > 1 { print $2 }'")
-        assert str(domid) not in left.split(), "the domain is still there"
+        assert str(guest.domid) not in left.split(), "the domain is still there"
     off = settled(bed, before, patience=60)
     assert not off, f"dom0 has kept (before, after): {off}"
     _, zombies = bed.run("xl list | grep -c null")
     assert zombies.strip() == "0", "a domain cannot die: something of it is still mapped"
-    nodes = [node for node in bed.xenstore.ls("/local/domain/0/backend/xensock")
-             if bed.xenstore.ls(f"/local/domain/0/backend/xensock/{node}")]
-    assert not nodes, f"backend directories are left: {nodes}"
+    left = _backend_nodes(bed) - nodes
+    assert not left, f"backend directories are left: {left}"
+
+
+def _backend_nodes(bed):
+    """The guests of which the backend has a directory."""
+    base = "/local/domain/0/backend/xensock"
+    return {domid for domid in bed.xenstore.ls(base) if bed.xenstore.ls(f"{base}/{domid}")}
