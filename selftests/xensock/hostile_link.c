@@ -172,11 +172,11 @@ TEST_F_TIMEOUT(nodes, flapping, 120)
 {
 	int i;
 
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < 100; i++) {
 		xs_write(DEVICE "/state", "%d", INITIALISING);
 		xs_write(DEVICE "/state", "%d", CLOSING);
 	}
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < 100; i++) {
 		xs_write(DEVICE "/state", "%d", INITIALISED);
 		xs_write(DEVICE "/state", "%d", CLOSED);
 		xs_write(DEVICE "/state", "%d", INITIALISING);
@@ -194,7 +194,7 @@ TEST_F_TIMEOUT(nodes, flapping_with_nothing_to_map, 120)
 	int i;
 
 	xs_write(DEVICE "/ring-ref", "12345678");
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < 150; i++) {
 		xs_write(DEVICE "/state", "%d", INITIALISED);
 		nap(2000);
 	}
@@ -205,7 +205,7 @@ TEST_F_TIMEOUT(nodes, flapping_with_broken_rings, 120)
 {
 	int i;
 
-	for (i = 0; i < 50; i++) {
+	for (i = 0; i < 25; i++) {
 		link_drop(&self->link);
 		ASSERT_TRUE(link_up(&self->link));
 		store(&self->link.words[REQ_PROD], 1000);

@@ -75,12 +75,18 @@ def test_frontend_waits_for_backend(bed):
     """A guest that has its device before dom0 has a driver for it works as soon as there is one."""
     if bed.run("grep -q '^xensock_back ' /proc/modules")[0] == 0:
         unload(bed, "xensock_back")
-    guest = bed.guest(name="early", backend="")
-    rc, _ = guest.run("fetch >/dev/null 2>&1", 10)
-    assert rc != 0
+    guest = bed.guest(name="early", backend="", modules=[])
+    # Loading the module waits a while for the device, as with all of xenbus.
+    loading = guest.start("modprobe xensock")
+    must(guest, "i=0; until [ -e /sys/bus/xen/drivers/xensock/xensock-0 ]; do "
+                "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
+    rc, out = guest.run("fetch 2>&1 >/dev/null", 10)
+    assert rc != 0 and "Network is down" in out, out
+    assert loading.running, "the module did not wait for the device"
     peer(bed)
     bed.modprobe("xensock_back")
-    wait_link(guest)
+    rc, out = loading.wait(60 * bed.scale)
+    assert rc == 0, out
     must(guest, "fetch >/dev/null")
 
 
