@@ -27,8 +27,9 @@ __rust_helper int rust_helper_HYPERVISOR_event_channel_op(int cmd, void *arg)
 	return HYPERVISOR_event_channel_op(cmd, arg);
 }
 
-__rust_helper void rust_helper_gnttab_page_grant_foreign_access_ref_one(
-	grant_ref_t ref, domid_t domid, struct page *page, int readonly)
+__rust_helper void
+rust_helper_gnttab_page_grant_foreign_access_ref_one(grant_ref_t ref, domid_t domid,
+						     struct page *page, int readonly)
 {
 	gnttab_page_grant_foreign_access_ref_one(ref, domid, page, readonly);
 }
