@@ -64,6 +64,7 @@ class Bed:
         """
         if self.kconfig == "debug":
             memory = max(memory, 384)
+            extra += " slab_debug=FZP"
         if device and backend != "":
             self._serve(backend or BACKENDS[device])
         if vif:
