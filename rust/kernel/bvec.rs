@@ -73,8 +73,8 @@ pub struct BioVecs<'a> {
 }
 
 impl BioVecs<'_> {
-    /// How many fragments a vector can hold.
-    pub const MAX: usize = 16;
+    /// How many fragments a vector can hold: enough for 64 KiB, wherever in a page they begin.
+    pub const MAX: usize = 17;
 
     /// Creates an empty vector.
     #[inline]

@@ -23,6 +23,8 @@ pub mod event;
 pub mod grant;
 pub mod ring;
 pub mod shared;
+#[cfg(CONFIG_RUST_SOCKET_ABSTRACTIONS)]
+pub mod trace;
 pub mod xenbus;
 
 use crate::{

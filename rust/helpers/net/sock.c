@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <asm/ioctls.h>
+#include <linux/security.h>
+#include <linux/sockios.h>
+#include <net/inet_connection_sock.h>
 #include <net/net_namespace.h>
 #include <net/sock.h>
+#include <net/tcp.h>
 
 #ifdef CONFIG_RUST_SOCKET_ABSTRACTIONS
 
@@ -55,6 +60,21 @@ __rust_helper void rust_helper_sock_set_flag(struct sock *sk, enum sock_flags fl
 	sock_set_flag(sk, flag);
 }
 
+__rust_helper u32 rust_helper_sk_userlocks(const struct sock *sk)
+{
+	return sk->sk_userlocks;
+}
+
+__rust_helper void rust_helper_sk_set_reuseport(struct sock *sk, bool on)
+{
+	sk->sk_reuseport = on;
+}
+
+__rust_helper kuid_t rust_helper_sk_uid(const struct sock *sk)
+{
+	return sk_uid(sk);
+}
+
 __rust_helper void rust_helper_sock_orphan(struct sock *sk)
 {
 	sock_orphan(sk);
@@ -88,6 +108,45 @@ __rust_helper int rust_helper_sock_intr_errno(long timeo)
 __rust_helper void rust_helper_sk_wake_async(const struct sock *sk, int how, int band)
 {
 	sk_wake_async(sk, how, band);
+}
+
+/*
+ * What programs have set on a listening socket, @sk, and what sk_clone() and
+ * TCP pass on to the sockets that it makes. @sk is locked; @newsk was made by
+ * sk_alloc() and sock_init_data(), and nobody else knows of it. Time stamps are
+ * not passed on, nor are filters: there are no packets.
+ */
+__rust_helper void rust_helper_sk_inherit(struct sock *newsk, const struct sock *sk)
+{
+	static const enum sock_flags flags[] = {
+		SOCK_DBG, SOCK_LOCALROUTE, SOCK_BROADCAST, SOCK_KEEPOPEN,
+		SOCK_URGINLINE, SOCK_LINGER, SOCK_RXQ_OVFL, SOCK_WIFI_STATUS,
+		SOCK_NOFCS, SOCK_SELECT_ERR_QUEUE, SOCK_RCVMARK, SOCK_RCVPRIORITY,
+	};
+	int i;
+
+	newsk->sk_type = sk->sk_type;
+	newsk->sk_userlocks = sk->sk_userlocks & ~SOCK_BINDPORT_LOCK;
+	newsk->sk_sndbuf = READ_ONCE(sk->sk_sndbuf);
+	newsk->sk_rcvbuf = READ_ONCE(sk->sk_rcvbuf);
+	newsk->sk_rcvlowat = READ_ONCE(sk->sk_rcvlowat);
+	newsk->sk_rcvtimeo = READ_ONCE(sk->sk_rcvtimeo);
+	newsk->sk_sndtimeo = READ_ONCE(sk->sk_sndtimeo);
+	newsk->sk_lingertime = READ_ONCE(sk->sk_lingertime);
+	newsk->sk_reuse = sk->sk_reuse;
+	newsk->sk_reuseport = sk->sk_reuseport;
+	newsk->sk_no_check_tx = sk->sk_no_check_tx;
+	newsk->sk_mark = READ_ONCE(sk->sk_mark);
+	newsk->sk_bound_dev_if = READ_ONCE(sk->sk_bound_dev_if);
+	newsk->sk_max_pacing_rate = READ_ONCE(sk->sk_max_pacing_rate);
+#ifdef CONFIG_NET_RX_BUSY_POLL
+	newsk->sk_ll_usec = READ_ONCE(sk->sk_ll_usec);
+	newsk->sk_prefer_busy_poll = READ_ONCE(sk->sk_prefer_busy_poll);
+	newsk->sk_busy_poll_budget = READ_ONCE(sk->sk_busy_poll_budget);
+#endif
+	for (i = 0; i < ARRAY_SIZE(flags); i++)
+		sock_valbool_flag(newsk, flags[i], sock_flag(sk, flags[i]));
+	security_sk_clone(sk, newsk);
 }
 
 /* Asks for SIGIO at the next sk_write_space(). */
@@ -154,6 +213,11 @@ __rust_helper void rust_helper_sk_callback_write_unlock_bh(struct sock *sk)
 	write_unlock_bh(&sk->sk_callback_lock);
 }
 
+__rust_helper __poll_t rust_helper_inet_csk_listen_poll(const struct sock *sk)
+{
+	return inet_csk_listen_poll(sk);
+}
+
 /* What sk_user_data points to, of a socket whose sk_callback_lock is held. */
 __rust_helper void *rust_helper_sk_user_data_nocopy_locked(const struct sock *sk)
 {
@@ -163,6 +227,16 @@ __rust_helper void *rust_helper_sk_user_data_nocopy_locked(const struct sock *sk
 __rust_helper void rust_helper_sk_assign_user_data_nocopy(struct sock *sk, void *data)
 {
 	__rcu_assign_sk_user_data_with_flags(sk, data, data ? SK_USER_DATA_NOCOPY : 0);
+}
+
+/* What SIOCOUTQ says of a connection. */
+__rust_helper size_t rust_helper_sk_unacked(struct sock *sk)
+{
+	int unacked;
+
+	if (!sk_is_tcp(sk) || tcp_ioctl(sk, SIOCOUTQ, &unacked))
+		return 0;
+	return max(unacked, 0);
 }
 
 #endif /* CONFIG_RUST_SOCKET_ABSTRACTIONS */

@@ -48,6 +48,37 @@ impl Namespace {
         unsafe { Self::from_raw(&raw mut bindings::init_net) }
     }
 
+    /// Returns the namespace that has this number in the initial one (`ip netns set NAME ID`, and
+    /// `ip netns list-id` there).
+    ///
+    /// [`None`] if there is none, or if it is on its way out. Numbers may be given to other
+    /// namespaces later, the reference that is returned stays with this one. Any context.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::net::namespace::Namespace;
+    ///
+    /// assert!(Namespace::by_id(-1).is_none());
+    /// ```
+    pub fn by_id(nsid: i32) -> Option<ARef<Self>> {
+        // SAFETY: The initial namespace is always valid.
+        let net = unsafe { bindings::get_net_ns_by_id(Self::init().as_raw(), nsid) };
+
+        // SAFETY: `get_net_ns_by_id` has taken a reference for us, which the result owns from here
+        // on.
+        Some(unsafe { ARef::from_raw(NonNull::new(net)?.cast()) })
+    }
+
+    /// Returns whether the current task may give a socket of this namespace the port: those below
+    /// `net.ipv4.ip_unprivileged_port_start` are for those who have `CAP_NET_BIND_SERVICE`.
+    ///
+    /// Process context.
+    pub fn may_bind(&self, port: u16) -> bool {
+        // SAFETY: By the type invariants the namespace is valid.
+        unsafe { bindings::net_may_bind(self.as_raw(), port) }
+    }
+
     /// Creates a reference to a [`Namespace`] from a valid pointer.
     ///
     /// # Safety

@@ -11,6 +11,14 @@
 //!
 //! C header: [`include/net/sock.h`](srctree/include/net/sock.h)
 
+mod options;
+mod wait;
+
+pub use self::wait::{
+    Timeout,
+    WaitError, //
+};
+
 use crate::{
     bindings,
     impl_flags,
@@ -27,17 +35,8 @@ use crate::{
             Full,
             Relaxed,
             Release, //
-        },
-        barrier::{
-            self,
-            smp_mb, //
         }, //
     },
-    task::{
-        might_sleep,
-        MAX_SCHEDULE_TIMEOUT, //
-    },
-    time::Jiffies,
     types::{
         NotThreadSafe,
         Opaque, //
@@ -45,6 +44,9 @@ use crate::{
 };
 
 use core::ptr::NonNull;
+
+// `bindgen` does not understand all that a `struct sock` is made of, see `rust/bindgen_parameters`.
+static_assert!(size_of::<bindings::sock>() == bindings::SOCK_SIZE);
 
 /// The states of TCP, which other stream protocols use as well so that tools can show them.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -113,57 +115,6 @@ pub enum SockFlag {
     UrgInline = bindings::sock_flags_SOCK_URGINLINE,
     /// The connection is probed when it is idle.
     KeepOpen = bindings::sock_flags_SOCK_KEEPOPEN,
-}
-
-/// How long a call may still wait.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Timeout(c_long);
-
-impl Timeout {
-    /// No time: the call does not block.
-    pub const ZERO: Self = Self(0);
-
-    /// As long as it takes.
-    pub const FOREVER: Self = Self(MAX_SCHEDULE_TIMEOUT);
-
-    /// A number of jiffies; as long as it takes if it is larger than any timeout can be.
-    #[inline]
-    pub fn from_jiffies(jiffies: Jiffies) -> Self {
-        c_long::try_from(jiffies).map_or(Self::FOREVER, Self)
-    }
-
-    /// Returns what a call fails with that is interrupted by a signal, with this much time left.
-    pub fn interrupted(self) -> Error {
-        // SAFETY: The function only looks at its argument.
-        Error::from_errno(unsafe { bindings::sock_intr_errno(self.0) })
-    }
-
-    /// Returns whether there is no time left.
-    #[inline]
-    pub fn is_zero(self) -> bool {
-        self.0 <= 0
-    }
-}
-
-/// Why [`Sock::wait`] has ended early.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum WaitError {
-    /// There is no time left, or there was none to begin with.
-    TimedOut,
-    /// A signal is pending, or the socket was closed. The call has to fail with this error, unless
-    /// it has something to show.
-    Interrupted(Error),
-}
-
-impl From<WaitError> for Error {
-    /// What recv(2) and send(2) fail with; other calls have other errors for a timeout.
-    #[inline]
-    fn from(err: WaitError) -> Self {
-        match err {
-            WaitError::TimedOut => EAGAIN,
-            WaitError::Interrupted(err) => err,
-        }
-    }
 }
 
 /// A socket as protocols see it.
@@ -301,42 +252,6 @@ impl Sock {
         }
     }
 
-    /// Returns how long receiving may wait (`SO_RCVTIMEO`). Any context.
-    #[inline]
-    pub fn rcv_timeout(&self, nonblock: bool) -> Timeout {
-        // SAFETY: The socket is valid by the type invariants.
-        Timeout(unsafe { bindings::sock_rcvtimeo(self.as_raw(), nonblock) })
-    }
-
-    /// Returns how long sending, and connecting, may wait (`SO_SNDTIMEO`). Any context.
-    #[inline]
-    pub fn snd_timeout(&self, nonblock: bool) -> Timeout {
-        // SAFETY: The socket is valid by the type invariants.
-        Timeout(unsafe { bindings::sock_sndtimeo(self.as_raw(), nonblock) })
-    }
-
-    /// Returns how many bytes, of the `len` that a call asks for, it is worth waking up for
-    /// (`SO_RCVLOWAT`, `MSG_WAITALL`). At least one. Any context.
-    pub fn rcv_lowat(&self, waitall: bool, len: usize) -> usize {
-        let len = c_int::try_from(len).unwrap_or(c_int::MAX);
-        // SAFETY: The socket is valid by the type invariants.
-        let lowat = unsafe { bindings::sock_rcvlowat(self.as_raw(), c_int::from(waitall), len) };
-
-        usize::try_from(lowat).unwrap_or(1)
-    }
-
-    /// Returns how long closing may wait for data to be sent (`SO_LINGER`), if the program asked for
-    /// it. No time at all stands for a reset of the connection. Any context.
-    pub fn linger(&self) -> Option<Timeout> {
-        if !self.is_flag(SockFlag::Linger) {
-            return None;
-        }
-        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
-        // one piece.
-        let linger = unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_lingertime) };
-        Some(Timeout::from_jiffies(linger.load(Relaxed)))
-    }
-
     /// Returns whether a flag is set. Any context.
     #[inline]
     pub fn is_flag(&self, flag: SockFlag) -> bool {
@@ -443,44 +358,6 @@ impl Sock {
         unsafe { bindings::sk_wake_async(self.as_raw(), how as c_int, band as c_int) };
     }
 
-    /// Sleeps until `cond` is true.
-    ///
-    /// `cond` is called at once and then each time after somebody has called [`Sock::data_ready`],
-    /// [`Sock::write_space`], [`Sock::state_changed`] or [`Sock::error_report`] (who first has to
-    /// make true what it looks at). It may sleep itself. What is left of the time is stored to
-    /// `timeout`.
-    ///
-    /// Process context; no spinlock may be held, nor any lock that is needed to make the condition
-    /// true. To be used in calls of a program's, and in
-    /// [`Ops::release`](super::family::Ops::release).
-    pub fn wait(
-        &self,
-        timeout: &mut Timeout,
-        mut cond: impl FnMut() -> bool,
-    ) -> Result<(), WaitError> {
-        if cond() {
-            return Ok(());
-        }
-        if timeout.is_zero() {
-            return Err(WaitError::TimedOut);
-        }
-        might_sleep();
-
-        let inode = SocketInode::of(self).ok_or(WaitError::Interrupted(EBADF))?;
-        pin_init::stack_pin_init!(let waiter = Waiter::new(&inode));
-
-        while !cond() {
-            if timeout.is_zero() {
-                return Err(WaitError::TimedOut);
-            }
-            if current!().signal_pending() {
-                return Err(WaitError::Interrupted(timeout.interrupted()));
-            }
-            timeout.0 = waiter.sleep(timeout.0);
-        }
-        Ok(())
-    }
-
     /// Sends `SIGPIPE` to the calling program, which has sent to a socket that can send nothing
     /// any more (and has not said `MSG_NOSIGNAL`). Process context.
     pub fn send_sigpipe() {
@@ -556,6 +433,13 @@ impl SockGuard<'_> {
         // changes of the flags, is held by those of `Self`.
         unsafe { bindings::sock_set_flag(self.sk.as_raw(), flag as u32) };
     }
+
+    /// Sets what `SO_REUSEPORT` shows. The kernel does it for internet sockets only.
+    pub fn set_reuse_port(&mut self, on: bool) {
+        // SAFETY: The socket is valid by the type invariants of `Sock`, and its lock, which guards
+        // this bit and its neighbours, is held by those of `Self`.
+        unsafe { bindings::sk_set_reuseport(self.sk.as_raw(), on) };
+    }
 }
 
 impl core::ops::Deref for SockGuard<'_> {
@@ -571,92 +455,5 @@ impl Drop for SockGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the lock is held, and ours to release.
         unsafe { bindings::release_sock(self.sk.as_raw()) };
-    }
-}
-
-/// A reference to the inode that a `struct socket` is part of.
-///
-/// # Invariants
-///
-/// The inode is one of sockfs, and one reference to it is owned by this object.
-struct SocketInode(NonNull<bindings::inode>);
-
-impl SocketInode {
-    /// Returns the inode of the socket that `sk` belongs to, unless that has been closed.
-    fn of(sk: &Sock) -> Option<Self> {
-        // SAFETY: The socket is valid by the type invariants. If it has a `struct socket` then that
-        // is part of an inode, by the same.
-        let inode = unsafe { bindings::sk_get_inode(sk.as_raw()) };
-
-        // INVARIANT: `sk_get_inode` returns a reference for us to own.
-        NonNull::new(inode).map(Self)
-    }
-
-    fn wait_queue(&self) -> *mut bindings::wait_queue_head {
-        // SAFETY: By the type invariants this is an inode of sockfs, all of which contain a
-        // `struct socket`.
-        unsafe { &raw mut (*bindings::SOCKET_I(self.0.as_ptr())).wq.wait }
-    }
-}
-
-impl Drop for SocketInode {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants we own a reference. This is in process context.
-        unsafe { bindings::iput(self.0.as_ptr()) };
-    }
-}
-
-/// An entry in the wait queue of a socket.
-///
-/// # Invariants
-///
-/// `entry` is in `queue`, and is woken by `woken_wake_function`.
-#[pin_data(PinnedDrop)]
-struct Waiter<'a> {
-    #[pin]
-    entry: Opaque<bindings::wait_queue_entry>,
-    queue: *mut bindings::wait_queue_head,
-    _inode: &'a SocketInode,
-}
-
-impl<'a> Waiter<'a> {
-    fn new(inode: &'a SocketInode) -> impl PinInit<Self> + 'a {
-        let queue = inode.wait_queue();
-
-        // INVARIANT: The entry is initialised for the current task, given the right function, and
-        // added to the queue.
-        pin_init!(Self {
-            entry <- Opaque::ffi_init(move |entry: *mut bindings::wait_queue_entry| {
-                // SAFETY: `entry` is valid for writing, and pinned; it remains so until it is taken
-                // off the queue when this object is dropped. The queue exists for as long as the
-                // inode, which outlives this object.
-                unsafe {
-                    bindings::init_wait(entry);
-                    (*entry).func = Some(bindings::woken_wake_function);
-                    bindings::add_wait_queue(queue, entry);
-                }
-                // Whoever waits looks at the condition without the socket's lock. Pairs with the
-                // barrier in `skwq_has_sleeper()`.
-                smp_mb(barrier::Full);
-            }),
-            queue,
-            _inode: inode,
-        })
-    }
-
-    /// Sleeps until it is woken, or has been since the last time, and returns what is left of the
-    /// timeout.
-    fn sleep(&self, timeout: c_long) -> c_long {
-        // SAFETY: By the type invariants the entry is initialised and in its queue. It belongs to
-        // the current task, as this type does not leave the stack frame it was created in.
-        unsafe { bindings::wait_woken(self.entry.get(), bindings::TASK_INTERRUPTIBLE, timeout) }
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for Waiter<'_> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariants the entry is in the queue, which exists still.
-        unsafe { bindings::remove_wait_queue(self.queue, self.entry.get()) };
     }
 }

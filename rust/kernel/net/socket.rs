@@ -8,6 +8,11 @@
 
 use crate::{
     bindings,
+    error::to_result,
+    net::sockopt::{
+        OptionIn,
+        SOL_SOCKET, //
+    },
     prelude::*,
     sync::atomic::{
         Atomic,
@@ -119,6 +124,43 @@ impl Socket {
     /// need a lock of the family's.
     pub fn set_state(&self, state: SocketState) {
         self.raw_state().store(state as u32, Relaxed);
+    }
+
+    /// Sets an option of [`SOL_SOCKET`] in the way that it is done for most families: it takes
+    /// effect on the `struct sock`, and the protocol is not asked.
+    ///
+    /// Process context, takes the lock of the socket. Meant for
+    /// [`Ops::setsockopt`](super::family::Ops::setsockopt); where it matters the current task must
+    /// be allowed to set the option.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) returns: `ENOPROTOOPT` if there is no such option, `EOPNOTSUPP` if it is
+    /// one that only other families have (for instance `SO_REUSEPORT`, see
+    /// [`SockGuard::set_reuse_port`](super::sock::SockGuard::set_reuse_port)). `EINVAL` if the
+    /// socket is just being created.
+    pub fn set_option(&self, name: i32, value: &OptionIn<'_>) -> Result {
+        let socket = self.as_raw();
+        let (value, len) = value.as_raw();
+
+        // SAFETY: The socket is valid by the type invariants. It gets its `struct sock` once, and
+        // loses it when it is released, while there is no reference to it any more.
+        if unsafe { (*socket).sk }.is_null() {
+            return Err(EINVAL);
+        }
+        // SAFETY: As above; so both halves exist, and refer to each other. By the invariants of
+        // `OptionIn` the value is readable, or in user space.
+        to_result(unsafe { bindings::sock_setsockopt(socket, SOL_SOCKET, name, value, len) })
+    }
+
+    /// Lets the family's `setsockopt` see the options of [`SOL_SOCKET`].
+    pub(super) fn set_custom_sockopt(&self) {
+        // SAFETY: The socket is valid by the type invariants.
+        let flags = unsafe { &raw mut (*self.as_raw()).flags };
+
+        // CAST: The number of a bit.
+        // SAFETY: The flags are valid; they are changed atomically.
+        unsafe { bindings::set_bit(bindings::socket_flags_SOCK_CUSTOM_SOCKOPT as usize, flags) };
     }
 
     fn raw_state(&self) -> &Atomic<u32> {

@@ -5,13 +5,15 @@
 //! The toolstack makes a device by writing a directory for each of its ends to xenstore, a small
 //! hierarchical database that all domains can access, with permissions. A [`Driver`] is bound to
 //! each end ([`Device`]); the two tell each other by nodes in their directories ([`store`]) what
-//! they have to offer, and by the node `state` how far they are ([`State`]).
+//! they have to offer, and by the node `state` how far they are ([`State`]). Who wants to know of
+//! changes to other nodes has to watch them ([`Watch`]).
 //!
 //! C header: [`include/xen/xenbus.h`](srctree/include/xen/xenbus.h)
 
 mod device;
 mod driver;
 pub mod store;
+mod watch;
 
 pub use self::device::Device;
 pub use self::driver::{
@@ -24,7 +26,13 @@ pub use self::driver::{
 };
 pub use self::store::{
     Dir,
+    Directory,
+    Names,
     Transaction, //
+};
+pub use self::watch::{
+    Watch,
+    Watcher, //
 };
 
 use crate::{

@@ -23,7 +23,10 @@ use crate::{
     types::ScopeGuard, //
 };
 
-use core::slice;
+use core::{
+    ptr::NonNull,
+    slice, //
+};
 
 /// The most bytes that are accepted as the value of a node: what fits in one xenstore message.
 pub const MAX_VALUE: usize = 4096;
@@ -106,6 +109,14 @@ impl Transaction<'_> {
     pub fn remove(&self, node: &CStr) -> Result {
         remove(self.id, self.dir, node)
     }
+
+    /// Returns our directory, to read from: all of it as it was, or is going to be, at one time.
+    pub fn own_dir(&self) -> Directory<'_> {
+        Directory {
+            transaction: self.id,
+            path: self.dir,
+        }
+    }
 }
 
 /// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context,
@@ -185,21 +196,93 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
 
 /// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context,
 /// sleeps.
+impl<Ctx: device::DeviceContext> Device<Ctx> {
+    /// Returns our directory, to read from.
+    ///
+    /// Any context.
+    pub fn own_dir(&self) -> Directory<'_> {
+        Directory::new(self.nodename())
+    }
+}
+
+/// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context,
+/// sleeps.
 impl Device<device::Bound> {
+    fn dir(&self, dir: Dir) -> Result<Directory<'_>> {
+        match dir {
+            Dir::Own => Ok(self.own_dir()),
+            Dir::Otherend => self.otherend().map(Directory::new).ok_or(ENODEV),
+        }
+    }
+
+    /// Reads a node, see [`Directory::read`].
+    pub fn read(&self, dir: Dir, node: &CStr) -> Result<KVec<u8>> {
+        self.dir(dir)?.read(node)
+    }
+
+    /// Reads a node that is a number, see [`Directory::read_u32`].
+    pub fn read_u32(&self, dir: Dir, node: &CStr) -> Result<u32> {
+        self.dir(dir)?.read_u32(node)
+    }
+
+    /// Like [`Device::read_u32`], but returns `default` if there is no such node.
+    pub fn read_u32_or(&self, dir: Dir, node: &CStr, default: u32) -> Result<u32> {
+        self.dir(dir)?.read_u32_or(node, default)
+    }
+}
+
+/// A directory in xenstore to read from.
+///
+/// Nodes are named relative to it: `c"limits"`, or `c"limits/sockets"` for one in a directory below.
+/// Exchanges messages with the xenstore daemon: process context, sleeps.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::xen::xenbus::Device;
+///
+/// fn show_limits(xdev: &Device) -> Result {
+///     let dir = xdev.own_dir();
+///
+///     for name in dir.list(c"limits")?.iter() {
+///         pr_info!("there is a limit on {name}\n");
+///     }
+///     pr_info!("sockets: {}\n", dir.read_u32_or(c"limits/sockets", 100)?);
+///     Ok(())
+/// }
+/// ```
+#[derive(Copy, Clone)]
+pub struct Directory<'a> {
+    transaction: bindings::xenbus_transaction,
+    path: &'a CStr,
+}
+
+impl<'a> Directory<'a> {
+    /// Names a directory by its path, from the root or from this domain's own directory.
+    ///
+    /// Any context.
+    pub const fn new(path: &'a CStr) -> Self {
+        Self {
+            transaction: NIL,
+            path,
+        }
+    }
+
     /// Reads a node, without the terminating NUL.
     ///
     /// Fails with [`ENOENT`] if there is none, and with [`E2BIG`] if it has more than [`MAX_VALUE`]
     /// bytes. The contents may be anything.
-    pub fn read(&self, dir: Dir, node: &CStr) -> Result<KVec<u8>> {
-        let dir = match dir {
-            Dir::Own => self.nodename(),
-            Dir::Otherend => self.otherend().ok_or(ENODEV)?,
-        };
+    pub fn read(&self, node: &CStr) -> Result<KVec<u8>> {
         let mut len: c_uint = 0;
 
         // SAFETY: All strings are valid, and `len` is valid for writing.
         let value = from_err_ptr(unsafe {
-            bindings::xenbus_read(NIL, dir.as_char_ptr(), node.as_char_ptr(), &mut len)
+            bindings::xenbus_read(
+                self.transaction,
+                self.path.as_char_ptr(),
+                node.as_char_ptr(),
+                &mut len,
+            )
         })?;
         let value = ScopeGuard::new_with_data(value, |value| {
             // SAFETY: `xenbus_read()` has returned this, for us to free.
@@ -224,18 +307,80 @@ impl Device<device::Bound> {
     /// Fails with [`ENOENT`] if there is none, with [`EINVAL`] if it is anything but decimal
     /// digits, the first not 0 unless it is the only one, and with [`ERANGE`] if it is above 2^32 -
     /// 1.
-    pub fn read_u32(&self, dir: Dir, node: &CStr) -> Result<u32> {
-        parse_u32(&self.read(dir, node)?)
+    pub fn read_u32(&self, node: &CStr) -> Result<u32> {
+        parse_u32(&self.read(node)?)
     }
 
-    /// Like [`Device::read_u32`], but returns `default` if there is no such node.
-    pub fn read_u32_or(&self, dir: Dir, node: &CStr, default: u32) -> Result<u32> {
-        match self.read_u32(dir, node) {
+    /// Like [`Directory::read_u32`], but returns `default` if there is no such node.
+    pub fn read_u32_or(&self, node: &CStr, default: u32) -> Result<u32> {
+        match self.read_u32(node) {
             Err(ENOENT) => Ok(default),
             result => result,
         }
     }
+
+    /// Lists the nodes in a directory below this one, or in this one if `node` is empty.
+    ///
+    /// Fails with [`ENOENT`] if there is no such directory, and with [`E2BIG`] if the names have
+    /// more than [`MAX_VALUE`] bytes.
+    pub fn list(&self, node: &CStr) -> Result<Names> {
+        let mut len: c_uint = 0;
+
+        // SAFETY: All strings are valid, and `len` is valid for writing.
+        let names = from_err_ptr(unsafe {
+            bindings::xenbus_directory(
+                self.transaction,
+                self.path.as_char_ptr(),
+                node.as_char_ptr(),
+                &mut len,
+            )
+        })?;
+
+        // INVARIANT: `xenbus_directory()` has returned this, for us to free, with so many strings.
+        Ok(Names {
+            names: NonNull::new(names).ok_or(ENOMEM)?,
+            // CAST: `usize` is at least 32 bits.
+            len: len as usize,
+        })
+    }
 }
+
+/// The names of the nodes in a directory of xenstore.
+///
+/// # Invariants
+///
+/// `names` points to an array of `len` strings, all in one allocation by `kmalloc` that belongs to
+/// this object, and is not written to.
+pub struct Names {
+    names: NonNull<*mut c_char>,
+    len: usize,
+}
+
+impl Names {
+    /// Returns the names, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &CStr> {
+        // SAFETY: By the type invariants there are so many, and they do not change.
+        let names = unsafe { slice::from_raw_parts(self.names.as_ptr(), self.len) };
+
+        names.iter().map(|&name| {
+            // SAFETY: By the type invariants this is a string, valid as long as `self`.
+            unsafe { CStr::from_char_ptr(name) }
+        })
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants this was made by `kmalloc`, and is ours.
+        unsafe { bindings::kfree(self.names.as_ptr().cast()) };
+    }
+}
+
+// SAFETY: The strings belong to the object, wherever it is, and do not change.
+unsafe impl Send for Names {}
+
+// SAFETY: A shared reference allows no more than to read.
+unsafe impl Sync for Names {}
 
 #[cfg(CONFIG_RUST_XEN_KUNIT_TEST)]
 #[macros::kunit_tests(rust_xen_store)]

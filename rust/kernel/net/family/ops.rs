@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What programs can do with the sockets of a family.
+
+use super::{
+    Child,
+    IoctlArg,
+    Proto,
+    TypedSock, //
+};
+
+use crate::{
+    error::VTABLE_DEFAULT_ERROR,
+    net::{
+        addr::RawAddr,
+        msghdr::MsgHdr,
+        namespace::Namespace,
+        socket::{
+            How,
+            Socket, //
+        },
+        sockopt::{
+            OptionIn,
+            OptionOut, //
+        }, //
+    },
+    prelude::*, //
+};
+
+use core::net::SocketAddr;
+
+/// Which of the addresses of a socket is asked for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// Its own, for getsockname(2).
+    Local,
+    /// That of its peer, for getpeername(2): `ENOTCONN` if it has none, or none any more.
+    Peer,
+    /// That of the peer which it has or has had, for accept(2) and `SO_PEERNAME`. A connection that
+    /// was reset before anybody has accepted it is accepted nevertheless.
+    LastPeer,
+}
+
+impl Name {
+    /// Understands the last argument of `getname` in a `struct proto_ops`.
+    pub(super) fn from_raw(peer: c_int) -> Self {
+        match peer {
+            0 => Self::Local,
+            1 => Self::Peer,
+            _ => Self::LastPeer,
+        }
+    }
+}
+
+/// The operations of a protocol family.
+///
+/// Any number of operations may run at the same time on the same socket, except that
+/// [`Ops::release`] is alone. All are called in process context and may sleep; none is called with
+/// the socket's lock held. What is not implemented fails with `EOPNOTSUPP`.
+///
+/// # Examples
+///
+/// A family whose sockets swallow all that is sent to them:
+///
+/// ```
+/// use kernel::{
+///     net::{
+///         family::{
+///             Ops,
+///             Proto,
+///             TypedSock, //
+///         },
+///         msghdr::MsgHdr,
+///         namespace::Namespace,
+///         socket::{
+///             Socket,
+///             SOCK_STREAM, //
+///         },
+///     },
+///     prelude::*,
+///     sync::atomic::{
+///         Atomic,
+///         Relaxed, //
+///     },
+/// };
+///
+/// struct Swallow;
+///
+/// struct Swallowed {
+///     bytes: Atomic<usize>,
+/// }
+///
+/// static PROTO: Proto<Swallow> = Proto::new(c"SWALLOW");
+///
+/// #[vtable]
+/// impl Ops for Swallow {
+///     const FAMILY: i32 = 45;
+///     type Data = Swallowed;
+///
+///     fn proto() -> &'static Proto<Self> {
+///         &PROTO
+///     }
+///
+///     fn create(
+///         _net: &Namespace,
+///         socket: &Socket,
+///         protocol: i32,
+///     ) -> Result<impl PinInit<Self::Data, Error>> {
+///         if socket.kind() != SOCK_STREAM {
+///             return Err(ESOCKTNOSUPPORT);
+///         }
+///         if protocol != 0 {
+///             return Err(EPROTONOSUPPORT);
+///         }
+///         Ok(try_init!(Swallowed {
+///             bytes: Atomic::new(0),
+///         }))
+///     }
+///
+///     fn release(sk: &TypedSock<Self::Data>) {
+///         pr_info!("swallowed {} bytes\n", sk.data().bytes.load(Relaxed));
+///     }
+///
+///     fn sendmsg(sk: &TypedSock<Self::Data>, msg: &mut MsgHdr, len: usize) -> Result<usize> {
+///         msg.source().advance(len);
+///         sk.data().bytes.add(len, Relaxed);
+///         Ok(len)
+///     }
+/// }
+/// ```
+#[vtable]
+pub trait Ops: Sized + 'static {
+    /// The number of the family (`AF_..`).
+    const FAMILY: i32;
+
+    /// What the family keeps for each socket. Dropped in any context: its destructor must not
+    /// sleep.
+    type Data: Send + Sync + 'static;
+
+    /// Whether [`Ops::setsockopt`] wants to see the options of [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET) as well.
+    ///
+    /// If so it has to pass those to [`Socket::set_option`] for which it has no better idea.
+    /// getsockopt(2) does not ask the family about them in any case.
+    const CUSTOM_SOL_SOCKET: bool = false;
+
+    /// Returns the protocol that sockets are made of. Always the same.
+    fn proto() -> &'static Proto<Self>;
+
+    /// Prepares a new socket: checks type and protocol, and returns an initialiser for the data.
+    ///
+    /// `net` is the network namespace of the program. Should fail with `ESOCKTNOSUPPORT` or
+    /// `EPROTONOSUPPORT` if there is no such thing.
+    fn create(
+        net: &Namespace,
+        socket: &Socket,
+        protocol: i32,
+    ) -> Result<impl PinInit<Self::Data, Error>>;
+
+    /// Ends the work of a socket that is being closed. No other operation will be called for it.
+    ///
+    /// The socket still has its wait queue, so that this may wait for data to be sent. It becomes
+    /// an orphan right afterwards.
+    fn release(sk: &TypedSock<Self::Data>);
+
+    /// Gives the socket an address of its own.
+    fn bind(_socket: &Socket, _sk: &TypedSock<Self::Data>, _addr: &RawAddr<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Connects the socket.
+    fn connect(
+        _socket: &Socket,
+        _sk: &TypedSock<Self::Data>,
+        _addr: &RawAddr<'_>,
+        _nonblock: bool,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Returns the next connection that has come in.
+    ///
+    /// Its peer's address is what [`Ops::getname`] of the new socket returns for [`Name::LastPeer`].
+    fn accept(
+        _socket: &Socket,
+        _sk: &TypedSock<Self::Data>,
+        _nonblock: bool,
+    ) -> Result<Child<Self::Data>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Lets the socket take in connections, or changes how many may wait to be accepted.
+    ///
+    /// `backlog` is what the program says, but no more than `net.core.somaxconn`.
+    fn listen(_socket: &Socket, _sk: &TypedSock<Self::Data>, _backlog: u32) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Shuts down one or both directions.
+    fn shutdown(_socket: &Socket, _sk: &TypedSock<Self::Data>, _how: How) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sets an option: `name` of `level`, both as the program says.
+    ///
+    /// `ENOPROTOOPT` if there is no such option. Those of `SOL_SOCKET` only come here with
+    /// [`Ops::CUSTOM_SOL_SOCKET`].
+    fn setsockopt(
+        _socket: &Socket,
+        _sk: &TypedSock<Self::Data>,
+        _level: i32,
+        _name: i32,
+        _value: &OptionIn<'_>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Reads an option: `name` of `level`, both as the program says, but none of `SOL_SOCKET`.
+    ///
+    /// `ENOPROTOOPT` if there is no such option.
+    fn getsockopt(
+        _socket: &Socket,
+        _sk: &TypedSock<Self::Data>,
+        _level: i32,
+        _name: i32,
+        _value: OptionOut<'_>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Returns the address of the socket, or of its peer.
+    fn getname(_sk: &TypedSock<Self::Data>, _name: Name) -> Result<SocketAddr> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Returns what the socket is ready for, a mask of [`EPOLLIN`] and so on.
+    ///
+    /// The caller has registered for being woken already, and ordered that before this call. Must
+    /// not sleep.
+    fn poll(_sk: &TypedSock<Self::Data>) -> u32 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Performs an ioctl(2), [`SIOCINQ`](super::SIOCINQ) for example.
+    ///
+    /// `ENOIOCTLCMD` if this one is not known; it is tried on network devices then. Time stamps, and
+    /// what all files have (`FIONBIO`, `FIOASYNC`), do not come here.
+    fn ioctl(_sk: &TypedSock<Self::Data>, _cmd: u32, _arg: IoctlArg) -> Result<i32> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sends `len` bytes from `msg`, or the beginning of them, and returns how many were sent.
+    ///
+    /// It is up to this function to send `SIGPIPE` ([`Sock::send_sigpipe`]).
+    fn sendmsg(_sk: &TypedSock<Self::Data>, _msg: &mut MsgHdr, _len: usize) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Receives up to `len` bytes into `msg` and returns how many there were; zero at the end.
+    fn recvmsg(
+        _sk: &TypedSock<Self::Data>,
+        _msg: &mut MsgHdr,
+        _len: usize,
+        _flags: u32,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}

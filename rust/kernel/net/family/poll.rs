@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the sockets of a family can be ready for.
+
+// What `poll` answers with. `rust/helpers/net/socket.c` checks the values.
+
+/// There are data to read, or a connection to accept, or nothing more will ever come.
+pub const EPOLLIN: u32 = 0x0001;
+/// There are urgent data to read.
+pub const EPOLLPRI: u32 = 0x0002;
+/// There is room to write.
+pub const EPOLLOUT: u32 = 0x0004;
+/// There is an error pending.
+pub const EPOLLERR: u32 = 0x0008;
+/// Both directions are shut down.
+pub const EPOLLHUP: u32 = 0x0010;
+/// There are normal data to read.
+pub const EPOLLRDNORM: u32 = 0x0040;
+/// There are priority data to read.
+pub const EPOLLRDBAND: u32 = 0x0080;
+/// There is room to write normal data.
+pub const EPOLLWRNORM: u32 = 0x0100;
+/// There is room to write priority data.
+pub const EPOLLWRBAND: u32 = 0x0200;
+/// The peer has shut down its sending side.
+pub const EPOLLRDHUP: u32 = 0x2000;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The table entry of a family that says how large its sockets are.
+
+use super::{
+    Ops,
+    TypedSock, //
+};
+
+use crate::{
+    bindings,
+    module::this_module,
+    prelude::*,
+    sync::atomic::Atomic,
+    types::Opaque, //
+};
+
+use core::marker::PhantomData;
+
+/// What the kernel has to know in order to allocate the sockets of a family.
+///
+/// Wraps the kernel's `struct proto`. There is one for each type that implements [`Ops`], in a
+/// `static`, and [`Ops::proto`] returns it.
+///
+/// # Invariants
+///
+/// `obj_size` is the size of a [`TypedSock`] with the data of `T`, and `owner` the module that `T`
+/// is part of. No cache is used: `slab` is null.
+pub struct Proto<T: Ops> {
+    proto: Opaque<bindings::proto>,
+    pub(super) registered: Atomic<bool>,
+    _ops: PhantomData<fn() -> T>,
+}
+
+impl<T: Ops> Proto<T> {
+    /// Creates a `Proto`; `name` is what `/proc/net/protocols` shows.
+    ///
+    /// To be used in constants. Will panic if the name has more than 31 characters.
+    pub const fn new(name: &CStr) -> Self {
+        let size = size_of::<TypedSock<T::Data>>();
+        assert!(
+            size <= u32::MAX as usize,
+            "the data of a socket are too large"
+        );
+
+        let mut proto = bindings::proto {
+            owner: this_module::<T::OwnerModule>().as_ptr(),
+            obj_size: size as u32,
+            ..pin_init::zeroed()
+        };
+
+        let name = name.to_bytes_with_nul();
+        assert!(
+            name.len() <= proto.name.len(),
+            "the name of a protocol is too long"
+        );
+        let mut i = 0;
+        while i < name.len() {
+            proto.name[i] = name[i];
+            i += 1;
+        }
+
+        // INVARIANT: Size and owner were set just now, the rest of it is zero.
+        Self {
+            proto: Opaque::new(proto),
+            registered: Atomic::new(false),
+            _ops: PhantomData,
+        }
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::proto {
+        self.proto.get()
+    }
+}
+
+// SAFETY: The `struct proto` is only given to C code, which guards what it changes by locks of its
+// own. `registered` is atomic.
+unsafe impl<T: Ops> Sync for Proto<T> {}

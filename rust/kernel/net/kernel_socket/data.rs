@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sending and receiving by kernel sockets.
+
+use super::KernelSocket;
+
+use crate::{
+    bindings,
+    bvec::BioVecs,
+    error::to_result,
+    net::addr::{
+        AddrStorage,
+        SockAddrBuf, //
+    },
+    prelude::*, //
+};
+
+#[cfg(doc)]
+use super::Callbacks;
+
+use core::net::SocketAddr;
+
+/// Data.
+impl KernelSocket {
+    /// Sends what there is room for, and returns how many bytes that were.
+    ///
+    /// The data are copied, and no longer in use when this returns. If it is less than all, or if
+    /// it fails with `EAGAIN`, then [`Callbacks::write_space`] is called when there is room.
+    ///
+    /// A datagram goes to the peer that the socket was connected to, as a whole.
+    pub fn send(&self, from: &BioVecs<'_>) -> Result<usize> {
+        self.sendmsg(from, None)
+    }
+
+    /// Sends a datagram to `addr`.
+    ///
+    /// The data are copied, and no longer in use when this returns.
+    ///
+    /// # Errors
+    ///
+    /// - `EAGAIN` if there is no room for it: [`Callbacks::write_space`] is called when it is worth
+    ///   trying again. `EMSGSIZE` if it is too large for any datagram.
+    /// - An error of a datagram that was sent before, which is over with this. `ECONNREFUSED`, for
+    ///   example, if nobody has taken it; only connected sockets are told.
+    /// - `EOPNOTSUPP` if this is no socket for datagrams.
+    pub fn send_to(&self, from: &BioVecs<'_>, addr: SocketAddr) -> Result<usize> {
+        if !self.is_datagram() {
+            return Err(EOPNOTSUPP);
+        }
+        self.sendmsg(from, Some(&SockAddrBuf::from(addr)))
+    }
+
+    fn sendmsg(&self, from: &BioVecs<'_>, to: Option<&SockAddrBuf>) -> Result<usize> {
+        let mut msg = bindings::msghdr {
+            msg_flags: bindings::MSG_DONTWAIT | bindings::MSG_NOSIGNAL,
+            ..Default::default()
+        };
+
+        if let Some(to) = to {
+            msg.msg_name = to.as_ptr().cast_mut().cast();
+            msg.msg_namelen = to.c_len();
+        }
+        // SAFETY: The iterator is valid for writing.
+        unsafe { from.init_iter(&raw mut msg.msg_iter, bindings::ITER_SOURCE) };
+        // SAFETY: The socket is valid by the type invariants. The message is complete, and what it
+        // refers to may be read while `from` and `to` are borrowed. C code makes a copy of the
+        // address.
+        bytes(unsafe { bindings::sock_sendmsg(self.as_raw(), &raw mut msg) })
+    }
+
+    /// Receives what is there, as far as it fits, and returns how many bytes that were.
+    ///
+    /// Zero (when there was room for anything) is the end: the peer will send no more. If nothing
+    /// is there yet it fails with `EAGAIN`.
+    pub fn recv(&self, into: &BioVecs<'_>) -> Result<usize> {
+        let mut msg = bindings::msghdr::default();
+
+        // SAFETY: The iterator is valid for writing.
+        unsafe { into.init_iter(&raw mut msg.msg_iter, bindings::ITER_DEST) };
+        // SAFETY: The socket is valid by the type invariants. The message is complete, and what it
+        // refers to may be written to while `into` is borrowed.
+        bytes(unsafe {
+            bindings::sock_recvmsg(self.as_raw(), &raw mut msg, bindings::MSG_DONTWAIT as c_int)
+        })
+    }
+
+    /// Receives the next datagram, as far as it fits; the rest of it is lost.
+    ///
+    /// # Errors
+    ///
+    /// - `EAGAIN` if there is none; [`Callbacks::data_ready`] is called when there is.
+    /// - An error of a datagram that was sent before, see [`KernelSocket::send_to`].
+    /// - `EOPNOTSUPP` if this is no socket for datagrams.
+    pub fn recv_from(&self, into: &BioVecs<'_>) -> Result<Datagram> {
+        let mut addr = AddrStorage::new();
+        let mut msg = bindings::msghdr {
+            msg_name: addr.as_mut_ptr(),
+            ..Default::default()
+        };
+
+        // On a stream `MSG_TRUNC` would throw the data away.
+        if !self.is_datagram() {
+            return Err(EOPNOTSUPP);
+        }
+        // SAFETY: The iterator is valid for writing.
+        unsafe { into.init_iter(&raw mut msg.msg_iter, bindings::ITER_DEST) };
+        // SAFETY: The socket is valid by the type invariants. The message is complete, there is
+        // room for any address, and what the message refers to may be written to while `into` is
+        // borrowed.
+        let len = bytes(unsafe {
+            bindings::sock_recvmsg(
+                self.as_raw(),
+                &raw mut msg,
+                (bindings::MSG_DONTWAIT | bindings::MSG_TRUNC) as c_int,
+            )
+        })?;
+        Ok(Datagram {
+            len,
+            copied: len.min(into.len_bytes()),
+            from: addr.parse(msg.msg_namelen)?,
+        })
+    }
+}
+
+/// A datagram that [`KernelSocket::recv_from`] has received.
+#[derive(Copy, Clone, Debug)]
+pub struct Datagram {
+    /// How many bytes it had.
+    pub len: usize,
+    /// How many of them were stored.
+    pub copied: usize,
+    /// Where it came from.
+    pub from: SocketAddr,
+}
+
+/// Understands what sending and receiving return.
+fn bytes(ret: c_int) -> Result<usize> {
+    to_result(ret)?;
+    usize::try_from(ret).map_err(|_| EINVAL)
+}

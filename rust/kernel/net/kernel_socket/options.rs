@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Options of kernel sockets.
+
+use super::KernelSocket;
+
+use crate::{
+    bindings,
+    error::to_result,
+    net::sockopt::SOL_SOCKET,
+    prelude::*, //
+};
+
+/// `SOL_IP`, `SOL_TCP` and `SOL_IPV6`: the levels of the protocols' own options.
+const SOL_IP: i32 = bindings::SOL_IP as i32;
+const SOL_TCP: i32 = bindings::SOL_TCP as i32;
+const SOL_IPV6: i32 = bindings::SOL_IPV6 as i32;
+
+/// Returns whether an option can be left to whoever asks.
+///
+/// Its value has to be plain data of the length given, without addresses in it, and it must not
+/// change what kind of socket this is. There are others whose code takes for granted that a program
+/// is calling, with memory, files and a user of its own.
+fn is_plain(level: i32, name: i32) -> bool {
+    let Ok(name) = u32::try_from(name) else {
+        return false;
+    };
+
+    match level {
+        // Not `SO_LINGER`: no close of ours waits.
+        SOL_SOCKET => matches!(
+            name,
+            bindings::SO_REUSEADDR
+                | bindings::SO_TYPE
+                | bindings::SO_ERROR
+                | bindings::SO_BROADCAST
+                | bindings::SO_SNDBUF
+                | bindings::SO_RCVBUF
+                | bindings::SO_KEEPALIVE
+                | bindings::SO_OOBINLINE
+                | bindings::SO_PRIORITY
+                | bindings::SO_REUSEPORT
+                | bindings::SO_RCVLOWAT
+                | bindings::SO_ACCEPTCONN
+                | bindings::SO_MARK
+                | bindings::SO_PROTOCOL
+                | bindings::SO_DOMAIN
+        ),
+        SOL_TCP => matches!(
+            name,
+            bindings::TCP_NODELAY
+                | bindings::TCP_MAXSEG
+                | bindings::TCP_CORK
+                | bindings::TCP_KEEPIDLE
+                | bindings::TCP_KEEPINTVL
+                | bindings::TCP_KEEPCNT
+                | bindings::TCP_SYNCNT
+                | bindings::TCP_LINGER2
+                | bindings::TCP_DEFER_ACCEPT
+                | bindings::TCP_WINDOW_CLAMP
+                | bindings::TCP_INFO
+                | bindings::TCP_QUICKACK
+                | bindings::TCP_CONGESTION
+                | bindings::TCP_USER_TIMEOUT
+                | bindings::TCP_NOTSENT_LOWAT
+        ),
+        SOL_IP => matches!(
+            name,
+            bindings::IP_TOS
+                | bindings::IP_TTL
+                | bindings::IP_MTU_DISCOVER
+                | bindings::IP_MTU
+                | bindings::IP_FREEBIND
+                | bindings::IP_BIND_ADDRESS_NO_PORT
+                | bindings::IP_MULTICAST_TTL
+                | bindings::IP_MULTICAST_LOOP
+        ),
+        SOL_IPV6 => matches!(
+            name,
+            bindings::IPV6_UNICAST_HOPS
+                | bindings::IPV6_MULTICAST_HOPS
+                | bindings::IPV6_MULTICAST_LOOP
+                | bindings::IPV6_MTU_DISCOVER
+                | bindings::IPV6_MTU
+                | bindings::IPV6_V6ONLY
+                | bindings::IPV6_TCLASS
+        ),
+        _ => false,
+    }
+}
+
+/// Options.
+impl KernelSocket {
+    /// Sets an option, as setsockopt(2) does for a program that has no capabilities.
+    ///
+    /// That is so whoever calls, so that what a guest or a remote client asks for can be passed on:
+    /// a congestion control that only administrators may choose is refused, and no module is loaded
+    /// for it.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) returns. `ENOPROTOOPT` also for options that need a program to call it,
+    /// and for `SO_LINGER`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::net::{
+    ///     addr::Domain,
+    ///     kernel_socket::KernelSocket,
+    ///     namespace::Namespace,
+    ///     sockopt::SOL_SOCKET, //
+    /// };
+    ///
+    /// const SO_KEEPALIVE: i32 = 9;
+    /// const SO_ATTACH_FILTER: i32 = 26;
+    /// const SO_MARK: i32 = 36;
+    ///
+    /// let socket = KernelSocket::stream(Namespace::init(), Domain::Inet)?;
+    /// let (on, mut value) = (1i32.to_ne_bytes(), [0; 8]);
+    ///
+    /// socket.set_option(SOL_SOCKET, SO_KEEPALIVE, &on)?;
+    /// assert_eq!(socket.get_option(SOL_SOCKET, SO_KEEPALIVE, &mut value)?, 4);
+    /// assert_eq!(value[..4], on);
+    /// assert_eq!(socket.set_option(SOL_SOCKET, SO_KEEPALIVE, &on[..3]), Err(EINVAL));
+    /// assert_eq!(socket.set_option(SOL_SOCKET, SO_MARK, &on), Err(EPERM));
+    /// assert_eq!(socket.set_option(SOL_SOCKET, SO_ATTACH_FILTER, &on), Err(ENOPROTOOPT));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
+        if !is_plain(level, name) {
+            return Err(ENOPROTOOPT);
+        }
+        let len = c_uint::try_from(value.len()).map_err(|_| EINVAL)?;
+
+        // SAFETY: The socket is valid by the type invariants, and there are so many bytes. The
+        // option is one that does nothing with them but to read them.
+        to_result(unsafe {
+            bindings::sock_setsockopt_unprivileged(
+                self.as_raw(),
+                level,
+                name,
+                value.as_ptr().cast(),
+                len,
+            )
+        })
+    }
+
+    /// Reads an option, and returns how many bytes were stored to `value`, which may be less than
+    /// the option has if there is not enough room.
+    ///
+    /// # Errors
+    ///
+    /// What getsockopt(2) returns. `ENOPROTOOPT` also for options that need a program to call it.
+    pub fn get_option(&self, level: i32, name: i32, value: &mut [u8]) -> Result<usize> {
+        if !is_plain(level, name) {
+            return Err(ENOPROTOOPT);
+        }
+        let mut len = c_int::try_from(value.len()).map_err(|_| EINVAL)?;
+
+        // SAFETY: The socket is valid by the type invariants, and there is room for so many bytes.
+        // The option is one that does nothing with them but to write to them.
+        to_result(unsafe {
+            bindings::sock_getsockopt_kernel(
+                self.as_raw(),
+                level,
+                name,
+                value.as_mut_ptr().cast(),
+                &raw mut len,
+            )
+        })?;
+        Ok(usize::try_from(len).unwrap_or(0).min(value.len()))
+    }
+
+    /// Lets small segments be sent at once (`TCP_NODELAY`).
+    pub fn set_nodelay(&self) {
+        // SAFETY: The socket is valid, and one of TCP, by the type invariants.
+        unsafe { bindings::tcp_sock_set_nodelay(self.sk().as_raw()) };
+    }
+
+    /// Lets the socket be bound to an address that old connections have still (`SO_REUSEADDR`).
+    pub fn set_reuse_address(&self) {
+        // SAFETY: The socket is valid by the type invariants.
+        unsafe { bindings::sock_set_reuseaddr(self.sk().as_raw()) };
+    }
+
+    /// Lets the connection be reset when the socket is dropped (`SO_LINGER` with no time).
+    pub fn set_linger_abort(&self) {
+        // SAFETY: The socket is valid by the type invariants.
+        unsafe { bindings::sock_no_linger(self.sk().as_raw()) };
+    }
+
+    /// Returns how many bytes the peer of a TCP connection has not acknowledged yet, of those that
+    /// were sent and those that wait for it (`SIOCOUTQ`). The end of the stream counts as one.
+    ///
+    /// Any context.
+    pub fn unacked_bytes(&self) -> usize {
+        // SAFETY: The socket is valid by the type invariants.
+        unsafe { bindings::sk_unacked(self.sk().as_raw()) }
+    }
+}

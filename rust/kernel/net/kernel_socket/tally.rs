@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counting the sockets that there are, those included that were closed and are not gone yet.
+
+use super::KernelSocket;
+
+use crate::{
+    bindings,
+    net::sock::TcpState,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+
+/// A number of sockets.
+///
+/// TCP goes on with a socket after it was closed, until the peer has acknowledged the last byte or
+/// is given up, which the peer can make last. All that time the socket holds memory. Whoever makes
+/// sockets on behalf of somebody else counts these with the others, or there is no limit to them.
+///
+/// The remains in the state TIME-WAIT are not counted: they are small, and TCP limits them itself.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     net::{
+///         addr::Domain,
+///         kernel_socket::{
+///             KernelSocket,
+///             Tally, //
+///         },
+///         namespace::Namespace, //
+///     },
+///     sync::Arc, //
+/// };
+///
+/// let tally = Arc::new(Tally::new(), GFP_KERNEL)?;
+/// let mut socket = KernelSocket::stream(Namespace::init(), Domain::Inet)?;
+///
+/// socket.count_in(&tally)?;
+/// assert_eq!(tally.count(), 1);
+/// drop(socket);
+/// // It was never connected: there is nothing left to do.
+/// assert_eq!(tally.count(), 0);
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Tally(Atomic<usize>);
+
+impl Tally {
+    /// Creates a tally of no sockets.
+    pub const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Returns how many sockets there are. Any context.
+    pub fn count(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A socket's place in a [`Tally`], which it leaves when this is dropped. Any context.
+///
+/// # Invariants
+///
+/// The tally counts this object.
+#[repr(align(8))]
+pub(super) struct Counted {
+    tally: Arc<Tally>,
+    /// What the socket's protocol does when the socket is freed, once it is closed.
+    original: Option<unsafe extern "C" fn(*mut bindings::sock)>,
+}
+
+// The lowest bits of `sk_user_data` are flags. None of them is set with this.
+static_assert!(align_of::<Counted>() >= 8);
+
+impl Counted {
+    /// Has the socket keep this until it is freed.
+    ///
+    /// # Safety
+    ///
+    /// `sk` must be valid. The caller must be about to close it, and the only one to use its
+    /// `sk_user_data`, which must be null, and from now on be left alone.
+    unsafe fn leave_with(mut this: KBox<Self>, sk: *mut bindings::sock) {
+        // SAFETY: The socket is valid, and only its protocol has set this, when it was made.
+        this.original = unsafe { (*sk).sk_destruct };
+
+        // SAFETY: The socket is valid.
+        unsafe { bindings::sk_callback_write_lock_bh(sk) };
+        // SAFETY: The socket is valid, the lock held, and we may change `sk_user_data`. The
+        // destructor is called after the last use of the socket only.
+        unsafe {
+            (&raw mut (*sk).sk_user_data).write_volatile(KBox::into_raw(this).cast());
+            (*sk).sk_destruct = Some(destruct);
+        }
+        // SAFETY: The lock was taken above.
+        unsafe { bindings::sk_callback_write_unlock_bh(sk) };
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.tally.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// # Safety
+///
+/// Only called as `sk_destruct` of a socket, where [`Counted::leave_with`] has put it.
+unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
+    // SAFETY: The socket is valid, and nobody else has a reference to it. This is what was put
+    // there together with this function, and nobody has changed it since.
+    let counted = unsafe { KBox::from_raw((*sk).sk_user_data.cast::<Counted>()) };
+
+    if let Some(original) = counted.original {
+        // SAFETY: This is what the socket's protocol had set, for the same moment.
+        unsafe { original(sk) };
+    }
+}
+
+/// Counting.
+impl KernelSocket {
+    /// Has the socket counted until it is gone, which can be long after it was dropped.
+    pub fn count_in(&mut self, tally: &Arc<Tally>) -> Result {
+        tally.0.fetch_add(1, Relaxed);
+        // INVARIANT: It was just counted.
+        let counted = Counted {
+            tally: tally.clone(),
+            original: None,
+        };
+        self.counted = Some(KBox::new(counted, GFP_KERNEL)?);
+        Ok(())
+    }
+
+    /// Leaves it to the socket, which is going to be closed, to be counted until it is freed.
+    ///
+    /// # Safety
+    ///
+    /// The callbacks must have been cleared, and nothing but closing may follow.
+    pub(super) unsafe fn leave_counted(&mut self) {
+        let Some(counted) = self.counted.take() else {
+            return;
+        };
+        // A listening socket may be copied, with whatever is put into it, while it is being closed.
+        // It has nothing to send, so nothing remains of it.
+        if self.tcp_state() != TcpState::Listen {
+            // SAFETY: By the type invariants the socket is valid and `sk_user_data` ours, and null
+            // without callbacks. The caller closes it.
+            unsafe { Counted::leave_with(counted, self.sk().as_raw()) };
+        }
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What programs have set on a socket, and what tools show of it.
+
+use super::{
+    Sock,
+    SockFlag,
+    Timeout, //
+};
+
+use crate::{
+    bindings,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    task::Kuid, //
+};
+
+/// The options of a socket.
+impl Sock {
+    /// Returns how long receiving may wait (`SO_RCVTIMEO`). Any context.
+    #[inline]
+    pub fn rcv_timeout(&self, nonblock: bool) -> Timeout {
+        // SAFETY: The socket is valid by the type invariants.
+        Timeout::from_raw(unsafe { bindings::sock_rcvtimeo(self.as_raw(), nonblock) })
+    }
+
+    /// Returns how long sending, and connecting, may wait (`SO_SNDTIMEO`). Any context.
+    #[inline]
+    pub fn snd_timeout(&self, nonblock: bool) -> Timeout {
+        // SAFETY: The socket is valid by the type invariants.
+        Timeout::from_raw(unsafe { bindings::sock_sndtimeo(self.as_raw(), nonblock) })
+    }
+
+    /// Returns how many bytes, of the `len` that a call asks for, it is worth waking up for
+    /// (`SO_RCVLOWAT`, `MSG_WAITALL`). At least one. Any context.
+    pub fn rcv_lowat(&self, waitall: bool, len: usize) -> usize {
+        let len = c_int::try_from(len).unwrap_or(c_int::MAX);
+        // SAFETY: The socket is valid by the type invariants.
+        let lowat = unsafe { bindings::sock_rcvlowat(self.as_raw(), c_int::from(waitall), len) };
+
+        usize::try_from(lowat).unwrap_or(1)
+    }
+
+    /// Returns how long closing may wait for data to be sent (`SO_LINGER`), if the program asked for
+    /// it. No time at all stands for a reset of the connection. Any context.
+    pub fn linger(&self) -> Option<Timeout> {
+        if !self.is_flag(SockFlag::Linger) {
+            return None;
+        }
+        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
+        // one piece.
+        let linger = unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_lingertime) };
+        Some(Timeout::from_jiffies(linger.load(Relaxed)))
+    }
+
+    /// Returns the size of the buffer to send from that the program has asked for (`SO_SNDBUF`), if
+    /// it has. Any context.
+    ///
+    /// It is within the limits of the system. The kernel gives, and shows, twice as much, since it
+    /// takes its own overhead into account; a protocol without any can go by what was asked for.
+    pub fn snd_buf_asked(&self) -> Option<usize> {
+        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
+        // one piece.
+        let size = unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_sndbuf) };
+        self.buf_asked(bindings::SOCK_SNDBUF_LOCK, size)
+    }
+
+    /// Returns the size of the buffer to receive into that the program has asked for (`SO_RCVBUF`),
+    /// if it has, as [`Sock::snd_buf_asked`] does. Any context.
+    pub fn rcv_buf_asked(&self) -> Option<usize> {
+        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
+        // one piece.
+        let size = unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_rcvbuf) };
+        self.buf_asked(bindings::SOCK_RCVBUF_LOCK, size)
+    }
+
+    fn buf_asked(&self, lock: u32, size: &Atomic<i32>) -> Option<usize> {
+        // SAFETY: The socket is valid by the type invariants.
+        if unsafe { bindings::sk_userlocks(self.as_raw()) } & lock == 0 {
+            return None;
+        }
+        Some(usize::try_from(size.load(Relaxed)).unwrap_or(0) / 2)
+    }
+
+    /// Returns how many connections may wait to be accepted. Any context.
+    pub fn max_ack_backlog(&self) -> u32 {
+        self.raw_max_ack_backlog().load(Relaxed)
+    }
+
+    /// Notes how many connections may wait to be accepted. Any context.
+    ///
+    /// What makes a socket a listening one, to `SO_ACCEPTCONN` as well, is its state:
+    /// [`TcpState::Listen`](super::TcpState::Listen).
+    pub fn set_max_ack_backlog(&self, backlog: u32) {
+        self.raw_max_ack_backlog().store(backlog, Relaxed);
+    }
+
+    /// Notes how many connections wait to be accepted, for tools to see. Any context.
+    pub fn set_ack_backlog(&self, waiting: u32) {
+        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
+        // one piece.
+        let backlog = unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_ack_backlog) };
+        backlog.store(waiting, Relaxed);
+    }
+
+    fn raw_max_ack_backlog(&self) -> &Atomic<u32> {
+        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
+        // one piece.
+        unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_max_ack_backlog) }
+    }
+
+    /// Returns the user that the socket belongs to. Any context.
+    pub fn uid(&self) -> Kuid {
+        // SAFETY: The socket is valid by the type invariants.
+        Kuid::from_raw(unsafe { bindings::sk_uid(self.as_raw()) })
+    }
+}
