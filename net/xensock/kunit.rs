@@ -9,6 +9,8 @@ use kernel::prelude::*;
 
 #[path = "proto/mod.rs"]
 pub mod proto;
+#[path = "kunit/wire.rs"]
+mod wire;
 
 module! {
     type: Tests,
@@ -24,149 +26,6 @@ struct Tests;
 impl kernel::Module for Tests {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self)
-    }
-}
-
-/// Slots, written out.
-#[kunit_tests(xensock_wire)]
-mod wire {
-    use super::proto::{
-        addr,
-        errno,
-        Call,
-        Dialect,
-        Request,
-        Response,
-        RingRef,
-        SLOT, //
-    };
-    use core::net::{
-        Ipv4Addr,
-        Ipv6Addr,
-        SocketAddr,
-        SocketAddrV6, //
-    };
-
-    /// A CONNECT to 127.0.0.1:80 and its slot, but for the number of the command.
-    fn connect(cmd: u8) -> (Request, [u8; SLOT]) {
-        let request = Request {
-            req_id: 42,
-            call: Call::Connect {
-                id: 0x1122_3344_5566_7788,
-                addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 80)),
-                flags: 0,
-                ring: RingRef {
-                    grant: 0x0102_0304,
-                    port: 17,
-                },
-            },
-        };
-        let mut slot = [0; SLOT];
-        slot[0] = 42;
-        slot[4] = cmd;
-        slot[8..16].copy_from_slice(&[0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11]);
-        slot[16..24].copy_from_slice(&[2, 0, 0, 80, 127, 0, 0, 1]);
-        slot[44] = 16;
-        slot[52..56].copy_from_slice(&[4, 3, 2, 1]);
-        slot[56] = 17;
-        (request, slot)
-    }
-
-    #[test]
-    fn connect_of_both_dialects() {
-        for (dialect, cmd) in [(Dialect::XenSock, 0), (Dialect::PvCalls, 1)] {
-            let (request, slot) = connect(cmd);
-            assert_eq!(request.encode(dialect), Some(slot));
-            assert_eq!(Request::decode(dialect, &slot), Ok(request));
-        }
-    }
-
-    #[test]
-    fn other_requests() {
-        let (request, mut slot) = connect(0);
-        let id = request.call.id();
-        slot[16..].fill(0);
-
-        // SOCKET, domain 2, type 1.
-        slot[16] = 2;
-        slot[20] = 1;
-        let socket = Request {
-            req_id: 42,
-            call: Call::Socket {
-                id,
-                domain: 2,
-                kind: 1,
-                protocol: 0,
-            },
-        };
-        slot[4] = 1;
-        assert_eq!(socket.encode(Dialect::XenSock), Some(slot));
-        slot[4] = 0;
-        assert_eq!(socket.encode(Dialect::PvCalls), Some(slot));
-
-        // RELEASE with a reset, which PV Calls cannot say.
-        slot[16..].fill(0);
-        let release = Request {
-            req_id: 42,
-            call: Call::Release {
-                id,
-                abort: true,
-                reuse: false,
-            },
-        };
-        slot[4] = 2;
-        assert_eq!(release.encode(Dialect::PvCalls), Some(slot));
-        slot[4] = 3;
-        slot[17] = 1;
-        assert_eq!(release.encode(Dialect::XenSock), Some(slot));
-    }
-
-    #[test]
-    fn response_of_both_dialects() {
-        let response = Response {
-            req_id: 42,
-            cmd: 4,
-            ret: -errno::ECONNREFUSED,
-            id: 7,
-            addr: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 80))),
-        };
-        let mut slot = [0; SLOT];
-        slot[0] = 42;
-        slot[4] = 4;
-        slot[8..12].copy_from_slice(&[0x91, 0xff, 0xff, 0xff]);
-        slot[16] = 7;
-        assert_eq!(response.encode(Dialect::PvCalls), (slot, 24));
-        slot[24..32].copy_from_slice(&[2, 0, 0, 80, 127, 0, 0, 1]);
-        slot[52] = 16;
-        assert_eq!(response.encode(Dialect::XenSock), (slot, 64));
-        assert_eq!(Response::decode(Dialect::XenSock, &slot), Ok(response));
-        assert_eq!(response.result(), Err(errno::ECONNREFUSED));
-    }
-
-    #[test]
-    fn refusals() {
-        let mut slot = [0; SLOT];
-        slot[4] = 99;
-        let refused =
-            |dialect, slot: &[u8; SLOT]| Request::decode(dialect, slot).map_err(|m| m.errno);
-        assert_eq!(refused(Dialect::XenSock, &slot), Err(-95));
-        assert_eq!(refused(Dialect::PvCalls, &slot), Err(-524));
-        // CONNECT without an address.
-        slot[4] = 0;
-        assert_eq!(refused(Dialect::XenSock, &slot), Err(-22));
-    }
-
-    #[test]
-    fn address_of_ipv6() {
-        let v6 = SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0x1234, 7, 3));
-        let mut bytes = [0; addr::LEN];
-        bytes[..5].copy_from_slice(&[10, 0, 0x12, 0x34, 7]);
-        bytes[23] = 1;
-        bytes[24] = 3;
-        assert_eq!(addr::encode(Dialect::XenSock, &v6), Some((bytes, 28)));
-        assert_eq!(addr::encode(Dialect::PvCalls, &v6), None);
-        assert_eq!(addr::decode(Dialect::XenSock, &bytes, 28), Ok(v6));
-        assert!(addr::decode(Dialect::PvCalls, &bytes, 28).is_err());
     }
 }
 
@@ -225,6 +84,108 @@ mod ring {
             let order = Order::new(n).unwrap_or(Order::MAX);
             assert_eq!(order.pages() * 4096, 2 * order.half_len());
         }
+    }
+}
+
+/// The options that are carried.
+#[kunit_tests(xensock_option)]
+mod option {
+    use super::proto::{
+        errno,
+        option::{
+            may_get,
+            may_set,
+            to_get,
+            to_set,
+            IP_TTL,
+            SOL_IP,
+            SOL_TCP,
+            SOL_XS,
+            TCP_CORK,
+            TCP_INFO,
+            XS_OUTQ, //
+        },
+        value::Value,
+    };
+
+    #[test]
+    fn directions() {
+        let cork = to_set(SOL_TCP, TCP_CORK, &7i32.to_ne_bytes());
+        assert_eq!(cork.map(|(_, value)| value), Ok(Value::int(1)));
+        assert!(may_set(SOL_TCP, TCP_CORK, &Value::int(1)).is_ok());
+        assert!(may_get(SOL_TCP, TCP_INFO).is_ok());
+        assert_eq!(
+            may_set(SOL_TCP, TCP_INFO, &Value::int(1)).err(),
+            Some(errno::ENOPROTOOPT)
+        );
+        assert_eq!(to_get(SOL_XS, XS_OUTQ).err(), Some(errno::ENOPROTOOPT));
+    }
+
+    #[test]
+    fn values() {
+        let ttl = |given: &[u8]| to_set(SOL_IP, IP_TTL, given).map(|(_, value)| value.to_int());
+        assert_eq!(ttl(&(-1i32).to_ne_bytes()), Ok(Some(-1)));
+        assert_eq!(ttl(&[64]), Ok(Some(64)));
+        assert_eq!(ttl(&256i32.to_ne_bytes()), Err(errno::EINVAL));
+        assert_eq!(ttl(&[]), Err(errno::EINVAL));
+    }
+}
+
+/// Frames of datagrams.
+#[kunit_tests(xensock_frame)]
+mod frame {
+    use super::proto::{
+        errno,
+        frame::{
+            BadFrame,
+            Frame,
+            HEADER, //
+        },
+    };
+    use core::net::{
+        Ipv4Addr,
+        SocketAddr, //
+    };
+
+    #[test]
+    fn frames() {
+        let frame = Frame::Data {
+            len: 9,
+            addr: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 53))),
+        };
+        let mut header = [0; HEADER];
+        header[0] = 9;
+        header[8..16].copy_from_slice(&[2, 0, 0, 53, 127, 0, 0, 1]);
+        header[36] = 16;
+        assert_eq!(frame.encode(), header);
+        assert_eq!(Frame::decode(&header, 56), Ok((frame, 56)));
+        assert_eq!(Frame::decode(&header, 55), Err(BadFrame::Length));
+        header[..4].fill(0xff);
+        assert_eq!(Frame::decode(&header, u32::MAX), Err(BadFrame::Length));
+
+        let error = Frame::Error(errno::ECONNREFUSED);
+        assert_eq!(Frame::decode(&error.encode(), 40), Ok((error, 40)));
+    }
+}
+
+/// The status words.
+#[kunit_tests(xensock_status)]
+mod status {
+    use super::proto::{
+        errno,
+        status::Outcome, //
+    };
+
+    #[test]
+    fn outcomes() {
+        assert_eq!(Outcome::from_wire(0), Outcome::Pending);
+        assert_eq!(Outcome::from_wire(1), Outcome::Established);
+        assert_eq!(Outcome::from_wire(2), Outcome::Nonsense);
+        assert_eq!(
+            Outcome::from_wire(-errno::ETIMEDOUT),
+            Outcome::Failed(errno::ETIMEDOUT)
+        );
+        assert_eq!(Outcome::from_wire(i32::MIN), Outcome::Failed(errno::EIO));
     }
 }
 

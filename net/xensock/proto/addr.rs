@@ -22,11 +22,17 @@ use super::{
 /// Bytes that an address occupies in a slot.
 pub const LEN: usize = 28;
 
+/// The family of no address, in CONNECT; the native dialect only.
+pub const AF_UNSPEC: u16 = 0;
+
 /// The family of IPv4, in SOCKET and in addresses.
 pub const AF_INET: u16 = 2;
 
 /// The family of IPv6, in SOCKET and in addresses; the native dialect only.
 pub const AF_INET6: u16 = 10;
+
+/// The length of an address of no family, `sizeof(sa_family_t)`.
+pub const UNSPEC_LEN: u32 = 2;
 
 /// The length of an IPv4 address, `sizeof(struct sockaddr_in)`.
 pub const IN_LEN: u32 = 16;
@@ -83,7 +89,7 @@ pub fn encode(dialect: Dialect, addr: &SocketAddr) -> Option<([u8; LEN], u32)> {
 pub fn decode(dialect: Dialect, bytes: &[u8; LEN], len: u32) -> Result<SocketAddr, BadAddr> {
     let [f0, f1, p0, p1, a0, a1, a2, a3, rest @ ..] = *bytes;
 
-    if !(2..=IN6_LEN).contains(&len) {
+    if !(UNSPEC_LEN..=IN6_LEN).contains(&len) {
         return Err(BadAddr::Length);
     }
     let port = u16::from_be_bytes([p0, p1]);
@@ -109,4 +115,11 @@ pub fn decode(dialect: Dialect, bytes: &[u8; LEN], len: u32) -> Result<SocketAdd
         }
         _ => Err(BadAddr::Family),
     }
+}
+
+/// Returns whether the first `len` of `bytes` are an address of no family.
+pub fn is_unspec(bytes: &[u8; LEN], len: u32) -> bool {
+    let [f0, f1, ..] = *bytes;
+
+    (UNSPEC_LEN..=IN6_LEN).contains(&len) && u16::from_le_bytes([f0, f1]) == AF_UNSPEC
 }

@@ -30,15 +30,23 @@ pub enum Command {
     Bind,
     /// Turns a socket into a listening one.
     Listen,
-    /// Takes one connection from a listening socket; answered when there is one.
+    /// Takes one connection from a listening socket.
     Accept,
     /// Waits until a listening socket has a connection to accept.
     Poll,
+    /// Sets an option of a socket.
+    SetSockOpt,
+    /// Reads an option of a socket.
+    GetSockOpt,
+    /// Reads the address of a socket, or that of its peer.
+    GetName,
+    /// Gives a datagram socket its data ring.
+    Attach,
 }
 
 impl Command {
     /// Every command, in the order of the native numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Connect,
         Self::Socket,
         Self::Shutdown,
@@ -47,6 +55,10 @@ impl Command {
         Self::Listen,
         Self::Accept,
         Self::Poll,
+        Self::SetSockOpt,
+        Self::GetSockOpt,
+        Self::GetName,
+        Self::Attach,
     ];
 }
 
@@ -78,6 +90,10 @@ impl Dialect {
             (Self::XenSock, Command::Listen) => 5,
             (Self::XenSock, Command::Accept) => 6,
             (Self::XenSock, Command::Poll) => 7,
+            (Self::XenSock, Command::SetSockOpt) => 8,
+            (Self::XenSock, Command::GetSockOpt) => 9,
+            (Self::XenSock, Command::GetName) => 10,
+            (Self::XenSock, Command::Attach) => 11,
             (Self::PvCalls, Command::Socket) => 0,
             (Self::PvCalls, Command::Connect) => 1,
             (Self::PvCalls, Command::Release) => 2,
@@ -85,7 +101,14 @@ impl Dialect {
             (Self::PvCalls, Command::Listen) => 4,
             (Self::PvCalls, Command::Accept) => 5,
             (Self::PvCalls, Command::Poll) => 6,
-            (Self::PvCalls, Command::Shutdown) => return None,
+            (
+                Self::PvCalls,
+                Command::Shutdown
+                | Command::SetSockOpt
+                | Command::GetSockOpt
+                | Command::GetName
+                | Command::Attach,
+            ) => return None,
         })
     }
 

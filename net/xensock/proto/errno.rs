@@ -129,6 +129,17 @@ pub const fn from_wire(result: i32) -> i32 {
     }
 }
 
+/// Returns the error number in a received word that says how something has ended.
+///
+/// As [`from_wire`]; but the numbers that would have a program wait or try again count as [`EIO`]
+/// too. (In PV Calls a result of ACCEPT may be one of them, and means that.)
+pub const fn final_from_wire(word: i32) -> i32 {
+    match from_wire(word) {
+        EINTR | EAGAIN | ERESTART | EALREADY | EINPROGRESS => EIO,
+        number => number,
+    }
+}
+
 /// What an error word of a data ring says about its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -143,7 +154,7 @@ pub enum Ending {
 impl Ending {
     /// Reads an error word.
     pub const fn from_wire(word: i32) -> Self {
-        match from_wire(word) {
+        match final_from_wire(word) {
             0 => Self::Open,
             ENOTCONN => Self::Orderly,
             number => Self::Failed(number),

@@ -8,8 +8,8 @@
 //!
 //! `in` is what the guest receives: the backend produces, the frontend consumes. `out` is what the
 //! guest sends. The producer writes the `prod` word of its direction and the consumer the `cons`
-//! word; only the backend writes the error words. An event word is written by the end that wants
-//! to be notified. The frontend writes everything once before the backend may look at it.
+//! word; only the backend writes the error words and the status. An event word is written by the
+//! end that wants to be notified. The frontend writes everything once before the backend may look.
 
 /// Bytes of the page, whatever the page size of the kernels.
 pub const LEN: usize = 4096;
@@ -24,6 +24,13 @@ pub const IN_ERROR: usize = 8;
 pub const IN_PROD_EVENT: usize = 12;
 /// `in`: the backend wants to be notified when `cons` reaches this.
 pub const IN_CONS_EVENT: usize = 16;
+
+/// The outcome of CONNECT or ACCEPT, see [`super::status`].
+pub const STATUS: usize = 20;
+/// The address that belongs to the outcome, 28 bytes.
+pub const NAME: usize = 24;
+/// The length of that address.
+pub const NAME_LEN: usize = 52;
 
 /// `out`: consumed by the backend so far.
 pub const OUT_CONS: usize = 64;

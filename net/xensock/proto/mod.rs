@@ -18,43 +18,65 @@
 //! # Objects
 //!
 //! - [`Dialect`] says which of the two device types a link speaks; only the codec looks at it.
+//! - [`feature::Features`] are what a link has beyond version 1, from nodes of their own.
 //! - [`request::Request`] and [`response::Response`] are the slots of the *commands ring*: one per
-//!   link, 64-byte slots, requests from frontend to backend.
+//!   link, 64-byte slots, requests from frontend to backend. A request is a [`call::Call`].
+//! - [`option`] lists the options of sockets that are carried, and [`value`] are their values.
 //! - [`id::Handle`] is how an end makes the opaque numbers which name sockets on the wire.
 //! - [`indexes`] is the layout of the page which each connection has for its *data ring*, and
 //!   [`ring`] the arithmetic of the free-running indexes in it.
+//! - [`frame`] is how datagrams lie in such a ring.
+//! - [`status`] are the words of that page through which CONNECT and ACCEPT end.
 //! - [`stream`] is the order of loads, stores and barriers around those indexes, written once for
 //!   both ends and for the models that check it.
 //! - [`link`] is what each end does next, given its own xenbus state and that of the other end.
 //! - [`node`] names the xenstore nodes, [`errno`] the error numbers, [`addr`] the addresses.
+//! - [`policy`] is what the backend lets a guest do, in terms of [`rule`]s about addresses and ports.
 
 #![forbid(unsafe_code)]
 
 pub mod addr;
 mod bytes;
+pub mod call;
 pub mod dialect;
 pub mod errno;
+pub mod feature;
+pub mod frame;
 pub mod id;
 pub mod indexes;
 pub mod link;
 pub mod node;
+pub mod option;
+pub mod policy;
 pub mod request;
 pub mod response;
 pub mod ring;
+pub mod rule;
+pub mod status;
 pub mod stream;
+pub mod value;
 
 pub use self::{
     bytes::SLOT,
+    call::{
+        Call,
+        RingRef, //
+    },
     dialect::{
         Command,
         Dialect, //
     },
+    feature::{
+        Feature,
+        Features, //
+    },
     id::Handle,
     request::{
-        Call,
         Malformed,
-        Request,
-        RingRef, //
+        Request, //
     },
-    response::Response,
+    response::{
+        Body,
+        Response, //
+    },
 };

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The xenstore nodes of a device, and what they may hold.
+//! The xenstore nodes of a device, and what they may hold. Those of features are in
+//! [`super::feature`].
 
 use core::ffi::CStr;
 
 use super::{
+    feature::Features,
     ring::Order,
     Dialect, //
 };
@@ -15,11 +17,12 @@ pub const VERSIONS: &CStr = c"versions";
 /// Backend: the largest data ring it maps, as an order of pages.
 pub const MAX_PAGE_ORDER: &CStr = c"max-page-order";
 
+/// The least value of [`MAX_PAGE_ORDER`] with which the C frontend of PV Calls connects: the order of
+/// its rings.
+pub const PVCALLS_PAGE_ORDER: u32 = 4;
+
 /// Backend, `pvcalls` only: 1 when it has all commands.
 pub const FUNCTION_CALLS: &CStr = c"function-calls";
-
-/// Backend: 1 when it honours event indexes, see [`super::ring::crossed`].
-pub const FEATURE_EVENT_INDEX: &CStr = c"feature-event-index";
 
 /// Frontend: the protocol version it has chosen.
 pub const VERSION: &CStr = c"version";
@@ -29,9 +32,6 @@ pub const PORT: &CStr = c"port";
 
 /// Frontend: the grant of the page of the commands ring.
 pub const RING_REF: &CStr = c"ring-ref";
-
-/// Frontend: 1 when it uses event indexes, which the backend must have offered.
-pub const EVENT_INDEX: &CStr = c"event-index";
 
 /// The only version there is, of both dialects.
 pub const THE_VERSION: &CStr = c"1";
@@ -59,21 +59,21 @@ pub fn has_version_1(list: &[u8]) -> bool {
 pub struct Offer {
     /// The largest data ring.
     pub max_order: Order,
-    /// Whether it honours event indexes.
-    pub event_index: bool,
+    /// The features it has.
+    pub features: Features,
 }
 
 impl Offer {
-    /// Returns what a frontend makes of the nodes that it has read, each [`None`] if it is absent.
+    /// Returns what a frontend makes of the nodes that it has read.
     ///
-    /// [`None`] means that the two have no protocol in common. A larger order than the protocol
-    /// allows counts as the largest, and event indexes exist in the native dialect only.
+    /// [`None`] means that the two have no protocol in common. `function_calls` is [`None`] if the
+    /// node is absent. A larger order than the protocol allows counts as the largest.
     pub fn read(
         dialect: Dialect,
         versions: &[u8],
         max_page_order: u32,
         function_calls: Option<u32>,
-        event_index: Option<u32>,
+        features: Features,
     ) -> Option<Self> {
         if !has_version_1(versions) {
             return None;
@@ -83,7 +83,7 @@ impl Offer {
         }
         Some(Self {
             max_order: Order::new(max_page_order.min(Order::MAX.get()))?,
-            event_index: dialect == Dialect::XenSock && event_index == Some(1),
+            features,
         })
     }
 }

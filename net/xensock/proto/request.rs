@@ -23,12 +23,25 @@ use super::{
         put_u64,
         SLOT, //
     },
+    call::{
+        Call,
+        RingRef,
+        SHUT_RD,
+        SHUT_RDWR, //
+    },
     dialect::{
         Command,
         Dialect, //
     },
     errno,
-    response::Response, //
+    response::{
+        Body,
+        Response, //
+    },
+    value::{
+        self,
+        Value, //
+    }, //
 };
 
 /// Offset of `req_id`, of every request.
@@ -67,130 +80,22 @@ const ID_NEW: usize = 16;
 const ACCEPT_REF: usize = 24;
 /// Offset of the event channel in ACCEPT.
 const ACCEPT_PORT: usize = 28;
-
-/// SHUTDOWN: nothing more will be received.
-pub const SHUT_RD: u32 = 0;
-/// SHUTDOWN: nothing more will be sent.
-pub const SHUT_WR: u32 = 1;
-/// SHUTDOWN: both.
-pub const SHUT_RDWR: u32 = 2;
-
-/// What a connection is made of: the grant of its indexes page and its event channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingRef {
-    /// The grant, by the frontend, of the indexes page.
-    pub grant: u32,
-    /// The frontend's event channel, waiting to be bound.
-    pub port: u32,
-}
-
-/// A command with its arguments. The `id` of each is chosen by the frontend, opaque to the backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// Makes a socket known to the backend.
-    Socket {
-        /// The socket, new.
-        id: u64,
-        /// [`addr::AF_INET`] or [`addr::AF_INET6`].
-        domain: u32,
-        /// The type of socket: 1 is a stream.
-        kind: u32,
-        /// The protocol: 0 is the usual one of the type.
-        protocol: u32,
-    },
-    /// Connects a socket; answered when the connection stands or has failed.
-    Connect {
-        /// The socket.
-        id: u64,
-        /// Whom to connect to.
-        addr: SocketAddr,
-        /// None is defined: sent as 0 and ignored.
-        flags: u32,
-        /// The data ring to use.
-        ring: RingRef,
-    },
-    /// Ends one direction of a connection, or both.
-    Shutdown {
-        /// The socket.
-        id: u64,
-        /// [`SHUT_RD`], [`SHUT_WR`] or [`SHUT_RDWR`].
-        how: u32,
-    },
-    /// Ends a socket. After the answer the backend uses nothing of its ring any more.
-    Release {
-        /// The socket.
-        id: u64,
-        /// Whether to reset the connection, as `SO_LINGER` with a time of 0 does. PV Calls cannot
-        /// say it: the encoding of this dialect leaves it out.
-        abort: bool,
-        /// Whether grants and event channel will be used again. Left out likewise: the frontends
-        /// that there are leave garbage in this byte.
-        reuse: bool,
-    },
-    /// Gives a socket its local address.
-    Bind {
-        /// The socket.
-        id: u64,
-        /// The address; port 0 leaves the choice to the backend.
-        addr: SocketAddr,
-    },
-    /// Turns a bound socket into a listening one.
-    Listen {
-        /// The socket.
-        id: u64,
-        /// How many connections may wait.
-        backlog: u32,
-    },
-    /// Takes one connection; answered when there is one.
-    Accept {
-        /// The listening socket.
-        id: u64,
-        /// The socket to make, new.
-        id_new: u64,
-        /// The data ring which it will use.
-        ring: RingRef,
-    },
-    /// Waits for a connection to accept; answered once, when there is one.
-    Poll {
-        /// The listening socket.
-        id: u64,
-    },
-}
-
-impl Call {
-    /// Returns which command this is.
-    pub const fn command(&self) -> Command {
-        match self {
-            Self::Socket { .. } => Command::Socket,
-            Self::Connect { .. } => Command::Connect,
-            Self::Shutdown { .. } => Command::Shutdown,
-            Self::Release { .. } => Command::Release,
-            Self::Bind { .. } => Command::Bind,
-            Self::Listen { .. } => Command::Listen,
-            Self::Accept { .. } => Command::Accept,
-            Self::Poll { .. } => Command::Poll,
-        }
-    }
-
-    /// Returns the number of the command, or [`None`] if the dialect does not have it.
-    pub const fn cmd(&self, dialect: Dialect) -> Option<u32> {
-        dialect.number(self.command())
-    }
-
-    /// Returns the socket in question; of [`Call::Accept`], the listening one.
-    pub const fn id(&self) -> u64 {
-        match *self {
-            Self::Socket { id, .. }
-            | Self::Connect { id, .. }
-            | Self::Shutdown { id, .. }
-            | Self::Release { id, .. }
-            | Self::Bind { id, .. }
-            | Self::Listen { id, .. }
-            | Self::Accept { id, .. }
-            | Self::Poll { id } => id,
-        }
-    }
-}
+/// Offset of the level of SETSOCKOPT and GETSOCKOPT.
+const LEVEL: usize = 16;
+/// Offset of the option of SETSOCKOPT and GETSOCKOPT.
+const NAME: usize = 20;
+/// Offset of the length of the value in SETSOCKOPT.
+const VALUE_LEN: usize = 24;
+/// Offset of the value in SETSOCKOPT.
+const VALUE: usize = 28;
+/// Offset of the place in the value in GETSOCKOPT.
+const OFFSET: usize = 24;
+/// Offset of the word of GETNAME which says whose address.
+const PEER: usize = 16;
+/// Offset of the grant of the indexes page in ATTACH.
+const ATTACH_REF: usize = 16;
+/// Offset of the event channel in ATTACH.
+const ATTACH_PORT: usize = 20;
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +127,7 @@ impl Malformed {
             cmd: self.cmd,
             ret: self.errno,
             id: self.id,
-            addr: None,
+            body: Body::Empty,
         }
     }
 }
@@ -258,6 +163,12 @@ impl Request {
                 put_u32::<CONNECT_REF>(&mut slot, ring.grant);
                 put_u32::<CONNECT_PORT>(&mut slot, ring.port);
             }
+            Call::Disconnect { id: _ } => {
+                if dialect == Dialect::PvCalls {
+                    return None;
+                }
+                put_u32::<ADDR_LEN>(&mut slot, addr::UNSPEC_LEN);
+            }
             Call::Shutdown { id: _, how } => {
                 if how > SHUT_RDWR {
                     return None;
@@ -286,6 +197,32 @@ impl Request {
                 put_u32::<ACCEPT_PORT>(&mut slot, ring.port);
             }
             Call::Poll { id: _ } => {}
+            Call::SetSockOpt {
+                id: _,
+                level,
+                name,
+                value,
+            } => {
+                put_u32::<LEVEL>(&mut slot, level);
+                put_u32::<NAME>(&mut slot, name);
+                put_u32::<VALUE_LEN>(&mut slot, value.wire_len());
+                put::<VALUE, { value::MAX_LEN }>(&mut slot, value.padded());
+            }
+            Call::GetSockOpt {
+                id: _,
+                level,
+                name,
+                offset,
+            } => {
+                put_u32::<LEVEL>(&mut slot, level);
+                put_u32::<NAME>(&mut slot, name);
+                put_u32::<OFFSET>(&mut slot, offset);
+            }
+            Call::GetName { id: _, peer } => put_u32::<PEER>(&mut slot, u32::from(peer)),
+            Call::Attach { id: _, ring } => {
+                put_u32::<ATTACH_REF>(&mut slot, ring.grant);
+                put_u32::<ATTACH_PORT>(&mut slot, ring.port);
+            }
         }
         Some(slot)
     }
@@ -312,6 +249,7 @@ impl Request {
                 kind: get_u32::<KIND>(slot),
                 protocol: get_u32::<PROTOCOL>(slot),
             },
+            Command::Connect if is_unspec(dialect, slot) => Call::Disconnect { id },
             Command::Connect => Call::Connect {
                 id,
                 addr: get_addr(dialect, slot).map_err(|e| malformed(-e.errno()))?,
@@ -347,6 +285,37 @@ impl Request {
                 },
             },
             Command::Poll => Call::Poll { id },
+            Command::SetSockOpt => Call::SetSockOpt {
+                id,
+                level: get_u32::<LEVEL>(slot),
+                name: get_u32::<NAME>(slot),
+                value: Value::from_padded(
+                    &get::<VALUE, { value::MAX_LEN }>(slot),
+                    get_u32::<VALUE_LEN>(slot),
+                )
+                .ok_or(malformed(-errno::EINVAL))?,
+            },
+            Command::GetSockOpt => Call::GetSockOpt {
+                id,
+                level: get_u32::<LEVEL>(slot),
+                name: get_u32::<NAME>(slot),
+                offset: get_u32::<OFFSET>(slot),
+            },
+            Command::GetName => Call::GetName {
+                id,
+                peer: match get_u32::<PEER>(slot) {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(malformed(-errno::EINVAL)),
+                },
+            },
+            Command::Attach => Call::Attach {
+                id,
+                ring: RingRef {
+                    grant: get_u32::<ATTACH_REF>(slot),
+                    port: get_u32::<ATTACH_PORT>(slot),
+                },
+            },
         };
         Ok(Self { req_id, call })
     }
@@ -360,9 +329,15 @@ impl Request {
             cmd: self.call.cmd(dialect)?,
             ret,
             id: self.call.id(),
-            addr: None,
+            body: Body::Empty,
         })
     }
+}
+
+/// Returns whether the address of CONNECT is that of family 0, which PV Calls does not have.
+fn is_unspec(dialect: Dialect, slot: &[u8; SLOT]) -> bool {
+    dialect == Dialect::XenSock
+        && addr::is_unspec(&get::<ADDR, { addr::LEN }>(slot), get_u32::<ADDR_LEN>(slot))
 }
 
 /// Puts the address of CONNECT or BIND.

@@ -4,7 +4,8 @@
 //!
 //! `req_id` at 0, `cmd` at 4, the result at 8, the id of the socket at 16. That is all in PV Calls,
 //! 24 bytes; whatever the slot has behind it is left over from a request. The native dialect uses
-//! the whole slot: an address at 24 with its length at 52, where 0 means that there is none.
+//! the whole slot: an address at 24 with its length at 52, where 0 means that there is none; or for
+//! GETSOCKOPT a piece of a value at 24 with the length of the whole value at 56.
 
 use core::net::SocketAddr;
 
@@ -23,8 +24,15 @@ use super::{
         put_u64,
         SLOT, //
     },
+    dialect::{
+        Command,
+        Dialect, //
+    },
     errno,
-    Dialect, //
+    value::{
+        self,
+        Piece, //
+    }, //
 };
 
 /// Offset of `req_id`.
@@ -39,6 +47,22 @@ const ID: usize = 16;
 const ADDR: usize = 24;
 /// Offset of the length of the address.
 const ADDR_LEN: usize = 52;
+/// Offset of the piece of a value.
+const VALUE: usize = 24;
+/// Offset of the length of the whole value.
+const TOTAL: usize = 56;
+
+/// What a response has besides the result; nothing in PV Calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// The address that the call has to give. CONNECT gives the local one, BIND the one really
+    /// bound, ACCEPT that of the peer, GETNAME the one asked for.
+    Addr(SocketAddr),
+    /// What GETSOCKOPT has read. Goes with success, and with no other command.
+    Value(Piece),
+}
 
 /// A response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +75,14 @@ pub struct Response {
     pub ret: i32,
     /// The socket of the request; of ACCEPT, the listening one.
     pub id: u64,
-    /// The native dialect: the address that the call has to give. CONNECT gives the local one, BIND
-    /// the one really bound, ACCEPT that of the peer.
-    pub addr: Option<SocketAddr>,
+    /// What there is besides.
+    pub body: Body,
 }
 
 impl Response {
     /// Returns the slot, and how many of its bytes the dialect has.
     ///
-    /// PV Calls has no address in a response, and it is left out.
+    /// PV Calls has no body in a response, and it is left out.
     pub fn encode(&self, dialect: Dialect) -> ([u8; SLOT], usize) {
         let mut slot = [0; SLOT];
 
@@ -67,10 +90,17 @@ impl Response {
         put_u32::<CMD>(&mut slot, self.cmd);
         put::<RET, 4>(&mut slot, self.ret.to_le_bytes());
         put_u64::<ID>(&mut slot, self.id);
-        if dialect == Dialect::XenSock {
-            if let Some((bytes, len)) = self.addr.and_then(|a| addr::encode(dialect, &a)) {
-                put::<ADDR, { addr::LEN }>(&mut slot, bytes);
-                put_u32::<ADDR_LEN>(&mut slot, len);
+        match (dialect, self.body) {
+            (Dialect::PvCalls, _) | (Dialect::XenSock, Body::Empty) => {}
+            (Dialect::XenSock, Body::Addr(addr)) => {
+                if let Some((bytes, len)) = addr::encode(dialect, &addr) {
+                    put::<ADDR, { addr::LEN }>(&mut slot, bytes);
+                    put_u32::<ADDR_LEN>(&mut slot, len);
+                }
+            }
+            (Dialect::XenSock, Body::Value(piece)) => {
+                put::<VALUE, { value::MAX_LEN }>(&mut slot, piece.bytes);
+                put_u32::<TOTAL>(&mut slot, piece.total);
             }
         }
         (slot, dialect.response_len())
@@ -81,21 +111,31 @@ impl Response {
     /// The result may be any number: [`Response::result`] makes sense of it. The frontend compares
     /// `req_id`, `cmd` and `id` with what it has asked.
     pub fn decode(dialect: Dialect, slot: &[u8; SLOT]) -> Result<Self, BadAddr> {
-        let addr = match (dialect, get_u32::<ADDR_LEN>(slot)) {
-            (Dialect::PvCalls, _) | (Dialect::XenSock, 0) => None,
-            (Dialect::XenSock, len) => Some(addr::decode(
-                dialect,
-                &get::<ADDR, { addr::LEN }>(slot),
-                len,
-            )?),
+        let cmd = get_u32::<CMD>(slot);
+        let ret = get_i32::<RET>(slot);
+        let body = match (dialect, dialect.command(cmd)) {
+            (Dialect::PvCalls, _) => Body::Empty,
+            (Dialect::XenSock, Some(Command::GetSockOpt)) if ret != 0 => Body::Empty,
+            (Dialect::XenSock, Some(Command::GetSockOpt)) => Body::Value(Piece {
+                bytes: get::<VALUE, { value::MAX_LEN }>(slot),
+                total: get_u32::<TOTAL>(slot),
+            }),
+            (Dialect::XenSock, _) => match get_u32::<ADDR_LEN>(slot) {
+                0 => Body::Empty,
+                len => Body::Addr(addr::decode(
+                    dialect,
+                    &get::<ADDR, { addr::LEN }>(slot),
+                    len,
+                )?),
+            },
         };
 
         Ok(Self {
             req_id: get_u32::<REQ_ID>(slot),
-            cmd: get_u32::<CMD>(slot),
-            ret: get_i32::<RET>(slot),
+            cmd,
+            ret,
             id: get_u64::<ID>(slot),
-            addr,
+            body,
         })
     }
 

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Features: what a link may have beyond version 1 of the native dialect.
+//!
+//! A backend offers a feature by a node with the value 1, a frontend takes it up by a node of its
+//! own. A feature is used if both are there. PV Calls has none.
+
+use core::ffi::CStr;
+
+use super::Dialect;
+
+/// A feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// Event indexes are honoured, see [`super::ring::crossed`].
+    EventIndex,
+    /// CONNECT and ACCEPT are answered at once and end through the page, see [`super::status`].
+    Status,
+    /// There are datagram sockets.
+    Datagram,
+}
+
+impl Feature {
+    /// Every feature.
+    pub const ALL: [Self; 3] = [Self::EventIndex, Self::Status, Self::Datagram];
+
+    /// Returns the node of a backend that offers it.
+    pub const fn offered(self) -> &'static CStr {
+        match self {
+            Self::EventIndex => c"feature-event-index",
+            Self::Status => c"feature-status",
+            Self::Datagram => c"feature-datagram",
+        }
+    }
+
+    /// Returns the node of a frontend that takes it up.
+    pub const fn taken(self) -> &'static CStr {
+        match self {
+            Self::EventIndex => c"event-index",
+            Self::Status => c"status",
+            Self::Datagram => c"datagram",
+        }
+    }
+
+    /// Returns the bit in a set.
+    const fn bit(self) -> u8 {
+        match self {
+            Self::EventIndex => 1 << 0,
+            Self::Status => 1 << 1,
+            Self::Datagram => 1 << 2,
+        }
+    }
+}
+
+/// A set of features: those that an end has, or that a link uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features(u8);
+
+impl Features {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// Returns the set with a feature added.
+    #[must_use]
+    pub const fn with(self, feature: Feature) -> Self {
+        Self(self.0 | feature.bit())
+    }
+
+    /// Returns what is in both sets: of what is offered, what this end has too.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Returns whether the feature is in the set.
+    pub const fn has(self, feature: Feature) -> bool {
+        self.0 & feature.bit() != 0
+    }
+
+    /// Returns whether the set has all of the other. A frontend may only take what is offered.
+    pub const fn includes(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// Reads the nodes of the other end with `number`, which gives [`None`] for an absent one.
+    ///
+    /// Any number but 1 says that the feature is not there.
+    pub fn read<E>(
+        dialect: Dialect,
+        mut number: impl FnMut(Feature) -> Result<Option<u32>, E>,
+    ) -> Result<Self, E> {
+        let mut features = Self::NONE;
+
+        if dialect == Dialect::XenSock {
+            for feature in Feature::ALL {
+                if number(feature)? == Some(1) {
+                    features = features.with(feature);
+                }
+            }
+        }
+        Ok(features)
+    }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frames: how datagrams lie in a data ring.
+//!
+//! A frame is a header of 40 bytes, the payload, and padding to a multiple of 8 that means nothing.
+//! The length of the payload at 0, the type at 4, an address at 8 with its length at 36. An index
+//! moves over whole frames only, so what is queued is a run of whole frames.
+//!
+//! A header is copied to private memory before it is looked at. One that is wrong is a violation
+//! like an impossible index, because nothing tells where the next frame begins.
+
+use core::net::SocketAddr;
+
+use super::{
+    addr::{
+        self,
+        BadAddr, //
+    },
+    errno,
+    Dialect, //
+};
+
+/// Bytes of a header.
+pub const HEADER: usize = 40;
+
+/// Each frame begins at a multiple of this, as the halves of all orders do.
+const ALIGN: u32 = 8;
+
+/// The type of a datagram.
+const DATA: u16 = 0;
+/// The type of an error.
+const ERROR: u16 = 1;
+
+/// Why a header is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadFrame {
+    /// The frame ends behind what is queued.
+    Length,
+    /// No frame has this type.
+    Type,
+    /// The address is none.
+    Addr(BadAddr),
+}
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A datagram; its payload follows.
+    Data {
+        /// Bytes of the payload, which may be none.
+        len: u32,
+        /// Where it goes to or comes from; [`None`] is the peer that the socket is connected with.
+        addr: Option<SocketAddr>,
+    },
+    /// An error of the socket, a positive number: what the network says of an earlier datagram.
+    /// For `in` only: from a frontend it is a violation.
+    Error(i32),
+}
+
+/// Returns the bytes of a frame with so much payload, or [`None`] if there is no such number.
+pub const fn frame_len(payload: u32) -> Option<u32> {
+    // CAST: A small constant.
+    match payload.checked_add(HEADER as u32) {
+        Some(len) => len.checked_next_multiple_of(ALIGN),
+        None => None,
+    }
+}
+
+/// Returns the largest payload for a half of `size` bytes.
+pub const fn max_payload(size: u32) -> u32 {
+    // CAST: A small constant. A half is a multiple of `ALIGN`, but it does no harm to be sure.
+    (size - size % ALIGN).saturating_sub(HEADER as u32)
+}
+
+impl Frame {
+    /// Returns the bytes of the whole frame, see [`frame_len`].
+    pub const fn total_len(&self) -> Option<u32> {
+        match self {
+            Self::Data { len, addr: _ } => frame_len(*len),
+            Self::Error(_) => frame_len(0),
+        }
+    }
+
+    /// Returns the header.
+    pub fn encode(&self) -> [u8; HEADER] {
+        let (len, kind, addr, addr_len) = match self {
+            Self::Data { len, addr } => {
+                // The native dialect has all addresses.
+                let (addr, addr_len) = addr
+                    .and_then(|a| addr::encode(Dialect::XenSock, &a))
+                    .unwrap_or(([0; addr::LEN], 0));
+                (*len, DATA, addr, addr_len)
+            }
+            Self::Error(number) => {
+                let word = errno::to_wire(*number).wrapping_neg();
+                let mut addr = [0; addr::LEN];
+                addr[..4].copy_from_slice(&word.to_le_bytes());
+                (0, ERROR, addr, 0)
+            }
+        };
+        let mut header = [0; HEADER];
+
+        header[0..4].copy_from_slice(&len.to_le_bytes());
+        header[4..6].copy_from_slice(&kind.to_le_bytes());
+        header[8..36].copy_from_slice(&addr);
+        header[36..40].copy_from_slice(&addr_len.to_le_bytes());
+        header
+    }
+
+    /// Reads a private copy of a header, of which the first of `queued` bytes is the first.
+    ///
+    /// Also returns the bytes of the whole frame, at most `queued`. An error number that is not in
+    /// the table is [`errno::EIO`].
+    pub fn decode(header: &[u8; HEADER], queued: u32) -> Result<(Self, u32), BadFrame> {
+        let [l0, l1, l2, l3, t0, t1, _, _, rest @ ..] = *header;
+        let [addr @ .., a0, a1, a2, a3] = rest;
+        let len = u32::from_le_bytes([l0, l1, l2, l3]);
+        let addr_len = u32::from_le_bytes([a0, a1, a2, a3]);
+
+        let frame = match (u16::from_le_bytes([t0, t1]), addr_len) {
+            (DATA, 0) => Self::Data { len, addr: None },
+            (DATA, _) => Self::Data {
+                len,
+                addr: Some(
+                    addr::decode(Dialect::XenSock, &addr, addr_len).map_err(BadFrame::Addr)?,
+                ),
+            },
+            (ERROR, _) if len == 0 => {
+                let [e0, e1, e2, e3, ..] = addr;
+                let number = i32::from_le_bytes([e0, e1, e2, e3]);
+                Self::Error(match errno::from_wire(number.wrapping_neg()) {
+                    // An error is never none.
+                    0 => errno::EIO,
+                    number => number,
+                })
+            }
+            (ERROR, _) => return Err(BadFrame::Length),
+            _ => return Err(BadFrame::Type),
+        };
+        match frame.total_len() {
+            Some(total) if total <= queued => Ok((frame, total)),
+            _ => Err(BadFrame::Length),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a guest may do in the backend's domain: the nodes that say so, and what follows from them.
+//!
+//! The nodes are below the backend's directory of a device, where only the toolstack writes. A node
+//! that is absent has a default; what a node says that cannot be read is taken in the safest way. So
+//! there is always a policy, and a mistake in it never costs the link.
+
+use core::{
+    ffi::CStr,
+    net::{
+        IpAddr,
+        Ipv4Addr,
+        Ipv6Addr,
+        SocketAddr, //
+    },
+    ops::Deref,
+};
+
+use super::{
+    ring::Order,
+    rule::{
+        number,
+        Rule,
+        Transport,
+        Unreadable, //
+    }, //
+};
+
+/// The directory of the policy.
+pub const DIR: &CStr = c"policy";
+
+/// The network namespace of the guest's sockets, by the id that the backend domain's initial
+/// namespace has for it (`ip netns set`). Absent: the initial namespace itself.
+pub const NETNS: &CStr = c"policy/netns";
+
+/// Where sockets may be bound, a list of rules. Port 0 is a bind that lets the port be chosen.
+/// Absent: see [`Rules`].
+pub const BIND_ALLOW: &CStr = c"policy/bind-allow";
+
+/// What may be connected to, a list of rules. Absent: see [`Rules`].
+pub const CONNECT_ALLOW: &CStr = c"policy/connect-allow";
+
+/// What may not be connected to, a list of rules, whatever [`CONNECT_ALLOW`] says.
+pub const CONNECT_DENY: &CStr = c"policy/connect-deny";
+
+/// Every node.
+pub const NODES: [&CStr; 10] = [
+    NETNS,
+    BIND_ALLOW,
+    CONNECT_ALLOW,
+    CONNECT_DENY,
+    Limit::SOCKETS.node,
+    Limit::LISTENERS.node,
+    Limit::BACKLOG.node,
+    Limit::RING_ORDER.node,
+    Limit::RING_PAGES.node,
+    Limit::DATAGRAM.node,
+];
+
+/// How much of something a guest may have.
+#[derive(Debug)]
+pub struct Limit {
+    /// The node.
+    pub node: &'static CStr,
+    /// The least that the node can say, and what counts if it cannot be read.
+    pub min: u32,
+    /// The most that the node can say.
+    pub max: u32,
+    /// What counts if there is no such node.
+    pub default: u32,
+}
+
+impl Limit {
+    /// Sockets of all kinds.
+    pub const SOCKETS: Self = Self::new(c"policy/max-sockets", 0, 65536, 4096);
+    /// Sockets that listen.
+    pub const LISTENERS: Self = Self::new(c"policy/max-listeners", 0, 65536, 128);
+    /// Connections that wait to be accepted, of each listener.
+    pub const BACKLOG: Self = Self::new(c"policy/max-backlog", 0, 65535, 128);
+    /// The order of a data ring.
+    pub const RING_ORDER: Self = Self::new(
+        c"policy/max-ring-order",
+        Order::MIN.get(),
+        Order::MAX.get(),
+        Order::MAX.get(),
+    );
+    /// Pages of the guest that are mapped for data rings: 128 MiB by default, 4 GiB at the most.
+    pub const RING_PAGES: Self = Self::new(c"policy/max-ring-pages", 0, 1 << 20, 32768);
+    /// Bytes of a datagram.
+    pub const DATAGRAM: Self = Self::new(c"policy/max-datagram", 0, 65535, 65535);
+
+    /// Every limit.
+    pub const ALL: [&'static Self; 6] = [
+        &Self::SOCKETS,
+        &Self::LISTENERS,
+        &Self::BACKLOG,
+        &Self::RING_ORDER,
+        &Self::RING_PAGES,
+        &Self::DATAGRAM,
+    ];
+
+    const fn new(node: &'static CStr, min: u32, max: u32, default: u32) -> Self {
+        Self {
+            node,
+            min,
+            max,
+            default,
+        }
+    }
+
+    /// Reads what the node says. [`Reading::Wrong`] has the safest reading: the nearest number that
+    /// is possible, and the least if there is none.
+    pub fn read(&self, value: &[u8]) -> Reading<u32> {
+        match number(value) {
+            Ok(number) if (self.min..=self.max).contains(&number) => Reading::Right(number),
+            Ok(number) => Reading::Wrong(number.clamp(self.min, self.max)),
+            Err(Unreadable) => Reading::Wrong(self.min),
+        }
+    }
+}
+
+/// What a node says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading<T> {
+    /// Just this.
+    Right(T),
+    /// This, in its safest reading: it should be told to somebody.
+    Wrong(T),
+}
+
+/// Returns whether there is a node of this name in [`DIR`].
+pub fn is_node(name: &CStr) -> bool {
+    NODES.into_iter().any(|node| {
+        node.to_bytes()
+            .strip_prefix(DIR.to_bytes())
+            .and_then(|node| node.strip_prefix(b"/"))
+            == Some(name.to_bytes())
+    })
+}
+
+/// Reads what [`NETNS`] says. If that cannot be read, the guest has no namespace: it can have no
+/// socket.
+pub fn netns(value: &[u8]) -> Result<i32, Unreadable> {
+    i32::try_from(number(value)?).map_err(|_| Unreadable)
+}
+
+/// Where the sockets of a guest may be bound, and what they may reach.
+///
+/// In a namespace of its own a guest may do both everywhere, unless the lists say otherwise. In the
+/// backend domain's initial namespace it may bind nothing without a list that allows it, and does
+/// not reach the domain's own loopback unless a rule allows just that: one that is about loopback
+/// addresses and no others.
+#[derive(Debug)]
+pub struct Rules<L> {
+    /// Whether the namespace is another than the backend domain's initial one.
+    pub is_private: bool,
+    /// What [`BIND_ALLOW`] says. Words that cannot be read are left out.
+    pub bind_allow: Option<L>,
+    /// What [`CONNECT_ALLOW`] says. Words that cannot be read are left out.
+    pub connect_allow: Option<L>,
+    /// What [`CONNECT_DENY`] says. A word that cannot be read is [`Rule::ALL`]: it may have meant
+    /// anything.
+    pub connect_deny: L,
+}
+
+impl<L: Deref<Target = [Rule]>> Rules<L> {
+    /// Whether a socket may be bound to `addr`.
+    pub fn may_bind(&self, transport: Transport, addr: &SocketAddr) -> bool {
+        let Some(rules) = &self.bind_allow else {
+            return self.is_private;
+        };
+        taken_by_bind(addr.ip())
+            .into_iter()
+            .flatten()
+            .all(|ip| covers(rules, transport, ip, addr.port()))
+    }
+
+    /// Whether a socket may connect, or send, to `addr`.
+    pub fn may_connect(&self, transport: Transport, addr: &SocketAddr) -> bool {
+        reached_by_connect(addr.ip())
+            .into_iter()
+            .flatten()
+            .all(|ip| self.may_reach(transport, ip, addr.port()))
+    }
+
+    fn may_reach(&self, transport: Transport, ip: IpAddr, port: u16) -> bool {
+        if covers(&self.connect_deny, transport, ip, port) {
+            return false;
+        }
+        let is_guarded = ip.is_loopback() && !self.is_private;
+        match &self.connect_allow {
+            Some(rules) => rules.iter().any(|rule| {
+                rule.covers(transport, ip, port) && (!is_guarded || rule.names_loopback())
+            }),
+            None => !is_guarded,
+        }
+    }
+}
+
+fn covers(rules: &[Rule], transport: Transport, ip: IpAddr, port: u16) -> bool {
+    rules.iter().any(|rule| rule.covers(transport, ip, port))
+}
+
+/// The addresses that a bind to `ip` takes: the unspecified one of IPv6 takes IPv4 as well.
+fn taken_by_bind(ip: IpAddr) -> [Option<IpAddr>; 2] {
+    match ip.to_canonical() {
+        ip @ IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            [Some(ip), Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+        }
+        ip => [Some(ip), None],
+    }
+}
+
+/// The addresses that may be reached under the name `ip`: to Linux, the unspecified address is the
+/// loopback address, and that of IPv6 is IPv4's if the socket is bound to an IPv4 address.
+fn reached_by_connect(ip: IpAddr) -> [Option<IpAddr>; 2] {
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    match ip.to_canonical() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => [Some(V4), None],
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => [Some(V6), Some(V4)],
+        ip => [Some(ip), None],
+    }
+}

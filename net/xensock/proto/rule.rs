@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rules about addresses and ports, as administrators write them.
+//!
+//! A list is words separated by blanks, [`MAX_RULES`] at the most. A word has up to three parts, the
+//! last two not both absent:
+//!
+//! ```text
+//! [tcp:|udp:] ADDRESS[/LENGTH] [:PORT[-PORT]]     10.0.0.0/8     tcp:192.0.2.1:80     [2001:db8::/32]:53
+//! [tcp:|udp:] PORT[-PORT]                         8000-8999      udp:53
+//! ```
+//!
+//! What is absent stands for all there are. An IPv6 address is in brackets, together with its
+//! length. A prefix has no bits beyond its length, and a number no leading zero: whatever could be
+//! read in two ways is not read at all.
+//!
+//! An IPv4 address mapped into IPv6 is the IPv4 address, in a rule as in what it is asked about. So
+//! `[::/0]` is all of IPv6, but none of IPv4.
+
+use core::{
+    net::{
+        IpAddr,
+        Ipv4Addr,
+        Ipv6Addr, //
+    },
+    str::FromStr,
+};
+
+/// How many rules a list has at the most.
+pub const MAX_RULES: usize = 32;
+
+/// What carries the data of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A word, or a number, that has no meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// All addresses that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prefix {
+    V4 { bits: u32, mask: u32 },
+    V6 { bits: u128, mask: u128 },
+}
+
+impl Prefix {
+    fn v4(ip: Ipv4Addr, len: u32) -> Result<Self, Unreadable> {
+        let mask = match len {
+            0 => 0,
+            1..=32 => u32::MAX << (32 - len),
+            _ => return Err(Unreadable),
+        };
+        let bits = u32::from(ip);
+        if bits & !mask != 0 {
+            return Err(Unreadable);
+        }
+        Ok(Self::V4 { bits, mask })
+    }
+
+    fn v6(ip: Ipv6Addr, len: u32) -> Result<Self, Unreadable> {
+        if let (Some(v4), 96..=128) = (ip.to_ipv4_mapped(), len) {
+            return Self::v4(v4, len - 96);
+        }
+        let mask = match len {
+            0 => 0,
+            1..=128 => u128::MAX << (128 - len),
+            _ => return Err(Unreadable),
+        };
+        let bits = u128::from(ip);
+        if bits & !mask != 0 {
+            return Err(Unreadable);
+        }
+        Ok(Self::V6 { bits, mask })
+    }
+
+    /// Reads an address that may have a length.
+    fn parse<T: FromStr>(
+        text: &str,
+        whole: u32,
+        new: fn(T, u32) -> Result<Self, Unreadable>,
+    ) -> Result<Self, Unreadable> {
+        let (ip, len) = match text.split_once('/') {
+            Some((ip, len)) => (ip, number(len.as_bytes())?),
+            None => (text, whole),
+        };
+        new(ip.parse().map_err(|_| Unreadable)?, len)
+    }
+
+    /// Whether an address, which is not a mapped one, is among these.
+    fn has(self, ip: IpAddr) -> bool {
+        match (self, ip) {
+            (Self::V4 { bits, mask }, IpAddr::V4(ip)) => u32::from(ip) & mask == bits,
+            (Self::V6 { bits, mask }, IpAddr::V6(ip)) => u128::from(ip) & mask == bits,
+            _ => false,
+        }
+    }
+
+    /// Whether these are loopback addresses and no others.
+    fn is_loopback(self) -> bool {
+        const V4: u32 = 0xff00_0000;
+        match self {
+            Self::V4 { bits, mask } => mask & V4 == V4 && Ipv4Addr::from(bits).is_loopback(),
+            Self::V6 { bits, mask } => mask == u128::MAX && Ipv6Addr::from(bits).is_loopback(),
+        }
+    }
+}
+
+/// What a word of a list stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    transport: Option<Transport>,
+    prefix: Option<Prefix>,
+    first: u16,
+    last: u16,
+}
+
+impl Rule {
+    /// All addresses and ports.
+    pub const ALL: Self = Self {
+        transport: None,
+        prefix: None,
+        first: 0,
+        last: u16::MAX,
+    };
+
+    /// Whether the rule is about this address and port.
+    pub fn covers(&self, transport: Transport, ip: IpAddr, port: u16) -> bool {
+        self.transport.is_none_or(|own| own == transport)
+            && self
+                .prefix
+                .is_none_or(|prefix| prefix.has(ip.to_canonical()))
+            && (self.first..=self.last).contains(&port)
+    }
+
+    /// Whether the rule is about loopback addresses and no others.
+    pub fn names_loopback(&self) -> bool {
+        self.prefix.is_some_and(Prefix::is_loopback)
+    }
+}
+
+impl FromStr for Rule {
+    type Err = Unreadable;
+
+    fn from_str(word: &str) -> Result<Self, Unreadable> {
+        let (transport, rest) = match word.split_once(':') {
+            Some(("tcp", rest)) => (Some(Transport::Tcp), rest),
+            Some(("udp", rest)) => (Some(Transport::Udp), rest),
+            _ => (None, word),
+        };
+        let (prefix, ports) = if let Some(rest) = rest.strip_prefix('[') {
+            let (prefix, rest) = rest.split_once(']').ok_or(Unreadable)?;
+            let ports = match rest {
+                "" => None,
+                _ => Some(rest.strip_prefix(':').ok_or(Unreadable)?),
+            };
+            (Some(Prefix::parse(prefix, 128, Prefix::v6)?), ports)
+        } else if rest.contains('.') {
+            let (prefix, ports) = match rest.split_once(':') {
+                Some((prefix, ports)) => (prefix, Some(ports)),
+                None => (rest, None),
+            };
+            (Some(Prefix::parse(prefix, 32, Prefix::v4)?), ports)
+        } else {
+            (None, Some(rest))
+        };
+        let (first, last) = ports.map_or(Ok((0, u16::MAX)), range)?;
+        Ok(Self {
+            transport,
+            prefix,
+            first,
+            last,
+        })
+    }
+}
+
+/// Reads a port, or the first and the last of several.
+fn range(text: &str) -> Result<(u16, u16), Unreadable> {
+    let port = |text: &str| u16::try_from(number(text.as_bytes())?).map_err(|_| Unreadable);
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (port(first)?, port(last)?);
+    if first > last {
+        return Err(Unreadable);
+    }
+    Ok((first, last))
+}
+
+/// Reads a number: digits only, and no more than needed. One above 2^32 - 1 counts as that.
+pub fn number(text: &[u8]) -> Result<u32, Unreadable> {
+    if text.is_empty() || (text.len() > 1 && text[0] == b'0') {
+        return Err(Unreadable);
+    }
+    text.iter().try_fold(0u32, |number, byte| match byte {
+        b'0'..=b'9' => Ok(number
+            .saturating_mul(10)
+            .saturating_add(u32::from(byte - b'0'))),
+        _ => Err(Unreadable),
+    })
+}
+
+/// Reads a list, word by word. One more error stands for all words beyond [`MAX_RULES`].
+///
+/// # Examples
+///
+/// ```
+/// # use std::net::IpAddr;
+/// # use xensock_hosttest::proto::rule::{rules, Rule, Transport};
+/// let list: Vec<Rule> = rules(b"192.0.2.0/24:80 udp:53").flatten().collect();
+/// let ip: IpAddr = "192.0.2.7".parse().unwrap();
+///
+/// assert!(list.iter().any(|rule| rule.covers(Transport::Tcp, ip, 80)));
+/// assert!(!list.iter().any(|rule| rule.covers(Transport::Tcp, ip, 53)));
+/// ```
+pub fn rules(list: &[u8]) -> impl Iterator<Item = Result<Rule, Unreadable>> + '_ {
+    list.split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+        .take(MAX_RULES + 1)
+        .enumerate()
+        .map(|(index, word)| {
+            if index == MAX_RULES {
+                return Err(Unreadable);
+            }
+            core::str::from_utf8(word).map_err(|_| Unreadable)?.parse()
+        })
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Values of options on the wire: whole in a request, in pieces in a response.
+
+/// Most bytes of a value in one request or response.
+pub const MAX_LEN: usize = 32;
+
+/// Bytes of a number, C's `int`.
+pub const INT_LEN: usize = 4;
+
+/// Bytes of a name with its padding, `TCP_CA_NAME_MAX`.
+pub const NAME_LEN: usize = 16;
+
+/// A value in a request.
+///
+/// # Invariants
+///
+/// `len` is at most [`MAX_LEN`], and the bytes behind it are 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value {
+    len: u8,
+    bytes: [u8; MAX_LEN],
+}
+
+impl Value {
+    /// Makes the value of a number.
+    pub fn int(number: i32) -> Self {
+        let mut bytes = [0; MAX_LEN];
+
+        bytes[..INT_LEN].copy_from_slice(&number.to_le_bytes());
+        // INVARIANT: Nothing else was set. CAST: A small constant.
+        Self {
+            len: INT_LEN as u8,
+            bytes,
+        }
+    }
+
+    /// Makes the value of a name, which ends at a zero or where it would be too long.
+    pub(super) fn name(given: &[u8]) -> Self {
+        let mut bytes = [0; MAX_LEN];
+        let name = given.iter().take_while(|&&byte| byte != 0);
+
+        for (to, from) in bytes.iter_mut().zip(name).take(NAME_LEN - 1) {
+            *to = *from;
+        }
+        // INVARIANT: Only the first of them were set. CAST: A small constant.
+        Self {
+            len: NAME_LEN as u8,
+            bytes,
+        }
+    }
+
+    /// Reads what is on the wire; [`None`] if `len` is beyond the field.
+    pub fn from_padded(padded: &[u8; MAX_LEN], len: u32) -> Option<Self> {
+        let len = u8::try_from(len).ok()?;
+        let mut bytes = [0; MAX_LEN];
+
+        bytes
+            .get_mut(..usize::from(len))?
+            .copy_from_slice(padded.get(..usize::from(len))?);
+        // INVARIANT: The slice exists, and nothing was set behind it.
+        Some(Self { len, bytes })
+    }
+
+    /// Returns the bytes, and zeroes behind them.
+    pub const fn padded(&self) -> [u8; MAX_LEN] {
+        self.bytes
+    }
+
+    /// Returns the bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes
+            .get(..usize::from(self.len))
+            .unwrap_or(&self.bytes)
+    }
+
+    /// Returns how many bytes there are, for the wire.
+    pub(super) fn wire_len(&self) -> u32 {
+        u32::from(self.len)
+    }
+
+    /// Returns the number, if it has the length of one.
+    pub fn to_int(&self) -> Option<i32> {
+        Some(i32::from_le_bytes(self.as_bytes().try_into().ok()?))
+    }
+}
+
+/// A piece of a value in a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The bytes from the offset asked for, and zeroes behind the end of the value.
+    pub bytes: [u8; MAX_LEN],
+    /// Bytes of the whole value.
+    pub total: u32,
+}
+
+impl Piece {
+    /// Backend: returns the piece of a value that begins at `offset`.
+    ///
+    /// [`None`] if `offset` is not a multiple of [`MAX_LEN`], or is beyond the value; only at 0 can
+    /// there be no bytes.
+    pub fn of(value: &[u8], offset: u32) -> Option<Self> {
+        let total = u32::try_from(value.len()).ok()?;
+        let start = usize::try_from(offset).ok()?;
+        let rest = value.get(start..)?;
+        if start % MAX_LEN != 0 || (rest.is_empty() && start != 0) {
+            return None;
+        }
+        let mut bytes = [0; MAX_LEN];
+        for (to, from) in bytes.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        Some(Self { bytes, total })
+    }
+
+    /// Frontend: returns the bytes of the value that came for `offset`.
+    pub fn at(&self, offset: u32) -> &[u8] {
+        let left = usize::try_from(self.total.saturating_sub(offset)).unwrap_or(MAX_LEN);
+
+        self.bytes.get(..left).unwrap_or(&self.bytes)
+    }
+}

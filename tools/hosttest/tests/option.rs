@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The options that are carried: who may do what, and what the errors are.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use xensock_hosttest::proto::{
+    errno::{
+        EINVAL,
+        ENOENT,
+        ENOPROTOOPT, //
+    },
+    option::{
+        self,
+        may_get,
+        may_set,
+        to_get,
+        to_set,
+        Access,
+        Kind,
+        SockOpt,
+        SOL_IP,
+        SOL_IPV6,
+        SOL_SOCKET,
+        SOL_TCP,
+        SOL_XS, //
+    },
+    value::{
+        Value,
+        MAX_LEN, //
+    }, //
+};
+
+/// What goes on the wire when a program sets an `int`.
+fn set(level: u32, name: u32, number: i32) -> Result<i32, i32> {
+    to_set(level, name, &number.to_ne_bytes()).map(|(_, value)| value.to_int().unwrap())
+}
+
+/// Bytes of a value.
+fn value(bytes: &[u8]) -> Value {
+    let mut padded = [0; MAX_LEN];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    Value::from_padded(&padded, bytes.len() as u32).unwrap()
+}
+
+#[test]
+fn the_table_has_no_doubles() {
+    let mut numbers = HashSet::new();
+    let mut names = HashSet::new();
+
+    for (symbol, option) in option::TABLE {
+        assert!(numbers.insert((option.level, option.name)), "{symbol}");
+        assert!(names.insert(symbol), "{symbol}");
+        // A structure would have to be checked field by field.
+        let fixed = !matches!(option.kind, Kind::Struct(_));
+        assert!(fixed || option.access == Access::Get, "{symbol}");
+    }
+}
+
+#[test]
+fn what_is_not_in_the_table() {
+    let int = [1, 0, 0, 0];
+    // SO_TYPE, SO_LINGER, SO_MARK, IP_HDRINCL, TCP_REPAIR, TCP_ULP, SOL_UDP, a negative level.
+    for (level, name) in [
+        (SOL_SOCKET, 3),
+        (SOL_SOCKET, 13),
+        (SOL_SOCKET, 36),
+        (SOL_IP, 3),
+        (SOL_TCP, 19),
+        (SOL_TCP, 31),
+        (17, 1),
+        (u32::MAX, 1),
+        (SOL_TCP, u32::MAX),
+    ] {
+        assert_eq!(to_set(level, name, &int).err(), Some(ENOPROTOOPT));
+        assert_eq!(to_get(level, name).err(), Some(ENOPROTOOPT));
+        assert_eq!(may_set(level, name, &value(&int)).err(), Some(ENOPROTOOPT));
+        assert_eq!(may_get(level, name).err(), Some(ENOPROTOOPT));
+    }
+    // As TCP: the length is looked at first at these levels.
+    assert_eq!(to_set(SOL_TCP, 19, &[1; 3]).err(), Some(EINVAL));
+    assert_eq!(to_set(SOL_SOCKET, 3, &[]).err(), Some(EINVAL));
+    assert_eq!(to_set(SOL_IP, 3, &[]).err(), Some(ENOPROTOOPT));
+    assert_eq!(to_set(SOL_IPV6, 1, &[]).err(), Some(ENOPROTOOPT));
+}
+
+#[test]
+fn directions() {
+    // TCP_INFO is read, SO_KEEPALIVE is set, TCP_NODELAY is both.
+    assert_eq!(set(SOL_TCP, option::TCP_INFO, 1), Err(ENOPROTOOPT));
+    assert_eq!(
+        may_set(SOL_TCP, option::TCP_INFO, &Value::int(1)).err(),
+        Some(ENOPROTOOPT)
+    );
+    assert!(to_get(SOL_TCP, option::TCP_INFO).is_ok());
+    assert_eq!(set(SOL_SOCKET, option::SO_KEEPALIVE, 1), Ok(1));
+    assert_eq!(
+        may_get(SOL_SOCKET, option::SO_KEEPALIVE).err(),
+        Some(ENOPROTOOPT)
+    );
+    assert_eq!(set(SOL_TCP, option::TCP_NODELAY, 1), Ok(1));
+    assert!(to_get(SOL_TCP, option::TCP_NODELAY).is_ok());
+
+    // The level of the protocol is not for programs.
+    assert_eq!(to_get(SOL_XS, option::XS_OUTQ).err(), Some(ENOPROTOOPT));
+    assert_eq!(set(SOL_XS, option::XS_OUTQ, 1), Err(ENOPROTOOPT));
+    assert!(may_get(SOL_XS, option::XS_OUTQ).is_ok());
+}
+
+#[test]
+fn numbers() {
+    use option::*;
+
+    assert_eq!(set(SOL_TCP, TCP_NODELAY, 77), Ok(1));
+    assert_eq!(set(SOL_TCP, TCP_NODELAY, -1), Ok(1));
+    assert_eq!(set(SOL_TCP, TCP_QUICKACK, 2), Ok(2));
+    // As `__ip_sock_set_tos()`: any number, and the rest is cut off there.
+    assert_eq!(set(SOL_IP, IP_TOS, 0x1ff), Ok(0x1ff));
+
+    for (level, name, good, bad) in [
+        (SOL_IP, IP_TTL, &[-1, 1, 255][..], &[-2, 0, 256][..]),
+        (SOL_TCP, TCP_MAXSEG, &[0, 88, 32767], &[-1, 1, 87, 32768]),
+        (SOL_TCP, TCP_KEEPIDLE, &[1, 32767], &[-1, 0, 32768]),
+        (SOL_TCP, TCP_KEEPINTVL, &[1, 32767], &[-1, 0, 32768]),
+        (SOL_TCP, TCP_KEEPCNT, &[1, 127], &[-1, 0, 128]),
+        (SOL_TCP, TCP_USER_TIMEOUT, &[0, i32::MAX], &[-1, i32::MIN]),
+        (SOL_TCP, TCP_NOTSENT_LOWAT, &[0, -1, i32::MIN], &[]),
+        (SOL_TCP, TCP_DEFER_ACCEPT, &[0, 5, -1], &[]),
+        (SOL_IPV6, IPV6_TCLASS, &[-1, 0, 255], &[-2, 256]),
+        (SOL_IPV6, IPV6_UNICAST_HOPS, &[-1, 0, 255], &[-2, 256]),
+    ] {
+        for &number in good {
+            assert_eq!(set(level, name, number), Ok(number), "{level} {name}");
+        }
+        for &number in bad {
+            assert_eq!(set(level, name, number), Err(EINVAL), "{level} {name}");
+            let value = Value::int(number);
+            assert_eq!(may_set(level, name, &value).err(), Some(EINVAL));
+        }
+    }
+    // On the wire a flag is 0 or 1.
+    for number in [-1, 2] {
+        let value = Value::int(number);
+        assert_eq!(may_set(SOL_TCP, TCP_CORK, &value).err(), Some(EINVAL));
+    }
+}
+
+#[test]
+fn lengths() {
+    use option::*;
+
+    let given = |level, name, bytes: &[u8]| {
+        to_set(level, name, bytes).map(|(_, value)| value.to_int().unwrap())
+    };
+    // Too short for an int, except where Linux takes a byte.
+    assert_eq!(given(SOL_TCP, TCP_NODELAY, &[1, 0, 0]), Err(EINVAL));
+    assert_eq!(given(SOL_SOCKET, SO_REUSEPORT, &[1]), Err(EINVAL));
+    assert_eq!(given(SOL_IPV6, IPV6_V6ONLY, &[1, 0]), Err(EINVAL));
+    assert_eq!(given(SOL_IP, IP_TOS, &[0x10, 0xff, 0xff]), Ok(0x10));
+    assert_eq!(given(SOL_IP, IP_TOS, &[]), Ok(0));
+    assert_eq!(given(SOL_IP, IP_TTL, &[64]), Ok(64));
+    assert_eq!(given(SOL_IP, IP_TTL, &[]), Err(EINVAL));
+    // More than an int.
+    let long = [&1i32.to_ne_bytes()[..], &[9; 28]].concat();
+    assert_eq!(given(SOL_TCP, TCP_CORK, &long), Ok(1));
+    // On the wire a number has 4 bytes.
+    for len in [0, 1, 3, 5, 8, 32] {
+        let value = value(&long[..len]);
+        assert_eq!(may_set(SOL_TCP, TCP_CORK, &value).err(), Some(EINVAL));
+    }
+}
+
+#[test]
+fn names() {
+    use option::TCP_CONGESTION;
+
+    let set = |bytes: &[u8]| {
+        to_set(SOL_TCP, TCP_CONGESTION, bytes).map(|(_, value)| value.as_bytes().to_vec())
+    };
+    let may = |bytes: &[u8]| may_set(SOL_TCP, TCP_CONGESTION, &value(bytes)).err();
+    let reno = b"reno\0\0\0\0\0\0\0\0\0\0\0\0";
+
+    assert_eq!(set(b"reno").unwrap(), reno);
+    assert_eq!(set(b"reno\0garbage").unwrap(), reno);
+    assert_eq!(may(reno), None);
+    // Cut as TCP does.
+    assert_eq!(set(b"0123456789abcdefgh").unwrap(), b"0123456789abcde\0");
+    assert_eq!(set(b""), Err(EINVAL));
+    assert_eq!(set(b"\0"), Err(ENOENT));
+    // Nothing else gets into the name of a module.
+    for odd in [&b"a b"[..], b"../x", b"a\n", b"\xff", b"a;b"] {
+        assert_eq!(set(odd), Err(ENOENT));
+    }
+
+    assert_eq!(may(b"reno"), Some(EINVAL));
+    assert_eq!(may(b"0123456789abcdef"), Some(EINVAL));
+    assert_eq!(may(b"reno\0x\0\0\0\0\0\0\0\0\0\0"), Some(EINVAL));
+    assert_eq!(may(&[0; 16]), Some(ENOENT));
+    assert_eq!(may(b"a/b\0\0\0\0\0\0\0\0\0\0\0\0\0"), Some(ENOENT));
+}
+
+#[test]
+fn what_a_program_reads() {
+    use option::*;
+
+    let len =
+        |level, name, value: &[u8], room| to_get(level, name).unwrap().program_len(value, room);
+    let small = 64i32.to_le_bytes();
+    let large = 256i32.to_le_bytes();
+    for (room, tcp, ip, ip_large) in [(0, 0, 0, 0), (1, 1, 1, 1), (3, 3, 1, 3), (9, 4, 4, 4)] {
+        assert_eq!(len(SOL_TCP, TCP_KEEPCNT, &small, room), tcp);
+        assert_eq!(len(SOL_IP, IP_TTL, &small, room), ip);
+        assert_eq!(len(SOL_IP, IP_TTL, &large, room), ip_large);
+    }
+    assert_eq!(len(SOL_TCP, TCP_INFO, &[7; 248], 104), 104);
+    assert_eq!(len(SOL_TCP, TCP_CONGESTION, &[7; 16], 100), 16);
+}
+
+#[test]
+fn lengths_of_what_is_read() {
+    let has_len = |level, name, len| may_get(level, name).unwrap().has_len(len);
+
+    for len in [0, 3, 5, 8, u32::MAX] {
+        assert!(!has_len(SOL_TCP, option::TCP_CORK, len));
+        assert!(!has_len(SOL_XS, option::XS_OUTQ, len));
+        assert!(!has_len(SOL_TCP, option::TCP_CONGESTION, len));
+    }
+    assert!(has_len(SOL_TCP, option::TCP_CORK, 4));
+    assert!(has_len(SOL_TCP, option::TCP_CONGESTION, 16));
+    assert!(has_len(SOL_TCP, option::TCP_INFO, 248));
+    assert!(!has_len(SOL_TCP, option::TCP_INFO, 1025));
+}
+
+#[test]
+fn which_sockets_have_it() {
+    for (symbol, option) in option::TABLE {
+        assert_eq!(option.needs_ipv6(), symbol.starts_with("IPV6_"));
+        let stream = symbol.starts_with("TCP_") || symbol.starts_with("XS_");
+        assert_eq!(option.needs_stream(), stream);
+    }
+}
+
+/// What the text says of a kind of value.
+fn in_words(kind: Kind) -> String {
+    match kind {
+        Kind::Flag => "flag".into(),
+        Kind::Int {
+            min: i32::MIN,
+            max: i32::MAX,
+            ..
+        } => "number".into(),
+        Kind::Int {
+            min,
+            max: i32::MAX,
+            or,
+        } if or == min => format!("number from {min}"),
+        Kind::Int { min, max, or } if or == min => format!("number {min} to {max}"),
+        Kind::Int { min, max, or } => format!("number {min} to {max}, or {or}"),
+        Kind::Name => "name".into(),
+        Kind::Struct(max) => format!("structure, at most {max}"),
+    }
+}
+
+/// The text is normative, so it has the same options.
+#[test]
+fn the_document_has_the_same_options() {
+    let text = include_str!("../../../Documentation/networking/xensock/protocol.rst");
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| {
+            let columns = line.split("  ").map(str::trim);
+            columns.filter(|column| !column.is_empty()).collect()
+        })
+        .filter(|row: &Vec<&str>| row.len() == 5 && row[1].parse::<u32>().is_ok())
+        .filter(|row| row[0].contains('_'))
+        .collect();
+    let expected: Vec<Vec<String>> = option::TABLE
+        .iter()
+        .map(|(symbol, option)| {
+            let access = match option.access {
+                Access::Get => "get",
+                Access::Set => "set",
+                Access::Both => "both",
+            };
+            let SockOpt {
+                level, name, kind, ..
+            } = option;
+            vec![
+                symbol.to_string(),
+                level.to_string(),
+                name.to_string(),
+                access.into(),
+                in_words(*kind),
+            ]
+        })
+        .collect();
+
+    assert_eq!(rows, expected);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn the_backend_takes_what_the_frontend_makes(
+        (_, option) in proptest::sample::select(option::TABLE.iter().collect::<Vec<_>>()),
+        given in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        match to_set(option.level, option.name, &given) {
+            Ok((found, value)) => {
+                prop_assert_eq!(found, option);
+                prop_assert_eq!(may_set(option.level, option.name, &value), Ok(option));
+            }
+            Err(error) => prop_assert!([EINVAL, ENOENT, ENOPROTOOPT].contains(&error)),
+        }
+    }
+
+    #[test]
+    fn any_value_is_taken_or_refused(
+        (_, option) in proptest::sample::select(option::TABLE.iter().collect::<Vec<_>>()),
+        bytes: [u8; MAX_LEN],
+        len in prop_oneof![Just(4u32), Just(16), any::<u32>()],
+        small: bool,
+    ) {
+        let mut bytes = bytes;
+        if small {
+            bytes[1..].fill(0);
+        }
+        let Some(value) = Value::from_padded(&bytes, len) else {
+            prop_assert!(len > MAX_LEN as u32);
+            return Ok(());
+        };
+        prop_assert_eq!(value.as_bytes(), &bytes[..len as usize]);
+        prop_assert!(value.padded()[len as usize..].iter().all(|&b| b == 0));
+        if may_set(option.level, option.name, &value).is_ok() {
+            // It is what a frontend would have made of it.
+            let (_, same) = to_set(option.level, option.name, value.as_bytes()).unwrap();
+            prop_assert_eq!(same, value);
+        }
+    }
+}
