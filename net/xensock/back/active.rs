@@ -3,32 +3,31 @@
 //! A connection of a guest, and the work item that is its only thread.
 
 use crate::{
+    completion::Completion,
     guest::Guest,
     io::{
-        Charge,
         Io,
         Outcome, //
     },
-    policy,
     proto::{
-        indexes,
-        ring::Order,
+        Body,
         Response,
         RingRef, //
     },
-    ring::{
-        DataRing,
-        End, //
-    }, //
+    share::Share,
+    socket::Socket, //
 };
-use core::net::SocketAddr;
+use core::{
+    mem::replace,
+    net::SocketAddr, //
+};
 use kernel::{
     impl_has_work,
     net::{
-        addr::Domain,
-        kernel_socket::{
-            Callbacks,
-            KernelSocket, //
+        kernel_socket::Callbacks,
+        sock::{
+            ShutdownMask,
+            TcpState, //
         }, //
     },
     new_mutex,
@@ -51,15 +50,9 @@ use kernel::{
         Work,
         WorkItem, //
     },
-    xen::{
-        event::{
-            Eoi,
-            EventChannel,
-            Handler, //
-        },
-        grant::MappedPages,
-        GrantRef,
-        Port, //
+    xen::event::{
+        Eoi,
+        Handler, //
     }, //
 };
 
@@ -72,15 +65,37 @@ enum Farewell {
     Abandon,
 }
 
-/// A connection of a guest.
+/// What the guest, or the end of the link, asks of the work item.
+#[derive(Default)]
+struct Asked {
+    farewell: Option<Farewell>,
+    /// What to shut down after the last byte of `out`.
+    shut: ShutdownMask,
+}
+
+/// How far a connection is.
+enum State {
+    /// Not made yet, or taken apart.
+    Gone,
+    /// Asked for by ACCEPT: a listener will find it one.
+    Posted(Share, Completion),
+    /// By CONNECT, or found by a listener.
+    Open(Io),
+}
+
+/// A connection of a guest, or a place for one.
 #[pin_data]
 pub(crate) struct Active {
     guest: Arc<Guest>,
-    /// `None` once it was taken apart.
+    id: u64,
+    /// Changed by the work item, but that a listener fills and cancels what is posted.
     #[pin]
-    io: Mutex<Option<Io>>,
+    state: Mutex<State>,
+    /// What is in `state`, for those who must not wait for bytes to be moved.
     #[pin]
-    farewell: SpinLock<Option<Farewell>>,
+    socket: SpinLock<Option<Arc<Socket>>>,
+    #[pin]
+    asked: SpinLock<Asked>,
     /// The event channel is masked until the work item has run.
     owes_eoi: Atomic<bool>,
     #[pin]
@@ -92,37 +107,116 @@ impl_has_work! {
 }
 
 impl Active {
-    /// Begins to connect a new socket to `addr`. The connection answers `ticket`, unless this fails.
-    pub(crate) fn connect(
-        guest: &Arc<Guest>,
-        addr: SocketAddr,
-        ring: RingRef,
-        ticket: Response,
-    ) -> Result<Arc<Self>> {
-        policy::may_connect(&addr)?;
-        let port = Port::new(ring.port);
-        let (charge, ring) = map_ring(guest, GrantRef::new(ring.grant))?;
-        let socket = KernelSocket::stream(policy::namespace(), Domain::Inet)?;
-        let active = Arc::pin_init(
+    fn new(guest: &Arc<Guest>, id: u64) -> Result<Arc<Self>> {
+        Arc::pin_init(
             try_pin_init!(Self {
                 guest: guest.clone(),
-                io <- new_mutex!(None, "xensock_io"),
-                farewell <- new_spinlock!(None, "xensock_farewell"),
+                id,
+                state <- new_mutex!(State::Gone, "xensock_active"),
+                socket <- new_spinlock!(None, "xensock_socket"),
+                asked <- new_spinlock!(Asked::default(), "xensock_asked"),
                 owes_eoi: Atomic::new(false),
-                work <- new_work!("xensock_io"),
+                work <- new_work!("xensock_active"),
             }),
             GFP_KERNEL,
-        )?;
-        let channel = EventChannel::bind(&guest.dev, port, c"xensock", active.clone())?;
+        )
+    }
 
-        socket.set_callbacks(Arc::new(Waker(active.clone()), GFP_KERNEL)?)?;
+    /// Begins to connect a socket to `addr`. Unless this fails, `completion` tells the rest.
+    pub(crate) fn connect(
+        guest: &Arc<Guest>,
+        id: u64,
+        socket: Arc<Socket>,
+        addr: SocketAddr,
+        ring: RingRef,
+        completion: Completion,
+    ) -> Result<Arc<Self>> {
+        let active = Self::new(guest, id)?;
+        let share = Share::new(guest, ring, &active)?;
+
+        // If this fails, they end with the socket.
+        socket.set_callbacks(Waker(active.clone()))?;
         match socket.connect(addr) {
             Ok(()) | Err(EINPROGRESS) => (),
             Err(error) => return Err(error),
         }
-        *active.io.lock() = Some(Io::new(channel, socket, ring, charge, ticket));
+        *active.socket.lock() = Some(socket.clone());
+        *active.state.lock() = State::Open(Io::new(socket, share, Some(completion)));
+        // For what happened before callbacks and channel were there.
         active.wake();
         Ok(active)
+    }
+
+    /// Makes a place for a connection that a listener will accept.
+    pub(crate) fn post(
+        guest: &Arc<Guest>,
+        id: u64,
+        ring: RingRef,
+        completion: Completion,
+    ) -> Result<Arc<Self>> {
+        let active = Self::new(guest, id)?;
+        let share = Share::new(guest, ring, &active)?;
+        *active.state.lock() = State::Posted(share, completion);
+        // For an event that came before.
+        active.wake();
+        Ok(active)
+    }
+
+    /// Accepts a connection of `listener` into the place made by [`Self::post`], unless the guest
+    /// has given that up. `EAGAIN` if no connection waits.
+    pub(crate) fn fill(self: &Arc<Self>, listener: &Socket) -> Result {
+        let mut state = self.state.lock();
+        if !matches!(*state, State::Posted(..)) || self.asked.lock().farewell.is_some() {
+            return Ok(());
+        }
+        let (socket, peer) = listener.accept()?;
+        socket
+            .set_callbacks(Waker(self.clone()))
+            .inspect_err(|_| socket.tcp().set_linger_abort())?;
+        if let State::Posted(share, completion) = replace(&mut *state, State::Gone) {
+            // Commands may follow as soon as the guest is told.
+            *self.socket.lock() = Some(socket.clone());
+            completion.succeed(&self.guest, &share, peer);
+            *state = State::Open(Io::new(socket, share, None));
+        }
+        // For what happened before the callbacks were there.
+        self.wake();
+        Ok(())
+    }
+
+    /// Ends what was posted and is not filled.
+    pub(crate) fn cancel(&self, error: Error) {
+        let state = {
+            let mut state = self.state.lock();
+            match *state {
+                State::Posted(..) => replace(&mut *state, State::Gone),
+                _ => return,
+            }
+        };
+        self.part(state, true, error);
+    }
+
+    /// The socket, while the connection has one.
+    pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
+        self.socket.lock().clone()
+    }
+
+    /// Whether there is a connection: `ENOTCONN` before and after it.
+    pub(crate) fn check_connected(&self) -> Result {
+        let socket = self.socket().ok_or(ENOTCONN)?;
+        match socket.tcp().tcp_state() {
+            TcpState::SynSent | TcpState::Close => Err(ENOTCONN),
+            _ => Ok(()),
+        }
+    }
+
+    /// Shuts the socket down, once all that the guest has sent is on its way. `ENOTCONN` if there is
+    /// no connection.
+    pub(crate) fn shut_down(self: &Arc<Self>, directions: ShutdownMask) -> Result {
+        self.check_connected()?;
+        self.asked.lock().shut |= directions;
+        self.wake();
+        Ok(())
     }
 
     /// Has the work item run.
@@ -133,7 +227,7 @@ impl Active {
 
     /// Ends the connection for RELEASE, which is answered once nothing is shared any more.
     pub(crate) fn release(this: Arc<Self>, ticket: Response, abort: bool) {
-        *this.farewell.lock() = Some(Farewell::Release { ticket, abort });
+        this.asked.lock().farewell = Some(Farewell::Release { ticket, abort });
         this.wake();
     }
 
@@ -146,67 +240,91 @@ impl Active {
         I: Iterator<Item = &'a Arc<Self>>,
     {
         for active in actives() {
-            (*active.farewell.lock()).get_or_insert(Farewell::Abandon);
+            let mut asked = active.asked.lock();
+            asked.farewell.get_or_insert(Farewell::Abandon);
         }
         for active in actives() {
             active.wake();
         }
     }
 
-    /// Takes the connection apart. Sleeps.
-    fn part(&self, io: &mut Option<Io>, farewell: Farewell) {
-        let (answer, abort) = match farewell {
-            Farewell::Release { ticket, abort } => (Some(ticket), abort),
-            Farewell::Abandon => (None, true),
-        };
-        if let Some(mut io) = io.take() {
-            let connecting = io.take_connecting();
-            if abort {
-                io.abort();
+    /// Takes apart what was in `state`. Sleeps.
+    fn part(&self, state: State, abort: bool, error: Error) {
+        match state {
+            State::Gone => (),
+            State::Posted(share, completion) => {
+                if let Completion::Response(_) = completion {
+                    // No socket comes of an ACCEPT that is answered with an error.
+                    self.guest.forget(self.id, self);
+                }
+                completion.fail(&self.guest, share, error);
             }
-            // Whatever is answered, the guest may then reuse the ring.
-            drop(io);
-            if let Some(ticket) = connecting {
-                self.guest.answer(ticket, Err(ECONNABORTED), None);
+            State::Open(io) => {
+                let socket = self.socket.lock().take();
+                // Not the last reference.
+                drop(socket);
+                io.end(&self.guest, abort, error);
             }
         }
-        if let Some(ticket) = answer {
-            self.guest.answer(ticket, Ok(()), None);
+    }
+
+    /// Takes the connection apart. Sleeps.
+    fn end(&self, farewell: Farewell) {
+        let state = replace(&mut *self.state.lock(), State::Gone);
+        match farewell {
+            Farewell::Release { ticket, abort } => {
+                self.part(state, abort, ECONNABORTED);
+                self.guest.answer(ticket, Ok(Body::Empty));
+            }
+            Farewell::Abandon => self.part(state, true, ECONNABORTED),
         }
     }
 
     /// One turn of the work item. Returns whether there is more to do.
     fn turn(&self) -> bool {
-        let mut guard = self.io.lock();
-        let farewell = self.farewell.lock().take();
-        if let Some(farewell) = farewell {
-            self.part(&mut guard, farewell);
-            return false;
-        }
-        let Some(io) = (*guard).as_mut() else {
-            return false;
+        let (farewell, shut) = {
+            let mut asked = self.asked.lock();
+            (asked.farewell.take(), asked.shut)
         };
-
-        let owes_eoi = self.owes_eoi.load(Acquire);
-        let indexes = io.indexes();
-        match io.progress(&self.guest) {
-            Ok(Outcome::Busy) => return true,
-            Ok(Outcome::Idle) => {
-                if owes_eoi {
-                    self.owes_eoi.store(false, Release);
-                    io.eoi(indexes);
-                }
-            }
-            Ok(Outcome::Refused(ticket, error)) => {
-                *guard = None;
-                self.guest.answer(ticket, Err(error), None);
-            }
-            Err(_) => {
-                self.guest
-                    .warn_once(c"impossible index in a data ring, connection reset");
-                self.part(&mut guard, Farewell::Abandon);
-            }
+        if let Some(farewell) = farewell {
+            self.end(farewell);
+            return false;
         }
+        let (state, abort, error) = {
+            let mut state = self.state.lock();
+            let owes_eoi = self.owes_eoi.load(Acquire);
+            let io = match &mut *state {
+                State::Gone => return false,
+                State::Posted(share, _) => {
+                    if owes_eoi {
+                        self.owes_eoi.store(false, Release);
+                        // There is nothing to tell us yet.
+                        share.channel.eoi(true);
+                    }
+                    return false;
+                }
+                State::Open(io) => io,
+            };
+            let indexes = io.indexes();
+            let (abort, error) = match io.progress(&self.guest, shut) {
+                Ok(Outcome::Busy) => return true,
+                Ok(Outcome::Idle) => {
+                    if owes_eoi {
+                        self.owes_eoi.store(false, Release);
+                        io.eoi(indexes);
+                    }
+                    return false;
+                }
+                Ok(Outcome::Refused(error)) => (false, error),
+                Err(_) => {
+                    self.guest
+                        .warn_once(c"impossible index in a data ring, connection reset");
+                    (true, ECONNABORTED)
+                }
+            };
+            (replace(&mut *state, State::Gone), abort, error)
+        };
+        self.part(state, abort, error);
         false
     }
 }
@@ -249,23 +367,4 @@ impl WorkItem for Active {
             this.wake();
         }
     }
-}
-
-/// Maps the data ring that the indexes page `grant` describes. Each word of it is read once.
-fn map_ring(guest: &Arc<Guest>, grant: GrantRef) -> Result<(Charge, DataRing<MappedPages>)> {
-    let from = guest.dev.otherend_id();
-    let index = MappedPages::new(from, &[grant])?;
-    let order = index.word(indexes::RING_ORDER)?.load(Acquire);
-    let order = Order::new(order).ok_or(EINVAL)?;
-    let charge = Charge::new(guest, order.pages() + 1)?;
-
-    let mut refs = KVec::with_capacity(order.pages(), GFP_KERNEL)?;
-    for i in 0..order.pages() {
-        let offset = indexes::ref_offset(i).ok_or(EINVAL)?;
-        let grant = GrantRef::new(index.word(offset)?.load(Acquire));
-        refs.push(grant, GFP_KERNEL)?;
-    }
-    let data = MappedPages::new(from, &refs)?;
-    let ring = DataRing::new(index, data, order, End::Back, guest.event_index)?;
-    Ok((charge, ring))
 }

@@ -2,30 +2,46 @@
 
 //! What a guest asks, one request at a time.
 //!
-//! Runs as the guest's work item. No request is waited for here: CONNECT and RELEASE are answered by
-//! the connection, when it is done.
+//! Runs as the guest's work item. No request is waited for here: what takes long is answered by the
+//! connection or the listener that it is about, when it is done.
 
 use crate::{
     active::Active,
+    completion::Completion,
     guest::Guest,
+    listener::Listener,
     proto::{
         addr,
+        call::{
+            SHUT_RD,
+            SHUT_WR,
+            SOCK_STREAM, //
+        },
+        Body,
         Call,
+        Dialect,
         Request,
-        Response, //
+        Response,
+        RingRef, //
     },
+    socket::Socket,
     table::Entry, //
 };
+use core::net::SocketAddr;
 use kernel::{
+    net::{
+        addr::Domain,
+        sock::Shutdown, //
+    },
     prelude::*,
     sync::Arc, //
 };
 
-/// The type of socket that this version has.
-const SOCK_STREAM: u32 = 1;
-
 /// The protocol TCP, by name rather than by being the default of the type.
 const IPPROTO_TCP: u32 = 6;
+
+/// What a request comes to when it is taken on: what to answer, or nothing yet.
+type Answer = Option<Body>;
 
 /// Answers one slot of the commands ring, or sees to it that it will be.
 pub(crate) fn dispatch(guest: &Arc<Guest>, slot: &[u8; crate::proto::SLOT]) {
@@ -36,63 +52,197 @@ pub(crate) fn dispatch(guest: &Arc<Guest>, slot: &[u8; crate::proto::SLOT]) {
     let Some(ticket) = request.response(guest.dialect, 0) else {
         return;
     };
-    let result = match request.call {
+    if let Some(result) = perform(guest, request.call, ticket).transpose() {
+        guest.answer(ticket, result);
+    }
+}
+
+/// Does what is asked for. `ticket` is the answer, for those that give it later.
+fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
+    match call {
         Call::Socket {
             id,
             domain,
             kind,
             protocol,
         } => socket(guest, id, domain, kind, protocol),
-        Call::Connect { id, addr, ring, .. } => {
-            match connect(guest, id, &addr, ring, ticket) {
-                // The connection answers.
-                Ok(()) => return,
-                Err(error) => Err(error),
-            }
+        Call::Connect { id, addr, ring, .. } => connect(guest, id, addr, ring, ticket),
+        // A stream has one attempt to connect, and keeps its peer.
+        Call::Disconnect { id } => guest.entry(id).and(Err(EAFNOSUPPORT)),
+        Call::Shutdown { id, how } => shutdown(guest, id, how),
+        Call::Release { id, abort, .. } => release(guest, id, abort, ticket),
+        Call::Bind { id, addr } => bind(guest, id, addr),
+        Call::Listen { id, backlog } => listen(guest, id, backlog),
+        Call::Accept { id, id_new, ring } => accept(guest, id, id_new, ring, ticket),
+        Call::Poll { id } => {
+            listener(guest, id)?.poll(ticket)?;
+            Ok(None)
         }
-        Call::Release { id, abort, .. } => match guest.release(id) {
-            Ok(Entry::Active(active)) => return Active::release(active, ticket, abort),
-            // PV Calls has no error for a socket that is unknown.
-            Ok(Entry::Fresh | Entry::Spent) | Err(_) => Ok(()),
-        },
-        _ => {
-            return guest.respond(&Response {
-                ret: guest.dialect.not_supported(),
-                ..ticket
-            });
+        Call::SetSockOpt {
+            id,
+            level,
+            name,
+            value,
+        } => {
+            guest.entry(id)?.socket()?.set_option(level, name, &value)?;
+            Ok(Some(Body::Empty))
         }
-    };
-    guest.answer(ticket, result, None);
+        Call::GetSockOpt {
+            id,
+            level,
+            name,
+            offset,
+        } => {
+            let piece = guest.entry(id)?.socket()?.option(level, name, offset)?;
+            Ok(Some(Body::Value(piece)))
+        }
+        Call::GetName { id, peer } => name(guest, id, peer),
+        // Datagrams are not offered.
+        Call::Attach { .. } => Err(EOPNOTSUPP),
+    }
 }
 
-fn socket(guest: &Guest, id: u64, domain: u32, kind: u32, protocol: u32) -> Result {
-    if domain != u32::from(addr::AF_INET) {
-        return Err(EAFNOSUPPORT);
-    }
+fn socket(guest: &Guest, id: u64, domain: u32, kind: u32, protocol: u32) -> Result<Answer> {
+    const INET: u32 = addr::AF_INET as u32;
+    const INET6: u32 = addr::AF_INET6 as u32;
+
+    let domain = match (guest.dialect, domain) {
+        (_, INET) => Domain::Inet,
+        (Dialect::XenSock, INET6) => Domain::Inet6,
+        _ => return Err(EAFNOSUPPORT),
+    };
     if kind != SOCK_STREAM {
         return Err(ESOCKTNOSUPPORT);
     }
     if protocol != 0 && protocol != IPPROTO_TCP {
         return Err(EPROTONOSUPPORT);
     }
-    guest.add(id)
+    let policy = guest.policy();
+    guest.add(id, &policy)?;
+    Socket::stream(policy, guest.sockets.clone(), domain)
+        .and_then(|socket| guest.change(id, Entry::Fresh(socket)))
+        .inspect_err(|_| guest.drop_new(id))?;
+    Ok(Some(Body::Empty))
+}
+
+/// The answer to a request whose outcome the guest is told by a [`Completion`].
+fn taken_on(completion: Completion) -> Answer {
+    match completion {
+        Completion::Response(_) => None,
+        Completion::Status => Some(Body::Empty),
+    }
 }
 
 fn connect(
     guest: &Arc<Guest>,
     id: u64,
-    addr: &core::net::SocketAddr,
-    ring: crate::proto::RingRef,
+    addr: SocketAddr,
+    ring: RingRef,
     ticket: Response,
-) -> Result {
+) -> Result<Answer> {
+    let socket = match guest.entry(id)? {
+        Entry::Fresh(socket) => socket,
+        Entry::Listener(_) => return Err(EINVAL),
+        Entry::Active(_) | Entry::Accepted(..) | Entry::Spent => return Err(EISCONN),
+    };
+    let completion = Completion::new(guest, ticket);
+    // There is one attempt, and this is it.
+    guest.change(id, Entry::Spent)?;
+    let active = Active::connect(guest, id, socket, addr, ring, completion)?;
+    guest
+        .change(id, Entry::Active(active.clone()))
+        .inspect_err(|_| Active::abandon(|| core::iter::once(&active)))?;
+    Ok(taken_on(completion))
+}
+
+fn shutdown(guest: &Guest, id: u64, how: u32) -> Result<Answer> {
+    let entry = guest.entry(id)?;
+    let active = entry.active().ok_or(ENOTCONN)?;
+    match how {
+        // TCP tells the peer nothing of it.
+        SHUT_RD => active.check_connected()?,
+        SHUT_WR => active.shut_down(Shutdown::Send.into())?,
+        _ => active.shut_down(Shutdown::Send | Shutdown::Recv)?,
+    }
+    Ok(Some(Body::Empty))
+}
+
+fn release(guest: &Guest, id: u64, abort: bool, ticket: Response) -> Result<Answer> {
+    match guest.remove(id) {
+        Ok(Entry::Fresh(socket)) => drop(socket),
+        Ok(Entry::Listener(listener)) => listener.close(),
+        Ok(Entry::Active(active)) => {
+            Active::release(active, ticket, abort);
+            return Ok(None);
+        }
+        Ok(Entry::Accepted(active, listener)) => {
+            listener.withdraw(&active);
+            Active::release(active, ticket, abort);
+            return Ok(None);
+        }
+        // PV Calls has no error for a socket that is unknown.
+        Ok(Entry::Spent) | Err(_) => (),
+    }
+    Ok(Some(Body::Empty))
+}
+
+fn bind(guest: &Guest, id: u64, addr: SocketAddr) -> Result<Answer> {
+    let Entry::Fresh(socket) = guest.entry(id)? else {
+        return Err(EINVAL);
+    };
+    Ok(Some(Body::Addr(socket.bind(addr)?)))
+}
+
+fn listen(guest: &Arc<Guest>, id: u64, backlog: u32) -> Result<Answer> {
     match guest.entry(id)? {
-        Entry::Active(_) | Entry::Spent => return Err(EISCONN),
-        Entry::Fresh => (),
+        Entry::Fresh(socket) => {
+            // The frontends of PV Calls say nothing of a BIND that has failed, but of this.
+            if guest.dialect == Dialect::PvCalls && !socket.is_bound()? {
+                return Err(EINVAL);
+            }
+            let listener = Listener::new(guest, socket, backlog)?;
+            guest
+                .change(id, Entry::Listener(listener.clone()))
+                .inspect_err(|_| listener.close())?;
+        }
+        Entry::Listener(listener) => listener.set_backlog(backlog)?,
+        Entry::Active(_) | Entry::Accepted(..) | Entry::Spent => return Err(EINVAL),
     }
-    if !addr.is_ipv4() {
-        guest.spend(id);
-        return Err(EAFNOSUPPORT);
+    Ok(Some(Body::Empty))
+}
+
+fn listener(guest: &Guest, id: u64) -> Result<Arc<Listener>> {
+    match guest.entry(id)? {
+        Entry::Listener(listener) => Ok(listener),
+        _ => Err(EINVAL),
     }
-    let active = Active::connect(guest, *addr, ring, ticket).inspect_err(|_| guest.spend(id))?;
-    guest.activate(id, active)
+}
+
+fn accept(
+    guest: &Arc<Guest>,
+    id: u64,
+    id_new: u64,
+    ring: RingRef,
+    ticket: Response,
+) -> Result<Answer> {
+    let listener = listener(guest, id)?;
+    let completion = Completion::new(guest, ticket);
+    guest.add(id_new, &guest.policy())?;
+    let active =
+        Active::post(guest, id_new, ring, completion).inspect_err(|_| guest.drop_new(id_new))?;
+    guest
+        .change(id_new, Entry::Accepted(active.clone(), listener.clone()))
+        .inspect_err(|_| Active::abandon(|| core::iter::once(&active)))?;
+    listener.post(active);
+    Ok(taken_on(completion))
+}
+
+fn name(guest: &Guest, id: u64, peer: bool) -> Result<Answer> {
+    let socket = guest.entry(id)?.socket()?;
+    let addr = if peer {
+        socket.tcp().peer_addr()?
+    } else {
+        socket.tcp().local_addr()?
+    };
+    Ok(Some(Body::Addr(addr)))
 }

@@ -5,9 +5,11 @@
 use crate::{
     guest::{
         Address,
-        Guest, //
+        Guest,
+        OFFERED, //
     },
     log::LogLimit,
+    policy::InForce,
     proto::{
         link::{
             back_next,
@@ -16,15 +18,20 @@ use crate::{
             State as Step, //
         },
         node,
-        ring::Order,
-        Dialect, //
-    }, //
+        policy,
+        Dialect,
+        Feature, //
+    },
+    refused::Refused,
+    DEBUGFS, //
 };
 use kernel::{
+    debugfs,
     device::{
         Bound,
         Core, //
     },
+    net::kernel_socket::Tally,
     new_mutex,
     prelude::*,
     sync::{
@@ -40,7 +47,8 @@ use kernel::{
         DeviceId,
         Side,
         State,
-        Verdict, //
+        Verdict,
+        Watch, //
     },
     xenbus_device_table, //
 };
@@ -57,6 +65,13 @@ pub(crate) struct Backend {
     #[pin]
     guest: Mutex<Option<Arc<Guest>>>,
     log: Arc<LogLimit>,
+    policy: Arc<InForce>,
+    _watch: Watch<InForce>,
+    /// The sockets of the guest. They can outlive the link.
+    sockets: Arc<Tally>,
+    /// Shows how often the guest was refused something.
+    #[pin]
+    _refused: debugfs::File<Arc<Refused>>,
     /// Dropped last: no work item outlives its guest.
     queue: Arc<OwnedQueue>,
 }
@@ -79,7 +94,7 @@ impl Backend {
             BackAction::Ignore => return Ok(false),
             BackAction::Offer => {
                 self.take_down();
-                offer(dev)?;
+                offer(dev, &self.policy)?;
             }
             BackAction::Connect => {
                 if let Err(error) = self.connect(dev) {
@@ -118,7 +133,13 @@ impl Backend {
 
     fn connect(&self, dev: &xenbus::Device<Bound>) -> Result {
         self.take_down();
-        let guest = Guest::new(dev, self.queue.clone(), self.log.clone())?;
+        let guest = Guest::new(
+            dev,
+            self.queue.clone(),
+            self.log.clone(),
+            self.policy.clone(),
+            self.sockets.clone(),
+        )?;
         *self.guest.lock() = Some(guest);
         Ok(())
     }
@@ -133,13 +154,25 @@ impl Backend {
 }
 
 /// Writes what we offer.
-fn offer(dev: &xenbus::Device<Bound>) -> Result {
+fn offer(dev: &xenbus::Device<Bound>, policy: &InForce) -> Result {
     let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
+    let order = policy.get().max_ring_order().get();
+    let order = match dialect {
+        Dialect::XenSock => order,
+        // With less there is no link at all. The policy still refuses such rings.
+        Dialect::PvCalls => order.max(node::PVCALLS_PAGE_ORDER),
+    };
     dev.transaction(|t| {
         t.write(node::VERSIONS, fmt!("1"))?;
-        t.write(node::MAX_PAGE_ORDER, fmt!("{}", Order::MAX.get()))?;
+        t.write(node::MAX_PAGE_ORDER, fmt!("{order}"))?;
         match dialect {
-            Dialect::XenSock => t.write(node::FEATURE_EVENT_INDEX, fmt!("1")),
+            Dialect::XenSock => {
+                for feature in Feature::ALL {
+                    let has = u32::from(OFFERED.has(feature));
+                    t.write(feature.offered(), fmt!("{has}"))?;
+                }
+                Ok(())
+            }
             Dialect::PvCalls => t.write(node::FUNCTION_CALLS, fmt!("{}", node::ALL_CALLS)),
         }
     })?;
@@ -160,13 +193,24 @@ impl xenbus::Driver for Backend {
             if dev.state() != State::Initialising {
                 dev.switch_state(State::Initialising)?;
             }
+            let policy = InForce::new(dev.normal())?;
+            let watch = dev.watch(policy::DIR, policy.clone())?;
             if back_probe(dialect) == BackAction::Offer {
-                offer(dev)?;
+                offer(dev, &policy)?;
             }
             let log = Arc::pin_init(LogLimit::new(), GFP_KERNEL)?;
+            let debugfs = DEBUGFS.get().ok_or(ENODEV)?;
             Ok(try_pin_init!(Self {
                 guest <- new_mutex!(None, "xensock_guest"),
                 log,
+                _refused <- debugfs.read_callback_file(
+                    dev.as_ref().name(),
+                    policy.refused.clone(),
+                    &|refused: &Arc<Refused>, f| refused.show(f),
+                ),
+                policy,
+                _watch: watch,
+                sockets: Arc::new(Tally::new(), GFP_KERNEL)?,
                 queue,
             }))
         })

@@ -6,23 +6,29 @@ use crate::{
     active::Active,
     commands,
     log::LogLimit,
-    policy,
+    policy::{
+        InForce,
+        Policy, //
+    },
     proto::{
-        addr,
         errno,
         node,
+        Body,
         Dialect,
+        Feature,
+        Features,
         Response, //
     },
+    quota::Quota,
     table::{
         Entry,
         Table, //
     }, //
 };
-use core::net::SocketAddr;
 use kernel::{
     device::Bound,
     impl_has_work,
+    net::kernel_socket::Tally,
     new_mutex,
     new_spinlock,
     new_spinlock_irq,
@@ -67,6 +73,11 @@ use kernel::{
     }, //
 };
 
+/// The features that this backend offers.
+pub(crate) const OFFERED: Features = Features::NONE
+    .with(Feature::EventIndex)
+    .with(Feature::Status);
+
 /// Where a guest has its commands ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -88,7 +99,7 @@ impl Address {
 pub(crate) struct Guest {
     pub(crate) dev: ARef<xenbus::Device>,
     pub(crate) dialect: Dialect,
-    pub(crate) event_index: bool,
+    pub(crate) features: Features,
     pub(crate) address: Address,
     pub(crate) queue: Arc<OwnedQueue>,
     /// `None` once the link is down.
@@ -103,8 +114,13 @@ pub(crate) struct Guest {
     owes_eoi: Atomic<bool>,
     /// Requests were served since the last event was let in.
     has_served: Atomic<bool>,
+    /// Sockets of all links with this guest, until TCP is done with them.
+    pub(crate) sockets: Arc<Tally>,
     /// Pages mapped for data rings.
-    pages: Atomic<usize>,
+    pub(crate) pages: Arc<Quota>,
+    /// Sockets that listen.
+    pub(crate) listeners: Arc<Quota>,
+    policy: Arc<InForce>,
     log: Arc<LogLimit>,
     has_warned: Atomic<bool>,
     #[pin]
@@ -121,11 +137,17 @@ impl Guest {
         dev: &xenbus::Device<Bound>,
         queue: Arc<OwnedQueue>,
         log: Arc<LogLimit>,
+        policy: Arc<InForce>,
+        sockets: Arc<Tally>,
     ) -> Result<Arc<Self>> {
         let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
         let address = Address::read(dev)?;
-        let event_index = dialect == Dialect::XenSock
-            && dev.read_u32_or(Dir::Otherend, node::EVENT_INDEX, 0)? == 1;
+        let features = Features::read(dialect, |feature| {
+            dev.read_u32_or(Dir::Otherend, feature.taken(), 0).map(Some)
+        })?;
+        if !OFFERED.includes(features) {
+            return Err(EPROTO);
+        }
         let page = MappedPages::new(dev.otherend_id(), &[GrantRef::new(address.ring_ref)])?;
         let ring = BackRing::new(page)?;
 
@@ -133,7 +155,7 @@ impl Guest {
             try_pin_init!(Self {
                 dev: dev.normal().into(),
                 dialect,
-                event_index,
+                features,
                 address,
                 queue,
                 ring <- new_spinlock!(Some(ring), "xensock_ring"),
@@ -141,7 +163,10 @@ impl Guest {
                 table <- new_mutex!(Some(Table::new()), "xensock_table"),
                 owes_eoi: Atomic::new(false),
                 has_served: Atomic::new(false),
-                pages: Atomic::new(0),
+                sockets,
+                pages: Quota::new()?,
+                listeners: Quota::new()?,
+                policy,
                 log,
                 has_warned: Atomic::new(false),
                 work <- new_work!("xensock_commands"),
@@ -177,8 +202,13 @@ impl Guest {
         let ring = self.ring.lock().take();
         drop(ring);
         let table = self.table.lock().take();
-        if let Some(table) = &table {
-            Active::abandon(|| table.actives());
+        if let Some(table) = table {
+            Active::abandon(|| table.iter().filter_map(Entry::active));
+            for entry in table.iter() {
+                if let Entry::Listener(listener) = entry {
+                    listener.close();
+                }
+            }
         }
     }
 
@@ -208,60 +238,74 @@ impl Guest {
     }
 
     /// Answers a request.
-    pub(crate) fn answer(&self, ticket: Response, result: Result, addr: Option<SocketAddr>) {
-        let ret = result.map_or_else(|error| errno::to_wire(-error.to_errno()), |()| 0);
-        let addr = addr.filter(|a| addr::encode(self.dialect, a).is_some());
+    pub(crate) fn answer(&self, ticket: Response, result: Result<Body>) {
+        let (ret, body) = match result {
+            Ok(body) => (0, body),
+            Err(error) => (errno::to_wire(-error.to_errno()), Body::Empty),
+        };
         self.respond(&Response {
             ret,
-            addr,
+            body,
             ..ticket
         });
     }
 
-    /// Takes pages from the guest's quota.
-    pub(crate) fn charge(&self, pages: usize) -> Result {
-        if self.pages.fetch_add(pages, Relaxed) + pages > policy::MAX_PAGES {
-            self.uncharge(pages);
-            return Err(ENOBUFS);
-        }
-        Ok(())
+    /// The policy for new sockets, and for what the guest may have in all.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.policy.get()
     }
 
-    /// Gives pages back to the guest's quota.
-    pub(crate) fn uncharge(&self, pages: usize) {
-        self.pages.fetch_sub(pages, Relaxed);
+    /// Does something with the table. `ENETDOWN` once the link is down.
+    fn with_table<R>(&self, what: impl FnOnce(&mut Table) -> Result<R>) -> Result<R> {
+        what((*self.table.lock()).as_mut().ok_or(ENETDOWN)?)
     }
 
-    pub(crate) fn add(&self, id: u64) -> Result {
-        let mut table = self.table.lock();
-        (*table).as_mut().ok_or(ENETDOWN)?.add(id)
+    /// Adds a new socket. `EEXIST` if the id is in use, `EMFILE` beyond the quota.
+    ///
+    /// Sockets that were released and that TCP is not done with count, too.
+    pub(crate) fn add(&self, id: u64, policy: &Policy) -> Result {
+        self.with_table(|table| {
+            table.add(id, Entry::Spent)?;
+            policy
+                .may_have_sockets(table.len().max(self.sockets.count() + 1))
+                .inspect_err(|_| {
+                    let _ = table.remove(id);
+                })
+        })
+    }
+
+    /// Takes out what [`Self::add`] has added: no socket comes of it.
+    pub(crate) fn drop_new(&self, id: u64) {
+        // Only the work item that serves the guest takes out anything else.
+        let _ = self.remove(id);
     }
 
     pub(crate) fn entry(&self, id: u64) -> Result<Entry> {
-        let table = self.table.lock();
-        (*table).as_ref().ok_or(ENETDOWN)?.get(id).cloned()
+        self.with_table(|table| table.get(id).cloned())
     }
 
-    /// Makes a fresh socket the given connection, which is abandoned if that fails.
-    pub(crate) fn activate(&self, id: u64, active: Arc<Active>) -> Result {
-        let done = match &mut *self.table.lock() {
-            Some(table) => table.change(id, Entry::Active(active.clone())),
-            None => Err(ENETDOWN),
-        };
-        done.inspect_err(|_| Active::abandon(|| core::iter::once(&active)))
+    pub(crate) fn change(&self, id: u64, entry: Entry) -> Result {
+        let old = self.with_table(|table| table.change(id, entry))?;
+        // Outside the lock.
+        drop(old);
+        Ok(())
     }
 
-    /// Makes a fresh socket one that can only be released.
-    pub(crate) fn spend(&self, id: u64) {
-        if let Some(table) = &mut *self.table.lock() {
-            // It was there a moment ago, and only this work item takes it out.
-            let _ = table.change(id, Entry::Spent);
-        }
+    pub(crate) fn remove(&self, id: u64) -> Result<Entry> {
+        self.with_table(|table| table.remove(id))
     }
 
-    pub(crate) fn release(&self, id: u64) -> Result<Entry> {
-        let mut table = self.table.lock();
-        (*table).as_mut().ok_or(ENETDOWN)?.remove(id)
+    /// Takes a place for a connection out, unless the guest has given the id to something else.
+    pub(crate) fn forget(&self, id: u64, active: &Active) {
+        let removed = self.with_table(|table| {
+            let found = table.get(id)?.active().ok_or(EBADF)?;
+            if !core::ptr::eq(&**found, active) {
+                return Err(EBADF);
+            }
+            table.remove(id)
+        });
+        // Outside the lock.
+        drop(removed);
     }
 
     /// Serves requests until there are none, or as many as the ring has slots were served.

@@ -5,26 +5,26 @@
 //! Each byte is copied once, by TCP, from or to the pages of the ring.
 
 use crate::{
-    active::Active,
+    completion::Completion,
     guest::Guest,
     proto::{
         errno::Ending,
-        ring::Violation,
-        Response, //
+        ring::Violation, //
     },
-    ring::DataRing, //
+    share::Share,
+    socket::Socket, //
 };
 use kernel::{
     net::{
-        kernel_socket::KernelSocket,
-        sock::TcpState, //
+        sock::{
+            Shutdown,
+            ShutdownMask,
+            TcpState, //
+        },
+        socket::How, //
     },
     prelude::*,
-    sync::Arc,
-    xen::{
-        event::EventChannel,
-        grant::MappedPages, //
-    }, //
+    sync::Arc, //
 };
 
 /// How often both directions are gone through before other work has its turn.
@@ -37,45 +37,19 @@ pub(crate) enum Outcome {
     /// There is more to do.
     Busy,
     /// CONNECT has failed.
-    Refused(Response, Error),
+    Refused(Error),
 }
 
-/// Pages that a guest has mapped for a ring.
-pub(crate) struct Charge {
-    guest: Arc<Guest>,
-    pages: usize,
-}
-
-impl Charge {
-    /// Takes pages from the guest's quota: `ENOBUFS` beyond it.
-    pub(crate) fn new(guest: &Arc<Guest>, pages: usize) -> Result<Self> {
-        guest.charge(pages)?;
-        Ok(Self {
-            guest: guest.clone(),
-            pages,
-        })
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.guest.uncharge(self.pages);
-    }
-}
-
-/// All that a connection shares with the guest and with TCP.
-///
-/// Dropped in this order: no more events, no more callbacks, the end of the TCP connection, and
-/// last the memory of the guest. Dropping sleeps.
+/// A connection, or the attempt to make one: its socket, and what it shares with the guest.
 pub(crate) struct Io {
-    channel: EventChannel<Active>,
-    socket: KernelSocket,
-    ring: DataRing<MappedPages>,
-    _charge: Charge,
-    /// CONNECT, until it is answered.
-    connecting: Option<Response>,
+    socket: Arc<Socket>,
+    share: Share,
+    /// CONNECT, until the guest is told what became of it.
+    connecting: Option<Completion>,
     /// Why the connection has failed.
     failure: Option<Error>,
+    /// What was shut down.
+    shut: ShutdownMask,
     has_ended_in: bool,
     has_ended_out: bool,
     /// The guest's indexes when it was last let send an event.
@@ -83,73 +57,83 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    pub(crate) fn new(
-        channel: EventChannel<Active>,
-        socket: KernelSocket,
-        ring: DataRing<MappedPages>,
-        charge: Charge,
-        connecting: Response,
-    ) -> Self {
+    /// Of a socket with callbacks. `connecting` is a CONNECT that is not decided yet.
+    pub(crate) fn new(socket: Arc<Socket>, share: Share, connecting: Option<Completion>) -> Self {
         Self {
-            channel,
             socket,
-            ring,
-            _charge: charge,
-            connecting: Some(connecting),
+            share,
+            connecting,
             failure: None,
+            shut: ShutdownMask::default(),
             has_ended_in: false,
             has_ended_out: false,
             seen: (0, 0),
         }
     }
 
-    /// Has the end of the TCP connection be a reset.
-    pub(crate) fn abort(&self) {
-        self.socket.set_linger_abort();
-    }
-
-    /// CONNECT, if it was not answered.
-    pub(crate) fn take_connecting(&mut self) -> Option<Response> {
-        self.connecting.take()
+    /// Ends it: no more callbacks, the end of the TCP connection, no more events, and last the
+    /// memory of the guest. A connection that does not stand yet has failed with `error`. Sleeps.
+    ///
+    /// The peer sees a reset if `abort` is set, or if the guest has not taken all that it has got.
+    pub(crate) fn end(self, guest: &Guest, abort: bool, error: Error) {
+        let has_unread = self.share.ring.writable() != Ok(self.share.ring.size());
+        if abort || has_unread {
+            self.socket.tcp().set_linger_abort();
+        }
+        self.socket.tcp().clear_callbacks();
+        drop(self.socket);
+        match self.connecting {
+            Some(completion) => completion.fail(guest, self.share, error),
+            None => drop(self.share),
+        }
     }
 
     /// The guest's indexes.
     pub(crate) fn indexes(&self) -> (u32, u32) {
-        (self.ring.arrived(), self.ring.taken())
+        (self.share.ring.arrived(), self.share.ring.taken())
     }
 
     /// Lets the guest send the next event, later if the last was for nothing: if its indexes, when
     /// the turn began, were those of the last time.
     pub(crate) fn eoi(&mut self, indexes: (u32, u32)) {
-        self.channel.eoi(indexes == self.seen);
+        self.share.channel.eoi(indexes == self.seen);
         self.seen = indexes;
     }
 
-    /// Moves what can be moved.
-    pub(crate) fn progress(&mut self, guest: &Guest) -> Result<Outcome, Violation> {
-        if let Some(ticket) = self.connecting {
-            match self.socket.tcp_state() {
+    /// Moves what can be moved. `shut` is what the guest has shut down: it was read before, and so
+    /// all that the guest had sent until then is there to be sent.
+    pub(crate) fn progress(
+        &mut self,
+        guest: &Guest,
+        shut: ShutdownMask,
+    ) -> Result<Outcome, Violation> {
+        if let Some(completion) = self.connecting {
+            match self.socket.tcp().tcp_state() {
                 TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv => {
                     return Ok(Outcome::Idle);
                 }
                 TcpState::Close => {
-                    let error = self.socket.take_error().unwrap_or(ECONNREFUSED);
-                    return Ok(Outcome::Refused(ticket, error));
+                    let error = self.socket.tcp().take_error().unwrap_or(ECONNREFUSED);
+                    return Ok(Outcome::Refused(error));
                 }
                 _ => {
                     self.connecting = None;
-                    guest.answer(ticket, Ok(()), self.socket.local_addr().ok());
+                    match self.socket.tcp().local_addr() {
+                        Ok(name) => completion.succeed(guest, &self.share, name),
+                        Err(error) => return Ok(Outcome::Refused(error)),
+                    }
                 }
             }
         }
         // A reset that neither direction would run into now, being full or empty.
-        if let Some(error) = self.socket.take_error() {
+        if let Some(error) = self.socket.tcp().take_error() {
             self.fail(error);
         }
         for _ in 0..BUDGET {
             let has_received = self.receive()?;
             let has_sent = self.transmit()?;
             if !has_received && !has_sent {
+                self.shut_down(shut)?;
                 self.end_out();
                 return Ok(Outcome::Idle);
             }
@@ -157,25 +141,41 @@ impl Io {
         Ok(Outcome::Busy)
     }
 
+    /// Shuts the socket down, in each direction once, if nothing is left to be sent.
+    fn shut_down(&mut self, directions: ShutdownMask) -> Result<(), Violation> {
+        if self.shut == directions || self.failure.is_some() || self.share.ring.readable()? != 0 {
+            return Ok(());
+        }
+        for (direction, how) in [(Shutdown::Send, How::Write), (Shutdown::Recv, How::Read)] {
+            if directions.contains(direction) && !self.shut.contains(direction) {
+                // It fails if the connection has ended meanwhile, of which there are other signs.
+                let _ = self.socket.tcp().shutdown(how);
+            }
+        }
+        self.shut = directions;
+        Ok(())
+    }
+
     /// Moves bytes from the socket to `in`. Returns whether there may be more.
     fn receive(&mut self) -> Result<bool, Violation> {
         if self.has_ended_in {
             return Ok(false);
         }
-        let mut room = self.ring.writable()?;
+        let ring = &self.share.ring;
+        let mut room = ring.writable()?;
         if room == 0 {
-            self.ring.expect_room(self.ring.size() / 4);
-            room = self.ring.writable()?;
+            ring.expect_room(ring.size() / 4);
+            room = ring.writable()?;
             if room == 0 {
                 return Ok(false);
             }
         }
-        match self.socket.recv(&self.ring.writable_bvecs(room)) {
+        match self.socket.tcp().recv(&ring.writable_bvecs(room)) {
             Ok(0) => self.end_in(),
             Ok(n) => {
                 // CAST: No more than `room`.
-                if self.ring.produce(n as u32) {
-                    self.channel.notify();
+                if ring.produce(n as u32) {
+                    self.share.channel.notify();
                 }
                 return Ok(true);
             }
@@ -190,22 +190,24 @@ impl Io {
 
     /// Moves bytes from `out` to the socket. Returns whether there may be more.
     fn transmit(&mut self) -> Result<bool, Violation> {
-        if self.failure.is_some() {
+        // What comes after the end is not looked at.
+        if self.failure.is_some() || self.shut.contains(Shutdown::Send) {
             return Ok(false);
         }
-        let mut len = self.ring.readable()?;
+        let ring = &self.share.ring;
+        let mut len = ring.readable()?;
         if len == 0 {
-            self.ring.expect_data();
-            len = self.ring.readable()?;
+            ring.expect_data();
+            len = ring.readable()?;
             if len == 0 {
                 return Ok(false);
             }
         }
-        match self.socket.send(&self.ring.readable_bvecs(len)) {
+        match self.socket.tcp().send(&ring.readable_bvecs(len)) {
             Ok(n) => {
                 // CAST: No more than `len`.
-                if self.ring.consume(n as u32) {
-                    self.channel.notify();
+                if ring.consume(n as u32) {
+                    self.share.channel.notify();
                 }
                 return Ok(n > 0);
             }
@@ -225,20 +227,41 @@ impl Io {
     /// Comes after what was received, as far as there was room for it: whoever learns of a reset
     /// here finds it there too.
     fn end_out(&mut self) {
-        if let Some(error) = self.failure.filter(|_| !self.has_ended_out) {
-            self.has_ended_out = true;
-            self.ring.end_rx(Ending::Failed(-error.to_errno()));
-            self.channel.notify();
+        if self.has_ended_out {
+            return;
+        }
+        let ending = if let Some(error) = self.failure {
+            Ending::Failed(-error.to_errno())
+        } else if self.is_acknowledged() {
+            Ending::Orderly
+        } else {
+            return;
+        };
+        self.has_ended_out = true;
+        self.share.ring.end_rx(ending);
+        self.share.channel.notify();
+    }
+
+    /// Whether the peer has got all that the guest has sent, and the end of it.
+    fn is_acknowledged(&self) -> bool {
+        if !self.shut.contains(Shutdown::Send) {
+            return false;
+        }
+        match self.socket.tcp().tcp_state() {
+            TcpState::FinWait2 | TcpState::TimeWait => true,
+            // After an error, too; then it is pending, and the callback for it is on its way.
+            TcpState::Close => !self.socket.tcp().has_error(),
+            _ => false,
         }
     }
 
     /// The peer will send nothing more, and all that it has sent is in the ring.
     fn end_in(&mut self) {
         self.has_ended_in = true;
-        self.ring.end_tx(match self.failure {
+        self.share.ring.end_tx(match self.failure {
             None => Ending::Orderly,
             Some(error) => Ending::Failed(-error.to_errno()),
         });
-        self.channel.notify();
+        self.share.channel.notify();
     }
 }

@@ -1,35 +1,316 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a guest may do.
+//! What a guest may do, as its device's nodes in xenstore say.
 //!
-//! A refusal is `EACCES`; what a guest has too much of is `EMFILE` or `ENOBUFS`. These are the safe
-//! defaults for guests whose sockets are made in the initial network namespace.
+//! A socket keeps the [`Policy`] that was in force when it was made, since that is the one whose
+//! network namespace it is in. What a guest may have *in all* is limited by the policy now in force.
 
+use crate::{
+    proto::{
+        policy::{
+            self,
+            Limit,
+            Reading,
+            Rules, //
+        },
+        ring::Order,
+        rule::{
+            rules,
+            Rule,
+            Transport, //
+        }, //
+    },
+    refused::{
+        Reason,
+        Refused, //
+    }, //
+};
 use core::net::SocketAddr;
 use kernel::{
+    fmt,
     net::namespace::Namespace,
-    prelude::*, //
+    new_spinlock,
+    prelude::*,
+    str::CString,
+    sync::{
+        aref::ARef,
+        Arc,
+        ArcBorrow,
+        SpinLock, //
+    },
+    xen::xenbus::{
+        self,
+        Directory,
+        Watcher, //
+    }, //
 };
 
-/// Sockets that a guest may have.
-pub(crate) const MAX_SOCKETS: usize = 4096;
-
-/// Pages of a guest that may be mapped for its data rings: 128 MiB.
-pub(crate) const MAX_PAGES: usize = 32768;
-
-/// Whether a guest may connect to `addr`.
+/// What a guest may do.
 ///
-/// The loopback network of this domain is not the guest's, and Linux takes the unspecified address
-/// for it.
-pub(crate) fn may_connect(addr: &SocketAddr) -> Result {
-    let ip = addr.ip().to_canonical();
-    if ip.is_loopback() || ip.is_unspecified() {
-        return Err(EACCES);
-    }
-    Ok(())
+/// Whatever it asks about and must not do is noted as refused.
+pub(crate) struct Policy {
+    refused: Arc<Refused>,
+    /// `None` if there is none with the id in the node.
+    namespace: Option<ARef<Namespace>>,
+    rules: Rules<KVec<Rule>>,
+    max_sockets: u32,
+    max_listeners: u32,
+    max_backlog: u32,
+    max_ring_order: u32,
+    max_ring_pages: u32,
+    max_datagram: u32,
+    /// The nodes that cannot be understood.
+    wrong: KVec<CString>,
 }
 
-/// The network namespace in which the sockets of guests are made.
-pub(crate) fn namespace() -> &'static Namespace {
-    Namespace::init()
+impl Policy {
+    /// The network namespace for a new socket. `EACCES` if it is not known.
+    pub(crate) fn namespace(&self) -> Result<&Namespace> {
+        match &self.namespace {
+            Some(namespace) => Ok(namespace),
+            None => Err(self.refused.note(Reason::Namespace, None)),
+        }
+    }
+
+    /// Whether a socket may be bound to `addr`: `EACCES`.
+    ///
+    /// A listener that was not bound is as if bound to the unspecified address and port 0.
+    pub(crate) fn may_bind(&self, transport: Transport, addr: &SocketAddr) -> Result {
+        let may = self.rules.may_bind(transport, addr);
+        self.check(may, Reason::Bind, Some(addr))
+    }
+
+    /// Whether a socket may connect, or send, to `addr`: `EACCES`.
+    pub(crate) fn may_connect(&self, transport: Transport, addr: &SocketAddr) -> Result {
+        let may = self.rules.may_connect(transport, addr);
+        self.check(may, Reason::Connect, Some(addr))
+    }
+
+    /// Whether a guest may have so many sockets: `EMFILE`.
+    pub(crate) fn may_have_sockets(&self, count: usize) -> Result {
+        self.within(count, self.max_sockets, Reason::Sockets)
+    }
+
+    /// Whether a guest may have so many listening sockets: `ENOBUFS`.
+    pub(crate) fn may_have_listeners(&self, count: usize) -> Result {
+        self.within(count, self.max_listeners, Reason::Listeners)
+    }
+
+    /// Whether a guest may have so many pages in data rings: `ENOBUFS`.
+    pub(crate) fn may_have_pages(&self, count: usize) -> Result {
+        self.within(count, self.max_ring_pages, Reason::RingPages)
+    }
+
+    /// Whether a data ring may be of this order: `ENOBUFS`.
+    pub(crate) fn may_have_ring(&self, order: Order) -> Result {
+        self.check(order <= self.max_ring_order(), Reason::RingOrder, None)
+    }
+
+    /// Whether a datagram may have so many bytes: `EMSGSIZE`.
+    pub(crate) fn may_send(&self, bytes: usize) -> Result {
+        self.within(bytes, self.max_datagram, Reason::Datagram)
+    }
+
+    /// The largest data ring.
+    pub(crate) fn max_ring_order(&self) -> Order {
+        Order::new(self.max_ring_order).unwrap_or(Order::MIN)
+    }
+
+    /// How many connections may wait at a listener that wants `backlog` of them.
+    pub(crate) fn backlog(&self, backlog: u32) -> u32 {
+        backlog.min(self.max_backlog)
+    }
+
+    fn within(&self, count: usize, limit: u32, reason: Reason) -> Result {
+        let may = u32::try_from(count).is_ok_and(|count| count <= limit);
+        self.check(may, reason, None)
+    }
+
+    fn check(&self, may: bool, reason: Reason, addr: Option<&SocketAddr>) -> Result {
+        if !may {
+            return Err(self.refused.note(reason, addr));
+        }
+        Ok(())
+    }
+
+    /// Reads what the nodes say, all at one time.
+    fn read(dev: &xenbus::Device, refused: &Arc<Refused>) -> Result<Arc<Self>> {
+        let mut policy = None;
+        dev.transaction(|t| {
+            policy = Some(Self::read_from(t.own_dir(), refused.clone())?);
+            Ok(())
+        })?;
+        Ok(Arc::new(policy.ok_or(EIO)?, GFP_KERNEL)?)
+    }
+
+    fn read_from(dir: Directory<'_>, refused: Arc<Refused>) -> Result<Self> {
+        let mut reader = Reader {
+            dir,
+            wrong: KVec::new(),
+        };
+        reader.find_strangers()?;
+        let namespace = reader.namespace()?;
+        Ok(Self {
+            refused,
+            rules: Rules {
+                is_private: namespace
+                    .as_deref()
+                    .is_some_and(|namespace| namespace != Namespace::init()),
+                bind_allow: reader.rules(policy::BIND_ALLOW, None)?,
+                connect_allow: reader.rules(policy::CONNECT_ALLOW, None)?,
+                connect_deny: reader
+                    .rules(policy::CONNECT_DENY, Some(Rule::ALL))?
+                    .unwrap_or_default(),
+            },
+            namespace,
+            max_sockets: reader.limit(&Limit::SOCKETS)?,
+            max_listeners: reader.limit(&Limit::LISTENERS)?,
+            max_backlog: reader.limit(&Limit::BACKLOG)?,
+            max_ring_order: reader.limit(&Limit::RING_ORDER)?,
+            max_ring_pages: reader.limit(&Limit::RING_PAGES)?,
+            max_datagram: reader.limit(&Limit::DATAGRAM)?,
+            wrong: reader.wrong,
+        })
+    }
+
+    /// Logs which nodes cannot be understood, but for those of which that is `known`.
+    fn complain(&self, dev: &xenbus::Device, known: &[CString]) {
+        for node in &self.wrong {
+            if !known.iter().any(|known| **known == **node) {
+                dev_warn!(dev.as_ref(), "{}: not understood\n", &**node);
+            }
+        }
+    }
+}
+
+/// Reads nodes, and notes which of them cannot be understood.
+///
+/// Fails for lack of memory, and for nothing that nodes may say.
+struct Reader<'a> {
+    dir: Directory<'a>,
+    wrong: KVec<CString>,
+}
+
+impl Reader<'_> {
+    fn is_wrong(&mut self, node: fmt::Arguments<'_>) -> Result {
+        Ok(self.wrong.push(CString::try_from_fmt(node)?, GFP_KERNEL)?)
+    }
+
+    /// Notes the nodes that do not exist.
+    fn find_strangers(&mut self) -> Result {
+        let names = match self.dir.list(policy::DIR) {
+            Ok(names) => names,
+            Err(ENOMEM) => return Err(ENOMEM),
+            Err(_) => return Ok(()),
+        };
+        for name in names.iter().filter(|name| !policy::is_node(name)) {
+            self.is_wrong(fmt!("{}/{}", policy::DIR, name))?;
+        }
+        Ok(())
+    }
+
+    /// What a node says; [`None`] if there is none. A value that cannot be had cannot be understood
+    /// either.
+    fn value(&self, node: &CStr) -> Result<Option<KVec<u8>>> {
+        match self.dir.read(node) {
+            Ok(value) => Ok(Some(value)),
+            Err(ENOENT) => Ok(None),
+            Err(ENOMEM) => Err(ENOMEM),
+            Err(_) => {
+                let mut value = KVec::new();
+                value.push(b'?', GFP_KERNEL)?;
+                Ok(Some(value))
+            }
+        }
+    }
+
+    fn limit(&mut self, limit: &Limit) -> Result<u32> {
+        let Some(value) = self.value(limit.node)? else {
+            return Ok(limit.default);
+        };
+        match limit.read(&value) {
+            Reading::Right(number) => Ok(number),
+            Reading::Wrong(number) => {
+                self.is_wrong(fmt!("{}", limit.node))?;
+                Ok(number)
+            }
+        }
+    }
+
+    /// The rules of a list, with `instead` for what is not a rule.
+    fn rules(&mut self, node: &CStr, instead: Option<Rule>) -> Result<Option<KVec<Rule>>> {
+        let Some(value) = self.value(node)? else {
+            return Ok(None);
+        };
+        let mut list = KVec::new();
+        let mut is_wrong = false;
+        for rule in rules(&value) {
+            is_wrong |= rule.is_err();
+            if let Some(rule) = rule.ok().or(instead) {
+                list.push(rule, GFP_KERNEL)?;
+            }
+        }
+        if is_wrong {
+            self.is_wrong(fmt!("{}", node))?;
+        }
+        Ok(Some(list))
+    }
+
+    fn namespace(&mut self) -> Result<Option<ARef<Namespace>>> {
+        let Some(value) = self.value(policy::NETNS)? else {
+            return Ok(Some(Namespace::init().into()));
+        };
+        let namespace = policy::netns(&value).ok().and_then(Namespace::by_id);
+        if namespace.is_none() {
+            self.is_wrong(fmt!("{}", policy::NETNS))?;
+        }
+        Ok(namespace)
+    }
+}
+
+/// The policy of a guest that is in force, which changes when its nodes do.
+#[pin_data]
+pub(crate) struct InForce {
+    dev: ARef<xenbus::Device>,
+    #[pin]
+    policy: SpinLock<Arc<Policy>>,
+    pub(crate) refused: Arc<Refused>,
+}
+
+impl InForce {
+    /// Reads the nodes of a device. May sleep.
+    pub(crate) fn new(dev: &xenbus::Device) -> Result<Arc<Self>> {
+        let refused = Arc::new(Refused::new(dev.otherend_id()), GFP_KERNEL)?;
+        let policy = Policy::read(dev, &refused)?;
+        policy.complain(dev, &[]);
+        Arc::pin_init(
+            pin_init!(Self {
+                dev: dev.into(),
+                policy <- new_spinlock!(policy, "xensock_policy"),
+                refused,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The policy for new sockets.
+    pub(crate) fn get(&self) -> Arc<Policy> {
+        self.policy.lock().clone()
+    }
+}
+
+impl Watcher for InForce {
+    fn changed(this: ArcBorrow<'_, Self>, _path: &CStr) {
+        match Policy::read(&this.dev, &this.refused) {
+            Ok(new) => {
+                let old = core::mem::replace(&mut *this.policy.lock(), new.clone());
+                new.complain(&this.dev, &old.wrong);
+            }
+            Err(error) => dev_warn!(
+                this.dev.as_ref(),
+                "the policy stays as it was: cannot read the new one ({:?})\n",
+                error
+            ),
+        }
+    }
 }

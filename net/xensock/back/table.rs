@@ -4,7 +4,8 @@
 
 use crate::{
     active::Active,
-    policy, //
+    listener::Listener,
+    socket::Socket, //
 };
 use kernel::{
     prelude::*,
@@ -18,12 +19,37 @@ use kernel::{
 /// A socket of a guest.
 #[derive(Clone)]
 pub(crate) enum Entry {
-    /// Made by SOCKET, and nothing more.
-    Fresh,
-    /// Its CONNECT was refused: it can only be released.
+    /// Made by SOCKET: neither connected nor listening.
+    Fresh(Arc<Socket>),
+    /// Its CONNECT has failed at once: it can only be released.
     Spent,
-    /// A connection, from CONNECT on.
+    /// From CONNECT on.
     Active(Arc<Active>),
+    /// From LISTEN on.
+    Listener(Arc<Listener>),
+    /// From ACCEPT on: the listener fills it.
+    Accepted(Arc<Active>, Arc<Listener>),
+}
+
+impl Entry {
+    /// The connection, or the place for one.
+    pub(crate) fn active(&self) -> Option<&Arc<Active>> {
+        match self {
+            Self::Active(active) | Self::Accepted(active, _) => Some(active),
+            Self::Fresh(_) | Self::Spent | Self::Listener(_) => None,
+        }
+    }
+
+    /// TCP's socket. `ENOTCONN` if there is none: there is no connection yet, or any more.
+    pub(crate) fn socket(&self) -> Result<Arc<Socket>> {
+        match self {
+            Self::Fresh(socket) => Some(socket.clone()),
+            Self::Spent => None,
+            Self::Listener(listener) => listener.socket(),
+            Self::Active(active) | Self::Accepted(active, _) => active.socket(),
+        }
+        .ok_or(ENOTCONN)
+    }
 }
 
 /// The sockets of a guest.
@@ -40,16 +66,17 @@ impl Table {
         }
     }
 
-    /// Adds a new socket. `EEXIST` for an id that is in use, `EMFILE` beyond the quota.
-    pub(crate) fn add(&mut self, id: u64) -> Result {
+    /// How many sockets there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a new socket. `EEXIST` if the id is in use.
+    pub(crate) fn add(&mut self, id: u64, entry: Entry) -> Result {
         if self.entries.get(&id).is_some() {
             return Err(EEXIST);
         }
-        if self.len >= policy::MAX_SOCKETS {
-            return Err(EMFILE);
-        }
-        self.entries
-            .insert(RBTreeNode::new(id, Entry::Fresh, GFP_KERNEL)?);
+        self.entries.insert(RBTreeNode::new(id, entry, GFP_KERNEL)?);
         self.len += 1;
         Ok(())
     }
@@ -59,10 +86,10 @@ impl Table {
         self.entries.get(&id).ok_or(EBADF)
     }
 
-    /// Changes what a socket is.
-    pub(crate) fn change(&mut self, id: u64, entry: Entry) -> Result {
-        *self.entries.get_mut(&id).ok_or(EBADF)? = entry;
-        Ok(())
+    /// Changes what a socket is, and returns what it was.
+    pub(crate) fn change(&mut self, id: u64, entry: Entry) -> Result<Entry> {
+        let old = self.entries.get_mut(&id).ok_or(EBADF)?;
+        Ok(core::mem::replace(old, entry))
     }
 
     /// Takes a socket out.
@@ -72,11 +99,8 @@ impl Table {
         Ok(entry)
     }
 
-    /// All connections.
-    pub(crate) fn actives(&self) -> impl Iterator<Item = &Arc<Active>> {
-        self.entries.values().filter_map(|entry| match entry {
-            Entry::Active(active) => Some(active),
-            Entry::Fresh | Entry::Spent => None,
-        })
+    /// All sockets.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
     }
 }

@@ -7,27 +7,51 @@
 //! - [`driver::Backend`]: one for each xenbus device, that is for each guest.
 //! - [`guest::Guest`]: a link with a guest; a new one each time that the guest's end comes up.
 //! - [`commands`]: what a guest asks, one request at a time.
-//! - [`table::Table`]: the sockets of a guest by their ids, within its quota.
-//! - [`active::Active`]: a connection, and [`io::Io`]: its TCP socket, data ring and event channel.
-//! - [`policy`]: what a guest may do; [`log`]: how much may be said of it.
+//! - [`table::Table`]: the sockets of a guest by their ids.
+//! - [`socket::Socket`]: TCP's socket, with its options and names.
+//! - [`listener::Listener`]: a socket that listens, and the places for its connections.
+//! - [`active::Active`]: a connection, or a place for one: what ACCEPT has posted. Its parts are
+//!   [`share::Share`], the data ring and the event channel, and once there is a connection
+//!   [`io::Io`], that and the socket.
+//! - [`completion::Completion`]: how the guest is told what became of a CONNECT or an ACCEPT.
+//! - [`policy::Policy`]: what a guest may do; [`policy::InForce`]: the one that counts now, of which
+//!   there is one for each device; [`refused::Refused`]: what the guest was refused.
+//! - [`quota::Quota`]: how much a guest has of something. Of sockets, TCP itself tells when they are
+//!   gone, which may be long after they were closed.
+//! - [`log`]: how much may be said of a guest.
 //!
 //! # References and teardown
 //!
-//! The `Arc` of a guest is held by its device, its command channel and its connections; that of a
-//! connection by the table, its event channel, the callbacks of its socket and its work item. All
-//! that a connection shares with the guest or with TCP lives in `Active::io`, and only its work item
-//! touches that: after RELEASE, a broken rule or the end of the link it takes it apart there, in
-//! process context, which also drops the references of channel and callbacks.
+//! The `Arc` of a guest is held by its device, its command channel, its connections and listeners;
+//! that of a connection by the table, its event channel, the callbacks of its socket, its work item,
+//! and its listener until it is filled; that of a listener by the table, also for the connections
+//! that come of it, by the callbacks of its socket and by its work item.
+//!
+//! All that a connection shares with the guest or with TCP lives in `Active::state`, and who takes
+//! it out of there takes it apart, in process context, which also drops the references of channel
+//! and callbacks. That is
+//!
+//! - for RELEASE, a broken rule or the end of the link, the work item of the connection, which also
+//!   is the only one to move data;
+//! - for what is posted and has no connection yet, when its listener is closed, who closes that.
+//!
+//! A listener is closed, by whoever serves RELEASE or ends the link, by taking `Listener::open` out.
+//! What is posted afterwards is given up at once. A listener fills only what is posted and has not
+//! been told to end, so that a connection comes to a guest or stays in TCP's queue, where closing
+//! resets it.
 //!
 //! # Locks, outermost first
 //!
 //! 1. `Backend::guest` (mutex).
-//! 2. `Guest::table` (mutex).
-//! 3. `Active::io` (mutex): held by the work item while it moves data.
-//! 4. `Guest::ring` (spinlock), `Active::farewell` (spinlocks) and `Guest::channel`
-//!    (spinlock, IRQ), `LogLimit::last` (spinlock): short.
+//! 2. `Listener::open` (mutex): held while a connection is accepted.
+//! 3. `Active::state` (mutex): held by the work item while it moves data, and by the listener while
+//!    it fills the place.
+//! 4. `Guest::table`, `Socket::snapshot` (mutexes).
+//! 5. `Guest::ring`, `Active::asked`, `Active::socket` (spinlocks) and `Guest::channel` (spinlock,
+//!    IRQ), `LogLimit::last`, `InForce::policy` (spinlocks): short.
 //!
-//! No lock is held while a socket is waited for: nothing here waits for one.
+//! No lock is held while a socket is waited for: nothing here waits for one. Commands do not take
+//! `Active::state` of a connection that moves data.
 //!
 //! # Contexts
 //!
@@ -40,34 +64,66 @@
 
 mod active;
 mod commands;
+mod completion;
 mod driver;
 mod guest;
 mod io;
+mod listener;
 mod log;
 mod policy;
 #[path = "../proto/mod.rs"]
 pub mod proto;
+mod quota;
+mod refused;
 #[path = "../ring.rs"]
 pub mod ring;
+mod share;
+mod socket;
 mod table;
 
 use kernel::{
+    debugfs,
     driver::Registration,
     prelude::*,
+    sync::{
+        Arc,
+        GlobalArc, //
+    },
     xen::xenbus,
     InPlaceModule, //
 };
 
-/// The module.
+/// The directory in debugfs, with a file for each device.
+pub(crate) static DEBUGFS: GlobalArc<debugfs::Dir> = GlobalArc::new();
+
+/// Keeps [`DEBUGFS`] alive for as long as the module is.
+struct Directory;
+
+impl Directory {
+    fn new() -> Result<Self> {
+        DEBUGFS.set(Arc::new(debugfs::Dir::new(c"xensock_back"), GFP_KERNEL)?);
+        Ok(Self)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        DEBUGFS.take();
+    }
+}
+
+/// The module. Dropped in this order.
 #[pin_data]
 struct XenSockBack {
     #[pin]
     _driver: Registration<xenbus::Adapter<driver::Backend>>,
+    _directory: Directory,
 }
 
 impl InPlaceModule for XenSockBack {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            _directory: Directory::new()?,
             _driver <- Registration::new(c"xensock_back", module),
         })
     }

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a guest is told what became of its CONNECT or ACCEPT.
+
+use crate::{
+    guest::Guest,
+    proto::{
+        status,
+        Body,
+        Feature,
+        Response, //
+    },
+    share::Share, //
+};
+use core::net::SocketAddr;
+use kernel::prelude::*;
+
+/// Owed to the guest for a CONNECT or an ACCEPT that was taken on.
+#[derive(Clone, Copy)]
+pub(crate) enum Completion {
+    /// The response.
+    Response(Response),
+    /// The words of the indexes page: the request was answered when it was taken on.
+    Status,
+}
+
+impl Completion {
+    /// For a request whose response is `ticket`.
+    pub(crate) fn new(guest: &Guest, ticket: Response) -> Self {
+        if guest.features.has(Feature::Status) {
+            Self::Status
+        } else {
+            Self::Response(ticket)
+        }
+    }
+
+    /// The connection stands. `name` belongs to it.
+    pub(crate) fn succeed(self, guest: &Guest, share: &Share, name: SocketAddr) {
+        match self {
+            Self::Response(ticket) => guest.answer(ticket, Ok(Body::Addr(name))),
+            Self::Status => {
+                status::establish(&share.ring, &name);
+                share.channel.notify();
+            }
+        }
+    }
+
+    /// There is no connection. Nothing is shared for it afterwards. Sleeps.
+    pub(crate) fn fail(self, guest: &Guest, share: Share, error: Error) {
+        match self {
+            Self::Response(ticket) => {
+                // The guest may then use the ring for something else.
+                drop(share);
+                guest.answer(ticket, Err(error));
+            }
+            // Here it may do so only after RELEASE.
+            Self::Status => {
+                status::fail(&share.ring, -error.to_errno());
+                share.channel.notify();
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A listening socket of a guest.
+//!
+//! The guest posts ACCEPTs ahead, and each connection that comes in goes to the first of them. A
+//! connection for which there is none waits in TCP's own queue: none is ever accepted for nobody.
+
+use crate::{
+    active::Active,
+    guest::Guest,
+    proto::{
+        Body,
+        Response, //
+    },
+    quota::Charge,
+    socket::Socket, //
+};
+use kernel::{
+    impl_has_work,
+    net::kernel_socket::Callbacks,
+    new_mutex,
+    new_work,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    workqueue::{
+        Work,
+        WorkItem, //
+    }, //
+};
+
+/// How many connections are accepted before other work has its turn.
+const BUDGET: u32 = 32;
+
+/// A listening socket of a guest.
+#[pin_data]
+pub(crate) struct Listener {
+    guest: Arc<Guest>,
+    /// `None` once it is closed. Held while a connection is accepted, which does not wait.
+    #[pin]
+    open: Mutex<Option<Open>>,
+    #[pin]
+    work: Work<Listener>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Listener { self.work }
+}
+
+/// What a socket has for as long as it listens.
+struct Open {
+    socket: Arc<Socket>,
+    /// How many connections may wait in all.
+    backlog: u32,
+    /// The most ACCEPTs that were posted at once. So many connections may wait with the guest, and
+    /// so many fewer here.
+    ahead: u32,
+    /// The ACCEPTs that have no connection yet, the oldest first.
+    posted: KVec<Arc<Active>>,
+    /// A POLL that waits for a connection.
+    poll: Option<Response>,
+    _charge: Charge,
+}
+
+impl Open {
+    /// Tells TCP how many connections may wait with it.
+    fn listen(&self) -> Result {
+        self.socket.listen(self.backlog.saturating_sub(self.ahead))
+    }
+}
+
+impl Listener {
+    /// Has `socket` listen. If that fails the socket is as it was.
+    pub(crate) fn new(
+        guest: &Arc<Guest>,
+        socket: Arc<Socket>,
+        backlog: u32,
+    ) -> Result<Arc<Self>> {
+        let policy = guest.policy();
+        let open = Open {
+            socket,
+            backlog: policy.backlog(backlog),
+            ahead: 0,
+            posted: KVec::new(),
+            poll: None,
+            _charge: guest
+                .listeners
+                .take(1, |sum| policy.may_have_listeners(sum))?,
+        };
+        let listener = Arc::pin_init(
+            try_pin_init!(Self {
+                guest: guest.clone(),
+                open <- new_mutex!(None, "xensock_listener"),
+                work <- new_work!("xensock_listener"),
+            }),
+            GFP_KERNEL,
+        )?;
+        open.socket.set_callbacks(Waker(listener.clone()))?;
+        if let Err(error) = open.listen() {
+            open.socket.tcp().clear_callbacks();
+            return Err(error);
+        }
+        *listener.open.lock() = Some(open);
+        Ok(listener)
+    }
+
+    /// Changes how many connections may wait.
+    pub(crate) fn set_backlog(&self, backlog: u32) -> Result {
+        let mut open = self.open.lock();
+        let open = (*open).as_mut().ok_or(EINVAL)?;
+        open.backlog = self.guest.policy().backlog(backlog);
+        open.listen()
+    }
+
+    /// TCP's socket, until it is closed.
+    pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
+        Some((*self.open.lock()).as_ref()?.socket.clone())
+    }
+
+    /// Adds a place for a connection. If that cannot be, the place is given up, and the guest is
+    /// told so.
+    pub(crate) fn post(self: &Arc<Self>, active: Arc<Active>) {
+        match self.push(active.clone()) {
+            Ok(()) => self.wake(),
+            Err(error) => active.cancel(error),
+        }
+    }
+
+    fn push(&self, active: Arc<Active>) -> Result {
+        let mut open = self.open.lock();
+        let open = (*open).as_mut().ok_or(ECONNABORTED)?;
+        open.posted.push(active, GFP_KERNEL)?;
+        let posted = u32::try_from(open.posted.len())?;
+        if posted > open.ahead {
+            open.ahead = posted;
+            // It listens already, so this changes a number.
+            let _ = open.listen();
+        }
+        Ok(())
+    }
+
+    /// Gives up a place that was added, if it has no connection yet. May sleep.
+    pub(crate) fn withdraw(&self, active: &Arc<Active>) {
+        let is_posted = match (*self.open.lock()).as_mut() {
+            Some(open) => {
+                let before = open.posted.len();
+                open.posted.retain(|posted| !Arc::ptr_eq(posted, active));
+                open.posted.len() < before
+            }
+            None => false,
+        };
+        // It is in the list for as long as it is not filled.
+        if is_posted {
+            active.cancel(ECONNABORTED);
+        }
+    }
+
+    /// Answers `ticket` once a connection waits for which no place was added. `EALREADY` if there is
+    /// such a request already.
+    pub(crate) fn poll(self: &Arc<Self>, ticket: Response) -> Result {
+        {
+            let mut open = self.open.lock();
+            let open = (*open).as_mut().ok_or(EINVAL)?;
+            if open.poll.is_some() {
+                return Err(EALREADY);
+            }
+            open.poll = Some(ticket);
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// Closes the socket: TCP resets what nobody has accepted, and places without a connection are
+    /// given up. Sleeps; idempotent.
+    pub(crate) fn close(&self) {
+        let Some(open) = self.open.lock().take() else {
+            return;
+        };
+        open.socket.tcp().clear_callbacks();
+        drop(open.socket);
+        for active in &open.posted {
+            active.cancel(ECONNABORTED);
+        }
+        if let Some(ticket) = open.poll {
+            self.guest.answer(ticket, Err(ECONNABORTED));
+        }
+    }
+
+    /// Has the work item run.
+    fn wake(self: &Arc<Self>) {
+        // An item that is queued already will see what there is to do.
+        let _ = self.guest.queue.enqueue(self.clone());
+    }
+
+    /// Accepts one connection. Returns whether there may be another.
+    fn accept(&self) -> bool {
+        let mut guard = self.open.lock();
+        let Some(open) = (*guard).as_mut() else {
+            return false;
+        };
+        let Some(active) = open.posted.first() else {
+            if open.poll.is_some() && open.socket.tcp().has_connection() {
+                if let Some(ticket) = open.poll.take() {
+                    self.guest.answer(ticket, Ok(Body::Empty));
+                }
+            }
+            return false;
+        };
+        match active.fill(&open.socket) {
+            Ok(()) => (),
+            Err(EAGAIN) => return false,
+            // The guest asks again, if it still wants to.
+            Err(error) => active.cancel(error),
+        }
+        // It is the first.
+        let _ = open.posted.remove(0);
+        true
+    }
+}
+
+/// Wakes a listener for the connections that come in.
+struct Waker(Arc<Listener>);
+
+impl Callbacks for Waker {
+    fn data_ready(&self) {
+        self.0.wake();
+    }
+
+    fn write_space(&self) {}
+
+    fn state_change(&self) {}
+
+    fn error_report(&self) {}
+}
+
+impl WorkItem for Listener {
+    type Pointer = Arc<Listener>;
+
+    fn run(this: Arc<Listener>) {
+        for _ in 0..BUDGET {
+            if !this.accept() {
+                return;
+            }
+        }
+        this.wake();
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a guest was refused: counts, and a tracepoint.
+
+use core::net::SocketAddr;
+use kernel::{
+    fmt,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    xen::{
+        trace,
+        DomId, //
+    }, //
+};
+
+/// Why something was refused.
+#[derive(Clone, Copy)]
+pub(crate) enum Reason {
+    /// The network namespace for new sockets is not known.
+    Namespace,
+    /// A socket must not be bound there.
+    Bind,
+    /// A socket must not connect or send there.
+    Connect,
+    /// Too many sockets.
+    Sockets,
+    /// Too many listening sockets.
+    Listeners,
+    /// Too large a data ring.
+    RingOrder,
+    /// Too many pages in data rings.
+    RingPages,
+    /// Too large a datagram.
+    Datagram,
+}
+
+impl Reason {
+    const ALL: [Self; 8] = [
+        Self::Namespace,
+        Self::Bind,
+        Self::Connect,
+        Self::Sockets,
+        Self::Listeners,
+        Self::RingOrder,
+        Self::RingPages,
+        Self::Datagram,
+    ];
+
+    /// The name of the count.
+    fn name(self) -> &'static CStr {
+        match self {
+            Self::Namespace => c"netns",
+            Self::Bind => c"bind",
+            Self::Connect => c"connect",
+            Self::Sockets => c"sockets",
+            Self::Listeners => c"listeners",
+            Self::RingOrder => c"ring-order",
+            Self::RingPages => c"ring-pages",
+            Self::Datagram => c"datagram",
+        }
+    }
+
+    /// What the guest is told.
+    fn error(self) -> Error {
+        match self {
+            Self::Namespace | Self::Bind | Self::Connect => EACCES,
+            Self::Sockets => EMFILE,
+            Self::Listeners | Self::RingOrder | Self::RingPages => ENOBUFS,
+            Self::Datagram => EMSGSIZE,
+        }
+    }
+}
+
+/// How often a guest was refused something, for each reason, since it has its device.
+pub(crate) struct Refused {
+    guest: DomId,
+    counts: [Atomic<u64>; Reason::ALL.len()],
+}
+
+impl Refused {
+    pub(crate) fn new(guest: DomId) -> Self {
+        Self {
+            guest,
+            counts: core::array::from_fn(|_| Atomic::new(0)),
+        }
+    }
+
+    /// Counts and traces a refusal, which may be about an address, and returns the error for it.
+    /// Any context.
+    pub(crate) fn note(&self, reason: Reason, addr: Option<&SocketAddr>) -> Error {
+        // CAST: The index of the reason, and so of its count.
+        if let Some(count) = self.counts.get(reason as usize) {
+            count.add(1, Relaxed);
+        }
+        let error = reason.error();
+        trace::xensock_refused_to(self.guest, reason.name(), error, addr);
+        error
+    }
+
+    /// Writes a line for each reason: its name and the count.
+    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (reason, count) in Reason::ALL.into_iter().zip(&self.counts) {
+            f.write_fmt(fmt!("{} {}\n", reason.name(), count.load(Relaxed)))?;
+        }
+        Ok(())
+    }
+}

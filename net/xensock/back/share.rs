@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a connection shares with its guest: memory, and an event channel.
+
+use crate::{
+    active::Active,
+    guest::Guest,
+    proto::{
+        indexes,
+        ring::Order,
+        Feature,
+        RingRef, //
+    },
+    quota::Charge,
+    ring::{
+        DataRing,
+        End, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Acquire,
+        Arc, //
+    },
+    xen::{
+        event::EventChannel,
+        grant::MappedPages,
+        GrantRef,
+        Port, //
+    }, //
+};
+
+/// The event channel and the data ring of a connection.
+///
+/// Dropped in this order: no more events, then the memory of the guest. Dropping sleeps.
+pub(crate) struct Share {
+    pub(crate) channel: EventChannel<Active>,
+    pub(crate) ring: DataRing<MappedPages>,
+    _charge: Charge,
+}
+
+impl Share {
+    /// Maps the ring of `active` and binds its channel. Each word of the indexes page that describes
+    /// the ring is read once. May sleep.
+    pub(crate) fn new(guest: &Arc<Guest>, at: RingRef, active: &Arc<Active>) -> Result<Self> {
+        let from = guest.dev.otherend_id();
+        let index = MappedPages::new(from, &[GrantRef::new(at.grant)])?;
+        let order = index.word(indexes::RING_ORDER)?.load(Acquire);
+        let order = Order::new(order).ok_or(EINVAL)?;
+        let policy = guest.policy();
+        policy.may_have_ring(order)?;
+        let charge = guest
+            .pages
+            .take(order.pages() + 1, |sum| policy.may_have_pages(sum))?;
+
+        let mut refs = KVec::with_capacity(order.pages(), GFP_KERNEL)?;
+        for i in 0..order.pages() {
+            let offset = indexes::ref_offset(i).ok_or(EINVAL)?;
+            let grant = GrantRef::new(index.word(offset)?.load(Acquire));
+            refs.push(grant, GFP_KERNEL)?;
+        }
+        let data = MappedPages::new(from, &refs)?;
+        let event_index = guest.features.has(Feature::EventIndex);
+        let ring = DataRing::new(index, data, order, End::Back, event_index)?;
+        let port = Port::new(at.port);
+        let channel = EventChannel::bind(&guest.dev, port, c"xensock", active.clone())?;
+        Ok(Self {
+            channel,
+            ring,
+            _charge: charge,
+        })
+    }
+}
