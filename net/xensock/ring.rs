@@ -18,6 +18,7 @@
 //! Nothing here sleeps, apart from copies from and to the memory of a program, which may fault.
 
 use crate::proto::{
+    addr::BadAddr,
     errno::Ending,
     indexes::{
         self,
@@ -28,13 +29,20 @@ use crate::proto::{
         Order,
         Violation, //
     },
+    status::{
+        self,
+        Outcome, //
+    },
     stream::{
         Consumer,
         Producer,
         Words, //
     }, //
 };
-use core::ops::Deref;
+use core::{
+    net::SocketAddr,
+    ops::Deref, //
+};
 use kernel::{
     bvec::BioVecs,
     iov::{
@@ -223,6 +231,16 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// How the direction that we produce has ended, if it has.
     pub fn tx_ending(&self) -> Ending {
         self.producer().ending(self)
+    }
+
+    /// How CONNECT or ACCEPT has ended, if it has. Frontend only.
+    pub fn outcome(&self) -> Outcome {
+        status::load(self)
+    }
+
+    /// The address that belongs to [`Outcome::Established`]. Frontend only, to be called once.
+    pub fn outcome_name(&self) -> Result<SocketAddr, BadAddr> {
+        status::name(self)
     }
 
     /// Ends the direction that we consume. Backend only; notify after it.

@@ -2,21 +2,24 @@
 
 //! The commands ring: requests that wait for a slot, requests that wait for their answer.
 //!
-//! A connection that has something to ask queues itself, with its [`Intent`]s as flags; that needs
-//! no memory, so that RELEASE cannot fail. The ring has 32 slots, and each request holds one until
-//! it is answered; what does not fit waits in the queue, in order.
+//! The ring has 32 slots, and each request holds one until it is answered; what does not fit waits
+//! in a queue, in order. An [`Exchange`] is made before it is submitted, and that of RELEASE with
+//! its socket: what an interrupt handler has to ask can neither fail nor sleep.
 
 use crate::{
     conn::Conn,
+    exchange::{
+        address,
+        Exchange, //
+    },
     link::Link,
     proto::{
-        addr,
         Call,
         Dialect,
         Request,
-        Response,
-        RingRef, //
-    }, //
+        Response, //
+    },
+    wire_error, //
 };
 use kernel::{
     list::{
@@ -24,11 +27,7 @@ use kernel::{
         ListArc, //
     },
     prelude::*,
-    sync::{
-        atomic::Relaxed,
-        Arc,
-        ArcBorrow, //
-    },
+    sync::Arc,
     xen::{
         event::EventChannel,
         ring::{
@@ -39,91 +38,53 @@ use kernel::{
     }, //
 };
 
-/// What a connection asks of the backend, in the order in which it is sent.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Intent {
-    /// SOCKET: make the socket. Not waited for: CONNECT follows at once.
-    Socket = 1 << 0,
-    /// CONNECT.
-    Connect = 1 << 1,
-    /// RELEASE: the last request of a connection.
-    Release = 1 << 2,
-}
-
-impl Intent {
-    const ALL: [Self; 3] = [Self::Socket, Self::Connect, Self::Release];
-
-    fn call(self, conn: &Conn) -> Option<Call> {
-        let id = conn.id;
-        Some(match self {
-            Self::Socket => Call::Socket {
-                id,
-                domain: u32::from(addr::AF_INET),
-                kind: crate::SOCK_STREAM,
-                protocol: 0,
-            },
-            Self::Connect => Call::Connect {
-                id,
-                addr: conn.remote,
-                flags: 0,
-                ring: RingRef {
-                    grant: conn.grant(),
-                    port: conn.port()?,
-                },
-            },
-            Self::Release => Call::Release {
-                id,
-                abort: conn.abort.load(Relaxed),
-                reuse: false,
-            },
-        })
-    }
-}
-
 /// A request that waits for its answer.
 struct Inflight {
     req_id: u32,
     cmd: u32,
-    intent: Intent,
-    conn: Arc<Conn>,
+    /// The how manyth request it is.
+    number: u64,
+    exchange: Arc<Exchange>,
 }
 
-/// An answer, ready to be passed to its connection.
+/// An answer, ready to be passed on.
 pub(crate) struct Answer {
-    conn: Arc<Conn>,
-    intent: Intent,
-    result: Result,
+    exchange: Arc<Exchange>,
+    conn: Option<Arc<Conn>>,
+    outcome: Result<Response>,
 }
 
 impl Answer {
-    /// Passes the answer on. Hard IRQ; no lock may be held.
+    /// Passes the answer on. Any context; no lock may be held.
     pub(crate) fn deliver(self) {
-        let conn = self.conn;
-        match (self.intent, self.result) {
-            (Intent::Socket, Ok(())) => (),
-            (Intent::Socket | Intent::Connect, result) => {
-                Conn::connected(conn.as_arc_borrow(), result);
+        if let Some(conn) = self.conn {
+            let outcome = self.outcome.as_ref().map(address).map_err(|error| *error);
+            // Of those that are dropped here, none is the last reference: the link holds one until
+            // RELEASE is answered.
+            match self.exchange.call() {
+                // Whatever the backend says of a RELEASE, it no longer knows the connection.
+                Call::Release { .. } => Conn::released(conn),
+                Call::Poll { .. } => Conn::announced(conn.as_arc_borrow(), outcome.map(|_| ())),
+                _ => Conn::answered(conn.as_arc_borrow(), outcome),
             }
-            // Whatever the backend says of a RELEASE, it no longer knows the connection.
-            (Intent::Release, _) => return Conn::released(conn),
         }
-        // Never the last reference: the link holds one until RELEASE is answered.
-        drop(conn);
+        self.exchange.finish(self.outcome);
     }
 }
 
-/// The commands ring and its two queues. Lives under the link's lock.
+/// The commands ring and its queue. Lives under the link's lock.
 pub(crate) struct Commands {
     dialect: Dialect,
     /// `None` once the link is down.
     ring: Option<FrontRing>,
     /// `None` before the link is up and after it went down.
     pub(crate) channel: Option<EventChannel<Link>>,
-    waiting: List<Conn>,
+    waiting: List<Exchange>,
     inflight: [Option<Inflight>; SLOTS as usize],
-    /// Told apart from earlier uses of the same slot in `req_id`.
-    generation: u32,
+    /// A POLL that ended with its listening socket.
+    ended: Option<Answer>,
+    /// How many requests were sent.
+    sent: u64,
 }
 
 impl Commands {
@@ -134,7 +95,8 @@ impl Commands {
             channel: None,
             waiting: List::new(),
             inflight: [const { None }; SLOTS as usize],
-            generation: 0,
+            ended: None,
+            sent: 0,
         }
     }
 
@@ -146,35 +108,38 @@ impl Commands {
             .map_or(0, |grant| grant.as_raw())
     }
 
-    /// Adds to what `conn` asks, and sends what there is room for.
+    /// Whether the link is up.
+    pub(crate) fn is_open(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// Queues an exchange, and sends what there is room for. `conn` will hear of the answer.
     ///
-    /// Does nothing if the link is down: the connection ends with it.
-    pub(crate) fn submit(&mut self, conn: ArcBorrow<'_, Conn>, intent: Intent) {
+    /// Returns `false` if the link is down: there will be no answer.
+    pub(crate) fn submit(&mut self, exchange: &Arc<Exchange>, conn: Option<Arc<Conn>>) -> bool {
         if self.ring.is_none() {
-            return;
+            return false;
         }
-        conn.intents
-            .store(conn.intents.load(Relaxed) | intent as u32, Relaxed);
-        // A connection that is queued already is sent with all its intents.
-        if let Some(item) = ListArc::try_from_arc_borrow(conn) {
+        // It always succeeds: an exchange is submitted once.
+        if let Ok(item) = ListArc::try_from_arc(exchange.clone()) {
+            *exchange.conn.access_mut(self) = conn;
             self.waiting.push_back(item);
+            self.send();
         }
-        self.send();
+        true
     }
 
     /// Sends what is waiting, as far as there is room.
     fn send(&mut self) {
         let mut sent = false;
         while let Some(item) = self.waiting.pop_front() {
-            let mut room = true;
-            while let Some(intent) = next_intent(&item) {
-                room = self.send_one(&item, intent);
-                if !room {
-                    break;
+            if let Some(request) = self.send_one(&item) {
+                let slot = request.req_id & (SLOTS - 1);
+                if let Some(entry) = self.inflight.get_mut(slot as usize) {
+                    *entry = Some(request);
                 }
                 sent = true;
-            }
-            if !room {
+            } else {
                 self.waiting.push_front(item);
                 break;
             }
@@ -186,45 +151,46 @@ impl Commands {
         }
     }
 
-    /// Sends one request. Returns `false` if there is no room for it.
-    fn send_one(&mut self, conn: &ListArc<Conn>, intent: Intent) -> bool {
-        let Some(slot) = self.inflight.iter().position(Option::is_none) else {
-            return false;
-        };
-        let Some(ring) = self.ring.as_mut().filter(|ring| !ring.is_full()) else {
-            return false;
-        };
-        conn.intents
-            .store(conn.intents.load(Relaxed) & !(intent as u32), Relaxed);
+    /// Puts one request into the ring, if there is room for it.
+    fn send_one(&mut self, item: &ListArc<Exchange>) -> Option<Inflight> {
+        let slot = self.inflight.iter().position(Option::is_none)?;
+        let call = item.call();
+        if matches!(call, Call::Release { id, .. } if self.is_accepting(id)) {
+            return None;
+        }
+        let ring = self.ring.as_mut().filter(|ring| !ring.is_full())?;
+        let number = self.sent;
+        // The slot, told apart from its earlier uses.
+        let req_id = ((number as u32) << SLOTS.ilog2()) | slot as u32;
 
-        self.generation = self.generation.wrapping_add(1);
-        let req_id = (self.generation << SLOTS.ilog2()) | slot as u32;
-        let encoded = intent.call(conn).and_then(|call| {
-            let request = Request { req_id, call };
-            Some((call.cmd(self.dialect)?, request.encode(self.dialect)?))
-        });
-        let Some((cmd, bytes)) = encoded else {
-            // Not reached: the port is open and the address encodable while an intent is set.
-            return true;
-        };
-        if ring.push(&bytes).is_err() {
-            return false;
-        }
-        if let Some(entry) = self.inflight.get_mut(slot) {
-            *entry = Some(Inflight {
-                req_id,
-                cmd,
-                intent,
-                conn: conn.clone_arc(),
-            });
-        }
-        true
+        ring.push(&Request { req_id, call }.encode(self.dialect)?)
+            .ok()?;
+        self.sent += 1;
+        Some(Inflight {
+            req_id,
+            cmd: call.cmd(self.dialect)?,
+            number,
+            exchange: item.clone_arc(),
+        })
+    }
+
+    /// Whether RELEASE of a socket has to wait for an ACCEPT.
+    ///
+    /// The C backend accepts in another thread, which must not lose its listening socket. It is
+    /// asked only for a connection that is there, so that it answers at once.
+    fn is_accepting(&self, id: u64) -> bool {
+        let is_accept = |call: Call| matches!(call, Call::Accept { .. }) && concerns(&call, id);
+        let mut calls = self.inflight.iter().flatten().map(|i| i.exchange.call());
+        self.dialect == Dialect::PvCalls && calls.any(is_accept)
     }
 
     /// Takes the next answer from the ring, and sends what its slot makes room for.
     ///
     /// An error says that the backend broke the rules, and that the link must end.
     pub(crate) fn next_answer(&mut self) -> Result<Option<Answer>> {
+        if let Some(ended) = self.ended.take() {
+            return Ok(Some(ended));
+        }
         loop {
             let Some(ring) = self.ring.as_mut() else {
                 return Ok(None);
@@ -249,47 +215,57 @@ impl Commands {
         let asked = entry
             .take_if(|i| i.req_id == response.req_id && i.cmd == response.cmd)
             .ok_or(EPROTO)?;
-        // RELEASE is the last that a connection asks, and the last to be answered.
-        let is_last = asked.intent != Intent::Release
-            || !self
-                .inflight
-                .iter()
-                .flatten()
-                .any(|i| Arc::ptr_eq(&i.conn, &asked.conn));
-        if !is_last {
+        if let Call::Release { id, .. } = asked.exchange.call() {
+            self.check_last(id, asked.number)?;
+        }
+        let outcome = response.result().map_err(wire_error).map(|()| response);
+        Ok(self.answer(asked.exchange, outcome))
+    }
+
+    /// Checks that nothing which was asked of a socket before its RELEASE is unanswered.
+    ///
+    /// The C backend never answers the POLL of a socket that it has released.
+    fn check_last(&mut self, id: u64, number: u64) -> Result {
+        let Some(left) = self.inflight.iter_mut().find_map(|entry| {
+            entry.take_if(|i| i.number < number && concerns(&i.exchange.call(), id))
+        }) else {
+            return Ok(());
+        };
+        if self.dialect != Dialect::PvCalls || !matches!(left.exchange.call(), Call::Poll { .. }) {
             return Err(EPROTO);
         }
-        let result = response.result().map_err(|errno| Error::from_errno(-errno));
-        Ok(Answer {
-            conn: asked.conn,
-            intent: asked.intent,
-            result,
-        })
+        self.ended = Some(self.answer(left.exchange, Err(ECONNABORTED)));
+        Ok(())
     }
 
-    /// Forgets all requests, for a link that is down. The caller drops what it gets outside the
-    /// lock, in process context.
-    pub(crate) fn close(&mut self) -> Closed {
-        Closed {
-            _channel: self.channel.take(),
-            _ring: self.ring.take(),
-            _waiting: core::mem::replace(&mut self.waiting, List::new()),
-            _inflight: core::mem::replace(&mut self.inflight, [const { None }; SLOTS as usize]),
+    fn answer(&mut self, exchange: Arc<Exchange>, outcome: Result<Response>) -> Answer {
+        Answer {
+            conn: exchange.conn.access_mut(self).take(),
+            exchange,
+            outcome,
         }
     }
+
+    /// Takes the ring and its channel away, for a link that goes down. The caller drops what it
+    /// gets outside the lock, in process context.
+    pub(crate) fn close(&mut self) -> (Option<EventChannel<Link>>, Option<FrontRing>) {
+        (self.channel.take(), self.ring.take())
+    }
+
+    /// Takes one of the exchanges that a closed ring leaves without an answer.
+    pub(crate) fn next_unanswered(&mut self) -> Option<Answer> {
+        if let Some(ended) = self.ended.take() {
+            return Some(ended);
+        }
+        let exchange = match self.waiting.pop_front() {
+            Some(item) => item.into_arc(),
+            None => self.inflight.iter_mut().find_map(Option::take)?.exchange,
+        };
+        Some(self.answer(exchange, Err(ENETDOWN)))
+    }
 }
 
-/// What is left of a commands ring that was closed, to be dropped.
-pub(crate) struct Closed {
-    _channel: Option<EventChannel<Link>>,
-    _ring: Option<FrontRing>,
-    _waiting: List<Conn>,
-    _inflight: [Option<Inflight>; SLOTS as usize],
-}
-
-fn next_intent(conn: &Conn) -> Option<Intent> {
-    let intents = conn.intents.load(Relaxed);
-    Intent::ALL
-        .into_iter()
-        .find(|intent| intents & *intent as u32 != 0)
+/// Whether a call is about this socket; an ACCEPT is about two.
+fn concerns(call: &Call, id: u64) -> bool {
+    call.id() == id || matches!(call, Call::Accept { id_new, .. } if *id_new == id)
 }

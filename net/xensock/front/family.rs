@@ -6,10 +6,19 @@ use crate::{
     conn::Conn,
     stream::Stream, //
 };
+use core::net::SocketAddr;
 use kernel::{
     net::{
-        addr::RawAddr,
+        addr::{
+            RawAddr,
+            AF_INET,
+            AF_INET6,
+            AF_UNSPEC, //
+        },
         family::{
+            Child,
+            IoctlArg,
+            Name,
             Ops,
             Proto,
             TypedSock,
@@ -19,7 +28,11 @@ use kernel::{
             EPOLLOUT,
             EPOLLRDHUP,
             EPOLLRDNORM,
-            EPOLLWRNORM, //
+            EPOLLWRNORM,
+            SIOCATMARK,
+            SIOCINQ,
+            SIOCOUTQ,
+            SIOCOUTQNSD, //
         },
         msghdr::MsgHdr,
         namespace::Namespace,
@@ -29,7 +42,14 @@ use kernel::{
             Sock,
             TcpState, //
         },
-        socket::Socket, //
+        socket::{
+            How,
+            Socket, //
+        },
+        sockopt::{
+            OptionIn,
+            OptionOut, //
+        },
     },
     prelude::*, //
 };
@@ -40,9 +60,6 @@ pub(crate) static PROTO: Proto<Family> = Proto::new(c"XENSOCK");
 /// The number of the family, see `include/linux/socket.h`.
 const AF_XENSOCK: i32 = 46;
 
-/// The family of an address that is none.
-const AF_UNSPEC: u16 = 0;
-
 /// The type of a stream, as `struct socket` has it.
 const SOCK_STREAM: i32 = 1;
 
@@ -52,12 +69,15 @@ const IPPROTO_TCP: i32 = 6;
 /// AF_XENSOCK.
 pub(crate) struct Family;
 
-type Sk = TypedSock<Stream>;
+/// A socket of the family.
+pub(crate) type Sk = TypedSock<Stream>;
 
 #[vtable]
 impl Ops for Family {
     const FAMILY: i32 = AF_XENSOCK;
     type Data = Stream;
+    // Some of them concern the backend.
+    const CUSTOM_SOL_SOCKET: bool = true;
 
     fn proto() -> &'static Proto<Self> {
         &PROTO
@@ -85,19 +105,56 @@ impl Ops for Family {
         sk.data().release(sk);
     }
 
+    fn bind(socket: &Socket, sk: &Sk, addr: &RawAddr<'_>) -> Result {
+        sk.data().bind(socket, sk, addr_to_bind(addr)?)
+    }
+
     fn connect(socket: &Socket, sk: &Sk, addr: &RawAddr<'_>, nonblock: bool) -> Result {
         let stream = sk.data();
         match addr.family().ok_or(EINVAL)? {
             AF_UNSPEC => stream.disconnect(socket, sk),
             // An address that cannot be read matters only to a socket that has none yet.
-            _ => stream.connect(socket, sk, ipv4(addr), nonblock),
+            _ => stream.connect(socket, sk, addr.parse(), nonblock),
         }
+    }
+
+    fn listen(socket: &Socket, sk: &Sk, backlog: u32) -> Result {
+        sk.data().listen(socket, sk, backlog)
+    }
+
+    fn accept(_socket: &Socket, sk: &Sk, nonblock: bool) -> Result<Child<Stream>> {
+        sk.data().accept(sk, nonblock)
+    }
+
+    fn shutdown(socket: &Socket, sk: &Sk, how: How) -> Result {
+        sk.data().shutdown(socket, sk, how)
+    }
+
+    fn setsockopt(socket: &Socket, sk: &Sk, level: i32, name: i32, value: &OptionIn<'_>) -> Result {
+        sk.data().set_option(socket, sk, level, name, value)
+    }
+
+    fn getsockopt(
+        _socket: &Socket,
+        sk: &Sk,
+        level: i32,
+        name: i32,
+        value: OptionOut<'_>,
+    ) -> Result {
+        sk.data().get_option(level, name, value)
+    }
+
+    fn getname(sk: &Sk, name: Name) -> Result<SocketAddr> {
+        sk.data().name(sk, name)
     }
 
     fn poll(sk: &Sk) -> u32 {
         let (state, shutdown) = (sk.state(), sk.shutdown_mask());
         let mut mask = 0;
 
+        if state == TcpState::Listen {
+            return poll_listener(sk);
+        }
         if shutdown == Shutdown::Recv | Shutdown::Send || state == TcpState::Close {
             mask |= EPOLLHUP;
         }
@@ -116,6 +173,19 @@ impl Ops for Family {
         mask
     }
 
+    fn ioctl(sk: &Sk, cmd: u32, arg: IoctlArg) -> Result<i32> {
+        let stream = sk.data();
+        let number = match cmd {
+            SIOCINQ => stream.unread(sk)?,
+            SIOCOUTQ => stream.unacknowledged(sk)?,
+            SIOCOUTQNSD => stream.unsent(sk)?,
+            // There are no urgent data.
+            SIOCATMARK => 0,
+            _ => return Err(ENOIOCTLCMD),
+        };
+        arg.put_int(i32::try_from(number).unwrap_or(i32::MAX))
+    }
+
     fn sendmsg(sk: &Sk, msg: &mut MsgHdr, _len: usize) -> Result<usize> {
         let flags = msg.flags();
         sk.data().send(sk, msg, flags)
@@ -126,13 +196,28 @@ impl Ops for Family {
     }
 }
 
-/// The address of a peer. IPv4 is what this version carries.
-fn ipv4(addr: &RawAddr<'_>) -> Result<core::net::SocketAddr> {
-    let addr = addr.parse()?;
-    if addr.is_ipv4() {
-        Ok(addr)
-    } else {
-        Err(EAFNOSUPPORT)
+/// The address for `bind()`. As with internet sockets, one of no family may stand for that which
+/// leaves the choice to the system.
+fn addr_to_bind(addr: &RawAddr<'_>) -> Result<SocketAddr> {
+    /// Bytes of the smallest address, and those of it that are the address proper.
+    const MIN_LEN: usize = 16;
+
+    let bytes = addr.as_bytes().first_chunk::<MIN_LEN>().ok_or(EINVAL)?;
+    match (addr.family().ok_or(EINVAL)?, bytes) {
+        (AF_INET | AF_INET6, _) => addr.parse(),
+        (AF_UNSPEC, [_, _, port @ .., 0, 0, 0, 0, _, _, _, _, _, _, _, _]) => {
+            let port: [u8; 2] = *port.first_chunk().ok_or(EINVAL)?;
+            Ok((core::net::Ipv4Addr::UNSPECIFIED, u16::from_be_bytes(port)).into())
+        }
+        _ => Err(EAFNOSUPPORT),
+    }
+}
+
+/// Whether there is a connection to accept.
+fn poll_listener(sk: &Sk) -> u32 {
+    match sk.data().listener() {
+        Some(listener) if listener.is_ready() => EPOLLIN | EPOLLRDNORM,
+        _ => 0,
     }
 }
 
@@ -143,7 +228,7 @@ fn poll_ring(sk: &Sock, conn: &Conn, shutdown: ShutdownMask) -> u32 {
     let mut mask = 0;
 
     conn.set_polled();
-    if conn.ring.peek_readable() as usize >= target || conn.expect_data() as usize >= target {
+    if conn.ring.peek_readable() as usize >= target || conn.expect_data(sk) as usize >= target {
         mask |= EPOLLIN | EPOLLRDNORM;
     }
     sk.want_space();

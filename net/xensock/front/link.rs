@@ -3,18 +3,21 @@
 //! The link to a backend: one for each time that the device comes up.
 
 use crate::{
-    commands::{
-        Commands,
-        Intent, //
-    },
+    commands::Commands,
     conn::Conn,
+    exchange::Exchange,
+    listener::Listener,
     proto::{
         node::{
             self,
             Offer, //
         },
         ring::Order,
-        Dialect, //
+        Call,
+        Dialect,
+        Feature,
+        Features,
+        Request, //
     }, //
 };
 use kernel::{
@@ -60,7 +63,13 @@ use kernel::{
     }, //
 };
 
-/// Reads what the backend offers. A backend that we cannot work with is `EOPNOTSUPP`.
+/// The features that this frontend takes up, if they are offered.
+const KNOWN: Features = Features::NONE
+    .with(Feature::EventIndex)
+    .with(Feature::Status);
+
+/// Reads what the backend offers, of which we keep what we know. A backend that we cannot work with
+/// is `EOPNOTSUPP`.
 fn read_offer(dev: &xenbus::Device<Bound>, dialect: Dialect) -> Result<Offer> {
     let number = |node| match dev.read_u32(Dir::Otherend, node) {
         Ok(number) => Ok(Some(number)),
@@ -72,22 +81,31 @@ fn read_offer(dev: &xenbus::Device<Bound>, dialect: Dialect) -> Result<Offer> {
         &dev.read(Dir::Otherend, node::VERSIONS)?,
         dev.read_u32(Dir::Otherend, node::MAX_PAGE_ORDER)?,
         number(node::FUNCTION_CALLS)?,
-        number(node::FEATURE_EVENT_INDEX)?,
+        Features::read(dialect, |feature| number(feature.offered()))?.and(KNOWN),
     )
     .ok_or(EOPNOTSUPP)
+}
+
+/// Who has to hear that the link goes down.
+pub(crate) enum Member {
+    /// A connection: it shares memory with the backend.
+    Conn(Arc<Conn>),
+    /// A listening socket: a program may wait for it.
+    Listener(Arc<Listener>),
 }
 
 /// A link to a backend.
 #[pin_data]
 pub(crate) struct Link {
     pub(crate) dev: ARef<xenbus::Device>,
-    pub(crate) offer: Offer,
+    pub(crate) dialect: Dialect,
+    offer: Offer,
     pub(crate) workers: Arc<OwnedQueue>,
     #[pin]
     commands: SpinLockIrq<Commands>,
-    /// All connections that share memory with the backend; `None` once the link is down.
+    /// Those who have to hear of its end, by the handle of their socket; `None` once it is down.
     #[pin]
-    conns: Mutex<Option<RBTree<u64, Arc<Conn>>>>,
+    members: Mutex<Option<RBTree<u64, Member>>>,
     last_id: Atomic<u64>,
     has_warned: Atomic<bool>,
     /// Whether the link is down; held while it is taken down.
@@ -113,10 +131,11 @@ impl Link {
         let link = Arc::pin_init(
             try_pin_init!(Self {
                 dev: dev.normal().into(),
+                dialect,
                 offer,
                 workers,
                 commands <- new_spinlock_irq!(commands, "xensock_commands"),
-                conns <- new_mutex!(Some(RBTree::new()), "xensock_conns"),
+                members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
                 last_id: Atomic::new(0),
                 has_warned: Atomic::new(false),
                 down <- new_mutex!(false, "xensock_down"),
@@ -133,8 +152,10 @@ impl Link {
             t.write(node::RING_REF, fmt!("{grant}"))?;
             t.write(node::PORT, fmt!("{port}"))?;
             if dialect == Dialect::XenSock {
-                let event_index = u32::from(offer.event_index);
-                t.write(node::EVENT_INDEX, fmt!("{event_index}"))?;
+                for feature in Feature::ALL {
+                    let uses = u32::from(offer.features.has(feature));
+                    t.write(feature.taken(), fmt!("{uses}"))?;
+                }
             }
             Ok(())
         });
@@ -145,41 +166,56 @@ impl Link {
         Ok(link)
     }
 
-    /// The order of a new ring: what the administrator chose, as far as the backend allows it.
-    pub(crate) fn ring_order(&self) -> Order {
-        crate::wanted_order().min(self.offer.max_order)
+    /// Whether the link has a feature.
+    pub(crate) fn has(&self, feature: Feature) -> bool {
+        self.offer.features.has(feature)
     }
 
-    /// A handle for a new connection. 64 bits are never used up.
+    /// The largest ring that the backend maps.
+    pub(crate) fn max_order(&self) -> Order {
+        self.offer.max_order
+    }
+
+    /// Whether the link has not gone down. Any context.
+    pub(crate) fn is_up(&self) -> bool {
+        self.commands.lock().is_open()
+    }
+
+    /// A handle for a new socket. 64 bits are never used up.
     pub(crate) fn new_id(&self) -> u64 {
         self.last_id.fetch_add(1, Relaxed).wrapping_add(1)
     }
 
-    /// Makes a connection known and asks the backend for it. May sleep.
-    ///
-    /// `ENETDOWN` if the link has gone down.
-    pub(crate) fn connect(&self, conn: &Arc<Conn>) -> Result {
-        let node = RBTreeNode::new(conn.id, conn.clone(), GFP_KERNEL)?;
-        let mut conns = self.conns.lock();
-        (*conns).as_mut().ok_or(ENETDOWN)?.insert(node);
+    /// Makes a request that can be submitted. `EOPNOTSUPP` if the dialect does not have it.
+    pub(crate) fn exchange(&self, call: Call) -> Result<Arc<Exchange>> {
+        let request = Request { req_id: 0, call };
+        request.encode(self.dialect).ok_or(EOPNOTSUPP)?;
+        Exchange::new(&self.commands, call)
+    }
 
-        let mut commands = self.commands.lock();
-        commands.submit(conn.as_arc_borrow(), Intent::Socket);
-        commands.submit(conn.as_arc_borrow(), Intent::Connect);
+    /// Sends a request, or queues it; `conn` will hear of the answer. Any context.
+    ///
+    /// If the link is down, the exchange ends with `ENETDOWN`, and a connection with its link.
+    pub(crate) fn submit(&self, exchange: &Arc<Exchange>, conn: Option<Arc<Conn>>) {
+        if !self.commands.lock().submit(exchange, conn) {
+            exchange.finish(Err(ENETDOWN));
+        }
+    }
+
+    /// Makes somebody known to the link. May sleep. `ENETDOWN` if the link has gone down.
+    pub(crate) fn enter(&self, id: u64, member: Member) -> Result {
+        let node = RBTreeNode::new(id, member, GFP_KERNEL)?;
+        let mut members = self.members.lock();
+        (*members).as_mut().ok_or(ENETDOWN)?.insert(node);
         Ok(())
     }
 
-    /// Forgets a connection whose memory is no longer shared. May sleep.
+    /// Forgets somebody whom the end of the link no longer concerns. May sleep.
     pub(crate) fn forget(&self, id: u64) {
-        let gone = (*self.conns.lock())
+        let gone = (*self.members.lock())
             .as_mut()
-            .and_then(|conns| conns.remove_node(&id));
+            .and_then(|members| members.remove_node(&id));
         drop(gone);
-    }
-
-    /// Has `conn` ask the backend for `intent`. Any context.
-    pub(crate) fn submit(conn: ArcBorrow<'_, Conn>, intent: Intent) {
-        conn.link.commands.lock().submit(conn, intent);
     }
 
     /// Takes the link down: every socket sees a reset, and no memory is shared any longer.
@@ -205,12 +241,22 @@ impl Link {
     }
 
     fn end(&self) {
-        let conns = self.conns.lock().take();
+        let members = self.members.lock().take();
         let closed = self.commands.lock().close();
         // Outside the locks: this waits for the handler of the channel, and revokes grants.
         drop(closed);
-        for conn in conns.iter().flat_map(|c| c.values()) {
-            Conn::link_down(conn);
+        for member in members.iter().flat_map(|m| m.values()) {
+            match member {
+                Member::Conn(conn) => Conn::link_down(conn),
+                Member::Listener(listener) => listener.link_down(),
+            }
+        }
+        loop {
+            let unanswered = self.commands.lock().next_unanswered();
+            match unanswered {
+                Some(answer) => answer.deliver(),
+                None => break,
+            }
         }
     }
 
@@ -221,24 +267,30 @@ impl Link {
         }
     }
 
-    /// Takes what the backend has answered. Hard IRQ.
-    fn take_answers(&self) -> Result {
+    /// Takes what the backend has answered, and says whether there was anything. Hard IRQ.
+    fn take_answers(&self) -> Result<bool> {
+        let mut any = false;
         loop {
             let answer = self.commands.lock().next_answer()?;
             match answer {
                 Some(answer) => answer.deliver(),
-                None => return Ok(()),
+                None => return Ok(any),
             }
+            any = true;
         }
     }
 }
 
 impl Handler for Link {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
-        if this.take_answers().is_err() {
-            let _ = this.workers.enqueue(Arc::<Link>::from(this));
+        match this.take_answers() {
+            Ok(true) => Eoi::Done,
+            Ok(false) => Eoi::Spurious,
+            Err(_) => {
+                let _ = this.workers.enqueue(Arc::<Link>::from(this));
+                Eoi::Done
+            }
         }
-        Eoi::Done
     }
 }
 

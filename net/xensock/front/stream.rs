@@ -4,30 +4,33 @@
 //!
 //! The measure of each call is what TCP does (`net/ipv4/tcp.c`, `net/ipv4/af_inet.c`).
 
+mod connect;
+mod ending;
+mod names;
+mod options;
+mod passive;
+mod queues;
+mod transfer;
+mod turn;
+
 use crate::{
     conn::Conn,
-    proto::errno::Ending,
-    LINK, //
+    exchange::Exchange,
+    link::Link,
+    listener::Listener,
+    proto::ring::Order,
+    remote::Remote,
+    setting::Settings, //
 };
 use core::net::SocketAddr;
 use kernel::{
-    net::{
-        msghdr::{
-            msg,
-            MsgHdr, //
-        },
-        sock::{
-            Shutdown,
-            Sock,
-            SockFlag,
-            TcpState,
-            Timeout,
-            WaitError, //
-        },
-        socket::{
-            Socket,
-            SocketState, //
-        },
+    net::sock::{
+        Sock,
+        TcpState, //
+    },
+    net::socket::{
+        Socket,
+        SocketState, //
     },
     new_mutex,
     new_spinlock,
@@ -41,369 +44,129 @@ use kernel::{
 
 /// What a socket owns besides its `struct sock`.
 ///
-/// It is dropped with the `struct sock`, possibly in softirq: by then `release` has taken the
-/// connection out.
+/// It is dropped with the `struct sock`, possibly in softirq: by then `release` has taken out what
+/// must not be dropped there.
 #[pin_data]
 pub(crate) struct Stream {
-    /// Serialises `connect()` and `close()`. Not held while waiting for the backend.
+    /// Taken by the calls that change the socket by an answer of the backend's, for which they
+    /// wait. To wait for it is killable, too.
+    #[pin]
+    turn: Mutex<()>,
+    /// Held while the socket goes from one state into another; not while waiting.
     #[pin]
     transition: Mutex<()>,
-    /// The connection, from the start of `connect()` on.
     #[pin]
-    conn: SpinLock<Option<Arc<Conn>>>,
+    inner: SpinLock<Inner>,
+}
+
+/// What a socket is, with what belongs to it then.
+pub(crate) enum State {
+    /// Neither connected nor listening. The backend has a socket for it once one was needed.
+    Idle(Option<Remote>),
+    /// Connected, from the start of `connect()` on, until it is reset or closed.
+    Connection(Arc<Conn>),
+    /// Listening, until the link goes down at the latest.
+    Listening(Arc<Listener>),
+}
+
+impl State {
+    /// The backend's socket, if there is one.
+    fn remote(&self) -> Option<&Remote> {
+        match self {
+            Self::Idle(remote) => remote.as_ref(),
+            Self::Connection(conn) => Some(&conn.remote),
+            Self::Listening(listener) => Some(&listener.remote),
+        }
+    }
+}
+
+struct Inner {
+    state: State,
+    /// The address that the program has asked for: a further socket of the backend has to get it.
+    local: Option<SocketAddr>,
+    /// The options likewise, if there are any.
+    settings: Option<Arc<Settings>>,
+    /// The end of the last socket of the backend that had an address: then the address is free.
+    former: Option<Arc<Exchange>>,
+}
+
+impl Inner {
+    /// Takes everything out, to be dropped outside the lock.
+    fn take_state(&mut self) -> State {
+        let state = core::mem::replace(&mut self.state, State::Idle(None));
+        if let Some(remote) = state.remote().filter(|remote| remote.local.is_some()) {
+            self.former = Some(remote.ending());
+        }
+        state
+    }
 }
 
 impl Stream {
+    /// A new socket.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            turn <- new_mutex!((), "xensock_turn"),
             transition <- new_mutex!((), "xensock_transition"),
-            conn <- new_spinlock!(None, "xensock_stream_conn"),
+            inner <- new_spinlock!(
+                Inner {
+                    state: State::Idle(None),
+                    local: None,
+                    settings: None,
+                    former: None,
+                },
+                "xensock_stream"
+            ),
         })
     }
 
+    /// The connection, if there is one. Any context.
     pub(crate) fn conn(&self) -> Option<Arc<Conn>> {
-        self.conn.lock().clone()
+        match &self.inner.lock().state {
+            State::Connection(conn) => Some(conn.clone()),
+            _ => None,
+        }
     }
 
-    /// `connect()` to an address, as `__inet_stream_connect()` does it.
-    pub(crate) fn connect(
-        &self,
-        socket: &Socket,
-        sk: &Sock,
-        remote: Result<SocketAddr>,
-        nonblock: bool,
-    ) -> Result {
-        let mut timeout = sk.snd_timeout(nonblock);
-        let pending = {
-            let _guard = self.transition.lock();
-            match socket.state() {
-                SocketState::Connected => return Err(EISCONN),
-                SocketState::Connecting => EALREADY,
-                SocketState::Unconnected => {
-                    self.start(sk, remote?)?;
-                    socket.set_state(SocketState::Connecting);
-                    EINPROGRESS
-                }
-                _ => return Err(EINVAL),
+    /// What listens, or did so until the link went down. Any context.
+    pub(crate) fn listener(&self) -> Option<Arc<Listener>> {
+        match &self.inner.lock().state {
+            State::Listening(listener) => Some(listener.clone()),
+            _ => None,
+        }
+    }
+
+    /// Lets go of a connection, which is reset, or of what listens, and forgets all about it.
+    /// Called in a transition.
+    fn reset(&self, socket: &Socket, sk: &Sock) {
+        let old = {
+            let mut inner = self.inner.lock();
+            match &inner.state {
+                State::Idle(_) => State::Idle(None),
+                _ => inner.take_state(),
             }
         };
-
-        match sk.wait(&mut timeout, || sk.state() != TcpState::SynSent) {
-            Ok(()) => (),
-            Err(WaitError::TimedOut) => return Err(pending),
-            Err(WaitError::Interrupted(error)) => return Err(error),
-        }
-
-        let _guard = self.transition.lock();
-        match socket.state() {
-            // Another thread has seen it through.
-            SocketState::Connected => return Ok(()),
-            SocketState::Connecting => (),
-            // Disconnected meanwhile.
-            _ => return Err(EPIPE),
-        }
-        if sk.state() == TcpState::Close {
-            let error = sk.take_error().unwrap_or(ECONNABORTED);
-            self.reset(socket, sk);
-            return Err(error);
-        }
-        socket.set_state(SocketState::Connected);
-        Ok(())
-    }
-
-    /// `connect()` to `AF_UNSPEC`: back to a socket that was never connected.
-    pub(crate) fn disconnect(&self, socket: &Socket, sk: &Sock) -> Result {
-        let _guard = self.transition.lock();
-        if sk.state() != TcpState::Close {
-            // Who is waiting in a call is told.
-            sk.set_error(ECONNRESET);
-        }
-        self.reset(socket, sk);
-        sk.error_report();
-        Ok(())
-    }
-
-    /// Sets a connection up and asks the backend for it.
-    fn start(&self, sk: &Sock, remote: SocketAddr) -> Result {
-        let link = LINK.get().ok_or(ENETDOWN)?;
-        let conn = Conn::new(link, sk, remote)?;
-
-        let _ = sk.take_error();
-        sk.clear_shutdown();
-        sk.set_state(TcpState::SynSent);
-        *self.conn.lock() = Some(conn.clone());
-        conn.link.connect(&conn).inspect_err(|_| {
-            sk.set_state(TcpState::Close);
-            self.conn.lock().take();
-            conn.discard();
-        })
-    }
-
-    /// Lets go of the connection and forgets all about it.
-    fn reset(&self, socket: &Socket, sk: &Sock) {
-        self.drop_conn(true);
+        Self::close(old, true);
         sk.clear_shutdown();
         sk.set_state(TcpState::Close);
         socket.set_state(SocketState::Unconnected);
     }
 
-    fn drop_conn(&self, abort: bool) {
-        let conn = self.conn.lock().take();
-        if let Some(conn) = conn {
-            Conn::close(conn.as_arc_borrow(), abort);
-        }
-    }
-
-    /// `close()`: what was sent is still delivered, unless SO_LINGER with a time of 0 forbids it.
-    pub(crate) fn release(&self, sk: &Sock) {
-        let _guard = self.transition.lock();
-        self.drop_conn(sk.linger().is_some_and(Timeout::is_zero));
-        sk.set_state(TcpState::Close);
-    }
-
-    /// Waits for a connection in progress, as `sk_stream_wait_connect()` does.
-    fn wait_connected(&self, sk: &Sock, timeout: &mut Timeout) -> Result {
-        sk.wait(timeout, || {
-            sk.error().is_some() || sk.state() != TcpState::SynSent
-        })
-        .map_err(Error::from)?;
-        sk.take_error().map_or(Ok(()), Err)
-    }
-
-    /// `sendmsg()`.
-    pub(crate) fn send(&self, sk: &Sock, msg: &mut MsgHdr, flags: u32) -> Result<usize> {
-        if flags & msg::OOB != 0 {
-            return Err(EOPNOTSUPP);
-        }
-        let mut timeout = sk.snd_timeout(flags & msg::DONTWAIT != 0);
-        let mut sent = 0;
-
-        let result = self.send_all(sk, msg, &mut timeout, &mut sent);
-        if sent > 0 {
-            return Ok(sent);
-        }
-        result.map(|()| 0).map_err(|error| {
-            // An error that came in meanwhile says more than that the pipe is broken.
-            let error = match error {
-                EPIPE => sk.take_error().unwrap_or(EPIPE),
-                error => error,
-            };
-            if error == EPIPE && flags & msg::NOSIGNAL == 0 {
-                Sock::send_sigpipe();
-            }
-            error
-        })
-    }
-
-    fn send_all(
-        &self,
-        sk: &Sock,
-        msg: &mut MsgHdr,
-        timeout: &mut Timeout,
-        sent: &mut usize,
-    ) -> Result {
-        if sk.state() == TcpState::SynSent {
-            self.wait_connected(sk, timeout)?;
-        }
-        let conn = self.conn().ok_or(EPIPE)?;
-
-        loop {
-            if sk.error().is_some() || !may_send(sk) || conn.death().is_some() {
-                return Err(EPIPE);
-            }
-            if msg.source().is_empty() {
-                return Ok(());
-            }
-            let n = send_some(&conn, msg)?;
-            *sent += n;
-            if n > 0 {
-                continue;
-            }
-
-            sk.want_space();
-            sk.wait(timeout, || {
-                sk.error().is_some()
-                    || !may_send(sk)
-                    || conn.death().is_some()
-                    || conn.expect_room() > 0
-            })?;
-        }
-    }
-
-    /// `recvmsg()`.
-    pub(crate) fn recv(
-        &self,
-        sk: &Sock,
-        msg: &mut MsgHdr,
-        len: usize,
-        flags: u32,
-    ) -> Result<usize> {
-        if flags & msg::OOB != 0 {
-            return Err(EOPNOTSUPP);
-        }
-        if flags & msg::ERRQUEUE != 0 {
-            // Nothing is ever queued there.
-            return Err(EAGAIN);
-        }
-        let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
-        if sk.state() == TcpState::SynSent {
-            sk.wait(&mut timeout, || sk.state() != TcpState::SynSent)?;
-        }
-        let Some(conn) = self.conn() else {
-            return Err(sk.take_error().unwrap_or(ENOTCONN));
-        };
-        let mut target = sk.rcv_lowat(flags & msg::WAITALL != 0, len);
-        if flags & msg::PEEK != 0 {
-            // What is peeked at stays in the ring.
-            target = target.min(conn.max_wait());
-        }
-        let mut received = 0;
-
-        let result = loop {
-            match recv_some(&conn, msg, len - received, received, flags) {
-                Ok(Received::Bytes(n)) => {
-                    received += n;
-                    if received >= target || received >= len {
-                        break Ok(());
-                    }
-                }
-                Ok(Received::Nothing) => (),
-                Ok(Received::Impossible) => break no_more(sk, received > 0),
-                Err(error) => break Err(error),
-            }
-            let peeked = peeked(received, flags);
-            if let Some(end) = end_of_data(sk, &conn, peeked, received > 0) {
-                break end;
-            }
-            if received > 0 && timeout.is_zero() {
-                break Ok(());
-            }
-            if current!().signal_pending() {
-                break Err(timeout.interrupted());
-            }
-
-            let waited = sk.wait(&mut timeout, || {
-                conn.ring.peek_readable() > peeked
-                    || conn.expect_data() > peeked
-                    || conn.ring.rx_ending() != Ending::Open
-                    || conn.death().is_some()
-            });
-            if let Err(error) = waited {
-                break Err(error.into());
-            }
-        };
-        // For those who wait for an edge.
-        conn.expect_data();
-        match result {
-            Err(error) if received == 0 => Err(error),
-            _ => Ok(received),
+    /// Ends what a socket was.
+    fn close(state: State, abort: bool) {
+        match state {
+            State::Idle(remote) => drop(remote),
+            // Unread data is lost to the program that closes; TCP tells the peer by a reset.
+            State::Connection(conn) => Conn::close(&conn, abort || conn.has_unread()),
+            State::Listening(listener) => listener.close(),
         }
     }
 }
 
-fn may_send(sk: &Sock) -> bool {
-    !sk.shutdown_mask().contains(Shutdown::Send)
-}
-
-/// Sends what there is room for; 0 if there is none.
-fn send_some(conn: &Arc<Conn>, msg: &mut MsgHdr) -> Result<usize> {
-    let _guard = conn.tx.lock();
-    let Ok(room) = conn.ring.writable() else {
-        Conn::broken(conn.as_arc_borrow());
-        return Err(EPIPE);
-    };
-    let len = room.min(u32::try_from(msg.source().len()).unwrap_or(u32::MAX));
-    if len == 0 {
-        return Ok(0);
-    }
-    let n = conn.ring.copy_in(len, msg.source());
-    if n == 0 {
-        return Err(EFAULT);
-    }
-    if conn.ring.produce(n as u32) {
-        conn.notify();
-    }
-    Ok(n)
-}
-
-/// How many of the bytes that were received are still in the ring, for being only peeked at.
-fn peeked(received: usize, flags: u32) -> u32 {
-    if flags & msg::PEEK != 0 {
-        u32::try_from(received).unwrap_or(u32::MAX)
-    } else {
-        0
-    }
-}
-
-/// What the ring had to give.
-enum Received {
-    Bytes(usize),
-    /// Nothing yet, or nothing any more.
-    Nothing,
-    /// An index that makes no sense: it never will again.
-    Impossible,
-}
-
-/// Receives what there is, up to `len` bytes.
-fn recv_some(
-    conn: &Arc<Conn>,
-    msg: &mut MsgHdr,
-    len: usize,
-    received: usize,
-    flags: u32,
-) -> Result<Received> {
-    let _guard = conn.rx.lock();
-    let Ok(readable) = conn.ring.readable() else {
-        Conn::broken(conn.as_arc_borrow());
-        return Ok(Received::Impossible);
-    };
-    let skip = peeked(received, flags);
-    let Some(readable) = readable.checked_sub(skip).filter(|n| *n > 0) else {
-        return Ok(Received::Nothing);
-    };
-    let len = readable.min(u32::try_from(len).unwrap_or(u32::MAX));
-    let n = if flags & msg::TRUNC != 0 {
-        // As TCP: thrown away, not copied.
-        len as usize
-    } else {
-        conn.ring.copy_out(skip, len, msg.dest())
-    };
-    if n == 0 && len > 0 {
-        return Err(EFAULT);
-    }
-    if flags & msg::PEEK == 0 && conn.ring.consume(n as u32) {
-        conn.notify();
-    }
-    Ok(Received::Bytes(n))
-}
-
-/// What a read gives when nothing more will come: a reset is reported once, after that the stream
-/// has just ended.
-fn no_more(sk: &Sock, has_received: bool) -> Result {
-    if has_received || sk.is_flag(SockFlag::Done) {
-        return Ok(());
-    }
-    sk.take_error().map_or(Ok(()), Err)
-}
-
-/// Whether an empty ring stays empty, and what a read then gives.
-fn end_of_data(sk: &Sock, conn: &Conn, peeked: u32, has_received: bool) -> Option<Result> {
-    let ending = conn.ring.rx_ending();
-    if ending == Ending::Open && conn.death().is_none() {
-        return None;
-    }
-    // The ending was set after the last byte: look again for what came before it.
-    if conn.ring.peek_readable() > peeked {
-        return None;
-    }
-    if has_received || sk.is_flag(SockFlag::Done) {
-        return Some(Ok(()));
-    }
-    if ending == Ending::Orderly {
-        sk.lock().set_flag(SockFlag::Done);
-        return Some(Ok(()));
-    }
-    // The interrupt that tells of it may be on its way.
-    conn.pass_on();
-    Some(no_more(sk, false))
+/// The order of new rings of a socket: for the buffers that the program has asked for, or what the
+/// administrator has chosen; as far as the backend allows it.
+fn ring_order(link: &Link, sk: &Sock) -> Order {
+    let asked = sk.snd_buf_asked().max(sk.rcv_buf_asked());
+    asked
+        .map_or(crate::wanted_order(), Order::for_size)
+        .min(link.max_order())
 }

@@ -6,63 +6,86 @@
 //!
 //! - [`driver::Frontend`]: one for each xenbus device, of which a guest has one.
 //! - [`link::Link`]: the connection with a backend; a new one each time that the device comes up.
-//!   [`LINK`] holds the one that new sockets use.
+//!   [`LINK`] holds the one that new sockets use; with several devices, that which came up last.
 //! - [`commands::Commands`]: the commands ring of a link, with the requests that wait.
-//! - [`conn::Conn`]: a connection, with its data ring and event channel.
-//! - [`stream::Stream`]: what a socket owns; it has a connection from `connect()` on.
+//! - [`exchange::Exchange`]: a request, and the answer to it.
+//! - [`stream::Stream`]: what a socket owns: its [`State`](stream::State) has what it is just now.
+//! - [`remote::Remote`]: the backend's socket for one of ours, made when it is first needed.
+//!   Dropping it sends RELEASE. A socket can have several, one after another: [`setting::Settings`]
+//!   are the options that each of them gets.
+//! - [`conn::Conn`]: a connection: a `Remote` with a data ring and an event channel.
+//! - [`listener::Listener`]: a listening `Remote`, with the connections that were asked for ahead.
 //! - [`family::Family`]: a stream as a socket of AF_XENSOCK.
 //!
 //! # References
 //!
-//! A socket and its link's table hold the `Arc` of a connection. The connection holds the socket
-//! (whose `struct sock` holds the module, so that this cannot be unloaded before the last byte is
-//! delivered) and the link. The cycles end in `release()`, where the socket lets go, and in
-//! `Conn::unshare()`, which drops the event channel and with it the reference of its handler.
+//! A stream and its link's table of members hold the `Arc` of a connection or a listener. These
+//! hold the socket (whose `struct sock` holds the module, so that this cannot be unloaded before
+//! the last byte is delivered) and the link. The cycles end where the socket lets go, in
+//! `release()` or before; and in `Conn::unshare()`, which drops the event channel and with it the
+//! reference of its handler. A connection that was posted holds the listening socket until it is
+//! accepted.
+//!
+//! Whoever waits for an answer holds the `Exchange`, and so does the commands ring; if the waiting
+//! program is killed, the ring's reference is the last one, and goes in a handler. That is why an
+//! answered exchange owns nothing but memory.
 //!
 //! # Life of a connection
 //!
-//! `connect()` sends SOCKET and CONNECT in one go. `close()` sends RELEASE as soon as the backend
-//! has taken all that was sent, or after `MAX_PATIENCE`; the connection outlives the socket until
-//! then. The answer to RELEASE starts the teardown: close the event channel, revoke the grants, leave the link's table.
-//! A link that goes down tears down all its connections itself. The memory of a ring is freed with
-//! the connection, not when its sharing ends: a `recv()` may still be reading it.
+//! `connect()` sends CONNECT, behind whatever the backend's socket needs before it. A listener
+//! posts ACCEPTs. The outcome comes with the answer, or in the status words of the ring. `close()`
+//! sends RELEASE as soon as the backend has taken all that was sent, or after `MAX_PATIENCE`; the
+//! connection outlives the socket until then. The answer to RELEASE starts the teardown: close the
+//! event channel, revoke the grants, leave the link's table. A link that goes down tears down all
+//! its connections itself. The memory of a ring is freed with the connection, not when its sharing
+//! ends: a `recv()` may still be reading it.
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Stream::transition` (mutex): connect and close of one socket. Not held while sleeping for
-//!    the backend.
-//! 2. `Frontend::link`, then `Link::down` (mutexes): which link there is; held while it is taken down.
-//!    `Link::conns` (mutex): its connections. `Conn::unsharing` (mutex): the end of one's sharing.
-//! 3. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy, not
-//!    while waiting. Independent of each other: full duplex.
-//! 4. `Stream::conn` (spinlock), `Conn::owner`, then `Conn::asked` (spinlocks, IRQ): short.
-//! 5. `Link::commands` (spinlock, IRQ), `Conn::channel` (spinlock, IRQ): innermost, but for the wait
-//!    queues of a socket, which are woken under `Conn::owner`.
+//! 1. `Stream::turn` (mutex, waited for killably): calls that change the socket by an answer of the
+//!    backend's, for which they wait, killably too. Nothing that must not wait for the backend
+//!    takes it: not `send()`, `recv()`, `poll()`, `accept()`, `shutdown()` and `close()`.
+//! 2. `Stream::transition` (mutex): a change of state. Not held while waiting.
+//! 3. `Frontend::link`, then `Link::down` (mutexes): which link there is; held while it is taken
+//!    down. `Link::members` (mutex): who hears of that. `Conn::unsharing` (mutex): the end of one's
+//!    sharing.
+//! 4. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy,
+//!    not while waiting. Independent of each other: full duplex.
+//! 5. `Stream::inner`, then `Listener::posted` (spinlocks): short.
+//! 6. `Conn::owner`, then `Conn::asked` (spinlocks, IRQ): short.
+//! 7. `Link::commands`, `Conn::channel`, `Conn::seen` (spinlocks, IRQ): innermost, but for the wait
+//!    queues of a socket, which are woken under `Conn::owner` and `Listener::posted`.
 //!
-//! `lock_sock()` is taken for the flag SOCK_DONE and for opening both directions anew, under
-//! `Stream::transition` or nothing.
+//! `lock_sock()` is taken, under `Stream::transition` or nothing, for flags of the socket, for
+//! opening both directions anew, and for what an accepted socket inherits.
 //!
 //! # Contexts
 //!
 //! - Calls of programs: process context.
 //! - `Handler::handle()` of a link and of a connection: hard interrupt. They wake programs, pass
-//!   answers on and send requests, but never sleep, allocate or drop a last reference.
+//!   answers on and send requests that were made before, but never sleep, allocate or drop a last
+//!   reference, other than that of an exchange.
 //! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`WORKERS`].
-//! - `Drop` of a `Stream`: any context; by then it owns nothing.
+//! - `Drop` of a `Stream`: any context; by then it owns nothing that matters.
 
 #![forbid(unsafe_code)]
 
 mod commands;
 mod conn;
 mod driver;
+mod exchange;
 mod family;
 mod link;
+mod listener;
 #[path = "../proto/mod.rs"]
 pub mod proto;
+mod remote;
 #[path = "../ring.rs"]
 pub mod ring;
+mod setting;
 mod stream;
 
+use crate::proto::errno;
 use kernel::{
     driver::Registration,
     net::family::Registration as FamilyRegistration,
@@ -79,14 +102,24 @@ use kernel::{
     InPlaceModule, //
 };
 
-/// The type of socket that this version has.
-pub(crate) const SOCK_STREAM: u32 = 1;
-
 /// The link that new connections use; none while no backend is connected.
 pub(crate) static LINK: GlobalArc<link::Link> = GlobalArc::new();
 
 /// Where connections are torn down.
 pub(crate) static WORKERS: GlobalArc<OwnedQueue> = GlobalArc::new();
+
+/// The error that a number on the wire stands for.
+///
+/// Some say what a call has done rather than what became of it. No backend has a reason to send
+/// them, and a program that took them at their word would wait, or try again, for ever.
+pub(crate) fn wire_error(number: i32) -> Error {
+    match number {
+        errno::EAGAIN | errno::EINTR | errno::ERESTART | errno::EINPROGRESS | errno::EALREADY => {
+            EIO
+        }
+        number => Error::from_errno(-number),
+    }
+}
 
 /// The order of new rings that the administrator wants.
 pub(crate) fn wanted_order() -> proto::ring::Order {

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the backend does to the ring of a connection, and who is told.
+
+use super::{
+    life::Phase,
+    Conn, //
+};
+use crate::{
+    proto::{
+        errno::Ending,
+        status::Outcome, //
+    },
+    wire_error, //
+};
+use kernel::{
+    net::sock::{
+        Shutdown,
+        Sock,
+        TcpState, //
+    },
+    sync::{
+        atomic::Relaxed,
+        ArcBorrow, //
+    },
+    xen::event::{
+        Eoi,
+        Handler, //
+    }, //
+};
+
+/// What the backend was asked to notify us of.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// The backend's index when the socket was last told that data came. Whoever asks anew may
+    /// have overwritten the wish of another to hear of what came since, and passes it on.
+    told: u32,
+    /// The socket was told that nothing more will come: after a reset, that may be later than the
+    /// news that nothing more can be sent.
+    told_end: bool,
+    /// The socket was told that the peer has got all that was sent, and its end.
+    told_finished: bool,
+    /// A sender, or a program that polls, waits for room.
+    wants_room: bool,
+}
+
+/// What the backend has done, as far as an event tells of it.
+#[derive(PartialEq, Eq)]
+pub(super) struct Seen {
+    arrived: u32,
+    taken: u32,
+    rx_ending: Ending,
+    tx_ending: Ending,
+    outcome: Outcome,
+}
+
+impl Seen {
+    pub(super) const NOTHING: Self = Self {
+        arrived: 0,
+        taken: 0,
+        rx_ending: Ending::Open,
+        tx_ending: Ending::Open,
+        outcome: Outcome::Pending,
+    };
+}
+
+impl Conn {
+    /// The room that makes a socket writable again once it was full: a quarter of the ring, so that
+    /// a sender is not woken for each byte.
+    fn room_to_wake(&self) -> u32 {
+        self.ring.size() / 4
+    }
+
+    /// Whether a program that polls may be told to write. If not, it will be woken.
+    pub(crate) fn poll_writable(&self) -> bool {
+        self.ring.peek_writable() >= self.room_to_wake()
+            || self.expect_room() >= self.room_to_wake()
+    }
+
+    /// Has [`Sock::write_space`] called once there is room, and returns the room there is already.
+    pub(crate) fn expect_room(&self) -> u32 {
+        {
+            let mut asked = self.asked.lock();
+            asked.wants_room = true;
+            self.ring.expect_room(self.room_to_wake());
+        }
+        self.ring.peek_writable()
+    }
+
+    /// Asks for the event that all was taken.
+    pub(super) fn expect_drained(&self) {
+        let _asked = self.asked.lock();
+        self.ring.expect_room(self.ring.size());
+    }
+
+    /// Has [`Sock::data_ready`] of `sk`, whose connection this is, called for the next byte, and
+    /// returns what there is already.
+    pub(crate) fn expect_data(&self, sk: &Sock) -> u32 {
+        let is_news = {
+            let mut asked = self.asked.lock();
+            let arrived = self.ring.expect_data();
+            core::mem::replace(&mut asked.told, arrived) != arrived
+        };
+        if is_news {
+            sk.data_ready();
+        }
+        self.ring.peek_readable()
+    }
+
+    /// Notes that a program polls the socket.
+    pub(crate) fn set_polled(&self) {
+        if !self.is_polled.load(Relaxed) {
+            self.is_polled.store(true, Relaxed);
+        }
+    }
+
+    /// Passes on what the backend has done to the ring. Any context.
+    pub(crate) fn pass_on(&self) {
+        let owner = self.owner.lock();
+        if owner.phase == Phase::Open {
+            self.tell(&owner.sk);
+        }
+    }
+
+    /// Tells the socket what has happened to the ring. Called under `owner`.
+    pub(super) fn tell(&self, sk: &Sock) {
+        let ring = &self.ring;
+        // The endings before the bytes: what came before an ending is seen with it.
+        let (rx_ending, tx_ending) = (ring.rx_ending(), ring.tx_ending());
+
+        let (has_data, has_end, has_finished, has_room) = {
+            let mut asked = self.asked.lock();
+            let arrived = if self.is_polled.load(Relaxed) {
+                // Each arrival is an edge.
+                ring.expect_data()
+            } else {
+                ring.arrived()
+            };
+            let has_data = core::mem::replace(&mut asked.told, arrived) != arrived;
+            let has_room = asked.wants_room && ring.peek_writable() >= self.room_to_wake();
+            asked.wants_room &= !has_room;
+            let has_end =
+                rx_ending != Ending::Open && !core::mem::replace(&mut asked.told_end, true);
+            let has_finished =
+                tx_ending == Ending::Orderly && !core::mem::replace(&mut asked.told_finished, true);
+            (has_data, has_end, has_finished, has_room)
+        };
+        if has_data {
+            sk.data_ready();
+        }
+        if has_room {
+            sk.write_space();
+        }
+        if has_end {
+            sk.add_shutdown(Shutdown::Recv);
+        }
+        if has_end || has_finished {
+            sk.set_state(state_after(
+                sk.state(),
+                rx_ending == Ending::Orderly,
+                tx_ending == Ending::Orderly,
+            ));
+            sk.state_changed();
+        }
+        let failure = [tx_ending, rx_ending].into_iter().find_map(|e| match e {
+            Ending::Failed(errno) => Some(wire_error(errno)),
+            _ => None,
+        });
+        if let Some(error) = failure {
+            self.tell_failed(sk, error);
+        }
+    }
+
+    /// Whether the backend has done anything since the last event.
+    fn has_news(&self) -> bool {
+        let now = Seen {
+            arrived: self.ring.arrived(),
+            taken: self.ring.taken(),
+            rx_ending: self.ring.rx_ending(),
+            tx_ending: self.ring.tx_ending(),
+            outcome: self.ring.outcome(),
+        };
+        let mut seen = self.seen.lock();
+        let is_news = *seen != now;
+        *seen = now;
+        is_news
+    }
+}
+
+/// The state of TCP in which an end is whose peer has finished sending, or has acknowledged all
+/// that was sent and its end.
+fn state_after(state: TcpState, has_finished: bool, has_acknowledged: bool) -> TcpState {
+    match (state, has_finished, has_acknowledged) {
+        (TcpState::Established, true, _) => TcpState::CloseWait,
+        (TcpState::FinWait1, false, true) => TcpState::FinWait2,
+        (TcpState::FinWait1, true, false) => TcpState::Closing,
+        // What remains of the connection is the backend's.
+        (TcpState::FinWait1, true, true)
+        | (TcpState::FinWait2, true, _)
+        | (TcpState::Closing | TcpState::LastAck, _, true) => TcpState::Close,
+        (state, _, _) => state,
+    }
+}
+
+impl Handler for Conn {
+    fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
+        // Before it is dealt with: what comes meanwhile is news to the next event as well.
+        let is_news = this.has_news();
+        Self::look_for_outcome(this);
+        this.pass_on();
+        Self::release_if_drained(this);
+        if is_news {
+            Eoi::Done
+        } else {
+            Eoi::Spurious
+        }
+    }
+}

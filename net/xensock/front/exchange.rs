@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An exchange: a request and, once it has come, the answer to it.
+
+use crate::{
+    commands::Commands,
+    conn::Conn,
+    proto::{
+        Body,
+        Call,
+        Response, //
+    }, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    list::{
+        impl_list_arc_safe,
+        impl_list_item,
+        AtomicTracker,
+        ListLinks,
+        TryNewListArc, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        lock::{
+            Backend,
+            Lock, //
+        },
+        Arc,
+        Completion,
+        LockedBy,
+        SetOnce, //
+    }, //
+};
+
+/// A request and its answer.
+///
+/// Made in process context, submitted once, by [`Link::submit`](crate::link::Link::submit). Whoever
+/// waits for the answer holds a reference, and so does the commands ring until the answer has come.
+/// An exchange owns nothing but memory then, so that the last reference may go in any context.
+#[pin_data]
+pub(crate) struct Exchange {
+    call: Call,
+    /// RELEASE: whether it resets the connection. That is known only when it is submitted.
+    abort: Atomic<bool>,
+    /// The connection that hears of the answer, while it is waited for.
+    pub(crate) conn: LockedBy<Option<Arc<Conn>>, Commands>,
+    answer: SetOnce<Result<Response>>,
+    #[pin]
+    done: Completion,
+    #[pin]
+    links: ListLinks,
+    #[pin]
+    tracker: AtomicTracker,
+}
+
+impl_list_arc_safe! {
+    impl ListArcSafe<0> for Exchange { tracked_by tracker: AtomicTracker; }
+}
+impl_list_item! {
+    impl ListItem<0> for Exchange { using ListLinks { self.links }; }
+}
+
+impl Exchange {
+    /// Makes an exchange for the link whose `commands` these are.
+    pub(crate) fn new<B: Backend>(commands: &Lock<Commands, B>, call: Call) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                call,
+                abort: Atomic::new(false),
+                conn: LockedBy::new(commands, None),
+                answer: SetOnce::new(),
+                done <- Completion::new(),
+                links <- ListLinks::new(),
+                tracker <- AtomicTracker::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// What is asked.
+    pub(crate) fn call(&self) -> Call {
+        match self.call {
+            Call::Release { id, reuse, .. } => Call::Release {
+                id,
+                abort: self.abort.load(Relaxed),
+                reuse,
+            },
+            call => call,
+        }
+    }
+
+    /// Has RELEASE reset the connection.
+    pub(crate) fn set_abort(&self) {
+        self.abort.store(true, Relaxed);
+    }
+
+    /// Stores the answer, or why there will be none, and wakes who waits. Any context.
+    pub(crate) fn finish(&self, answer: Result<Response>) {
+        // An answer counts once: the first.
+        let _ = self.answer.populate(answer);
+        self.done.complete_all();
+    }
+
+    /// The error that the backend has answered with, if it has.
+    pub(crate) fn error(&self) -> Option<Error> {
+        self.answer.copy()?.err()
+    }
+
+    /// Waits for the answer. Ends early if the program is killed; the answer is dropped then.
+    pub(crate) fn wait(&self) -> Result<Response> {
+        self.done.wait_for_completion_killable()?;
+        self.answer.copy().unwrap_or(Err(EIO))
+    }
+}
+
+/// The address in an answer, if there is one.
+pub(crate) fn address(response: &Response) -> Option<SocketAddr> {
+    match response.body {
+        Body::Addr(addr) => Some(addr),
+        _ => None,
+    }
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A listening socket: connections that were asked for ahead, and those that have come.
+//!
+//! An ACCEPT is posted with a data ring of its own before anybody calls `accept()`, so that the
+//! backend can fill it as soon as there is a connection, and the program gets it without a round
+//! trip. What is posted has the socket's options and buffers; what does not come to an `accept()`
+//! is reset when the socket is closed.
+
+use crate::{
+    conn::Conn,
+    exchange::Exchange,
+    link::{
+        Link,
+        Member, //
+    },
+    proto::{
+        ring::Order,
+        Call,
+        Dialect, //
+    },
+    remote::Remote, //
+};
+use kernel::{
+    net::sock::{
+        Sock,
+        TcpState, //
+    },
+    new_spinlock,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        SpinLock, //
+    }, //
+};
+
+/// How many connections are asked for ahead, at the most. Each costs a data ring.
+const MAX_AHEAD: usize = 8;
+
+/// A listening socket.
+#[pin_data]
+pub(crate) struct Listener {
+    /// The backend's socket.
+    pub(crate) remote: Remote,
+    /// The socket. Its `Stream` lets go of this listener at the latest when it is closed.
+    sk: ARef<Sock>,
+    /// The order of the rings.
+    order: Order,
+    #[pin]
+    posted: SpinLock<Posted>,
+}
+
+/// The connections that were asked for.
+struct Posted {
+    /// In the order in which they were asked for, and so in which they come.
+    conns: KVec<Arc<Conn>>,
+    /// How many more are being set up.
+    coming: usize,
+    /// How many there shall be.
+    wanted: usize,
+    /// How many there may be, as the program's backlog says.
+    limit: usize,
+    /// Whether the socket listens.
+    is_open: bool,
+}
+
+impl Posted {
+    /// Whether one more is to be set up; if so, it counts.
+    fn begin(&mut self) -> bool {
+        let is_wanted = self.is_open && self.conns.len() + self.coming < self.wanted;
+        if is_wanted {
+            self.coming += 1;
+        }
+        is_wanted
+    }
+
+    /// Takes everything away.
+    fn close(&mut self) -> KVec<Arc<Conn>> {
+        self.is_open = false;
+        core::mem::take(&mut self.conns)
+    }
+}
+
+impl Listener {
+    /// A socket of the backend that listens now; nothing is posted yet. May sleep.
+    pub(crate) fn new(remote: Remote, sk: &Sock, order: Order, backlog: u32) -> Result<Arc<Self>> {
+        let limit = limit(&remote.link, backlog);
+        let conns = KVec::with_capacity(MAX_AHEAD, GFP_KERNEL)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                remote,
+                sk: sk.into(),
+                order,
+                posted <- new_spinlock!(
+                    Posted {
+                        conns,
+                        coming: 0,
+                        wanted: limit,
+                        limit,
+                        is_open: true,
+                    },
+                    "xensock_posted"
+                ),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Makes it known to the link, and asks for the first connections. May sleep.
+    pub(crate) fn start(this: &Arc<Self>) -> Result {
+        let member = Member::Listener(this.clone());
+        this.remote.link.enter(this.remote.id, member)?;
+        this.post()
+    }
+
+    /// Whether the socket listens. Any context.
+    pub(crate) fn is_open(&self) -> bool {
+        self.posted.lock().is_open
+    }
+
+    /// Whether `accept()` has something to say: there is a connection, or why there will be none.
+    pub(crate) fn is_ready(&self) -> bool {
+        let posted = self.posted.lock();
+        let is_waiting = !posted.conns.is_empty() || posted.coming > 0;
+        !posted.is_open
+            || !is_waiting
+            || posted
+                .conns
+                .iter()
+                .any(|conn| conn.is_ready() || conn.death().is_some())
+    }
+
+    /// Whether there is a connection.
+    pub(crate) fn has_connection(&self) -> bool {
+        self.posted.lock().conns.iter().any(|conn| conn.is_ready())
+    }
+
+    /// Takes the connection that has come first. May sleep.
+    pub(crate) fn take(&self) -> Option<Arc<Conn>> {
+        let mut posted = self.posted.lock();
+        let index = posted.conns.iter().position(|conn| conn.is_ready())?;
+        posted.wanted = posted.limit.min(posted.wanted + 1);
+        posted.conns.remove(index).ok()
+    }
+
+    /// Changes the backlog, and waits for the answer; killable.
+    pub(crate) fn set_backlog(&self, backlog: u32) -> Result {
+        let id = self.remote.id;
+        self.remote.ask(Call::Listen { id, backlog })?;
+        let limit = limit(&self.remote.link, backlog);
+        {
+            let mut posted = self.posted.lock();
+            (posted.limit, posted.wanted) = (limit, limit);
+        }
+        self.post()
+    }
+
+    /// Gives up those that have failed, and asks for connections until there are enough.
+    ///
+    /// An error says that there are none, and why. May sleep.
+    pub(crate) fn post(&self) -> Result {
+        let mut result = self.drop_failed();
+        while result.is_ok() && self.posted.lock().begin() {
+            result = self.post_one();
+        }
+        // A few are better than none.
+        if result.is_ok() || !self.posted.lock().conns.is_empty() {
+            return Ok(());
+        }
+        // Who may have waited for what we were to ask for has to do it.
+        self.sk.data_ready();
+        result
+    }
+
+    /// Asks for one connection.
+    fn post_one(&self) -> Result {
+        let result = self.set_up();
+        let mut posted = self.posted.lock();
+        posted.coming -= 1;
+        let (conn, first) = result?;
+        if !posted.is_open {
+            drop(posted);
+            Conn::close(&conn, true);
+            return Ok(());
+        }
+        // In the order in which they are queued. There is room: see `Posted::begin`.
+        if posted.conns.push_within_capacity(conn.clone()).is_ok() {
+            self.remote.link.submit(&first, Some(conn));
+        }
+        Ok(())
+    }
+
+    /// Sets up what an ACCEPT needs, and says what to send first.
+    ///
+    /// The C backend waits for a connection in one of two ways. Only that of POLL is safe when the
+    /// socket is closed meanwhile, so that ACCEPT comes second there.
+    fn set_up(&self) -> Result<(Arc<Conn>, Arc<Exchange>)> {
+        let link = &self.remote.link;
+        let id_new = link.new_id();
+        let remote = Remote::announced(link.clone(), id_new, self.remote.domain)?;
+        let fresh = Conn::posted(remote, &self.sk, self.order)?;
+        let accept = link.exchange(Call::Accept {
+            id: self.remote.id,
+            id_new,
+            ring: fresh.ring_ref()?,
+        })?;
+        let first = match link.dialect {
+            Dialect::XenSock => accept,
+            Dialect::PvCalls => {
+                let _ = fresh.accept.populate(accept);
+                let id = self.remote.id;
+                link.exchange(Call::Poll { id })?
+            }
+        };
+        Ok((Conn::enter(fresh)?, first))
+    }
+
+    /// Gives up the connections that will never come. Fewer are asked for from now on: usually the
+    /// backend does not allow more. If that leaves none, it is the error.
+    fn drop_failed(&self) -> Result {
+        loop {
+            let mut posted = self.posted.lock();
+            let Some(index) = posted.conns.iter().position(|c| c.death().is_some()) else {
+                return Ok(());
+            };
+            let failed = posted.conns.remove(index);
+            let left = posted.conns.len();
+            posted.wanted = left.max(1);
+            drop(posted);
+            if let Some(error) = failed.ok().filter(|_| left == 0).and_then(|c| c.death()) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Stops listening, and resets what has come and was not accepted. May sleep.
+    pub(crate) fn close(&self) {
+        let conns = self.posted.lock().close();
+        self.remote.release(false, None);
+        for conn in &conns {
+            Conn::close(conn, true);
+        }
+        self.remote.link.forget(self.remote.id);
+    }
+
+    /// Stops listening together with the link, and tells the socket. May sleep.
+    pub(crate) fn link_down(&self) {
+        let conns = {
+            let mut posted = self.posted.lock();
+            if !posted.is_open {
+                return;
+            }
+            self.sk.set_error(ENETDOWN);
+            self.sk.set_state(TcpState::Close);
+            self.sk.state_changed();
+            self.sk.error_report();
+            posted.close()
+        };
+        drop(conns);
+    }
+}
+
+/// How many connections to ask for ahead.
+fn limit(link: &Link, backlog: u32) -> usize {
+    match link.dialect {
+        // The backend has room for one ACCEPT or POLL.
+        Dialect::PvCalls => 1,
+        Dialect::XenSock => usize::try_from(backlog).map_or(MAX_AHEAD, |n| n.clamp(1, MAX_AHEAD)),
+    }
+}

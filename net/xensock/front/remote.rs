@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The socket that the backend has for one of ours.
+
+use crate::{
+    conn::Conn,
+    exchange::{
+        address,
+        Exchange, //
+    },
+    link::Link,
+    proto::{
+        call::SOCK_STREAM,
+        Call,
+        Dialect,
+        Response, //
+    },
+    setting::Settings, //
+};
+use core::{
+    net::SocketAddr,
+    ops::Range, //
+};
+use kernel::{
+    net::addr::Domain,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+
+/// A socket of the backend, by its handle. Released when it is dropped, in any context.
+pub(crate) struct Remote {
+    pub(crate) link: Arc<Link>,
+    /// The handle that names it on the wire.
+    pub(crate) id: u64,
+    pub(crate) domain: Domain,
+    /// The address that the program has given it.
+    pub(crate) local: Option<SocketAddr>,
+    /// SOCKET. There is none for the socket of an ACCEPT.
+    made: Option<Arc<Exchange>>,
+    /// RELEASE. Made beforehand, so that nothing can keep us from sending it.
+    release: Arc<Exchange>,
+    is_released: Atomic<bool>,
+}
+
+impl Remote {
+    /// Asks the backend for a socket with these settings, and does not wait: the requests that
+    /// follow will tell if it failed. May sleep.
+    pub(crate) fn new(
+        link: Arc<Link>,
+        domain: Domain,
+        settings: Option<&Settings>,
+    ) -> Result<Self> {
+        if domain == Domain::Inet6 && link.dialect == Dialect::PvCalls {
+            return Err(EAFNOSUPPORT);
+        }
+        let id = link.new_id();
+        let made = link.exchange(Call::Socket {
+            id,
+            domain: u32::from(domain as u16),
+            kind: SOCK_STREAM,
+            protocol: 0,
+        })?;
+        let mut remote = Self::announced(link, id, domain)?;
+
+        // Nothing can keep us from releasing it now.
+        remote.link.submit(&made, None);
+        remote.made = Some(made);
+        for call in settings.iter().flat_map(|s| s.calls(id, domain)) {
+            match remote.send(call) {
+                // They were set over another link, which could.
+                Err(EOPNOTSUPP) => break,
+                sent => drop(sent?),
+            }
+        }
+        Ok(remote)
+    }
+
+    /// The socket that an ACCEPT is going to make. May sleep.
+    pub(crate) fn announced(link: Arc<Link>, id: u64, domain: Domain) -> Result<Self> {
+        let release = link.exchange(Call::Release {
+            id,
+            abort: false,
+            reuse: false,
+        })?;
+        Ok(Self {
+            link,
+            id,
+            domain,
+            local: None,
+            made: None,
+            release,
+            is_released: Atomic::new(false),
+        })
+    }
+
+    /// Asks something. May sleep, but does not wait for the answer.
+    pub(crate) fn send(&self, call: Call) -> Result<Arc<Exchange>> {
+        let exchange = self.link.exchange(call)?;
+        self.link.submit(&exchange, None);
+        Ok(exchange)
+    }
+
+    /// Asks something and waits for the answer; killable.
+    pub(crate) fn ask(&self, call: Call) -> Result<Response> {
+        let answer = self.send(call)?.wait();
+        answer.map_err(|error| self.first_error(error))
+    }
+
+    /// Whether the backend has not said that it does not make the socket.
+    pub(crate) fn is_made(&self) -> bool {
+        self.made.as_ref().is_none_or(|made| made.error().is_none())
+    }
+
+    /// What has really failed if the backend does not know the socket: SOCKET.
+    pub(crate) fn first_error(&self, error: Error) -> Error {
+        if error != EBADF {
+            return error;
+        }
+        let first = self.made.as_ref().and_then(|made| made.error());
+        first.unwrap_or(error)
+    }
+
+    /// Gives it an address, and waits for the answer; killable.
+    pub(crate) fn bind(&mut self, addr: SocketAddr) -> Result {
+        if self.link.dialect == Dialect::PvCalls && addr.port() == 0 {
+            return self.bind_to_any_port(addr);
+        }
+        let response = self.ask(Call::Bind { id: self.id, addr })?;
+        self.local = match self.link.dialect {
+            Dialect::XenSock => Some(address(&response).ok_or(EPROTO)?),
+            Dialect::PvCalls => Some(addr),
+        };
+        Ok(())
+    }
+
+    /// Chooses a port itself: PV Calls does not tell which one the backend has chosen.
+    fn bind_to_any_port(&mut self, mut addr: SocketAddr) -> Result {
+        /// Where Linux looks, unless it is told otherwise.
+        const PORTS: Range<u16> = 32768..61000;
+        const MAX_TRIES: u64 = 1000;
+
+        for number in 0..MAX_TRIES {
+            let any = self.id.wrapping_add(number) % u64::from(PORTS.end - PORTS.start);
+            addr.set_port(PORTS.start + any as u16);
+            match self.ask(Call::Bind { id: self.id, addr }) {
+                Ok(_) => {
+                    self.local = Some(addr);
+                    return Ok(());
+                }
+                Err(EADDRINUSE) => (),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(EADDRINUSE)
+    }
+
+    /// Has the backend close the socket, once. `conn` will hear that it has. Any context.
+    pub(crate) fn release(&self, abort: bool, conn: Option<Arc<Conn>>) {
+        if !self.is_released.load(Relaxed) && !self.is_released.xchg(true, Full) {
+            if abort {
+                self.release.set_abort();
+            }
+            self.link.submit(&self.release, conn);
+        }
+    }
+
+    /// The exchange whose end is the end of the socket.
+    pub(crate) fn ending(&self) -> Arc<Exchange> {
+        self.release.clone()
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.release(false, None);
+    }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The options that a program has set on a socket and that the backend has to know.
+
+use crate::proto::{
+    option::{
+        SockOpt,
+        SOL_IPV6, //
+    },
+    value::Value,
+    Call, //
+};
+use kernel::{
+    net::addr::Domain,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// An option that was set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Setting {
+    level: u32,
+    name: u32,
+    value: Value,
+}
+
+/// The options that were set with success: those which a further socket of the backend has to get.
+///
+/// They do not change, so that a socket and those that were accepted from it share them.
+pub(crate) struct Settings(KVec<Setting>);
+
+impl Settings {
+    /// The `old` ones, with an option set anew. May sleep.
+    pub(crate) fn with(old: Option<&Self>, option: &SockOpt, value: Value) -> Result<Arc<Self>> {
+        let old = old.map_or(&[][..], |settings| &settings.0);
+        let mut settings = KVec::with_capacity(old.len() + 1, GFP_KERNEL)?;
+        let is_other = |s: &&Setting| (s.level, s.name) != (option.level, option.name);
+
+        for setting in old.iter().filter(is_other) {
+            settings.push(*setting, GFP_KERNEL)?;
+        }
+        let setting = Setting {
+            level: option.level,
+            name: option.name,
+            value,
+        };
+        settings.push(setting, GFP_KERNEL)?;
+        Ok(Arc::new(Self(settings), GFP_KERNEL)?)
+    }
+
+    /// What an option was set to.
+    pub(crate) fn get(&self, option: &SockOpt) -> Option<Value> {
+        let is_it = |s: &&Setting| (s.level, s.name) == (option.level, option.name);
+        self.0.iter().find(is_it).map(|setting| setting.value)
+    }
+
+    /// The kind of socket that has all these options.
+    pub(crate) fn domain(&self) -> Domain {
+        if self.0.iter().any(|s| s.level == SOL_IPV6) {
+            Domain::Inet6
+        } else {
+            Domain::Inet
+        }
+    }
+
+    /// The requests that give the options to a socket. One of IPv4 has no use for those of IPv6.
+    pub(crate) fn calls(&self, id: u64, domain: Domain) -> impl Iterator<Item = Call> + '_ {
+        self.0
+            .iter()
+            .filter(move |s| domain == Domain::Inet6 || s.level != SOL_IPV6)
+            .map(move |s| Call::SetSockOpt {
+                id,
+                level: s.level,
+                name: s.name,
+                value: s.value,
+            })
+    }
+}

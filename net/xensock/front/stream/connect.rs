@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Connecting, and going back to a socket that never was.
+
+use super::{
+    ring_order,
+    turn::Turn,
+    State,
+    Stream, //
+};
+use crate::{
+    conn::{
+        Conn,
+        Fresh, //
+    },
+    proto::{
+        Call,
+        Dialect, //
+    }, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    net::{
+        addr::Domain,
+        sock::{
+            Sock,
+            TcpState,
+            Timeout,
+            WaitError, //
+        },
+        socket::{
+            Socket,
+            SocketState, //
+        },
+    },
+    prelude::*, //
+};
+
+impl Stream {
+    /// `connect()` to an address, as `__inet_stream_connect()` does it.
+    pub(crate) fn connect(
+        &self,
+        socket: &Socket,
+        sk: &Sock,
+        peer: Result<SocketAddr>,
+        nonblock: bool,
+    ) -> Result {
+        let mut timeout = sk.snd_timeout(nonblock);
+        let pending = match under_way(socket)? {
+            Some(pending) => pending,
+            None => self.start(socket, sk, peer)?,
+        };
+
+        match sk.wait(&mut timeout, || sk.state() != TcpState::SynSent) {
+            Ok(()) => (),
+            Err(WaitError::TimedOut) => return Err(pending),
+            Err(WaitError::Interrupted(error)) => return Err(error),
+        }
+
+        let _guard = self.transition.lock();
+        match socket.state() {
+            // Another thread has seen it through.
+            SocketState::Connected => return Ok(()),
+            SocketState::Connecting => (),
+            // Disconnected meanwhile.
+            _ => return Err(EPIPE),
+        }
+        if sk.state() == TcpState::Close {
+            let error = sk.take_error().unwrap_or(ECONNABORTED);
+            self.reset(socket, sk);
+            return Err(error);
+        }
+        socket.set_state(SocketState::Connected);
+        Ok(())
+    }
+
+    /// Starts an attempt, unless another thread does. Returns what a call says that does not wait
+    /// for the end of it.
+    fn start(&self, socket: &Socket, sk: &Sock, peer: Result<SocketAddr>) -> Result<Error> {
+        let turn = self.turn()?;
+        if let Some(pending) = under_way(socket)? {
+            return Ok(pending);
+        }
+        if sk.state() != TcpState::Close {
+            return Err(EISCONN);
+        }
+        // An address that cannot be read matters only here.
+        let peer = peer?;
+        let fresh = self.set_up(&turn, sk, peer)?;
+        let link = fresh.remote.link.clone();
+        let connect = link.exchange(Call::Connect {
+            id: fresh.remote.id,
+            addr: peer,
+            flags: 0,
+            ring: fresh.ring_ref()?,
+        })?;
+
+        let _guard = self.transition.lock();
+        let _ = sk.take_error();
+        sk.clear_shutdown();
+        sk.set_state(TcpState::SynSent);
+        self.inner.lock().state = State::Connection((*fresh).clone());
+        // From here on the end of the link is told to the connection.
+        let conn = match Conn::enter(fresh) {
+            Ok(conn) => conn,
+            Err(error) => {
+                self.reset(socket, sk);
+                return Err(error);
+            }
+        };
+        socket.set_state(SocketState::Connecting);
+        link.submit(&connect, Some(conn));
+        Ok(EINPROGRESS)
+    }
+
+    /// Sets up a connection to `peer`, of which the backend does not know yet.
+    fn set_up(&self, turn: &Turn<'_>, sk: &Sock, peer: SocketAddr) -> Result<Fresh> {
+        let remote = self.take_remote(turn, Some(Domain::from(&peer)))?;
+        if remote.local.is_some() && remote.link.dialect == Dialect::PvCalls {
+            // There a socket is either for BIND or for CONNECT.
+            self.keep(turn, remote);
+            return Err(EOPNOTSUPP);
+        }
+        let order = ring_order(&remote.link, sk);
+        let fresh = Conn::new(remote, sk, order)?;
+        let _ = fresh.peer.populate(peer);
+        Ok(fresh)
+    }
+
+    /// `connect()` to `AF_UNSPEC`: back to a socket that was never connected, or never listened.
+    pub(crate) fn disconnect(&self, socket: &Socket, sk: &Sock) -> Result {
+        let _guard = self.transition.lock();
+        if !matches!(sk.state(), TcpState::Close | TcpState::Listen) {
+            // Who is waiting in a call is told.
+            sk.set_error(ECONNRESET);
+        }
+        self.reset(socket, sk);
+        sk.error_report();
+        Ok(())
+    }
+
+    /// Waits for a connection in progress, as `sk_stream_wait_connect()` does.
+    pub(super) fn wait_connected(&self, sk: &Sock, timeout: &mut Timeout) -> Result {
+        sk.wait(timeout, || {
+            sk.error().is_some() || sk.state() != TcpState::SynSent
+        })
+        .map_err(Error::from)?;
+        sk.take_error().map_or(Ok(()), Err)
+    }
+}
+
+/// What `connect()` has to say, if this call does not start an attempt.
+fn under_way(socket: &Socket) -> Result<Option<Error>> {
+    match socket.state() {
+        SocketState::Connected => Err(EISCONN),
+        SocketState::Connecting => Ok(Some(EALREADY)),
+        SocketState::Unconnected => Ok(None),
+        _ => Err(EINVAL),
+    }
+}

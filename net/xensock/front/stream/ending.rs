@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Shutting down and closing.
+
+use super::Stream;
+use crate::{
+    conn::Conn,
+    proto::Dialect, //
+};
+use kernel::{
+    net::{
+        sock::{
+            Shutdown,
+            ShutdownMask,
+            Sock,
+            TcpState,
+            Timeout, //
+        },
+        socket::{
+            How,
+            Socket,
+            SocketState, //
+        },
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+impl Stream {
+    /// `shutdown()`, as `inet_shutdown()` does it.
+    pub(crate) fn shutdown(&self, socket: &Socket, sk: &Sock, how: How) -> Result {
+        let mask = mask(how);
+        let conn = self.conn();
+        if let Some(conn) = conn.as_ref().filter(|_| mask.contains(Shutdown::Send)) {
+            can_shut_down(conn, how)?;
+        }
+
+        let _guard = self.transition.lock();
+        if socket.state() == SocketState::Connecting {
+            socket.set_state(match sk.state() {
+                TcpState::SynSent | TcpState::Close => SocketState::Disconnecting,
+                _ => SocketState::Connected,
+            });
+        }
+        let result = match sk.state() {
+            TcpState::Listen if !mask.contains(Shutdown::Recv) => Ok(()),
+            TcpState::Listen => {
+                self.reset(socket, sk);
+                Ok(())
+            }
+            TcpState::SynSent => {
+                sk.set_error(ECONNRESET);
+                self.reset(socket, sk);
+                sk.error_report();
+                Ok(())
+            }
+            TcpState::Close => {
+                sk.add_shutdown(mask);
+                Err(ENOTCONN)
+            }
+            _ => {
+                if let Some(conn) = conn.as_ref().filter(|_| mask.contains(Shutdown::Recv)) {
+                    conn.set_unwanted();
+                }
+                sk.add_shutdown(mask);
+                match conn.filter(|_| mask.contains(Shutdown::Send)) {
+                    Some(conn) => end_sending(&conn),
+                    None => Ok(()),
+                }
+            }
+        };
+        // For those who sleep in a call.
+        sk.state_changed();
+        result
+    }
+
+    /// `close()`: what was sent is still delivered, unless SO_LINGER with a time of 0 forbids it.
+    pub(crate) fn release(&self, sk: &Sock) {
+        let linger = sk.linger();
+        if let (Some(conn), Some(time)) = (self.conn(), linger) {
+            // A program that is exiting does not wait.
+            if !current!().is_exiting() && !conn.has_unread() {
+                linger_for(sk, &conn, time);
+            }
+        }
+        let _guard = self.transition.lock();
+        let (state, former) = {
+            let mut inner = self.inner.lock();
+            (inner.take_state(), inner.former.take())
+        };
+        drop(former);
+        Self::close(state, linger.is_some_and(Timeout::is_zero));
+        sk.set_state(TcpState::Close);
+    }
+}
+
+/// Whether the backend can be told that nothing more will be sent.
+///
+/// PV Calls has only RELEASE for it, which ends both directions.
+fn can_shut_down(conn: &Conn, how: How) -> Result {
+    if conn.remote.link.dialect == Dialect::PvCalls && how == How::Write {
+        return Err(EOPNOTSUPP);
+    }
+    Ok(())
+}
+
+/// Ends sending. The socket says that it is shut down already.
+fn end_sending(conn: &Arc<Conn>) -> Result {
+    // Who is sending just now has looked at that before: let it finish, it does not wait.
+    drop(conn.tx.lock());
+    if conn.remote.link.dialect == Dialect::PvCalls {
+        // Nothing will be received either.
+        Conn::close(conn, false);
+        return Ok(());
+    }
+    if conn.finish() {
+        conn.ask_shutdown()?;
+    }
+    Ok(())
+}
+
+/// Waits until the peer has got everything, or the time is over.
+fn linger_for(sk: &Sock, conn: &Arc<Conn>, mut time: Timeout) {
+    if time.is_zero() {
+        return;
+    }
+    sk.add_shutdown(Shutdown::Send | Shutdown::Recv);
+    let can_ask = conn.remote.link.dialect == Dialect::XenSock;
+    if conn.finish() && can_ask && conn.ask_shutdown().is_err() {
+        return;
+    }
+    let _ = sk.wait(&mut time, || {
+        let is_closing = matches!(
+            sk.state(),
+            TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck
+        );
+        // The C backend says no more than that it has taken everything.
+        let is_over = || !can_ask && conn.expect_room() > 0 && conn.is_drained();
+        !is_closing || conn.death().is_some() || is_over()
+    });
+}
+
+fn mask(how: How) -> ShutdownMask {
+    match how {
+        How::Read => Shutdown::Recv.into(),
+        How::Write => Shutdown::Send.into(),
+        How::Both => Shutdown::Recv | Shutdown::Send,
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The addresses of a socket and of its peer.
+
+use super::{
+    passive::any,
+    Stream, //
+};
+use crate::{
+    conn::Conn,
+    exchange::address,
+    proto::Call, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    net::{
+        addr::Domain,
+        family::Name,
+        sock::{
+            Sock,
+            TcpState, //
+        },
+    },
+    prelude::*, //
+};
+
+impl Stream {
+    /// `getsockname()` and `getpeername()`, as `inet_getname()` does it.
+    pub(crate) fn name(&self, sk: &Sock, name: Name) -> Result<SocketAddr> {
+        match name {
+            Name::Local => self.local_name(),
+            Name::Peer if matches!(sk.state(), TcpState::Close | TcpState::SynSent) => {
+                Err(ENOTCONN)
+            }
+            Name::Peer | Name::LastPeer => {
+                let conn = self.conn().ok_or(ENOTCONN)?;
+                // PV Calls does not tell who has connected.
+                let unknown = any(conn.remote.domain);
+                Ok(conn.peer.copy().unwrap_or(unknown))
+            }
+        }
+    }
+
+    fn local_name(&self) -> Result<SocketAddr> {
+        if let Some(conn) = self.conn() {
+            if let Some(name) = connected_name(&conn)? {
+                return Ok(name);
+            }
+        }
+        let inner = self.inner.lock();
+        let remote = inner.state.remote();
+        let bound = remote.and_then(|remote| remote.local).or(inner.local);
+        let domain = remote.map_or(Domain::Inet, |remote| remote.domain);
+        Ok(bound.unwrap_or(any(domain)))
+    }
+}
+
+/// The local address of a connection, as far as the backend knows it.
+fn connected_name(conn: &Conn) -> Result<Option<SocketAddr>> {
+    if let Some(name) = conn.local.copy() {
+        return Ok(Some(name));
+    }
+    let id = conn.remote.id;
+    match conn.remote.ask(Call::GetName { id, peer: false }) {
+        Ok(response) => {
+            let name = address(&response).filter(|name| name.port() != 0);
+            if let Some(name) = name {
+                let _ = conn.local.populate(name);
+            }
+            Ok(name)
+        }
+        // Who was killed does not need it.
+        Err(ERESTARTSYS) => Err(ERESTARTSYS),
+        // PV Calls has no word for it, and a connection that is gone no socket.
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The calls of servers: an address, listening, accepting.
+
+use super::{
+    ring_order,
+    State,
+    Stream, //
+};
+use crate::{
+    family::{
+        Family,
+        Sk, //
+    },
+    listener::Listener,
+    proto::Call, //
+};
+use core::net::{
+    IpAddr,
+    Ipv4Addr,
+    Ipv6Addr,
+    SocketAddr, //
+};
+use kernel::{
+    net::{
+        addr::Domain,
+        family::Child,
+        namespace::Namespace,
+        sock::{
+            Sock,
+            TcpState, //
+        },
+        socket::{
+            Socket,
+            SocketState, //
+        },
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+impl Stream {
+    /// `bind()`, as `__inet_bind()` does it.
+    pub(crate) fn bind(&self, socket: &Socket, sk: &Sock, addr: SocketAddr) -> Result {
+        // The backend does not know whose program it is.
+        if addr.port() != 0 && !Namespace::init().may_bind(addr.port()) {
+            return Err(EACCES);
+        }
+        let turn = self.turn()?;
+        if socket.state() != SocketState::Unconnected || sk.state() != TcpState::Close {
+            return Err(EINVAL);
+        }
+        self.forget_portless()?;
+        let mut remote = self.take_remote(&turn, Some(Domain::from(&addr)))?;
+        match remote.bind(addr) {
+            Ok(()) => {
+                self.inner.lock().local = Some(addr);
+                self.keep(&turn, remote);
+                Ok(())
+            }
+            Err(error) => {
+                self.keep_after(&turn, remote, error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets an address that a new one can replace: one without a port, once it is not in use any
+    /// more. `EINVAL` if there is another.
+    fn forget_portless(&self) -> Result {
+        let mut inner = self.inner.lock();
+        let is_bound = match &inner.state {
+            State::Idle(Some(remote)) => remote.local.is_some(),
+            _ => false,
+        };
+        if is_bound || inner.local.is_some_and(|addr| addr.port() != 0) {
+            return Err(EINVAL);
+        }
+        inner.local = None;
+        Ok(())
+    }
+
+    /// `listen()`, as `inet_listen()` does it.
+    pub(crate) fn listen(&self, socket: &Socket, sk: &Sock, backlog: u32) -> Result {
+        let turn = self.turn()?;
+        if socket.state() != SocketState::Unconnected {
+            return Err(EINVAL);
+        }
+        if let Some(listener) = self.listener() {
+            listener.set_backlog(backlog)?;
+            sk.set_max_ack_backlog(backlog);
+            return Ok(());
+        }
+        let mut remote = self.take_remote(&turn, None)?;
+        let id = remote.id;
+        let listens = match remote.local {
+            Some(_) => Ok(()),
+            // Any port will do.
+            None => remote.bind(any(remote.domain)),
+        };
+        if let Err(error) = listens.and_then(|()| remote.ask(Call::Listen { id, backlog })) {
+            self.keep_after(&turn, remote, error);
+            return Err(error);
+        }
+        let order = ring_order(&remote.link, sk);
+        let listener = Listener::new(remote, sk, order, backlog)?;
+        {
+            let _guard = self.transition.lock();
+            self.inner.lock().state = State::Listening(listener.clone());
+            sk.set_max_ack_backlog(backlog);
+            sk.set_state(TcpState::Listen);
+        }
+        Listener::start(&listener).inspect_err(|_| {
+            let _guard = self.transition.lock();
+            self.reset(socket, sk);
+        })
+    }
+
+    /// `accept()`, as `inet_csk_accept()` does it.
+    pub(crate) fn accept(&self, sk: &Sk, nonblock: bool) -> Result<Child<Self>> {
+        let listener = self.listener().ok_or(EINVAL)?;
+        let mut timeout = sk.rcv_timeout(nonblock);
+
+        loop {
+            if listener.has_connection() {
+                // Before the connection is taken, so that it is not lost if there is no memory.
+                let child = Child::new::<Family>(sk, Self::new())?;
+                if self.take_into(&listener, &child) {
+                    // If that fails, the next call will say so.
+                    let _ = listener.post();
+                    return Ok(child);
+                }
+                // Another thread was faster.
+                continue;
+            }
+            if !listener.is_open() {
+                return Err(sk.take_error().unwrap_or(EINVAL));
+            }
+            listener.post()?;
+            sk.wait_exclusive(&mut timeout, || listener.is_ready())?;
+        }
+    }
+
+    /// Gives the connection that has come first to a new socket.
+    fn take_into(&self, listener: &Arc<Listener>, child: &Child<Self>) -> bool {
+        let Some(conn) = listener.take() else {
+            return false;
+        };
+        let stream = child.data();
+        let settings = self.inner.lock().settings.clone();
+        {
+            let mut inner = stream.inner.lock();
+            inner.settings = settings;
+            inner.state = State::Connection(conn.clone());
+        }
+        if conn.accepted_by(child) {
+            return true;
+        }
+        // The link has gone down. The new socket is dropped without being closed.
+        stream.inner.lock().state = State::Idle(None);
+        false
+    }
+}
+
+/// The address that leaves the choice to the backend.
+pub(super) fn any(domain: Domain) -> SocketAddr {
+    let ip = match domain {
+        Domain::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Domain::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(ip, 0)
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How much there is on the way, for ioctl(2), as `tcp_ioctl()` says it.
+
+use super::Stream;
+use kernel::{
+    net::sock::{
+        Sock,
+        TcpState, //
+    },
+    prelude::*, //
+};
+
+impl Stream {
+    /// Bytes that can be received.
+    pub(crate) fn unread(&self, sk: &Sock) -> Result<u32> {
+        not_listening(sk)?;
+        Ok(self.conn().map_or(0, |conn| conn.ring.peek_readable()))
+    }
+
+    /// Bytes that the peer has not acknowledged. Waits for the backend, which knows some of them.
+    pub(crate) fn unacknowledged(&self, sk: &Sock) -> Result<u32> {
+        // First what was not sent: what is sent meanwhile had better count twice than not at all.
+        let unsent = self.unsent(sk)?;
+        if sk.state() == TcpState::SynSent || self.conn().is_none() {
+            return Ok(unsent);
+        }
+        match self.sent_not_acknowledged() {
+            Ok(sent) => Ok(unsent.saturating_add(sent)),
+            Err(ERESTARTSYS) => Err(ERESTARTSYS),
+            // PV Calls has no word for it, and a connection that is gone nothing on the way.
+            Err(_) => Ok(unsent),
+        }
+    }
+
+    /// Bytes that were not sent.
+    pub(crate) fn unsent(&self, sk: &Sock) -> Result<u32> {
+        not_listening(sk)?;
+        Ok(self.conn().map_or(0, |conn| {
+            conn.ring.size().saturating_sub(conn.ring.peek_writable())
+        }))
+    }
+}
+
+fn not_listening(sk: &Sock) -> Result {
+    if sk.state() == TcpState::Listen {
+        return Err(EINVAL);
+    }
+    Ok(())
+}

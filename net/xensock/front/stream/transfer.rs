@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sending and receiving, as `net/ipv4/tcp.c` does it.
+
+use super::Stream;
+use crate::{
+    conn::Conn,
+    proto::errno::Ending, //
+};
+use kernel::{
+    net::{
+        msghdr::{
+            msg,
+            MsgHdr, //
+        },
+        sock::{
+            Shutdown,
+            Sock,
+            SockFlag,
+            TcpState,
+            Timeout, //
+        },
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+impl Stream {
+    /// `sendmsg()`.
+    pub(crate) fn send(&self, sk: &Sock, msg: &mut MsgHdr, flags: u32) -> Result<usize> {
+        if flags & (msg::OOB | msg::FASTOPEN) != 0 {
+            return Err(EOPNOTSUPP);
+        }
+        let mut timeout = sk.snd_timeout(flags & msg::DONTWAIT != 0);
+        let mut sent = 0;
+
+        let result = self.send_all(sk, msg, &mut timeout, &mut sent);
+        if sent > 0 {
+            return Ok(sent);
+        }
+        result.map(|()| 0).map_err(|error| {
+            // An error that came in meanwhile says more than that the pipe is broken.
+            let error = match error {
+                EPIPE => sk.take_error().unwrap_or(EPIPE),
+                error => error,
+            };
+            if error == EPIPE && flags & msg::NOSIGNAL == 0 {
+                Sock::send_sigpipe();
+            }
+            error
+        })
+    }
+
+    fn send_all(
+        &self,
+        sk: &Sock,
+        msg: &mut MsgHdr,
+        timeout: &mut Timeout,
+        sent: &mut usize,
+    ) -> Result {
+        if sk.state() == TcpState::SynSent {
+            self.wait_connected(sk, timeout)?;
+        }
+        let conn = self.conn().ok_or(EPIPE)?;
+
+        loop {
+            if sk.error().is_some() || !may_send(sk) || conn.death().is_some() {
+                return Err(EPIPE);
+            }
+            if msg.source().is_empty() {
+                return Ok(());
+            }
+            let n = send_some(sk, &conn, msg)?;
+            *sent += n;
+            if n > 0 {
+                continue;
+            }
+
+            sk.want_space();
+            sk.wait(timeout, || {
+                sk.error().is_some()
+                    || !may_send(sk)
+                    || conn.death().is_some()
+                    || conn.expect_room() > 0
+            })?;
+        }
+    }
+
+    /// `recvmsg()`.
+    pub(crate) fn recv(
+        &self,
+        sk: &Sock,
+        msg: &mut MsgHdr,
+        len: usize,
+        flags: u32,
+    ) -> Result<usize> {
+        if flags & msg::OOB != 0 {
+            return Err(EOPNOTSUPP);
+        }
+        if flags & msg::ERRQUEUE != 0 {
+            // Nothing is ever queued there.
+            return Err(EAGAIN);
+        }
+        let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
+        if sk.state() == TcpState::SynSent {
+            sk.wait(&mut timeout, || sk.state() != TcpState::SynSent)?;
+        }
+        let Some(conn) = self.conn() else {
+            return never_connected(sk).map(|()| 0);
+        };
+        let mut target = sk.rcv_lowat(flags & msg::WAITALL != 0, len);
+        if flags & msg::PEEK != 0 {
+            // What is peeked at stays in the ring.
+            target = target.min(conn.max_wait());
+        }
+        let mut received = 0;
+
+        let result = loop {
+            match recv_some(&conn, msg, len - received, received, flags) {
+                Ok(Received::Bytes(n)) => {
+                    received += n;
+                    if received >= target || received >= len {
+                        break Ok(());
+                    }
+                }
+                Ok(Received::Nothing) => (),
+                Ok(Received::Impossible) => break no_more(sk, received > 0),
+                Err(error) => break Err(error),
+            }
+            let peeked = peeked(received, flags);
+            if let Some(end) = end_of_data(sk, &conn, peeked, received > 0) {
+                break end;
+            }
+            if received > 0 && timeout.is_zero() {
+                break Ok(());
+            }
+            if current!().signal_pending() {
+                break Err(timeout.interrupted());
+            }
+
+            let waited = sk.wait(&mut timeout, || {
+                conn.ring.peek_readable() > peeked
+                    || conn.expect_data(sk) > peeked
+                    || is_over(&conn)
+            });
+            if let Err(error) = waited {
+                break Err(error.into());
+            }
+        };
+        // For those who wait for an edge.
+        conn.expect_data(sk);
+        match result {
+            Err(error) if received == 0 => Err(error),
+            _ => Ok(received),
+        }
+    }
+}
+
+fn may_send(sk: &Sock) -> bool {
+    !sk.shutdown_mask().contains(Shutdown::Send)
+}
+
+/// Sends what there is room for; 0 if there is none.
+fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr) -> Result<usize> {
+    let _guard = conn.tx.lock();
+    if !may_send(sk) {
+        // After SHUTDOWN the backend expects nothing more.
+        return Err(EPIPE);
+    }
+    let Ok(room) = conn.ring.writable() else {
+        Conn::broken(conn.as_arc_borrow());
+        return Err(EPIPE);
+    };
+    let len = room.min(u32::try_from(msg.source().len()).unwrap_or(u32::MAX));
+    if len == 0 {
+        return Ok(0);
+    }
+    let n = conn.ring.copy_in(len, msg.source());
+    if n == 0 {
+        return Err(EFAULT);
+    }
+    if conn.ring.produce(n as u32) {
+        conn.notify();
+    }
+    Ok(n)
+}
+
+/// How many of the bytes that were received are still in the ring, for being only peeked at.
+fn peeked(received: usize, flags: u32) -> u32 {
+    if flags & msg::PEEK != 0 {
+        u32::try_from(received).unwrap_or(u32::MAX)
+    } else {
+        0
+    }
+}
+
+/// What the ring had to give.
+enum Received {
+    Bytes(usize),
+    /// Nothing yet, or nothing any more.
+    Nothing,
+    /// An index that makes no sense: it never will again.
+    Impossible,
+}
+
+/// Receives what there is, up to `len` bytes.
+fn recv_some(
+    conn: &Arc<Conn>,
+    msg: &mut MsgHdr,
+    len: usize,
+    received: usize,
+    flags: u32,
+) -> Result<Received> {
+    let _guard = conn.rx.lock();
+    let Ok(readable) = conn.ring.readable() else {
+        Conn::broken(conn.as_arc_borrow());
+        return Ok(Received::Impossible);
+    };
+    let skip = peeked(received, flags);
+    let Some(readable) = readable.checked_sub(skip).filter(|n| *n > 0) else {
+        return Ok(Received::Nothing);
+    };
+    let len = readable.min(u32::try_from(len).unwrap_or(u32::MAX));
+    let n = if flags & msg::TRUNC != 0 {
+        // As TCP: thrown away, not copied.
+        len as usize
+    } else {
+        conn.ring.copy_out(skip, len, msg.dest())
+    };
+    if n == 0 && len > 0 {
+        return Err(EFAULT);
+    }
+    if flags & msg::PEEK == 0 && conn.ring.consume(n as u32) {
+        conn.notify();
+    }
+    Ok(Received::Bytes(n))
+}
+
+/// What a read gives when nothing more will come: a reset is reported once, after that the stream
+/// has just ended.
+fn no_more(sk: &Sock, has_received: bool) -> Result {
+    if has_received || sk.is_flag(SockFlag::Done) {
+        return Ok(());
+    }
+    sk.take_error().map_or(Ok(()), Err)
+}
+
+/// What a read gives on a socket without a connection.
+fn never_connected(sk: &Sock) -> Result {
+    if sk.state() == TcpState::Listen {
+        return Err(ENOTCONN);
+    }
+    match sk.take_error() {
+        Some(error) => Err(error),
+        None if sk.shutdown_mask().contains(Shutdown::Recv) => Ok(()),
+        None => Err(ENOTCONN),
+    }
+}
+
+/// Whether an empty ring ends a read: nothing more comes, or the program wants nothing more.
+///
+/// That the socket is shut down does not say it: after a reset there may be bytes on their way.
+fn is_over(conn: &Conn) -> bool {
+    conn.ring.rx_ending() != Ending::Open || conn.death().is_some() || conn.is_unwanted()
+}
+
+/// Whether an empty ring stays empty, and what a read then gives.
+fn end_of_data(sk: &Sock, conn: &Conn, peeked: u32, has_received: bool) -> Option<Result> {
+    if !is_over(conn) {
+        return None;
+    }
+    let ending = conn.ring.rx_ending();
+    // The ending was set after the last byte: look again for what came before it.
+    if conn.ring.peek_readable() > peeked {
+        return None;
+    }
+    if has_received || sk.is_flag(SockFlag::Done) {
+        return Some(Ok(()));
+    }
+    if ending == Ending::Orderly {
+        sk.lock().set_flag(SockFlag::Done);
+        return Some(Ok(()));
+    }
+    // The interrupt that tells of it may be on its way.
+    conn.pass_on();
+    Some(no_more(sk, false))
+}

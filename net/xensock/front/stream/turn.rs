@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What calls have in common that wait for the backend: they take turns, and take its socket.
+
+use super::{
+    State,
+    Stream, //
+};
+use crate::{
+    remote::Remote,
+    LINK, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    net::addr::Domain,
+    prelude::*,
+    sync::lock::mutex::MutexGuard, //
+};
+
+/// Proof that nobody else changes the socket by an answer of the backend's.
+pub(super) struct Turn<'a>(#[expect(dead_code)] MutexGuard<'a, ()>);
+
+impl Stream {
+    /// Waits for the turn of a call; killable.
+    pub(super) fn turn(&self) -> Result<Turn<'_>> {
+        let turn = Turn(self.turn.lock_killable()?);
+        self.drop_lost();
+        Ok(turn)
+    }
+
+    /// Gives up what a link that is down has left. If there was an address, it is asked for again.
+    fn drop_lost(&self) {
+        let lost = {
+            let mut inner = self.inner.lock();
+            let remote = match &inner.state {
+                State::Idle(Some(remote)) if !remote.link.is_up() => remote,
+                State::Listening(listener) if !listener.is_open() => &listener.remote,
+                _ => return,
+            };
+            inner.local = remote.local.or(inner.local);
+            inner.take_state()
+        };
+        drop(lost);
+    }
+
+    /// Takes the backend's socket, or has one made, with the options and the address that the
+    /// program has chosen; for addresses of `domain`, if that matters.
+    ///
+    /// `EINVAL` if the socket is connected or listening, `EAFNOSUPPORT` if it has an address of
+    /// another family.
+    pub(super) fn take_remote(&self, turn: &Turn<'_>, domain: Option<Domain>) -> Result<Remote> {
+        let (remote, local, settings, former) = {
+            let mut guard = self.inner.lock();
+            let inner = &mut *guard;
+            let State::Idle(remote) = &mut inner.state else {
+                return Err(EINVAL);
+            };
+            let remote = remote.take();
+            (
+                remote,
+                inner.local,
+                inner.settings.clone(),
+                inner.former.clone(),
+            )
+        };
+        if let Some(remote) = remote {
+            if domain.is_none_or(|domain| domain == remote.domain) {
+                return Ok(remote);
+            }
+            if remote.local.is_some() {
+                self.keep(turn, remote);
+                return Err(EAFNOSUPPORT);
+            }
+            // It has nothing but options: another gets them.
+        }
+        let family = local.as_ref().map(Domain::from);
+        if family.is_some_and(|family| domain.is_some_and(|domain| domain != family)) {
+            return Err(EAFNOSUPPORT);
+        }
+        let preferred = settings.as_ref().map(|settings| settings.domain());
+        let domain = domain.or(family).or(preferred).unwrap_or(Domain::Inet);
+        let link = LINK.get().ok_or(ENETDOWN)?;
+        let mut remote = Remote::new(link, domain, settings.as_deref())?;
+        if let Some(local) = local.filter(is_chosen) {
+            if let Some(former) = former {
+                // Whatever is answered, the address is free then.
+                let _ = former.wait();
+            }
+            remote.bind(local)?;
+        }
+        Ok(remote)
+    }
+
+    /// Puts the backend's socket back for the next call.
+    pub(super) fn keep(&self, _turn: &Turn<'_>, remote: Remote) {
+        let mut inner = self.inner.lock();
+        // Only who has the turn gives the socket another state than this one.
+        if let State::Idle(place) = &mut inner.state {
+            *place = Some(remote);
+        }
+    }
+
+    /// Puts the backend's socket back after it has refused something, unless it is of no use: it
+    /// was never made, its link is down, or we have not seen what was answered.
+    pub(super) fn keep_after(&self, turn: &Turn<'_>, remote: Remote, error: Error) {
+        if !matches!(error, ERESTARTSYS | ENETDOWN) && remote.is_made() {
+            self.keep(turn, remote);
+        }
+    }
+}
+
+/// Whether an address leaves the backend less than every choice.
+fn is_chosen(addr: &SocketAddr) -> bool {
+    addr.port() != 0 || !addr.ip().is_unspecified()
+}
