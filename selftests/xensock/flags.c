@@ -89,6 +89,19 @@ TEST_F(flags, waitall_waits_for_all)
 	EXPECT_TRUE(stream_check(1, 10, data, 30));
 }
 
+TEST_F(flags, peek_after_a_part_was_taken)
+{
+	char data[100];
+
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 100));
+	EXPECT_EQ(30, recv(self->fd, data, 30, 0));
+	EXPECT_EQ(70, recv(self->fd, data, 100, MSG_PEEK));
+	EXPECT_TRUE(stream_check(1, 30, data, 70));
+	EXPECT_EQ(70, recv(self->fd, data, 100, 0));
+	EXPECT_TRUE(stream_check(1, 30, data, 70));
+}
+
 TEST_F(flags, waitall_gives_what_came_before_the_end)
 {
 	char data[30];
@@ -142,6 +155,23 @@ TEST_F(flags, rcvlowat)
 	EXPECT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	EXPECT_EQ(100, recv(self->fd, data, 100, 0));
 	EXPECT_TRUE(stream_check(1, 10, data, 100));
+}
+
+/* Buffers grow for it; what is full is readable whatever the mark is. */
+TEST_F(flags, rcvlowat_of_more_than_a_ring)
+{
+	static char data[1 << 20];
+	int lowat = 300000;
+
+	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat,
+				sizeof(lowat)));
+	puppet_say(&self->peer, "send %zu 1", sizeof(data));
+	EXPECT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	lowat = 1;
+	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat,
+				sizeof(lowat)));
+	EXPECT_EQ(sizeof(data), recv_all(self->fd, data, sizeof(data)));
+	EXPECT_TRUE(stream_check(1, 0, data, sizeof(data)));
 }
 
 TEST_F(flags, rcvlowat_and_the_end)

@@ -6,6 +6,7 @@
  *   hold lost    until all have been told; then connects until that works
  *   hold busy    exchanges data on all its sockets for ever
  *   hold holes   has --sockets connecting to the black hole, until all fail
+ *   hold refused has --sockets that were refused, and never asks them again
  */
 #include <errno.h>
 #include <poll.h>
@@ -234,6 +235,28 @@ static int holes(void)
 	return 0;
 }
 
+static int refused(void)
+{
+	int fd, closed = new_socket(0);
+	unsigned int i;
+
+	if (bind_to(closed, opt.host, 0)) {
+		perror("hold: bind");
+		return 1;
+	}
+	for (i = 0; i < opt.sockets; i++) {
+		fd = new_socket(0);
+		if (!connect_to(fd, opt.host, local_port(closed)) ||
+		    errno != ECONNREFUSED) {
+			perror("hold: connect");
+			return 1;
+		}
+	}
+	printf("ready\n");
+	pause();
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	argc = parse_options(argc, argv);
@@ -245,6 +268,8 @@ int main(int argc, char **argv)
 		return lost();
 	if (argc == 2 && !strcmp(argv[1], "holes"))
 		return holes();
-	fprintf(stderr, "usage: hold lost|busy|holes [options]\n");
+	if (argc == 2 && !strcmp(argv[1], "refused"))
+		return refused();
+	fprintf(stderr, "usage: hold lost|busy|holes|refused [options]\n");
 	return 4;
 }

@@ -62,8 +62,8 @@ TEST_F(hostile, duplicate_id)
 TEST_F(hostile, unknown_commands)
 {
 	static const __u32 unknown[] = {
-		8, 9, 10, 11, 63, 256, 65536, 0x01000000, 0x7fffffff,
-		0x80000000, 0xffffffff,
+		COMMANDS, COMMANDS + 1, 63, 256, 65536, 0x01000000,
+		0x7fffffff, 0x80000000, 0xffffffff,
 	};
 	struct request r = { .id = 5 };
 	int i;
@@ -80,6 +80,11 @@ TEST_F(hostile, unknown_commands)
 	}
 	r.cmd = SHUTDOWN;
 	r.how = 3;
+	EXPECT_EQ(-EINVAL, ask(&self->link, &r));
+	r.cmd = GETNAME;
+	EXPECT_EQ(-EINVAL, ask(&self->link, &r));
+	r.cmd = SETSOCKOPT;
+	r.option.len = sizeof(r.option.value) + 1;
 	EXPECT_EQ(-EINVAL, ask(&self->link, &r));
 }
 

@@ -145,6 +145,9 @@ static bool link_with_front(const char *how)
 	node("versions", "1");
 	node("max-page-order", "9");
 	node("feature-event-index", NULL);
+	node("feature-datagram", NULL);
+	/* Without it, CONNECT is answered when it is done. */
+	node("feature-status", strncmp(how, "status-", 7) ? NULL : "1");
 	for (i = 0; i < ARRAY_LEN(offers); i++) {
 		if (strcmp(how, offers[i].how))
 			continue;
@@ -267,6 +270,10 @@ static const struct {
 	{ "out-error-positive", OUT_ERROR, 0, 1 },
 	{ "out-error-min", OUT_ERROR, 0, INT_MIN },
 	{ "out-error-unknown", OUT_ERROR, 0, -512 },
+	{ "status-2", STATUS, 0, 2 },
+	{ "status-min", STATUS, 0, INT_MIN },
+	{ "status-again", STATUS, 0, -EAGAIN },
+	{ "status-unknown", STATUS, 0, -3999 },
 };
 
 /* For two seconds: any index, any error, any event. */

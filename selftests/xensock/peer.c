@@ -2,30 +2,34 @@
 /*
  * The other end of every test: a plain TCP server, one behaviour a port, one
  * thread a connection. In the test bed it runs in dom0. See util.h for the
- * ports and for the language of the control port.
+ * ports and for the language of the control port, stage.c for what that does.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "util.h"
+#include "peer.h"
 
 static atomic_ulong accepted, connections, bytes, fins, resets;
 
-static void close_with_reset(int fd)
+void close_with_reset(int fd)
 {
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	close(fd);
+}
+
+void put_stats(char *answer, size_t size)
+{
+	snprintf(answer, size, "%lu %lu %lu %lu %lu", accepted, connections,
+		 bytes, fins, resets);
 }
 
 static void count_end(ssize_t result)
@@ -77,7 +81,7 @@ static void *send_stream(void *arg)
 }
 
 /* Both streams at once, then the verdict on what has come. */
-static void serve_exchange(int fd)
+ssize_t exchange_streams(int fd)
 {
 	static __thread char data[65536];
 	__u64 done = 0, verdict = EXCHANGE_GOOD;
@@ -86,10 +90,10 @@ static void serve_exchange(int fd)
 	ssize_t n = -1;
 
 	if (recv_all(fd, &x, sizeof(x)) != sizeof(x))
-		goto out;
+		return -1;
 	s = (struct sender){ .fd = fd, .len = x.down, .seed = x.seed + 1 };
 	if (pthread_create(&s.thread, NULL, send_stream, &s))
-		goto out;
+		return -1;
 	while (done < x.up) {
 		n = x.up - done < sizeof(data) ? x.up - done : sizeof(data);
 		n = recv(fd, data, n, 0);
@@ -106,8 +110,12 @@ static void serve_exchange(int fd)
 	pthread_join(s.thread, NULL);
 	if (done == x.up && send_all(fd, &verdict, sizeof(verdict)) > 0)
 		n = recv(fd, data, 1, 0);
-out:
-	count_end(n);
+	return n;
+}
+
+static void serve_exchange(int fd)
+{
+	count_end(exchange_streams(fd));
 	close(fd);
 }
 
@@ -162,8 +170,6 @@ struct connection {
 	int fd;
 };
 
-static void serve_control(int fd);
-
 static struct service services[] = {
 	{ .port = PEER_CONTROL, .serve = serve_control },
 	{ .port = PEER_ECHO, .serve = serve_echo },
@@ -171,166 +177,6 @@ static struct service services[] = {
 	{ .port = PEER_RESET, .serve = serve_reset },
 	{ .port = PEER_HTTP, .serve = serve_http },
 };
-
-/* One control connection: its listener, and the connection it accepted. */
-struct stage {
-	int control;
-	int listener;
-	int fd;
-	__u64 sent;
-	__u64 received;
-};
-
-static int listen_on(unsigned int port, unsigned int rcvbuf)
-{
-	struct sockaddr_in sin = address(opt.host, port);
-	int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (rcvbuf)
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf));
-	if (bind(fd, (struct sockaddr *)&sin, sizeof(sin)) || listen(fd, 512)) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static unsigned int port_of(int fd)
-{
-	struct sockaddr_in sin;
-	socklen_t len = sizeof(sin);
-
-	if (getsockname(fd, (struct sockaddr *)&sin, &len))
-		return 0;
-	return ntohs(sin.sin_port);
-}
-
-static int stage_send(struct stage *s, __u64 len, __u64 seed,
-		      char *answer, size_t size)
-{
-	char data[16384];
-	__u64 done = 0;
-	ssize_t n;
-
-	while (done < len) {
-		n = len - done < sizeof(data) ? len - done : sizeof(data);
-		stream_fill(seed, s->sent, data, n);
-		n = send(s->fd, data, n, MSG_NOSIGNAL);
-		if (n < 0)
-			return snprintf(answer, size, "err %d %llu", errno,
-					done);
-		done += n;
-		s->sent += n;
-	}
-	return snprintf(answer, size, "ok %llu", done);
-}
-
-static int stage_recv(struct stage *s, __u64 len, __u64 seed,
-		      char *answer, size_t size)
-{
-	char data[16384];
-	__u64 done = 0;
-	ssize_t n;
-
-	while (done < len) {
-		n = len - done < sizeof(data) ? len - done : sizeof(data);
-		n = recv(s->fd, data, n, 0);
-		if (n < 0)
-			return snprintf(answer, size, "err %d %llu", errno,
-					done);
-		if (!n)
-			return snprintf(answer, size, "eof %llu",
-					done);
-		if (!stream_check(seed, s->received, data, n))
-			return snprintf(answer, size, "bad %llu",
-					done);
-		done += n;
-		s->received += n;
-	}
-	return snprintf(answer, size, "ok %llu", done);
-}
-
-/* How the other side ends, seen without taking its data. */
-static const char *stage_end(struct stage *s)
-{
-	struct pollfd pfd = { .fd = s->fd, .events = POLLRDHUP };
-
-	while (poll(&pfd, 1, -1) < 0)
-		;
-	return pfd.revents & POLLERR ? "rst" : "fin";
-}
-
-static void stage_drop(struct stage *s, bool reset)
-{
-	if (s->fd >= 0 && reset)
-		close_with_reset(s->fd);
-	else if (s->fd >= 0)
-		close(s->fd);
-	s->fd = -1;
-}
-
-static void stage_command(struct stage *s, const char *line, char *answer,
-			  size_t size)
-{
-	unsigned long long n = 0, seed = 0;
-	char verb[16] = "";
-
-	snprintf(answer, size, "ok");
-	if (sscanf(line, "%15s %llu %llu", verb, &n, &seed) < 1) {
-		snprintf(answer, size, "what?");
-	} else if (!strcmp(verb, "listen")) {
-		s->listener = listen_on(0, n);
-		snprintf(answer, size, "ok %u", port_of(s->listener));
-	} else if (!strcmp(verb, "unlisten")) {
-		close(s->listener);
-		s->listener = -1;
-	} else if (!strcmp(verb, "accept")) {
-		stage_drop(s, false);
-		s->sent = 0;
-		s->received = 0;
-		s->fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
-		if (s->fd < 0)
-			snprintf(answer, size, "err %d", errno);
-	} else if (!strcmp(verb, "send")) {
-		stage_send(s, n, seed, answer, size);
-	} else if (!strcmp(verb, "recv")) {
-		stage_recv(s, n, seed, answer, size);
-	} else if (!strcmp(verb, "drain")) {
-		stage_recv(s, ~0ULL, n, answer, size);
-	} else if (!strcmp(verb, "end")) {
-		snprintf(answer, size, "%s", stage_end(s));
-	} else if (!strcmp(verb, "fin")) {
-		if (shutdown(s->fd, SHUT_WR))
-			snprintf(answer, size, "err %d", errno);
-	} else if (!strcmp(verb, "close") || !strcmp(verb, "rst")) {
-		stage_drop(s, verb[0] == 'r');
-	} else if (!strcmp(verb, "stats")) {
-		snprintf(answer, size, "%lu %lu %lu %lu %lu", accepted,
-			 connections, bytes, fins, resets);
-	} else {
-		snprintf(answer, size, "what? %s", verb);
-	}
-}
-
-static void serve_control(int fd)
-{
-	struct stage stage = { .control = fd, .listener = -1, .fd = -1 };
-	char line[128], answer[128];
-	FILE *in = fdopen(fd, "r");
-
-	while (in && fgets(line, sizeof(line), in)) {
-		stage_command(&stage, line, answer, sizeof(answer) - 1);
-		strcat(answer, "\n");
-		if (send_all(fd, answer, strlen(answer)) < 0)
-			break;
-	}
-	stage_drop(&stage, false);
-	if (stage.listener >= 0)
-		close(stage.listener);
-	if (in)
-		fclose(in);
-}
 
 static void *serve(void *arg)
 {
@@ -377,7 +223,7 @@ int main(int argc, char **argv)
 	parse_options(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	for (i = 0; i < ARRAY_LEN(services); i++) {
-		services[i].listener = listen_on(opt.port + services[i].port, 0);
+		services[i].listener = listen_on(opt.host, opt.port + services[i].port, 0);
 		if (services[i].listener < 0) {
 			fprintf(stderr, "peer: %s:%u: %m\n", opt.host,
 				opt.port + services[i].port);

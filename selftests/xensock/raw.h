@@ -8,6 +8,7 @@
 #define XENSOCK_SELFTEST_RAW_H
 
 #include <linux/types.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -26,7 +27,7 @@ enum state {
 
 enum command {
 	CONNECT, SOCKET, SHUTDOWN, RELEASE, BIND, LISTEN, ACCEPT, POLL,
-	COMMANDS,
+	SETSOCKOPT, GETSOCKOPT, GETNAME, ATTACH, COMMANDS,
 };
 
 /* A slot of the commands ring. */
@@ -51,7 +52,24 @@ struct request {
 			__u8 reuse;
 			__u8 abort;
 		} release;
+		struct {
+			__u8 addr[28];
+			__u32 len;
+		} bind;
+		struct {
+			__u64 id_new;
+			__u32 ref;
+			__u32 evtchn;
+		} accept;
+		struct {
+			__u32 level;
+			__u32 name;
+			__u32 len;	/* SETSOCKOPT; GETSOCKOPT: offset */
+			__u8 value[32];
+		} option;
 		__u32 how;
+		__u32 backlog;
+		__u32 peer;
 		__u8 bytes[48];
 	};
 };
@@ -62,17 +80,25 @@ struct response {
 	__s32 ret;
 	__u32 reserved;
 	__u64 id;
-	__u8 addr[28];
-	__u32 len;
-	__u8 reserved2[8];
+	union {
+		struct {
+			__u8 addr[28];
+			__u32 len;
+		};
+		struct {
+			__u8 value[32];
+			__u32 total;
+		};
+		__u8 bytes[40];
+	};
 };
 
 /* The words of the commands ring and of an indexes page, counted in words. */
 enum { REQ_PROD, REQ_EVENT, RSP_PROD, RSP_EVENT };
 
 enum {
-	IN_CONS, IN_PROD, IN_ERROR, OUT_CONS = 16, OUT_PROD, OUT_ERROR,
-	RING_ORDER = 32, REF,
+	IN_CONS, IN_PROD, IN_ERROR, STATUS = 5, NAME, NAME_LEN = 13,
+	OUT_CONS = 16, OUT_PROD, OUT_ERROR, RING_ORDER = 32, REF,
 };
 
 /* Xenstore: paths are relative to the domain's own directory, or absolute. */
@@ -111,8 +137,19 @@ static inline void store(__u32 *word, __u32 value)
 	__atomic_store_n(word, value, __ATOMIC_SEQ_CST);
 }
 
+/* How links are made from now on. */
+enum mode {
+	PLAIN,		/* without any feature */
+	BY_STATUS,	/* CONNECT and ACCEPT end through the indexes page */
+	PVCALLS,	/* the other dialect, over a device of the other type */
+};
+
+extern enum mode raw_mode;
+
 /* A link with the backend. */
 struct link {
+	enum mode mode;
+	const char *front;
 	char backend[128];
 	unsigned int backend_id;
 	int evtchn;
@@ -159,6 +196,7 @@ struct raw {
 	__u32 port;
 	__u32 in_cons;
 	__u32 out_prod;
+	__u32 req_id;	/* of the request that decides about it */
 };
 
 bool raw_ring(struct link *l, struct raw *c, unsigned int order);
@@ -175,6 +213,26 @@ size_t raw_send(struct link *l, struct raw *c, const void *data, size_t len);
 size_t raw_recv(struct link *l, struct raw *c, void *data, size_t len);
 void raw_notify(struct link *l, struct raw *c);
 bool raw_wait_error(struct raw *c, unsigned int word);
+/* The outcome of a request that was taken on, and the name that came with it. */
+int raw_outcome(struct link *l, struct raw *c, struct sockaddr_in *name);
+
+/* A listening socket. */
+struct raw_listener {
+	__u64 id;
+	unsigned int port;
+};
+
+/* SOCKET, BIND to a port of the backend's choice, LISTEN. */
+bool raw_listen(struct link *l, struct raw_listener *s, unsigned int backlog);
+/* ACCEPT: what there is to say at once. raw_outcome() has the rest. */
+int raw_post(struct link *l, struct raw_listener *s, struct raw *c);
+/* A ring of order 1, posted. */
+bool raw_post_new(struct link *l, struct raw_listener *s, struct raw *c);
+int ask_bind(struct link *l, __u64 id, const char *host, unsigned int port,
+	     struct sockaddr_in *bound);
+int ask_listen(struct link *l, __u64 id, unsigned int backlog);
+int ask_shutdown(struct link *l, __u64 id, int how);
+int ask_name(struct link *l, __u64 id, bool peer, struct sockaddr_in *name);
 
 /* The remote control of the peer, see util.h, over a raw connection. */
 struct raw_puppet {

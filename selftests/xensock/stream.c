@@ -295,6 +295,21 @@ TEST_F(stream, sndtimeo)
 	self->fd = new_socket(0);
 }
 
+/* Until not one byte fits; all of it arrives, and there is room again. */
+TEST_F(stream, little_pieces_until_all_is_full)
+{
+	__u64 sent = fill_socket(self->fd, 1, 20);
+	char data[100];
+
+	puppet_do(&self->peer, "recv %llu 1", sent);
+	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2))
+		TH_LOG("of %llu: %s", sent, self->peer.line);
+	EXPECT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
+	stream_fill(1, sent, data, 100);
+	EXPECT_EQ(100, send(self->fd, data, 100, 0));
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
+}
+
 /* From and to a file without a buffer of the program's own. */
 TEST_F(stream, sendfile_and_splice)
 {

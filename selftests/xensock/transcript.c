@@ -7,7 +7,7 @@
  *
  * A line of the script is a command for the peer after "<", or a call:
  *   connect refused   wait EVENTS   poll   recv N   peek N   all N   send N
- *   error   fill   read-all   close
+ *   error   fill   read-all   close   shut rd|wr|rdwr   queued
  */
 #include <errno.h>
 #include <poll.h>
@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -60,8 +61,37 @@ static const char *const script[] = {
 	"< send 10 1", "wait in", "peek 10", "close", "< drain 1",
 	"= we close after the peer's end",
 	"< fin", "wait rdhup", "close", "< drain 1",
+	"= we finish, the peer sends, then finishes",
+	"shut wr", "poll", "send 5", "< drain 1", "< send 10 2", "wait in",
+	"poll", "all 10", "< fin", "wait rdhup", "poll", "recv 5", "send 5",
+	"error", "poll",
+	"= the peer finishes, then we do",
+	"< fin", "wait rdhup", "poll", "send 5", "shut wr", "< drain 1",
+	"wait pri", "poll", "recv 5", "send 5", "error",
+	"= we finish, the peer resets",
+	"shut wr", "< drain 1", "< rst", "wait rdhup", "poll", "send 5",
+	"recv 5", "recv 5", "poll", "shut wr",
+	"= we finish with all buffers full",
+	"fill", "shut wr", "poll", "send 5", "< send 10 2", "wait in", "poll",
+	"read-all", "< drain 1", "poll", "close", "< end",
+	"= we read no more",
+	"< send 10 2", "wait in", "shut rd", "poll", "recv 4", "queued",
+	"recv 10", "recv 5", "poll", "send 5", "< recv 5 1", "error",
+	"= we read no more, the peer finishes",
+	"shut rd", "poll", "< fin", "poll", "recv 5", "send 5", "< recv 5 1",
+	"= we read no more, the peer resets",
+	"shut rd", "< rst", "wait pri", "poll", "recv 5", "recv 5", "send 5",
+	"error",
+	"= we end both ways",
+	"shut rdwr", "poll", "recv 5", "send 5", "< drain 1", "< fin",
+	"poll", "error", "close",
+	"= we end both ways with data unread",
+	"< send 10 2", "wait in", "shut rdwr", "poll", "recv 4", "queued",
+	"recv 10", "recv 5", "send 5", "< drain 1",
 	"= nobody listens",
 	"refused", "poll", "error", "poll", "recv 5", "send 5",
+	"= nobody listens, and we finish",
+	"refused", "shut wr", "poll", "recv 5", "error", "poll", "shut rdwr",
 };
 
 static struct puppet peer;
@@ -204,6 +234,15 @@ static void step(const char *line)
 		       "by the peer: everything");
 	} else if (!strcmp(verb, "refused")) {
 		refused();
+	} else if (!strcmp(verb, "shut")) {
+		put_result(shutdown(fd, !strcmp(word, "rd") ? SHUT_RD :
+				    !strcmp(word, "wr") ? SHUT_WR :
+				    SHUT_RDWR));
+	} else if (!strcmp(verb, "queued")) {
+		int queued = -1;
+
+		ioctl(fd, FIONREAD, &queued);
+		printf(" %d\n", queued);
 	} else if (!strcmp(verb, "close")) {
 		put_result(close(fd));
 		fd = -1;

@@ -6,7 +6,6 @@
 #include <getopt.h>
 #include <linux/xensock.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +16,10 @@
 
 #include "util.h"
 
-#define PATIENCE_MSEC 10000
-
 struct options opt = {
 	.family = AF_XENSOCK,
 	.host = "192.0.2.1",
+	.host6 = "2001:db8::1",
 	.blackhole = "192.0.2.99",
 	.unreachable = "203.0.113.1",
 	.noroute = "198.51.100.1",
@@ -33,8 +31,12 @@ struct options opt = {
 };
 
 static const char usage[] =
-	"  --family xensock|inet   the family under test (xensock)\n"
+	"  --family xensock|inet|pvcalls   the family under test (xensock)\n"
+	"  --side connect|accept   who makes the connections (connect)\n"
 	"  --host ADDR --port N    where the peer listens (192.0.2.1, 7000)\n"
+	"  --host6 ADDR            where else the peer is (2001:db8::1)\n"
+	"  --ports N               listeners take one of the 10,000 from there on\n"
+	"  --scope N               interface of the peer's link-local address\n"
 	"  --blackhole ADDR        takes packets and never answers\n"
 	"  --unreachable ADDR      a route of type unreachable leads there\n"
 	"  --noroute ADDR          no route leads there\n"
@@ -47,11 +49,26 @@ static bool parse_one(const char *name, const char *value)
 	char *end;
 
 	if (!strcmp(name, "family")) {
-		if (strcmp(value, "inet") && strcmp(value, "xensock"))
+		if (!strcmp(value, "xensock"))
+			opt.family = AF_XENSOCK;
+		else if (!strcmp(value, "inet"))
+			opt.family = AF_INET;
+		else if (!strcmp(value, "pvcalls"))
+			opt.family = AF_ECONET; /* see pvcalls_user */
+		else
 			return false;
-		opt.family = value[0] == 'i' ? AF_INET : AF_XENSOCK;
+	} else if (!strcmp(name, "side")) {
+		if (strcmp(value, "connect") && strcmp(value, "accept"))
+			return false;
+		opt.accepts = value[0] == 'a';
 	} else if (!strcmp(name, "host")) {
 		opt.host = value;
+	} else if (!strcmp(name, "host6")) {
+		opt.host6 = value;
+	} else if (!strcmp(name, "ports")) {
+		opt.ports = strtoul(value, NULL, 10);
+	} else if (!strcmp(name, "scope")) {
+		opt.scope = strtoul(value, NULL, 10);
 	} else if (!strcmp(name, "blackhole")) {
 		opt.blackhole = value;
 	} else if (!strcmp(name, "unreachable")) {
@@ -95,106 +112,6 @@ int parse_options(int argc, char **argv)
 	}
 	argv[kept] = NULL;
 	return kept;
-}
-
-struct sockaddr_in address(const char *host, unsigned int port)
-{
-	struct sockaddr_in sin = {
-		.sin_family = AF_INET,
-		.sin_port = htons(port),
-	};
-
-	if (inet_pton(AF_INET, host, &sin.sin_addr) != 1) {
-		fprintf(stderr, "no IPv4: %s\n", host);
-		exit(4);
-	}
-	return sin;
-}
-
-int new_socket(int flags)
-{
-	return socket(opt.family, SOCK_STREAM | flags, 0);
-}
-
-int connect_to(int fd, const char *host, unsigned int port)
-{
-	struct sockaddr_in sin = address(host, port);
-
-	return connect(fd, (struct sockaddr *)&sin, sizeof(sin));
-}
-
-int open_port(unsigned int port, int flags)
-{
-	int fd = new_socket(flags & ~SOCK_NONBLOCK);
-	int saved;
-
-	if (fd < 0)
-		return -1;
-	if (connect_to(fd, opt.host, port)) {
-		saved = errno;
-		close(fd);
-		errno = saved;
-		return -1;
-	}
-	set_nonblock(fd, flags & SOCK_NONBLOCK);
-	return fd;
-}
-
-int so_error(int fd)
-{
-	socklen_t len = sizeof(int);
-	int error = -1;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len))
-		return -1;
-	return error;
-}
-
-int set_timeout(int fd, int option, unsigned int msec)
-{
-	struct timeval tv = {
-		.tv_sec = msec / 1000,
-		.tv_usec = msec % 1000 * 1000,
-	};
-
-	return setsockopt(fd, SOL_SOCKET, option, &tv, sizeof(tv));
-}
-
-void set_nonblock(int fd, bool on)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
-}
-
-ssize_t send_all(int fd, const void *data, size_t len)
-{
-	size_t done = 0;
-	ssize_t n;
-
-	while (done < len) {
-		n = send(fd, data + done, len - done, MSG_NOSIGNAL);
-		if (n < 0)
-			return -1;
-		done += n;
-	}
-	return done;
-}
-
-ssize_t recv_all(int fd, void *data, size_t len)
-{
-	size_t done = 0;
-	ssize_t n;
-
-	while (done < len) {
-		n = recv(fd, data + done, len - done, 0);
-		if (n < 0)
-			return -1;
-		if (!n)
-			break;
-		done += n;
-	}
-	return done;
 }
 
 /* splitmix64 of the word's number: no state, so any offset costs the same */
@@ -285,7 +202,7 @@ __u64 now_msec(void)
 
 bool wait_readable(int fd, size_t bytes)
 {
-	__u64 until = now_msec() + PATIENCE_MSEC;
+	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
 	char *data = malloc(bytes);
 	ssize_t n;
 
@@ -302,36 +219,11 @@ bool wait_readable(int fd, size_t bytes)
 bool wait_poll(int fd, short events, short *revents)
 {
 	struct pollfd pfd = { .fd = fd, .events = events };
-	int n = poll(&pfd, 1, PATIENCE_MSEC);
+	int n = poll(&pfd, 1, WAIT_LIMIT_MSEC);
 
 	if (revents)
 		*revents = pfd.revents;
 	return n == 1;
-}
-
-bool wait_asleep(pid_t tid)
-{
-	__u64 until = now_msec() + PATIENCE_MSEC;
-	char path[64], text[256], *state;
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
-	do {
-		fd = open(path, O_RDONLY);
-		if (fd < 0)
-			return false;
-		n = read(fd, text, sizeof(text) - 1);
-		close(fd);
-		if (n <= 0)
-			return false;
-		text[n] = 0;
-		state = strrchr(text, ')');
-		if (state && state[2] == 'S')
-			return true;
-		poll(NULL, 0, 1);
-	} while (now_msec() < until);
-	return false;
 }
 
 #define ALL_EVENTS (POLLIN | POLLPRI | POLLOUT | POLLRDNORM | POLLRDBAND | \
@@ -342,88 +234,4 @@ int poll_now(int fd)
 	struct pollfd pfd = { .fd = fd, .events = ALL_EVENTS };
 
 	return poll(&pfd, 1, 0) < 0 ? -1 : pfd.revents;
-}
-
-bool puppet_open(struct puppet *p, unsigned int rcvbuf)
-{
-	const char *text;
-
-	memset(p, 0, sizeof(*p));
-	p->control = open_port(opt.port + PEER_CONTROL, SOCK_CLOEXEC);
-	if (p->control < 0) {
-		fprintf(stderr, "# no control connection to %s:%u: %m\n",
-			opt.host, opt.port);
-		return false;
-	}
-	text = puppet_do(p, "listen %u", rcvbuf);
-	return sscanf(text, "ok %u", &p->port) == 1;
-}
-
-void puppet_close(struct puppet *p)
-{
-	close(p->control);
-}
-
-bool puppet_say(struct puppet *p, const char *format, ...)
-{
-	va_list args;
-	char text[128];
-	int len;
-
-	va_start(args, format);
-	len = vsnprintf(text, sizeof(text) - 1, format, args);
-	va_end(args);
-	text[len++] = '\n';
-	return send_all(p->control, text, len) == len;
-}
-
-/* The text of an answer is good until the next one is asked for. */
-const char *puppet_answer(struct puppet *p)
-{
-	char *end;
-	ssize_t n;
-
-	p->have -= p->used;
-	memmove(p->line, p->line + p->used, p->have);
-	p->used = 0;
-	while (!(end = memchr(p->line, '\n', p->have))) {
-		n = recv(p->control, p->line + p->have,
-			 sizeof(p->line) - p->have, 0);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return "no answer";
-		p->have += n;
-	}
-	*end = 0;
-	p->used = end + 1 - p->line;
-	return p->line;
-}
-
-const char *puppet_do(struct puppet *p, const char *format, ...)
-{
-	va_list args;
-	char text[100];
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	return puppet_say(p, "%s", text) ? puppet_answer(p) : "not said";
-}
-
-int puppet_connect(struct puppet *p, int flags)
-{
-	int fd = open_port(p->port, flags);
-
-	if (fd < 0) {
-		fprintf(stderr, "# no connection to %s:%u: %m\n", opt.host,
-			p->port);
-		return -1;
-	}
-	if (strcmp(puppet_do(p, "accept"), "ok")) {
-		fprintf(stderr, "# accept: %s\n", p->line);
-		close(fd);
-		return -1;
-	}
-	return fd;
 }

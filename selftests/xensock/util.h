@@ -12,6 +12,7 @@
 #include <linux/types.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -41,11 +42,15 @@ struct exchange {
 
 struct options {
 	int family;
+	bool accepts;
 	const char *host;
+	const char *host6;
 	const char *blackhole;
 	const char *unreachable;
 	const char *noroute;
 	unsigned int port;
+	unsigned int ports;
+	unsigned int scope;
 	unsigned int sockets;
 	unsigned int cycles;
 	__u64 bytes;
@@ -75,6 +80,24 @@ void set_nonblock(int fd, bool on);
 ssize_t send_all(int fd, const void *data, size_t len);
 ssize_t recv_all(int fd, void *data, size_t len);
 
+#define ANY_HOST "0.0.0.0"
+
+/*
+ * Servers. open_listener's port is one that the system chooses; a backend that
+ * cannot say which it was needs --ports.
+ */
+int bind_to(int fd, const char *host, unsigned int port);
+int open_listener(int backlog, int flags);
+unsigned int local_port(int fd);
+
+/* IPv4 or IPv6, with %NUMBER for a scope. Length 0: it is neither. */
+socklen_t any_address(const char *host, unsigned int port,
+		      struct sockaddr_storage *ss);
+#define ADDRESS_TEXT 80
+/* "ADDRESS PORT", as the peer says it of its own sockets. */
+const char *address_text(const struct sockaddr_storage *ss,
+			 char text[ADDRESS_TEXT]);
+
 /* The byte stream that a seed stands for: any part can be made or checked. */
 void stream_fill(__u64 seed, __u64 offset, void *data, size_t len);
 bool stream_check(__u64 seed, __u64 offset, const void *data, size_t len);
@@ -85,25 +108,61 @@ bool stream_check(__u64 seed, __u64 offset, const void *data, size_t len);
  */
 __u64 fill_socket(int fd, __u64 seed, size_t chunk);
 
-/* Waiting for a condition, never for a time. False after ten seconds. */
+/* Waiting for a condition, never for a time. False after that long. */
+#define WAIT_LIMIT_MSEC 10000
 bool wait_readable(int fd, size_t bytes);
 bool wait_poll(int fd, short events, short *revents);
 bool wait_asleep(pid_t tid);
 int poll_now(int fd);
 __u64 now_msec(void);
 
+/* A thread of its own that is in one call that has to wait. */
+struct waiter {
+	pthread_t thread;
+	long (*call)(struct waiter *w);
+	int fd;
+	atomic_int tid;
+	long result;
+	int error;
+	char data[128];
+};
+
+/* False if it does not fall asleep. */
+bool waiter_start(struct waiter *w, long (*call)(struct waiter *w), int fd);
+/* Waits for the end of the call: its result, and errno. */
+long waiter_end(struct waiter *w);
+long in_accept(struct waiter *w);
+long in_recv(struct waiter *w);	/* for all of w->data, or the end */
+long in_send(struct waiter *w);	/* more than all buffers hold */
+long in_close(struct waiter *w);
+
 /*
  * A connection of the peer under remote control: commands are lines, each
- * is carried out to its end and then answered by one line.
+ * is carried out to its end and then answered by one line. What fails is
+ * answered by "err E", E an errno.
  *
- *   listen [RCVBUF]   ok PORT           an ephemeral port
+ *   listen [RCVBUF [ADDR]]   ok PORT    an ephemeral port
  *   unlisten          ok                that port is closed from now on
  *   accept            ok
+ *   connect PORT [ADDR]      ok OWN-PORT          to the program under test
+ *   name, peer        ok ADDR PORT      of the connection's two ends
+ *   diag              ok state=N ...    the other end's socket, see diag.c
  *   send N SEED       ok N | err E N    the stream goes on between commands
  *   recv N SEED       ok N | eof N | err E N | bad N
  *   drain SEED        eof N | err E N | bad N     until the end
+ *   count             eof N | err E N   drains what is no stream
+ *   exchange          ok                as on PEER_EXCHANGE
  *   end               fin | rst         waits for it, reads nothing
  *   fin, close, rst   ok
+ *
+ * Beside that connection it can make many more:
+ *
+ *   open PORT N       ok ALL            N connections that are kept
+ *   ends [1]          fin N rst N       waits until all of them have ended;
+ *                                       1: sends a byte on each of them first
+ *   disband           ok                closes all of them
+ *   swarm PORT N BYTES ROUNDS   ok N*ROUNDS   N at once, each ROUNDS times:
+ *                                       sends, finishes, gets it all back
  *   stats             ACCEPTED OPEN BYTES FINS RESETS  of the fixed ports
  */
 struct puppet {
@@ -122,7 +181,17 @@ const char *puppet_do(struct puppet *p, const char *format, ...)
 bool puppet_say(struct puppet *p, const char *format, ...)
 	__printf(2, 3);
 const char *puppet_answer(struct puppet *p);
-/* A socket of ours connected to @p's accepted one, or -1. */
+/*
+ * A socket of ours connected to @p's, or -1. We connect and the peer accepts;
+ * with --side accept it is the other way round.
+ */
 int puppet_connect(struct puppet *p, int flags);
+/* A socket that @listener has accepted from @p's connection, or -1. */
+int puppet_visit(struct puppet *p, int listener, int flags);
+/*
+ * Nobody listens there any more. What ends a listener may take effect in
+ * another domain a moment after the call has returned.
+ */
+bool puppet_refused(struct puppet *p, unsigned int port);
 
 #endif

@@ -2,27 +2,19 @@
 """Every call on a socket, in a guest over AF_XENSOCK and in dom0 over TCP."""
 
 from bed import timeout
-from scenarios.common import KSELFTESTS, must, peer
-
-# Send buffers of dom0 that are soon full: many tests wait for that.
-SMALL = 128 << 10
+from scenarios.common import SERVES, SMALL, in_dom0, must, peer
 
 
+@timeout(180)
 def test_tcp(bed):
     """What the tests expect is what this kernel's TCP does."""
     peer(bed, SMALL)
-    failed = []
-    for name in KSELFTESTS:
-        rc, out = bed.run(f"{name} --family inet", 120 * bed.scale)
-        if rc:
-            failed.append(name)
-            bed.note("\n".join(line for line in out.splitlines()
-                               if not line.startswith(("ok ", "#  RUN", "#            OK"))))
-    assert not failed, f"over TCP in dom0: {' '.join(failed)}"
+    in_dom0(bed, "connect", "stream", "flags", "poll", "epoll", "rst", "eof", "threads", "signals",
+            "close", "shutdown", "linger")
 
 
 def _in_guest(bed, *names):
-    guest = bed.shared_guest()
+    guest = bed.shared_guest(policy=SERVES)
     peer(bed, SMALL)
     for name in names:
         guest.ktap(name, 150 * bed.scale)
@@ -53,6 +45,12 @@ def test_end(bed):
 
 
 @timeout(180)
+def test_shutdown(bed):
+    """Each direction ends alone; close waits for the peer, or resets."""
+    _in_guest(bed, "shutdown", "linger")
+
+
+@timeout(180)
 def test_concurrency(bed):
     """Threads that share a socket, and signals in every wait."""
     _in_guest(bed, "threads", "signals")
@@ -60,18 +58,21 @@ def test_concurrency(bed):
 
 @timeout(180)
 def test_family(bed):
-    """What AF_XENSOCK has not yet, and what the backend does not allow."""
-    guest = bed.shared_guest()
-    peer(bed, SMALL)
-    guest.ktap("family -F no_device", 120 * bed.scale)
+    """What AF_XENSOCK has not, and what the backend does not allow."""
+    _in_guest(bed, "family -F no_device")
 
 
 def test_transcript(bed):
-    """Whatever the peer does, a program sees over AF_XENSOCK just what it sees over TCP."""
-    guest = bed.shared_guest()
+    """Whatever either end does, a program sees over AF_XENSOCK just what it sees over TCP."""
+    guest = bed.shared_guest(policy=SERVES)
     peer(bed, SMALL)
-    over_tcp = must(bed, "transcript --family inet", 60 * bed.scale).splitlines()
-    over_xensock = must(guest, "transcript", 60 * bed.scale).splitlines()
+    for side in ("connect", "accept"):
+        over_tcp = must(bed, f"transcript --family inet --side {side}", 60 * bed.scale)
+        over_xensock = must(guest, f"transcript --side {side}", 60 * bed.scale)
+        _compare(over_tcp.splitlines(), over_xensock.splitlines())
+
+
+def _compare(over_tcp, over_xensock):
     case, differences = "", []
     for number in range(max(len(over_tcp), len(over_xensock))):
         pair = [lines[number] if number < len(lines) else "(nothing)"

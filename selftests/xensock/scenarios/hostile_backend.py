@@ -15,7 +15,8 @@ _ANSWERS = ("req-id", "req-id-huge", "req-id-0", "cmd", "cmd-huge", "ret-positiv
             "rsp-prod-33", "rsp-prod-far", "rsp-prod-back", "twice")
 _RINGS = ("in-prod-1", "in-prod-far", "in-prod-back", "out-cons-1", "out-cons-far", "out-cons-back",
           "in-error-positive", "in-error-min", "in-error-again", "in-error-unknown", "in-error-restart",
-          "out-error-positive", "out-error-min", "out-error-unknown")
+          "out-error-positive", "out-error-min", "out-error-unknown",
+          "status-2", "status-min", "status-again", "status-unknown")
 _STATES = ("closed", "closing", "initialising", "state-77", "state-gone")
 _PATIENT = ("never", "release-first", "scribble", "storm", "versions-list", "order-99", "event-2")
 

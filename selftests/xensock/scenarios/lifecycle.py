@@ -97,7 +97,7 @@ def test_destroyed_in_mid_transfer(bed):
     bed.modprobe("xensock_back")
     before, nodes = bed.snapshot(), _backend_nodes(bed)
     for number in range(20 if bed.kconfig == "fast" else 5):
-        guest = bed.guest(name=f"brief{number}", memory=96)
+        guest = bed.guest(name=f"brief{number}", memory=128)
         guest.start("hold busy").wait_line("ready", 30 * bed.scale)
         guest.destroy()
         _, left = bed.run("xl list | awk 'NR > 1 { print $2 }'")

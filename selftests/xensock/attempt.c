@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Says what becomes of calls: "ok" or the name of the error, a line for each.
+ *
+ *   attempt CALL HOST PORT [[CALL] HOST PORT]...
+ *       connect and bind do what they say; serve binds and listens; talk sends
+ *       a byte from a server to a client, both of them ours
+ *   attempt crowd HOST PORT       connects --sockets sockets, says how many
+ *   attempt listeners HOST        the same with listening ones
+ *   attempt keep HOST PORT        a connection to an echo that goes on, with
+ *                                 an "ok" for each byte
+ *   attempt stay HOST PORT        serves, and stays
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "util.h"
+
+static socklen_t resolve(const char *host, const char *port,
+			 struct sockaddr_storage *to)
+{
+	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)to;
+	struct sockaddr_in *sin = (struct sockaddr_in *)to;
+
+	memset(to, 0, sizeof(*to));
+	sin->sin_port = htons(strtoul(port, NULL, 10));
+	if (inet_pton(AF_INET, host, &sin->sin_addr) == 1) {
+		to->ss_family = AF_INET;
+		return sizeof(*sin);
+	}
+	if (inet_pton(AF_INET6, host, &sin6->sin6_addr) == 1) {
+		to->ss_family = AF_INET6;
+		return sizeof(*sin6);
+	}
+	fprintf(stderr, "attempt: %s is not an address\n", host);
+	exit(4);
+}
+
+/* A socket on which that was done, or -1. */
+static int attempt(const char *call, const struct sockaddr *to, socklen_t len)
+{
+	int family = opt.family == AF_INET ? to->sa_family : opt.family;
+	int error, fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool failed;
+
+	if (fd < 0)
+		return -1;
+	if (!strcmp(call, "connect"))
+		failed = connect(fd, to, len);
+	else
+		failed = bind(fd, to, len) ||
+			 (!strcmp(call, "serve") && listen(fd, 1));
+	if (!failed)
+		return fd;
+	error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+static int attempt_at(const char *call, const char *host, const char *port)
+{
+	struct sockaddr_storage to;
+	socklen_t len = resolve(host, port, &to);
+
+	return attempt(call, (struct sockaddr *)&to, len);
+}
+
+static bool is_call(const char *word)
+{
+	return !strcmp(word, "connect") || !strcmp(word, "bind") ||
+	       !strcmp(word, "serve") || !strcmp(word, "talk");
+}
+
+static bool say(bool done)
+{
+	printf("%s\n", done ? "ok" : strerrorname_np(errno));
+	return done;
+}
+
+static bool talk(const char *host, const char *port)
+{
+	struct sockaddr_storage name;
+	socklen_t len = sizeof(name);
+	int server, client = -1, child = -1;
+	bool done = false;
+	char byte = 0;
+
+	server = attempt_at("serve", host, port);
+	if (server < 0)
+		return false;
+	if (!getsockname(server, (struct sockaddr *)&name, &len))
+		client = attempt("connect", (struct sockaddr *)&name, len);
+	if (client >= 0)
+		child = accept(server, NULL, NULL);
+	if (child >= 0) {
+		errno = EPROTO;
+		done = send(child, "x", 1, 0) == 1 &&
+		       recv(client, &byte, 1, 0) == 1 && byte == 'x';
+	}
+	close(child);
+	close(client);
+	close(server);
+	return done;
+}
+
+static void crowd(const char *call, const char *host, const char *port)
+{
+	unsigned int n;
+
+	for (n = 0; n < opt.sockets; n++)
+		if (attempt_at(call, host, port) < 0)
+			break;
+	printf("%u ", n);
+	say(n == opt.sockets);
+}
+
+static void keep(const char *host, const char *port)
+{
+	int fd = attempt_at("connect", host, port);
+	char byte;
+
+	while (say(fd >= 0 && send(fd, "x", 1, MSG_NOSIGNAL) == 1 &&
+		   recv(fd, &byte, 1, 0) == 1))
+		poll(NULL, 0, 200);
+}
+
+int main(int argc, char **argv)
+{
+	const char *call;
+	int i, fd;
+
+	argc = parse_options(argc, argv);
+	call = argc > 1 ? argv[1] : "";
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (argc == 4 && !strcmp(call, "crowd")) {
+		crowd("connect", argv[2], argv[3]);
+	} else if (argc == 3 && !strcmp(call, "listeners")) {
+		crowd("serve", argv[2], "0");
+	} else if (argc == 4 && !strcmp(call, "keep")) {
+		keep(argv[2], argv[3]);
+	} else if (argc == 4 && !strcmp(call, "stay")) {
+		if (say(attempt_at("serve", argv[2], argv[3]) >= 0))
+			pause();
+	} else {
+		for (i = 1; i + 1 < argc; i += 2) {
+			if (is_call(argv[i]))
+				call = argv[i++];
+			if (!strcmp(call, "talk")) {
+				say(talk(argv[i], argv[i + 1]));
+				continue;
+			}
+			fd = attempt_at(call, argv[i], argv[i + 1]);
+			if (say(fd >= 0))
+				close(fd);
+		}
+	}
+	return 0;
+}

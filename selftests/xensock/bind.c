@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: GPL-2.0
+/* bind(): the port that one gets, and every reason for getting none. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+FIXTURE(bind) {
+	struct puppet peer;
+	int fd;
+};
+
+FIXTURE_SETUP(bind)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	self->fd = new_socket(0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(bind)
+{
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+static void serves(struct __test_metadata *_metadata, int listener,
+		   struct puppet *peer)
+{
+	char data[8];
+	int fd = puppet_visit(peer, listener, 0);
+
+	ASSERT_LE(0, fd);
+	EXPECT_STREQ("ok 8", puppet_do(peer, "send 8 1"));
+	EXPECT_EQ(8, recv_all(fd, data, 8));
+	EXPECT_TRUE(stream_check(1, 0, data, 8));
+	EXPECT_EQ(0, close(fd));
+	EXPECT_STREQ("eof 0", puppet_do(peer, "drain 1"));
+}
+
+/* A port that was free a moment ago. */
+static unsigned int free_port(void)
+{
+	int fd = new_socket(0);
+	unsigned int port = bind_to(fd, opt.host, 0) ? 0 : local_port(fd);
+
+	close(fd);
+	return port;
+}
+
+TEST_F(bind, port_0_gives_a_port_that_works)
+{
+	const char *const hosts[] = { ANY_HOST, opt.host };
+	unsigned int port;
+	size_t i;
+	int fd;
+
+	for (i = 0; i < ARRAY_LEN(hosts); i++) {
+		fd = new_socket(0);
+		ASSERT_EQ(0, bind_to(fd, hosts[i], 0));
+		port = local_port(fd);
+		EXPECT_LT(0, port);
+		EXPECT_EQ(0, listen(fd, 1));
+		EXPECT_EQ(port, local_port(fd));
+		serves(_metadata, fd, &self->peer);
+		close(fd);
+	}
+}
+
+TEST_F(bind, port_0_gives_every_socket_another)
+{
+	int second = new_socket(0);
+
+	EXPECT_EQ(0, bind_to(self->fd, opt.host, 0));
+	EXPECT_EQ(0, bind_to(second, opt.host, 0));
+	EXPECT_NE(local_port(self->fd), local_port(second));
+	close(second);
+}
+
+TEST_F(bind, a_port_of_ones_own_choice)
+{
+	unsigned int port = free_port();
+
+	ASSERT_LT(0, port);
+	EXPECT_EQ(0, bind_to(self->fd, opt.host, port));
+	EXPECT_EQ(port, local_port(self->fd));
+	EXPECT_EQ(0, listen(self->fd, 1));
+	serves(_metadata, self->fd, &self->peer);
+}
+
+TEST_F(bind, bound_alone_takes_no_connection)
+{
+	EXPECT_EQ(0, bind_to(self->fd, opt.host, 0));
+	EXPECT_STREQ("err 111", puppet_do(&self->peer, "connect %u",
+					  local_port(self->fd)));
+	EXPECT_EQ(0, listen(self->fd, 1));
+	serves(_metadata, self->fd, &self->peer);
+}
+
+TEST_F(bind, closing_gives_the_port_back)
+{
+	unsigned int port;
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		ASSERT_EQ(0, bind_to(self->fd, opt.host, i ? port : 0));
+		port = local_port(self->fd);
+		EXPECT_EQ(0, close(self->fd));
+		self->fd = new_socket(0);
+	}
+}
+
+TEST_F(bind, twice_is_einval)
+{
+	unsigned int port;
+
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
+	port = local_port(self->fd);
+	EXPECT_EQ(-1, bind_to(self->fd, opt.host, 0));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, bind_to(self->fd, opt.host, free_port()));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(port, local_port(self->fd));
+}
+
+TEST_F(bind, too_late_is_einval)
+{
+	int i, fds[3] = {
+		puppet_connect(&self->peer, 0),	/* connected */
+		new_socket(0),			/* listening, unbound */
+		open_listener(1, 0),
+	};
+
+	ASSERT_EQ(0, listen(fds[1], 1));
+	for (i = 0; i < 3; i++) {
+		ASSERT_LE(0, fds[i]);
+		EXPECT_EQ(-1, bind_to(fds[i], opt.host, 0));
+		EXPECT_EQ(EINVAL, errno) TH_LOG("case %d", i);
+		EXPECT_EQ(-1, bind_to(fds[i], opt.host, free_port()));
+		EXPECT_EQ(EINVAL, errno) TH_LOG("case %d", i);
+		close(fds[i]);
+	}
+}
+
+TEST_F(bind, taken_port_is_eaddrinuse)
+{
+	int second = open_listener(1, 0);
+	unsigned int port = local_port(second);
+
+	ASSERT_LE(0, second);
+	EXPECT_EQ(-1, bind_to(self->fd, opt.host, port));
+	EXPECT_EQ(EADDRINUSE, errno);
+	/* All addresses include the one that is taken. */
+	EXPECT_EQ(-1, bind_to(self->fd, ANY_HOST, port));
+	EXPECT_EQ(EADDRINUSE, errno);
+	/* Another program's, in the backend's domain itself. */
+	EXPECT_EQ(-1, bind_to(self->fd, opt.host, opt.port + PEER_ECHO));
+	EXPECT_EQ(EADDRINUSE, errno);
+	EXPECT_EQ(0, local_port(self->fd));
+	close(second);
+	EXPECT_EQ(0, bind_to(self->fd, opt.host, port));
+	EXPECT_EQ(0, listen(self->fd, 1));
+	serves(_metadata, self->fd, &self->peer);
+}
+
+TEST_F(bind, bound_ports_are_taken_before_they_listen)
+{
+	int second = new_socket(0);
+
+	ASSERT_EQ(0, bind_to(second, opt.host, 0));
+	EXPECT_EQ(-1, bind_to(self->fd, opt.host, local_port(second)));
+	EXPECT_EQ(EADDRINUSE, errno);
+	close(second);
+}
+
+TEST_F(bind, addresses_of_others_are_eaddrnotavail)
+{
+	const char *const hosts[] = {
+		opt.blackhole, opt.unreachable, opt.noroute,
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(hosts); i++) {
+		EXPECT_EQ(-1, bind_to(self->fd, hosts[i], 0));
+		EXPECT_EQ(EADDRNOTAVAIL, errno) TH_LOG("%s", hosts[i]);
+	}
+	EXPECT_EQ(0, local_port(self->fd));
+	EXPECT_EQ(0, bind_to(self->fd, opt.host, 0));
+}
+
+TEST_F(bind, bad_addresses)
+{
+	struct sockaddr_in sin = address(opt.host, 0);
+	struct sockaddr_in unspec = sin;
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	const struct {
+		const char *name;
+		const void *addr;
+		socklen_t len;
+		int error;
+	} cases[] = {
+		{ "length 0", &sin, 0, EINVAL },
+		{ "only a family", &sin, 2, EINVAL },
+		{ "one byte short", &sin, sizeof(sin) - 1, EINVAL },
+		{ "negative", &sin, -1, EINVAL },
+		{ "too long", &sin, 4096, EINVAL },
+		{ "not ours", (void *)1, sizeof(sin), EFAULT },
+		{ "another family", &un, sizeof(un), EAFNOSUPPORT },
+		{ "no family, an address", &unspec, sizeof(unspec),
+		  EAFNOSUPPORT },
+	};
+	size_t i;
+
+	unspec.sin_family = AF_UNSPEC;
+	for (i = 0; i < ARRAY_LEN(cases); i++) {
+		EXPECT_EQ(-1, bind(self->fd, cases[i].addr, cases[i].len))
+			TH_LOG("%s", cases[i].name);
+		EXPECT_EQ(cases[i].error, errno) TH_LOG("%s", cases[i].name);
+	}
+	EXPECT_EQ(0, bind_to(self->fd, opt.host, 0));
+}
+
+/* As old programs do it: only the wildcard goes without a family. */
+TEST_F(bind, wildcard_without_a_family)
+{
+	struct sockaddr_in sin = { .sin_family = AF_UNSPEC };
+
+	EXPECT_EQ(0, bind(self->fd, (struct sockaddr *)&sin, sizeof(sin)));
+	EXPECT_LT(0, local_port(self->fd));
+}
+
+TEST_F(bind, longer_address_is_fine)
+{
+	struct sockaddr_in sin = address(opt.host, 0);
+	struct sockaddr_storage ss = { 0 };
+
+	memcpy(&ss, &sin, sizeof(sin));
+	EXPECT_EQ(0, bind(self->fd, (struct sockaddr *)&ss, sizeof(ss)));
+	EXPECT_LT(0, local_port(self->fd));
+}
+
+TEST_F(bind, connects_from_there)
+{
+	char expected[40];
+
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
+	snprintf(expected, sizeof(expected), "ok %s %u", opt.host,
+		 local_port(self->fd));
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_STREQ(expected, puppet_do(&self->peer, "peer"));
+}
+
+/* Twice from the same port, each to another of the peer's. */
+TEST_F(bind, connects_from_there_again)
+{
+	unsigned int port;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		struct puppet other;
+
+		ASSERT_TRUE(puppet_open(&other, 0));
+		ASSERT_EQ(0, bind_to(self->fd, opt.host, i ? port : 0));
+		port = local_port(self->fd);
+		EXPECT_EQ(0, connect_to(self->fd, opt.host, other.port));
+		EXPECT_STREQ("ok", puppet_do(&other, "accept"));
+		/* The peer closes first: the port is free at once. */
+		EXPECT_STREQ("ok", puppet_do(&other, "close"));
+		ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
+		close(self->fd);
+		puppet_close(&other);
+		self->fd = new_socket(0);
+	}
+}
+
+/* Its own choice of a port outlives the connection, an automatic one not. */
+TEST_F(bind, unspec_keeps_what_was_bound)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	unsigned int port = free_port();
+
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, port));
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
+	EXPECT_STREQ("rst", puppet_do(&self->peer, "end"));
+	EXPECT_EQ(port, local_port(self->fd));
+	EXPECT_EQ(ECONNRESET, so_error(self->fd));
+	EXPECT_EQ(0, listen(self->fd, 1));
+	EXPECT_EQ(port, local_port(self->fd));
+	serves(_metadata, self->fd, &self->peer);
+}
+
+TEST_F(bind, a_failed_connect_keeps_what_was_bound)
+{
+	unsigned int port;
+
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, free_port()));
+	port = local_port(self->fd);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, free_port()));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	EXPECT_EQ(port, local_port(self->fd));
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(port, local_port(self->fd));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+}
+
+/* Ports below 1024 are for those who may administer the network. */
+TEST_F(bind, privileged_port_is_eacces)
+{
+	ASSERT_EQ(0, setuid(65534));
+	EXPECT_EQ(-1, bind_to(self->fd, opt.host, 1));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(-1, bind_to(self->fd, opt.host, 1023));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(0, bind_to(self->fd, opt.host, 0));
+	EXPECT_LE(1024, local_port(self->fd));
+}
+
+static int reuse(int fd, int option)
+{
+	return setsockopt(fd, SOL_SOCKET, option, &(int){ 1 }, sizeof(int));
+}
+
+/* A server starts again while a connection of its former life goes on. */
+TEST_F(bind, reuseaddr_for_a_server_that_starts_again)
+{
+	int listener = new_socket(0), fd;
+	unsigned int port;
+
+	ASSERT_EQ(0, reuse(listener, SO_REUSEADDR));
+	ASSERT_EQ(0, bind_to(listener, opt.host, 0));
+	ASSERT_EQ(0, listen(listener, 1));
+	port = local_port(listener);
+	fd = puppet_visit(&self->peer, listener, 0);
+	ASSERT_LE(0, fd);
+	/* Not while the other one listens, whatever was set. */
+	ASSERT_EQ(0, reuse(self->fd, SO_REUSEADDR));
+	EXPECT_EQ(-1, bind_to(self->fd, opt.host, port));
+	EXPECT_EQ(EADDRINUSE, errno);
+	close(listener);
+	listener = new_socket(0);
+	EXPECT_EQ(-1, bind_to(listener, opt.host, port));
+	EXPECT_EQ(EADDRINUSE, errno);
+	EXPECT_EQ(0, bind_to(self->fd, opt.host, port));
+	EXPECT_EQ(0, listen(self->fd, 1));
+	close(listener);
+	close(fd);
+	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	serves(_metadata, self->fd, &self->peer);
+}
+
+TEST_F(bind, reuseport_shares_when_both_ask)
+{
+	int second = new_socket(0), third = new_socket(0);
+
+	ASSERT_EQ(0, reuse(self->fd, SO_REUSEPORT));
+	ASSERT_EQ(0, reuse(second, SO_REUSEPORT));
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
+	EXPECT_EQ(-1, bind_to(third, opt.host, local_port(self->fd)));
+	EXPECT_EQ(EADDRINUSE, errno);
+	EXPECT_EQ(0, bind_to(second, opt.host, local_port(self->fd)));
+	EXPECT_EQ(0, listen(self->fd, 1));
+	EXPECT_EQ(0, listen(second, 1));
+	close(self->fd);
+	serves(_metadata, second, &self->peer);
+	close(second);
+	close(third);
+	self->fd = new_socket(0);
+}
+
+XENSOCK_TEST_MAIN

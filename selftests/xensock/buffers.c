@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Options that a socket keeps to itself: sizes of buffers, time limits, low
+ * water marks, what it says of itself; and that accepted sockets inherit them.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+FIXTURE(buffers) {
+	struct puppet peer;
+	int fd;
+};
+
+FIXTURE_SETUP(buffers)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 16384));
+	self->fd = new_socket(0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(buffers)
+{
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+static int set(int fd, int option, int value)
+{
+	return setsockopt(fd, SOL_SOCKET, option, &value, sizeof(value));
+}
+
+static int get(int fd, int option)
+{
+	socklen_t len = sizeof(int);
+	int value = -1;
+
+	if (getsockopt(fd, SOL_SOCKET, option, &value, &len))
+		return -errno;
+	return len == sizeof(value) ? value : -1;
+}
+
+TEST_F(buffers, say_twice_what_was_set)
+{
+	static const int options[] = { SO_SNDBUF, SO_RCVBUF };
+	size_t i;
+	int bytes;
+
+	for (i = 0; i < ARRAY_LEN(options); i++) {
+		EXPECT_LT(2048, get(self->fd, options[i]));
+		for (bytes = 8192; bytes <= 65536; bytes *= 2) {
+			EXPECT_EQ(0, set(self->fd, options[i], bytes));
+			EXPECT_EQ(2 * bytes, get(self->fd, options[i]));
+		}
+		/* Never nothing, never more than the system allows. */
+		EXPECT_EQ(0, set(self->fd, options[i], 0));
+		EXPECT_LT(1024, get(self->fd, options[i]));
+		EXPECT_EQ(0, set(self->fd, options[i], 0x7fffffff));
+		EXPECT_LT(65536, get(self->fd, options[i]));
+		EXPECT_GT(1 << 30, get(self->fd, options[i]));
+		EXPECT_EQ(0, set(self->fd, options[i], -1));
+	}
+}
+
+TEST_F(buffers, can_be_set_on_a_connection)
+{
+	char data[100];
+
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_EQ(0, set(self->fd, SO_SNDBUF, 20000));
+	EXPECT_EQ(0, set(self->fd, SO_RCVBUF, 20000));
+	EXPECT_EQ(40000, get(self->fd, SO_SNDBUF));
+	EXPECT_EQ(40000, get(self->fd, SO_RCVBUF));
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	EXPECT_EQ(100, recv_all(self->fd, data, 100));
+}
+
+/* Whatever the size, all of a stream comes through. */
+TEST_F(buffers, of_any_size_carry_everything)
+{
+	static const int sizes[] = { 1, 4096, 50000, 2000000 };
+	static char data[200000], echo[200000];
+	size_t i;
+	int fd, sent;
+
+	stream_fill(1, 0, data, sizeof(data));
+	for (i = 0; i < ARRAY_LEN(sizes); i++) {
+		fd = new_socket(0);
+		ASSERT_EQ(0, set(fd, SO_SNDBUF, sizes[i]));
+		ASSERT_EQ(0, set(fd, SO_RCVBUF, sizes[i]));
+		ASSERT_EQ(0, connect_to(fd, opt.host, opt.port + PEER_ECHO));
+		memset(echo, 0, sizeof(echo));
+		/* No more is under way than even the smallest can hold. */
+		for (sent = 0; sent < sizeof(data); sent += 1000) {
+			ASSERT_EQ(1000, send_all(fd, data + sent, 1000));
+			ASSERT_EQ(1000, recv_all(fd, echo + sent, 1000));
+		}
+		EXPECT_EQ(0, memcmp(data, echo, sizeof(data)))
+			TH_LOG("size %d", sizes[i]);
+		close(fd);
+	}
+}
+
+TEST_F(buffers, larger_ones_take_more)
+{
+	__u64 taken[2];
+	int i, fd;
+
+	for (i = 0; i < 2; i++) {
+		fd = new_socket(0);
+		ASSERT_EQ(0, set(fd, SO_SNDBUF, i ? 200000 : 4096));
+		ASSERT_EQ(0, connect_to(fd, opt.host, self->peer.port));
+		EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+		taken[i] = fill_socket(fd, 1, 10000);
+		puppet_do(&self->peer, "recv %llu 1", taken[i]);
+		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
+		close(fd);
+	}
+	EXPECT_LT(taken[0], taken[1]);
+}
+
+TEST_F(buffers, time_limits_are_kept)
+{
+	static const int options[] = { SO_RCVTIMEO, SO_SNDTIMEO };
+	struct timeval tv;
+	socklen_t len;
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(options); i++) {
+		len = sizeof(tv);
+		EXPECT_EQ(0, getsockopt(self->fd, SOL_SOCKET, options[i], &tv,
+					&len));
+		EXPECT_EQ(0, tv.tv_sec + tv.tv_usec);
+		tv = (struct timeval){ .tv_sec = 2, .tv_usec = 500000 };
+		EXPECT_EQ(0, setsockopt(self->fd, SOL_SOCKET, options[i], &tv,
+					sizeof(tv)));
+		tv = (struct timeval){ 0 };
+		EXPECT_EQ(0, getsockopt(self->fd, SOL_SOCKET, options[i], &tv,
+					&len));
+		EXPECT_EQ(sizeof(tv), len);
+		EXPECT_EQ(2, tv.tv_sec);
+		EXPECT_EQ(500000, tv.tv_usec);
+		tv.tv_usec = 1000000;
+		EXPECT_EQ(-1, setsockopt(self->fd, SOL_SOCKET, options[i], &tv,
+					 sizeof(tv)));
+		EXPECT_EQ(EDOM, errno);
+		EXPECT_EQ(-1, setsockopt(self->fd, SOL_SOCKET, options[i], &tv,
+					 sizeof(tv) - 1));
+		EXPECT_EQ(EINVAL, errno);
+	}
+}
+
+TEST_F(buffers, time_limits_of_every_call)
+{
+	struct timeval none = { 0 };
+	__u64 began;
+	char c;
+	int fd;
+
+	ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 50));
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	began = now_msec();
+	EXPECT_EQ(-1, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_LE(45, now_msec() - began);
+	/* None again: the call waits for its data. */
+	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVTIMEO, &none,
+				sizeof(none)));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	puppet_say(&self->peer, "send 1 1");
+	EXPECT_EQ(1, recv(self->fd, &c, 1, 0));
+	puppet_answer(&self->peer);
+
+	fd = open_listener(1, 0);
+	ASSERT_EQ(0, set_timeout(fd, SO_RCVTIMEO, 50));
+	began = now_msec();
+	EXPECT_EQ(-1, accept(fd, NULL, NULL));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_LE(45, now_msec() - began);
+	close(fd);
+
+	fd = new_socket(0);
+	ASSERT_EQ(0, set_timeout(fd, SO_SNDTIMEO, 50));
+	began = now_msec();
+	EXPECT_EQ(-1, connect_to(fd, opt.blackhole, 80));
+	EXPECT_EQ(EINPROGRESS, errno);
+	EXPECT_LE(45, now_msec() - began);
+	close(fd);
+}
+
+TEST_F(buffers, low_water_marks)
+{
+	EXPECT_EQ(1, get(self->fd, SO_RCVLOWAT));
+	EXPECT_EQ(0, set(self->fd, SO_RCVLOWAT, 100));
+	EXPECT_EQ(100, get(self->fd, SO_RCVLOWAT));
+	EXPECT_EQ(0, set(self->fd, SO_RCVLOWAT, 0));
+	EXPECT_EQ(1, get(self->fd, SO_RCVLOWAT));
+	EXPECT_EQ(1, get(self->fd, SO_SNDLOWAT));
+	EXPECT_EQ(-1, set(self->fd, SO_SNDLOWAT, 10));
+	EXPECT_EQ(ENOPROTOOPT, errno);
+}
+
+TEST_F(buffers, what_a_socket_says_of_itself)
+{
+	int i, fds[4] = {
+		self->fd, open_listener(1, 0), puppet_connect(&self->peer, 0),
+	};
+	static const struct {
+		int option;
+		int value;
+	} cases[] = {
+		{ SO_TYPE, SOCK_STREAM }, { SO_ERROR, 0 }, { SO_BROADCAST, 0 },
+		{ SO_DONTROUTE, 0 }, { SO_OOBINLINE, 0 },
+	};
+	size_t j;
+
+	fds[3] = puppet_visit(&self->peer, fds[1], 0);
+	for (i = 0; i < 4; i++) {
+		ASSERT_LE(0, fds[i]);
+		for (j = 0; j < ARRAY_LEN(cases); j++)
+			EXPECT_EQ(cases[j].value,
+				  get(fds[i], cases[j].option))
+				TH_LOG("option %d", cases[j].option);
+		EXPECT_EQ(opt.family, get(fds[i], SO_DOMAIN));
+		EXPECT_EQ(opt.family == AF_INET ? IPPROTO_TCP : 0,
+			  get(fds[i], SO_PROTOCOL));
+		EXPECT_EQ(i == 1, get(fds[i], SO_ACCEPTCONN));
+	}
+	for (i = 1; i < 4; i++)
+		close(fds[i]);
+}
+
+/* Nobody can set them. */
+TEST_F(buffers, what_can_only_be_read)
+{
+	static const int options[] = {
+		SO_TYPE, SO_ERROR, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN,
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(options); i++) {
+		EXPECT_EQ(-1, set(self->fd, options[i], 1));
+		EXPECT_EQ(ENOPROTOOPT, errno);
+	}
+	EXPECT_EQ(-1, set(self->fd, 9999, 1));
+	EXPECT_EQ(ENOPROTOOPT, errno);
+	EXPECT_EQ(-ENOPROTOOPT, get(self->fd, 9999));
+}
+
+TEST_F(buffers, so_error_is_told_once)
+{
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "unlisten"));
+	set_nonblock(self->fd, true);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
+	ASSERT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
+	EXPECT_EQ(ECONNREFUSED, get(self->fd, SO_ERROR));
+	EXPECT_EQ(0, get(self->fd, SO_ERROR));
+}
+
+TEST_F(buffers, accepted_sockets_inherit)
+{
+	struct timeval tv = { 0 };
+	socklen_t len = sizeof(tv);
+	int fd;
+
+	ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 30000));
+	ASSERT_EQ(0, set(self->fd, SO_RCVBUF, 20000));
+	ASSERT_EQ(0, set(self->fd, SO_RCVLOWAT, 10));
+	ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 12000));
+	ASSERT_EQ(0, set_timeout(self->fd, SO_SNDTIMEO, 13000));
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
+	ASSERT_EQ(0, listen(self->fd, 1));
+	fd = puppet_visit(&self->peer, self->fd, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(60000, get(fd, SO_SNDBUF));
+	EXPECT_EQ(40000, get(fd, SO_RCVBUF));
+	EXPECT_EQ(10, get(fd, SO_RCVLOWAT));
+	EXPECT_EQ(0, getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, &len));
+	EXPECT_EQ(12, tv.tv_sec);
+	EXPECT_EQ(0, getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, &len));
+	EXPECT_EQ(13, tv.tv_sec);
+	/* The mark is in force: nine bytes are not enough. */
+	EXPECT_STREQ("ok 9", puppet_do(&self->peer, "send 9 1"));
+	ASSERT_TRUE(wait_readable(fd, 9));
+	EXPECT_EQ(POLLOUT | POLLWRNORM, poll_now(fd));
+	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "send 1 1"));
+	EXPECT_TRUE(wait_poll(fd, POLLIN, NULL));
+	close(fd);
+}
+
+XENSOCK_TEST_MAIN

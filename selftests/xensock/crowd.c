@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The peer as a client of the program under test, as many times as asked. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "peer.h"
+
+int connect_out(const char *host, unsigned int port, unsigned int rcvbuf)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = any_address(host, port, &ss);
+	int saved, fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -1;
+	if (rcvbuf)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf));
+	if (!connect(fd, (struct sockaddr *)&ss, len))
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+int crowd_open(struct crowd *c, unsigned int port, unsigned int more)
+{
+	int fd;
+
+	c->fds = realloc(c->fds, (c->count + more) * sizeof(int));
+	if (!c->fds)
+		return ENOMEM;
+	while (more--) {
+		fd = connect_out(opt.host, port, 0);
+		if (fd < 0)
+			return errno;
+		c->fds[c->count++] = fd;
+	}
+	return 0;
+}
+
+void crowd_close(struct crowd *c)
+{
+	while (c->count)
+		close(c->fds[--c->count]);
+	free(c->fds);
+	c->fds = NULL;
+}
+
+/*
+ * Waits until each of them has been ended by the other side. A listener that
+ * closes while a handshake ends may leave a connection that only we know of:
+ * to send something (@poke) shows that.
+ */
+void crowd_ends(struct crowd *c, bool poke, unsigned int *fins,
+		unsigned int *resets)
+{
+	struct pollfd pfd = { .events = POLLRDHUP };
+	unsigned int i;
+
+	*fins = 0;
+	*resets = 0;
+	for (i = 0; i < c->count; i++) {
+		pfd.fd = c->fds[i];
+		if (poke)
+			send(pfd.fd, "", 1, MSG_NOSIGNAL);
+		while (poll(&pfd, 1, -1) < 0)
+			;
+		if (pfd.revents & POLLERR)
+			++*resets;
+		else
+			++*fins;
+	}
+	crowd_close(c);
+}
+
+struct client {
+	pthread_t thread;
+	unsigned int port;
+	unsigned int seed;
+	unsigned int rounds;
+	size_t bytes;
+	unsigned int good;
+	int error;
+};
+
+/* A stream there and back, then each end finishes. */
+static int visit(const struct client *c, char *out, char *in)
+{
+	int error = 0, fd = connect_out(opt.host, c->port, 0);
+	ssize_t n;
+
+	if (fd < 0)
+		return errno;
+	stream_fill(c->seed, 0, out, c->bytes);
+	if (send_all(fd, out, c->bytes) < 0 || shutdown(fd, SHUT_WR)) {
+		error = errno;
+	} else {
+		n = recv_all(fd, in, c->bytes);
+		if (n < 0)
+			error = errno;
+		else if (n != (ssize_t)c->bytes || memcmp(in, out, n))
+			error = EBADMSG;
+		else if (recv(fd, in, 1, 0))
+			error = EPROTO;
+	}
+	close(fd);
+	return error;
+}
+
+static void *be_client(void *arg)
+{
+	struct client *c = arg;
+	char *data = malloc(2 * c->bytes);
+	unsigned int i;
+
+	for (i = 0; i < c->rounds && !c->error; i++) {
+		c->error = data ? visit(c, data, data + c->bytes) : ENOMEM;
+		c->good += !c->error;
+	}
+	free(data);
+	return NULL;
+}
+
+/* Threads that each connect @rounds times to a program that echoes. */
+int swarm(unsigned int port, unsigned int clients, size_t bytes,
+	  unsigned int rounds, unsigned int *good)
+{
+	struct client *all = calloc(clients, sizeof(*all));
+	unsigned int i;
+	int error = 0;
+
+	*good = 0;
+	if (!all)
+		return ENOMEM;
+	for (i = 0; i < clients; i++) {
+		all[i].port = port;
+		all[i].seed = i;
+		all[i].rounds = rounds ? rounds : 1;
+		all[i].bytes = bytes;
+		if (pthread_create(&all[i].thread, NULL, be_client, &all[i])) {
+			error = EAGAIN;
+			break;
+		}
+	}
+	while (i--) {
+		pthread_join(all[i].thread, NULL);
+		*good += all[i].good;
+		if (all[i].error)
+			error = all[i].error;
+	}
+	free(all);
+	return error;
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * That options do what they are for: the peer looks at the real socket, see
+ * diag.c, or the connection behaves as it should. And that reading options,
+ * whichever they are, gives no more than was asked for.
+ */
+#include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+#define SOL_TCP IPPROTO_TCP
+
+enum state { ESTABLISHED = 1, CLOSED = 7, CLOSE_WAIT, LISTENING = 10 };
+
+FIXTURE(effects) {
+	struct puppet peer;
+	int fd;
+};
+
+FIXTURE_SETUP(effects)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	self->fd = new_socket(0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(effects)
+{
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+static int set(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+static void set_all(struct __test_metadata *_metadata, int fd)
+{
+	EXPECT_EQ(0, set(fd, SOL_IP, IP_TOS, 0xb8));
+	EXPECT_EQ(0, set(fd, SOL_TCP, TCP_KEEPIDLE, 500));
+	EXPECT_EQ(0, set(fd, SOL_SOCKET, SO_KEEPALIVE, 1));
+	EXPECT_EQ(0, setsockopt(fd, SOL_TCP, TCP_CONGESTION, "reno", 4));
+}
+
+/* "NAME=VALUE" is in what the peer has found of our socket. */
+static unsigned int found(const struct puppet *p, const char *name)
+{
+	const char *at = strstr(p->line, name);
+
+	return at ? strtoul(at + strlen(name), NULL, 10) : ~0U;
+}
+
+static void has_all(struct __test_metadata *_metadata, struct puppet *peer)
+{
+	puppet_do(peer, "diag");
+	EXPECT_EQ(ESTABLISHED, found(peer, "state=")) TH_LOG("%s", peer->line);
+	EXPECT_EQ(0xb8, found(peer, "tos=")) TH_LOG("%s", peer->line);
+	/* The timer of keepalives, with more than the default interval. */
+	EXPECT_EQ(2, found(peer, "timer=")) TH_LOG("%s", peer->line);
+	EXPECT_LT(400000, found(peer, "expires=")) TH_LOG("%s", peer->line);
+	EXPECT_GE(500000, found(peer, "expires=")) TH_LOG("%s", peer->line);
+	EXPECT_NE(NULL, strstr(peer->line, "cong=reno"))
+		TH_LOG("%s", peer->line);
+}
+
+TEST_F(effects, of_options_set_before_connect)
+{
+	set_all(_metadata, self->fd);
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	has_all(_metadata, &self->peer);
+}
+
+TEST_F(effects, of_options_set_after_connect)
+{
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	set_all(_metadata, self->fd);
+	has_all(_metadata, &self->peer);
+	EXPECT_EQ(0, set(self->fd, SOL_SOCKET, SO_KEEPALIVE, 0));
+	EXPECT_EQ(0, set(self->fd, SOL_IP, IP_TOS, 0));
+	puppet_do(&self->peer, "diag");
+	EXPECT_EQ(0, found(&self->peer, "timer="));
+	EXPECT_EQ(0, found(&self->peer, "tos="));
+}
+
+/* It is another socket in the backend that connects in the end. */
+TEST_F(effects, of_options_set_before_a_connect_that_fails)
+{
+	int closed = new_socket(0);
+
+	ASSERT_EQ(0, bind_to(closed, opt.host, 0));
+	set_all(_metadata, self->fd);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, local_port(closed)));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	has_all(_metadata, &self->peer);
+	close(closed);
+}
+
+TEST_F(effects, of_options_set_on_a_listener)
+{
+	int fd;
+
+	set_all(_metadata, self->fd);
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
+	ASSERT_EQ(0, listen(self->fd, 1));
+	fd = puppet_visit(&self->peer, self->fd, 0);
+	ASSERT_LE(0, fd);
+	has_all(_metadata, &self->peer);
+	close(fd);
+}
+
+TEST_F(effects, of_options_set_on_an_accepted_socket)
+{
+	int fd;
+
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
+	ASSERT_EQ(0, listen(self->fd, 1));
+	fd = puppet_visit(&self->peer, self->fd, 0);
+	ASSERT_LE(0, fd);
+	set_all(_metadata, fd);
+	has_all(_metadata, &self->peer);
+	close(fd);
+}
+
+TEST_F(effects, of_tcp_maxseg)
+{
+	unsigned int mss;
+
+	EXPECT_EQ(0, set(self->fd, SOL_TCP, TCP_MAXSEG, 500));
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	puppet_do(&self->peer, "diag");
+	mss = found(&self->peer, "mss=");
+	EXPECT_GE(500, mss);
+	EXPECT_LT(400, mss);
+}
+
+static __u64 info_of(int fd, size_t at, size_t size)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	__u64 value = 0;
+
+	if (getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len))
+		return ~0ULL;
+	memcpy(&value, (char *)&info + at, size);
+	return value;
+}
+
+#define INFO(fd, field) info_of(fd, offsetof(struct tcp_info, field),	\
+				  sizeof(((struct tcp_info *)0)->field))
+
+TEST_F(effects, tcp_info_tells_the_state)
+{
+	int listener = open_listener(1, 0);
+
+	EXPECT_EQ(CLOSED, INFO(self->fd, tcpi_state));
+	EXPECT_EQ(LISTENING, INFO(listener, tcpi_state));
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_EQ(ESTABLISHED, INFO(self->fd, tcpi_state));
+	EXPECT_LT(0, INFO(self->fd, tcpi_snd_mss));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
+	EXPECT_EQ(CLOSE_WAIT, INFO(self->fd, tcpi_state));
+	close(listener);
+}
+
+/* Ten little pieces make one segment, unless 200 ms go by meanwhile. */
+TEST_F(effects, of_tcp_cork)
+{
+	int attempt, i;
+	__u64 segments = 0;
+	char data[100];
+
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	for (attempt = 0; attempt < 5; attempt++) {
+		ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_CORK, 1));
+		segments = INFO(self->fd, tcpi_data_segs_out);
+		stream_fill(1, attempt * 100, data, 100);
+		for (i = 0; i < 10; i++)
+			ASSERT_EQ(10, send(self->fd, data + i * 10, 10, 0));
+		ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_CORK, 0));
+		EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
+		segments = INFO(self->fd, tcpi_data_segs_out) - segments;
+		if (segments == 1)
+			break;
+	}
+	EXPECT_EQ(1, segments);
+}
+
+/* Who has sent nothing is not accepted yet, who has is. */
+TEST_F(effects, of_tcp_defer_accept)
+{
+	int listener = open_listener(2, 0), fd;
+	char data[10];
+
+	ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_DEFER_ACCEPT, 60));
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
+	ASSERT_EQ(0, listen(self->fd, 2));
+	puppet_do(&self->peer, "connect %u", local_port(self->fd));
+	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
+	/* Another connection that comes later is there, this one is not. */
+	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "open %u 1",
+				       local_port(listener)));
+	ASSERT_TRUE(wait_poll(listener, POLLIN, NULL));
+	EXPECT_EQ(0, poll_now(self->fd));
+	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	fd = accept(self->fd, NULL, NULL);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(10, recv(fd, data, 10, MSG_WAITALL));
+	close(fd);
+	close(listener);
+}
+
+TEST_F(effects, of_tcp_user_timeout)
+{
+	__u64 began = now_msec();
+
+	ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_USER_TIMEOUT, 300));
+	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
+	EXPECT_EQ(ETIMEDOUT, errno);
+	EXPECT_GT(5000, now_msec() - began);
+}
+
+/*
+ * Every option of every level, read into memory that is filled in two ways:
+ * what is said to have been given has been written, and nothing after it.
+ */
+#define ROOM 160
+
+static bool leaks(int fd, int level, int name, socklen_t len)
+{
+	unsigned char a[ROOM], b[ROOM];
+	socklen_t la = len, lb = len;
+	int ra, rb;
+	size_t i;
+
+	memset(a, 0xaa, ROOM);
+	memset(b, 0x55, ROOM);
+	ra = getsockopt(fd, level, name, a, &la);
+	rb = getsockopt(fd, level, name, b, &lb);
+	if (ra != rb || (!ra && (la > len || la != lb)))
+		return true;
+	for (i = ra ? 0 : la; i < ROOM; i++)
+		if (a[i] != 0xaa || b[i] != 0x55)
+			return true;
+	for (i = 0; !ra && i < la; i++)
+		if (a[i] == 0xaa && b[i] == 0x55)
+			return true;
+	return false;
+}
+
+TEST_F(effects, of_reading_any_option)
+{
+	static const int levels[] = {
+		SOL_IP, SOL_SOCKET, SOL_TCP, IPPROTO_UDP, SOL_IPV6, 132, 255, 256,
+		263, 274, 280, 284, 285, 286, 0x5853, 99999, -1,
+	};
+	static const socklen_t lens[] = { 0, 1, 4, 104 };
+	int i, name, fds[3] = { self->fd, open_listener(1, 0), -1 };
+	size_t level, len;
+	char data[10];
+
+	fds[2] = puppet_connect(&self->peer, 0);
+	ASSERT_LE(0, fds[2]);
+	for (level = 0; level < ARRAY_LEN(levels); level++)
+		for (name = -1; name < 140; name++)
+			for (i = 0; i < 3; i++)
+				for (len = 0; len < ARRAY_LEN(lens); len++)
+					EXPECT_FALSE(leaks(fds[i],
+							   levels[level], name,
+							   lens[len]))
+						TH_LOG("socket %d level %d option %d length %u",
+						       i, levels[level], name,
+						       lens[len]);
+	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_EQ(10, recv_all(fds[2], data, 10));
+	close(fds[1]);
+	close(fds[2]);
+}
+
+XENSOCK_TEST_MAIN

@@ -1,0 +1,702 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A guest that asks for what a server asks for, where it must not, too often,
+ * or in every order: each command in each state of a socket, listeners that
+ * are released while they are filled, options and offsets at random. Needs a
+ * guest without the xensock module, and a device whose policy allows to bind.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "raw.h"
+#include "util.h"
+
+/* What a socket can be. */
+enum stage {
+	NONE, FRESH, BOUND, LISTENING, POSTED, CONNECTING, ESTABLISHED,
+	ACCEPTED, WAS_RESET, FAILED, STAGES,
+};
+
+static const char *const stage_names[STAGES] = {
+	"none", "fresh", "bound", "listening", "posted", "connecting",
+	"connected", "accepted", "reset", "failed",
+};
+
+/* The commands, and what each gives; PARKS: an answer that comes later. */
+enum { PARKS = 1 };
+
+#define E_ALL(e) { e, e, e, e, e, e, e, e, e, e }
+
+static const struct {
+	const char *name;
+	struct request r;
+	int ret[STAGES];
+} attempts[] = {
+	{
+		"SOCKET", { .cmd = SOCKET, .socket = { .domain = 2, .type = 1 } },
+		{ [NONE] = 0, -EEXIST, -EEXIST, -EEXIST, -EEXIST, -EEXIST,
+		  -EEXIST, -EEXIST, -EEXIST, -EEXIST },
+	}, {
+		"CONNECT", { .cmd = CONNECT },
+		{ -EBADF, 0, 0, -EINVAL, -EISCONN, -EISCONN, -EISCONN, -EISCONN,
+		  -EISCONN, -EISCONN },
+	}, {
+		"CONNECT to nobody", { .cmd = CONNECT, .connect.len = 16 },
+		{ -EBADF, -EAFNOSUPPORT, -EAFNOSUPPORT, -EAFNOSUPPORT,
+		  -EAFNOSUPPORT, -EAFNOSUPPORT, -EAFNOSUPPORT, -EAFNOSUPPORT,
+		  -EAFNOSUPPORT, -EAFNOSUPPORT },
+	}, {
+		"SHUTDOWN", { .cmd = SHUTDOWN, .how = SHUT_WR },
+		{ -EBADF, -ENOTCONN, -ENOTCONN, -ENOTCONN, -ENOTCONN, -ENOTCONN,
+		  0, 0, -ENOTCONN, -ENOTCONN },
+	}, {
+		"SHUTDOWN of receiving", { .cmd = SHUTDOWN, .how = SHUT_RD },
+		{ -EBADF, -ENOTCONN, -ENOTCONN, -ENOTCONN, -ENOTCONN, -ENOTCONN,
+		  0, 0, -ENOTCONN, -ENOTCONN },
+	}, {
+		"SHUTDOWN of nothing", { .cmd = SHUTDOWN, .how = 3 },
+		E_ALL(-EINVAL),
+	}, {
+		"BIND", { .cmd = BIND },
+		{ -EBADF, 0, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL,
+		  -EINVAL, -EINVAL, -EINVAL },
+	}, {
+		"LISTEN", { .cmd = LISTEN, .backlog = 0xffffffff },
+		{ -EBADF, 0, 0, 0, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL,
+		  -EINVAL },
+	}, {
+		"ACCEPT", { .cmd = ACCEPT },
+		{ -EBADF, -EINVAL, -EINVAL, PARKS, -EINVAL, -EINVAL, -EINVAL,
+		  -EINVAL, -EINVAL, -EINVAL },
+	}, {
+		"POLL", { .cmd = POLL },
+		{ -EBADF, -EINVAL, -EINVAL, PARKS, -EINVAL, -EINVAL, -EINVAL,
+		  -EINVAL, -EINVAL, -EINVAL },
+	}, {
+		"SETSOCKOPT", { .cmd = SETSOCKOPT, .option = {
+			.level = 6, .name = 1, .len = 4, .value = { 1 } } },
+		{ -EBADF, 0, 0, 0, -ENOTCONN, 0, 0, 0, 0, -ENOTCONN },
+	}, {
+		"GETSOCKOPT", { .cmd = GETSOCKOPT, .option = {
+			.level = 6, .name = 11 } },
+		{ -EBADF, 0, 0, 0, -ENOTCONN, 0, 0, 0, 0, -ENOTCONN },
+	}, {
+		"GETNAME", { .cmd = GETNAME },
+		{ -EBADF, 0, 0, 0, -ENOTCONN, 0, 0, 0, 0, -ENOTCONN },
+	}, {
+		"GETNAME of the peer", { .cmd = GETNAME, .peer = 1 },
+		{ -EBADF, -ENOTCONN, -ENOTCONN, -ENOTCONN, -ENOTCONN, -ENOTCONN,
+		  0, 0, -ENOTCONN, -ENOTCONN },
+	}, {
+		"GETNAME of whom", { .cmd = GETNAME, .peer = 2 },
+		E_ALL(-EINVAL),
+	}, {
+		"ATTACH", { .cmd = ATTACH },
+		E_ALL(-EOPNOTSUPP),
+	},
+};
+
+FIXTURE(server) {
+	struct link link;
+	struct raw_listener listener;
+	struct raw c;
+	struct raw other;	/* the one in question may be about */
+	struct raw spare;	/* a ring for what may want one */
+};
+
+FIXTURE_VARIANT(server) {
+	enum mode mode;
+};
+
+FIXTURE_VARIANT_ADD(server, plain) {
+	.mode = PLAIN,
+};
+
+FIXTURE_VARIANT_ADD(server, status) {
+	.mode = BY_STATUS,
+};
+
+FIXTURE_SETUP(server)
+{
+	struct link *l = &self->link;
+
+	raw_mode = variant->mode;
+	ASSERT_TRUE(link_up(l));
+	ASSERT_TRUE(honest(l));
+	ASSERT_TRUE(raw_listen(l, &self->listener, 100));
+}
+
+FIXTURE_TEARDOWN(server)
+{
+	struct link *l = &self->link;
+
+	EXPECT_EQ(0, ask_release(l, self->listener.id, false));
+	EXPECT_TRUE(honest(l));
+	link_down(l);
+}
+
+/* A socket in that stage, with a ring, under c->id. */
+static bool make(struct link *l, struct raw_listener *s, struct raw *c,
+		 struct raw *other, enum stage stage)
+{
+	struct raw_listener own = { .id = c->id };
+	struct request r;
+
+	switch (stage) {
+	case NONE:
+		return true;
+	case FRESH:
+		return !ask_socket(l, c->id);
+	case BOUND:
+		return !ask_socket(l, c->id) &&
+		       !ask_bind(l, c->id, opt.host, 0, NULL);
+	case LISTENING:
+		return !ask_socket(l, own.id) && !ask_listen(l, own.id, 5);
+	case POSTED:
+		return !raw_post(l, s, c);
+	case CONNECTING:
+		r = raw_request(c, opt.blackhole, 80);
+		if (ask_socket(l, c->id))
+			return false;
+		c->req_id = ask_later(l, &r);
+		return true;
+	case ESTABLISHED:
+		return !raw_connect(l, c, opt.host, opt.port + PEER_ECHO);
+	case ACCEPTED:
+		return !raw_post(l, s, c) && raw_open(l, other, 1, s->port) &&
+		       !raw_outcome(l, c, NULL);
+	case WAS_RESET:
+		if (raw_post(l, s, c) || !raw_open(l, other, 1, s->port) ||
+		    raw_outcome(l, c, NULL) || raw_close(l, other, true))
+			return false;
+		other->id = 0;
+		return raw_wait_error(c, OUT_ERROR);
+	case FAILED:
+		return raw_connect(l, c, opt.host, 1) == -ECONNREFUSED;
+	default:
+		return false;
+	}
+}
+
+/* Whether a request is unanswered, when one that came later is answered. */
+static bool is_parked(struct link *l, __u32 req_id)
+{
+	unsigned int i;
+
+	if (ask_release(l, 0xdead, false))
+		return false;
+	for (i = 0; i < l->n_kept; i++)
+		if (l->kept[i].req_id == req_id)
+			return false;
+	return true;
+}
+
+/* Each command in each stage, with its RELEASE after it. */
+TEST_F_TIMEOUT(server, every_command_in_every_stage, 180)
+{
+	struct raw *c = &self->c, *other = &self->other, *spare = &self->spare;
+	struct link *l = &self->link;
+	struct response response;
+	int i, stage, ret, want;
+	struct request r;
+	__u32 id;
+
+	for (i = 0; i < ARRAY_LEN(attempts) * STAGES; i++) {
+		stage = i % STAGES;
+		r = attempts[i / STAGES].r;
+		want = attempts[i / STAGES].ret[stage];
+		ASSERT_TRUE(raw_ring(l, c, 1) && raw_ring(l, spare, 1));
+		other->id = 0;
+		ASSERT_TRUE(make(l, &self->listener, c, other, stage))
+			TH_LOG("%s", stage_names[stage]);
+		if (r.cmd == CONNECT && !r.connect.len)
+			r = raw_request(spare, opt.host, opt.port + PEER_ECHO);
+		if (r.cmd == BIND) {
+			struct sockaddr_in any = address(opt.host, 0);
+
+			memcpy(r.bind.addr, &any, sizeof(any));
+			r.bind.len = sizeof(any);
+		}
+		if (r.cmd == ACCEPT) {
+			r.accept.id_new = spare->id;
+			r.accept.ref = spare->pages.refs[0];
+			r.accept.evtchn = spare->port;
+		}
+		r.id = c->id;
+		id = ask_later(l, &r);
+		if (want == PARKS && (r.cmd == POLL || l->mode != BY_STATUS)) {
+			EXPECT_TRUE(is_parked(l, id));
+		} else {
+			ret = answer(l, id, &response);
+			want = want == PARKS ? 0 : want;
+			EXPECT_EQ(want, ret)
+				TH_LOG("%s when %s", attempts[i / STAGES].name,
+				       stage_names[stage]);
+			id = 0;
+		}
+		EXPECT_EQ(0, ask_release(l, c->id, i % 2));
+		if (id)
+			EXPECT_EQ(-ECONNABORTED, answer(l, id, &response));
+		if (stage == CONNECTING && c->req_id && l->mode != BY_STATUS)
+			EXPECT_EQ(-ECONNABORTED, raw_outcome(l, c, NULL));
+		if (stage == POSTED && l->mode != BY_STATUS)
+			EXPECT_EQ(-ECONNABORTED, raw_outcome(l, c, NULL));
+		EXPECT_EQ(0, ask_release(l, c->id, false));
+		EXPECT_EQ(0, ask_release(l, spare->id, false));
+		if (other->id)
+			EXPECT_EQ(0, raw_close(l, other, true));
+		raw_free(l, spare);
+		raw_free(l, c);
+	}
+}
+
+static __u64 next_random(void)
+{
+	static __u64 state;
+
+	if (!state)
+		state = opt.seed;
+	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return state >> 16;
+}
+
+/* Requests, as many at a time as fit: each is replaced by its result. */
+static void ask_all(struct link *l, struct request *r, int *ret, int count)
+{
+	struct response response;
+	int i, j, n;
+
+	for (i = 0; i < count; i += n) {
+		n = count - i < SLOTS ? count - i : SLOTS;
+		for (j = i; j < i + n; j++)
+			ask_later(l, &r[j]);
+		for (j = i; j < i + n; j++)
+			ret[j] = answer(l, r[j].req_id, &response);
+	}
+}
+
+/* Everything that might be an option: few are, and none of them harms. */
+TEST_F_TIMEOUT(server, options_that_are_none, 120)
+{
+	static const __u32 levels[] = {
+		0, 1, 6, 17, 41, 132, 255, 263, 270, 282, 284, 0x5853, 0xffff,
+		0x80000000, 0xffffffff,
+	};
+	enum { NAMES = 142, N = ARRAY_LEN(levels) * NAMES };
+	static struct request r[N];
+	static int ret[N];
+	int i, got = 0, set = 0;
+	struct raw *c = &self->c;
+	struct link *l = &self->link;
+
+	ASSERT_TRUE(raw_open(l, c, 1, opt.port + PEER_ECHO));
+	for (i = 0; i < N; i++) {
+		r[i] = (struct request){ .cmd = GETSOCKOPT, .id = c->id };
+		r[i].option.level = levels[i / NAMES];
+		r[i].option.name = i % NAMES - 2;
+	}
+	ask_all(l, r, ret, N);
+	for (i = 0; i < N; i++) {
+		/* The second is what TCP says to IPv6's on an IPv4 socket. */
+		EXPECT_TRUE(!ret[i] || ret[i] == -ENOPROTOOPT ||
+			    ret[i] == -EOPNOTSUPP)
+			TH_LOG("get %u %d: %d", r[i].option.level,
+			       r[i].option.name, ret[i]);
+		got += !ret[i];
+		r[i].cmd = SETSOCKOPT;
+		r[i].option.len = 4;
+		r[i].option.value[0] = 1;
+	}
+	ask_all(l, r, ret, N);
+	for (i = 0; i < N; i++) {
+		EXPECT_TRUE(!ret[i] || ret[i] == -ENOPROTOOPT ||
+			    ret[i] == -EINVAL)
+			TH_LOG("set %u %d: %d", r[i].option.level,
+			       r[i].option.name, ret[i]);
+		set += !ret[i];
+	}
+	/* Those of IPv4 and of streams that the protocol has. */
+	EXPECT_EQ(15, got);
+	EXPECT_EQ(14, set);
+	EXPECT_EQ(4, raw_send(l, c, "ping", 4));
+	EXPECT_EQ(0, raw_close(l, c, true));
+}
+
+TEST_F_TIMEOUT(server, lengths_and_offsets_that_are_none, 60)
+{
+	static const __u32 lengths[] = {
+		0, 1, 3, 5, 16, 32, 33, 64, 255, 256, 0x10004, 0x80000004,
+		0xffffffff,
+	};
+	static const __u32 offsets[] = {
+		1, 16, 31, 33, 4096, 1024, 0x80000000, 0xffffffe0, 0xffffffff,
+	};
+	struct raw *c = &self->c;
+	struct link *l = &self->link;
+	struct response response;
+	struct request r = { .cmd = SETSOCKOPT };
+	static struct request many[2000];
+	static int ret[2000];
+	__u32 total, at;
+	int i;
+
+	ASSERT_TRUE(raw_open(l, c, 1, opt.port + PEER_ECHO));
+	r.id = c->id;
+	r.option.level = 6;
+	r.option.name = 1;
+	for (i = 0; i < ARRAY_LEN(lengths); i++) {
+		r.option.len = lengths[i];
+		EXPECT_EQ(-EINVAL, ask(l, &r));
+	}
+	/* Names, with what belongs into no name. */
+	r.option.name = 13;
+	r.option.len = 16;
+	EXPECT_EQ(-ENOENT, ask(l, &r));
+	memcpy(r.option.value, "../../x", 7);
+	EXPECT_EQ(-ENOENT, ask(l, &r));
+	memcpy(r.option.value, "nosuch\0", 7);
+	EXPECT_EQ(-ENOENT, ask(l, &r));
+	memset(r.option.value, 'a', 32);
+	EXPECT_EQ(-EINVAL, ask(l, &r));
+	/* Nothing was read, or something else was. */
+	r.cmd = GETSOCKOPT;
+	r.option.name = 11;
+	r.option.len = 32;
+	EXPECT_EQ(-EINVAL, ask(l, &r));
+	r.option.name = 1;
+	EXPECT_EQ(-EINVAL, ask(l, &r));
+	r.option.len = 0;
+	EXPECT_EQ(0, ask(l, &r));
+	r.option.len = 32;
+	EXPECT_EQ(-EINVAL, ask(l, &r));
+	r.option.name = 11;
+	r.option.len = 0;
+	ASSERT_EQ(0, answer(l, ask_later(l, &r), &response));
+	total = response.total;
+	TH_LOG("TCP_INFO has %u bytes", total);
+	ASSERT_LT(100, total);
+	for (i = 0; i < ARRAY_LEN(offsets); i++) {
+		r.option.len = offsets[i];
+		EXPECT_EQ(-EINVAL, ask(l, &r));
+	}
+	for (at = 32; at < total; at += 32) {
+		r.option.len = at;
+		ASSERT_EQ(0, answer(l, ask_later(l, &r), &response));
+		EXPECT_EQ(total, response.total);
+	}
+	r.option.len = at;
+	EXPECT_EQ(-EINVAL, ask(l, &r));
+	for (i = 0; i < ARRAY_LEN(many); i++) {
+		r.option.name = next_random() % 2 ? 11 : next_random() % 30;
+		r.option.len = next_random() % 2 ? next_random() % 20 * 32 :
+						   next_random();
+		many[i] = r;
+	}
+	ask_all(l, many, ret, ARRAY_LEN(many));
+	for (i = 0; i < ARRAY_LEN(many); i++)
+		EXPECT_NE(NO_ANSWER, ret[i]);
+	EXPECT_EQ(0, raw_close(l, c, true));
+}
+
+/* The same id for two, and for what is there. */
+TEST_F(server, ids_in_use)
+{
+	struct raw *c = &self->c, *spare = &self->spare;
+	struct link *l = &self->link;
+	struct response response;
+	struct request r;
+	__u64 taken[4];
+	int i;
+
+	ASSERT_TRUE(raw_ring(l, c, 1));
+	ASSERT_EQ(0, ask_socket(l, 5));
+	ASSERT_EQ(0, raw_post(l, &self->listener, c));
+	ASSERT_TRUE(raw_ring(l, spare, 1));
+	taken[0] = 5;
+	taken[1] = self->listener.id;
+	taken[2] = c->id;
+	taken[3] = c->id;
+	for (i = 0; i < 4; i++) {
+		r = (struct request){
+			.cmd = ACCEPT,
+			.id = self->listener.id,
+			.accept = {
+				.id_new = taken[i],
+				.ref = spare->pages.refs[0],
+				.evtchn = spare->port,
+			},
+		};
+		EXPECT_EQ(-EEXIST, answer(l, ask_later(l, &r), &response));
+	}
+	/* Bad rings: the id is as free as before. */
+	r.accept.id_new = 77;
+	r.accept.ref = 0xffffff;
+	EXPECT_EQ(-EINVAL, answer(l, ask_later(l, &r), &response));
+	r.accept.ref = spare->pages.refs[0];
+	r.accept.evtchn = c->port;
+	EXPECT_EQ(-EINVAL, answer(l, ask_later(l, &r), &response));
+	EXPECT_EQ(0, ask_socket(l, 77));
+	EXPECT_EQ(0, ask_release(l, 77, false));
+	EXPECT_EQ(0, ask_release(l, 5, false));
+	EXPECT_EQ(0, ask_release(l, c->id, false));
+	raw_free(l, spare);
+	raw_free(l, c);
+}
+
+/* More than the quota, which the scenario has set to opt.sockets. */
+TEST_F_TIMEOUT(server, too_many_posted, 120)
+{
+	int i, fit = opt.sockets - 1;
+	struct raw *c = calloc(opt.sockets, sizeof(*c));
+	struct link *l = &self->link;
+	struct response response;
+	struct request r;
+	struct raw client;
+
+	if (l->mode != BY_STATUS)
+		SKIP(return, "an ACCEPT holds a slot");
+	for (i = 0; i < fit; i++)
+		ASSERT_TRUE(raw_post_new(l, &self->listener, &c[i]));
+	ASSERT_TRUE(raw_ring(l, &client, 1));
+	EXPECT_EQ(-EMFILE, raw_post(l, &self->listener, &client));
+	EXPECT_EQ(-EMFILE, ask_socket(l, client.id));
+	/* In the middle, the last, the first; and then one comes. */
+	EXPECT_EQ(0, raw_close(l, &c[fit / 2], false));
+	EXPECT_EQ(0, raw_close(l, &c[fit - 1], true));
+	EXPECT_EQ(0, raw_close(l, &c[0], true));
+	ASSERT_EQ(0, raw_connect(l, &client, opt.host, self->listener.port));
+	EXPECT_EQ(0, raw_outcome(l, &c[1], NULL));
+	EXPECT_EQ(0, raw_close(l, &client, true));
+	/* All the others at once. */
+	r = (struct request){ .cmd = RELEASE, .id = self->listener.id };
+	EXPECT_EQ(0, answer(l, ask_later(l, &r), &response));
+	for (i = 1; i < fit - 1; i++) {
+		if (i == fit / 2)
+			continue;
+		EXPECT_EQ(i == 1 ? 0 : -ECONNABORTED,
+			  raw_outcome(l, &c[i], NULL));
+		EXPECT_EQ(0, raw_close(l, &c[i], true));
+	}
+	free(c);
+}
+
+TEST_F_TIMEOUT(server, too_many_listeners, 60)
+{
+	int i, ret, fit = 0;
+	struct link *l = &self->link;
+
+	/* One is there already; the scenario has allowed opt.cycles. */
+	for (i = 0; i < opt.cycles + 5; i++) {
+		ASSERT_EQ(0, ask_socket(l, 5000 + i));
+		ret = ask_listen(l, 5000 + i, 1);
+		EXPECT_TRUE(ret == 0 || ret == -ENOBUFS);
+		fit += !ret;
+	}
+	EXPECT_EQ(opt.cycles - 1, fit);
+	/* One for one. */
+	EXPECT_EQ(0, ask_release(l, 5000, false));
+	EXPECT_EQ(0, ask_listen(l, 5000 + opt.cycles, 1));
+	EXPECT_EQ(-ENOBUFS, ask_listen(l, 5000 + opt.cycles + 1, 1));
+	for (i = 0; i < opt.cycles + 5; i++)
+		EXPECT_EQ(0, ask_release(l, 5000 + i, false));
+}
+
+/* Listeners and what is posted go while connections come in. */
+TEST_F_TIMEOUT(server, released_while_filled, 120)
+{
+	enum { N = 4, ROUNDS = 60 };
+	struct raw server[N], client[N];
+	struct link *l = &self->link;
+	struct response response;
+	struct raw_listener s;
+	int i, round, filled = 0;
+	struct request r;
+	__u32 ids[N], all = 0;
+
+	for (round = 0; round < ROUNDS; round++) {
+		ASSERT_TRUE(raw_listen(l, &s, N));
+		for (i = 0; i < N; i++) {
+			ASSERT_TRUE(raw_post_new(l, &s, &server[i]));
+			ASSERT_TRUE(raw_ring(l, &client[i], 1));
+			ASSERT_EQ(0, ask_socket(l, client[i].id));
+		}
+		/* All in one go, the releases now here, now there. */
+		for (i = 0; i < N; i++) {
+			r = raw_request(&client[i], opt.host, s.port);
+			client[i].req_id = ask_later(l, &r);
+			r = (struct request){ .cmd = RELEASE };
+			r.id = round % 3 ? server[i].id : 0;
+			r.release.abort = round & 8;
+			ids[i] = ask_later(l, &r);
+			if (i == round % N) {
+				r.id = s.id;
+				all = ask_later(l, &r);
+			}
+		}
+		for (i = 0; i < N; i++) {
+			EXPECT_EQ(0, answer(l, ids[i], &response));
+			if (l->mode != BY_STATUS)
+				filled += !raw_outcome(l, &server[i], NULL);
+		}
+		EXPECT_EQ(0, answer(l, all, &response));
+		for (i = 0; i < N; i++) {
+			EXPECT_NE(NO_ANSWER,
+				  raw_outcome(l, &client[i], NULL));
+			EXPECT_EQ(0, raw_close(l, &server[i], false));
+			EXPECT_EQ(0, raw_close(l, &client[i], true));
+		}
+	}
+	TH_LOG("%d were filled", filled);
+}
+
+/* What is posted is shared already: it can be written over. */
+TEST_F_TIMEOUT(server, posted_rings_with_nonsense, 60)
+{
+	static const struct {
+		unsigned int word;
+		__u32 value;
+	} bad[] = {
+		{ IN_CONS, 77 }, { IN_PROD, 99 }, { OUT_PROD, 0x80000000 },
+		{ OUT_PROD, 4097 }, { IN_CONS, 0xffffffff }, { STATUS, 1 },
+		{ STATUS, 77 }, { NAME_LEN, 0xffffffff }, { IN_ERROR, 5 },
+		{ OUT_ERROR, -5 }, { RING_ORDER, 99 }, { REF, 0 },
+	};
+	struct raw *c = &self->c, client, next;
+	struct link *l = &self->link;
+	int i, ret;
+
+	for (i = 0; i < ARRAY_LEN(bad); i++) {
+		ASSERT_TRUE(raw_post_new(l, &self->listener, c));
+		ASSERT_TRUE(raw_post_new(l, &self->listener, &next));
+		store(&c->words[bad[i].word], bad[i].value);
+		raw_notify(l, c);
+		raw_notify(l, c);
+		/* It may be reset before it knows that it is connected. */
+		ASSERT_TRUE(raw_ring(l, &client, 1));
+		ret = raw_connect(l, &client, opt.host, self->listener.port);
+		EXPECT_TRUE(!ret || ret == -ECONNRESET) TH_LOG("%d", ret);
+		raw_notify(l, c);
+		EXPECT_EQ(0, raw_close(l, &client, true));
+		/* The next is served. */
+		ASSERT_TRUE(raw_open(l, &client, 1, self->listener.port));
+		EXPECT_EQ(0, raw_outcome(l, &next, NULL));
+		EXPECT_EQ(1, raw_send(l, &client, "x", 1));
+		EXPECT_EQ(0, raw_close(l, &client, false));
+		EXPECT_EQ(0, raw_close(l, &next, false));
+		EXPECT_EQ(0, raw_close(l, c, true));
+		if (c->req_id && l->mode == PLAIN)
+			EXPECT_NE(NO_ANSWER, raw_outcome(l, c, NULL));
+	}
+}
+
+TEST_F_TIMEOUT(server, shutdown_again_and_again, 60)
+{
+	struct raw *c = &self->c;
+	struct link *l = &self->link;
+	int i, ret;
+
+	for (i = 0; i < 300; i++) {
+		if (i % 30 == 0)
+			ASSERT_TRUE(raw_open(l, c, 1, opt.port + PEER_ECHO));
+		store(&c->words[OUT_PROD], c->out_prod += next_random() % 9);
+		ret = ask_shutdown(l, c->id, next_random() % 4);
+		EXPECT_TRUE(!ret || ret == -EINVAL || ret == -ENOTCONN)
+			TH_LOG("%d", ret);
+		if (i % 30 == 29)
+			EXPECT_EQ(0, raw_close(l, c, i % 60 == 29));
+	}
+}
+
+/* The link goes with sockets in every stage: nothing stays. */
+TEST_F_TIMEOUT(server, link_down_in_every_stage, 90)
+{
+	struct raw c[STAGES], other[STAGES];
+	struct link *l = &self->link;
+	int i, round;
+
+	for (round = 0; round < 3; round++) {
+		/* What is posted comes last, or it would get what others accept. */
+		for (i = STAGES - 1; i >= 0; i--) {
+			ASSERT_TRUE(raw_ring(l, &c[i], 1));
+			other[i].id = 0;
+			ASSERT_TRUE(make(l, &self->listener, &c[i], &other[i],
+					 i));
+		}
+		link_down(l);
+		for (i = 0; i < STAGES; i++) {
+			pages_free(&c[i].pages);
+			if (other[i].id)
+				pages_free(&other[i].pages);
+		}
+		ASSERT_TRUE(link_up(l));
+		ASSERT_TRUE(raw_listen(l, &self->listener, 100));
+	}
+}
+
+/*
+ * Connections are closed whose peer does not take what was sent: TCP keeps
+ * them, and so they count. The scenario has set the quota to opt.sockets.
+ */
+FIXTURE(orphans) {
+	struct link link;
+	struct raw_puppet peer;
+};
+
+FIXTURE_SETUP(orphans)
+{
+	raw_mode = PLAIN;
+	ASSERT_TRUE(link_up(&self->link));
+	ASSERT_TRUE(raw_open(&self->link, &self->peer.control, 1,
+			     opt.port + PEER_CONTROL));
+	ASSERT_EQ(1, sscanf(raw_puppet_do(&self->link, &self->peer, "listen 1"),
+			    "ok %u", &self->peer.port));
+}
+
+FIXTURE_TEARDOWN(orphans)
+{
+	link_down(&self->link);
+}
+
+TEST_F_TIMEOUT(orphans, are_counted, 90)
+{
+	struct link *l = &self->link;
+	static char data[32768];
+	int i, ret, left = 0;
+	struct raw c;
+
+	for (i = 0; i < 2 * opt.sockets; i++) {
+		if (!raw_ring(l, &c, 4))
+			break;
+		ret = raw_connect(l, &c, opt.host, self->peer.port);
+		if (ret) {
+			EXPECT_EQ(-EMFILE, ret);
+			raw_free(l, &c);
+			break;
+		}
+		/* Far more than the peer's window. */
+		EXPECT_EQ(sizeof(data), raw_send(l, &c, data, sizeof(data)));
+		EXPECT_EQ(sizeof(data), raw_send(l, &c, data, sizeof(data)));
+		while (load(&c.words[OUT_CONS]) != c.out_prod)
+			nap(1000);
+		EXPECT_EQ(0, raw_close(l, &c, false));
+		left++;
+	}
+	TH_LOG("%d are left", left);
+	EXPECT_EQ(opt.sockets - 1, left);
+	EXPECT_EQ(-EMFILE, ask_socket(l, 5));
+	/* With its control connection the peer's listener goes, which resets them. */
+	EXPECT_EQ(0, raw_close(l, &self->peer.control, true));
+	for (i = 0; i < opt.sockets; i++) {
+		__u64 until = now_msec() + 10000;
+
+		while ((ret = ask_socket(l, 100 + i)) && now_msec() < until)
+			nap(1000);
+		ASSERT_EQ(0, ret) TH_LOG("%d", i);
+	}
+	EXPECT_EQ(-EMFILE, ask_socket(l, 5));
+}
+
+XENSOCK_TEST_MAIN

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0
+/* listen(): what a listener is and is not, its backlog, and how it ends. */
+#include <errno.h>
+#include <limits.h>
+#include <sys/socket.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+FIXTURE(listen) {
+	struct puppet peer;
+	int fd;
+};
+
+FIXTURE_SETUP(listen)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	self->fd = open_listener(16, 0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(listen)
+{
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+static void serves(struct __test_metadata *_metadata, int listener,
+		   struct puppet *peer)
+{
+	char data[8];
+	int fd = puppet_visit(peer, listener, 0);
+
+	ASSERT_LE(0, fd);
+	stream_fill(1, 0, data, 8);
+	EXPECT_EQ(8, send(fd, data, 8, 0));
+	EXPECT_EQ(0, close(fd));
+	EXPECT_STREQ("eof 8", puppet_do(peer, "drain 1"));
+}
+
+static int accept_conn(int fd)
+{
+	socklen_t len = sizeof(int);
+	int value = -1;
+
+	getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len);
+	return value;
+}
+
+TEST_F(listen, unbound_takes_a_port)
+{
+	int fd = new_socket(0);
+
+	EXPECT_EQ(0, listen(fd, 1));
+	EXPECT_LT(0, local_port(fd));
+	serves(_metadata, fd, &self->peer);
+	close(fd);
+}
+
+TEST_F(listen, so_acceptconn_tells)
+{
+	int fd = new_socket(0);
+
+	EXPECT_EQ(0, accept_conn(fd));
+	ASSERT_EQ(0, bind_to(fd, opt.host, 0));
+	EXPECT_EQ(0, accept_conn(fd));
+	ASSERT_EQ(0, listen(fd, 1));
+	EXPECT_EQ(1, accept_conn(fd));
+	close(fd);
+	fd = puppet_visit(&self->peer, self->fd, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, accept_conn(fd));
+	close(fd);
+}
+
+TEST_F(listen, backlogs_of_any_size)
+{
+	static const int backlogs[] = { 0, 1, -1, 4096, INT_MAX, INT_MIN };
+	size_t i;
+	int fd;
+
+	for (i = 0; i < ARRAY_LEN(backlogs); i++) {
+		fd = open_listener(backlogs[i], 0);
+		ASSERT_LE(0, fd) TH_LOG("%d", backlogs[i]);
+		serves(_metadata, fd, &self->peer);
+		close(fd);
+	}
+}
+
+TEST_F(listen, holds_what_nobody_accepts_yet)
+{
+	int i, fds[16];
+
+	EXPECT_STREQ("ok 16", puppet_do(&self->peer, "open %u 16",
+					local_port(self->fd)));
+	for (i = 0; i < 16; i++) {
+		fds[i] = accept(self->fd, NULL, NULL);
+		EXPECT_LE(0, fds[i]);
+	}
+	for (i = 0; i < 16; i++)
+		EXPECT_EQ(0, close(fds[i]));
+	EXPECT_STREQ("fin 16 rst 0", puppet_do(&self->peer, "ends"));
+}
+
+/* They are not refused: TCP tries again until there is room. */
+TEST_F(listen, more_than_the_backlog_wait)
+{
+	int i, fds[4];
+
+	ASSERT_EQ(0, listen(self->fd, 1));
+	puppet_say(&self->peer, "open %u 4", local_port(self->fd));
+	for (i = 0; i < 4; i++) {
+		fds[i] = accept(self->fd, NULL, NULL);
+		EXPECT_LE(0, fds[i]);
+	}
+	EXPECT_STREQ("ok 4", puppet_answer(&self->peer));
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(0, close(fds[i]));
+	EXPECT_STREQ("fin 4 rst 0", puppet_do(&self->peer, "ends"));
+}
+
+TEST_F(listen, again_changes_the_backlog)
+{
+	unsigned int port = local_port(self->fd);
+	int i, fd;
+
+	ASSERT_EQ(0, listen(self->fd, 1));
+	EXPECT_STREQ("ok 2", puppet_do(&self->peer, "open %u 2", port));
+	ASSERT_EQ(0, listen(self->fd, 20));
+	EXPECT_STREQ("ok 20", puppet_do(&self->peer, "open %u 18", port));
+	/* Nothing that waits is lost by a smaller one. */
+	ASSERT_EQ(0, listen(self->fd, 1));
+	for (i = 0; i < 20; i++) {
+		fd = accept(self->fd, NULL, NULL);
+		EXPECT_LE(0, fd);
+		EXPECT_EQ(0, close(fd));
+	}
+	EXPECT_STREQ("fin 20 rst 0", puppet_do(&self->peer, "ends"));
+	EXPECT_EQ(port, local_port(self->fd));
+	serves(_metadata, self->fd, &self->peer);
+}
+
+TEST_F(listen, a_connection_is_einval)
+{
+	int fd = puppet_connect(&self->peer, 0);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, listen(fd, 1));
+	EXPECT_EQ(EINVAL, errno);
+	close(fd);
+	fd = new_socket(SOCK_NONBLOCK);
+	EXPECT_EQ(-1, connect_to(fd, opt.blackhole, 80));
+	EXPECT_EQ(-1, listen(fd, 1));
+	EXPECT_EQ(EINVAL, errno);
+	close(fd);
+}
+
+TEST_F(listen, a_listener_is_no_connection)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	char c = 0;
+
+	EXPECT_EQ(-1, recv(self->fd, &c, 1, MSG_DONTWAIT));
+	EXPECT_EQ(ENOTCONN, errno);
+	EXPECT_EQ(-1, send(self->fd, &c, 1, MSG_NOSIGNAL | MSG_DONTWAIT));
+	EXPECT_EQ(EPIPE, errno);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(EISCONN, errno);
+	EXPECT_EQ(-1, getpeername(self->fd, (struct sockaddr *)&ss, &len));
+	EXPECT_EQ(ENOTCONN, errno);
+	EXPECT_EQ(0, so_error(self->fd));
+	serves(_metadata, self->fd, &self->peer);
+}
+
+TEST_F(listen, only_a_listener_accepts)
+{
+	int i, fds[3] = {
+		new_socket(0), new_socket(0), puppet_connect(&self->peer, 0),
+	};
+
+	ASSERT_EQ(0, bind_to(fds[1], opt.host, 0));
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(-1, accept(fds[i], NULL, NULL));
+		EXPECT_EQ(EINVAL, errno) TH_LOG("case %d", i);
+		EXPECT_EQ(0, close(fds[i]));
+	}
+}
+
+TEST_F(listen, shutdown_of_writing_changes_nothing)
+{
+	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
+	EXPECT_EQ(1, accept_conn(self->fd));
+	serves(_metadata, self->fd, &self->peer);
+}
+
+/* Both ways to end it without closing: the socket is as new. */
+static void ends_and_starts_again(struct __test_metadata *_metadata, int fd,
+				  struct puppet *peer, int (*end)(int fd))
+{
+	unsigned int port = local_port(fd);
+
+	EXPECT_STREQ("ok 3", puppet_do(peer, "open %u 3", port));
+	EXPECT_EQ(0, end(fd));
+	EXPECT_STREQ("fin 0 rst 3", puppet_do(peer, "ends"));
+	EXPECT_EQ(0, accept_conn(fd));
+	EXPECT_EQ(-1, accept(fd, NULL, NULL));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_TRUE(puppet_refused(peer, port));
+	EXPECT_EQ(0, listen(fd, 1));
+	serves(_metadata, fd, peer);
+	EXPECT_EQ(0, end(fd));
+	EXPECT_EQ(0, connect_to(fd, opt.host, peer->port));
+	EXPECT_STREQ("ok", puppet_do(peer, "accept"));
+}
+
+static int end_by_shutdown(int fd)
+{
+	return shutdown(fd, SHUT_RD);
+}
+
+static int end_by_unspec(int fd)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+
+	return connect(fd, &unspec, sizeof(unspec));
+}
+
+TEST_F(listen, shutdown_ends_it)
+{
+	ends_and_starts_again(_metadata, self->fd, &self->peer,
+			      end_by_shutdown);
+}
+
+TEST_F(listen, unspec_ends_it)
+{
+	ends_and_starts_again(_metadata, self->fd, &self->peer, end_by_unspec);
+}
+
+/* More are waiting than a frontend may have asked for in advance. */
+TEST_F(listen, close_resets_what_was_not_accepted)
+{
+	unsigned int port = local_port(self->fd);
+	char data[10];
+	int fd;
+
+	EXPECT_STREQ("ok 12", puppet_do(&self->peer, "open %u 12", port));
+	fd = accept(self->fd, NULL, NULL);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_TRUE(puppet_refused(&self->peer, port));
+	/* The accepted one has nothing to do with its listener any more. */
+	EXPECT_EQ(-1, recv(fd, data, 1, MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(1, send(fd, "x", 1, 0));
+	EXPECT_EQ(0, close(fd));
+	EXPECT_STREQ("fin 1 rst 11", puppet_do(&self->peer, "ends"));
+	self->fd = new_socket(0);
+}
+
+/* Connections come while the listener goes: each way round is right. */
+TEST_F(listen, close_while_connections_come)
+{
+	unsigned int port;
+	int i;
+
+	for (i = 0; i < 30; i++) {
+		close(self->fd);
+		self->fd = open_listener(16, 0);
+		port = local_port(self->fd);
+		puppet_say(&self->peer, "open %u 4", port);
+		if (i % 3 == 1)
+			wait_poll(self->fd, POLLIN, NULL);
+		if (i % 3 == 2)
+			close(accept(self->fd, NULL, NULL));
+		close(self->fd);
+		self->fd = -1;
+		puppet_answer(&self->peer);
+		puppet_do(&self->peer, "ends 1");
+		EXPECT_EQ(0, strncmp("fin", self->peer.line, 3));
+		EXPECT_TRUE(puppet_refused(&self->peer, port));
+	}
+}
+
+TEST_F(listen, a_failed_connect_succeeds_when_somebody_listens)
+{
+	int fd = new_socket(0), server = new_socket(0), i;
+
+	ASSERT_EQ(0, bind_to(server, opt.host, 0));
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(-1, connect_to(fd, opt.host, local_port(server)));
+		EXPECT_EQ(ECONNREFUSED, errno);
+	}
+	ASSERT_EQ(0, listen(server, 1));
+	EXPECT_EQ(0, connect_to(fd, opt.host, local_port(server)));
+	EXPECT_EQ(1, send(fd, "x", 1, 0));
+	close(fd);
+	fd = accept(server, NULL, NULL);
+	EXPECT_LE(0, fd);
+	close(fd);
+	close(server);
+}
+
+TEST_F(listen, many_listeners)
+{
+	int i, fds[20];
+
+	for (i = 0; i < 20; i++) {
+		fds[i] = open_listener(2, 0);
+		ASSERT_LE(0, fds[i]);
+	}
+	for (i = 20; i--;) {
+		serves(_metadata, fds[i], &self->peer);
+		EXPECT_EQ(0, close(fds[i]));
+	}
+}
+
+XENSOCK_TEST_MAIN

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+/* poll, select and epoll of a listener: level, edge, one-shot, exclusive. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+#define CAN_ACCEPT (POLLIN | POLLRDNORM)
+#define PATIENCE 10000
+#define WATCHERS 4
+
+FIXTURE(listenpoll) {
+	struct puppet peer;
+	int fd;
+	int ep;
+};
+
+FIXTURE_SETUP(listenpoll)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	self->fd = open_listener(16, SOCK_NONBLOCK);
+	ASSERT_LE(0, self->fd);
+	self->ep = epoll_create1(0);
+	ASSERT_LE(0, self->ep);
+}
+
+FIXTURE_TEARDOWN(listenpoll)
+{
+	close(self->ep);
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+#define PEER_CONNECTS() do {						\
+	puppet_do(&self->peer, "connect %u", local_port(self->fd));	\
+	ASSERT_EQ(0, strncmp("ok", self->peer.line, 2))			\
+		TH_LOG("%s", self->peer.line);				\
+} while (0)
+
+#define ACCEPTS() do {							\
+	int __fd = accept(self->fd, NULL, NULL);			\
+									\
+	EXPECT_LE(0, __fd) TH_LOG("%m");				\
+	EXPECT_EQ(0, close(__fd));					\
+} while (0)
+
+static int watch(int ep, int op, int fd, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.fd = fd };
+
+	return epoll_ctl(ep, op, fd, &event);
+}
+
+static uint32_t events_within(int ep, int msec)
+{
+	struct epoll_event event = { 0 };
+
+	return epoll_wait(ep, &event, 1, msec) == 1 ? event.events : 0;
+}
+
+TEST_F(listenpoll, every_state)
+{
+	int fd = new_socket(0);
+
+	EXPECT_EQ(POLLOUT | POLLWRNORM | POLLHUP, poll_now(fd));
+	ASSERT_EQ(0, bind_to(fd, opt.host, 0));
+	EXPECT_EQ(POLLOUT | POLLWRNORM | POLLHUP, poll_now(fd));
+	ASSERT_EQ(0, listen(fd, 1));
+	EXPECT_EQ(0, poll_now(fd));
+	ASSERT_EQ(0, shutdown(fd, SHUT_RD));
+	EXPECT_EQ(POLLOUT | POLLWRNORM | POLLHUP, poll_now(fd));
+	close(fd);
+}
+
+TEST_F(listenpoll, connections_come_and_go)
+{
+	EXPECT_EQ(0, poll_now(self->fd));
+	PEER_CONNECTS();
+	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	EXPECT_EQ(CAN_ACCEPT, poll_now(self->fd));
+	EXPECT_STREQ("ok 2", puppet_do(&self->peer, "open %u 2",
+				       local_port(self->fd)));
+	ACCEPTS();
+	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	ACCEPTS();
+	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	EXPECT_EQ(CAN_ACCEPT, poll_now(self->fd));
+	ACCEPTS();
+	EXPECT_EQ(0, poll_now(self->fd));
+}
+
+/* It is there to be accepted all the same, see accept.c. */
+TEST_F(listenpoll, a_connection_that_has_been_reset)
+{
+	PEER_CONNECTS();
+	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	PEER_CONNECTS();
+	EXPECT_EQ(CAN_ACCEPT, poll_now(self->fd));
+	ACCEPTS();
+	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	ACCEPTS();
+	EXPECT_EQ(0, poll_now(self->fd));
+}
+
+static long in_poll(struct waiter *w)
+{
+	struct pollfd pfd = { .fd = w->fd, .events = POLLIN };
+
+	return poll(&pfd, 1, PATIENCE) == 1 ? pfd.revents : -1;
+}
+
+TEST_F(listenpoll, every_sleeper_is_woken)
+{
+	struct waiter w[WATCHERS];
+	int i;
+
+	for (i = 0; i < WATCHERS; i++)
+		ASSERT_TRUE(waiter_start(&w[i], in_poll, self->fd));
+	PEER_CONNECTS();
+	for (i = 0; i < WATCHERS; i++)
+		EXPECT_EQ(POLLIN, waiter_end(&w[i]));
+	ACCEPTS();
+}
+
+TEST_F(listenpoll, shutdown_wakes_a_sleeper)
+{
+	struct waiter w;
+
+	ASSERT_TRUE(waiter_start(&w, in_poll, self->fd));
+	EXPECT_EQ(0, shutdown(self->fd, SHUT_RDWR));
+	EXPECT_EQ(POLLHUP, waiter_end(&w));
+}
+
+TEST_F(listenpoll, select_agrees)
+{
+	struct timeval soon = { .tv_sec = 10 };
+	fd_set in, out, ex;
+
+#define SELECT() ({							\
+	FD_ZERO(&in);							\
+	FD_ZERO(&out);							\
+	FD_ZERO(&ex);							\
+	FD_SET(self->fd, &in);						\
+	FD_SET(self->fd, &out);						\
+	FD_SET(self->fd, &ex);						\
+	select(self->fd + 1, &in, &out, &ex, &soon);			\
+})
+	PEER_CONNECTS();
+	EXPECT_EQ(1, SELECT());
+	EXPECT_TRUE(FD_ISSET(self->fd, &in));
+	ACCEPTS();
+	soon = (struct timeval){ 0 };
+	EXPECT_EQ(0, SELECT());
+}
+
+TEST_F(listenpoll, level_repeats)
+{
+	ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_ADD, self->fd,
+			   EPOLLIN | EPOLLOUT));
+	EXPECT_EQ(0, events_within(self->ep, 0));
+	PEER_CONNECTS();
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, 0));
+	ACCEPTS();
+	EXPECT_EQ(0, events_within(self->ep, 0));
+}
+
+TEST_F(listenpoll, edge_tells_of_each_arrival)
+{
+	ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_ADD, self->fd,
+			   EPOLLIN | EPOLLET));
+	PEER_CONNECTS();
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
+	EXPECT_EQ(0, events_within(self->ep, 0));
+	/* Another one is news even while the first waits. */
+	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "open %u 1",
+				       local_port(self->fd)));
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
+	EXPECT_EQ(0, events_within(self->ep, 0));
+	/* To accept is no event: what is left has been told. */
+	ACCEPTS();
+	EXPECT_EQ(0, events_within(self->ep, 0));
+	ACCEPTS();
+	EXPECT_EQ(-1, accept(self->fd, NULL, NULL));
+	EXPECT_EQ(EAGAIN, errno);
+	PEER_CONNECTS();
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
+	ACCEPTS();
+}
+
+/* What was there before is told to a watch that is new, or armed anew. */
+TEST_F(listenpoll, edge_and_oneshot_armed_late)
+{
+	static const uint32_t modes[] = { EPOLLET, EPOLLONESHOT };
+	size_t i;
+
+	PEER_CONNECTS();
+	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	for (i = 0; i < ARRAY_LEN(modes); i++) {
+		ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_ADD, self->fd,
+				   EPOLLIN | modes[i]));
+		EXPECT_EQ(EPOLLIN, events_within(self->ep, 0));
+		EXPECT_EQ(0, events_within(self->ep, 0));
+		ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_MOD, self->fd,
+				   EPOLLIN | modes[i]));
+		EXPECT_EQ(EPOLLIN, events_within(self->ep, 0));
+		EXPECT_EQ(0, events_within(self->ep, 0));
+		ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_DEL, self->fd, 0));
+	}
+	ACCEPTS();
+}
+
+/*
+ * Watchers asleep, each with an epoll set of its own: how many of them does
+ * one connection wake? Another event, for all of them, ends the count.
+ */
+struct watcher {
+	struct waiter w;
+	int ep;
+	int listener;
+	int bell;
+	int told;
+};
+
+static long in_epoll(struct waiter *w)
+{
+	struct watcher *self = (struct watcher *)w;
+	struct epoll_event events[2];
+	bool rung = false;
+	int i, n;
+
+	while (!rung) {
+		n = epoll_wait(self->ep, events, 2, PATIENCE);
+		if (n <= 0)
+			return -1;
+		for (i = 0; i < n; i++) {
+			if (events[i].data.fd == self->bell)
+				rung = true;
+			else
+				self->told++;
+		}
+	}
+	return 0;
+}
+
+static int count_woken(struct __test_metadata *_metadata, int listener,
+		       struct puppet *peer, uint32_t mode)
+{
+	struct watcher all[WATCHERS] = { 0 };
+	int i, told = 0, bell = eventfd(0, 0);
+
+	for (i = 0; i < WATCHERS; i++) {
+		all[i].ep = epoll_create1(0);
+		all[i].listener = listener;
+		all[i].bell = bell;
+		EXPECT_EQ(0, watch(all[i].ep, EPOLL_CTL_ADD, listener,
+				   EPOLLIN | EPOLLET | mode));
+		EXPECT_EQ(0, watch(all[i].ep, EPOLL_CTL_ADD, bell, EPOLLIN));
+		EXPECT_TRUE(waiter_start(&all[i].w, in_epoll, -1));
+	}
+	EXPECT_STREQ("ok 1", puppet_do(peer, "open %u 1",
+				       local_port(listener)));
+	EXPECT_TRUE(wait_poll(listener, POLLIN, NULL));
+	EXPECT_EQ(8, write(bell, &(__u64){ 1 }, 8));
+	for (i = 0; i < WATCHERS; i++) {
+		EXPECT_EQ(0, waiter_end(&all[i].w));
+		EXPECT_GE(1, all[i].told);
+		told += all[i].told;
+		close(all[i].ep);
+	}
+	close(bell);
+	close(accept(listener, NULL, NULL));
+	puppet_do(peer, "disband");
+	return told;
+}
+
+TEST_F(listenpoll, exclusive_wakes_one)
+{
+	int i;
+
+	for (i = 0; i < 5; i++)
+		EXPECT_EQ(1, count_woken(_metadata, self->fd, &self->peer,
+					 EPOLLEXCLUSIVE));
+	EXPECT_EQ(WATCHERS, count_woken(_metadata, self->fd, &self->peer, 0));
+}
+
+XENSOCK_TEST_MAIN

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Whose socket it is: getsockname, getpeername, and the ways to share it. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+FIXTURE(names) {
+	struct puppet peer;
+	int fd;
+};
+
+FIXTURE_SETUP(names)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	self->fd = new_socket(0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(names)
+{
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+/* "ADDRESS PORT" or the name of an error. */
+struct name {
+	char text[ADDRESS_TEXT];
+};
+
+static struct name name_of(int fd, bool peer)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t len = sizeof(ss);
+	struct name name;
+
+	if (peer ? getpeername(fd, (struct sockaddr *)&ss, &len) :
+		   getsockname(fd, (struct sockaddr *)&ss, &len))
+		snprintf(name.text, sizeof(name.text), "%s",
+			 strerrorname_np(errno));
+	else if (len != sizeof(struct sockaddr_in))
+		snprintf(name.text, sizeof(name.text), "length %u", len);
+	else
+		address_text(&ss, name.text);
+	return name;
+}
+
+#define OUR_NAME(fd) name_of(fd, false).text
+#define PEER_NAME(fd) name_of(fd, true).text
+
+/* Both ends agree on both names. */
+static void agrees(struct __test_metadata *_metadata, int fd,
+		   struct puppet *peer)
+{
+	puppet_do(peer, "name");
+	EXPECT_STREQ(peer->line + 3, PEER_NAME(fd));
+	puppet_do(peer, "peer");
+	EXPECT_STREQ(peer->line + 3, OUR_NAME(fd));
+}
+
+TEST_F(names, of_a_fresh_socket)
+{
+	EXPECT_STREQ("0.0.0.0 0", OUR_NAME(self->fd));
+	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
+}
+
+TEST_F(names, of_a_bound_socket)
+{
+	const char *const hosts[] = { ANY_HOST, opt.host };
+	char expected[40];
+	size_t i;
+	int fd;
+
+	for (i = 0; i < ARRAY_LEN(hosts); i++) {
+		fd = new_socket(0);
+		ASSERT_EQ(0, bind_to(fd, hosts[i], 0));
+		snprintf(expected, sizeof(expected), "%s %u", hosts[i],
+			 local_port(fd));
+		EXPECT_STREQ(expected, OUR_NAME(fd));
+		ASSERT_EQ(0, listen(fd, 1));
+		EXPECT_STREQ(expected, OUR_NAME(fd));
+		EXPECT_STREQ("ENOTCONN", PEER_NAME(fd));
+		close(fd);
+	}
+}
+
+TEST_F(names, of_a_connected_socket)
+{
+	char ours[ADDRESS_TEXT];
+
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	agrees(_metadata, self->fd, &self->peer);
+	snprintf(ours, sizeof(ours), "%s", OUR_NAME(self->fd));
+	/* They stay when one direction has ended. */
+	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
+	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	agrees(_metadata, self->fd, &self->peer);
+	EXPECT_STREQ(ours, OUR_NAME(self->fd));
+}
+
+/* The listener has all addresses, the connection the one that was called. */
+TEST_F(names, of_an_accepted_socket)
+{
+	char expected[40];
+	int fd;
+
+	ASSERT_EQ(0, bind_to(self->fd, ANY_HOST, 0));
+	ASSERT_EQ(0, listen(self->fd, 1));
+	fd = puppet_visit(&self->peer, self->fd, 0);
+	ASSERT_LE(0, fd);
+	agrees(_metadata, fd, &self->peer);
+	snprintf(expected, sizeof(expected), "%s %u", opt.host,
+		 local_port(self->fd));
+	EXPECT_STREQ(expected, OUR_NAME(fd));
+	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
+	close(fd);
+}
+
+TEST_F(names, while_connecting)
+{
+	set_nonblock(self->fd, true);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
+	EXPECT_EQ(EINPROGRESS, errno);
+	EXPECT_EQ(0, strncmp(opt.host, OUR_NAME(self->fd), strlen(opt.host)))
+		TH_LOG("%s", OUR_NAME(self->fd));
+	EXPECT_LT(0, local_port(self->fd));
+	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
+}
+
+TEST_F(names, after_a_refusal)
+{
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "unlisten"));
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
+}
+
+/* Of both directions, and of the handshake that ends the last one. */
+TEST_F(names, after_the_end)
+{
+	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	static const char *const ends[] = { "rst", "fin" };
+	size_t i;
+	int fd;
+
+	for (i = 0; i < ARRAY_LEN(ends); i++) {
+		fd = puppet_connect(&self->peer, 0);
+		EXPECT_STREQ("ok", puppet_do(&self->peer, "%s", ends[i]));
+		ASSERT_TRUE(wait_poll(fd, POLLRDHUP, NULL));
+		if (i == 1) {
+			EXPECT_EQ(0, shutdown(fd, SHUT_WR));
+			EXPECT_STREQ("eof 0", puppet_do(&self->peer,
+							"drain 1"));
+		}
+		while (strcmp("ENOTCONN", PEER_NAME(fd)) && now_msec() < until)
+			poll(NULL, 0, 1);
+		EXPECT_STREQ("ENOTCONN", PEER_NAME(fd))
+			TH_LOG("after %s", ends[i]);
+		close(fd);
+	}
+}
+
+TEST_F(names, after_unspec)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
+	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
+	EXPECT_EQ(0, strncmp("0.0.0.0 ", OUR_NAME(self->fd), 8));
+}
+
+TEST_F(names, in_too_little_room)
+{
+	unsigned char room[32];
+	socklen_t len, given;
+	int peer;
+
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	for (len = 0; len <= 24; len++) {
+		for (peer = 0; peer < 2; peer++) {
+			memset(room, 0x55, sizeof(room));
+			given = len;
+			EXPECT_EQ(0, peer ? getpeername(self->fd, (void *)room,
+							&given) :
+					    getsockname(self->fd, (void *)room,
+							&given));
+			EXPECT_EQ(sizeof(struct sockaddr_in), given);
+			EXPECT_EQ(0x55, room[len < 16 ? len : 16])
+				TH_LOG("length %u", len);
+		}
+	}
+}
+
+TEST_F(names, in_bad_memory)
+{
+	struct sockaddr_in sin;
+	socklen_t len = sizeof(sin);
+
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_EQ(-1, getsockname(self->fd, (void *)1, &len));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(-1, getpeername(self->fd, (void *)&sin, (void *)1));
+	EXPECT_EQ(EFAULT, errno);
+	len = -1;
+	EXPECT_EQ(-1, getsockname(self->fd, (void *)&sin, &len));
+	EXPECT_EQ(EINVAL, errno);
+}
+
+TEST_F(names, are_the_same_for_a_duplicate)
+{
+	int copy;
+
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	copy = dup(self->fd);
+	EXPECT_EQ(0, close(self->fd));
+	agrees(_metadata, copy, &self->peer);
+	self->fd = copy;
+}
+
+/* A listener and what it accepts go from process to process and back. */
+static int give(int through, int fd)
+{
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = "", .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	return sendmsg(through, &msg, 0) == 1 ? close(fd) : -1;
+}
+
+static int take(int through)
+{
+	char c, control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = &c, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	int fd = -1;
+
+	if (recvmsg(through, &msg, 0) == 1 && CMSG_FIRSTHDR(&msg))
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
+	return fd;
+}
+
+TEST_F(names, are_passed_on_with_a_listener)
+{
+	int pair[2], fd, status;
+	pid_t pid;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	ASSERT_EQ(0, listen(self->fd, 4));
+	puppet_do(&self->peer, "connect %u", local_port(self->fd));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		close(self->fd);
+		close(pair[0]);
+		self->fd = take(pair[1]);
+		fd = accept(self->fd, NULL, NULL);
+		_exit(fd < 0 || give(pair[1], fd));
+	}
+	close(pair[1]);
+	EXPECT_EQ(0, give(pair[0], self->fd));
+	fd = take(pair[0]);
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	ASSERT_LE(0, fd);
+	agrees(_metadata, fd, &self->peer);
+	/* The child took the listener with it, the last one who had it. */
+	self->fd = fd;
+	close(pair[0]);
+}
+
+XENSOCK_TEST_MAIN

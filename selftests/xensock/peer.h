@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the files of the peer share. */
+#ifndef XENSOCK_SELFTEST_PEER_H
+#define XENSOCK_SELFTEST_PEER_H
+
+#include <stdatomic.h>
+
+#include "util.h"
+
+/* peer.c */
+void close_with_reset(int fd);
+ssize_t exchange_streams(int fd);
+void put_stats(char *answer, size_t size);
+
+/* stage.c */
+int listen_on(const char *host, unsigned int port, unsigned int rcvbuf);
+void serve_control(int fd);
+
+/* crowd.c: many connections to the program under test */
+struct crowd {
+	int *fds;
+	unsigned int count;
+};
+
+int connect_out(const char *host, unsigned int port, unsigned int rcvbuf);
+/* These two give an errno, or 0. */
+int crowd_open(struct crowd *c, unsigned int port, unsigned int more);
+int swarm(unsigned int port, unsigned int clients, size_t bytes,
+	  unsigned int rounds, unsigned int *good);
+void crowd_ends(struct crowd *c, bool poke, unsigned int *fins,
+		unsigned int *resets);
+void crowd_close(struct crowd *c);
+
+/* diag.c: what this kernel knows of the socket at the other end of @fd */
+int put_diag(int fd, char *answer, size_t size);
+
+#endif

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The peer's remote control, as a test holds it. See util.h. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "util.h"
+
+bool puppet_open(struct puppet *p, unsigned int rcvbuf)
+{
+	const char *text;
+
+	memset(p, 0, sizeof(*p));
+	p->control = open_port(opt.port + PEER_CONTROL, SOCK_CLOEXEC);
+	if (p->control < 0) {
+		fprintf(stderr, "# no control connection to %s:%u: %m\n",
+			opt.host, opt.port);
+		return false;
+	}
+	text = puppet_do(p, "listen %u", rcvbuf);
+	return sscanf(text, "ok %u", &p->port) == 1;
+}
+
+void puppet_close(struct puppet *p)
+{
+	close(p->control);
+}
+
+bool puppet_say(struct puppet *p, const char *format, ...)
+{
+	va_list args;
+	char text[128];
+	int len;
+
+	va_start(args, format);
+	len = vsnprintf(text, sizeof(text) - 1, format, args);
+	va_end(args);
+	text[len++] = '\n';
+	return send_all(p->control, text, len) == len;
+}
+
+/* The text of an answer is good until the next one is asked for. */
+const char *puppet_answer(struct puppet *p)
+{
+	char *end;
+	ssize_t n;
+
+	p->have -= p->used;
+	memmove(p->line, p->line + p->used, p->have);
+	p->used = 0;
+	while (!(end = memchr(p->line, '\n', p->have))) {
+		n = recv(p->control, p->line + p->have,
+			 sizeof(p->line) - p->have, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return "no answer";
+		p->have += n;
+	}
+	*end = 0;
+	p->used = end + 1 - p->line;
+	return p->line;
+}
+
+const char *puppet_do(struct puppet *p, const char *format, ...)
+{
+	va_list args;
+	char text[100];
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return puppet_say(p, "%s", text) ? puppet_answer(p) : "not said";
+}
+
+int puppet_visit(struct puppet *p, int listener, int flags)
+{
+	puppet_do(p, "connect %u", local_port(listener));
+	if (strncmp(p->line, "ok", 2)) {
+		fprintf(stderr, "# the peer cannot connect: %s\n", p->line);
+		return -1;
+	}
+	return accept4(listener, NULL, NULL, flags);
+}
+
+static int accept_one(struct puppet *p, int flags)
+{
+	int fd, listener = open_listener(1, 0);
+
+	if (listener < 0)
+		return -1;
+	fd = puppet_visit(p, listener, flags);
+	close(listener);
+	return fd;
+}
+
+int puppet_connect(struct puppet *p, int flags)
+{
+	int fd;
+
+	if (opt.accepts)
+		return accept_one(p, flags);
+	fd = open_port(p->port, flags);
+	if (fd < 0) {
+		fprintf(stderr, "# no connection to %s:%u: %m\n", opt.host,
+			p->port);
+		return -1;
+	}
+	if (strcmp(puppet_do(p, "accept"), "ok")) {
+		fprintf(stderr, "# accept: %s\n", p->line);
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+bool puppet_refused(struct puppet *p, unsigned int port)
+{
+	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	int error;
+
+	do {
+		puppet_do(p, "connect %u", port);
+		if (sscanf(p->line, "err %d", &error) != 1)
+			continue;
+		/* The listener may go in the middle of the handshake. */
+		if (error != ECONNRESET)
+			return error == ECONNREFUSED;
+	} while (now_msec() < until);
+	return false;
+}

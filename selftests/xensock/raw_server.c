@@ -1,0 +1,764 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A frontend by hand that keeps to the rules, on all that a server does: in
+ * the native dialect with and without status words, and in that of PV Calls.
+ * Its clients are sockets of its own. Needs a guest without the xensock
+ * module, and a device of each type.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "raw.h"
+#include "util.h"
+
+FIXTURE(server) {
+	struct link link;
+	struct raw_listener listener;
+};
+
+FIXTURE_VARIANT(server) {
+	enum mode mode;
+};
+
+FIXTURE_VARIANT_ADD(server, plain) {
+	.mode = PLAIN,
+};
+
+FIXTURE_VARIANT_ADD(server, status) {
+	.mode = BY_STATUS,
+};
+
+FIXTURE_VARIANT_ADD(server, pvcalls) {
+	.mode = PVCALLS,
+};
+
+FIXTURE_SETUP(server)
+{
+	raw_mode = variant->mode;
+	ASSERT_TRUE(link_up(&self->link));
+	ASSERT_TRUE(raw_listen(&self->link, &self->listener, 10));
+}
+
+FIXTURE_TEARDOWN(server)
+{
+	EXPECT_EQ(0, ask_release(&self->link, self->listener.id, false));
+	EXPECT_TRUE(honest(&self->link));
+	link_down(&self->link);
+}
+
+/* Both ends of a connection. */
+static bool open_pair(struct link *l, struct raw_listener *s,
+		      struct raw *server, struct raw *client)
+{
+	return raw_post_new(l, s, server) &&
+	       raw_open(l, client, 1, s->port) && !raw_outcome(l, server, NULL);
+}
+
+/* A stream from one end to the other. */
+static bool passes(struct link *l, struct raw *from, struct raw *to, size_t len)
+{
+	static char sent[4096], got[4096];
+
+	stream_fill(len, 0, sent, len);
+	return raw_send(l, from, sent, len) == len &&
+	       raw_recv(l, to, got, len) == len && !memcmp(sent, got, len);
+}
+
+static bool is_open(struct raw *c)
+{
+	return !load(&c->words[IN_ERROR]) && !load(&c->words[OUT_ERROR]);
+}
+
+/* What the backend says of a direction in the end; 0 if it says nothing. */
+static int ending(struct raw *c, unsigned int word)
+{
+	return raw_wait_error(c, word) ? load(&c->words[word]) : 0;
+}
+
+TEST_F(server, accept_and_exchange)
+{
+	struct sockaddr_in peer, local;
+	struct link *l = &self->link;
+	struct raw server, client;
+
+	ASSERT_TRUE(raw_post_new(l, &self->listener, &server));
+	ASSERT_TRUE(raw_ring(l, &client, 1));
+	ASSERT_EQ(0, ask_socket(l, client.id));
+	struct request r = raw_request(&client, opt.host, self->listener.port);
+	client.req_id = ask_later(l, &r);
+	ASSERT_EQ(0, raw_outcome(l, &client, &local));
+	ASSERT_EQ(0, raw_outcome(l, &server, &peer));
+	if (variant->mode != PVCALLS) {
+		EXPECT_EQ(AF_INET, peer.sin_family);
+		EXPECT_EQ(local.sin_port, peer.sin_port);
+		EXPECT_EQ(local.sin_addr.s_addr, peer.sin_addr.s_addr);
+	}
+	EXPECT_TRUE(passes(l, &client, &server, 3000));
+	EXPECT_TRUE(passes(l, &server, &client, 4000));
+	EXPECT_TRUE(is_open(&server) && is_open(&client));
+	EXPECT_EQ(0, raw_close(l, &server, false));
+	EXPECT_EQ(-ENOTCONN, ending(&client, IN_ERROR));
+	EXPECT_EQ(0, raw_close(l, &client, false));
+}
+
+/* Connections that come before anybody asks for them, and the other way round. */
+TEST_F(server, in_the_order_posted)
+{
+	struct raw server[6], client[6];
+	struct link *l = &self->link;
+	char name;
+	int i;
+
+	for (i = 0; i < 3; i++)
+		ASSERT_TRUE(raw_post_new(l, &self->listener, &server[i]));
+	for (i = 0; i < 6; i++) {
+		ASSERT_TRUE(raw_open(l, &client[i], 1, self->listener.port));
+		name = 'a' + i;
+		ASSERT_EQ(1, raw_send(l, &client[i], &name, 1));
+	}
+	for (i = 3; i < 6; i++)
+		ASSERT_TRUE(raw_post_new(l, &self->listener, &server[i]));
+	for (i = 0; i < 6; i++) {
+		ASSERT_EQ(0, raw_outcome(l, &server[i], NULL));
+		ASSERT_EQ(1, raw_recv(l, &server[i], &name, 1));
+		EXPECT_EQ('a' + i, name);
+	}
+	for (i = 0; i < 6; i++) {
+		EXPECT_EQ(0, raw_close(l, &server[i], false));
+		EXPECT_EQ(0, raw_close(l, &client[i], false));
+	}
+}
+
+TEST_F(server, posted_is_taken_back)
+{
+	struct raw first, second, client;
+	struct link *l = &self->link;
+
+	ASSERT_TRUE(raw_post_new(l, &self->listener, &first));
+	ASSERT_TRUE(raw_post_new(l, &self->listener, &second));
+	EXPECT_EQ(0, ask_release(l, first.id, false));
+	EXPECT_EQ(-ECONNABORTED, raw_outcome(l, &first, NULL));
+	raw_free(l, &first);
+	/* Its connection is the other's. */
+	ASSERT_TRUE(raw_open(l, &client, 1, self->listener.port));
+	ASSERT_EQ(0, raw_outcome(l, &second, NULL));
+	EXPECT_TRUE(passes(l, &client, &second, 100));
+	EXPECT_EQ(0, raw_close(l, &second, false));
+	EXPECT_EQ(0, raw_close(l, &client, false));
+}
+
+TEST_F(server, released_with_posted_and_waiting)
+{
+	struct raw server[3], filled, waiting;
+	struct link *l = &self->link;
+	struct raw_listener other;
+	int i;
+
+	ASSERT_TRUE(raw_listen(l, &other, 10));
+	for (i = 0; i < 3; i++)
+		ASSERT_TRUE(raw_post_new(l, &other, &server[i]));
+	EXPECT_EQ(0, ask_release(l, other.id, false));
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(-ECONNABORTED, raw_outcome(l, &server[i], NULL));
+		/* Without status words, the id is free. */
+		EXPECT_EQ(variant->mode == BY_STATUS ? -EEXIST : 0,
+			  ask_socket(l, server[i].id));
+		EXPECT_EQ(0, raw_close(l, &server[i], false));
+	}
+	/* Nobody has accepted the second: a reset. The first is not concerned. */
+	ASSERT_TRUE(raw_listen(l, &other, 10));
+	ASSERT_TRUE(open_pair(l, &other, &server[0], &filled));
+	ASSERT_TRUE(raw_open(l, &waiting, 1, other.port));
+	EXPECT_EQ(0, ask_release(l, other.id, false));
+	EXPECT_EQ(-ECONNRESET, ending(&waiting, IN_ERROR));
+	EXPECT_EQ(-ECONNRESET, ending(&waiting, OUT_ERROR));
+	EXPECT_TRUE(passes(l, &filled, &server[0], 1000));
+	EXPECT_EQ(0, raw_close(l, &server[0], false));
+	EXPECT_EQ(0, raw_close(l, &filled, false));
+	EXPECT_EQ(0, raw_close(l, &waiting, false));
+}
+
+/* As accept(2): the connection is delivered, and its reset after that. */
+TEST_F(server, reset_before_it_is_accepted)
+{
+	struct link *l = &self->link;
+	struct sockaddr_in peer = { };
+	struct raw server, client;
+
+	ASSERT_TRUE(raw_open(l, &client, 1, self->listener.port));
+	EXPECT_EQ(0, raw_close(l, &client, true));
+	ASSERT_TRUE(raw_post_new(l, &self->listener, &server));
+	ASSERT_EQ(0, raw_outcome(l, &server, &peer));
+	if (variant->mode == PVCALLS) {
+		/* It cannot ask for a reset. */
+		EXPECT_EQ(-ENOTCONN, ending(&server, IN_ERROR));
+	} else {
+		EXPECT_EQ(AF_INET, peer.sin_family);
+		EXPECT_EQ(-ECONNRESET, ending(&server, IN_ERROR));
+		EXPECT_EQ(-ECONNRESET, ending(&server, OUT_ERROR));
+	}
+	EXPECT_EQ(0, raw_close(l, &server, false));
+}
+
+TEST_F(server, poll)
+{
+	struct request poll = { .cmd = POLL, .id = self->listener.id };
+	struct link *l = &self->link;
+	struct response response;
+	struct raw server, client;
+	__u32 id;
+
+	id = ask_later(l, &poll);
+	EXPECT_EQ(-EALREADY, ask(l, &poll));
+	EXPECT_FALSE(take(l, &response));
+	ASSERT_TRUE(raw_open(l, &client, 1, self->listener.port));
+	EXPECT_EQ(0, answer(l, id, &response));
+	EXPECT_EQ(POLL, response.cmd);
+	EXPECT_EQ(self->listener.id, response.id);
+	/* It says so again, until it is accepted. */
+	EXPECT_EQ(0, ask(l, &poll));
+	ASSERT_TRUE(raw_post_new(l, &self->listener, &server));
+	ASSERT_EQ(0, raw_outcome(l, &server, NULL));
+	id = ask_later(l, &poll);
+	EXPECT_EQ(-EALREADY, ask(l, &poll));
+	EXPECT_EQ(0, ask_release(l, self->listener.id, false));
+	EXPECT_EQ(-ECONNABORTED, answer(l, id, &response));
+	EXPECT_EQ(0, raw_close(l, &server, false));
+	EXPECT_EQ(0, raw_close(l, &client, false));
+}
+
+/* Unread bytes in the ring count as unread. */
+TEST_F(server, release_with_bytes_unread)
+{
+	struct link *l = &self->link;
+	struct raw server, client;
+
+	ASSERT_TRUE(open_pair(l, &self->listener, &server, &client));
+	ASSERT_EQ(3, raw_send(l, &client, "abc", 3));
+	while (load(&server.words[IN_PROD]) != 3)
+		nap(100);
+	EXPECT_EQ(0, raw_close(l, &server, false));
+	EXPECT_EQ(-ECONNRESET, ending(&client, IN_ERROR));
+	EXPECT_EQ(0, raw_close(l, &client, false));
+}
+
+/* What PV Calls has not. */
+FIXTURE(native) {
+	struct link link;
+	struct raw_listener listener;
+	struct raw server;
+	struct raw client;
+};
+
+FIXTURE_VARIANT(native) {
+	enum mode mode;
+};
+
+FIXTURE_VARIANT_ADD(native, plain) {
+	.mode = PLAIN,
+};
+
+FIXTURE_VARIANT_ADD(native, status) {
+	.mode = BY_STATUS,
+};
+
+FIXTURE_SETUP(native)
+{
+	struct link *l = &self->link;
+
+	raw_mode = variant->mode;
+	ASSERT_TRUE(link_up(l));
+	ASSERT_TRUE(raw_listen(l, &self->listener, 10));
+	ASSERT_TRUE(open_pair(l, &self->listener, &self->server,
+			      &self->client));
+}
+
+FIXTURE_TEARDOWN(native)
+{
+	struct link *l = &self->link;
+
+	EXPECT_EQ(0, raw_close(l, &self->server, false));
+	EXPECT_EQ(0, raw_close(l, &self->client, false));
+	EXPECT_EQ(0, ask_release(l, self->listener.id, false));
+	EXPECT_TRUE(honest(l));
+	link_down(l);
+}
+
+/* All bytes, then the end; the other direction goes on. */
+TEST_F(native, shutdown_of_sending)
+{
+	struct raw *c = &self->client, *s = &self->server;
+	struct link *l = &self->link;
+	char data[4096], got[4096];
+
+	stream_fill(1, 0, data, sizeof(data));
+	ASSERT_EQ(sizeof(data), raw_send(l, c, data, sizeof(data)));
+	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_WR));
+	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
+	/* The ring is full: the end waits for room as bytes do. */
+	EXPECT_EQ(0, load(&s->words[IN_ERROR]));
+	EXPECT_EQ(sizeof(got), raw_recv(l, s, got, sizeof(got)));
+	EXPECT_EQ(0, memcmp(data, got, sizeof(data)));
+	EXPECT_EQ(-ENOTCONN, ending(s, IN_ERROR));
+	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_WR));
+	EXPECT_TRUE(passes(l, s, c, 3000));
+	EXPECT_EQ(0, load(&s->words[OUT_ERROR]));
+	EXPECT_EQ(0, load(&c->words[IN_ERROR]));
+	EXPECT_EQ(0, ask_shutdown(l, s->id, SHUT_WR));
+	EXPECT_EQ(-ENOTCONN, ending(c, IN_ERROR));
+	EXPECT_EQ(-ENOTCONN, ending(s, OUT_ERROR));
+	EXPECT_EQ(-ENOTCONN, ask_shutdown(l, s->id, SHUT_WR));
+}
+
+/* Both sides at once: no reset, no error, whatever the order of the segments. */
+TEST_F(native, shutdown_of_both_sides)
+{
+	struct raw *c = &self->client, *s = &self->server;
+	struct link *l = &self->link;
+	struct request r[2] = {
+		{ .cmd = SHUTDOWN, .id = c->id, .how = SHUT_WR },
+		{ .cmd = SHUTDOWN, .id = s->id, .how = SHUT_WR },
+	};
+	struct response response;
+	__u32 id[2];
+
+	id[0] = ask_later(l, &r[0]);
+	id[1] = ask_later(l, &r[1]);
+	EXPECT_EQ(0, answer(l, id[0], &response));
+	/* The other may have gone all the way meanwhile. */
+	EXPECT_LE(-ENOTCONN, answer(l, id[1], &response));
+	EXPECT_EQ(-ENOTCONN, ending(c, IN_ERROR));
+	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
+	EXPECT_EQ(-ENOTCONN, ending(s, IN_ERROR));
+	EXPECT_EQ(-ENOTCONN, ending(s, OUT_ERROR));
+}
+
+/* More than the sockets hold: out_error comes with the last byte, and not before. */
+TEST_F_TIMEOUT(native, shutdown_waits_for_all, 60)
+{
+	static char data[1 << 20], got[1 << 20];
+	struct raw *c = &self->client, *s = &self->server, big;
+	struct link *l = &self->link;
+	size_t sent = 0, n;
+
+	EXPECT_EQ(0, raw_close(l, c, false));
+	EXPECT_EQ(0, raw_close(l, s, false));
+	ASSERT_TRUE(raw_post_new(l, &self->listener, s));
+	ASSERT_TRUE(raw_open(l, &big, 9, self->listener.port));
+	ASSERT_EQ(0, raw_outcome(l, s, NULL));
+	*c = big;
+	/* Until nothing moves any more, and a ringful behind it. */
+	stream_fill(5, 0, data, sizeof(data));
+	for (n = 0; n < 200; n++) {
+		__u32 room = c->size - (c->out_prod - load(&c->words[OUT_CONS]));
+
+		if (!room) {
+			nap(5000);
+			continue;
+		}
+		if (room > sizeof(data) - sent % sizeof(data))
+			room = sizeof(data) - sent % sizeof(data);
+		ASSERT_EQ(room, raw_send(l, c, data + sent % sizeof(data),
+					 room));
+		sent += room;
+		n = 0;
+	}
+	TH_LOG("%zu bytes", sent);
+	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_RDWR));
+	for (n = 0; n < sent; n += sizeof(got)) {
+		size_t part = sent - n < sizeof(got) ? sent - n : sizeof(got);
+
+		EXPECT_EQ(0, load(&c->words[OUT_ERROR]));
+		ASSERT_EQ(part, raw_recv(l, s, got, part));
+		ASSERT_EQ(0, memcmp(data, got, part));
+	}
+	EXPECT_EQ(-ENOTCONN, ending(s, IN_ERROR));
+	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
+	EXPECT_EQ(-ENOTCONN, ending(c, IN_ERROR));
+}
+
+/* Whoever has shut both directions down resets a peer that goes on sending. */
+TEST_F(native, shutdown_of_both_then_data)
+{
+	struct raw *c = &self->client, *s = &self->server;
+	struct link *l = &self->link;
+
+	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_RDWR));
+	EXPECT_EQ(-ENOTCONN, ending(c, IN_ERROR));
+	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
+	EXPECT_EQ(-ENOTCONN, ending(s, IN_ERROR));
+	EXPECT_EQ(1, raw_send(l, s, "x", 1));
+	EXPECT_EQ(-EPIPE, ending(s, OUT_ERROR));
+}
+
+/* Nothing of it goes to the peer, and nothing that comes is dropped. */
+TEST_F(native, shutdown_of_receiving)
+{
+	struct raw *c = &self->client, *s = &self->server;
+	struct link *l = &self->link;
+
+	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_RD));
+	EXPECT_TRUE(passes(l, c, s, 1000));
+	EXPECT_TRUE(passes(l, s, c, 1000));
+	EXPECT_TRUE(is_open(c) && is_open(s));
+}
+
+/* The peer resets while its end was not acknowledged. */
+TEST_F(native, reset_after_shutdown)
+{
+	struct raw *c = &self->client, *s = &self->server;
+	struct link *l = &self->link;
+
+	ASSERT_EQ(3, raw_send(l, c, "abc", 3));
+	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_WR));
+	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
+	EXPECT_EQ(0, raw_close(l, s, true));
+	EXPECT_EQ(-ECONNRESET, ending(c, IN_ERROR));
+	/* It was told already, and keeps what it was told. */
+	EXPECT_EQ(-ENOTCONN, load(&c->words[OUT_ERROR]));
+	ASSERT_TRUE(raw_ring(l, s, 1));
+}
+
+TEST_F(native, names)
+{
+	struct sockaddr_in a, b;
+	struct link *l = &self->link;
+
+	EXPECT_EQ(0, ask_name(l, self->client.id, false, &a));
+	EXPECT_EQ(0, ask_name(l, self->server.id, true, &b));
+	EXPECT_EQ(a.sin_port, b.sin_port);
+	EXPECT_EQ(a.sin_addr.s_addr, b.sin_addr.s_addr);
+	EXPECT_EQ(0, ask_name(l, self->client.id, true, &a));
+	EXPECT_EQ(0, ask_name(l, self->server.id, false, &b));
+	EXPECT_EQ(a.sin_port, b.sin_port);
+	EXPECT_EQ(self->listener.port, ntohs(a.sin_port));
+	EXPECT_EQ(0, ask_name(l, self->listener.id, false, &a));
+	EXPECT_EQ(self->listener.port, ntohs(a.sin_port));
+	EXPECT_EQ(-ENOTCONN, ask_name(l, self->listener.id, true, &a));
+	/* Not bound: all zeroes but for the family. */
+	ASSERT_EQ(0, ask_socket(l, 7));
+	EXPECT_EQ(0, ask_name(l, 7, false, &a));
+	EXPECT_EQ(AF_INET, a.sin_family);
+	EXPECT_EQ(0, a.sin_port);
+	EXPECT_EQ(-ENOTCONN, ask_name(l, 7, true, &a));
+	EXPECT_EQ(0, ask_release(l, 7, false));
+	EXPECT_EQ(-EBADF, ask_name(l, 7, true, &a));
+}
+
+TEST_F(native, bind_errors)
+{
+	unsigned int port = self->listener.port;
+	struct link *l = &self->link;
+	struct sockaddr_in a;
+
+	ASSERT_EQ(0, ask_socket(l, 7));
+	EXPECT_EQ(-EADDRINUSE, ask_bind(l, 7, opt.host, port, NULL));
+	EXPECT_EQ(-EADDRNOTAVAIL, ask_bind(l, 7, "203.0.113.7", 0, NULL));
+	EXPECT_EQ(-EACCES, ask_bind(l, 7, opt.host, 80, NULL));
+	EXPECT_EQ(0, ask_bind(l, 7, opt.host, 0, &a));
+	EXPECT_NE(0, a.sin_port);
+	EXPECT_EQ(-EINVAL, ask_bind(l, 7, opt.host, 0, NULL));
+	EXPECT_EQ(0, ask_listen(l, 7, 1));
+	EXPECT_EQ(0, ask_listen(l, 7, 5));
+	EXPECT_EQ(-EINVAL, ask_bind(l, 7, opt.host, 0, NULL));
+	EXPECT_EQ(0, ask_release(l, 7, false));
+	/* The port is free at once. */
+	ASSERT_EQ(0, ask_socket(l, 7));
+	EXPECT_EQ(0, ask_bind(l, 7, opt.host, ntohs(a.sin_port), NULL));
+	EXPECT_EQ(0, ask_listen(l, 7, 5));
+	EXPECT_EQ(0, ask_release(l, 7, false));
+}
+
+/* As TCP: the system chooses the port. */
+TEST_F(native, listen_without_bind)
+{
+	struct link *l = &self->link;
+	struct raw server, client;
+	struct raw_listener other;
+	struct sockaddr_in a;
+
+	other.id = 7;
+	ASSERT_EQ(0, ask_socket(l, 7));
+	EXPECT_EQ(0, ask_listen(l, 7, 5));
+	EXPECT_EQ(0, ask_name(l, 7, false, &a));
+	other.port = ntohs(a.sin_port);
+	ASSERT_TRUE(open_pair(l, &other, &server, &client));
+	EXPECT_TRUE(passes(l, &client, &server, 100));
+	EXPECT_EQ(0, raw_close(l, &server, false));
+	EXPECT_EQ(0, raw_close(l, &client, false));
+	EXPECT_EQ(0, ask_release(l, 7, false));
+}
+
+static int set_option(struct link *l, __u64 id, __u32 level, __u32 name,
+		      int value)
+{
+	struct request r = {
+		.cmd = SETSOCKOPT,
+		.id = id,
+		.option = { .level = level, .name = name, .len = 4 },
+	};
+
+	memcpy(r.option.value, &value, sizeof(value));
+	return ask(l, &r);
+}
+
+static int get_option(struct link *l, __u64 id, __u32 level, __u32 name)
+{
+	struct request r = {
+		.cmd = GETSOCKOPT,
+		.id = id,
+		.option = { .level = level, .name = name },
+	};
+	struct response response;
+	int value;
+
+	if (answer(l, ask_later(l, &r), &response) || response.total != 4)
+		return -9999;
+	memcpy(&value, response.value, sizeof(value));
+	return value;
+}
+
+/* Before a socket is anything, and inherited from one that listens. */
+TEST_F(native, options)
+{
+	static const struct {
+		__u32 level;
+		__u32 name;
+		int value;
+	} options[] = {
+		{ 6, 1, 1 },		/* TCP_NODELAY */
+		{ 6, 4, 77 },		/* TCP_KEEPIDLE */
+		{ 6, 5, 33 },		/* TCP_KEEPINTVL */
+		{ 6, 6, 7 },		/* TCP_KEEPCNT */
+		{ 6, 18, 12345 },	/* TCP_USER_TIMEOUT */
+		{ 0, 1, 0x10 },		/* IP_TOS */
+		{ 0, 2, 55 },		/* IP_TTL */
+	};
+	struct link *l = &self->link;
+	struct raw_listener other = { .id = 7 };
+	struct raw server, client;
+	struct sockaddr_in a;
+	int i;
+
+	ASSERT_EQ(0, ask_socket(l, 7));
+	for (i = 0; i < ARRAY_LEN(options); i++) {
+		EXPECT_NE(options[i].value, get_option(l, 7, options[i].level,
+						       options[i].name));
+		EXPECT_EQ(0, set_option(l, 7, options[i].level,
+					options[i].name, options[i].value));
+	}
+	EXPECT_EQ(0, set_option(l, 7, 1, 2, 1));	/* SO_REUSEADDR */
+	EXPECT_EQ(0, set_option(l, 7, 1, 9, 1));	/* SO_KEEPALIVE */
+	EXPECT_EQ(0, ask_listen(l, 7, 5));
+	EXPECT_EQ(0, ask_name(l, 7, false, &a));
+	other.port = ntohs(a.sin_port);
+	ASSERT_TRUE(open_pair(l, &other, &server, &client));
+	for (i = 0; i < ARRAY_LEN(options); i++)
+		EXPECT_EQ(options[i].value,
+			  get_option(l, server.id, options[i].level,
+				     options[i].name));
+	EXPECT_EQ(0, set_option(l, server.id, 6, 1, 0));
+	EXPECT_EQ(0, get_option(l, server.id, 6, 1));
+	EXPECT_EQ(0, raw_close(l, &server, false));
+	EXPECT_EQ(0, raw_close(l, &client, false));
+	EXPECT_EQ(0, ask_release(l, 7, false));
+}
+
+/* What the peer has not acknowledged: all that it has no room for. */
+TEST_F(native, outq)
+{
+	static char data[32768];
+	struct link *l = &self->link;
+	struct raw_puppet peer;
+	struct raw c;
+	int i;
+
+	ASSERT_TRUE(raw_open(l, &peer.control, 1, opt.port + PEER_CONTROL));
+	ASSERT_EQ(1, sscanf(raw_puppet_do(l, &peer, "listen 1"), "ok %u",
+			    &peer.port));
+	ASSERT_TRUE(raw_open(l, &c, 4, peer.port));
+	EXPECT_STREQ("ok", raw_puppet_do(l, &peer, "accept"));
+	EXPECT_EQ(0, get_option(l, c.id, 0x5853, 1));
+	for (i = 0; i < 2; i++) {
+		stream_fill(3, i * sizeof(data), data, sizeof(data));
+		ASSERT_EQ(sizeof(data), raw_send(l, &c, data, sizeof(data)));
+	}
+	while (load(&c.words[OUT_CONS]) != c.out_prod)
+		nap(100);
+	EXPECT_LT(40000, get_option(l, c.id, 0x5853, 1));
+	EXPECT_STREQ("ok 65536", raw_puppet_do(l, &peer, "recv 65536 3"));
+	for (i = 0; i < 1000 && get_option(l, c.id, 0x5853, 1); i++)
+		nap(1000);
+	EXPECT_EQ(0, get_option(l, c.id, 0x5853, 1));
+	EXPECT_EQ(0, raw_close(l, &c, false));
+	EXPECT_EQ(0, raw_close(l, &peer.control, false));
+}
+
+static struct sockaddr_in6 address6(const char *host, unsigned int port)
+{
+	struct sockaddr_in6 sin6 = {
+		.sin6_family = AF_INET6,
+		.sin6_port = htons(port),
+	};
+
+	inet_pton(AF_INET6, host, &sin6.sin6_addr);
+	return sin6;
+}
+
+/* SOCKET and BIND, CONNECT or LISTEN, of IPv6. */
+static int ask6(struct link *l, __u64 id, __u32 cmd, const char *host,
+		unsigned int port, struct raw *ring)
+{
+	struct sockaddr_in6 sin6 = address6(host, port);
+	struct request r = {
+		.cmd = SOCKET,
+		.id = id,
+		.socket = { .domain = 10, .type = 1 },
+	};
+	int ret = ask(l, &r);
+
+	if (ret && ret != -EEXIST)
+		return ret;
+	r = (struct request){ .cmd = cmd, .id = id };
+	memcpy(r.connect.addr, &sin6, sizeof(sin6));
+	r.connect.len = sizeof(sin6);
+	if (!ring)
+		return ask(l, &r);
+	r.connect.ref = ring->pages.refs[0];
+	r.connect.evtchn = ring->port;
+	ring->req_id = ask_later(l, &r);
+	return raw_outcome(l, ring, NULL);
+}
+
+static bool name_is(struct link *l, __u64 id, bool peer, const char *host)
+{
+	struct request r = { .cmd = GETNAME, .id = id, .peer = peer };
+	struct sockaddr_in6 want = address6(host, 0), got;
+	struct response response;
+
+	if (answer(l, ask_later(l, &r), &response))
+		return false;
+	memcpy(&got, response.addr, sizeof(got));
+	return response.len == sizeof(got) && got.sin6_family == AF_INET6 &&
+	       !memcmp(&got.sin6_addr, &want.sin6_addr, 16);
+}
+
+/* The scenario gives dom0 this address. */
+#define HOST6 "2001:db8::1"
+
+TEST_F(native, ipv6)
+{
+	struct link *l = &self->link;
+	struct raw_listener other = { .id = 7 };
+	struct raw server, client;
+	struct response response;
+	struct sockaddr_in6 any;
+	struct request r;
+	char mapped[64];
+	int i;
+
+	snprintf(mapped, sizeof(mapped), "::ffff:%s", opt.host);
+	ASSERT_EQ(0, ask6(l, 7, BIND, "::", 0, NULL));
+	ASSERT_EQ(0, ask_listen(l, 7, 5));
+	r = (struct request){ .cmd = GETNAME, .id = 7 };
+	ASSERT_EQ(0, answer(l, ask_later(l, &r), &response));
+	memcpy(&any, response.addr, sizeof(any));
+	other.port = ntohs(any.sin6_port);
+	/* IPv6; IPv4 by an IPv6 socket; IPv4 by an IPv4 socket. */
+	for (i = 0; i < 3; i++) {
+		ASSERT_TRUE(raw_post_new(l, &other, &server));
+		ASSERT_TRUE(raw_ring(l, &client, 1));
+		ASSERT_EQ(0, i == 2 ? raw_connect(l, &client, opt.host,
+						  other.port) :
+			     ask6(l, client.id, CONNECT, i ? mapped : HOST6,
+				  other.port, &client))
+			TH_LOG("%d", i);
+		ASSERT_EQ(0, raw_outcome(l, &server, NULL));
+		EXPECT_TRUE(passes(l, &client, &server, 1000));
+		EXPECT_TRUE(name_is(l, server.id, true, i ? mapped : HOST6));
+		EXPECT_TRUE(name_is(l, server.id, false, i ? mapped : HOST6));
+		EXPECT_EQ(0, raw_close(l, &server, false));
+		EXPECT_EQ(0, raw_close(l, &client, false));
+	}
+	EXPECT_EQ(0, ask_release(l, 7, false));
+	/* IPv6 only. */
+	r = (struct request){ .cmd = SOCKET, .id = 7,
+			      .socket = { .domain = 10, .type = 1 } };
+	ASSERT_EQ(0, ask(l, &r));
+	EXPECT_EQ(0, set_option(l, 7, 41, 26, 1));
+	EXPECT_EQ(1, get_option(l, 7, 41, 26));
+	EXPECT_EQ(0, set_option(l, 7, 41, 67, 0x20));
+	EXPECT_EQ(0x20, get_option(l, 7, 41, 67));
+	EXPECT_EQ(0, ask_listen(l, 7, 5));
+	r = (struct request){ .cmd = GETNAME, .id = 7 };
+	ASSERT_EQ(0, answer(l, ask_later(l, &r), &response));
+	memcpy(&any, response.addr, sizeof(any));
+	ASSERT_TRUE(raw_ring(l, &client, 1));
+	EXPECT_EQ(-ECONNREFUSED, raw_connect(l, &client, opt.host,
+					     ntohs(any.sin6_port)));
+	EXPECT_EQ(0, raw_close(l, &client, false));
+	EXPECT_EQ(0, ask_release(l, 7, false));
+}
+
+TEST_F(native, ipv6_addresses_that_are_none)
+{
+	static const struct {
+		const char *host;
+		int ret;
+	} hosts[] = {
+		{ "::1", -EACCES },
+		{ "::", -EACCES },
+		{ "::ffff:127.0.0.1", -EACCES },
+		{ "::ffff:0.0.0.0", -EACCES },
+		{ "fe80::1", -EINVAL },		/* without a scope */
+		{ "2001:db8:dead::1", -ENETUNREACH },
+	};
+	struct raw_listener other = { .id = 7 };
+	struct link *l = &self->link;
+	struct raw client;
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(hosts); i++) {
+		ASSERT_TRUE(raw_ring(l, &client, 1));
+		EXPECT_EQ(hosts[i].ret, ask6(l, client.id, CONNECT,
+					     hosts[i].host, 22, &client))
+			TH_LOG("%s", hosts[i].host);
+		EXPECT_EQ(0, raw_close(l, &client, false));
+	}
+	/* The other family's addresses. */
+	EXPECT_EQ(-EADDRNOTAVAIL, ask6(l, 7, BIND, "2001:db8:dead::1", 0,
+				       NULL));
+	EXPECT_EQ(-EAFNOSUPPORT, ask_bind(l, 7, opt.host, 0, NULL));
+	EXPECT_EQ(0, ask_release(l, 7, false));
+	ASSERT_EQ(0, ask_socket(l, 7));
+	EXPECT_EQ(-EAFNOSUPPORT, ask6(l, 7, BIND, HOST6, 0, NULL));
+	EXPECT_EQ(0, ask_listen(l, 7, 1));
+	EXPECT_EQ(0, ask_release(l, other.id, false));
+}
+
+/* A socket that is bound and then connected keeps its address. */
+TEST_F(native, connect_from_a_bound_port)
+{
+	struct link *l = &self->link;
+	struct sockaddr_in bound, local, peer;
+	struct raw server, client;
+	struct request r;
+
+	ASSERT_TRUE(raw_post_new(l, &self->listener, &server));
+	ASSERT_TRUE(raw_ring(l, &client, 1));
+	ASSERT_EQ(0, ask_socket(l, client.id));
+	ASSERT_EQ(0, ask_bind(l, client.id, opt.host, 0, &bound));
+	r = raw_request(&client, opt.host, self->listener.port);
+	client.req_id = ask_later(l, &r);
+	ASSERT_EQ(0, raw_outcome(l, &client, &local));
+	ASSERT_EQ(0, raw_outcome(l, &server, &peer));
+	EXPECT_EQ(bound.sin_port, local.sin_port);
+	EXPECT_EQ(bound.sin_port, peer.sin_port);
+	EXPECT_EQ(0, raw_close(l, &client, false));
+	EXPECT_EQ(0, raw_close(l, &server, false));
+}
+
+XENSOCK_TEST_MAIN

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The backend in a domain that is not dom0, and which may go like any other."""
+
+import time
+
+from bed import timeout
+from scenarios.common import must, settled, wait_link
+
+
+def _server(bed, name="net"):
+    """A driver domain, with the peer of all tests in it."""
+    server = bed.driver_domain(name)
+    server.start(f"peer --host {bed.address}").wait_line("peer: ready", 30 * bed.scale)
+    return server
+
+
+def _served_by(bed, guest):
+    """The domain of the backend, if the link is up."""
+    shown = bed.xensock("show", str(guest.domid))
+    assert (shown["guest"]["state"], shown["backend"]["state"]) == (4, 4), shown
+    return shown["backend"]["id"]
+
+
+@timeout(300)
+def test_transfer(bed):
+    """A guest that a driver domain serves connects and transfers; dom0 has nothing to do with it."""
+    sockets = bed.snapshot()["tcp alloc"]
+    server = _server(bed)
+    guest = bed.guest("served", server=server)
+    wait_link(guest)
+    assert _served_by(bed, guest) == server.domid
+    guest.ktap("bulk --bytes 1m", 200 * bed.scale)
+    guest.ktap("many --sockets 20 --cycles 20 -t sockets_at_once", 100 * bed.scale)
+    assert bed.snapshot()["tcp alloc"] <= sockets, "dom0 has sockets for this"
+
+
+@timeout(300)
+def test_policy(bed):
+    """The policy is set in dom0 and counts in the driver domain, which also counts refusals."""
+    server = _server(bed)
+    guest = bed.guest("served", server=server, policy=(f"connect-deny={bed.address}:7001",))
+    wait_link(guest)
+    assert must(guest, f"attempt connect {bed.address} 7001 127.0.0.1 7001").split() == ["EACCES"] * 2
+    bed.xensock("set", str(guest.domid), "connect-deny=default")
+    must(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q ok; do "
+                "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
+    counts = must(server, f"cat /sys/kernel/debug/xensock_back/xensock-{guest.domid}-0")
+    assert int(dict(line.split() for line in counts.splitlines())["connect"]) >= 2, counts
+    assert bed.xensock("show", str(guest.domid))["refused"] is None, "dom0 cannot know this"
+
+
+@timeout(400)
+def test_destroyed_in_mid_transfer(bed):
+    """The driver domain is destroyed while sockets are busy: they are told at once, and with a new
+    domain new sockets work.
+    """
+    server = _server(bed)
+    guest = bed.guest("served", server=server)
+    wait_link(guest)
+    before = bed.snapshot()
+    for number in range(2):
+        busy = guest.start("hold busy")
+        busy.wait_line("ready", 30 * bed.scale)
+        held = guest.start("hold lost")
+        held.wait_line("ready", 30 * bed.scale)
+        began = time.monotonic()
+        server.destroy()
+        held.wait_line("told within", 20 * bed.scale)
+        bed.note(f"all were told {time.monotonic() - began:.1f} s after")
+        busy.kill()
+        assert bed.xensock("show", str(guest.domid))["backend"] is None
+        server = _server(bed, f"net{number}")
+        guest.attach(server=server)
+        rc, out = held.wait(60 * bed.scale)
+        assert rc == 0, out
+        wait_link(guest)
+        assert _served_by(bed, guest) == server.domid
+        guest.ktap("bulk --bytes 256k", 200 * bed.scale)
+    off = settled(bed, before)
+    assert not off, f"dom0 has kept (before, after): {off}"
+
+
+@timeout(300)
+def test_back_to_dom0(bed):
+    """A guest changes from a driver domain to dom0 and back, both alive."""
+    bed.modprobe("xensock_back")
+    server = _server(bed)
+    local = bed.start(f"peer --host {bed.address}")
+    local.wait_line("peer: ready", 30 * bed.scale)
+    guest = bed.guest("served", server=server)
+    wait_link(guest)
+    for chosen in (None, server, None):
+        guest.detach()
+        guest.attach(server=chosen)
+        wait_link(guest)
+        assert _served_by(bed, guest) == (chosen.domid if chosen else 0)

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a guest may do: said with the xensock command, felt by programs of the guest."""
+
+import os
+import time
+
+from bed import timeout
+from scenarios.common import must, peer, wait_link
+
+# Where the servers of namespaces are, each at 127.0.0.1.
+PORT = 7600
+
+NODES = ("netns", "bind-allow", "connect-allow", "connect-deny", "max-sockets", "max-listeners",
+         "max-backlog", "max-ring-order", "max-ring-pages", "max-datagram")
+
+
+def _set(bed, guest, **nodes):
+    """Sets these nodes, and all others to their defaults."""
+    values = {node: nodes.pop(node.replace("-", "_"), "default") for node in NODES}
+    assert not nodes, nodes
+    bed.xensock("set", str(guest.domid), *(f"{node}={value}" for node, value in values.items()))
+
+
+def _write(bed, guest, node, value):
+    """Writes what the command would not."""
+    bed.xenstore.write(f"/local/domain/0/backend/xensock/{guest.domid}/0/policy/{node}", value)
+
+
+def _refused(bed, guest, reason):
+    return bed.xensock("show", str(guest.domid))["refused"][reason]
+
+
+def _attempt(guest, what):
+    return must(guest, f"attempt {what}").split()
+
+
+def _becomes(bed, guest, what, expected):
+    """Waits until attempts end so: the backend learns of a change a moment later."""
+    until = time.monotonic() + 10 * bed.scale
+    while (last := _attempt(guest, what)) != expected.split():
+        assert time.monotonic() < until, f"{what}: {last}, and not {expected}"
+
+
+def _states(bed, guest):
+    shown = bed.xensock("show", str(guest.domid))
+    return shown["guest"]["state"], shown["backend"]["state"]
+
+
+def _guest(bed):
+    """A guest with the default policy, connected."""
+    guest = bed.shared_guest("policy")
+    _set(bed, guest)
+    wait_link(guest)
+    return guest
+
+
+def _log(bed, guest, text):
+    """How many lines of dom0's log say this of the guest's device."""
+    _, log = bed.run("dmesg")
+    return sum(f"xensock-{guest.domid}-0: {text}" in line for line in log.splitlines())
+
+
+@timeout(240)
+def test_connect(bed):
+    """Who may be connected to: by default, by lists, changed while a connection stays."""
+    peer(bed)
+    guest = _guest(bed)
+    local = bed.start(f"peer --host 127.0.0.1 --port {PORT}")
+    local.wait_line("peer: ready", 30 * bed.scale)
+    kept = guest.start("attempt keep 192.0.2.1 7001")
+    kept.wait_line("ok")
+
+    _becomes(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1}",
+             "ok EACCES EACCES")
+    _set(bed, guest, connect_deny="192.0.2.0/24:7001")
+    _becomes(bed, guest, "connect 192.0.2.1 7001 192.0.2.1 7080", "EACCES ok")
+    _set(bed, guest, connect_allow="tcp:192.0.2.1:7000-7001 udp:7080")
+    _becomes(bed, guest, "connect 192.0.2.1 7080 192.0.2.1 7001 203.0.113.1 7001", "EACCES ok EACCES")
+    _set(bed, guest, connect_allow="0.0.0.0/0", connect_deny="192.0.2.1:7080")
+    _becomes(bed, guest, f"connect 192.0.2.1 7080 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "EACCES ok EACCES")
+    # Loopback is allowed by a rule that is about loopback, and just there.
+    _set(bed, guest, connect_allow=f"127.0.0.1:{PORT + 1}")
+    _becomes(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT}",
+             "EACCES ok ok EACCES")
+    _set(bed, guest, connect_allow="")
+    _becomes(bed, guest, "connect 192.0.2.1 7001", "EACCES")
+    _set(bed, guest)
+    _becomes(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "ok EACCES")
+    # What is connected stays connected.
+    so_far = len(kept.lines)
+    until = time.monotonic() + 20 * bed.scale
+    while len(kept.lines) < so_far + 3 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(kept.lines) >= so_far + 3 and set(kept.lines) == {"ok"}, kept.lines[-3:]
+
+
+@timeout(240)
+def test_counts(bed):
+    """Each refusal is counted, by its reason."""
+    peer(bed)
+    guest = _guest(bed)
+    _becomes(bed, guest, "connect 192.0.2.1 7001 127.0.0.1 80", "ok EACCES")
+    before = bed.xensock("show", str(guest.domid))["refused"]
+    _attempt(guest, "connect 127.0.0.1 80 127.0.0.1 81 192.0.2.1 7001 0.0.0.0 80")
+    after = bed.xensock("show", str(guest.domid))["refused"]
+    assert after == dict(before, connect=before["connect"] + 3), (before, after)
+
+
+@timeout(240)
+def test_trace(bed):
+    """Each refusal has an event, with the address that it was about."""
+    events = "/sys/kernel/tracing/events"
+    if not os.path.isdir(events):
+        bed.run("mount -t tracefs tracefs /sys/kernel/tracing")
+    if not os.path.isdir(events):
+        bed.skip("this kernel has no tracing")
+    peer(bed)
+    guest = _guest(bed)
+    _becomes(bed, guest, "connect 192.0.2.1 7001", "ok")
+    must(bed, f"echo >{events}/../trace; echo 1 >{events}/xensock/xensock_refused/enable")
+    try:
+        _attempt(guest, "connect 127.0.0.1 80 192.0.2.1 7001")
+        _set(bed, guest, max_sockets="0")
+        _becomes(bed, guest, "connect 192.0.2.1 7001", "EMFILE")
+    finally:
+        must(bed, f"echo 0 >{events}/xensock/xensock_refused/enable")
+    seen = [line.split("xensock_refused: ")[1] for line in must(bed, f"cat {events}/../trace").splitlines()
+            if "xensock_refused: " in line]
+    of = f"guest={guest.domid} reason="
+    assert seen[0] == f"{of}connect error=-13 addr=127.0.0.1:80", seen
+    assert seen[1:] and all(line == f"{of}sockets error=-24 addr=0.0.0.0:0" for line in seen[1:]), seen
+
+
+@timeout(240)
+def test_quotas(bed):
+    """Sockets, pages and the size of rings: lowered and raised under a guest that stays connected."""
+    peer(bed)
+    guest = _guest(bed)
+    crowd = "crowd 192.0.2.1 7001 --sockets 12"
+    for sockets, result in (("5", "5 EMFILE"), ("9", "9 EMFILE"), ("0", "0 EMFILE"), ("12", "12 ok")):
+        before = _refused(bed, guest, "sockets")
+        _set(bed, guest, max_sockets=sockets)
+        _becomes(bed, guest, crowd, result)
+        assert ("ok" in result) or _refused(bed, guest, "sockets") > before
+    # A ring of order 4 has 16 pages, and that of its indexes.
+    for pages, result in (("51", "3 ENOBUFS"), ("50", "2 ENOBUFS"), ("16", "0 ENOBUFS")):
+        before = _refused(bed, guest, "ring-pages")
+        _set(bed, guest, max_ring_pages=pages)
+        _becomes(bed, guest, crowd, result)
+        assert _refused(bed, guest, "ring-pages") > before
+    before = _refused(bed, guest, "ring-order")
+    _set(bed, guest, max_ring_order="3")
+    _becomes(bed, guest, crowd, "0 ENOBUFS")
+    assert _refused(bed, guest, "ring-order") > before
+    _set(bed, guest, max_ring_order="4")
+    _becomes(bed, guest, crowd, "12 ok")
+
+
+@timeout(240)
+def test_bind(bed):
+    """Where sockets may be bound: nowhere by default, then where a list says so."""
+    peer(bed)
+    guest = _guest(bed)
+    _becomes(bed, guest, "bind 0.0.0.0 8000 192.0.2.1 0 :: 8000", "EACCES EACCES EACCES")
+    assert _attempt(guest, "serve 192.0.2.1 8000") == ["EACCES"]
+    _set(bed, guest, bind_allow="tcp:8000-8001 tcp:192.0.2.1:8090 udp:8002")
+    _becomes(bed, guest, "serve 0.0.0.0 8000 192.0.2.1 8001 0.0.0.0 8002 192.0.2.1 8090 0.0.0.0 8090 "
+                         "127.0.0.1 8090 0.0.0.0 0",
+             "ok ok EACCES ok EACCES EACCES EACCES")
+    _set(bed, guest, bind_allow="tcp:0 [::/0]:8003")
+    _becomes(bed, guest, "serve 0.0.0.0 0 0.0.0.0 8000 ::1 8003 :: 8003", "ok EACCES ok EACCES")
+    _set(bed, guest)
+    _becomes(bed, guest, "bind 192.0.2.1 0", "EACCES")
+
+
+@timeout(240)
+def test_listeners(bed):
+    """How many sockets may listen: lowered and raised."""
+    peer(bed)
+    guest = _guest(bed)
+    for listeners, result in (("3", "3 ENOBUFS"), ("0", "0 ENOBUFS"), ("8", "8 ok")):
+        _set(bed, guest, max_listeners=listeners, bind_allow="tcp:0")
+        _becomes(bed, guest, "listeners 192.0.2.1 --sockets 8", result)
+
+
+@timeout(240)
+def test_smaller_rings_are_offered(bed):
+    """A guest that connects anew is told how large its rings may be, and keeps to it."""
+    peer(bed)
+    guest = bed.guest("small", policy=("max-ring-order=2",))
+    wait_link(guest)
+    back = f"/local/domain/0/backend/xensock/{guest.domid}/0"
+    assert bed.xenstore.read(f"{back}/max-page-order") == "2"
+    guest.ktap("bulk --bytes 256k", 200 * bed.scale)
+    assert _refused(bed, guest, "ring-order") == 0
+
+
+@timeout(300)
+def test_wrong_values(bed):
+    """What cannot be read is logged once and taken in the safest sense; the link stays."""
+    peer(bed)
+    guest = _guest(bed)
+    connect, works = "connect 192.0.2.1 7001", "ok"
+    for node, value, what, result in (
+            ("connect-deny", "10.0.0.0/33", connect, "EACCES"),
+            ("connect-deny", "80 " * 33, connect, "EACCES"),
+            ("connect-deny", "x" * 3000, connect, "EACCES"),
+            ("connect-allow", "192.0.2.1:70001", connect, "EACCES"),
+            ("connect-allow", "192.0.2.1:7001 nonsense", f"{connect} 192.0.2.1 7080", "ok EACCES"),
+            ("max-sockets", "many", connect, "EMFILE"),
+            ("max-sockets", "", connect, "EMFILE"),
+            ("max-sockets", "99999999999", connect, works),
+            ("max-ring-pages", "1k", connect, "ENOBUFS"),
+            ("max-ring-order", "large", connect, "ENOBUFS"),
+            ("max-ring-order", "12", connect, works),
+            ("netns", "blue", connect, "EACCES"),
+            ("netns", "4711", connect, "EACCES"),
+            ("max-bread", "1", connect, works)):
+        said = _log(bed, guest, f"policy/{node}: not understood")
+        _write(bed, guest, node, value)
+        _becomes(bed, guest, what, result)
+        # A change of another node does not make it say so again.
+        _write(bed, guest, "max-backlog", "5")
+        _write(bed, guest, "max-backlog", "6")
+        _becomes(bed, guest, what, result)
+        assert _states(bed, guest) == (4, 4), _states(bed, guest)
+        said = _log(bed, guest, f"policy/{node}: not understood") - said
+        assert said == 1, f"{node}='{value}': dom0's log has {said} lines"
+        bed.xenstore.rm(f"/local/domain/0/backend/xensock/{guest.domid}/0/policy/{node}")
+        _becomes(bed, guest, connect, works)
+
+
+def _namespace(bed, name, number=None):
+    """A network namespace of dom0 with a loopback and a server on it."""
+    must(bed, f"ip netns add {name} && ip -n {name} link set lo up")
+    if number is not None:
+        must(bed, f"ip netns set {name} {number}")
+    server = bed.start(f"ip netns exec {name} peer --host 127.0.0.1 --port {PORT}")
+    server.wait_line("peer: ready", 30 * bed.scale)
+
+
+def _remove_namespaces(bed, *names):
+    for name in names:
+        bed.run(f"ip netns pids {name} | xargs -r kill -9; ip netns del {name}")
+
+
+@timeout(240)
+def test_namespace(bed):
+    """A namespace of its own: its loopback is the guest's, and dom0's is not to be seen."""
+    peer(bed)
+    guest = _guest(bed)
+    local = bed.start(f"peer --host 127.0.0.1 --port {PORT + 100}")
+    local.wait_line("peer: ready", 30 * bed.scale)
+    try:
+        _namespace(bed, "blue", 7)
+        _set(bed, guest, netns="7")
+        _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1} 127.0.0.1 {PORT + 101} 192.0.2.1 7001",
+                 "ok ECONNREFUSED ENETUNREACH")
+        page = must(guest, f"fetch --host 127.0.0.1 --port {PORT}")
+        assert "Hello" in page, page
+        _becomes(bed, guest, f"connect 0.0.0.0 {PORT + 1}", "ok")
+        # The lists count there too.
+        _set(bed, guest, netns="7", connect_deny=f"127.0.0.0/8:{PORT + 1}")
+        _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT + 80}",
+                 "EACCES EACCES ok")
+        # And back.
+        _set(bed, guest)
+        _becomes(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 101}", "ok EACCES")
+    finally:
+        _set(bed, guest)
+        _remove_namespaces(bed, "blue")
+
+
+@timeout(240)
+def test_namespace_that_comes_later(bed):
+    """An id that stands for nothing gives no sockets at all, until it does and is set again."""
+    peer(bed)
+    guest = _guest(bed)
+    try:
+        rc, out = bed.run(f"xensock set {guest.domid} netns=9")
+        assert rc == 1 and "no network namespace here has the id 9" in out, out
+        before = _refused(bed, guest, "netns")
+        _write(bed, guest, "netns", "9")
+        _becomes(bed, guest, "connect 192.0.2.1 7001", "EACCES")
+        assert _refused(bed, guest, "netns") > before
+        _namespace(bed, "late", 9)
+        _set(bed, guest, netns="9")
+        _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ok")
+        # The guest keeps the namespace when its name and number are gone.
+        _remove_namespaces(bed, "late")
+        assert _attempt(guest, f"connect 127.0.0.1 {PORT + 1} 192.0.2.1 7001") == \
+            ["ECONNREFUSED", "ENETUNREACH"]
+    finally:
+        _set(bed, guest)
+        _remove_namespaces(bed, "late")
+
+
+@timeout(300)
+def test_two_namespaces(bed):
+    """Two guests, each with a namespace of its own, have the same ports and do not meet."""
+    peer(bed)
+    guest, other = _guest(bed), bed.guest("other")
+    wait_link(other)
+    try:
+        _namespace(bed, "red", 11)
+        must(bed, "ip netns add green && ip -n green link set lo up && ip netns set green 12")
+        _set(bed, guest, netns="11")
+        _set(bed, other, netns="12")
+        _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ok")
+        _becomes(bed, other, f"connect 127.0.0.1 {PORT + 1}", "ECONNREFUSED")
+        server = bed.start(f"ip netns exec green peer --host 127.0.0.1 --port {PORT}")
+        server.wait_line("peer: ready", 30 * bed.scale)
+        _becomes(bed, other, f"connect 127.0.0.1 {PORT + 1}", "ok")
+        # Sockets of one guest reach each other at 127.0.0.1, on a port that the other has as well.
+        for one in (guest, other):
+            assert _attempt(one, "talk 127.0.0.1 8000 127.0.0.1 0") == ["ok", "ok"]
+        server = guest.start("attempt stay 127.0.0.1 8001")
+        server.wait_line("ok")
+        _becomes(bed, other, "connect 127.0.0.1 8001 serve 127.0.0.1 8001", "ECONNREFUSED ok")
+        assert _attempt(guest, "connect 127.0.0.1 8001 serve 127.0.0.1 8001") == ["ok", "EADDRINUSE"]
+        assert bed.run("grep -q ':1F41 ' /proc/net/tcp")[0] == 1, "dom0 has a socket on the port"
+        _remove_namespaces(bed, "red")
+        _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ECONNREFUSED")
+        assert _attempt(other, f"connect 127.0.0.1 {PORT + 1}") == ["ok"]
+    finally:
+        _set(bed, guest)
+        _remove_namespaces(bed, "red", "green")
+
+
+@timeout(240)
+def test_command(bed):
+    """list, show and the errors of the command."""
+    peer(bed)
+    guest = _guest(bed)
+    listed = [device for device in bed.xensock("list") if device["guest"]["id"] == guest.domid]
+    assert [(d["type"], d["guest"]["name"], d["guest"]["state"], d["backend"]["id"], d["backend"]["state"])
+            for d in listed] == [("xensock", "policy", 4, 0, 4)], listed
+    text = must(bed, "xensock show policy")
+    for words in ("guest        policy", "Connected (4)", "max-sockets      (default: 4096)", "refused"):
+        assert words in text, text
+    for words, status, says in (
+            ("show nobody", 1, "there is no domain 'nobody'"),
+            ("attach policy", 1, "has a xensock device already"),
+            ("set policy max-socket=1", 1, "there is no node 'max-socket'; there are netns"),
+            ("set policy connect-deny=10.1.0.0/8", 1, "say 10.0.0.0/8"),
+            ("show policy --type=pvcalls", 1, "has no pvcalls device"),
+            ("frobnicate policy", 2, "is not a command")):
+        rc, out = bed.run(f"xensock {words}")
+        assert rc == status and says in out, f"xensock {words}: {rc}: {out}"
+    # The guest cannot read its policy, and can write nothing of the backend's.
+    back = f"/local/domain/0/backend/xensock/{guest.domid}/0"
+    bed.xensock("set", "policy", "max-sockets=100")
+    permissions = must(bed, f"xenstore-ls -p {back}")
+    for line in permissions.splitlines():
+        assert "(n0" in line, line
+        if line.lstrip().startswith(("policy", "max-sockets")):
+            assert "r" not in line.rsplit("(", 1)[1], line

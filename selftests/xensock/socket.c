@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Sockets of the family under test, and their addresses. See util.h. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "util.h"
+
+struct sockaddr_in address(const char *host, unsigned int port)
+{
+	struct sockaddr_in sin = {
+		.sin_family = AF_INET,
+		.sin_port = htons(port),
+	};
+
+	if (inet_pton(AF_INET, host, &sin.sin_addr) != 1) {
+		fprintf(stderr, "no IPv4: %s\n", host);
+		exit(4);
+	}
+	return sin;
+}
+
+int new_socket(int flags)
+{
+	return socket(opt.family, SOCK_STREAM | flags, 0);
+}
+
+int connect_to(int fd, const char *host, unsigned int port)
+{
+	struct sockaddr_in sin = address(host, port);
+
+	return connect(fd, (struct sockaddr *)&sin, sizeof(sin));
+}
+
+int open_port(unsigned int port, int flags)
+{
+	int fd = new_socket(flags & ~SOCK_NONBLOCK);
+	int saved;
+
+	if (fd < 0)
+		return -1;
+	if (connect_to(fd, opt.host, port)) {
+		saved = errno;
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	set_nonblock(fd, flags & SOCK_NONBLOCK);
+	return fd;
+}
+
+int so_error(int fd)
+{
+	socklen_t len = sizeof(int);
+	int error = -1;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len))
+		return -1;
+	return error;
+}
+
+int set_timeout(int fd, int option, unsigned int msec)
+{
+	struct timeval tv = {
+		.tv_sec = msec / 1000,
+		.tv_usec = msec % 1000 * 1000,
+	};
+
+	return setsockopt(fd, SOL_SOCKET, option, &tv, sizeof(tv));
+}
+
+void set_nonblock(int fd, bool on)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+
+ssize_t send_all(int fd, const void *data, size_t len)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < len) {
+		n = send(fd, data + done, len - done, MSG_NOSIGNAL);
+		if (n < 0)
+			return -1;
+		done += n;
+	}
+	return done;
+}
+
+ssize_t recv_all(int fd, void *data, size_t len)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < len) {
+		n = recv(fd, data + done, len - done, 0);
+		if (n < 0)
+			return -1;
+		if (!n)
+			break;
+		done += n;
+	}
+	return done;
+}
+
+int bind_to(int fd, const char *host, unsigned int port)
+{
+	struct sockaddr_in sin = address(host, port);
+
+	return bind(fd, (struct sockaddr *)&sin, sizeof(sin));
+}
+
+/* Each test is a process of its own, and has few listeners. */
+static unsigned int next_port(void)
+{
+	static unsigned int used;
+
+	if (!opt.ports)
+		return 0;
+	return opt.ports + (getpid() * 32 + used++) % 10000;
+}
+
+int open_listener(int backlog, int flags)
+{
+	int saved, fd = new_socket(flags);
+
+	if (fd < 0)
+		return -1;
+	if (bind_to(fd, opt.host, next_port()) || listen(fd, backlog)) {
+		saved = errno;
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	return fd;
+}
+
+/* The port is at the same place in both families. */
+unsigned int local_port(int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &len))
+		return 0;
+	return ntohs(((struct sockaddr_in *)&ss)->sin_port);
+}
+
+socklen_t any_address(const char *host, unsigned int port,
+		      struct sockaddr_storage *ss)
+{
+	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)ss;
+	struct sockaddr_in *sin = (struct sockaddr_in *)ss;
+	char text[ADDRESS_TEXT], *scope;
+
+	memset(ss, 0, sizeof(*ss));
+	if (inet_pton(AF_INET, host, &sin->sin_addr) == 1) {
+		sin->sin_family = AF_INET;
+		sin->sin_port = htons(port);
+		return sizeof(*sin);
+	}
+	snprintf(text, sizeof(text), "%s", host);
+	scope = strchr(text, '%');
+	if (scope) {
+		*scope++ = 0;
+		sin6->sin6_scope_id = strtoul(scope, NULL, 10);
+	}
+	if (inet_pton(AF_INET6, text, &sin6->sin6_addr) != 1)
+		return 0;
+	sin6->sin6_family = AF_INET6;
+	sin6->sin6_port = htons(port);
+	return sizeof(*sin6);
+}
+
+const char *address_text(const struct sockaddr_storage *ss,
+			 char text[ADDRESS_TEXT])
+{
+	const struct sockaddr_in6 *sin6 = (const void *)ss;
+	const struct sockaddr_in *sin = (const void *)ss;
+	size_t len;
+
+	if (ss->ss_family == AF_INET) {
+		inet_ntop(AF_INET, &sin->sin_addr, text, ADDRESS_TEXT);
+	} else if (ss->ss_family == AF_INET6) {
+		inet_ntop(AF_INET6, &sin6->sin6_addr, text, ADDRESS_TEXT);
+		len = strlen(text);
+		if (sin6->sin6_scope_id)
+			snprintf(text + len, ADDRESS_TEXT - len, "%%%u",
+				 sin6->sin6_scope_id);
+	} else {
+		snprintf(text, ADDRESS_TEXT, "family %u", ss->ss_family);
+	}
+	len = strlen(text);
+	snprintf(text + len, ADDRESS_TEXT - len, " %u", ntohs(sin->sin_port));
+	return text;
+}
