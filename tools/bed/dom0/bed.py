@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 
+import administrator
 import guest as guests
 import job
 import ktap
@@ -40,6 +41,7 @@ class Bed:
     bridge_address = "10.0.0.1"
 
     xenstore = xenstore
+    xensock = staticmethod(administrator.xensock)
 
     def __init__(self, kconfig="fast"):
         self.kconfig = kconfig
@@ -55,24 +57,25 @@ class Bed:
     # Guests
 
     def guest(self, name="g1", memory=256, device="xensock", vif=False, vcpus=1,
-              modules=None, backend=None, policy=(), extra=""):
+              modules=None, backend=None, server=None, policy=(), extra=""):
         """Boots a guest and waits for it.
 
         device: "xensock", "pvcalls" or None. The driver for it is loaded in
         dom0 (backend names another) and in the guest (modules, by default
-        xensock if there is a device). policy: NODE=VALUE for the backend.
+        xensock if there is a device); server is a driver domain that serves
+        the device instead of dom0. policy: NODE=VALUE, see xensock(8).
         """
         if self.kconfig == "debug":
             memory = max(memory, 384)
             extra += " slab_debug=FZP"
-        if device and backend != "":
+        if device and backend != "" and not server:
             self._serve(backend or BACKENDS[device])
         if vif:
             self.modprobe("xen-netback")
         new = guests.Guest(name, memory, vcpus, vif, extra, self._died)
         self._guests.append(new)
         if device:
-            new.attach(device, *policy)
+            new.attach(device, *policy, server=server)
         new.unpause(60 * self.scale)
         for module in ["xensock"] if modules is None and device else modules or []:
             rc, out = new.run(f"modprobe {module}")
@@ -82,6 +85,14 @@ class Bed:
             new.address = f"10.0.0.{10 + new.domid % 200}"
             new.run("modprobe xen-netfront; until [ -e /sys/class/net/eth0 ]; do usleep 100000; done; "
                     f"ip address add {new.address}/24 dev eth0; ip link set eth0 up")
+        return new
+
+    def driver_domain(self, name="net"):
+        """Boots a guest that serves others, at the address that dom0 has for its own guests."""
+        new = self.guest(name, device=None, modules=["xensock_back"], extra="dummy.numdummies=1")
+        rc, out = new.run(f"ip address add {self.address}/24 dev dummy0 && ip link set dummy0 up")
+        if rc:
+            raise RuntimeError(f"driver domain {name}: {out}")
         return new
 
     def shared_guest(self, name="shared", **options):

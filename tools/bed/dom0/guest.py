@@ -10,6 +10,7 @@ import subprocess
 import threading
 import tty
 
+import administrator
 import job
 import ktap
 import port
@@ -127,12 +128,14 @@ class Guest:
         for task in jobs:
             task.kill()
 
-    def attach(self, device="xensock", *policy):
-        """Gives the guest a device; policy is any NODE=VALUE for the backend's directory."""
-        self._tool("xensock-attach", "-t", device, "attach", str(self.domid), *policy)
+    def attach(self, device="xensock", *policy, server=None):
+        """Gives the guest a device; policy is any NODE=VALUE of it, server its driver domain."""
+        backend = server.domid if server else 0
+        administrator.xensock("attach", str(self.domid), f"--type={device}",
+                              f"--backend={backend}", *policy)
 
     def detach(self, device="xensock"):
-        self._tool("xensock-attach", "-t", device, "detach", str(self.domid))
+        administrator.xensock("detach", str(self.domid), f"--type={device}")
 
     def destroy(self):
         """Ends the domain; also takes away the device nodes that xl knows nothing of."""

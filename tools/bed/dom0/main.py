@@ -110,7 +110,7 @@ def shell():
     with open(config, "w") as file:
         file.write(guest.CONFIG.format(name="g1", memory=256, vcpus=1, extra="shell", vif=""))
     subprocess.run(
-        "modprobe xensock_back; xl create -q -p /run/xen/g1.cfg && xensock-attach attach g1 && xl unpause g1; "
+        "modprobe xensock_back; xl create -q -p /run/xen/g1.cfg && xensock attach g1 && xl unpause g1; "
         "echo; echo 'This is dom0 (192.0.2.1). xl console g1 gives the guest, Ctrl-] comes back; "
         "exit switches off.'; setsid -c bash -l </dev/hvc0 >/dev/hvc0 2>&1", shell=True, check=False)
 

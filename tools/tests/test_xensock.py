@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The xensock command: what it takes for a value, and what it writes. Needs no Xen.
+
+    python3 -m unittest discover tools/tests
+"""
+
+import contextlib
+import errno
+import importlib.machinery
+import importlib.util
+import io
+import json
+import os
+import struct
+import unittest
+from unittest import mock
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+VALUES = os.path.join(HERE, "../hosttest/tests/policy-values.txt")
+
+
+def load():
+    path = os.path.join(HERE, "../xensock")
+    loader = importlib.machinery.SourceFileLoader("xensock", path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("xensock", loader))
+    with mock.patch("sys.dont_write_bytecode", True):
+        loader.exec_module(module)
+    return module
+
+
+xensock = load()
+
+
+class Values(unittest.TestCase):
+    """The command and the kernel read the same."""
+
+    def test_written_out(self):
+        count = 0
+        with open(VALUES, encoding="utf-8") as file:
+            for line in file.read().splitlines():
+                if not line or line.startswith("#"):
+                    continue
+                verdict, node, value = (line.split(" ", 2) + [""])[:3]
+                with self.subTest(line):
+                    if verdict == "right":
+                        xensock.check(node, value)
+                    else:
+                        self.assertRaises(xensock.Problem, xensock.check, node, value)
+                count += 1
+        self.assertGreater(count, 100)
+
+    def test_too_many_rules(self):
+        xensock.check("connect-deny", "80 " * 32)
+        self.assertRaises(xensock.Problem, xensock.check, "connect-deny", "80 " * 33)
+
+    def test_blanks(self):
+        xensock.check("connect-deny", " \t10.0.0.1  80\n udp:53 ")
+        # Blanks of Unicode are none.
+        self.assertRaises(xensock.Problem, xensock.check, "connect-deny", "80\u00a081")
+
+    def test_messages_say_what_is_wrong(self):
+        for node, value, words in (
+                ("max-sockets", "many", "max-sockets: 'many' is not a number"),
+                ("max-ring-order", "12", "12 is not in the range from 1 to 9"),
+                ("max-socket", "1", "there is no node 'max-socket'; there are netns, "),
+                ("connect-deny", "10.1.2.3/8", "say 10.0.0.0/8, or 10.1.2.3"),
+                ("connect-deny", "2001:db8::1", "in brackets"),
+                ("connect-deny", "80 10.0.0.1:http", "'10.0.0.1:http': 'http' is not a number"),
+                ("connect-deny", "10.0.0.300", "'10.0.0.300' is not an address")):
+            with self.subTest(value), self.assertRaises(xensock.Problem) as caught:
+                xensock.check(node, value)
+            self.assertIn(words, str(caught.exception))
+
+    def test_settings(self):
+        self.assertEqual(xensock.settings(["max-sockets=5", "connect-deny=", "netns=default"]),
+                         {"max-sockets": "5", "connect-deny": "", "netns": None})
+        for words in (["max-sockets"], ["max-sockets=5", "max-sockets=6"], ["max-sockets=x"],
+                      ["nothing=default"], ["=5"]):
+            self.assertRaises(xensock.Problem, xensock.settings, words)
+
+
+class Store(xensock.Xenstore):
+    """A xenstore of its own, with the command's side of the protocol."""
+
+    def __init__(self, nodes):
+        self._transaction = 0
+        self.nodes = dict(nodes)
+        self.permissions = {}
+        self.events = []
+        self.conflicts = 0
+
+    def _ask(self, kind, *strings, value=b""):
+        path = strings[0]
+        if kind == self.BEGIN:
+            self._before = dict(self.nodes)
+            return "7\0"
+        if kind == self.END:
+            return self._end(path)
+        if kind == self.WRITE:
+            self._make(path)
+            self.nodes[path] = value.decode()
+            self.events.append(path if not self._transaction else None)
+            return "OK\0"
+        if path not in self.nodes:
+            raise FileNotFoundError(errno.ENOENT, "ENOENT", path)
+        if kind == self.LIST:
+            below = [node[len(path) + 1:] for node in self.nodes if node.startswith(path + "/")]
+            return "".join(name + "\0" for name in below if "/" not in name)
+        if kind == self.READ:
+            return self.nodes[path]
+        if kind == self.REMOVE:
+            self.nodes = {node: value for node, value in self.nodes.items()
+                          if not (node + "/").startswith(path + "/")}
+        elif kind == self.PERMIT:
+            self.permissions[path] = list(strings[1:])
+        return "OK\0"
+
+    def _make(self, path):
+        """Makes a node, with the permissions of its parent, which is made as well."""
+        if path not in self.nodes and path.count("/") > 1:
+            parent = path.rpartition("/")[0]
+            self._make(parent)
+            self.nodes[path] = ""
+            self.permissions[path] = self.permissions.get(parent, ["n0"])
+
+    def _end(self, verdict):
+        if verdict == "T" and self.conflicts:
+            self.conflicts -= 1
+            self.nodes = self._before
+            raise BlockingIOError(errno.EAGAIN, "EAGAIN")
+        if verdict == "F":
+            self.nodes = self._before
+        return "OK\0"
+
+    def put(self, nodes):
+        for path, value in nodes.items():
+            self.write(path, value)
+
+
+DOMAINS = {
+    "/local/domain/0/name": "Domain-0",
+    "/local/domain/3/name": "net",
+    "/local/domain/5/name": "g1",
+    "/local/domain/6/name": "7",
+    "/local/domain/7/name": "g7",
+}
+
+FRONT = "/local/domain/5/device/xensock/0"
+BACK = "/local/domain/0/backend/xensock/5/0"
+
+
+class Commands(unittest.TestCase):
+    """What the commands do to xenstore."""
+
+    def setUp(self):
+        self.store = Store({"domid": "0"})
+        self.store.put(DOMAINS)
+        for patch in (mock.patch.object(xensock, "Xenstore", lambda: self.store),
+                      mock.patch.object(xensock, "namespace_missing", lambda *_: None)):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def run_command(self, *words):
+        """Gives the exit status, what was written and what was said of errors."""
+        out, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            try:
+                status = xensock.main(list(words))
+            except SystemExit as end:
+                status = end.code
+        return status, out.getvalue(), errors.getvalue()
+
+    def json(self, *words):
+        status, out, _ = self.run_command(*words, "--json")
+        self.assertEqual(status, 0, out)
+        return json.loads(out)
+
+    def left(self):
+        """Nodes of the device."""
+        return [node for node in self.store.nodes if node.startswith((FRONT, BACK))]
+
+    def fails(self, *words, saying="", status=1):
+        before = dict(self.store.nodes)
+        done, _, errors = self.run_command(*words)
+        self.assertEqual(done, status, errors)
+        self.assertIn(saying, errors)
+        self.assertEqual(self.store.nodes, before, "something was changed all the same")
+
+    def test_attach(self):
+        self.json("attach", "g1", "max-sockets=5", "bind-allow=tcp:80 tcp:0", "netns=default")
+        nodes = self.store.nodes
+        self.assertEqual(nodes[f"{FRONT}/backend"], BACK)
+        self.assertEqual(nodes[f"{FRONT}/backend-id"], "0")
+        self.assertEqual(nodes[f"{BACK}/frontend"], FRONT)
+        self.assertEqual(nodes[f"{BACK}/frontend-id"], "5")
+        self.assertEqual(nodes[f"{BACK}/online"], "1")
+        self.assertEqual(nodes[f"{BACK}/policy/max-sockets"], "5")
+        self.assertEqual(nodes[f"{BACK}/policy/bind-allow"], "tcp:80 tcp:0")
+        self.assertNotIn(f"{BACK}/policy/netns", nodes)
+        self.assertEqual((nodes[f"{FRONT}/state"], nodes[f"{BACK}/state"]), ("1", "1"))
+
+    def test_changes_are_transactions(self):
+        self.store.events.clear()
+        self.store.conflicts = 3
+        self.json("attach", "g1", "max-sockets=5")
+        self.json("set", "g1", "max-sockets=default", "max-backlog=7")
+        self.assertTrue(self.store.events)
+        self.assertEqual(set(self.store.events), {None}, "something was written by itself")
+        self.assertEqual(self.store.conflicts, 0)
+        self.store.conflicts = 1000
+        self.fails("set", "g1", "max-backlog=8", saying="all the time")
+
+    def test_permissions(self):
+        self.json("attach", "g1", "--backend=net")
+        back = "/local/domain/3/backend/xensock/5/0"
+        self.assertEqual(self.store.nodes[f"{FRONT}/backend"], back)
+        self.assertEqual(self.store.nodes[f"{FRONT}/backend-id"], "3")
+        self.assertEqual(self.store.permissions[FRONT + "/backend"], ["n5", "r3"])
+        self.assertEqual(self.store.permissions[back + "/frontend"], ["n3", "r5"])
+        self.assertEqual(self.store.permissions[back + "/policy"], ["n3"])
+        self.json("set", "g1", "max-sockets=5")
+        self.assertEqual(self.store.permissions[back + "/policy/max-sockets"], ["n3"])
+
+    def test_domains(self):
+        self.json("attach", "7")  # the number comes before the name
+        self.assertIn("/local/domain/7/device/xensock/0/state", self.store.nodes)
+        self.fails("attach", "g2", saying="there is no domain 'g2'")
+        self.fails("attach", "99", saying="there is no domain '99'")
+        self.fails("attach", "g1", "--backend=g1", saying="cannot serve itself")
+
+    def test_attach_twice(self):
+        self.json("attach", "g1")
+        self.fails("attach", "g1", saying="has a xensock device already, served by Domain-0 (0)")
+        self.fails("attach", "g1", "--type=pvcalls", saying="has a xensock device already")
+
+    def test_attach_after_the_backend_has_gone(self):
+        self.json("attach", "g1", "--backend=net")
+        self.store.remove("/local/domain/3")
+        shown = self.json("show", "g1")
+        self.assertIsNone(shown["backend"])
+        self.fails("set", "g1", "max-sockets=5", saying="attach it again")
+        self.json("attach", "g1")
+        self.assertNotIn(f"{FRONT}/state", self.store.nodes)
+        self.assertEqual(self.store.nodes["/local/domain/5/device/xensock/1/backend"],
+                         "/local/domain/0/backend/xensock/5/1")
+
+    def test_attach_after_the_frontend_was_removed(self):
+        self.json("attach", "g1")
+        self.store.remove(FRONT)
+        with mock.patch.object(xensock.time, "monotonic", side_effect=range(0, 1000, 3)), \
+                mock.patch.object(xensock.time, "sleep"):
+            self.json("attach", "g1")
+        self.assertIn(f"{FRONT}/state", self.store.nodes)
+
+    def test_detach(self):
+        self.json("attach", "g1")
+        self.json("detach", "g1")
+        self.assertEqual(self.left(), [])
+        self.fails("detach", "g1", saying="has no xensock or pvcalls device")
+
+    def test_detach_of_a_guest_that_is_gone(self):
+        self.json("attach", "g1")
+        self.store.write(f"{BACK}/state", "4")
+        self.store.remove("/local/domain/5")
+        self.json("detach", "5")
+        self.assertEqual(self.left(), [])
+
+    def test_detach_waits(self):
+        self.json("attach", "g1")
+        self.store.write(f"{BACK}/state", "4")
+        self.store.write(f"{FRONT}/state", "4")
+
+        def close(_):
+            self.store.write(f"{BACK}/state", "6")
+
+        with mock.patch.object(xensock.time, "sleep", close):
+            self.assertTrue(self.json("detach", "g1")["closed"])
+
+    def test_set(self):
+        self.json("attach", "g1", "max-sockets=5")
+        shown = self.json("set", "g1", "connect-deny=10.0.0.0/8 udp:53", "max-backlog=7")
+        self.assertEqual(shown["policy"], {"max-sockets": "5", "max-backlog": "7",
+                                           "connect-deny": "10.0.0.0/8 udp:53"})
+        self.json("set", "g1", "max-sockets=default")
+        self.assertNotIn(f"{BACK}/policy/max-sockets", self.store.nodes)
+        self.json("set", "g1", "max-sockets=default")
+        self.fails("set", "g1", "max-backlog=8", "max-sockets=all", saying="not a number")
+        self.fails("set", "g1", saying="nothing is to be set")
+        self.fails("set", "g7", "max-sockets=1", saying="domain g7 (7) has no xensock or pvcalls device")
+
+    def test_the_guest_cannot_redirect(self):
+        self.json("attach", "g1")
+        self.store.put({f"{FRONT}/backend": "/local/domain/3", f"{FRONT}/backend-id": "3"})
+        self.json("set", "g1", "max-sockets=5")
+        self.assertEqual(self.store.nodes[f"{BACK}/policy/max-sockets"], "5")
+
+    def test_show(self):
+        self.json("attach", "g1", "max-sockets=5")
+        self.store.put({f"{BACK}/policy/max-backlog": "lots\x1b[2J", f"{BACK}/policy/max-bread": "1",
+                        f"{BACK}/state": "2", f"{FRONT}/state": "\x1b[2J"})
+        shown = self.json("show", "g1")
+        self.assertEqual(set(shown["wrong"]), {"max-backlog", "max-bread"})
+        self.assertEqual(shown["backend"]["state"], 2)
+        self.assertIsNone(shown["guest"]["state"])
+        _, out, _ = self.run_command("show", "g1")
+        self.assertIn("InitWait (2)", out)
+        self.assertIn("max-sockets      5\n", out)
+        self.assertIn("max-listeners    (default: 128)", out)
+        self.assertIn("max-backlog      lots\\x1b[2J\n                 WRONG", out)
+        self.assertNotIn("\x1b", out)
+        self.assertIn("max-bread        WRONG, not used", out)
+
+    def test_list(self):
+        self.assertEqual(self.json("list"), [])
+        self.json("attach", "g1")
+        self.json("attach", "g7", "--backend=net", "--type=pvcalls")
+        self.store.write("/local/domain/3/backend/xensock/nonsense/0", "")
+        devices = self.json("list")
+        self.assertEqual([(device["guest"]["id"], device["type"], device["backend"]["id"])
+                          for device in devices], [(5, "xensock", 0), (7, "pvcalls", 3)])
+        _, out, _ = self.run_command("list", "--type", "pvcalls")
+        self.assertEqual(out.splitlines()[1].split(), ["7", "g7", "pvcalls", "net", "(3)", "1", "/", "1"])
+
+    def test_usage(self):
+        for words in ((), ("frob",), ("show",), ("show", "g1", "g2"), ("list", "g1"), ("list", "-x"),
+                      ("show", "g1", "--type=vif")):
+            self.fails(*words, status=2, saying="Usage:")
+
+    def test_errors_as_json(self):
+        status, out, _ = self.run_command("show", "nobody", "--json")
+        self.assertEqual((status, json.loads(out)), (1, {"error": "there is no domain 'nobody'"}))
+
+
+class NoXen(unittest.TestCase):
+    """On a machine that is no Xen domain, or not the right one."""
+
+    def run_with(self, device):
+        errors = io.StringIO()
+        with mock.patch.object(xensock.Xenstore, "DEVICE", device), contextlib.redirect_stderr(errors):
+            self.assertEqual(xensock.main(["list"]), 1)
+        return errors.getvalue()
+
+    def test_no_device(self):
+        self.assertIn("this is not a Xen domain", self.run_with("/nowhere/xenbus"))
+
+    def test_no_answer(self):
+        self.assertIn("has closed the connection", self.run_with("/dev/null"))
+
+
+class Wire(unittest.TestCase):
+    """What goes to xenstore and comes from it, byte by byte."""
+
+    def talk(self, answer, action):
+        """Gives the request that the action makes, and what it makes of the answer."""
+        file = mock.Mock()
+        file.read.side_effect = [answer[:5], answer[5:16], answer[16:]]
+        with mock.patch("builtins.open", return_value=file):
+            result = action(xensock.Xenstore())
+        return file.write.call_args.args[0], result
+
+    @staticmethod
+    def message(kind, data):
+        return struct.pack("=4I", kind, 0, 0, len(data)) + data
+
+    def test_write(self):
+        sent, _ = self.talk(self.message(11, b"OK\0"), lambda store: store.write("a/b", "c d"))
+        self.assertEqual(sent, self.message(11, b"a/b\0c d"))
+
+    def test_list(self):
+        sent, names = self.talk(self.message(1, b"x\0yz\0"), lambda store: store.children("a"))
+        self.assertEqual((sent, names), (self.message(1, b"a\0"), ["x", "yz"]))
+
+    def test_permit(self):
+        sent, _ = self.talk(self.message(14, b"OK\0"), lambda store: store.permit("a", "n0", "r5"))
+        self.assertEqual(sent, self.message(14, b"a\0n0\0r5\0"))
+
+    def test_absent(self):
+        _, value = self.talk(self.message(16, b"ENOENT\0"), lambda store: store.read("a"))
+        self.assertIsNone(value)
+
+    def test_refused(self):
+        with self.assertRaises(PermissionError):
+            self.talk(self.message(16, b"EACCES\0"), lambda store: store.read("a"))
+
+
+if __name__ == "__main__":
+    unittest.main()
