@@ -73,11 +73,7 @@ impl Open {
 
 impl Listener {
     /// Has `socket` listen. If that fails the socket is as it was.
-    pub(crate) fn new(
-        guest: &Arc<Guest>,
-        socket: Arc<Socket>,
-        backlog: u32,
-    ) -> Result<Arc<Self>> {
+    pub(crate) fn new(guest: &Arc<Guest>, socket: Arc<Socket>, backlog: u32) -> Result<Arc<Self>> {
         let policy = guest.policy();
         let open = Open {
             socket,

@@ -201,7 +201,8 @@ impl KernelSocket {
         let sk = self.sk();
 
         // SAFETY: The socket is valid by the type invariants, and one of TCP since it listens.
-        sk.state() == TcpState::Listen && unsafe { bindings::inet_csk_listen_poll(sk.as_raw()) } != 0
+        sk.state() == TcpState::Listen
+            && unsafe { bindings::inet_csk_listen_poll(sk.as_raw()) } != 0
     }
 
     /// Takes the next connection that has come in, and returns it with the address of its peer.
