@@ -300,9 +300,9 @@ TEST_F_TIMEOUT(server, options_that_are_none, 120)
 	}
 	ask_all(l, r, ret, N);
 	for (i = 0; i < N; i++) {
-		/* The second is what TCP says to IPv6's on an IPv4 socket. */
+		/* Linux has this other one for IPv6's of a socket of IPv4. */
 		EXPECT_TRUE(!ret[i] || ret[i] == -ENOPROTOOPT ||
-			    ret[i] == -EOPNOTSUPP)
+			    (ret[i] == -EOPNOTSUPP && r[i].option.level == 41))
 			TH_LOG("get %u %d: %d", r[i].option.level,
 			       r[i].option.name, ret[i]);
 		got += !ret[i];

@@ -646,9 +646,6 @@ static bool name_is(struct link *l, __u64 id, bool peer, const char *host)
 	       !memcmp(&got.sin6_addr, &want.sin6_addr, 16);
 }
 
-/* The scenario gives dom0 this address. */
-#define HOST6 "2001:db8::1"
-
 TEST_F(native, ipv6)
 {
 	struct link *l = &self->link;
@@ -673,13 +670,13 @@ TEST_F(native, ipv6)
 		ASSERT_TRUE(raw_ring(l, &client, 1));
 		ASSERT_EQ(0, i == 2 ? raw_connect(l, &client, opt.host,
 						  other.port) :
-			     ask6(l, client.id, CONNECT, i ? mapped : HOST6,
+			     ask6(l, client.id, CONNECT, i ? mapped : opt.host6,
 				  other.port, &client))
 			TH_LOG("%d", i);
 		ASSERT_EQ(0, raw_outcome(l, &server, NULL));
 		EXPECT_TRUE(passes(l, &client, &server, 1000));
-		EXPECT_TRUE(name_is(l, server.id, true, i ? mapped : HOST6));
-		EXPECT_TRUE(name_is(l, server.id, false, i ? mapped : HOST6));
+		EXPECT_TRUE(name_is(l, server.id, true, i ? mapped : opt.host6));
+		EXPECT_TRUE(name_is(l, server.id, false, i ? mapped : opt.host6));
 		EXPECT_EQ(0, raw_close(l, &server, false));
 		EXPECT_EQ(0, raw_close(l, &client, false));
 	}
@@ -734,7 +731,7 @@ TEST_F(native, ipv6_addresses_that_are_none)
 	EXPECT_EQ(-EAFNOSUPPORT, ask_bind(l, 7, opt.host, 0, NULL));
 	EXPECT_EQ(0, ask_release(l, 7, false));
 	ASSERT_EQ(0, ask_socket(l, 7));
-	EXPECT_EQ(-EAFNOSUPPORT, ask6(l, 7, BIND, HOST6, 0, NULL));
+	EXPECT_EQ(-EAFNOSUPPORT, ask6(l, 7, BIND, opt.host6, 0, NULL));
 	EXPECT_EQ(0, ask_listen(l, 7, 1));
 	EXPECT_EQ(0, ask_release(l, other.id, false));
 }

@@ -2,7 +2,7 @@
 """A guest that speaks the wire protocol by itself, to a backend in dom0."""
 
 from bed import timeout
-from scenarios.common import must, peer, settled
+from scenarios.common import peer, settled
 
 # Any port that is not privileged, and one that is left to the backend.
 _BIND = "bind-allow=0 1024-65535"
@@ -17,7 +17,6 @@ def _server(bed, guest, tests):
 
 def _guest(bed):
     peer(bed)
-    must(bed, "ip -6 address replace 2001:db8::1/128 dev lo")
     return bed.shared_guest("raw", modules=[], vcpus=2, policy=(_BIND,))
 
 
