@@ -83,11 +83,12 @@ TEST_F(server, accept_and_exchange)
 	struct sockaddr_in peer, local;
 	struct link *l = &self->link;
 	struct raw server, client;
+	struct request r;
 
 	ASSERT_TRUE(raw_post_new(l, &self->listener, &server));
 	ASSERT_TRUE(raw_ring(l, &client, 1));
 	ASSERT_EQ(0, ask_socket(l, client.id));
-	struct request r = raw_request(&client, opt.host, self->listener.port);
+	r = raw_request(&client, opt.host, self->listener.port);
 	client.req_id = ask_later(l, &r);
 	ASSERT_EQ(0, raw_outcome(l, &client, &local));
 	ASSERT_EQ(0, raw_outcome(l, &server, &peer));
@@ -162,7 +163,10 @@ TEST_F(server, released_with_posted_and_waiting)
 		ASSERT_TRUE(raw_post_new(l, &other, &server[i]));
 	EXPECT_EQ(0, ask_release(l, other.id, false));
 	for (i = 0; i < 3; i++) {
-		EXPECT_EQ(-ECONNABORTED, raw_outcome(l, &server[i], NULL));
+		/* C frontends have no place for an answer any more. */
+		if (variant->mode != PVCALLS)
+			EXPECT_EQ(-ECONNABORTED,
+				  raw_outcome(l, &server[i], NULL));
 		/* Without status words, the id is free. */
 		EXPECT_EQ(variant->mode == BY_STATUS ? -EEXIST : 0,
 			  ask_socket(l, server[i].id));
@@ -577,8 +581,8 @@ TEST_F(native, outq)
 	int i;
 
 	ASSERT_TRUE(raw_open(l, &peer.control, 1, opt.port + PEER_CONTROL));
-	ASSERT_EQ(1, sscanf(raw_puppet_do(l, &peer, "listen 1"), "ok %u",
-			    &peer.port));
+	ASSERT_TRUE(sscanf(raw_puppet_do(l, &peer, "listen 1"), "ok %u",
+			   &peer.port) == 1);
 	ASSERT_TRUE(raw_open(l, &c, 4, peer.port));
 	EXPECT_STREQ("ok", raw_puppet_do(l, &peer, "accept"));
 	EXPECT_EQ(0, get_option(l, c.id, 0x5853, 1));

@@ -184,8 +184,8 @@ impl Active {
         Ok(())
     }
 
-    /// Ends what was posted and is not filled.
-    pub(crate) fn cancel(&self, error: Error) {
+    /// Ends what was posted and is not filled. The guest is told `error`, or with none nothing.
+    pub(crate) fn cancel(&self, error: Option<Error>) {
         let state = {
             let mut state = self.state.lock();
             match *state {
@@ -193,7 +193,13 @@ impl Active {
                 _ => return,
             }
         };
-        self.part(state, true, error);
+        match (error, state) {
+            (None, State::Posted(share, _)) => {
+                self.guest.forget(self.id, self);
+                drop(share);
+            }
+            (error, state) => self.part(state, true, error.unwrap_or(ECONNABORTED)),
+        }
     }
 
     /// The socket, while the connection has one.

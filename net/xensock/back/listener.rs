@@ -10,6 +10,7 @@ use crate::{
     guest::Guest,
     proto::{
         Body,
+        Dialect,
         Response, //
     },
     quota::Charge,
@@ -120,7 +121,7 @@ impl Listener {
     pub(crate) fn post(self: &Arc<Self>, active: Arc<Active>) {
         match self.push(active.clone()) {
             Ok(()) => self.wake(),
-            Err(error) => active.cancel(error),
+            Err(error) => active.cancel(Some(error)),
         }
     }
 
@@ -149,7 +150,7 @@ impl Listener {
         };
         // It is in the list for as long as it is not filled.
         if is_posted {
-            active.cancel(ECONNABORTED);
+            active.cancel(Some(ECONNABORTED));
         }
     }
 
@@ -176,8 +177,11 @@ impl Listener {
         };
         open.socket.tcp().clear_callbacks();
         drop(open.socket);
+        // The C frontend of PV Calls has such an ACCEPT only if nobody waits for it, and no place
+        // for its answer: the slot would stay in use, and stop the ring when its turn comes again.
+        let error = (self.guest.dialect == Dialect::XenSock).then_some(ECONNABORTED);
         for active in &open.posted {
-            active.cancel(ECONNABORTED);
+            active.cancel(error);
         }
         if let Some(ticket) = open.poll {
             self.guest.answer(ticket, Err(ECONNABORTED));
@@ -208,7 +212,7 @@ impl Listener {
             Ok(()) => (),
             Err(EAGAIN) => return false,
             // The guest asks again, if it still wants to.
-            Err(error) => active.cancel(error),
+            Err(error) => active.cancel(Some(error)),
         }
         // It is the first.
         let _ = open.posted.remove(0);
