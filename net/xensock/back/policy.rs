@@ -133,10 +133,13 @@ impl Policy {
         Ok(())
     }
 
-    /// Reads what the nodes say, all at one time.
+    /// Reads what the nodes say, all at one time. `ENOENT` if the device is gone.
     fn read(dev: &xenbus::Device, refused: &Arc<Refused>) -> Result<Arc<Self>> {
         let mut policy = None;
         dev.transaction(|t| {
+            // Without it, the nodes of the policy are not there because nothing is: that is not to
+            // be taken for the defaults, which may be less strict.
+            t.own_dir().read(c"frontend-id")?;
             policy = Some(Self::read_from(t.own_dir(), refused.clone())?);
             Ok(())
         })?;
@@ -306,6 +309,8 @@ impl Watcher for InForce {
                 let old = core::mem::replace(&mut *this.policy.lock(), new.clone());
                 new.complain(&this.dev, &old.wrong);
             }
+            // The device is being removed.
+            Err(ENOENT) => (),
             Err(error) => dev_warn!(
                 this.dev.as_ref(),
                 "the policy stays as it was: cannot read the new one ({:?})\n",
