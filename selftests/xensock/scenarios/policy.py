@@ -295,6 +295,23 @@ def test_namespace_that_comes_later(bed):
         _remove_namespaces(bed, "late")
 
 
+@timeout(240)
+def test_device_that_goes(bed):
+    """When a device is removed by force, its policy is the last thing to go."""
+    peer(bed)
+    must(bed, "ip netns add bare && ip netns set bare 13")
+    try:
+        guest = bed.guest("leaving", policy=("netns=13",))
+        tries = guest.start(f"while :; do attempt connect {'192.0.2.1 7001 ' * 50} | sort -u; done")
+        tries.wait_line("ENETUNREACH")
+        bed.xenstore.rm(f"/local/domain/0/backend/xensock/{guest.domid}/0")
+        tries.wait_line("ENETDOWN")
+        tries.kill()
+        assert "ok" not in tries.lines, "its sockets were in dom0's namespace"
+    finally:
+        _remove_namespaces(bed, "bare")
+
+
 @timeout(300)
 def test_two_namespaces(bed):
     """Two guests, each with a namespace of its own, have the same ports and do not meet."""
