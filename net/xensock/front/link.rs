@@ -245,10 +245,16 @@ impl Link {
         let closed = self.commands.lock().close();
         // Outside the locks: this waits for the handler of the channel, and revokes grants.
         drop(closed);
-        for member in members.iter().flat_map(|m| m.values()) {
-            match member {
-                Member::Conn(conn) => Conn::link_down(conn),
-                Member::Listener(listener) => listener.link_down(),
+        let members = || members.iter().flat_map(|m| m.values());
+        // First, so that nobody who accepts takes the end of what was posted for a failure of it.
+        for member in members() {
+            if let Member::Listener(listener) = member {
+                listener.link_down();
+            }
+        }
+        for member in members() {
+            if let Member::Conn(conn) = member {
+                Conn::link_down(conn);
             }
         }
         loop {
