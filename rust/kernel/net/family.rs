@@ -26,6 +26,8 @@ mod ioctl;
 mod ops;
 mod poll;
 mod proto;
+#[cfg(CONFIG_RUST_SOCKET_KUNIT_TEST)]
+mod tests;
 mod typed_sock;
 
 pub use self::{

@@ -9,6 +9,8 @@ mod callbacks;
 mod data;
 mod options;
 mod tally;
+#[cfg(CONFIG_RUST_SOCKET_KUNIT_TEST)]
+mod tests;
 
 pub use self::{
     callbacks::Callbacks,
@@ -198,11 +200,11 @@ impl KernelSocket {
 
     /// Returns whether a connection has come in that [`KernelSocket::accept`] would take. Any context.
     pub fn has_connection(&self) -> bool {
-        let sk = self.sk();
-
+        if self.tcp_state() != TcpState::Listen {
+            return false;
+        }
         // SAFETY: The socket is valid by the type invariants, and one of TCP since it listens.
-        sk.state() == TcpState::Listen
-            && unsafe { bindings::inet_csk_listen_poll(sk.as_raw()) } != 0
+        unsafe { bindings::inet_csk_listen_poll(self.sk().as_raw()) != 0 }
     }
 
     /// Takes the next connection that has come in, and returns it with the address of its peer.

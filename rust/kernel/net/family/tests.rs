@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of protocol families: what programs do arrives, and what the family answers leaves.
+
+use super::{
+    Child,
+    Name,
+    Ops,
+    Proto,
+    Registration,
+    TypedSock, //
+};
+
+use crate::{
+    bindings,
+    error::to_result,
+    module::{
+        ModuleMetadata,
+        ThisModule, //
+    },
+    net::{
+        namespace::Namespace,
+        sock::{
+            SockFlag,
+            TcpState, //
+        },
+        socket::{
+            Socket,
+            SOCK_STREAM, //
+        },
+        sockopt::{
+            OptionIn,
+            OptionOut,
+            SOL_SOCKET, //
+        }, //
+    },
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+use core::net::{
+    Ipv4Addr,
+    SocketAddr, //
+};
+
+/// A family that keeps options, and whose listeners always have a connection.
+struct Keeper;
+
+/// What it keeps for a socket.
+struct Kept {
+    number: Atomic<i32>,
+    bytes: Atomic<u64>,
+    seen: Atomic<i32>,
+}
+
+impl Kept {
+    fn new(number: i32) -> impl PinInit<Self, Error> {
+        try_init!(Self {
+            number: Atomic::new(number),
+            bytes: Atomic::new(0),
+            seen: Atomic::new(0),
+        })
+    }
+}
+
+/// These tests are part of the kernel.
+struct BuiltIn;
+
+impl ModuleMetadata for BuiltIn {
+    const NAME: &'static CStr = c"socket_family_kunit";
+
+    // SAFETY: This is what `THIS_MODULE` is in code that is built in.
+    const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
+}
+
+static PROTO: Proto<Keeper> = Proto::new(c"KEEPER");
+
+/// A level of the family's own, and its options.
+const SOL_KEEPER: i32 = 1000;
+const NUMBER: i32 = 1;
+const BYTES: i32 = 2;
+const NAME: i32 = 3;
+
+// Values of `SOL_SOCKET`, see include/uapi/asm-generic/socket.h.
+const SO_TYPE: i32 = 3;
+const SO_SNDBUF: i32 = 7;
+const SO_RCVBUF: i32 = 8;
+const SO_KEEPALIVE: i32 = 9;
+const SO_PRIORITY: i32 = 12;
+const SO_LINGER: i32 = 13;
+const SO_REUSEPORT: i32 = 15;
+const SO_RCVLOWAT: i32 = 18;
+const SO_ACCEPTCONN: i32 = 30;
+
+#[vtable]
+impl Ops for Keeper {
+    // AF_ECONET, of which Linux has kept the number only.
+    const FAMILY: i32 = 19;
+    const CUSTOM_SOL_SOCKET: bool = true;
+    type Data = Kept;
+    type OwnerModule = BuiltIn;
+
+    fn proto() -> &'static Proto<Self> {
+        &PROTO
+    }
+
+    fn create(_: &Namespace, _: &Socket, _: i32) -> Result<impl PinInit<Kept, Error>> {
+        Ok(Kept::new(0))
+    }
+
+    fn release(_sk: &TypedSock<Kept>) {}
+
+    fn listen(_: &Socket, sk: &TypedSock<Kept>, backlog: u32) -> Result {
+        sk.set_max_ack_backlog(backlog);
+        sk.set_state(TcpState::Listen);
+        Ok(())
+    }
+
+    fn accept(_: &Socket, sk: &TypedSock<Kept>, _nonblock: bool) -> Result<Child<Kept>> {
+        let child = Child::new::<Self>(sk, Kept::new(sk.data().number.load(Relaxed)))?;
+        child.set_state(TcpState::Established);
+        Ok(child)
+    }
+
+    fn getname(_sk: &TypedSock<Kept>, name: Name) -> Result<SocketAddr> {
+        let port = match name {
+            Name::Local => 1,
+            Name::Peer => return Err(ENOTCONN),
+            Name::LastPeer => 2,
+        };
+        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    fn setsockopt(
+        socket: &Socket,
+        sk: &TypedSock<Kept>,
+        level: i32,
+        name: i32,
+        value: &OptionIn<'_>,
+    ) -> Result {
+        match (level, name) {
+            (SOL_SOCKET, SO_REUSEPORT) => {
+                let on = value.read_int()? != 0;
+                sk.lock().set_reuse_port(on);
+                Ok(())
+            }
+            (SOL_SOCKET, _) => {
+                sk.data().seen.store(name, Relaxed);
+                socket.set_option(name, value)
+            }
+            (SOL_KEEPER, NUMBER) => {
+                sk.data().number.store(value.read_int()?, Relaxed);
+                Ok(())
+            }
+            (SOL_KEEPER, BYTES) => {
+                let bytes = u64::from_ne_bytes(value.read()?);
+                sk.data().bytes.store(bytes, Relaxed);
+                Ok(())
+            }
+            _ => Err(ENOPROTOOPT),
+        }
+    }
+
+    fn getsockopt(
+        _socket: &Socket,
+        sk: &TypedSock<Kept>,
+        level: i32,
+        name: i32,
+        value: OptionOut<'_>,
+    ) -> Result {
+        match (level, name) {
+            (SOL_KEEPER, NUMBER) => value.put_int(sk.data().number.load(Relaxed)),
+            (SOL_KEEPER, BYTES) if value.len() < size_of::<u64>() => Err(EINVAL),
+            (SOL_KEEPER, BYTES) => value.put(&sk.data().bytes.load(Relaxed).to_ne_bytes()),
+            (SOL_KEEPER, NAME) => value.put(b"keeper\0"),
+            _ => Err(ENOPROTOOPT),
+        }
+    }
+}
+
+/// A socket of the family, in the way that the socket layer uses it.
+struct User(*mut bindings::socket);
+
+impl User {
+    fn new() -> Result<Self> {
+        let mut socket = core::ptr::null_mut();
+
+        // SAFETY: `socket` is valid for writing.
+        to_result(unsafe {
+            bindings::sock_create_kern(
+                Namespace::init().as_raw(),
+                Keeper::FAMILY,
+                SOCK_STREAM,
+                0,
+                &raw mut socket,
+            )
+        })?;
+        Ok(Self(socket))
+    }
+
+    fn sk(&self) -> &TypedSock<Kept> {
+        // SAFETY: The socket is one of this family, and has a `struct sock` until it is dropped.
+        unsafe { TypedSock::from_raw((*self.0).sk) }
+    }
+
+    fn set(&self, level: i32, name: i32, value: &[u8]) -> Result {
+        // SAFETY: The socket is valid, and the value has that length.
+        to_result(unsafe {
+            bindings::do_sock_setsockopt(
+                self.0,
+                false,
+                level,
+                name,
+                bindings::KERNEL_SOCKPTR(value.as_ptr().cast_mut().cast()),
+                value.len() as c_int,
+            )
+        })
+    }
+
+    /// Returns the result, and the length in any case.
+    fn get(&self, level: i32, name: i32, value: &mut [u8]) -> (Result, i32) {
+        let mut len = value.len() as c_int;
+
+        // SAFETY: The socket is valid, and the value has room for that length.
+        let ret = to_result(unsafe {
+            bindings::do_sock_getsockopt(
+                self.0,
+                false,
+                level,
+                name,
+                bindings::KERNEL_SOCKPTR(value.as_mut_ptr().cast()),
+                bindings::KERNEL_SOCKPTR((&raw mut len).cast()),
+            )
+        });
+        (ret, len)
+    }
+
+    fn get_int(&self, level: i32, name: i32) -> Result<i32> {
+        let mut value = [0; 4];
+        match self.get(level, name, &mut value) {
+            (Ok(()), 4) => Ok(i32::from_ne_bytes(value)),
+            (Ok(()), _) => Err(EINVAL),
+            (Err(err), _) => Err(err),
+        }
+    }
+
+    fn set_int(&self, level: i32, name: i32, value: i32) -> Result {
+        self.set(level, name, &value.to_ne_bytes())
+    }
+
+    fn accept(&self) -> Result<Self> {
+        let mut socket = core::ptr::null_mut();
+
+        // SAFETY: The socket is valid, and `socket` is valid for writing.
+        to_result(unsafe { bindings::kernel_accept(self.0, &raw mut socket, 0) })?;
+        Ok(Self(socket))
+    }
+
+    /// Returns the length of the address, and its port.
+    fn name(&self, peer: i32) -> Result<(i32, u16)> {
+        let mut addr = [0u64; 16];
+
+        // SAFETY: The socket is valid, and the room is that of a `struct sockaddr_storage`.
+        let len = unsafe { bindings::sock_getname(self.0, addr.as_mut_ptr().cast(), peer) };
+        to_result(len)?;
+        let [_, _, high, low, ..] = addr[0].to_ne_bytes();
+        Ok((len, u16::from_be_bytes([high, low])))
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        // SAFETY: The socket is valid, and ours.
+        unsafe { bindings::sock_release(self.0) };
+    }
+}
+
+#[macros::kunit_tests(rust_socket_family)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn options_of_the_family() -> Result {
+        let _family = Registration::<Keeper>::new()?;
+        let user = User::new()?;
+
+        user.set_int(SOL_KEEPER, NUMBER, -5)?;
+        assert_eq!(user.get_int(SOL_KEEPER, NUMBER), Ok(-5));
+        assert_eq!(user.set(SOL_KEEPER, NUMBER, &[1, 2, 3]), Err(EINVAL));
+        user.set(SOL_KEEPER, NUMBER, &[0; 100])?;
+        assert_eq!(user.get_int(SOL_KEEPER, NUMBER), Ok(0));
+        assert_eq!(user.set_int(SOL_KEEPER, 99, 0), Err(ENOPROTOOPT));
+        Ok(())
+    }
+
+    #[test]
+    fn answers_have_exact_lengths() -> Result {
+        let _family = Registration::<Keeper>::new()?;
+        let user = User::new()?;
+        let mut value = [0xff; 16];
+
+        assert_eq!(user.get(SOL_KEEPER, NAME, &mut value), (Ok(()), 7));
+        assert_eq!(value[..8], *b"keeper\0\xff");
+        value = [0xff; 16];
+        assert_eq!(user.get(SOL_KEEPER, NAME, &mut value[..3]), (Ok(()), 3));
+        assert_eq!(value[..4], *b"kee\xff");
+        assert_eq!(user.get(SOL_KEEPER, NAME, &mut []), (Ok(()), 0));
+
+        // The length remains what it was if there is no answer.
+        assert_eq!(
+            user.get(SOL_KEEPER, BYTES, &mut value[..7]),
+            (Err(EINVAL), 7)
+        );
+        assert_eq!(user.get(SOL_KEEPER, 99, &mut value), (Err(ENOPROTOOPT), 16));
+        user.set(SOL_KEEPER, BYTES, b"12345678")?;
+        assert_eq!(user.get(SOL_KEEPER, BYTES, &mut value), (Ok(()), 8));
+        assert_eq!(value[..8], *b"12345678");
+        Ok(())
+    }
+
+    #[test]
+    fn options_of_all_sockets() -> Result {
+        let _family = Registration::<Keeper>::new()?;
+        let user = User::new()?;
+
+        user.set_int(SOL_SOCKET, SO_KEEPALIVE, 1)?;
+        assert_eq!(user.sk().data().seen.load(Relaxed), SO_KEEPALIVE);
+        assert_eq!(user.get_int(SOL_SOCKET, SO_KEEPALIVE), Ok(1));
+        assert!(user.sk().is_flag(SockFlag::KeepOpen));
+
+        // The kernel would not let us have this one.
+        user.set_int(SOL_SOCKET, SO_REUSEPORT, 1)?;
+        assert_eq!(user.get_int(SOL_SOCKET, SO_REUSEPORT), Ok(1));
+        assert_eq!(user.set_int(SOL_SOCKET, 9999, 1), Err(ENOPROTOOPT));
+
+        assert_eq!(user.sk().snd_buf_asked(), None);
+        assert_eq!(user.sk().rcv_buf_asked(), None);
+        user.set_int(SOL_SOCKET, SO_SNDBUF, 10000)?;
+        user.set_int(SOL_SOCKET, SO_RCVBUF, 20000)?;
+        assert_eq!(user.sk().snd_buf_asked(), Some(10000));
+        assert_eq!(user.sk().rcv_buf_asked(), Some(20000));
+        assert_eq!(user.get_int(SOL_SOCKET, SO_RCVBUF), Ok(40000));
+        Ok(())
+    }
+
+    #[test]
+    fn accepted_sockets_inherit() -> Result {
+        let _family = Registration::<Keeper>::new()?;
+        let user = User::new()?;
+        let mut value = [0; 8];
+
+        user.set_int(SOL_KEEPER, NUMBER, 7)?;
+        user.set_int(SOL_SOCKET, SO_KEEPALIVE, 1)?;
+        user.set_int(SOL_SOCKET, SO_REUSEPORT, 1)?;
+        user.set_int(SOL_SOCKET, SO_RCVLOWAT, 17)?;
+        user.set_int(SOL_SOCKET, SO_RCVBUF, 20000)?;
+        user.set_int(SOL_SOCKET, SO_PRIORITY, 3)?;
+        let linger = [1i32.to_ne_bytes(), 5i32.to_ne_bytes()];
+        user.set(SOL_SOCKET, SO_LINGER, linger.as_flattened())?;
+        // SAFETY: The socket is valid.
+        to_result(unsafe { bindings::kernel_listen(user.0, 12) })?;
+        assert_eq!(user.get_int(SOL_SOCKET, SO_ACCEPTCONN), Ok(1));
+        assert_eq!(user.sk().max_ack_backlog(), 12);
+
+        let child = user.accept()?;
+        drop(user);
+        assert_eq!(child.get_int(SOL_KEEPER, NUMBER), Ok(7));
+        assert_eq!(child.get_int(SOL_SOCKET, SO_KEEPALIVE), Ok(1));
+        assert_eq!(child.get_int(SOL_SOCKET, SO_REUSEPORT), Ok(1));
+        assert_eq!(child.get_int(SOL_SOCKET, SO_RCVLOWAT), Ok(17));
+        assert_eq!(child.get_int(SOL_SOCKET, SO_ACCEPTCONN), Ok(0));
+        assert_eq!(child.get_int(SOL_SOCKET, SO_PRIORITY), Ok(0));
+        assert_eq!(child.sk().rcv_buf_asked(), Some(20000));
+        assert_eq!(child.sk().snd_buf_asked(), None);
+        assert_eq!(child.get(SOL_SOCKET, SO_LINGER, &mut value), (Ok(()), 8));
+        assert_eq!(value, *linger.as_flattened());
+        assert_eq!(child.get_int(SOL_SOCKET, SO_TYPE), Ok(SOCK_STREAM));
+
+        // The family is asked about their options as well.
+        child.set_int(SOL_SOCKET, SO_REUSEPORT, 0)?;
+        assert_eq!(child.get_int(SOL_SOCKET, SO_REUSEPORT), Ok(0));
+        Ok(())
+    }
+
+    #[test]
+    fn names() -> Result {
+        let _family = Registration::<Keeper>::new()?;
+        let user = User::new()?;
+
+        assert_eq!(user.name(0), Ok((16, 1)));
+        assert_eq!(user.name(1), Err(ENOTCONN));
+        assert_eq!(user.name(2), Ok((16, 2)));
+        Ok(())
+    }
+
+    #[test]
+    fn one_registration_at_a_time() -> Result {
+        let family = Registration::<Keeper>::new()?;
+        assert_eq!(Registration::<Keeper>::new().err(), Some(EBUSY));
+        drop(family);
+        assert_eq!(User::new().err(), Some(EAFNOSUPPORT));
+        drop(Registration::<Keeper>::new()?);
+        Ok(())
+    }
+}

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of kernel sockets, over the loopback device of the initial network namespace.
+
+use super::{
+    Callbacks,
+    KernelSocket, //
+};
+
+use crate::{
+    bindings,
+    bvec::BioVecs,
+    net::{
+        addr::Domain,
+        namespace::Namespace,
+        sock::TcpState,
+        socket::How, //
+    },
+    page::Page,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Completion, //
+    }, //
+};
+
+use core::{
+    net::{
+        Ipv4Addr,
+        SocketAddr, //
+    },
+    ptr::NonNull, //
+};
+
+/// Tells when there were data, an error, or a number of changes of the state.
+#[pin_data]
+struct Bells {
+    #[pin]
+    data: Completion,
+    #[pin]
+    error: Completion,
+    #[pin]
+    state: Completion,
+    state_changes_left: Atomic<isize>,
+    data_calls: Atomic<usize>,
+}
+
+impl Bells {
+    fn new(state_changes: isize) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                data <- Completion::new(),
+                error <- Completion::new(),
+                state <- Completion::new(),
+                state_changes_left: Atomic::new(state_changes),
+                data_calls: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Has the bells of `socket` rung here.
+    fn on(socket: &KernelSocket, state_changes: isize) -> Result<Arc<Self>> {
+        let bells = Self::new(state_changes)?;
+        socket.set_callbacks(bells.clone())?;
+        Ok(bells)
+    }
+}
+
+impl Callbacks for Bells {
+    fn data_ready(&self) {
+        self.data_calls.add(1, Relaxed);
+        self.data.complete_all();
+    }
+
+    fn write_space(&self) {}
+
+    fn state_change(&self) {
+        if self.state_changes_left.fetch_add(-1, Relaxed) == 1 {
+            self.state.complete_all();
+        }
+    }
+
+    fn error_report(&self) {
+        self.error.complete_all();
+    }
+}
+
+/// A buffer for one transfer.
+struct Buffer(Page);
+
+impl Buffer {
+    fn new() -> Result<Self> {
+        Ok(Self(Page::alloc_page(GFP_KERNEL)?))
+    }
+
+    fn vecs(&self, len: usize) -> Result<BioVecs<'_>> {
+        let page = NonNull::new(self.0.as_ptr()).ok_or(ENOMEM)?;
+        let mut vecs = BioVecs::new();
+
+        // SAFETY: The page exists as long as `self` is borrowed, and there are no references to its
+        // contents.
+        if !unsafe { vecs.push(page, 100, len) } {
+            return Err(EINVAL);
+        }
+        Ok(vecs)
+    }
+
+    fn holds(&self, expected: &[u8]) -> Result<bool> {
+        let mut bytes = [0; 64];
+        let bytes = bytes.get_mut(..expected.len()).ok_or(EINVAL)?;
+
+        self.vecs(expected.len())?
+            .with_source(|source| source.copy_from_iter(bytes));
+        Ok(bytes == expected)
+    }
+
+    /// Calls `f` with a vector of these bytes.
+    fn with<R>(bytes: &[u8], f: impl FnOnce(&BioVecs<'_>) -> R) -> Result<R> {
+        let buffer = Self::new()?;
+        let vecs = buffer.vecs(bytes.len())?;
+
+        vecs.with_dest(|dest| dest.copy_to_iter(bytes));
+        Ok(f(&vecs))
+    }
+}
+
+/// Sockets are tested before there is anybody to do this.
+fn bring_loopback_up() -> Result {
+    // SAFETY: The initial namespace and its loopback device always exist.
+    let err = unsafe {
+        let dev = bindings::init_net.loopback_dev;
+        let up = bindings::net_device_flags_IFF_UP;
+
+        bindings::rtnl_lock();
+        let err = bindings::dev_change_flags(dev, (*dev).flags | up, core::ptr::null_mut());
+        bindings::rtnl_unlock();
+        err
+    };
+    crate::error::to_result(err)
+}
+
+const ANY_PORT: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+fn stream() -> Result<KernelSocket> {
+    KernelSocket::stream(Namespace::init(), Domain::Inet)
+}
+
+fn datagram() -> Result<KernelSocket> {
+    let socket = KernelSocket::datagram(Namespace::init(), Domain::Inet)?;
+    socket.bind(ANY_PORT)?;
+    Ok(socket)
+}
+
+fn listener() -> Result<KernelSocket> {
+    bring_loopback_up()?;
+    let listener = stream()?;
+    listener.bind(ANY_PORT)?;
+    listener.listen(8)?;
+    Ok(listener)
+}
+
+/// Connects a new socket, which the listener is told of.
+fn connect(listener: &KernelSocket) -> Result<KernelSocket> {
+    let client = stream()?;
+    let bells = Bells::on(&client, 1)?;
+
+    match client.connect(listener.local_addr()?) {
+        Ok(()) => (),
+        Err(EINPROGRESS) => bells.state.wait_for_completion(),
+        Err(err) => return Err(err),
+    }
+    client.clear_callbacks();
+    Ok(client)
+}
+
+/// Calls `f` until there is something to receive. The socket must not have callbacks.
+fn when_ready<R>(socket: &KernelSocket, mut f: impl FnMut() -> Result<R>) -> Result<R> {
+    loop {
+        let bells = Bells::on(socket, 0)?;
+        let result = f();
+
+        if matches!(result, Err(EAGAIN)) {
+            bells.data.wait_for_completion();
+        }
+        socket.clear_callbacks();
+        if !matches!(result, Err(EAGAIN)) {
+            return result;
+        }
+    }
+}
+
+/// Receives, when there is something, what has to be `expected`. The socket must not have
+/// callbacks.
+fn expect(socket: &KernelSocket, expected: &[u8]) -> Result<bool> {
+    let buffer = Buffer::new()?;
+    let vecs = buffer.vecs(64)?;
+    let len = when_ready(socket, || socket.recv(&vecs))?;
+
+    Ok(len == expected.len() && buffer.holds(expected)?)
+}
+
+#[macros::kunit_tests(rust_kernel_socket)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn listener_is_told_and_knows_the_peer() -> Result {
+        let listener = listener()?;
+        let bells = Bells::on(&listener, 0)?;
+        assert_eq!(listener.accept().err(), Some(EAGAIN));
+
+        let client = connect(&listener)?;
+        bells.data.wait_for_completion();
+        let (accepted, peer) = listener.accept()?;
+
+        assert_eq!(peer, client.local_addr()?);
+        assert_eq!(accepted.peer_addr()?, peer);
+        assert_eq!(accepted.tcp_state(), TcpState::Established);
+        assert_eq!(listener.tcp_state(), TcpState::Listen);
+        assert_eq!(listener.accept().err(), Some(EAGAIN));
+        Ok(())
+    }
+
+    #[test]
+    fn accepted_sockets_have_callbacks_of_their_own() -> Result {
+        let listener = listener()?;
+        let bells = Bells::on(&listener, 0)?;
+
+        // Data that come before anybody has accepted are announced to nobody, nor lost.
+        let client = connect(&listener)?;
+        assert_eq!(Buffer::with(b"early", |vecs| client.send(vecs))?, Ok(5));
+        bells.data.wait_for_completion();
+        let (accepted, _) = listener.accept()?;
+        let calls = bells.data_calls.load(Relaxed);
+
+        assert!(expect(&accepted, b"early")?);
+
+        let own = Bells::on(&accepted, 0)?;
+        assert_eq!(accepted.set_callbacks(own.clone()), Err(EBUSY));
+        assert_eq!(Buffer::with(b"late", |vecs| client.send(vecs))?, Ok(4));
+        own.data.wait_for_completion();
+        accepted.clear_callbacks();
+        assert!(expect(&accepted, b"late")?);
+
+        assert_eq!(bells.data_calls.load(Relaxed), calls);
+        drop(listener);
+        drop(accepted);
+        Ok(())
+    }
+
+    #[test]
+    fn listener_without_callbacks_makes_plain_sockets() -> Result {
+        let listener = listener()?;
+        let bells = Bells::on(&listener, 0)?;
+        let client = connect(&listener)?;
+        bells.data.wait_for_completion();
+
+        // The connection was made with callbacks that the listener has no longer.
+        listener.clear_callbacks();
+        let (accepted, _) = listener.accept()?;
+        assert_eq!(Buffer::with(b"data", |vecs| client.send(vecs))?, Ok(4));
+        assert!(expect(&accepted, b"data")?);
+        Ok(())
+    }
+
+    #[test]
+    fn closing_a_listener_resets_what_nobody_accepted() -> Result {
+        let listener = listener()?;
+        let bells = Bells::on(&listener, 0)?;
+        let client = connect(&listener)?;
+        let own = Bells::on(&client, 0)?;
+        bells.data.wait_for_completion();
+
+        drop(listener);
+        own.error.wait_for_completion();
+        assert_eq!(client.take_error(), Some(ECONNRESET));
+        Ok(())
+    }
+
+    #[test]
+    fn accepting_what_was_reset() -> Result {
+        let listener = listener()?;
+        let bells = Bells::on(&listener, 0)?;
+        let client = connect(&listener)?;
+        bells.data.wait_for_completion();
+        let name = client.local_addr()?;
+        client.disconnect()?;
+
+        let (accepted, peer) = listener.accept()?;
+        assert_eq!(peer, name);
+        let own = Bells::on(&accepted, 0)?;
+        if accepted.tcp_state() != TcpState::Close {
+            own.error.wait_for_completion();
+        }
+        assert_eq!(accepted.peer_addr().err(), Some(ENOTCONN));
+        assert_eq!(accepted.take_error(), Some(ECONNRESET));
+        Ok(())
+    }
+
+    #[test]
+    fn the_end_is_acknowledged() -> Result {
+        let listener = listener()?;
+        let bells = Bells::on(&listener, 0)?;
+        let client = connect(&listener)?;
+        bells.data.wait_for_completion();
+        let (accepted, _) = listener.accept()?;
+        assert_eq!(client.unacked_bytes(), 0);
+        assert_eq!(listener.unacked_bytes(), 0);
+
+        // One change by shutdown itself, one when all of it has been acknowledged.
+        let own = Bells::on(&client, 2)?;
+        assert_eq!(Buffer::with(b"data", |vecs| client.send(vecs))?, Ok(4));
+        assert!(client.unacked_bytes() <= 4);
+        client.shutdown(How::Write)?;
+        own.state.wait_for_completion();
+        assert_eq!(client.tcp_state(), TcpState::FinWait2);
+        assert_eq!(client.unacked_bytes(), 0);
+
+        assert!(expect(&accepted, b"data")?);
+        assert!(expect(&accepted, b"")?);
+        Ok(())
+    }
+
+    #[test]
+    fn datagrams() -> Result {
+        bring_loopback_up()?;
+        let (a, b) = (datagram()?, datagram()?);
+        let (from, to) = (a.local_addr()?, b.local_addr()?);
+        let buffer = Buffer::new()?;
+
+        assert_eq!(b.recv_from(&buffer.vecs(10)?).err(), Some(EAGAIN));
+        let send = |bytes| Buffer::with(bytes, |vecs| a.send_to(vecs, to));
+        assert_eq!(send(b"four")?, Ok(4));
+        assert_eq!(send(b"longer than that")?, Ok(16));
+        assert_eq!(send(b"")?, Ok(0));
+
+        let recv = |room| when_ready(&b, || b.recv_from(&buffer.vecs(room)?));
+        let first = recv(64)?;
+        assert_eq!((first.len, first.copied, first.from), (4, 4, from));
+        assert!(buffer.holds(b"four")?);
+        let second = recv(6)?;
+        assert_eq!((second.len, second.copied, second.from), (16, 6, from));
+        assert!(buffer.holds(b"longer")?);
+        let third = recv(64)?;
+        assert_eq!((third.len, third.copied, third.from), (0, 0, from));
+        Ok(())
+    }
+
+    #[test]
+    fn datagrams_to_a_peer() -> Result {
+        bring_loopback_up()?;
+        let (a, b) = (datagram()?, datagram()?);
+        let bells = Bells::on(&a, 0)?;
+
+        let send = || Buffer::with(b"x", |vecs| a.send(vecs));
+        assert_eq!(send()?, Err(EDESTADDRREQ));
+        a.connect(b.local_addr()?)?;
+        assert_eq!(a.peer_addr()?, b.local_addr()?);
+        assert_eq!(send()?, Ok(1));
+
+        drop(b);
+        assert_eq!(send()?, Ok(1));
+        bells.error.wait_for_completion();
+        assert_eq!(send()?, Err(ECONNREFUSED));
+
+        a.disconnect()?;
+        assert_eq!(a.peer_addr().err(), Some(ENOTCONN));
+        assert_eq!(send()?, Err(EDESTADDRREQ));
+        Ok(())
+    }
+
+    #[test]
+    fn streams_and_datagrams_are_not_the_same() -> Result {
+        let (stream, buffer) = (stream()?, Buffer::new()?);
+        assert_eq!(stream.recv_from(&buffer.vecs(1)?).err(), Some(EOPNOTSUPP));
+        assert_eq!(stream.send_to(&buffer.vecs(1)?, ANY_PORT), Err(EOPNOTSUPP));
+        assert_eq!(datagram()?.unacked_bytes(), 0);
+        assert_eq!(datagram()?.listen(1), Err(EOPNOTSUPP));
+        Ok(())
+    }
+
+    #[test]
+    fn options_have_exact_lengths() -> Result {
+        const SOL_TCP: i32 = 6;
+        const TCP_MAXSEG: i32 = 2;
+        const TCP_INFO: i32 = 11;
+        const TCP_CONGESTION: i32 = 13;
+        const TCP_ULP: i32 = 31;
+        const TCP_ZEROCOPY_RECEIVE: i32 = 35;
+        const SOL_IPV6: i32 = 41;
+        const IPV6_V6ONLY: i32 = 26;
+
+        let socket = stream()?;
+        let mut value = [0xff; 512];
+
+        socket.set_option(SOL_TCP, TCP_MAXSEG, &1000i32.to_ne_bytes())?;
+        assert_eq!(socket.get_option(SOL_TCP, TCP_MAXSEG, &mut value)?, 4);
+        assert_eq!(value[..5], [0xe8, 3, 0, 0, 0xff]);
+        assert_eq!(socket.get_option(SOL_TCP, TCP_MAXSEG, &mut value[..2])?, 2);
+
+        let name = socket.get_option(SOL_TCP, TCP_CONGESTION, &mut value)?;
+        assert_eq!(name, 16);
+        let unknown = socket.set_option(SOL_TCP, TCP_CONGESTION, b"no such thing");
+        assert_eq!(unknown, Err(ENOENT));
+
+        let info = socket.get_option(SOL_TCP, TCP_INFO, &mut value)?;
+        assert!(info >= 104 && info < value.len());
+        assert_eq!(value[info], 0xff);
+        assert_eq!(value[0], TcpState::Close as u8);
+
+        assert_eq!(
+            socket.set_option(SOL_TCP, TCP_ULP, b"tls"),
+            Err(ENOPROTOOPT)
+        );
+        let zerocopy = socket.get_option(SOL_TCP, TCP_ZEROCOPY_RECEIVE, &mut value);
+        assert_eq!(zerocopy, Err(ENOPROTOOPT));
+        let v6only = socket.get_option(SOL_IPV6, IPV6_V6ONLY, &mut value);
+        assert_eq!(v6only, Err(EOPNOTSUPP));
+        let udp_has_no_tcp = datagram()?.get_option(SOL_TCP, TCP_INFO, &mut value);
+        assert_eq!(udp_has_no_tcp, Err(EOPNOTSUPP));
+        Ok(())
+    }
+}
