@@ -73,9 +73,16 @@ class Guest:
             file.write(CONFIG.format(name=name, memory=memory, vcpus=vcpus, extra=extra,
                                      vif="'bridge=br0'" if vif else ""))
         self._tool("xl", "create", "-q", "-p", config)
-        self.domid = int(self._tool("xl", "domid", name))
+        self.domid = self._find_domid()
         self.alive = True
         self._open_console()
+
+    def _find_domid(self):
+        """Asks xenstore, a tenth of the time that xl takes. Ours is the newest of this name."""
+        for domid in sorted(map(int, xenstore.ls("/local/domain")), reverse=True):
+            if xenstore.read(f"/local/domain/{domid}/name") == self.name:
+                return domid
+        raise RuntimeError(f"there is no domain {self.name}")
 
     def _tool(self, *command):
         port.emit("D", "$ " + " ".join(command))
