@@ -507,7 +507,7 @@ TEST_F_TIMEOUT(server, too_many_listeners, 60)
 /* Listeners and what is posted go while connections come in. */
 TEST_F_TIMEOUT(server, released_while_filled, 120)
 {
-	enum { N = 4, ROUNDS = 60 };
+	enum { N = 4, ROUNDS = 24 };
 	struct raw server[N], client[N];
 	struct link *l = &self->link;
 	struct response response;
