@@ -4,12 +4,16 @@
 #include <linux/cred.h>
 #include <linux/net.h>
 #include <linux/poll.h>
+#include <linux/sched/task.h>
 #include <linux/security.h>
 #include <linux/sockptr.h>
+#include <linux/uidgid.h>
+#include <linux/user_namespace.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include <net/sock.h>
 #include <net/tcp.h>
+#include <net/udp.h>
 
 #ifdef CONFIG_RUST_SOCKET_ABSTRACTIONS
 
@@ -53,26 +57,13 @@ __rust_helper int rust_helper_sock_getname(struct socket *sock, struct sockaddr 
 	return READ_ONCE(sock->ops)->getname(sock, addr, peer);
 }
 
-/*
- * setsockopt(2) with a value in the kernel, and without the capabilities of the
- * current task, which would be all of them in a worker.
- */
-__rust_helper int rust_helper_sock_setsockopt_unprivileged(struct socket *sock, int level,
-							   int optname, const void *optval,
-							   unsigned int optlen)
+/* setsockopt(2) with a value in the kernel. */
+__rust_helper int rust_helper_sock_setsockopt_kernel(struct socket *sock, int level,
+						     int optname, const void *optval,
+						     unsigned int optlen)
 {
-	struct cred *cred = prepare_creds();
-	const struct cred *old;
-	int err;
-
-	if (!cred)
-		return -ENOMEM;
-	cap_clear(cred->cap_effective);
-	old = override_creds(cred);
-	err = do_sock_setsockopt(sock, false, level, optname,
-				 KERNEL_SOCKPTR((void *)optval), optlen);
-	put_cred(revert_creds(old));
-	return err;
+	return do_sock_setsockopt(sock, false, level, optname,
+				  KERNEL_SOCKPTR((void *)optval), optlen);
 }
 
 /*
@@ -99,6 +90,68 @@ __rust_helper int rust_helper_sock_getsockopt_kernel(struct socket *sock, int le
 	if (IS_ENABLED(CONFIG_IPV6) && level == SOL_IPV6 && sk->sk_family == AF_INET6)
 		return do_ipv6_getsockopt(sk, level, optname, val, len);
 	return sk->sk_family == AF_INET6 ? -ENOPROTOOPT : -EOPNOTSUPP;
+}
+
+/*
+ * Counts a datagram of a UDP socket that was received and then dropped, as UDP
+ * itself counts one for which there is no room.
+ */
+__rust_helper void rust_helper_udp_count_drop(struct sock *sk)
+{
+	udp_drops_inc(sk);
+	SNMP_INC_STATS(__UDPX_MIB(sk, sk->sk_family == AF_INET), UDP_MIB_RCVBUFERRORS);
+	SNMP_INC_STATS(__UDPX_MIB(sk, sk->sk_family == AF_INET), UDP_MIB_INERRORS);
+}
+
+/*
+ * Credentials of a user and of the group with the same number, of the initial
+ * user namespace. They have no capabilities, or CAP_NET_BIND_SERVICE alone.
+ */
+__rust_helper struct cred *rust_helper_prepare_user_cred(u32 user, bool may_bind)
+{
+	struct cred *cred = prepare_kernel_cred(&init_task);
+
+	if (!cred)
+		return NULL;
+	cred->uid = make_kuid(&init_user_ns, user);
+	cred->euid = cred->uid;
+	cred->suid = cred->uid;
+	cred->fsuid = cred->uid;
+	cred->gid = make_kgid(&init_user_ns, user);
+	cred->egid = cred->gid;
+	cred->sgid = cred->gid;
+	cred->fsgid = cred->gid;
+	cap_clear(cred->cap_inheritable);
+	cap_clear(cred->cap_permitted);
+	cap_clear(cred->cap_effective);
+	cap_clear(cred->cap_bset);
+	cap_clear(cred->cap_ambient);
+	if (may_bind) {
+		cap_raise(cred->cap_permitted, CAP_NET_BIND_SERVICE);
+		cap_raise(cred->cap_effective, CAP_NET_BIND_SERVICE);
+	}
+	return cred;
+}
+
+__rust_helper const struct cred *rust_helper_override_creds(const struct cred *cred)
+{
+	return override_creds(cred);
+}
+
+__rust_helper const struct cred *rust_helper_revert_creds(const struct cred *cred)
+{
+	return revert_creds(cred);
+}
+
+/* Whose a socket is, that has no file and that nobody uses. */
+__rust_helper void rust_helper_sock_set_owner(struct socket *sock, const struct cred *cred)
+{
+	struct inode *inode = SOCK_INODE(sock);
+
+	inode->i_uid = cred->fsuid;
+	inode->i_gid = cred->fsgid;
+	/* Pairs with READ_ONCE() in sk_uid(). */
+	WRITE_ONCE(sock->sk->sk_uid, inode->i_uid);
 }
 
 /* What __inet_bind() asks. */

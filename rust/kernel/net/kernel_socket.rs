@@ -8,6 +8,7 @@
 mod callbacks;
 mod data;
 mod options;
+mod owner;
 mod tally;
 #[cfg(CONFIG_RUST_SOCKET_KUNIT_TEST)]
 mod tests;
@@ -15,6 +16,7 @@ mod tests;
 pub use self::{
     callbacks::Callbacks,
     data::Datagram,
+    owner::Owner,
     tally::Tally, //
 };
 
@@ -35,7 +37,8 @@ use crate::{
         },
         socket::How,
     },
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 use core::{
@@ -49,6 +52,9 @@ use core::{
 /// `EINPROGRESS`, and the [`Callbacks`] say when it is worth trying again. All the same, all methods
 /// (and dropping) are for process context, since the lock of the socket may have to be waited for,
 /// except where it is said that they are for any.
+///
+/// What is done with a socket is done with the privileges of the current task, or with those of its
+/// [`Owner`], if it has one. To send and to receive takes none.
 ///
 /// The socket holds a reference to its network namespace, as a socket of a program does, until TCP
 /// has said good-bye to the peer, which can be long after it was dropped: it is the `struct sock`
@@ -90,6 +96,7 @@ use core::{
 pub struct KernelSocket {
     socket: NonNull<bindings::socket>,
     counted: Option<KBox<tally::Counted>>,
+    owner: Option<Arc<Owner>>,
 }
 
 impl KernelSocket {
@@ -140,6 +147,7 @@ impl KernelSocket {
         Ok(Self {
             socket,
             counted: None,
+            owner: None,
         })
     }
 
@@ -151,16 +159,18 @@ impl KernelSocket {
     pub fn connect(&self, addr: SocketAddr) -> Result {
         let addr = SockAddrBuf::from(addr);
 
-        // SAFETY: The socket is valid by the type invariants, and the address has that length. C
-        // code makes a copy of it.
-        to_result(unsafe {
-            bindings::kernel_connect(
-                self.as_raw(),
-                addr.as_ptr().cast_mut().cast(),
-                addr.c_len(),
-                bindings::O_NONBLOCK as c_int,
-            )
-        })
+        to_result(self.as_owner(|| {
+            // SAFETY: The socket is valid by the type invariants, and the address has that length. C
+            // code makes a copy of it.
+            unsafe {
+                bindings::kernel_connect(
+                    self.as_raw(),
+                    addr.as_ptr().cast_mut().cast(),
+                    addr.c_len(),
+                    bindings::O_NONBLOCK as c_int,
+                )
+            }
+        }))
     }
 
     /// Dissolves a connection, which resets it, or forgets the peer of datagrams.
@@ -168,34 +178,44 @@ impl KernelSocket {
         let mut addr: bindings::sockaddr = pin_init::zeroed();
 
         addr.sa_family = AF_UNSPEC;
-        // SAFETY: The socket is valid by the type invariants, and the address has that length. C
-        // code makes a copy of it.
-        to_result(unsafe {
-            bindings::kernel_connect(
-                self.as_raw(),
-                (&raw mut addr).cast(),
-                size_of::<bindings::sockaddr>() as c_int,
-                bindings::O_NONBLOCK as c_int,
-            )
-        })
+        to_result(self.as_owner(|| {
+            // SAFETY: The socket is valid by the type invariants, and the address has that length. C
+            // code makes a copy of it.
+            unsafe {
+                bindings::kernel_connect(
+                    self.as_raw(),
+                    (&raw mut addr).cast(),
+                    size_of::<bindings::sockaddr>() as c_int,
+                    bindings::O_NONBLOCK as c_int,
+                )
+            }
+        }))
     }
 
     /// Gives the socket an address of its own.
+    ///
+    /// With an [`Owner`] it may have any port: that some are for those who have
+    /// `CAP_NET_BIND_SERVICE` in the socket's network namespace tells nothing of who asks for it
+    /// here, so the caller decides who may have which.
     pub fn bind(&self, addr: SocketAddr) -> Result {
         let addr = SockAddrBuf::from(addr);
 
-        // SAFETY: The socket is valid by the type invariants, and the address has that length. C
-        // code makes a copy of it.
-        to_result(unsafe {
-            bindings::kernel_bind(self.as_raw(), addr.as_ptr().cast_mut().cast(), addr.c_len())
-        })
+        to_result(self.as_binder(|| {
+            // SAFETY: The socket is valid by the type invariants, and the address has that length. C
+            // code makes a copy of it.
+            unsafe {
+                bindings::kernel_bind(self.as_raw(), addr.as_ptr().cast_mut().cast(), addr.c_len())
+            }
+        }))
     }
 
     /// Begins to take in connections, `backlog` of them before the first is accepted. On a listening
     /// socket it changes how many.
     pub fn listen(&self, backlog: i32) -> Result {
-        // SAFETY: The socket is valid by the type invariants.
-        to_result(unsafe { bindings::kernel_listen(self.as_raw(), backlog) })
+        to_result(self.as_owner(|| {
+            // SAFETY: The socket is valid by the type invariants.
+            unsafe { bindings::kernel_listen(self.as_raw(), backlog) }
+        }))
     }
 
     /// Returns whether a connection has come in that [`KernelSocket::accept`] would take. Any context.
@@ -214,14 +234,16 @@ impl KernelSocket {
     pub fn accept(&self) -> Result<(Self, SocketAddr)> {
         let mut socket = core::ptr::null_mut();
 
-        // SAFETY: The socket is valid by the type invariants, and `socket` is valid for writing.
-        to_result(unsafe {
-            bindings::kernel_accept(
-                self.as_raw(),
-                &raw mut socket,
-                bindings::O_NONBLOCK as c_int,
-            )
-        })?;
+        to_result(self.as_owner(|| {
+            // SAFETY: The socket is valid by the type invariants, and `socket` is valid for writing.
+            unsafe {
+                bindings::kernel_accept(
+                    self.as_raw(),
+                    &raw mut socket,
+                    bindings::O_NONBLOCK as c_int,
+                )
+            }
+        }))?;
         let socket = NonNull::new(socket).ok_or(ENOMEM)?;
 
         // TCP makes the new socket as a copy of the listening one, with its callbacks (but without
@@ -243,6 +265,7 @@ impl KernelSocket {
         let accepted = Self {
             socket,
             counted: None,
+            owner: self.owner.clone(),
         };
         let peer = accepted.name(2)?;
         Ok((accepted, peer))
@@ -250,8 +273,10 @@ impl KernelSocket {
 
     /// Shuts down one or both directions.
     pub fn shutdown(&self, how: How) -> Result {
-        // SAFETY: The socket is valid by the type invariants.
-        to_result(unsafe { bindings::kernel_sock_shutdown(self.as_raw(), how as u32) })
+        to_result(self.as_owner(|| {
+            // SAFETY: The socket is valid by the type invariants.
+            unsafe { bindings::kernel_sock_shutdown(self.as_raw(), how as u32) }
+        }))
     }
 
     /// Returns the address of the socket.

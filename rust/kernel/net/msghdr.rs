@@ -105,11 +105,12 @@ impl MsgHdr {
         unsafe { (*self.as_raw()).msg_flags |= flags };
     }
 
-    /// Returns the address that a message that is being sent shall go to, if it has one.
+    /// Returns the address that a message that is being sent shall go to, if it has one: it may be
+    /// empty, which is not the same as none.
     pub fn name(&self) -> Option<RawAddr<'_>> {
         // SAFETY: The message is valid by the type invariants.
         let (name, len) = unsafe { ((*self.as_raw()).msg_name, (*self.as_raw()).msg_namelen) };
-        if name.is_null() || len <= 0 {
+        if name.is_null() {
             return None;
         }
         // SAFETY: By the type invariants so many bytes are initialised, and they are not written

@@ -115,6 +115,8 @@ pub enum SockFlag {
     UrgInline = bindings::sock_flags_SOCK_URGINLINE,
     /// The connection is probed when it is idle.
     KeepOpen = bindings::sock_flags_SOCK_KEEPOPEN,
+    /// Datagrams may go to everybody.
+    Broadcast = bindings::sock_flags_SOCK_BROADCAST,
 }
 
 /// A socket as protocols see it.

@@ -13,22 +13,25 @@
 use super::{
     HasDelayedWork,
     Queue,
+    RawWorkItem,
     Work,
     WorkItem, //
 };
 
 use crate::{
+    alloc::{
+        AllocError,
+        Flags, //
+    },
     bindings,
     container_of,
     impl_flags,
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    time::Jiffies, //
 };
 
-use core::{
-    ops::Deref,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 
 impl_flags!(
     /// How the work items of an [`OwnedQueue`] are executed.
@@ -66,8 +69,7 @@ impl_flags!(
 ///
 /// Dropping it executes all work that is pending and waits for its end; it may sleep, and must not
 /// happen from a work item of the same queue. Work that is queued by that work is executed as
-/// well. A delayed work item whose time has not come yet is *not* waited for: the owner makes sure
-/// that there is none.
+/// well. A delayed work item keeps its queue alive: see [`enqueue_delayed`].
 ///
 /// # Invariants
 ///
@@ -119,6 +121,29 @@ impl OwnedQueue {
         })
     }
 
+    fn as_queue(&self) -> &Queue {
+        // SAFETY: By the type invariants the work queue is valid, and it is destroyed in no other
+        // way than by dropping `self`, which is borrowed for as long as the result is in use.
+        unsafe { Queue::from_raw(self.queue.as_ptr()) }
+    }
+
+    /// Enqueues a work item, see [`Queue::enqueue`]. Any context.
+    pub fn enqueue<W, const ID: u64>(&self, item: W) -> W::EnqueueOutput
+    where
+        W: RawWorkItem<ID> + Send + 'static,
+    {
+        self.as_queue().enqueue(item)
+    }
+
+    /// Has a function executed as a work item, see [`Queue::try_spawn`].
+    pub fn try_spawn<T: 'static + Send + FnOnce()>(
+        &self,
+        flags: Flags,
+        func: T,
+    ) -> Result<(), AllocError> {
+        self.as_queue().try_spawn(flags, func)
+    }
+
     /// Waits until all work that was queued before this call has been executed.
     ///
     /// May sleep; must not be called from a work item of this queue.
@@ -126,6 +151,32 @@ impl OwnedQueue {
         // SAFETY: By the type invariants this is a valid work queue.
         unsafe { bindings::__flush_workqueue(self.queue.as_ptr()) };
     }
+}
+
+/// An object that keeps a work queue alive: the one on which its delayed work is executed.
+pub trait OnQueue {
+    /// Returns the queue.
+    fn queue(&self) -> &Arc<OwnedQueue>;
+}
+
+/// Enqueues a delayed work item on the queue that it keeps alive; gives it back if it is enqueued
+/// already. Any context.
+///
+/// While the time of the item has not come, nothing but its timer knows of the queue, so that
+/// destroying it would not wait for the item. The timer has a reference to the item, and thereby to
+/// the queue.
+pub fn enqueue_delayed<T, const ID: u64>(item: Arc<T>, delay: Jiffies) -> Result<(), Arc<T>>
+where
+    T: WorkItem<ID, Pointer = Arc<T>> + HasDelayedWork<T, ID> + OnQueue + Send + Sync + 'static,
+{
+    let queue: *const OwnedQueue = Arc::as_ptr(item.queue());
+
+    // SAFETY: `item` refers to its queue for as long as it exists: `queue()` has no guard to return,
+    // so that what it borrows from an object that is shared stays in place. The caller's reference
+    // is moved into the work item, and is given up only when it was executed, or was taken back by
+    // `cancel_delayed_sync()`; if enqueueing fails, it is returned.
+    let queue = unsafe { &*queue };
+    queue.as_queue().enqueue_delayed::<Arc<T>, ID>(item, delay)
 }
 
 /// Takes a delayed work item back whose time has not come, and waits for it if it is running.
@@ -154,17 +205,6 @@ where
         drop(unsafe { Arc::from_raw(ptr.cast_const()) });
     }
     was_pending
-}
-
-impl Deref for OwnedQueue {
-    type Target = Queue;
-
-    #[inline]
-    fn deref(&self) -> &Queue {
-        // SAFETY: By the type invariants the work queue is valid, and it is destroyed in no other
-        // way than by dropping `self`, which is borrowed for as long as the result is in use.
-        unsafe { Queue::from_raw(self.queue.as_ptr()) }
-    }
 }
 
 impl Drop for OwnedQueue {

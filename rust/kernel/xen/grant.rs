@@ -23,6 +23,7 @@ use crate::{
     },
     bindings,
     error::to_result,
+    page::PAGE_SIZE,
     pr_err_once,
     prelude::*,
     sync::atomic::{
@@ -42,6 +43,17 @@ use core::{
 
 /// The most pages that can be granted or mapped as one run: 4 MiB.
 pub const MAX_PAGES: usize = 1024;
+
+/// Returns how many grants this domain can have in all, the hypervisor's limit. Any context.
+///
+/// Every driver of the domain draws on them.
+pub fn max_grants() -> usize {
+    // SAFETY: No preconditions.
+    let frames = unsafe { bindings::gnttab_max_grant_frames() } as usize;
+    // CAST: Small. Version 2 of the table has larger entries; Linux takes it only where addresses
+    // ask for it, and there this is no more than an upper limit.
+    frames.saturating_mul(PAGE_SIZE / size_of::<bindings::grant_entry_v1>())
+}
 
 /// How many pages are mapped or unmapped with one hypercall. Bounds what is on the stack.
 const BATCH: usize = 32;

@@ -291,29 +291,27 @@ impl SharedPages {
         done
     }
 
-    /// Returns the pages behind at most `len` bytes from byte `offset`, for a kernel socket to send
-    /// from or to receive into.
+    /// Appends the pages behind `len` bytes from byte `offset` to `vecs`, for a kernel socket to send
+    /// from or to receive into. Returns whether those are all of them.
     ///
-    /// Covers fewer than `len` bytes if this memory ends before, or if they are in more pages than
-    /// [`BioVecs::MAX`].
-    pub fn bvecs(&self, offset: usize, len: usize) -> BioVecs<'_> {
-        let mut vecs = BioVecs::new();
+    /// It is less if this memory ends before, or if there are more pages than `vecs` has room for.
+    pub fn extend_bvecs<'a>(&'a self, vecs: &mut BioVecs<'a>, offset: usize, len: usize) -> bool {
         let mut done = 0;
 
         while done < len {
             // OVERFLOW: See `piece()`: `offset` is within the memory, and `done` bytes after it
             // were.
             let Some((frame, start, piece)) = self.piece(offset + done, len - done) else {
-                break;
+                return false;
             };
             // SAFETY: By the type invariant, the page is valid for reads and writes as long as
-            // `self` lives, thus as long as the result, which borrows `self`. Concurrent changes
-            // are no concern to its users, since they have to expect them of the other domain.
+            // `self` lives, thus as long as `vecs`, which borrows `self`. Concurrent changes are no
+            // concern to its users, since they have to expect them of the other domain.
             if !unsafe { vecs.push(frame.page, start, piece) } {
-                break;
+                return false;
             }
             done += piece;
         }
-        vecs
+        true
     }
 }

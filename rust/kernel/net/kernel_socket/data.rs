@@ -120,6 +120,16 @@ impl KernelSocket {
             from: addr.parse(msg.msg_namelen)?,
         })
     }
+
+    /// Counts a datagram that was received and then dropped, as UDP counts one for which there is no
+    /// room in the receive buffer: among the drops of the socket, and in the statistics of its
+    /// namespace. Does nothing if this is no socket for datagrams. Any context.
+    pub fn count_drop(&self) {
+        if self.is_datagram() {
+            // SAFETY: The socket is valid, and by the type invariants one of UDP.
+            unsafe { bindings::udp_count_drop(self.sk().as_raw()) };
+        }
+    }
 }
 
 /// A datagram that [`KernelSocket::recv_from`] has received.

@@ -11,6 +11,9 @@ use crate::{
     prelude::*, //
 };
 
+#[cfg(doc)]
+use super::Owner;
+
 /// `SOL_IP`, `SOL_TCP` and `SOL_IPV6`: the levels of the protocols' own options.
 const SOL_IP: i32 = bindings::SOL_IP as i32;
 const SOL_TCP: i32 = bindings::SOL_TCP as i32;
@@ -91,11 +94,10 @@ fn is_plain(level: i32, name: i32) -> bool {
 
 /// Options.
 impl KernelSocket {
-    /// Sets an option, as setsockopt(2) does for a program that has no capabilities.
+    /// Sets an option, as setsockopt(2) does for a program of the socket's [`Owner`].
     ///
-    /// That is so whoever calls, so that what a guest or a remote client asks for can be passed on:
-    /// a congestion control that only administrators may choose is refused, and no module is loaded
-    /// for it.
+    /// With an owner, what a guest or a remote client asks for can be passed on: a congestion
+    /// control that only administrators may choose is refused, and no module is loaded for it.
     ///
     /// # Errors
     ///
@@ -114,7 +116,6 @@ impl KernelSocket {
     ///
     /// const SO_KEEPALIVE: i32 = 9;
     /// const SO_ATTACH_FILTER: i32 = 26;
-    /// const SO_MARK: i32 = 36;
     ///
     /// let socket = KernelSocket::stream(Namespace::init(), Domain::Inet)?;
     /// let (on, mut value) = (1i32.to_ne_bytes(), [0; 8]);
@@ -123,7 +124,6 @@ impl KernelSocket {
     /// assert_eq!(socket.get_option(SOL_SOCKET, SO_KEEPALIVE, &mut value)?, 4);
     /// assert_eq!(value[..4], on);
     /// assert_eq!(socket.set_option(SOL_SOCKET, SO_KEEPALIVE, &on[..3]), Err(EINVAL));
-    /// assert_eq!(socket.set_option(SOL_SOCKET, SO_MARK, &on), Err(EPERM));
     /// assert_eq!(socket.set_option(SOL_SOCKET, SO_ATTACH_FILTER, &on), Err(ENOPROTOOPT));
     /// # Ok::<(), Error>(())
     /// ```
@@ -133,17 +133,19 @@ impl KernelSocket {
         }
         let len = c_uint::try_from(value.len()).map_err(|_| EINVAL)?;
 
-        // SAFETY: The socket is valid by the type invariants, and there are so many bytes. The
-        // option is one that does nothing with them but to read them.
-        to_result(unsafe {
-            bindings::sock_setsockopt_unprivileged(
-                self.as_raw(),
-                level,
-                name,
-                value.as_ptr().cast(),
-                len,
-            )
-        })
+        to_result(self.as_owner(|| {
+            // SAFETY: The socket is valid by the type invariants, and there are so many bytes. The
+            // option is one that does nothing with them but to read them.
+            unsafe {
+                bindings::sock_setsockopt_kernel(
+                    self.as_raw(),
+                    level,
+                    name,
+                    value.as_ptr().cast(),
+                    len,
+                )
+            }
+        }))
     }
 
     /// Reads an option, and returns how many bytes were stored to `value`, which may be less than
@@ -158,17 +160,19 @@ impl KernelSocket {
         }
         let mut len = c_int::try_from(value.len()).map_err(|_| EINVAL)?;
 
-        // SAFETY: The socket is valid by the type invariants, and there is room for so many bytes.
-        // The option is one that does nothing with them but to write to them.
-        to_result(unsafe {
-            bindings::sock_getsockopt_kernel(
-                self.as_raw(),
-                level,
-                name,
-                value.as_mut_ptr().cast(),
-                &raw mut len,
-            )
-        })?;
+        to_result(self.as_owner(|| {
+            // SAFETY: The socket is valid by the type invariants, and there is room for so many bytes.
+            // The option is one that does nothing with them but to write to them.
+            unsafe {
+                bindings::sock_getsockopt_kernel(
+                    self.as_raw(),
+                    level,
+                    name,
+                    value.as_mut_ptr().cast(),
+                    &raw mut len,
+                )
+            }
+        }))?;
         Ok(usize::try_from(len).unwrap_or(0).min(value.len()))
     }
 
