@@ -270,12 +270,14 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         copied
     }
 
-    /// Copies `len` bytes into the room for them, without producing them yet.
+    /// Copies `len` bytes into the room for them, from `skip` bytes past its first, without producing
+    /// them yet.
     ///
     /// Returns the number of bytes copied, fewer if the source faults.
-    pub fn copy_in(&self, len: u32, from: &mut IovIterSource<'_>) -> usize {
+    pub fn copy_in(&self, skip: u32, len: u32, from: &mut IovIterSource<'_>) -> usize {
+        let to = self.tx_prod.load(Relaxed).wrapping_add(skip);
         let mut copied = 0;
-        for span in spans(self.tx_prod.load(Relaxed), len, self.size) {
+        for span in spans(to, len, self.size) {
             let offset = self.tx_base + span.offset as usize;
             let n = self.data.copy_from_iter(offset, span.len as usize, from);
             copied += n;
@@ -286,18 +288,65 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         copied
     }
 
-    /// The first run of `len` readable bytes, for a socket to send.
-    pub fn readable_bvecs(&self, len: u32) -> BioVecs<'_> {
-        let [span, _] = spans(self.rx_cons.load(Relaxed), len, self.size);
-        self.data
-            .bvecs(self.rx_base + span.offset as usize, span.len as usize)
+    /// Copies readable bytes, from `skip` bytes past the first, without consuming them.
+    pub fn read(&self, skip: u32, out: &mut [u8]) -> Result {
+        let from = self.rx_cons.load(Relaxed).wrapping_add(skip);
+        let len = u32::try_from(out.len())?;
+        let mut rest = out;
+        for span in spans(from, len, self.size) {
+            let (piece, after) = rest.split_at_mut_checked(span.len as usize).ok_or(EINVAL)?;
+            self.data.read(self.rx_base + span.offset as usize, piece)?;
+            rest = after;
+        }
+        Ok(())
     }
 
-    /// The first run of the room for `len` bytes, for a socket to receive into.
-    pub fn writable_bvecs(&self, len: u32) -> BioVecs<'_> {
-        let [span, _] = spans(self.tx_prod.load(Relaxed), len, self.size);
-        self.data
-            .bvecs(self.tx_base + span.offset as usize, span.len as usize)
+    /// Copies bytes into the room for them, from `skip` bytes past its first, without producing them
+    /// yet.
+    pub fn write(&self, skip: u32, bytes: &[u8]) -> Result {
+        let to = self.tx_prod.load(Relaxed).wrapping_add(skip);
+        let len = u32::try_from(bytes.len())?;
+        let mut rest = bytes;
+        for span in spans(to, len, self.size) {
+            let (piece, after) = rest.split_at_checked(span.len as usize).ok_or(EINVAL)?;
+            self.data
+                .write(self.tx_base + span.offset as usize, piece)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// `len` readable bytes, from `skip` bytes past the first, for a socket to send: the first of
+    /// them, if there are more than [`BioVecs::MAX`] pages.
+    pub fn readable_bvecs(&self, skip: u32, len: u32) -> BioVecs<'_> {
+        self.bvecs(
+            self.rx_base,
+            self.rx_cons.load(Relaxed).wrapping_add(skip),
+            len,
+        )
+    }
+
+    /// The room for `len` bytes, from `skip` bytes past its first, for a socket to receive into: the
+    /// first of it, if there are more than [`BioVecs::MAX`] pages.
+    pub fn writable_bvecs(&self, skip: u32, len: u32) -> BioVecs<'_> {
+        self.bvecs(
+            self.tx_base,
+            self.tx_prod.load(Relaxed).wrapping_add(skip),
+            len,
+        )
+    }
+
+    fn bvecs(&self, base: usize, index: u32, len: u32) -> BioVecs<'_> {
+        let mut vecs = BioVecs::new();
+        for span in spans(index, len, self.size) {
+            if !self
+                .data
+                .extend_bvecs(&mut vecs, base + span.offset as usize, span.len as usize)
+            {
+                break;
+            }
+        }
+        vecs
     }
 
     /// Gives `n` consumed bytes back to the peer. Returns whether to notify it.
@@ -325,18 +374,18 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// Returns the peer's index up to which there is something already. Those who ask exclude each
     /// other; who asks must look again afterwards.
     pub fn expect_data(&self) -> u32 {
-        let prod = self.load(self.rx.prod);
-        if self.event_index {
-            self.store(self.rx.prod_event, prod.wrapping_add(1));
-            self.full_barrier();
-        }
-        prod
+        self.consumer().expect_more(self)
     }
 
     /// The peer's index up to which there is something to read, to be compared with that of
     /// [`expect_data`](Self::expect_data).
     pub fn arrived(&self) -> u32 {
         self.load(self.rx.prod)
+    }
+
+    /// Our index up to which we have produced, to be compared with [`taken`](Self::taken).
+    pub fn produced(&self) -> u32 {
+        self.tx_prod.load(Relaxed)
     }
 
     /// The peer's index up to which it has taken what we produced.
@@ -346,13 +395,19 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
 
     /// Asks to be notified once there is room for `wanted` bytes.
     ///
-    /// Those who ask exclude each other; who asks must look again afterwards.
+    /// Those who ask exclude each other; who asks must look again afterwards. If more is produced
+    /// after this, the notification comes too early: who is notified and does not find the room has
+    /// to ask again.
     pub fn expect_room(&self, wanted: u32) {
-        if self.event_index {
+        while self.event_index {
             let missing = self.size.saturating_sub(wanted);
             let prod = self.tx_prod.load(Relaxed);
             self.store(self.tx.cons_event, prod.wrapping_sub(missing));
             self.full_barrier();
+            // If it moved meanwhile, the peer may have gone past the event before that was there.
+            if self.tx_prod.load(Relaxed) == prod {
+                break;
+            }
         }
     }
 }

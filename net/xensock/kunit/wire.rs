@@ -166,7 +166,9 @@ mod tests {
         slot[52] = 16;
         assert_eq!(response.encode(Dialect::XenSock), (slot, 64));
         assert_eq!(Response::decode(Dialect::XenSock, &slot), Ok(response));
-        assert_eq!(response.result(), Err(errno::ECONNREFUSED));
+        for dialect in Dialect::ALL {
+            assert_eq!(response.result(dialect), Err(errno::ECONNREFUSED));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
 pub const SHUT_RD: u32 = 0;
 /// SHUTDOWN: nothing more will be sent.
 pub const SHUT_WR: u32 = 1;
-/// SHUTDOWN: both; to the backend the same as [`SHUT_WR`].
+/// SHUTDOWN: both; a peer that goes on sending is reset.
 pub const SHUT_RDWR: u32 = 2;
 
 /// SOCKET: a stream of bytes, TCP.

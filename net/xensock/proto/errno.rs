@@ -129,10 +129,10 @@ pub const fn from_wire(result: i32) -> i32 {
     }
 }
 
-/// Returns the error number in a received word that says how something has ended.
+/// Returns the error number in a received result or word that says how something has ended.
 ///
 /// As [`from_wire`]; but the numbers that would have a program wait or try again count as [`EIO`]
-/// too. (In PV Calls a result of ACCEPT may be one of them, and means that.)
+/// too.
 pub const fn final_from_wire(word: i32) -> i32 {
     match from_wire(word) {
         EINTR | EAGAIN | ERESTART | EALREADY | EINPROGRESS => EIO,

@@ -66,6 +66,17 @@ pub const fn frame_len(payload: u32) -> Option<u32> {
     }
 }
 
+/// The longest datagram of UDP over IPv4.
+pub const MAX_V4: usize = 65507;
+/// The longest datagram of UDP over IPv6.
+pub const MAX_V6: usize = 65527;
+
+/// Bytes of the frame of the longest datagram there is.
+pub const LARGEST: u32 = match frame_len(MAX_V6 as u32) {
+    Some(len) => len,
+    None => u32::MAX,
+};
+
 /// Returns the largest payload for a half of `size` bytes.
 pub const fn max_payload(size: u32) -> u32 {
     // CAST: A small constant. A half is a multiple of `ALIGN`, but it does no harm to be sure.
@@ -128,7 +139,7 @@ impl Frame {
             (ERROR, _) if len == 0 => {
                 let [e0, e1, e2, e3, ..] = addr;
                 let number = i32::from_le_bytes([e0, e1, e2, e3]);
-                Self::Error(match errno::from_wire(number.wrapping_neg()) {
+                Self::Error(match errno::final_from_wire(number.wrapping_neg()) {
                     // An error is never none.
                     0 => errno::EIO,
                     number => number,

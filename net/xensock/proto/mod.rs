@@ -21,7 +21,8 @@
 //! - [`feature::Features`] are what a link has beyond version 1, from nodes of their own.
 //! - [`request::Request`] and [`response::Response`] are the slots of the *commands ring*: one per
 //!   link, 64-byte slots, requests from frontend to backend. A request is a [`call::Call`].
-//! - [`option`] lists the options of sockets that are carried, and [`value`] are their values.
+//! - [`option`] lists the options of sockets that are carried, and [`value`] are their values, which
+//!   may come in [`pieces`].
 //! - [`id::Handle`] is how an end makes the opaque numbers which name sockets on the wire.
 //! - [`indexes`] is the layout of the page which each connection has for its *data ring*, and
 //!   [`ring`] the arithmetic of the free-running indexes in it.
@@ -47,6 +48,7 @@ pub mod indexes;
 pub mod link;
 pub mod node;
 pub mod option;
+pub mod pieces;
 pub mod policy;
 pub mod request;
 pub mod response;

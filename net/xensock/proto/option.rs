@@ -113,10 +113,15 @@ macro_rules! options {
 // Other options of the level SOL_SOCKET, and reading these, are the frontend's own business.
 options! {
     SO_REUSEADDR = SOL_SOCKET 2, Set, Kind::Flag;
+    SO_BROADCAST = SOL_SOCKET 6, Set, Kind::Flag;
     SO_KEEPALIVE = SOL_SOCKET 9, Set, Kind::Flag;
     SO_REUSEPORT = SOL_SOCKET 15, Set, Kind::Flag;
     IP_TOS = SOL_IP 1, Both, ANY;
     IP_TTL = SOL_IP 2, Both, range_or(1, 255, -1);
+    IP_MTU_DISCOVER = SOL_IP 10, Both, range(0, 5);
+    IP_MTU = SOL_IP 14, Get, ANY;
+    IP_MULTICAST_TTL = SOL_IP 33, Both, range(-1, 255);
+    IP_MULTICAST_LOOP = SOL_IP 34, Both, Kind::Flag;
     TCP_NODELAY = SOL_TCP 1, Both, Kind::Flag;
     TCP_MAXSEG = SOL_TCP 2, Both, range_or(88, 32767, 0);
     TCP_CORK = SOL_TCP 3, Both, Kind::Flag;
@@ -130,6 +135,10 @@ options! {
     TCP_USER_TIMEOUT = SOL_TCP 18, Both, range(0, i32::MAX);
     TCP_NOTSENT_LOWAT = SOL_TCP 25, Both, ANY;
     IPV6_UNICAST_HOPS = SOL_IPV6 16, Both, range(-1, 255);
+    IPV6_MULTICAST_HOPS = SOL_IPV6 18, Both, range(-1, 255);
+    IPV6_MULTICAST_LOOP = SOL_IPV6 19, Both, range(0, 1);
+    IPV6_MTU_DISCOVER = SOL_IPV6 23, Both, range(0, 5);
+    IPV6_MTU = SOL_IPV6 24, Get, ANY;
     IPV6_V6ONLY = SOL_IPV6 26, Both, Kind::Flag;
     IPV6_TCLASS = SOL_IPV6 67, Both, range(-1, 255);
     XS_OUTQ = SOL_XS 1, Get, ANY;

@@ -140,8 +140,17 @@ impl Response {
     }
 
     /// Returns success, or the (positive) error number, always one of the table.
-    pub const fn result(&self) -> Result<(), i32> {
-        match errno::from_wire(self.ret) {
+    ///
+    /// A request that was answered is over, and so is what it was about. But a POLL may be told that
+    /// there is another, and in PV Calls an ACCEPT or a POLL to try again.
+    pub fn result(&self, dialect: Dialect) -> Result<(), i32> {
+        let number = match (dialect, dialect.command(self.cmd)) {
+            (_, Some(Command::Poll)) | (Dialect::PvCalls, Some(Command::Accept)) => {
+                errno::from_wire(self.ret)
+            }
+            _ => errno::final_from_wire(self.ret),
+        };
+        match number {
             0 => Ok(()),
             number => Err(number),
         }

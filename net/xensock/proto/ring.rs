@@ -56,6 +56,21 @@ impl Order {
     pub const fn pages(self) -> usize {
         1 << self.0
     }
+
+    /// Returns the number of grants that a ring takes: for its pages, and for the indexes page.
+    pub const fn grants(self) -> usize {
+        self.pages() + 1
+    }
+
+    /// Returns the largest order, up to this one, of which another 32 rings could be paid for with
+    /// `left` grants, so that nobody takes all of what is left; of the smallest, one is enough.
+    pub fn affordable(self, left: usize) -> Option<Self> {
+        let mut order = self;
+        while order > Self::MIN && order.grants() > left / 32 {
+            order = Self(order.0 - 1);
+        }
+        (order.grants() <= left).then_some(order)
+    }
 }
 
 /// The other end's index is impossible: more than the whole ring would be full.

@@ -239,6 +239,22 @@ impl Consumer {
         self.ready(words)
     }
 
+    /// Asks to be notified of the next byte that comes, and returns the producer's index up to which
+    /// there is something already.
+    ///
+    /// For an end where several wait, who exclude each other here and look again afterwards. There is
+    /// one event word, so who asks overwrites what the others have asked for. If the index is not that
+    /// of the last time, their wish may have come true, and be lost: then they have to be told.
+    pub fn expect_more(&self, words: &impl Words) -> u32 {
+        let prod = words.load(self.direction.prod);
+
+        if self.event_index {
+            words.store(self.direction.prod_event, prod.wrapping_add(1));
+            words.full_barrier();
+        }
+        prod
+    }
+
     /// Ends the direction: nothing more will be consumed. Notify the producer after it.
     ///
     /// For the backend only: error words are the backend's.

@@ -247,7 +247,7 @@ proptest! {
             Ok(response) => {
                 let (again, _) = response.encode(dialect);
                 prop_assert_eq!(Response::decode(dialect, &again), Ok(response));
-                if let Err(number) = response.result() {
+                if let Err(number) = response.result(dialect) {
                     prop_assert!(errno::is_known(number) && number != errno::ENOTSUPP);
                 }
             }

@@ -94,6 +94,10 @@ fn directions() {
         Some(ENOPROTOOPT)
     );
     assert!(to_get(SOL_TCP, option::TCP_INFO).is_ok());
+    for (level, name) in [(SOL_IP, option::IP_MTU), (SOL_IPV6, option::IPV6_MTU)] {
+        assert_eq!(set(level, name, 1500), Err(ENOPROTOOPT));
+        assert!(to_get(level, name).is_ok());
+    }
     assert_eq!(set(SOL_SOCKET, option::SO_KEEPALIVE, 1), Ok(1));
     assert_eq!(
         may_get(SOL_SOCKET, option::SO_KEEPALIVE).err(),
@@ -113,6 +117,8 @@ fn numbers() {
     use option::*;
 
     assert_eq!(set(SOL_TCP, TCP_NODELAY, 77), Ok(1));
+    assert_eq!(set(SOL_SOCKET, SO_BROADCAST, 77), Ok(1));
+    assert_eq!(set(SOL_IP, IP_MULTICAST_LOOP, -1), Ok(1));
     assert_eq!(set(SOL_TCP, TCP_NODELAY, -1), Ok(1));
     assert_eq!(set(SOL_TCP, TCP_QUICKACK, 2), Ok(2));
     // As `__ip_sock_set_tos()`: any number, and the rest is cut off there.
@@ -120,6 +126,11 @@ fn numbers() {
 
     for (level, name, good, bad) in [
         (SOL_IP, IP_TTL, &[-1, 1, 255][..], &[-2, 0, 256][..]),
+        (SOL_IP, IP_MTU_DISCOVER, &[0, 5], &[-1, 6]),
+        (SOL_IP, IP_MULTICAST_TTL, &[-1, 0, 255], &[-2, 256]),
+        (SOL_IPV6, IPV6_MULTICAST_HOPS, &[-1, 0, 255], &[-2, 256]),
+        (SOL_IPV6, IPV6_MULTICAST_LOOP, &[0, 1], &[-1, 2]),
+        (SOL_IPV6, IPV6_MTU_DISCOVER, &[0, 5], &[-1, 6]),
         (SOL_TCP, TCP_MAXSEG, &[0, 88, 32767], &[-1, 1, 87, 32768]),
         (SOL_TCP, TCP_KEEPIDLE, &[1, 32767], &[-1, 0, 32768]),
         (SOL_TCP, TCP_KEEPINTVL, &[1, 32767], &[-1, 0, 32768]),

@@ -66,6 +66,19 @@ proptest! {
     }
 
     #[test]
+    fn an_affordable_ring_leaves_some_to_others(wanted in order(), left in 0usize..40_000) {
+        match wanted.affordable(left) {
+            None => prop_assert!(left < Order::MIN.grants()),
+            Some(order) => {
+                prop_assert!(order <= wanted && order.grants() <= left);
+                prop_assert!(order == Order::MIN || 32 * order.grants() <= left);
+                let larger = Order::new(order.get() + 1).filter(|larger| *larger <= wanted);
+                prop_assert!(larger.is_none_or(|larger| 32 * larger.grants() > left));
+            }
+        }
+    }
+
+    #[test]
     fn spans_are_the_bytes_one_by_one(start in count(), len in 0u32..10_000, order in 1u32..=2) {
         let size = Order::new(order).unwrap().half_size();
         let spans = spans(start as u32, len, size);

@@ -234,7 +234,7 @@ fn responses_written_out() {
     let bytes = slot(&fields);
     assert_eq!(response.encode(PvCalls), (bytes, 24));
     assert_eq!(response.encode(XenSock), (bytes, 64));
-    assert_eq!(response.result(), Err(errno::ECONNREFUSED));
+    assert_eq!(response.result(XenSock), Err(errno::ECONNREFUSED));
 
     let address: [(usize, &[u8]); 2] = [(24, &[2, 0, 0, 80, 127, 0, 0, 1]), (52, &[16])];
     let bytes = slot(&[&fields[..], &address].concat());
@@ -390,6 +390,45 @@ fn error_numbers() {
     }
     for odd in [-1, 15, 512, 4096, i32::MAX, i32::MIN] {
         assert_eq!(errno::to_wire(odd), -errno::EIO, "{odd}");
+    }
+}
+
+/// No request is answered by a number for which a program would wait or try again, but for those
+/// that may be told so.
+#[test]
+fn results_are_final() {
+    for dialect in Dialect::ALL {
+        for command in Command::ALL {
+            let Some(cmd) = dialect.number(command) else {
+                continue;
+            };
+            let result = |ret| {
+                Response {
+                    req_id: 1,
+                    cmd,
+                    ret,
+                    id: ID,
+                    body: Body::Empty,
+                }
+                .result(dialect)
+            };
+            let may_again = match dialect {
+                XenSock => command == Command::Poll,
+                PvCalls => matches!(command, Command::Poll | Command::Accept),
+            };
+            assert_eq!(result(0), Ok(()));
+            for &(name, number) in errno::TABLE {
+                let known = match number {
+                    4 | 11 | 85 | 114 | 115 if !may_again => errno::EIO,
+                    524 => errno::EOPNOTSUPP,
+                    number => number,
+                };
+                assert_eq!(result(-number), Err(known), "{command:?} {name}");
+            }
+            for odd in [1, -512, -516, i32::MAX, i32::MIN] {
+                assert_eq!(result(odd), Err(errno::EIO), "{command:?} {odd}");
+            }
+        }
     }
 }
 
