@@ -4,6 +4,7 @@
 
 use crate::{
     completion::Completion,
+    farewell::Farewell,
     guest::Guest,
     io::{
         Io,
@@ -55,15 +56,6 @@ use kernel::{
         Handler, //
     }, //
 };
-
-/// How a connection is to end.
-#[derive(Clone, Copy)]
-enum Farewell {
-    /// RELEASE, to be answered.
-    Release { ticket: Response, abort: bool },
-    /// The link is gone: the peer sees a reset, and nobody waits for an answer.
-    Abandon,
-}
 
 /// What the guest, or the end of the link, asks of the work item.
 #[derive(Default)]
@@ -311,13 +303,13 @@ impl Active {
                 }
                 State::Open(io) => io,
             };
-            let indexes = io.indexes();
+            let indexes = io.share().indexes();
             let (abort, error) = match io.progress(&self.guest, shut) {
                 Ok(Outcome::Busy) => return true,
                 Ok(Outcome::Idle) => {
                     if owes_eoi {
                         self.owes_eoi.store(false, Release);
-                        io.eoi(indexes);
+                        io.share().eoi(indexes);
                     }
                     return false;
                 }

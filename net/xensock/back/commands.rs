@@ -8,18 +8,23 @@
 use crate::{
     active::Active,
     completion::Completion,
+    datagram::Datagram,
     guest::Guest,
     listener::Listener,
+    policy::Policy,
     proto::{
         addr,
         call::{
             SHUT_RD,
             SHUT_WR,
+            SOCK_DGRAM,
             SOCK_STREAM, //
         },
+        rule::Transport,
         Body,
         Call,
         Dialect,
+        Feature,
         Request,
         Response,
         RingRef, //
@@ -37,8 +42,9 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The protocol TCP, by name rather than by being the default of the type.
+/// The protocols, by name rather than by being the default of the type.
 const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
 
 /// What a request comes to when it is taken on: what to answer, or nothing yet.
 type Answer = Option<Body>;
@@ -67,8 +73,7 @@ fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
             protocol,
         } => socket(guest, id, domain, kind, protocol),
         Call::Connect { id, addr, ring, .. } => connect(guest, id, addr, ring, ticket),
-        // A stream has one attempt to connect, and keeps its peer.
-        Call::Disconnect { id } => guest.entry(id).and(Err(EAFNOSUPPORT)),
+        Call::Disconnect { id } => disconnect(guest, id),
         Call::Shutdown { id, how } => shutdown(guest, id, how),
         Call::Release { id, abort, .. } => release(guest, id, abort, ticket),
         Call::Bind { id, addr } => bind(guest, id, addr),
@@ -97,12 +102,11 @@ fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
             Ok(Some(Body::Value(piece)))
         }
         Call::GetName { id, peer } => name(guest, id, peer),
-        // Datagrams are not offered.
-        Call::Attach { .. } => Err(EOPNOTSUPP),
+        Call::Attach { id, ring } => attach(guest, id, ring),
     }
 }
 
-fn socket(guest: &Guest, id: u64, domain: u32, kind: u32, protocol: u32) -> Result<Answer> {
+fn socket(guest: &Arc<Guest>, id: u64, domain: u32, kind: u32, protocol: u32) -> Result<Answer> {
     const INET: u32 = addr::AF_INET as u32;
     const INET6: u32 = addr::AF_INET6 as u32;
 
@@ -111,18 +115,44 @@ fn socket(guest: &Guest, id: u64, domain: u32, kind: u32, protocol: u32) -> Resu
         (Dialect::XenSock, INET6) => Domain::Inet6,
         _ => return Err(EAFNOSUPPORT),
     };
-    if kind != SOCK_STREAM {
-        return Err(ESOCKTNOSUPPORT);
-    }
-    if protocol != 0 && protocol != IPPROTO_TCP {
+    let (transport, only) = match kind {
+        SOCK_STREAM => (Transport::Tcp, IPPROTO_TCP),
+        SOCK_DGRAM if guest.features.has(Feature::Datagram) => (Transport::Udp, IPPROTO_UDP),
+        _ => return Err(ESOCKTNOSUPPORT),
+    };
+    if protocol != 0 && protocol != only {
         return Err(EPROTONOSUPPORT);
     }
     let policy = guest.policy();
     guest.add(id, &policy)?;
-    Socket::stream(policy, guest.sockets.clone(), domain)
-        .and_then(|socket| guest.change(id, Entry::Fresh(socket)))
+    make(guest, policy, domain, transport)
+        .and_then(|entry| adopt(guest, id, entry))
         .inspect_err(|_| guest.drop_new(id))?;
     Ok(Some(Body::Empty))
+}
+
+/// Puts a new socket into the place that it has.
+fn adopt(guest: &Guest, id: u64, entry: Entry) -> Result {
+    guest.change(id, entry.clone()).inspect_err(|_| {
+        if let Entry::Datagram(datagram) = &entry {
+            datagram.abandon();
+        }
+    })
+}
+
+fn make(
+    guest: &Arc<Guest>,
+    policy: Arc<Policy>,
+    domain: Domain,
+    transport: Transport,
+) -> Result<Entry> {
+    match transport {
+        Transport::Tcp => Socket::stream(guest, policy, domain).map(Entry::Fresh),
+        Transport::Udp => {
+            let socket = Socket::datagram(guest, policy, domain)?;
+            Datagram::new(guest, socket).map(Entry::Datagram)
+        }
+    }
 }
 
 /// The answer to a request whose outcome the guest is told by a [`Completion`].
@@ -142,6 +172,7 @@ fn connect(
 ) -> Result<Answer> {
     let socket = match guest.entry(id)? {
         Entry::Fresh(socket) => socket,
+        Entry::Datagram(datagram) => return Ok(Some(Body::Addr(datagram.connect(Some(addr))?))),
         Entry::Listener(_) => return Err(EINVAL),
         Entry::Active(_) | Entry::Accepted(..) | Entry::Spent => return Err(EISCONN),
     };
@@ -155,8 +186,27 @@ fn connect(
     Ok(taken_on(completion))
 }
 
+fn disconnect(guest: &Guest, id: u64) -> Result<Answer> {
+    match guest.entry(id)? {
+        Entry::Datagram(datagram) => Ok(Some(Body::Addr(datagram.connect(None)?))),
+        // A stream has one attempt to connect, and keeps its peer.
+        _ => Err(EAFNOSUPPORT),
+    }
+}
+
+fn attach(guest: &Guest, id: u64, ring: RingRef) -> Result<Answer> {
+    if !guest.features.has(Feature::Datagram) {
+        return Err(EOPNOTSUPP);
+    }
+    let Entry::Datagram(datagram) = guest.entry(id)? else {
+        return Err(EINVAL);
+    };
+    datagram.attach(ring)?;
+    Ok(Some(Body::Empty))
+}
+
 fn shutdown(guest: &Guest, id: u64, how: u32) -> Result<Answer> {
-    let entry = guest.entry(id)?;
+    let entry = stream(guest, id)?;
     let active = entry.active().ok_or(ENOTCONN)?;
     match how {
         // TCP tells the peer nothing of it.
@@ -180,21 +230,48 @@ fn release(guest: &Guest, id: u64, abort: bool, ticket: Response) -> Result<Answ
             Active::release(active, ticket, abort);
             return Ok(None);
         }
+        Ok(Entry::Datagram(datagram)) => {
+            Datagram::release(datagram, ticket);
+            return Ok(None);
+        }
         // PV Calls has no error for a socket that is unknown.
         Ok(Entry::Spent) | Err(_) => (),
     }
     Ok(Some(Body::Empty))
 }
 
+/// Leaves a socket that can only be released.
+fn spend(guest: &Guest, id: u64) -> Result {
+    if let Entry::Datagram(datagram) = guest.entry(id)? {
+        datagram.abandon();
+    }
+    guest.change(id, Entry::Spent)
+}
+
 fn bind(guest: &Guest, id: u64, addr: SocketAddr) -> Result<Answer> {
-    let Entry::Fresh(socket) = guest.entry(id)? else {
-        return Err(EINVAL);
+    let socket = match guest.entry(id)? {
+        Entry::Fresh(socket) => socket,
+        Entry::Datagram(datagram) => datagram.socket().ok_or(ENOTCONN)?,
+        _ => return Err(EINVAL),
     };
-    Ok(Some(Body::Addr(socket.bind(addr)?)))
+    let bound = socket.bind(addr);
+    if bound.is_err() && matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0) {
+        // Linux has tied the socket to that interface all the same.
+        spend(guest, id)?;
+    }
+    bound.map(|addr| Some(Body::Addr(addr)))
+}
+
+/// The entry of a stream: `EOPNOTSUPP` for a datagram socket.
+fn stream(guest: &Guest, id: u64) -> Result<Entry> {
+    match guest.entry(id)? {
+        Entry::Datagram(_) => Err(EOPNOTSUPP),
+        entry => Ok(entry),
+    }
 }
 
 fn listen(guest: &Arc<Guest>, id: u64, backlog: u32) -> Result<Answer> {
-    match guest.entry(id)? {
+    match stream(guest, id)? {
         Entry::Fresh(socket) => {
             // The frontends of PV Calls say nothing of a BIND that has failed, but of this.
             if guest.dialect == Dialect::PvCalls && !socket.is_bound()? {
@@ -206,13 +283,13 @@ fn listen(guest: &Arc<Guest>, id: u64, backlog: u32) -> Result<Answer> {
                 .inspect_err(|_| listener.close())?;
         }
         Entry::Listener(listener) => listener.set_backlog(backlog)?,
-        Entry::Active(_) | Entry::Accepted(..) | Entry::Spent => return Err(EINVAL),
+        _ => return Err(EINVAL),
     }
     Ok(Some(Body::Empty))
 }
 
 fn listener(guest: &Guest, id: u64) -> Result<Arc<Listener>> {
-    match guest.entry(id)? {
+    match stream(guest, id)? {
         Entry::Listener(listener) => Ok(listener),
         _ => Err(EINVAL),
     }
@@ -240,9 +317,9 @@ fn accept(
 fn name(guest: &Guest, id: u64, peer: bool) -> Result<Answer> {
     let socket = guest.entry(id)?.socket()?;
     let addr = if peer {
-        socket.tcp().peer_addr()?
+        socket.peer_addr()?
     } else {
-        socket.tcp().local_addr()?
+        socket.local_addr()?
     };
     Ok(Some(Body::Addr(addr)))
 }

@@ -22,6 +22,7 @@ use crate::{
         Dialect,
         Feature, //
     },
+    quota::Sockets,
     refused::Refused,
     DEBUGFS, //
 };
@@ -31,7 +32,6 @@ use kernel::{
         Bound,
         Core, //
     },
-    net::kernel_socket::Tally,
     new_mutex,
     prelude::*,
     sync::{
@@ -68,7 +68,7 @@ pub(crate) struct Backend {
     policy: Arc<InForce>,
     _watch: Watch<InForce>,
     /// The sockets of the guest. They can outlive the link.
-    sockets: Arc<Tally>,
+    sockets: Arc<Sockets>,
     /// Shows how often the guest was refused something.
     #[pin]
     _refused: debugfs::File<Arc<Refused>>,
@@ -80,6 +80,10 @@ pub(crate) struct Backend {
 /// a frontend that keeps changing its state causes a report with each change, and must not keep the
 /// thread that all devices share.
 const MAX_STEPS: usize = 8;
+
+/// How many threads of the backend domain work for a guest at a time. Each of its sockets can always
+/// have something to do, and what one guest has to do must not be all that this domain does.
+const MAX_WORKERS: u16 = 4;
 
 impl Backend {
     /// Does what the state of the frontend asks for. Returns whether there is more to do.
@@ -187,7 +191,7 @@ impl xenbus::Driver for Backend {
     fn probe<'bound>(dev: &'bound xenbus::Device<Core<'_>>) -> impl PinInit<Self, Error> + 'bound {
         pin_init::pin_init_scope(move || {
             let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
-            let queue = OwnedQueue::new(c"xensock_back", WqFlag::Unbound, 0)?;
+            let queue = OwnedQueue::new(c"xensock_back", WqFlag::Unbound, MAX_WORKERS)?;
             let queue = Arc::new(queue, GFP_KERNEL)?;
 
             if dev.state() != State::Initialising {
@@ -210,7 +214,7 @@ impl xenbus::Driver for Backend {
                 ),
                 policy,
                 _watch: watch,
-                sockets: Arc::new(Tally::new(), GFP_KERNEL)?,
+                sockets: Sockets::new()?,
                 queue,
             }))
         })

@@ -19,7 +19,10 @@ use crate::{
         Features,
         Response, //
     },
-    quota::Quota,
+    quota::{
+        Quota,
+        Sockets, //
+    },
     table::{
         Entry,
         Table, //
@@ -28,7 +31,6 @@ use crate::{
 use kernel::{
     device::Bound,
     impl_has_work,
-    net::kernel_socket::Tally,
     new_mutex,
     new_spinlock,
     new_spinlock_irq,
@@ -76,7 +78,8 @@ use kernel::{
 /// The features that this backend offers.
 pub(crate) const OFFERED: Features = Features::NONE
     .with(Feature::EventIndex)
-    .with(Feature::Status);
+    .with(Feature::Status)
+    .with(Feature::Datagram);
 
 /// Where a guest has its commands ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,12 +118,14 @@ pub(crate) struct Guest {
     /// Requests were served since the last event was let in.
     has_served: Atomic<bool>,
     /// Sockets of all links with this guest, until TCP is done with them.
-    pub(crate) sockets: Arc<Tally>,
+    pub(crate) sockets: Arc<Sockets>,
     /// Pages mapped for data rings.
     pub(crate) pages: Arc<Quota>,
     /// Sockets that listen.
     pub(crate) listeners: Arc<Quota>,
-    policy: Arc<InForce>,
+    /// Connections that may wait to be accepted.
+    pub(crate) waiting: Arc<Quota>,
+    pub(crate) in_force: Arc<InForce>,
     log: Arc<LogLimit>,
     has_warned: Atomic<bool>,
     #[pin]
@@ -137,8 +142,8 @@ impl Guest {
         dev: &xenbus::Device<Bound>,
         queue: Arc<OwnedQueue>,
         log: Arc<LogLimit>,
-        policy: Arc<InForce>,
-        sockets: Arc<Tally>,
+        in_force: Arc<InForce>,
+        sockets: Arc<Sockets>,
     ) -> Result<Arc<Self>> {
         let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
         let address = Address::read(dev)?;
@@ -166,7 +171,8 @@ impl Guest {
                 sockets,
                 pages: Quota::new()?,
                 listeners: Quota::new()?,
-                policy,
+                waiting: Quota::new()?,
+                in_force,
                 log,
                 has_warned: Atomic::new(false),
                 work <- new_work!("xensock_commands"),
@@ -205,8 +211,10 @@ impl Guest {
         if let Some(table) = table {
             Active::abandon(|| table.iter().filter_map(Entry::active));
             for entry in table.iter() {
-                if let Entry::Listener(listener) = entry {
-                    listener.close();
+                match entry {
+                    Entry::Listener(listener) => listener.close(),
+                    Entry::Datagram(datagram) => datagram.abandon(),
+                    _ => (),
                 }
             }
         }
@@ -252,7 +260,7 @@ impl Guest {
 
     /// The policy for new sockets, and for what the guest may have in all.
     pub(crate) fn policy(&self) -> Arc<Policy> {
-        self.policy.get()
+        self.in_force.get()
     }
 
     /// Does something with the table. `ENETDOWN` once the link is down.
@@ -262,16 +270,24 @@ impl Guest {
 
     /// Adds a new socket. `EEXIST` if the id is in use, `EMFILE` beyond the quota.
     ///
-    /// Sockets that were released and that TCP is not done with count, too.
+    /// Sockets that were released and that TCP is not done with count, too, and so do places for
+    /// connections.
     pub(crate) fn add(&self, id: u64, policy: &Policy) -> Result {
         self.with_table(|table| {
             table.add(id, Entry::Spent)?;
+            let known = table.len() + self.sockets.closed();
             policy
-                .may_have_sockets(table.len().max(self.sockets.count() + 1))
+                .may_have_sockets(known.max(self.sockets.count() + 1))
                 .inspect_err(|_| {
                     let _ = table.remove(id);
                 })
         })
+    }
+
+    /// Whether TCP may go on with a socket that is closed now, to deliver what was sent. Their peers
+    /// can make that last: it has an end before there is nothing left for new sockets.
+    pub(crate) fn may_linger(&self) -> bool {
+        self.policy().may_linger(self.sockets.closed())
     }
 
     /// Takes out what [`Self::add`] has added: no socket comes of it.

@@ -30,6 +30,12 @@ use kernel::{
 /// How often both directions are gone through before other work has its turn.
 const BUDGET: u32 = 32;
 
+/// How much of a direction of `size` bytes is moved before the guest is told: with all of it, one
+/// end would always wait for the other.
+fn at_once(size: u32) -> u32 {
+    size / 2
+}
+
 /// What became of a connection's turn.
 pub(crate) enum Outcome {
     /// There is nothing to do until an event or a callback says so.
@@ -52,8 +58,6 @@ pub(crate) struct Io {
     shut: ShutdownMask,
     has_ended_in: bool,
     has_ended_out: bool,
-    /// The guest's indexes when it was last let send an event.
-    seen: (u32, u32),
 }
 
 impl Io {
@@ -67,17 +71,17 @@ impl Io {
             shut: ShutdownMask::default(),
             has_ended_in: false,
             has_ended_out: false,
-            seen: (0, 0),
         }
     }
 
     /// Ends it: no more callbacks, the end of the TCP connection, no more events, and last the
     /// memory of the guest. A connection that does not stand yet has failed with `error`. Sleeps.
     ///
-    /// The peer sees a reset if `abort` is set, or if the guest has not taken all that it has got.
+    /// The peer sees a reset if `abort` is set, if the guest has not taken all that it has got, or if
+    /// too many sockets that were closed are left already.
     pub(crate) fn end(self, guest: &Guest, abort: bool, error: Error) {
         let has_unread = self.share.ring.writable() != Ok(self.share.ring.size());
-        if abort || has_unread {
+        if abort || has_unread || !guest.may_linger() {
             self.socket.tcp().set_linger_abort();
         }
         self.socket.tcp().clear_callbacks();
@@ -88,16 +92,9 @@ impl Io {
         }
     }
 
-    /// The guest's indexes.
-    pub(crate) fn indexes(&self) -> (u32, u32) {
-        (self.share.ring.arrived(), self.share.ring.taken())
-    }
-
-    /// Lets the guest send the next event, later if the last was for nothing: if its indexes, when
-    /// the turn began, were those of the last time.
-    pub(crate) fn eoi(&mut self, indexes: (u32, u32)) {
-        self.share.channel.eoi(indexes == self.seen);
-        self.seen = indexes;
+    /// What it shares with the guest.
+    pub(crate) fn share(&mut self) -> &mut Share {
+        &mut self.share
     }
 
     /// Moves what can be moved. `shut` is what the guest has shut down: it was read before, and so
@@ -170,10 +167,13 @@ impl Io {
                 return Ok(false);
             }
         }
-        match self.socket.tcp().recv(&ring.writable_bvecs(room)) {
+        let part = room.min(at_once(ring.size()));
+        match self.socket.tcp().recv(&ring.writable_bvecs(0, part)) {
+            // After a shutdown that is all there is to read, while the peer may not have ended yet.
+            Ok(0) if self.failure.is_none() && !self.has_peer_ended() => (),
             Ok(0) => self.end_in(),
             Ok(n) => {
-                // CAST: No more than `room`.
+                // CAST: No more than `part`.
                 if ring.produce(n as u32) {
                     self.share.channel.notify();
                 }
@@ -203,9 +203,10 @@ impl Io {
                 return Ok(false);
             }
         }
-        match self.socket.tcp().send(&ring.readable_bvecs(len)) {
+        let part = len.min(at_once(ring.size()));
+        match self.socket.tcp().send(&ring.readable_bvecs(0, part)) {
             Ok(n) => {
-                // CAST: No more than `len`.
+                // CAST: No more than `part`.
                 if ring.consume(n as u32) {
                     self.share.channel.notify();
                 }
@@ -253,6 +254,14 @@ impl Io {
             TcpState::Close => !self.socket.tcp().has_error(),
             _ => false,
         }
+    }
+
+    /// Whether the peer has said that it will send nothing more, or the connection is over.
+    fn has_peer_ended(&self) -> bool {
+        !matches!(
+            self.socket.tcp().tcp_state(),
+            TcpState::Established | TcpState::FinWait1 | TcpState::FinWait2
+        )
     }
 
     /// The peer will send nothing more, and all that it has sent is in the ring.

@@ -8,6 +8,7 @@
 use crate::{
     active::Active,
     guest::Guest,
+    policy::Policy,
     proto::{
         Body,
         Dialect,
@@ -53,8 +54,8 @@ impl_has_work! {
 /// What a socket has for as long as it listens.
 struct Open {
     socket: Arc<Socket>,
-    /// How many connections may wait in all.
-    backlog: u32,
+    /// How many connections may wait in all, and one, as TCP has it.
+    waiting: Charge,
     /// The most ACCEPTs that were posted at once. So many connections may wait with the guest, and
     /// so many fewer here.
     ahead: u32,
@@ -68,8 +69,18 @@ struct Open {
 impl Open {
     /// Tells TCP how many connections may wait with it.
     fn listen(&self) -> Result {
-        self.socket.listen(self.backlog.saturating_sub(self.ahead))
+        let backlog = u32::try_from(self.waiting.amount())?.saturating_sub(1);
+        self.socket.listen(backlog.saturating_sub(self.ahead))
     }
+}
+
+/// What a socket takes of the connections that may wait, for which the guest has given it `backlog`.
+///
+/// TCP makes their sockets, of which the guest has none before it accepts them.
+fn waiting(guest: &Guest, policy: &Policy, backlog: u32) -> Charge {
+    // CAST: Widens.
+    let wanted = policy.backlog(backlog) as usize + 1;
+    guest.waiting.take_up_to(wanted, policy.max_waiting())
 }
 
 impl Listener {
@@ -78,7 +89,7 @@ impl Listener {
         let policy = guest.policy();
         let open = Open {
             socket,
-            backlog: policy.backlog(backlog),
+            waiting: waiting(guest, &policy, backlog),
             ahead: 0,
             posted: KVec::new(),
             poll: None,
@@ -107,7 +118,9 @@ impl Listener {
     pub(crate) fn set_backlog(&self, backlog: u32) -> Result {
         let mut open = self.open.lock();
         let open = (*open).as_mut().ok_or(EINVAL)?;
-        open.backlog = self.guest.policy().backlog(backlog);
+        // Given back before more is taken.
+        open.waiting = self.guest.waiting.take_up_to(0, 0);
+        open.waiting = waiting(&self.guest, &self.guest.policy(), backlog);
         open.listen()
     }
 

@@ -28,7 +28,10 @@ use crate::{
 use core::net::SocketAddr;
 use kernel::{
     fmt,
-    net::namespace::Namespace,
+    net::{
+        kernel_socket::Owner,
+        namespace::Namespace, //
+    },
     new_spinlock,
     prelude::*,
     str::CString,
@@ -45,10 +48,18 @@ use kernel::{
     }, //
 };
 
+/// The user that owns the sockets of the domain with the number 0; those of other domains follow.
+///
+/// Each guest has a user of its own, so that no two of them share a port, and none with a program
+/// of this domain. The numbers are among those that Linux distributions leave alone.
+const FIRST_USER: u32 = 0x7853_0000;
+
 /// What a guest may do.
 ///
 /// Whatever it asks about and must not do is noted as refused.
 pub(crate) struct Policy {
+    /// The user that the guest is in this domain.
+    owner: Arc<Owner>,
     refused: Arc<Refused>,
     /// `None` if there is none with the id in the node.
     namespace: Option<ARef<Namespace>>,
@@ -64,6 +75,11 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// Who owns the sockets of the guest.
+    pub(crate) fn owner(&self) -> Arc<Owner> {
+        self.owner.clone()
+    }
+
     /// The network namespace for a new socket. `EACCES` if it is not known.
     pub(crate) fn namespace(&self) -> Result<&Namespace> {
         match &self.namespace {
@@ -89,6 +105,24 @@ impl Policy {
     /// Whether a guest may have so many sockets: `EMFILE`.
     pub(crate) fn may_have_sockets(&self, count: usize) -> Result {
         self.within(count, self.max_sockets, Reason::Sockets)
+    }
+
+    /// Whether one more socket may stay when it is closed, of which there are so many already: they
+    /// have a quarter of all.
+    pub(crate) fn may_linger(&self, closed: usize) -> bool {
+        u32::try_from(closed).is_ok_and(|closed| closed <= self.max_sockets / 4)
+    }
+
+    /// How many connections may wait to be accepted, at all listening sockets together.
+    pub(crate) fn max_waiting(&self) -> usize {
+        // CAST: Widens.
+        self.max_sockets as usize
+    }
+
+    /// Whether sockets are made in the namespace of `other`: `EACCES`.
+    pub(crate) fn check_namespace(&self, other: &Self) -> Result {
+        let is_same = self.namespace.as_deref() == other.namespace.as_deref();
+        self.check(is_same, Reason::Namespace, None)
     }
 
     /// Whether a guest may have so many listening sockets: `ENOBUFS`.
@@ -134,19 +168,23 @@ impl Policy {
     }
 
     /// Reads what the nodes say, all at one time. `ENOENT` if the device is gone.
-    fn read(dev: &xenbus::Device, refused: &Arc<Refused>) -> Result<Arc<Self>> {
+    fn read(dev: &xenbus::Device, owner: &Arc<Owner>, refused: &Arc<Refused>) -> Result<Arc<Self>> {
         let mut policy = None;
         dev.transaction(|t| {
             // Without it, the nodes of the policy are not there because nothing is: that is not to
             // be taken for the defaults, which may be less strict.
             t.own_dir().read(c"frontend-id")?;
-            policy = Some(Self::read_from(t.own_dir(), refused.clone())?);
+            policy = Some(Self::read_from(
+                t.own_dir(),
+                owner.clone(),
+                refused.clone(),
+            )?);
             Ok(())
         })?;
         Ok(Arc::new(policy.ok_or(EIO)?, GFP_KERNEL)?)
     }
 
-    fn read_from(dir: Directory<'_>, refused: Arc<Refused>) -> Result<Self> {
+    fn read_from(dir: Directory<'_>, owner: Arc<Owner>, refused: Arc<Refused>) -> Result<Self> {
         let mut reader = Reader {
             dir,
             wrong: KVec::new(),
@@ -154,6 +192,7 @@ impl Policy {
         reader.find_strangers()?;
         let namespace = reader.namespace()?;
         Ok(Self {
+            owner,
             refused,
             rules: Rules {
                 is_private: namespace
@@ -277,19 +316,24 @@ pub(crate) struct InForce {
     dev: ARef<xenbus::Device>,
     #[pin]
     policy: SpinLock<Arc<Policy>>,
+    owner: Arc<Owner>,
     pub(crate) refused: Arc<Refused>,
 }
 
 impl InForce {
     /// Reads the nodes of a device. May sleep.
     pub(crate) fn new(dev: &xenbus::Device) -> Result<Arc<Self>> {
-        let refused = Arc::new(Refused::new(dev.otherend_id()), GFP_KERNEL)?;
-        let policy = Policy::read(dev, &refused)?;
+        let guest = dev.otherend_id();
+        let owner = Owner::new(FIRST_USER + u32::from(guest.as_raw()))?;
+        let owner = Arc::new(owner, GFP_KERNEL)?;
+        let refused = Arc::new(Refused::new(guest), GFP_KERNEL)?;
+        let policy = Policy::read(dev, &owner, &refused)?;
         policy.complain(dev, &[]);
         Arc::pin_init(
             pin_init!(Self {
                 dev: dev.into(),
                 policy <- new_spinlock!(policy, "xensock_policy"),
+                owner,
                 refused,
             }),
             GFP_KERNEL,
@@ -304,7 +348,7 @@ impl InForce {
 
 impl Watcher for InForce {
     fn changed(this: ArcBorrow<'_, Self>, _path: &CStr) {
-        match Policy::read(&this.dev, &this.refused) {
+        match Policy::read(&this.dev, &this.owner, &this.refused) {
             Ok(new) => {
                 let old = core::mem::replace(&mut *this.policy.lock(), new.clone());
                 new.complain(&this.dev, &old.wrong);

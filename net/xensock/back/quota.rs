@@ -3,6 +3,10 @@
 //! What a guest holds of this domain, counted.
 
 use kernel::{
+    net::kernel_socket::{
+        KernelSocket,
+        Tally, //
+    },
     prelude::*,
     sync::{
         atomic::{
@@ -39,12 +43,69 @@ impl Quota {
         allows(self.used.fetch_add(amount, Relaxed) + amount)?;
         Ok(charge)
     }
+
+    /// Takes as much of it as makes the sum no more than `limit`, and no more than `wanted`.
+    pub(crate) fn take_up_to(self: &Arc<Self>, wanted: usize, limit: usize) -> Charge {
+        let mut used = self.used.load(Relaxed);
+        loop {
+            let amount = wanted.min(limit.saturating_sub(used));
+            // OVERFLOW: The sum is at most `limit`, or what was taken before.
+            match self.used.cmpxchg(used, used + amount, Relaxed) {
+                Ok(_) => {
+                    return Charge {
+                        quota: self.clone(),
+                        amount,
+                    };
+                }
+                Err(now) => used = now,
+            }
+        }
+    }
+}
+
+/// The sockets of a guest, of all its links.
+pub(crate) struct Sockets {
+    /// Those included that were closed and that TCP is not done with.
+    all: Arc<Tally>,
+    open: Arc<Quota>,
+}
+
+impl Sockets {
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let all = Arc::new(Tally::new(), GFP_KERNEL)?;
+        let open = Quota::new()?;
+        Ok(Arc::new(Self { all, open }, GFP_KERNEL)?)
+    }
+
+    /// Counts a socket: as one that is open until the result is dropped, and then for as long as
+    /// TCP needs it.
+    pub(crate) fn enter(&self, socket: &mut KernelSocket) -> Result<Charge> {
+        socket.count_in(&self.all)?;
+        self.open.take(1, |_| Ok(()))
+    }
+
+    /// How many there are, open or not.
+    pub(crate) fn count(&self) -> usize {
+        self.all.count()
+    }
+
+    /// How many were closed and are not gone.
+    pub(crate) fn closed(&self) -> usize {
+        self.count().saturating_sub(self.open.used.load(Relaxed))
+    }
 }
 
 /// What was taken from a quota. Dropping gives it back.
 pub(crate) struct Charge {
     quota: Arc<Quota>,
     amount: usize,
+}
+
+impl Charge {
+    /// How much it is.
+    pub(crate) fn amount(&self) -> usize {
+        self.amount
+    }
 }
 
 impl Drop for Charge {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a connection shares with its guest: memory, and an event channel.
+//! What a connection, or a datagram socket, shares with its guest: memory, and an event channel.
 
 use crate::{
     active::Active,
@@ -24,26 +24,31 @@ use kernel::{
         Arc, //
     },
     xen::{
-        event::EventChannel,
+        event::{
+            EventChannel,
+            Handler, //
+        },
         grant::MappedPages,
         GrantRef,
         Port, //
     }, //
 };
 
-/// The event channel and the data ring of a connection.
+/// The event channel and the data ring of a connection, or of another owner.
 ///
 /// Dropped in this order: no more events, then the memory of the guest. Dropping sleeps.
-pub(crate) struct Share {
-    pub(crate) channel: EventChannel<Active>,
+pub(crate) struct Share<T: Handler = Active> {
+    pub(crate) channel: EventChannel<T>,
     pub(crate) ring: DataRing<MappedPages>,
+    /// The guest's indexes when it was last let send an event.
+    seen: (u32, u32),
     _charge: Charge,
 }
 
-impl Share {
-    /// Maps the ring of `active` and binds its channel. Each word of the indexes page that describes
+impl<T: Handler> Share<T> {
+    /// Maps the ring of `owner` and binds its channel. Each word of the indexes page that describes
     /// the ring is read once. May sleep.
-    pub(crate) fn new(guest: &Arc<Guest>, at: RingRef, active: &Arc<Active>) -> Result<Self> {
+    pub(crate) fn new(guest: &Arc<Guest>, at: RingRef, owner: &Arc<T>) -> Result<Self> {
         let from = guest.dev.otherend_id();
         let index = MappedPages::new(from, &[GrantRef::new(at.grant)])?;
         let order = index.word(indexes::RING_ORDER)?.load(Acquire);
@@ -64,11 +69,24 @@ impl Share {
         let event_index = guest.features.has(Feature::EventIndex);
         let ring = DataRing::new(index, data, order, End::Back, event_index)?;
         let port = Port::new(at.port);
-        let channel = EventChannel::bind(&guest.dev, port, c"xensock", active.clone())?;
+        let channel = EventChannel::bind(&guest.dev, port, c"xensock", owner.clone())?;
         Ok(Self {
             channel,
             ring,
+            seen: (0, 0),
             _charge: charge,
         })
+    }
+
+    /// The guest's indexes.
+    pub(crate) fn indexes(&self) -> (u32, u32) {
+        (self.ring.arrived(), self.ring.taken())
+    }
+
+    /// Lets the guest send the next event, later if the last was for nothing: if its indexes, when
+    /// the turn began, were those of the last time.
+    pub(crate) fn eoi(&mut self, indexes: (u32, u32)) {
+        self.channel.eoi(indexes == self.seen);
+        self.seen = indexes;
     }
 }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A socket of a guest: that of TCP, its options and its names.
+//! A socket of a guest: that of TCP or UDP, its options and its names.
 
 use crate::{
-    policy::Policy,
+    guest::Guest,
+    policy::{
+        InForce,
+        Policy, //
+    },
     proto::{
         option::{
             self,
@@ -19,16 +23,24 @@ use crate::{
             MAX_LEN,
             NAME_LEN, //
         }, //
+    },
+    quota::{
+        Charge,
+        Sockets, //
     }, //
 };
-use core::net::SocketAddr;
+use core::net::{
+    IpAddr,
+    Ipv4Addr,
+    SocketAddr, //
+};
 use kernel::{
+    bvec::BioVecs,
     net::{
         addr::Domain,
         kernel_socket::{
             Callbacks,
-            KernelSocket,
-            Tally, //
+            KernelSocket, //
         }, //
     },
     new_mutex,
@@ -52,11 +64,14 @@ struct Snapshot {
 /// a command may have a reference too, while it is performed.
 #[pin_data]
 pub(crate) struct Socket {
-    tcp: KernelSocket,
+    inner: KernelSocket,
+    transport: Transport,
     /// That was in force when the socket was made.
     policy: Arc<Policy>,
-    /// Counts the sockets of the guest, those included that were closed and are not gone.
-    tally: Arc<Tally>,
+    /// That is in force now.
+    in_force: Arc<InForce>,
+    sockets: Arc<Sockets>,
+    _open: Charge,
     domain: Domain,
     /// What was read last, if it does not fit into one response.
     #[pin]
@@ -64,28 +79,51 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Makes a stream socket.
-    pub(crate) fn stream(
+    /// Makes a stream socket of a guest.
+    pub(crate) fn stream(guest: &Guest, policy: Arc<Policy>, domain: Domain) -> Result<Arc<Self>> {
+        let tcp = KernelSocket::stream(policy.namespace()?, domain)?;
+        Self::of(guest, tcp, Transport::Tcp, policy, domain)
+    }
+
+    /// Makes a datagram socket of a guest.
+    pub(crate) fn datagram(
+        guest: &Guest,
         policy: Arc<Policy>,
-        tally: Arc<Tally>,
         domain: Domain,
     ) -> Result<Arc<Self>> {
-        let tcp = KernelSocket::stream(policy.namespace()?, domain)?;
-        Self::new(tcp, policy, tally, domain)
+        let udp = KernelSocket::datagram(policy.namespace()?, domain)?;
+        Self::of(guest, udp, Transport::Udp, policy, domain)
+    }
+
+    fn of(
+        guest: &Guest,
+        inner: KernelSocket,
+        transport: Transport,
+        policy: Arc<Policy>,
+        domain: Domain,
+    ) -> Result<Arc<Self>> {
+        let (in_force, sockets) = (guest.in_force.clone(), guest.sockets.clone());
+        Self::new(inner, transport, policy, in_force, sockets, domain)
     }
 
     fn new(
-        mut tcp: KernelSocket,
+        mut inner: KernelSocket,
+        transport: Transport,
         policy: Arc<Policy>,
-        tally: Arc<Tally>,
+        in_force: Arc<InForce>,
+        sockets: Arc<Sockets>,
         domain: Domain,
     ) -> Result<Arc<Self>> {
-        tcp.count_in(&tally)?;
+        let open = sockets.enter(&mut inner)?;
+        inner.set_owner(policy.owner());
         Arc::pin_init(
             try_pin_init!(Self {
-                tcp,
+                inner,
+                transport,
                 policy,
-                tally,
+                in_force,
+                sockets,
+                _open: open,
                 domain,
                 snapshot <- new_mutex!(None, "xensock_snapshot"),
             }),
@@ -95,36 +133,106 @@ impl Socket {
 
     /// TCP's socket.
     pub(crate) fn tcp(&self) -> &KernelSocket {
-        &self.tcp
+        &self.inner
     }
 
-    /// Begins to connect, if the guest may: `EINPROGRESS`.
+    /// UDP's socket, if it is a datagram socket.
+    pub(crate) fn udp(&self) -> &KernelSocket {
+        &self.inner
+    }
+
+    /// Begins to connect, if the guest may: `EINPROGRESS`. For datagrams it sets the peer, and is
+    /// done.
     pub(crate) fn connect(&self, addr: SocketAddr) -> Result {
+        let addr = self.reachable(addr)?;
+        self.inner.connect(addr)
+    }
+
+    /// Sends a datagram, as a whole, if the guest may: to the peer, which was set by
+    /// [`Self::connect`], unless there is an address.
+    pub(crate) fn send(&self, from: &BioVecs<'_>, to: Option<SocketAddr>) -> Result {
+        let sent = match to {
+            None => self.inner.send(from),
+            Some(addr) => {
+                let addr = self.reachable(addr)?;
+                self.inner.send_to(from, addr)
+            }
+        };
+        match sent {
+            Ok(_) => Ok(()),
+            // There is no room for which to wait: it is a port that is lacking.
+            Err(EAGAIN) if !self.is_bound()? => Err(EADDRNOTAVAIL),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What `addr` stands for, if the guest may reach it.
+    fn reachable(&self, addr: SocketAddr) -> Result<SocketAddr> {
         self.check_family(&addr)?;
-        self.policy.may_connect(Transport::Tcp, &addr)?;
-        self.tcp.connect(addr)
+        let addr = self.resolve(addr)?;
+        self.check(|policy| policy.may_connect(self.transport, &addr))?;
+        Ok(addr)
+    }
+
+    /// What Linux takes the unspecified address of IPv4 for: the address of the socket or, if it has
+    /// none, the loopback address.
+    fn resolve(&self, addr: SocketAddr) -> Result<SocketAddr> {
+        let IpAddr::V4(Ipv4Addr::UNSPECIFIED) = addr.ip().to_canonical() else {
+            return Ok(addr);
+        };
+        let ip = match self.local_addr()?.ip().to_canonical() {
+            IpAddr::V4(own) if !own.is_unspecified() => own,
+            _ => Ipv4Addr::LOCALHOST,
+        };
+        let ip = match addr {
+            SocketAddr::V4(_) => IpAddr::V4(ip),
+            SocketAddr::V6(_) => IpAddr::V6(ip.to_ipv6_mapped()),
+        };
+        Ok(SocketAddr::new(ip, addr.port()))
+    }
+
+    /// Whether the policy allows something: that under which the socket was made, whose namespace it
+    /// is in, and the one that is in force now.
+    fn check(&self, allows: impl Fn(&Policy) -> Result) -> Result {
+        allows(&self.policy)?;
+        let now = self.in_force.get();
+        if Arc::ptr_eq(&now, &self.policy) {
+            return Ok(());
+        }
+        now.check_namespace(&self.policy)?;
+        allows(&now)
     }
 
     /// Binds to an address, if the guest may, and returns the one it has then.
     pub(crate) fn bind(&self, addr: SocketAddr) -> Result<SocketAddr> {
         self.check_family(&addr)?;
-        self.policy.may_bind(Transport::Tcp, &addr)?;
-        self.tcp.bind(addr)?;
-        self.tcp.local_addr()
+        self.check(|policy| policy.may_bind(self.transport, &addr))?;
+        self.inner.bind(addr)?;
+        self.local_addr()
     }
 
-    /// Whether it has a port, by [`Self::bind`].
+    /// The address of the socket.
+    pub(crate) fn local_addr(&self) -> Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// The address of its peer. `ENOTCONN` if there is none.
+    pub(crate) fn peer_addr(&self) -> Result<SocketAddr> {
+        self.inner.peer_addr()
+    }
+
+    /// Whether it has a port.
     pub(crate) fn is_bound(&self) -> Result<bool> {
-        Ok(self.tcp.local_addr()?.port() != 0)
+        Ok(self.local_addr()?.port() != 0)
     }
 
     /// Begins to listen. A socket that is not bound gets a port then, if the guest may have one.
     pub(crate) fn listen(&self, backlog: u32) -> Result {
-        let addr = self.tcp.local_addr()?;
+        let addr = self.local_addr()?;
         if addr.port() == 0 {
-            self.policy.may_bind(Transport::Tcp, &addr)?;
+            self.check(|policy| policy.may_bind(self.transport, &addr))?;
         }
-        self.tcp.listen(i32::try_from(backlog)?)
+        self.inner.listen(i32::try_from(backlog)?)
     }
 
     fn check_family(&self, addr: &SocketAddr) -> Result {
@@ -136,26 +244,29 @@ impl Socket {
 
     /// Has `callbacks` called, until they are cleared or the socket is closed.
     pub(crate) fn set_callbacks<T: Callbacks + 'static>(&self, callbacks: T) -> Result {
-        self.tcp.set_callbacks(Arc::new(callbacks, GFP_KERNEL)?)
+        self.inner.set_callbacks(Arc::new(callbacks, GFP_KERNEL)?)
     }
 
     /// Takes a connection that waits, with the address of its peer. `EAGAIN` if there is none.
     pub(crate) fn accept(&self) -> Result<(Arc<Self>, SocketAddr)> {
-        let (tcp, peer) = self.tcp.accept()?;
-        let socket = Self::new(tcp, self.policy.clone(), self.tally.clone(), self.domain)?;
+        let (tcp, peer) = self.inner.accept()?;
+        let (policy, in_force) = (self.policy.clone(), self.in_force.clone());
+        let sockets = self.sockets.clone();
+        let socket = Self::new(tcp, self.transport, policy, in_force, sockets, self.domain)?;
         Ok((socket, peer))
     }
 
     /// Sets an option, if guests may.
     pub(crate) fn set_option(&self, level: u32, name: u32, value: &Value) -> Result {
         let option = option::may_set(level, name, value).map_err(from_number)?;
+        self.check_has(option)?;
         // On the wire, numbers are little endian.
         let number = value.to_int().map(i32::to_ne_bytes);
         let value = match (option.kind, &number) {
             (Kind::Flag | Kind::Int { .. }, Some(number)) => number,
             _ => value.as_bytes(),
         };
-        self.tcp
+        self.inner
             .set_option(i32::try_from(level)?, i32::try_from(name)?, value)
     }
 
@@ -164,6 +275,7 @@ impl Socket {
     /// At 0 the option is read. The other pieces are from what was read then.
     pub(crate) fn option(&self, level: u32, name: u32, offset: u32) -> Result<Piece> {
         let option = option::may_get(level, name).map_err(from_number)?;
+        self.check_has(option)?;
         let mut snapshot = self.snapshot.lock();
         if offset == 0 {
             // Given back before another is made.
@@ -183,11 +295,19 @@ impl Socket {
         }
     }
 
+    /// Whether there is such an option for this type of socket. Of families, Linux says it.
+    fn check_has(&self, option: &SockOpt) -> Result {
+        if option.needs_stream() && self.transport != Transport::Tcp {
+            return Err(ENOPROTOOPT);
+        }
+        Ok(())
+    }
+
     /// Reads an option in its form on the wire.
     fn read(&self, option: &SockOpt) -> Result<KVec<u8>> {
         let mut value = KVec::new();
         if option.level == SOL_XS {
-            let unacked = u32::try_from(self.tcp.unacked_bytes())?;
+            let unacked = u32::try_from(self.inner.unacked_bytes())?;
             value.extend_from_slice(&unacked.to_le_bytes(), GFP_KERNEL)?;
             return Ok(value);
         }
@@ -197,7 +317,7 @@ impl Socket {
             Kind::Struct(max) => max as usize,
         };
         value.resize(room, 0, GFP_KERNEL)?;
-        let len = self.tcp.get_option(
+        let len = self.inner.get_option(
             i32::try_from(option.level)?,
             i32::try_from(option.name)?,
             &mut value,

@@ -4,6 +4,7 @@
 
 use crate::{
     active::Active,
+    datagram::Datagram,
     listener::Listener,
     socket::Socket, //
 };
@@ -19,9 +20,9 @@ use kernel::{
 /// A socket of a guest.
 #[derive(Clone)]
 pub(crate) enum Entry {
-    /// Made by SOCKET: neither connected nor listening.
+    /// A stream made by SOCKET: neither connected nor listening.
     Fresh(Arc<Socket>),
-    /// Its CONNECT has failed at once: it can only be released.
+    /// Its CONNECT has failed at once, or its BIND to an interface has: it can only be released.
     Spent,
     /// From CONNECT on.
     Active(Arc<Active>),
@@ -29,6 +30,8 @@ pub(crate) enum Entry {
     Listener(Arc<Listener>),
     /// From ACCEPT on: the listener fills it.
     Accepted(Arc<Active>, Arc<Listener>),
+    /// A datagram socket, from SOCKET on.
+    Datagram(Arc<Datagram>),
 }
 
 impl Entry {
@@ -36,17 +39,19 @@ impl Entry {
     pub(crate) fn active(&self) -> Option<&Arc<Active>> {
         match self {
             Self::Active(active) | Self::Accepted(active, _) => Some(active),
-            Self::Fresh(_) | Self::Spent | Self::Listener(_) => None,
+            Self::Fresh(_) | Self::Spent | Self::Listener(_) | Self::Datagram(_) => None,
         }
     }
 
-    /// TCP's socket. `ENOTCONN` if there is none: there is no connection yet, or any more.
+    /// The socket of TCP or UDP. `ENOTCONN` if there is none: there is no connection yet, or any
+    /// more.
     pub(crate) fn socket(&self) -> Result<Arc<Socket>> {
         match self {
             Self::Fresh(socket) => Some(socket.clone()),
             Self::Spent => None,
             Self::Listener(listener) => listener.socket(),
             Self::Active(active) | Self::Accepted(active, _) => active.socket(),
+            Self::Datagram(datagram) => datagram.socket(),
         }
         .ok_or(ENOTCONN)
     }

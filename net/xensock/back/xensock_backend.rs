@@ -8,31 +8,35 @@
 //! - [`guest::Guest`]: a link with a guest; a new one each time that the guest's end comes up.
 //! - [`commands`]: what a guest asks, one request at a time.
 //! - [`table::Table`]: the sockets of a guest by their ids.
-//! - [`socket::Socket`]: TCP's socket, with its options and names.
+//! - [`socket::Socket`]: TCP's or UDP's socket, with its options and names.
 //! - [`listener::Listener`]: a socket that listens, and the places for its connections.
 //! - [`active::Active`]: a connection, or a place for one: what ACCEPT has posted. Its parts are
 //!   [`share::Share`], the data ring and the event channel, and once there is a connection
 //!   [`io::Io`], that and the socket.
+//! - [`datagram::Datagram`]: a datagram socket; with a ring, its parts are [`share::Share`] and the
+//!   socket, together [`frames::Frames`].
 //! - [`completion::Completion`]: how the guest is told what became of a CONNECT or an ACCEPT.
 //! - [`policy::Policy`]: what a guest may do; [`policy::InForce`]: the one that counts now, of which
-//!   there is one for each device; [`refused::Refused`]: what the guest was refused.
+//!   there is one for each device; [`refused::Refused`]: what the guest was refused. The policy also
+//!   has the owner of the guest's sockets: the user, without privileges, as whom they are used.
 //! - [`quota::Quota`]: how much a guest has of something. Of sockets, TCP itself tells when they are
 //!   gone, which may be long after they were closed.
 //! - [`log`]: how much may be said of a guest.
 //!
 //! # References and teardown
 //!
-//! The `Arc` of a guest is held by its device, its command channel, its connections and listeners;
-//! that of a connection by the table, its event channel, the callbacks of its socket, its work item,
-//! and its listener until it is filled; that of a listener by the table, also for the connections
-//! that come of it, by the callbacks of its socket and by its work item.
+//! The `Arc` of a guest is held by its device, its command channel, its connections, listeners and
+//! datagram sockets; that of a connection by the table, its event channel, the callbacks of its
+//! socket, its work item, and its listener until it is filled; that of a datagram socket by the
+//! first four of these; that of a listener by the table, also for the connections that come of it,
+//! by the callbacks of its socket and by its work item.
 //!
-//! All that a connection shares with the guest or with TCP lives in `Active::state`, and who takes
-//! it out of there takes it apart, in process context, which also drops the references of channel
-//! and callbacks. That is
+//! All that a connection shares with the guest or with TCP lives in `Active::state`, all that a
+//! datagram socket shares in `Datagram::state`. Who takes it out of there takes it apart, in process
+//! context, which also drops the references of channel and callbacks. That is
 //!
-//! - for RELEASE, a broken rule or the end of the link, the work item of the connection, which also
-//!   is the only one to move data;
+//! - for RELEASE, a broken rule or the end of the link, the work item of the connection or datagram
+//!   socket, which also is the only one to move data;
 //! - for what is posted and has no connection yet, when its listener is closed, who closes that.
 //!
 //! A listener is closed, by whoever serves RELEASE or ends the link, by taking `Listener::open` out.
@@ -44,14 +48,15 @@
 //!
 //! 1. `Backend::guest` (mutex).
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
-//! 3. `Active::state` (mutex): held by the work item while it moves data, and by the listener while
-//!    it fills the place.
+//! 3. `Active::state`, `Datagram::state` (mutexes): held by the work item while it moves data, by the
+//!    listener while it fills the place, and by ATTACH.
 //! 4. `Guest::table`, `Socket::snapshot` (mutexes).
-//! 5. `Guest::ring`, `Active::asked`, `Active::socket` (spinlocks) and `Guest::channel` (spinlock,
-//!    IRQ), `LogLimit::last`, `InForce::policy` (spinlocks): short.
+//! 5. `Guest::ring`, `Active::asked`, `Active::socket`, `Datagram::farewell`, `Datagram::socket`
+//!    (spinlocks) and `Guest::channel` (spinlock, IRQ), `LogLimit::last`, `InForce::policy`
+//!    (spinlocks): short.
 //!
-//! No lock is held while a socket is waited for: nothing here waits for one. Commands do not take
-//! `Active::state` of a connection that moves data.
+//! No lock is held while a socket is waited for: nothing here waits for one. Commands take neither
+//! `Active::state` nor `Datagram::state` while data are moved.
 //!
 //! # Contexts
 //!
@@ -65,7 +70,10 @@
 mod active;
 mod commands;
 mod completion;
+mod datagram;
 mod driver;
+mod farewell;
+mod frames;
 mod guest;
 mod io;
 mod listener;

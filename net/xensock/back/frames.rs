@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The two directions of a datagram socket: between the frames in the data ring and UDP.
+//!
+//! The bytes of a datagram are copied once, by UDP, from or to the pages of the ring.
+
+use crate::{
+    datagram::Datagram,
+    guest::Guest,
+    policy::Policy,
+    proto::{
+        frame::{
+            max_payload,
+            BadFrame,
+            Frame,
+            HEADER, //
+        },
+        ring::Violation, //
+    },
+    share::Share,
+    socket::Socket, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    bvec::BioVecs,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full, //
+        },
+        Arc, //
+    }, //
+};
+
+/// How often both directions are gone through before other work has its turn.
+const BUDGET: u32 = 32;
+
+/// Where the payload of a frame begins.
+// CAST: A small constant.
+const PAYLOAD: u32 = HEADER as u32;
+
+/// Drops what has come for a socket that has no ring. Returns whether there may be more.
+///
+/// UDP would keep it, out of the memory that it has for all sockets.
+pub(crate) fn discard(socket: &Socket) -> bool {
+    for _ in 0..BUDGET {
+        match socket.udp().recv_from(&BioVecs::new()) {
+            Ok(_) => socket.udp().count_drop(),
+            Err(EAGAIN) => return false,
+            // An error of the network, which is over with this.
+            Err(_) => (),
+        }
+    }
+    true
+}
+
+/// What the guest did wrong: nothing tells where the next frame begins.
+pub(crate) struct Broken;
+
+impl From<Violation> for Broken {
+    fn from(_: Violation) -> Self {
+        Self
+    }
+}
+
+impl From<BadFrame> for Broken {
+    fn from(_: BadFrame) -> Self {
+        Self
+    }
+}
+
+/// A datagram socket that has a ring: its socket, and what it shares with the guest. Dropped in this
+/// order. Dropping sleeps.
+pub(crate) struct Frames {
+    socket: Arc<Socket>,
+    share: Share<Datagram>,
+}
+
+impl Frames {
+    /// Of a socket with callbacks.
+    pub(crate) fn new(socket: Arc<Socket>, share: Share<Datagram>) -> Self {
+        Self { socket, share }
+    }
+
+    /// What it shares with the guest.
+    pub(crate) fn share(&mut self) -> &mut Share<Datagram> {
+        &mut self.share
+    }
+
+    /// Moves what can be moved. Returns whether there may be more. `wants_room` is set if there is
+    /// more and UDP has no room for it.
+    pub(crate) fn progress(
+        &mut self,
+        guest: &Guest,
+        wants_room: &Atomic<bool>,
+    ) -> Result<bool, Broken> {
+        let policy = guest.policy();
+        for _ in 0..BUDGET {
+            let has_received = self.receive()?;
+            let has_sent = self.transmit(&policy, wants_room)?;
+            if !has_received && !has_sent {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Moves one datagram, or one error, from the socket to `in`, or drops it for lack of room.
+    /// Returns whether there was one.
+    fn receive(&self) -> Result<bool, Broken> {
+        let udp = self.socket.udp();
+        if let Some(error) = udp.take_error() {
+            self.report(error)?;
+            return Ok(true);
+        }
+        let ring = &self.share.ring;
+        let room = ring.writable()?;
+        match udp.recv_from(&ring.writable_bvecs(PAYLOAD, max_payload(room))) {
+            Ok(datagram) => {
+                let frame = Frame::Data {
+                    // What is too long for a number is too long for the room.
+                    len: u32::try_from(datagram.len).unwrap_or(u32::MAX),
+                    addr: Some(datagram.from),
+                };
+                self.produce(&frame, room);
+                Ok(true)
+            }
+            Err(EAGAIN) => Ok(false),
+            Err(error) => {
+                self.report(error)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Moves one datagram from `out` to the socket. Returns whether there may be more.
+    fn transmit(&self, policy: &Policy, wants_room: &Atomic<bool>) -> Result<bool, Broken> {
+        let ring = &self.share.ring;
+        let mut queued = ring.readable()?;
+        if queued == 0 {
+            ring.expect_data();
+            queued = ring.readable()?;
+            if queued == 0 {
+                return Ok(false);
+            }
+        }
+        let mut header = [0; HEADER];
+        if queued < PAYLOAD || ring.read(0, &mut header).is_err() {
+            return Err(Broken);
+        }
+        let (frame, total) = Frame::decode(&header, queued)?;
+        let Frame::Data { len, addr } = frame else {
+            return Err(Broken);
+        };
+        match self.send(policy, len, addr) {
+            Ok(()) => (),
+            // The first time it is tried once more: the room may have come before it was wished for.
+            Err(EAGAIN) => return Ok(!wants_room.xchg(true, Full)),
+            Err(error) => self.report(error)?,
+        }
+        if ring.consume(total) {
+            self.share.channel.notify();
+        }
+        Ok(true)
+    }
+
+    /// Sends the first datagram of `out`.
+    fn send(&self, policy: &Policy, len: u32, addr: Option<SocketAddr>) -> Result {
+        policy.may_send(len as usize)?;
+        let payload = self.share.ring.readable_bvecs(PAYLOAD, len);
+        if payload.len_bytes() != len as usize {
+            return Err(EMSGSIZE);
+        }
+        self.socket.send(&payload, addr)
+    }
+
+    /// Puts an error into `in`.
+    fn report(&self, error: Error) -> Result<(), Violation> {
+        let room = self.share.ring.writable()?;
+        self.produce(&Frame::Error(-error.to_errno()), room);
+        Ok(())
+    }
+
+    /// Puts a frame, whose payload is there already, into the room in `in`, or drops it.
+    fn produce(&self, frame: &Frame, room: u32) {
+        let ring = &self.share.ring;
+        match frame.total_len() {
+            Some(total) if total <= room && ring.write(0, &frame.encode()).is_ok() => {
+                if ring.produce(total) {
+                    self.share.channel.notify();
+                }
+            }
+            _ => self.socket.udp().count_drop(),
+        }
+    }
+}
