@@ -47,6 +47,9 @@ struct Inflight {
     exchange: Arc<Exchange>,
 }
 
+/// Exchanges that are under way, by their slots.
+pub(crate) type Releases = [Option<Arc<Exchange>>; SLOTS as usize];
+
 /// An answer, ready to be passed on.
 pub(crate) struct Answer {
     exchange: Arc<Exchange>,
@@ -184,6 +187,14 @@ impl Commands {
         self.dialect == Dialect::PvCalls && calls.any(is_accept)
     }
 
+    /// The RELEASEs that the backend was sent and has not answered.
+    pub(crate) fn releases(&self) -> Releases {
+        self.inflight.each_ref().map(|entry| {
+            let exchange = &entry.as_ref()?.exchange;
+            matches!(exchange.call(), Call::Release { .. }).then(|| exchange.clone())
+        })
+    }
+
     /// Takes the next answer from the ring, and sends what its slot makes room for.
     ///
     /// An error says that the backend broke the rules, and that the link must end.
@@ -218,7 +229,10 @@ impl Commands {
         if let Call::Release { id, .. } = asked.exchange.call() {
             self.check_last(id, asked.number)?;
         }
-        let outcome = response.result().map_err(wire_error).map(|()| response);
+        let outcome = response
+            .result(self.dialect)
+            .map_err(wire_error)
+            .map(|()| response);
         Ok(self.answer(asked.exchange, outcome))
     }
 

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A connection: its data ring and its event channel.
+//! A connection: its data ring and its event channel. A datagram socket has one too, with everybody.
 
 mod events;
+mod inbox;
 mod life;
 
 use crate::{
+    budget::Share,
+    datagram::Begun,
     exchange::Exchange,
     link::{
         Link,
@@ -28,6 +31,7 @@ use events::{
     Asked,
     Seen, //
 };
+use inbox::Inbox;
 use kernel::{
     impl_has_delayed_work,
     impl_has_work,
@@ -61,26 +65,39 @@ use kernel::{
 };
 use life::{
     Owner,
+    Phase,
     PATIENCE, //
 };
 
 /// A connection that the backend was not asked for yet: ends when it is dropped.
 pub(crate) type Fresh = ScopeGuard<Arc<Conn>, fn(Arc<Conn>)>;
 
+/// What a connection was made for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// CONNECT of a stream.
+    Stream,
+    /// ACCEPT.
+    Posted,
+    /// ATTACH: frames, of a datagram socket.
+    Datagram,
+}
+
 /// A connection.
 ///
-/// Made by `connect()`, or ahead of `accept()`; known to its [`Link`] until its memory is no longer
-/// shared, and kept in memory by the socket for as long as that may read from it.
+/// Made by `connect()`, or ahead of `accept()`, or for a datagram socket; known to its [`Link`] until
+/// its memory is no longer shared, and kept in memory by the socket for as long as that may read from
+/// it.
 #[pin_data]
 pub(crate) struct Conn {
     /// The backend's end of it.
     pub(crate) remote: Remote,
     pub(crate) ring: DataRing<GrantedPages>,
+    _share: Share,
     /// Whose it is, and how far it has come.
     #[pin]
     owner: SpinLockIrq<Owner>,
-    /// Whether it was made for an ACCEPT, rather than for a CONNECT.
-    is_posted: bool,
+    kind: Kind,
     pub(crate) local: SetOnce<SocketAddr>,
     pub(crate) peer: SetOnce<SocketAddr>,
     /// ACCEPT, if it has to wait until POLL says that there is a connection.
@@ -90,14 +107,17 @@ pub(crate) struct Conn {
     /// Serialises the consumers of the ring, and is held while they copy.
     #[pin]
     pub(crate) rx: Mutex<()>,
-    /// Serialises the producers of the ring.
+    /// Serialises the producers of the ring, with what they have put there and not produced.
     #[pin]
-    pub(crate) tx: Mutex<()>,
+    pub(crate) tx: Mutex<Option<Begun>>,
     /// Why nothing more will come through the ring, other than its own error words.
     dead: Atomic<i32>,
     /// What the backend was asked to notify us of.
     #[pin]
     asked: SpinLockIrq<Asked>,
+    /// The frames that have come, of a datagram socket.
+    #[pin]
+    inbox: SpinLockIrq<Inbox>,
     /// What the last event has brought. Only the handler uses it.
     #[pin]
     seen: SpinLockIrq<Seen>,
@@ -129,33 +149,47 @@ const ALIVE: i32 = 0;
 
 impl Conn {
     /// Sets up the ring and the event channel of a connection of `sk`'s. May sleep.
+    ///
+    /// The ring is of a smaller order if the guest has many connections, see [`Share`].
     pub(crate) fn new(remote: Remote, sk: &Sock, order: Order) -> Result<Fresh> {
-        Self::make(remote, sk, order, false)
+        Self::make(remote, sk, order, Kind::Stream)
     }
 
     /// The same for a connection that `sk` is going to accept, once it has come.
     pub(crate) fn posted(remote: Remote, sk: &Sock, order: Order) -> Result<Fresh> {
-        Self::make(remote, sk, order, true)
+        Self::make(remote, sk, order, Kind::Posted)
     }
 
-    fn make(remote: Remote, sk: &Sock, order: Order, is_posted: bool) -> Result<Fresh> {
+    /// The same for a datagram socket.
+    pub(crate) fn datagram(remote: Remote, sk: &Sock, order: Order) -> Result<Fresh> {
+        Self::make(remote, sk, order, Kind::Datagram)
+    }
+
+    fn make(remote: Remote, sk: &Sock, order: Order, kind: Kind) -> Result<Fresh> {
+        let (share, order) = Share::take(order)?;
         let ring = new_ring(&remote.link, order)?;
         let dev = remote.link.dev.clone();
+        let phase = match kind {
+            Kind::Stream | Kind::Posted => Phase::Pending,
+            Kind::Datagram => Phase::Open,
+        };
 
         let conn = Arc::pin_init(
             try_pin_init!(Self {
                 remote,
                 ring,
-                owner <- new_spinlock_irq!(Owner::new(sk.into()), "xensock_owner"),
-                is_posted,
+                _share: share,
+                owner <- new_spinlock_irq!(Owner::new(sk.into(), phase), "xensock_owner"),
+                kind,
                 local: SetOnce::new(),
                 peer: SetOnce::new(),
                 accept: SetOnce::new(),
                 channel <- new_spinlock_irq!(None, "xensock_channel"),
                 rx <- new_mutex!((), "xensock_rx"),
-                tx <- new_mutex!((), "xensock_tx"),
+                tx <- new_mutex!(None, "xensock_tx"),
                 dead: Atomic::new(ALIVE),
                 asked <- new_spinlock_irq!(Asked::default(), "xensock_asked"),
+                inbox <- new_spinlock_irq!(Inbox::default(), "xensock_inbox"),
                 seen <- new_spinlock_irq!(Seen::NOTHING, "xensock_seen"),
                 unsharing <- new_mutex!((), "xensock_unsharing"),
                 has_failed: Atomic::new(false),

@@ -63,10 +63,18 @@ impl Frontend {
             FrontAction::Ignore => return Ok(false),
             FrontAction::Connect => self.connect(dev)?,
             FrontAction::Connected => {
-                dev.switch_state(State::Connected)?;
-                if let Some(link) = self.link.lock().clone() {
+                let Some(link) = self.link.lock().clone() else {
+                    return Ok(false);
+                };
+                let is_up = link.while_up(|link| {
+                    dev.switch_state(State::Connected)?;
                     dev_info!(dev.as_ref(), "connected to domain {}\n", dev.otherend_id());
-                    LINK.set(link);
+                    LINK.set(link.clone());
+                    Ok(())
+                })?;
+                if !is_up {
+                    // It has failed already, and the backend knows.
+                    return Ok(false);
                 }
             }
             FrontAction::Close => {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The face of a stream as a socket of the family AF_XENSOCK.
+//! The face of streams and datagrams as sockets of the family AF_XENSOCK.
 
 use crate::{
-    conn::Conn,
-    stream::Stream, //
+    datagram::Datagram,
+    endpoint::Endpoint,
+    proto::Feature,
+    stream::Stream,
+    LINK, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -22,13 +25,6 @@ use kernel::{
             Ops,
             Proto,
             TypedSock,
-            EPOLLERR,
-            EPOLLHUP,
-            EPOLLIN,
-            EPOLLOUT,
-            EPOLLRDHUP,
-            EPOLLRDNORM,
-            EPOLLWRNORM,
             SIOCATMARK,
             SIOCINQ,
             SIOCOUTQ,
@@ -36,15 +32,11 @@ use kernel::{
         },
         msghdr::MsgHdr,
         namespace::Namespace,
-        sock::{
-            Shutdown,
-            ShutdownMask,
-            Sock,
-            TcpState, //
-        },
         socket::{
             How,
-            Socket, //
+            Socket,
+            SOCK_DGRAM,
+            SOCK_STREAM, //
         },
         sockopt::{
             OptionIn,
@@ -60,22 +52,52 @@ pub(crate) static PROTO: Proto<Family> = Proto::new(c"XENSOCK");
 /// The number of the family, see `include/linux/socket.h`.
 const AF_XENSOCK: i32 = 46;
 
-/// The type of a stream, as `struct socket` has it.
-const SOCK_STREAM: i32 = 1;
-
 /// TCP by name, rather than as the usual protocol of the type.
 const IPPROTO_TCP: i32 = 6;
+
+/// UDP likewise.
+const IPPROTO_UDP: i32 = 17;
 
 /// AF_XENSOCK.
 pub(crate) struct Family;
 
+/// What a socket of the family does, by its type.
+pub(crate) enum Engine {
+    Stream(Pin<KBox<Stream>>),
+    Datagram(Pin<KBox<Datagram>>),
+}
+
+impl Engine {
+    /// A new stream.
+    pub(crate) fn stream() -> Result<Self> {
+        Ok(Self::Stream(KBox::pin_init(
+            Stream::new(),
+            GFP_KERNEL_ACCOUNT,
+        )?))
+    }
+
+    fn datagram() -> Result<Self> {
+        Ok(Self::Datagram(KBox::pin_init(
+            Datagram::new(),
+            GFP_KERNEL_ACCOUNT,
+        )?))
+    }
+
+    fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Stream(stream) => &stream.endpoint,
+            Self::Datagram(datagram) => &datagram.endpoint,
+        }
+    }
+}
+
 /// A socket of the family.
-pub(crate) type Sk = TypedSock<Stream>;
+pub(crate) type Sk = TypedSock<Engine>;
 
 #[vtable]
 impl Ops for Family {
     const FAMILY: i32 = AF_XENSOCK;
-    type Data = Stream;
+    type Data = Engine;
     // Some of them concern the backend.
     const CUSTOM_SOL_SOCKET: bool = true;
 
@@ -87,51 +109,70 @@ impl Ops for Family {
         net: &Namespace,
         socket: &Socket,
         protocol: i32,
-    ) -> Result<impl PinInit<Stream, Error>> {
+    ) -> Result<impl PinInit<Engine, Error>> {
         // A namespace of its own is how a program is kept off the network.
         if net != Namespace::init() {
             return Err(EAFNOSUPPORT);
         }
-        if socket.kind() != SOCK_STREAM {
-            return Err(ESOCKTNOSUPPORT);
+        match (socket.kind(), protocol) {
+            (SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(Engine::stream()),
+            (SOCK_DGRAM, 0 | IPPROTO_UDP) if may_have_datagrams() => Ok(Engine::datagram()),
+            (SOCK_STREAM, _) => Err(EPROTONOSUPPORT),
+            (SOCK_DGRAM, _) if may_have_datagrams() => Err(EPROTONOSUPPORT),
+            _ => Err(ESOCKTNOSUPPORT),
         }
-        if protocol != 0 && protocol != IPPROTO_TCP {
-            return Err(EPROTONOSUPPORT);
-        }
-        Ok(Stream::new())
     }
 
     fn release(sk: &Sk) {
-        sk.data().release(sk);
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.release(sk),
+            Engine::Datagram(datagram) => datagram.release(sk),
+        }
     }
 
     fn bind(socket: &Socket, sk: &Sk, addr: &RawAddr<'_>) -> Result {
-        sk.data().bind(socket, sk, addr_to_bind(addr)?)
+        let addr = addr_to_bind(addr)?;
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.bind(socket, sk, addr),
+            Engine::Datagram(datagram) => datagram.bind(sk, addr),
+        }
     }
 
     fn connect(socket: &Socket, sk: &Sk, addr: &RawAddr<'_>, nonblock: bool) -> Result {
-        let stream = sk.data();
-        match addr.family().ok_or(EINVAL)? {
-            AF_UNSPEC => stream.disconnect(socket, sk),
+        let is_none = addr.family().ok_or(EINVAL)? == AF_UNSPEC;
+        match sk.data().get_ref() {
+            Engine::Stream(stream) if is_none => stream.disconnect(socket, sk),
             // An address that cannot be read matters only to a socket that has none yet.
-            _ => stream.connect(socket, sk, addr.parse(), nonblock),
+            Engine::Stream(stream) => stream.connect(socket, sk, addr.parse(), nonblock),
+            Engine::Datagram(datagram) if is_none => datagram.disconnect(sk),
+            Engine::Datagram(datagram) => datagram.connect(sk, addr.parse()?),
         }
     }
 
     fn listen(socket: &Socket, sk: &Sk, backlog: u32) -> Result {
-        sk.data().listen(socket, sk, backlog)
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.listen(socket, sk, backlog),
+            Engine::Datagram(_) => Err(EOPNOTSUPP),
+        }
     }
 
-    fn accept(_socket: &Socket, sk: &Sk, nonblock: bool) -> Result<Child<Stream>> {
-        sk.data().accept(sk, nonblock)
+    fn accept(_socket: &Socket, sk: &Sk, nonblock: bool) -> Result<Child<Engine>> {
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.accept(sk, nonblock),
+            Engine::Datagram(_) => Err(EOPNOTSUPP),
+        }
     }
 
     fn shutdown(socket: &Socket, sk: &Sk, how: How) -> Result {
-        sk.data().shutdown(socket, sk, how)
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.shutdown(socket, sk, how),
+            Engine::Datagram(datagram) => datagram.shutdown(sk, how),
+        }
     }
 
     fn setsockopt(socket: &Socket, sk: &Sk, level: i32, name: i32, value: &OptionIn<'_>) -> Result {
-        sk.data().set_option(socket, sk, level, name, value)
+        let endpoint = sk.data().get_ref().endpoint();
+        endpoint.set_option(socket, sk, level, name, value)
     }
 
     fn getsockopt(
@@ -141,59 +182,57 @@ impl Ops for Family {
         name: i32,
         value: OptionOut<'_>,
     ) -> Result {
-        sk.data().get_option(level, name, value)
+        let endpoint = sk.data().get_ref().endpoint();
+        endpoint.get_option(level, name, value)
     }
 
     fn getname(sk: &Sk, name: Name) -> Result<SocketAddr> {
-        sk.data().name(sk, name)
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.name(sk, name),
+            Engine::Datagram(datagram) => datagram.name(name),
+        }
     }
 
     fn poll(sk: &Sk) -> u32 {
-        let (state, shutdown) = (sk.state(), sk.shutdown_mask());
-        let mut mask = 0;
-
-        if state == TcpState::Listen {
-            return poll_listener(sk);
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.poll(sk),
+            Engine::Datagram(datagram) => datagram.poll(sk),
         }
-        if shutdown == Shutdown::Recv | Shutdown::Send || state == TcpState::Close {
-            mask |= EPOLLHUP;
-        }
-        if shutdown.contains(Shutdown::Recv) {
-            mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
-        }
-        if state != TcpState::SynSent {
-            mask |= match sk.data().conn() {
-                Some(conn) => poll_ring(sk, &conn, shutdown),
-                None => EPOLLOUT | EPOLLWRNORM,
-            };
-        }
-        if sk.error().is_some() {
-            mask |= EPOLLERR;
-        }
-        mask
     }
 
     fn ioctl(sk: &Sk, cmd: u32, arg: IoctlArg) -> Result<i32> {
-        let stream = sk.data();
-        let number = match cmd {
-            SIOCINQ => stream.unread(sk)?,
-            SIOCOUTQ => stream.unacknowledged(sk)?,
-            SIOCOUTQNSD => stream.unsent(sk)?,
+        let number = match (sk.data().get_ref(), cmd) {
+            (Engine::Stream(stream), SIOCINQ) => stream.unread(sk)?,
+            (Engine::Stream(stream), SIOCOUTQ) => stream.unacknowledged(sk)?,
+            (Engine::Stream(stream), SIOCOUTQNSD) => stream.unsent(sk)?,
             // There are no urgent data.
-            SIOCATMARK => 0,
+            (Engine::Stream(_), SIOCATMARK) => 0,
+            (Engine::Datagram(datagram), SIOCINQ) => datagram.unread(),
+            (Engine::Datagram(datagram), SIOCOUTQ) => datagram.unsent(),
             _ => return Err(ENOIOCTLCMD),
         };
         arg.put_int(i32::try_from(number).unwrap_or(i32::MAX))
     }
 
-    fn sendmsg(sk: &Sk, msg: &mut MsgHdr, _len: usize) -> Result<usize> {
+    fn sendmsg(sk: &Sk, msg: &mut MsgHdr, len: usize) -> Result<usize> {
         let flags = msg.flags();
-        sk.data().send(sk, msg, flags)
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.send(sk, msg, flags),
+            Engine::Datagram(datagram) => datagram.send(sk, msg, len, flags),
+        }
     }
 
     fn recvmsg(sk: &Sk, msg: &mut MsgHdr, len: usize, flags: u32) -> Result<usize> {
-        sk.data().recv(sk, msg, len, flags)
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.recv(sk, msg, len, flags),
+            Engine::Datagram(datagram) => datagram.recv(sk, msg, len, flags),
+        }
     }
+}
+
+/// Whether the backend may have datagrams; without a link it cannot be said that it has not.
+fn may_have_datagrams() -> bool {
+    LINK.get().is_none_or(|link| link.has(Feature::Datagram))
 }
 
 /// The address for `bind()`. As with internet sockets, one of no family may stand for that which
@@ -211,29 +250,4 @@ fn addr_to_bind(addr: &RawAddr<'_>) -> Result<SocketAddr> {
         }
         _ => Err(EAFNOSUPPORT),
     }
-}
-
-/// Whether there is a connection to accept.
-fn poll_listener(sk: &Sk) -> u32 {
-    match sk.data().listener() {
-        Some(listener) if listener.is_ready() => EPOLLIN | EPOLLRDNORM,
-        _ => 0,
-    }
-}
-
-/// What the ring lets a program do, and the arrangement to be woken for what it does not.
-fn poll_ring(sk: &Sock, conn: &Conn, shutdown: ShutdownMask) -> u32 {
-    // No more than the ring can hold while the backend waits for room.
-    let target = conn.max_wait().min(sk.rcv_lowat(false, conn.max_wait()));
-    let mut mask = 0;
-
-    conn.set_polled();
-    if conn.ring.peek_readable() as usize >= target || conn.expect_data(sk) as usize >= target {
-        mask |= EPOLLIN | EPOLLRDNORM;
-    }
-    sk.want_space();
-    if shutdown.contains(Shutdown::Send) || conn.poll_writable() {
-        mask |= EPOLLOUT | EPOLLWRNORM;
-    }
-    mask
 }

@@ -3,7 +3,10 @@
 //! The link to a backend: one for each time that the device comes up.
 
 use crate::{
-    commands::Commands,
+    commands::{
+        Commands,
+        Releases, //
+    },
     conn::Conn,
     exchange::Exchange,
     listener::Listener,
@@ -66,7 +69,8 @@ use kernel::{
 /// The features that this frontend takes up, if they are offered.
 const KNOWN: Features = Features::NONE
     .with(Feature::EventIndex)
-    .with(Feature::Status);
+    .with(Feature::Status)
+    .with(Feature::Datagram);
 
 /// Reads what the backend offers, of which we keep what we know. A backend that we cannot work with
 /// is `EOPNOTSUPP`.
@@ -202,6 +206,11 @@ impl Link {
         }
     }
 
+    /// The RELEASEs that the backend was sent and has not answered.
+    pub(crate) fn releases(&self) -> Releases {
+        self.commands.lock().releases()
+    }
+
     /// Makes somebody known to the link. May sleep. `ENETDOWN` if the link has gone down.
     pub(crate) fn enter(&self, id: u64, member: Member) -> Result {
         let node = RBTreeNode::new(id, member, GFP_KERNEL)?;
@@ -227,6 +236,19 @@ impl Link {
             *down = true;
             self.end();
         }
+    }
+
+    /// Does something unless the link is down or goes down meanwhile; returns whether it was done.
+    /// May sleep.
+    pub(crate) fn while_up(
+        self: &Arc<Self>,
+        what: impl FnOnce(&Arc<Self>) -> Result,
+    ) -> Result<bool> {
+        let down = self.down.lock();
+        if *down {
+            return Ok(false);
+        }
+        what(self).map(|()| true)
     }
 
     /// Takes the link down because the backend broke the rules, unless it is down already.
@@ -294,7 +316,8 @@ impl Handler for Link {
             Ok(false) => Eoi::Spurious,
             Err(_) => {
                 let _ = this.workers.enqueue(Arc::<Link>::from(this));
-                Eoi::Done
+                // No further event is let in: the channel is going to be closed.
+                Eoi::Later
             }
         }
     }

@@ -218,6 +218,8 @@ impl Listener {
 
     /// Gives up the connections that will never come. Fewer are asked for from now on: usually the
     /// backend does not allow more. If that leaves none, it is the error.
+    ///
+    /// A C backend may also say that it has to be asked again.
     fn drop_failed(&self) -> Result {
         loop {
             let mut posted = self.posted.lock();
@@ -228,20 +230,23 @@ impl Listener {
             let left = posted.conns.len();
             posted.wanted = left.max(1);
             drop(posted);
-            if let Some(error) = failed.ok().filter(|_| left == 0).and_then(|c| c.death()) {
-                return Err(error);
+            match failed.ok().and_then(|conn| conn.death()) {
+                Some(EAGAIN | EINTR | ERESTART | EALREADY | EINPROGRESS) | None => (),
+                Some(error) if left == 0 => return Err(error),
+                Some(_) => (),
             }
         }
     }
 
-    /// Stops listening, and resets what has come and was not accepted. May sleep.
-    pub(crate) fn close(&self) {
+    /// Stops listening, and resets what has come and was not accepted, which is returned. May sleep.
+    pub(crate) fn close(&self) -> KVec<Arc<Conn>> {
         let conns = self.posted.lock().close();
         self.remote.release(false, None);
         for conn in &conns {
             Conn::close(conn, true);
         }
         self.remote.link.forget(self.remote.id);
+        conns
     }
 
     /// Stops listening together with the link, and tells the socket. May sleep.

@@ -10,9 +10,10 @@ use crate::{
     },
     link::Link,
     proto::{
-        call::SOCK_STREAM,
+        call::SOCK_DGRAM,
         Call,
         Dialect,
+        Feature,
         Response, //
     },
     setting::Settings, //
@@ -42,6 +43,8 @@ pub(crate) struct Remote {
     pub(crate) domain: Domain,
     /// The address that the program has given it.
     pub(crate) local: Option<SocketAddr>,
+    /// It was not given an address, and can only be released after that.
+    is_spent: bool,
     /// SOCKET. There is none for the socket of an ACCEPT.
     made: Option<Arc<Exchange>>,
     /// RELEASE. Made beforehand, so that nothing can keep us from sending it.
@@ -54,9 +57,13 @@ impl Remote {
     /// follow will tell if it failed. May sleep.
     pub(crate) fn new(
         link: Arc<Link>,
+        kind: u32,
         domain: Domain,
         settings: Option<&Settings>,
     ) -> Result<Self> {
+        if kind == SOCK_DGRAM && !link.has(Feature::Datagram) {
+            return Err(ESOCKTNOSUPPORT);
+        }
         if domain == Domain::Inet6 && link.dialect == Dialect::PvCalls {
             return Err(EAFNOSUPPORT);
         }
@@ -64,7 +71,7 @@ impl Remote {
         let made = link.exchange(Call::Socket {
             id,
             domain: u32::from(domain as u16),
-            kind: SOCK_STREAM,
+            kind,
             protocol: 0,
         })?;
         let mut remote = Self::announced(link, id, domain)?;
@@ -94,6 +101,7 @@ impl Remote {
             id,
             domain,
             local: None,
+            is_spent: false,
             made: None,
             release,
             is_released: Atomic::new(false),
@@ -113,9 +121,9 @@ impl Remote {
         answer.map_err(|error| self.first_error(error))
     }
 
-    /// Whether the backend has not said that it does not make the socket.
-    pub(crate) fn is_made(&self) -> bool {
-        self.made.as_ref().is_none_or(|made| made.error().is_none())
+    /// Whether the backend has not said that it does not make the socket, and can use it.
+    pub(crate) fn is_of_use(&self) -> bool {
+        !self.is_spent && self.made.as_ref().is_none_or(|made| made.error().is_none())
     }
 
     /// What has really failed if the backend does not know the socket: SOCKET.
@@ -132,12 +140,32 @@ impl Remote {
         if self.link.dialect == Dialect::PvCalls && addr.port() == 0 {
             return self.bind_to_any_port(addr);
         }
-        let response = self.ask(Call::Bind { id: self.id, addr })?;
+        // See BIND in the protocol.
+        self.is_spent = matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0);
+        let response = self.ask_to_bind(addr)?;
+        self.is_spent = false;
         self.local = match self.link.dialect {
             Dialect::XenSock => Some(address(&response).ok_or(EPROTO)?),
             Dialect::PvCalls => Some(addr),
         };
         Ok(())
+    }
+
+    /// Asks for an address, and waits for the answer; killable.
+    ///
+    /// The backend ends connections beside its commands. An address that only they have is free, as
+    /// it is when TCP has reset them: once they have ended the answer counts.
+    fn ask_to_bind(&self, addr: SocketAddr) -> Result<Response> {
+        let bind = Call::Bind { id: self.id, addr };
+        let ahead = self.link.releases();
+        let answer = self.ask(bind);
+        if !matches!(answer, Err(EADDRINUSE)) || ahead.iter().all(Option::is_none) {
+            return answer;
+        }
+        for release in ahead.iter().flatten() {
+            let _ = release.wait();
+        }
+        self.ask(bind)
     }
 
     /// Chooses a port itself: PV Calls does not tell which one the backend has chosen.
@@ -149,7 +177,7 @@ impl Remote {
         for number in 0..MAX_TRIES {
             let any = self.id.wrapping_add(number) % u64::from(PORTS.end - PORTS.start);
             addr.set_port(PORTS.start + any as u16);
-            match self.ask(Call::Bind { id: self.id, addr }) {
+            match self.ask_to_bind(addr) {
                 Ok(_) => {
                     self.local = Some(addr);
                     return Ok(());
@@ -169,6 +197,11 @@ impl Remote {
             }
             self.link.submit(&self.release, conn);
         }
+    }
+
+    /// Whether the backend was asked to close the socket. Any context.
+    pub(crate) fn is_released(&self) -> bool {
+        self.is_released.load(Relaxed)
     }
 
     /// The exchange whose end is the end of the socket.

@@ -7,22 +7,24 @@
 mod connect;
 mod ending;
 mod names;
-mod options;
+mod parting;
 mod passive;
+mod poll;
 mod queues;
 mod transfer;
-mod turn;
 
 use crate::{
     conn::Conn,
-    exchange::Exchange,
+    endpoint::{
+        Endpoint,
+        State, //
+    },
     link::Link,
-    listener::Listener,
-    proto::ring::Order,
-    remote::Remote,
-    setting::Settings, //
+    proto::{
+        call::SOCK_STREAM,
+        ring::Order, //
+    }, //
 };
-use core::net::SocketAddr;
 use kernel::{
     net::sock::{
         Sock,
@@ -33,14 +35,13 @@ use kernel::{
         SocketState, //
     },
     new_mutex,
-    new_spinlock,
     prelude::*,
     sync::{
         Arc,
-        Mutex,
-        SpinLock, //
+        Mutex, //
     }, //
 };
+use parting::Parting;
 
 /// What a socket owns besides its `struct sock`.
 ///
@@ -48,117 +49,42 @@ use kernel::{
 /// must not be dropped there.
 #[pin_data]
 pub(crate) struct Stream {
-    /// Taken by the calls that change the socket by an answer of the backend's, for which they
-    /// wait. To wait for it is killable, too.
-    #[pin]
-    turn: Mutex<()>,
     /// Held while the socket goes from one state into another; not while waiting.
     #[pin]
     transition: Mutex<()>,
     #[pin]
-    inner: SpinLock<Inner>,
-}
-
-/// What a socket is, with what belongs to it then.
-pub(crate) enum State {
-    /// Neither connected nor listening. The backend has a socket for it once one was needed.
-    Idle(Option<Remote>),
-    /// Connected, from the start of `connect()` on, until it is reset or closed.
-    Connection(Arc<Conn>),
-    /// Listening, until the link goes down at the latest.
-    Listening(Arc<Listener>),
-}
-
-impl State {
-    /// The backend's socket, if there is one.
-    fn remote(&self) -> Option<&Remote> {
-        match self {
-            Self::Idle(remote) => remote.as_ref(),
-            Self::Connection(conn) => Some(&conn.remote),
-            Self::Listening(listener) => Some(&listener.remote),
-        }
-    }
-}
-
-struct Inner {
-    state: State,
-    /// The address that the program has asked for: a further socket of the backend has to get it.
-    local: Option<SocketAddr>,
-    /// The options likewise, if there are any.
-    settings: Option<Arc<Settings>>,
-    /// The end of the last socket of the backend that had an address: then the address is free.
-    former: Option<Arc<Exchange>>,
-}
-
-impl Inner {
-    /// Takes everything out, to be dropped outside the lock.
-    fn take_state(&mut self) -> State {
-        let state = core::mem::replace(&mut self.state, State::Idle(None));
-        if let Some(remote) = state.remote().filter(|remote| remote.local.is_some()) {
-            self.former = Some(remote.ending());
-        }
-        state
-    }
+    pub(crate) endpoint: Endpoint,
 }
 
 impl Stream {
     /// A new socket.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            turn <- new_mutex!((), "xensock_turn"),
             transition <- new_mutex!((), "xensock_transition"),
-            inner <- new_spinlock!(
-                Inner {
-                    state: State::Idle(None),
-                    local: None,
-                    settings: None,
-                    former: None,
-                },
-                "xensock_stream"
-            ),
+            endpoint <- Endpoint::new(SOCK_STREAM),
         })
     }
 
     /// The connection, if there is one. Any context.
-    pub(crate) fn conn(&self) -> Option<Arc<Conn>> {
-        match &self.inner.lock().state {
-            State::Connection(conn) => Some(conn.clone()),
-            _ => None,
-        }
-    }
-
-    /// What listens, or did so until the link went down. Any context.
-    pub(crate) fn listener(&self) -> Option<Arc<Listener>> {
-        match &self.inner.lock().state {
-            State::Listening(listener) => Some(listener.clone()),
-            _ => None,
-        }
+    fn conn(&self) -> Option<Arc<Conn>> {
+        self.endpoint.conn()
     }
 
     /// Lets go of a connection, which is reset, or of what listens, and forgets all about it.
-    /// Called in a transition.
-    fn reset(&self, socket: &Socket, sk: &Sock) {
+    /// Called in a transition. What is returned may be waited for after that.
+    fn reset(&self, socket: &Socket, sk: &Sock) -> Parting {
         let old = {
-            let mut inner = self.inner.lock();
+            let mut inner = self.endpoint.inner.lock();
             match &inner.state {
                 State::Idle(_) => State::Idle(None),
                 _ => inner.take_state(),
             }
         };
-        Self::close(old, true);
+        let parting = Parting::from(old, true);
         sk.clear_shutdown();
         sk.set_state(TcpState::Close);
         socket.set_state(SocketState::Unconnected);
-    }
-
-    /// Ends what a socket was.
-    fn close(state: State, abort: bool) {
-        match state {
-            State::Idle(remote) => drop(remote),
-            // Unread data is lost to the program that closes; TCP tells the peer by a reset.
-            State::Connection(conn) => Conn::close(&conn, abort || conn.has_unread()),
-            State::Listening(listener) => listener.close(),
-        }
+        parting
     }
 }
 

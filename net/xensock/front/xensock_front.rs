@@ -9,17 +9,21 @@
 //!   [`LINK`] holds the one that new sockets use; with several devices, that which came up last.
 //! - [`commands::Commands`]: the commands ring of a link, with the requests that wait.
 //! - [`exchange::Exchange`]: a request, and the answer to it.
-//! - [`stream::Stream`]: what a socket owns: its [`State`](stream::State) has what it is just now.
+//! - [`stream::Stream`], [`datagram::Datagram`]: what a socket does, by its type.
+//! - [`endpoint::Endpoint`]: what a socket has at the backend: its [`State`](endpoint::State) is what
+//!   there is just now.
 //! - [`remote::Remote`]: the backend's socket for one of ours, made when it is first needed.
 //!   Dropping it sends RELEASE. A socket can have several, one after another: [`setting::Settings`]
 //!   are the options that each of them gets.
-//! - [`conn::Conn`]: a connection: a `Remote` with a data ring and an event channel.
+//! - [`conn::Conn`]: a connection: a `Remote` with a data ring and an event channel. A datagram
+//!   socket has one too.
+//! - [`budget::Share`]: the part of the guest's grant table that a connection has.
 //! - [`listener::Listener`]: a listening `Remote`, with the connections that were asked for ahead.
-//! - [`family::Family`]: a stream as a socket of AF_XENSOCK.
+//! - [`family::Family`]: streams and datagrams as sockets of AF_XENSOCK.
 //!
 //! # References
 //!
-//! A stream and its link's table of members hold the `Arc` of a connection or a listener. These
+//! A socket and its link's table of members hold the `Arc` of a connection or a listener. These
 //! hold the socket (whose `struct sock` holds the module, so that this cannot be unloaded before
 //! the last byte is delivered) and the link. The cycles end where the socket lets go, in
 //! `release()` or before; and in `Conn::unshare()`, which drops the event channel and with it the
@@ -42,17 +46,18 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Stream::turn` (mutex, waited for killably): calls that change the socket by an answer of the
+//! 1. `Endpoint::turn` (mutex, waited for killably): calls that change the socket by an answer of the
 //!    backend's, for which they wait, killably too. Nothing that must not wait for the backend
-//!    takes it: not `send()`, `recv()`, `poll()`, `accept()`, `shutdown()` and `close()`.
+//!    takes it: not `send()`, `recv()`, `poll()`, `accept()`, `shutdown()` and `close()`. Where the
+//!    last two wait for RELEASE to be answered, they hold no lock.
 //! 2. `Stream::transition` (mutex): a change of state. Not held while waiting.
 //! 3. `Frontend::link`, then `Link::down` (mutexes): which link there is; held while it is taken
 //!    down. `Link::members` (mutex): who hears of that. `Conn::unsharing` (mutex): the end of one's
 //!    sharing.
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy,
 //!    not while waiting. Independent of each other: full duplex.
-//! 5. `Stream::inner`, then `Listener::posted` (spinlocks): short.
-//! 6. `Conn::owner`, then `Conn::asked` (spinlocks, IRQ): short.
+//! 5. `Datagram::names`, `Endpoint::inner`, then `Listener::posted` (spinlocks): short.
+//! 6. `Conn::owner`, then `Conn::asked` and `Conn::inbox` (spinlocks, IRQ): short.
 //! 7. `Link::commands`, `Conn::channel`, `Conn::seen` (spinlocks, IRQ): innermost, but for the wait
 //!    queues of a socket, which are woken under `Conn::owner` and `Listener::posted`.
 //!
@@ -66,13 +71,16 @@
 //!   answers on and send requests that were made before, but never sleep, allocate or drop a last
 //!   reference, other than that of an exchange.
 //! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`WORKERS`].
-//! - `Drop` of a `Stream`: any context; by then it owns nothing that matters.
+//! - `Drop` of a `Stream` or a `Datagram`: any context; by then it owns nothing that matters.
 
 #![forbid(unsafe_code)]
 
+mod budget;
 mod commands;
 mod conn;
+mod datagram;
 mod driver;
+mod endpoint;
 mod exchange;
 mod family;
 mod link;
@@ -85,7 +93,6 @@ pub mod ring;
 mod setting;
 mod stream;
 
-use crate::proto::errno;
 use kernel::{
     driver::Registration,
     net::family::Registration as FamilyRegistration,
@@ -108,17 +115,9 @@ pub(crate) static LINK: GlobalArc<link::Link> = GlobalArc::new();
 /// Where connections are torn down.
 pub(crate) static WORKERS: GlobalArc<OwnedQueue> = GlobalArc::new();
 
-/// The error that a number on the wire stands for.
-///
-/// Some say what a call has done rather than what became of it. No backend has a reason to send
-/// them, and a program that took them at their word would wait, or try again, for ever.
+/// The error that a positive number of the protocol stands for.
 pub(crate) fn wire_error(number: i32) -> Error {
-    match number {
-        errno::EAGAIN | errno::EINTR | errno::ERESTART | errno::EINPROGRESS | errno::EALREADY => {
-            EIO
-        }
-        number => Error::from_errno(-number),
-    }
+    Error::from_errno(-number)
 }
 
 /// The order of new rings that the administrator wants.

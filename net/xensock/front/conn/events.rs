@@ -4,11 +4,13 @@
 
 use super::{
     life::Phase,
-    Conn, //
+    Conn,
+    Kind, //
 };
 use crate::{
     proto::{
         errno::Ending,
+        frame,
         status::Outcome, //
     },
     wire_error, //
@@ -17,8 +19,10 @@ use kernel::{
     net::sock::{
         Shutdown,
         Sock,
-        TcpState, //
+        TcpState,
+        Timeout, //
     },
+    prelude::*,
     sync::{
         atomic::Relaxed,
         ArcBorrow, //
@@ -42,6 +46,8 @@ pub(super) struct Asked {
     told_finished: bool,
     /// A sender, or a program that polls, waits for room.
     wants_room: bool,
+    /// A call waits until what was sent before it is taken.
+    wants_taken: bool,
 }
 
 /// What the backend has done, as far as an event tells of it.
@@ -65,10 +71,27 @@ impl Seen {
 }
 
 impl Conn {
-    /// The room that makes a socket writable again once it was full: a quarter of the ring, so that
-    /// a sender is not woken for each byte.
+    /// The room that makes a socket writable again once it was full. A quarter of the ring, so that
+    /// a sender is not woken for each byte; half of it for datagrams, as with UDP, but always enough
+    /// for the next one, however large.
     fn room_to_wake(&self) -> u32 {
-        self.ring.size() / 4
+        let size = self.ring.size();
+        match self.kind {
+            Kind::Stream | Kind::Posted => size / 4,
+            Kind::Datagram => frame::LARGEST.min(size).max(size / 2),
+        }
+    }
+
+    /// Whether there is room enough to wake somebody for. If not, the next event is asked for: the
+    /// last one may have come early, because more was sent since it was asked for. Called under
+    /// `asked`.
+    fn has_room_to_wake(&self) -> bool {
+        let has_room = || self.ring.peek_writable() >= self.room_to_wake();
+        if has_room() {
+            return true;
+        }
+        self.ring.expect_room(self.room_to_wake());
+        has_room()
     }
 
     /// Whether a program that polls may be told to write. If not, it will be woken.
@@ -82,9 +105,68 @@ impl Conn {
         {
             let mut asked = self.asked.lock();
             asked.wants_room = true;
-            self.ring.expect_room(self.room_to_wake());
+            self.ask_for_room(&asked);
         }
         self.ring.peek_writable()
+    }
+
+    /// Asks for the event that comes first of those that are wanted. Who asks looks again.
+    fn ask_for_room(&self, asked: &Asked) {
+        if !asked.wants_taken {
+            return self.ring.expect_room(self.room_to_wake());
+        }
+        // For the next byte that is taken, whichever that is by now.
+        loop {
+            let room = self.ring.peek_writable();
+            if room >= self.ring.size() {
+                return;
+            }
+            self.ring.expect_room(room.wrapping_add(1));
+            if self.ring.peek_writable() == room {
+                return;
+            }
+        }
+    }
+
+    /// Waits, killably, until the backend has taken what was sent so far.
+    ///
+    /// Requests overtake what is in a ring. For a stream that makes no difference, but a datagram is
+    /// sent with the options and from the address that the socket has had before the request.
+    pub(crate) fn settle(&self) -> Result {
+        if self.kind != Kind::Datagram {
+            return Ok(());
+        }
+        let sent = self.ring.produced();
+        let is_taken = || {
+            let left = sent.wrapping_sub(self.ring.taken());
+            left == 0 || left > self.ring.size() || self.death().is_some()
+        };
+        if is_taken() {
+            return Ok(());
+        }
+        let sk = self.owner.lock().sk.clone();
+        let mut timeout = Timeout::FOREVER;
+        sk.wait_killable(&mut timeout, || {
+            {
+                let mut asked = self.asked.lock();
+                asked.wants_taken = true;
+                self.ask_for_room(&asked);
+            }
+            is_taken()
+        })?;
+        Ok(())
+    }
+
+    /// Whether those who wait for room, or for what was sent to be taken, have to look again.
+    pub(super) fn has_taken(&self) -> bool {
+        let mut asked = self.asked.lock();
+        let is_taken = core::mem::take(&mut asked.wants_taken);
+        if is_taken && asked.wants_room {
+            self.ask_for_room(&asked);
+        }
+        let has_room = asked.wants_room && self.has_room_to_wake();
+        asked.wants_room &= !has_room;
+        has_room || is_taken
     }
 
     /// Asks for the event that all was taken.
@@ -137,7 +219,7 @@ impl Conn {
                 ring.arrived()
             };
             let has_data = core::mem::replace(&mut asked.told, arrived) != arrived;
-            let has_room = asked.wants_room && ring.peek_writable() >= self.room_to_wake();
+            let has_room = asked.wants_room && self.has_room_to_wake();
             asked.wants_room &= !has_room;
             let has_end =
                 rx_ending != Ending::Open && !core::mem::replace(&mut asked.told_end, true);
@@ -207,7 +289,11 @@ impl Handler for Conn {
         // Before it is dealt with: what comes meanwhile is news to the next event as well.
         let is_news = this.has_news();
         Self::look_for_outcome(this);
-        this.pass_on();
+        if this.kind == Kind::Datagram {
+            Self::take_in(this);
+        } else {
+            this.pass_on();
+        }
         Self::release_if_drained(this);
         if is_news {
             Eoi::Done

@@ -2,9 +2,17 @@
 
 //! How a connection begins and ends.
 
-use super::Conn;
+use super::{
+    Conn,
+    Kind, //
+};
 use crate::{
+    exchange::Exchange,
     proto::{
+        call::{
+            SHUT_RDWR,
+            SHUT_WR, //
+        },
         errno::Ending,
         status::Outcome,
         Call,
@@ -34,7 +42,12 @@ use kernel::{
         Msecs, //
     },
     workqueue::{
-        owned::cancel_delayed_sync,
+        owned::{
+            cancel_delayed_sync,
+            enqueue_delayed,
+            OnQueue,
+            OwnedQueue, //
+        },
         WorkItem, //
     }, //
 };
@@ -63,11 +76,8 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) fn new(sk: ARef<Sock>) -> Self {
-        Self {
-            phase: Phase::Pending,
-            sk,
-        }
+    pub(super) fn new(sk: ARef<Sock>, phase: Phase) -> Self {
+        Self { phase, sk }
     }
 }
 
@@ -126,7 +136,7 @@ impl Conn {
         if owner.phase != Phase::Pending {
             return;
         }
-        if this.is_posted {
+        if this.kind == Kind::Posted {
             if let Some(name) = name {
                 let _ = this.peer.populate(name);
             }
@@ -187,8 +197,12 @@ impl Conn {
         self.dead.store(-error.to_errno(), Release);
         match owner.phase {
             // Whoever waits to accept it looks at the next.
-            Phase::Pending | Phase::Ready if self.is_posted => owner.sk.data_ready(),
-            Phase::Pending | Phase::Open => self.tell_failed(&owner.sk, error),
+            Phase::Pending | Phase::Ready if self.kind == Kind::Posted => owner.sk.data_ready(),
+            Phase::Pending | Phase::Open => {
+                self.tell_failed(&owner.sk, error);
+                // Who was told of a failure before may be waiting for the bytes that came before it.
+                owner.sk.state_changed();
+            }
             _ => (),
         }
     }
@@ -200,9 +214,12 @@ impl Conn {
         }
         self.has_failed.store(true, Relaxed);
         sk.set_error(error);
-        sk.add_shutdown(Shutdown::Recv | Shutdown::Send);
-        sk.set_state(TcpState::Close);
-        sk.state_changed();
+        // A datagram socket goes on, with another socket of the backend.
+        if self.kind != Kind::Datagram {
+            sk.add_shutdown(Shutdown::Recv | Shutdown::Send);
+            sk.set_state(TcpState::Close);
+            sk.state_changed();
+        }
         sk.error_report();
     }
 
@@ -225,18 +242,25 @@ impl Conn {
 
     /// Ends a connection whose backend has broken the rules of the ring.
     pub(crate) fn broken(this: ArcBorrow<'_, Self>) {
+        if Self::abort(this, ECONNABORTED) {
+            this.remote
+                .link
+                .warn_once(c"impossible index or frame in a data ring, socket reset");
+        }
+    }
+
+    /// Ends a connection and tells the socket, unless it has ended already.
+    pub(super) fn abort(this: ArcBorrow<'_, Self>, error: Error) -> bool {
         {
             let mut owner = this.owner.lock();
             if owner.phase == Phase::Released {
-                return;
+                return false;
             }
-            this.remote
-                .link
-                .warn_once(c"impossible index in a data ring, connection reset");
-            this.tell_dead(&owner, ECONNABORTED);
+            this.tell_dead(&owner, error);
             owner.phase = Phase::Released;
         }
         Self::release_with_reset(this);
+        true
     }
 
     /// The program has ended sending. Returns whether there was anything to end.
@@ -253,15 +277,33 @@ impl Conn {
         true
     }
 
-    /// Asks the backend to send the end of the stream after what was sent.
-    pub(crate) fn ask_shutdown(&self) -> Result {
-        let link = &self.remote.link;
-        let exchange = link.exchange(Call::Shutdown {
-            id: self.remote.id,
-            how: crate::proto::call::SHUT_WR,
-        })?;
-        link.submit(&exchange, None);
+    /// Asks the backend to send the end of the stream after what was sent, and to reset the peer if
+    /// it goes on sending to a program that wants nothing more.
+    ///
+    /// Fails before anything has changed.
+    pub(crate) fn end_sending(&self) -> Result {
+        let shutdown = self.shutdown()?;
+        if self.finish() {
+            self.remote.link.submit(&shutdown, None);
+        }
         Ok(())
+    }
+
+    /// Has the peer reset if it goes on sending, after [`Self::end_sending`]: the program wants
+    /// nothing more, which it has said later.
+    pub(crate) fn refuse_more(&self) -> Result {
+        self.remote.link.submit(&self.shutdown()?, None);
+        Ok(())
+    }
+
+    fn shutdown(&self) -> Result<Arc<Exchange>> {
+        let how = if self.is_unwanted() {
+            SHUT_RDWR
+        } else {
+            SHUT_WR
+        };
+        let id = self.remote.id;
+        self.remote.link.exchange(Call::Shutdown { id, how })
     }
 
     /// The socket lets go. What it sent is still delivered, unless `abort` asks for a reset.
@@ -287,11 +329,7 @@ impl Conn {
         this.expect_drained();
         let delay = msecs_to_jiffies(MAX_PATIENCE);
         // Queued once only: a connection is closed once.
-        let _ = this
-            .remote
-            .link
-            .workers
-            .enqueue_delayed::<_, PATIENCE>(this.clone(), delay);
+        let _ = enqueue_delayed::<_, PATIENCE>(this.clone(), delay);
         Self::release_if_drained(this.as_arc_borrow());
         // If that has been done before the item was queued, nobody will have taken it back.
         if this.owner.lock().phase == Phase::Released {
@@ -329,10 +367,14 @@ impl Conn {
 
     /// Ends the connection with its link: tells the socket, and stops sharing memory. May sleep.
     pub(crate) fn link_down(this: &Arc<Self>) {
+        let error = match this.kind {
+            Kind::Stream | Kind::Posted => ECONNRESET,
+            Kind::Datagram => ENETDOWN,
+        };
         {
             let mut owner = this.owner.lock();
             if owner.phase != Phase::Released {
-                this.tell_dead(&owner, ECONNRESET);
+                this.tell_dead(&owner, error);
                 owner.phase = Phase::Released;
             }
         }
@@ -360,6 +402,12 @@ impl WorkItem for Conn {
         let _ = cancel_delayed_sync::<_, PATIENCE>(&this);
         this.unshare();
         this.remote.link.forget(this.remote.id);
+    }
+}
+
+impl OnQueue for Conn {
+    fn queue(&self) -> &Arc<OwnedQueue> {
+        &self.remote.link.workers
     }
 }
 

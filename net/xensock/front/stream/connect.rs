@@ -4,14 +4,16 @@
 
 use super::{
     ring_order,
-    turn::Turn,
-    State,
     Stream, //
 };
 use crate::{
     conn::{
         Conn,
         Fresh, //
+    },
+    endpoint::{
+        State,
+        Turn, //
     },
     proto::{
         Call,
@@ -48,7 +50,14 @@ impl Stream {
         let mut timeout = sk.snd_timeout(nonblock);
         let pending = match under_way(socket)? {
             Some(pending) => pending,
-            None => self.start(socket, sk, peer)?,
+            None => {
+                let pending = self.start(socket, sk, peer)?;
+                if nonblock {
+                    // With TCP the outcome is never there within the call that starts.
+                    return Err(pending);
+                }
+                pending
+            }
         };
 
         match sk.wait(&mut timeout, || sk.state() != TcpState::SynSent) {
@@ -67,7 +76,8 @@ impl Stream {
         }
         if sk.state() == TcpState::Close {
             let error = sk.take_error().unwrap_or(ECONNABORTED);
-            self.reset(socket, sk);
+            // Who needs its address again waits for its end then.
+            let _ = self.reset(socket, sk);
             return Err(error);
         }
         socket.set_state(SocketState::Connected);
@@ -77,7 +87,7 @@ impl Stream {
     /// Starts an attempt, unless another thread does. Returns what a call says that does not wait
     /// for the end of it.
     fn start(&self, socket: &Socket, sk: &Sock, peer: Result<SocketAddr>) -> Result<Error> {
-        let turn = self.turn()?;
+        let turn = self.endpoint.turn()?;
         if let Some(pending) = under_way(socket)? {
             return Ok(pending);
         }
@@ -99,12 +109,12 @@ impl Stream {
         let _ = sk.take_error();
         sk.clear_shutdown();
         sk.set_state(TcpState::SynSent);
-        self.inner.lock().state = State::Connection((*fresh).clone());
+        self.endpoint.inner.lock().state = State::Connection((*fresh).clone());
         // From here on the end of the link is told to the connection.
         let conn = match Conn::enter(fresh) {
             Ok(conn) => conn,
             Err(error) => {
-                self.reset(socket, sk);
+                let _ = self.reset(socket, sk);
                 return Err(error);
             }
         };
@@ -115,10 +125,10 @@ impl Stream {
 
     /// Sets up a connection to `peer`, of which the backend does not know yet.
     fn set_up(&self, turn: &Turn<'_>, sk: &Sock, peer: SocketAddr) -> Result<Fresh> {
-        let remote = self.take_remote(turn, Some(Domain::from(&peer)))?;
+        let remote = self.endpoint.take_remote(turn, Some(Domain::from(&peer)))?;
         if remote.local.is_some() && remote.link.dialect == Dialect::PvCalls {
             // There a socket is either for BIND or for CONNECT.
-            self.keep(turn, remote);
+            self.endpoint.keep(turn, remote);
             return Err(EOPNOTSUPP);
         }
         let order = ring_order(&remote.link, sk);
@@ -129,13 +139,16 @@ impl Stream {
 
     /// `connect()` to `AF_UNSPEC`: back to a socket that was never connected, or never listened.
     pub(crate) fn disconnect(&self, socket: &Socket, sk: &Sock) -> Result {
-        let _guard = self.transition.lock();
-        if !matches!(sk.state(), TcpState::Close | TcpState::Listen) {
-            // Who is waiting in a call is told.
-            sk.set_error(ECONNRESET);
-        }
-        self.reset(socket, sk);
+        let parting = {
+            let _guard = self.transition.lock();
+            if !matches!(sk.state(), TcpState::Close | TcpState::Listen) {
+                // Who is waiting in a call is told.
+                sk.set_error(ECONNRESET);
+            }
+            self.reset(socket, sk)
+        };
         sk.error_report();
+        parting.wait();
         Ok(())
     }
 

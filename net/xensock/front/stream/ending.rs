@@ -2,16 +2,19 @@
 
 //! Shutting down and closing.
 
-use super::Stream;
+use super::{
+    parting::Parting,
+    Stream, //
+};
 use crate::{
     conn::Conn,
+    endpoint::directions,
     proto::Dialect, //
 };
 use kernel::{
     net::{
         sock::{
             Shutdown,
-            ShutdownMask,
             Sock,
             TcpState,
             Timeout, //
@@ -29,13 +32,13 @@ use kernel::{
 impl Stream {
     /// `shutdown()`, as `inet_shutdown()` does it.
     pub(crate) fn shutdown(&self, socket: &Socket, sk: &Sock, how: How) -> Result {
-        let mask = mask(how);
+        let mask = directions(how);
+        let mut parting = Parting::default();
+        let guard = self.transition.lock();
         let conn = self.conn();
         if let Some(conn) = conn.as_ref().filter(|_| mask.contains(Shutdown::Send)) {
             can_shut_down(conn, how)?;
         }
-
-        let _guard = self.transition.lock();
         if socket.state() == SocketState::Connecting {
             socket.set_state(match sk.state() {
                 TcpState::SynSent | TcpState::Close => SocketState::Disconnecting,
@@ -45,12 +48,12 @@ impl Stream {
         let result = match sk.state() {
             TcpState::Listen if !mask.contains(Shutdown::Recv) => Ok(()),
             TcpState::Listen => {
-                self.reset(socket, sk);
+                parting = self.reset(socket, sk);
                 Ok(())
             }
             TcpState::SynSent => {
                 sk.set_error(ECONNRESET);
-                self.reset(socket, sk);
+                parting = self.reset(socket, sk);
                 sk.error_report();
                 Ok(())
             }
@@ -59,22 +62,31 @@ impl Stream {
                 Err(ENOTCONN)
             }
             _ => {
+                let before = sk.shutdown_mask();
                 if let Some(conn) = conn.as_ref().filter(|_| mask.contains(Shutdown::Recv)) {
                     conn.set_unwanted();
                 }
                 sk.add_shutdown(mask);
-                match conn.filter(|_| mask.contains(Shutdown::Send)) {
-                    Some(conn) => end_sending(&conn),
-                    None => Ok(()),
+                match conn {
+                    Some(conn) if mask.contains(Shutdown::Send) => end_sending(&conn),
+                    Some(conn)
+                        if before.contains(Shutdown::Send) && !before.contains(Shutdown::Recv) =>
+                    {
+                        refuse_more(&conn)
+                    }
+                    _ => Ok(()),
                 }
             }
         };
         // For those who sleep in a call.
         sk.state_changed();
+        drop(guard);
+        parting.wait();
         result
     }
 
-    /// `close()`: what was sent is still delivered, unless SO_LINGER with a time of 0 forbids it.
+    /// `close()`: what was sent is still delivered, unless SO_LINGER with a time of 0 forbids it. What
+    /// others could connect to has ended when it returns.
     pub(crate) fn release(&self, sk: &Sock) {
         let linger = sk.linger();
         if let (Some(conn), Some(time)) = (self.conn(), linger) {
@@ -83,14 +95,17 @@ impl Stream {
                 linger_for(sk, &conn, time);
             }
         }
-        let _guard = self.transition.lock();
-        let (state, former) = {
-            let mut inner = self.inner.lock();
-            (inner.take_state(), inner.former.take())
+        let parting = {
+            let _guard = self.transition.lock();
+            let (state, former) = {
+                let mut inner = self.endpoint.inner.lock();
+                (inner.take_state(), inner.former.take())
+            };
+            drop(former);
+            sk.set_state(TcpState::Close);
+            Parting::from(state, linger.is_some_and(Timeout::is_zero))
         };
-        drop(former);
-        Self::close(state, linger.is_some_and(Timeout::is_zero));
-        sk.set_state(TcpState::Close);
+        parting.wait();
     }
 }
 
@@ -113,10 +128,16 @@ fn end_sending(conn: &Arc<Conn>) -> Result {
         Conn::close(conn, false);
         return Ok(());
     }
-    if conn.finish() {
-        conn.ask_shutdown()?;
+    conn.end_sending()
+}
+
+/// Wants nothing more, after sending was ended.
+fn refuse_more(conn: &Conn) -> Result {
+    match conn.remote.link.dialect {
+        Dialect::XenSock => conn.refuse_more(),
+        // It is closed already.
+        Dialect::PvCalls => Ok(()),
     }
-    Ok(())
 }
 
 /// Waits until the peer has got everything, or the time is over.
@@ -126,7 +147,9 @@ fn linger_for(sk: &Sock, conn: &Arc<Conn>, mut time: Timeout) {
     }
     sk.add_shutdown(Shutdown::Send | Shutdown::Recv);
     let can_ask = conn.remote.link.dialect == Dialect::XenSock;
-    if conn.finish() && can_ask && conn.ask_shutdown().is_err() {
+    if !can_ask {
+        conn.finish();
+    } else if conn.end_sending().is_err() {
         return;
     }
     let _ = sk.wait(&mut time, || {
@@ -138,12 +161,4 @@ fn linger_for(sk: &Sock, conn: &Arc<Conn>, mut time: Timeout) {
         let is_over = || !can_ask && conn.expect_room() > 0 && conn.is_drained();
         !is_closing || conn.death().is_some() || is_over()
     });
-}
-
-fn mask(how: How) -> ShutdownMask {
-    match how {
-        How::Read => Shutdown::Recv.into(),
-        How::Write => Shutdown::Send.into(),
-        How::Both => Shutdown::Recv | Shutdown::Send,
-    }
 }

@@ -2,19 +2,16 @@
 
 //! The addresses of a socket and of its peer.
 
-use super::{
-    passive::any,
-    Stream, //
-};
+use super::Stream;
 use crate::{
     conn::Conn,
+    endpoint::any,
     exchange::address,
     proto::Call, //
 };
 use core::net::SocketAddr;
 use kernel::{
     net::{
-        addr::Domain,
         family::Name,
         sock::{
             Sock,
@@ -47,11 +44,7 @@ impl Stream {
                 return Ok(name);
             }
         }
-        let inner = self.inner.lock();
-        let remote = inner.state.remote();
-        let bound = remote.and_then(|remote| remote.local).or(inner.local);
-        let domain = remote.map_or(Domain::Inet, |remote| remote.domain);
-        Ok(bound.unwrap_or(any(domain)))
+        Ok(self.endpoint.bound_name())
     }
 }
 

@@ -4,28 +4,27 @@
 
 use super::{
     ring_order,
-    State,
     Stream, //
 };
 use crate::{
+    endpoint::{
+        any,
+        may_bind,
+        State, //
+    },
     family::{
+        Engine,
         Family,
         Sk, //
     },
     listener::Listener,
     proto::Call, //
 };
-use core::net::{
-    IpAddr,
-    Ipv4Addr,
-    Ipv6Addr,
-    SocketAddr, //
-};
+use core::net::SocketAddr;
 use kernel::{
     net::{
         addr::Domain,
         family::Child,
-        namespace::Namespace,
         sock::{
             Sock,
             TcpState, //
@@ -42,24 +41,23 @@ use kernel::{
 impl Stream {
     /// `bind()`, as `__inet_bind()` does it.
     pub(crate) fn bind(&self, socket: &Socket, sk: &Sock, addr: SocketAddr) -> Result {
-        // The backend does not know whose program it is.
-        if addr.port() != 0 && !Namespace::init().may_bind(addr.port()) {
-            return Err(EACCES);
-        }
-        let turn = self.turn()?;
+        may_bind(&addr)?;
+        let turn = self.endpoint.turn()?;
         if socket.state() != SocketState::Unconnected || sk.state() != TcpState::Close {
             return Err(EINVAL);
         }
         self.forget_portless()?;
-        let mut remote = self.take_remote(&turn, Some(Domain::from(&addr)))?;
+        let mut remote = self
+            .endpoint
+            .take_remote(&turn, Some(Domain::from(&addr)))?;
         match remote.bind(addr) {
             Ok(()) => {
-                self.inner.lock().local = Some(addr);
-                self.keep(&turn, remote);
+                self.endpoint.inner.lock().local = Some(addr);
+                self.endpoint.keep(&turn, remote);
                 Ok(())
             }
             Err(error) => {
-                self.keep_after(&turn, remote, error);
+                self.endpoint.keep_after(&turn, remote, error);
                 Err(error)
             }
         }
@@ -68,7 +66,7 @@ impl Stream {
     /// Forgets an address that a new one can replace: one without a port, once it is not in use any
     /// more. `EINVAL` if there is another.
     fn forget_portless(&self) -> Result {
-        let mut inner = self.inner.lock();
+        let mut inner = self.endpoint.inner.lock();
         let is_bound = match &inner.state {
             State::Idle(Some(remote)) => remote.local.is_some(),
             _ => false,
@@ -82,16 +80,16 @@ impl Stream {
 
     /// `listen()`, as `inet_listen()` does it.
     pub(crate) fn listen(&self, socket: &Socket, sk: &Sock, backlog: u32) -> Result {
-        let turn = self.turn()?;
+        let turn = self.endpoint.turn()?;
         if socket.state() != SocketState::Unconnected {
             return Err(EINVAL);
         }
-        if let Some(listener) = self.listener() {
+        if let Some(listener) = self.endpoint.listener() {
             listener.set_backlog(backlog)?;
             sk.set_max_ack_backlog(backlog);
             return Ok(());
         }
-        let mut remote = self.take_remote(&turn, None)?;
+        let mut remote = self.endpoint.take_remote(&turn, None)?;
         let id = remote.id;
         let listens = match remote.local {
             Some(_) => Ok(()),
@@ -99,33 +97,36 @@ impl Stream {
             None => remote.bind(any(remote.domain)),
         };
         if let Err(error) = listens.and_then(|()| remote.ask(Call::Listen { id, backlog })) {
-            self.keep_after(&turn, remote, error);
+            self.endpoint.keep_after(&turn, remote, error);
             return Err(error);
         }
         let order = ring_order(&remote.link, sk);
         let listener = Listener::new(remote, sk, order, backlog)?;
         {
             let _guard = self.transition.lock();
-            self.inner.lock().state = State::Listening(listener.clone());
+            self.endpoint.inner.lock().state = State::Listening(listener.clone());
             sk.set_max_ack_backlog(backlog);
             sk.set_state(TcpState::Listen);
         }
         Listener::start(&listener).inspect_err(|_| {
             let _guard = self.transition.lock();
-            self.reset(socket, sk);
+            let _ = self.reset(socket, sk);
         })
     }
 
     /// `accept()`, as `inet_csk_accept()` does it.
-    pub(crate) fn accept(&self, sk: &Sk, nonblock: bool) -> Result<Child<Self>> {
-        let listener = self.listener().ok_or(EINVAL)?;
+    pub(crate) fn accept(&self, sk: &Sk, nonblock: bool) -> Result<Child<Engine>> {
+        let listener = self.endpoint.listener().ok_or(EINVAL)?;
         let mut timeout = sk.rcv_timeout(nonblock);
 
         loop {
             if listener.has_connection() {
                 // Before the connection is taken, so that it is not lost if there is no memory.
-                let child = Child::new::<Family>(sk, Self::new())?;
-                if self.take_into(&listener, &child) {
+                let child = Child::new::<Family>(sk, Engine::stream())?;
+                let Engine::Stream(stream) = child.data().get_ref() else {
+                    return Err(EINVAL);
+                };
+                if self.take_into(&listener, &child, stream) {
                     // If that fails, the next call will say so.
                     let _ = listener.post();
                     return Ok(child);
@@ -142,14 +143,13 @@ impl Stream {
     }
 
     /// Gives the connection that has come first to a new socket.
-    fn take_into(&self, listener: &Arc<Listener>, child: &Child<Self>) -> bool {
+    fn take_into(&self, listener: &Arc<Listener>, child: &Sock, stream: &Self) -> bool {
         let Some(conn) = listener.take() else {
             return false;
         };
-        let stream = child.data();
-        let settings = self.inner.lock().settings.clone();
+        let settings = self.endpoint.inner.lock().settings.clone();
         {
-            let mut inner = stream.inner.lock();
+            let mut inner = stream.endpoint.inner.lock();
             inner.settings = settings;
             inner.state = State::Connection(conn.clone());
         }
@@ -157,16 +157,7 @@ impl Stream {
             return true;
         }
         // The link has gone down. The new socket is dropped without being closed.
-        stream.inner.lock().state = State::Idle(None);
+        stream.endpoint.inner.lock().state = State::Idle(None);
         false
     }
-}
-
-/// The address that leaves the choice to the backend.
-pub(super) fn any(domain: Domain) -> SocketAddr {
-    let ip = match domain {
-        Domain::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Domain::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    SocketAddr::new(ip, 0)
 }

@@ -134,7 +134,8 @@ impl Stream {
             if received > 0 && timeout.is_zero() {
                 break Ok(());
             }
-            if current!().signal_pending() {
+            // A call that does not wait is not interrupted, either.
+            if !timeout.is_zero() && current!().signal_pending() {
                 break Err(timeout.interrupted());
             }
 
@@ -175,7 +176,7 @@ fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr) -> Result<usize> {
     if len == 0 {
         return Ok(0);
     }
-    let n = conn.ring.copy_in(len, msg.source());
+    let n = conn.ring.copy_in(0, len, msg.source());
     if n == 0 {
         return Err(EFAULT);
     }

@@ -3,10 +3,11 @@
 //! What calls have in common that wait for the backend: they take turns, and take its socket.
 
 use super::{
-    State,
-    Stream, //
+    Endpoint,
+    State, //
 };
 use crate::{
+    proto::call::SOCK_DGRAM,
     remote::Remote,
     LINK, //
 };
@@ -18,11 +19,11 @@ use kernel::{
 };
 
 /// Proof that nobody else changes the socket by an answer of the backend's.
-pub(super) struct Turn<'a>(#[expect(dead_code)] MutexGuard<'a, ()>);
+pub(crate) struct Turn<'a>(#[expect(dead_code)] MutexGuard<'a, ()>);
 
-impl Stream {
+impl Endpoint {
     /// Waits for the turn of a call; killable.
-    pub(super) fn turn(&self) -> Result<Turn<'_>> {
+    pub(crate) fn turn(&self) -> Result<Turn<'_>> {
         let turn = Turn(self.turn.lock_killable()?);
         self.drop_lost();
         Ok(turn)
@@ -35,9 +36,16 @@ impl Stream {
             let remote = match &inner.state {
                 State::Idle(Some(remote)) if !remote.link.is_up() => remote,
                 State::Listening(listener) if !listener.is_open() => &listener.remote,
+                // Of a stream there is something to be told still.
+                State::Connection(conn) if self.kind == SOCK_DGRAM && conn.death().is_some() => {
+                    &conn.remote
+                }
                 _ => return,
             };
-            inner.local = remote.local.or(inner.local);
+            // Of a datagram socket it is known already, and may have been given up.
+            if self.kind != SOCK_DGRAM {
+                inner.local = remote.local.or(inner.local);
+            }
             inner.take_state()
         };
         drop(lost);
@@ -48,7 +56,7 @@ impl Stream {
     ///
     /// `EINVAL` if the socket is connected or listening, `EAFNOSUPPORT` if it has an address of
     /// another family.
-    pub(super) fn take_remote(&self, turn: &Turn<'_>, domain: Option<Domain>) -> Result<Remote> {
+    pub(crate) fn take_remote(&self, turn: &Turn<'_>, domain: Option<Domain>) -> Result<Remote> {
         let (remote, local, settings, former) = {
             let mut guard = self.inner.lock();
             let inner = &mut *guard;
@@ -80,7 +88,7 @@ impl Stream {
         let preferred = settings.as_ref().map(|settings| settings.domain());
         let domain = domain.or(family).or(preferred).unwrap_or(Domain::Inet);
         let link = LINK.get().ok_or(ENETDOWN)?;
-        let mut remote = Remote::new(link, domain, settings.as_deref())?;
+        let mut remote = Remote::new(link, self.kind, domain, settings.as_deref())?;
         if let Some(local) = local.filter(is_chosen) {
             if let Some(former) = former {
                 // Whatever is answered, the address is free then.
@@ -92,7 +100,7 @@ impl Stream {
     }
 
     /// Puts the backend's socket back for the next call.
-    pub(super) fn keep(&self, _turn: &Turn<'_>, remote: Remote) {
+    pub(crate) fn keep(&self, _turn: &Turn<'_>, remote: Remote) {
         let mut inner = self.inner.lock();
         // Only who has the turn gives the socket another state than this one.
         if let State::Idle(place) = &mut inner.state {
@@ -101,9 +109,9 @@ impl Stream {
     }
 
     /// Puts the backend's socket back after it has refused something, unless it is of no use: it
-    /// was never made, its link is down, or we have not seen what was answered.
-    pub(super) fn keep_after(&self, turn: &Turn<'_>, remote: Remote, error: Error) {
-        if !matches!(error, ERESTARTSYS | ENETDOWN) && remote.is_made() {
+    /// was never made, is spent, its link is down, or we have not seen what was answered.
+    pub(crate) fn keep_after(&self, turn: &Turn<'_>, remote: Remote, error: Error) {
+        if !matches!(error, ERESTARTSYS | ENETDOWN) && remote.is_of_use() {
             self.keep(turn, remote);
         }
     }

@@ -3,19 +3,22 @@
 //! The options of sockets: those that the backend has to know, and those that it need not.
 
 use super::{
-    turn::Turn,
-    Stream, //
+    Endpoint,
+    Turn, //
 };
 use crate::{
     proto::{
+        call::SOCK_DGRAM,
         option::{
             self,
             SockOpt,
+            SO_BROADCAST,
             SO_KEEPALIVE,
             SO_REUSEADDR,
             SO_REUSEPORT,
             XS_OUTQ, //
         },
+        pieces::Pieces,
         value::{
             Piece,
             Value,
@@ -42,7 +45,7 @@ use kernel::{
     prelude::*, //
 };
 
-impl Stream {
+impl Endpoint {
     /// `setsockopt()`.
     pub(crate) fn set_option(
         &self,
@@ -71,32 +74,31 @@ impl Stream {
         name: u32,
         given: &OptionIn<'_>,
     ) -> Result {
-        match name {
-            SO_REUSEADDR | SO_KEEPALIVE => {
-                let on = given.read_int()? != 0;
-                socket.set_option(name as i32, given)?;
-                match self.carry_flag(name, on) {
-                    // PV Calls cannot say it, and programs do without.
-                    Err(ENOPROTOOPT) => Ok(()),
-                    result => result,
-                }
-            }
-            SO_REUSEPORT => {
-                let on = given.read_int()? != 0;
-                self.carry_flag(name, on)?;
-                // The kernel does this for internet sockets only.
-                sk.lock().set_reuse_port(on);
-                Ok(())
-            }
-            name => socket.set_option(name as i32, given),
+        let is_carried = match name {
+            SO_REUSEADDR | SO_KEEPALIVE | SO_REUSEPORT => true,
+            SO_BROADCAST => self.kind == SOCK_DGRAM,
+            _ => false,
+        };
+        if !is_carried {
+            return socket.set_option(name as i32, given);
         }
-    }
-
-    fn carry_flag(&self, name: u32, on: bool) -> Result {
+        // The program may change what it has given: this is what counts for both ends.
+        let on = given.read_int()? != 0;
         let given = i32::from(on).to_ne_bytes();
         let (option, value) =
             option::to_set(option::SOL_SOCKET, name, &given).map_err(wire_error)?;
-        self.carry(option, value)
+        match self.carry(option, value) {
+            Ok(()) => (),
+            // PV Calls cannot say it. Programs do without, but not without a port that they share.
+            Err(ENOPROTOOPT) if name != SO_REUSEPORT || !on => (),
+            Err(error) => return Err(error),
+        }
+        if name == SO_REUSEPORT {
+            // The kernel does this for internet sockets only.
+            sk.lock().set_reuse_port(on);
+            return Ok(());
+        }
+        socket.set_option(name as i32, &OptionIn::new(&given))
     }
 
     /// Has the backend set an option, and notes it for sockets that come after.
@@ -145,7 +147,7 @@ impl Stream {
     }
 
     /// How many bytes the backend has taken and the peer has not acknowledged.
-    pub(super) fn sent_not_acknowledged(&self) -> Result<u32> {
+    pub(crate) fn sent_not_acknowledged(&self) -> Result<u32> {
         let option = option::may_get(option::SOL_XS, XS_OUTQ).map_err(wire_error)?;
         let turn = self.turn()?;
         let value = self.with_remote(&turn, option, |remote| read(remote, option, MAX_LEN))?;
@@ -160,7 +162,11 @@ impl Stream {
         option: &SockOpt,
         ask: impl FnOnce(&Remote) -> Result<T>,
     ) -> Result<T> {
+        if option.needs_stream() && self.kind == SOCK_DGRAM {
+            return Err(ENOPROTOOPT);
+        }
         let result = if let Some(conn) = self.conn() {
+            conn.settle()?;
             ask(&conn.remote)
         } else if let Some(listener) = self.listener() {
             ask(&listener.remote)
@@ -198,24 +204,19 @@ fn read(remote: &Remote, option: &SockOpt, room: usize) -> Result<KVec<u8>> {
         offset,
     };
     let first = piece(remote.ask(call(0))?)?;
-    if !option.has_len(first.total) {
-        return Err(EPROTO);
-    }
+    let pieces = Pieces::new(option, &first, room).ok_or(EPROTO)?;
     let mut value = KVec::new();
-    value.extend_from_slice(first.at(0), GFP_KERNEL)?;
+    value.extend_from_slice(pieces.bytes(&first, 0).ok_or(EPROTO)?, GFP_KERNEL)?;
 
     // The rest, in one go.
-    let wanted = first.total.min(u32::try_from(room).unwrap_or(u32::MAX));
     let mut rest = KVec::new();
-    for offset in (0..wanted).step_by(MAX_LEN).skip(1) {
+    for offset in pieces.offsets() {
         rest.push((offset, remote.send(call(offset))?), GFP_KERNEL)?;
     }
     for (offset, asked) in &rest {
         let piece = piece(asked.wait()?)?;
-        if piece.total != first.total {
-            return Err(EPROTO);
-        }
-        value.extend_from_slice(piece.at(*offset), GFP_KERNEL)?;
+        let bytes = pieces.bytes(&piece, *offset).ok_or(EPROTO)?;
+        value.extend_from_slice(bytes, GFP_KERNEL)?;
     }
     Ok(value)
 }

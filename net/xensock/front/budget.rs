@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How much of the guest's grant table connections may take.
+//!
+//! Any program may have as many sockets as it has files, with rings as large as it likes, while the
+//! disk and the console of the guest take their grants from the same table. So all connections
+//! together have a part of it, and rings become smaller as that runs out.
+
+use crate::proto::ring::Order;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    xen::grant, //
+};
+
+/// Grants that the connections of all links have.
+static USED: Atomic<usize> = Atomic::new(0);
+
+/// The grants of one connection. Dropping gives them back.
+pub(crate) struct Share(usize);
+
+impl Share {
+    /// Takes the grants of a data ring of the order that is `wanted`, or less: of the order that is
+    /// returned. `ENOBUFS` if there are too few for any.
+    pub(crate) fn take(wanted: Order) -> Result<(Self, Order)> {
+        // A quarter is left to others.
+        let limit = grant::max_grants() / 4 * 3;
+        let mut used = USED.load(Relaxed);
+        loop {
+            let left = limit.saturating_sub(used);
+            let order = wanted.affordable(left).ok_or(ENOBUFS)?;
+            // OVERFLOW: No more than what is left.
+            match USED.cmpxchg(used, used + order.grants(), Relaxed) {
+                Ok(_) => return Ok((Self(order.grants()), order)),
+                Err(now) => used = now,
+            }
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        USED.fetch_sub(self.0, Relaxed);
+    }
+}

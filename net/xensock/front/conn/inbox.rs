@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What has come for a datagram socket: whole frames, in their order.
+//!
+//! Each frame is looked at when it comes, because an error has to be told at once, whatever is
+//! unread before it. Who receives looks at its header anew, and goes by that: the backend may have
+//! changed it meanwhile.
+
+use super::{
+    life::Phase,
+    Conn, //
+};
+use crate::{
+    proto::{
+        errno::Ending,
+        frame::{
+            Frame,
+            HEADER, //
+        }, //
+    },
+    ring::DataRing,
+    wire_error, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    net::sock::Sock,
+    prelude::*,
+    sync::ArcBorrow,
+    xen::grant::GrantedPages, //
+};
+
+/// What is known of the frames that have come.
+#[derive(Default)]
+pub(super) struct Inbox {
+    /// Bytes of the frames that were looked at and are not consumed.
+    known: u32,
+    /// How many of these frames are datagrams.
+    datagrams: u32,
+}
+
+/// What has come since the last look.
+#[derive(Default)]
+struct News {
+    has_datagram: bool,
+    error: Option<Error>,
+}
+
+/// The backend has broken a rule.
+struct Broken;
+
+/// A datagram that waits to be received.
+pub(crate) struct Arrived {
+    /// Bytes of its payload.
+    pub(crate) len: u32,
+    /// Whom it is from; the peer of the socket, if that is not said.
+    pub(crate) from: Option<SocketAddr>,
+    /// Bytes of the whole frame.
+    frame: u32,
+}
+
+impl Inbox {
+    /// Looks at the frames that have come, and asks to be notified of the next.
+    fn look(&mut self, ring: &DataRing<GrantedPages>) -> Result<News, Broken> {
+        let mut news = News::default();
+
+        ring.expect_data();
+        // Nothing is consumed while we are looking: that takes the lock of this inbox.
+        let queued = ring.readable().map_err(|_| Broken)?;
+        loop {
+            let left = queued.checked_sub(self.known).ok_or(Broken)?;
+            if left == 0 {
+                return Ok(news);
+            }
+            let (frame, len) = frame_at(ring, self.known, left)?;
+            self.known = self.known.wrapping_add(len);
+            match frame {
+                Frame::Data { .. } => {
+                    self.datagrams = self.datagrams.wrapping_add(1);
+                    news.has_datagram = true;
+                }
+                Frame::Error(number) => news.error = Some(wire_error(number)),
+            }
+        }
+    }
+
+    /// Forgets the first frame, which is being consumed.
+    fn forget(&mut self, frame: u32, is_datagram: bool) {
+        self.known = self.known.saturating_sub(frame);
+        self.datagrams = match self.known {
+            // Also if the backend has made one kind of the other meanwhile.
+            0 => 0,
+            _ => self.datagrams.saturating_sub(u32::from(is_datagram)),
+        };
+    }
+}
+
+/// Reads the header `skip` bytes past the first, where `queued` bytes are; also the frame's length.
+fn frame_at(ring: &DataRing<GrantedPages>, skip: u32, queued: u32) -> Result<(Frame, u32), Broken> {
+    let mut header = [0; HEADER];
+
+    // What is behind the queued bytes may be read, and is not believed.
+    ring.read(skip, &mut header).map_err(|_| Broken)?;
+    Frame::decode(&header, queued).map_err(|_| Broken)
+}
+
+impl Conn {
+    /// Looks at what the backend has done, and tells the socket. Any context.
+    pub(crate) fn take_in(this: ArcBorrow<'_, Self>) {
+        let (ending, looked) = {
+            let owner = this.owner.lock();
+            if owner.phase != Phase::Open {
+                return;
+            }
+            // The endings first: what came before them is seen with them.
+            let endings = [this.ring.tx_ending(), this.ring.rx_ending()];
+            let ending = endings.into_iter().find(|e| *e != Ending::Open);
+            (ending, this.tell_arrived(&owner.sk))
+        };
+        match (looked, ending) {
+            (Err(Broken), _) => Self::broken(this),
+            (Ok(()), None) => (),
+            (Ok(()), Some(ending)) => {
+                let error = match ending {
+                    Ending::Failed(errno) => wire_error(errno),
+                    // There is no stream that could end.
+                    Ending::Open | Ending::Orderly => ECONNABORTED,
+                };
+                Self::abort(this, error);
+            }
+        }
+    }
+
+    fn tell_arrived(&self, sk: &Sock) -> Result<(), Broken> {
+        if self.has_taken() {
+            sk.write_space();
+        }
+        let news = self.inbox.lock().look(&self.ring)?;
+        if let Some(error) = news.error {
+            sk.set_error(error);
+            sk.error_report();
+        }
+        if news.has_datagram {
+            sk.data_ready();
+        }
+        Ok(())
+    }
+
+    /// Whether there is a datagram. Any context.
+    pub(crate) fn has_datagram(&self) -> bool {
+        self.inbox.lock().datagrams > 0
+    }
+
+    /// Whether there is a frame, which may be an error that was told. Any context.
+    pub(crate) fn has_frame(&self) -> bool {
+        self.inbox.lock().known > 0
+    }
+
+    /// The datagram that has come first. What is before it are errors that were told: they go. For
+    /// the holder of `rx`.
+    pub(crate) fn first_datagram(this: ArcBorrow<'_, Self>) -> Option<Arrived> {
+        loop {
+            let known = this.inbox.lock().known;
+            if known == 0 {
+                return None;
+            }
+            match frame_at(&this.ring, 0, known) {
+                Ok((Frame::Data { len, addr }, frame)) => {
+                    return Some(Arrived {
+                        len,
+                        from: addr,
+                        frame,
+                    })
+                }
+                Ok((Frame::Error(_), frame)) => this.consume_frame(frame, false),
+                Err(Broken) => {
+                    Self::broken(this);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Gives the place of a datagram back to the backend. For the holder of `rx`.
+    pub(crate) fn consume_datagram(&self, arrived: &Arrived) {
+        self.consume_frame(arrived.frame, true);
+    }
+
+    fn consume_frame(&self, frame: u32, is_datagram: bool) {
+        let notify = {
+            let mut inbox = self.inbox.lock();
+            inbox.forget(frame, is_datagram);
+            self.ring.consume(frame)
+        };
+        if notify {
+            self.notify();
+        }
+    }
+
+    /// Makes room for what is to come, if it is taken by errors: whoever only sends never receives.
+    pub(crate) fn drop_errors(this: ArcBorrow<'_, Self>) {
+        let has_only_errors = {
+            let inbox = this.inbox.lock();
+            inbox.known > 0 && inbox.datagrams == 0
+        };
+        if has_only_errors {
+            if let Some(_rx) = this.rx.try_lock() {
+                let _ = Self::first_datagram(this);
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The addresses of a socket and of its peer: `bind()`, `connect()`, names.
+
+use super::{
+    address::in_domain,
+    attach,
+    set_peer,
+    Datagram, //
+};
+use crate::{
+    endpoint::may_bind,
+    exchange::address,
+    proto::Call, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    net::{
+        addr::Domain,
+        family::Name,
+        sock::{
+            Sock,
+            TcpState, //
+        }, //
+    },
+    prelude::*, //
+};
+
+impl Datagram {
+    /// `bind()`, as `__inet_bind()` does it.
+    pub(crate) fn bind(&self, sk: &Sock, addr: SocketAddr) -> Result {
+        may_bind(&addr)?;
+        let turn = self.endpoint.turn()?;
+        if self.has_port() {
+            return Err(EINVAL);
+        }
+        let bound = match self.endpoint.conn() {
+            // It was connected once. A bind to an interface could cost it its ring.
+            Some(_) if matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0) => {
+                return Err(EINVAL);
+            }
+            Some(conn) => {
+                let id = conn.remote.id;
+                let response = conn.remote.ask(Call::Bind { id, addr })?;
+                Some(address(&response).ok_or(EPROTO)?)
+            }
+            None => {
+                let domain = Domain::from(&addr);
+                let mut remote = self.endpoint.take_remote(&turn, Some(domain))?;
+                if let Err(error) = remote.bind(addr) {
+                    self.endpoint.keep_after(&turn, remote, error);
+                    return Err(error);
+                }
+                let bound = remote.local;
+                self.keep(&turn, attach(sk, remote)?);
+                bound
+            }
+        };
+        self.endpoint.inner.lock().local = bound;
+        self.names.lock().is_chosen = addr.port() != 0;
+        Ok(())
+    }
+
+    /// `connect()` to an address, as `__ip4_datagram_connect()` does it.
+    pub(crate) fn connect(&self, sk: &Sock, peer: SocketAddr) -> Result {
+        let turn = self.endpoint.turn()?;
+        let conn = self.open(&turn, sk, Some(Domain::from(&peer)))?;
+        let peer = in_domain(Some(conn.remote.domain), peer)?;
+        // What was sent before goes to the peer of before.
+        conn.settle()?;
+        self.names.lock().is_automatic = true;
+        set_peer(&conn, peer)?;
+        self.names.lock().peer = Some(peer);
+        sk.set_state(TcpState::Established);
+        Ok(())
+    }
+
+    /// `connect()` to `AF_UNSPEC`, as `__udp_disconnect()` does it: without a peer, and without a
+    /// port that the program has not chosen.
+    pub(crate) fn disconnect(&self, sk: &Sock) -> Result {
+        let _turn = self.endpoint.turn()?;
+        if let Some(conn) = self.endpoint.conn() {
+            conn.settle()?;
+            let id = conn.remote.id;
+            match conn.remote.ask(Call::Disconnect { id }) {
+                // The socket that is lost with its link had what the next will not have.
+                Ok(_) | Err(ENETDOWN) => (),
+                Err(error) => return Err(error),
+            }
+        }
+        let is_chosen = {
+            let mut names = self.names.lock();
+            names.peer = None;
+            names.is_automatic = false;
+            names.is_chosen
+        };
+        if !is_chosen {
+            self.endpoint.inner.lock().local = None;
+        }
+        sk.set_state(TcpState::Close);
+        Ok(())
+    }
+
+    /// `getsockname()` and `getpeername()`, as `inet_getname()` does it.
+    pub(crate) fn name(&self, name: Name) -> Result<SocketAddr> {
+        match name {
+            Name::Local => self.local_name(),
+            Name::Peer | Name::LastPeer => {
+                let peer = self.names.lock().peer;
+                peer.filter(|peer| peer.port() != 0).ok_or(ENOTCONN)
+            }
+        }
+    }
+
+    /// Asks the backend, if that has a socket with data ring: anything else has no name of its own.
+    fn local_name(&self) -> Result<SocketAddr> {
+        if let Some(conn) = self.endpoint.conn() {
+            // It gets a port with the first datagram that is really sent.
+            conn.settle()?;
+            let id = conn.remote.id;
+            match conn.remote.ask(Call::GetName { id, peer: false }) {
+                Ok(response) => return address(&response).ok_or(EPROTO),
+                // Who was killed does not need it.
+                Err(ERESTARTSYS) => return Err(ERESTARTSYS),
+                // It was lost with its link.
+                Err(_) => (),
+            }
+        }
+        Ok(self.endpoint.bound_name())
+    }
+}

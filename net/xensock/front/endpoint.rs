@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a socket has at the backend, and what it gives to the next if it needs another.
+//!
+//! An id of the backend is good for one attempt, and for one link. A socket of ours outlives both:
+//! the address that its program has chosen and the options that it has set are kept here.
+
+mod options;
+mod turn;
+
+use crate::{
+    conn::Conn,
+    exchange::Exchange,
+    listener::Listener,
+    remote::Remote,
+    setting::Settings, //
+};
+use core::net::{
+    IpAddr,
+    Ipv4Addr,
+    Ipv6Addr,
+    SocketAddr, //
+};
+use kernel::{
+    net::{
+        addr::Domain,
+        namespace::Namespace,
+        sock::{
+            Shutdown,
+            ShutdownMask, //
+        },
+        socket::How, //
+    },
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex,
+        SpinLock, //
+    }, //
+};
+pub(crate) use turn::Turn;
+
+/// What a socket has at the backend.
+#[pin_data]
+pub(crate) struct Endpoint {
+    /// [`SOCK_STREAM`](crate::proto::call::SOCK_STREAM) or
+    /// [`SOCK_DGRAM`](crate::proto::call::SOCK_DGRAM).
+    kind: u32,
+    /// Taken by the calls that change the socket by an answer of the backend's, for which they
+    /// wait. To wait for it is killable, too.
+    #[pin]
+    turn: Mutex<()>,
+    #[pin]
+    pub(crate) inner: SpinLock<Inner>,
+}
+
+/// What a socket is, with what belongs to it then.
+pub(crate) enum State {
+    /// Without a data ring. The backend has a socket for it once one was needed.
+    Idle(Option<Remote>),
+    /// With one. A stream: connected, from the start of `connect()` on, until it is reset or
+    /// closed.
+    Connection(Arc<Conn>),
+    /// Listening, until the link goes down at the latest.
+    Listening(Arc<Listener>),
+}
+
+impl State {
+    /// The backend's socket, if there is one.
+    fn remote(&self) -> Option<&Remote> {
+        match self {
+            Self::Idle(remote) => remote.as_ref(),
+            Self::Connection(conn) => Some(&conn.remote),
+            Self::Listening(listener) => Some(&listener.remote),
+        }
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) state: State,
+    /// The address that the program has asked for: a further socket of the backend has to get it.
+    pub(crate) local: Option<SocketAddr>,
+    /// The options likewise, if there are any.
+    pub(crate) settings: Option<Arc<Settings>>,
+    /// The end of the last socket of the backend that had an address: then the address is free.
+    pub(crate) former: Option<Arc<Exchange>>,
+}
+
+impl Inner {
+    /// Takes everything out, to be dropped outside the lock.
+    pub(crate) fn take_state(&mut self) -> State {
+        let state = core::mem::replace(&mut self.state, State::Idle(None));
+        if let Some(remote) = state.remote().filter(|remote| remote.local.is_some()) {
+            self.former = Some(remote.ending());
+        }
+        state
+    }
+}
+
+impl Endpoint {
+    /// That of a new socket of this type.
+    pub(crate) fn new(kind: u32) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            kind,
+            turn <- new_mutex!((), "xensock_turn"),
+            inner <- new_spinlock!(
+                Inner {
+                    state: State::Idle(None),
+                    local: None,
+                    settings: None,
+                    former: None,
+                },
+                "xensock_endpoint"
+            ),
+        })
+    }
+
+    /// The data ring, if there is one. Any context.
+    pub(crate) fn conn(&self) -> Option<Arc<Conn>> {
+        match &self.inner.lock().state {
+            State::Connection(conn) => Some(conn.clone()),
+            _ => None,
+        }
+    }
+
+    /// What listens, or did so until the link went down. Any context.
+    pub(crate) fn listener(&self) -> Option<Arc<Listener>> {
+        match &self.inner.lock().state {
+            State::Listening(listener) => Some(listener.clone()),
+            _ => None,
+        }
+    }
+
+    /// The address that was asked for, or that which stands for none.
+    pub(crate) fn bound_name(&self) -> SocketAddr {
+        let inner = self.inner.lock();
+        let remote = inner.state.remote();
+        let bound = remote.and_then(|remote| remote.local).or(inner.local);
+        let domain = remote.map_or(Domain::Inet, |remote| remote.domain);
+        bound.unwrap_or(any(domain))
+    }
+}
+
+/// Whether the program may have the port, as far as that is ours to say: the backend does not know
+/// whose program it is.
+pub(crate) fn may_bind(addr: &SocketAddr) -> Result {
+    if addr.port() != 0 && !Namespace::init().may_bind(addr.port()) {
+        return Err(EACCES);
+    }
+    Ok(())
+}
+
+/// What `shutdown()` is to end.
+pub(crate) fn directions(how: How) -> ShutdownMask {
+    match how {
+        How::Read => Shutdown::Recv.into(),
+        How::Write => Shutdown::Send.into(),
+        How::Both => Shutdown::Recv | Shutdown::Send,
+    }
+}
+
+/// The address that leaves the choice to the backend.
+pub(crate) fn any(domain: Domain) -> SocketAddr {
+    let ip = match domain {
+        Domain::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Domain::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(ip, 0)
+}

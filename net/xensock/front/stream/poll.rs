@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a stream is ready for, as `tcp_poll()` says it.
+
+use super::Stream;
+use crate::conn::Conn;
+use kernel::net::{
+    family::{
+        EPOLLERR,
+        EPOLLHUP,
+        EPOLLIN,
+        EPOLLOUT,
+        EPOLLRDHUP,
+        EPOLLRDNORM,
+        EPOLLWRNORM, //
+    },
+    sock::{
+        Shutdown,
+        ShutdownMask,
+        Sock,
+        TcpState, //
+    }, //
+};
+
+impl Stream {
+    /// What the socket is ready for.
+    pub(crate) fn poll(&self, sk: &Sock) -> u32 {
+        let (state, shutdown) = (sk.state(), sk.shutdown_mask());
+        let mut mask = 0;
+
+        if state == TcpState::Listen {
+            return self.poll_listener();
+        }
+        if shutdown == Shutdown::Recv | Shutdown::Send || state == TcpState::Close {
+            mask |= EPOLLHUP;
+        }
+        if shutdown.contains(Shutdown::Recv) {
+            mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
+        }
+        if state != TcpState::SynSent {
+            mask |= match self.conn() {
+                Some(conn) => poll_ring(sk, &conn, shutdown),
+                None => EPOLLOUT | EPOLLWRNORM,
+            };
+        }
+        if sk.error().is_some() {
+            mask |= EPOLLERR;
+        }
+        mask
+    }
+
+    /// Whether there is a connection to accept.
+    fn poll_listener(&self) -> u32 {
+        match self.endpoint.listener() {
+            Some(listener) if listener.is_ready() => EPOLLIN | EPOLLRDNORM,
+            _ => 0,
+        }
+    }
+}
+
+/// What the ring lets a program do, and the arrangement to be woken for what it does not.
+fn poll_ring(sk: &Sock, conn: &Conn, shutdown: ShutdownMask) -> u32 {
+    // No more than the ring can hold while the backend waits for room.
+    let target = conn.max_wait().min(sk.rcv_lowat(false, conn.max_wait()));
+    let mut mask = 0;
+
+    conn.set_polled();
+    if conn.ring.peek_readable() as usize >= target || conn.expect_data(sk) as usize >= target {
+        mask |= EPOLLIN | EPOLLRDNORM;
+    }
+    sk.want_space();
+    if shutdown.contains(Shutdown::Send) || conn.poll_writable() {
+        mask |= EPOLLOUT | EPOLLWRNORM;
+    }
+    mask
+}
