@@ -46,35 +46,6 @@ static void handle(int flags)
 	signals_seen = 0;
 }
 
-/* Gives everything back until the peer has finished, then closes. */
-static void echo(int fd)
-{
-	char data[4096];
-	ssize_t n;
-
-	for (;;) {
-		n = recv(fd, data, sizeof(data), 0);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0 || send_all(fd, data, n) < 0)
-			break;
-	}
-	close(fd);
-}
-
-/* Serves until the listener is shut down. */
-static long in_service(struct waiter *w)
-{
-	long served = 0;
-	int fd;
-
-	while ((fd = accept(w->fd, NULL, NULL)) >= 0) {
-		echo(fd);
-		served++;
-	}
-	return errno == EINVAL ? served : -1;
-}
-
 TEST_F(acceptors, each_thread_gets_a_connection_of_its_own)
 {
 	struct waiter w[WORKERS];
@@ -243,7 +214,7 @@ static long in_interrupted_accepts(struct waiter *w)
 		if (fd < 0)
 			continue;
 		/* The peer hears which of them it was. */
-		echo(fd);
+		echo_all(fd);
 		accepted++;
 	}
 	return accepted;

@@ -3,16 +3,19 @@
  * Says what becomes of calls: "ok" or the name of the error, a line for each.
  *
  *   attempt CALL HOST PORT [[CALL] HOST PORT]...
- *       connect and bind do what they say; serve binds and listens; talk sends
- *       a byte from a server to a client, both of them ours
+ *       connect and bind do what they say; serve binds and listens; share does
+ *       so with SO_REUSEPORT; talk sends a byte from a server to a client, both
+ *       of them ours
  *   attempt crowd HOST PORT       connects --sockets sockets, says how many
  *   attempt listeners HOST        the same with listening ones
  *   attempt keep HOST PORT        a connection to an echo that goes on, with
  *                                 an "ok" for each byte
- *   attempt stay HOST PORT        serves, and stays
+ *   attempt stay [CALL] HOST PORT serves, and stays
+ *   attempt algorithm NAME...     has TCP control congestion by it
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,15 +50,18 @@ static int attempt(const char *call, const struct sockaddr *to, socklen_t len)
 {
 	int family = opt.family == AF_INET ? to->sa_family : opt.family;
 	int error, fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool failed;
+	bool shares = !strcmp(call, "share"), failed;
+	static const int one = 1;
 
 	if (fd < 0)
 		return -1;
 	if (!strcmp(call, "connect"))
 		failed = connect(fd, to, len);
 	else
-		failed = bind(fd, to, len) ||
-			 (!strcmp(call, "serve") && listen(fd, 1));
+		failed = (shares && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT,
+					       &one, sizeof(one))) ||
+			 bind(fd, to, len) ||
+			 (strcmp(call, "bind") && listen(fd, 1));
 	if (!failed)
 		return fd;
 	error = errno;
@@ -75,7 +81,8 @@ static int attempt_at(const char *call, const char *host, const char *port)
 static bool is_call(const char *word)
 {
 	return !strcmp(word, "connect") || !strcmp(word, "bind") ||
-	       !strcmp(word, "serve") || !strcmp(word, "talk");
+	       !strcmp(word, "serve") || !strcmp(word, "share") ||
+	       !strcmp(word, "talk");
 }
 
 static bool say(bool done)
@@ -131,6 +138,18 @@ static void keep(const char *host, const char *port)
 		poll(NULL, 0, 200);
 }
 
+static bool algorithm(const char *name)
+{
+	int fd = socket(opt.family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool done = fd >= 0 && !setsockopt(fd, SOL_TCP, TCP_CONGESTION, name,
+					   strlen(name));
+	int error = errno;
+
+	close(fd);
+	errno = error;
+	return done;
+}
+
 int main(int argc, char **argv)
 {
 	const char *call;
@@ -145,9 +164,13 @@ int main(int argc, char **argv)
 		crowd("serve", argv[2], "0");
 	} else if (argc == 4 && !strcmp(call, "keep")) {
 		keep(argv[2], argv[3]);
-	} else if (argc == 4 && !strcmp(call, "stay")) {
-		if (say(attempt_at("serve", argv[2], argv[3]) >= 0))
+	} else if (argc >= 4 && !strcmp(call, "stay")) {
+		call = is_call(argv[2]) ? argv[2] : "serve";
+		if (say(attempt_at(call, argv[argc - 2], argv[argc - 1]) >= 0))
 			pause();
+	} else if (!strcmp(call, "algorithm")) {
+		for (i = 2; i < argc; i++)
+			say(algorithm(argv[i]));
 	} else {
 		for (i = 1; i + 1 < argc; i += 2) {
 			if (is_call(argv[i]))

@@ -44,6 +44,29 @@ int crowd_open(struct crowd *c, unsigned int port, unsigned int more)
 	return 0;
 }
 
+/*
+ * Each of them sends a stream of its own and then, when all have, gets it
+ * back from the other side. Gives how many did.
+ */
+unsigned int crowd_chorus(struct crowd *c, size_t bytes)
+{
+	char *data = malloc(bytes);
+	unsigned int i, good = 0;
+
+	for (i = 0; data && i < c->count; i++) {
+		stream_fill(i, 0, data, bytes);
+		if (send_all(c->fds[i], data, bytes) < 0)
+			break;
+	}
+	while (i--) {
+		if (recv_all(c->fds[i], data, bytes) == (ssize_t)bytes &&
+		    stream_check(i, 0, data, bytes))
+			good++;
+	}
+	free(data);
+	return good;
+}
+
 void crowd_close(struct crowd *c)
 {
 	while (c->count)

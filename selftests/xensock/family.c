@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 
 #include "kselftest_harness.h"
-#include "util.h"
+#include "datagram.h"
 
 #define AT_ONCE_MSEC 3000
 
@@ -42,7 +42,8 @@ TEST(sockets_that_there_are_not)
 		int protocol;
 		int error;
 	} cases[] = {
-		{ SOCK_DGRAM, 0, ESOCKTNOSUPPORT },
+		{ SOCK_DGRAM, IPPROTO_TCP, EPROTONOSUPPORT },
+		{ SOCK_DGRAM, 254, EPROTONOSUPPORT },
 		{ SOCK_SEQPACKET, 0, ESOCKTNOSUPPORT },
 		{ SOCK_RAW, 0, ESOCKTNOSUPPORT },
 		{ SOCK_RDM, 0, ESOCKTNOSUPPORT },
@@ -116,6 +117,8 @@ static const struct {
 	int name;
 } carried[] = {
 	{ IPPROTO_IP, IP_TOS }, { IPPROTO_IP, IP_TTL },
+	{ IPPROTO_IP, IP_MTU_DISCOVER }, { IPPROTO_IP, IP_MTU },
+	{ IPPROTO_IP, IP_MULTICAST_TTL }, { IPPROTO_IP, IP_MULTICAST_LOOP },
 	{ IPPROTO_TCP, TCP_NODELAY }, { IPPROTO_TCP, TCP_MAXSEG },
 	{ IPPROTO_TCP, TCP_CORK }, { IPPROTO_TCP, TCP_KEEPIDLE },
 	{ IPPROTO_TCP, TCP_KEEPINTVL }, { IPPROTO_TCP, TCP_KEEPCNT },
@@ -123,7 +126,9 @@ static const struct {
 	{ IPPROTO_TCP, TCP_QUICKACK }, { IPPROTO_TCP, TCP_CONGESTION },
 	{ IPPROTO_TCP, TCP_USER_TIMEOUT }, { IPPROTO_TCP, TCP_NOTSENT_LOWAT },
 	{ IPPROTO_IPV6, IPV6_UNICAST_HOPS }, { IPPROTO_IPV6, IPV6_V6ONLY },
-	{ IPPROTO_IPV6, IPV6_TCLASS },
+	{ IPPROTO_IPV6, IPV6_TCLASS }, { IPPROTO_IPV6, IPV6_MULTICAST_HOPS },
+	{ IPPROTO_IPV6, IPV6_MULTICAST_LOOP },
+	{ IPPROTO_IPV6, IPV6_MTU_DISCOVER }, { IPPROTO_IPV6, IPV6_MTU },
 };
 
 static bool is_carried(int level, int name)
@@ -272,7 +277,24 @@ TEST(loopback_of_the_backend)
 		EXPECT_EQ(-1, connect(fd, (struct sockaddr *)&ss, len));
 		EXPECT_EQ(EACCES, errno) TH_LOG("%s", hosts[i]);
 		close(fd);
+		fd = new_datagram(0);
+		EXPECT_EQ(-1, connect(fd, (struct sockaddr *)&ss, len));
+		EXPECT_EQ(EACCES, errno) TH_LOG("%s", hosts[i]);
+		EXPECT_EQ(EACCES, refusal(fd, hosts[i], opt.port))
+			TH_LOG("%s", hosts[i]);
+		close(fd);
 	}
+}
+
+/* Of this address it is known without asking the backend. */
+TEST(everybody_without_so_broadcast)
+{
+	int fd = new_datagram(0);
+
+	EXPECT_EQ(-1, send_to(fd, "255.255.255.255", 9, "x", 1));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(0, local_port(fd));
+	close(fd);
 }
 
 /* Those below 1024 are not in this guest's policy, be it root or not. */
@@ -330,6 +352,22 @@ TEST_F(no_device, connect_says_so_at_once)
 	EXPECT_GT(AT_ONCE_MSEC, now_msec() - began);
 }
 
+TEST_F(no_device, datagrams_do_not_go)
+{
+	int fd = new_datagram(0);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, send_to(fd, opt.host, opt.port, "x", 1));
+	EXPECT_EQ(ENETDOWN, errno);
+	EXPECT_EQ(-1, bind_to(fd, opt.host, 0));
+	EXPECT_EQ(ENETDOWN, errno);
+	EXPECT_EQ(-1, connect_to(fd, opt.host, opt.port));
+	EXPECT_EQ(ENETDOWN, errno);
+	EXPECT_EQ(-1, recv(fd, "", 0, MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	close(fd);
+}
+
 TEST_F(no_device, all_else_is_as_unconnected)
 {
 	char c = 0;
@@ -341,6 +379,29 @@ TEST_F(no_device, all_else_is_as_unconnected)
 	EXPECT_EQ(ENOTCONN, errno);
 	EXPECT_EQ(-1, send(self->fd, &c, 1, MSG_NOSIGNAL));
 	EXPECT_EQ(EPIPE, errno);
+}
+
+/* What the backend has not been told, the guest does not show either. */
+TEST_F(no_device, options_are_set_at_both_ends_or_at_none)
+{
+	static const int options[] = {
+		SO_REUSEADDR, SO_REUSEPORT, SO_KEEPALIVE,
+	};
+	int value = 1, i;
+	socklen_t len;
+
+	if (self->fd < 0)
+		return;
+	for (i = 0; i < ARRAY_LEN(options); i++) {
+		EXPECT_EQ(-1, setsockopt(self->fd, SOL_SOCKET, options[i],
+					 &value, sizeof(value)));
+		EXPECT_EQ(ENETDOWN, errno);
+		len = sizeof(value);
+		EXPECT_EQ(0, getsockopt(self->fd, SOL_SOCKET, options[i],
+					&value, &len));
+		EXPECT_EQ(0, value) TH_LOG("option %d", options[i]);
+		value = 1;
+	}
 }
 
 XENSOCK_TEST_MAIN

@@ -7,6 +7,7 @@
  *   hold busy    exchanges data on all its sockets for ever
  *   hold holes   has --sockets connecting to the black hole, until all fail
  *   hold refused has --sockets that were refused, and never asks them again
+ *   hold idle    has --sockets connected, which do nothing any more
  */
 #include <errno.h>
 #include <poll.h>
@@ -257,6 +258,26 @@ static int refused(void)
 	return 0;
 }
 
+static int idle(void)
+{
+	unsigned int i;
+	char c = 0;
+	int fd;
+
+	allow_files(opt.sockets + 64);
+	for (i = 0; i < opt.sockets; i++) {
+		fd = open_port(opt.port + PEER_ECHO, 0);
+		if (fd < 0 || send(fd, &c, 1, 0) != 1 ||
+		    recv(fd, &c, 1, 0) != 1) {
+			fprintf(stderr, "hold: socket %u: %m\n", i);
+			return 1;
+		}
+	}
+	printf("ready\n");
+	pause();
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	argc = parse_options(argc, argv);
@@ -270,6 +291,8 @@ int main(int argc, char **argv)
 		return holes();
 	if (argc == 2 && !strcmp(argv[1], "refused"))
 		return refused();
-	fprintf(stderr, "usage: hold lost|busy|holes|refused [options]\n");
+	if (argc == 2 && !strcmp(argv[1], "idle"))
+		return idle();
+	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle [options]\n");
 	return 4;
 }

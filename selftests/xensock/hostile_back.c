@@ -3,37 +3,20 @@
  * A backend that breaks the rules, in the user space of dom0, where no driver
  * for the device is loaded: hostile_back DOMID HOW. It offers the device, says
  * "ready" when the link is up, or "refused", and does what HOW says from then
- * on. SIGTERM ends it; the link is then closed in the regular way.
+ * on: what it does to a CONNECT, or "deaf", which is to RELEASE. SIGTERM ends
+ * it; the link is then closed in the regular way.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <linux/ioctl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "raw.h"
 #include "util.h"
-
-/* include/uapi/xen/{gntdev,evtchn}.h */
-#define MAP_GRANT_REF _IOC(_IOC_NONE, 'G', 0, 24)
-#define BIND_INTERDOMAIN _IOC(_IOC_NONE, 'E', 1, 8)
-
-struct map_grant_ref {
-	__u32 count;
-	__u32 pad;
-	__u64 index;
-	struct {
-		__u32 domid;
-		__u32 ref;
-	} refs[512];
-};
 
 static char front[64], back[64];
 static unsigned int domid;
@@ -41,10 +24,11 @@ static atomic_int is_over;
 static int evtchn, ready_msec = 15000;
 static __u32 port, req_cons, rsp_prod, *words;
 
-/* A connection: of the last CONNECT. */
+/* A connection: of the last CONNECT or ATTACH. */
 static struct {
 	struct request request;
 	__u32 *words;
+	char *in;
 	__u32 size;
 	__u32 port;
 } conn;
@@ -52,33 +36,6 @@ static struct {
 static void on_term(int sig)
 {
 	is_over = sig;
-}
-
-static void *map(const __u32 *refs, unsigned int count)
-{
-	static struct map_grant_ref op;
-	int file = open("/dev/xen/gntdev", O_RDWR | O_CLOEXEC);
-	unsigned int i;
-	void *mem;
-
-	op.count = count;
-	for (i = 0; i < count; i++) {
-		op.refs[i].domid = domid;
-		op.refs[i].ref = refs[i];
-	}
-	if (file < 0 || ioctl(file, MAP_GRANT_REF, &op))
-		return NULL;
-	mem = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
-		   file, op.index);
-	return mem == MAP_FAILED ? NULL : mem;
-}
-
-static __u32 bind_port(__u32 remote)
-{
-	unsigned int op[2] = { domid, remote };
-	int local = ioctl(evtchn, BIND_INTERDOMAIN, op);
-
-	return local < 0 ? 0 : local;
 }
 
 static void node(const char *name, const char *value)
@@ -145,7 +102,7 @@ static bool link_with_front(const char *how)
 	node("versions", "1");
 	node("max-page-order", "9");
 	node("feature-event-index", NULL);
-	node("feature-datagram", NULL);
+	node("feature-datagram", strncmp(how, "frame-", 6) ? NULL : "1");
 	/* Without it, CONNECT is answered when it is done. */
 	node("feature-status", strncmp(how, "status-", 7) ? NULL : "1");
 	for (i = 0; i < ARRAY_LEN(offers); i++) {
@@ -160,9 +117,9 @@ static bool link_with_front(const char *how)
 		return false;
 	}
 	ref = front_number("ring-ref");
-	words = map(&ref, 1);
+	words = pages_map(domid, &ref, 1);
 	evtchn = evtchn_open();
-	port = bind_port(front_number("port"));
+	port = evtchn_bind(evtchn, domid, front_number("port"));
 	if (!words || !port) {
 		printf("no link: %m\n");
 		return false;
@@ -197,6 +154,11 @@ static void respond(const struct request *r, int ret)
 		.id = r->id,
 	};
 
+	/* The address really bound. */
+	if (r->cmd == BIND && !ret) {
+		memcpy(response.addr, r->bind.addr, sizeof(response.addr));
+		response.len = r->bind.len;
+	}
 	memcpy(slot(rsp_prod++), &response, sizeof(response));
 	publish(rsp_prod);
 }
@@ -213,18 +175,20 @@ static struct response *connected(void)
 	return response;
 }
 
-static bool map_ring(void)
+static bool map_ring(__u32 ref, __u32 remote)
 {
 	__u32 order;
 
-	conn.words = map(&conn.request.connect.ref, 1);
-	conn.port = bind_port(conn.request.connect.evtchn);
+	conn.words = pages_map(domid, &ref, 1);
+	conn.port = evtchn_bind(evtchn, domid, remote);
 	if (!conn.words || !conn.port)
 		return false;
 	order = conn.words[RING_ORDER];
 	conn.size = 2048U << order;
-	return order >= 1 && order <= 9 &&
-	       map(&conn.words[REF], 1U << order);
+	if (order < 1 || order > 9)
+		return false;
+	conn.in = pages_map(domid, &conn.words[REF], 1U << order);
+	return conn.in;
 }
 
 /* Words of the response to CONNECT, by their number, and what they are to be. */
@@ -331,7 +295,8 @@ static void misbehave(const char *how)
 		respond(&conn.request, -ECONNREFUSED);
 	} else if (!strcmp(how, "state-gone")) {
 		node("state", NULL);
-	} else if (map_ring()) {
+	} else if (map_ring(conn.request.connect.ref,
+			    conn.request.connect.evtchn)) {
 		for (i = 0; i < ARRAY_LEN(indexes); i++)
 			if (!strcmp(how, indexes[i].how))
 				store(&conn.words[indexes[i].word],
@@ -350,6 +315,36 @@ static void misbehave(const char *how)
 	}
 }
 
+/*
+ * ATTACH has come: a frame, which is good for all sockets but the first. That
+ * has nothing taken from its ring before.
+ */
+static void deliver(const char *how)
+{
+	static bool is_good;
+	static __u32 *first, first_port;
+	struct frame frame;
+	__u32 prod;
+
+	if (!raw_frame(is_good ? "frame-good" : how, &frame, &prod) ||
+	    !map_ring(conn.request.attach.ref, conn.request.attach.evtchn)) {
+		respond(&conn.request, -EINVAL);
+		return;
+	}
+	if (first) {
+		store(&first[OUT_CONS], load(&first[OUT_PROD]));
+		evtchn_notify(evtchn, first_port);
+	} else {
+		first = conn.words;
+		first_port = conn.port;
+	}
+	is_good = true;
+	memcpy(conn.in, &frame, sizeof(frame));
+	respond(&conn.request, 0);
+	store(&conn.words[IN_PROD], prod);
+	evtchn_notify(evtchn, conn.port);
+}
+
 static void serve(const char *how)
 {
 	struct request r;
@@ -364,9 +359,16 @@ static void serve(const char *how)
 		misbehave(how);
 		return;
 	}
+	if (r.cmd == ATTACH) {
+		conn.request = r;
+		printf("ATTACH\n");
+		deliver(how);
+		return;
+	}
 	if (r.cmd == RELEASE)
 		printf("RELEASE\n");
-	respond(&r, 0);
+	if (r.cmd != RELEASE || strcmp(how, "deaf"))
+		respond(&r, 0);
 }
 
 int main(int argc, char **argv)

@@ -2,7 +2,6 @@
 /* Many sockets: --sockets at once, --cycles one after another. */
 #include <errno.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "kselftest_harness.h"
@@ -35,12 +34,11 @@ static bool exchange(int fd, __u64 seed, size_t len)
 
 TEST_F_TIMEOUT(many, sockets_at_once, 180)
 {
-	struct rlimit limit = { .rlim_cur = 4096, .rlim_max = 4096 };
 	int *fds = calloc(opt.sockets, sizeof(int));
 	char data[300];
 	unsigned int i;
 
-	setrlimit(RLIMIT_NOFILE, &limit);
+	allow_files(opt.sockets + 64);
 	for (i = 0; i < opt.sockets; i++) {
 		fds[i] = open_port(opt.port + PEER_ECHO, 0);
 		ASSERT_LE(0, fds[i]) TH_LOG("socket %u: %m", i);

@@ -222,6 +222,7 @@ int main(int argc, char **argv)
 
 	parse_options(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
+	allow_files(8192);
 	for (i = 0; i < ARRAY_LEN(services); i++) {
 		services[i].listener = listen_on(opt.host, opt.port + services[i].port, 0);
 		if (services[i].listener < 0) {

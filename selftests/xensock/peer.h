@@ -27,9 +27,19 @@ int connect_out(const char *host, unsigned int port, unsigned int rcvbuf);
 int crowd_open(struct crowd *c, unsigned int port, unsigned int more);
 int swarm(unsigned int port, unsigned int clients, size_t bytes,
 	  unsigned int rounds, unsigned int *good);
+unsigned int crowd_chorus(struct crowd *c, size_t bytes);
 void crowd_ends(struct crowd *c, bool poke, unsigned int *fins,
 		unsigned int *resets);
 void crowd_close(struct crowd *c);
+
+/* mail.c: a socket for datagrams */
+int mail_open(const char *host);
+ssize_t mail_post(int fd, const char *host, unsigned int port, __u64 seed,
+		  size_t len);
+void mail_take(int fd, __u64 seed, char *answer, size_t size);
+int mail_ttl(int fd);
+unsigned int mail_return(int fd, unsigned int count);
+long mail_drops(unsigned int port);
 
 /* diag.c: what this kernel knows of the socket at the other end of @fd */
 int put_diag(int fd, char *answer, size_t size);

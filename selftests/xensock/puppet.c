@@ -119,16 +119,8 @@ int puppet_connect(struct puppet *p, int flags)
 
 bool puppet_refused(struct puppet *p, unsigned int port)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
 	int error;
 
-	do {
-		puppet_do(p, "connect %u", port);
-		if (sscanf(p->line, "err %d", &error) != 1)
-			continue;
-		/* The listener may go in the middle of the handshake. */
-		if (error != ECONNRESET)
-			return error == ECONNREFUSED;
-	} while (now_msec() < until);
-	return false;
+	puppet_do(p, "connect %u", port);
+	return sscanf(p->line, "err %d", &error) == 1 && error == ECONNREFUSED;
 }

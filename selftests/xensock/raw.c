@@ -17,8 +17,9 @@
 
 #define PATIENCE_MSEC 20000
 
-/* include/uapi/xen/{gntalloc,evtchn}.h */
+/* include/uapi/xen/{gntalloc,gntdev,evtchn}.h */
 #define ALLOC_GREF _IOC(_IOC_NONE, 'G', 5, 24)
+#define MAP_GRANT_REF _IOC(_IOC_NONE, 'G', 0, 24)
 
 struct alloc_gref {
 	__u16 domid;
@@ -28,6 +29,17 @@ struct alloc_gref {
 	__u32 refs[];
 };
 
+struct map_grant_ref {
+	__u32 count;
+	__u32 pad;
+	__u64 index;
+	struct {
+		__u32 domid;
+		__u32 ref;
+	} refs[512];
+};
+
+#define BIND_INTERDOMAIN _IOC(_IOC_NONE, 'E', 1, 8)
 #define BIND_UNBOUND_PORT _IOC(_IOC_NONE, 'E', 2, 4)
 #define UNBIND_PORT _IOC(_IOC_NONE, 'E', 3, 4)
 #define NOTIFY_PORT _IOC(_IOC_NONE, 'E', 4, 4)
@@ -166,6 +178,33 @@ void pages_free(struct pages *p)
 	close(p->file);
 	free((char *)p->refs - offsetof(struct alloc_gref, refs));
 	p->refs = NULL;
+}
+
+void *pages_map(unsigned int domid, const __u32 *refs, unsigned int count)
+{
+	static struct map_grant_ref op;
+	int file = open("/dev/xen/gntdev", O_RDWR | O_CLOEXEC);
+	unsigned int i;
+	void *mem;
+
+	op.count = count;
+	for (i = 0; i < count; i++) {
+		op.refs[i].domid = domid;
+		op.refs[i].ref = refs[i];
+	}
+	if (file < 0 || ioctl(file, MAP_GRANT_REF, &op))
+		return NULL;
+	mem = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		   file, op.index);
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
+__u32 evtchn_bind(int file, unsigned int domid, __u32 remote)
+{
+	unsigned int op[2] = { domid, remote };
+	int local = ioctl(file, BIND_INTERDOMAIN, op);
+
+	return local < 0 ? 0 : local;
 }
 
 int evtchn_open(void)

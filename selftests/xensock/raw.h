@@ -62,6 +62,10 @@ struct request {
 			__u32 evtchn;
 		} accept;
 		struct {
+			__u32 ref;
+			__u32 evtchn;
+		} attach;
+		struct {
 			__u32 level;
 			__u32 name;
 			__u32 len;	/* SETSOCKOPT; GETSOCKOPT: offset */
@@ -120,10 +124,14 @@ struct pages {
 bool pages_grant(struct pages *p, unsigned int domid, unsigned int count,
 		 bool writable);
 void pages_free(struct pages *p);
+/* Those of another domain, for good; or NULL. */
+void *pages_map(unsigned int domid, const __u32 *refs, unsigned int count);
 
 /* Event channels: a port that @domid may bind, or 0. */
 int evtchn_open(void);
 __u32 evtchn_alloc(int file, unsigned int domid);
+/* Our end of a channel that @domid has allocated, or 0. */
+__u32 evtchn_bind(int file, unsigned int domid, __u32 remote);
 void evtchn_notify(int file, __u32 port);
 void evtchn_close(int file, __u32 port);
 
@@ -142,6 +150,7 @@ enum mode {
 	PLAIN,		/* without any feature */
 	BY_STATUS,	/* CONNECT and ACCEPT end through the indexes page */
 	PVCALLS,	/* the other dialect, over a device of the other type */
+	DATAGRAMS,	/* with datagram sockets */
 };
 
 extern enum mode raw_mode;
@@ -241,9 +250,55 @@ struct raw_puppet {
 	char line[128];
 };
 
+/* The port of the peer's socket for datagrams, or 0. */
+unsigned int raw_puppet_mail(struct link *l, struct raw_puppet *p,
+			     const char *host);
 bool raw_puppet_open(struct link *l, struct raw_puppet *p);
 const char *raw_puppet_do(struct link *l, struct raw_puppet *p,
 			  const char *text);
+void raw_puppet_say(struct link *l, struct raw_puppet *p, const char *text);
+const char *raw_puppet_answer(struct link *l, struct raw_puppet *p);
+
+/* What is before each datagram in a ring. */
+struct frame {
+	__u32 len;
+	__u16 type;	/* 0 is a datagram, 1 an error */
+	__u16 reserved;
+	union {
+		__u8 addr[28];
+		__u32 error;
+	};
+	__u32 addr_len;
+};
+
+#define FRAME_LEN(len) ((sizeof(struct frame) + (len) + 7) & ~7U)
+
+/* A frame that a backend may send, and how far in_prod is behind it. */
+bool raw_frame(const char *how, struct frame *f, __u32 *prod);
+
+/* Datagram sockets: the ring, SOCKET and ATTACH. */
+bool dgram_open(struct link *l, struct raw *c, unsigned int order);
+int ask_dgram(struct link *l, __u64 id, __u32 domain);
+int ask_attach(struct link *l, struct raw *c);
+/* No host: the peer is forgotten. */
+int ask_connect(struct link *l, __u64 id, const char *host, unsigned int port,
+		struct sockaddr_in *local);
+struct frame dgram_frame(const char *host, unsigned int port, __u32 len);
+/* Bytes into the half that is ours, which wrap. */
+void dgram_poke(struct raw *c, __u32 index, const void *data, size_t len);
+/* Waits for room; the payload is the stream of @seed. */
+bool dgram_put(struct link *l, struct raw *c, const struct frame *f, __u64 seed);
+/* No host: to the peer. */
+bool dgram_send(struct link *l, struct raw *c, const char *host,
+		unsigned int port, __u32 len, __u64 seed);
+/* Waits for a frame. False if there is none, or its bytes are no such stream. */
+bool dgram_recv(struct link *l, struct raw *c, struct frame *f, __u64 seed);
+/* The same for one that is there. */
+bool dgram_next(struct link *l, struct raw *c, struct frame *f, __u64 seed);
+/* The next frame is an error: which, or 0. */
+int dgram_error(struct link *l, struct raw *c);
+/* Waits until the backend has taken all of it. */
+bool dgram_drained(struct raw *c);
 
 /* An exchange that keeps to all rules: does it work? */
 bool honest(struct link *l);

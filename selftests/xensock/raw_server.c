@@ -381,6 +381,8 @@ TEST_F_TIMEOUT(native, shutdown_waits_for_all, 60)
 	}
 	EXPECT_EQ(-ENOTCONN, ending(s, IN_ERROR));
 	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
+	EXPECT_EQ(0, load(&c->words[IN_ERROR]));
+	EXPECT_EQ(0, ask_shutdown(l, s->id, SHUT_WR));
 	EXPECT_EQ(-ENOTCONN, ending(c, IN_ERROR));
 }
 
@@ -391,11 +393,12 @@ TEST_F(native, shutdown_of_both_then_data)
 	struct link *l = &self->link;
 
 	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_RDWR));
-	EXPECT_EQ(-ENOTCONN, ending(c, IN_ERROR));
 	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
 	EXPECT_EQ(-ENOTCONN, ending(s, IN_ERROR));
+	EXPECT_EQ(0, load(&c->words[IN_ERROR]));
 	EXPECT_EQ(1, raw_send(l, s, "x", 1));
 	EXPECT_EQ(-EPIPE, ending(s, OUT_ERROR));
+	EXPECT_EQ(-ECONNRESET, ending(c, IN_ERROR));
 }
 
 /* Nothing of it goes to the peer, and nothing that comes is dropped. */

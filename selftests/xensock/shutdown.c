@@ -263,6 +263,35 @@ TEST_F(shutdown, reading_ends_but_data_does_not)
 	EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
 }
 
+/* Whoever wants nothing more resets a peer that goes on, at once or later. */
+TEST_F(shutdown, of_both_ways_resets_a_peer_that_goes_on)
+{
+	char name[sizeof(struct sockaddr_storage)];
+	socklen_t len;
+	short revents;
+	int i, fd;
+
+	for (i = 0; i < 2; i++) {
+		fd = puppet_connect(&self->peer, 0);
+		ASSERT_LE(0, fd);
+		if (i) {
+			EXPECT_EQ(0, shutdown(fd, SHUT_WR));
+			EXPECT_EQ(0, shutdown(fd, SHUT_RD));
+		} else {
+			EXPECT_EQ(0, shutdown(fd, SHUT_RDWR));
+		}
+		EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
+		/* The peer has not ended: there is a connection. */
+		len = sizeof(name);
+		EXPECT_EQ(0, getpeername(fd, (struct sockaddr *)name, &len));
+		EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+		EXPECT_TRUE(wait_poll(fd, POLLERR, &revents));
+		EXPECT_EQ(ECONNRESET, so_error(fd));
+		EXPECT_STREQ("err 32 0", puppet_do(&self->peer, "send 10 1"));
+		EXPECT_EQ(0, close(fd));
+	}
+}
+
 TEST_F(shutdown, a_receiver_is_woken)
 {
 	struct waiter w;

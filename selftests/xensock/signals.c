@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 #include "kselftest_harness.h"
 #include "util.h"
@@ -139,6 +140,27 @@ TEST_F(signals, recv_with_a_time_limit_ends)
 	pthread_join(c.thread, NULL);
 	EXPECT_EQ(-1, c.result);
 	EXPECT_EQ(EINTR, c.error);
+}
+
+/* It has nothing to wait for, and is as good as done when one comes. */
+TEST_F(signals, a_call_that_does_not_wait_goes_on)
+{
+	struct itimerval often = { { 0, 500 }, { 0, 500 } }, never = { };
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	int i, other = 0;
+	char data[10];
+
+	signals_seen = 0;
+	sigaction(SIGALRM, &sa, NULL);
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	for (i = 0; i < 200000 && signals_seen < 1000 && !other; i++) {
+		EXPECT_EQ(-1, recv(self->fd, data, 10, MSG_DONTWAIT));
+		if (errno != EAGAIN)
+			other = errno;
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	EXPECT_EQ(0, other);
+	EXPECT_LT(0, signals_seen);
 }
 
 TEST_F(signals, waitall_gives_what_it_has)

@@ -144,6 +144,21 @@ int open_listener(int backlog, int flags)
 	return fd;
 }
 
+void echo_all(int fd)
+{
+	char data[4096];
+	ssize_t n;
+
+	for (;;) {
+		n = recv(fd, data, sizeof(data), 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 || send_all(fd, data, n) < 0)
+			break;
+	}
+	close(fd);
+}
+
 /* The port is at the same place in both families. */
 unsigned int local_port(int fd)
 {

@@ -24,6 +24,7 @@ struct stage {
 	__u64 sent;
 	__u64 received;
 	struct crowd crowd;
+	int mail;
 	char answer[160];
 };
 
@@ -281,6 +282,11 @@ static void do_ends(struct stage *s, const struct words *w)
 	say(s, "fin %u rst %u", fins, resets);
 }
 
+static void do_chorus(struct stage *s, const struct words *w)
+{
+	say(s, "ok %u", crowd_chorus(&s->crowd, number(w, 1)));
+}
+
 static void do_disband(struct stage *s, const struct words *w)
 {
 	(void)w;
@@ -300,6 +306,56 @@ static void do_swarm(struct stage *s, const struct words *w)
 		say(s, "ok %u", good);
 }
 
+static void do_mail(struct stage *s, const struct words *w)
+{
+	if (s->mail >= 0)
+		close(s->mail);
+	s->mail = mail_open(*w->text[1] ? w->text[1] : opt.host);
+	if (s->mail < 0)
+		say(s, "err %d", errno);
+	else
+		say(s, "ok %u", local_port(s->mail));
+}
+
+static void do_post(struct stage *s, const struct words *w)
+{
+	ssize_t n = mail_post(s->mail, *w->text[4] ? w->text[4] : opt.host,
+			      number(w, 1), number(w, 3), number(w, 2));
+
+	if (n < 0)
+		say(s, "err %d", errno);
+	else
+		say(s, "ok %zd", n);
+}
+
+static void do_take(struct stage *s, const struct words *w)
+{
+	mail_take(s->mail, number(w, 1), s->answer, sizeof(s->answer) - 1);
+}
+
+static void do_ttl(struct stage *s, const struct words *w)
+{
+	(void)w;
+	say(s, "ok %d", mail_ttl(s->mail));
+}
+
+static void do_return(struct stage *s, const struct words *w)
+{
+	say(s, "ok %u", mail_return(s->mail, number(w, 1)));
+}
+
+static void do_drops(struct stage *s, const struct words *w)
+{
+	say(s, "ok %ld", mail_drops(number(w, 1)));
+}
+
+static void do_nomail(struct stage *s, const struct words *w)
+{
+	(void)w;
+	say_result(s, close(s->mail));
+	s->mail = -1;
+}
+
 static void do_stats(struct stage *s, const struct words *w)
 {
 	(void)w;
@@ -316,8 +372,11 @@ static const struct {
 	{ "send", do_send }, { "recv", do_recv }, { "drain", do_drain },
 	{ "count", do_count }, { "exchange", do_exchange }, { "end", do_end },
 	{ "fin", do_fin }, { "close", do_close }, { "rst", do_rst },
-	{ "open", do_open }, { "ends", do_ends }, { "disband", do_disband },
-	{ "swarm", do_swarm }, { "stats", do_stats },
+	{ "open", do_open }, { "chorus", do_chorus }, { "ends", do_ends },
+	{ "disband", do_disband }, { "swarm", do_swarm }, { "stats", do_stats },
+	{ "mail", do_mail }, { "post", do_post }, { "take", do_take },
+	{ "ttl", do_ttl },
+	{ "return", do_return }, { "drops", do_drops }, { "nomail", do_nomail },
 };
 
 static void obey(struct stage *s, char *line)
@@ -341,7 +400,7 @@ static void obey(struct stage *s, char *line)
 
 void serve_control(int fd)
 {
-	struct stage stage = { .listener = -1, .fd = -1 };
+	struct stage stage = { .listener = -1, .fd = -1, .mail = -1 };
 	FILE *in = fdopen(fd, "r");
 	char line[160];
 
@@ -355,6 +414,8 @@ void serve_control(int fd)
 	crowd_close(&stage.crowd);
 	if (stage.listener >= 0)
 		close(stage.listener);
+	if (stage.mail >= 0)
+		close(stage.mail);
 	if (in)
 		fclose(in);
 }

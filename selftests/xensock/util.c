@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
@@ -224,6 +225,14 @@ bool wait_poll(int fd, short events, short *revents)
 	if (revents)
 		*revents = pfd.revents;
 	return n == 1;
+}
+
+void allow_files(unsigned int count)
+{
+	struct rlimit limit = { .rlim_cur = count, .rlim_max = count };
+
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		perror("RLIMIT_NOFILE");
 }
 
 #define ALL_EVENTS (POLLIN | POLLPRI | POLLOUT | POLLRDNORM | POLLRDBAND | \

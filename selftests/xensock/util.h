@@ -88,6 +88,8 @@ ssize_t recv_all(int fd, void *data, size_t len);
  */
 int bind_to(int fd, const char *host, unsigned int port);
 int open_listener(int backlog, int flags);
+/* Echoes what comes on @fd until it ends, then closes it. */
+void echo_all(int fd);
 unsigned int local_port(int fd);
 
 /* IPv4 or IPv6, with %NUMBER for a scope. Length 0: it is neither. */
@@ -116,6 +118,9 @@ bool wait_asleep(pid_t tid);
 int poll_now(int fd);
 __u64 now_msec(void);
 
+/* Lets this process, which has to be root, have that many files. */
+void allow_files(unsigned int count);
+
 /* A thread of its own that is in one call that has to wait. */
 struct waiter {
 	pthread_t thread;
@@ -132,6 +137,8 @@ bool waiter_start(struct waiter *w, long (*call)(struct waiter *w), int fd);
 /* Waits for the end of the call: its result, and errno. */
 long waiter_end(struct waiter *w);
 long in_accept(struct waiter *w);
+/* Accepts and echoes until the listener is shut down: how many, or -1. */
+long in_service(struct waiter *w);
 long in_recv(struct waiter *w);	/* for all of w->data, or the end */
 long in_send(struct waiter *w);	/* more than all buffers hold */
 long in_close(struct waiter *w);
@@ -158,12 +165,25 @@ long in_close(struct waiter *w);
  * Beside that connection it can make many more:
  *
  *   open PORT N       ok ALL            N connections that are kept
+ *   chorus BYTES      ok N              how many got back what they sent,
+ *                                       all at the same time
  *   ends [1]          fin N rst N       waits until all of them have ended;
  *                                       1: sends a byte on each of them first
  *   disband           ok                closes all of them
  *   swarm PORT N BYTES ROUNDS   ok N*ROUNDS   N at once, each ROUNDS times:
  *                                       sends, finishes, gets it all back
  *   stats             ACCEPTED OPEN BYTES FINS RESETS  of the fixed ports
+ *
+ * And it has a socket for datagrams, each of which is the beginning of a
+ * stream; what does not come within WAIT_LIMIT_MSEC is "err 11":
+ *
+ *   mail [ADDR]       ok PORT           opens it, instead of an earlier one
+ *   post PORT N SEED [ADDR]   ok N      sends one of N bytes
+ *   take SEED         ok N ADDR PORT | bad N ADDR PORT   of the next one
+ *   ttl               ok TTL            of the next one, which it takes
+ *   return N          ok N              sends the next N back as they come
+ *   drops PORT        ok N              what the socket there had no room for
+ *   nomail            ok                closes it
  */
 struct puppet {
 	int control;
@@ -188,10 +208,7 @@ const char *puppet_answer(struct puppet *p);
 int puppet_connect(struct puppet *p, int flags);
 /* A socket that @listener has accepted from @p's connection, or -1. */
 int puppet_visit(struct puppet *p, int listener, int flags);
-/*
- * Nobody listens there any more. What ends a listener may take effect in
- * another domain a moment after the call has returned.
- */
+/* Nobody listens there any more. */
 bool puppet_refused(struct puppet *p, unsigned int port);
 
 #endif

@@ -77,6 +77,7 @@ bool link_begin(struct link *l)
 	store(&l->words[RSP_EVENT], 1);
 	put_node(l, "event-index", 0);
 	put_node(l, "status", l->mode == BY_STATUS);
+	put_node(l, "datagram", l->mode == DATAGRAMS);
 	put_node(l, "version", 1);
 	put_node(l, "ring-ref", l->page.refs[0]);
 	put_node(l, "port", l->port);
@@ -462,19 +463,29 @@ bool raw_post_new(struct link *l, struct raw_listener *s, struct raw *c)
 	return raw_ring(l, c, 1) && !raw_post(l, s, c);
 }
 
-const char *raw_puppet_do(struct link *l, struct raw_puppet *p,
-			  const char *text)
+void raw_puppet_say(struct link *l, struct raw_puppet *p, const char *text)
+{
+	raw_send(l, &p->control, text, strlen(text));
+	raw_send(l, &p->control, "\n", 1);
+}
+
+const char *raw_puppet_answer(struct link *l, struct raw_puppet *p)
 {
 	size_t used = 0;
 
-	raw_send(l, &p->control, text, strlen(text));
-	raw_send(l, &p->control, "\n", 1);
 	while (used < sizeof(p->line) - 1 &&
 	       raw_recv(l, &p->control, p->line + used, 1) == 1 &&
 	       p->line[used] != '\n')
 		used++;
 	p->line[used] = 0;
 	return p->line;
+}
+
+const char *raw_puppet_do(struct link *l, struct raw_puppet *p,
+			  const char *text)
+{
+	raw_puppet_say(l, p, text);
+	return raw_puppet_answer(l, p);
 }
 
 bool raw_puppet_open(struct link *l, struct raw_puppet *p)

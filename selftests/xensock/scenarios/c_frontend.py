@@ -3,11 +3,24 @@
 
 Nothing in the kernel calls that frontend: a module of ours does, so that the
 test programs can. It has no names of sockets, no options and no shutdown, its
-connect always waits, and it leaves its ports to the program.
+connect always waits, and it leaves its ports to the program. What else it cannot
+do is in guide.rst, under "PV Calls".
 """
 
 from bed import timeout
 from scenarios.common import SERVES, must, peer, settled
+
+
+# Calls that wait: an accept() that does not wait takes more than one call here, and one
+# that is given up may leave the driver without a slot for its requests.
+ACCEPT = (
+    ("accept", ("one_that_is_there", "waits_for_one", "without_a_free_descriptor_loses_nothing",
+                "data_that_came_before", "data_and_end_that_came_before",
+                "with_both_ends_in_one_program", "sockets_live_longer_than_their_listener",
+                "closing_one_leaves_the_others")),
+    ("listen", ("holds_what_nobody_accepts_yet",)),
+    ("acceptors", ("each_thread_gets_a_connection_of_its_own",)),
+)
 
 
 def _guest(bed):
@@ -27,6 +40,14 @@ def test_connect_and_transfer(bed):
     assert "Hello from dom0" in page, page
     size = "2m" if bed.kconfig == "fast" else "256k"
     guest.ktap(f"bulk --family pvcalls --bytes {size}", 150 * bed.scale)
+
+
+@timeout(180)
+def test_accept(bed):
+    """Servers: order of arrival, data and ends that came before, several threads on one listener."""
+    guest = _guest(bed)
+    for name, cases in ACCEPT:
+        guest.ktap(f"{name} --family pvcalls --ports 20000 {' '.join(f'-t {case}' for case in cases)}")
 
 
 @timeout(240)

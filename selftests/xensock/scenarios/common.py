@@ -80,14 +80,26 @@ def wait_link(guest, timeout=30):
                 "{ fetch; exit 1; }; usleep 200000; done", timeout + 10)
 
 
+def at_rest(bed):
+    """Waits until nothing comes and goes in dom0 any more, gives the counts of its resources."""
+    before = None
+    while (after := bed.snapshot()) != before:
+        before = after
+        time.sleep(1)
+    return after
+
+
 def settled(bed, before, tolerance=None, patience=30):
-    """Waits until the counts of dom0's resources are back where they were, gives what is not."""
+    """Waits until the counts of dom0's resources are back where they were, gives what is not.
+
+    They may be less: then something that ended was still there at first.
+    """
     tolerance = tolerance or {}
     until = time.monotonic() + patience * bed.scale
     while True:
         after = bed.snapshot()
         off = {key: (before[key], after[key]) for key in before
-               if abs(after[key] - before[key]) > tolerance.get(key, 0)}
+               if after[key] - before[key] > tolerance.get(key, 0)}
         if not off or time.monotonic() > until:
             return off
         time.sleep(0.5)

@@ -43,10 +43,10 @@ def _said(bed, guest):
             if re.search(rf"xensock[- _].*\b{guest.domid}-0\b", line)]
 
 
-def _batch(bed, command, lines, seconds=300):
-    """One program of the hostile guest: what dom0 keeps of it, and says of it."""
+def _batch(bed, command, lines, seconds=300, guest=None):
+    """One program of a hostile guest: what dom0 keeps of it, and says of it."""
     peer(bed)
-    guest, good = _evil(bed), Neighbour(bed)
+    guest, good = guest or _evil(bed), Neighbour(bed)
     before, said = bed.snapshot(), len(_said(bed, guest))
     guest.ktap(command, seconds * bed.scale)
     good.verdict(bed)
@@ -75,6 +75,14 @@ def test_grants(bed):
 def test_rings(bed):
     """Impossible indexes, memory that changes: a line for each link at the most."""
     _batch(bed, "hostile_rings --cycles 2000", 30)
+
+
+@timeout(400)
+def test_datagrams(bed):
+    """Frames that are none, too many sockets: a line for each link at the most."""
+    guest = bed.shared_guest("hoarder", modules=[], vcpus=2,
+                             policy=("max-sockets=500", "bind-allow=udp:0"))
+    _batch(bed, "hostile_datagram --sockets 500", 40, guest=guest)
 
 
 @timeout(400)

@@ -18,10 +18,14 @@ _RINGS = ("in-prod-1", "in-prod-far", "in-prod-back", "out-cons-1", "out-cons-fa
           "out-error-positive", "out-error-min", "out-error-unknown",
           "status-2", "status-min", "status-again", "status-unknown")
 _STATES = ("closed", "closing", "initialising", "state-77", "state-gone")
+# Frames for a datagram socket, and those that are errors, if not the ones they say.
+_FRAMES = ("type", "type-huge", "len", "len-max", "len-wrap", "header", "tail", "odd", "addr-len",
+           "addr-short", "addr-huge", "addr-family", "error-len", "prod-far", "prod-back")
+_ERRORS = ("error-0", "error-unknown", "error-again", "error-minus")
 _PATIENT = ("never", "release-first", "scribble", "storm", "versions-list", "order-99", "event-2")
 
 
-def _mislead(bed, guest, how):
+def _mislead(bed, guest, how, program="fetch"):
     """One misdeed of a backend: what became of the guest's program, by its exit status."""
     back = bed.start(f"hostile_back {guest.domid} {how}")
     until = time.monotonic() + 30 * bed.scale
@@ -29,10 +33,10 @@ def _mislead(bed, guest, how):
         time.sleep(0.05)
     state = back.lines[0] if back.lines else "silent"
     # If it is still there after the signal, it sleeps where signals do not reach.
-    rc, out = guest.run(f"timeout -s KILL {4 * bed.scale} fetch 2>&1", 30 * bed.scale)
+    rc, out = guest.run(f"timeout -s KILL {4 * bed.scale} {program} 2>&1", 30 * bed.scale)
     back.kill(signal.SIGTERM)
     back.wait(20 * bed.scale)
-    bed.note(f"{how}: {state}, fetch {rc} {out.strip()}")
+    bed.note(f"{how}: {state}, {program} {rc} {out.strip()}")
     return state, rc, out
 
 
@@ -40,14 +44,14 @@ def _guest_log(guest):
     return [line for line in must(guest, "dmesg").splitlines() if "xensock" in line]
 
 
-def _backend_batch(bed, deeds, check):
+def _backend_batch(bed, deeds, check, program="fetch"):
     """A batch of misdeeds; in the end a good backend comes, and all is well."""
     peer(bed)
     guest = bed.shared_guest("prey")
     wait_link(guest)
     unload(bed, "xensock_back")
     said = len(_guest_log(guest))
-    wrong = [how for how in deeds if not check(*_mislead(bed, guest, how))]
+    wrong = [how for how in deeds if not check(*_mislead(bed, guest, how, program))]
     said = _guest_log(guest)[said:]
     for line in said[:12]:
         bed.note(line)
@@ -80,10 +84,57 @@ def test_breaks_rings(bed):
     _backend_batch(bed, _RINGS, _is_told)
 
 
+@timeout(400)
+def test_frames_nonsense(bed):
+    """Frames that are none end the socket that gets them, and no other."""
+    _backend_batch(bed, [f"frame-{how}" for how in _FRAMES],
+                   lambda state, rc, out: state == "ready" and out.split() == ["ECONNABORTED", "5"],
+                   "knock")
+
+
+@timeout(180)
+def test_errors_nonsense(bed):
+    """Errors of datagrams that are none are errors, and the socket goes on."""
+    _backend_batch(bed, [f"frame-{how}" for how in _ERRORS],
+                   lambda state, rc, out: state == "ready" and out.split() == ["EIO", "5"], "knock")
+
+
+@timeout(180)
+def test_takes_no_datagrams(bed):
+    """A full ring: sending waits, or says EAGAIN, and goes on when there is room."""
+    _backend_batch(bed, ["frame-stall"], lambda state, rc, _: state == "ready" and rc == 0,
+                   "datagram_full")
+
+
 @timeout(300)
 def test_vanishes(bed):
     """The backend goes in the middle of a connect."""
     _backend_batch(bed, _STATES, _is_told)
+
+
+@timeout(200)
+def test_never_lets_go(bed):
+    """close() of a listener waits for the backend; who is killed does not, nor a program that exits."""
+    peer(bed)
+    guest = bed.shared_guest("prey")
+    wait_link(guest)
+    unload(bed, "xensock_back")
+    back = bed.start(f"hostile_back {guest.domid} deaf")
+    back.wait_line("ready", 30 * bed.scale)
+    # Its sockets are closed by its exit.
+    must(guest, "attempt listeners 0.0.0.0 --sockets 2", 20 * bed.scale)
+    closing = guest.start("attempt serve 0.0.0.0 8000 0.0.0.0 8001")
+    closing.wait_line("ok", 20 * bed.scale)
+    rc, out = guest.run("timeout -s KILL 3 attempt serve 0.0.0.0 8002 0.0.0.0 8003", 20 * bed.scale)
+    assert (rc, out.split().count("ok")) == (137, 1), f"it did not wait: {rc}: {out}"
+    assert closing.running and closing.lines == ["ok"], closing.output
+    # The end of the link is the end of all that it had.
+    back.kill(signal.SIGTERM)
+    rc, out = closing.wait(20 * bed.scale)
+    assert len(out.split()) == 2, out
+    back.wait(20 * bed.scale)
+    bed.modprobe("xensock_back")
+    wait_link(guest)
 
 
 @timeout(300)

@@ -5,7 +5,7 @@ import os
 import time
 
 from bed import timeout
-from scenarios.common import must, peer, wait_link
+from scenarios.common import must, peer, sysctl, wait_link
 
 # Where the servers of namespaces are, each at 127.0.0.1.
 PORT = 7600
@@ -169,8 +169,85 @@ def test_bind(bed):
              "ok ok EACCES ok EACCES EACCES EACCES")
     _set(bed, guest, bind_allow="tcp:0 [::/0]:8003")
     _becomes(bed, guest, "serve 0.0.0.0 0 0.0.0.0 8000 ::1 8003 :: 8003", "ok EACCES ok EACCES")
+    # That a port is privileged in dom0 says nothing of who asks for it: the list does.
+    _set(bed, guest, bind_allow="tcp:443")
+    _becomes(bed, guest, "serve 192.0.2.1 443 :: 443 192.0.2.1 444", "ok ok EACCES")
     _set(bed, guest)
     _becomes(bed, guest, "bind 192.0.2.1 0", "EACCES")
+
+
+def _tcp(bed, name):
+    return must(bed, f"cat /proc/sys/net/ipv4/tcp_{name}").strip()
+
+
+@timeout(240)
+def test_privileges(bed):
+    """A guest gets nothing by an option that a program without privileges does not get in dom0."""
+    peer(bed)
+    guest = _guest(bed)
+    # Not loaded, not for everybody, for everybody, and two names that nothing has.
+    tries = "algorithm westwood cubic reno ../westwood ''"
+    names = ("congestion_control", "allowed_congestion_control")
+    before = [_tcp(bed, name) for name in names]
+    assert "westwood" not in _tcp(bed, "available_congestion_control"), "it is loaded already"
+    try:
+        for name in names:
+            sysctl(f"tcp_{name}", "reno")
+        of_nobody = must(bed, "setpriv --reuid=65534 --regid=65534 --clear-groups "
+                              f"attempt --family inet {tries}").split()
+        assert of_nobody[:3] == ["ENOENT", "EPERM", "ok"], of_nobody
+        assert _attempt(guest, tries) == of_nobody
+        assert not bed.loaded("tcp_westwood"), "the guest has had a module loaded"
+        # With privileges both would do, or this test would say nothing.
+        assert must(bed, "attempt --family inet algorithm cubic westwood").split() == ["ok", "ok"]
+        assert bed.loaded("tcp_westwood")
+        assert _attempt(guest, "algorithm westwood") == ["EPERM"]
+    finally:
+        for name, value in zip(names, before):
+            sysctl(f"tcp_{name}", value)
+        bed.run("rmmod tcp_westwood")
+
+
+def _users(port):
+    """Whose the sockets of dom0 are that have this local port."""
+    with open("/proc/net/tcp", encoding="ascii") as file:
+        rows = [line.split() for line in file.readlines()[1:]]
+    return {int(row[7]) for row in rows if row[1].endswith(f":{port:04X}")}
+
+
+@timeout(300)
+def test_owners(bed):
+    """The sockets of a guest are its own: no other guest, and no program of dom0, joins its ports."""
+    first_user = 0x78530000
+    peer(bed)
+    guest, other = _guest(bed), bed.guest("other")
+    wait_link(other)
+    for one in (guest, other):
+        _set(bed, one, bind_allow="tcp:8000-8001")
+    _becomes(bed, other, "bind 192.0.2.1 8001", "ok")
+    _becomes(bed, guest, "bind 192.0.2.1 8001", "ok")
+    server = guest.start("attempt stay share 192.0.2.1 8000")
+    server.wait_line("ok")
+    # Its own programs share a port as on any machine.
+    assert _attempt(guest, "share 192.0.2.1 8000 serve 192.0.2.1 8000") == ["ok", "EADDRINUSE"]
+    for what in ("share 192.0.2.1 8000", "share 0.0.0.0 8000", "serve 192.0.2.1 8000", "share :: 8000"):
+        assert _attempt(other, what) == ["EADDRINUSE"], what
+        assert must(bed, f"attempt --family inet {what}").split() == ["EADDRINUSE"], what
+    # What was accepted is the guest's too.
+    client = bed.start("attempt --family inet stay connect 192.0.2.1 8000")
+    client.wait_line("ok")
+    assert _users(8000) == {first_user + guest.domid}, _users(8000)
+    assert _attempt(other, "share 192.0.2.1 8000") == ["EADDRINUSE"]
+    client.kill()
+    server.kill()
+    server.wait()
+    # And the other way round, now that it is free.
+    _becomes(bed, other, "share 192.0.2.1 8000", "ok")
+    server = other.start("attempt stay share 192.0.2.1 8000")
+    server.wait_line("ok")
+    assert _users(8000) == {first_user + other.domid}, _users(8000)
+    assert _attempt(guest, "share 192.0.2.1 8000") == ["EADDRINUSE"]
+    server.kill()
 
 
 @timeout(240)

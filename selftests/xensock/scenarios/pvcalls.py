@@ -58,3 +58,12 @@ def test_calls(bed):
                         ("stream", ("iovecs_of_any_shape", "blocking_send_waits_for_the_reader")),
                         ("threads", ("sleeping_receiver_lets_all_else_go_on",))):
         guest.ktap(f"{name} {' '.join(f'-t {case}' for case in cases)}")
+
+
+def test_no_datagrams(bed):
+    """PV Calls has streams only, and a program is told so."""
+    guest = _guest(bed)
+    peer(bed)
+    wait_link(guest)
+    out = must(guest, "knock")
+    assert out.split() == 2 * ["ESOCKTNOSUPPORT"], out

@@ -2,15 +2,18 @@
 """A guest that speaks the wire protocol by itself, to a backend in dom0."""
 
 from bed import timeout
-from scenarios.common import peer, settled
+from scenarios.common import peer, settled, sysctl
 
 # Any port that is not privileged, and one that is left to the backend.
 _BIND = "bind-allow=0 1024-65535"
 
+# Nobody has this address of the bridge: what is sent there waits until that is clear.
+_UNANSWERED = "10.0.0.99"
+
 
 def _server(bed, guest, tests):
     before = bed.snapshot()
-    guest.ktap(f"raw_server {tests}", 200 * bed.scale)
+    guest.ktap(tests, 200 * bed.scale)
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"
 
@@ -23,13 +26,13 @@ def _guest(bed):
 @timeout(300)
 def test_server(bed):
     """Listening, accepting, polling, with and without status words."""
-    _server(bed, _guest(bed), "-V pvcalls -f server")
+    _server(bed, _guest(bed), "raw_server -V pvcalls -f server")
 
 
 @timeout(300)
 def test_native(bed):
     """shutdown, names, options, IPv6: what only the native dialect has."""
-    _server(bed, _guest(bed), "-f native")
+    _server(bed, _guest(bed), "raw_server -f native")
 
 
 @timeout(300)
@@ -38,7 +41,28 @@ def test_pvcalls(bed):
     peer(bed)
     guest = bed.shared_guest("pv", device="pvcalls", backend="xensock_back", modules=[], vcpus=2,
                              policy=(_BIND,))
-    _server(bed, guest, "-v pvcalls")
+    _server(bed, guest, "raw_server -v pvcalls")
+
+
+@timeout(400)
+def test_datagram(bed):
+    """UDP by hand: both ways, of all sizes, with a peer and without, errors, a full ring."""
+    sysctl("neigh/br0/unres_qlen_bytes", str(4 << 20))
+    _server(bed, _guest(bed), f"raw_datagram -f datagram --blackhole {_UNANSWERED}")
+
+
+@timeout(300)
+def test_datagram_policy(bed):
+    """Each datagram is asked about, and each that is refused is counted."""
+    peer(bed)
+    guest = bed.shared_guest("curbed", modules=[], policy=(
+        "bind-allow=udp:9000 tcp:9001", "connect-deny=udp:7009", "max-datagram=1000",
+        "max-ring-pages=100"))
+    before = bed.xensock("show", str(guest.domid))["refused"]
+    guest.ktap("raw_datagram -f policy", 100 * bed.scale)
+    after = bed.xensock("show", str(guest.domid))["refused"]
+    more = {"connect": 8, "bind": 2, "datagram": 2, "ring-pages": 1}
+    assert after == {what: count + more.get(what, 0) for what, count in before.items()}, (before, after)
 
 
 @timeout(600)

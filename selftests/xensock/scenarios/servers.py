@@ -26,7 +26,7 @@ def _in_guest(bed, *names):
 def test_tcp(bed):
     """What the tests expect is what this kernel's TCP does."""
     peer(bed, SMALL)
-    in_dom0(bed, "bind", "listen", "accept", "acceptors", "listenpoll", "uring", "tsi")
+    in_dom0(bed, "bind", "listen", "ports", "accept", "acceptors", "listenpoll", "uring", "tsi")
 
 
 @timeout(180)
@@ -39,6 +39,12 @@ def test_bind(bed):
 def test_listen(bed):
     """listen: backlogs, and what becomes of connections when a listener ends."""
     _in_guest(bed, "listen")
+
+
+@timeout(300)
+def test_ports(bed):
+    """When a socket has gone its port refuses connections, and is free."""
+    _in_guest(bed, "ports")
 
 
 @timeout(180)

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a backend may put into the ring of a datagram socket. See raw.h. */
+#include <string.h>
+
+#include "raw.h"
+#include "util.h"
+
+#define IPV4 { 2, 0, 0, 9, 192, 0, 2, 1 }
+
+static const struct {
+	const char *how;
+	struct frame frame;
+	__u32 prod;	/* 0: whatever the frame takes */
+} frames[] = {
+	{ "frame-good", { .len = 5, .addr = IPV4, .addr_len = 16 }, 0 },
+	{ "frame-stall", { .len = 5, .addr = IPV4, .addr_len = 16 }, 0 },
+	{ "frame-type", { .type = 2 }, 0 },
+	{ "frame-type-huge", { .type = 0xffff }, 0 },
+	{ "frame-len", { .len = 9 }, FRAME_LEN(8) },
+	{ "frame-len-max", { .len = -1U }, FRAME_LEN(0) },
+	{ "frame-len-wrap", { .len = -40U }, FRAME_LEN(0) },
+	{ "frame-header", { 0 }, 8 },
+	{ "frame-tail", { 0 }, FRAME_LEN(0) + 8 },
+	{ "frame-odd", { 0 }, FRAME_LEN(0) + 1 },
+	{ "frame-addr-len", { .addr = IPV4, .addr_len = 3 }, 0 },
+	{ "frame-addr-short", { .addr = IPV4, .addr_len = 15 }, 0 },
+	{ "frame-addr-huge", { .addr = IPV4, .addr_len = -1U }, 0 },
+	{ "frame-addr-family", { .addr = { 16 }, .addr_len = 16 }, 0 },
+	{ "frame-error-len", { .type = 1, .len = 8, .error = 111 }, 0 },
+	{ "frame-error-0", { .type = 1 }, 0 },
+	{ "frame-error-unknown", { .type = 1, .error = 4000 }, 0 },
+	{ "frame-error-again", { .type = 1, .error = 11 }, 0 },
+	{ "frame-error-minus", { .type = 1, .error = -111U }, 0 },
+	{ "frame-prod-far", { 0 }, 1U << 31 },
+	{ "frame-prod-back", { 0 }, -8U },
+};
+
+bool raw_frame(const char *how, struct frame *f, __u32 *prod)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(frames); i++) {
+		if (strcmp(how, frames[i].how))
+			continue;
+		*f = frames[i].frame;
+		*prod = frames[i].prod ?: FRAME_LEN(f->len);
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A data ring that is full, as hostile_back leaves it: it takes nothing of the
+ * first socket before there is another. Exit status 0 if all is as it should be.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "datagram.h"
+
+#define CAN_WRITE (POLLOUT | POLLWRNORM | POLLWRBAND)
+
+static char data[1000];
+
+#define must(condition) do {						\
+	if (!(condition)) {						\
+		printf("%s:%d: %s: %m\n", __FILE__, __LINE__, #condition); \
+		exit(1);						\
+	}								\
+} while (0)
+
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+static long in_one_send(struct waiter *w)
+{
+	return send_to(w->fd, opt.host, opt.port, data, sizeof(data));
+}
+
+int main(int argc, char **argv)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+	struct sockaddr_in to;
+	struct waiter w = { 0 };
+	int fd, other, n = 0;
+	__u64 began;
+	short events;
+
+	parse_options(argc, argv);
+	sigaction(SIGUSR1, &sa, NULL);
+	to = address(opt.host, opt.port);
+	fd = new_datagram(0);
+	must(poll_now(fd) == CAN_WRITE);
+	while (sendto(fd, data, sizeof(data), MSG_DONTWAIT,
+		      (struct sockaddr *)&to, sizeof(to)) == sizeof(data))
+		n++;
+	must(errno == EAGAIN && n > 1);
+	printf("%d datagrams\n", n);
+	must(!(poll_now(fd) & CAN_WRITE));
+
+	must(!set_timeout(fd, SO_SNDTIMEO, 200));
+	began = now_msec();
+	must(in_one_send(&(struct waiter){ .fd = fd }) < 0 && errno == EAGAIN);
+	must(now_msec() - began >= 190);
+	must(!set_timeout(fd, SO_SNDTIMEO, 0));
+	must(waiter_start(&w, in_one_send, fd));
+	pthread_kill(w.thread, SIGUSR1);
+	must(waiter_end(&w) < 0 && errno == EINTR);
+
+	/* Receiving goes on. Another socket has the ring emptied. */
+	must(recv(fd, data, sizeof(data), 0) == 5);
+	must(waiter_start(&w, in_one_send, fd));
+	other = new_datagram(0);
+	must(send_to(other, opt.host, opt.port, "go", 2) == 2);
+	must(waiter_end(&w) == sizeof(data));
+	must(wait_poll(fd, POLLOUT, &events) && events == POLLOUT);
+	must(in_one_send(&(struct waiter){ .fd = fd }) == sizeof(data));
+	return 0;
+}

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What datagram sockets are ready for, errors that come by themselves,
+ * shutdown, ioctls and options. The masks are those of Linux UDP, whole.
+ */
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/udp.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+
+#include "kselftest_harness.h"
+#include "datagram.h"
+
+#define CAN_READ (POLLIN | POLLRDNORM)
+#define CAN_WRITE (POLLOUT | POLLWRNORM | POLLWRBAND)
+
+static char data[LONGEST];
+
+FIXTURE(dgpoll) {
+	int fd;		/* connected with the other */
+	int other;
+	unsigned int port;
+};
+
+FIXTURE_SETUP(dgpoll)
+{
+	self->other = open_datagram();
+	ASSERT_LE(0, self->other);
+	self->port = local_port(self->other);
+	self->fd = open_datagram();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->port));
+	ASSERT_EQ(0, connect_to(self->other, opt.host, local_port(self->fd)));
+}
+
+FIXTURE_TEARDOWN(dgpoll)
+{
+	close(self->fd);
+	close(self->other);
+}
+
+TEST(fresh)
+{
+	int fd = new_datagram(0);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(CAN_WRITE, poll_now(fd));
+	ASSERT_EQ(0, bind_to(fd, opt.host, 0));
+	EXPECT_EQ(CAN_WRITE, poll_now(fd));
+	close(fd);
+}
+
+TEST_F(dgpoll, as_long_as_there_is_a_datagram)
+{
+	int i;
+
+	EXPECT_EQ(CAN_WRITE, poll_now(self->fd));
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(i, send(self->other, data, i, 0));
+	ASSERT_TRUE(wait_input(self->fd));
+	for (i = 0; i < 3; i++) {
+		ASSERT_TRUE(wait_input(self->fd));
+		EXPECT_EQ(CAN_READ | CAN_WRITE, poll_now(self->fd));
+		EXPECT_EQ(i, recv(self->fd, data, sizeof(data), 0));
+	}
+	EXPECT_EQ(CAN_WRITE, poll_now(self->fd));
+}
+
+TEST_F(dgpoll, waits_for_one)
+{
+	struct pollfd pfd = { .fd = self->fd, .events = POLLIN };
+
+	EXPECT_EQ(0, poll(&pfd, 1, 0));
+	EXPECT_EQ(0, send(self->other, "", 0, 0));
+	EXPECT_EQ(1, poll(&pfd, 1, WAIT_LIMIT_MSEC));
+	EXPECT_EQ(POLLIN, pfd.revents);
+}
+
+static uint32_t events_within(int ep, int msec)
+{
+	struct epoll_event event = { 0 };
+
+	return epoll_wait(ep, &event, 1, msec) == 1 ? event.events : 0;
+}
+
+TEST_F(dgpoll, each_arrival_is_an_edge)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	int i, ep = epoll_create1(0);
+
+	ASSERT_EQ(0, epoll_ctl(ep, EPOLL_CTL_ADD, self->fd, &event));
+	EXPECT_EQ(0, events_within(ep, 0));
+	for (i = 0; i < 10; i++) {
+		EXPECT_EQ(1, send(self->other, "x", 1, 0));
+		EXPECT_EQ(EPOLLIN, events_within(ep, WAIT_LIMIT_MSEC));
+		EXPECT_EQ(0, events_within(ep, 0));
+		if (i % 2)
+			EXPECT_EQ(1, recv(self->fd, data, 1, 0));
+	}
+	close(ep);
+}
+
+TEST_F(dgpoll, a_refused_datagram_is_told)
+{
+	ssize_t n;
+	int i, fd;
+
+	/* By SO_ERROR, by sending, by receiving: once. */
+	for (i = 0; i < 3; i++) {
+		fd = new_datagram(0);
+		ASSERT_EQ(0, connect_to(fd, opt.host, closed_port()));
+		EXPECT_EQ(1, send(fd, "x", 1, 0));
+		ASSERT_TRUE(wait_poll(fd, 0, NULL));
+		EXPECT_EQ(CAN_WRITE | POLLERR, poll_now(fd));
+		n = i == 1 ? send(fd, "x", 1, 0) :
+		    i == 2 ? recv(fd, data, 1, 0) : -1;
+		EXPECT_EQ(ECONNREFUSED, i ? errno : so_error(fd))
+			TH_LOG("case %d", i);
+		EXPECT_EQ(-1, n);
+		EXPECT_EQ(CAN_WRITE, poll_now(fd));
+		EXPECT_EQ(0, so_error(fd));
+		EXPECT_EQ(-1, recv(fd, data, 1, MSG_DONTWAIT));
+		EXPECT_EQ(EAGAIN, errno);
+		close(fd);
+	}
+}
+
+/* However often: nobody ever receives there. */
+TEST_F(dgpoll, refused_again_and_again)
+{
+	int i, fd = new_datagram(0);
+
+	ASSERT_EQ(0, connect_to(fd, opt.host, closed_port()));
+	for (i = 0; i < 300; i++) {
+		ASSERT_EQ(1, send(fd, "x", 1, 0));
+		ASSERT_TRUE(wait_poll(fd, 0, NULL));
+		ASSERT_EQ(-1, send(fd, "x", 1, 0));
+		ASSERT_EQ(ECONNREFUSED, errno);
+	}
+	close(fd);
+}
+
+TEST_F(dgpoll, an_error_comes_before_what_is_unread)
+{
+	EXPECT_EQ(4, send(self->other, "left", 4, 0));
+	ASSERT_TRUE(wait_input(self->fd));
+	close(self->other);
+	EXPECT_EQ(1, send(self->fd, "x", 1, 0));
+	ASSERT_TRUE(wait_poll(self->fd, 0, NULL));
+	EXPECT_EQ(CAN_READ | CAN_WRITE | POLLERR, poll_now(self->fd));
+	EXPECT_EQ(-1, recv(self->fd, data, sizeof(data), 0));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	EXPECT_EQ(CAN_READ | CAN_WRITE, poll_now(self->fd));
+	EXPECT_EQ(4, recv(self->fd, data, sizeof(data), 0));
+	EXPECT_EQ(CAN_WRITE, poll_now(self->fd));
+	self->other = open_datagram();
+}
+
+TEST_F(dgpoll, who_waits_is_told_of_an_error)
+{
+	struct waiter w = { 0 };
+
+	close(self->other);
+	ASSERT_TRUE(waiter_start(&w, in_recv, self->fd));
+	EXPECT_EQ(1, send(self->fd, "x", 1, 0));
+	EXPECT_EQ(-1, waiter_end(&w));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	self->other = open_datagram();
+}
+
+/* Without a peer one does not hear of it. */
+TEST_F(dgpoll, nobody_asks_who_has_refused)
+{
+	int fd = open_datagram();
+	unsigned int port = closed_port();
+
+	EXPECT_EQ(1, send_to(fd, opt.host, port, "x", 1));
+	EXPECT_EQ(1, send_to(fd, opt.host, port, "x", 1));
+	EXPECT_EQ(1, send_to(fd, opt.host, local_port(fd), "x", 1));
+	EXPECT_EQ(1, recv(fd, data, sizeof(data), 0));
+	EXPECT_EQ(0, so_error(fd));
+	close(fd);
+}
+
+/* The next datagram, of a socket that may not wait for it any more. */
+static ssize_t late(int fd)
+{
+	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	ssize_t n;
+
+	do
+		n = recv(fd, data, sizeof(data), 0);
+	while (n == 0 && now_msec() < until);
+	return n;
+}
+
+TEST_F(dgpoll, shut_down)
+{
+	static const struct {
+		int how;
+		int mask;
+		bool receives;
+		bool sends;
+	} cases[] = {
+		{ SHUT_RD, CAN_READ | CAN_WRITE | POLLRDHUP, false, true },
+		{ SHUT_WR, CAN_WRITE, true, false },
+		{ SHUT_RDWR, CAN_READ | CAN_WRITE | POLLRDHUP | POLLHUP, false,
+		  false },
+	};
+	unsigned int port;
+	size_t i;
+	int fd;
+
+	for (i = 0; i < ARRAY_LEN(cases); i++) {
+		fd = new_datagram(0);
+		ASSERT_EQ(0, bind_to(fd, opt.host, 0));
+		port = local_port(fd);
+		ASSERT_EQ(0, connect_to(self->other, opt.host, port));
+		ASSERT_EQ(0, connect_to(fd, opt.host, self->port));
+		EXPECT_EQ(0, shutdown(fd, cases[i].how));
+		EXPECT_EQ(cases[i].mask, poll_now(fd)) TH_LOG("case %zu", i);
+		/* No signal: this is not a pipe. */
+		EXPECT_EQ(cases[i].sends ? 1 : -1, send(fd, "x", 1, 0));
+		if (cases[i].sends) {
+			EXPECT_EQ(1, recv(self->other, data, 1, 0));
+		} else {
+			EXPECT_EQ(EPIPE, errno);
+		}
+		if (!cases[i].receives) {
+			EXPECT_EQ(0, recv(fd, data, sizeof(data), 0));
+			EXPECT_EQ(-1, recv(fd, data, 1, MSG_DONTWAIT));
+			EXPECT_EQ(EAGAIN, errno);
+		}
+		/* What comes nevertheless is received. */
+		EXPECT_EQ(4, send(self->other, "late", 4, 0));
+		EXPECT_EQ(4, late(fd));
+		close(fd);
+	}
+}
+
+TEST_F(dgpoll, shut_down_without_a_peer)
+{
+	int fd = open_datagram();
+
+	EXPECT_EQ(-1, shutdown(fd, SHUT_RDWR));
+	EXPECT_EQ(ENOTCONN, errno);
+	/* And yet. */
+	EXPECT_EQ(CAN_READ | CAN_WRITE | POLLRDHUP | POLLHUP, poll_now(fd));
+	EXPECT_EQ(0, recv(fd, data, sizeof(data), 0));
+	EXPECT_EQ(-1, send_to(fd, opt.host, self->port, "x", 1));
+	EXPECT_EQ(EPIPE, errno);
+	EXPECT_EQ(-1, shutdown(fd, 3));
+	EXPECT_EQ(EINVAL, errno);
+	close(fd);
+}
+
+TEST_F(dgpoll, shutdown_ends_a_wait)
+{
+	struct waiter w = { 0 };
+
+	ASSERT_TRUE(waiter_start(&w, in_recv, self->fd));
+	EXPECT_EQ(0, shutdown(self->fd, SHUT_RD));
+	EXPECT_EQ(0, waiter_end(&w));
+}
+
+static int ask(int fd, unsigned long request)
+{
+	int value = -1;
+
+	return ioctl(fd, request, &value) ? -errno : value;
+}
+
+TEST_F(dgpoll, ioctls)
+{
+	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+
+	EXPECT_EQ(0, ask(self->fd, FIONREAD));
+	EXPECT_EQ(100, send(self->other, data, 100, 0));
+	EXPECT_EQ(7, send(self->other, data, 7, 0));
+	EXPECT_EQ(0, send(self->other, data, 0, 0));
+	ASSERT_TRUE(wait_input(self->fd));
+	/* That of the next one. */
+	EXPECT_EQ(100, ask(self->fd, FIONREAD));
+	EXPECT_EQ(10, recv(self->fd, data, 10, 0));
+	ASSERT_TRUE(wait_input(self->fd));
+	EXPECT_EQ(7, ask(self->fd, SIOCINQ));
+	EXPECT_EQ(7, recv(self->fd, data, 10, 0));
+	ASSERT_TRUE(wait_input(self->fd));
+	EXPECT_EQ(0, ask(self->fd, FIONREAD));
+	EXPECT_EQ(0, recv(self->fd, data, 10, 0));
+	while (ask(self->other, SIOCOUTQ) && now_msec() < until)
+		poll(NULL, 0, 1);
+	EXPECT_EQ(0, ask(self->other, SIOCOUTQ));
+	EXPECT_GT(0, ask(self->fd, SIOCATMARK));
+	EXPECT_GT(0, ask(self->fd, SIOCOUTQNSD));
+}
+
+static int int_option(int fd, int level, int name)
+{
+	socklen_t len = sizeof(int);
+	int value = -1;
+
+	return getsockopt(fd, level, name, &value, &len) ? -errno : value;
+}
+
+TEST(what_a_socket_says_of_itself)
+{
+	int fd = socket(opt.family, SOCK_DGRAM, IPPROTO_UDP);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(SOCK_DGRAM, int_option(fd, SOL_SOCKET, SO_TYPE));
+	EXPECT_EQ(opt.family, int_option(fd, SOL_SOCKET, SO_DOMAIN));
+	EXPECT_EQ(IPPROTO_UDP, int_option(fd, SOL_SOCKET, SO_PROTOCOL));
+	EXPECT_EQ(0, int_option(fd, SOL_SOCKET, SO_ACCEPTCONN));
+	EXPECT_EQ(0, int_option(fd, SOL_SOCKET, SO_ERROR));
+	EXPECT_EQ(-1, listen(fd, 1));
+	EXPECT_EQ(EOPNOTSUPP, errno);
+	EXPECT_EQ(-1, accept(fd, NULL, NULL));
+	EXPECT_EQ(EOPNOTSUPP, errno);
+	close(fd);
+}
+
+TEST(protocols_that_there_are_not)
+{
+	static const int protocols[] = { IPPROTO_TCP, 254 };
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(protocols); i++) {
+		EXPECT_EQ(-1, socket(opt.family, SOCK_DGRAM, protocols[i]));
+		EXPECT_EQ(EPROTONOSUPPORT, errno);
+	}
+}
+
+TEST_F(dgpoll, options_of_the_real_socket)
+{
+	static const struct {
+		int level;
+		int name;
+		int value;
+	} cases[] = {
+		{ IPPROTO_IP, IP_TTL, 7 }, { IPPROTO_IP, IP_TOS, 0x10 },
+	};
+	int fresh = new_datagram(0), fds[2] = { self->fd, fresh };
+	size_t i;
+	int n;
+
+	for (n = 0; n < 2; n++) {
+		for (i = 0; i < ARRAY_LEN(cases); i++) {
+			EXPECT_EQ(0, setsockopt(fds[n], cases[i].level,
+						cases[i].name, &cases[i].value,
+						sizeof(int)));
+			EXPECT_EQ(cases[i].value,
+				  int_option(fds[n], cases[i].level,
+					     cases[i].name));
+		}
+		EXPECT_GT(0, int_option(fds[n], IPPROTO_TCP, TCP_NODELAY));
+		EXPECT_EQ(-1, setsockopt(fds[n], IPPROTO_TCP, TCP_NODELAY,
+					 &n, sizeof(n)));
+		EXPECT_EQ(ENOPROTOOPT, errno);
+	}
+	/* A fresh one keeps what was set. */
+	EXPECT_EQ(1, send_to(fresh, opt.host, self->port, "x", 1));
+	EXPECT_EQ(7, int_option(fresh, IPPROTO_IP, IP_TTL));
+	close(fresh);
+}
+
+/* What is set after a datagram was sent does not concern it. */
+TEST(options_are_in_order_with_datagrams)
+{
+	int ttl, fd = new_datagram(0);
+	struct puppet peer;
+	unsigned int port;
+	char wanted[16];
+
+	ASSERT_TRUE(puppet_open(&peer, 0));
+	ASSERT_EQ(1, sscanf(puppet_do(&peer, "mail"), "ok %u", &port));
+	ASSERT_EQ(0, connect_to(fd, opt.host, port));
+	for (ttl = 1; ttl < 50; ttl++) {
+		EXPECT_EQ(0, setsockopt(fd, IPPROTO_IP, IP_TTL, &ttl,
+					sizeof(ttl)));
+		EXPECT_EQ(ttl, send(fd, data, ttl, 0));
+	}
+	for (ttl = 1; ttl < 50; ttl++) {
+		snprintf(wanted, sizeof(wanted), "ok %d", ttl);
+		EXPECT_STREQ(wanted, puppet_do(&peer, "ttl"));
+	}
+	puppet_close(&peer);
+	close(fd);
+}
+
+TEST_F(dgpoll, buffers)
+{
+	int i, value = 8192, fd = new_datagram(0);
+
+	EXPECT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &value, 4));
+	EXPECT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &value, 4));
+	EXPECT_EQ(2 * value, int_option(fd, SOL_SOCKET, SO_RCVBUF));
+	EXPECT_EQ(2 * value, int_option(fd, SOL_SOCKET, SO_SNDBUF));
+	ASSERT_EQ(0, bind_to(fd, opt.host, 0));
+	ASSERT_EQ(0, connect_to(fd, opt.host, self->port));
+	ASSERT_EQ(0, connect_to(self->other, opt.host, local_port(fd)));
+	for (i = 0; i < 50; i++) {
+		EXPECT_EQ(3000, send(fd, data, 3000, 0));
+		EXPECT_EQ(3000, recv(self->other, data, sizeof(data), 0));
+		EXPECT_EQ(3000, send(self->other, data, 3000, 0));
+		EXPECT_EQ(3000, recv(fd, data, sizeof(data), 0));
+	}
+	close(fd);
+}
+
+XENSOCK_TEST_MAIN

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The wire protocol by hand: datagram sockets and their frames. */
+#include <stdio.h>
+#include <string.h>
+
+#include "raw.h"
+#include "util.h"
+
+#define PATIENCE_MSEC 20000
+
+int ask_dgram(struct link *l, __u64 id, __u32 domain)
+{
+	struct request r = {
+		.cmd = SOCKET,
+		.id = id,
+		.socket = { .domain = domain, .type = 2 },
+	};
+
+	return ask(l, &r);
+}
+
+int ask_attach(struct link *l, struct raw *c)
+{
+	struct request r = {
+		.cmd = ATTACH,
+		.id = c->id,
+		.attach = { .ref = c->pages.refs[0], .evtchn = c->port },
+	};
+
+	return ask(l, &r);
+}
+
+bool dgram_open(struct link *l, struct raw *c, unsigned int order)
+{
+	return raw_ring(l, c, order) && !ask_dgram(l, c->id, AF_INET) &&
+	       !ask_attach(l, c);
+}
+
+int ask_connect(struct link *l, __u64 id, const char *host, unsigned int port,
+		struct sockaddr_in *local)
+{
+	struct request r = { .cmd = CONNECT, .id = id, .connect.len = 2 };
+	struct response response;
+	struct sockaddr_in sin;
+	int ret;
+
+	if (host) {
+		sin = address(host, port);
+		memcpy(r.connect.addr, &sin, sizeof(sin));
+		r.connect.len = sizeof(sin);
+	}
+	ret = answer(l, ask_later(l, &r), &response);
+	if (local)
+		memcpy(local, response.addr, sizeof(*local));
+	return ret;
+}
+
+struct frame dgram_frame(const char *host, unsigned int port, __u32 len)
+{
+	struct frame f = { .len = len };
+	struct sockaddr_in sin;
+
+	if (host) {
+		sin = address(host, port);
+		memcpy(f.addr, &sin, sizeof(sin));
+		f.addr_len = sizeof(sin);
+	}
+	return f;
+}
+
+void dgram_poke(struct raw *c, __u32 index, const void *data, size_t len)
+{
+	__u32 at = index % c->size;
+	size_t first = len < c->size - at ? len : c->size - at;
+
+	memcpy(c->out + at, data, first);
+	memcpy(c->out, data + first, len - first);
+}
+
+static void dgram_peek(struct raw *c, __u32 index, void *data, size_t len)
+{
+	__u32 at = index % c->size;
+	size_t first = len < c->size - at ? len : c->size - at;
+
+	memcpy(data, c->in + at, first);
+	memcpy(data + first, c->in, len - first);
+}
+
+bool dgram_put(struct link *l, struct raw *c, const struct frame *f, __u64 seed)
+{
+	__u64 until = now_msec() + PATIENCE_MSEC;
+	__u32 total = FRAME_LEN(f->len);
+	static char data[65536];
+
+	if (f->len > sizeof(data) || total > c->size)
+		return false;
+	while (c->size - (c->out_prod - load(&c->words[OUT_CONS])) < total) {
+		if (now_msec() > until)
+			return false;
+		nap(100);
+	}
+	stream_fill(seed, 0, data, f->len);
+	dgram_poke(c, c->out_prod, f, sizeof(*f));
+	dgram_poke(c, c->out_prod + sizeof(*f), data, f->len);
+	c->out_prod += total;
+	store(&c->words[OUT_PROD], c->out_prod);
+	raw_notify(l, c);
+	return true;
+}
+
+bool dgram_send(struct link *l, struct raw *c, const char *host,
+		unsigned int port, __u32 len, __u64 seed)
+{
+	struct frame f = dgram_frame(host, port, len);
+
+	return dgram_put(l, c, &f, seed);
+}
+
+bool dgram_next(struct link *l, struct raw *c, struct frame *f, __u64 seed)
+{
+	__u32 ready = load(&c->words[IN_PROD]) - c->in_cons;
+	static char data[65536];
+
+	if (ready < sizeof(*f) || ready > c->size)
+		return false;
+	dgram_peek(c, c->in_cons, f, sizeof(*f));
+	if (f->len > sizeof(data) || FRAME_LEN(f->len) > ready) {
+		fprintf(stderr, "# a frame of %u bytes, %u are ready\n", f->len,
+			ready);
+		return false;
+	}
+	dgram_peek(c, c->in_cons + sizeof(*f), data, f->len);
+	c->in_cons += FRAME_LEN(f->len);
+	store(&c->words[IN_CONS], c->in_cons);
+	raw_notify(l, c);
+	return stream_check(seed, 0, data, f->len);
+}
+
+bool dgram_recv(struct link *l, struct raw *c, struct frame *f, __u64 seed)
+{
+	__u64 until = now_msec() + PATIENCE_MSEC;
+
+	while (load(&c->words[IN_PROD]) == c->in_cons) {
+		if (now_msec() > until)
+			return false;
+		nap(100);
+	}
+	return dgram_next(l, c, f, seed);
+}
+
+int dgram_error(struct link *l, struct raw *c)
+{
+	struct frame f;
+
+	return dgram_recv(l, c, &f, 0) && f.type == 1 && !f.len ? f.error : 0;
+}
+
+bool dgram_drained(struct raw *c)
+{
+	__u64 until = now_msec() + PATIENCE_MSEC;
+
+	while (load(&c->words[OUT_CONS]) != c->out_prod) {
+		if (now_msec() > until)
+			return false;
+		nap(100);
+	}
+	return true;
+}
+
+unsigned int raw_puppet_mail(struct link *l, struct raw_puppet *p,
+			     const char *host)
+{
+	unsigned int port;
+	char text[64];
+
+	snprintf(text, sizeof(text), "mail %s", host);
+	return sscanf(raw_puppet_do(l, p, text), "ok %u", &port) == 1 ? port : 0;
+}

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A guest that breaks the rules of datagrams: frames that are none, memory that
+ * changes while it is read, rings that are given twice, too many sockets. What
+ * one socket does ends that one, and nothing else.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "raw.h"
+#include "util.h"
+
+#define NO_FRAME 77
+
+/* A socket that is to be broken, and one that is not. */
+FIXTURE(frames) {
+	struct link link;
+	struct raw c;
+	struct raw good;
+	struct sockaddr_in name;	/* of the good one */
+};
+
+FIXTURE_SETUP(frames)
+{
+	struct link *l = &self->link;
+
+	raw_mode = DATAGRAMS;
+	ASSERT_TRUE(link_up(l));
+	ASSERT_TRUE(dgram_open(l, &self->c, 2));
+	ASSERT_TRUE(dgram_open(l, &self->good, 2));
+	ASSERT_EQ(0, ask_bind(l, self->good.id, opt.host, 0, &self->name));
+}
+
+/* From a socket to the good one. */
+static bool passes(struct link *l, struct raw *from, struct raw *good,
+		   struct sockaddr_in *name)
+{
+	struct frame f = {};
+	bool whole = dgram_send(l, from, opt.host, ntohs(name->sin_port), 300, 9);
+
+	/* What others have sent may come first. */
+	while (whole && f.len != 300) {
+		f.type = NO_FRAME;
+		whole = dgram_recv(l, good, &f, 9) || f.len != 300;
+		if (f.type == NO_FRAME)
+			return false;
+	}
+	return whole;
+}
+
+FIXTURE_TEARDOWN(frames)
+{
+	struct link *l = &self->link;
+
+	EXPECT_TRUE(passes(l, &self->good, &self->good, &self->name));
+	EXPECT_EQ(0, raw_close(l, &self->c, false));
+	EXPECT_EQ(0, raw_close(l, &self->good, false));
+	EXPECT_TRUE(honest(l));
+	link_down(l);
+}
+
+/* The backend has closed it: what is left is the id. */
+static bool is_closed(struct link *l, struct raw *c)
+{
+	__u64 until = now_msec() + 20000;
+	struct sockaddr_in name;
+	int ret;
+
+	raw_notify(l, c);
+	while (!(ret = ask_name(l, c->id, false, &name)) && now_msec() < until)
+		nap(100);
+	return ret == -ENOTCONN && ask_dgram(l, c->id, AF_INET) == -EEXIST &&
+	       ask_attach(l, c) == -EISCONN &&
+	       ask_bind(l, c->id, opt.host, 0, &name) == -ENOTCONN &&
+	       ask_connect(l, c->id, opt.host, 9, NULL) == -ENOTCONN &&
+	       ask_connect(l, c->id, NULL, 0, NULL) == -ENOTCONN;
+}
+
+/* A header that is none, and how many bytes are queued with it. */
+static const struct {
+	const char *what;
+	struct frame f;
+	__u32 queued;
+} headers[] = {
+	{ "one byte more than queued", { .len = 9 }, 48 },
+	{ "more than the ring", { .len = 8192 }, 8192 },
+	{ "4 GiB", { .len = 0xffffffff }, 8192 },
+	{ "a length that wraps", { .len = 0xffffffd8 }, 48 },
+	{ "a length that wraps when padded", { .len = 0xffffffd0 }, 48 },
+	{ "2 GiB", { .len = 0x80000000 }, 8192 },
+	{ "no room for padding", { .len = 1 }, 41 },
+	{ "eight bytes", { }, 8 },
+	{ "39 bytes", { }, 39 },
+	{ "an error", { .type = 1, .error = 5 }, 40 },
+	{ "type 2", { .type = 2 }, 40 },
+	{ "type 65535", { .type = 0xffff }, 40 },
+	{ "family 0", { .addr_len = 16 }, 40 },
+	{ "family 1", { .addr = { 1 }, .addr_len = 16 }, 40 },
+	{ "family 512", { .addr = { 0, 2 }, .addr_len = 16 }, 40 },
+	{ "an address of one byte", { .addr = { 2 }, .addr_len = 1 }, 40 },
+	{ "IPv4 in 15 bytes", { .addr = { 2 }, .addr_len = 15 }, 40 },
+	{ "29 bytes", { .addr = { 2 }, .addr_len = 29 }, 40 },
+	{ "4 GiB of address", { .addr = { 2 }, .addr_len = 0xffffffff }, 40 },
+	{ "IPv6 in 27 bytes", { .addr = { 10 }, .addr_len = 27 }, 40 },
+};
+
+TEST_F_TIMEOUT(frames, headers, 90)
+{
+	struct link *l = &self->link;
+	struct frame f;
+	struct raw c;
+	int i, after;
+
+	for (i = 0; i < ARRAY_LEN(headers); i++) {
+		/* The first frame, or one behind another, around the end. */
+		for (after = 0; after < 2; after++) {
+			TH_LOG("%s", headers[i].what);
+			ASSERT_TRUE(dgram_open(l, &c, 2));
+			if (after) {
+				f = dgram_frame(opt.blackhole, 9, 8128);
+				ASSERT_TRUE(dgram_put(l, &c, &f, 1));
+				ASSERT_TRUE(dgram_drained(&c));
+			}
+			dgram_poke(&c, c.out_prod, &headers[i].f, 40);
+			c.out_prod += headers[i].queued;
+			store(&c.words[OUT_PROD], c.out_prod);
+			EXPECT_TRUE(is_closed(l, &c));
+			EXPECT_EQ(0, raw_close(l, &c, i & 1));
+		}
+	}
+}
+
+TEST_F(frames, impossible_indexes)
+{
+	const __u32 size = self->c.size;
+	const struct {
+		unsigned int word;
+		__u32 value;
+	} indexes[] = {
+		{ OUT_PROD, size + 1 }, { OUT_PROD, size + 8 },
+		{ OUT_PROD, 1U << 31 }, { OUT_PROD, -1 }, { OUT_PROD, -8 },
+		{ IN_CONS, 1 }, { IN_CONS, 8 }, { IN_CONS, 1U << 31 },
+		{ IN_CONS, -size - 1 },
+	};
+	struct link *l = &self->link;
+	struct raw c;
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(indexes); i++) {
+		TH_LOG("word %u: %u", indexes[i].word, indexes[i].value);
+		ASSERT_TRUE(dgram_open(l, &c, 2));
+		store(&c.words[indexes[i].word], indexes[i].value);
+		/* It looks at the room when it has something to put there. */
+		raw_notify(l, &c);
+		EXPECT_TRUE(is_closed(l, &c));
+		EXPECT_EQ(0, raw_close(l, &c, false));
+	}
+}
+
+/* Indexes that are possible and are not at the start of a frame. */
+TEST_F(frames, unaligned_consumer)
+{
+	struct sockaddr_in name;
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	struct frame f;
+	__u32 prod = 0;
+	int i;
+
+	ASSERT_EQ(0, ask_bind(l, c->id, opt.host, 0, &name));
+	for (i = 0; i < 200; i++) {
+		prod += FRAME_LEN(i);
+		dgram_send(l, c, opt.host, ntohs(name.sin_port), i, i);
+		while (load(&c->words[IN_PROD]) != prod)
+			nap(100);
+		store(&c->words[IN_CONS], load(&c->words[IN_PROD]) - i % 41);
+		raw_notify(l, c);
+	}
+	/* They were possible ones. */
+	c->in_cons = load(&c->words[IN_PROD]);
+	store(&c->words[IN_CONS], c->in_cons);
+	ASSERT_TRUE(dgram_send(l, c, opt.host, ntohs(name.sin_port), 77, 3));
+	ASSERT_TRUE(dgram_recv(l, c, &f, 3));
+	EXPECT_EQ(77, f.len);
+}
+
+/* Words and pages that the backend has read, or never reads. */
+TEST_F(frames, what_is_not_ours_to_write)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+
+	store(&c->words[RING_ORDER], 31);
+	memset(&c->words[REF], 0xff, 64);
+	store(&c->words[OUT_CONS], 77777);
+	store(&c->words[IN_PROD], 99999);
+	store(&c->words[IN_ERROR], -5);
+	store(&c->words[OUT_ERROR], 5);
+	store(&c->words[STATUS], -5);
+	store(&c->words[4], 0xdeadbeef);
+	store(&c->words[19], 0xdeadbeef);
+	store(&c->words[OUT_CONS], 0);
+	EXPECT_TRUE(passes(l, c, &self->good, &self->name));
+}
+
+/* Somebody who writes over memory for as long as the test goes. */
+struct scribbler {
+	pthread_t thread;
+	__u32 *words;
+	unsigned int count;
+	atomic_bool stop;
+};
+
+static void *scribble(void *arg)
+{
+	struct scribbler *s = arg;
+	__u64 random = opt.seed;
+
+	while (!s->stop) {
+		random = random * 6364136223846793005ULL + 1;
+		store(&s->words[(random >> 40) % s->count],
+		      random >> (random >> 59));
+	}
+	return NULL;
+}
+
+static void scribble_over(struct scribbler *s, void *words, unsigned int count)
+{
+	memset(s, 0, sizeof(*s));
+	s->words = words;
+	s->count = count;
+	pthread_create(&s->thread, NULL, scribble, s);
+}
+
+static void scribble_end(struct scribbler *s)
+{
+	s->stop = true;
+	pthread_join(s->thread, NULL);
+}
+
+TEST_F_TIMEOUT(frames, scribbled_memory, 90)
+{
+	struct link *l = &self->link;
+	struct scribbler s;
+	struct frame f;
+	struct raw c;
+	int i, j;
+
+	for (i = 0; i < 40; i++) {
+		ASSERT_TRUE(dgram_open(l, &c, i % 4 + 1));
+		/* Indexes, headers with all that follows, both. */
+		if (i % 3 == 0)
+			scribble_over(&s, c.words, 24);
+		else if (i % 3 == 1)
+			scribble_over(&s, c.out, 16);
+		else
+			scribble_over(&s, c.words, (PAGE + 2 * c.size) / 4);
+		for (j = 0; j < 500; j++) {
+			f = dgram_frame(opt.host, ntohs(self->name.sin_port),
+					j % 100);
+			dgram_poke(&c, c.out_prod, &f, sizeof(f));
+			c.out_prod += FRAME_LEN(f.len);
+			store(&c.words[OUT_PROD], c.out_prod);
+			raw_notify(l, &c);
+		}
+		scribble_end(&s);
+		EXPECT_EQ(0, raw_close(l, &c, i & 1));
+		while (load(&self->good.words[IN_PROD]) != self->good.in_cons)
+			dgram_next(l, &self->good, &f, 0);
+	}
+}
+
+/* An echo of its own datagrams, which never ends by itself. */
+TEST_F_TIMEOUT(frames, storm, 60)
+{
+	__u64 until = now_msec() + 3000;
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	struct sockaddr_in name;
+	unsigned int count = 0;
+
+	ASSERT_EQ(0, ask_bind(l, c->id, opt.host, 0, &name));
+	while (now_msec() < until) {
+		if (!dgram_send(l, c, opt.host, ntohs(name.sin_port), 20, 1) ||
+		    !dgram_send(l, c, NULL, 0, 20, 1))
+			break;
+		raw_notify(l, c);
+		store(&c->words[IN_CONS], load(&c->words[IN_PROD]));
+		count++;
+	}
+	EXPECT_LE(until, now_msec());
+	TH_LOG("%u of them", 2 * count);
+	EXPECT_TRUE(passes(l, &self->good, &self->good, &self->name));
+}
+
+/* Rings that cannot be: nothing is kept of them, and a good one may follow. */
+TEST_F(frames, bad_rings)
+{
+	struct link *l = &self->link;
+	static const __u32 orders[] = { 0, 10, 31, 32, 0x80000000, 0xffffffff };
+	struct request r;
+	struct raw c;
+	__u32 ref, word;
+	int i;
+
+	ASSERT_TRUE(raw_ring(l, &c, 2));
+	ASSERT_EQ(0, ask_dgram(l, c.id, AF_INET));
+	for (i = 0; i < ARRAY_LEN(orders); i++) {
+		store(&c.words[RING_ORDER], orders[i]);
+		EXPECT_EQ(-EINVAL, ask_attach(l, &c));
+	}
+	store(&c.words[RING_ORDER], 2);
+	ref = c.words[REF + 3];
+	for (word = 0xfffffff0; word; word <<= 4) {
+		store(&c.words[REF + 3], word);
+		EXPECT_EQ(-EINVAL, ask_attach(l, &c));
+	}
+	store(&c.words[REF + 3], ref);
+	r = (struct request){
+		.cmd = ATTACH, .id = c.id,
+		.attach = { .ref = 0xffffff, .evtchn = c.port },
+	};
+	EXPECT_EQ(-EINVAL, ask(l, &r));
+	r.attach.ref = c.pages.refs[0];
+	r.attach.evtchn = 0xffff;
+	EXPECT_GT(0, ask(l, &r));
+	r.attach.evtchn = self->good.port;
+	EXPECT_GT(0, ask(l, &r));
+	EXPECT_EQ(0, ask_attach(l, &c));
+	EXPECT_EQ(-EISCONN, ask_attach(l, &c));
+	EXPECT_TRUE(passes(l, &c, &self->good, &self->name));
+	EXPECT_EQ(0, raw_close(l, &c, false));
+}
+
+/* All requests for a socket at once, and then again. */
+TEST_F_TIMEOUT(frames, all_at_once, 60)
+{
+	struct sockaddr_in sin = address(opt.host, 9);
+	struct response response;
+	struct link *l = &self->link;
+	struct request r;
+	__u32 last;
+	struct raw c;
+	int i, n;
+
+	for (i = 0; i < 100; i++) {
+		ASSERT_TRUE(raw_ring(l, &c, 1));
+		r = (struct request){
+			.cmd = SOCKET, .id = c.id,
+			.socket = { .domain = AF_INET, .type = 2 },
+		};
+		last = ask_later(l, &r);
+		for (n = 0; n < 8; n++) {
+			r = (struct request){
+				.cmd = n % 2 ? CONNECT : ATTACH, .id = c.id,
+			};
+			if (r.cmd == ATTACH) {
+				r.attach.ref = c.pages.refs[0];
+				r.attach.evtchn = c.port;
+			} else {
+				memcpy(r.connect.addr, &sin, sizeof(sin));
+				r.connect.len = n % 4 == 1 ? 16 : 2;
+				if (r.connect.len == 2)
+					memset(r.connect.addr, 0, 2);
+			}
+			last = ask_later(l, &r);
+		}
+		dgram_send(l, &c, opt.host, ntohs(self->name.sin_port), 5, 1);
+		r = (struct request){ .cmd = RELEASE, .id = c.id };
+		last = ask_later(l, &r);
+		ASSERT_EQ(0, answer(l, last, &response));
+		l->n_kept = 0;
+		raw_free(l, &c);
+	}
+}
+
+/* The link goes, with sockets in every state and datagrams under way. */
+TEST(links_that_go)
+{
+	struct sockaddr_in name;
+	struct raw c[10];
+	struct link l;
+	int i, n;
+
+	raw_mode = DATAGRAMS;
+	for (n = 0; n < 5; n++) {
+		ASSERT_TRUE(link_up(&l));
+		for (i = 0; i < ARRAY_LEN(c); i++) {
+			ASSERT_TRUE(raw_ring(&l, &c[i], 1));
+			ASSERT_EQ(0, ask_dgram(&l, c[i].id, AF_INET));
+			if (i % 3)
+				ASSERT_EQ(0, ask_attach(&l, &c[i]));
+			ASSERT_EQ(0, ask_bind(&l, c[i].id, opt.host, 0, &name));
+			dgram_send(&l, &c[i], opt.host, ntohs(name.sin_port),
+				   1000, i);
+		}
+		link_down(&l);
+		for (i = 0; i < ARRAY_LEN(c); i++)
+			pages_free(&c[i].pages);
+	}
+	raw_mode = PLAIN;
+	EXPECT_TRUE(honest_link());
+}
+
+/* --sockets is what the policy says. Those that were released do not count. */
+TEST(as_many_as_allowed)
+{
+	struct link l;
+	int i, n;
+
+	raw_mode = DATAGRAMS;
+	ASSERT_TRUE(link_up(&l));
+	for (n = 0; n < 3; n++) {
+		/* UDP may take a moment to let go of them. */
+		for (i = 0; i < opt.sockets; i++)
+			while (ask_dgram(&l, i, AF_INET))
+				ASSERT_NE(0, n);
+		EXPECT_EQ(-EMFILE, ask_dgram(&l, i, AF_INET));
+		EXPECT_EQ(-EMFILE, ask_socket(&l, i));
+		for (i = 0; i < opt.sockets; i++)
+			EXPECT_EQ(0, ask_release(&l, i, false));
+	}
+	link_down(&l);
+}
+
+XENSOCK_TEST_MAIN

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The peer's datagram socket, under remote control. See util.h. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "peer.h"
+
+#define LARGEST 65536
+
+int mail_open(const char *host)
+{
+	struct timeval patience = { .tv_sec = WAIT_LIMIT_MSEC / 1000 };
+	struct sockaddr_storage ss;
+	socklen_t len = any_address(host, 0, &ss);
+	int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &(int){ 1 }, sizeof(int));
+	/* One that is lost fails the test, and does not hang it. */
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (bind(fd, (struct sockaddr *)&ss, len)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+ssize_t mail_post(int fd, const char *host, unsigned int port, __u64 seed,
+		  size_t len)
+{
+	struct sockaddr_storage ss;
+	socklen_t size = any_address(host, port, &ss);
+	char data[LARGEST];
+
+	if (len > sizeof(data)) {
+		errno = EMSGSIZE;
+		return -1;
+	}
+	stream_fill(seed, 0, data, len);
+	return sendto(fd, data, len, 0, (struct sockaddr *)&ss, size);
+}
+
+void mail_take(int fd, __u64 seed, char *answer, size_t size)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	char data[LARGEST], text[ADDRESS_TEXT];
+	ssize_t n = recvfrom(fd, data, sizeof(data), 0, (struct sockaddr *)&ss,
+			     &len);
+
+	if (n < 0)
+		snprintf(answer, size, "err %d", errno);
+	else
+		snprintf(answer, size, "%s %zd %s",
+			 stream_check(seed, 0, data, n) ? "ok" : "bad", n,
+			 address_text(&ss, text));
+}
+
+int mail_ttl(int fd)
+{
+	char data[LARGEST], control[64];
+	struct iovec iov = { data, sizeof(data) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control, .msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg;
+	int ttl = -1;
+
+	if (recvmsg(fd, &msg, 0) < 0)
+		return -1;
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (cmsg && cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_TTL)
+		memcpy(&ttl, CMSG_DATA(cmsg), sizeof(ttl));
+	return ttl;
+}
+
+unsigned int mail_return(int fd, unsigned int count)
+{
+	struct sockaddr_storage ss;
+	char data[LARGEST];
+	unsigned int i;
+	socklen_t len;
+	ssize_t n;
+
+	for (i = 0; i < count; i++) {
+		len = sizeof(ss);
+		n = recvfrom(fd, data, sizeof(data), 0, (struct sockaddr *)&ss,
+			     &len);
+		if (n < 0 ||
+		    sendto(fd, data, n, 0, (struct sockaddr *)&ss, len) != n)
+			break;
+	}
+	return i;
+}
+
+/* The last column of /proc/net/udp, of the socket with this port. */
+long mail_drops(unsigned int port)
+{
+	FILE *file = fopen("/proc/net/udp", "r");
+	unsigned int found;
+	char line[256];
+	long drops;
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%*u: %*x:%x %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld",
+			   &found, &drops) == 2 && found == port) {
+			fclose(file);
+			return drops;
+		}
+	}
+	if (file)
+		fclose(file);
+	return -1;
+}

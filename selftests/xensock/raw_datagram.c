@@ -1,0 +1,671 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A frontend by hand that keeps to the rules, on datagrams: what it sends and
+ * gets, and what it is told. Needs a guest without the xensock module, and a
+ * device whose policy allows to bind.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "raw.h"
+#include "util.h"
+
+#define LARGEST 65507
+
+FIXTURE(datagram) {
+	struct link link;
+	struct raw_puppet peer;
+	unsigned int port;	/* the peer's */
+	struct raw c;
+};
+
+FIXTURE_SETUP(datagram)
+{
+	struct link *l = &self->link;
+
+	raw_mode = DATAGRAMS;
+	ASSERT_TRUE(link_up(l));
+	ASSERT_TRUE(raw_puppet_open(l, &self->peer));
+	self->port = raw_puppet_mail(l, &self->peer, opt.host);
+	ASSERT_NE(0, self->port);
+	ASSERT_TRUE(dgram_open(l, &self->c, 6));
+}
+
+FIXTURE_TEARDOWN(datagram)
+{
+	struct link *l = &self->link;
+
+	EXPECT_EQ(0, load(&self->c.words[IN_ERROR]));
+	EXPECT_EQ(0, load(&self->c.words[OUT_ERROR]));
+	EXPECT_EQ(0, raw_close(l, &self->c, false));
+	EXPECT_EQ(0, raw_close(l, &self->peer.control, false));
+	EXPECT_TRUE(honest(l));
+	link_down(l);
+}
+
+/* What the peer says to a command. */
+#define TELL(format, ...) ({						\
+	char _text[100];						\
+									\
+	snprintf(_text, sizeof(_text), format, ##__VA_ARGS__);		\
+	raw_puppet_do(&self->link, &self->peer, _text);			\
+})
+
+/* The peer has got a datagram of ours, from this address. */
+#define TAKEN(len, seed, sin) do {					\
+	struct sockaddr_storage _ss = {};				\
+	char _name[ADDRESS_TEXT], _says[128];				\
+									\
+	memcpy(&_ss, (sin), sizeof(*(sin)));				\
+	snprintf(_says, sizeof(_says), "ok %d %s", len,			\
+		 address_text(&_ss, _name));				\
+	EXPECT_STREQ(_says, TELL("take %d", seed));			\
+} while (0)
+
+/* A port for the socket, and where it is reached. */
+static bool name_it(struct link *l, struct raw *c, struct sockaddr_in *name)
+{
+	return !ask_bind(l, c->id, opt.host, 0, name) && name->sin_port &&
+	       name->sin_family == AF_INET;
+}
+
+TEST_F(datagram, there_and_back)
+{
+	struct sockaddr_in name, from = address(opt.host, self->port);
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	struct frame f;
+
+	EXPECT_TRUE(dgram_send(l, c, opt.host, self->port, 100, 1));
+	EXPECT_TRUE(dgram_drained(c));
+	ASSERT_EQ(0, ask_name(l, c->id, false, &name));
+	EXPECT_NE(0, name.sin_port);
+	EXPECT_EQ(0, name.sin_addr.s_addr);
+	name.sin_addr = from.sin_addr;
+	TAKEN(100, 1, &name);
+	EXPECT_STREQ("ok 50", TELL("post %u 50 2", ntohs(name.sin_port)));
+	ASSERT_TRUE(dgram_recv(l, c, &f, 2));
+	EXPECT_EQ(0, f.type);
+	EXPECT_EQ(50, f.len);
+	EXPECT_EQ(16, f.addr_len);
+	EXPECT_EQ(0, memcmp(f.addr, &from, sizeof(from)));
+}
+
+/* Every length that is next to a boundary, often enough to wrap. */
+TEST_F_TIMEOUT(datagram, of_any_size, 90)
+{
+	static const unsigned int sizes[] = {
+		0, 1, 7, 8, 9, 15, 16, 1472, 1473, 4056, 4057, 9000, 30000,
+		LARGEST,
+	};
+	struct sockaddr_in name;
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	struct frame f;
+	char says[32];
+	int i, n;
+
+	ASSERT_TRUE(name_it(l, c, &name));
+	for (i = 0; i < 5 * ARRAY_LEN(sizes); i++) {
+		n = sizes[i % ARRAY_LEN(sizes)];
+		TH_LOG("%d bytes", n);
+		ASSERT_TRUE(dgram_send(l, c, opt.host, self->port, n, i));
+		TAKEN(n, i, &name);
+		snprintf(says, sizeof(says), "ok %d", n);
+		EXPECT_STREQ(says, TELL("post %u %d %d", ntohs(name.sin_port),
+					n, i));
+		ASSERT_TRUE(dgram_recv(l, c, &f, i));
+		EXPECT_EQ(n, f.len);
+		EXPECT_EQ(0, f.type);
+	}
+	EXPECT_GT(c->out_prod, c->size);
+	EXPECT_GT(c->in_cons, c->size);
+}
+
+TEST_F_TIMEOUT(datagram, several_at_once, 90)
+{
+	struct sockaddr_in name;
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	struct frame f;
+	int i, j;
+
+	ASSERT_TRUE(name_it(l, c, &name));
+	raw_puppet_say(l, &self->peer, "return 800");
+	for (i = 0; i < 800; i += 8) {
+		for (j = i; j < i + 8; j++)
+			ASSERT_TRUE(dgram_send(l, c, opt.host, self->port,
+					       j * 3 % 1400, j));
+		for (j = i; j < i + 8; j++) {
+			ASSERT_TRUE(dgram_recv(l, c, &f, j));
+			ASSERT_EQ(j * 3 % 1400, f.len);
+		}
+	}
+	EXPECT_STREQ("ok 800", raw_puppet_answer(l, &self->peer));
+}
+
+TEST_F(datagram, with_a_peer)
+{
+	struct sockaddr_in name, peer, to = address(opt.host, self->port);
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	struct raw other;
+	struct frame f;
+
+	EXPECT_EQ(-ENOTCONN, ask_name(l, c->id, true, &peer));
+	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 5, 1));
+	EXPECT_EQ(EDESTADDRREQ, dgram_error(l, c));
+
+	/* The answer has the address that this has given to it. */
+	EXPECT_EQ(0, ask_connect(l, c->id, opt.host, self->port, &name));
+	EXPECT_EQ(to.sin_addr.s_addr, name.sin_addr.s_addr);
+	EXPECT_NE(0, name.sin_port);
+	EXPECT_EQ(0, ask_name(l, c->id, true, &peer));
+	EXPECT_EQ(0, memcmp(&to, &peer, sizeof(to)));
+	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 5, 2));
+	TAKEN(5, 2, &name);
+
+	/* Another sender is not heard, before one that is. */
+	ASSERT_TRUE(dgram_open(l, &other, 1));
+	EXPECT_TRUE(dgram_send(l, &other, opt.host, ntohs(name.sin_port), 6, 3));
+	EXPECT_TRUE(dgram_drained(&other));
+	EXPECT_STREQ("ok 7", TELL("post %u 7 4", ntohs(name.sin_port)));
+	ASSERT_TRUE(dgram_recv(l, c, &f, 4));
+	EXPECT_EQ(7, f.len);
+
+	/* Another peer, one by address, none. */
+	ASSERT_EQ(0, ask_name(l, other.id, false, &to));
+	EXPECT_EQ(0, ask_connect(l, c->id, opt.host, ntohs(to.sin_port), &name));
+	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 8, 5));
+	ASSERT_TRUE(dgram_recv(l, &other, &f, 5));
+	EXPECT_EQ(0, memcmp(f.addr, &name, sizeof(name)));
+	EXPECT_TRUE(dgram_send(l, c, opt.host, self->port, 9, 6));
+	TAKEN(9, 6, &name);
+	EXPECT_EQ(0, ask_connect(l, c->id, NULL, 0, &name));
+	EXPECT_EQ(0, name.sin_addr.s_addr);
+	EXPECT_EQ(0, name.sin_port);
+	EXPECT_EQ(-ENOTCONN, ask_name(l, c->id, true, &peer));
+	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 5, 1));
+	EXPECT_EQ(EDESTADDRREQ, dgram_error(l, c));
+	EXPECT_EQ(0, raw_close(l, &other, false));
+}
+
+/* What was asked for stays when the peer is forgotten. */
+TEST_F(datagram, forgets_the_peer_only)
+{
+	struct sockaddr_in name, later;
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	struct raw other;
+	unsigned int port;
+
+	ASSERT_TRUE(dgram_open(l, &other, 1));
+	ASSERT_TRUE(name_it(l, &other, &name));
+	port = ntohs(name.sin_port);
+	EXPECT_EQ(0, ask_connect(l, other.id, opt.host, self->port, NULL));
+	EXPECT_EQ(0, ask_connect(l, other.id, NULL, 0, &later));
+	EXPECT_EQ(name.sin_addr.s_addr, later.sin_addr.s_addr);
+	EXPECT_EQ(0, later.sin_port);
+	EXPECT_EQ(0, raw_close(l, &other, false));
+
+	ASSERT_EQ(0, ask_bind(l, c->id, opt.host, port, &name));
+	EXPECT_EQ(0, ask_connect(l, c->id, opt.host, self->port, NULL));
+	EXPECT_EQ(0, ask_connect(l, c->id, NULL, 0, &later));
+	EXPECT_EQ(0, memcmp(&name, &later, sizeof(name)));
+	EXPECT_EQ(0, ask_connect(l, c->id, NULL, 0, NULL));
+}
+
+TEST_F(datagram, refused)
+{
+	struct sockaddr_in name;
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+
+	EXPECT_STREQ("ok", TELL("nomail"));
+	/* Who has no peer is not told. */
+	EXPECT_TRUE(dgram_send(l, c, opt.host, self->port, 5, 1));
+	EXPECT_EQ(0, ask_connect(l, c->id, opt.host, self->port, &name));
+	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 5, 1));
+	EXPECT_EQ(ECONNREFUSED, dgram_error(l, c));
+	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 5, 1));
+	EXPECT_EQ(ECONNREFUSED, dgram_error(l, c));
+	/* It goes on. */
+	self->port = raw_puppet_mail(l, &self->peer, opt.host);
+	EXPECT_EQ(0, ask_connect(l, c->id, opt.host, self->port, &name));
+	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 5, 2));
+	TAKEN(5, 2, &name);
+	EXPECT_EQ(c->in_cons, load(&c->words[IN_PROD]));
+}
+
+/* Each datagram that cannot go is told of, and is no obstacle. */
+TEST_F(datagram, errors)
+{
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = 1 };
+	static const struct {
+		const char *host;
+		unsigned int port;
+		unsigned int len;
+		int error;
+	} cases[] = {
+		{ NULL, 0, 5, EDESTADDRREQ },
+		{ "192.0.2.1", 0, 5, EINVAL },
+		{ "127.0.0.1", 7001, 5, EACCES },
+		{ "0.0.0.0", 7001, 5, EACCES },
+		{ "192.0.2.255", 7001, 5, EACCES },
+		{ "192.0.2.1", 7001, LARGEST + 1, EMSGSIZE },
+		{ "192.0.2.1", 7001, 65535, EMSGSIZE },
+		{ "192.0.2.1", 7001, 65536, EMSGSIZE },
+		{ "203.0.113.1", 7001, 5, EHOSTUNREACH },
+		{ "198.51.100.1", 7001, 5, ENETUNREACH },
+	};
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	struct frame f;
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(cases); i++) {
+		TH_LOG("%s %u, %u bytes", cases[i].host, cases[i].port,
+		       cases[i].len);
+		ASSERT_TRUE(dgram_send(l, c, cases[i].host, cases[i].port,
+				       cases[i].len, 1));
+		EXPECT_EQ(cases[i].error, dgram_error(l, c));
+	}
+	f = (struct frame){ .len = 5, .addr_len = sizeof(six) };
+	memcpy(f.addr, &six, sizeof(six));
+	ASSERT_TRUE(dgram_put(l, c, &f, 1));
+	EXPECT_EQ(EAFNOSUPPORT, dgram_error(l, c));
+	/* In their order. */
+	for (i = 0; i < ARRAY_LEN(cases); i++)
+		ASSERT_TRUE(dgram_send(l, c, cases[i].host, cases[i].port,
+				       cases[i].len, 1));
+	for (i = 0; i < ARRAY_LEN(cases); i++)
+		EXPECT_EQ(cases[i].error, dgram_error(l, c));
+	EXPECT_EQ(c->in_cons, load(&c->words[IN_PROD]));
+
+	EXPECT_EQ(-EACCES, ask_connect(l, c->id, "127.0.0.1", 7001, NULL));
+	EXPECT_EQ(-EACCES, ask_connect(l, c->id, "192.0.2.255", 7001, NULL));
+	EXPECT_EQ(-ENETUNREACH, ask_connect(l, c->id, opt.noroute, 1, NULL));
+}
+
+static int set_option(struct link *l, __u64 id, __u32 level, __u32 name,
+		      __u32 value)
+{
+	struct request r = {
+		.cmd = SETSOCKOPT,
+		.id = id,
+		.option = { .level = level, .name = name, .len = 4 },
+	};
+
+	memcpy(r.option.value, &value, 4);
+	return ask(l, &r);
+}
+
+/* The value, or an error. */
+static int get_option(struct link *l, __u64 id, __u32 level, __u32 name)
+{
+	struct request r = {
+		.cmd = GETSOCKOPT,
+		.id = id,
+		.option = { .level = level, .name = name },
+	};
+	struct response response;
+	int ret = answer(l, ask_later(l, &r), &response);
+
+	if (!ret && response.total == 4)
+		memcpy(&ret, response.value, 4);
+	return ret;
+}
+
+TEST_F(datagram, broadcast)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+
+	self->port = raw_puppet_mail(l, &self->peer, "0.0.0.0");
+	ASSERT_EQ(0, set_option(l, c->id, SOL_SOCKET, SO_BROADCAST, 1));
+	ASSERT_TRUE(dgram_send(l, c, "192.0.2.255", self->port, 5, 1));
+	EXPECT_EQ(0, strncmp("ok 5 ", TELL("take 1"), 5));
+	EXPECT_EQ(0, ask_connect(l, c->id, "192.0.2.255", self->port, NULL));
+	ASSERT_TRUE(dgram_send(l, c, NULL, 0, 6, 2));
+	EXPECT_EQ(0, strncmp("ok 6 ", TELL("take 2"), 5));
+	EXPECT_EQ(0, ask_connect(l, c->id, NULL, 0, NULL));
+	ASSERT_EQ(0, set_option(l, c->id, SOL_SOCKET, SO_BROADCAST, 0));
+	ASSERT_TRUE(dgram_send(l, c, "192.0.2.255", self->port, 5, 1));
+	EXPECT_EQ(EACCES, dgram_error(l, c));
+}
+
+TEST_F(datagram, options)
+{
+	static const struct {
+		__u32 level;
+		__u32 name;
+		int value;
+		int set;
+		int get;
+	} options[] = {
+		{ IPPROTO_IP, IP_TOS, 0x10, 0, 0x10 },
+		{ IPPROTO_IP, IP_TTL, 9, 0, 9 },
+		{ IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO, 0,
+		  IP_PMTUDISC_DO },
+		{ IPPROTO_IP, IP_MTU, 0, -ENOPROTOOPT, -ENOTCONN },
+		{ IPPROTO_IP, IP_MULTICAST_TTL, 4, 0, 4 },
+		{ IPPROTO_IP, IP_MULTICAST_LOOP, 0, 0, 0 },
+		{ IPPROTO_IP, IP_RECVERR, 1, -ENOPROTOOPT, -ENOPROTOOPT },
+		{ IPPROTO_IP, IP_PKTINFO, 1, -ENOPROTOOPT, -ENOPROTOOPT },
+		{ IPPROTO_TCP, 1, 1, -ENOPROTOOPT, -ENOPROTOOPT },
+		{ IPPROTO_UDP, 1, 1, -ENOPROTOOPT, -ENOPROTOOPT },
+		{ 22611, 1, 1, -ENOPROTOOPT, -ENOPROTOOPT },
+		{ SOL_SOCKET, SO_REUSEADDR, 1, 0, -ENOPROTOOPT },
+		{ SOL_SOCKET, SO_REUSEPORT, 1, 0, -ENOPROTOOPT },
+		{ SOL_SOCKET, SO_MARK, 1, -ENOPROTOOPT, -ENOPROTOOPT },
+		{ SOL_SOCKET, SO_RCVBUF, 9999, -ENOPROTOOPT, -ENOPROTOOPT },
+	};
+	struct link *l = &self->link;
+	__u64 id = self->c.id;
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(options); i++) {
+		TH_LOG("level %u name %u", options[i].level, options[i].name);
+		EXPECT_EQ(options[i].set,
+			  set_option(l, id, options[i].level, options[i].name,
+				     options[i].value));
+		EXPECT_EQ(options[i].get,
+			  get_option(l, id, options[i].level,
+				     options[i].name));
+	}
+	/* With a path there is an MTU, and what does not fit does not go. */
+	EXPECT_EQ(0, ask_connect(l, id, opt.host, self->port, NULL));
+	EXPECT_LE(1500, get_option(l, id, IPPROTO_IP, IP_MTU));
+}
+
+TEST_F(datagram, addresses_of_its_own)
+{
+	struct sockaddr_in name, same;
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	struct raw other;
+
+	EXPECT_EQ(-EACCES, ask_bind(l, c->id, opt.host, 53, NULL));
+	EXPECT_EQ(-EADDRNOTAVAIL, ask_bind(l, c->id, "198.51.100.9", 0, NULL));
+	ASSERT_TRUE(name_it(l, c, &name));
+	EXPECT_EQ(-EINVAL, ask_bind(l, c->id, opt.host, 0, NULL));
+	EXPECT_EQ(0, ask_name(l, c->id, false, &same));
+	EXPECT_EQ(0, memcmp(&name, &same, sizeof(name)));
+	ASSERT_TRUE(dgram_open(l, &other, 1));
+	EXPECT_EQ(-EADDRINUSE,
+		  ask_bind(l, other.id, opt.host, ntohs(name.sin_port), NULL));
+	/* One that has got a port by itself cannot be bound any more. */
+	EXPECT_EQ(0, ask_connect(l, other.id, opt.host, self->port, NULL));
+	EXPECT_EQ(-EINVAL, ask_bind(l, other.id, opt.host, 0, NULL));
+	EXPECT_EQ(0, raw_close(l, &other, false));
+}
+
+/* What comes before there is a ring is dropped and counted, the rest is not. */
+TEST_F(datagram, ring_that_comes_late)
+{
+	struct link *l = &self->link;
+	struct sockaddr_in name;
+	unsigned int drops = 0;
+	struct frame f;
+	struct raw c;
+	int i;
+
+	ASSERT_TRUE(raw_ring(l, &c, 2));
+	EXPECT_EQ(-EBADF, ask_attach(l, &c));
+	ASSERT_EQ(0, ask_dgram(l, c.id, AF_INET));
+	ASSERT_EQ(0, ask_bind(l, c.id, opt.host, 0, &name));
+	EXPECT_STREQ("ok 7", TELL("post %u 7 1", ntohs(name.sin_port)));
+	EXPECT_STREQ("ok 65000", TELL("post %u 65000 1", ntohs(name.sin_port)));
+	for (i = 0; i < 1000 && drops < 2; i++)
+		ASSERT_EQ(1, sscanf(TELL("drops %u", ntohs(name.sin_port)),
+				    "ok %u", &drops));
+	EXPECT_EQ(2, drops);
+	EXPECT_EQ(0, ask_connect(l, c.id, opt.host, self->port, NULL));
+	ASSERT_EQ(0, ask_attach(l, &c));
+	EXPECT_STREQ("ok 8", TELL("post %u 8 2", ntohs(name.sin_port)));
+	ASSERT_TRUE(dgram_recv(l, &c, &f, 2));
+	EXPECT_EQ(8, f.len);
+	EXPECT_EQ(-EISCONN, ask_attach(l, &c));
+	EXPECT_EQ(0, ask_release(l, c.id, false));
+	/* One that never gets any, and one that gets the same again. */
+	ASSERT_EQ(0, ask_dgram(l, c.id, AF_INET));
+	EXPECT_EQ(0, ask_connect(l, c.id, opt.host, self->port, NULL));
+	EXPECT_EQ(0, ask_release(l, c.id, false));
+	EXPECT_EQ(-EBADF, ask_connect(l, c.id, opt.host, self->port, NULL));
+	raw_free(l, &c);
+}
+
+TEST_F(datagram, what_only_streams_do)
+{
+	struct request requests[] = {
+		{ .cmd = SHUTDOWN, .how = SHUT_WR },
+		{ .cmd = SHUTDOWN, .how = SHUT_RDWR },
+		{ .cmd = LISTEN, .backlog = 5 },
+		{ .cmd = ACCEPT, .accept = { .id_new = 5 } },
+		{ .cmd = POLL },
+	};
+	struct link *l = &self->link;
+	struct request attach;
+	int i;
+
+	EXPECT_EQ(0, ask_connect(l, self->c.id, opt.host, self->port, NULL));
+	for (i = 0; i < ARRAY_LEN(requests); i++) {
+		requests[i].id = self->c.id;
+		EXPECT_EQ(-EOPNOTSUPP, ask(l, &requests[i]));
+	}
+	EXPECT_EQ(-EEXIST, ask_dgram(l, self->c.id, AF_INET));
+	/* And what they do not. */
+	attach = (struct request){ .cmd = ATTACH, .id = 7 };
+	EXPECT_EQ(-EINVAL, try_request(l, &attach));
+	EXPECT_EQ(-EAFNOSUPPORT,
+		  ask_connect(l, self->peer.control.id, NULL, 0, NULL));
+}
+
+/* Those that find no room are dropped and counted, and the rest is whole. */
+TEST_F(datagram, no_room)
+{
+	struct link *l = &self->link;
+	struct sockaddr_in name;
+	unsigned int drops = 0;
+	struct frame f;
+	struct raw c;
+	int i;
+
+	ASSERT_TRUE(dgram_open(l, &c, 1));
+	ASSERT_TRUE(name_it(l, &c, &name));
+	/* Three of them fit into 4096 bytes, and 976 bytes are left. */
+	for (i = 1; i <= 20; i++)
+		EXPECT_STREQ("ok 1000", TELL("post %u 1000 %d",
+					     ntohs(name.sin_port), i));
+	for (i = 0; i < 1000 && drops < 17; i++)
+		ASSERT_EQ(1, sscanf(TELL("drops %u", ntohs(name.sin_port)),
+				    "ok %u", &drops));
+	EXPECT_EQ(17, drops);
+	for (i = 1; i <= 3; i++) {
+		ASSERT_TRUE(dgram_next(l, &c, &f, i));
+		EXPECT_EQ(1000, f.len);
+	}
+	EXPECT_EQ(c.in_cons, load(&c.words[IN_PROD]));
+	/* A frame that fills the ring to the last byte. */
+	EXPECT_STREQ("ok 4056", TELL("post %u 4056 5", ntohs(name.sin_port)));
+	ASSERT_TRUE(dgram_recv(l, &c, &f, 5));
+	EXPECT_EQ(4056, f.len);
+	/* The largest that fits is not the largest there is. */
+	EXPECT_STREQ("ok 4057", TELL("post %u 4057 6", ntohs(name.sin_port)));
+	EXPECT_STREQ("ok 1", TELL("post %u 1 7", ntohs(name.sin_port)));
+	ASSERT_TRUE(dgram_recv(l, &c, &f, 7));
+	EXPECT_EQ(1, f.len);
+	EXPECT_STREQ("ok 18", TELL("drops %u", ntohs(name.sin_port)));
+
+	/* Errors too find no room; those of the datagrams that are sent on. */
+	EXPECT_STREQ("ok 4050", TELL("post %u 4050 8", ntohs(name.sin_port)));
+	while (load(&c.words[IN_PROD]) - c.in_cons != FRAME_LEN(4050))
+		nap(100);
+	EXPECT_TRUE(dgram_send(l, &c, NULL, 0, 5, 1));
+	EXPECT_TRUE(dgram_send(l, &c, opt.host, self->port, 5, 9));
+	TAKEN(5, 9, &name);
+	EXPECT_STREQ("ok 19", TELL("drops %u", ntohs(name.sin_port)));
+	ASSERT_TRUE(dgram_recv(l, &c, &f, 8));
+	EXPECT_EQ(c.in_cons, load(&c.words[IN_PROD]));
+	EXPECT_EQ(0, raw_close(l, &c, false));
+}
+
+/* UDP's own buffer is full until the neighbour is given up. */
+TEST_F_TIMEOUT(datagram, no_room_to_send, 60)
+{
+	struct sockaddr_in name;
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	__u64 began = now_msec();
+	int i;
+
+	ASSERT_TRUE(name_it(l, c, &name));
+	for (i = 0; i < 100; i++)
+		ASSERT_TRUE(dgram_send(l, c, opt.blackhole, 9, 8000, i));
+	EXPECT_TRUE(dgram_send(l, c, opt.host, self->port, 5, 1));
+	EXPECT_TRUE(dgram_drained(c));
+	TAKEN(5, 1, &name);
+	/* Each buffer holds a part of it, and Linux asks for a second or more. */
+	EXPECT_LT(1000, now_msec() - began);
+}
+
+/* It can be released with datagrams in both directions. */
+TEST_F_TIMEOUT(datagram, many_sockets, 90)
+{
+	struct sockaddr_in name;
+	struct link *l = &self->link;
+	struct raw c;
+	int i;
+
+	for (i = 0; i < 300; i++) {
+		ASSERT_TRUE(dgram_open(l, &c, 1));
+		ASSERT_TRUE(name_it(l, &c, &name));
+		dgram_send(l, &c, opt.host, ntohs(name.sin_port), i * 10, i);
+		dgram_send(l, &c, opt.blackhole, 9, 100, i);
+		dgram_send(l, &c, NULL, 0, 5, 1);
+		ASSERT_EQ(0, raw_close(l, &c, i & 1));
+	}
+}
+
+TEST_F(datagram, ipv6)
+{
+	struct sockaddr_in6 from, to = {
+		.sin6_family = AF_INET6,
+	};
+	struct link *l = &self->link;
+	unsigned int port;
+	struct frame f;
+	struct raw c;
+
+	ASSERT_TRUE(raw_ring(l, &c, 2));
+	ASSERT_EQ(0, ask_dgram(l, c.id, AF_INET6));
+	ASSERT_EQ(0, ask_attach(l, &c));
+	port = raw_puppet_mail(l, &self->peer, opt.host6);
+	ASSERT_NE(0, port);
+	to.sin6_port = htons(port);
+	inet_pton(AF_INET6, opt.host6, &to.sin6_addr);
+	f = (struct frame){ .len = 700, .addr_len = sizeof(to) };
+	memcpy(f.addr, &to, sizeof(to));
+	raw_puppet_say(l, &self->peer, "return 1");
+	ASSERT_TRUE(dgram_put(l, &c, &f, 3));
+	ASSERT_TRUE(dgram_recv(l, &c, &f, 3));
+	EXPECT_STREQ("ok 1", raw_puppet_answer(l, &self->peer));
+	EXPECT_EQ(28, f.addr_len);
+	memcpy(&from, f.addr, sizeof(from));
+	EXPECT_EQ(0, memcmp(&to.sin6_addr, &from.sin6_addr, 16));
+	EXPECT_EQ(to.sin6_port, from.sin6_port);
+
+	/* IPv4 by way of it, and dom0's loopback not. */
+	port = raw_puppet_mail(l, &self->peer, opt.host);
+	to.sin6_port = htons(port);
+	inet_pton(AF_INET6, "::ffff:192.0.2.1", &to.sin6_addr);
+	f = (struct frame){ .len = 70, .addr_len = sizeof(to) };
+	memcpy(f.addr, &to, sizeof(to));
+	raw_puppet_say(l, &self->peer, "return 1");
+	ASSERT_TRUE(dgram_put(l, &c, &f, 4));
+	ASSERT_TRUE(dgram_recv(l, &c, &f, 4));
+	EXPECT_STREQ("ok 1", raw_puppet_answer(l, &self->peer));
+	EXPECT_EQ(0, memcmp(&to, f.addr, 24));
+	inet_pton(AF_INET6, "::ffff:127.0.0.1", &to.sin6_addr);
+	memcpy(f.addr, &to, sizeof(to));
+	ASSERT_TRUE(dgram_put(l, &c, &f, 4));
+	EXPECT_EQ(EACCES, dgram_error(l, &c));
+	to.sin6_addr = in6addr_any;
+	memcpy(f.addr, &to, sizeof(to));
+	ASSERT_TRUE(dgram_put(l, &c, &f, 4));
+	EXPECT_EQ(EACCES, dgram_error(l, &c));
+	/* This has no IPv4 address. */
+	ASSERT_TRUE(dgram_send(l, &c, opt.host, port, 5, 1));
+	EXPECT_EQ(EAFNOSUPPORT, dgram_error(l, &c));
+	EXPECT_EQ(0, raw_close(l, &c, false));
+}
+
+/* What the scenario has the policy say; it looks at the counts then. */
+FIXTURE(policy) {
+	struct link link;
+	struct raw c;
+};
+
+FIXTURE_SETUP(policy)
+{
+	raw_mode = DATAGRAMS;
+	ASSERT_TRUE(link_up(&self->link));
+	ASSERT_TRUE(dgram_open(&self->link, &self->c, 6));
+}
+
+FIXTURE_TEARDOWN(policy)
+{
+	EXPECT_EQ(0, raw_close(&self->link, &self->c, false));
+	link_down(&self->link);
+}
+
+/* connect-deny=udp:7009 max-datagram=1000 bind-allow=udp:9000 max-ring-pages=100 */
+TEST_F(policy, of_each_datagram)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		ASSERT_TRUE(dgram_send(l, c, opt.host, 7009, 5, 1));
+		EXPECT_EQ(EACCES, dgram_error(l, c));
+	}
+	EXPECT_EQ(-EACCES, ask_connect(l, c->id, opt.host, 7009, NULL));
+	ASSERT_TRUE(dgram_send(l, c, opt.host, 7010, 1001, 1));
+	EXPECT_EQ(EMSGSIZE, dgram_error(l, c));
+	EXPECT_EQ(0, ask_connect(l, c->id, opt.host, 7010, NULL));
+	ASSERT_TRUE(dgram_send(l, c, NULL, 0, 1001, 1));
+	EXPECT_EQ(EMSGSIZE, dgram_error(l, c));
+	ASSERT_TRUE(dgram_send(l, c, NULL, 0, 1000, 1));
+	EXPECT_EQ(ECONNREFUSED, dgram_error(l, c));
+	/* Having a peer does not allow what is not. */
+	ASSERT_TRUE(dgram_send(l, c, opt.host, 7009, 5, 1));
+	EXPECT_EQ(EACCES, dgram_error(l, c));
+	EXPECT_EQ(0, ask_connect(l, c->id, NULL, 0, NULL));
+	EXPECT_EQ(-EACCES, ask_bind(l, c->id, opt.host, 0, NULL));
+	EXPECT_EQ(-EACCES, ask_bind(l, c->id, opt.host, 9001, NULL));
+	EXPECT_EQ(0, ask_bind(l, c->id, opt.host, 9000, NULL));
+}
+
+/* The ring of the first has 65 pages. After an error another may follow. */
+TEST_F(policy, of_pages)
+{
+	struct link *l = &self->link;
+	struct raw large, small;
+
+	ASSERT_TRUE(raw_ring(l, &large, 6));
+	ASSERT_TRUE(raw_ring(l, &small, 5));
+	EXPECT_EQ(0, ask_dgram(l, small.id, AF_INET));
+	large.id = small.id;
+	EXPECT_EQ(-ENOBUFS, ask_attach(l, &large));
+	EXPECT_EQ(0, ask_attach(l, &small));
+	EXPECT_TRUE(dgram_send(l, &small, opt.host, 7009, 5, 1));
+	EXPECT_EQ(EACCES, dgram_error(l, &small));
+	EXPECT_EQ(0, raw_close(l, &small, false));
+	raw_free(l, &large);
+}
+
+XENSOCK_TEST_MAIN

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Datagrams, in a guest over AF_XENSOCK and in dom0 over UDP."""
+
+from bed import timeout
+from scenarios.common import SERVES, in_dom0, must, peer, settled, wait_link
+
+PROGRAMS = ("datagram", "datagram_names", "datagram_poll")
+
+
+def _guest(bed):
+    guest = bed.shared_guest(policy=SERVES)
+    peer(bed)
+    wait_link(guest)
+    return guest
+
+
+@timeout(180)
+def test_udp(bed):
+    """What the tests expect is what this kernel's UDP does."""
+    peer(bed)
+    in_dom0(bed, *PROGRAMS)
+
+
+@timeout(180)
+def test_transfer(bed):
+    """One call, one datagram: lengths, flags, peeking, waiting, losing."""
+    _guest(bed).ktap("datagram", 150 * bed.scale)
+
+
+@timeout(180)
+def test_names(bed):
+    """bind, connect, automatic ports, peers that change, bad addresses, IPv6."""
+    _guest(bed).ktap("datagram_names", 150 * bed.scale)
+
+
+@timeout(180)
+def test_poll(bed):
+    """poll and epoll, errors that come by themselves, shutdown, ioctls, options."""
+    _guest(bed).ktap("datagram_poll", 150 * bed.scale)
+
+
+@timeout(180)
+def test_lost_link(bed):
+    """Every call says at once that the link is down; afterwards the sockets are what they were."""
+    guest = _guest(bed)
+    for _ in range(2):
+        held = guest.start("datagram_lost")
+        held.wait_line("ready", 30 * bed.scale)
+        guest.detach()
+        held.wait_line("told", 20 * bed.scale)
+        guest.attach("xensock", *SERVES)
+        rc, out = held.wait(70 * bed.scale)
+        assert rc == 0, out
+
+
+@timeout(300)
+def test_nothing_is_left(bed):
+    """Sockets, rings and lost datagrams: dom0 keeps nothing of them."""
+    guest = _guest(bed)
+    once = " && ".join(PROGRAMS)
+    must(guest, once, 200 * bed.scale)
+    before = bed.snapshot()
+    must(guest, once, 200 * bed.scale)
+    off = settled(bed, before)
+    assert not off, f"dom0 has kept (before, after): {off}"

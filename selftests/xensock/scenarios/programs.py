@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Programs as Debian has them, of which nothing is changed but the family of their sockets.
+
+A library that is preloaded asks for AF_XENSOCK where they ask for a TCP socket.
+The other end, in dom0, is the same program over TCP.
+"""
+
+import json
+import re
+import socket
+
+from bed import timeout
+from scenarios.common import SERVES, must, peer, wait_link
+
+PRELOAD = "LD_PRELOAD=/usr/lib/xensock/preload.so"
+
+ACCOUNTS = """mkdir -p /etc /root
+printf 'root:x:0:0::/root:/bin/sh\\nsshd:x:100:65534::/run/sshd:/bin/false\\n' >/etc/passwd
+printf 'root:x:0:\\nnogroup:x:65534:\\n' >/etc/group
+"""
+
+NGINX = """mkdir -p /tmp/www /var/lib/nginx
+cat >/tmp/nginx.conf <<-END
+	daemon off; user root; worker_processes 2; pid /run/nginx.pid; error_log stderr;
+	events {{ worker_connections 256; }}
+	http {{
+		access_log off;
+		server {{ listen {port}; root /tmp/www; }}
+	}}
+END
+cd /tmp/www
+for i in $(seq 30); do head -c $((i * i * 1000)) /dev/urandom >$i; done
+"""
+CURL = """mkdir -p /tmp/got && cd /tmp/got && rm -f *
+{preload} curl -sS --fail --retry 50 --retry-connrefused --retry-delay 1 -o 1 http://{host}:{port}/1 &&
+{preload} curl -sS --fail --parallel --parallel-max 10 -o '#1' 'http://{host}:{port}/[1-30]'
+"""
+
+REDIS = "redis-server --port {port} --bind {host} --protected-mode no --save '' --appendonly no"
+REDIS_CLIENTS = 50
+REDIS_REQUESTS = 2000
+
+IPERF = ("", "-R", "-P 8", "-P 8 -R")
+
+COPY_BYTES = 100 << 20
+CIPHER = "aes128-gcm@openssh.com"
+SSHD = """mkdir -p /run/sshd
+cat >/tmp/sshd.conf <<-END
+	Port {port}
+	HostKey /tmp/key
+	AuthorizedKeysFile /tmp/key.pub
+	StrictModes no
+	UsePAM no
+	PidFile none
+	Subsystem sftp internal-sftp
+END
+"""
+SCP = (f"scp -q -F none -c {CIPHER} -i /tmp/key -o BatchMode=yes -o StrictHostKeyChecking=no "
+       "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR")
+
+
+def _guest(bed):
+    guest = bed.shared_guest(memory=768, programs=True, policy=SERVES)
+    peer(bed)
+    wait_link(guest)
+    must(guest, ACCOUNTS)
+    return guest
+
+
+def _directions(bed, guest):
+    """Who serves and who asks, and what each of them is started with."""
+    return ((guest, PRELOAD, bed, "", 1), (bed, "", guest, PRELOAD, 2))
+
+
+def _sums(where, directory):
+    return must(where, f"cd {directory} && sha256sum * | sort")
+
+
+@timeout(180)
+def test_http(bed):
+    """nginx with two workers, and curl with ten connections, each in the guest and in dom0."""
+    guest = _guest(bed)
+    for server, server_preload, client, client_preload, number in _directions(bed, guest):
+        port = 8080 + number
+        must(server, NGINX.format(port=port))
+        job = server.start(f"{server_preload} exec nginx -e stderr -c /tmp/nginx.conf")
+        must(client, CURL.format(preload=client_preload, host=bed.address, port=port))
+        assert job.running, job.output
+        sums = _sums(server, "/tmp/www")
+        assert len(sums.splitlines()) == 30
+        assert sums == _sums(client, "/tmp/got"), "the files differ"
+
+
+def _redis_says(bed, port, command):
+    """What the server answers to one line, as a client in dom0 sees it."""
+    with socket.create_connection((bed.address, port), timeout=10) as connection:
+        connection.sendall(command.encode() + b"\r\nQUIT\r\n")
+        return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+
+
+@timeout(180)
+def test_redis(bed):
+    """redis, a protocol of lines, with 50 clients at once, each in the guest and in dom0."""
+    guest = _guest(bed)
+    for server, server_preload, client, client_preload, number in _directions(bed, guest):
+        port = 6380 + number
+        job = server.start(f"{server_preload} exec " + REDIS.format(host="0.0.0.0", port=port))
+        job.wait_line("Ready to accept connections", 30 * bed.scale)
+        before = _redis_says(bed, port, "INFO stats")
+        out = must(client, f"{client_preload} redis-benchmark -h {bed.address} -p {port} -q "
+                           f"-c {REDIS_CLIENTS} -n {REDIS_REQUESTS} -t ping_inline,set,get", 120 * bed.scale)
+        after = _redis_says(bed, port, "INFO stats")
+        connections, commands = (
+            int(re.search(f"{name}:(\\d+)", after)[1]) - int(re.search(f"{name}:(\\d+)", before)[1])
+            for name in ("total_connections_received", "total_commands_processed"))
+        bed.note(out.replace("\r", "\n").strip().splitlines()[-1])
+        assert connections >= 3 * REDIS_CLIENTS, f"{connections} connections"
+        assert commands >= 3 * REDIS_REQUESTS, f"{commands} commands"
+        assert "VXK" in _redis_says(bed, port, "GET key:__rand_int__"), "the value that was set is not there"
+        job.kill()
+
+
+@timeout(240)
+def test_iperf3(bed):
+    """iperf3 both ways, with one connection and with eight, server and client in the guest in turn."""
+    guest = _guest(bed)
+    for server, server_preload, client, client_preload, number in _directions(bed, guest):
+        port = 5200 + number
+        job = server.start(f"{server_preload} exec iperf3 --forceflush -s -p {port}")
+        for count, options in enumerate(IPERF, 1):
+            # It takes one client at a time, and turns others away until it is done with that.
+            job.wait_line(f"(test #{count})", 30 * bed.scale)
+            out = must(client, f"{client_preload} iperf3 --json -t 1 -p {port} -c {bed.address} {options}",
+                       60 * bed.scale)
+            end = json.loads(out)["end"]
+            bed.note(f"iperf3 {options}: {end['sum_received']['bits_per_second'] / 1e6:.0f} Mbit/s")
+            assert len(end["streams"]) == (8 if "-P 8" in options else 1)
+            for stream in end["streams"]:
+                assert stream["sender"]["bytes"] and stream["receiver"]["bytes"], stream
+        job.kill()
+
+
+@timeout(300)
+def test_ssh(bed):
+    """100 MB by scp from the guest to dom0, then 10 by a client in dom0 to the guest; checksums compared."""
+    guest = _guest(bed)
+    must(bed, "rm -f /tmp/key*; ssh-keygen -q -t ed25519 -N '' -f /tmp/key")
+    for name in ("key", "key.pub"):
+        text = must(bed, f"cat /tmp/{name}")
+        must(guest, f"umask 077; cat >/tmp/{name} <<'END'\n{text}\nEND")
+    size = COPY_BYTES if bed.kconfig == "fast" else COPY_BYTES // 20
+    must(guest, f"head -c {size} /dev/urandom >/tmp/data", 60 * bed.scale)
+    wanted = must(guest, "sha256sum </tmp/data")
+    for where, preload, port in ((bed, "", 2201), (guest, PRELOAD, 2202)):
+        must(where, SSHD.format(port=port))
+        job = where.start(f"{preload} exec /usr/sbin/sshd -D -e -f /tmp/sshd.conf")
+        job.wait_line("Server listening", 30 * bed.scale)
+    must(guest, f"{PRELOAD} {SCP} -P 2201 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
+    assert must(bed, "sha256sum </tmp/data") == wanted, "dom0 has something else"
+    must(guest, "rm /tmp/data")
+    wanted = must(bed, "truncate -s 10M /tmp/data && sha256sum </tmp/data")
+    must(bed, f"{SCP} -P 2202 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
+    assert must(guest, "sha256sum </tmp/data") == wanted, "the guest has something else"
+    must(bed, "rm /tmp/data")
