@@ -57,13 +57,14 @@ class Bed:
     # Guests
 
     def guest(self, name="g1", memory=256, device="xensock", vif=False, vcpus=1,
-              modules=None, backend=None, server=None, policy=(), extra=""):
+              modules=None, backend=None, server=None, policy=(), extra="", **domain):
         """Boots a guest and waits for it.
 
         device: "xensock", "pvcalls" or None. The driver for it is loaded in
         dom0 (backend names another) and in the guest (modules, by default
         xensock if there is a device); server is a driver domain that serves
-        the device instead of dom0. policy: NODE=VALUE, see xensock(8).
+        the device instead of dom0. policy: NODE=VALUE, see xensock(8). extra:
+        for the kernel's command line. domain: see guest.Guest.
         """
         if self.kconfig == "debug":
             memory = max(memory, 384)
@@ -72,7 +73,7 @@ class Bed:
             self._serve(backend or BACKENDS[device])
         if vif:
             self.modprobe("xen-netback")
-        new = guests.Guest(name, memory, vcpus, vif, extra, self._died)
+        new = guests.Guest(name, memory, vcpus, vif, extra, self._died, **domain)
         self._guests.append(new)
         if device:
             new.attach(device, *policy, server=server)
@@ -155,8 +156,9 @@ class Bed:
             for protocol, values in (line.split(":") for line in file):
                 pairs = values.split()
                 for key, value in zip(pairs[::2], pairs[1::2]):
-                    if (protocol, key) in (("TCP", "inuse"), ("TCP", "orphan"), ("TCP", "alloc")):
-                        counts[f"tcp {key}"] = int(value)
+                    if (protocol, key) in (("TCP", "inuse"), ("TCP", "orphan"), ("TCP", "alloc"),
+                                           ("UDP", "inuse")):
+                        counts[f"{protocol.lower()} {key}"] = int(value)
         counts["grants"] = sum(len(self.grants(g.domid)) for g in self._guests if g.alive)
         return counts
 

@@ -2,9 +2,11 @@
 """A guest: its domain, and the agent that obeys us by its console."""
 
 import base64
+import gzip
 import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -22,7 +24,7 @@ CONFIG = """
 name = "{name}"
 type = "pv"
 kernel = "/bed/guest/kernel"
-ramdisk = "/bed/guest/initrd"
+ramdisk = "{ramdisk}"
 memory = {memory}
 vcpus = {vcpus}
 extra = "console=hvc0 rdinit=/init loglevel=1 panic=0 dummy.numdummies=0 name={name} {extra}"
@@ -30,12 +32,27 @@ vif = [{vif}]
 on_crash = "destroy"
 on_reboot = "destroy"
 on_poweroff = "destroy"
+{config}
 """
+
+INITRD = "/bed/guest/initrd"
+# Programs of Debian, as an archive that follows the other one.
+PROGRAMS = "/bed/guest/programs"
 
 
 # A first scan finds what is only on its way; a leak is found by the second.
 LEAKS = "/sys/kernel/debug/kmemleak"
 SCAN = f"[ ! -e {LEAKS} ] || {{ echo scan >{LEAKS}; echo scan >{LEAKS}; sed 's/^/kmemleak: /' {LEAKS}; }}"
+
+
+def _with_programs(name):
+    """An initramfs of both archives; not packed, as xl would unpack the first one only."""
+    path = f"/run/xen/{name}.initrd"
+    with open(path, "wb") as whole:
+        for part in (INITRD, PROGRAMS):
+            with gzip.open(part) as archive:
+                shutil.copyfileobj(archive, whole, 1 << 20)
+    return path
 
 
 class GuestDied(Exception):
@@ -56,7 +73,10 @@ class GuestJob(job.Job):
 
 
 class Guest:
-    def __init__(self, name, memory=256, vcpus=1, vif=False, extra="", on_death=None):
+    """programs: with those of Debian; config: more lines for xl, see xl.cfg(5)."""
+
+    def __init__(self, name, memory=256, vcpus=1, vif=False, extra="", on_death=None,
+                 programs=False, config=""):
         self.name = name
         self.address = None
         self.alive = False
@@ -68,11 +88,14 @@ class Guest:
         self._death = None
         self._expected = False
         self._pty = -1
-        config = f"/run/xen/{name}.cfg"
-        with open(config, "w") as file:
-            file.write(CONFIG.format(name=name, memory=memory, vcpus=vcpus, extra=extra,
-                                     vif="'bridge=br0'" if vif else ""))
-        self._tool("xl", "create", "-q", "-p", config)
+        ramdisk = _with_programs(name) if programs else INITRD
+        path = f"/run/xen/{name}.cfg"
+        with open(path, "w") as file:
+            file.write(CONFIG.format(name=name, memory=memory, vcpus=vcpus, extra=extra, config=config,
+                                     ramdisk=ramdisk, vif="'bridge=br0'" if vif else ""))
+        self._tool("xl", "create", "-q", "-p", path)
+        if ramdisk != INITRD:
+            os.unlink(ramdisk)
         self.domid = self._find_domid()
         self.alive = True
         self._open_console()
