@@ -30,12 +30,6 @@ use kernel::{
 /// How often both directions are gone through before other work has its turn.
 const BUDGET: u32 = 32;
 
-/// How much of a direction of `size` bytes is moved before the guest is told: with all of it, one
-/// end would always wait for the other.
-fn at_once(size: u32) -> u32 {
-    size / 2
-}
-
 /// What became of a connection's turn.
 pub(crate) enum Outcome {
     /// There is nothing to do until an event or a callback says so.
@@ -167,13 +161,12 @@ impl Io {
                 return Ok(false);
             }
         }
-        let part = room.min(at_once(ring.size()));
-        match self.socket.tcp().recv(&ring.writable_bvecs(0, part)) {
+        match self.socket.tcp().recv(&ring.writable_bvecs(0, room)) {
             // After a shutdown that is all there is to read, while the peer may not have ended yet.
             Ok(0) if self.failure.is_none() && !self.has_peer_ended() => (),
             Ok(0) => self.end_in(),
             Ok(n) => {
-                // CAST: No more than `part`.
+                // CAST: No more than `room`.
                 if ring.produce(n as u32) {
                     self.share.channel.notify();
                 }
@@ -203,10 +196,9 @@ impl Io {
                 return Ok(false);
             }
         }
-        let part = len.min(at_once(ring.size()));
-        match self.socket.tcp().send(&ring.readable_bvecs(0, part)) {
+        match self.socket.tcp().send(&ring.readable_bvecs(0, len)) {
             Ok(n) => {
-                // CAST: No more than `part`.
+                // CAST: No more than `len`.
                 if ring.consume(n as u32) {
                     self.share.channel.notify();
                 }
