@@ -90,16 +90,13 @@ def at_rest(bed):
 
 
 def settled(bed, before, tolerance=None, patience=30):
-    """Waits until the counts of dom0's resources are back where they were, gives what is not.
-
-    They may be less: then something that ended was still there at first.
-    """
+    """Waits until the counts of dom0's resources are back where they were, gives what is not."""
     tolerance = tolerance or {}
     until = time.monotonic() + patience * bed.scale
     while True:
         after = bed.snapshot()
         off = {key: (before[key], after[key]) for key in before
-               if after[key] - before[key] > tolerance.get(key, 0)}
+               if abs(after[key] - before[key]) > tolerance.get(key, 0)}
         if not off or time.monotonic() > until:
             return off
         time.sleep(0.5)

@@ -46,8 +46,11 @@ def _said(bed, guest):
 def _batch(bed, command, lines, seconds=300, guest=None):
     """One program of a hostile guest: what dom0 keeps of it, and says of it."""
     peer(bed)
-    guest, good = guest or _evil(bed), Neighbour(bed)
+    guest = guest or _evil(bed)
+    wait_link(bed.shared_guest("good"))
+    # Before the neighbour has connections: they are gone when it is asked for its verdict.
     before, said = bed.snapshot(), len(_said(bed, guest))
+    good = Neighbour(bed)
     guest.ktap(command, seconds * bed.scale)
     good.verdict(bed)
     off = settled(bed, before)
