@@ -70,6 +70,11 @@ __rust_helper void rust_helper_sk_set_reuseport(struct sock *sk, bool on)
 	sk->sk_reuseport = on;
 }
 
+__rust_helper u64 rust_helper_sock_i_ino(const struct sock *sk)
+{
+	return sock_i_ino(sk);
+}
+
 __rust_helper kuid_t rust_helper_sk_uid(const struct sock *sk)
 {
 	return sk_uid(sk);
@@ -147,6 +152,39 @@ __rust_helper void rust_helper_sk_inherit(struct sock *newsk, const struct sock 
 	for (i = 0; i < ARRAY_SIZE(flags); i++)
 		sock_valbool_flag(newsk, flags[i], sock_flag(sk, flags[i]));
 	security_sk_clone(sk, newsk);
+}
+
+/*
+ * The same for @newsk, a socket of any protocol, that is going to take the
+ * place of @sk. What nobody has chosen for @sk is left as the protocol has it.
+ */
+__rust_helper void rust_helper_sk_take_over(struct sock *newsk, const struct sock *sk)
+{
+	int sndbuf = newsk->sk_sndbuf, rcvbuf = newsk->sk_rcvbuf;
+
+	rust_helper_sk_inherit(newsk, sk);
+	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK))
+		newsk->sk_sndbuf = sndbuf;
+	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK))
+		newsk->sk_rcvbuf = rcvbuf;
+	newsk->sk_priority = READ_ONCE(sk->sk_priority);
+	newsk->sk_uid = READ_ONCE(sk->sk_uid);
+	if (newsk->sk_max_pacing_rate != ~0UL)
+		cmpxchg(&newsk->sk_pacing_status, SK_PACING_NONE, SK_PACING_NEEDED);
+	if (sock_flag(sk, SOCK_RCVTSTAMP)) {
+		bool is_new = sock_flag(sk, SOCK_TSTAMP_NEW);
+		bool is_ns = sock_flag(sk, SOCK_RCVTSTAMPNS);
+
+		sock_set_timestamp(newsk, is_ns ? is_new ? SO_TIMESTAMPNS_NEW : SO_TIMESTAMPNS_OLD :
+						  is_new ? SO_TIMESTAMP_NEW : SO_TIMESTAMP_OLD,
+				   true);
+	}
+}
+
+/* Whether it was said which way packets have to go. */
+__rust_helper bool rust_helper_sk_has_route(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_bound_dev_if) || READ_ONCE(sk->sk_mark);
 }
 
 /* Asks for SIGIO at the next sk_write_space(). */

@@ -21,7 +21,9 @@
 //! C headers: [`include/linux/net.h`](srctree/include/linux/net.h),
 //! [`include/net/sock.h`](srctree/include/net/sock.h)
 
+mod give_way;
 mod glue;
+mod head;
 mod ioctl;
 mod ops;
 mod poll;
@@ -31,6 +33,11 @@ mod tests;
 mod typed_sock;
 
 pub use self::{
+    head::{
+        Head,
+        Inet6Sock,
+        InetSock, //
+    },
     ioctl::*,
     ops::{
         Name,
@@ -53,7 +60,8 @@ use crate::{
     sync::atomic::{
         Full,
         Release, //
-    }, //
+    },
+    types::Opaque, //
 };
 
 /// The registration of a family: as long as it exists programs can create sockets of it.
@@ -81,6 +89,78 @@ use crate::{
 /// ```
 pub struct Registration<T: Ops> {
     proto: &'static Proto<T>,
+    entry: Entry,
+}
+
+/// Where a family is found.
+///
+/// # Invariants
+///
+/// What it says is registered.
+enum Entry {
+    /// Under a number of its own.
+    Family(i32),
+    /// Under `AF_INET` or `AF_INET6`, for each type of socket.
+    Protocols(KVec<KBox<Opaque<bindings::inet_protosw>>>),
+}
+
+// SAFETY: It can be unregistered by any thread.
+unsafe impl Send for Entry {}
+
+// SAFETY: Nothing can be done with a shared reference.
+unsafe impl Sync for Entry {}
+
+impl Entry {
+    /// Registers the family. May sleep.
+    fn new<T: Ops>() -> Result<Self> {
+        let Some(protocol) = T::PROTOCOL else {
+            // SAFETY: The family is a constant, and unregistered before the code of its module goes
+            // away, by the drop of `Registration` at the latest.
+            to_result(unsafe { bindings::sock_register(Glue::<T>::FAMILY) })?;
+            // INVARIANT: It was registered.
+            return Ok(Self::Family(T::FAMILY));
+        };
+
+        // INVARIANT: There is none.
+        let mut entry = Self::Protocols(KVec::new());
+        if let Self::Protocols(protocols) = &mut entry {
+            for kind in T::KINDS {
+                let protocol = KBox::new(
+                    Opaque::new(bindings::inet_protosw {
+                        type_: *kind,
+                        protocol,
+                        prot: T::proto().as_raw(),
+                        ops: T::proto().ops,
+                        ..pin_init::zeroed()
+                    }),
+                    GFP_KERNEL,
+                )?;
+                let raw = protocol.get();
+                protocols.reserve(1, GFP_KERNEL)?;
+                // SAFETY: It is valid, and remains where it is until it is unregistered.
+                to_result(unsafe { bindings::inet_any_register_protosw(raw) })?;
+                // INVARIANT: It was registered; there is room for it.
+                let _ = protocols.push(protocol, GFP_KERNEL);
+            }
+        }
+        Ok(entry)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        match self {
+            // SAFETY: By the type invariants the family is registered.
+            Self::Family(family) => unsafe { bindings::sock_unregister(*family) },
+            Self::Protocols(protocols) => {
+                for protocol in protocols {
+                    // SAFETY: By the type invariants it is registered. Nobody looks at it after
+                    // this.
+                    unsafe { bindings::inet_any_unregister_protosw(protocol.get()) };
+                }
+            }
+        }
+    }
 }
 
 impl<T: Ops> Registration<T> {
@@ -96,36 +176,41 @@ impl<T: Ops> Registration<T> {
             return Err(EBUSY);
         }
 
-        // A cache of its own would have to be empty when the registration ends, which may be before
-        // the last socket ends. So there is none, like in AF_VSOCK.
+        // A cache of its own has to be empty when the registration ends, which may be before the
+        // last socket ends. So there is none, like in AF_VSOCK, but for those of IPv4 and IPv6 that
+        // must have one; with these the registration has to last as long as the module.
+        let cache = c_int::from(T::PROTOCOL.is_some());
 
         // SAFETY: `proto` is valid, never moves, and is not registered: we have just made sure of
         // that.
-        if let Err(err) = to_result(unsafe { bindings::proto_register(proto.as_raw(), 0) }) {
+        if let Err(err) = to_result(unsafe { bindings::proto_register(proto.as_raw(), cache) }) {
             proto.registered.store(false, Release);
             return Err(err);
         }
 
-        // SAFETY: The family is a constant, and unregistered before the code of its module goes
-        // away, by the drop of `Self` at the latest.
-        if let Err(err) = to_result(unsafe { bindings::sock_register(Glue::<T>::FAMILY) }) {
-            // SAFETY: It was registered above.
-            unsafe { bindings::proto_unregister(proto.as_raw()) };
-            proto.registered.store(false, Release);
-            return Err(err);
+        match Entry::new::<T>() {
+            // INVARIANT: Both were registered.
+            Ok(entry) => Ok(Self { proto, entry }),
+            Err(err) => {
+                // SAFETY: It was registered above.
+                unsafe { bindings::proto_unregister(proto.as_raw()) };
+                proto.registered.store(false, Release);
+                Err(err)
+            }
         }
-
-        // INVARIANT: Both were registered.
-        Ok(Self { proto })
     }
 }
 
 impl<T: Ops> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the family is registered, by us.
-        unsafe { bindings::sock_unregister(T::FAMILY) };
-        // SAFETY: So is the protocol. Sockets that refer to it still do not look at what is undone
-        // here.
+        // Nothing is to be found by it any more.
+        // INVARIANT: There is nothing.
+        drop(core::mem::replace(
+            &mut self.entry,
+            Entry::Protocols(KVec::new()),
+        ));
+        // SAFETY: By the type invariants the protocol is registered, by us. Sockets that refer to
+        // it still do not look at what is undone here.
         unsafe { bindings::proto_unregister(self.proto.as_raw()) };
         self.proto.registered.store(false, Release);
     }

@@ -13,7 +13,10 @@ use crate::{
     types::Opaque, //
 };
 
-use core::ptr::NonNull;
+use core::{
+    net::IpAddr,
+    ptr::NonNull, //
+};
 
 /// A network namespace. Thread safe.
 ///
@@ -77,6 +80,21 @@ impl Namespace {
     pub fn may_bind(&self, port: u16) -> bool {
         // SAFETY: By the type invariants the namespace is valid.
         unsafe { bindings::net_may_bind(self.as_raw(), port) }
+    }
+
+    /// Returns whether an address is one of this host's own, as far as this namespace knows.
+    ///
+    /// Process context.
+    pub fn is_local(&self, ip: IpAddr) -> bool {
+        let ip = match ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        // So that it has the alignment of a `struct in6_addr`.
+        let bytes = u128::from_ne_bytes(ip.octets());
+
+        // SAFETY: By the type invariants the namespace is valid, and so is the address.
+        unsafe { bindings::net_is_local(self.as_raw(), (&raw const bytes).cast()) }
     }
 
     /// Creates a reference to a [`Namespace`] from a valid pointer.

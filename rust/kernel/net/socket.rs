@@ -153,6 +153,22 @@ impl Socket {
         to_result(unsafe { bindings::sock_setsockopt(socket, SOL_SOCKET, name, value, len) })
     }
 
+    /// Sets an option as setsockopt(2) does it, of any level.
+    ///
+    /// Process context, may sleep. Not for the socket whose operation this is.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) returns.
+    pub fn set_any_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
+        let len = c_uint::try_from(value.len()).map_err(|_| EINVAL)?;
+
+        // SAFETY: The socket is valid by the type invariants, and so many bytes can be read.
+        to_result(unsafe {
+            bindings::sock_setsockopt_kernel(self.as_raw(), level, name, value.as_ptr().cast(), len)
+        })
+    }
+
     /// Lets the family's `setsockopt` see the options of [`SOL_SOCKET`].
     pub(super) fn set_custom_sockopt(&self) {
         // SAFETY: The socket is valid by the type invariants.

@@ -4,6 +4,7 @@
 
 use super::{
     Child,
+    Head,
     IoctlArg,
     Proto,
     TypedSock, //
@@ -58,6 +59,9 @@ impl Name {
 /// [`Ops::release`] is alone. All are called in process context and may sleep; none is called with
 /// the socket's lock held. What is not implemented fails with `EOPNOTSUPP`.
 ///
+/// An operation that fails after the socket has given way
+/// ([`TypedSock::give_way`]) is repeated with what it has given way to.
+///
 /// # Examples
 ///
 /// A family whose sockets swallow all that is sent to them:
@@ -72,6 +76,7 @@ impl Name {
 ///         },
 ///         msghdr::MsgHdr,
 ///         namespace::Namespace,
+///         sock::Sock,
 ///         socket::{
 ///             Socket,
 ///             SOCK_STREAM, //
@@ -95,6 +100,7 @@ impl Name {
 /// #[vtable]
 /// impl Ops for Swallow {
 ///     const FAMILY: i32 = 45;
+///     type Head = Sock;
 ///     type Data = Swallowed;
 ///
 ///     fn proto() -> &'static Proto<Self> {
@@ -117,11 +123,16 @@ impl Name {
 ///         }))
 ///     }
 ///
-///     fn release(sk: &TypedSock<Self::Data>) {
+///     fn release(sk: &TypedSock<Self>) {
 ///         pr_info!("swallowed {} bytes\n", sk.data().bytes.load(Relaxed));
 ///     }
 ///
-///     fn sendmsg(sk: &TypedSock<Self::Data>, msg: &mut MsgHdr, len: usize) -> Result<usize> {
+///     fn sendmsg(
+///         _socket: &Socket,
+///         sk: &TypedSock<Self>,
+///         msg: &mut MsgHdr,
+///         len: usize,
+///     ) -> Result<usize> {
 ///         msg.source().advance(len);
 ///         sk.data().bytes.add(len, Relaxed);
 ///         Ok(len)
@@ -132,6 +143,17 @@ impl Name {
 pub trait Ops: Sized + 'static {
     /// The number of the family (`AF_..`).
     const FAMILY: i32;
+
+    /// The number of the protocol (`IPPROTO_..`) under which sockets of these operations are found
+    /// in `AF_INET` or `AF_INET6`. Other families are a protocol of their own.
+    const PROTOCOL: Option<u16> = None;
+
+    /// The types of those sockets: [`SOCK_STREAM`](crate::net::socket::SOCK_STREAM) and so on.
+    const KINDS: &'static [u16] = &[];
+
+    /// What the sockets begin with: [`Sock`](crate::net::sock::Sock), unless the family is
+    /// `AF_INET` or `AF_INET6`.
+    type Head: Head;
 
     /// What the family keeps for each socket. Dropped in any context: its destructor must not
     /// sleep.
@@ -160,17 +182,17 @@ pub trait Ops: Sized + 'static {
     ///
     /// The socket still has its wait queue, so that this may wait for data to be sent. It becomes
     /// an orphan right afterwards.
-    fn release(sk: &TypedSock<Self::Data>);
+    fn release(sk: &TypedSock<Self>);
 
     /// Gives the socket an address of its own.
-    fn bind(_socket: &Socket, _sk: &TypedSock<Self::Data>, _addr: &RawAddr<'_>) -> Result {
+    fn bind(_socket: &Socket, _sk: &TypedSock<Self>, _addr: &RawAddr<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Connects the socket.
     fn connect(
         _socket: &Socket,
-        _sk: &TypedSock<Self::Data>,
+        _sk: &TypedSock<Self>,
         _addr: &RawAddr<'_>,
         _nonblock: bool,
     ) -> Result {
@@ -180,23 +202,19 @@ pub trait Ops: Sized + 'static {
     /// Returns the next connection that has come in.
     ///
     /// Its peer's address is what [`Ops::getname`] of the new socket returns for [`Name::LastPeer`].
-    fn accept(
-        _socket: &Socket,
-        _sk: &TypedSock<Self::Data>,
-        _nonblock: bool,
-    ) -> Result<Child<Self::Data>> {
+    fn accept(_socket: &Socket, _sk: &TypedSock<Self>, _nonblock: bool) -> Result<Child<Self>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Lets the socket take in connections, or changes how many may wait to be accepted.
     ///
     /// `backlog` is what the program says, but no more than `net.core.somaxconn`.
-    fn listen(_socket: &Socket, _sk: &TypedSock<Self::Data>, _backlog: u32) -> Result {
+    fn listen(_socket: &Socket, _sk: &TypedSock<Self>, _backlog: u32) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Shuts down one or both directions.
-    fn shutdown(_socket: &Socket, _sk: &TypedSock<Self::Data>, _how: How) -> Result {
+    fn shutdown(_socket: &Socket, _sk: &TypedSock<Self>, _how: How) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -206,7 +224,7 @@ pub trait Ops: Sized + 'static {
     /// [`Ops::CUSTOM_SOL_SOCKET`].
     fn setsockopt(
         _socket: &Socket,
-        _sk: &TypedSock<Self::Data>,
+        _sk: &TypedSock<Self>,
         _level: i32,
         _name: i32,
         _value: &OptionIn<'_>,
@@ -219,7 +237,7 @@ pub trait Ops: Sized + 'static {
     /// `ENOPROTOOPT` if there is no such option.
     fn getsockopt(
         _socket: &Socket,
-        _sk: &TypedSock<Self::Data>,
+        _sk: &TypedSock<Self>,
         _level: i32,
         _name: i32,
         _value: OptionOut<'_>,
@@ -228,7 +246,7 @@ pub trait Ops: Sized + 'static {
     }
 
     /// Returns the address of the socket, or of its peer.
-    fn getname(_sk: &TypedSock<Self::Data>, _name: Name) -> Result<SocketAddr> {
+    fn getname(_sk: &TypedSock<Self>, _name: Name) -> Result<SocketAddr> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -236,7 +254,7 @@ pub trait Ops: Sized + 'static {
     ///
     /// The caller has registered for being woken already, and ordered that before this call. Must
     /// not sleep.
-    fn poll(_sk: &TypedSock<Self::Data>) -> u32 {
+    fn poll(_sk: &TypedSock<Self>) -> u32 {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -244,20 +262,25 @@ pub trait Ops: Sized + 'static {
     ///
     /// `ENOIOCTLCMD` if this one is not known; it is tried on network devices then. Time stamps, and
     /// what all files have (`FIONBIO`, `FIOASYNC`), do not come here.
-    fn ioctl(_sk: &TypedSock<Self::Data>, _cmd: u32, _arg: IoctlArg) -> Result<i32> {
+    fn ioctl(_sk: &TypedSock<Self>, _cmd: u32, _arg: IoctlArg) -> Result<i32> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Sends `len` bytes from `msg`, or the beginning of them, and returns how many were sent.
     ///
     /// It is up to this function to send `SIGPIPE` ([`Sock::send_sigpipe`]).
-    fn sendmsg(_sk: &TypedSock<Self::Data>, _msg: &mut MsgHdr, _len: usize) -> Result<usize> {
+    fn sendmsg(
+        _socket: &Socket,
+        _sk: &TypedSock<Self>,
+        _msg: &mut MsgHdr,
+        _len: usize,
+    ) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Receives up to `len` bytes into `msg` and returns how many there were; zero at the end.
     fn recvmsg(
-        _sk: &TypedSock<Self::Data>,
+        _sk: &TypedSock<Self>,
         _msg: &mut MsgHdr,
         _len: usize,
         _flags: u32,

@@ -3,6 +3,8 @@
 //! The table entry of a family that says how large its sockets are.
 
 use super::{
+    glue::Glue,
+    Head,
     Ops,
     TypedSock, //
 };
@@ -10,6 +12,10 @@ use super::{
 use crate::{
     bindings,
     module::this_module,
+    net::addr::{
+        AF_INET,
+        AF_INET6, //
+    },
     prelude::*,
     sync::atomic::Atomic,
     types::Opaque, //
@@ -24,10 +30,11 @@ use core::marker::PhantomData;
 ///
 /// # Invariants
 ///
-/// `obj_size` is the size of a [`TypedSock`] with the data of `T`, and `owner` the module that `T`
-/// is part of. No cache is used: `slab` is null.
+/// `obj_size` is the size of a [`TypedSock`] of `T`, and `owner` the module that `T` is part of.
 pub struct Proto<T: Ops> {
     proto: Opaque<bindings::proto>,
+    /// Here, so that they have one address.
+    pub(super) ops: &'static bindings::proto_ops,
     pub(super) registered: Atomic<bool>,
     _ops: PhantomData<fn() -> T>,
 }
@@ -37,15 +44,23 @@ impl<T: Ops> Proto<T> {
     ///
     /// To be used in constants. Will panic if the name has more than 31 characters.
     pub const fn new(name: &CStr) -> Self {
-        let size = size_of::<TypedSock<T::Data>>();
+        let size = size_of::<TypedSock<T>>();
         assert!(
             size <= u32::MAX as usize,
             "the data of a socket are too large"
         );
 
+        // What `inet_create` and `inet6_create` initialise has to be there.
+        assert!(T::PROTOCOL.is_some() == T::Head::INET);
+        assert!((T::FAMILY == AF_INET6 as i32) == (T::Head::IPV6_PINFO_OFFSET != 0));
+        assert!((T::FAMILY == AF_INET as i32 || T::FAMILY == AF_INET6 as i32) == T::Head::INET);
+
         let mut proto = bindings::proto {
             owner: this_module::<T::OwnerModule>().as_ptr(),
             obj_size: size as u32,
+            ipv6_pinfo_offset: T::Head::IPV6_PINFO_OFFSET as c_uint,
+            init: Some(Glue::<T>::init_sock),
+            unhash: Some(Glue::<T>::unhash),
             ..pin_init::zeroed()
         };
 
@@ -63,6 +78,7 @@ impl<T: Ops> Proto<T> {
         // INVARIANT: Size and owner were set just now, the rest of it is zero.
         Self {
             proto: Opaque::new(proto),
+            ops: Glue::<T>::OPS,
             registered: Atomic::new(false),
             _ops: PhantomData,
         }

@@ -21,6 +21,7 @@ use crate::{
     net::{
         namespace::Namespace,
         sock::{
+            Sock,
             SockFlag,
             TcpState, //
         },
@@ -100,6 +101,7 @@ impl Ops for Keeper {
     // AF_ECONET, of which Linux has kept the number only.
     const FAMILY: i32 = 19;
     const CUSTOM_SOL_SOCKET: bool = true;
+    type Head = Sock;
     type Data = Kept;
     type OwnerModule = BuiltIn;
 
@@ -111,21 +113,21 @@ impl Ops for Keeper {
         Ok(Kept::new(0))
     }
 
-    fn release(_sk: &TypedSock<Kept>) {}
+    fn release(_sk: &TypedSock<Keeper>) {}
 
-    fn listen(_: &Socket, sk: &TypedSock<Kept>, backlog: u32) -> Result {
+    fn listen(_: &Socket, sk: &TypedSock<Keeper>, backlog: u32) -> Result {
         sk.set_max_ack_backlog(backlog);
         sk.set_state(TcpState::Listen);
         Ok(())
     }
 
-    fn accept(_: &Socket, sk: &TypedSock<Kept>, _nonblock: bool) -> Result<Child<Kept>> {
-        let child = Child::new::<Self>(sk, Kept::new(sk.data().number.load(Relaxed)))?;
+    fn accept(_: &Socket, sk: &TypedSock<Keeper>, _nonblock: bool) -> Result<Child<Self>> {
+        let child = Child::new(sk, Kept::new(sk.data().number.load(Relaxed)))?;
         child.set_state(TcpState::Established);
         Ok(child)
     }
 
-    fn getname(_sk: &TypedSock<Kept>, name: Name) -> Result<SocketAddr> {
+    fn getname(_sk: &TypedSock<Keeper>, name: Name) -> Result<SocketAddr> {
         let port = match name {
             Name::Local => 1,
             Name::Peer => return Err(ENOTCONN),
@@ -136,7 +138,7 @@ impl Ops for Keeper {
 
     fn setsockopt(
         socket: &Socket,
-        sk: &TypedSock<Kept>,
+        sk: &TypedSock<Keeper>,
         level: i32,
         name: i32,
         value: &OptionIn<'_>,
@@ -166,7 +168,7 @@ impl Ops for Keeper {
 
     fn getsockopt(
         _socket: &Socket,
-        sk: &TypedSock<Kept>,
+        sk: &TypedSock<Keeper>,
         level: i32,
         name: i32,
         value: OptionOut<'_>,
@@ -201,7 +203,7 @@ impl User {
         Ok(Self(socket))
     }
 
-    fn sk(&self) -> &TypedSock<Kept> {
+    fn sk(&self) -> &TypedSock<Keeper> {
         // SAFETY: The socket is one of this family, and has a `struct sock` until it is dropped.
         unsafe { TypedSock::from_raw((*self.0).sk) }
     }

@@ -4,6 +4,7 @@
 
 use super::{
     glue::Glue,
+    Head,
     Ops, //
 };
 
@@ -29,20 +30,20 @@ use core::{
 ///
 /// # Invariants
 ///
-/// - The object was allocated by `sk_alloc` with a [`Proto`] that has its size, so that all of it
-///   belongs to `sk` and is freed with it.
+/// - The object was allocated by `sk_alloc` with a [`Proto`](super::Proto) that has its size, so
+///   that all of it belongs to the `struct sock` that it begins with and is freed with it.
 /// - Both fields are initialised, and `data` does not move until it is dropped by `sk_destruct`.
-/// - The invariants of [`Sock`] hold for `sk`.
+/// - The invariants of [`Sock`] hold for what it begins with.
 #[repr(C)]
-pub struct TypedSock<T> {
-    sk: Sock,
-    data: T,
+pub struct TypedSock<T: Ops> {
+    head: T::Head,
+    data: T::Data,
 }
 
-impl<T> TypedSock<T> {
+impl<T: Ops> TypedSock<T> {
     /// Returns the data of the family.
     #[inline]
-    pub fn data(&self) -> Pin<&T> {
+    pub fn data(&self) -> Pin<&T::Data> {
         // SAFETY: By the type invariants the data do not move.
         unsafe { Pin::new_unchecked(&self.data) }
     }
@@ -69,26 +70,28 @@ impl<T> TypedSock<T> {
     }
 }
 
-impl<T> Deref for TypedSock<T> {
+impl<T: Ops> Deref for TypedSock<T> {
     type Target = Sock;
 
     #[inline]
     fn deref(&self) -> &Sock {
-        &self.sk
+        // SAFETY: By the requirements of `Head` the object begins with a `Sock`, for which the
+        // invariants hold by those of the type.
+        unsafe { &*(&raw const self.head).cast() }
     }
 }
 
 // SAFETY: The reference count is that of the `struct sock` at the beginning, which is valid by the
 // type invariants and takes the data along when it is freed.
-unsafe impl<T> AlwaysRefCounted for TypedSock<T> {
+unsafe impl<T: Ops> AlwaysRefCounted for TypedSock<T> {
     #[inline]
     fn inc_ref(&self) {
-        self.sk.inc_ref();
+        (**self).inc_ref();
     }
 
     #[inline]
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: `Sock` is the first field of this `repr(C)` type, and the requirements are the
+        // SAFETY: A `Sock` is what this `repr(C)` type begins with, and the requirements are the
         // same.
         unsafe { Sock::dec_ref(obj.cast()) };
     }
@@ -101,9 +104,9 @@ unsafe impl<T> AlwaysRefCounted for TypedSock<T> {
 /// # Invariants
 ///
 /// The socket has no `struct socket`, and has never had one.
-pub struct Child<T>(ARef<TypedSock<T>>);
+pub struct Child<T: Ops>(ARef<TypedSock<T>>);
 
-impl<T: Send + Sync + 'static> Child<T> {
+impl<T: Ops> Child<T> {
     /// Creates a socket like `parent`, in the same network namespace.
     ///
     /// It inherits the options of [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET) that the children
@@ -114,17 +117,14 @@ impl<T: Send + Sync + 'static> Child<T> {
     /// the user who accepts it.
     ///
     /// Process context; takes the lock of `parent`.
-    pub fn new<O: Ops<Data = T>>(
-        parent: &TypedSock<T>,
-        init: impl PinInit<T, Error>,
-    ) -> Result<Self> {
+    pub fn new(parent: &TypedSock<T>, init: impl PinInit<T::Data, Error>) -> Result<Self> {
         let raw = parent.as_raw();
 
         // SAFETY:
         // - `parent` is a valid socket, and keeps its network namespace.
         // - There is no `struct socket`.
         let sk = unsafe {
-            alloc::<O>(
+            alloc::<T>(
                 bindings::sock_net(raw),
                 core::ptr::null_mut(),
                 c_int::from((*raw).sk_protocol),
@@ -146,14 +146,14 @@ impl<T: Send + Sync + 'static> Child<T> {
     }
 }
 
-impl<T> Child<T> {
+impl<T: Ops> Child<T> {
     /// Returns the socket, with the reference to it. It has no `struct socket`.
     pub(super) fn into_raw(self) -> NonNull<bindings::sock> {
         ARef::into_raw(self.0).cast()
     }
 }
 
-impl<T> Deref for Child<T> {
+impl<T: Ops> Deref for Child<T> {
     type Target = ARef<TypedSock<T>>;
 
     #[inline]
@@ -197,14 +197,13 @@ pub(super) unsafe fn alloc<T: Ops>(
     // SAFETY: Nobody else knows of the socket. The protocol was truncated in the same way where
     // `protocol` comes from, if at all.
     unsafe { (*sk).sk_protocol = protocol as u16 };
+    if T::Head::INET {
+        // SAFETY: By the requirements of `Head` it is one of IPv4 or IPv6.
+        unsafe { bindings::inet_sock_init(sk) };
+    }
 
-    // SAFETY: By the type invariants of `Proto` there is room for a `TypedSock`.
-    let slot = unsafe { addr_of_mut!((*sk.cast::<TypedSock<T::Data>>()).data) };
-
-    // SAFETY:
-    // - `slot` is valid, and uninitialised; the socket does not move.
-    // - In the case of an error it is only freed: `sk_destruct` does nothing so far.
-    if let Err(err) = unsafe { pin_init::raw_try_init(slot, init) } {
+    // SAFETY: The socket is complete but for its data, and nobody else knows of it.
+    if let Err(err) = unsafe { complete::<T>(sk, init) } {
         // SAFETY: `sk` is valid and the reference to it is ours. `socket` is as required.
         unsafe {
             bindings::sock_orphan(sk);
@@ -216,11 +215,31 @@ pub(super) unsafe fn alloc<T: Ops>(
         return Err(err);
     }
 
+    // SAFETY: It was checked above that this is not null.
+    Ok(unsafe { NonNull::new_unchecked(sk) })
+}
+
+/// Initialises the data of a socket, which has a destructor of its own from then on.
+///
+/// # Safety
+///
+/// `sk` must have been allocated with the [`Proto`](super::Proto) of `T` and be initialised but for
+/// the data, and nobody else must know of it.
+pub(super) unsafe fn complete<T: Ops>(
+    sk: *mut bindings::sock,
+    init: impl PinInit<T::Data, Error>,
+) -> Result {
+    // SAFETY: By the type invariants of `Proto` there is room for a `TypedSock`.
+    let slot = unsafe { addr_of_mut!((*sk.cast::<TypedSock<T>>()).data) };
+
+    // SAFETY:
+    // - `slot` is valid, and uninitialised; the socket does not move.
+    // - In the case of an error it is only freed: `sk_destruct` does not know of the data so far.
+    unsafe { pin_init::raw_try_init(slot, init) }?;
+
     // SAFETY: Nobody else has seen the socket, and its data are initialised now.
     unsafe { (*sk).sk_destruct = Some(Glue::<T>::destruct) };
     // SAFETY: Both are valid.
-    unsafe { bindings::sock_prot_inuse_add(net, proto, 1) };
-
-    // SAFETY: It was checked above that this is not null.
-    Ok(unsafe { NonNull::new_unchecked(sk) })
+    unsafe { bindings::sock_prot_inuse_add(bindings::sock_net(sk), T::proto().as_raw(), 1) };
+    Ok(())
 }

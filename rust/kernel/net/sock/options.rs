@@ -10,6 +10,11 @@ use super::{
 
 use crate::{
     bindings,
+    net::addr::{
+        SockAddrBuf,
+        AF_INET,
+        AF_INET6, //
+    },
     prelude::*,
     sync::atomic::{
         Atomic,
@@ -17,6 +22,8 @@ use crate::{
     },
     task::Kuid, //
 };
+
+use core::net::SocketAddr;
 
 /// The options of a socket.
 impl Sock {
@@ -116,5 +123,48 @@ impl Sock {
     pub fn uid(&self) -> Kuid {
         // SAFETY: The socket is valid by the type invariants.
         Kuid::from_raw(unsafe { bindings::sk_uid(self.as_raw()) })
+    }
+
+    /// Returns whether an interface, or a mark for routing, was chosen for the socket. Any context.
+    pub fn has_route(&self) -> bool {
+        // SAFETY: The socket is valid by the type invariants.
+        unsafe { bindings::sk_has_route(self.as_raw()) }
+    }
+
+    /// Returns the number of the inode of the file that the socket belongs to, or zero. Any context.
+    pub fn inode(&self) -> u64 {
+        // SAFETY: The socket is valid by the type invariants.
+        unsafe { bindings::sock_i_ino(self.as_raw()) }
+    }
+
+    /// Returns the number of the family that the socket belongs to. Any context.
+    pub fn family(&self) -> u16 {
+        // SAFETY: The socket is valid by the type invariants, and its family does not change.
+        unsafe { (*self.as_raw()).__sk_common.skc_family }
+    }
+
+    /// Notes the addresses of the socket and of its peer, where the rest of the kernel looks for
+    /// them if it is one of IPv4 or IPv6. Any context.
+    pub fn note_names(&self, local: &SocketAddr, peer: &SocketAddr) {
+        if !matches!(self.family(), AF_INET | AF_INET6) {
+            return;
+        }
+        let mapped = |addr: &SocketAddr| match addr {
+            SocketAddr::V4(addr) => {
+                SockAddrBuf::from(SocketAddr::from((addr.ip().to_ipv6_mapped(), addr.port())))
+            }
+            SocketAddr::V6(addr) => SockAddrBuf::from(SocketAddr::V6(*addr)),
+        };
+        let (local, peer) = (mapped(local), mapped(peer));
+
+        // SAFETY: The socket is valid by the type invariants, and begins with a `struct inet_sock`
+        // as all of these families do. Both addresses are of IPv6.
+        unsafe {
+            bindings::inet_sock_set_names(
+                self.as_raw(),
+                local.as_ptr().cast(),
+                peer.as_ptr().cast(),
+            )
+        };
     }
 }

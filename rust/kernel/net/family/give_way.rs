@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sockets that give way to those of the protocol that they stand in for.
+
+use super::{
+    Ops,
+    TypedSock, //
+};
+
+use crate::{
+    bindings,
+    error::to_result,
+    net::socket::Socket,
+    prelude::*, //
+};
+
+/// A socket that nobody else knows of, closed when it is dropped.
+///
+/// # Invariants
+///
+/// The `struct socket` is valid, was allocated by `sock_alloc`, and is ours alone.
+struct NewSocket(*mut bindings::socket);
+
+impl Drop for NewSocket {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants it is ours to close.
+        unsafe { bindings::sock_release(self.0) };
+    }
+}
+
+impl<T: Ops> TypedSock<T> {
+    /// Puts a new socket of `protocol`, of the same family and type, in the place of this one.
+    /// Programs notice nothing but the difference of the protocols, and this one costs nothing any
+    /// more but the memory that it has.
+    ///
+    /// The new socket gets the options of [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET) that were
+    /// set, and `prepare` gives it others before anybody else can see it.
+    ///
+    /// Process context, may sleep; for sockets of IPv4 and IPv6. The caller excludes other
+    /// operations that change the socket, and sees to it that none does so afterwards. They have to
+    /// fail instead, with any error: they are repeated with the new socket then. Those that wait
+    /// are woken. [`Ops::release`] is not called.
+    ///
+    /// # Errors
+    ///
+    /// What socket(2) returns, or `prepare`; `EINVAL` if `socket` is not the one to which this
+    /// belongs, or it has given way already. The socket remains what it is in these cases.
+    pub fn give_way(
+        &self,
+        socket: &Socket,
+        protocol: u16,
+        prepare: impl FnOnce(&Socket) -> Result,
+    ) -> Result {
+        let mut new = core::ptr::null_mut();
+        let sk = self.as_raw();
+
+        // Operations of other families do not look whether the socket is still theirs.
+        build_assert!(T::PROTOCOL.is_some());
+
+        // SAFETY: The socket is valid and keeps its namespace, and `new` is valid for a pointer.
+        to_result(unsafe {
+            bindings::__sock_create(
+                bindings::sock_net(sk),
+                T::FAMILY,
+                socket.kind(),
+                c_int::from(protocol),
+                &raw mut new,
+                c_int::from(
+                    bindings::sock_common::skc_net_refcnt_raw(&raw const (*sk).__sk_common) == 0,
+                ),
+            )
+        })?;
+        // INVARIANT: It was created just now.
+        let new = NewSocket(new);
+
+        {
+            let _guard = self.lock();
+            // SAFETY: Nobody else knows of the new one, and this one is locked.
+            unsafe { bindings::sk_take_over((*new.0).sk, sk) };
+        }
+        // SAFETY: By its type invariants it is valid, and was allocated by `sock_alloc`.
+        prepare(unsafe { Socket::from_raw(new.0) })?;
+
+        // SAFETY: `socket` and this are valid; if they do not belong together it does nothing. Of the
+        // new one nobody else knows; it has both halves.
+        to_result(unsafe { bindings::sock_give_way(socket.as_raw(), sk, new.0) })?;
+        // SAFETY: It is one of IPv4 or IPv6, as it has a protocol.
+        unsafe { bindings::inet_sock_released(sk) };
+        self.state_changed();
+        Ok(())
+    }
+}
