@@ -399,7 +399,10 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// after this, the notification comes too early: who is notified and does not find the room has
     /// to ask again.
     pub fn expect_room(&self, wanted: u32) {
-        while self.event_index {
+        if !self.event_index {
+            return;
+        }
+        loop {
             let missing = self.size.saturating_sub(wanted);
             let prod = self.tx_prod.load(Relaxed);
             self.store(self.tx.cons_event, prod.wrapping_sub(missing));

@@ -9,6 +9,7 @@ mod life;
 use crate::{
     budget::Share,
     datagram::Begun,
+    endpoint::any,
     exchange::Exchange,
     link::{
         Link,
@@ -42,6 +43,7 @@ use kernel::{
     new_work,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::{
             Acquire,
             Atomic,
@@ -228,6 +230,30 @@ impl Conn {
         if let Some(channel) = self.channel.lock().as_ref() {
             channel.notify();
         }
+    }
+
+    /// Whether it is that of a datagram socket.
+    pub(crate) fn is_datagram(&self) -> bool {
+        self.kind == Kind::Datagram
+    }
+
+    /// The socket that it belongs to, unless it waits for one still.
+    pub(crate) fn owner_for_listing(&self) -> Option<ARef<Sock>> {
+        let owner = self.owner.lock();
+        let is_its_own = match owner.phase {
+            Phase::Pending | Phase::Ready => self.kind != Kind::Posted,
+            Phase::Open | Phase::Draining => true,
+            Phase::Released => false,
+        };
+        is_its_own.then(|| owner.sk.clone())
+    }
+
+    /// Notes its addresses in the socket. Any context.
+    fn note_names(&self, sk: &Sock) {
+        let unknown = any(self.remote.domain);
+        let local = self.local.copy().or(self.remote.local);
+        let peer = self.peer.copy();
+        sk.note_names(&local.unwrap_or(unknown), &peer.unwrap_or(unknown));
     }
 
     /// What a call may wait for at most: the backend comes back to a full ring once a quarter of

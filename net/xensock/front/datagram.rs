@@ -77,13 +77,13 @@ struct Names {
 }
 
 impl Datagram {
-    /// A new socket.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    /// A new socket, for addresses of `domain` if it is a matter of that.
+    pub(crate) fn new(domain: Option<Domain>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            endpoint <- Endpoint::new(SOCK_DGRAM),
+            endpoint <- Endpoint::new(SOCK_DGRAM, domain),
             names <- new_spinlock!(
                 Names {
-                    domain: None,
+                    domain,
                     peer: None,
                     is_automatic: false,
                     is_chosen: false,

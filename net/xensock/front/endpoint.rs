@@ -19,7 +19,8 @@ use core::net::{
     IpAddr,
     Ipv4Addr,
     Ipv6Addr,
-    SocketAddr, //
+    SocketAddr,
+    SocketAddrV6, //
 };
 use kernel::{
     net::{
@@ -27,7 +28,8 @@ use kernel::{
         namespace::Namespace,
         sock::{
             Shutdown,
-            ShutdownMask, //
+            ShutdownMask,
+            Sock, //
         },
         socket::How, //
     },
@@ -35,6 +37,7 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
+        aref::ARef,
         Arc,
         Mutex,
         SpinLock, //
@@ -47,7 +50,9 @@ pub(crate) use turn::Turn;
 pub(crate) struct Endpoint {
     /// [`SOCK_STREAM`](crate::proto::call::SOCK_STREAM) or
     /// [`SOCK_DGRAM`](crate::proto::call::SOCK_DGRAM).
-    kind: u32,
+    pub(crate) kind: u32,
+    /// What addresses the socket has, if that is said by its family.
+    domain: Option<Domain>,
     /// Taken by the calls that change the socket by an answer of the backend's, for which they
     /// wait. To wait for it is killable, too.
     #[pin]
@@ -65,6 +70,8 @@ pub(crate) enum State {
     Connection(Arc<Conn>),
     /// Listening, until the link goes down at the latest.
     Listening(Arc<Listener>),
+    /// With nothing: another protocol's has taken its place.
+    Gone,
 }
 
 impl State {
@@ -74,6 +81,7 @@ impl State {
             Self::Idle(remote) => remote.as_ref(),
             Self::Connection(conn) => Some(&conn.remote),
             Self::Listening(listener) => Some(&listener.remote),
+            Self::Gone => None,
         }
     }
 }
@@ -89,6 +97,15 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// Whether the socket was put to no use yet but to set options.
+    pub(crate) fn is_open(&self) -> bool {
+        self.local.is_none()
+            && match &self.state {
+                State::Idle(remote) => remote.as_ref().is_none_or(|r| r.local.is_none()),
+                _ => false,
+            }
+    }
+
     /// Takes everything out, to be dropped outside the lock.
     pub(crate) fn take_state(&mut self) -> State {
         let state = core::mem::replace(&mut self.state, State::Idle(None));
@@ -101,9 +118,10 @@ impl Inner {
 
 impl Endpoint {
     /// That of a new socket of this type.
-    pub(crate) fn new(kind: u32) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(kind: u32, domain: Option<Domain>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             kind,
+            domain,
             turn <- new_mutex!((), "xensock_turn"),
             inner <- new_spinlock!(
                 Inner {
@@ -133,20 +151,38 @@ impl Endpoint {
         }
     }
 
+    /// Whether another protocol's socket has taken the place of this one. Any context.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.inner.lock().state, State::Gone)
+    }
+
     /// The address that was asked for, or that which stands for none.
     pub(crate) fn bound_name(&self) -> SocketAddr {
         let inner = self.inner.lock();
         let remote = inner.state.remote();
         let bound = remote.and_then(|remote| remote.local).or(inner.local);
-        let domain = remote.map_or(Domain::Inet, |remote| remote.domain);
-        bound.unwrap_or(any(domain))
+        let domain = remote.map(|remote| remote.domain).or(self.domain);
+        bound.unwrap_or(any(domain.unwrap_or(Domain::Inet)))
+    }
+}
+
+/// An address as a socket of `domain` uses it: one of IPv6 reaches IPv4 by mapped addresses.
+pub(crate) fn in_domain(domain: Option<Domain>, addr: SocketAddr) -> Result<SocketAddr> {
+    match (domain, addr) {
+        (Some(Domain::Inet), SocketAddr::V6(_)) => Err(EAFNOSUPPORT),
+        (Some(Domain::Inet6), SocketAddr::V4(addr)) => {
+            let ip = addr.ip().to_ipv6_mapped();
+            Ok(SocketAddrV6::new(ip, addr.port(), 0, 0).into())
+        }
+        (_, addr) => Ok(addr),
     }
 }
 
 /// Whether the program may have the port, as far as that is ours to say: the backend does not know
 /// whose program it is.
-pub(crate) fn may_bind(addr: &SocketAddr) -> Result {
-    if addr.port() != 0 && !Namespace::init().may_bind(addr.port()) {
+pub(crate) fn may_bind(sk: &Sock, addr: &SocketAddr) -> Result {
+    let is_allowed = |net: ARef<Namespace>| net.may_bind(addr.port());
+    if addr.port() != 0 && !sk.namespace().is_none_or(is_allowed) {
         return Err(EACCES);
     }
     Ok(())

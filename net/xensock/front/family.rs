@@ -1,18 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The face of streams and datagrams as sockets of the family AF_XENSOCK.
+//! What programs do with the sockets of any face.
 
 use crate::{
+    choice::{
+        self,
+        First,
+        Reason, //
+    },
     datagram::Datagram,
-    endpoint::Endpoint,
-    proto::Feature,
+    endpoint::{
+        in_domain,
+        Endpoint, //
+    },
+    face::{
+        Face,
+        Inet,
+        Inet6,
+        XenSock, //
+    },
+    proto::{
+        native,
+        Feature, //
+    },
     stream::Stream,
     LINK, //
 };
-use core::net::SocketAddr;
+use core::{
+    marker::PhantomData,
+    net::SocketAddr, //
+};
 use kernel::{
     net::{
         addr::{
+            Domain,
             RawAddr,
             AF_INET,
             AF_INET6,
@@ -24,13 +45,17 @@ use kernel::{
             Name,
             Ops,
             Proto,
+            Registration,
             TypedSock,
             SIOCATMARK,
             SIOCINQ,
             SIOCOUTQ,
             SIOCOUTQNSD, //
         },
-        msghdr::MsgHdr,
+        msghdr::{
+            msg,
+            MsgHdr, //
+        },
         namespace::Namespace,
         socket::{
             How,
@@ -46,20 +71,35 @@ use kernel::{
     prelude::*, //
 };
 
-/// The family's entry in the kernel's table of protocols.
-pub(crate) static PROTO: Proto<Family> = Proto::new(c"XENSOCK");
-
-/// The number of the family, see `include/linux/socket.h`.
-const AF_XENSOCK: i32 = 46;
+/// The number of the protocol under AF_INET and AF_INET6, see `include/uapi/linux/in.h`.
+pub(crate) const IPPROTO_XENSOCK: u16 = 257;
 
 /// TCP by name, rather than as the usual protocol of the type.
-const IPPROTO_TCP: i32 = 6;
+pub(crate) const IPPROTO_TCP: i32 = 6;
 
 /// UDP likewise.
-const IPPROTO_UDP: i32 = 17;
+pub(crate) const IPPROTO_UDP: i32 = 17;
 
-/// AF_XENSOCK.
-pub(crate) struct Family;
+/// The sockets of a face.
+pub(crate) struct Family<F>(PhantomData<F>);
+
+/// All families. Dropped when no socket of them is left.
+pub(crate) struct Families {
+    _xensock: Registration<Family<XenSock>>,
+    _inet: Registration<Family<Inet>>,
+    _inet6: Registration<Family<Inet6>>,
+}
+
+impl Families {
+    /// Lets programs create sockets.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            _xensock: Registration::new()?,
+            _inet: Registration::new()?,
+            _inet6: Registration::new()?,
+        })
+    }
+}
 
 /// What a socket of the family does, by its type.
 pub(crate) enum Engine {
@@ -69,21 +109,21 @@ pub(crate) enum Engine {
 
 impl Engine {
     /// A new stream.
-    pub(crate) fn stream() -> Result<Self> {
+    pub(crate) fn stream(domain: Option<Domain>) -> Result<Self> {
         Ok(Self::Stream(KBox::pin_init(
-            Stream::new(),
+            Stream::new(domain),
             GFP_KERNEL_ACCOUNT,
         )?))
     }
 
-    fn datagram() -> Result<Self> {
+    fn datagram(domain: Option<Domain>) -> Result<Self> {
         Ok(Self::Datagram(KBox::pin_init(
-            Datagram::new(),
+            Datagram::new(domain),
             GFP_KERNEL_ACCOUNT,
         )?))
     }
 
-    fn endpoint(&self) -> &Endpoint {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
         match self {
             Self::Stream(stream) => &stream.endpoint,
             Self::Datagram(datagram) => &datagram.endpoint,
@@ -91,18 +131,21 @@ impl Engine {
     }
 }
 
-/// A socket of the family.
-pub(crate) type Sk = TypedSock<Engine>;
+/// A socket of a face.
+pub(crate) type Sk<F> = TypedSock<Family<F>>;
 
 #[vtable]
-impl Ops for Family {
-    const FAMILY: i32 = AF_XENSOCK;
+impl<F: Face> Ops for Family<F> {
+    const FAMILY: i32 = F::FAMILY;
+    const PROTOCOL: Option<u16> = F::PROTOCOL;
+    const KINDS: &'static [u16] = F::KINDS;
+    type Head = F::Head;
     type Data = Engine;
     // Some of them concern the backend.
     const CUSTOM_SOL_SOCKET: bool = true;
 
     fn proto() -> &'static Proto<Self> {
-        &PROTO
+        F::proto()
     }
 
     fn create(
@@ -110,74 +153,111 @@ impl Ops for Family {
         socket: &Socket,
         protocol: i32,
     ) -> Result<impl PinInit<Engine, Error>> {
-        // A namespace of its own is how a program is kept off the network.
-        if net != Namespace::init() {
+        // A namespace of its own is how a program is kept off the network, unless the administrator
+        // says otherwise.
+        if net != Namespace::init() && !choice::is_wanted(net) {
             return Err(EAFNOSUPPORT);
         }
+        let protocol = match F::PROTOCOL {
+            // It is found by its number only.
+            Some(_) => 0,
+            None => protocol,
+        };
         match (socket.kind(), protocol) {
-            (SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(Engine::stream()),
-            (SOCK_DGRAM, 0 | IPPROTO_UDP) if may_have_datagrams() => Ok(Engine::datagram()),
+            (SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(Engine::stream(F::DOMAIN)),
+            (SOCK_DGRAM, 0 | IPPROTO_UDP) if may_have_datagrams() => {
+                Ok(Engine::datagram(F::DOMAIN))
+            }
             (SOCK_STREAM, _) => Err(EPROTONOSUPPORT),
             (SOCK_DGRAM, _) if may_have_datagrams() => Err(EPROTONOSUPPORT),
             _ => Err(ESOCKTNOSUPPORT),
         }
     }
 
-    fn release(sk: &Sk) {
+    fn release(sk: &Sk<F>) {
         match sk.data().get_ref() {
             Engine::Stream(stream) => stream.release(sk),
             Engine::Datagram(datagram) => datagram.release(sk),
         }
     }
 
-    fn bind(socket: &Socket, sk: &Sk, addr: &RawAddr<'_>) -> Result {
-        let addr = addr_to_bind(addr)?;
-        match sk.data().get_ref() {
-            Engine::Stream(stream) => stream.bind(socket, sk, addr),
-            Engine::Datagram(datagram) => datagram.bind(sk, addr),
-        }
+    fn bind(socket: &Socket, sk: &Sk<F>, addr: &RawAddr<'_>) -> Result {
+        let addr = addr_to_bind(F::DOMAIN, addr)?;
+        choice::first(socket, sk, First::Bind(addr), || {
+            match sk.data().get_ref() {
+                Engine::Stream(stream) => stream.bind(socket, sk, addr),
+                Engine::Datagram(datagram) => datagram.bind(sk, addr),
+            }
+        })
     }
 
-    fn connect(socket: &Socket, sk: &Sk, addr: &RawAddr<'_>, nonblock: bool) -> Result {
+    fn connect(socket: &Socket, sk: &Sk<F>, addr: &RawAddr<'_>, nonblock: bool) -> Result {
         let is_none = addr.family().ok_or(EINVAL)? == AF_UNSPEC;
-        match sk.data().get_ref() {
-            Engine::Stream(stream) if is_none => stream.disconnect(socket, sk),
-            // An address that cannot be read matters only to a socket that has none yet.
-            Engine::Stream(stream) => stream.connect(socket, sk, addr.parse(), nonblock),
-            Engine::Datagram(datagram) if is_none => datagram.disconnect(sk),
-            Engine::Datagram(datagram) => datagram.connect(sk, addr.parse()?),
+        if is_none {
+            return match sk.data().get_ref() {
+                Engine::Stream(stream) => stream.disconnect(socket, sk),
+                Engine::Datagram(datagram) => datagram.disconnect(sk),
+            };
         }
+        let peer = match sk.data().get_ref() {
+            Engine::Stream(_) => addr_to_connect(F::DOMAIN, addr),
+            Engine::Datagram(_) => addr.parse(),
+        };
+        let first = First::Connect(peer);
+        choice::first(socket, sk, first, || match sk.data().get_ref() {
+            // An address that cannot be read matters only to a socket that has none yet.
+            Engine::Stream(stream) => {
+                let wait = nonblock
+                    && choice::may_return(sk)
+                    && LINK.get().is_some_and(|link| link.has(Feature::Status));
+                stream.connect(socket, sk, peer, nonblock, wait)
+            }
+            Engine::Datagram(datagram) => datagram.connect(sk, peer?),
+        })
     }
 
-    fn listen(socket: &Socket, sk: &Sk, backlog: u32) -> Result {
-        match sk.data().get_ref() {
+    fn listen(socket: &Socket, sk: &Sk<F>, backlog: u32) -> Result {
+        choice::first(socket, sk, First::Listen, || match sk.data().get_ref() {
             Engine::Stream(stream) => stream.listen(socket, sk, backlog),
             Engine::Datagram(_) => Err(EOPNOTSUPP),
-        }
+        })
     }
 
-    fn accept(_socket: &Socket, sk: &Sk, nonblock: bool) -> Result<Child<Engine>> {
+    fn accept(_socket: &Socket, sk: &Sk<F>, nonblock: bool) -> Result<Child<Self>> {
         match sk.data().get_ref() {
             Engine::Stream(stream) => stream.accept(sk, nonblock),
             Engine::Datagram(_) => Err(EOPNOTSUPP),
         }
     }
 
-    fn shutdown(socket: &Socket, sk: &Sk, how: How) -> Result {
+    fn shutdown(socket: &Socket, sk: &Sk<F>, how: How) -> Result {
         match sk.data().get_ref() {
             Engine::Stream(stream) => stream.shutdown(socket, sk, how),
             Engine::Datagram(datagram) => datagram.shutdown(sk, how),
         }
     }
 
-    fn setsockopt(socket: &Socket, sk: &Sk, level: i32, name: i32, value: &OptionIn<'_>) -> Result {
+    fn setsockopt(
+        socket: &Socket,
+        sk: &Sk<F>,
+        level: i32,
+        name: i32,
+        value: &OptionIn<'_>,
+    ) -> Result {
+        // To turn one off is to have none.
+        let kind = socket.kind() == SOCK_STREAM;
+        if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6))
+            && !matches!(value.read_int(), Ok(0))
+        {
+            choice::give_way(socket, sk, Reason::Option)?;
+        }
         let endpoint = sk.data().get_ref().endpoint();
         endpoint.set_option(socket, sk, level, name, value)
     }
 
     fn getsockopt(
         _socket: &Socket,
-        sk: &Sk,
+        sk: &Sk<F>,
         level: i32,
         name: i32,
         value: OptionOut<'_>,
@@ -186,21 +266,22 @@ impl Ops for Family {
         endpoint.get_option(level, name, value)
     }
 
-    fn getname(sk: &Sk, name: Name) -> Result<SocketAddr> {
-        match sk.data().get_ref() {
+    fn getname(sk: &Sk<F>, name: Name) -> Result<SocketAddr> {
+        let name = match sk.data().get_ref() {
             Engine::Stream(stream) => stream.name(sk, name),
             Engine::Datagram(datagram) => datagram.name(name),
-        }
+        }?;
+        in_domain(F::DOMAIN, name)
     }
 
-    fn poll(sk: &Sk) -> u32 {
+    fn poll(sk: &Sk<F>) -> u32 {
         match sk.data().get_ref() {
             Engine::Stream(stream) => stream.poll(sk),
             Engine::Datagram(datagram) => datagram.poll(sk),
         }
     }
 
-    fn ioctl(sk: &Sk, cmd: u32, arg: IoctlArg) -> Result<i32> {
+    fn ioctl(sk: &Sk<F>, cmd: u32, arg: IoctlArg) -> Result<i32> {
         let number = match (sk.data().get_ref(), cmd) {
             (Engine::Stream(stream), SIOCINQ) => stream.unread(sk)?,
             (Engine::Stream(stream), SIOCOUTQ) => stream.unacknowledged(sk)?,
@@ -214,15 +295,24 @@ impl Ops for Family {
         arg.put_int(i32::try_from(number).unwrap_or(i32::MAX))
     }
 
-    fn sendmsg(sk: &Sk, msg: &mut MsgHdr, len: usize) -> Result<usize> {
+    fn sendmsg(socket: &Socket, sk: &Sk<F>, msg: &mut MsgHdr, len: usize) -> Result<usize> {
         let flags = msg.flags();
         match sk.data().get_ref() {
+            Engine::Stream(_) if flags & msg::FASTOPEN != 0 => {
+                choice::give_way(socket, sk, Reason::Option)?;
+                Err(EOPNOTSUPP)
+            }
             Engine::Stream(stream) => stream.send(sk, msg, flags),
-            Engine::Datagram(datagram) => datagram.send(sk, msg, len, flags),
+            Engine::Datagram(datagram) => match msg.name().map(|name| name.parse()) {
+                Some(peer) => choice::first(socket, sk, First::Connect(peer), || {
+                    datagram.send(sk, msg, len, flags)
+                }),
+                None => datagram.send(sk, msg, len, flags),
+            },
         }
     }
 
-    fn recvmsg(sk: &Sk, msg: &mut MsgHdr, len: usize, flags: u32) -> Result<usize> {
+    fn recvmsg(sk: &Sk<F>, msg: &mut MsgHdr, len: usize, flags: u32) -> Result<usize> {
         match sk.data().get_ref() {
             Engine::Stream(stream) => stream.recv(sk, msg, len, flags),
             Engine::Datagram(datagram) => datagram.recv(sk, msg, len, flags),
@@ -237,17 +327,32 @@ fn may_have_datagrams() -> bool {
 
 /// The address for `bind()`. As with internet sockets, one of no family may stand for that which
 /// leaves the choice to the system.
-fn addr_to_bind(addr: &RawAddr<'_>) -> Result<SocketAddr> {
+fn addr_to_bind(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
     /// Bytes of the smallest address, and those of it that are the address proper.
     const MIN_LEN: usize = 16;
 
     let bytes = addr.as_bytes().first_chunk::<MIN_LEN>().ok_or(EINVAL)?;
-    match (addr.family().ok_or(EINVAL)?, bytes) {
-        (AF_INET | AF_INET6, _) => addr.parse(),
-        (AF_UNSPEC, [_, _, port @ .., 0, 0, 0, 0, _, _, _, _, _, _, _, _]) => {
+    match (addr.family().ok_or(EINVAL)?, domain, bytes) {
+        (AF_INET, None | Some(Domain::Inet), _) => addr.parse(),
+        (AF_INET6, None | Some(Domain::Inet6), _) => addr.parse(),
+        (
+            AF_UNSPEC,
+            None | Some(Domain::Inet),
+            [_, _, port @ .., 0, 0, 0, 0, _, _, _, _, _, _, _, _],
+        ) => {
             let port: [u8; 2] = *port.first_chunk().ok_or(EINVAL)?;
             Ok((core::net::Ipv4Addr::UNSPECIFIED, u16::from_be_bytes(port)).into())
         }
         _ => Err(EAFNOSUPPORT),
+    }
+}
+
+/// The address for `connect()` of a stream: one of IPv6 takes an address of IPv4 in its mapped form
+/// only.
+fn addr_to_connect(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
+    let addr = addr.parse()?;
+    match domain {
+        Some(domain) if domain != Domain::from(&addr) => Err(EAFNOSUPPORT),
+        _ => Ok(addr),
     }
 }

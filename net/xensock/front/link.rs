@@ -227,6 +227,13 @@ impl Link {
         drop(gone);
     }
 
+    /// Does something with each of those who are known to the link. May sleep, but must not itself.
+    pub(crate) fn for_each(&self, what: impl FnMut(&Member)) {
+        if let Some(members) = (*self.members.lock()).as_ref() {
+            members.values().for_each(what);
+        }
+    }
+
     /// Takes the link down: every socket sees a reset, and no memory is shared any longer.
     ///
     /// May sleep; idempotent. xenbus may tell the backend of Closed once this has returned.

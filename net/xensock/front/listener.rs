@@ -114,6 +114,17 @@ impl Listener {
         this.post()
     }
 
+    /// The socket.
+    pub(crate) fn socket(&self) -> &Sock {
+        &self.sk
+    }
+
+    /// How many connections wait to be accepted, as far as is known.
+    pub(crate) fn waiting(&self) -> usize {
+        let posted = self.posted.lock();
+        posted.conns.iter().filter(|conn| conn.is_ready()).count()
+    }
+
     /// Whether the socket listens. Any context.
     pub(crate) fn is_open(&self) -> bool {
         self.posted.lock().is_open

@@ -48,6 +48,11 @@ impl Settings {
         Ok(Arc::new(Self(settings), GFP_KERNEL)?)
     }
 
+    /// All of them: level, name and value.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32, &Value)> {
+        self.0.iter().map(|s| (s.level, s.name, &s.value))
+    }
+
     /// What an option was set to.
     pub(crate) fn get(&self, option: &SockOpt) -> Option<Value> {
         let is_it = |s: &&Setting| (s.level, s.name) == (option.level, option.name);

@@ -26,6 +26,7 @@ use crate::{
     }, //
 };
 use kernel::{
+    net::addr::Domain,
     net::sock::{
         Sock,
         TcpState, //
@@ -37,6 +38,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        lock::mutex::MutexGuard,
         Arc,
         Mutex, //
     }, //
@@ -57,12 +59,21 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// A new socket.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    /// A new socket, for addresses of `domain` if it is a matter of that.
+    pub(crate) fn new(domain: Option<Domain>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             transition <- new_mutex!((), "xensock_transition"),
-            endpoint <- Endpoint::new(SOCK_STREAM),
+            endpoint <- Endpoint::new(SOCK_STREAM, domain),
         })
+    }
+
+    /// Begins a change of state; fails if another protocol's socket has taken the place of this one.
+    pub(crate) fn transit(&self) -> Result<MutexGuard<'_, ()>> {
+        let guard = self.transition.lock();
+        if self.endpoint.is_gone() {
+            return Err(EAGAIN);
+        }
+        Ok(guard)
     }
 
     /// The connection, if there is one. Any context.
@@ -76,7 +87,7 @@ impl Stream {
         let old = {
             let mut inner = self.endpoint.inner.lock();
             match &inner.state {
-                State::Idle(_) => State::Idle(None),
+                State::Idle(_) | State::Gone => State::Idle(None),
                 _ => inner.take_state(),
             }
         };

@@ -18,8 +18,14 @@
 //! - [`conn::Conn`]: a connection: a `Remote` with a data ring and an event channel. A datagram
 //!   socket has one too.
 //! - [`budget::Share`]: the part of the guest's grant table that a connection has.
+//! - [`listing::Sockets`]: `/proc/net/xensock`, for each network namespace.
 //! - [`listener::Listener`]: a listening `Remote`, with the connections that were asked for ahead.
-//! - [`family::Family`]: streams and datagrams as sockets of AF_XENSOCK.
+//! - [`family::Family`]: streams and datagrams as sockets of a [`face::Face`]: of AF_XENSOCK, or of
+//!   IPPROTO_XENSOCK under AF_INET or AF_INET6.
+//! - [`choice::Choice`]: has programs' TCP (and UDP) sockets created with that protocol;
+//!   [`choice::Hijack`] is what the administrator of a network namespace has chosen. A socket that
+//!   turns out to be none for the backend gives way to one of the guest's own: it stays behind,
+//!   [`Gone`](endpoint::State::Gone), until the file is closed.
 //!
 //! # References
 //!
@@ -76,15 +82,18 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+mod choice;
 mod commands;
 mod conn;
 mod datagram;
 mod driver;
 mod endpoint;
 mod exchange;
+mod face;
 mod family;
 mod link;
 mod listener;
+mod listing;
 #[path = "../proto/mod.rs"]
 pub mod proto;
 mod remote;
@@ -95,7 +104,10 @@ mod stream;
 
 use kernel::{
     driver::Registration,
-    net::family::Registration as FamilyRegistration,
+    net::{
+        pernet,
+        substitute, //
+    },
     prelude::*,
     sync::{
         Arc,
@@ -156,9 +168,11 @@ impl Drop for Workers {
 /// The module. Dropped in this order.
 #[pin_data]
 struct XenSock {
-    _family: FamilyRegistration<family::Family>,
+    _substitute: substitute::Registration<choice::Choice>,
+    _families: family::Families,
     #[pin]
     _driver: Registration<xenbus::Adapter<driver::Frontend>>,
+    _namespaces: pernet::Registration<choice::Namespaced>,
     _workers: Workers,
 }
 
@@ -166,8 +180,11 @@ impl InPlaceModule for XenSock {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _workers: Workers::new()?,
-            _family: FamilyRegistration::new()?,
+            // Fails where there is no Xen, so before programs can have sockets.
             _driver <- Registration::new(c"xensock", module),
+            _namespaces: pernet::Registration::new()?,
+            _families: family::Families::new()?,
+            _substitute: substitute::Registration::new()?,
         })
     }
 }
@@ -178,7 +195,15 @@ module! {
     authors: ["XenSock developers"],
     description: "XenSock: sockets of the backend domain for Xen guests",
     license: "GPL",
-    alias: ["xen:xensock", "xen:pvcalls", "net-pf-46"],
+    alias: [
+        "xen:xensock",
+        "xen:pvcalls",
+        "net-pf-46",
+        "net-pf-2-proto-257-type-1",
+        "net-pf-2-proto-257-type-2",
+        "net-pf-10-proto-257-type-1",
+        "net-pf-10-proto-257-type-2",
+    ],
     params: {
         ring_order: u8 {
             default: 4,

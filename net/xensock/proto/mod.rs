@@ -32,6 +32,7 @@
 //!   both ends and for the models that check it.
 //! - [`link`] is what each end does next, given its own xenbus state and that of the other end.
 //! - [`node`] names the xenstore nodes, [`errno`] the error numbers, [`addr`] the addresses.
+//! - [`native`] lists the options that only a socket of the guest's own can have.
 //! - [`policy`] is what the backend lets a guest do, in terms of [`rule`]s about addresses and ports.
 
 #![forbid(unsafe_code)]
@@ -46,6 +47,7 @@ pub mod frame;
 pub mod id;
 pub mod indexes;
 pub mod link;
+pub mod native;
 pub mod node;
 pub mod option;
 pub mod pieces;

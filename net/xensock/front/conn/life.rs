@@ -146,6 +146,7 @@ impl Conn {
             if let Some(name) = name {
                 let _ = this.local.populate(name);
             }
+            this.note_names(&owner.sk);
             owner.phase = Phase::Open;
             owner.sk.set_state(TcpState::Established);
             owner.sk.state_changed();
@@ -181,6 +182,7 @@ impl Conn {
         }
         owner.phase = Phase::Open;
         let listener = core::mem::replace(&mut owner.sk, sk.into());
+        self.note_names(sk);
         sk.set_state(TcpState::Established);
         // A reset that came before is told to who has accepted it.
         self.tell(sk);

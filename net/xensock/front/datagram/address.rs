@@ -2,12 +2,14 @@
 
 //! Where datagrams may go, and how long they may be.
 
-use crate::proto::frame;
+use crate::{
+    endpoint::in_domain,
+    proto::frame, //
+};
 use core::net::{
     IpAddr,
     Ipv4Addr,
-    SocketAddr,
-    SocketAddrV6, //
+    SocketAddr, //
 };
 use kernel::{
     net::{
@@ -60,18 +62,6 @@ fn destination_v4(name: &RawAddr<'_>, domain: Option<Domain>) -> Result<SocketAd
             u16::from_be_bytes([*p, *q]),
         ))),
         _ => Err(EAFNOSUPPORT),
-    }
-}
-
-/// An address as a socket of `domain` uses it: one of IPv6 reaches IPv4 by mapped addresses.
-pub(super) fn in_domain(domain: Option<Domain>, addr: SocketAddr) -> Result<SocketAddr> {
-    match (domain, addr) {
-        (Some(Domain::Inet), SocketAddr::V6(_)) => Err(EAFNOSUPPORT),
-        (Some(Domain::Inet6), SocketAddr::V4(addr)) => {
-            let ip = addr.ip().to_ipv6_mapped();
-            Ok(SocketAddrV6::new(ip, addr.port(), 0, 0).into())
-        }
-        (_, addr) => Ok(addr),
     }
 }
 

@@ -3,13 +3,15 @@
 //! The addresses of a socket and of its peer: `bind()`, `connect()`, names.
 
 use super::{
-    address::in_domain,
     attach,
     set_peer,
     Datagram, //
 };
 use crate::{
-    endpoint::may_bind,
+    endpoint::{
+        in_domain,
+        may_bind, //
+    },
     exchange::address,
     proto::Call, //
 };
@@ -29,7 +31,7 @@ use kernel::{
 impl Datagram {
     /// `bind()`, as `__inet_bind()` does it.
     pub(crate) fn bind(&self, sk: &Sock, addr: SocketAddr) -> Result {
-        may_bind(&addr)?;
+        may_bind(sk, &addr)?;
         let turn = self.endpoint.turn()?;
         if self.has_port() {
             return Err(EINVAL);

@@ -53,6 +53,11 @@ impl Datagram {
             if sk.error().is_some() {
                 continue;
             }
+            if self.endpoint.is_gone() {
+                // Until it is seen who has taken its place.
+                let _turn = self.endpoint.turn()?;
+                return Err(EAGAIN);
+            }
             if self.has_lost() {
                 self.opened(sk, None)?;
                 continue;
@@ -68,6 +73,7 @@ impl Datagram {
                 let conn = self.endpoint.conn();
                 conn.is_some_and(|conn| conn.has_frame())
                     || self.has_lost()
+                    || self.endpoint.is_gone()
                     || sk.error().is_some()
                     || sk.shutdown_mask().contains(Shutdown::Recv)
             })?;

@@ -4,6 +4,7 @@
 
 use super::{
     Endpoint,
+    State,
     Turn, //
 };
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
         call::SOCK_DGRAM,
         option::{
             self,
+            Kind,
             SockOpt,
             SO_BROADCAST,
             SO_KEEPALIVE,
@@ -26,11 +28,13 @@ use crate::{
         },
         Body,
         Call,
+        Dialect,
         Response, //
     },
     remote::Remote,
     setting::Settings,
-    wire_error, //
+    wire_error,
+    LINK, //
 };
 use kernel::{
     net::{
@@ -58,6 +62,10 @@ impl Endpoint {
         let (level, name) = numbers(level, name)?;
         if level == option::SOL_SOCKET {
             return self.set_socket_option(socket, sk, name, given);
+        }
+        if self.domain.is_some() && self.kind == SOCK_DGRAM && is_recv_err(level, name) {
+            // Resolvers give up without it. There is no queue of errors, and so nothing in it.
+            return given.read_int().map(drop);
         }
         let mut bytes = [0; MAX_LEN];
         let len = given.read_prefix(&mut bytes)?;
@@ -107,6 +115,17 @@ impl Endpoint {
         let old = self.inner.lock().settings.clone();
         let settings = Settings::with(old.as_deref(), option, value)?;
 
+        if option.needs_ipv6() && self.domain == Some(Domain::Inet) {
+            return Err(ENOPROTOOPT);
+        }
+        if option.needs_stream() && self.kind == SOCK_DGRAM {
+            return Err(ENOPROTOOPT);
+        }
+        if self.may_wait(option) {
+            let old = self.inner.lock().settings.replace(settings);
+            drop(old);
+            return Ok(());
+        }
         let result = self.with_remote(&turn, option, |remote| {
             remote.ask(Call::SetSockOpt {
                 id: remote.id,
@@ -125,6 +144,18 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Whether nobody need hear of an option before the socket is put to use, if it ever is the
+    /// backend's: one that no backend of ours refuses if it is in its range.
+    fn may_wait(&self, option: &SockOpt) -> bool {
+        let is_unused = matches!(self.inner.lock().state, State::Idle(None));
+        let is_certain = !matches!(option.kind, Kind::Name);
+        is_unused
+            && self.domain.is_some()
+            && LINK
+                .get()
+                .is_none_or(|link| is_certain && link.dialect == Dialect::XenSock)
+    }
+
     /// `getsockopt()`.
     pub(crate) fn get_option(&self, level: i32, name: i32, out: OptionOut<'_>) -> Result {
         let (level, name) = numbers(level, name)?;
@@ -132,10 +163,16 @@ impl Endpoint {
         let room = out.len();
         let turn = self.turn()?;
         let value = match self.with_remote(&turn, option, |remote| read(remote, option, room)) {
-            // As above: what is known is what the program has set.
-            Err(EBADF) => {
+            // As above: what is known is what the program has set. Without a backend likewise; a
+            // flag that nobody has set is not set.
+            Err(error @ (EBADF | ENETDOWN)) => {
                 let settings = self.inner.lock().settings.clone();
-                let value = settings.and_then(|s| s.get(option)).ok_or(ENOTCONN)?;
+                let unset = match (error, option.kind) {
+                    (EBADF, _) => Err(ENOTCONN),
+                    (_, Kind::Flag) if self.domain.is_some() => Ok(Value::int(0)),
+                    _ => Err(error),
+                };
+                let value = settings.and_then(|s| s.get(option)).map_or(unset, Ok)?;
                 let mut bytes = KVec::new();
                 bytes.extend_from_slice(value.as_bytes(), GFP_KERNEL)?;
                 bytes
@@ -171,6 +208,9 @@ impl Endpoint {
         } else if let Some(listener) = self.listener() {
             ask(&listener.remote)
         } else {
+            if option.needs_ipv6() && self.domain == Some(Domain::Inet) {
+                return Err(ENOPROTOOPT);
+            }
             let domain = option.needs_ipv6().then_some(Domain::Inet6);
             self.take_remote(turn, domain).and_then(|remote| {
                 let result = ask(&remote);
@@ -187,6 +227,16 @@ impl Endpoint {
             error => error,
         })
     }
+}
+
+/// Whether it is the option that has errors queued, besides being returned.
+fn is_recv_err(level: u32, name: u32) -> bool {
+    const IP_RECVERR: u32 = 11;
+    const IPV6_RECVERR: u32 = 25;
+    matches!(
+        (level, name),
+        (option::SOL_IP, IP_RECVERR) | (option::SOL_IPV6, IPV6_RECVERR)
+    )
 }
 
 /// Level and name of an option, as they go on the wire.

@@ -86,7 +86,11 @@ impl Endpoint {
             return Err(EAFNOSUPPORT);
         }
         let preferred = settings.as_ref().map(|settings| settings.domain());
-        let domain = domain.or(family).or(preferred).unwrap_or(Domain::Inet);
+        let domain = domain
+            .or(self.domain)
+            .or(family)
+            .or(preferred)
+            .unwrap_or(Domain::Inet);
         let link = LINK.get().ok_or(ENETDOWN)?;
         let mut remote = Remote::new(link, self.kind, domain, settings.as_deref())?;
         if let Some(local) = local.filter(is_chosen) {

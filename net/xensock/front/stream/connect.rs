@@ -15,6 +15,7 @@ use crate::{
         State,
         Turn, //
     },
+    exchange::Exchange,
     proto::{
         Call,
         Dialect, //
@@ -35,24 +36,32 @@ use kernel::{
             SocketState, //
         },
     },
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 impl Stream {
     /// `connect()` to an address, as `__inet_stream_connect()` does it.
+    ///
+    /// If it shall not block, it may have to wait for the backend's answer nevertheless, though not
+    /// for the peer's: `wait_for_answer`.
     pub(crate) fn connect(
         &self,
         socket: &Socket,
         sk: &Sock,
         peer: Result<SocketAddr>,
         nonblock: bool,
+        wait_for_answer: bool,
     ) -> Result {
         let mut timeout = sk.snd_timeout(nonblock);
         let pending = match under_way(socket)? {
             Some(pending) => pending,
             None => {
-                let pending = self.start(socket, sk, peer)?;
-                if nonblock {
+                let (pending, connect) = self.start(socket, sk, peer)?;
+                let connect = connect.filter(|_| wait_for_answer);
+                if connect.is_some_and(|c| matches!(c.wait(), Err(EACCES))) {
+                    timeout = sk.snd_timeout(false);
+                } else if nonblock {
                     // With TCP the outcome is never there within the call that starts.
                     return Err(pending);
                 }
@@ -66,7 +75,7 @@ impl Stream {
             Err(WaitError::Interrupted(error)) => return Err(error),
         }
 
-        let _guard = self.transition.lock();
+        let _guard = self.transit()?;
         match socket.state() {
             // Another thread has seen it through.
             SocketState::Connected => return Ok(()),
@@ -85,11 +94,16 @@ impl Stream {
     }
 
     /// Starts an attempt, unless another thread does. Returns what a call says that does not wait
-    /// for the end of it.
-    fn start(&self, socket: &Socket, sk: &Sock, peer: Result<SocketAddr>) -> Result<Error> {
+    /// for the end of it, and what was asked.
+    fn start(
+        &self,
+        socket: &Socket,
+        sk: &Sock,
+        peer: Result<SocketAddr>,
+    ) -> Result<(Error, Option<Arc<Exchange>>)> {
         let turn = self.endpoint.turn()?;
         if let Some(pending) = under_way(socket)? {
-            return Ok(pending);
+            return Ok((pending, None));
         }
         if sk.state() != TcpState::Close {
             return Err(EISCONN);
@@ -120,7 +134,7 @@ impl Stream {
         };
         socket.set_state(SocketState::Connecting);
         link.submit(&connect, Some(conn));
-        Ok(EINPROGRESS)
+        Ok((EINPROGRESS, Some(connect)))
     }
 
     /// Sets up a connection to `peer`, of which the backend does not know yet.
@@ -140,7 +154,7 @@ impl Stream {
     /// `connect()` to `AF_UNSPEC`: back to a socket that was never connected, or never listened.
     pub(crate) fn disconnect(&self, socket: &Socket, sk: &Sock) -> Result {
         let parting = {
-            let _guard = self.transition.lock();
+            let _guard = self.transit()?;
             if !matches!(sk.state(), TcpState::Close | TcpState::Listen) {
                 // Who is waiting in a call is told.
                 sk.set_error(ECONNRESET);

@@ -34,7 +34,7 @@ impl Stream {
     pub(crate) fn shutdown(&self, socket: &Socket, sk: &Sock, how: How) -> Result {
         let mask = directions(how);
         let mut parting = Parting::default();
-        let guard = self.transition.lock();
+        let guard = self.transit()?;
         let conn = self.conn();
         if let Some(conn) = conn.as_ref().filter(|_| mask.contains(Shutdown::Send)) {
             can_shut_down(conn, how)?;

@@ -12,6 +12,7 @@ use crate::{
         may_bind,
         State, //
     },
+    face::Face,
     family::{
         Engine,
         Family,
@@ -41,7 +42,7 @@ use kernel::{
 impl Stream {
     /// `bind()`, as `__inet_bind()` does it.
     pub(crate) fn bind(&self, socket: &Socket, sk: &Sock, addr: SocketAddr) -> Result {
-        may_bind(&addr)?;
+        may_bind(sk, &addr)?;
         let turn = self.endpoint.turn()?;
         if socket.state() != SocketState::Unconnected || sk.state() != TcpState::Close {
             return Err(EINVAL);
@@ -52,6 +53,7 @@ impl Stream {
             .take_remote(&turn, Some(Domain::from(&addr)))?;
         match remote.bind(addr) {
             Ok(()) => {
+                sk.note_names(&remote.local.unwrap_or(addr), &any(remote.domain));
                 self.endpoint.inner.lock().local = Some(addr);
                 self.endpoint.keep(&turn, remote);
                 Ok(())
@@ -115,14 +117,14 @@ impl Stream {
     }
 
     /// `accept()`, as `inet_csk_accept()` does it.
-    pub(crate) fn accept(&self, sk: &Sk, nonblock: bool) -> Result<Child<Engine>> {
+    pub(crate) fn accept<F: Face>(&self, sk: &Sk<F>, nonblock: bool) -> Result<Child<Family<F>>> {
         let listener = self.endpoint.listener().ok_or(EINVAL)?;
         let mut timeout = sk.rcv_timeout(nonblock);
 
         loop {
             if listener.has_connection() {
                 // Before the connection is taken, so that it is not lost if there is no memory.
-                let child = Child::new::<Family>(sk, Engine::stream())?;
+                let child = Child::new(sk, Engine::stream(F::DOMAIN))?;
                 let Engine::Stream(stream) = child.data().get_ref() else {
                     return Err(EINVAL);
                 };

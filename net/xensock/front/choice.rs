@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which sockets of AF_INET and AF_INET6 are ours.
+//!
+//! While a network namespace is hijacked, what its programs open as TCP (or UDP) is created as
+//! IPPROTO_XENSOCK. What a socket is for shows with its first use. If that is nothing for the
+//! backend then it gives way to one of the guest's own protocol.
+
+mod config;
+mod substitute;
+
+pub(crate) use self::{
+    config::{
+        Hijack,
+        Namespaced,
+        Reason, //
+    },
+    substitute::Choice, //
+};
+
+use crate::{
+    endpoint::State,
+    face::Face,
+    family::{
+        Engine,
+        Sk,
+        IPPROTO_TCP,
+        IPPROTO_UDP, //
+    },
+    proto::{
+        call::SOCK_STREAM,
+        rule::Transport, //
+    },
+    LINK, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    net::{
+        namespace::Namespace,
+        socket::Socket, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+/// What a socket is used for first.
+#[derive(Clone, Copy)]
+pub(crate) enum First {
+    Bind(SocketAddr),
+    /// Or to send to; an error if that is no address.
+    Connect(Result<SocketAddr>),
+    Listen,
+}
+
+/// Performs what may be the first use of a socket; before or after that, if it fails, the socket may
+/// give way.
+pub(crate) fn first<F: Face, R>(
+    socket: &Socket,
+    sk: &Sk<F>,
+    first: First,
+    operation: impl FnOnce() -> Result<R>,
+) -> Result<R> {
+    let is_open = is_open(sk);
+
+    before(socket, sk, first)?;
+    let result = operation();
+    if is_open {
+        match &result {
+            Ok(_) | Err(EINPROGRESS) => count(sk, Reason::XenSock),
+            Err(EACCES) if may_return(sk) => give_way(socket, sk, Reason::Refused)?,
+            Err(ENETDOWN) if may_return(sk) => give_way(socket, sk, Reason::NoBackend)?,
+            Err(_) => (),
+        }
+    }
+    result
+}
+
+/// Has the socket give way, if its first use is not for the backend.
+fn before<F: Face>(socket: &Socket, sk: &Sk<F>, first: First) -> Result {
+    if !is_open(sk) {
+        return Ok(());
+    }
+    let (Some(config), Some(net)) = (config(sk), sk.namespace()) else {
+        return Ok(());
+    };
+    let transport = match sk.data().endpoint().kind {
+        SOCK_STREAM => Transport::Tcp,
+        _ => Transport::Udp,
+    };
+    // As a program of a control group's may have it.
+    if sk.has_route() {
+        return give_way(socket, sk, Reason::Option);
+    }
+    match config.exemption(&net, transport, first) {
+        Some(reason) => give_way(socket, sk, reason),
+        None => Ok(()),
+    }
+}
+
+/// Whether programs of a namespace may have sockets of the backend's.
+pub(crate) fn is_wanted(net: &Namespace) -> bool {
+    Hijack::of(net).is_some_and(|config| config.is_on())
+}
+
+/// Whether a socket may give way after the backend has refused something.
+pub(crate) fn may_return<F: Face>(sk: &Sk<F>) -> bool {
+    F::PROTOCOL.is_some() && config(sk).is_some_and(|config| config.falls_back())
+}
+
+/// Has a socket give way, with what was set so far, unless it has been put to use, or is not one of
+/// those that can.
+///
+/// # Errors
+///
+/// Any if it has: what it was asked is to be repeated.
+pub(crate) fn give_way<F: Face>(socket: &Socket, sk: &Sk<F>, reason: Reason) -> Result {
+    if F::PROTOCOL.is_none() {
+        return Ok(());
+    }
+    let endpoint = sk.data().get_ref().endpoint();
+    let _turn = endpoint.turn()?;
+    let _transition = match sk.data().get_ref() {
+        Engine::Stream(stream) => Some(stream.transit()?),
+        Engine::Datagram(_) => None,
+    };
+    let (state, settings) = {
+        let mut inner = endpoint.inner.lock();
+        if !inner.is_open() {
+            return Ok(());
+        }
+        let state = core::mem::replace(&mut inner.state, State::Gone);
+        (state, inner.settings.clone())
+    };
+    let protocol = match endpoint.kind {
+        SOCK_STREAM => IPPROTO_TCP,
+        _ => IPPROTO_UDP,
+    };
+    let result = sk.give_way(socket, protocol as u16, |new| {
+        for (level, name, value) in settings.iter().flat_map(|settings| settings.iter()) {
+            let number = value.to_int().map(i32::to_ne_bytes);
+            let bytes = number.as_ref().map_or(value.as_bytes(), |bytes| bytes);
+            // What this kernel does not have the backend may have.
+            let _ = new.set_any_option(level as i32, name as i32, bytes);
+        }
+        Ok(())
+    });
+    if let Err(error) = result {
+        endpoint.inner.lock().state = state;
+        return Err(error);
+    }
+    count(sk, reason);
+    Err(EAGAIN)
+}
+
+/// Whether it is open still what a socket is for.
+fn is_open<F: Face>(sk: &Sk<F>) -> bool {
+    F::PROTOCOL.is_some() && sk.data().get_ref().endpoint().inner.lock().is_open()
+}
+
+fn count<F: Face>(sk: &Sk<F>, reason: Reason) {
+    if let Some(config) = config(sk) {
+        config.count(reason);
+    }
+}
+
+fn config<F: Face>(sk: &Sk<F>) -> Option<Arc<Hijack>> {
+    Hijack::of(&*sk.namespace()?)
+}
+
+/// Whether there is a backend.
+fn has_backend() -> bool {
+    LINK.get().is_some()
+}

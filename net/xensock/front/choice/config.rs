@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `net.xensock.*`: what the administrator of a network namespace has chosen.
+
+use super::First;
+use crate::{
+    listing::Sockets,
+    proto::rule::{
+        rules,
+        Rule,
+        Transport, //
+    }, //
+};
+use core::net::{
+    IpAddr,
+    Ipv4Addr,
+    Ipv6Addr, //
+};
+use kernel::{
+    fmt,
+    net::{
+        namespace::Namespace,
+        pernet::{
+            Entries,
+            PerNet,
+            Place, //
+        },
+        sysctl::Settings, //
+    },
+    new_spinlock,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        SpinLock, //
+    }, //
+};
+
+/// Why a socket is what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It is the backend's.
+    XenSock,
+    /// It gave way: its destination is exempt.
+    Destination,
+    /// Its port is.
+    Port,
+    /// It is about an address of the guest's own.
+    Local,
+    /// The program has asked for what only the guest's own protocols can do.
+    Option,
+    /// There is no backend.
+    NoBackend,
+    /// The backend has refused it.
+    Refused,
+}
+
+impl Reason {
+    /// All of them, in their order, with their names.
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::XenSock, "xensock"),
+        (Self::Destination, "exempt-destination"),
+        (Self::Port, "exempt-port"),
+        (Self::Local, "local"),
+        (Self::Option, "option"),
+        (Self::NoBackend, "no-backend"),
+        (Self::Refused, "refused"),
+    ];
+}
+
+/// A list of rules.
+struct List {
+    text: KVec<u8>,
+    rules: KVec<Rule>,
+}
+
+impl List {
+    fn parse(text: &[u8]) -> Result<Arc<Self>> {
+        let mut list = Self {
+            text: KVec::new(),
+            rules: KVec::new(),
+        };
+        for rule in rules(text) {
+            list.rules.push(rule.map_err(|_| EINVAL)?, GFP_KERNEL)?;
+        }
+        list.text.extend_from_slice(text, GFP_KERNEL)?;
+        Ok(Arc::new(list, GFP_KERNEL)?)
+    }
+
+    fn covers(&self, transport: Transport, ip: IpAddr, port: u16) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.covers(transport, ip, port))
+    }
+}
+
+/// The two lists.
+struct Exempt {
+    destinations: Option<Arc<List>>,
+    ports: Option<Arc<List>>,
+}
+
+/// The settings of a namespace.
+#[pin_data]
+pub(crate) struct Hijack {
+    /// 0: nothing, 1: TCP, 2: UDP too.
+    mode: Atomic<u32>,
+    fallback: Atomic<bool>,
+    loopback: Atomic<bool>,
+    #[pin]
+    exempt: SpinLock<Exempt>,
+    counts: [Atomic<u64>; Reason::ALL.len()],
+}
+
+impl Hijack {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            mode: Atomic::new(0),
+            fallback: Atomic::new(false),
+            loopback: Atomic::new(true),
+            exempt <- new_spinlock!(
+                Exempt {
+                    destinations: None,
+                    ports: None,
+                },
+                "xensock_exempt"
+            ),
+            counts: [const { Atomic::new(0) }; Reason::ALL.len()],
+        })
+    }
+
+    /// The settings of a namespace. Any context.
+    pub(crate) fn of(net: &Namespace) -> Option<Arc<Self>> {
+        PLACE.with(net, |settings| settings.hijack.clone())
+    }
+
+    /// Whether any sockets are taken.
+    pub(crate) fn is_on(&self) -> bool {
+        self.mode.load(Relaxed) > 0
+    }
+
+    /// Whether sockets of a type are taken.
+    pub(crate) fn takes(&self, is_stream: bool) -> bool {
+        self.mode.load(Relaxed) >= if is_stream { 1 } else { 2 }
+    }
+
+    /// Whether the guest's own protocols take the place of a backend that refuses, or is not there.
+    pub(crate) fn falls_back(&self) -> bool {
+        self.fallback.load(Relaxed)
+    }
+
+    /// Why what a socket is used for first is not for the backend. Process context.
+    pub(crate) fn exemption(
+        &self,
+        net: &Namespace,
+        transport: Transport,
+        first: First,
+    ) -> Option<Reason> {
+        let (addr, is_bind) = match first {
+            First::Bind(addr) => (addr, true),
+            First::Connect(Ok(addr)) => (addr, false),
+            First::Connect(Err(_)) | First::Listen => return None,
+        };
+        // As TCP and UDP take it for a destination.
+        let ip = match addr.ip().to_canonical() {
+            IpAddr::V4(ip) if ip.is_unspecified() && !is_bind => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() && !is_bind => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let list = {
+            let exempt = self.exempt.lock();
+            if is_bind {
+                exempt.ports.clone()
+            } else {
+                exempt.destinations.clone()
+            }
+        };
+        if list.is_some_and(|list| list.covers(transport, ip, addr.port())) {
+            return Some(if is_bind {
+                Reason::Port
+            } else {
+                Reason::Destination
+            });
+        }
+        if !self.loopback.load(Relaxed) && net.is_local(ip) {
+            return Some(Reason::Local);
+        }
+        None
+    }
+
+    /// Counts a decision. Any context.
+    pub(crate) fn count(&self, reason: Reason) {
+        self.counts[reason as usize].add(1, Relaxed);
+    }
+}
+
+/// A flag as it is written.
+fn flag(value: &[u8]) -> Result<bool> {
+    match value {
+        b"0" => Ok(false),
+        b"1" => Ok(true),
+        _ => Err(EINVAL),
+    }
+}
+
+/// Bytes of a text.
+fn text(args: fmt::Arguments<'_>) -> Result<KVec<u8>> {
+    let text = CString::try_from_fmt(args)?;
+    let mut bytes = KVec::new();
+    bytes.extend_from_slice(text.to_bytes(), GFP_KERNEL)?;
+    Ok(bytes)
+}
+
+impl Settings for Hijack {
+    const PATH: &'static CStr = c"net/xensock";
+
+    const NAMES: &'static [&'static CStr] = &[
+        c"hijack",
+        c"fallback",
+        c"hijack_loopback",
+        c"exempt_destinations",
+        c"exempt_bind_ports",
+        c"decisions",
+    ];
+
+    fn show(&self, setting: usize) -> Result<KVec<u8>> {
+        let list = |list: &Option<Arc<List>>| list.clone();
+        let list = match setting {
+            0 => return text(fmt!("{}", self.mode.load(Relaxed))),
+            1 => return text(fmt!("{}", u8::from(self.fallback.load(Relaxed)))),
+            2 => return text(fmt!("{}", u8::from(self.loopback.load(Relaxed)))),
+            3 => list(&self.exempt.lock().destinations),
+            4 => list(&self.exempt.lock().ports),
+            _ => return self.decisions(),
+        };
+        let mut bytes = KVec::new();
+        if let Some(list) = list {
+            bytes.extend_from_slice(&list.text, GFP_KERNEL)?;
+        }
+        Ok(bytes)
+    }
+
+    fn store(&self, setting: usize, value: &[u8]) -> Result {
+        match setting {
+            0 => {
+                let mode = match value {
+                    b"0" => 0,
+                    b"1" => 1,
+                    b"2" => 2,
+                    _ => return Err(EINVAL),
+                };
+                self.mode.store(mode, Relaxed);
+            }
+            1 => self.fallback.store(flag(value)?, Relaxed),
+            2 => self.loopback.store(flag(value)?, Relaxed),
+            3 => {
+                let list = List::parse(value)?;
+                let old = self.exempt.lock().destinations.replace(list);
+                drop(old);
+            }
+            4 => {
+                let list = List::parse(value)?;
+                let old = self.exempt.lock().ports.replace(list);
+                drop(old);
+            }
+            _ => return Err(EPERM),
+        }
+        Ok(())
+    }
+}
+
+impl Hijack {
+    fn decisions(&self) -> Result<KVec<u8>> {
+        let mut all = KVec::new();
+        for (reason, name) in Reason::ALL {
+            if !all.is_empty() {
+                all.push(b' ', GFP_KERNEL)?;
+            }
+            let count = self.counts[reason as usize].load(Relaxed);
+            let word = text(fmt!("{name}={count}"))?;
+            all.extend_from_slice(&word, GFP_KERNEL)?;
+        }
+        Ok(all)
+    }
+}
+
+/// What each namespace has.
+pub(crate) struct Namespaced {
+    hijack: Arc<Hijack>,
+}
+
+static PLACE: Place<Namespaced> = Place::new();
+
+impl PerNet for Namespaced {
+    fn place() -> &'static Place<Self> {
+        &PLACE
+    }
+
+    fn new(_net: &Namespace, entries: &mut Entries<'_>) -> Result<KBox<Self>> {
+        let hijack = Arc::pin_init(Hijack::new(), GFP_KERNEL)?;
+        entries.add_sysctl(hijack.clone())?;
+        entries.add_proc::<Sockets>()?;
+        Ok(KBox::new(Self { hijack }, GFP_KERNEL)?)
+    }
+}

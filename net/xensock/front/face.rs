@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The families under which the sockets are found.
+
+use crate::family::{
+    Family,
+    IPPROTO_XENSOCK, //
+};
+use kernel::net::{
+    addr::{
+        Domain,
+        AF_INET,
+        AF_INET6, //
+    },
+    family::{
+        Head,
+        Inet6Sock,
+        InetSock,
+        Proto, //
+    },
+    sock::Sock,
+    socket::{
+        SOCK_DGRAM,
+        SOCK_STREAM, //
+    }, //
+};
+
+/// One of the families.
+pub(crate) trait Face: Sized + Send + Sync + 'static {
+    /// Its number.
+    const FAMILY: i32;
+    /// The number of the protocol in it.
+    const PROTOCOL: Option<u16> = None;
+    /// The types of sockets under that number.
+    const KINDS: &'static [u16] = &[];
+    /// The kind of addresses that its sockets have. Those of AF_XENSOCK have either.
+    const DOMAIN: Option<Domain>;
+    /// What a socket begins with.
+    type Head: Head;
+
+    /// The entry in the kernel's table of protocols.
+    fn proto() -> &'static Proto<Family<Self>>;
+}
+
+/// The types that IPv4 and IPv6 have.
+const KINDS: &[u16] = &[SOCK_STREAM as u16, SOCK_DGRAM as u16];
+
+/// AF_XENSOCK.
+pub(crate) struct XenSock;
+
+impl Face for XenSock {
+    // See `include/linux/socket.h`.
+    const FAMILY: i32 = 46;
+    const DOMAIN: Option<Domain> = None;
+    type Head = Sock;
+
+    fn proto() -> &'static Proto<Family<Self>> {
+        static PROTO: Proto<Family<XenSock>> = Proto::new(c"XENSOCK");
+        &PROTO
+    }
+}
+
+/// IPPROTO_XENSOCK under AF_INET.
+pub(crate) struct Inet;
+
+impl Face for Inet {
+    const FAMILY: i32 = AF_INET as i32;
+    const PROTOCOL: Option<u16> = Some(IPPROTO_XENSOCK);
+    const KINDS: &'static [u16] = KINDS;
+    const DOMAIN: Option<Domain> = Some(Domain::Inet);
+    type Head = InetSock;
+
+    fn proto() -> &'static Proto<Family<Self>> {
+        static PROTO: Proto<Family<Inet>> = Proto::new(c"XENSOCK-INET");
+        &PROTO
+    }
+}
+
+/// IPPROTO_XENSOCK under AF_INET6.
+pub(crate) struct Inet6;
+
+impl Face for Inet6 {
+    const FAMILY: i32 = AF_INET6 as i32;
+    const PROTOCOL: Option<u16> = Some(IPPROTO_XENSOCK);
+    const KINDS: &'static [u16] = KINDS;
+    const DOMAIN: Option<Domain> = Some(Domain::Inet6);
+    type Head = Inet6Sock;
+
+    fn proto() -> &'static Proto<Family<Self>> {
+        static PROTO: Proto<Family<Inet6>> = Proto::new(c"XENSOCK-INET6");
+        &PROTO
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The options that only a socket of the guest's own can have.
+//!
+//! They are about packets, routes and interfaces, of which there are none here, or change what kind
+//! of socket it is. A program that sets one before it uses its socket wants that rather than the
+//! backend.
+
+/// Whether an option, as programs say it, is one of these, for a stream or for datagrams, of IPv6 or
+/// of IPv4.
+pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool {
+    match level {
+        SOL_SOCKET => matches!(
+            name,
+            SO_BINDTODEVICE
+                | SO_ATTACH_FILTER
+                | SO_MARK
+                | SO_TIMESTAMPING_OLD
+                | SO_ATTACH_BPF
+                | SO_ATTACH_REUSEPORT_CBPF
+                | SO_ATTACH_REUSEPORT_EBPF
+                | SO_ZEROCOPY
+                | SO_TXTIME
+                | SO_BINDTOIFINDEX
+                | SO_TIMESTAMPING_NEW
+        ),
+        SOL_IP => {
+            matches!(
+                name,
+                IP_OPTIONS | IP_IPSEC_POLICY | IP_XFRM_POLICY | IP_TRANSPARENT | IP_UNICAST_IF
+            ) || (!is_stream
+                && matches!(
+                    name,
+                    IP_PKTINFO
+                        | IP_MULTICAST_IF
+                        | IP_ADD_MEMBERSHIP
+                        | IP_ADD_SOURCE_MEMBERSHIP
+                        | MCAST_JOIN_GROUP
+                        | MCAST_JOIN_SOURCE_GROUP
+                ))
+        }
+        SOL_TCP if is_stream => matches!(
+            name,
+            TCP_MD5SIG
+                | TCP_REPAIR
+                | TCP_FASTOPEN
+                | TCP_SAVE_SYN
+                | TCP_FASTOPEN_CONNECT
+                | TCP_ULP
+                | TCP_MD5SIG_EXT
+                | TCP_FASTOPEN_KEY
+                | TCP_AO_ADD_KEY
+        ),
+        SOL_UDP if !is_stream => matches!(name, UDP_ENCAP | UDP_SEGMENT | UDP_GRO),
+        SOL_IPV6 if is_ipv6 => {
+            matches!(
+                name,
+                IPV6_ADDRFORM
+                    | IPV6_2292PKTOPTIONS
+                    | IPV6_IPSEC_POLICY
+                    | IPV6_XFRM_POLICY
+                    | IPV6_HOPOPTS
+                    | IPV6_RTHDR
+                    | IPV6_DSTOPTS
+                    | IPV6_TRANSPARENT
+                    | IPV6_UNICAST_IF
+            ) || (!is_stream
+                && matches!(
+                    name,
+                    IPV6_MULTICAST_IF
+                        | IPV6_ADD_MEMBERSHIP
+                        | MCAST_JOIN_GROUP
+                        | MCAST_JOIN_SOURCE_GROUP
+                        | IPV6_RECVPKTINFO
+                ))
+        }
+        _ => false,
+    }
+}
+
+const SOL_SOCKET: i32 = 1;
+const SO_BINDTODEVICE: i32 = 25;
+const SO_ATTACH_FILTER: i32 = 26;
+const SO_MARK: i32 = 36;
+const SO_TIMESTAMPING_OLD: i32 = 37;
+const SO_ATTACH_BPF: i32 = 50;
+const SO_ATTACH_REUSEPORT_CBPF: i32 = 51;
+const SO_ATTACH_REUSEPORT_EBPF: i32 = 52;
+const SO_ZEROCOPY: i32 = 60;
+const SO_TXTIME: i32 = 61;
+const SO_BINDTOIFINDEX: i32 = 62;
+const SO_TIMESTAMPING_NEW: i32 = 65;
+
+const SOL_IP: i32 = 0;
+const IP_OPTIONS: i32 = 4;
+const IP_PKTINFO: i32 = 8;
+const IP_IPSEC_POLICY: i32 = 16;
+const IP_XFRM_POLICY: i32 = 17;
+const IP_TRANSPARENT: i32 = 19;
+const IP_MULTICAST_IF: i32 = 32;
+const IP_ADD_MEMBERSHIP: i32 = 35;
+const IP_ADD_SOURCE_MEMBERSHIP: i32 = 39;
+const MCAST_JOIN_GROUP: i32 = 42;
+const MCAST_JOIN_SOURCE_GROUP: i32 = 46;
+const IP_UNICAST_IF: i32 = 50;
+
+const SOL_TCP: i32 = 6;
+const TCP_MD5SIG: i32 = 14;
+const TCP_REPAIR: i32 = 19;
+const TCP_FASTOPEN: i32 = 23;
+const TCP_SAVE_SYN: i32 = 27;
+const TCP_FASTOPEN_CONNECT: i32 = 30;
+const TCP_ULP: i32 = 31;
+const TCP_MD5SIG_EXT: i32 = 32;
+const TCP_FASTOPEN_KEY: i32 = 33;
+const TCP_AO_ADD_KEY: i32 = 38;
+
+const SOL_UDP: i32 = 17;
+const UDP_ENCAP: i32 = 100;
+const UDP_SEGMENT: i32 = 103;
+const UDP_GRO: i32 = 104;
+
+const SOL_IPV6: i32 = 41;
+const IPV6_ADDRFORM: i32 = 1;
+const IPV6_2292PKTOPTIONS: i32 = 6;
+const IPV6_MULTICAST_IF: i32 = 17;
+const IPV6_ADD_MEMBERSHIP: i32 = 20;
+const IPV6_IPSEC_POLICY: i32 = 34;
+const IPV6_XFRM_POLICY: i32 = 35;
+const IPV6_RECVPKTINFO: i32 = 49;
+const IPV6_HOPOPTS: i32 = 54;
+const IPV6_RTHDR: i32 = 57;
+const IPV6_DSTOPTS: i32 = 59;
+const IPV6_TRANSPARENT: i32 = 75;
+const IPV6_UNICAST_IF: i32 = 76;
