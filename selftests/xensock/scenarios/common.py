@@ -3,9 +3,13 @@
 
 import socket
 import time
+from contextlib import contextmanager
 
 # Send buffers of dom0 that are soon full: many tests wait for that.
 SMALL = 128 << 10
+
+# Where the guest says which sockets of AF_INET go to the backend.
+HIJACK = "/proc/sys/net/xensock"
 
 # A guest that serves: it may bind everything that is not privileged.
 SERVES = ("bind-allow=0 1024-65535",)
@@ -72,6 +76,18 @@ def set_order(guest, order):
     unload(guest, "xensock")
     must(guest, f"modprobe xensock ring_order={order}")
     wait_link(guest)
+
+
+@contextmanager
+def hijacked(guest, **settings):
+    """The guest's sockets go to the backend for as long."""
+    settings.setdefault("hijack", 1)
+    for name, value in settings.items():
+        must(guest, f"echo {value} >{HIJACK}/{name}")
+    try:
+        yield
+    finally:
+        must(guest, f"echo 0 >{HIJACK}/hijack")
 
 
 def wait_link(guest, timeout=30):

@@ -59,28 +59,27 @@ SCP = (f"scp -q -F none -c {CIPHER} -i /tmp/key -o BatchMode=yes -o StrictHostKe
        "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR")
 
 
-def _guest(bed):
-    guest = bed.shared_guest(memory=768, programs=True, policy=SERVES)
+def guest(bed):
+    """A guest that has these programs."""
+    where = bed.shared_guest(memory=768, programs=True, policy=SERVES)
     peer(bed)
-    wait_link(guest)
-    must(guest, ACCOUNTS)
-    return guest
+    wait_link(where)
+    must(where, ACCOUNTS)
+    return where
 
 
-def _directions(bed, guest):
+def _directions(bed, where, preload):
     """Who serves and who asks, and what each of them is started with."""
-    return ((guest, PRELOAD, bed, "", 1), (bed, "", guest, PRELOAD, 2))
+    return ((where, preload, bed, "", 1), (bed, "", where, preload, 2))
 
 
 def _sums(where, directory):
     return must(where, f"cd {directory} && sha256sum * | sort")
 
 
-@timeout(180)
-def test_http(bed):
+def http(bed, where, preload):
     """nginx with two workers, and curl with ten connections, each in the guest and in dom0."""
-    guest = _guest(bed)
-    for server, server_preload, client, client_preload, number in _directions(bed, guest):
+    for server, server_preload, client, client_preload, number in _directions(bed, where, preload):
         port = 8080 + number
         must(server, NGINX.format(port=port))
         job = server.start(f"{server_preload} exec nginx -e stderr -c /tmp/nginx.conf")
@@ -91,6 +90,12 @@ def test_http(bed):
         assert sums == _sums(client, "/tmp/got"), "the files differ"
 
 
+@timeout(180)
+def test_http(bed):
+    """nginx with two workers."""
+    http(bed, guest(bed), PRELOAD)
+
+
 def _redis_says(bed, port, command):
     """What the server answers to one line, as a client in dom0 sees it."""
     with socket.create_connection((bed.address, port), timeout=10) as connection:
@@ -98,11 +103,9 @@ def _redis_says(bed, port, command):
         return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
 
 
-@timeout(180)
-def test_redis(bed):
+def redis(bed, where, preload):
     """redis, a protocol of lines, with 50 clients at once, each in the guest and in dom0."""
-    guest = _guest(bed)
-    for server, server_preload, client, client_preload, number in _directions(bed, guest):
+    for server, server_preload, client, client_preload, number in _directions(bed, where, preload):
         port = 6380 + number
         job = server.start(f"{server_preload} exec " + REDIS.format(host="0.0.0.0", port=port))
         job.wait_line("Ready to accept connections", 30 * bed.scale)
@@ -120,11 +123,15 @@ def test_redis(bed):
         job.kill()
 
 
-@timeout(240)
-def test_iperf3(bed):
+@timeout(180)
+def test_redis(bed):
+    """redis."""
+    redis(bed, guest(bed), PRELOAD)
+
+
+def iperf3(bed, where, preload):
     """iperf3 both ways, with one connection and with eight, server and client in the guest in turn."""
-    guest = _guest(bed)
-    for server, server_preload, client, client_preload, number in _directions(bed, guest):
+    for server, server_preload, client, client_preload, number in _directions(bed, where, preload):
         port = 5200 + number
         job = server.start(f"{server_preload} exec iperf3 --forceflush -s -p {port}")
         for count, options in enumerate(IPERF, 1):
@@ -140,25 +147,35 @@ def test_iperf3(bed):
         job.kill()
 
 
-@timeout(300)
-def test_ssh(bed):
+@timeout(240)
+def test_iperf3(bed):
+    """iperf3 both ways."""
+    iperf3(bed, guest(bed), PRELOAD)
+
+
+def ssh(bed, where, preload):
     """100 MB by scp from the guest to dom0, then 10 by a client in dom0 to the guest; checksums compared."""
-    guest = _guest(bed)
     must(bed, "rm -f /tmp/key*; ssh-keygen -q -t ed25519 -N '' -f /tmp/key")
     for name in ("key", "key.pub"):
         text = must(bed, f"cat /tmp/{name}")
-        must(guest, f"umask 077; cat >/tmp/{name} <<'END'\n{text}\nEND")
+        must(where, f"umask 077; cat >/tmp/{name} <<'END'\n{text}\nEND")
     size = COPY_BYTES if bed.kconfig == "fast" else COPY_BYTES // 20
-    must(guest, f"head -c {size} /dev/urandom >/tmp/data", 60 * bed.scale)
-    wanted = must(guest, "sha256sum </tmp/data")
-    for where, preload, port in ((bed, "", 2201), (guest, PRELOAD, 2202)):
-        must(where, SSHD.format(port=port))
-        job = where.start(f"{preload} exec /usr/sbin/sshd -D -e -f /tmp/sshd.conf")
+    must(where, f"head -c {size} /dev/urandom >/tmp/data", 60 * bed.scale)
+    wanted = must(where, "sha256sum </tmp/data")
+    for server, server_preload, port in ((bed, "", 2201), (where, preload, 2202)):
+        must(server, SSHD.format(port=port))
+        job = server.start(f"{server_preload} exec /usr/sbin/sshd -D -e -f /tmp/sshd.conf")
         job.wait_line("Server listening", 30 * bed.scale)
-    must(guest, f"{PRELOAD} {SCP} -P 2201 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
+    must(where, f"{preload} {SCP} -P 2201 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
     assert must(bed, "sha256sum </tmp/data") == wanted, "dom0 has something else"
-    must(guest, "rm /tmp/data")
+    must(where, "rm /tmp/data")
     wanted = must(bed, "truncate -s 10M /tmp/data && sha256sum </tmp/data")
     must(bed, f"{SCP} -P 2202 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
-    assert must(guest, "sha256sum </tmp/data") == wanted, "the guest has something else"
+    assert must(where, "sha256sum </tmp/data") == wanted, "the guest has something else"
     must(bed, "rm /tmp/data")
+
+
+@timeout(300)
+def test_ssh(bed):
+    """100 MB by scp from the guest to dom0."""
+    ssh(bed, guest(bed), PRELOAD)

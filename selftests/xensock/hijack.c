@@ -1,0 +1,679 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What becomes of a TCP socket while net.xensock.hijack is on. This changes the
+ * settings of the guest, which nobody else may use at the same time.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+#define DIRECTORY "/proc/sys/net/xensock/"
+#define IPPROTO_XENSOCK 257
+#define LOCALHOST "127.0.0.1"
+
+/* The errno of a write, or 0. */
+static int set(const char *name, const char *value)
+{
+	char path[80];
+	int fd, error = 0;
+
+	snprintf(path, sizeof(path), DIRECTORY "%s", name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return errno;
+	if (write(fd, value, strlen(value)) < 0)
+		error = errno;
+	close(fd);
+	return error;
+}
+
+static const char *get(const char *name)
+{
+	static char text[512];
+	char path[80];
+	ssize_t n = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), DIRECTORY "%s", name);
+	fd = open(path, O_RDONLY);
+	if (fd >= 0) {
+		n = read(fd, text, sizeof(text) - 1);
+		close(fd);
+	}
+	text[n > 0 ? n : 0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return text;
+}
+
+/* How many sockets became what they are for this reason. */
+static long decided(const char *reason)
+{
+	const char *text = get("decisions"), *found;
+	char word[40];
+
+	snprintf(word, sizeof(word), "%s=", reason);
+	found = strstr(text, word);
+	return found ? strtol(found + strlen(word), NULL, 10) : -1;
+}
+
+static int option(int fd, int level, int name)
+{
+	socklen_t len = sizeof(int);
+	int value = -1;
+
+	return getsockopt(fd, level, name, &value, &len) ? -errno : value;
+}
+
+FIXTURE(hijack) {
+	struct puppet peer;
+	int local;
+	unsigned int local_port;
+};
+
+static void restore(void)
+{
+	set("hijack", "0");
+	set("fallback", "0");
+	set("hijack_loopback", "1");
+	set("exempt_destinations", "");
+	set("exempt_bind_ports", "");
+}
+
+FIXTURE_SETUP(hijack)
+{
+	struct sockaddr_in any = { .sin_family = AF_INET };
+
+	restore();
+	/* The guest's own TCP, on its loopback interface. */
+	self->local = socket(AF_INET, SOCK_STREAM, 0);
+	ASSERT_LE(0, self->local);
+	any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ASSERT_EQ(0, bind(self->local, (void *)&any, sizeof(any)));
+	ASSERT_EQ(0, listen(self->local, 8));
+	self->local_port = local_port(self->local);
+	ASSERT_EQ(0, set("hijack", "1"));
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+}
+
+FIXTURE_TEARDOWN(hijack)
+{
+	restore();
+	close(self->local);
+	puppet_close(&self->peer);
+}
+
+/* Connects to the guest's own listener and exchanges a word with it. */
+static bool talks_locally(int fd, int listener, unsigned int port)
+{
+	char word[4] = "";
+	int other;
+	bool good;
+
+	if (connect_to(fd, LOCALHOST, port))
+		return false;
+	other = accept(listener, NULL, NULL);
+	good = other >= 0 && send(fd, "ping", 4, 0) == 4 &&
+	       recv_all(other, word, 4) == 4 && !memcmp(word, "ping", 4) &&
+	       send(other, "pong", 4, 0) == 4 &&
+	       recv_all(fd, word, 4) == 4 && !memcmp(word, "pong", 4);
+	close(other);
+	return good;
+}
+
+static bool talks_to_peer(int fd, struct puppet *peer)
+{
+	char data[100];
+
+	if (connect_to(fd, opt.host, peer->port) ||
+	    strcmp(puppet_do(peer, "accept"), "ok"))
+		return false;
+	stream_fill(7, 0, data, sizeof(data));
+	if (send_all(fd, data, sizeof(data)) != sizeof(data) ||
+	    strcmp(puppet_do(peer, "recv 100 7"), "ok 100") ||
+	    strcmp(puppet_do(peer, "send 100 8"), "ok 100"))
+		return false;
+	return recv_all(fd, data, sizeof(data)) == sizeof(data) &&
+	       stream_check(8, 0, data, sizeof(data));
+}
+
+TEST_F(hijack, goes_to_the_backend)
+{
+	long before = decided("xensock");
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	ASSERT_LE(0, fd);
+	EXPECT_TRUE(talks_to_peer(fd, &self->peer));
+	EXPECT_EQ(before + 1, decided("xensock"));
+	close(fd);
+}
+
+/* What it is called, whoever asks. */
+TEST_F(hijack, looks_like_tcp)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+	static const int protocols[] = { 0, IPPROTO_TCP, IPPROTO_MPTCP,
+					 IPPROTO_XENSOCK };
+	struct stat st;
+	size_t i, j;
+	int fd;
+
+	for (i = 0; i < ARRAY_LEN(families); i++) {
+		for (j = 0; j < ARRAY_LEN(protocols); j++) {
+			fd = socket(families[i], SOCK_STREAM, protocols[j]);
+			ASSERT_LE(0, fd);
+			EXPECT_EQ(families[i], option(fd, SOL_SOCKET, SO_DOMAIN));
+			EXPECT_EQ(SOCK_STREAM, option(fd, SOL_SOCKET, SO_TYPE));
+			EXPECT_EQ(IPPROTO_TCP, option(fd, SOL_SOCKET, SO_PROTOCOL));
+			EXPECT_EQ(0, fstat(fd, &st));
+			EXPECT_TRUE(S_ISSOCK(st.st_mode));
+			close(fd);
+		}
+	}
+}
+
+/* With the address of the family in which it was opened. */
+TEST_F(hijack, has_names_of_its_family)
+{
+	struct sockaddr_in6 name = { .sin6_family = AF_INET6 };
+	socklen_t len = sizeof(name);
+	char text[ADDRESS_TEXT];
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, getsockname(fd, (void *)&name, &len));
+	EXPECT_EQ(sizeof(name), len);
+	EXPECT_STREQ(":: 0", address_text((void *)&name, text));
+	name.sin6_port = htons(self->peer.port);
+	name.sin6_addr.s6_addr[10] = 0xff;
+	name.sin6_addr.s6_addr[11] = 0xff;
+	inet_pton(AF_INET, opt.host, &name.sin6_addr.s6_addr[12]);
+	ASSERT_EQ(0, connect(fd, (void *)&name, sizeof(name)));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	len = sizeof(name);
+	ASSERT_EQ(0, getpeername(fd, (void *)&name, &len));
+	EXPECT_EQ(AF_INET6, name.sin6_family);
+	EXPECT_TRUE(IN6_IS_ADDR_V4MAPPED(&name.sin6_addr));
+	EXPECT_EQ(self->peer.port, ntohs(name.sin6_port));
+	len = sizeof(name);
+	ASSERT_EQ(0, getsockname(fd, (void *)&name, &len));
+	EXPECT_TRUE(IN6_IS_ADDR_V4MAPPED(&name.sin6_addr));
+	EXPECT_NE(0, name.sin6_port);
+	/* IPv4 addresses are for the other family. */
+	close(fd);
+	fd = socket(AF_INET6, SOCK_STREAM, 0);
+	EXPECT_EQ(-1, connect_to(fd, opt.host, self->peer.port));
+	EXPECT_EQ(EAFNOSUPPORT, errno);
+	close(fd);
+}
+
+TEST_F(hijack, leaves_other_sockets_alone)
+{
+	char before[512], *after;
+	int fds[4];
+	size_t i;
+
+	snprintf(before, sizeof(before), "%s", get("decisions"));
+	fds[0] = socket(AF_INET, SOCK_DGRAM, 0);
+	fds[1] = socket(AF_UNIX, SOCK_STREAM, 0);
+	fds[2] = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+	fds[3] = socket(AF_INET6, SOCK_DGRAM, IPPROTO_UDP);
+	for (i = 0; i < ARRAY_LEN(fds); i++) {
+		ASSERT_LE(0, fds[i]);
+		/* A backend has not even been asked. */
+		EXPECT_EQ(-1, connect_to(fds[i], opt.host, 9));
+		close(fds[i]);
+	}
+	after = (char *)get("decisions");
+	EXPECT_STREQ(before, after);
+}
+
+/* What is open when it is turned on or off goes on as it was. */
+TEST_F(hijack, is_turned_off_and_on)
+{
+	int ours = socket(AF_INET, SOCK_STREAM, 0), local, again;
+
+	ASSERT_TRUE(talks_to_peer(ours, &self->peer));
+	ASSERT_EQ(0, set("hijack", "0"));
+	EXPECT_STREQ("0", get("hijack"));
+	local = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_TRUE(talks_locally(local, self->local, self->local_port));
+	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 8"));
+	EXPECT_TRUE(wait_readable(ours, 10));
+	ASSERT_EQ(0, set("hijack", "1"));
+	again = dup(local);
+	EXPECT_EQ(1, send(again, "x", 1, MSG_NOSIGNAL) > 0);
+	close(again);
+	close(local);
+	close(ours);
+}
+
+TEST_F(hijack, exempts_destinations)
+{
+	long before, xensock = decided("xensock");
+	int fd, nodelay = 1;
+
+	ASSERT_EQ(0, set("exempt_destinations", "10.0.0.0/8 127.0.0.0/8:1-65535"));
+	EXPECT_STREQ("10.0.0.0/8 127.0.0.0/8:1-65535", get("exempt_destinations"));
+	before = decided("exempt-destination");
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	/* Options that were set come along. */
+	ASSERT_EQ(0, setsockopt(fd, SOL_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay)));
+	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &nodelay, sizeof(nodelay)));
+	nodelay = 30;
+	ASSERT_EQ(0, setsockopt(fd, SOL_TCP, TCP_KEEPIDLE, &nodelay, sizeof(nodelay)));
+	ASSERT_EQ(0, set_timeout(fd, SO_RCVTIMEO, 5000));
+	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
+	EXPECT_EQ(1, option(fd, SOL_TCP, TCP_NODELAY));
+	EXPECT_EQ(30, option(fd, SOL_TCP, TCP_KEEPIDLE));
+	EXPECT_EQ(1, option(fd, SOL_SOCKET, SO_KEEPALIVE));
+	EXPECT_EQ(IPPROTO_TCP, option(fd, SOL_SOCKET, SO_PROTOCOL));
+	EXPECT_EQ(before + 1, decided("exempt-destination"));
+	/* It is the kernel's own: this is no option of the backend's. */
+	EXPECT_LE(0, option(fd, SOL_TCP, TCP_FASTOPEN));
+	close(fd);
+	/* Others are not concerned. */
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_TRUE(talks_to_peer(fd, &self->peer));
+	EXPECT_EQ(xensock + 1, decided("xensock"));
+	close(fd);
+}
+
+/* Who waits for the socket before it is decided is woken by what it becomes. */
+TEST_F(hijack, gives_way_under_epoll)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
+	int ep = epoll_create1(0), fd, other;
+
+	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	ASSERT_EQ(0, epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event));
+	/* As for any unconnected TCP socket. */
+	EXPECT_EQ(1, epoll_wait(ep, &event, 1, 0));
+	EXPECT_EQ(EPOLLOUT | EPOLLHUP, event.events);
+	if (connect_to(fd, LOCALHOST, self->local_port))
+		EXPECT_EQ(EINPROGRESS, errno);
+	other = accept(self->local, NULL, NULL);
+	ASSERT_LE(0, other);
+	EXPECT_EQ(1, epoll_wait(ep, &event, 1, WAIT_LIMIT_MSEC));
+	EXPECT_EQ(EPOLLOUT, event.events);
+	EXPECT_EQ(0, epoll_wait(ep, &event, 1, 0));
+	EXPECT_EQ(1, send(other, "x", 1, 0));
+	EXPECT_EQ(1, epoll_wait(ep, &event, 1, WAIT_LIMIT_MSEC));
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, event.events);
+	close(other);
+	close(fd);
+	close(ep);
+}
+
+TEST_F(hijack, exempts_ports)
+{
+	unsigned int port = 61000 + getpid() % 4000;
+	long before = decided("exempt-port");
+	char text[16];
+	int listener, fd;
+
+	snprintf(text, sizeof(text), "%u", port);
+	ASSERT_EQ(0, set("exempt_bind_ports", text));
+	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
+	listener = socket(AF_INET, SOCK_STREAM, 0);
+	ASSERT_EQ(0, bind_to(listener, ANY_HOST, port));
+	ASSERT_EQ(0, listen(listener, 4));
+	EXPECT_EQ(before + 1, decided("exempt-port"));
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_TRUE(talks_locally(fd, listener, port));
+	/* In the domain of the backend nobody listens there. */
+	EXPECT_TRUE(puppet_refused(&self->peer, port));
+	close(fd);
+	close(listener);
+}
+
+TEST_F(hijack, keeps_local_addresses_local)
+{
+	long before = decided("local");
+	int fd;
+
+	ASSERT_EQ(0, set("hijack_loopback", "0"));
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
+	EXPECT_EQ(before + 1, decided("local"));
+	close(fd);
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_EQ(0, bind_to(fd, LOCALHOST, 0));
+	EXPECT_EQ(before + 2, decided("local"));
+	close(fd);
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_TRUE(talks_to_peer(fd, &self->peer));
+	close(fd);
+}
+
+/* Who asks for what only TCP can do has TCP. */
+TEST_F(hijack, gives_way_for_options)
+{
+	static const struct {
+		int level, name, value;
+	} cases[] = {
+		{ SOL_TCP, TCP_FASTOPEN_CONNECT, 1 },
+		{ SOL_TCP, TCP_FASTOPEN, 5 },
+		{ SOL_TCP, TCP_SAVE_SYN, 1 },
+		{ SOL_TCP, TCP_REPAIR, 1 },
+		{ SOL_SOCKET, SO_MARK, 5 },
+		{ SOL_SOCKET, SO_BINDTOIFINDEX, 1 },
+		{ SOL_IP, IP_TRANSPARENT, 1 },
+	};
+	long before = decided("option");
+	size_t i;
+	int fd;
+
+	for (i = 0; i < ARRAY_LEN(cases); i++) {
+		fd = socket(AF_INET, SOCK_STREAM, 0);
+		EXPECT_EQ(0, setsockopt(fd, cases[i].level, cases[i].name,
+					&cases[i].value, sizeof(int))) {
+			TH_LOG("%d %d: %s", cases[i].level, cases[i].name, strerror(errno));
+		}
+		EXPECT_EQ(before + (long)i + 1, decided("option"));
+		close(fd);
+	}
+	/* One that nobody has changes nothing, nor does one that is carried. */
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_EQ(-1, setsockopt(fd, SOL_TCP, 999, &cases[0].value, sizeof(int)));
+	EXPECT_EQ(ENOPROTOOPT, errno);
+	EXPECT_EQ(0, setsockopt(fd, SOL_TCP, TCP_NODELAY, &cases[0].value, sizeof(int)));
+	EXPECT_TRUE(talks_to_peer(fd, &self->peer));
+	/* Once it is decided, there is no such option. */
+	EXPECT_EQ(-1, setsockopt(fd, SOL_TCP, TCP_ULP, "tls", 3));
+	EXPECT_EQ(before + (long)ARRAY_LEN(cases), decided("option"));
+	close(fd);
+	/* Nor is it one to turn something off. */
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	i = 0;
+	EXPECT_EQ(-1, setsockopt(fd, SOL_TCP, TCP_FASTOPEN_CONNECT, &i, sizeof(int)));
+	EXPECT_EQ(before + (long)ARRAY_LEN(cases), decided("option"));
+	close(fd);
+}
+
+/* A thread that waits in recv() is not left behind. */
+static long in_recv_once(struct waiter *w)
+{
+	return recv(w->fd, w->data, sizeof(w->data), 0);
+}
+
+TEST_F(hijack, wakes_who_receives)
+{
+	struct sockaddr_in any = { .sin_family = AF_INET };
+	struct waiter waiter;
+	int fd, other, one = 1;
+
+	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
+	other = socket(AF_INET, SOCK_DGRAM, 0);
+	any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ASSERT_EQ(0, bind(other, (void *)&any, sizeof(any)));
+	ASSERT_EQ(0, set("hijack", "2"));
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	/* What resolvers ask for. */
+	EXPECT_EQ(0, setsockopt(fd, SOL_IP, IP_RECVERR, &one, sizeof(one)));
+	ASSERT_TRUE(waiter_start(&waiter, in_recv_once, fd));
+	any = address(LOCALHOST, local_port(other));
+	ASSERT_EQ(5, sendto(fd, "there", 5, 0, (void *)&any, sizeof(any)));
+	any = address(LOCALHOST, local_port(fd));
+	ASSERT_EQ(4, sendto(other, "back", 4, 0, (void *)&any, sizeof(any)));
+	EXPECT_EQ(4, waiter_end(&waiter));
+	close(other);
+	close(fd);
+}
+
+/* The guest's policy says no to this one. */
+TEST_F(hijack, falls_back_if_it_is_refused)
+{
+	long before = decided("refused");
+	int fd, error;
+
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_EQ(-1, connect_to(fd, LOCALHOST, self->local_port));
+	EXPECT_EQ(EACCES, errno);
+	close(fd);
+	ASSERT_EQ(0, set("fallback", "1"));
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
+	EXPECT_EQ(before + 1, decided("refused"));
+	close(fd);
+	/* Without waiting for the outcome, too. */
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	error = connect_to(fd, LOCALHOST, self->local_port) ? errno : 0;
+	EXPECT_TRUE(error == EINPROGRESS || !error);
+	EXPECT_TRUE(wait_poll(fd, POLLOUT, NULL));
+	EXPECT_EQ(0, so_error(fd));
+	EXPECT_EQ(before + 2, decided("refused"));
+	close(fd);
+	/* A port that the backend does not give. */
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_EQ(0, bind_to(fd, ANY_HOST, 80));
+	EXPECT_EQ(before + 3, decided("refused"));
+	close(fd);
+	/* What is not refused by policy is not a reason. */
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_EQ(-1, connect_to(fd, opt.host, 1));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	EXPECT_EQ(before + 3, decided("refused"));
+	close(fd);
+}
+
+TEST_F(hijack, settings_are_checked)
+{
+	EXPECT_EQ(EINVAL, set("hijack", "3"));
+	EXPECT_EQ(EINVAL, set("hijack", "yes"));
+	EXPECT_EQ(EINVAL, set("fallback", "-1"));
+	EXPECT_EQ(EINVAL, set("exempt_destinations", "10.0.0.1/8"));
+	EXPECT_EQ(EINVAL, set("exempt_destinations", "example.org"));
+	EXPECT_EQ(EINVAL, set("exempt_bind_ports", "80-22"));
+	EXPECT_NE(0, set("decisions", "0"));
+	EXPECT_STREQ("1", get("hijack"));
+	EXPECT_STREQ("", get("exempt_destinations"));
+}
+
+/* A network namespace of its own has settings of its own, and is not hijacked. */
+TEST_F(hijack, other_namespaces_are_left_alone)
+{
+	int status, fd;
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (unshare(CLONE_NEWNET) || strcmp(get("hijack"), "0"))
+			_exit(1);
+		fd = socket(AF_INET, SOCK_STREAM, 0);
+		if (!connect_to(fd, opt.host, self->peer.port) || errno != ENETUNREACH)
+			_exit(2);
+		if (socket(AF_INET, SOCK_STREAM, IPPROTO_XENSOCK) >= 0)
+			_exit(3);
+		/* Until the administrator wants it. */
+		if (set("hijack", "1"))
+			_exit(4);
+		fd = socket(AF_INET, SOCK_STREAM, 0);
+		if (connect_to(fd, opt.host, self->peer.port))
+			_exit(5);
+		/* Not whoever has made himself a namespace. */
+		if (unshare(CLONE_NEWUSER | CLONE_NEWNET) || !set("hijack", "1"))
+			_exit(6);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status) {
+		TH_LOG("step %d", WEXITSTATUS(status));
+	}
+	EXPECT_STREQ("1", get("hijack"));
+}
+
+/* Whether /proc/net/xensock has a line with all of these words. */
+static bool is_listed(const char *const words[], size_t count)
+{
+	FILE *file = fopen("/proc/net/xensock", "r");
+	char line[512];
+	bool found = false;
+	size_t i;
+
+	while (file && !found && fgets(line, sizeof(line), file)) {
+		for (i = 0; i < count && strstr(line, words[i]); i++)
+			;
+		found = i == count;
+	}
+	if (file)
+		fclose(file);
+	return found;
+}
+
+TEST_F(hijack, is_listed)
+{
+	char ours[32], theirs[32], inode[32], data[10];
+	const char *words[] = { "inet stream ", " ESTAB ", theirs, ours, inode };
+	struct stat st;
+	int fd = socket(AF_INET, SOCK_STREAM, 0), listener;
+
+	ASSERT_TRUE(talks_to_peer(fd, &self->peer));
+	ASSERT_EQ(0, fstat(fd, &st));
+	snprintf(inode, sizeof(inode), " %lu ", (unsigned long)st.st_ino);
+	snprintf(ours, sizeof(ours), ":%u ", local_port(fd));
+	snprintf(theirs, sizeof(theirs), " %s:%u ", opt.host, self->peer.port);
+	EXPECT_TRUE(is_listed(words, ARRAY_LEN(words)));
+	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 8"));
+	EXPECT_TRUE(wait_readable(fd, 10));
+	words[1] = " ESTAB 10 0 ";
+	EXPECT_TRUE(is_listed(words, ARRAY_LEN(words)));
+	EXPECT_EQ(10, recv(fd, data, sizeof(data), 0));
+	close(fd);
+	EXPECT_FALSE(is_listed(words, ARRAY_LEN(words)));
+
+	listener = socket(AF_INET6, SOCK_STREAM, 0);
+	ASSERT_EQ(0, listen(listener, 2));
+	snprintf(ours, sizeof(ours), ":%u ", local_port(listener));
+	words[0] = "inet6 stream LISTEN 0 0 ";
+	words[1] = ours;
+	EXPECT_TRUE(is_listed(words, 2));
+	close(listener);
+}
+
+/* Any thread may use it while another makes it one of the guest's own. */
+struct racer {
+	pthread_t thread;
+	atomic_bool stop;
+	atomic_int fd;
+};
+
+static void *race(void *arg)
+{
+	struct racer *racer = arg;
+	struct sockaddr_in name;
+	socklen_t len;
+	char byte;
+	int fd;
+
+	while (!atomic_load(&racer->stop)) {
+		fd = atomic_load(&racer->fd);
+		poll_now(fd);
+		recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+		len = sizeof(name);
+		getsockname(fd, (void *)&name, &len);
+		option(fd, SOL_TCP, TCP_NODELAY);
+		option(fd, SOL_SOCKET, SO_ERROR);
+		ioctl(fd, FIONREAD, &len);
+	}
+	return NULL;
+}
+
+TEST_F(hijack, gives_way_while_others_look)
+{
+	struct racer racer = { .fd = -1 };
+	int i, fd;
+
+	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
+	ASSERT_EQ(0, pthread_create(&racer.thread, NULL, race, &racer));
+	for (i = 0; i < 300; i++) {
+		fd = socket(AF_INET, SOCK_STREAM, 0);
+		atomic_store(&racer.fd, fd);
+		EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
+		close(fd);
+	}
+	atomic_store(&racer.stop, true);
+	pthread_join(racer.thread, NULL);
+}
+
+/* A guest without a backend. */
+FIXTURE(no_backend) {
+	int local;
+	unsigned int local_port;
+};
+
+FIXTURE_SETUP(no_backend)
+{
+	struct sockaddr_in any = { .sin_family = AF_INET };
+
+	restore();
+	self->local = socket(AF_INET, SOCK_STREAM, 0);
+	ASSERT_LE(0, self->local);
+	any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ASSERT_EQ(0, bind(self->local, (void *)&any, sizeof(any)));
+	ASSERT_EQ(0, listen(self->local, 8));
+	self->local_port = local_port(self->local);
+	ASSERT_EQ(0, set("hijack", "1"));
+}
+
+FIXTURE_TEARDOWN(no_backend)
+{
+	restore();
+	close(self->local);
+}
+
+TEST_F(no_backend, is_reported)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, option(fd, SOL_TCP, TCP_NODELAY));
+	EXPECT_EQ(0, setsockopt(fd, SOL_TCP, TCP_NODELAY, &one, sizeof(one)));
+	EXPECT_EQ(1, option(fd, SOL_TCP, TCP_NODELAY));
+	EXPECT_EQ(-1, connect_to(fd, opt.host, opt.port));
+	EXPECT_EQ(ENETDOWN, errno);
+	EXPECT_EQ(-1, bind_to(fd, ANY_HOST, 0));
+	EXPECT_EQ(ENETDOWN, errno);
+	EXPECT_EQ(-1, listen(fd, 1));
+	EXPECT_EQ(ENETDOWN, errno);
+	/* It was not for the backend in the first place. */
+	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.1"));
+	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
+	EXPECT_EQ(1, option(fd, SOL_TCP, TCP_NODELAY));
+	close(fd);
+}
+
+TEST_F(no_backend, falls_back)
+{
+	long before = decided("no-backend");
+	int fd, early = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+
+	ASSERT_EQ(0, setsockopt(early, SOL_TCP, TCP_NODELAY, &one, sizeof(one)));
+	ASSERT_EQ(0, set("fallback", "1"));
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_EQ(before + 1, decided("no-backend"));
+	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
+	close(fd);
+	/* One that was opened before decides now. */
+	EXPECT_TRUE(talks_locally(early, self->local, self->local_port));
+	EXPECT_EQ(1, option(early, SOL_TCP, TCP_NODELAY));
+	EXPECT_EQ(before + 2, decided("no-backend"));
+	close(early);
+}
+
+XENSOCK_TEST_MAIN

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Sockets of AF_INET and AF_INET6 that go to the backend by sysctl: each call does what it does on TCP."""
+
+from bed import timeout
+from scenarios.common import SERVES, SMALL, hijacked, must, peer, wait_link
+
+
+def _in_guest(bed, *names, mode=1):
+    guest = bed.shared_guest(policy=SERVES)
+    peer(bed, SMALL)
+    wait_link(guest)
+    with hijacked(guest, hijack=mode):
+        for name in names:
+            guest.ktap(f"{name} --family inet", 150 * bed.scale)
+
+
+@timeout(180)
+def test_choice(bed):
+    """Which sockets are the backend's, and which give way to the guest's own TCP."""
+    guest = bed.shared_guest(policy=SERVES)
+    peer(bed, SMALL)
+    wait_link(guest)
+    guest.ktap("hijack --family inet -F no_backend", 150 * bed.scale)
+
+
+def test_no_backend(bed):
+    """Without a backend: ENETDOWN, or the guest's own TCP."""
+    guest = bed.guest(name="bare", device=None)
+    must(guest, "modprobe xensock")
+    guest.ktap("hijack --family inet -f no_backend")
+
+
+@timeout(180)
+def test_connect(bed):
+    """connect() of sockets of AF_INET."""
+    _in_guest(bed, "connect", "names", "ioctl")
+
+
+@timeout(180)
+def test_transfer(bed):
+    """send and recv."""
+    _in_guest(bed, "stream", "flags", "buffers")
+
+
+@timeout(180)
+def test_poll(bed):
+    """poll, select and epoll in every state of a socket."""
+    _in_guest(bed, "poll", "epoll", "uring")
+
+
+@timeout(180)
+def test_end(bed):
+    """The peer resets or finishes, we close or shut down."""
+    _in_guest(bed, "rst", "eof", "close", "shutdown", "linger")
+
+
+@timeout(180)
+def test_concurrency(bed):
+    """Threads that share a socket, and signals in every wait."""
+    _in_guest(bed, "threads", "signals")
+
+
+@timeout(180)
+def test_servers(bed):
+    """bind, listen and accept."""
+    _in_guest(bed, "bind", "listen", "accept", "acceptors", "listenpoll", "tsi")
+
+
+@timeout(180)
+def test_options(bed):
+    """The options of sockets, carried and not."""
+    _in_guest(bed, "options", "effects", "ipv6")
+
+
+@timeout(180)
+def test_datagrams(bed):
+    """UDP too."""
+    _in_guest(bed, "datagram", "datagram_names", "datagram_poll", mode=2)

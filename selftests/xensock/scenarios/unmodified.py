@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Programs as Debian has them, in a guest whose TCP goes to the backend by sysctl. Nothing is changed."""
+
+from bed import timeout
+from scenarios import programs
+from scenarios.common import SERVES, hijacked, must, wait_link
+
+FILES = """rm -rf {directory}; mkdir -p {directory} && cd {directory} &&
+for i in $(seq 8); do head -c $((i * i * 20000)) /dev/urandom >$i; done
+"""
+URLLIB = """python3 -c '
+import hashlib, urllib.request
+for name in range(1, 9):
+    data = urllib.request.urlopen("http://{host}:{port}/%d" % name).read()
+    print(hashlib.sha256(data).hexdigest() + "  %d" % name)
+'"""
+KEY = ("OPENSSL_CONF=/etc/ssl/openssl.cnf openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test "
+       "-keyout /tmp/tls.key -out /tmp/tls.crt 2>/dev/null")
+RSYNCD = """printf 'uid = root\ngid = root\nuse chroot = no\n[files]\npath = {directory}\nread only = no\n' \
+	>/tmp/rsyncd.conf
+"""
+
+# Namespaces of the backend, one for each of two guests, which reach an outside by address translation.
+NETS = {"red": 21, "green": 22}
+OUTSIDE = "198.18.0.2"
+NETWORK = """set -e
+ip netns add outside
+ip -n outside link set lo up
+ip link add out0 type veth peer name eth0 netns outside
+ip addr add 198.18.0.1/24 dev out0
+ip link set out0 up
+ip -n outside addr add {outside}/24 dev eth0
+ip -n outside link set eth0 up
+nft add table ip guests
+nft add chain ip guests post '{{ type nat hook postrouting priority srcnat; }}'
+nft add rule ip guests post oifname out0 masquerade
+echo 1 >/proc/sys/net/ipv4/ip_forward
+"""
+NAMESPACE = """set -e
+ip netns add {name}
+ip netns set {name} {number}
+ip -n {name} link set lo up
+ip link add {name}0 type veth peer name eth0 netns {name}
+ip addr add 10.{number}.0.1/24 dev {name}0
+ip link set {name}0 up
+ip -n {name} addr add 10.{number}.0.2/24 dev eth0
+ip -n {name} link set eth0 up
+ip -n {name} route add default via 10.{number}.0.1
+"""
+
+
+def _unmodified(bed, run):
+    guest = programs.guest(bed)
+    with hijacked(guest):
+        run(bed, guest, "")
+
+
+@timeout(180)
+def test_http(bed):
+    """nginx and curl."""
+    _unmodified(bed, programs.http)
+
+
+@timeout(180)
+def test_redis(bed):
+    """redis, a protocol of lines, with 50 clients at once."""
+    _unmodified(bed, programs.redis)
+
+
+@timeout(240)
+def test_iperf3(bed):
+    """iperf3 both ways, with one connection and with eight."""
+    _unmodified(bed, programs.iperf3)
+
+
+@timeout(300)
+def test_ssh(bed):
+    """scp both ways."""
+    _unmodified(bed, programs.ssh)
+
+
+def _ends(bed, guest):
+    """Who serves and who asks."""
+    return ((guest, bed, 1), (bed, guest, 2))
+
+
+def _serve(where, command, text):
+    job = where.start(f"exec {command}")
+    job.wait_line(text, 60)
+    return job
+
+
+@timeout(180)
+def test_python(bed):
+    """Python's http.server, wget and urllib."""
+    guest = programs.guest(bed)
+    with hijacked(guest):
+        for server, client, number in _ends(bed, guest):
+            port = 8100 + number
+            must(server, FILES.format(directory="/tmp/files"))
+            wanted = must(server, "cd /tmp/files && sha256sum *")
+            job = _serve(server, f"python3 -u -m http.server -d /tmp/files {port}", "Serving HTTP")
+            must(client, "rm -rf /tmp/wget; mkdir /tmp/wget && cd /tmp/wget && "
+                         f"wget -q http://{bed.address}:{port}/{{1,2,3,4,5,6,7,8}} || "
+                         f"for i in 1 2 3 4 5 6 7 8; do wget -q http://{bed.address}:{port}/$i; done")
+            assert must(client, "cd /tmp/wget && sha256sum *") == wanted, "wget has got something else"
+            assert must(client, URLLIB.format(host=bed.address, port=port)) == wanted, \
+                "urllib has got something else"
+            job.kill()
+
+
+@timeout(180)
+def test_https(bed):
+    """openssl's server, curl and wget over TLS."""
+    guest = programs.guest(bed)
+    with hijacked(guest):
+        for server, client, number in _ends(bed, guest):
+            port = 8200 + number
+            must(server, KEY)
+            must(server, FILES.format(directory="/tmp/files"))
+            job = _serve(server, "sh -c 'cd /tmp/files && exec openssl s_server -WWW -key /tmp/tls.key "
+                                 f"-cert /tmp/tls.crt -accept {port}'", "ACCEPT")
+            wanted = must(server, "sha256sum </tmp/files/8")
+            for command in ("curl -sSk", "wget -q -O - --no-check-certificate"):
+                got = must(client, f"{command} https://{bed.address}:{port}/8 | sha256sum")
+                assert got == wanted, f"{command}: something else"
+            job.kill()
+
+
+@timeout(180)
+def test_copy(bed):
+    """rsync and socat."""
+    guest = programs.guest(bed)
+    with hijacked(guest):
+        for server, client, number in _ends(bed, guest):
+            port = 8300 + number
+            must(server, "rm -rf /tmp/got; mkdir /tmp/got")
+            must(server, RSYNCD.format(directory="/tmp/got"))
+            job = server.start(f"exec rsync --daemon --no-detach --port {port} --config /tmp/rsyncd.conf")
+            must(client, FILES.format(directory="/tmp/files"))
+            must(client, "i=0; until rsync -a --port " + f"{port} /tmp/files/ rsync://{bed.address}/files/; do "
+                         "i=$((i + 1)); [ $i -lt 30 ] || exit 1; usleep 200000 2>/dev/null || sleep 0.2; done")
+            wanted = must(client, "cd /tmp/files && sha256sum *")
+            assert must(server, "cd /tmp/got && sha256sum *") == wanted, "rsync has copied something else"
+            job.kill()
+            job = server.start(f"exec socat -u TCP-LISTEN:{port + 10},reuseaddr CREATE:/tmp/socat")
+            must(client, f"socat -u /tmp/files/8 TCP:{bed.address}:{port + 10},retry=50,interval=0.2")
+            job.wait(30)
+            assert must(server, "sha256sum </tmp/socat") == must(client, "sha256sum </tmp/files/8")
+
+
+@timeout(60)
+def test_static(bed):
+    """A program without libraries."""
+    guest = programs.guest(bed)
+    with hijacked(guest):
+        assert "Hello" in must(guest, "fetch_static --family inet")
+
+
+@timeout(180)
+def test_toggled(bed):
+    """It is turned on and off while connections are made and carry data: none is lost."""
+    guest = programs.guest(bed)
+    with hijacked(guest, exempt_destinations="127.0.0.0/8"):
+        carrying = guest.start("bulk --family inet --bytes 64m")
+        server = _serve(guest, "python3 -u -m http.server -d /bin 8400", "Serving HTTP")
+        must(guest, "for i in $(seq 40); do echo $((i % 2)) >/proc/sys/net/xensock/hijack; "
+                    "fetch --family xensock >/dev/null || exit 1; done; "
+                    "echo 1 >/proc/sys/net/xensock/hijack", 120 * bed.scale)
+        must(bed, f"curl -sS --fail -o /dev/null http://{bed.address}:8400/")
+        rc, out = carrying.wait(120 * bed.scale)
+        assert rc == 0, out
+        server.kill()
+
+
+def _nginx(guest):
+    must(guest, programs.NGINX.format(port=80))
+    job = guest.start("exec nginx -e stderr -c /tmp/nginx.conf")
+    rc, out = guest.run("curl -sS --retry 40 --retry-connrefused --retry-delay 1 -o /dev/null http://127.0.0.1/1", 60)
+    assert rc == 0 and job.running, f"{out}: {job.output}"
+    return must(guest, "sha256sum </tmp/www/9")
+
+
+@timeout(300)
+def test_two_guests(bed):
+    """Two guests, each with a namespace of its own in dom0, both serve on port 80 and reach an outside."""
+    guests = {"red": programs.guest(bed),
+              "green": bed.guest("green", memory=768, programs=True, policy=SERVES)}
+    try:
+        must(bed, NETWORK.format(outside=OUTSIDE))
+        must(bed, "mkdir -p /tmp/outside && head -c 300000 /dev/urandom >/tmp/outside/page")
+        outside = bed.start("exec ip netns exec outside python3 -u -m http.server -d /tmp/outside 80")
+        outside.wait_line("Serving HTTP", 60)
+        page = must(bed, "sha256sum </tmp/outside/page")
+        pages = {}
+        for name, guest in guests.items():
+            must(bed, NAMESPACE.format(name=name, number=NETS[name]))
+            must(bed, f"xensock set {guest.domid} netns={NETS[name]} 'bind-allow=0 80 1024-65535'")
+            wait_link(guest)
+            must(guest, programs.ACCOUNTS)
+            must(guest, "echo 1 >/proc/sys/net/xensock/hijack")
+            pages[name] = _nginx(guest)
+        assert pages["red"] != pages["green"]
+        for name, guest in guests.items():
+            got = must(bed, f"curl -sS http://10.{NETS[name]}.0.2/9 | sha256sum")
+            assert got == pages[name], f"dom0 has not got {name}'s page"
+            assert must(guest, f"curl -sS http://{OUTSIDE}/page | sha256sum") == page
+            # Its loopback is its own; dom0's, with the peer's ports, is another.
+            rc, _ = guest.run("curl -sS -m 5 http://127.0.0.1:7080/")
+            assert rc == 7, rc
+        seen = outside.output
+        assert seen.count("198.18.0.1") >= 2 and "10." not in seen, seen
+    finally:
+        for name, guest in guests.items():
+            guest.run("echo 0 >/proc/sys/net/xensock/hijack; pkill nginx")
+            bed.run(f"xensock set {guest.domid} netns=default 'bind-allow=0 1024-65535'; ip netns del {name}")
+        bed.run("ip netns del outside; nft delete table ip guests; echo 0 >/proc/sys/net/ipv4/ip_forward")
