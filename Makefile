@@ -10,7 +10,7 @@ export XENSOCK_T0 := $(shell date +%s)
 BED := tools/bed
 
 help:
-	@echo 'make demo       a guest with no network card fetches a web page through dom0'
+	@echo 'make demo       guests with no network card have dom0's: AF_XENSOCK, and curl and nginx by sysctl'
 	@echo 'make test       host tests, then all scenarios on Xen: ends with N passed, N failed'
 	@echo 'make bench      throughput, latency, connections a second, against netfront'
 	@echo 'make vm         an interactive bed: a shell in dom0, "xl console g1" for the guest'
