@@ -137,7 +137,7 @@ def iperf3(bed, where, preload):
         for count, options in enumerate(IPERF, 1):
             # It takes one client at a time, and turns others away until it is done with that.
             job.wait_line(f"(test #{count})", 30 * bed.scale)
-            out = must(client, f"{client_preload} iperf3 --json -t 1 -p {port} -c {bed.address} {options}",
+            out = must(client, f"{client_preload} iperf3 --json -t {bed.scale} -p {port} -c {bed.address} {options}",
                        60 * bed.scale)
             end = json.loads(out)["end"]
             bed.note(f"iperf3 {options}: {end['sum_received']['bits_per_second'] / 1e6:.0f} Mbit/s")
