@@ -63,9 +63,13 @@
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy,
 //!    not while waiting. Independent of each other: full duplex.
 //! 5. `Datagram::names`, `Endpoint::inner`, then `Listener::posted` (spinlocks): short.
+//!    `Hijack::exempt` (spinlock) on its own.
 //! 6. `Conn::owner`, then `Conn::asked` and `Conn::inbox` (spinlocks, IRQ): short.
 //! 7. `Link::commands`, `Conn::channel`, `Conn::seen` (spinlocks, IRQ): innermost, but for the wait
 //!    queues of a socket, which are woken under `Conn::owner` and `Listener::posted`.
+//!
+//! A socket gives way under `Endpoint::turn` and `Stream::transition`, so that who has waited for
+//! one of them finds it gone, and is repeated with what has taken its place.
 //!
 //! `lock_sock()` is taken, under `Stream::transition` or nothing, for flags of the socket, for
 //! opening both directions anew, and for what an accepted socket inherits.
@@ -76,6 +80,8 @@
 //! - `Handler::handle()` of a link and of a connection: hard interrupt. They wake programs, pass
 //!   answers on and send requests that were made before, but never sleep, allocate or drop a last
 //!   reference, other than that of an exchange.
+//! - `Choice::protocol()`: process context, in an RCU read-side critical section.
+//! - `Settings` and `Sockets::show()`: process context.
 //! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`WORKERS`].
 //! - `Drop` of a `Stream` or a `Datagram`: any context; by then it owns nothing that matters.
 

@@ -12,7 +12,9 @@
 //! 1. [`Ops::create`] returns an initialiser for the data. A program has a file now, through which
 //!    all other operations come, any number of them at the same time.
 //! 2. [`Ops::release`] is the last of them. After it the socket is an orphan: it belongs to no file.
-//! 3. The data are dropped together with the last reference (there may be more than the file's:
+//! 3. A socket that stands in for another protocol may give way to one of that
+//!    ([`TypedSock::give_way`]). It is kept until the file is closed, without [`Ops::release`].
+//! 4. The data are dropped together with the last reference (there may be more than the file's:
 //!    [`ARef<TypedSock<T>>`](crate::sync::aref::ARef)). That can be in a soft interrupt, where
 //!    nothing may sleep, so whatever sleeps has to be done in [`Ops::release`].
 //!

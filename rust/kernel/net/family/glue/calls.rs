@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The operations that programs perform.
+
+use super::{
+    super::{
+        Head,
+        IoctlArg,
+        Name,
+        Ops, //
+    },
+    Glue, //
+};
+
+use crate::{
+    bindings,
+    net::{
+        addr::{
+            RawAddr,
+            SockAddrBuf, //
+        },
+        msghdr::MsgHdr,
+        socket::{
+            How,
+            Socket,
+            SocketState, //
+        },
+        sockopt::{
+            OptionIn,
+            OptionOut,
+            SOL_SOCKET, //
+        }, //
+    },
+    prelude::*, //
+};
+
+impl<T: Ops> Glue<T> {
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn bind(
+        socket: *mut bindings::socket,
+        addr: *mut bindings::sockaddr_unsized,
+        len: c_int,
+    ) -> c_int {
+        let operation = |socket: &_, sk: &_| {
+            // SAFETY: The caller passes the length of the address, of which it has a copy.
+            let addr = unsafe { RawAddr::from_raw(addr.cast(), len) }?;
+            T::bind(socket, sk, &addr)?;
+            Ok(0)
+        };
+        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        unsafe {
+            Self::perform(socket, operation, |ops| {
+                checked(bindings::sock_may_bind(socket, addr.cast(), len), || {
+                    Some(ops.bind?(socket, addr, len))
+                })
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn connect(
+        socket: *mut bindings::socket,
+        addr: *mut bindings::sockaddr_unsized,
+        len: c_int,
+        flags: c_int,
+    ) -> c_int {
+        let operation = |socket: &_, sk: &_| {
+            // SAFETY: The caller passes the length of the address, of which it has a copy.
+            let raw = unsafe { RawAddr::from_raw(addr.cast(), len) }?;
+            T::connect(socket, sk, &raw, is_nonblock(flags))?;
+            Ok(0)
+        };
+        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        unsafe {
+            Self::perform(socket, operation, |ops| {
+                checked(bindings::sock_may_connect(socket, addr.cast(), len), || {
+                    Some(ops.connect?(socket, addr, len, flags))
+                })
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn accept(
+        socket: *mut bindings::socket,
+        new: *mut bindings::socket,
+        arg: *mut bindings::proto_accept_arg,
+    ) -> c_int {
+        let operation = |socket: &_, sk: &_| {
+            // SAFETY: The caller passes valid arguments.
+            let nonblock = is_nonblock(unsafe { (*arg).flags });
+            let sk = T::accept(socket, sk, nonblock)?.into_raw();
+
+            // SAFETY: `new` was just allocated and has no `struct sock`; by the type invariants of
+            // `Child` the other one has no `struct socket`. The reference goes to `new`.
+            unsafe { bindings::sock_graft(sk.as_ptr(), new) };
+            // SAFETY: The caller passes a socket that was allocated by `sock_alloc` or
+            // `sock_create_lite`.
+            let new = unsafe { Socket::from_raw(new) };
+            if Self::CUSTOM_SOL_SOCKET {
+                new.set_custom_sockopt();
+            }
+            new.set_state(SocketState::Connected);
+            Ok(0)
+        };
+        // The new socket has our operations, so that those of another cannot fill it. What gives
+        // way does not listen: it is too early to accept.
+
+        // SAFETY: The caller passes a socket of this family.
+        unsafe { Self::perform(socket, operation, |_| Some(EINVAL.to_errno())) }
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn getname(
+        socket: *mut bindings::socket,
+        addr: *mut bindings::sockaddr,
+        peer: c_int,
+    ) -> c_int {
+        let operation = |_: &_, sk: &_| {
+            let name = SockAddrBuf::from(T::getname(sk, Name::from_raw(peer))?);
+            let bytes = name.as_bytes();
+
+            // SAFETY: The caller passes room for a `struct sockaddr_storage`, which is larger than
+            // any `SockAddrBuf`.
+            unsafe {
+                core::ptr::copy_nonoverlapping(bytes.as_ptr(), addr.cast::<u8>(), bytes.len())
+            };
+            Ok(name.c_len())
+        };
+        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        unsafe {
+            Self::perform(socket, operation, |ops| {
+                Some(ops.getname?(socket, addr, peer))
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        socket: *mut bindings::socket,
+        wait: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: All arguments are the caller's.
+        unsafe { bindings::sock_poll_wait(file, socket, wait) };
+        // SAFETY: The caller passes a socket of this family.
+        if let Some(sk) = unsafe { Self::sk(socket) } {
+            return T::poll(sk);
+        }
+        // Who waits is woken by the other, whose wait queue is the same.
+
+        // SAFETY: It has given way.
+        match unsafe { Self::successor(socket) }.poll {
+            // SAFETY: All arguments are the caller's, who has one entry to wait with.
+            Some(poll) => unsafe { poll(file, socket, core::ptr::null_mut()) },
+            None => 0,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn ioctl(
+        socket: *mut bindings::socket,
+        cmd: c_uint,
+        arg: c_ulong,
+    ) -> c_int {
+        let operation = |_: &_, sk: &_| match T::ioctl(sk, cmd, IoctlArg::new(arg)) {
+            Err(ENOIOCTLCMD) if T::Head::INET => {
+                // Addresses, routes and neighbours are for all sockets of these families.
+                // SAFETY: It is one of them, and the arguments are what the caller has passed.
+                Ok(unsafe { bindings::inet_any_ioctl(socket, cmd, arg) })
+            }
+            result => result,
+        };
+
+        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        unsafe { Self::perform(socket, operation, |ops| Some(ops.ioctl?(socket, cmd, arg))) }
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn listen(socket: *mut bindings::socket, backlog: c_int) -> c_int {
+        let operation = |socket: &_, sk: &_| {
+            // CAST: What a program says is not negative here any more, and what the kernel says is
+            // taken in the same way by TCP.
+            T::listen(socket, sk, backlog as u32)?;
+            Ok(0)
+        };
+        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        unsafe {
+            Self::perform(socket, operation, |ops| {
+                checked(bindings::sock_may_listen(socket, backlog), || {
+                    Some(ops.listen?(socket, backlog))
+                })
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn shutdown(socket: *mut bindings::socket, how: c_int) -> c_int {
+        let operation = |socket: &_, sk: &_| {
+            T::shutdown(socket, sk, How::try_from(how)?)?;
+            Ok(0)
+        };
+        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        unsafe { Self::perform(socket, operation, |ops| Some(ops.shutdown?(socket, how))) }
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn setsockopt(
+        socket: *mut bindings::socket,
+        level: c_int,
+        name: c_int,
+        value: bindings::sockptr_t,
+        len: c_uint,
+    ) -> c_int {
+        let operation = |socket: &_, sk: &_| {
+            // SAFETY: The caller passes where the value is, and its length.
+            let value = unsafe { OptionIn::from_raw(value, len) };
+            T::setsockopt(socket, sk, level, name, &value)?;
+            Ok(0)
+        };
+        let pass_on = |ops: &bindings::proto_ops| {
+            if level == SOL_SOCKET {
+                // SAFETY: The arguments are the caller's.
+                return Some(unsafe { bindings::sock_setsockopt(socket, level, name, value, len) });
+            }
+            // SAFETY: As above.
+            Some(unsafe { ops.setsockopt?(socket, level, name, value, len) })
+        };
+        // SAFETY: The caller passes a socket of this family.
+        unsafe { Self::perform(socket, operation, pass_on) }
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn getsockopt(
+        socket: *mut bindings::socket,
+        level: c_int,
+        name: c_int,
+        opt: *mut bindings::sockopt_t,
+    ) -> c_int {
+        let operation = |socket: &_, sk: &_| {
+            // SAFETY: The caller passes this for nobody but us while it waits.
+            let value = unsafe { OptionOut::from_raw(opt) };
+            T::getsockopt(socket, sk, level, name, value)?;
+            Ok(0)
+        };
+        // Others do not take their arguments in this form. So this call has come too early.
+
+        // SAFETY: The caller passes a socket of this family.
+        unsafe { Self::perform(socket, operation, |_| Some(ENOPROTOOPT.to_errno())) }
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn sendmsg(
+        socket: *mut bindings::socket,
+        msg: *mut bindings::msghdr,
+        len: usize,
+    ) -> c_int {
+        let operation = |socket: &_, sk: &_| {
+            // SAFETY: This is `sendmsg`, and the message is for nobody but us while it runs.
+            T::sendmsg(socket, sk, unsafe { MsgHdr::from_raw(msg) }, len).map(c_len)
+        };
+        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        unsafe {
+            Self::perform(socket, operation, |ops| {
+                checked(bindings::sock_may_send(socket, msg, c_len(len)), || {
+                    Some(ops.sendmsg?(socket, msg, len))
+                })
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn recvmsg(
+        socket: *mut bindings::socket,
+        msg: *mut bindings::msghdr,
+        len: usize,
+        flags: c_int,
+    ) -> c_int {
+        let operation = |_: &_, sk: &_| {
+            // SAFETY: This is `recvmsg`, and the message is for nobody but us while it runs.
+            let msg = unsafe { MsgHdr::from_raw(msg) };
+            // CAST: The bits remain the same.
+            T::recvmsg(sk, msg, len, flags as u32).map(c_len)
+        };
+        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        unsafe {
+            Self::perform(socket, operation, |ops| {
+                Some(ops.recvmsg?(socket, msg, len, flags))
+            })
+        }
+    }
+}
+
+/// Performs a call unless a security module forbids it, which was asked about the former socket and
+/// goes by the protocol.
+fn checked(verdict: c_int, call: impl FnOnce() -> Option<c_int>) -> Option<c_int> {
+    match verdict {
+        0 => call(),
+        error => Some(error),
+    }
+}
+
+/// Returns whether a call with these flags (of the file) shall not block.
+#[inline]
+fn is_nonblock(flags: c_int) -> bool {
+    // CAST: The bits remain the same.
+    flags as u32 & bindings::O_NONBLOCK != 0
+}
+
+/// Turns a number of bytes into what system calls return; they are never asked for more than that.
+#[inline]
+fn c_len(len: usize) -> c_int {
+    c_int::try_from(len).unwrap_or(c_int::MAX)
+}
