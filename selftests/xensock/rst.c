@@ -125,6 +125,23 @@ TEST_F(reset, after_the_end)
 	EXPECT_EQ(EPIPE, errno);
 }
 
+/* Both before we look, and behind more than a data ring holds. */
+TEST_F(reset, after_the_end_of_much)
+{
+	enum { BYTES = 48 << 10 };
+	static char data[BYTES];
+	char c;
+
+	EXPECT_STREQ("ok 49152", puppet_do(&self->peer, "send 49152 1"));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	PEER_RESETS();
+	EXPECT_EQ(BYTES, recv_all(self->fd, data, BYTES));
+	EXPECT_TRUE(stream_check(1, 0, data, BYTES));
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(EPIPE, so_error(self->fd));
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+}
+
 /* The peer is gone for good: what is sent to it brings the reset. */
 TEST_F(reset, sending_to_one_who_closed)
 {

@@ -260,7 +260,9 @@ impl Io {
     fn end_in(&mut self) {
         self.has_ended_in = true;
         self.share.ring.end_tx(match self.failure {
-            None => Ending::Orderly,
+            // A reset that comes after the end of the peer's stream, for TCP that is EPIPE, is
+            // none of what is received.
+            None | Some(EPIPE) => Ending::Orderly,
             Some(error) => Ending::Failed(-error.to_errno()),
         });
         self.share.channel.notify();

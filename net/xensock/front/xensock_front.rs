@@ -123,7 +123,10 @@ use kernel::{
         OwnedQueue,
         WqFlag, //
     },
-    xen::xenbus,
+    xen::{
+        self,
+        xenbus, //
+    },
     InPlaceModule, //
 };
 
@@ -149,6 +152,15 @@ const DEFAULT_ORDER: proto::ring::Order = match proto::ring::Order::new(4) {
     Some(order) => order,
     None => proto::ring::Order::MIN,
 };
+
+/// Fails where there is no Xen, as the registration of the driver would.
+fn on_xen() -> Result {
+    if xen::is_domain() {
+        Ok(())
+    } else {
+        Err(ENODEV)
+    }
+}
 
 /// Keeps [`WORKERS`] alive for as long as the module is.
 struct Workers;
@@ -185,12 +197,13 @@ struct XenSock {
 impl InPlaceModule for XenSock {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _workers: Workers::new()?,
-            // Fails where there is no Xen, so before programs can have sockets.
-            _driver <- Registration::new(c"xensock", module),
+            // Before programs can have sockets: what comes after that should not fail.
+            _workers: on_xen().and_then(|()| Workers::new())?,
             _namespaces: pernet::Registration::new()?,
             _families: family::Families::new()?,
             _substitute: substitute::Registration::new()?,
+            // Waits for devices, and programs are not to wait for that.
+            _driver <- Registration::new(c"xensock", module),
         })
     }
 }

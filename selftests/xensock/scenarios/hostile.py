@@ -5,7 +5,7 @@ import re
 import time
 
 from bed import timeout
-from scenarios.common import must, peer, settled, wait_link
+from scenarios.common import at_rest, must, peer, settled, wait_link
 
 # The kernel module of the good guest says nothing else of itself.
 _GOOD = "while :; do fetch >/dev/null && echo good || echo bad; usleep 100000; done"
@@ -49,7 +49,7 @@ def _batch(bed, command, lines, seconds=300, guest=None):
     guest = guest or _evil(bed)
     wait_link(bed.shared_guest("good"))
     # Before the neighbour has connections: they are gone when it is asked for its verdict.
-    before, said = bed.snapshot(), len(_said(bed, guest))
+    before, said = at_rest(bed), len(_said(bed, guest))
     good = Neighbour(bed)
     guest.ktap(command, seconds * bed.scale)
     good.verdict(bed)
@@ -134,15 +134,16 @@ def test_gone_without_a_word(bed):
 def test_never_closes(bed):
     """Told to close, it does not answer: the toolstack takes the device away all the same."""
     peer(bed)
-    guest, good = _evil(bed), Neighbour(bed)
-    before = bed.snapshot()
+    guest = _evil(bed)
+    wait_link(bed.shared_guest("good"))
+    before, good = at_rest(bed), Neighbour(bed)
     stubborn = guest.start("hostile_link -f stubborn")
     stubborn.wait_line("ready", 20 * bed.scale)
     guest.detach()
     rc, out = stubborn.wait(120 * bed.scale)
     assert rc == 0, out
+    good.verdict(bed)
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"
     guest.attach()
     guest.ktap("hostile -t connect_twice")
-    good.verdict(bed)
