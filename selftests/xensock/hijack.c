@@ -94,17 +94,22 @@ static void restore(void)
 	set("exempt_bind_ports", "");
 }
 
+/* Of the guest's own TCP, on its loopback interface: as long as nothing is hijacked. */
+static int own_listener(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (fd >= 0 && !bind_to(fd, LOCALHOST, 0) && !listen(fd, 8))
+		return fd;
+	close(fd);
+	return -1;
+}
+
 FIXTURE_SETUP(hijack)
 {
-	struct sockaddr_in any = { .sin_family = AF_INET };
-
 	restore();
-	/* The guest's own TCP, on its loopback interface. */
-	self->local = socket(AF_INET, SOCK_STREAM, 0);
+	self->local = own_listener();
 	ASSERT_LE(0, self->local);
-	any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	ASSERT_EQ(0, bind(self->local, (void *)&any, sizeof(any)));
-	ASSERT_EQ(0, listen(self->local, 8));
 	self->local_port = local_port(self->local);
 	ASSERT_EQ(0, set("hijack", "1"));
 	ASSERT_TRUE(puppet_open(&self->peer, 0));
@@ -432,6 +437,9 @@ TEST_F(hijack, wakes_who_receives)
 	any = address(LOCALHOST, local_port(fd));
 	ASSERT_EQ(4, sendto(other, "back", 4, 0, (void *)&any, sizeof(any)));
 	EXPECT_EQ(4, waiter_end(&waiter));
+	/* Nor is what it has become when it is disconnected. */
+	any.sin_family = AF_UNSPEC;
+	EXPECT_EQ(0, connect(fd, (void *)&any, sizeof(any)));
 	close(other);
 	close(fd);
 }
@@ -619,14 +627,9 @@ FIXTURE(no_backend) {
 
 FIXTURE_SETUP(no_backend)
 {
-	struct sockaddr_in any = { .sin_family = AF_INET };
-
 	restore();
-	self->local = socket(AF_INET, SOCK_STREAM, 0);
+	self->local = own_listener();
 	ASSERT_LE(0, self->local);
-	any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	ASSERT_EQ(0, bind(self->local, (void *)&any, sizeof(any)));
-	ASSERT_EQ(0, listen(self->local, 8));
 	self->local_port = local_port(self->local);
 	ASSERT_EQ(0, set("hijack", "1"));
 }

@@ -30,8 +30,7 @@ use crate::{
     proto::{
         call::SOCK_STREAM,
         rule::Transport, //
-    },
-    LINK, //
+    }, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -60,26 +59,22 @@ pub(crate) fn first<F: Face, R>(
     first: First,
     operation: impl FnOnce() -> Result<R>,
 ) -> Result<R> {
-    let is_open = is_open(sk);
-
+    if !is_open(sk) {
+        return operation();
+    }
     before(socket, sk, first)?;
     let result = operation();
-    if is_open {
-        match &result {
-            Ok(_) | Err(EINPROGRESS) => count(sk, Reason::XenSock),
-            Err(EACCES) if may_return(sk) => give_way(socket, sk, Reason::Refused)?,
-            Err(ENETDOWN) if may_return(sk) => give_way(socket, sk, Reason::NoBackend)?,
-            Err(_) => (),
-        }
+    match &result {
+        Ok(_) | Err(EINPROGRESS) => count(sk, Reason::XenSock),
+        Err(EACCES) if may_return(sk) => give_way(socket, sk, Reason::Refused)?,
+        Err(ENETDOWN) if may_return(sk) => give_way(socket, sk, Reason::NoBackend)?,
+        Err(_) => (),
     }
     result
 }
 
 /// Has the socket give way, if its first use is not for the backend.
 fn before<F: Face>(socket: &Socket, sk: &Sk<F>, first: First) -> Result {
-    if !is_open(sk) {
-        return Ok(());
-    }
     let (Some(config), Some(net)) = (config(sk), sk.namespace()) else {
         return Ok(());
     };
@@ -140,7 +135,7 @@ pub(crate) fn give_way<F: Face>(socket: &Socket, sk: &Sk<F>, reason: Reason) -> 
             let number = value.to_int().map(i32::to_ne_bytes);
             let bytes = number.as_ref().map_or(value.as_bytes(), |bytes| bytes);
             // What this kernel does not have the backend may have.
-            let _ = new.set_any_option(level as i32, name as i32, bytes);
+            let _ = new.set_plain_option(level as i32, name as i32, bytes);
         }
         Ok(())
     });
@@ -165,9 +160,4 @@ fn count<F: Face>(sk: &Sk<F>, reason: Reason) {
 
 fn config<F: Face>(sk: &Sk<F>) -> Option<Arc<Hijack>> {
     Hijack::of(&*sk.namespace()?)
-}
-
-/// Whether there is a backend.
-fn has_backend() -> bool {
-    LINK.get().is_some()
 }

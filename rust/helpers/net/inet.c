@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/bpf-cgroup.h>
+#include <linux/sched.h>
 #include <linux/security.h>
 #include <linux/seq_file_net.h>
 #include <net/addrconf.h>
@@ -116,6 +117,11 @@ __rust_helper void rust_helper_inet_sock_set_names(struct sock *sk,
 	if (sk->sk_family == AF_INET6)
 		inet6_sk(sk)->saddr = local->sin6_addr;
 #endif
+}
+
+__rust_helper void rust_helper_cond_resched(void)
+{
+	cond_resched();
 }
 
 /* The ioctls that are for all sockets of a family, whatever their protocol. */

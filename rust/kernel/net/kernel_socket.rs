@@ -13,6 +13,8 @@ mod tally;
 #[cfg(CONFIG_RUST_SOCKET_KUNIT_TEST)]
 mod tests;
 
+pub(super) use self::options::is_plain;
+
 pub use self::{
     callbacks::Callbacks,
     data::Datagram,

@@ -9,9 +9,12 @@
 use crate::{
     bindings,
     error::to_result,
-    net::sockopt::{
-        OptionIn,
-        SOL_SOCKET, //
+    net::{
+        kernel_socket::is_plain,
+        sockopt::{
+            OptionIn,
+            SOL_SOCKET, //
+        }, //
     },
     prelude::*,
     sync::atomic::{
@@ -143,8 +146,9 @@ impl Socket {
         let socket = self.as_raw();
         let (value, len) = value.as_raw();
 
-        // SAFETY: The socket is valid by the type invariants. It gets its `struct sock` once, and
-        // loses it when it is released, while there is no reference to it any more.
+        // SAFETY: The socket is valid by the type invariants. From when it has got a `struct sock`
+        // it has one, if only another (`TypedSock::give_way`), until it is released, while there is
+        // no reference to it any more.
         if unsafe { (*socket).sk }.is_null() {
             return Err(EINVAL);
         }
@@ -153,17 +157,21 @@ impl Socket {
         to_result(unsafe { bindings::sock_setsockopt(socket, SOL_SOCKET, name, value, len) })
     }
 
-    /// Sets an option as setsockopt(2) does it, of any level.
+    /// Sets an option of any level, as setsockopt(2) does it, if its value is plain data.
     ///
-    /// Process context, may sleep. Not for the socket whose operation this is.
+    /// Process context, may sleep; takes the lock of the socket.
     ///
     /// # Errors
     ///
-    /// What setsockopt(2) returns.
-    pub fn set_any_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
+    /// What setsockopt(2) returns. `ENOPROTOOPT` also for options that need a program to call it.
+    pub fn set_plain_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
+        if !is_plain(level, name) {
+            return Err(ENOPROTOOPT);
+        }
         let len = c_uint::try_from(value.len()).map_err(|_| EINVAL)?;
 
-        // SAFETY: The socket is valid by the type invariants, and so many bytes can be read.
+        // SAFETY: The socket is valid by the type invariants, and there are so many bytes. The
+        // option is one that does nothing with them but to read them.
         to_result(unsafe {
             bindings::sock_setsockopt_kernel(self.as_raw(), level, name, value.as_ptr().cast(), len)
         })

@@ -228,13 +228,12 @@ impl Settings for Hijack {
     ];
 
     fn show(&self, setting: usize) -> Result<KVec<u8>> {
-        let list = |list: &Option<Arc<List>>| list.clone();
         let list = match setting {
             0 => return text(fmt!("{}", self.mode.load(Relaxed))),
             1 => return text(fmt!("{}", u8::from(self.fallback.load(Relaxed)))),
             2 => return text(fmt!("{}", u8::from(self.loopback.load(Relaxed)))),
-            3 => list(&self.exempt.lock().destinations),
-            4 => list(&self.exempt.lock().ports),
+            3 => self.exempt.lock().destinations.clone(),
+            4 => self.exempt.lock().ports.clone(),
             _ => return self.decisions(),
         };
         let mut bytes = KVec::new();

@@ -3,7 +3,6 @@
 //! The protocol that programs' sockets are created with.
 
 use super::{
-    has_backend,
     Hijack,
     Reason, //
 };
@@ -50,13 +49,13 @@ impl Substitute for Choice {
         let Some(config) = Hijack::of(net).filter(|config| config.takes(is_stream)) else {
             return protocol;
         };
-        if config.falls_back() && !has_backend() {
-            config.count(Reason::NoBackend);
-            return protocol;
+        match LINK.get() {
+            None if config.falls_back() => {
+                config.count(Reason::NoBackend);
+                protocol
+            }
+            Some(link) if !is_stream && !link.has(Feature::Datagram) => protocol,
+            _ => i32::from(IPPROTO_XENSOCK),
         }
-        if !is_stream && LINK.get().is_some_and(|link| !link.has(Feature::Datagram)) {
-            return protocol;
-        }
-        i32::from(IPPROTO_XENSOCK)
     }
 }

@@ -81,6 +81,10 @@ impl Datagram {
     /// port that the program has not chosen.
     pub(crate) fn disconnect(&self, sk: &Sock) -> Result {
         let _turn = self.endpoint.turn()?;
+        if self.endpoint.is_gone() {
+            // Who has taken its place is meant.
+            return Err(EAGAIN);
+        }
         if let Some(conn) = self.endpoint.conn() {
             conn.settle()?;
             let id = conn.remote.id;

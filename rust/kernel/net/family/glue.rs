@@ -168,8 +168,10 @@ impl<T: Ops> Glue<T> {
                 // released.
                 return unsafe { &*ops };
             }
-            // They are replaced by the same function, after the `struct sock`.
-            core::hint::spin_loop();
+            // They are replaced by the same function, after the `struct sock`; in between it may
+            // wait for a grace period of RCU, which is not to be held up.
+            // SAFETY: An operation runs in process context.
+            unsafe { bindings::cond_resched() };
         }
     }
 

@@ -7,7 +7,10 @@ use super::KernelSocket;
 use crate::{
     bindings,
     error::to_result,
-    net::sockopt::SOL_SOCKET,
+    net::{
+        socket::Socket,
+        sockopt::SOL_SOCKET, //
+    },
     prelude::*, //
 };
 
@@ -24,7 +27,7 @@ const SOL_IPV6: i32 = bindings::SOL_IPV6 as i32;
 /// Its value has to be plain data of the length given, without addresses in it, and it must not
 /// change what kind of socket this is. There are others whose code takes for granted that a program
 /// is calling, with memory, files and a user of its own.
-fn is_plain(level: i32, name: i32) -> bool {
+pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
     let Ok(name) = u32::try_from(name) else {
         return false;
     };
@@ -128,24 +131,10 @@ impl KernelSocket {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
-        if !is_plain(level, name) {
-            return Err(ENOPROTOOPT);
-        }
-        let len = c_uint::try_from(value.len()).map_err(|_| EINVAL)?;
+        // SAFETY: By the type invariants the socket is valid, and it was allocated by `sock_alloc`.
+        let socket = unsafe { Socket::from_raw(self.as_raw()) };
 
-        to_result(self.as_owner(|| {
-            // SAFETY: The socket is valid by the type invariants, and there are so many bytes. The
-            // option is one that does nothing with them but to read them.
-            unsafe {
-                bindings::sock_setsockopt_kernel(
-                    self.as_raw(),
-                    level,
-                    name,
-                    value.as_ptr().cast(),
-                    len,
-                )
-            }
-        }))
+        self.as_owner(|| socket.set_plain_option(level, name, value))
     }
 
     /// Reads an option, and returns how many bytes were stored to `value`, which may be less than
