@@ -77,12 +77,15 @@ static const struct {
 	{ "event-2", "feature-event-index", "2" },
 };
 
+/* It closes if it does not want to go on; at the very first it may not have begun. */
 static bool wait_front(enum state state)
 {
 	__u64 until = now_msec() + ready_msec;
+	enum state now;
 
-	while (xs_state(front) != state) {
-		if (is_over || now_msec() > until)
+	while ((now = xs_state(front)) != state) {
+		if (is_over || now_msec() > until ||
+		    (state != INITIALISING && now >= CLOSING))
 			return false;
 		nap(20000);
 	}

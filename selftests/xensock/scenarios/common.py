@@ -80,14 +80,16 @@ def set_order(guest, order):
 
 @contextmanager
 def hijacked(guest, **settings):
-    """The guest's sockets go to the backend for as long."""
+    """The guest's sockets go to the backend for as long; all settings are as before then."""
     settings.setdefault("hijack", 1)
+    before = {name: must(guest, f"cat {HIJACK}/{name}").strip() for name in settings}
     for name, value in settings.items():
         must(guest, f"echo {value} >{HIJACK}/{name}")
     try:
         yield
     finally:
-        must(guest, f"echo 0 >{HIJACK}/hijack")
+        for name, value in before.items():
+            must(guest, f"echo '{value}' >{HIJACK}/{name}")
 
 
 def wait_link(guest, timeout=30):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest that breaks every rule of the protocol, beside one that keeps them."""
 
-import re
 import time
 
 from bed import timeout
@@ -38,9 +37,8 @@ def _evil(bed):
 
 def _said(bed, guest):
     """What the backend's driver has logged of a guest."""
-    _, log = bed.run("dmesg")
-    return [line for line in log.splitlines()
-            if re.search(rf"xensock[- _].*\b{guest.domid}-0\b", line)]
+    _, log = bed.run(f"dmesg | grep 'xensock[- _].*\\b{guest.domid}-0\\b'")
+    return log.splitlines()
 
 
 def _batch(bed, command, lines, seconds=300, guest=None):

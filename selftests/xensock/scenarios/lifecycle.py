@@ -6,6 +6,7 @@ import time
 from bed import timeout
 from scenarios.common import must, peer, settled, unbind, unload, wait_link
 
+
 def _lose_link(bed, guest, lose, come_back):
     """Sockets in every state hear of it at once, and new ones work afterwards."""
     wait_link(guest)

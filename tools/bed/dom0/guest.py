@@ -46,12 +46,11 @@ SCAN = f"[ ! -e {LEAKS} ] || {{ echo scan >{LEAKS}; echo scan >{LEAKS}; sed 's/^
 
 
 def _with_programs(name):
-    """An initramfs of both archives; not packed, as xl would unpack the first one only."""
+    """An initramfs of both archives."""
     path = f"/run/xen/{name}.initrd"
-    with open(path, "wb") as whole:
-        for part in (INITRD, PROGRAMS):
-            with gzip.open(part) as archive:
-                shutil.copyfileobj(archive, whole, 1 << 20)
+    with open(path, "wb") as whole, open(INITRD, "rb") as own, gzip.open(PROGRAMS) as programs:
+        for archive in (own, programs):
+            shutil.copyfileobj(archive, whole, 1 << 20)
     return path
 
 
