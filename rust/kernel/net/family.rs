@@ -48,6 +48,7 @@ pub use self::{
     poll::*,
     proto::Proto,
     typed_sock::{
+        Accepted,
         Child,
         TypedSock, //
     }, //

@@ -153,6 +153,21 @@ impl KernelSocket {
         })
     }
 
+    /// Takes over a socket that was made for a program, and which none will get.
+    ///
+    /// # Safety
+    ///
+    /// `socket` must point to a valid `struct socket` of TCP or UDP which nobody else knows of, with
+    /// a `struct sock` of which nobody has changed callbacks or user data.
+    pub(in crate::net) unsafe fn from_raw(socket: NonNull<bindings::socket>) -> Self {
+        // INVARIANT: These are the safety requirements.
+        Self {
+            socket,
+            counted: None,
+            owner: None,
+        }
+    }
+
     /// Begins to connect. For datagrams it sets, or changes, the peer, and is done at once.
     ///
     /// # Errors
@@ -248,19 +263,8 @@ impl KernelSocket {
         }))?;
         let socket = NonNull::new(socket).ok_or(ENOMEM)?;
 
-        // TCP makes the new socket as a copy of the listening one, with its callbacks (but without
-        // its user data). Its reference to the namespace is its own.
-
-        let original = self.original_callbacks();
-
-        // SAFETY: A socket that was accepted has a `struct sock`, and this one is ours. The
-        // callbacks are those that TCP has given to its like.
-        unsafe {
-            let sk = (*socket.as_ptr()).sk;
-            bindings::sk_callback_write_lock_bh(sk);
-            original.set(sk);
-            bindings::sk_callback_write_unlock_bh(sk);
-        }
+        // SAFETY: A socket that was accepted has a `struct sock`, and this one is ours.
+        unsafe { self.restore_callbacks((*socket.as_ptr()).sk) };
 
         // INVARIANT: The socket is new: it is ours, nothing is installed, and its callbacks have
         // just been made the original ones.
@@ -271,6 +275,59 @@ impl KernelSocket {
         };
         let peer = accepted.name(2)?;
         Ok((accepted, peer))
+    }
+
+    /// Takes the next connection that has come in, and makes it that of `new`, which becomes a
+    /// socket of TCP with all that belongs to it. `EAGAIN` if there is none.
+    ///
+    /// # Safety
+    ///
+    /// `new` must point to a `struct socket` that was allocated for accept(2), has no `struct sock`,
+    /// and holds a reference to the module of its operations.
+    pub(in crate::net) unsafe fn accept_into(&self, new: *mut bindings::socket) -> Result {
+        let mut arg = bindings::proto_accept_arg {
+            flags: bindings::O_NONBLOCK as c_int,
+            ..pin_init::zeroed()
+        };
+        // SAFETY: The socket is valid by the type invariants, and as one without a file it keeps its
+        // operations.
+        let ops = unsafe { &*(*self.as_raw()).ops };
+        let accept = ops.accept.ok_or(EOPNOTSUPP)?;
+
+        // SAFETY: The socket is valid by the type invariants, and `new` one for accept(2), as is
+        // required.
+        to_result(unsafe { accept(self.as_raw(), new, &raw mut arg) })?;
+        // SAFETY: A socket that was accepted has a `struct sock`, and this one no user yet.
+        unsafe { self.restore_callbacks((*new).sk) };
+
+        // SAFETY: `new` is valid, and the caller's alone. The module of TCP stays while there is
+        // `self`, and with the reference for as long as there is `new`; the other module's reference
+        // is that which `new` held.
+        unsafe {
+            bindings::__module_get(ops.owner);
+            let former = (*new).ops;
+            (*new).ops = ops;
+            bindings::module_put((*former).owner);
+        }
+        Ok(())
+    }
+
+    /// Gives a socket that was accepted the callbacks that TCP gives to its like: it was made as a
+    /// copy of the listening one, with its callbacks (but without its user data). Its reference to
+    /// the namespace is its own.
+    ///
+    /// # Safety
+    ///
+    /// `sk` must be a valid socket that was accepted from this one, and that nobody uses yet.
+    unsafe fn restore_callbacks(&self, sk: *mut bindings::sock) {
+        let original = self.original_callbacks();
+
+        // SAFETY: The socket is valid. The callbacks are those that TCP has given to its like.
+        unsafe {
+            bindings::sk_callback_write_lock_bh(sk);
+            original.set(sk);
+            bindings::sk_callback_write_unlock_bh(sk);
+        }
     }
 
     /// Shuts down one or both directions.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sockets that give way to those of the protocol that they stand in for.
+//! Sockets that give way to those of the protocol that they stand in for, or are beside them.
 
 use super::{
     Ops,
@@ -10,21 +10,40 @@ use super::{
 use crate::{
     bindings,
     error::to_result,
-    net::socket::Socket,
+    net::{
+        kernel_socket::KernelSocket,
+        socket::Socket, //
+    },
     prelude::*, //
+};
+
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
 };
 
 /// A socket that nobody else knows of, closed when it is dropped.
 ///
 /// # Invariants
 ///
-/// The `struct socket` is valid, was allocated by `sock_alloc`, and is ours alone.
+/// The `struct socket` is valid, was made by `__sock_create`, and is ours alone.
 struct NewSocket(*mut bindings::socket);
 
 impl Drop for NewSocket {
     fn drop(&mut self) {
         // SAFETY: By the type invariants it is ours to close.
         unsafe { bindings::sock_release(self.0) };
+    }
+}
+
+impl NewSocket {
+    /// Makes a socket of the kernel's own of it.
+    fn into_kernel_socket(self) -> KernelSocket {
+        let socket = ManuallyDrop::new(self).0;
+
+        // SAFETY: By the type invariants it is valid, ours alone, and was not null when it was
+        // created; it has a `struct sock` from `__sock_create`, and nothing was installed there.
+        unsafe { KernelSocket::from_raw(NonNull::new_unchecked(socket)) }
     }
 }
 
@@ -51,11 +70,55 @@ impl<T: Ops> TypedSock<T> {
         protocol: u16,
         prepare: impl FnOnce(&Socket) -> Result,
     ) -> Result {
-        let mut new = core::ptr::null_mut();
-        let sk = self.as_raw();
-
         // Operations of other families do not look whether the socket is still theirs.
         build_assert!(T::PROTOCOL.is_some());
+
+        let sk = self.as_raw();
+        let new = self.another(socket, protocol, prepare)?;
+
+        // SAFETY: `socket` and this are valid; if they do not belong together it does nothing. Of the
+        // new one nobody else knows; it has both halves.
+        to_result(unsafe { bindings::sock_give_way(socket.as_raw(), sk, new.0) })?;
+        // SAFETY: It is one of IPv4 or IPv6, as it has a protocol.
+        unsafe { bindings::inet_sock_released(sk) };
+        self.state_changed();
+        Ok(())
+    }
+
+    /// Creates a socket of `protocol` beside this one, of the same family and type, in the same
+    /// namespace and with the same options of
+    /// [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET); `prepare` may set others.
+    ///
+    /// The connections that it accepts can become a program's, see [`Accepted::From`].
+    ///
+    /// Process context, may sleep; for sockets of IPv4 and IPv6.
+    ///
+    /// # Errors
+    ///
+    /// What socket(2) returns, or `prepare`.
+    ///
+    /// [`Accepted::From`]: super::Accepted::From
+    pub fn beside(
+        &self,
+        socket: &Socket,
+        protocol: u16,
+        prepare: impl FnOnce(&Socket) -> Result,
+    ) -> Result<KernelSocket> {
+        build_assert!(T::PROTOCOL.is_some());
+        Ok(self
+            .another(socket, protocol, prepare)?
+            .into_kernel_socket())
+    }
+
+    /// Creates a socket like this one, but of `protocol`.
+    fn another(
+        &self,
+        socket: &Socket,
+        protocol: u16,
+        prepare: impl FnOnce(&Socket) -> Result,
+    ) -> Result<NewSocket> {
+        let mut new = core::ptr::null_mut();
+        let sk = self.as_raw();
 
         // SAFETY: The socket is valid and keeps its namespace, and `new` is valid for a pointer.
         to_result(unsafe {
@@ -80,13 +143,6 @@ impl<T: Ops> TypedSock<T> {
         }
         // SAFETY: By its type invariants it is valid, and was allocated by `sock_alloc`.
         prepare(unsafe { Socket::from_raw(new.0) })?;
-
-        // SAFETY: `socket` and this are valid; if they do not belong together it does nothing. Of the
-        // new one nobody else knows; it has both halves.
-        to_result(unsafe { bindings::sock_give_way(socket.as_raw(), sk, new.0) })?;
-        // SAFETY: It is one of IPv4 or IPv6, as it has a protocol.
-        unsafe { bindings::inet_sock_released(sk) };
-        self.state_changed();
-        Ok(())
+        Ok(new)
     }
 }

@@ -3,7 +3,7 @@
 //! What programs can do with the sockets of a family.
 
 use super::{
-    Child,
+    Accepted,
     Head,
     IoctlArg,
     Proto,
@@ -202,7 +202,8 @@ pub trait Ops: Sized + 'static {
     /// Returns the next connection that has come in.
     ///
     /// Its peer's address is what [`Ops::getname`] of the new socket returns for [`Name::LastPeer`].
-    fn accept(_socket: &Socket, _sk: &TypedSock<Self>, _nonblock: bool) -> Result<Child<Self>> {
+    /// Called again if it names a socket to which nobody has connected, or not any more.
+    fn accept(_socket: &Socket, _sk: &TypedSock<Self>, _nonblock: bool) -> Result<Accepted<Self>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

@@ -121,10 +121,10 @@ impl Ops for Keeper {
         Ok(())
     }
 
-    fn accept(_: &Socket, sk: &TypedSock<Keeper>, _nonblock: bool) -> Result<Child<Self>> {
+    fn accept(_: &Socket, sk: &TypedSock<Keeper>, _nonblock: bool) -> Result<Accepted<Self>> {
         let child = Child::new(sk, Kept::new(sk.data().number.load(Relaxed)))?;
         child.set_state(TcpState::Established);
-        Ok(child)
+        Ok(Accepted::Child(child))
     }
 
     fn getname(_sk: &TypedSock<Keeper>, name: Name) -> Result<SocketAddr> {

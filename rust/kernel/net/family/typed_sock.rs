@@ -10,11 +10,17 @@ use super::{
 
 use crate::{
     bindings,
-    net::sock::Sock,
+    net::{
+        kernel_socket::KernelSocket,
+        sock::Sock, //
+    },
     prelude::*,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
+    sync::{
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        Arc, //
     }, //
 };
 
@@ -97,7 +103,16 @@ unsafe impl<T: Ops> AlwaysRefCounted for TypedSock<T> {
     }
 }
 
-/// A socket that does not belong to any file yet: what [`Ops::accept`] has to return.
+/// Where the socket comes from that accept(2) returns.
+pub enum Accepted<T: Ops> {
+    /// One of the family.
+    Child(Child<T>),
+    /// The next connection of this listening socket, whose address family is the same. It becomes
+    /// the program's as it is.
+    From(Arc<KernelSocket>),
+}
+
+/// A socket that does not belong to any file yet: what [`Ops::accept`] may return.
 ///
 /// If it is dropped instead then the socket is freed, without a call of [`Ops::release`].
 ///

@@ -4,6 +4,7 @@
 
 use super::{
     super::{
+        Accepted,
         Head,
         IoctlArg,
         Name,
@@ -95,7 +96,20 @@ impl<T: Ops> Glue<T> {
         let operation = |socket: &_, sk: &_| {
             // SAFETY: The caller passes valid arguments.
             let nonblock = is_nonblock(unsafe { (*arg).flags });
-            let sk = T::accept(socket, sk, nonblock)?.into_raw();
+            let sk = loop {
+                match T::accept(socket, sk, nonblock)? {
+                    Accepted::Child(child) => break child.into_raw(),
+                    Accepted::From(listener) => {
+                        // SAFETY: `new` was just allocated and has no `struct sock`. It has a
+                        // reference to the module of its operations.
+                        match unsafe { listener.accept_into(new) } {
+                            // Another thread was faster, or the peer has changed its mind.
+                            Err(EAGAIN) => continue,
+                            result => return result.map(|()| 0),
+                        }
+                    }
+                }
+            };
 
             // SAFETY: `new` was just allocated and has no `struct sock`; by the type invariants of
             // `Child` the other one has no `struct socket`. The reference goes to `new`.
@@ -109,8 +123,7 @@ impl<T: Ops> Glue<T> {
             new.set_state(SocketState::Connected);
             Ok(0)
         };
-        // The new socket has our operations, so that those of another cannot fill it. What gives
-        // way does not listen: it is too early to accept.
+        // What gives way does not listen: it is too early to accept.
 
         // SAFETY: The caller passes a socket of this family.
         unsafe { Self::perform(socket, operation, |_| Some(EINVAL.to_errno())) }
