@@ -20,56 +20,10 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
+#include "settings.h"
 #include "util.h"
 
-#define DIRECTORY "/proc/sys/net/xensock/"
 #define IPPROTO_XENSOCK 257
-#define LOCALHOST "127.0.0.1"
-
-/* The errno of a write, or 0. */
-static int set(const char *name, const char *value)
-{
-	char path[80];
-	int fd, error = 0;
-
-	snprintf(path, sizeof(path), DIRECTORY "%s", name);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return errno;
-	if (write(fd, value, strlen(value)) < 0)
-		error = errno;
-	close(fd);
-	return error;
-}
-
-static const char *get(const char *name)
-{
-	static char text[512];
-	char path[80];
-	ssize_t n = 0;
-	int fd;
-
-	snprintf(path, sizeof(path), DIRECTORY "%s", name);
-	fd = open(path, O_RDONLY);
-	if (fd >= 0) {
-		n = read(fd, text, sizeof(text) - 1);
-		close(fd);
-	}
-	text[n > 0 ? n : 0] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	return text;
-}
-
-/* How many sockets became what they are for this reason. */
-static long decided(const char *reason)
-{
-	const char *text = get("decisions"), *found;
-	char word[40];
-
-	snprintf(word, sizeof(word), "%s=", reason);
-	found = strstr(text, word);
-	return found ? strtol(found + strlen(word), NULL, 10) : -1;
-}
 
 static int option(int fd, int level, int name)
 {
@@ -84,26 +38,6 @@ FIXTURE(hijack) {
 	int local;
 	unsigned int local_port;
 };
-
-static void restore(void)
-{
-	set("hijack", "0");
-	set("fallback", "0");
-	set("hijack_loopback", "1");
-	set("exempt_destinations", "");
-	set("exempt_bind_ports", "");
-}
-
-/* Of the guest's own TCP, on its loopback interface: as long as nothing is hijacked. */
-static int own_listener(void)
-{
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	if (fd >= 0 && !bind_to(fd, LOCALHOST, 0) && !listen(fd, 8))
-		return fd;
-	close(fd);
-	return -1;
-}
 
 FIXTURE_SETUP(hijack)
 {
@@ -120,24 +54,6 @@ FIXTURE_TEARDOWN(hijack)
 	restore();
 	close(self->local);
 	puppet_close(&self->peer);
-}
-
-/* Connects to the guest's own listener and exchanges a word with it. */
-static bool talks_locally(int fd, int listener, unsigned int port)
-{
-	char word[4] = "";
-	int other;
-	bool good;
-
-	if (connect_to(fd, LOCALHOST, port))
-		return false;
-	other = accept(listener, NULL, NULL);
-	good = other >= 0 && send(fd, "ping", 4, 0) == 4 &&
-	       recv_all(other, word, 4) == 4 && !memcmp(word, "ping", 4) &&
-	       send(other, "pong", 4, 0) == 4 &&
-	       recv_all(fd, word, 4) == 4 && !memcmp(word, "pong", 4);
-	close(other);
-	return good;
 }
 
 static bool talks_to_peer(int fd, struct puppet *peer)

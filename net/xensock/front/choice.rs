@@ -19,7 +19,10 @@ pub(crate) use self::{
 };
 
 use crate::{
-    endpoint::State,
+    endpoint::{
+        in_domain,
+        State, //
+    },
     face::Face,
     family::{
         Engine,
@@ -30,11 +33,13 @@ use crate::{
     proto::{
         call::SOCK_STREAM,
         rule::Transport, //
-    }, //
+    },
+    setting::Settings, //
 };
 use core::net::SocketAddr;
 use kernel::{
     net::{
+        kernel_socket::KernelSocket,
         namespace::Namespace,
         socket::Socket, //
     },
@@ -130,21 +135,49 @@ pub(crate) fn give_way<F: Face>(socket: &Socket, sk: &Sk<F>, reason: Reason) -> 
         SOCK_STREAM => IPPROTO_TCP,
         _ => IPPROTO_UDP,
     };
-    let result = sk.give_way(socket, protocol as u16, |new| {
-        for (level, name, value) in settings.iter().flat_map(|settings| settings.iter()) {
-            let number = value.to_int().map(i32::to_ne_bytes);
-            let bytes = number.as_ref().map_or(value.as_bytes(), |bytes| bytes);
-            // What this kernel does not have the backend may have.
-            let _ = new.set_plain_option(level as i32, name as i32, bytes);
-        }
-        Ok(())
-    });
+    let result = sk.give_way(socket, protocol as u16, |new| repeat(&settings, new));
     if let Err(error) = result {
         endpoint.inner.lock().state = state;
         return Err(error);
     }
     count(sk, reason);
     Err(EAGAIN)
+}
+
+/// What is to listen in the guest itself, beside a listener of the backend's with this address.
+///
+/// # Errors
+///
+/// `EADDRINUSE` if there is a server in the guest itself that has the port.
+pub(crate) fn beside<F: Face>(
+    socket: &Socket,
+    sk: &Sk<F>,
+    name: SocketAddr,
+    backlog: u32,
+) -> Result<Option<KernelSocket>> {
+    let is_wanted = F::PROTOCOL.is_some()
+        && name.ip().to_canonical().is_unspecified()
+        && name.port() != 0
+        && config(sk).is_some_and(|config| !config.takes_loopback());
+    if !is_wanted {
+        return Ok(None);
+    }
+    let settings = sk.data().endpoint().inner.lock().settings.clone();
+    let local = sk.beside(socket, IPPROTO_TCP as u16, |new| repeat(&settings, new))?;
+    local.bind(in_domain(F::DOMAIN, name)?)?;
+    local.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(Some(local))
+}
+
+/// Sets what was set for one socket for another.
+fn repeat(settings: &Option<Arc<Settings>>, new: &Socket) -> Result {
+    for (level, name, value) in settings.iter().flat_map(|settings| settings.iter()) {
+        let number = value.to_int().map(i32::to_ne_bytes);
+        let bytes = number.as_ref().map_or(value.as_bytes(), |bytes| bytes);
+        // What this kernel does not have the backend may have.
+        let _ = new.set_plain_option(level as i32, name as i32, bytes);
+    }
+    Ok(())
 }
 
 /// Whether it is open still what a socket is for.

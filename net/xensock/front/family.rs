@@ -40,7 +40,7 @@ use kernel::{
             AF_UNSPEC, //
         },
         family::{
-            Child,
+            Accepted,
             IoctlArg,
             Name,
             Ops,
@@ -218,12 +218,14 @@ impl<F: Face> Ops for Family<F> {
 
     fn listen(socket: &Socket, sk: &Sk<F>, backlog: u32) -> Result {
         choice::first(socket, sk, First::Listen, || match sk.data().get_ref() {
-            Engine::Stream(stream) => stream.listen(socket, sk, backlog),
+            Engine::Stream(stream) => stream.listen(socket, sk, backlog, |name| {
+                choice::beside(socket, sk, name, backlog)
+            }),
             Engine::Datagram(_) => Err(EOPNOTSUPP),
         })
     }
 
-    fn accept(_socket: &Socket, sk: &Sk<F>, nonblock: bool) -> Result<Child<Self>> {
+    fn accept(_socket: &Socket, sk: &Sk<F>, nonblock: bool) -> Result<Accepted<Self>> {
         match sk.data().get_ref() {
             Engine::Stream(stream) => stream.accept(sk, nonblock),
             Engine::Datagram(_) => Err(EOPNOTSUPP),

@@ -7,6 +7,10 @@
 //! trip. What is posted has the socket's options and buffers; what does not come to an `accept()`
 //! is reset when the socket is closed.
 
+mod local;
+
+pub(crate) use local::Local;
+
 use crate::{
     conn::Conn,
     exchange::Exchange,
@@ -47,6 +51,8 @@ pub(crate) struct Listener {
     sk: ARef<Sock>,
     /// The order of the rings.
     order: Order,
+    /// What listens in the guest itself beside it, if anything does.
+    pub(crate) local: Option<Local>,
     #[pin]
     posted: SpinLock<Posted>,
 }
@@ -84,7 +90,13 @@ impl Posted {
 
 impl Listener {
     /// A socket of the backend that listens now; nothing is posted yet. May sleep.
-    pub(crate) fn new(remote: Remote, sk: &Sock, order: Order, backlog: u32) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        remote: Remote,
+        sk: &Sock,
+        order: Order,
+        backlog: u32,
+        local: Option<Local>,
+    ) -> Result<Arc<Self>> {
         let limit = limit(&remote.link, backlog);
         let conns = KVec::with_capacity(MAX_AHEAD, GFP_KERNEL)?;
         Arc::pin_init(
@@ -92,6 +104,7 @@ impl Listener {
                 remote,
                 sk: sk.into(),
                 order,
+                local,
                 posted <- new_spinlock!(
                     Posted {
                         conns,
@@ -119,7 +132,7 @@ impl Listener {
         &self.sk
     }
 
-    /// How many connections wait to be accepted, as far as is known.
+    /// How many connections wait to be accepted, as far as the backend has told.
     pub(crate) fn waiting(&self) -> usize {
         let posted = self.posted.lock();
         posted.conns.iter().filter(|conn| conn.is_ready()).count()
@@ -132,6 +145,9 @@ impl Listener {
 
     /// Whether `accept()` has something to say: there is a connection, or why there will be none.
     pub(crate) fn is_ready(&self) -> bool {
+        if self.local.as_ref().is_some_and(Local::has_connection) {
+            return true;
+        }
         let posted = self.posted.lock();
         let is_waiting = !posted.conns.is_empty() || posted.coming > 0;
         !posted.is_open
@@ -142,7 +158,7 @@ impl Listener {
                 .any(|conn| conn.is_ready() || conn.death().is_some())
     }
 
-    /// Whether there is a connection.
+    /// Whether there is a connection of the backend's.
     pub(crate) fn has_connection(&self) -> bool {
         self.posted.lock().conns.iter().any(|conn| conn.is_ready())
     }
@@ -159,6 +175,9 @@ impl Listener {
     pub(crate) fn set_backlog(&self, backlog: u32) -> Result {
         let id = self.remote.id;
         self.remote.ask(Call::Listen { id, backlog })?;
+        if let Some(local) = &self.local {
+            local.listen(backlog)?;
+        }
         let limit = limit(&self.remote.link, backlog);
         {
             let mut posted = self.posted.lock();
@@ -252,6 +271,9 @@ impl Listener {
     /// Stops listening, and resets what has come and was not accepted, which is returned. May sleep.
     pub(crate) fn close(&self) -> KVec<Arc<Conn>> {
         let conns = self.posted.lock().close();
+        if let Some(local) = &self.local {
+            local.close();
+        }
         self.remote.release(false, None);
         for conn in &conns {
             Conn::close(conn, true);
@@ -274,6 +296,9 @@ impl Listener {
             posted.close()
         };
         drop(conns);
+        if let Some(local) = &self.local {
+            local.close();
+        }
     }
 }
 

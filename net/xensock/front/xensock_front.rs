@@ -19,7 +19,8 @@
 //!   socket has one too.
 //! - [`budget::Share`]: the part of the guest's grant table that a connection has.
 //! - [`listing::Sockets`]: `/proc/net/xensock`, for each network namespace.
-//! - [`listener::Listener`]: a listening `Remote`, with the connections that were asked for ahead.
+//! - [`listener::Listener`]: a listening `Remote`, with the connections that were asked for ahead;
+//!   and with a [`listener::Local`] if it is to have those of the guest itself as well.
 //! - [`family::Family`]: streams and datagrams as sockets of a [`face::Face`]: of AF_XENSOCK, or of
 //!   IPPROTO_XENSOCK under AF_INET or AF_INET6.
 //! - [`choice::Choice`]: has programs' TCP (and UDP) sockets created with that protocol;
@@ -63,7 +64,7 @@
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy,
 //!    not while waiting. Independent of each other: full duplex.
 //! 5. `Datagram::names`, `Endpoint::inner`, then `Listener::posted` (spinlocks): short.
-//!    `Hijack::exempt` (spinlock) on its own.
+//!    `Hijack::exempt` and that of a `Local` (spinlocks) on their own.
 //! 6. `Conn::owner`, then `Conn::asked` and `Conn::inbox` (spinlocks, IRQ): short.
 //! 7. `Link::commands`, `Conn::channel`, `Conn::seen` (spinlocks, IRQ): innermost, but for the wait
 //!    queues of a socket, which are woken under `Conn::owner` and `Listener::posted`.
@@ -71,7 +72,7 @@
 //! A socket gives way under `Endpoint::turn` and `Stream::transition`, so that who has waited for
 //! one of them finds it gone, and is repeated with what has taken its place.
 //!
-//! `lock_sock()` is taken, under `Stream::transition` or nothing, for flags of the socket, for
+//! `lock_sock()` is taken, under the mutexes of 1 and 2 or nothing, for flags of the socket, for
 //! opening both directions anew, and for what an accepted socket inherits.
 //!
 //! # Contexts

@@ -23,6 +23,15 @@ def test_choice(bed):
     guest.ktap("hijack --family inet -F no_backend", 150 * bed.scale)
 
 
+@timeout(180)
+def test_local(bed):
+    """Addresses of the guest stay in the guest: servers at all addresses have clients of both sides."""
+    guest = bed.shared_guest(policy=SERVES)
+    peer(bed, SMALL)
+    wait_link(guest)
+    guest.ktap("hijack_local --family inet", 150 * bed.scale)
+
+
 def test_no_backend(bed):
     """Without a backend: ENETDOWN, or the guest's own TCP."""
     guest = bed.guest(name="bare", device=None)

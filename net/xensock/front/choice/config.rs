@@ -153,6 +153,11 @@ impl Hijack {
         self.fallback.load(Relaxed)
     }
 
+    /// Whether the guest's own addresses are the backend's.
+    pub(crate) fn takes_loopback(&self) -> bool {
+        self.loopback.load(Relaxed)
+    }
+
     /// Why what a socket is used for first is not for the backend. Process context.
     pub(crate) fn exemption(
         &self,
@@ -186,7 +191,7 @@ impl Hijack {
                 Reason::Destination
             });
         }
-        if !self.loopback.load(Relaxed) && net.is_local(ip) {
+        if !self.takes_loopback() && net.is_local(ip) {
             return Some(Reason::Local);
         }
         None

@@ -18,14 +18,22 @@ use crate::{
         Family,
         Sk, //
     },
-    listener::Listener,
-    proto::Call, //
+    listener::{
+        Listener,
+        Local, //
+    },
+    proto::Call,
+    remote::Remote, //
 };
 use core::net::SocketAddr;
 use kernel::{
     net::{
         addr::Domain,
-        family::Child,
+        family::{
+            Accepted,
+            Child, //
+        },
+        kernel_socket::KernelSocket,
         sock::{
             Sock,
             TcpState, //
@@ -80,8 +88,15 @@ impl Stream {
         Ok(())
     }
 
-    /// `listen()`, as `inet_listen()` does it.
-    pub(crate) fn listen(&self, socket: &Socket, sk: &Sock, backlog: u32) -> Result {
+    /// `listen()`, as `inet_listen()` does it. `local` gives what is to listen in the guest itself
+    /// if the backend's socket has this address.
+    pub(crate) fn listen(
+        &self,
+        socket: &Socket,
+        sk: &Sock,
+        backlog: u32,
+        local: impl FnOnce(SocketAddr) -> Result<Option<KernelSocket>>,
+    ) -> Result {
         let turn = self.endpoint.turn()?;
         if socket.state() != SocketState::Unconnected {
             return Err(EINVAL);
@@ -92,18 +107,16 @@ impl Stream {
             return Ok(());
         }
         let mut remote = self.endpoint.take_remote(&turn, None)?;
-        let id = remote.id;
-        let listens = match remote.local {
-            Some(_) => Ok(()),
-            // Any port will do.
-            None => remote.bind(any(remote.domain)),
+        let local = match listen_with(&mut remote, backlog, local) {
+            Ok(local) => local,
+            Err(error) => {
+                self.endpoint.keep_after(&turn, remote, error);
+                return Err(error);
+            }
         };
-        if let Err(error) = listens.and_then(|()| remote.ask(Call::Listen { id, backlog })) {
-            self.endpoint.keep_after(&turn, remote, error);
-            return Err(error);
-        }
+        let local = local.map(|local| Local::new(local, sk)).transpose()?;
         let order = ring_order(&remote.link, sk);
-        let listener = Listener::new(remote, sk, order, backlog)?;
+        let listener = Listener::new(remote, sk, order, backlog, local)?;
         {
             let _guard = self.transition.lock();
             self.endpoint.inner.lock().state = State::Listening(listener.clone());
@@ -117,7 +130,11 @@ impl Stream {
     }
 
     /// `accept()`, as `inet_csk_accept()` does it.
-    pub(crate) fn accept<F: Face>(&self, sk: &Sk<F>, nonblock: bool) -> Result<Child<Family<F>>> {
+    pub(crate) fn accept<F: Face>(
+        &self,
+        sk: &Sk<F>,
+        nonblock: bool,
+    ) -> Result<Accepted<Family<F>>> {
         let listener = self.endpoint.listener().ok_or(EINVAL)?;
         let mut timeout = sk.rcv_timeout(nonblock);
 
@@ -131,10 +148,13 @@ impl Stream {
                 if self.take_into(&listener, &child, stream) {
                     // If that fails, the next call will say so.
                     let _ = listener.post();
-                    return Ok(child);
+                    return Ok(Accepted::Child(child));
                 }
                 // Another thread was faster.
                 continue;
+            }
+            if let Some(local) = listener.local.as_ref().and_then(Local::ready) {
+                return Ok(Accepted::From(local));
             }
             if !listener.is_open() {
                 return Err(sk.take_error().unwrap_or(EINVAL));
@@ -162,4 +182,22 @@ impl Stream {
         stream.endpoint.inner.lock().state = State::Idle(None);
         false
     }
+}
+
+/// Has the backend's socket listen, at any port if it has none yet.
+fn listen_with(
+    remote: &mut Remote,
+    backlog: u32,
+    local: impl FnOnce(SocketAddr) -> Result<Option<KernelSocket>>,
+) -> Result<Option<KernelSocket>> {
+    if remote.local.is_none() {
+        remote.bind(any(remote.domain))?;
+    }
+    let local = match remote.local {
+        Some(name) => local(name)?,
+        None => None,
+    };
+    let id = remote.id;
+    remote.ask(Call::Listen { id, backlog })?;
+    Ok(local)
 }

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What listens in the guest itself, beside a listener of the backend's.
+//!
+//! Where the guest's own addresses are exempt (`net.xensock.hijack_loopback` 0), its programs
+//! connect to each other by its own TCP. A server that listens on all addresses is to have these
+//! connections as well: it gets them as the sockets of TCP that they are.
+
+use kernel::{
+    net::{
+        kernel_socket::{
+            Callbacks,
+            KernelSocket, //
+        },
+        sock::Sock, //
+    },
+    new_spinlock,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        SpinLock, //
+    }, //
+};
+
+/// A socket of TCP in the guest that listens.
+pub(crate) struct Local {
+    /// Until it is closed.
+    socket: Pin<KBox<SpinLock<Option<Arc<KernelSocket>>>>>,
+}
+
+impl Local {
+    /// Has the program that uses `sk` told of the connections that come to `socket`. May sleep.
+    pub(crate) fn new(socket: KernelSocket, sk: &Sock) -> Result<Self> {
+        let waker = Arc::new(Waker { sk: sk.into() }, GFP_KERNEL)?;
+        let socket = Arc::new(socket, GFP_KERNEL)?;
+        let local = Self {
+            socket: KBox::pin_init(
+                new_spinlock!(Some(socket.clone()), "xensock_local"),
+                GFP_KERNEL,
+            )?,
+        };
+        socket.set_callbacks(waker)?;
+        Ok(local)
+    }
+
+    /// The socket, unless it was closed. Does not sleep.
+    fn get(&self) -> Option<Arc<KernelSocket>> {
+        self.socket.lock().clone()
+    }
+
+    /// The socket, if there is a connection to it. May sleep.
+    pub(crate) fn ready(&self) -> Option<Arc<KernelSocket>> {
+        self.get().filter(|socket| socket.has_connection())
+    }
+
+    /// Whether there is a connection. Does not sleep.
+    pub(crate) fn has_connection(&self) -> bool {
+        self.socket
+            .lock()
+            .as_ref()
+            .is_some_and(|socket| socket.has_connection())
+    }
+
+    /// Changes how many connections may wait. May sleep.
+    pub(crate) fn listen(&self, backlog: u32) -> Result {
+        match self.get() {
+            Some(socket) => socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)),
+            None => Ok(()),
+        }
+    }
+
+    /// Resets the connections that nobody has accepted, and listens no more. May sleep.
+    pub(crate) fn close(&self) {
+        let socket = self.socket.lock().take();
+        if let Some(socket) = socket {
+            // Who is about to accept still has it.
+            socket.clear_callbacks();
+        }
+    }
+}
+
+/// Wakes those who wait for a connection.
+struct Waker {
+    sk: ARef<Sock>,
+}
+
+impl Callbacks for Waker {
+    fn data_ready(&self) {
+        self.sk.data_ready();
+    }
+
+    fn write_space(&self) {}
+
+    fn state_change(&self) {}
+
+    fn error_report(&self) {}
+}

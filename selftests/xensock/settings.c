@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The settings of the guest that say which of its sockets are the backend's. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "settings.h"
+#include "util.h"
+
+#define DIRECTORY "/proc/sys/net/xensock/"
+
+int set(const char *name, const char *value)
+{
+	char path[80];
+	int fd, error = 0;
+
+	snprintf(path, sizeof(path), DIRECTORY "%s", name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return errno;
+	if (write(fd, value, strlen(value)) < 0)
+		error = errno;
+	close(fd);
+	return error;
+}
+
+const char *get(const char *name)
+{
+	static char text[512];
+	char path[80];
+	ssize_t n = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), DIRECTORY "%s", name);
+	fd = open(path, O_RDONLY);
+	if (fd >= 0) {
+		n = read(fd, text, sizeof(text) - 1);
+		close(fd);
+	}
+	text[n > 0 ? n : 0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return text;
+}
+
+long decided(const char *reason)
+{
+	const char *text = get("decisions"), *found;
+	char word[40];
+
+	snprintf(word, sizeof(word), "%s=", reason);
+	found = strstr(text, word);
+	return found ? strtol(found + strlen(word), NULL, 10) : -1;
+}
+
+void restore(void)
+{
+	set("hijack", "0");
+	set("fallback", "0");
+	set("hijack_loopback", "1");
+	set("exempt_destinations", "");
+	set("exempt_bind_ports", "");
+}
+
+int own_listener(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (fd >= 0 && !bind_to(fd, LOCALHOST, 0) && !listen(fd, 8))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+bool talks_locally(int fd, int listener, unsigned int port)
+{
+	char word[4] = "";
+	int other;
+	bool good;
+
+	if (connect_to(fd, LOCALHOST, port))
+		return false;
+	other = accept(listener, NULL, NULL);
+	good = other >= 0 && send(fd, "ping", 4, 0) == 4 &&
+	       recv_all(other, word, 4) == 4 && !memcmp(word, "ping", 4) &&
+	       send(other, "pong", 4, 0) == 4 &&
+	       recv_all(fd, word, 4) == 4 && !memcmp(word, "pong", 4);
+	close(other);
+	return good;
+}
