@@ -11,7 +11,10 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import struct
+import subprocess
+import tempfile
 import unittest
 from unittest import mock
 
@@ -149,16 +152,8 @@ FRONT = "/local/domain/5/device/xensock/0"
 BACK = "/local/domain/0/backend/xensock/5/0"
 
 
-class Commands(unittest.TestCase):
-    """What the commands do to xenstore."""
-
-    def setUp(self):
-        self.store = Store({"domid": "0"})
-        self.store.put(DOMAINS)
-        for patch in (mock.patch.object(xensock, "Xenstore", lambda: self.store),
-                      mock.patch.object(xensock, "namespace_missing", lambda *_: None)):
-            patch.start()
-            self.addCleanup(patch.stop)
+class Caller(unittest.TestCase):
+    """Calls the command."""
 
     def run_command(self, *words):
         """Gives the exit status, what was written and what was said of errors."""
@@ -174,6 +169,18 @@ class Commands(unittest.TestCase):
         status, out, _ = self.run_command(*words, "--json")
         self.assertEqual(status, 0, out)
         return json.loads(out)
+
+
+class Commands(Caller):
+    """What the commands do to xenstore."""
+
+    def setUp(self):
+        self.store = Store({"domid": "0"})
+        self.store.put(DOMAINS)
+        for patch in (mock.patch.object(xensock, "Xenstore", lambda: self.store),
+                      mock.patch.object(xensock, "namespace_missing", lambda *_: None)):
+            patch.start()
+            self.addCleanup(patch.stop)
 
     def left(self):
         """Nodes of the device."""
@@ -329,6 +336,155 @@ class Commands(unittest.TestCase):
     def test_errors_as_json(self):
         status, out, _ = self.run_command("show", "nobody", "--json")
         self.assertEqual((status, json.loads(out)), (1, {"error": "there is no domain 'nobody'"}))
+
+
+LISTING = """\
+family type state recv-q send-q local peer ring inode uid
+inet stream ESTAB 5 0 192.0.2.1:40112 192.0.2.1:7001 32768 8014 0
+inet6 stream LISTEN 2 0 [::]:80 - - 8020 33
+xensock dgram UNCONN 0 0 - - 65536 0 0
+"""
+
+
+class Guest(Caller):
+    """What the commands for a guest do there."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
+        self.addCleanup(directory.cleanup)
+        self.settings = f"{directory.name}/settings"
+        self.listing = f"{directory.name}/sockets"
+        self.device = f"{directory.name}/device"
+        self.steps = []
+        self.connected = True
+        self.modprobe = subprocess.CompletedProcess([], 0, "", "")
+        for target, name, value in (
+                (xensock, "SETTINGS", self.settings),
+                (xensock, "SOCKETS", self.listing),
+                (xensock.Xenstore, "DEVICE", self.device),
+                (xensock, "leave_network", lambda: self.steps.append("leave")),
+                (xensock, "bring_up_loopback", lambda: self.steps.append("lo")),
+                (xensock, "is_connected", lambda: self.connected),
+                (xensock.subprocess, "run", lambda *_, **__: self.modprobe)):
+            patch = mock.patch.object(target, name, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+    def load(self):
+        """From now on the module is there."""
+        os.mkdir(self.settings)
+        for name, text in (("hijack", "0\n"), ("decisions", "xensock=12 exempt-port=0 new-one=3\n")):
+            with open(f"{self.settings}/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+        with open(self.listing, "w", encoding="ascii") as file:
+            file.write(LISTING)
+
+    def hijack(self):
+        with open(f"{self.settings}/hijack", encoding="ascii") as file:
+            return file.read()
+
+    def fails(self, *words, saying, status):
+        done, out, errors = self.run_command(*words)
+        self.assertEqual((done, out), (status, ""), errors)
+        self.assertIn(saying, errors)
+
+    def runs(self, *words):
+        """The program that it becomes, and what it says before that."""
+        with mock.patch.object(xensock.os, "execvp") as execvp:
+            _, _, errors = self.run_command("run", *words)
+        execvp.assert_called_once()
+        name, arguments = execvp.call_args.args
+        self.assertEqual(name, arguments[0])
+        return arguments, errors
+
+    def test_sockets(self):
+        self.load()
+        found = self.json("sockets")
+        self.assertEqual(found[0], {
+            "family": "inet", "type": "stream", "state": "ESTAB", "recv-q": 5, "send-q": 0,
+            "local": "192.0.2.1:40112", "peer": "192.0.2.1:7001", "ring": 32768, "inode": 8014,
+            "uid": 0})
+        self.assertEqual([(one["local"], one["peer"], one["ring"]) for one in found[1:]],
+                         [("[::]:80", None, None), (None, None, 65536)])
+        _, out, _ = self.run_command("sockets")
+        lines = out.splitlines()
+        self.assertEqual([line.split() for line in lines[1:]],
+                         [line.split() for line in LISTING.splitlines()[1:]])
+        self.assertEqual(lines[0].split()[3:6], ["RECV-Q", "SEND-Q", "LOCAL"])
+        # Each column begins where its head does.
+        self.assertEqual({line.index("192.0.2.1:7001") for line in lines[1:2]}, {lines[0].index("PEER")})
+        self.assertEqual(lines[2].index("LISTEN"), lines[0].index("STATE"))
+
+    def test_no_sockets(self):
+        self.load()
+        with open(self.listing, "w", encoding="ascii") as file:
+            file.write(LISTING.splitlines()[0] + "\n")
+        self.assertEqual(self.json("sockets"), [])
+        self.assertEqual(len(self.run_command("sockets")[1].splitlines()), 1)
+
+    def test_decisions(self):
+        self.load()
+        self.assertEqual(self.json("decisions"), {"xensock": 12, "exempt-port": 0, "new-one": 3})
+        _, out, _ = self.run_command("decisions")
+        self.assertIn("exempt-port  0      the guest's own: exempt_bind_ports", out)
+        self.assertIn("\nnew-one      3\n", out)
+
+    def test_not_loaded(self):
+        for name in ("sockets", "decisions"):
+            self.fails(name, saying="module xensock is not loaded", status=1)
+            status, out, _ = self.run_command(name, "--json")
+            self.assertEqual((status, list(json.loads(out))), (1, ["error"]))
+
+    def test_run(self):
+        self.load()
+        arguments, errors = self.runs("curl", "-u", "me", "--json", "http://192.0.2.1/")
+        self.assertEqual(arguments, ["curl", "-u", "me", "--json", "http://192.0.2.1/"])
+        self.assertEqual((self.steps, self.hijack(), errors), (["leave", "lo"], "1", ""))
+        self.assertEqual({signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGXFSZ)},
+                         {signal.SIG_DFL})
+        self.assertEqual(self.runs("--udp", "--", "-x", "y")[0], ["-x", "y"])
+        self.assertEqual(self.hijack(), "2")
+
+    def test_run_without_a_backend(self):
+        self.load()
+        self.connected = False
+        arguments, errors = self.runs("true")
+        self.assertEqual((arguments, self.hijack()), (["true"], "1"))
+        self.assertIn("no backend is connected", errors)
+
+    def test_run_what_is_none(self):
+        self.load()
+        self.fails("run", "/nowhere/true", saying="/nowhere/true: No such file", status=127)
+        self.fails("run", "no-such-program", saying="no-such-program: No such file", status=127)
+        self.fails("run", "/etc/passwd", saying="/etc/passwd: Permission denied", status=126)
+        self.fails("run", saying="a program is expected", status=2)
+        self.fails("run", "--tcp", "true", saying="--tcp not recognized", status=2)
+        for words in (("sockets", "g1"), ("decisions", "--type=xensock")):
+            self.fails(*words, saying="Usage:", status=2)
+
+    def test_run_loads_the_module(self):
+        def modprobe(words, **_):
+            self.assertEqual(words, ["modprobe", "xensock"])
+            self.load()
+            return self.modprobe
+
+        with mock.patch.object(xensock.subprocess, "run", modprobe):
+            self.runs("true")
+        self.assertEqual(self.hijack(), "1")
+
+    def test_run_where_it_cannot(self):
+        with mock.patch.object(xensock, "leave_network", side_effect=PermissionError(errno.EPERM, "no")):
+            self.fails("run", "true", saying="only root of the guest may", status=125)
+        self.fails("run", "true", saying="has no settings net.xensock", status=125)
+        self.modprobe = subprocess.CompletedProcess([], 1, "", "modprobe: No such device\n")
+        self.fails("run", "true", saying="this is not a Xen guest", status=125)
+        with open(self.device, "w", encoding="ascii"):
+            pass
+        self.fails("run", "true", saying="cannot be loaded: modprobe: No such device", status=125)
+        with mock.patch.object(xensock.subprocess, "run", side_effect=FileNotFoundError):
+            self.fails("run", "true", saying="there is no modprobe", status=125)
 
 
 class NoXen(unittest.TestCase):
