@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The xensock command in a guest: it runs programs, and shows sockets. hijack is 0 for all others."""
+
+import json
+
+from bed import timeout
+from scenarios import programs
+from scenarios.common import HIJACK, must
+
+PORT = 8500
+
+CONNECTED = """exec xensock run python3 -uc '
+import os, signal, socket
+server = socket.create_server(("0.0.0.0", {port}))
+client = socket.create_connection(("{host}", 7001))
+print("ready", os.getpid(), os.fstat(client.fileno()).st_ino, os.fstat(server.fileno()).st_ino)
+signal.pause()
+'"""
+
+AS_NOBODY = """python3 -c '
+import os, sys
+os.setgid(65534)
+os.setuid(65534)
+os.execvp(sys.argv[1], sys.argv[1:])
+' """
+
+
+def _guest(bed):
+    where = programs.guest(bed)
+    assert must(where, f"cat {HIJACK}/hijack") == "0"
+    return where
+
+
+def _fails(guest, command, status, *saying):
+    rc, out = guest.run(command)
+    assert rc == status, f"{command}: exit status {rc}: {out}"
+    for text in saying:
+        assert text in out, f"{command}: {out}"
+
+
+@timeout(180)
+def test_program(bed):
+    """A program and what it starts, linked in any way, while the same fails otherwise."""
+    guest = _guest(bed)
+    curl = f"curl -sS http://{bed.address}:7080/"
+    _fails(guest, curl, 7)
+    assert "Hello" in must(guest, f"xensock run {curl}")
+    assert "Hello" in must(guest, "xensock run fetch_static --family inet")
+    out = must(guest, f"xensock run sh -c '{curl} | cat; fetch_static --family inet & wait $!'")
+    assert out.count("Hello") == 2, out
+    _fails(guest, curl, 7)
+    assert must(guest, f"cat {HIJACK}/hijack") == "0"
+
+
+@timeout(180)
+def test_namespace(bed):
+    """The namespace has a loopback, TCP or UDP too is taken there, and it is counted on its own."""
+    guest = _guest(bed)
+    assert must(guest, f"xensock run cat {HIJACK}/hijack") == "1"
+    assert must(guest, f"xensock run --udp cat {HIJACK}/hijack") == "2"
+    assert "127.0.0.1/8" in must(guest, "xensock run ip address show up")
+    out = must(guest, "xensock run sh -c 'fetch_static --family inet >/dev/null && xensock decisions --json'")
+    counts = json.loads(out)
+    assert counts.pop("xensock") == 1 and not any(counts.values()), out
+
+
+@timeout(180)
+def test_as_it_is(bed):
+    """Exit statuses, signals and what comes after the program are its own."""
+    guest = _guest(bed)
+    _fails(guest, "xensock run sh -c 'exit 41'", 41)
+    _fails(guest, "xensock run sh -c 'kill -9 $$'", 128 + 9)
+    assert must(guest, "xensock run -- echo --udp -j") == "--udp -j"
+    ignored = "grep SigIgn /proc/self/status"
+    assert must(guest, f"xensock run {ignored}") == must(guest, ignored)
+
+
+@timeout(180)
+def test_refused(bed):
+    """What there is not, and who may not."""
+    guest = _guest(bed)
+    _fails(guest, "xensock run /nowhere/true", 127, "/nowhere/true: No such file")
+    _fails(guest, "xensock run no-such-program", 127, "no-such-program: No such file")
+    _fails(guest, "xensock run /etc/passwd", 126, "/etc/passwd: Permission denied")
+    _fails(guest, "xensock run", 2, "a program is expected")
+    _fails(guest, AS_NOBODY + "xensock run echo ran", 125, "only root of the guest may")
+    _fails(guest, "unshare -Ur xensock run echo ran", 125, "only root of the guest may")
+
+
+@timeout(180)
+def test_sockets(bed):
+    """The sockets of a namespace are listed there, and in no other."""
+    guest = _guest(bed)
+    job = guest.start(CONNECTED.format(host=bed.address, port=PORT))
+    pid, client, server = map(int, job.wait_line("ready", 60 * bed.scale).split()[1:])
+    inside = f"nsenter -t {pid} -n xensock sockets"
+    found = {one["inode"]: one for one in json.loads(must(guest, f"{inside} --json"))}
+    assert set(found) == {client, server}, found
+    one = found[client]
+    assert (one["family"], one["type"], one["state"]) == ("inet", "stream", "ESTAB"), one
+    assert one["local"].startswith(f"{bed.address}:") and one["peer"] == f"{bed.address}:7001", one
+    assert (one["recv-q"], one["send-q"], one["uid"]) == (0, 0, 0) and one["ring"] >= 4096, one
+    one = found[server]
+    assert (one["state"], one["local"], one["peer"]) == ("LISTEN", f"0.0.0.0:{PORT}", None), one
+    head, *lines = must(guest, inside).splitlines()
+    assert head.split()[:3] == ["FAMILY", "TYPE", "STATE"] and len(lines) == 2, [head, *lines]
+    assert not set(found) & {one["inode"] for one in json.loads(must(guest, "xensock sockets --json"))}
+    job.kill()
+
+
+@timeout(240)
+def test_no_backend(bed):
+    """Without a device: the module is loaded, what is missing is said, and the program runs."""
+    guest = bed.guest(name="bare", memory=768, device=None, programs=True)
+    _fails(guest, "xensock sockets", 1, "module xensock is not loaded")
+    _fails(guest, "xensock run fetch_static --family inet", 1,
+           "no backend is connected", "Network is down")
+    assert json.loads(must(guest, "xensock sockets --json")) == []
