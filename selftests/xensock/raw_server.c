@@ -249,6 +249,28 @@ TEST_F(server, release_with_bytes_unread)
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
 
+/* Bytes in the ring are still to be sent, as far as the socket takes them. */
+TEST_F(server, release_with_bytes_to_send)
+{
+	struct link *l = &self->link;
+	struct raw server, client;
+	char data[3000], got[3000];
+	int i;
+
+	stream_fill(3, 0, data, sizeof(data));
+	for (i = 0; i < 20; i++) {
+		ASSERT_TRUE(open_pair(l, &self->listener, &server, &client));
+		/* The backend has not even been told of them. */
+		memcpy(client.out, data, sizeof(data));
+		store(&client.words[OUT_PROD], sizeof(data));
+		EXPECT_EQ(0, raw_close(l, &client, false));
+		EXPECT_EQ(sizeof(got), raw_recv(l, &server, got, sizeof(got)));
+		EXPECT_EQ(0, memcmp(data, got, sizeof(data)));
+		EXPECT_EQ(-ENOTCONN, ending(&server, IN_ERROR));
+		EXPECT_EQ(0, raw_close(l, &server, false));
+	}
+}
+
 /* What PV Calls has not. */
 FIXTURE(native) {
 	struct link link;
@@ -340,6 +362,49 @@ TEST_F(native, shutdown_of_both_sides)
 	EXPECT_EQ(-ENOTCONN, ending(s, OUT_ERROR));
 }
 
+/*
+ * Sends these bytes over and over until nothing moves any more, with a ringful
+ * behind it. Returns how many there were.
+ */
+static size_t fill(struct link *l, struct raw *c, const char *data, size_t size)
+{
+	size_t sent = 0;
+	int n;
+
+	for (n = 0; n < 200; n++) {
+		__u32 room = c->size - (c->out_prod - load(&c->words[OUT_CONS]));
+
+		if (!room) {
+			nap(5000);
+			continue;
+		}
+		if (room > size - sent % size)
+			room = size - sent % size;
+		if (raw_send(l, c, data + sent % size, room) != room)
+			break;
+		sent += room;
+		n = 0;
+	}
+	return sent;
+}
+
+/* What does not go any more is lost: the peer is told by a reset. */
+TEST_F_TIMEOUT(native, release_with_more_than_goes, 60)
+{
+	static char data[1 << 20];
+	struct raw *c = &self->client, *s = &self->server;
+	struct link *l = &self->link;
+
+	stream_fill(5, 0, data, sizeof(data));
+	ASSERT_LT(0, fill(l, c, data, sizeof(data)));
+	EXPECT_EQ(0, raw_close(l, c, false));
+	while (!load(&s->words[IN_ERROR]))
+		raw_recv(l, s, data, 1);
+	EXPECT_EQ(-ECONNRESET, ending(s, IN_ERROR));
+	EXPECT_EQ(0, raw_close(l, s, false));
+	ASSERT_TRUE(open_pair(l, &self->listener, s, c));
+}
+
 /* More than the sockets hold: out_error comes with the last byte, and not before. */
 TEST_F_TIMEOUT(native, shutdown_waits_for_all, 60)
 {
@@ -354,22 +419,8 @@ TEST_F_TIMEOUT(native, shutdown_waits_for_all, 60)
 	ASSERT_TRUE(raw_open(l, &big, 9, self->listener.port));
 	ASSERT_EQ(0, raw_outcome(l, s, NULL));
 	*c = big;
-	/* Until nothing moves any more, and a ringful behind it. */
 	stream_fill(5, 0, data, sizeof(data));
-	for (n = 0; n < 200; n++) {
-		__u32 room = c->size - (c->out_prod - load(&c->words[OUT_CONS]));
-
-		if (!room) {
-			nap(5000);
-			continue;
-		}
-		if (room > sizeof(data) - sent % sizeof(data))
-			room = sizeof(data) - sent % sizeof(data);
-		ASSERT_EQ(room, raw_send(l, c, data + sent % sizeof(data),
-					 room));
-		sent += room;
-		n = 0;
-	}
+	sent = fill(l, c, data, sizeof(data));
 	TH_LOG("%zu bytes", sent);
 	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_RDWR));
 	for (n = 0; n < sent; n += sizeof(got)) {

@@ -244,6 +244,17 @@ static void do_end(struct stage *s, const struct words *w)
 	say(s, "%s", pfd.revents & POLLERR ? "rst" : "fin");
 }
 
+/* Waits for more than a FIN: for the end of both directions. */
+static void do_gone(struct stage *s, const struct words *w)
+{
+	struct pollfd pfd = { .fd = s->fd };
+
+	(void)w;
+	while (poll(&pfd, 1, -1) < 0)
+		;
+	say(s, "%s", pfd.revents & POLLERR ? "rst" : "fin");
+}
+
 static void do_fin(struct stage *s, const struct words *w)
 {
 	(void)w;
@@ -371,6 +382,7 @@ static const struct {
 	{ "name", do_name }, { "peer", do_peer }, { "diag", do_diag },
 	{ "send", do_send }, { "recv", do_recv }, { "drain", do_drain },
 	{ "count", do_count }, { "exchange", do_exchange }, { "end", do_end },
+	{ "gone", do_gone },
 	{ "fin", do_fin }, { "close", do_close }, { "rst", do_rst },
 	{ "open", do_open }, { "chorus", do_chorus }, { "ends", do_ends },
 	{ "disband", do_disband }, { "swarm", do_swarm }, { "stats", do_stats },

@@ -73,7 +73,7 @@ static const char *const script[] = {
 	"recv 5", "recv 5", "poll", "shut wr",
 	"= we finish with all buffers full",
 	"fill", "shut wr", "poll", "send 5", "< send 10 2", "wait in", "poll",
-	"read-all", "< drain 1", "poll", "close", "< end",
+	"read-all", "< drain 1", "poll", "close", "< gone",
 	"= we read no more",
 	"< send 10 2", "wait in", "shut rd", "poll", "recv 4", "queued",
 	"recv 10", "recv 5", "poll", "send 5", "< recv 5 1", "error",

@@ -71,11 +71,12 @@ impl Io {
     /// Ends it: no more callbacks, the end of the TCP connection, no more events, and last the
     /// memory of the guest. A connection that does not stand yet has failed with `error`. Sleeps.
     ///
-    /// The peer sees a reset if `abort` is set, if the guest has not taken all that it has got, or if
-    /// too many sockets that were closed are left already.
-    pub(crate) fn end(self, guest: &Guest, abort: bool, error: Error) {
+    /// The peer sees a reset if `abort` is set, if the guest has not taken all that it has got, if
+    /// not all goes that it has still to send, or if too many sockets that were closed are left
+    /// already.
+    pub(crate) fn end(mut self, guest: &Guest, abort: bool, error: Error) {
         let has_unread = self.share.ring.writable() != Ok(self.share.ring.size());
-        if abort || has_unread || !guest.may_linger() {
+        if abort || has_unread || !self.send_rest() || !guest.may_linger() {
             self.socket.tcp().set_linger_abort();
         }
         self.socket.tcp().clear_callbacks();
@@ -208,6 +209,19 @@ impl Io {
             Err(error) => self.fail(error),
         }
         Ok(false)
+    }
+
+    /// Sends what is left in `out`: a frontend of PV Calls may not have waited for that. Returns
+    /// whether nothing remains that would have to be sent.
+    fn send_rest(&mut self) -> bool {
+        for _ in 0..BUDGET {
+            match self.transmit() {
+                Ok(true) => (),
+                Ok(false) => break,
+                Err(Violation) => return false,
+            }
+        }
+        self.shut.contains(Shutdown::Send) || self.share.ring.readable() == Ok(0)
     }
 
     /// The connection has failed, for the reason that counts: the first.
