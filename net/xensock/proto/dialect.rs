@@ -60,6 +60,24 @@ impl Command {
         Self::GetName,
         Self::Attach,
     ];
+
+    /// Returns its name, as the protocol has it.
+    pub const fn name(self) -> &'static CStr {
+        match self {
+            Self::Connect => c"CONNECT",
+            Self::Socket => c"SOCKET",
+            Self::Shutdown => c"SHUTDOWN",
+            Self::Release => c"RELEASE",
+            Self::Bind => c"BIND",
+            Self::Listen => c"LISTEN",
+            Self::Accept => c"ACCEPT",
+            Self::Poll => c"POLL",
+            Self::SetSockOpt => c"SETSOCKOPT",
+            Self::GetSockOpt => c"GETSOCKOPT",
+            Self::GetName => c"GETNAME",
+            Self::Attach => c"ATTACH",
+        }
+    }
 }
 
 impl Dialect {

@@ -18,6 +18,7 @@
 //! `[::/0]` is all of IPv6, but none of IPv4.
 
 use core::{
+    ffi::CStr,
     net::{
         IpAddr,
         Ipv4Addr,
@@ -36,6 +37,16 @@ pub enum Transport {
     Tcp,
     /// UDP.
     Udp,
+}
+
+impl Transport {
+    /// Returns its name, as rules have it.
+    pub const fn name(self) -> &'static CStr {
+        match self {
+            Self::Tcp => c"tcp",
+            Self::Udp => c"udp",
+        }
+    }
 }
 
 /// A word, or a number, that has no meaning.
