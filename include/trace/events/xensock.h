@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints of the XenSock backend.
+ * Tracepoints of the XenSock backend. Those of the guest are in
+ * xensock_front.h.
+ *
+ * @guest is the number of a domain, @id that which it has given to a socket. An
+ * address has room for IPv6, may be of IPv4, and is 0.0.0.0:0 if it is not
+ * known or there is none.
  */
 
 #undef TRACE_SYSTEM
@@ -12,7 +17,7 @@
 #include <linux/in6.h>
 #include <linux/tracepoint.h>
 
-/* A guest was refused something. @addr has room for IPv6, and may be of IPv4. */
+/* A guest was refused something. */
 TRACE_EVENT(xensock_refused,
 	TP_PROTO(unsigned int guest, const char *reason, int error,
 		 const struct sockaddr_in6 *addr),
@@ -31,6 +36,103 @@ TRACE_EVENT(xensock_refused,
 	),
 	TP_printk("guest=%u reason=%s error=%d addr=%pISpc", __entry->guest,
 		  __get_str(reason), __entry->error, __entry->addr)
+);
+
+/*
+ * The link with a guest has come up or gone down, or could not be set up or
+ * kept.
+ */
+TRACE_EVENT(xensock_back_link,
+	TP_PROTO(unsigned int guest, const char *state, int error),
+	TP_ARGS(guest, state, error),
+	TP_STRUCT__entry(
+		__field(unsigned int, guest)
+		__string(state, state)
+		__field(int, error)
+	),
+	TP_fast_assign(
+		__entry->guest = guest;
+		__assign_str(state);
+		__entry->error = error;
+	),
+	TP_printk("guest=%u state=%s error=%d", __entry->guest,
+		  __get_str(state), __entry->error)
+);
+
+/* A request was answered; @error is as it is on the wire. */
+TRACE_EVENT(xensock_back_command,
+	TP_PROTO(unsigned int guest, u32 req_id, const char *command, u64 id,
+		 int error),
+	TP_ARGS(guest, req_id, command, id, error),
+	TP_STRUCT__entry(
+		__field(unsigned int, guest)
+		__field(u32, req_id)
+		__string(command, command)
+		__field(u64, id)
+		__field(int, error)
+	),
+	TP_fast_assign(
+		__entry->guest = guest;
+		__entry->req_id = req_id;
+		__assign_str(command);
+		__entry->id = id;
+		__entry->error = error;
+	),
+	TP_printk("guest=%u req_id=%u command=%s id=%llu error=%d",
+		  __entry->guest, __entry->req_id, __get_str(command),
+		  __entry->id, __entry->error)
+);
+
+DECLARE_EVENT_CLASS(xensock_back_stream,
+	TP_PROTO(unsigned int guest, u64 id, const struct sockaddr_in6 *local,
+		 const struct sockaddr_in6 *peer, int error),
+	TP_ARGS(guest, id, local, peer, error),
+	TP_STRUCT__entry(
+		__field(unsigned int, guest)
+		__field(u64, id)
+		__array(__u8, local, sizeof(struct sockaddr_in6))
+		__array(__u8, peer, sizeof(struct sockaddr_in6))
+		__field(int, error)
+	),
+	TP_fast_assign(
+		__entry->guest = guest;
+		__entry->id = id;
+		memcpy(__entry->local, local, sizeof(*local));
+		memcpy(__entry->peer, peer, sizeof(*peer));
+		__entry->error = error;
+	),
+	TP_printk("guest=%u id=%llu local=%pISpc peer=%pISpc error=%d",
+		  __entry->guest, __entry->id, __entry->local, __entry->peer,
+		  __entry->error)
+);
+
+/* What became of a CONNECT that was begun. */
+DEFINE_EVENT(xensock_back_stream, xensock_back_connect,
+	TP_PROTO(unsigned int guest, u64 id, const struct sockaddr_in6 *local,
+		 const struct sockaddr_in6 *peer, int error),
+	TP_ARGS(guest, id, local, peer, error)
+);
+
+/* A connection has come to an ACCEPT; @id is the socket that it has made. */
+DEFINE_EVENT(xensock_back_stream, xensock_back_accept,
+	TP_PROTO(unsigned int guest, u64 id, const struct sockaddr_in6 *local,
+		 const struct sockaddr_in6 *peer, int error),
+	TP_ARGS(guest, id, local, peer, error)
+);
+
+/* A guest broke the rules of a ring. */
+TRACE_EVENT(xensock_back_error,
+	TP_PROTO(unsigned int guest, const char *what),
+	TP_ARGS(guest, what),
+	TP_STRUCT__entry(
+		__field(unsigned int, guest)
+		__string(what, what)
+	),
+	TP_fast_assign(
+		__entry->guest = guest;
+		__assign_str(what);
+	),
+	TP_printk("guest=%u what=%s", __entry->guest, __get_str(what))
 );
 
 #endif /* _TRACE_XENSOCK_H */

@@ -51,9 +51,12 @@ use kernel::{
         Work,
         WorkItem, //
     },
-    xen::event::{
-        Eoi,
-        Handler, //
+    xen::{
+        event::{
+            Eoi,
+            Handler, //
+        },
+        trace::xensock_back as trace, //
     }, //
 };
 
@@ -133,7 +136,8 @@ impl Active {
             Err(error) => return Err(error),
         }
         *active.socket.lock() = Some(socket.clone());
-        *active.state.lock() = State::Open(Io::new(socket, share, Some(completion)));
+        let connecting = Some((completion, addr));
+        *active.state.lock() = State::Open(Io::new(id, socket, share, connecting));
         // For what happened before callbacks and channel were there.
         active.wake();
         Ok(active)
@@ -168,8 +172,10 @@ impl Active {
         if let State::Posted(share, completion) = replace(&mut *state, State::Gone) {
             // Commands may follow as soon as the guest is told.
             *self.socket.lock() = Some(socket.clone());
+            let to = self.guest.dev.otherend_id();
+            trace::accept(to, self.id, || socket.local_addr().ok(), peer);
             completion.succeed(&self.guest, &share, peer);
-            *state = State::Open(Io::new(socket, share, None));
+            *state = State::Open(Io::new(self.id, socket, share, None));
         }
         // For what happened before the callbacks were there.
         self.wake();

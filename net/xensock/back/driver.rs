@@ -42,13 +42,16 @@ use kernel::{
         OwnedQueue,
         WqFlag, //
     },
-    xen::xenbus::{
-        self,
-        DeviceId,
-        Side,
-        State,
-        Verdict,
-        Watch, //
+    xen::{
+        trace::xensock_back as trace,
+        xenbus::{
+            self,
+            DeviceId,
+            Side,
+            State,
+            Verdict,
+            Watch, //
+        }, //
     },
     xenbus_device_table, //
 };
@@ -102,6 +105,7 @@ impl Backend {
             }
             BackAction::Connect => {
                 if let Err(error) = self.connect(dev) {
+                    trace::link(dev.otherend_id(), c"failed", Err(error));
                     // The offer stands: the next frontend may do better.
                     if self.log.allows() {
                         dev.error(error, c"cannot connect to the frontend");
@@ -145,6 +149,7 @@ impl Backend {
             self.sockets.clone(),
         )?;
         *self.guest.lock() = Some(guest);
+        trace::link(dev.otherend_id(), c"connected", Ok(()));
         Ok(())
     }
 
@@ -152,6 +157,7 @@ impl Backend {
     fn take_down(&self) {
         let guest = self.guest.lock().take();
         if let Some(guest) = guest {
+            trace::link(guest.dev.otherend_id(), c"lost", Ok(()));
             guest.take_down();
         }
     }
@@ -231,6 +237,7 @@ impl xenbus::Driver for Backend {
                 Ok(false) => break,
                 Err(error) => {
                     data.take_down();
+                    trace::link(dev.otherend_id(), c"failed", Err(error));
                     data.log.fatal(dev, error, c"cannot serve the frontend");
                     break;
                 }

@@ -14,6 +14,7 @@ use crate::{
         errno,
         node,
         Body,
+        Command,
         Dialect,
         Feature,
         Features,
@@ -66,6 +67,7 @@ use kernel::{
             BackRing,
             SLOTS, //
         },
+        trace::xensock_back as trace,
         xenbus::{
             self,
             Dir, //
@@ -220,8 +222,10 @@ impl Guest {
         }
     }
 
-    /// Says what the guest did wrong, once for each link at the most.
+    /// Says what the guest did wrong: to who traces it, and in the log once for each link at the
+    /// most.
     pub(crate) fn warn_once(&self, what: &CStr) {
+        trace::error(self.dev.otherend_id(), what);
         if !self.has_warned.xchg(true, Full) && self.log.allows() {
             dev_warn!(self.dev.as_ref(), "guest: {}\n", what);
         }
@@ -235,6 +239,13 @@ impl Guest {
             let Some(ring) = (*ring).as_mut() else {
                 return;
             };
+            trace::command(
+                self.dev.otherend_id(),
+                response.req_id,
+                || self.name_of(response.cmd),
+                response.id,
+                response.ret,
+            );
             // There is a slot for each request.
             ring.push(slot.get(..len).unwrap_or(&slot)).is_ok() && ring.publish()
         };
@@ -243,6 +254,11 @@ impl Guest {
                 channel.notify();
             }
         }
+    }
+
+    /// The name of a command, which may be none.
+    fn name_of(&self, cmd: u32) -> &'static CStr {
+        self.dialect.command(cmd).map_or(c"?", Command::name)
     }
 
     /// Answers a request.
@@ -374,9 +390,10 @@ impl WorkItem for Guest {
             Ok(false) => (),
             // Nothing but the end of the link is left to this guest.
             Err(_) => {
+                let what = c"impossible index in the commands ring";
+                trace::error(this.dev.otherend_id(), what);
                 this.close();
-                this.log
-                    .fatal(&this.dev, EPROTO, c"impossible index in the commands ring");
+                this.log.fatal(&this.dev, EPROTO, what);
                 return;
             }
         }

@@ -14,6 +14,7 @@ use crate::{
     share::Share,
     socket::Socket, //
 };
+use core::net::SocketAddr;
 use kernel::{
     net::{
         sock::{
@@ -24,7 +25,8 @@ use kernel::{
         socket::How, //
     },
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    xen::trace::xensock_back as trace, //
 };
 
 /// How often both directions are gone through before other work has its turn.
@@ -42,10 +44,12 @@ pub(crate) enum Outcome {
 
 /// A connection, or the attempt to make one: its socket, and what it shares with the guest.
 pub(crate) struct Io {
+    /// What the guest calls it.
+    id: u64,
     socket: Arc<Socket>,
     share: Share,
-    /// CONNECT, until the guest is told what became of it.
-    connecting: Option<Completion>,
+    /// CONNECT and its peer, until the guest is told what became of it.
+    connecting: Option<(Completion, SocketAddr)>,
     /// Why the connection has failed.
     failure: Option<Error>,
     /// What was shut down.
@@ -56,8 +60,14 @@ pub(crate) struct Io {
 
 impl Io {
     /// Of a socket with callbacks. `connecting` is a CONNECT that is not decided yet.
-    pub(crate) fn new(socket: Arc<Socket>, share: Share, connecting: Option<Completion>) -> Self {
+    pub(crate) fn new(
+        id: u64,
+        socket: Arc<Socket>,
+        share: Share,
+        connecting: Option<(Completion, SocketAddr)>,
+    ) -> Self {
         Self {
+            id,
             socket,
             share,
             connecting,
@@ -82,7 +92,11 @@ impl Io {
         self.socket.tcp().clear_callbacks();
         drop(self.socket);
         match self.connecting {
-            Some(completion) => completion.fail(guest, self.share, error),
+            Some((completion, peer)) => {
+                let to = guest.dev.otherend_id();
+                trace::connect(to, self.id, None, peer, Err(error));
+                completion.fail(guest, self.share, error);
+            }
             None => drop(self.share),
         }
     }
@@ -99,7 +113,7 @@ impl Io {
         guest: &Guest,
         shut: ShutdownMask,
     ) -> Result<Outcome, Violation> {
-        if let Some(completion) = self.connecting {
+        if let Some((completion, peer)) = self.connecting {
             match self.socket.tcp().tcp_state() {
                 TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv => {
                     return Ok(Outcome::Idle);
@@ -108,13 +122,15 @@ impl Io {
                     let error = self.socket.tcp().take_error().unwrap_or(ECONNREFUSED);
                     return Ok(Outcome::Refused(error));
                 }
-                _ => {
-                    self.connecting = None;
-                    match self.socket.tcp().local_addr() {
-                        Ok(name) => completion.succeed(guest, &self.share, name),
-                        Err(error) => return Ok(Outcome::Refused(error)),
+                _ => match self.socket.tcp().local_addr() {
+                    Ok(name) => {
+                        self.connecting = None;
+                        let to = guest.dev.otherend_id();
+                        trace::connect(to, self.id, Some(name), peer, Ok(()));
+                        completion.succeed(guest, &self.share, name);
                     }
-                }
+                    Err(error) => return Ok(Outcome::Refused(error)),
+                },
             }
         }
         // A reset that neither direction would run into now, being full or empty.

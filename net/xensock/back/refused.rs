@@ -11,7 +11,7 @@ use kernel::{
         Relaxed, //
     },
     xen::{
-        trace,
+        trace::xensock_back as trace,
         DomId, //
     }, //
 };
@@ -96,7 +96,7 @@ impl Refused {
             count.add(1, Relaxed);
         }
         let error = reason.error();
-        trace::xensock_refused_to(self.guest, reason.name(), error, addr);
+        trace::refused(self.guest, reason.name(), error, addr);
         error
     }
 

@@ -56,6 +56,17 @@ pub(crate) enum First {
     Listen,
 }
 
+impl First {
+    /// The address that it is about, if there is one.
+    fn addr(self) -> Option<SocketAddr> {
+        match self {
+            Self::Bind(addr) => Some(addr),
+            Self::Connect(addr) => addr.ok(),
+            Self::Listen => None,
+        }
+    }
+}
+
 /// Performs what may be the first use of a socket; before or after that, if it fails, the socket may
 /// give way.
 pub(crate) fn first<F: Face, R>(
@@ -68,11 +79,12 @@ pub(crate) fn first<F: Face, R>(
         return operation();
     }
     before(socket, sk, first)?;
+    let addr = first.addr();
     let result = operation();
     match &result {
-        Ok(_) | Err(EINPROGRESS) => count(sk, Reason::XenSock),
-        Err(EACCES) if may_return(sk) => give_way(socket, sk, Reason::Refused)?,
-        Err(ENETDOWN) if may_return(sk) => give_way(socket, sk, Reason::NoBackend)?,
+        Ok(_) | Err(EINPROGRESS) => note(sk, Reason::XenSock, addr),
+        Err(EACCES) if may_return(sk) => give_way(socket, sk, Reason::Refused, addr)?,
+        Err(ENETDOWN) if may_return(sk) => give_way(socket, sk, Reason::NoBackend, addr)?,
         Err(_) => (),
     }
     result
@@ -83,16 +95,12 @@ fn before<F: Face>(socket: &Socket, sk: &Sk<F>, first: First) -> Result {
     let (Some(config), Some(net)) = (config(sk), sk.namespace()) else {
         return Ok(());
     };
-    let transport = match sk.data().endpoint().kind {
-        SOCK_STREAM => Transport::Tcp,
-        _ => Transport::Udp,
-    };
     // As a program of a control group's may have it.
     if sk.has_route() {
-        return give_way(socket, sk, Reason::Option);
+        return give_way(socket, sk, Reason::Option, first.addr());
     }
-    match config.exemption(&net, transport, first) {
-        Some(reason) => give_way(socket, sk, reason),
+    match config.exemption(&net, transport(sk), first) {
+        Some(reason) => give_way(socket, sk, reason, first.addr()),
         None => Ok(()),
     }
 }
@@ -108,12 +116,17 @@ pub(crate) fn may_return<F: Face>(sk: &Sk<F>) -> bool {
 }
 
 /// Has a socket give way, with what was set so far, unless it has been put to use, or is not one of
-/// those that can.
+/// those that can. The reason may be about an address.
 ///
 /// # Errors
 ///
 /// Any if it has: what it was asked is to be repeated.
-pub(crate) fn give_way<F: Face>(socket: &Socket, sk: &Sk<F>, reason: Reason) -> Result {
+pub(crate) fn give_way<F: Face>(
+    socket: &Socket,
+    sk: &Sk<F>,
+    reason: Reason,
+    addr: Option<SocketAddr>,
+) -> Result {
     if F::PROTOCOL.is_none() {
         return Ok(());
     }
@@ -140,7 +153,7 @@ pub(crate) fn give_way<F: Face>(socket: &Socket, sk: &Sk<F>, reason: Reason) -> 
         endpoint.inner.lock().state = state;
         return Err(error);
     }
-    count(sk, reason);
+    note(sk, reason, addr);
     Err(EAGAIN)
 }
 
@@ -185,9 +198,16 @@ fn is_open<F: Face>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && sk.data().get_ref().endpoint().inner.lock().is_open()
 }
 
-fn count<F: Face>(sk: &Sk<F>, reason: Reason) {
+fn note<F: Face>(sk: &Sk<F>, reason: Reason, addr: Option<SocketAddr>) {
     if let Some(config) = config(sk) {
-        config.count(reason);
+        config.note(reason, transport(sk), addr);
+    }
+}
+
+fn transport<F: Face>(sk: &Sk<F>) -> Transport {
+    match sk.data().get_ref().endpoint().kind {
+        SOCK_STREAM => Transport::Tcp,
+        _ => Transport::Udp,
     }
 }
 

@@ -34,7 +34,8 @@ use kernel::{
             FrontRing,
             SLOT,
             SLOTS, //
-        }, //
+        },
+        trace::xensock_front as trace, //
     }, //
 };
 
@@ -168,6 +169,7 @@ impl Commands {
 
         ring.push(&Request { req_id, call }.encode(self.dialect)?)
             .ok()?;
+        trace::request(req_id, call.command().name(), call.id());
         self.sent += 1;
         Some(Inflight {
             req_id,
@@ -226,14 +228,13 @@ impl Commands {
         let asked = entry
             .take_if(|i| i.req_id == response.req_id && i.cmd == response.cmd)
             .ok_or(EPROTO)?;
-        if let Call::Release { id, .. } = asked.exchange.call() {
+        let call = asked.exchange.call();
+        if let Call::Release { id, .. } = call {
             self.check_last(id, asked.number)?;
         }
-        let outcome = response
-            .result(self.dialect)
-            .map_err(wire_error)
-            .map(|()| response);
-        Ok(self.answer(asked.exchange, outcome))
+        let result = response.result(self.dialect).map_err(wire_error);
+        trace::response(response.req_id, call.command().name(), call.id(), result);
+        Ok(self.answer(asked.exchange, result.map(|()| response)))
     }
 
     /// Checks that nothing which was asked of a socket before its RELEASE is unanswered.

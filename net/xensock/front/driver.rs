@@ -23,12 +23,15 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    xen::xenbus::{
-        self,
-        DeviceId,
-        Side,
-        State,
-        Verdict, //
+    xen::{
+        trace::xensock_front as trace,
+        xenbus::{
+            self,
+            DeviceId,
+            Side,
+            State,
+            Verdict, //
+        }, //
     },
     xenbus_device_table, //
 };
@@ -70,6 +73,7 @@ impl Frontend {
                     dev.switch_state(State::Connected)?;
                     dev_info!(dev.as_ref(), "connected to domain {}\n", dev.otherend_id());
                     LINK.set(link.clone());
+                    link.connected();
                     Ok(())
                 })?;
                 if !is_up {
@@ -134,6 +138,7 @@ impl xenbus::Driver for Frontend {
                 Ok(false) => break,
                 Err(error) => {
                     data.take_down();
+                    trace::link(dev.otherend_id(), c"failed", Err(error));
                     dev.fatal(error, c"cannot connect to the backend");
                     break;
                 }

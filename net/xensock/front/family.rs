@@ -251,7 +251,7 @@ impl<F: Face> Ops for Family<F> {
         if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6))
             && !matches!(value.read_int(), Ok(0))
         {
-            choice::give_way(socket, sk, Reason::Option)?;
+            choice::give_way(socket, sk, Reason::Option, None)?;
         }
         let endpoint = sk.data().get_ref().endpoint();
         endpoint.set_option(socket, sk, level, name, value)
@@ -301,7 +301,7 @@ impl<F: Face> Ops for Family<F> {
         let flags = msg.flags();
         match sk.data().get_ref() {
             Engine::Stream(_) if flags & msg::FASTOPEN != 0 => {
-                choice::give_way(socket, sk, Reason::Option)?;
+                choice::give_way(socket, sk, Reason::Option, None)?;
                 Err(EOPNOTSUPP)
             }
             Engine::Stream(stream) => stream.send(sk, msg, flags),

@@ -59,6 +59,7 @@ use kernel::{
         },
         grant::GrantedPages,
         ring::FrontRing,
+        trace::xensock_front as trace,
         xenbus::{
             self,
             Dir, //
@@ -112,6 +113,8 @@ pub(crate) struct Link {
     members: Mutex<Option<RBTree<u64, Member>>>,
     last_id: Atomic<u64>,
     has_warned: Atomic<bool>,
+    /// Changed under `down`.
+    was_up: Atomic<bool>,
     /// Whether the link is down; held while it is taken down.
     #[pin]
     down: Mutex<bool>,
@@ -142,6 +145,7 @@ impl Link {
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
                 last_id: Atomic::new(0),
                 has_warned: Atomic::new(false),
+                was_up: Atomic::new(false),
                 down <- new_mutex!(false, "xensock_down"),
                 failure <- new_work!("xensock_failure"),
             }),
@@ -234,6 +238,12 @@ impl Link {
         }
     }
 
+    /// Notes that both ends are connected. Called in [`Self::while_up`].
+    pub(crate) fn connected(&self) {
+        self.was_up.store(true, Relaxed);
+        trace::link(self.dev.otherend_id(), c"connected", Ok(()));
+    }
+
     /// Takes the link down: every socket sees a reset, and no memory is shared any longer.
     ///
     /// May sleep; idempotent. xenbus may tell the backend of Closed once this has returned.
@@ -241,6 +251,9 @@ impl Link {
         let mut down = self.down.lock();
         if !*down {
             *down = true;
+            if self.was_up.load(Relaxed) {
+                trace::link(self.dev.otherend_id(), c"lost", Ok(()));
+            }
             self.end();
         }
     }
@@ -263,6 +276,7 @@ impl Link {
         let mut down = self.down.lock();
         if !*down {
             *down = true;
+            trace::link(self.dev.otherend_id(), c"failed", Err(EPROTO));
             self.end();
             self.dev
                 .fatal(EPROTO, c"impossible response or index in the commands ring");

@@ -36,7 +36,8 @@ use kernel::{
         aref::ARef,
         Arc,
         SpinLock, //
-    }, //
+    },
+    xen::trace::xensock_front as trace, //
 };
 
 /// How many connections are asked for ahead, at the most. Each costs a data ring.
@@ -289,6 +290,7 @@ impl Listener {
             if !posted.is_open {
                 return;
             }
+            trace::error(self.remote.id, ENETDOWN, c"the link is down");
             self.sk.set_error(ENETDOWN);
             self.sk.set_state(TcpState::Close);
             self.sk.state_changed();

@@ -5,15 +5,12 @@
 //! They are defined in the driver which is the only one to call them. What is here is the safe way
 //! to do so, which costs no more than a branch that is not taken while nobody is tracing.
 //!
-//! C header: [`include/trace/events/xensock.h`](srctree/include/trace/events/xensock.h)
-
-use super::DomId;
+//! All functions below this module may be called in any context, by the driver that defines their
+//! tracepoints, and no other.
 
 use crate::{
-    bindings,
     net::addr::SockAddrBuf,
-    prelude::*,
-    tracepoint::declare_trace, //
+    prelude::*, //
 };
 
 use core::net::{
@@ -22,40 +19,43 @@ use core::net::{
     SocketAddrV4, //
 };
 
-const NO_ADDR: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+/// Whether anybody traces an event: for arguments that are not to be worked out for nobody.
+macro_rules! is_traced {
+    ($name:ident) => {{
+        #[cfg(CONFIG_TRACEPOINTS)]
+        {
+            // SAFETY: It's always okay to query the static key for a tracepoint.
+            unsafe {
+                $crate::macros::paste! {
+                    $crate::jump_label::static_branch_unlikely!(
+                        $crate::bindings::[< __tracepoint_ $name >],
+                        $crate::bindings::tracepoint,
+                        key
+                    )
+                }
+            }
+        }
 
-declare_trace! {
-    /// # Safety
-    ///
-    /// `reason` is a string, and `addr` points to an initialised object.
-    unsafe fn xensock_refused(
-        guest: c_uint,
-        reason: *const c_char,
-        error: c_int,
-        addr: *const bindings::sockaddr_in6,
-    );
+        #[cfg(not(CONFIG_TRACEPOINTS))]
+        {
+            false
+        }
+    }};
 }
 
-/// The backend of XenSock has refused something to a guest, for this reason and with this error. It
-/// was about `addr`; what is not about an address is shown with 0.0.0.0:0.
-///
-/// Any context. To be called by the module that defines the tracepoint, and no other.
-#[inline]
-pub fn xensock_refused_to(
-    guest: DomId,
-    reason: &'static CStr,
-    error: Error,
-    addr: Option<&SocketAddr>,
-) {
-    let addr = SockAddrBuf::from(addr.copied().unwrap_or(NO_ADDR));
+pub mod xensock_back;
+pub mod xensock_front;
 
-    // SAFETY: The string is one, and an address has room for any of the internet families.
-    unsafe {
-        xensock_refused(
-            guest.as_raw().into(),
-            reason.as_char_ptr(),
-            error.to_errno(),
-            addr.as_ptr().cast(),
-        )
-    };
+const NO_ADDR: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+
+/// An address as a tracepoint takes it, with room for any of the internet families. One that is not
+/// known is 0.0.0.0:0.
+fn buf(addr: Option<SocketAddr>) -> SockAddrBuf {
+    SockAddrBuf::from(addr.unwrap_or(NO_ADDR))
+}
+
+/// A result as a tracepoint takes it: 0, or the error as a negative number.
+#[inline]
+fn errno(result: Result) -> c_int {
+    result.map_or_else(Error::to_errno, |()| 0)
 }

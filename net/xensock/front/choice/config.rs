@@ -14,7 +14,8 @@ use crate::{
 use core::net::{
     IpAddr,
     Ipv4Addr,
-    Ipv6Addr, //
+    Ipv6Addr,
+    SocketAddr, //
 };
 use kernel::{
     fmt,
@@ -37,7 +38,8 @@ use kernel::{
         },
         Arc,
         SpinLock, //
-    }, //
+    },
+    xen::trace::xensock_front as trace, //
 };
 
 /// Why a socket is what it is.
@@ -60,16 +62,28 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    /// All of them, in their order, with their names.
-    const ALL: [(Self, &'static str); 7] = [
-        (Self::XenSock, "xensock"),
-        (Self::Destination, "exempt-destination"),
-        (Self::Port, "exempt-port"),
-        (Self::Local, "local"),
-        (Self::Option, "option"),
-        (Self::NoBackend, "no-backend"),
-        (Self::Refused, "refused"),
+    const ALL: [Self; 7] = [
+        Self::XenSock,
+        Self::Destination,
+        Self::Port,
+        Self::Local,
+        Self::Option,
+        Self::NoBackend,
+        Self::Refused,
     ];
+
+    /// The name of the count.
+    fn name(self) -> &'static CStr {
+        match self {
+            Self::XenSock => c"xensock",
+            Self::Destination => c"exempt-destination",
+            Self::Port => c"exempt-port",
+            Self::Local => c"local",
+            Self::Option => c"option",
+            Self::NoBackend => c"no-backend",
+            Self::Refused => c"refused",
+        }
+    }
 }
 
 /// A list of rules.
@@ -197,9 +211,10 @@ impl Hijack {
         None
     }
 
-    /// Counts a decision. Any context.
-    pub(crate) fn count(&self, reason: Reason) {
+    /// Counts and traces a decision, which may be about an address. Any context.
+    pub(crate) fn note(&self, reason: Reason, transport: Transport, addr: Option<SocketAddr>) {
         self.counts[reason as usize].add(1, Relaxed);
+        trace::decision(reason.name(), transport.name(), addr);
     }
 }
 
@@ -280,12 +295,12 @@ impl Settings for Hijack {
 impl Hijack {
     fn decisions(&self) -> Result<KVec<u8>> {
         let mut all = KVec::new();
-        for (reason, name) in Reason::ALL {
+        for reason in Reason::ALL {
             if !all.is_empty() {
                 all.push(b' ', GFP_KERNEL)?;
             }
             let count = self.counts[reason as usize].load(Relaxed);
-            let word = text(fmt!("{name}={count}"))?;
+            let word = text(fmt!("{}={count}", reason.name()))?;
             all.extend_from_slice(&word, GFP_KERNEL)?;
         }
         Ok(all)

@@ -12,7 +12,10 @@ use crate::{
         IPPROTO_UDP,
         IPPROTO_XENSOCK, //
     },
-    proto::Feature,
+    proto::{
+        rule::Transport,
+        Feature, //
+    },
     LINK, //
 };
 use kernel::{
@@ -51,7 +54,12 @@ impl Substitute for Choice {
         };
         match LINK.get() {
             None if config.falls_back() => {
-                config.count(Reason::NoBackend);
+                let transport = if is_stream {
+                    Transport::Tcp
+                } else {
+                    Transport::Udp
+                };
+                config.note(Reason::NoBackend, transport, None);
                 protocol
             }
             Some(link) if !is_stream && !link.has(Feature::Datagram) => protocol,

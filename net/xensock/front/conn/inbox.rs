@@ -125,7 +125,7 @@ impl Conn {
                     // There is no stream that could end.
                     Ending::Open | Ending::Orderly => ECONNABORTED,
                 };
-                Self::abort(this, error);
+                Self::abort(this, error, c"the backend has ended the socket");
             }
         }
     }

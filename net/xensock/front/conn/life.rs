@@ -49,7 +49,8 @@ use kernel::{
             OwnedQueue, //
         },
         WorkItem, //
-    }, //
+    },
+    xen::trace::xensock_front as trace, //
 };
 
 /// How far a connection has come.
@@ -146,6 +147,7 @@ impl Conn {
             if let Some(name) = name {
                 let _ = this.local.populate(name);
             }
+            this.trace_connect(Ok(()));
             this.note_names(&owner.sk);
             owner.phase = Phase::Open;
             owner.sk.set_state(TcpState::Established);
@@ -162,11 +164,20 @@ impl Conn {
             if owner.phase != Phase::Pending {
                 return;
             }
+            match this.kind {
+                Kind::Posted => trace::accept(this.remote.id, None, None, Err(error)),
+                Kind::Stream | Kind::Datagram => this.trace_connect(Err(error)),
+            }
             this.tell_dead(&owner, error);
             owner.phase = Phase::Released;
         }
         // What the backend says is no outcome leaves open whether there is a connection.
         this.remote.release(error == EPROTO, Some(Arc::from(this)));
+    }
+
+    fn trace_connect(&self, result: Result) {
+        let local = self.local.copy().or(self.remote.local);
+        trace::connect(self.remote.id, local, self.peer.copy(), result);
     }
 
     /// Whether `accept()` would get it.
@@ -244,20 +255,20 @@ impl Conn {
 
     /// Ends a connection whose backend has broken the rules of the ring.
     pub(crate) fn broken(this: ArcBorrow<'_, Self>) {
-        if Self::abort(this, ECONNABORTED) {
-            this.remote
-                .link
-                .warn_once(c"impossible index or frame in a data ring, socket reset");
+        let what = c"impossible index or frame in a data ring, socket reset";
+        if Self::abort(this, ECONNABORTED, what) {
+            this.remote.link.warn_once(what);
         }
     }
 
-    /// Ends a connection and tells the socket, unless it has ended already.
-    pub(super) fn abort(this: ArcBorrow<'_, Self>, error: Error) -> bool {
+    /// Ends a connection and tells the socket, unless it has ended already; `what` says why.
+    pub(super) fn abort(this: ArcBorrow<'_, Self>, error: Error, what: &'static CStr) -> bool {
         {
             let mut owner = this.owner.lock();
             if owner.phase == Phase::Released {
                 return false;
             }
+            trace::error(this.remote.id, error, what);
             this.tell_dead(&owner, error);
             owner.phase = Phase::Released;
         }
@@ -376,6 +387,7 @@ impl Conn {
         {
             let mut owner = this.owner.lock();
             if owner.phase != Phase::Released {
+                trace::error(this.remote.id, error, c"the link is down");
                 this.tell_dead(&owner, error);
                 owner.phase = Phase::Released;
             }

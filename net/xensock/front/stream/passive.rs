@@ -44,7 +44,8 @@ use kernel::{
         },
     },
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    xen::trace::xensock_front as trace, //
 };
 
 impl Stream {
@@ -176,6 +177,8 @@ impl Stream {
             inner.state = State::Connection(conn.clone());
         }
         if conn.accepted_by(child) {
+            let (local, peer) = (listener.remote.local, conn.peer.copy());
+            trace::accept(conn.remote.id, local, peer, Ok(()));
             return true;
         }
         // The link has gone down. The new socket is dropped without being closed.
