@@ -53,8 +53,12 @@ type Answer = Option<Body>;
 pub(crate) fn dispatch(guest: &Arc<Guest>, slot: &[u8; crate::proto::SLOT]) {
     let request = match Request::decode(guest.dialect, slot) {
         Ok(request) => request,
-        Err(malformed) => return guest.respond(&malformed.response()),
+        Err(malformed) => {
+            guest.account.asked(None);
+            return guest.respond(&malformed.response());
+        }
     };
+    guest.account.asked(Some(request.call.command()));
     let Some(ticket) = request.response(guest.dialect, 0) else {
         return;
     };

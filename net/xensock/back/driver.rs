@@ -3,6 +3,8 @@
 //! The xenbus driver: follows the frontend through the states of the link.
 
 use crate::{
+    account::Account,
+    directory::DEBUGFS,
     guest::{
         Address,
         Guest,
@@ -22,9 +24,7 @@ use crate::{
         Dialect,
         Feature, //
     },
-    quota::Sockets,
-    refused::Refused,
-    DEBUGFS, //
+    refused::Refused, //
 };
 use kernel::{
     debugfs,
@@ -70,11 +70,13 @@ pub(crate) struct Backend {
     log: Arc<LogLimit>,
     policy: Arc<InForce>,
     _watch: Watch<InForce>,
-    /// The sockets of the guest. They can outlive the link.
-    sockets: Arc<Sockets>,
+    account: Arc<Account>,
     /// Shows how often the guest was refused something.
     #[pin]
     _refused: debugfs::File<Arc<Refused>>,
+    /// Shows the account.
+    #[pin]
+    _counts: debugfs::File<Arc<Account>>,
     /// Dropped last: no work item outlives its guest.
     queue: Arc<OwnedQueue>,
 }
@@ -146,9 +148,10 @@ impl Backend {
             self.queue.clone(),
             self.log.clone(),
             self.policy.clone(),
-            self.sockets.clone(),
+            self.account.clone(),
         )?;
         *self.guest.lock() = Some(guest);
+        self.account.link_up();
         trace::link(dev.otherend_id(), c"connected", Ok(()));
         Ok(())
     }
@@ -157,6 +160,7 @@ impl Backend {
     fn take_down(&self) {
         let guest = self.guest.lock().take();
         if let Some(guest) = guest {
+            self.account.link_lost();
             trace::link(guest.dev.otherend_id(), c"lost", Ok(()));
             guest.take_down();
         }
@@ -209,18 +213,24 @@ impl xenbus::Driver for Backend {
                 offer(dev, &policy)?;
             }
             let log = Arc::pin_init(LogLimit::new(), GFP_KERNEL)?;
-            let debugfs = DEBUGFS.get().ok_or(ENODEV)?;
+            let account = Account::new()?;
+            let dir = DEBUGFS.get().ok_or(ENODEV)?.subdir(dev.as_ref().name());
             Ok(try_pin_init!(Self {
                 guest <- new_mutex!(None, "xensock_guest"),
                 log,
-                _refused <- debugfs.read_callback_file(
-                    dev.as_ref().name(),
+                _refused <- dir.read_callback_file(
+                    c"refused",
                     policy.refused.clone(),
                     &|refused: &Arc<Refused>, f| refused.show(f),
                 ),
+                _counts <- dir.read_callback_file(
+                    c"counts",
+                    account.clone(),
+                    &|account: &Arc<Account>, f| account.show(f),
+                ),
                 policy,
                 _watch: watch,
-                sockets: Sockets::new()?,
+                account,
                 queue,
             }))
         })

@@ -3,6 +3,7 @@
 //! A link with a guest: its commands ring, its sockets, and what it may use.
 
 use crate::{
+    account::Account,
     active::Active,
     commands,
     log::LogLimit,
@@ -20,10 +21,7 @@ use crate::{
         Features,
         Response, //
     },
-    quota::{
-        Quota,
-        Sockets, //
-    },
+    quota::Quota,
     table::{
         Entry,
         Table, //
@@ -119,12 +117,7 @@ pub(crate) struct Guest {
     owes_eoi: Atomic<bool>,
     /// Requests were served since the last event was let in.
     has_served: Atomic<bool>,
-    /// Sockets of all links with this guest, until TCP is done with them.
-    pub(crate) sockets: Arc<Sockets>,
-    /// Pages mapped for data rings.
-    pub(crate) pages: Arc<Quota>,
-    /// Sockets that listen.
-    pub(crate) listeners: Arc<Quota>,
+    pub(crate) account: Arc<Account>,
     /// Connections that may wait to be accepted.
     pub(crate) waiting: Arc<Quota>,
     pub(crate) in_force: Arc<InForce>,
@@ -145,7 +138,7 @@ impl Guest {
         queue: Arc<OwnedQueue>,
         log: Arc<LogLimit>,
         in_force: Arc<InForce>,
-        sockets: Arc<Sockets>,
+        account: Arc<Account>,
     ) -> Result<Arc<Self>> {
         let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
         let address = Address::read(dev)?;
@@ -170,9 +163,7 @@ impl Guest {
                 table <- new_mutex!(Some(Table::new()), "xensock_table"),
                 owes_eoi: Atomic::new(false),
                 has_served: Atomic::new(false),
-                sockets,
-                pages: Quota::new()?,
-                listeners: Quota::new()?,
+                account,
                 waiting: Quota::new()?,
                 in_force,
                 log,
@@ -246,6 +237,7 @@ impl Guest {
                 response.id,
                 response.ret,
             );
+            self.account.answered(response.ret);
             // There is a slot for each request.
             ring.push(slot.get(..len).unwrap_or(&slot)).is_ok() && ring.publish()
         };
@@ -291,9 +283,10 @@ impl Guest {
     pub(crate) fn add(&self, id: u64, policy: &Policy) -> Result {
         self.with_table(|table| {
             table.add(id, Entry::Spent)?;
-            let known = table.len() + self.sockets.closed();
+            let sockets = &self.account.sockets;
+            let known = table.len() + sockets.closed();
             policy
-                .may_have_sockets(known.max(self.sockets.count() + 1))
+                .may_have_sockets(known.max(sockets.count() + 1))
                 .inspect_err(|_| {
                     let _ = table.remove(id);
                 })
@@ -303,7 +296,7 @@ impl Guest {
     /// Whether TCP may go on with a socket that is closed now, to deliver what was sent. Their peers
     /// can make that last: it has an end before there is nothing left for new sockets.
     pub(crate) fn may_linger(&self) -> bool {
-        self.policy().may_linger(self.sockets.closed())
+        self.policy().may_linger(self.account.sockets.closed())
     }
 
     /// Takes out what [`Self::add`] has added: no socket comes of it.

@@ -94,6 +94,7 @@ impl Listener {
             posted: KVec::new(),
             poll: None,
             _charge: guest
+                .account
                 .listeners
                 .take(1, |sum| policy.may_have_listeners(sum))?,
         };

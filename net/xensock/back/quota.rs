@@ -2,6 +2,7 @@
 
 //! What a guest holds of this domain, counted.
 
+use crate::counts::Peak;
 use kernel::{
     net::kernel_socket::{
         KernelSocket,
@@ -20,12 +21,24 @@ use kernel::{
 /// How much a guest has of something.
 pub(crate) struct Quota {
     used: Atomic<usize>,
+    /// What [`Self::take`] has made it at most.
+    most: Peak,
 }
 
 impl Quota {
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let used = Atomic::new(0);
-        Ok(Arc::new(Self { used }, GFP_KERNEL)?)
+        let (used, most) = (Atomic::new(0), Peak::new());
+        Ok(Arc::new(Self { used, most }, GFP_KERNEL)?)
+    }
+
+    /// How much it is.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+
+    /// How much it was at most, of what was taken as a whole.
+    pub(crate) fn most(&self) -> usize {
+        self.most.get()
     }
 
     /// Takes some of it, if the sum is one that `allows` does not refuse.
@@ -40,13 +53,15 @@ impl Quota {
             amount,
         };
         // OVERFLOW: Both are small: what was taken is what was allowed.
-        allows(self.used.fetch_add(amount, Relaxed) + amount)?;
+        let sum = self.used.fetch_add(amount, Relaxed) + amount;
+        allows(sum)?;
+        self.most.note(sum);
         Ok(charge)
     }
 
     /// Takes as much of it as makes the sum no more than `limit`, and no more than `wanted`.
     pub(crate) fn take_up_to(self: &Arc<Self>, wanted: usize, limit: usize) -> Charge {
-        let mut used = self.used.load(Relaxed);
+        let mut used = self.used();
         loop {
             let amount = wanted.min(limit.saturating_sub(used));
             // OVERFLOW: The sum is at most `limit`, or what was taken before.
@@ -84,6 +99,11 @@ impl Sockets {
         self.open.take(1, |_| Ok(()))
     }
 
+    /// Those that are open.
+    pub(crate) fn open(&self) -> &Quota {
+        &self.open
+    }
+
     /// How many there are, open or not.
     pub(crate) fn count(&self) -> usize {
         self.all.count()
@@ -91,7 +111,7 @@ impl Sockets {
 
     /// How many were closed and are not gone.
     pub(crate) fn closed(&self) -> usize {
-        self.count().saturating_sub(self.open.used.load(Relaxed))
+        self.count().saturating_sub(self.open.used())
     }
 }
 

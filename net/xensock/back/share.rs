@@ -56,6 +56,7 @@ impl<T: Handler> Share<T> {
         let policy = guest.policy();
         policy.may_have_ring(order)?;
         let charge = guest
+            .account
             .pages
             .take(order.pages() + 1, |sum| policy.may_have_pages(sum))?;
 

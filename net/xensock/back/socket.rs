@@ -102,7 +102,7 @@ impl Socket {
         policy: Arc<Policy>,
         domain: Domain,
     ) -> Result<Arc<Self>> {
-        let (in_force, sockets) = (guest.in_force.clone(), guest.sockets.clone());
+        let (in_force, sockets) = (guest.in_force.clone(), guest.account.sockets.clone());
         Self::new(inner, transport, policy, in_force, sockets, domain)
     }
 

@@ -21,6 +21,8 @@
 //!   has the owner of the guest's sockets: the user, without privileges, as whom they are used.
 //! - [`quota::Quota`]: how much a guest has of something. Of sockets, TCP itself tells when they are
 //!   gone, which may be long after they were closed.
+//! - [`account::Account`]: the quotas of a guest and what it has asked, over all links of its
+//!   device. Debugfs shows it, in the module's [`directory`].
 //! - [`log`]: how much may be said of a guest.
 //!
 //! # References and teardown
@@ -67,10 +69,15 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod active;
 mod commands;
 mod completion;
+#[path = "../counts.rs"]
+mod counts;
 mod datagram;
+#[path = "../directory.rs"]
+mod directory;
 mod driver;
 mod farewell;
 mod frames;
@@ -90,48 +97,24 @@ mod socket;
 mod table;
 
 use kernel::{
-    debugfs,
     driver::Registration,
     prelude::*,
-    sync::{
-        Arc,
-        GlobalArc, //
-    },
     xen::xenbus,
     InPlaceModule, //
 };
-
-/// The directory in debugfs, with a file for each device.
-pub(crate) static DEBUGFS: GlobalArc<debugfs::Dir> = GlobalArc::new();
-
-/// Keeps [`DEBUGFS`] alive for as long as the module is.
-struct Directory;
-
-impl Directory {
-    fn new() -> Result<Self> {
-        DEBUGFS.set(Arc::new(debugfs::Dir::new(c"xensock_back"), GFP_KERNEL)?);
-        Ok(Self)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        DEBUGFS.take();
-    }
-}
 
 /// The module. Dropped in this order.
 #[pin_data]
 struct XenSockBack {
     #[pin]
     _driver: Registration<xenbus::Adapter<driver::Backend>>,
-    _directory: Directory,
+    _directory: directory::Directory,
 }
 
 impl InPlaceModule for XenSockBack {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _directory: Directory::new()?,
+            _directory: directory::Directory::new(c"xensock_back")?,
             _driver <- Registration::new(c"xensock_back", module),
         })
     }

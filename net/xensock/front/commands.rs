@@ -8,6 +8,7 @@
 
 use crate::{
     conn::Conn,
+    counters::Counters,
     exchange::{
         address,
         Exchange, //
@@ -89,10 +90,11 @@ pub(crate) struct Commands {
     ended: Option<Answer>,
     /// How many requests were sent.
     sent: u64,
+    counters: Arc<Counters>,
 }
 
 impl Commands {
-    pub(crate) fn new(dialect: Dialect, ring: FrontRing) -> Self {
+    pub(crate) fn new(dialect: Dialect, ring: FrontRing, counters: Arc<Counters>) -> Self {
         Self {
             dialect,
             ring: Some(ring),
@@ -101,6 +103,7 @@ impl Commands {
             inflight: [const { None }; SLOTS as usize],
             ended: None,
             sent: 0,
+            counters,
         }
     }
 
@@ -169,6 +172,7 @@ impl Commands {
 
         ring.push(&Request { req_id, call }.encode(self.dialect)?)
             .ok()?;
+        self.counters.asked(call.command());
         trace::request(req_id, call.command().name(), call.id());
         self.sent += 1;
         Some(Inflight {
@@ -233,6 +237,7 @@ impl Commands {
             self.check_last(id, asked.number)?;
         }
         let result = response.result(self.dialect).map_err(wire_error);
+        self.counters.answered(result);
         trace::response(response.req_id, call.command().name(), call.id(), result);
         Ok(self.answer(asked.exchange, result.map(|()| response)))
     }

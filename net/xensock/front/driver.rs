@@ -3,6 +3,8 @@
 //! The xenbus driver: follows the backend through the states of the link.
 
 use crate::{
+    counters::Counters,
+    directory::DEBUGFS,
     link::Link,
     proto::link::{
         front_next,
@@ -13,6 +15,7 @@ use crate::{
     WORKERS, //
 };
 use kernel::{
+    debugfs,
     device::{
         Bound,
         Core, //
@@ -47,6 +50,10 @@ pub(crate) struct Frontend {
     /// The link, from `Initialised` on.
     #[pin]
     link: Mutex<Option<Arc<Link>>>,
+    counters: Arc<Counters>,
+    /// Shows them.
+    #[pin]
+    _counts: debugfs::File<Arc<Counters>>,
 }
 
 /// How many steps are taken for one report of the backend's state. It takes two or three to settle,
@@ -95,7 +102,8 @@ impl Frontend {
 
     fn connect(&self, dev: &xenbus::Device<Bound>) -> Result {
         self.take_down();
-        let link = Link::new(dev, WORKERS.get().ok_or(ENODEV)?)?;
+        let workers = WORKERS.get().ok_or(ENODEV)?;
+        let link = Link::new(dev, workers, self.counters.clone())?;
         *self.link.lock() = Some(link);
         dev.switch_state(State::Initialised)
     }
@@ -116,15 +124,23 @@ impl xenbus::Driver for Frontend {
     const ID_TABLE: xenbus::IdTable = &ID_TABLE;
 
     fn probe<'bound>(dev: &'bound xenbus::Device<Core<'_>>) -> impl PinInit<Self, Error> + 'bound {
-        try_pin_init!(Self {
-            link <- new_mutex!(None, "xensock_link"),
+        pin_init::pin_init_scope(move || {
             // The module was loaded again: an earlier one left this closed.
-            _: {
-                if dev.state() != State::Initialising {
-                    dev.switch_state(State::Initialising)?;
-                }
-            },
-        }? Error)
+            if dev.state() != State::Initialising {
+                dev.switch_state(State::Initialising)?;
+            }
+            let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
+            let dir = DEBUGFS.get().ok_or(ENODEV)?;
+            Ok(try_pin_init!(Self {
+                link <- new_mutex!(None, "xensock_link"),
+                _counts <- dir.read_callback_file(
+                    dev.as_ref().name(),
+                    counters.clone(),
+                    &|counters: &Arc<Counters>, f| counters.show(f),
+                ),
+                counters,
+            }))
+        })
     }
 
     fn otherend_changed<'bound>(

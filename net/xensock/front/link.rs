@@ -8,6 +8,7 @@ use crate::{
         Releases, //
     },
     conn::Conn,
+    counters::Counters,
     exchange::Exchange,
     listener::Listener,
     proto::{
@@ -99,6 +100,12 @@ pub(crate) enum Member {
     Listener(Arc<Listener>),
 }
 
+impl Member {
+    fn is_listener(&self) -> bool {
+        matches!(self, Self::Listener(_))
+    }
+}
+
 /// A link to a backend.
 #[pin_data]
 pub(crate) struct Link {
@@ -106,6 +113,7 @@ pub(crate) struct Link {
     pub(crate) dialect: Dialect,
     offer: Offer,
     pub(crate) workers: Arc<OwnedQueue>,
+    counters: Arc<Counters>,
     #[pin]
     commands: SpinLockIrq<Commands>,
     /// Those who have to hear of its end, by the handle of their socket; `None` once it is down.
@@ -128,11 +136,15 @@ impl_has_work! {
 
 impl Link {
     /// Sets up the commands ring and tells the backend of it. May sleep.
-    pub(crate) fn new(dev: &xenbus::Device<Bound>, workers: Arc<OwnedQueue>) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        dev: &xenbus::Device<Bound>,
+        workers: Arc<OwnedQueue>,
+        counters: Arc<Counters>,
+    ) -> Result<Arc<Self>> {
         let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
         let offer = read_offer(dev, dialect)?;
         let page = GrantedPages::new(dev.otherend_id(), 1, GFP_KERNEL)?;
-        let commands = Commands::new(dialect, FrontRing::new(page)?);
+        let commands = Commands::new(dialect, FrontRing::new(page)?, counters.clone());
         let grant = commands.grant();
 
         let link = Arc::pin_init(
@@ -141,6 +153,7 @@ impl Link {
                 dialect,
                 offer,
                 workers,
+                counters,
                 commands <- new_spinlock_irq!(commands, "xensock_commands"),
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
                 last_id: Atomic::new(0),
@@ -217,9 +230,11 @@ impl Link {
 
     /// Makes somebody known to the link. May sleep. `ENETDOWN` if the link has gone down.
     pub(crate) fn enter(&self, id: u64, member: Member) -> Result {
+        let is_listener = member.is_listener();
         let node = RBTreeNode::new(id, member, GFP_KERNEL)?;
         let mut members = self.members.lock();
         (*members).as_mut().ok_or(ENETDOWN)?.insert(node);
+        self.counters.enter(is_listener);
         Ok(())
     }
 
@@ -227,8 +242,10 @@ impl Link {
     pub(crate) fn forget(&self, id: u64) {
         let gone = (*self.members.lock())
             .as_mut()
-            .and_then(|members| members.remove_node(&id));
-        drop(gone);
+            .and_then(|members| members.remove(&id));
+        if let Some(member) = gone {
+            self.counters.leave(member.is_listener());
+        }
     }
 
     /// Does something with each of those who are known to the link. May sleep, but must not itself.
@@ -241,6 +258,7 @@ impl Link {
     /// Notes that both ends are connected. Called in [`Self::while_up`].
     pub(crate) fn connected(&self) {
         self.was_up.store(true, Relaxed);
+        self.counters.link_up();
         trace::link(self.dev.otherend_id(), c"connected", Ok(()));
     }
 
@@ -251,10 +269,7 @@ impl Link {
         let mut down = self.down.lock();
         if !*down {
             *down = true;
-            if self.was_up.load(Relaxed) {
-                trace::link(self.dev.otherend_id(), c"lost", Ok(()));
-            }
-            self.end();
+            self.end(Ok(()));
         }
     }
 
@@ -276,14 +291,21 @@ impl Link {
         let mut down = self.down.lock();
         if !*down {
             *down = true;
-            trace::link(self.dev.otherend_id(), c"failed", Err(EPROTO));
-            self.end();
+            self.end(Err(EPROTO));
             self.dev
                 .fatal(EPROTO, c"impossible response or index in the commands ring");
         }
     }
 
-    fn end(&self) {
+    fn end(&self, why: Result) {
+        let was_up = self.was_up.load(Relaxed);
+        if was_up {
+            self.counters.link_lost();
+        }
+        if was_up || why.is_err() {
+            let state = if why.is_ok() { c"lost" } else { c"failed" };
+            trace::link(self.dev.otherend_id(), state, why);
+        }
         let members = self.members.lock().take();
         let closed = self.commands.lock().close();
         // Outside the locks: this waits for the handler of the channel, and revokes grants.
@@ -291,6 +313,7 @@ impl Link {
         let members = || members.iter().flat_map(|m| m.values());
         // First, so that nobody who accepts takes the end of what was posted for a failure of it.
         for member in members() {
+            self.counters.leave(member.is_listener());
             if let Member::Listener(listener) = member {
                 listener.link_down();
             }

@@ -19,6 +19,8 @@
 //!   socket has one too.
 //! - [`budget::Share`]: the part of the guest's grant table that a connection has.
 //! - [`listing::Sockets`]: `/proc/net/xensock`, for each network namespace.
+//! - [`counters::Counters`]: what is counted of a device, over all of its links. Debugfs shows it,
+//!   in the module's [`directory`].
 //! - [`listener::Listener`]: a listening `Remote`, with the connections that were asked for ahead;
 //!   and with a [`listener::Local`] if it is to have those of the guest itself as well.
 //! - [`family::Family`]: streams and datagrams as sockets of a [`face::Face`]: of AF_XENSOCK, or of
@@ -92,7 +94,12 @@ mod budget;
 mod choice;
 mod commands;
 mod conn;
+mod counters;
+#[path = "../counts.rs"]
+mod counts;
 mod datagram;
+#[path = "../directory.rs"]
+mod directory;
 mod driver;
 mod endpoint;
 mod exchange;
@@ -191,6 +198,7 @@ struct XenSock {
     _families: family::Families,
     #[pin]
     _driver: Registration<xenbus::Adapter<driver::Frontend>>,
+    _directory: directory::Directory,
     _namespaces: pernet::Registration<choice::Namespaced>,
     _workers: Workers,
 }
@@ -200,6 +208,7 @@ impl InPlaceModule for XenSock {
         try_pin_init!(Self {
             // Before programs can have sockets: what comes after that should not fail.
             _workers: on_xen().and_then(|()| Workers::new())?,
+            _directory: directory::Directory::new(c"xensock")?,
             _namespaces: pernet::Registration::new()?,
             _families: family::Families::new()?,
             _substitute: substitute::Registration::new()?,

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a guest has of this domain and has asked of it, counted for debugfs.
+
+use crate::{
+    counts::Requests,
+    proto::Command,
+    quota::{
+        Quota,
+        Sockets, //
+    }, //
+};
+use kernel::{
+    fmt,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+
+/// The account of a guest, over all links of its device.
+///
+/// Nothing here is touched when data move.
+pub(crate) struct Account {
+    /// They can outlive the link.
+    pub(crate) sockets: Arc<Sockets>,
+    /// Sockets that listen.
+    pub(crate) listeners: Arc<Quota>,
+    /// Pages mapped for data rings.
+    pub(crate) pages: Arc<Quota>,
+    links: Atomic<u64>,
+    lost: Atomic<u64>,
+    requests: Requests,
+    malformed: Atomic<u64>,
+    errors: Atomic<u64>,
+}
+
+impl Account {
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let account = Self {
+            sockets: Sockets::new()?,
+            listeners: Quota::new()?,
+            pages: Quota::new()?,
+            links: Atomic::new(0),
+            lost: Atomic::new(0),
+            requests: Requests::new(),
+            malformed: Atomic::new(0),
+            errors: Atomic::new(0),
+        };
+        Ok(Arc::new(account, GFP_KERNEL)?)
+    }
+
+    /// A link stands.
+    pub(crate) fn link_up(&self) {
+        self.links.add(1, Relaxed);
+    }
+
+    /// It does so no more.
+    pub(crate) fn link_lost(&self) {
+        self.lost.add(1, Relaxed);
+    }
+
+    /// The guest has asked something; with [`None`], what is no request.
+    pub(crate) fn asked(&self, command: Option<Command>) {
+        match command {
+            Some(command) => self.requests.count(command),
+            None => self.malformed.add(1, Relaxed),
+        }
+    }
+
+    /// The guest was answered, with an error as it is on the wire, or 0.
+    pub(crate) fn answered(&self, error: i32) {
+        if error != 0 {
+            self.errors.add(1, Relaxed);
+        }
+    }
+
+    /// Writes a line for each count: its name and the number.
+    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (links, lost) = (self.links.load(Relaxed), self.lost.load(Relaxed));
+        f.write_fmt(fmt!("links {links}\nlinks-lost {lost}\n"))?;
+        show(c"sockets", self.sockets.open(), f)?;
+        f.write_fmt(fmt!("sockets-closed {}\n", self.sockets.closed()))?;
+        show(c"listeners", &self.listeners, f)?;
+        show(c"ring-pages", &self.pages, f)?;
+        self.requests.show(f)?;
+        let malformed = self.malformed.load(Relaxed);
+        let errors = self.errors.load(Relaxed);
+        f.write_fmt(fmt!("malformed {malformed}\nerrors {errors}\n"))
+    }
+}
+
+fn show(name: &CStr, quota: &Quota, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (used, most) = (quota.used(), quota.most());
+    f.write_fmt(fmt!("{name} {used}\n{name}-most {most}\n"))
+}

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The counts in debugfs: exact numbers for exact actions, in both domains."""
+
+import time
+
+from bed import timeout
+from scenarios.common import SERVES, must, peer, unload, wait_link
+
+DEBUGFS = "/sys/kernel/debug"
+
+# Pages of a data ring of the usual order, and that of its indexes.
+RING = 17
+
+
+def _counts(where, path):
+    lines = must(where, f"cat {DEBUGFS}/{path}").splitlines()
+    return {name: int(count) for name, count in map(str.split, lines)}
+
+
+def _both(bed, guest):
+    """What the guest and dom0 have counted."""
+    return (_counts(guest, "xensock/xensock-0"),
+            _counts(bed, f"xensock_back/xensock-{guest.domid}-0/counts"))
+
+
+def _at_rest(bed, guest):
+    """The same, once the last socket has ended."""
+    until = time.monotonic() + 20 * bed.scale
+    while True:
+        front, back = _both(bed, guest)
+        if not (front["connections"] or back["sockets"] or back["ring-pages"]):
+            return front, back
+        assert time.monotonic() < until, f"sockets are left: {front} {back}"
+        time.sleep(0.2)
+
+
+def _growth(before, after):
+    """What has grown, but for what was the most at a time: one socket may begin as another ends."""
+    return {name: after[name] - before[name] for name in after
+            if after[name] != before[name] and not name.endswith("-most")}
+
+
+@timeout(240)
+def test_sockets(bed):
+    """How many there are, and were at most."""
+    peer(bed)
+    guest = bed.guest("counted", policy=SERVES)
+    wait_link(guest)
+    front, back = _at_rest(bed, guest)
+    assert (front["connections-most"], back["sockets-most"], back["ring-pages-most"]) == (1, 1, RING), \
+        (front, back)
+    must(guest, "attempt crowd 192.0.2.1 7001 --sockets 12")
+    front, back = _at_rest(bed, guest)
+    assert (front["connections-most"], back["sockets-most"], back["ring-pages-most"]) == \
+        (12, 12, 12 * RING), (front, back)
+    assert (front["listeners-most"], back["listeners-most"]) == (0, 0), (front, back)
+
+    server = guest.start("attempt stay serve 192.0.2.1 8000")
+    server.wait_line("ok")
+    front, back = _both(bed, guest)
+    assert (front["listeners"], back["listeners"]) == (1, 1), (front, back)
+    kept = guest.start("attempt keep 192.0.2.1 7001")
+    kept.wait_line("ok")
+    before, now = front["connections"], _both(bed, guest)[0]["connections"]
+    assert now == before + 1, (before, now)
+    for job in (server, kept):
+        job.kill()
+        job.wait()
+    front, back = _at_rest(bed, guest)
+    assert (front["listeners"], back["listeners"]) == (0, 0), (front, back)
+    assert (front["listeners-most"], back["listeners-most"]) == (1, 1), (front, back)
+
+
+@timeout(240)
+def test_commands(bed):
+    """Each request is counted, by its command and at both ends, and each error."""
+    peer(bed)
+    guest = bed.shared_guest("busy", policy=SERVES)
+    wait_link(guest)
+    before = _at_rest(bed, guest)
+    # The last is refused at once, the one before when it was taken on.
+    out = must(guest, "attempt connect 192.0.2.1 7001 192.0.2.1 1 127.0.0.1 80").split()
+    assert out == ["ok", "ECONNREFUSED", "EACCES"], out
+    after = _at_rest(bed, guest)
+    for old, new in zip(before, after):
+        grown = _growth(old, new)
+        assert grown == {"SOCKET": 3, "CONNECT": 3, "RELEASE": 3, "errors": 1}, grown
+
+
+@timeout(240)
+def test_links(bed):
+    """Counts outlive a link, and go with the device or the module; so do the files."""
+    peer(bed)
+    guest = bed.shared_guest("busy", policy=SERVES)
+    wait_link(guest)
+    before, _ = _at_rest(bed, guest)
+    assert before["links"] == before["links-lost"] + 1, before
+
+    unload(bed, "xensock_back")
+    must(bed, f"[ ! -e {DEBUGFS}/xensock_back ]")
+    until = time.monotonic() + 20 * bed.scale
+    while not (grown := _growth(before, _counts(guest, "xensock/xensock-0"))):
+        assert time.monotonic() < until, "the guest has not heard of it"
+        time.sleep(0.2)
+    assert grown == {"links-lost": 1}, grown
+    bed.modprobe("xensock_back")
+    wait_link(guest)
+    after, new = _at_rest(bed, guest)
+    assert (after["links"], after["links-lost"]) == (before["links"] + 1, before["links-lost"] + 1), after
+    assert (new["links"], new["links-lost"]) == (1, 0), new
+
+    unload(guest, "xensock")
+    must(guest, f"[ ! -e {DEBUGFS}/xensock ]")
+    must(guest, "modprobe xensock")
+    wait_link(guest)
+    after, new = _at_rest(bed, guest)
+    assert (after["links"], after["links-lost"], new["links"], new["links-lost"]) == (1, 0, 2, 1), \
+        (after, new)
+
+    guest.detach()
+    must(bed, f"i=0; while [ -e {DEBUGFS}/xensock_back/xensock-{guest.domid}-0 ]; do "
+              "i=$((i + 1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done")
+    must(guest, f"i=0; while [ -e {DEBUGFS}/xensock/xensock-0 ]; do "
+                "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
+    guest.attach("xensock", *SERVES)
+    wait_link(guest)
