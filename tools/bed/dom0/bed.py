@@ -36,7 +36,9 @@ class Bed:
     # Addresses, as the guests name them by way of dom0: dom0 itself, one that
     # never answers, one to which there is no route, dom0 for virtual NICs.
     address = "192.0.2.1"
+    address6 = "2001:db8::1"
     blackhole = "192.0.2.99"
+    blackhole6 = "2001:db8::99"
     unreachable = "203.0.113.1"
     bridge_address = "10.0.0.1"
 
