@@ -8,7 +8,6 @@ the library by unmodified.py, most of it only there: that takes the same way.
 
 import json
 import re
-import socket
 
 from bed import timeout
 from scenarios.common import SERVES, must, peer, wait_link
@@ -16,35 +15,48 @@ from scenarios.common import SERVES, must, peer, wait_link
 PRELOAD = "LD_PRELOAD=/usr/lib/xensock/preload.so"
 
 ACCOUNTS = """mkdir -p /etc /root
-printf 'root:x:0:0::/root:/bin/sh\\nsshd:x:100:65534::/run/sshd:/bin/false\\n' >/etc/passwd
-printf 'root:x:0:\\nnogroup:x:65534:\\n' >/etc/group
+cat >/etc/passwd <<-END
+	root:x:0:0::/root:/bin/sh
+	sshd:x:100:65534::/run/sshd:/bin/false
+	postgres:x:101:101::/:/bin/false
+END
+cat >/etc/group <<-END
+	root:x:0:
+	postgres:x:101:
+	nogroup:x:65534:
+END
 """
 
-NGINX = """mkdir -p /tmp/www /var/lib/nginx
-cat >/tmp/nginx.conf <<-END
+# Where dom0 has archives of programs for guests.
+ARCHIVE = "/usr/share/xensock/{name}.cpio.gz"
+ARCHIVE_PORT = 8499
+
+NGINX = """mkdir -p /var/lib/nginx
+cat >/tmp/nginx.conf <<-'END'
 	daemon off; user root; worker_processes 2; pid /run/nginx.pid; error_log stderr;
 	events {{ worker_connections 256; }}
 	http {{
 		access_log off;
-		server {{ listen {port}; root /tmp/www; }}
+		{servers}
 	}}
 END
-cd /tmp/www
-for i in $(seq 30); do head -c $((i * i * 1000)) /dev/urandom >$i; done
 """
-CURL = """mkdir -p /tmp/got && cd /tmp/got && rm -f *
-{preload} curl -sS --fail --retry 50 --retry-connrefused --retry-delay 1 -o 1 http://{host}:{port}/1 &&
-{preload} curl -sS --fail --parallel --parallel-max 10 -o '#1' 'http://{host}:{port}/[1-30]'
+FILES = "server {{ listen {port}; root /tmp/www; }}"
+PAGES = """rm -rf /tmp/www; mkdir -p /tmp/www && cd /tmp/www
+for i in $(seq {count}); do head -c $((i * i * 1000)) /dev/urandom >$i; done
+"""
+FIRST = "{preload} curl -sS --fail --retry 50 --retry-connrefused --retry-delay 1 -o /dev/null {url}"
+CURL = """rm -rf /tmp/got; mkdir -p /tmp/got && cd /tmp/got &&
+{preload} curl -sS --fail --parallel --parallel-max 10 -o '#1' '{url}/[1-{count}]'
 """
 
-REDIS = "redis-server --port {port} --bind {host} --protected-mode no --save '' --appendonly no"
+REDIS = "redis-server --port {port} --bind 0.0.0.0 --protected-mode no --save '' --appendonly no"
 REDIS_CLIENTS = 50
 REDIS_REQUESTS = 2000
 
 IPERF = ("", "-R", "-P 8", "-P 8 -R")
 
 COPY_BYTES = 100 << 20
-CIPHER = "aes128-gcm@openssh.com"
 SSHD = """mkdir -p /run/sshd
 cat >/tmp/sshd.conf <<-END
 	Port {port}
@@ -56,8 +68,9 @@ cat >/tmp/sshd.conf <<-END
 	Subsystem sftp internal-sftp
 END
 """
-SCP = (f"scp -q -F none -c {CIPHER} -i /tmp/key -o BatchMode=yes -o StrictHostKeyChecking=no "
-       "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR")
+# For ssh and for scp.
+SSH_OPTIONS = ("-q -F none -c aes128-gcm@openssh.com -i /tmp/key -o BatchMode=yes "
+               "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR")
 
 
 def guest(bed):
@@ -69,26 +82,58 @@ def guest(bed):
     return where
 
 
-def _directions(bed, where, preload):
-    """Who serves and who asks, and what each of them is started with."""
-    return ((where, preload, bed, "", 1), (bed, "", where, preload, 2))
+def more(bed, where, name):
+    """Gives a guest, whose sockets are dom0's, the programs of one more archive of tools/bed/images."""
+    sender = bed.start(f"exec socat -u OPEN:{ARCHIVE.format(name=name)} TCP-LISTEN:{ARCHIVE_PORT},reuseaddr")
+    must(where, f"socat -u TCP:{bed.address}:{ARCHIVE_PORT},retry=50,interval=0.2 CREATE:/tmp/more && "
+                "cd / && gunzip </tmp/more | cpio -idm && rm /tmp/more", 60 * bed.scale)
+    rc, out = sender.wait()
+    assert rc == 0, out
 
 
-def _sums(where, directory):
+def ends(bed, where):
+    """Who serves and who asks: the guest and dom0, then dom0 and the guest."""
+    return ((where, bed, 1), (bed, where, 2))
+
+
+def serve(where, command, text):
+    """Starts a server and waits until it says that it is there."""
+    job = where.start(f"exec {command}")
+    job.wait_line(text, 60)
+    return job
+
+
+def nginx(where, servers, client, url, preload="", client_preload=""):
+    """Starts nginx with these servers, and waits until the client has got that page of it."""
+    must(where, NGINX.format(servers=servers))
+    job = where.start(f"{preload} exec nginx -e stderr -c /tmp/nginx.conf")
+    rc, out = client.run(FIRST.format(preload=client_preload, url=url))
+    assert rc == 0 and job.running, f"{url}: {out}: {job.output}"
+    return job
+
+
+def sums(where, directory):
     return must(where, f"cd {directory} && sha256sum * | sort")
 
 
-def http(bed, where, preload):
+def download(server, client, url, count, preload=""):
+    """All pages that the server has, by curl with ten connections; they are compared."""
+    must(client, CURL.format(preload=preload, url=url, count=count))
+    wanted = sums(server, "/tmp/www")
+    assert len(wanted.splitlines()) == count
+    assert wanted == sums(client, "/tmp/got"), "the files differ"
+
+
+def http(bed, where, preload=""):
     """nginx with two workers, and curl with ten connections, each in the guest and in dom0."""
-    for server, server_preload, client, client_preload, number in _directions(bed, where, preload):
+    for server, client, number in ends(bed, where):
         port = 8080 + number
-        must(server, NGINX.format(port=port))
-        job = server.start(f"{server_preload} exec nginx -e stderr -c /tmp/nginx.conf")
-        must(client, CURL.format(preload=client_preload, host=bed.address, port=port))
-        assert job.running, job.output
-        sums = _sums(server, "/tmp/www")
-        assert len(sums.splitlines()) == 30
-        assert sums == _sums(client, "/tmp/got"), "the files differ"
+        url = f"http://{bed.address}:{port}"
+        preloads = (preload, "") if server is where else ("", preload)
+        must(server, PAGES.format(count=30))
+        job = nginx(server, FILES.format(port=port), client, f"{url}/1", *preloads)
+        download(server, client, url, 30, preloads[1])
+        job.kill()
 
 
 @timeout(180)
@@ -97,42 +142,42 @@ def test_http(bed):
     http(bed, guest(bed), PRELOAD)
 
 
-def _redis_says(bed, port, command):
-    """What the server answers to one line, as a client in dom0 sees it."""
-    with socket.create_connection((bed.address, port), timeout=10) as connection:
-        connection.sendall(command.encode() + b"\r\nQUIT\r\n")
-        return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+def redis_says(bed, where, port, command):
+    """What the server answers to redis-cli."""
+    return must(where, f"redis-cli -h {bed.address} -p {port} {command}")
 
 
-def redis(bed, where, preload):
-    """redis, a protocol of lines, with 50 clients at once, each in the guest and in dom0."""
-    for server, server_preload, client, client_preload, number in _directions(bed, where, preload):
+def redis(bed, where):
+    """redis, a protocol of lines, with redis-cli and with 50 clients at once, each in the guest and in dom0."""
+    for server, client, number in ends(bed, where):
         port = 6380 + number
-        job = server.start(f"{server_preload} exec " + REDIS.format(host="0.0.0.0", port=port))
-        job.wait_line("Ready to accept connections", 30 * bed.scale)
-        before = _redis_says(bed, port, "INFO stats")
-        out = must(client, f"{client_preload} redis-benchmark -h {bed.address} -p {port} -q "
+        job = serve(server, REDIS.format(port=port), "Ready to accept connections")
+        before = redis_says(bed, client, port, "INFO stats")
+        out = must(client, f"redis-benchmark -h {bed.address} -p {port} -q "
                            f"-c {REDIS_CLIENTS} -n {REDIS_REQUESTS} -t ping_inline,set,get", 120 * bed.scale)
-        after = _redis_says(bed, port, "INFO stats")
+        after = redis_says(bed, client, port, "INFO stats")
         connections, commands = (
             int(re.search(f"{name}:(\\d+)", after)[1]) - int(re.search(f"{name}:(\\d+)", before)[1])
             for name in ("total_connections_received", "total_commands_processed"))
         bed.note(out.replace("\r", "\n").strip().splitlines()[-1])
         assert connections >= 3 * REDIS_CLIENTS, f"{connections} connections"
         assert commands >= 3 * REDIS_REQUESTS, f"{commands} commands"
-        assert "VXK" in _redis_says(bed, port, "GET key:__rand_int__"), "the value that was set is not there"
+        for command, answer in (("GET key:__rand_int__", "VXK"),
+                                ("RPUSH list a b c", "3"), ("LRANGE list 0 -1", "a\nb\nc")):
+            got = redis_says(bed, client, port, command)
+            assert got == answer, f"{command}: {got}"
         job.kill()
 
 
-def iperf3(bed, where, preload):
+def iperf3(bed, where):
     """iperf3 both ways, with one connection and with eight, server and client in the guest in turn."""
-    for server, server_preload, client, client_preload, number in _directions(bed, where, preload):
+    for server, client, number in ends(bed, where):
         port = 5200 + number
-        job = server.start(f"{server_preload} exec iperf3 --forceflush -s -p {port}")
+        job = server.start(f"exec iperf3 --forceflush -s -p {port}")
         for count, options in enumerate(IPERF, 1):
             # It takes one client at a time, and turns others away until it is done with that.
             job.wait_line(f"(test #{count})", 30 * bed.scale)
-            out = must(client, f"{client_preload} iperf3 --json -t {bed.scale} -p {port} -c {bed.address} {options}",
+            out = must(client, f"iperf3 --json -t {bed.scale} -p {port} -c {bed.address} {options}",
                        60 * bed.scale)
             end = json.loads(out)["end"]
             bed.note(f"iperf3 {options}: {end['sum_received']['bits_per_second'] / 1e6:.0f} Mbit/s")
@@ -142,23 +187,32 @@ def iperf3(bed, where, preload):
         job.kill()
 
 
-def ssh(bed, where, preload):
-    """100 MB by scp from the guest to dom0, then 10 by a client in dom0 to the guest; checksums compared."""
+def ssh_key(bed, where):
+    """One key for everything: of the servers, and of those who may log in."""
     must(bed, "rm -f /tmp/key*; ssh-keygen -q -t ed25519 -N '' -f /tmp/key")
     for name in ("key", "key.pub"):
         text = must(bed, f"cat /tmp/{name}")
         must(where, f"umask 077; cat >/tmp/{name} <<'END'\n{text}\nEND")
+
+
+def sshd(where, port):
+    """A server of OpenSSH."""
+    must(where, SSHD.format(port=port))
+    return serve(where, "/usr/sbin/sshd -D -e -f /tmp/sshd.conf", "Server listening")
+
+
+def ssh(bed, where):
+    """100 MB by scp from the guest to dom0, then 10 by a client in dom0 to the guest; checksums compared."""
+    ssh_key(bed, where)
     size = COPY_BYTES if bed.kconfig == "fast" else COPY_BYTES // 20
     must(where, f"head -c {size} /dev/urandom >/tmp/data", 60 * bed.scale)
     wanted = must(where, "sha256sum </tmp/data")
-    for server, server_preload, port in ((bed, "", 2201), (where, preload, 2202)):
-        must(server, SSHD.format(port=port))
-        job = server.start(f"{server_preload} exec /usr/sbin/sshd -D -e -f /tmp/sshd.conf")
-        job.wait_line("Server listening", 30 * bed.scale)
-    must(where, f"{preload} {SCP} -P 2201 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
+    sshd(bed, 2201)
+    must(where, f"scp {SSH_OPTIONS} -P 2201 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
     assert must(bed, "sha256sum </tmp/data") == wanted, "dom0 has something else"
     must(where, "rm /tmp/data")
     wanted = must(bed, "truncate -s 10M /tmp/data && sha256sum </tmp/data")
-    must(bed, f"{SCP} -P 2202 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
+    sshd(where, 2202)
+    must(bed, f"scp {SSH_OPTIONS} -P 2202 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
     assert must(where, "sha256sum </tmp/data") == wanted, "the guest has something else"
     must(bed, "rm /tmp/data")

@@ -2,20 +2,10 @@
 """Programs as Debian has them, in a guest whose TCP goes to the backend by sysctl. Nothing is changed."""
 
 from bed import timeout
-from scenarios import programs
+from scenarios import postgresql, programs, web
 from scenarios.common import SERVES, hijacked, must, wait_link
+from scenarios.programs import ends, serve
 
-FILES = """rm -rf {directory}; mkdir -p {directory} && cd {directory} &&
-for i in $(seq 8); do head -c $((i * i * 20000)) /dev/urandom >$i; done
-"""
-URLLIB = """python3 -c '
-import hashlib, urllib.request
-for name in range(1, 9):
-    data = urllib.request.urlopen("http://{host}:{port}/%d" % name).read()
-    print(hashlib.sha256(data).hexdigest() + "  %d" % name)
-'"""
-KEY = ("OPENSSL_CONF=/etc/ssl/openssl.cnf openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test "
-       "-keyout /tmp/tls.key -out /tmp/tls.crt 2>/dev/null")
 RSYNCD = """printf 'uid = root\ngid = root\nuse chroot = no\n[files]\npath = {directory}\nread only = no\n' \
 	>/tmp/rsyncd.conf
 """
@@ -49,82 +39,26 @@ ip -n {name} route add default via 10.{number}.0.1
 """
 
 
-def _unmodified(bed, run):
-    guest = programs.guest(bed)
-    with hijacked(guest):
-        run(bed, guest, "")
+def _unmodified(run, seconds=180):
+    """A test of it in a guest whose TCP goes to the backend."""
+    @timeout(seconds)
+    def test(bed):
+        guest = programs.guest(bed)
+        with hijacked(guest):
+            run(bed, guest)
+    return test
 
 
-@timeout(180)
-def test_http(bed):
-    """nginx and curl."""
-    _unmodified(bed, programs.http)
-
-
-@timeout(180)
-def test_redis(bed):
-    """redis, a protocol of lines, with 50 clients at once."""
-    _unmodified(bed, programs.redis)
-
-
-@timeout(240)
-def test_iperf3(bed):
-    """iperf3 both ways, with one connection and with eight."""
-    _unmodified(bed, programs.iperf3)
-
-
-@timeout(300)
-def test_ssh(bed):
-    """scp both ways."""
-    _unmodified(bed, programs.ssh)
-
-
-def _ends(bed, guest):
-    """Who serves and who asks."""
-    return ((guest, bed, 1), (bed, guest, 2))
-
-
-def _serve(where, command, text):
-    job = where.start(f"exec {command}")
-    job.wait_line(text, 60)
-    return job
-
-
-@timeout(180)
-def test_python(bed):
-    """Python's http.server, wget and urllib."""
-    guest = programs.guest(bed)
-    with hijacked(guest):
-        for server, client, number in _ends(bed, guest):
-            port = 8100 + number
-            must(server, FILES.format(directory="/tmp/files"))
-            wanted = must(server, "cd /tmp/files && sha256sum *")
-            job = _serve(server, f"python3 -u -m http.server -d /tmp/files {port}", "Serving HTTP")
-            must(client, "rm -rf /tmp/wget; mkdir /tmp/wget && cd /tmp/wget && "
-                         f"wget -q http://{bed.address}:{port}/{{1,2,3,4,5,6,7,8}} || "
-                         f"for i in 1 2 3 4 5 6 7 8; do wget -q http://{bed.address}:{port}/$i; done")
-            assert must(client, "cd /tmp/wget && sha256sum *") == wanted, "wget has got something else"
-            assert must(client, URLLIB.format(host=bed.address, port=port)) == wanted, \
-                "urllib has got something else"
-            job.kill()
-
-
-@timeout(180)
-def test_https(bed):
-    """openssl's server, curl and wget over TLS."""
-    guest = programs.guest(bed)
-    with hijacked(guest):
-        for server, client, number in _ends(bed, guest):
-            port = 8200 + number
-            must(server, KEY)
-            must(server, FILES.format(directory="/tmp/files"))
-            job = _serve(server, "sh -c 'cd /tmp/files && exec openssl s_server -WWW -key /tmp/tls.key "
-                                 f"-cert /tmp/tls.crt -accept {port}'", "ACCEPT")
-            wanted = must(server, "sha256sum </tmp/files/8")
-            for command in ("curl -sSk", "wget -q -O - --no-check-certificate"):
-                got = must(client, f"{command} https://{bed.address}:{port}/8 | sha256sum")
-                assert got == wanted, f"{command}: something else"
-            job.kill()
+test_http = _unmodified(programs.http)
+test_proxy = _unmodified(web.proxy)
+test_python = _unmodified(web.python)
+test_https = _unmodified(web.https)
+test_git = _unmodified(web.git)
+test_go = _unmodified(web.go)
+test_redis = _unmodified(programs.redis)
+test_postgresql = _unmodified(postgresql.pgbench, 300)
+test_iperf3 = _unmodified(programs.iperf3, 240)
+test_ssh = _unmodified(programs.ssh, 300)
 
 
 @timeout(180)
@@ -132,12 +66,12 @@ def test_copy(bed):
     """rsync and socat."""
     guest = programs.guest(bed)
     with hijacked(guest):
-        for server, client, number in _ends(bed, guest):
+        for server, client, number in ends(bed, guest):
             port = 8300 + number
             must(server, "rm -rf /tmp/got; mkdir /tmp/got")
             must(server, RSYNCD.format(directory="/tmp/got"))
             job = server.start(f"exec rsync --daemon --no-detach --port {port} --config /tmp/rsyncd.conf")
-            must(client, FILES.format(directory="/tmp/files"))
+            must(client, web.TREE)
             must(client, "i=0; until rsync -a --port " + f"{port} /tmp/files/ rsync://{bed.address}/files/; do "
                          "i=$((i + 1)); [ $i -lt 30 ] || exit 1; usleep 200000 2>/dev/null || sleep 0.2; done")
             wanted = must(client, "cd /tmp/files && sha256sum *")
@@ -163,7 +97,7 @@ def test_toggled(bed):
     guest = programs.guest(bed)
     with hijacked(guest, exempt_destinations="127.0.0.0/8"):
         carrying = guest.start("bulk --family inet --bytes 64m")
-        server = _serve(guest, "python3 -u -m http.server -d /bin 8400", "Serving HTTP")
+        server = serve(guest, "python3 -u -m http.server -d /bin 8400", "Serving HTTP")
         must(guest, "for i in $(seq 40); do echo $((i % 2)) >/proc/sys/net/xensock/hijack; "
                     "fetch --family xensock >/dev/null || exit 1; done; "
                     "echo 1 >/proc/sys/net/xensock/hijack", 120 * bed.scale)
@@ -174,10 +108,9 @@ def test_toggled(bed):
 
 
 def _nginx(guest):
-    must(guest, programs.NGINX.format(port=80))
-    job = guest.start("exec nginx -e stderr -c /tmp/nginx.conf")
-    rc, out = guest.run("curl -sS --retry 40 --retry-connrefused --retry-delay 1 -o /dev/null http://127.0.0.1/1", 60)
-    assert rc == 0 and job.running, f"{out}: {job.output}"
+    """A server at port 80, and the checksum of one of its pages."""
+    must(guest, programs.PAGES.format(count=10))
+    programs.nginx(guest, programs.FILES.format(port=80), guest, "http://127.0.0.1/1")
     return must(guest, "sha256sum </tmp/www/9")
 
 

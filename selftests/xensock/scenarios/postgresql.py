@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0
+"""PostgreSQL and pgbench, for unmodified.py: in the end the sums of all tables agree."""
+
+import signal
+
+from scenarios.common import must
+from scenarios.programs import ends, more, serve
+
+HOME = "/usr/lib/postgresql/17"
+BIN = f"{HOME}/bin"
+# The server refuses to be root. Its cluster is made with the images.
+USER = "setpriv --reuid=postgres --regid=postgres --clear-groups"
+UNPACK = f"rm -rf /tmp/cluster; {USER} tar -C /tmp -xzf {HOME}/cluster.tar.gz"
+SERVER = (f"{USER} {BIN}/postgres -D /tmp/cluster -p {{port}} -c listen_addresses='*' "
+          "-c unix_socket_directories='' -c shared_buffers=16MB -c max_connections=20 "
+          "-c autovacuum=off -c fsync=off")
+
+CLIENTS, TRANSACTIONS = 4, 25
+# Each transaction adds the same number to an account, to a teller and to a branch, and writes it down.
+BALANCE = """SELECT count(*), sum(delta) = (SELECT sum(abalance) FROM pgbench_accounts),
+	sum(delta) = (SELECT sum(tbalance) FROM pgbench_tellers),
+	sum(delta) = (SELECT sum(bbalance) FROM pgbench_branches),
+	(SELECT count(*) FROM pgbench_accounts) FROM pgbench_history"""
+BALANCED = f"{CLIENTS * TRANSACTIONS}|t|t|t|100000"
+
+
+def pgbench(bed, where):
+    """pgbench fills its tables over one connection, then has four clients at once, and psql adds up."""
+    more(bed, where, "postgresql")
+    for server, client, number in ends(bed, where):
+        port = 5430 + number
+        to = f"-h {bed.address} -p {port} -U postgres"
+        must(server, UNPACK)
+        job = serve(server, SERVER.format(port=port), "ready to accept connections")
+        must(client, f"{BIN}/pgbench {to} -i -q -I dtgp postgres", 120 * bed.scale)
+        out = must(client, f"{BIN}/pgbench {to} -n -c {CLIENTS} -j 2 -t {TRANSACTIONS} postgres", 120 * bed.scale)
+        bed.note(out.splitlines()[-1])
+        got = must(client, f'{BIN}/psql {to} -XAt -c "{BALANCE}" postgres')
+        assert got == BALANCED, f"{got} instead of {BALANCED}: {out}"
+        job.kill(signal.SIGQUIT)
+        job.wait(60)
+        must(server, "rm -rf /tmp/cluster")

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Programs of Debian that speak HTTP, for unmodified.py: servers and clients, in the guest and in dom0."""
+
+import re
+
+from scenarios.common import hijacked, must
+from scenarios.programs import FILES, PAGES, download, ends, more, nginx, serve
+
+TREE = """rm -rf /tmp/files; mkdir -p /tmp/files && cd /tmp/files &&
+for i in $(seq 8); do head -c $((i * i * 20000)) /dev/urandom >$i; done
+"""
+URLLIB = """python3 -c '
+import hashlib, urllib.request
+for name in range(1, 9):
+    data = urllib.request.urlopen("http://{host}:{port}/%d" % name).read()
+    print(hashlib.sha256(data).hexdigest() + "  %d" % name)
+'"""
+KEY = ("OPENSSL_CONF=/etc/ssl/openssl.cnf openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
+       "-nodes -days 2 -subj /CN=test -keyout /tmp/tls.key -out /tmp/tls.crt 2>/dev/null")
+
+# Passes everything on, over connections that it keeps.
+PROXY = """upstream origin {{ server {host}:{origin}; keepalive 4; }}
+server {{
+	listen {port};
+	location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ''; }}
+}}"""
+
+# Some history, packed, with the lists that clients need of a server that only has files.
+REPOSITORY = """rm -rf /tmp/www; mkdir -p /tmp/www && cd /tmp/www && git init -q -b main source && cd source &&
+for i in 1 2 3; do
+	head -c 300000 /dev/urandom >random.$i && seq $((i * 5000)) >lines && git add . &&
+	git -c user.name=test -c user.email=test@localhost -c maintenance.auto=false commit -q -m "$i" || exit 1
+done
+git repack -adq && git update-server-info
+"""
+
+HOOKS = """cat >/tmp/hooks.json <<-END
+	[{"id": "say", "execute-command": "/bin/echo", "include-command-output-in-response": true,
+	  "pass-arguments-to-command": [{"source": "url", "name": "text"}]}]
+END
+"""
+REQUESTS = 30
+
+
+def proxy(bed, where):
+    """nginx that has pages, nginx at the other end that passes requests on to it, and curl beside the first."""
+    for server, other, number in ends(bed, where):
+        origin, port = 8500 + number, 8510 + number
+        url = f"http://{bed.address}:{port}"
+        must(server, PAGES.format(count=20))
+        jobs = [nginx(server, FILES.format(port=origin), other, f"http://{bed.address}:{origin}/1"),
+                nginx(other, PROXY.format(host=bed.address, origin=origin, port=port), server, f"{url}/1")]
+        download(server, server, url, 20)
+        for job in jobs:
+            job.kill()
+
+
+def python(bed, where):
+    """Python's http.server, wget and urllib."""
+    for server, client, number in ends(bed, where):
+        port = 8100 + number
+        must(server, TREE)
+        wanted = must(server, "cd /tmp/files && sha256sum *")
+        job = serve(server, f"python3 -u -m http.server -d /tmp/files {port}", "Serving HTTP")
+        must(client, "rm -rf /tmp/wget; mkdir /tmp/wget && cd /tmp/wget && "
+                     f"for i in $(seq 8); do wget -q http://{bed.address}:{port}/$i || exit 1; done")
+        assert must(client, "cd /tmp/wget && sha256sum *") == wanted, "wget has got something else"
+        assert must(client, URLLIB.format(host=bed.address, port=port)) == wanted, \
+            "urllib has got something else"
+        job.kill()
+
+
+def https(bed, where):
+    """openssl's server, curl and wget over TLS."""
+    for server, client, number in ends(bed, where):
+        port = 8200 + number
+        must(server, KEY)
+        must(server, TREE)
+        job = serve(server, "sh -c 'cd /tmp/files && exec openssl s_server -WWW -key /tmp/tls.key "
+                            f"-cert /tmp/tls.crt -accept {port}'", "ACCEPT")
+        wanted = must(server, "sha256sum </tmp/files/8")
+        for command in ("curl -sSk", "wget -q -O - --no-check-certificate"):
+            got = must(client, f"{command} https://{bed.address}:{port}/8 | sha256sum")
+            assert got == wanted, f"{command}: something else"
+        job.kill()
+
+
+def git(bed, where):
+    """git clone over http, from nginx."""
+    more(bed, where, "git")
+    for server, client, number in ends(bed, where):
+        port = 8520 + number
+        url = f"http://{bed.address}:{port}/source/.git"
+        must(server, REPOSITORY)
+        job = nginx(server, FILES.format(port=port), client, f"{url}/HEAD")
+        must(client, f"rm -rf /tmp/clone; git clone -q {url} /tmp/clone", 60 * bed.scale)
+        # Names of commits are checksums of all that is in them, which fsck computes anew.
+        got = must(client, "cd /tmp/clone && git fsck --full --no-progress && git status --porcelain && "
+                           "git rev-parse HEAD")
+        wanted = must(server, "cd /tmp/www/source && git rev-parse HEAD")
+        assert got == wanted, f"{got} instead of {wanted}"
+        job.kill()
+
+
+def go(bed, where):
+    """hey and webhook, which are written in Go: its runtime calls the kernel without the C library."""
+    more(bed, where, "go")
+    # A server in Go is there for IPv6 as well, if such a socket can be bound to 127.0.0.1.
+    with hijacked(where, hijack_loopback=0):
+        for server, client, number in ends(bed, where):
+            port = 8530 + number
+            must(server, HOOKS)
+            job = serve(server, f"webhook -hooks /tmp/hooks.json -port {port} -verbose", "serving hooks on")
+            for host in (bed.address, f"[{bed.address6}]"):
+                url = f"http://{host}:{port}/hooks/say?text=from{number}"
+                said = must(client, f"curl -sSg '{url}'")
+                assert said == f"from{number}", f"{url}: {said}"
+                out = must(client, f"hey -n {REQUESTS} -c 10 '{url}'", 60 * bed.scale)
+                assert re.search(rf"\[200\]\s+{REQUESTS} responses", out), f"{url}: {out}"
+            job.kill()
