@@ -10,6 +10,25 @@ RSYNCD = """printf 'uid = root\ngid = root\nuse chroot = no\n[files]\npath = {di
 	>/tmp/rsyncd.conf
 """
 
+# What goes on in the guest while it is toggled: the command, dom0's port, how many connections it has there.
+LOADS = (
+    ("redis-benchmark -h {host} -p 8401 -q -c 20 -n 5000 -t set", 8401, 20),
+    (f"ssh {programs.SSH_OPTIONS} -p 8402 {{host}} cat </tmp/data >/tmp/echo && cmp /tmp/data /tmp/echo", 8402, 1),
+    ("bulk --family inet --bytes 64m", 7002, 1),
+)
+CONNECTED = ("until [ $(ss -Htn state established '( sport = :{port} )' | wc -l) -ge {count} ]; "
+             "do sleep 0.1; done")
+# Each time a connection is made, which does not depend on it.
+TOGGLE = """n=0
+touch /tmp/toggle
+while [ -e /tmp/toggle ]; do
+	n=$((n + 1))
+	echo $((n % 2)) >/proc/sys/net/xensock/hijack
+	fetch --family xensock >/dev/null || exit 1
+done
+echo $n
+"""
+
 # Namespaces of the backend, one for each of two guests, which reach an outside by address translation.
 NETS = {"red": 21, "green": 22}
 OUTSIDE = "198.18.0.2"
@@ -91,19 +110,31 @@ def test_static(bed):
         assert "Hello" in must(guest, "fetch_static --family inet")
 
 
-@timeout(180)
+@timeout(240)
 def test_toggled(bed):
-    """It is turned on and off while connections are made and carry data: none is lost."""
+    """It is turned on and off while connections carry data and others are made: none is lost."""
     guest = programs.guest(bed)
-    with hijacked(guest, exempt_destinations="127.0.0.0/8"):
-        carrying = guest.start("bulk --family inet --bytes 64m")
+    serve(bed, programs.REDIS.format(port=8401), "Ready to accept connections")
+    programs.ssh_key(bed, guest)
+    programs.sshd(bed, 8402)
+    must(guest, "head -c $((8 << 20)) /dev/urandom >/tmp/data")
+    with hijacked(guest):
         server = serve(guest, "python3 -u -m http.server -d /bin 8400", "Serving HTTP")
-        must(guest, "for i in $(seq 40); do echo $((i % 2)) >/proc/sys/net/xensock/hijack; "
-                    "fetch --family xensock >/dev/null || exit 1; done; "
-                    "echo 1 >/proc/sys/net/xensock/hijack", 120 * bed.scale)
-        must(bed, f"curl -sS --fail -o /dev/null http://{bed.address}:8400/")
-        rc, out = carrying.wait(120 * bed.scale)
+        loads = []
+        for command, port, count in LOADS:
+            loads.append(guest.start(command.format(host=bed.address)))
+            must(bed, CONNECTED.format(port=port, count=count), 30 * bed.scale)
+        toggler = guest.start(TOGGLE)
+        for load in loads:
+            rc, out = load.wait(120 * bed.scale)
+            assert rc == 0, f"{load.command}: {out}"
+        must(guest, "rm /tmp/toggle")
+        rc, out = toggler.wait()
         assert rc == 0, out
+        bed.note(f"toggled {out.strip()} times")
+        assert int(out) >= 10, "too few times to show anything"
+        # This one has listened all the time.
+        must(bed, f"curl -sS --fail -o /dev/null http://{bed.address}:8400/")
         server.kill()
 
 
