@@ -8,8 +8,9 @@ from scenarios.programs import ends, more, serve
 
 HOME = "/usr/lib/postgresql/17"
 BIN = f"{HOME}/bin"
-# The server refuses to be root. Its cluster is made with the images.
-USER = "setpriv --reuid=postgres --regid=postgres --clear-groups"
+# The server refuses to be root. (By its path: busybox's shell has one of that name.) Its cluster is
+# made with the images.
+USER = "/usr/bin/setpriv --reuid=postgres --regid=postgres --clear-groups"
 UNPACK = f"rm -rf /tmp/cluster; {USER} tar -C /tmp -xzf {HOME}/cluster.tar.gz"
 SERVER = (f"{USER} {BIN}/postgres -D /tmp/cluster -p {{port}} -c listen_addresses='*' "
           "-c unix_socket_directories='' -c shared_buffers=16MB -c max_connections=20 "

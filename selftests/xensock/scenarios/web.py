@@ -9,6 +9,8 @@ from scenarios.programs import FILES, PAGES, download, ends, more, nginx, serve
 TREE = """rm -rf /tmp/files; mkdir -p /tmp/files && cd /tmp/files &&
 for i in $(seq 8); do head -c $((i * i * 20000)) /dev/urandom >$i; done
 """
+# By its path: busybox's shell has one of that name.
+WGET = "/usr/bin/wget"
 URLLIB = """python3 -c '
 import hashlib, urllib.request
 for name in range(1, 9):
@@ -63,7 +65,7 @@ def python(bed, where):
         wanted = must(server, "cd /tmp/files && sha256sum *")
         job = serve(server, f"python3 -u -m http.server -d /tmp/files {port}", "Serving HTTP")
         must(client, "rm -rf /tmp/wget; mkdir /tmp/wget && cd /tmp/wget && "
-                     f"for i in $(seq 8); do wget -q http://{bed.address}:{port}/$i || exit 1; done")
+                     f"for i in $(seq 8); do {WGET} -q http://{bed.address}:{port}/$i || exit 1; done")
         assert must(client, "cd /tmp/wget && sha256sum *") == wanted, "wget has got something else"
         assert must(client, URLLIB.format(host=bed.address, port=port)) == wanted, \
             "urllib has got something else"
@@ -79,7 +81,7 @@ def https(bed, where):
         job = serve(server, "sh -c 'cd /tmp/files && exec openssl s_server -WWW -key /tmp/tls.key "
                             f"-cert /tmp/tls.crt -accept {port}'", "ACCEPT")
         wanted = must(server, "sha256sum </tmp/files/8")
-        for command in ("curl -sSk", "wget -q -O - --no-check-certificate"):
+        for command in ("curl -sSk", f"{WGET} -q -O - --no-check-certificate"):
             got = must(client, f"{command} https://{bed.address}:{port}/8 | sha256sum")
             assert got == wanted, f"{command}: something else"
         job.kill()
