@@ -227,34 +227,40 @@ impl Commands {
     /// Matches a response with its request.
     fn accept(&mut self, bytes: &[u8; SLOT]) -> Result<Answer> {
         let response = Response::decode(self.dialect, bytes).map_err(|_| EPROTO)?;
-        let slot = response.req_id & (SLOTS - 1);
-        let entry = self.inflight.get_mut(slot as usize).ok_or(EPROTO)?;
-        let asked = entry
-            .take_if(|i| i.req_id == response.req_id && i.cmd == response.cmd)
+        let slot = (response.req_id & (SLOTS - 1)) as usize;
+        let asked = self.inflight.get(slot).and_then(Option::as_ref);
+        let (number, call) = asked
+            .filter(|i| i.req_id == response.req_id && i.cmd == response.cmd)
+            .map(|i| (i.number, i.exchange.call()))
             .ok_or(EPROTO)?;
-        let call = asked.exchange.call();
+        // What is answered against the rules stays where it is, to be ended with the link.
         if let Call::Release { id, .. } = call {
-            self.check_last(id, asked.number)?;
+            self.check_last(id, number)?;
         }
+        let asked = self.inflight.get_mut(slot).and_then(Option::take);
+        let exchange = asked.ok_or(EPROTO)?.exchange;
         let result = response.result(self.dialect).map_err(wire_error);
         self.counters.answered(result);
         trace::response(response.req_id, call.command().name(), call.id(), result);
-        Ok(self.answer(asked.exchange, result.map(|()| response)))
+        Ok(self.answer(exchange, result.map(|()| response)))
     }
 
     /// Checks that nothing which was asked of a socket before its RELEASE is unanswered.
     ///
     /// The C backend never answers the POLL of a socket that it has released.
     fn check_last(&mut self, id: u64, number: u64) -> Result {
-        let Some(left) = self.inflight.iter_mut().find_map(|entry| {
-            entry.take_if(|i| i.number < number && concerns(&i.exchange.call(), id))
-        }) else {
+        let is_left = |i: &Inflight| i.number < number && concerns(&i.exchange.call(), id);
+        let mut entries = self.inflight.iter_mut();
+        let Some(entry) = entries.find(|entry| entry.as_ref().is_some_and(is_left)) else {
             return Ok(());
         };
-        if self.dialect != Dialect::PvCalls || !matches!(left.exchange.call(), Call::Poll { .. }) {
-            return Err(EPROTO);
-        }
-        self.ended = Some(self.answer(left.exchange, Err(ECONNABORTED)));
+        let is_poll = |i: &mut Inflight| matches!(i.exchange.call(), Call::Poll { .. });
+        let poll = match self.dialect {
+            Dialect::PvCalls => entry.take_if(is_poll),
+            Dialect::XenSock => None,
+        };
+        let poll = poll.ok_or(EPROTO)?;
+        self.ended = Some(self.answer(poll.exchange, Err(ECONNABORTED)));
         Ok(())
     }
 

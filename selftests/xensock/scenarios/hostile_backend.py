@@ -57,6 +57,10 @@ def _backend_batch(bed, deeds, check, program="fetch"):
         bed.note(line)
     bed.modprobe("xensock_back")
     wait_link(guest)
+    # Each socket holds the module: none was left behind.
+    unload(guest, "xensock")
+    must(guest, "modprobe xensock")
+    wait_link(guest)
     # "connected to domain 0", and one more.
     assert len(said) <= 2 * len(deeds), f"{len(said)} lines for {len(deeds)} links"
     assert not wrong, f"not as they should be: {wrong}"
