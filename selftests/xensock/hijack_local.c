@@ -6,6 +6,7 @@
  * which nobody else may use at the same time.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -246,6 +248,37 @@ TEST_F(hijack_local, has_the_port_alone)
 	ASSERT_EQ(0, bind_all(self->listener, variant->family, local_port(fd)));
 	EXPECT_EQ(-1, listen(self->listener, 8));
 	EXPECT_EQ(EADDRINUSE, errno);
+	close(fd);
+}
+
+static bool set_unprivileged(const char *start)
+{
+	int fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY);
+	bool good = write(fd, start, strlen(start)) > 0;
+
+	close(fd);
+	return good;
+}
+
+/* The right to the port was asked for by bind(). */
+TEST_F(hijack_local, listens_without_privileges)
+{
+	unsigned int port = 30000 + getpid() % 1900;
+	int fd = socket(variant->family, SOCK_STREAM, 0), status = -1;
+	pid_t pid;
+
+	ASSERT_TRUE(set_unprivileged("32000"));
+	EXPECT_EQ(0, bind_all(fd, variant->family, port));
+	pid = fork();
+	if (!pid) {
+		if (setgid(65534) || setuid(65534) || listen(fd, 4))
+			_exit(errno);
+		_exit(0);
+	}
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_TRUE(set_unprivileged("1024"));
+	EXPECT_LE(0, own_client(port));
 	close(fd);
 }
 

@@ -161,7 +161,8 @@ pub(crate) fn give_way<F: Face>(
 ///
 /// # Errors
 ///
-/// `EADDRINUSE` if there is a server in the guest itself that has the port.
+/// `EADDRINUSE` if there is a server in the guest itself that has the port. If it was the backend's
+/// choice, then there is nothing: the program could not do better.
 pub(crate) fn beside<F: Face>(
     socket: &Socket,
     sk: &Sk<F>,
@@ -175,11 +176,17 @@ pub(crate) fn beside<F: Face>(
     if !is_wanted {
         return Ok(None);
     }
-    let settings = sk.data().endpoint().inner.lock().settings.clone();
-    let local = sk.beside(socket, IPPROTO_TCP as u16, |new| repeat(&settings, new))?;
-    local.bind(in_domain(F::DOMAIN, name)?)?;
-    local.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(Some(local))
+    let (settings, local) = {
+        let inner = sk.data().get_ref().endpoint().inner.lock();
+        (inner.settings.clone(), inner.local)
+    };
+    let name = in_domain(F::DOMAIN, name)?;
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    let prepare = |new: &Socket| repeat(&settings, new);
+    match sk.beside(socket, IPPROTO_TCP as u16, name, backlog, prepare) {
+        Err(EADDRINUSE) if local.is_none_or(|local| local.port() == 0) => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// Sets what was set for one socket for another.

@@ -80,6 +80,19 @@ __rust_helper int rust_helper_sock_may_bind(struct socket *sock, struct sockaddr
 	return security_socket_bind(sock, addr, len);
 }
 
+/* Whoever may listen at a port for one protocol may do so for another. */
+__rust_helper int rust_helper_sock_bind_permitted(struct socket *sock,
+						  struct sockaddr_unsized *addr, int len)
+{
+	const u32 flags = BIND_WITH_LOCK | BIND_NO_CAP_NET_BIND_SERVICE;
+
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sock->sk->sk_family == AF_INET6)
+		return __inet6_bind(sock->sk, addr, len, flags);
+#endif
+	return __inet_bind(sock->sk, addr, len, flags);
+}
+
 __rust_helper int rust_helper_sock_may_connect(struct socket *sock, struct sockaddr *addr,
 					       int len)
 {

@@ -256,9 +256,16 @@ __rust_helper __poll_t rust_helper_inet_csk_listen_poll(const struct sock *sk)
 	return inet_csk_listen_poll(sk);
 }
 
-/* What sk_user_data points to, of a socket whose sk_callback_lock is held. */
+/*
+ * What sk_user_data points to, of a socket whose sk_callback_lock is held, if it
+ * has this flag and no other: BPF has others of its own beside it.
+ */
 __rust_helper void *rust_helper_sk_user_data_nocopy_locked(const struct sock *sk)
 {
+	uintptr_t data = (uintptr_t)sk->sk_user_data;
+
+	if ((data & ~SK_USER_DATA_PTRMASK) != SK_USER_DATA_NOCOPY)
+		return NULL;
 	return __locked_read_sk_user_data_with_flags(sk, SK_USER_DATA_NOCOPY);
 }
 

@@ -69,10 +69,10 @@ use core::{
 ///
 /// - `socket` points to a valid `struct socket` of TCP or UDP (over IPv4 or IPv6) that belongs to
 ///   this object, has no file, and has a `struct sock`.
-/// - Its `sk_user_data` is null or points to an `Installed` that belongs to this object, with the
-///   flag `SK_USER_DATA_NOCOPY`.
-/// - The callbacks of the socket are `RawCallbacks::OURS` in the second case, and those of its
-///   protocol in the first.
+/// - Its `sk_user_data`, if it has the flag `SK_USER_DATA_NOCOPY` and no other, points to an
+///   `Installed` that belongs to this object.
+/// - The callbacks of the socket are `RawCallbacks::OURS` in that case, and those of its protocol
+///   else, but that BPF may have put others in front of them.
 ///
 /// # Examples
 ///
@@ -158,7 +158,7 @@ impl KernelSocket {
     /// # Safety
     ///
     /// `socket` must point to a valid `struct socket` of TCP or UDP which nobody else knows of, with
-    /// a `struct sock` of which nobody has changed callbacks or user data.
+    /// a `struct sock` of which nobody, but BPF, has changed callbacks or user data.
     pub(in crate::net) unsafe fn from_raw(socket: NonNull<bindings::socket>) -> Self {
         // INVARIANT: These are the safety requirements.
         Self {
@@ -224,6 +224,32 @@ impl KernelSocket {
                 bindings::kernel_bind(self.as_raw(), addr.as_ptr().cast_mut().cast(), addr.c_len())
             }
         }))
+    }
+
+    /// Gives the socket an address of its own, whose port it may have whatever it is: somebody else
+    /// was asked.
+    ///
+    /// # Errors
+    ///
+    /// What bind(2) returns; what a security module says to it, for the current task.
+    pub(in crate::net) fn bind_permitted(&self, addr: SocketAddr) -> Result {
+        let addr = SockAddrBuf::from(addr);
+        let raw = addr.as_ptr().cast_mut();
+
+        // SAFETY: The socket is valid by the type invariants, and the address has that length. C
+        // code does not change it.
+        to_result(unsafe { bindings::sock_may_bind(self.as_raw(), raw.cast(), addr.c_len()) })?;
+        // SAFETY: As above.
+        to_result(unsafe {
+            bindings::sock_bind_permitted(self.as_raw(), raw.cast(), addr.c_len())
+        })
+    }
+
+    /// As [`Self::listen`], if a security module allows that to the current task.
+    pub(in crate::net) fn listen_permitted(&self, backlog: i32) -> Result {
+        // SAFETY: The socket is valid by the type invariants.
+        to_result(unsafe { bindings::sock_may_listen(self.as_raw(), backlog) })?;
+        self.listen(backlog)
     }
 
     /// Begins to take in connections, `backlog` of them before the first is accepted. On a listening
@@ -325,7 +351,7 @@ impl KernelSocket {
         // SAFETY: The socket is valid. The callbacks are those that TCP has given to its like.
         unsafe {
             bindings::sk_callback_write_lock_bh(sk);
-            original.set(sk);
+            original.set_in_place_of_ours(sk);
             bindings::sk_callback_write_unlock_bh(sk);
         }
     }
@@ -372,6 +398,13 @@ impl KernelSocket {
     /// Takes the pending error, which no other operation will return then. Any context.
     pub fn take_error(&self) -> Option<Error> {
         self.sk().take_error()
+    }
+
+    /// Returns the address family, `AF_INET` for example.
+    pub(super) fn family(&self) -> i32 {
+        // SAFETY: The socket is valid by the type invariants, has a `struct sock`, and its family
+        // changes in one way only: from `AF_INET6` to `AF_INET`, which is for programs.
+        i32::from(unsafe { (*self.sk().as_raw()).__sk_common.skc_family })
     }
 
     fn is_datagram(&self) -> bool {

@@ -124,6 +124,10 @@ impl Stream {
             sk.set_max_ack_backlog(backlog);
             sk.set_state(TcpState::Listen);
         }
+        // It may have come to the one in the guest before anybody could be told.
+        if listener.local.as_ref().is_some_and(Local::has_connection) {
+            sk.data_ready();
+        }
         Listener::start(&listener).inspect_err(|_| {
             let _guard = self.transition.lock();
             let _ = self.reset(socket, sk);

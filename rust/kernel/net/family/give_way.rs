@@ -19,6 +19,7 @@ use crate::{
 
 use core::{
     mem::ManuallyDrop,
+    net::SocketAddr,
     ptr::NonNull, //
 };
 
@@ -42,7 +43,7 @@ impl NewSocket {
         let socket = ManuallyDrop::new(self).0;
 
         // SAFETY: By the type invariants it is valid, ours alone, and was not null when it was
-        // created; it has a `struct sock` from `__sock_create`, and nothing was installed there.
+        // created; it has a `struct sock` from `__sock_create`, where nothing was installed.
         unsafe { KernelSocket::from_raw(NonNull::new_unchecked(socket)) }
     }
 }
@@ -85,29 +86,35 @@ impl<T: Ops> TypedSock<T> {
         Ok(())
     }
 
-    /// Creates a socket of `protocol` beside this one, of the same family and type, in the same
-    /// namespace and with the same options of
+    /// Creates a socket of `protocol` beside this one that listens at `addr`, of the same family and
+    /// type, in the same namespace and with the same options of
     /// [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET); `prepare` may set others.
     ///
     /// The connections that it accepts can become a program's, see [`Accepted::From`].
     ///
-    /// Process context, may sleep; for sockets of IPv4 and IPv6.
+    /// Process context, may sleep; for sockets of IPv4 and IPv6. The caller has seen to it that the
+    /// program may have the port: capabilities are not looked at, but security modules are asked.
     ///
     /// # Errors
     ///
-    /// What socket(2) returns, or `prepare`.
+    /// What socket(2), bind(2) and listen(2) return, or `prepare`.
     ///
     /// [`Accepted::From`]: super::Accepted::From
     pub fn beside(
         &self,
         socket: &Socket,
         protocol: u16,
+        addr: SocketAddr,
+        backlog: i32,
         prepare: impl FnOnce(&Socket) -> Result,
     ) -> Result<KernelSocket> {
         build_assert!(T::PROTOCOL.is_some());
-        Ok(self
-            .another(socket, protocol, prepare)?
-            .into_kernel_socket())
+
+        let new = self.another(socket, protocol, prepare)?;
+        let listener = new.into_kernel_socket();
+        listener.bind_permitted(addr)?;
+        listener.listen_permitted(backlog)?;
+        Ok(listener)
     }
 
     /// Creates a socket like this one, but of `protocol`.

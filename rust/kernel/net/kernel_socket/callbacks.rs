@@ -7,7 +7,10 @@ use super::KernelSocket;
 use crate::{
     bindings,
     prelude::*,
-    sync::Arc,
+    sync::{
+        Arc,
+        SetOnce, //
+    },
     task::might_sleep, //
 };
 
@@ -84,6 +87,36 @@ impl RawCallbacks {
         error_report: Some(error_report_callback),
     };
 
+    /// Those to use in place of `found`: ours only become these, what others have put there stays.
+    fn in_place_of(&self, found: &Self) -> Self {
+        fn one(ours: Callback, original: Callback, found: Callback) -> Callback {
+            match (ours, found) {
+                (Some(ours), Some(found)) if core::ptr::fn_addr_eq(ours, found) => original,
+                _ => found,
+            }
+        }
+        let ours = &Self::OURS;
+
+        Self {
+            state_change: one(ours.state_change, self.state_change, found.state_change),
+            data_ready: one(ours.data_ready, self.data_ready, found.data_ready),
+            write_space: one(ours.write_space, self.write_space, found.write_space),
+            error_report: one(ours.error_report, self.error_report, found.error_report),
+        }
+    }
+
+    /// Gives a socket these in the place of ours.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::set`].
+    pub(super) unsafe fn set_in_place_of_ours(&self, sk: *mut bindings::sock) {
+        // SAFETY: The socket is valid, and its lock held.
+        let found = unsafe { Self::of(sk) };
+        // SAFETY: These are the requirements.
+        unsafe { self.in_place_of(&found).set(sk) };
+    }
+
     /// Reads the callbacks of a socket.
     ///
     /// # Safety
@@ -131,6 +164,9 @@ struct Installed {
 // The lowest bits of `sk_user_data` are flags.
 static_assert!(align_of::<Installed>() >= 8);
 
+/// The callbacks that TCP gives to its sockets. Set before ours are given to any that listens.
+static TCP: SetOnce<RawCallbacks> = SetOnce::new();
+
 /// Holds `sk_callback_lock` of a socket for reading, with soft interrupts disabled.
 ///
 /// # Invariants
@@ -154,7 +190,7 @@ impl CallbackReadGuard {
     /// # Safety
     ///
     /// Nobody but this module may set the `sk_user_data` of the socket with the flag
-    /// `SK_USER_DATA_NOCOPY`.
+    /// `SK_USER_DATA_NOCOPY` and no other.
     unsafe fn installed(&self) -> Option<&Installed> {
         // SAFETY: By the type invariants the socket is valid, and its lock held. What was stored
         // there by this module is an `Installed`, which is freed only by who has taken it out while
@@ -176,9 +212,10 @@ impl Drop for CallbackReadGuard {
 
 /// Calls what the socket had as its callback before ours, and then ours.
 ///
-/// There may be nothing to call: a socket that a listener has made has got its callbacks, but not
-/// what is installed there, until [`KernelSocket::accept`] gives it the original ones; and callbacks
-/// may just have been cleared. Nobody waits on such a socket, so the event is not lost on anybody.
+/// Nothing may be installed: a socket that a listener has made has got its callbacks, but not what is
+/// installed there, until [`KernelSocket::accept`] gives it the original ones; TCP may have moved it
+/// to another listener, or BPF have kept our callbacks and put them back; and they may just have been
+/// cleared. What TCP has is called then.
 ///
 /// # Safety
 ///
@@ -192,12 +229,16 @@ unsafe fn dispatch(
     let guard = unsafe { CallbackReadGuard::new(sk) };
 
     // SAFETY: These callbacks are set for sockets which belong to a `KernelSocket`, or which a
-    // listening one has made, and nobody else uses their `sk_user_data` with that flag.
-    if let Some(installed) = unsafe { guard.installed() } {
-        if let Some(original) = original(&installed.original) {
-            // SAFETY: This is what the socket's protocol had set, for the same event.
-            unsafe { original(sk) };
-        }
+    // listening one has made, and nobody else uses their `sk_user_data` with that flag alone: BPF's
+    // have another.
+    let installed = unsafe { guard.installed() };
+    let raw = installed.map(|installed| &installed.original);
+    // One of UDP makes no others.
+    if let Some(original) = raw.or(TCP.as_ref()).and_then(original) {
+        // SAFETY: This is what the socket's protocol had set, for the same event, or would have.
+        unsafe { original(sk) };
+    }
+    if let Some(installed) = installed {
         event(&*installed.target);
     }
 }
@@ -257,6 +298,9 @@ impl KernelSocket {
         if !busy {
             // SAFETY: The socket is valid and the lock held.
             installed.original = unsafe { RawCallbacks::of(sk) };
+            if !self.is_datagram() {
+                let _ = TCP.populate(installed.original);
+            }
             // SAFETY: The socket is valid and the lock held. The pointer is aligned to leave the
             // flags free.
             //
@@ -294,7 +338,7 @@ impl KernelSocket {
             //
             // INVARIANT: Nothing is installed any more.
             unsafe {
-                installed.original.set(sk);
+                installed.original.set_in_place_of_ours(sk);
                 bindings::sk_assign_user_data_nocopy(sk, core::ptr::null_mut());
             }
         }

@@ -100,8 +100,15 @@ impl<T: Ops> Glue<T> {
                 match T::accept(socket, sk, nonblock)? {
                     Accepted::Child(child) => break child.into_raw(),
                     Accepted::From(listener) => {
-                        // SAFETY: `new` was just allocated and has no `struct sock`. It has a
-                        // reference to the module of its operations.
+                        // Without a protocol nobody looks whose a socket is. A socket that the
+                        // kernel accepts gets its operations later.
+                        // SAFETY: The caller passes valid arguments.
+                        let is_kernel = unsafe { (*arg).kern };
+                        if T::PROTOCOL.is_none() || listener.family() != T::FAMILY || is_kernel {
+                            return Err(EOPNOTSUPP);
+                        }
+                        // SAFETY: `new` was just allocated by accept(2) and has no `struct sock`. It
+                        // has a reference to the module of its operations.
                         match unsafe { listener.accept_into(new) } {
                             // Another thread was faster, or the peer has changed its mind.
                             Err(EAGAIN) => continue,
