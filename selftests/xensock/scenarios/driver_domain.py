@@ -44,7 +44,7 @@ def test_policy(bed):
     bed.xensock("set", str(guest.domid), "connect-deny=default")
     must(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q ok; do "
                 "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
-    counts = must(server, f"cat /sys/kernel/debug/xensock_back/xensock-{guest.domid}-0")
+    counts = must(server, f"cat /sys/kernel/debug/xensock_back/xensock-{guest.domid}-0/refused")
     assert int(dict(line.split() for line in counts.splitlines())["connect"]) >= 2, counts
     assert bed.xensock("show", str(guest.domid))["refused"] is None, "dom0 cannot know this"
 
