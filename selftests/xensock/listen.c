@@ -301,6 +301,20 @@ TEST_F(listen, a_failed_connect_succeeds_when_somebody_listens)
 	close(server);
 }
 
+/* No listener leaves anything behind that the next ones would miss. */
+TEST_F(listen, one_after_another)
+{
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		struct pollfd p = { .fd = open_listener(2, 0), .events = POLLIN };
+
+		ASSERT_LE(0, p.fd);
+		EXPECT_EQ(0, poll(&p, 1, 0));
+		EXPECT_EQ(0, close(p.fd));
+	}
+}
+
 TEST_F(listen, many_listeners)
 {
 	int i, fds[20];

@@ -193,6 +193,13 @@ impl Commands {
         self.dialect == Dialect::PvCalls && calls.any(is_accept)
     }
 
+    /// Whether a POLL of this socket waits for its answer.
+    pub(crate) fn is_polling(&self, id: u64) -> bool {
+        let is_poll = |call: Call| matches!(call, Call::Poll { .. }) && concerns(&call, id);
+        let mut calls = self.inflight.iter().flatten().map(|i| i.exchange.call());
+        calls.any(is_poll)
+    }
+
     /// The RELEASEs that the backend was sent and has not answered.
     pub(crate) fn releases(&self) -> Releases {
         self.inflight.each_ref().map(|entry| {

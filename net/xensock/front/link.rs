@@ -59,7 +59,10 @@ use kernel::{
             Handler, //
         },
         grant::GrantedPages,
-        ring::FrontRing,
+        ring::{
+            FrontRing,
+            SLOTS, //
+        },
         trace::xensock_front as trace,
         xenbus::{
             self,
@@ -73,6 +76,9 @@ const KNOWN: Features = Features::NONE
     .with(Feature::EventIndex)
     .with(Feature::Status)
     .with(Feature::Datagram);
+
+/// How many slots of the commands ring may be taken by listeners that wait in POLL, at the most.
+const MAX_POLLS: usize = SLOTS as usize - 8;
 
 /// Reads what the backend offers, of which we keep what we know. A backend that we cannot work with
 /// is `EOPNOTSUPP`.
@@ -223,17 +229,30 @@ impl Link {
         }
     }
 
+    /// Whether a POLL of this socket waits for its answer.
+    pub(crate) fn is_polling(&self, id: u64) -> bool {
+        self.commands.lock().is_polling(id)
+    }
+
     /// The RELEASEs that the backend was sent and has not answered.
     pub(crate) fn releases(&self) -> Releases {
         self.commands.lock().releases()
     }
 
-    /// Makes somebody known to the link. May sleep. `ENETDOWN` if the link has gone down.
+    /// Makes somebody known to the link. May sleep. `ENETDOWN` if the link has gone down, `ENOBUFS`
+    /// if it has no slot for another listener's POLL.
     pub(crate) fn enter(&self, id: u64, member: Member) -> Result {
         let is_listener = member.is_listener();
         let node = RBTreeNode::new(id, member, GFP_KERNEL)?;
         let mut members = self.members.lock();
-        (*members).as_mut().ok_or(ENETDOWN)?.insert(node);
+        let members = (*members).as_mut().ok_or(ENETDOWN)?;
+        if is_listener && self.dialect == Dialect::PvCalls {
+            let listeners = members.values().filter(|member| member.is_listener());
+            if listeners.count() >= MAX_POLLS {
+                return Err(ENOBUFS);
+            }
+        }
+        members.insert(node);
         self.counters.enter(is_listener);
         Ok(())
     }

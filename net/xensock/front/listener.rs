@@ -19,6 +19,7 @@ use crate::{
         Member, //
     },
     proto::{
+        call::SOCK_STREAM,
         ring::Order,
         Call,
         Dialect, //
@@ -271,9 +272,15 @@ impl Listener {
 
     /// Stops listening, and resets what has come and was not accepted, which is returned. May sleep.
     pub(crate) fn close(&self) -> KVec<Arc<Conn>> {
-        let conns = self.posted.lock().close();
+        let mut conns = self.posted.lock().close();
         if let Some(local) = &self.local {
             local.close();
+        }
+        if self.remote.link.is_polling(self.remote.id) {
+            // Without it, a slot of the commands ring is lost.
+            if let Ok(own) = self.connect_to_itself() {
+                let _ = conns.push(own, GFP_KERNEL);
+            }
         }
         self.remote.release(false, None);
         for conn in &conns {
@@ -281,6 +288,25 @@ impl Listener {
         }
         self.remote.link.forget(self.remote.id);
         conns
+    }
+
+    /// Has the backend connect to its own socket, so that it answers the POLL that waits there:
+    /// the C backend never does once the socket is released. May sleep.
+    fn connect_to_itself(&self) -> Result<Arc<Conn>> {
+        let link = &self.remote.link;
+        let addr = self.remote.local.ok_or(EINVAL)?;
+        let remote = Remote::new(link.clone(), SOCK_STREAM, self.remote.domain, None)?;
+        // The smallest: nothing goes through it, and nobody will accept it.
+        let fresh = Conn::posted(remote, &self.sk, Order::MIN)?;
+        let connect = link.exchange(Call::Connect {
+            id: fresh.remote.id,
+            addr,
+            flags: 0,
+            ring: fresh.ring_ref()?,
+        })?;
+        let conn = Conn::enter(fresh)?;
+        link.submit(&connect, Some(conn.clone()));
+        Ok(conn)
     }
 
     /// Stops listening together with the link, and tells the socket. May sleep.
