@@ -399,7 +399,7 @@ TEST_F_TIMEOUT(native, release_with_more_than_goes, 60)
 	ASSERT_LT(0, fill(l, c, data, sizeof(data)));
 	EXPECT_EQ(0, raw_close(l, c, false));
 	while (!load(&s->words[IN_ERROR]))
-		raw_recv(l, s, data, 1);
+		raw_recv(l, s, data, 1024);
 	EXPECT_EQ(-ECONNRESET, ending(s, IN_ERROR));
 	EXPECT_EQ(0, raw_close(l, s, false));
 	ASSERT_TRUE(open_pair(l, &self->listener, s, c));
