@@ -150,6 +150,23 @@ TEST_F(hijack_local, accepts_a_socket_of_tcp)
 	close(fd);
 }
 
+TEST_F(hijack_local, has_options_that_were_set_later)
+{
+	int fd, other, value = 1234;
+	socklen_t len = sizeof(value);
+
+	ASSERT_EQ(0, setsockopt(self->listener, SOL_TCP, TCP_KEEPIDLE, &value,
+				sizeof(value)));
+	fd = own_client(self->port);
+	other = accept(self->listener, NULL, NULL);
+	ASSERT_LE(0, other);
+	value = 0;
+	EXPECT_EQ(0, getsockopt(other, SOL_TCP, TCP_KEEPIDLE, &value, &len));
+	EXPECT_EQ(1234, value);
+	close(other);
+	close(fd);
+}
+
 TEST_F(hijack_local, wakes_who_accepts)
 {
 	struct waiter waiters[2];

@@ -34,7 +34,10 @@ use crate::{
         call::SOCK_STREAM,
         rule::Transport, //
     },
-    setting::Settings, //
+    setting::{
+        with_bytes,
+        Settings, //
+    }, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -192,10 +195,8 @@ pub(crate) fn beside<F: Face>(
 /// Sets what was set for one socket for another.
 fn repeat(settings: &Option<Arc<Settings>>, new: &Socket) -> Result {
     for (level, name, value) in settings.iter().flat_map(|settings| settings.iter()) {
-        let number = value.to_int().map(i32::to_ne_bytes);
-        let bytes = number.as_ref().map_or(value.as_bytes(), |bytes| bytes);
         // What this kernel does not have the backend may have.
-        let _ = new.set_plain_option(level as i32, name as i32, bytes);
+        let _ = with_bytes(value, |v| new.set_plain_option(level as i32, name as i32, v));
     }
     Ok(())
 }

@@ -24,6 +24,14 @@ struct Setting {
     value: Value,
 }
 
+/// Gives a value as the kernel's own protocols take it: numbers are not little-endian there.
+pub(crate) fn with_bytes<T>(value: &Value, what: impl FnOnce(&[u8]) -> T) -> T {
+    match value.to_int() {
+        Some(number) => what(&number.to_ne_bytes()),
+        None => what(value.as_bytes()),
+    }
+}
+
 /// The options that were set with success: those which a further socket of the backend has to get.
 ///
 /// They do not change, so that a socket and those that were accepted from it share them.

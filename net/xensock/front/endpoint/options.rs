@@ -139,6 +139,10 @@ impl Endpoint {
             Ok(_) | Err(EBADF) => (),
             Err(error) => return Err(error),
         }
+        let listener = self.listener();
+        if let Some(local) = listener.as_ref().and_then(|l| l.local.as_ref()) {
+            local.set_option(option, &value);
+        }
         let old = self.inner.lock().settings.replace(settings);
         drop(old);
         Ok(())

@@ -6,6 +6,13 @@
 //! connect to each other by its own TCP. A server that listens on all addresses is to have these
 //! connections as well: it gets them as the sockets of TCP that they are.
 
+use crate::{
+    proto::{
+        option::SockOpt,
+        value::Value, //
+    },
+    setting::with_bytes, //
+};
 use kernel::{
     net::{
         kernel_socket::{
@@ -67,6 +74,15 @@ impl Local {
         match self.get() {
             Some(socket) => socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)),
             None => Ok(()),
+        }
+    }
+
+    /// Sets an option that was set for the backend's socket. May sleep.
+    pub(crate) fn set_option(&self, option: &SockOpt, value: &Value) {
+        if let Some(socket) = self.get() {
+            let (level, name) = (option.level as i32, option.name as i32);
+            // What this kernel does not have the backend may have.
+            let _ = with_bytes(value, |value| socket.set_option(level, name, value));
         }
     }
 
