@@ -22,7 +22,7 @@ help:
 	@echo 'make clean      removes the kernel trees, what was built and the results'
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
-	@echo 'KCONFIG=fast|debug   the kernel configuration (now: $(KCONFIG))'
+	@echo 'KCONFIG=fast|debug|bpf  the kernel configuration (now: $(KCONFIG))'
 	@echo 'TESTS=FILE.TEST      which tests, with wildcards (now: $(TESTS))'
 	@echo 'V=1                  shows every console'
 	@echo 'LINUX=path           a clean 7.3 kernel tree instead of the fetched one'

@@ -5,7 +5,7 @@ import json
 
 from bed import timeout
 from scenarios import programs
-from scenarios.common import HIJACK, must
+from scenarios.common import HIJACK, hijacked, must
 
 PORT = 8500
 
@@ -85,6 +85,33 @@ def test_refused(bed):
     _fails(guest, "xensock run", 2, "a program is expected")
     _fails(guest, AS_NOBODY + "xensock run echo ran", 125, "only root of the guest may")
     _fails(guest, "unshare -Ur xensock run echo ran", 125, "only root of the guest may")
+
+
+BPF = """mount -t cgroup2 cgroup2 /sys/fs/cgroup && mount -t bpf bpf /sys/fs/bpf &&
+bpftool prog load /usr/lib/xensock/cgroup.bpf.o /sys/fs/bpf/xensock autoattach &&
+mkdir -p /sys/fs/cgroup/carried/below /sys/fs/cgroup/other &&
+key=$(printf '%016x\\n' $(stat -c %i /sys/fs/cgroup/carried) | fold -w 2 | tac | tr '\\n' ' ') &&
+bpftool map update name xensock_cgroups key hex $key value hex 01"""
+
+
+@timeout(180)
+def test_cgroup(bed):
+    """The guide's program of BPF chooses for a cgroup and for what is below it, and for no other."""
+    guest = _guest(bed)
+    if guest.run("[ -e /sys/kernel/btf/vmlinux ]")[0]:
+        bed.skip("this kernel has no BTF; KCONFIG=bpf has")
+    with hijacked(guest, hijack=1):
+        programs.more(bed, guest, "bpf")
+    must(guest, BPF)
+    curl = f"curl -sS http://{bed.address}:7080/"
+    for cgroup in ("carried", "carried/below"):
+        inside = f"echo 0 >/sys/fs/cgroup/{cgroup}/cgroup.procs; exec"
+        assert "Hello" in must(guest, f"sh -c '{inside} {curl}'")
+        assert "Hello" in must(guest, f"sh -c '{inside} fetch_static --family inet'")
+    _fails(guest, f"sh -c 'echo 0 >/sys/fs/cgroup/other/cgroup.procs; exec {curl}'", 7)
+    _fails(guest, curl, 7)
+    must(guest, "rm /sys/fs/bpf/xensock")
+    _fails(guest, f"sh -c 'echo 0 >/sys/fs/cgroup/carried/cgroup.procs; exec {curl}'", 7)
 
 
 @timeout(180)
