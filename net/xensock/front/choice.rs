@@ -196,7 +196,9 @@ pub(crate) fn beside<F: Face>(
 fn repeat(settings: &Option<Arc<Settings>>, new: &Socket) -> Result {
     for (level, name, value) in settings.iter().flat_map(|settings| settings.iter()) {
         // What this kernel does not have the backend may have.
-        let _ = with_bytes(value, |v| new.set_plain_option(level as i32, name as i32, v));
+        let _ = with_bytes(value, |v| {
+            new.set_plain_option(level as i32, name as i32, v)
+        });
     }
     Ok(())
 }

@@ -240,9 +240,7 @@ impl KernelSocket {
         // code does not change it.
         to_result(unsafe { bindings::sock_may_bind(self.as_raw(), raw.cast(), addr.c_len()) })?;
         // SAFETY: As above.
-        to_result(unsafe {
-            bindings::sock_bind_permitted(self.as_raw(), raw.cast(), addr.c_len())
-        })
+        to_result(unsafe { bindings::sock_bind_permitted(self.as_raw(), raw.cast(), addr.c_len()) })
     }
 
     /// As [`Self::listen`], if a security module allows that to the current task.

@@ -9,7 +9,7 @@ RESULTS = "/sys/kernel/debug/kunit"
 @timeout(300)
 def test_protocol(bed):
     """Every suite of xensock_kunit passes."""
-    guest = bed.guest(device=None)
+    guest = bed.guest(device=None, extra="kunit.enable=1")
     rc, out = guest.run("modprobe xensock_kunit", 240)
     assert rc == 0, out
     _, suites = guest.run(f"ls {RESULTS}")
