@@ -88,6 +88,7 @@ pub(crate) struct Commands {
     inflight: [Option<Inflight>; SLOTS as usize],
     /// A POLL that ended with its listening socket.
     ended: Option<Answer>,
+    lost_slots: usize,
     /// How many requests were sent.
     sent: u64,
     counters: Arc<Counters>,
@@ -102,6 +103,7 @@ impl Commands {
             waiting: List::new(),
             inflight: [const { None }; SLOTS as usize],
             ended: None,
+            lost_slots: 0,
             sent: 0,
             counters,
         }
@@ -193,11 +195,17 @@ impl Commands {
         self.dialect == Dialect::PvCalls && calls.any(is_accept)
     }
 
-    /// Whether a POLL of this socket waits for its answer.
+    /// Whether a POLL of this socket waits for its answer, or for a slot.
     pub(crate) fn is_polling(&self, id: u64) -> bool {
         let is_poll = |call: Call| matches!(call, Call::Poll { .. }) && concerns(&call, id);
-        let mut calls = self.inflight.iter().flatten().map(|i| i.exchange.call());
-        calls.any(is_poll)
+        let mut sent = self.inflight.iter().flatten().map(|i| i.exchange.call());
+        let mut queued = self.waiting.iter().map(|exchange| exchange.call());
+        sent.any(is_poll) || queued.any(is_poll)
+    }
+
+    /// How many slots of the ring are lost, with POLLs that were never answered.
+    pub(crate) fn lost_slots(&self) -> usize {
+        self.lost_slots
     }
 
     /// The RELEASEs that the backend was sent and has not answered.
@@ -267,6 +275,7 @@ impl Commands {
             Dialect::XenSock => None,
         };
         let poll = poll.ok_or(EPROTO)?;
+        self.lost_slots += 1;
         self.ended = Some(self.answer(poll.exchange, Err(ECONNABORTED)));
         Ok(())
     }

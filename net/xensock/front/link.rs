@@ -77,7 +77,8 @@ const KNOWN: Features = Features::NONE
     .with(Feature::Status)
     .with(Feature::Datagram);
 
-/// How many slots of the commands ring may be taken by listeners that wait in POLL, at the most.
+/// How many slots of the commands ring may be taken by listeners that wait in POLL, or be lost with
+/// them, at the most.
 const MAX_POLLS: usize = SLOTS as usize - 8;
 
 /// Reads what the backend offers, of which we keep what we know. A backend that we cannot work with
@@ -244,11 +245,12 @@ impl Link {
     pub(crate) fn enter(&self, id: u64, member: Member) -> Result {
         let is_listener = member.is_listener();
         let node = RBTreeNode::new(id, member, GFP_KERNEL)?;
+        let lost = self.commands.lock().lost_slots();
         let mut members = self.members.lock();
         let members = (*members).as_mut().ok_or(ENETDOWN)?;
         if is_listener && self.dialect == Dialect::PvCalls {
             let listeners = members.values().filter(|member| member.is_listener());
-            if listeners.count() >= MAX_POLLS {
+            if listeners.count() + lost >= MAX_POLLS {
                 return Err(ENOBUFS);
             }
         }

@@ -272,20 +272,21 @@ impl Listener {
 
     /// Stops listening, and resets what has come and was not accepted, which is returned. May sleep.
     pub(crate) fn close(&self) -> KVec<Arc<Conn>> {
-        let mut conns = self.posted.lock().close();
+        let conns = self.posted.lock().close();
         if let Some(local) = &self.local {
             local.close();
         }
-        if self.remote.link.is_polling(self.remote.id) {
-            // Without it, a slot of the commands ring is lost.
-            if let Ok(own) = self.connect_to_itself() {
-                let _ = conns.push(own, GFP_KERNEL);
-            }
-        }
+        // First, so that nothing is accepted from here on.
+        conns.iter().for_each(|conn| conn.withdraw());
+        let own = if self.remote.link.is_polling(self.remote.id) {
+            // A slot of the ring is lost if that fails: see `Link::enter`.
+            self.connect_to_itself().ok()
+        } else {
+            None
+        };
         self.remote.release(false, None);
-        for conn in &conns {
-            Conn::close(conn, true);
-        }
+        own.iter().for_each(Conn::release_withdrawn);
+        conns.iter().for_each(Conn::release_withdrawn);
         self.remote.link.forget(self.remote.id);
         conns
     }
@@ -294,6 +295,7 @@ impl Listener {
     /// the C backend never does once the socket is released. May sleep.
     fn connect_to_itself(&self) -> Result<Arc<Conn>> {
         let link = &self.remote.link;
+        let id = self.remote.id;
         let addr = self.remote.local.ok_or(EINVAL)?;
         let remote = Remote::new(link.clone(), SOCK_STREAM, self.remote.domain, None)?;
         // The smallest: nothing goes through it, and nobody will accept it.
@@ -304,7 +306,12 @@ impl Listener {
             flags: 0,
             ring: fresh.ring_ref()?,
         })?;
+        // The C backend waits for the connection in its only thread: there has to be room for it.
+        let backlog = i32::MAX as u32;
+        let room = link.exchange(Call::Listen { id, backlog })?;
         let conn = Conn::enter(fresh)?;
+        conn.withdraw();
+        link.submit(&room, None);
         link.submit(&connect, Some(conn.clone()));
         Ok(conn)
     }

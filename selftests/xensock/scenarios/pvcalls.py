@@ -97,6 +97,16 @@ def test_servers(bed):
         guest.ktap(f"{name} --ports 20000 {' '.join(f'-t {case}' for case in cases)}", 150 * bed.scale)
 
 
+def test_lost_slots(bed):
+    """A listener that nobody can connect to costs a slot of the commands ring; some are left for all else."""
+    guest = bed.guest(name="greedy", device="pvcalls")
+    peer(bed)
+    wait_link(guest)
+    out = must(guest, "attempt serve " + " ".join(f"224.0.0.1 {20000 + number}" for number in range(40))).split()
+    assert out == ["ok"] * 24 + ["ENOBUFS"] * 16, out
+    must(guest, "attempt connect 192.0.2.1 7001 && fetch >/dev/null")
+
+
 def test_no_datagrams(bed):
     """PV Calls has streams only, and a program is told so."""
     guest = _guest(bed)

@@ -350,6 +350,18 @@ impl Conn {
         }
     }
 
+    /// Takes it from those that may be accepted: it is going to be reset, and nobody is told of it.
+    pub(crate) fn withdraw(&self) {
+        let mut owner = self.owner.lock();
+        self.dead.store(-ECONNRESET.to_errno(), Release);
+        owner.phase = Phase::Released;
+    }
+
+    /// Sends RELEASE after [`Self::withdraw`], unless that has been done.
+    pub(crate) fn release_withdrawn(this: &Arc<Self>) {
+        Self::release_with_reset(this.as_arc_borrow());
+    }
+
     /// Sends RELEASE for a closed socket once its last byte has been taken.
     pub(super) fn release_if_drained(this: ArcBorrow<'_, Self>) {
         {

@@ -98,7 +98,7 @@ impl Endpoint {
         match self.carry(option, value) {
             Ok(()) => (),
             // PV Calls cannot say it. Programs do without, but not without a port that they share.
-            Err(ENOPROTOOPT) if name != SO_REUSEPORT || !on => (),
+            Err(ENOPROTOOPT) if name != SO_REUSEPORT || !on => self.set_beside(option, &value),
             Err(error) => return Err(error),
         }
         if name == SO_REUSEPORT {
@@ -139,13 +139,18 @@ impl Endpoint {
             Ok(_) | Err(EBADF) => (),
             Err(error) => return Err(error),
         }
-        let listener = self.listener();
-        if let Some(local) = listener.as_ref().and_then(|l| l.local.as_ref()) {
-            local.set_option(option, &value);
-        }
+        self.set_beside(option, &value);
         let old = self.inner.lock().settings.replace(settings);
         drop(old);
         Ok(())
+    }
+
+    /// Sets an option for what listens in the guest itself, if anything does.
+    fn set_beside(&self, option: &SockOpt, value: &Value) {
+        let listener = self.listener();
+        if let Some(local) = listener.as_ref().and_then(|l| l.local.as_ref()) {
+            local.set_option(option, value);
+        }
     }
 
     /// Whether nobody need hear of an option before the socket is put to use, if it ever is the
