@@ -45,7 +45,8 @@ int BPF_PROG(to_xensock, int family, int type, int protocol)
 		return protocol;
 	if ((type & SOCK_TYPE_MASK) != SOCK_STREAM)
 		return protocol;
-	if (protocol && protocol != IPPROTO_TCP)
+	/* Programs in Go listen with the last. */
+	if (protocol && protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)
 		return protocol;
 	return is_chosen() ? IPPROTO_XENSOCK : protocol;
 }

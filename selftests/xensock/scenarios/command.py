@@ -93,6 +93,10 @@ mkdir -p /sys/fs/cgroup/carried/below /sys/fs/cgroup/other &&
 key=$(printf '%016x\\n' $(stat -c %i /sys/fs/cgroup/carried) | fold -w 2 | tac | tr '\\n' ' ') &&
 bpftool map update name xensock_cgroups key hex $key value hex 01"""
 
+# What Go does for a server, and which protocol it has then.
+MPTCP = """import socket
+print(socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262).getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL))"""
+
 
 @timeout(180)
 def test_cgroup(bed):
@@ -103,11 +107,14 @@ def test_cgroup(bed):
     with hijacked(guest, hijack=1):
         programs.more(bed, guest, "bpf")
     must(guest, BPF)
+    must(guest, f"echo '{MPTCP}' >/tmp/mptcp.py")
+    assert must(guest, "python3 /tmp/mptcp.py") == "262"
     curl = f"curl -sS http://{bed.address}:7080/"
     for cgroup in ("carried", "carried/below"):
         inside = f"echo 0 >/sys/fs/cgroup/{cgroup}/cgroup.procs; exec"
         assert "Hello" in must(guest, f"sh -c '{inside} {curl}'")
         assert "Hello" in must(guest, f"sh -c '{inside} fetch_static --family inet'")
+        assert must(guest, f"sh -c '{inside} python3 /tmp/mptcp.py'") == "6"
     _fails(guest, f"sh -c 'echo 0 >/sys/fs/cgroup/other/cgroup.procs; exec {curl}'", 7)
     _fails(guest, curl, 7)
     must(guest, "rm /sys/fs/bpf/xensock")
