@@ -88,7 +88,6 @@ pub(crate) struct Commands {
     inflight: [Option<Inflight>; SLOTS as usize],
     /// A POLL that ended with its listening socket.
     ended: Option<Answer>,
-    lost_slots: usize,
     /// How many requests were sent.
     sent: u64,
     counters: Arc<Counters>,
@@ -103,7 +102,6 @@ impl Commands {
             waiting: List::new(),
             inflight: [const { None }; SLOTS as usize],
             ended: None,
-            lost_slots: 0,
             sent: 0,
             counters,
         }
@@ -203,9 +201,11 @@ impl Commands {
         sent.any(is_poll) || queued.any(is_poll)
     }
 
-    /// How many slots of the ring are lost, with POLLs that were never answered.
+    /// How many slots of the ring are lost, with POLLs that were never answered and for whose answer
+    /// nobody waits any more.
     pub(crate) fn lost_slots(&self) -> usize {
-        self.lost_slots
+        let held = self.ring.as_ref().map_or(0, FrontRing::in_flight) as usize;
+        held.saturating_sub(self.inflight.iter().flatten().count())
     }
 
     /// The RELEASEs that the backend was sent and has not answered.
@@ -275,7 +275,6 @@ impl Commands {
             Dialect::XenSock => None,
         };
         let poll = poll.ok_or(EPROTO)?;
-        self.lost_slots += 1;
         self.ended = Some(self.answer(poll.exchange, Err(ECONNABORTED)));
         Ok(())
     }
