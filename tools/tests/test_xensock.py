@@ -487,6 +487,93 @@ class Guest(Caller):
             self.fails("run", "true", saying="there is no modprobe", status=125)
 
 
+class Counts(Caller):
+    """What the modules count, of which both may be in one domain."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
+        self.addCleanup(directory.cleanup)
+        self.debugfs = directory.name
+        for name, value in (("DEBUGFS", self.debugfs),
+                            ("FRONT_COUNTS", f"{self.debugfs}/xensock"),
+                            ("BACK_COUNTS", f"{self.debugfs}/xensock_back")):
+            patch = mock.patch.object(xensock, name, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def put(self, path, text):
+        os.makedirs(os.path.dirname(f"{self.debugfs}/{path}"), exist_ok=True)
+        with open(f"{self.debugfs}/{path}", "w", encoding="ascii") as file:
+            file.write(text)
+
+    def put_all(self):
+        self.put("xensock/xensock-0", "links 2\nlisteners 1\nlisteners-most 3\n")
+        for device in ("xensock-10-0", "xensock-9-0", "pvcalls-9-1"):
+            self.put(f"xensock_back/{device}/counts", "sockets 4\nsockets-most 70\nerrors 0\n")
+            self.put(f"xensock_back/{device}/refused", "bind 5\nconnect 0\n")
+
+    def fails(self, *words, saying):
+        status, out, errors = self.run_command("counts", *words)
+        self.assertEqual((status, out), (1, ""), errors)
+        self.assertIn(saying, errors)
+
+    def test_json(self):
+        self.put_all()
+        found = self.json("counts")
+        self.assertEqual([(one["device"], one["type"], one["guest"]) for one in found],
+                         [("xensock-0", "xensock", None), ("pvcalls-9-1", "pvcalls", 9),
+                          ("xensock-9-0", "xensock", 9), ("xensock-10-0", "xensock", 10)])
+        self.assertEqual(found[0]["counts"], {"links": 2, "listeners": 1, "listeners-most": 3})
+        self.assertIsNone(found[0]["refused"])
+        self.assertEqual(found[1]["refused"], {"bind": 5, "connect": 0})
+
+    def test_table(self):
+        self.put_all()
+        _, out, _ = self.run_command("counts")
+        self.assertEqual(out.splitlines()[:7], [
+            "DEVICE        COUNT             NUMBER  MOST",
+            "xensock-0     links             2",
+            "xensock-0     listeners         1       3",
+            "pvcalls-9-1   sockets           4       70",
+            "pvcalls-9-1   errors            0",
+            "pvcalls-9-1   refused: bind     5",
+            "pvcalls-9-1   refused: connect  0"])
+
+    def test_one_guest(self):
+        self.put_all()
+        self.assertEqual([one["device"] for one in self.json("counts", "9")], ["pvcalls-9-1", "xensock-9-0"])
+        self.fails("0", saying="this domain serves no device of domain 0")
+        store = Store({"domid": "0"})
+        store.put({**DOMAINS, "/local/domain/10/name": "ten"})
+        with mock.patch.object(xensock, "Xenstore", lambda: store):
+            self.assertEqual([one["device"] for one in self.json("counts", "ten")], ["xensock-10-0"])
+            self.fails("g2", saying="there is no domain 'g2'")
+
+    def test_device_that_goes(self):
+        self.put_all()
+        os.remove(f"{self.debugfs}/xensock_back/xensock-9-0/refused")
+        self.assertEqual([one["device"] for one in self.json("counts", "9")], ["pvcalls-9-1"])
+
+    def test_no_devices(self):
+        os.mkdir(f"{self.debugfs}/xensock_back")
+        self.assertEqual(self.json("counts"), [])
+
+    def test_missing(self):
+        self.fails(saying="there is no debugfs: mount")
+        self.put("other", "")
+        self.fails(saying="neither module xensock nor xensock_back is loaded")
+        with mock.patch.object(xensock.os, "listdir", side_effect=PermissionError):
+            self.fails(saying="only root may")
+        with mock.patch.object(xensock, "DEBUGFS", "/nowhere"):
+            self.fails(saying="without CONFIG_DEBUG_FS")
+
+    def test_usage(self):
+        for words in (("counts", "g1", "g2"), ("counts", "--backend=net")):
+            status, _, errors = self.run_command(*words)
+            self.assertEqual(status, 2)
+            self.assertIn("Usage:", errors)
+
+
 class NoXen(unittest.TestCase):
     """On a machine that is no Xen domain, or not the right one."""
 

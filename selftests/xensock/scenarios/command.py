@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The xensock command in a guest: it runs programs, and shows sockets. hijack is 0 for all others."""
+"""The xensock command in a guest: it runs programs, and shows sockets and counts. hijack is 0 for all others."""
 
 import json
 
+import administrator
 from bed import timeout
 from scenarios import programs
 from scenarios.common import HIJACK, hijacked, must
@@ -142,11 +143,36 @@ def test_sockets(bed):
     job.kill()
 
 
+@timeout(180)
+def test_counts(bed):
+    """Both ends show what they have counted; a refusal is one more at each."""
+    guest = _guest(bed)
+    command = "xensock counts --json"
+    (front,) = json.loads(must(guest, command))
+    (back,) = administrator.xensock("counts", str(guest.domid))
+    assert (front["device"], front["guest"], front["refused"]) == ("xensock-0", None, None), front
+    assert (back["device"], back["guest"]) == (f"xensock-{guest.domid}-0", guest.domid), back
+    assert front["counts"]["listeners"] == back["counts"]["listeners"], (front, back)
+    out = must(guest, "attempt connect 127.0.0.1 80")
+    assert out == "EACCES", out
+    (refused,) = administrator.xensock("counts", str(guest.domid))
+    assert refused["refused"] == dict(back["refused"], connect=back["refused"]["connect"] + 1), refused
+    now = json.loads(must(guest, command))[0]["counts"]
+    assert (now["CONNECT"], now["errors"]) == (front["counts"]["CONNECT"] + 1, front["counts"]["errors"] + 1), now
+    lines = must(guest, "xensock counts").splitlines()
+    assert lines[0].split() == ["DEVICE", "COUNT", "NUMBER", "MOST"], lines
+    assert ["xensock-0", "CONNECT", str(now["CONNECT"])] in map(str.split, lines), lines
+    _fails(guest, "xensock counts 0", 1, "this domain serves no device of domain 0")
+    _fails(guest, AS_NOBODY + "xensock counts", 1, "only root may")
+
+
 @timeout(240)
 def test_no_backend(bed):
     """Without a device: the module is loaded, what is missing is said, and the program runs."""
     guest = bed.guest(name="bare", memory=768, device=None, programs=True)
     _fails(guest, "xensock sockets", 1, "module xensock is not loaded")
+    _fails(guest, "xensock counts", 1, "neither module xensock nor xensock_back is loaded")
     _fails(guest, "xensock run fetch_static --family inet", 1,
            "no backend is connected", "Network is down")
     assert json.loads(must(guest, "xensock sockets --json")) == []
+    assert json.loads(must(guest, "xensock counts --json")) == []
