@@ -150,6 +150,26 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         })
     }
 
+    /// Has our indexes stand at zero again, for the next connection. Nobody uses the ring; those of
+    /// the shared words that are ours are the frontend's to set.
+    pub fn restart(&self) {
+        // INVARIANT: All indexes are equal.
+        self.rx_cons.store(0, Relaxed);
+        self.tx_prod.store(0, Relaxed);
+    }
+
+    /// Makes the shared words those of a new ring. Frontend only.
+    pub fn reset_words(&self) {
+        for offset in (0..indexes::RING_ORDER).step_by(size_of::<u32>()) {
+            self.store(offset, 0);
+        }
+        if self.event_index {
+            for direction in [self.rx, self.tx] {
+                self.store(direction.prod_event, indexes::FIRST_PROD_EVENT);
+            }
+        }
+    }
+
     /// The indexes page.
     pub fn index_pages(&self) -> &P {
         &self.index

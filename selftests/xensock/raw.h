@@ -27,7 +27,7 @@ enum state {
 
 enum command {
 	CONNECT, SOCKET, SHUTDOWN, RELEASE, BIND, LISTEN, ACCEPT, POLL,
-	SETSOCKOPT, GETSOCKOPT, GETNAME, ATTACH, COMMANDS,
+	SETSOCKOPT, GETSOCKOPT, GETNAME, ATTACH, UNMAP, COMMANDS,
 };
 
 /* A slot of the commands ring. */
@@ -64,7 +64,7 @@ struct request {
 		struct {
 			__u32 ref;
 			__u32 evtchn;
-		} attach;
+		} attach, unmap;
 		struct {
 			__u32 level;
 			__u32 name;
@@ -151,6 +151,7 @@ enum mode {
 	BY_STATUS,	/* CONNECT and ACCEPT end through the indexes page */
 	PVCALLS,	/* the other dialect, over a device of the other type */
 	DATAGRAMS,	/* with datagram sockets */
+	REUSE,		/* rings are used again */
 };
 
 extern enum mode raw_mode;
@@ -217,6 +218,10 @@ bool raw_open(struct link *l, struct raw *c, unsigned int order,
 	      unsigned int port);
 int raw_close(struct link *l, struct raw *c, bool abort);
 void raw_free(struct link *l, struct raw *c);
+/* RELEASE, and the ring for another connection; which it is made ready for. */
+int ask_keep(struct link *l, struct raw *c, bool abort);
+void raw_renew(struct link *l, struct raw *c);
+int ask_unmap(struct link *l, struct raw *c);
 /* Bytes moved, fewer if it took too long or the backend has ended it. */
 size_t raw_send(struct link *l, struct raw *c, const void *data, size_t len);
 size_t raw_recv(struct link *l, struct raw *c, void *data, size_t len);
@@ -237,6 +242,10 @@ bool raw_listen(struct link *l, struct raw_listener *s, unsigned int backlog);
 int raw_post(struct link *l, struct raw_listener *s, struct raw *c);
 /* A ring of order 1, posted. */
 bool raw_post_new(struct link *l, struct raw_listener *s, struct raw *c);
+/* Both ends of a connection, and a stream from one end to the other. */
+bool raw_pair(struct link *l, struct raw_listener *s, struct raw *server,
+	      struct raw *client);
+bool raw_passes(struct link *l, struct raw *from, struct raw *to, size_t len);
 int ask_bind(struct link *l, __u64 id, const char *host, unsigned int port,
 	     struct sockaddr_in *bound);
 int ask_listen(struct link *l, __u64 id, unsigned int backlog);

@@ -49,24 +49,6 @@ FIXTURE_TEARDOWN(server)
 	link_down(&self->link);
 }
 
-/* Both ends of a connection. */
-static bool open_pair(struct link *l, struct raw_listener *s,
-		      struct raw *server, struct raw *client)
-{
-	return raw_post_new(l, s, server) &&
-	       raw_open(l, client, 1, s->port) && !raw_outcome(l, server, NULL);
-}
-
-/* A stream from one end to the other. */
-static bool passes(struct link *l, struct raw *from, struct raw *to, size_t len)
-{
-	static char sent[4096], got[4096];
-
-	stream_fill(len, 0, sent, len);
-	return raw_send(l, from, sent, len) == len &&
-	       raw_recv(l, to, got, len) == len && !memcmp(sent, got, len);
-}
-
 static bool is_open(struct raw *c)
 {
 	return !load(&c->words[IN_ERROR]) && !load(&c->words[OUT_ERROR]);
@@ -97,8 +79,8 @@ TEST_F(server, accept_and_exchange)
 		EXPECT_EQ(local.sin_port, peer.sin_port);
 		EXPECT_EQ(local.sin_addr.s_addr, peer.sin_addr.s_addr);
 	}
-	EXPECT_TRUE(passes(l, &client, &server, 3000));
-	EXPECT_TRUE(passes(l, &server, &client, 4000));
+	EXPECT_TRUE(raw_passes(l, &client, &server, 3000));
+	EXPECT_TRUE(raw_passes(l, &server, &client, 4000));
 	EXPECT_TRUE(is_open(&server) && is_open(&client));
 	EXPECT_EQ(0, raw_close(l, &server, false));
 	EXPECT_EQ(-ENOTCONN, ending(&client, IN_ERROR));
@@ -146,7 +128,7 @@ TEST_F(server, posted_is_taken_back)
 	/* Its connection is the other's. */
 	ASSERT_TRUE(raw_open(l, &client, 1, self->listener.port));
 	ASSERT_EQ(0, raw_outcome(l, &second, NULL));
-	EXPECT_TRUE(passes(l, &client, &second, 100));
+	EXPECT_TRUE(raw_passes(l, &client, &second, 100));
 	EXPECT_EQ(0, raw_close(l, &second, false));
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
@@ -174,12 +156,12 @@ TEST_F(server, released_with_posted_and_waiting)
 	}
 	/* Nobody has accepted the second: a reset. The first is not concerned. */
 	ASSERT_TRUE(raw_listen(l, &other, 10));
-	ASSERT_TRUE(open_pair(l, &other, &server[0], &filled));
+	ASSERT_TRUE(raw_pair(l, &other, &server[0], &filled));
 	ASSERT_TRUE(raw_open(l, &waiting, 1, other.port));
 	EXPECT_EQ(0, ask_release(l, other.id, false));
 	EXPECT_EQ(-ECONNRESET, ending(&waiting, IN_ERROR));
 	EXPECT_EQ(-ECONNRESET, ending(&waiting, OUT_ERROR));
-	EXPECT_TRUE(passes(l, &filled, &server[0], 1000));
+	EXPECT_TRUE(raw_passes(l, &filled, &server[0], 1000));
 	EXPECT_EQ(0, raw_close(l, &server[0], false));
 	EXPECT_EQ(0, raw_close(l, &filled, false));
 	EXPECT_EQ(0, raw_close(l, &waiting, false));
@@ -240,7 +222,7 @@ TEST_F(server, release_with_bytes_unread)
 	struct link *l = &self->link;
 	struct raw server, client;
 
-	ASSERT_TRUE(open_pair(l, &self->listener, &server, &client));
+	ASSERT_TRUE(raw_pair(l, &self->listener, &server, &client));
 	ASSERT_EQ(3, raw_send(l, &client, "abc", 3));
 	while (load(&server.words[IN_PROD]) != 3)
 		nap(100);
@@ -259,7 +241,7 @@ TEST_F(server, release_with_bytes_to_send)
 
 	stream_fill(3, 0, data, sizeof(data));
 	for (i = 0; i < 20; i++) {
-		ASSERT_TRUE(open_pair(l, &self->listener, &server, &client));
+		ASSERT_TRUE(raw_pair(l, &self->listener, &server, &client));
 		/* The backend has not even been told of them. */
 		memcpy(client.out, data, sizeof(data));
 		store(&client.words[OUT_PROD], sizeof(data));
@@ -298,7 +280,7 @@ FIXTURE_SETUP(native)
 	raw_mode = variant->mode;
 	ASSERT_TRUE(link_up(l));
 	ASSERT_TRUE(raw_listen(l, &self->listener, 10));
-	ASSERT_TRUE(open_pair(l, &self->listener, &self->server,
+	ASSERT_TRUE(raw_pair(l, &self->listener, &self->server,
 			      &self->client));
 }
 
@@ -330,7 +312,7 @@ TEST_F(native, shutdown_of_sending)
 	EXPECT_EQ(0, memcmp(data, got, sizeof(data)));
 	EXPECT_EQ(-ENOTCONN, ending(s, IN_ERROR));
 	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_WR));
-	EXPECT_TRUE(passes(l, s, c, 3000));
+	EXPECT_TRUE(raw_passes(l, s, c, 3000));
 	EXPECT_EQ(0, load(&s->words[OUT_ERROR]));
 	EXPECT_EQ(0, load(&c->words[IN_ERROR]));
 	EXPECT_EQ(0, ask_shutdown(l, s->id, SHUT_WR));
@@ -402,7 +384,7 @@ TEST_F_TIMEOUT(native, release_with_more_than_goes, 60)
 		raw_recv(l, s, data, 1024);
 	EXPECT_EQ(-ECONNRESET, ending(s, IN_ERROR));
 	EXPECT_EQ(0, raw_close(l, s, false));
-	ASSERT_TRUE(open_pair(l, &self->listener, s, c));
+	ASSERT_TRUE(raw_pair(l, &self->listener, s, c));
 }
 
 /* More than the sockets hold: out_error comes with the last byte, and not before. */
@@ -459,8 +441,8 @@ TEST_F(native, shutdown_of_receiving)
 	struct link *l = &self->link;
 
 	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_RD));
-	EXPECT_TRUE(passes(l, c, s, 1000));
-	EXPECT_TRUE(passes(l, s, c, 1000));
+	EXPECT_TRUE(raw_passes(l, c, s, 1000));
+	EXPECT_TRUE(raw_passes(l, s, c, 1000));
 	EXPECT_TRUE(is_open(c) && is_open(s));
 }
 
@@ -543,8 +525,8 @@ TEST_F(native, listen_without_bind)
 	EXPECT_EQ(0, ask_listen(l, 7, 5));
 	EXPECT_EQ(0, ask_name(l, 7, false, &a));
 	other.port = ntohs(a.sin_port);
-	ASSERT_TRUE(open_pair(l, &other, &server, &client));
-	EXPECT_TRUE(passes(l, &client, &server, 100));
+	ASSERT_TRUE(raw_pair(l, &other, &server, &client));
+	EXPECT_TRUE(raw_passes(l, &client, &server, 100));
 	EXPECT_EQ(0, raw_close(l, &server, false));
 	EXPECT_EQ(0, raw_close(l, &client, false));
 	EXPECT_EQ(0, ask_release(l, 7, false));
@@ -613,7 +595,7 @@ TEST_F(native, options)
 	EXPECT_EQ(0, ask_listen(l, 7, 5));
 	EXPECT_EQ(0, ask_name(l, 7, false, &a));
 	other.port = ntohs(a.sin_port);
-	ASSERT_TRUE(open_pair(l, &other, &server, &client));
+	ASSERT_TRUE(raw_pair(l, &other, &server, &client));
 	for (i = 0; i < ARRAY_LEN(options); i++)
 		EXPECT_EQ(options[i].value,
 			  get_option(l, server.id, options[i].level,
@@ -732,7 +714,7 @@ TEST_F(native, ipv6)
 				  other.port, &client))
 			TH_LOG("%d", i);
 		ASSERT_EQ(0, raw_outcome(l, &server, NULL));
-		EXPECT_TRUE(passes(l, &client, &server, 1000));
+		EXPECT_TRUE(raw_passes(l, &client, &server, 1000));
 		EXPECT_TRUE(name_is(l, server.id, true, i ? mapped : opt.host6));
 		EXPECT_TRUE(name_is(l, server.id, false, i ? mapped : opt.host6));
 		EXPECT_EQ(0, raw_close(l, &server, false));

@@ -78,6 +78,7 @@ bool link_begin(struct link *l)
 	put_node(l, "event-index", 0);
 	put_node(l, "status", l->mode == BY_STATUS);
 	put_node(l, "datagram", l->mode == DATAGRAMS);
+	put_node(l, "ring-reuse", l->mode == REUSE);
 	put_node(l, "version", 1);
 	put_node(l, "ring-ref", l->page.refs[0]);
 	put_node(l, "port", l->port);
@@ -292,6 +293,35 @@ bool raw_open(struct link *l, struct raw *c, unsigned int order,
 	return !ret;
 }
 
+void raw_renew(struct link *l, struct raw *c)
+{
+	c->id = l->next_id++;
+	memset(c->words, 0, RING_ORDER * sizeof(*c->words));
+	c->in_cons = 0;
+	c->out_prod = 0;
+}
+
+int ask_keep(struct link *l, struct raw *c, bool abort)
+{
+	struct request r = {
+		.cmd = RELEASE,
+		.id = c->id,
+		.release = { .reuse = true, .abort = abort },
+	};
+
+	return ask(l, &r);
+}
+
+int ask_unmap(struct link *l, struct raw *c)
+{
+	struct request r = {
+		.cmd = UNMAP,
+		.unmap = { .ref = c->pages.refs[0], .evtchn = c->port },
+	};
+
+	return ask(l, &r);
+}
+
 void raw_free(struct link *l, struct raw *c)
 {
 	evtchn_close(l->evtchn, c->port);
@@ -461,6 +491,22 @@ int raw_post(struct link *l, struct raw_listener *s, struct raw *c)
 bool raw_post_new(struct link *l, struct raw_listener *s, struct raw *c)
 {
 	return raw_ring(l, c, 1) && !raw_post(l, s, c);
+}
+
+bool raw_pair(struct link *l, struct raw_listener *s, struct raw *server,
+	      struct raw *client)
+{
+	return raw_post_new(l, s, server) &&
+	       raw_open(l, client, 1, s->port) && !raw_outcome(l, server, NULL);
+}
+
+bool raw_passes(struct link *l, struct raw *from, struct raw *to, size_t len)
+{
+	static char sent[4096], got[4096];
+
+	stream_fill(len, 0, sent, len);
+	return raw_send(l, from, sent, len) == len &&
+	       raw_recv(l, to, got, len) == len && !memcmp(sent, got, len);
 }
 
 void raw_puppet_say(struct link *l, struct raw_puppet *p, const char *text)

@@ -127,7 +127,7 @@ impl Active {
         completion: Completion,
     ) -> Result<Arc<Self>> {
         let active = Self::new(guest, id)?;
-        let share = Share::new(guest, ring, &active)?;
+        let share = Share::for_connection(guest, ring, &active)?;
 
         // If this fails, they end with the socket.
         socket.set_callbacks(Waker(active.clone()))?;
@@ -151,7 +151,7 @@ impl Active {
         completion: Completion,
     ) -> Result<Arc<Self>> {
         let active = Self::new(guest, id)?;
-        let share = Share::new(guest, ring, &active)?;
+        let share = Share::for_connection(guest, ring, &active)?;
         *active.state.lock() = State::Posted(share, completion);
         // For an event that came before.
         active.wake();
@@ -196,7 +196,10 @@ impl Active {
                 self.guest.forget(self.id, self);
                 drop(share);
             }
-            (error, state) => self.part(state, true, error.unwrap_or(ECONNABORTED)),
+            (error, state) => {
+                let rest = self.part(state, true, error.unwrap_or(ECONNABORTED));
+                drop(rest);
+            }
         }
     }
 
@@ -230,8 +233,12 @@ impl Active {
     }
 
     /// Ends the connection for RELEASE, which is answered once nothing is shared any more.
-    pub(crate) fn release(this: Arc<Self>, ticket: Response, abort: bool) {
-        this.asked.lock().farewell = Some(Farewell::Release { ticket, abort });
+    pub(crate) fn release(this: Arc<Self>, ticket: Response, abort: bool, reuse: bool) {
+        this.asked.lock().farewell = Some(Farewell::Release {
+            ticket,
+            abort,
+            reuse,
+        });
         this.wake();
     }
 
@@ -252,22 +259,23 @@ impl Active {
         }
     }
 
-    /// Takes apart what was in `state`. Sleeps.
-    fn part(&self, state: State, abort: bool, error: Error) {
+    /// Takes apart what was in `state`, and returns what a connection that stood has shared. Sleeps.
+    fn part(&self, state: State, abort: bool, error: Error) -> Option<Share> {
         match state {
-            State::Gone => (),
+            State::Gone => None,
             State::Posted(share, completion) => {
                 if let Completion::Response(_) = completion {
                     // No socket comes of an ACCEPT that is answered with an error.
                     self.guest.forget(self.id, self);
                 }
                 completion.fail(&self.guest, share, error);
+                None
             }
             State::Open(io) => {
                 let socket = self.socket.lock().take();
                 // Not the last reference.
                 drop(socket);
-                io.end(&self.guest, abort, error);
+                io.end(&self.guest, abort, error)
             }
         }
     }
@@ -276,11 +284,18 @@ impl Active {
     fn end(&self, farewell: Farewell) {
         let state = replace(&mut *self.state.lock(), State::Gone);
         match farewell {
-            Farewell::Release { ticket, abort } => {
-                self.part(state, abort, ECONNABORTED);
+            Farewell::Release {
+                ticket,
+                abort,
+                reuse,
+            } => {
+                match self.part(state, abort, ECONNABORTED) {
+                    Some(share) if reuse => share.keep(&self.guest, &self.owes_eoi),
+                    other => drop(other),
+                }
                 self.guest.answer(ticket, Ok(Body::Empty));
             }
-            Farewell::Abandon => self.part(state, true, ECONNABORTED),
+            Farewell::Abandon => drop(self.part(state, true, ECONNABORTED)),
         }
     }
 
@@ -328,7 +343,7 @@ impl Active {
             };
             (replace(&mut *state, State::Gone), abort, error)
         };
-        self.part(state, abort, error);
+        drop(self.part(state, abort, error));
         false
     }
 }

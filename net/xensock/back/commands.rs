@@ -79,7 +79,7 @@ fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
         Call::Connect { id, addr, ring, .. } => connect(guest, id, addr, ring, ticket),
         Call::Disconnect { id } => disconnect(guest, id),
         Call::Shutdown { id, how } => shutdown(guest, id, how),
-        Call::Release { id, abort, .. } => release(guest, id, abort, ticket),
+        Call::Release { id, abort, reuse } => release(guest, id, abort, reuse, ticket),
         Call::Bind { id, addr } => bind(guest, id, addr),
         Call::Listen { id, backlog } => listen(guest, id, backlog),
         Call::Accept { id, id_new, ring } => accept(guest, id, id_new, ring, ticket),
@@ -107,6 +107,7 @@ fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
         }
         Call::GetName { id, peer } => name(guest, id, peer),
         Call::Attach { id, ring } => attach(guest, id, ring),
+        Call::Unmap { ring } => unmap(guest, ring),
     }
 }
 
@@ -221,17 +222,27 @@ fn shutdown(guest: &Guest, id: u64, how: u32) -> Result<Answer> {
     Ok(Some(Body::Empty))
 }
 
-fn release(guest: &Guest, id: u64, abort: bool, ticket: Response) -> Result<Answer> {
+fn unmap(guest: &Guest, ring: RingRef) -> Result<Answer> {
+    if !guest.features.has(Feature::RingReuse) {
+        return Err(EOPNOTSUPP);
+    }
+    // If it is not kept, it is not mapped for nobody.
+    drop(guest.kept.take(ring));
+    Ok(Some(Body::Empty))
+}
+
+fn release(guest: &Guest, id: u64, abort: bool, reuse: bool, ticket: Response) -> Result<Answer> {
+    let reuse = reuse && guest.features.has(Feature::RingReuse);
     match guest.remove(id) {
         Ok(Entry::Fresh(socket)) => drop(socket),
         Ok(Entry::Listener(listener)) => listener.close(),
         Ok(Entry::Active(active)) => {
-            Active::release(active, ticket, abort);
+            Active::release(active, ticket, abort, reuse);
             return Ok(None);
         }
         Ok(Entry::Accepted(active, listener)) => {
             listener.withdraw(&active);
-            Active::release(active, ticket, abort);
+            Active::release(active, ticket, abort, reuse);
             return Ok(None);
         }
         Ok(Entry::Datagram(datagram)) => {

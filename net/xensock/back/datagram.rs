@@ -147,8 +147,11 @@ impl Datagram {
 
     /// Ends it for RELEASE, which is answered once nothing is shared any more.
     pub(crate) fn release(this: Arc<Self>, ticket: Response) {
-        let abort = false;
-        *this.farewell.lock() = Some(Farewell::Release { ticket, abort });
+        *this.farewell.lock() = Some(Farewell::Release {
+            ticket,
+            abort: false,
+            reuse: false,
+        });
         this.wake();
     }
 

@@ -6,6 +6,7 @@ use crate::{
     account::Account,
     active::Active,
     commands,
+    kept::Kept,
     log::LogLimit,
     policy::{
         InForce,
@@ -79,7 +80,8 @@ use kernel::{
 pub(crate) const OFFERED: Features = Features::NONE
     .with(Feature::EventIndex)
     .with(Feature::Status)
-    .with(Feature::Datagram);
+    .with(Feature::Datagram)
+    .with(Feature::RingReuse);
 
 /// Where a guest has its commands ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,6 +120,8 @@ pub(crate) struct Guest {
     /// Requests were served since the last event was let in.
     has_served: Atomic<bool>,
     pub(crate) account: Arc<Account>,
+    #[pin]
+    pub(crate) kept: Kept,
     /// Connections that may wait to be accepted.
     pub(crate) waiting: Arc<Quota>,
     pub(crate) in_force: Arc<InForce>,
@@ -164,6 +168,7 @@ impl Guest {
                 owes_eoi: Atomic::new(false),
                 has_served: Atomic::new(false),
                 account,
+                kept <- Kept::new(),
                 waiting: Quota::new()?,
                 in_force,
                 log,
@@ -200,6 +205,7 @@ impl Guest {
         drop(channel);
         let ring = self.ring.lock().take();
         drop(ring);
+        self.kept.close();
         let table = self.table.lock().take();
         if let Some(table) = table {
             Active::abandon(|| table.iter().filter_map(Entry::active));

@@ -78,13 +78,14 @@ impl Io {
         }
     }
 
-    /// Ends it: no more callbacks, the end of the TCP connection, no more events, and last the
-    /// memory of the guest. A connection that does not stand yet has failed with `error`. Sleeps.
+    /// Ends it: no more callbacks, and the end of the TCP connection. Returns what is shared with the
+    /// guest, which goes last; but a connection that does not stand yet has failed with `error`, and
+    /// shares nothing any more. Sleeps.
     ///
     /// The peer sees a reset if `abort` is set, if the guest has not taken all that it has got, if
     /// not all goes that it has still to send, or if too many sockets that were closed are left
     /// already.
-    pub(crate) fn end(mut self, guest: &Guest, abort: bool, error: Error) {
+    pub(crate) fn end(mut self, guest: &Guest, abort: bool, error: Error) -> Option<Share> {
         let has_unread = self.share.ring.writable() != Ok(self.share.ring.size());
         if abort || has_unread || !self.send_rest() || !guest.may_linger() {
             self.socket.tcp().set_linger_abort();
@@ -96,8 +97,9 @@ impl Io {
                 let to = guest.dev.otherend_id();
                 trace::connect(to, self.id, None, peer, Err(error));
                 completion.fail(guest, self.share, error);
+                None
             }
-            None => drop(self.share),
+            None => Some(self.share),
         }
     }
 

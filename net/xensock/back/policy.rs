@@ -135,6 +135,12 @@ impl Policy {
         self.within(count, self.max_ring_pages, Reason::RingPages)
     }
 
+    /// How many pages a guest may have in data rings.
+    pub(crate) fn max_ring_pages(&self) -> usize {
+        // CAST: Widens.
+        self.max_ring_pages as usize
+    }
+
     /// Whether a data ring may be of this order: `ENOBUFS`.
     pub(crate) fn may_have_ring(&self, order: Order) -> Result {
         self.check(order <= self.max_ring_order(), Reason::RingOrder, None)

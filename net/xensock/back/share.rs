@@ -4,6 +4,7 @@
 
 use crate::{
     active::Active,
+    doorbell::Doorbell,
     guest::Guest,
     proto::{
         indexes,
@@ -20,7 +21,11 @@ use crate::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::Acquire,
+        atomic::{
+            Acquire,
+            Atomic,
+            Full, //
+        },
         Arc, //
     },
     xen::{
@@ -38,8 +43,11 @@ use kernel::{
 ///
 /// Dropped in this order: no more events, then the memory of the guest. Dropping sleeps.
 pub(crate) struct Share<T: Handler = Active> {
-    pub(crate) channel: EventChannel<T>,
+    pub(crate) channel: EventChannel<Doorbell<T>>,
     pub(crate) ring: DataRing<MappedPages>,
+    /// Where the guest has it.
+    at: RingRef,
+    order: Order,
     /// The guest's indexes when it was last let send an event.
     seen: (u32, u32),
     _charge: Charge,
@@ -55,10 +63,15 @@ impl<T: Handler> Share<T> {
         let order = Order::new(order).ok_or(EINVAL)?;
         let policy = guest.policy();
         policy.may_have_ring(order)?;
+        let pages = order.pages() + 1;
+        if guest.account.pages.used().saturating_add(pages) > policy.max_ring_pages() {
+            // What is kept is the first to go.
+            guest.kept.clear();
+        }
         let charge = guest
             .account
             .pages
-            .take(order.pages() + 1, |sum| policy.may_have_pages(sum))?;
+            .take(pages, |sum| policy.may_have_pages(sum))?;
 
         let mut refs = KVec::with_capacity(order.pages(), GFP_KERNEL)?;
         for i in 0..order.pages() {
@@ -70,13 +83,22 @@ impl<T: Handler> Share<T> {
         let event_index = guest.features.has(Feature::EventIndex);
         let ring = DataRing::new(index, data, order, End::Back, event_index)?;
         let port = Port::new(at.port);
-        let channel = EventChannel::bind(&guest.dev, port, c"xensock", owner.clone())?;
+        let doorbell = Doorbell::new()?;
+        doorbell.connect(owner.clone());
+        let channel = EventChannel::bind(&guest.dev, port, c"xensock", doorbell)?;
         Ok(Self {
             channel,
             ring,
+            at,
+            order,
             seen: (0, 0),
             _charge: charge,
         })
+    }
+
+    /// Whether that is where the guest has it.
+    pub(crate) fn is_at(&self, at: RingRef) -> bool {
+        self.at == at
     }
 
     /// The guest's indexes.
@@ -89,5 +111,33 @@ impl<T: Handler> Share<T> {
     pub(crate) fn eoi(&mut self, indexes: (u32, u32)) {
         self.channel.eoi(indexes == self.seen);
         self.seen = indexes;
+    }
+}
+
+impl Share {
+    /// What the guest has at `at`, for `owner`: kept from another connection, or mapped. May sleep.
+    pub(crate) fn for_connection(
+        guest: &Arc<Guest>,
+        at: RingRef,
+        owner: &Arc<Active>,
+    ) -> Result<Self> {
+        let Some(mut share) = guest.kept.take(at) else {
+            return Self::new(guest, at, owner);
+        };
+        guest.policy().may_have_ring(share.order)?;
+        share.ring.restart();
+        share.seen = (0, 0);
+        share.channel.handler().connect(owner.clone());
+        Ok(share)
+    }
+
+    /// Ends the events of the connection, which may owe an EOI, and keeps the rest for another one.
+    /// May sleep.
+    pub(crate) fn keep(mut self, guest: &Guest, owes_eoi: &Atomic<bool>) {
+        self.channel.handler().disconnect();
+        if owes_eoi.xchg(false, Full) {
+            self.eoi(self.indexes());
+        }
+        guest.kept.put(self);
     }
 }

@@ -13,6 +13,8 @@
 //! - [`active::Active`]: a connection, or a place for one: what ACCEPT has posted. Its parts are
 //!   [`share::Share`], the data ring and the event channel, and once there is a connection
 //!   [`io::Io`], that and the socket.
+//! - [`kept::Kept`]: the shares of connections that have ended, for others of the guest. A
+//!   [`doorbell::Doorbell`] is the handler of each channel: whom its events concern changes.
 //! - [`datagram::Datagram`]: a datagram socket; with a ring, its parts are [`share::Share`] and the
 //!   socket, together [`frames::Frames`].
 //! - [`completion::Completion`]: how the guest is told what became of a CONNECT or an ACCEPT.
@@ -28,7 +30,7 @@
 //! # References and teardown
 //!
 //! The `Arc` of a guest is held by its device, its command channel, its connections, listeners and
-//! datagram sockets; that of a connection by the table, its event channel, the callbacks of its
+//! datagram sockets; that of a connection by the table, its doorbell, the callbacks of its
 //! socket, its work item, and its listener until it is filled; that of a datagram socket by the
 //! first four of these; that of a listener by the table, also for the connections that come of it,
 //! by the callbacks of its socket and by its work item.
@@ -52,10 +54,10 @@
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `Active::state`, `Datagram::state` (mutexes): held by the work item while it moves data, by the
 //!    listener while it fills the place, and by ATTACH.
-//! 4. `Guest::table`, `Socket::snapshot` (mutexes).
+//! 4. `Guest::table`, `Socket::snapshot`, `Kept::shares` (mutexes).
 //! 5. `Guest::ring`, `Active::asked`, `Active::socket`, `Datagram::farewell`, `Datagram::socket`
-//!    (spinlocks) and `Guest::channel` (spinlock, IRQ), `LogLimit::last`, `InForce::policy`
-//!    (spinlocks): short.
+//!    (spinlocks) and `Guest::channel`, `Doorbell::owner` (spinlocks, IRQ), `LogLimit::last`,
+//!    `InForce::policy` (spinlocks): short.
 //!
 //! No lock is held while a socket is waited for: nothing here waits for one. Commands take neither
 //! `Active::state` nor `Datagram::state` while data are moved.
@@ -78,11 +80,14 @@ mod counts;
 mod datagram;
 #[path = "../directory.rs"]
 mod directory;
+#[path = "../doorbell.rs"]
+pub mod doorbell;
 mod driver;
 mod farewell;
 mod frames;
 mod guest;
 mod io;
+mod kept;
 mod listener;
 mod log;
 mod policy;

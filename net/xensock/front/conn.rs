@@ -7,25 +7,16 @@ mod inbox;
 mod life;
 
 use crate::{
-    budget::Share,
     datagram::Begun,
     endpoint::any,
     exchange::Exchange,
-    link::{
-        Link,
-        Member, //
-    },
+    link::Member,
     proto::{
-        indexes,
         ring::Order,
-        Feature,
         RingRef, //
     },
     remote::Remote,
-    ring::{
-        DataRing,
-        End, //
-    }, //
+    shared::Shared, //
 };
 use core::net::SocketAddr;
 use events::{
@@ -47,7 +38,6 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
-            Relaxed,
             Release, //
         },
         Arc,
@@ -59,10 +49,6 @@ use kernel::{
     workqueue::{
         DelayedWork,
         Work, //
-    },
-    xen::{
-        event::EventChannel,
-        grant::GrantedPages, //
     }, //
 };
 use life::{
@@ -94,8 +80,11 @@ enum Kind {
 pub(crate) struct Conn {
     /// The backend's end of it.
     pub(crate) remote: Remote,
-    pub(crate) ring: DataRing<GrantedPages>,
-    _share: Share,
+    pub(crate) ring: Arc<Shared>,
+    /// The socket is closed, or will never get it.
+    is_let_go: Atomic<bool>,
+    /// The ring has a place among the link's [spares](crate::spares::Spares), and goes there.
+    leaves_ring: Atomic<bool>,
     /// Whose it is, and how far it has come.
     #[pin]
     owner: SpinLockIrq<Owner>,
@@ -104,8 +93,6 @@ pub(crate) struct Conn {
     pub(crate) peer: SetOnce<SocketAddr>,
     /// ACCEPT, if it has to wait until POLL says that there is a connection.
     pub(crate) accept: SetOnce<Arc<Exchange>>,
-    #[pin]
-    channel: SpinLockIrq<Option<EventChannel<Conn>>>,
     /// Serialises the consumers of the ring, and is held while they copy.
     #[pin]
     pub(crate) rx: Mutex<()>,
@@ -123,9 +110,6 @@ pub(crate) struct Conn {
     /// What the last event has brought. Only the handler uses it.
     #[pin]
     seen: SpinLockIrq<Seen>,
-    /// Held while the sharing of memory is ended.
-    #[pin]
-    unsharing: Mutex<()>,
     /// The connection has failed, and the socket was told. Changed under `owner`.
     has_failed: Atomic<bool>,
     /// A program polls: each arrival is an edge.
@@ -168,9 +152,10 @@ impl Conn {
     }
 
     fn make(remote: Remote, sk: &Sock, order: Order, kind: Kind) -> Result<Fresh> {
-        let (share, order) = Share::take(order)?;
-        let ring = new_ring(&remote.link, order)?;
-        let dev = remote.link.dev.clone();
+        let ring = match kind {
+            Kind::Stream | Kind::Posted => remote.link.new_ring(order)?,
+            Kind::Datagram => Shared::new(&remote.link, order)?,
+        };
         let phase = match kind {
             Kind::Stream | Kind::Posted => Phase::Pending,
             Kind::Datagram => Phase::Open,
@@ -180,20 +165,19 @@ impl Conn {
             try_pin_init!(Self {
                 remote,
                 ring,
-                _share: share,
+                is_let_go: Atomic::new(false),
+                leaves_ring: Atomic::new(false),
                 owner <- new_spinlock_irq!(Owner::new(sk.into(), phase), "xensock_owner"),
                 kind,
                 local: SetOnce::new(),
                 peer: SetOnce::new(),
                 accept: SetOnce::new(),
-                channel <- new_spinlock_irq!(None, "xensock_channel"),
                 rx <- new_mutex!((), "xensock_rx"),
                 tx <- new_mutex!(None, "xensock_tx"),
                 dead: Atomic::new(ALIVE),
                 asked <- new_spinlock_irq!(Asked::default(), "xensock_asked"),
                 inbox <- new_spinlock_irq!(Inbox::default(), "xensock_inbox"),
                 seen <- new_spinlock_irq!(Seen::NOTHING, "xensock_seen"),
-                unsharing <- new_mutex!((), "xensock_unsharing"),
                 has_failed: Atomic::new(false),
                 is_polled: Atomic::new(false),
                 is_unwanted: Atomic::new(false),
@@ -202,20 +186,14 @@ impl Conn {
             }),
             GFP_KERNEL,
         )?;
-        let channel = EventChannel::alloc(&dev, c"xensock", conn.clone())?;
-        *conn.channel.lock() = Some(channel);
-        Ok(ScopeGuard::new_with_data(conn, |conn| conn.discard()))
+        let conn = ScopeGuard::new_with_data(conn, Self::discard as fn(Arc<Self>));
+        conn.ring.connect(conn.clone())?;
+        Ok(conn)
     }
 
     /// What the backend has to know to use the ring. `ENETDOWN` once it is no longer shared.
     pub(crate) fn ring_ref(&self) -> Result<RingRef> {
-        // The indexes page, by which the backend finds the rest.
-        let grant = self.ring.index_pages().refs().first().ok_or(EINVAL)?;
-        let channel = self.channel.lock();
-        Ok(RingRef {
-            grant: grant.as_raw(),
-            port: channel.as_ref().ok_or(ENETDOWN)?.port().as_raw(),
-        })
+        self.ring.reference()
     }
 
     /// Makes it known to its link, which ends it from now on. May sleep.
@@ -227,9 +205,7 @@ impl Conn {
 
     /// Tells the backend that the ring has moved.
     pub(crate) fn notify(&self) {
-        if let Some(channel) = self.channel.lock().as_ref() {
-            channel.notify();
-        }
+        self.ring.notify();
     }
 
     /// Whether it is that of a datagram socket.
@@ -279,27 +255,4 @@ impl Conn {
             errno => Some(Error::from_errno(-errno)),
         }
     }
-}
-
-/// Allocates a ring, grants it to the backend and fills in its indexes page.
-fn new_ring(link: &Link, order: Order) -> Result<DataRing<GrantedPages>> {
-    let peer = link.dev.otherend_id();
-    let data = GrantedPages::new(peer, order.pages(), GFP_KERNEL_ACCOUNT)?;
-    let index = GrantedPages::new(peer, 1, GFP_KERNEL_ACCOUNT)?;
-
-    for (i, grant) in data.refs().iter().enumerate() {
-        index
-            .word(indexes::ref_offset(i).ok_or(EINVAL)?)?
-            .store(grant.as_raw(), Relaxed);
-    }
-    index.word(indexes::RING_ORDER)?.store(order.get(), Relaxed);
-    let event_index = link.has(Feature::EventIndex);
-    if event_index {
-        for direction in [indexes::IN, indexes::OUT] {
-            index
-                .word(direction.prod_event)?
-                .store(indexes::FIRST_PROD_EVENT, Relaxed);
-        }
-    }
-    DataRing::new(index, data, order, End::Front, event_index)
 }

@@ -56,6 +56,8 @@ pub(crate) struct Counters {
     /// Sockets with a data ring.
     connections: Gauge,
     listeners: Gauge,
+    /// How often a connection has had the ring of another.
+    reused: Atomic<u64>,
     requests: Requests,
     errors: Atomic<u64>,
 }
@@ -67,6 +69,7 @@ impl Counters {
             lost: Atomic::new(0),
             connections: Gauge::new(),
             listeners: Gauge::new(),
+            reused: Atomic::new(0),
             requests: Requests::new(),
             errors: Atomic::new(0),
         }
@@ -100,6 +103,11 @@ impl Counters {
         }
     }
 
+    /// A connection has the ring of another.
+    pub(crate) fn ring_reused(&self) {
+        self.reused.add(1, Relaxed);
+    }
+
     /// A request was sent.
     pub(crate) fn asked(&self, command: Command) {
         self.requests.count(command);
@@ -118,6 +126,7 @@ impl Counters {
         f.write_fmt(fmt!("links {links}\nlinks-lost {lost}\n"))?;
         self.connections.show(c"connections", f)?;
         self.listeners.show(c"listeners", f)?;
+        f.write_fmt(fmt!("rings-reused {}\n", self.reused.load(Relaxed)))?;
         self.requests.show(f)?;
         f.write_fmt(fmt!("errors {}\n", self.errors.load(Relaxed)))
     }

@@ -47,6 +47,8 @@ pub(crate) struct Exchange {
     call: Call,
     /// RELEASE: whether it resets the connection. That is known only when it is submitted.
     abort: Atomic<bool>,
+    /// RELEASE: whether it leaves the ring to another connection. Likewise.
+    reuse: Atomic<bool>,
     /// The connection that hears of the answer, while it is waited for.
     pub(crate) conn: LockedBy<Option<Arc<Conn>>, Commands>,
     answer: SetOnce<Result<Response>>,
@@ -72,6 +74,7 @@ impl Exchange {
             pin_init!(Self {
                 call,
                 abort: Atomic::new(false),
+                reuse: Atomic::new(false),
                 conn: LockedBy::new(commands, None),
                 answer: SetOnce::new(),
                 done <- Completion::new(),
@@ -85,10 +88,10 @@ impl Exchange {
     /// What is asked.
     pub(crate) fn call(&self) -> Call {
         match self.call {
-            Call::Release { id, reuse, .. } => Call::Release {
+            Call::Release { id, .. } => Call::Release {
                 id,
                 abort: self.abort.load(Relaxed),
-                reuse,
+                reuse: self.reuse.load(Relaxed),
             },
             call => call,
         }
@@ -97,6 +100,11 @@ impl Exchange {
     /// Has RELEASE reset the connection.
     pub(crate) fn set_abort(&self) {
         self.abort.store(true, Relaxed);
+    }
+
+    /// Has RELEASE leave the ring to another connection.
+    pub(crate) fn set_reuse(&self) {
+        self.reuse.store(true, Relaxed);
     }
 
     /// Stores the answer, or why there will be none, and wakes who waits. Any context.

@@ -22,11 +22,18 @@ use crate::{
         Feature,
         Features,
         Request, //
+    },
+    shared::Shared,
+    spares::{
+        Spares,
+        IDLE_TIME, //
     }, //
 };
 use kernel::{
     device::Bound,
+    impl_has_delayed_work,
     impl_has_work,
+    new_delayed_work,
     new_mutex,
     new_spinlock_irq,
     new_work,
@@ -47,8 +54,15 @@ use kernel::{
         Mutex,
         SpinLockIrq, //
     },
+    time::msecs_to_jiffies,
     workqueue::{
-        owned::OwnedQueue,
+        owned::{
+            cancel_delayed_sync,
+            enqueue_delayed,
+            OnQueue,
+            OwnedQueue, //
+        },
+        DelayedWork,
         Work,
         WorkItem, //
     },
@@ -75,7 +89,8 @@ use kernel::{
 const KNOWN: Features = Features::NONE
     .with(Feature::EventIndex)
     .with(Feature::Status)
-    .with(Feature::Datagram);
+    .with(Feature::Datagram)
+    .with(Feature::RingReuse);
 
 /// How many slots of the commands ring may be taken by listeners that wait in POLL, or be lost with
 /// them, at the most.
@@ -126,6 +141,8 @@ pub(crate) struct Link {
     /// Those who have to hear of its end, by the handle of their socket; `None` once it is down.
     #[pin]
     members: Mutex<Option<RBTree<u64, Member>>>,
+    #[pin]
+    pub(crate) spares: Spares,
     last_id: Atomic<u64>,
     has_warned: Atomic<bool>,
     /// Changed under `down`.
@@ -135,11 +152,20 @@ pub(crate) struct Link {
     down: Mutex<bool>,
     #[pin]
     failure: Work<Link>,
+    /// Gives up spare rings.
+    #[pin]
+    tidying: DelayedWork<Link, TIDYING>,
 }
 
 impl_has_work! {
     impl HasWork<Self> for Link { self.failure }
 }
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self, TIDYING> for Link { self.tidying }
+}
+
+/// The work item [`Link::tidying`].
+const TIDYING: u64 = 1;
 
 impl Link {
     /// Sets up the commands ring and tells the backend of it. May sleep.
@@ -163,11 +189,13 @@ impl Link {
                 counters,
                 commands <- new_spinlock_irq!(commands, "xensock_commands"),
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
+                spares <- Spares::new(),
                 last_id: Atomic::new(0),
                 has_warned: Atomic::new(false),
                 was_up: Atomic::new(false),
                 down <- new_mutex!(false, "xensock_down"),
                 failure <- new_work!("xensock_failure"),
+                tidying <- new_delayed_work!("xensock_tidying"),
             }),
             GFP_KERNEL,
         )?;
@@ -269,6 +297,41 @@ impl Link {
         }
     }
 
+    /// A data ring of this order for another connection: a spare one, or a new one, which may be
+    /// smaller. May sleep.
+    pub(crate) fn new_ring(&self, order: Order) -> Result<Arc<Shared>> {
+        let Some(ring) = self.spares.take(|ring| ring.order() == order) else {
+            return Shared::new(self, order);
+        };
+        ring.restart();
+        self.counters.ring_reused();
+        Ok(ring)
+    }
+
+    /// Leaves a ring that was [entered](Spares::enter) to another connection. May sleep.
+    pub(crate) fn offer(self: &Arc<Self>, ring: &Arc<Shared>) {
+        self.spares.offer(ring, || self.tidy_later());
+    }
+
+    fn tidy_later(self: &Arc<Self>) {
+        // An item that is queued already does all there is to do.
+        let _ = enqueue_delayed::<_, TIDYING>(self.clone(), msecs_to_jiffies(IDLE_TIME));
+    }
+
+    /// Ends the sharing of a ring that no connection has, once the backend has unmapped it. Waits
+    /// for the backend.
+    pub(crate) fn give_up(&self, ring: &Shared) {
+        if ring.is_kept() {
+            let unmap = ring.reference().map(|ring| Call::Unmap { ring });
+            if let Ok(exchange) = unmap.and_then(|call| self.exchange(call)) {
+                self.submit(&exchange, None);
+                // Whatever the answer is, or if there is none: there is nothing else to be done.
+                let _ = exchange.wait();
+            }
+        }
+        ring.unshare();
+    }
+
     /// Does something with each of those who are known to the link. May sleep, but must not itself.
     pub(crate) fn for_each(&self, what: impl FnMut(&Member)) {
         if let Some(members) = (*self.members.lock()).as_ref() {
@@ -286,7 +349,7 @@ impl Link {
     /// Takes the link down: every socket sees a reset, and no memory is shared any longer.
     ///
     /// May sleep; idempotent. xenbus may tell the backend of Closed once this has returned.
-    pub(crate) fn take_down(&self) {
+    pub(crate) fn take_down(self: &Arc<Self>) {
         let mut down = self.down.lock();
         if !*down {
             *down = true;
@@ -308,7 +371,7 @@ impl Link {
     }
 
     /// Takes the link down because the backend broke the rules, unless it is down already.
-    fn fail(&self) {
+    fn fail(self: &Arc<Self>) {
         let mut down = self.down.lock();
         if !*down {
             *down = true;
@@ -318,7 +381,7 @@ impl Link {
         }
     }
 
-    fn end(&self, why: Result) {
+    fn end(self: &Arc<Self>, why: Result) {
         let was_up = self.was_up.load(Relaxed);
         if was_up {
             self.counters.link_lost();
@@ -344,6 +407,8 @@ impl Link {
                 Conn::link_down(conn);
             }
         }
+        // After the members: a ring that goes from those to the spares is found with either.
+        self.spares.close();
         loop {
             let unanswered = self.commands.lock().next_unanswered();
             match unanswered {
@@ -351,6 +416,8 @@ impl Link {
                 None => break,
             }
         }
+        // What it waited for has come, and it is not queued again.
+        let _ = cancel_delayed_sync::<_, TIDYING>(self);
     }
 
     /// Says what the backend did wrong, once for each link.
@@ -380,11 +447,30 @@ impl Handler for Link {
             Ok(true) => Eoi::Done,
             Ok(false) => Eoi::Spurious,
             Err(_) => {
-                let _ = this.workers.enqueue(Arc::<Link>::from(this));
+                let _ = this.workers.enqueue::<_, 0>(Arc::<Link>::from(this));
                 // No further event is let in: the channel is going to be closed.
                 Eoi::Later
             }
         }
+    }
+}
+
+impl OnQueue for Link {
+    fn queue(&self) -> &Arc<OwnedQueue> {
+        &self.workers
+    }
+}
+
+impl WorkItem<TIDYING> for Link {
+    type Pointer = Arc<Link>;
+
+    /// Gives up the rings that nobody has wanted for a while.
+    fn run(this: Arc<Link>) {
+        while let Some(ring) = this.spares.next_old() {
+            this.give_up(&ring);
+            this.spares.remove(&ring);
+        }
+        this.spares.age(|| this.tidy_later());
     }
 }
 

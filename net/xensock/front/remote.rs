@@ -195,6 +195,9 @@ impl Remote {
             if abort {
                 self.release.set_abort();
             }
+            if conn.as_ref().is_some_and(|conn| conn.leave_ring()) {
+                self.release.set_reuse();
+            }
             self.link.submit(&self.release, conn);
         }
     }

@@ -17,6 +17,9 @@
 //!   are the options that each of them gets.
 //! - [`conn::Conn`]: a connection: a `Remote` with a data ring and an event channel. A datagram
 //!   socket has one too.
+//! - [`shared::Shared`]: that data ring and event channel, for one connection after another;
+//!   [`spares::Spares`]: those of a link that no connection has. A [`doorbell::Doorbell`] is the
+//!   handler of each channel: whom its events concern changes.
 //! - [`budget::Share`]: the part of the guest's grant table that a connection has.
 //! - [`listing::Sockets`]: `/proc/net/xensock`, for each network namespace.
 //! - [`counters::Counters`]: what is counted of a device, over all of its links. Debugfs shows it,
@@ -35,8 +38,7 @@
 //! A socket and its link's table of members hold the `Arc` of a connection or a listener. These
 //! hold the socket (whose `struct sock` holds the module, so that this cannot be unloaded before
 //! the last byte is delivered) and the link. The cycles end where the socket lets go, in
-//! `release()` or before; and in `Conn::unshare()`, which drops the event channel and with it the
-//! reference of its handler. A connection that was posted holds the listening socket until it is
+//! `release()` or before; and in `Shared::disconnect()`, which drops the reference of the doorbell. A connection that was posted holds the listening socket until it is
 //! accepted.
 //!
 //! Whoever waits for an answer holds the `Exchange`, and so does the commands ring; if the waiting
@@ -48,9 +50,9 @@
 //! `connect()` sends CONNECT, behind whatever the backend's socket needs before it. A listener
 //! posts ACCEPTs. The outcome comes with the answer, or in the status words of the ring. `close()`
 //! sends RELEASE as soon as the backend has taken all that was sent, or after `MAX_PATIENCE`; the
-//! connection outlives the socket until then. The answer to RELEASE starts the teardown: close the
-//! event channel, revoke the grants, leave the link's table. A link that goes down tears down all
-//! its connections itself. The memory of a ring is freed with the connection, not when its sharing
+//! connection outlives the socket until then. The answer to RELEASE starts the teardown: leave the
+//! ring to another connection, or close the event channel and revoke the grants; and leave the
+//! link's table. A link that goes down tears down all its connections, and its spare rings, itself. The memory of a ring is freed with the connection, not when its sharing
 //! ends: a `recv()` may still be reading it.
 //!
 //! # Locks, outermost first
@@ -61,14 +63,16 @@
 //!    last two wait for RELEASE to be answered, they hold no lock.
 //! 2. `Stream::transition` (mutex): a change of state. Not held while waiting.
 //! 3. `Frontend::link`, then `Link::down` (mutexes): which link there is; held while it is taken
-//!    down. `Link::members` (mutex): who hears of that. `Conn::unsharing` (mutex): the end of one's
-//!    sharing.
+//!    down. `Link::members`, `Spares::rings` (mutexes): who hears of that. `Shared::unsharing`
+//!    (mutex): the end of one's sharing.
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy,
 //!    not while waiting. Independent of each other: full duplex.
 //! 5. `Datagram::names`, `Endpoint::inner`, then `Listener::posted` (spinlocks): short.
 //!    `Hijack::exempt` and that of a `Local` (spinlocks) on their own.
-//! 6. `Conn::owner`, then `Conn::asked` and `Conn::inbox` (spinlocks, IRQ): short.
-//! 7. `Link::commands`, `Conn::channel`, `Conn::seen` (spinlocks, IRQ): innermost, but for the wait
+//! 6. `Doorbell::owner` (spinlock, IRQ): held while the handler of a connection runs, and otherwise
+//!    taken with no lock of 5 to 8.
+//! 7. `Conn::owner`, then `Conn::asked` and `Conn::inbox` (spinlocks, IRQ): short.
+//! 8. `Link::commands`, `Shared::channel`, `Conn::seen` (spinlocks, IRQ): innermost, but for the wait
 //!    queues of a socket, which are woken under `Conn::owner` and `Listener::posted`.
 //!
 //! A socket gives way under `Endpoint::turn` and `Stream::transition`, so that who has waited for
@@ -100,6 +104,8 @@ mod counts;
 mod datagram;
 #[path = "../directory.rs"]
 mod directory;
+#[path = "../doorbell.rs"]
+pub mod doorbell;
 mod driver;
 mod endpoint;
 mod exchange;
@@ -114,6 +120,8 @@ mod remote;
 #[path = "../ring.rs"]
 pub mod ring;
 mod setting;
+mod shared;
+mod spares;
 mod stream;
 
 use kernel::{

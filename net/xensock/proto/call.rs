@@ -79,8 +79,9 @@ pub enum Call {
         /// Whether to reset the connection, as `SO_LINGER` with a time of 0 does. PV Calls cannot
         /// say it: the encoding of this dialect leaves it out.
         abort: bool,
-        /// Whether grants and event channel will be used again. Left out likewise: the frontends
-        /// that there are leave garbage in this byte.
+        /// Whether the grants and the event channel of a connection will be used again, with
+        /// [`super::Feature::RingReuse`]. Left out likewise: the frontends that there are leave
+        /// garbage in this byte.
         reuse: bool,
     },
     /// Gives a socket its local address.
@@ -148,6 +149,11 @@ pub enum Call {
         /// The data ring.
         ring: RingRef,
     },
+    /// Has a data ring unmapped that RELEASE has left for another connection. No socket has it.
+    Unmap {
+        /// The data ring.
+        ring: RingRef,
+    },
 }
 
 impl Call {
@@ -166,6 +172,7 @@ impl Call {
             Self::GetSockOpt { .. } => Command::GetSockOpt,
             Self::GetName { .. } => Command::GetName,
             Self::Attach { .. } => Command::Attach,
+            Self::Unmap { .. } => Command::Unmap,
         }
     }
 
@@ -174,7 +181,8 @@ impl Call {
         dialect.number(self.command())
     }
 
-    /// Returns the socket in question; of [`Call::Accept`], the listening one.
+    /// Returns the socket in question; of [`Call::Accept`], the listening one. Of [`Call::Unmap`] it
+    /// is 0.
     pub const fn id(&self) -> u64 {
         match *self {
             Self::Socket { id, .. }
@@ -190,6 +198,7 @@ impl Call {
             | Self::GetSockOpt { id, .. }
             | Self::GetName { id, .. }
             | Self::Attach { id, .. } => id,
+            Self::Unmap { .. } => 0,
         }
     }
 }

@@ -42,11 +42,13 @@ pub enum Command {
     GetName,
     /// Gives a datagram socket its data ring.
     Attach,
+    /// Has a data ring unmapped that was kept for another connection.
+    Unmap,
 }
 
 impl Command {
     /// Every command, in the order of the native numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connect,
         Self::Socket,
         Self::Shutdown,
@@ -59,6 +61,7 @@ impl Command {
         Self::GetSockOpt,
         Self::GetName,
         Self::Attach,
+        Self::Unmap,
     ];
 
     /// Returns its name, as the protocol has it.
@@ -76,6 +79,7 @@ impl Command {
             Self::GetSockOpt => c"GETSOCKOPT",
             Self::GetName => c"GETNAME",
             Self::Attach => c"ATTACH",
+            Self::Unmap => c"UNMAP",
         }
     }
 }
@@ -112,6 +116,7 @@ impl Dialect {
             (Self::XenSock, Command::GetSockOpt) => 9,
             (Self::XenSock, Command::GetName) => 10,
             (Self::XenSock, Command::Attach) => 11,
+            (Self::XenSock, Command::Unmap) => 12,
             (Self::PvCalls, Command::Socket) => 0,
             (Self::PvCalls, Command::Connect) => 1,
             (Self::PvCalls, Command::Release) => 2,
@@ -125,7 +130,8 @@ impl Dialect {
                 | Command::SetSockOpt
                 | Command::GetSockOpt
                 | Command::GetName
-                | Command::Attach,
+                | Command::Attach
+                | Command::Unmap,
             ) => return None,
         })
     }

@@ -18,11 +18,18 @@ pub enum Feature {
     Status,
     /// There are datagram sockets.
     Datagram,
+    /// The data ring of a connection that has ended can be used by another one.
+    RingReuse,
 }
 
 impl Feature {
     /// Every feature.
-    pub const ALL: [Self; 3] = [Self::EventIndex, Self::Status, Self::Datagram];
+    pub const ALL: [Self; 4] = [
+        Self::EventIndex,
+        Self::Status,
+        Self::Datagram,
+        Self::RingReuse,
+    ];
 
     /// Returns the node of a backend that offers it.
     pub const fn offered(self) -> &'static CStr {
@@ -30,6 +37,7 @@ impl Feature {
             Self::EventIndex => c"feature-event-index",
             Self::Status => c"feature-status",
             Self::Datagram => c"feature-datagram",
+            Self::RingReuse => c"feature-ring-reuse",
         }
     }
 
@@ -39,6 +47,7 @@ impl Feature {
             Self::EventIndex => c"event-index",
             Self::Status => c"status",
             Self::Datagram => c"datagram",
+            Self::RingReuse => c"ring-reuse",
         }
     }
 
@@ -48,6 +57,7 @@ impl Feature {
             Self::EventIndex => 1 << 0,
             Self::Status => 1 << 1,
             Self::Datagram => 1 << 2,
+            Self::RingReuse => 1 << 3,
         }
     }
 }

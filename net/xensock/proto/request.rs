@@ -96,6 +96,10 @@ const PEER: usize = 16;
 const ATTACH_REF: usize = 16;
 /// Offset of the event channel in ATTACH.
 const ATTACH_PORT: usize = 20;
+/// Offset of the grant of the indexes page in UNMAP.
+const UNMAP_REF: usize = 16;
+/// Offset of the event channel in UNMAP.
+const UNMAP_PORT: usize = 20;
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,6 +227,10 @@ impl Request {
                 put_u32::<ATTACH_REF>(&mut slot, ring.grant);
                 put_u32::<ATTACH_PORT>(&mut slot, ring.port);
             }
+            Call::Unmap { ring } => {
+                put_u32::<UNMAP_REF>(&mut slot, ring.grant);
+                put_u32::<UNMAP_PORT>(&mut slot, ring.port);
+            }
         }
         Some(slot)
     }
@@ -314,6 +322,12 @@ impl Request {
                 ring: RingRef {
                     grant: get_u32::<ATTACH_REF>(slot),
                     port: get_u32::<ATTACH_PORT>(slot),
+                },
+            },
+            Command::Unmap => Call::Unmap {
+                ring: RingRef {
+                    grant: get_u32::<UNMAP_REF>(slot),
+                    port: get_u32::<UNMAP_PORT>(slot),
                 },
             },
         };

@@ -35,9 +35,12 @@ def _at_rest(bed, guest):
 
 
 def _growth(before, after):
-    """What has grown, but for what was the most at a time: one socket may begin as another ends."""
+    """What has grown, but for what was the most at a time: one socket may begin as another ends. So
+    it is chance, too, which of them uses a ring again, and how many are given up.
+    """
     return {name: after[name] - before[name] for name in after
-            if after[name] != before[name] and not name.endswith("-most")}
+            if after[name] != before[name] and not name.endswith("-most")
+            and name not in ("rings-reused", "UNMAP")}
 
 
 @timeout(240)
@@ -85,6 +88,24 @@ def test_commands(bed):
     for old, new in zip(before, after):
         grown = _growth(old, new)
         assert grown == {"SOCKET": 3, "CONNECT": 3, "RELEASE": 3, "errors": 1}, grown
+
+
+@timeout(240)
+def test_rings(bed):
+    """Connections that follow each other use the same rings; those that nobody uses are given up."""
+    peer(bed)
+    guest = bed.shared_guest("busy", policy=SERVES)
+    wait_link(guest)
+    before, _ = _at_rest(bed, guest)
+    must(guest, "many -t cycles_of_connect_exchange_close --cycles 100")
+    now, _ = _both(bed, guest)
+    after, back = _at_rest(bed, guest)
+    assert now["CONNECT"] == before["CONNECT"] + 100, (before, now)
+    reused, unmapped = (after[name] - before[name] for name in ("rings-reused", "UNMAP"))
+    assert reused > 0, (before, after)
+    # Each ring is a new one once, and is given up in the end.
+    assert 1 <= unmapped <= 100 - reused, (before, after)
+    assert back["UNMAP"] == after["UNMAP"], (after, back)
 
 
 @timeout(240)

@@ -44,6 +44,12 @@ def test_pvcalls(bed):
     _server(bed, guest, "raw_server -v pvcalls")
 
 
+@timeout(300)
+def test_reuse(bed):
+    """Rings that are used again, by CONNECT and ACCEPT, and what a guest can do wrong with them."""
+    _server(bed, _guest(bed), "raw_reuse -F quota")
+
+
 @timeout(400)
 def test_datagram(bed):
     """UDP by hand: both ways, of all sizes, with a peer and without, errors, a full ring."""
@@ -53,13 +59,15 @@ def test_datagram(bed):
 
 @timeout(300)
 def test_datagram_policy(bed):
-    """Each datagram is asked about, and each that is refused is counted."""
+    """Each datagram is asked about, and each that is refused is counted; rings that are kept are not
+    in the way of others."""
     peer(bed)
     guest = bed.shared_guest("curbed", modules=[], policy=(
         "bind-allow=udp:9000 tcp:9001", "connect-deny=udp:7009", "max-datagram=1000",
         "max-ring-pages=100"))
     before = bed.xensock("show", str(guest.domid))["refused"]
     guest.ktap("raw_datagram -f policy", 100 * bed.scale)
+    guest.ktap("raw_reuse -f quota", 100 * bed.scale)
     after = bed.xensock("show", str(guest.domid))["refused"]
     more = {"connect": 8, "bind": 2, "datagram": 2, "ring-pages": 1}
     assert after == {what: count + more.get(what, 0) for what, count in before.items()}, (before, after)

@@ -96,6 +96,9 @@ fn call(dialect: Dialect) -> BoxedStrategy<Call> {
             id,
             ring: RingRef { grant, port },
         }),
+        any::<(u32, u32)>().prop_map(|(grant, port)| Call::Unmap {
+            ring: RingRef { grant, port },
+        }),
     ];
 
     match dialect {

@@ -214,6 +214,13 @@ fn native_requests_written_out() {
         Call::Attach { id: ID, ring },
         &[(16, &[4, 3, 2, 1]), (20, &[17])],
     );
+    let bytes = slot(&[(4, &[12]), (16, &[4, 3, 2, 1]), (20, &[17])]);
+    let request = Request {
+        req_id: 0,
+        call: Call::Unmap { ring },
+    };
+    assert_eq!(request.encode(XenSock), Some(bytes));
+    assert_eq!(request.encode(PvCalls), None);
 }
 
 #[test]

@@ -323,6 +323,7 @@ impl Conn {
     ///
     /// May sleep.
     pub(crate) fn close(this: &Arc<Self>, abort: bool) {
+        this.is_let_go.store(true, Relaxed);
         {
             let mut owner = this.owner.lock();
             if matches!(owner.phase, Phase::Draining | Phase::Released) {
@@ -352,6 +353,7 @@ impl Conn {
 
     /// Takes it from those that may be accepted: it is going to be reset, and nobody is told of it.
     pub(crate) fn withdraw(&self) {
+        self.is_let_go.store(true, Relaxed);
         let mut owner = self.owner.lock();
         self.dead.store(-ECONNRESET.to_errno(), Release);
         owner.phase = Phase::Released;
@@ -385,9 +387,9 @@ impl Conn {
     }
 
     /// Ends a connection that the backend was never asked for. May sleep.
-    pub(crate) fn discard(&self) {
-        self.owner.lock().phase = Phase::Released;
-        self.unshare();
+    pub(crate) fn discard(this: Arc<Self>) {
+        this.owner.lock().phase = Phase::Released;
+        Self::part(this);
     }
 
     /// Ends the connection with its link: tells the socket, and stops sharing memory. May sleep.
@@ -405,19 +407,40 @@ impl Conn {
             }
         }
         let _ = cancel_delayed_sync::<_, PATIENCE>(this);
-        this.unshare();
+        this.ring.unshare();
     }
 
-    /// Closes the event channel and revokes the grants. May sleep; idempotent.
+    /// Has the ring go to another connection, if nobody will read from it and the link has a place
+    /// for it. Called once, with RELEASE. Any context.
+    pub(crate) fn leave_ring(&self) -> bool {
+        let leaves = self.kind != Kind::Datagram
+            && self.is_let_go.load(Relaxed)
+            && self.remote.link.spares.reserve(&self.ring);
+        self.ring.set_kept(leaves);
+        self.leaves_ring.store(leaves, Relaxed);
+        leaves
+    }
+
+    /// Leaves the link, and the ring to another connection or nobody. Waits for the backend.
     ///
-    /// The memory itself stays for as long as the socket may be reading it.
-    fn unshare(&self) {
-        let _guard = self.unsharing.lock();
-        let channel = self.channel.lock().take();
-        // Outside the lock: waits for a running handler.
-        drop(channel);
-        self.ring.data_pages().revoke();
-        self.ring.index_pages().revoke();
+    /// At any time either the members of the link or its spares have the ring, so that it is not
+    /// shared any more once the link is down.
+    fn part(this: Arc<Self>) {
+        let (link, ring, id) = (this.remote.link.clone(), this.ring.clone(), this.remote.id);
+        ring.disconnect();
+        let is_spare = this.leaves_ring.load(Relaxed) && link.spares.enter(&ring);
+        if !is_spare {
+            link.give_up(&ring);
+        }
+        link.forget(id);
+        // A call on the socket may still read from the ring, and has a reference then.
+        let is_last = Arc::into_unique_or_drop(this).is_some();
+        if is_spare && is_last {
+            link.offer(&ring);
+        } else if is_spare {
+            link.give_up(&ring);
+            link.spares.remove(&ring);
+        }
     }
 }
 
@@ -426,8 +449,7 @@ impl WorkItem for Conn {
 
     fn run(this: Arc<Conn>) {
         let _ = cancel_delayed_sync::<_, PATIENCE>(&this);
-        this.unshare();
-        this.remote.link.forget(this.remote.id);
+        Self::part(this);
     }
 }
 

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A frontend by hand that uses data rings again. What the backend has mapped it
+ * does not read again: so the words of the indexes page that describe the ring
+ * are spoiled to see whether it has. Needs a guest without the xensock module.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "raw.h"
+#include "util.h"
+
+/* No order. */
+#define SPOILED 77
+
+FIXTURE(reuse) {
+	struct link link;
+	struct raw_listener listener;
+	struct raw server;
+	struct raw client;
+};
+
+FIXTURE_SETUP(reuse)
+{
+	struct link *l = &self->link;
+
+	raw_mode = REUSE;
+	ASSERT_TRUE(link_up(l));
+	ASSERT_TRUE(raw_listen(l, &self->listener, 10));
+	ASSERT_TRUE(raw_pair(l, &self->listener, &self->server, &self->client));
+}
+
+FIXTURE_TEARDOWN(reuse)
+{
+	struct link *l = &self->link;
+
+	EXPECT_EQ(0, ask_release(l, self->listener.id, false));
+	EXPECT_TRUE(honest(l));
+	link_down(l);
+	raw_free(l, &self->server);
+	raw_free(l, &self->client);
+}
+
+/* A connection over rings that are not new. */
+static bool pair_again(struct link *l, struct raw_listener *s,
+		       struct raw *server, struct raw *client)
+{
+	raw_renew(l, server);
+	raw_renew(l, client);
+	return !raw_post(l, s, server) &&
+	       !raw_connect(l, client, opt.host, s->port) &&
+	       !raw_outcome(l, server, NULL);
+}
+
+static bool pair_passes(struct link *l, struct raw *server, struct raw *client)
+{
+	return raw_passes(l, client, server, 3001) &&
+	       raw_passes(l, server, client, 4001) &&
+	       raw_passes(l, client, server, 4096);
+}
+
+/* Those of CONNECT and of ACCEPT, one connection after another. */
+TEST_F(reuse, rings_stay_mapped)
+{
+	struct raw *c = &self->client, *s = &self->server;
+	struct link *l = &self->link;
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		ASSERT_TRUE(pair_passes(l, s, c));
+		/* With a reset, and with bytes that nobody reads. */
+		if (i % 3 == 1)
+			ASSERT_EQ(1, raw_send(l, c, "", 1));
+		ASSERT_EQ(0, ask_keep(l, c, i % 3 == 2));
+		ASSERT_EQ(0, ask_keep(l, s, false));
+		c->words[RING_ORDER] = SPOILED;
+		s->words[RING_ORDER] = SPOILED;
+		memset(&c->words[REF], 0xff, 8);
+		ASSERT_TRUE(pair_again(l, &self->listener, s, c));
+	}
+	ASSERT_TRUE(pair_passes(l, s, c));
+}
+
+/* After UNMAP the page is read as a new one is. */
+TEST_F(reuse, unmapped)
+{
+	struct raw *c = &self->client;
+	struct link *l = &self->link;
+
+	ASSERT_EQ(0, ask_keep(l, c, false));
+	EXPECT_EQ(0, ask_unmap(l, c));
+	EXPECT_EQ(0, ask_unmap(l, c));
+	raw_renew(l, c);
+	c->words[RING_ORDER] = SPOILED;
+	EXPECT_EQ(-EINVAL, raw_connect(l, c, opt.host, self->listener.port));
+	EXPECT_EQ(0, ask_release(l, c->id, false));
+	raw_renew(l, c);
+	c->words[RING_ORDER] = 1;
+	EXPECT_EQ(0, raw_connect(l, c, opt.host, self->listener.port));
+}
+
+/* A ring is kept only if that was asked for. */
+TEST_F(reuse, not_asked_for)
+{
+	struct raw *c = &self->client;
+	struct link *l = &self->link;
+
+	ASSERT_EQ(0, ask_release(l, c->id, false));
+	raw_renew(l, c);
+	c->words[RING_ORDER] = SPOILED;
+	EXPECT_EQ(-EINVAL, raw_connect(l, c, opt.host, self->listener.port));
+}
+
+/* It is the page and the channel together that count. */
+TEST_F(reuse, another_channel)
+{
+	struct raw *c = &self->client;
+	struct link *l = &self->link;
+	__u32 port = c->port;
+
+	ASSERT_EQ(0, ask_keep(l, c, false));
+	raw_renew(l, c);
+	c->port = evtchn_alloc(l->evtchn, l->backend_id);
+	ASSERT_NE(0, c->port);
+	c->words[RING_ORDER] = SPOILED;
+	EXPECT_EQ(-EINVAL, raw_connect(l, c, opt.host, self->listener.port));
+	raw_renew(l, c);
+	c->words[RING_ORDER] = 1;
+	ASSERT_EQ(0, raw_connect(l, c, opt.host, self->listener.port));
+	EXPECT_EQ(0, ask_keep(l, c, true));
+	EXPECT_EQ(0, ask_unmap(l, c));
+	evtchn_close(l->evtchn, c->port);
+	c->port = port;
+	EXPECT_EQ(0, ask_unmap(l, c));
+}
+
+/* Two connections cannot have the same ring, kept or not. */
+TEST_F(reuse, one_at_a_time)
+{
+	struct raw *c = &self->client, *s = &self->server, twin;
+	struct link *l = &self->link;
+
+	ASSERT_EQ(0, ask_keep(l, c, false));
+	ASSERT_EQ(0, ask_keep(l, s, false));
+	ASSERT_TRUE(pair_again(l, &self->listener, s, c));
+	twin = *c;
+	twin.id = l->next_id++;
+	EXPECT_EQ(-EINVAL, raw_connect(l, &twin, opt.host, self->listener.port));
+	EXPECT_EQ(0, ask_release(l, twin.id, false));
+	EXPECT_EQ(0, ask_unmap(l, c));
+	EXPECT_TRUE(pair_passes(l, s, c));
+}
+
+/* What the guest does to a ring that nobody has, is nobody's concern. */
+TEST_F(reuse, spoiled_while_it_is_kept)
+{
+	struct raw *c = &self->client, *s = &self->server;
+	struct link *l = &self->link;
+	int i;
+
+	ASSERT_EQ(0, ask_keep(l, c, false));
+	ASSERT_EQ(0, ask_keep(l, s, false));
+	for (i = 0; i < 50; i++) {
+		memset(c->pages.mem, i, RING_ORDER * sizeof(*c->words));
+		raw_notify(l, c);
+	}
+	EXPECT_TRUE(honest(l));
+	ASSERT_TRUE(pair_again(l, &self->listener, s, c));
+	EXPECT_TRUE(pair_passes(l, s, c));
+	/* A connection whose guest breaks the rules leaves none. */
+	store(&c->words[OUT_PROD], 0x7fffffff);
+	raw_notify(l, c);
+	EXPECT_TRUE(raw_wait_error(s, IN_ERROR));
+	ASSERT_EQ(0, ask_keep(l, c, false));
+	raw_renew(l, c);
+	c->words[RING_ORDER] = SPOILED;
+	EXPECT_EQ(-EINVAL, raw_connect(l, c, opt.host, self->listener.port));
+}
+
+/* More than the backend keeps: the rest is mapped anew. */
+TEST_F_TIMEOUT(reuse, too_many, 120)
+{
+	static struct raw many[40];
+	struct link *l = &self->link;
+	int i, kept = 0;
+
+	for (i = 0; i < 40; i++)
+		ASSERT_TRUE(raw_open(l, &many[i], 1, opt.port + PEER_ECHO));
+	for (i = 0; i < 40; i++) {
+		ASSERT_EQ(0, ask_keep(l, &many[i], false));
+		raw_renew(l, &many[i]);
+		many[i].words[RING_ORDER] = SPOILED;
+	}
+	for (i = 0; i < 40; i++) {
+		if (!raw_connect(l, &many[i], opt.host, opt.port + PEER_ECHO))
+			kept++;
+		EXPECT_EQ(0, raw_close(l, &many[i], false));
+	}
+	EXPECT_EQ(32, kept);
+}
+
+/* Without the feature nothing of it is there. */
+TEST(no_feature)
+{
+	struct link l;
+	struct raw c;
+
+	raw_mode = PLAIN;
+	ASSERT_TRUE(link_up(&l));
+	ASSERT_TRUE(raw_open(&l, &c, 1, opt.port + PEER_ECHO));
+	EXPECT_EQ(-EOPNOTSUPP, ask_unmap(&l, &c));
+	EXPECT_EQ(0, ask_keep(&l, &c, false));
+	raw_renew(&l, &c);
+	c.words[RING_ORDER] = SPOILED;
+	EXPECT_EQ(-EINVAL, raw_connect(&l, &c, opt.host, opt.port + PEER_ECHO));
+	EXPECT_EQ(0, raw_close(&l, &c, false));
+	link_down(&l);
+}
+
+FIXTURE(quota) {
+	struct link link;
+};
+
+FIXTURE_SETUP(quota)
+{
+	raw_mode = REUSE;
+	ASSERT_TRUE(link_up(&self->link));
+}
+
+FIXTURE_TEARDOWN(quota)
+{
+	link_down(&self->link);
+}
+
+/* Of 100 pages: rings that are kept count, and go if others need the pages. */
+TEST_F(quota, kept_rings_make_room)
+{
+	struct link *l = &self->link;
+	struct raw small[3], large;
+	int i;
+
+	for (i = 0; i < 3; i++)
+		ASSERT_TRUE(raw_open(l, &small[i], 4, opt.port + PEER_ECHO));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, ask_keep(l, &small[i], false));
+		raw_renew(l, &small[i]);
+		small[i].words[RING_ORDER] = SPOILED;
+	}
+	ASSERT_TRUE(raw_open(l, &large, 6, opt.port + PEER_ECHO));
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(-EINVAL, raw_connect(l, &small[i], opt.host,
+					       opt.port + PEER_ECHO));
+		EXPECT_EQ(0, raw_close(l, &small[i], false));
+	}
+	EXPECT_EQ(0, raw_close(l, &large, false));
+}
+
+XENSOCK_TEST_MAIN
