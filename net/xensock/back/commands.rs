@@ -107,7 +107,7 @@ fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
         }
         Call::GetName { id, peer } => name(guest, id, peer),
         Call::Attach { id, ring } => attach(guest, id, ring),
-        Call::Unmap { ring } => unmap(guest, ring),
+        Call::Unmap { ring, .. } => unmap(guest, ring),
     }
 }
 

@@ -322,7 +322,7 @@ impl Link {
     /// for the backend.
     pub(crate) fn give_up(&self, ring: &Shared) {
         if ring.is_kept() {
-            let unmap = ring.reference().map(|ring| Call::Unmap { ring });
+            let unmap = ring.reference().map(|ring| Call::Unmap { id: 0, ring });
             if let Ok(exchange) = unmap.and_then(|call| self.exchange(call)) {
                 self.submit(&exchange, None);
                 // Whatever the answer is, or if there is none: there is nothing else to be done.

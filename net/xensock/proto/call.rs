@@ -149,8 +149,10 @@ pub enum Call {
         /// The data ring.
         ring: RingRef,
     },
-    /// Has a data ring unmapped that RELEASE has left for another connection. No socket has it.
+    /// Has a data ring unmapped that RELEASE has left for another connection.
     Unmap {
+        /// No socket: sent as 0 and ignored.
+        id: u64,
         /// The data ring.
         ring: RingRef,
     },
@@ -181,8 +183,7 @@ impl Call {
         dialect.number(self.command())
     }
 
-    /// Returns the socket in question; of [`Call::Accept`], the listening one. Of [`Call::Unmap`] it
-    /// is 0.
+    /// Returns the socket in question; of [`Call::Accept`], the listening one.
     pub const fn id(&self) -> u64 {
         match *self {
             Self::Socket { id, .. }
@@ -197,8 +198,8 @@ impl Call {
             | Self::SetSockOpt { id, .. }
             | Self::GetSockOpt { id, .. }
             | Self::GetName { id, .. }
-            | Self::Attach { id, .. } => id,
-            Self::Unmap { .. } => 0,
+            | Self::Attach { id, .. }
+            | Self::Unmap { id, .. } => id,
         }
     }
 }

@@ -227,7 +227,7 @@ impl Request {
                 put_u32::<ATTACH_REF>(&mut slot, ring.grant);
                 put_u32::<ATTACH_PORT>(&mut slot, ring.port);
             }
-            Call::Unmap { ring } => {
+            Call::Unmap { id: _, ring } => {
                 put_u32::<UNMAP_REF>(&mut slot, ring.grant);
                 put_u32::<UNMAP_PORT>(&mut slot, ring.port);
             }
@@ -325,6 +325,7 @@ impl Request {
                 },
             },
             Command::Unmap => Call::Unmap {
+                id,
                 ring: RingRef {
                     grant: get_u32::<UNMAP_REF>(slot),
                     port: get_u32::<UNMAP_PORT>(slot),

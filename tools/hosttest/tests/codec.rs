@@ -96,7 +96,8 @@ fn call(dialect: Dialect) -> BoxedStrategy<Call> {
             id,
             ring: RingRef { grant, port },
         }),
-        any::<(u32, u32)>().prop_map(|(grant, port)| Call::Unmap {
+        (id, any::<(u32, u32)>()).prop_map(|(id, (grant, port))| Call::Unmap {
+            id,
             ring: RingRef { grant, port },
         }),
     ];

@@ -77,14 +77,14 @@ fn features_are_sets() {
 }
 
 /// Any content of the nodes of the features, in their order.
-fn nodes() -> impl Strategy<Value = [Option<u32>; 3]> {
+fn nodes() -> impl Strategy<Value = [Option<u32>; 4]> {
     let node = prop_oneof![
         Just(None),
         Just(Some(0)),
         Just(Some(1)),
         any::<Option<u32>>()
     ];
-    proptest::array::uniform3(node)
+    proptest::array::uniform4(node)
 }
 
 proptest! {
@@ -110,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn a_node_that_cannot_be_read_is_an_error(bad in 0usize..3) {
+    fn a_node_that_cannot_be_read_is_an_error(bad in 0usize..4) {
         let number = |feature| match feature == Feature::ALL[bad] {
             true => Err("no number"),
             false => Ok(None),

@@ -214,13 +214,12 @@ fn native_requests_written_out() {
         Call::Attach { id: ID, ring },
         &[(16, &[4, 3, 2, 1]), (20, &[17])],
     );
-    let bytes = slot(&[(4, &[12]), (16, &[4, 3, 2, 1]), (20, &[17])]);
-    let request = Request {
-        req_id: 0,
-        call: Call::Unmap { ring },
-    };
-    assert_eq!(request.encode(XenSock), Some(bytes));
-    assert_eq!(request.encode(PvCalls), None);
+    written_out(
+        XenSock,
+        12,
+        Call::Unmap { id: ID, ring },
+        &[(16, &[4, 3, 2, 1]), (20, &[17])],
+    );
 }
 
 #[test]
@@ -311,7 +310,7 @@ fn refusals() {
         |dialect, bytes: [u8; SLOT]| Request::decode(dialect, &bytes).map_err(|m| m.errno);
     let cmd = |cmd: u8| slot(&[(4, &[cmd])]);
 
-    assert_eq!(refusal(XenSock, cmd(12)), Err(-95));
+    assert_eq!(refusal(XenSock, cmd(13)), Err(-95));
     assert_eq!(refusal(XenSock, slot(&[(4, &[0, 1])])), Err(-95));
     assert_eq!(refusal(PvCalls, cmd(7)), Err(-524));
     assert_eq!(refusal(PvCalls, slot(&[(4, &[0xff; 4])])), Err(-524));
