@@ -2,6 +2,7 @@
 """Modules, devices and guests come and go while sockets are open."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from bed import timeout
 from scenarios.common import must, peer, settled, unbind, unload, wait_link
@@ -97,12 +98,10 @@ def test_destroyed_in_mid_transfer(bed):
     peer(bed)
     bed.modprobe("xensock_back")
     before, nodes = bed.snapshot(), _backend_nodes(bed)
-    domids = set()
-    for number in range(20 if bed.kconfig == "fast" else 5):
-        guest = bed.guest(name=f"brief{number}", memory=64 if bed.kconfig == "fast" else 128)
-        guest.start("hold busy").wait_line("ready", 30 * bed.scale)
-        guest.destroy()
-        domids.add(str(guest.domid))
+    # One boots while another is made or destroyed.
+    with ThreadPoolExecutor(2) as pool:
+        numbers = range(20 if bed.kconfig == "fast" else 5)
+        domids = set(pool.map(lambda number: _brief(bed, number), numbers))
     off = settled(bed, before, patience=60)
     assert not off, f"dom0 has kept (before, after): {off}"
     _, domains = bed.run("xl list | awk 'NR > 1 { print $2 }'")
@@ -110,6 +109,14 @@ def test_destroyed_in_mid_transfer(bed):
     assert not left, f"domains cannot die, something of them is still mapped: {left}"
     left = _backend_nodes(bed) - nodes
     assert not left, f"backend directories are left: {left}"
+
+
+def _brief(bed, number):
+    """The life of a guest: its number."""
+    guest = bed.guest(name=f"brief{number}", memory=64 if bed.kconfig == "fast" else 128)
+    guest.start("hold busy").wait_line("ready", 60 * bed.scale)
+    guest.destroy()
+    return str(guest.domid)
 
 
 def _backend_nodes(bed):

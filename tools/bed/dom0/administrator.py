@@ -6,6 +6,7 @@ import importlib.machinery
 import importlib.util
 import io
 import json
+import threading
 
 import port
 
@@ -13,12 +14,17 @@ _loader = importlib.machinery.SourceFileLoader("xensock", "/usr/sbin/xensock")
 _command = importlib.util.module_from_spec(importlib.util.spec_from_loader("xensock", _loader))
 _loader.exec_module(_command)
 
+Xenstore = _command.Xenstore
+
+# What it writes is caught where all of this process writes.
+_lock = threading.Lock()
+
 
 def xensock(*words):
     """Runs the command with --json, gives what it writes; RuntimeError if it fails."""
     port.emit("D", f"$ xensock {' '.join(words)}")
     out, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+    with _lock, contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         status = _command.main([*words, "--json"])
     for line in errors.getvalue().splitlines():
         port.emit("D", line)
