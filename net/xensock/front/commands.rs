@@ -251,6 +251,7 @@ impl Commands {
         // What is answered against the rules stays where it is, to be ended with the link.
         if let Call::Release { id, .. } = call {
             self.check_last(id, number)?;
+            self.forget_conn(id);
         }
         let asked = self.inflight.get_mut(slot).and_then(Option::take);
         let exchange = asked.ok_or(EPROTO)?.exchange;
@@ -277,6 +278,24 @@ impl Commands {
         let poll = poll.ok_or(EPROTO)?;
         self.ended = Some(self.answer(poll.exchange, Err(ECONNABORTED)));
         Ok(())
+    }
+
+    /// Has no POLL tell a connection that is released: it would have the last reference, in a handler.
+    fn forget_conn(&mut self, id: u64) {
+        if self.dialect != Dialect::PvCalls {
+            return;
+        }
+        for slot in 0..self.inflight.len() {
+            let asked = self.inflight.get(slot).and_then(Option::as_ref);
+            let Some(poll) = asked.map(|i| i.exchange.clone()) else {
+                continue;
+            };
+            let conn = poll.conn.access_mut(self);
+            if matches!(poll.call(), Call::Poll { .. }) {
+                // That of RELEASE is another reference.
+                let _ = conn.take_if(|conn| conn.remote.id == id);
+            }
+        }
     }
 
     fn answer(&mut self, exchange: Arc<Exchange>, outcome: Result<Response>) -> Answer {

@@ -276,15 +276,29 @@ impl Link {
         let lost = self.commands.lock().lost_slots();
         let mut members = self.members.lock();
         let members = (*members).as_mut().ok_or(ENETDOWN)?;
-        if is_listener && self.dialect == Dialect::PvCalls {
-            let listeners = members.values().filter(|member| member.is_listener());
-            if listeners.count() + lost >= MAX_POLLS {
-                return Err(ENOBUFS);
-            }
+        if is_listener {
+            self.check_polls(members, lost)?;
         }
         members.insert(node);
         self.counters.enter(is_listener);
         Ok(())
+    }
+
+    /// Whether another listener can be made known to the link, as it looks now: `ENETDOWN` and
+    /// `ENOBUFS` as [`Self::enter`] has them. May sleep.
+    pub(crate) fn may_listen(&self) -> Result {
+        let lost = self.commands.lock().lost_slots();
+        let members = self.members.lock();
+        self.check_polls((*members).as_ref().ok_or(ENETDOWN)?, lost)
+    }
+
+    /// Whether there is a slot for another POLL: `ENOBUFS`.
+    fn check_polls(&self, members: &RBTree<u64, Member>, lost: usize) -> Result {
+        let listeners = members.values().filter(|member| member.is_listener());
+        match self.dialect {
+            Dialect::PvCalls if listeners.count() + lost >= MAX_POLLS => Err(ENOBUFS),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets somebody whom the end of the link no longer concerns. May sleep.

@@ -205,6 +205,8 @@ fn listen_with(
         None => None,
     };
     let id = remote.id;
+    // Before anybody can connect.
+    remote.link.may_listen()?;
     remote.ask(Call::Listen { id, backlog })?;
     Ok(local)
 }
