@@ -6,6 +6,7 @@
 //! the channel stays, like the data ring that it belongs to, while those who hear of its events come
 //! and go.
 
+use core::mem::replace;
 use kernel::{
     new_spinlock_irq,
     prelude::*,
@@ -20,12 +21,20 @@ use kernel::{
     }, //
 };
 
+/// Whom events concern.
+enum Owner<T> {
+    Nobody,
+    One(Arc<T>),
+    /// Nobody for good.
+    Never,
+}
+
 /// Passes the events of a channel on to whom they concern.
 #[pin_data]
 pub struct Doorbell<T: Handler> {
     /// Held while the handler runs.
     #[pin]
-    owner: SpinLockIrq<Option<Arc<T>>>,
+    owner: SpinLockIrq<Owner<T>>,
 }
 
 impl<T: Handler> Doorbell<T> {
@@ -33,24 +42,39 @@ impl<T: Handler> Doorbell<T> {
     pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                owner <- new_spinlock_irq!(None, "xensock_doorbell"),
+                owner <- new_spinlock_irq!(Owner::Nobody, "xensock_doorbell"),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// Has the events concern `owner` from now on, who keeps a reference until
-    /// [`Self::disconnect`]. The first may be one that was meant for another.
+    /// Has the events concern `owner` from now on, of whom there is a reference here until
+    /// [`Self::disconnect`]; after [`Self::close`] this does nothing. Nobody has them before that.
+    /// The first may be one that was meant for another. Any context.
     pub fn connect(&self, owner: Arc<T>) {
-        let old = self.owner.lock().replace(owner);
-        drop(old);
+        let mut current = self.owner.lock();
+        if let Owner::Nobody = *current {
+            *current = Owner::One(owner);
+        }
     }
 
     /// Has the events concern nobody. The handler of who was there does not run after this.
     ///
     /// Process context: the reference that is dropped may be the last.
     pub fn disconnect(&self) {
-        let old = self.owner.lock().take();
+        let old = {
+            let mut current = self.owner.lock();
+            match *current {
+                Owner::One(_) => replace(&mut *current, Owner::Nobody),
+                _ => return,
+            }
+        };
+        drop(old);
+    }
+
+    /// As [`Self::disconnect`], and for good.
+    pub fn close(&self) {
+        let old = replace(&mut *self.owner.lock(), Owner::Never);
         drop(old);
     }
 }
@@ -58,8 +82,8 @@ impl<T: Handler> Doorbell<T> {
 impl<T: Handler> Handler for Doorbell<T> {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
         match &*this.owner.lock() {
-            Some(owner) => T::handle(owner.as_arc_borrow()),
-            None => Eoi::Spurious,
+            Owner::One(owner) => T::handle(owner.as_arc_borrow()),
+            Owner::Nobody | Owner::Never => Eoi::Spurious,
         }
     }
 }

@@ -101,6 +101,22 @@ TEST_F(reuse, unmapped)
 	EXPECT_EQ(0, raw_connect(l, c, opt.host, self->listener.port));
 }
 
+/* A request that fails before the ring is looked at changes nothing. */
+TEST_F(reuse, refused)
+{
+	struct raw *c = &self->client;
+	struct link *l = &self->link;
+	struct request r;
+
+	ASSERT_EQ(0, ask_keep(l, c, false));
+	raw_renew(l, c);
+	c->words[RING_ORDER] = SPOILED;
+	r = raw_request(c, opt.host, self->listener.port);
+	EXPECT_EQ(-EBADF, ask(l, &r));
+	EXPECT_EQ(0, ask_keep(l, c, false));
+	EXPECT_EQ(0, raw_connect(l, c, opt.host, self->listener.port));
+}
+
 /* A ring is kept only if that was asked for. */
 TEST_F(reuse, not_asked_for)
 {

@@ -124,7 +124,13 @@ impl Share {
         let Some(mut share) = guest.kept.take(at) else {
             return Self::new(guest, at, owner);
         };
-        guest.policy().may_have_ring(share.order)?;
+        // Both may have been lowered.
+        let policy = guest.policy();
+        policy.may_have_ring(share.order)?;
+        if guest.account.pages.used() > policy.max_ring_pages() {
+            guest.kept.clear();
+        }
+        policy.may_have_pages(guest.account.pages.used())?;
         share.ring.restart();
         share.seen = (0, 0);
         share.channel.handler().connect(owner.clone());

@@ -22,12 +22,22 @@ static USED: Atomic<usize> = Atomic::new(0);
 /// The grants of one connection. Dropping gives them back.
 pub(crate) struct Share(usize);
 
+/// The order of a ring that there are grants for, of the order that is `wanted` or less: there may
+/// be others that take them first.
+pub(crate) fn affordable(wanted: Order) -> Option<Order> {
+    wanted.affordable(limit().saturating_sub(USED.load(Relaxed)))
+}
+
+/// What all connections together may have: a quarter is left to others.
+fn limit() -> usize {
+    grant::max_grants() / 4 * 3
+}
+
 impl Share {
     /// Takes the grants of a data ring of the order that is `wanted`, or less: of the order that is
     /// returned. `ENOBUFS` if there are too few for any.
     pub(crate) fn take(wanted: Order) -> Result<(Self, Order)> {
-        // A quarter is left to others.
-        let limit = grant::max_grants() / 4 * 3;
+        let limit = limit();
         let mut used = USED.load(Relaxed);
         loop {
             let left = limit.saturating_sub(used);

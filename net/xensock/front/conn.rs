@@ -81,6 +81,8 @@ pub(crate) struct Conn {
     /// The backend's end of it.
     pub(crate) remote: Remote,
     pub(crate) ring: Arc<Shared>,
+    /// The backend has said that it stands.
+    has_stood: Atomic<bool>,
     /// The socket is closed, or will never get it.
     is_let_go: Atomic<bool>,
     /// The ring has a place among the link's [spares](crate::spares::Spares), and goes there.
@@ -152,10 +154,12 @@ impl Conn {
     }
 
     fn make(remote: Remote, sk: &Sock, order: Order, kind: Kind) -> Result<Fresh> {
+        let link = remote.link.clone();
         let ring = match kind {
-            Kind::Stream | Kind::Posted => remote.link.new_ring(order)?,
-            Kind::Datagram => Shared::new(&remote.link, order)?,
+            Kind::Stream | Kind::Posted => link.new_ring(sk, order)?,
+            Kind::Datagram => Shared::new(&link, sk, order)?,
         };
+        let held = ScopeGuard::new_with_data(ring.clone(), |ring| link.give_up(&ring));
         let phase = match kind {
             Kind::Stream | Kind::Posted => Phase::Pending,
             Kind::Datagram => Phase::Open,
@@ -165,6 +169,7 @@ impl Conn {
             try_pin_init!(Self {
                 remote,
                 ring,
+                has_stood: Atomic::new(false),
                 is_let_go: Atomic::new(false),
                 leaves_ring: Atomic::new(false),
                 owner <- new_spinlock_irq!(Owner::new(sk.into(), phase), "xensock_owner"),
@@ -186,9 +191,8 @@ impl Conn {
             }),
             GFP_KERNEL,
         )?;
-        let conn = ScopeGuard::new_with_data(conn, Self::discard as fn(Arc<Self>));
-        conn.ring.connect(conn.clone())?;
-        Ok(conn)
+        held.dismiss();
+        Ok(ScopeGuard::new_with_data(conn, Self::discard))
     }
 
     /// What the backend has to know to use the ring. `ENETDOWN` once it is no longer shared.
@@ -201,6 +205,14 @@ impl Conn {
         let member = Member::Conn((*fresh).clone());
         fresh.remote.link.enter(fresh.remote.id, member)?;
         Ok(fresh.dismiss())
+    }
+
+    /// Sends the request that begins the connection, of which it hears the answer; and has it hear
+    /// of events. Not before: the backend may know the ring from another one.
+    pub(crate) fn begin(this: Arc<Self>, exchange: &Arc<Exchange>) {
+        this.ring.connect(this.clone());
+        let link = this.remote.link.clone();
+        link.submit(exchange, Some(this));
     }
 
     /// Tells the backend that the ring has moved.

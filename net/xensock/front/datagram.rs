@@ -188,6 +188,7 @@ fn attach(sk: &Sock, remote: Remote) -> Result<Arc<Conn>> {
     })?;
     // From here on the end of the link is told to it.
     let conn = Conn::enter(fresh)?;
+    conn.ring.connect(conn.clone());
     link.submit(&attach, None);
     if let Err(error) = attach.wait() {
         Conn::close(&conn, true);

@@ -3,6 +3,7 @@
 //! The link to a backend: one for each time that the device comes up.
 
 use crate::{
+    budget,
     commands::{
         Commands,
         Releases, //
@@ -23,7 +24,10 @@ use crate::{
         Features,
         Request, //
     },
-    shared::Shared,
+    shared::{
+        payer,
+        Shared, //
+    },
     spares::{
         Spares,
         IDLE_TIME, //
@@ -33,6 +37,7 @@ use kernel::{
     device::Bound,
     impl_has_delayed_work,
     impl_has_work,
+    net::sock::Sock,
     new_delayed_work,
     new_mutex,
     new_spinlock_irq,
@@ -311,11 +316,16 @@ impl Link {
         }
     }
 
-    /// A data ring of this order for another connection: a spare one, or a new one, which may be
-    /// smaller. May sleep.
-    pub(crate) fn new_ring(&self, order: Order) -> Result<Arc<Shared>> {
-        let Some(ring) = self.spares.take(|ring| ring.order() == order) else {
-            return Shared::new(self, order);
+    /// A data ring of this order for a connection of `sk`'s: a spare one, or a new one. If a new one
+    /// would be smaller, for want of grants, they may both be. May sleep.
+    pub(crate) fn new_ring(&self, sk: &Sock, order: Order) -> Result<Arc<Shared>> {
+        let least = budget::affordable(order);
+        let payer = payer(sk);
+        let suits = |ring: &Shared| {
+            Some(ring.order()) >= least && ring.order() <= order && ring.is_paid_by(payer)
+        };
+        let Some(ring) = self.spares.take(suits) else {
+            return Shared::new(self, sk, order);
         };
         ring.restart();
         self.counters.ring_reused();

@@ -218,7 +218,7 @@ impl Listener {
         }
         // In the order in which they are queued. There is room: see `Posted::begin`.
         if posted.conns.push_within_capacity(conn.clone()).is_ok() {
-            self.remote.link.submit(&first, Some(conn));
+            Conn::begin(conn, &first);
         }
         Ok(())
     }
@@ -312,7 +312,7 @@ impl Listener {
         let conn = Conn::enter(fresh)?;
         conn.withdraw();
         link.submit(&room, None);
-        link.submit(&connect, Some(conn.clone()));
+        Conn::begin(conn.clone(), &connect);
         Ok(conn)
     }
 

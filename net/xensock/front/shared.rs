@@ -20,11 +20,11 @@ use crate::{
 };
 use core::ops::Deref;
 use kernel::{
+    net::sock::Sock,
     new_mutex,
     new_spinlock_irq,
     prelude::*,
     sync::{
-        aref::ARef,
         atomic::{
             Atomic,
             Relaxed, //
@@ -35,22 +35,22 @@ use kernel::{
     },
     xen::{
         event::EventChannel,
-        grant::GrantedPages,
-        xenbus, //
+        grant::GrantedPages, //
     }, //
 };
 
 /// A data ring with its event channel, for one connection after another.
 #[pin_data]
 pub(crate) struct Shared {
-    dev: ARef<xenbus::Device>,
     ring: DataRing<GrantedPages>,
     order: Order,
+    /// The network namespace that it was made for.
+    payer: usize,
     doorbell: Arc<Doorbell<Conn>>,
-    /// `None` before the first connection, and once nothing is shared any more.
+    /// `None` once nothing is shared any more.
     #[pin]
     channel: SpinLockIrq<Option<EventChannel<Doorbell<Conn>>>>,
-    /// The backend may have it mapped though no connection has it.
+    /// The backend was asked to keep it mapped, and may have done so since.
     is_kept: Atomic<bool>,
     /// Held while the sharing is ended.
     #[pin]
@@ -58,11 +58,18 @@ pub(crate) struct Shared {
     _share: Share,
 }
 
+/// Who pays for the memory of a ring: containers have namespaces of their own, and may have memory
+/// of their own, to which it is charged. A mere number, so as not to keep a namespace alive.
+pub(crate) fn payer(sk: &Sock) -> usize {
+    let namespace = sk.namespace();
+    namespace.map_or(0, |namespace| core::ptr::from_ref(&*namespace).addr())
+}
+
 impl Shared {
-    /// Allocates a ring, grants it to the backend and fills in its indexes page. May sleep.
+    /// Allocates a ring for `sk`, grants it to the backend and fills in its indexes page. May sleep.
     ///
     /// It is of a smaller order if the guest has many connections, see [`Share`].
-    pub(crate) fn new(link: &Link, order: Order) -> Result<Arc<Self>> {
+    pub(crate) fn new(link: &Link, sk: &Sock, order: Order) -> Result<Arc<Self>> {
         let (share, order) = Share::take(order)?;
         let peer = link.dev.otherend_id();
         let data = GrantedPages::new(peer, order.pages(), GFP_KERNEL_ACCOUNT)?;
@@ -78,14 +85,15 @@ impl Shared {
         let ring = DataRing::new(index, data, order, End::Front, event_index)?;
         ring.reset_words();
         let doorbell = Doorbell::new()?;
+        let channel = EventChannel::alloc(&link.dev, c"xensock", doorbell.clone())?;
 
         Arc::pin_init(
             pin_init!(Self {
-                dev: link.dev.clone(),
                 ring,
                 order,
+                payer: payer(sk),
                 doorbell,
-                channel <- new_spinlock_irq!(None, "xensock_channel"),
+                channel <- new_spinlock_irq!(Some(channel), "xensock_channel"),
                 is_kept: Atomic::new(false),
                 unsharing <- new_mutex!((), "xensock_unsharing"),
                 _share: share,
@@ -100,14 +108,9 @@ impl Shared {
         self.ring.reset_words();
     }
 
-    /// Has events concern `conn` from now on. May sleep.
-    pub(crate) fn connect(&self, conn: Arc<Conn>) -> Result {
+    /// Has events concern `conn` from now on, if there can be any. Any context.
+    pub(crate) fn connect(&self, conn: Arc<Conn>) {
         self.doorbell.connect(conn);
-        if self.channel.lock().is_none() {
-            let channel = EventChannel::alloc(&self.dev, c"xensock", self.doorbell.clone())?;
-            *self.channel.lock() = Some(channel);
-        }
-        Ok(())
     }
 
     /// Has events concern nobody. Process context.
@@ -119,14 +122,20 @@ impl Shared {
         self.order
     }
 
+    /// Whether it was made for the network namespace of `sk`, see [`payer`].
+    pub(crate) fn is_paid_by(&self, payer: usize) -> bool {
+        self.payer == payer
+    }
+
     /// Whether the backend may have it mapped though no connection has it.
     pub(crate) fn is_kept(&self) -> bool {
         self.is_kept.load(Relaxed)
     }
 
-    /// Notes whether the backend was asked to keep it.
-    pub(crate) fn set_kept(&self, is_kept: bool) {
-        self.is_kept.store(is_kept, Relaxed);
+    /// Notes that the backend is asked to keep it. That a connection has it again is no reason to
+    /// forget this: the backend may refuse the connection before it looks at the ring.
+    pub(crate) fn set_kept(&self) {
+        self.is_kept.store(true, Relaxed);
     }
 
     /// What the backend has to know to use it. `ENETDOWN` once it is no longer shared.
@@ -155,7 +164,7 @@ impl Shared {
         let channel = self.channel.lock().take();
         // Outside the lock: waits for a running handler.
         drop(channel);
-        self.doorbell.disconnect();
+        self.doorbell.close();
         self.ring.data_pages().revoke();
         self.ring.index_pages().revoke();
     }

@@ -53,6 +53,8 @@ pub(crate) struct Spares {
     count: Atomic<usize>,
     /// How many grants they have.
     grants: Atomic<usize>,
+    /// How many they may have.
+    max_grants: usize,
     /// `None` once the link is down.
     #[pin]
     rings: Mutex<Option<KVec<Spare>>>,
@@ -63,6 +65,7 @@ impl Spares {
         pin_init!(Self {
             count: Atomic::new(0),
             grants: Atomic::new(0),
+            max_grants: grant::max_grants() / MAX_PART,
             rings <- new_mutex!(Some(KVec::new()), "xensock_spares"),
         })
     }
@@ -73,7 +76,7 @@ impl Spares {
         // OVERFLOW: There are no more rings than fit into memory.
         let count = self.count.fetch_add(1, Relaxed) + 1;
         let grants = self.grants.fetch_add(needed, Relaxed) + needed;
-        let fits = count <= MAX_RINGS && grants <= grant::max_grants() / MAX_PART;
+        let fits = count <= MAX_RINGS && grants <= self.max_grants;
         if !fits {
             self.give_back(ring);
         }

@@ -69,8 +69,7 @@
 //!    not while waiting. Independent of each other: full duplex.
 //! 5. `Datagram::names`, `Endpoint::inner`, then `Listener::posted` (spinlocks): short.
 //!    `Hijack::exempt` and that of a `Local` (spinlocks) on their own.
-//! 6. `Doorbell::owner` (spinlock, IRQ): held while the handler of a connection runs, and otherwise
-//!    taken with no lock of 5 to 8.
+//! 6. `Doorbell::owner` (spinlock, IRQ): held while the handler of a connection runs.
 //! 7. `Conn::owner`, then `Conn::asked` and `Conn::inbox` (spinlocks, IRQ): short.
 //! 8. `Link::commands`, `Shared::channel`, `Conn::seen` (spinlocks, IRQ): innermost, but for the wait
 //!    queues of a socket, which are woken under `Conn::owner` and `Listener::posted`.

@@ -103,7 +103,8 @@ def at_rest(bed):
     before = None
     while (after := bed.snapshot()) != before:
         before = after
-        time.sleep(1)
+        # Longer than the guest keeps rings that it may use again.
+        time.sleep(2.5)
     return after
 
 

@@ -5,7 +5,7 @@ import os
 import time
 
 from bed import timeout
-from scenarios.common import must, peer, sysctl, wait_link
+from scenarios.common import at_rest, must, peer, settled, sysctl, wait_link
 
 # Where the servers of namespaces are, each at 127.0.0.1.
 PORT = 7600
@@ -137,11 +137,18 @@ def test_quotas(bed):
     peer(bed)
     guest = _guest(bed)
     crowd = "crowd 192.0.2.1 7001 --sockets 12"
+    rest = at_rest(bed)
     for sockets, result in (("5", "5 EMFILE"), ("9", "9 EMFILE"), ("0", "0 EMFILE"), ("12", "12 ok")):
         before = _refused(bed, guest, "sockets")
         _set(bed, guest, max_sockets=sockets)
         _becomes(bed, guest, crowd, result)
         assert ("ok" in result) or _refused(bed, guest, "sockets") > before
+    # Rings that were to be used again by what was refused stay with nobody.
+    _set(bed, guest, max_sockets="0")
+    _becomes(bed, guest, crowd, "0 EMFILE")
+    off = settled(bed, rest)
+    assert not off, f"dom0 has kept (before, after): {off}"
+    _set(bed, guest, max_sockets="12")
     # A ring of order 4 has 16 pages, and that of its indexes.
     for pages, result in (("51", "3 ENOBUFS"), ("50", "2 ENOBUFS"), ("16", "0 ENOBUFS")):
         before = _refused(bed, guest, "ring-pages")

@@ -45,6 +45,8 @@ def test_many(bed):
     for name in ("sockets_at_once", "cycles_of_connect_exchange_close",
                  "short_connections_in_parallel"):
         guest.ktap(f"many --sockets 30 --cycles 100 -t {name}")
+    counts = must(guest, "cat /sys/kernel/debug/xensock/pvcalls-0").splitlines()
+    assert {"rings-reused 0", "UNMAP 0"} <= set(counts), counts
 
 
 @timeout(180)

@@ -137,6 +137,7 @@ impl Conn {
         if owner.phase != Phase::Pending {
             return;
         }
+        this.has_stood.store(true, Relaxed);
         if this.kind == Kind::Posted {
             if let Some(name) = name {
                 let _ = this.peer.populate(name);
@@ -387,9 +388,11 @@ impl Conn {
     }
 
     /// Ends a connection that the backend was never asked for. May sleep.
+    ///
+    /// In a work item: the backend may have to unmap the ring first.
     pub(crate) fn discard(this: Arc<Self>) {
         this.owner.lock().phase = Phase::Released;
-        Self::part(this);
+        Self::released(this);
     }
 
     /// Ends the connection with its link: tells the socket, and stops sharing memory. May sleep.
@@ -410,14 +413,19 @@ impl Conn {
         this.ring.unshare();
     }
 
-    /// Has the ring go to another connection, if nobody will read from it and the link has a place
-    /// for it. Called once, with RELEASE. Any context.
+    /// Has the ring go to another connection, if the backend has it, nobody will read from it and the
+    /// link has a place for it. Called once, with RELEASE. Any context.
     pub(crate) fn leave_ring(&self) -> bool {
+        let link = &self.remote.link;
         let leaves = self.kind != Kind::Datagram
+            && link.has(Feature::RingReuse)
+            && self.has_stood.load(Relaxed)
             && self.is_let_go.load(Relaxed)
-            && self.remote.link.spares.reserve(&self.ring);
-        self.ring.set_kept(leaves);
-        self.leaves_ring.store(leaves, Relaxed);
+            && link.spares.reserve(&self.ring);
+        if leaves {
+            self.ring.set_kept();
+            self.leaves_ring.store(true, Relaxed);
+        }
         leaves
     }
 

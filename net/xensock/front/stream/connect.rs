@@ -133,7 +133,7 @@ impl Stream {
             }
         };
         socket.set_state(SocketState::Connecting);
-        link.submit(&connect, Some(conn));
+        Conn::begin(conn, &connect);
         Ok((EINPROGRESS, Some(connect)))
     }
 
