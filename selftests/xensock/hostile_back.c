@@ -3,8 +3,9 @@
  * A backend that breaks the rules, in the user space of dom0, where no driver
  * for the device is loaded: hostile_back DOMID HOW. It offers the device, says
  * "ready" when the link is up, or "refused", and does what HOW says from then
- * on: what it does to a CONNECT, or "deaf", which is to RELEASE. SIGTERM ends
- * it; the link is then closed in the regular way.
+ * on: what it does to a CONNECT; "deaf", which is to RELEASE; or "reuse-", to
+ * rings that are to be used again. SIGTERM ends it; the link is then closed in
+ * the regular way.
  */
 #include <errno.h>
 #include <limits.h>
@@ -31,6 +32,8 @@ static struct {
 	char *in;
 	__u32 size;
 	__u32 port;
+	__u32 ref;
+	__u32 remote;
 } conn;
 
 static void on_term(int sig)
@@ -107,7 +110,9 @@ static bool link_with_front(const char *how)
 	node("feature-event-index", NULL);
 	node("feature-datagram", strncmp(how, "frame-", 6) ? NULL : "1");
 	/* Without it, CONNECT is answered when it is done. */
-	node("feature-status", strncmp(how, "status-", 7) ? NULL : "1");
+	node("feature-status", strncmp(how, "status-", 7) &&
+	     strcmp(how, "reuse-early") ? NULL : "1");
+	node("feature-ring-reuse", strncmp(how, "reuse-", 6) ? NULL : "1");
 	for (i = 0; i < ARRAY_LEN(offers); i++) {
 		if (strcmp(how, offers[i].how))
 			continue;
@@ -182,6 +187,11 @@ static bool map_ring(__u32 ref, __u32 remote)
 {
 	__u32 order;
 
+	/* Kept. */
+	if (conn.words && conn.ref == ref && conn.remote == remote)
+		return true;
+	conn.ref = ref;
+	conn.remote = remote;
 	conn.words = pages_map(domid, &ref, 1);
 	conn.port = evtchn_bind(evtchn, domid, remote);
 	if (!conn.words || !conn.port)
@@ -267,6 +277,28 @@ static void storm(void)
 	}
 }
 
+/* It stands, with a name that is an address. */
+static void establish(void)
+{
+	struct sockaddr_in sin = address("192.0.2.1", 7001);
+
+	memcpy(&conn.words[NAME], &sin, sizeof(sin));
+	store(&conn.words[NAME_LEN], sizeof(sin));
+	store(&conn.words[STATUS], 1);
+}
+
+/* For two seconds, a ring that no connection has: all that comes is refused. */
+static void refuse_early(void)
+{
+	__u64 until = now_msec() + 2000;
+
+	while (now_msec() < until) {
+		store(&conn.words[STATUS], -ECONNREFUSED);
+		evtchn_notify(evtchn, conn.port);
+		nap(100);
+	}
+}
+
 /* CONNECT has come: does what is asked for at this point. */
 static void misbehave(const char *how)
 {
@@ -305,6 +337,8 @@ static void misbehave(const char *how)
 				store(&conn.words[indexes[i].word],
 				      conn.size * indexes[i].sizes +
 				      indexes[i].more);
+		if (!strcmp(how, "reuse-early"))
+			establish();
 		connected();
 		publish(rsp_prod);
 		if (!strcmp(how, "twice"))
@@ -370,8 +404,14 @@ static void serve(const char *how)
 	}
 	if (r.cmd == RELEASE)
 		printf("RELEASE\n");
-	if (r.cmd != RELEASE || strcmp(how, "deaf"))
-		respond(&r, 0);
+	if ((r.cmd == RELEASE && !strcmp(how, "deaf")) ||
+	    (r.cmd == UNMAP && !strcmp(how, "reuse-deaf")))
+		return;
+	respond(&r, 0);
+	if (r.cmd == RELEASE && conn.words && !strcmp(how, "reuse-early"))
+		refuse_early();
+	if (r.cmd == RELEASE && conn.words && !strcmp(how, "reuse-scribble"))
+		scribble();
 }
 
 int main(int argc, char **argv)

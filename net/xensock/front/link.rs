@@ -3,7 +3,6 @@
 //! The link to a backend: one for each time that the device comes up.
 
 use crate::{
-    budget,
     commands::{
         Commands,
         Releases, //
@@ -24,20 +23,15 @@ use crate::{
         Features,
         Request, //
     },
-    shared::{
-        payer,
-        Shared, //
-    },
     spares::{
         Spares,
-        IDLE_TIME, //
+        TIDYING, //
     }, //
 };
 use kernel::{
     device::Bound,
     impl_has_delayed_work,
     impl_has_work,
-    net::sock::Sock,
     new_delayed_work,
     new_mutex,
     new_spinlock_irq,
@@ -59,11 +53,9 @@ use kernel::{
         Mutex,
         SpinLockIrq, //
     },
-    time::msecs_to_jiffies,
     workqueue::{
         owned::{
             cancel_delayed_sync,
-            enqueue_delayed,
             OnQueue,
             OwnedQueue, //
         },
@@ -140,7 +132,7 @@ pub(crate) struct Link {
     pub(crate) dialect: Dialect,
     offer: Offer,
     pub(crate) workers: Arc<OwnedQueue>,
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
     #[pin]
     commands: SpinLockIrq<Commands>,
     /// Those who have to hear of its end, by the handle of their socket; `None` once it is down.
@@ -168,9 +160,6 @@ impl_has_work! {
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, TIDYING> for Link { self.tidying }
 }
-
-/// The work item [`Link::tidying`].
-const TIDYING: u64 = 1;
 
 impl Link {
     /// Sets up the commands ring and tells the backend of it. May sleep.
@@ -316,46 +305,6 @@ impl Link {
         }
     }
 
-    /// A data ring of this order for a connection of `sk`'s: a spare one, or a new one. If a new one
-    /// would be smaller, for want of grants, they may both be. May sleep.
-    pub(crate) fn new_ring(&self, sk: &Sock, order: Order) -> Result<Arc<Shared>> {
-        let least = budget::affordable(order);
-        let payer = payer(sk);
-        let suits = |ring: &Shared| {
-            Some(ring.order()) >= least && ring.order() <= order && ring.is_paid_by(payer)
-        };
-        let Some(ring) = self.spares.take(suits) else {
-            return Shared::new(self, sk, order);
-        };
-        ring.restart();
-        self.counters.ring_reused();
-        Ok(ring)
-    }
-
-    /// Leaves a ring that was [entered](Spares::enter) to another connection. May sleep.
-    pub(crate) fn offer(self: &Arc<Self>, ring: &Arc<Shared>) {
-        self.spares.offer(ring, || self.tidy_later());
-    }
-
-    fn tidy_later(self: &Arc<Self>) {
-        // An item that is queued already does all there is to do.
-        let _ = enqueue_delayed::<_, TIDYING>(self.clone(), msecs_to_jiffies(IDLE_TIME));
-    }
-
-    /// Ends the sharing of a ring that no connection has, once the backend has unmapped it. Waits
-    /// for the backend.
-    pub(crate) fn give_up(&self, ring: &Shared) {
-        if ring.is_kept() {
-            let unmap = ring.reference().map(|ring| Call::Unmap { id: 0, ring });
-            if let Ok(exchange) = unmap.and_then(|call| self.exchange(call)) {
-                self.submit(&exchange, None);
-                // Whatever the answer is, or if there is none: there is nothing else to be done.
-                let _ = exchange.wait();
-            }
-        }
-        ring.unshare();
-    }
-
     /// Does something with each of those who are known to the link. May sleep, but must not itself.
     pub(crate) fn for_each(&self, what: impl FnMut(&Member)) {
         if let Some(members) = (*self.members.lock()).as_ref() {
@@ -482,19 +431,6 @@ impl Handler for Link {
 impl OnQueue for Link {
     fn queue(&self) -> &Arc<OwnedQueue> {
         &self.workers
-    }
-}
-
-impl WorkItem<TIDYING> for Link {
-    type Pointer = Arc<Link>;
-
-    /// Gives up the rings that nobody has wanted for a while.
-    fn run(this: Arc<Link>) {
-        while let Some(ring) = this.spares.next_old() {
-            this.give_up(&ring);
-            this.spares.remove(&ring);
-        }
-        this.spares.age(|| this.tidy_later());
     }
 }
 

@@ -5,8 +5,20 @@
 //! The backend keeps them mapped, so that a short connection costs neither grants nor an event
 //! channel. What nobody has wanted for a while is given up.
 
-use crate::shared::Shared;
+use crate::{
+    budget,
+    link::Link,
+    proto::{
+        ring::Order,
+        Call, //
+    },
+    shared::{
+        payer,
+        Shared, //
+    }, //
+};
 use kernel::{
+    net::sock::Sock,
     new_mutex,
     prelude::*,
     sync::{
@@ -17,7 +29,14 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    time::Msecs,
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
+    workqueue::{
+        owned::enqueue_delayed,
+        WorkItem, //
+    },
     xen::grant, //
 };
 
@@ -28,7 +47,10 @@ const MAX_RINGS: usize = 16;
 const MAX_PART: usize = 16;
 
 /// How long one stays unused: so long, or twice that. In milliseconds.
-pub(crate) const IDLE_TIME: Msecs = 1000;
+const IDLE_TIME: Msecs = 1000;
+
+/// The work item of a [`Link`] that gives up what nobody wants.
+pub(crate) const TIDYING: u64 = 1;
 
 /// What becomes of a spare ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -170,6 +192,62 @@ impl Spares {
         for spare in rings.iter().flatten() {
             spare.ring.unshare();
         }
+    }
+}
+
+/// The rings of a link.
+impl Link {
+    /// A data ring of this order for a connection of `sk`'s: a spare one, or a new one. If a new one
+    /// would be smaller, for want of grants, they may both be. May sleep.
+    pub(crate) fn new_ring(&self, sk: &Sock, order: Order) -> Result<Arc<Shared>> {
+        let least = budget::affordable(order);
+        let payer = payer(sk);
+        let suits = |ring: &Shared| {
+            Some(ring.order()) >= least && ring.order() <= order && ring.is_paid_by(payer)
+        };
+        let Some(ring) = self.spares.take(suits) else {
+            return Shared::new(self, sk, order);
+        };
+        ring.restart();
+        self.counters.ring_reused();
+        Ok(ring)
+    }
+
+    /// Leaves a ring that was [entered](Spares::enter) to another connection. May sleep.
+    pub(crate) fn offer(self: &Arc<Self>, ring: &Arc<Shared>) {
+        self.spares.offer(ring, || self.tidy_later());
+    }
+
+    fn tidy_later(self: &Arc<Self>) {
+        // An item that is queued already does all there is to do.
+        let _ = enqueue_delayed::<_, TIDYING>(self.clone(), msecs_to_jiffies(IDLE_TIME));
+    }
+
+    /// Ends the sharing of a ring that no connection has, once the backend has unmapped it. Waits
+    /// for the backend.
+    pub(crate) fn give_up(&self, ring: &Shared) {
+        if ring.is_kept() {
+            let unmap = ring.reference().map(|ring| Call::Unmap { id: 0, ring });
+            if let Ok(exchange) = unmap.and_then(|call| self.exchange(call)) {
+                self.submit(&exchange, None);
+                // Whatever the answer is, or if there is none: there is nothing else to be done.
+                let _ = exchange.wait();
+            }
+        }
+        ring.unshare();
+    }
+}
+
+impl WorkItem<TIDYING> for Link {
+    type Pointer = Arc<Link>;
+
+    /// Gives up the rings that nobody has wanted for a while.
+    fn run(this: Arc<Link>) {
+        while let Some(ring) = this.spares.next_old() {
+            this.give_up(&ring);
+            this.spares.remove(&ring);
+        }
+        this.spares.age(|| this.tidy_later());
     }
 }
 

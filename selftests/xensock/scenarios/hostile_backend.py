@@ -117,6 +117,15 @@ def test_vanishes(bed):
 
 
 @timeout(200)
+def test_breaks_kept_rings(bed):
+    """Rings that are to be used again, spoiled or never let go: programs go on, and so does the guest."""
+    # The first is killed, and leaves its ring to the second.
+    program = "sh -c 'timeout -s KILL 1 fetch; fetch'"
+    _backend_batch(bed, ("reuse-deaf", "reuse-early", "reuse-scribble"),
+                   lambda state, rc, _: state == "ready" and rc in (1, 137), program)
+
+
+@timeout(200)
 def test_never_lets_go(bed):
     """close() of a listener waits for the backend; who is killed does not, nor a program that exits."""
     peer(bed)
