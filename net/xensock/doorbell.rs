@@ -49,11 +49,24 @@ impl<T: Handler> Doorbell<T> {
     }
 
     /// Has the events concern `owner` from now on, of whom there is a reference here until
-    /// [`Self::disconnect`]; after [`Self::close`] this does nothing. Nobody has them before that.
-    /// The first may be one that was meant for another. Any context.
+    /// [`Self::disconnect`]. Nobody has them before that. The first may be one that was meant for
+    /// another. Any context.
+    ///
+    /// Does nothing after [`Self::close`].
     pub fn connect(&self, owner: Arc<T>) {
         let mut current = self.owner.lock();
         if let Owner::Nobody = *current {
+            *current = Owner::One(owner);
+        }
+    }
+
+    /// As [`Self::connect`], and has the handler look for what events before that would have told.
+    /// Does nothing if `is_over` says that [`Self::disconnect`] has been there first.
+    pub fn connect_and_look(&self, owner: Arc<T>, is_over: impl FnOnce(&T) -> bool) {
+        let mut current = self.owner.lock();
+        if matches!(*current, Owner::Nobody) && !is_over(&owner) {
+            // No event waits for its end.
+            let _ = T::handle(owner.as_arc_borrow());
             *current = Owner::One(owner);
         }
     }

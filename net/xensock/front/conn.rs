@@ -85,6 +85,8 @@ pub(crate) struct Conn {
     has_stood: Atomic<bool>,
     /// The socket is closed, or will never get it.
     is_let_go: Atomic<bool>,
+    /// It has left its link, or is about to.
+    has_parted: Atomic<bool>,
     /// The ring has a place among the link's [spares](crate::spares::Spares), and goes there.
     leaves_ring: Atomic<bool>,
     /// Whose it is, and how far it has come.
@@ -171,6 +173,7 @@ impl Conn {
                 ring,
                 has_stood: Atomic::new(false),
                 is_let_go: Atomic::new(false),
+                has_parted: Atomic::new(false),
                 leaves_ring: Atomic::new(false),
                 owner <- new_spinlock_irq!(Owner::new(sk.into(), phase), "xensock_owner"),
                 kind,
@@ -195,24 +198,33 @@ impl Conn {
         Ok(ScopeGuard::new_with_data(conn, Self::discard))
     }
 
-    /// What the backend has to know to use the ring. `ENETDOWN` once it is no longer shared.
-    pub(crate) fn ring_ref(&self) -> Result<RingRef> {
+    /// What the backend has to know to use the ring.
+    pub(crate) fn ring_ref(&self) -> RingRef {
         self.ring.reference()
     }
 
     /// Makes it known to its link, which ends it from now on. May sleep.
     pub(crate) fn enter(fresh: Fresh) -> Result<Arc<Self>> {
-        let member = Member::Conn((*fresh).clone());
-        fresh.remote.link.enter(fresh.remote.id, member)?;
-        Ok(fresh.dismiss())
+        let conn = fresh.dismiss();
+        let member = Member::Conn(conn.clone());
+        match conn.remote.link.enter(conn.remote.id, member) {
+            Ok(()) => Ok(conn),
+            Err(error) => {
+                // Elsewhere: who calls this may hold locks, and that may wait for the backend.
+                conn.set_released();
+                Self::released(conn);
+                Err(error)
+            }
+        }
     }
 
-    /// Sends the request that begins the connection, of which it hears the answer; and has it hear
-    /// of events. Not before: the backend may know the ring from another one.
+    /// Sends the request that begins the connection, of which it hears the answer; and then has it
+    /// hear of events. Not before: the backend may know the ring from another one, and RELEASE must
+    /// not come first.
     pub(crate) fn begin(this: Arc<Self>, exchange: &Arc<Exchange>) {
-        this.ring.connect(this.clone());
-        let link = this.remote.link.clone();
-        link.submit(exchange, Some(this));
+        this.remote.link.submit(exchange, Some(this.clone()));
+        let ring = this.ring.clone();
+        ring.connect(this);
     }
 
     /// Tells the backend that the ring has moved.

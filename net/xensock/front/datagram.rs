@@ -184,12 +184,12 @@ fn attach(sk: &Sock, remote: Remote) -> Result<Arc<Conn>> {
     let link = fresh.remote.link.clone();
     let attach = link.exchange(Call::Attach {
         id: fresh.remote.id,
-        ring: fresh.ring_ref()?,
+        ring: fresh.ring_ref(),
     })?;
     // From here on the end of the link is told to it.
     let conn = Conn::enter(fresh)?;
-    conn.ring.connect(conn.clone());
     link.submit(&attach, None);
+    conn.ring.connect(conn.clone());
     if let Err(error) = attach.wait() {
         Conn::close(&conn, true);
         return Err(conn.remote.first_error(error));

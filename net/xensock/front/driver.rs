@@ -11,6 +11,7 @@ use crate::{
         FrontAction,
         State as Step, //
     },
+    FAILURES,
     LINK,
     WORKERS, //
 };
@@ -103,7 +104,8 @@ impl Frontend {
     fn connect(&self, dev: &xenbus::Device<Bound>) -> Result {
         self.take_down();
         let workers = WORKERS.get().ok_or(ENODEV)?;
-        let link = Link::new(dev, workers, self.counters.clone())?;
+        let failures = FAILURES.get().ok_or(ENODEV)?;
+        let link = Link::new(dev, workers, failures, self.counters.clone())?;
         *self.link.lock() = Some(link);
         dev.switch_state(State::Initialised)
     }

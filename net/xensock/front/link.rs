@@ -132,6 +132,7 @@ pub(crate) struct Link {
     pub(crate) dialect: Dialect,
     offer: Offer,
     pub(crate) workers: Arc<OwnedQueue>,
+    failures: Arc<OwnedQueue>,
     pub(crate) counters: Arc<Counters>,
     #[pin]
     commands: SpinLockIrq<Commands>,
@@ -166,6 +167,7 @@ impl Link {
     pub(crate) fn new(
         dev: &xenbus::Device<Bound>,
         workers: Arc<OwnedQueue>,
+        failures: Arc<OwnedQueue>,
         counters: Arc<Counters>,
     ) -> Result<Arc<Self>> {
         let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
@@ -180,6 +182,7 @@ impl Link {
                 dialect,
                 offer,
                 workers,
+                failures,
                 counters,
                 commands <- new_spinlock_irq!(commands, "xensock_commands"),
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
@@ -420,7 +423,7 @@ impl Handler for Link {
             Ok(true) => Eoi::Done,
             Ok(false) => Eoi::Spurious,
             Err(_) => {
-                let _ = this.workers.enqueue::<_, 0>(Arc::<Link>::from(this));
+                let _ = this.failures.enqueue::<_, 0>(Arc::<Link>::from(this));
                 // No further event is let in: the channel is going to be closed.
                 Eoi::Later
             }

@@ -6,10 +6,12 @@ use crate::{
     budget::Share,
     conn::Conn,
     doorbell::Doorbell,
+    exchange::Exchange,
     link::Link,
     proto::{
         indexes,
         ring::Order,
+        Call,
         Feature,
         RingRef, //
     },
@@ -27,6 +29,7 @@ use kernel::{
     sync::{
         atomic::{
             Atomic,
+            Full,
             Relaxed, //
         },
         Arc,
@@ -44,6 +47,7 @@ use kernel::{
 pub(crate) struct Shared {
     ring: DataRing<GrantedPages>,
     order: Order,
+    at: RingRef,
     /// The network namespace that it was made for.
     payer: usize,
     doorbell: Arc<Doorbell<Conn>>,
@@ -52,6 +56,8 @@ pub(crate) struct Shared {
     channel: SpinLockIrq<Option<EventChannel<Doorbell<Conn>>>>,
     /// The backend was asked to keep it mapped, and may have done so since.
     is_kept: Atomic<bool>,
+    /// UNMAP, with [`Feature::RingReuse`]. Made beforehand, so that nothing can keep us from it.
+    unmap: Option<Arc<Exchange>>,
     /// Held while the sharing is ended.
     #[pin]
     unsharing: Mutex<()>,
@@ -86,15 +92,27 @@ impl Shared {
         ring.reset_words();
         let doorbell = Doorbell::new()?;
         let channel = EventChannel::alloc(&link.dev, c"xensock", doorbell.clone())?;
+        let at = RingRef {
+            // The indexes page, by which the backend finds the rest.
+            grant: ring.index_pages().refs().first().ok_or(EINVAL)?.as_raw(),
+            port: channel.port().as_raw(),
+        };
+        let unmap = if link.has(Feature::RingReuse) {
+            Some(link.exchange(Call::Unmap { id: 0, ring: at })?)
+        } else {
+            None
+        };
 
         Arc::pin_init(
             pin_init!(Self {
                 ring,
                 order,
+                at,
                 payer: payer(sk),
                 doorbell,
                 channel <- new_spinlock_irq!(Some(channel), "xensock_channel"),
                 is_kept: Atomic::new(false),
+                unmap,
                 unsharing <- new_mutex!((), "xensock_unsharing"),
                 _share: share,
             }),
@@ -108,9 +126,10 @@ impl Shared {
         self.ring.reset_words();
     }
 
-    /// Has events concern `conn` from now on, if there can be any. Any context.
+    /// Has events concern `conn` from now on, unless it has left the ring already. What came before
+    /// is looked for. Any context.
     pub(crate) fn connect(&self, conn: Arc<Conn>) {
-        self.doorbell.connect(conn);
+        self.doorbell.connect_and_look(conn, Conn::has_parted);
     }
 
     /// Has events concern nobody. Process context.
@@ -127,26 +146,22 @@ impl Shared {
         self.payer == payer
     }
 
-    /// Whether the backend may have it mapped though no connection has it.
-    pub(crate) fn is_kept(&self) -> bool {
-        self.is_kept.load(Relaxed)
+    /// What has the backend unmap it, if it may have it mapped though no connection has it. Once.
+    pub(crate) fn unmap(&self) -> Option<&Arc<Exchange>> {
+        let is_kept = self.is_kept.xchg(false, Full);
+        self.unmap.as_ref().filter(|_| is_kept)
     }
 
-    /// Notes that the backend is asked to keep it. That a connection has it again is no reason to
-    /// forget this: the backend may refuse the connection before it looks at the ring.
-    pub(crate) fn set_kept(&self) {
-        self.is_kept.store(true, Relaxed);
+    /// Notes whether the backend was asked to keep it, with the RELEASE of a connection that stood.
+    /// That of another is no reason to forget that it was asked before: the backend may have refused
+    /// that connection before it looked at the ring.
+    pub(crate) fn set_kept(&self, is_kept: bool) {
+        self.is_kept.store(is_kept, Relaxed);
     }
 
-    /// What the backend has to know to use it. `ENETDOWN` once it is no longer shared.
-    pub(crate) fn reference(&self) -> Result<RingRef> {
-        // The indexes page, by which the backend finds the rest.
-        let grant = self.ring.index_pages().refs().first().ok_or(EINVAL)?;
-        let channel = self.channel.lock();
-        Ok(RingRef {
-            grant: grant.as_raw(),
-            port: channel.as_ref().ok_or(ENETDOWN)?.port().as_raw(),
-        })
+    /// What the backend has to know to use it.
+    pub(crate) fn reference(&self) -> RingRef {
+        self.at
     }
 
     /// Tells the backend that the ring has moved. Any context.

@@ -8,10 +8,7 @@
 use crate::{
     budget,
     link::Link,
-    proto::{
-        ring::Order,
-        Call, //
-    },
+    proto::ring::Order,
     shared::{
         payer,
         Shared, //
@@ -226,13 +223,10 @@ impl Link {
     /// Ends the sharing of a ring that no connection has, once the backend has unmapped it. Waits
     /// for the backend.
     pub(crate) fn give_up(&self, ring: &Shared) {
-        if ring.is_kept() {
-            let unmap = ring.reference().map(|ring| Call::Unmap { id: 0, ring });
-            if let Ok(exchange) = unmap.and_then(|call| self.exchange(call)) {
-                self.submit(&exchange, None);
-                // Whatever the answer is, or if there is none: there is nothing else to be done.
-                let _ = exchange.wait();
-            }
+        if let Some(unmap) = ring.unmap() {
+            self.submit(unmap, None);
+            // Whatever the answer is, or if there is none: there is nothing else to be done.
+            let _ = unmap.wait();
         }
         ring.unshare();
     }

@@ -88,7 +88,8 @@
 //!   reference, other than that of an exchange.
 //! - `Choice::protocol()`: process context, in an RCU read-side critical section.
 //! - `Settings` and `Sockets::show()`: process context.
-//! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`WORKERS`].
+//! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`WORKERS`], and
+//!   [`FAILURES`] for a link that ends by itself.
 //! - `Drop` of a `Stream` or a `Datagram`: any context; by then it owns nothing that matters.
 
 #![forbid(unsafe_code)]
@@ -148,8 +149,11 @@ use kernel::{
 /// The link that new connections use; none while no backend is connected.
 pub(crate) static LINK: GlobalArc<link::Link> = GlobalArc::new();
 
-/// Where connections are torn down.
+/// Where connections are torn down, which may wait for the backend.
 pub(crate) static WORKERS: GlobalArc<OwnedQueue> = GlobalArc::new();
+
+/// Where links are, whose backend has broken the rules: those of [`WORKERS`] may wait for that.
+pub(crate) static FAILURES: GlobalArc<OwnedQueue> = GlobalArc::new();
 
 /// The error that a positive number of the protocol stands for.
 pub(crate) fn wire_error(number: i32) -> Error {
@@ -177,13 +181,19 @@ fn on_xen() -> Result {
     }
 }
 
-/// Keeps [`WORKERS`] alive for as long as the module is.
+/// Keeps [`WORKERS`] and [`FAILURES`] alive for as long as the module is.
 struct Workers;
 
 impl Workers {
     fn new() -> Result<Self> {
-        let queue = OwnedQueue::new(c"xensock", WqFlag::Unbound, 0)?;
-        WORKERS.set(Arc::new(queue, GFP_KERNEL)?);
+        let workers = OwnedQueue::new(c"xensock", WqFlag::Unbound, 0)?;
+        let failures = OwnedQueue::new(c"xensock_failures", WqFlag::Unbound, 0)?;
+        let (workers, failures) = (
+            Arc::new(workers, GFP_KERNEL)?,
+            Arc::new(failures, GFP_KERNEL)?,
+        );
+        WORKERS.set(workers);
+        FAILURES.set(failures);
         Ok(Self)
     }
 }
@@ -192,8 +202,10 @@ impl Drop for Workers {
     fn drop(&mut self) {
         // No device is left, and no socket; the last of their work items may still be returning.
         // Once it has, this is the last reference.
-        if let Some(queue) = WORKERS.take() {
-            queue.flush();
+        for queue in [&FAILURES, &WORKERS] {
+            if let Some(queue) = queue.take() {
+                queue.flush();
+            }
         }
     }
 }

@@ -387,12 +387,21 @@ impl Conn {
         self.ring.tx_ending() != Ending::Open || self.ring.peek_writable() == self.ring.size()
     }
 
-    /// Ends a connection that the backend was never asked for. May sleep.
-    ///
-    /// In a work item: the backend may have to unmap the ring first.
+    /// Ends a connection that the backend was never asked for. Waits for the backend, which may have
+    /// to unmap the ring.
     pub(crate) fn discard(this: Arc<Self>) {
-        this.owner.lock().phase = Phase::Released;
-        Self::released(this);
+        this.set_released();
+        Self::part(this);
+    }
+
+    /// Notes that there is nothing to be released.
+    pub(super) fn set_released(&self) {
+        self.owner.lock().phase = Phase::Released;
+    }
+
+    /// Whether it has left its link, or is about to: it must not hear of events any more.
+    pub(crate) fn has_parted(&self) -> bool {
+        self.has_parted.load(Relaxed)
     }
 
     /// Ends the connection with its link: tells the socket, and stops sharing memory. May sleep.
@@ -422,10 +431,10 @@ impl Conn {
             && self.has_stood.load(Relaxed)
             && self.is_let_go.load(Relaxed)
             && link.spares.reserve(&self.ring);
-        if leaves {
-            self.ring.set_kept();
-            self.leaves_ring.store(true, Relaxed);
+        if self.has_stood.load(Relaxed) {
+            self.ring.set_kept(leaves);
         }
+        self.leaves_ring.store(leaves, Relaxed);
         leaves
     }
 
@@ -435,6 +444,8 @@ impl Conn {
     /// shared any more once the link is down.
     fn part(this: Arc<Self>) {
         let (link, ring, id) = (this.remote.link.clone(), this.ring.clone(), this.remote.id);
+        // In this order: see `Shared::connect`.
+        this.has_parted.store(true, Relaxed);
         ring.disconnect();
         let is_spare = this.leaves_ring.load(Relaxed) && link.spares.enter(&ring);
         if !is_spare {
