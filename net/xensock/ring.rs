@@ -185,6 +185,11 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         self.size
     }
 
+    /// The order of the ring.
+    pub fn order(&self) -> Order {
+        Order::for_size(self.size as usize)
+    }
+
     fn consumer(&self) -> Consumer {
         Consumer::starting_at(
             self.rx,

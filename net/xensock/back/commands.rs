@@ -226,7 +226,7 @@ fn unmap(guest: &Guest, ring: RingRef) -> Result<Answer> {
     if !guest.features.has(Feature::RingReuse) {
         return Err(EOPNOTSUPP);
     }
-    // If it is not kept, it is not mapped for nobody.
+    // A ring that is not kept is mapped for a socket, or not at all.
     drop(guest.kept.take(ring));
     Ok(Some(Body::Empty))
 }

@@ -47,7 +47,6 @@ pub(crate) struct Share<T: Handler = Active> {
     pub(crate) ring: DataRing<MappedPages>,
     /// Where the guest has it.
     at: RingRef,
-    order: Order,
     /// The guest's indexes when it was last let send an event.
     seen: (u32, u32),
     _charge: Charge,
@@ -90,7 +89,6 @@ impl<T: Handler> Share<T> {
             channel,
             ring,
             at,
-            order,
             seen: (0, 0),
             _charge: charge,
         })
@@ -126,7 +124,7 @@ impl Share {
         };
         // Both may have been lowered.
         let policy = guest.policy();
-        policy.may_have_ring(share.order)?;
+        policy.may_have_ring(share.ring.order())?;
         if guest.account.pages.used() > policy.max_ring_pages() {
             guest.kept.clear();
         }

@@ -11,10 +11,7 @@ use crate::{
     endpoint::any,
     exchange::Exchange,
     link::Member,
-    proto::{
-        ring::Order,
-        RingRef, //
-    },
+    proto::ring::Order,
     remote::Remote,
     shared::Shared, //
 };
@@ -196,11 +193,6 @@ impl Conn {
         )?;
         held.dismiss();
         Ok(ScopeGuard::new_with_data(conn, Self::discard))
-    }
-
-    /// What the backend has to know to use the ring.
-    pub(crate) fn ring_ref(&self) -> RingRef {
-        self.ring.reference()
     }
 
     /// Makes it known to its link, which ends it from now on. May sleep.

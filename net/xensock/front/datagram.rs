@@ -184,7 +184,7 @@ fn attach(sk: &Sock, remote: Remote) -> Result<Arc<Conn>> {
     let link = fresh.remote.link.clone();
     let attach = link.exchange(Call::Attach {
         id: fresh.remote.id,
-        ring: fresh.ring_ref(),
+        ring: fresh.ring.reference(),
     })?;
     // From here on the end of the link is told to it.
     let conn = Conn::enter(fresh)?;

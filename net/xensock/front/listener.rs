@@ -235,7 +235,7 @@ impl Listener {
         let accept = link.exchange(Call::Accept {
             id: self.remote.id,
             id_new,
-            ring: fresh.ring_ref(),
+            ring: fresh.ring.reference(),
         })?;
         let first = match link.dialect {
             Dialect::XenSock => accept,
@@ -304,7 +304,7 @@ impl Listener {
             id: fresh.remote.id,
             addr,
             flags: 0,
-            ring: fresh.ring_ref(),
+            ring: fresh.ring.reference(),
         })?;
         // The C backend waits for the connection in its only thread: there has to be room for it.
         let backlog = i32::MAX as u32;

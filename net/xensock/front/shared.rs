@@ -46,7 +46,6 @@ use kernel::{
 #[pin_data]
 pub(crate) struct Shared {
     ring: DataRing<GrantedPages>,
-    order: Order,
     at: RingRef,
     /// The network namespace that it was made for.
     payer: usize,
@@ -106,7 +105,6 @@ impl Shared {
         Arc::pin_init(
             pin_init!(Self {
                 ring,
-                order,
                 at,
                 payer: payer(sk),
                 doorbell,
@@ -135,10 +133,6 @@ impl Shared {
     /// Has events concern nobody. Process context.
     pub(crate) fn disconnect(&self) {
         self.doorbell.disconnect();
-    }
-
-    pub(crate) fn order(&self) -> Order {
-        self.order
     }
 
     /// Whether it was made for the network namespace of `sk`, see [`payer`].

@@ -197,12 +197,15 @@ impl Link {
     /// A data ring of this order for a connection of `sk`'s: a spare one, or a new one. If a new one
     /// would be smaller, for want of grants, they may both be. May sleep.
     pub(crate) fn new_ring(&self, sk: &Sock, order: Order) -> Result<Arc<Shared>> {
-        let least = budget::affordable(order);
         let payer = payer(sk);
-        let suits = |ring: &Shared| {
-            Some(ring.order()) >= least && ring.order() <= order && ring.is_paid_by(payer)
+        let take = |least: Option<Order>| {
+            self.spares.take(|ring| {
+                Some(ring.order()) >= least && ring.order() <= order && ring.is_paid_by(payer)
+            })
         };
-        let Some(ring) = self.spares.take(suits) else {
+        // How many grants there are is a question to the hypervisor.
+        let spare = take(Some(order)).or_else(|| take(budget::affordable(order)));
+        let Some(ring) = spare else {
             return Shared::new(self, sk, order);
         };
         ring.restart();

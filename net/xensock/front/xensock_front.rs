@@ -38,8 +38,8 @@
 //! A socket and its link's table of members hold the `Arc` of a connection or a listener. These
 //! hold the socket (whose `struct sock` holds the module, so that this cannot be unloaded before
 //! the last byte is delivered) and the link. The cycles end where the socket lets go, in
-//! `release()` or before; and in `Shared::disconnect()`, which drops the reference of the doorbell. A connection that was posted holds the listening socket until it is
-//! accepted.
+//! `release()` or before; and in `Shared::disconnect()`, which drops the reference of the doorbell. A
+//! connection that was posted holds the listening socket until it is accepted.
 //!
 //! Whoever waits for an answer holds the `Exchange`, and so does the commands ring; if the waiting
 //! program is killed, the ring's reference is the last one, and goes in a handler. That is why an
@@ -52,8 +52,9 @@
 //! sends RELEASE as soon as the backend has taken all that was sent, or after `MAX_PATIENCE`; the
 //! connection outlives the socket until then. The answer to RELEASE starts the teardown: leave the
 //! ring to another connection, or close the event channel and revoke the grants; and leave the
-//! link's table. A link that goes down tears down all its connections, and its spare rings, itself. The memory of a ring is freed with the connection, not when its sharing
-//! ends: a `recv()` may still be reading it.
+//! link's table. A link that goes down tears down all its connections, and its spare rings, itself.
+//! The memory of a ring is freed with the connection, not when its sharing ends: a `recv()` may still
+//! be reading it.
 //!
 //! # Locks, outermost first
 //!

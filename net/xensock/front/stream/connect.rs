@@ -116,7 +116,7 @@ impl Stream {
             id: fresh.remote.id,
             addr: peer,
             flags: 0,
-            ring: fresh.ring_ref(),
+            ring: fresh.ring.reference(),
         })?;
 
         let _guard = self.transition.lock();
