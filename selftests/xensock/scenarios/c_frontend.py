@@ -4,7 +4,7 @@
 Nothing in the kernel calls that frontend: a module of ours does, so that the
 test programs can. It has no names of sockets, no options and no shutdown, its
 connect always waits, and it leaves its ports to the program. What else it cannot
-do is in guide.rst, under "PV Calls".
+do is in pvcalls.rst.
 """
 
 from bed import timeout

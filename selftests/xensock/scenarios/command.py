@@ -101,7 +101,7 @@ print(socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262).getsockopt(socket.S
 
 @timeout(180)
 def test_cgroup(bed):
-    """The guide's program of BPF chooses for a cgroup and for what is below it, and for no other."""
+    """The documentation's BPF program chooses for a cgroup and for what is below it, and for no other."""
     guest = _guest(bed)
     if guest.run("[ -e /sys/kernel/btf/vmlinux ]")[0]:
         bed.skip("this kernel has no BTF; KCONFIG=bpf has")
