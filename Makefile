@@ -18,7 +18,7 @@ help:
 	@echo 'make modules    builds the modules only'
 	@echo 'make check      rustfmt, clippy, checkpatch, host tests'
 	@echo 'make kunit      runs the KUnit tests in a guest with the debug kernel'
-	@echo 'make docs       rustdoc of the kernel crates'
+	@echo 'make docs       the documentation as HTML, and rustdoc of the kernel crates'
 	@echo 'make clean      removes the kernel trees, what was built and the results'
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
@@ -42,7 +42,8 @@ check:
 	@$(BED)/check
 
 docs:
-	@$(BED)/host-packages && out=$$($(BED)/kbuild rustdoc) && \
+	@$(BED)/host-packages && pages=$$($(BED)/htmldocs) && echo "see $$pages/index.html" && \
+		out=$$($(BED)/kbuild rustdoc) && \
 		echo "see $$out/Documentation/output/rust/rustdoc/kernel/index.html"
 
 clean distclean:
