@@ -23,7 +23,7 @@ help:
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
 	@echo 'KCONFIG=fast|debug|bpf  the kernel configuration (now: $(KCONFIG))'
-	@echo 'TESTS=FILE.TEST      which tests, with wildcards (now: $(TESTS))'
+	@echo 'TESTS=FILE.TEST...   which tests, with wildcards (now: $(TESTS))'
 	@echo 'V=1                  shows every console'
 	@echo 'LINUX=path           a clean 7.3 kernel tree instead of the fetched one'
 	@echo 'MIRROR=url           the Debian mirror, if not that of this machine'

@@ -64,13 +64,13 @@ def clean_up(action):
 
 
 def choose(pattern):
-    """The scenario files and, of each, the tests whose FILE.TEST matches the pattern."""
+    """The scenario files and, of each, the tests whose FILE.TEST matches one of the words."""
     chosen = []
     for path in sorted(glob.glob("/bed/scenarios/*.py")):
         name = os.path.basename(path)[:-3]
         try:
             tests = [test for test in load(name, path)
-                     if fnmatch.fnmatch(f"{name}.{test[0]}", pattern)]
+                     if any(fnmatch.fnmatch(f"{name}.{test[0]}", one) for one in pattern.split())]
         except Exception:  # pylint: disable=broad-except
             tests = [("load", broken(traceback.format_exc()))]
         if tests:
