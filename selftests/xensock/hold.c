@@ -8,6 +8,8 @@
  *   hold holes   has --sockets connecting to the black hole, until all fail
  *   hold refused has --sockets that were refused, and never asks them again
  *   hold idle    has --sockets connected, which do nothing any more
+ *   hold waiting has --sockets listening, with a backlog of 128, and accepts
+ *                nothing: says the port of each first
  */
 #include <errno.h>
 #include <poll.h>
@@ -278,6 +280,24 @@ static int idle(void)
 	return 0;
 }
 
+static int waiting(void)
+{
+	unsigned int i;
+	int fd;
+
+	for (i = 0; i < opt.sockets; i++) {
+		fd = open_listener(128, 0);
+		if (fd < 0) {
+			fprintf(stderr, "hold: socket %u: %m\n", i);
+			return 1;
+		}
+		printf("%u\n", local_port(fd));
+	}
+	printf("ready\n");
+	pause();
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	argc = parse_options(argc, argv);
@@ -293,6 +313,8 @@ int main(int argc, char **argv)
 		return refused();
 	if (argc == 2 && !strcmp(argv[1], "idle"))
 		return idle();
-	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle [options]\n");
+	if (argc == 2 && !strcmp(argv[1], "waiting"))
+		return waiting();
+	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|waiting [options]\n");
 	return 4;
 }

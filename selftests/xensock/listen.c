@@ -315,6 +315,28 @@ TEST_F(listen, one_after_another)
 	}
 }
 
+/* What one listener may hold is not taken from what others may. */
+TEST_F(listen, many_long_backlogs)
+{
+	int i, fds[40];
+
+	for (i = 0; i < 40; i++) {
+		fds[i] = open_listener(128, 0);
+		ASSERT_LE(0, fds[i]);
+	}
+	EXPECT_STREQ("ok 30", puppet_do(&self->peer, "open %u 30",
+					local_port(fds[39])));
+	EXPECT_STREQ("ok 60", puppet_do(&self->peer, "open %u 30",
+					local_port(fds[0])));
+	for (i = 0; i < 30; i++) {
+		EXPECT_EQ(0, close(accept(fds[0], NULL, NULL)));
+		EXPECT_EQ(0, close(accept(fds[39], NULL, NULL)));
+	}
+	EXPECT_STREQ("fin 60 rst 0", puppet_do(&self->peer, "ends"));
+	for (i = 0; i < 40; i++)
+		close(fds[i]);
+}
+
 TEST_F(listen, many_listeners)
 {
 	int i, fds[20];

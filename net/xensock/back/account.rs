@@ -3,6 +3,7 @@
 //! What a guest has of this domain and has asked of it, counted for debugfs.
 
 use crate::{
+    backlog::Waiting,
     counts::Requests,
     proto::Command,
     quota::{
@@ -30,6 +31,7 @@ pub(crate) struct Account {
     pub(crate) sockets: Arc<Sockets>,
     /// Sockets that listen.
     pub(crate) listeners: Arc<Quota>,
+    pub(crate) waiting: Arc<Waiting>,
     /// Pages mapped for data rings.
     pub(crate) pages: Arc<Quota>,
     links: Atomic<u64>,
@@ -44,6 +46,7 @@ impl Account {
         let account = Self {
             sockets: Sockets::new()?,
             listeners: Quota::new()?,
+            waiting: Waiting::new()?,
             pages: Quota::new()?,
             links: Atomic::new(0),
             lost: Atomic::new(0),
@@ -86,6 +89,7 @@ impl Account {
         show(c"sockets", self.sockets.open(), f)?;
         f.write_fmt(fmt!("sockets-closed {}\n", self.sockets.closed()))?;
         show(c"listeners", &self.listeners, f)?;
+        f.write_fmt(fmt!("waiting {}\n", self.waiting.count()))?;
         show(c"ring-pages", &self.pages, f)?;
         self.requests.show(f)?;
         let malformed = self.malformed.load(Relaxed);

@@ -22,7 +22,6 @@ use crate::{
         Features,
         Response, //
     },
-    quota::Quota,
     table::{
         Entry,
         Table, //
@@ -122,8 +121,6 @@ pub(crate) struct Guest {
     pub(crate) account: Arc<Account>,
     #[pin]
     pub(crate) kept: Kept,
-    /// Connections that may wait to be accepted.
-    pub(crate) waiting: Arc<Quota>,
     pub(crate) in_force: Arc<InForce>,
     log: Arc<LogLimit>,
     has_warned: Atomic<bool>,
@@ -169,7 +166,6 @@ impl Guest {
                 has_served: Atomic::new(false),
                 account,
                 kept <- Kept::new(),
-                waiting: Quota::new()?,
                 in_force,
                 log,
                 has_warned: Atomic::new(false),
@@ -324,6 +320,18 @@ impl Guest {
 
     pub(crate) fn remove(&self, id: u64) -> Result<Entry> {
         self.with_table(|table| table.remove(id))
+    }
+
+    /// Has each listener look again how many connections may wait.
+    pub(crate) fn wake_listeners(&self) {
+        let _ = self.with_table(|table| {
+            for entry in table.iter() {
+                if let Entry::Listener(listener) = entry {
+                    listener.wake();
+                }
+            }
+            Ok(())
+        });
     }
 
     /// Takes a place for a connection out, unless the guest has given the id to something else.

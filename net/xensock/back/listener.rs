@@ -7,9 +7,10 @@
 
 use crate::{
     active::Active,
+    backlog::Backlog,
     guest::Guest,
-    policy::Policy,
     proto::{
+        backlog::Shares,
         Body,
         Dialect,
         Response, //
@@ -40,6 +41,8 @@ const BUDGET: u32 = 32;
 #[pin_data]
 pub(crate) struct Listener {
     guest: Arc<Guest>,
+    #[pin]
+    backlog: Backlog,
     /// `None` once it is closed. Held while a connection is accepted, which does not wait.
     #[pin]
     open: Mutex<Option<Open>>,
@@ -54,8 +57,8 @@ impl_has_work! {
 /// What a socket has for as long as it listens.
 struct Open {
     socket: Arc<Socket>,
-    /// How many connections may wait in all, and one, as TCP has it.
-    waiting: Charge,
+    /// How many connections the guest lets wait, and one, as TCP has it.
+    backlog: u32,
     /// The most ACCEPTs that were posted at once. So many connections may wait with the guest, and
     /// so many fewer here.
     ahead: u32,
@@ -67,20 +70,10 @@ struct Open {
 }
 
 impl Open {
-    /// Tells TCP how many connections may wait with it.
-    fn listen(&self) -> Result {
-        let backlog = u32::try_from(self.waiting.amount())?.saturating_sub(1);
-        self.socket.listen(backlog.saturating_sub(self.ahead))
+    /// How many connections may wait with TCP.
+    fn backlog(&self) -> u32 {
+        self.backlog.saturating_sub(self.ahead)
     }
-}
-
-/// What a socket takes of the connections that may wait, for which the guest has given it `backlog`.
-///
-/// TCP makes their sockets, of which the guest has none before it accepts them.
-fn waiting(guest: &Guest, policy: &Policy, backlog: u32) -> Charge {
-    // CAST: Widens.
-    let wanted = policy.backlog(backlog) as usize + 1;
-    guest.waiting.take_up_to(wanted, policy.max_waiting())
 }
 
 impl Listener {
@@ -89,7 +82,7 @@ impl Listener {
         let policy = guest.policy();
         let open = Open {
             socket,
-            waiting: waiting(guest, &policy, backlog),
+            backlog: policy.backlog(backlog),
             ahead: 0,
             posted: KVec::new(),
             poll: None,
@@ -101,16 +94,22 @@ impl Listener {
         let listener = Arc::pin_init(
             try_pin_init!(Self {
                 guest: guest.clone(),
+                backlog <- Backlog::new(guest.account.waiting.clone(), policy.may_wait()),
                 open <- new_mutex!(None, "xensock_listener"),
                 work <- new_work!("xensock_listener"),
             }),
             GFP_KERNEL,
         )?;
-        open.socket.set_callbacks(Waker(listener.clone()))?;
-        if let Err(error) = open.listen() {
+        open.socket.set_callbacks(Waker {
+            listener: listener.clone(),
+            socket: open.socket.clone(),
+        })?;
+        // What comes from now on is counted; how many may wait is said at once.
+        if let Err(error) = open.socket.listen(0) {
             open.socket.tcp().clear_callbacks();
             return Err(error);
         }
+        listener.adjust(&open);
         *listener.open.lock() = Some(open);
         Ok(listener)
     }
@@ -119,10 +118,25 @@ impl Listener {
     pub(crate) fn set_backlog(&self, backlog: u32) -> Result {
         let mut open = self.open.lock();
         let open = (*open).as_mut().ok_or(EINVAL)?;
-        // Given back before more is taken.
-        open.waiting = self.guest.waiting.take_up_to(0, 0);
-        open.waiting = waiting(&self.guest, &self.guest.policy(), backlog);
-        open.listen()
+        open.backlog = self.guest.policy().backlog(backlog);
+        self.adjust(open);
+        Ok(())
+    }
+
+    /// Counts what waits, and tells TCP how many may.
+    fn adjust(&self, open: &Open) {
+        let shares = self.guest.policy().may_wait();
+        self.backlog.set(open.backlog(), shares);
+        self.backlog.adjust(open.socket.tcp());
+        self.relieve(&shares);
+    }
+
+    /// Lets other listeners of the guest take in more again, if they were held back and there is
+    /// room.
+    fn relieve(&self, shares: &Shares) {
+        if self.guest.account.waiting.has_room_again(shares) {
+            self.guest.wake_listeners();
+        }
     }
 
     /// TCP's socket, until it is closed.
@@ -146,8 +160,7 @@ impl Listener {
         let posted = u32::try_from(open.posted.len())?;
         if posted > open.ahead {
             open.ahead = posted;
-            // It listens already, so this changes a number.
-            let _ = open.listen();
+            self.adjust(open);
         }
         Ok(())
     }
@@ -191,6 +204,8 @@ impl Listener {
         };
         open.socket.tcp().clear_callbacks();
         drop(open.socket);
+        self.backlog.leave();
+        self.relieve(&self.guest.policy().may_wait());
         // The C frontend of PV Calls has such an ACCEPT only if nobody waits for it, and no place
         // for its answer: the slot would stay in use, and stop the ring when its turn comes again.
         let error = (self.guest.dialect == Dialect::XenSock).then_some(ECONNABORTED);
@@ -203,7 +218,7 @@ impl Listener {
     }
 
     /// Has the work item run.
-    fn wake(self: &Arc<Self>) {
+    pub(crate) fn wake(self: &Arc<Self>) {
         // An item that is queued already will see what there is to do.
         let _ = self.guest.queue.enqueue(self.clone());
     }
@@ -234,12 +249,16 @@ impl Listener {
     }
 }
 
-/// Wakes a listener for the connections that come in.
-struct Waker(Arc<Listener>);
+/// Counts the connections that come in, and wakes the listener for them.
+struct Waker {
+    listener: Arc<Listener>,
+    socket: Arc<Socket>,
+}
 
 impl Callbacks for Waker {
     fn data_ready(&self) {
-        self.0.wake();
+        self.listener.backlog.adjust(self.socket.tcp());
+        self.listener.wake();
     }
 
     fn write_space(&self) {}
@@ -253,11 +272,12 @@ impl WorkItem for Listener {
     type Pointer = Arc<Listener>;
 
     fn run(this: Arc<Listener>) {
-        for _ in 0..BUDGET {
-            if !this.accept() {
-                return;
-            }
+        let has_more = (0..BUDGET).all(|_| this.accept());
+        if let Some(open) = &*this.open.lock() {
+            this.adjust(open);
         }
-        this.wake();
+        if has_more {
+            this.wake();
+        }
     }
 }

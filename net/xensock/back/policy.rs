@@ -7,6 +7,7 @@
 
 use crate::{
     proto::{
+        backlog::Shares,
         policy::{
             self,
             Limit,
@@ -114,9 +115,8 @@ impl Policy {
     }
 
     /// How many connections may wait to be accepted, at all listening sockets together.
-    pub(crate) fn max_waiting(&self) -> usize {
-        // CAST: Widens.
-        self.max_sockets as usize
+    pub(crate) fn may_wait(&self) -> Shares {
+        Shares::new(self.max_sockets, self.max_listeners)
     }
 
     /// Whether sockets are made in the namespace of `other`: `EACCES`.

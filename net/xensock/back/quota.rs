@@ -58,24 +58,6 @@ impl Quota {
         self.most.note(sum);
         Ok(charge)
     }
-
-    /// Takes as much of it as makes the sum no more than `limit`, and no more than `wanted`.
-    pub(crate) fn take_up_to(self: &Arc<Self>, wanted: usize, limit: usize) -> Charge {
-        let mut used = self.used();
-        loop {
-            let amount = wanted.min(limit.saturating_sub(used));
-            // OVERFLOW: The sum is at most `limit`, or what was taken before.
-            match self.used.cmpxchg(used, used + amount, Relaxed) {
-                Ok(_) => {
-                    return Charge {
-                        quota: self.clone(),
-                        amount,
-                    };
-                }
-                Err(now) => used = now,
-            }
-        }
-    }
 }
 
 /// The sockets of a guest, of all its links.
@@ -119,13 +101,6 @@ impl Sockets {
 pub(crate) struct Charge {
     quota: Arc<Quota>,
     amount: usize,
-}
-
-impl Charge {
-    /// How much it is.
-    pub(crate) fn amount(&self) -> usize {
-        self.amount
-    }
 }
 
 impl Drop for Charge {

@@ -9,7 +9,8 @@
 //! - [`commands`]: what a guest asks, one request at a time.
 //! - [`table::Table`]: the sockets of a guest by their ids.
 //! - [`socket::Socket`]: TCP's or UDP's socket, with its options and names.
-//! - [`listener::Listener`]: a socket that listens, and the places for its connections.
+//! - [`listener::Listener`]: a socket that listens, and the places for its connections;
+//!   [`backlog::Backlog`]: the connections that wait at it.
 //! - [`active::Active`]: a connection, or a place for one: what ACCEPT has posted. Its parts are
 //!   [`share::Share`], the data ring and the event channel, and once there is a connection
 //!   [`io::Io`], that and the socket.
@@ -56,8 +57,8 @@
 //!    listener while it fills the place, and by ATTACH.
 //! 4. `Guest::table`, `Socket::snapshot`, `Kept::shares` (mutexes).
 //! 5. `Guest::ring`, `Active::asked`, `Active::socket`, `Datagram::farewell`, `Datagram::socket`
-//!    (spinlocks) and `Guest::channel`, `Doorbell::owner` (spinlocks, IRQ), `LogLimit::last`,
-//!    `InForce::policy` (spinlocks): short.
+//!    (spinlocks) and `Guest::channel`, `Doorbell::owner`, `Backlog::state` (spinlocks, IRQ),
+//!    `LogLimit::last`, `InForce::policy` (spinlocks): short.
 //!
 //! No lock is held while a socket is waited for: nothing here waits for one. Commands take neither
 //! `Active::state` nor `Datagram::state` while data are moved.
@@ -73,6 +74,7 @@
 
 mod account;
 mod active;
+mod backlog;
 mod commands;
 mod completion;
 #[path = "../counts.rs"]

@@ -33,11 +33,13 @@
 //! - [`link`] is what each end does next, given its own xenbus state and that of the other end.
 //! - [`node`] names the xenstore nodes, [`errno`] the error numbers, [`addr`] the addresses.
 //! - [`native`] lists the options that only a socket of the guest's own can have.
-//! - [`policy`] is what the backend lets a guest do, in terms of [`rule`]s about addresses and ports.
+//! - [`policy`] is what the backend lets a guest do, in terms of [`rule`]s about addresses and ports;
+//!   [`backlog`] how its listeners share what may wait.
 
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod backlog;
 mod bytes;
 pub mod call;
 pub mod dialect;

@@ -268,6 +268,20 @@ impl KernelSocket {
         unsafe { bindings::inet_csk_listen_poll(self.sk().as_raw()) != 0 }
     }
 
+    /// Returns how many connections have come in that nobody has accepted. Any context.
+    pub fn waiting(&self) -> usize {
+        // CAST: Widens.
+        self.sk().ack_backlog() as usize
+    }
+
+    /// Changes how many connections may wait at a listening socket, see [`KernelSocket::listen`]. Any
+    /// context.
+    pub fn set_backlog(&self, backlog: u32) {
+        if self.tcp_state() == TcpState::Listen {
+            self.sk().set_max_ack_backlog(backlog);
+        }
+    }
+
     /// Takes the next connection that has come in, and returns it with the address of its peer.
     ///
     /// It has no callbacks. It may have been reset by its peer already, which is an error for those

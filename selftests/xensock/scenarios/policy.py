@@ -2,6 +2,7 @@
 """What a guest may do: said with the xensock command, felt by programs of the guest."""
 
 import os
+import socket
 import time
 
 from bed import timeout
@@ -326,6 +327,67 @@ def _namespace(bed, name, number=None):
 def _remove_namespaces(bed, *names):
     for name in names:
         bed.run(f"ip netns pids {name} | xargs -r kill -9; ip netns del {name}")
+
+
+def _waiting(ports):
+    """How many connections wait in dom0 at these ports."""
+    with open("/proc/net/tcp", encoding="ascii") as file:
+        rows = [line.split() for line in file.readlines()[1:]]
+    return {port: sum(int(row[4].split(":")[1], 16) for row in rows
+                      if row[3] == "0A" and row[1].endswith(f":{port:04X}")) for port in ports}
+
+
+def _knock(ports, each):
+    """Begins to connect so many times to each of these ports."""
+    sockets = []
+    for port in ports * each:
+        sockets.append(socket.socket())
+        sockets[-1].setblocking(False)
+        sockets[-1].connect_ex(("192.0.2.1", port))
+    return sockets
+
+
+@timeout(300)
+def test_backlogs(bed):
+    """What waits at all listeners together has a limit, and each of them has some of it."""
+    peer(bed)
+    guest = _guest(bed)
+    # All may have 40, and each of the 8 at least 5.
+    _set(bed, guest, max_sockets="40", max_listeners="8", bind_allow="tcp:0")
+    _becomes(bed, guest, "bind 0.0.0.0 0", "ok")
+    server = guest.start("hold waiting --sockets 4")
+    server.wait_line("ready", 20 * bed.scale)
+    ports = [int(line) for line in server.lines[:4]]
+    clients = _knock(ports[:1], 60)
+    until = time.monotonic() + 20 * bed.scale
+    while (first := _waiting(ports)[ports[0]]) < 40 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert first == 40, first
+    clients += _knock(ports[1:], 60)
+    while len(set(list(_waiting(ports).values())[1:])) > 1 or _waiting(ports)[ports[1]] < 5:
+        assert time.monotonic() < until, _waiting(ports)
+        time.sleep(0.1)
+    time.sleep(4)
+    held = _waiting(ports)
+    bed.note(f"{held} of 60 each")
+    assert held[ports[0]] <= 41 and all(5 <= held[port] <= 6 for port in ports[1:]), held
+    # When the first has gone, what knocks again gets in.
+    for client in clients[:60]:
+        client.close()
+    server.kill()
+    server.wait()
+    assert set(_waiting(ports).values()) == {0}
+    server = guest.start("hold waiting --sockets 1")
+    server.wait_line("ready", 20 * bed.scale)
+    port = int(server.lines[0])
+    clients += _knock([port], 30)
+    until = time.monotonic() + 20 * bed.scale
+    while _waiting([port])[port] < 22:
+        assert time.monotonic() < until, _waiting([port])
+        time.sleep(0.1)
+    server.kill()
+    for client in clients:
+        client.close()
 
 
 @timeout(240)

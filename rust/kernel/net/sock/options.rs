@@ -105,12 +105,20 @@ impl Sock {
         self.raw_max_ack_backlog().store(backlog, Relaxed);
     }
 
+    /// Returns how many connections wait to be accepted. Any context.
+    pub fn ack_backlog(&self) -> u32 {
+        self.raw_ack_backlog().load(Relaxed)
+    }
+
     /// Notes how many connections wait to be accepted, for tools to see. Any context.
     pub fn set_ack_backlog(&self, waiting: u32) {
+        self.raw_ack_backlog().store(waiting, Relaxed);
+    }
+
+    fn raw_ack_backlog(&self) -> &Atomic<u32> {
         // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
         // one piece.
-        let backlog = unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_ack_backlog) };
-        backlog.store(waiting, Relaxed);
+        unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_ack_backlog) }
     }
 
     fn raw_max_ack_backlog(&self) -> &Atomic<u32> {
