@@ -26,7 +26,10 @@ use crate::{
         Refused, //
     }, //
 };
-use core::net::SocketAddr;
+use core::net::{
+    IpAddr,
+    SocketAddr, //
+};
 use kernel::{
     fmt,
     net::{
@@ -99,8 +102,17 @@ impl Policy {
 
     /// Whether a socket may connect, or send, to `addr`: `EACCES`.
     pub(crate) fn may_connect(&self, transport: Transport, addr: &SocketAddr) -> Result {
-        let may = self.rules.may_connect(transport, addr);
+        let may = self
+            .rules
+            .may_connect(transport, addr, |ip| self.takes_in(ip));
         self.check(may, Reason::Connect, Some(addr))
+    }
+
+    /// Returns whether the namespace itself takes in what is sent to an address.
+    fn takes_in(&self, ip: IpAddr) -> bool {
+        self.namespace
+            .as_ref()
+            .is_some_and(|namespace| namespace.is_local(ip) || namespace.is_broadcast(ip))
     }
 
     /// Whether a guest may have so many sockets: `EMFILE`.

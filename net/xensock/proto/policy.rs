@@ -20,6 +20,7 @@ use core::{
 use super::{
     ring::Order,
     rule::{
+        is_special,
         number,
         Rule,
         Transport,
@@ -149,8 +150,8 @@ pub fn netns(value: &[u8]) -> Result<i32, Unreadable> {
 ///
 /// In a namespace of its own a guest may do both everywhere, unless the lists say otherwise. In the
 /// backend domain's initial namespace it may bind nothing without a list that allows it, and does
-/// not reach the domain's own loopback unless a rule allows just that: one that is about loopback
-/// addresses and no others.
+/// not reach what the domain itself takes in: its own addresses, and all that are special
+/// ([`is_special`]). What changes that is a rule which is about just that ([`Rule::is_explicit`]).
 #[derive(Debug)]
 pub struct Rules<L> {
     /// Whether the namespace is another than the backend domain's initial one.
@@ -176,22 +177,34 @@ impl<L: Deref<Target = [Rule]>> Rules<L> {
             .all(|ip| covers(rules, transport, ip, addr.port()))
     }
 
-    /// Whether a socket may connect, or send, to `addr`.
-    pub fn may_connect(&self, transport: Transport, addr: &SocketAddr) -> bool {
+    /// Returns whether a socket may connect, or send, to `addr`. `is_own` tells whether the
+    /// backend's domain takes in what is sent to an address.
+    pub fn may_connect(
+        &self,
+        transport: Transport,
+        addr: &SocketAddr,
+        is_own: impl Fn(IpAddr) -> bool,
+    ) -> bool {
         reached_by_connect(addr.ip())
             .into_iter()
             .flatten()
-            .all(|ip| self.may_reach(transport, ip, addr.port()))
+            .all(|ip| self.may_reach(transport, ip, addr.port(), &is_own))
     }
 
-    fn may_reach(&self, transport: Transport, ip: IpAddr, port: u16) -> bool {
+    fn may_reach(
+        &self,
+        transport: Transport,
+        ip: IpAddr,
+        port: u16,
+        is_own: impl Fn(IpAddr) -> bool,
+    ) -> bool {
         if covers(&self.connect_deny, transport, ip, port) {
             return false;
         }
-        let is_guarded = ip.is_loopback() && !self.is_private;
+        let is_guarded = !self.is_private && (is_special(ip) || is_own(ip));
         match &self.connect_allow {
             Some(rules) => rules.iter().any(|rule| {
-                rule.covers(transport, ip, port) && (!is_guarded || rule.names_loopback())
+                rule.covers(transport, ip, port) && (!is_guarded || rule.is_explicit())
             }),
             None => !is_guarded,
         }

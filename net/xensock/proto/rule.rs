@@ -60,6 +60,43 @@ enum Prefix {
     V6 { bits: u128, mask: u128 },
 }
 
+/// Addresses that mean a host itself, those on the same wire, or several hosts at once. Packets to
+/// any of them may be taken in by the host that sends them.
+const SPECIAL: [Prefix; 7] = [
+    // 127.0.0.0/8 and ::1: loopback.
+    Prefix::V4 {
+        bits: 0x7f00_0000,
+        mask: 0xff00_0000,
+    },
+    Prefix::V6 {
+        bits: 1,
+        mask: u128::MAX,
+    },
+    // 169.254.0.0/16 and fe80::/10: link-local. Clouds have their metadata there.
+    Prefix::V4 {
+        bits: 0xa9fe_0000,
+        mask: 0xffff_0000,
+    },
+    Prefix::V6 {
+        bits: 0xfe80 << 112,
+        mask: 0xffc0 << 112,
+    },
+    // 224.0.0.0/4 and ff00::/8: multicast.
+    Prefix::V4 {
+        bits: 0xe000_0000,
+        mask: 0xf000_0000,
+    },
+    Prefix::V6 {
+        bits: 0xff << 120,
+        mask: 0xff << 120,
+    },
+    // Broadcast.
+    Prefix::V4 {
+        bits: u32::MAX,
+        mask: u32::MAX,
+    },
+];
+
 impl Prefix {
     fn v4(ip: Ipv4Addr, len: u32) -> Result<Self, Unreadable> {
         let mask = match len {
@@ -112,12 +149,24 @@ impl Prefix {
         }
     }
 
-    /// Whether these are loopback addresses and no others.
-    fn is_loopback(self) -> bool {
-        const V4: u32 = 0xff00_0000;
+    /// Returns whether this is one address.
+    fn is_single(self) -> bool {
         match self {
-            Self::V4 { bits, mask } => mask & V4 == V4 && Ipv4Addr::from(bits).is_loopback(),
-            Self::V6 { bits, mask } => mask == u128::MAX && Ipv6Addr::from(bits).is_loopback(),
+            Self::V4 { mask, .. } => mask == u32::MAX,
+            Self::V6 { mask, .. } => mask == u128::MAX,
+        }
+    }
+
+    /// Returns whether all of these are among `others`.
+    fn is_within(self, others: Self) -> bool {
+        match (self, others) {
+            (Self::V4 { bits, mask }, Self::V4 { mask: other, .. }) => {
+                mask & other == other && others.has(IpAddr::V4(Ipv4Addr::from(bits)))
+            }
+            (Self::V6 { bits, mask }, Self::V6 { mask: other, .. }) => {
+                mask & other == other && others.has(IpAddr::V6(Ipv6Addr::from(bits)))
+            }
+            _ => false,
         }
     }
 }
@@ -149,10 +198,20 @@ impl Rule {
             && (self.first..=self.last).contains(&port)
     }
 
-    /// Whether the rule is about loopback addresses and no others.
-    pub fn names_loopback(&self) -> bool {
-        self.prefix.is_some_and(Prefix::is_loopback)
+    /// Returns whether the rule is about one address, or about some kind of special ones and no
+    /// others: whoever wrote it has meant just these.
+    pub fn is_explicit(&self) -> bool {
+        self.prefix.is_some_and(|prefix| {
+            prefix.is_single() || SPECIAL.into_iter().any(|kind| prefix.is_within(kind))
+        })
     }
+}
+
+/// Returns whether an address is special wherever it is used: one of loopback, link-local, multicast
+/// or broadcast.
+pub fn is_special(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    SPECIAL.into_iter().any(|kind| kind.has(ip))
 }
 
 impl FromStr for Rule {

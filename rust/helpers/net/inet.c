@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/bpf-cgroup.h>
+#include <linux/inetdevice.h>
 #include <linux/sched.h>
 #include <linux/security.h>
 #include <linux/seq_file_net.h>
@@ -8,6 +9,7 @@
 #include <net/inet_common.h>
 #include <net/inet_sock.h>
 #include <net/ip.h>
+#include <net/ip6_route.h>
 #include <net/ip_fib.h>
 #include <net/ipv6.h>
 #include <net/netns/generic.h>
@@ -151,14 +153,32 @@ __rust_helper int rust_helper_inet_any_ioctl(struct socket *sock, unsigned int c
 /* Whether an address is one of this host's own, for this namespace. */
 __rust_helper bool rust_helper_net_is_local(struct net *net, const struct in6_addr *addr)
 {
-	if (ipv6_addr_v4mapped(addr))
-		return inet_addr_type(net, addr->s6_addr32[3]) == RTN_LOCAL;
+	bool local = false;
+
+	if (ipv6_addr_v4mapped(addr)) {
+		rcu_read_lock();
+		local = __ip_dev_find(net, addr->s6_addr32[3], false);
+		rcu_read_unlock();
+		return local;
+	}
 #if IS_ENABLED(CONFIG_IPV6)
-	return ipv6_addr_loopback(addr) ||
-	       (ipv6_mod_enabled() && ipv6_chk_addr(net, addr, NULL, 0));
-#else
-	return false;
+	if (ipv6_addr_loopback(addr))
+		return true;
+	if (ipv6_mod_enabled()) {
+		struct rt6_info *rt = rt6_lookup(net, addr, NULL, 0, NULL, 0);
+
+		local = rt && rt->rt6i_flags & (RTF_LOCAL | RTF_ANYCAST);
+		ip6_rt_put(rt);
+		/* Where an interface has tables of its own, the route is there. */
+		local = local || ipv6_chk_addr(net, addr, NULL, 0);
+	}
 #endif
+	return local;
+}
+
+__rust_helper bool rust_helper_net_is_broadcast(struct net *net, __be32 addr)
+{
+	return inet_addr_type(net, addr) == RTN_BROADCAST;
 }
 
 __rust_helper struct net *rust_helper_seq_file_single_net(struct seq_file *seq)

@@ -82,7 +82,8 @@ impl Namespace {
         unsafe { bindings::net_may_bind(self.as_raw(), port) }
     }
 
-    /// Returns whether an address is one of this host's own, as far as this namespace knows.
+    /// Returns whether an address is one of this host's own, as far as this namespace knows: it has
+    /// an interface with it, or a route which says so.
     ///
     /// Process context.
     pub fn is_local(&self, ip: IpAddr) -> bool {
@@ -95,6 +96,20 @@ impl Namespace {
 
         // SAFETY: By the type invariants the namespace is valid, and so is the address.
         unsafe { bindings::net_is_local(self.as_raw(), (&raw const bytes).cast()) }
+    }
+
+    /// Returns whether an address is one of all hosts of a network that this host is in, as far as
+    /// this namespace knows: this host takes in what it sends there.
+    ///
+    /// Process context.
+    pub fn is_broadcast(&self, ip: IpAddr) -> bool {
+        match ip.to_canonical() {
+            // SAFETY: By the type invariants the namespace is valid.
+            IpAddr::V4(ip) => unsafe {
+                bindings::net_is_broadcast(self.as_raw(), u32::from_ne_bytes(ip.octets()))
+            },
+            IpAddr::V6(_) => false,
+        }
     }
 
     /// Creates a reference to a [`Namespace`] from a valid pointer.

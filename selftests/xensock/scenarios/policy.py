@@ -16,7 +16,8 @@ NODES = ("netns", "bind-allow", "connect-allow", "connect-deny", "max-sockets", 
 
 
 def _set(bed, guest, **nodes):
-    """Sets these nodes, and all others to their defaults."""
+    """Sets these nodes, and all others to their defaults; but guests are to reach dom0."""
+    nodes.setdefault("connect_allow", bed.reach)
     values = {node: nodes.pop(node.replace("-", "_"), "default") for node in NODES}
     assert not nodes, nodes
     bed.xensock("set", str(guest.domid), *(f"{node}={value}" for node, value in values.items()))
@@ -77,7 +78,7 @@ def test_connect(bed):
     _becomes(bed, guest, "connect 192.0.2.1 7001 192.0.2.1 7080", "EACCES ok")
     _set(bed, guest, connect_allow="tcp:192.0.2.1:7000-7001 udp:7080")
     _becomes(bed, guest, "connect 192.0.2.1 7080 192.0.2.1 7001 203.0.113.1 7001", "EACCES ok EACCES")
-    _set(bed, guest, connect_allow="0.0.0.0/0", connect_deny="192.0.2.1:7080")
+    _set(bed, guest, connect_allow="0.0.0.0/0 192.0.2.1", connect_deny="192.0.2.1:7080")
     _becomes(bed, guest, f"connect 192.0.2.1 7080 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "EACCES ok EACCES")
     # Loopback is allowed by a rule that is about loopback, and just there.
     _set(bed, guest, connect_allow=f"127.0.0.1:{PORT + 1}")
@@ -93,6 +94,45 @@ def test_connect(bed):
     while len(kept.lines) < so_far + 3 and time.monotonic() < until:
         time.sleep(0.1)
     assert len(kept.lines) >= so_far + 3 and set(kept.lines) == {"ok"}, kept.lines[-3:]
+
+
+@timeout(240)
+def test_own_addresses(bed):
+    """What dom0 itself takes in is reached by default nowhere, and then where a rule says just that."""
+    peer(bed)
+    guest = _guest(bed)
+    everywhere = bed.start(f"peer --host 0.0.0.0 --port {PORT + 200}")
+    everywhere.wait_line("peer: ready", 30 * bed.scale)
+    port = PORT + 201
+    bed.run("ip address add 169.254.7.7/32 dev dummy0; ip address add 2001:db8::7 dev dummy0; "
+            "ip route add local 198.51.100.0/24 dev lo; ip -6 route add local 2001:db8:7::/64 dev lo")
+    own = ["192.0.2.1", "169.254.7.7", "198.51.100.9", "127.0.0.1", "0.0.0.0", "::ffff:192.0.2.1",
+           "2001:db8::1", "2001:db8::7", "2001:db8:7::9", "::1", "::"]
+    all_of_them = "connect " + " ".join(f"{host} {port}" for host in own)
+    try:
+        _set(bed, guest, connect_allow="default")
+        _becomes(bed, guest, all_of_them, " ".join(["EACCES"] * len(own)))
+        # What is not of dom0 stays as it was: one that is nowhere, and one that never answers.
+        assert _attempt(guest, "connect 203.0.113.1 80 192.0.2.99 80") == ["EHOSTUNREACH", "ETIMEDOUT"]
+        # Nor by datagrams, to all hosts of the network either.
+        refused = _refused(bed, guest, "connect")
+        must(guest, "knock --host 192.0.2.1 --port 7001; knock --host 192.0.2.255 --port 7001")
+        assert _refused(bed, guest, "connect") == refused + 4
+        # Rules about more than these do not mean them.
+        for rules in ("0.0.0.0/0 [::/0]", "192.0.2.0/24 [2001:db8::/32]", f"{port}", "0-65535"):
+            _set(bed, guest, connect_allow=rules)
+            _becomes(bed, guest, all_of_them, " ".join(["EACCES"] * len(own)))
+        _set(bed, guest, connect_allow=f"192.0.2.1:{port} 169.254.0.0/16")
+        _becomes(bed, guest, f"connect 192.0.2.1 {port} ::ffff:192.0.2.1 {port} 169.254.7.7 {port} "
+                             f"192.0.2.1 {port - 1} 127.0.0.1 {port} 198.51.100.9 {port}",
+                 "ok ok ok EACCES EACCES EACCES")
+        # The unspecified address stands for loopback, or for the address that the socket has.
+        _set(bed, guest, connect_allow=f"127.0.0.0/8:{port}")
+        _becomes(bed, guest, f"connect 127.0.0.1 {port} 0.0.0.0 {port} 192.0.2.1 {port}", "ok ok EACCES")
+    finally:
+        bed.run("ip address del 169.254.7.7/32 dev dummy0; ip address del 2001:db8::7 dev dummy0; "
+                "ip route del local 198.51.100.0/24 dev lo; ip -6 route del local 2001:db8:7::/64 dev lo")
+        _set(bed, guest)
 
 
 @timeout(240)
@@ -268,67 +308,6 @@ def test_listeners(bed):
         _becomes(bed, guest, "listeners 192.0.2.1 --sockets 8", result)
 
 
-@timeout(240)
-def test_smaller_rings_are_offered(bed):
-    """A guest that connects anew is told how large its rings may be, and keeps to it."""
-    peer(bed)
-    guest = bed.guest("small", policy=("max-ring-order=2",))
-    wait_link(guest)
-    back = f"/local/domain/0/backend/xensock/{guest.domid}/0"
-    assert bed.xenstore.read(f"{back}/max-page-order") == "2"
-    guest.ktap("bulk --bytes 256k", 200 * bed.scale)
-    assert _refused(bed, guest, "ring-order") == 0
-
-
-@timeout(300)
-def test_wrong_values(bed):
-    """What cannot be read is logged once and taken in the safest sense; the link stays."""
-    peer(bed)
-    guest = _guest(bed)
-    connect, works = "connect 192.0.2.1 7001", "ok"
-    for node, value, what, result in (
-            ("connect-deny", "10.0.0.0/33", connect, "EACCES"),
-            ("connect-deny", "80 " * 33, connect, "EACCES"),
-            ("connect-deny", "x" * 3000, connect, "EACCES"),
-            ("connect-allow", "192.0.2.1:70001", connect, "EACCES"),
-            ("connect-allow", "192.0.2.1:7001 nonsense", f"{connect} 192.0.2.1 7080", "ok EACCES"),
-            ("max-sockets", "many", connect, "EMFILE"),
-            ("max-sockets", "", connect, "EMFILE"),
-            ("max-sockets", "99999999999", connect, works),
-            ("max-ring-pages", "1k", connect, "ENOBUFS"),
-            ("max-ring-order", "large", connect, "ENOBUFS"),
-            ("max-ring-order", "12", connect, works),
-            ("netns", "blue", connect, "EACCES"),
-            ("netns", "4711", connect, "EACCES"),
-            ("max-bread", "1", connect, works)):
-        said = _log(bed, guest, f"policy/{node}: not understood")
-        _write(bed, guest, node, value)
-        _becomes(bed, guest, what, result)
-        # A change of another node does not make it say so again.
-        _write(bed, guest, "max-backlog", "5")
-        _write(bed, guest, "max-backlog", "6")
-        _becomes(bed, guest, what, result)
-        assert _states(bed, guest) == (4, 4), _states(bed, guest)
-        said = _log(bed, guest, f"policy/{node}: not understood") - said
-        assert said == 1, f"{node}='{value}': dom0's log has {said} lines"
-        bed.xenstore.rm(f"/local/domain/0/backend/xensock/{guest.domid}/0/policy/{node}")
-        _becomes(bed, guest, connect, works)
-
-
-def _namespace(bed, name, number=None):
-    """A network namespace of dom0 with a loopback and a server on it."""
-    must(bed, f"ip netns add {name} && ip -n {name} link set lo up")
-    if number is not None:
-        must(bed, f"ip netns set {name} {number}")
-    server = bed.start(f"ip netns exec {name} peer --host 127.0.0.1 --port {PORT}")
-    server.wait_line("peer: ready", 30 * bed.scale)
-
-
-def _remove_namespaces(bed, *names):
-    for name in names:
-        bed.run(f"ip netns pids {name} | xargs -r kill -9; ip netns del {name}")
-
-
 def _waiting(ports):
     """How many connections wait in dom0 at these ports."""
     with open("/proc/net/tcp", encoding="ascii") as file:
@@ -388,6 +367,69 @@ def test_backlogs(bed):
     server.kill()
     for client in clients:
         client.close()
+
+
+@timeout(240)
+def test_smaller_rings_are_offered(bed):
+    """A guest that connects anew is told how large its rings may be, and keeps to it."""
+    peer(bed)
+    guest = bed.guest("small", policy=("max-ring-order=2",))
+    wait_link(guest)
+    back = f"/local/domain/0/backend/xensock/{guest.domid}/0"
+    assert bed.xenstore.read(f"{back}/max-page-order") == "2"
+    guest.ktap("bulk --bytes 256k", 200 * bed.scale)
+    assert _refused(bed, guest, "ring-order") == 0
+
+
+@timeout(300)
+def test_wrong_values(bed):
+    """What cannot be read is logged once and taken in the safest sense; the link stays."""
+    peer(bed)
+    guest = _guest(bed)
+    connect, works = "connect 192.0.2.1 7001", "ok"
+    for node, value, what, result in (
+            ("connect-deny", "10.0.0.0/33", connect, "EACCES"),
+            ("connect-deny", "80 " * 33, connect, "EACCES"),
+            ("connect-deny", "x" * 3000, connect, "EACCES"),
+            ("connect-allow", "192.0.2.1:70001", connect, "EACCES"),
+            ("connect-allow", "192.0.2.1:7001 nonsense", f"{connect} 192.0.2.1 7080", "ok EACCES"),
+            ("max-sockets", "many", connect, "EMFILE"),
+            ("max-sockets", "", connect, "EMFILE"),
+            ("max-sockets", "99999999999", connect, works),
+            ("max-ring-pages", "1k", connect, "ENOBUFS"),
+            ("max-ring-order", "large", connect, "ENOBUFS"),
+            ("max-ring-order", "12", connect, works),
+            ("netns", "blue", connect, "EACCES"),
+            ("netns", "4711", connect, "EACCES"),
+            ("max-bread", "1", connect, works)):
+        said = _log(bed, guest, f"policy/{node}: not understood")
+        _write(bed, guest, node, value)
+        _becomes(bed, guest, what, result)
+        # A change of another node does not make it say so again.
+        _write(bed, guest, "max-backlog", "5")
+        _write(bed, guest, "max-backlog", "6")
+        _becomes(bed, guest, what, result)
+        assert _states(bed, guest) == (4, 4), _states(bed, guest)
+        said = _log(bed, guest, f"policy/{node}: not understood") - said
+        assert said == 1, f"{node}='{value}': dom0's log has {said} lines"
+        bed.xenstore.rm(f"/local/domain/0/backend/xensock/{guest.domid}/0/policy/{node}")
+        if node == "connect-allow":
+            _write(bed, guest, node, bed.reach)
+        _becomes(bed, guest, connect, works)
+
+
+def _namespace(bed, name, number=None):
+    """A network namespace of dom0 with a loopback and a server on it."""
+    must(bed, f"ip netns add {name} && ip -n {name} link set lo up")
+    if number is not None:
+        must(bed, f"ip netns set {name} {number}")
+    server = bed.start(f"ip netns exec {name} peer --host 127.0.0.1 --port {PORT}")
+    server.wait_line("peer: ready", 30 * bed.scale)
+
+
+def _remove_namespaces(bed, *names):
+    for name in names:
+        bed.run(f"ip netns pids {name} | xargs -r kill -9; ip netns del {name}")
 
 
 @timeout(240)

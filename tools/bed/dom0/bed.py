@@ -41,6 +41,8 @@ class Bed:
     blackhole6 = "2001:db8::99"
     unreachable = "203.0.113.1"
     bridge_address = "10.0.0.1"
+    # The value of connect-allow that guests have, unless a test gives them another.
+    reach = guests.REACH
 
     xenstore = xenstore
     xensock = staticmethod(administrator.xensock)

@@ -20,6 +20,10 @@ import xenstore
 
 DEVICES = ("xensock", "pvcalls")
 
+# Guests reach what dom0 reaches, and dom0 itself, where the tests' servers are: that takes rules
+# which name it, with the address of all on its network.
+REACH = "0.0.0.0/0 [::/0] 192.0.2.1 192.0.2.255 10.0.0.1 [2001:db8::1] [fe80::/10]"
+
 CONFIG = """
 name = "{name}"
 type = "pv"
@@ -160,6 +164,8 @@ class Guest:
     def attach(self, device="xensock", *policy, server=None):
         """Gives the guest a device; policy is any NODE=VALUE of it, server its driver domain."""
         backend = server.domid if server else 0
+        if not any(word.startswith("connect-allow=") for word in policy):
+            policy += (f"connect-allow={REACH}",)
         administrator.xensock("attach", str(self.domid), f"--type={device}",
                               f"--backend={backend}", *policy)
 

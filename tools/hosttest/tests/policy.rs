@@ -59,6 +59,22 @@ fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+/// Addresses of the backend's domain, and one of all hosts of its network.
+const OWN: [&str; 4] = [
+    "192.0.2.7:80",
+    "192.0.2.255:80",
+    "[2001:db8::7]:80",
+    "[::ffff:192.0.2.7]:80",
+];
+
+fn is_own(ip: IpAddr) -> bool {
+    OWN.iter().any(|own| addr(own).ip() == ip)
+}
+
+fn reaches(policy: &Rules<Vec<Rule>>, transport: Transport, to: &SocketAddr) -> bool {
+    policy.may_connect(transport, to, is_own)
+}
+
 /// Whether the value of a node is right.
 fn is_right(node: &str, value: &[u8]) -> bool {
     let path = format!("policy/{node}");
@@ -162,9 +178,17 @@ fn too_many() {
 
     // What is left out allows nothing, and denies everything.
     let allow = format!("{full} 443");
-    assert!(!policy(false, None, Some(&allow), "").may_connect(Tcp, &addr("192.0.2.1:443")));
+    assert!(!reaches(
+        &policy(false, None, Some(&allow), ""),
+        Tcp,
+        &addr("192.0.2.1:443")
+    ));
     let deny = format!("{full} 443");
-    assert!(!policy(false, None, None, &deny).may_connect(Tcp, &addr("192.0.2.1:22")));
+    assert!(!reaches(
+        &policy(false, None, None, &deny),
+        Tcp,
+        &addr("192.0.2.1:22")
+    ));
 }
 
 /// Ways to write a loopback address of IPv4 and of IPv6.
@@ -178,21 +202,37 @@ const LOOPBACK: [&str; 7] = [
     "[::ffff:0.0.0.0]:80",
 ];
 
+/// Addresses that are special whoever has them.
+const SPECIAL: [&str; 8] = [
+    "169.254.169.254:80",
+    "[::ffff:169.254.0.1]:80",
+    "[fe80::1]:80",
+    "[febf::1]:80",
+    "224.0.0.251:5353",
+    "239.255.255.255:80",
+    "255.255.255.255:67",
+    "[ff02::fb]:5353",
+];
+
 #[test]
 fn defaults_in_the_initial_namespace() {
     let policy = policy(false, None, None, "");
 
-    for to in LOOPBACK {
-        assert!(!policy.may_connect(Tcp, &addr(to)), "{to}");
-        assert!(!policy.may_connect(Udp, &addr(to)), "{to}");
+    for to in LOOPBACK.into_iter().chain(OWN).chain(SPECIAL) {
+        assert!(!reaches(&policy, Tcp, &addr(to)), "{to}");
+        assert!(!reaches(&policy, Udp, &addr(to)), "{to}");
     }
     for to in [
         "192.0.2.1:80",
         "10.0.0.1:1",
+        "169.253.255.255:80",
+        "169.255.0.0:80",
+        "223.255.255.255:80",
         "[2001:db8::1]:80",
-        "[fe80::1]:80",
+        "[fec0::1]:80",
+        "[fe7f::1]:80",
     ] {
-        assert!(policy.may_connect(Tcp, &addr(to)), "{to}");
+        assert!(reaches(&policy, Tcp, &addr(to)), "{to}");
         assert!(!policy.may_bind(Tcp, &addr(to)), "{to}");
     }
     assert!(!policy.may_bind(Tcp, &addr("0.0.0.0:0")));
@@ -203,8 +243,13 @@ fn defaults_in_the_initial_namespace() {
 fn defaults_in_a_private_namespace() {
     let policy = policy(true, None, None, "");
 
-    for to in LOOPBACK.into_iter().chain(["192.0.2.1:80", "0.0.0.0:0"]) {
-        assert!(policy.may_connect(Tcp, &addr(to)), "{to}");
+    for to in LOOPBACK
+        .into_iter()
+        .chain(OWN)
+        .chain(SPECIAL)
+        .chain(["192.0.2.1:80", "0.0.0.0:0"])
+    {
+        assert!(reaches(&policy, Tcp, &addr(to)), "{to}");
         assert!(policy.may_bind(Tcp, &addr(to)), "{to}");
     }
 }
@@ -213,7 +258,7 @@ fn defaults_in_a_private_namespace() {
 fn loopback_of_the_backend_is_to_be_named() {
     let may = |allow: &str, to: &str| {
         let policy = policy(false, None, Some(allow), "");
-        policy.may_connect(Tcp, &addr(to))
+        reaches(&policy, Tcp, &addr(to))
     };
 
     for all in [
@@ -243,6 +288,51 @@ fn loopback_of_the_backend_is_to_be_named() {
 }
 
 #[test]
+fn what_the_backend_takes_in_is_to_be_named() {
+    let may = |allow: &str, to: &str| {
+        let policy = policy(false, None, Some(allow), "");
+        reaches(&policy, Tcp, &addr(to))
+    };
+
+    for all in [
+        "0.0.0.0/0",
+        "[::/0]",
+        "80",
+        "0-65535",
+        "192.0.2.0/24",
+        "192.0.2.6/31",
+        "[2001:db8::/32]",
+        "169.0.0.0/8",
+        "[fe00::/9]",
+        "128.0.0.0/1",
+    ] {
+        for to in OWN.into_iter().chain(SPECIAL) {
+            assert!(!may(all, to), "{all} {to}");
+        }
+    }
+    for (rule, to) in [
+        ("192.0.2.7", "192.0.2.7:22"),
+        ("192.0.2.7:80", "[::ffff:192.0.2.7]:80"),
+        ("[::ffff:192.0.2.7]:80", "192.0.2.7:80"),
+        ("0.0.0.0/0 192.0.2.7:80", "192.0.2.7:80"),
+        ("192.0.2.255", "192.0.2.255:9"),
+        ("[2001:db8::7]:80", "[2001:db8::7]:80"),
+        ("169.254.0.0/16", "169.254.169.254:80"),
+        ("169.254.169.254:80", "169.254.169.254:80"),
+        ("[fe80::/10]", "[fe80::1]:1"),
+        ("[fe80::/64]", "[fe80::1]:1"),
+        ("224.0.0.0/4", "239.1.2.3:1"),
+        ("[ff02::/16]", "[ff02::1]:1"),
+        ("255.255.255.255", "255.255.255.255:67"),
+    ] {
+        assert!(may(rule, to), "{rule} {to}");
+    }
+    assert!(!may("0.0.0.0/0 192.0.2.7:80", "192.0.2.7:81"));
+    assert!(!may("169.254.0.0/17", "169.254.169.254:80"));
+    assert!(!may("[fe80::/10]", "[ff02::1]:1"));
+}
+
+#[test]
 fn deny_is_stronger() {
     let policy = policy(
         true,
@@ -251,15 +341,15 @@ fn deny_is_stronger() {
         "10.1.0.0/16 udp:53 127.0.0.0/8",
     );
 
-    assert!(policy.may_connect(Tcp, &addr("10.2.0.1:80")));
-    assert!(policy.may_connect(Tcp, &addr("[::ffff:10.2.0.1]:80")));
-    assert!(!policy.may_connect(Tcp, &addr("10.1.0.1:80")));
-    assert!(!policy.may_connect(Tcp, &addr("[::ffff:10.1.0.1]:80")));
-    assert!(!policy.may_connect(Tcp, &addr("11.0.0.1:80")));
-    assert!(!policy.may_connect(Udp, &addr("10.2.0.1:53")));
-    assert!(policy.may_connect(Tcp, &addr("10.2.0.1:53")));
+    assert!(reaches(&policy, Tcp, &addr("10.2.0.1:80")));
+    assert!(reaches(&policy, Tcp, &addr("[::ffff:10.2.0.1]:80")));
+    assert!(!reaches(&policy, Tcp, &addr("10.1.0.1:80")));
+    assert!(!reaches(&policy, Tcp, &addr("[::ffff:10.1.0.1]:80")));
+    assert!(!reaches(&policy, Tcp, &addr("11.0.0.1:80")));
+    assert!(!reaches(&policy, Udp, &addr("10.2.0.1:53")));
+    assert!(reaches(&policy, Tcp, &addr("10.2.0.1:53")));
     for to in ["127.0.0.1:80", "0.0.0.0:80", "[::]:80"] {
-        assert!(!policy.may_connect(Tcp, &addr(to)), "{to}");
+        assert!(!reaches(&policy, Tcp, &addr(to)), "{to}");
     }
 }
 
@@ -494,31 +584,34 @@ proptest! {
 
         let clean = policy(is_private, Some(&good), Some(&good), "");
         let spoilt = policy(is_private, Some(&both), Some(&both), "");
-        prop_assert_eq!(spoilt.may_connect(transport, &to), clean.may_connect(transport, &to));
+        prop_assert_eq!(reaches(&spoilt, transport, &to), reaches(&clean, transport, &to));
         prop_assert_eq!(spoilt.may_bind(transport, &to), clean.may_bind(transport, &to));
         if !bad.is_empty() {
-            prop_assert!(!policy(is_private, None, None, &both).may_connect(transport, &to));
+            prop_assert!(!reaches(&policy(is_private, None, None, &both), transport, &to));
         }
     }
 
     #[test]
-    fn the_domains_loopback_is_never_hit_by_chance(
+    fn the_domain_itself_is_never_hit_by_chance(
         models in proptest::collection::vec(model(), 0..6),
         transport in transport(),
-        to in (0..LOOPBACK.len()).prop_map(|index| addr(LOOPBACK[index])),
+        to in prop_oneof![
+            (0..LOOPBACK.len()).prop_map(|index| addr(LOOPBACK[index])),
+            (0..OWN.len()).prop_map(|index| addr(OWN[index])),
+        ],
         port: u16,
     ) {
         let allow = models.iter().map(Model::text).collect::<Vec<_>>().join(" ");
         let names_it = models.iter().any(|model| {
             model.prefix.is_some_and(|(ip, len)| match ip {
-                IpAddr::V4(ip) => ip.is_loopback() && len >= 8,
-                IpAddr::V6(ip) => ip.is_loopback() && len == 128,
+                IpAddr::V4(ip) => ip.is_loopback() && len >= 8 || len == 32,
+                IpAddr::V6(_) => len == 128,
             })
         });
         let to = SocketAddr::new(to.ip(), port);
 
         if !names_it {
-            prop_assert!(!policy(false, None, Some(&allow), "").may_connect(transport, &to));
+            prop_assert!(!reaches(&policy(false, None, Some(&allow), ""), transport, &to));
         }
     }
 
@@ -535,9 +628,9 @@ proptest! {
 
         if models.iter().any(|model| model.covers(transport, ip, port)) {
             let all = policy(is_private, None, Some("0-65535 127.0.0.0/8 [::1]"), &deny);
-            prop_assert!(!all.may_connect(transport, &to));
+            prop_assert!(!reaches(&all, transport, &to));
             let mapped = SocketAddr::new(mapped(ip), port);
-            prop_assert!(!all.may_connect(transport, &mapped));
+            prop_assert!(!reaches(&all, transport, &mapped));
         }
     }
 }
