@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <asm/ioctls.h>
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/security.h>
 #include <linux/sockios.h>
 #include <net/inet_connection_sock.h>
@@ -272,6 +274,48 @@ __rust_helper void *rust_helper_sk_user_data_nocopy_locked(const struct sock *sk
 __rust_helper void rust_helper_sk_assign_user_data_nocopy(struct sock *sk, void *data)
 {
 	__rcu_assign_sk_user_data_with_flags(sk, data, data ? SK_USER_DATA_NOCOPY : 0);
+}
+
+static_assert(TCP_URG_VALID == 0x0100);
+
+/*
+ * Reads the urgent pointer of a connection and its state if they are not *@seq
+ * and *@data, and which byte is received next, *@next.
+ */
+__rust_helper bool rust_helper_tcp_urgent_news(struct sock *sk, u32 *seq, u16 *data, u32 *next)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+
+	if (!sk_is_tcp(sk) ||
+	    (READ_ONCE(tp->urg_seq) == *seq && READ_ONCE(tp->urg_data) == *data))
+		return false;
+	lock_sock(sk);
+	*seq = tp->urg_seq;
+	*data = tp->urg_data;
+	*next = tp->copied_seq;
+	release_sock(sk);
+	return true;
+}
+
+/*
+ * As sk_send_sigurg(), for those who do not keep @sk from being closed: file and
+ * socket are freed after a grace period of RCU.
+ */
+__rust_helper void rust_helper_sk_send_sigurg(struct sock *sk)
+{
+	struct file *file = NULL;
+	struct socket *sock;
+
+	rcu_read_lock();
+	sock = READ_ONCE(sk->sk_socket);
+	if (sock)
+		file = get_file_active(&sock->file);
+	rcu_read_unlock();
+	if (!file)
+		return;
+	if (send_sigurg(file))
+		sk_wake_async(sk, SOCK_WAKE_URG, POLL_PRI);
+	fput(file);
 }
 
 /* What SIOCOUTQ says of a connection. */

@@ -12,6 +12,7 @@ mod owner;
 mod tally;
 #[cfg(CONFIG_RUST_SOCKET_KUNIT_TEST)]
 mod tests;
+mod urgent;
 
 pub(super) use self::options::is_plain;
 
@@ -19,7 +20,12 @@ pub use self::{
     callbacks::Callbacks,
     data::Datagram,
     owner::Owner,
-    tally::Tally, //
+    tally::Tally,
+    urgent::{
+        UrgentByte,
+        UrgentNews,
+        UrgentSeen, //
+    }, //
 };
 
 use crate::{

@@ -354,6 +354,15 @@ impl Sock {
         unsafe { bindings::sk_want_space(self.as_raw()) };
     }
 
+    /// Sends `SIGURG` to who has asked for signals (`F_SETOWN`): an urgent byte is on its way.
+    ///
+    /// Any context, hard interrupts included.
+    pub fn send_sigurg(&self) {
+        // SAFETY: The socket is valid by the type invariants, and its `struct socket`, if it has one,
+        // is part of an inode, by the same.
+        unsafe { bindings::sk_send_sigurg(self.as_raw()) };
+    }
+
     fn wake_async(&self, how: u32, band: u32) {
         // CAST: Both are small constants.
         // SAFETY: The socket is valid by the type invariants.

@@ -29,7 +29,12 @@ impl KernelSocket {
     ///
     /// A datagram goes to the peer that the socket was connected to, as a whole.
     pub fn send(&self, from: &BioVecs<'_>) -> Result<usize> {
-        self.sendmsg(from, None)
+        self.sendmsg(from, None, 0)
+    }
+
+    /// As [`KernelSocket::send`], with the last of the bytes that are sent being urgent (`MSG_OOB`).
+    pub fn send_urgent(&self, from: &BioVecs<'_>) -> Result<usize> {
+        self.sendmsg(from, None, bindings::MSG_OOB)
     }
 
     /// Sends a datagram to `addr`.
@@ -47,12 +52,12 @@ impl KernelSocket {
         if !self.is_datagram() {
             return Err(EOPNOTSUPP);
         }
-        self.sendmsg(from, Some(&SockAddrBuf::from(addr)))
+        self.sendmsg(from, Some(&SockAddrBuf::from(addr)), 0)
     }
 
-    fn sendmsg(&self, from: &BioVecs<'_>, to: Option<&SockAddrBuf>) -> Result<usize> {
+    fn sendmsg(&self, from: &BioVecs<'_>, to: Option<&SockAddrBuf>, flags: u32) -> Result<usize> {
         let mut msg = bindings::msghdr {
-            msg_flags: bindings::MSG_DONTWAIT | bindings::MSG_NOSIGNAL,
+            msg_flags: bindings::MSG_DONTWAIT | bindings::MSG_NOSIGNAL | flags,
             ..Default::default()
         };
 
