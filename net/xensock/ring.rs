@@ -341,6 +341,17 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         Ok(())
     }
 
+    /// One of the bytes that were copied into the room, `skip` bytes past its first, and not produced
+    /// yet: as it is now.
+    pub fn written(&self, skip: u32) -> Result<u8> {
+        let at = self.tx_prod.load(Relaxed).wrapping_add(skip);
+        let [span, _] = spans(at, 1, self.size);
+        let mut byte = [0];
+        self.data
+            .read(self.tx_base + span.offset as usize, &mut byte)?;
+        Ok(byte[0])
+    }
+
     /// `len` readable bytes, from `skip` bytes past the first, for a socket to send: the first of
     /// them, if there are more than [`BioVecs::MAX`] pages.
     pub fn readable_bvecs(&self, skip: u32, len: u32) -> BioVecs<'_> {
@@ -406,6 +417,11 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// [`expect_data`](Self::expect_data).
     pub fn arrived(&self) -> u32 {
         self.load(self.rx.prod)
+    }
+
+    /// Our index up to which we have consumed.
+    pub fn consumed(&self) -> u32 {
+        self.rx_cons.load(Relaxed)
     }
 
     /// Our index up to which we have produced, to be compared with [`taken`](Self::taken).

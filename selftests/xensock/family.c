@@ -98,19 +98,6 @@ TEST_F(family, what_a_socket_says_of_itself)
 	close(fresh);
 }
 
-TEST_F(family, no_urgent_data)
-{
-	char data[8];
-
-	EXPECT_EQ(-1, send(self->fd, "x", 1, MSG_OOB));
-	EXPECT_EQ(EOPNOTSUPP, errno);
-	EXPECT_EQ(-1, recv(self->fd, data, 1, MSG_OOB));
-	EXPECT_EQ(EOPNOTSUPP, errno);
-	EXPECT_STREQ("ok 8", puppet_do(&self->peer, "send 8 1"));
-	EXPECT_EQ(8, recv_all(self->fd, data, 8));
-	EXPECT_TRUE(stream_check(1, 0, data, 8));
-}
-
 /* What there is of the levels other than SOL_SOCKET; see options.c. */
 static const struct {
 	int level;

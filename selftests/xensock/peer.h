@@ -16,6 +16,11 @@ void put_stats(char *answer, size_t size);
 int listen_on(const char *host, unsigned int port, unsigned int rcvbuf);
 void serve_control(int fd);
 
+/* words.c: letters, and urgent ones */
+void say_word(int fd, const char *word, int flags, char *answer, size_t size);
+void hear_word(int fd, char *answer, size_t size);
+void hear_urgent(int fd, char *answer, size_t size);
+
 /* crowd.c: many connections to the program under test */
 struct crowd {
 	int *fds;

@@ -227,6 +227,28 @@ static void do_count(struct stage *s, const struct words *w)
 		say(s, "eof %llu", done);
 }
 
+static void do_say(struct stage *s, const struct words *w)
+{
+	say_word(s->fd, w->text[1], 0, s->answer, sizeof(s->answer) - 1);
+}
+
+static void do_urge(struct stage *s, const struct words *w)
+{
+	say_word(s->fd, w->text[1], MSG_OOB, s->answer, sizeof(s->answer) - 1);
+}
+
+static void do_hear(struct stage *s, const struct words *w)
+{
+	(void)w;
+	hear_word(s->fd, s->answer, sizeof(s->answer) - 1);
+}
+
+static void do_oob(struct stage *s, const struct words *w)
+{
+	(void)w;
+	hear_urgent(s->fd, s->answer, sizeof(s->answer) - 1);
+}
+
 static void do_exchange(struct stage *s, const struct words *w)
 {
 	(void)w;
@@ -383,6 +405,8 @@ static const struct {
 	{ "send", do_send }, { "recv", do_recv }, { "drain", do_drain },
 	{ "count", do_count }, { "exchange", do_exchange }, { "end", do_end },
 	{ "gone", do_gone },
+	{ "say", do_say }, { "urge", do_urge }, { "hear", do_hear },
+	{ "oob", do_oob },
 	{ "fin", do_fin }, { "close", do_close }, { "rst", do_rst },
 	{ "open", do_open }, { "chorus", do_chorus }, { "ends", do_ends },
 	{ "disband", do_disband }, { "swarm", do_swarm }, { "stats", do_stats },

@@ -162,6 +162,9 @@ long in_close(struct waiter *w);
  *   recv N SEED       ok N | eof N | err E N | bad N
  *   drain SEED        eof N | err E N | bad N     until the end
  *   count             eof N | err E N   drains what is no stream
+ *   say WORD, urge WORD   ok N          sends it; urge with MSG_OOB
+ *   hear              ok WORD | eof     what one recv() gives
+ *   oob               ok LETTER         waits for an urgent byte
  *   exchange          ok                as on PEER_EXCHANGE
  *   end               fin | rst         waits for it, reads nothing
  *   fin, close, rst   ok

@@ -137,7 +137,7 @@ impl Active {
         }
         *active.socket.lock() = Some(socket.clone());
         let connecting = Some((completion, addr));
-        *active.state.lock() = State::Open(Io::new(id, socket, share, connecting));
+        *active.state.lock() = State::Open(Io::new(guest, id, socket, share, connecting));
         // For what happened before callbacks and channel were there.
         active.wake();
         Ok(active)
@@ -175,7 +175,7 @@ impl Active {
             let to = self.guest.dev.otherend_id();
             trace::accept(to, self.id, || socket.local_addr().ok(), peer);
             completion.succeed(&self.guest, &share, peer);
-            *state = State::Open(Io::new(self.id, socket, share, None));
+            *state = State::Open(Io::new(&self.guest, self.id, socket, share, None));
         }
         // For what happened before the callbacks were there.
         self.wake();

@@ -80,7 +80,8 @@ pub(crate) const OFFERED: Features = Features::NONE
     .with(Feature::EventIndex)
     .with(Feature::Status)
     .with(Feature::Datagram)
-    .with(Feature::RingReuse);
+    .with(Feature::RingReuse)
+    .with(Feature::Urgent);
 
 /// Where a guest has its commands ring.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -9,10 +9,13 @@ use crate::{
     guest::Guest,
     proto::{
         errno::Ending,
-        ring::Violation, //
+        ring::Violation,
+        urgent::Piece,
+        Feature, //
     },
     share::Share,
-    socket::Socket, //
+    socket::Socket,
+    urgent::Urgent, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -56,11 +59,14 @@ pub(crate) struct Io {
     shut: ShutdownMask,
     has_ended_in: bool,
     has_ended_out: bool,
+    /// If the link has them.
+    urgent: Option<Urgent>,
 }
 
 impl Io {
     /// Of a socket with callbacks. `connecting` is a CONNECT that is not decided yet.
     pub(crate) fn new(
+        guest: &Guest,
         id: u64,
         socket: Arc<Socket>,
         share: Share,
@@ -75,6 +81,7 @@ impl Io {
             shut: ShutdownMask::default(),
             has_ended_in: false,
             has_ended_out: false,
+            urgent: guest.features.has(Feature::Urgent).then(Urgent::default),
         }
     }
 
@@ -177,6 +184,7 @@ impl Io {
             ring.expect_room(ring.size() / 4);
             room = ring.writable()?;
             if room == 0 {
+                self.tell_urgent(0);
                 return Ok(false);
             }
         }
@@ -186,18 +194,27 @@ impl Io {
             Ok(0) => self.end_in(),
             Ok(n) => {
                 // CAST: No more than `room`.
-                if ring.produce(n as u32) {
+                let n = n as u32;
+                self.tell_urgent(n);
+                if self.share.ring.produce(n) {
                     self.share.channel.notify();
                 }
                 return Ok(true);
             }
-            Err(EAGAIN) => (),
+            Err(EAGAIN) => self.tell_urgent(0),
             Err(error) => {
                 self.fail(error);
                 self.end_in();
             }
         }
         Ok(false)
+    }
+
+    /// Tells the guest of an urgent byte, before the last `len` bytes are produced.
+    fn tell_urgent(&mut self, len: u32) {
+        if let Some(urgent) = &mut self.urgent {
+            urgent.tell(self.socket.tcp(), &self.share, len);
+        }
     }
 
     /// Moves bytes from `out` to the socket. Returns whether there may be more.
@@ -215,7 +232,16 @@ impl Io {
                 return Ok(false);
             }
         }
-        match self.socket.tcp().send(&ring.readable_bvecs(0, len)) {
+        let all = Piece::all(len);
+        let urgent = self.urgent.as_mut();
+        let piece = urgent.map_or(all, |urgent| urgent.piece(&self.share, len));
+        let from = ring.readable_bvecs(0, piece.len);
+        let sent = if piece.is_urgent {
+            self.socket.tcp().send_urgent(&from)
+        } else {
+            self.socket.tcp().send(&from)
+        };
+        match sent {
             Ok(n) => {
                 // CAST: No more than `len`.
                 if ring.consume(n as u32) {

@@ -82,6 +82,8 @@ impl Socket {
     /// Makes a stream socket of a guest.
     pub(crate) fn stream(guest: &Guest, policy: Arc<Policy>, domain: Domain) -> Result<Arc<Self>> {
         let tcp = KernelSocket::stream(policy.namespace()?, domain)?;
+        // Urgent bytes, too, are part of the stream. Accepted sockets inherit it.
+        tcp.set_urgent_inline()?;
         Self::of(guest, tcp, Transport::Tcp, policy, domain)
     }
 

@@ -102,6 +102,7 @@ pub mod ring;
 mod share;
 mod socket;
 mod table;
+mod urgent;
 
 use kernel::{
     driver::Registration,

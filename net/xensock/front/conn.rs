@@ -5,13 +5,17 @@
 mod events;
 mod inbox;
 mod life;
+mod urgent;
 
 use crate::{
     datagram::Begun,
     endpoint::any,
     exchange::Exchange,
     link::Member,
-    proto::ring::Order,
+    proto::{
+        ring::Order,
+        urgent::UrgentIn, //
+    },
     remote::Remote,
     shared::Shared, //
 };
@@ -108,6 +112,9 @@ pub(crate) struct Conn {
     /// The frames that have come, of a datagram socket.
     #[pin]
     inbox: SpinLockIrq<Inbox>,
+    /// The urgent byte, of a stream.
+    #[pin]
+    urgent: SpinLockIrq<UrgentIn>,
     /// What the last event has brought. Only the handler uses it.
     #[pin]
     seen: SpinLockIrq<Seen>,
@@ -182,6 +189,7 @@ impl Conn {
                 dead: Atomic::new(ALIVE),
                 asked <- new_spinlock_irq!(Asked::default(), "xensock_asked"),
                 inbox <- new_spinlock_irq!(Inbox::default(), "xensock_inbox"),
+                urgent <- new_spinlock_irq!(UrgentIn::default(), "xensock_urgent"),
                 seen <- new_spinlock_irq!(Seen::NOTHING, "xensock_seen"),
                 has_failed: Atomic::new(false),
                 is_polled: Atomic::new(false),

@@ -288,8 +288,7 @@ impl<F: Face> Ops for Family<F> {
             (Engine::Stream(stream), SIOCINQ) => stream.unread(sk)?,
             (Engine::Stream(stream), SIOCOUTQ) => stream.unacknowledged(sk)?,
             (Engine::Stream(stream), SIOCOUTQNSD) => stream.unsent(sk)?,
-            // There are no urgent data.
-            (Engine::Stream(_), SIOCATMARK) => 0,
+            (Engine::Stream(stream), SIOCATMARK) => u32::from(stream.is_at_mark(sk)),
             (Engine::Datagram(datagram), SIOCINQ) => datagram.unread(),
             (Engine::Datagram(datagram), SIOCOUTQ) => datagram.unsent(),
             _ => return Err(ENOIOCTLCMD),

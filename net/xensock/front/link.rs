@@ -87,7 +87,8 @@ const KNOWN: Features = Features::NONE
     .with(Feature::EventIndex)
     .with(Feature::Status)
     .with(Feature::Datagram)
-    .with(Feature::RingReuse);
+    .with(Feature::RingReuse)
+    .with(Feature::Urgent);
 
 /// How many slots of the commands ring may be taken by listeners that wait in POLL, or be lost with
 /// them, at the most.

@@ -12,6 +12,7 @@ mod passive;
 mod poll;
 mod queues;
 mod transfer;
+mod urgent;
 
 use crate::{
     conn::Conn,

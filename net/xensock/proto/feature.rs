@@ -20,15 +20,18 @@ pub enum Feature {
     Datagram,
     /// The data ring of a connection that has ended can be used by another one.
     RingReuse,
+    /// Ends say which bytes of a stream are urgent, see [`super::urgent`].
+    Urgent,
 }
 
 impl Feature {
     /// Every feature.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::EventIndex,
         Self::Status,
         Self::Datagram,
         Self::RingReuse,
+        Self::Urgent,
     ];
 
     /// Returns the node of a backend that offers it.
@@ -38,6 +41,7 @@ impl Feature {
             Self::Status => c"feature-status",
             Self::Datagram => c"feature-datagram",
             Self::RingReuse => c"feature-ring-reuse",
+            Self::Urgent => c"feature-urgent",
         }
     }
 
@@ -48,6 +52,7 @@ impl Feature {
             Self::Status => c"status",
             Self::Datagram => c"datagram",
             Self::RingReuse => c"ring-reuse",
+            Self::Urgent => c"urgent",
         }
     }
 
@@ -58,6 +63,7 @@ impl Feature {
             Self::Status => 1 << 1,
             Self::Datagram => 1 << 2,
             Self::RingReuse => 1 << 3,
+            Self::Urgent => 1 << 4,
         }
     }
 }

@@ -32,6 +32,9 @@ pub const NAME: usize = 24;
 /// The length of that address.
 pub const NAME_LEN: usize = 52;
 
+/// `in`: the index of the urgent byte, see [`super::urgent`].
+pub const IN_URGENT_INDEX: usize = 60;
+
 /// `out`: consumed by the backend so far.
 pub const OUT_CONS: usize = 64;
 /// `out`: produced by the frontend so far.
@@ -42,6 +45,11 @@ pub const OUT_ERROR: usize = 72;
 pub const OUT_PROD_EVENT: usize = 76;
 /// `out`: the frontend wants to be notified when `cons` reaches this.
 pub const OUT_CONS_EVENT: usize = 80;
+
+/// `out`: the index behind the urgent byte, see [`super::urgent`].
+pub const OUT_URGENT_END: usize = 88;
+/// `in`: whether there is an urgent byte, and which.
+pub const IN_URGENT: usize = 92;
 
 /// The order of the number of pages of data.
 pub const RING_ORDER: usize = 128;

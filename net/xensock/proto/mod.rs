@@ -30,6 +30,7 @@
 //! - [`status`] are the words of that page through which CONNECT and ACCEPT end.
 //! - [`stream`] is the order of loads, stores and barriers around those indexes, written once for
 //!   both ends and for the models that check it.
+//! - [`urgent`] is what the two ends say to each other of urgent bytes in a stream.
 //! - [`link`] is what each end does next, given its own xenbus state and that of the other end.
 //! - [`node`] names the xenstore nodes, [`errno`] the error numbers, [`addr`] the addresses.
 //! - [`native`] lists the options that only a socket of the guest's own can have.
@@ -60,6 +61,7 @@ pub mod ring;
 pub mod rule;
 pub mod status;
 pub mod stream;
+pub mod urgent;
 pub mod value;
 
 pub use self::{

@@ -9,7 +9,7 @@ from scenarios.common import SERVES, SMALL, in_dom0, must, peer
 def test_tcp(bed):
     """What the tests expect is what this kernel's TCP does."""
     peer(bed, SMALL)
-    in_dom0(bed, "connect", "stream", "flags", "poll", "epoll", "rst", "eof", "threads", "signals",
+    in_dom0(bed, "connect", "stream", "flags", "urgent", "poll", "epoll", "rst", "eof", "threads", "signals",
             "close", "shutdown", "linger")
 
 
@@ -30,6 +30,12 @@ def test_connect(bed):
 def test_transfer(bed):
     """send and recv: buffers of any shape, all flags, time limits, bad memory."""
     _in_guest(bed, "stream", "flags")
+
+
+@timeout(180)
+def test_urgent(bed):
+    """Urgent bytes: none vanishes from the stream."""
+    _in_guest(bed, "urgent")
 
 
 @timeout(180)

@@ -11,7 +11,8 @@ use crate::{
     proto::{
         errno::Ending,
         frame,
-        status::Outcome, //
+        status::Outcome,
+        urgent::Notice, //
     },
     wire_error, //
 };
@@ -58,6 +59,7 @@ pub(super) struct Seen {
     rx_ending: Ending,
     tx_ending: Ending,
     outcome: Outcome,
+    urgent: Option<Notice>,
 }
 
 impl Seen {
@@ -67,6 +69,7 @@ impl Seen {
         rx_ending: Ending::Open,
         tx_ending: Ending::Open,
         outcome: Outcome::Pending,
+        urgent: None,
     };
 }
 
@@ -227,6 +230,7 @@ impl Conn {
                 tx_ending == Ending::Orderly && !core::mem::replace(&mut asked.told_finished, true);
             (has_data, has_end, has_finished, has_room)
         };
+        self.hear_urgent(sk);
         if has_data {
             sk.data_ready();
         }
@@ -261,6 +265,7 @@ impl Conn {
             rx_ending: self.ring.rx_ending(),
             tx_ending: self.ring.tx_ending(),
             outcome: self.ring.outcome(),
+            urgent: Notice::load(&**self.ring),
         };
         let mut seen = self.seen.lock();
         let is_news = *seen != now;

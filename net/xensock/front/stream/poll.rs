@@ -3,13 +3,17 @@
 //! What a stream is ready for, as `tcp_poll()` says it.
 
 use super::Stream;
-use crate::conn::Conn;
+use crate::{
+    conn::Conn,
+    proto::urgent::Value, //
+};
 use kernel::net::{
     family::{
         EPOLLERR,
         EPOLLHUP,
         EPOLLIN,
         EPOLLOUT,
+        EPOLLPRI,
         EPOLLRDHUP,
         EPOLLRDNORM,
         EPOLLWRNORM, //
@@ -18,6 +22,7 @@ use kernel::net::{
         Shutdown,
         ShutdownMask,
         Sock,
+        SockFlag,
         TcpState, //
     }, //
 };
@@ -61,16 +66,24 @@ impl Stream {
 /// What the ring lets a program do, and the arrangement to be woken for what it does not.
 fn poll_ring(sk: &Sock, conn: &Conn, shutdown: ShutdownMask) -> u32 {
     // No more than the ring can hold while the backend waits for room.
-    let target = conn.max_wait().min(sk.rcv_lowat(false, conn.max_wait()));
+    let mut target = conn.max_wait().min(sk.rcv_lowat(false, conn.max_wait()));
     let mut mask = 0;
 
     conn.set_polled();
+    conn.hear_urgent(sk);
+    if conn.is_at_mark(0) && !sk.is_flag(SockFlag::UrgInline) {
+        // That byte will be left out.
+        target += 1;
+    }
     if conn.ring.peek_readable() as usize >= target || conn.expect_data(sk) as usize >= target {
         mask |= EPOLLIN | EPOLLRDNORM;
     }
     sk.want_space();
     if shutdown.contains(Shutdown::Send) || conn.poll_writable() {
         mask |= EPOLLOUT | EPOLLWRNORM;
+    }
+    if matches!(conn.urgent_value(), Some(Value::Arrived(_))) {
+        mask |= EPOLLPRI;
     }
     mask
 }

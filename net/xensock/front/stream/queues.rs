@@ -6,6 +6,7 @@ use super::Stream;
 use kernel::{
     net::sock::{
         Sock,
+        SockFlag,
         TcpState, //
     },
     prelude::*, //
@@ -15,7 +16,14 @@ impl Stream {
     /// Bytes that can be received.
     pub(crate) fn unread(&self, sk: &Sock) -> Result<u32> {
         not_listening(sk)?;
-        Ok(self.conn().map_or(0, |conn| conn.ring.peek_readable()))
+        Ok(self.conn().map_or(0, |conn| {
+            conn.hear_urgent(sk);
+            if sk.is_flag(SockFlag::UrgInline) {
+                conn.ring.peek_readable()
+            } else {
+                conn.readable_before_mark()
+            }
+        }))
     }
 
     /// Bytes that the peer has not acknowledged. Waits for the backend, which knows some of them.

@@ -5,7 +5,10 @@
 use super::Stream;
 use crate::{
     conn::Conn,
-    proto::errno::Ending, //
+    proto::{
+        errno::Ending,
+        urgent::Step, //
+    }, //
 };
 use kernel::{
     net::{
@@ -28,13 +31,14 @@ use kernel::{
 impl Stream {
     /// `sendmsg()`.
     pub(crate) fn send(&self, sk: &Sock, msg: &mut MsgHdr, flags: u32) -> Result<usize> {
-        if flags & (msg::OOB | msg::FASTOPEN) != 0 {
+        if flags & msg::FASTOPEN != 0 {
             return Err(EOPNOTSUPP);
         }
         let mut timeout = sk.snd_timeout(flags & msg::DONTWAIT != 0);
         let mut sent = 0;
 
-        let result = self.send_all(sk, msg, &mut timeout, &mut sent);
+        let is_urgent = flags & msg::OOB != 0;
+        let result = self.send_all(sk, msg, is_urgent, &mut timeout, &mut sent);
         if sent > 0 {
             return Ok(sent);
         }
@@ -55,6 +59,7 @@ impl Stream {
         &self,
         sk: &Sock,
         msg: &mut MsgHdr,
+        is_urgent: bool,
         timeout: &mut Timeout,
         sent: &mut usize,
     ) -> Result {
@@ -62,6 +67,9 @@ impl Stream {
             self.wait_connected(sk, timeout)?;
         }
         let conn = self.conn().ok_or(EPIPE)?;
+        if is_urgent && !conn.has_urgent() {
+            return Err(EOPNOTSUPP);
+        }
 
         loop {
             if sk.error().is_some() || !may_send(sk) || conn.death().is_some() {
@@ -70,7 +78,12 @@ impl Stream {
             if msg.source().is_empty() {
                 return Ok(());
             }
-            let n = send_some(sk, &conn, msg)?;
+            let mark = match (is_urgent, timeout.is_zero()) {
+                (false, _) => Mark::Nothing,
+                (true, false) => Mark::LastOfAll,
+                (true, true) => Mark::LastThatFits,
+            };
+            let n = send_some(sk, &conn, msg, mark)?;
             *sent += n;
             if n > 0 {
                 continue;
@@ -95,7 +108,7 @@ impl Stream {
         flags: u32,
     ) -> Result<usize> {
         if flags & msg::OOB != 0 {
-            return Err(EOPNOTSUPP);
+            return self.recv_urgent(sk, msg, len, flags);
         }
         if flags & msg::ERRQUEUE != 0 {
             // Nothing is ever queued there.
@@ -114,20 +127,34 @@ impl Stream {
             target = target.min(conn.max_wait());
         }
         let mut received = 0;
+        // What was looked at, and is still in the ring.
+        let mut peeked = 0;
 
         let result = loop {
-            match recv_some(&conn, msg, len - received, received, flags) {
+            if conn.is_at_mark(peeked) {
+                if received > 0 {
+                    break Ok(());
+                }
+                if current!().signal_pending() {
+                    break Err(interrupted(timeout));
+                }
+            }
+            match recv_some(sk, &conn, msg, len - received, peeked, flags) {
                 Ok(Received::Bytes(n)) => {
-                    received += n;
+                    received += n as usize;
+                    peeked += left(n, flags);
                     if received >= target || received >= len {
                         break Ok(());
                     }
+                }
+                Ok(Received::Mark) => {
+                    peeked += left(1, flags);
+                    continue;
                 }
                 Ok(Received::Nothing) => (),
                 Ok(Received::Impossible) => break no_more(sk, received > 0),
                 Err(error) => break Err(error),
             }
-            let peeked = peeked(received, flags);
             if let Some(end) = end_of_data(sk, &conn, peeked, received > 0) {
                 break end;
             }
@@ -157,12 +184,28 @@ impl Stream {
     }
 }
 
+/// What a call says that finds a signal where it would wait.
+fn interrupted(timeout: Timeout) -> Error {
+    if timeout.is_zero() {
+        return EAGAIN;
+    }
+    timeout.interrupted()
+}
+
 fn may_send(sk: &Sock) -> bool {
     !sk.shutdown_mask().contains(Shutdown::Send)
 }
 
+/// Which byte is urgent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Nothing,
+    LastOfAll,
+    LastThatFits,
+}
+
 /// Sends what there is room for; 0 if there is none.
-fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr) -> Result<usize> {
+fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr, mark: Mark) -> Result<usize> {
     let _guard = conn.tx.lock();
     if !may_send(sk) {
         // After SHUTDOWN the backend expects nothing more.
@@ -180,16 +223,19 @@ fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr) -> Result<usize> {
     if n == 0 {
         return Err(EFAULT);
     }
+    if mark == Mark::LastThatFits || mark == Mark::LastOfAll && msg.source().is_empty() {
+        conn.mark_urgent(n as u32);
+    }
     if conn.ring.produce(n as u32) {
         conn.notify();
     }
     Ok(n)
 }
 
-/// How many of the bytes that were received are still in the ring, for being only peeked at.
-fn peeked(received: usize, flags: u32) -> u32 {
+/// How many of `n` bytes that were received are still in the ring, for being only peeked at.
+fn left(n: u32, flags: u32) -> u32 {
     if flags & msg::PEEK != 0 {
-        u32::try_from(received).unwrap_or(u32::MAX)
+        n
     } else {
         0
     }
@@ -197,19 +243,22 @@ fn peeked(received: usize, flags: u32) -> u32 {
 
 /// What the ring had to give.
 enum Received {
-    Bytes(usize),
+    Bytes(u32),
+    /// The urgent byte, which is left out.
+    Mark,
     /// Nothing yet, or nothing any more.
     Nothing,
     /// An index that makes no sense: it never will again.
     Impossible,
 }
 
-/// Receives what there is, up to `len` bytes.
+/// Receives what there is behind what was `peeked` at, up to `len` bytes.
 fn recv_some(
+    sk: &Sock,
     conn: &Arc<Conn>,
     msg: &mut MsgHdr,
     len: usize,
-    received: usize,
+    peeked: u32,
     flags: u32,
 ) -> Result<Received> {
     let _guard = conn.rx.lock();
@@ -217,24 +266,43 @@ fn recv_some(
         Conn::broken(conn.as_arc_borrow());
         return Ok(Received::Impossible);
     };
-    let skip = peeked(received, flags);
-    let Some(readable) = readable.checked_sub(skip).filter(|n| *n > 0) else {
+    let Some(readable) = readable.checked_sub(peeked).filter(|n| *n > 0) else {
         return Ok(Received::Nothing);
     };
-    let len = readable.min(u32::try_from(len).unwrap_or(u32::MAX));
+    let mut len = readable.min(u32::try_from(len).unwrap_or(u32::MAX));
+    if len > 0 {
+        // What comes with these bytes: the event that tells of it may be on its way.
+        conn.hear_urgent(sk);
+        match conn.urgent_step(sk, peeked, len) {
+            Step::Read(n) => len = n,
+            Step::Skip => {
+                consume(conn, 1 - left(1, flags));
+                return Ok(Received::Mark);
+            }
+        }
+    }
     let n = if flags & msg::TRUNC != 0 {
         // As TCP: thrown away, not copied.
-        len as usize
+        len
     } else {
-        conn.ring.copy_out(skip, len, msg.dest())
+        conn.ring.copy_out(peeked, len, msg.dest()) as u32
     };
     if n == 0 && len > 0 {
         return Err(EFAULT);
     }
-    if flags & msg::PEEK == 0 && conn.ring.consume(n as u32) {
+    consume(conn, n - left(n, flags));
+    Ok(Received::Bytes(n))
+}
+
+/// Gives the room of `n` bytes back.
+fn consume(conn: &Conn, n: u32) {
+    if n == 0 {
+        return;
+    }
+    if conn.ring.consume(n) {
         conn.notify();
     }
-    Ok(Received::Bytes(n))
+    conn.pass_urgent();
 }
 
 /// What a read gives when nothing more will come: a reset is reported once, after that the stream

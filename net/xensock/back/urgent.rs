@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Urgent bytes of a connection: TCP's for the guest, the guest's for TCP.
+
+use crate::{
+    proto::urgent::{
+        Notice,
+        Piece,
+        UrgentOut, //
+    },
+    share::Share, //
+};
+use kernel::net::kernel_socket::{
+    KernelSocket,
+    UrgentByte,
+    UrgentSeen, //
+};
+
+/// What has become of the urgent bytes of a connection so far.
+#[derive(Default)]
+pub(crate) struct Urgent {
+    seen: UrgentSeen,
+    sender: UrgentOut,
+}
+
+impl Urgent {
+    /// Tells the guest of an urgent byte that TCP has got. Before the last `len` bytes, which were
+    /// received into the room of the ring, are produced.
+    pub(crate) fn tell(&mut self, tcp: &KernelSocket, share: &Share, len: u32) {
+        let Some(news) = tcp.urgent_news(&mut self.seen) else {
+            return;
+        };
+        let ring = &share.ring;
+        let ahead = len.wrapping_add(news.offset);
+        let byte = match news.byte {
+            UrgentByte::Awaited => None,
+            UrgentByte::Arrived(byte) => Some(byte),
+            UrgentByte::Received if ahead < len => ring.written(ahead).ok(),
+            UrgentByte::Received => return,
+        };
+        let index = ring.produced().wrapping_add(ahead);
+        Notice { index, byte }.store(ring);
+        share.channel.notify();
+    }
+
+    /// What of the `ready` bytes of the guest's is to be sent next.
+    pub(crate) fn piece(&mut self, share: &Share, ready: u32) -> Piece {
+        let ring = &share.ring;
+        self.sender.piece(ring, ring.consumed(), ready)
+    }
+}

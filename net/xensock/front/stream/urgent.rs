@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading the urgent byte apart from the stream, as `tcp_recv_urg()` does it.
+
+use super::Stream;
+use crate::{
+    conn::Conn,
+    proto::urgent::Value, //
+};
+use kernel::{
+    net::{
+        msghdr::{
+            msg,
+            MsgHdr, //
+        },
+        sock::{
+            Shutdown,
+            Sock,
+            SockFlag,
+            TcpState, //
+        },
+    },
+    prelude::*, //
+};
+
+impl Stream {
+    /// `recvmsg()` with MSG_OOB. It never waits.
+    pub(super) fn recv_urgent(
+        &self,
+        sk: &Sock,
+        msg: &mut MsgHdr,
+        len: usize,
+        flags: u32,
+    ) -> Result<usize> {
+        if sk.state() == TcpState::Listen {
+            return Err(ENOTCONN);
+        }
+        let conn = self.conn().ok_or(EINVAL)?;
+        conn.hear_urgent(sk);
+        if sk.is_flag(SockFlag::UrgInline) || is_none(&conn) {
+            return Err(EINVAL);
+        }
+        if sk.state() == TcpState::Close && !sk.is_flag(SockFlag::Done) {
+            return Err(ENOTCONN);
+        }
+        match conn.take_urgent(flags & msg::PEEK != 0) {
+            Some(Value::Arrived(byte)) => deliver(byte, msg, len, flags),
+            Some(Value::Awaited)
+                if sk.state() == TcpState::Close || sk.shutdown_mask().contains(Shutdown::Recv) =>
+            {
+                Ok(0)
+            }
+            Some(Value::Awaited) => Err(EAGAIN),
+            // Another thread was faster.
+            Some(Value::Taken) | None => Err(EINVAL),
+        }
+    }
+
+    /// Whether the next byte to be read is the urgent one.
+    pub(crate) fn is_at_mark(&self, sk: &Sock) -> bool {
+        self.conn().is_some_and(|conn| {
+            conn.hear_urgent(sk);
+            conn.is_at_mark(0)
+        })
+    }
+}
+
+/// Whether there is no urgent byte, or none any more.
+fn is_none(conn: &Conn) -> bool {
+    matches!(conn.urgent_value(), None | Some(Value::Taken))
+}
+
+fn deliver(byte: u8, msg: &mut MsgHdr, len: usize, flags: u32) -> Result<usize> {
+    msg.add_flags(msg::OOB);
+    if len == 0 {
+        msg.add_flags(msg::TRUNC);
+        return Ok(0);
+    }
+    if flags & msg::TRUNC == 0 && msg.dest().copy_to_iter(&[byte]) == 0 {
+        return Err(EFAULT);
+    }
+    Ok(1)
+}
