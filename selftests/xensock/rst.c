@@ -142,6 +142,52 @@ TEST_F(reset, after_the_end_of_much)
 	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
 }
 
+/*
+ * Behind more than a data ring holds: the error is there at once, and all that
+ * came before it can be read without waiting.
+ */
+TEST_F(reset, behind_much)
+{
+	enum { BYTES = 60000 };
+	static char data[BYTES];
+	ssize_t n, done = 0;
+
+	EXPECT_STREQ("ok 60000", puppet_do(&self->peer, "send 60000 1"));
+	PEER_RESETS();
+	do {
+		EXPECT_EQ(POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLERR |
+			  POLLHUP | POLLRDHUP, poll_now(self->fd));
+		n = recv(self->fd, data + done, 5000, MSG_DONTWAIT);
+		done += n > 0 ? n : 0;
+	} while (n > 0);
+	EXPECT_EQ(-1, n);
+	EXPECT_EQ(ECONNRESET, errno);
+	/* What had no room is lost with the reset. */
+	EXPECT_LE(32768, done);
+	EXPECT_TRUE(stream_check(1, 0, data, done));
+	EXPECT_EQ(0, recv(self->fd, data, 1, MSG_DONTWAIT));
+	EXPECT_EQ(0, poll_now(self->fd) & POLLERR);
+}
+
+/* Who asks for the error has it, and then the rest is data and the end. */
+TEST_F(reset, behind_much_and_asked_for)
+{
+	enum { BYTES = 60000 };
+	static char data[BYTES];
+	ssize_t n, done = 0;
+
+	EXPECT_STREQ("ok 60000", puppet_do(&self->peer, "send 60000 1"));
+	PEER_RESETS();
+	EXPECT_EQ(ECONNRESET, so_error(self->fd));
+	EXPECT_EQ(0, so_error(self->fd));
+	while ((n = recv(self->fd, data + done, 5000, MSG_DONTWAIT)) > 0)
+		done += n;
+	EXPECT_EQ(0, n);
+	EXPECT_LE(32768, done);
+	EXPECT_EQ(-1, send(self->fd, data, 1, MSG_NOSIGNAL));
+	EXPECT_EQ(EPIPE, errno);
+}
+
 /* The peer is gone for good: what is sent to it brings the reset. */
 TEST_F(reset, sending_to_one_who_closed)
 {

@@ -25,7 +25,11 @@ use kernel::{
         },
     },
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    }, //
 };
 
 impl Stream {
@@ -166,11 +170,17 @@ impl Stream {
                 break Err(timeout.interrupted());
             }
 
-            let waited = sk.wait(&mut timeout, || {
+            let has_news = || {
                 conn.ring.peek_readable() > peeked
                     || conn.expect_data(sk) > peeked
                     || is_over(&conn)
-            });
+            };
+            let waited = if has_rest(&conn) {
+                let mut patience = Timeout::from_jiffies(msecs_to_jiffies(REST_PATIENCE));
+                sk.wait(&mut patience, has_news)
+            } else {
+                sk.wait(&mut timeout, has_news)
+            };
             if let Err(error) = waited {
                 break Err(error.into());
             }
@@ -331,6 +341,15 @@ fn never_connected(sk: &Sock) -> Result {
 /// That the socket is shut down does not say it: after a reset there may be bytes on their way.
 fn is_over(conn: &Conn) -> bool {
     conn.ring.rx_ending() != Ending::Open || conn.death().is_some() || conn.is_unwanted()
+}
+
+/// How long a read that may not wait for the peer waits for the backend, in milliseconds.
+const REST_PATIENCE: Msecs = 1000;
+
+/// Whether the connection has failed, and bytes that came before may be on their way through the
+/// ring. With TCP they would be there: a read takes them, and never says that there is nothing yet.
+fn has_rest(conn: &Conn) -> bool {
+    matches!(conn.ring.tx_ending(), Ending::Failed(_)) && !is_over(conn)
 }
 
 /// Whether an empty ring stays empty, and what a read then gives.
