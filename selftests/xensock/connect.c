@@ -211,6 +211,43 @@ TEST_F(connect, no_way_there)
 	works(_metadata, self->fd, &self->peer);
 }
 
+/* What is wrong without asking anybody a call says at once, blocking or not. */
+TEST_F(connect, nonblocking_and_no_way_there)
+{
+	set_nonblock(self->fd, true);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.unreachable, 80));
+	EXPECT_EQ(EHOSTUNREACH, errno);
+	EXPECT_EQ(-1, connect_to(self->fd, opt.noroute, 80));
+	EXPECT_EQ(ENETUNREACH, errno);
+	EXPECT_EQ(0, so_error(self->fd));
+	EXPECT_EQ(POLLOUT | POLLWRNORM | POLLHUP, poll_now(self->fd));
+	set_nonblock(self->fd, false);
+	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	works(_metadata, self->fd, &self->peer);
+}
+
+/* Two sockets share a port, and no other is allowed: only one can have the peer. */
+TEST_F(connect, no_port_is_left)
+{
+	int on = 1, nonblock, other;
+	unsigned int port;
+
+	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)));
+	ASSERT_EQ(0, bind_to(self->fd, ANY_HOST, opt.ports));
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	port = local_port(self->fd);
+	for (nonblock = 0; nonblock < 2; nonblock++) {
+		other = new_socket(nonblock ? SOCK_NONBLOCK : 0);
+		ASSERT_EQ(0, setsockopt(other, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)));
+		ASSERT_EQ(0, bind_to(other, ANY_HOST, port));
+		EXPECT_EQ(-1, connect_to(other, opt.host, self->peer.port));
+		EXPECT_EQ(EADDRNOTAVAIL, errno);
+		EXPECT_EQ(0, so_error(other));
+		close(other);
+	}
+	works(_metadata, self->fd, &self->peer);
+}
+
 TEST_F(connect, connected_is_eisconn)
 {
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));

@@ -114,7 +114,7 @@ pub(crate) fn is_wanted(net: &Namespace) -> bool {
 }
 
 /// Whether a socket may give way after the backend has refused something.
-pub(crate) fn may_return<F: Face>(sk: &Sk<F>) -> bool {
+fn may_return<F: Face>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && config(sk).is_some_and(|config| config.falls_back())
 }
 

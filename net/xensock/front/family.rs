@@ -206,12 +206,7 @@ impl<F: Face> Ops for Family<F> {
         let first = First::Connect(peer);
         choice::first(socket, sk, first, || match sk.data().get_ref() {
             // An address that cannot be read matters only to a socket that has none yet.
-            Engine::Stream(stream) => {
-                let wait = nonblock
-                    && choice::may_return(sk)
-                    && LINK.get().is_some_and(|link| link.has(Feature::Status));
-                stream.connect(socket, sk, peer, nonblock, wait)
-            }
+            Engine::Stream(stream) => stream.connect(socket, sk, peer, nonblock),
             Engine::Datagram(datagram) => datagram.connect(sk, peer?),
         })
     }

@@ -18,7 +18,8 @@ use crate::{
     exchange::Exchange,
     proto::{
         Call,
-        Dialect, //
+        Dialect,
+        Feature, //
     }, //
 };
 use core::net::SocketAddr;
@@ -43,23 +44,23 @@ use kernel::{
 impl Stream {
     /// `connect()` to an address, as `__inet_stream_connect()` does it.
     ///
-    /// If it shall not block, it may have to wait for the backend's answer nevertheless, though not
-    /// for the peer's: `wait_for_answer`.
+    /// If it shall not block, it waits for the backend's answer nevertheless, as far as that does not
+    /// wait for the peer: what is wrong with the address or the policy, or that no port is left, the
+    /// call says itself.
     pub(crate) fn connect(
         &self,
         socket: &Socket,
         sk: &Sock,
         peer: Result<SocketAddr>,
         nonblock: bool,
-        wait_for_answer: bool,
     ) -> Result {
         let mut timeout = sk.snd_timeout(nonblock);
         let pending = match under_way(socket)? {
             Some(pending) => pending,
             None => {
                 let (pending, connect) = self.start(socket, sk, peer)?;
-                let connect = connect.filter(|_| wait_for_answer);
-                if connect.is_some_and(|c| matches!(c.wait(), Err(EACCES))) {
+                if nonblock && connect.is_some_and(|connect| connect.wait().is_err()) {
+                    // The socket has been told, or is just being told.
                     timeout = sk.snd_timeout(false);
                 } else if nonblock {
                     // With TCP the outcome is never there within the call that starts.
@@ -94,7 +95,7 @@ impl Stream {
     }
 
     /// Starts an attempt, unless another thread does. Returns what a call says that does not wait
-    /// for the end of it, and what was asked.
+    /// for the end of it, and what was asked, if the answer to that does not wait for the peer.
     fn start(
         &self,
         socket: &Socket,
@@ -134,7 +135,10 @@ impl Stream {
         };
         socket.set_state(SocketState::Connecting);
         Conn::begin(conn, &connect);
-        Ok((EINPROGRESS, Some(connect)))
+        Ok((
+            EINPROGRESS,
+            Some(connect).filter(|_| link.has(Feature::Status)),
+        ))
     }
 
     /// Sets up a connection to `peer`, of which the backend does not know yet.
