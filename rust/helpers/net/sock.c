@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <linux/security.h>
 #include <linux/sockios.h>
+#include <net/inet_common.h>
 #include <net/inet_connection_sock.h>
 #include <net/net_namespace.h>
 #include <net/sock.h>
@@ -129,6 +130,7 @@ __rust_helper void rust_helper_sk_inherit(struct sock *newsk, const struct sock 
 		SOCK_DBG, SOCK_LOCALROUTE, SOCK_BROADCAST, SOCK_KEEPOPEN,
 		SOCK_URGINLINE, SOCK_LINGER, SOCK_RXQ_OVFL, SOCK_WIFI_STATUS,
 		SOCK_NOFCS, SOCK_SELECT_ERR_QUEUE, SOCK_RCVMARK, SOCK_RCVPRIORITY,
+		SOCK_ZEROCOPY,
 	};
 	int i;
 
@@ -316,6 +318,45 @@ __rust_helper void rust_helper_sk_send_sigurg(struct sock *sk)
 	if (send_sigurg(file))
 		sk_wake_async(sk, SOCK_WAKE_URG, POLL_PRI);
 	fput(file);
+}
+
+/*
+ * What tells the sender of @size bytes with MSG_ZEROCOPY that they were copied,
+ * by rust_helper_sk_zerocopy_end(), or NULL if there is no room for it.
+ */
+__rust_helper struct ubuf_info *rust_helper_sk_zerocopy_begin(struct sock *sk, size_t size)
+{
+	struct ubuf_info *uarg = msg_zerocopy_realloc(sk, size, NULL, false);
+
+	if (uarg)
+		uarg_to_msgzc(uarg)->zerocopy = 0;
+	return uarg;
+}
+
+__rust_helper void rust_helper_sk_zerocopy_end(struct ubuf_info *uarg, bool was_sent)
+{
+	if (was_sent)
+		net_zcopy_put(uarg);
+	else
+		net_zcopy_put_abort(uarg, true);
+}
+
+/* Receives from the queue of errors, as TCP does if it is one of IPv4 or IPv6. */
+__rust_helper int rust_helper_sk_recv_error(struct sock *sk, struct msghdr *msg, int len)
+{
+	if (sk_is_inet(sk))
+		return inet_recv_error(sk, msg, len);
+	return sock_recv_errqueue(sk, msg, len, SOL_IP, IP_RECVERR);
+}
+
+__rust_helper bool rust_helper_sk_has_queued_error(const struct sock *sk)
+{
+	return !skb_queue_empty_lockless(&sk->sk_error_queue);
+}
+
+__rust_helper void rust_helper_sk_purge_errors(struct sock *sk)
+{
+	skb_queue_purge(&sk->sk_error_queue);
 }
 
 /* What SIOCOUTQ says of a connection. */

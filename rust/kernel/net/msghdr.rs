@@ -98,6 +98,14 @@ impl MsgHdr {
         unsafe { (*self.as_raw()).msg_flags }
     }
 
+    /// Returns whether who sends the message has said how to be told that the data are not in use
+    /// any more, and is told without us if they are copied. io_uring does so.
+    #[inline]
+    pub fn has_notice(&self) -> bool {
+        // SAFETY: The message is valid by the type invariants.
+        unsafe { !(*self.as_raw()).msg_ubuf.is_null() }
+    }
+
     /// Adds flags.
     #[inline]
     pub fn add_flags(&mut self, flags: u32) {

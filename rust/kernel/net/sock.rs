@@ -11,9 +11,11 @@
 //!
 //! C header: [`include/net/sock.h`](srctree/include/net/sock.h)
 
+mod errors;
 mod options;
 mod wait;
 
+pub use self::errors::CopyNotice;
 pub use self::wait::{
     Timeout,
     WaitError, //
@@ -117,6 +119,8 @@ pub enum SockFlag {
     KeepOpen = bindings::sock_flags_SOCK_KEEPOPEN,
     /// Datagrams may go to everybody.
     Broadcast = bindings::sock_flags_SOCK_BROADCAST,
+    /// `MSG_ZEROCOPY` is answered.
+    ZeroCopy = bindings::sock_flags_SOCK_ZEROCOPY,
 }
 
 /// A socket as protocols see it.
@@ -443,6 +447,12 @@ impl SockGuard<'_> {
         // SAFETY: The socket is valid by the type invariants of `Sock`, and its lock, which guards
         // changes of the flags, is held by those of `Self`.
         unsafe { bindings::sock_set_flag(self.sk.as_raw(), flag as u32) };
+    }
+
+    /// Resets a flag.
+    pub fn reset_flag(&mut self, flag: SockFlag) {
+        // SAFETY: As above.
+        unsafe { bindings::sock_reset_flag(self.sk.as_raw(), flag as u32) };
     }
 
     /// Sets what `SO_REUSEPORT` shows. The kernel does it for internet sockets only.

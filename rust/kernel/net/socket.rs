@@ -187,6 +187,16 @@ impl Socket {
         unsafe { bindings::set_bit(bindings::socket_flags_SOCK_CUSTOM_SOCKOPT as usize, flags) };
     }
 
+    /// Lets io_uring send with `MSG_ZEROCOPY`.
+    pub(super) fn set_support_zerocopy(&self) {
+        // SAFETY: The socket is valid by the type invariants.
+        let flags = unsafe { &raw mut (*self.as_raw()).flags };
+
+        // CAST: The number of a bit.
+        // SAFETY: The flags are valid; they are changed atomically.
+        unsafe { bindings::set_bit(bindings::socket_flags_SOCK_SUPPORT_ZC as usize, flags) };
+    }
+
     fn raw_state(&self) -> &Atomic<u32> {
         // SAFETY: By the type invariants the pointer is valid for as long as `self` is. C code
         // writes to the state in ways that are atomic in practice (aligned words).

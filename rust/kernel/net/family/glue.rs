@@ -101,6 +101,11 @@ impl<T: Ops> Glue<T> {
             Some(bindings::sock_no_recvmsg)
         },
         mmap: Some(bindings::sock_no_mmap),
+        splice_read: if T::HAS_SPLICE_LEN {
+            Some(Self::splice_read)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 
@@ -175,6 +180,16 @@ impl<T: Ops> Glue<T> {
         }
     }
 
+    /// Tells the socket layer what the operations of a new socket can do.
+    fn prepare(socket: &Socket) {
+        if Self::CUSTOM_SOL_SOCKET {
+            socket.set_custom_sockopt();
+        }
+        if T::HAS_SENDMSG && T::ZEROCOPY {
+            socket.set_support_zerocopy();
+        }
+    }
+
     /// # Safety
     ///
     /// Only called by `__sock_create`.
@@ -197,10 +212,8 @@ impl<T: Ops> Glue<T> {
             unsafe { alloc::<T>(net, socket, protocol, kern != 0, init) }?;
             // SAFETY: The socket is valid and nobody else knows of it.
             unsafe { (*socket).ops = T::proto().ops };
-            if Self::CUSTOM_SOL_SOCKET {
-                // SAFETY: The caller has just allocated the socket by `sock_alloc`.
-                unsafe { Socket::from_raw(socket) }.set_custom_sockopt();
-            }
+            // SAFETY: The caller has just allocated the socket by `sock_alloc`.
+            Self::prepare(unsafe { Socket::from_raw(socket) });
             Ok(0)
         })
     }
@@ -222,9 +235,7 @@ impl<T: Ops> Glue<T> {
             let init = T::create(net, socket, protocol)?;
             // SAFETY: The caller has allocated it by what `T::proto` says.
             unsafe { complete::<T>(sk, init) }?;
-            if Self::CUSTOM_SOL_SOCKET {
-                socket.set_custom_sockopt();
-            }
+            Self::prepare(socket);
             Ok(0)
         })
     }
@@ -242,6 +253,8 @@ impl<T: Ops> Glue<T> {
     pub(super) unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
         // SAFETY: The socket is valid until this function returns.
         unsafe { bindings::sock_prot_inuse_add(bindings::sock_net(sk), (*sk).sk_prot_creator, -1) };
+        // SAFETY: Nobody can use the socket any more, and its queues were initialised.
+        unsafe { bindings::sk_purge_errors(sk) };
         // SAFETY: The data were initialised before this function became the destructor, nobody can
         // use them any more, and they are dropped once: here.
         unsafe { TypedSock::<T>::drop_data(sk) };

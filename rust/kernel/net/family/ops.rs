@@ -5,7 +5,6 @@
 use super::{
     Accepted,
     Head,
-    IoctlArg,
     Proto,
     TypedSock, //
 };
@@ -165,6 +164,10 @@ pub trait Ops: Sized + 'static {
     /// getsockopt(2) does not ask the family about them in any case.
     const CUSTOM_SOL_SOCKET: bool = false;
 
+    /// Whether [`Ops::sendmsg`] knows what [`MSG_ZEROCOPY`](crate::net::msghdr::msg::ZEROCOPY) means:
+    /// if not, io_uring does not send in this way.
+    const ZEROCOPY: bool = false;
+
     /// Returns the protocol that sockets are made of. Always the same.
     fn proto() -> &'static Proto<Self>;
 
@@ -259,11 +262,12 @@ pub trait Ops: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Performs an ioctl(2), [`SIOCINQ`](super::SIOCINQ) for example.
+    /// Returns the number that an ioctl(2) asks for, [`SIOCINQ`](super::SIOCINQ) for example, or the
+    /// command of the same name that io_uring has.
     ///
     /// `ENOIOCTLCMD` if this one is not known; it is tried on network devices then. Time stamps, and
     /// what all files have (`FIONBIO`, `FIOASYNC`), do not come here.
-    fn ioctl(_sk: &TypedSock<Self>, _cmd: u32, _arg: IoctlArg) -> Result<i32> {
+    fn ioctl(_sk: &TypedSock<Self>, _cmd: u32) -> Result<i32> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -276,6 +280,14 @@ pub trait Ops: Sized + 'static {
         _msg: &mut MsgHdr,
         _len: usize,
     ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Waits for data that splice(2) can take, unless `nonblock` is set, and returns how many of `len`
+    /// bytes [`Ops::recvmsg`] is to be asked for: so many pages are allocated for them.
+    ///
+    /// `len` if that makes no difference, at least 1 in any case. `EAGAIN` if there is nothing.
+    fn splice_len(_sk: &TypedSock<Self>, _len: usize, _nonblock: bool) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

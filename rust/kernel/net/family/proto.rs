@@ -61,6 +61,11 @@ impl<T: Ops> Proto<T> {
             ipv6_pinfo_offset: T::Head::IPV6_PINFO_OFFSET as c_uint,
             init: Some(Glue::<T>::init_sock),
             unhash: Some(Glue::<T>::unhash),
+            ioctl: if T::HAS_IOCTL {
+                Some(Glue::<T>::sk_ioctl)
+            } else {
+                None
+            },
             ..pin_init::zeroed()
         };
 

@@ -6,15 +6,17 @@ use super::{
     super::{
         Accepted,
         Head,
-        IoctlArg,
         Name,
-        Ops, //
+        Ops,
+        TypedSock,
+        EPOLLIN, //
     },
     Glue, //
 };
 
 use crate::{
     bindings,
+    error::from_result,
     net::{
         addr::{
             RawAddr,
@@ -32,7 +34,11 @@ use crate::{
             SOL_SOCKET, //
         }, //
     },
-    prelude::*, //
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
 };
 
 impl<T: Ops> Glue<T> {
@@ -96,7 +102,14 @@ impl<T: Ops> Glue<T> {
         let operation = |socket: &_, sk: &_| {
             // SAFETY: The caller passes valid arguments.
             let nonblock = is_nonblock(unsafe { (*arg).flags });
-            let sk = loop {
+            // Whether there is another connection, which io_uring tells.
+            let note_rest = || {
+                if T::HAS_POLL {
+                    // SAFETY: The caller passes valid arguments.
+                    unsafe { (*arg).is_empty = c_int::from(T::poll(sk) & EPOLLIN == 0) };
+                }
+            };
+            let child = loop {
                 match T::accept(socket, sk, nonblock)? {
                     Accepted::Child(child) => break child.into_raw(),
                     Accepted::From(listener) => {
@@ -112,7 +125,10 @@ impl<T: Ops> Glue<T> {
                         match unsafe { listener.accept_into(new) } {
                             // Another thread was faster, or the peer has changed its mind.
                             Err(EAGAIN) => continue,
-                            result => return result.map(|()| 0),
+                            result => {
+                                note_rest();
+                                return result.map(|()| 0);
+                            }
                         }
                     }
                 }
@@ -120,14 +136,13 @@ impl<T: Ops> Glue<T> {
 
             // SAFETY: `new` was just allocated and has no `struct sock`; by the type invariants of
             // `Child` the other one has no `struct socket`. The reference goes to `new`.
-            unsafe { bindings::sock_graft(sk.as_ptr(), new) };
+            unsafe { bindings::sock_graft(child.as_ptr(), new) };
             // SAFETY: The caller passes a socket that was allocated by `sock_alloc` or
             // `sock_create_lite`.
             let new = unsafe { Socket::from_raw(new) };
-            if Self::CUSTOM_SOL_SOCKET {
-                new.set_custom_sockopt();
-            }
+            Self::prepare(new);
             new.set_state(SocketState::Connected);
+            note_rest();
             Ok(0)
         };
         // What gives way does not listen: it is too early to accept.
@@ -195,17 +210,74 @@ impl<T: Ops> Glue<T> {
         cmd: c_uint,
         arg: c_ulong,
     ) -> c_int {
-        let operation = |_: &_, sk: &_| match T::ioctl(sk, cmd, IoctlArg::new(arg)) {
+        let operation = |_: &_, sk: &_| match T::ioctl(sk, cmd) {
             Err(ENOIOCTLCMD) if T::Head::INET => {
                 // Addresses, routes and neighbours are for all sockets of these families.
                 // SAFETY: It is one of them, and the arguments are what the caller has passed.
                 Ok(unsafe { bindings::inet_any_ioctl(socket, cmd, arg) })
             }
-            result => result,
+            Ok(number) => {
+                UserSlice::new(UserPtr::from_addr(arg as usize), size_of::<c_int>())
+                    .writer()
+                    .write(&number)?;
+                Ok(0)
+            }
+            Err(error) => Err(error),
         };
 
         // SAFETY: The caller passes a socket of this family; and what it has passed to us.
         unsafe { Self::perform(socket, operation, |ops| Some(ops.ioctl?(socket, cmd, arg))) }
+    }
+
+    /// # Safety
+    ///
+    /// Only called as `ioctl` of a `struct proto`: `sk` is a socket of this family, and `number` valid
+    /// for writing.
+    pub(in super::super) unsafe extern "C" fn sk_ioctl(
+        sk: *mut bindings::sock,
+        cmd: c_int,
+        number: *mut c_int,
+    ) -> c_int {
+        from_result(|| {
+            // CAST: The bits remain the same.
+            // SAFETY: These are the requirements.
+            let value = T::ioctl(unsafe { TypedSock::from_raw(sk) }, cmd as u32)?;
+            // SAFETY: So are these.
+            unsafe { *number = value };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Only called through `OPS`.
+    pub(super) unsafe extern "C" fn splice_read(
+        socket: *mut bindings::socket,
+        pos: *mut bindings::loff_t,
+        pipe: *mut bindings::pipe_inode_info,
+        len: usize,
+        flags: c_uint,
+    ) -> isize {
+        // SAFETY: The caller passes a valid socket.
+        let file = unsafe { (*socket).file };
+        if file.is_null() {
+            // One of the kernel's own.
+            return EINVAL.to_errno() as isize;
+        }
+        // SAFETY: The file of a socket is valid for as long as that is in use.
+        let nonblock = is_nonblock(unsafe { (*file).f_flags } as c_int);
+        // SAFETY: The caller passes a socket of this family.
+        let len = match unsafe { Self::sk(socket) } {
+            Some(sk) => match T::splice_len(sk, len, nonblock) {
+                Ok(wanted) => len.min(wanted),
+                Err(error) => return error.to_errno() as isize,
+            },
+            // The other protocol's receives into the same pages.
+            None => len,
+        };
+
+        // SAFETY: All of these are the caller's.
+        unsafe { bindings::copy_splice_read(file, pos, pipe, len, flags) }
     }
 
     /// # Safety
