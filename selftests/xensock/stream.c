@@ -338,6 +338,42 @@ TEST_F(stream, sendfile_and_splice)
 	close(file);
 }
 
+/* However much is asked for, and wherever the stream ends. */
+TEST_F(stream, splice_takes_what_there_is)
+{
+	static const char *const ends[] = { "fin", "rst" };
+	char data[100];
+	size_t i;
+	int pipes[2];
+
+	ASSERT_EQ(0, pipe2(pipes, O_NONBLOCK));
+	EXPECT_LE(1 << 20, fcntl(pipes[1], F_SETPIPE_SZ, 1 << 20));
+	for (i = 0; i < ARRAY_LEN(ends); i++) {
+		set_nonblock(self->fd, true);
+		EXPECT_EQ(-1, splice(self->fd, NULL, pipes[1], NULL, 1 << 20, 0));
+		EXPECT_EQ(EAGAIN, errno);
+		set_nonblock(self->fd, false);
+		ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 50));
+		EXPECT_EQ(-1, splice(self->fd, NULL, pipes[1], NULL, 1 << 20, 0));
+		EXPECT_EQ(EAGAIN, errno);
+		EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+		ASSERT_TRUE(wait_readable(self->fd, 100));
+		EXPECT_EQ(60, splice(self->fd, NULL, pipes[1], NULL, 60, 0));
+		EXPECT_EQ(40, splice(self->fd, NULL, pipes[1], NULL, 1 << 20, 0));
+		EXPECT_EQ(100, read(pipes[0], data, sizeof(data)));
+		EXPECT_TRUE(stream_check(1, 0, data, 100));
+		EXPECT_STREQ("ok", puppet_do(&self->peer, ends[i]));
+		ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
+		EXPECT_EQ(i ? -1 : 0, splice(self->fd, NULL, pipes[1], NULL, 1 << 20, 0));
+		if (i)
+			EXPECT_EQ(ECONNRESET, errno);
+		close(self->fd);
+		self->fd = puppet_connect(&self->peer, 0);
+	}
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
 /* A page of ours with nothing after it. */
 static char *last_page(void)
 {

@@ -165,6 +165,62 @@ TEST_F(uring, multishot_accept)
 	close(listener);
 }
 
+/* What is told without waiting, and without a system call for it. */
+TEST_F(uring, socket_commands)
+{
+	static const int ops[] = { OP_SIOCINQ, OP_SIOCOUTQ };
+	struct io_uring_sqe *sqe;
+	int i, wanted[] = { 100, 0 };
+
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 100));
+	for (i = 0; i < 2; i++) {
+		sqe = ask(&self->r, IORING_OP_URING_CMD, self->fd, 1);
+		sqe->cmd_op = ops[i];
+		ASSERT_TRUE(submit(&self->r));
+		EXPECT_EQ(wanted[i], result(&self->r, 1, NULL));
+	}
+}
+
+static int accept_one(struct ring *r, int listener, bool *is_last)
+{
+	unsigned int flags = 0;
+	int fd;
+
+	ask(r, IORING_OP_ACCEPT, listener, 1);
+	fd = submit(r) ? result(r, 1, &flags) : -1;
+	*is_last = !(flags & IORING_CQE_F_SOCK_NONEMPTY);
+	return fd;
+}
+
+/* It says whether there is another: once both have arrived before the first is taken. */
+TEST_F(uring, accept_tells_of_more)
+{
+	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	int fds[2], listener = open_listener(8, 0);
+	bool is_last = true;
+	int i;
+
+	while (is_last && now_msec() < until) {
+		puppet_do(&self->peer, "disband");
+		EXPECT_STREQ("ok 2", puppet_do(&self->peer, "open %u 2",
+					       local_port(listener)));
+		fds[0] = accept_one(&self->r, listener, &is_last);
+		fds[1] = accept_one(&self->r, listener, &(bool){ 0 });
+		for (i = 0; i < 2; i++) {
+			ASSERT_LE(0, fds[i]);
+			close(fds[i]);
+		}
+	}
+	EXPECT_FALSE(is_last);
+	puppet_do(&self->peer, "disband");
+	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "open %u 1", local_port(listener)));
+	fds[0] = accept_one(&self->r, listener, &is_last);
+	EXPECT_TRUE(is_last);
+	close(fds[0]);
+	close(listener);
+}
+
 TEST_F(uring, recv_waits)
 {
 	static const int ops[] = { IORING_OP_RECV, IORING_OP_READ };

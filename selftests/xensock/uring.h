@@ -15,6 +15,8 @@
 /* Newer than some headers. */
 #define OP_BIND 56
 #define OP_LISTEN 57
+#define OP_SIOCINQ 0
+#define OP_SIOCOUTQ 1
 
 struct ring {
 	int fd;

@@ -41,12 +41,12 @@ use kernel::{
         },
         family::{
             Accepted,
-            IoctlArg,
             Name,
             Ops,
             Proto,
             Registration,
             TypedSock,
+            EPOLLERR,
             SIOCATMARK,
             SIOCINQ,
             SIOCOUTQ,
@@ -143,6 +143,7 @@ impl<F: Face> Ops for Family<F> {
     type Data = Engine;
     // Some of them concern the backend.
     const CUSTOM_SOL_SOCKET: bool = true;
+    const ZEROCOPY: bool = true;
 
     fn proto() -> &'static Proto<Self> {
         F::proto()
@@ -272,13 +273,17 @@ impl<F: Face> Ops for Family<F> {
     }
 
     fn poll(sk: &Sk<F>) -> u32 {
-        match sk.data().get_ref() {
+        let mask = match sk.data().get_ref() {
             Engine::Stream(stream) => stream.poll(sk),
             Engine::Datagram(datagram) => datagram.poll(sk),
+        };
+        if sk.has_queued_error() {
+            return mask | EPOLLERR;
         }
+        mask
     }
 
-    fn ioctl(sk: &Sk<F>, cmd: u32, arg: IoctlArg) -> Result<i32> {
+    fn ioctl(sk: &Sk<F>, cmd: u32) -> Result<i32> {
         let number = match (sk.data().get_ref(), cmd) {
             (Engine::Stream(stream), SIOCINQ) => stream.unread(sk)?,
             (Engine::Stream(stream), SIOCOUTQ) => stream.unacknowledged(sk)?,
@@ -288,12 +293,14 @@ impl<F: Face> Ops for Family<F> {
             (Engine::Datagram(datagram), SIOCOUTQ) => datagram.unsent(),
             _ => return Err(ENOIOCTLCMD),
         };
-        arg.put_int(i32::try_from(number).unwrap_or(i32::MAX))
+        Ok(i32::try_from(number).unwrap_or(i32::MAX))
     }
 
     fn sendmsg(socket: &Socket, sk: &Sk<F>, msg: &mut MsgHdr, len: usize) -> Result<usize> {
         let flags = msg.flags();
-        match sk.data().get_ref() {
+        // The data are copied into the ring: they are out of use as soon as they are sent.
+        let notice = sk.copy_notice(msg, len)?;
+        let sent = match sk.data().get_ref() {
             Engine::Stream(_) if flags & msg::FASTOPEN != 0 => {
                 choice::give_way(socket, sk, Reason::Option, None)?;
                 Err(EOPNOTSUPP)
@@ -305,10 +312,25 @@ impl<F: Face> Ops for Family<F> {
                 }),
                 None => datagram.send(sk, msg, len, flags),
             },
+        }?;
+        if let Some(notice) = notice {
+            notice.complete();
+        }
+        Ok(sent)
+    }
+
+    fn splice_len(sk: &Sk<F>, len: usize, nonblock: bool) -> Result<usize> {
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.splice_len(sk, len, nonblock),
+            // One datagram, of whatever length.
+            Engine::Datagram(_) => Ok(len),
         }
     }
 
     fn recvmsg(sk: &Sk<F>, msg: &mut MsgHdr, len: usize, flags: u32) -> Result<usize> {
+        if flags & msg::ERRQUEUE != 0 {
+            return sk.recv_error(msg, len);
+        }
         match sk.data().get_ref() {
             Engine::Stream(stream) => stream.recv(sk, msg, len, flags),
             Engine::Datagram(datagram) => datagram.recv(sk, msg, len, flags),

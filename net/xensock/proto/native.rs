@@ -19,7 +19,6 @@ pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool 
                 | SO_ATTACH_BPF
                 | SO_ATTACH_REUSEPORT_CBPF
                 | SO_ATTACH_REUSEPORT_EBPF
-                | SO_ZEROCOPY
                 | SO_TXTIME
                 | SO_BINDTOIFINDEX
                 | SO_TIMESTAMPING_NEW
@@ -86,7 +85,6 @@ const SO_TIMESTAMPING_OLD: i32 = 37;
 const SO_ATTACH_BPF: i32 = 50;
 const SO_ATTACH_REUSEPORT_CBPF: i32 = 51;
 const SO_ATTACH_REUSEPORT_EBPF: i32 = 52;
-const SO_ZEROCOPY: i32 = 60;
 const SO_TXTIME: i32 = 61;
 const SO_BINDTOIFINDEX: i32 = 62;
 const SO_TIMESTAMPING_NEW: i32 = 65;

@@ -48,13 +48,13 @@ def test_connect(bed):
 @timeout(180)
 def test_transfer(bed):
     """send and recv."""
-    _in_guest(bed, "stream", "flags", "buffers")
+    _in_guest(bed, "stream", "flags", "urgent", "buffers")
 
 
 @timeout(180)
 def test_poll(bed):
     """poll, select and epoll in every state of a socket."""
-    _in_guest(bed, "poll", "epoll", "uring")
+    _in_guest(bed, "poll", "epoll", "uring", "zerocopy")
 
 
 @timeout(180)

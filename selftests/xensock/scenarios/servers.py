@@ -7,7 +7,7 @@ from bed import timeout
 from scenarios.common import SERVES, SMALL, in_dom0, must, peer, settled, wait_link
 
 # Of a connection these show the same whoever has made it.
-CONNECTIONS = ("stream", "flags", "poll", "epoll", "rst", "eof", "close", "shutdown", "ioctl")
+CONNECTIONS = ("stream", "flags", "urgent", "poll", "epoll", "rst", "eof", "close", "shutdown", "ioctl")
 
 
 def _guest(bed):
@@ -26,7 +26,7 @@ def _in_guest(bed, *names):
 def test_tcp(bed):
     """What the tests expect is what this kernel's TCP does."""
     peer(bed, SMALL)
-    in_dom0(bed, "bind", "listen", "ports", "accept", "acceptors", "listenpoll", "uring", "tsi")
+    in_dom0(bed, "bind", "listen", "ports", "accept", "acceptors", "listenpoll", "uring", "zerocopy", "tsi")
 
 
 @timeout(180)
@@ -62,7 +62,7 @@ def test_acceptors(bed):
 @timeout(180)
 def test_poll(bed):
     """poll, select and epoll of a listener, io_uring."""
-    _in_guest(bed, "listenpoll", "uring")
+    _in_guest(bed, "listenpoll", "uring", "zerocopy")
 
 
 @timeout(400)

@@ -31,10 +31,6 @@ impl Datagram {
         len: usize,
         flags: u32,
     ) -> Result<usize> {
-        if flags & msg::ERRQUEUE != 0 {
-            // Nothing is ever queued there.
-            return Err(EAGAIN);
-        }
         let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
 
         loop {

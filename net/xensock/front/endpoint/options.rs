@@ -39,7 +39,10 @@ use crate::{
 use kernel::{
     net::{
         addr::Domain,
-        sock::Sock,
+        sock::{
+            Sock,
+            SockFlag, //
+        },
         socket::Socket,
         sockopt::{
             OptionIn,
@@ -48,6 +51,9 @@ use kernel::{
     },
     prelude::*, //
 };
+
+/// What a program asks for before it sends with MSG_ZEROCOPY. It is no matter of the backend's.
+const SO_ZEROCOPY: u32 = 60;
 
 impl Endpoint {
     /// `setsockopt()`.
@@ -82,6 +88,9 @@ impl Endpoint {
         name: u32,
         given: &OptionIn<'_>,
     ) -> Result {
+        if name == SO_ZEROCOPY {
+            return set_zerocopy(sk, given);
+        }
         let is_carried = match name {
             SO_REUSEADDR | SO_KEEPALIVE | SO_REUSEPORT => true,
             SO_BROADCAST => self.kind == SOCK_DGRAM,
@@ -236,6 +245,16 @@ impl Endpoint {
             error => error,
         })
     }
+}
+
+/// Has MSG_ZEROCOPY answered, or not. The kernel does this for protocols that it knows.
+fn set_zerocopy(sk: &Sock, given: &OptionIn<'_>) -> Result {
+    match given.read_int()? {
+        0 => sk.lock().reset_flag(SockFlag::ZeroCopy),
+        1 => sk.lock().set_flag(SockFlag::ZeroCopy),
+        _ => return Err(EINVAL),
+    }
+    Ok(())
 }
 
 /// Whether it is the option that has errors queued, besides being returned.

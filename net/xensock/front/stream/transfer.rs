@@ -114,10 +114,6 @@ impl Stream {
         if flags & msg::OOB != 0 {
             return self.recv_urgent(sk, msg, len, flags);
         }
-        if flags & msg::ERRQUEUE != 0 {
-            // Nothing is ever queued there.
-            return Err(EAGAIN);
-        }
         let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
         if sk.state() == TcpState::SynSent {
             sk.wait(&mut timeout, || sk.state() != TcpState::SynSent)?;
@@ -200,6 +196,22 @@ fn interrupted(timeout: Timeout) -> Error {
         return EAGAIN;
     }
     timeout.interrupted()
+}
+
+impl Stream {
+    /// Waits for data, and returns how many of `len` bytes to splice: no more than there are, so that
+    /// no page is allocated in vain.
+    pub(crate) fn splice_len(&self, sk: &Sock, len: usize, nonblock: bool) -> Result<usize> {
+        let mut timeout = sk.rcv_timeout(nonblock);
+        let Some(conn) = self.conn() else {
+            // Receiving says what is to be said.
+            return Ok(1);
+        };
+        sk.wait(&mut timeout, || {
+            conn.ring.peek_readable() > 0 || conn.expect_data(sk) > 0 || is_over(&conn)
+        })?;
+        Ok(len.min(conn.ring.peek_readable() as usize).max(1))
+    }
 }
 
 fn may_send(sk: &Sock) -> bool {
