@@ -301,11 +301,12 @@ impl<F: Face> Ops for Family<F> {
         // The data are copied into the ring: they are out of use as soon as they are sent.
         let notice = sk.copy_notice(msg, len)?;
         let sent = match sk.data().get_ref() {
-            Engine::Stream(_) if flags & msg::FASTOPEN != 0 => {
-                choice::give_way(socket, sk, Reason::Option, None)?;
-                Err(EOPNOTSUPP)
+            Engine::Stream(stream) => {
+                if flags & msg::FASTOPEN != 0 {
+                    connect_to_send(socket, sk, msg)?;
+                }
+                stream.send(sk, msg, flags)
             }
-            Engine::Stream(stream) => stream.send(sk, msg, flags),
             Engine::Datagram(datagram) => match msg.name().map(|name| name.parse()) {
                 Some(peer) => choice::first(socket, sk, First::Connect(peer), || {
                     datagram.send(sk, msg, len, flags)
@@ -336,6 +337,17 @@ impl<F: Face> Ops for Family<F> {
             Engine::Datagram(datagram) => datagram.recv(sk, msg, len, flags),
         }
     }
+}
+
+/// Connects, as a program wants it that sends with MSG_FASTOPEN. That the data go along with the
+/// first packet is a hint, which TCP does not follow either to a server that it does not know.
+fn connect_to_send<F: Face>(socket: &Socket, sk: &Sk<F>, msg: &MsgHdr) -> Result {
+    let nonblock = msg.flags() & msg::DONTWAIT != 0;
+    let addr = msg.name().ok_or(EINVAL)?;
+    if addr.family() == Some(AF_UNSPEC) {
+        return Err(EOPNOTSUPP);
+    }
+    Family::<F>::connect(socket, sk, &addr, nonblock)
 }
 
 /// Whether the backend may have datagrams; without a link it cannot be said that it has not.

@@ -9,7 +9,7 @@ from scenarios.common import SERVES, SMALL, in_dom0, must, peer
 def test_tcp(bed):
     """What the tests expect is what this kernel's TCP does."""
     peer(bed, SMALL)
-    in_dom0(bed, "connect", "stream", "flags", "urgent", "poll", "epoll", "rst", "eof", "threads", "signals",
+    in_dom0(bed, "connect", "fastopen", "stream", "flags", "urgent", "poll", "epoll", "rst", "eof", "threads", "signals",
             "close", "shutdown", "linger")
 
 
@@ -23,7 +23,7 @@ def _in_guest(bed, *names):
 @timeout(180)
 def test_connect(bed):
     """connect(): listening, closed, black-holed and unreachable addresses, blocking or not, all at once."""
-    _in_guest(bed, "connect")
+    _in_guest(bed, "connect", "fastopen")
 
 
 @timeout(180)

@@ -42,7 +42,7 @@ def test_no_backend(bed):
 @timeout(180)
 def test_connect(bed):
     """connect() of sockets of AF_INET."""
-    _in_guest(bed, "connect", "names", "ioctl")
+    _in_guest(bed, "connect", "fastopen", "names", "ioctl")
 
 
 @timeout(180)

@@ -35,9 +35,6 @@ use kernel::{
 impl Stream {
     /// `sendmsg()`.
     pub(crate) fn send(&self, sk: &Sock, msg: &mut MsgHdr, flags: u32) -> Result<usize> {
-        if flags & msg::FASTOPEN != 0 {
-            return Err(EOPNOTSUPP);
-        }
         let mut timeout = sk.snd_timeout(flags & msg::DONTWAIT != 0);
         let mut sent = 0;
 

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+/* TCP Fast Open: a hint, which connects all the same where there is none. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+FIXTURE(fastopen) {
+	struct puppet peer;
+	struct sockaddr_in to;
+	char data[100];
+	int fd;
+};
+
+FIXTURE_SETUP(fastopen)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 16384));
+	self->to = address(opt.host, self->peer.port);
+	stream_fill(1, 0, self->data, sizeof(self->data));
+	self->fd = new_socket(0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(fastopen)
+{
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+#define SEND_FAST(len, flags)						\
+	sendto(self->fd, self->data, len, MSG_FASTOPEN | (flags),	\
+	       (struct sockaddr *)&self->to, sizeof(self->to))
+
+#define PEER_GETS_IT() do {						\
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));		\
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));	\
+} while (0)
+
+TEST_F(fastopen, sendto_connects_and_sends)
+{
+	EXPECT_EQ(100, SEND_FAST(100, 0));
+	PEER_GETS_IT();
+	/* Once. */
+	EXPECT_EQ(-1, SEND_FAST(100, 0));
+	EXPECT_EQ(EISCONN, errno);
+	EXPECT_EQ(100, send(self->fd, self->data, 100, 0));
+}
+
+TEST_F(fastopen, sendmsg_of_nothing_connects)
+{
+	EXPECT_EQ(0, SEND_FAST(0, 0));
+	EXPECT_EQ(100, send(self->fd, self->data, 100, 0));
+	PEER_GETS_IT();
+}
+
+TEST_F(fastopen, nonblocking)
+{
+	EXPECT_EQ(-1, SEND_FAST(100, MSG_DONTWAIT));
+	EXPECT_EQ(EINPROGRESS, errno);
+	EXPECT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
+	EXPECT_EQ(0, so_error(self->fd));
+	EXPECT_EQ(100, send(self->fd, self->data, 100, 0));
+	PEER_GETS_IT();
+}
+
+TEST_F(fastopen, to_a_closed_port)
+{
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "unlisten"));
+	EXPECT_EQ(-1, SEND_FAST(100, MSG_NOSIGNAL));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	EXPECT_EQ(0, so_error(self->fd));
+}
+
+TEST_F(fastopen, bad_addresses)
+{
+	EXPECT_EQ(-1, send(self->fd, self->data, 100, MSG_FASTOPEN | MSG_NOSIGNAL));
+	EXPECT_EQ(EINVAL, errno);
+	self->to.sin_family = AF_UNSPEC;
+	EXPECT_EQ(-1, SEND_FAST(100, 0));
+	EXPECT_EQ(EOPNOTSUPP, errno);
+	self->to = address(opt.noroute, 80);
+	EXPECT_EQ(-1, SEND_FAST(100, MSG_DONTWAIT));
+	EXPECT_EQ(ENETUNREACH, errno);
+}
+
+XENSOCK_TEST_MAIN
