@@ -152,6 +152,7 @@ enum mode {
 	PVCALLS,	/* the other dialect, over a device of the other type */
 	DATAGRAMS,	/* with datagram sockets */
 	REUSE,		/* rings are used again */
+	URGENT,		/* urgent bytes are marked */
 };
 
 extern enum mode raw_mode;

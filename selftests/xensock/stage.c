@@ -243,6 +243,14 @@ static void do_hear(struct stage *s, const struct words *w)
 	hear_word(s->fd, s->answer, sizeof(s->answer) - 1);
 }
 
+static void do_inline(struct stage *s, const struct words *w)
+{
+	int on = 1;
+
+	(void)w;
+	say_result(s, setsockopt(s->fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)));
+}
+
 static void do_oob(struct stage *s, const struct words *w)
 {
 	(void)w;
@@ -406,7 +414,7 @@ static const struct {
 	{ "count", do_count }, { "exchange", do_exchange }, { "end", do_end },
 	{ "gone", do_gone },
 	{ "say", do_say }, { "urge", do_urge }, { "hear", do_hear },
-	{ "oob", do_oob },
+	{ "oob", do_oob }, { "inline", do_inline },
 	{ "fin", do_fin }, { "close", do_close }, { "rst", do_rst },
 	{ "open", do_open }, { "chorus", do_chorus }, { "ends", do_ends },
 	{ "disband", do_disband }, { "swarm", do_swarm }, { "stats", do_stats },

@@ -165,6 +165,7 @@ long in_close(struct waiter *w);
  *   say WORD, urge WORD   ok N          sends it; urge with MSG_OOB
  *   hear              ok WORD | eof     what one recv() gives
  *   oob               ok LETTER         waits for an urgent byte
+ *   inline            ok                urgent bytes are like all others
  *   exchange          ok                as on PEER_EXCHANGE
  *   end               fin | rst         waits for it, reads nothing
  *   fin, close, rst   ok

@@ -50,6 +50,12 @@ def test_reuse(bed):
     _server(bed, _guest(bed), "raw_reuse -F quota")
 
 
+@timeout(300)
+def test_urgent(bed):
+    """Urgent bytes by hand, both ways, and marks that make no sense."""
+    _server(bed, _guest(bed), "raw_urgent")
+
+
 @timeout(400)
 def test_datagram(bed):
     """UDP by hand: both ways, of all sizes, with a peer and without, errors, a full ring."""

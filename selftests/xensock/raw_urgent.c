@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A frontend by hand that marks urgent bytes, and hears of them. What it says of
+ * them that makes no sense takes nothing from the stream. Needs a guest without
+ * the xensock module.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "raw.h"
+#include "util.h"
+
+/* Words of the indexes page. */
+enum { IN_URGENT_INDEX = 15, OUT_URGENT_END = 22, IN_URGENT };
+
+#define ANNOUNCED (1U << 8)
+#define ARRIVED (1U << 9)
+
+FIXTURE(urgent) {
+	struct link link;
+	struct raw_puppet peer;
+	struct raw c;
+};
+
+FIXTURE_SETUP(urgent)
+{
+	struct link *l = &self->link;
+
+	raw_mode = URGENT;
+	ASSERT_TRUE(link_up(l));
+	ASSERT_TRUE(raw_puppet_open(l, &self->peer));
+	ASSERT_TRUE(raw_open(l, &self->c, 1, self->peer.port));
+	ASSERT_STREQ("ok", raw_puppet_do(l, &self->peer, "accept"));
+}
+
+FIXTURE_TEARDOWN(urgent)
+{
+	struct link *l = &self->link;
+
+	EXPECT_EQ(0, raw_close(l, &self->c, false));
+	EXPECT_EQ(0, raw_close(l, &self->peer.control, false));
+	EXPECT_TRUE(honest(l));
+	link_down(l);
+}
+
+/* The backend has said it: where the byte is, and which. */
+static bool is_told(struct raw *c, __u32 index, char byte)
+{
+	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+
+	while (load(&c->words[IN_URGENT]) != (ANNOUNCED | ARRIVED | byte) ||
+	       load(&c->words[IN_URGENT_INDEX]) != index) {
+		if (now_msec() > until)
+			return false;
+		nap(100);
+	}
+	return true;
+}
+
+TEST_F(urgent, received)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	char data[8] = { 0 };
+
+	EXPECT_EQ(0, load(&c->words[IN_URGENT]));
+	EXPECT_STREQ("ok 3", raw_puppet_do(l, &self->peer, "say abc"));
+	EXPECT_STREQ("ok 1", raw_puppet_do(l, &self->peer, "urge D"));
+	EXPECT_STREQ("ok 3", raw_puppet_do(l, &self->peer, "say efg"));
+	EXPECT_TRUE(is_told(c, 3, 'D'));
+	EXPECT_EQ(7, raw_recv(l, c, data, 7));
+	EXPECT_STREQ("abcDefg", data);
+	/* It stays there until the next. */
+	EXPECT_TRUE(is_told(c, 3, 'D'));
+	EXPECT_STREQ("ok 2", raw_puppet_do(l, &self->peer, "urge hI"));
+	EXPECT_TRUE(is_told(c, 8, 'I'));
+	EXPECT_EQ(2, raw_recv(l, c, data, 2));
+}
+
+/* The ring is full: the index is one that is not produced yet. */
+TEST_F(urgent, received_ahead)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	char data[6000];
+
+	EXPECT_STREQ("ok 6000", raw_puppet_do(l, &self->peer, "send 6000 1"));
+	EXPECT_STREQ("ok 1", raw_puppet_do(l, &self->peer, "urge D"));
+	EXPECT_TRUE(is_told(c, 6000, 'D'));
+	EXPECT_EQ(c->size, load(&c->words[IN_PROD]));
+	EXPECT_EQ(6000, raw_recv(l, c, data, 6000));
+	EXPECT_TRUE(stream_check(1, 0, data, 6000));
+	EXPECT_EQ(1, raw_recv(l, c, data, 1));
+	EXPECT_EQ('D', data[0]);
+}
+
+TEST_F(urgent, sent)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		store(&c->words[OUT_URGENT_END], c->out_prod + 4);
+		EXPECT_EQ(7, raw_send(l, c, "abcDefg", 7));
+		EXPECT_STREQ("ok D", raw_puppet_do(l, &self->peer, "oob"));
+		EXPECT_STREQ("ok abc", raw_puppet_do(l, &self->peer, "hear"));
+		while (load(&c->words[OUT_CONS]) != c->out_prod)
+			nap(100);
+		EXPECT_STREQ("ok efg", raw_puppet_do(l, &self->peer, "hear"));
+	}
+}
+
+/* Behind what was sent, far ahead, changed all the time: every byte gets there. */
+TEST_F(urgent, sent_with_nonsense)
+{
+	static const __u32 ends[] = { 0, 1, -1, 1U << 31, 0x7fffffff, 5000, 3 };
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	char data[1000];
+	int i, sent = 0;
+
+	EXPECT_STREQ("ok", raw_puppet_do(l, &self->peer, "inline"));
+	raw_puppet_say(l, &self->peer, "recv 50000 1");
+	for (i = 0; i < 50; i++) {
+		stream_fill(1, sent, data, sizeof(data));
+		store(&c->words[OUT_URGENT_END], ends[i % ARRAY_LEN(ends)] +
+		      (i % 2 ? c->out_prod : 0));
+		ASSERT_EQ(1000, raw_send(l, c, data, 1000));
+		sent += 1000;
+	}
+	EXPECT_STREQ("ok 50000", raw_puppet_answer(l, &self->peer));
+	/* Nor does it matter what is written where the backend writes. */
+	store(&c->words[IN_URGENT], -1);
+	store(&c->words[IN_URGENT_INDEX], 1U << 31);
+	EXPECT_STREQ("ok 1", raw_puppet_do(l, &self->peer, "urge D"));
+	EXPECT_TRUE(is_told(c, 0, 'D'));
+	EXPECT_EQ(1, raw_recv(l, c, data, 1));
+}
+
+XENSOCK_TEST_MAIN
