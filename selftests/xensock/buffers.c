@@ -4,7 +4,10 @@
  * water marks, what it says of itself; and that accepted sockets inherit them.
  */
 #include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -203,6 +206,62 @@ TEST_F(buffers, low_water_marks)
 	EXPECT_EQ(1, get(self->fd, SO_SNDLOWAT));
 	EXPECT_EQ(-1, set(self->fd, SO_SNDLOWAT, 10));
 	EXPECT_EQ(ENOPROTOOPT, errno);
+}
+
+static bool writable_within(int fd, int msec)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+
+	return poll(&pfd, 1, msec) == 1;
+}
+
+/* Who polls is not told to write while that much was not sent. */
+static int write_while_told(int fd)
+{
+	char data[500] = { 0 };
+	int unsent = -1;
+
+	while (writable_within(fd, 200))
+		if (send(fd, data, sizeof(data), MSG_DONTWAIT) < 0)
+			break;
+	ioctl(fd, SIOCOUTQNSD, &unsent);
+	return unsent;
+}
+
+TEST_F(buffers, not_sent_low_water_mark)
+{
+	int lowat = 4000, i, fd, listener = open_listener(1, 0);
+
+	/* Set before, while connected, and inherited. */
+	for (i = 0; i < 3; i++) {
+		fd = new_socket(0);
+		if (i == 0)
+			ASSERT_EQ(0, setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat,
+						sizeof(lowat)));
+		if (i == 2) {
+			ASSERT_EQ(0, setsockopt(listener, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat,
+						sizeof(lowat)));
+			close(fd);
+			fd = puppet_visit(&self->peer, listener, 0);
+			ASSERT_LE(0, fd);
+		} else {
+			ASSERT_EQ(0, connect_to(fd, opt.host, self->peer.port));
+			ASSERT_STREQ("ok", puppet_do(&self->peer, "accept"));
+		}
+		if (i == 1)
+			ASSERT_EQ(0, setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat,
+						sizeof(lowat)));
+		EXPECT_GE(lowat, write_while_told(fd)) TH_LOG("%d", i);
+		EXPECT_FALSE(writable_within(fd, 0));
+		/* There is room enough: a larger mark says so at once. */
+		lowat = 0;
+		EXPECT_EQ(0, setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat,
+					sizeof(lowat)));
+		lowat = 4000;
+		EXPECT_TRUE(writable_within(fd, WAIT_LIMIT_MSEC));
+		close(fd);
+	}
+	close(listener);
 }
 
 TEST_F(buffers, what_a_socket_says_of_itself)

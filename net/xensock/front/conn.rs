@@ -39,6 +39,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Relaxed,
             Release, //
         },
         Arc,
@@ -124,6 +125,8 @@ pub(crate) struct Conn {
     is_polled: Atomic<bool>,
     /// The program has said that it wants to receive nothing more.
     is_unwanted: Atomic<bool>,
+    /// TCP_NOTSENT_LOWAT, or 0.
+    not_sent_lowat: Atomic<u32>,
     #[pin]
     teardown: Work<Conn>,
     /// Ends the wait for a backend that does not take what was sent.
@@ -194,6 +197,7 @@ impl Conn {
                 has_failed: Atomic::new(false),
                 is_polled: Atomic::new(false),
                 is_unwanted: Atomic::new(false),
+                not_sent_lowat: Atomic::new(0),
                 teardown <- new_work!("xensock_teardown"),
                 patience <- new_delayed_work!("xensock_patience"),
             }),
@@ -260,6 +264,12 @@ impl Conn {
     /// it is free, so that more may never be there at once.
     pub(crate) fn max_wait(&self) -> usize {
         self.ring.size() as usize / 2
+    }
+
+    /// Has a program that polls be told to write only while fewer bytes than half of this were not
+    /// taken by the backend, as `tcp_stream_memory_free()` has it; 0 stands for no such limit.
+    pub(crate) fn set_not_sent_lowat(&self, bytes: u32) {
+        self.not_sent_lowat.store(bytes, Relaxed);
     }
 
     /// Notes that the program wants to receive nothing more than what there is.

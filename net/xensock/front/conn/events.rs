@@ -80,8 +80,16 @@ impl Conn {
     fn room_to_wake(&self) -> u32 {
         let size = self.ring.size();
         match self.kind {
-            Kind::Stream | Kind::Posted => size / 4,
+            Kind::Stream | Kind::Posted => (size / 4).max(self.room_for_lowat()),
             Kind::Datagram => frame::LARGEST.min(size).max(size / 2),
+        }
+    }
+
+    /// The room that there is as long as less than half of TCP_NOTSENT_LOWAT was not taken.
+    fn room_for_lowat(&self) -> u32 {
+        match self.not_sent_lowat.load(Relaxed).checked_sub(1) {
+            Some(less) => self.ring.size().saturating_sub(less / 2),
+            None => 0,
         }
     }
 

@@ -14,10 +14,12 @@ use crate::{
             self,
             Kind,
             SockOpt,
+            SOL_TCP,
             SO_BROADCAST,
             SO_KEEPALIVE,
             SO_REUSEADDR,
             SO_REUSEPORT,
+            TCP_NOTSENT_LOWAT,
             XS_OUTQ, //
         },
         pieces::Pieces,
@@ -77,7 +79,22 @@ impl Endpoint {
         let len = given.read_prefix(&mut bytes)?;
         let given = bytes.get(..len).unwrap_or(&bytes);
         let (option, value) = option::to_set(level, name, given).map_err(wire_error)?;
-        self.carry(option, value)
+        self.carry(option, value)?;
+        if let (SOL_TCP, TCP_NOTSENT_LOWAT, Some(conn)) = (level, name, self.conn()) {
+            conn.set_not_sent_lowat(self.not_sent_lowat());
+            // There may be room now.
+            sk.write_space();
+        }
+        Ok(())
+    }
+
+    /// What TCP_NOTSENT_LOWAT was set to, or 0.
+    pub(crate) fn not_sent_lowat(&self) -> u32 {
+        let settings = self.inner.lock().settings.clone();
+        let option = option::to_get(SOL_TCP, TCP_NOTSENT_LOWAT).ok();
+        let value = settings.and_then(|settings| settings.get(option?));
+        // CAST: As TCP takes it: a negative number is a large one.
+        value.and_then(|value| value.to_int()).unwrap_or(0) as u32
     }
 
     /// An option of `SOL_SOCKET`: the kernel keeps what it is set to.

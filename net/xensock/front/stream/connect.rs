@@ -151,6 +151,7 @@ impl Stream {
         }
         let order = ring_order(&remote.link, sk);
         let fresh = Conn::new(remote, sk, order)?;
+        fresh.set_not_sent_lowat(self.endpoint.not_sent_lowat());
         let _ = fresh.peer.populate(peer);
         Ok(fresh)
     }

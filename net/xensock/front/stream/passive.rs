@@ -180,6 +180,7 @@ impl Stream {
             inner.settings = settings;
             inner.state = State::Connection(conn.clone());
         }
+        conn.set_not_sent_lowat(stream.endpoint.not_sent_lowat());
         if conn.accepted_by(child) {
             let (local, peer) = (listener.remote.local, conn.peer.copy());
             trace::accept(conn.remote.id, local, peer, Ok(()));
