@@ -108,7 +108,7 @@ def shell():
     """A shell for a person at dom0's console, with one guest beside it."""
     config = "/run/xen/g1.cfg"
     with open(config, "w") as file:
-        file.write(guest.CONFIG.format(name="g1", memory=256, vcpus=1, extra="shell", vif="",
+        file.write(guest.CONFIG.format(name="g1", type="pv", memory=256, vcpus=1, extra="shell", vif="",
                                        ramdisk=guest.INITRD, config=""))
     subprocess.run(
         "modprobe xensock_back; xl create -q -p /run/xen/g1.cfg && xensock attach g1 && xl unpause g1; "
