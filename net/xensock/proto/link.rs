@@ -164,9 +164,12 @@ pub const fn back_probe(dialect: Dialect) -> BackAction {
 /// it wants the device (`xenbus_dev_is_online()`).
 pub const fn back_next(own: State, other: State, online: bool) -> BackAction {
     match (own, other) {
-        // A device that is to go is not offered, whoever asks.
-        (State::Closed, State::Initialising | State::Initialised) if !online => BackAction::Ignore,
-        (_, State::Initialising) if !online => BackAction::Close,
+        // A device that is to go is not offered, whoever asks. The toolstack that has said so waits
+        // for `Closed`, and removes both directories itself.
+        (State::Closed, State::Initialising | State::Initialised | State::Unknown) if !online => {
+            BackAction::Ignore
+        }
+        (_, State::Initialising | State::Unknown) if !online => BackAction::Close,
 
         // A frontend that had to do with an earlier backend notices us, and comes here.
         (State::Initialising, State::Initialising) => BackAction::Offer,
