@@ -179,16 +179,15 @@ fn offer(dev: &xenbus::Device<Bound>, policy: &InForce) -> Result {
     dev.transaction(|t| {
         t.write(node::VERSIONS, fmt!("1"))?;
         t.write(node::MAX_PAGE_ORDER, fmt!("{order}"))?;
-        match dialect {
-            Dialect::XenSock => {
-                for feature in Feature::ALL {
-                    let has = u32::from(OFFERED.has(feature));
-                    t.write(feature.offered(), fmt!("{has}"))?;
-                }
-                Ok(())
-            }
-            Dialect::PvCalls => t.write(node::FUNCTION_CALLS, fmt!("{}", node::ALL_CALLS)),
+        if dialect == Dialect::PvCalls {
+            t.write(node::FUNCTION_CALLS, fmt!("{}", node::ALL_CALLS))?;
+            t.write(node::NATIVE_OFFERED, fmt!("1"))?;
         }
+        for feature in Feature::ALL {
+            let has = u32::from(OFFERED.has(feature));
+            t.write(feature.offered(), fmt!("{has}"))?;
+        }
+        Ok(())
     })?;
     dev.switch_state(State::InitWait)
 }
@@ -256,8 +255,10 @@ impl xenbus::Driver for Backend {
         Verdict::Keep
     }
 
-    fn unbind<'bound>(_dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {
+    fn unbind<'bound>(dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {
         data.take_down();
+        // The C driver of PV Calls, which may be the next, does not know of it.
+        let _ = dev.remove(node::NATIVE_OFFERED);
     }
 }
 

@@ -142,7 +142,9 @@ impl Guest {
         in_force: Arc<InForce>,
         account: Arc<Account>,
     ) -> Result<Arc<Self>> {
-        let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
+        let device = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
+        let native = dev.read_u32_or(Dir::Otherend, node::NATIVE_TAKEN, 0)?;
+        let dialect = Dialect::of_link(device, Some(native));
         let address = Address::read(dev)?;
         let features = Features::read(dialect, |feature| {
             dev.read_u32_or(Dir::Otherend, feature.taken(), 0).map(Some)

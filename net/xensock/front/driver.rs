@@ -6,10 +6,13 @@ use crate::{
     counters::Counters,
     directory::DEBUGFS,
     link::Link,
-    proto::link::{
-        front_next,
-        FrontAction,
-        State as Step, //
+    proto::{
+        link::{
+            front_next,
+            FrontAction,
+            State as Step, //
+        },
+        node, //
     },
     FAILURES,
     LINK,
@@ -165,8 +168,10 @@ impl xenbus::Driver for Frontend {
         Verdict::Keep
     }
 
-    fn unbind<'bound>(_dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {
+    fn unbind<'bound>(dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {
         data.take_down();
+        // The C driver of PV Calls, which may be the next, does not know of it.
+        let _ = dev.remove(node::NATIVE_TAKEN);
     }
 }
 

@@ -94,22 +94,24 @@ const KNOWN: Features = Features::NONE
 /// them, at the most.
 const MAX_POLLS: usize = SLOTS as usize - 8;
 
-/// Reads what the backend offers, of which we keep what we know. A backend that we cannot work with
-/// is `EOPNOTSUPP`.
-fn read_offer(dev: &xenbus::Device<Bound>, dialect: Dialect) -> Result<Offer> {
+/// Reads what the backend offers, of which we keep what we know, and the dialect that both ends
+/// have. A backend that we cannot work with is `EOPNOTSUPP`.
+fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, Offer)> {
     let number = |node| match dev.read_u32(Dir::Otherend, node) {
         Ok(number) => Ok(Some(number)),
         Err(ENOENT) => Ok(None),
         Err(error) => Err(error),
     };
-    Offer::read(
+    let dialect = Dialect::of_link(device, number(node::NATIVE_OFFERED)?);
+    let offer = Offer::read(
         dialect,
         &dev.read(Dir::Otherend, node::VERSIONS)?,
         dev.read_u32(Dir::Otherend, node::MAX_PAGE_ORDER)?,
         number(node::FUNCTION_CALLS)?,
         Features::read(dialect, |feature| number(feature.offered()))?.and(KNOWN),
     )
-    .ok_or(EOPNOTSUPP)
+    .ok_or(EOPNOTSUPP)?;
+    Ok((dialect, offer))
 }
 
 /// Who has to hear that the link goes down.
@@ -171,8 +173,8 @@ impl Link {
         failures: Arc<OwnedQueue>,
         counters: Arc<Counters>,
     ) -> Result<Arc<Self>> {
-        let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
-        let offer = read_offer(dev, dialect)?;
+        let device = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
+        let (dialect, offer) = read_offer(dev, device)?;
         let page = GrantedPages::new(dev.otherend_id(), 1, GFP_KERNEL)?;
         let commands = Commands::new(dialect, FrontRing::new(page)?, counters.clone());
         let grant = commands.grant();
@@ -205,6 +207,10 @@ impl Link {
             t.write(node::VERSION, fmt!("1"))?;
             t.write(node::RING_REF, fmt!("{grant}"))?;
             t.write(node::PORT, fmt!("{port}"))?;
+            if device == Dialect::PvCalls {
+                let is_native = u32::from(dialect == Dialect::XenSock);
+                t.write(node::NATIVE_TAKEN, fmt!("{is_native}"))?;
+            }
             if dialect == Dialect::XenSock {
                 for feature in Feature::ALL {
                     let uses = u32::from(offer.features.has(feature));

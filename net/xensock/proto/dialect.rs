@@ -101,6 +101,18 @@ impl Dialect {
         Self::ALL.into_iter().find(|d| d.device_name() == name)
     }
 
+    /// Returns the dialect of a link on a device of this type, given what the other end has in its
+    /// node for the native dialect: [`super::node::NATIVE_OFFERED`] or
+    /// [`super::node::NATIVE_TAKEN`].
+    ///
+    /// Toolstacks make devices of type `pvcalls`, and know none of type `xensock`.
+    pub fn of_link(device: Self, native: Option<u32>) -> Self {
+        match device {
+            Self::PvCalls if native == Some(1) => Self::XenSock,
+            device => device,
+        }
+    }
+
     /// Returns the number of a command, or [`None`] if the dialect does not have it.
     pub const fn number(self, command: Command) -> Option<u32> {
         Some(match (self, command) {

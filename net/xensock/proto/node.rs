@@ -39,6 +39,12 @@ pub const THE_VERSION: &CStr = c"1";
 /// The value of [`FUNCTION_CALLS`] which means socket, connect, release, bind, listen, accept, poll.
 pub const ALL_CALLS: u32 = 1;
 
+/// Backend, `pvcalls` only: 1 when it can speak the native dialect on this device too.
+pub const NATIVE_OFFERED: &CStr = c"feature-native";
+
+/// Frontend, `pvcalls` only: 1 when the native dialect is spoken on this link.
+pub const NATIVE_TAKEN: &CStr = c"native";
+
 /// Returns whether a list as in [`VERSIONS`] has version 1.
 ///
 /// # Examples

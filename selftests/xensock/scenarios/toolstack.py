@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Guests whose device xl makes, of its own type pvcalls: with our drivers at both ends it speaks the
+native dialect, with a C driver at either end PV Calls.
+"""
+
+from bed import timeout
+from scenarios.common import SERVES, must, peer, unload, wait_link
+
+
+def _guest(bed):
+    """A guest with a device of xl's making."""
+    peer(bed)
+    bed.modprobe("xensock_back")
+    guest = bed.guest(name="byxl", device=None, config="pvcalls = ['backend=0']", modules=["xensock"])
+    bed.xensock("set", str(guest.domid), f"connect-allow={bed.reach}", *SERVES)
+    wait_link(guest)
+    assert _native(bed, guest) == ("1", "1")
+    return guest
+
+
+def _native(bed, guest):
+    """The nodes by which the two ends agree on the dialect."""
+    front = f"/local/domain/{guest.domid}/device/pvcalls/0"
+    back = bed.xenstore.read(f"{front}/backend")
+    return bed.xenstore.read(f"{back}/feature-native"), bed.xenstore.read(f"{front}/native")
+
+
+@timeout(240)
+def test_native(bed):
+    """One line in xl.cfg is all: datagrams, IPv6, resets and options work, as PV Calls has none of."""
+    guest = _guest(bed)
+    guest.ktap("stream -T bad_memory_to_receive_into", 150 * bed.scale)
+    guest.ktap("rst", 150 * bed.scale)
+    guest.ktap("datagram", 150 * bed.scale)
+    # What an administrator sets holds for this device as for any.
+    bed.xensock("set", str(guest.domid), f"connect-deny={bed.address}:7001")
+    must(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q EACCES; do "
+                "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
+
+
+@timeout(240)
+def test_c_driver_after_ours(bed):
+    """A driver that goes takes its word with it: the C driver that comes next finds PV Calls."""
+    guest = _guest(bed)
+    unload(guest, "xensock")
+    assert _native(bed, guest) == ("1", None)
+    must(guest, "modprobe pvcalls-front; modprobe pvcalls_user; i=0; "
+                "until fetch --family pvcalls >/dev/null 2>&1; do i=$((i + 1)); "
+                "[ $i -lt 150 ] || { fetch --family pvcalls; exit 1; }; usleep 200000; done", 60)
+
+
+@timeout(240)
+def test_backend_reload(bed):
+    """So does the backend's, and a driver that comes back finds its frontend again."""
+    guest = _guest(bed)
+    unload(bed, "xensock_back")
+    assert _native(bed, guest)[0] is None
+    bed.modprobe("xensock_back")
+    wait_link(guest)
+    assert _native(bed, guest) == ("1", "1")
+
+
+@timeout(120)
+def test_destroyed(bed):
+    """xl removes what it has made, and finds nothing wrong with the backend's part in that."""
+    guest = _guest(bed)
+    guest.start("hold busy").wait_line("ready", 30 * bed.scale)
+    said = guest.destroy()
+    assert not said, said
