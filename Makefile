@@ -4,7 +4,8 @@
 
 KCONFIG ?= fast
 TESTS ?= *
-export KCONFIG TESTS LINUX MIRROR XENSOCK_CACHE V
+SET ?= daily
+export KCONFIG TESTS SET LINUX MIRROR XENSOCK_CACHE V
 export XENSOCK_T0 := $(shell date +%s)
 
 BED := tools/bed
@@ -23,7 +24,8 @@ help:
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
 	@echo 'KCONFIG=fast|debug|bpf  the kernel configuration (now: $(KCONFIG))'
-	@echo 'TESTS=FILE.TEST...   which tests, with wildcards (now: $(TESTS))'
+	@echo 'TESTS=FILE.TEST ...  which tests, with wildcards (now: $(TESTS))'
+	@echo 'SET=slow             with the long soaks, before a release (now: $(SET))'
 	@echo 'V=1                  shows every console'
 	@echo 'LINUX=path           a clean 7.3 kernel tree instead of the fetched one'
 	@echo 'MIRROR=url           the Debian mirror, if not that of this machine'

@@ -56,7 +56,7 @@ def test_cycles(bed):
     guest = _guest(bed)
     cycles = "many --family pvcalls -t cycles_of_connect_exchange_close"
     must(guest, f"{cycles} --cycles 20 >/dev/null")
-    before = bed.snapshot()
+    before = bed.at_rest()
     guest.ktap(f"{cycles} --cycles 500", 200 * bed.scale)
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"

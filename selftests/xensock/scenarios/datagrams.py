@@ -59,7 +59,7 @@ def test_nothing_is_left(bed):
     guest = _guest(bed)
     once = " && ".join(PROGRAMS)
     must(guest, once, 200 * bed.scale)
-    before = bed.snapshot()
+    before = bed.at_rest()
     must(guest, once, 200 * bed.scale)
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"

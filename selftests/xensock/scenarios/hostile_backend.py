@@ -25,7 +25,7 @@ _ERRORS = ("error-0", "error-unknown", "error-again", "error-minus")
 _PATIENT = ("never", "release-first", "scribble", "storm", "versions-list", "order-99", "event-2")
 
 
-def _mislead(bed, guest, how, program="fetch"):
+def _mislead(bed, guest, how, program="fetch", patience=4):
     """One misdeed of a backend: what became of the guest's program, by its exit status."""
     back = bed.start(f"hostile_back {guest.domid} {how}")
     until = time.monotonic() + 30 * bed.scale
@@ -33,7 +33,7 @@ def _mislead(bed, guest, how, program="fetch"):
         time.sleep(0.05)
     state = back.lines[0] if back.lines else "silent"
     # If it is still there after the signal, it sleeps where signals do not reach.
-    rc, out = guest.run(f"timeout -s KILL {4 * bed.scale} {program} 2>&1", 30 * bed.scale)
+    rc, out = guest.run(f"timeout -s KILL {patience * bed.scale} {program} 2>&1", 30 * bed.scale)
     back.kill(signal.SIGTERM)
     back.wait(20 * bed.scale)
     bed.note(f"{how}: {state}, {program} {rc} {out.strip()}")
@@ -44,14 +44,14 @@ def _guest_log(guest):
     return must(guest, "dmesg | grep xensock").splitlines()
 
 
-def _backend_batch(bed, deeds, check, program="fetch"):
+def _backend_batch(bed, deeds, check, program="fetch", patience=4):
     """A batch of misdeeds; in the end a good backend comes, and all is well."""
     peer(bed)
     guest = bed.shared_guest("prey")
     wait_link(guest)
     unload(bed, "xensock_back")
     said = len(_guest_log(guest))
-    wrong = [how for how in deeds if not check(*_mislead(bed, guest, how, program))]
+    wrong = [how for how in deeds if not check(*_mislead(bed, guest, how, program, patience))]
     said = _guest_log(guest)[said:]
     for line in said[:12]:
         bed.note(line)
@@ -153,4 +153,4 @@ def test_never_lets_go(bed):
 @timeout(300)
 def test_keeps_waiting(bed):
     """Never answered, or all too often: the program can still be killed."""
-    _backend_batch(bed, _PATIENT, lambda state, rc, _: state == "ready" and rc in (1, 137))
+    _backend_batch(bed, _PATIENT, lambda state, rc, _: state == "ready" and rc in (1, 137), patience=2)

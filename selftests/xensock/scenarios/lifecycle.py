@@ -25,10 +25,10 @@ def _lose_link(bed, guest, lose, come_back):
 
 @timeout(180)
 def test_backend_reload(bed):
-    """The backend's module is unloaded with sockets open and loaded again, three times."""
+    """The backend's module is unloaded with sockets open and loaded again, several times."""
     guest = bed.shared_guest()
     peer(bed)
-    for _ in range(3):
+    for _ in range(bed.pick(daily=2, slow=10, debug=3)):
         _lose_link(bed, guest, lambda: unload(bed, "xensock_back"),
                    lambda: bed.modprobe("xensock_back"))
 
@@ -39,7 +39,7 @@ def test_detach_and_attach(bed):
     guest = bed.shared_guest()
     peer(bed)
     _lose_link(bed, guest, guest.detach, guest.attach)
-    before = bed.snapshot()
+    before = bed.at_rest()
     for _ in range(3):
         guest.detach()
         guest.attach()
@@ -53,7 +53,7 @@ def test_frontend_reload(bed):
     guest = bed.shared_guest()
     peer(bed)
     wait_link(guest)
-    before = bed.snapshot()
+    before = bed.at_rest()
     held = guest.start("hold busy")
     held.wait_line("ready", 30 * bed.scale)
     unbind(guest, "xensock")
@@ -94,13 +94,13 @@ def test_frontend_waits_for_backend(bed):
 
 @timeout(600)
 def test_destroyed_in_mid_transfer(bed):
-    """A guest is destroyed with 8 sockets busy, 20 times: dom0 keeps nothing of it."""
+    """A guest is destroyed with 8 sockets busy, several times: dom0 keeps nothing of it."""
     peer(bed)
     bed.modprobe("xensock_back")
-    before, nodes = bed.snapshot(), _backend_nodes(bed)
+    before, nodes = bed.at_rest(), _backend_nodes(bed)
     # One boots while another is made or destroyed.
     with ThreadPoolExecutor(2) as pool:
-        numbers = range(20 if bed.kconfig == "fast" else 5)
+        numbers = range(bed.pick(daily=6, slow=20, debug=5))
         domids = set(pool.map(lambda number: _brief(bed, number), numbers))
     off = settled(bed, before, patience=60)
     assert not off, f"dom0 has kept (before, after): {off}"

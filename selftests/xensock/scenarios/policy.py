@@ -6,7 +6,7 @@ import socket
 import time
 
 from bed import timeout
-from scenarios.common import at_rest, must, peer, settled, sysctl, wait_link
+from scenarios.common import must, peer, settled, sysctl, wait_link
 
 # Where the servers of namespaces are, each at 127.0.0.1.
 PORT = 7600
@@ -178,7 +178,7 @@ def test_quotas(bed):
     peer(bed)
     guest = _guest(bed)
     crowd = "crowd 192.0.2.1 7001 --sockets 12"
-    rest = at_rest(bed)
+    rest = bed.at_rest()
     for sockets, result in (("5", "5 EMFILE"), ("9", "9 EMFILE"), ("0", "0 EMFILE"), ("12", "12 ok")):
         before = _refused(bed, guest, "sockets")
         _set(bed, guest, max_sockets=sockets)

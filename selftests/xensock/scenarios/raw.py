@@ -12,7 +12,7 @@ _UNANSWERED = "10.0.0.99"
 
 
 def _server(bed, guest, tests):
-    before = bed.snapshot()
+    before = bed.at_rest()
     guest.ktap(tests, 200 * bed.scale)
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"
@@ -85,7 +85,7 @@ def test_hostile(bed):
     peer(bed)
     guest = bed.shared_guest("rude", modules=[], vcpus=2,
                              policy=(_BIND, "max-sockets=100", "max-listeners=8"))
-    before = bed.snapshot()
+    before = bed.at_rest()
     guest.ktap("hostile_server --sockets 100 --cycles 8", 550 * bed.scale)
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"

@@ -4,9 +4,9 @@
 import contextlib
 
 from bed import timeout
-from scenarios.common import SERVES, at_rest, must, peer, set_order, settled, sysctl, wait_link
+from scenarios.common import SERVES, must, peer, set_order, settled, sysctl, wait_link
 
-# One connection frees what it took: 2,000 that each lost one object would show
+# One connection frees what it took: 1,200 that each lost one object would show
 # more than this, and a cache that merely keeps some for later shows less.
 SLAB_TOLERANCE = 1000
 # Caches whose objects come and go with the bed's own processes and files; the stacks
@@ -71,7 +71,7 @@ def _memory():
 @contextlib.contextmanager
 def _nothing_stays(bed, guest):
     """Whatever is done within, both domains are afterwards as they were."""
-    before = at_rest(bed)
+    before = bed.at_rest()
     slab, inside = bed.slab(), _guest_counts(guest)
     sockets, memory = _sockets(bed), _memory()
 
@@ -94,20 +94,20 @@ def _nothing_stays(bed, guest):
 
 @timeout(420)
 def test_many(bed):
-    """2,000 connect/exchange/close cycles; nothing stays behind."""
+    """Connect/exchange/close cycles; nothing stays behind."""
     guest, job = _guest(bed)
     must(guest, "many --cycles 50 >/dev/null", 120 * bed.scale)  # fills all caches
-    cycles = 2000 if bed.kconfig == "fast" else 200
+    cycles = bed.pick(daily=1200, slow=2000, debug=200)
     with _nothing_stays(bed, guest):
         guest.ktap(f"many --sockets 200 --cycles {cycles}", 400 * bed.scale)
     assert job.running, "the peer has ended"
 
 
 @timeout(420)
-def test_thousand_at_once(bed):
-    """1,000 connections that the guest has made, then 1,000 that it has accepted, all echoing."""
+def test_hundreds_at_once(bed):
+    """Hundreds of connections that the guest has made, then as many that it has accepted, all echoing."""
     guest, job = _guest(bed)
-    sockets = 1000 if bed.kconfig == "fast" else 200
+    sockets = bed.pick(daily=500, slow=1000, debug=200)
     both = "many -t sockets_at_once --sockets {0}", "serve -t all_at_once --sockets {0}"
     for command in both:
         must(guest, command.format(sockets // 4), 120 * bed.scale)
@@ -119,9 +119,9 @@ def test_thousand_at_once(bed):
 
 @timeout(420)
 def test_server_of_short_connections(bed):
-    """10,000 connections to a server in the guest, one after another and 16 at once: none is lost."""
+    """Connections to a server in the guest, one after another and 16 at once: none is lost."""
     guest, job = _guest(bed)
-    cycles = 10000 if bed.kconfig == "fast" else 800
+    cycles = bed.pick(daily=2500, slow=10000, debug=800)
     command = "serve -t short_connections --cycles {}"
     must(guest, command.format(160), 120 * bed.scale)
     with _nothing_stays(bed, guest):
@@ -138,7 +138,7 @@ def _kernel_memory(where):
 def _cost(bed, guest, sockets, family):
     """What idle connections cost in dom0 and in the guest, in KiB for each."""
     holder = bed if family == "inet" else guest
-    quiet = at_rest(bed)
+    quiet = bed.at_rest()
     before = [_kernel_memory(where) for where in (bed, guest)]
     job = holder.start(f"hold idle --family {family} --sockets {sockets}")
     job.wait_line("ready", 120 * bed.scale)

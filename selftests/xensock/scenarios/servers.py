@@ -119,7 +119,7 @@ def test_nothing_is_left(bed):
     wait_link(guest)
     once = "listen -T more_than_the_backlog_wait && acceptors"
     must(guest, once, 200 * bed.scale)
-    before = bed.snapshot()
+    before = bed.at_rest()
     must(guest, once, 200 * bed.scale)
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"

@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
 """What a test scenario has at hand: dom0, its guests, xenstore."""
 
+import contextlib
 import os
-import re
 import signal
 import threading
+import time
 
 import administrator
 import guest as guests
+import hypervisor
 import job
 import ktap
+import verdicts
 import xenstore
 
 # Which driver in dom0 serves which type of device.
 BACKENDS = {"xensock": "xensock_back", "pvcalls": "pvcalls_back"}
+
+
+# MiB that all guests together may have.
+MEMORY = {"fast": 1750, "debug": 3600}
 
 
 class Skip(Exception):
@@ -32,6 +39,12 @@ def timeout(seconds):
     return mark
 
 
+def slow(test):
+    """Decorator: a test that runs with SET=slow only."""
+    test.slow = True
+    return test
+
+
 class Bed:
     # Addresses, as the guests name them by way of dom0: dom0 itself, one that
     # never answers, one to which there is no route, dom0 for virtual NICs.
@@ -47,12 +60,19 @@ class Bed:
     xenstore = xenstore
     xensock = staticmethod(administrator.xensock)
 
-    def __init__(self, kconfig="fast"):
+    def __init__(self, kconfig="fast", with_slow=False, passed=()):
         self.kconfig = kconfig
+        self.slow = with_slow
+        guests.Guest.soak = self.soak = "SOAK=1 " if with_slow else ""
+        # The slow set shows everything again.
+        self.verdicts = verdicts.Verdicts(() if with_slow else passed)
         # Debug kernels are many times slower: what scenarios wait for is scaled.
         self.scale = 4 if kconfig == "debug" else 1
         self._guests = []
         self._shared = {}
+        # Those that no file uses at present, by their options.
+        self._kept = {}
+        self._making = threading.Lock()
         self._jobs = []
         self._running = False
         self._death = None
@@ -77,6 +97,8 @@ class Bed:
             self._serve(backend or BACKENDS[device])
         if vif:
             self.modprobe("xen-netback")
+        with self._making:
+            self._make_room(memory)
         new = guests.Guest(name, memory, vcpus, vif, extra, self._died, **domain)
         self._guests.append(new)
         if device:
@@ -92,20 +114,52 @@ class Bed:
                     f"ip address add {new.address}/24 dev eth0; ip link set eth0 up")
         return new
 
+    def shared_driver_domain(self, name="net"):
+        """The same driver domain for all tests of a file."""
+        known = self._shared.get(name)
+        if known is None or not known.alive:
+            known = self._shared[name] = self.driver_domain(name)
+        return known
+
     def driver_domain(self, name="net"):
         """Boots a guest that serves others, at the address that dom0 has for its own guests."""
         new = self.guest(name, device=None, modules=["xensock_back"], extra="dummy.numdummies=1")
         rc, out = new.run(f"ip address add {self.address}/24 dev dummy0 && ip link set dummy0 up")
         if rc:
             raise RuntimeError(f"driver domain {name}: {out}")
+        new.serves = True
         return new
 
     def shared_guest(self, name="shared", **options):
-        """The same guest for all tests of a file: booted once, again if it died."""
+        """The same guest for all tests of a file: booted once, again if it died.
+
+        Without a name of its own it may have served another file that wants the same options.
+        """
         known = self._shared.get(name)
         if known is None or not known.alive:
-            known = self._shared[name] = self.guest(name, **options)
+            wanted = repr((name, sorted(options.items())))
+            known = self._kept.pop(wanted, None)
+            if known is None or not known.alive:
+                known = self.guest(self._free_name(name), **options)
+                known.options = wanted if name == "shared" else None
+            self._shared[name] = known
         return known
+
+    def _free_name(self, name):
+        taken = {g.name for g in self._guests if g.alive}
+        return next(free for free in (name, *(f"{name}{n}" for n in range(2, 99))) if free not in taken)
+
+    def _make_room(self, memory):
+        """Kept guests go if their memory is needed."""
+        for options in list(self._kept):
+            used = sum(g.memory for g in self._guests if g.alive)
+            if used + memory > MEMORY.get(self.kconfig, MEMORY["fast"]):
+                self._discard(options)
+
+    def _discard(self, options):
+        known = self._kept.pop(options)
+        self._guests.remove(known)
+        self._part(known)
 
     # dom0
 
@@ -130,6 +184,9 @@ class Bed:
         """That driver and no other: two of them may want the same type of device."""
         for other in BACKENDS.values():
             if other != name and self.loaded(other):
+                # They have devices of that driver, which holds it.
+                for options in list(self._kept):
+                    self._discard(options)
                 self.rmmod(other)
         self.modprobe(name)
 
@@ -145,6 +202,12 @@ class Bed:
 
     def skip(self, reason):
         raise Skip(reason)
+
+    def pick(self, daily, slow, debug):  # pylint: disable=redefined-outer-name
+        """How much of something: as a rule, with SET=slow, and with a debug kernel."""
+        if self.kconfig == "debug":
+            return debug
+        return slow if self.slow else daily
 
     def note(self, text):
         ktap.note(text)
@@ -163,26 +226,41 @@ class Bed:
                     if (protocol, key) in (("TCP", "inuse"), ("TCP", "orphan"), ("TCP", "alloc"),
                                            ("UDP", "inuse")):
                         counts[f"{protocol.lower()} {key}"] = int(value)
-        counts["grants"] = sum(len(self.grants(g.domid)) for g in self._guests if g.alive)
+        alive = {g.domid for g in self._guests if g.alive}
+        counts["grants"] = sum(domid in alive for domid in hypervisor.mapped_grants())
         return counts
+
+    def at_rest(self):
+        """Waits until nothing comes and goes in dom0 any more, gives the counts of its resources."""
+        # Longer than guests keep rings that they may use again.
+        deadline = time.monotonic() + 2.5
+        while self._has_rings() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        before = None
+        while (after := self.snapshot()) != before:
+            before = after
+            time.sleep(0.3)
+        return after
+
+    def _has_rings(self):
+        """Whether a backend has mapped data rings, or sockets that TCP is not done with."""
+        if any(g.serves and g.alive for g in self._guests):
+            return True  # it may well: to ask it takes as long as to wait
+        base = "/sys/kernel/debug/xensock_back"
+        names = os.listdir(base) if os.path.isdir(base) else ()
+        for name in names:
+            # The device may just go.
+            with contextlib.suppress(OSError), open(f"{base}/{name}/counts", encoding="ascii") as file:
+                counts = dict(line.split() for line in file)
+                if counts["ring-pages"] != "0" or counts["sockets-closed"] != "0":
+                    return True
+        return False
 
     def slab(self):
         """Active objects of every slab cache."""
         with open("/proc/slabinfo") as file:
             return {fields[0]: int(fields[1]) for fields in map(str.split, file)
                     if fields[1].isdigit()}
-
-    def grants(self, domid):
-        """The grant references of a domain that others have mapped, as Xen shows them."""
-        job.LocalJob("xl dmesg -c >/dev/null; xl debug-keys g").wait()
-        _, text = job.LocalJob("xl dmesg").wait()
-        mapped, current = [], None
-        for line in text.splitlines():
-            if match := re.search(r"grant-table for remote d(?:omain)?\s*(\d+)", line):
-                current = int(match[1])
-            elif current == domid and (match := re.search(r"\[(0x[0-9a-f]+)\]\s+\d+\s+0x", line)):
-                mapped.append(int(match[1], 16))
-        return mapped
 
     # For the runner
 
@@ -200,17 +278,29 @@ class Bed:
             if task.running:
                 task.kill()
         self._jobs.clear()
-        shared = [g for g in self._shared.values() if g.alive]
-        for known in shared:
+        stay = [g for g in (*self._shared.values(), *self._kept.values()) if g.alive]
+        for known in stay:
             known.kill_jobs()
-        gone = [g for g in self._guests if g not in shared]
-        self._guests = shared
+        gone = [g for g in self._guests if g not in stay]
+        self._guests = stay
         for known in gone:
             self._part(known)
 
-    def end_file(self):
-        """The shared guests go too."""
+    def end_file(self, all_well):
+        """Shared guests that others may want stay if all was well, and the rest go too."""
+        for known in self._shared.values():
+            if all_well and known.alive and known.options and not known.changed:
+                self._kept[known.options] = known
         self._shared.clear()
+        self.end()
+        for known in self._kept.values():
+            known.run("rm -rf /tmp/*")
+        if self._kept:
+            self.at_rest()
+
+    def close(self):
+        """All guests go."""
+        self._kept.clear()
         self.end()
 
     def _part(self, known):

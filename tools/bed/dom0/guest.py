@@ -88,11 +88,20 @@ class Guest:
     xl.cfg(5).
     """
 
+    # Before the command of a kselftest: see rounds() in selftests/xensock/util.h.
+    soak = ""
+
     def __init__(self, name, memory=256, vcpus=1, vif=False, extra="", on_death=None,
                  programs=False, config="", kind="pv"):
         self.name = name
+        self.memory = memory
         self.address = None
         self.alive = False
+        # Whether a test has left it other than it was, so that no other file may have it.
+        self.changed = False
+        # Whether it is a driver domain.
+        self.serves = False
+        self.options = None
         self._on_death = on_death
         self._jobs = {}
         self._numbers = itertools.count(1)
@@ -160,7 +169,7 @@ class Guest:
         """Runs a kselftest program in the guest: its results become subtests of the running test."""
         stream = ktap.Subtests()
         try:
-            rc, _ = self.start(command, stream.line).wait(timeout)
+            rc, _ = self.start(self.soak + command, stream.line).wait(timeout)
         finally:
             stream.close()
         stream.judge(rc)

@@ -23,16 +23,18 @@ def load(name, path):
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return [(key.removeprefix("test_"), value) for key, value in vars(module).items()
-            if key.startswith("test_") and callable(value)]
+    tests = [(key.removeprefix("test_"), value) for key, value in vars(module).items()
+             if key.startswith("test_") and callable(value)]
+    return tests, getattr(module, "LAST", False)
 
 
 def alarm(*_):
     raise beds.TestTimeout("the test took too long")
 
 
-def run_test(bed, number, name, test):
+def run_test(bed, number, file, name, test):
     """One test function: its result line, with what explains a failure before it."""
+    began = time.monotonic()
     ktap.Subtests.begin(name)
     directive = ""
     ok = False
@@ -51,6 +53,7 @@ def run_test(bed, number, name, test):
         ktap.note(traceback.format_exc())
     ok &= clean_up(bed.end)
     ktap.result(number, name, ok, directive)
+    port.emit("S", f"{file}.{name} {time.monotonic() - began:.2f}")
     return ok
 
 
@@ -63,19 +66,22 @@ def clean_up(action):
     return True
 
 
-def choose(pattern):
-    """The scenario files and, of each, the tests whose FILE.TEST matches one of the words."""
-    chosen = []
+def choose(patterns, with_slow):
+    """The scenario files and, of each, the tests whose FILE.TEST matches one of the patterns."""
+    chosen, last = [], []
     for path in sorted(glob.glob("/bed/scenarios/*.py")):
         name = os.path.basename(path)[:-3]
         try:
-            tests = [test for test in load(name, path)
-                     if any(fnmatch.fnmatch(f"{name}.{test[0]}", one) for one in pattern.split())]
+            tests, is_last = load(name, path)
         except Exception:  # pylint: disable=broad-except
-            tests = [("load", broken(traceback.format_exc()))]
+            tests, is_last = [("load", broken(traceback.format_exc()))], False
+        tests = [(key, test) for key, test in tests
+                 if (with_slow or not getattr(test, "slow", False))
+                 and (key == "load" or any(fnmatch.fnmatch(f"{name}.{key}", pattern)
+                                           for pattern in patterns.split()))]
         if tests:
-            chosen.append((name, tests))
-    return chosen
+            (last if is_last else chosen).append((name, tests))
+    return chosen + last
 
 
 def broken(text):
@@ -89,19 +95,23 @@ def run_file(bed, number, name, tests):
     ok = True
     with ktap.nested(name, len(tests)):
         for index, (key, test) in enumerate(tests, 1):
-            ok &= run_test(bed, index, key, test)
-    ok &= clean_up(bed.end_file)
+            ok &= run_test(bed, index, name, key, test)
+    ok &= clean_up(lambda: bed.end_file(ok))
     ktap.result(number, name, ok)
 
 
 def run_all(options):
     signal.signal(signal.SIGALRM, alarm)
-    bed = beds.Bed(options["kconfig"])
-    files = choose(options["tests"])
+    bed = beds.Bed(options["kconfig"], options["set"] == "slow", options["verdicts"])
+    files = choose(options["tests"], bed.slow)
+    for name, tests in files:
+        for key, _ in tests:
+            port.emit("P", f"{name}.{key}")
     ktap.line("KTAP version 1")
     ktap.line(f"1..{len(files)}")
     for number, (name, tests) in enumerate(files, 1):
         run_file(bed, number, name, tests)
+    bed.close()
 
 
 def shell():

@@ -4,6 +4,9 @@
     T text          a line of KTAP
     D text          something done in dom0, or its output
     G NAME text     a line of a guest's console
+    P FILE.TEST     a test that is planned
+    S FILE.TEST SECONDS     a test that has ended
+    V KEY           a verdict that later runs may rely on, see verdicts.py
     H               nothing, but alive
     E text          the run has ended, regularly
 """

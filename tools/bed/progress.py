@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How far a run is, how long the rest will take, and which tests took longest."""
+
+import json
+import os
+
+
+class Progress:
+    """Tests that are planned and done, by the name FILE.TEST, with the seconds that earlier runs took."""
+
+    def __init__(self, path):
+        self._path = path
+        self._planned = []
+        self._done = {}
+        try:
+            with open(path, encoding="ascii") as file:
+                self._known = json.load(file)
+        except (OSError, ValueError):
+            self._known = {}
+
+    def plan(self, name):
+        self._planned.append(name)
+
+    def done(self, name, seconds):
+        self._done[name] = seconds
+
+    def __str__(self):
+        text = f"{len(self._done)} of {len(self._planned)} tests done"
+        left = self._left()
+        return text if left is None else f"{text}, about {max(1, round(left / 60))} min left"
+
+    def _left(self):
+        """Seconds; None if too few of the tests have ever run. This run may be slower than earlier ones."""
+        known = [name for name in self._done if name in self._known]
+        before = sum(self._known[name] for name in known)
+        if before < 10:
+            return None
+        pace = sum(self._done[name] for name in known) / before
+        rest = [name for name in self._planned if name not in self._done]
+        times = [self._known[name] for name in rest if name in self._known]
+        mean = (sum(times) + before) / (len(times) + len(known))
+        return pace * (sum(times) + mean * (len(rest) - len(times)))
+
+    def slowest(self, count=10):
+        """Lines about the tests that took longest."""
+        by_time = sorted(self._done.items(), key=lambda item: -item[1])
+        return [f"{seconds:7.1f} s  {name}" for name, seconds in by_time[:count]]
+
+    def save(self, path):
+        """Writes the times of this run to the path, and keeps them for the estimates of later ones."""
+        with open(path, "w", encoding="ascii") as file:
+            file.writelines(f"{seconds:8.1f} {name}\n" for name, seconds in self._done.items())
+        self._known.update(self._done)
+        with open(f"{self._path}.new", "w", encoding="ascii") as file:
+            json.dump(self._known, file, indent=0, sort_keys=True)
+        os.replace(f"{self._path}.new", self._path)
