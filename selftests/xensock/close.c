@@ -100,7 +100,7 @@ TEST(never_connected)
 {
 	int i, fd;
 
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < rounds(100); i++) {
 		fd = new_socket(0);
 		ASSERT_LE(0, fd);
 		ASSERT_EQ(0, close(fd));

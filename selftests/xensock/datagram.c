@@ -57,7 +57,7 @@ TEST_F(datagram, many_of_any_length)
 	size_t len;
 	int i;
 
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < rounds(300); i++) {
 		random = random * 6364136223846793005ULL + 1;
 		len = (random >> 40) % (i % 10 ? 3000 : LONGEST);
 		stream_fill(i, 0, out, len);
@@ -453,7 +453,7 @@ TEST_F(datagram, there_and_back)
 	socklen_t size = sizeof(from);
 	int i, n;
 
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < rounds(200); i++) {
 		stream_fill(i, 0, out, i);
 		ASSERT_EQ(i, send(self->from, out, i, 0));
 		n = recvfrom(self->to, in, sizeof(in), 0,
@@ -471,7 +471,7 @@ TEST_F(datagram, closing_loses_nothing)
 {
 	int i, fd;
 
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < rounds(20); i++) {
 		fd = new_datagram(0);
 		EXPECT_EQ(LONGEST, send_to(fd, opt.host, self->port, out,
 					   LONGEST));

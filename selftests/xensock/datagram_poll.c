@@ -133,7 +133,7 @@ TEST_F(dgpoll, refused_again_and_again)
 	int i, fd = new_datagram(0);
 
 	ASSERT_EQ(0, connect_to(fd, opt.host, closed_port()));
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < rounds(300); i++) {
 		ASSERT_EQ(1, send(fd, "x", 1, 0));
 		ASSERT_TRUE(wait_poll(fd, 0, NULL));
 		ASSERT_EQ(-1, send(fd, "x", 1, 0));

@@ -97,7 +97,7 @@ bool dgram_put(struct link *l, struct raw *c, const struct frame *f, __u64 seed)
 	while (c->size - (c->out_prod - load(&c->words[OUT_CONS])) < total) {
 		if (now_msec() > until)
 			return false;
-		nap(100);
+		nap(1000);
 	}
 	stream_fill(seed, 0, data, f->len);
 	dgram_poke(c, c->out_prod, f, sizeof(*f));
@@ -143,7 +143,7 @@ bool dgram_recv(struct link *l, struct raw *c, struct frame *f, __u64 seed)
 	while (load(&c->words[IN_PROD]) == c->in_cons) {
 		if (now_msec() > until)
 			return false;
-		nap(100);
+		nap(1000);
 	}
 	return dgram_next(l, c, f, seed);
 }
@@ -162,7 +162,7 @@ bool dgram_drained(struct raw *c)
 	while (load(&c->words[OUT_CONS]) != c->out_prod) {
 		if (now_msec() > until)
 			return false;
-		nap(100);
+		nap(1000);
 	}
 	return true;
 }

@@ -525,7 +525,7 @@ TEST_F(hijack, gives_way_while_others_look)
 
 	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
 	ASSERT_EQ(0, pthread_create(&racer.thread, NULL, race, &racer));
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < rounds(300); i++) {
 		fd = socket(AF_INET, SOCK_STREAM, 0);
 		atomic_store(&racer.fd, fd);
 		EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));

@@ -71,7 +71,7 @@ static bool is_closed(struct link *l, struct raw *c)
 
 	raw_notify(l, c);
 	while (!(ret = ask_name(l, c->id, false, &name)) && now_msec() < until)
-		nap(100);
+		nap(1000);
 	return ret == -ENOTCONN && ask_dgram(l, c->id, AF_INET) == -EEXIST &&
 	       ask_attach(l, c) == -EISCONN &&
 	       ask_bind(l, c->id, opt.host, 0, &name) == -ENOTCONN &&
@@ -175,7 +175,7 @@ TEST_F(frames, unaligned_consumer)
 		prod += FRAME_LEN(i);
 		dgram_send(l, c, opt.host, ntohs(name.sin_port), i, i);
 		while (load(&c->words[IN_PROD]) != prod)
-			nap(100);
+			nap(1000);
 		store(&c->words[IN_CONS], load(&c->words[IN_PROD]) - i % 41);
 		raw_notify(l, c);
 	}
@@ -346,7 +346,7 @@ TEST_F_TIMEOUT(frames, all_at_once, 60)
 	struct raw c;
 	int i, n;
 
-	for (i = 0; i < 100; i++) {
+	for (i = 0; i < rounds(100); i++) {
 		ASSERT_TRUE(raw_ring(l, &c, 1));
 		r = (struct request){
 			.cmd = SOCKET, .id = c.id,

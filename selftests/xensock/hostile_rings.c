@@ -68,7 +68,7 @@ TEST_F(rings, out_prod_backwards)
 {
 	EXPECT_EQ(5, raw_send(&self->link, &self->c, "12345", 5));
 	while (load(&self->c.words[OUT_CONS]) != 5)
-		nap(100);
+		nap(1000);
 	store(&self->c.words[OUT_PROD], 4);
 	IS_RESET();
 }
@@ -123,11 +123,11 @@ TEST_F(rings, what_is_not_ours_to_write)
 	store(&c->words[OUT_PROD], 300);
 	raw_notify(l, c);
 	while (load(&c->words[OUT_CONS]) != 300)
-		nap(100);
+		nap(1000);
 	EXPECT_STREQ("ok 300", raw_puppet_do(l, &self->peer, "send 300 1"));
 	store(&c->words[IN_ERROR], 0);
 	while (load(&c->words[IN_PROD]) != 300)
-		nap(100);
+		nap(1000);
 	EXPECT_EQ(300, raw_recv(l, c, data, 300));
 	EXPECT_TRUE(stream_check(1, 0, data, 300));
 	c->out_prod = 300;
@@ -229,7 +229,7 @@ TEST_F_TIMEOUT(rings, scribbled_data, 90)
 	scribble_over(&s, c->out, c->size / 4);
 	EXPECT_EQ(sizeof(data), raw_send(l, c, data, sizeof(data)));
 	while (load(&c->words[OUT_CONS]) != c->out_prod)
-		nap(100);
+		nap(1000);
 	scribble_end(&s);
 	scribble_over(&s, c->in, c->size / 4);
 	snprintf(line, sizeof(line), "send %zu 1", sizeof(data));

@@ -598,7 +598,7 @@ TEST_F_TIMEOUT(server, shutdown_again_and_again, 60)
 	struct link *l = &self->link;
 	int i, ret;
 
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < rounds(300); i++) {
 		if (i % 30 == 0)
 			ASSERT_TRUE(raw_open(l, c, 1, opt.port + PEER_ECHO));
 		store(&c->words[OUT_PROD], c->out_prod += next_random() % 9);

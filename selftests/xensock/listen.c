@@ -264,7 +264,7 @@ TEST_F(listen, close_while_connections_come)
 	unsigned int port;
 	int i;
 
-	for (i = 0; i < 30; i++) {
+	for (i = 0; i < rounds(30); i++) {
 		close(self->fd);
 		self->fd = open_listener(16, 0);
 		port = local_port(self->fd);
@@ -306,7 +306,7 @@ TEST_F(listen, one_after_another)
 {
 	int i;
 
-	for (i = 0; i < 50; i++) {
+	for (i = 0; i < rounds(50); i++) {
 		struct pollfd p = { .fd = open_listener(2, 0), .events = POLLIN };
 
 		ASSERT_LE(0, p.fd);

@@ -14,7 +14,7 @@
 #include "util.h"
 
 /* Too early is too early by little: one try would not tell. */
-#define ROUNDS 30
+#define ROUNDS rounds(30)
 
 FIXTURE(ports) {
 	struct puppet peer;

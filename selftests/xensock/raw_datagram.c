@@ -506,7 +506,7 @@ TEST_F(datagram, no_room)
 	/* Errors too find no room; those of the datagrams that are sent on. */
 	EXPECT_STREQ("ok 4050", TELL("post %u 4050 8", ntohs(name.sin_port)));
 	while (load(&c.words[IN_PROD]) - c.in_cons != FRAME_LEN(4050))
-		nap(100);
+		nap(1000);
 	EXPECT_TRUE(dgram_send(l, &c, NULL, 0, 5, 1));
 	EXPECT_TRUE(dgram_send(l, &c, opt.host, self->port, 5, 9));
 	TAKEN(5, 9, &name);

@@ -225,7 +225,7 @@ TEST_F(server, release_with_bytes_unread)
 	ASSERT_TRUE(raw_pair(l, &self->listener, &server, &client));
 	ASSERT_EQ(3, raw_send(l, &client, "abc", 3));
 	while (load(&server.words[IN_PROD]) != 3)
-		nap(100);
+		nap(1000);
 	EXPECT_EQ(0, raw_close(l, &server, false));
 	EXPECT_EQ(-ECONNRESET, ending(&client, IN_ERROR));
 	EXPECT_EQ(0, raw_close(l, &client, false));
@@ -627,7 +627,7 @@ TEST_F(native, outq)
 		ASSERT_EQ(sizeof(data), raw_send(l, &c, data, sizeof(data)));
 	}
 	while (load(&c.words[OUT_CONS]) != c.out_prod)
-		nap(100);
+		nap(1000);
 	EXPECT_LT(40000, get_option(l, c.id, 0x5853, 1));
 	EXPECT_STREQ("ok 65536", raw_puppet_do(l, &peer, "recv 65536 3"));
 	for (i = 0; i < 1000 && get_option(l, c.id, 0x5853, 1); i++)

@@ -222,7 +222,7 @@ TEST(at_once_after_accept)
 	char c;
 	int i, fd;
 
-	for (i = 0; i < 50; i++) {
+	for (i = 0; i < rounds(50); i++) {
 		fd = open_port(opt.port + PEER_RESET, 0);
 		if (fd < 0) {
 			ASSERT_EQ(ECONNRESET, errno);

@@ -122,6 +122,12 @@ bool wait_asleep(pid_t tid);
 int poll_now(int fd);
 __u64 now_msec(void);
 
+/*
+ * How often a test does what can go wrong by chance only: as often as it says
+ * if SOAK is in the environment, as in the slow set, and else a fifth of that.
+ */
+int rounds(int whole);
+
 /* Lets this process, which has to be root, have that many files. */
 void allow_files(unsigned int count);
 

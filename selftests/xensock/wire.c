@@ -133,7 +133,7 @@ bool take_within(struct link *l, struct response *response, int msec)
 	while (!take(l, response)) {
 		if (now_msec() > until)
 			return false;
-		nap(100);
+		nap(1000);
 	}
 	return true;
 }
@@ -356,7 +356,7 @@ size_t raw_send(struct link *l, struct raw *c, const void *data, size_t len)
 		if (n > c->size - at)
 			n = c->size - at;
 		if (!n || room > c->size) {
-			nap(100);
+			nap(1000);
 			continue;
 		}
 		memcpy(c->out + at, data + done, n);
@@ -384,7 +384,7 @@ size_t raw_recv(struct link *l, struct raw *c, void *data, size_t len)
 		if (!n && error)
 			break;
 		if (!n || ready > c->size) {
-			nap(100);
+			nap(1000);
 			continue;
 		}
 		memcpy(data + done, c->in + at, n);
@@ -403,7 +403,7 @@ bool raw_wait_error(struct raw *c, unsigned int word)
 	while (!load(&c->words[word])) {
 		if (now_msec() > until)
 			return false;
-		nap(100);
+		nap(1000);
 	}
 	return true;
 }
