@@ -109,6 +109,27 @@ TEST_F(buffers, of_any_size_carry_everything)
 	}
 }
 
+/* What a program allows itself is all that is taken of it, whoever carries it. */
+TEST_F(buffers, small_ones_take_little)
+{
+	__u64 taken;
+
+	ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 1024));
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	taken = fill_socket(self->fd, 1, 4096);
+	EXPECT_GT(200000, taken);
+	EXPECT_LT(4096, taken);
+	puppet_do(&self->peer, "recv %llu 1", taken);
+	/* And on a connection that had its buffers before. */
+	close(self->fd);
+	self->fd = new_socket(0);
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 1024));
+	EXPECT_GT(300000, fill_socket(self->fd, 1, 4096));
+}
+
 TEST_F(buffers, larger_ones_take_more)
 {
 	__u64 taken[2];

@@ -8,6 +8,9 @@
  *   hold holes   has --sockets connecting to the black hole, until all fail
  *   hold refused has --sockets that were refused, and never asks them again
  *   hold idle    has --sockets connected, which do nothing any more
+ *   hold unread  has --sockets of which each has got a part of --bytes, and
+ *                reads the rest when there is a file /tmp/go: says how many got
+ *                all that was sent
  *   hold waiting has --sockets listening, with a backlog of 128, and accepts
  *                nothing: says the port of each first
  */
@@ -280,6 +283,62 @@ static int idle(void)
 	return 0;
 }
 
+/* Reads what is there of a stream, of which @done were read, up to @end. */
+static bool read_on(int fd, __u64 seed, __u64 *done, __u64 end)
+{
+	static char data[65536];
+	__u64 len = end - *done;
+	ssize_t n;
+
+	n = recv(fd, data, len < sizeof(data) ? len : sizeof(data), 0);
+	if (n <= 0 || !stream_check(seed, *done, data, n))
+		return false;
+	*done += n;
+	return true;
+}
+
+static int unread(void)
+{
+	struct exchange x = { .down = opt.bytes };
+	__u64 part = opt.bytes / 5 * 2;
+	struct pollfd *pfds = calloc(opt.sockets, sizeof(*pfds));
+	__u64 *done = calloc(opt.sockets, sizeof(*done));
+	unsigned int i, left = opt.sockets, good = 0;
+
+	allow_files(opt.sockets + 64);
+	for (i = 0; i < opt.sockets; i++) {
+		pfds[i].fd = open_port(opt.port + PEER_EXCHANGE, 0);
+		pfds[i].events = POLLIN;
+		x.seed = i;
+		if (pfds[i].fd < 0 ||
+		    send_all(pfds[i].fd, &x, sizeof(x)) < 0) {
+			fprintf(stderr, "hold: socket %u: %m\n", i);
+			return 1;
+		}
+		while (done[i] < part)
+			if (!read_on(pfds[i].fd, i + 1, &done[i], part))
+				return 1;
+	}
+	printf("ready\n");
+	while (access("/tmp/go", F_OK))
+		poll(NULL, 0, 50);
+	while (left) {
+		poll(pfds, opt.sockets, -1);
+		for (i = 0; i < opt.sockets; i++) {
+			if (!pfds[i].revents)
+				continue;
+			if (read_on(pfds[i].fd, i + 1, &done[i], opt.bytes) &&
+			    done[i] < opt.bytes)
+				continue;
+			good += done[i] == opt.bytes;
+			pfds[i].fd = -1;
+			left--;
+		}
+	}
+	printf("%u\n", good);
+	return 0;
+}
+
 static int waiting(void)
 {
 	unsigned int i;
@@ -315,6 +374,9 @@ int main(int argc, char **argv)
 		return idle();
 	if (argc == 2 && !strcmp(argv[1], "waiting"))
 		return waiting();
-	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|waiting [options]\n");
+	if (argc == 2 && !strcmp(argv[1], "unread"))
+		return unread();
+	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|unread|waiting "
+		"[options]\n");
 	return 4;
 }

@@ -11,7 +11,7 @@
 #include "raw.h"
 #include "util.h"
 
-#define QUOTA_PAGES 32768
+#define QUOTA_PAGES 20480
 
 FIXTURE(grants) {
 	struct link link;

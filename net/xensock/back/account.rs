@@ -8,7 +8,8 @@ use crate::{
     proto::Command,
     quota::{
         Quota,
-        Sockets, //
+        Sockets,
+        PAGES, //
     }, //
 };
 use kernel::{
@@ -47,7 +48,7 @@ impl Account {
             sockets: Sockets::new()?,
             listeners: Quota::new()?,
             waiting: Waiting::new()?,
-            pages: Quota::new()?,
+            pages: Quota::part_of(&PAGES)?,
             links: Atomic::new(0),
             lost: Atomic::new(0),
             requests: Requests::new(),
@@ -90,6 +91,7 @@ impl Account {
         f.write_fmt(fmt!("sockets-closed {}\n", self.sockets.closed()))?;
         show(c"listeners", &self.listeners, f)?;
         f.write_fmt(fmt!("waiting {}\n", self.waiting.count()))?;
+        f.write_fmt(fmt!("memory {}\n", self.sockets.memory.used()))?;
         show(c"ring-pages", &self.pages, f)?;
         self.requests.show(f)?;
         let malformed = self.malformed.load(Relaxed);

@@ -129,11 +129,13 @@ impl Active {
         let active = Self::new(guest, id)?;
         let share = Share::for_connection(guest, ring, &active)?;
 
-        // If this fails, they end with the socket.
-        socket.set_callbacks(Waker(active.clone()))?;
+        socket.set_callbacks(Waker::new(&active, &socket))?;
         match socket.connect(addr) {
             Ok(()) | Err(EINPROGRESS) => (),
-            Err(error) => return Err(error),
+            Err(error) => {
+                socket.tcp().clear_callbacks();
+                return Err(error);
+            }
         }
         *active.socket.lock() = Some(socket.clone());
         let connecting = Some((completion, addr));
@@ -167,7 +169,7 @@ impl Active {
         }
         let (socket, peer) = listener.accept()?;
         socket
-            .set_callbacks(Waker(self.clone()))
+            .set_callbacks(Waker::new(self, &socket))
             .inspect_err(|_| socket.tcp().set_linger_abort())?;
         if let State::Posted(share, completion) = replace(&mut *state, State::Gone) {
             // Commands may follow as soon as the guest is told.
@@ -357,24 +359,39 @@ impl Handler for Active {
     }
 }
 
-/// Wakes a connection for what its socket has to say.
-struct Waker(Arc<Active>);
+/// Wakes a connection for what its socket has to say, and counts the memory that it holds.
+struct Waker {
+    active: Arc<Active>,
+    socket: Arc<Socket>,
+}
+
+impl Waker {
+    fn new(active: &Arc<Active>, socket: &Arc<Socket>) -> Self {
+        let (active, socket) = (active.clone(), socket.clone());
+        Self { active, socket }
+    }
+
+    fn wake(&self) {
+        self.socket.note_memory();
+        self.active.wake();
+    }
+}
 
 impl Callbacks for Waker {
     fn data_ready(&self) {
-        self.0.wake();
+        self.wake();
     }
 
     fn write_space(&self) {
-        self.0.wake();
+        self.wake();
     }
 
     fn state_change(&self) {
-        self.0.wake();
+        self.wake();
     }
 
     fn error_report(&self) {
-        self.0.wake();
+        self.wake();
     }
 }
 

@@ -206,13 +206,13 @@ impl xenbus::Driver for Backend {
             if dev.state() != State::Initialising {
                 dev.switch_state(State::Initialising)?;
             }
-            let policy = InForce::new(dev.normal())?;
+            let account = Account::new()?;
+            let policy = InForce::new(dev.normal(), account.sockets.clone())?;
             let watch = dev.watch(policy::DIR, policy.clone())?;
             if back_probe(dialect) == BackAction::Offer {
                 offer(dev, &policy)?;
             }
             let log = Arc::pin_init(LogLimit::new(), GFP_KERNEL)?;
-            let account = Account::new()?;
             let dir = DEBUGFS.get().ok_or(ENODEV)?.subdir(dev.as_ref().name());
             Ok(try_pin_init!(Self {
                 guest <- new_mutex!(None, "xensock_guest"),

@@ -301,7 +301,8 @@ impl Guest {
     /// Whether TCP may go on with a socket that is closed now, to deliver what was sent. Their peers
     /// can make that last: it has an end before there is nothing left for new sockets.
     pub(crate) fn may_linger(&self) -> bool {
-        self.policy().may_linger(self.account.sockets.closed())
+        let sockets = &self.account.sockets;
+        self.policy().may_linger(sockets.closed()) && !sockets.memory.is_used_up()
     }
 
     /// Takes out what [`Self::add`] has added: no socket comes of it.

@@ -149,6 +149,7 @@ impl Io {
         for _ in 0..BUDGET {
             let has_received = self.receive()?;
             let has_sent = self.transmit()?;
+            self.socket.note_memory();
             if !has_received && !has_sent {
                 self.shut_down(shut)?;
                 self.end_out();

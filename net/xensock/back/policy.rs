@@ -21,6 +21,10 @@ use crate::{
             Transport, //
         }, //
     },
+    quota::{
+        Sockets,
+        PAGES, //
+    },
     refused::{
         Reason,
         Refused, //
@@ -33,7 +37,10 @@ use core::net::{
 use kernel::{
     fmt,
     net::{
-        kernel_socket::Owner,
+        kernel_socket::{
+            tcp_memory,
+            Owner, //
+        },
         namespace::Namespace, //
     },
     new_spinlock,
@@ -68,11 +75,14 @@ pub(crate) struct Policy {
     /// `None` if there is none with the id in the node.
     namespace: Option<ARef<Namespace>>,
     rules: Rules<KVec<Rule>>,
+    local_ports: Option<(u16, u16)>,
     max_sockets: u32,
     max_listeners: u32,
     max_backlog: u32,
     max_ring_order: u32,
     max_ring_pages: u32,
+    /// In KiB.
+    max_memory: u32,
     max_datagram: u32,
     /// The nodes that cannot be understood.
     wrong: KVec<CString>,
@@ -90,6 +100,12 @@ impl Policy {
             Some(namespace) => Ok(namespace),
             None => Err(self.refused.note(Reason::Namespace, None)),
         }
+    }
+
+    /// The first and the last of the ports to choose from for a socket that is bound to none, if that
+    /// is not for the system to say.
+    pub(crate) fn local_ports(&self) -> Option<(u16, u16)> {
+        self.local_ports
     }
 
     /// Whether a socket may be bound to `addr`: `EACCES`.
@@ -127,8 +143,13 @@ impl Policy {
     }
 
     /// How many connections may wait to be accepted, at all listening sockets together.
+    ///
+    /// Nobody reads what their peers send, of which TCP keeps some for each: all of that may be as
+    /// much as the memory of the others.
     pub(crate) fn may_wait(&self) -> Shares {
-        Shares::new(self.max_sockets, self.max_listeners)
+        const KIB_OF_EACH: u32 = 128;
+        let most = self.max_sockets.min(self.max_memory / KIB_OF_EACH);
+        Shares::new(most, self.max_listeners)
     }
 
     /// Whether sockets are made in the namespace of `other`: `EACCES`.
@@ -144,13 +165,20 @@ impl Policy {
 
     /// Whether a guest may have so many pages in data rings: `ENOBUFS`.
     pub(crate) fn may_have_pages(&self, count: usize) -> Result {
-        self.within(count, self.max_ring_pages, Reason::RingPages)
+        self.check(count <= self.max_ring_pages(), Reason::RingPages, None)
+    }
+
+    /// Tells how much memory the guest's sockets may hold.
+    fn limit_memory(&self, sockets: &Sockets) {
+        // CAST: These widen.
+        let (kib, max_sockets) = (self.max_memory as usize, self.max_sockets as usize);
+        sockets.memory.set_max(kib << 10, max_sockets);
     }
 
     /// How many pages a guest may have in data rings.
     pub(crate) fn max_ring_pages(&self) -> usize {
         // CAST: Widens.
-        self.max_ring_pages as usize
+        PAGES.share(max_pages_of_all(), self.max_ring_pages as usize)
     }
 
     /// Whether a data ring may be of this order: `ENOBUFS`.
@@ -210,6 +238,7 @@ impl Policy {
         reader.find_strangers()?;
         let namespace = reader.namespace()?;
         Ok(Self {
+            local_ports: reader.local_ports(namespace.as_deref())?,
             owner,
             refused,
             rules: Rules {
@@ -228,6 +257,7 @@ impl Policy {
             max_backlog: reader.limit(&Limit::BACKLOG)?,
             max_ring_order: reader.limit(&Limit::RING_ORDER)?,
             max_ring_pages: reader.limit(&Limit::RING_PAGES)?,
+            max_memory: reader.limit_or(&Limit::MEMORY, default_memory())?,
             max_datagram: reader.limit(&Limit::DATAGRAM)?,
             wrong: reader.wrong,
         })
@@ -285,8 +315,12 @@ impl Reader<'_> {
     }
 
     fn limit(&mut self, limit: &Limit) -> Result<u32> {
+        self.limit_or(limit, limit.default)
+    }
+
+    fn limit_or(&mut self, limit: &Limit, default: u32) -> Result<u32> {
         let Some(value) = self.value(limit.node)? else {
-            return Ok(limit.default);
+            return Ok(default);
         };
         match limit.read(&value) {
             Reading::Right(number) => Ok(number),
@@ -316,6 +350,21 @@ impl Reader<'_> {
         Ok(Some(list))
     }
 
+    /// The ports to choose from, in a namespace; [`None`] if it has nothing but the guest's sockets.
+    fn local_ports(&mut self, namespace: Option<&Namespace>) -> Result<Option<(u16, u16)>> {
+        if let Some(value) = self.value(policy::LOCAL_PORTS)? {
+            match policy::local_ports(&value) {
+                Ok(ports) => return Ok(Some(ports)),
+                Err(_) => self.is_wrong(fmt!("{}", policy::LOCAL_PORTS))?,
+            }
+        }
+        let init = Namespace::init();
+        Ok((namespace == Some(init)).then(|| {
+            let (first, last) = init.local_ports();
+            policy::default_ports(first, last)
+        }))
+    }
+
     fn namespace(&mut self) -> Result<Option<ARef<Namespace>>> {
         let Some(value) = self.value(policy::NETNS)? else {
             return Ok(Some(Namespace::init().into()));
@@ -328,6 +377,19 @@ impl Reader<'_> {
     }
 }
 
+/// How many pages of data rings all guests may have, before each may have no more than its part.
+fn max_pages_of_all() -> usize {
+    // CAST: Widens.
+    crate::module_parameters::max_ring_pages.value() as usize
+}
+
+/// How many KiB of TCP's memory a guest may have, unless the policy says so: an eighth of what all
+/// may have.
+fn default_memory() -> u32 {
+    u32::try_from(tcp_memory() / 8 / 1024)
+        .map_or(Limit::MEMORY.default, |kib| kib.min(Limit::MEMORY.default))
+}
+
 /// The policy of a guest that is in force, which changes when its nodes do.
 #[pin_data]
 pub(crate) struct InForce {
@@ -335,23 +397,26 @@ pub(crate) struct InForce {
     #[pin]
     policy: SpinLock<Arc<Policy>>,
     owner: Arc<Owner>,
+    sockets: Arc<Sockets>,
     pub(crate) refused: Arc<Refused>,
 }
 
 impl InForce {
-    /// Reads the nodes of a device. May sleep.
-    pub(crate) fn new(dev: &xenbus::Device) -> Result<Arc<Self>> {
+    /// Reads the nodes of a device, for the sockets of its guest. May sleep.
+    pub(crate) fn new(dev: &xenbus::Device, sockets: Arc<Sockets>) -> Result<Arc<Self>> {
         let guest = dev.otherend_id();
         let owner = Owner::new(FIRST_USER + u32::from(guest.as_raw()))?;
         let owner = Arc::new(owner, GFP_KERNEL)?;
         let refused = Arc::new(Refused::new(guest), GFP_KERNEL)?;
         let policy = Policy::read(dev, &owner, &refused)?;
         policy.complain(dev, &[]);
+        policy.limit_memory(&sockets);
         Arc::pin_init(
             pin_init!(Self {
                 dev: dev.into(),
                 policy <- new_spinlock!(policy, "xensock_policy"),
                 owner,
+                sockets,
                 refused,
             }),
             GFP_KERNEL,
@@ -370,6 +435,7 @@ impl Watcher for InForce {
             Ok(new) => {
                 let old = core::mem::replace(&mut *this.policy.lock(), new.clone());
                 new.complain(&this.dev, &old.wrong);
+                new.limit_memory(&this.sockets);
             }
             // The device is being removed.
             Err(ENOENT) => (),

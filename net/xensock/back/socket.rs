@@ -4,6 +4,7 @@
 
 use crate::{
     guest::Guest,
+    memory::Held,
     policy::{
         InForce,
         Policy, //
@@ -13,7 +14,9 @@ use crate::{
             self,
             Kind,
             SockOpt,
-            SOL_XS, //
+            SOL_XS,
+            XS_RCVBUF,
+            XS_SNDBUF, //
         },
         rule::Transport,
         value::{
@@ -41,7 +44,8 @@ use kernel::{
         kernel_socket::{
             Callbacks,
             KernelSocket, //
-        }, //
+        },
+        sockopt::SOL_SOCKET, //
     },
     new_mutex,
     prelude::*,
@@ -50,6 +54,10 @@ use kernel::{
         Mutex, //
     }, //
 };
+
+/// Linux's options that are set in place of those which the frontend names.
+const SO_SNDBUF: i32 = 7;
+const SO_RCVBUF: i32 = 8;
 
 /// The value of an option, as it was when the guest began to read it.
 struct Snapshot {
@@ -70,6 +78,8 @@ pub(crate) struct Socket {
     policy: Arc<Policy>,
     /// That is in force now.
     in_force: Arc<InForce>,
+    #[pin]
+    held: Held,
     sockets: Arc<Sockets>,
     _open: Charge,
     domain: Domain,
@@ -105,6 +115,9 @@ impl Socket {
         domain: Domain,
     ) -> Result<Arc<Self>> {
         let (in_force, sockets) = (guest.in_force.clone(), guest.account.sockets.clone());
+        if let Some((first, last)) = policy.local_ports() {
+            inner.set_local_ports(first, last)?;
+        }
         Self::new(inner, transport, policy, in_force, sockets, domain)
     }
 
@@ -124,6 +137,7 @@ impl Socket {
                 transport,
                 policy,
                 in_force,
+                held <- Held::new(sockets.clone()),
                 sockets,
                 _open: open,
                 domain,
@@ -141,6 +155,11 @@ impl Socket {
     /// UDP's socket, if it is a datagram socket.
     pub(crate) fn udp(&self) -> &KernelSocket {
         &self.inner
+    }
+
+    /// Counts the memory that it holds. Any context.
+    pub(crate) fn note_memory(&self) {
+        self.held.note(&self.inner);
     }
 
     /// Begins to connect, if the guest may: `EINPROGRESS`. For datagrams it sets the peer, and is
@@ -268,8 +287,16 @@ impl Socket {
             (Kind::Flag | Kind::Int { .. }, Some(number)) => number,
             _ => value.as_bytes(),
         };
-        self.inner
-            .set_option(i32::try_from(level)?, i32::try_from(name)?, value)
+        let (level, name) = match (level, name) {
+            (SOL_XS, XS_SNDBUF) => (SOL_SOCKET, SO_SNDBUF),
+            (SOL_XS, XS_RCVBUF) => (SOL_SOCKET, SO_RCVBUF),
+            _ => (i32::try_from(level)?, i32::try_from(name)?),
+        };
+        self.inner.set_option(level, name, value)?;
+        if level == SOL_SOCKET {
+            self.held.forget_sizes();
+        }
+        Ok(())
     }
 
     /// Reads the piece of an option that begins at `offset`, if guests may.

@@ -24,6 +24,7 @@
 //!   has the owner of the guest's sockets: the user, without privileges, as whom they are used.
 //! - [`quota::Quota`]: how much a guest has of something. Of sockets, TCP itself tells when they are
 //!   gone, which may be long after they were closed.
+//! - [`memory::Memory`]: what the buffers of a guest's sockets hold of TCP's memory.
 //! - [`account::Account`]: the quotas of a guest and what it has asked, over all links of its
 //!   device. Debugfs shows it, in the module's [`directory`].
 //! - [`log`]: how much may be said of a guest.
@@ -92,6 +93,7 @@ mod io;
 mod kept;
 mod listener;
 mod log;
+mod memory;
 mod policy;
 #[path = "../proto/mod.rs"]
 pub mod proto;
@@ -135,4 +137,10 @@ module! {
     description: "XenSock backend: performs the socket calls of Xen guests",
     license: "GPL",
     alias: ["xen-backend:xensock"],
+    params: {
+        max_ring_pages: u32 {
+            default: 131072,
+            description: "Pages of data rings of all guests, above which each has no more than its part",
+        },
+    },
 }

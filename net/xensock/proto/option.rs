@@ -28,7 +28,8 @@ pub const SOL_TCP: u32 = 6;
 /// Level of IPv6.
 pub const SOL_IPV6: u32 = 41;
 /// Level of the protocol itself, for frontends and not for programs. Its [`XS_OUTQ`] is how many
-/// bytes the backend has taken from `out` and the peer has not acknowledged.
+/// bytes the backend has taken from `out` and the peer has not acknowledged; [`XS_SNDBUF`] and
+/// [`XS_RCVBUF`] are the sizes that a program has set for its buffers.
 pub const SOL_XS: u32 = 0x5853;
 
 /// What may be done with an option.
@@ -142,6 +143,8 @@ options! {
     IPV6_V6ONLY = SOL_IPV6 26, Both, Kind::Flag;
     IPV6_TCLASS = SOL_IPV6 67, Both, range(-1, 255);
     XS_OUTQ = SOL_XS 1, Get, ANY;
+    XS_SNDBUF = SOL_XS 2, Set, range(0, i32::MAX);
+    XS_RCVBUF = SOL_XS 3, Set, range(0, i32::MAX);
 }
 
 impl SockOpt {

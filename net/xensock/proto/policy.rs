@@ -22,6 +22,7 @@ use super::{
     rule::{
         is_special,
         number,
+        range,
         Rule,
         Transport,
         Unreadable, //
@@ -45,9 +46,14 @@ pub const CONNECT_ALLOW: &CStr = c"policy/connect-allow";
 /// What may not be connected to, a list of rules, whatever [`CONNECT_ALLOW`] says.
 pub const CONNECT_DENY: &CStr = c"policy/connect-deny";
 
+/// The ports from which the system chooses for sockets that are bound to none: the first and the
+/// last. Absent: see [`default_ports`].
+pub const LOCAL_PORTS: &CStr = c"policy/local-ports";
+
 /// Every node.
-pub const NODES: [&CStr; 10] = [
+pub const NODES: [&CStr; 12] = [
     NETNS,
+    LOCAL_PORTS,
     BIND_ALLOW,
     CONNECT_ALLOW,
     CONNECT_DENY,
@@ -56,6 +62,7 @@ pub const NODES: [&CStr; 10] = [
     Limit::BACKLOG.node,
     Limit::RING_ORDER.node,
     Limit::RING_PAGES.node,
+    Limit::MEMORY.node,
     Limit::DATAGRAM.node,
 ];
 
@@ -86,18 +93,23 @@ impl Limit {
         Order::MAX.get(),
         Order::MAX.get(),
     );
-    /// Pages of the guest that are mapped for data rings: 128 MiB by default, 4 GiB at the most.
-    pub const RING_PAGES: Self = Self::new(c"policy/max-ring-pages", 0, 1 << 20, 32768);
+    /// Pages of the guest that are mapped for data rings: 80 MiB by default, 4 GiB at the most.
+    pub const RING_PAGES: Self = Self::new(c"policy/max-ring-pages", 0, 1 << 20, 20480);
+    /// KiB of the backend domain's TCP in the buffers of the guest's sockets: 4 GiB at the most. The
+    /// default is an eighth of what that TCP may take before it begins to save memory, if that is
+    /// less.
+    pub const MEMORY: Self = Self::new(c"policy/max-memory", 0, 1 << 22, 1 << 22);
     /// Bytes of a datagram.
     pub const DATAGRAM: Self = Self::new(c"policy/max-datagram", 0, 65535, 65535);
 
     /// Every limit.
-    pub const ALL: [&'static Self; 6] = [
+    pub const ALL: [&'static Self; 7] = [
         &Self::SOCKETS,
         &Self::LISTENERS,
         &Self::BACKLOG,
         &Self::RING_ORDER,
         &Self::RING_PAGES,
+        &Self::MEMORY,
         &Self::DATAGRAM,
     ];
 
@@ -144,6 +156,21 @@ pub fn is_node(name: &CStr) -> bool {
 /// socket.
 pub fn netns(value: &[u8]) -> Result<i32, Unreadable> {
     i32::try_from(number(value)?).map_err(|_| Unreadable)
+}
+
+/// Reads what [`LOCAL_PORTS`] says. If that cannot be read it is as if there were no such node.
+pub fn local_ports(value: &[u8]) -> Result<(u16, u16), Unreadable> {
+    let text = core::str::from_utf8(value).map_err(|_| Unreadable)?;
+    match range(text)? {
+        (0, _) => Err(Unreadable),
+        ports => Ok(ports),
+    }
+}
+
+/// Returns which of the ports of the backend's domain its guests have: all but the last quarter,
+/// which so remains for the domain itself, however many ports its guests leave in TIME-WAIT.
+pub fn default_ports(first: u16, last: u16) -> (u16, u16) {
+    (first, last - last.saturating_sub(first) / 4)
 }
 
 /// Where the sockets of a guest may be bound, and what they may reach.

@@ -250,7 +250,7 @@ impl FromStr for Rule {
 }
 
 /// Reads a port, or the first and the last of several.
-fn range(text: &str) -> Result<(u16, u16), Unreadable> {
+pub fn range(text: &str) -> Result<(u16, u16), Unreadable> {
     let port = |text: &str| u16::try_from(number(text.as_bytes())?).map_err(|_| Unreadable);
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (port(first)?, port(last)?);

@@ -181,6 +181,15 @@ __rust_helper bool rust_helper_net_is_broadcast(struct net *net, __be32 addr)
 	return inet_addr_type(net, addr) == RTN_BROADCAST;
 }
 
+/* As IP_LOCAL_PORT_RANGE has it. */
+__rust_helper u32 rust_helper_net_local_ports(const struct net *net)
+{
+	int low, high;
+
+	inet_get_local_port_range(net, &low, &high);
+	return (u32)high << 16 | low;
+}
+
 __rust_helper struct net *rust_helper_seq_file_single_net(struct seq_file *seq)
 {
 	return seq_file_single_net(seq);

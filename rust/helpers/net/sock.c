@@ -359,6 +359,16 @@ __rust_helper void rust_helper_sk_purge_errors(struct sock *sk)
 	skb_queue_purge(&sk->sk_error_queue);
 }
 
+__rust_helper int rust_helper_sk_rmem_alloc_get(const struct sock *sk)
+{
+	return sk_rmem_alloc_get(sk);
+}
+
+__rust_helper long rust_helper_tcp_mem_pressure(void)
+{
+	return READ_ONCE(sysctl_tcp_mem[1]);
+}
+
 /* What SIOCOUTQ says of a connection. */
 __rust_helper size_t rust_helper_sk_unacked(struct sock *sk)
 {

@@ -7,6 +7,7 @@
 
 mod callbacks;
 mod data;
+mod memory;
 mod options;
 mod owner;
 mod tally;
@@ -19,6 +20,10 @@ pub(super) use self::options::is_plain;
 pub use self::{
     callbacks::Callbacks,
     data::Datagram,
+    memory::{
+        tcp_memory,
+        Buffers, //
+    },
     owner::Owner,
     tally::Tally,
     urgent::{

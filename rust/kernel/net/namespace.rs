@@ -73,6 +73,16 @@ impl Namespace {
         Some(unsafe { ARef::from_raw(NonNull::new(net)?.cast()) })
     }
 
+    /// Returns the first and the last of the ports from which those are chosen that no program has
+    /// chosen (`net.ipv4.ip_local_port_range`). Any context.
+    pub fn local_ports(&self) -> (u16, u16) {
+        // SAFETY: By the type invariants the namespace is valid.
+        let range = unsafe { bindings::net_local_ports(self.as_raw()) };
+
+        // CAST: These are the halves of it.
+        (range as u16, (range >> 16) as u16)
+    }
+
     /// Returns whether the current task may give a socket of this namespace the port: those below
     /// `net.ipv4.ip_unprivileged_port_start` are for those who have `CAP_NET_BIND_SERVICE`.
     ///

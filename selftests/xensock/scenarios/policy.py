@@ -11,8 +11,11 @@ from scenarios.common import must, peer, settled, sysctl, wait_link
 # Where the servers of namespaces are, each at 127.0.0.1.
 PORT = 7600
 
-NODES = ("netns", "bind-allow", "connect-allow", "connect-deny", "max-sockets", "max-listeners",
-         "max-backlog", "max-ring-order", "max-ring-pages", "max-datagram")
+# In dom0, sockets of a guest's root belong to this user and the guest's number.
+FIRST_USER = 0x78530000
+
+NODES = ("netns", "local-ports", "bind-allow", "connect-allow", "connect-deny", "max-sockets", "max-listeners",
+         "max-backlog", "max-ring-order", "max-ring-pages", "max-memory", "max-datagram")
 
 
 def _set(bed, guest, **nodes):
@@ -266,7 +269,6 @@ def _users(port):
 @timeout(300)
 def test_owners(bed):
     """The sockets of a guest are its own: no other guest, and no program of dom0, joins its ports."""
-    first_user = 0x78530000
     peer(bed)
     guest, other = _guest(bed), bed.guest("other")
     wait_link(other)
@@ -284,7 +286,7 @@ def test_owners(bed):
     # What was accepted is the guest's too.
     client = bed.start("attempt --family inet stay connect 192.0.2.1 8000")
     client.wait_line("ok")
-    assert _users(8000) == {first_user + guest.domid}, _users(8000)
+    assert _users(8000) == {FIRST_USER + guest.domid}, _users(8000)
     assert _attempt(other, "share 192.0.2.1 8000") == ["EADDRINUSE"]
     client.kill()
     server.kill()
@@ -293,9 +295,47 @@ def test_owners(bed):
     _becomes(bed, other, "share 192.0.2.1 8000", "ok")
     server = other.start("attempt stay share 192.0.2.1 8000")
     server.wait_line("ok")
-    assert _users(8000) == {first_user + other.domid}, _users(8000)
+    assert _users(8000) == {FIRST_USER + other.domid}, _users(8000)
     assert _attempt(guest, "share 192.0.2.1 8000") == ["EADDRINUSE"]
     server.kill()
+
+
+def _ports(guest):
+    """The local ports of the guest's connections in dom0."""
+    with open("/proc/net/tcp", encoding="ascii") as file:
+        rows = [line.split() for line in file.readlines()[1:]]
+    return {int(row[1].split(":")[1], 16) for row in rows if int(row[7]) == FIRST_USER + guest.domid}
+
+
+@timeout(240)
+def test_local_ports(bed):
+    """A guest that has used up its ports towards a service has taken them from nobody else."""
+    peer(bed)
+    guest, other = _guest(bed), bed.guest("other")
+    wait_link(other)
+    _set(bed, guest, local_ports="50000-50009", bind_allow="tcp:0")
+    _becomes(bed, guest, "bind 0.0.0.0 0", "ok")
+    # What it closes first stays in TIME-WAIT in dom0, with its port.
+    assert _attempt(guest, "crowd 192.0.2.1 7001 --sockets 12") == ["10", "EADDRNOTAVAIL"]
+    assert _attempt(guest, "connect 192.0.2.1 7001 192.0.2.1 7002") == ["EADDRNOTAVAIL", "ok"]
+    assert _attempt(other, "connect 192.0.2.1 7001") == ["ok"]
+    assert must(bed, "attempt --family inet connect 192.0.2.1 7001").split() == ["ok"]
+    # By default the last quarter of dom0's ports is dom0's.
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        usual = file.read().strip()
+    sysctl("ip_local_port_range", "50000 50039")
+    try:
+        _set(bed, guest)
+        _becomes(bed, guest, "bind 0.0.0.0 0", "EACCES")
+        count, error = _attempt(guest, "crowd 192.0.2.1 7001 --sockets 40")
+        assert error == "EADDRNOTAVAIL" and 10 <= int(count) <= 31, (count, error)
+        assert must(bed, "attempt --family inet crowd 192.0.2.1 7001 --sockets 5").split() == ["5", "ok"]
+        held = guest.start("attempt stay connect 192.0.2.1 7002")
+        held.wait_line("ok")
+        assert _ports(guest) and max(_ports(guest)) <= 50030, _ports(guest)
+        held.kill()
+    finally:
+        sysctl("ip_local_port_range", usual)
 
 
 @timeout(240)

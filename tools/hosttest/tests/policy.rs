@@ -12,7 +12,9 @@ use std::net::{
 use proptest::prelude::*;
 use xensock_hosttest::proto::{
     policy::{
+        default_ports,
         is_node,
+        local_ports,
         netns,
         Limit,
         Reading,
@@ -86,6 +88,7 @@ fn is_right(node: &str, value: &[u8]) -> bool {
     }
     match node {
         "netns" => netns(value).is_ok(),
+        "local-ports" => local_ports(value).is_ok(),
         "bind-allow" | "connect-allow" | "connect-deny" => rules(value).all(|rule| rule.is_ok()),
         _ => panic!("there is no node {node}"),
     }
@@ -134,6 +137,17 @@ fn nodes() {
     ] {
         assert!(!is_node(name));
     }
+}
+
+#[test]
+fn ports_that_are_left_to_the_domain() {
+    assert_eq!(local_ports(b"50000-50099"), Ok((50000, 50099)));
+    assert_eq!(local_ports(b"50000"), Ok((50000, 50000)));
+    assert_eq!(default_ports(32768, 60999), (32768, 53942));
+    assert_eq!(default_ports(1, u16::MAX), (1, 49152));
+    assert_eq!(default_ports(5, 5), (5, 5));
+    // What is no range is no reason to panic.
+    assert_eq!(default_ports(9, 5), (9, 5));
 }
 
 #[test]

@@ -20,7 +20,9 @@ use crate::{
             SO_REUSEADDR,
             SO_REUSEPORT,
             TCP_NOTSENT_LOWAT,
-            XS_OUTQ, //
+            XS_OUTQ,
+            XS_RCVBUF,
+            XS_SNDBUF, //
         },
         pieces::Pieces,
         value::{
@@ -114,7 +116,9 @@ impl Endpoint {
             _ => false,
         };
         if !is_carried {
-            return socket.set_option(name as i32, given);
+            socket.set_option(name as i32, given)?;
+            self.tell_buffer(sk, name);
+            return Ok(());
         }
         // The program may change what it has given: this is what counts for both ends.
         let on = given.read_int()? != 0;
@@ -133,6 +137,25 @@ impl Endpoint {
             return Ok(());
         }
         socket.set_option(name as i32, &OptionIn::new(&given))
+    }
+
+    /// Tells the backend how large a buffer of a stream is to be, if that is what was set. One that
+    /// does not know it does without.
+    fn tell_buffer(&self, sk: &Sock, name: u32) {
+        const SO_SNDBUF: u32 = 7;
+        const SO_RCVBUF: u32 = 8;
+        const SO_SNDBUFFORCE: u32 = 32;
+        const SO_RCVBUFFORCE: u32 = 33;
+        let (name, size) = match name {
+            SO_SNDBUF | SO_SNDBUFFORCE => (XS_SNDBUF, sk.snd_buf_asked()),
+            SO_RCVBUF | SO_RCVBUFFORCE => (XS_RCVBUF, sk.rcv_buf_asked()),
+            _ => return,
+        };
+        let value =
+            Value::int(size.map_or(i32::MAX, |size| i32::try_from(size).unwrap_or(i32::MAX)));
+        if let Ok(option) = option::may_set(option::SOL_XS, name, &value) {
+            let _ = self.carry(option, value);
+        }
     }
 
     /// Has the backend set an option, and notes it for sockets that come after.

@@ -78,6 +78,7 @@ pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
                 | bindings::IP_MTU
                 | bindings::IP_FREEBIND
                 | bindings::IP_BIND_ADDRESS_NO_PORT
+                | bindings::IP_LOCAL_PORT_RANGE
                 | bindings::IP_MULTICAST_TTL
                 | bindings::IP_MULTICAST_LOOP
         ),
@@ -169,6 +170,38 @@ impl KernelSocket {
     pub fn set_nodelay(&self) {
         // SAFETY: The socket is valid, and one of TCP, by the type invariants.
         unsafe { bindings::tcp_sock_set_nodelay(self.sk().as_raw()) };
+    }
+
+    /// Has a port chosen from these, the first and the last, when the socket needs one and is bound to
+    /// none (`IP_LOCAL_PORT_RANGE`). Those that the namespace does not have make no difference.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::net::{
+    ///     addr::Domain,
+    ///     kernel_socket::KernelSocket,
+    ///     namespace::Namespace, //
+    /// };
+    ///
+    /// let socket = KernelSocket::stream(Namespace::init(), Domain::Inet6)?;
+    /// let (first, last) = Namespace::init().local_ports();
+    ///
+    /// socket.set_local_ports(first, first)?;
+    /// socket.listen(1)?;
+    /// assert_eq!(socket.local_addr()?.port(), first);
+    /// assert!(first < last);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn set_local_ports(&self, first: u16, last: u16) -> Result {
+        let range = u32::from(last) << 16 | u32::from(first);
+
+        // CAST: `SOL_IP` and the option are small numbers.
+        self.set_option(
+            SOL_IP,
+            bindings::IP_LOCAL_PORT_RANGE as i32,
+            &range.to_ne_bytes(),
+        )
     }
 
     /// Lets the socket be bound to an address that old connections have still (`SO_REUSEADDR`).

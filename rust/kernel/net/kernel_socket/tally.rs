@@ -50,17 +50,30 @@ use crate::{
 /// assert_eq!(tally.count(), 0);
 /// # Ok::<(), Error>(())
 /// ```
-pub struct Tally(Atomic<usize>);
+pub struct Tally {
+    sockets: Atomic<usize>,
+    /// What those that were closed had still to send then.
+    memory: Atomic<usize>,
+}
 
 impl Tally {
     /// Creates a tally of no sockets.
     pub const fn new() -> Self {
-        Self(Atomic::new(0))
+        Self {
+            sockets: Atomic::new(0),
+            memory: Atomic::new(0),
+        }
     }
 
     /// Returns how many sockets there are. Any context.
     pub fn count(&self) -> usize {
-        self.0.load(Relaxed)
+        self.sockets.load(Relaxed)
+    }
+
+    /// Returns how many bytes of memory those that were closed, and are not gone, held at most since
+    /// then. Any context.
+    pub fn memory(&self) -> usize {
+        self.memory.load(Relaxed)
     }
 }
 
@@ -74,10 +87,12 @@ impl Default for Tally {
 ///
 /// # Invariants
 ///
-/// The tally counts this object.
+/// The tally counts this object, and `memory` of its own.
 #[repr(align(8))]
 pub(super) struct Counted {
     tally: Arc<Tally>,
+    /// How much memory it has added to that of the tally.
+    memory: usize,
     /// What the socket's protocol does when the socket is freed, once it is closed.
     original: Option<unsafe extern "C" fn(*mut bindings::sock)>,
 }
@@ -111,7 +126,8 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.tally.0.fetch_sub(1, Relaxed);
+        self.tally.sockets.fetch_sub(1, Relaxed);
+        self.tally.memory.fetch_sub(self.memory, Relaxed);
     }
 }
 
@@ -133,10 +149,11 @@ unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
 impl KernelSocket {
     /// Has the socket counted until it is gone, which can be long after it was dropped.
     pub fn count_in(&mut self, tally: &Arc<Tally>) -> Result {
-        tally.0.fetch_add(1, Relaxed);
+        tally.sockets.fetch_add(1, Relaxed);
         // INVARIANT: It was just counted.
         let counted = Counted {
             tally: tally.clone(),
+            memory: 0,
             original: None,
         };
         self.counted = Some(KBox::new(counted, GFP_KERNEL)?);
@@ -149,9 +166,12 @@ impl KernelSocket {
     ///
     /// The callbacks must have been cleared, and nothing but closing may follow.
     pub(super) unsafe fn leave_counted(&mut self) {
-        let Some(counted) = self.counted.take() else {
+        let Some(mut counted) = self.counted.take() else {
             return;
         };
+        // What was received and not read goes at once.
+        counted.memory = self.buffered().sent;
+        counted.tally.memory.fetch_add(counted.memory, Relaxed);
         // A listening socket may be copied, with whatever is put into it, while it is being closed.
         // It has nothing to send, so nothing remains of it.
         if self.tcp_state() != TcpState::Listen {

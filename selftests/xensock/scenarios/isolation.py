@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest that takes all it can get of something, beside one that goes on as before."""
+
+import re
+import time
+
+from bed import timeout
+from scenarios.common import SMALL, at_rest, must, peer, settled, unload, wait_link
+
+FIRST_USER = 0x78530000
+
+
+class Neighbour:
+    """Another guest: its transfers have to complete, whatever the first one has taken."""
+
+    def __init__(self, bed):
+        self._bed = bed
+        self.guest = bed.shared_guest("neighbour")
+        wait_link(self.guest)
+        self._quiet = self._transfer()
+
+    def _transfer(self):
+        began = time.monotonic()
+        must(self.guest, "bulk --bytes 2m >/dev/null && many --sockets 4 --cycles 4 >/dev/null", 200 * self._bed.scale)
+        return time.monotonic() - began
+
+    def goes_on(self, what):
+        busy = self._transfer()
+        self._bed.note(f"{what}: the neighbour's transfers take {busy:.1f} s, and {self._quiet:.1f} s before")
+
+
+def _memory(bed, guest):
+    """What dom0's TCP holds in the buffers of the guest's sockets, as dom0's own tool says it."""
+    held = 0
+    for socket in must(bed, "ss -tnmeO").splitlines():
+        if f"uid:{FIRST_USER + guest.domid} " in socket:
+            held += sum(map(int, re.search(r"skmem:\(r(\d+),.*,w(\d+),", socket).groups()))
+    return held
+
+
+@timeout(600)
+def test_memory_of_tcp(bed):
+    """Connections of which nothing is read: dom0's TCP holds no more than the guest may have."""
+    peer(bed, SMALL)
+    guest = bed.shared_guest("greedy", policy=("max-memory=1024",))
+    wait_link(guest)
+    neighbour = Neighbour(bed)
+    before = at_rest(bed)
+    sockets, size = 60, 1 << 20
+    holder = guest.start(f"hold unread --sockets {sockets} --bytes {size}")
+    holder.wait_line("ready", 120 * bed.scale)
+    # What is under way may still come.
+    last = -1
+    while (held := _memory(bed, guest)) != last:
+        last = held
+        time.sleep(1)
+    bed.note(f"{held >> 10} KiB are held for {sockets} connections, of {sockets * size * 3 // 5 >> 10} sent")
+    # One packet more than it may have, of 64 KiB and what they need, can come to each.
+    assert held < (1 << 20) + sockets * (80 << 10), held
+    neighbour.goes_on("no memory left")
+    # Those that were held back get all that was sent to them.
+    must(guest, "touch /tmp/go")
+    rc, out = holder.wait(300 * bed.scale)
+    must(guest, "rm /tmp/go")
+    assert rc == 0 and out.splitlines()[-1] == str(sockets), out
+    off = settled(bed, before)
+    assert not off, f"dom0 has kept (before, after): {off}"
+
+
+def _ring_pages(bed, guest):
+    return bed.xensock("show", str(guest.domid))["refused"]["ring-pages"]
+
+
+@timeout(400)
+def test_pages_of_all_guests(bed):
+    """While all guests have what they may have mapped, each of them gets its part of it."""
+    peer(bed)
+    guest = bed.shared_guest("greedy")
+    neighbour = Neighbour(bed)
+    unload(bed, "xensock_back")
+    bed.modprobe("xensock_back", "max_ring_pages=1000")
+    try:
+        wait_link(guest)
+        wait_link(neighbour.guest)
+        refused = _ring_pages(bed, neighbour.guest)
+        rc, out = guest.run("hold idle --sockets 600")
+        assert rc == 1 and "No buffer space available" in out, (rc, out)
+        fit = int(re.search("socket ([0-9]+):", out)[1])
+        before = at_rest(bed)
+        holder = guest.start(f"hold idle --sockets {fit}")
+        holder.wait_line("ready", 60 * bed.scale)
+        bed.note(f"{fit} connections are held")
+        neighbour.goes_on("all pages are mapped")
+        own = neighbour.guest.start("hold idle --sockets 10")
+        own.wait_line("ready", 60 * bed.scale)
+        assert _ring_pages(bed, neighbour.guest) == refused
+        for job in (own, holder):
+            job.kill()
+            job.wait()
+        off = settled(bed, before)
+        assert not off, f"dom0 has kept (before, after): {off}"
+    finally:
+        unload(bed, "xensock_back")
+        bed.modprobe("xensock_back")
+    wait_link(guest)
+    wait_link(neighbour.guest)
