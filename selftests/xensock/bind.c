@@ -372,4 +372,29 @@ TEST_F(bind, reuseport_shares_when_both_ask)
 	self->fd = new_socket(0);
 }
 
+/* Nobody gets connections of another user's server by this. */
+TEST_F(bind, reuseport_shares_with_the_same_user)
+{
+	unsigned int port;
+	int second, third;
+
+	ASSERT_EQ(0, reuse(self->fd, SO_REUSEPORT));
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
+	ASSERT_EQ(0, listen(self->fd, 1));
+	port = local_port(self->fd);
+	ASSERT_EQ(0, setuid(65534));
+	second = new_socket(0);
+	ASSERT_EQ(0, reuse(second, SO_REUSEPORT));
+	EXPECT_EQ(-1, bind_to(second, opt.host, port));
+	EXPECT_EQ(EADDRINUSE, errno);
+	EXPECT_EQ(-1, bind_to(second, ANY_HOST, port));
+	EXPECT_EQ(EADDRINUSE, errno);
+	ASSERT_EQ(0, bind_to(second, opt.host, 0));
+	third = new_socket(0);
+	ASSERT_EQ(0, reuse(third, SO_REUSEPORT));
+	EXPECT_EQ(0, bind_to(third, opt.host, local_port(second)));
+	close(third);
+	close(second);
+}
+
 XENSOCK_TEST_MAIN

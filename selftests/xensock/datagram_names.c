@@ -391,6 +391,23 @@ TEST_F(names, reuseport_shares_when_both_ask)
 	close(second);
 }
 
+/* Nobody gets datagrams to another user's server by this. */
+TEST_F(names, reuseport_shares_with_the_same_user)
+{
+	int second, on = 1;
+	unsigned int port;
+
+	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_REUSEPORT, &on, 4));
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
+	port = local_port(self->fd);
+	ASSERT_EQ(0, setuid(65534));
+	second = new_datagram(0);
+	ASSERT_EQ(0, setsockopt(second, SOL_SOCKET, SO_REUSEPORT, &on, 4));
+	EXPECT_EQ(-1, bind_to(second, opt.host, port));
+	EXPECT_EQ(EADDRINUSE, errno);
+	close(second);
+}
+
 FIXTURE(ipv6) {
 	int fd;
 	int other;	/* bound */

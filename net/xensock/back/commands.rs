@@ -75,7 +75,8 @@ fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
             domain,
             kind,
             protocol,
-        } => socket(guest, id, domain, kind, protocol),
+            owner,
+        } => socket(guest, id, domain, (kind, protocol), owner),
         Call::Connect { id, addr, ring, .. } => connect(guest, id, addr, ring, ticket),
         Call::Disconnect { id } => disconnect(guest, id),
         Call::Shutdown { id, how } => shutdown(guest, id, how),
@@ -111,7 +112,13 @@ fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
     }
 }
 
-fn socket(guest: &Arc<Guest>, id: u64, domain: u32, kind: u32, protocol: u32) -> Result<Answer> {
+fn socket(
+    guest: &Arc<Guest>,
+    id: u64,
+    domain: u32,
+    (kind, protocol): (u32, u32),
+    owner: u64,
+) -> Result<Answer> {
     const INET: u32 = addr::AF_INET as u32;
     const INET6: u32 = addr::AF_INET6 as u32;
 
@@ -130,7 +137,7 @@ fn socket(guest: &Arc<Guest>, id: u64, domain: u32, kind: u32, protocol: u32) ->
     }
     let policy = guest.policy();
     guest.add(id, &policy)?;
-    make(guest, policy, domain, transport)
+    make(guest, policy, domain, transport, owner)
         .and_then(|entry| adopt(guest, id, entry))
         .inspect_err(|_| guest.drop_new(id))?;
     Ok(Some(Body::Empty))
@@ -150,11 +157,12 @@ fn make(
     policy: Arc<Policy>,
     domain: Domain,
     transport: Transport,
+    owner: u64,
 ) -> Result<Entry> {
     match transport {
-        Transport::Tcp => Socket::stream(guest, policy, domain).map(Entry::Fresh),
+        Transport::Tcp => Socket::stream(guest, policy, domain, owner).map(Entry::Fresh),
         Transport::Udp => {
-            let socket = Socket::datagram(guest, policy, domain)?;
+            let socket = Socket::datagram(guest, policy, domain, owner)?;
             Datagram::new(guest, socket).map(Entry::Datagram)
         }
     }

@@ -6,6 +6,7 @@
 //! network namespace it is in. What a guest may have *in all* is limited by the policy now in force.
 
 use crate::{
+    owners::Owners,
     proto::{
         backlog::Shares,
         policy::{
@@ -37,10 +38,7 @@ use core::net::{
 use kernel::{
     fmt,
     net::{
-        kernel_socket::{
-            tcp_memory,
-            Owner, //
-        },
+        kernel_socket::tcp_memory,
         namespace::Namespace, //
     },
     new_spinlock,
@@ -59,18 +57,10 @@ use kernel::{
     }, //
 };
 
-/// The user that owns the sockets of the domain with the number 0; those of other domains follow.
-///
-/// Each guest has a user of its own, so that no two of them share a port, and none with a program
-/// of this domain. The numbers are among those that Linux distributions leave alone.
-const FIRST_USER: u32 = 0x7853_0000;
-
 /// What a guest may do.
 ///
 /// Whatever it asks about and must not do is noted as refused.
 pub(crate) struct Policy {
-    /// The user that the guest is in this domain.
-    owner: Arc<Owner>,
     refused: Arc<Refused>,
     /// `None` if there is none with the id in the node.
     namespace: Option<ARef<Namespace>>,
@@ -89,11 +79,6 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// Who owns the sockets of the guest.
-    pub(crate) fn owner(&self) -> Arc<Owner> {
-        self.owner.clone()
-    }
-
     /// The network namespace for a new socket. `EACCES` if it is not known.
     pub(crate) fn namespace(&self) -> Result<&Namespace> {
         match &self.namespace {
@@ -214,23 +199,19 @@ impl Policy {
     }
 
     /// Reads what the nodes say, all at one time. `ENOENT` if the device is gone.
-    fn read(dev: &xenbus::Device, owner: &Arc<Owner>, refused: &Arc<Refused>) -> Result<Arc<Self>> {
+    fn read(dev: &xenbus::Device, refused: &Arc<Refused>) -> Result<Arc<Self>> {
         let mut policy = None;
         dev.transaction(|t| {
             // Without it, the nodes of the policy are not there because nothing is: that is not to
             // be taken for the defaults, which may be less strict.
             t.own_dir().read(c"frontend-id")?;
-            policy = Some(Self::read_from(
-                t.own_dir(),
-                owner.clone(),
-                refused.clone(),
-            )?);
+            policy = Some(Self::read_from(t.own_dir(), refused.clone())?);
             Ok(())
         })?;
         Ok(Arc::new(policy.ok_or(EIO)?, GFP_KERNEL)?)
     }
 
-    fn read_from(dir: Directory<'_>, owner: Arc<Owner>, refused: Arc<Refused>) -> Result<Self> {
+    fn read_from(dir: Directory<'_>, refused: Arc<Refused>) -> Result<Self> {
         let mut reader = Reader {
             dir,
             wrong: KVec::new(),
@@ -239,7 +220,6 @@ impl Policy {
         let namespace = reader.namespace()?;
         Ok(Self {
             local_ports: reader.local_ports(namespace.as_deref())?,
-            owner,
             refused,
             rules: Rules {
                 is_private: namespace
@@ -396,7 +376,7 @@ pub(crate) struct InForce {
     dev: ARef<xenbus::Device>,
     #[pin]
     policy: SpinLock<Arc<Policy>>,
-    owner: Arc<Owner>,
+    pub(crate) owners: Arc<Owners>,
     sockets: Arc<Sockets>,
     pub(crate) refused: Arc<Refused>,
 }
@@ -405,17 +385,16 @@ impl InForce {
     /// Reads the nodes of a device, for the sockets of its guest. May sleep.
     pub(crate) fn new(dev: &xenbus::Device, sockets: Arc<Sockets>) -> Result<Arc<Self>> {
         let guest = dev.otherend_id();
-        let owner = Owner::new(FIRST_USER + u32::from(guest.as_raw()))?;
-        let owner = Arc::new(owner, GFP_KERNEL)?;
+        let owners = Owners::new(guest)?;
         let refused = Arc::new(Refused::new(guest), GFP_KERNEL)?;
-        let policy = Policy::read(dev, &owner, &refused)?;
+        let policy = Policy::read(dev, &refused)?;
         policy.complain(dev, &[]);
         policy.limit_memory(&sockets);
         Arc::pin_init(
             pin_init!(Self {
                 dev: dev.into(),
                 policy <- new_spinlock!(policy, "xensock_policy"),
-                owner,
+                owners,
                 sockets,
                 refused,
             }),
@@ -431,7 +410,7 @@ impl InForce {
 
 impl Watcher for InForce {
     fn changed(this: ArcBorrow<'_, Self>, _path: &CStr) {
-        match Policy::read(&this.dev, &this.owner, &this.refused) {
+        match Policy::read(&this.dev, &this.refused) {
             Ok(new) => {
                 let old = core::mem::replace(&mut *this.policy.lock(), new.clone());
                 new.complain(&this.dev, &old.wrong);

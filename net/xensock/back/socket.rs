@@ -5,6 +5,7 @@
 use crate::{
     guest::Guest,
     memory::Held,
+    owners::Tenant,
     policy::{
         InForce,
         Policy, //
@@ -58,6 +59,7 @@ use kernel::{
 /// Linux's options that are set in place of those which the frontend names.
 const SO_SNDBUF: i32 = 7;
 const SO_RCVBUF: i32 = 8;
+const SO_REUSEPORT: i32 = option::SO_REUSEPORT as i32;
 
 /// The value of an option, as it was when the guest began to read it.
 struct Snapshot {
@@ -78,11 +80,15 @@ pub(crate) struct Socket {
     policy: Arc<Policy>,
     /// That is in force now.
     in_force: Arc<InForce>,
+    tenant: Arc<Tenant>,
     #[pin]
     held: Held,
     sockets: Arc<Sockets>,
     _open: Charge,
     domain: Domain,
+    /// Whether a datagram socket was told to share its port, by `SO_REUSEADDR` and `SO_REUSEPORT`.
+    #[pin]
+    shares: Mutex<(bool, bool)>,
     /// What was read last, if it does not fit into one response.
     #[pin]
     snapshot: Mutex<Option<Snapshot>>,
@@ -90,11 +96,16 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Makes a stream socket of a guest.
-    pub(crate) fn stream(guest: &Guest, policy: Arc<Policy>, domain: Domain) -> Result<Arc<Self>> {
+    pub(crate) fn stream(
+        guest: &Guest,
+        policy: Arc<Policy>,
+        domain: Domain,
+        owner: u64,
+    ) -> Result<Arc<Self>> {
         let tcp = KernelSocket::stream(policy.namespace()?, domain)?;
         // Urgent bytes, too, are part of the stream. Accepted sockets inherit it.
         tcp.set_urgent_inline()?;
-        Self::of(guest, tcp, Transport::Tcp, policy, domain)
+        Self::of(guest, tcp, Transport::Tcp, policy, domain, owner)
     }
 
     /// Makes a datagram socket of a guest.
@@ -102,9 +113,10 @@ impl Socket {
         guest: &Guest,
         policy: Arc<Policy>,
         domain: Domain,
+        owner: u64,
     ) -> Result<Arc<Self>> {
         let udp = KernelSocket::datagram(policy.namespace()?, domain)?;
-        Self::of(guest, udp, Transport::Udp, policy, domain)
+        Self::of(guest, udp, Transport::Udp, policy, domain, owner)
     }
 
     fn of(
@@ -113,12 +125,14 @@ impl Socket {
         transport: Transport,
         policy: Arc<Policy>,
         domain: Domain,
+        owner: u64,
     ) -> Result<Arc<Self>> {
         let (in_force, sockets) = (guest.in_force.clone(), guest.account.sockets.clone());
+        let tenant = in_force.owners.get(owner)?;
         if let Some((first, last)) = policy.local_ports() {
             inner.set_local_ports(first, last)?;
         }
-        Self::new(inner, transport, policy, in_force, sockets, domain)
+        Self::new(inner, transport, policy, in_force, tenant, sockets, domain)
     }
 
     fn new(
@@ -126,21 +140,24 @@ impl Socket {
         transport: Transport,
         policy: Arc<Policy>,
         in_force: Arc<InForce>,
+        tenant: Arc<Tenant>,
         sockets: Arc<Sockets>,
         domain: Domain,
     ) -> Result<Arc<Self>> {
         let open = sockets.enter(&mut inner)?;
-        inner.set_owner(policy.owner());
+        inner.set_owner(tenant.owner());
         Arc::pin_init(
             try_pin_init!(Self {
                 inner,
                 transport,
                 policy,
                 in_force,
+                tenant,
                 held <- Held::new(sockets.clone()),
                 sockets,
                 _open: open,
                 domain,
+                shares <- new_mutex!((false, false), "xensock_shares"),
                 snapshot <- new_mutex!(None, "xensock_snapshot"),
             }),
             GFP_KERNEL,
@@ -272,8 +289,9 @@ impl Socket {
     pub(crate) fn accept(&self) -> Result<(Arc<Self>, SocketAddr)> {
         let (tcp, peer) = self.inner.accept()?;
         let (policy, in_force) = (self.policy.clone(), self.in_force.clone());
-        let sockets = self.sockets.clone();
-        let socket = Self::new(tcp, self.transport, policy, in_force, sockets, self.domain)?;
+        let (tenant, sockets) = (self.tenant.clone(), self.sockets.clone());
+        let (transport, domain) = (self.transport, self.domain);
+        let socket = Self::new(tcp, transport, policy, in_force, tenant, sockets, domain)?;
         Ok((socket, peer))
     }
 
@@ -281,6 +299,11 @@ impl Socket {
     pub(crate) fn set_option(&self, level: u32, name: u32, value: &Value) -> Result {
         let option = option::may_set(level, name, value).map_err(from_number)?;
         self.check_has(option)?;
+        if self.transport == Transport::Udp && level == option::SOL_SOCKET {
+            if let option::SO_REUSEADDR | option::SO_REUSEPORT = name {
+                return self.share_port(name, value.to_int() == Some(1));
+            }
+        }
         // On the wire, numbers are little endian.
         let number = value.to_int().map(i32::to_ne_bytes);
         let value = match (option.kind, &number) {
@@ -297,6 +320,18 @@ impl Socket {
             self.held.forget_sizes();
         }
         Ok(())
+    }
+
+    /// Has a datagram socket share its port, by one of two options, with others of its owner that do
+    /// so. By `SO_REUSEADDR`, UDP would share it with anybody who has set it.
+    fn share_port(&self, name: u32, on: bool) -> Result {
+        let mut shares = self.shares.lock();
+        match name {
+            option::SO_REUSEADDR => shares.0 = on,
+            _ => shares.1 = on,
+        }
+        let on = i32::from(shares.0 || shares.1).to_ne_bytes();
+        self.inner.set_option(SOL_SOCKET, SO_REUSEPORT, &on)
     }
 
     /// Reads the piece of an option that begins at `offset`, if guests may.

@@ -20,8 +20,9 @@
 //!   socket, together [`frames::Frames`].
 //! - [`completion::Completion`]: how the guest is told what became of a CONNECT or an ACCEPT.
 //! - [`policy::Policy`]: what a guest may do; [`policy::InForce`]: the one that counts now, of which
-//!   there is one for each device; [`refused::Refused`]: what the guest was refused. The policy also
-//!   has the owner of the guest's sockets: the user, without privileges, as whom they are used.
+//!   there is one for each device; [`refused::Refused`]: what the guest was refused.
+//! - [`owners::Owners`]: the users, without privileges, as whom a guest's sockets are used: one for
+//!   each owner that the guest tells apart.
 //! - [`quota::Quota`]: how much a guest has of something. Of sockets, TCP itself tells when they are
 //!   gone, which may be long after they were closed.
 //! - [`memory::Memory`]: what the buffers of a guest's sockets hold of TCP's memory.
@@ -94,6 +95,7 @@ mod kept;
 mod listener;
 mod log;
 mod memory;
+mod owners;
 mod policy;
 #[path = "../proto/mod.rs"]
 pub mod proto;

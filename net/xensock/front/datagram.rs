@@ -78,9 +78,9 @@ struct Names {
 
 impl Datagram {
     /// A new socket, for addresses of `domain` if it is a matter of that.
-    pub(crate) fn new(domain: Option<Domain>) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(domain: Option<Domain>, owner: u64) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            endpoint <- Endpoint::new(SOCK_DGRAM, domain),
+            endpoint <- Endpoint::new(SOCK_DGRAM, domain, owner),
             names <- new_spinlock!(
                 Names {
                     domain,

@@ -41,7 +41,8 @@ use kernel::{
         Arc,
         Mutex,
         SpinLock, //
-    }, //
+    },
+    task::Kuid, //
 };
 pub(crate) use turn::Turn;
 
@@ -53,6 +54,8 @@ pub(crate) struct Endpoint {
     pub(crate) kind: u32,
     /// What addresses the socket has, if that is said by its family.
     domain: Option<Domain>,
+    /// Whose it is, see [`owner`].
+    pub(crate) owner: u64,
     /// Taken by the calls that change the socket by an answer of the backend's, for which they
     /// wait. To wait for it is killable, too.
     #[pin]
@@ -117,11 +120,12 @@ impl Inner {
 }
 
 impl Endpoint {
-    /// That of a new socket of this type.
-    pub(crate) fn new(kind: u32, domain: Option<Domain>) -> impl PinInit<Self, Error> {
+    /// That of a new socket of this type, of that owner: see [`owner`].
+    pub(crate) fn new(kind: u32, domain: Option<Domain>, owner: u64) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             kind,
             domain,
+            owner,
             turn <- new_mutex!((), "xensock_turn"),
             inner <- new_spinlock!(
                 Inner {
@@ -164,6 +168,18 @@ impl Endpoint {
         let domain = remote.map(|remote| remote.domain).or(self.domain);
         bound.unwrap_or(any(domain.unwrap_or(Domain::Inet)))
     }
+}
+
+/// Whose the sockets are that the current task makes in a namespace, as the backend is to know it:
+/// 0 for those of root in the initial one.
+///
+/// Both numbers are the kernel's own, so no program can be taken for another's.
+pub(crate) fn owner(net: &Namespace) -> u64 {
+    let place = match net == Namespace::init() {
+        true => 0,
+        false => net.cookie(),
+    };
+    place << 32 | u64::from(Kuid::current_euid().into_raw().val)
 }
 
 /// An address as a socket of `domain` uses it: one of IPv6 reaches IPv4 by mapped addresses.

@@ -11,6 +11,7 @@ use crate::{
     datagram::Datagram,
     endpoint::{
         in_domain,
+        owner,
         Endpoint, //
     },
     face::{
@@ -109,16 +110,16 @@ pub(crate) enum Engine {
 
 impl Engine {
     /// A new stream.
-    pub(crate) fn stream(domain: Option<Domain>) -> Result<Self> {
+    pub(crate) fn stream(domain: Option<Domain>, owner: u64) -> Result<Self> {
         Ok(Self::Stream(KBox::pin_init(
-            Stream::new(domain),
+            Stream::new(domain, owner),
             GFP_KERNEL_ACCOUNT,
         )?))
     }
 
-    fn datagram(domain: Option<Domain>) -> Result<Self> {
+    fn datagram(domain: Option<Domain>, owner: u64) -> Result<Self> {
         Ok(Self::Datagram(KBox::pin_init(
-            Datagram::new(domain),
+            Datagram::new(domain, owner),
             GFP_KERNEL_ACCOUNT,
         )?))
     }
@@ -165,9 +166,9 @@ impl<F: Face> Ops for Family<F> {
             None => protocol,
         };
         match (socket.kind(), protocol) {
-            (SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(Engine::stream(F::DOMAIN)),
+            (SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(Engine::stream(F::DOMAIN, owner(net))),
             (SOCK_DGRAM, 0 | IPPROTO_UDP) if may_have_datagrams() => {
-                Ok(Engine::datagram(F::DOMAIN))
+                Ok(Engine::datagram(F::DOMAIN, owner(net)))
             }
             (SOCK_STREAM, _) => Err(EPROTONOSUPPORT),
             (SOCK_DGRAM, _) if may_have_datagrams() => Err(EPROTONOSUPPORT),

@@ -297,7 +297,7 @@ impl Listener {
         let link = &self.remote.link;
         let id = self.remote.id;
         let addr = self.remote.local.ok_or(EINVAL)?;
-        let remote = Remote::new(link.clone(), SOCK_STREAM, self.remote.domain, None)?;
+        let remote = Remote::new(link.clone(), SOCK_STREAM, self.remote.domain, 0, None)?;
         // The smallest: nothing goes through it, and nobody will accept it.
         let fresh = Conn::posted(remote, &self.sk, Order::MIN)?;
         let connect = link.exchange(Call::Connect {

@@ -53,12 +53,13 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Asks the backend for a socket with these settings, and does not wait: the requests that
+    /// Asks the backend for a socket of `owner` with these settings, and does not wait: the requests that
     /// follow will tell if it failed. May sleep.
     pub(crate) fn new(
         link: Arc<Link>,
         kind: u32,
         domain: Domain,
+        owner: u64,
         settings: Option<&Settings>,
     ) -> Result<Self> {
         if kind == SOCK_DGRAM && !link.has(Feature::Datagram) {
@@ -73,6 +74,7 @@ impl Remote {
             domain: u32::from(domain as u16),
             kind,
             protocol: 0,
+            owner,
         })?;
         let mut remote = Self::announced(link, id, domain)?;
 

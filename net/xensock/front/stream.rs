@@ -61,10 +61,10 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A new socket, for addresses of `domain` if it is a matter of that.
-    pub(crate) fn new(domain: Option<Domain>) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(domain: Option<Domain>, owner: u64) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             transition <- new_mutex!((), "xensock_transition"),
-            endpoint <- Endpoint::new(SOCK_STREAM, domain),
+            endpoint <- Endpoint::new(SOCK_STREAM, domain, owner),
         })
     }
 

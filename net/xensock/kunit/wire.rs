@@ -78,11 +78,16 @@ mod tests {
                 domain: 2,
                 kind: 1,
                 protocol: 0,
+                owner: 258,
             },
         };
         slot[4] = 1;
+        slot[32] = 2;
+        slot[33] = 1;
         assert_eq!(socket.encode(Dialect::XenSock), Some(slot));
+        // PV Calls has no owners.
         slot[4] = 0;
+        slot[32..34].fill(0);
         assert_eq!(socket.encode(Dialect::PvCalls), Some(slot));
 
         // RELEASE with a reset, which PV Calls cannot say.

@@ -46,6 +46,9 @@ pub enum Call {
         kind: u32,
         /// The protocol: 0 is the usual one of the type.
         protocol: u32,
+        /// Whose it is in the guest, in any number; 0 is what PV Calls has for all. What is shared
+        /// by a user's sockets alone, such as a port, is shared by those of one number.
+        owner: u64,
     },
     /// Connects a socket. Answered when the connection stands or has failed; at once with
     /// [`super::Feature::Status`], and the outcome then comes through the page, see

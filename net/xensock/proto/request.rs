@@ -56,6 +56,8 @@ const DOMAIN: usize = 16;
 const KIND: usize = 20;
 /// Offset of the protocol of SOCKET.
 const PROTOCOL: usize = 24;
+/// Offset of the owner of SOCKET.
+const OWNER: usize = 32;
 /// Offset of the address of CONNECT and BIND.
 const ADDR: usize = 16;
 /// Offset of the length of that address.
@@ -151,10 +153,14 @@ impl Request {
                 domain,
                 kind,
                 protocol,
+                owner,
             } => {
                 put_u32::<DOMAIN>(&mut slot, domain);
                 put_u32::<KIND>(&mut slot, kind);
                 put_u32::<PROTOCOL>(&mut slot, protocol);
+                if dialect == Dialect::XenSock {
+                    put_u64::<OWNER>(&mut slot, owner);
+                }
             }
             Call::Connect {
                 id: _,
@@ -256,6 +262,10 @@ impl Request {
                 domain: get_u32::<DOMAIN>(slot),
                 kind: get_u32::<KIND>(slot),
                 protocol: get_u32::<PROTOCOL>(slot),
+                owner: match dialect {
+                    Dialect::XenSock => get_u64::<OWNER>(slot),
+                    Dialect::PvCalls => 0,
+                },
             },
             Command::Connect if is_unspec(dialect, slot) => Call::Disconnect { id },
             Command::Connect => Call::Connect {

@@ -83,6 +83,20 @@ impl Namespace {
         (range as u16, (range >> 16) as u16)
     }
 
+    /// Returns a number that no other namespace has had. Any context.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::net::namespace::Namespace;
+    ///
+    /// assert_ne!(Namespace::init().cookie(), 0);
+    /// ```
+    pub fn cookie(&self) -> u64 {
+        // SAFETY: By the type invariants the namespace is valid. This was written when it was made.
+        unsafe { (*self.as_raw()).net_cookie }
+    }
+
     /// Returns whether the current task may give a socket of this namespace the port: those below
     /// `net.ipv4.ip_unprivileged_port_start` are for those who have `CAP_NET_BIND_SERVICE`.
     ///

@@ -45,15 +45,20 @@ fn value() -> impl Strategy<Value = Value> {
 fn call(dialect: Dialect) -> BoxedStrategy<Call> {
     let ring = (any::<u32>(), any::<u32>()).prop_map(|(grant, port)| RingRef { grant, port });
     let id = any::<u64>();
+    let owner = match dialect {
+        XenSock => any::<u64>().boxed(),
+        PvCalls => Just(0).boxed(),
+    };
     let common = prop_oneof![
-        (id, any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(id, domain, kind, protocol)| {
-            Call::Socket {
+        (id, any::<u32>(), any::<u32>(), any::<u32>(), owner).prop_map(
+            |(id, domain, kind, protocol, owner)| Call::Socket {
                 id,
                 domain,
                 kind,
                 protocol,
+                owner,
             }
-        }),
+        ),
         (id, address(dialect), any::<u32>(), ring.clone()).prop_map(|(id, addr, flags, ring)| {
             Call::Connect {
                 id,

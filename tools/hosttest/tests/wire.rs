@@ -86,6 +86,7 @@ fn requests_written_out() {
             domain: 2,
             kind: 1,
             protocol: 6,
+            owner: 0,
         };
         written_out(dialect, socket, call, &[(16, &[2]), (20, &[1]), (24, &[6])]);
 

@@ -92,7 +92,7 @@ impl Endpoint {
             .or(preferred)
             .unwrap_or(Domain::Inet);
         let link = LINK.get().ok_or(ENETDOWN)?;
-        let mut remote = Remote::new(link, self.kind, domain, settings.as_deref())?;
+        let mut remote = Remote::new(link, self.kind, domain, self.owner, settings.as_deref())?;
         if let Some(local) = local.filter(is_chosen) {
             if let Some(former) = former {
                 // Whatever is answered, the address is free then.

@@ -146,7 +146,7 @@ impl Stream {
         loop {
             if listener.has_connection() {
                 // Before the connection is taken, so that it is not lost if there is no memory.
-                let child = Child::new(sk, Engine::stream(F::DOMAIN))?;
+                let child = Child::new(sk, Engine::stream(F::DOMAIN, self.endpoint.owner))?;
                 let Engine::Stream(stream) = child.data().get_ref() else {
                     return Err(EINVAL);
                 };

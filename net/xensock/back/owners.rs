@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whose the sockets of a guest are in this domain.
+//!
+//! Each guest has users of its own here, so that no two of them share a port, and none with a
+//! program of this domain. A guest says of each socket whose it is in the guest, by any number, and
+//! those of one number belong to one user.
+
+use kernel::{
+    net::kernel_socket::Owner,
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    xen::DomId, //
+};
+
+/// The user that owns the sockets of the domain with the number 0; those of other domains follow.
+///
+/// The numbers are among those that Linux distributions leave alone.
+const FIRST_USER: u32 = 0x7853_0000;
+
+/// How far the users of one guest are apart: there are so many numbers of domains.
+const APART: u32 = 1 << 16;
+
+/// How many users a guest has at a time.
+const MAX_USERS: usize = 1024;
+
+/// A user of a guest.
+struct User {
+    number: u64,
+    owner: Arc<Owner>,
+    /// How many sockets, with those accepted from them, are this user's.
+    sockets: usize,
+}
+
+/// The users of a guest.
+#[pin_data]
+pub(crate) struct Owners {
+    first: u32,
+    /// The first is the one that there always is, with the number 0.
+    #[pin]
+    users: Mutex<KVec<User>>,
+}
+
+impl Owners {
+    pub(crate) fn new(guest: DomId) -> Result<Arc<Self>> {
+        let first = FIRST_USER + u32::from(guest.as_raw());
+        let mut users = KVec::new();
+        users.push(User::new(0, first)?, GFP_KERNEL)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                first,
+                users <- new_mutex!(users, "xensock_owners"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Has one more socket belong to the user of that number. `EMFILE` if there are too many users.
+    pub(crate) fn get(self: &Arc<Self>, number: u64) -> Result<Arc<Tenant>> {
+        let mut users = self.users.lock();
+        let found = users.iter().position(|user| user.number == number);
+        // Of those who have nothing left, anybody may take the place, but for the first's.
+        let free = || users.iter().skip(1).position(|user| user.sockets == 0);
+        let index = match found.or_else(|| free().map(|index| index + 1)) {
+            Some(index) => index,
+            None if users.len() < MAX_USERS => {
+                // CAST: A small number.
+                let user = User::new(number, self.first + users.len() as u32 * APART)?;
+                users.push(user, GFP_KERNEL)?;
+                users.len() - 1
+            }
+            None => return Err(EMFILE),
+        };
+        let user = users.get_mut(index).ok_or(EMFILE)?;
+        let tenant = Tenant {
+            owners: self.clone(),
+            index,
+            owner: user.owner.clone(),
+        };
+        user.number = number;
+        user.sockets += 1;
+        // If this fails, the socket is given back outside the lock.
+        drop(users);
+        Ok(Arc::new(tenant, GFP_KERNEL)?)
+    }
+}
+
+impl User {
+    fn new(number: u64, user: u32) -> Result<Self> {
+        Ok(Self {
+            number,
+            owner: Arc::new(Owner::new(user)?, GFP_KERNEL)?,
+            sockets: 0,
+        })
+    }
+}
+
+/// A socket of a user, with those that are accepted from it. Dropping sleeps.
+pub(crate) struct Tenant {
+    owners: Arc<Owners>,
+    index: usize,
+    owner: Arc<Owner>,
+}
+
+impl Tenant {
+    /// Who owns it.
+    pub(crate) fn owner(&self) -> Arc<Owner> {
+        self.owner.clone()
+    }
+}
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        if let Some(user) = self.owners.users.lock().get_mut(self.index) {
+            user.sockets -= 1;
+        }
+    }
+}
