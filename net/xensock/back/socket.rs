@@ -61,6 +61,9 @@ const SO_SNDBUF: i32 = 7;
 const SO_RCVBUF: i32 = 8;
 const SO_REUSEPORT: i32 = option::SO_REUSEPORT as i32;
 
+/// The option by which programs choose among ports.
+const IP_LOCAL_PORT_RANGE: u32 = 51;
+
 /// The value of an option, as it was when the guest began to read it.
 struct Snapshot {
     level: u32,
@@ -304,8 +307,12 @@ impl Socket {
                 return self.share_port(name, value.to_int() == Some(1));
             }
         }
+        let mut number = value.to_int();
+        if (level, name) == (option::SOL_IP, IP_LOCAL_PORT_RANGE) {
+            number = number.map(|range| self.narrow(range));
+        }
         // On the wire, numbers are little endian.
-        let number = value.to_int().map(i32::to_ne_bytes);
+        let number = number.map(i32::to_ne_bytes);
         let value = match (option.kind, &number) {
             (Kind::Flag | Kind::Int { .. }, Some(number)) => number,
             _ => value.as_bytes(),
@@ -332,6 +339,21 @@ impl Socket {
         }
         let on = i32::from(shares.0 || shares.1).to_ne_bytes();
         self.inner.set_option(SOL_SOCKET, SO_REUSEPORT, &on)
+    }
+
+    /// Returns what is left of a range of ports to choose from, as the option has it, of those that
+    /// the guest has.
+    fn narrow(&self, range: i32) -> i32 {
+        let Some((first, last)) = self.policy.local_ports() else {
+            return range;
+        };
+        // CAST: The bits remain the same; the halves are the first port and the last.
+        let (low, high) = (range as u32 as u16, (range as u32 >> 16) as u16);
+        let port = |port: u16, none| match port {
+            0 => none,
+            port => port.clamp(first, last.max(first)),
+        };
+        (u32::from(port(high, last)) << 16 | u32::from(port(low, first))) as i32
     }
 
     /// Reads the piece of an option that begins at `offset`, if guests may.
