@@ -268,6 +268,17 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         status::name(self)
     }
 
+    /// Says whether connections wait for which there is no ACCEPT, see [`indexes::WAITING`]. Backend
+    /// only.
+    pub fn set_waiting(&self, waits: bool) {
+        self.store_release(indexes::WAITING, u32::from(waits));
+    }
+
+    /// Returns whether connections wait for which there is no ACCEPT. Frontend only.
+    pub fn has_waiting(&self) -> bool {
+        self.load_acquire(indexes::WAITING) != 0
+    }
+
     /// Ends the direction that we consume. Backend only; notify after it.
     pub fn end_rx(&self, ending: Ending) {
         self.consumer().end(self, ending);

@@ -347,10 +347,10 @@ TEST_F(accept, closing_one_leaves_the_others)
 		char c = 'x';
 
 		ASSERT_LE(0, fd);
-		EXPECT_EQ(1, send(fd, &c, 1, MSG_NOSIGNAL));
 		EXPECT_EQ(i % 2 == 0 ? 0 : -1,
 			  i % 2 ? recv(fd, &c, 1, MSG_DONTWAIT) :
 				  recv(fd, &c, 1, 0));
+		EXPECT_EQ(1, send(fd, &c, 1, MSG_NOSIGNAL));
 		if (i % 2)
 			EXPECT_EQ(1, recv_all(fds[i], &c, 1));
 		close(fd);

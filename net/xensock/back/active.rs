@@ -33,6 +33,7 @@ use kernel::{
     },
     new_mutex,
     new_spinlock,
+    new_spinlock_irq,
     new_work,
     prelude::*,
     sync::{
@@ -45,7 +46,8 @@ use kernel::{
         Arc,
         ArcBorrow,
         Mutex,
-        SpinLock, //
+        SpinLock,
+        SpinLockIrq, //
     },
     workqueue::{
         Work,
@@ -72,10 +74,18 @@ struct Asked {
 enum State {
     /// Not made yet, or taken apart.
     Gone,
-    /// Asked for by ACCEPT: a listener will find it one.
-    Posted(Share, Completion),
+    /// Asked for by ACCEPT: a listener will find it one. The rest is in [`Active::place`].
+    Posted,
     /// By CONNECT, or found by a listener.
     Open(Io),
+}
+
+/// What an ACCEPT has brought, for the connection that will be found.
+struct Place {
+    share: Share,
+    completion: Completion,
+    /// The guest was told that connections wait, see [`Active::show`].
+    shows_waiting: bool,
 }
 
 /// A connection of a guest, or a place for one.
@@ -86,6 +96,9 @@ pub(crate) struct Active {
     /// Changed by the work item, but that a listener fills and cancels what is posted.
     #[pin]
     state: Mutex<State>,
+    /// What belongs to [`State::Posted`]. It stands apart for [`Active::show`].
+    #[pin]
+    place: SpinLockIrq<Option<Place>>,
     /// What is in `state`, for those who must not wait for bytes to be moved.
     #[pin]
     socket: SpinLock<Option<Arc<Socket>>>,
@@ -108,6 +121,7 @@ impl Active {
                 guest: guest.clone(),
                 id,
                 state <- new_mutex!(State::Gone, "xensock_active"),
+                place <- new_spinlock_irq!(None, "xensock_place"),
                 socket <- new_spinlock!(None, "xensock_socket"),
                 asked <- new_spinlock!(Asked::default(), "xensock_asked"),
                 owes_eoi: Atomic::new(false),
@@ -154,24 +168,57 @@ impl Active {
     ) -> Result<Arc<Self>> {
         let active = Self::new(guest, id)?;
         let share = Share::for_connection(guest, ring, &active)?;
-        *active.state.lock() = State::Posted(share, completion);
+        *active.place.lock() = Some(Place {
+            share,
+            completion,
+            shows_waiting: false,
+        });
+        *active.state.lock() = State::Posted;
         // For an event that came before.
         active.wake();
         Ok(active)
     }
 
+    /// Says in a place made by [`Self::post`] whether connections wait for which there is none.
+    /// Returns whether it said otherwise before. Any context.
+    pub(crate) fn show(&self, waits: bool) -> bool {
+        let mut place = self.place.lock();
+        let Some(place) = &mut *place else {
+            return false;
+        };
+        if place.shows_waiting == waits {
+            return false;
+        }
+        place.shows_waiting = waits;
+        place.share.ring.set_waiting(waits);
+        true
+    }
+
+    /// Tells the guest to look at a place made by [`Self::post`]. Any context.
+    pub(crate) fn notify(&self) {
+        if let Some(place) = &*self.place.lock() {
+            place.share.channel.notify();
+        }
+    }
+
     /// Accepts a connection of `listener` into the place made by [`Self::post`], unless the guest
-    /// has given that up. `EAGAIN` if no connection waits.
-    pub(crate) fn fill(self: &Arc<Self>, listener: &Socket) -> Result {
+    /// has given that up. `EAGAIN` if no connection waits. `before` is done when the connection has
+    /// left TCP's queue and the guest does not see it yet.
+    pub(crate) fn fill(self: &Arc<Self>, listener: &Socket, before: impl FnOnce()) -> Result {
         let mut state = self.state.lock();
-        if !matches!(*state, State::Posted(..)) || self.asked.lock().farewell.is_some() {
+        if !matches!(*state, State::Posted) || self.asked.lock().farewell.is_some() {
             return Ok(());
         }
         let (socket, peer) = listener.accept()?;
         socket
             .set_callbacks(Waker::new(self, &socket))
             .inspect_err(|_| socket.tcp().set_linger_abort())?;
-        if let State::Posted(share, completion) = replace(&mut *state, State::Gone) {
+        before();
+        let place = self.place.lock().take();
+        if let Some(Place {
+            share, completion, ..
+        }) = place
+        {
             // Commands may follow as soon as the guest is told.
             *self.socket.lock() = Some(socket.clone());
             let to = self.guest.dev.otherend_id();
@@ -186,22 +233,20 @@ impl Active {
 
     /// Ends what was posted and is not filled. The guest is told `error`, or with none nothing.
     pub(crate) fn cancel(&self, error: Option<Error>) {
-        let state = {
+        {
             let mut state = self.state.lock();
-            match *state {
-                State::Posted(..) => replace(&mut *state, State::Gone),
-                _ => return,
+            if !matches!(*state, State::Posted) {
+                return;
             }
-        };
-        match (error, state) {
-            (None, State::Posted(share, _)) => {
+            *state = State::Gone;
+        }
+        match error {
+            None => {
+                let place = self.place.lock().take();
                 self.guest.forget(self.id, self);
-                drop(share);
+                drop(place);
             }
-            (error, state) => {
-                let rest = self.part(state, true, error.unwrap_or(ECONNABORTED));
-                drop(rest);
-            }
+            Some(error) => drop(self.part(State::Posted, true, error)),
         }
     }
 
@@ -265,7 +310,10 @@ impl Active {
     fn part(&self, state: State, abort: bool, error: Error) -> Option<Share> {
         match state {
             State::Gone => None,
-            State::Posted(share, completion) => {
+            State::Posted => {
+                let Place {
+                    share, completion, ..
+                } = self.place.lock().take()?;
                 if let Completion::Response(_) = completion {
                     // No socket comes of an ACCEPT that is answered with an error.
                     self.guest.forget(self.id, self);
@@ -316,11 +364,11 @@ impl Active {
             let owes_eoi = self.owes_eoi.load(Acquire);
             let io = match &mut *state {
                 State::Gone => return false,
-                State::Posted(share, _) => {
-                    if owes_eoi {
+                State::Posted => {
+                    if let Some(place) = self.place.lock().as_ref().filter(|_| owes_eoi) {
                         self.owes_eoi.store(false, Release);
                         // There is nothing to tell us yet.
-                        share.channel.eoi(true);
+                        place.share.channel.eoi(true);
                     }
                     return false;
                 }

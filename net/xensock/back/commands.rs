@@ -103,7 +103,10 @@ fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
             name,
             offset,
         } => {
-            let piece = guest.entry(id)?.socket()?.option(level, name, offset)?;
+            let piece = match guest.entry(id)? {
+                Entry::Listener(listener) => listener.option(level, name, offset)?,
+                entry => entry.socket()?.option(level, name, offset, |_, _| ())?,
+            };
             Ok(Some(Body::Value(piece)))
         }
         Call::GetName { id, peer } => name(guest, id, peer),

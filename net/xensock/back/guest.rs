@@ -81,7 +81,8 @@ pub(crate) const OFFERED: Features = Features::NONE
     .with(Feature::Status)
     .with(Feature::Datagram)
     .with(Feature::RingReuse)
-    .with(Feature::Urgent);
+    .with(Feature::Urgent)
+    .with(Feature::Waiting);
 
 /// Where a guest has its commands ring.
 #[derive(Clone, Copy, PartialEq, Eq)]

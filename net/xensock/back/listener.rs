@@ -11,8 +11,16 @@ use crate::{
     guest::Guest,
     proto::{
         backlog::Shares,
+        option::{
+            change_info,
+            INFO_BACKLOG,
+            SOL_TCP,
+            TCP_INFO, //
+        },
+        value::Piece,
         Body,
         Dialect,
+        Feature,
         Response, //
     },
     quota::Charge,
@@ -20,13 +28,18 @@ use crate::{
 };
 use kernel::{
     impl_has_work,
-    net::kernel_socket::Callbacks,
+    net::{
+        kernel_socket::Callbacks,
+        sock::TcpState, //
+    },
     new_mutex,
+    new_spinlock_irq,
     new_work,
     prelude::*,
     sync::{
         Arc,
-        Mutex, //
+        Mutex,
+        SpinLockIrq, //
     },
     workqueue::{
         Work,
@@ -46,6 +59,10 @@ pub(crate) struct Listener {
     /// `None` once it is closed. Held while a connection is accepted, which does not wait.
     #[pin]
     open: Mutex<Option<Open>>,
+    /// The oldest of the ACCEPTs that have no connection: the guest sees there whether connections
+    /// wait. With [`Feature::Waiting`].
+    #[pin]
+    oldest: SpinLockIrq<Option<Arc<Active>>>,
     #[pin]
     work: Work<Listener>,
 }
@@ -96,6 +113,7 @@ impl Listener {
                 guest: guest.clone(),
                 backlog <- Backlog::new(guest.account.waiting.clone(), policy.may_wait()),
                 open <- new_mutex!(None, "xensock_listener"),
+                oldest <- new_spinlock_irq!(None, "xensock_oldest"),
                 work <- new_work!("xensock_listener"),
             }),
             GFP_KERNEL,
@@ -139,16 +157,31 @@ impl Listener {
         }
     }
 
+    /// Reads an option as [`Socket::option`] does. TCP knows only a part of the backlog.
+    pub(crate) fn option(&self, level: u32, name: u32, offset: u32) -> Result<Piece> {
+        let (socket, backlog) = {
+            let open = self.open.lock();
+            let open = (*open).as_ref().ok_or(ENOTCONN)?;
+            (open.socket.clone(), open.backlog)
+        };
+        socket.option(level, name, offset, |option, value| {
+            if (option.level, option.name) == (SOL_TCP, TCP_INFO) {
+                change_info(value, INFO_BACKLOG, |_| backlog);
+            }
+        })
+    }
+
     /// TCP's socket, until it is closed.
     pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
         Some((*self.open.lock()).as_ref()?.socket.clone())
     }
 
-    /// Adds a place for a connection. If that cannot be, the place is given up, and the guest is
-    /// told so.
+    /// Adds a place for a connection, and fills it at once if it can. If that cannot be, the place is
+    /// given up, and the guest is told so.
     pub(crate) fn post(self: &Arc<Self>, active: Arc<Active>) {
         match self.push(active.clone()) {
-            Ok(()) => self.wake(),
+            Ok(()) if self.accept() => self.wake(),
+            Ok(()) => (),
             Err(error) => active.cancel(Some(error)),
         }
     }
@@ -162,7 +195,39 @@ impl Listener {
             open.ahead = posted;
             self.adjust(open);
         }
+        if open.posted.len() == 1 {
+            self.show(open, 0);
+        }
         Ok(())
+    }
+
+    /// Says in the place `index`, the oldest or about to become that, whether a connection waits for
+    /// which there is none. Returns whether it said otherwise before.
+    ///
+    /// A connection is in TCP's queue before [`Callbacks::data_ready`] tells of it. So it is either
+    /// seen here, or told of afterwards, and then said in this place.
+    fn show(&self, open: &Open, index: usize) -> bool {
+        if !self.guest.features.has(Feature::Waiting) {
+            return false;
+        }
+        let place = open.posted.get(index).cloned();
+        let (has_changed, old) = {
+            let mut oldest = self.oldest.lock();
+            let has_changed = place
+                .as_ref()
+                .is_some_and(|place| place.show(open.socket.tcp().has_connection()));
+            (has_changed, core::mem::replace(&mut *oldest, place))
+        };
+        // Outside the lock.
+        drop(old);
+        has_changed
+    }
+
+    /// Says in the oldest place that a connection waits. Any context.
+    fn show_waiting(&self) {
+        if let Some(place) = &*self.oldest.lock() {
+            place.show(true);
+        }
     }
 
     /// Gives up a place that was added, if it has no connection yet. May sleep.
@@ -171,6 +236,7 @@ impl Listener {
             Some(open) => {
                 let before = open.posted.len();
                 open.posted.retain(|posted| !Arc::ptr_eq(posted, active));
+                self.show(open, 0);
                 open.posted.len() < before
             }
             None => false,
@@ -206,6 +272,8 @@ impl Listener {
         drop(open.socket);
         self.backlog.leave();
         self.relieve(&self.guest.policy().may_wait());
+        let oldest = self.oldest.lock().take();
+        drop(oldest);
         // The C frontend of PV Calls has such an ACCEPT only if nobody waits for it, and no place
         // for its answer: the slot would stay in use, and stop the ring when its turn comes again.
         let error = (self.guest.dialect == Dialect::XenSock).then_some(ECONNABORTED);
@@ -237,11 +305,30 @@ impl Listener {
             }
             return false;
         };
-        match active.fill(&open.socket) {
-            Ok(()) => (),
-            Err(EAGAIN) => return false,
-            // The guest asks again, if it still wants to.
-            Err(error) => active.cancel(Some(error)),
+        let tcp = open.socket.tcp();
+        let filled = if tcp.has_connection() || tcp.tcp_state() != TcpState::Listen {
+            // The next place has to say what waits before the guest sees that this one is filled.
+            active.fill(&open.socket, || {
+                self.show(open, 1);
+            })
+        } else {
+            Err(EAGAIN)
+        };
+        match filled {
+            Err(EAGAIN) => {
+                // The guest may wait for a connection that has gone another way.
+                if self.show(open, 0) {
+                    active.notify();
+                }
+                return false;
+            }
+            filled => {
+                self.show(open, 1);
+                // The guest asks again, if it still wants to.
+                if let Err(error) = filled {
+                    active.cancel(Some(error));
+                }
+            }
         }
         // It is the first.
         let _ = open.posted.remove(0);
@@ -258,6 +345,7 @@ struct Waker {
 impl Callbacks for Waker {
     fn data_ready(&self) {
         self.listener.backlog.adjust(self.socket.tcp());
+        self.listener.show_waiting();
         self.listener.wake();
     }
 

@@ -358,15 +358,23 @@ impl Socket {
 
     /// Reads the piece of an option that begins at `offset`, if guests may.
     ///
-    /// At 0 the option is read. The other pieces are from what was read then.
-    pub(crate) fn option(&self, level: u32, name: u32, offset: u32) -> Result<Piece> {
+    /// At 0 the option is read, and `amend` may change it. The other pieces are from what was read
+    /// then.
+    pub(crate) fn option(
+        &self,
+        level: u32,
+        name: u32,
+        offset: u32,
+        amend: impl FnOnce(&SockOpt, &mut [u8]),
+    ) -> Result<Piece> {
         let option = option::may_get(level, name).map_err(from_number)?;
         self.check_has(option)?;
         let mut snapshot = self.snapshot.lock();
         if offset == 0 {
             // Given back before another is made.
             *snapshot = None;
-            let value = self.read(option)?;
+            let mut value = self.read(option)?;
+            amend(option, &mut value);
             let piece = Piece::of(&value, 0).ok_or(EINVAL);
             if value.len() > MAX_LEN {
                 *snapshot = Some(Snapshot { level, name, value });

@@ -97,7 +97,7 @@ pub(crate) struct Conn {
     kind: Kind,
     pub(crate) local: SetOnce<SocketAddr>,
     pub(crate) peer: SetOnce<SocketAddr>,
-    /// ACCEPT, if it has to wait until POLL says that there is a connection.
+    /// ACCEPT. In PV Calls it has to wait until POLL says that there is a connection.
     pub(crate) accept: SetOnce<Arc<Exchange>>,
     /// Serialises the consumers of the ring, and is held while they copy.
     #[pin]

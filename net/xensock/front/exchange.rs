@@ -119,6 +119,11 @@ impl Exchange {
         self.answer.copy()?.err()
     }
 
+    /// Whether it has ended. Any context.
+    pub(crate) fn is_over(&self) -> bool {
+        self.answer.as_ref().is_some()
+    }
+
     /// Waits for the answer. Ends early if the program is killed; the answer is dropped then.
     pub(crate) fn wait(&self) -> Result<Response> {
         self.done.wait_for_completion_killable()?;

@@ -88,7 +88,8 @@ const KNOWN: Features = Features::NONE
     .with(Feature::Status)
     .with(Feature::Datagram)
     .with(Feature::RingReuse)
-    .with(Feature::Urgent);
+    .with(Feature::Urgent)
+    .with(Feature::Waiting);
 
 /// How many slots of the commands ring may be taken by listeners that wait in POLL, or be lost with
 /// them, at the most.

@@ -22,14 +22,16 @@ use crate::{
         call::SOCK_STREAM,
         ring::Order,
         Call,
-        Dialect, //
+        Dialect,
+        Feature, //
     },
     remote::Remote, //
 };
 use kernel::{
     net::sock::{
         Sock,
-        TcpState, //
+        TcpState,
+        Timeout, //
     },
     new_spinlock,
     prelude::*,
@@ -59,6 +61,18 @@ pub(crate) struct Listener {
     posted: SpinLock<Posted>,
 }
 
+/// What is known of the connections that the backend has and has not handed over.
+enum Prospect {
+    /// There is none.
+    Nothing,
+    /// This has to be answered first: then what was there is handed over.
+    Unanswered(Arc<Exchange>),
+    /// There is one, which is about to be handed over.
+    Coming,
+    /// One was handed over just now, or will never be.
+    Decided,
+}
+
 /// The connections that were asked for.
 struct Posted {
     /// In the order in which they were asked for, and so in which they come.
@@ -74,13 +88,16 @@ struct Posted {
 }
 
 impl Posted {
-    /// Whether one more is to be set up; if so, it counts.
+    /// Whether one more is to be set up; if so, it counts. There is always one to be asked of, see
+    /// [`Listener::settle`], also if others are about to set up what is wanted.
     fn begin(&mut self) -> bool {
-        let is_wanted = self.is_open && self.conns.len() + self.coming < self.wanted;
-        if is_wanted {
+        let is_wanted = self.conns.len() + self.coming < self.wanted;
+        let is_needed = self.conns.is_empty() && self.coming < MAX_AHEAD;
+        let begins = self.is_open && (is_wanted || is_needed);
+        if begins {
             self.coming += 1;
         }
-        is_wanted
+        begins
     }
 
     /// Takes everything away.
@@ -134,15 +151,93 @@ impl Listener {
         &self.sk
     }
 
-    /// How many connections wait to be accepted, as far as the backend has told.
+    /// How many connections wait to be accepted, of those that the backend has handed over.
     pub(crate) fn waiting(&self) -> usize {
         let posted = self.posted.lock();
-        posted.conns.iter().filter(|conn| conn.is_ready()).count()
+        posted
+            .conns
+            .iter()
+            .filter(|conn| {
+                Conn::look_for_outcome(conn.as_arc_borrow());
+                conn.is_ready()
+            })
+            .count()
     }
 
     /// Whether the socket listens. Any context.
     pub(crate) fn is_open(&self) -> bool {
         self.posted.lock().is_open
+    }
+
+    /// Whether the backend has a connection, as far as that can be said without waiting for it.
+    ///
+    /// The oldest place says whether connections wait for which there is no place, once its ACCEPT
+    /// was answered: what came before that has been handed over.
+    fn prospect(&self) -> Prospect {
+        let link = &self.remote.link;
+        // Without status words an ACCEPT is not answered while nothing comes.
+        if !link.has(Feature::Waiting) || !link.has(Feature::Status) {
+            return Prospect::Nothing;
+        }
+        let oldest = self.posted.lock().conns.first().cloned();
+        let Some(oldest) = oldest else {
+            return Prospect::Nothing;
+        };
+        match oldest.accept.as_ref() {
+            Some(accept) if !accept.is_over() => return Prospect::Unanswered(accept.clone()),
+            _ => (),
+        }
+        // In this order: a connection is counted until it is handed over.
+        let is_coming = oldest.ring.has_waiting();
+        Conn::look_for_outcome(oldest.as_arc_borrow());
+        match (oldest.is_pending(), is_coming) {
+            (false, _) => Prospect::Decided,
+            (true, true) => Prospect::Coming,
+            (true, false) => Prospect::Nothing,
+        }
+    }
+
+    /// Waits, killably, until it is certain that the backend has no connection. Returns `false` if
+    /// there may be one now.
+    ///
+    /// What was asked for ahead may be used up while more wait with the backend, and who is told
+    /// that there are none may close the socket.
+    pub(crate) fn settle(&self) -> Result<bool> {
+        match self.prospect() {
+            Prospect::Nothing => return Ok(true),
+            Prospect::Decided => (),
+            Prospect::Unanswered(accept) => {
+                if let Err(ERESTARTSYS) = accept.wait() {
+                    return Err(ERESTARTSYS);
+                }
+            }
+            Prospect::Coming => {
+                let is_over = || !self.is_open() || !matches!(self.prospect(), Prospect::Coming);
+                let mut timeout = Timeout::FOREVER;
+                self.sk.wait_killable(&mut timeout, is_over)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether `poll()` says that there is a connection. May have to wait for the backend to answer
+    /// what was asked for just now; killable.
+    pub(crate) fn poll(&self) -> bool {
+        loop {
+            if self.is_ready() {
+                return true;
+            }
+            match self.prospect() {
+                Prospect::Nothing => return false,
+                Prospect::Decided => (),
+                Prospect::Unanswered(accept) => {
+                    if let Err(ERESTARTSYS) = accept.wait() {
+                        return false;
+                    }
+                }
+                Prospect::Coming => return true,
+            }
+        }
     }
 
     /// Whether `accept()` has something to say: there is a connection, or why there will be none.
@@ -237,10 +332,10 @@ impl Listener {
             id_new,
             ring: fresh.ring.reference(),
         })?;
+        let _ = fresh.accept.populate(accept.clone());
         let first = match link.dialect {
             Dialect::XenSock => accept,
             Dialect::PvCalls => {
-                let _ = fresh.accept.populate(accept);
                 let id = self.remote.id;
                 link.exchange(Call::Poll { id })?
             }

@@ -22,16 +22,19 @@ pub enum Feature {
     RingReuse,
     /// Ends say which bytes of a stream are urgent, see [`super::urgent`].
     Urgent,
+    /// A posted ACCEPT says whether connections wait, see [`super::indexes::WAITING`].
+    Waiting,
 }
 
 impl Feature {
     /// Every feature.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::EventIndex,
         Self::Status,
         Self::Datagram,
         Self::RingReuse,
         Self::Urgent,
+        Self::Waiting,
     ];
 
     /// Returns the node of a backend that offers it.
@@ -42,6 +45,7 @@ impl Feature {
             Self::Datagram => c"feature-datagram",
             Self::RingReuse => c"feature-ring-reuse",
             Self::Urgent => c"feature-urgent",
+            Self::Waiting => c"feature-waiting",
         }
     }
 
@@ -53,6 +57,7 @@ impl Feature {
             Self::Datagram => c"datagram",
             Self::RingReuse => c"ring-reuse",
             Self::Urgent => c"urgent",
+            Self::Waiting => c"waiting",
         }
     }
 
@@ -64,6 +69,7 @@ impl Feature {
             Self::Datagram => 1 << 2,
             Self::RingReuse => 1 << 3,
             Self::Urgent => 1 << 4,
+            Self::Waiting => 1 << 5,
         }
     }
 }

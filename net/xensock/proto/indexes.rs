@@ -51,6 +51,10 @@ pub const OUT_URGENT_END: usize = 88;
 /// `in`: whether there is an urgent byte, and which.
 pub const IN_URGENT: usize = 92;
 
+/// Of a posted ACCEPT, with [`super::Feature::Waiting`]: not 0 while a connection waits at the
+/// listening socket for which there is no ACCEPT. Only that of the oldest counts.
+pub const WAITING: usize = 124;
+
 /// The order of the number of pages of data.
 pub const RING_ORDER: usize = 128;
 /// The grants of the pages of data, `1 << order` of them.

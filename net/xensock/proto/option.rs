@@ -32,6 +32,18 @@ pub const SOL_IPV6: u32 = 41;
 /// [`XS_RCVBUF`] are the sizes that a program has set for its buffers.
 pub const SOL_XS: u32 = 0x5853;
 
+/// Where [`TCP_INFO`] of a listening socket says how many connections wait (`tcpi_unacked`).
+pub const INFO_WAITING: usize = 24;
+/// Where it says how many may wait (`tcpi_sacked`).
+pub const INFO_BACKLOG: usize = 28;
+
+/// Changes a number in the value of [`TCP_INFO`], if that has it.
+pub fn change_info(value: &mut [u8], offset: usize, change: impl FnOnce(u32) -> u32) {
+    if let Some(number) = value.get_mut(offset..).and_then(|v| v.first_chunk_mut()) {
+        *number = change(u32::from_le_bytes(*number)).to_le_bytes();
+    }
+}
+
 /// What may be done with an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

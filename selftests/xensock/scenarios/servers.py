@@ -26,7 +26,8 @@ def _in_guest(bed, *names):
 def test_tcp(bed):
     """What the tests expect is what this kernel's TCP does."""
     peer(bed, SMALL)
-    in_dom0(bed, "bind", "listen", "ports", "accept", "acceptors", "listenpoll", "uring", "zerocopy", "tsi")
+    in_dom0(bed, "bind", "listen", "ports", "accept", "acceptors", "waiting", "listenpoll",
+            "uring", "zerocopy", "tsi")
 
 
 @timeout(180)
@@ -57,6 +58,12 @@ def test_accept(bed):
 def test_acceptors(bed):
     """Many threads and processes on one listener, interrupted and killed."""
     _in_guest(bed, "acceptors")
+
+
+@timeout(180)
+def test_waiting(bed):
+    """Who accepts without waiting gets all that wait, and loses none by closing then."""
+    _in_guest(bed, "waiting")
 
 
 @timeout(180)

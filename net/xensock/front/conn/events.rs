@@ -60,6 +60,7 @@ pub(super) struct Seen {
     tx_ending: Ending,
     outcome: Outcome,
     urgent: Option<Notice>,
+    has_waiting: bool,
 }
 
 impl Seen {
@@ -70,6 +71,7 @@ impl Seen {
         tx_ending: Ending::Open,
         outcome: Outcome::Pending,
         urgent: None,
+        has_waiting: false,
     };
 }
 
@@ -274,6 +276,7 @@ impl Conn {
             tx_ending: self.ring.tx_ending(),
             outcome: self.ring.outcome(),
             urgent: Notice::load(&**self.ring),
+            has_waiting: self.ring.has_waiting(),
         };
         let mut seen = self.seen.lock();
         let is_news = *seen != now;
@@ -302,6 +305,9 @@ impl Handler for Conn {
         // Before it is dealt with: what comes meanwhile is news to the next event as well.
         let is_news = this.has_news();
         Self::look_for_outcome(this);
+        if is_news {
+            this.tell_expected();
+        }
         if this.kind == Kind::Datagram {
             Self::take_in(this);
         } else {

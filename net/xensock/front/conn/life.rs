@@ -109,15 +109,15 @@ impl Conn {
     /// The backend's answer to CONNECT or ACCEPT. Hard IRQ.
     pub(crate) fn answered(this: ArcBorrow<'_, Self>, answer: Result<Option<SocketAddr>>) {
         match answer {
-            // It was taken on: the outcome comes through the ring.
-            Ok(_) if this.remote.link.has(Feature::Status) => (),
+            // It was taken on: the outcome comes through the ring, and may be there already.
+            Ok(_) if this.remote.link.has(Feature::Status) => Self::look_for_outcome(this),
             Ok(name) => Self::established(this, name),
             Err(error) => Self::failed(this, this.remote.first_error(error)),
         }
     }
 
-    /// Looks for the outcome of CONNECT or ACCEPT in the ring. Hard IRQ.
-    pub(super) fn look_for_outcome(this: ArcBorrow<'_, Self>) {
+    /// Looks for the outcome of CONNECT or ACCEPT in the ring. Any context.
+    pub(crate) fn look_for_outcome(this: ArcBorrow<'_, Self>) {
         if this.owner.lock().phase != Phase::Pending || !this.remote.link.has(Feature::Status) {
             return;
         }
@@ -179,6 +179,19 @@ impl Conn {
     fn trace_connect(&self, result: Result) {
         let local = self.local.copy().or(self.remote.local);
         trace::connect(self.remote.id, local, self.peer.copy(), result);
+    }
+
+    /// Has those who wait for a connection look again, unless this one stands or has failed.
+    pub(super) fn tell_expected(&self) {
+        let owner = self.owner.lock();
+        if self.kind == Kind::Posted && owner.phase == Phase::Pending {
+            owner.sk.data_ready();
+        }
+    }
+
+    /// Whether it waits for a connection still.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.owner.lock().phase == Phase::Pending
     }
 
     /// Whether `accept()` would get it.

@@ -14,11 +14,13 @@ use crate::{
             self,
             Kind,
             SockOpt,
+            INFO_WAITING,
             SOL_TCP,
             SO_BROADCAST,
             SO_KEEPALIVE,
             SO_REUSEADDR,
             SO_REUSEPORT,
+            TCP_INFO,
             TCP_NOTSENT_LOWAT,
             XS_OUTQ,
             XS_RCVBUF,
@@ -220,7 +222,7 @@ impl Endpoint {
         let option = option::to_get(level, name).map_err(wire_error)?;
         let room = out.len();
         let turn = self.turn()?;
-        let value = match self.with_remote(&turn, option, |remote| read(remote, option, room)) {
+        let mut value = match self.with_remote(&turn, option, |remote| read(remote, option, room)) {
             // As above: what is known is what the program has set. Without a backend likewise; a
             // flag that nobody has set is not set.
             Err(error @ (EBADF | ENETDOWN)) => {
@@ -237,6 +239,14 @@ impl Endpoint {
             }
             value => value?,
         };
+        if let Some(listener) = self
+            .listener()
+            .filter(|_| (level, name) == (SOL_TCP, TCP_INFO))
+        {
+            // Those that the backend has handed over wait all the same.
+            let handed_over = u32::try_from(listener.waiting())?;
+            option::change_info(&mut value, INFO_WAITING, |n| n.saturating_add(handed_over));
+        }
         let len = option.program_len(&value, room);
         out.put(value.get(..len).unwrap_or(&value))
     }

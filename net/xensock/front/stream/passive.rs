@@ -165,6 +165,9 @@ impl Stream {
                 return Err(sk.take_error().unwrap_or(EINVAL));
             }
             listener.post()?;
+            if timeout.is_zero() && !listener.settle()? {
+                continue;
+            }
             sk.wait_exclusive(&mut timeout, || listener.is_ready())?;
         }
     }

@@ -57,7 +57,7 @@ impl Stream {
     /// Whether there is a connection to accept.
     fn poll_listener(&self) -> u32 {
         match self.endpoint.listener() {
-            Some(listener) if listener.is_ready() => EPOLLIN | EPOLLRDNORM,
+            Some(listener) if listener.poll() => EPOLLIN | EPOLLRDNORM,
             _ => 0,
         }
     }

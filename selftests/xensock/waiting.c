@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Connections that wait to be accepted: who asks without waiting gets all of
+ * them before EAGAIN, and loses none by closing the listener after that.
+ */
+#include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+#define CROWD 64
+
+FIXTURE(waiting) {
+	struct puppet peer;
+	unsigned int port;
+	int fd;
+	int accepted[2 * CROWD];
+	int count;
+};
+
+static int shared_listener(unsigned int port, int backlog)
+{
+	int one = 1, fd = new_socket(SOCK_NONBLOCK);
+
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) ||
+	    bind_to(fd, opt.host, port) || listen(fd, backlog))
+		return -1;
+	return fd;
+}
+
+FIXTURE_SETUP(waiting)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	self->fd = shared_listener(0, 2 * CROWD);
+	ASSERT_LE(0, self->fd);
+	self->port = local_port(self->fd);
+	self->count = 0;
+}
+
+FIXTURE_TEARDOWN(waiting)
+{
+	while (self->count)
+		close(self->accepted[--self->count]);
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+/* Accepts until it is told that there are no more, without any waiting. */
+static int accept_all(FIXTURE_DATA(waiting) *self, int fd)
+{
+	int before = self->count;
+
+	while (self->count < (int)ARRAY_LEN(self->accepted)) {
+		int one = accept(fd, NULL, NULL);
+
+		if (one < 0)
+			break;
+		self->accepted[self->count++] = one;
+	}
+	return self->count - before;
+}
+
+static void all_end(FIXTURE_DATA(waiting) *self)
+{
+	while (self->count)
+		close(self->accepted[--self->count]);
+	puppet_do(&self->peer, "ends");
+}
+
+TEST_F(waiting, all_are_there_before_eagain)
+{
+	int round;
+
+	for (round = 0; round < 5; round++) {
+		EXPECT_STREQ("ok 64", puppet_do(&self->peer, "open %u %d",
+						self->port, CROWD));
+		EXPECT_EQ(CROWD, accept_all(self, self->fd));
+		EXPECT_EQ(EAGAIN, errno);
+		EXPECT_EQ(0, poll_now(self->fd));
+		EXPECT_EQ(0, close(self->fd));
+		EXPECT_TRUE(puppet_refused(&self->peer, self->port));
+		all_end(self);
+		EXPECT_STREQ("fin 64 rst 0", self->peer.line);
+		self->fd = shared_listener(0, 2 * CROWD);
+		ASSERT_LE(0, self->fd);
+		self->port = local_port(self->fd);
+	}
+}
+
+/* What has connected can be accepted at once, and poll says so. */
+TEST_F(waiting, each_is_there_at_once)
+{
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		EXPECT_EQ(-1, accept(self->fd, NULL, NULL));
+		EXPECT_EQ(EAGAIN, errno);
+		EXPECT_EQ(0, poll_now(self->fd));
+		puppet_do(&self->peer, "connect %u", self->port);
+		ASSERT_EQ(0, strncmp("ok", self->peer.line, 2));
+		if (i % 2)
+			EXPECT_EQ(POLLIN, poll_now(self->fd) & POLLIN)
+				TH_LOG("round %d", i);
+		EXPECT_EQ(1, accept_all(self, self->fd)) TH_LOG("round %d", i);
+		close(self->accepted[--self->count]);
+	}
+}
+
+TEST_F(waiting, poll_tells_of_each)
+{
+	int i;
+
+	EXPECT_STREQ("ok 64", puppet_do(&self->peer, "open %u %d", self->port,
+					CROWD));
+	for (i = 0; i < CROWD; i++) {
+		EXPECT_EQ(POLLIN, poll_now(self->fd) & POLLIN)
+			TH_LOG("after %d", i);
+		self->accepted[self->count] = accept(self->fd, NULL, NULL);
+		ASSERT_LE(0, self->accepted[self->count++]);
+	}
+	EXPECT_EQ(0, poll_now(self->fd));
+	EXPECT_EQ(0, close(self->fd));
+	all_end(self);
+	EXPECT_STREQ("fin 64 rst 0", self->peer.line);
+	self->fd = -1;
+}
+
+/* A server that is replaced: the old one takes what is its own, then goes. */
+TEST_F(waiting, a_reload_resets_none)
+{
+	int other, i;
+
+	for (i = 0; i < 3; i++) {
+		EXPECT_STREQ("ok 40", puppet_do(&self->peer, "open %u 40",
+						self->port));
+		other = shared_listener(self->port, 2 * CROWD);
+		ASSERT_LE(0, other);
+		EXPECT_STREQ("ok 60", puppet_do(&self->peer, "open %u 20",
+						self->port));
+		EXPECT_LE(40, accept_all(self, self->fd));
+		EXPECT_EQ(EAGAIN, errno);
+		EXPECT_EQ(0, close(self->fd));
+		self->fd = other;
+		accept_all(self, self->fd);
+		EXPECT_EQ(60, self->count);
+		all_end(self);
+		EXPECT_STREQ("fin 60 rst 0", self->peer.line);
+	}
+}
+
+struct taker {
+	pthread_t thread;
+	int fd;
+	int count;
+	int error;
+};
+
+static void *take(void *arg)
+{
+	struct taker *t = arg;
+	int fd;
+
+	while ((fd = accept(t->fd, NULL, NULL)) >= 0) {
+		t->count++;
+		close(fd);
+	}
+	t->error = errno;
+	return NULL;
+}
+
+TEST_F(waiting, several_threads_take_all)
+{
+	struct taker t[4];
+	int i, round, sum;
+
+	for (round = 0; round < 5; round++) {
+		EXPECT_STREQ("ok 64", puppet_do(&self->peer, "open %u %d",
+						self->port, CROWD));
+		for (i = 0, sum = 0; i < 4; i++) {
+			t[i] = (struct taker){ .fd = self->fd };
+			ASSERT_EQ(0, pthread_create(&t[i].thread, NULL, take,
+						    &t[i]));
+		}
+		for (i = 0; i < 4; i++) {
+			pthread_join(t[i].thread, NULL);
+			EXPECT_EQ(EAGAIN, t[i].error);
+			sum += t[i].count;
+		}
+		EXPECT_EQ(CROWD, sum);
+		EXPECT_STREQ("fin 64 rst 0", puppet_do(&self->peer, "ends"));
+	}
+}
+
+static void expect_info(struct __test_metadata *_metadata, int fd,
+			unsigned int waiting, unsigned int backlog)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	ASSERT_EQ(0, getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len));
+	EXPECT_EQ(waiting, info.tcpi_unacked);
+	EXPECT_EQ(backlog, info.tcpi_sacked);
+}
+
+TEST_F(waiting, tcp_info_counts_them)
+{
+	expect_info(_metadata, self->fd, 0, 2 * CROWD);
+	EXPECT_STREQ("ok 3", puppet_do(&self->peer, "open %u 3", self->port));
+	expect_info(_metadata, self->fd, 3, 2 * CROWD);
+	EXPECT_STREQ("ok 40", puppet_do(&self->peer, "open %u 37", self->port));
+	expect_info(_metadata, self->fd, 40, 2 * CROWD);
+	close(accept(self->fd, NULL, NULL));
+	expect_info(_metadata, self->fd, 39, 2 * CROWD);
+	ASSERT_EQ(0, listen(self->fd, 50));
+	expect_info(_metadata, self->fd, 39, 50);
+	EXPECT_EQ(39, accept_all(self, self->fd));
+	expect_info(_metadata, self->fd, 0, 50);
+}
+
+XENSOCK_TEST_MAIN
