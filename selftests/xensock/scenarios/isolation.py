@@ -5,7 +5,7 @@ import re
 import time
 
 from bed import timeout
-from scenarios.common import SMALL, at_rest, must, peer, settled, unload, wait_link
+from scenarios.common import SMALL, must, peer, settled, unload, wait_link
 
 FIRST_USER = 0x78530000
 
@@ -45,7 +45,7 @@ def test_memory_of_tcp(bed):
     guest = bed.shared_guest("greedy", policy=("max-memory=1024",))
     wait_link(guest)
     neighbour = Neighbour(bed)
-    before = at_rest(bed)
+    before = bed.at_rest()
     sockets, size = 60, 1 << 20
     holder = guest.start(f"hold unread --sockets {sockets} --bytes {size}")
     holder.wait_line("ready", 120 * bed.scale)
@@ -86,7 +86,7 @@ def test_pages_of_all_guests(bed):
         rc, out = guest.run("hold idle --sockets 600")
         assert rc == 1 and "No buffer space available" in out, (rc, out)
         fit = int(re.search("socket ([0-9]+):", out)[1])
-        before = at_rest(bed)
+        before = bed.at_rest()
         holder = guest.start(f"hold idle --sockets {fit}")
         holder.wait_line("ready", 60 * bed.scale)
         bed.note(f"{fit} connections are held")
