@@ -73,6 +73,37 @@ __rust_helper void rust_helper_sk_set_reuseport(struct sock *sk, bool on)
 	sk->sk_reuseport = on;
 }
 
+/* Whether a program wants to know when data arrived. */
+__rust_helper bool rust_helper_sk_wants_timestamp(const struct sock *sk)
+{
+	return sock_flag(sk, SOCK_RCVTSTAMP) ||
+	       READ_ONCE(sk->sk_tsflags) & SOF_TIMESTAMPING_SOFTWARE;
+}
+
+__rust_helper s64 rust_helper_ktime_get_real_ns(void)
+{
+	return ktime_get_real_ns();
+}
+
+/* Says it, in the form that the program has asked for. */
+__rust_helper void rust_helper_sk_put_timestamp(struct msghdr *msg, struct sock *sk, s64 ns)
+{
+	struct scm_timestamping_internal tss = { .ts[0] = ns_to_ktime(ns) };
+
+	tcp_recv_timestamp(msg, sk, &tss);
+}
+
+/* What SO_TXREHASH does, which is for TCP only. */
+__rust_helper void rust_helper_sk_set_txrehash(struct sock *sk, int val)
+{
+	u8 rehash = val;
+
+	if (rehash == SOCK_TXREHASH_DEFAULT)
+		rehash = READ_ONCE(sock_net(sk)->core.sysctl_txrehash);
+	/* Pairs with READ_ONCE() in sk_getsockopt(). */
+	WRITE_ONCE(sk->sk_txrehash, rehash);
+}
+
 __rust_helper u64 rust_helper_sock_i_ino(const struct sock *sk)
 {
 	return sock_i_ino(sk);
@@ -121,8 +152,8 @@ __rust_helper void rust_helper_sk_wake_async(const struct sock *sk, int how, int
 /*
  * What programs have set on a listening socket, @sk, and what sk_clone() and
  * TCP pass on to the sockets that it makes. @sk is locked; @newsk was made by
- * sk_alloc() and sock_init_data(), and nobody else knows of it. Time stamps are
- * not passed on, nor are filters: there are no packets.
+ * sk_alloc() and sock_init_data(), and nobody else knows of it. Filters are not
+ * passed on: there are no packets.
  */
 __rust_helper void rust_helper_sk_inherit(struct sock *newsk, const struct sock *sk)
 {
@@ -130,6 +161,7 @@ __rust_helper void rust_helper_sk_inherit(struct sock *newsk, const struct sock 
 		SOCK_DBG, SOCK_LOCALROUTE, SOCK_BROADCAST, SOCK_KEEPOPEN,
 		SOCK_URGINLINE, SOCK_LINGER, SOCK_RXQ_OVFL, SOCK_WIFI_STATUS,
 		SOCK_NOFCS, SOCK_SELECT_ERR_QUEUE, SOCK_RCVMARK, SOCK_RCVPRIORITY,
+		SOCK_RCVTSTAMP, SOCK_RCVTSTAMPNS, SOCK_TSTAMP_NEW,
 		SOCK_ZEROCOPY,
 	};
 	int i;
@@ -142,6 +174,7 @@ __rust_helper void rust_helper_sk_inherit(struct sock *newsk, const struct sock 
 	newsk->sk_rcvtimeo = READ_ONCE(sk->sk_rcvtimeo);
 	newsk->sk_sndtimeo = READ_ONCE(sk->sk_sndtimeo);
 	newsk->sk_lingertime = READ_ONCE(sk->sk_lingertime);
+	newsk->sk_peek_off = READ_ONCE(sk->sk_peek_off);
 	newsk->sk_reuse = sk->sk_reuse;
 	newsk->sk_reuseport = sk->sk_reuseport;
 	newsk->sk_no_check_tx = sk->sk_no_check_tx;
@@ -167,6 +200,9 @@ __rust_helper void rust_helper_sk_take_over(struct sock *newsk, const struct soc
 	int sndbuf = newsk->sk_sndbuf, rcvbuf = newsk->sk_rcvbuf;
 
 	rust_helper_sk_inherit(newsk, sk);
+	/* That of UDP is not this word alone. */
+	if (newsk->sk_type == SOCK_DGRAM)
+		newsk->sk_peek_off = -1;
 	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK))
 		newsk->sk_sndbuf = sndbuf;
 	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK))

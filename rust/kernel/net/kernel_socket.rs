@@ -244,14 +244,8 @@ impl KernelSocket {
     ///
     /// What bind(2) returns; what a security module says to it, for the current task.
     pub(in crate::net) fn bind_permitted(&self, addr: SocketAddr) -> Result {
-        let addr = SockAddrBuf::from(addr);
-        let raw = addr.as_ptr().cast_mut();
-
-        // SAFETY: The socket is valid by the type invariants, and the address has that length. C
-        // code does not change it.
-        to_result(unsafe { bindings::sock_may_bind(self.as_raw(), raw.cast(), addr.c_len()) })?;
-        // SAFETY: As above.
-        to_result(unsafe { bindings::sock_bind_permitted(self.as_raw(), raw.cast(), addr.c_len()) })
+        // SAFETY: By the type invariants the socket is valid, and it was allocated by `sock_alloc`.
+        unsafe { super::socket::Socket::from_raw(self.as_raw()) }.bind_permitted(addr)
     }
 
     /// As [`Self::listen`], if a security module allows that to the current task.

@@ -6,6 +6,7 @@
 
 use crate::{
     bindings,
+    error::to_result,
     iov::{
         IovIterDest,
         IovIterSource, //
@@ -14,6 +15,7 @@ use crate::{
         RawAddr,
         SockAddrBuf, //
     },
+    prelude::*,
     types::Opaque, //
 };
 
@@ -144,6 +146,35 @@ impl MsgHdr {
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), name.cast(), bytes.len()) };
         // SAFETY: The message is valid by the type invariants and we have exclusive access.
         unsafe { (*self.as_raw()).msg_namelen = addr.c_len() };
+    }
+
+    /// Returns whether there is room for control messages, in a message that is being received.
+    #[inline]
+    pub fn wants_control(&self) -> bool {
+        // SAFETY: The message is valid by the type invariants.
+        unsafe { (*self.as_raw()).msg_controllen != 0 }
+    }
+
+    /// Adds a control message to a message that is being received, as far as there is room: if there
+    /// is too little then the answer says so ([`msg::CTRUNC`]).
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if the program has not got the room that it says it has.
+    pub fn put_control(&mut self, level: i32, kind: i32, data: &[u8]) -> Result {
+        let len = c_int::try_from(data.len()).map_err(|_| EINVAL)?;
+
+        // SAFETY: The message is valid by the type invariants, and there are so many bytes, which are
+        // only read.
+        to_result(unsafe {
+            bindings::put_cmsg(
+                self.as_raw(),
+                level,
+                kind,
+                len,
+                data.as_ptr().cast_mut().cast(),
+            )
+        })
     }
 
     /// Returns the data of a message that is being sent.

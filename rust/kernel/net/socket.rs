@@ -10,6 +10,7 @@ use crate::{
     bindings,
     error::to_result,
     net::{
+        addr::SockAddrBuf,
         kernel_socket::is_plain,
         sockopt::{
             OptionIn,
@@ -23,6 +24,8 @@ use crate::{
     },
     types::Opaque, //
 };
+
+use core::net::SocketAddr;
 
 /// `SOCK_STREAM`: a reliable stream of bytes.
 pub const SOCK_STREAM: i32 = bindings::sock_type_SOCK_STREAM as i32;
@@ -175,6 +178,25 @@ impl Socket {
         to_result(unsafe {
             bindings::sock_setsockopt_kernel(self.as_raw(), level, name, value.as_ptr().cast(), len)
         })
+    }
+
+    /// Gives the socket an address of its own, whose port it may have whatever it is: somebody else
+    /// was asked.
+    ///
+    /// Process context, may sleep; takes the lock of the socket.
+    ///
+    /// # Errors
+    ///
+    /// What bind(2) returns; what a security module says to it, for the current task.
+    pub fn bind_permitted(&self, addr: SocketAddr) -> Result {
+        let addr = SockAddrBuf::from(addr);
+        let raw = addr.as_ptr().cast_mut();
+
+        // SAFETY: The socket is valid by the type invariants, and the address has that length. C
+        // code does not change it.
+        to_result(unsafe { bindings::sock_may_bind(self.as_raw(), raw.cast(), addr.c_len()) })?;
+        // SAFETY: As above.
+        to_result(unsafe { bindings::sock_bind_permitted(self.as_raw(), raw.cast(), addr.c_len()) })
     }
 
     /// Lets the family's `setsockopt` see the options of [`SOL_SOCKET`].

@@ -106,6 +106,11 @@ impl<T: Ops> Glue<T> {
         } else {
             None
         },
+        set_peek_off: if T::PEEK_OFFSET {
+            Some(bindings::sk_set_peek_off)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 

@@ -168,6 +168,10 @@ pub trait Ops: Sized + 'static {
     /// if not, io_uring does not send in this way.
     const ZEROCOPY: bool = false;
 
+    /// Whether [`Ops::recvmsg`] looks at [`Sock::peek_offset`](crate::net::sock::Sock::peek_offset),
+    /// so that programs can set it (`SO_PEEK_OFF`).
+    const PEEK_OFFSET: bool = false;
+
     /// Returns the protocol that sockets are made of. Always the same.
     fn proto() -> &'static Proto<Self>;
 

@@ -17,9 +17,10 @@ use crate::{
 #[cfg(doc)]
 use super::Owner;
 
-/// `SOL_IP`, `SOL_TCP` and `SOL_IPV6`: the levels of the protocols' own options.
+/// `SOL_IP`, `SOL_TCP`, `SOL_UDP` and `SOL_IPV6`: the levels of the protocols' own options.
 const SOL_IP: i32 = bindings::SOL_IP as i32;
 const SOL_TCP: i32 = bindings::SOL_TCP as i32;
+const SOL_UDP: i32 = bindings::SOL_UDP as i32;
 const SOL_IPV6: i32 = bindings::SOL_IPV6 as i32;
 
 /// Returns whether an option can be left to whoever asks.
@@ -39,11 +40,13 @@ pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
             bindings::SO_REUSEADDR
                 | bindings::SO_TYPE
                 | bindings::SO_ERROR
+                | bindings::SO_DONTROUTE
                 | bindings::SO_BROADCAST
                 | bindings::SO_SNDBUF
                 | bindings::SO_RCVBUF
                 | bindings::SO_KEEPALIVE
                 | bindings::SO_OOBINLINE
+                | bindings::SO_NO_CHECK
                 | bindings::SO_PRIORITY
                 | bindings::SO_REUSEPORT
                 | bindings::SO_RCVLOWAT
@@ -51,6 +54,35 @@ pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
                 | bindings::SO_MARK
                 | bindings::SO_PROTOCOL
                 | bindings::SO_DOMAIN
+                | bindings::SO_MAX_PACING_RATE
+                | bindings::SO_TXREHASH
+        ),
+        SOL_IP => matches!(
+            name,
+            bindings::IP_TOS
+                | bindings::IP_TTL
+                | bindings::IP_RECVOPTS
+                | bindings::IP_RETOPTS
+                | bindings::IP_PKTINFO
+                | bindings::IP_PKTOPTIONS
+                | bindings::IP_MTU_DISCOVER
+                | bindings::IP_RECVERR
+                | bindings::IP_RECVTTL
+                | bindings::IP_RECVTOS
+                | bindings::IP_MTU
+                | bindings::IP_FREEBIND
+                | bindings::IP_PASSSEC
+                | bindings::IP_RECVORIGDSTADDR
+                | bindings::IP_MINTTL
+                | bindings::IP_CHECKSUM
+                | bindings::IP_BIND_ADDRESS_NO_PORT
+                | bindings::IP_RECVFRAGSIZE
+                | bindings::IP_RECVERR_RFC4884
+                | bindings::IP_MULTICAST_TTL
+                | bindings::IP_MULTICAST_LOOP
+                | bindings::IP_MULTICAST_ALL
+                | bindings::IP_LOCAL_PORT_RANGE
+                | bindings::IP_PROTOCOL
         ),
         SOL_TCP => matches!(
             name,
@@ -67,30 +99,59 @@ pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
                 | bindings::TCP_INFO
                 | bindings::TCP_QUICKACK
                 | bindings::TCP_CONGESTION
+                | bindings::TCP_THIN_LINEAR_TIMEOUTS
+                | bindings::TCP_THIN_DUPACK
                 | bindings::TCP_USER_TIMEOUT
+                | bindings::TCP_TIMESTAMP
                 | bindings::TCP_NOTSENT_LOWAT
+                | bindings::TCP_CC_INFO
+                | bindings::TCP_FASTOPEN_NO_COOKIE
+                | bindings::TCP_INQ
+                | bindings::TCP_RTO_MAX_MS
+                | bindings::TCP_RTO_MIN_US
+                | bindings::TCP_DELACK_MAX_US
         ),
-        SOL_IP => matches!(
+        SOL_UDP => matches!(
             name,
-            bindings::IP_TOS
-                | bindings::IP_TTL
-                | bindings::IP_MTU_DISCOVER
-                | bindings::IP_MTU
-                | bindings::IP_FREEBIND
-                | bindings::IP_BIND_ADDRESS_NO_PORT
-                | bindings::IP_LOCAL_PORT_RANGE
-                | bindings::IP_MULTICAST_TTL
-                | bindings::IP_MULTICAST_LOOP
+            bindings::UDP_NO_CHECK6_TX | bindings::UDP_NO_CHECK6_RX
         ),
         SOL_IPV6 => matches!(
             name,
-            bindings::IPV6_UNICAST_HOPS
+            bindings::IPV6_ADDRFORM
+                | bindings::IPV6_2292PKTINFO
+                | bindings::IPV6_2292HOPOPTS
+                | bindings::IPV6_2292DSTOPTS
+                | bindings::IPV6_2292RTHDR
+                | bindings::IPV6_2292PKTOPTIONS
+                | bindings::IPV6_2292HOPLIMIT
+                | bindings::IPV6_FLOWINFO
+                | bindings::IPV6_UNICAST_HOPS
                 | bindings::IPV6_MULTICAST_HOPS
                 | bindings::IPV6_MULTICAST_LOOP
                 | bindings::IPV6_MTU_DISCOVER
                 | bindings::IPV6_MTU
+                | bindings::IPV6_RECVERR
                 | bindings::IPV6_V6ONLY
+                | bindings::IPV6_MULTICAST_ALL
+                | bindings::IPV6_ROUTER_ALERT_ISOLATE
+                | bindings::IPV6_RECVERR_RFC4884
+                | bindings::IPV6_FLOWINFO_SEND
+                | bindings::IPV6_RECVPKTINFO
+                | bindings::IPV6_RECVHOPLIMIT
+                | bindings::IPV6_RECVHOPOPTS
+                | bindings::IPV6_RECVRTHDR
+                | bindings::IPV6_RECVDSTOPTS
+                | bindings::IPV6_RECVPATHMTU
+                | bindings::IPV6_PATHMTU
+                | bindings::IPV6_DONTFRAG
+                | bindings::IPV6_RECVTCLASS
                 | bindings::IPV6_TCLASS
+                | bindings::IPV6_AUTOFLOWLABEL
+                | bindings::IPV6_ADDR_PREFERENCES
+                | bindings::IPV6_MINHOPCOUNT
+                | bindings::IPV6_RECVORIGDSTADDR
+                | bindings::IPV6_RECVFRAGSIZE
+                | bindings::IPV6_FREEBIND
         ),
         _ => false,
     }

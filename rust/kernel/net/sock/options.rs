@@ -10,10 +10,13 @@ use super::{
 
 use crate::{
     bindings,
-    net::addr::{
-        SockAddrBuf,
-        AF_INET,
-        AF_INET6, //
+    net::{
+        addr::{
+            SockAddrBuf,
+            AF_INET,
+            AF_INET6, //
+        },
+        msghdr::MsgHdr, //
     },
     prelude::*,
     sync::atomic::{
@@ -49,6 +52,25 @@ impl Sock {
         let lowat = unsafe { bindings::sock_rcvlowat(self.as_raw(), c_int::from(waitall), len) };
 
         usize::try_from(lowat).unwrap_or(1)
+    }
+
+    /// Returns from which byte on a call looks at data that it leaves where they are
+    /// (`SO_PEEK_OFF`), if the program has said so. Any context.
+    pub fn peek_offset(&self) -> Option<u32> {
+        u32::try_from(self.raw_peek_offset().load(Relaxed)).ok()
+    }
+
+    /// Notes from which byte on the next call looks, or that the program says nothing of it. Any
+    /// context.
+    pub fn set_peek_offset(&self, offset: Option<u32>) {
+        let raw = offset.map_or(-1, |offset| i32::try_from(offset).unwrap_or(i32::MAX));
+        self.raw_peek_offset().store(raw, Relaxed);
+    }
+
+    fn raw_peek_offset(&self) -> &Atomic<i32> {
+        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
+        // one piece.
+        unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_peek_off) }
     }
 
     /// Returns how long closing may wait for data to be sent (`SO_LINGER`), if the program asked for
@@ -125,6 +147,33 @@ impl Sock {
         // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
         // one piece.
         unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_max_ack_backlog) }
+    }
+
+    /// Returns whether the program wants to know when data arrived (`SO_TIMESTAMP` and its like). Any
+    /// context.
+    pub fn wants_timestamp(&self) -> bool {
+        // SAFETY: The socket is valid by the type invariants.
+        unsafe { bindings::sk_wants_timestamp(self.as_raw()) }
+    }
+
+    /// Returns the time of day, as [`Sock::put_timestamp`] takes it: nanoseconds. Any context.
+    pub fn time_of_day() -> i64 {
+        // SAFETY: It only reads clocks.
+        unsafe { bindings::ktime_get_real_ns() }
+    }
+
+    /// Tells the receiver of a message when its data arrived, in the form that the program has asked
+    /// for, if it has.
+    pub fn put_timestamp(&self, msg: &mut MsgHdr, arrived: i64) {
+        // SAFETY: The socket and the message are valid by their type invariants.
+        unsafe { bindings::sk_put_timestamp(msg.as_raw(), self.as_raw(), arrived) };
+    }
+
+    /// Notes whether the socket takes another path when packets seem to be lost (`SO_TXREHASH`): 0
+    /// or 1, or -1 for what the namespace has. Any context.
+    pub fn set_txrehash(&self, value: i32) {
+        // SAFETY: The socket is valid by the type invariants.
+        unsafe { bindings::sk_set_txrehash(self.as_raw(), value) };
     }
 
     /// Returns the user that the socket belongs to. Any context.
