@@ -48,6 +48,8 @@ static void set_all(struct __test_metadata *_metadata, int fd)
 	EXPECT_EQ(0, setsockopt(fd, SOL_TCP, TCP_CONGESTION, "reno", 4));
 }
 
+static __u64 info_of(int fd, size_t at, size_t size);
+
 /* "NAME=VALUE" is in what the peer has found of our socket. */
 static unsigned int found(const struct puppet *p, const char *name)
 {
@@ -115,6 +117,30 @@ TEST_F(effects, of_options_set_on_a_listener)
 	fd = puppet_visit(&self->peer, self->fd, 0);
 	ASSERT_LE(0, fd);
 	has_all(_metadata, &self->peer);
+	close(fd);
+}
+
+/* Whether the accepted socket has it or not: what it shows is so. */
+TEST_F(effects, of_keepalive_set_on_a_listener_after_a_connection)
+{
+	int fd, shown = -1;
+	socklen_t len = sizeof(shown);
+
+	ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_KEEPIDLE, 500));
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
+	ASSERT_EQ(0, listen(self->fd, 1));
+	puppet_do(&self->peer, "connect %u", local_port(self->fd));
+	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
+	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	EXPECT_EQ(0, set(self->fd, SOL_SOCKET, SO_KEEPALIVE, 1));
+	fd = accept(self->fd, NULL, NULL);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &shown, &len));
+	/* What was asked before this has been done. */
+	EXPECT_EQ(ESTABLISHED, info_of(fd, offsetof(struct tcp_info, tcpi_state), 1));
+	puppet_do(&self->peer, "diag");
+	EXPECT_EQ(shown ? 2 : 0, found(&self->peer, "timer="))
+		TH_LOG("shown %d, %s", shown, self->peer.line);
 	close(fd);
 }
 

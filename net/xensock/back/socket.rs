@@ -313,8 +313,8 @@ impl Socket {
         }
         // On the wire, numbers are little endian.
         let number = number.map(i32::to_ne_bytes);
-        let value = match (option.kind, &number) {
-            (Kind::Flag | Kind::Int { .. }, Some(number)) => number,
+        let value = match &number {
+            Some(number) if option.is_number() => number,
             _ => value.as_bytes(),
         };
         let (level, name) = match (level, name) {
@@ -391,7 +391,12 @@ impl Socket {
 
     /// Whether there is such an option for this type of socket. Of families, Linux says it.
     fn check_has(&self, option: &SockOpt) -> Result {
-        if option.needs_stream() && self.transport != Transport::Tcp {
+        let is_other = match self.transport {
+            Transport::Tcp => option.needs_datagrams(),
+            // Those that come with datagrams are not carried.
+            Transport::Udp => option.needs_stream() || option.is_for_messages(),
+        };
+        if is_other {
             return Err(ENOPROTOOPT);
         }
         Ok(())
@@ -406,7 +411,7 @@ impl Socket {
             return Ok(value);
         }
         let room = match option.kind {
-            Kind::Flag | Kind::Int { .. } => INT_LEN,
+            Kind::Flag | Kind::Int { .. } | Kind::Judged => INT_LEN,
             Kind::Name => NAME_LEN,
             Kind::Struct(max) => max as usize,
         };
@@ -417,9 +422,7 @@ impl Socket {
             &mut value,
         )?;
         value.truncate(len);
-        if let (Kind::Flag | Kind::Int { .. }, Ok(number)) =
-            (option.kind, <[u8; INT_LEN]>::try_from(&*value))
-        {
+        if let (true, Ok(number)) = (option.is_number(), <[u8; INT_LEN]>::try_from(&*value)) {
             value.copy_from_slice(&i32::from_ne_bytes(number).to_le_bytes());
         }
         Ok(value)

@@ -121,6 +121,8 @@ pub(crate) struct Conn {
     seen: SpinLockIrq<Seen>,
     /// The connection has failed, and the socket was told. Changed under `owner`.
     has_failed: Atomic<bool>,
+    /// When data were last seen to arrive, if the program wants to know and was not told; or 0.
+    arrived_at: Atomic<i64>,
     /// A program polls: each arrival is an edge.
     is_polled: Atomic<bool>,
     /// The program has said that it wants to receive nothing more.
@@ -195,6 +197,7 @@ impl Conn {
                 urgent <- new_spinlock_irq!(UrgentIn::default(), "xensock_urgent"),
                 seen <- new_spinlock_irq!(Seen::NOTHING, "xensock_seen"),
                 has_failed: Atomic::new(false),
+                arrived_at: Atomic::new(0),
                 is_polled: Atomic::new(false),
                 is_unwanted: Atomic::new(false),
                 not_sent_lowat: Atomic::new(0),

@@ -95,6 +95,8 @@ pub(crate) struct Inner {
     pub(crate) local: Option<SocketAddr>,
     /// The options likewise, if there are any.
     pub(crate) settings: Option<Arc<Settings>>,
+    /// Some of them were set while connections could come: those may be without.
+    pub(crate) has_late_settings: bool,
     /// The end of the last socket of the backend that had an address: then the address is free.
     pub(crate) former: Option<Arc<Exchange>>,
 }
@@ -132,6 +134,7 @@ impl Endpoint {
                     state: State::Idle(None),
                     local: None,
                     settings: None,
+                    has_late_settings: false,
                     former: None,
                 },
                 "xensock_endpoint"

@@ -145,6 +145,7 @@ impl<F: Face> Ops for Family<F> {
     // Some of them concern the backend.
     const CUSTOM_SOL_SOCKET: bool = true;
     const ZEROCOPY: bool = true;
+    const PEEK_OFFSET: bool = true;
 
     fn proto() -> &'static Proto<Self> {
         F::proto()

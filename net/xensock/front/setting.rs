@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The options that a program has set on a socket and that the backend has to know.
+//! The options that a program has set on a socket: those that the backend has to know, and those
+//! that are kept for the program.
 
 use crate::proto::{
     option::{
+        may_set,
         SockOpt,
-        SOL_IPV6, //
+        SOL_IPV6,
+        SOL_SOCKET,
+        SO_REUSEADDR,
+        SO_REUSEPORT, //
     },
     value::Value,
     Call, //
@@ -32,7 +37,8 @@ pub(crate) fn with_bytes<T>(value: &Value, what: impl FnOnce(&[u8]) -> T) -> T {
     }
 }
 
-/// The options that were set with success: those which a further socket of the backend has to get.
+/// The options that were set with success. A further socket of the backend has to get those that
+/// concern it.
 ///
 /// They do not change, so that a socket and those that were accepted from it share them.
 pub(crate) struct Settings(KVec<Setting>);
@@ -63,7 +69,12 @@ impl Settings {
 
     /// What an option was set to.
     pub(crate) fn get(&self, option: &SockOpt) -> Option<Value> {
-        let is_it = |s: &&Setting| (s.level, s.name) == (option.level, option.name);
+        self.find(option.level, option.name)
+    }
+
+    /// The same, by the numbers of the option.
+    pub(crate) fn find(&self, level: u32, name: u32) -> Option<Value> {
+        let is_it = |s: &&Setting| (s.level, s.name) == (level, name);
         self.0.iter().find(is_it).map(|setting| setting.value)
     }
 
@@ -76,11 +87,27 @@ impl Settings {
         }
     }
 
+    /// The requests that give an accepted socket the options of `SOL_SOCKET` that it inherits: the
+    /// kernel shows them by what the listening socket has, and other options as the backend has them.
+    pub(crate) fn calls_for_accepted(&self, id: u64) -> impl Iterator<Item = Call> + '_ {
+        self.calls(id, Domain::Inet).filter(|call| {
+            matches!(
+                call,
+                Call::SetSockOpt {
+                    level: SOL_SOCKET,
+                    name,
+                    ..
+                } if !matches!(*name, SO_REUSEADDR | SO_REUSEPORT)
+            )
+        })
+    }
+
     /// The requests that give the options to a socket. One of IPv4 has no use for those of IPv6.
     pub(crate) fn calls(&self, id: u64, domain: Domain) -> impl Iterator<Item = Call> + '_ {
         self.0
             .iter()
             .filter(move |s| domain == Domain::Inet6 || s.level != SOL_IPV6)
+            .filter(|s| may_set(s.level, s.name, &s.value).is_ok())
             .map(move |s| Call::SetSockOpt {
                 id,
                 level: s.level,

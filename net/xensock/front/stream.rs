@@ -5,6 +5,7 @@
 //! The measure of each call is what TCP does (`net/ipv4/tcp.c`, `net/ipv4/af_inet.c`).
 
 mod connect;
+mod control;
 mod ending;
 mod names;
 mod parting;
@@ -13,6 +14,8 @@ mod poll;
 mod queues;
 mod transfer;
 mod urgent;
+
+pub(crate) use control::move_peek_offset;
 
 use crate::{
     conn::Conn,

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The options of sockets that are carried to the backend.
+//! The options of sockets: those that are carried to the backend, and those that it need not know.
 //!
-//! Both ends go by this one table. The frontend asks it what a program may set and get, and makes
+//! Both ends go by this one [`TABLE`]. The frontend asks it what a program may set and get, and makes
 //! the value for the wire ([`to_set`], [`to_get`]); the backend checks again what it is asked
 //! ([`may_set`], [`may_get`]). Levels, names and values are those of Linux; numbers are little
 //! endian. Errors are positive numbers, those which TCP gives.
 //!
 //! A program may pass more bytes than an option has, and for some options fewer. On the wire each
 //! value has one form, see [`Kind`].
+
+mod table;
+
+pub use table::*;
 
 use super::{
     errno,
@@ -25,6 +29,8 @@ pub const SOL_SOCKET: u32 = 1;
 pub const SOL_IP: u32 = 0;
 /// Level of TCP.
 pub const SOL_TCP: u32 = 6;
+/// Level of UDP.
+pub const SOL_UDP: u32 = 17;
 /// Level of IPv6.
 pub const SOL_IPV6: u32 = 41;
 /// Level of the protocol itself, for frontends and not for programs. Its [`XS_OUTQ`] is how many
@@ -44,15 +50,19 @@ pub fn change_info(value: &mut [u8], offset: usize, change: impl FnOnce(u32) -> 
     }
 }
 
-/// What may be done with an option.
+/// What may be done with an option, and who knows of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// It can only be read.
+    /// The backend's can be read.
     Get,
-    /// It can only be set: the frontend knows itself what it is set to.
+    /// The backend's can be set: the frontend knows itself what it is set to.
     Set,
     /// Both.
     Both,
+    /// It is the frontend's own, to be set and read. At first it is 0.
+    Own,
+    /// It can be read, and is always 0 or empty: there is nothing of its kind.
+    Fixed,
 }
 
 /// What the value of an option is, and its form on the wire.
@@ -69,6 +79,8 @@ pub enum Kind {
         /// One more that can be set; `min` if there is none.
         or: i32,
     },
+    /// A signed number, of which only the backend's Linux can say whether it is good.
+    Judged,
     /// 16 bytes: a name of at most 15 and zeroes.
     Name,
     /// A structure of so many bytes at the most, as the backend's Linux lays it out.
@@ -88,7 +100,7 @@ const fn range_or(min: i32, max: i32, or: i32) -> Kind {
     Kind::Int { min, max, or }
 }
 
-/// An option that is carried.
+/// An option that sockets have.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SockOpt {
     /// Its level.
@@ -109,7 +121,7 @@ macro_rules! options {
             pub const $symbol: u32 = $name;
         )*
 
-        /// Every option that is carried, with its name in C; all others are
+        /// Every option that sockets have, with its name in C; all others are
         /// [`errno::ENOPROTOOPT`].
         pub const TABLE: &[(&str, SockOpt)] = &[$((
             stringify!($symbol),
@@ -122,42 +134,7 @@ macro_rules! options {
         ),)*];
     };
 }
-
-// Other options of the level SOL_SOCKET, and reading these, are the frontend's own business.
-options! {
-    SO_REUSEADDR = SOL_SOCKET 2, Set, Kind::Flag;
-    SO_BROADCAST = SOL_SOCKET 6, Set, Kind::Flag;
-    SO_KEEPALIVE = SOL_SOCKET 9, Set, Kind::Flag;
-    SO_REUSEPORT = SOL_SOCKET 15, Set, Kind::Flag;
-    IP_TOS = SOL_IP 1, Both, ANY;
-    IP_TTL = SOL_IP 2, Both, range_or(1, 255, -1);
-    IP_MTU_DISCOVER = SOL_IP 10, Both, range(0, 5);
-    IP_MTU = SOL_IP 14, Get, ANY;
-    IP_MULTICAST_TTL = SOL_IP 33, Both, range(-1, 255);
-    IP_MULTICAST_LOOP = SOL_IP 34, Both, Kind::Flag;
-    TCP_NODELAY = SOL_TCP 1, Both, Kind::Flag;
-    TCP_MAXSEG = SOL_TCP 2, Both, range_or(88, 32767, 0);
-    TCP_CORK = SOL_TCP 3, Both, Kind::Flag;
-    TCP_KEEPIDLE = SOL_TCP 4, Both, range(1, 32767);
-    TCP_KEEPINTVL = SOL_TCP 5, Both, range(1, 32767);
-    TCP_KEEPCNT = SOL_TCP 6, Both, range(1, 127);
-    TCP_DEFER_ACCEPT = SOL_TCP 9, Both, ANY;
-    TCP_INFO = SOL_TCP 11, Get, Kind::Struct(1024);
-    TCP_QUICKACK = SOL_TCP 12, Both, ANY;
-    TCP_CONGESTION = SOL_TCP 13, Both, Kind::Name;
-    TCP_USER_TIMEOUT = SOL_TCP 18, Both, range(0, i32::MAX);
-    TCP_NOTSENT_LOWAT = SOL_TCP 25, Both, ANY;
-    IPV6_UNICAST_HOPS = SOL_IPV6 16, Both, range(-1, 255);
-    IPV6_MULTICAST_HOPS = SOL_IPV6 18, Both, range(-1, 255);
-    IPV6_MULTICAST_LOOP = SOL_IPV6 19, Both, range(0, 1);
-    IPV6_MTU_DISCOVER = SOL_IPV6 23, Both, range(0, 5);
-    IPV6_MTU = SOL_IPV6 24, Get, ANY;
-    IPV6_V6ONLY = SOL_IPV6 26, Both, Kind::Flag;
-    IPV6_TCLASS = SOL_IPV6 67, Both, range(-1, 255);
-    XS_OUTQ = SOL_XS 1, Get, ANY;
-    XS_SNDBUF = SOL_XS 2, Set, range(0, i32::MAX);
-    XS_RCVBUF = SOL_XS 3, Set, range(0, i32::MAX);
-}
+use options;
 
 impl SockOpt {
     /// Returns whether the option exists on IPv6 sockets only.
@@ -170,12 +147,73 @@ impl SockOpt {
         matches!(self.level, SOL_TCP | SOL_XS)
     }
 
+    /// Returns whether the option exists on datagram sockets only.
+    pub const fn needs_datagrams(&self) -> bool {
+        self.level == SOL_UDP
+    }
+
+    /// Returns whether the backend has a part in the option.
+    pub const fn is_carried(&self) -> bool {
+        matches!(self.access, Access::Get | Access::Set | Access::Both)
+    }
+
+    /// Returns whether the value is a number.
+    pub const fn is_number(&self) -> bool {
+        matches!(self.kind, Kind::Flag | Kind::Int { .. } | Kind::Judged)
+    }
+
+    /// Returns the error for setting the option on a stream, if it can be set on datagram sockets
+    /// only.
+    pub const fn error_on_stream(&self) -> Option<i32> {
+        match (self.level, self.name) {
+            (SOL_IP, IP_MULTICAST_IF | IP_MULTICAST_TTL | IP_RECVFRAGSIZE) => Some(errno::EINVAL),
+            (SOL_IPV6, IPV6_MULTICAST_IF | IPV6_MULTICAST_HOPS) => Some(errno::ENOPROTOOPT),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the option asks for control messages beside datagrams.
+    pub const fn is_for_messages(&self) -> bool {
+        match self.level {
+            SOL_IP => matches!(
+                self.name,
+                IP_RECVOPTS
+                    | IP_RETOPTS
+                    | IP_PKTINFO
+                    | IP_RECVTTL
+                    | IP_RECVTOS
+                    | IP_RECVORIGDSTADDR
+                    | IP_CHECKSUM
+                    | IP_RECVFRAGSIZE
+            ),
+            SOL_IPV6 => matches!(
+                self.name,
+                IPV6_2292PKTINFO
+                    | IPV6_2292HOPOPTS
+                    | IPV6_2292DSTOPTS
+                    | IPV6_2292RTHDR
+                    | IPV6_2292HOPLIMIT
+                    | IPV6_FLOWINFO
+                    | IPV6_RECVPKTINFO
+                    | IPV6_RECVHOPLIMIT
+                    | IPV6_RECVHOPOPTS
+                    | IPV6_RECVRTHDR
+                    | IPV6_RECVDSTOPTS
+                    | IPV6_RECVPATHMTU
+                    | IPV6_RECVTCLASS
+                    | IPV6_RECVORIGDSTADDR
+                    | IPV6_RECVFRAGSIZE
+            ),
+            _ => false,
+        }
+    }
+
     /// Returns whether a value that was read can have this length: so the frontend checks
     /// [`super::value::Piece::total`].
     pub const fn has_len(&self, total: u32) -> bool {
         match self.kind {
             // CAST: Both are small constants.
-            Kind::Flag | Kind::Int { .. } => total == INT_LEN as u32,
+            Kind::Flag | Kind::Int { .. } | Kind::Judged => total == INT_LEN as u32,
             Kind::Name => total == NAME_LEN as u32,
             Kind::Struct(max) => total <= max,
         }
@@ -185,7 +223,7 @@ impl SockOpt {
     /// has room for `room`.
     pub fn program_len(&self, value: &[u8], room: usize) -> usize {
         // A byte is enough for a small number, and for these options Linux says so.
-        if self.level == SOL_IP && (1..INT_LEN).contains(&room) {
+        if self.level == SOL_IP && self.is_number() && (1..INT_LEN).contains(&room) {
             if let [_, 0, 0, 0] = *value {
                 return 1;
             }
@@ -193,18 +231,39 @@ impl SockOpt {
         value.len().min(room)
     }
 
+    /// Returns the value of an option that the backend has no part in, if it was not set.
+    pub fn unset(&self) -> Value {
+        match self.kind {
+            Kind::Struct(len) => Value::zeroes(len),
+            _ => Value::int(0),
+        }
+    }
+
+    /// Returns the number that a program has given, by the rules for this option: Linux takes a byte
+    /// at the level of IPv4, and for some options nothing for 0.
+    fn number(&self, given: &[u8]) -> Option<i32> {
+        match (self.level, self.name, given) {
+            (SOL_IP, IP_LOCAL_PORT_RANGE, [_, _, _, _, _, ..]) => None,
+            (_, _, &[a, b, c, d, ..]) => Some(i32::from_ne_bytes([a, b, c, d])),
+            (SOL_IP, IP_LOCAL_PORT_RANGE, _) => None,
+            (SOL_IP, _, &[byte, ..]) => Some(i32::from(byte)),
+            (
+                SOL_IP,
+                IP_TTL | IP_MINTTL | IP_FREEBIND | IP_MULTICAST_TTL | IP_MULTICAST_LOOP
+                | IP_MULTICAST_ALL | IP_TRANSPARENT,
+                [],
+            ) => None,
+            (SOL_IP, _, []) => Some(0),
+            (SOL_IPV6, IPV6_AUTOFLOWLABEL | IPV6_DONTFRAG | IPV6_RECVFRAGSIZE, _) => Some(0),
+            _ => None,
+        }
+    }
+
     /// Makes the value for the wire of what a program has given.
     fn value(&self, given: &[u8]) -> Result<Value, i32> {
-        let number = match *given {
-            [a, b, c, d, ..] => Some(i32::from_ne_bytes([a, b, c, d])),
-            // Here Linux takes a byte too, and for IP_TOS nothing as 0.
-            [byte, ..] if self.level == SOL_IP => Some(i32::from(byte)),
-            [] if self.level == SOL_IP && self.name == IP_TOS => Some(0),
-            _ => None,
-        };
-        let value = match (self.kind, number) {
+        let value = match (self.kind, self.number(given)) {
             (Kind::Flag, Some(number)) => Value::int(i32::from(number != 0)),
-            (Kind::Int { .. }, Some(number)) => Value::int(number),
+            (Kind::Int { .. } | Kind::Judged, Some(number)) => Value::int(number),
             (Kind::Name, _) if !given.is_empty() => Value::name(given),
             _ => return Err(errno::EINVAL),
         };
@@ -219,6 +278,7 @@ impl SockOpt {
             Kind::Int { min, max, or } => value
                 .to_int()
                 .is_some_and(|number| (min..=max).contains(&number) || number == or),
+            Kind::Judged => value.to_int().is_some(),
             Kind::Name => return check_name(value.as_bytes()),
             Kind::Struct(_) => false,
         };
@@ -226,6 +286,35 @@ impl SockOpt {
             Ok(())
         } else {
             Err(errno::EINVAL)
+        }
+    }
+
+    /// Returns whether no program can set the option, to whatever it is, of those that are
+    /// [`Access::Fixed`].
+    const fn is_never_set(&self) -> bool {
+        match self.level {
+            SOL_IP => matches!(self.name, IP_HDRINCL | IP_ROUTER_ALERT | IP_NODEFRAG),
+            SOL_TCP => matches!(
+                self.name,
+                TCP_REPAIR | TCP_SAVED_SYN | TCP_ULP | TCP_FASTOPEN_KEY | TCP_IS_MPTCP
+            ),
+            SOL_IPV6 => matches!(self.name, IPV6_ROUTER_ALERT),
+            _ => false,
+        }
+    }
+
+    /// Checks that a program sets an option that is always 0 or empty to just that.
+    fn check_fixed(&self, given: &[u8]) -> Result<(), i32> {
+        let is_none = match self.kind {
+            // Linux does not let these be set at all.
+            _ if self.is_never_set() => false,
+            Kind::Struct(_) => given.iter().all(|&byte| byte == 0),
+            _ => self.number(given).ok_or(errno::EINVAL)? == 0,
+        };
+        if is_none {
+            Ok(())
+        } else {
+            Err(refusal(self.level, self.name, given))
         }
     }
 }
@@ -250,7 +339,7 @@ fn check_name(bytes: &[u8]) -> Result<(), i32> {
     Ok(())
 }
 
-/// Returns the option, if it is carried.
+/// Returns the option, if sockets have it.
 fn find(level: u32, name: u32) -> Option<&'static SockOpt> {
     TABLE
         .iter()
@@ -258,39 +347,71 @@ fn find(level: u32, name: u32) -> Option<&'static SockOpt> {
         .find(|option| option.level == level && option.name == name)
 }
 
-/// Returns the option, if it is carried for programs.
+/// Returns the option, if programs have it.
 fn find_for_program(level: u32, name: u32) -> Option<&'static SockOpt> {
     find(level, name).filter(|option| option.level != SOL_XS)
 }
 
-/// Frontend: returns what to send when a program sets an option to `given`, of which the first
-/// [`super::value::MAX_LEN`] bytes are enough.
-///
-/// [`errno::ENOPROTOOPT`] if programs cannot set it, [`errno::EINVAL`] for a value that is too
-/// short or out of range, [`errno::ENOENT`] for a name that nothing has.
-pub fn to_set(level: u32, name: u32, given: &[u8]) -> Result<(&'static SockOpt, Value), i32> {
-    match find_for_program(level, name).filter(|option| option.access != Access::Get) {
-        Some(option) => Ok((option, option.value(given)?)),
-        // TCP and the socket itself look at the length before the name.
-        None if matches!(level, SOL_SOCKET | SOL_TCP) && given.len() < INT_LEN => {
-            Err(errno::EINVAL)
-        }
-        None => Err(errno::ENOPROTOOPT),
+/// Returns the error for setting an option that programs cannot set: what Linux says to an
+/// unprivileged program, or that there is none.
+fn refusal(level: u32, name: u32, given: &[u8]) -> i32 {
+    const TCP_REPAIR_QUEUE: u32 = 20;
+    const TCP_REPAIR_WINDOW: u32 = 29;
+    const TCP_AO_REPAIR: u32 = 42;
+    const IP_XFRM_POLICIES: [u32; 2] = [16, 17];
+    const IPV6_XFRM_POLICIES: [u32; 2] = [34, 35];
+
+    match (level, name) {
+        // TCP, UDP and the socket itself look at the length before the name.
+        (SOL_SOCKET | SOL_TCP | SOL_UDP, _) if given.len() < INT_LEN => errno::EINVAL,
+        (
+            SOL_TCP,
+            TCP_REPAIR | TCP_REPAIR_QUEUE | TCP_TIMESTAMP | TCP_REPAIR_WINDOW | TCP_AO_REPAIR,
+        )
+        | (SOL_IP, IP_TRANSPARENT)
+        | (SOL_IPV6, IPV6_TRANSPARENT) => errno::EPERM,
+        (SOL_IP, name) if IP_XFRM_POLICIES.contains(&name) => errno::EPERM,
+        (SOL_IPV6, name) if IPV6_XFRM_POLICIES.contains(&name) => errno::EPERM,
+        _ => errno::ENOPROTOOPT,
     }
 }
 
-/// Frontend: returns the option to ask for when a program reads it, or [`errno::ENOPROTOOPT`].
+/// Frontend: returns what to send when a program sets an option to `given`, of which the first
+/// [`super::value::MAX_LEN`] bytes are enough; or to keep, if the option is not [carried].
+///
+/// [`errno::ENOPROTOOPT`] or [`errno::EPERM`] if programs cannot set it, [`errno::EINVAL`] for a
+/// value that is too short or out of range, [`errno::ENOENT`] for a name that nothing has.
+///
+/// [carried]: SockOpt::is_carried
+pub fn to_set(level: u32, name: u32, given: &[u8]) -> Result<(&'static SockOpt, Value), i32> {
+    match find_for_program(level, name).filter(|option| option.access != Access::Get) {
+        Some(option) if option.access == Access::Fixed => {
+            option.check_fixed(given)?;
+            Ok((option, option.unset()))
+        }
+        Some(option) => Ok((option, option.value(given)?)),
+        None => Err(refusal(level, name, given)),
+    }
+}
+
+/// Frontend: returns the option that a program reads, or [`errno::ENOPROTOOPT`]. Of those of the
+/// socket itself the kernel knows what they are set to.
 pub fn to_get(level: u32, name: u32) -> Result<&'static SockOpt, i32> {
     find_for_program(level, name)
-        .filter(|option| option.access != Access::Set)
+        .filter(|option| option.level != SOL_SOCKET)
         .ok_or(errno::ENOPROTOOPT)
+}
+
+/// Frontend: returns the option of the socket itself that the backend has a part in.
+pub fn of_socket(name: u32) -> Option<&'static SockOpt> {
+    find(SOL_SOCKET, name)
 }
 
 /// Backend: returns the option if a frontend may set it to `value`; otherwise the error, as
 /// [`to_set`] has it.
 pub fn may_set(level: u32, name: u32, value: &Value) -> Result<&'static SockOpt, i32> {
     let option = find(level, name)
-        .filter(|option| option.access != Access::Get)
+        .filter(|option| matches!(option.access, Access::Set | Access::Both))
         .ok_or(errno::ENOPROTOOPT)?;
 
     option.check(value)?;
@@ -300,6 +421,6 @@ pub fn may_set(level: u32, name: u32, value: &Value) -> Result<&'static SockOpt,
 /// Backend: returns the option if a frontend may read it, or [`errno::ENOPROTOOPT`].
 pub fn may_get(level: u32, name: u32) -> Result<&'static SockOpt, i32> {
     find(level, name)
-        .filter(|option| option.access != Access::Set)
+        .filter(|option| matches!(option.access, Access::Get | Access::Both))
         .ok_or(errno::ENOPROTOOPT)
 }

@@ -35,6 +35,17 @@ impl Value {
         }
     }
 
+    /// Makes a value of so many zeroes, at most [`MAX_LEN`].
+    pub(super) fn zeroes(len: u32) -> Self {
+        let len = u8::try_from(len).unwrap_or(u8::MAX);
+
+        // INVARIANT: Nothing was set. CAST: A small constant.
+        Self {
+            len: len.min(MAX_LEN as u8),
+            bytes: [0; MAX_LEN],
+        }
+    }
+
     /// Makes the value of a name, which ends at a zero or where it would be too long.
     pub(super) fn name(given: &[u8]) -> Self {
         let mut bytes = [0; MAX_LEN];

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Options, names and ioctls of sockets, IPv6: over AF_XENSOCK and in dom0 over TCP."""
 
+import base64
+import zlib
+
 from bed import timeout
-from scenarios.common import SERVES, SMALL, in_dom0, peer
+from scenarios.common import SERVES, SMALL, hijacked, in_dom0, must, peer
+from scenarios.differences import unexpected
 
 
 def _ipv6():
@@ -22,7 +26,7 @@ def _in_guest(bed, *names):
 def test_tcp(bed):
     """What the tests expect is what this kernel's TCP does."""
     peer(bed, SMALL)
-    in_dom0(bed, "options", "effects", "buffers", "names", "ioctl", _ipv6())
+    in_dom0(bed, "options", "effects", "buffers", "control", "names", "ioctl", _ipv6())
 
 
 @timeout(180)
@@ -35,6 +39,39 @@ def test_carried(bed):
 def test_effects(bed):
     """They do what they are for, and reading any option gives no more than there is."""
     _in_guest(bed, "effects")
+
+
+@timeout(180)
+def test_control(bed):
+    """What recvmsg says beside the data, and where MSG_PEEK looks."""
+    _in_guest(bed, "control")
+
+
+# The console of a guest is slow, and the lines are much alike.
+_PACK = ("python3 -c 'import base64, sys, zlib; "
+         "print(base64.encodebytes(zlib.compress(sys.stdin.buffer.read())).decode())'")
+
+
+def _walk(where, family):
+    """The lines of `walk`."""
+    packed = must(where, f"walk --family {family} | {_PACK}", 250)
+    return zlib.decompress(base64.b64decode(packed)).decode().splitlines()
+
+
+@timeout(700)
+def test_every_option(bed):
+    """What an unprivileged program can set and read is what it can over TCP and UDP."""
+    guest = bed.shared_guest(policy=SERVES)
+    peer(bed, SMALL)
+    here = _walk(bed, "inet")
+    over_xensock = _walk(guest, "xensock")
+    with hijacked(guest, hijack=2):
+        as_inet = _walk(guest, "inet")
+    assert len(here) == len(as_inet) > 1000, f"{len(here)} and {len(as_inet)} options"
+    assert len(over_xensock) > 500, f"{len(over_xensock)} options"
+    wrong = (unexpected("AF_XENSOCK", here, over_xensock) +
+             unexpected("hijacked", here, as_inet))
+    assert not wrong, f"{len(wrong)} options\n" + "\n".join(wrong)
 
 
 @timeout(180)

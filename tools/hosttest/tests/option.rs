@@ -9,7 +9,8 @@ use xensock_hosttest::proto::{
     errno::{
         EINVAL,
         ENOENT,
-        ENOPROTOOPT, //
+        ENOPROTOOPT,
+        EPERM, //
     },
     option::{
         self,
@@ -24,6 +25,7 @@ use xensock_hosttest::proto::{
         SOL_IPV6,
         SOL_SOCKET,
         SOL_TCP,
+        SOL_UDP,
         SOL_XS, //
     },
     value::{
@@ -53,23 +55,23 @@ fn the_table_has_no_doubles() {
         assert!(numbers.insert((option.level, option.name)), "{symbol}");
         assert!(names.insert(symbol), "{symbol}");
         // A structure would have to be checked field by field.
-        let fixed = !matches!(option.kind, Kind::Struct(_));
-        assert!(fixed || option.access == Access::Get, "{symbol}");
+        let is_number = !matches!(option.kind, Kind::Struct(_));
+        let is_read_only = matches!(option.access, Access::Get | Access::Fixed);
+        assert!(is_number || is_read_only, "{symbol}");
     }
 }
 
 #[test]
 fn what_is_not_in_the_table() {
     let int = [1, 0, 0, 0];
-    // SO_TYPE, SO_LINGER, SO_MARK, IP_HDRINCL, TCP_REPAIR, TCP_ULP, SOL_UDP, a negative level.
+    // SO_TYPE, SO_LINGER, SO_MARK, MCAST_MSFILTER, TCP_AO_INFO, a negative level.
     for (level, name) in [
         (SOL_SOCKET, 3),
         (SOL_SOCKET, 13),
         (SOL_SOCKET, 36),
-        (SOL_IP, 3),
-        (SOL_TCP, 19),
-        (SOL_TCP, 31),
-        (17, 1),
+        (SOL_IP, 48),
+        (SOL_TCP, 40),
+        (SOL_UDP, 105),
         (u32::MAX, 1),
         (SOL_TCP, u32::MAX),
     ] {
@@ -78,11 +80,54 @@ fn what_is_not_in_the_table() {
         assert_eq!(may_set(level, name, &value(&int)).err(), Some(ENOPROTOOPT));
         assert_eq!(may_get(level, name).err(), Some(ENOPROTOOPT));
     }
-    // As TCP: the length is looked at first at these levels.
-    assert_eq!(to_set(SOL_TCP, 19, &[1; 3]).err(), Some(EINVAL));
+    // As TCP and UDP: the length is looked at first at these levels.
+    assert_eq!(to_set(SOL_TCP, 40, &[1; 3]).err(), Some(EINVAL));
+    assert_eq!(to_set(SOL_UDP, 105, &[1; 3]).err(), Some(EINVAL));
     assert_eq!(to_set(SOL_SOCKET, 3, &[]).err(), Some(EINVAL));
-    assert_eq!(to_set(SOL_IP, 3, &[]).err(), Some(ENOPROTOOPT));
-    assert_eq!(to_set(SOL_IPV6, 1, &[]).err(), Some(ENOPROTOOPT));
+    assert_eq!(to_set(SOL_IP, 48, &[]).err(), Some(ENOPROTOOPT));
+    assert_eq!(to_set(SOL_IPV6, 48, &[]).err(), Some(ENOPROTOOPT));
+}
+
+#[test]
+fn the_backend_knows_only_what_is_carried() {
+    for (symbol, option) in option::TABLE {
+        let (level, name) = (option.level, option.name);
+        if option.is_carried() {
+            continue;
+        }
+        assert_eq!(
+            may_set(level, name, &Value::int(0)).err(),
+            Some(ENOPROTOOPT),
+            "{symbol}"
+        );
+        assert_eq!(may_get(level, name).err(), Some(ENOPROTOOPT), "{symbol}");
+    }
+}
+
+/// There is nothing of the kind: it cannot be turned on.
+#[test]
+fn fixed_options_can_be_set_to_what_they_are() {
+    use option::*;
+
+    assert_eq!(set(SOL_TCP, TCP_SAVE_SYN, 0), Ok(0));
+    assert_eq!(set(SOL_TCP, TCP_SAVE_SYN, 1), Err(ENOPROTOOPT));
+    assert!(to_set(SOL_IP, IP_OPTIONS, &[]).is_ok());
+    assert_eq!(to_set(SOL_IP, IP_OPTIONS, &[7]).err(), Some(ENOPROTOOPT));
+    assert_eq!(set(SOL_IP, IP_TRANSPARENT, 0), Ok(0));
+    // As Linux says it to the unprivileged.
+    assert_eq!(set(SOL_IP, IP_TRANSPARENT, 1), Err(EPERM));
+    assert_eq!(set(SOL_TCP, TCP_REPAIR, 1), Err(EPERM));
+    assert_eq!(set(SOL_TCP, TCP_REPAIR, 0), Err(EPERM));
+    assert_eq!(set(SOL_IP, IP_HDRINCL, 0), Err(ENOPROTOOPT));
+    assert_eq!(set(SOL_IP, 17, 1), Err(EPERM));
+    assert_eq!(to_set(SOL_TCP, TCP_REPAIR, &[1]).err(), Some(EINVAL));
+    for (symbol, option) in TABLE {
+        if option.access == Access::Fixed {
+            let unset = option.unset();
+            assert!(unset.as_bytes().iter().all(|&byte| byte == 0), "{symbol}");
+            assert!(option.has_len(unset.as_bytes().len() as u32), "{symbol}");
+        }
+    }
 }
 
 #[test]
@@ -94,10 +139,10 @@ fn directions() {
         Some(ENOPROTOOPT)
     );
     assert!(to_get(SOL_TCP, option::TCP_INFO).is_ok());
-    for (level, name) in [(SOL_IP, option::IP_MTU), (SOL_IPV6, option::IPV6_MTU)] {
-        assert_eq!(set(level, name, 1500), Err(ENOPROTOOPT));
-        assert!(to_get(level, name).is_ok());
-    }
+    assert_eq!(set(SOL_IP, option::IP_MTU, 1500), Err(ENOPROTOOPT));
+    assert!(to_get(SOL_IP, option::IP_MTU).is_ok());
+    // The kernel of the guest knows it, whoever has a part in it.
+    assert!(to_get(SOL_SOCKET, option::SO_KEEPALIVE).is_err());
     assert_eq!(set(SOL_SOCKET, option::SO_KEEPALIVE, 1), Ok(1));
     assert_eq!(
         may_get(SOL_SOCKET, option::SO_KEEPALIVE).err(),
@@ -138,6 +183,15 @@ fn numbers() {
         (SOL_TCP, TCP_USER_TIMEOUT, &[0, i32::MAX], &[-1, i32::MIN]),
         (SOL_TCP, TCP_NOTSENT_LOWAT, &[0, -1, i32::MIN], &[]),
         (SOL_TCP, TCP_DEFER_ACCEPT, &[0, 5, -1], &[]),
+        (SOL_SOCKET, SO_PRIORITY, &[0, 6], &[-1, 7]),
+        (SOL_TCP, TCP_SYNCNT, &[1, 127], &[0, 128]),
+        (SOL_TCP, TCP_LINGER2, &[-1, 0, i32::MAX], &[]),
+        (SOL_TCP, TCP_RTO_MAX_MS, &[1000, 120000], &[999, 120001]),
+        (SOL_IP, IP_MINTTL, &[0, 255], &[-1, 256]),
+        (SOL_IPV6, IPV6_MTU, &[0, 1280, i32::MAX], &[-1, 1, 1279]),
+        // Which of these are good only Linux knows.
+        (SOL_IP, IP_LOCAL_PORT_RANGE, &[0, -1, i32::MIN], &[]),
+        (SOL_TCP, TCP_RTO_MIN_US, &[0, -1, i32::MIN], &[]),
         (SOL_IPV6, IPV6_TCLASS, &[-1, 0, 255], &[-2, 256]),
         (SOL_IPV6, IPV6_UNICAST_HOPS, &[-1, 0, 255], &[-2, 256]),
     ] {
@@ -172,6 +226,14 @@ fn lengths() {
     assert_eq!(given(SOL_IP, IP_TOS, &[]), Ok(0));
     assert_eq!(given(SOL_IP, IP_TTL, &[64]), Ok(64));
     assert_eq!(given(SOL_IP, IP_TTL, &[]), Err(EINVAL));
+    assert_eq!(given(SOL_IP, IP_RECVTTL, &[]), Ok(0));
+    assert_eq!(given(SOL_IP, IP_FREEBIND, &[]), Err(EINVAL));
+    assert_eq!(given(SOL_IPV6, IPV6_DONTFRAG, &[1]), Ok(0));
+    assert_eq!(given(SOL_IPV6, IPV6_RECVTCLASS, &[1]), Err(EINVAL));
+    for len in [0, 1, 3, 5, 8] {
+        let range = [1u8; 8];
+        assert_eq!(given(SOL_IP, IP_LOCAL_PORT_RANGE, &range[..len]), Err(EINVAL));
+    }
     // More than an int.
     let long = [&1i32.to_ne_bytes()[..], &[9; 28]].concat();
     assert_eq!(given(SOL_TCP, TCP_CORK, &long), Ok(1));
@@ -217,6 +279,8 @@ fn what_a_program_reads() {
 
     let len =
         |level, name, value: &[u8], room| to_get(level, name).unwrap().program_len(value, room);
+    // A structure is not cut to a byte.
+    assert_eq!(len(SOL_IP, IP_MULTICAST_IF, &[7, 0, 0, 0], 3), 3);
     let small = 64i32.to_le_bytes();
     let large = 256i32.to_le_bytes();
     for (room, tcp, ip, ip_large) in [(0, 0, 0, 0), (1, 1, 1, 1), (3, 3, 1, 3), (9, 4, 4, 4)] {
@@ -249,6 +313,7 @@ fn which_sockets_have_it() {
         assert_eq!(option.needs_ipv6(), symbol.starts_with("IPV6_"));
         let stream = symbol.starts_with("TCP_") || symbol.starts_with("XS_");
         assert_eq!(option.needs_stream(), stream);
+        assert_eq!(option.needs_datagrams(), symbol.starts_with("UDP_"));
     }
 }
 
@@ -268,6 +333,7 @@ fn in_words(kind: Kind) -> String {
         } if or == min => format!("number from {min}"),
         Kind::Int { min, max, or } if or == min => format!("number {min} to {max}"),
         Kind::Int { min, max, or } => format!("number {min} to {max}, or {or}"),
+        Kind::Judged => "number that Linux takes".into(),
         Kind::Name => "name".into(),
         Kind::Struct(max) => format!("structure, at most {max}"),
     }
@@ -288,22 +354,23 @@ fn the_document_has_the_same_options() {
         .collect();
     let expected: Vec<Vec<String>> = option::TABLE
         .iter()
-        .map(|(symbol, option)| {
+        .filter_map(|(symbol, option)| {
             let access = match option.access {
                 Access::Get => "get",
                 Access::Set => "set",
                 Access::Both => "both",
+                Access::Own | Access::Fixed => return None,
             };
             let SockOpt {
                 level, name, kind, ..
             } = option;
-            vec![
+            Some(vec![
                 symbol.to_string(),
                 level.to_string(),
                 name.to_string(),
                 access.into(),
                 in_words(*kind),
-            ]
+            ])
         })
         .collect();
 
@@ -321,9 +388,11 @@ proptest! {
         match to_set(option.level, option.name, &given) {
             Ok((found, value)) => {
                 prop_assert_eq!(found, option);
-                prop_assert_eq!(may_set(option.level, option.name, &value), Ok(option));
+                if option.is_carried() {
+                    prop_assert_eq!(may_set(option.level, option.name, &value), Ok(option));
+                }
             }
-            Err(error) => prop_assert!([EINVAL, ENOENT, ENOPROTOOPT].contains(&error)),
+            Err(error) => prop_assert!([EINVAL, ENOENT, ENOPROTOOPT, EPERM].contains(&error)),
         }
     }
 

@@ -33,7 +33,7 @@ fn read(option: &SockOpt, room: usize, answer: impl Fn(u32) -> Piece) -> Option<
 /// The most that a value of this kind can have.
 fn max_len(option: &SockOpt) -> usize {
     match option.kind {
-        Kind::Flag | Kind::Int { .. } => 4,
+        Kind::Flag | Kind::Int { .. } | Kind::Judged => 4,
         Kind::Name => 16,
         Kind::Struct(max) => max as usize,
     }
@@ -43,7 +43,7 @@ fn readable() -> impl Strategy<Value = &'static SockOpt> {
     let options: Vec<_> = option::TABLE
         .iter()
         .map(|(_, option)| option)
-        .filter(|option| option.access != Access::Set)
+        .filter(|option| matches!(option.access, Access::Get | Access::Both))
         .collect();
     proptest::sample::select(options)
 }
@@ -70,7 +70,7 @@ proptest! {
         room in 0..1500usize,
     ) {
         let len = match option.kind {
-            Kind::Struct(_) => len,
+            Kind::Struct(max) => len.min(max as usize),
             _ => max_len(option),
         };
         let value = &bytes[..len];

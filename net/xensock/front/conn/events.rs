@@ -202,6 +202,22 @@ impl Conn {
         self.ring.peek_readable()
     }
 
+    /// Notes that data have arrived, for a program that wants to know when.
+    pub(super) fn note_arrival(&self, sk: &Sock) {
+        if sk.wants_timestamp() {
+            self.arrived_at.store(Sock::time_of_day(), Relaxed);
+        }
+    }
+
+    /// When the data arrived that are being received, as far as an event has told of them: now at
+    /// the latest.
+    pub(crate) fn take_arrival(&self) -> i64 {
+        match self.arrived_at.xchg(0, Relaxed) {
+            0 => Sock::time_of_day(),
+            arrived => arrived,
+        }
+    }
+
     /// Notes that a program polls the socket.
     pub(crate) fn set_polled(&self) {
         if !self.is_polled.load(Relaxed) {
@@ -242,6 +258,7 @@ impl Conn {
         };
         self.hear_urgent(sk);
         if has_data {
+            self.note_arrival(sk);
             sk.data_ready();
         }
         if has_room {

@@ -54,6 +54,10 @@ pub(crate) struct Arrived {
     pub(crate) len: u32,
     /// Whom it is from; the peer of the socket, if that is not said.
     pub(crate) from: Option<SocketAddr>,
+    /// Bytes of the frames before it.
+    pub(crate) before: u32,
+    /// Bytes of its payload that the program does not look at.
+    pub(crate) skip: u32,
     /// Bytes of the whole frame.
     frame: u32,
 }
@@ -140,6 +144,7 @@ impl Conn {
             sk.error_report();
         }
         if news.has_datagram {
+            self.note_arrival(sk);
             sk.data_ready();
         }
         Ok(())
@@ -155,6 +160,11 @@ impl Conn {
         self.inbox.lock().known > 0
     }
 
+    /// Bytes of the frames that have come. Any context.
+    pub(crate) fn known(&self) -> u32 {
+        self.inbox.lock().known
+    }
+
     /// The datagram that has come first. What is before it are errors that were told: they go. For
     /// the holder of `rx`.
     pub(crate) fn first_datagram(this: ArcBorrow<'_, Self>) -> Option<Arrived> {
@@ -168,6 +178,8 @@ impl Conn {
                     return Some(Arrived {
                         len,
                         from: addr,
+                        before: 0,
+                        skip: 0,
                         frame,
                     })
                 }
@@ -178,6 +190,43 @@ impl Conn {
                 }
             }
         }
+    }
+
+    /// The datagram with the byte that is `offset` bytes behind the first, for one who leaves it
+    /// where it is. For the holder of `rx`.
+    pub(crate) fn datagram_at(this: ArcBorrow<'_, Self>, offset: u32) -> Option<Arrived> {
+        let mut arrived = Self::first_datagram(this)?;
+        let mut skip = offset;
+
+        // Each turn passes a frame that has come: they end.
+        while skip > 0 && skip >= arrived.len {
+            skip -= arrived.len;
+            loop {
+                let before = arrived.before.checked_add(arrived.frame)?;
+                let left = this.known().checked_sub(before).filter(|left| *left > 0)?;
+                match frame_at(&this.ring, before, left) {
+                    Ok((Frame::Data { len, addr }, frame)) => {
+                        arrived = Arrived {
+                            len,
+                            from: addr,
+                            before,
+                            skip: 0,
+                            frame,
+                        };
+                        break;
+                    }
+                    Ok((Frame::Error(_), frame)) => {
+                        arrived.before = before;
+                        arrived.frame = frame;
+                    }
+                    Err(Broken) => {
+                        Self::broken(this);
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(Arrived { skip, ..arrived })
     }
 
     /// Gives the place of a datagram back to the backend. For the holder of `rx`.

@@ -5,7 +5,8 @@
 use super::Datagram;
 use crate::{
     conn::Conn,
-    proto::frame::HEADER, //
+    proto::frame::HEADER,
+    stream::move_peek_offset, //
 };
 use kernel::{
     net::{
@@ -32,17 +33,22 @@ impl Datagram {
         flags: u32,
     ) -> Result<usize> {
         let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
+        let looks_further = flags & msg::PEEK != 0 && sk.peek_offset().is_some_and(|n| n > 0);
 
         loop {
             if let Some(error) = sk.take_error() {
                 return Err(error);
             }
             let conn = self.endpoint.conn();
+            let mut seen = 0;
             if let Some(conn) = &conn {
-                if !conn.has_frame() {
+                if !conn.has_frame() || looks_further {
                     Conn::take_in(conn.as_arc_borrow());
                 }
-                if let Some(received) = self.recv_one(conn, msg, len, flags)? {
+                if looks_further {
+                    seen = conn.known();
+                }
+                if let Some(received) = self.recv_one(sk, conn, msg, len, flags)? {
                     return Ok(received);
                 }
             }
@@ -67,7 +73,7 @@ impl Datagram {
             sk.wait(&mut timeout, || {
                 // Another thread may have had the ring made.
                 let conn = self.endpoint.conn();
-                conn.is_some_and(|conn| conn.has_frame())
+                conn.is_some_and(|conn| conn.has_frame() && conn.known() != seen)
                     || self.has_lost()
                     || self.endpoint.is_gone()
                     || sk.error().is_some()
@@ -79,27 +85,36 @@ impl Datagram {
     /// Receives the first datagram, if there is one.
     fn recv_one(
         &self,
+        sk: &Sock,
         conn: &Arc<Conn>,
         msg: &mut MsgHdr,
         len: usize,
         flags: u32,
     ) -> Result<Option<usize>> {
         let _rx = conn.rx.lock();
-        let Some(arrived) = Conn::first_datagram(conn.as_arc_borrow()) else {
+        let is_peek = flags & msg::PEEK != 0;
+        let offset = sk.peek_offset();
+        let first = offset.filter(|_| is_peek).unwrap_or(0);
+        let Some(arrived) = Conn::datagram_at(conn.as_arc_borrow(), first) else {
             return Ok(None);
         };
-        let n = arrived.len.min(u32::try_from(len).unwrap_or(u32::MAX));
+        let left = arrived.len - arrived.skip;
+        let n = left.min(u32::try_from(len).unwrap_or(u32::MAX));
         // CAST: A small constant.
-        let copied = conn.ring.copy_out(HEADER as u32, n, msg.dest());
-        if flags & msg::PEEK == 0 {
+        let payload = HEADER as u32 + arrived.before + arrived.skip;
+        let copied = conn.ring.copy_out(payload, n, msg.dest());
+        if !is_peek {
             // Also if there was no place for it: it is lost then, as with UDP.
             conn.consume_datagram(&arrived);
         }
         if copied < n as usize {
             return Err(EFAULT);
         }
-        if n < arrived.len {
+        if n < left {
             msg.add_flags(msg::TRUNC);
+        }
+        if msg.wants_control() && sk.wants_timestamp() {
+            sk.put_timestamp(msg, conn.take_arrival());
         }
         let peer = || self.names.lock().peer;
         if let Some(from) = arrived.from.or_else(peer) {
@@ -110,6 +125,9 @@ impl Datagram {
         } else {
             n
         };
+        if offset.is_some() {
+            move_peek_offset(sk, is_peek, shown as usize);
+        }
         Ok(Some(shown as usize))
     }
 }

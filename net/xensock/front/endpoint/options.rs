@@ -12,14 +12,17 @@ use crate::{
         call::SOCK_DGRAM,
         option::{
             self,
+            Access,
             Kind,
             SockOpt,
             INFO_WAITING,
             SOL_TCP,
             SO_BROADCAST,
-            SO_KEEPALIVE,
-            SO_REUSEADDR,
+            SO_MAX_PACING_RATE,
+            SO_NO_CHECK,
+            SO_PRIORITY,
             SO_REUSEPORT,
+            SO_TXREHASH,
             TCP_INFO,
             TCP_NOTSENT_LOWAT,
             XS_OUTQ,
@@ -75,15 +78,25 @@ impl Endpoint {
         if level == option::SOL_SOCKET {
             return self.set_socket_option(socket, sk, name, given);
         }
-        if self.domain.is_some() && self.kind == SOCK_DGRAM && is_recv_err(level, name) {
-            // Resolvers give up without it. There is no queue of errors, and so nothing in it.
-            return given.read_int().map(drop);
+        match (level, self.kind) {
+            // As for a level that nobody knows, before anything is looked at.
+            (option::SOL_TCP, SOCK_DGRAM) => return Err(ENOPROTOOPT),
+            (option::SOL_UDP, kind) if kind != SOCK_DGRAM => return Err(ENOPROTOOPT),
+            _ => (),
+        }
+        if let Ok(option) = option::to_get(level, name) {
+            self.check_can_set(option)?;
         }
         let mut bytes = [0; MAX_LEN];
         let len = given.read_prefix(&mut bytes)?;
         let given = bytes.get(..len).unwrap_or(&bytes);
         let (option, value) = option::to_set(level, name, given).map_err(wire_error)?;
-        self.carry(option, value)?;
+        match option.access {
+            // It is what it always is.
+            Access::Fixed => return Ok(()),
+            Access::Own => self.note(option, value)?,
+            _ => self.carry(option, value)?,
+        }
         if let (SOL_TCP, TCP_NOTSENT_LOWAT, Some(conn)) = (level, name, self.conn()) {
             conn.set_not_sent_lowat(self.not_sent_lowat());
             // There may be room now.
@@ -94,11 +107,8 @@ impl Endpoint {
 
     /// What TCP_NOTSENT_LOWAT was set to, or 0.
     pub(crate) fn not_sent_lowat(&self) -> u32 {
-        let settings = self.inner.lock().settings.clone();
-        let option = option::to_get(SOL_TCP, TCP_NOTSENT_LOWAT).ok();
-        let value = settings.and_then(|settings| settings.get(option?));
         // CAST: As TCP takes it: a negative number is a large one.
-        value.and_then(|value| value.to_int()).unwrap_or(0) as u32
+        self.known_option(SOL_TCP, TCP_NOTSENT_LOWAT) as u32
     }
 
     /// An option of `SOL_SOCKET`: the kernel keeps what it is set to.
@@ -112,33 +122,87 @@ impl Endpoint {
         if name == SO_ZEROCOPY {
             return set_zerocopy(sk, given);
         }
-        let is_carried = match name {
-            SO_REUSEADDR | SO_KEEPALIVE | SO_REUSEPORT => true,
-            SO_BROADCAST => self.kind == SOCK_DGRAM,
-            _ => false,
-        };
-        if !is_carried {
+        if !option::of_socket(name).is_some_and(|option| self.concerns_backend(option)) {
             socket.set_option(name as i32, given)?;
             self.tell_buffer(sk, name);
             return Ok(());
         }
         // The program may change what it has given: this is what counts for both ends.
-        let on = given.read_int()? != 0;
-        let given = i32::from(on).to_ne_bytes();
-        let (option, value) =
-            option::to_set(option::SOL_SOCKET, name, &given).map_err(wire_error)?;
-        match self.carry(option, value) {
-            Ok(()) => (),
-            // PV Calls cannot say it. Programs do without, but not without a port that they share.
-            Err(ENOPROTOOPT) if name != SO_REUSEPORT || !on => self.set_beside(option, &value),
-            Err(error) => return Err(error),
+        let mut bytes = [0; 8];
+        let len = given.read_prefix(&mut bytes)?;
+        let given = OptionIn::new(bytes.get(..len).unwrap_or(&bytes));
+        let number = match (name, given.read::<8>()) {
+            (SO_MAX_PACING_RATE, Ok(rate)) => {
+                // No rate that is larger can be said to the backend: that stands for no limit.
+                u32::try_from(u64::from_ne_bytes(rate)).unwrap_or(u32::MAX) as i32
+            }
+            _ => given.read_int()?,
+        };
+        let is_off = number == 0;
+        let bytes = number.to_ne_bytes();
+        match option::to_set(option::SOL_SOCKET, name, &bytes) {
+            Ok((option, value)) => match self.carry(option, value) {
+                Ok(()) => (),
+                // PV Calls cannot say it. Programs do without, but not without a port that they
+                // share.
+                Err(ENOPROTOOPT) if name != SO_REUSEPORT || is_off => {
+                    self.set_beside(option, &value);
+                }
+                Err(error) => return Err(error),
+            },
+            // Only the privileged have more of it, and no guest is that.
+            Err(_) if name == SO_PRIORITY => (),
+            Err(error) => return Err(wire_error(error)),
         }
-        if name == SO_REUSEPORT {
-            // The kernel does this for internet sockets only.
-            sk.lock().set_reuse_port(on);
-            return Ok(());
+        match name {
+            // The kernel does these for internet sockets and for TCP only.
+            SO_REUSEPORT => sk.lock().set_reuse_port(!is_off),
+            SO_TXREHASH => sk.set_txrehash(number),
+            _ => return socket.set_option(name as i32, &given),
         }
-        socket.set_option(name as i32, &OptionIn::new(&given))
+        Ok(())
+    }
+
+    /// Whether an option of `SOL_SOCKET` means anything to the backend, for a socket of this type.
+    fn concerns_backend(&self, option: &SockOpt) -> bool {
+        match option.name {
+            SO_BROADCAST | SO_NO_CHECK => self.kind == SOCK_DGRAM,
+            SO_TXREHASH => self.kind != SOCK_DGRAM,
+            _ => true,
+        }
+    }
+
+    /// Checks that a socket of this family and type has an option.
+    fn check_has(&self, option: &SockOpt) -> Result {
+        let is_other = (option.needs_ipv6() && self.domain == Some(Domain::Inet))
+            || (option.needs_stream() && self.kind == SOCK_DGRAM)
+            || (option.needs_datagrams() && self.kind != SOCK_DGRAM);
+        if is_other {
+            return Err(ENOPROTOOPT);
+        }
+        Ok(())
+    }
+
+    /// Checks that a socket of this family and type has an option, and that it can be set.
+    fn check_can_set(&self, option: &SockOpt) -> Result {
+        self.check_has(option)?;
+        match option.error_on_stream() {
+            Some(error) if self.kind != SOCK_DGRAM => Err(wire_error(error)),
+            // No control messages come with datagrams.
+            _ if self.kind == SOCK_DGRAM && option.is_for_messages() => Err(ENOPROTOOPT),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes an option that the backend has no part in.
+    fn note(&self, option: &SockOpt, value: Value) -> Result {
+        let _turn = self.turn()?;
+        let old = self.inner.lock().settings.clone();
+        let settings = Settings::with(old.as_deref(), option, value)?;
+        self.set_beside(option, &value);
+        let old = self.inner.lock().settings.replace(settings);
+        drop(old);
+        Ok(())
     }
 
     /// Tells the backend how large a buffer of a stream is to be, if that is what was set. One that
@@ -162,16 +226,11 @@ impl Endpoint {
 
     /// Has the backend set an option, and notes it for sockets that come after.
     fn carry(&self, option: &SockOpt, value: Value) -> Result {
+        self.check_has(option)?;
         let turn = self.turn()?;
         let old = self.inner.lock().settings.clone();
         let settings = Settings::with(old.as_deref(), option, value)?;
 
-        if option.needs_ipv6() && self.domain == Some(Domain::Inet) {
-            return Err(ENOPROTOOPT);
-        }
-        if option.needs_stream() && self.kind == SOCK_DGRAM {
-            return Err(ENOPROTOOPT);
-        }
         if self.may_wait(option) {
             let old = self.inner.lock().settings.replace(settings);
             drop(old);
@@ -191,9 +250,20 @@ impl Endpoint {
             Err(error) => return Err(error),
         }
         self.set_beside(option, &value);
-        let old = self.inner.lock().settings.replace(settings);
+        let old = {
+            let mut inner = self.inner.lock();
+            inner.has_late_settings |= matches!(inner.state, State::Listening(_));
+            inner.settings.replace(settings)
+        };
         drop(old);
         Ok(())
+    }
+
+    /// What an option was set to, or 0. Any context.
+    pub(crate) fn known_option(&self, level: u32, name: u32) -> i32 {
+        let inner = self.inner.lock();
+        let value = inner.settings.as_ref().and_then(|s| s.find(level, name));
+        value.and_then(|value| value.to_int()).unwrap_or(0)
     }
 
     /// Sets an option for what listens in the guest itself, if anything does.
@@ -208,7 +278,7 @@ impl Endpoint {
     /// backend's: one that no backend of ours refuses if it is in its range.
     fn may_wait(&self, option: &SockOpt) -> bool {
         let is_unused = matches!(self.inner.lock().state, State::Idle(None));
-        let is_certain = !matches!(option.kind, Kind::Name);
+        let is_certain = !matches!(option.kind, Kind::Name | Kind::Judged);
         is_unused
             && self.domain.is_some()
             && LINK
@@ -220,40 +290,49 @@ impl Endpoint {
     pub(crate) fn get_option(&self, level: i32, name: i32, out: OptionOut<'_>) -> Result {
         let (level, name) = numbers(level, name)?;
         let option = option::to_get(level, name).map_err(wire_error)?;
+        self.check_has(option)?;
+        let known = || {
+            let settings = self.inner.lock().settings.clone();
+            settings.and_then(|settings| settings.get(option))
+        };
+        let is_unknown = self.kind == SOCK_DGRAM && option.is_for_messages();
+        if is_unknown || option::may_get(level, name).is_err() {
+            let value = known().unwrap_or(option.unset());
+            return give(option, value.as_bytes(), out);
+        }
         let room = out.len();
         let turn = self.turn()?;
-        let mut value = match self.with_remote(&turn, option, |remote| read(remote, option, room)) {
+        match self.with_remote(&turn, option, |remote| read(remote, option, room)) {
             // As above: what is known is what the program has set. Without a backend likewise; a
             // flag that nobody has set is not set.
             Err(error @ (EBADF | ENETDOWN)) => {
-                let settings = self.inner.lock().settings.clone();
                 let unset = match (error, option.kind) {
                     (EBADF, _) => Err(ENOTCONN),
-                    (_, Kind::Flag) if self.domain.is_some() => Ok(Value::int(0)),
+                    (_, Kind::Flag) if self.domain.is_some() => Ok(option.unset()),
                     _ => Err(error),
                 };
-                let value = settings.and_then(|s| s.get(option)).map_or(unset, Ok)?;
-                let mut bytes = KVec::new();
-                bytes.extend_from_slice(value.as_bytes(), GFP_KERNEL)?;
-                bytes
+                give(option, known().map_or(unset, Ok)?.as_bytes(), out)
             }
-            value => value?,
-        };
-        if let Some(listener) = self
-            .listener()
-            .filter(|_| (level, name) == (SOL_TCP, TCP_INFO))
-        {
-            // Those that the backend has handed over wait all the same.
-            let handed_over = u32::try_from(listener.waiting())?;
-            option::change_info(&mut value, INFO_WAITING, |n| n.saturating_add(handed_over));
+            value => {
+                let mut value = value?;
+                let listener = self.listener();
+                let is_info = (level, name) == (SOL_TCP, TCP_INFO);
+                if let Some(listener) = listener.filter(|_| is_info) {
+                    // Those that the backend has handed over wait all the same.
+                    let handed_over = u32::try_from(listener.waiting())?;
+                    option::change_info(&mut value, INFO_WAITING, |n| {
+                        n.saturating_add(handed_over)
+                    });
+                }
+                give(option, &value, out)
+            }
         }
-        let len = option.program_len(&value, room);
-        out.put(value.get(..len).unwrap_or(&value))
     }
 
     /// How many bytes the backend has taken and the peer has not acknowledged.
     pub(crate) fn sent_not_acknowledged(&self) -> Result<u32> {
         let option = option::may_get(option::SOL_XS, XS_OUTQ).map_err(wire_error)?;
+        self.check_has(option)?;
         let turn = self.turn()?;
         let value = self.with_remote(&turn, option, |remote| read(remote, option, MAX_LEN))?;
         let number = value.first_chunk().copied().ok_or(EPROTO)?;
@@ -267,18 +346,12 @@ impl Endpoint {
         option: &SockOpt,
         ask: impl FnOnce(&Remote) -> Result<T>,
     ) -> Result<T> {
-        if option.needs_stream() && self.kind == SOCK_DGRAM {
-            return Err(ENOPROTOOPT);
-        }
         let result = if let Some(conn) = self.conn() {
             conn.settle()?;
             ask(&conn.remote)
         } else if let Some(listener) = self.listener() {
             ask(&listener.remote)
         } else {
-            if option.needs_ipv6() && self.domain == Some(Domain::Inet) {
-                return Err(ENOPROTOOPT);
-            }
             let domain = option.needs_ipv6().then_some(Domain::Inet6);
             self.take_remote(turn, domain).and_then(|remote| {
                 let result = ask(&remote);
@@ -307,14 +380,10 @@ fn set_zerocopy(sk: &Sock, given: &OptionIn<'_>) -> Result {
     Ok(())
 }
 
-/// Whether it is the option that has errors queued, besides being returned.
-fn is_recv_err(level: u32, name: u32) -> bool {
-    const IP_RECVERR: u32 = 11;
-    const IPV6_RECVERR: u32 = 25;
-    matches!(
-        (level, name),
-        (option::SOL_IP, IP_RECVERR) | (option::SOL_IPV6, IPV6_RECVERR)
-    )
+/// Answers a program with the value of an option.
+fn give(option: &SockOpt, value: &[u8], out: OptionOut<'_>) -> Result {
+    let len = option.program_len(value, out.len());
+    out.put(value.get(..len).unwrap_or(value))
 }
 
 /// Level and name of an option, as they go on the wire.

@@ -164,6 +164,7 @@ impl Stream {
                 // Who is waiting in a call is told.
                 sk.set_error(ECONNRESET);
             }
+            sk.set_peek_offset(None);
             self.reset(socket, sk)
         };
         sk.error_report();

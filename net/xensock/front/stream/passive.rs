@@ -177,7 +177,16 @@ impl Stream {
         let Some(conn) = listener.take() else {
             return false;
         };
-        let settings = self.endpoint.inner.lock().settings.clone();
+        let (settings, is_late) = {
+            let inner = self.endpoint.inner.lock();
+            (inner.settings.clone(), inner.has_late_settings)
+        };
+        if let Some(settings) = settings.as_ref().filter(|_| is_late) {
+            // What the program will read of the new socket is to be so.
+            for call in settings.calls_for_accepted(conn.remote.id) {
+                let _ = conn.remote.send(call);
+            }
+        }
         {
             let mut inner = stream.endpoint.inner.lock();
             inner.settings = settings;

@@ -2,7 +2,10 @@
 
 //! Sending and receiving, as `net/ipv4/tcp.c` does it.
 
-use super::Stream;
+use super::{
+    move_peek_offset,
+    Stream, //
+};
 use crate::{
     conn::Conn,
     proto::{
@@ -119,13 +122,16 @@ impl Stream {
             return never_connected(sk).map(|()| 0);
         };
         let mut target = sk.rcv_lowat(flags & msg::WAITALL != 0, len);
-        if flags & msg::PEEK != 0 {
+        let is_peek = flags & msg::PEEK != 0;
+        let peek_offset = sk.peek_offset();
+        let first = peek_offset.filter(|_| is_peek).unwrap_or(0);
+        if is_peek {
             // What is peeked at stays in the ring.
             target = target.min(conn.max_wait());
         }
         let mut received = 0;
-        // What was looked at, and is still in the ring.
-        let mut peeked = 0;
+        // What was looked at or passed, and is still in the ring.
+        let mut peeked = first;
 
         let result = loop {
             if conn.is_at_mark(peeked) {
@@ -180,9 +186,17 @@ impl Stream {
         };
         // For those who wait for an edge.
         conn.expect_data(sk);
+        if let (Some(_), true) = (peek_offset, received > 0) {
+            move_peek_offset(sk, is_peek, received);
+        }
         match result {
             Err(error) if received == 0 => Err(error),
-            _ => Ok(received),
+            _ => {
+                if msg.wants_control() {
+                    self.put_control(sk, &conn, msg, received > 0)?;
+                }
+                Ok(received)
+            }
         }
     }
 }

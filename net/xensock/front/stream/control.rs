@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What `recvmsg()` says beside the data of a stream, and where `MSG_PEEK` looks.
+
+use super::Stream;
+use crate::{
+    conn::Conn,
+    proto::option::{
+        SOL_TCP,
+        TCP_INQ, //
+    }, //
+};
+use kernel::{
+    net::{
+        msghdr::MsgHdr,
+        sock::{
+            Sock,
+            SockFlag, //
+        }, //
+    },
+    prelude::*, //
+};
+
+impl Stream {
+    /// Adds the control messages that the program has asked for.
+    pub(super) fn put_control(&self, sk: &Sock, conn: &Conn, msg: &mut MsgHdr, has_received: bool) -> Result {
+        if has_received && sk.wants_timestamp() {
+            sk.put_timestamp(msg, conn.take_arrival());
+        }
+        if self.endpoint.known_option(SOL_TCP, TCP_INQ) != 0 {
+            let unread = conn.ring.peek_readable();
+            // That nothing more comes is something to be read, too.
+            let shown = if unread == 0 && sk.is_flag(SockFlag::Done) {
+                1
+            } else {
+                unread
+            };
+            msg.put_control(SOL_TCP as i32, TCP_INQ as i32, &shown.to_ne_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// Notes where the next call looks, after a call that has looked at so many bytes or taken them.
+pub(crate) fn move_peek_offset(sk: &Sock, is_peek: bool, len: usize) {
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
+    let moved = |offset: u32| match is_peek {
+        true => offset.saturating_add(len),
+        false => offset.saturating_sub(len),
+    };
+    if let Some(offset) = sk.peek_offset() {
+        sk.set_peek_offset(Some(moved(offset)));
+    }
+}

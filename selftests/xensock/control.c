@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What recvmsg() says beside the data, and what SO_PEEK_OFF makes of MSG_PEEK. */
+#include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "kselftest_harness.h"
+#include "datagram.h"
+
+#define SOL_TCP IPPROTO_TCP
+
+FIXTURE(control) {
+	struct puppet peer;
+	int fd;
+};
+
+FIXTURE_SETUP(control)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(control)
+{
+	close(self->fd);
+	puppet_close(&self->peer);
+}
+
+static int set(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+static int get(int fd, int level, int option)
+{
+	socklen_t len = sizeof(int);
+	int value = -1;
+
+	return getsockopt(fd, level, option, &value, &len) ? -errno : value;
+}
+
+/* Receives, and returns what was said of a kind: -1 if nothing was. */
+static int recv_int(int fd, int flags, void *data, size_t len, int level, int type)
+{
+	char control[256];
+	struct iovec iov = { data, len };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control, .msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *c;
+	int value;
+
+	if (recvmsg(fd, &msg, flags) < 0)
+		return -errno;
+	for (c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
+		if (c->cmsg_level == level && c->cmsg_type == type) {
+			memcpy(&value, CMSG_DATA(c), sizeof(value));
+			return value;
+		}
+	return -1;
+}
+
+TEST_F(control, tcp_inq_tells_what_is_left)
+{
+	char data[100];
+
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 100));
+	EXPECT_EQ(-1, recv_int(self->fd, MSG_PEEK, data, 1, SOL_TCP, TCP_CM_INQ));
+	EXPECT_EQ(0, get(self->fd, SOL_TCP, TCP_INQ));
+	ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_INQ, 1));
+	EXPECT_EQ(1, get(self->fd, SOL_TCP, TCP_INQ));
+	EXPECT_EQ(100, recv_int(self->fd, MSG_PEEK, data, 10, SOL_TCP, TCP_CM_INQ));
+	EXPECT_EQ(90, recv_int(self->fd, 0, data, 10, SOL_TCP, TCP_CM_INQ));
+	EXPECT_EQ(0, recv_int(self->fd, 0, data, 90, SOL_TCP, TCP_CM_INQ));
+	EXPECT_EQ(-EAGAIN, recv_int(self->fd, MSG_DONTWAIT, data, 1, SOL_TCP, TCP_CM_INQ));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
+	EXPECT_EQ(1, recv_int(self->fd, 0, data, 1, SOL_TCP, TCP_CM_INQ));
+	EXPECT_EQ(-1, set(self->fd, SOL_TCP, TCP_INQ, 2));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(0, set(self->fd, SOL_TCP, TCP_INQ, 0));
+	EXPECT_EQ(-1, recv_int(self->fd, 0, data, 1, SOL_TCP, TCP_CM_INQ));
+}
+
+TEST_F(control, tcp_inq_set_before)
+{
+	int fd = new_socket(0), listener = new_socket(0), accepted;
+	char data[100];
+
+	ASSERT_EQ(0, set(fd, SOL_TCP, TCP_INQ, 1));
+	ASSERT_EQ(0, connect_to(fd, opt.host, opt.port + PEER_ECHO));
+	EXPECT_EQ(3, send(fd, "abc", 3, 0));
+	ASSERT_TRUE(wait_readable(fd, 3));
+	EXPECT_EQ(2, recv_int(fd, 0, data, 1, SOL_TCP, TCP_CM_INQ));
+	close(fd);
+
+	ASSERT_EQ(0, set(listener, SOL_TCP, TCP_INQ, 1));
+	ASSERT_EQ(0, bind_to(listener, opt.host, 0));
+	ASSERT_EQ(0, listen(listener, 1));
+	accepted = puppet_visit(&self->peer, listener, 0);
+	ASSERT_LE(0, accepted);
+	EXPECT_EQ(1, get(accepted, SOL_TCP, TCP_INQ));
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	ASSERT_TRUE(wait_readable(accepted, 100));
+	EXPECT_EQ(99, recv_int(accepted, 0, data, 1, SOL_TCP, TCP_CM_INQ));
+	close(accepted);
+	close(listener);
+}
+
+TEST_F(control, peek_offset_of_a_stream)
+{
+	char data[100];
+
+	EXPECT_EQ(-1, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 100));
+	ASSERT_EQ(0, set(self->fd, SOL_SOCKET, SO_PEEK_OFF, 10));
+	EXPECT_EQ(20, recv(self->fd, data, 20, MSG_PEEK));
+	EXPECT_TRUE(stream_check(1, 10, data, 20));
+	EXPECT_EQ(30, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(20, recv(self->fd, data, 20, MSG_PEEK));
+	EXPECT_TRUE(stream_check(1, 30, data, 20));
+	/* What is taken moves it back, but not below zero. */
+	EXPECT_EQ(40, recv(self->fd, data, 40, 0));
+	EXPECT_TRUE(stream_check(1, 0, data, 40));
+	EXPECT_EQ(10, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(50, recv(self->fd, data, 100, MSG_PEEK));
+	EXPECT_TRUE(stream_check(1, 50, data, 50));
+	EXPECT_EQ(-1, recv(self->fd, data, 100, MSG_PEEK | MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(60, recv(self->fd, data, 100, 0));
+	EXPECT_TRUE(stream_check(1, 40, data, 60));
+	EXPECT_EQ(0, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+	ASSERT_EQ(0, set(self->fd, SOL_SOCKET, SO_PEEK_OFF, -1));
+	EXPECT_EQ(-1, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+}
+
+static long in_peek(struct waiter *w)
+{
+	return recv(w->fd, w->data, 10, MSG_PEEK);
+}
+
+TEST_F(control, peek_offset_waits_for_what_comes)
+{
+	struct waiter w = { 0 };
+	char data[10];
+
+	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 10));
+	ASSERT_EQ(0, set(self->fd, SOL_SOCKET, SO_PEEK_OFF, 10));
+	ASSERT_TRUE(waiter_start(&w, in_peek, self->fd));
+	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "send 5 1"));
+	EXPECT_EQ(5, waiter_end(&w));
+	EXPECT_TRUE(stream_check(1, 10, w.data, 5));
+	EXPECT_EQ(10, recv(self->fd, data, 10, 0));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
+	EXPECT_EQ(5, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(0, recv(self->fd, data, 10, MSG_PEEK));
+	EXPECT_EQ(5, recv(self->fd, data, 10, 0));
+}
+
+/* Receives one byte, and says whether it came with a time between the two. */
+static bool is_stamped(int fd, int type, time_t from)
+{
+	char control[256], data;
+	struct iovec iov = { &data, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control, .msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *c;
+	time_t at = 0;
+
+	if (recvmsg(fd, &msg, 0) != 1)
+		return false;
+	for (c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == type)
+			memcpy(&at, CMSG_DATA(c), sizeof(at));
+	return at >= from - 1 && at <= time(NULL) + 1;
+}
+
+static const int stamps[] = {
+	SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW,
+};
+
+/* The kernel begins to take the time a moment after it was asked to. */
+static bool becomes_stamped(struct puppet *peer, int fd, int type)
+{
+	time_t from = time(NULL);
+	int i;
+
+	for (i = 0; i < 1000; i++) {
+		if (strcmp("ok 1", puppet_do(peer, "send 1 1")))
+			return false;
+		if (is_stamped(fd, type, from))
+			return true;
+	}
+	return false;
+}
+
+TEST_F(control, timestamps_of_a_stream)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(stamps); i++) {
+		time_t from = time(NULL);
+
+		ASSERT_EQ(0, set(self->fd, SOL_SOCKET, stamps[i], 1));
+		EXPECT_TRUE(becomes_stamped(&self->peer, self->fd, stamps[i]))
+			TH_LOG("%d", stamps[i]);
+		ASSERT_EQ(0, set(self->fd, SOL_SOCKET, stamps[i], 0));
+		EXPECT_STREQ("ok 1", puppet_do(&self->peer, "send 1 1"));
+		EXPECT_FALSE(is_stamped(self->fd, stamps[i], from)) TH_LOG("%d", stamps[i]);
+	}
+}
+
+TEST_F(control, timestamps_are_inherited)
+{
+	int listener = new_socket(0), fd;
+
+	ASSERT_EQ(0, set(listener, SOL_SOCKET, SO_TIMESTAMPNS, 1));
+	ASSERT_EQ(0, bind_to(listener, opt.host, 0));
+	ASSERT_EQ(0, listen(listener, 1));
+	fd = puppet_visit(&self->peer, listener, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(1, get(fd, SOL_SOCKET, SO_TIMESTAMPNS));
+	EXPECT_TRUE(becomes_stamped(&self->peer, fd, SO_TIMESTAMPNS));
+	close(fd);
+	close(listener);
+}
+
+TEST(timestamps_of_datagrams)
+{
+	int to = open_datagram(), from = new_datagram(0);
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(stamps); i++) {
+		time_t now = time(NULL);
+
+		ASSERT_EQ(0, set(to, SOL_SOCKET, stamps[i], 1));
+		EXPECT_EQ(1, send_to(from, opt.host, local_port(to), "!", 1));
+		EXPECT_TRUE(is_stamped(to, stamps[i], now)) TH_LOG("%d", stamps[i]);
+		ASSERT_EQ(0, set(to, SOL_SOCKET, stamps[i], 0));
+		EXPECT_EQ(1, send_to(from, opt.host, local_port(to), "!", 1));
+		EXPECT_FALSE(is_stamped(to, stamps[i], now)) TH_LOG("%d", stamps[i]);
+	}
+	close(to);
+	close(from);
+}
+
+TEST(peek_offset_of_datagrams)
+{
+	int to = open_datagram(), from = new_datagram(0);
+	unsigned int port = local_port(to);
+	char data[20];
+
+	EXPECT_EQ(-1, get(to, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(10, send_to(from, opt.host, port, "0123456789", 10));
+	EXPECT_EQ(5, send_to(from, opt.host, port, "abcde", 5));
+	EXPECT_EQ(1, send_to(from, opt.host, port, "!", 1));
+	ASSERT_EQ(0, set(to, SOL_SOCKET, SO_PEEK_OFF, 4));
+	EXPECT_EQ(3, recv(to, data, 3, MSG_PEEK));
+	EXPECT_EQ(0, memcmp(data, "456", 3));
+	EXPECT_EQ(3, recv(to, data, 20, MSG_PEEK));
+	EXPECT_EQ(0, memcmp(data, "789", 3));
+	EXPECT_EQ(10, get(to, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(5, recv(to, data, 20, MSG_PEEK));
+	EXPECT_EQ(0, memcmp(data, "abcde", 5));
+	EXPECT_EQ(10, recv(to, data, 20, 0));
+	EXPECT_EQ(5, get(to, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(1, recv(to, data, 20, MSG_PEEK));
+	EXPECT_EQ('!', data[0]);
+	EXPECT_EQ(-1, recv(to, data, 20, MSG_PEEK | MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(5, recv(to, data, 20, 0));
+	EXPECT_EQ(1, recv(to, data, 20, 0));
+	close(to);
+	close(from);
+}
+
+XENSOCK_TEST_MAIN

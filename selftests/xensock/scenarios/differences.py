@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where options of XenSock are not those of TCP and UDP, and why."""
+
+SOCKET, IP, TCP, UDP, IPV6 = 1, 0, 6, 17, 41
+
+# (sockets, level, options): why. The sockets are the beginning of "FACE SOCKET STATE".
+KNOWN = {
+    # Numbers that are another one for each socket, each moment or each kernel.
+    ("", SOCKET, (55, 56, 57, 71)): "SO_MEMINFO, SO_INCOMING_NAPI_ID, SO_COOKIE, SO_NETNS_COOKIE",
+    ("", TCP, (11, 24, 26)): "TCP_INFO, TCP_TIMESTAMP, TCP_CC_INFO",
+    ("", IP, (52,)): "IP_PROTOCOL is the local port, in truth",
+    # What is the guest's own.
+    ("", SOCKET, (18, 49)): "SO_RCVLOWAT has no buffer for a limit; SO_INCOMING_CPU, no packets",
+    ("", SOCKET, (37, 65)): "SO_TIMESTAMPING is not tied to the state of a connection",
+    ("", SOCKET, (74,)): "SO_TXREHASH is set, and can be read of TCP only",
+    ("", SOCKET, (80,)): "SO_DEVMEM_DONTNEED looks for the socket of another family first",
+    ("", SOCKET, (7, 8)): "SO_SNDBUF and SO_RCVBUF choose the ring, and begin with no size",
+    ("", SOCKET, (26, 50, 51, 52)): "filters see packets, of which there are none",
+    ("AF_XENSOCK", SOCKET, (38, 39)): "SO_PROTOCOL and SO_DOMAIN are those of the family",
+    # What is refused, or gives way if the socket can.
+    ("", IP, (4, 32, 50)): "IP_OPTIONS, IP_MULTICAST_IF, IP_UNICAST_IF",
+    ("", TCP, (23, 30, 34)): "TCP_FASTOPEN, TCP_FASTOPEN_CONNECT, ..: a hint that is not taken",
+    ("", TCP, (27, 31, 35, 37)): "TCP_SAVE_SYN, TCP_ULP, TCP_ZEROCOPY_RECEIVE, TCP_TX_DELAY",
+    ("", UDP, (1, 100, 103, 104)): "UDP_CORK, UDP_ENCAP, UDP_SEGMENT, UDP_GRO",
+    ("AF_XENSOCK datagram", IP, (6, 7, 8, 12, 13, 20, 23, 25)): "no messages beside datagrams",
+    ("hijacked datagram", IP, (6, 7, 8, 12, 13, 20, 23, 25)): "no messages beside datagrams",
+    ("AF_XENSOCK datagram", IPV6, (2, 3, 4, 5, 8, 11, 49, 51, 53, 56, 58, 60, 66, 74, 77)):
+        "no messages beside datagrams",
+    ("hijacked datagram", IPV6, (2, 3, 4, 5, 8, 11, 49, 51, 53, 56, 58, 60, 66, 74, 77)):
+        "no messages beside datagrams",
+    ("", IPV6, (1, 6, 32, 54, 55, 57, 59)): "what changes headers or the kind of the socket",
+    ("", IPV6, (17, 76)): "interfaces are those of the backend",
+}
+# An option that is refused is so by one of these, where TCP and UDP may have another reason.
+REFUSED = ("ENOPROTOOPT", "EPERM", "EOPNOTSUPP")
+
+
+def _is_known(sockets, level, option):
+    return any(level == at and option in options and sockets.startswith(kinds)
+               for kinds, at, options in KNOWN)
+
+
+def _same(want, got):
+    """Words of a result: errors may differ if the option is refused."""
+    pairs = list(zip(want.split(), got.split()))
+    return len(want.split()) == len(got.split()) and all(
+        a == b or (a.startswith("E") and b in REFUSED) for a, b in pairs)
+
+
+def unexpected(what, here, there):
+    """The lines of `walk` that differ between TCP or UDP in dom0 and a guest's socket."""
+    expected = dict(line.split(": ", 1) for line in here if ": " in line)
+    wrong = []
+    for line in there:
+        if ": " not in line:
+            continue
+        key, got = line.split(": ", 1)
+        sockets, state, level, option = key.split()
+        if _is_known(f"{what} {sockets} {state}", int(level), int(option)):
+            continue
+        parts = [f"'{a}' is '{b}'" for a, b in zip(expected[key].split(" | "), got.split(" | "))
+                 if not _same(a, b)]
+        if parts:
+            wrong.append(f"{what} {key}: {', '.join(parts[:3])}")
+    return wrong
