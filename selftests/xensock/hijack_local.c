@@ -314,4 +314,39 @@ TEST_F(hijack_local, is_for_all_addresses_only)
 	close(fd);
 }
 
+/* As programs do it that ask for a port of their own, but for no address. */
+TEST_F(hijack_local, is_reached_from_a_port_of_all_addresses)
+{
+	int server = socket(AF_INET, SOCK_STREAM, 0), fd, other, reuse = 1;
+	struct sockaddr_storage to = {};
+	struct sockaddr_in from = {};
+	socklen_t len = sizeof(from);
+	unsigned int port;
+
+	ASSERT_EQ(0, bind_to(server, LOCALHOST, 0));
+	ASSERT_EQ(0, listen(server, 4));
+	fd = socket(variant->family, SOCK_STREAM, 0);
+	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)));
+	ASSERT_EQ(0, bind_all(fd, variant->family, 0));
+	port = local_port(fd);
+	ASSERT_NE(0, port);
+	EXPECT_EQ(0, connect(fd, (void *)&to, any_address(variant->family == AF_INET ?
+			LOCALHOST : variant->peer, local_port(server), &to))) TH_LOG("%m");
+	EXPECT_EQ(port, local_port(fd));
+	other = accept(server, (void *)&from, &len);
+	ASSERT_LE(0, other);
+	EXPECT_EQ(port, ntohs(from.sin_port));
+	EXPECT_EQ(2, send(fd, "hi", 2, 0));
+	EXPECT_EQ(2, recv(other, &port, 2, 0));
+	close(other);
+	close(fd);
+	close(server);
+
+	/* The other side is reached by its own network. */
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	ASSERT_EQ(0, bind_all(fd, AF_INET, 0));
+	EXPECT_EQ(0, connect_to(fd, opt.host, self->peer.port)) TH_LOG("%m");
+	close(fd);
+}
+
 XENSOCK_TEST_MAIN

@@ -21,6 +21,7 @@ pub(crate) use self::{
 use crate::{
     endpoint::{
         in_domain,
+        Inner,
         State, //
     },
     face::Face,
@@ -79,6 +80,9 @@ pub(crate) fn first<F: Face, R>(
     operation: impl FnOnce() -> Result<R>,
 ) -> Result<R> {
     if !is_open(sk) {
+        if let First::Connect(Ok(addr)) = first {
+            move_port(socket, sk, addr)?;
+        }
         return operation();
     }
     before(socket, sk, first)?;
@@ -118,6 +122,22 @@ fn may_return<F: Face>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && config(sk).is_some_and(|config| config.falls_back())
 }
 
+/// Has a stream that is bound to a port of all addresses, and no more than that, give way with this
+/// port if it is about to connect with what the guest reaches by itself.
+fn move_port<F: Face>(socket: &Socket, sk: &Sk<F>, addr: SocketAddr) -> Result {
+    let endpoint = sk.data().get_ref().endpoint();
+    if F::PROTOCOL.is_none() || endpoint.inner.lock().port_of_all().is_none() {
+        return Ok(());
+    }
+    let (Some(config), Some(net)) = (config(sk), sk.namespace()) else {
+        return Ok(());
+    };
+    match config.exemption(&net, transport(sk), First::Connect(Ok(addr))) {
+        Some(reason) => replace(socket, sk, reason, Some(addr), Inner::port_of_all),
+        None => Ok(()),
+    }
+}
+
 /// Has a socket give way, with what was set so far, unless it has been put to use, or is not one of
 /// those that can. The reason may be about an address.
 ///
@@ -130,6 +150,19 @@ pub(crate) fn give_way<F: Face>(
     reason: Reason,
     addr: Option<SocketAddr>,
 ) -> Result {
+    let unbound = |inner: &Inner| inner.is_open().then_some(None::<SocketAddr>);
+    replace(socket, sk, reason, addr, unbound)
+}
+
+/// Has a socket give way if it is as it is to be: then `place` returns the address that the other
+/// one gets, or that it gets none.
+fn replace<F: Face, N: Into<Option<SocketAddr>>>(
+    socket: &Socket,
+    sk: &Sk<F>,
+    reason: Reason,
+    addr: Option<SocketAddr>,
+    place: impl FnOnce(&Inner) -> Option<N>,
+) -> Result {
     if F::PROTOCOL.is_none() {
         return Ok(());
     }
@@ -139,19 +172,25 @@ pub(crate) fn give_way<F: Face>(
         Engine::Stream(stream) => Some(stream.transit()?),
         Engine::Datagram(_) => None,
     };
-    let (state, settings) = {
+    let (state, settings, local) = {
         let mut inner = endpoint.inner.lock();
-        if !inner.is_open() {
+        let Some(local) = place(&inner) else {
             return Ok(());
-        }
+        };
         let state = core::mem::replace(&mut inner.state, State::Gone);
-        (state, inner.settings.clone())
+        (state, inner.settings.clone(), local.into())
     };
     let protocol = match endpoint.kind {
         SOCK_STREAM => IPPROTO_TCP,
         _ => IPPROTO_UDP,
     };
-    let result = sk.give_way(socket, protocol as u16, |new| repeat(&settings, new));
+    let result = sk.give_way(socket, protocol as u16, |new| {
+        repeat(&settings, new)?;
+        match local {
+            Some(local) => new.bind_permitted(in_domain(F::DOMAIN, local)?),
+            None => Ok(()),
+        }
+    });
     if let Err(error) = result {
         endpoint.inner.lock().state = state;
         return Err(error);

@@ -111,6 +111,16 @@ impl Inner {
             }
     }
 
+    /// The address of a socket that has one and was put to no other use yet, if it is one port of
+    /// all addresses.
+    pub(crate) fn port_of_all(&self) -> Option<SocketAddr> {
+        let State::Idle(remote) = &self.state else {
+            return None;
+        };
+        let name = remote.as_ref().and_then(|r| r.local).or(self.local);
+        name.filter(|name| name.port() != 0 && name.ip().to_canonical().is_unspecified())
+    }
+
     /// Takes everything out, to be dropped outside the lock.
     pub(crate) fn take_state(&mut self) -> State {
         let state = core::mem::replace(&mut self.state, State::Idle(None));
