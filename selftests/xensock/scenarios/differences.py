@@ -9,6 +9,7 @@ KNOWN = {
     ("", SOCKET, (55, 56, 57, 71)): "SO_MEMINFO, SO_INCOMING_NAPI_ID, SO_COOKIE, SO_NETNS_COOKIE",
     ("", TCP, (11, 24, 26)): "TCP_INFO, TCP_TIMESTAMP, TCP_CC_INFO",
     ("", IP, (52,)): "IP_PROTOCOL is the local port, in truth",
+    ("", IP, (51,)): "IP_LOCAL_PORT_RANGE is within the ports that the policy gives the guest",
     # What is the guest's own.
     ("", SOCKET, (18, 49)): "SO_RCVLOWAT has no buffer for a limit; SO_INCOMING_CPU, no packets",
     ("", SOCKET, (37, 65)): "SO_TIMESTAMPING is not tied to the state of a connection",
