@@ -23,7 +23,13 @@ use kernel::{
 
 impl Stream {
     /// Adds the control messages that the program has asked for.
-    pub(super) fn put_control(&self, sk: &Sock, conn: &Conn, msg: &mut MsgHdr, has_received: bool) -> Result {
+    pub(super) fn put_control(
+        &self,
+        sk: &Sock,
+        conn: &Conn,
+        msg: &mut MsgHdr,
+        has_received: bool,
+    ) -> Result {
         if has_received && sk.wants_timestamp() {
             sk.put_timestamp(msg, conn.take_arrival());
         }
