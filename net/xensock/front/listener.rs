@@ -100,17 +100,6 @@ impl Posted {
         begins
     }
 
-    /// Decides how many there shall be, when one was taken: more while all are used, and few when
-    /// most wait for nothing. Each has memory and an event channel, which are scarce.
-    fn adapt(&mut self) {
-        let idle = self.conns.iter().filter(|conn| conn.is_pending()).count();
-        self.wanted = match idle + self.coming {
-            0 => self.limit.min(self.wanted + 1),
-            1 => self.wanted,
-            _ => self.wanted.saturating_sub(1).max(1),
-        };
-    }
-
     /// Takes everything away.
     fn close(&mut self) -> KVec<Arc<Conn>> {
         self.is_open = false;
@@ -139,7 +128,7 @@ impl Listener {
                     Posted {
                         conns,
                         coming: 0,
-                        wanted: 1,
+                        wanted: limit,
                         limit,
                         is_open: true,
                     },
@@ -275,9 +264,8 @@ impl Listener {
     pub(crate) fn take(&self) -> Option<Arc<Conn>> {
         let mut posted = self.posted.lock();
         let index = posted.conns.iter().position(|conn| conn.is_ready())?;
-        let conn = posted.conns.remove(index).ok();
-        posted.adapt();
-        conn
+        posted.wanted = posted.limit.min(posted.wanted + 1);
+        posted.conns.remove(index).ok()
     }
 
     /// Changes the backlog, and waits for the answer; killable.
@@ -290,8 +278,7 @@ impl Listener {
         let limit = limit(&self.remote.link, backlog);
         {
             let mut posted = self.posted.lock();
-            posted.limit = limit;
-            posted.wanted = posted.wanted.min(limit);
+            (posted.limit, posted.wanted) = (limit, limit);
         }
         self.post()
     }
