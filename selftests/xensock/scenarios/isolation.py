@@ -78,7 +78,7 @@ def test_pages_of_all_guests(bed):
     guest = bed.shared_guest("greedy")
     neighbour = Neighbour(bed)
     unload(bed, "xensock_back")
-    bed.modprobe("xensock_back", "max_ring_pages=1000")
+    bed.modprobe("xensock_back", "max_ring_pages=4000")
     try:
         wait_link(guest)
         wait_link(neighbour.guest)
