@@ -217,7 +217,7 @@ impl<T: Ops> Glue<T> {
                 Ok(unsafe { bindings::inet_any_ioctl(socket, cmd, arg) })
             }
             Ok(number) => {
-                UserSlice::new(UserPtr::from_addr(arg as usize), size_of::<c_int>())
+                UserSlice::new(UserPtr::from_addr(arg), size_of::<c_int>())
                     .writer()
                     .write(&number)?;
                 Ok(0)
