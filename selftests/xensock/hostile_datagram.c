@@ -336,7 +336,7 @@ TEST_F(frames, bad_rings)
 }
 
 /* All requests for a socket at once, and then again. */
-TEST_F_TIMEOUT(frames, all_at_once, 60)
+TEST_F_TIMEOUT(frames, all_at_once, 240)
 {
 	struct sockaddr_in sin = address(opt.host, 9);
 	struct response response;

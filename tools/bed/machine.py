@@ -17,12 +17,14 @@ DOM0 = "console=hvc0 rdinit=/bed/init panic=1 {extra}"
 class Machine:
     """Runs until it switches itself off, or until kill(). Never leaves a process behind."""
 
-    def __init__(self, run, memory, dom0_memory, interactive=False, extra=""):
-        self._talk = os.path.join(run, "talk")
+    def __init__(self, boot, path, memory, dom0_memory, interactive=False, extra=""):
+        """boot: the directory of what it boots. path: where its line to us is."""
+        self._talk = os.path.join(path, "talk")
         for end in ("in", "out"):
             os.mkfifo(f"{self._talk}.{end}")
-        # Opened for writing too, so that neither QEMU nor we wait for the other.
+        # Opened for both, so that neither QEMU nor we wait for the other.
         self._talk_fd = os.open(f"{self._talk}.out", os.O_RDWR | os.O_NONBLOCK)
+        self._answer_fd = os.open(f"{self._talk}.in", os.O_RDWR | os.O_NONBLOCK)
         console = "stdio,id=console,signal=off" if interactive else "stdio,id=console"
         self._qemu = subprocess.Popen(
             # Whatever ends us, even SIGKILL, ends QEMU too.
@@ -34,35 +36,43 @@ class Machine:
              "-chardev", console, "-serial", "chardev:console",
              "-chardev", f"pipe,id=talk,path={self._talk}", "-device", "virtio-serial-pci",
              "-device", "virtserialport,chardev=talk,name=bed",
-             "-kernel", os.path.join(run, "xen"), "-append", XEN.format(memory=dom0_memory),
-             "-initrd", f"{run}/kernel {DOM0.format(extra=extra)},{run}/dom0.cpio"],
+             "-kernel", os.path.join(boot, "xen"), "-append", XEN.format(memory=dom0_memory),
+             "-initrd", f"{boot}/kernel {DOM0.format(extra=extra)},{boot}/dom0.cpio"],
             stdin=None if interactive else subprocess.DEVNULL,
             stdout=None if interactive else subprocess.PIPE,
             stderr=None if interactive else subprocess.STDOUT)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._talk_fd, selectors.EVENT_READ, "talk")
+        self._sources = {self._talk_fd: "talk"}
         if not interactive:
-            self._selector.register(self._qemu.stdout, selectors.EVENT_READ, "console")
+            self._sources[self._qemu.stdout.fileno()] = "console"
         self._pending = {"talk": b"", "console": b""}
 
     @property
     def running(self):
         return self._qemu.poll() is None
 
-    def lines(self, timeout):
-        """The (source, line) pairs that came within the time; none is no end."""
-        for key, _ in self._selector.select(timeout):
-            data = os.read(key.fd, 65536)
-            if not data:
-                self._selector.unregister(key.fileobj)
-            *lines, self._pending[key.data] = (self._pending[key.data] + data).split(b"\n")
-            for line in lines:
-                yield key.data, line.decode(errors="replace").strip("\r")
+    def register(self, selector):
+        """Has the selector tell, with us as the data, when read() has something."""
+        for fd in self._sources:
+            selector.register(fd, selectors.EVENT_READ, self)
+
+    def read(self, selector, fd):
+        """The (source, line) pairs that have come there."""
+        data = os.read(fd, 65536)
+        if not data:
+            selector.unregister(fd)
+        source = self._sources[fd]
+        *lines, self._pending[source] = (self._pending[source] + data).split(b"\n")
+        return [(source, line.decode(errors="replace").strip("\r")) for line in lines]
+
+    def answer(self, text):
+        """Sends a line to dom0's program, which has asked for it: there is room."""
+        os.write(self._answer_fd, f"{text}\n".encode())
 
     def kill(self):
         if self.running:
             self._qemu.kill()
         self._qemu.wait()
         os.close(self._talk_fd)
+        os.close(self._answer_fd)
         for end in ("in", "out"):
             os.unlink(f"{self._talk}.{end}")

@@ -10,7 +10,9 @@ class Progress:
 
     def __init__(self, path):
         self._path = path
-        self._planned = []
+        self.machines = 1
+        # As keys: each machine plans the same.
+        self._planned = {}
         self._done = {}
         try:
             with open(path, encoding="ascii") as file:
@@ -19,7 +21,7 @@ class Progress:
             self._known = {}
 
     def plan(self, name):
-        self._planned.append(name)
+        self._planned[name] = None
 
     def done(self, name, seconds):
         self._done[name] = seconds
@@ -39,7 +41,15 @@ class Progress:
         rest = [name for name in self._planned if name not in self._done]
         times = [self._known[name] for name in rest if name in self._known]
         mean = (sum(times) + before) / (len(times) + len(known))
-        return pace * (sum(times) + mean * (len(rest) - len(times)))
+        return pace * (sum(times) + mean * (len(rest) - len(times))) / self.machines
+
+    def of_files(self):
+        """Seconds that each file took in earlier runs."""
+        sums = {}
+        for name, seconds in self._known.items():
+            file = name.partition(".")[0]
+            sums[file] = sums.get(file, 0) + seconds
+        return sums
 
     def slowest(self, count=10):
         """Lines about the tests that took longest."""

@@ -28,7 +28,7 @@ def peer(bed, largest_send_buffer=4 << 20):
     """Starts the peer of all tests in dom0; it ends with the test."""
     sysctl("tcp_max_tw_buckets", "8192")
     # A black hole is given up after 3 s, not after 127.
-    sysctl("tcp_syn_retries", "1" if bed.scale == 1 else "2")
+    sysctl("tcp_syn_retries", "2" if bed.kconfig == "debug" else "1")
     sysctl("tcp_wmem", f"4096 16384 {largest_send_buffer}")
     job = bed.start(f"peer --host {bed.address}")
     job.wait_line("peer: ready", 30 * bed.scale)

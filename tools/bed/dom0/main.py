@@ -66,9 +66,12 @@ def clean_up(action):
     return True
 
 
-def choose(patterns, with_slow):
-    """The scenario files and, of each, the tests whose FILE.TEST matches one of the patterns."""
-    chosen, last = [], []
+def choose(patterns, with_slow, times):
+    """The tests, by scenario file, whose FILE.TEST matches one of the patterns.
+
+    Files that took long in earlier runs come first, so that the last ones are short.
+    """
+    chosen = []
     for path in sorted(glob.glob("/bed/scenarios/*.py")):
         name = os.path.basename(path)[:-3]
         try:
@@ -80,8 +83,8 @@ def choose(patterns, with_slow):
                  and (key == "load" or any(fnmatch.fnmatch(f"{name}.{key}", pattern)
                                            for pattern in patterns.split()))]
         if tests:
-            (last if is_last else chosen).append((name, tests))
-    return chosen + last
+            chosen.append((is_last, -times.get(name, 0), name, tests))
+    return {name: tests for *_, name, tests in sorted(chosen, key=lambda file: file[:3])}
 
 
 def broken(text):
@@ -102,15 +105,15 @@ def run_file(bed, number, name, tests):
 
 def run_all(options):
     signal.signal(signal.SIGALRM, alarm)
-    bed = beds.Bed(options["kconfig"], options["set"] == "slow", options["verdicts"])
-    files = choose(options["tests"], bed.slow)
-    for name, tests in files:
+    bed = beds.Bed(options["kconfig"], options["set"] == "slow", options["verdicts"], options["scale"])
+    files = choose(options["tests"], bed.slow, options["times"])
+    for name, tests in files.items():
         for key, _ in tests:
             port.emit("P", f"{name}.{key}")
-    ktap.line("KTAP version 1")
-    ktap.line(f"1..{len(files)}")
-    for number, (name, tests) in enumerate(files, 1):
-        run_file(bed, number, name, tests)
+    # Another machine may run files too.
+    while answer := port.ask("N"):
+        number, name = answer.split()
+        run_file(bed, int(number), name, files[name])
     bed.close()
 
 

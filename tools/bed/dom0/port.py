@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The line to the host: every record is one line, a kind and a text.
+"""The line to the host: every record is one line, a kind and a text. The host only answers.
 
     T text          a line of KTAP
     D text          something done in dom0, or its output
     G NAME text     a line of a guest's console
     P FILE.TEST     a test that is planned
+    N               asks which file is next; the answer is its number and its name, or nothing
     S FILE.TEST SECONDS     a test that has ended
     V KEY           a verdict that later runs may rely on, see verdicts.py
     H               nothing, but alive
@@ -20,7 +21,7 @@ _file = -1
 
 def open_port(path="/dev/vport0p1"):
     global _file
-    _file = os.open(path, os.O_WRONLY)
+    _file = os.open(path, os.O_RDWR)
 
 
 def emit(kind, text):
@@ -29,3 +30,12 @@ def emit(kind, text):
     with _lock:
         while data:
             data = data[os.write(_file, data):]
+
+
+def ask(kind):
+    """Sends a record that the host answers, gives the answer."""
+    emit(kind, "")
+    answer = b""
+    while not answer.endswith(b"\n"):
+        answer += os.read(_file, 256)
+    return answer.decode().strip()

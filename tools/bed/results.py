@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The directory of one run, and what is known of it so far."""
+
+import os
+import sys
+import time
+
+from progress import Progress
+from report import Report
+from watch import splat
+
+
+class Results:
+    """What all machines have said. show: which part of it is printed while it comes."""
+
+    def __init__(self, cache, show, what):
+        results = os.path.join(cache, "results")
+        self.path = os.path.join(results, time.strftime("%Y%m%d-%H%M%S-") + str(os.getpid()))
+        os.makedirs(self.path)
+        self.report = Report(self._ktap)
+        self.verdicts = []
+        self.progress = Progress(os.path.join(results, f"times-{what}.json"))
+        self.splats = []
+        self._show = show
+        self._began = time.monotonic()
+        self._files = {}
+
+    def log(self, name, line):
+        if name not in self._files:
+            # pylint: disable=consider-using-with
+            self._files[name] = open(os.path.join(self.path, name), "w", buffering=1)
+        self._files[name].write(f"{time.monotonic() - self._began:8.2f} {line}\n")
+        self._files[name].flush()
+
+    def tail(self, name):
+        path = os.path.join(self.path, name)
+        if os.path.exists(path):
+            with open(path) as file:
+                sys.stderr.writelines(file.readlines()[-15:])
+
+    def console(self, name, line):
+        """A line of a console: logged, and looked through for what fails the run."""
+        self.log(f"{name}.log", line)
+        if self._show == "all":
+            print(f"{name}| {line}", flush=True)
+        if splat(os.path.basename(name), line):
+            self.splats.append(f"{name}.log: {line}")
+
+    def show(self, kind, text):
+        """Prints the text if that is what this run shows."""
+        if self._show == kind:
+            print(text, flush=True)
+
+    def _ktap(self, text):
+        self.log("test.ktap", text)
+        self.show("all", text)
+        self.show("ktap", text)
+
+
+class Lane:
+    """One machine of a run: what it says, and the file that it is at."""
+
+    def __init__(self, results, name, machine):
+        """name: of the subdirectory of its logs; empty if it is the only machine."""
+        self.machine = machine
+        self.ended = False
+        self.quiet_since = time.monotonic() + 60
+        self._results = results
+        self._name = name
+        self._number = None
+
+    def log(self, name):
+        """The name of one of its logs, in the directory of the run."""
+        return os.path.join(self._name, name)
+
+    def take(self, source, line):
+        """One line of the machine, from its console or from dom0's program."""
+        results = self._results
+        if source == "console":
+            results.console(self.log("xen" if line.startswith("(XEN)") else "dom0"), line)
+            return
+        self.quiet_since = time.monotonic()
+        kind, _, text = line.partition(" ")
+        if kind == "T":
+            results.report.line(self._number, text)
+            if text.lstrip().startswith("# ") and "Subtest:" not in text:
+                results.show("notes", text.lstrip()[2:])
+                results.show("talk", text.lstrip()[2:])
+        elif kind == "D":
+            results.console(self.log("dom0"), text)
+            results.show("talk", f"dom0| {text}")
+        elif kind == "G":
+            name, _, text = text.partition(" ")
+            results.console(self.log(f"guest-{name}"), text)
+            if not text.startswith("["):
+                results.show("talk", f"{name}| {text}")
+        elif kind == "P":
+            results.progress.plan(text)
+            results.report.plan(text.partition(".")[0])
+        elif kind == "N":
+            self._next_file()
+        elif kind == "S":
+            name, seconds = text.split()
+            results.progress.done(name, float(seconds))
+        elif kind == "V":
+            results.verdicts.append(text)
+        elif kind == "E":
+            self.ended = True
+
+    def _next_file(self):
+        report = self._results.report
+        if self._number is not None:
+            report.done(self._number)
+        self._number, name = report.next() or (None, None)
+        self.machine.answer(f"{self._number} {name}" if name else "")
