@@ -35,6 +35,7 @@ use crate::proto::{
     },
     stream::{
         Consumer,
+        Own,
         Producer,
         Words, //
     }, //
@@ -78,20 +79,38 @@ pub enum End {
 ///
 /// # Invariants
 ///
-/// - `data` has `2 * size` bytes, and `index` is one page.
-/// - `rx_cons` and `tx_prod` run ahead of what the peer can see of them, never behind: they are
-///   moved before the shared words are.
+/// `data` has `2 * size` bytes, and `index` is one page.
 pub struct DataRing<P: Deref<Target = SharedPages>> {
     index: P,
     data: P,
     size: u32,
     event_index: bool,
-    rx: Direction,
+    rx: Consumer<Atomic<u32>>,
     rx_base: usize,
-    rx_cons: Atomic<u32>,
-    tx: Direction,
+    tx: Producer<Atomic<u32>>,
     tx_base: usize,
-    tx_prod: Atomic<u32>,
+}
+
+impl Own for Atomic<u32> {
+    fn new(value: u32) -> Self {
+        Self::new(value)
+    }
+
+    fn load(&self) -> u32 {
+        Atomic::load(self, Relaxed)
+    }
+
+    fn load_acquire(&self) -> u32 {
+        Atomic::load(self, Acquire)
+    }
+
+    fn store(&self, value: u32) {
+        Atomic::store(self, value, Relaxed);
+    }
+
+    fn store_release(&self, value: u32) {
+        Atomic::store(self, value, Release);
+    }
 }
 
 impl<P: Deref<Target = SharedPages>> Words for DataRing<P> {
@@ -135,27 +154,25 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
             End::Front => (input, output),
             End::Back => (output, input),
         };
-        // INVARIANT: The lengths were checked above, and all indexes are equal.
+        let size = order.half_size();
+        // INVARIANT: The lengths were checked above.
         Ok(Self {
             index,
             data,
-            size: order.half_size(),
+            size,
             event_index,
-            rx,
+            rx: Consumer::new(rx, size, event_index),
             rx_base,
-            rx_cons: Atomic::new(0),
-            tx,
+            tx: Producer::new(tx, size, event_index),
             tx_base,
-            tx_prod: Atomic::new(0),
         })
     }
 
     /// Has our indexes stand at zero again, for the next connection. Nobody uses the ring; those of
     /// the shared words that are ours are the frontend's to set.
     pub fn restart(&self) {
-        // INVARIANT: All indexes are equal.
-        self.rx_cons.store(0, Relaxed);
-        self.tx_prod.store(0, Relaxed);
+        self.rx.restart();
+        self.tx.restart();
     }
 
     /// Makes the shared words those of a new ring. Frontend only.
@@ -164,7 +181,7 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
             self.store(offset, 0);
         }
         if self.event_index {
-            for direction in [self.rx, self.tx] {
+            for direction in [self.rx.direction(), self.tx.direction()] {
                 self.store(direction.prod_event, indexes::FIRST_PROD_EVENT);
             }
         }
@@ -190,72 +207,40 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         Order::for_size(self.size as usize)
     }
 
-    fn consumer(&self) -> Consumer {
-        Consumer::starting_at(
-            self.rx,
-            self.size,
-            self.event_index,
-            self.rx_cons.load(Relaxed),
-        )
-    }
-
-    fn producer(&self) -> Producer {
-        Producer::starting_at(
-            self.tx,
-            self.size,
-            self.event_index,
-            self.tx_prod.load(Relaxed),
-        )
-    }
-
     /// Bytes that the peer has produced and we have not consumed. For the consumer only.
     pub fn readable(&self) -> Result<u32, Violation> {
-        Ok(self.consumer().ready(self)?.len)
+        Ok(self.rx.ready(self)?.len)
     }
 
     /// Bytes that we may produce. For the producer only.
     pub fn writable(&self) -> Result<u32, Violation> {
-        self.producer().room(self)
+        self.tx.room(self)
     }
 
     /// As [`readable`](Self::readable), for those who do not exclude the consumer.
     ///
     /// An index that makes no sense counts as a full ring: the consumer will find out.
     pub fn peek_readable(&self) -> u32 {
-        self.peek(&self.rx_cons, || self.readable())
+        self.rx.peek_ready(self)
     }
 
     /// As [`writable`](Self::writable), for those who do not exclude the producer.
     ///
     /// An index that makes no sense counts as an empty ring: the producer will find out.
     pub fn peek_writable(&self) -> u32 {
-        self.peek(&self.tx_prod, || self.writable())
-    }
-
-    /// Looks at both indexes of a direction of which neither is ours to keep still.
-    fn peek(&self, own: &Atomic<u32>, look: impl Fn() -> Result<u32, Violation>) -> u32 {
-        loop {
-            let before = own.load(Acquire);
-            let seen = look();
-            // Unless our index moved meanwhile, the two belong together.
-            if own.load(Acquire) == before {
-                return seen.unwrap_or(self.size);
-            }
-        }
+        self.tx.peek_room(self)
     }
 
     /// How the direction that we consume has ended, if it has.
     ///
     /// To be read before the bytes are looked at: what came before the end is then seen.
     pub fn rx_ending(&self) -> Ending {
-        self.consumer()
-            .ready(self)
-            .map_or(Ending::Open, |ready| ready.ending)
+        self.rx.ending(self)
     }
 
     /// How the direction that we produce has ended, if it has.
     pub fn tx_ending(&self) -> Ending {
-        self.producer().ending(self)
+        self.tx.ending(self)
     }
 
     /// How CONNECT or ACCEPT has ended, if it has. Frontend only.
@@ -281,19 +266,19 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
 
     /// Ends the direction that we consume. Backend only; notify after it.
     pub fn end_rx(&self, ending: Ending) {
-        self.consumer().end(self, ending);
+        self.rx.end(self, ending);
     }
 
     /// Ends the direction that we produce, after the last byte. Backend only; notify after it.
     pub fn end_tx(&self, ending: Ending) {
-        self.producer().end(self, ending);
+        self.tx.end(self, ending);
     }
 
     /// Copies `len` readable bytes, from `skip` bytes past the first, without consuming them.
     ///
     /// Returns the number of bytes copied, fewer if the destination faults.
     pub fn copy_out(&self, skip: u32, len: u32, to: &mut IovIterDest<'_>) -> usize {
-        let from = self.rx_cons.load(Relaxed).wrapping_add(skip);
+        let from = self.rx.index().wrapping_add(skip);
         let mut copied = 0;
         for span in spans(from, len, self.size) {
             let offset = self.rx_base + span.offset as usize;
@@ -311,7 +296,7 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     ///
     /// Returns the number of bytes copied, fewer if the source faults.
     pub fn copy_in(&self, skip: u32, len: u32, from: &mut IovIterSource<'_>) -> usize {
-        let to = self.tx_prod.load(Relaxed).wrapping_add(skip);
+        let to = self.tx.index().wrapping_add(skip);
         let mut copied = 0;
         for span in spans(to, len, self.size) {
             let offset = self.tx_base + span.offset as usize;
@@ -326,7 +311,7 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
 
     /// Copies readable bytes, from `skip` bytes past the first, without consuming them.
     pub fn read(&self, skip: u32, out: &mut [u8]) -> Result {
-        let from = self.rx_cons.load(Relaxed).wrapping_add(skip);
+        let from = self.rx.index().wrapping_add(skip);
         let len = u32::try_from(out.len())?;
         let mut rest = out;
         for span in spans(from, len, self.size) {
@@ -340,7 +325,7 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// Copies bytes into the room for them, from `skip` bytes past its first, without producing them
     /// yet.
     pub fn write(&self, skip: u32, bytes: &[u8]) -> Result {
-        let to = self.tx_prod.load(Relaxed).wrapping_add(skip);
+        let to = self.tx.index().wrapping_add(skip);
         let len = u32::try_from(bytes.len())?;
         let mut rest = bytes;
         for span in spans(to, len, self.size) {
@@ -355,7 +340,7 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// One of the bytes that were copied into the room, `skip` bytes past its first, and not produced
     /// yet: as it is now.
     pub fn written(&self, skip: u32) -> Result<u8> {
-        let at = self.tx_prod.load(Relaxed).wrapping_add(skip);
+        let at = self.tx.index().wrapping_add(skip);
         let [span, _] = spans(at, 1, self.size);
         let mut byte = [0];
         self.data
@@ -366,21 +351,13 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// `len` readable bytes, from `skip` bytes past the first, for a socket to send: the first of
     /// them, if there are more than [`BioVecs::MAX`] pages.
     pub fn readable_bvecs(&self, skip: u32, len: u32) -> BioVecs<'_> {
-        self.bvecs(
-            self.rx_base,
-            self.rx_cons.load(Relaxed).wrapping_add(skip),
-            len,
-        )
+        self.bvecs(self.rx_base, self.rx.index().wrapping_add(skip), len)
     }
 
     /// The room for `len` bytes, from `skip` bytes past its first, for a socket to receive into: the
     /// first of it, if there are more than [`BioVecs::MAX`] pages.
     pub fn writable_bvecs(&self, skip: u32, len: u32) -> BioVecs<'_> {
-        self.bvecs(
-            self.tx_base,
-            self.tx_prod.load(Relaxed).wrapping_add(skip),
-            len,
-        )
+        self.bvecs(self.tx_base, self.tx.index().wrapping_add(skip), len)
     }
 
     fn bvecs(&self, base: usize, index: u32, len: u32) -> BioVecs<'_> {
@@ -399,21 +376,13 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// Gives `n` consumed bytes back to the peer. Returns whether to notify it.
     #[must_use]
     pub fn consume(&self, n: u32) -> bool {
-        let mut consumer = self.consumer();
-        // INVARIANT: Moved before the shared word.
-        self.rx_cons
-            .store(consumer.index().wrapping_add(n), Release);
-        consumer.consume(self, n)
+        self.rx.consume(self, n)
     }
 
     /// Gives `n` produced bytes to the peer. Returns whether to notify it.
     #[must_use]
     pub fn produce(&self, n: u32) -> bool {
-        let mut producer = self.producer();
-        // INVARIANT: Moved before the shared word.
-        self.tx_prod
-            .store(producer.index().wrapping_add(n), Release);
-        producer.publish(self, n)
+        self.tx.publish(self, n)
     }
 
     /// Asks to be notified of the next byte that comes.
@@ -421,28 +390,28 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// Returns the peer's index up to which there is something already. Those who ask exclude each
     /// other; who asks must look again afterwards.
     pub fn expect_data(&self) -> u32 {
-        self.consumer().expect_more(self)
+        self.rx.expect_more(self)
     }
 
     /// The peer's index up to which there is something to read, to be compared with that of
     /// [`expect_data`](Self::expect_data).
     pub fn arrived(&self) -> u32 {
-        self.load(self.rx.prod)
+        self.load(self.rx.direction().prod)
     }
 
     /// Our index up to which we have consumed.
     pub fn consumed(&self) -> u32 {
-        self.rx_cons.load(Relaxed)
+        self.rx.index()
     }
 
     /// Our index up to which we have produced, to be compared with [`taken`](Self::taken).
     pub fn produced(&self) -> u32 {
-        self.tx_prod.load(Relaxed)
+        self.tx.index()
     }
 
     /// The peer's index up to which it has taken what we produced.
     pub fn taken(&self) -> u32 {
-        self.load(self.tx.cons)
+        self.load(self.tx.direction().cons)
     }
 
     /// Asks to be notified once there is room for `wanted` bytes.
@@ -451,18 +420,6 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// after this, the notification comes too early: who is notified and does not find the room has
     /// to ask again.
     pub fn expect_room(&self, wanted: u32) {
-        if !self.event_index {
-            return;
-        }
-        loop {
-            let missing = self.size.saturating_sub(wanted);
-            let prod = self.tx_prod.load(Relaxed);
-            self.store(self.tx.cons_event, prod.wrapping_sub(missing));
-            self.full_barrier();
-            // If it moved meanwhile, the peer may have gone past the event before that was there.
-            if self.tx_prod.load(Relaxed) == prod {
-                break;
-            }
-        }
+        self.tx.expect_room(self, wanted);
     }
 }

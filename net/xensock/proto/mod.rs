@@ -7,7 +7,7 @@
 //! (`tools/hosttest`). Each of them includes it as `#[path = "..."] pub mod proto;`, so:
 //!
 //! - it is `core` only: no allocation, no `kernel::`, no I/O, no clock, and paths are relative;
-//! - it has no `unsafe` code and no state of its own: every function maps values to values.
+//! - it has no `unsafe` code, and no state of its own but the indexes of a [`stream`].
 //!
 //! # Trust
 //!
@@ -29,7 +29,7 @@
 //! - [`frame`] is how datagrams lie in such a ring.
 //! - [`status`] are the words of that page through which CONNECT and ACCEPT end.
 //! - [`stream`] is the order of loads, stores and barriers around those indexes, written once for
-//!   both ends and for the models that check it.
+//!   both ends and for the models that check it: [`producer::Producer`], [`consumer::Consumer`].
 //! - [`urgent`] is what the two ends say to each other of urgent bytes in a stream.
 //! - [`link`] is what each end does next, given its own xenbus state and that of the other end.
 //! - [`node`] names the xenstore nodes, [`errno`] the error numbers, [`addr`] the addresses.
@@ -43,6 +43,7 @@ pub mod addr;
 pub mod backlog;
 mod bytes;
 pub mod call;
+pub mod consumer;
 pub mod dialect;
 pub mod errno;
 pub mod feature;
@@ -55,6 +56,7 @@ pub mod node;
 pub mod option;
 pub mod pieces;
 pub mod policy;
+pub mod producer;
 pub mod request;
 pub mod response;
 pub mod ring;

@@ -33,6 +33,7 @@ use xensock_hosttest::proto::{
     ring::spans,
     stream::{
         Consumer,
+        Own,
         Producer,
         Words, //
     },
@@ -81,6 +82,31 @@ impl Run {
     };
 }
 
+/// A word of an end's own, with those who look at it.
+struct Word(AtomicU32);
+
+impl Own for Word {
+    fn new(value: u32) -> Self {
+        Self(AtomicU32::new(value))
+    }
+
+    fn load(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn load_acquire(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn store(&self, value: u32) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    fn store_release(&self, value: u32) {
+        self.0.store(value, Ordering::Release);
+    }
+}
+
 /// The ring, and an event channel for each end.
 struct Shared {
     run: Run,
@@ -89,6 +115,8 @@ struct Shared {
     data: [AtomicU32; SIZE as usize],
     wake_consumer: Notify,
     wake_producer: Notify,
+    producer: Producer<Word>,
+    consumer: Consumer<Word>,
 }
 
 impl Shared {
@@ -101,6 +129,8 @@ impl Shared {
             data: [0, 0].map(AtomicU32::new),
             wake_consumer: Notify::new(),
             wake_producer: Notify::new(),
+            producer: Producer::starting_at(run.direction, SIZE, run.event_index, run.start),
+            consumer: Consumer::starting_at(run.direction, SIZE, run.event_index, run.start),
         })
     }
 
@@ -108,16 +138,6 @@ impl Shared {
         let d = self.run.direction;
         let offsets = [d.cons, d.prod, d.error, d.prod_event, d.cons_event];
         &self.words[offsets.iter().position(|&o| o == offset).unwrap()]
-    }
-
-    fn producer(&self) -> Producer {
-        let run = self.run;
-        Producer::starting_at(run.direction, SIZE, run.event_index, run.start)
-    }
-
-    fn consumer(&self) -> Consumer {
-        let run = self.run;
-        Consumer::starting_at(run.direction, SIZE, run.event_index, run.start)
     }
 
     /// The place of the byte with this index.
@@ -153,7 +173,7 @@ impl Words for Shared {
 
 /// Produces the numbers from 1; returns how the consumer ended the direction, if it did.
 fn produce(shared: &Shared) -> Ending {
-    let mut producer = shared.producer();
+    let producer = &shared.producer;
 
     for number in 1..=shared.run.bytes {
         loop {
@@ -164,7 +184,8 @@ fn produce(shared: &Shared) -> Ending {
             if producer.room(shared).unwrap() > 0 {
                 break;
             }
-            if producer.arm(shared, 1).unwrap() == 0 && producer.ending(shared) == Ending::Open {
+            producer.expect_room(shared, 1);
+            if producer.room(shared).unwrap() == 0 && producer.ending(shared) == Ending::Open {
                 shared.wake_producer.wait();
             }
         }
@@ -180,7 +201,7 @@ fn produce(shared: &Shared) -> Ending {
 
 /// Consumes `limit` numbers, or up to the end; checks them, and returns how it ended.
 fn consume(shared: &Shared, limit: u32) -> Ending {
-    let mut consumer = shared.consumer();
+    let consumer = &shared.consumer;
     let mut number = 0;
 
     while number < limit {
@@ -201,7 +222,8 @@ fn consume(shared: &Shared, limit: u32) -> Ending {
             assert_eq!(number, shared.run.bytes, "the end came before the data");
             return ready.ending;
         }
-        let ready = consumer.arm(shared, 1).unwrap();
+        consumer.expect_more(shared);
+        let ready = consumer.ready(shared).unwrap();
         if ready.len == 0 && ready.ending == Ending::Open {
             shared.wake_consumer.wait();
         }
@@ -217,7 +239,7 @@ fn data_then_end(run: Run) {
             let shared = shared.clone();
             thread::spawn(move || {
                 produce(&shared);
-                shared.producer().end(&*shared, Ending::Orderly);
+                shared.producer.end(&*shared, Ending::Orderly);
                 shared.wake_consumer.notify();
             })
         };
@@ -266,7 +288,7 @@ fn a_reset_wakes_a_producer_that_waits_for_room() {
             };
 
             consume(&shared, 1);
-            shared.consumer().end(&*shared, Ending::Failed(ECONNRESET));
+            shared.consumer.end(&*shared, Ending::Failed(ECONNRESET));
             shared.wake_producer.notify();
             assert_eq!(other.join().unwrap(), Ending::Failed(ECONNRESET));
         });
@@ -310,13 +332,13 @@ impl Waiters {
     fn expect_data(&self) -> u32 {
         let is_news = {
             let mut told = self.told.lock().unwrap();
-            let arrived = self.shared.consumer().expect_more(&*self.shared);
+            let arrived = self.shared.consumer.expect_more(&*self.shared);
             std::mem::replace(&mut *told, arrived) != arrived
         };
         if is_news && self.passes_on {
             self.data_ready();
         }
-        self.shared.consumer().ready(&*self.shared).unwrap().len
+        self.shared.consumer.ready(&*self.shared).unwrap().len
     }
 
     /// Waits for `wanted` bytes, as a program does that polls.
@@ -331,7 +353,7 @@ impl Waiters {
         let is_news = {
             let mut told = self.told.lock().unwrap();
             let arrived = if is_polled {
-                self.shared.consumer().expect_more(&*self.shared)
+                self.shared.consumer.expect_more(&*self.shared)
             } else {
                 self.shared.load(self.shared.run.direction.prod)
             };
@@ -358,7 +380,7 @@ impl Waiters {
 
     /// Produces the bytes one by one, with an event for those that were asked for.
     fn produce(&self) {
-        let mut producer = self.shared.producer();
+        let producer = &self.shared.producer;
 
         for number in 1..=self.shared.run.bytes {
             let byte = self.shared.byte(producer.index());
