@@ -3,6 +3,7 @@
 #include <asm/ioctls.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/sched/mm.h>
 #include <linux/security.h>
 #include <linux/sockios.h>
 #include <net/inet_common.h>
@@ -26,6 +27,16 @@ __rust_helper struct net *rust_helper_maybe_get_net(struct net *net)
 __rust_helper void rust_helper_put_net(struct net *net)
 {
 	put_net(net);
+}
+
+__rust_helper struct mem_cgroup *rust_helper_sock_enter_memcg(const struct sock *sk)
+{
+	return set_active_memcg(mem_cgroup_from_sk(sk));
+}
+
+__rust_helper void rust_helper_sock_leave_memcg(struct mem_cgroup *old)
+{
+	set_active_memcg(old);
 }
 
 __rust_helper void rust_helper_sock_hold(struct sock *sk)

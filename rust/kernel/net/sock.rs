@@ -178,6 +178,22 @@ impl Sock {
         self.0.get()
     }
 
+    /// Calls `f`, which allocates memory for the socket: what it allocates with
+    /// [`GFP_KERNEL_ACCOUNT`] is charged to the memory cgroup that the socket belongs to, rather than
+    /// to that of the thread. Process context.
+    ///
+    /// [`GFP_KERNEL_ACCOUNT`]: crate::alloc::flags::GFP_KERNEL_ACCOUNT
+    pub fn charged<R>(&self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: The socket is valid by the type invariants, and has a reference to its memory
+        // cgroup, if any, until it is freed; it is borrowed for longer than `f` runs.
+        let old = unsafe { bindings::sock_enter_memcg(self.as_raw()) };
+        let result = f();
+
+        // SAFETY: That is what the same thread had before, and whoever has set it still keeps it.
+        unsafe { bindings::sock_leave_memcg(old) };
+        result
+    }
+
     /// Takes a reference to the network namespace of the socket, unless it is going away: that of a
     /// socket that the kernel has created for itself can. Any context.
     pub fn namespace(&self) -> Option<ARef<Namespace>> {
