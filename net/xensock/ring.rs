@@ -2,13 +2,14 @@
 
 //! A data ring as one of its ends works on it.
 //!
-//! The ring is an indexes page and `2^order` data pages, see "Data ring" in
-//! `Documentation/networking/xensock/protocol.rst`. Each end produces into one half and consumes
-//! from the other. The peer may write any of this memory at any time, so that
+//! The ring is an indexes page and the memory of two directions, see "Data ring" in
+//! `Documentation/networking/xensock/protocol.rst`. Each end produces into one direction and consumes
+//! from the other. A direction has a base, and may have an extension, which is larger and is used in
+//! its place. The peer may write any of this memory at any time, so that
 //!
 //! - our own two indexes live in private memory, and are only ever published from there;
 //! - the peer's index is read once for each decision, and checked: it can never make us touch bytes
-//!   outside the half, or more than the half holds;
+//!   outside the memory of the direction, or more than that holds;
 //! - the bytes are copied straight between the pages and the caller's buffers.
 //!
 //! Each direction has one user at a time, who moves its index; who that is, is the owner's matter:
@@ -17,15 +18,16 @@
 //!
 //! Nothing here sleeps, apart from copies from and to the memory of a program, which may fault.
 
+#[path = "ring/pages.rs"]
+mod pages;
+#[path = "ring/resize.rs"]
+mod resize;
+
 use crate::proto::{
     addr::BadAddr,
     errno::Ending,
-    indexes::{
-        self,
-        Direction, //
-    },
+    indexes,
     ring::{
-        spans,
         Order,
         Violation, //
     },
@@ -38,7 +40,9 @@ use crate::proto::{
         Own,
         Producer,
         Words, //
-    }, //
+    },
+    Feature,
+    Features, //
 };
 use core::{
     net::SocketAddr,
@@ -61,10 +65,12 @@ use kernel::{
         barrier::{
             virt_mb,
             Full, //
-        }, //
+        },
+        Arc, //
     },
     xen::shared::SharedPages, //
 };
+use pages::Pages;
 
 /// Which end of the ring this is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,16 +85,21 @@ pub enum End {
 ///
 /// # Invariants
 ///
-/// `data` has `2 * size` bytes, and `index` is one page.
+/// - The base of each direction has as many bytes as `order` says, an extension is larger, and `index`
+///   is one page.
+/// - While an extension is in use at this end, it is there.
+#[pin_data]
 pub struct DataRing<P: Deref<Target = SharedPages>> {
     index: P,
-    data: P,
-    size: u32,
+    end: End,
+    order: Order,
     event_index: bool,
     rx: Consumer<Atomic<u32>>,
-    rx_base: usize,
+    #[pin]
+    rx_pages: Pages<P>,
     tx: Producer<Atomic<u32>>,
-    tx_base: usize,
+    #[pin]
+    tx_pages: Pages<P>,
 }
 
 impl Own for Atomic<u32> {
@@ -140,39 +151,51 @@ impl<P: Deref<Target = SharedPages>> Words for DataRing<P> {
 }
 
 impl<P: Deref<Target = SharedPages>> DataRing<P> {
-    /// A ring whose indexes all stand at zero.
+    /// A ring whose indexes all stand at zero. `input` and `output` are the memory of its directions.
     ///
-    /// `event_index` says whether both ends have the feature of that name. Fails with `EINVAL` if
-    /// the pages do not fit `order`.
-    pub fn new(index: P, data: P, order: Order, end: End, event_index: bool) -> Result<Self> {
-        if index.len() != indexes::LEN || data.len() != 2 * order.half_len() {
+    /// Fails with `EINVAL` if the pages are not those of a ring.
+    pub fn new(
+        index: P,
+        input: P,
+        output: P,
+        end: End,
+        features: Features,
+    ) -> Result<impl PinInit<Self>> {
+        let order = Order::for_size(input.len());
+        if index.len() != indexes::LEN
+            || input.len() != order.half_len()
+            || output.len() != order.half_len()
+        {
             return Err(EINVAL);
         }
-        let input = (indexes::IN, 0);
-        let output = (indexes::OUT, order.half_len());
         let ((rx, rx_base), (tx, tx_base)) = match end {
-            End::Front => (input, output),
-            End::Back => (output, input),
+            End::Front => ((indexes::IN, input), (indexes::OUT, output)),
+            End::Back => ((indexes::OUT, output), (indexes::IN, input)),
         };
         let size = order.half_size();
-        // INVARIANT: The lengths were checked above.
-        Ok(Self {
+        // INVARIANT: The lengths were checked above, and there is no extension.
+        Ok(pin_init!(Self {
             index,
-            data,
-            size,
-            event_index,
-            rx: Consumer::new(rx, size, event_index),
-            rx_base,
-            tx: Producer::new(tx, size, event_index),
-            tx_base,
-        })
+            end,
+            order,
+            event_index: features.has(Feature::EventIndex),
+            rx: Consumer::new(rx, size, features),
+            rx_pages <- Pages::new(rx_base),
+            tx: Producer::new(tx, size, features),
+            tx_pages <- Pages::new(tx_base),
+        }))
     }
 
-    /// Has our indexes stand at zero again, for the next connection. Nobody uses the ring; those of
-    /// the shared words that are ours are the frontend's to set.
+    /// Has our indexes stand at zero again, without extensions, for the next connection. Nobody uses
+    /// the ring; those of the shared words that are ours are the frontend's to set. Process context.
     pub fn restart(&self) {
         self.rx.restart();
         self.tx.restart();
+        for pages in [&self.rx_pages, &self.tx_pages] {
+            let extension = pages.extension.lock().take();
+            // Outside the lock.
+            drop(extension);
+        }
     }
 
     /// Makes the shared words those of a new ring. Frontend only.
@@ -192,19 +215,29 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         &self.index
     }
 
-    /// The data pages.
-    pub fn data_pages(&self) -> &P {
-        &self.data
+    /// The memory of the directions that they began with.
+    pub fn bases(&self) -> [&P; 2] {
+        [&self.rx_pages.base, &self.tx_pages.base]
     }
 
-    /// Bytes that each direction holds.
-    pub fn size(&self) -> u32 {
-        self.size
+    /// The extensions that there are.
+    pub fn extensions(&self) -> [Option<Arc<P>>; 2] {
+        [self.rx_pages.extension(), self.tx_pages.extension()]
     }
 
-    /// The order of the ring.
+    /// Bytes of the memory that we consume from.
+    pub fn rx_size(&self) -> u32 {
+        self.rx.size()
+    }
+
+    /// Bytes of the memory that we produce into.
+    pub fn tx_size(&self) -> u32 {
+        self.tx.size()
+    }
+
+    /// The order of the ring, without extensions.
     pub fn order(&self) -> Order {
-        Order::for_size(self.size as usize)
+        self.order
     }
 
     /// Bytes that the peer has produced and we have not consumed. For the consumer only.
@@ -229,6 +262,11 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// An index that makes no sense counts as an empty ring: the producer will find out.
     pub fn peek_writable(&self) -> u32 {
         self.tx.peek_room(self)
+    }
+
+    /// Bytes that we have produced and the peer has not taken, likewise.
+    pub fn peek_queued(&self) -> u32 {
+        self.tx.peek_queued(self)
     }
 
     /// How the direction that we consume has ended, if it has.
@@ -278,17 +316,10 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     ///
     /// Returns the number of bytes copied, fewer if the destination faults.
     pub fn copy_out(&self, skip: u32, len: u32, to: &mut IovIterDest<'_>) -> usize {
-        let from = self.rx.index().wrapping_add(skip);
-        let mut copied = 0;
-        for span in spans(from, len, self.size) {
-            let offset = self.rx_base + span.offset as usize;
-            let n = self.data.copy_to_iter(offset, span.len as usize, to);
-            copied += n;
-            if n < span.len as usize {
-                break;
-            }
-        }
-        copied
+        let places = self.rx.places(skip, len);
+        self.rx_pages.for_each(&places, |pages, offset, len| {
+            pages.copy_to_iter(offset, len, to)
+        })
     }
 
     /// Copies `len` bytes into the room for them, from `skip` bytes past its first, without producing
@@ -296,28 +327,27 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     ///
     /// Returns the number of bytes copied, fewer if the source faults.
     pub fn copy_in(&self, skip: u32, len: u32, from: &mut IovIterSource<'_>) -> usize {
-        let to = self.tx.index().wrapping_add(skip);
-        let mut copied = 0;
-        for span in spans(to, len, self.size) {
-            let offset = self.tx_base + span.offset as usize;
-            let n = self.data.copy_from_iter(offset, span.len as usize, from);
-            copied += n;
-            if n < span.len as usize {
-                break;
-            }
-        }
-        copied
+        let places = self.tx.places(skip, len);
+        self.tx_pages.for_each(&places, |pages, offset, len| {
+            pages.copy_from_iter(offset, len, from)
+        })
     }
 
     /// Copies readable bytes, from `skip` bytes past the first, without consuming them.
     pub fn read(&self, skip: u32, out: &mut [u8]) -> Result {
-        let from = self.rx.index().wrapping_add(skip);
-        let len = u32::try_from(out.len())?;
-        let mut rest = out;
-        for span in spans(from, len, self.size) {
-            let (piece, after) = rest.split_at_mut_checked(span.len as usize).ok_or(EINVAL)?;
-            self.data.read(self.rx_base + span.offset as usize, piece)?;
-            rest = after;
+        let len = out.len();
+        let mut at = 0;
+        let places = self.rx.places(skip, u32::try_from(len)?);
+        let done = self.rx_pages.for_each(&places, |pages, offset, len| {
+            let piece = at..at + len;
+            at = piece.end;
+            match out.get_mut(piece).map(|piece| pages.read(offset, piece)) {
+                Some(Ok(())) => len,
+                _ => 0,
+            }
+        });
+        if done < len {
+            return Err(EINVAL);
         }
         Ok(())
     }
@@ -325,14 +355,18 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// Copies bytes into the room for them, from `skip` bytes past its first, without producing them
     /// yet.
     pub fn write(&self, skip: u32, bytes: &[u8]) -> Result {
-        let to = self.tx.index().wrapping_add(skip);
-        let len = u32::try_from(bytes.len())?;
-        let mut rest = bytes;
-        for span in spans(to, len, self.size) {
-            let (piece, after) = rest.split_at_checked(span.len as usize).ok_or(EINVAL)?;
-            self.data
-                .write(self.tx_base + span.offset as usize, piece)?;
-            rest = after;
+        let mut at = 0;
+        let places = self.tx.places(skip, u32::try_from(bytes.len())?);
+        let done = self.tx_pages.for_each(&places, |pages, offset, len| {
+            let piece = at..at + len;
+            at = piece.end;
+            match bytes.get(piece).map(|piece| pages.write(offset, piece)) {
+                Some(Ok(())) => len,
+                _ => 0,
+            }
+        });
+        if done < bytes.len() {
+            return Err(EINVAL);
         }
         Ok(())
     }
@@ -340,37 +374,27 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// One of the bytes that were copied into the room, `skip` bytes past its first, and not produced
     /// yet: as it is now.
     pub fn written(&self, skip: u32) -> Result<u8> {
-        let at = self.tx.index().wrapping_add(skip);
-        let [span, _] = spans(at, 1, self.size);
         let mut byte = [0];
-        self.data
-            .read(self.tx_base + span.offset as usize, &mut byte)?;
+        let places = self.tx.places(skip, 1);
+        let done = self.tx_pages.for_each(&places, |pages, offset, len| {
+            pages.read(offset, &mut byte).map_or(0, |()| len)
+        });
+        if done == 0 {
+            return Err(EINVAL);
+        }
         Ok(byte[0])
     }
 
-    /// `len` readable bytes, from `skip` bytes past the first, for a socket to send: the first of
-    /// them, if there are more than [`BioVecs::MAX`] pages.
-    pub fn readable_bvecs(&self, skip: u32, len: u32) -> BioVecs<'_> {
-        self.bvecs(self.rx_base, self.rx.index().wrapping_add(skip), len)
+    /// Does something with `len` readable bytes, from `skip` bytes past the first, which a socket can
+    /// send: with the first of them, if there are more than [`BioVecs::MAX`] pages.
+    pub fn with_readable<R>(&self, skip: u32, len: u32, what: impl FnOnce(&BioVecs<'_>) -> R) -> R {
+        self.rx_pages.with_bvecs(&self.rx.places(skip, len), what)
     }
 
-    /// The room for `len` bytes, from `skip` bytes past its first, for a socket to receive into: the
-    /// first of it, if there are more than [`BioVecs::MAX`] pages.
-    pub fn writable_bvecs(&self, skip: u32, len: u32) -> BioVecs<'_> {
-        self.bvecs(self.tx_base, self.tx.index().wrapping_add(skip), len)
-    }
-
-    fn bvecs(&self, base: usize, index: u32, len: u32) -> BioVecs<'_> {
-        let mut vecs = BioVecs::new();
-        for span in spans(index, len, self.size) {
-            if !self
-                .data
-                .extend_bvecs(&mut vecs, base + span.offset as usize, span.len as usize)
-            {
-                break;
-            }
-        }
-        vecs
+    /// Does something with the room for `len` bytes, from `skip` bytes past its first, which a socket
+    /// can receive into: with the first of it, if there are more than [`BioVecs::MAX`] pages.
+    pub fn with_writable<R>(&self, skip: u32, len: u32, what: impl FnOnce(&BioVecs<'_>) -> R) -> R {
+        self.tx_pages.with_bvecs(&self.tx.places(skip, len), what)
     }
 
     /// Gives `n` consumed bytes back to the peer. Returns whether to notify it.

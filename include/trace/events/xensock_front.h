@@ -132,6 +132,29 @@ TRACE_EVENT(xensock_decision,
 );
 
 /*
+ * A direction of a data ring was to grow, or to shrink, to so many bytes; @error
+ * is what the backend has said.
+ */
+TRACE_EVENT(xensock_resize,
+	TP_PROTO(u64 id, bool out, u32 bytes, int error),
+	TP_ARGS(id, out, bytes, error),
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(bool, out)
+		__field(u32, bytes)
+		__field(int, error)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->out = out;
+		__entry->bytes = bytes;
+		__entry->error = error;
+	),
+	TP_printk("id=%llu way=%s bytes=%u error=%d", __entry->id,
+		  __entry->out ? "out" : "in", __entry->bytes, __entry->error)
+);
+
+/*
  * A socket was ended, though neither the program nor the network has done it:
  * the link is lost, or the backend broke the rules of the data ring.
  */

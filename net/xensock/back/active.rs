@@ -11,15 +11,27 @@ use crate::{
         Outcome, //
     },
     proto::{
+        ring::{
+            Order,
+            Violation, //
+        },
         Body,
         Response,
-        RingRef, //
+        RingRef,
+        Way, //
     },
-    share::Share,
+    share::{
+        extend,
+        Ring,
+        Share, //
+    },
     socket::Socket, //
 };
 use core::{
-    mem::replace,
+    mem::{
+        replace,
+        take, //
+    },
     net::SocketAddr, //
 };
 use kernel::{
@@ -68,6 +80,18 @@ struct Asked {
     farewell: Option<Farewell>,
     /// What to shut down after the last byte of `out`.
     shut: ShutdownMask,
+    /// SHRINK, of `in` and of `out`.
+    shrink: [Option<Response>; 2],
+}
+
+impl Asked {
+    fn shrink(&mut self, way: Way) -> &mut Option<Response> {
+        let [input, output] = &mut self.shrink;
+        match way {
+            Way::In => input,
+            Way::Out => output,
+        }
+    }
 }
 
 /// How far a connection is.
@@ -102,6 +126,9 @@ pub(crate) struct Active {
     /// What is in `state`, for those who must not wait for bytes to be moved.
     #[pin]
     socket: SpinLock<Option<Arc<Socket>>>,
+    /// Likewise.
+    #[pin]
+    ring: SpinLock<Option<Arc<Ring>>>,
     #[pin]
     asked: SpinLock<Asked>,
     /// The event channel is masked until the work item has run.
@@ -123,6 +150,7 @@ impl Active {
                 state <- new_mutex!(State::Gone, "xensock_active"),
                 place <- new_spinlock_irq!(None, "xensock_place"),
                 socket <- new_spinlock!(None, "xensock_socket"),
+                ring <- new_spinlock!(None, "xensock_grown"),
                 asked <- new_spinlock!(Asked::default(), "xensock_asked"),
                 owes_eoi: Atomic::new(false),
                 work <- new_work!("xensock_active"),
@@ -152,6 +180,7 @@ impl Active {
             }
         }
         *active.socket.lock() = Some(socket.clone());
+        *active.ring.lock() = Some(share.ring.clone());
         let connecting = Some((completion, addr));
         *active.state.lock() = State::Open(Io::new(guest, id, socket, share, connecting));
         // For what happened before callbacks and channel were there.
@@ -221,6 +250,7 @@ impl Active {
         {
             // Commands may follow as soon as the guest is told.
             *self.socket.lock() = Some(socket.clone());
+            *self.ring.lock() = Some(share.ring.clone());
             let to = self.guest.dev.otherend_id();
             trace::accept(to, self.id, || socket.local_addr().ok(), peer);
             completion.succeed(&self.guest, &share, peer);
@@ -273,6 +303,46 @@ impl Active {
         Ok(())
     }
 
+    /// Gives a direction of the ring an extension. `ENOTCONN` if there is no ring any more. May sleep.
+    pub(crate) fn grow(self: &Arc<Self>, way: Way, order: Order) -> Result {
+        let ring = self.ring.lock().clone().ok_or(ENOTCONN)?;
+        extend(&self.guest, &ring, way, order)?;
+        // Who produces goes there.
+        self.wake();
+        Ok(())
+    }
+
+    /// Has the extension of a direction unmapped, which answers `ticket`. `EALREADY` if that is under
+    /// way.
+    pub(crate) fn shrink(this: &Arc<Self>, way: Way, ticket: Response) -> Result {
+        {
+            let mut asked = this.asked.lock();
+            let slot = asked.shrink(way);
+            if slot.is_some() {
+                return Err(EALREADY);
+            }
+            *slot = Some(ticket);
+        }
+        this.wake();
+        Ok(())
+    }
+
+    /// Answers SHRINK.
+    fn answer_shrink(&self, tickets: [Option<Response>; 2], result: impl Fn(usize) -> Result) {
+        for (i, ticket) in tickets.into_iter().enumerate() {
+            if let Some(ticket) = ticket {
+                self.guest.answer(ticket, result(i).map(|()| Body::Empty));
+            }
+        }
+    }
+
+    /// Has nobody use the ring who does not have it for itself.
+    fn let_go(&self) {
+        let ring = self.ring.lock().take();
+        // Not the last reference, unless a command is using it.
+        drop(ring);
+    }
+
     /// Has the work item run.
     fn wake(self: &Arc<Self>) {
         // An item that is queued already will see what there is to do.
@@ -308,6 +378,7 @@ impl Active {
 
     /// Takes apart what was in `state`, and returns what a connection that stood has shared. Sleeps.
     fn part(&self, state: State, abort: bool, error: Error) -> Option<Share> {
+        self.let_go();
         match state {
             State::Gone => None,
             State::Posted => {
@@ -349,18 +420,38 @@ impl Active {
         }
     }
 
+    /// Goes on with the memory of the directions.
+    fn resize(&self, state: &mut State, tickets: [Option<Response>; 2]) {
+        let unwanted = |way: Way| match way {
+            Way::In => tickets[0].is_some(),
+            Way::Out => tickets[1].is_some(),
+        };
+        let resized = match state {
+            // There is no extension.
+            State::Gone | State::Posted => Ok([true; 2]),
+            State::Open(io) => io.share().resize(unwanted),
+        };
+        self.answer_shrink(tickets, |i| match &resized {
+            Ok(done) if done.get(i) == Some(&true) => Ok(()),
+            // The turn that follows finds the same, and ends the connection.
+            Ok(_) | Err(Violation) => Err(EBUSY),
+        });
+    }
+
     /// One turn of the work item. Returns whether there is more to do.
     fn turn(&self) -> bool {
-        let (farewell, shut) = {
+        let (farewell, shut, shrink) = {
             let mut asked = self.asked.lock();
-            (asked.farewell.take(), asked.shut)
+            (asked.farewell.take(), asked.shut, take(&mut asked.shrink))
         };
         if let Some(farewell) = farewell {
+            self.answer_shrink(shrink, |_| Err(ECONNABORTED));
             self.end(farewell);
             return false;
         }
         let (state, abort, error) = {
             let mut state = self.state.lock();
+            self.resize(&mut state, shrink);
             let owes_eoi = self.owes_eoi.load(Acquire);
             let io = match &mut *state {
                 State::Gone => return false,

@@ -112,6 +112,14 @@ fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
         Call::GetName { id, peer } => name(guest, id, peer),
         Call::Attach { id, ring } => attach(guest, id, ring),
         Call::Unmap { ring, .. } => unmap(guest, ring),
+        Call::Grow { id, way, order } => {
+            resizable(guest, id)?.grow(way, order)?;
+            Ok(Some(Body::Empty))
+        }
+        Call::Shrink { id, way } => {
+            Active::shrink(&resizable(guest, id)?, way, ticket)?;
+            Ok(None)
+        }
     }
 }
 
@@ -240,6 +248,15 @@ fn unmap(guest: &Guest, ring: RingRef) -> Result<Answer> {
     // A ring that is not kept is mapped for a socket, or not at all.
     drop(guest.kept.take(ring));
     Ok(Some(Body::Empty))
+}
+
+/// The connection whose ring is to grow or to shrink.
+fn resizable(guest: &Guest, id: u64) -> Result<Arc<Active>> {
+    if !guest.features.has(Feature::RingResize) {
+        return Err(EOPNOTSUPP);
+    }
+    let entry = stream(guest, id)?;
+    entry.active().cloned().ok_or(ENOTCONN)
 }
 
 fn release(guest: &Guest, id: u64, abort: bool, reuse: bool, ticket: Response) -> Result<Answer> {

@@ -39,7 +39,7 @@ impl Completion {
         match self {
             Self::Response(ticket) => guest.answer(ticket, Ok(Body::Addr(name))),
             Self::Status => {
-                status::establish(&share.ring, &name);
+                status::establish(&*share.ring, &name);
                 share.channel.notify();
             }
         }
@@ -55,7 +55,7 @@ impl Completion {
             }
             // Here it may do so only after RELEASE.
             Self::Status => {
-                status::fail(&share.ring, -error.to_errno());
+                status::fail(&*share.ring, -error.to_errno());
                 share.channel.notify();
             }
         }

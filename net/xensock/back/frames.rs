@@ -116,7 +116,7 @@ impl Frames {
         }
         let ring = &self.share.ring;
         let room = ring.writable()?;
-        match udp.recv_from(&ring.writable_bvecs(PAYLOAD, max_payload(room))) {
+        match ring.with_writable(PAYLOAD, max_payload(room), |vecs| udp.recv_from(vecs)) {
             Ok(datagram) => {
                 let frame = Frame::Data {
                     // What is too long for a number is too long for the room.
@@ -168,11 +168,12 @@ impl Frames {
     /// Sends the first datagram of `out`.
     fn send(&self, policy: &Policy, len: u32, addr: Option<SocketAddr>) -> Result {
         policy.may_send(len as usize)?;
-        let payload = self.share.ring.readable_bvecs(PAYLOAD, len);
-        if payload.len_bytes() != len as usize {
-            return Err(EMSGSIZE);
-        }
-        self.socket.send(&payload, addr)
+        self.share.ring.with_readable(PAYLOAD, len, |payload| {
+            if payload.len_bytes() != len as usize {
+                return Err(EMSGSIZE);
+            }
+            self.socket.send(payload, addr)
+        })
     }
 
     /// Puts an error into `in`.

@@ -82,7 +82,8 @@ pub(crate) const OFFERED: Features = Features::NONE
     .with(Feature::Datagram)
     .with(Feature::RingReuse)
     .with(Feature::Urgent)
-    .with(Feature::Waiting);
+    .with(Feature::Waiting)
+    .with(Feature::RingResize);
 
 /// Where a guest has its commands ring.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -93,7 +93,7 @@ impl Io {
     /// not all goes that it has still to send, or if too many sockets that were closed are left
     /// already.
     pub(crate) fn end(mut self, guest: &Guest, abort: bool, error: Error) -> Option<Share> {
-        let has_unread = self.share.ring.writable() != Ok(self.share.ring.size());
+        let has_unread = self.share.ring.writable() != Ok(self.share.ring.tx_size());
         if abort || has_unread || !self.send_rest() || !guest.may_linger() {
             self.socket.tcp().set_linger_abort();
         }
@@ -182,14 +182,14 @@ impl Io {
         let ring = &self.share.ring;
         let mut room = ring.writable()?;
         if room == 0 {
-            ring.expect_room(ring.size() / 4);
+            ring.expect_room(ring.tx_size() / 4);
             room = ring.writable()?;
             if room == 0 {
                 self.tell_urgent(0);
                 return Ok(false);
             }
         }
-        match self.socket.tcp().recv(&ring.writable_bvecs(0, room)) {
+        match ring.with_writable(0, room, |vecs| self.socket.tcp().recv(vecs)) {
             // After a shutdown that is all there is to read, while the peer may not have ended yet.
             Ok(0) if self.failure.is_none() && !self.has_peer_ended() => (),
             Ok(0) => self.end_in(),
@@ -236,12 +236,13 @@ impl Io {
         let all = Piece::all(len);
         let urgent = self.urgent.as_mut();
         let piece = urgent.map_or(all, |urgent| urgent.piece(&self.share, len));
-        let from = ring.readable_bvecs(0, piece.len);
-        let sent = if piece.is_urgent {
-            self.socket.tcp().send_urgent(&from)
-        } else {
-            self.socket.tcp().send(&from)
-        };
+        let sent = ring.with_readable(0, piece.len, |from| {
+            if piece.is_urgent {
+                self.socket.tcp().send_urgent(from)
+            } else {
+                self.socket.tcp().send(from)
+            }
+        });
         match sent {
             Ok(n) => {
                 // CAST: No more than `len`.

@@ -8,9 +8,13 @@ use crate::{
     guest::Guest,
     proto::{
         indexes,
-        ring::Order,
-        Feature,
-        RingRef, //
+        ring::{
+            Memory,
+            Order,
+            Violation, //
+        },
+        RingRef,
+        Way, //
     },
     quota::Charge,
     ring::{
@@ -18,6 +22,7 @@ use crate::{
         End, //
     }, //
 };
+use core::ops::Deref;
 use kernel::{
     prelude::*,
     sync::{
@@ -34,17 +39,46 @@ use kernel::{
             Handler, //
         },
         grant::MappedPages,
+        shared::SharedPages,
         GrantRef,
         Port, //
     }, //
 };
+
+/// Memory of the guest that is mapped. Dropping sleeps.
+pub(crate) struct Mapped {
+    pages: MappedPages,
+    /// What it takes of the guest's pages, unless its ring does. Goes last.
+    _charge: Option<Charge>,
+}
+
+impl Mapped {
+    /// Maps what the guest has granted. May sleep.
+    fn new(guest: &Guest, refs: &[GrantRef], charge: Option<Charge>) -> Result<Self> {
+        Ok(Self {
+            pages: MappedPages::new(guest.dev.otherend_id(), refs)?,
+            _charge: charge,
+        })
+    }
+}
+
+impl Deref for Mapped {
+    type Target = SharedPages;
+
+    fn deref(&self) -> &Self::Target {
+        &self.pages
+    }
+}
+
+/// A data ring of the guest's.
+pub(crate) type Ring = DataRing<Mapped>;
 
 /// The event channel and the data ring of a connection, or of another owner.
 ///
 /// Dropped in this order: no more events, then the memory of the guest. Dropping sleeps.
 pub(crate) struct Share<T: Handler = Active> {
     pub(crate) channel: EventChannel<Doorbell<T>>,
-    pub(crate) ring: DataRing<MappedPages>,
+    pub(crate) ring: Arc<Ring>,
     /// Where the guest has it.
     at: RingRef,
     /// The guest's indexes when it was last let send an event.
@@ -56,31 +90,22 @@ impl<T: Handler> Share<T> {
     /// Maps the ring of `owner` and binds its channel. Each word of the indexes page that describes
     /// the ring is read once. May sleep.
     pub(crate) fn new(guest: &Arc<Guest>, at: RingRef, owner: &Arc<T>) -> Result<Self> {
-        let from = guest.dev.otherend_id();
-        let index = MappedPages::new(from, &[GrantRef::new(at.grant)])?;
+        let index = Mapped::new(guest, &[GrantRef::new(at.grant)], None)?;
         let order = index.word(indexes::RING_ORDER)?.load(Acquire);
         let order = Order::new(order).ok_or(EINVAL)?;
         let policy = guest.policy();
         policy.may_have_ring(order)?;
-        let pages = order.pages() + 1;
-        if guest.account.pages.used().saturating_add(pages) > policy.max_ring_pages() {
-            // What is kept is the first to go.
-            guest.kept.clear();
+        let charge = charge(guest, order.pages() + 1)?;
+        let refs = refs(&index, order.pages(), indexes::ref_offset)?;
+        let (input, output) = refs.split_at_checked(order.half_pages()).ok_or(EINVAL)?;
+        // Those of one half are looked at when they are mapped.
+        if output.iter().any(|grant| input.contains(grant)) {
+            return Err(EINVAL);
         }
-        let charge = guest
-            .account
-            .pages
-            .take(pages, |sum| policy.may_have_pages(sum))?;
-
-        let mut refs = KVec::with_capacity(order.pages(), GFP_KERNEL)?;
-        for i in 0..order.pages() {
-            let offset = indexes::ref_offset(i).ok_or(EINVAL)?;
-            let grant = GrantRef::new(index.word(offset)?.load(Acquire));
-            refs.push(grant, GFP_KERNEL)?;
-        }
-        let data = MappedPages::new(from, &refs)?;
-        let event_index = guest.features.has(Feature::EventIndex);
-        let ring = DataRing::new(index, data, order, End::Back, event_index)?;
+        let input = Mapped::new(guest, input, None)?;
+        let output = Mapped::new(guest, output, None)?;
+        let ring = DataRing::new(index, input, output, End::Back, guest.features)?;
+        let ring = Arc::pin_init(ring, GFP_KERNEL)?;
         let port = Port::new(at.port);
         let doorbell = Doorbell::new()?;
         doorbell.connect(owner.clone());
@@ -112,7 +137,75 @@ impl<T: Handler> Share<T> {
     }
 }
 
+/// Charges pages to the guest. May sleep.
+fn charge(guest: &Guest, pages: usize) -> Result<Charge> {
+    let policy = guest.policy();
+    if guest.account.pages.used().saturating_add(pages) > policy.max_ring_pages() {
+        // What is kept is the first to go.
+        guest.kept.clear();
+    }
+    let allows = |sum| policy.may_have_pages(sum);
+    guest.account.pages.take(pages, allows)
+}
+
+/// Reads as many grants from the indexes page, each once.
+fn refs(
+    index: &SharedPages,
+    count: usize,
+    offset: impl Fn(usize) -> Option<usize>,
+) -> Result<KVec<GrantRef>> {
+    let mut refs = KVec::with_capacity(count, GFP_KERNEL)?;
+    for i in 0..count {
+        let word = index.word(offset(i).ok_or(EINVAL)?)?;
+        refs.push(GrantRef::new(word.load(Acquire)), GFP_KERNEL)?;
+    }
+    Ok(refs)
+}
+
+/// Maps an extension for a direction of a ring. `EINVAL` if it would be no larger than what the
+/// direction has, `EALREADY` if there is one. May sleep.
+pub(crate) fn extend(guest: &Guest, ring: &Ring, way: Way, order: Order) -> Result {
+    if order <= ring.order() {
+        return Err(EINVAL);
+    }
+    if ring.is_extended(way) {
+        return Err(EALREADY);
+    }
+    guest.policy().may_have_ring(order)?;
+    let charge = charge(guest, order.half_pages())?;
+    let direction = indexes::direction(way);
+    let refs = refs(ring.index_pages(), order.half_pages(), |i| {
+        direction.extension_offset(i)
+    })?;
+    ring.extend(way, Mapped::new(guest, &refs, Some(charge))?)
+}
+
 impl Share {
+    /// Goes on with what is mapped for the directions: what the guest is sent goes into the extension
+    /// that there is, and one that is `unwanted` is unmapped. Returns whether that is done; if not, it
+    /// is in use still. For the work item. Sleeps.
+    pub(crate) fn resize(&self, unwanted: impl Fn(Way) -> bool) -> Result<[bool; 2], Violation> {
+        let is_large = !unwanted(Way::In) && self.ring.is_extended(Way::In);
+        let memory = if is_large {
+            Memory::Extension
+        } else {
+            Memory::Base
+        };
+        // If the guest has not followed the last change, later.
+        if self.ring.produce_into(memory) {
+            self.channel.notify();
+        }
+        let mut done = [true; 2];
+        for (way, done) in Way::ALL.into_iter().zip(&mut done) {
+            if unwanted(way) {
+                let extension = self.ring.take_extension(way)?;
+                drop(extension);
+                *done = !self.ring.is_extended(way);
+            }
+        }
+        Ok(done)
+    }
+
     /// What the guest has at `at`, for `owner`: kept from another connection, or mapped. May sleep.
     pub(crate) fn for_connection(
         guest: &Arc<Guest>,
@@ -129,7 +222,6 @@ impl Share {
             guest.kept.clear();
         }
         policy.may_have_pages(guest.account.pages.used())?;
-        share.ring.restart();
         share.seen = (0, 0);
         share.channel.handler().connect(owner.clone());
         Ok(share)
@@ -142,6 +234,7 @@ impl Share {
         if owes_eoi.xchg(false, Full) {
             self.eoi(self.indexes());
         }
+        self.ring.restart();
         guest.kept.put(self);
     }
 }

@@ -30,7 +30,7 @@ impl Urgent {
         let Some(news) = tcp.urgent_news(&mut self.seen) else {
             return;
         };
-        let ring = &share.ring;
+        let ring = &*share.ring;
         let ahead = len.wrapping_add(news.offset);
         let byte = match news.byte {
             UrgentByte::Awaited => None,
@@ -45,7 +45,7 @@ impl Urgent {
 
     /// What of the `ready` bytes of the guest's is to be sent next.
     pub(crate) fn piece(&mut self, share: &Share, ready: u32) -> Piece {
-        let ring = &share.ring;
+        let ring = &*share.ring;
         self.sender.piece(ring, ring.consumed(), ready)
     }
 }

@@ -19,7 +19,7 @@ use kernel::{
 /// Grants that the connections of all links have.
 static USED: Atomic<usize> = Atomic::new(0);
 
-/// The grants of one connection. Dropping gives them back.
+/// The grants of one ring, or of an extension. Dropping gives them back.
 pub(crate) struct Share(usize);
 
 /// The order of a ring that there are grants for, of the order that is `wanted` or less: there may
@@ -37,16 +37,35 @@ impl Share {
     /// Takes the grants of a data ring of the order that is `wanted`, or less: of the order that is
     /// returned. `ENOBUFS` if there are too few for any.
     pub(crate) fn take(wanted: Order) -> Result<(Self, Order)> {
-        let limit = limit();
-        let mut used = USED.load(Relaxed);
-        loop {
-            let left = limit.saturating_sub(used);
-            let order = wanted.affordable(left).ok_or(ENOBUFS)?;
-            // OVERFLOW: No more than what is left.
-            match USED.cmpxchg(used, used + order.grants(), Relaxed) {
-                Ok(_) => return Ok((Self(order.grants()), order)),
-                Err(now) => used = now,
-            }
+        take(|left| {
+            let order = wanted.affordable(left)?;
+            Some((order.grants(), order))
+        })
+    }
+}
+
+impl Share {
+    /// Takes the grants for a direction to grow from the order of its ring to the order that is
+    /// `wanted`, or less: to the order that is returned. `ENOBUFS` if there are too few.
+    pub(crate) fn take_growth(base: Order, wanted: Order) -> Result<(Self, Order)> {
+        let growth = |left| {
+            let order = wanted.affordable_growth(base, left)?;
+            Some((order.half_pages(), order))
+        };
+        take(growth)
+    }
+}
+
+/// Takes as many grants as `choose` says, which is told how many are left.
+fn take<T>(choose: impl Fn(usize) -> Option<(usize, T)>) -> Result<(Share, T)> {
+    let limit = limit();
+    let mut used = USED.load(Relaxed);
+    loop {
+        let (grants, chosen) = choose(limit.saturating_sub(used)).ok_or(ENOBUFS)?;
+        // OVERFLOW: No more than what is left.
+        match USED.cmpxchg(used, used + grants, Relaxed) {
+            Ok(_) => return Ok((Share(grants), chosen)),
+            Err(now) => used = now,
         }
     }
 }

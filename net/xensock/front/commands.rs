@@ -69,6 +69,9 @@ impl Answer {
             match self.exchange.call() {
                 // Whatever the backend says of a RELEASE, it no longer knows the connection.
                 Call::Release { .. } => Conn::released(conn),
+                Call::Grow { way, .. } | Call::Shrink { way, .. } => {
+                    Conn::resized(&conn, way, outcome.map(|_| ()));
+                }
                 Call::Poll { .. } => Conn::announced(conn.as_arc_borrow(), outcome.map(|_| ())),
                 _ => Conn::answered(conn.as_arc_borrow(), outcome),
             }

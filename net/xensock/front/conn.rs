@@ -3,6 +3,7 @@
 //! A connection: its data ring and its event channel. A datagram socket has one too, with everybody.
 
 mod events;
+mod growth;
 mod inbox;
 mod life;
 mod urgent;
@@ -23,6 +24,11 @@ use core::net::SocketAddr;
 use events::{
     Asked,
     Seen, //
+};
+use growth::{
+    is_shortage,
+    Growth,
+    GROWTH, //
 };
 use inbox::Inbox;
 use kernel::{
@@ -129,6 +135,18 @@ pub(crate) struct Conn {
     is_unwanted: Atomic<bool>,
     /// TCP_NOTSENT_LOWAT, or 0.
     not_sent_lowat: Atomic<u32>,
+    /// How far its directions are that grow.
+    #[pin]
+    growth: SpinLockIrq<Growth>,
+    /// `in` and `out` may grow: whether it is worth a look at `growth`.
+    may_grow: [Atomic<bool>; 2],
+    /// What is sent goes into the extension of `out`.
+    sends_large: Atomic<bool>,
+    /// Whether the directions do not grow or shrink any more; held by the work item that has them do so.
+    #[pin]
+    resizing: Mutex<bool>,
+    #[pin]
+    growing: Work<Conn, GROWTH>,
     #[pin]
     teardown: Work<Conn>,
     /// Ends the wait for a backend that does not take what was sent.
@@ -138,6 +156,7 @@ pub(crate) struct Conn {
 
 impl_has_work! {
     impl HasWork<Self> for Conn { self.teardown }
+    impl HasWork<Self, GROWTH> for Conn { self.growing }
 }
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, PATIENCE> for Conn { self.patience }
@@ -167,9 +186,14 @@ impl Conn {
     fn make(remote: Remote, sk: &Sock, order: Order, kind: Kind) -> Result<Fresh> {
         let link = remote.link.clone();
         let ring = match kind {
-            Kind::Stream | Kind::Posted => link.new_ring(sk, order)?,
-            Kind::Datagram => Shared::new(&link, sk, order)?,
+            Kind::Stream | Kind::Posted => link.new_ring(sk, order),
+            Kind::Datagram => Shared::new(&link, sk, order),
         };
+        let ring = ring.inspect_err(|error| {
+            if is_shortage(*error) {
+                link.note_shortage();
+            }
+        })?;
         let held = ScopeGuard::new_with_data(ring.clone(), |ring| link.give_up(&ring));
         let phase = match kind {
             Kind::Stream | Kind::Posted => Phase::Pending,
@@ -201,6 +225,11 @@ impl Conn {
                 is_polled: Atomic::new(false),
                 is_unwanted: Atomic::new(false),
                 not_sent_lowat: Atomic::new(0),
+                growth <- new_spinlock_irq!(Growth::NEW, "xensock_growth"),
+                may_grow: [Atomic::new(false), Atomic::new(false)],
+                sends_large: Atomic::new(false),
+                resizing <- new_mutex!(false, "xensock_resizing"),
+                growing <- new_work!("xensock_growth"),
                 teardown <- new_work!("xensock_teardown"),
                 patience <- new_delayed_work!("xensock_patience"),
             }),
@@ -266,7 +295,7 @@ impl Conn {
     /// What a call may wait for at most: the backend comes back to a full ring once a quarter of
     /// it is free, so that more may never be there at once.
     pub(crate) fn max_wait(&self) -> usize {
-        self.ring.size() as usize / 2
+        self.ring.rx_size() as usize / 2
     }
 
     /// Has a program that polls be told to write only while fewer bytes than half of this were not

@@ -58,6 +58,10 @@ pub(crate) struct Counters {
     listeners: Gauge,
     /// How often a connection has had the ring of another.
     reused: Atomic<u64>,
+    /// How often a direction of a ring has grown.
+    grown: Atomic<u64>,
+    /// How often it has given that back, other than at its end.
+    shrunk: Atomic<u64>,
     requests: Requests,
     errors: Atomic<u64>,
 }
@@ -70,6 +74,8 @@ impl Counters {
             connections: Gauge::new(),
             listeners: Gauge::new(),
             reused: Atomic::new(0),
+            grown: Atomic::new(0),
+            shrunk: Atomic::new(0),
             requests: Requests::new(),
             errors: Atomic::new(0),
         }
@@ -108,6 +114,16 @@ impl Counters {
         self.reused.add(1, Relaxed);
     }
 
+    /// A direction of a ring has grown.
+    pub(crate) fn ring_grown(&self) {
+        self.grown.add(1, Relaxed);
+    }
+
+    /// A direction of a ring has shrunk.
+    pub(crate) fn ring_shrunk(&self) {
+        self.shrunk.add(1, Relaxed);
+    }
+
     /// A request was sent.
     pub(crate) fn asked(&self, command: Command) {
         self.requests.count(command);
@@ -127,6 +143,8 @@ impl Counters {
         self.connections.show(c"connections", f)?;
         self.listeners.show(c"listeners", f)?;
         f.write_fmt(fmt!("rings-reused {}\n", self.reused.load(Relaxed)))?;
+        let (grown, shrunk) = (self.grown.load(Relaxed), self.shrunk.load(Relaxed));
+        f.write_fmt(fmt!("rings-grown {grown}\nrings-shrunk {shrunk}\n"))?;
         self.requests.show(f)?;
         f.write_fmt(fmt!("errors {}\n", self.errors.load(Relaxed)))
     }

@@ -213,7 +213,7 @@ fn set_peer(conn: &Conn, peer: SocketAddr) -> Result {
 fn ring_order(link: &Link, sk: &Sock) -> Order {
     let largest = frame::LARGEST as usize;
     let order = match (sk.snd_buf_asked(), sk.rcv_buf_asked()) {
-        (None, None) => Order::for_size(largest).max(crate::wanted_order()),
+        (None, None) => Order::for_size(largest).max(crate::fixed_order()),
         (send, recv) => Order::for_size(send.unwrap_or(largest).max(recv.unwrap_or(largest))),
     };
     order.min(link.max_order())

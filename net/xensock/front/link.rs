@@ -3,6 +3,7 @@
 //! The link to a backend: one for each time that the device comes up.
 
 use crate::{
+    ageing::AGEING,
     commands::{
         Commands,
         Releases, //
@@ -89,7 +90,8 @@ const KNOWN: Features = Features::NONE
     .with(Feature::Datagram)
     .with(Feature::RingReuse)
     .with(Feature::Urgent)
-    .with(Feature::Waiting);
+    .with(Feature::Waiting)
+    .with(Feature::RingResize);
 
 /// How many slots of the commands ring may be taken by listeners that wait in POLL, or be lost with
 /// them, at the most.
@@ -157,6 +159,11 @@ pub(crate) struct Link {
     /// Gives up spare rings.
     #[pin]
     tidying: DelayedWork<Link, TIDYING>,
+    /// Memory is short: what has grown is to shrink.
+    pub(crate) is_short: Atomic<bool>,
+    /// Looks after connections that have grown.
+    #[pin]
+    ageing: DelayedWork<Link, AGEING>,
 }
 
 impl_has_work! {
@@ -164,6 +171,7 @@ impl_has_work! {
 }
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, TIDYING> for Link { self.tidying }
+    impl HasDelayedWork<Self, AGEING> for Link { self.ageing }
 }
 
 impl Link {
@@ -197,6 +205,8 @@ impl Link {
                 down <- new_mutex!(false, "xensock_down"),
                 failure <- new_work!("xensock_failure"),
                 tidying <- new_delayed_work!("xensock_tidying"),
+                is_short: Atomic::new(false),
+                ageing <- new_delayed_work!("xensock_ageing"),
             }),
             GFP_KERNEL,
         )?;
@@ -225,6 +235,11 @@ impl Link {
             return Err(error);
         }
         Ok(link)
+    }
+
+    /// The features that the link has.
+    pub(crate) fn features(&self) -> Features {
+        self.offer.features
     }
 
     /// Whether the link has a feature.
@@ -316,6 +331,13 @@ impl Link {
         }
     }
 
+    /// Does something unless the link has gone down. May sleep, but must not itself.
+    pub(crate) fn if_open(&self, what: impl FnOnce()) {
+        if self.members.lock().is_some() {
+            what();
+        }
+    }
+
     /// Does something with each of those who are known to the link. May sleep, but must not itself.
     pub(crate) fn for_each(&self, what: impl FnMut(&Member)) {
         if let Some(members) = (*self.members.lock()).as_ref() {
@@ -400,8 +422,9 @@ impl Link {
                 None => break,
             }
         }
-        // What it waited for has come, and it is not queued again.
+        // What they waited for has come, and they are not queued again.
         let _ = cancel_delayed_sync::<_, TIDYING>(self);
+        let _ = cancel_delayed_sync::<_, AGEING>(self);
     }
 
     /// Says what the backend did wrong, once for each link.

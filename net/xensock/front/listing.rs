@@ -2,8 +2,8 @@
 
 //! `/proc/net/xensock`: the sockets that the backend has for programs.
 //!
-//! The queues are in bytes, and of a listening socket connections; `ring` is the size of the data
-//! ring, in bytes each way.
+//! The queues are in bytes, and of a listening socket connections; `in` and `out` are the sizes of the
+//! data ring, in bytes.
 
 use crate::{
     conn::Conn,
@@ -40,7 +40,7 @@ impl Show for Sockets {
     fn show(net: &Namespace, file: &SeqFile) {
         seq_print!(
             file,
-            "family type state recv-q send-q local peer ring inode uid\n"
+            "family type state recv-q send-q local peer in out inode uid\n"
         );
         if let Some(link) = LINK.get() {
             link.for_each(|member| match member {
@@ -56,10 +56,9 @@ fn show_conn(net: &Namespace, file: &SeqFile, conn: &Conn) {
     let Some(sk) = conn.owner_for_listing().filter(|sk| is_of(sk, net)) else {
         return;
     };
-    let unsent = conn.ring.size().saturating_sub(conn.ring.peek_writable());
     seq_print!(
         file,
-        "{} {} {} {} {} {} {} {} {} {}\n",
+        "{} {} {} {} {} {} {} {} {} {} {}\n",
         family(&sk),
         if conn.is_datagram() {
             "dgram"
@@ -68,10 +67,11 @@ fn show_conn(net: &Namespace, file: &SeqFile, conn: &Conn) {
         },
         state(&sk),
         conn.ring.peek_readable(),
-        unsent,
+        conn.ring.peek_queued(),
         Name(conn.local.copy().or(conn.remote.local)),
         Name(conn.peer.copy()),
-        conn.ring.size(),
+        conn.ring.rx_size(),
+        conn.ring.tx_size(),
         sk.inode(),
         sk.uid().into_uid_in_current_ns()
     );
@@ -84,7 +84,7 @@ fn show_listener(net: &Namespace, file: &SeqFile, listener: &Listener) {
     }
     seq_print!(
         file,
-        "{} stream {} {} 0 {} - - {} {}\n",
+        "{} stream {} {} 0 {} - - - {} {}\n",
         family(sk),
         state(sk),
         listener.waiting(),

@@ -13,7 +13,8 @@ use crate::{
         ring::Order,
         Call,
         Feature,
-        RingRef, //
+        RingRef,
+        Way, //
     },
     ring::{
         DataRing,
@@ -38,14 +39,47 @@ use kernel::{
     },
     xen::{
         event::EventChannel,
-        grant::GrantedPages, //
+        grant::GrantedPages,
+        shared::SharedPages,
+        DomId, //
     }, //
 };
+
+/// Memory that is granted to the backend.
+pub(crate) struct Granted {
+    pages: GrantedPages,
+    /// What it takes of the budget, unless its ring does.
+    _share: Option<Share>,
+}
+
+impl Granted {
+    /// Allocates pages. May sleep.
+    fn new(peer: DomId, pages: usize, share: Option<Share>) -> Result<Self> {
+        Ok(Self {
+            pages: GrantedPages::new(peer, pages, GFP_KERNEL_ACCOUNT)?,
+            _share: share,
+        })
+    }
+
+    /// Ends the backend's access, but for what it has mapped. May sleep.
+    pub(crate) fn revoke(&self) {
+        self.pages.revoke();
+    }
+}
+
+impl Deref for Granted {
+    type Target = SharedPages;
+
+    fn deref(&self) -> &Self::Target {
+        &self.pages
+    }
+}
 
 /// A data ring with its event channel, for one connection after another.
 #[pin_data]
 pub(crate) struct Shared {
-    ring: DataRing<GrantedPages>,
+    #[pin]
+    ring: DataRing<Granted>,
     at: RingRef,
     /// The network namespace that it was made for.
     payer: usize,
@@ -77,34 +111,33 @@ impl Shared {
     pub(crate) fn new(link: &Link, sk: &Sock, order: Order) -> Result<Arc<Self>> {
         let (share, order) = Share::take(order)?;
         let peer = link.dev.otherend_id();
-        let data = GrantedPages::new(peer, order.pages(), GFP_KERNEL_ACCOUNT)?;
-        let index = GrantedPages::new(peer, 1, GFP_KERNEL_ACCOUNT)?;
+        let input = Granted::new(peer, order.half_pages(), None)?;
+        let output = Granted::new(peer, order.half_pages(), None)?;
+        let index = Granted::new(peer, 1, None)?;
 
-        for (i, grant) in data.refs().iter().enumerate() {
+        let halves = [&input, &output].into_iter();
+        for (i, grant) in halves.flat_map(|half| half.pages.refs()).enumerate() {
             index
                 .word(indexes::ref_offset(i).ok_or(EINVAL)?)?
                 .store(grant.as_raw(), Relaxed);
         }
         index.word(indexes::RING_ORDER)?.store(order.get(), Relaxed);
-        let event_index = link.has(Feature::EventIndex);
-        let ring = DataRing::new(index, data, order, End::Front, event_index)?;
-        ring.reset_words();
+        // The indexes page, by which the backend finds the rest.
+        let grant = index.pages.refs().first().ok_or(EINVAL)?.as_raw();
+        let ring = DataRing::new(index, input, output, End::Front, link.features())?;
         let doorbell = Doorbell::new()?;
         let channel = EventChannel::alloc(&link.dev, c"xensock", doorbell.clone())?;
-        let at = RingRef {
-            // The indexes page, by which the backend finds the rest.
-            grant: ring.index_pages().refs().first().ok_or(EINVAL)?.as_raw(),
-            port: channel.port().as_raw(),
-        };
+        let port = channel.port().as_raw();
+        let at = RingRef { grant, port };
         let unmap = if link.has(Feature::RingReuse) {
             Some(link.exchange(Call::Unmap { id: 0, ring: at })?)
         } else {
             None
         };
 
-        Arc::pin_init(
+        let shared = Arc::pin_init(
             pin_init!(Self {
-                ring,
+                ring <- ring,
                 at,
                 payer: payer(sk),
                 doorbell,
@@ -115,7 +148,27 @@ impl Shared {
                 _share: share,
             }),
             GFP_KERNEL,
-        )
+        )?;
+        shared.ring.reset_words();
+        Ok(shared)
+    }
+
+    /// Allocates an extension for a direction, of no more than this order, grants it to the backend,
+    /// and writes its grants into the indexes page. Returns its order. May sleep.
+    ///
+    /// It is smaller if the guest has many connections. `ENOBUFS` if it would be no larger than what
+    /// the direction has.
+    pub(crate) fn extend(&self, link: &Link, way: Way, order: Order) -> Result<Order> {
+        let (share, order) = Share::take_growth(self.ring.order(), order)?;
+        let peer = link.dev.otherend_id();
+        let extension = Granted::new(peer, order.half_pages(), Some(share))?;
+        for (i, grant) in extension.pages.refs().iter().enumerate() {
+            let offset = indexes::direction(way).extension_offset(i).ok_or(EINVAL)?;
+            let word = self.ring.index_pages().word(offset)?;
+            word.store(grant.as_raw(), Relaxed);
+        }
+        self.ring.extend(way, extension)?;
+        Ok(order)
     }
 
     /// Makes it as if it were new. The backend has let go of it, and so has whoever used it.
@@ -174,13 +227,18 @@ impl Shared {
         // Outside the lock: waits for a running handler.
         drop(channel);
         self.doorbell.close();
-        self.ring.data_pages().revoke();
+        for extension in self.ring.extensions().into_iter().flatten() {
+            extension.revoke();
+        }
+        for base in self.ring.bases() {
+            base.revoke();
+        }
         self.ring.index_pages().revoke();
     }
 }
 
 impl Deref for Shared {
-    type Target = DataRing<GrantedPages>;
+    type Target = DataRing<Granted>;
 
     fn deref(&self) -> &Self::Target {
         &self.ring

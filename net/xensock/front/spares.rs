@@ -208,13 +208,14 @@ impl Link {
         let Some(ring) = spare else {
             return Shared::new(self, sk, order);
         };
-        ring.restart();
         self.counters.ring_reused();
         Ok(ring)
     }
 
     /// Leaves a ring that was [entered](Spares::enter) to another connection. May sleep.
     pub(crate) fn offer(self: &Arc<Self>, ring: &Arc<Shared>) {
+        // The backend has nothing of extensions any more.
+        ring.restart();
         self.spares.offer(ring, || self.tidy_later());
     }
 

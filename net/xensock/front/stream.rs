@@ -26,7 +26,8 @@ use crate::{
     link::Link,
     proto::{
         call::SOCK_STREAM,
-        ring::Order, //
+        ring::Order,
+        Feature, //
     }, //
 };
 use kernel::{
@@ -104,10 +105,15 @@ impl Stream {
 }
 
 /// The order of new rings of a socket: for the buffers that the program has asked for, or what the
-/// administrator has chosen; as far as the backend allows it.
+/// administrator has chosen; as far as the backend allows it. Small, if they can grow.
 fn ring_order(link: &Link, sk: &Sock) -> Order {
     let asked = sk.snd_buf_asked().max(sk.rcv_buf_asked());
-    asked
-        .map_or(crate::wanted_order(), Order::for_size)
-        .min(link.max_order())
+    let order = asked
+        .map_or(crate::fixed_order(), Order::for_size)
+        .min(link.max_order());
+    if link.has(Feature::RingResize) {
+        order.min(crate::FIRST_ORDER)
+    } else {
+        order
+    }
 }

@@ -95,6 +95,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ageing;
 mod budget;
 mod choice;
 mod commands;
@@ -146,6 +147,7 @@ use kernel::{
     },
     InPlaceModule, //
 };
+use proto::ring::Order;
 
 /// The link that new connections use; none while no backend is connected.
 pub(crate) static LINK: GlobalArc<link::Link> = GlobalArc::new();
@@ -161,17 +163,30 @@ pub(crate) fn wire_error(number: i32) -> Error {
     Error::from_errno(-number)
 }
 
-/// The order of new rings that the administrator wants.
-pub(crate) fn wanted_order() -> proto::ring::Order {
-    let order = u32::from(module_parameters::ring_order.value());
-    proto::ring::Order::new(order).unwrap_or(DEFAULT_ORDER)
+/// The order that the administrator has chosen, if any.
+fn chosen_order() -> Option<Order> {
+    Order::new(u32::from(module_parameters::ring_order.value()))
 }
 
-/// 32 KiB each way.
-const DEFAULT_ORDER: proto::ring::Order = match proto::ring::Order::new(4) {
-    Some(order) => order,
-    None => proto::ring::Order::MIN,
-};
+/// The order of new rings that stay as they are.
+pub(crate) fn fixed_order() -> Order {
+    chosen_order().unwrap_or(order(4))
+}
+
+/// The order of new rings that can grow, which none begins above: 8 KiB each way.
+pub(crate) const FIRST_ORDER: Order = order(2);
+
+/// The order that those grow to at the most.
+pub(crate) fn largest_order() -> Order {
+    chosen_order().unwrap_or(order(8))
+}
+
+const fn order(number: u32) -> Order {
+    match Order::new(number) {
+        Some(order) => order,
+        None => Order::MIN,
+    }
+}
 
 /// Fails where there is no Xen, as the registration of the driver would.
 fn on_xen() -> Result {
@@ -255,8 +270,8 @@ module! {
     ],
     params: {
         ring_order: u8 {
-            default: 4,
-            description: "Order of the data rings, 1 to 9: 2^order pages, half each way",
+            default: 0,
+            description: "Largest order of the data rings, 1 to 9: 2^order pages, half each way",
         },
     },
 }

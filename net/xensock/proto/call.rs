@@ -9,6 +9,7 @@ use super::{
         Command,
         Dialect, //
     },
+    ring::Order,
     value::Value, //
 };
 
@@ -31,6 +32,37 @@ pub struct RingRef {
     pub grant: u32,
     /// The frontend's event channel, waiting to be bound.
     pub port: u32,
+}
+
+/// A direction of a data ring, as the guest sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// What the guest receives.
+    In,
+    /// What the guest sends.
+    Out,
+}
+
+impl Way {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::In, Self::Out];
+
+    /// Returns the number for the wire.
+    pub const fn to_wire(self) -> u32 {
+        match self {
+            Self::In => 0,
+            Self::Out => 1,
+        }
+    }
+
+    /// Checks a number from the wire.
+    pub const fn from_wire(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::In),
+            1 => Some(Self::Out),
+            _ => None,
+        }
+    }
 }
 
 /// A command with its arguments. The `id` of each is chosen by the frontend, opaque to the backend.
@@ -159,6 +191,23 @@ pub enum Call {
         /// The data ring.
         ring: RingRef,
     },
+    /// Gives a direction of a data ring an extension, with [`super::Feature::RingResize`]. Its grants
+    /// are in the indexes page.
+    Grow {
+        /// The connection.
+        id: u64,
+        /// The direction.
+        way: Way,
+        /// The order of a ring whose directions have as much memory.
+        order: Order,
+    },
+    /// Has the extension of a direction unmapped.
+    Shrink {
+        /// The connection.
+        id: u64,
+        /// The direction.
+        way: Way,
+    },
 }
 
 impl Call {
@@ -178,6 +227,8 @@ impl Call {
             Self::GetName { .. } => Command::GetName,
             Self::Attach { .. } => Command::Attach,
             Self::Unmap { .. } => Command::Unmap,
+            Self::Grow { .. } => Command::Grow,
+            Self::Shrink { .. } => Command::Shrink,
         }
     }
 
@@ -202,7 +253,9 @@ impl Call {
             | Self::GetSockOpt { id, .. }
             | Self::GetName { id, .. }
             | Self::Attach { id, .. }
-            | Self::Unmap { id, .. } => id,
+            | Self::Unmap { id, .. }
+            | Self::Grow { id, .. }
+            | Self::Shrink { id, .. } => id,
         }
     }
 }

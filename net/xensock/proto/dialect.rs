@@ -44,11 +44,15 @@ pub enum Command {
     Attach,
     /// Has a data ring unmapped that was kept for another connection.
     Unmap,
+    /// Gives a direction of a data ring more memory.
+    Grow,
+    /// Takes that memory back.
+    Shrink,
 }
 
 impl Command {
     /// Every command, in the order of the native numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Connect,
         Self::Socket,
         Self::Shutdown,
@@ -62,6 +66,8 @@ impl Command {
         Self::GetName,
         Self::Attach,
         Self::Unmap,
+        Self::Grow,
+        Self::Shrink,
     ];
 
     /// Returns its name, as the protocol has it.
@@ -80,6 +86,8 @@ impl Command {
             Self::GetName => c"GETNAME",
             Self::Attach => c"ATTACH",
             Self::Unmap => c"UNMAP",
+            Self::Grow => c"GROW",
+            Self::Shrink => c"SHRINK",
         }
     }
 }
@@ -129,6 +137,8 @@ impl Dialect {
             (Self::XenSock, Command::GetName) => 10,
             (Self::XenSock, Command::Attach) => 11,
             (Self::XenSock, Command::Unmap) => 12,
+            (Self::XenSock, Command::Grow) => 13,
+            (Self::XenSock, Command::Shrink) => 14,
             (Self::PvCalls, Command::Socket) => 0,
             (Self::PvCalls, Command::Connect) => 1,
             (Self::PvCalls, Command::Release) => 2,
@@ -143,7 +153,9 @@ impl Dialect {
                 | Command::GetSockOpt
                 | Command::GetName
                 | Command::Attach
-                | Command::Unmap,
+                | Command::Unmap
+                | Command::Grow
+                | Command::Shrink,
             ) => return None,
         })
     }

@@ -24,17 +24,20 @@ pub enum Feature {
     Urgent,
     /// A posted ACCEPT says whether connections wait, see [`super::indexes::WAITING`].
     Waiting,
+    /// The directions of a data ring grow and shrink, see [`super::stream`].
+    RingResize,
 }
 
 impl Feature {
     /// Every feature.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::EventIndex,
         Self::Status,
         Self::Datagram,
         Self::RingReuse,
         Self::Urgent,
         Self::Waiting,
+        Self::RingResize,
     ];
 
     /// Returns the node of a backend that offers it.
@@ -46,6 +49,7 @@ impl Feature {
             Self::RingReuse => c"feature-ring-reuse",
             Self::Urgent => c"feature-urgent",
             Self::Waiting => c"feature-waiting",
+            Self::RingResize => c"feature-ring-resize",
         }
     }
 
@@ -58,6 +62,7 @@ impl Feature {
             Self::RingReuse => c"ring-reuse",
             Self::Urgent => c"urgent",
             Self::Waiting => c"waiting",
+            Self::RingResize => c"ring-resize",
         }
     }
 
@@ -70,6 +75,7 @@ impl Feature {
             Self::RingReuse => 1 << 3,
             Self::Urgent => 1 << 4,
             Self::Waiting => 1 << 5,
+            Self::RingResize => 1 << 6,
         }
     }
 }

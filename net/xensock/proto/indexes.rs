@@ -11,6 +11,8 @@
 //! word; only the backend writes the error words and the status. An event word is written by the
 //! end that wants to be notified. The frontend writes everything once before the backend may look.
 
+use super::call::Way;
+
 /// Bytes of the page, whatever the page size of the kernels.
 pub const LEN: usize = 4096;
 
@@ -32,6 +34,8 @@ pub const NAME: usize = 24;
 /// The length of that address.
 pub const NAME_LEN: usize = 52;
 
+/// `in`: where the backend has changed its memory, see [`super::stream`].
+pub const IN_SWITCH: usize = 56;
 /// `in`: the index of the urgent byte, see [`super::urgent`].
 pub const IN_URGENT_INDEX: usize = 60;
 
@@ -46,11 +50,22 @@ pub const OUT_PROD_EVENT: usize = 76;
 /// `out`: the frontend wants to be notified when `cons` reaches this.
 pub const OUT_CONS_EVENT: usize = 80;
 
+/// `out`: where the frontend has changed its memory.
+pub const OUT_SWITCH: usize = 84;
+
 /// `out`: the index behind the urgent byte, see [`super::urgent`].
 pub const OUT_URGENT_END: usize = 88;
 /// `in`: whether there is an urgent byte, and which.
 pub const IN_URGENT: usize = 92;
 
+/// `in`: how often the backend has changed its memory.
+pub const IN_GENERATION: usize = 108;
+/// `out`: how often the frontend has changed its memory.
+pub const OUT_GENERATION: usize = 112;
+/// `in`: how often the frontend has followed.
+pub const IN_FOLLOWED: usize = 116;
+/// `out`: how often the backend has followed.
+pub const OUT_FOLLOWED: usize = 120;
 /// Of a posted ACCEPT, with [`super::Feature::Waiting`]: not 0 while a connection waits at the
 /// listening socket for which there is no ACCEPT. Only that of the oldest counts.
 pub const WAITING: usize = 124;
@@ -62,6 +77,13 @@ pub const REF: usize = 132;
 
 /// How many grants fit.
 pub const MAX_REFS: usize = (LEN - REF) / 4;
+
+/// `in`: the grants of the extension.
+pub const IN_REF: usize = 2048;
+/// `out`: the grants of the extension.
+pub const OUT_REF: usize = 3072;
+/// How many grants an extension can have.
+pub const MAX_EXTENSION_REFS: usize = 256;
 
 /// What a `prod` event word holds at first: notify of the very first byte.
 pub const FIRST_PROD_EVENT: u32 = 1;
@@ -81,6 +103,14 @@ pub struct Direction {
     pub prod_event: usize,
     /// The producer's event index.
     pub cons_event: usize,
+    /// Where the producer has changed its memory.
+    pub switch: usize,
+    /// How often it has.
+    pub generation: usize,
+    /// How often the consumer has followed.
+    pub followed: usize,
+    /// The grants of the extension.
+    pub extension: usize,
 }
 
 /// From backend to frontend.
@@ -90,6 +120,10 @@ pub const IN: Direction = Direction {
     error: IN_ERROR,
     prod_event: IN_PROD_EVENT,
     cons_event: IN_CONS_EVENT,
+    switch: IN_SWITCH,
+    generation: IN_GENERATION,
+    followed: IN_FOLLOWED,
+    extension: IN_REF,
 };
 
 /// From frontend to backend.
@@ -99,7 +133,19 @@ pub const OUT: Direction = Direction {
     error: OUT_ERROR,
     prod_event: OUT_PROD_EVENT,
     cons_event: OUT_CONS_EVENT,
+    switch: OUT_SWITCH,
+    generation: OUT_GENERATION,
+    followed: OUT_FOLLOWED,
+    extension: OUT_REF,
 };
+
+/// Returns the offsets of a direction.
+pub const fn direction(way: Way) -> Direction {
+    match way {
+        Way::In => IN,
+        Way::Out => OUT,
+    }
+}
 
 /// Returns the offset of grant `n`, or [`None`] if the page has no room for it.
 pub const fn ref_offset(n: usize) -> Option<usize> {
@@ -107,5 +153,16 @@ pub const fn ref_offset(n: usize) -> Option<usize> {
         Some(REF + 4 * n)
     } else {
         None
+    }
+}
+
+impl Direction {
+    /// Returns the offset of grant `n` of the extension, or [`None`] if the page has no room for it.
+    pub const fn extension_offset(&self, n: usize) -> Option<usize> {
+        if n < MAX_EXTENSION_REFS {
+            Some(self.extension + 4 * n)
+        } else {
+            None
+        }
     }
 }

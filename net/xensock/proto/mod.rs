@@ -70,7 +70,8 @@ pub use self::{
     bytes::SLOT,
     call::{
         Call,
-        RingRef, //
+        RingRef,
+        Way, //
     },
     dialect::{
         Command,

@@ -26,6 +26,7 @@ use super::{
     call::{
         Call,
         RingRef,
+        Way,
         SHUT_RD,
         SHUT_RDWR, //
     },
@@ -38,6 +39,7 @@ use super::{
         Body,
         Response, //
     },
+    ring::Order,
     value::{
         self,
         Value, //
@@ -102,6 +104,11 @@ const ATTACH_PORT: usize = 20;
 const UNMAP_REF: usize = 16;
 /// Offset of the event channel in UNMAP.
 const UNMAP_PORT: usize = 20;
+
+/// Offset of the direction of GROW and SHRINK.
+const WAY: usize = 16;
+/// Offset of the order of GROW.
+const ORDER: usize = 20;
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,6 +244,11 @@ impl Request {
                 put_u32::<UNMAP_REF>(&mut slot, ring.grant);
                 put_u32::<UNMAP_PORT>(&mut slot, ring.port);
             }
+            Call::Grow { id: _, way, order } => {
+                put_u32::<WAY>(&mut slot, way.to_wire());
+                put_u32::<ORDER>(&mut slot, order.get());
+            }
+            Call::Shrink { id: _, way } => put_u32::<WAY>(&mut slot, way.to_wire()),
         }
         Some(slot)
     }
@@ -340,6 +352,15 @@ impl Request {
                     grant: get_u32::<UNMAP_REF>(slot),
                     port: get_u32::<UNMAP_PORT>(slot),
                 },
+            },
+            Command::Grow => Call::Grow {
+                id,
+                way: Way::from_wire(get_u32::<WAY>(slot)).ok_or(malformed(-errno::EINVAL))?,
+                order: Order::new(get_u32::<ORDER>(slot)).ok_or(malformed(-errno::EINVAL))?,
+            },
+            Command::Shrink => Call::Shrink {
+                id,
+                way: Way::from_wire(get_u32::<WAY>(slot)).ok_or(malformed(-errno::EINVAL))?,
             },
         };
         Ok(Self { req_id, call })

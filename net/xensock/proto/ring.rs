@@ -57,6 +57,11 @@ impl Order {
         1 << self.0
     }
 
+    /// Returns the number of pages of each direction.
+    pub const fn half_pages(self) -> usize {
+        self.pages() / 2
+    }
+
     /// Returns the number of grants that a ring takes: for its pages, and for the indexes page.
     pub const fn grants(self) -> usize {
         self.pages() + 1
@@ -70,6 +75,16 @@ impl Order {
             order = Self(order.0 - 1);
         }
         (order.grants() <= left).then_some(order)
+    }
+
+    /// Returns the largest order, up to this one and above `base`, to which another 32 directions
+    /// could grow with `left` grants.
+    pub fn affordable_growth(self, base: Self, left: usize) -> Option<Self> {
+        let mut order = self;
+        while order > base && order.half_pages() > left / 32 {
+            order = Self(order.0 - 1);
+        }
+        (order > base).then_some(order)
     }
 }
 
@@ -120,6 +135,35 @@ pub fn spans(index: u32, len: u32, size: u32) -> [Span; 2] {
             len: len - first,
         },
     ]
+}
+
+/// One of the two memories that a direction can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// What it begins with, and keeps.
+    Base,
+    /// What it has while it is grown, larger than the base.
+    Extension,
+}
+
+impl Memory {
+    /// Returns which one it is, by its size and that of the base.
+    pub(super) const fn of(size: u32, base: u32) -> Self {
+        if size == base {
+            Self::Base
+        } else {
+            Self::Extension
+        }
+    }
+}
+
+/// A run of bytes of a direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The memory that it is in.
+    pub memory: Memory,
+    /// Where it is there.
+    pub span: Span,
 }
 
 /// Returns whether an index that went from `old` to `new` has reached `event`.

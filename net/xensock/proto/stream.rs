@@ -27,6 +27,26 @@
 //! and notifies, always. The consumer loads the error word first, so whoever sees the error sees
 //! every byte before it.
 
+//! # Changes of the memory
+//!
+//! Bytes lie in the *base* of the direction, or in its *extension*. The producer goes from one to the
+//! other at its own index:
+//!
+//! ```text
+//! producer                                   consumer
+//!   change_to():   load followed    (acquire)  ready():       load error      (acquire)
+//!                  store switch                               load prod       (acquire)
+//!                  store generation (release)                 load generation (acquire)
+//!   publish():     store prod       (release)                 load switch, if that is another
+//!                                              consume():     store cons      (release)
+//!                                                             store followed  (release)
+//! ```
+//!
+//! Whoever sees a byte beyond the change sees the change. The bytes before it are in the memory of
+//! before, at their index modulo its size, the others in the new one modulo its size. No more is
+//! published while more is queued than the new one holds; so no byte that is queued is ever
+//! overwritten. The next change waits until the consumer says that it has followed this one.
+
 use super::{
     errno::Ending,
     indexes::Direction, //

@@ -12,6 +12,7 @@ use xensock_hosttest::proto::{
         BadAddr, //
     },
     errno,
+    ring::Order,
     value::{
         Piece,
         Value,
@@ -24,6 +25,7 @@ use xensock_hosttest::proto::{
     Request,
     Response,
     RingRef,
+    Way,
     SLOT, //
 };
 
@@ -105,12 +107,23 @@ fn call(dialect: Dialect) -> BoxedStrategy<Call> {
             id,
             ring: RingRef { grant, port },
         }),
+        (id, way(), 1u32..10).prop_map(|(id, way, order)| Call::Grow {
+            id,
+            way,
+            order: Order::new(order).unwrap(),
+        }),
+        (id, way()).prop_map(|(id, way)| Call::Shrink { id, way }),
     ];
 
     match dialect {
         XenSock => prop_oneof![6 => common, 1 => release, 6 => native].boxed(),
         PvCalls => prop_oneof![6 => common, 1 => release].boxed(),
     }
+}
+
+/// A direction of a data ring.
+fn way() -> impl Strategy<Value = Way> {
+    prop_oneof![Just(Way::In), Just(Way::Out)]
 }
 
 /// A dialect and something of it.
@@ -125,7 +138,7 @@ fn garbage() -> impl Strategy<Value = [u8; SLOT]> {
     let any_slot = proptest::array::uniform::<_, SLOT>(any::<u8>());
     let family = prop_oneof![Just(0u8), Just(1), Just(2), Just(10)];
 
-    (any_slot, any::<bool>(), 0u8..13, family, 0u8..40).prop_map(
+    (any_slot, any::<bool>(), 0u8..15, family, 0u8..40).prop_map(
         |(mut slot, likely, cmd, family, len)| {
             if likely {
                 slot[4..8].copy_from_slice(&[cmd, 0, 0, 0]);

@@ -66,6 +66,18 @@ proptest! {
     }
 
     #[test]
+    fn an_affordable_growth_leaves_some_to_others(wanted in order(), base in order(), left in 0usize..40_000) {
+        let larger = |order: Order| Order::new(order.get() + 1).filter(|larger| *larger <= wanted);
+        match wanted.affordable_growth(base, left) {
+            None => prop_assert!(wanted <= base || larger(base).unwrap().half_pages() > left / 32),
+            Some(order) => {
+                prop_assert!(order > base && order <= wanted && 32 * order.half_pages() <= left);
+                prop_assert!(larger(order).is_none_or(|more| more.half_pages() > left / 32));
+            }
+        }
+    }
+
+    #[test]
     fn an_affordable_ring_leaves_some_to_others(wanted in order(), left in 0usize..40_000) {
         match wanted.affordable(left) {
             None => prop_assert!(left < Order::MIN.grants()),
@@ -167,4 +179,13 @@ fn indexes_page() {
     assert_eq!(ref_offset(990), Some(4092));
     assert_eq!(ref_offset(991), None);
     assert_eq!(ref_offset(usize::MAX), None);
+    for direction in [indexes::IN, indexes::OUT] {
+        let last = Order::MAX.half_pages() - 1;
+        // Behind the grants of all rings that can grow, and within the page.
+        assert!(direction.extension_offset(0) > ref_offset((1 << 8) - 1));
+        assert!(direction.extension_offset(last).unwrap() + 4 <= indexes::LEN);
+        assert_eq!(direction.extension_offset(last + 1), None);
+        assert_eq!(direction.extension_offset(usize::MAX), None);
+    }
+    assert_eq!(indexes::OUT.extension_offset(0), indexes::IN.extension_offset(255).map(|o| o + 4));
 }

@@ -30,17 +30,25 @@ use xensock_hosttest::proto::{
         self,
         Direction, //
     },
-    ring::spans,
+    ring::{
+        Memory,
+        Place, //
+    },
     stream::{
         Consumer,
         Own,
         Producer,
         Words, //
     },
+    Feature,
+    Features, //
 };
 
 /// Bytes of the ring: small, so that it is often full.
 const SIZE: u32 = 2;
+
+/// Bytes of the extension.
+const LARGE: u32 = 4;
 
 /// How often the scheduler may take a thread away where it would go on. `LOOM_MAX_PREEMPTIONS` in
 /// the environment overrides it: 3 takes a minute, and finds nothing more.
@@ -70,6 +78,8 @@ struct Run {
     bytes: u32,
     /// Whether the barriers are there.
     barriers: bool,
+    /// The numbers with which the producer goes to the extension, and back.
+    changes: [u32; 2],
 }
 
 impl Run {
@@ -79,10 +89,45 @@ impl Run {
         start: 0,
         bytes: 3,
         barriers: true,
+        changes: [0, 0],
     };
+
+    fn features(&self) -> Features {
+        let features = Features::NONE.with(Feature::RingResize);
+        if self.event_index {
+            features.with(Feature::EventIndex)
+        } else {
+            features
+        }
+    }
 }
 
-/// A word of an end's own, with those who look at it.
+/// A word of an end's own which only one thread uses, so that the model need not look at it.
+struct Plain(std::sync::atomic::AtomicU32);
+
+impl Own for Plain {
+    fn new(value: u32) -> Self {
+        Self(value.into())
+    }
+
+    fn load(&self) -> u32 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn load_acquire(&self) -> u32 {
+        self.load()
+    }
+
+    fn store(&self, value: u32) {
+        self.0.store(value, Ordering::SeqCst);
+    }
+
+    fn store_release(&self, value: u32) {
+        self.store(value);
+    }
+}
+
+/// A word of an end's own, with others who look at it.
 struct Word(AtomicU32);
 
 impl Own for Word {
@@ -108,46 +153,63 @@ impl Own for Word {
 }
 
 /// The ring, and an event channel for each end.
-struct Shared {
+struct Shared<W = Plain> {
     run: Run,
-    /// The words of one direction: cons, prod, error, prod_event, cons_event.
-    words: [AtomicU32; 5],
-    data: [AtomicU32; SIZE as usize],
+    /// The words of one direction: cons, prod, error, prod_event, cons_event, switch, generation,
+    /// followed.
+    words: [AtomicU32; 8],
+    base: [AtomicU32; SIZE as usize],
+    extension: [AtomicU32; LARGE as usize],
     wake_consumer: Notify,
     wake_producer: Notify,
-    producer: Producer<Word>,
-    consumer: Consumer<Word>,
+    producer: Producer<W>,
+    consumer: Consumer<W>,
 }
 
-impl Shared {
+impl<W: Own> Shared<W> {
     fn new(run: Run) -> Arc<Self> {
         let first = run.start.wrapping_add(indexes::FIRST_PROD_EVENT);
         let none = run.start.wrapping_add(indexes::FIRST_CONS_EVENT);
         Arc::new(Self {
             run,
-            words: [run.start, run.start, 0, first, none].map(AtomicU32::new),
-            data: [0, 0].map(AtomicU32::new),
+            words: [run.start, run.start, 0, first, none, 0, 0, 0].map(AtomicU32::new),
+            base: [0; SIZE as usize].map(AtomicU32::new),
+            extension: [0; LARGE as usize].map(AtomicU32::new),
             wake_consumer: Notify::new(),
             wake_producer: Notify::new(),
-            producer: Producer::starting_at(run.direction, SIZE, run.event_index, run.start),
-            consumer: Consumer::starting_at(run.direction, SIZE, run.event_index, run.start),
+            producer: Producer::starting_at(run.direction, SIZE, run.features(), run.start),
+            consumer: Consumer::starting_at(run.direction, SIZE, run.features(), run.start),
         })
     }
 
     fn word(&self, offset: usize) -> &AtomicU32 {
         let d = self.run.direction;
-        let offsets = [d.cons, d.prod, d.error, d.prod_event, d.cons_event];
+        let offsets = [
+            d.cons,
+            d.prod,
+            d.error,
+            d.prod_event,
+            d.cons_event,
+            d.switch,
+            d.generation,
+            d.followed,
+        ];
         &self.words[offsets.iter().position(|&o| o == offset).unwrap()]
     }
 
-    /// The place of the byte with this index.
-    fn byte(&self, index: u32) -> &AtomicU32 {
-        let [span, _] = spans(index, 1, SIZE);
-        &self.data[span.offset as usize]
+    /// The byte that is the only one of these places.
+    fn byte(&self, places: &[Place]) -> &AtomicU32 {
+        let mut places = places.iter().filter(|place| place.span.len > 0);
+        let place = places.next().unwrap();
+        assert!(place.span.len == 1 && places.next().is_none());
+        match place.memory {
+            Memory::Base => &self.base[place.span.offset as usize],
+            Memory::Extension => &self.extension[place.span.offset as usize],
+        }
     }
 }
 
-impl Words for Shared {
+impl<W: Own> Words for Shared<W> {
     fn load_acquire(&self, offset: usize) -> u32 {
         self.word(offset).load(Ordering::Acquire)
     }
@@ -171,11 +233,24 @@ impl Words for Shared {
     }
 }
 
+/// Has the producer go to the other memory, if it is time.
+fn change(shared: &Shared, number: u32) {
+    let [larger, smaller] = shared.run.changes;
+    let size = match number {
+        n if n == larger => LARGE,
+        n if n == smaller => SIZE,
+        _ => return,
+    };
+    // If the consumer has not followed the last time, it just stays.
+    shared.producer.change_to(shared, size);
+}
+
 /// Produces the numbers from 1; returns how the consumer ended the direction, if it did.
 fn produce(shared: &Shared) -> Ending {
     let producer = &shared.producer;
 
     for number in 1..=shared.run.bytes {
+        change(shared, number);
         loop {
             let ending = producer.ending(shared);
             if ending != Ending::Open {
@@ -190,7 +265,7 @@ fn produce(shared: &Shared) -> Ending {
             }
         }
         shared
-            .byte(producer.index())
+            .byte(&producer.places(0, 1))
             .store(number, Ordering::Relaxed);
         if producer.publish(shared, 1) {
             shared.wake_consumer.notify();
@@ -209,7 +284,7 @@ fn consume(shared: &Shared, limit: u32) -> Ending {
         if ready.len > 0 {
             // All there is at once, so that an index moves by more than 1.
             for i in 0..ready.len {
-                let byte = shared.byte(consumer.index().wrapping_add(i));
+                let byte = shared.byte(&consumer.places(i, 1));
                 number += 1;
                 assert_eq!(byte.load(Ordering::Relaxed), number);
             }
@@ -234,7 +309,7 @@ fn consume(shared: &Shared, limit: u32) -> Ending {
 /// The producer ends the direction after the data, as the backend does with `in`.
 fn data_then_end(run: Run) {
     check(move || {
-        let shared = Shared::new(run);
+        let shared = Shared::<Plain>::new(run);
         let other = {
             let shared = shared.clone();
             thread::spawn(move || {
@@ -275,7 +350,7 @@ fn without_event_indexes() {
 fn a_reset_wakes_a_producer_that_waits_for_room() {
     for event_index in [true, false] {
         check(move || {
-            let shared = Shared::new(Run {
+            let shared = Shared::<Plain>::new(Run {
                 direction: indexes::OUT,
                 event_index,
                 // More than fits, so the producer has to wait for somebody who never comes.
@@ -301,6 +376,98 @@ fn the_model_notices_missing_barriers() {
     data_then_end(Run {
         barriers: false,
         ..Run::NORMAL
+    });
+}
+
+/// A run in which the memory grows and shrinks. One preemption has to do: with two, to shrink takes
+/// minutes, and finds nothing more.
+fn with_changes(run: Run) {
+    check_within(1, move || {
+        let shared = Shared::<Plain>::new(run);
+        shared.consumer.extend(LARGE);
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                produce(&shared);
+                shared.producer.end(&*shared, Ending::Orderly);
+                shared.wake_consumer.notify();
+            })
+        };
+
+        assert_eq!(consume(&shared, u32::MAX), Ending::Orderly);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn the_memory_grows_between_any_two_bytes() {
+    for larger in 1..=3 {
+        with_changes(Run {
+            changes: [larger, 0],
+            ..Run::NORMAL
+        });
+    }
+}
+
+#[test]
+fn the_memory_shrinks_again() {
+    with_changes(Run {
+        changes: [1, 2],
+        start: u32::MAX - 1,
+        direction: indexes::OUT,
+        ..Run::NORMAL
+    });
+}
+
+#[test]
+fn who_looks_at_the_ring_is_told_of_room() {
+    check(|| {
+        let shared = Shared::<Word>::new(Run {
+            bytes: SIZE,
+            ..Run::NORMAL
+        });
+        let others = [
+            // The producer, which does not wait.
+            |shared: &Shared<Word>| {
+                for _ in 0..SIZE {
+                    if shared.producer.publish(shared, 1) {
+                        shared.wake_consumer.notify();
+                    }
+                }
+            },
+            |shared: &Shared<Word>| {
+                let mut consumed = 0;
+                while consumed < SIZE {
+                    let len = shared.consumer.ready(shared).unwrap().len;
+                    if len > 0 {
+                        consumed += len;
+                        if shared.consumer.consume(shared, len) {
+                            shared.wake_producer.notify();
+                        }
+                        continue;
+                    }
+                    shared.consumer.expect_more(shared);
+                    if shared.consumer.ready(shared).unwrap().len == 0 {
+                        shared.wake_consumer.wait();
+                    }
+                }
+            },
+        ]
+        .map(|run| {
+            let shared = shared.clone();
+            thread::spawn(move || run(&shared))
+        });
+
+        // A program that polls, beside the producer.
+        while shared.producer.peek_room(&*shared) == 0 {
+            shared.producer.expect_room(&*shared, 1);
+            if shared.producer.peek_room(&*shared) == 0 {
+                shared.wake_producer.wait();
+            }
+        }
+        for other in others {
+            other.join().unwrap();
+        }
     });
 }
 
@@ -383,7 +550,7 @@ impl Waiters {
         let producer = &self.shared.producer;
 
         for number in 1..=self.shared.run.bytes {
-            let byte = self.shared.byte(producer.index());
+            let byte = self.shared.byte(&producer.places(0, 1));
             byte.store(number, Ordering::Relaxed);
             if producer.publish(&*self.shared, 1) {
                 self.events.fetch_add(1, Ordering::AcqRel);

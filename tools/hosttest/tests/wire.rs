@@ -15,6 +15,7 @@ use xensock_hosttest::proto::{
         self,
         Ending, //
     },
+    ring::Order,
     value::{
         Piece,
         Value, //
@@ -27,6 +28,7 @@ use xensock_hosttest::proto::{
     Request,
     Response,
     RingRef,
+    Way,
     SLOT, //
 };
 
@@ -221,6 +223,15 @@ fn native_requests_written_out() {
         Call::Unmap { id: ID, ring },
         &[(16, &[4, 3, 2, 1]), (20, &[17])],
     );
+    let grow = |way| Call::Grow {
+        id: ID,
+        way,
+        order: Order::MAX,
+    };
+    written_out(XenSock, 13, grow(Way::In), &[(20, &[9])]);
+    written_out(XenSock, 13, grow(Way::Out), &[(16, &[1]), (20, &[9])]);
+    let way = Way::Out;
+    written_out(XenSock, 14, Call::Shrink { id: ID, way }, &[(16, &[1])]);
 }
 
 #[test]
@@ -311,7 +322,11 @@ fn refusals() {
         |dialect, bytes: [u8; SLOT]| Request::decode(dialect, &bytes).map_err(|m| m.errno);
     let cmd = |cmd: u8| slot(&[(4, &[cmd])]);
 
-    assert_eq!(refusal(XenSock, cmd(13)), Err(-95));
+    assert_eq!(refusal(XenSock, cmd(15)), Err(-95));
+    // GROW without an order, SHRINK of no direction.
+    assert_eq!(refusal(XenSock, cmd(13)), Err(-22));
+    let no_way = slot(&[(4, &[14]), (16, &[2])]);
+    assert_eq!(refusal(XenSock, no_way), Err(-22));
     assert_eq!(refusal(XenSock, slot(&[(4, &[0, 1])])), Err(-95));
     assert_eq!(refusal(PvCalls, cmd(7)), Err(-524));
     assert_eq!(refusal(PvCalls, slot(&[(4, &[0xff; 4])])), Err(-524));

@@ -80,7 +80,7 @@ impl Conn {
     /// a sender is not woken for each byte; half of it for datagrams, as with UDP, but always enough
     /// for the next one, however large.
     fn room_to_wake(&self) -> u32 {
-        let size = self.ring.size();
+        let size = self.ring.tx_size();
         match self.kind {
             Kind::Stream | Kind::Posted => (size / 4).max(self.room_for_lowat()),
             Kind::Datagram => frame::LARGEST.min(size).max(size / 2),
@@ -90,7 +90,7 @@ impl Conn {
     /// The room that there is as long as less than half of TCP_NOTSENT_LOWAT was not taken.
     fn room_for_lowat(&self) -> u32 {
         match self.not_sent_lowat.load(Relaxed).checked_sub(1) {
-            Some(less) => self.ring.size().saturating_sub(less / 2),
+            Some(less) => self.ring.tx_size().saturating_sub(less / 2),
             None => 0,
         }
     }
@@ -131,7 +131,7 @@ impl Conn {
         // For the next byte that is taken, whichever that is by now.
         loop {
             let room = self.ring.peek_writable();
-            if room >= self.ring.size() {
+            if room >= self.ring.tx_size() {
                 return;
             }
             self.ring.expect_room(room.wrapping_add(1));
@@ -152,7 +152,7 @@ impl Conn {
         let sent = self.ring.produced();
         let is_taken = || {
             let left = sent.wrapping_sub(self.ring.taken());
-            left == 0 || left > self.ring.size() || self.death().is_some()
+            left == 0 || left > self.ring.tx_size() || self.death().is_some()
         };
         if is_taken() {
             return Ok(());
@@ -185,7 +185,7 @@ impl Conn {
     /// Asks for the event that all was taken.
     pub(super) fn expect_drained(&self) {
         let _asked = self.asked.lock();
-        self.ring.expect_room(self.ring.size());
+        self.ring.expect_room(self.ring.tx_size());
     }
 
     /// Has [`Sock::data_ready`] of `sk`, whose connection this is, called for the next byte, and

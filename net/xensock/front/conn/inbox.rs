@@ -19,14 +19,14 @@ use crate::{
         }, //
     },
     ring::DataRing,
+    shared::Granted,
     wire_error, //
 };
 use core::net::SocketAddr;
 use kernel::{
     net::sock::Sock,
     prelude::*,
-    sync::ArcBorrow,
-    xen::grant::GrantedPages, //
+    sync::ArcBorrow, //
 };
 
 /// What is known of the frames that have come.
@@ -64,7 +64,7 @@ pub(crate) struct Arrived {
 
 impl Inbox {
     /// Looks at the frames that have come, and asks to be notified of the next.
-    fn look(&mut self, ring: &DataRing<GrantedPages>) -> Result<News, Broken> {
+    fn look(&mut self, ring: &DataRing<Granted>) -> Result<News, Broken> {
         let mut news = News::default();
 
         ring.expect_data();
@@ -99,7 +99,7 @@ impl Inbox {
 }
 
 /// Reads the header `skip` bytes past the first, where `queued` bytes are; also the frame's length.
-fn frame_at(ring: &DataRing<GrantedPages>, skip: u32, queued: u32) -> Result<(Frame, u32), Broken> {
+fn frame_at(ring: &DataRing<Granted>, skip: u32, queued: u32) -> Result<(Frame, u32), Broken> {
     let mut header = [0; HEADER];
 
     // What is behind the queued bytes may be read, and is not believed.

@@ -3,6 +3,7 @@
 //! How a connection begins and ends.
 
 use super::{
+    growth::is_shortage,
     Conn,
     Kind, //
 };
@@ -138,6 +139,7 @@ impl Conn {
             return;
         }
         this.has_stood.store(true, Relaxed);
+        this.let_grow();
         if this.kind == Kind::Posted {
             if let Some(name) = name {
                 let _ = this.peer.populate(name);
@@ -160,6 +162,9 @@ impl Conn {
     }
 
     fn failed(this: ArcBorrow<'_, Self>, error: Error) {
+        if is_shortage(error) {
+            this.remote.link.note_shortage();
+        }
         {
             let mut owner = this.owner.lock();
             if owner.phase != Phase::Pending {
@@ -397,7 +402,7 @@ impl Conn {
 
     /// Whether the backend has taken all that was sent, or will take no more.
     pub(crate) fn is_drained(&self) -> bool {
-        self.ring.tx_ending() != Ending::Open || self.ring.peek_writable() == self.ring.size()
+        self.ring.tx_ending() != Ending::Open || self.ring.peek_queued() == 0
     }
 
     /// Ends a connection that the backend was never asked for. Waits for the backend, which may have
@@ -432,7 +437,13 @@ impl Conn {
             }
         }
         let _ = cancel_delayed_sync::<_, PATIENCE>(this);
+        this.end_growth();
         this.ring.unshare();
+    }
+
+    /// Has the directions neither grow nor shrink any more. May sleep.
+    fn end_growth(&self) {
+        *self.resizing.lock() = true;
     }
 
     /// Has the ring go to another connection, if the backend has it, nobody will read from it and the
@@ -459,6 +470,7 @@ impl Conn {
         let (link, ring, id) = (this.remote.link.clone(), this.ring.clone(), this.remote.id);
         // In this order: see `Shared::connect`.
         this.has_parted.store(true, Relaxed);
+        this.end_growth();
         ring.disconnect();
         let is_spare = this.leaves_ring.load(Relaxed) && link.spares.enter(&ring);
         if !is_spare {

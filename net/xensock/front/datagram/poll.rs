@@ -67,8 +67,8 @@ impl Datagram {
 
     /// Bytes that the backend has not taken, with what else a datagram costs.
     pub(crate) fn unsent(&self) -> u32 {
-        self.endpoint.conn().map_or(0, |conn| {
-            conn.ring.size().saturating_sub(conn.ring.peek_writable())
-        })
+        self.endpoint
+            .conn()
+            .map_or(0, |conn| conn.ring.peek_queued())
     }
 }

@@ -198,7 +198,7 @@ impl Begun {
             addr: (!is_peer).then_some(addr),
         };
         match frame.total_len() {
-            Some(total) if total <= conn.ring.size() => Ok(frame),
+            Some(total) if total <= conn.ring.tx_size() => Ok(frame),
             _ => Err(EMSGSIZE),
         }
     }

@@ -5,7 +5,10 @@
 use super::Stream;
 use crate::{
     conn::Conn,
-    proto::urgent::Value, //
+    proto::{
+        urgent::Value,
+        Way, //
+    }, //
 };
 use kernel::net::{
     family::{
@@ -26,6 +29,7 @@ use kernel::net::{
         TcpState, //
     }, //
 };
+use kernel::sync::Arc;
 
 impl Stream {
     /// What the socket is ready for.
@@ -64,9 +68,13 @@ impl Stream {
 }
 
 /// What the ring lets a program do, and the arrangement to be woken for what it does not.
-fn poll_ring(sk: &Sock, conn: &Conn, shutdown: ShutdownMask) -> u32 {
+fn poll_ring(sk: &Sock, conn: &Arc<Conn>, shutdown: ShutdownMask) -> u32 {
     // No more than the ring can hold while the backend waits for room.
-    let mut target = conn.max_wait().min(sk.rcv_lowat(false, conn.max_wait()));
+    let wanted = sk.rcv_lowat(false, usize::MAX);
+    let mut target = conn.max_wait().min(wanted);
+    if target < wanted {
+        Conn::note_too_small(conn, Way::In);
+    }
     let mut mask = 0;
 
     conn.set_polled();

@@ -3,6 +3,10 @@
 //! How much there is on the way, for ioctl(2), as `tcp_ioctl()` says it.
 
 use super::Stream;
+use crate::{
+    conn::Conn,
+    proto::Way, //
+};
 use kernel::{
     net::sock::{
         Sock,
@@ -16,14 +20,20 @@ impl Stream {
     /// Bytes that can be received.
     pub(crate) fn unread(&self, sk: &Sock) -> Result<u32> {
         not_listening(sk)?;
-        Ok(self.conn().map_or(0, |conn| {
-            conn.hear_urgent(sk);
-            if sk.is_flag(SockFlag::UrgInline) {
-                conn.ring.peek_readable()
-            } else {
-                conn.readable_before_mark()
-            }
-        }))
+        let Some(conn) = self.conn() else {
+            return Ok(0);
+        };
+        conn.hear_urgent(sk);
+        let readable = conn.ring.peek_readable();
+        if readable > conn.ring.rx_size() / 2 {
+            // Who looks may wait for more than there is room for.
+            Conn::note_too_small(&conn, Way::In);
+        }
+        if sk.is_flag(SockFlag::UrgInline) {
+            Ok(readable)
+        } else {
+            Ok(conn.readable_before_mark())
+        }
     }
 
     /// Bytes that the peer has not acknowledged. Waits for the backend, which knows some of them.
@@ -44,9 +54,7 @@ impl Stream {
     /// Bytes that were not sent.
     pub(crate) fn unsent(&self, sk: &Sock) -> Result<u32> {
         not_listening(sk)?;
-        Ok(self.conn().map_or(0, |conn| {
-            conn.ring.size().saturating_sub(conn.ring.peek_writable())
-        }))
+        Ok(self.conn().map_or(0, |conn| conn.ring.peek_queued()))
     }
 }
 

@@ -10,7 +10,8 @@ use crate::{
     conn::Conn,
     proto::{
         errno::Ending,
-        urgent::Step, //
+        urgent::Step,
+        Way, //
     }, //
 };
 use kernel::{
@@ -126,8 +127,12 @@ impl Stream {
         let peek_offset = sk.peek_offset();
         let first = peek_offset.filter(|_| is_peek).unwrap_or(0);
         if is_peek {
-            // What is peeked at stays in the ring.
-            target = target.min(conn.max_wait());
+            // What is peeked at stays in the ring, and who looks may wait for more.
+            let (most, there) = (conn.max_wait(), conn.ring.peek_readable() as usize);
+            if target > most || (len > there && there > most) {
+                Conn::note_too_small(&conn, Way::In);
+            }
+            target = target.min(most);
         }
         let mut received = 0;
         // What was looked at or passed, and is still in the ring.
@@ -244,11 +249,16 @@ fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr, mark: Mark) -> Resul
         // After SHUTDOWN the backend expects nothing more.
         return Err(EPIPE);
     }
+    conn.choose_memory();
     let Ok(room) = conn.ring.writable() else {
         Conn::broken(conn.as_arc_borrow());
         return Err(EPIPE);
     };
-    let len = room.min(u32::try_from(msg.source().len()).unwrap_or(u32::MAX));
+    let wanted = u32::try_from(msg.source().len()).unwrap_or(u32::MAX);
+    if room < wanted {
+        Conn::note_full(conn, Way::Out);
+    }
+    let len = room.min(wanted);
     if len == 0 {
         return Ok(0);
     }
@@ -299,6 +309,9 @@ fn recv_some(
         Conn::broken(conn.as_arc_borrow());
         return Ok(Received::Impossible);
     };
+    if readable >= conn.ring.rx_size() / 2 {
+        Conn::note_full(conn, Way::In);
+    }
     let Some(readable) = readable.checked_sub(peeked).filter(|n| *n > 0) else {
         return Ok(Received::Nothing);
     };

@@ -65,6 +65,11 @@ declare_trace! {
 
     /// # Safety
     ///
+    /// No requirements.
+    unsafe fn xensock_resize(id: u64, out: bool, bytes: u32, error: c_int);
+
+    /// # Safety
+    ///
     /// `what` is a string.
     unsafe fn xensock_error(id: u64, error: c_int, what: *const c_char);
 }
@@ -142,6 +147,13 @@ pub fn decision(reason: &'static CStr, transport: &'static CStr, addr: Option<So
             )
         };
     }
+}
+
+/// A direction of a data ring was to become so large.
+#[inline]
+pub fn resize(id: u64, out: bool, bytes: u32, result: Result) {
+    // SAFETY: No requirements.
+    unsafe { xensock_resize(id, out, bytes, errno(result)) };
 }
 
 /// A socket was ended for what the backend has done.

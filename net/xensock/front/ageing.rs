@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How long connections stay large: a work item of their link looks at them once a second, for as long
+//! as there are any.
+
+use crate::{
+    conn::Conn,
+    link::{
+        Link,
+        Member, //
+    }, //
+};
+use kernel::{
+    sync::{
+        atomic::{
+            Full,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
+    workqueue::{
+        owned::enqueue_delayed,
+        WorkItem, //
+    }, //
+};
+
+/// The work item [`Link::ageing`].
+pub(crate) const AGEING: u64 = 2;
+
+/// From one look to the next, in milliseconds.
+const PERIOD: Msecs = 1000;
+
+impl Link {
+    /// Looks after connections that have grown from now on. May sleep.
+    pub(crate) fn look_after(self: &Arc<Self>) {
+        self.if_open(|| {
+            // An item that is queued already does all there is to do.
+            let _ = enqueue_delayed::<_, AGEING>(self.clone(), msecs_to_jiffies(PERIOD));
+        });
+    }
+
+    /// Notes that grants, pages or memory were refused: what has grown shrinks. Any context.
+    pub(crate) fn note_shortage(self: &Arc<Self>) {
+        self.is_short.store(true, Relaxed);
+        // One that waits for its time sees it then.
+        let _ = enqueue_delayed::<_, AGEING>(self.clone(), 0);
+    }
+}
+
+impl WorkItem<AGEING> for Link {
+    type Pointer = Arc<Link>;
+
+    fn run(this: Arc<Link>) {
+        let is_short = this.is_short.xchg(false, Full);
+        let mut is_any = false;
+        this.for_each(|member| {
+            if let Member::Conn(conn) = member {
+                is_any |= Conn::age(conn, is_short);
+            }
+        });
+        if is_any {
+            this.look_after();
+        }
+    }
+}

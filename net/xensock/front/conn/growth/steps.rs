@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The steps by which the directions of a connection grow and shrink.
+
+use super::{
+    super::life::Phase,
+    is_shortage,
+    Conn,
+    Stage,
+    Wish,
+    GROWTH, //
+};
+use crate::{
+    exchange::Exchange,
+    proto::{
+        ring::{
+            Memory,
+            Order, //
+        },
+        Call,
+        Way, //
+    }, //
+};
+use kernel::{
+    net::sock::Sock,
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+    workqueue::WorkItem,
+    xen::trace::xensock_front as trace, //
+};
+
+/// The steps of the work item.
+impl Conn {
+    /// Goes on with a direction.
+    fn resize(this: &Arc<Self>, way: Way) {
+        let (stage, answer, wish) = {
+            let mut growth = this.growth.lock();
+            let side = growth.side(way);
+            (side.stage, side.answer.take(), side.wish.take())
+        };
+        match (stage, answer, wish) {
+            (Stage::Small, _, Some(Wish::Large)) => {
+                if Self::grow(this, way).is_err() {
+                    this.growth.lock().side(way).rest();
+                }
+            }
+            (Stage::Growing(order), Some(answer), _) => Self::grown(this, way, order, answer),
+            (Stage::Large, _, Some(Wish::Small)) => Self::shrink(this, way),
+            (Stage::Returning, _, _) => Self::give_back(this),
+            (Stage::Shrinking, Some(answer), _) => Self::shrunk(this, way, answer),
+            (Stage::Leaving, _, _) => Self::leave(this, way),
+            _ => (),
+        }
+    }
+
+    /// The order that a direction may grow to: as the program has asked for, or the administrator.
+    fn most(&self, sk: &Sock, way: Way) -> Order {
+        let asked = match way {
+            Way::In => sk.rcv_buf_asked(),
+            Way::Out => sk.snd_buf_asked(),
+        };
+        asked
+            .map_or(crate::largest_order(), Order::for_size)
+            .min(self.remote.link.max_order())
+    }
+
+    /// Sends a request about the ring, unless RELEASE was sent or is about to be.
+    fn submit_if_open(this: &Arc<Self>, exchange: &Arc<Exchange>) -> Result {
+        let owner = this.owner.lock();
+        if owner.phase != Phase::Open {
+            return Err(ENOTCONN);
+        }
+        this.remote.link.submit(exchange, Some(this.clone()));
+        Ok(())
+    }
+
+    /// Allocates an extension, and offers it to the backend.
+    fn grow(this: &Arc<Self>, way: Way) -> Result {
+        let (link, id) = (&this.remote.link, this.remote.id);
+        let limit = this.growth.lock().side(way).limit;
+        let sk = this.owner.lock().sk.clone();
+        let most = this.most(&sk, way).min(limit);
+        let order = sk.charged(|| this.ring.extend(link, way, most))?;
+
+        this.set_stage(way, Stage::Growing(order));
+        let grow = Call::Grow { id, way, order };
+        let sent = link
+            .exchange(grow)
+            .and_then(|exchange| Self::submit_if_open(this, &exchange));
+        if sent.is_err() {
+            // The backend knows nothing of it.
+            this.set_stage(way, Stage::Leaving);
+            Self::leave(this, way);
+        }
+        link.look_after();
+        sent
+    }
+
+    /// The backend has taken the extension, or has not.
+    fn grown(this: &Arc<Self>, way: Way, order: Order, answer: Result) {
+        trace::resize(this.remote.id, way == Way::Out, order.half_size(), answer);
+        match answer {
+            Ok(()) => {
+                this.set_stage(way, Stage::Large);
+                this.remote.link.counters.ring_grown();
+                // The backend chooses for itself what it produces into.
+                if way == Way::Out {
+                    this.sends_large.store(true, Relaxed);
+                    if let Some(_tx) = this.tx.try_lock() {
+                        this.choose_memory();
+                    }
+                    // There is more room.
+                    this.pass_on();
+                }
+            }
+            Err(error) => {
+                let less = Order::new(order.get().saturating_sub(2));
+                {
+                    let mut growth = this.growth.lock();
+                    let side = growth.side(way);
+                    match less.filter(|less| is_shortage(error) && *less > this.ring.order()) {
+                        Some(less) => {
+                            side.limit = less;
+                            side.wish = Some(Wish::Large);
+                        }
+                        None => side.rest(),
+                    }
+                }
+                this.set_stage(way, Stage::Leaving);
+                Self::leave(this, way);
+            }
+        }
+    }
+
+    /// Begins to give an extension back.
+    fn shrink(this: &Arc<Self>, way: Way) {
+        match way {
+            Way::In => {
+                // So that the backend can go back.
+                let is_impossible = this.rx.try_lock().map(|_rx| this.ring.readable().is_err());
+                match is_impossible {
+                    Some(true) => Self::broken(this.as_arc_borrow()),
+                    _ => Self::ask_to_shrink(this, way),
+                }
+            }
+            Way::Out => {
+                this.sends_large.store(false, Relaxed);
+                this.set_stage(way, Stage::Returning);
+                Self::give_back(this);
+            }
+        }
+    }
+
+    /// Gives the extension of `out` back, once the backend has taken all that was sent there.
+    fn give_back(this: &Arc<Self>) {
+        let Some(_tx) = this.tx.try_lock() else {
+            return;
+        };
+        this.choose_memory();
+        if this.ring.tx_memory() == Memory::Base && this.ring.is_followed() {
+            Self::ask_to_shrink(this, Way::Out);
+        }
+    }
+
+    fn ask_to_shrink(this: &Arc<Self>, way: Way) {
+        let id = this.remote.id;
+        if let Ok(exchange) = this.remote.link.exchange(Call::Shrink { id, way }) {
+            let before = this.growth.lock().side(way).stage;
+            this.set_stage(way, Stage::Shrinking);
+            if Self::submit_if_open(this, &exchange).is_err() {
+                // It goes with the connection.
+                this.set_stage(way, before);
+            }
+        }
+    }
+
+    /// The backend has unmapped the extension, or still needs it.
+    fn shrunk(this: &Arc<Self>, way: Way, answer: Result) {
+        trace::resize(
+            this.remote.id,
+            way == Way::Out,
+            this.ring.order().half_size(),
+            answer,
+        );
+        match (answer, way) {
+            (Err(EBUSY), Way::In) => {
+                this.growth.lock().side(way).quiet = 0;
+                this.set_stage(way, Stage::Large);
+            }
+            (Err(EBUSY), Way::Out) => this.set_stage(way, Stage::Returning),
+            // After any other error it has nothing of the connection.
+            _ => {
+                if answer.is_ok() {
+                    this.remote.link.counters.ring_shrunk();
+                }
+                this.set_stage(way, Stage::Leaving);
+                Self::leave(this, way);
+            }
+        }
+    }
+
+    /// Frees an extension of which the backend has nothing, once nothing is there for us either.
+    fn leave(this: &Arc<Self>, way: Way) {
+        let guard = match way {
+            Way::In => this.rx.try_lock().map(|_rx| this.ring.take_extension(way)),
+            Way::Out => this.tx.try_lock().map(|_tx| this.ring.take_extension(way)),
+        };
+        match guard {
+            // Somebody moves bytes, or has not read what is there.
+            None => return,
+            Some(Ok(None)) if way == Way::In && this.ring.is_leaving() => return,
+            Some(Ok(Some(extension))) => extension.revoke(),
+            // The backend goes on there, or was never let.
+            Some(Ok(None) | Err(_)) => return Self::broken(this.as_arc_borrow()),
+        }
+        this.set_stage(way, Stage::Small);
+        let is_wanted = this.growth.lock().side(way).wish.is_some();
+        if is_wanted {
+            Self::grow_later(this);
+        }
+    }
+}
+
+impl WorkItem<GROWTH> for Conn {
+    type Pointer = Arc<Conn>;
+
+    fn run(this: Arc<Conn>) {
+        let has_ended = this.resizing.lock();
+        if !*has_ended {
+            Way::ALL.iter().for_each(|way| Self::resize(&this, *way));
+        }
+    }
+}

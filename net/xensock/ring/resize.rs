@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How the memory of a data ring changes, see [`crate::proto::stream`].
+
+use super::{
+    pages::Pages,
+    DataRing,
+    End, //
+};
+use crate::proto::{
+    ring::{
+        Memory,
+        Violation, //
+    },
+    Way, //
+};
+use core::ops::Deref;
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    xen::shared::SharedPages, //
+};
+
+impl<P: Deref<Target = SharedPages>> DataRing<P> {
+    /// Whether we consume this direction.
+    fn is_rx(&self, way: Way) -> bool {
+        (self.end == End::Front) == (way == Way::In)
+    }
+
+    fn pages(&self, way: Way) -> &Pages<P> {
+        if self.is_rx(way) {
+            &self.rx_pages
+        } else {
+            &self.tx_pages
+        }
+    }
+
+    /// Whether a direction has an extension.
+    pub fn is_extended(&self, way: Way) -> bool {
+        self.pages(way).extension.lock().is_some()
+    }
+
+    /// Gives a direction an extension: the consumer follows the peer there, the producer goes there
+    /// with [`Self::produce_into`]. `EALREADY` if it has one, `EINVAL` if that is no larger than the
+    /// base. Bytes may be moved meanwhile. May sleep.
+    pub fn extend(&self, way: Way, extension: P) -> Result {
+        // CAST: As `Order` has it.
+        let size = extension.len() as u32;
+        if size <= self.order.half_size() || !size.is_power_of_two() {
+            return Err(EINVAL);
+        }
+        let extension = Arc::new(extension, GFP_KERNEL)?;
+        let left = {
+            let mut slot = self.pages(way).extension.lock();
+            match *slot {
+                Some(_) => Some(extension),
+                None => slot.replace(extension),
+            }
+        };
+        // Dropped outside the lock.
+        if left.is_some() {
+            return Err(EALREADY);
+        }
+        // INVARIANT: It is there. The peer does not know of it yet.
+        if self.is_rx(way) {
+            self.rx.extend(size);
+        }
+        Ok(())
+    }
+
+    /// Takes the extension of a direction away, unless it is in use or there is none. For the consumer
+    /// or the producer of the direction only.
+    pub fn take_extension(&self, way: Way) -> Result<Option<Arc<P>>, Violation> {
+        // INVARIANT: It is not in use, nor will it be.
+        let is_unused = if self.is_rx(way) {
+            self.rx.withdraw(self)?
+        } else {
+            self.tx.memory() == Memory::Base
+        };
+        if !is_unused {
+            return Ok(None);
+        }
+        Ok(self.pages(way).extension.lock().take())
+    }
+
+    /// Whether the peer has left the extension that we consume from, as far as
+    /// [`Self::take_extension`] has seen. For the consumer only.
+    pub fn is_leaving(&self) -> bool {
+        self.rx.is_leaving()
+    }
+
+    /// Which memory we produce into. For the producer only.
+    pub fn tx_memory(&self) -> Memory {
+        self.tx.memory()
+    }
+
+    /// Has everything from here on go into the base or the extension, if it does not already. Returns
+    /// whether that has changed; then the peer is to be notified. It does not if the peer has not
+    /// followed the last change yet, or if there is no extension. For the producer only.
+    #[must_use]
+    pub fn produce_into(&self, memory: Memory) -> bool {
+        if self.tx.memory() == memory {
+            return false;
+        }
+        let size = match memory {
+            Memory::Base => Some(self.order.half_size()),
+            // CAST: As `Order` has it.
+            Memory::Extension => self.tx_pages.extension().map(|pages| pages.len() as u32),
+        };
+        size.is_some_and(|size| self.tx.change_to(self, size))
+    }
+
+    /// Whether the peer has left the memory that we produced into before the last change. For the
+    /// producer only.
+    pub fn is_followed(&self) -> bool {
+        self.tx.is_followed(self)
+    }
+}
