@@ -3,8 +3,8 @@
  * A backend that breaks the rules, in the user space of dom0, where no driver
  * for the device is loaded: hostile_back DOMID HOW. It offers the device, says
  * "ready" when the link is up, or "refused", and does what HOW says from then
- * on: what it does to a CONNECT; "deaf", which is to RELEASE; or "reuse-", to
- * rings that are to be used again. SIGTERM ends it; the link is then closed in
+ * on: what it does to a CONNECT; "deaf", which is to RELEASE; "reuse-", to rings
+ * that are to be used again; or "resize-", to those that are to grow. SIGTERM ends it; the link is then closed in
  * the regular way.
  */
 #include <errno.h>
@@ -113,6 +113,7 @@ static bool link_with_front(const char *how)
 	node("feature-status", strncmp(how, "status-", 7) &&
 	     strcmp(how, "reuse-early") ? NULL : "1");
 	node("feature-ring-reuse", strncmp(how, "reuse-", 6) ? NULL : "1");
+	node("feature-ring-resize", strncmp(how, "resize-", 7) ? NULL : "1");
 	for (i = 0; i < ARRAY_LEN(offers); i++) {
 		if (strcmp(how, offers[i].how))
 			continue;
@@ -382,13 +383,53 @@ static void deliver(const char *how)
 	evtchn_notify(evtchn, conn.port);
 }
 
+/* Takes all that is sent, of which nothing is looked at. */
+static void drain(void)
+{
+	__u32 prod = load(&conn.words[OUT_PROD]);
+
+	if (load(&conn.words[OUT_CONS]) != prod) {
+		store(&conn.words[OUT_CONS], prod);
+		evtchn_notify(evtchn, conn.port);
+	}
+}
+
+/* Says that what is received lies elsewhere from @at on. */
+static void change_in(__u32 at, __u32 generation)
+{
+	store(&conn.words[IN_SWITCH], at);
+	store(&conn.words[IN_GENERATION], generation);
+	store(&conn.words[IN_PROD], 1);
+	evtchn_notify(evtchn, conn.port);
+}
+
+/* GROW, or SHRINK: those of what is sent are without reproach. */
+static void resize(const char *how, const struct request *r)
+{
+	printf("%s %u\n", r->cmd == GROW ? "GROW" : "SHRINK", r->resize.way);
+	if (!strcmp(how, "resize-gone"))
+		node("state", "6");
+	respond(r, 0);
+	/* There is nothing that it could have grown to. */
+	if (!strcmp(how, "resize-in"))
+		change_in(0, 1);
+	if (!strcmp(how, "resize-window"))
+		change_in(conn.size + 1, 1);
+	if (!strcmp(how, "resize-skip"))
+		change_in(0, 7);
+}
+
 static void serve(const char *how)
 {
 	struct request r;
+	bool drains = !strncmp(how, "resize-", 7);
 
-	while (load(&words[REQ_PROD]) == req_cons)
-		if (nap(1000), is_over)
+	while (load(&words[REQ_PROD]) == req_cons) {
+		if (nap(drains ? 100 : 1000), is_over)
 			return;
+		if (drains && conn.words)
+			drain();
+	}
 	memcpy(&r, slot(req_cons++), sizeof(r));
 	if (r.cmd == CONNECT) {
 		conn.request = r;
@@ -400,6 +441,10 @@ static void serve(const char *how)
 		conn.request = r;
 		printf("ATTACH\n");
 		deliver(how);
+		return;
+	}
+	if (r.cmd == GROW || r.cmd == SHRINK) {
+		resize(how, &r);
 		return;
 	}
 	if (r.cmd == RELEASE)

@@ -27,7 +27,8 @@ enum state {
 
 enum command {
 	CONNECT, SOCKET, SHUTDOWN, RELEASE, BIND, LISTEN, ACCEPT, POLL,
-	SETSOCKOPT, GETSOCKOPT, GETNAME, ATTACH, UNMAP, COMMANDS,
+	SETSOCKOPT, GETSOCKOPT, GETNAME, ATTACH, UNMAP, GROW,
+	SHRINK, COMMANDS,
 };
 
 /* A slot of the commands ring. */
@@ -66,6 +67,10 @@ struct request {
 			__u32 evtchn;
 		} attach, unmap;
 		struct {
+			__u32 way;	/* 0 is in, 1 is out */
+			__u32 order;
+		} resize;
+		struct {
 			__u32 level;
 			__u32 name;
 			__u32 len;	/* SETSOCKOPT; GETSOCKOPT: offset */
@@ -102,7 +107,9 @@ enum { REQ_PROD, REQ_EVENT, RSP_PROD, RSP_EVENT };
 
 enum {
 	IN_CONS, IN_PROD, IN_ERROR, STATUS = 5, NAME, NAME_LEN = 13,
-	OUT_CONS = 16, OUT_PROD, OUT_ERROR, RING_ORDER = 32, REF,
+	IN_SWITCH, OUT_CONS = 16, OUT_PROD, OUT_ERROR, OUT_SWITCH = 21,
+	IN_GENERATION = 27, OUT_GENERATION, IN_FOLLOWED, OUT_FOLLOWED,
+	RING_ORDER = 32, REF, IN_REF = 512, OUT_REF = 768,
 };
 
 /* Xenstore: paths are relative to the domain's own directory, or absolute. */
@@ -153,6 +160,7 @@ enum mode {
 	DATAGRAMS,	/* with datagram sockets */
 	REUSE,		/* rings are used again */
 	URGENT,		/* urgent bytes are marked */
+	RESIZE,		/* rings grow and shrink */
 };
 
 extern enum mode raw_mode;

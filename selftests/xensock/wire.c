@@ -80,6 +80,7 @@ bool link_begin(struct link *l)
 	put_node(l, "datagram", l->mode == DATAGRAMS);
 	put_node(l, "ring-reuse", l->mode == REUSE);
 	put_node(l, "urgent", l->mode == URGENT);
+	put_node(l, "ring-resize", l->mode == RESIZE);
 	put_node(l, "version", 1);
 	put_node(l, "ring-ref", l->page.refs[0]);
 	put_node(l, "port", l->port);

@@ -8,8 +8,8 @@ from scenarios.common import SERVES, must, peer, unload, wait_link
 
 DEBUGFS = "/sys/kernel/debug"
 
-# Pages of a data ring of the usual order, and that of its indexes.
-RING = 17
+# Pages of a data ring that has not grown, and that of its indexes.
+RING = 5
 
 
 def _counts(where, path):

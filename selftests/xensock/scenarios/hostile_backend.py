@@ -22,6 +22,7 @@ _STATES = ("closed", "closing", "initialising", "state-77", "state-gone")
 _FRAMES = ("type", "type-huge", "len", "len-max", "len-wrap", "header", "tail", "odd", "addr-len",
            "addr-short", "addr-huge", "addr-family", "error-len", "prod-far", "prod-back")
 _ERRORS = ("error-0", "error-unknown", "error-again", "error-minus")
+_GROWTHS = ("gone", "in", "window", "skip")
 _PATIENT = ("never", "release-first", "scribble", "storm", "versions-list", "order-99", "event-2")
 
 
@@ -123,6 +124,13 @@ def test_breaks_kept_rings(bed):
     program = "sh -c 'timeout -s KILL 1 fetch; fetch'"
     _backend_batch(bed, ("reuse-deaf", "reuse-early", "reuse-scribble"),
                    lambda state, rc, _: state == "ready" and rc in (1, 137), program)
+
+
+@timeout(300)
+def test_breaks_rings_that_grow(bed):
+    """GROW is answered against the rules, or memory changed that there is none of: the program is told."""
+    _backend_batch(bed, [f"resize-{how}" for how in _GROWTHS],
+                   lambda state, rc, _: state == "ready" and rc == 1, "pour --bytes 512k")
 
 
 @timeout(200)

@@ -193,14 +193,14 @@ def test_quotas(bed):
     off = settled(bed, rest)
     assert not off, f"dom0 has kept (before, after): {off}"
     _set(bed, guest, max_sockets="12")
-    # A ring of order 4 has 16 pages, and that of its indexes.
-    for pages, result in (("51", "3 ENOBUFS"), ("50", "2 ENOBUFS"), ("16", "0 ENOBUFS")):
+    # A ring that is idle has 4 pages, and that of its indexes.
+    for pages, result in (("15", "3 ENOBUFS"), ("14", "2 ENOBUFS"), ("4", "0 ENOBUFS")):
         before = _refused(bed, guest, "ring-pages")
         _set(bed, guest, max_ring_pages=pages)
         _becomes(bed, guest, crowd, result)
         assert _refused(bed, guest, "ring-pages") > before
     before = _refused(bed, guest, "ring-order")
-    _set(bed, guest, max_ring_order="3")
+    _set(bed, guest, max_ring_order="1")
     _becomes(bed, guest, crowd, "0 ENOBUFS")
     assert _refused(bed, guest, "ring-order") > before
     _set(bed, guest, max_ring_order="4")

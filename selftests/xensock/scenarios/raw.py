@@ -56,6 +56,12 @@ def test_urgent(bed):
     _server(bed, _guest(bed), "raw_urgent")
 
 
+@timeout(300)
+def test_resize(bed):
+    """Rings that grow and shrink, each step by hand, and what a guest can do wrong with them."""
+    _server(bed, _guest(bed), "raw_resize")
+
+
 @timeout(400)
 def test_datagram(bed):
     """UDP by hand: both ways, of all sizes, with a peer and without, errors, a full ring."""

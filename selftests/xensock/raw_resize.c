@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A frontend by hand whose data rings grow and shrink, and what it can do wrong
+ * with that. Needs a guest without the xensock module.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "raw.h"
+#include "util.h"
+
+/* Of the ring, and of its directions when they are grown. */
+#define BASE 1
+#define LARGE 4
+
+enum { IN, OUT };
+
+FIXTURE(resize) {
+	struct link link;
+	struct raw_puppet peer;
+	struct raw c;
+	struct pages more[2];
+};
+
+FIXTURE_SETUP(resize)
+{
+	struct link *l = &self->link;
+	int i;
+
+	raw_mode = RESIZE;
+	ASSERT_TRUE(link_up(l));
+	ASSERT_TRUE(raw_puppet_open(l, &self->peer));
+	ASSERT_TRUE(raw_open(l, &self->c, BASE, self->peer.port));
+	ASSERT_STREQ("ok", raw_puppet_do(l, &self->peer, "accept"));
+	for (i = 0; i < 2; i++)
+		ASSERT_TRUE(pages_grant(&self->more[i], l->backend_id,
+					1U << (LARGE - 1), true));
+	for (i = 0; i < 1U << (LARGE - 1); i++) {
+		self->c.words[IN_REF + i] = self->more[IN].refs[i];
+		self->c.words[OUT_REF + i] = self->more[OUT].refs[i];
+	}
+}
+
+FIXTURE_TEARDOWN(resize)
+{
+	struct link *l = &self->link;
+	int i;
+
+	EXPECT_EQ(0, raw_close(l, &self->c, true));
+	EXPECT_EQ(0, raw_close(l, &self->peer.control, false));
+	EXPECT_TRUE(honest(l));
+	link_down(l);
+	for (i = 0; i < 2; i++)
+		pages_free(&self->more[i]);
+}
+
+static int ask_grow(struct link *l, __u64 id, __u32 way, __u32 order)
+{
+	struct request r = {
+		.cmd = GROW,
+		.id = id,
+		.resize = { .way = way, .order = order },
+	};
+
+	return ask(l, &r);
+}
+
+static int ask_shrink(struct link *l, __u64 id, __u32 way)
+{
+	struct request r = { .cmd = SHRINK, .id = id, .resize.way = way };
+
+	return ask(l, &r);
+}
+
+/* All that is sent from here on goes into the other memory. */
+static void change_out(struct link *l, struct raw *c, __u32 at,
+		       __u32 generation)
+{
+	store(&c->words[OUT_SWITCH], at);
+	store(&c->words[OUT_GENERATION], generation);
+	raw_notify(l, c);
+}
+
+static bool is_followed(struct raw *c, __u32 generation)
+{
+	__u64 until = now_msec() + 10000;
+
+	while (load(&c->words[OUT_FOLLOWED]) != generation) {
+		if (now_msec() > until)
+			return false;
+		nap(1000);
+	}
+	return true;
+}
+
+/* Sends from @memory, at the index modulo its size. */
+static bool send_from(struct link *l, struct raw *c, char *memory, __u32 size,
+		      __u32 len, __u64 seed)
+{
+	char data[32768];
+	__u64 until = now_msec() + 10000;
+	__u32 i;
+
+	stream_fill(seed, c->out_prod, data, len);
+	for (i = 0; i < len; i++)
+		memory[(c->out_prod + i) % size] = data[i];
+	c->out_prod += len;
+	store(&c->words[OUT_PROD], c->out_prod);
+	raw_notify(l, c);
+	while (load(&c->words[OUT_CONS]) != c->out_prod) {
+		if (now_msec() > until)
+			return false;
+		nap(1000);
+	}
+	return true;
+}
+
+static bool got(struct link *l, struct raw_puppet *p, __u32 len, __u64 seed)
+{
+	char line[64];
+
+	snprintf(line, sizeof(line), "recv %u %llu", len, seed);
+	raw_puppet_do(l, p, line);
+	return !strncmp(p->line, "ok", 2);
+}
+
+/* As the others do: the peer got a reset, the id is still there. */
+#define IS_RESET() do {							\
+	struct request again = raw_request(&self->c, opt.host, 80);	\
+									\
+	EXPECT_STREQ("rst", raw_puppet_do(&self->link, &self->peer,	\
+					  "end"));			\
+	EXPECT_EQ(-EISCONN, ask(&self->link, &again));			\
+} while (0)
+
+TEST_F(resize, out)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	char *large = self->more[OUT].mem;
+	__u32 i, size = 2048U << LARGE;
+
+	ASSERT_TRUE(send_from(l, c, c->out, c->size, 3000, 1));
+	ASSERT_TRUE(got(l, &self->peer, 3000, 1));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, ask_grow(l, c->id, OUT, LARGE));
+		EXPECT_EQ(-EALREADY, ask_grow(l, c->id, OUT, LARGE));
+		/* It is mapped, and not in use. */
+		EXPECT_EQ(0, ask_shrink(l, c->id, OUT));
+		ASSERT_EQ(0, ask_grow(l, c->id, OUT, LARGE));
+		change_out(l, c, c->out_prod, 2 * i + 1);
+		ASSERT_TRUE(send_from(l, c, large, size, 30000, 2));
+		ASSERT_TRUE(got(l, &self->peer, 30000, 2));
+		EXPECT_EQ(-EBUSY, ask_shrink(l, c->id, OUT));
+		change_out(l, c, c->out_prod, 2 * i + 2);
+		ASSERT_TRUE(is_followed(c, 2 * i + 2));
+		EXPECT_EQ(0, ask_shrink(l, c->id, OUT));
+		EXPECT_EQ(0, ask_shrink(l, c->id, OUT));
+		memset(large, 0x55, size);
+		ASSERT_TRUE(send_from(l, c, c->out, c->size, 4000, 3));
+		ASSERT_TRUE(got(l, &self->peer, 4000, 3));
+	}
+}
+
+/* The backend goes there by itself, and back when it is asked to. */
+TEST_F(resize, in)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	char data[20000], *large = self->more[IN].mem;
+	__u32 i, at, size = 2048U << LARGE;
+	__u64 until;
+
+	ASSERT_STREQ("ok 100", raw_puppet_do(l, &self->peer, "send 100 1"));
+	ASSERT_EQ(100, raw_recv(l, c, data, 100));
+	ASSERT_EQ(0, ask_grow(l, c->id, IN, LARGE));
+	until = now_msec() + 10000;
+	while (load(&c->words[IN_GENERATION]) != 1 && now_msec() < until)
+		nap(1000);
+	ASSERT_EQ(1, load(&c->words[IN_GENERATION]));
+	ASSERT_EQ(100, load(&c->words[IN_SWITCH]));
+	/* It has to wait until we have followed. */
+	EXPECT_EQ(-EBUSY, ask_shrink(l, c->id, IN));
+	store(&c->words[IN_FOLLOWED], 1);
+	ASSERT_STREQ("ok 20000", raw_puppet_do(l, &self->peer, "send 20000 2"));
+	while (load(&c->words[IN_PROD]) != 20100 && now_msec() < until)
+		nap(1000);
+	at = c->in_cons;
+	for (i = 0; i < 20000; i++)
+		data[i] = large[(at + i) % size];
+	EXPECT_TRUE(stream_check(2, 100, data, 20000));
+	c->in_cons += 20000;
+	store(&c->words[IN_CONS], c->in_cons);
+	raw_notify(l, c);
+	EXPECT_EQ(0, ask_shrink(l, c->id, IN));
+	EXPECT_EQ(2, load(&c->words[IN_GENERATION]));
+	EXPECT_EQ(c->in_cons, load(&c->words[IN_SWITCH]));
+	memset(large, 0x55, size);
+	ASSERT_STREQ("ok 500", raw_puppet_do(l, &self->peer, "send 500 3"));
+	ASSERT_EQ(500, raw_recv(l, c, data, 500));
+	EXPECT_TRUE(stream_check(3, 20100, data, 500));
+}
+
+TEST_F(resize, what_cannot_be)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	__u32 way;
+
+	EXPECT_EQ(-EBADF, ask_grow(l, 0x7777, IN, LARGE));
+	EXPECT_EQ(-EBADF, ask_shrink(l, 0x7777, IN));
+	ASSERT_EQ(0, ask_socket(l, 0x4444));
+	EXPECT_EQ(-ENOTCONN, ask_grow(l, 0x4444, IN, LARGE));
+	EXPECT_EQ(-ENOTCONN, ask_shrink(l, 0x4444, IN));
+	EXPECT_EQ(0, ask_release(l, 0x4444, false));
+	EXPECT_EQ(-EINVAL, ask_grow(l, c->id, 2, LARGE));
+	EXPECT_EQ(-EINVAL, ask_shrink(l, c->id, 0xffffffff));
+	for (way = IN; way <= OUT; way++) {
+		EXPECT_EQ(-EINVAL, ask_grow(l, c->id, way, 0));
+		EXPECT_EQ(-EINVAL, ask_grow(l, c->id, way, BASE));
+		EXPECT_EQ(-EINVAL, ask_grow(l, c->id, way, 10));
+		/* There are not that many grants. */
+		EXPECT_EQ(-EINVAL, ask_grow(l, c->id, way, LARGE + 1));
+		EXPECT_EQ(0, ask_shrink(l, c->id, way));
+	}
+	c->words[OUT_REF + 2] = 0x7fffffff;
+	EXPECT_EQ(-EINVAL, ask_grow(l, c->id, OUT, LARGE));
+	c->words[OUT_REF + 2] = c->words[OUT_REF];
+	EXPECT_EQ(-EINVAL, ask_grow(l, c->id, OUT, LARGE));
+	/* Nothing of it has changed anything. */
+	EXPECT_TRUE(send_from(l, c, c->out, c->size, 4096, 1));
+	EXPECT_TRUE(got(l, &self->peer, 4096, 1));
+}
+
+TEST_F(resize, a_change_without_an_extension)
+{
+	change_out(&self->link, &self->c, 0, 1);
+	IS_RESET();
+}
+
+TEST_F(resize, a_change_outside_of_the_window)
+{
+	ASSERT_EQ(0, ask_grow(&self->link, self->c.id, OUT, LARGE));
+	change_out(&self->link, &self->c, self->c.size + 1, 1);
+	IS_RESET();
+}
+
+TEST_F(resize, a_change_backwards)
+{
+	ASSERT_EQ(0, ask_grow(&self->link, self->c.id, OUT, LARGE));
+	change_out(&self->link, &self->c, -1, 1);
+	IS_RESET();
+}
+
+TEST_F(resize, two_changes_at_once)
+{
+	ASSERT_EQ(0, ask_grow(&self->link, self->c.id, OUT, LARGE));
+	change_out(&self->link, &self->c, 0, 2);
+	IS_RESET();
+}
+
+TEST_F(resize, more_than_the_extension_holds)
+{
+	struct raw *c = &self->c;
+
+	ASSERT_EQ(0, ask_grow(&self->link, c->id, OUT, LARGE));
+	change_out(&self->link, c, 0, 1);
+	ASSERT_TRUE(is_followed(c, 1));
+	store(&c->words[OUT_PROD], (2048U << LARGE) + 1);
+	raw_notify(&self->link, c);
+	IS_RESET();
+}
+
+/* RELEASE, and the end of the link, with all that there can be. */
+TEST_F(resize, ended_while_grown)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+
+	ASSERT_EQ(0, ask_grow(l, c->id, OUT, LARGE));
+	ASSERT_EQ(0, ask_grow(l, c->id, IN, LARGE));
+	change_out(l, c, 0, 1);
+	ASSERT_TRUE(send_from(l, c, self->more[OUT].mem, 2048U << LARGE, 9000, 1));
+	EXPECT_TRUE(got(l, &self->peer, 9000, 1));
+}
+
+TEST(without_the_feature)
+{
+	struct link l;
+	struct raw c;
+
+	raw_mode = PLAIN;
+	ASSERT_TRUE(link_up(&l));
+	ASSERT_TRUE(raw_open(&l, &c, 1, opt.port + PEER_ECHO));
+	EXPECT_EQ(-EOPNOTSUPP, ask_grow(&l, c.id, IN, LARGE));
+	EXPECT_EQ(-EOPNOTSUPP, ask_shrink(&l, c.id, IN));
+	/* These words mean nothing. */
+	change_out(&l, &c, 0x12345678, 77);
+	EXPECT_EQ(3, raw_send(&l, &c, "abc", 3));
+	EXPECT_EQ(0, raw_close(&l, &c, false));
+	link_down(&l);
+}
+
+XENSOCK_TEST_MAIN

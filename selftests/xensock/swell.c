@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A connection that is idle and busy by turns: every byte is checked, and over
+ * AF_XENSOCK its data ring has to grow and to shrink. --bytes each way, --cycles
+ * times; --seed 0 if there may be too little memory to grow.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+#define PIECE 100000
+/* What an idle connection has each way. */
+#define SMALL_RING 8192
+#define PATIENCE_MSEC 60000
+
+struct direction {
+	pthread_t thread;
+	int fd;
+	__u64 from;
+	__u64 done;
+	int error;
+};
+
+FIXTURE(swell) {
+	int fd;
+};
+
+FIXTURE_SETUP(swell)
+{
+	self->fd = open_port(opt.port + PEER_ECHO, 0);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(swell)
+{
+	close(self->fd);
+}
+
+/* Bytes of the ring of a socket, or false if there is no such list. */
+static bool ring_of(int fd, unsigned long *in, unsigned long *out)
+{
+	unsigned long inode;
+	char line[512];
+	struct stat st;
+	bool found = false;
+	FILE *file = fopen("/proc/net/xensock", "r");
+
+	if (!file)
+		return false;
+	fstat(fd, &st);
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %*s %lu %lu %lu",
+			   in, out, &inode) == 3 && inode == st.st_ino)
+			found = true;
+	fclose(file);
+	return found;
+}
+
+static void *send_it(void *arg)
+{
+	static char data[PIECE];
+	struct direction *d = arg;
+	size_t size;
+
+	while (d->done < opt.bytes && !d->error) {
+		size = opt.bytes - d->done < PIECE ? opt.bytes - d->done : PIECE;
+		stream_fill(1, d->from + d->done, data, size);
+		if (send_all(d->fd, data, size) < 0)
+			d->error = errno;
+		else
+			d->done += size;
+	}
+	/* The other has nothing to wait for. */
+	if (d->error)
+		shutdown(d->fd, SHUT_RDWR);
+	return NULL;
+}
+
+static void *recv_it(void *arg)
+{
+	static char data[PIECE];
+	struct direction *d = arg;
+	ssize_t n;
+
+	while (d->done < opt.bytes && !d->error) {
+		n = recv(d->fd, data, opt.bytes - d->done < PIECE ?
+			 opt.bytes - d->done : PIECE, 0);
+		if (n <= 0)
+			d->error = n ? errno : ENODATA;
+		else if (!stream_check(1, d->from + d->done, data, n))
+			d->error = EBADMSG;
+		else
+			d->done += n;
+	}
+	if (d->error)
+		shutdown(d->fd, SHUT_RDWR);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(swell, by_turns, 900)
+{
+	unsigned long in, out, most_in, most_out;
+	struct direction up, down;
+	__u64 from = 0, until;
+	int i;
+
+	for (i = 0; i < opt.cycles; i++, from += opt.bytes) {
+		up = (struct direction){ .fd = self->fd, .from = from };
+		down = up;
+		ASSERT_EQ(0, pthread_create(&up.thread, NULL, send_it, &up));
+		ASSERT_EQ(0, pthread_create(&down.thread, NULL, recv_it, &down));
+		most_in = most_out = 0;
+		while (ring_of(self->fd, &in, &out) && down.done < opt.bytes &&
+		       !up.error && !down.error) {
+			most_in = in > most_in ? in : most_in;
+			most_out = out > most_out ? out : most_out;
+			usleep(1000);
+		}
+		pthread_join(up.thread, NULL);
+		pthread_join(down.thread, NULL);
+		ASSERT_EQ(0, up.error);
+		ASSERT_EQ(0, down.error) TH_LOG("at %llu", from + down.done);
+		if (!ring_of(self->fd, &in, &out))
+			continue;
+		printf("# grown to %lu and %lu bytes\n", most_in, most_out);
+		if (opt.seed) {
+			EXPECT_LT(SMALL_RING, most_in);
+			EXPECT_LT(SMALL_RING, most_out);
+		}
+		until = now_msec() + PATIENCE_MSEC;
+		while (ring_of(self->fd, &in, &out) &&
+		       (in > SMALL_RING || out > SMALL_RING) &&
+		       now_msec() < until)
+			usleep(100000);
+		EXPECT_GE(SMALL_RING, in);
+		EXPECT_GE(SMALL_RING, out);
+	}
+}
+
+XENSOCK_TEST_MAIN
