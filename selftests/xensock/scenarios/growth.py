@@ -38,7 +38,8 @@ def test_by_turns(bed):
     must(guest, f"echo 0 >{events}/enable")
     after = _counts(guest)
     grown, shrunk = (after[f"rings-{what}"] - before[f"rings-{what}"] for what in ("grown", "shrunk"))
-    assert grown >= 6 and shrunk >= 6, (before, after)
+    # The last one may be closed when it sends into its base again, and SHRINK is yet to be answered.
+    assert grown >= 6 and shrunk >= 5, (before, after)
     seen = must(guest, f"cat {events}/../../../trace")
     for line in ("way=in bytes=524288 error=0", "way=out bytes=524288 error=0", "way=in bytes=8192 error=0",
                  "way=out bytes=8192 error=0"):
