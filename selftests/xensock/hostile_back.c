@@ -407,6 +407,12 @@ static void change_in(__u32 at, __u32 generation)
 static void resize(const char *how, const struct request *r)
 {
 	printf("%s %u\n", r->cmd == GROW ? "GROW" : "SHRINK", r->resize.way);
+	if (!strcmp(how, "resize-deaf"))
+		return;
+	if (!strcmp(how, "resize-refuse")) {
+		respond(r, r->resize.way ? -ENOBUFS : -EPERM);
+		return;
+	}
 	if (!strcmp(how, "resize-gone"))
 		node("state", "6");
 	respond(r, 0);

@@ -405,10 +405,11 @@ TEST_F_TIMEOUT(native, shutdown_waits_for_all, 60)
 	sent = fill(l, c, data, sizeof(data));
 	TH_LOG("%zu bytes", sent);
 	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_RDWR));
+	/* With the first bytes received there may be room for all that is left. */
+	EXPECT_EQ(0, load(&c->words[OUT_ERROR]));
 	for (n = 0; n < sent; n += sizeof(got)) {
 		size_t part = sent - n < sizeof(got) ? sent - n : sizeof(got);
 
-		EXPECT_EQ(0, load(&c->words[OUT_ERROR]));
 		ASSERT_EQ(part, raw_recv(l, s, got, part));
 		ASSERT_EQ(0, memcmp(data, got, part));
 	}

@@ -130,7 +130,14 @@ def test_breaks_kept_rings(bed):
 def test_breaks_rings_that_grow(bed):
     """GROW is answered against the rules, or memory changed that there is none of: the program is told."""
     _backend_batch(bed, [f"resize-{how}" for how in _GROWTHS],
-                   lambda state, rc, _: state == "ready" and rc == 1, "pour --bytes 512k")
+                   lambda state, rc, _: state == "ready" and rc == 1, "pour --bytes 16m", patience=20)
+
+
+@timeout(300)
+def test_grows_no_ring(bed):
+    """GROW is refused, or never answered: what is sent goes on as before."""
+    _backend_batch(bed, ["resize-refuse", "resize-deaf"],
+                   lambda state, rc, _: state == "ready" and rc == 0, "pour --bytes 2m", patience=25)
 
 
 @timeout(200)
