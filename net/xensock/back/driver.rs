@@ -7,22 +7,19 @@ use crate::{
     directory::DEBUGFS,
     guest::{
         Address,
-        Guest,
-        OFFERED, //
+        Guest, //
     },
     log::LogLimit,
+    offer::Offer,
     policy::InForce,
     proto::{
         link::{
             back_next,
-            back_probe,
             BackAction,
             State as Step, //
         },
-        node,
         policy,
-        Dialect,
-        Feature, //
+        Dialect, //
     },
     refused::Refused, //
 };
@@ -69,7 +66,8 @@ pub(crate) struct Backend {
     guest: Mutex<Option<Arc<Guest>>>,
     log: Arc<LogLimit>,
     policy: Arc<InForce>,
-    _watch: Watch<InForce>,
+    offer: Arc<Offer>,
+    _watch: Watch<Offer>,
     account: Arc<Account>,
     /// Shows how often the guest was refused something.
     #[pin]
@@ -103,7 +101,9 @@ impl Backend {
             BackAction::Ignore => return Ok(false),
             BackAction::Offer => {
                 self.take_down();
-                offer(dev, &self.policy)?;
+                if !self.offer.make()? {
+                    return Ok(false);
+                }
             }
             BackAction::Connect => {
                 if let Err(error) = self.connect(dev) {
@@ -167,31 +167,6 @@ impl Backend {
     }
 }
 
-/// Writes what we offer.
-fn offer(dev: &xenbus::Device<Bound>, policy: &InForce) -> Result {
-    let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
-    let order = policy.get().max_ring_order().get();
-    let order = match dialect {
-        Dialect::XenSock => order,
-        // With less there is no link at all. The policy still refuses such rings.
-        Dialect::PvCalls => order.max(node::PVCALLS_PAGE_ORDER),
-    };
-    dev.transaction(|t| {
-        t.write(node::VERSIONS, fmt!("1"))?;
-        t.write(node::MAX_PAGE_ORDER, fmt!("{order}"))?;
-        if dialect == Dialect::PvCalls {
-            t.write(node::FUNCTION_CALLS, fmt!("{}", node::ALL_CALLS))?;
-            t.write(node::NATIVE_OFFERED, fmt!("1"))?;
-        }
-        for feature in Feature::ALL {
-            let has = u32::from(OFFERED.has(feature));
-            t.write(feature.offered(), fmt!("{has}"))?;
-        }
-        Ok(())
-    })?;
-    dev.switch_state(State::InitWait)
-}
-
 impl xenbus::Driver for Backend {
     type Data<'bound> = Self;
     const SIDE: Side = Side::Backend;
@@ -208,10 +183,9 @@ impl xenbus::Driver for Backend {
             }
             let account = Account::new()?;
             let policy = InForce::new(dev.normal(), account.sockets.clone())?;
-            let watch = dev.watch(policy::DIR, policy.clone())?;
-            if back_probe(dialect) == BackAction::Offer {
-                offer(dev, &policy)?;
-            }
+            let offer = Offer::new(dev.normal(), dialect, policy.clone())?;
+            let watch = dev.watch(policy::DIR, offer.clone())?;
+            offer.begin()?;
             let log = Arc::pin_init(LogLimit::new(), GFP_KERNEL)?;
             let dir = DEBUGFS.get().ok_or(ENODEV)?.subdir(dev.as_ref().name());
             Ok(try_pin_init!(Self {
@@ -228,6 +202,7 @@ impl xenbus::Driver for Backend {
                     &|account: &Arc<Account>, f| account.show(f),
                 ),
                 policy,
+                offer,
                 _watch: watch,
                 account,
                 queue,
@@ -257,8 +232,7 @@ impl xenbus::Driver for Backend {
 
     fn unbind<'bound>(dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {
         data.take_down();
-        // The C driver of PV Calls, which may be the next, does not know of it.
-        let _ = dev.remove(node::NATIVE_OFFERED);
+        data.offer.end(dev);
     }
 }
 

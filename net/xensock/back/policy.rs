@@ -47,13 +47,11 @@ use kernel::{
     sync::{
         aref::ARef,
         Arc,
-        ArcBorrow,
         SpinLock, //
     },
     xen::xenbus::{
         self,
-        Directory,
-        Watcher, //
+        Directory, //
     }, //
 };
 
@@ -74,11 +72,18 @@ pub(crate) struct Policy {
     /// In KiB.
     max_memory: u32,
     max_datagram: u32,
+    /// Whether it is all there, or nobody waits for that.
+    is_complete: bool,
     /// The nodes that cannot be understood.
     wrong: KVec<CString>,
 }
 
 impl Policy {
+    /// Returns whether the guest may connect with this policy, and not wait for more.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
     /// The network namespace for a new socket. `EACCES` if it is not known.
     pub(crate) fn namespace(&self) -> Result<&Namespace> {
         match &self.namespace {
@@ -239,6 +244,7 @@ impl Policy {
             max_ring_pages: reader.limit(&Limit::RING_PAGES)?,
             max_memory: reader.limit_or(&Limit::MEMORY, default_memory())?,
             max_datagram: reader.limit(&Limit::DATAGRAM)?,
+            is_complete: !is_awaited() || reader.value(policy::COMPLETE)?.is_some(),
             wrong: reader.wrong,
         })
     }
@@ -363,6 +369,11 @@ fn max_pages_of_all() -> usize {
     crate::module_parameters::max_ring_pages.value() as usize
 }
 
+/// Whether somebody is to say for each device that its policy is all there.
+fn is_awaited() -> bool {
+    crate::module_parameters::await_policy.value()
+}
+
 /// How many KiB of TCP's memory a guest may have, unless the policy says so: an eighth of what all
 /// may have.
 fn default_memory() -> u32 {
@@ -389,6 +400,9 @@ impl InForce {
         let refused = Arc::new(Refused::new(guest), GFP_KERNEL)?;
         let policy = Policy::read(dev, &refused)?;
         policy.complain(dev, &[]);
+        if !policy.is_complete() {
+            dev_info!(dev.as_ref(), "waits for its policy\n");
+        }
         policy.limit_memory(&sockets);
         Arc::pin_init(
             pin_init!(Self {
@@ -406,20 +420,21 @@ impl InForce {
     pub(crate) fn get(&self) -> Arc<Policy> {
         self.policy.lock().clone()
     }
-}
 
-impl Watcher for InForce {
-    fn changed(this: ArcBorrow<'_, Self>, _path: &CStr) {
-        match Policy::read(&this.dev, &this.refused) {
+    /// Reads the nodes again. May sleep; one at a time.
+    pub(crate) fn read_again(&self) {
+        match Policy::read(&self.dev, &self.refused) {
+            // Its directory is being made anew.
+            Ok(new) if !new.is_complete() && self.get().is_complete() => (),
             Ok(new) => {
-                let old = core::mem::replace(&mut *this.policy.lock(), new.clone());
-                new.complain(&this.dev, &old.wrong);
-                new.limit_memory(&this.sockets);
+                let old = core::mem::replace(&mut *self.policy.lock(), new.clone());
+                new.complain(&self.dev, &old.wrong);
+                new.limit_memory(&self.sockets);
             }
             // The device is being removed.
             Err(ENOENT) => (),
             Err(error) => dev_warn!(
-                this.dev.as_ref(),
+                self.dev.as_ref(),
                 "the policy stays as it was: cannot read the new one ({:?})\n",
                 error
             ),

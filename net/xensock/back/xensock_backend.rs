@@ -21,6 +21,7 @@
 //! - [`completion::Completion`]: how the guest is told what became of a CONNECT or an ACCEPT.
 //! - [`policy::Policy`]: what a guest may do; [`policy::InForce`]: the one that counts now, of which
 //!   there is one for each device; [`refused::Refused`]: what the guest was refused.
+//! - [`offer::Offer`]: what is offered to the frontend, once there is a policy.
 //! - [`owners::Owners`]: the users, without privileges, as whom a guest's sockets are used: one for
 //!   each owner that the guest tells apart.
 //! - [`quota::Quota`]: how much a guest has of something. Of sockets, TCP itself tells when they are
@@ -53,7 +54,7 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Backend::guest` (mutex).
+//! 1. `Backend::guest`, `Offer::is_open` (mutexes).
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `Active::state`, `Datagram::state` (mutexes): held by the work item while it moves data, by the
 //!    listener while it fills the place, and by ATTACH.
@@ -95,6 +96,7 @@ mod kept;
 mod listener;
 mod log;
 mod memory;
+mod offer;
 mod owners;
 mod policy;
 #[path = "../proto/mod.rs"]
@@ -140,6 +142,10 @@ module! {
     license: "GPL",
     alias: ["xen-backend:xensock"],
     params: {
+        await_policy: bool {
+            default: false,
+            description: "Let no guest connect before the node policy/complete is there",
+        },
         max_ring_pages: u32 {
             default: 131072,
             description: "Pages of data rings of all guests, above which each has no more than its part",

@@ -50,7 +50,11 @@ pub const CONNECT_DENY: &CStr = c"policy/connect-deny";
 /// last. Absent: see [`default_ports`].
 pub const LOCAL_PORTS: &CStr = c"policy/local-ports";
 
-/// Every node.
+/// Says that the other nodes are all there, whatever it holds. A backend that was told to wait for
+/// that (the module parameter `await_policy`) offers nothing before.
+pub const COMPLETE: &CStr = c"policy/complete";
+
+/// Every node of which a guest's policy consists.
 pub const NODES: [&CStr; 12] = [
     NETNS,
     LOCAL_PORTS,
@@ -144,7 +148,7 @@ pub enum Reading<T> {
 
 /// Returns whether there is a node of this name in [`DIR`].
 pub fn is_node(name: &CStr) -> bool {
-    NODES.into_iter().any(|node| {
+    NODES.into_iter().chain([COMPLETE]).any(|node| {
         node.to_bytes()
             .strip_prefix(DIR.to_bytes())
             .and_then(|node| node.strip_prefix(b"/"))

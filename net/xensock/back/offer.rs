@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a backend offers to its frontend, which waits for the policy.
+
+use crate::{
+    guest::OFFERED,
+    policy::InForce,
+    proto::{
+        link::{
+            back_probe,
+            BackAction, //
+        },
+        node,
+        Dialect,
+        Feature, //
+    }, //
+};
+use kernel::{
+    device::DeviceContext,
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        aref::ARef,
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    },
+    xen::xenbus::{
+        self,
+        Directory,
+        State,
+        Watcher, //
+    }, //
+};
+
+/// The offer of one device. No frontend connects without one, so none does before its policy is
+/// there.
+#[pin_data]
+pub(crate) struct Offer {
+    dev: ARef<xenbus::Device>,
+    dialect: Dialect,
+    policy: Arc<InForce>,
+    /// Whether it can still be made. Held while it is.
+    #[pin]
+    is_open: Mutex<bool>,
+}
+
+impl Offer {
+    pub(crate) fn new(
+        dev: &xenbus::Device,
+        dialect: Dialect,
+        policy: Arc<InForce>,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                dev: dev.into(),
+                dialect,
+                policy,
+                is_open <- new_mutex!(true, "xensock_offer"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Makes the offer, unless the policy is still to come. Returns whether it was made.
+    pub(crate) fn make(&self) -> Result<bool> {
+        let is_open = self.is_open.lock();
+        let policy = self.policy.get();
+        if !*is_open || !policy.is_complete() {
+            return Ok(false);
+        }
+        let order = policy.max_ring_order().get();
+        let order = match self.dialect {
+            Dialect::XenSock => order,
+            // With less there is no link at all. The policy still refuses such rings.
+            Dialect::PvCalls => order.max(node::PVCALLS_PAGE_ORDER),
+        };
+        self.dev.transaction(|t| {
+            t.write(node::VERSIONS, fmt!("1"))?;
+            t.write(node::MAX_PAGE_ORDER, fmt!("{order}"))?;
+            if self.dialect == Dialect::PvCalls {
+                t.write(node::FUNCTION_CALLS, fmt!("{}", node::ALL_CALLS))?;
+                t.write(node::NATIVE_OFFERED, fmt!("1"))?;
+            }
+            for feature in Feature::ALL {
+                let has = u32::from(OFFERED.has(feature));
+                t.write(feature.offered(), fmt!("{has}"))?;
+            }
+            Ok(())
+        })?;
+        self.dev.switch_state(State::InitWait)?;
+        Ok(true)
+    }
+
+    /// Makes the offer at the end of `probe`, if that is when the dialect has it.
+    pub(crate) fn begin(&self) -> Result {
+        if back_probe(self.dialect) == BackAction::Offer {
+            self.make()?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that no offer is made any more.
+    pub(crate) fn end<Ctx: DeviceContext>(&self, dev: &xenbus::Device<Ctx>) {
+        *self.is_open.lock() = false;
+        // The C driver of PV Calls, which may be the next, does not know of it.
+        let _ = dev.remove(node::NATIVE_OFFERED);
+    }
+
+    /// Makes up for the offers that were not made for want of a policy.
+    fn catch_up(&self) -> Result {
+        self.begin()?;
+        if self.frontend_asks() {
+            self.make()?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether the frontend waits for an offer.
+    fn frontend_asks(&self) -> bool {
+        let state = || -> Result<u32> {
+            let path = self.dev.own_dir().read(c"frontend")?;
+            let path = core::str::from_utf8(&path).map_err(|_| EINVAL)?;
+            Directory::new(&*CString::try_from_fmt(fmt!("{path}"))?).read_u32(c"state")
+        };
+        state() == Ok(State::Initialising.number())
+    }
+}
+
+impl Watcher for Offer {
+    fn changed(this: ArcBorrow<'_, Self>, _path: &CStr) {
+        let waited = !this.policy.get().is_complete();
+        this.policy.read_again();
+        if waited && this.policy.get().is_complete() {
+            if let Err(error) = this.catch_up() {
+                this.dev.fatal(error, c"cannot serve the frontend");
+            }
+        }
+    }
+}
