@@ -171,13 +171,14 @@ class Caller(unittest.TestCase):
         return json.loads(out)
 
 
-class Commands(Caller):
-    """What the commands do to xenstore."""
+class Managing(Caller):
+    """Calls the command where there are domains."""
 
     def setUp(self):
         self.store = Store({"domid": "0"})
         self.store.put(DOMAINS)
         for patch in (mock.patch.object(xensock, "Xenstore", lambda: self.store),
+                      mock.patch.object(xensock, "POLICIES", "/nowhere"),
                       mock.patch.object(xensock, "namespace_missing", lambda *_: None)):
             patch.start()
             self.addCleanup(patch.stop)
@@ -192,6 +193,10 @@ class Commands(Caller):
         self.assertEqual(done, status, errors)
         self.assertIn(saying, errors)
         self.assertEqual(self.store.nodes, before, "something was changed all the same")
+
+
+class Commands(Managing):
+    """What the commands do to xenstore."""
 
     def test_attach(self):
         self.json("attach", "g1", "max-sockets=5", "bind-allow=tcp:80 tcp:0", "netns=default")
@@ -218,7 +223,7 @@ class Commands(Caller):
         self.fails("set", "g1", "max-backlog=8", saying="all the time")
 
     def test_permissions(self):
-        self.json("attach", "g1", "--backend=net")
+        self.json("attach", "g1", "--backend=net", "max-backlog=5")
         back = "/local/domain/3/backend/xensock/5/0"
         self.assertEqual(self.store.nodes[f"{FRONT}/backend"], back)
         self.assertEqual(self.store.nodes[f"{FRONT}/backend-id"], "3")
@@ -336,6 +341,166 @@ class Commands(Caller):
     def test_errors_as_json(self):
         status, out, _ = self.run_command("show", "nobody", "--json")
         self.assertEqual((status, json.loads(out)), (1, {"error": "there is no domain 'nobody'"}))
+
+
+class Files(Managing):
+    """Policies by the guests' names."""
+
+    def setUp(self):
+        super().setUp()
+        directory = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
+        self.addCleanup(directory.cleanup)
+        self.files = f"{directory.name}/xensock"
+        self.said = []
+        for patch in (mock.patch.object(xensock, "POLICIES", self.files),
+                      mock.patch.object(xensock.syslog, "syslog", lambda _, text: self.said.append(text))):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def file(self, name, text):
+        os.makedirs(self.files, exist_ok=True)
+        with open(f"{self.files}/{name}", "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def device(self, guest=5, back="/local/domain/0/backend/pvcalls/{}/0"):
+        """What xl writes."""
+        back, front = back.format(guest), f"/local/domain/{guest}/device/pvcalls/0"
+        self.store.put({f"{back}/frontend": front, f"{back}/frontend-id": str(guest), f"{back}/state": "1",
+                        f"{back}/online": "1", f"{front}/backend": back, f"{front}/state": "1"})
+        return back
+
+    def policy(self, back):
+        start = f"{back}/policy/"
+        return {node.removeprefix(start): value for node, value in self.store.nodes.items()
+                if node.startswith(start)}
+
+    def appears(self, guest=5):
+        return self.run_command("apply", "--new", f"pvcalls-{guest}-0")
+
+    def test_by_name(self):
+        self.file("g1.conf", "# Ünser\n\n max-sockets=5\nconnect-allow=10.0.0.1  80\nmax-backlog=default\n")
+        self.file("default.conf", "max-sockets=6")
+        back = self.device()
+        self.assertEqual(self.appears()[0], 0)
+        self.assertEqual(self.policy(back), {"max-sockets": "5", "connect-allow": "10.0.0.1  80", "complete": "1"})
+        self.assertEqual(self.store.permissions[f"{back}/policy"], ["n0"])
+        self.assertEqual(self.appears(guest=7)[0], 1)
+        back = self.device(guest=7)
+        self.assertEqual(self.appears(guest=7)[0], 0)
+        self.assertEqual(self.policy(back), {"max-sockets": "6", "complete": "1"})
+
+    def test_without_files(self):
+        back = self.device()
+        self.assertEqual(self.appears()[0], 0)
+        self.assertEqual(self.policy(back), {"complete": "1"})
+        self.assertEqual(self.said, [])
+
+    def test_errors_allow_nothing(self):
+        for text, saying in (("max-sockets=many", ":1: max-sockets: 'many' is not a number"),
+                             ("\n#\nmax-bread=1", ":3: there is no node 'max-bread'"),
+                             ("max-sockets", ":1: 'max-sockets': NODE=VALUE is expected"),
+                             ("max-sockets=1\nmax-sockets=1", ":2: max-sockets is given twice"),
+                             ("#" * 70000, "it is too long"), ("\udcff", "this is not a text")):
+            with self.subTest(text[:20]):
+                self.file("g1.conf", "")
+                with open(f"{self.files}/g1.conf", "wb") as file:
+                    file.write(text.encode(errors="surrogateescape"))
+                self.said.clear()
+                back = self.device()
+                self.store.remove(f"{back}/policy")
+                self.assertEqual(self.appears()[0], 1)
+                self.assertEqual(self.policy(back), {"connect-allow": "", "bind-allow": "", "complete": "1"})
+                self.assertIn(saying, self.said[0])
+                self.assertIn(f"{self.files}/g1.conf", self.said[0])
+                self.assertEqual(self.store.permissions[f"{back}/policy-error"], ["n0"])
+                self.assertIn(saying, self.json("show", "g1")["policy_error"])
+                self.assertIn("NOTHING IS ALLOWED", self.run_command("show", "g1")[1])
+                self.fails("set", "g1", "max-sockets=7", "--save", saying=saying)
+                self.fails("apply", "g1", saying=saying)
+        # Mended, it counts at the next word.
+        self.file("g1.conf", "max-sockets=3")
+        self.json("apply", "g1")
+        self.assertEqual(self.policy(back), {"max-sockets": "3", "complete": "1"})
+        self.assertIsNone(self.json("show", "g1")["policy_error"])
+
+    def test_what_was_set_stays(self):
+        self.file("g1.conf", "max-sockets=5")
+        back = self.device()
+        self.json("set", "g1", "max-backlog=3")
+        self.assertEqual(self.appears()[0], 0)
+        self.assertEqual(self.policy(back), {"max-backlog": "3", "complete": "1"})
+        self.json("apply", "g1")
+        self.assertEqual(self.policy(back), {"max-sockets": "5", "complete": "1"})
+
+    def test_attach(self):
+        self.file("g7.conf", "max-sockets=5\nmax-backlog=9")
+        self.json("attach", "g7", "max-backlog=3")
+        self.assertEqual(self.policy("/local/domain/0/backend/xensock/7/0"),
+                         {"max-sockets": "5", "max-backlog": "3", "complete": "1"})
+        self.file("net.conf", "max-sockets=all")
+        self.fails("attach", "net", saying="net.conf:1: max-sockets")
+
+    def test_names(self):
+        for name, path in (("web 1/../x", "web%201%2f..%2fx"), ("default", "%64efault"), (".hidden", "%2ehidden"),
+                           ("g1--incoming", "g1"), ("é", "%c3%a9"), ("50%", "50%25"), ("g1", "g1")):
+            self.assertEqual(xensock.policy_path(name), f"{self.files}/{path}.conf")
+
+    def test_driver_domain(self):
+        """It may not read the names of others, unless dom0 has written them to the device."""
+        self.store.nodes["domid"] = "3"
+        back = self.device(back="/local/domain/3/backend/pvcalls/{}/0")
+        read = self.store.read
+
+        def deny(path):
+            if path.startswith("/local/domain/5/"):
+                raise PermissionError(errno.EACCES, "EACCES", path)
+            return read(path)
+
+        self.file("default.conf", "max-sockets=6")
+        with mock.patch.object(self.store, "read", deny), mock.patch.object(
+                xensock.Device, "states", lambda _: (None, 1)):
+            self.assertEqual(self.appears()[0], 0)
+            self.assertEqual(self.policy(back), {"max-sockets": "6", "complete": "1"})
+            self.store.remove(f"{back}/policy")
+            self.file("g1.conf", "max-sockets=5")
+            self.assertEqual(self.appears()[0], 1)
+            self.assertEqual(self.policy(back)["connect-allow"], "")
+            self.store.remove(f"{back}/policy")
+            self.store.write(f"{back}/guest-name", "g1")
+            self.assertEqual(self.appears()[0], 0)
+            self.assertEqual(self.policy(back), {"max-sockets": "5", "complete": "1"})
+
+    def test_attach_tells_a_driver_domain_the_name(self):
+        self.json("attach", "g1", "--backend=net")
+        back = "/local/domain/3/backend/xensock/5/0"
+        self.assertEqual(self.store.nodes[f"{back}/guest-name"], "g1")
+        self.assertEqual(self.policy(back), {})
+
+    def test_too_late(self):
+        self.file("g1.conf", "max-sockets=5")
+        back = self.device()
+        self.store.write(f"{back}/state", "2")
+        self.assertEqual(self.appears()[0], 1)
+        self.assertIn("load xensock_back with await_policy=1", self.said[0])
+        self.assertEqual(self.policy(back), {"max-sockets": "5", "complete": "1"})
+
+    def test_save(self):
+        back = self.device()
+        self.json("set", "g1", "max-sockets=5", "connect-deny=80 \n 81", "--save")
+        self.assertEqual(xensock.read_policy(f"{self.files}/g1.conf"),
+                         {"max-sockets": "5", "connect-deny": "80 81"})
+        self.file("g1.conf", "# why\nmax-sockets=4\n# how\nnetns=1\n")
+        self.json("set", "g1", "max-backlog=2", "--save")
+        with open(f"{self.files}/g1.conf", encoding="utf-8") as file:
+            self.assertEqual(file.read(), "# why\nmax-sockets=5\n# how\nconnect-deny=80 81\nmax-backlog=2\n")
+        self.assertEqual(os.listdir(self.files), ["g1.conf"])
+        self.store.remove(f"{back}/policy")
+        self.assertEqual(self.appears()[0], 0)
+        self.assertEqual(self.policy(back),
+                         {"max-sockets": "5", "connect-deny": "80 81", "max-backlog": "2", "complete": "1"})
+        self.json("attach", "g7", "--backend=net")
+        self.fails("set", "g7", "max-backlog=2", "--save", saying="in the domain that serves the device")
+        self.fails("show", "g1", "--save", status=2, saying="no option --save")
 
 
 LISTING = """\
