@@ -17,6 +17,8 @@ help:
 	@echo 'make vm         an interactive bed: a shell in dom0, "xl console g1" for the guest'
 	@echo 'make kernel     builds the kernel image and its modules'
 	@echo 'make modules    builds the modules only'
+	@echo 'make deb        the Debian package of the tools, looked at by lintian'
+	@echo 'make deb-kernel Debian packages of the kernel, for a real machine'
 	@echo 'make check      rustfmt, clippy, checkpatch, host tests'
 	@echo 'make kunit      runs the KUnit tests in a guest with the debug kernel'
 	@echo 'make docs       the documentation as HTML, and rustdoc of the kernel crates'
@@ -24,6 +26,7 @@ help:
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
 	@echo 'KCONFIG=fast|debug|bpf  the kernel configuration (now: $(KCONFIG))'
+	@echo "CONFIG=file         the kernel configuration of deb-kernel, if not Debian's own"
 	@echo 'TESTS=FILE.TEST ...  which tests, with wildcards (now: $(TESTS))'
 	@echo 'SET=slow             with the long soaks, before a release (now: $(SET))'
 	@echo 'V=1                  shows every console'
@@ -40,6 +43,12 @@ modules:
 test demo bench vm kunit:
 	@$(BED)/on-xen $@
 
+deb:
+	@$(BED)/host-packages && deb=$$($(BED)/tools-deb) && $(BED)/lint-deb $$deb && echo "see $$deb"
+
+deb-kernel:
+	@$(BED)/host-packages && debs=$$($(BED)/kernel-deb $(CONFIG)) && ls $$debs/*.deb
+
 check:
 	@$(BED)/check
 
@@ -51,4 +60,4 @@ docs:
 clean distclean:
 	@$(BED)/$@
 
-.PHONY: help kernel modules test demo bench vm kunit check docs clean distclean
+.PHONY: help kernel modules test demo bench vm kunit check docs deb deb-kernel clean distclean

@@ -175,6 +175,9 @@ class Bed:
 
     def modprobe(self, name, *parameters):
         if not self.loaded(name):
+            if name == "xensock_back":
+                # Without udev there is nobody who would give a device of xl's its policy.
+                parameters = ("await_policy=0", *parameters)
             self._must(f"modprobe {name} {' '.join(parameters)}")
 
     def loaded(self, name):

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Guests that have their policy from a file of their name, and cannot connect before they have it."""
+
+import os
+import time
+from contextlib import contextmanager
+
+import administrator
+from bed import timeout
+from scenarios.common import must, peer, unload, wait_link
+
+FILES = "/etc/xensock"
+
+
+def _write(name, *lines):
+    with open(f"{FILES}/{name}.conf", "w", encoding="ascii") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+@contextmanager
+def _awaited(bed):
+    """A backend as the package has it loaded: it waits for policies."""
+    if bed.loaded("xensock_back"):
+        unload(bed, "xensock_back")
+    must(bed, "modprobe xensock_back")
+    try:
+        yield
+    finally:
+        for name in os.listdir(FILES):
+            os.unlink(f"{FILES}/{name}")
+        unload(bed, "xensock_back")
+
+
+def _states(bed, guest):
+    shown = bed.xensock("show", str(guest.domid))
+    return shown["guest"]["state"], shown["backend"]["state"]
+
+
+def _refuses(guest, address, port=7001):
+    must(guest, f"i=0; until attempt connect {address} {port} | grep -q EACCES; do "
+                "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
+
+
+def _apply(bed, *words):
+    """The command's words about an error, None if there is none."""
+    try:
+        bed.xensock("apply", *words)
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+def _guest_that_waits(bed, name):
+    """One with a device that nobody has said anything about."""
+    guest = bed.guest(name=name, device=None, modules=["xensock"])
+    store = administrator.Xenstore()
+    administrator.device(store, guest.domid).create(None)
+    return guest
+
+
+@timeout(300)
+def test_udev(bed):
+    """A line in xl.cfg and a file: when xl is done the policy is there, by udev's rule."""
+    peer(bed)
+    with _awaited(bed):
+        bed.start("exec /usr/lib/systemd/systemd-udevd")
+        must(bed, "udevadm control --ping")
+        _write("named", f"connect-allow={bed.reach}", f"connect-deny={bed.address}:7001")
+        began = time.monotonic()
+        guest = bed.guest(name="named", device=None, config="pvcalls = ['backend=0']", modules=["xensock"])
+        bed.note(f"created and booted within {time.monotonic() - began:.1f} s")
+        assert bed.xensock("show", str(guest.domid))["policy"]["connect-deny"] == f"{bed.address}:7001"
+        wait_link(guest)
+        _refuses(guest, bed.address)
+        guest.destroy()
+
+
+@timeout(240)
+def test_waits(bed):
+    """Without a policy there is no link, for as long as it takes; what is set then counts from the first call."""
+    peer(bed)
+    with _awaited(bed):
+        guest = _guest_that_waits(bed, "waits")
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            assert _states(bed, guest) == (1, 1)
+            time.sleep(0.5)
+        out = must(guest, f"attempt connect {bed.address} 7001")
+        assert out == "ENETDOWN", out
+        assert "waits for the policy" in bed.xensock("show", str(guest.domid))["warning"]
+        bed.xensock("set", str(guest.domid), f"connect-allow={bed.reach}", f"connect-deny={bed.address}:7001",
+                    "--save")
+        wait_link(guest)
+        _refuses(guest, bed.address)
+        # The next device finds it in the file, and that a frontend waits.
+        bed.xensock("detach", str(guest.domid))
+        administrator.device(administrator.Xenstore(), guest.domid).create(None)
+        assert _apply(bed, "--new", f"xensock-{guest.domid}-0") is None
+        wait_link(guest)
+        _refuses(guest, bed.address)
+        # A device that has a policy is not waited for, nor is its policy taken for another.
+        unload(bed, "xensock_back")
+        must(bed, "modprobe xensock_back")
+        wait_link(guest)
+        guest.destroy()
+
+
+@timeout(240)
+def test_error(bed):
+    """A file with an error: the guest is connected, may do nothing, and it is said why."""
+    peer(bed)
+    with _awaited(bed):
+        guest = _guest_that_waits(bed, "mistaken")
+        _write("mistaken", "# open", f"connect-allow={bed.reach}", "bind-alow=tcp:80")
+        said = _apply(bed, "--new", f"xensock-{guest.domid}-0")
+        assert f"nothing is allowed to mistaken ({guest.domid}): {FILES}/mistaken.conf:3: there is no node " \
+               "'bind-alow'" in said, said
+        _refuses(guest, bed.address)
+        out = must(guest, f"attempt connect {bed.address} 80 {bed.address} 7001")
+        assert out.split() == ["EACCES"] * 2, out
+        assert "mistaken.conf:3" in bed.xensock("show", str(guest.domid))["policy_error"]
+        _write("mistaken", f"connect-allow={bed.reach}")
+        assert _apply(bed, str(guest.domid)) is None
+        wait_link(guest)
+        assert bed.xensock("show", str(guest.domid))["policy_error"] is None
+        guest.destroy()
+
+
+@timeout(300)
+def test_driver_domain(bed):
+    """A driver domain has files of its own; it is told the name of a guest, which it may not read."""
+    server = bed.guest("net", memory=768, device=None, modules=[], extra="dummy.numdummies=1", programs=True)
+    must(server, f"modprobe xensock_back await_policy=1 && ip address add {bed.address}/24 dev dummy0 && "
+                 "ip link set dummy0 up")
+    server.start(f"peer --host {bed.address}").wait_line("peer: ready", 30 * bed.scale)
+    guest = bed.guest(name="served", device=None, modules=["xensock"])
+    bed.xensock("attach", str(guest.domid), f"--backend={server.domid}")
+    assert must(guest, f"attempt connect {bed.address} 7001") == "ENETDOWN"
+    must(server, f"mkdir -p {FILES}; echo 'connect-allow={bed.reach}' >{FILES}/served.conf; "
+                 f"echo 'connect-deny={bed.address}:7001' >>{FILES}/served.conf")
+    must(server, f"xensock apply --new xensock-{guest.domid}-0", 60 * bed.scale)
+    wait_link(guest)
+    _refuses(guest, bed.address)
+    # Without the name none of the files can be the right one.
+    back = f"/local/domain/{server.domid}/backend/xensock/{guest.domid}/0"
+    bed.xenstore.rm(f"{back}/guest-name")
+    rc, out = server.run(f"xensock apply xensock-{guest.domid}-0", 60 * bed.scale)
+    assert rc == 1 and "the name of the guest is not known in this domain" in out, out
