@@ -13,6 +13,13 @@ from bed import timeout
 ROUNDS = 5
 MSEC = 1500
 
+# What AF_XENSOCK has by default, and what it would have if data rings kept the size that they begin with.
+PATHS = ("xensock", "small", "netfront", "loopback")
+FIRST_ORDER = 2
+
+# Each costs a domain so much: seconds of CPU and events for a MB, or for 1,000 operations.
+COSTS = ("dom0 s", "guest s", "dom0 events", "guest events")
+
 MEASURES = (
     ("send", "guest to dom0", "MB/s", 1e6),
     ("recv", "dom0 to guest", "MB/s", 1e6),
@@ -21,24 +28,60 @@ MEASURES = (
 )
 
 
-def _paths(bed, guest):
-    """Where each is measured, and how: AF_XENSOCK, netfront, loopback."""
+def _paths(bed, guest, small):
+    """Where each is measured, and how: AF_XENSOCK twice, netfront, loopback."""
     return (
         ("xensock", guest, f"--host {bed.address}"),
+        ("small", small, f"--host {bed.address}"),
         ("netfront", guest, f"--family inet --host {bed.bridge_address}"),
         ("loopback", bed, "--family inet --host 127.0.0.1"),
     )
 
 
 def _table(medians):
-    rows = [f"{'':26} {'AF_XENSOCK':>12} {'netfront':>12} {'loopback':>12}   "
-            f"{'/netfront':>9} {'/loopback':>9}"]
+    heads = "".join(f"{path:>12}" for path in PATHS)
+    rows = [f"{'':26} {heads}   {'/netfront':>9} {'/loopback':>9}"]
     for key, title, unit, scale in MEASURES:
-        values = {path: medians[key][path] / scale for path in medians[key]}
-        rows.append(f"{title + ' ' + unit:26} {values['xensock']:12.1f} {values['netfront']:12.1f} "
-                    f"{values['loopback']:12.1f}   {values['xensock'] / values['netfront']:9.2f} "
+        values = {path: medians[key][path] / scale for path in PATHS}
+        columns = "".join(f"{values[path]:12.1f}" for path in PATHS)
+        rows.append(f"{title + ' ' + unit:26} {columns}   {values['xensock'] / values['netfront']:9.2f} "
                     f"{values['xensock'] / values['loopback']:9.2f}")
     return "\n".join(rows)
+
+
+def _cost_table(costs):
+    rows = [f"{'':26} {'':>12}" + "".join(f"{name:>14}" for name in COSTS)]
+    for key, title, _, scale in MEASURES:
+        for path in PATHS:
+            columns = "".join(f"{value:14.4f}" for value in costs[key][path])
+            rows.append(f"{title + (' /MB' if scale > 1 else ' /1000'):26.26} {path:>12}{columns}")
+    return "\n".join(rows)
+
+
+def _events(text):
+    """Events of all channels but those of the processors, from /proc/interrupts."""
+    lines = [line.split() for line in text.splitlines() if "xen-dyn" in line]
+    return sum(int(field) for line in lines for field in line[1:] if field.isdigit())
+
+
+def _used(bed, guest):
+    """What both domains have used of COSTS so far."""
+    seconds = {}
+    for line in bed.run("xl list")[1].splitlines()[1:]:
+        fields = line.split()
+        seconds[int(fields[1])] = float(fields[-1])
+    interrupts = [where.run("cat /proc/interrupts")[1] for where in (bed, guest)]
+    return [seconds[0], seconds[guest.domid], *map(_events, interrupts)]
+
+
+def _measure(bed, guest, where, key, path, options):
+    """Gives the rate, how much was done, and what it has cost dom0 and the guest."""
+    before = _used(bed, guest)
+    rc, out = where.run(f"bench {key} {MSEC} {options}")
+    assert rc == 0, f"{path} {key}: {out}"
+    rate = float(out.split()[-1])
+    costs = [late - early for early, late in zip(before, _used(bed, guest))]
+    return rate, rate * MSEC / 1000, costs
 
 
 @timeout(900)
@@ -52,18 +95,24 @@ def test_bench(bed):
     guest = bed.guest(vif=True)
     guest.run("echo 1024 65535 >/proc/sys/net/ipv4/ip_local_port_range; "
               "echo 1 >/proc/sys/net/ipv4/tcp_tw_reuse")
-    for _, where, options in _paths(bed, guest):
+    small = bed.guest(name="small", modules=[])
+    small.run(f"modprobe xensock ring_order={FIRST_ORDER}")
+    for _, where, options in _paths(bed, guest, small):
         rc, out = where.run(f"until bench connect 1 {options} >/dev/null 2>&1; do sleep 0.2; done", 30)
         assert rc == 0, f"{options}: {out}"
 
     results = {key: {} for key, *_ in MEASURES}
+    done = {key: dict.fromkeys(PATHS, 0) for key in results}
+    used = {key: {path: [0] * len(COSTS) for path in PATHS} for key in results}
     for number in range(1, ROUNDS + 1):
         for key, _, _, scale in MEASURES:
             line = []
-            for path, where, options in _paths(bed, guest):
-                rc, out = where.run(f"bench {key} {MSEC} {options}")
-                assert rc == 0, f"{path} {key}: {out}"
-                results[key].setdefault(path, []).append(float(out.split()[-1]))
+            for path, where, options in _paths(bed, guest, small):
+                party = small if where is small else guest
+                rate, amount, costs = _measure(bed, party, where, key, path, options)
+                results[key].setdefault(path, []).append(rate)
+                done[key][path] += amount
+                used[key][path] = [sum(pair) for pair in zip(used[key][path], costs)]
                 line.append(f"{path} {results[key][path][-1] / scale:.1f}")
             bed.note(f"round {number} {key}: {', '.join(line)}")
 
@@ -72,5 +121,9 @@ def test_bench(bed):
     bed.note("")
     bed.note(f"medians of {ROUNDS} rounds, and ratios of AF_XENSOCK to the others")
     bed.note(_table(medians))
+    costs = {key: {path: [value / done[key][path] * (scale if scale > 1 else 1000) for value in used[key][path]]
+                   for path in PATHS} for key, _, _, scale in MEASURES}
     bed.note("")
-    bed.note("JSON " + json.dumps({"msec": MSEC, "rounds": results, "medians": medians}))
+    bed.note(_cost_table(costs))
+    bed.note("")
+    bed.note("JSON " + json.dumps({"msec": MSEC, "rounds": results, "medians": medians, "costs": costs}))

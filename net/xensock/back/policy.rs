@@ -153,9 +153,9 @@ impl Policy {
         self.within(count, self.max_listeners, Reason::Listeners)
     }
 
-    /// Whether a guest may have so many pages in data rings: `ENOBUFS`.
-    pub(crate) fn may_have_pages(&self, count: usize) -> Result {
-        self.check(count <= self.max_ring_pages(), Reason::RingPages, None)
+    /// Whether a guest that may have `most` pages in data rings may have so many: `ENOBUFS`.
+    pub(crate) fn may_have_pages(&self, count: usize, most: usize) -> Result {
+        self.check(count <= most, Reason::RingPages, None)
     }
 
     /// Tells how much memory the guest's sockets may hold.
@@ -169,6 +169,12 @@ impl Policy {
     pub(crate) fn max_ring_pages(&self) -> usize {
         // CAST: Widens.
         PAGES.share(max_pages_of_all(), self.max_ring_pages as usize)
+    }
+
+    /// How many pages a guest may have in data rings for one of them to grow. The rest is left to
+    /// connections that have nothing yet.
+    pub(crate) fn max_grown_pages(&self) -> usize {
+        self.max_ring_pages() / 4 * 3
     }
 
     /// Whether a data ring may be of this order: `ENOBUFS`.

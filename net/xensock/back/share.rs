@@ -6,6 +6,7 @@ use crate::{
     active::Active,
     doorbell::Doorbell,
     guest::Guest,
+    policy::Policy,
     proto::{
         indexes,
         ring::{
@@ -95,7 +96,7 @@ impl<T: Handler> Share<T> {
         let order = Order::new(order).ok_or(EINVAL)?;
         let policy = guest.policy();
         policy.may_have_ring(order)?;
-        let charge = charge(guest, order.pages() + 1)?;
+        let charge = charge(guest, order.pages() + 1, Policy::max_ring_pages)?;
         let refs = refs(&index, order.pages(), indexes::ref_offset)?;
         let (input, output) = refs.split_at_checked(order.half_pages()).ok_or(EINVAL)?;
         // Those of one half are looked at when they are mapped.
@@ -137,14 +138,15 @@ impl<T: Handler> Share<T> {
     }
 }
 
-/// Charges pages to the guest. May sleep.
-fn charge(guest: &Guest, pages: usize) -> Result<Charge> {
+/// Charges pages to the guest, which may then have as many as `most` says. May sleep.
+fn charge(guest: &Guest, pages: usize, most: impl Fn(&Policy) -> usize) -> Result<Charge> {
     let policy = guest.policy();
-    if guest.account.pages.used().saturating_add(pages) > policy.max_ring_pages() {
+    let most = most(&policy);
+    if guest.account.pages.used().saturating_add(pages) > most {
         // What is kept is the first to go.
         guest.kept.clear();
     }
-    let allows = |sum| policy.may_have_pages(sum);
+    let allows = |sum| policy.may_have_pages(sum, most);
     guest.account.pages.take(pages, allows)
 }
 
@@ -172,7 +174,7 @@ pub(crate) fn extend(guest: &Guest, ring: &Ring, way: Way, order: Order) -> Resu
         return Err(EALREADY);
     }
     guest.policy().may_have_ring(order)?;
-    let charge = charge(guest, order.half_pages())?;
+    let charge = charge(guest, order.half_pages(), Policy::max_grown_pages)?;
     let direction = indexes::direction(way);
     let refs = refs(ring.index_pages(), order.half_pages(), |i| {
         direction.extension_offset(i)
@@ -221,7 +223,7 @@ impl Share {
         if guest.account.pages.used() > policy.max_ring_pages() {
             guest.kept.clear();
         }
-        policy.may_have_pages(guest.account.pages.used())?;
+        policy.may_have_pages(guest.account.pages.used(), policy.max_ring_pages())?;
         share.seen = (0, 0);
         share.channel.handler().connect(owner.clone());
         Ok(share)

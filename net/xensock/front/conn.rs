@@ -194,6 +194,10 @@ impl Conn {
                 link.note_shortage();
             }
         })?;
+        if ring.order() < order {
+            // Before there is none: what has grown has no right to more than others get.
+            link.note_shortage();
+        }
         let held = ScopeGuard::new_with_data(ring.clone(), |ring| link.give_up(&ring));
         let phase = match kind {
             Kind::Stream | Kind::Posted => Phase::Pending,

@@ -53,11 +53,19 @@ pub(crate) struct Granted {
 }
 
 impl Granted {
-    /// Allocates pages. May sleep.
-    fn new(peer: DomId, pages: usize, share: Option<Share>) -> Result<Self> {
+    /// Allocates pages of a ring. May sleep.
+    fn new(peer: DomId, pages: usize) -> Result<Self> {
         Ok(Self {
             pages: GrantedPages::new(peer, pages, GFP_KERNEL_ACCOUNT)?,
-            _share: share,
+            _share: None,
+        })
+    }
+
+    /// Allocates pages of an extension. May sleep.
+    fn extension(peer: DomId, pages: usize, share: Share) -> Result<Self> {
+        Ok(Self {
+            pages: GrantedPages::new_dispensable(peer, pages)?,
+            _share: Some(share),
         })
     }
 
@@ -111,9 +119,9 @@ impl Shared {
     pub(crate) fn new(link: &Link, sk: &Sock, order: Order) -> Result<Arc<Self>> {
         let (share, order) = Share::take(order)?;
         let peer = link.dev.otherend_id();
-        let input = Granted::new(peer, order.half_pages(), None)?;
-        let output = Granted::new(peer, order.half_pages(), None)?;
-        let index = Granted::new(peer, 1, None)?;
+        let input = Granted::new(peer, order.half_pages())?;
+        let output = Granted::new(peer, order.half_pages())?;
+        let index = Granted::new(peer, 1)?;
 
         let halves = [&input, &output].into_iter();
         for (i, grant) in halves.flat_map(|half| half.pages.refs()).enumerate() {
@@ -161,7 +169,7 @@ impl Shared {
     pub(crate) fn extend(&self, link: &Link, way: Way, order: Order) -> Result<Order> {
         let (share, order) = Share::take_growth(self.ring.order(), order)?;
         let peer = link.dev.otherend_id();
-        let extension = Granted::new(peer, order.half_pages(), Some(share))?;
+        let extension = Granted::extension(peer, order.half_pages(), share)?;
         for (i, grant) in extension.pages.refs().iter().enumerate() {
             let offset = indexes::direction(way).extension_offset(i).ok_or(EINVAL)?;
             let word = self.ring.index_pages().word(offset)?;

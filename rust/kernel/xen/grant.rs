@@ -18,7 +18,11 @@ use super::{
 
 use crate::{
     alloc::{
-        flags::__GFP_ZERO,
+        flags::{
+            GFP_KERNEL_ACCOUNT,
+            __GFP_NOWARN,
+            __GFP_ZERO, //
+        },
         Flags, //
     },
     bindings,
@@ -60,6 +64,9 @@ const BATCH: usize = 32;
 
 /// The handle of a page that is not mapped, `INVALID_GRANT_HANDLE` in C.
 const INVALID_HANDLE: bindings::grant_handle_t = bindings::grant_handle_t::MAX;
+
+/// Fails rather than have the OOM killer make room. There is no such flag in [`crate::alloc::flags`].
+const __GFP_NORETRY: bindings::gfp_t = 1 << bindings::___GFP_NORETRY_BIT;
 
 /// The status of success, which bindgen gives another type than the others.
 const GNTST_OKAY: i32 = bindings::GNTST_okay as i32;
@@ -114,6 +121,22 @@ impl GrantedPages {
     ///
     /// May be called from any context that `flags` allow.
     pub fn new(to: DomId, pages: usize, flags: Flags) -> Result<Self> {
+        Self::allocate(to, pages, flags, flags.as_raw())
+    }
+
+    /// As [`GrantedPages::new`] with [`GFP_KERNEL_ACCOUNT`], for pages that one can do without: where
+    /// memory is short, in the domain or in the memory cgroup, this fails with [`ENOMEM`] and no
+    /// process is killed for it. May sleep.
+    ///
+    /// [`GFP_KERNEL_ACCOUNT`]: crate::alloc::flags::GFP_KERNEL_ACCOUNT
+    pub fn new_dispensable(to: DomId, pages: usize) -> Result<Self> {
+        let gfp = GFP_KERNEL_ACCOUNT.as_raw() | __GFP_NORETRY | __GFP_NOWARN.as_raw();
+        // What the pages are listed in is small, and is charged to nobody.
+        Self::allocate(to, pages, GFP_KERNEL, gfp)
+    }
+
+    /// Allocates pages with `gfp`, and what they are listed in with `flags`, and grants `to` access.
+    fn allocate(to: DomId, pages: usize, flags: Flags, gfp: bindings::gfp_t) -> Result<Self> {
         if pages == 0 || pages > MAX_PAGES {
             return Err(EINVAL);
         }
@@ -127,16 +150,16 @@ impl GrantedPages {
         };
 
         for _ in 0..pages {
-            this.push_page(flags)?;
+            this.push_page(gfp)?;
         }
         this.grant(to)?;
         Ok(this)
     }
 
     /// Allocates one more page.
-    fn push_page(&mut self, flags: Flags) -> Result {
+    fn push_page(&mut self, gfp: bindings::gfp_t) -> Result {
         // SAFETY: Depending on the flags, this may be called from any context.
-        let page = unsafe { bindings::alloc_pages((flags | __GFP_ZERO).as_raw(), 0) };
+        let page = unsafe { bindings::alloc_pages(gfp | __GFP_ZERO.as_raw(), 0) };
         let page = NonNull::new(page).ok_or(ENOMEM)?;
 
         // SAFETY: `page` is valid. It is not in high memory, since no caller asks for that, and if

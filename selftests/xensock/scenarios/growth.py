@@ -65,6 +65,55 @@ def test_ceilings(bed):
     assert _counts(guest)["rings-grown"] == 2, _counts(guest)
 
 
+def _swollen(bed, guest, megabytes):
+    """Starts a connection that grows; it stays as it is for a few seconds once it has nothing to do."""
+    before = _counts(guest)["rings-grown"]
+    job = guest.start(f"swell --bytes {megabytes}m --cycles 1 --seed 0")
+    while _counts(guest)["rings-grown"] < before + 2 and job.running:
+        time.sleep(0.1)
+    return job
+
+
+@timeout(300)
+def test_leaves_room(bed):
+    """What has grown leaves pages and grants to connections that have none yet."""
+    guest = _guest(bed, "curbed", policy=(*SERVES, "max-ring-pages=45"))
+    swollen = _swollen(bed, guest, MEGABYTES[bed.kconfig])
+    held = guest.start("hold idle --sockets 3")
+    held.wait_line("ready", 20 * bed.scale)
+    held.kill()
+    rc, out = swollen.wait(100 * bed.scale)
+    assert rc == 0, out
+    guest.destroy()
+
+    # Of 1,024 grants, three quarters are for connections: 3 to 5 for each.
+    guest = bed.guest("few", config="max_grant_frames = 2")
+    wait_link(guest)
+    swollen = _swollen(bed, guest, MEGABYTES[bed.kconfig])
+    rc, out = guest.run("hold idle --sockets 300", 60 * bed.scale)
+    bed.note(out)
+    assert rc == 1 and "No buffer space available" in out, f"{rc}, {out}"
+    assert int(out.split()[2].rstrip(":")) > 140, out
+    rc, out = swollen.wait(100 * bed.scale)
+    assert rc == 0, out
+
+
+@timeout(300)
+def test_closed_meanwhile(bed):
+    """Closed while it grows, in good order or killed, and whatever the backend is at: nothing is left."""
+    guest = _guest(bed)
+    before, quiet = _counts(guest), bed.at_rest()
+    must(guest, "i=64; while [ $i -lt 124 ]; do pour --bytes ${i}k >/dev/null; i=$((i + 1)); done; "
+                "for i in 01 02 03 04 05 06 07 08 09 10; do timeout -s KILL 0.$i pour --bytes 64m; done; true",
+         200 * bed.scale)
+    after = _counts(guest)
+    bed.note(f"GROW {after['GROW'] - before['GROW']}, grown {after['rings-grown'] - before['rings-grown']}")
+    assert after["GROW"] > before["GROW"], (before, after)
+    guest.ktap("bulk --bytes 4m", 100 * bed.scale)
+    off = settled(bed, quiet)
+    assert not off, f"dom0 has kept (before, after): {off}"
+
+
 @timeout(400)
 def test_lost_link(bed):
     """The backend goes while rings grow and shrink, over and over: nothing is left at either end."""
