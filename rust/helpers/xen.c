@@ -3,6 +3,7 @@
 #ifdef CONFIG_RUST_XEN_ABSTRACTIONS
 
 #include <linux/mm.h>
+#include <asm/sync_bitops.h>
 #include <xen/events.h>
 #include <xen/grant_table.h>
 #include <xen/xen.h>
@@ -20,6 +21,12 @@ __rust_helper void *rust_helper_page_address(const struct page *page)
 __rust_helper void rust_helper_get_page(struct page *page)
 {
 	get_page(page);
+}
+
+__rust_helper bool
+rust_helper_sync_test_and_set_bit(long nr, volatile unsigned long *addr)
+{
+	return sync_test_and_set_bit(nr, addr);
 }
 
 __rust_helper int rust_helper_HYPERVISOR_event_channel_op(int cmd, void *arg)

@@ -14,7 +14,10 @@ use crate::{
     },
     page::PAGE_SIZE,
     prelude::*,
-    sync::atomic::Atomic, //
+    sync::atomic::{
+        Atomic,
+        Full, //
+    }, //
 };
 
 use core::ptr::NonNull;
@@ -69,6 +72,11 @@ impl Frame {
 /// Words that both ends use as indexes are accessed with [`SharedPages::word`]. Copies are not
 /// ordered with anything: order them with acquire and release operations on the indexes, or with
 /// [`virt_mb`].
+///
+/// Where both ends change a word at the same time, [`SharedPages::set_bit`] and
+/// [`SharedPages::take_word`] do it. Other operations that read and write, such as
+/// [`Atomic::fetch_add`], do not: a kernel that has one CPU leaves out of them what makes them atomic
+/// for others.
 ///
 /// Owned by [`GrantedPages`](super::grant::GrantedPages) and
 /// [`MappedPages`](super::grant::MappedPages), which dereference to it.
@@ -186,6 +194,36 @@ impl SharedPages {
         //   The other domain is not part of this program; to it, what holds for a peer that uses
         //   atomic operations is the best that we can say.
         Ok(unsafe { Atomic::from_ptr(frame.addr.add(start).as_ptr().cast()) })
+    }
+
+    /// Returns the word at byte `offset` and leaves 0 there. Atomic for the other domain too, and
+    /// fully ordered.
+    ///
+    /// Fails with [`EINVAL`] if that is unaligned or out of range.
+    #[inline]
+    pub fn take_word(&self, offset: usize) -> Result<u32> {
+        // An exchange is atomic for everybody, however many CPUs this kernel has.
+        Ok(self.word(offset)?.xchg(0, Full))
+    }
+
+    /// Sets bit `n % 8` of byte `n / 8` and returns whether it was set before. Atomic for the other
+    /// domain too, and fully ordered.
+    ///
+    /// Fails with [`EINVAL`] if that is out of range.
+    #[inline]
+    pub fn set_bit(&self, n: usize) -> Result<bool> {
+        // The operation is on a `long`: one that is aligned never crosses the end of a page.
+        let bits = 8 * size_of::<c_ulong>();
+        let offset = n / bits * size_of::<c_ulong>();
+        let (frame, start, _) = self.piece(offset, size_of::<c_ulong>()).ok_or(EINVAL)?;
+
+        // CAST: Less than the bits of a `long`.
+        let n = (n % bits) as c_long;
+        // SAFETY: By the type invariant, the frame is mapped as long as `self` lives; its address is
+        // page-aligned and `start` is a multiple of the size of a `long`. By the type invariant, this
+        // kernel accesses the memory through `self` only, where this is no more of a concern than
+        // what the other domain may do at any time.
+        Ok(unsafe { bindings::sync_test_and_set_bit(n, frame.addr.add(start).as_ptr().cast()) })
     }
 
     /// Copies bytes from byte `offset` out, each of them once.
