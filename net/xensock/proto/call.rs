@@ -25,12 +25,13 @@ pub const SOCK_STREAM: u32 = 1;
 /// SOCKET: datagrams, UDP; with [`super::Feature::Datagram`].
 pub const SOCK_DGRAM: u32 = 2;
 
-/// What a connection is made of: the grant of its indexes page and its event channel.
+/// What a connection is made of: the grant of its indexes page, and by what the ends notify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingRef {
     /// The grant, by the frontend, of the indexes page.
     pub grant: u32,
-    /// The frontend's event channel, waiting to be bound.
+    /// The frontend's event channel, waiting to be bound; with [`super::Feature::SharedChannel`], the
+    /// [slot](super::news::Slot).
     pub port: u32,
 }
 

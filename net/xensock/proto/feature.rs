@@ -26,11 +26,13 @@ pub enum Feature {
     Waiting,
     /// The directions of a data ring grow and shrink, see [`super::stream`].
     RingResize,
+    /// The data rings of the link share one event channel, see [`super::news`].
+    SharedChannel,
 }
 
 impl Feature {
     /// Every feature.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::EventIndex,
         Self::Status,
         Self::Datagram,
@@ -38,6 +40,7 @@ impl Feature {
         Self::Urgent,
         Self::Waiting,
         Self::RingResize,
+        Self::SharedChannel,
     ];
 
     /// Returns the node of a backend that offers it.
@@ -50,6 +53,7 @@ impl Feature {
             Self::Urgent => c"feature-urgent",
             Self::Waiting => c"feature-waiting",
             Self::RingResize => c"feature-ring-resize",
+            Self::SharedChannel => c"feature-shared-channel",
         }
     }
 
@@ -63,6 +67,7 @@ impl Feature {
             Self::Urgent => c"urgent",
             Self::Waiting => c"waiting",
             Self::RingResize => c"ring-resize",
+            Self::SharedChannel => c"shared-channel",
         }
     }
 
@@ -76,6 +81,7 @@ impl Feature {
             Self::Urgent => 1 << 4,
             Self::Waiting => 1 << 5,
             Self::RingResize => 1 << 6,
+            Self::SharedChannel => 1 << 7,
         }
     }
 }

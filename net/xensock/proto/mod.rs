@@ -52,6 +52,7 @@ pub mod id;
 pub mod indexes;
 pub mod link;
 pub mod native;
+pub mod news;
 pub mod node;
 pub mod option;
 pub mod pieces;

@@ -33,6 +33,12 @@ pub const PORT: &CStr = c"port";
 /// Frontend: the grant of the page of the commands ring.
 pub const RING_REF: &CStr = c"ring-ref";
 
+/// Frontend, with [`super::Feature::SharedChannel`]: the event channel of the data rings.
+pub const NEWS_PORT: &CStr = c"news-port";
+
+/// Frontend, likewise: the grant of the [news page](super::news).
+pub const NEWS_REF: &CStr = c"news-ref";
+
 /// The only version there is, of both dialects.
 pub const THE_VERSION: &CStr = c"1";
 
