@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The handler of an event channel that serves one connection after another.
+//! Who hears of the events of a data ring: one connection after another.
 //!
 //! A new event channel costs each end an interrupt of its own, which Linux sets up with much ado. So
 //! the channel stays, like the data ring that it belongs to, while those who hear of its events come
-//! and go.
+//! and go. So does a slot of a [shared channel](crate::shared_channel).
 
+use crate::shared_channel::Bell;
 use core::mem::replace;
 use kernel::{
     new_spinlock_irq,
     prelude::*,
     sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full, //
+        },
         Arc,
         ArcBorrow,
         SpinLockIrq, //
@@ -29,12 +35,14 @@ enum Owner<T> {
     Never,
 }
 
-/// Passes the events of a channel on to whom they concern.
+/// Passes events on to whom they concern.
 #[pin_data]
 pub struct Doorbell<T: Handler> {
     /// Held while the handler runs.
     #[pin]
     owner: SpinLockIrq<Owner<T>>,
+    /// The handler has said that an event ends later, and it has not ended yet.
+    owes_eoi: Atomic<bool>,
 }
 
 impl<T: Handler> Doorbell<T> {
@@ -43,6 +51,7 @@ impl<T: Handler> Doorbell<T> {
         Arc::pin_init(
             pin_init!(Self {
                 owner <- new_spinlock_irq!(Owner::Nobody, "xensock_doorbell"),
+                owes_eoi: Atomic::new(false),
             }),
             GFP_KERNEL,
         )
@@ -92,11 +101,40 @@ impl<T: Handler> Doorbell<T> {
     }
 }
 
+impl<T: Handler> Doorbell<T> {
+    /// Returns whether an event waits for its end.
+    pub fn owes_eoi(&self) -> bool {
+        self.owes_eoi.load(Acquire)
+    }
+
+    /// Notes that the event ends now. Returns whether there was one that did not.
+    pub(crate) fn take_eoi(&self) -> bool {
+        self.owes_eoi.xchg(false, Full)
+    }
+}
+
+impl<T: Handler> Bell for Doorbell<T> {
+    fn ring(&self) -> Eoi {
+        let owner = self.owner.lock();
+        let Owner::One(owner) = &*owner else {
+            return Eoi::Spurious;
+        };
+        // Before the handler: whoever it has look may be there at once.
+        let did_owe = self.owes_eoi.xchg(true, Full);
+        match T::handle(owner.as_arc_borrow()) {
+            Eoi::Later if !did_owe => Eoi::Later,
+            // It looks once, for all that came before.
+            Eoi::Later => Eoi::Spurious,
+            now => {
+                self.owes_eoi.xchg(did_owe, Full);
+                now
+            }
+        }
+    }
+}
+
 impl<T: Handler> Handler for Doorbell<T> {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
-        match &*this.owner.lock() {
-            Owner::One(owner) => T::handle(owner.as_arc_borrow()),
-            Owner::Nobody | Owner::Never => Eoi::Spurious,
-        }
+        this.ring()
     }
 }

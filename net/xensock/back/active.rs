@@ -49,12 +49,6 @@ use kernel::{
     new_work,
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full,
-            Release, //
-        },
         Arc,
         ArcBorrow,
         Mutex,
@@ -131,8 +125,6 @@ pub(crate) struct Active {
     ring: SpinLock<Option<Arc<Ring>>>,
     #[pin]
     asked: SpinLock<Asked>,
-    /// The event channel is masked until the work item has run.
-    owes_eoi: Atomic<bool>,
     #[pin]
     work: Work<Active>,
 }
@@ -152,7 +144,6 @@ impl Active {
                 socket <- new_spinlock!(None, "xensock_socket"),
                 ring <- new_spinlock!(None, "xensock_grown"),
                 asked <- new_spinlock!(Asked::default(), "xensock_asked"),
-                owes_eoi: Atomic::new(false),
                 work <- new_work!("xensock_active"),
             }),
             GFP_KERNEL,
@@ -226,7 +217,7 @@ impl Active {
     /// Tells the guest to look at a place made by [`Self::post`]. Any context.
     pub(crate) fn notify(&self) {
         if let Some(place) = &*self.place.lock() {
-            place.share.channel.notify();
+            place.share.notifier.notify();
         }
     }
 
@@ -263,13 +254,12 @@ impl Active {
 
     /// Ends what was posted and is not filled. The guest is told `error`, or with none nothing.
     pub(crate) fn cancel(&self, error: Option<Error>) {
-        {
-            let mut state = self.state.lock();
-            if !matches!(*state, State::Posted) {
-                return;
-            }
-            *state = State::Gone;
+        // Held to the end: RELEASE is answered by the work item, and not before this.
+        let mut state = self.state.lock();
+        if !matches!(*state, State::Posted) {
+            return;
         }
+        *state = State::Gone;
         match error {
             None => {
                 let place = self.place.lock().take();
@@ -411,7 +401,7 @@ impl Active {
                 reuse,
             } => {
                 match self.part(state, abort, ECONNABORTED) {
-                    Some(share) if reuse => share.keep(&self.guest, &self.owes_eoi),
+                    Some(share) if reuse => share.keep(&self.guest),
                     other => drop(other),
                 }
                 self.guest.answer(ticket, Ok(Body::Empty));
@@ -452,27 +442,22 @@ impl Active {
         let (state, abort, error) = {
             let mut state = self.state.lock();
             self.resize(&mut state, shrink);
-            let owes_eoi = self.owes_eoi.load(Acquire);
             let io = match &mut *state {
                 State::Gone => return false,
                 State::Posted => {
-                    if let Some(place) = self.place.lock().as_ref().filter(|_| owes_eoi) {
-                        self.owes_eoi.store(false, Release);
+                    if let Some(place) = &*self.place.lock() {
                         // There is nothing to tell us yet.
-                        place.share.channel.eoi(true);
+                        place.share.notifier.eoi(true);
                     }
                     return false;
                 }
                 State::Open(io) => io,
             };
-            let indexes = io.share().indexes();
+            let turn = io.share().begin_turn();
             let (abort, error) = match io.progress(&self.guest, shut) {
                 Ok(Outcome::Busy) => return true,
                 Ok(Outcome::Idle) => {
-                    if owes_eoi {
-                        self.owes_eoi.store(false, Release);
-                        io.share().eoi(indexes);
-                    }
+                    io.share().end_turn(turn);
                     return false;
                 }
                 Ok(Outcome::Refused(error)) => (false, error),
@@ -491,7 +476,6 @@ impl Active {
 
 impl Handler for Active {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
-        this.owes_eoi.xchg(true, Full);
         let active = Arc::from(this);
         active.wake();
         Eoi::Later

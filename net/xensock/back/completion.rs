@@ -40,7 +40,7 @@ impl Completion {
             Self::Response(ticket) => guest.answer(ticket, Ok(Body::Addr(name))),
             Self::Status => {
                 status::establish(&*share.ring, &name);
-                share.channel.notify();
+                share.notifier.notify();
             }
         }
     }
@@ -56,7 +56,7 @@ impl Completion {
             // Here it may do so only after RELEASE.
             Self::Status => {
                 status::fail(&*share.ring, -error.to_errno());
-                share.channel.notify();
+                share.notifier.notify();
             }
         }
     }

@@ -30,11 +30,9 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full,
-            Relaxed,
-            Release, //
+            Relaxed, //
         },
         Arc,
         ArcBorrow,
@@ -77,8 +75,6 @@ pub(crate) struct Datagram {
     has_ring: Atomic<bool>,
     /// UDP had no room for a datagram, and is to say when it has.
     wants_room: Atomic<bool>,
-    /// The event channel is masked until the work item has run.
-    owes_eoi: Atomic<bool>,
     #[pin]
     work: Work<Datagram>,
 }
@@ -100,7 +96,6 @@ impl Datagram {
                 farewell <- new_spinlock!(None, "xensock_farewell"),
                 has_ring: Atomic::new(false),
                 wants_room: Atomic::new(false),
-                owes_eoi: Atomic::new(false),
                 work <- new_work!("xensock_datagram"),
             }),
             GFP_KERNEL,
@@ -195,15 +190,11 @@ impl Datagram {
                 State::Bare(socket) => return discard(socket),
                 State::Attached(frames) => frames,
             };
-            let owes_eoi = self.owes_eoi.load(Acquire);
-            let indexes = frames.share().indexes();
+            let turn = frames.share().begin_turn();
             match frames.progress(&self.guest, &self.wants_room) {
                 Ok(true) => return true,
                 Ok(false) => {
-                    if owes_eoi {
-                        self.owes_eoi.store(false, Release);
-                        frames.share().eoi(indexes);
-                    }
+                    frames.share().end_turn(turn);
                     return false;
                 }
                 Err(_) => self
@@ -219,7 +210,6 @@ impl Datagram {
 
 impl Handler for Datagram {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
-        this.owes_eoi.xchg(true, Full);
         let datagram = Arc::from(this);
         datagram.wake();
         Eoi::Later

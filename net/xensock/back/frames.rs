@@ -160,7 +160,7 @@ impl Frames {
             Err(error) => self.report(error)?,
         }
         if ring.consume(total) {
-            self.share.channel.notify();
+            self.share.notifier.notify();
         }
         Ok(true)
     }
@@ -189,7 +189,7 @@ impl Frames {
         match frame.total_len() {
             Some(total) if total <= room && ring.write(0, &frame.encode()).is_ok() => {
                 if ring.produce(total) {
-                    self.share.channel.notify();
+                    self.share.notifier.notify();
                 }
             }
             _ => self.socket.udp().count_drop(),

@@ -22,6 +22,10 @@ use crate::{
         Features,
         Response, //
     },
+    shared_channel::{
+        Opened,
+        SharedChannel, //
+    },
     table::{
         Entry,
         Table, //
@@ -83,7 +87,8 @@ pub(crate) const OFFERED: Features = Features::NONE
     .with(Feature::RingReuse)
     .with(Feature::Urgent)
     .with(Feature::Waiting)
-    .with(Feature::RingResize);
+    .with(Feature::RingResize)
+    .with(Feature::SharedChannel);
 
 /// Where a guest has its commands ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,6 +119,9 @@ pub(crate) struct Guest {
     ring: SpinLock<Option<BackRing>>,
     #[pin]
     channel: SpinLockIrq<Option<EventChannel<Guest>>>,
+    /// What the data rings share, with [`Feature::SharedChannel`]. `None` once the link is down.
+    #[pin]
+    news: Mutex<Option<Opened<MappedPages>>>,
     /// `None` once the link is down.
     #[pin]
     table: Mutex<Option<Table>>,
@@ -156,6 +164,14 @@ impl Guest {
         }
         let page = MappedPages::new(dev.otherend_id(), &[GrantRef::new(address.ring_ref)])?;
         let ring = BackRing::new(page)?;
+        let news = if features.has(Feature::SharedChannel) {
+            let news_ref = dev.read_u32(Dir::Otherend, node::NEWS_REF)?;
+            let port = Port::new(dev.read_u32(Dir::Otherend, node::NEWS_PORT)?);
+            let page = MappedPages::new(dev.otherend_id(), &[GrantRef::new(news_ref)])?;
+            Some(Opened::bind(dev, port, page, queue.clone())?)
+        } else {
+            None
+        };
 
         let guest = Arc::pin_init(
             try_pin_init!(Self {
@@ -166,6 +182,7 @@ impl Guest {
                 queue,
                 ring <- new_spinlock!(Some(ring), "xensock_ring"),
                 channel <- new_spinlock_irq!(None, "xensock_channel"),
+                news <- new_mutex!(news, "xensock_news"),
                 table <- new_mutex!(Some(Table::new()), "xensock_table"),
                 owes_eoi: Atomic::new(false),
                 has_served: Atomic::new(false),
@@ -206,6 +223,9 @@ impl Guest {
         drop(channel);
         let ring = self.ring.lock().take();
         drop(ring);
+        // Closes the channel; the page stays for as long as a ring is left.
+        let news = self.news.lock().take();
+        drop(news);
         self.kept.close();
         let table = self.table.lock().take();
         if let Some(table) = table {
@@ -218,6 +238,16 @@ impl Guest {
                 }
             }
         }
+    }
+
+    /// The channel that data rings share, if they do. `ENETDOWN` once the link is down.
+    pub(crate) fn shared_channel(&self) -> Result<Option<Arc<SharedChannel<MappedPages>>>> {
+        if !self.features.has(Feature::SharedChannel) {
+            return Ok(None);
+        }
+        let news = self.news.lock();
+        let news = (*news).as_ref().ok_or(ENETDOWN)?;
+        Ok(Some(news.channel().clone()))
     }
 
     /// Says what the guest did wrong: to who traces it, and in the log once for each link at the

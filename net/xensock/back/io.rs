@@ -198,7 +198,7 @@ impl Io {
                 let n = n as u32;
                 self.tell_urgent(n);
                 if self.share.ring.produce(n) {
-                    self.share.channel.notify();
+                    self.share.notifier.notify();
                 }
                 return Ok(true);
             }
@@ -247,7 +247,7 @@ impl Io {
             Ok(n) => {
                 // CAST: No more than `len`.
                 if ring.consume(n as u32) {
-                    self.share.channel.notify();
+                    self.share.notifier.notify();
                 }
                 return Ok(n > 0);
             }
@@ -292,7 +292,7 @@ impl Io {
         };
         self.has_ended_out = true;
         self.share.ring.end_rx(ending);
-        self.share.channel.notify();
+        self.share.notifier.notify();
     }
 
     /// Whether the peer has got all that the guest has sent, and the end of it.
@@ -325,6 +325,6 @@ impl Io {
             None | Some(EPIPE) => Ending::Orderly,
             Some(error) => Ending::Failed(-error.to_errno()),
         });
-        self.share.channel.notify();
+        self.share.notifier.notify();
     }
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a connection, or a datagram socket, shares with its guest: memory, and an event channel.
+//! What a connection, or a datagram socket, shares with its guest: memory, and how they notify each
+//! other.
 
 use crate::{
     active::Active,
     doorbell::Doorbell,
     guest::Guest,
+    notifier::Notifier,
     policy::Policy,
     proto::{
         indexes,
@@ -27,22 +29,14 @@ use core::ops::Deref;
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Full, //
-        },
+        atomic::Acquire,
         Arc, //
     },
     xen::{
-        event::{
-            EventChannel,
-            Handler, //
-        },
+        event::Handler,
         grant::MappedPages,
         shared::SharedPages,
-        GrantRef,
-        Port, //
+        GrantRef, //
     }, //
 };
 
@@ -74,11 +68,11 @@ impl Deref for Mapped {
 /// A data ring of the guest's.
 pub(crate) type Ring = DataRing<Mapped>;
 
-/// The event channel and the data ring of a connection, or of another owner.
+/// The data ring of a connection, or of another owner.
 ///
 /// Dropped in this order: no more events, then the memory of the guest. Dropping sleeps.
 pub(crate) struct Share<T: Handler = Active> {
-    pub(crate) channel: EventChannel<Doorbell<T>>,
+    pub(crate) notifier: Notifier<T, MappedPages>,
     pub(crate) ring: Arc<Ring>,
     /// Where the guest has it.
     at: RingRef,
@@ -87,8 +81,14 @@ pub(crate) struct Share<T: Handler = Active> {
     _charge: Charge,
 }
 
+/// How a turn of the owner's work item begins.
+pub(crate) struct Turn {
+    indexes: (u32, u32),
+    owes_eoi: bool,
+}
+
 impl<T: Handler> Share<T> {
-    /// Maps the ring of `owner` and binds its channel. Each word of the indexes page that describes
+    /// Maps the ring of `owner` and binds to its notifier. Each word of the indexes page that describes
     /// the ring is read once. May sleep.
     pub(crate) fn new(guest: &Arc<Guest>, at: RingRef, owner: &Arc<T>) -> Result<Self> {
         let index = Mapped::new(guest, &[GrantRef::new(at.grant)], None)?;
@@ -107,12 +107,12 @@ impl<T: Handler> Share<T> {
         let output = Mapped::new(guest, output, None)?;
         let ring = DataRing::new(index, input, output, End::Back, guest.features)?;
         let ring = Arc::pin_init(ring, GFP_KERNEL)?;
-        let port = Port::new(at.port);
         let doorbell = Doorbell::new()?;
         doorbell.connect(owner.clone());
-        let channel = EventChannel::bind(&guest.dev, port, c"xensock", doorbell)?;
+        let shared = guest.shared_channel()?;
+        let notifier = Notifier::bind(&guest.dev, shared.as_ref(), at.port, doorbell)?;
         Ok(Self {
-            channel,
+            notifier,
             ring,
             at,
             seen: (0, 0),
@@ -126,14 +126,31 @@ impl<T: Handler> Share<T> {
     }
 
     /// The guest's indexes.
-    pub(crate) fn indexes(&self) -> (u32, u32) {
+    fn indexes(&self) -> (u32, u32) {
         (self.ring.arrived(), self.ring.taken())
+    }
+
+    /// Begins a turn: looks at the ring.
+    pub(crate) fn begin_turn(&mut self) -> Turn {
+        let owes_eoi = self.notifier.doorbell().owes_eoi();
+        let indexes = self.indexes();
+        if owes_eoi && self.notifier.is_shared() {
+            self.eoi(indexes);
+        }
+        Turn { indexes, owes_eoi }
+    }
+
+    /// Ends a turn that leaves nothing to do.
+    pub(crate) fn end_turn(&mut self, turn: Turn) {
+        if turn.owes_eoi && !self.notifier.is_shared() {
+            self.eoi(turn.indexes);
+        }
     }
 
     /// Lets the guest send the next event, later if the last was for nothing: if its indexes, when
     /// the turn began, were those of the last time.
-    pub(crate) fn eoi(&mut self, indexes: (u32, u32)) {
-        self.channel.eoi(indexes == self.seen);
+    fn eoi(&mut self, indexes: (u32, u32)) {
+        self.notifier.eoi(indexes == self.seen);
         self.seen = indexes;
     }
 }
@@ -195,7 +212,7 @@ impl Share {
         };
         // If the guest has not followed the last change, later.
         if self.ring.produce_into(memory) {
-            self.channel.notify();
+            self.notifier.notify();
         }
         let mut done = [true; 2];
         for (way, done) in Way::ALL.into_iter().zip(&mut done) {
@@ -225,15 +242,14 @@ impl Share {
         }
         policy.may_have_pages(guest.account.pages.used(), policy.max_ring_pages())?;
         share.seen = (0, 0);
-        share.channel.handler().connect(owner.clone());
+        share.notifier.doorbell().connect(owner.clone());
         Ok(share)
     }
 
-    /// Ends the events of the connection, which may owe an EOI, and keeps the rest for another one.
-    /// May sleep.
-    pub(crate) fn keep(mut self, guest: &Guest, owes_eoi: &Atomic<bool>) {
-        self.channel.handler().disconnect();
-        if owes_eoi.xchg(false, Full) {
+    /// Ends the events of the connection, and keeps the rest for another one. May sleep.
+    pub(crate) fn keep(mut self, guest: &Guest) {
+        self.notifier.doorbell().disconnect();
+        if self.notifier.doorbell().owes_eoi() {
             self.eoi(self.indexes());
         }
         self.ring.restart();

@@ -40,7 +40,7 @@ impl Urgent {
         };
         let index = ring.produced().wrapping_add(ahead);
         Notice { index, byte }.store(ring);
-        share.channel.notify();
+        share.notifier.notify();
     }
 
     /// What of the `ready` bytes of the guest's is to be sent next.

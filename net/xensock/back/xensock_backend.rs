@@ -12,10 +12,11 @@
 //! - [`listener::Listener`]: a socket that listens, and the places for its connections;
 //!   [`backlog::Backlog`]: the connections that wait at it.
 //! - [`active::Active`]: a connection, or a place for one: what ACCEPT has posted. Its parts are
-//!   [`share::Share`], the data ring and the event channel, and once there is a connection
-//!   [`io::Io`], that and the socket.
-//! - [`kept::Kept`]: the shares of connections that have ended, for others of the guest. A
-//!   [`doorbell::Doorbell`] is the handler of each channel: whom its events concern changes.
+//!   [`share::Share`], the data ring and the notifier, and once there is a connection [`io::Io`],
+//!   that and the socket.
+//! - [`notifier::Notifier`]: an event channel, or a slot in the [`shared_channel::SharedChannel`] of
+//!   the link. In either case a [`doorbell::Doorbell`] hears of events: whom these concern changes.
+//! - [`kept::Kept`]: the shares of connections that have ended, for others of the guest.
 //! - [`datagram::Datagram`]: a datagram socket; with a ring, its parts are [`share::Share`] and the
 //!   socket, together [`frames::Frames`].
 //! - [`completion::Completion`]: how the guest is told what became of a CONNECT or an ACCEPT.
@@ -58,10 +59,11 @@
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `Active::state`, `Datagram::state` (mutexes): held by the work item while it moves data, by the
 //!    listener while it fills the place, and by ATTACH.
-//! 4. `Guest::table`, `Socket::snapshot`, `Kept::shares` (mutexes).
+//! 4. `Guest::table`, `Guest::news`, `Socket::snapshot`, `Kept::shares` (mutexes).
 //! 5. `Guest::ring`, `Active::asked`, `Active::socket`, `Datagram::farewell`, `Datagram::socket`
-//!    (spinlocks) and `Guest::channel`, `Doorbell::owner`, `Backlog::state` (spinlocks, IRQ),
-//!    `LogLimit::last`, `InForce::policy` (spinlocks): short.
+//!    (spinlocks) and `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
+//!    `Guest::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
+//!    (spinlocks): short.
 //!
 //! No lock is held while a socket is waited for: nothing here waits for one. Commands take neither
 //! `Active::state` nor `Datagram::state` while data are moved.
@@ -69,8 +71,8 @@
 //! # Contexts
 //!
 //! - Handlers of event channels: hard interrupt; callbacks of sockets: softirq. Both only queue the
-//!   work item. An event channel stays masked until the work is done (late EOI), so that a guest
-//!   cannot keep a CPU busy with events.
+//!   work item. An event channel stays masked until the work is done, or one that is shared until it
+//!   has begun (late EOI), so that a guest cannot keep a CPU busy with events.
 //! - Work items: process context, on a queue that each device has for itself.
 
 #![forbid(unsafe_code)]
@@ -96,6 +98,8 @@ mod kept;
 mod listener;
 mod log;
 mod memory;
+#[path = "../notifier.rs"]
+pub mod notifier;
 mod offer;
 mod owners;
 mod policy;
@@ -106,6 +110,8 @@ mod refused;
 #[path = "../ring.rs"]
 pub mod ring;
 mod share;
+#[path = "../shared_channel.rs"]
+pub mod shared_channel;
 mod socket;
 mod table;
 mod urgent;

@@ -24,6 +24,10 @@ use crate::{
         Features,
         Request, //
     },
+    shared_channel::{
+        Opened,
+        SharedChannel, //
+    },
     spares::{
         Spares,
         TIDYING, //
@@ -91,7 +95,8 @@ const KNOWN: Features = Features::NONE
     .with(Feature::RingReuse)
     .with(Feature::Urgent)
     .with(Feature::Waiting)
-    .with(Feature::RingResize);
+    .with(Feature::RingResize)
+    .with(Feature::SharedChannel);
 
 /// How many slots of the commands ring may be taken by listeners that wait in POLL, or be lost with
 /// them, at the most.
@@ -142,6 +147,8 @@ pub(crate) struct Link {
     pub(crate) counters: Arc<Counters>,
     #[pin]
     commands: SpinLockIrq<Commands>,
+    /// What the data rings share, with [`Feature::SharedChannel`].
+    news: Option<Opened<GrantedPages>>,
     /// Those who have to hear of its end, by the handle of their socket; `None` once it is down.
     #[pin]
     members: Mutex<Option<RBTree<u64, Member>>>,
@@ -187,6 +194,12 @@ impl Link {
         let page = GrantedPages::new(dev.otherend_id(), 1, GFP_KERNEL)?;
         let commands = Commands::new(dialect, FrontRing::new(page)?, counters.clone());
         let grant = commands.grant();
+        let news = if offer.features.has(Feature::SharedChannel) {
+            let page = GrantedPages::new(dev.otherend_id(), 1, GFP_KERNEL)?;
+            Some(Opened::alloc(dev, page, failures.clone())?)
+        } else {
+            None
+        };
 
         let link = Arc::pin_init(
             try_pin_init!(Self {
@@ -197,6 +210,7 @@ impl Link {
                 failures,
                 counters,
                 commands <- new_spinlock_irq!(commands, "xensock_commands"),
+                news,
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
                 spares <- Spares::new(),
                 last_id: Atomic::new(0),
@@ -218,6 +232,11 @@ impl Link {
             t.write(node::VERSION, fmt!("1"))?;
             t.write(node::RING_REF, fmt!("{grant}"))?;
             t.write(node::PORT, fmt!("{port}"))?;
+            if let Some(news) = &link.news {
+                let grant = news.page().refs().first().ok_or(EINVAL)?;
+                t.write(node::NEWS_REF, fmt!("{grant}"))?;
+                t.write(node::NEWS_PORT, fmt!("{}", news.port()))?;
+            }
             if device == Dialect::PvCalls {
                 let is_native = u32::from(dialect == Dialect::XenSock);
                 t.write(node::NATIVE_TAKEN, fmt!("{is_native}"))?;
@@ -245,6 +264,11 @@ impl Link {
     /// Whether the link has a feature.
     pub(crate) fn has(&self, feature: Feature) -> bool {
         self.offer.features.has(feature)
+    }
+
+    /// The channel that data rings share, if they do.
+    pub(crate) fn shared_channel(&self) -> Option<&Arc<SharedChannel<GrantedPages>>> {
+        self.news.as_ref().map(Opened::channel)
     }
 
     /// The largest ring that the backend maps.
@@ -400,6 +424,10 @@ impl Link {
         let closed = self.commands.lock().close();
         // Outside the locks: this waits for the handler of the channel, and revokes grants.
         drop(closed);
+        if let Some(news) = &self.news {
+            news.close();
+            news.page().revoke();
+        }
         let members = || members.iter().flat_map(|m| m.values());
         // First, so that nobody who accepts takes the end of what was posted for a failure of it.
         for member in members() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a connection shares with the backend: memory, and an event channel.
+//! What a connection shares with the backend: memory, and how they notify each other.
 
 use crate::{
     budget::Share,
@@ -8,6 +8,7 @@ use crate::{
     doorbell::Doorbell,
     exchange::Exchange,
     link::Link,
+    notifier::Notifier,
     proto::{
         indexes,
         ring::Order,
@@ -38,7 +39,6 @@ use kernel::{
         SpinLockIrq, //
     },
     xen::{
-        event::EventChannel,
         grant::GrantedPages,
         shared::SharedPages,
         DomId, //
@@ -83,7 +83,7 @@ impl Deref for Granted {
     }
 }
 
-/// A data ring with its event channel, for one connection after another.
+/// A data ring with its notifier, for one connection after another.
 #[pin_data]
 pub(crate) struct Shared {
     #[pin]
@@ -94,7 +94,7 @@ pub(crate) struct Shared {
     doorbell: Arc<Doorbell<Conn>>,
     /// `None` once nothing is shared any more.
     #[pin]
-    channel: SpinLockIrq<Option<EventChannel<Doorbell<Conn>>>>,
+    notifier: SpinLockIrq<Option<Notifier<Conn, GrantedPages>>>,
     /// The backend was asked to keep it mapped, and may have done so since.
     is_kept: Atomic<bool>,
     /// UNMAP, with [`Feature::RingReuse`]. Made beforehand, so that nothing can keep us from it.
@@ -134,8 +134,8 @@ impl Shared {
         let grant = index.pages.refs().first().ok_or(EINVAL)?.as_raw();
         let ring = DataRing::new(index, input, output, End::Front, link.features())?;
         let doorbell = Doorbell::new()?;
-        let channel = EventChannel::alloc(&link.dev, c"xensock", doorbell.clone())?;
-        let port = channel.port().as_raw();
+        let notifier = Notifier::alloc(&link.dev, link.shared_channel(), doorbell.clone())?;
+        let port = notifier.number();
         let at = RingRef { grant, port };
         let unmap = if link.has(Feature::RingReuse) {
             Some(link.exchange(Call::Unmap { id: 0, ring: at })?)
@@ -149,7 +149,7 @@ impl Shared {
                 at,
                 payer: payer(sk),
                 doorbell,
-                channel <- new_spinlock_irq!(Some(channel), "xensock_channel"),
+                notifier <- new_spinlock_irq!(Some(notifier), "xensock_notifier"),
                 is_kept: Atomic::new(false),
                 unmap,
                 unsharing <- new_mutex!((), "xensock_unsharing"),
@@ -221,19 +221,19 @@ impl Shared {
 
     /// Tells the backend that the ring has moved. Any context.
     pub(crate) fn notify(&self) {
-        if let Some(channel) = self.channel.lock().as_ref() {
-            channel.notify();
+        if let Some(notifier) = self.notifier.lock().as_ref() {
+            notifier.notify();
         }
     }
 
-    /// Closes the event channel and revokes the grants. May sleep; idempotent.
+    /// Ends the events and revokes the grants. May sleep; idempotent.
     ///
     /// The memory itself stays for as long as the socket may be reading it.
     pub(crate) fn unshare(&self) {
         let _guard = self.unsharing.lock();
-        let channel = self.channel.lock().take();
+        let notifier = self.notifier.lock().take();
         // Outside the lock: waits for a running handler.
-        drop(channel);
+        drop(notifier);
         self.doorbell.close();
         for extension in self.ring.extensions().into_iter().flatten() {
             extension.revoke();

@@ -15,11 +15,12 @@
 //! - [`remote::Remote`]: the backend's socket for one of ours, made when it is first needed.
 //!   Dropping it sends RELEASE. A socket can have several, one after another: [`setting::Settings`]
 //!   are the options that each of them gets.
-//! - [`conn::Conn`]: a connection: a `Remote` with a data ring and an event channel. A datagram
-//!   socket has one too.
-//! - [`shared::Shared`]: that data ring and event channel, for one connection after another;
-//!   [`spares::Spares`]: those of a link that no connection has. A [`doorbell::Doorbell`] is the
-//!   handler of each channel: whom its events concern changes.
+//! - [`conn::Conn`]: a connection: a `Remote` with a data ring and a notifier. A datagram socket has
+//!   one too.
+//! - [`shared::Shared`]: that data ring and notifier, for one connection after another;
+//!   [`spares::Spares`]: those of a link that no connection has. A [`notifier::Notifier`] is an event
+//!   channel, or a slot in the [`shared_channel::SharedChannel`] of the link; in either case a
+//!   [`doorbell::Doorbell`] hears of events: whom these concern changes.
 //! - [`budget::Share`]: the part of the guest's grant table that a connection has.
 //! - [`listing::Sockets`]: `/proc/net/xensock`, for each network namespace.
 //! - [`counters::Counters`]: what is counted of a device, over all of its links. Debugfs shows it,
@@ -51,10 +52,9 @@
 //! posts ACCEPTs. The outcome comes with the answer, or in the status words of the ring. `close()`
 //! sends RELEASE as soon as the backend has taken all that was sent, or after `MAX_PATIENCE`; the
 //! connection outlives the socket until then. The answer to RELEASE starts the teardown: leave the
-//! ring to another connection, or close the event channel and revoke the grants; and leave the
-//! link's table. A link that goes down tears down all its connections, and its spare rings, itself.
-//! The memory of a ring is freed with the connection, not when its sharing ends: a `recv()` may still
-//! be reading it.
+//! ring to another connection, or end its events and revoke the grants; and leave the link's table. A
+//! link that goes down tears down all its connections, and its spare rings, itself. The memory of a
+//! ring is freed with the connection, not when its sharing ends: a `recv()` may still be reading it.
 //!
 //! # Locks, outermost first
 //!
@@ -70,10 +70,12 @@
 //!    not while waiting. Independent of each other: full duplex.
 //! 5. `Datagram::names`, `Endpoint::inner`, then `Listener::posted` (spinlocks): short.
 //!    `Hijack::exempt` and that of a `Local` (spinlocks) on their own.
-//! 6. `Doorbell::owner` (spinlock, IRQ): held while the handler of a connection runs.
+//! 6. `SharedChannel::state`, then `Doorbell::owner` (spinlocks, IRQ): held while the handler of a
+//!    connection runs.
 //! 7. `Conn::owner`, then `Conn::asked` and `Conn::inbox` (spinlocks, IRQ): short.
-//! 8. `Link::commands`, `Shared::channel`, `Conn::seen` (spinlocks, IRQ): innermost, but for the wait
-//!    queues of a socket, which are woken under `Conn::owner` and `Listener::posted`.
+//! 8. `Link::commands`, `Conn::seen`, `Shared::notifier`, then `SharedChannel::channel` (spinlocks,
+//!    IRQ): innermost, but for the wait queues of a socket, which are woken under `Conn::owner` and
+//!    `Listener::posted`.
 //!
 //! A socket gives way under `Endpoint::turn` and `Stream::transition`, so that who has waited for
 //! one of them finds it gone, and is repeated with what has taken its place.
@@ -84,13 +86,14 @@
 //! # Contexts
 //!
 //! - Calls of programs: process context.
-//! - `Handler::handle()` of a link and of a connection: hard interrupt. They wake programs, pass
+//! - `Handler::handle()` of a link and of a connection: hard interrupt; of a connection also a work
+//!   item, where very many have news on a shared channel. They wake programs, pass
 //!   answers on and send requests that were made before, but never sleep, allocate or drop a last
 //!   reference, other than that of an exchange.
 //! - `Choice::protocol()`: process context, in an RCU read-side critical section.
 //! - `Settings` and `Sockets::show()`: process context.
 //! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`WORKERS`], and
-//!   [`FAILURES`] for a link that ends by itself.
+//!   [`FAILURES`] for a link that ends by itself and for events that were too much for a handler.
 //! - `Drop` of a `Stream` or a `Datagram`: any context; by then it owns nothing that matters.
 
 #![forbid(unsafe_code)]
@@ -116,6 +119,8 @@ mod family;
 mod link;
 mod listener;
 mod listing;
+#[path = "../notifier.rs"]
+pub mod notifier;
 #[path = "../proto/mod.rs"]
 pub mod proto;
 mod remote;
@@ -123,6 +128,8 @@ mod remote;
 pub mod ring;
 mod setting;
 mod shared;
+#[path = "../shared_channel.rs"]
+pub mod shared_channel;
 mod spares;
 mod stream;
 
@@ -155,7 +162,8 @@ pub(crate) static LINK: GlobalArc<link::Link> = GlobalArc::new();
 /// Where connections are torn down, which may wait for the backend.
 pub(crate) static WORKERS: GlobalArc<OwnedQueue> = GlobalArc::new();
 
-/// Where links are, whose backend has broken the rules: those of [`WORKERS`] may wait for that.
+/// Where links are, whose backend has broken the rules, and what else must not wait for the backend:
+/// those of [`WORKERS`] may.
 pub(crate) static FAILURES: GlobalArc<OwnedQueue> = GlobalArc::new();
 
 /// The error that a positive number of the protocol stands for.

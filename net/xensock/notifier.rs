@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How the two ends of a data ring notify each other: by an event channel of its own, or by one that
+//! the rings of the link share.
+
+use crate::{
+    doorbell::Doorbell,
+    proto::news::Slot,
+    shared_channel::{
+        Page,
+        SharedChannel, //
+    }, //
+};
+use kernel::{
+    device::DeviceContext,
+    prelude::*,
+    sync::Arc,
+    xen::{
+        event::{
+            EventChannel,
+            Handler, //
+        },
+        xenbus,
+        Port, //
+    }, //
+};
+
+/// The part of a data ring in a [`SharedChannel`].
+pub struct Slotted<T: Handler, P: Page> {
+    channel: Arc<SharedChannel<P>>,
+    slot: Slot,
+    doorbell: Arc<Doorbell<T>>,
+}
+
+impl<T: Handler, P: Page> Slotted<T, P> {
+    fn new(
+        channel: &Arc<SharedChannel<P>>,
+        wanted: Option<Slot>,
+        doorbell: Arc<Doorbell<T>>,
+    ) -> Result<Self> {
+        let slot = channel.claim(wanted, doorbell.clone())?;
+        let channel = channel.clone();
+        Ok(Self {
+            channel,
+            slot,
+            doorbell,
+        })
+    }
+}
+
+impl<T: Handler, P: Page> Drop for Slotted<T, P> {
+    fn drop(&mut self) {
+        self.channel.release(self.slot);
+        if self.doorbell.take_eoi() {
+            // Nobody looks any more; that its owner has ended is news.
+            self.channel.has_looked(true);
+        }
+    }
+}
+
+/// How the two ends of a data ring notify each other. Dropping it ends that, and may sleep.
+pub enum Notifier<T: Handler, P: Page> {
+    /// By a channel of its own.
+    Own(EventChannel<Doorbell<T>>),
+    /// By that of the link.
+    Shared(Slotted<T, P>),
+}
+
+impl<T: Handler, P: Page> Notifier<T, P> {
+    /// A new one, whose [number](Self::number) the peer has to know: in the channel that the link
+    /// has, if it has one. May sleep. For the frontend.
+    pub fn alloc(
+        dev: &xenbus::Device<impl DeviceContext>,
+        shared: Option<&Arc<SharedChannel<P>>>,
+        doorbell: Arc<Doorbell<T>>,
+    ) -> Result<Self> {
+        match shared {
+            Some(channel) => Slotted::new(channel, None, doorbell).map(Self::Shared),
+            None => EventChannel::alloc(dev, c"xensock", doorbell).map(Self::Own),
+        }
+    }
+
+    /// That of the peer with this number, which may come straight from the peer. May sleep. For the
+    /// backend.
+    pub fn bind(
+        dev: &xenbus::Device<impl DeviceContext>,
+        shared: Option<&Arc<SharedChannel<P>>>,
+        number: u32,
+        doorbell: Arc<Doorbell<T>>,
+    ) -> Result<Self> {
+        match shared {
+            Some(channel) => {
+                let slot = Slot::new(number).ok_or(EINVAL)?;
+                Slotted::new(channel, Some(slot), doorbell).map(Self::Shared)
+            }
+            None => EventChannel::bind(dev, Port::new(number), c"xensock", doorbell).map(Self::Own),
+        }
+    }
+
+    /// What the peer calls it: a port, or a slot.
+    pub fn number(&self) -> u32 {
+        match self {
+            Self::Own(channel) => channel.port().as_raw(),
+            Self::Shared(slotted) => slotted.slot.number(),
+        }
+    }
+
+    /// Who hears of events.
+    pub fn doorbell(&self) -> &Arc<Doorbell<T>> {
+        match self {
+            Self::Own(channel) => channel.handler(),
+            Self::Shared(slotted) => &slotted.doorbell,
+        }
+    }
+
+    /// Tells the peer to look at the ring. Any context.
+    pub fn notify(&self) {
+        match self {
+            Self::Own(channel) => channel.notify(),
+            Self::Shared(slotted) => slotted.channel.announce(slotted.slot),
+        }
+    }
+
+    /// Returns whether other rings wait for the end of an event, so that it is given as soon as it
+    /// is known whether there is anything to do, and not once that is done.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
+    /// Ends the event for which the handler has said [`Later`](kernel::xen::event::Eoi::Later), if
+    /// there is one. `spurious` tells that there was nothing to do. Any context.
+    pub fn eoi(&self, spurious: bool) {
+        if !self.doorbell().take_eoi() {
+            return;
+        }
+        match self {
+            Self::Own(channel) => channel.eoi(spurious),
+            Self::Shared(slotted) => slotted.channel.has_looked(!spurious),
+        }
+    }
+}
