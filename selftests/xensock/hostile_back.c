@@ -4,7 +4,8 @@
  * for the device is loaded: hostile_back DOMID HOW. It offers the device, says
  * "ready" when the link is up, or "refused", and does what HOW says from then
  * on: what it does to a CONNECT; "deaf", which is to RELEASE; "reuse-", to rings
- * that are to be used again; or "resize-", to those that are to grow. SIGTERM ends it; the link is then closed in
+ * that are to be used again; "resize-", to those that are to grow; or "news-", to
+ * the news page. SIGTERM ends it; the link is then closed in
  * the regular way.
  */
 #include <errno.h>
@@ -24,6 +25,9 @@ static unsigned int domid;
 static atomic_int is_over;
 static int evtchn, ready_msec = 15000;
 static __u32 port, req_cons, rsp_prod, *words;
+/* The news page and its channel, if rings share one. */
+static char *news;
+static __u32 news_port;
 
 /* A connection: of the last CONNECT or ATTACH. */
 static struct {
@@ -114,6 +118,7 @@ static bool link_with_front(const char *how)
 	     strcmp(how, "reuse-early") ? NULL : "1");
 	node("feature-ring-reuse", strncmp(how, "reuse-", 6) ? NULL : "1");
 	node("feature-ring-resize", strncmp(how, "resize-", 7) ? NULL : "1");
+	node("feature-shared-channel", strncmp(how, "news-", 5) ? NULL : "1");
 	for (i = 0; i < ARRAY_LEN(offers); i++) {
 		if (strcmp(how, offers[i].how))
 			continue;
@@ -129,7 +134,13 @@ static bool link_with_front(const char *how)
 	words = pages_map(domid, &ref, 1);
 	evtchn = evtchn_open();
 	port = evtchn_bind(evtchn, domid, front_number("port"));
-	if (!words || !port) {
+	if (front_number("shared-channel")) {
+		ref = front_number("news-ref");
+		news = pages_map(domid, &ref, 1);
+		news_port = evtchn_bind(evtchn, domid,
+					front_number("news-port"));
+	}
+	if (!words || !port || !news != !news_port) {
 		printf("no link: %m\n");
 		return false;
 	}
@@ -194,7 +205,7 @@ static bool map_ring(__u32 ref, __u32 remote)
 	conn.ref = ref;
 	conn.remote = remote;
 	conn.words = pages_map(domid, &ref, 1);
-	conn.port = evtchn_bind(evtchn, domid, remote);
+	conn.port = news ? news_port : evtchn_bind(evtchn, domid, remote);
 	if (!conn.words || !conn.port)
 		return false;
 	order = conn.words[RING_ORDER];
@@ -278,6 +289,23 @@ static void storm(void)
 	}
 }
 
+/* For two seconds: news of everything, again and again, or of anything. */
+static void cry(const char *how)
+{
+	__u64 random = opt.seed, until = now_msec() + 2000;
+	bool scribbles = !strcmp(how, "news-scribble");
+
+	while (now_msec() < until) {
+		random = random * 6364136223846793005ULL + 1;
+		if (scribbles)
+			store((__u32 *)news + (random >> 40) % (PAGE / 4),
+			      random >> (random >> 59));
+		else
+			memset(news, 0xff, PAGE);
+		evtchn_notify(evtchn, news_port);
+	}
+}
+
 /* It stands, with a name that is an address. */
 static void establish(void)
 {
@@ -348,6 +376,8 @@ static void misbehave(const char *how)
 			scribble();
 		if (!strcmp(how, "storm"))
 			storm();
+		if (news)
+			cry(how);
 		nap(50000);
 		evtchn_notify(evtchn, conn.port);
 	}

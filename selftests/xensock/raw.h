@@ -161,6 +161,7 @@ enum mode {
 	REUSE,		/* rings are used again */
 	URGENT,		/* urgent bytes are marked */
 	RESIZE,		/* rings grow and shrink */
+	SHARED_CHANNEL,	/* rings share a channel; also DATAGRAMS and REUSE */
 };
 
 extern enum mode raw_mode;
@@ -174,6 +175,9 @@ struct link {
 	int evtchn;
 	__u32 port;
 	struct pages page;
+	struct pages news;
+	__u32 news_port;
+	__u32 next_slot;
 	__u32 *words;
 	struct request *slots;
 	__u32 req_prod;
@@ -190,6 +194,24 @@ bool link_up(struct link *l);
 void link_down(struct link *l);
 /* Frees everything without a word to the backend. */
 void link_drop(struct link *l);
+
+/* With a shared channel: one direction of the news page, by its offsets. */
+struct news {
+	unsigned int summary;
+	unsigned int bits;
+};
+
+#define NEWS_SLOTS 8192
+
+static const struct news news_in = { 0, 1024 }, news_out = { 64, 2048 };
+
+/* The two steps of saying that a slot has news. True if it was not said yet. */
+bool news_set(char *page, const struct news *d, __u32 slot);
+bool news_summarize(char *page, const struct news *d, __u32 slot);
+/* Takes what was said of a slot: whether anything was. */
+bool news_take(char *page, const struct news *d, __u32 slot);
+/* Waits for it. */
+bool news_wait(char *page, const struct news *d, __u32 slot);
 
 /* Requests: ask() waits for the answer's ret, or NO_ANSWER. */
 __u32 ask_later(struct link *l, struct request *r);
@@ -212,7 +234,7 @@ struct raw {
 	char *in;
 	char *out;
 	__u32 size;
-	__u32 port;
+	__u32 port;		/* or the slot */
 	__u32 in_cons;
 	__u32 out_prod;
 	__u32 req_id;	/* of the request that decides about it */

@@ -75,10 +75,22 @@ bool link_begin(struct link *l)
 	memset(l->page.mem, 0, PAGE);
 	store(&l->words[REQ_EVENT], 1);
 	store(&l->words[RSP_EVENT], 1);
+	if (l->mode == SHARED_CHANNEL) {
+		l->news_port = evtchn_alloc(l->evtchn, l->backend_id);
+		if (!l->news_port ||
+		    !pages_grant(&l->news, l->backend_id, 1, true))
+			return false;
+		memset(l->news.mem, 0, PAGE);
+		put_node(l, "news-ref", l->news.refs[0]);
+		put_node(l, "news-port", l->news_port);
+	}
+	put_node(l, "shared-channel", l->mode == SHARED_CHANNEL);
 	put_node(l, "event-index", 0);
 	put_node(l, "status", l->mode == BY_STATUS);
-	put_node(l, "datagram", l->mode == DATAGRAMS);
-	put_node(l, "ring-reuse", l->mode == REUSE);
+	put_node(l, "datagram", l->mode == DATAGRAMS ||
+		 l->mode == SHARED_CHANNEL);
+	put_node(l, "ring-reuse", l->mode == REUSE ||
+		 l->mode == SHARED_CHANNEL);
 	put_node(l, "urgent", l->mode == URGENT);
 	put_node(l, "ring-resize", l->mode == RESIZE);
 	put_node(l, "version", 1);
@@ -99,6 +111,7 @@ bool link_up(struct link *l)
 void link_drop(struct link *l)
 {
 	pages_free(&l->page);
+	pages_free(&l->news);
 	close(l->evtchn);
 }
 
@@ -219,9 +232,11 @@ bool raw_ring(struct link *l, struct raw *c, unsigned int order)
 
 	memset(c, 0, sizeof(*c));
 	c->id = l->next_id++;
-	c->port = evtchn_alloc(l->evtchn, l->backend_id);
-	if (!c->port ||
-	    !pages_grant(&c->pages, l->backend_id, 1 + count, true))
+	if (l->mode == SHARED_CHANNEL)
+		c->port = l->next_slot++ % NEWS_SLOTS;
+	else if (!(c->port = evtchn_alloc(l->evtchn, l->backend_id)))
+		return false;
+	if (!pages_grant(&c->pages, l->backend_id, 1 + count, true))
 		return false;
 	memset(c->pages.mem, 0, PAGE);
 	c->words = (__u32 *)c->pages.mem;
@@ -326,7 +341,8 @@ int ask_unmap(struct link *l, struct raw *c)
 
 void raw_free(struct link *l, struct raw *c)
 {
-	evtchn_close(l->evtchn, c->port);
+	if (l->mode != SHARED_CHANNEL)
+		evtchn_close(l->evtchn, c->port);
 	pages_free(&c->pages);
 }
 
@@ -338,9 +354,57 @@ int raw_close(struct link *l, struct raw *c, bool abort)
 	return ret;
 }
 
+static bool set_bit(char *words, unsigned int n)
+{
+	__u32 bit = 1U << n % 32;
+
+	return !(__atomic_fetch_or((__u32 *)words + n / 32, bit,
+				   __ATOMIC_SEQ_CST) & bit);
+}
+
+bool news_set(char *page, const struct news *d, __u32 slot)
+{
+	return set_bit(page + d->bits, slot);
+}
+
+bool news_summarize(char *page, const struct news *d, __u32 slot)
+{
+	return set_bit(page + d->summary, slot / 32);
+}
+
+static bool take_bit(char *words, unsigned int n)
+{
+	__u32 bit = 1U << n % 32;
+
+	return __atomic_fetch_and((__u32 *)words + n / 32, ~bit,
+				  __ATOMIC_SEQ_CST) & bit;
+}
+
+bool news_take(char *page, const struct news *d, __u32 slot)
+{
+	take_bit(page + d->summary, slot / 32);
+	return take_bit(page + d->bits, slot);
+}
+
+bool news_wait(char *page, const struct news *d, __u32 slot)
+{
+	__u64 until = now_msec() + PATIENCE_MSEC;
+
+	while (!news_take(page, d, slot)) {
+		if (now_msec() > until)
+			return false;
+		nap(1000);
+	}
+	return true;
+}
+
 void raw_notify(struct link *l, struct raw *c)
 {
-	evtchn_notify(l->evtchn, c->port);
+	if (l->mode != SHARED_CHANNEL)
+		return evtchn_notify(l->evtchn, c->port);
+	news_set(l->news.mem, &news_out, c->port);
+	if (news_summarize(l->news.mem, &news_out, c->port))
+		evtchn_notify(l->evtchn, l->news_port);
 }
 
 size_t raw_send(struct link *l, struct raw *c, const void *data, size_t len)

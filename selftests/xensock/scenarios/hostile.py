@@ -104,21 +104,32 @@ def _bulk(bed, guest):
     return time.monotonic() - began
 
 
-@timeout(300)
-def test_storm(bed):
-    """Events without end on both channels: another guest's transfer goes on."""
+def _storm(bed, command):
+    """A transfer of another guest goes on meanwhile."""
     peer(bed)
     guest, good = _evil(bed), bed.shared_guest("good")
     wait_link(good)
     _bulk(bed, good)
     quiet = _bulk(bed, good)
-    storm = guest.start("hostile_rings --cycles 60000 -f storm")
+    storm = guest.start(command)
     time.sleep(1)
     stormy = _bulk(bed, good)
     assert storm.running, "the storm was over too soon"
     storm.kill()
     bed.note(f"4 MiB each way: {quiet:.1f} s, in the storm {stormy:.1f} s")
     assert stormy < 8 * quiet + 2
+
+
+@timeout(300)
+def test_storm(bed):
+    """Events without end on both channels: another guest's transfer goes on."""
+    _storm(bed, "hostile_rings --cycles 60000 -f storm")
+
+
+@timeout(300)
+def test_storm_of_news(bed):
+    """The same with one channel, and news of every slot that there is, a hundred of them in use."""
+    _storm(bed, "raw_news --cycles 60000 -f storm")
 
 
 @timeout(200)

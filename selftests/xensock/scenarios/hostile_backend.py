@@ -23,7 +23,8 @@ _FRAMES = ("type", "type-huge", "len", "len-max", "len-wrap", "header", "tail", 
            "addr-short", "addr-huge", "addr-family", "error-len", "prod-far", "prod-back")
 _ERRORS = ("error-0", "error-unknown", "error-again", "error-minus")
 _GROWTHS = ("gone", "in", "window", "skip")
-_PATIENT = ("never", "release-first", "scribble", "storm", "versions-list", "order-99", "event-2")
+_PATIENT = ("never", "release-first", "scribble", "storm", "versions-list", "order-99", "event-2",
+            "news-all", "news-scribble")
 
 
 def _mislead(bed, guest, how, program="fetch", patience=4):

@@ -11,9 +11,9 @@ _BIND = "bind-allow=0 1024-65535"
 _UNANSWERED = "10.0.0.99"
 
 
-def _server(bed, guest, tests):
+def _server(bed, guest, tests, seconds=200):
     before = bed.at_rest()
-    guest.ktap(tests, 200 * bed.scale)
+    guest.ktap(tests, seconds * bed.scale)
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"
 
@@ -48,6 +48,12 @@ def test_pvcalls(bed):
 def test_reuse(bed):
     """Rings that are used again, by CONNECT and ACCEPT, and what a guest can do wrong with them."""
     _server(bed, _guest(bed), "raw_reuse -F quota")
+
+
+@timeout(500)
+def test_news(bed):
+    """Rings that share a channel, and what a guest can do wrong with their page."""
+    _server(bed, _guest(bed), "raw_news -F storm", 400)
 
 
 @timeout(300)

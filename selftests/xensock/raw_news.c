@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A frontend by hand whose rings share one event channel, and what it can do
+ * wrong with the news page. Needs a guest without the xensock module.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "kselftest_harness.h"
+#include "raw.h"
+#include "util.h"
+
+FIXTURE(news) {
+	struct link link;
+	struct raw_listener listener;
+	struct raw server;
+	struct raw client;
+};
+
+FIXTURE_SETUP(news)
+{
+	struct link *l = &self->link;
+
+	raw_mode = SHARED_CHANNEL;
+	ASSERT_TRUE(link_up(l));
+	ASSERT_TRUE(raw_listen(l, &self->listener, 10));
+	ASSERT_TRUE(raw_pair(l, &self->listener, &self->server, &self->client));
+}
+
+FIXTURE_TEARDOWN(news)
+{
+	struct link *l = &self->link;
+
+	EXPECT_TRUE(honest(l));
+	EXPECT_EQ(0, raw_close(l, &self->server, false));
+	EXPECT_EQ(0, raw_close(l, &self->client, false));
+	EXPECT_EQ(0, ask_release(l, self->listener.id, false));
+	EXPECT_TRUE(honest(l));
+	link_down(l);
+}
+
+static bool both_pass(struct link *l, struct raw *server, struct raw *client)
+{
+	return raw_passes(l, client, server, 3001) &&
+	       raw_passes(l, server, client, 4001) &&
+	       raw_passes(l, client, server, 4096);
+}
+
+static bool echoes(struct link *l, struct raw *c)
+{
+	char data[3] = { 0 };
+
+	return raw_send(l, c, "abc", 3) == 3 && raw_recv(l, c, data, 3) == 3 &&
+	       !memcmp(data, "abc", 3);
+}
+
+/* A connection in this slot: what CONNECT gives. */
+static int open_in(struct link *l, struct raw *c, __u32 slot)
+{
+	if (!raw_ring(l, c, 1))
+		return NO_ANSWER;
+	c->port = slot;
+	return raw_connect(l, c, opt.host, opt.port + PEER_ECHO);
+}
+
+TEST_F(news, streams_of_both_kinds)
+{
+	EXPECT_TRUE(both_pass(&self->link, &self->server, &self->client));
+}
+
+/* Each end says it of the slot, and of nothing else. */
+TEST_F(news, the_backend_says_which)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->client;
+	char *page = l->news.mem;
+	struct raw other;
+	__u32 slot;
+
+	ASSERT_EQ(0, open_in(l, &other, 4242));
+	for (slot = 0; slot < NEWS_SLOTS; slot++)
+		news_take(page, &news_in, slot);
+	ASSERT_EQ(3, raw_send(l, &self->server, "abc", 3));
+	EXPECT_TRUE(news_wait(page, &news_in, c->port));
+	/* It takes what we said. */
+	while (load(&self->server.words[OUT_CONS]) != 3)
+		nap(1000);
+	EXPECT_FALSE(news_take(page, &news_out, self->server.port));
+	ASSERT_EQ(3, raw_send(l, &other, "abc", 3));
+	EXPECT_TRUE(news_wait(page, &news_in, 4242));
+	EXPECT_FALSE(news_take(page, &news_in, c->port));
+	/* Once more, as it was taken. */
+	ASSERT_EQ(3, raw_send(l, &self->server, "abc", 3));
+	EXPECT_TRUE(news_wait(page, &news_in, c->port));
+	EXPECT_EQ(0, raw_close(l, &other, false));
+}
+
+TEST_F(news, the_first_slot_and_the_last)
+{
+	struct link *l = &self->link;
+	static const __u32 slots[] = { 31, 32, 8160, NEWS_SLOTS - 1 };
+	struct raw c[ARRAY_LEN(slots)];
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(slots); i++)
+		ASSERT_EQ(0, open_in(l, &c[i], slots[i]));
+	for (i = ARRAY_LEN(slots); i-- > 0;) {
+		EXPECT_TRUE(echoes(l, &c[i]));
+		EXPECT_EQ(0, raw_close(l, &c[i], false));
+	}
+}
+
+/* Such as are none, and such as are in use. */
+TEST_F(news, bad_slots)
+{
+	struct link *l = &self->link;
+	__u32 slots[] = { NEWS_SLOTS, 1U << 31, ~0U, self->client.port,
+			  self->server.port, l->news_port + NEWS_SLOTS };
+	struct raw c;
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(slots); i++) {
+		EXPECT_EQ(-EINVAL, open_in(l, &c, slots[i]));
+		EXPECT_EQ(0, raw_close(l, &c, false));
+	}
+	EXPECT_TRUE(both_pass(l, &self->server, &self->client));
+}
+
+TEST_F(news, a_slot_is_free_after_release)
+{
+	struct link *l = &self->link;
+	struct raw c;
+	int i;
+
+	for (i = 0; i < 40; i++) {
+		ASSERT_EQ(0, open_in(l, &c, 77));
+		EXPECT_TRUE(echoes(l, &c));
+		EXPECT_EQ(0, raw_close(l, &c, i % 2));
+	}
+	/* So is that of an attempt that has failed. */
+	ASSERT_TRUE(raw_ring(l, &c, 1));
+	c.port = 77;
+	EXPECT_EQ(-ECONNREFUSED, raw_connect(l, &c, opt.host, 1));
+	EXPECT_EQ(0, raw_close(l, &c, false));
+	ASSERT_EQ(0, open_in(l, &c, 77));
+	EXPECT_EQ(0, raw_close(l, &c, false));
+}
+
+/* A ring that is kept keeps its slot, until UNMAP. */
+TEST_F(news, kept_rings)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->client, other;
+	__u32 slot = c->port;
+
+	ASSERT_EQ(0, ask_keep(l, c, false));
+	raw_notify(l, c);
+	EXPECT_EQ(-EINVAL, open_in(l, &other, slot));
+	EXPECT_EQ(0, raw_close(l, &other, false));
+	raw_renew(l, c);
+	ASSERT_EQ(0, raw_connect(l, c, opt.host, opt.port + PEER_ECHO));
+	EXPECT_TRUE(echoes(l, c));
+	ASSERT_EQ(0, ask_keep(l, c, false));
+	EXPECT_EQ(0, ask_unmap(l, c));
+	ASSERT_EQ(0, open_in(l, &other, slot));
+	EXPECT_EQ(0, raw_close(l, &other, false));
+}
+
+TEST_F(news, datagrams)
+{
+	struct link *l = &self->link;
+	struct sockaddr_in name;
+	struct raw a, b;
+	struct frame f;
+
+	ASSERT_TRUE(dgram_open(l, &a, 4));
+	ASSERT_TRUE(dgram_open(l, &b, 4));
+	ASSERT_EQ(0, ask_bind(l, a.id, opt.host, 0, &name));
+	ASSERT_TRUE(dgram_send(l, &b, opt.host, ntohs(name.sin_port), 900, 5));
+	EXPECT_TRUE(news_wait(l->news.mem, &news_in, a.port));
+	EXPECT_TRUE(dgram_recv(l, &a, &f, 5));
+	EXPECT_EQ(900, f.len);
+	EXPECT_EQ(0, raw_close(l, &a, false));
+	EXPECT_EQ(0, raw_close(l, &b, false));
+}
+
+/* News for slots that nobody has, and no news for those that somebody has. */
+TEST_F_TIMEOUT(news, any_contents, 90)
+{
+	struct link *l = &self->link;
+	int i;
+
+	for (i = 0; i < 200; i++) {
+		memset(l->news.mem, i % 3 ? 0xff : 0x55, PAGE);
+		evtchn_notify(l->evtchn, l->news_port);
+		evtchn_notify(l->evtchn, l->port);
+		nap(1000);
+	}
+	memset(l->news.mem, 0, PAGE);
+	EXPECT_TRUE(both_pass(l, &self->server, &self->client));
+}
+
+/* Said while the connection ends, and to the next one that has the slot. */
+TEST_F_TIMEOUT(news, closed_while_there_are_news, 90)
+{
+	struct link *l = &self->link;
+	char *page = l->news.mem;
+	struct raw c;
+	int i;
+
+	for (i = 0; i < 60; i++) {
+		ASSERT_EQ(0, open_in(l, &c, 99));
+		news_set(page, &news_out, 99);
+		if (i % 3)
+			news_summarize(page, &news_out, 99);
+		if (i % 3 == 2)
+			evtchn_notify(l->evtchn, l->news_port);
+		EXPECT_EQ(0, raw_close(l, &c, i % 2));
+		if (i % 3 == 1)
+			evtchn_notify(l->evtchn, l->news_port);
+	}
+	/* What is left of it is not in the way. */
+	ASSERT_EQ(0, open_in(l, &c, 99));
+	EXPECT_TRUE(echoes(l, &c));
+	EXPECT_EQ(0, raw_close(l, &c, false));
+}
+
+/* Somebody who says of these slots that there are news, for as long as it goes. */
+struct crier {
+	pthread_t thread;
+	struct link *link;
+	__u32 first, last;
+	atomic_bool stop;
+};
+
+static void *cry(void *arg)
+{
+	struct crier *crier = arg;
+	struct link *l = crier->link;
+	__u32 slot;
+
+	while (!crier->stop) {
+		for (slot = crier->first; slot <= crier->last; slot++) {
+			news_set(l->news.mem, &news_out, slot);
+			news_summarize(l->news.mem, &news_out, slot);
+		}
+		evtchn_notify(l->evtchn, l->news_port);
+	}
+	return NULL;
+}
+
+static void cry_start(struct crier *crier, struct link *l, __u32 first,
+		      __u32 last)
+{
+	memset(crier, 0, sizeof(*crier));
+	crier->link = l;
+	crier->first = first;
+	crier->last = last;
+	pthread_create(&crier->thread, NULL, cry, crier);
+}
+
+static void cry_end(struct crier *crier)
+{
+	crier->stop = true;
+	pthread_join(crier->thread, NULL);
+}
+
+/*
+ * A connection with news without end, and all slots that there are: others of
+ * the link go on. Later, as their events are among those without any news.
+ */
+TEST_F_TIMEOUT(news, others_have_their_turn, 240)
+{
+	struct link *l = &self->link;
+	__u32 ends[] = { 99, NEWS_SLOTS - 1 };
+	struct crier crier;
+	struct raw c;
+	int i;
+
+	ASSERT_EQ(0, open_in(l, &c, 99));
+	for (i = 0; i < ARRAY_LEN(ends); i++) {
+		cry_start(&crier, l, i ? 0 : 99, ends[i]);
+		EXPECT_TRUE(raw_passes(l, &self->client, &self->server, 3001));
+		EXPECT_TRUE(raw_passes(l, &self->server, &self->client, 3001));
+		cry_end(&crier);
+	}
+	EXPECT_EQ(0, raw_close(l, &c, false));
+}
+
+/* Slots that are given to others all the time, with news of all of them. */
+TEST_F_TIMEOUT(news, slots_change_hands, 240)
+{
+	struct link *l = &self->link;
+	struct crier crier;
+	struct raw c[4];
+	int i, j;
+
+	cry_start(&crier, l, 90, 140);
+	for (i = 0; i < 25; i++) {
+		for (j = 0; j < 4; j++)
+			ASSERT_EQ(0, open_in(l, &c[j], 100 + 10 * j));
+		for (j = 0; j < 4; j++)
+			EXPECT_TRUE(echoes(l, &c[(i + j) % 4]));
+		for (j = 0; j < 4; j++)
+			EXPECT_EQ(0, raw_close(l, &c[j], j % 2));
+	}
+	cry_end(&crier);
+}
+
+/* The channel is the link's: it goes with it, and whatever is said then. */
+TEST_F(news, the_link_ends)
+{
+	struct link *l = &self->link, next;
+	struct raw c;
+
+	ASSERT_EQ(0, open_in(l, &c, 99));
+	memset(l->news.mem + news_out.summary, 0xff, 32);
+	memset(l->news.mem + news_out.bits, 0xff, 1024);
+	evtchn_notify(l->evtchn, l->news_port);
+	link_down(l);
+	raw_free(l, &c);
+	raw_free(l, &self->server);
+	raw_free(l, &self->client);
+	raw_mode = SHARED_CHANNEL;
+	ASSERT_TRUE(link_up(&next));
+	EXPECT_TRUE(honest(&next));
+	ASSERT_TRUE(raw_listen(&next, &self->listener, 10));
+	ASSERT_TRUE(raw_pair(&next, &self->listener, &self->server,
+			     &self->client));
+	self->link = next;
+}
+
+/* Nodes that do not name a page and a channel: there is no link. */
+FIXTURE(nodes) {
+	struct link link;
+};
+
+FIXTURE_SETUP(nodes)
+{
+	raw_mode = SHARED_CHANNEL;
+	ASSERT_TRUE(link_begin(&self->link));
+}
+
+FIXTURE_TEARDOWN(nodes)
+{
+	struct link *l = &self->link;
+
+	EXPECT_TRUE(xs_write(DEVICE "/state", "%d", INITIALISED));
+	/* It has tried, and the offer stands. */
+	nap(500000);
+	EXPECT_EQ(INIT_WAIT, xs_state(l->backend));
+	EXPECT_TRUE(xs_write(DEVICE "/state", "%d", INITIALISING));
+	link_drop(l);
+	EXPECT_TRUE(honest_link());
+}
+
+TEST_F(nodes, no_page)
+{
+	EXPECT_TRUE(xs_remove(DEVICE "/news-ref"));
+}
+
+TEST_F(nodes, a_page_that_is_none)
+{
+	EXPECT_TRUE(xs_write(DEVICE "/news-ref", "%u", 4000000000U));
+}
+
+TEST_F(nodes, no_channel)
+{
+	EXPECT_TRUE(xs_remove(DEVICE "/news-port"));
+}
+
+TEST_F(nodes, a_channel_that_is_none)
+{
+	EXPECT_TRUE(xs_write(DEVICE "/news-port", "4095"));
+}
+
+TEST_F(nodes, a_channel_that_is_no_number)
+{
+	EXPECT_TRUE(xs_write(DEVICE "/news-port", "abc"));
+}
+
+/* What another guest's connections make of it, the scenario measures. */
+FIXTURE(storm) {
+	struct link link;
+};
+
+FIXTURE_SETUP(storm)
+{
+	raw_mode = SHARED_CHANNEL;
+	ASSERT_TRUE(link_up(&self->link));
+}
+
+FIXTURE_TEARDOWN(storm)
+{
+	EXPECT_TRUE(honest(&self->link));
+	link_down(&self->link);
+}
+
+TEST_F_TIMEOUT(storm, of_all_slots, 300)
+{
+	struct link *l = &self->link;
+	struct raw c[100];
+	struct crier crier;
+	int i;
+
+	for (i = 0; i < ARRAY_LEN(c); i++)
+		ASSERT_EQ(0, open_in(l, &c[i], 80 * i));
+	cry_start(&crier, l, 0, NEWS_SLOTS - 1);
+	for (i = 0; i < opt.cycles; i += 100)
+		nap(100000);
+	cry_end(&crier);
+	for (i = 0; i < ARRAY_LEN(c); i++)
+		EXPECT_EQ(0, raw_close(l, &c[i], false));
+}
+
+XENSOCK_TEST_MAIN
