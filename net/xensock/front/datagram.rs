@@ -30,7 +30,8 @@ use crate::{
         ring::Order,
         Call, //
     },
-    remote::Remote, //
+    remote::Remote,
+    survivors::Survivors, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -141,7 +142,41 @@ impl Datagram {
     /// Notes the data ring that the socket has from now on.
     fn keep(&self, _turn: &Turn<'_>, conn: Arc<Conn>) {
         self.names.lock().domain = Some(conn.remote.domain);
-        self.endpoint.inner.lock().state = State::Connection(conn);
+        {
+            let mut inner = self.endpoint.inner.lock();
+            if !inner.is_closed {
+                inner.state = State::Connection(conn);
+                drop(inner);
+                return self.endpoint.set_lost(false);
+            }
+        }
+        // It was closed while it was made anew, see `revive`.
+        Conn::close(&conn, true);
+    }
+
+    /// Has the backend of the link that there is now make what a socket has lost. `ENETDOWN` if there
+    /// is no link.
+    pub(crate) fn revive(&self, sk: &Sock) -> Result {
+        let turn = self.endpoint.turn()?;
+        if !self.endpoint.is_lost() {
+            return Ok(());
+        }
+        let result = self.open(&turn, sk, None).map(drop);
+        match result {
+            Err(ENETDOWN) => return result,
+            Err(error) => self.give_up(sk, error),
+            // Who waits for a datagram waits for it there.
+            Ok(()) => sk.state_changed(),
+        }
+        result
+    }
+
+    /// Tells the program that what was lost is not made anew. The next call tries.
+    pub(crate) fn give_up(&self, sk: &Sock, error: Error) {
+        self.endpoint.set_lost(false);
+        sk.set_error(error);
+        sk.state_changed();
+        sk.error_report();
     }
 
     /// `shutdown()`, as `inet_shutdown()` does it: it concerns this end alone.
@@ -160,6 +195,7 @@ impl Datagram {
     pub(crate) fn release(&self, sk: &Sock) {
         let (state, former, is_bound) = {
             let mut inner = self.endpoint.inner.lock();
+            inner.is_closed = true;
             let state = inner.take_state();
             (state, inner.former.take(), inner.local.is_some())
         };
@@ -172,6 +208,9 @@ impl Datagram {
                 conn.remote.release(false, None);
                 let _ = conn.remote.ending().wait();
             }
+        }
+        if self.endpoint.is_lost() {
+            Survivors::remove(sk);
         }
         sk.set_state(TcpState::Close);
     }

@@ -14,6 +14,7 @@ use crate::{
         },
         node, //
     },
+    survivors::Survivors,
     FAILURES,
     LINK,
     WORKERS, //
@@ -91,6 +92,7 @@ impl Frontend {
                     // It has failed already, and the backend knows.
                     return Ok(false);
                 }
+                Survivors::revive();
             }
             FrontAction::Close => {
                 self.take_down();

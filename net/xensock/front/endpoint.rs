@@ -38,6 +38,11 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
         Arc,
         Mutex,
         SpinLock, //
@@ -62,6 +67,8 @@ pub(crate) struct Endpoint {
     turn: Mutex<()>,
     #[pin]
     pub(crate) inner: SpinLock<Inner>,
+    /// It has lost its link, and is among the [survivors](crate::survivors::Survivors).
+    is_lost: Atomic<bool>,
 }
 
 /// What a socket is, with what belongs to it then.
@@ -99,6 +106,8 @@ pub(crate) struct Inner {
     pub(crate) has_late_settings: bool,
     /// The end of the last socket of the backend that had an address: then the address is free.
     pub(crate) former: Option<Arc<Exchange>>,
+    /// The file was closed: nothing more belongs to the socket.
+    pub(crate) is_closed: bool,
 }
 
 impl Inner {
@@ -124,7 +133,9 @@ impl Inner {
     /// Takes everything out, to be dropped outside the lock.
     pub(crate) fn take_state(&mut self) -> State {
         let state = core::mem::replace(&mut self.state, State::Idle(None));
-        if let Some(remote) = state.remote().filter(|remote| remote.local.is_some()) {
+        // What was lost with its link has ended.
+        let bound = |remote: &&Remote| remote.local.is_some() && remote.link.is_up();
+        if let Some(remote) = state.remote().filter(bound) {
             self.former = Some(remote.ending());
         }
         state
@@ -146,10 +157,22 @@ impl Endpoint {
                     settings: None,
                     has_late_settings: false,
                     former: None,
+                    is_closed: false,
                 },
                 "xensock_endpoint"
             ),
+            is_lost: Atomic::new(false),
         })
+    }
+
+    /// Whether what the backend had was lost with its link, and will be made anew. Any context.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost.load(Acquire)
+    }
+
+    /// Changes that. Any context.
+    pub(crate) fn set_lost(&self, is_lost: bool) {
+        self.is_lost.store(is_lost, Release);
     }
 
     /// The data ring, if there is one. Any context.

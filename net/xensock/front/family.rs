@@ -58,6 +58,7 @@ use kernel::{
             MsgHdr, //
         },
         namespace::Namespace,
+        sock::Sock,
         socket::{
             How,
             Socket,
@@ -130,6 +131,35 @@ impl Engine {
             Self::Datagram(datagram) => &datagram.endpoint,
         }
     }
+}
+
+impl Engine {
+    /// Has the backend make anew what it had for a socket before the link was lost. `ENETDOWN` if
+    /// there is no link again. Waits for the backend.
+    pub(crate) fn revive(&self, sk: &Sock) -> Result {
+        match self {
+            Self::Stream(stream) => stream.revive(sk),
+            Self::Datagram(datagram) => datagram.revive(sk),
+        }
+    }
+
+    /// Tells a program that nothing comes of that.
+    pub(crate) fn give_up(&self, sk: &Sock, error: Error) {
+        match self {
+            Self::Stream(stream) => stream.give_up(error),
+            Self::Datagram(datagram) => datagram.give_up(sk, error),
+        }
+    }
+}
+
+/// What a socket does, if it is of one of the families.
+pub(crate) fn engine(sk: &Sock) -> Option<&Engine> {
+    fn of<F: Face>(sk: &Sock) -> Option<&Engine> {
+        Sk::<F>::of(sk).map(|sk| sk.data().get_ref())
+    }
+    of::<XenSock>(sk)
+        .or_else(|| of::<Inet>(sk))
+        .or_else(|| of::<Inet6>(sk))
 }
 
 /// A socket of a face.

@@ -8,6 +8,7 @@
 //! is reset when the socket is closed.
 
 mod local;
+mod prospect;
 
 pub(crate) use local::Local;
 
@@ -22,16 +23,15 @@ use crate::{
         call::SOCK_STREAM,
         ring::Order,
         Call,
-        Dialect,
-        Feature, //
+        Dialect, //
     },
-    remote::Remote, //
+    remote::Remote,
+    survivors::Survivors, //
 };
 use kernel::{
     net::sock::{
         Sock,
-        TcpState,
-        Timeout, //
+        TcpState, //
     },
     new_spinlock,
     prelude::*,
@@ -56,21 +56,20 @@ pub(crate) struct Listener {
     /// The order of the rings.
     order: Order,
     /// What listens in the guest itself beside it, if anything does.
-    pub(crate) local: Option<Local>,
+    pub(crate) local: Option<Arc<Local>>,
     #[pin]
     posted: SpinLock<Posted>,
 }
 
-/// What is known of the connections that the backend has and has not handed over.
-enum Prospect {
-    /// There is none.
-    Nothing,
-    /// This has to be answered first: then what was there is handed over.
-    Unanswered(Arc<Exchange>),
-    /// There is one, which is about to be handed over.
-    Coming,
-    /// One was handed over just now, or will never be.
-    Decided,
+/// Whether a socket listens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It does.
+    Open,
+    /// The link has gone down. Another listener takes its place when there is a link again.
+    Lost,
+    /// It does not any more.
+    Closed,
 }
 
 /// The connections that were asked for.
@@ -83,8 +82,7 @@ struct Posted {
     wanted: usize,
     /// How many there may be, as the program's backlog says.
     limit: usize,
-    /// Whether the socket listens.
-    is_open: bool,
+    phase: Phase,
 }
 
 impl Posted {
@@ -93,7 +91,7 @@ impl Posted {
     fn begin(&mut self) -> bool {
         let is_wanted = self.conns.len() + self.coming < self.wanted;
         let is_needed = self.conns.is_empty() && self.coming < MAX_AHEAD;
-        let begins = self.is_open && (is_wanted || is_needed);
+        let begins = self.phase == Phase::Open && (is_wanted || is_needed);
         if begins {
             self.coming += 1;
         }
@@ -101,8 +99,8 @@ impl Posted {
     }
 
     /// Takes everything away.
-    fn close(&mut self) -> KVec<Arc<Conn>> {
-        self.is_open = false;
+    fn close(&mut self, phase: Phase) -> KVec<Arc<Conn>> {
+        self.phase = phase;
         core::mem::take(&mut self.conns)
     }
 }
@@ -114,7 +112,7 @@ impl Listener {
         sk: &Sock,
         order: Order,
         backlog: u32,
-        local: Option<Local>,
+        local: Option<Arc<Local>>,
     ) -> Result<Arc<Self>> {
         let limit = limit(&remote.link, backlog);
         let conns = KVec::with_capacity(MAX_AHEAD, GFP_KERNEL)?;
@@ -130,7 +128,7 @@ impl Listener {
                         coming: 0,
                         wanted: limit,
                         limit,
-                        is_open: true,
+                        phase: Phase::Open,
                     },
                     "xensock_posted"
                 ),
@@ -164,95 +162,35 @@ impl Listener {
             .count()
     }
 
-    /// Whether the socket listens. Any context.
-    pub(crate) fn is_open(&self) -> bool {
-        self.posted.lock().is_open
+    fn phase(&self) -> Phase {
+        self.posted.lock().phase
     }
 
-    /// Whether the backend has a connection, as far as that can be said without waiting for it.
-    ///
-    /// The oldest place says whether connections wait for which there is no place, once its ACCEPT
-    /// was answered: what came before that has been handed over.
-    fn prospect(&self) -> Prospect {
-        let link = &self.remote.link;
-        // Without status words an ACCEPT is not answered while nothing comes.
-        if !link.has(Feature::Waiting) || !link.has(Feature::Status) {
-            return Prospect::Nothing;
-        }
-        let oldest = self.posted.lock().conns.first().cloned();
-        let Some(oldest) = oldest else {
-            return Prospect::Nothing;
-        };
-        match oldest.accept.as_ref() {
-            Some(accept) if !accept.is_over() => return Prospect::Unanswered(accept.clone()),
-            _ => (),
-        }
-        // In this order: a connection is counted until it is handed over.
-        let is_coming = oldest.ring.has_waiting();
-        Conn::look_for_outcome(oldest.as_arc_borrow());
-        match (oldest.is_pending(), is_coming) {
-            (false, _) => Prospect::Decided,
-            (true, true) => Prospect::Coming,
-            (true, false) => Prospect::Nothing,
-        }
+    /// Whether the socket does not listen any more, or another listener does for it. Any context.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase() == Phase::Closed
     }
 
-    /// Waits, killably, until it is certain that the backend has no connection. Returns `false` if
-    /// there may be one now.
-    ///
-    /// What was asked for ahead may be used up while more wait with the backend, and who is told
-    /// that there are none may close the socket.
-    pub(crate) fn settle(&self) -> Result<bool> {
-        match self.prospect() {
-            Prospect::Nothing => return Ok(true),
-            Prospect::Decided => (),
-            Prospect::Unanswered(accept) => {
-                if let Err(ERESTARTSYS) = accept.wait() {
-                    return Err(ERESTARTSYS);
-                }
-            }
-            Prospect::Coming => {
-                let is_over = || !self.is_open() || !matches!(self.prospect(), Prospect::Coming);
-                let mut timeout = Timeout::FOREVER;
-                self.sk.wait_killable(&mut timeout, is_over)?;
-            }
-        }
-        Ok(false)
-    }
-
-    /// Whether `poll()` says that there is a connection. May have to wait for the backend to answer
-    /// what was asked for just now; killable.
-    pub(crate) fn poll(&self) -> bool {
-        loop {
-            if self.is_ready() {
-                return true;
-            }
-            match self.prospect() {
-                Prospect::Nothing => return false,
-                Prospect::Decided => (),
-                Prospect::Unanswered(accept) => {
-                    if let Err(ERESTARTSYS) = accept.wait() {
-                        return false;
-                    }
-                }
-                Prospect::Coming => return true,
-            }
-        }
+    /// Whether the link is down, and it waits for another. Any context.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.phase() == Phase::Lost
     }
 
     /// Whether `accept()` has something to say: there is a connection, or why there will be none.
     pub(crate) fn is_ready(&self) -> bool {
-        if self.local.as_ref().is_some_and(Local::has_connection) {
+        if self.local.as_ref().is_some_and(|l| l.has_connection()) {
             return true;
         }
         let posted = self.posted.lock();
         let is_waiting = !posted.conns.is_empty() || posted.coming > 0;
-        !posted.is_open
-            || !is_waiting
-            || posted
-                .conns
-                .iter()
-                .any(|conn| conn.is_ready() || conn.death().is_some())
+        let mut conns = posted.conns.iter();
+        match posted.phase {
+            Phase::Closed => true,
+            Phase::Lost => false,
+            // Who has nothing to wait for has to ask; but not a link that is about to end.
+            Phase::Open if !is_waiting => self.remote.link.is_up(),
+            Phase::Open => conns.any(|c| c.is_ready() || c.death().is_some()),
+        }
     }
 
     /// Whether there is a connection of the backend's.
@@ -271,7 +209,12 @@ impl Listener {
     /// Changes the backlog, and waits for the answer; killable.
     pub(crate) fn set_backlog(&self, backlog: u32) -> Result {
         let id = self.remote.id;
-        self.remote.ask(Call::Listen { id, backlog })?;
+        match self.remote.ask(Call::Listen { id, backlog }) {
+            Ok(_) => (),
+            // The next one will have it.
+            Err(ENETDOWN) if self.is_lost() => (),
+            Err(error) => return Err(error),
+        }
         if let Some(local) = &self.local {
             local.listen(backlog)?;
         }
@@ -291,8 +234,8 @@ impl Listener {
         while result.is_ok() && self.posted.lock().begin() {
             result = self.post_one();
         }
-        // A few are better than none.
-        if result.is_ok() || !self.posted.lock().conns.is_empty() {
+        // A few are better than none. The end of the link is told by `link_down`.
+        if matches!(result, Ok(()) | Err(ENETDOWN)) || !self.posted.lock().conns.is_empty() {
             return Ok(());
         }
         // Who may have waited for what we were to ask for has to do it.
@@ -306,7 +249,7 @@ impl Listener {
         let mut posted = self.posted.lock();
         posted.coming -= 1;
         let (conn, first) = result?;
-        if !posted.is_open {
+        if posted.phase != Phase::Open {
             drop(posted);
             Conn::close(&conn, true);
             return Ok(());
@@ -346,7 +289,8 @@ impl Listener {
     /// Gives up the connections that will never come. Fewer are asked for from now on: usually the
     /// backend does not allow more. If that leaves none, it is the error.
     ///
-    /// A C backend may also say that it has to be asked again.
+    /// A C backend may also say that it has to be asked again. A backend that goes gives up what was
+    /// posted, shortly before the link ends.
     fn drop_failed(&self) -> Result {
         loop {
             let mut posted = self.posted.lock();
@@ -358,16 +302,23 @@ impl Listener {
             posted.wanted = left.max(1);
             drop(posted);
             match failed.ok().and_then(|conn| conn.death()) {
-                Some(EAGAIN | EINTR | ERESTART | EALREADY | EINPROGRESS) | None => (),
+                Some(EAGAIN | EINTR | ERESTART | EALREADY | EINPROGRESS | ECONNABORTED) => (),
                 Some(error) if left == 0 => return Err(error),
-                Some(_) => (),
+                _ => (),
             }
         }
     }
 
     /// Stops listening, and resets what has come and was not accepted, which is returned. May sleep.
     pub(crate) fn close(&self) -> KVec<Arc<Conn>> {
-        let conns = self.posted.lock().close();
+        let (conns, was_lost) = {
+            let mut posted = self.posted.lock();
+            let was_lost = posted.phase == Phase::Lost;
+            (posted.close(Phase::Closed), was_lost)
+        };
+        if was_lost {
+            Survivors::remove(&self.sk);
+        }
         if let Some(local) = &self.local {
             local.close();
         }
@@ -411,24 +362,54 @@ impl Listener {
         Ok(conn)
     }
 
-    /// Stops listening together with the link, and tells the socket. May sleep.
+    /// Stops listening together with the link. Another one takes its place with the next link, or the
+    /// socket is told. May sleep.
     pub(crate) fn link_down(&self) {
+        trace::error(self.remote.id, ENETDOWN, c"the link is down");
+        if !Survivors::enter(&self.sk) {
+            return self.fail(ENETDOWN);
+        }
         let conns = {
             let mut posted = self.posted.lock();
-            if !posted.is_open {
+            match posted.phase {
+                Phase::Open => posted.close(Phase::Lost),
+                Phase::Lost => return,
+                Phase::Closed => {
+                    drop(posted);
+                    return Survivors::remove(&self.sk);
+                }
+            }
+        };
+        drop(conns);
+        // Nobody hears from the backend any more.
+        self.sk.state_changed();
+    }
+
+    /// Stops listening, and tells the socket why. May sleep.
+    pub(crate) fn fail(&self, error: Error) {
+        let conns = {
+            let mut posted = self.posted.lock();
+            if posted.phase == Phase::Closed {
                 return;
             }
-            trace::error(self.remote.id, ENETDOWN, c"the link is down");
-            self.sk.set_error(ENETDOWN);
+            self.sk.set_error(error);
             self.sk.set_state(TcpState::Close);
             self.sk.state_changed();
             self.sk.error_report();
-            posted.close()
+            posted.close(Phase::Closed)
         };
         drop(conns);
         if let Some(local) = &self.local {
             local.close();
         }
+    }
+
+    /// Leaves the socket to the listener that has taken its place. May sleep.
+    pub(crate) fn retire(&self) {
+        let conns = self.posted.lock().close(Phase::Closed);
+        drop(conns);
+        // Those who wait for a connection go to the other one.
+        self.sk.state_changed();
     }
 }
 

@@ -27,6 +27,8 @@
 //!   in the module's [`directory`].
 //! - [`listener::Listener`]: a listening `Remote`, with the connections that were asked for ahead;
 //!   and with a [`listener::Local`] if it is to have those of the guest itself as well.
+//! - [`survivors::Survivors`]: the listening and datagram sockets that have lost what the backend had
+//!   for them, and wait for a link.
 //! - [`family::Family`]: streams and datagrams as sockets of a [`face::Face`]: of AF_XENSOCK, or of
 //!   IPPROTO_XENSOCK under AF_INET or AF_INET6.
 //! - [`choice::Choice`]: has programs' TCP (and UDP) sockets created with that protocol;
@@ -132,6 +134,7 @@ mod shared;
 pub mod shared_channel;
 mod spares;
 mod stream;
+mod survivors;
 
 use kernel::{
     driver::Registration,
@@ -158,6 +161,9 @@ use proto::ring::Order;
 
 /// The link that new connections use; none while no backend is connected.
 pub(crate) static LINK: GlobalArc<link::Link> = GlobalArc::new();
+
+/// The sockets that wait for another link.
+pub(crate) static SURVIVORS: GlobalArc<survivors::Survivors> = GlobalArc::new();
 
 /// Where connections are torn down, which may wait for the backend.
 pub(crate) static WORKERS: GlobalArc<OwnedQueue> = GlobalArc::new();
@@ -205,7 +211,7 @@ fn on_xen() -> Result {
     }
 }
 
-/// Keeps [`WORKERS`] and [`FAILURES`] alive for as long as the module is.
+/// Keeps [`WORKERS`], [`FAILURES`] and [`SURVIVORS`] alive for as long as the module is.
 struct Workers;
 
 impl Workers {
@@ -218,6 +224,7 @@ impl Workers {
         );
         WORKERS.set(workers);
         FAILURES.set(failures);
+        SURVIVORS.set(survivors::Survivors::new()?);
         Ok(Self)
     }
 }
@@ -226,6 +233,7 @@ impl Drop for Workers {
     fn drop(&mut self) {
         // No device is left, and no socket; the last of their work items may still be returning.
         // Once it has, this is the last reference.
+        drop(SURVIVORS.take());
         for queue in [&FAILURES, &WORKERS] {
             if let Some(queue) = queue.take() {
                 queue.flush();

@@ -2,7 +2,7 @@
 """Datagrams, in a guest over AF_XENSOCK and in dom0 over UDP."""
 
 from bed import timeout
-from scenarios.common import SERVES, in_dom0, must, peer, settled, wait_link
+from scenarios.common import SERVES, hijacked, in_dom0, must, peer, settled, wait_link
 
 PROGRAMS = ("datagram", "datagram_names", "datagram_poll")
 
@@ -43,14 +43,15 @@ def test_poll(bed):
 def test_lost_link(bed):
     """Every call says at once that the link is down; afterwards the sockets are what they were."""
     guest = _guest(bed)
-    for _ in range(2):
-        held = guest.start("datagram_lost")
-        held.wait_line("ready", 30 * bed.scale)
-        guest.detach()
-        held.wait_line("told", 20 * bed.scale)
-        guest.attach("xensock", *SERVES)
-        rc, out = held.wait(70 * bed.scale)
-        assert rc == 0, out
+    with hijacked(guest, hijack=0, link_loss="reset"):
+        for _ in range(2):
+            held = guest.start("datagram_lost")
+            held.wait_line("ready", 30 * bed.scale)
+            guest.detach()
+            held.wait_line("told", 20 * bed.scale)
+            guest.attach("xensock", *SERVES)
+            rc, out = held.wait(70 * bed.scale)
+            assert rc == 0, out
 
 
 @timeout(300)

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """Modules, devices and guests come and go while sockets are open."""
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 from bed import timeout
-from scenarios.common import must, peer, settled, unbind, unload, wait_link
+from scenarios.common import SERVES, hijacked, must, peer, settled, unbind, unload, wait_link
+
+# Ports of the program "service": TCP that waits in accept, TCP that polls, UDP.
+SERVICES = ((7100, socket.SOCK_STREAM), (7101, socket.SOCK_STREAM), (7102, socket.SOCK_DGRAM))
 
 
 def _lose_link(bed, guest, lose, come_back):
@@ -45,6 +49,95 @@ def test_detach_and_attach(bed):
         guest.attach()
         wait_link(guest)
     assert not settled(bed, before)
+
+
+def _server(bed):
+    """A guest that may bind."""
+    guest = bed.shared_guest("server", policy=SERVES)
+    peer(bed)
+    wait_link(guest)
+    return guest
+
+
+def _echoes(bed, port, kind):
+    """Whether a service answers, once."""
+    try:
+        with socket.socket(socket.AF_INET, kind) as client:
+            client.settimeout(2)
+            client.connect((bed.address, port))
+            client.send(b"hello")
+            return client.recv(10) == b"hello"
+    except OSError:
+        return False
+
+
+def serving(bed, job, patience=30):
+    """Clients that try again until each service answers; none of them has ended."""
+    until = time.monotonic() + patience * bed.scale
+    for port, kind in SERVICES:
+        while not _echoes(bed, port, kind):
+            assert job.running, f"the services have ended: {job.output}"
+            assert time.monotonic() < until, f"nobody answers at port {port}: {job.output}"
+            time.sleep(0.05)
+    assert job.running, f"the services have ended: {job.output}"
+
+
+@timeout(300)
+def test_services(bed):
+    """Listening and datagram sockets outlive their link: the backend is loaded again, the device is
+    taken away and given back."""
+    guest = _server(bed)
+    job = guest.start("service")
+    job.wait_line("ready", 30 * bed.scale)
+    serving(bed, job)
+    before = bed.at_rest()
+    rounds = bed.pick(daily=1, slow=10, debug=2)
+    for _ in range(rounds):
+        unload(bed, "xensock_back")
+        assert not any(_echoes(bed, *service) for service in SERVICES)
+        bed.modprobe("xensock_back")
+        serving(bed, job)
+    for _ in range(rounds):
+        guest.detach()
+        guest.attach("xensock", *SERVES)
+        serving(bed, job)
+    # A listener may ask for fewer connections ahead than before.
+    off = {key: counts for key, counts in settled(bed, before).items() if counts[1] > counts[0]}
+    assert not off, f"dom0 has kept (before, after): {off}"
+    # One that is closed while there is no link is gone for good.
+    guest.detach()
+    job.kill()
+    guest.attach("xensock", *SERVES)
+    wait_link(guest)
+    assert not any(_echoes(bed, *service) for service in SERVICES)
+
+
+@timeout(120)
+def test_services_are_reset(bed):
+    """Whoever wants it is told that the link is down."""
+    guest = _server(bed)
+    with hijacked(guest, hijack=0, link_loss="reset"):
+        job = guest.start("service")
+        job.wait_line("ready", 30 * bed.scale)
+        guest.detach()
+        rc, out = job.wait(30 * bed.scale)
+        assert rc == 1 and "ENETDOWN" in out, out
+        guest.attach("xensock", *SERVES)
+        wait_link(guest)
+
+
+@timeout(120)
+def test_services_without_their_ports(bed):
+    """A service whose port another has taken meanwhile is told so."""
+    guest = _server(bed)
+    job = guest.start("service")
+    job.wait_line("ready", 30 * bed.scale)
+    guest.detach()
+    with socket.create_server((bed.address, 7100)):
+        guest.attach("xensock", *SERVES)
+        rc, out = job.wait(30 * bed.scale)
+    assert rc == 1 and "EADDRINUSE" in out, out
+    wait_link(guest)
 
 
 @timeout(180)

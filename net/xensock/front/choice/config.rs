@@ -125,6 +125,8 @@ pub(crate) struct Hijack {
     mode: Atomic<u32>,
     fallback: Atomic<bool>,
     loopback: Atomic<bool>,
+    /// Listening and datagram sockets outlive their link.
+    keeps_services: Atomic<bool>,
     #[pin]
     exempt: SpinLock<Exempt>,
     counts: [Atomic<u64>; Reason::ALL.len()],
@@ -136,6 +138,7 @@ impl Hijack {
             mode: Atomic::new(0),
             fallback: Atomic::new(false),
             loopback: Atomic::new(true),
+            keeps_services: Atomic::new(true),
             exempt <- new_spinlock!(
                 Exempt {
                     destinations: None,
@@ -170,6 +173,11 @@ impl Hijack {
     /// Whether the guest's own addresses are the backend's.
     pub(crate) fn takes_loopback(&self) -> bool {
         self.loopback.load(Relaxed)
+    }
+
+    /// Whether listening and datagram sockets are made anew when their link comes back.
+    pub(crate) fn keeps_services(&self) -> bool {
+        self.keeps_services.load(Relaxed)
     }
 
     /// Why what a socket is used for first is not for the backend. Process context.
@@ -244,6 +252,7 @@ impl Settings for Hijack {
         c"hijack_loopback",
         c"exempt_destinations",
         c"exempt_bind_ports",
+        c"link_loss",
         c"decisions",
     ];
 
@@ -254,6 +263,8 @@ impl Settings for Hijack {
             2 => return text(fmt!("{}", u8::from(self.loopback.load(Relaxed)))),
             3 => self.exempt.lock().destinations.clone(),
             4 => self.exempt.lock().ports.clone(),
+            5 if self.keeps_services() => return text(fmt!("keep")),
+            5 => return text(fmt!("reset")),
             _ => return self.decisions(),
         };
         let mut bytes = KVec::new();
@@ -285,6 +296,14 @@ impl Settings for Hijack {
                 let list = List::parse(value)?;
                 let old = self.exempt.lock().ports.replace(list);
                 drop(old);
+            }
+            5 => {
+                let keeps = match value {
+                    b"keep" => true,
+                    b"reset" => false,
+                    _ => return Err(EINVAL),
+                };
+                self.keeps_services.store(keeps, Relaxed);
             }
             _ => return Err(EPERM),
         }

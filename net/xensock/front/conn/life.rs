@@ -19,6 +19,7 @@ use crate::{
         Call,
         Feature, //
     },
+    survivors::Survivors,
     wire_error, //
 };
 use core::net::SocketAddr;
@@ -428,13 +429,25 @@ impl Conn {
             Kind::Stream | Kind::Posted => ECONNRESET,
             Kind::Datagram => ENETDOWN,
         };
-        {
+        let sk = this.owner.lock().sk.clone();
+        let may_survive = this.kind == Kind::Datagram && Survivors::enter(&sk);
+        let survives = {
             let mut owner = this.owner.lock();
+            let survives = may_survive && owner.phase == Phase::Open;
             if owner.phase != Phase::Released {
                 trace::error(this.remote.id, error, c"the link is down");
-                this.tell_dead(&owner, error);
+                if survives {
+                    this.dead.store(-error.to_errno(), Release);
+                    owner.sk.state_changed();
+                } else {
+                    this.tell_dead(&owner, error);
+                }
                 owner.phase = Phase::Released;
             }
+            survives
+        };
+        if may_survive && !survives {
+            Survivors::remove(&sk);
         }
         let _ = cancel_delayed_sync::<_, PATIENCE>(this);
         this.end_growth();

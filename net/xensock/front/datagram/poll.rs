@@ -34,6 +34,8 @@ impl Datagram {
             mask |= EPOLLHUP;
         }
         let (readable, writable) = match self.endpoint.conn() {
+            // Until there is a link again, there is nothing but what came before.
+            conn if self.endpoint.is_lost() => (conn.is_some_and(|c| c.has_datagram()), true),
             // The next call of either kind does not wait: it fails, or has another ring made.
             _ if self.has_lost() => (true, true),
             None => (false, true),

@@ -60,7 +60,7 @@ impl Datagram {
                 let _turn = self.endpoint.turn()?;
                 return Err(EAGAIN);
             }
-            if self.has_lost() {
+            if self.has_lost() && !self.endpoint.is_lost() {
                 self.opened(sk, None)?;
                 continue;
             }
@@ -74,7 +74,7 @@ impl Datagram {
                 // Another thread may have had the ring made.
                 let conn = self.endpoint.conn();
                 conn.is_some_and(|conn| conn.has_frame() && conn.known() != seen)
-                    || self.has_lost()
+                    || (self.has_lost() && !self.endpoint.is_lost())
                     || self.endpoint.is_gone()
                     || sk.error().is_some()
                     || sk.shutdown_mask().contains(Shutdown::Recv)

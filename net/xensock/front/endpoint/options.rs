@@ -247,6 +247,8 @@ impl Endpoint {
         match result {
             // Of an attempt to connect that has failed, the backend has no socket. The next has it.
             Ok(_) | Err(EBADF) => (),
+            // That of the next link gets it.
+            Err(ENETDOWN) if self.is_lost() => (),
             Err(error) => return Err(error),
         }
         self.set_beside(option, &value);

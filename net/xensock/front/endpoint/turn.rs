@@ -35,7 +35,7 @@ impl Endpoint {
             let mut inner = self.inner.lock();
             let remote = match &inner.state {
                 State::Idle(Some(remote)) if !remote.link.is_up() => remote,
-                State::Listening(listener) if !listener.is_open() => &listener.remote,
+                State::Listening(listener) if listener.is_closed() => &listener.remote,
                 // Of a stream there is something to be told still.
                 State::Connection(conn) if self.kind == SOCK_DGRAM && conn.death().is_some() => {
                     &conn.remote
@@ -91,13 +91,22 @@ impl Endpoint {
             .or(family)
             .or(preferred)
             .unwrap_or(Domain::Inet);
+        if LINK.get().is_none() {
+            return Err(ENETDOWN);
+        }
+        if let Some(former) = former.filter(|_| local.as_ref().is_some_and(is_chosen)) {
+            // Whatever is answered, the address is free then.
+            let _ = former.wait();
+        }
+        self.make_remote(domain, local)
+    }
+
+    /// Has the backend make a socket, with the options that were set, and with this address.
+    pub(crate) fn make_remote(&self, domain: Domain, local: Option<SocketAddr>) -> Result<Remote> {
+        let settings = self.inner.lock().settings.clone();
         let link = LINK.get().ok_or(ENETDOWN)?;
         let mut remote = Remote::new(link, self.kind, domain, self.owner, settings.as_deref())?;
         if let Some(local) = local.filter(is_chosen) {
-            if let Some(former) = former {
-                // Whatever is answered, the address is free then.
-                let _ = former.wait();
-            }
             remote.bind(local)?;
         }
         Ok(remote)

@@ -10,7 +10,8 @@ use crate::{
     endpoint::{
         any,
         may_bind,
-        State, //
+        State,
+        Turn, //
     },
     face::Face,
     family::{
@@ -115,7 +116,10 @@ impl Stream {
                 return Err(error);
             }
         };
-        let local = local.map(|local| Local::new(local, sk)).transpose()?;
+        let local = match local {
+            Some(local) => Some(Arc::new(Local::new(local, sk)?, GFP_KERNEL)?),
+            None => None,
+        };
         let order = ring_order(&remote.link, sk);
         let listener = Listener::new(remote, sk, order, backlog, local)?;
         {
@@ -125,7 +129,7 @@ impl Stream {
             sk.set_state(TcpState::Listen);
         }
         // It may have come to the one in the guest before anybody could be told.
-        if listener.local.as_ref().is_some_and(Local::has_connection) {
+        if listener.local.as_ref().is_some_and(|l| l.has_connection()) {
             sk.data_ready();
         }
         Listener::start(&listener).inspect_err(|_| {
@@ -140,7 +144,7 @@ impl Stream {
         sk: &Sk<F>,
         nonblock: bool,
     ) -> Result<Accepted<Family<F>>> {
-        let listener = self.endpoint.listener().ok_or(EINVAL)?;
+        let mut listener = self.endpoint.listener().ok_or(EINVAL)?;
         let mut timeout = sk.rcv_timeout(nonblock);
 
         loop {
@@ -158,17 +162,79 @@ impl Stream {
                 // Another thread was faster.
                 continue;
             }
-            if let Some(local) = listener.local.as_ref().and_then(Local::ready) {
+            if let Some(local) = listener.local.as_ref().and_then(|l| l.ready()) {
                 return Ok(Accepted::From(local));
             }
-            if !listener.is_open() {
-                return Err(sk.take_error().unwrap_or(EINVAL));
+            if listener.is_closed() {
+                // Another may have taken its place, with another link.
+                listener = match self.endpoint.listener().filter(|now| !now.is_closed()) {
+                    Some(now) => now,
+                    None => return Err(sk.take_error().unwrap_or(EINVAL)),
+                };
+                continue;
             }
             listener.post()?;
             if timeout.is_zero() && !listener.settle()? {
                 continue;
             }
             sk.wait_exclusive(&mut timeout, || listener.is_ready())?;
+        }
+    }
+
+    /// Has the backend of the link that there is now listen for a socket that has lost its own.
+    /// `ENETDOWN` if there is none; after another error the socket does not listen any more.
+    pub(crate) fn revive(&self, sk: &Sock) -> Result {
+        let turn = self.endpoint.turn()?;
+        let Some(lost) = self.endpoint.listener().filter(|l| l.is_lost()) else {
+            return Ok(());
+        };
+        let result = self.listen_again(&turn, sk, &lost);
+        match result {
+            Ok(()) | Err(ENETDOWN) => (),
+            Err(error) => lost.fail(error),
+        }
+        result
+    }
+
+    /// Has another listener take the place of one that was lost with its link.
+    fn listen_again(&self, _turn: &Turn<'_>, sk: &Sock, lost: &Arc<Listener>) -> Result {
+        let mut remote = self
+            .endpoint
+            .make_remote(lost.remote.domain, lost.remote.local)?;
+        let backlog = sk.max_ack_backlog();
+        listen_with(&mut remote, backlog, |_| Ok(None))?;
+        let order = ring_order(&remote.link, sk);
+        let listener = Listener::new(remote, sk, order, backlog, lost.local.clone())?;
+        let is_wanted = {
+            let _guard = self.transition.lock();
+            let mut inner = self.endpoint.inner.lock();
+            let is_wanted = matches!(&inner.state, State::Listening(now) if Arc::ptr_eq(now, lost));
+            if is_wanted {
+                inner.state = State::Listening(listener.clone());
+            }
+            is_wanted
+        };
+        if !is_wanted {
+            // The program has ended it meanwhile.
+            drop(listener.close());
+            return Ok(());
+        }
+        self.endpoint.set_lost(false);
+        let started = Listener::start(&listener);
+        lost.retire();
+        match started {
+            Err(_) if !listener.remote.link.is_up() => listener.link_down(),
+            Err(error) => listener.fail(error),
+            Ok(()) => (),
+        }
+        Ok(())
+    }
+
+    /// Ends a socket that has lost its listener and gets no other.
+    pub(crate) fn give_up(&self, error: Error) {
+        if let Some(lost) = self.endpoint.listener().filter(|l| l.is_lost()) {
+            self.endpoint.set_lost(false);
+            lost.fail(error);
         }
     }
 

@@ -54,6 +54,22 @@ impl<T: Ops> TypedSock<T> {
         unsafe { Pin::new_unchecked(&self.data) }
     }
 
+    /// Returns a socket as one of the family, if it is one.
+    pub fn of(sk: &Sock) -> Option<&Self> {
+        // SAFETY: The socket is valid by the type invariants of `Sock`, and its protocol is set when
+        // it is allocated and stays.
+        let proto = unsafe { (*sk.as_raw()).__sk_common.skc_prot };
+
+        if !core::ptr::eq(proto, T::proto().as_raw()) {
+            return None;
+        }
+        // SAFETY: Sockets of this protocol are allocated by `alloc` or by `Child::new`, or with
+        // `Proto` by the internet families, which fulfil the type invariants before anybody can have
+        // a `Sock` of them. The reference lives as long as that to the `Sock`, and so the data are
+        // not dropped.
+        Some(unsafe { Self::from_raw(sk.as_raw()) })
+    }
+
     /// # Safety
     ///
     /// `sk` must point to an object that fulfils the type invariants for as long as `'a`.

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether the backend has connections that it has not handed over.
+//!
+//! What was asked for ahead may be used up while more connections wait with the backend, and who is
+//! told that there are none may close the socket.
+
+use super::Listener;
+use crate::{
+    conn::Conn,
+    exchange::Exchange,
+    proto::Feature, //
+};
+use kernel::{
+    net::sock::Timeout,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// What is known of the connections that the backend has and has not handed over.
+enum Prospect {
+    /// There is none.
+    Nothing,
+    /// This has to be answered first: then what was there is handed over.
+    Unanswered(Arc<Exchange>),
+    /// There is one, which is about to be handed over.
+    Coming,
+    /// One was handed over just now, or will never be.
+    Decided,
+}
+
+impl Listener {
+    /// Whether the backend has a connection, as far as that can be said without waiting for it.
+    ///
+    /// The oldest place says whether connections wait for which there is no place, once its ACCEPT
+    /// was answered: what came before that has been handed over.
+    fn prospect(&self) -> Prospect {
+        let link = &self.remote.link;
+        // Without status words an ACCEPT is not answered while nothing comes.
+        if !link.has(Feature::Waiting) || !link.has(Feature::Status) {
+            return Prospect::Nothing;
+        }
+        let oldest = self.posted.lock().conns.first().cloned();
+        let Some(oldest) = oldest else {
+            return Prospect::Nothing;
+        };
+        match oldest.accept.as_ref() {
+            Some(accept) if !accept.is_over() => return Prospect::Unanswered(accept.clone()),
+            _ => (),
+        }
+        // In this order: a connection is counted until it is handed over.
+        let is_coming = oldest.ring.has_waiting();
+        Conn::look_for_outcome(oldest.as_arc_borrow());
+        match (oldest.is_pending(), is_coming) {
+            (false, _) => Prospect::Decided,
+            (true, true) => Prospect::Coming,
+            (true, false) => Prospect::Nothing,
+        }
+    }
+
+    /// Waits, killably, until it is certain that the backend has no connection. Returns `false` if
+    /// there may be one now.
+    pub(crate) fn settle(&self) -> Result<bool> {
+        match self.prospect() {
+            Prospect::Nothing => return Ok(true),
+            Prospect::Decided => (),
+            Prospect::Unanswered(accept) => {
+                if let Err(ERESTARTSYS) = accept.wait() {
+                    return Err(ERESTARTSYS);
+                }
+            }
+            Prospect::Coming => {
+                let is_over = || !matches!(self.prospect(), Prospect::Coming);
+                let mut timeout = Timeout::FOREVER;
+                self.sk.wait_killable(&mut timeout, is_over)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether `poll()` says that there is a connection. May have to wait for the backend to answer
+    /// what was asked for just now; killable.
+    pub(crate) fn poll(&self) -> bool {
+        loop {
+            if self.is_ready() {
+                return true;
+            }
+            match self.prospect() {
+                Prospect::Nothing => return false,
+                Prospect::Decided => (),
+                Prospect::Unanswered(accept) => {
+                    if let Err(ERESTARTSYS) = accept.wait() {
+                        return false;
+                    }
+                }
+                Prospect::Coming => return true,
+            }
+        }
+    }
+}

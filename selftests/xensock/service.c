@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Three services that go on whatever happens to the link, each an echo: TCP
+ * with threads that wait in accept(), TCP with poll() and accept() that does
+ * not wait, and UDP. Says "ready", and ends with what has failed.
+ *
+ *   service           at ports 7100, 7101 and 7102
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "datagram.h"
+
+#define PORT 7100
+#define TTL 42
+
+static void fail(const char *what)
+{
+	printf("%s: %s\n", what, strerrorname_np(errno));
+	exit(1);
+}
+
+static void check(bool good, const char *what)
+{
+	if (!good)
+		fail(what);
+}
+
+static int open_tcp(unsigned int port, int flags)
+{
+	int one = 1, ttl = TTL, fd = new_socket(flags);
+
+	check(!setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)),
+	      "SO_REUSEADDR");
+	check(!setsockopt(fd, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl)), "IP_TTL");
+	check(!bind_to(fd, ANY_HOST, port), "bind");
+	check(!listen(fd, 20), "listen");
+	return fd;
+}
+
+/* An accepted socket has the options of its listener, whichever link it is. */
+static void serve(int fd)
+{
+	int ttl = 0;
+	socklen_t len = sizeof(ttl);
+
+	if (!getsockopt(fd, IPPROTO_IP, IP_TTL, &ttl, &len))
+		check(ttl == TTL, "the option is lost");
+	echo_all(fd);
+}
+
+static void *in_accept_for_ever(void *arg)
+{
+	int fd, listener = *(int *)arg;
+
+	while ((fd = accept(listener, NULL, NULL)) >= 0)
+		serve(fd);
+	/* Of an error that ends the listener, one thread is told. */
+	if (errno != EINVAL)
+		fail("accept");
+	return NULL;
+}
+
+static void *in_poll_for_ever(void *arg)
+{
+	struct pollfd pfd = { .fd = *(int *)arg, .events = POLLIN };
+	int fd;
+
+	while (poll(&pfd, 1, -1) == 1) {
+		check(!(pfd.revents & (POLLERR | POLLHUP)), "POLLERR");
+		while ((fd = accept(pfd.fd, NULL, NULL)) >= 0)
+			serve(fd);
+		check(errno == EAGAIN, "accept after poll");
+	}
+	fail("poll");
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	int waits, polls, mail;
+	struct sockaddr_in from;
+	pthread_t threads[3];
+	char data[2048];
+
+	parse_options(argc, argv);
+	setlinebuf(stdout);
+	waits = open_tcp(PORT, 0);
+	polls = open_tcp(PORT + 1, SOCK_NONBLOCK);
+	mail = new_datagram(0);
+	check(!set_timeout(mail, SO_RCVTIMEO, 0), "SO_RCVTIMEO");
+	check(!bind_to(mail, ANY_HOST, PORT + 2), "bind of UDP");
+	pthread_create(&threads[0], NULL, in_accept_for_ever, &waits);
+	pthread_create(&threads[1], NULL, in_accept_for_ever, &waits);
+	pthread_create(&threads[2], NULL, in_poll_for_ever, &polls);
+	printf("ready\n");
+	for (;;) {
+		socklen_t len = sizeof(from);
+		ssize_t n = recvfrom(mail, data, sizeof(data), 0,
+				     (struct sockaddr *)&from, &len);
+
+		check(n >= 0, "recvfrom");
+		/* It may be lost, with the link as on any network. */
+		sendto(mail, data, n, 0, (struct sockaddr *)&from, len);
+	}
+}
