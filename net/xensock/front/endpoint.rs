@@ -12,6 +12,7 @@ use crate::{
     conn::Conn,
     exchange::Exchange,
     listener::Listener,
+    proto::call::SOCK_DGRAM,
     remote::Remote,
     setting::Settings, //
 };
@@ -173,6 +174,15 @@ impl Endpoint {
     /// Changes that. Any context.
     pub(crate) fn set_lost(&self, is_lost: bool) {
         self.is_lost.store(is_lost, Release);
+    }
+
+    /// Whether the next call that asks the backend needs a link for that, not having one. Any context.
+    pub(crate) fn needs_link(&self) -> bool {
+        match &self.inner.lock().state {
+            State::Idle(_) => true,
+            State::Connection(conn) => self.kind == SOCK_DGRAM && conn.death().is_some(),
+            _ => false,
+        }
     }
 
     /// The data ring, if there is one. Any context.

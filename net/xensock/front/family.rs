@@ -25,6 +25,7 @@ use crate::{
         Feature, //
     },
     stream::Stream,
+    survivors::Survivors,
     LINK, //
 };
 use core::{
@@ -217,6 +218,7 @@ impl<F: Face> Ops for Family<F> {
     fn bind(socket: &Socket, sk: &Sk<F>, addr: &RawAddr<'_>) -> Result {
         let addr = addr_to_bind(F::DOMAIN, addr)?;
         choice::first(socket, sk, First::Bind(addr), || {
+            await_link(sk, false)?;
             match sk.data().get_ref() {
                 Engine::Stream(stream) => stream.bind(socket, sk, addr),
                 Engine::Datagram(datagram) => datagram.bind(sk, addr),
@@ -237,18 +239,24 @@ impl<F: Face> Ops for Family<F> {
             Engine::Datagram(_) => addr.parse(),
         };
         let first = First::Connect(peer);
-        choice::first(socket, sk, first, || match sk.data().get_ref() {
-            // An address that cannot be read matters only to a socket that has none yet.
-            Engine::Stream(stream) => stream.connect(socket, sk, peer, nonblock),
-            Engine::Datagram(datagram) => datagram.connect(sk, peer?),
+        choice::first(socket, sk, first, || {
+            await_link(sk, nonblock)?;
+            match sk.data().get_ref() {
+                // An address that cannot be read matters only to a socket that has none yet.
+                Engine::Stream(stream) => stream.connect(socket, sk, peer, nonblock),
+                Engine::Datagram(datagram) => datagram.connect(sk, peer?),
+            }
         })
     }
 
     fn listen(socket: &Socket, sk: &Sk<F>, backlog: u32) -> Result {
         choice::first(socket, sk, First::Listen, || match sk.data().get_ref() {
-            Engine::Stream(stream) => stream.listen(socket, sk, backlog, |name| {
-                choice::beside(socket, sk, name, backlog)
-            }),
+            Engine::Stream(stream) => {
+                await_link(sk, false)?;
+                stream.listen(socket, sk, backlog, |name| {
+                    choice::beside(socket, sk, name, backlog)
+                })
+            }
             Engine::Datagram(_) => Err(EOPNOTSUPP),
         })
     }
@@ -339,12 +347,16 @@ impl<F: Face> Ops for Family<F> {
                 }
                 stream.send(sk, msg, flags)
             }
-            Engine::Datagram(datagram) => match msg.name().map(|name| name.parse()) {
-                Some(peer) => choice::first(socket, sk, First::Connect(peer), || {
+            Engine::Datagram(datagram) => {
+                let mut send = |msg: &mut MsgHdr| {
+                    await_link(sk, flags & msg::DONTWAIT != 0)?;
                     datagram.send(sk, msg, len, flags)
-                }),
-                None => datagram.send(sk, msg, len, flags),
-            },
+                };
+                match msg.name().map(|name| name.parse()) {
+                    Some(peer) => choice::first(socket, sk, First::Connect(peer), || send(msg)),
+                    None => send(msg),
+                }
+            }
         }?;
         if let Some(notice) = notice {
             notice.complete();
@@ -380,6 +392,14 @@ fn connect_to_send<F: Face>(socket: &Socket, sk: &Sk<F>, msg: &MsgHdr) -> Result
         return Err(EOPNOTSUPP);
     }
     Family::<F>::connect(socket, sk, &addr, nonblock)
+}
+
+/// Waits for a link, in a call that needs one and may wait.
+fn await_link<F: Face>(sk: &Sk<F>, nonblock: bool) -> Result {
+    if nonblock || !sk.data().get_ref().endpoint().needs_link() {
+        return Ok(());
+    }
+    Survivors::await_link(sk)
 }
 
 /// Whether the backend may have datagrams; without a link it cannot be said that it has not.

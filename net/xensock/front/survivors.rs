@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The sockets that have lost the backend's with their link, and get others from the next one.
+//! Who waits for a link: sockets that have lost the backend's with theirs, and calls.
 //!
 //! A listening socket and a datagram socket have nothing of a connection in them: an address, options
 //! and a backlog, all of which the frontend knows. So a service goes on when its link comes back,
@@ -9,31 +9,39 @@
 use crate::{
     choice::Hijack,
     family::engine,
+    LINK,
     SURVIVORS,
     WORKERS, //
 };
 use kernel::{
     impl_has_work,
     net::sock::Sock,
+    new_condvar,
     new_mutex,
     new_work,
     prelude::*,
     sync::{
         aref::ARef,
         Arc,
+        CondVar,
+        CondVarTimeoutResult,
         Mutex, //
     },
+    time::msecs_to_jiffies,
     workqueue::{
         Work,
         WorkItem, //
     }, //
 };
 
-/// The sockets that wait for a link.
+/// The sockets that wait for a link, and a place for calls that do.
 #[pin_data]
 pub(crate) struct Survivors {
     #[pin]
     socks: Mutex<KVec<ARef<Sock>>>,
+    /// There is a link. Waited for with `socks` held.
+    #[pin]
+    arrival: CondVar,
     #[pin]
     work: Work<Survivors>,
 }
@@ -48,6 +56,7 @@ impl Survivors {
         Arc::pin_init(
             pin_init!(Self {
                 socks <- new_mutex!(KVec::new(), "xensock_survivors"),
+                arrival <- new_condvar!("xensock_arrival"),
                 work <- new_work!("xensock_survivors"),
             }),
             GFP_KERNEL,
@@ -94,9 +103,38 @@ impl Survivors {
         }
     }
 
-    /// Has those that wait be made anew, as there is a link.
+    /// Waits for a link if there is none, as long as the namespace of a socket wants it. Interruptible;
+    /// a call that is told nothing else asks for the link, and fails if there is none still.
+    pub(crate) fn await_link(sk: &Sock) -> Result {
+        if LINK.get().is_some() {
+            return Ok(());
+        }
+        let settings = sk.namespace().and_then(|net| Hijack::of(&net));
+        let wait = settings.map_or(0, |settings| settings.link_wait());
+        let Some(survivors) = SURVIVORS.get().filter(|_| wait > 0) else {
+            return Ok(());
+        };
+        let mut left = msecs_to_jiffies(wait);
+        let mut socks = survivors.socks.lock();
+        while LINK.get().is_none() {
+            match survivors
+                .arrival
+                .wait_interruptible_timeout(&mut socks, left)
+            {
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Timeout => break,
+                CondVarTimeoutResult::Signal { .. } => return Err(ERESTARTSYS),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has those that wait go on, as there is a link.
     pub(crate) fn revive() {
         if let Some((survivors, workers)) = SURVIVORS.get().zip(WORKERS.get()) {
+            // Who has seen no link sleeps when this has been locked.
+            drop(survivors.socks.lock());
+            survivors.arrival.notify_all();
             // An item that is queued already does all there is to do.
             let _ = workers.enqueue::<_, 0>(survivors);
         }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Modules, devices and guests come and go while sockets are open."""
 
+import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,28 @@ def test_services_without_their_ports(bed):
         guest.attach("xensock", *SERVES)
         rc, out = job.wait(30 * bed.scale)
     assert rc == 1 and "EADDRINUSE" in out, out
+    wait_link(guest)
+
+
+@timeout(120)
+def test_link_wait(bed):
+    """Calls wait for a link as long as the administrator wants it, or until there is a signal."""
+    guest = _server(bed)
+    attempts = f"echo begun; exec attempt connect {bed.address} 7001 bind 0.0.0.0 7103 serve 0.0.0.0 7104"
+    guest.detach()
+    with hijacked(guest, hijack=0, link_wait=10):
+        assert must(guest, attempts).split() == ["begun"] + ["ENETDOWN"] * 3
+    with hijacked(guest, hijack=0, link_wait=1000 * 1000):
+        ended = guest.start(attempts)
+        waits = guest.start(attempts)
+        for job in (ended, waits):
+            job.wait_line("begun", 30 * bed.scale)
+        ended.kill(signal.SIGTERM)
+        rc, out = ended.wait(30 * bed.scale)
+        assert rc == 128 + signal.SIGTERM, f"exit status {rc}: {out}"
+        guest.attach("xensock", *SERVES)
+        rc, out = waits.wait(30 * bed.scale)
+        assert out.split() == ["begun"] + ["ok"] * 3, out
     wait_link(guest)
 
 

@@ -39,6 +39,7 @@ use kernel::{
         Arc,
         SpinLock, //
     },
+    time::Msecs,
     xen::trace::xensock_front as trace, //
 };
 
@@ -127,6 +128,8 @@ pub(crate) struct Hijack {
     loopback: Atomic<bool>,
     /// Listening and datagram sockets outlive their link.
     keeps_services: Atomic<bool>,
+    /// How many milliseconds calls wait for a link.
+    link_wait: Atomic<u32>,
     #[pin]
     exempt: SpinLock<Exempt>,
     counts: [Atomic<u64>; Reason::ALL.len()],
@@ -139,6 +142,7 @@ impl Hijack {
             fallback: Atomic::new(false),
             loopback: Atomic::new(true),
             keeps_services: Atomic::new(true),
+            link_wait: Atomic::new(0),
             exempt <- new_spinlock!(
                 Exempt {
                     destinations: None,
@@ -178,6 +182,11 @@ impl Hijack {
     /// Whether listening and datagram sockets are made anew when their link comes back.
     pub(crate) fn keeps_services(&self) -> bool {
         self.keeps_services.load(Relaxed)
+    }
+
+    /// How long calls wait for a link.
+    pub(crate) fn link_wait(&self) -> Msecs {
+        self.link_wait.load(Relaxed)
     }
 
     /// Why what a socket is used for first is not for the backend. Process context.
@@ -235,6 +244,15 @@ fn flag(value: &[u8]) -> Result<bool> {
     }
 }
 
+/// A time as it is written.
+fn msecs(value: &[u8]) -> Result<Msecs> {
+    // Longer, and jiffies of C would take it for a time without end.
+    const MAX: Msecs = i32::MAX as Msecs;
+
+    let text = core::str::from_utf8(value).map_err(|_| EINVAL)?;
+    text.parse().ok().filter(|ms| *ms <= MAX).ok_or(EINVAL)
+}
+
 /// Bytes of a text.
 fn text(args: fmt::Arguments<'_>) -> Result<KVec<u8>> {
     let text = CString::try_from_fmt(args)?;
@@ -253,6 +271,7 @@ impl Settings for Hijack {
         c"exempt_destinations",
         c"exempt_bind_ports",
         c"link_loss",
+        c"link_wait",
         c"decisions",
     ];
 
@@ -265,6 +284,7 @@ impl Settings for Hijack {
             4 => self.exempt.lock().ports.clone(),
             5 if self.keeps_services() => return text(fmt!("keep")),
             5 => return text(fmt!("reset")),
+            6 => return text(fmt!("{}", self.link_wait())),
             _ => return self.decisions(),
         };
         let mut bytes = KVec::new();
@@ -305,6 +325,7 @@ impl Settings for Hijack {
                 };
                 self.keeps_services.store(keeps, Relaxed);
             }
+            6 => self.link_wait.store(msecs(value)?, Relaxed),
             _ => return Err(EPERM),
         }
         Ok(())
