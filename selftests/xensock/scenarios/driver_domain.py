@@ -4,7 +4,7 @@
 import time
 
 from bed import timeout
-from scenarios.common import must, settled, wait_link
+from scenarios.common import SERVES, must, settled, wait_link
 
 
 def _with_peer(bed, server):
@@ -69,14 +69,25 @@ def test_back_to_dom0(bed):
         assert _served_by(bed, guest) == (chosen.domid if chosen else 0)
 
 
+def _talks(bed, server, port):
+    """Waits until a service of the guest answers to the driver domain."""
+    must(server, f"i=0; until attempt --family inet connect {bed.address} {port} | grep -q ok; do "
+                 "i=$((i + 1)); [ $i -lt 150 ] || exit 1; usleep 200000; done", 60 * bed.scale)
+    client = server.start(f"exec attempt --family inet keep {bed.address} {port}")
+    client.wait_line("ok", 30 * bed.scale)
+    client.kill()
+
+
 @timeout(400)
 def test_destroyed_in_mid_transfer(bed):
     """The driver domain is destroyed while sockets are busy: they are told at once, and with a new
-    domain new sockets work.
+    domain new sockets work, and servers go on.
     """
     server = _server(bed)
-    guest = bed.guest("served", server=server)
+    guest = bed.guest("served", server=server, policy=SERVES)
     wait_link(guest)
+    service = guest.start("service")
+    service.wait_line("ready", 30 * bed.scale)
     before = bed.at_rest()
     for number in range(bed.pick(daily=1, slow=2, debug=1)):
         busy = guest.start("hold busy")
@@ -90,7 +101,10 @@ def test_destroyed_in_mid_transfer(bed):
         busy.kill()
         assert bed.xensock("show", str(guest.domid))["backend"] is None
         server = _with_peer(bed, bed.driver_domain(f"net{number}"))
-        guest.attach(server=server)
+        guest.attach("xensock", *SERVES, server=server)
+        _talks(bed, server, 7100)
+        _talks(bed, server, 7101)
+        assert service.running, service.output
         rc, out = held.wait(60 * bed.scale)
         assert rc == 0, out
         wait_link(guest)

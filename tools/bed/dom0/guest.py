@@ -110,6 +110,7 @@ class Guest:
         self._death = None
         self._expected = False
         self._pty = -1
+        self._reader = None
         ramdisk = _with_programs(name) if programs else INITRD
         path = f"/run/xen/{name}.cfg"
         with open(path, "w") as file:
@@ -130,11 +131,11 @@ class Guest:
                 return domid
         raise RuntimeError(f"there is no domain {self.name}")
 
-    def _tool(self, *command):
+    def _tool(self, *command, timeout=60):
         port.emit("D", "$ " + " ".join(command))
         # The toolstack goes first: the workers of busy connections would take its time.
         done = subprocess.run(("nice", "-n", "-19") + command, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=60, text=True, check=False)
+                              stderr=subprocess.STDOUT, timeout=timeout, text=True, check=False)
         for line in done.stdout.splitlines():
             port.emit("D", line)
         if done.returncode:
@@ -192,6 +193,33 @@ class Guest:
     def detach(self, device="xensock"):
         administrator.xensock("detach", str(self.domid), f"--type={device}")
 
+    def restore(self, *policy, timeout=60):
+        """Saves the guest to a file and has xl make a domain from that: its programs just go on."""
+        path = f"/run/xen/{self.name}.saved"
+        save = "xl", "save", str(self.domid), path
+        try:
+            self._move(policy, timeout, save, ("xl", "restore", "-p", path))
+        finally:
+            os.unlink(path)
+
+    def migrate(self, *policy, timeout=60):
+        """Migrates the guest, while it runs, to this same host."""
+        # Without a command to reach a host, what is in its place is run.
+        self._move(policy, timeout, ("xl", "migrate", "-s", "", str(self.domid), "xl migrate-receive -p"))
+
+    def _move(self, policy, timeout, *commands):
+        """Has these commands make another domain of this one, gives that the policy and lets it go."""
+        self._expected = True
+        for command in commands:
+            self._tool(*command, timeout=timeout)
+        # The console is another one as well.
+        self._reader.join()
+        self.domid = self._find_domid()
+        self._open_console()
+        self._expected = False
+        administrator.xensock("set", str(self.domid), *policy)
+        self._tool("xl", "unpause", str(self.domid))
+
     def destroy(self):
         """Ends the domain; also takes away the device nodes that xl knows nothing of. Gives what xl
         has said.
@@ -215,7 +243,8 @@ class Guest:
         path = xenstore.read(f"/local/domain/{self.domid}/console/tty")
         self._pty = os.open(path, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(self._pty)
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _send(self, line):
         data = (line + "\n").encode()

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Servers that just go on while their guest moves or their link is lost; clients that try again."""
+
+import socket
+
+from bed import timeout
+from scenarios import programs
+from scenarios.common import SERVES, hijacked, must, peer, settled, unload, wait_link
+from scenarios.lifecycle import serving
+
+NGINX, REDIS, RESOLVER = 8591, 8592, 8593
+# Answers every question for an address.
+ANSWERS = """exec python3 -u -c '
+import socket
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+own.bind(("0.0.0.0", {port}))
+print("ready")
+while True:
+    query, client = own.recvfrom(512)
+    try:
+        own.sendto(query[:2] + bytes.fromhex("818000010001 00000000") + query[12:] +
+                   bytes.fromhex("c00c00010001 0000003c 0004 c0000207"), client)
+    except OSError:
+        pass
+'"""
+QUERY = bytes.fromhex("1234 010000010000 00000000 04") + b"test" + bytes.fromhex("00 0001 0001")
+UNTIL = """i=0
+until [ "$({command} 2>/dev/null)" = '{wanted}' ]; do
+	i=$((i + 1)); [ $i -lt 200 ] || {{ {command}; exit 1; }}; sleep 0.2
+done
+"""
+
+
+# A guest that moves
+
+def _moves(bed, move):
+    """The bed's own services in a guest whose device xl makes, which moves to another domain."""
+    peer(bed)
+    bed.modprobe("xensock_back")
+    policy = f"connect-allow={bed.reach}", *SERVES
+    guest = bed.guest(name="moving", memory=128, device=None, config="pvcalls = ['backend=0']",
+                      modules=["xensock"])
+    bed.xensock("set", str(guest.domid), *policy)
+    wait_link(guest)
+    job = guest.start("service")
+    job.wait_line("ready", 30 * bed.scale)
+    serving(bed, job)
+    before = bed.at_rest()
+    for _ in range(bed.pick(daily=1, slow=10, debug=1)):
+        held = guest.start("hold lost")
+        held.wait_line("ready", 30 * bed.scale)
+        old = guest.domid
+        move(guest, *policy, timeout=120 * bed.scale)
+        assert guest.domid != old
+        rc, out = held.wait(60 * bed.scale)
+        assert rc == 0, out
+        serving(bed, job)
+        assert not bed.xenstore.ls(f"/local/domain/0/backend/pvcalls/{old}")
+    off = {key: counts for key, counts in settled(bed, before).items() if counts[1] > counts[0]}
+    assert not off, f"dom0 has kept (before, after): {off}"
+
+
+@timeout(400)
+def test_save_and_restore(bed):
+    """xl save and xl restore: connections are reset, servers go on with another domain's device."""
+    _moves(bed, lambda guest, *policy, **options: guest.restore(*policy, **options))
+
+
+@timeout(400)
+def test_migrate(bed):
+    """xl migrate, live, to the same host."""
+    _moves(bed, lambda guest, *policy, **options: guest.migrate(*policy, **options))
+
+
+# Programs of Debian
+
+def _resolves(bed):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+        client.connect((bed.address, RESOLVER))
+        for _ in range(60 * bed.scale):
+            try:
+                client.send(QUERY)
+                return client.recv(512).endswith(socket.inet_aton("192.0.2.7"))
+            except OSError:
+                continue
+    return False
+
+
+@timeout(400)
+def test_programs(bed):
+    """nginx, redis and a name server by UDP, over a backend that is loaded again and a device that is
+    given again.
+    """
+    guest = programs.guest(bed)
+    with hijacked(guest, hijack=2):
+        must(guest, programs.PAGES.format(count=10))
+        url = f"http://{bed.address}:{NGINX}/9"
+        jobs = [programs.nginx(guest, programs.FILES.format(port=NGINX), bed, url),
+                programs.serve(guest, programs.REDIS.format(port=REDIS), "Ready to accept connections"),
+                guest.start(ANSWERS.format(port=RESOLVER))]
+        jobs[-1].wait_line("ready", 30 * bed.scale)
+        # The same process has it afterwards.
+        redis = f"redis-cli -h {bed.address} -p {REDIS}"
+        must(bed, f"{redis} SET survivor yes")
+        commands = ((f"curl -sS -m 5 --fail {url} | sha256sum", must(guest, "sha256sum </tmp/www/9")),
+                    (f"{redis} GET survivor", "yes"))
+
+        def go_on():
+            for command, wanted in commands:
+                must(bed, UNTIL.format(command=command, wanted=wanted), 100 * bed.scale)
+            assert _resolves(bed), "the name server is silent"
+            for job in jobs:
+                assert job.running, f"{job.command}: {job.output}"
+
+        go_on()
+        before = bed.at_rest()
+        for _ in range(bed.pick(daily=1, slow=10, debug=1)):
+            unload(bed, "xensock_back")
+            bed.modprobe("xensock_back")
+            go_on()
+            guest.detach()
+            guest.attach("xensock", *SERVES)
+            go_on()
+        off = {key: counts for key, counts in settled(bed, before).items() if counts[1] > counts[0]}
+        assert not off, f"dom0 has kept (before, after): {off}"
