@@ -8,6 +8,8 @@
  *   hold holes   has --sockets connecting to the black hole, until all fail
  *   hold refused has --sockets that were refused, and never asks them again
  *   hold idle    has --sockets connected, which do nothing any more
+ *   hold nobody  has as many connected as nobody, the user, can have, up to
+ *                --sockets: says why it cannot have more
  *   hold unread  has --sockets of which each has got a part of --bytes, and
  *                reads the rest when there is a file /tmp/go: says how many got
  *                all that was sent
@@ -263,6 +265,23 @@ static int refused(void)
 	return 0;
 }
 
+static int nobody(void)
+{
+	unsigned int i;
+
+	allow_files(opt.sockets + 64);
+	if (setuid(65534)) {
+		perror("setuid");
+		return 4;
+	}
+	for (i = 0; i < opt.sockets; i++)
+		if (open_port(opt.port + PEER_ECHO, 0) < 0)
+			break;
+	printf("full: %s\n", i < opt.sockets ? strerror(errno) : "it is not");
+	for (;;)
+		pause();
+}
+
 static int idle(void)
 {
 	unsigned int i;
@@ -372,11 +391,13 @@ int main(int argc, char **argv)
 		return refused();
 	if (argc == 2 && !strcmp(argv[1], "idle"))
 		return idle();
+	if (argc == 2 && !strcmp(argv[1], "nobody"))
+		return nobody();
 	if (argc == 2 && !strcmp(argv[1], "waiting"))
 		return waiting();
 	if (argc == 2 && !strcmp(argv[1], "unread"))
 		return unread();
-	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|unread|waiting "
+	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|nobody|unread|waiting "
 		"[options]\n");
 	return 4;
 }

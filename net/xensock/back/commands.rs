@@ -147,7 +147,7 @@ fn socket(
         return Err(EPROTONOSUPPORT);
     }
     let policy = guest.policy();
-    guest.add(id, &policy)?;
+    guest.add(id, owner, &policy)?;
     make(guest, policy, domain, transport, owner)
         .and_then(|entry| adopt(guest, id, entry))
         .inspect_err(|_| guest.drop_new(id))?;
@@ -347,7 +347,8 @@ fn accept(
 ) -> Result<Answer> {
     let listener = listener(guest, id)?;
     let completion = Completion::new(guest, ticket);
-    guest.add(id_new, &guest.policy())?;
+    let owner = listener.socket().ok_or(EINVAL)?.owner_number();
+    guest.add(id_new, owner, &guest.policy())?;
     let active =
         Active::post(guest, id_new, ring, completion).inspect_err(|_| guest.drop_new(id_new))?;
     guest

@@ -313,17 +313,17 @@ impl Guest {
         what((*self.table.lock()).as_mut().ok_or(ENETDOWN)?)
     }
 
-    /// Adds a new socket. `EEXIST` if the id is in use, `EMFILE` beyond the quota.
+    /// Adds a new socket of that owner. `EEXIST` if the id is in use, `EMFILE` beyond the quota.
     ///
     /// Sockets that were released and that TCP is not done with count, too, and so do places for
     /// connections.
-    pub(crate) fn add(&self, id: u64, policy: &Policy) -> Result {
+    pub(crate) fn add(&self, id: u64, owner: u64, policy: &Policy) -> Result {
         self.with_table(|table| {
             table.add(id, Entry::Spent)?;
             let sockets = &self.account.sockets;
             let known = table.len() + sockets.closed();
             policy
-                .may_have_sockets(known.max(sockets.count() + 1))
+                .may_have_sockets(known.max(sockets.count() + 1), owner)
                 .inspect_err(|_| {
                     let _ = table.remove(id);
                 })

@@ -97,6 +97,7 @@ impl Listener {
     /// Has `socket` listen. If that fails the socket is as it was.
     pub(crate) fn new(guest: &Arc<Guest>, socket: Arc<Socket>, backlog: u32) -> Result<Arc<Self>> {
         let policy = guest.policy();
+        let owner = socket.owner_number();
         let open = Open {
             socket,
             backlog: policy.backlog(backlog),
@@ -106,7 +107,7 @@ impl Listener {
             _charge: guest
                 .account
                 .listeners
-                .take(1, |sum| policy.may_have_listeners(sum))?,
+                .take(1, |sum| policy.may_have_listeners(sum, owner))?,
         };
         let listener = Arc::pin_init(
             try_pin_init!(Self {

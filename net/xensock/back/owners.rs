@@ -79,6 +79,7 @@ impl Owners {
         let tenant = Tenant {
             owners: self.clone(),
             index,
+            number,
             owner: user.owner.clone(),
         };
         user.number = number;
@@ -103,10 +104,16 @@ impl User {
 pub(crate) struct Tenant {
     owners: Arc<Owners>,
     index: usize,
+    number: u64,
     owner: Arc<Owner>,
 }
 
 impl Tenant {
+    /// The number that the guest has for the user.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Who owns it.
     pub(crate) fn owner(&self) -> Arc<Owner> {
         self.owner.clone()

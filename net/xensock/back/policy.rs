@@ -9,6 +9,7 @@ use crate::{
     owners::Owners,
     proto::{
         backlog::Shares,
+        owner::part_of,
         policy::{
             self,
             Limit,
@@ -121,9 +122,9 @@ impl Policy {
             .is_some_and(|namespace| namespace.is_local(ip) || namespace.is_broadcast(ip))
     }
 
-    /// Whether a guest may have so many sockets: `EMFILE`.
-    pub(crate) fn may_have_sockets(&self, count: usize) -> Result {
-        self.within(count, self.max_sockets, Reason::Sockets)
+    /// Whether a guest may have so many sockets, the last of which is that owner's: `EMFILE`.
+    pub(crate) fn may_have_sockets(&self, count: usize, owner: u64) -> Result {
+        self.within(count, part_of(owner, self.max_sockets), Reason::Sockets)
     }
 
     /// Whether one more socket may stay when it is closed, of which there are so many already: they
@@ -148,9 +149,10 @@ impl Policy {
         self.check(is_same, Reason::Namespace, None)
     }
 
-    /// Whether a guest may have so many listening sockets: `ENOBUFS`.
-    pub(crate) fn may_have_listeners(&self, count: usize) -> Result {
-        self.within(count, self.max_listeners, Reason::Listeners)
+    /// Whether a guest may have so many listening sockets, the last of which is that owner's:
+    /// `ENOBUFS`.
+    pub(crate) fn may_have_listeners(&self, count: usize, owner: u64) -> Result {
+        self.within(count, part_of(owner, self.max_listeners), Reason::Listeners)
     }
 
     /// Whether a guest that may have `most` pages in data rings may have so many: `ENOBUFS`.

@@ -167,6 +167,11 @@ impl Socket {
         )
     }
 
+    /// The number that the guest has for the user whose it is.
+    pub(crate) fn owner_number(&self) -> u64 {
+        self.tenant.number()
+    }
+
     /// TCP's socket.
     pub(crate) fn tcp(&self) -> &KernelSocket {
         &self.inner

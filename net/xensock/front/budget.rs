@@ -6,7 +6,10 @@
 //! disk and the console of the guest take their grants from the same table. So all connections
 //! together have a part of it, and rings become smaller as that runs out.
 
-use crate::proto::ring::Order;
+use crate::proto::{
+    owner::part_of,
+    ring::Order, //
+};
 use kernel::{
     prelude::*,
     sync::atomic::{
@@ -24,20 +27,23 @@ pub(crate) struct Share(usize);
 
 /// The order of a ring that there are grants for, of the order that is `wanted` or less: there may
 /// be others that take them first.
-pub(crate) fn affordable(wanted: Order) -> Option<Order> {
-    wanted.affordable(limit().saturating_sub(USED.load(Relaxed)))
+pub(crate) fn affordable(owner: u64, wanted: Order) -> Option<Order> {
+    wanted.affordable(limit(owner).saturating_sub(USED.load(Relaxed)))
 }
 
-/// What all connections together may have: a quarter is left to others.
-fn limit() -> usize {
-    grant::max_grants() / 4 * 3
+/// Up to how many grants all connections may have when one of `owner`'s takes more: a quarter is left to others than
+/// connections, and some to root.
+fn limit(owner: u64) -> usize {
+    let limit = grant::max_grants() / 4 * 3;
+    // CAST: Widens, and a grant's number has 32 bits.
+    part_of(owner, limit as u32) as usize
 }
 
 impl Share {
-    /// Takes the grants of a data ring of the order that is `wanted`, or less: of the order that is
+    /// Takes the grants of a data ring of `owner`'s, of the order that is `wanted`, or less: of the order that is
     /// returned. `ENOBUFS` if there are too few for any.
-    pub(crate) fn take(wanted: Order) -> Result<(Self, Order)> {
-        take(|left| {
+    pub(crate) fn take(owner: u64, wanted: Order) -> Result<(Self, Order)> {
+        take(owner, |left| {
             let order = wanted.affordable(left)?;
             Some((order.grants(), order))
         })
@@ -47,18 +53,18 @@ impl Share {
 impl Share {
     /// Takes the grants for a direction to grow from the order of its ring to the order that is
     /// `wanted`, or less: to the order that is returned. `ENOBUFS` if there are too few.
-    pub(crate) fn take_growth(base: Order, wanted: Order) -> Result<(Self, Order)> {
+    pub(crate) fn take_growth(owner: u64, base: Order, wanted: Order) -> Result<(Self, Order)> {
         let growth = |left| {
             let order = wanted.affordable_growth(base, left)?;
             Some((order.half_pages(), order))
         };
-        take(growth)
+        take(owner, growth)
     }
 }
 
 /// Takes as many grants as `choose` says, which is told how many are left.
-fn take<T>(choose: impl Fn(usize) -> Option<(usize, T)>) -> Result<(Share, T)> {
-    let limit = limit();
+fn take<T>(owner: u64, choose: impl Fn(usize) -> Option<(usize, T)>) -> Result<(Share, T)> {
+    let limit = limit(owner);
     let mut used = USED.load(Relaxed);
     loop {
         let (grants, chosen) = choose(limit.saturating_sub(used)).ok_or(ENOBUFS)?;

@@ -186,8 +186,8 @@ impl Conn {
     fn make(remote: Remote, sk: &Sock, order: Order, kind: Kind) -> Result<Fresh> {
         let link = remote.link.clone();
         let ring = match kind {
-            Kind::Stream | Kind::Posted => link.new_ring(sk, order),
-            Kind::Datagram => Shared::new(&link, sk, order),
+            Kind::Stream | Kind::Posted => link.new_ring(sk, remote.owner, order),
+            Kind::Datagram => Shared::new(&link, sk, remote.owner, order),
         };
         let ring = ring.inspect_err(|error| {
             if is_shortage(*error) {

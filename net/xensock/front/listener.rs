@@ -268,7 +268,8 @@ impl Listener {
     fn set_up(&self) -> Result<(Arc<Conn>, Arc<Exchange>)> {
         let link = &self.remote.link;
         let id_new = link.new_id();
-        let remote = Remote::announced(link.clone(), id_new, self.remote.domain)?;
+        let remote =
+            Remote::announced(link.clone(), id_new, self.remote.domain, self.remote.owner)?;
         let fresh = Conn::posted(remote, &self.sk, self.order)?;
         let accept = link.exchange(Call::Accept {
             id: self.remote.id,

@@ -41,6 +41,8 @@ pub(crate) struct Remote {
     /// The handle that names it on the wire.
     pub(crate) id: u64,
     pub(crate) domain: Domain,
+    /// Whose it is, see [`owner`](crate::endpoint::owner).
+    pub(crate) owner: u64,
     /// The address that the program has given it.
     pub(crate) local: Option<SocketAddr>,
     /// It was not given an address, and can only be released after that.
@@ -76,7 +78,7 @@ impl Remote {
             protocol: 0,
             owner,
         })?;
-        let mut remote = Self::announced(link, id, domain)?;
+        let mut remote = Self::announced(link, id, domain, owner)?;
 
         // Nothing can keep us from releasing it now.
         remote.link.submit(&made, None);
@@ -92,7 +94,7 @@ impl Remote {
     }
 
     /// The socket that an ACCEPT is going to make. May sleep.
-    pub(crate) fn announced(link: Arc<Link>, id: u64, domain: Domain) -> Result<Self> {
+    pub(crate) fn announced(link: Arc<Link>, id: u64, domain: Domain, owner: u64) -> Result<Self> {
         let release = link.exchange(Call::Release {
             id,
             abort: false,
@@ -102,6 +104,7 @@ impl Remote {
             link,
             id,
             domain,
+            owner,
             local: None,
             is_spent: false,
             made: None,

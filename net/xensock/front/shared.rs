@@ -116,8 +116,8 @@ impl Shared {
     /// Allocates a ring for `sk`, grants it to the backend and fills in its indexes page. May sleep.
     ///
     /// It is of a smaller order if the guest has many connections, see [`Share`].
-    pub(crate) fn new(link: &Link, sk: &Sock, order: Order) -> Result<Arc<Self>> {
-        let (share, order) = Share::take(order)?;
+    pub(crate) fn new(link: &Link, sk: &Sock, owner: u64, order: Order) -> Result<Arc<Self>> {
+        let (share, order) = Share::take(owner, order)?;
         let peer = link.dev.otherend_id();
         let input = Granted::new(peer, order.half_pages())?;
         let output = Granted::new(peer, order.half_pages())?;
@@ -166,8 +166,8 @@ impl Shared {
     ///
     /// It is smaller if the guest has many connections. `ENOBUFS` if it would be no larger than what
     /// the direction has.
-    pub(crate) fn extend(&self, link: &Link, way: Way, order: Order) -> Result<Order> {
-        let (share, order) = Share::take_growth(self.ring.order(), order)?;
+    pub(crate) fn extend(&self, link: &Link, owner: u64, way: Way, order: Order) -> Result<Order> {
+        let (share, order) = Share::take_growth(owner, self.ring.order(), order)?;
         let peer = link.dev.otherend_id();
         let extension = Granted::extension(peer, order.half_pages(), share)?;
         for (i, grant) in extension.pages.refs().iter().enumerate() {

@@ -194,9 +194,9 @@ impl Spares {
 
 /// The rings of a link.
 impl Link {
-    /// A data ring of this order for a connection of `sk`'s: a spare one, or a new one. If a new one
-    /// would be smaller, for want of grants, they may both be. May sleep.
-    pub(crate) fn new_ring(&self, sk: &Sock, order: Order) -> Result<Arc<Shared>> {
+    /// A data ring of this order for a connection of `sk`'s, which is `owner`'s: a spare one, or a
+    /// new one. If a new one would be smaller, for want of grants, they may both be. May sleep.
+    pub(crate) fn new_ring(&self, sk: &Sock, owner: u64, order: Order) -> Result<Arc<Shared>> {
         let payer = payer(sk);
         let take = |least: Option<Order>| {
             self.spares.take(|ring| {
@@ -204,9 +204,9 @@ impl Link {
             })
         };
         // How many grants there are is a question to the hypervisor.
-        let spare = take(Some(order)).or_else(|| take(budget::affordable(order)));
+        let spare = take(Some(order)).or_else(|| take(budget::affordable(owner, order)));
         let Some(ring) = spare else {
-            return Shared::new(self, sk, order);
+            return Shared::new(self, sk, owner, order);
         };
         self.counters.ring_reused();
         Ok(ring)

@@ -55,6 +55,7 @@ pub mod native;
 pub mod news;
 pub mod node;
 pub mod option;
+pub mod owner;
 pub mod pieces;
 pub mod policy;
 pub mod producer;

@@ -5,7 +5,7 @@ import re
 import time
 
 from bed import timeout
-from scenarios.common import SMALL, must, peer, settled, unload, wait_link
+from scenarios.common import SERVES, SMALL, must, peer, settled, unload, wait_link
 
 FIRST_USER = 0x78530000
 
@@ -104,3 +104,29 @@ def test_pages_of_all_guests(bed):
         bed.modprobe("xensock_back")
     wait_link(guest)
     wait_link(neighbour.guest)
+
+
+@timeout(200)
+def test_users_of_a_guest(bed):
+    """Whatever a user of the guest takes, its root can have some sockets and listeners."""
+    peer(bed)
+    guest = bed.guest("users", policy=(*SERVES, "max-sockets=64", "max-listeners=16"))
+    wait_link(guest)
+    guest.ktap("users --sockets 64", 150 * bed.scale)
+
+
+@timeout(200)
+def test_grants_of_a_guest(bed):
+    """A user of the guest that takes all grants it can get leaves some to root."""
+    peer(bed)
+    peer(bed)
+    guest = bed.guest("grants", config="max_grant_frames = 4")
+    wait_link(guest)
+    before = bed.at_rest()
+    holder = guest.start("hold nobody --sockets 2000")
+    holder.wait_line("full: No buffer space available", 60 * bed.scale)
+    must(guest, "fetch")
+    holder.kill()
+    holder.wait()
+    off = settled(bed, before)
+    assert not off, f"dom0 has kept (before, after): {off}"

@@ -83,7 +83,7 @@ impl Conn {
         let limit = this.growth.lock().side(way).limit;
         let sk = this.owner.lock().sk.clone();
         let most = this.most(&sk, way).min(limit);
-        let order = sk.charged(|| this.ring.extend(link, way, most))?;
+        let order = sk.charged(|| this.ring.extend(link, this.remote.owner, way, most))?;
 
         this.set_stage(way, Stage::Growing(order));
         let grow = Call::Grow { id, way, order };
