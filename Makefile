@@ -21,6 +21,7 @@ help:
 	@echo 'make deb-kernel Debian packages of the kernel, for a real machine'
 	@echo 'make check      rustfmt, clippy, checkpatch, host tests'
 	@echo 'make kunit      runs the KUnit tests in a guest with the debug kernel'
+	@echo 'make series     writes the patches that one would post; FIGURES=file for the cover letter'
 	@echo 'make docs       the documentation as HTML, and rustdoc of the kernel crates'
 	@echo 'make clean      removes the kernel trees, what was built and the results'
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
@@ -57,7 +58,12 @@ docs:
 		out=$$($(BED)/kbuild rustdoc) && \
 		echo "see $$out/Documentation/output/rust/rustdoc/kernel/index.html"
 
+series:
+	@$(BED)/host-packages && kernel=$$($(BED)/source) && \
+		out=$${XENSOCK_CACHE:-/var/cache/xensock}/series && \
+		tools/series/series "$$kernel" "$$out" $(FIGURES) && echo "see $$out"
+
 clean distclean:
 	@$(BED)/$@
 
-.PHONY: help kernel modules test demo bench vm kunit check docs deb deb-kernel clean distclean
+.PHONY: help kernel modules test demo bench vm kunit check docs series deb deb-kernel clean distclean
