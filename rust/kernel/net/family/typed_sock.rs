@@ -67,7 +67,7 @@ impl<T: Ops> TypedSock<T> {
         // it is allocated and stays.
         let proto = unsafe { (*sk.as_raw()).__sk_common.skc_prot };
 
-        if !core::ptr::eq(proto, T::proto().as_raw()) {
+        if !core::ptr::eq(proto, T::Proto::get().as_raw()) {
             return None;
         }
         // SAFETY: Sockets of this protocol are allocated by `alloc` or by `Child::new`, or with
