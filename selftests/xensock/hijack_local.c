@@ -224,7 +224,7 @@ TEST_F(hijack_local, ends_on_both_sides)
 	int fd = own_client(self->port);
 	char byte;
 
-	ASSERT_LE(0, fd);
+	ASSERT_LE(0, fd) TH_LOG("%m");
 	ASSERT_EQ(0, close(self->listener));
 	self->listener = -1;
 	EXPECT_EQ(-1, recv(fd, &byte, 1, 0));
