@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* TCP Fast Open: a hint, which connects all the same where there is none. */
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -27,6 +28,19 @@ FIXTURE_TEARDOWN(fastopen)
 {
 	close(self->fd);
 	puppet_close(&self->peer);
+}
+
+static int set(int fd, int name, int value)
+{
+	return setsockopt(fd, IPPROTO_TCP, name, &value, sizeof(value)) ? errno : 0;
+}
+
+static int get(int fd, int name)
+{
+	socklen_t len = sizeof(int);
+	int value = -1;
+
+	return getsockopt(fd, IPPROTO_TCP, name, &value, &len) ? -errno : value;
 }
 
 #define SEND_FAST(len, flags)						\
@@ -83,6 +97,47 @@ TEST_F(fastopen, bad_addresses)
 	self->to = address(opt.noroute, 80);
 	EXPECT_EQ(-1, SEND_FAST(100, MSG_DONTWAIT));
 	EXPECT_EQ(ENETUNREACH, errno);
+}
+
+TEST_F(fastopen, connect_with_the_option)
+{
+	int nonblock;
+
+	EXPECT_EQ(EINVAL, set(self->fd, TCP_FASTOPEN_CONNECT, 2));
+	EXPECT_EQ(0, get(self->fd, TCP_FASTOPEN_CONNECT));
+	for (nonblock = 0; nonblock < 2; nonblock++) {
+		EXPECT_EQ(0, set(self->fd, TCP_FASTOPEN_CONNECT, 1));
+		EXPECT_EQ(1, get(self->fd, TCP_FASTOPEN_CONNECT));
+		set_nonblock(self->fd, nonblock);
+		EXPECT_EQ(nonblock ? -1 : 0, connect_to(self->fd, opt.host, self->peer.port));
+		if (nonblock)
+			EXPECT_EQ(EINPROGRESS, errno);
+		EXPECT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
+		EXPECT_EQ(100, send(self->fd, self->data, 100, 0));
+		PEER_GETS_IT();
+		EXPECT_EQ(EINVAL, set(self->fd, TCP_FASTOPEN_CONNECT, 0));
+		close(self->fd);
+		self->fd = new_socket(0);
+	}
+}
+
+TEST_F(fastopen, server_with_the_option)
+{
+	int listener = new_socket(0), fd;
+
+	ASSERT_EQ(0, bind_to(listener, ANY_HOST, opt.ports));
+	EXPECT_EQ(EINVAL, set(listener, TCP_FASTOPEN, -1));
+	EXPECT_EQ(0, set(listener, TCP_FASTOPEN, 16));
+	ASSERT_EQ(0, listen(listener, 4));
+	EXPECT_EQ(16, get(listener, TCP_FASTOPEN));
+	EXPECT_EQ(0, set(listener, TCP_FASTOPEN, 5));
+	fd = puppet_visit(&self->peer, listener, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(100, send(fd, self->data, 100, 0));
+	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
+	EXPECT_EQ(EINVAL, set(fd, TCP_FASTOPEN, 5));
+	close(fd);
+	close(listener);
 }
 
 XENSOCK_TEST_MAIN

@@ -342,8 +342,6 @@ TEST_F(hijack, falls_back_for_options)
 	static const struct {
 		int level, name, value;
 	} cases[] = {
-		{ SOL_TCP, TCP_FASTOPEN_CONNECT, 1 },
-		{ SOL_TCP, TCP_FASTOPEN, 5 },
 		{ SOL_TCP, TCP_SAVE_SYN, 1 },
 		{ SOL_TCP, TCP_REPAIR, 1 },
 		{ SOL_SOCKET, SO_MARK, 5 },

@@ -42,9 +42,7 @@ pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool 
             name,
             TCP_MD5SIG
                 | TCP_REPAIR
-                | TCP_FASTOPEN
                 | TCP_SAVE_SYN
-                | TCP_FASTOPEN_CONNECT
                 | TCP_ULP
                 | TCP_MD5SIG_EXT
                 | TCP_FASTOPEN_KEY
@@ -105,9 +103,7 @@ const IP_UNICAST_IF: i32 = 50;
 const SOL_TCP: i32 = 6;
 const TCP_MD5SIG: i32 = 14;
 const TCP_REPAIR: i32 = 19;
-const TCP_FASTOPEN: i32 = 23;
 const TCP_SAVE_SYN: i32 = 27;
-const TCP_FASTOPEN_CONNECT: i32 = 30;
 const TCP_ULP: i32 = 31;
 const TCP_MD5SIG_EXT: i32 = 32;
 const TCP_FASTOPEN_KEY: i32 = 33;

@@ -20,7 +20,7 @@ KNOWN = {
     ("AF_XENSOCK", SOCKET, (38, 39)): "SO_PROTOCOL and SO_DOMAIN are those of the family",
     # What is refused, or gives way if the socket can.
     ("", IP, (4, 32, 50)): "IP_OPTIONS, IP_MULTICAST_IF, IP_UNICAST_IF",
-    ("", TCP, (23, 30, 34)): "TCP_FASTOPEN, TCP_FASTOPEN_CONNECT, ..: a hint that is not taken",
+    ("", TCP, (23, 34)): "TCP_FASTOPEN, TCP_FASTOPEN_NO_COOKIE: hints, kept as they are given",
     ("", TCP, (27, 31, 35, 37)): "TCP_SAVE_SYN, TCP_ULP, TCP_ZEROCOPY_RECEIVE, TCP_TX_DELAY",
     ("", UDP, (1, 100, 103, 104)): "UDP_CORK, UDP_ENCAP, UDP_SEGMENT, UDP_GRO",
     ("AF_XENSOCK datagram", IP, (6, 7, 8, 12, 13, 20, 23, 25)): "no messages beside datagrams",

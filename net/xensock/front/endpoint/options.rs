@@ -23,6 +23,9 @@ use crate::{
             SO_PRIORITY,
             SO_REUSEPORT,
             SO_TXREHASH,
+            TCP_FASTOPEN,
+            TCP_FASTOPEN_CONNECT,
+            TCP_FASTOPEN_NO_COOKIE,
             TCP_INFO,
             TCP_NOTSENT_LOWAT,
             XS_OUTQ,
@@ -50,7 +53,8 @@ use kernel::{
         addr::Domain,
         sock::{
             Sock,
-            SockFlag, //
+            SockFlag,
+            TcpState, //
         },
         socket::Socket,
         sockopt::{
@@ -94,7 +98,10 @@ impl Endpoint {
         match option.access {
             // It is what it always is.
             Access::Fixed => return Ok(()),
-            Access::Own => self.note(option, value)?,
+            Access::Own => {
+                check_early(sk, option)?;
+                self.note(option, value)?;
+            }
             _ => self.carry(option, value)?,
         }
         if let (SOL_TCP, TCP_NOTSENT_LOWAT, Some(conn)) = (level, name, self.conn()) {
@@ -386,6 +393,21 @@ fn set_zerocopy(sk: &Sock, given: &OptionIn<'_>) -> Result {
 fn give(option: &SockOpt, value: &[u8], out: OptionOut<'_>) -> Result {
     let len = option.program_len(value, out.len());
     out.put(value.get(..len).unwrap_or(value))
+}
+
+/// Checks that it is early enough for an option that says how a connection begins.
+fn check_early(sk: &Sock, option: &SockOpt) -> Result {
+    let is_early = match (option.level, option.name, sk.state()) {
+        (SOL_TCP, TCP_FASTOPEN_CONNECT, state) => state == TcpState::Close,
+        (SOL_TCP, TCP_FASTOPEN | TCP_FASTOPEN_NO_COOKIE, state) => {
+            matches!(state, TcpState::Close | TcpState::Listen)
+        }
+        _ => true,
+    };
+    if !is_early {
+        return Err(EINVAL);
+    }
+    Ok(())
 }
 
 /// Level and name of an option, as they go on the wire.

@@ -77,13 +77,13 @@ options! {
     TCP_THIN_DUPACK = SOL_TCP 17, Both, range(0, 1);
     TCP_USER_TIMEOUT = SOL_TCP 18, Both, range(0, i32::MAX);
     TCP_REPAIR = SOL_TCP 19, Fixed, Kind::Flag;
-    TCP_FASTOPEN = SOL_TCP 23, Fixed, ANY;
+    TCP_FASTOPEN = SOL_TCP 23, Own, range(0, i32::MAX);
     TCP_TIMESTAMP = SOL_TCP 24, Get, ANY;
     TCP_NOTSENT_LOWAT = SOL_TCP 25, Both, ANY;
     TCP_CC_INFO = SOL_TCP 26, Get, Kind::Struct(64);
     TCP_SAVE_SYN = SOL_TCP 27, Fixed, ANY;
     TCP_SAVED_SYN = SOL_TCP 28, Fixed, Kind::Struct(0);
-    TCP_FASTOPEN_CONNECT = SOL_TCP 30, Fixed, Kind::Flag;
+    TCP_FASTOPEN_CONNECT = SOL_TCP 30, Own, range(0, 1);
     TCP_ULP = SOL_TCP 31, Fixed, Kind::Struct(0);
     TCP_FASTOPEN_KEY = SOL_TCP 33, Fixed, Kind::Struct(0);
     TCP_FASTOPEN_NO_COOKIE = SOL_TCP 34, Own, range(0, 1);

@@ -105,6 +105,8 @@ pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
                 | bindings::TCP_TIMESTAMP
                 | bindings::TCP_NOTSENT_LOWAT
                 | bindings::TCP_CC_INFO
+                | bindings::TCP_FASTOPEN
+                | bindings::TCP_FASTOPEN_CONNECT
                 | bindings::TCP_FASTOPEN_NO_COOKIE
                 | bindings::TCP_INQ
                 | bindings::TCP_RTO_MAX_MS
