@@ -159,6 +159,7 @@ mod frame {
         let frame = Frame::Data {
             len: 9,
             addr: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 53))),
+            has_info: false,
         };
         let mut header = [0; HEADER];
         header[0] = 9;

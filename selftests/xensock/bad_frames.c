@@ -31,19 +31,41 @@ static const struct {
 	{ "frame-error-unknown", { .type = 1, .error = 4000 }, 0 },
 	{ "frame-error-again", { .type = 1, .error = 11 }, 0 },
 	{ "frame-error-minus", { .type = 1, .error = -111U }, 0 },
+	{ "frame-info-good", { .len = 5, .type = 2, .addr = IPV4, .addr_len = 16 }, 0 },
+	{ "frame-info-flags", { .type = 2 }, 0 },
+	{ "frame-info-local", { .type = 2 }, 0 },
+	{ "frame-info-to", { .type = 2 }, 0 },
+	{ "frame-info-none", { .type = 2 }, FRAME_LEN(0) },
+	{ "frame-info-half", { .type = 2 }, FRAME_LEN(72) },
+	{ "frame-info-wrap", { .type = 2, .len = -120U }, FRAME_LEN(80) },
 	{ "frame-prod-far", { 0 }, 1U << 31 },
 	{ "frame-prod-back", { 0 }, -8U },
 };
 
-bool raw_frame(const char *how, struct frame *f, __u32 *prod)
+/* What is behind the header in some of them; in the others it is zeroes. */
+static const struct {
+	const char *how;
+	struct info info;
+} infos[] = {
+	{ "frame-info-flags", { .flags = 16 } },
+	{ "frame-info-local", { .local = IPV4, .local_len = 15 } },
+	{ "frame-info-to", { .to = { 1 }, .to_len = 16 } },
+};
+
+bool raw_frame(const char *how, struct frame *f, struct info *info, __u32 *prod)
 {
 	size_t i;
 
+	memset(info, 0, sizeof(*info));
+	for (i = 0; i < ARRAY_LEN(infos); i++)
+		if (!strcmp(how, infos[i].how))
+			*info = infos[i].info;
 	for (i = 0; i < ARRAY_LEN(frames); i++) {
 		if (strcmp(how, frames[i].how))
 			continue;
 		*f = frames[i].frame;
-		*prod = frames[i].prod ?: FRAME_LEN(f->len);
+		*prod = frames[i].prod ?:
+			FRAME_LEN(f->len + (f->type == 2 ? sizeof(*info) : 0));
 		return true;
 	}
 	return false;

@@ -8,6 +8,8 @@
 
 #define PATIENCE_MSEC 20000
 
+struct info dgram_info;
+
 int ask_dgram(struct link *l, __u64 id, __u32 domain)
 {
 	struct request r = {
@@ -86,10 +88,17 @@ static void dgram_peek(struct raw *c, __u32 index, void *data, size_t len)
 	memcpy(data + first, c->in, len - first);
 }
 
-bool dgram_put(struct link *l, struct raw *c, const struct frame *f, __u64 seed)
+/* Bytes between header and payload. */
+static __u32 between(const struct frame *f)
+{
+	return f->type == 2 ? sizeof(struct info) : 0;
+}
+
+bool dgram_put_info(struct link *l, struct raw *c, const struct frame *f,
+		    const struct info *info, __u64 seed)
 {
 	__u64 until = now_msec() + PATIENCE_MSEC;
-	__u32 total = FRAME_LEN(f->len);
+	__u32 total = FRAME_LEN(between(f) + f->len);
 	static char data[65536];
 
 	if (f->len > sizeof(data) || total > c->size)
@@ -101,11 +110,17 @@ bool dgram_put(struct link *l, struct raw *c, const struct frame *f, __u64 seed)
 	}
 	stream_fill(seed, 0, data, f->len);
 	dgram_poke(c, c->out_prod, f, sizeof(*f));
-	dgram_poke(c, c->out_prod + sizeof(*f), data, f->len);
+	dgram_poke(c, c->out_prod + sizeof(*f), info, between(f));
+	dgram_poke(c, c->out_prod + sizeof(*f) + between(f), data, f->len);
 	c->out_prod += total;
 	store(&c->words[OUT_PROD], c->out_prod);
 	raw_notify(l, c);
 	return true;
+}
+
+bool dgram_put(struct link *l, struct raw *c, const struct frame *f, __u64 seed)
+{
+	return dgram_put_info(l, c, f, NULL, seed);
 }
 
 bool dgram_send(struct link *l, struct raw *c, const char *host,
@@ -124,13 +139,15 @@ bool dgram_next(struct link *l, struct raw *c, struct frame *f, __u64 seed)
 	if (ready < sizeof(*f) || ready > c->size)
 		return false;
 	dgram_peek(c, c->in_cons, f, sizeof(*f));
-	if (f->len > sizeof(data) || FRAME_LEN(f->len) > ready) {
+	if (f->len > sizeof(data) || FRAME_LEN(between(f) + f->len) > ready) {
 		fprintf(stderr, "# a frame of %u bytes, %u are ready\n", f->len,
 			ready);
 		return false;
 	}
-	dgram_peek(c, c->in_cons + sizeof(*f), data, f->len);
-	c->in_cons += FRAME_LEN(f->len);
+	if (between(f))
+		dgram_peek(c, c->in_cons + sizeof(*f), &dgram_info, between(f));
+	dgram_peek(c, c->in_cons + sizeof(*f) + between(f), data, f->len);
+	c->in_cons += FRAME_LEN(between(f) + f->len);
 	store(&c->words[IN_CONS], c->in_cons);
 	raw_notify(l, c);
 	return stream_check(seed, 0, data, f->len);

@@ -113,6 +113,7 @@ static bool link_with_front(const char *how)
 	node("max-page-order", "9");
 	node("feature-event-index", NULL);
 	node("feature-datagram", strncmp(how, "frame-", 6) ? NULL : "1");
+	node("feature-datagram-info", strncmp(how, "frame-info-", 11) ? NULL : "1");
 	/* Without it, CONNECT is answered when it is done. */
 	node("feature-status", strncmp(how, "status-", 7) &&
 	     strcmp(how, "reuse-early") ? NULL : "1");
@@ -392,9 +393,10 @@ static void deliver(const char *how)
 	static bool is_good;
 	static __u32 *first, first_port;
 	struct frame frame;
+	struct info info;
 	__u32 prod;
 
-	if (!raw_frame(is_good ? "frame-good" : how, &frame, &prod) ||
+	if (!raw_frame(is_good ? "frame-good" : how, &frame, &info, &prod) ||
 	    !map_ring(conn.request.attach.ref, conn.request.attach.evtchn)) {
 		respond(&conn.request, -EINVAL);
 		return;
@@ -408,6 +410,7 @@ static void deliver(const char *how)
 	}
 	is_good = true;
 	memcpy(conn.in, &frame, sizeof(frame));
+	memcpy(conn.in + sizeof(frame), &info, sizeof(info));
 	respond(&conn.request, 0);
 	store(&conn.words[IN_PROD], prod);
 	evtchn_notify(evtchn, conn.port);

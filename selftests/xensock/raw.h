@@ -158,6 +158,7 @@ enum mode {
 	BY_STATUS,	/* CONNECT and ACCEPT end through the indexes page */
 	PVCALLS,	/* the other dialect, over a device of the other type */
 	DATAGRAMS,	/* with datagram sockets */
+	DATAGRAM_INFO,	/* and more said of datagrams than their addresses */
 	REUSE,		/* rings are used again */
 	URGENT,		/* urgent bytes are marked */
 	RESIZE,		/* rings grow and shrink */
@@ -302,7 +303,7 @@ const char *raw_puppet_answer(struct link *l, struct raw_puppet *p);
 /* What is before each datagram in a ring. */
 struct frame {
 	__u32 len;
-	__u16 type;	/* 0 is a datagram, 1 an error */
+	__u16 type;	/* 0 is a datagram, 1 an error, 2 a datagram with an info */
 	__u16 reserved;
 	union {
 		__u8 addr[28];
@@ -313,8 +314,27 @@ struct frame {
 
 #define FRAME_LEN(len) ((sizeof(struct frame) + (len) + 7) & ~7U)
 
+/* What is between header and payload of a frame of type 2. */
+struct info {
+	__u32 flags;
+	__u8 tos;
+	__u8 ttl;
+	__u16 segment;
+	__u32 drops;
+	__u32 local_len;
+	__u8 local[28];
+	__u8 to[28];
+	__u32 to_len;
+	__u32 reserved;
+};
+
+enum { INFO_TOS = 1, INFO_TTL = 2, INFO_SEGMENT = 4, INFO_DROPS = 8 };
+
+/* That of the last datagram that was received, and had one. */
+extern struct info dgram_info;
+
 /* A frame that a backend may send, and how far in_prod is behind it. */
-bool raw_frame(const char *how, struct frame *f, __u32 *prod);
+bool raw_frame(const char *how, struct frame *f, struct info *info, __u32 *prod);
 
 /* Datagram sockets: the ring, SOCKET and ATTACH. */
 bool dgram_open(struct link *l, struct raw *c, unsigned int order);
@@ -326,7 +346,9 @@ int ask_connect(struct link *l, __u64 id, const char *host, unsigned int port,
 struct frame dgram_frame(const char *host, unsigned int port, __u32 len);
 /* Bytes into the half that is ours, which wrap. */
 void dgram_poke(struct raw *c, __u32 index, const void *data, size_t len);
-/* Waits for room; the payload is the stream of @seed. */
+/* Waits for room; the payload is the stream of @seed. One of type 2 has @info. */
+bool dgram_put_info(struct link *l, struct raw *c, const struct frame *f,
+		    const struct info *info, __u64 seed);
 bool dgram_put(struct link *l, struct raw *c, const struct frame *f, __u64 seed);
 /* No host: to the peer. */
 bool dgram_send(struct link *l, struct raw *c, const char *host,

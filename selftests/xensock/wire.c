@@ -88,7 +88,8 @@ bool link_begin(struct link *l)
 	put_node(l, "event-index", 0);
 	put_node(l, "status", l->mode == BY_STATUS);
 	put_node(l, "datagram", l->mode == DATAGRAMS ||
-		 l->mode == SHARED_CHANNEL);
+		 l->mode == DATAGRAM_INFO || l->mode == SHARED_CHANNEL);
+	put_node(l, "datagram-info", l->mode == DATAGRAM_INFO);
 	put_node(l, "ring-reuse", l->mode == REUSE ||
 		 l->mode == SHARED_CHANNEL);
 	put_node(l, "urgent", l->mode == URGENT);

@@ -9,13 +9,21 @@ use crate::{
     guest::Guest,
     policy::Policy,
     proto::{
+        control,
         frame::{
             max_payload,
+            payload_at,
             BadFrame,
             Frame,
             HEADER, //
         },
-        ring::Violation, //
+        info::{
+            self,
+            BadInfo,
+            Info, //
+        },
+        ring::Violation,
+        Feature, //
     },
     share::Share,
     socket::Socket, //
@@ -23,6 +31,7 @@ use crate::{
 use core::net::SocketAddr;
 use kernel::{
     bvec::BioVecs,
+    net::msghdr::ControlBuf,
     prelude::*,
     sync::{
         atomic::{
@@ -36,9 +45,8 @@ use kernel::{
 /// How often both directions are gone through before other work has its turn.
 const BUDGET: u32 = 32;
 
-/// Where the payload of a frame begins.
-// CAST: A small constant.
-const PAYLOAD: u32 = HEADER as u32;
+/// Where a header ends.
+const HEADER_END: u32 = payload_at(false);
 
 /// Drops what has come for a socket that has no ring. Returns whether there may be more.
 ///
@@ -66,6 +74,12 @@ impl From<Violation> for Broken {
 
 impl From<BadFrame> for Broken {
     fn from(_: BadFrame) -> Self {
+        Self
+    }
+}
+
+impl From<BadInfo> for Broken {
+    fn from(_: BadInfo) -> Self {
         Self
     }
 }
@@ -98,7 +112,7 @@ impl Frames {
         let policy = guest.policy();
         for _ in 0..BUDGET {
             let has_received = self.receive()?;
-            let has_sent = self.transmit(&policy, wants_room)?;
+            let has_sent = self.transmit(guest, &policy, wants_room)?;
             if !has_received && !has_sent {
                 return Ok(false);
             }
@@ -116,14 +130,27 @@ impl Frames {
         }
         let ring = &self.share.ring;
         let room = ring.writable()?;
-        match ring.with_writable(PAYLOAD, max_payload(room), |vecs| udp.recv_from(vecs)) {
+        let has_info = self.socket.wants_info();
+        let (begin, most) = (payload_at(has_info), max_payload(room, has_info));
+        let mut controls = has_info.then(ControlBuf::new);
+        let received = ring.with_writable(begin, most, |vecs| match &mut controls {
+            Some(controls) => udp.recv_with(vecs, controls),
+            None => udp.recv_from(vecs),
+        });
+        match received {
             Ok(datagram) => {
                 let frame = Frame::Data {
                     // What is too long for a number is too long for the room.
                     len: u32::try_from(datagram.len).unwrap_or(u32::MAX),
                     addr: Some(datagram.from),
+                    has_info,
                 };
-                self.produce(&frame, room);
+                let info = controls.map(|controls| {
+                    let messages = controls.iter().flatten();
+                    let messages = messages.map(|c| (c.level, c.kind, c.data));
+                    control::heard(messages, self.socket.is_ipv6())
+                });
+                self.produce(&frame, info.as_ref(), room);
                 Ok(true)
             }
             Err(EAGAIN) => Ok(false),
@@ -135,7 +162,12 @@ impl Frames {
     }
 
     /// Moves one datagram from `out` to the socket. Returns whether there may be more.
-    fn transmit(&self, policy: &Policy, wants_room: &Atomic<bool>) -> Result<bool, Broken> {
+    fn transmit(
+        &self,
+        guest: &Guest,
+        policy: &Policy,
+        wants_room: &Atomic<bool>,
+    ) -> Result<bool, Broken> {
         let ring = &self.share.ring;
         let mut queued = ring.readable()?;
         if queued == 0 {
@@ -146,14 +178,27 @@ impl Frames {
             }
         }
         let mut header = [0; HEADER];
-        if queued < PAYLOAD || ring.read(0, &mut header).is_err() {
+        if queued < HEADER_END || ring.read(0, &mut header).is_err() {
             return Err(Broken);
         }
         let (frame, total) = Frame::decode(&header, queued)?;
-        let Frame::Data { len, addr } = frame else {
+        let Frame::Data {
+            len,
+            addr,
+            has_info,
+        } = frame
+        else {
             return Err(Broken);
         };
-        match self.send(policy, len, addr) {
+        let mut info = None;
+        if has_info {
+            let mut block = [0; info::LEN];
+            if !guest.features.has(Feature::Info) || ring.read(HEADER_END, &mut block).is_err() {
+                return Err(Broken);
+            }
+            info = Some(Info::decode(&block)?);
+        }
+        match self.send(policy, len, addr, info.as_ref()) {
             Ok(()) => (),
             // The first time it is tried once more: the room may have come before it was wished for.
             Err(EAGAIN) => return Ok(!wants_room.xchg(true, Full)),
@@ -166,28 +211,39 @@ impl Frames {
     }
 
     /// Sends the first datagram of `out`.
-    fn send(&self, policy: &Policy, len: u32, addr: Option<SocketAddr>) -> Result {
+    fn send(
+        &self,
+        policy: &Policy,
+        len: u32,
+        addr: Option<SocketAddr>,
+        info: Option<&Info>,
+    ) -> Result {
         policy.may_send(len as usize)?;
-        self.share.ring.with_readable(PAYLOAD, len, |payload| {
+        let begin = payload_at(info.is_some());
+        self.share.ring.with_readable(begin, len, |payload| {
             if payload.len_bytes() != len as usize {
                 return Err(EMSGSIZE);
             }
-            self.socket.send(payload, addr)
+            self.socket.send(payload, addr, info)
         })
     }
 
     /// Puts an error into `in`.
     fn report(&self, error: Error) -> Result<(), Violation> {
         let room = self.share.ring.writable()?;
-        self.produce(&Frame::Error(-error.to_errno()), room);
+        self.produce(&Frame::Error(-error.to_errno()), None, room);
         Ok(())
     }
 
     /// Puts a frame, whose payload is there already, into the room in `in`, or drops it.
-    fn produce(&self, frame: &Frame, room: u32) {
+    fn produce(&self, frame: &Frame, info: Option<&Info>, room: u32) {
         let ring = &self.share.ring;
+        let is_put = || {
+            let has_info = info.is_none_or(|info| ring.write(HEADER_END, &info.encode()).is_ok());
+            has_info && ring.write(0, &frame.encode()).is_ok()
+        };
         match frame.total_len() {
-            Some(total) if total <= room && ring.write(0, &frame.encode()).is_ok() => {
+            Some(total) if total <= room && is_put() => {
                 if ring.produce(total) {
                     self.share.notifier.notify();
                 }

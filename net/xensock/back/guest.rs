@@ -88,7 +88,8 @@ pub(crate) const OFFERED: Features = Features::NONE
     .with(Feature::Urgent)
     .with(Feature::Waiting)
     .with(Feature::RingResize)
-    .with(Feature::SharedChannel);
+    .with(Feature::SharedChannel)
+    .with(Feature::Info);
 
 /// Where a guest has its commands ring.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -50,7 +50,10 @@ use kernel::{
         SpinLock, //
     }, //
 };
-pub(crate) use send::Begun;
+pub(crate) use send::{
+    push,
+    Begun, //
+};
 
 /// What a datagram socket owns besides its `struct sock`.
 ///

@@ -364,6 +364,7 @@ impl<F: Face> Ops for Family<F> {
                 if flags & msg::FASTOPEN != 0 {
                     connect_to_send(socket, sk, msg)?;
                 }
+                sk.check_controls(msg)?;
                 stream.send(sk, msg, flags)
             }
             Engine::Datagram(datagram) => {

@@ -96,7 +96,8 @@ const KNOWN: Features = Features::NONE
     .with(Feature::Urgent)
     .with(Feature::Waiting)
     .with(Feature::RingResize)
-    .with(Feature::SharedChannel);
+    .with(Feature::SharedChannel)
+    .with(Feature::Info);
 
 /// How many slots of the commands ring may be taken by listeners that wait in POLL, or be lost with
 /// them, at the most.

@@ -28,11 +28,13 @@ pub enum Feature {
     RingResize,
     /// The data rings of the link share one event channel, see [`super::news`].
     SharedChannel,
+    /// Datagrams have frames that say more of them, see [`super::info`].
+    Info,
 }
 
 impl Feature {
     /// Every feature.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::EventIndex,
         Self::Status,
         Self::Datagram,
@@ -41,6 +43,7 @@ impl Feature {
         Self::Waiting,
         Self::RingResize,
         Self::SharedChannel,
+        Self::Info,
     ];
 
     /// Returns the node of a backend that offers it.
@@ -54,6 +57,7 @@ impl Feature {
             Self::Waiting => c"feature-waiting",
             Self::RingResize => c"feature-ring-resize",
             Self::SharedChannel => c"feature-shared-channel",
+            Self::Info => c"feature-datagram-info",
         }
     }
 
@@ -68,6 +72,7 @@ impl Feature {
             Self::Waiting => c"waiting",
             Self::RingResize => c"ring-resize",
             Self::SharedChannel => c"shared-channel",
+            Self::Info => c"datagram-info",
         }
     }
 
@@ -82,6 +87,7 @@ impl Feature {
             Self::Waiting => 1 << 5,
             Self::RingResize => 1 << 6,
             Self::SharedChannel => 1 << 7,
+            Self::Info => 1 << 8,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Frames: how datagrams lie in a data ring.
 //!
 //! A frame is a header of 40 bytes, the payload, and padding to a multiple of 8 that means nothing.
-//! The length of the payload at 0, the type at 4, an address at 8 with its length at 36. An index
+//! In frames of one type there is an [`info`] between header and payload. The length of the payload at 0, the type at 4, an address at 8 with its length at 36. An index
 //! moves over whole frames only, so what is queued is a run of whole frames.
 //!
 //! A header is copied to private memory before it is looked at. One that is wrong is a violation
@@ -17,6 +17,7 @@ use super::{
         BadAddr, //
     },
     errno,
+    info,
     Dialect, //
 };
 
@@ -30,6 +31,8 @@ const ALIGN: u32 = 8;
 const DATA: u16 = 0;
 /// The type of an error.
 const ERROR: u16 = 1;
+/// The type of a datagram with an [`info`].
+const DATA_AND_INFO: u16 = 2;
 
 /// Why a header is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,16 +54,27 @@ pub enum Frame {
         len: u32,
         /// Where it goes to or comes from; [`None`] is the peer that the socket is connected with.
         addr: Option<SocketAddr>,
+        /// Whether there is an [`info`] before the payload.
+        has_info: bool,
     },
     /// An error of the socket, a positive number: what the network says of an earlier datagram.
     /// For `in` only: from a frontend it is a violation.
     Error(i32),
 }
 
+/// Returns where the payload of a frame begins, with or without an [`info`] before it.
+pub const fn payload_at(has_info: bool) -> u32 {
+    // CAST: Small constants.
+    if has_info {
+        (HEADER + info::LEN) as u32
+    } else {
+        HEADER as u32
+    }
+}
+
 /// Returns the bytes of a frame with so much payload, or [`None`] if there is no such number.
-pub const fn frame_len(payload: u32) -> Option<u32> {
-    // CAST: A small constant.
-    match payload.checked_add(HEADER as u32) {
+pub const fn frame_len(payload: u32, has_info: bool) -> Option<u32> {
+    match payload.checked_add(payload_at(has_info)) {
         Some(len) => len.checked_next_multiple_of(ALIGN),
         None => None,
     }
@@ -72,35 +86,44 @@ pub const MAX_V4: usize = 65507;
 pub const MAX_V6: usize = 65527;
 
 /// Bytes of the frame of the longest datagram there is.
-pub const LARGEST: u32 = match frame_len(MAX_V6 as u32) {
+pub const LARGEST: u32 = match frame_len(MAX_V6 as u32, true) {
     Some(len) => len,
     None => u32::MAX,
 };
 
 /// Returns the largest payload for a half of `size` bytes.
-pub const fn max_payload(size: u32) -> u32 {
-    // CAST: A small constant. A half is a multiple of `ALIGN`, but it does no harm to be sure.
-    (size - size % ALIGN).saturating_sub(HEADER as u32)
+pub const fn max_payload(size: u32, has_info: bool) -> u32 {
+    // A half is a multiple of `ALIGN`, but it does no harm to be sure.
+    (size - size % ALIGN).saturating_sub(payload_at(has_info))
 }
 
 impl Frame {
     /// Returns the bytes of the whole frame, see [`frame_len`].
     pub const fn total_len(&self) -> Option<u32> {
         match self {
-            Self::Data { len, addr: _ } => frame_len(*len),
-            Self::Error(_) => frame_len(0),
+            Self::Data {
+                len,
+                addr: _,
+                has_info,
+            } => frame_len(*len, *has_info),
+            Self::Error(_) => frame_len(0, false),
         }
     }
 
     /// Returns the header.
     pub fn encode(&self) -> [u8; HEADER] {
         let (len, kind, addr, addr_len) = match self {
-            Self::Data { len, addr } => {
+            Self::Data {
+                len,
+                addr,
+                has_info,
+            } => {
+                let kind = if *has_info { DATA_AND_INFO } else { DATA };
                 // The native dialect has all addresses.
                 let (addr, addr_len) = addr
                     .and_then(|a| addr::encode(Dialect::XenSock, &a))
                     .unwrap_or(([0; addr::LEN], 0));
-                (*len, DATA, addr, addr_len)
+                (*len, kind, addr, addr_len)
             }
             Self::Error(number) => {
                 let word = errno::to_wire(*number).wrapping_neg();
@@ -129,12 +152,15 @@ impl Frame {
         let addr_len = u32::from_le_bytes([a0, a1, a2, a3]);
 
         let frame = match (u16::from_le_bytes([t0, t1]), addr_len) {
-            (DATA, 0) => Self::Data { len, addr: None },
-            (DATA, _) => Self::Data {
+            (kind @ (DATA | DATA_AND_INFO), addr_len) => Self::Data {
                 len,
-                addr: Some(
-                    addr::decode(Dialect::XenSock, &addr, addr_len).map_err(BadFrame::Addr)?,
-                ),
+                addr: match addr_len {
+                    0 => None,
+                    _ => Some(
+                        addr::decode(Dialect::XenSock, &addr, addr_len).map_err(BadFrame::Addr)?,
+                    ),
+                },
+                has_info: kind == DATA_AND_INFO,
             },
             (ERROR, _) if len == 0 => {
                 let [e0, e1, e2, e3, ..] = addr;

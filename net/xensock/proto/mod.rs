@@ -26,7 +26,8 @@
 //! - [`id::Handle`] is how an end makes the opaque numbers which name sockets on the wire.
 //! - [`indexes`] is the layout of the page which each connection has for its *data ring*, and
 //!   [`ring`] the arithmetic of the free-running indexes in it.
-//! - [`frame`] is how datagrams lie in such a ring.
+//! - [`frame`] is how datagrams lie in such a ring, and [`info`] what may go with them; [`control`] is
+//!   how programs and Linux say that.
 //! - [`status`] are the words of that page through which CONNECT and ACCEPT end.
 //! - [`stream`] is the order of loads, stores and barriers around those indexes, written once for
 //!   both ends and for the models that check it: [`producer::Producer`], [`consumer::Consumer`].
@@ -44,12 +45,14 @@ pub mod backlog;
 mod bytes;
 pub mod call;
 pub mod consumer;
+pub mod control;
 pub mod dialect;
 pub mod errno;
 pub mod feature;
 pub mod frame;
 pub mod id;
 pub mod indexes;
+pub mod info;
 pub mod link;
 pub mod native;
 pub mod news;

@@ -30,8 +30,7 @@ pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool 
             ) || (!is_stream
                 && matches!(
                     name,
-                    IP_PKTINFO
-                        | IP_MULTICAST_IF
+                    IP_MULTICAST_IF
                         | IP_ADD_MEMBERSHIP
                         | IP_ADD_SOURCE_MEMBERSHIP
                         | MCAST_JOIN_GROUP
@@ -48,7 +47,7 @@ pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool 
                 | TCP_FASTOPEN_KEY
                 | TCP_AO_ADD_KEY
         ),
-        SOL_UDP if !is_stream => matches!(name, UDP_ENCAP | UDP_SEGMENT | UDP_GRO),
+        SOL_UDP if !is_stream => name == UDP_ENCAP,
         SOL_IPV6 if is_ipv6 => {
             matches!(
                 name,
@@ -68,7 +67,6 @@ pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool 
                         | IPV6_ADD_MEMBERSHIP
                         | MCAST_JOIN_GROUP
                         | MCAST_JOIN_SOURCE_GROUP
-                        | IPV6_RECVPKTINFO
                 ))
         }
         _ => false,
@@ -89,7 +87,6 @@ const SO_TIMESTAMPING_NEW: i32 = 65;
 
 const SOL_IP: i32 = 0;
 const IP_OPTIONS: i32 = 4;
-const IP_PKTINFO: i32 = 8;
 const IP_IPSEC_POLICY: i32 = 16;
 const IP_XFRM_POLICY: i32 = 17;
 const IP_TRANSPARENT: i32 = 19;
@@ -111,8 +108,6 @@ const TCP_AO_ADD_KEY: i32 = 38;
 
 const SOL_UDP: i32 = 17;
 const UDP_ENCAP: i32 = 100;
-const UDP_SEGMENT: i32 = 103;
-const UDP_GRO: i32 = 104;
 
 const SOL_IPV6: i32 = 41;
 const IPV6_ADDRFORM: i32 = 1;
@@ -121,7 +116,6 @@ const IPV6_MULTICAST_IF: i32 = 17;
 const IPV6_ADD_MEMBERSHIP: i32 = 20;
 const IPV6_IPSEC_POLICY: i32 = 34;
 const IPV6_XFRM_POLICY: i32 = 35;
-const IPV6_RECVPKTINFO: i32 = 49;
 const IPV6_HOPOPTS: i32 = 54;
 const IPV6_RTHDR: i32 = 57;
 const IPV6_DSTOPTS: i32 = 59;

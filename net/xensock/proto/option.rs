@@ -10,6 +10,7 @@
 //! A program may pass more bytes than an option has, and for some options fewer. On the wire each
 //! value has one form, see [`Kind`].
 
+mod datagram;
 mod table;
 
 pub use table::*;
@@ -147,11 +148,6 @@ impl SockOpt {
         matches!(self.level, SOL_TCP | SOL_XS)
     }
 
-    /// Returns whether the option exists on datagram sockets only.
-    pub const fn needs_datagrams(&self) -> bool {
-        self.level == SOL_UDP
-    }
-
     /// Returns whether the backend has a part in the option.
     pub const fn is_carried(&self) -> bool {
         matches!(self.access, Access::Get | Access::Set | Access::Both)
@@ -160,52 +156,6 @@ impl SockOpt {
     /// Returns whether the value is a number.
     pub const fn is_number(&self) -> bool {
         matches!(self.kind, Kind::Flag | Kind::Int { .. } | Kind::Judged)
-    }
-
-    /// Returns the error for setting the option on a stream, if it can be set on datagram sockets
-    /// only.
-    pub const fn error_on_stream(&self) -> Option<i32> {
-        match (self.level, self.name) {
-            (SOL_IP, IP_MULTICAST_IF | IP_MULTICAST_TTL | IP_RECVFRAGSIZE) => Some(errno::EINVAL),
-            (SOL_IPV6, IPV6_MULTICAST_IF | IPV6_MULTICAST_HOPS) => Some(errno::ENOPROTOOPT),
-            _ => None,
-        }
-    }
-
-    /// Returns whether the option asks for control messages beside datagrams.
-    pub const fn is_for_messages(&self) -> bool {
-        match self.level {
-            SOL_IP => matches!(
-                self.name,
-                IP_RECVOPTS
-                    | IP_RETOPTS
-                    | IP_PKTINFO
-                    | IP_RECVTTL
-                    | IP_RECVTOS
-                    | IP_RECVORIGDSTADDR
-                    | IP_CHECKSUM
-                    | IP_RECVFRAGSIZE
-            ),
-            SOL_IPV6 => matches!(
-                self.name,
-                IPV6_2292PKTINFO
-                    | IPV6_2292HOPOPTS
-                    | IPV6_2292DSTOPTS
-                    | IPV6_2292RTHDR
-                    | IPV6_2292HOPLIMIT
-                    | IPV6_FLOWINFO
-                    | IPV6_RECVPKTINFO
-                    | IPV6_RECVHOPLIMIT
-                    | IPV6_RECVHOPOPTS
-                    | IPV6_RECVRTHDR
-                    | IPV6_RECVDSTOPTS
-                    | IPV6_RECVPATHMTU
-                    | IPV6_RECVTCLASS
-                    | IPV6_RECVORIGDSTADDR
-                    | IPV6_RECVFRAGSIZE
-            ),
-            _ => false,
-        }
     }
 
     /// Returns whether a value that was read can have this length: so the frontend checks

@@ -4,6 +4,14 @@
 //!
 //! C header: [`include/linux/socket.h`](srctree/include/linux/socket.h)
 
+mod control;
+
+pub use self::control::{
+    Control,
+    ControlBuf,
+    Controls, //
+};
+
 use crate::{
     bindings,
     error::to_result,
@@ -65,6 +73,8 @@ pub mod msg {
 ///   is being sent) or to it (in one that is being received), and says itself which.
 /// - `msg_name` is null or points to a `struct sockaddr_storage`, whose first `msg_namelen` bytes
 ///   are initialised in a message that is being sent.
+/// - In a message that is being sent, `msg_control` points to `msg_controllen` initialised bytes of
+///   the kernel's own, which nobody changes, unless the message says that they are a program's.
 #[repr(transparent)]
 pub struct MsgHdr(Opaque<bindings::msghdr>);
 
@@ -148,7 +158,29 @@ impl MsgHdr {
         unsafe { (*self.as_raw()).msg_namelen = addr.c_len() };
     }
 
-    /// Returns whether there is room for control messages, in a message that is being received.
+    /// Returns the control messages of a message that is being sent.
+    pub fn controls(&self) -> Controls<'_> {
+        Controls::new(self.control_bytes())
+    }
+
+    /// Returns the bytes of the control messages of a message that is being sent.
+    pub(in crate::net) fn control_bytes(&self) -> &[u8] {
+        // SAFETY: The message is valid by the type invariants.
+        let msg = unsafe { &*self.as_raw() };
+        // SAFETY: Both members of the union are a pointer.
+        let data = unsafe { msg.__bindgen_anon_1.msg_control };
+
+        let is_sent = u32::from(msg.msg_iter.data_source) == bindings::ITER_SOURCE;
+        if !is_sent || msg.msg_control_is_user() || data.is_null() {
+            return &[];
+        }
+        // SAFETY: By the type invariants there are so many initialised bytes, which nobody changes
+        // while the call runs that `self` was passed to.
+        unsafe { core::slice::from_raw_parts(data.cast(), msg.msg_controllen as usize) }
+    }
+
+    /// Returns whether there are control messages in a message that is being sent, or room for them
+    /// in one that is being received.
     #[inline]
     pub fn wants_control(&self) -> bool {
         // SAFETY: The message is valid by the type invariants.

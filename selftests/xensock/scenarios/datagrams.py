@@ -4,7 +4,7 @@
 from bed import timeout
 from scenarios.common import SERVES, hijacked, in_dom0, must, peer, settled, wait_link
 
-PROGRAMS = ("datagram", "datagram_names", "datagram_poll")
+PROGRAMS = ("datagram", "datagram_names", "datagram_poll", "datagram_control")
 
 
 def _guest(bed):
@@ -37,6 +37,12 @@ def test_names(bed):
 def test_poll(bed):
     """poll and epoll, errors that come by themselves, shutdown, ioctls, options."""
     _guest(bed).ktap("datagram_poll", 150 * bed.scale)
+
+
+@timeout(180)
+def test_control(bed):
+    """What goes with datagrams: control messages both ways, segments, corks."""
+    _guest(bed).ktap("datagram_control", 150 * bed.scale)
 
 
 @timeout(180)

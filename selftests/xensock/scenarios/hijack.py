@@ -69,7 +69,7 @@ def test_poll(bed):
 @timeout(180)
 def test_datagrams(bed):
     """UDP too."""
-    _in_guest(bed, "datagram", "datagram_names", "datagram_poll", mode=2)
+    _in_guest(bed, "datagram", "datagram_names", "datagram_poll", "datagram_control", mode=2)
 
 
 @slow

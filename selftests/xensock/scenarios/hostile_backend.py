@@ -20,7 +20,8 @@ _RINGS = ("in-prod-1", "in-prod-far", "in-prod-back", "out-cons-1", "out-cons-fa
 _STATES = ("closed", "closing", "initialising", "state-77", "state-gone")
 # Frames for a datagram socket, and those that are errors, if not the ones they say.
 _FRAMES = ("type", "type-huge", "len", "len-max", "len-wrap", "header", "tail", "odd", "addr-len",
-           "addr-short", "addr-huge", "addr-family", "error-len", "prod-far", "prod-back")
+           "addr-short", "addr-huge", "addr-family", "error-len", "prod-far", "prod-back", "info-flags",
+           "info-local", "info-to", "info-none", "info-half", "info-wrap")
 _ERRORS = ("error-0", "error-unknown", "error-again", "error-minus")
 _GROWTHS = ("gone", "in", "window", "skip")
 _PATIENT = ("never", "release-first", "scribble", "storm", "versions-list", "order-99", "event-2",
@@ -103,6 +104,8 @@ def test_errors_nonsense(bed):
     """Errors of datagrams that are none are errors, and the socket goes on."""
     _backend_batch(bed, [f"frame-{how}" for how in _ERRORS],
                    lambda state, rc, out: state == "ready" and out.split() == ["EIO", "5"], "knock")
+    _backend_batch(bed, ["frame-info-good"],
+                   lambda state, rc, out: state == "ready" and out.split() == ["5", "5"], "knock")
 
 
 @timeout(180)

@@ -76,6 +76,12 @@ def test_datagram(bed):
 
 
 @timeout(300)
+def test_datagram_info(bed):
+    """What goes with datagrams, by hand: both ways, refused, and blocks that are none."""
+    _server(bed, _guest(bed), "raw_datagram_info -F policy")
+
+
+@timeout(300)
 def test_datagram_policy(bed):
     """Each datagram is asked about, and each that is refused is counted; rings that are kept are not
     in the way of others."""
@@ -85,9 +91,10 @@ def test_datagram_policy(bed):
         "max-ring-pages=100"))
     before = bed.xensock("show", str(guest.domid))["refused"]
     guest.ktap("raw_datagram -f policy", 100 * bed.scale)
+    guest.ktap("raw_datagram_info -f policy", 100 * bed.scale)
     guest.ktap("raw_reuse -f quota", 100 * bed.scale)
     after = bed.xensock("show", str(guest.domid))["refused"]
-    more = {"connect": 8, "bind": 2, "datagram": 2, "ring-pages": 1}
+    more = {"connect": 8, "bind": 3, "datagram": 2, "ring-pages": 1}
     assert after == {what: count + more.get(what, 0) for what, count in before.items()}, (before, after)
 
 

@@ -17,6 +17,7 @@ use xensock_hosttest::proto::{
     frame::{
         frame_len,
         max_payload,
+        payload_at,
         BadFrame,
         Frame,
         HEADER, //
@@ -42,15 +43,25 @@ fn frames_written_out() {
     let to_v4 = Frame::Data {
         len: 0x0102,
         addr: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 53))),
+        has_info: false,
     };
     let bytes = header(&[(0, &[2, 1]), (8, &[2, 0, 0, 53, 127, 0, 0, 1]), (36, &[16])]);
     assert_eq!(to_v4.encode(), bytes);
     assert_eq!(Frame::decode(&bytes, 304), Ok((to_v4, 304)));
     assert_eq!(Frame::decode(&bytes, 303), Err(BadFrame::Length));
 
-    let to_peer = Frame::Data { len: 0, addr: None };
-    assert_eq!(to_peer.encode(), [0; HEADER]);
-    assert_eq!(Frame::decode(&[0; HEADER], 4096), Ok((to_peer, 40)));
+    let to_peer = |has_info| Frame::Data {
+        len: 0,
+        addr: None,
+        has_info,
+    };
+    assert_eq!(to_peer(false).encode(), [0; HEADER]);
+    assert_eq!(Frame::decode(&[0; HEADER], 4096), Ok((to_peer(false), 40)));
+
+    let bytes = header(&[(4, &[2])]);
+    assert_eq!(to_peer(true).encode(), bytes);
+    assert_eq!(Frame::decode(&bytes, 120), Ok((to_peer(true), 120)));
+    assert_eq!(Frame::decode(&bytes, 119), Err(BadFrame::Length));
 
     let refused = Frame::Error(errno::ECONNREFUSED);
     let bytes = header(&[(4, &[1]), (8, &[111])]);
@@ -62,7 +73,7 @@ fn frames_written_out() {
 fn refusals() {
     let refusal = |fields: &[(usize, &[u8])]| Frame::decode(&header(fields), 4096).unwrap_err();
 
-    assert_eq!(refusal(&[(4, &[2])]), BadFrame::Type);
+    assert_eq!(refusal(&[(4, &[3])]), BadFrame::Type);
     assert_eq!(refusal(&[(4, &[0, 1])]), BadFrame::Type);
     // An error has no payload.
     assert_eq!(refusal(&[(0, &[1]), (4, &[1])]), BadFrame::Length);
@@ -90,26 +101,35 @@ fn refusals() {
 
 #[test]
 fn what_fits() {
-    assert_eq!(frame_len(0), Some(40));
-    assert_eq!(frame_len(1), Some(48));
-    assert_eq!(frame_len(8), Some(48));
-    for order in 1..=9 {
+    assert_eq!(frame_len(0, false), Some(40));
+    assert_eq!(frame_len(1, false), Some(48));
+    assert_eq!(frame_len(8, false), Some(48));
+    assert_eq!(frame_len(8, true), Some(128));
+    for (order, has_info) in (1..=9).flat_map(|order| [(order, false), (order, true)]) {
         let size = Order::new(order).unwrap().half_size();
-        assert_eq!(frame_len(max_payload(size)), Some(size));
-        assert_eq!(frame_len(max_payload(size) + 1), Some(size + 8));
+        let most = max_payload(size, has_info);
+        assert_eq!(frame_len(most, has_info), Some(size));
+        assert_eq!(frame_len(most + 1, has_info), Some(size + 8));
+        assert_eq!(most + payload_at(has_info), size);
     }
     // The largest of UDP over IPv4.
-    assert!(max_payload(Order::new(6).unwrap().half_size()) >= 65507);
-    assert_eq!(max_payload(39), 0);
+    assert!(max_payload(Order::new(6).unwrap().half_size(), true) >= 65507);
+    assert_eq!(max_payload(39, false), 0);
+    assert_eq!(max_payload(119, true), 0);
 }
 
 /// Any frame.
 fn frame() -> impl Strategy<Value = Frame> {
     let data = (
-        0..=u32::MAX - 47,
+        0..=u32::MAX - 127,
         proptest::option::of(address(Dialect::XenSock)),
+        any::<bool>(),
     )
-        .prop_map(|(len, addr)| Frame::Data { len, addr });
+        .prop_map(|(len, addr, has_info)| Frame::Data {
+            len,
+            addr,
+            has_info,
+        });
     let error = proptest::sample::select(errno::TABLE)
         .prop_filter("not in new words", |&(_, n)| {
             errno::final_from_wire(-n) == n
@@ -139,7 +159,7 @@ proptest! {
             header[2..4].fill(0);
         }
         if likely[1] {
-            header[4] &= 1;
+            header[4] &= 3;
             header[5] = 0;
         }
         if likely[2] {
@@ -150,7 +170,9 @@ proptest! {
             prop_assert!((HEADER as u32..=queued).contains(&total) && total % 8 == 0);
             prop_assert_eq!(frame.total_len(), Some(total));
             match frame {
-                Frame::Data { len, .. } => prop_assert!(len <= total - HEADER as u32),
+                Frame::Data { len, has_info, .. } => {
+                    prop_assert!(len <= total - payload_at(has_info));
+                }
                 Frame::Error(number) => prop_assert!(errno::is_known(number)),
             }
             // What it means survives.
@@ -174,7 +196,11 @@ proptest! {
         let mut prod = start;
         let mut sent = Vec::new();
         for len in lens {
-            let frame = Frame::Data { len, addr: None };
+            let frame = Frame::Data {
+                len,
+                addr: None,
+                has_info: false,
+            };
             let total = frame.total_len().unwrap();
             if total > size - prod.wrapping_sub(start) {
                 break;
@@ -198,7 +224,12 @@ proptest! {
             };
             let header = get(cons, HEADER as u32).try_into().unwrap();
             let (frame, total) = Frame::decode(&header, prod.wrapping_sub(cons)).unwrap();
-            let Frame::Data { len, addr: None } = frame else {
+            let Frame::Data {
+                len,
+                addr: None,
+                has_info: false,
+            } = frame
+            else {
                 panic!("{frame:?}");
             };
             got.push(get(cons.wrapping_add(HEADER as u32), len));

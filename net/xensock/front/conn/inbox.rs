@@ -14,9 +14,15 @@ use crate::{
     proto::{
         errno::Ending,
         frame::{
+            payload_at,
             Frame,
             HEADER, //
-        }, //
+        },
+        info::{
+            self,
+            Info, //
+        },
+        Feature, //
     },
     ring::DataRing,
     shared::Granted,
@@ -54,17 +60,27 @@ pub(crate) struct Arrived {
     pub(crate) len: u32,
     /// Whom it is from; the peer of the socket, if that is not said.
     pub(crate) from: Option<SocketAddr>,
+    /// Whether more than that is said of it.
+    has_info: bool,
     /// Bytes of the frames before it.
-    pub(crate) before: u32,
+    before: u32,
     /// Bytes of its payload that the program does not look at.
     pub(crate) skip: u32,
     /// Bytes of the whole frame.
     frame: u32,
 }
 
+impl Arrived {
+    /// Where the payload that the program looks at begins, from the first frame on.
+    pub(crate) fn payload(&self) -> u32 {
+        payload_at(self.has_info) + self.before + self.skip
+    }
+}
+
 impl Inbox {
-    /// Looks at the frames that have come, and asks to be notified of the next.
-    fn look(&mut self, ring: &DataRing<Granted>) -> Result<News, Broken> {
+    /// Looks at the frames that have come, and asks to be notified of the next. They may have an
+    /// [`Info`] if that is so on the link.
+    fn look(&mut self, ring: &DataRing<Granted>, may_have_info: bool) -> Result<News, Broken> {
         let mut news = News::default();
 
         ring.expect_data();
@@ -75,10 +91,14 @@ impl Inbox {
             if left == 0 {
                 return Ok(news);
             }
-            let (frame, len) = frame_at(ring, self.known, left)?;
+            let at = self.known;
+            let (frame, len) = frame_at(ring, at, left)?;
             self.known = self.known.wrapping_add(len);
             match frame {
-                Frame::Data { .. } => {
+                Frame::Data { has_info, .. } => {
+                    if has_info && (!may_have_info || info_at(ring, at).is_err()) {
+                        return Err(Broken);
+                    }
                     self.datagrams = self.datagrams.wrapping_add(1);
                     news.has_datagram = true;
                 }
@@ -105,6 +125,15 @@ fn frame_at(ring: &DataRing<Granted>, skip: u32, queued: u32) -> Result<(Frame, 
     // What is behind the queued bytes may be read, and is not believed.
     ring.read(skip, &mut header).map_err(|_| Broken)?;
     Frame::decode(&header, queued).map_err(|_| Broken)
+}
+
+/// Reads what is said of the datagram whose frame is `skip` bytes past the first.
+fn info_at(ring: &DataRing<Granted>, skip: u32) -> Result<Info, Broken> {
+    let mut block = [0; info::LEN];
+
+    ring.read(skip + payload_at(false), &mut block)
+        .map_err(|_| Broken)?;
+    Info::decode(&block).map_err(|_| Broken)
 }
 
 impl Conn {
@@ -138,7 +167,10 @@ impl Conn {
         if self.has_taken() {
             sk.write_space();
         }
-        let news = self.inbox.lock().look(&self.ring)?;
+        let news = {
+            let may_have_info = self.remote.link.has(Feature::Info);
+            self.inbox.lock().look(&self.ring, may_have_info)?
+        };
         if let Some(error) = news.error {
             sk.set_error(error);
             sk.error_report();
@@ -174,10 +206,18 @@ impl Conn {
                 return None;
             }
             match frame_at(&this.ring, 0, known) {
-                Ok((Frame::Data { len, addr }, frame)) => {
+                Ok((
+                    Frame::Data {
+                        len,
+                        addr,
+                        has_info,
+                    },
+                    frame,
+                )) => {
                     return Some(Arrived {
                         len,
                         from: addr,
+                        has_info,
                         before: 0,
                         skip: 0,
                         frame,
@@ -205,10 +245,18 @@ impl Conn {
                 let before = arrived.before.checked_add(arrived.frame)?;
                 let left = this.known().checked_sub(before).filter(|left| *left > 0)?;
                 match frame_at(&this.ring, before, left) {
-                    Ok((Frame::Data { len, addr }, frame)) => {
+                    Ok((
+                        Frame::Data {
+                            len,
+                            addr,
+                            has_info,
+                        },
+                        frame,
+                    )) => {
                         arrived = Arrived {
                             len,
                             from: addr,
+                            has_info,
                             before,
                             skip: 0,
                             frame,
@@ -227,6 +275,14 @@ impl Conn {
             }
         }
         Some(Arrived { skip, ..arrived })
+    }
+
+    /// What more is said of a datagram, if anything is, and makes sense. For the holder of `rx`.
+    pub(crate) fn info_of(&self, arrived: &Arrived) -> Option<Info> {
+        let info = arrived
+            .has_info
+            .then(|| info_at(&self.ring, arrived.before))?;
+        info.ok()
     }
 
     /// Gives the place of a datagram back to the backend. For the holder of `rx`.

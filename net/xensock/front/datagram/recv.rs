@@ -5,7 +5,7 @@
 use super::Datagram;
 use crate::{
     conn::Conn,
-    proto::frame::HEADER,
+    proto::control,
     stream::move_peek_offset, //
 };
 use kernel::{
@@ -100,9 +100,11 @@ impl Datagram {
         };
         let left = arrived.len - arrived.skip;
         let n = left.min(u32::try_from(len).unwrap_or(u32::MAX));
-        // CAST: A small constant.
-        let payload = HEADER as u32 + arrived.before + arrived.skip;
-        let copied = conn.ring.copy_out(payload, n, msg.dest());
+        let info = msg
+            .wants_control()
+            .then(|| conn.info_of(&arrived))
+            .flatten();
+        let copied = conn.ring.copy_out(arrived.payload(), n, msg.dest());
         if !is_peek {
             // Also if there was no place for it: it is lost then, as with UDP.
             conn.consume_datagram(&arrived);
@@ -119,6 +121,16 @@ impl Datagram {
         let peer = || self.names.lock().peer;
         if let Some(from) = arrived.from.or_else(peer) {
             msg.set_name(from);
+            if let (Some(info), Some(settings)) = (info, self.endpoint.known_options()) {
+                let is_set = |level, name| {
+                    let value = settings.find(level, name);
+                    value.is_some_and(|value| value.to_int() != Some(0))
+                };
+                control::tell(&info, &from, is_set, |(level, kind, data)| {
+                    // If there is no room, the flags say so; UDP says no more of bad memory.
+                    let _ = msg.put_control(level, kind, data);
+                });
+            }
         }
         let shown = if flags & msg::TRUNC != 0 {
             arrived.len

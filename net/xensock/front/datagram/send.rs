@@ -12,10 +12,20 @@ use super::{
 };
 use crate::{
     conn::Conn,
-    proto::frame::{
-        Frame,
-        HEADER, //
-    }, //
+    proto::{
+        control,
+        frame::{
+            payload_at,
+            Frame, //
+        },
+        info::Info,
+        option::{
+            SOL_UDP,
+            UDP_CORK, //
+        },
+        Feature, //
+    },
+    wire_error, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -46,10 +56,12 @@ struct Target {
     is_peer: bool,
 }
 
-/// The beginning of a datagram that is put together by several calls, with `MSG_MORE`. It lies in the
-/// ring already, behind what was produced.
+/// The beginning of a datagram that is put together by several calls, with `MSG_MORE` or `UDP_CORK`. It
+/// lies in the ring already, behind what was produced.
+#[derive(Clone, Copy)]
 pub(crate) struct Begun {
     target: Target,
+    info: Option<Info>,
     len: usize,
 }
 
@@ -68,12 +80,13 @@ impl Datagram {
         if flags & msg::OOB != 0 {
             return Err(EOPNOTSUPP);
         }
-        let target = match self.target(sk, msg, len) {
-            Ok(target) => Some(target),
-            // The beginning has one.
+        let new = match self.begin(sk, msg, len) {
+            Ok(new) => Some(new),
+            // There is a beginning.
             Err(_) if self.has_begun() => None,
             Err(error) => return Err(error),
         };
+        let more = flags & msg::MORE != 0 || self.endpoint.known_option(SOL_UDP, UDP_CORK) != 0;
         let mut timeout = sk.snd_timeout(flags & msg::DONTWAIT != 0);
 
         loop {
@@ -83,9 +96,9 @@ impl Datagram {
             if sk.shutdown_mask().contains(Shutdown::Send) {
                 return Err(EPIPE);
             }
-            let conn = self.opened(sk, target.map(|target| Domain::from(&target.addr)))?;
+            let conn = self.opened(sk, new.map(|new| Domain::from(&new.target.addr)))?;
             Conn::drop_errors(conn.as_arc_borrow());
-            let Some(wanted) = put(&conn, msg, target, len, flags & msg::MORE != 0)? else {
+            let Some(wanted) = put(&conn, msg, new, len, more)? else {
                 self.names.lock().is_automatic = true;
                 return Ok(len);
             };
@@ -98,6 +111,23 @@ impl Datagram {
                     || conn.expect_room() >= wanted
             })?;
         }
+    }
+
+    /// What a message begins, if that is allowed.
+    fn begin(&self, sk: &Sock, msg: &MsgHdr, len: usize) -> Result<Begun> {
+        let target = self.target(sk, msg, len)?;
+        let mut info = None;
+        if msg.wants_control() {
+            sk.check_controls(msg)?;
+            let messages = msg.controls().flatten().map(|c| (c.level, c.kind, c.data));
+            let asked = control::asked(messages, &target.addr).map_err(wire_error)?;
+            info = Some(asked).filter(|asked| *asked != Info::default());
+        }
+        Ok(Begun {
+            target,
+            info,
+            len: 0,
+        })
     }
 
     /// Where a message goes, if that is allowed.
@@ -138,19 +168,13 @@ impl Datagram {
 fn put(
     conn: &Arc<Conn>,
     msg: &mut MsgHdr,
-    target: Option<Target>,
+    new: Option<Begun>,
     len: usize,
     more: bool,
 ) -> Result<Option<u32>> {
     let mut tx = conn.tx.lock();
     let has_begun = tx.is_some();
-    let mut begun = match tx.take() {
-        Some(begun) => begun,
-        None => Begun {
-            target: target.ok_or(EDESTADDRREQ)?,
-            len: 0,
-        },
-    };
+    let mut begun = tx.take().or(new).ok_or(EDESTADDRREQ)?;
     // After an error nothing is left of the beginning, as with UDP.
     let frame = begun.frame(conn, len)?;
     let total = frame.total_len().ok_or(EMSGSIZE)?;
@@ -164,7 +188,10 @@ fn put(
         return Ok(Some(total));
     }
     // CAST: The frame has room for both, and a number for its length.
-    let (skip, len) = ((HEADER + begun.len) as u32, len as u32);
+    let (skip, len) = (
+        payload_at(begun.info.is_some()) + begun.len as u32,
+        len as u32,
+    );
     if conn.ring.copy_in(skip, len, msg.source()) < len as usize {
         return Err(EFAULT);
     }
@@ -173,17 +200,44 @@ fn put(
         *tx = Some(begun);
         return Ok(None);
     }
-    conn.ring.write(0, &frame.encode())?;
-    if conn.ring.produce(total) {
-        conn.notify();
-    }
+    begun.produce(conn, &frame)?;
     Ok(None)
 }
 
+/// Sends the datagram that has begun, if one has.
+pub(crate) fn push(conn: &Arc<Conn>) -> Result {
+    let mut tx = conn.tx.lock();
+    let Some(mut begun) = tx.take() else {
+        return Ok(());
+    };
+    let frame = begun.frame(conn, 0)?;
+    begun.produce(conn, &frame)
+}
+
 impl Begun {
-    /// The frame that it becomes with `len` bytes more.
-    fn frame(&self, conn: &Conn, len: usize) -> Result<Frame> {
+    /// Puts its header before the payload, which is in the ring with room for it, and sends it.
+    fn produce(&self, conn: &Conn, frame: &Frame) -> Result {
+        if let Some(info) = &self.info {
+            conn.ring.write(payload_at(false), &info.encode())?;
+        }
+        conn.ring.write(0, &frame.encode())?;
+        if conn.ring.produce(frame.total_len().ok_or(EMSGSIZE)?) {
+            conn.notify();
+        }
+        Ok(())
+    }
+
+    /// The frame that it becomes with `len` bytes more. A backend that knows no more than an address
+    /// is told no more, if that is no harm.
+    fn frame(&mut self, conn: &Conn, len: usize) -> Result<Frame> {
         let Target { addr, is_peer } = self.target;
+        if !conn.remote.link.has(Feature::Info) {
+            if let Some(info) = self.info.take() {
+                if info.is_needed() {
+                    return Err(EOPNOTSUPP);
+                }
+            }
+        }
         if conn.remote.domain != Domain::from(&addr) {
             // Another thread has decided it meanwhile.
             return Err(EAFNOSUPPORT);
@@ -196,6 +250,7 @@ impl Begun {
             // CAST: It was checked just now.
             len: len as u32,
             addr: (!is_peer).then_some(addr),
+            has_info: self.info.is_some(),
         };
         match frame.total_len() {
             Some(total) if total <= conn.ring.tx_size() => Ok(frame),

@@ -8,6 +8,7 @@ use super::{
     Turn, //
 };
 use crate::{
+    datagram::push,
     proto::{
         call::SOCK_DGRAM,
         option::{
@@ -17,17 +18,20 @@ use crate::{
             SockOpt,
             INFO_WAITING,
             SOL_TCP,
+            SOL_UDP,
             SO_BROADCAST,
             SO_MAX_PACING_RATE,
             SO_NO_CHECK,
             SO_PRIORITY,
             SO_REUSEPORT,
+            SO_RXQ_OVFL,
             SO_TXREHASH,
             TCP_FASTOPEN,
             TCP_FASTOPEN_CONNECT,
             TCP_FASTOPEN_NO_COOKIE,
             TCP_INFO,
             TCP_NOTSENT_LOWAT,
+            UDP_CORK,
             XS_OUTQ,
             XS_RCVBUF,
             XS_SNDBUF, //
@@ -41,6 +45,7 @@ use crate::{
         Body,
         Call,
         Dialect,
+        Feature,
         Response, //
     },
     remote::Remote,
@@ -62,7 +67,8 @@ use kernel::{
             OptionOut, //
         },
     },
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 /// What a program asks for before it sends with MSG_ZEROCOPY. It is no matter of the backend's.
@@ -104,10 +110,14 @@ impl Endpoint {
             }
             _ => self.carry(option, value)?,
         }
-        if let (SOL_TCP, TCP_NOTSENT_LOWAT, Some(conn)) = (level, name, self.conn()) {
-            conn.set_not_sent_lowat(self.not_sent_lowat());
-            // There may be room now.
-            sk.write_space();
+        match (level, name, self.conn()) {
+            (SOL_TCP, TCP_NOTSENT_LOWAT, Some(conn)) => {
+                conn.set_not_sent_lowat(self.not_sent_lowat());
+                // There may be room now.
+                sk.write_space();
+            }
+            (SOL_UDP, UDP_CORK, Some(conn)) if value.to_int() == Some(0) => push(&conn)?,
+            _ => (),
         }
         Ok(())
     }
@@ -173,7 +183,7 @@ impl Endpoint {
     /// Whether an option of `SOL_SOCKET` means anything to the backend, for a socket of this type.
     fn concerns_backend(&self, option: &SockOpt) -> bool {
         match option.name {
-            SO_BROADCAST | SO_NO_CHECK => self.kind == SOCK_DGRAM,
+            SO_BROADCAST | SO_NO_CHECK | SO_RXQ_OVFL => self.kind == SOCK_DGRAM,
             SO_TXREHASH => self.kind != SOCK_DGRAM,
             _ => true,
         }
@@ -195,8 +205,7 @@ impl Endpoint {
         self.check_has(option)?;
         match option.error_on_stream() {
             Some(error) if self.kind != SOCK_DGRAM => Err(wire_error(error)),
-            // No control messages come with datagrams.
-            _ if self.kind == SOCK_DGRAM && option.is_for_messages() => Err(ENOPROTOOPT),
+            _ if self.kind == SOCK_DGRAM && is_refused(option) => Err(ENOPROTOOPT),
             _ => Ok(()),
         }
     }
@@ -268,6 +277,11 @@ impl Endpoint {
         Ok(())
     }
 
+    /// What options were set to. Any context.
+    pub(crate) fn known_options(&self) -> Option<Arc<Settings>> {
+        self.inner.lock().settings.clone()
+    }
+
     /// What an option was set to, or 0. Any context.
     pub(crate) fn known_option(&self, level: u32, name: u32) -> i32 {
         let inner = self.inner.lock();
@@ -304,7 +318,8 @@ impl Endpoint {
             let settings = self.inner.lock().settings.clone();
             settings.and_then(|settings| settings.get(option))
         };
-        let is_unknown = self.kind == SOCK_DGRAM && option.is_for_messages();
+        let is_unknown =
+            self.kind == SOCK_DGRAM && (option.is_for_headers() || option.is_for_info());
         if is_unknown || option::may_get(level, name).is_err() {
             let value = known().unwrap_or(option.unset());
             return give(option, value.as_bytes(), out);
@@ -393,6 +408,12 @@ fn set_zerocopy(sk: &Sock, given: &OptionIn<'_>) -> Result {
 fn give(option: &SockOpt, value: &[u8], out: OptionOut<'_>) -> Result {
     let len = option.program_len(value, out.len());
     out.put(value.get(..len).unwrap_or(value))
+}
+
+/// Returns whether an option asks for control messages beside datagrams that do not come.
+fn is_refused(option: &SockOpt) -> bool {
+    let has_info = || LINK.get().is_none_or(|link| link.has(Feature::Info));
+    option.is_for_headers() || (option.is_for_info() && !has_info())
 }
 
 /// Checks that it is early enough for an option that says how a connection begins.

@@ -27,6 +27,7 @@ options! {
     SO_NO_CHECK = SOL_SOCKET 11, Set, Kind::Flag;
     SO_PRIORITY = SOL_SOCKET 12, Set, range(0, 6);
     SO_REUSEPORT = SOL_SOCKET 15, Set, Kind::Flag;
+    SO_RXQ_OVFL = SOL_SOCKET 40, Set, Kind::Flag;
     SO_MAX_PACING_RATE = SOL_SOCKET 47, Set, ANY;
     SO_TXREHASH = SOL_SOCKET 74, Set, range(-1, 1);
     IP_TOS = SOL_IP 1, Both, ANY;
@@ -93,12 +94,12 @@ options! {
     TCP_RTO_MAX_MS = SOL_TCP 44, Both, range(1000, 120000);
     TCP_RTO_MIN_US = SOL_TCP 45, Both, Kind::Judged;
     TCP_DELACK_MAX_US = SOL_TCP 46, Both, Kind::Judged;
-    UDP_CORK = SOL_UDP 1, Fixed, Kind::Flag;
+    UDP_CORK = SOL_UDP 1, Own, Kind::Flag;
     UDP_ENCAP = SOL_UDP 100, Fixed, ANY;
     UDP_NO_CHECK6_TX = SOL_UDP 101, Set, Kind::Flag;
     UDP_NO_CHECK6_RX = SOL_UDP 102, Set, Kind::Flag;
-    UDP_SEGMENT = SOL_UDP 103, Fixed, ANY;
-    UDP_GRO = SOL_UDP 104, Fixed, Kind::Flag;
+    UDP_SEGMENT = SOL_UDP 103, Both, range(0, 65535);
+    UDP_GRO = SOL_UDP 104, Both, Kind::Flag;
     IPV6_ADDRFORM = SOL_IPV6 1, Get, ANY;
     IPV6_2292PKTINFO = SOL_IPV6 2, Both, Kind::Flag;
     IPV6_2292HOPOPTS = SOL_IPV6 3, Both, Kind::Flag;

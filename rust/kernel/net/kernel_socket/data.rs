@@ -8,9 +8,12 @@ use crate::{
     bindings,
     bvec::BioVecs,
     error::to_result,
-    net::addr::{
-        AddrStorage,
-        SockAddrBuf, //
+    net::{
+        addr::{
+            AddrStorage,
+            SockAddrBuf, //
+        },
+        msghdr::ControlBuf, //
     },
     prelude::*, //
 };
@@ -29,12 +32,12 @@ impl KernelSocket {
     ///
     /// A datagram goes to the peer that the socket was connected to, as a whole.
     pub fn send(&self, from: &BioVecs<'_>) -> Result<usize> {
-        self.sendmsg(from, None, 0)
+        self.sendmsg(from, None, None, 0)
     }
 
     /// As [`KernelSocket::send`], with the last of the bytes that are sent being urgent (`MSG_OOB`).
     pub fn send_urgent(&self, from: &BioVecs<'_>) -> Result<usize> {
-        self.sendmsg(from, None, bindings::MSG_OOB)
+        self.sendmsg(from, None, None, bindings::MSG_OOB)
     }
 
     /// Sends a datagram to `addr`.
@@ -52,10 +55,33 @@ impl KernelSocket {
         if !self.is_datagram() {
             return Err(EOPNOTSUPP);
         }
-        self.sendmsg(from, Some(&SockAddrBuf::from(addr)), 0)
+        self.sendmsg(from, Some(&SockAddrBuf::from(addr)), None, 0)
     }
 
-    fn sendmsg(&self, from: &BioVecs<'_>, to: Option<&SockAddrBuf>, flags: u32) -> Result<usize> {
+    /// Sends a datagram to `addr`, or to the peer, with control messages: what sendmsg(2) returns
+    /// for them, and the errors of [`KernelSocket::send_to`].
+    ///
+    /// There are some that only privileged programs may send: who uses this decides on that.
+    pub fn send_with(
+        &self,
+        from: &BioVecs<'_>,
+        addr: Option<SocketAddr>,
+        control: &mut ControlBuf,
+    ) -> Result<usize> {
+        if !self.is_datagram() {
+            return Err(EOPNOTSUPP);
+        }
+        let addr = addr.map(SockAddrBuf::from);
+        self.sendmsg(from, addr.as_ref(), Some(control), 0)
+    }
+
+    fn sendmsg(
+        &self,
+        from: &BioVecs<'_>,
+        to: Option<&SockAddrBuf>,
+        control: Option<&mut ControlBuf>,
+        flags: u32,
+    ) -> Result<usize> {
         let mut msg = bindings::msghdr {
             msg_flags: bindings::MSG_DONTWAIT | bindings::MSG_NOSIGNAL | flags,
             ..Default::default()
@@ -65,11 +91,14 @@ impl KernelSocket {
             msg.msg_name = to.as_ptr().cast_mut().cast();
             msg.msg_namelen = to.c_len();
         }
+        if let Some(control) = control {
+            control.attach_to(&mut msg);
+        }
         // SAFETY: The iterator is valid for writing.
         unsafe { from.init_iter(&raw mut msg.msg_iter, bindings::ITER_SOURCE) };
         // SAFETY: The socket is valid by the type invariants. The message is complete, and what it
-        // refers to may be read while `from` and `to` are borrowed. C code makes a copy of the
-        // address.
+        // refers to may be read while `from`, `to` and `control` are borrowed. C code makes a copy of
+        // the address, and of what it keeps of the control messages.
         bytes(unsafe { bindings::sock_sendmsg(self.as_raw(), &raw mut msg) })
     }
 
@@ -97,6 +126,20 @@ impl KernelSocket {
     /// - An error of a datagram that was sent before, see [`KernelSocket::send_to`].
     /// - `EOPNOTSUPP` if this is no socket for datagrams.
     pub fn recv_from(&self, into: &BioVecs<'_>) -> Result<Datagram> {
+        self.recvmsg(into, None)
+    }
+
+    /// As [`KernelSocket::recv_from`], with the control messages that options have asked for, as far
+    /// as there is room.
+    pub fn recv_with(&self, into: &BioVecs<'_>, control: &mut ControlBuf) -> Result<Datagram> {
+        self.recvmsg(into, Some(control))
+    }
+
+    fn recvmsg(
+        &self,
+        into: &BioVecs<'_>,
+        mut control: Option<&mut ControlBuf>,
+    ) -> Result<Datagram> {
         let mut addr = AddrStorage::new();
         let mut msg = bindings::msghdr {
             msg_name: addr.as_mut_ptr(),
@@ -107,11 +150,14 @@ impl KernelSocket {
         if !self.is_datagram() {
             return Err(EOPNOTSUPP);
         }
+        if let Some(control) = &mut control {
+            control.offer_to(&mut msg);
+        }
         // SAFETY: The iterator is valid for writing.
         unsafe { into.init_iter(&raw mut msg.msg_iter, bindings::ITER_DEST) };
         // SAFETY: The socket is valid by the type invariants. The message is complete, there is
-        // room for any address, and what the message refers to may be written to while `into` is
-        // borrowed.
+        // room for any address, and what the message refers to may be written to while `into` and
+        // `control` are borrowed: the room that it says there is.
         let len = bytes(unsafe {
             bindings::sock_recvmsg(
                 self.as_raw(),
@@ -119,6 +165,9 @@ impl KernelSocket {
                 (bindings::MSG_DONTWAIT | bindings::MSG_TRUNC) as c_int,
             )
         })?;
+        if let Some(control) = control {
+            control.filled_by(&msg);
+        }
         Ok(Datagram {
             len,
             copied: len.min(into.len_bytes()),

@@ -53,6 +53,7 @@ pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
                 | bindings::SO_ACCEPTCONN
                 | bindings::SO_MARK
                 | bindings::SO_PROTOCOL
+                | bindings::SO_RXQ_OVFL
                 | bindings::SO_DOMAIN
                 | bindings::SO_MAX_PACING_RATE
                 | bindings::SO_TXREHASH
@@ -115,7 +116,10 @@ pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
         ),
         SOL_UDP => matches!(
             name,
-            bindings::UDP_NO_CHECK6_TX | bindings::UDP_NO_CHECK6_RX
+            bindings::UDP_NO_CHECK6_TX
+                | bindings::UDP_NO_CHECK6_RX
+                | bindings::UDP_SEGMENT
+                | bindings::UDP_GRO
         ),
         SOL_IPV6 => matches!(
             name,

@@ -10,6 +10,7 @@ use super::{
 
 use crate::{
     bindings,
+    error::to_result,
     net::{
         addr::{
             SockAddrBuf,
@@ -167,6 +168,24 @@ impl Sock {
     pub fn put_timestamp(&self, msg: &mut MsgHdr, arrived: i64) {
         // SAFETY: The socket and the message are valid by their type invariants.
         unsafe { bindings::sk_put_timestamp(msg.as_raw(), self.as_raw(), arrived) };
+    }
+
+    /// Checks the control messages of level `SOL_SOCKET` in a message that is being sent, as all
+    /// protocols do, and that each is one.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for one that there is not, or not in this form; `EPERM` for one that the current task
+    /// may not send.
+    pub fn check_controls(&self, msg: &MsgHdr) -> Result {
+        let mut cookie = bindings::sockcm_cookie::default();
+
+        if msg.control_bytes().is_empty() {
+            return Ok(());
+        }
+        // SAFETY: The socket and the message are valid by their type invariants, and the control
+        // messages were just seen to be in memory of the kernel's own. `cookie` is valid for writing.
+        to_result(unsafe { bindings::sock_cmsg_send(self.as_raw(), msg.as_raw(), &raw mut cookie) })
     }
 
     /// Notes whether the socket takes another path when packets seem to be lost (`SO_TXREHASH`): 0

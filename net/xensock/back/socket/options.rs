@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The options of a guest's socket.
+
+use super::Socket;
+use crate::proto::{
+    option::{
+        self,
+        Kind,
+        SockOpt,
+        SOL_XS,
+        XS_RCVBUF,
+        XS_SNDBUF, //
+    },
+    rule::Transport,
+    value::{
+        Piece,
+        Value,
+        INT_LEN,
+        MAX_LEN,
+        NAME_LEN, //
+    }, //
+};
+use kernel::{
+    net::sockopt::SOL_SOCKET,
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
+
+/// Linux's options that are set in place of those which the frontend names.
+const SO_SNDBUF: i32 = 7;
+const SO_RCVBUF: i32 = 8;
+const SO_REUSEPORT: i32 = option::SO_REUSEPORT as i32;
+
+/// The option by which programs choose among ports.
+const IP_LOCAL_PORT_RANGE: u32 = 51;
+
+/// The value of an option, as it was when the guest began to read it.
+pub(super) struct Snapshot {
+    level: u32,
+    name: u32,
+    value: KVec<u8>,
+}
+
+impl Socket {
+    /// Sets an option, if guests may.
+    pub(crate) fn set_option(&self, level: u32, name: u32, value: &Value) -> Result {
+        let option = option::may_set(level, name, value).map_err(from_number)?;
+        self.check_has(option)?;
+        if self.nature.transport == Transport::Udp && level == option::SOL_SOCKET {
+            if let option::SO_REUSEADDR | option::SO_REUSEPORT = name {
+                return self.share_port(name, value.to_int() == Some(1));
+            }
+        }
+        let mut number = value.to_int();
+        if (level, name) == (option::SOL_IP, IP_LOCAL_PORT_RANGE) {
+            number = number.map(|range| self.narrow(range));
+        }
+        // On the wire, numbers are little endian.
+        let number = number.map(i32::to_ne_bytes);
+        let value = match &number {
+            Some(number) if option.is_number() => number,
+            _ => value.as_bytes(),
+        };
+        let (level, name) = match (level, name) {
+            (SOL_XS, XS_SNDBUF) => (SOL_SOCKET, SO_SNDBUF),
+            (SOL_XS, XS_RCVBUF) => (SOL_SOCKET, SO_RCVBUF),
+            _ => (i32::try_from(level)?, i32::try_from(name)?),
+        };
+        self.inner.set_option(level, name, value)?;
+        if level == SOL_SOCKET {
+            self.held.forget_sizes();
+        }
+        if option.is_for_info() && self.nature.has_info {
+            self.wants_info.store(true, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Has a datagram socket share its port, by one of two options, with others of its owner that do
+    /// so. By `SO_REUSEADDR`, UDP would share it with anybody who has set it.
+    fn share_port(&self, name: u32, on: bool) -> Result {
+        let mut shares = self.shares.lock();
+        match name {
+            option::SO_REUSEADDR => shares.0 = on,
+            _ => shares.1 = on,
+        }
+        let on = i32::from(shares.0 || shares.1).to_ne_bytes();
+        self.inner.set_option(SOL_SOCKET, SO_REUSEPORT, &on)
+    }
+
+    /// Returns what is left of a range of ports to choose from, as the option has it, of those that
+    /// the guest has.
+    fn narrow(&self, range: i32) -> i32 {
+        let Some((first, last)) = self.policy.local_ports() else {
+            return range;
+        };
+        // CAST: The bits remain the same; the halves are the first port and the last.
+        let (low, high) = (range as u32 as u16, (range as u32 >> 16) as u16);
+        let port = |port: u16, none| match port {
+            0 => none,
+            port => port.clamp(first, last.max(first)),
+        };
+        (u32::from(port(high, last)) << 16 | u32::from(port(low, first))) as i32
+    }
+
+    /// Reads the piece of an option that begins at `offset`, if guests may.
+    ///
+    /// At 0 the option is read, and `amend` may change it. The other pieces are from what was read
+    /// then.
+    pub(crate) fn option(
+        &self,
+        level: u32,
+        name: u32,
+        offset: u32,
+        amend: impl FnOnce(&SockOpt, &mut [u8]),
+    ) -> Result<Piece> {
+        let option = option::may_get(level, name).map_err(from_number)?;
+        self.check_has(option)?;
+        let mut snapshot = self.snapshot.lock();
+        if offset == 0 {
+            // Given back before another is made.
+            *snapshot = None;
+            let mut value = self.read(option)?;
+            amend(option, &mut value);
+            let piece = Piece::of(&value, 0).ok_or(EINVAL);
+            if value.len() > MAX_LEN {
+                *snapshot = Some(Snapshot { level, name, value });
+            }
+            return piece;
+        }
+        match &*snapshot {
+            Some(kept) if (kept.level, kept.name) == (level, name) => {
+                Piece::of(&kept.value, offset).ok_or(EINVAL)
+            }
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Whether there is such an option for this type of socket. Of families, Linux says it.
+    fn check_has(&self, option: &SockOpt) -> Result {
+        let is_other = match self.nature.transport {
+            Transport::Tcp => option.needs_datagrams(),
+            Transport::Udp => {
+                option.needs_stream()
+                    || option.is_for_headers()
+                    || (option.is_for_info() && !self.nature.has_info)
+            }
+        };
+        if is_other {
+            return Err(ENOPROTOOPT);
+        }
+        Ok(())
+    }
+
+    /// Reads an option in its form on the wire.
+    fn read(&self, option: &SockOpt) -> Result<KVec<u8>> {
+        let mut value = KVec::new();
+        if option.level == SOL_XS {
+            let unacked = u32::try_from(self.inner.unacked_bytes())?;
+            value.extend_from_slice(&unacked.to_le_bytes(), GFP_KERNEL)?;
+            return Ok(value);
+        }
+        let room = match option.kind {
+            Kind::Flag | Kind::Int { .. } | Kind::Judged => INT_LEN,
+            Kind::Name => NAME_LEN,
+            Kind::Struct(max) => max as usize,
+        };
+        value.resize(room, 0, GFP_KERNEL)?;
+        let len = self.inner.get_option(
+            i32::try_from(option.level)?,
+            i32::try_from(option.name)?,
+            &mut value,
+        )?;
+        value.truncate(len);
+        if let (true, Ok(number)) = (option.is_number(), <[u8; INT_LEN]>::try_from(&*value)) {
+            value.copy_from_slice(&i32::from_ne_bytes(number).to_le_bytes());
+        }
+        Ok(value)
+    }
+}
+
+/// The error of a positive number, as the protocol has it.
+fn from_number(number: i32) -> Error {
+    Error::from_errno(-number)
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What options have to do with datagrams.
+
+use super::{
+    super::errno,
+    table::*,
+    SockOpt,
+    SOL_IP,
+    SOL_IPV6,
+    SOL_SOCKET,
+    SOL_UDP, //
+};
+
+impl SockOpt {
+    /// Returns whether the option exists on datagram sockets only.
+    pub const fn needs_datagrams(&self) -> bool {
+        self.level == SOL_UDP
+    }
+
+    /// Returns the error for setting the option on a stream, if it can be set on datagram sockets
+    /// only.
+    pub const fn error_on_stream(&self) -> Option<i32> {
+        match (self.level, self.name) {
+            (SOL_IP, IP_MULTICAST_IF | IP_MULTICAST_TTL | IP_RECVFRAGSIZE) => Some(errno::EINVAL),
+            (SOL_IPV6, IPV6_MULTICAST_IF | IPV6_MULTICAST_HOPS) => Some(errno::ENOPROTOOPT),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the option asks for control messages beside datagrams that nothing carries.
+    pub const fn is_for_headers(&self) -> bool {
+        match self.level {
+            SOL_IP => matches!(
+                self.name,
+                IP_RECVOPTS | IP_RETOPTS | IP_CHECKSUM | IP_RECVFRAGSIZE
+            ),
+            SOL_IPV6 => matches!(
+                self.name,
+                IPV6_2292HOPOPTS
+                    | IPV6_2292DSTOPTS
+                    | IPV6_2292RTHDR
+                    | IPV6_FLOWINFO
+                    | IPV6_RECVHOPOPTS
+                    | IPV6_RECVRTHDR
+                    | IPV6_RECVDSTOPTS
+                    | IPV6_RECVPATHMTU
+                    | IPV6_RECVFRAGSIZE
+            ),
+            _ => false,
+        }
+    }
+
+    /// Returns whether the option asks for something that an [info](super::info) can say: those need
+    /// the feature.
+    pub const fn is_for_info(&self) -> bool {
+        match self.level {
+            SOL_SOCKET => self.name == SO_RXQ_OVFL,
+            SOL_IP => matches!(
+                self.name,
+                IP_PKTINFO | IP_RECVTTL | IP_RECVTOS | IP_RECVORIGDSTADDR
+            ),
+            SOL_UDP => self.name == UDP_GRO,
+            SOL_IPV6 => matches!(
+                self.name,
+                IPV6_2292PKTINFO
+                    | IPV6_2292HOPLIMIT
+                    | IPV6_RECVPKTINFO
+                    | IPV6_RECVHOPLIMIT
+                    | IPV6_RECVTCLASS
+                    | IPV6_RECVORIGDSTADDR
+            ),
+            _ => false,
+        }
+    }
+}
