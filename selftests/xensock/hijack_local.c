@@ -349,4 +349,65 @@ TEST_F(hijack_local, is_reached_from_a_port_of_all_addresses)
 	close(fd);
 }
 
+/* Datagrams likewise: clients that have any port, or that connect. */
+TEST_F(hijack_local, has_datagrams_from_a_port_of_all_addresses)
+{
+	const char *host = variant->family == AF_INET ? LOCALHOST : variant->peer;
+	int server = socket(AF_INET, SOCK_DGRAM, 0), fd, chosen;
+	struct sockaddr_storage to = {};
+	struct sockaddr_in from = {};
+	socklen_t len, size;
+	unsigned int port;
+	char data[8];
+
+	ASSERT_EQ(0, set("hijack", "2"));
+	set_timeout(server, SO_RCVTIMEO, WAIT_LIMIT_MSEC);
+	ASSERT_EQ(0, bind_to(server, LOCALHOST, 0));
+	size = any_address(host, local_port(server), &to);
+	for (chosen = 0; chosen < 2; chosen++) {
+		fd = socket(variant->family, SOCK_DGRAM, 0);
+		ASSERT_EQ(0, bind_all(fd, variant->family, 0));
+		port = local_port(fd);
+		ASSERT_NE(0, port);
+		if (chosen) {
+			close(fd);
+			fd = socket(variant->family, SOCK_DGRAM, 0);
+			ASSERT_EQ(0, bind_all(fd, variant->family, port));
+			ASSERT_EQ(0, connect(fd, (void *)&to, size)) TH_LOG("%m");
+		}
+		EXPECT_EQ(2, sendto(fd, "hi", 2, 0, (void *)&to, size)) TH_LOG("%m");
+		EXPECT_EQ(port, local_port(fd));
+		len = sizeof(from);
+		EXPECT_EQ(2, recvfrom(server, data, 8, 0, (void *)&from, &len)) TH_LOG("%m");
+		EXPECT_EQ(port, ntohs(from.sin_port));
+		EXPECT_EQ(3, sendto(server, "yes", 3, 0, (void *)&from, len));
+		set_timeout(fd, SO_RCVTIMEO, WAIT_LIMIT_MSEC);
+		EXPECT_EQ(3, recv(fd, data, 8, 0)) TH_LOG("%m");
+		close(fd);
+	}
+	close(server);
+
+	/* Who has sent to the other side stays there. */
+	server = socket(AF_INET, SOCK_DGRAM, 0);
+	set_timeout(server, SO_RCVTIMEO, WAIT_LIMIT_MSEC);
+	ASSERT_EQ(0, bind_to(server, opt.host, 0));
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	ASSERT_EQ(0, bind_all(fd, AF_INET, 0));
+	port = local_port(fd);
+	size = any_address(opt.host, local_port(server), &to);
+	EXPECT_EQ(2, sendto(fd, "hi", 2, 0, (void *)&to, size));
+	EXPECT_EQ(2, recv(server, data, 8, 0));
+	any_address(LOCALHOST, 9, &to);
+	sendto(fd, "?", 1, 0, (void *)&to, size);
+	EXPECT_EQ(port, local_port(fd));
+	any_address(opt.host, port, &to);
+	EXPECT_EQ(3, sendto(server, "yes", 3, 0, (void *)&to, size));
+	set_timeout(fd, SO_RCVTIMEO, WAIT_LIMIT_MSEC);
+	while (recv(fd, data, 8, 0) != 3 && errno != EAGAIN)
+		;
+	EXPECT_EQ(0, memcmp("yes", data, 3));
+	close(fd);
+	close(server);
+}
+
 XENSOCK_TEST_MAIN

@@ -19,6 +19,7 @@ pub(crate) use self::{
 };
 
 use crate::{
+    conn::Conn,
     endpoint::{
         in_domain,
         Inner,
@@ -54,8 +55,10 @@ use kernel::{
 #[derive(Clone, Copy)]
 pub(crate) enum First {
     Bind(SocketAddr),
-    /// Or to send to; an error if that is no address.
+    /// An error if that is no address.
     Connect(Result<SocketAddr>),
+    /// Likewise.
+    Send(Result<SocketAddr>),
     Listen,
 }
 
@@ -64,7 +67,7 @@ impl First {
     fn addr(self) -> Option<SocketAddr> {
         match self {
             Self::Bind(addr) => Some(addr),
-            Self::Connect(addr) => addr.ok(),
+            Self::Connect(addr) | Self::Send(addr) => addr.ok(),
             Self::Listen => None,
         }
     }
@@ -83,8 +86,8 @@ pub(crate) fn first<F: Face, R>(
     operation: impl FnOnce() -> Result<R>,
 ) -> Result<R> {
     if !is_open(sk) {
-        if let First::Connect(Ok(addr)) = first {
-            move_port(socket, sk, addr)?;
+        if let First::Connect(Ok(_)) | First::Send(Ok(_)) = first {
+            move_port(socket, sk, first)?;
         }
         return operation();
     }
@@ -125,18 +128,27 @@ fn may_return<F: Face>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && config(sk).is_some_and(|config| config.falls_back())
 }
 
-/// Has a stream that is bound to a port of all addresses, and no more than that, fall back with this
-/// port if it is about to connect with what the guest reaches by itself.
-fn move_port<F: Face>(socket: &Socket, sk: &Sk<F>, addr: SocketAddr) -> Result {
-    let endpoint = sk.data().get_ref().endpoint();
-    if F::PROTOCOL.is_none() || endpoint.inner.lock().port_of_all().is_none() {
+/// Has a socket that is bound to a port of all addresses, and no more than that, fall back with this
+/// port if it is about to connect with what the guest reaches by itself, or to send there.
+fn move_port<F: Face>(socket: &Socket, sk: &Sk<F>, first: First) -> Result {
+    let place = |inner: &Inner| match sk.data().get_ref() {
+        Engine::Stream(_) => inner.port_of_all(),
+        Engine::Datagram(datagram) => {
+            let connects = matches!(first, First::Connect(_));
+            datagram
+                .is_unused(connects)
+                .then(|| inner.port_of_all())
+                .flatten()
+        }
+    };
+    if F::PROTOCOL.is_none() || place(&sk.data().get_ref().endpoint().inner.lock()).is_none() {
         return Ok(());
     }
     let (Some(config), Some(net)) = (config(sk), sk.namespace()) else {
         return Ok(());
     };
-    match config.exemption(&net, transport(sk), First::Connect(Ok(addr))) {
-        Some(reason) => replace(socket, sk, reason, Some(addr), Inner::port_of_all),
+    match config.exemption(&net, transport(sk), first) {
+        Some(reason) => replace(socket, sk, reason, first.addr(), place),
         None => Ok(()),
     }
 }
@@ -194,6 +206,9 @@ fn replace<F: Face, N: Into<Option<SocketAddr>>>(
     if let Err(error) = result {
         endpoint.inner.lock().state = state;
         return Err(error);
+    }
+    if let State::Connection(conn) = state {
+        Conn::close(&conn, true);
     }
     note(sk, reason, addr);
     Err(EAGAIN)

@@ -103,6 +103,13 @@ impl Datagram {
         is_bound || self.names.lock().is_automatic
     }
 
+    /// Whether nothing was done with the socket but, maybe, that it was bound. One that has a port of
+    /// the program's choice is a server's as well, unless the program `connects` it.
+    pub(crate) fn is_unused(&self, connects: bool) -> bool {
+        let names = self.names.lock();
+        !names.is_automatic && names.peer.is_none() && (connects || !names.is_chosen)
+    }
+
     /// Whether the socket had a data ring, and has lost it. The next call makes another.
     fn has_lost(&self) -> bool {
         match self.endpoint.conn() {

@@ -124,10 +124,13 @@ impl Inner {
     /// The address of a socket that has one and was put to no other use yet, if it is one port of
     /// all addresses.
     pub(crate) fn port_of_all(&self) -> Option<SocketAddr> {
-        let State::Idle(remote) = &self.state else {
-            return None;
+        let remote = match &self.state {
+            State::Idle(remote) => remote.as_ref(),
+            // One for datagrams has its ring from the start. What has come is for the program.
+            State::Connection(conn) if conn.is_datagram() && !conn.has_frame() => None,
+            _ => return None,
         };
-        let name = remote.as_ref().and_then(|r| r.local).or(self.local);
+        let name = remote.and_then(|r| r.local).or(self.local);
         name.filter(|name| name.port() != 0 && name.ip().to_canonical().is_unspecified())
     }
 

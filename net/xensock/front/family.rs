@@ -304,7 +304,7 @@ impl<F: Face> Ops for Family<F> {
         // To turn one off is to have none.
         let kind = socket.kind() == SOCK_STREAM;
         if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6))
-            && !matches!(value.read_int(), Ok(0))
+            && native::is_asked_for(level, name, value.read_int().ok())
         {
             choice::fall_back(socket, sk, Reason::Option, None)?;
         }
@@ -374,7 +374,7 @@ impl<F: Face> Ops for Family<F> {
                     datagram.send(sk, msg, len, flags)
                 };
                 let sent = match msg.name().map(|name| name.parse()) {
-                    Some(peer) => choice::first(socket, sk, First::Connect(peer), || send(msg)),
+                    Some(peer) => choice::first(socket, sk, First::Send(peer), || send(msg)),
                     None => send(msg),
                 }?;
                 sk.note_port(socket);

@@ -73,6 +73,29 @@ pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool 
     }
 }
 
+/// Returns whether a value that a program gives for such an option asks for what only a socket of the
+/// guest's own has. To turn an option off is to have none.
+pub fn is_asked_for(level: i32, name: i32, value: Option<i32>) -> bool {
+    match (level, name, value) {
+        (SOL_SOCKET, SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW, Some(flags)) => {
+            flags & TIMES_OF_PACKETS != 0
+        }
+        (_, _, value) => value != Some(0),
+    }
+}
+
+/// The flags of `SO_TIMESTAMPING` that are about packets that are sent, or about hardware. What
+/// arrives is seen to arrive in the guest.
+const TIMES_OF_PACKETS: i32 =
+    TX_HARDWARE | TX_SOFTWARE | RX_HARDWARE | RAW_HARDWARE | TX_SCHED | TX_ACK | TX_COMPLETION;
+const TX_HARDWARE: i32 = 1 << 0;
+const TX_SOFTWARE: i32 = 1 << 1;
+const RX_HARDWARE: i32 = 1 << 2;
+const RAW_HARDWARE: i32 = 1 << 6;
+const TX_SCHED: i32 = 1 << 8;
+const TX_ACK: i32 = 1 << 9;
+const TX_COMPLETION: i32 = 1 << 18;
+
 const SOL_SOCKET: i32 = 1;
 const SO_BINDTODEVICE: i32 = 25;
 const SO_ATTACH_FILTER: i32 = 26;

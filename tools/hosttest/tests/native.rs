@@ -3,7 +3,10 @@
 //! Which options make a socket one of the guest's own.
 
 use xensock_hosttest::proto::{
-    native::is_needed,
+    native::{
+        is_asked_for,
+        is_needed, //
+    },
     option::{
         self,
         Access, //
@@ -22,6 +25,24 @@ fn carried_options_are_none() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn to_turn_one_off_is_to_have_none() {
+    const SOL_SOCKET: i32 = 1;
+    const SO_MARK: i32 = 36;
+    assert!(is_asked_for(SOL_SOCKET, SO_MARK, Some(1)));
+    assert!(is_asked_for(SOL_SOCKET, SO_MARK, None));
+    assert!(!is_asked_for(SOL_SOCKET, SO_MARK, Some(0)));
+    for so_timestamping in [37, 65] {
+        // What arrives is seen in the guest; what is sent, or by hardware, is not.
+        assert!(is_needed(SOL_SOCKET, so_timestamping, true, false));
+        assert!(!is_asked_for(SOL_SOCKET, so_timestamping, Some(1 << 3 | 1 << 4)));
+        for bit in [0, 1, 2, 6, 8, 9, 18] {
+            assert!(is_asked_for(SOL_SOCKET, so_timestamping, Some(1 << 4 | 1 << bit)));
+        }
+        assert!(is_asked_for(SOL_SOCKET, so_timestamping, None));
     }
 }
 

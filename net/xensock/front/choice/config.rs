@@ -203,8 +203,8 @@ impl Hijack {
     ) -> Option<Reason> {
         let (addr, is_bind) = match first {
             First::Bind(addr) => (addr, true),
-            First::Connect(Ok(addr)) => (addr, false),
-            First::Connect(Err(_)) | First::Listen => return None,
+            First::Connect(Ok(addr)) | First::Send(Ok(addr)) => (addr, false),
+            First::Connect(Err(_)) | First::Send(Err(_)) | First::Listen => return None,
         };
         // As TCP and UDP take it for a destination.
         let ip = match addr.ip().to_canonical() {

@@ -2,6 +2,8 @@
 
 //! The options of sockets: those that the backend has to know, and those that it need not.
 
+mod check;
+
 use super::{
     Endpoint,
     State,
@@ -11,24 +13,20 @@ use crate::{
     datagram::push,
     proto::{
         call::SOCK_DGRAM,
+        native,
         option::{
             self,
             Access,
             Kind,
             SockOpt,
             INFO_WAITING,
+            SOL_SOCKET,
             SOL_TCP,
             SOL_UDP,
-            SO_BROADCAST,
             SO_MAX_PACING_RATE,
-            SO_NO_CHECK,
             SO_PRIORITY,
             SO_REUSEPORT,
-            SO_RXQ_OVFL,
             SO_TXREHASH,
-            TCP_FASTOPEN,
-            TCP_FASTOPEN_CONNECT,
-            TCP_FASTOPEN_NO_COOKIE,
             TCP_INFO,
             TCP_NOTSENT_LOWAT,
             UDP_CORK,
@@ -45,7 +43,6 @@ use crate::{
         Body,
         Call,
         Dialect,
-        Feature,
         Response, //
     },
     remote::Remote,
@@ -53,13 +50,13 @@ use crate::{
     wire_error,
     LINK, //
 };
+use check::check_early;
 use kernel::{
     net::{
         addr::Domain,
         sock::{
             Sock,
-            SockFlag,
-            TcpState, //
+            SockFlag, //
         },
         socket::Socket,
         sockopt::{
@@ -73,6 +70,9 @@ use kernel::{
 
 /// What a program asks for before it sends with MSG_ZEROCOPY. It is no matter of the backend's.
 const SO_ZEROCOPY: u32 = 60;
+/// Times of packets, which the backend does not tell.
+const SO_TIMESTAMPING_OLD: u32 = 37;
+const SO_TIMESTAMPING_NEW: u32 = 65;
 
 impl Endpoint {
     /// `setsockopt()`.
@@ -136,8 +136,14 @@ impl Endpoint {
         name: u32,
         given: &OptionIn<'_>,
     ) -> Result {
-        if name == SO_ZEROCOPY {
-            return set_zerocopy(sk, given);
+        match name {
+            SO_ZEROCOPY => return set_zerocopy(sk, given),
+            SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW
+                if native::is_asked_for(SOL_SOCKET as i32, name as i32, given.read_int().ok()) =>
+            {
+                return Err(EOPNOTSUPP);
+            }
+            _ => (),
         }
         if !option::of_socket(name).is_some_and(|option| self.concerns_backend(option)) {
             socket.set_option(name as i32, given)?;
@@ -178,36 +184,6 @@ impl Endpoint {
             _ => return socket.set_option(name as i32, &given),
         }
         Ok(())
-    }
-
-    /// Whether an option of `SOL_SOCKET` means anything to the backend, for a socket of this type.
-    fn concerns_backend(&self, option: &SockOpt) -> bool {
-        match option.name {
-            SO_BROADCAST | SO_NO_CHECK | SO_RXQ_OVFL => self.kind == SOCK_DGRAM,
-            SO_TXREHASH => self.kind != SOCK_DGRAM,
-            _ => true,
-        }
-    }
-
-    /// Checks that a socket of this family and type has an option.
-    fn check_has(&self, option: &SockOpt) -> Result {
-        let is_other = (option.needs_ipv6() && self.domain == Some(Domain::Inet))
-            || (option.needs_stream() && self.kind == SOCK_DGRAM)
-            || (option.needs_datagrams() && self.kind != SOCK_DGRAM);
-        if is_other {
-            return Err(ENOPROTOOPT);
-        }
-        Ok(())
-    }
-
-    /// Checks that a socket of this family and type has an option, and that it can be set.
-    fn check_can_set(&self, option: &SockOpt) -> Result {
-        self.check_has(option)?;
-        match option.error_on_stream() {
-            Some(error) if self.kind != SOCK_DGRAM => Err(wire_error(error)),
-            _ if self.kind == SOCK_DGRAM && is_refused(option) => Err(ENOPROTOOPT),
-            _ => Ok(()),
-        }
     }
 
     /// Notes an option that the backend has no part in.
@@ -408,27 +384,6 @@ fn set_zerocopy(sk: &Sock, given: &OptionIn<'_>) -> Result {
 fn give(option: &SockOpt, value: &[u8], out: OptionOut<'_>) -> Result {
     let len = option.program_len(value, out.len());
     out.put(value.get(..len).unwrap_or(value))
-}
-
-/// Returns whether an option asks for control messages beside datagrams that do not come.
-fn is_refused(option: &SockOpt) -> bool {
-    let has_info = || LINK.get().is_none_or(|link| link.has(Feature::Info));
-    option.is_for_headers() || (option.is_for_info() && !has_info())
-}
-
-/// Checks that it is early enough for an option that says how a connection begins.
-fn check_early(sk: &Sock, option: &SockOpt) -> Result {
-    let is_early = match (option.level, option.name, sk.state()) {
-        (SOL_TCP, TCP_FASTOPEN_CONNECT, state) => state == TcpState::Close,
-        (SOL_TCP, TCP_FASTOPEN | TCP_FASTOPEN_NO_COOKIE, state) => {
-            matches!(state, TcpState::Close | TcpState::Listen)
-        }
-        _ => true,
-    };
-    if !is_early {
-        return Err(EINVAL);
-    }
-    Ok(())
 }
 
 /// Level and name of an option, as they go on the wire.
