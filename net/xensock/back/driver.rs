@@ -117,7 +117,11 @@ impl Backend {
                 dev.switch_state(State::Connected)?;
             }
             BackAction::Recheck => {
-                let address = Address::read(dev)?;
+                let address = match Address::read(dev) {
+                    // It has just died: its state is the next to go.
+                    Err(ENOENT) => return Ok(true),
+                    address => address?,
+                };
                 if self.guest.lock().as_ref().map(|g| g.address) == Some(address) {
                     return Ok(false);
                 }

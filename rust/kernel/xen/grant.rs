@@ -8,6 +8,7 @@
 //! C header: [`include/xen/grant_table.h`](srctree/include/xen/grant_table.h)
 
 use super::{
+    is_domain,
     shared::{
         Frame,
         SharedPages, //
@@ -44,11 +45,15 @@ use core::{
 /// The most pages that can be granted or mapped as one run: 4 MiB.
 pub const MAX_PAGES: usize = 1024;
 
-/// Returns how many grants this domain can have in all, the hypervisor's limit. Any context.
+/// Returns how many grants this domain can have in all, the hypervisor's limit; none without Xen. Any
+/// context.
 ///
 /// Every driver of the domain draws on them.
 pub fn max_grants() -> usize {
-    // SAFETY: No preconditions.
+    if !is_domain() {
+        return 0;
+    }
+    // SAFETY: There is a hypervisor to be asked.
     let frames = unsafe { bindings::gnttab_max_grant_frames() } as usize;
     // CAST: Small. Version 2 of the table has larger entries; Linux takes it only where addresses
     // ask for it, and there this is no more than an upper limit.
@@ -110,12 +115,15 @@ impl GrantedPages {
     /// Allocates `pages` pages and grants `to` access to them.
     ///
     /// Fails with [`EINVAL`] if the number is 0 or above [`MAX_PAGES`], with [`ENOSPC`] if the
-    /// grant table is full, and with [`ENOMEM`].
+    /// grant table is full, with [`ENODEV`] if there is no Xen, and with [`ENOMEM`].
     ///
     /// May be called from any context that `flags` allow.
     pub fn new(to: DomId, pages: usize, flags: Flags) -> Result<Self> {
         if pages == 0 || pages > MAX_PAGES {
             return Err(EINVAL);
+        }
+        if !is_domain() {
+            return Err(ENODEV);
         }
 
         // INVARIANT: There are neither pages nor grants. What is made from here on is owned by
@@ -307,12 +315,16 @@ impl MappedPages {
     ///
     /// Fails with [`EINVAL`] if there are no references, more than [`MAX_PAGES`], one of them
     /// twice, or one that isn't a grant for us to read and write; with [`ENOSPC`] if the hypervisor
-    /// can't track more mappings, and with [`ENOMEM`]. In any case nothing remains mapped.
+    /// can't track more mappings, with [`ENODEV`] if there is none, and with [`ENOMEM`]. In any case
+    /// nothing remains mapped.
     ///
     /// `refs` may come straight from the peer. May sleep.
     pub fn new(from: DomId, refs: &[GrantRef]) -> Result<Self> {
         if refs.is_empty() || refs.len() > MAX_PAGES || has_duplicates(refs) {
             return Err(EINVAL);
+        }
+        if !is_domain() {
+            return Err(ENODEV);
         }
 
         // INVARIANT: There are no pages. What is made from here on is owned by `this` and thus

@@ -63,6 +63,9 @@ pub(super) struct Seen {
     has_waiting: bool,
 }
 
+/// How often the index of a backend is looked at that takes what was sent in the meantime.
+const MAX_LOOKS: usize = 64;
+
 impl Seen {
     pub(super) const NOTHING: Self = Self {
         arrived: 0,
@@ -128,8 +131,9 @@ impl Conn {
         if !asked.wants_taken {
             return self.ring.expect_room(self.room_to_wake());
         }
-        // For the next byte that is taken, whichever that is by now.
-        loop {
+        // For the next byte that is taken, whichever that is by now. A backend that is always ahead
+        // of us, or moves its index to and fro, says when it has taken all.
+        for _ in 0..MAX_LOOKS {
             let room = self.ring.peek_writable();
             if room >= self.ring.tx_size() {
                 return;
@@ -139,6 +143,7 @@ impl Conn {
                 return;
             }
         }
+        self.ring.expect_room(self.ring.tx_size());
     }
 
     /// Waits, killably, until the backend has taken what was sent so far.

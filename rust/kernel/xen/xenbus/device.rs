@@ -150,29 +150,11 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
 }
 
 impl Device<device::Bound> {
-    /// Returns the path of the other end's directory in xenstore.
-    ///
-    /// Returns [`None`] once the driver was unbound, that is in the destructor of its data. Any
-    /// context.
-    #[inline]
-    pub fn otherend(&self) -> Option<&CStr> {
-        // SAFETY: By the type invariant, the device is valid.
-        let path = unsafe { (&raw const (*self.as_raw()).otherend).read_volatile() };
-
-        if path.is_null() {
-            return None;
-        }
-        // SAFETY: As long as the driver is bound, the string is valid; the bus frees it after
-        // `unbind`, and then the pointer is null. It is also replaced when the domain was restored
-        // somewhere else, which happens with all tasks frozen.
-        Some(unsafe { CStr::from_char_ptr(path) })
-    }
-
     /// Reads the state of the other end.
     ///
     /// [`State::Unknown`] means that there is none.
     pub fn otherend_state(&self) -> State {
-        let Some(path) = self.otherend() else {
+        let Ok(path) = self.otherend() else {
             return State::Unknown;
         };
 

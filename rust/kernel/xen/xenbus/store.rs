@@ -208,26 +208,42 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
 /// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context,
 /// sleeps.
 impl Device<device::Bound> {
-    fn dir(&self, dir: Dir) -> Result<Directory<'_>> {
+    /// Returns the path of the other end's directory in xenstore.
+    ///
+    /// It is read from our directory, as the bus does it: the path that the bus keeps is freed when
+    /// the driver is unbound, or the domain restored somewhere else, whoever may be reading it.
+    pub fn otherend(&self) -> Result<CString> {
+        let node = if self.nodename().to_bytes().starts_with(b"backend/") {
+            c"frontend"
+        } else {
+            c"backend"
+        };
+        let mut path = self.own_dir().read(node)?;
+        path.push(0, GFP_KERNEL)?;
+        let path = CStr::from_bytes_with_nul(&path).map_err(|_| EINVAL)?;
+        Ok(path.try_into()?)
+    }
+
+    fn with_dir<R>(&self, dir: Dir, read: impl FnOnce(Directory<'_>) -> Result<R>) -> Result<R> {
         match dir {
-            Dir::Own => Ok(self.own_dir()),
-            Dir::Otherend => self.otherend().map(Directory::new).ok_or(ENODEV),
+            Dir::Own => read(self.own_dir()),
+            Dir::Otherend => read(Directory::new(&self.otherend()?)),
         }
     }
 
     /// Reads a node, see [`Directory::read`].
     pub fn read(&self, dir: Dir, node: &CStr) -> Result<KVec<u8>> {
-        self.dir(dir)?.read(node)
+        self.with_dir(dir, |dir| dir.read(node))
     }
 
     /// Reads a node that is a number, see [`Directory::read_u32`].
     pub fn read_u32(&self, dir: Dir, node: &CStr) -> Result<u32> {
-        self.dir(dir)?.read_u32(node)
+        self.with_dir(dir, |dir| dir.read_u32(node))
     }
 
     /// Like [`Device::read_u32`], but returns `default` if there is no such node.
     pub fn read_u32_or(&self, dir: Dir, node: &CStr, default: u32) -> Result<u32> {
-        self.dir(dir)?.read_u32_or(node, default)
+        self.with_dir(dir, |dir| dir.read_u32_or(node, default))
     }
 }
 
