@@ -23,7 +23,7 @@ help:
 	@echo 'make clean      removes the kernel trees, what was built and the results'
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
-	@echo 'KCONFIG=fast|debug|bpf  the kernel configuration (now: $(KCONFIG))'
+	@echo 'KCONFIG=fast|debug|bpf|policy  the kernel configuration (now: $(KCONFIG))'
 	@echo 'TESTS=FILE.TEST ...  which tests, with wildcards (now: $(TESTS))'
 	@echo 'SET=slow             with the long soaks, before a release (now: $(SET))'
 	@echo 'V=1                  shows every console'

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,7 +216,7 @@ TEST_F(hijack, exempts_destinations)
 }
 
 /* Who waits for the socket before it is decided is woken by what it becomes. */
-TEST_F(hijack, gives_way_under_epoll)
+TEST_F(hijack, falls_back_under_epoll)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
 	int ep = epoll_create1(0), fd, other;
@@ -239,6 +240,59 @@ TEST_F(hijack, gives_way_under_epoll)
 	close(other);
 	close(fd);
 	close(ep);
+}
+
+/* Whether /proc/net/tcp has a socket with that port and the inode of the file. */
+static bool tcp_lists(unsigned int port, int fd)
+{
+	FILE *file = fopen("/proc/net/tcp", "r");
+	char line[256], local[16], inode[32];
+	struct stat st;
+	bool found = false;
+
+	fstat(fd, &st);
+	snprintf(local, sizeof(local), ":%04X ", port);
+	snprintf(inode, sizeof(inode), " %lu ", (unsigned long)st.st_ino);
+	while (file && !found && fgets(line, sizeof(line), file))
+		found = strstr(line, local) && strstr(line, inode);
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/* What was asked of the file, or is known of it, remains when the socket is another. */
+TEST_F(hijack, falls_back_behind_the_file)
+{
+	struct timespec limit = { .tv_sec = WAIT_LIMIT_MSEC / 1000 };
+	struct sockaddr_in name;
+	socklen_t len = sizeof(name);
+	int fd, other, copy;
+	sigset_t set_io;
+
+	sigemptyset(&set_io);
+	sigaddset(&set_io, SIGIO);
+	sigprocmask(SIG_BLOCK, &set_io, NULL);
+	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	copy = dup(fd);
+	ASSERT_EQ(0, fcntl(fd, F_SETOWN, getpid()));
+	ASSERT_EQ(0, fcntl(fd, F_SETFL, O_ASYNC));
+	ASSERT_EQ(0, connect_to(fd, LOCALHOST, self->local_port));
+	other = accept(self->local, NULL, NULL);
+	ASSERT_LE(0, other);
+	while (sigtimedwait(&set_io, NULL, &(struct timespec) {}) > 0)
+		;
+	EXPECT_EQ(1, send(other, "x", 1, 0));
+	EXPECT_EQ(SIGIO, sigtimedwait(&set_io, NULL, &limit));
+	EXPECT_EQ(0, getsockname(copy, (void *)&name, &len));
+	EXPECT_TRUE(tcp_lists(ntohs(name.sin_port), fd));
+	/* One of the descriptors is as good as the other. */
+	EXPECT_EQ(1, send(copy, "y", 1, 0));
+	EXPECT_EQ(0, fcntl(copy, F_SETFL, 0));
+	close(fd);
+	EXPECT_EQ(1, send(copy, "z", 1, 0));
+	close(copy);
+	close(other);
 }
 
 TEST_F(hijack, exempts_ports)
@@ -283,7 +337,7 @@ TEST_F(hijack, keeps_local_addresses_local)
 }
 
 /* Who asks for what only TCP can do has TCP. */
-TEST_F(hijack, gives_way_for_options)
+TEST_F(hijack, falls_back_for_options)
 {
 	static const struct {
 		int level, name, value;

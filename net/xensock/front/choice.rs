@@ -4,7 +4,7 @@
 //!
 //! While a network namespace is hijacked, what its programs open as TCP (or UDP) is created as
 //! IPPROTO_XENSOCK. What a socket is for shows with its first use. If that is nothing for the
-//! backend then it gives way to one of the guest's own protocol.
+//! backend then it falls back to the socket of the guest's own protocol that is behind it.
 
 mod config;
 mod substitute;
@@ -28,8 +28,7 @@ use crate::{
     family::{
         Engine,
         Sk,
-        IPPROTO_TCP,
-        IPPROTO_UDP, //
+        IPPROTO_TCP, //
     },
     proto::{
         call::SOCK_STREAM,
@@ -72,7 +71,11 @@ impl First {
 }
 
 /// Performs what may be the first use of a socket; before or after that, if it fails, the socket may
-/// give way.
+/// fall back.
+///
+/// # Errors
+///
+/// Any if it has: it is repeated with the native socket.
 pub(crate) fn first<F: Face, R>(
     socket: &Socket,
     sk: &Sk<F>,
@@ -85,31 +88,31 @@ pub(crate) fn first<F: Face, R>(
         }
         return operation();
     }
-    before(socket, sk, first)?;
     let addr = first.addr();
+    if let Some(reason) = exemption(socket, sk, first) {
+        fall_back(socket, sk, reason, addr)?;
+    }
     let result = operation();
     match &result {
         Ok(_) | Err(EINPROGRESS) => note(sk, Reason::XenSock, addr),
-        Err(EACCES) if may_return(sk) => give_way(socket, sk, Reason::Refused, addr)?,
-        Err(ENETDOWN) if may_return(sk) => give_way(socket, sk, Reason::NoBackend, addr)?,
+        Err(EACCES) if may_return(sk) => fall_back(socket, sk, Reason::Refused, addr)?,
+        Err(ENETDOWN) if may_return(sk) => fall_back(socket, sk, Reason::NoBackend, addr)?,
         Err(_) => (),
     }
     result
 }
 
-/// Has the socket give way, if its first use is not for the backend.
-fn before<F: Face>(socket: &Socket, sk: &Sk<F>, first: First) -> Result {
-    let (Some(config), Some(net)) = (config(sk), sk.namespace()) else {
-        return Ok(());
-    };
+/// Why the first use of a socket is not for the backend.
+fn exemption<F: Face>(socket: &Socket, sk: &Sk<F>, first: First) -> Option<Reason> {
+    let (config, net) = (config(sk)?, sk.namespace()?);
     // As a program of a control group's may have it.
-    if sk.has_route() {
-        return give_way(socket, sk, Reason::Option, first.addr());
+    if sk.has_route() || sk.has_native_name(socket) {
+        return Some(Reason::Option);
     }
-    match config.exemption(&net, transport(sk), first) {
-        Some(reason) => give_way(socket, sk, reason, first.addr()),
-        None => Ok(()),
+    if sk.has_packet_filter(socket) {
+        return Some(Reason::Packets);
     }
+    config.exemption(&net, transport(sk), first)
 }
 
 /// Whether programs of a namespace may have sockets of the backend's.
@@ -117,12 +120,12 @@ pub(crate) fn is_wanted(net: &Namespace) -> bool {
     Hijack::of(net).is_some_and(|config| config.is_on())
 }
 
-/// Whether a socket may give way after the backend has refused something.
+/// Whether a socket may fall back after the backend has refused something.
 fn may_return<F: Face>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && config(sk).is_some_and(|config| config.falls_back())
 }
 
-/// Has a stream that is bound to a port of all addresses, and no more than that, give way with this
+/// Has a stream that is bound to a port of all addresses, and no more than that, fall back with this
 /// port if it is about to connect with what the guest reaches by itself.
 fn move_port<F: Face>(socket: &Socket, sk: &Sk<F>, addr: SocketAddr) -> Result {
     let endpoint = sk.data().get_ref().endpoint();
@@ -138,13 +141,14 @@ fn move_port<F: Face>(socket: &Socket, sk: &Sk<F>, addr: SocketAddr) -> Result {
     }
 }
 
-/// Has a socket give way, with what was set so far, unless it has been put to use, or is not one of
-/// those that can. The reason may be about an address.
+/// Has a socket fall back, with what was set so far, unless it has been put to use, or has no native
+/// socket. The reason may be about an address.
 ///
 /// # Errors
 ///
-/// Any if it has: what it was asked is to be repeated.
-pub(crate) fn give_way<F: Face>(
+/// `EAGAIN` if it has: the operation that comes here ends, and is repeated with the native socket.
+/// Or why it cannot.
+pub(crate) fn fall_back<F: Face>(
     socket: &Socket,
     sk: &Sk<F>,
     reason: Reason,
@@ -154,7 +158,7 @@ pub(crate) fn give_way<F: Face>(
     replace(socket, sk, reason, addr, unbound)
 }
 
-/// Has a socket give way if it is as it is to be: then `place` returns the address that the other
+/// Has a socket fall back if it is as it is to be: then `place` returns the address that the native
 /// one gets, or that it gets none.
 fn replace<F: Face, N: Into<Option<SocketAddr>>>(
     socket: &Socket,
@@ -177,17 +181,13 @@ fn replace<F: Face, N: Into<Option<SocketAddr>>>(
         let Some(local) = place(&inner) else {
             return Ok(());
         };
-        let state = core::mem::replace(&mut inner.state, State::Gone);
+        let state = core::mem::replace(&mut inner.state, State::Native);
         (state, inner.settings.clone(), local.into())
     };
-    let protocol = match endpoint.kind {
-        SOCK_STREAM => IPPROTO_TCP,
-        _ => IPPROTO_UDP,
-    };
-    let result = sk.give_way(socket, protocol as u16, |new| {
-        repeat(&settings, new)?;
+    let result = sk.fall_back(socket, |native| {
+        repeat(&settings, native)?;
         match local {
-            Some(local) => new.bind_permitted(in_domain(F::DOMAIN, local)?),
+            Some(local) => native.bind_permitted(in_domain(F::DOMAIN, local)?),
             None => Ok(()),
         }
     });

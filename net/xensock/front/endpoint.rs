@@ -73,8 +73,8 @@ pub(crate) enum State {
     Connection(Arc<Conn>),
     /// Listening, until the link goes down at the latest.
     Listening(Arc<Listener>),
-    /// With nothing: another protocol's has taken its place.
-    Gone,
+    /// With nothing: it has fallen back.
+    Native,
 }
 
 impl State {
@@ -84,7 +84,7 @@ impl State {
             Self::Idle(remote) => remote.as_ref(),
             Self::Connection(conn) => Some(&conn.remote),
             Self::Listening(listener) => Some(&listener.remote),
-            Self::Gone => None,
+            Self::Native => None,
         }
     }
 }
@@ -168,9 +168,9 @@ impl Endpoint {
         }
     }
 
-    /// Whether another protocol's socket has taken the place of this one. Any context.
-    pub(crate) fn is_gone(&self) -> bool {
-        matches!(self.inner.lock().state, State::Gone)
+    /// Returns whether the native socket has taken over. Any context.
+    pub(crate) fn is_native(&self) -> bool {
+        matches!(self.inner.lock().state, State::Native)
     }
 
     /// The address that was asked for, or that which stands for none.
@@ -215,6 +215,14 @@ pub(crate) fn may_bind(sk: &Sock, addr: &SocketAddr) -> Result {
         return Err(EACCES);
     }
     Ok(())
+}
+
+/// Gives up a socket of the backend's with an address that ours may not keep. The address is free
+/// when this returns, unless the program is killed.
+pub(crate) fn give_back(remote: Remote) {
+    let ending = remote.ending();
+    drop(remote);
+    let _ = ending.wait();
 }
 
 /// What `shutdown()` is to end.

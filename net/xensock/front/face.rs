@@ -6,27 +6,30 @@ use crate::family::{
     Family,
     IPPROTO_XENSOCK, //
 };
-use kernel::net::{
-    addr::{
-        Domain,
-        AF_INET,
-        AF_INET6, //
+use kernel::{
+    net::{
+        addr::{
+            Domain,
+            AF_INET,
+            AF_INET6, //
+        },
+        family::{
+            Head,
+            Inet6Sock,
+            InetSock,
+            StaticProto, //
+        },
+        sock::Sock,
+        socket::{
+            SOCK_DGRAM,
+            SOCK_STREAM, //
+        }, //
     },
-    family::{
-        Head,
-        Inet6Sock,
-        InetSock,
-        Proto, //
-    },
-    sock::Sock,
-    socket::{
-        SOCK_DGRAM,
-        SOCK_STREAM, //
-    }, //
+    socket_proto, //
 };
 
 /// One of the families.
-pub(crate) trait Face: Sized + Send + Sync + 'static {
+pub(crate) trait Face: StaticProto<Family<Self>> + Sized + Send + Sync + 'static {
     /// Its number.
     const FAMILY: i32;
     /// The number of the protocol in it.
@@ -37,9 +40,6 @@ pub(crate) trait Face: Sized + Send + Sync + 'static {
     const DOMAIN: Option<Domain>;
     /// What a socket begins with.
     type Head: Head;
-
-    /// The entry in the kernel's table of protocols.
-    fn proto() -> &'static Proto<Family<Self>>;
 }
 
 /// The types that IPv4 and IPv6 have.
@@ -53,12 +53,9 @@ impl Face for XenSock {
     const FAMILY: i32 = 46;
     const DOMAIN: Option<Domain> = None;
     type Head = Sock;
-
-    fn proto() -> &'static Proto<Family<Self>> {
-        static PROTO: Proto<Family<XenSock>> = Proto::new(c"XENSOCK");
-        &PROTO
-    }
 }
+
+socket_proto!(XenSock, Family<XenSock>, c"XENSOCK");
 
 /// IPPROTO_XENSOCK under AF_INET.
 pub(crate) struct Inet;
@@ -69,12 +66,9 @@ impl Face for Inet {
     const KINDS: &'static [u16] = KINDS;
     const DOMAIN: Option<Domain> = Some(Domain::Inet);
     type Head = InetSock;
-
-    fn proto() -> &'static Proto<Family<Self>> {
-        static PROTO: Proto<Family<Inet>> = Proto::new(c"XENSOCK-INET");
-        &PROTO
-    }
 }
+
+socket_proto!(Inet, Family<Inet>, c"XENSOCK-INET");
 
 /// IPPROTO_XENSOCK under AF_INET6.
 pub(crate) struct Inet6;
@@ -85,9 +79,6 @@ impl Face for Inet6 {
     const KINDS: &'static [u16] = KINDS;
     const DOMAIN: Option<Domain> = Some(Domain::Inet6);
     type Head = Inet6Sock;
-
-    fn proto() -> &'static Proto<Family<Self>> {
-        static PROTO: Proto<Family<Inet6>> = Proto::new(c"XENSOCK-INET6");
-        &PROTO
-    }
 }
+
+socket_proto!(Inet6, Family<Inet6>, c"XENSOCK-INET6");

@@ -11,6 +11,7 @@ use crate::{
     datagram::Datagram,
     endpoint::{
         in_domain,
+        may_bind,
         owner,
         Endpoint, //
     },
@@ -44,7 +45,6 @@ use kernel::{
             Accepted,
             Name,
             Ops,
-            Proto,
             Registration,
             TypedSock,
             EPOLLERR,
@@ -142,14 +142,11 @@ impl<F: Face> Ops for Family<F> {
     const KINDS: &'static [u16] = F::KINDS;
     type Head = F::Head;
     type Data = Engine;
+    type Proto = F;
     // Some of them concern the backend.
     const CUSTOM_SOL_SOCKET: bool = true;
     const ZEROCOPY: bool = true;
     const PEEK_OFFSET: bool = true;
-
-    fn proto() -> &'static Proto<Self> {
-        F::proto()
-    }
 
     fn create(
         net: &Namespace,
@@ -186,10 +183,15 @@ impl<F: Face> Ops for Family<F> {
 
     fn bind(socket: &Socket, sk: &Sk<F>, addr: &RawAddr<'_>) -> Result {
         let addr = addr_to_bind(F::DOMAIN, addr)?;
+        let (addr, is_free) = sk.ask_bind(socket, addr)?;
+        if !is_free {
+            may_bind(sk, &addr)?;
+        }
+        let may_keep = |local: &SocketAddr| sk.ask_post_bind(socket, local);
         choice::first(socket, sk, First::Bind(addr), || {
             match sk.data().get_ref() {
-                Engine::Stream(stream) => stream.bind(socket, sk, addr),
-                Engine::Datagram(datagram) => datagram.bind(sk, addr),
+                Engine::Stream(stream) => stream.bind(socket, sk, addr, may_keep),
+                Engine::Datagram(datagram) => datagram.bind(sk, addr, may_keep),
             }
         })
     }
@@ -199,18 +201,35 @@ impl<F: Face> Ops for Family<F> {
         if is_none {
             return match sk.data().get_ref() {
                 Engine::Stream(stream) => stream.disconnect(socket, sk),
-                Engine::Datagram(datagram) => datagram.disconnect(sk),
+                Engine::Datagram(datagram) => {
+                    let has_port = datagram.disconnect(sk)?;
+                    if !has_port {
+                        sk.forget_port(socket);
+                    }
+                    Ok(())
+                }
             };
         }
         let peer = match sk.data().get_ref() {
-            Engine::Stream(_) => addr_to_connect(F::DOMAIN, addr),
-            Engine::Datagram(_) => addr.parse(),
+            Engine::Stream(stream) => {
+                let peer = addr_to_connect(F::DOMAIN, addr);
+                if stream.can_start(socket, sk) {
+                    Ok(sk.ask_connect(socket, peer?)?)
+                } else {
+                    peer
+                }
+            }
+            Engine::Datagram(_) => Ok(sk.ask_connect(socket, addr.parse()?)?),
         };
         let first = First::Connect(peer);
         choice::first(socket, sk, first, || match sk.data().get_ref() {
             // An address that cannot be read matters only to a socket that has none yet.
             Engine::Stream(stream) => stream.connect(socket, sk, peer, nonblock),
-            Engine::Datagram(datagram) => datagram.connect(sk, peer?),
+            Engine::Datagram(datagram) => {
+                datagram.connect(sk, peer?)?;
+                sk.note_port(socket);
+                Ok(())
+            }
         })
     }
 
@@ -249,7 +268,7 @@ impl<F: Face> Ops for Family<F> {
         if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6))
             && !matches!(value.read_int(), Ok(0))
         {
-            choice::give_way(socket, sk, Reason::Option, None)?;
+            choice::fall_back(socket, sk, Reason::Option, None)?;
         }
         let endpoint = sk.data().get_ref().endpoint();
         endpoint.set_option(socket, sk, level, name, value)
@@ -309,12 +328,17 @@ impl<F: Face> Ops for Family<F> {
                 }
                 stream.send(sk, msg, flags)
             }
-            Engine::Datagram(datagram) => match msg.name().map(|name| name.parse()) {
-                Some(peer) => choice::first(socket, sk, First::Connect(peer), || {
-                    datagram.send(sk, msg, len, flags)
-                }),
-                None => datagram.send(sk, msg, len, flags),
-            },
+            Engine::Datagram(datagram) => {
+                sk.ask_sendmsg(socket, msg)?;
+                let sent = match msg.name().map(|name| name.parse()) {
+                    Some(peer) => choice::first(socket, sk, First::Connect(peer), || {
+                        datagram.send(sk, msg, len, flags)
+                    }),
+                    None => datagram.send(sk, msg, len, flags),
+                }?;
+                sk.note_port(socket);
+                Ok(sent)
+            }
         }?;
         if let Some(notice) = notice {
             notice.complete();

@@ -72,10 +72,10 @@ impl Stream {
         })
     }
 
-    /// Begins a change of state; fails if another protocol's socket has taken the place of this one.
+    /// Begins a change of state; fails if the native socket has taken over.
     pub(crate) fn transit(&self) -> Result<MutexGuard<'_, ()>> {
         let guard = self.transition.lock();
-        if self.endpoint.is_gone() {
+        if self.endpoint.is_native() {
             return Err(EAGAIN);
         }
         Ok(guard)
@@ -92,7 +92,7 @@ impl Stream {
         let old = {
             let mut inner = self.endpoint.inner.lock();
             match &inner.state {
-                State::Idle(_) | State::Gone => State::Idle(None),
+                State::Idle(_) | State::Native => State::Idle(None),
                 _ => inner.take_state(),
             }
         };

@@ -28,10 +28,10 @@
 //!   and with a [`listener::Local`] if it is to have those of the guest itself as well.
 //! - [`family::Family`]: streams and datagrams as sockets of a [`face::Face`]: of AF_XENSOCK, or of
 //!   IPPROTO_XENSOCK under AF_INET or AF_INET6.
-//! - [`choice::Choice`]: has programs' TCP (and UDP) sockets created with that protocol;
-//!   [`choice::Hijack`] is what the administrator of a network namespace has chosen. A socket that
-//!   turns out to be none for the backend gives way to one of the guest's own: it stays behind,
-//!   [`Gone`](endpoint::State::Gone), until the file is closed.
+//! - [`choice::Choice`]: creates such a socket where programs ask for TCP (or UDP);
+//!   [`choice::Hijack`] is what the administrator of a network namespace has chosen. Behind it is a
+//!   socket of the guest's own, about which the guest's policy is asked. If it turns out to be none
+//!   for the backend, it falls back to that one, which has the file from then on.
 //!
 //! # References
 //!
@@ -75,8 +75,8 @@
 //! 8. `Link::commands`, `Shared::channel`, `Conn::seen` (spinlocks, IRQ): innermost, but for the wait
 //!    queues of a socket, which are woken under `Conn::owner` and `Listener::posted`.
 //!
-//! A socket gives way under `Endpoint::turn` and `Stream::transition`, so that who has waited for
-//! one of them finds it gone, and is repeated with what has taken its place.
+//! A socket falls back under `Endpoint::turn` and `Stream::transition`, so that who has waited for
+//! one of them finds that it has, and is repeated with the native socket.
 //!
 //! `lock_sock()` is taken, under the mutexes of 1 and 2 or nothing, for flags of the socket, for
 //! opening both directions anew, and for what an accepted socket inherits.
@@ -87,7 +87,7 @@
 //! - `Handler::handle()` of a link and of a connection: hard interrupt. They wake programs, pass
 //!   answers on and send requests that were made before, but never sleep, allocate or drop a last
 //!   reference, other than that of an exchange.
-//! - `Choice::protocol()`: process context, in an RCU read-side critical section.
+//! - `Choice::create()`: process context.
 //! - `Settings` and `Sockets::show()`: process context.
 //! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`WORKERS`], and
 //!   [`FAILURES`] for a link that ends by itself.

@@ -2,8 +2,6 @@
 
 #include <linux/bpf-cgroup.h>
 #include <linux/inetdevice.h>
-#include <linux/sched.h>
-#include <linux/security.h>
 #include <linux/seq_file_net.h>
 #include <net/addrconf.h>
 #include <net/inet_common.h>
@@ -76,12 +74,6 @@ __rust_helper void rust_helper_inet_sock_released(struct sock *sk)
 		BPF_CGROUP_RUN_PROG_INET_SOCK_RELEASE(sk);
 }
 
-/* What inet_bind(), inet_stream_connect() and so on are called behind. */
-__rust_helper int rust_helper_sock_may_bind(struct socket *sock, struct sockaddr *addr, int len)
-{
-	return security_socket_bind(sock, addr, len);
-}
-
 /* Whoever may listen at a port for one protocol may do so for another. */
 __rust_helper int rust_helper_sock_bind_permitted(struct socket *sock,
 						  struct sockaddr_unsized *addr, int len)
@@ -93,22 +85,6 @@ __rust_helper int rust_helper_sock_bind_permitted(struct socket *sock,
 		return __inet6_bind(sock->sk, addr, len, flags);
 #endif
 	return __inet_bind(sock->sk, addr, len, flags);
-}
-
-__rust_helper int rust_helper_sock_may_connect(struct socket *sock, struct sockaddr *addr,
-					       int len)
-{
-	return security_socket_connect(sock, addr, len);
-}
-
-__rust_helper int rust_helper_sock_may_listen(struct socket *sock, int backlog)
-{
-	return security_socket_listen(sock, backlog);
-}
-
-__rust_helper int rust_helper_sock_may_send(struct socket *sock, struct msghdr *msg, int size)
-{
-	return security_socket_sendmsg(sock, msg, size);
 }
 
 /* Notes the addresses where the rest of the kernel looks for them. */
@@ -132,11 +108,6 @@ __rust_helper void rust_helper_inet_sock_set_names(struct sock *sk,
 	if (sk->sk_family == AF_INET6)
 		inet6_sk(sk)->saddr = local->sin6_addr;
 #endif
-}
-
-__rust_helper void rust_helper_cond_resched(void)
-{
-	cond_resched();
 }
 
 /* The ioctls that are for all sockets of a family, whatever their protocol. */

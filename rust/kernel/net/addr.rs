@@ -280,3 +280,17 @@ impl AddrStorage {
         unsafe { RawAddr::from_raw((&raw const self.0).cast(), len) }?.parse()
     }
 }
+
+impl From<&SockAddrBuf> for AddrStorage {
+    fn from(addr: &SockAddrBuf) -> Self {
+        let mut storage = Self::new();
+        let bytes = addr.as_bytes();
+        static_assert!(SOCKADDR_IN6_LEN <= size_of::<bindings::__kernel_sockaddr_storage>());
+
+        // SAFETY: There is room for any `SockAddrBuf`.
+        unsafe {
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), storage.as_mut_ptr(), bytes.len())
+        };
+        storage
+    }
+}

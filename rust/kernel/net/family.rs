@@ -12,8 +12,8 @@
 //! 1. [`Ops::create`] returns an initialiser for the data. A program has a file now, through which
 //!    all other operations come, any number of them at the same time.
 //! 2. [`Ops::release`] is the last of them. After it the socket is an orphan: it belongs to no file.
-//! 3. A socket that stands in for another protocol may give way to one of that
-//!    ([`TypedSock::give_way`]). It is kept until the file is closed, without [`Ops::release`].
+//! 3. A socket that stands in for one of another protocol may fall back to that
+//!    ([`TypedSock::fall_back`]), which does all the work from then on.
 //! 4. The data are dropped together with the last reference (there may be more than the file's:
 //!    [`ARef<TypedSock<T>>`](crate::sync::aref::ARef)). That can be in a soft interrupt, where
 //!    nothing may sleep, so whatever sleeps has to be done in [`Ops::release`].
@@ -23,11 +23,12 @@
 //! C headers: [`include/linux/net.h`](srctree/include/linux/net.h),
 //! [`include/net/sock.h`](srctree/include/net/sock.h)
 
-mod give_way;
 mod glue;
 mod head;
 mod ioctl;
+mod native;
 mod ops;
+mod policy;
 mod poll;
 mod proto;
 #[cfg(CONFIG_RUST_SOCKET_KUNIT_TEST)]
@@ -41,12 +42,16 @@ pub use self::{
         InetSock, //
     },
     ioctl::*,
+    native::NewSocket,
     ops::{
         Name,
         Ops, //
     },
     poll::*,
-    proto::Proto,
+    proto::{
+        Proto,
+        StaticProto, //
+    },
     typed_sock::{
         Accepted,
         Child,
@@ -61,6 +66,7 @@ use crate::{
     error::to_result,
     prelude::*,
     sync::atomic::{
+        Acquire,
         Full,
         Release, //
     },
@@ -132,8 +138,8 @@ impl Entry {
                     Opaque::new(bindings::inet_protosw {
                         type_: *kind,
                         protocol,
-                        prot: T::proto().as_raw(),
-                        ops: T::proto().ops,
+                        prot: T::Proto::get().as_raw(),
+                        ops: T::Proto::get().ops,
                         ..pin_init::zeroed()
                     }),
                     GFP_KERNEL,
@@ -173,7 +179,7 @@ impl<T: Ops> Registration<T> {
     ///
     /// `EBUSY` if this one is registered already, `EEXIST` if another one has the same number.
     pub fn new() -> Result<Self> {
-        let proto = T::proto();
+        let proto = T::Proto::get();
 
         if proto.registered.cmpxchg(false, true, Full).is_err() {
             return Err(EBUSY);
@@ -181,7 +187,7 @@ impl<T: Ops> Registration<T> {
 
         // A cache of its own has to be empty when the registration ends, which may be before the
         // last socket ends. So there is none, like in AF_VSOCK, but for those of IPv4 and IPv6 that
-        // must have one; with these the registration has to last as long as the module.
+        // must have one: see the drop.
         let cache = c_int::from(T::PROTOCOL.is_some());
 
         // SAFETY: `proto` is valid, never moves, and is not registered: we have just made sure of
@@ -212,6 +218,14 @@ impl<T: Ops> Drop for Registration<T> {
             &mut self.entry,
             Entry::Protocols(KVec::new()),
         ));
+        if T::PROTOCOL.is_some() && self.proto.live.load(Acquire) > 0 {
+            // They are in the protocol's cache. No module does this that keeps its registration for
+            // as long as it can be unloaded; if one does, neither of them ends.
+            pr_err!("a protocol is left while it has sockets\n");
+            // SAFETY: The module is running this code.
+            unsafe { bindings::__module_get((*self.proto.as_raw()).owner) };
+            return;
+        }
         // SAFETY: By the type invariants the protocol is registered, by us. Sockets that refer to
         // it still do not look at what is undone here.
         unsafe { bindings::proto_unregister(self.proto.as_raw()) };

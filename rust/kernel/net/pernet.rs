@@ -32,11 +32,36 @@ use crate::{
 
 use core::marker::PhantomData;
 
-/// What a module has for each network namespace.
-pub trait PerNet: Send + Sync + Sized + 'static {
-    /// Returns the place where it is found. Always the same.
-    fn place() -> &'static Place<Self>;
+/// Has the [`Place`] of what a module has for each namespace.
+///
+/// # Safety
+///
+/// `get` must always return the same one.
+pub unsafe trait StaticPlace: Sized + 'static {
+    /// Returns it.
+    fn get() -> &'static Place<Self>;
+}
 
+/// Makes the [`Place`] of a type that is [`PerNet`], a static.
+///
+/// [`Place`]: crate::net::pernet::Place
+/// [`PerNet`]: crate::net::pernet::PerNet
+#[macro_export]
+macro_rules! pernet_place {
+    ($type:ty) => {
+        // SAFETY: There is one.
+        unsafe impl $crate::net::pernet::StaticPlace for $type {
+            fn get() -> &'static $crate::net::pernet::Place<Self> {
+                static PLACE: $crate::net::pernet::Place<$type> = $crate::net::pernet::Place::new();
+                &PLACE
+            }
+        }
+    };
+}
+
+/// What a module has for each network namespace. Where that is found says
+/// [`pernet_place!`](crate::pernet_place).
+pub trait PerNet: StaticPlace + Send + Sync {
     /// Makes it for a namespace: one of those that exist when it is registered, or a new one, which
     /// is not created if this fails.
     ///
@@ -79,7 +104,7 @@ struct Slot<T> {
 ///
 /// While `registered` is set `ops` is registered, and for an RCU grace period afterwards. Then the
 /// generic data `id` of each namespace are a pointer to its [`Slot<T>`], or null.
-pub struct Place<T: PerNet> {
+pub struct Place<T> {
     id: Opaque<c_uint>,
     ops: Opaque<bindings::pernet_operations>,
     taken: Atomic<bool>,
@@ -89,9 +114,9 @@ pub struct Place<T: PerNet> {
 
 // SAFETY: The atomics order the changes of the other fields, which are made by who has set `taken`.
 // Any thread may have a reference to a `T`, and drop one.
-unsafe impl<T: PerNet> Sync for Place<T> {}
+unsafe impl<T: Send + Sync> Sync for Place<T> {}
 
-impl<T: PerNet> Place<T> {
+impl<T> Place<T> {
     /// Creates a place where nothing is.
     pub const fn new() -> Self {
         // INVARIANT: It is not registered.
@@ -103,7 +128,9 @@ impl<T: PerNet> Place<T> {
             _data: PhantomData,
         }
     }
+}
 
+impl<T: PerNet> Place<T> {
     /// Does something with what a namespace has; [`None`] if it is not registered.
     ///
     /// Any context. `f` must not sleep.
@@ -128,7 +155,7 @@ impl<T: PerNet> Place<T> {
     unsafe fn slot(net: *mut bindings::net) -> *mut *mut Slot<T> {
         // SAFETY: This is required of the caller; the number does not change while `ops` is
         // registered.
-        unsafe { bindings::net_generic(net, *T::place().id.get()) }.cast()
+        unsafe { bindings::net_generic(net, *T::get().id.get()) }.cast()
     }
 
     /// # Safety
@@ -166,7 +193,7 @@ impl<T: PerNet> Place<T> {
     }
 }
 
-impl<T: PerNet> Default for Place<T> {
+impl<T> Default for Place<T> {
     fn default() -> Self {
         Self::new()
     }
@@ -186,7 +213,7 @@ impl<T: PerNet> Registration<T> {
     ///
     /// `EBUSY` if it is registered already.
     pub fn new() -> Result<Self> {
-        let place = T::place();
+        let place = T::get();
 
         if place.taken.cmpxchg(false, true, Full).is_err() {
             return Err(EBUSY);
@@ -216,7 +243,7 @@ impl<T: PerNet> Registration<T> {
 
 impl<T: PerNet> Drop for Registration<T> {
     fn drop(&mut self) {
-        let place = T::place();
+        let place = T::get();
 
         place.registered.store(false, Release);
         rcu::synchronize_rcu();

@@ -150,8 +150,7 @@ impl Socket {
         let (value, len) = value.as_raw();
 
         // SAFETY: The socket is valid by the type invariants. From when it has got a `struct sock`
-        // it has one, if only another (`TypedSock::give_way`), until it is released, while there is
-        // no reference to it any more.
+        // it has that until it is released, while there is no reference to it any more.
         if unsafe { (*socket).sk }.is_null() {
             return Err(EINVAL);
         }
@@ -167,9 +166,14 @@ impl Socket {
     /// # Errors
     ///
     /// What setsockopt(2) returns. `ENOPROTOOPT` also for options that need a program to call it.
+    /// `EINVAL` if the socket is just being created.
     pub fn set_plain_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
         if !is_plain(level, name) {
             return Err(ENOPROTOOPT);
+        }
+        // SAFETY: The socket is valid by the type invariants.
+        if unsafe { (*self.as_raw()).sk }.is_null() {
+            return Err(EINVAL);
         }
         let len = c_uint::try_from(value.len()).map_err(|_| EINVAL)?;
 

@@ -24,11 +24,12 @@ use kernel::{
         pernet::{
             Entries,
             PerNet,
-            Place, //
+            StaticPlace, //
         },
         sysctl::Settings, //
     },
     new_spinlock,
+    pernet_place,
     prelude::*,
     str::CString,
     sync::{
@@ -55,6 +56,8 @@ pub(crate) enum Reason {
     Local,
     /// The program has asked for what only the guest's own protocols can do.
     Option,
+    /// Programs of its control group look at packets, of which the backend's sockets have none.
+    Packets,
     /// There is no backend.
     NoBackend,
     /// The backend has refused it.
@@ -62,12 +65,13 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::XenSock,
         Self::Destination,
         Self::Port,
         Self::Local,
         Self::Option,
+        Self::Packets,
         Self::NoBackend,
         Self::Refused,
     ];
@@ -80,6 +84,7 @@ impl Reason {
             Self::Port => c"exempt-port",
             Self::Local => c"local",
             Self::Option => c"option",
+            Self::Packets => c"packet-filter",
             Self::NoBackend => c"no-backend",
             Self::Refused => c"refused",
         }
@@ -149,7 +154,7 @@ impl Hijack {
 
     /// The settings of a namespace. Any context.
     pub(crate) fn of(net: &Namespace) -> Option<Arc<Self>> {
-        PLACE.with(net, |settings| settings.hijack.clone())
+        Namespaced::get().with(net, |settings| settings.hijack.clone())
     }
 
     /// Whether any sockets are taken.
@@ -312,13 +317,9 @@ pub(crate) struct Namespaced {
     hijack: Arc<Hijack>,
 }
 
-static PLACE: Place<Namespaced> = Place::new();
+pernet_place!(Namespaced);
 
 impl PerNet for Namespaced {
-    fn place() -> &'static Place<Self> {
-        &PLACE
-    }
-
     fn new(_net: &Namespace, entries: &mut Entries<'_>) -> Result<KBox<Self>> {
         let hijack = Arc::pin_init(Hijack::new(), GFP_KERNEL)?;
         entries.add_sysctl(hijack.clone())?;

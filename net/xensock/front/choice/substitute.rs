@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The protocol that programs' sockets are created with.
+//! The sockets that programs get.
 
 use super::{
+    is_wanted,
     Hijack,
     Reason, //
 };
 use crate::{
+    face::{
+        Inet,
+        Inet6, //
+    },
     family::{
+        Family,
         IPPROTO_TCP,
         IPPROTO_UDP,
         IPPROTO_XENSOCK, //
@@ -24,17 +30,22 @@ use kernel::{
             AF_INET,
             AF_INET6, //
         },
+        family::NewSocket,
         namespace::Namespace,
         socket::{
             SOCK_DGRAM,
             SOCK_STREAM, //
         },
         substitute::Substitute, //
-    }, //
+    },
+    prelude::*, //
 };
 
 /// TCP over several paths, which the backend has not, and which programs take TCP for.
 const IPPROTO_MPTCP: i32 = 262;
+
+/// XenSock by its number.
+const XENSOCK: i32 = IPPROTO_XENSOCK as i32;
 
 const INET: i32 = AF_INET as i32;
 const INET6: i32 = AF_INET6 as i32;
@@ -42,28 +53,58 @@ const INET6: i32 = AF_INET6 as i32;
 /// XenSock in the place of TCP and UDP.
 pub(crate) struct Choice;
 
+#[vtable]
 impl Substitute for Choice {
-    fn protocol(net: &Namespace, family: i32, kind: i32, protocol: i32) -> i32 {
-        let is_stream = match (family, kind, protocol) {
-            (INET | INET6, SOCK_STREAM, 0 | IPPROTO_TCP | IPPROTO_MPTCP) => true,
-            (INET | INET6, SOCK_DGRAM, 0 | IPPROTO_UDP) => false,
-            _ => return protocol,
-        };
-        let Some(config) = Hijack::of(net).filter(|config| config.takes(is_stream)) else {
-            return protocol;
-        };
-        match LINK.get() {
-            None if config.falls_back() => {
-                let transport = if is_stream {
-                    Transport::Tcp
-                } else {
-                    Transport::Udp
-                };
-                config.note(Reason::NoBackend, transport, None);
-                protocol
+    fn create(net: &Namespace, family: i32, kind: i32, protocol: i32) -> Result<Option<NewSocket>> {
+        let transport = match (family, kind, protocol) {
+            (INET | INET6, SOCK_STREAM, 0 | IPPROTO_TCP | IPPROTO_MPTCP | XENSOCK) => {
+                Transport::Tcp
             }
-            Some(link) if !is_stream && !link.has(Feature::Datagram) => protocol,
-            _ => i32::from(IPPROTO_XENSOCK),
+            (INET | INET6, SOCK_DGRAM, 0 | IPPROTO_UDP | XENSOCK) => Transport::Udp,
+            _ => return Ok(None),
+        };
+        let Some(config) = Hijack::of(net) else {
+            return Ok(None);
+        };
+        let is_ours = if protocol == XENSOCK {
+            // The family says why not.
+            net == Namespace::init() || is_wanted(net)
+        } else {
+            is_taken(&config, transport)
+        };
+        if !is_ours {
+            return Ok(None);
         }
+        // All that is asked about a new socket of TCP or UDP is asked about this one.
+        let native = match transport {
+            Transport::Tcp => IPPROTO_TCP,
+            Transport::Udp => IPPROTO_UDP,
+        };
+        let native = NewSocket::new(net, family, kind, native)?;
+        if native.has_packet_filter() {
+            config.note(Reason::Packets, transport, None);
+            return Ok(Some(native));
+        }
+        let socket = match family {
+            INET => native.stand_in::<Family<Inet>>(),
+            _ => native.stand_in::<Family<Inet6>>(),
+        };
+        socket.map(Some)
+    }
+}
+
+/// Whether a socket is taken that was not asked for by our number.
+fn is_taken(config: &Hijack, transport: Transport) -> bool {
+    let is_stream = transport == Transport::Tcp;
+    if !config.takes(is_stream) {
+        return false;
+    }
+    match LINK.get() {
+        None if config.falls_back() => {
+            config.note(Reason::NoBackend, transport, None);
+            false
+        }
+        Some(link) => is_stream || link.has(Feature::Datagram),
+        None => true,
     }
 }

@@ -8,9 +8,10 @@ use super::{
     Datagram, //
 };
 use crate::{
+    conn::Conn,
     endpoint::{
-        in_domain,
-        may_bind, //
+        give_back,
+        in_domain, //
     },
     exchange::address,
     proto::Call, //
@@ -29,9 +30,14 @@ use kernel::{
 };
 
 impl Datagram {
-    /// `bind()`, as `__inet_bind()` does it.
-    pub(crate) fn bind(&self, sk: &Sock, addr: SocketAddr) -> Result {
-        may_bind(sk, &addr)?;
+    /// `bind()`, as `__inet_bind()` does it; `may_keep` is asked about the address that the socket
+    /// has got.
+    pub(crate) fn bind(
+        &self,
+        sk: &Sock,
+        addr: SocketAddr,
+        may_keep: impl FnOnce(&SocketAddr) -> Result,
+    ) -> Result {
         let turn = self.endpoint.turn()?;
         if self.has_port() {
             return Err(EINVAL);
@@ -44,7 +50,16 @@ impl Datagram {
             Some(conn) => {
                 let id = conn.remote.id;
                 let response = conn.remote.ask(Call::Bind { id, addr })?;
-                Some(address(&response).ok_or(EPROTO)?)
+                let bound = address(&response).ok_or(EPROTO)?;
+                if let Err(error) = may_keep(&bound) {
+                    // The next call has another ring made, for a socket without the address.
+                    let lost = self.endpoint.inner.lock().take_state();
+                    drop(lost);
+                    Conn::close(&conn, true);
+                    let _ = conn.remote.ending().wait();
+                    return Err(error);
+                }
+                Some(bound)
             }
             None => {
                 let domain = Domain::from(&addr);
@@ -54,6 +69,10 @@ impl Datagram {
                     return Err(error);
                 }
                 let bound = remote.local;
+                if let Err(error) = bound.as_ref().map_or(Ok(()), may_keep) {
+                    give_back(remote);
+                    return Err(error);
+                }
                 self.keep(&turn, attach(sk, remote)?);
                 bound
             }
@@ -78,11 +97,11 @@ impl Datagram {
     }
 
     /// `connect()` to `AF_UNSPEC`, as `__udp_disconnect()` does it: without a peer, and without a
-    /// port that the program has not chosen.
-    pub(crate) fn disconnect(&self, sk: &Sock) -> Result {
+    /// port that the program has not chosen. Returns whether it has one.
+    pub(crate) fn disconnect(&self, sk: &Sock) -> Result<bool> {
         let _turn = self.endpoint.turn()?;
-        if self.endpoint.is_gone() {
-            // Who has taken its place is meant.
+        if self.endpoint.is_native() {
+            // That is meant.
             return Err(EAGAIN);
         }
         if let Some(conn) = self.endpoint.conn() {
@@ -104,7 +123,7 @@ impl Datagram {
             self.endpoint.inner.lock().local = None;
         }
         sk.set_state(TcpState::Close);
-        Ok(())
+        Ok(is_chosen)
     }
 
     /// `getsockname()` and `getpeername()`, as `inet_getname()` does it.

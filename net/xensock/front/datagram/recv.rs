@@ -55,8 +55,8 @@ impl Datagram {
             if sk.error().is_some() {
                 continue;
             }
-            if self.endpoint.is_gone() {
-                // Until it is seen who has taken its place.
+            if self.endpoint.is_native() {
+                // Until it has really taken over.
                 let _turn = self.endpoint.turn()?;
                 return Err(EAGAIN);
             }
@@ -75,7 +75,7 @@ impl Datagram {
                 let conn = self.endpoint.conn();
                 conn.is_some_and(|conn| conn.has_frame() && conn.known() != seen)
                     || self.has_lost()
-                    || self.endpoint.is_gone()
+                    || self.endpoint.is_native()
                     || sk.error().is_some()
                     || sk.shutdown_mask().contains(Shutdown::Recv)
             })?;

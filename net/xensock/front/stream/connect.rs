@@ -94,6 +94,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Returns whether `connect()` would start an attempt, as far as that can be said beforehand.
+    pub(crate) fn can_start(&self, socket: &Socket, sk: &Sock) -> bool {
+        socket.state() == SocketState::Unconnected && sk.state() == TcpState::Close
+    }
+
     /// Starts an attempt, unless another thread does. Returns what a call says that does not wait
     /// for the end of it, and what was asked, if the answer to that does not wait for the peer.
     fn start(

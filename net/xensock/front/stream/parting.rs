@@ -30,7 +30,7 @@ impl Parting {
     pub(super) fn from(state: State, abort: bool) -> Self {
         let mut parting = Self::default();
         match state {
-            State::Idle(None) | State::Gone => (),
+            State::Idle(None) | State::Native => (),
             State::Idle(Some(remote)) => {
                 parting.socket = remote.local.map(|_| remote.ending());
                 drop(remote);

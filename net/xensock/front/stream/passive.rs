@@ -9,7 +9,7 @@ use super::{
 use crate::{
     endpoint::{
         any,
-        may_bind,
+        give_back,
         State, //
     },
     face::Face,
@@ -49,9 +49,15 @@ use kernel::{
 };
 
 impl Stream {
-    /// `bind()`, as `__inet_bind()` does it.
-    pub(crate) fn bind(&self, socket: &Socket, sk: &Sock, addr: SocketAddr) -> Result {
-        may_bind(sk, &addr)?;
+    /// `bind()`, as `__inet_bind()` does it; `may_keep` is asked about the address that the socket
+    /// has got.
+    pub(crate) fn bind(
+        &self,
+        socket: &Socket,
+        sk: &Sock,
+        addr: SocketAddr,
+        may_keep: impl FnOnce(&SocketAddr) -> Result,
+    ) -> Result {
         let turn = self.endpoint.turn()?;
         if socket.state() != SocketState::Unconnected || sk.state() != TcpState::Close {
             return Err(EINVAL);
@@ -62,7 +68,12 @@ impl Stream {
             .take_remote(&turn, Some(Domain::from(&addr)))?;
         match remote.bind(addr) {
             Ok(()) => {
-                sk.note_names(&remote.local.unwrap_or(addr), &any(remote.domain));
+                let local = remote.local.unwrap_or(addr);
+                if let Err(error) = may_keep(&local) {
+                    give_back(remote);
+                    return Err(error);
+                }
+                sk.note_names(&local, &any(remote.domain));
                 self.endpoint.inner.lock().local = Some(addr);
                 self.endpoint.keep(&turn, remote);
                 Ok(())

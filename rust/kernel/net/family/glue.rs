@@ -5,12 +5,14 @@
 mod calls;
 
 use super::{
+    native::Native,
     typed_sock::{
         alloc,
         complete, //
     },
     Head,
     Ops,
+    StaticProto,
     TypedSock, //
 };
 
@@ -22,7 +24,8 @@ use crate::{
         namespace::Namespace,
         socket::Socket, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::atomic::Release, //
 };
 
 use core::marker::PhantomData;
@@ -116,29 +119,21 @@ impl<T: Ops> Glue<T> {
 
     const CUSTOM_SOL_SOCKET: bool = T::HAS_SETSOCKOPT && T::CUSTOM_SOL_SOCKET;
 
-    /// Returns the `struct sock` of a socket that was made with these operations, or [`None`] if it
-    /// has given way to another.
+    /// Returns the `struct sock` of a socket of these operations.
     ///
     /// # Safety
     ///
-    /// `socket` must be a valid socket that has a `struct sock`, for as long as `'a`, and have or
-    /// have had these operations.
+    /// `socket` must be a valid socket that has these operations and a `struct sock`, for as long as
+    /// `'a`.
     #[inline]
-    unsafe fn sk<'a>(socket: *mut bindings::socket) -> Option<&'a TypedSock<T>> {
-        // SAFETY: The socket is valid. What is read may be changed by `sock_give_way`, once.
-        let sk = unsafe { (&raw const (*socket).sk).read_volatile() };
-
-        // SAFETY: A socket refers to a valid `struct sock`, and to the former one as well, both for
-        // as long as it lives. The protocol of ours never changes.
-        if T::PROTOCOL.is_some() && unsafe { (*sk).__sk_common.skc_prot } != T::proto().as_raw() {
-            return None;
-        }
-        // SAFETY: The protocol is this one, or cannot be another, so the object was made by `alloc`,
-        // or by `complete`.
-        Some(unsafe { TypedSock::from_raw(sk) })
+    unsafe fn sk<'a>(socket: *mut bindings::socket) -> &'a TypedSock<T> {
+        // SAFETY: The socket is valid, and by its operations the object was made by `alloc`, or by
+        // `complete`.
+        unsafe { TypedSock::from_raw((*socket).sk) }
     }
 
-    /// Performs an operation, or passes it on if the socket has given way, be it on the way.
+    /// Performs an operation, or has the native socket perform it if the socket has fallen back, be
+    /// it on the way: whoever has come by the file before that is here still.
     ///
     /// # Safety
     ///
@@ -148,45 +143,41 @@ impl<T: Ops> Glue<T> {
     unsafe fn perform<'a>(
         socket: *mut bindings::socket,
         operation: impl FnOnce(&'a Socket, &'a TypedSock<T>) -> Result<c_int>,
-        pass_on: impl FnOnce(&'static bindings::proto_ops) -> Option<c_int>,
+        natively: impl FnOnce(*mut bindings::socket, &'static bindings::proto_ops) -> Option<c_int>,
     ) -> c_int {
         // SAFETY: This is required of the caller.
-        if let Some(sk) = unsafe { Self::sk(socket) } {
+        let sk = unsafe { Self::sk(socket) };
+        if !sk.has_fallen_back() {
             // SAFETY: So is this.
             let result = from_result(|| operation(unsafe { Socket::from_raw(socket) }, sk));
-            // SAFETY: And this.
-            if result >= 0 || unsafe { Self::sk(socket) }.is_some() {
+            if result >= 0 || !sk.has_fallen_back() {
                 return result;
             }
         }
-        // SAFETY: It has given way.
-        pass_on(unsafe { Self::successor(socket) }).unwrap_or(EOPNOTSUPP.to_errno())
+        sk.native()
+            .in_use()
+            // SAFETY: It is valid until the other one is released. Its module stays as long.
+            .and_then(|native| natively(native, unsafe { &*(*native).ops }))
+            .unwrap_or(EOPNOTSUPP.to_errno())
     }
 
-    /// Returns the operations of a socket that has given way.
+    /// Asks the security modules about the native socket, if there is one: they have been asked
+    /// about the other, and go by the protocol.
     ///
     /// # Safety
     ///
-    /// `socket` must be a valid socket, and have given way.
-    unsafe fn successor(socket: *mut bindings::socket) -> &'static bindings::proto_ops {
-        loop {
-            // SAFETY: The socket is valid.
-            let ops = unsafe { (&raw const (*socket).ops).read_volatile() };
-
-            if !core::ptr::eq(ops, T::proto().ops) {
-                // SAFETY: The module that they belong to is not unloaded before the socket is
-                // released.
-                return unsafe { &*ops };
-            }
-            // They are replaced by the same function, after the `struct sock`; in between it may
-            // wait for a grace period of RCU, which is not to be held up.
-            // SAFETY: An operation runs in process context.
-            unsafe { bindings::cond_resched() };
-        }
+    /// As for [`Self::sk`].
+    #[inline]
+    unsafe fn ask_security(
+        socket: *mut bindings::socket,
+        ask: impl FnOnce(*mut bindings::socket) -> c_int,
+    ) -> c_int {
+        // SAFETY: This is required of the caller.
+        unsafe { Self::sk(socket) }.native().as_raw().map_or(0, ask)
     }
 
     /// Tells the socket layer what the operations of a new socket can do.
-    fn prepare(socket: &Socket) {
+    pub(super) fn prepare(socket: &Socket) {
         if Self::CUSTOM_SOL_SOCKET {
             socket.set_custom_sockopt();
         }
@@ -214,9 +205,9 @@ impl<T: Ops> Glue<T> {
             )?;
 
             // SAFETY: The caller guarantees that the namespace is valid, and the socket is new.
-            unsafe { alloc::<T>(net, socket, protocol, kern != 0, init) }?;
+            unsafe { alloc::<T>(net, socket, protocol, kern != 0, None, init) }?;
             // SAFETY: The socket is valid and nobody else knows of it.
-            unsafe { (*socket).ops = T::proto().ops };
+            unsafe { (*socket).ops = T::Proto::get().ops };
             // SAFETY: The caller has just allocated the socket by `sock_alloc`.
             Self::prepare(unsafe { Socket::from_raw(socket) });
             Ok(0)
@@ -238,8 +229,15 @@ impl<T: Ops> Glue<T> {
             let protocol = c_int::from(unsafe { (*sk).sk_protocol });
 
             let init = T::create(net, socket, protocol)?;
-            // SAFETY: The caller has allocated it by what `T::proto` says.
-            unsafe { complete::<T>(sk, init) }?;
+            // SAFETY: The caller has initialised it.
+            let is_kernel = unsafe {
+                bindings::sock_common::skc_net_refcnt_raw(&raw const (*sk).__sk_common) == 0
+            };
+            // SAFETY: The namespace is valid.
+            let native =
+                unsafe { Native::create(net.as_raw(), T::FAMILY, socket.kind(), is_kernel) }?;
+            // SAFETY: The caller has allocated it by what `T::Proto` says.
+            unsafe { complete::<T>(sk, Some(native), init) }?;
             Self::prepare(socket);
             Ok(0)
         })
@@ -251,6 +249,16 @@ impl<T: Ops> Glue<T> {
     ///
     /// Does nothing.
     pub(super) unsafe extern "C" fn unhash(_sk: *mut bindings::sock) {}
+
+    /// Called by `sk_common_release` too.
+    ///
+    /// # Safety
+    ///
+    /// Only called for a socket that nobody else knows of.
+    pub(super) unsafe extern "C" fn destroy(sk: *mut bindings::sock) {
+        // SAFETY: It was allocated by what `T::Proto` says, which has this function.
+        unsafe { TypedSock::<T>::native_of(sk).close(core::ptr::null_mut()) };
+    }
 
     /// # Safety
     ///
@@ -267,6 +275,7 @@ impl<T: Ops> Glue<T> {
             // SAFETY: By the requirements of `Head` it is one of IPv4 or IPv6.
             unsafe { bindings::inet_sock_end(sk) };
         }
+        T::Proto::get().live.fetch_sub(1, Release);
     }
 
     /// # Safety
@@ -281,7 +290,10 @@ impl<T: Ops> Glue<T> {
         }
 
         // SAFETY: The `struct sock` of a socket of this family was made by `alloc`.
-        T::release(unsafe { TypedSock::from_raw(sk) });
+        let this = unsafe { TypedSock::<T>::from_raw(sk) };
+        T::release(this);
+        // SAFETY: This is the last operation of all.
+        unsafe { this.native().close(socket) };
         if T::Head::INET {
             // SAFETY: By the requirements of `Head` it is one of IPv4 or IPv6.
             unsafe { bindings::inet_sock_released(sk) };

@@ -5,7 +5,7 @@
 use super::{
     Accepted,
     Head,
-    Proto,
+    StaticProto,
     TypedSock, //
 };
 
@@ -58,8 +58,8 @@ impl Name {
 /// [`Ops::release`] is alone. All are called in process context and may sleep; none is called with
 /// the socket's lock held. What is not implemented fails with `EOPNOTSUPP`.
 ///
-/// An operation that fails after the socket has given way
-/// ([`TypedSock::give_way`]) is repeated with what it has given way to.
+/// An operation that fails after the socket has fallen back
+/// ([`TypedSock::fall_back`]) is repeated with the native socket.
 ///
 /// # Examples
 ///
@@ -70,7 +70,6 @@ impl Name {
 ///     net::{
 ///         family::{
 ///             Ops,
-///             Proto,
 ///             TypedSock, //
 ///         },
 ///         msghdr::MsgHdr,
@@ -94,17 +93,14 @@ impl Name {
 ///     bytes: Atomic<usize>,
 /// }
 ///
-/// static PROTO: Proto<Swallow> = Proto::new(c"SWALLOW");
+/// kernel::socket_proto!(Swallow, Swallow, c"SWALLOW");
 ///
 /// #[vtable]
 /// impl Ops for Swallow {
 ///     const FAMILY: i32 = 45;
 ///     type Head = Sock;
 ///     type Data = Swallowed;
-///
-///     fn proto() -> &'static Proto<Self> {
-///         &PROTO
-///     }
+///     type Proto = Self;
 ///
 ///     fn create(
 ///         _net: &Namespace,
@@ -172,8 +168,8 @@ pub trait Ops: Sized + 'static {
     /// so that programs can set it (`SO_PEEK_OFF`).
     const PEEK_OFFSET: bool = false;
 
-    /// Returns the protocol that sockets are made of. Always the same.
-    fn proto() -> &'static Proto<Self>;
+    /// Has the protocol that sockets are made of, see [`socket_proto!`](crate::socket_proto).
+    type Proto: StaticProto<Self>;
 
     /// Prepares a new socket: checks type and protocol, and returns an initialiser for the data.
     ///

@@ -23,10 +23,40 @@ use crate::{
 
 use core::marker::PhantomData;
 
+/// Has the [`Proto`] of the sockets of `T`.
+///
+/// # Safety
+///
+/// `get` must always return the same one.
+pub unsafe trait StaticProto<T: Ops> {
+    /// Returns it.
+    fn get() -> &'static Proto<T>;
+}
+
+/// Makes the [`Proto`] of the sockets of a family, a static, which a type has
+/// ([`StaticProto`]): `socket_proto!(type, family, name)`. See [`Ops`] for an example.
+///
+/// [`Proto`]: crate::net::family::Proto
+/// [`StaticProto`]: crate::net::family::StaticProto
+/// [`Ops`]: crate::net::family::Ops
+#[macro_export]
+macro_rules! socket_proto {
+    ($holder:ty, $family:ty, $name:expr) => {
+        // SAFETY: There is one.
+        unsafe impl $crate::net::family::StaticProto<$family> for $holder {
+            fn get() -> &'static $crate::net::family::Proto<$family> {
+                static PROTO: $crate::net::family::Proto<$family> =
+                    $crate::net::family::Proto::new($name);
+                &PROTO
+            }
+        }
+    };
+}
+
 /// What the kernel has to know in order to allocate the sockets of a family.
 ///
 /// Wraps the kernel's `struct proto`. There is one for each type that implements [`Ops`], in a
-/// `static`, and [`Ops::proto`] returns it.
+/// `static`: see [`socket_proto!`](crate::socket_proto).
 ///
 /// # Invariants
 ///
@@ -36,6 +66,8 @@ pub struct Proto<T: Ops> {
     /// Here, so that they have one address.
     pub(super) ops: &'static bindings::proto_ops,
     pub(super) registered: Atomic<bool>,
+    /// How many sockets there are.
+    pub(super) live: Atomic<usize>,
     _ops: PhantomData<fn() -> T>,
 }
 
@@ -66,6 +98,7 @@ impl<T: Ops> Proto<T> {
             } else {
                 None
             },
+            destroy: Some(Glue::<T>::destroy),
             ..pin_init::zeroed()
         };
 
@@ -85,6 +118,7 @@ impl<T: Ops> Proto<T> {
             proto: Opaque::new(proto),
             ops: Glue::<T>::OPS,
             registered: Atomic::new(false),
+            live: Atomic::new(0),
             _ops: PhantomData,
         }
     }
@@ -95,5 +129,5 @@ impl<T: Ops> Proto<T> {
 }
 
 // SAFETY: The `struct proto` is only given to C code, which guards what it changes by locks of its
-// own. `registered` is atomic.
+// own. The others are atomic.
 unsafe impl<T: Ops> Sync for Proto<T> {}

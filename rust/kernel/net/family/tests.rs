@@ -6,7 +6,6 @@ use super::{
     Child,
     Name,
     Ops,
-    Proto,
     Registration,
     TypedSock, //
 };
@@ -77,7 +76,7 @@ impl ModuleMetadata for BuiltIn {
     const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
 }
 
-static PROTO: Proto<Keeper> = Proto::new(c"KEEPER");
+crate::socket_proto!(Keeper, Keeper, c"KEEPER");
 
 /// A level of the family's own, and its options.
 const SOL_KEEPER: i32 = 1000;
@@ -103,11 +102,8 @@ impl Ops for Keeper {
     const CUSTOM_SOL_SOCKET: bool = true;
     type Head = Sock;
     type Data = Kept;
+    type Proto = Self;
     type OwnerModule = BuiltIn;
-
-    fn proto() -> &'static Proto<Self> {
-        &PROTO
-    }
 
     fn create(_: &Namespace, _: &Socket, _: i32) -> Result<impl PinInit<Kept, Error>> {
         Ok(Kept::new(0))
@@ -345,6 +341,24 @@ mod suite {
         assert_eq!(user.sk().snd_buf_asked(), Some(10000));
         assert_eq!(user.sk().rcv_buf_asked(), Some(20000));
         assert_eq!(user.get_int(SOL_SOCKET, SO_RCVBUF), Ok(40000));
+        Ok(())
+    }
+
+    #[test]
+    fn half_a_socket_has_no_options() -> Result {
+        // SAFETY: This is process context.
+        let raw = unsafe { bindings::sock_alloc() };
+        assert!(!raw.is_null());
+        // SAFETY: It was allocated by `sock_alloc` just now.
+        let socket = unsafe { Socket::from_raw(raw) };
+
+        let on = 1i32.to_ne_bytes();
+        assert_eq!(
+            socket.set_plain_option(SOL_SOCKET, SO_KEEPALIVE, &on),
+            Err(EINVAL)
+        );
+        // SAFETY: It is ours.
+        unsafe { bindings::sock_release(raw) };
         Ok(())
     }
 

@@ -4,8 +4,13 @@
 
 use super::{
     glue::Glue,
+    native::{
+        Native,
+        NewSocket, //
+    },
     Head,
-    Ops, //
+    Ops,
+    StaticProto, //
 };
 
 use crate::{
@@ -20,6 +25,7 @@ use crate::{
             ARef,
             AlwaysRefCounted, //
         },
+        atomic::Relaxed,
         Arc, //
     }, //
 };
@@ -38,11 +44,12 @@ use core::{
 ///
 /// - The object was allocated by `sk_alloc` with a [`Proto`](super::Proto) that has its size, so
 ///   that all of it belongs to the `struct sock` that it begins with and is freed with it.
-/// - Both fields are initialised, and `data` does not move until it is dropped by `sk_destruct`.
+/// - All fields are initialised, and they do not move until `data` is dropped by `sk_destruct`.
 /// - The invariants of [`Sock`] hold for what it begins with.
 #[repr(C)]
 pub struct TypedSock<T: Ops> {
     head: T::Head,
+    native: Native,
     data: T::Data,
 }
 
@@ -52,6 +59,23 @@ impl<T: Ops> TypedSock<T> {
     pub fn data(&self) -> Pin<&T::Data> {
         // SAFETY: By the type invariants the data do not move.
         unsafe { Pin::new_unchecked(&self.data) }
+    }
+
+    /// Returns where the native socket is, if there is one.
+    #[inline]
+    pub(super) fn native(&self) -> &Native {
+        &self.native
+    }
+
+    /// Returns the same of an object that need not be complete.
+    ///
+    /// # Safety
+    ///
+    /// For as long as `'a`, `sk` must point to an object that was allocated as the type invariants
+    /// say, by which it is zero at first: that is a [`Native`] too.
+    pub(super) unsafe fn native_of<'a>(sk: *mut bindings::sock) -> &'a Native {
+        // SAFETY: This is required of the caller.
+        unsafe { &(*sk.cast::<Self>()).native }
     }
 
     /// # Safety
@@ -144,6 +168,7 @@ impl<T: Ops> Child<T> {
                 core::ptr::null_mut(),
                 c_int::from((*raw).sk_protocol),
                 bindings::sock_common::skc_net_refcnt_raw(&raw const (*raw).__sk_common) == 0,
+                None,
                 init,
             )
         }?;
@@ -189,9 +214,10 @@ pub(super) unsafe fn alloc<T: Ops>(
     socket: *mut bindings::socket,
     protocol: c_int,
     kern: bool,
+    native: Option<NewSocket>,
     init: impl PinInit<T::Data, Error>,
 ) -> Result<NonNull<bindings::sock>> {
-    let proto = T::proto().as_raw();
+    let proto = T::Proto::get().as_raw();
 
     // SAFETY: `net` is valid by the safety requirements, and `proto` by its type invariants.
     let sk = NonNull::new(unsafe {
@@ -218,7 +244,7 @@ pub(super) unsafe fn alloc<T: Ops>(
     }
 
     // SAFETY: The socket is complete but for its data, and nobody else knows of it.
-    if let Err(err) = unsafe { complete::<T>(sk, init) } {
+    if let Err(err) = unsafe { complete::<T>(sk, native, init) } {
         // SAFETY: `sk` is valid and the reference to it is ours. `socket` is as required.
         unsafe {
             bindings::sock_orphan(sk);
@@ -234,7 +260,8 @@ pub(super) unsafe fn alloc<T: Ops>(
     Ok(unsafe { NonNull::new_unchecked(sk) })
 }
 
-/// Initialises the data of a socket, which has a destructor of its own from then on.
+/// Initialises the data of a socket, which has a destructor of its own from then on. A native socket
+/// is closed if that fails.
 ///
 /// # Safety
 ///
@@ -242,19 +269,24 @@ pub(super) unsafe fn alloc<T: Ops>(
 /// the data, and nobody else must know of it.
 pub(super) unsafe fn complete<T: Ops>(
     sk: *mut bindings::sock,
+    native: Option<NewSocket>,
     init: impl PinInit<T::Data, Error>,
 ) -> Result {
+    let this = sk.cast::<TypedSock<T>>();
     // SAFETY: By the type invariants of `Proto` there is room for a `TypedSock`.
-    let slot = unsafe { addr_of_mut!((*sk.cast::<TypedSock<T>>()).data) };
+    let slot = unsafe { addr_of_mut!((*this).data) };
 
     // SAFETY:
     // - `slot` is valid, and uninitialised; the socket does not move.
     // - In the case of an error it is only freed: `sk_destruct` does not know of the data so far.
     unsafe { pin_init::raw_try_init(slot, init) }?;
+    // SAFETY: As above; nothing can fail any more.
+    unsafe { addr_of_mut!((*this).native).write(Native::new(native)) };
 
     // SAFETY: Nobody else has seen the socket, and its data are initialised now.
     unsafe { (*sk).sk_destruct = Some(Glue::<T>::destruct) };
     // SAFETY: Both are valid.
-    unsafe { bindings::sock_prot_inuse_add(bindings::sock_net(sk), T::proto().as_raw(), 1) };
+    unsafe { bindings::sock_prot_inuse_add(bindings::sock_net(sk), T::Proto::get().as_raw(), 1) };
+    T::Proto::get().live.add(1, Relaxed);
     Ok(())
 }

@@ -227,12 +227,6 @@ impl KernelSocket {
         Ok(usize::try_from(len).unwrap_or(0).min(value.len()))
     }
 
-    /// Lets small segments be sent at once (`TCP_NODELAY`).
-    pub fn set_nodelay(&self) {
-        // SAFETY: The socket is valid, and one of TCP, by the type invariants.
-        unsafe { bindings::tcp_sock_set_nodelay(self.sk().as_raw()) };
-    }
-
     /// Has a port chosen from these, the first and the last, when the socket needs one and is bound to
     /// none (`IP_LOCAL_PORT_RANGE`). Those that the namespace does not have make no difference.
     ///

@@ -8,6 +8,7 @@ use super::{
         Head,
         Name,
         Ops,
+        StaticProto,
         TypedSock,
         EPOLLIN, //
     },
@@ -26,7 +27,9 @@ use crate::{
         socket::{
             How,
             Socket,
-            SocketState, //
+            SocketState,
+            SOCK_DGRAM,
+            SOCK_STREAM, //
         },
         sockopt::{
             OptionIn,
@@ -58,11 +61,16 @@ impl<T: Ops> Glue<T> {
         };
         // SAFETY: The caller passes a socket of this family; and what it has passed to us.
         unsafe {
-            Self::perform(socket, operation, |ops| {
-                checked(bindings::sock_may_bind(socket, addr.cast(), len), || {
-                    Some(ops.bind?(socket, addr, len))
-                })
-            })
+            checked(
+                Self::ask_security(socket, |sock| {
+                    bindings::sock_may_bind(sock, addr.cast(), len)
+                }),
+                || {
+                    Self::perform(socket, operation, |native, ops| {
+                        Some(ops.bind?(native, addr, len))
+                    })
+                },
+            )
         }
     }
 
@@ -83,11 +91,16 @@ impl<T: Ops> Glue<T> {
         };
         // SAFETY: The caller passes a socket of this family; and what it has passed to us.
         unsafe {
-            Self::perform(socket, operation, |ops| {
-                checked(bindings::sock_may_connect(socket, addr.cast(), len), || {
-                    Some(ops.connect?(socket, addr, len, flags))
-                })
-            })
+            checked(
+                Self::ask_security(socket, |sock| {
+                    bindings::sock_may_connect(sock, addr.cast(), len)
+                }),
+                || {
+                    Self::perform(socket, operation, |native, ops| {
+                        Some(ops.connect?(native, addr, len, flags))
+                    })
+                },
+            )
         }
     }
 
@@ -145,10 +158,10 @@ impl<T: Ops> Glue<T> {
             note_rest();
             Ok(0)
         };
-        // What gives way does not listen: it is too early to accept.
+        // What falls back does not listen: it is too early to accept.
 
         // SAFETY: The caller passes a socket of this family.
-        unsafe { Self::perform(socket, operation, |_| Some(EINVAL.to_errno())) }
+        unsafe { Self::perform(socket, operation, |_, _| Some(EINVAL.to_errno())) }
     }
 
     /// # Safety
@@ -159,8 +172,20 @@ impl<T: Ops> Glue<T> {
         addr: *mut bindings::sockaddr,
         peer: c_int,
     ) -> c_int {
-        let operation = |_: &_, sk: &_| {
-            let name = SockAddrBuf::from(T::getname(sk, Name::from_raw(peer))?);
+        // accept(2) asks those who have accepted, and that may be a connection of the native protocol.
+        // SAFETY: The caller passes a valid socket.
+        let ops = unsafe { (*socket).ops };
+        if !core::ptr::eq(ops, T::Proto::get().ops) {
+            // SAFETY: A socket has operations from when it is accepted until it is released.
+            return match unsafe { (*ops).getname } {
+                // SAFETY: It is one of these, and the arguments are the caller's.
+                Some(getname) => unsafe { getname(socket, addr, peer) },
+                None => EOPNOTSUPP.to_errno(),
+            };
+        }
+        let operation = |socket: &_, sk: &TypedSock<T>| {
+            let name = Name::from_raw(peer);
+            let name = SockAddrBuf::from(sk.ask_name(socket, name, T::getname(sk, name)?));
             let bytes = name.as_bytes();
 
             // SAFETY: The caller passes room for a `struct sockaddr_storage`, which is larger than
@@ -172,8 +197,8 @@ impl<T: Ops> Glue<T> {
         };
         // SAFETY: The caller passes a socket of this family; and what it has passed to us.
         unsafe {
-            Self::perform(socket, operation, |ops| {
-                Some(ops.getname?(socket, addr, peer))
+            Self::perform(socket, operation, |native, ops| {
+                Some(ops.getname?(native, addr, peer))
             })
         }
     }
@@ -189,15 +214,17 @@ impl<T: Ops> Glue<T> {
         // SAFETY: All arguments are the caller's.
         unsafe { bindings::sock_poll_wait(file, socket, wait) };
         // SAFETY: The caller passes a socket of this family.
-        if let Some(sk) = unsafe { Self::sk(socket) } {
+        let sk = unsafe { Self::sk(socket) };
+        let Some(native) = sk.native().in_use() else {
             return T::poll(sk);
-        }
-        // Who waits is woken by the other, whose wait queue is the same.
-
-        // SAFETY: It has given way.
-        match unsafe { Self::successor(socket) }.poll {
-            // SAFETY: All arguments are the caller's, who has one entry to wait with.
-            Some(poll) => unsafe { poll(file, socket, core::ptr::null_mut()) },
+        };
+        // Whoever has come by the file before that waits with this one.
+        // SAFETY: It is the socket that the native one is behind.
+        unsafe { sk.native().forward(socket) };
+        // SAFETY: It is valid until the other one is released, as are its operations.
+        match unsafe { (*(*native).ops).poll } {
+            // SAFETY: All arguments are the caller's, who waits already.
+            Some(poll) => unsafe { poll(file, native, core::ptr::null_mut()) },
             None => 0,
         }
     }
@@ -226,7 +253,11 @@ impl<T: Ops> Glue<T> {
         };
 
         // SAFETY: The caller passes a socket of this family; and what it has passed to us.
-        unsafe { Self::perform(socket, operation, |ops| Some(ops.ioctl?(socket, cmd, arg))) }
+        unsafe {
+            Self::perform(socket, operation, |native, ops| {
+                Some(ops.ioctl?(native, cmd, arg))
+            })
+        }
     }
 
     /// # Safety
@@ -267,13 +298,15 @@ impl<T: Ops> Glue<T> {
         // SAFETY: The file of a socket is valid for as long as that is in use.
         let nonblock = is_nonblock(unsafe { (*file).f_flags } as c_int);
         // SAFETY: The caller passes a socket of this family.
-        let len = match unsafe { Self::sk(socket) } {
-            Some(sk) => match T::splice_len(sk, len, nonblock) {
+        let sk = unsafe { Self::sk(socket) };
+        let len = if sk.has_fallen_back() {
+            // The native one receives into the same pages.
+            len
+        } else {
+            match T::splice_len(sk, len, nonblock) {
                 Ok(wanted) => len.min(wanted),
                 Err(error) => return error.to_errno() as isize,
-            },
-            // The other protocol's receives into the same pages.
-            None => len,
+            }
         };
 
         // SAFETY: All of these are the caller's.
@@ -292,11 +325,14 @@ impl<T: Ops> Glue<T> {
         };
         // SAFETY: The caller passes a socket of this family; and what it has passed to us.
         unsafe {
-            Self::perform(socket, operation, |ops| {
-                checked(bindings::sock_may_listen(socket, backlog), || {
-                    Some(ops.listen?(socket, backlog))
-                })
-            })
+            checked(
+                Self::ask_security(socket, |sock| bindings::sock_may_listen(sock, backlog)),
+                || {
+                    Self::perform(socket, operation, |native, ops| {
+                        Some(ops.listen?(native, backlog))
+                    })
+                },
+            )
         }
     }
 
@@ -309,7 +345,11 @@ impl<T: Ops> Glue<T> {
             Ok(0)
         };
         // SAFETY: The caller passes a socket of this family; and what it has passed to us.
-        unsafe { Self::perform(socket, operation, |ops| Some(ops.shutdown?(socket, how))) }
+        unsafe {
+            Self::perform(socket, operation, |native, ops| {
+                Some(ops.shutdown?(native, how))
+            })
+        }
     }
 
     /// # Safety
@@ -328,16 +368,16 @@ impl<T: Ops> Glue<T> {
             T::setsockopt(socket, sk, level, name, &value)?;
             Ok(0)
         };
-        let pass_on = |ops: &bindings::proto_ops| {
+        let natively = |native: *mut bindings::socket, ops: &bindings::proto_ops| {
             if level == SOL_SOCKET {
-                // SAFETY: The arguments are the caller's.
-                return Some(unsafe { bindings::sock_setsockopt(socket, level, name, value, len) });
+                // SAFETY: The native socket is valid, the other arguments are the caller's.
+                return Some(unsafe { bindings::sock_setsockopt(native, level, name, value, len) });
             }
             // SAFETY: As above.
-            Some(unsafe { ops.setsockopt?(socket, level, name, value, len) })
+            Some(unsafe { ops.setsockopt?(native, level, name, value, len) })
         };
         // SAFETY: The caller passes a socket of this family.
-        unsafe { Self::perform(socket, operation, pass_on) }
+        unsafe { Self::perform(socket, operation, natively) }
     }
 
     /// # Safety
@@ -358,7 +398,7 @@ impl<T: Ops> Glue<T> {
         // Others do not take their arguments in this form. So this call has come too early.
 
         // SAFETY: The caller passes a socket of this family.
-        unsafe { Self::perform(socket, operation, |_| Some(ENOPROTOOPT.to_errno())) }
+        unsafe { Self::perform(socket, operation, |_, _| Some(ENOPROTOOPT.to_errno())) }
     }
 
     /// # Safety
@@ -375,11 +415,23 @@ impl<T: Ops> Glue<T> {
         };
         // SAFETY: The caller passes a socket of this family; and what it has passed to us.
         unsafe {
-            Self::perform(socket, operation, |ops| {
-                checked(bindings::sock_may_send(socket, msg, c_len(len)), || {
-                    Some(ops.sendmsg?(socket, msg, len))
-                })
-            })
+            checked(
+                Self::ask_security(socket, |sock| {
+                    // What was connected may be sent to.
+                    let is_asked = i32::from((*sock).type_) != SOCK_STREAM
+                        || (*msg).msg_flags & bindings::MSG_FASTOPEN != 0;
+                    if is_asked {
+                        bindings::sock_may_send(sock, msg, c_len(len))
+                    } else {
+                        0
+                    }
+                }),
+                || {
+                    Self::perform(socket, operation, |native, ops| {
+                        Some(ops.sendmsg?(native, msg, len))
+                    })
+                },
+            )
         }
     }
 
@@ -392,27 +444,32 @@ impl<T: Ops> Glue<T> {
         len: usize,
         flags: c_int,
     ) -> c_int {
-        let operation = |_: &_, sk: &_| {
+        let operation = |socket: &Socket, sk: &TypedSock<T>| {
             // SAFETY: This is `recvmsg`, and the message is for nobody but us while it runs.
             let msg = unsafe { MsgHdr::from_raw(msg) };
             // CAST: The bits remain the same.
-            T::recvmsg(sk, msg, len, flags as u32).map(c_len)
+            let received = T::recvmsg(sk, msg, len, flags as u32)?;
+            // CAST: As above.
+            if socket.kind() == SOCK_DGRAM && flags as u32 & bindings::MSG_ERRQUEUE == 0 {
+                sk.ask_recvmsg(socket, msg);
+            }
+            Ok(c_len(received))
         };
         // SAFETY: The caller passes a socket of this family; and what it has passed to us.
         unsafe {
-            Self::perform(socket, operation, |ops| {
-                Some(ops.recvmsg?(socket, msg, len, flags))
+            Self::perform(socket, operation, |native, ops| {
+                Some(ops.recvmsg?(native, msg, len, flags))
             })
         }
     }
 }
 
-/// Performs a call unless a security module forbids it, which was asked about the former socket and
-/// goes by the protocol.
-fn checked(verdict: c_int, call: impl FnOnce() -> Option<c_int>) -> Option<c_int> {
+/// Performs a call unless a security module forbids it.
+#[inline]
+fn checked(verdict: c_int, call: impl FnOnce() -> c_int) -> c_int {
     match verdict {
         0 => call(),
-        error => Some(error),
+        error => error,
     }
 }
 

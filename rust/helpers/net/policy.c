@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the guest's own policy says of a socket: programs of BPF in its control
+ * group, and security modules. They are asked about the socket of TCP or UDP
+ * that another one stands in for, where TCP and UDP ask them.
+ */
+
+#include <linux/bpf-cgroup.h>
+#include <linux/security.h>
+#include <net/inet_common.h>
+#include <net/inet_sock.h>
+#include <net/ip.h>
+#include <net/ipv6.h>
+#include <net/sock.h>
+
+#ifdef CONFIG_RUST_SOCKET_ABSTRACTIONS
+
+__rust_helper int rust_helper_sock_may_bind(struct socket *sock, struct sockaddr *addr, int len)
+{
+	return security_socket_bind(sock, addr, len);
+}
+
+__rust_helper int rust_helper_sock_may_connect(struct socket *sock, struct sockaddr *addr,
+					       int len)
+{
+	return security_socket_connect(sock, addr, len);
+}
+
+__rust_helper int rust_helper_sock_may_listen(struct socket *sock, int backlog)
+{
+	return security_socket_listen(sock, backlog);
+}
+
+__rust_helper int rust_helper_sock_may_send(struct socket *sock, struct msghdr *msg, int size)
+{
+	return security_socket_sendmsg(sock, msg, size);
+}
+
+/*
+ * inet_bind_sk() and inet6_bind_sk(): the programs may change the address, and
+ * spare the program the need of a capability, which @flags says.
+ */
+__rust_helper int rust_helper_sk_ask_bind(struct sock *sk, struct sockaddr_unsized *addr,
+					  int len, u32 *flags)
+{
+	if (sk->sk_family == AF_INET6)
+		return BPF_CGROUP_RUN_PROG_INET_BIND_LOCK(sk, addr, &len, CGROUP_INET6_BIND, flags);
+	return BPF_CGROUP_RUN_PROG_INET_BIND_LOCK(sk, addr, &len, CGROUP_INET4_BIND, flags);
+}
+
+/* __inet_bind() and __inet6_bind(): the programs look at what @sk is called. */
+__rust_helper int rust_helper_sk_ask_post_bind(struct sock *sk)
+{
+	int err;
+
+	lock_sock(sk);
+	if (sk->sk_family == AF_INET6)
+		err = BPF_CGROUP_RUN_PROG_INET6_POST_BIND(sk);
+	else
+		err = BPF_CGROUP_RUN_PROG_INET4_POST_BIND(sk);
+	release_sock(sk);
+	return err;
+}
+
+/* Whoever unhashes a socket expects it to have no port that it does not own. */
+__rust_helper void rust_helper_inet_sock_forget_names(struct sock *sk)
+{
+	struct inet_sock *inet = inet_sk(sk);
+
+	inet->inet_num = 0;
+	inet->inet_sport = 0;
+	inet_reset_saddr(sk);
+}
+
+__rust_helper u16 rust_helper_inet_sock_num(const struct sock *sk)
+{
+	return inet_sk(sk)->inet_num;
+}
+
+__rust_helper bool rust_helper_inet_sock_has_name(const struct sock *sk)
+{
+	const struct inet_sock *inet = inet_sk(sk);
+
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6 && !ipv6_addr_any(&sk->sk_v6_rcv_saddr))
+		return true;
+#endif
+	return inet->inet_num || inet->inet_rcv_saddr;
+}
+
+/* __inet_stream_connect() and inet_dgram_connect(). */
+__rust_helper int rust_helper_sk_ask_connect(struct sock *sk, struct sockaddr_unsized *addr,
+					     int len)
+{
+	bool locks = sk->sk_type == SOCK_STREAM;
+	int err;
+
+	if (!BPF_CGROUP_PRE_CONNECT_ENABLED(sk))
+		return 0;
+	/* UDP does it by itself. */
+	if (locks)
+		lock_sock(sk);
+	err = sk->sk_prot->pre_connect(sk, addr, len);
+	if (locks)
+		release_sock(sk);
+	return err;
+}
+
+/* udp_sendmsg() and udpv6_sendmsg(); @from has room for the address to send from. */
+__rust_helper int rust_helper_sk_ask_sendmsg(struct sock *sk, struct sockaddr *addr, int len,
+					     struct in6_addr *from)
+{
+	if (addr->sa_family == AF_INET6)
+		return BPF_CGROUP_RUN_PROG_UDP6_SENDMSG_LOCK(sk, addr, &len, from);
+	return BPF_CGROUP_RUN_PROG_UDP4_SENDMSG_LOCK(sk, addr, &len, from);
+}
+
+/* udp_recvmsg() and udpv6_recvmsg(). */
+__rust_helper void rust_helper_sk_ask_recvmsg(struct sock *sk, struct sockaddr *addr, int len)
+{
+	if (sk->sk_family == AF_INET6)
+		BPF_CGROUP_RUN_PROG_UDP6_RECVMSG_LOCK(sk, addr, &len);
+	else
+		BPF_CGROUP_RUN_PROG_UDP4_RECVMSG_LOCK(sk, addr, &len);
+}
+
+/* inet_getname() and inet6_getname(). */
+__rust_helper void rust_helper_sk_ask_name(struct sock *sk, struct sockaddr *addr, int len,
+					   bool peer)
+{
+	lock_sock(sk);
+	if (sk->sk_family == AF_INET6 && peer)
+		BPF_CGROUP_RUN_SA_PROG(sk, addr, &len, CGROUP_INET6_GETPEERNAME);
+	else if (sk->sk_family == AF_INET6)
+		BPF_CGROUP_RUN_SA_PROG(sk, addr, &len, CGROUP_INET6_GETSOCKNAME);
+	else if (peer)
+		BPF_CGROUP_RUN_SA_PROG(sk, addr, &len, CGROUP_INET4_GETPEERNAME);
+	else
+		BPF_CGROUP_RUN_SA_PROG(sk, addr, &len, CGROUP_INET4_GETSOCKNAME);
+	release_sock(sk);
+}
+
+/* Whether there are programs that look at the packets of a socket. */
+__rust_helper bool rust_helper_sk_has_packet_filter(struct sock *sk)
+{
+#ifdef CONFIG_CGROUP_BPF
+	return (cgroup_bpf_enabled(CGROUP_INET_EGRESS) &&
+		cgroup_bpf_sock_enabled(sk, CGROUP_INET_EGRESS)) ||
+	       (cgroup_bpf_enabled(CGROUP_INET_INGRESS) &&
+		cgroup_bpf_sock_enabled(sk, CGROUP_INET_INGRESS));
+#else
+	return false;
+#endif
+}
+
+#endif /* CONFIG_RUST_SOCKET_ABSTRACTIONS */

@@ -1,0 +1,586 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the policy of the guest itself says: programs of BPF in a control group,
+ * and Landlock. They forbid and change over TCP; what they forbid and change is
+ * the same while hijacked, when they still see TCP.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/landlock.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "cgroup_bpf.h"
+#include "datagram.h"
+#include "settings.h"
+
+/* Of a network for examples: nobody is there. */
+#define NOBODY "198.51.100.7"
+
+/* For newer kernels than the headers may be. */
+#define ACCESS_BIND_TCP		(1ULL << 0)
+#define ACCESS_CONNECT_TCP	(1ULL << 1)
+#define ACCESS_BIND_UDP		(1ULL << 2)
+#define ACCESS_SEND_UDP		(1ULL << 3)
+#define RULE_NET_PORT		2
+
+#define ADDR(MEMBER) offsetof(struct bpf_sock_addr, MEMBER)
+#define SOCK(MEMBER) offsetof(struct bpf_sock, MEMBER)
+
+#define ALLOW	MOV(BPF_REG_0, 1), EXIT
+#define DENY	MOV(BPF_REG_0, 0), EXIT
+
+FIXTURE(cgroup_bpf) {
+	struct puppet peer;
+	struct cgroup cgroup;
+};
+
+FIXTURE_SETUP(cgroup_bpf)
+{
+	int error;
+
+	self->cgroup.fd = -1;
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_EQ(0, cgroup_open(&self->cgroup));
+	/* One that does nothing. */
+	error = ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET_SOCK_CREATE, ALLOW);
+	if (error == ENOSYS || error == EINVAL)
+		SKIP(return, "this kernel has no BPF for control groups");
+	ASSERT_EQ(0, error);
+}
+
+FIXTURE_TEARDOWN(cgroup_bpf)
+{
+	cgroup_close(&self->cgroup);
+	puppet_close(&self->peer);
+}
+
+static bool reaches_peer(int fd, struct puppet *peer, const char *host, unsigned int port)
+{
+	char data[100];
+
+	if (connect_to(fd, host, port) || strcmp(puppet_do(peer, "accept"), "ok"))
+		return false;
+	stream_fill(7, 0, data, sizeof(data));
+	return send_all(fd, data, sizeof(data)) == sizeof(data) &&
+	       !strcmp(puppet_do(peer, "recv 100 7"), "ok 100");
+}
+
+/* What it is about is TCP, to the program too. */
+TEST_F(cgroup_bpf, connect_is_denied)
+{
+	int fd;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_CONNECT,
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(protocol)),
+			    SKIP_UNLESS(BPF_REG_2, IPPROTO_TCP, 4),
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_port)),
+			    SKIP_UNLESS(BPF_REG_2, htons(self->peer.port), 2),
+			    DENY, ALLOW));
+	fd = socket(opt.family, SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, connect_to(fd, opt.host, self->peer.port));
+	EXPECT_EQ(EPERM, errno);
+	/* Nor without waiting. */
+	set_nonblock(fd, true);
+	EXPECT_EQ(-1, connect_to(fd, opt.host, self->peer.port));
+	EXPECT_EQ(EPERM, errno);
+	set_nonblock(fd, false);
+	/* It remains of use for anything else. */
+	EXPECT_EQ(0, connect_to(fd, opt.host, opt.port + PEER_ECHO));
+	close(fd);
+}
+
+TEST_F(cgroup_bpf, connect_is_redirected)
+{
+	struct sockaddr_in6 name = {};
+	socklen_t len = sizeof(name);
+	char text[ADDRESS_TEXT], there[ADDRESS_TEXT];
+	int fd;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_CONNECT,
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_ip4)),
+			    SKIP_UNLESS(BPF_REG_2, inet_addr(NOBODY), 4),
+			    MOV(BPF_REG_3, inet_addr(opt.host)),
+			    STORE(BPF_REG_1, ADDR(user_ip4), BPF_REG_3),
+			    MOV(BPF_REG_3, htons(self->peer.port)),
+			    STORE(BPF_REG_1, ADDR(user_port), BPF_REG_3),
+			    ALLOW));
+	fd = socket(opt.family, SOCK_STREAM, 0);
+	EXPECT_TRUE(reaches_peer(fd, &self->peer, NOBODY, 9));
+	ASSERT_EQ(0, getpeername(fd, (void *)&name, &len));
+	snprintf(there, sizeof(there), "%s %u", opt.host, self->peer.port);
+	EXPECT_STREQ(there, address_text((void *)&name, text));
+	close(fd);
+}
+
+/* IPv4 in its mapped form is for the programs of IPv6. */
+TEST_F(cgroup_bpf, connect_of_ipv6)
+{
+	struct sockaddr_in6 addr = { .sin6_family = AF_INET6 };
+	int fd;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET6_CONNECT,
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_port)),
+			    SKIP_UNLESS(BPF_REG_2, htons(self->peer.port), 2),
+			    DENY, ALLOW));
+	addr.sin6_port = htons(self->peer.port);
+	addr.sin6_addr.s6_addr[10] = 0xff;
+	addr.sin6_addr.s6_addr[11] = 0xff;
+	inet_pton(AF_INET, opt.host, &addr.sin6_addr.s6_addr[12]);
+	fd = socket(AF_INET6, SOCK_STREAM, 0);
+	EXPECT_EQ(-1, connect(fd, (void *)&addr, sizeof(addr)));
+	EXPECT_EQ(EPERM, errno);
+	addr.sin6_port = htons(opt.port + PEER_ECHO);
+	EXPECT_EQ(0, connect(fd, (void *)&addr, sizeof(addr)));
+	close(fd);
+}
+
+TEST_F(cgroup_bpf, bind_is_denied_and_changed)
+{
+	unsigned int port = 61000 + getpid() % 2000;
+	int fd;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_BIND,
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(protocol)),
+			    SKIP_UNLESS(BPF_REG_2, IPPROTO_TCP, 7),
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_port)),
+			    SKIP_UNLESS(BPF_REG_2, htons(port), 2),
+			    DENY,
+			    SKIP_UNLESS(BPF_REG_2, htons(port + 2001), 2),
+			    MOV(BPF_REG_3, htons(port + 2002)),
+			    STORE(BPF_REG_1, ADDR(user_port), BPF_REG_3),
+			    ALLOW));
+	fd = socket(opt.family, SOCK_STREAM, 0);
+	EXPECT_EQ(-1, bind_to(fd, opt.host, port));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(0, bind_to(fd, opt.host, port + 2001));
+	EXPECT_EQ(port + 2002, local_port(fd));
+	close(fd);
+}
+
+/* An unprivileged program that a program of BPF gives a port. */
+TEST_F(cgroup_bpf, bind_without_a_capability)
+{
+	unsigned int port = 800 + getpid() % 100;
+	int status = -1, fd;
+	pid_t pid;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_BIND,
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_port)),
+			    SKIP_UNLESS(BPF_REG_2, htons(port), 4),
+			    MOV(BPF_REG_3, htons(port + 40000)),
+			    STORE(BPF_REG_1, ADDR(user_port), BPF_REG_3),
+			    MOV(BPF_REG_0, 3), EXIT, ALLOW));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (setgid(65534) || setuid(65534))
+			_exit(1);
+		fd = socket(opt.family, SOCK_STREAM, 0);
+		if (!bind_to(fd, opt.host, port + 101) || errno != EACCES)
+			_exit(2);
+		if (bind_to(fd, opt.host, port) || local_port(fd) != port + 40000)
+			_exit(3);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status) {
+		TH_LOG("step %d", WEXITSTATUS(status));
+	}
+}
+
+/* It sees what was bound, and what it denies is free again. */
+TEST_F(cgroup_bpf, post_bind_is_denied)
+{
+	unsigned int port = 61000 + getpid() % 2000;
+	int fd, other;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET4_POST_BIND,
+			    LOAD(BPF_REG_2, BPF_REG_1, SOCK(protocol)),
+			    SKIP_UNLESS(BPF_REG_2, IPPROTO_TCP, 6),
+			    LOAD(BPF_REG_2, BPF_REG_1, SOCK(src_ip4)),
+			    SKIP_UNLESS(BPF_REG_2, inet_addr(opt.host), 4),
+			    LOAD(BPF_REG_2, BPF_REG_1, SOCK(src_port)),
+			    SKIP_UNLESS(BPF_REG_2, port, 2),
+			    DENY, ALLOW));
+	fd = socket(opt.family, SOCK_STREAM, 0);
+	EXPECT_EQ(-1, bind_to(fd, opt.host, port));
+	EXPECT_EQ(EPERM, errno);
+	enter(self->cgroup.mount);
+	other = socket(opt.family, SOCK_STREAM, 0);
+	EXPECT_EQ(0, bind_to(other, opt.host, port));
+	/* The first one is what it was. */
+	EXPECT_EQ(0, bind_to(fd, opt.host, 0));
+	EXPECT_EQ(0, listen(fd, 1));
+	close(other);
+	close(fd);
+}
+
+static unsigned int peer_port_of(int fd)
+{
+	struct sockaddr_in name = {};
+	socklen_t len = sizeof(name);
+
+	return getpeername(fd, (void *)&name, &len) ? 0 : ntohs(name.sin_port);
+}
+
+/* Of a socket that has connected, one that listens, and one that was accepted. */
+TEST_F(cgroup_bpf, names_are_changed)
+{
+	unsigned int port = 61000 + getpid() % 2000;
+	int fd, child, listener;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_GETPEERNAME,
+			    STORE_IMM(BPF_REG_1, ADDR(user_port), htons(1234)),
+			    ALLOW));
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_GETSOCKNAME,
+			    STORE_IMM(BPF_REG_1, ADDR(user_port), htons(4321)),
+			    ALLOW));
+	fd = socket(opt.family, SOCK_STREAM, 0);
+	ASSERT_TRUE(reaches_peer(fd, &self->peer, opt.host, self->peer.port));
+	EXPECT_EQ(4321, local_port(fd));
+	EXPECT_EQ(1234, peer_port_of(fd));
+	close(fd);
+	ASSERT_STREQ("fin", puppet_do(&self->peer, "end"));
+	puppet_do(&self->peer, "close");
+	listener = socket(opt.family, SOCK_STREAM, 0);
+	ASSERT_EQ(0, bind_to(listener, opt.host, port));
+	ASSERT_EQ(0, listen(listener, 1));
+	EXPECT_EQ(4321, local_port(listener));
+	ASSERT_TRUE(puppet_say(&self->peer, "connect %u", port));
+	child = accept(listener, NULL, NULL);
+	ASSERT_LE(0, child);
+	puppet_answer(&self->peer);
+	EXPECT_EQ(4321, local_port(child));
+	EXPECT_EQ(1234, peer_port_of(child));
+	close(child);
+	close(listener);
+}
+
+/* Only TCP may be made; a datagram socket, or TCP by another name, is not. */
+TEST_F(cgroup_bpf, creation_is_denied)
+{
+	int fd;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET_SOCK_CREATE,
+			    LOAD(BPF_REG_2, BPF_REG_1, SOCK(protocol)),
+			    SKIP_UNLESS(BPF_REG_2, IPPROTO_TCP, 2),
+			    ALLOW, DENY));
+	fd = socket(opt.family, SOCK_STREAM, 0);
+	EXPECT_LE(0, fd);
+	EXPECT_TRUE(reaches_peer(fd, &self->peer, opt.host, self->peer.port));
+	close(fd);
+	EXPECT_EQ(-1, socket(opt.family, SOCK_DGRAM, 0));
+	EXPECT_EQ(EPERM, errno);
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET_SOCK_CREATE,
+			    LOAD(BPF_REG_2, BPF_REG_1, SOCK(protocol)),
+			    SKIP_UNLESS(BPF_REG_2, IPPROTO_TCP, 2),
+			    DENY, ALLOW));
+	EXPECT_EQ(-1, socket(opt.family, SOCK_STREAM, 0));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(-1, socket(AF_INET6, SOCK_STREAM, IPPROTO_TCP));
+	EXPECT_EQ(EPERM, errno);
+}
+
+#define COUNT_IN(MAP) \
+	STORE_IMM(BPF_REG_10, -4, 0), \
+	MOV_REG(BPF_REG_2, BPF_REG_10), \
+	ADD(BPF_REG_2, -4), \
+	LOAD_MAP(BPF_REG_1, MAP), \
+	CALL(BPF_FUNC_map_lookup_elem), \
+	SKIP_IF_ZERO(BPF_REG_0, 2), \
+	MOV(BPF_REG_1, 1), \
+	ATOMIC_ADD(BPF_REG_0, BPF_REG_1), \
+	ALLOW
+
+/* Who counts sockets counts each of them once, whatever becomes of it. */
+TEST_F(cgroup_bpf, sockets_are_counted_once)
+{
+	int made = open_count(), ended = open_count(), fds[4];
+	size_t i;
+
+	ASSERT_LE(0, made);
+	ASSERT_LE(0, ended);
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET_SOCK_CREATE, COUNT_IN(made)));
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET_SOCK_RELEASE,
+			    COUNT_IN(ended)));
+	for (i = 0; i < ARRAY_LEN(fds); i++) {
+		fds[i] = socket(i & 1 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+		ASSERT_LE(0, fds[i]);
+	}
+	EXPECT_EQ(4, read_count(made));
+	EXPECT_TRUE(reaches_peer(fds[0], &self->peer, opt.host, self->peer.port));
+	/* While hijacked this is the guest's own. */
+	EXPECT_EQ(-1, connect_to(fds[2], "127.0.0.1", 1));
+	EXPECT_EQ(0, read_count(ended));
+	for (i = 0; i < ARRAY_LEN(fds); i++)
+		close(fds[i]);
+	EXPECT_EQ(4, read_count(made));
+	EXPECT_EQ(4, read_count(ended));
+}
+
+/* Where packets are looked at, none goes another way. */
+TEST_F(cgroup_bpf, packets_are_denied)
+{
+	struct pollfd pfd = { .events = POLLOUT };
+	long before = decided("packet-filter");
+	bool hijacked = !strcmp(get("hijack"), "1") || !strcmp(get("hijack"), "2");
+	int early = socket(opt.family, SOCK_STREAM, 0), fd;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SKB, CGROUP_INET_EGRESS, DENY));
+	fd = socket(opt.family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	ASSERT_LE(0, fd);
+	/* In the guest there is no other way; over TCP the packet is lost. */
+	EXPECT_EQ(-1, connect_to(fd, opt.host, self->peer.port));
+	pfd.fd = fd;
+	if (errno == EINPROGRESS)
+		EXPECT_EQ(0, poll(&pfd, 1, 200));
+	close(fd);
+	/* Nor that of a socket that was there before. */
+	set_nonblock(early, true);
+	EXPECT_EQ(-1, connect_to(early, opt.host, self->peer.port));
+	pfd.fd = early;
+	if (errno == EINPROGRESS)
+		EXPECT_EQ(0, poll(&pfd, 1, 200));
+	close(early);
+	if (hijacked)
+		EXPECT_EQ(before + 2, decided("packet-filter"));
+}
+
+FIXTURE(cgroup_bpf_udp) {
+	struct cgroup cgroup;
+	unsigned int port;
+	int to;
+};
+
+FIXTURE_SETUP(cgroup_bpf_udp)
+{
+	int error;
+
+	self->cgroup.fd = -1;
+	ASSERT_EQ(0, cgroup_open(&self->cgroup));
+	error = ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET_SOCK_CREATE, ALLOW);
+	if (error == ENOSYS || error == EINVAL)
+		SKIP(return, "this kernel has no BPF for control groups");
+	ASSERT_EQ(0, error);
+	self->to = open_datagram();
+	ASSERT_LE(0, self->to);
+	self->port = local_port(self->to);
+}
+
+FIXTURE_TEARDOWN(cgroup_bpf_udp)
+{
+	cgroup_close(&self->cgroup);
+	close(self->to);
+}
+
+TEST_F(cgroup_bpf_udp, datagrams_are_denied_and_redirected)
+{
+	char data[8];
+	int fd;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_UDP4_SENDMSG,
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(protocol)),
+			    SKIP_UNLESS(BPF_REG_2, IPPROTO_UDP, 9),
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_port)),
+			    SKIP_UNLESS(BPF_REG_2, htons(9), 2),
+			    DENY,
+			    SKIP_UNLESS(BPF_REG_2, htons(10), 4),
+			    MOV(BPF_REG_3, inet_addr(opt.host)),
+			    STORE(BPF_REG_1, ADDR(user_ip4), BPF_REG_3),
+			    MOV(BPF_REG_3, htons(self->port)),
+			    STORE(BPF_REG_1, ADDR(user_port), BPF_REG_3),
+			    ALLOW));
+	fd = new_datagram(0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, send_to(fd, opt.host, 9, "never", 5));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(4, send_to(fd, NOBODY, 10, "here", 4));
+	EXPECT_EQ(4, recv(self->to, data, sizeof(data), 0));
+	/* One that is connected is asked about then. */
+	EXPECT_EQ(0, connect_to(fd, opt.host, 9));
+	EXPECT_EQ(1, send(fd, "x", 1, 0));
+	close(fd);
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_CONNECT, DENY));
+	fd = new_datagram(0);
+	EXPECT_EQ(-1, connect_to(fd, opt.host, self->port));
+	EXPECT_EQ(EPERM, errno);
+	close(fd);
+}
+
+TEST_F(cgroup_bpf_udp, senders_are_changed)
+{
+	struct sockaddr_in from = {};
+	socklen_t len = sizeof(from);
+	char data[8];
+	int fd;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_UDP4_RECVMSG,
+			    STORE_IMM(BPF_REG_1, ADDR(user_ip4), inet_addr(NOBODY)),
+			    STORE_IMM(BPF_REG_1, ADDR(user_port), htons(53)),
+			    ALLOW));
+	fd = new_datagram(0);
+	EXPECT_EQ(2, send_to(fd, opt.host, self->port, "hi", 2));
+	EXPECT_EQ(2, recvfrom(self->to, data, sizeof(data), 0, (void *)&from, &len));
+	EXPECT_EQ(53, ntohs(from.sin_port));
+	EXPECT_EQ(inet_addr(NOBODY), from.sin_addr.s_addr);
+	close(fd);
+}
+
+TEST_F(cgroup_bpf_udp, post_bind_is_denied)
+{
+	int fd, other;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET4_POST_BIND,
+			    LOAD(BPF_REG_2, BPF_REG_1, SOCK(protocol)),
+			    SKIP_UNLESS(BPF_REG_2, IPPROTO_UDP, 2),
+			    DENY, ALLOW));
+	fd = new_datagram(0);
+	other = closed_port();
+	EXPECT_EQ(-1, bind_to(fd, opt.host, 61000 + getpid() % 2000));
+	EXPECT_EQ(EPERM, errno);
+	enter(self->cgroup.mount);
+	other = new_datagram(0);
+	EXPECT_EQ(0, bind_to(other, opt.host, 61000 + getpid() % 2000));
+	close(other);
+	close(fd);
+}
+
+FIXTURE(landlock) {
+	struct puppet peer;
+};
+
+FIXTURE_SETUP(landlock)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+}
+
+FIXTURE_TEARDOWN(landlock)
+{
+	puppet_close(&self->peer);
+}
+
+struct net_rule {
+	__u64 access;
+	__u64 port;
+};
+
+/* Whether this process has these rights only from now on, and no others for @handled. */
+static bool restrict_to(__u64 handled, const struct net_rule *rules, size_t count)
+{
+	struct {
+		__u64 fs;
+		__u64 net;
+	} attr = { .net = handled };
+	size_t i;
+	int fd = syscall(__NR_landlock_create_ruleset, &attr, sizeof(attr), 0);
+
+	if (fd < 0)
+		return false;
+	for (i = 0; i < count; i++) {
+		if (syscall(__NR_landlock_add_rule, fd, RULE_NET_PORT, &rules[i], 0))
+			return false;
+	}
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !syscall(__NR_landlock_restrict_self, fd, 0);
+}
+
+static bool has_landlock(void)
+{
+	return syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) >= 4;
+}
+
+TEST_F(landlock, tcp)
+{
+	unsigned int mine = 61000 + getpid() % 2000;
+	const struct net_rule rules[] = {
+		{ ACCESS_CONNECT_TCP, self->peer.port },
+		{ ACCESS_BIND_TCP, mine },
+	};
+	struct sockaddr_storage addr;
+	int status = -1, fd;
+	socklen_t len;
+	pid_t pid;
+
+	if (!has_landlock())
+		SKIP(return, "this kernel has no Landlock");
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (!restrict_to(ACCESS_CONNECT_TCP | ACCESS_BIND_TCP, rules, ARRAY_LEN(rules)))
+			_exit(1);
+		fd = socket(opt.family, SOCK_STREAM, 0);
+		if (!connect_to(fd, opt.host, opt.port + PEER_ECHO) || errno != EACCES)
+			_exit(2);
+		if (!bind_to(fd, opt.host, mine + 1) || errno != EACCES)
+			_exit(3);
+		if (!bind_to(fd, opt.host, 0) || errno != EACCES)
+			_exit(4);
+		if (bind_to(fd, opt.host, mine))
+			_exit(5);
+		if (!reaches_peer(fd, &self->peer, opt.host, self->peer.port))
+			_exit(6);
+		close(fd);
+		/* By its number it is no other. */
+		fd = socket(AF_INET, SOCK_STREAM, 257);
+		if (fd >= 0 && (!connect_to(fd, opt.host, opt.port + PEER_ECHO) ||
+				errno != EACCES))
+			_exit(7);
+		fd = socket(AF_INET6, SOCK_STREAM, 0);
+		len = any_address(opt.host6, opt.port + PEER_ECHO, &addr);
+		if (!connect(fd, (void *)&addr, len) || errno != EACCES)
+			_exit(8);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status) {
+		TH_LOG("step %d", WEXITSTATUS(status));
+	}
+}
+
+TEST_F(landlock, udp)
+{
+	int to = open_datagram(), status = -1, fd;
+	unsigned int port = local_port(to);
+	const struct net_rule rules[] = {
+		{ ACCESS_SEND_UDP, port },
+		{ ACCESS_BIND_UDP, 0 },
+	};
+	pid_t pid;
+
+	if (syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 10)
+		SKIP(return, "this kernel has no Landlock for UDP");
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (!restrict_to(ACCESS_SEND_UDP | ACCESS_BIND_UDP, rules, ARRAY_LEN(rules)))
+			_exit(1);
+		fd = new_datagram(0);
+		if (send_to(fd, opt.host, port + 1, "never", 5) >= 0 || errno != EACCES)
+			_exit(2);
+		if (!connect_to(fd, opt.host, port + 1) || errno != EACCES)
+			_exit(3);
+		if (!bind_to(fd, opt.host, 61000 + getpid() % 2000) || errno != EACCES)
+			_exit(4);
+		if (send_to(fd, opt.host, port, "hello", 5) != 5)
+			_exit(5);
+		if (connect_to(fd, opt.host, port) || send(fd, "again", 5, 0) != 5)
+			_exit(6);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status) {
+		TH_LOG("step %d", WEXITSTATUS(status));
+	}
+	close(to);
+}
+
+XENSOCK_TEST_MAIN

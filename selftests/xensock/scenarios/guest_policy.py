@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the guest's own policy forbids its programs over TCP it forbids while they are hijacked."""
+
+from bed import timeout
+from scenarios.common import SERVES, SMALL, hijacked, in_dom0, peer, wait_link
+
+
+def _need_policy(bed):
+    if bed.run("test -e /proc/sys/kernel/unprivileged_bpf_disabled")[0]:
+        bed.skip("this kernel has no policy that could be asked; KCONFIG=policy has")
+
+
+@timeout(180)
+def test_tcp(bed):
+    """What the tests expect is what this kernel's TCP and UDP do."""
+    _need_policy(bed)
+    peer(bed, SMALL)
+    in_dom0(bed, "guest_policy")
+
+
+@timeout(180)
+def test_hijack(bed):
+    """Programs of BPF in control groups, and Landlock, see TCP and UDP, and are obeyed."""
+    _need_policy(bed)
+    guest = bed.shared_guest(policy=SERVES)
+    peer(bed, SMALL)
+    wait_link(guest)
+    with hijacked(guest, hijack=2, exempt_destinations="127.0.0.0/8"):
+        guest.ktap("guest_policy --family inet", 150 * bed.scale)
