@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Jobs of a guest that come and go while its sockets are used."""
+
+from collections import deque
+
+from bed import timeout
+from scenarios.common import SERVES, SMALL, peer, wait_link
+
+JOBS = 60
+AT_ONCE = 8
+
+
+@timeout(180)
+def test_fetch(bed):
+    """Of many jobs that fetch, each reports its end."""
+    guest = bed.shared_guest(policy=SERVES)
+    peer(bed, SMALL)
+    wait_link(guest)
+    running, failed = deque(), []
+    for number in range(JOBS):
+        running.append(guest.start("fetch >/dev/null"))
+        while len(running) > (0 if number == JOBS - 1 else AT_ONCE):
+            rc, out = running.popleft().wait(60 * bed.scale)
+            if rc:
+                failed.append(out)
+    assert not failed, f"{len(failed)} of {JOBS} jobs failed: {failed[0]}"
