@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """make bench: AF_XENSOCK against netfront and against loopback inside dom0, in one boot.
 
+And what a socket of AF_INET costs the guest itself while it is hijacked.
+
 Each of the rounds measures everything once, in turn, so that a machine that
 grows slower or faster touches all alike; what counts are the ratios of medians.
 """
@@ -74,3 +76,39 @@ def test_bench(bed):
     bed.note(_table(medians))
     bed.note("")
     bed.note("JSON " + json.dumps({"msec": MSEC, "rounds": results, "medians": medians}))
+
+
+HIJACK = "/proc/sys/net/xensock"
+
+# Of sockets that stay in the guest: not hijacked, and after they have fallen back.
+GUEST_MSEC = 500
+SOCKETS = 4000
+GUEST_MEASURES = (
+    ("socket", GUEST_MSEC, "socket, close", "/s"),
+    ("connect", GUEST_MSEC, "connect, accept, close", "/s"),
+    ("stream", GUEST_MSEC, "1 byte by TCP", "/s"),
+    ("datagram", GUEST_MSEC, "1 byte by UDP", "/s"),
+    ("memory", SOCKETS, "memory of a socket", "bytes"),
+)
+
+
+@timeout(600)
+def test_guest(bed):
+    """What the guest's own sockets cost: with hijack 0, and with 2, where they fall back."""
+    guest = bed.guest()
+    results = {}
+    for _ in range(ROUNDS):
+        for key, amount, *_ in GUEST_MEASURES:
+            for mode in (0, 2):
+                rc, out = guest.run(f"echo 0 >{HIJACK}/hijack_loopback; echo {mode} >{HIJACK}/hijack; "
+                                    f"bench_guest {key} {amount} --family inet --host 127.0.0.1; "
+                                    f"rc=$?; echo 0 >{HIJACK}/hijack; exit $rc")
+                assert rc == 0, f"hijack {mode} {key}: {out}"
+                results.setdefault(key, {}).setdefault(mode, []).append(float(out.split()[-1]))
+    # What disturbs a round makes it slower, and never faster.
+    bed.note(f"best of {ROUNDS} rounds {'hijack 0':>24} {'fallen back':>12}     ratio")
+    for key, _, title, unit in GUEST_MEASURES:
+        best = min if key == "memory" else max
+        own, fallen = (best(results[key][mode]) for mode in (0, 2))
+        bed.note(f"{title + ' ' + unit:32} {own:12.0f} {fallen:12.0f} {fallen / own:9.2f}")
+    bed.note("JSON " + json.dumps({"msec": GUEST_MSEC, "rounds": results}))

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Measures what a socket costs in the guest itself, one thing at a time, and
+ * prints one number. --host is an address of the guest's own.
+ *
+ *   bench_guest socket MSEC     socket and close, in a second
+ *   bench_guest connect MSEC    connect, accept, close: in a second
+ *   bench_guest stream MSEC     bytes sent, one by one, over a connection and
+ *                               received, in a second
+ *   bench_guest datagram MSEC   the same with datagrams, and an address with each
+ *   bench_guest memory COUNT    bytes of the kernel's memory for each of so many
+ *                               sockets
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "util.h"
+
+static void need(bool good, const char *what)
+{
+	if (good)
+		return;
+	perror(what);
+	exit(1);
+}
+
+/* Does it over and over. Returns how often in a second. */
+static double rate(__u64 msec, void (*step)(void))
+{
+	__u64 began = now_msec(), done = 0, took;
+	int i;
+
+	do {
+		for (i = 0; i < 32; i++)
+			step();
+		done += i;
+		took = now_msec() - began;
+	} while (took < msec);
+	return done * 1e3 / took;
+}
+
+static void one_socket(void)
+{
+	int fd = new_socket(0);
+
+	need(fd >= 0, "socket");
+	close(fd);
+}
+
+static double measure_socket(__u64 msec)
+{
+	return rate(msec, one_socket);
+}
+
+/* Both ends of a connection, or the one socket that sends to itself. */
+static int listener, near, far;
+static struct sockaddr_in name;
+
+static void open_both(void)
+{
+	near = new_socket(0);
+	need(!connect(near, (struct sockaddr *)&name, sizeof(name)), "connect");
+	far = accept(listener, NULL, NULL);
+	need(far >= 0, "accept");
+}
+
+static void one_connection(void)
+{
+	open_both();
+	/* Whoever closes first keeps the port for a while. */
+	need(!setsockopt(near, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 },
+			 sizeof(struct linger)), "SO_LINGER");
+	close(near);
+	close(far);
+}
+
+static void bind_any(int fd)
+{
+	socklen_t len = sizeof(name);
+
+	need(fd >= 0, "socket");
+	name = address(opt.host, 0);
+	need(!bind(fd, (struct sockaddr *)&name, sizeof(name)), "bind");
+	need(!getsockname(fd, (struct sockaddr *)&name, &len), "getsockname");
+}
+
+static void listen_any(void)
+{
+	listener = new_socket(0);
+	bind_any(listener);
+	need(!listen(listener, 128), "listen");
+}
+
+static double measure_connect(__u64 msec)
+{
+	listen_any();
+	return rate(msec, one_connection);
+}
+
+static void one_byte(void)
+{
+	char c = 'x';
+
+	need(send(near, &c, 1, 0) == 1, "send");
+	need(recv(far, &c, 1, 0) == 1, "recv");
+}
+
+static double measure_stream(__u64 msec)
+{
+	listen_any();
+	open_both();
+	return rate(msec, one_byte);
+}
+
+static void one_datagram(void)
+{
+	char c = 'x';
+
+	need(sendto(near, &c, 1, 0, (struct sockaddr *)&name, sizeof(name)) == 1, "sendto");
+	need(recv(near, &c, 1, 0) == 1, "recv");
+}
+
+static double measure_datagram(__u64 msec)
+{
+	near = socket(opt.family, SOCK_DGRAM, 0);
+	bind_any(near);
+	return rate(msec, one_datagram);
+}
+
+/* Bytes of the kernel's objects. */
+static double slab(void)
+{
+	FILE *file = fopen("/proc/meminfo", "r");
+	unsigned long long kib = 0;
+	char line[128];
+
+	need(file, "/proc/meminfo");
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "Slab: %llu", &kib) == 1)
+			break;
+	fclose(file);
+	return kib * 1024.0;
+}
+
+static double measure_memory(__u64 count)
+{
+	double before;
+	__u64 i;
+
+	allow_files(count + 16);
+	before = slab();
+	for (i = 0; i < count; i++)
+		need(new_socket(0) >= 0, "socket");
+	return (slab() - before) / count;
+}
+
+static const struct {
+	const char *name;
+	double (*measure)(__u64 amount);
+} measures[] = {
+	{ "socket", measure_socket },
+	{ "connect", measure_connect },
+	{ "stream", measure_stream },
+	{ "datagram", measure_datagram },
+	{ "memory", measure_memory },
+};
+
+int main(int argc, char **argv)
+{
+	size_t i;
+
+	argc = parse_options(argc, argv);
+	for (i = 0; argc == 3 && i < ARRAY_LEN(measures); i++) {
+		if (strcmp(argv[1], measures[i].name))
+			continue;
+		printf("%.1f\n", measures[i].measure(strtoull(argv[2], NULL, 10)));
+		return 0;
+	}
+	fprintf(stderr, "usage: bench_guest socket|connect|stream|datagram MSEC\n"
+			"       bench_guest memory COUNT\n");
+	return 4;
+}
