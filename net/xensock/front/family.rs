@@ -369,7 +369,7 @@ impl<F: Face> Ops for Family<F> {
             }
             Engine::Datagram(datagram) => {
                 sk.ask_sendmsg(socket, msg)?;
-                let mut send = |msg: &mut MsgHdr| {
+                let send = |msg: &mut MsgHdr| {
                     await_link(sk, flags & msg::DONTWAIT != 0)?;
                     datagram.send(sk, msg, len, flags)
                 };

@@ -77,7 +77,7 @@ impl Feature {
     }
 
     /// Returns the bit in a set.
-    const fn bit(self) -> u8 {
+    const fn bit(self) -> u16 {
         match self {
             Self::EventIndex => 1 << 0,
             Self::Status => 1 << 1,
@@ -94,7 +94,7 @@ impl Feature {
 
 /// A set of features: those that an end has, or that a link uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Features(u8);
+pub struct Features(u16);
 
 impl Features {
     /// None of them.
