@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the two ends of a data ring notify each other: by an event channel of its own, or by one that
-//! the rings of the link share.
+//! How the two ends of a data ring notify each other: by an event channel of its own, or by one
+//! that the rings of the link share.
 
 use crate::{
     doorbell::Doorbell,

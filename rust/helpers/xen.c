@@ -24,7 +24,7 @@ __rust_helper void rust_helper_get_page(struct page *page)
 }
 
 __rust_helper bool
-rust_helper_sync_test_and_set_bit(long nr, volatile unsigned long *addr)
+rust_helper_sync_test_and_set_bit(long nr, unsigned long *addr)
 {
 	return sync_test_and_set_bit(nr, addr);
 }
