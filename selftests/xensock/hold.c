@@ -67,7 +67,9 @@ static void wait_in_epoll(struct holder *h)
 	int ep = epoll_create1(0);
 
 	epoll_ctl(ep, EPOLL_CTL_ADD, h->fd, &event);
-	epoll_wait(ep, &event, 1, -1);
+	/* A guest that is saved interrupts it. */
+	while (epoll_wait(ep, &event, 1, -1) < 0 && errno == EINTR)
+		;
 	h->result = event.events;
 	h->error = so_error(h->fd);
 	close(ep);
