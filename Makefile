@@ -18,7 +18,6 @@ help:
 	@echo 'make kernel     builds the kernel image and its modules'
 	@echo 'make modules    builds the modules only'
 	@echo 'make deb        the Debian package of the tools, looked at by lintian'
-	@echo 'make deb-kernel Debian packages of the kernel, for a real machine'
 	@echo 'make check      rustfmt, clippy, checkpatch, host tests'
 	@echo 'make kunit      runs the KUnit tests in a guest with the debug kernel'
 	@echo 'make series     writes the patches that one would post; FIGURES=file for the cover letter'
@@ -27,7 +26,6 @@ help:
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
 	@echo 'KCONFIG=fast|debug|bpf  the kernel configuration (now: $(KCONFIG))'
-	@echo "CONFIG=file         the kernel configuration of deb-kernel, if not Debian's own"
 	@echo 'TESTS=FILE.TEST ...  which tests, with wildcards (now: $(TESTS))'
 	@echo 'SET=slow             with the long soaks, before a release (now: $(SET))'
 	@echo 'V=1                  shows every console'
@@ -47,9 +45,6 @@ test demo bench vm kunit:
 deb:
 	@$(BED)/host-packages && deb=$$($(BED)/tools-deb) && $(BED)/lint-deb $$deb && echo "see $$deb"
 
-deb-kernel:
-	@$(BED)/host-packages && debs=$$($(BED)/kernel-deb $(CONFIG)) && ls $$debs/*.deb
-
 check:
 	@$(BED)/check
 
@@ -66,4 +61,4 @@ series:
 clean distclean:
 	@$(BED)/$@
 
-.PHONY: help kernel modules test demo bench vm kunit check docs series deb deb-kernel clean distclean
+.PHONY: help kernel modules test demo bench vm kunit check docs series deb clean distclean

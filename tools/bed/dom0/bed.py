@@ -175,10 +175,9 @@ class Bed:
 
     def modprobe(self, name, *parameters):
         if not self.loaded(name):
-            if name == "xensock_back":
-                # Without udev there is nobody who would give a device of xl's its policy.
-                parameters = ("await_policy=0", *parameters)
-            self._must(f"modprobe {name} {' '.join(parameters)}")
+            # Not as the package configures it: without udev there is nobody who would give a device
+            # of xl's its policy, and a parameter of a module in Rust cannot be given twice.
+            self._must(f"modprobe --config=/dev/null {name} {' '.join(parameters)}")
 
     def loaded(self, name):
         return os.path.isdir(f"/sys/module/{name.replace('-', '_')}")
