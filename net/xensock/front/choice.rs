@@ -196,6 +196,8 @@ fn replace<F: Face, N: Into<Option<SocketAddr>>>(
         let state = core::mem::replace(&mut inner.state, State::Native);
         (state, inner.settings.clone(), local.into())
     };
+    // The native socket is bound here, and not only known by a name that policy was asked about.
+    sk.forget_port(socket);
     let result = sk.fall_back(socket, |native| {
         repeat(&settings, native)?;
         match local {
@@ -204,6 +206,9 @@ fn replace<F: Face, N: Into<Option<SocketAddr>>>(
         }
     });
     if let Err(error) = result {
+        if matches!(state, State::Connection(_)) {
+            sk.note_port(socket);
+        }
         endpoint.inner.lock().state = state;
         return Err(error);
     }

@@ -294,8 +294,9 @@ impl Endpoint {
             let settings = self.inner.lock().settings.clone();
             settings.and_then(|settings| settings.get(option))
         };
-        let is_unknown =
-            self.kind == SOCK_DGRAM && (option.is_for_headers() || option.is_for_info());
+        // Linux has no way to read those of UDP within the kernel.
+        let is_unknown = self.kind == SOCK_DGRAM
+            && (option.is_for_headers() || option.is_for_info() || option.level == SOL_UDP);
         if is_unknown || option::may_get(level, name).is_err() {
             let value = known().unwrap_or(option.unset());
             return give(option, value.as_bytes(), out);
