@@ -57,7 +57,10 @@ class Machine:
 
     def read(self, selector, fd):
         """The (source, line) pairs that have come there."""
-        data = os.read(fd, 65536)
+        try:
+            data = os.read(fd, 65536)
+        except BlockingIOError:
+            return []
         if not data:
             selector.unregister(fd)
         source = self._sources[fd]

@@ -104,6 +104,11 @@ def test_errors_nonsense(bed):
     """Errors of datagrams that are none are errors, and the socket goes on."""
     _backend_batch(bed, [f"frame-{how}" for how in _ERRORS],
                    lambda state, rc, out: state == "ready" and out.split() == ["EIO", "5"], "knock")
+
+
+@timeout(180)
+def test_says_more_of_datagrams(bed):
+    """Frames that say more than addresses, which are well formed, are taken for what they are."""
     _backend_batch(bed, ["frame-info-good"],
                    lambda state, rc, out: state == "ready" and out.split() == ["5", "5"], "knock")
 
