@@ -78,7 +78,7 @@ def test_pages_of_all_guests(bed):
     guest = bed.shared_guest("greedy")
     neighbour = Neighbour(bed)
     unload(bed, "xensock_back")
-    bed.modprobe("xensock_back", "max_ring_pages=4000")
+    bed.modprobe("xensock_back", "max_ring_pages=2000")
     try:
         wait_link(guest)
         wait_link(neighbour.guest)
@@ -118,7 +118,6 @@ def test_users_of_a_guest(bed):
 @timeout(200)
 def test_grants_of_a_guest(bed):
     """A user of the guest that takes all grants it can get leaves some to root."""
-    peer(bed)
     peer(bed)
     guest = bed.guest("grants", config="max_grant_frames = 4")
     wait_link(guest)

@@ -3,7 +3,7 @@
 
 import socket
 
-from bed import timeout
+from bed import slow, timeout
 from scenarios import programs
 from scenarios.common import SERVES, hijacked, must, peer, settled, unload, wait_link
 from scenarios.lifecycle import serving
@@ -66,6 +66,7 @@ def test_save_and_restore(bed):
     _moves(bed, lambda guest, *policy, **options: guest.restore(*policy, **options))
 
 
+@slow
 @timeout(400)
 def test_migrate(bed):
     """xl migrate, live, to the same host. Of a PV guest Xen does not track here what it changes."""
