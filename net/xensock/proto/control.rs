@@ -340,7 +340,13 @@ pub fn said<E>(
             &pktinfo_v4(*local.ip(), Ipv4Addr::UNSPECIFIED),
         ))?,
         Some(SocketAddr::V6(local)) => {
-            let data = pktinfo_v6(IpAddr::V6(*local.ip()), local.scope_id());
+            // To Linux it is an interface to send by, whatever the address: that is not the guest's
+            // to choose.
+            let scope = match is_link_local(local.ip()) {
+                true => local.scope_id(),
+                false => 0,
+            };
+            let data = pktinfo_v6(IpAddr::V6(*local.ip()), scope);
             put((SOL_IPV6, IPV6_PKTINFO, &data))?;
         }
         None => (),

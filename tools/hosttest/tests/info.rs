@@ -292,6 +292,22 @@ proptest! {
         }
     }
 
+    /// A guest that gives any address a scope does not choose the interface that it is sent by.
+    #[test]
+    fn no_interface_but_as_a_scope(ip: [u8; 16], scope: u32) {
+        let ip = Ipv6Addr::from(ip);
+        let is_scoped = ip.is_unicast_link_local()
+            || ip.is_multicast() && matches!(ip.octets()[1] & 0xf, 1 | 2);
+        let local = Some(SocketAddr::V6(SocketAddrV6::new(ip, 0, 0, scope)));
+        let mut interface = None;
+        said::<()>(&Info { local, ..Info::default() }, true, |(_, _, data)| {
+            interface = data.get(16..20).map(|n| u32::from_ne_bytes(n.try_into().unwrap()));
+            Ok(())
+        })
+        .unwrap();
+        prop_assert_eq!(interface, Some(if is_scoped { scope } else { 0 }));
+    }
+
     /// What one end asks for, Linux is told; what Linux says, the program is told.
     #[test]
     fn comes_through(tos: u8, ttl in 1..=255u8, segment: u16, ip: [u8; 4], is_ipv6: bool) {
