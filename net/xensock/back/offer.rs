@@ -122,7 +122,7 @@ impl Offer {
         let state = || -> Result<u32> {
             let path = self.dev.own_dir().read(c"frontend")?;
             let path = core::str::from_utf8(&path).map_err(|_| EINVAL)?;
-            Directory::new(&*CString::try_from_fmt(fmt!("{path}"))?).read_u32(c"state")
+            Directory::new(&CString::try_from_fmt(fmt!("{path}"))?).read_u32(c"state")
         };
         state() == Ok(State::Initialising.number())
     }

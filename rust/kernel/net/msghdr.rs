@@ -176,7 +176,7 @@ impl MsgHdr {
         }
         // SAFETY: By the type invariants there are so many initialised bytes, which nobody changes
         // while the call runs that `self` was passed to.
-        unsafe { core::slice::from_raw_parts(data.cast(), msg.msg_controllen as usize) }
+        unsafe { core::slice::from_raw_parts(data.cast(), msg.msg_controllen) }
     }
 
     /// Returns whether there are control messages in a message that is being sent, or room for them

@@ -213,7 +213,7 @@ impl SharedPages {
     #[inline]
     pub fn set_bit(&self, n: usize) -> Result<bool> {
         // The operation is on a `long`: one that is aligned never crosses the end of a page.
-        let bits = 8 * size_of::<c_ulong>();
+        let bits = c_ulong::BITS as usize;
         let offset = n / bits * size_of::<c_ulong>();
         let (frame, start, _) = self.piece(offset, size_of::<c_ulong>()).ok_or(EINVAL)?;
 

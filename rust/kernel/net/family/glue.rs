@@ -233,9 +233,9 @@ impl<T: Ops> Glue<T> {
             let is_kernel = unsafe {
                 bindings::sock_common::skc_net_refcnt_raw(&raw const (*sk).__sk_common) == 0
             };
+            let (net, kind) = (net.as_raw(), socket.kind());
             // SAFETY: The namespace is valid.
-            let native =
-                unsafe { Native::create(net.as_raw(), T::FAMILY, socket.kind(), is_kernel) }?;
+            let native = unsafe { Native::create(net, T::FAMILY, kind, is_kernel) }?;
             // SAFETY: The caller has allocated it by what `T::Proto` says.
             unsafe { complete::<T>(sk, Some(native), init) }?;
             Self::prepare(socket);

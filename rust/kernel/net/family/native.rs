@@ -123,7 +123,7 @@ impl NewSocket {
         // their module: that is running this code.
         unsafe {
             (*raw).ops = T::Proto::get().ops;
-            bindings::__module_get((*T::Proto::get().ops).owner);
+            bindings::__module_get(T::Proto::get().ops.owner);
         }
         // SAFETY: It was allocated by `sock_alloc`.
         Glue::<T>::prepare(unsafe { Socket::from_raw(raw) });

@@ -91,6 +91,12 @@ pub struct ControlBuf {
     len: usize,
 }
 
+impl Default for ControlBuf {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ControlBuf {
     /// Enough for all that IPv4 and IPv6 say of a datagram at once, but for options of headers.
     const SIZE: usize = 512;
@@ -150,6 +156,6 @@ impl ControlBuf {
     /// Takes note of what was put by a message that this was offered to.
     pub(in crate::net) fn filled_by(&mut self, msg: &bindings::msghdr) {
         // What C code leaves is the room that is left.
-        self.len = Self::SIZE.saturating_sub(msg.msg_controllen as usize);
+        self.len = Self::SIZE.saturating_sub(msg.msg_controllen);
     }
 }
