@@ -117,13 +117,13 @@ def wait_link(guest, timeout=30):
 
 
 def settled(bed, before, tolerance=None, patience=30):
-    """Waits until the counts of dom0's resources are back where they were, gives what is not."""
+    """Waits until dom0 keeps no more of any resource than before, gives what it has kept."""
     tolerance = tolerance or {}
     until = time.monotonic() + patience * bed.scale
     while True:
         after = bed.snapshot()
         off = {key: (before[key], after[key]) for key in before
-               if abs(after[key] - before[key]) > tolerance.get(key, 0)}
+               if after[key] - before[key] > tolerance.get(key, 0)}
         if not off or time.monotonic() > until:
             return off
         time.sleep(0.5)

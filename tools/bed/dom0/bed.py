@@ -236,7 +236,7 @@ class Bed:
         """Waits until nothing comes and goes in dom0 any more, gives the counts of its resources."""
         # Longer than guests keep rings that they may use again.
         deadline = time.monotonic() + 2.5
-        while self._has_rings() and time.monotonic() < deadline:
+        while (self._has_rings() or self.snapshot()["tcp orphan"]) and time.monotonic() < deadline:
             time.sleep(0.1)
         before = None
         while (after := self.snapshot()) != before:
