@@ -23,7 +23,7 @@ class Verdicts:
         # The notes have the kernel's build id: a checksum of all that was linked.
         self._surroundings = _digest("/sys/kernel/notes", *sorted(glob.glob("/lib/x86_64-linux-gnu/libc.so.6")),
                                      "/usr/lib/xensock/peer", *sorted(glob.glob("/bed/*.py")),
-                                     "/bed/scenarios/common.py")
+                                     *sorted(glob.glob("/bed/scenarios/common.py")))
 
     def key(self, command, *settings):
         """Stands for the command, its program, these settings, and the kernel and the files that it needs."""
