@@ -37,7 +37,10 @@ use core::{
 use kernel::{
     impl_has_work,
     net::{
-        kernel_socket::Callbacks,
+        kernel_socket::{
+            Callbacks,
+            Tcp, //
+        },
         sock::{
             ShutdownMask,
             TcpState, //
@@ -119,7 +122,7 @@ pub(crate) struct Active {
     place: SpinLockIrq<Option<Place>>,
     /// What is in `state`, for those who must not wait for bytes to be moved.
     #[pin]
-    socket: SpinLock<Option<Arc<Socket>>>,
+    socket: SpinLock<Option<Arc<Socket<Tcp>>>>,
     /// Likewise.
     #[pin]
     ring: SpinLock<Option<Arc<Ring>>>,
@@ -154,7 +157,7 @@ impl Active {
     pub(crate) fn connect(
         guest: &Arc<Guest>,
         id: u64,
-        socket: Arc<Socket>,
+        socket: Arc<Socket<Tcp>>,
         addr: SocketAddr,
         ring: RingRef,
         completion: Completion,
@@ -224,7 +227,7 @@ impl Active {
     /// Accepts a connection of `listener` into the place made by [`Self::post`], unless the guest
     /// has given that up. `EAGAIN` if no connection waits. `before` is done when the connection has
     /// left TCP's queue and the guest does not see it yet.
-    pub(crate) fn fill(self: &Arc<Self>, listener: &Socket, before: impl FnOnce()) -> Result {
+    pub(crate) fn fill(self: &Arc<Self>, listener: &Socket<Tcp>, before: impl FnOnce()) -> Result {
         let mut state = self.state.lock();
         if !matches!(*state, State::Posted) || self.asked.lock().farewell.is_some() {
             return Ok(());
@@ -271,7 +274,7 @@ impl Active {
     }
 
     /// The socket, while the connection has one.
-    pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
+    pub(crate) fn socket(&self) -> Option<Arc<Socket<Tcp>>> {
         self.socket.lock().clone()
     }
 
@@ -485,11 +488,11 @@ impl Handler for Active {
 /// Wakes a connection for what its socket has to say, and counts the memory that it holds.
 struct Waker {
     active: Arc<Active>,
-    socket: Arc<Socket>,
+    socket: Arc<Socket<Tcp>>,
 }
 
 impl Waker {
-    fn new(active: &Arc<Active>, socket: &Arc<Socket>) -> Self {
+    fn new(active: &Arc<Active>, socket: &Arc<Socket<Tcp>>) -> Self {
         let (active, socket) = (active.clone(), socket.clone());
         Self { active, socket }
     }

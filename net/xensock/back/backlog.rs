@@ -8,7 +8,10 @@
 
 use crate::proto::backlog::Shares;
 use kernel::{
-    net::kernel_socket::KernelSocket,
+    net::kernel_socket::{
+        KernelSocket,
+        Tcp, //
+    },
     new_spinlock_irq,
     prelude::*,
     sync::{
@@ -95,7 +98,7 @@ impl Backlog {
     }
 
     /// Counts what waits now, and tells TCP how many may. Any context.
-    pub(crate) fn adjust(&self, listener: &KernelSocket) {
+    pub(crate) fn adjust(&self, listener: &KernelSocket<Tcp>) {
         let mut state = self.state.lock();
         let now = listener.waiting();
         let mut sum = self.waiting.change(state.own, now);

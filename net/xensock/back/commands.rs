@@ -105,7 +105,7 @@ fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
         } => {
             let piece = match guest.entry(id)? {
                 Entry::Listener(listener) => listener.option(level, name, offset)?,
-                entry => entry.socket()?.option(level, name, offset, |_, _| ())?,
+                entry => entry.socket()?.option(level, name, offset)?,
             };
             Ok(Some(Body::Value(piece)))
         }
@@ -292,12 +292,10 @@ fn spend(guest: &Guest, id: u64) -> Result {
 }
 
 fn bind(guest: &Guest, id: u64, addr: SocketAddr) -> Result<Answer> {
-    let socket = match guest.entry(id)? {
-        Entry::Fresh(socket) => socket,
-        Entry::Datagram(datagram) => datagram.socket().ok_or(ENOTCONN)?,
+    let bound = match guest.entry(id)? {
+        entry @ (Entry::Fresh(_) | Entry::Datagram(_)) => entry.socket()?.bind(addr),
         _ => return Err(EINVAL),
     };
-    let bound = socket.bind(addr);
     if bound.is_err() && matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0) {
         // Linux has tied the socket to that interface all the same.
         spend(guest, id)?;

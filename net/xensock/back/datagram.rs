@@ -23,7 +23,10 @@ use core::{
 };
 use kernel::{
     impl_has_work,
-    net::kernel_socket::Callbacks,
+    net::kernel_socket::{
+        Callbacks,
+        Udp, //
+    },
     new_mutex,
     new_spinlock,
     new_work,
@@ -52,7 +55,7 @@ use kernel::{
 /// What there is of a datagram socket.
 enum State {
     /// No ring yet: nothing that comes is kept.
-    Bare(Arc<Socket>),
+    Bare(Arc<Socket<Udp>>),
     /// From ATTACH on.
     Attached(Frames),
     /// Taken apart.
@@ -68,7 +71,7 @@ pub(crate) struct Datagram {
     state: Mutex<State>,
     /// UDP's socket, until it is closed.
     #[pin]
-    socket: SpinLock<Option<Arc<Socket>>>,
+    socket: SpinLock<Option<Arc<Socket<Udp>>>>,
     #[pin]
     farewell: SpinLock<Option<Farewell>>,
     /// There is a ring, or there was one. Only commands look at it, one at a time.
@@ -85,7 +88,7 @@ impl_has_work! {
 
 impl Datagram {
     /// Of a new socket. Who drops it without [`Self::release`] has to [abandon](Self::abandon) it.
-    pub(crate) fn new(guest: &Arc<Guest>, socket: Arc<Socket>) -> Result<Arc<Self>> {
+    pub(crate) fn new(guest: &Arc<Guest>, socket: Arc<Socket<Udp>>) -> Result<Arc<Self>> {
         let bare = State::Bare(socket.clone());
         let known = Some(socket.clone());
         let datagram = Arc::pin_init(
@@ -106,7 +109,7 @@ impl Datagram {
     }
 
     /// UDP's socket, until it is closed.
-    pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
+    pub(crate) fn socket(&self) -> Option<Arc<Socket<Udp>>> {
         self.socket.lock().clone()
     }
 

@@ -31,7 +31,10 @@ use crate::{
 use core::net::SocketAddr;
 use kernel::{
     bvec::BioVecs,
-    net::msghdr::ControlBuf,
+    net::{
+        kernel_socket::Udp,
+        msghdr::ControlBuf, //
+    },
     prelude::*,
     sync::{
         atomic::{
@@ -51,7 +54,7 @@ const HEADER_END: u32 = payload_at(false);
 /// Drops what has come for a socket that has no ring. Returns whether there may be more.
 ///
 /// UDP would keep it, out of the memory that it has for all sockets.
-pub(crate) fn discard(socket: &Socket) -> bool {
+pub(crate) fn discard(socket: &Socket<Udp>) -> bool {
     for _ in 0..BUDGET {
         match socket.udp().recv_from(&BioVecs::new()) {
             Ok(_) => socket.udp().count_drop(),
@@ -87,13 +90,13 @@ impl From<BadInfo> for Broken {
 /// A datagram socket that has a ring: its socket, and what it shares with the guest. Dropped in this
 /// order. Dropping sleeps.
 pub(crate) struct Frames {
-    socket: Arc<Socket>,
+    socket: Arc<Socket<Udp>>,
     share: Share<Datagram>,
 }
 
 impl Frames {
     /// Of a socket with callbacks.
-    pub(crate) fn new(socket: Arc<Socket>, share: Share<Datagram>) -> Self {
+    pub(crate) fn new(socket: Arc<Socket<Udp>>, share: Share<Datagram>) -> Self {
         Self { socket, share }
     }
 

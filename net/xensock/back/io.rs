@@ -20,6 +20,7 @@ use crate::{
 use core::net::SocketAddr;
 use kernel::{
     net::{
+        kernel_socket::Tcp,
         sock::{
             Shutdown,
             ShutdownMask,
@@ -49,7 +50,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Io {
     /// What the guest calls it.
     id: u64,
-    socket: Arc<Socket>,
+    socket: Arc<Socket<Tcp>>,
     share: Share,
     /// CONNECT and its peer, until the guest is told what became of it.
     connecting: Option<(Completion, SocketAddr)>,
@@ -68,7 +69,7 @@ impl Io {
     pub(crate) fn new(
         guest: &Guest,
         id: u64,
-        socket: Arc<Socket>,
+        socket: Arc<Socket<Tcp>>,
         share: Share,
         connecting: Option<(Completion, SocketAddr)>,
     ) -> Self {

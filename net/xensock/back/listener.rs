@@ -29,7 +29,10 @@ use crate::{
 use kernel::{
     impl_has_work,
     net::{
-        kernel_socket::Callbacks,
+        kernel_socket::{
+            Callbacks,
+            Tcp, //
+        },
         sock::TcpState, //
     },
     new_mutex,
@@ -73,7 +76,7 @@ impl_has_work! {
 
 /// What a socket has for as long as it listens.
 struct Open {
-    socket: Arc<Socket>,
+    socket: Arc<Socket<Tcp>>,
     /// How many connections the guest lets wait, and one, as TCP has it.
     backlog: u32,
     /// The most ACCEPTs that were posted at once. So many connections may wait with the guest, and
@@ -95,7 +98,11 @@ impl Open {
 
 impl Listener {
     /// Has `socket` listen. If that fails the socket is as it was.
-    pub(crate) fn new(guest: &Arc<Guest>, socket: Arc<Socket>, backlog: u32) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        guest: &Arc<Guest>,
+        socket: Arc<Socket<Tcp>>,
+        backlog: u32,
+    ) -> Result<Arc<Self>> {
         let policy = guest.policy();
         let owner = socket.owner_number();
         let open = Open {
@@ -158,14 +165,14 @@ impl Listener {
         }
     }
 
-    /// Reads an option as [`Socket::option`] does. TCP knows only a part of the backlog.
+    /// Reads an option as [`Socket::amended_option`] does. TCP knows only a part of the backlog.
     pub(crate) fn option(&self, level: u32, name: u32, offset: u32) -> Result<Piece> {
         let (socket, backlog) = {
             let open = self.open.lock();
             let open = (*open).as_ref().ok_or(ENOTCONN)?;
             (open.socket.clone(), open.backlog)
         };
-        socket.option(level, name, offset, |option, value| {
+        socket.amended_option(level, name, offset, |option, value| {
             if (option.level, option.name) == (SOL_TCP, TCP_INFO) {
                 change_info(value, INFO_BACKLOG, |_| backlog);
             }
@@ -173,7 +180,7 @@ impl Listener {
     }
 
     /// TCP's socket, until it is closed.
-    pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
+    pub(crate) fn socket(&self) -> Option<Arc<Socket<Tcp>>> {
         Some((*self.open.lock()).as_ref()?.socket.clone())
     }
 
@@ -340,7 +347,7 @@ impl Listener {
 /// Counts the connections that come in, and wakes the listener for them.
 struct Waker {
     listener: Arc<Listener>,
-    socket: Arc<Socket>,
+    socket: Arc<Socket<Tcp>>,
 }
 
 impl Callbacks for Waker {

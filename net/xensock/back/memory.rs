@@ -16,7 +16,8 @@ use kernel::{
         tcp_memory,
         Buffers,
         KernelSocket,
-        Tally, //
+        Tally,
+        Tcp, //
     },
     new_spinlock_irq,
     page::PAGE_SIZE,
@@ -123,7 +124,7 @@ impl Held {
     /// may have. Any context.
     ///
     /// What is less than a page different is not counted: then no two sockets meet here.
-    pub(crate) fn note(&self, tcp: &KernelSocket) {
+    pub(crate) fn note(&self, tcp: &KernelSocket<Tcp>) {
         let memory = &self.bytes.sockets.memory;
         let now = tcp.buffered();
         let bytes = now.received.saturating_add(now.sent);
@@ -138,7 +139,7 @@ impl Held {
     }
 
     /// Lets no buffer hold more than it does now, or than the floor.
-    fn hold_back(&self, floor: usize, now: Buffers, tcp: &KernelSocket) {
+    fn hold_back(&self, floor: usize, now: Buffers, tcp: &KernelSocket<Tcp>) {
         let mut before = self.before.lock();
         let sizes = tcp.buffer_sizes();
         before.get_or_insert(sizes);
@@ -150,7 +151,7 @@ impl Held {
     }
 
     /// Gives the buffers back the sizes that they had.
-    fn let_go(&self, tcp: &KernelSocket) {
+    fn let_go(&self, tcp: &KernelSocket<Tcp>) {
         let mut before = self.before.lock();
         let Some(before) = before.take() else {
             return;

@@ -9,6 +9,7 @@ use crate::{
 use kernel::{
     net::kernel_socket::{
         KernelSocket,
+        Protocol,
         Tally, //
     },
     prelude::*,
@@ -161,7 +162,7 @@ impl Sockets {
 
     /// Counts a socket: as one that is open until the result is dropped, and then for as long as
     /// TCP needs it.
-    pub(crate) fn enter(&self, socket: &mut KernelSocket) -> Result<Charge> {
+    pub(crate) fn enter<P: Protocol>(&self, socket: &mut KernelSocket<P>) -> Result<Charge> {
         socket.count_in(&self.all)?;
         self.open.take(1, |_| Ok(()))
     }

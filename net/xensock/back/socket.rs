@@ -2,7 +2,11 @@
 
 //! A socket of a guest: that of TCP or UDP, its options and its names.
 
+mod any;
+mod carried;
 mod options;
+
+pub(crate) use any::AnySocket;
 
 use crate::{
     guest::Guest,
@@ -23,6 +27,7 @@ use crate::{
         Sockets, //
     }, //
 };
+use carried::Carried;
 use core::net::{
     IpAddr,
     Ipv4Addr,
@@ -34,7 +39,9 @@ use kernel::{
         addr::Domain,
         kernel_socket::{
             Callbacks,
-            KernelSocket, //
+            KernelSocket,
+            Tcp,
+            Udp, //
         },
         msghdr::{
             Control,
@@ -54,23 +61,16 @@ use kernel::{
 };
 use options::Snapshot;
 
-/// What a socket is, which never changes.
-#[derive(Clone, Copy)]
-struct Nature {
-    transport: Transport,
-    domain: Domain,
-    /// Whether frames can say more of a datagram than its address.
-    has_info: bool,
-}
-
 /// A socket of a guest.
 ///
 /// It is closed when the last reference goes. Whoever takes it out of use ends its callbacks first;
 /// a command may have a reference too, while it is performed.
 #[pin_data]
-pub(crate) struct Socket {
-    inner: KernelSocket,
-    nature: Nature,
+pub(crate) struct Socket<P: Carried> {
+    inner: KernelSocket<P>,
+    domain: Domain,
+    /// Whether frames can say more of a datagram than its address.
+    has_info: bool,
     /// That was in force when the socket was made.
     policy: Arc<Policy>,
     /// That is in force now.
@@ -90,7 +90,7 @@ pub(crate) struct Socket {
     snapshot: Mutex<Option<Snapshot>>,
 }
 
-impl Socket {
+impl Socket<Tcp> {
     /// Makes a stream socket of a guest.
     pub(crate) fn stream(
         guest: &Guest,
@@ -101,85 +101,11 @@ impl Socket {
         let tcp = KernelSocket::stream(policy.namespace()?, domain)?;
         // Urgent bytes, too, are part of the stream. Accepted sockets inherit it.
         tcp.set_urgent_inline()?;
-        let nature = Nature {
-            transport: Transport::Tcp,
-            domain,
-            has_info: false,
-        };
-        Self::of(guest, tcp, nature, policy, owner)
-    }
-
-    /// Makes a datagram socket of a guest.
-    pub(crate) fn datagram(
-        guest: &Guest,
-        policy: Arc<Policy>,
-        domain: Domain,
-        owner: u64,
-    ) -> Result<Arc<Self>> {
-        let udp = KernelSocket::datagram(policy.namespace()?, domain)?;
-        let nature = Nature {
-            transport: Transport::Udp,
-            domain,
-            has_info: guest.features.has(Feature::Info),
-        };
-        Self::of(guest, udp, nature, policy, owner)
-    }
-
-    fn of(
-        guest: &Guest,
-        inner: KernelSocket,
-        nature: Nature,
-        policy: Arc<Policy>,
-        owner: u64,
-    ) -> Result<Arc<Self>> {
-        let (in_force, sockets) = (guest.in_force.clone(), guest.account.sockets.clone());
-        let tenant = in_force.owners.get(owner)?;
-        if let Some((first, last)) = policy.local_ports() {
-            inner.set_local_ports(first, last)?;
-        }
-        Self::new(inner, nature, policy, in_force, tenant, sockets)
-    }
-
-    fn new(
-        mut inner: KernelSocket,
-        nature: Nature,
-        policy: Arc<Policy>,
-        in_force: Arc<InForce>,
-        tenant: Arc<Tenant>,
-        sockets: Arc<Sockets>,
-    ) -> Result<Arc<Self>> {
-        let open = sockets.enter(&mut inner)?;
-        inner.set_owner(tenant.owner());
-        Arc::pin_init(
-            try_pin_init!(Self {
-                inner,
-                nature,
-                policy,
-                in_force,
-                tenant,
-                held <- Held::new(sockets.clone()),
-                sockets,
-                _open: open,
-                wants_info: Atomic::new(false),
-                shares <- new_mutex!((false, false), "xensock_shares"),
-                snapshot <- new_mutex!(None, "xensock_snapshot"),
-            }),
-            GFP_KERNEL,
-        )
-    }
-
-    /// The number that the guest has for the user whose it is.
-    pub(crate) fn owner_number(&self) -> u64 {
-        self.tenant.number()
+        Self::of(guest, tcp, domain, policy, owner)
     }
 
     /// TCP's socket.
-    pub(crate) fn tcp(&self) -> &KernelSocket {
-        &self.inner
-    }
-
-    /// UDP's socket, if it is a datagram socket.
-    pub(crate) fn udp(&self) -> &KernelSocket {
+    pub(crate) fn tcp(&self) -> &KernelSocket<Tcp> {
         &self.inner
     }
 
@@ -188,11 +114,41 @@ impl Socket {
         self.held.note(&self.inner);
     }
 
-    /// Begins to connect, if the guest may: `EINPROGRESS`. For datagrams it sets the peer, and is
-    /// done.
-    pub(crate) fn connect(&self, addr: SocketAddr) -> Result {
-        let addr = self.reachable(addr)?;
-        self.inner.connect(addr)
+    /// Begins to listen. A socket that is not bound gets a port then, if the guest may have one.
+    pub(crate) fn listen(&self, backlog: u32) -> Result {
+        let addr = self.local_addr()?;
+        if addr.port() == 0 {
+            self.check(|policy| policy.may_bind(Transport::Tcp, &addr))?;
+        }
+        self.inner.listen(i32::try_from(backlog)?)
+    }
+
+    /// Takes a connection that waits, with the address of its peer. `EAGAIN` if there is none.
+    pub(crate) fn accept(&self) -> Result<(Arc<Self>, SocketAddr)> {
+        let (tcp, peer) = self.inner.accept()?;
+        let (policy, in_force) = (self.policy.clone(), self.in_force.clone());
+        let (tenant, sockets) = (self.tenant.clone(), self.sockets.clone());
+        let nature = (self.domain, self.has_info);
+        let socket = Self::new(tcp, nature, policy, in_force, tenant, sockets)?;
+        Ok((socket, peer))
+    }
+}
+
+impl Socket<Udp> {
+    /// Makes a datagram socket of a guest.
+    pub(crate) fn datagram(
+        guest: &Guest,
+        policy: Arc<Policy>,
+        domain: Domain,
+        owner: u64,
+    ) -> Result<Arc<Self>> {
+        let udp = KernelSocket::datagram(policy.namespace()?, domain)?;
+        Self::of(guest, udp, domain, policy, owner)
+    }
+
+    /// UDP's socket.
+    pub(crate) fn udp(&self) -> &KernelSocket<Udp> {
+        &self.inner
     }
 
     /// Sends a datagram, as a whole, if the guest may: to the peer, which was set by
@@ -225,7 +181,7 @@ impl Socket {
             let own = self.local_addr()?;
             if own.ip() != source.ip() {
                 let source = SocketAddr::new(source.ip(), own.port());
-                self.check(|policy| policy.may_bind(self.nature.transport, &source))?;
+                self.check(|policy| policy.may_bind(Transport::Udp, &source))?;
             }
         }
         let mut controls = ControlBuf::new();
@@ -237,19 +193,78 @@ impl Socket {
 
     /// Whether it is one of IPv6.
     pub(crate) fn is_ipv6(&self) -> bool {
-        self.nature.domain == Domain::Inet6
+        self.domain == Domain::Inet6
     }
 
     /// Whether frames are to say more of a datagram than its address.
     pub(crate) fn wants_info(&self) -> bool {
         self.wants_info.load(Relaxed)
     }
+}
+
+impl<P: Carried> Socket<P> {
+    fn of(
+        guest: &Guest,
+        inner: KernelSocket<P>,
+        domain: Domain,
+        policy: Arc<Policy>,
+        owner: u64,
+    ) -> Result<Arc<Self>> {
+        let (in_force, sockets) = (guest.in_force.clone(), guest.account.sockets.clone());
+        let tenant = in_force.owners.get(owner)?;
+        if let Some((first, last)) = policy.local_ports() {
+            inner.set_local_ports(first, last)?;
+        }
+        let nature = (domain, guest.features.has(Feature::Info));
+        Self::new(inner, nature, policy, in_force, tenant, sockets)
+    }
+
+    fn new(
+        mut inner: KernelSocket<P>,
+        (domain, has_info): (Domain, bool),
+        policy: Arc<Policy>,
+        in_force: Arc<InForce>,
+        tenant: Arc<Tenant>,
+        sockets: Arc<Sockets>,
+    ) -> Result<Arc<Self>> {
+        let open = sockets.enter(&mut inner)?;
+        inner.set_owner(tenant.owner());
+        Arc::pin_init(
+            try_pin_init!(Self {
+                inner,
+                domain,
+                has_info,
+                policy,
+                in_force,
+                tenant,
+                held <- Held::new(sockets.clone()),
+                sockets,
+                _open: open,
+                wants_info: Atomic::new(false),
+                shares <- new_mutex!((false, false), "xensock_shares"),
+                snapshot <- new_mutex!(None, "xensock_snapshot"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The number that the guest has for the user whose it is.
+    pub(crate) fn owner_number(&self) -> u64 {
+        self.tenant.number()
+    }
+
+    /// Begins to connect, if the guest may: `EINPROGRESS`. For datagrams it sets the peer, and is
+    /// done.
+    pub(crate) fn connect(&self, addr: SocketAddr) -> Result {
+        let addr = self.reachable(addr)?;
+        self.inner.connect(addr)
+    }
 
     /// What `addr` stands for, if the guest may reach it.
     fn reachable(&self, addr: SocketAddr) -> Result<SocketAddr> {
         self.check_family(&addr)?;
         let addr = self.resolve(addr)?;
-        self.check(|policy| policy.may_connect(self.nature.transport, &addr))?;
+        self.check(|policy| policy.may_connect(P::TRANSPORT, &addr))?;
         Ok(addr)
     }
 
@@ -285,7 +300,7 @@ impl Socket {
     /// Binds to an address, if the guest may, and returns the one it has then.
     pub(crate) fn bind(&self, addr: SocketAddr) -> Result<SocketAddr> {
         self.check_family(&addr)?;
-        self.check(|policy| policy.may_bind(self.nature.transport, &addr))?;
+        self.check(|policy| policy.may_bind(P::TRANSPORT, &addr))?;
         self.inner.bind(addr)?;
         self.local_addr()
     }
@@ -305,17 +320,8 @@ impl Socket {
         Ok(self.local_addr()?.port() != 0)
     }
 
-    /// Begins to listen. A socket that is not bound gets a port then, if the guest may have one.
-    pub(crate) fn listen(&self, backlog: u32) -> Result {
-        let addr = self.local_addr()?;
-        if addr.port() == 0 {
-            self.check(|policy| policy.may_bind(self.nature.transport, &addr))?;
-        }
-        self.inner.listen(i32::try_from(backlog)?)
-    }
-
     fn check_family(&self, addr: &SocketAddr) -> Result {
-        if Domain::from(addr) != self.nature.domain {
+        if Domain::from(addr) != self.domain {
             return Err(EAFNOSUPPORT);
         }
         Ok(())
@@ -324,14 +330,5 @@ impl Socket {
     /// Has `callbacks` called, until they are cleared or the socket is closed.
     pub(crate) fn set_callbacks<T: Callbacks + 'static>(&self, callbacks: T) -> Result {
         self.inner.set_callbacks(Arc::new(callbacks, GFP_KERNEL)?)
-    }
-
-    /// Takes a connection that waits, with the address of its peer. `EAGAIN` if there is none.
-    pub(crate) fn accept(&self) -> Result<(Arc<Self>, SocketAddr)> {
-        let (tcp, peer) = self.inner.accept()?;
-        let (policy, in_force) = (self.policy.clone(), self.in_force.clone());
-        let (tenant, sockets) = (self.tenant.clone(), self.sockets.clone());
-        let socket = Self::new(tcp, self.nature, policy, in_force, tenant, sockets)?;
-        Ok((socket, peer))
     }
 }

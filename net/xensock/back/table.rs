@@ -6,9 +6,13 @@ use crate::{
     active::Active,
     datagram::Datagram,
     listener::Listener,
-    socket::Socket, //
+    socket::{
+        AnySocket,
+        Socket, //
+    }, //
 };
 use kernel::{
+    net::kernel_socket::Tcp,
     prelude::*,
     rbtree::{
         RBTree,
@@ -21,7 +25,7 @@ use kernel::{
 #[derive(Clone)]
 pub(crate) enum Entry {
     /// A stream made by SOCKET: neither connected nor listening.
-    Fresh(Arc<Socket>),
+    Fresh(Arc<Socket<Tcp>>),
     /// Its CONNECT has failed at once, or its BIND to an interface has: it can only be released.
     Spent,
     /// From CONNECT on.
@@ -45,15 +49,18 @@ impl Entry {
 
     /// The socket of TCP or UDP. `ENOTCONN` if there is none: there is no connection yet, or any
     /// more.
-    pub(crate) fn socket(&self) -> Result<Arc<Socket>> {
-        match self {
+    pub(crate) fn socket(&self) -> Result<Arc<dyn AnySocket>> {
+        let tcp = match self {
             Self::Fresh(socket) => Some(socket.clone()),
             Self::Spent => None,
             Self::Listener(listener) => listener.socket(),
             Self::Active(active) | Self::Accepted(active, _) => active.socket(),
-            Self::Datagram(datagram) => datagram.socket(),
-        }
-        .ok_or(ENOTCONN)
+            Self::Datagram(datagram) => {
+                let udp = datagram.socket().ok_or(ENOTCONN)?;
+                return Ok(udp);
+            }
+        };
+        Ok(tcp.ok_or(ENOTCONN)?)
     }
 }
 

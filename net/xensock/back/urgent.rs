@@ -12,6 +12,7 @@ use crate::{
 };
 use kernel::net::kernel_socket::{
     KernelSocket,
+    Tcp,
     UrgentByte,
     UrgentSeen, //
 };
@@ -26,7 +27,7 @@ pub(crate) struct Urgent {
 impl Urgent {
     /// Tells the guest of an urgent byte that TCP has got. Before the last `len` bytes, which were
     /// received into the room of the ring, are produced.
-    pub(crate) fn tell(&mut self, tcp: &KernelSocket, share: &Share, len: u32) {
+    pub(crate) fn tell(&mut self, tcp: &KernelSocket<Tcp>, share: &Share, len: u32) {
         let Some(news) = tcp.urgent_news(&mut self.seen) else {
             return;
         };

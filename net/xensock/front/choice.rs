@@ -26,11 +26,7 @@ use crate::{
         State, //
     },
     face::Face,
-    family::{
-        Engine,
-        Sk,
-        IPPROTO_TCP, //
-    },
+    family::{Engine, Sk},
     proto::{
         call::SOCK_STREAM,
         rule::Transport, //
@@ -43,7 +39,10 @@ use crate::{
 use core::net::SocketAddr;
 use kernel::{
     net::{
-        kernel_socket::KernelSocket,
+        kernel_socket::{
+            KernelSocket,
+            Tcp, //
+        },
         namespace::Namespace,
         socket::Socket, //
     },
@@ -226,11 +225,10 @@ fn replace<F: Face, N: Into<Option<SocketAddr>>>(
 /// `EADDRINUSE` if there is a server in the guest itself that has the port. If it was the backend's
 /// choice, then there is nothing: the program could not do better.
 pub(crate) fn beside<F: Face>(
-    socket: &Socket,
     sk: &Sk<F>,
     name: SocketAddr,
     backlog: u32,
-) -> Result<Option<KernelSocket>> {
+) -> Result<Option<KernelSocket<Tcp>>> {
     let is_wanted = F::PROTOCOL.is_some()
         && name.ip().to_canonical().is_unspecified()
         && name.port() != 0
@@ -245,7 +243,7 @@ pub(crate) fn beside<F: Face>(
     let name = in_domain(F::DOMAIN, name)?;
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     let prepare = |new: &Socket| repeat(&settings, new);
-    match sk.beside(socket, IPPROTO_TCP as u16, name, backlog, prepare) {
+    match sk.beside(name, backlog, prepare) {
         Err(EADDRINUSE) if local.is_none_or(|local| local.port() == 0) => Ok(None),
         result => result.map(Some),
     }

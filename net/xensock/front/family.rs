@@ -273,7 +273,7 @@ impl<F: Face> Ops for Family<F> {
             Engine::Stream(stream) => {
                 await_link(sk, false)?;
                 stream.listen(socket, sk, backlog, |name| {
-                    choice::beside(socket, sk, name, backlog)
+                    choice::beside(sk, name, backlog)
                 })
             }
             Engine::Datagram(_) => Err(EOPNOTSUPP),

@@ -335,8 +335,7 @@ __rust_helper bool rust_helper_tcp_urgent_news(struct sock *sk, u32 *seq, u16 *d
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
 
-	if (!sk_is_tcp(sk) ||
-	    (READ_ONCE(tp->urg_seq) == *seq && READ_ONCE(tp->urg_data) == *data))
+	if (READ_ONCE(tp->urg_seq) == *seq && READ_ONCE(tp->urg_data) == *data)
 		return false;
 	lock_sock(sk);
 	*seq = tp->urg_seq;
@@ -421,7 +420,7 @@ __rust_helper size_t rust_helper_sk_unacked(struct sock *sk)
 {
 	int unacked;
 
-	if (!sk_is_tcp(sk) || tcp_ioctl(sk, SIOCOUTQ, &unacked))
+	if (tcp_ioctl(sk, SIOCOUTQ, &unacked))
 		return 0;
 	return max(unacked, 0);
 }

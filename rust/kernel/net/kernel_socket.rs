@@ -7,9 +7,11 @@
 
 mod callbacks;
 mod data;
+mod listen;
 mod memory;
 mod options;
 mod owner;
+mod protocol;
 mod tally;
 #[cfg(CONFIG_RUST_SOCKET_KUNIT_TEST)]
 mod tests;
@@ -25,6 +27,11 @@ pub use self::{
         Buffers, //
     },
     owner::Owner,
+    protocol::{
+        Protocol,
+        Tcp,
+        Udp, //
+    },
     tally::Tally,
     urgent::{
         UrgentByte,
@@ -55,11 +62,12 @@ use crate::{
 };
 
 use core::{
+    marker::PhantomData,
     net::SocketAddr,
     ptr::NonNull, //
 };
 
-/// A TCP or UDP socket that belongs to the kernel.
+/// A socket of a protocol, [`Tcp`] or [`Udp`], that belongs to the kernel.
 ///
 /// No operation waits for the peer: what can't be done at once fails with `EAGAIN` or, to connect,
 /// `EINPROGRESS`, and the [`Callbacks`] say when it is worth trying again. All the same, all methods
@@ -78,8 +86,8 @@ use core::{
 ///
 /// # Invariants
 ///
-/// - `socket` points to a valid `struct socket` of TCP or UDP (over IPv4 or IPv6) that belongs to
-///   this object, has no file, and has a `struct sock`.
+/// - `socket` points to a valid `struct socket` of `P` (over IPv4 or IPv6) that belongs to this
+///   object, has no file, and has a `struct sock`.
 /// - Its `sk_user_data`, if it has the flag `SK_USER_DATA_NOCOPY` and no other, points to an
 ///   `Installed` that belongs to this object.
 /// - The callbacks of the socket are `RawCallbacks::OURS` in that case, and those of its protocol
@@ -106,34 +114,42 @@ use core::{
 /// assert_eq!(listener.accept().err(), Some(EAGAIN));
 /// # Ok::<(), Error>(())
 /// ```
-pub struct KernelSocket {
+pub struct KernelSocket<P: Protocol> {
     socket: NonNull<bindings::socket>,
     counted: Option<KBox<tally::Counted>>,
     owner: Option<Arc<Owner>>,
+    protocol: PhantomData<P>,
 }
 
-impl KernelSocket {
+impl KernelSocket<Tcp> {
     /// Creates a TCP socket in a network namespace.
     pub fn stream(net: &Namespace, domain: Domain) -> Result<Self> {
-        Self::new(
-            net,
-            domain,
-            bindings::sock_type_SOCK_STREAM,
-            bindings::IPPROTO_TCP as c_int,
-        )
+        Self::new(net, domain)
     }
 
+    /// Shuts down one or both directions.
+    pub fn shutdown(&self, how: How) -> Result {
+        to_result(self.as_owner(|| {
+            // SAFETY: The socket is valid by the type invariants.
+            unsafe { bindings::kernel_sock_shutdown(self.as_raw(), how as u32) }
+        }))
+    }
+
+    /// Returns the state of a TCP socket. Any context.
+    pub fn tcp_state(&self) -> TcpState {
+        self.sk().state()
+    }
+}
+
+impl KernelSocket<Udp> {
     /// Creates a UDP socket in a network namespace.
     pub fn datagram(net: &Namespace, domain: Domain) -> Result<Self> {
-        Self::new(
-            net,
-            domain,
-            bindings::sock_type_SOCK_DGRAM,
-            bindings::IPPROTO_UDP as c_int,
-        )
+        Self::new(net, domain)
     }
+}
 
-    fn new(net: &Namespace, domain: Domain, kind: u32, protocol: c_int) -> Result<Self> {
+impl<P: Protocol> KernelSocket<P> {
+    fn new(net: &Namespace, domain: Domain) -> Result<Self> {
         let mut socket = core::ptr::null_mut();
 
         // SAFETY: The namespace is alive by its type invariants, and `socket` is valid for writing.
@@ -141,9 +157,9 @@ impl KernelSocket {
             bindings::sock_create_kern(
                 net.as_raw(),
                 domain as c_int,
-                // CAST: A small constant.
-                kind as c_int,
-                protocol,
+                // CAST: Small constants.
+                P::TYPE as c_int,
+                P::NUMBER as c_int,
                 &raw mut socket,
             )
         })?;
@@ -156,11 +172,13 @@ impl KernelSocket {
         // namespace is alive.
         unsafe { bindings::sk_net_refcnt_upgrade((*socket.as_ptr()).sk) };
 
-        // INVARIANT: The socket is new: it is ours and nothing is installed.
+        // INVARIANT: The socket is new and of the protocol asked for: it is ours and nothing is
+        // installed.
         Ok(Self {
             socket,
             counted: None,
             owner: None,
+            protocol: PhantomData,
         })
     }
 
@@ -168,14 +186,15 @@ impl KernelSocket {
     ///
     /// # Safety
     ///
-    /// `socket` must point to a valid `struct socket` of TCP or UDP which nobody else knows of, with
-    /// a `struct sock` of which nobody, but BPF, has changed callbacks or user data.
+    /// `socket` must point to a valid `struct socket` of `P` which nobody else knows of, with a
+    /// `struct sock` of which nobody, but BPF, has changed callbacks or user data.
     pub(in crate::net) unsafe fn from_raw(socket: NonNull<bindings::socket>) -> Self {
         // INVARIANT: These are the safety requirements.
         Self {
             socket,
             counted: None,
             owner: None,
+            protocol: PhantomData,
         }
     }
 
@@ -248,139 +267,6 @@ impl KernelSocket {
         unsafe { super::socket::Socket::from_raw(self.as_raw()) }.bind_permitted(addr)
     }
 
-    /// As [`Self::listen`], if a security module allows that to the current task.
-    pub(in crate::net) fn listen_permitted(&self, backlog: i32) -> Result {
-        // SAFETY: The socket is valid by the type invariants.
-        to_result(unsafe { bindings::sock_may_listen(self.as_raw(), backlog) })?;
-        self.listen(backlog)
-    }
-
-    /// Begins to take in connections, `backlog` of them before the first is accepted. On a listening
-    /// socket it changes how many.
-    pub fn listen(&self, backlog: i32) -> Result {
-        to_result(self.as_owner(|| {
-            // SAFETY: The socket is valid by the type invariants.
-            unsafe { bindings::kernel_listen(self.as_raw(), backlog) }
-        }))
-    }
-
-    /// Returns whether a connection has come in that [`KernelSocket::accept`] would take. Any context.
-    pub fn has_connection(&self) -> bool {
-        if self.tcp_state() != TcpState::Listen {
-            return false;
-        }
-        // SAFETY: The socket is valid by the type invariants, and one of TCP since it listens.
-        unsafe { bindings::inet_csk_listen_poll(self.sk().as_raw()) != 0 }
-    }
-
-    /// Returns how many connections have come in that nobody has accepted. Any context.
-    pub fn waiting(&self) -> usize {
-        // CAST: Widens.
-        self.sk().ack_backlog() as usize
-    }
-
-    /// Changes how many connections may wait at a listening socket, see [`KernelSocket::listen`]. Any
-    /// context.
-    pub fn set_backlog(&self, backlog: u32) {
-        if self.tcp_state() == TcpState::Listen {
-            self.sk().set_max_ack_backlog(backlog);
-        }
-    }
-
-    /// Takes the next connection that has come in, and returns it with the address of its peer.
-    ///
-    /// It has no callbacks. It may have been reset by its peer already, which is an error for those
-    /// who use it then. `EAGAIN` if there is none.
-    pub fn accept(&self) -> Result<(Self, SocketAddr)> {
-        let mut socket = core::ptr::null_mut();
-
-        to_result(self.as_owner(|| {
-            // SAFETY: The socket is valid by the type invariants, and `socket` is valid for writing.
-            unsafe {
-                bindings::kernel_accept(
-                    self.as_raw(),
-                    &raw mut socket,
-                    bindings::O_NONBLOCK as c_int,
-                )
-            }
-        }))?;
-        let socket = NonNull::new(socket).ok_or(ENOMEM)?;
-
-        // SAFETY: A socket that was accepted has a `struct sock`, and this one is ours.
-        unsafe { self.restore_callbacks((*socket.as_ptr()).sk) };
-
-        // INVARIANT: The socket is new: it is ours, nothing is installed, and its callbacks have
-        // just been made the original ones.
-        let accepted = Self {
-            socket,
-            counted: None,
-            owner: self.owner.clone(),
-        };
-        let peer = accepted.name(2)?;
-        Ok((accepted, peer))
-    }
-
-    /// Takes the next connection that has come in, and makes it that of `new`, which becomes a
-    /// socket of TCP with all that belongs to it. `EAGAIN` if there is none.
-    ///
-    /// # Safety
-    ///
-    /// `new` must point to a `struct socket` that was allocated for accept(2), has no `struct sock`,
-    /// and holds a reference to the module of its operations.
-    pub(in crate::net) unsafe fn accept_into(&self, new: *mut bindings::socket) -> Result {
-        let mut arg = bindings::proto_accept_arg {
-            flags: bindings::O_NONBLOCK as c_int,
-            ..pin_init::zeroed()
-        };
-        // SAFETY: The socket is valid by the type invariants, and as one without a file it keeps its
-        // operations.
-        let ops = unsafe { &*(*self.as_raw()).ops };
-        let accept = ops.accept.ok_or(EOPNOTSUPP)?;
-
-        // SAFETY: The socket is valid by the type invariants, and `new` one for accept(2), as is
-        // required.
-        to_result(unsafe { accept(self.as_raw(), new, &raw mut arg) })?;
-        // SAFETY: A socket that was accepted has a `struct sock`, and this one no user yet.
-        unsafe { self.restore_callbacks((*new).sk) };
-
-        // SAFETY: `new` is valid, and the caller's alone. The module of TCP stays while there is
-        // `self`, and with the reference for as long as there is `new`; the other module's reference
-        // is that which `new` held.
-        unsafe {
-            bindings::__module_get(ops.owner);
-            let former = (*new).ops;
-            (*new).ops = ops;
-            bindings::module_put((*former).owner);
-        }
-        Ok(())
-    }
-
-    /// Gives a socket that was accepted the callbacks that TCP gives to its like: it was made as a
-    /// copy of the listening one, with its callbacks (but without its user data). Its reference to
-    /// the namespace is its own.
-    ///
-    /// # Safety
-    ///
-    /// `sk` must be a valid socket that was accepted from this one, and that nobody uses yet.
-    unsafe fn restore_callbacks(&self, sk: *mut bindings::sock) {
-        let original = self.original_callbacks();
-
-        // SAFETY: The socket is valid. The callbacks are those that TCP has given to its like.
-        unsafe {
-            bindings::sk_callback_write_lock_bh(sk);
-            original.set_in_place_of_ours(sk);
-            bindings::sk_callback_write_unlock_bh(sk);
-        }
-    }
-
-    /// Shuts down one or both directions.
-    pub fn shutdown(&self, how: How) -> Result {
-        to_result(self.as_owner(|| {
-            // SAFETY: The socket is valid by the type invariants.
-            unsafe { bindings::kernel_sock_shutdown(self.as_raw(), how as u32) }
-        }))
-    }
-
     /// Returns the address of the socket.
     pub fn local_addr(&self) -> Result<SocketAddr> {
         self.name(0)
@@ -402,11 +288,6 @@ impl KernelSocket {
         addr.parse(len)
     }
 
-    /// Returns the state of a TCP socket. Any context.
-    pub fn tcp_state(&self) -> TcpState {
-        self.sk().state()
-    }
-
     /// Returns whether an error is pending. Any context.
     pub fn has_error(&self) -> bool {
         self.sk().error().is_some()
@@ -424,11 +305,6 @@ impl KernelSocket {
         i32::from(unsafe { (*self.sk().as_raw()).__sk_common.skc_family })
     }
 
-    fn is_datagram(&self) -> bool {
-        // SAFETY: The socket is valid by the type invariants, and its type never changes.
-        u32::from(unsafe { (*self.as_raw()).type_ } as u16) == bindings::sock_type_SOCK_DGRAM
-    }
-
     fn as_raw(&self) -> *mut bindings::socket {
         self.socket.as_ptr()
     }
@@ -440,7 +316,7 @@ impl KernelSocket {
     }
 }
 
-impl Drop for KernelSocket {
+impl<P: Protocol> Drop for KernelSocket<P> {
     fn drop(&mut self) {
         self.clear_callbacks();
         // SAFETY: They were just cleared, and the socket is closed now.
@@ -452,8 +328,8 @@ impl Drop for KernelSocket {
 
 // SAFETY: A socket may be used and released by any thread; the callbacks, which are dropped along,
 // are `Send`.
-unsafe impl Send for KernelSocket {}
+unsafe impl<P: Protocol> Send for KernelSocket<P> {}
 
 // SAFETY: All operations on sockets are synchronised by C code, and those on the callbacks by
 // `sk_callback_lock`.
-unsafe impl Sync for KernelSocket {}
+unsafe impl<P: Protocol> Sync for KernelSocket<P> {}

@@ -2,7 +2,10 @@
 
 //! The options of a guest's socket.
 
-use super::Socket;
+use super::{
+    Carried,
+    Socket, //
+};
 use crate::proto::{
     option::{
         self,
@@ -42,12 +45,12 @@ pub(super) struct Snapshot {
     value: KVec<u8>,
 }
 
-impl Socket {
+impl<P: Carried> Socket<P> {
     /// Sets an option, if guests may.
     pub(crate) fn set_option(&self, level: u32, name: u32, value: &Value) -> Result {
         let option = option::may_set(level, name, value).map_err(from_number)?;
         self.check_has(option)?;
-        if self.nature.transport == Transport::Udp && level == option::SOL_SOCKET {
+        if P::TRANSPORT == Transport::Udp && level == option::SOL_SOCKET {
             if let option::SO_REUSEADDR | option::SO_REUSEPORT = name {
                 return self.share_port(name, value.to_int() == Some(1));
             }
@@ -71,7 +74,7 @@ impl Socket {
         if level == SOL_SOCKET {
             self.held.forget_sizes();
         }
-        if option.is_for_info() && self.nature.has_info {
+        if option.is_for_info() && self.has_info {
             self.wants_info.store(true, Relaxed);
         }
         Ok(())
@@ -108,7 +111,7 @@ impl Socket {
     ///
     /// At 0 the option is read, and `amend` may change it. The other pieces are from what was read
     /// then.
-    pub(crate) fn option(
+    pub(crate) fn amended_option(
         &self,
         level: u32,
         name: u32,
@@ -139,12 +142,12 @@ impl Socket {
 
     /// Whether there is such an option for this type of socket. Of families, Linux says it.
     fn check_has(&self, option: &SockOpt) -> Result {
-        let is_other = match self.nature.transport {
+        let is_other = match P::TRANSPORT {
             Transport::Tcp => option.needs_datagrams(),
             Transport::Udp => {
                 option.needs_stream()
                     || option.is_for_headers()
-                    || (option.is_for_info() && !self.nature.has_info)
+                    || (option.is_for_info() && !self.has_info)
             }
         };
         if is_other {
@@ -157,7 +160,7 @@ impl Socket {
     fn read(&self, option: &SockOpt) -> Result<KVec<u8>> {
         let mut value = KVec::new();
         if option.level == SOL_XS {
-            let unacked = u32::try_from(self.inner.unacked_bytes())?;
+            let unacked = u32::try_from(P::unacked_bytes(&self.inner))?;
             value.extend_from_slice(&unacked.to_le_bytes(), GFP_KERNEL)?;
             return Ok(value);
         }

@@ -17,7 +17,8 @@ use kernel::{
     net::{
         kernel_socket::{
             Callbacks,
-            KernelSocket, //
+            KernelSocket,
+            Tcp, //
         },
         sock::Sock, //
     },
@@ -33,12 +34,12 @@ use kernel::{
 /// A socket of TCP in the guest that listens.
 pub(crate) struct Local {
     /// Until it is closed.
-    socket: Pin<KBox<SpinLock<Option<Arc<KernelSocket>>>>>,
+    socket: Pin<KBox<SpinLock<Option<Arc<KernelSocket<Tcp>>>>>>,
 }
 
 impl Local {
     /// Has the program that uses `sk` told of the connections that come to `socket`. May sleep.
-    pub(crate) fn new(socket: KernelSocket, sk: &Sock) -> Result<Self> {
+    pub(crate) fn new(socket: KernelSocket<Tcp>, sk: &Sock) -> Result<Self> {
         let waker = Arc::new(Waker { sk: sk.into() }, GFP_KERNEL)?;
         let socket = Arc::new(socket, GFP_KERNEL)?;
         let local = Self {
@@ -52,12 +53,12 @@ impl Local {
     }
 
     /// The socket, unless it was closed. Does not sleep.
-    fn get(&self) -> Option<Arc<KernelSocket>> {
+    fn get(&self) -> Option<Arc<KernelSocket<Tcp>>> {
         self.socket.lock().clone()
     }
 
     /// The socket, if there is a connection to it. May sleep.
-    pub(crate) fn ready(&self) -> Option<Arc<KernelSocket>> {
+    pub(crate) fn ready(&self) -> Option<Arc<KernelSocket<Tcp>>> {
         self.get().filter(|socket| socket.has_connection())
     }
 

@@ -34,7 +34,10 @@ use kernel::{
             Accepted,
             Child, //
         },
-        kernel_socket::KernelSocket,
+        kernel_socket::{
+            KernelSocket,
+            Tcp, //
+        },
         sock::{
             Sock,
             TcpState, //
@@ -108,7 +111,7 @@ impl Stream {
         socket: &Socket,
         sk: &Sock,
         backlog: u32,
-        local: impl FnOnce(SocketAddr) -> Result<Option<KernelSocket>>,
+        local: impl FnOnce(SocketAddr) -> Result<Option<KernelSocket<Tcp>>>,
     ) -> Result {
         let turn = self.endpoint.turn()?;
         if socket.state() != SocketState::Unconnected {
@@ -285,8 +288,8 @@ impl Stream {
 fn listen_with(
     remote: &mut Remote,
     backlog: u32,
-    local: impl FnOnce(SocketAddr) -> Result<Option<KernelSocket>>,
-) -> Result<Option<KernelSocket>> {
+    local: impl FnOnce(SocketAddr) -> Result<Option<KernelSocket<Tcp>>>,
+) -> Result<Option<KernelSocket<Tcp>>> {
     if remote.local.is_none() {
         remote.bind(any(remote.domain))?;
     }

@@ -19,7 +19,10 @@ use crate::{
     bindings,
     error::to_result,
     net::{
-        kernel_socket::KernelSocket,
+        kernel_socket::{
+            KernelSocket,
+            Tcp, //
+        },
         namespace::Namespace,
         socket::Socket, //
     },
@@ -145,13 +148,6 @@ impl NewSocket {
     /// Gives the socket away.
     pub(in crate::net) fn into_raw(self) -> NonNull<bindings::socket> {
         ManuallyDrop::new(self).0
-    }
-
-    /// Makes a socket of the kernel's own of it.
-    fn into_kernel_socket(self) -> KernelSocket {
-        // SAFETY: By the type invariants it is valid, and ours alone; it has a `struct sock` from
-        // `__sock_create`, where nothing was installed.
-        unsafe { KernelSocket::from_raw(self.into_raw()) }
     }
 }
 
@@ -304,13 +300,13 @@ impl<T: Ops> TypedSock<T> {
         Ok(())
     }
 
-    /// Creates a socket of `protocol` beside this one that listens at `addr`, of the same family and
-    /// type, in the same namespace and with the same options of
+    /// Creates a TCP socket beside this one that listens at `addr`, of the same family, in the same
+    /// namespace and with the same options of
     /// [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET); `prepare` may set others.
     ///
     /// The connections that it accepts can become a program's, see [`Accepted::From`].
     ///
-    /// Process context, may sleep; for sockets of IPv4 and IPv6. The caller has seen to it that the
+    /// Process context, may sleep. The caller has seen to it that the
     /// program may have the port: capabilities are not looked at, but security modules are asked.
     ///
     /// # Errors
@@ -320,12 +316,11 @@ impl<T: Ops> TypedSock<T> {
     /// [`Accepted::From`]: super::Accepted::From
     pub fn beside(
         &self,
-        socket: &Socket,
-        protocol: u16,
         addr: SocketAddr,
         backlog: i32,
         prepare: impl FnOnce(&Socket) -> Result,
-    ) -> Result<KernelSocket> {
+    ) -> Result<KernelSocket<Tcp>> {
+        // It is one of IPv4 or IPv6 then.
         build_assert!(T::PROTOCOL.is_some());
 
         let sk = self.as_raw();
@@ -336,8 +331,9 @@ impl<T: Ops> TypedSock<T> {
                 bindings::sock_common::skc_net_refcnt_raw(&raw const (*sk).__sk_common) == 0,
             )
         };
-        let protocol = c_int::from(protocol);
-        let new = NewSocket::create(net, T::FAMILY, socket.kind(), protocol, is_kernel)?;
+        let (kind, protocol) = (bindings::sock_type_SOCK_STREAM, bindings::IPPROTO_TCP);
+        // CAST: Small constants.
+        let new = NewSocket::create(net, T::FAMILY, kind as i32, protocol as i32, is_kernel)?;
         {
             let _guard = self.lock();
             // SAFETY: Nobody else knows of the new one, and this one is locked.
@@ -345,7 +341,9 @@ impl<T: Ops> TypedSock<T> {
         }
         // SAFETY: By its type invariants it is valid, and was allocated by `sock_alloc`.
         prepare(unsafe { Socket::from_raw(new.as_raw()) })?;
-        let listener = new.into_kernel_socket();
+        // SAFETY: By its type invariants it is valid, and ours alone. It is one of TCP, as it was made
+        // for that, with a `struct sock` where nothing was installed.
+        let listener: KernelSocket<Tcp> = unsafe { KernelSocket::from_raw(new.into_raw()) };
         listener.bind_permitted(addr)?;
         listener.listen_permitted(backlog)?;
         Ok(listener)

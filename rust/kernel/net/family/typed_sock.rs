@@ -16,7 +16,10 @@ use super::{
 use crate::{
     bindings,
     net::{
-        kernel_socket::KernelSocket,
+        kernel_socket::{
+            KernelSocket,
+            Tcp, //
+        },
         sock::Sock, //
     },
     prelude::*,
@@ -149,7 +152,7 @@ pub enum Accepted<T: Ops> {
     Child(Child<T>),
     /// The next connection of this listening socket, whose address family is the same. It becomes
     /// the program's as it is.
-    From(Arc<KernelSocket>),
+    From(Arc<KernelSocket<Tcp>>),
 }
 
 /// A socket that does not belong to any file yet: what [`Ops::accept`] may return.

@@ -2,7 +2,10 @@
 
 //! How the owner of a kernel socket learns of events.
 
-use super::KernelSocket;
+use super::{
+    KernelSocket,
+    Protocol, //
+};
 
 use crate::{
     bindings,
@@ -276,7 +279,7 @@ unsafe extern "C" fn error_report_callback(sk: *mut bindings::sock) {
 }
 
 /// The callbacks.
-impl KernelSocket {
+impl<P: Protocol> KernelSocket<P> {
     /// Asks for being told of events. Fails with `EBUSY` if somebody has done so already.
     ///
     /// Calls may come before this function returns. They do not come for what has happened before
@@ -298,7 +301,7 @@ impl KernelSocket {
         if !busy {
             // SAFETY: The socket is valid and the lock held.
             installed.original = unsafe { RawCallbacks::of(sk) };
-            if !self.is_datagram() {
+            if P::LISTENS {
                 let _ = TCP.populate(installed.original);
             }
             // SAFETY: The socket is valid and the lock held. The pointer is aligned to leave the

@@ -2,7 +2,12 @@
 
 //! Sending and receiving by kernel sockets.
 
-use super::KernelSocket;
+use super::{
+    KernelSocket,
+    Protocol,
+    Tcp,
+    Udp, //
+};
 
 use crate::{
     bindings,
@@ -24,7 +29,7 @@ use super::Callbacks;
 use core::net::SocketAddr;
 
 /// Data.
-impl KernelSocket {
+impl<P: Protocol> KernelSocket<P> {
     /// Sends what there is room for, and returns how many bytes that were.
     ///
     /// The data are copied, and no longer in use when this returns. If it is less than all, or if
@@ -33,46 +38,6 @@ impl KernelSocket {
     /// A datagram goes to the peer that the socket was connected to, as a whole.
     pub fn send(&self, from: &BioVecs<'_>) -> Result<usize> {
         self.sendmsg(from, None, None, 0)
-    }
-
-    /// As [`KernelSocket::send`], with the last of the bytes that are sent being urgent (`MSG_OOB`).
-    pub fn send_urgent(&self, from: &BioVecs<'_>) -> Result<usize> {
-        self.sendmsg(from, None, None, bindings::MSG_OOB)
-    }
-
-    /// Sends a datagram to `addr`.
-    ///
-    /// The data are copied, and no longer in use when this returns.
-    ///
-    /// # Errors
-    ///
-    /// - `EAGAIN` if there is no room for it: [`Callbacks::write_space`] is called when it is worth
-    ///   trying again. `EMSGSIZE` if it is too large for any datagram.
-    /// - An error of a datagram that was sent before, which is over with this. `ECONNREFUSED`, for
-    ///   example, if nobody has taken it; only connected sockets are told.
-    /// - `EOPNOTSUPP` if this is no socket for datagrams.
-    pub fn send_to(&self, from: &BioVecs<'_>, addr: SocketAddr) -> Result<usize> {
-        if !self.is_datagram() {
-            return Err(EOPNOTSUPP);
-        }
-        self.sendmsg(from, Some(&SockAddrBuf::from(addr)), None, 0)
-    }
-
-    /// Sends a datagram to `addr`, or to the peer, with control messages: what sendmsg(2) returns
-    /// for them, and the errors of [`KernelSocket::send_to`].
-    ///
-    /// There are some that only privileged programs may send: who uses this decides on that.
-    pub fn send_with(
-        &self,
-        from: &BioVecs<'_>,
-        addr: Option<SocketAddr>,
-        control: &mut ControlBuf,
-    ) -> Result<usize> {
-        if !self.is_datagram() {
-            return Err(EOPNOTSUPP);
-        }
-        let addr = addr.map(SockAddrBuf::from);
-        self.sendmsg(from, addr.as_ref(), Some(control), 0)
     }
 
     fn sendmsg(
@@ -101,6 +66,14 @@ impl KernelSocket {
         // the address, and of what it keeps of the control messages.
         bytes(unsafe { bindings::sock_sendmsg(self.as_raw(), &raw mut msg) })
     }
+}
+
+/// Data of a stream.
+impl KernelSocket<Tcp> {
+    /// As [`KernelSocket::send`], with the last of the bytes that are sent being urgent (`MSG_OOB`).
+    pub fn send_urgent(&self, from: &BioVecs<'_>) -> Result<usize> {
+        self.sendmsg(from, None, None, bindings::MSG_OOB)
+    }
 
     /// Receives what is there, as far as it fits, and returns how many bytes that were.
     ///
@@ -117,6 +90,37 @@ impl KernelSocket {
             bindings::sock_recvmsg(self.as_raw(), &raw mut msg, bindings::MSG_DONTWAIT as c_int)
         })
     }
+}
+
+/// Datagrams.
+impl KernelSocket<Udp> {
+    /// Sends a datagram to `addr`.
+    ///
+    /// The data are copied, and no longer in use when this returns.
+    ///
+    /// # Errors
+    ///
+    /// - `EAGAIN` if there is no room for it: [`Callbacks::write_space`] is called when it is worth
+    ///   trying again. `EMSGSIZE` if it is too large for any datagram.
+    /// - An error of a datagram that was sent before, which is over with this. `ECONNREFUSED`, for
+    ///   example, if nobody has taken it; only connected sockets are told.
+    pub fn send_to(&self, from: &BioVecs<'_>, addr: SocketAddr) -> Result<usize> {
+        self.sendmsg(from, Some(&SockAddrBuf::from(addr)), None, 0)
+    }
+
+    /// Sends a datagram to `addr`, or to the peer, with control messages: what sendmsg(2) returns
+    /// for them, and the errors of [`KernelSocket::send_to`].
+    ///
+    /// There are some that only privileged programs may send: who uses this decides on that.
+    pub fn send_with(
+        &self,
+        from: &BioVecs<'_>,
+        addr: Option<SocketAddr>,
+        control: &mut ControlBuf,
+    ) -> Result<usize> {
+        let addr = addr.map(SockAddrBuf::from);
+        self.sendmsg(from, addr.as_ref(), Some(control), 0)
+    }
 
     /// Receives the next datagram, as far as it fits; the rest of it is lost.
     ///
@@ -124,7 +128,6 @@ impl KernelSocket {
     ///
     /// - `EAGAIN` if there is none; [`Callbacks::data_ready`] is called when there is.
     /// - An error of a datagram that was sent before, see [`KernelSocket::send_to`].
-    /// - `EOPNOTSUPP` if this is no socket for datagrams.
     pub fn recv_from(&self, into: &BioVecs<'_>) -> Result<Datagram> {
         self.recvmsg(into, None)
     }
@@ -146,10 +149,6 @@ impl KernelSocket {
             ..Default::default()
         };
 
-        // On a stream `MSG_TRUNC` would throw the data away.
-        if !self.is_datagram() {
-            return Err(EOPNOTSUPP);
-        }
         if let Some(control) = &mut control {
             control.offer_to(&mut msg);
         }
@@ -177,12 +176,10 @@ impl KernelSocket {
 
     /// Counts a datagram that was received and then dropped, as UDP counts one for which there is no
     /// room in the receive buffer: among the drops of the socket, and in the statistics of its
-    /// namespace. Does nothing if this is no socket for datagrams. Any context.
+    /// namespace. Any context.
     pub fn count_drop(&self) {
-        if self.is_datagram() {
-            // SAFETY: The socket is valid, and by the type invariants one of UDP.
-            unsafe { bindings::udp_count_drop(self.sk().as_raw()) };
-        }
+        // SAFETY: The socket is valid, and by the type invariants one of UDP.
+        unsafe { bindings::udp_count_drop(self.sk().as_raw()) };
     }
 }
 

@@ -2,7 +2,10 @@
 
 //! The memory that the buffers of a socket take, and may take.
 
-use super::KernelSocket;
+use super::{
+    KernelSocket,
+    Protocol, //
+};
 
 use crate::{
     bindings,
@@ -35,8 +38,8 @@ pub fn tcp_memory() -> usize {
 
 /// Memory. Any context: TCP itself changes the sizes of its buffers as connections need it, and does
 /// so while this looks on.
-impl KernelSocket {
-    /// Returns what the buffers of a TCP socket hold. The second is 0 for datagrams.
+impl<P: Protocol> KernelSocket<P> {
+    /// Returns what the buffers hold. The second is 0 for datagrams.
     pub fn buffered(&self) -> Buffers {
         let sk = self.sk().as_raw();
 

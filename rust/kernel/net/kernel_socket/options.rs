@@ -2,7 +2,11 @@
 
 //! Options of kernel sockets.
 
-use super::KernelSocket;
+use super::{
+    KernelSocket,
+    Protocol,
+    Tcp, //
+};
 
 use crate::{
     bindings,
@@ -164,7 +168,7 @@ pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
 }
 
 /// Options.
-impl KernelSocket {
+impl<P: Protocol> KernelSocket<P> {
     /// Sets an option, as setsockopt(2) does for a program of the socket's [`Owner`].
     ///
     /// With an owner, what a guest or a remote client asks for can be passed on: a congestion
@@ -264,25 +268,22 @@ impl KernelSocket {
             &range.to_ne_bytes(),
         )
     }
+}
 
-    /// Lets the socket be bound to an address that old connections have still (`SO_REUSEADDR`).
-    pub fn set_reuse_address(&self) {
-        // SAFETY: The socket is valid by the type invariants.
-        unsafe { bindings::sock_set_reuseaddr(self.sk().as_raw()) };
-    }
-
+/// The end of a connection.
+impl KernelSocket<Tcp> {
     /// Lets the connection be reset when the socket is dropped (`SO_LINGER` with no time).
     pub fn set_linger_abort(&self) {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::sock_no_linger(self.sk().as_raw()) };
     }
 
-    /// Returns how many bytes the peer of a TCP connection has not acknowledged yet, of those that
+    /// Returns how many bytes the peer of a connection has not acknowledged yet, of those that
     /// were sent and those that wait for it (`SIOCOUTQ`). The end of the stream counts as one.
     ///
     /// Any context.
     pub fn unacked_bytes(&self) -> usize {
-        // SAFETY: The socket is valid by the type invariants.
+        // SAFETY: The socket is valid, and by the type invariants one of TCP.
         unsafe { bindings::sk_unacked(self.sk().as_raw()) }
     }
 }

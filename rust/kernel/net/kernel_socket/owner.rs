@@ -2,7 +2,10 @@
 
 //! On whose behalf a kernel socket is used.
 
-use super::KernelSocket;
+use super::{
+    KernelSocket,
+    Protocol, //
+};
 
 use crate::{
     bindings,
@@ -118,7 +121,7 @@ fn act_with<R>(cred: &Credential, what: impl FnOnce() -> R) -> R {
 }
 
 /// Who owns the socket.
-impl KernelSocket {
+impl<P: Protocol> KernelSocket<P> {
     /// Gives the socket to an owner. Those that it accepts from now on belong to the same.
     ///
     /// A socket without owner belongs to who has made it, and is used with the privileges of the

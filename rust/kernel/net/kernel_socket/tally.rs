@@ -2,7 +2,10 @@
 
 //! Counting the sockets that there are, those included that were closed and are not gone yet.
 
-use super::KernelSocket;
+use super::{
+    KernelSocket,
+    Protocol, //
+};
 
 use crate::{
     bindings,
@@ -146,7 +149,7 @@ unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
 }
 
 /// Counting.
-impl KernelSocket {
+impl<P: Protocol> KernelSocket<P> {
     /// Has the socket counted until it is gone, which can be long after it was dropped.
     pub fn count_in(&mut self, tally: &Arc<Tally>) -> Result {
         tally.sockets.fetch_add(1, Relaxed);
@@ -174,7 +177,7 @@ impl KernelSocket {
         counted.tally.memory.fetch_add(counted.memory, Relaxed);
         // A listening socket may be copied, with whatever is put into it, while it is being closed.
         // It has nothing to send, so nothing remains of it.
-        if self.tcp_state() != TcpState::Listen {
+        if self.sk().state() != TcpState::Listen {
             // SAFETY: By the type invariants the socket is valid and `sk_user_data` ours, and null
             // without callbacks. The caller closes it.
             unsafe { Counted::leave_with(counted, self.sk().as_raw()) };

@@ -2,7 +2,10 @@
 
 //! Urgent bytes of kernel sockets.
 
-use super::KernelSocket;
+use super::{
+    KernelSocket,
+    Tcp, //
+};
 
 use crate::{
     bindings,
@@ -42,7 +45,7 @@ pub struct UrgentNews {
 }
 
 /// Urgent bytes.
-impl KernelSocket {
+impl KernelSocket<Tcp> {
     /// Has urgent bytes be part of the stream (`SO_OOBINLINE`), also of connections that are accepted
     /// from the socket. Else they are left out of what is received.
     pub fn set_urgent_inline(&self) -> Result {
@@ -55,7 +58,7 @@ impl KernelSocket {
         )
     }
 
-    /// Returns where the urgent byte of a TCP connection is, if that or its value is not what it was
+    /// Returns where the urgent byte of a connection is, if that or its value is not what it was
     /// when `seen` was made, and notes that in `seen`.
     ///
     /// Of several only the last is known. To be called after each [`KernelSocket::recv`], since that
@@ -64,7 +67,8 @@ impl KernelSocket {
         let before = *seen;
         let mut next = 0;
 
-        // SAFETY: The socket is valid by the type invariants, and the others are valid for writing.
+        // SAFETY: The socket is valid, and by the type invariants one of TCP; the others are valid for
+        // writing.
         let is_news = unsafe {
             bindings::tcp_urgent_news(
                 self.sk().as_raw(),

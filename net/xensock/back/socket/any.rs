@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A guest's socket, whichever protocol it is of.
+
+use super::{
+    Carried,
+    Socket, //
+};
+use crate::proto::value::{
+    Piece,
+    Value, //
+};
+use core::net::SocketAddr;
+use kernel::prelude::*;
+
+/// What can be asked of a [`Socket`] of either protocol.
+pub(crate) trait AnySocket {
+    /// Binds to an address, if the guest may, and returns the one it has then.
+    fn bind(&self, addr: SocketAddr) -> Result<SocketAddr>;
+
+    /// The address of the socket.
+    fn local_addr(&self) -> Result<SocketAddr>;
+
+    /// The address of its peer. `ENOTCONN` if there is none.
+    fn peer_addr(&self) -> Result<SocketAddr>;
+
+    /// Sets an option, if guests may.
+    fn set_option(&self, level: u32, name: u32, value: &Value) -> Result;
+
+    /// Reads the piece of an option that begins at `offset`, if guests may.
+    fn option(&self, level: u32, name: u32, offset: u32) -> Result<Piece>;
+}
+
+impl<P: Carried> AnySocket for Socket<P> {
+    fn bind(&self, addr: SocketAddr) -> Result<SocketAddr> {
+        Socket::bind(self, addr)
+    }
+
+    fn local_addr(&self) -> Result<SocketAddr> {
+        Socket::local_addr(self)
+    }
+
+    fn peer_addr(&self) -> Result<SocketAddr> {
+        Socket::peer_addr(self)
+    }
+
+    fn set_option(&self, level: u32, name: u32, value: &Value) -> Result {
+        Socket::set_option(self, level, name, value)
+    }
+
+    fn option(&self, level: u32, name: u32, offset: u32) -> Result<Piece> {
+        self.amended_option(level, name, offset, |_, _| ())
+    }
+}
