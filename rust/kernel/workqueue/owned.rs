@@ -12,6 +12,7 @@
 
 use super::{
     HasDelayedWork,
+    HasWork,
     Queue,
     RawWorkItem,
     Work,
@@ -199,6 +200,31 @@ where
 
     // SAFETY: The `delayed_work` is valid, since `item` is, and was initialised with it.
     let was_pending = unsafe { bindings::cancel_delayed_work_sync(dwork) };
+    if was_pending {
+        // SAFETY: Enqueueing has put the pointer of a reference into the hands of the work queue,
+        // and nobody but us has taken it back.
+        drop(unsafe { Arc::from_raw(ptr.cast_const()) });
+    }
+    was_pending
+}
+
+/// Takes a work item back that has not begun, and waits for it if it is running.
+///
+/// Returns whether it was taken back, in which case its reference was dropped. May sleep; must not be
+/// called from the work item itself. Who may enqueue it meanwhile will find it enqueued afterwards.
+pub fn cancel_sync<T, const ID: u64>(item: &Arc<T>) -> bool
+where
+    T: WorkItem<ID, Pointer = Arc<T>> + HasWork<T, ID>,
+{
+    let ptr = Arc::as_ptr(item).cast_mut();
+
+    // SAFETY: Pointers into an `Arc` point at a valid value.
+    let work = unsafe { T::raw_get_work(ptr) };
+    // SAFETY: `raw_get_work` returns a pointer to a valid value.
+    let work = unsafe { Work::raw_get(work) };
+
+    // SAFETY: The work item is valid and was initialised, since `item` is.
+    let was_pending = unsafe { bindings::cancel_work_sync(work) };
     if was_pending {
         // SAFETY: Enqueueing has put the pointer of a reference into the hands of the work queue,
         // and nobody but us has taken it back.
