@@ -25,6 +25,7 @@ use kernel::{
     impl_has_work,
     net::kernel_socket::{
         Callbacks,
+        Locked,
         Udp, //
     },
     new_mutex,
@@ -223,7 +224,7 @@ impl Handler for Datagram {
 struct Waker(Arc<Datagram>);
 
 impl Callbacks for Waker {
-    fn data_ready(&self) {
+    fn data_ready(&self, _tcp: Option<&Locked<'_>>) {
         self.0.wake();
     }
 

@@ -31,6 +31,7 @@ use kernel::{
     net::{
         kernel_socket::{
             Callbacks,
+            Locked,
             Tcp, //
         },
         sock::TcpState, //
@@ -351,7 +352,7 @@ struct Waker {
 }
 
 impl Callbacks for Waker {
-    fn data_ready(&self) {
+    fn data_ready(&self, _tcp: Option<&Locked<'_>>) {
         self.listener.backlog.adjust(self.socket.tcp());
         self.listener.show_waiting();
         self.listener.wake();

@@ -346,6 +346,79 @@ __rust_helper bool rust_helper_tcp_urgent_news(struct sock *sk, u32 *seq, u16 *d
 }
 
 /*
+ * Says whether @sk is a TCP socket that does not listen, and whose lock no program
+ * has. Then who holds it has the spinlock.
+ */
+__rust_helper bool rust_helper_tcp_is_unowned(struct sock *sk)
+{
+	return sk_is_tcp(sk) && sk->sk_state != TCP_LISTEN && !sock_owned_by_user_nocheck(sk);
+}
+
+__rust_helper bool rust_helper_tcp_trylock_bh(struct sock *sk)
+{
+	spin_lock_bh(&sk->sk_lock.slock);
+	if (rust_helper_tcp_is_unowned(sk))
+		return true;
+	spin_unlock_bh(&sk->sk_lock.slock);
+	return false;
+}
+
+__rust_helper void rust_helper_tcp_unlock_bh(struct sock *sk)
+{
+	spin_unlock_bh(&sk->sk_lock.slock);
+}
+
+static int tcp_copy_to_iter(read_descriptor_t *desc, struct sk_buff *skb, unsigned int offset,
+			    size_t len)
+{
+	struct iov_iter *to = desc->arg.data;
+
+	len = min(len, iov_iter_count(to));
+	if (skb_copy_datagram_iter(skb, offset, to, len))
+		return -EFAULT;
+	desc->count = iov_iter_count(to);
+	return len;
+}
+
+/*
+ * Receives what there is and fits. -EBUSY if there is an urgent byte, which
+ * tcp_read_sock() does not pass. With the spinlock of @sk.
+ */
+__rust_helper int rust_helper_tcp_recv_locked(struct sock *sk, struct iov_iter *to)
+{
+	read_descriptor_t desc = { .arg.data = to, .count = iov_iter_count(to) };
+
+	if (tcp_sk(sk)->urg_data)
+		return -EBUSY;
+	return tcp_read_sock(sk, &desc, tcp_copy_to_iter);
+}
+
+/*
+ * Sends what there is room for, without sleeping. -EBUSY if the connection does not
+ * stand, or cannot send: the error stays for others. With the spinlock of @sk.
+ */
+__rust_helper int rust_helper_tcp_send_locked(struct sock *sk, struct msghdr *msg)
+{
+	bool use_task_frag = sk->sk_use_task_frag;
+	gfp_t allocation = sk->sk_allocation;
+	int ret;
+
+	if (!((1 << sk->sk_state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT)) || sk->sk_err ||
+	    (sk->sk_shutdown & SEND_SHUTDOWN))
+		return -EBUSY;
+	/*
+	 * The fragment of a task is not for interrupts. Reserves are not for this,
+	 * since a thread can send it as well.
+	 */
+	sk->sk_use_task_frag = false;
+	sk->sk_allocation = GFP_NOWAIT;
+	ret = tcp_sendmsg_locked(sk, msg, iov_iter_count(&msg->msg_iter));
+	sk->sk_allocation = allocation;
+	sk->sk_use_task_frag = use_task_frag;
+	return ret;
+}
+
+/*
  * As sk_send_sigurg(), for those who do not keep @sk from being closed: file and
  * socket are freed after a grace period of RCU.
  */

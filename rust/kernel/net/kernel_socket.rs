@@ -8,6 +8,7 @@
 mod callbacks;
 mod data;
 mod listen;
+mod locked;
 mod memory;
 mod options;
 mod owner;
@@ -22,6 +23,7 @@ pub(super) use self::options::is_plain;
 pub use self::{
     callbacks::Callbacks,
     data::Datagram,
+    locked::Locked,
     memory::{
         tcp_memory,
         Buffers, //

@@ -18,6 +18,7 @@ use kernel::{
         kernel_socket::{
             Callbacks,
             KernelSocket,
+            Locked,
             Tcp, //
         },
         sock::Sock, //
@@ -103,7 +104,7 @@ struct Waker {
 }
 
 impl Callbacks for Waker {
-    fn data_ready(&self) {
+    fn data_ready(&self, _tcp: Option<&Locked<'_>>) {
         self.sk.data_ready();
     }
 

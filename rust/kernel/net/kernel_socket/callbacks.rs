@@ -4,6 +4,7 @@
 
 use super::{
     KernelSocket,
+    Locked,
     Protocol, //
 };
 
@@ -31,7 +32,10 @@ use crate::{
 ///
 /// ```
 /// use kernel::{
-///     net::kernel_socket::Callbacks,
+///     net::kernel_socket::{
+///         Callbacks,
+///         Locked, //
+///     },
 ///     sync::atomic::{
 ///         Atomic,
 ///         Relaxed, //
@@ -41,7 +45,7 @@ use crate::{
 /// struct Counter(Atomic<usize>);
 ///
 /// impl Callbacks for Counter {
-///     fn data_ready(&self) {
+///     fn data_ready(&self, _tcp: Option<&Locked<'_>>) {
 ///         self.0.add(1, Relaxed);
 ///     }
 ///     fn write_space(&self) {}
@@ -52,7 +56,9 @@ use crate::{
 pub trait Callbacks: Send + Sync {
     /// There are data to receive, or the end of them, or a datagram; for a listening socket, a
     /// connection to accept. Of the latter two it is not the case that the socket's lock is held.
-    fn data_ready(&self);
+    ///
+    /// By `tcp`, if it is there, a connection can receive at once.
+    fn data_ready(&self, tcp: Option<&Locked<'_>>);
 
     /// There is room to send, after [`KernelSocket::send`] has sent less than it was given. For
     /// datagrams, one that was sent is out of the way, whether or not somebody waits for that.
@@ -259,7 +265,14 @@ unsafe extern "C" fn state_change_callback(sk: *mut bindings::sock) {
 /// Only called as `sk_data_ready` of a socket.
 unsafe extern "C" fn data_ready_callback(sk: *mut bindings::sock) {
     // SAFETY: This was set by this module.
-    unsafe { dispatch(sk, |raw| raw.data_ready, |target| target.data_ready()) };
+    unsafe {
+        dispatch(
+            sk,
+            |raw| raw.data_ready,
+            // SAFETY: TCP calls this with the lock of a socket that does not listen.
+            |target| target.data_ready(Locked::in_callback(sk).as_ref()),
+        )
+    };
 }
 
 /// # Safety

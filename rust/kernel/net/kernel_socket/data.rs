@@ -195,7 +195,7 @@ pub struct Datagram {
 }
 
 /// Understands what sending and receiving return.
-fn bytes(ret: c_int) -> Result<usize> {
+pub(super) fn bytes(ret: c_int) -> Result<usize> {
     to_result(ret)?;
     usize::try_from(ret).map_err(|_| EINVAL)
 }

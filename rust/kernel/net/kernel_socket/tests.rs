@@ -5,6 +5,7 @@
 use super::{
     Callbacks,
     KernelSocket,
+    Locked,
     Protocol,
     Tcp,
     Udp, //
@@ -75,7 +76,7 @@ impl Bells {
 }
 
 impl Callbacks for Bells {
-    fn data_ready(&self) {
+    fn data_ready(&self, _tcp: Option<&Locked<'_>>) {
         self.data_calls.add(1, Relaxed);
         self.data.complete_all();
     }
@@ -304,6 +305,58 @@ mod suite {
             own.error.wait_for_completion();
         }
         assert_eq!(accepted.peer_addr().err(), Some(ENOTCONN));
+        assert_eq!(accepted.take_error(), Some(ECONNRESET));
+        Ok(())
+    }
+
+    #[test]
+    fn with_the_lock_bytes_are_moved_at_once() -> Result {
+        let listener = listener()?;
+        let bells = Bells::on(&listener, 0)?;
+        let client = connect(&listener)?;
+        bells.data.wait_for_completion();
+        let (accepted, _) = listener.accept()?;
+        let buffer = Buffer::new()?;
+        let vecs = buffer.vecs(4)?;
+
+        assert_eq!(accepted.with_lock(|tcp| tcp.recv(&vecs)), Some(Err(EAGAIN)));
+        let own = Bells::on(&accepted, 0)?;
+        let sent = Buffer::with(b"bytes", |vecs| client.with_lock(|tcp| tcp.send(vecs)))?;
+        assert_eq!(sent, Some(Ok(5)));
+        own.data.wait_for_completion();
+        assert_eq!(accepted.with_lock(|tcp| tcp.recv(&vecs)), Some(Ok(4)));
+        assert!(buffer.holds(b"byte")?);
+        accepted.clear_callbacks();
+        assert!(expect(&accepted, b"s")?);
+        assert_eq!(listener.with_lock(|_| ()), None);
+        Ok(())
+    }
+
+    #[test]
+    fn with_the_lock_errors_are_left_to_others() -> Result {
+        let listener = listener()?;
+        let bells = Bells::on(&listener, 0)?;
+        let client = connect(&listener)?;
+        bells.data.wait_for_completion();
+        let (accepted, _) = listener.accept()?;
+        let buffer = Buffer::new()?;
+        let vecs = buffer.vecs(4)?;
+
+        // An urgent byte is not passed.
+        accepted.set_urgent_inline()?;
+        let own = Bells::on(&accepted, 0)?;
+        assert_eq!(Buffer::with(b"!", |vecs| client.send_urgent(vecs))?, Ok(1));
+        own.data.wait_for_completion();
+        assert_eq!(accepted.with_lock(|tcp| tcp.recv(&vecs)), Some(Err(EBUSY)));
+        accepted.clear_callbacks();
+        assert!(expect(&accepted, b"!")?);
+
+        // Nor is an error taken.
+        let own = Bells::on(&accepted, 0)?;
+        client.set_linger_abort();
+        drop(client);
+        own.error.wait_for_completion();
+        assert_eq!(accepted.with_lock(|tcp| tcp.send(&vecs)), Some(Err(EBUSY)));
         assert_eq!(accepted.take_error(), Some(ECONNRESET));
         Ok(())
     }
