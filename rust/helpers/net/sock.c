@@ -3,12 +3,14 @@
 #include <asm/ioctls.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/security.h>
 #include <linux/sockios.h>
 #include <net/inet_common.h>
 #include <net/inet_connection_sock.h>
 #include <net/net_namespace.h>
+#include <net/busy_poll.h>
 #include <net/sock.h>
 #include <net/tcp.h>
 
@@ -323,6 +325,26 @@ __rust_helper void *rust_helper_sk_user_data_nocopy_locked(const struct sock *sk
 __rust_helper void rust_helper_sk_assign_user_data_nocopy(struct sock *sk, void *data)
 {
 	__rcu_assign_sk_user_data_with_flags(sk, data, data ? SK_USER_DATA_NOCOPY : 0);
+}
+
+__rust_helper int rust_helper_cond_resched(void)
+{
+	return cond_resched();
+}
+
+__rust_helper bool rust_helper_sk_can_busy_loop(const struct sock *sk)
+{
+	return sk_can_busy_loop(sk);
+}
+
+__rust_helper unsigned long rust_helper_busy_loop_current_time(void)
+{
+	return busy_loop_current_time();
+}
+
+__rust_helper bool rust_helper_sk_busy_loop_timeout(struct sock *sk, unsigned long start_time)
+{
+	return sk_busy_loop_timeout(sk, start_time);
 }
 
 static_assert(TCP_URG_VALID == 0x0100);

@@ -109,6 +109,8 @@ impl_flags!(
 pub enum SockFlag {
     /// No program holds the socket any more.
     Dead = bindings::sock_flags_SOCK_DEAD,
+    /// A program is told by a signal what happens (`O_ASYNC`).
+    Async = bindings::sock_flags_SOCK_FASYNC,
     /// The peer will send nothing more, and the program has been told so.
     Done = bindings::sock_flags_SOCK_DONE,
     /// Closing waits for data that were not sent yet.

@@ -7,6 +7,7 @@ use super::Sock;
 use crate::{
     bindings,
     prelude::*,
+    processor::cpu_relax,
     sync::barrier::{
         self,
         smp_mb, //
@@ -118,6 +119,36 @@ impl Sock {
         cond: impl FnMut() -> bool,
     ) -> Result<(), WaitError> {
         self.wait_until(Manner::Exclusive, timeout, cond)
+    }
+
+    /// Calls `cond` over and over until it is true or the time is up that `SO_BUSY_POLL`, or
+    /// `net.core.busy_read` when the socket was made, allows for that: none by default. It must look
+    /// at something that changes without an interrupt. To be used before [`Sock::wait`].
+    pub fn busy_poll(&self, mut cond: impl FnMut() -> bool) {
+        let sk = self.as_raw();
+
+        // SAFETY: The socket is valid by the type invariants, here and below.
+        if !unsafe { bindings::sk_can_busy_loop(sk) } {
+            return;
+        }
+        might_sleep();
+        // SAFETY: No requirements.
+        let start = unsafe { bindings::busy_loop_current_time() };
+        // SAFETY: See above.
+        while !cond() && unsafe { !bindings::sk_busy_loop_timeout(sk, start) } {
+            if current!().signal_pending() {
+                return;
+            }
+            // SAFETY: May sleep, as may the caller.
+            unsafe { bindings::cond_resched() };
+            cpu_relax();
+        }
+    }
+
+    /// Returns whether [`Sock::busy_poll`] would do anything.
+    pub fn busy_polls(&self) -> bool {
+        // SAFETY: The socket is valid by the type invariants.
+        unsafe { bindings::sk_can_busy_loop(self.as_raw()) }
     }
 
     fn wait_until(
