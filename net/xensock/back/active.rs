@@ -5,6 +5,10 @@
 use crate::{
     completion::Completion,
     farewell::Farewell,
+    fast_path::{
+        FastPath,
+        Mover, //
+    },
     guest::Guest,
     io::{
         Io,
@@ -22,7 +26,6 @@ use crate::{
     },
     share::{
         extend,
-        Ring,
         Share, //
     },
     socket::Socket, //
@@ -39,6 +42,7 @@ use kernel::{
     net::{
         kernel_socket::{
             Callbacks,
+            Locked,
             Tcp, //
         },
         sock::{
@@ -59,6 +63,8 @@ use kernel::{
         SpinLockIrq, //
     },
     workqueue::{
+        self,
+        owned::cancel_sync,
         Work,
         WorkItem, //
     },
@@ -103,7 +109,7 @@ enum State {
 
 /// What an ACCEPT has brought, for the connection that will be found.
 struct Place {
-    share: Share,
+    share: Arc<Share>,
     completion: Completion,
     /// The guest was told that connections wait, see [`Active::show`].
     shows_waiting: bool,
@@ -120,20 +126,24 @@ pub(crate) struct Active {
     /// What belongs to [`State::Posted`]. It stands apart for [`Active::show`].
     #[pin]
     place: SpinLockIrq<Option<Place>>,
-    /// What is in `state`, for those who must not wait for bytes to be moved.
+    /// What is in `state`, for those who must not wait for the work item.
     #[pin]
-    socket: SpinLock<Option<Arc<Socket<Tcp>>>>,
-    /// Likewise.
-    #[pin]
-    ring: SpinLock<Option<Arc<Ring>>>,
+    path: SpinLockIrq<Option<Arc<FastPath>>>,
+    mover: Mover,
     #[pin]
     asked: SpinLock<Asked>,
     #[pin]
     work: Work<Active>,
+    #[pin]
+    softirq: Work<Active, SOFTIRQ>,
 }
+
+/// The work item that is executed in a soft interrupt, for the [`FastPath`].
+const SOFTIRQ: u64 = 1;
 
 impl_has_work! {
     impl HasWork<Self> for Active { self.work }
+    impl HasWork<Self, SOFTIRQ> for Active { self.softirq }
 }
 
 impl Active {
@@ -144,10 +154,11 @@ impl Active {
                 id,
                 state <- new_mutex!(State::Gone, "xensock_active"),
                 place <- new_spinlock_irq!(None, "xensock_place"),
-                socket <- new_spinlock!(None, "xensock_socket"),
-                ring <- new_spinlock!(None, "xensock_grown"),
+                path <- new_spinlock_irq!(None, "xensock_path"),
+                mover: Mover::new(),
                 asked <- new_spinlock!(Asked::default(), "xensock_asked"),
                 work <- new_work!("xensock_active"),
+                softirq <- new_work!("xensock_softirq"),
             }),
             GFP_KERNEL,
         )
@@ -165,7 +176,8 @@ impl Active {
         let active = Self::new(guest, id)?;
         let share = Share::for_connection(guest, ring, &active)?;
 
-        socket.set_callbacks(Waker::new(&active, &socket))?;
+        let path = FastPath::new(guest, socket.clone(), share)?;
+        socket.set_callbacks(Waker::new(&active, &path))?;
         match socket.connect(addr) {
             Ok(()) | Err(EINPROGRESS) => (),
             Err(error) => {
@@ -173,10 +185,9 @@ impl Active {
                 return Err(error);
             }
         }
-        *active.socket.lock() = Some(socket.clone());
-        *active.ring.lock() = Some(share.ring.clone());
+        *active.path.lock() = Some(path.clone());
         let connecting = Some((completion, addr));
-        *active.state.lock() = State::Open(Io::new(guest, id, socket, share, connecting));
+        *active.state.lock() = State::Open(Io::new(guest, id, path, connecting));
         // For what happened before callbacks and channel were there.
         active.wake();
         Ok(active)
@@ -233,26 +244,30 @@ impl Active {
             return Ok(());
         }
         let (socket, peer) = listener.accept()?;
-        socket
-            .set_callbacks(Waker::new(self, &socket))
+        let path = self
+            .path_in_place(&socket)
             .inspect_err(|_| socket.tcp().set_linger_abort())?;
         before();
         let place = self.place.lock().take();
-        if let Some(Place {
-            share, completion, ..
-        }) = place
-        {
+        if let Some(place) = place {
             // Commands may follow as soon as the guest is told.
-            *self.socket.lock() = Some(socket.clone());
-            *self.ring.lock() = Some(share.ring.clone());
+            *self.path.lock() = Some(path.clone());
             let to = self.guest.dev.otherend_id();
             trace::accept(to, self.id, || socket.local_addr().ok(), peer);
-            completion.succeed(&self.guest, &share, peer);
-            *state = State::Open(Io::new(&self.guest, self.id, socket, share, None));
+            place.completion.succeed(&self.guest, &path.share, peer);
+            *state = State::Open(Io::new(&self.guest, self.id, path, None));
         }
         // For what happened before the callbacks were there.
         self.wake();
         Ok(())
+    }
+
+    /// Has the events of `socket` concern this place, made by [`Self::post`], which stays.
+    fn path_in_place(self: &Arc<Self>, socket: &Arc<Socket<Tcp>>) -> Result<Arc<FastPath>> {
+        let share = self.place.lock().as_ref().map(|place| place.share.clone());
+        let path = FastPath::new(&self.guest, socket.clone(), share.ok_or(ECONNABORTED)?)?;
+        socket.set_callbacks(Waker::new(self, &path))?;
+        Ok(path)
     }
 
     /// Ends what was posted and is not filled. The guest is told `error`, or with none nothing.
@@ -275,7 +290,7 @@ impl Active {
 
     /// The socket, while the connection has one.
     pub(crate) fn socket(&self) -> Option<Arc<Socket<Tcp>>> {
-        self.socket.lock().clone()
+        self.path.lock().as_ref().map(|path| path.socket.clone())
     }
 
     /// Whether there is a connection: `ENOTCONN` before and after it.
@@ -298,8 +313,12 @@ impl Active {
 
     /// Gives a direction of the ring an extension. `ENOTCONN` if there is no ring any more. May sleep.
     pub(crate) fn grow(self: &Arc<Self>, way: Way, order: Order) -> Result {
-        let ring = self.ring.lock().clone().ok_or(ENOTCONN)?;
-        extend(&self.guest, &ring, way, order)?;
+        let ring = self
+            .path
+            .lock()
+            .as_ref()
+            .map(|path| path.share.ring.clone());
+        extend(&self.guest, &*ring.ok_or(ENOTCONN)?, way, order)?;
         // Who produces goes there.
         self.wake();
         Ok(())
@@ -329,17 +348,10 @@ impl Active {
         }
     }
 
-    /// Has nobody use the ring who does not have it for itself.
-    fn let_go(&self) {
-        let ring = self.ring.lock().take();
-        // Not the last reference, unless a command is using it.
-        drop(ring);
-    }
-
     /// Has the work item run.
     fn wake(self: &Arc<Self>) {
         // An item that is queued already will see what there is to do.
-        let _ = self.guest.queue.enqueue(self.clone());
+        let _ = self.guest.queue.enqueue::<_, 0>(self.clone());
     }
 
     /// Ends the connection for RELEASE, which is answered once nothing is shared any more.
@@ -370,8 +382,7 @@ impl Active {
     }
 
     /// Takes apart what was in `state`, and returns what a connection that stood has shared. Sleeps.
-    fn part(&self, state: State, abort: bool, error: Error) -> Option<Share> {
-        self.let_go();
+    fn part(&self, state: State, abort: bool, error: Error) -> Option<Arc<Share>> {
         match state {
             State::Gone => None,
             State::Posted => {
@@ -386,17 +397,21 @@ impl Active {
                 None
             }
             State::Open(io) => {
-                let socket = self.socket.lock().take();
+                let path = self.path.lock().take();
                 // Not the last reference.
-                drop(socket);
+                drop(path);
                 io.end(&self.guest, abort, error)
             }
         }
     }
 
-    /// Takes the connection apart. Sleeps.
-    fn end(&self, farewell: Farewell) {
-        let state = replace(&mut *self.state.lock(), State::Gone);
+    /// Waits for the soft interrupt that an event has asked for before they ended. Sleeps.
+    fn end_softirq(self: &Arc<Self>) {
+        let _ = cancel_sync::<_, SOFTIRQ>(self);
+    }
+
+    /// Takes apart what was in `state`. Sleeps.
+    fn end(self: &Arc<Self>, state: State, farewell: Farewell) {
         match farewell {
             Farewell::Release {
                 ticket,
@@ -407,9 +422,13 @@ impl Active {
                     Some(share) if reuse => share.keep(&self.guest),
                     other => drop(other),
                 }
+                self.end_softirq();
                 self.guest.answer(ticket, Ok(Body::Empty));
             }
-            Farewell::Abandon => drop(self.part(state, true, ECONNABORTED)),
+            Farewell::Abandon => {
+                drop(self.part(state, true, ECONNABORTED));
+                self.end_softirq();
+            }
         }
     }
 
@@ -432,80 +451,98 @@ impl Active {
     }
 
     /// One turn of the work item. Returns whether there is more to do.
-    fn turn(&self) -> bool {
+    fn turn(self: &Arc<Self>) -> bool {
+        let mut state = self.state.lock();
+        if matches!(*state, State::Open(_)) && !self.mover.begin_work() {
+            return true;
+        }
         let (farewell, shut, shrink) = {
             let mut asked = self.asked.lock();
             (asked.farewell.take(), asked.shut, take(&mut asked.shrink))
         };
         if let Some(farewell) = farewell {
+            let former = replace(&mut *state, State::Gone);
+            drop(state);
             self.answer_shrink(shrink, |_| Err(ECONNABORTED));
-            self.end(farewell);
+            self.end(former, farewell);
             return false;
         }
-        let (state, abort, error) = {
-            let mut state = self.state.lock();
-            self.resize(&mut state, shrink);
-            let io = match &mut *state {
-                State::Gone => return false,
-                State::Posted => {
-                    if let Some(place) = &*self.place.lock() {
-                        // There is nothing to tell us yet.
-                        place.share.notifier.eoi(true);
-                    }
-                    return false;
+        self.resize(&mut state, shrink);
+        let io = match &mut *state {
+            State::Gone => return false,
+            State::Posted => {
+                if let Some(place) = &*self.place.lock() {
+                    // There is nothing to tell us yet.
+                    place.share.notifier.eoi(true);
                 }
-                State::Open(io) => io,
-            };
-            let turn = io.share().begin_turn();
-            let (abort, error) = match io.progress(&self.guest, shut) {
-                Ok(Outcome::Busy) => return true,
-                Ok(Outcome::Idle) => {
-                    io.share().end_turn(turn);
-                    return false;
-                }
-                Ok(Outcome::Refused(error)) => (false, error),
-                Err(_) => {
-                    self.guest
-                        .warn_once(c"impossible index in a data ring, connection reset");
-                    (true, ECONNABORTED)
-                }
-            };
-            (replace(&mut *state, State::Gone), abort, error)
+                return false;
+            }
+            State::Open(io) => io,
         };
-        drop(self.part(state, abort, error));
+        let turn = io.share().begin_turn();
+        let (abort, error) = match io.progress(&self.guest, shut) {
+            Ok(Outcome::Busy) => return true,
+            Ok(Outcome::Idle) => {
+                io.share().end_turn(turn);
+                if io.is_plain(shut) {
+                    self.mover.end_work();
+                }
+                return false;
+            }
+            Ok(Outcome::Refused(error)) => (false, error),
+            Err(_) => {
+                self.guest
+                    .warn_once(c"impossible index in a data ring, connection reset");
+                (true, ECONNABORTED)
+            }
+        };
+        let former = replace(&mut *state, State::Gone);
+        drop(state);
+        drop(self.part(former, abort, error));
+        self.end_softirq();
         false
     }
 }
 
 impl Handler for Active {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
-        let active = Arc::from(this);
-        active.wake();
+        let active: Arc<Self> = this.into();
+        if active.mover.is_free() {
+            // One that is queued already will see what there is to do.
+            let _ = workqueue::system_bh().enqueue::<_, SOFTIRQ>(active);
+        } else {
+            active.wake();
+        }
         Eoi::Later
     }
 }
 
-/// Wakes a connection for what its socket has to say, and counts the memory that it holds.
+/// Tells a connection what its socket has to say, and counts the memory that it holds.
 struct Waker {
     active: Arc<Active>,
-    socket: Arc<Socket<Tcp>>,
+    path: Arc<FastPath>,
 }
 
 impl Waker {
-    fn new(active: &Arc<Active>, socket: &Arc<Socket<Tcp>>) -> Self {
-        let (active, socket) = (active.clone(), socket.clone());
-        Self { active, socket }
+    fn new(active: &Arc<Active>, path: &Arc<FastPath>) -> Self {
+        let (active, path) = (active.clone(), path.clone());
+        Self { active, path }
     }
 
     fn wake(&self) {
-        self.socket.note_memory();
+        self.path.socket.note_memory();
         self.active.wake();
     }
 }
 
 impl Callbacks for Waker {
-    fn data_ready(&self) {
-        self.wake();
+    fn data_ready(&self, tcp: Option<&Locked<'_>>) {
+        let receive = |tcp: &_| self.active.mover.in_softirq(|| self.path.receive(tcp));
+        if tcp.is_some_and(receive) {
+            self.path.socket.note_memory();
+        } else {
+            self.wake();
+        }
     }
 
     fn write_space(&self) {
@@ -526,6 +563,21 @@ impl WorkItem for Active {
 
     fn run(this: Arc<Active>) {
         if this.turn() {
+            this.wake();
+        }
+    }
+}
+
+impl WorkItem<SOFTIRQ> for Active {
+    type Pointer = Arc<Active>;
+
+    fn run(this: Arc<Active>) {
+        let is_done = this.mover.in_softirq(|| {
+            // The reference goes before somebody else may move bytes.
+            let path = this.path.lock().clone();
+            path.is_some_and(|path| path.run())
+        });
+        if !is_done {
             this.wake();
         }
     }

@@ -13,7 +13,10 @@ use crate::{
     share::Share, //
 };
 use core::net::SocketAddr;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 /// Owed to the guest for a CONNECT or an ACCEPT that was taken on.
 #[derive(Clone, Copy)]
@@ -46,7 +49,7 @@ impl Completion {
     }
 
     /// There is no connection. Nothing is shared for it afterwards. Sleeps.
-    pub(crate) fn fail(self, guest: &Guest, share: Share, error: Error) {
+    pub(crate) fn fail(self, guest: &Guest, share: Arc<Share>, error: Error) {
         match self {
             Self::Response(ticket) => {
                 // The guest may then use the ring for something else.

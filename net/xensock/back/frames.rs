@@ -101,8 +101,8 @@ impl Frames {
     }
 
     /// What it shares with the guest.
-    pub(crate) fn share(&mut self) -> &mut Share<Datagram> {
-        &mut self.share
+    pub(crate) fn share(&self) -> &Share<Datagram> {
+        &self.share
     }
 
     /// Moves what can be moved. Returns whether there may be more. `wants_room` is set if there is

@@ -6,6 +6,7 @@
 
 use crate::{
     completion::Completion,
+    fast_path::FastPath,
     guest::Guest,
     proto::{
         errno::Ending,
@@ -50,8 +51,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Io {
     /// What the guest calls it.
     id: u64,
-    socket: Arc<Socket<Tcp>>,
-    share: Share,
+    path: Arc<FastPath>,
     /// CONNECT and its peer, until the guest is told what became of it.
     connecting: Option<(Completion, SocketAddr)>,
     /// Why the connection has failed.
@@ -65,18 +65,16 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    /// Of a socket with callbacks. `connecting` is a CONNECT that is not decided yet.
+    /// By `path`, whose socket has callbacks. `connecting` is a CONNECT that is not decided yet.
     pub(crate) fn new(
         guest: &Guest,
         id: u64,
-        socket: Arc<Socket<Tcp>>,
-        share: Share,
+        path: Arc<FastPath>,
         connecting: Option<(Completion, SocketAddr)>,
     ) -> Self {
         Self {
             id,
-            socket,
-            share,
+            path,
             connecting,
             failure: None,
             shut: ShutdownMask::default(),
@@ -93,27 +91,43 @@ impl Io {
     /// The peer sees a reset if `abort` is set, if the guest has not taken all that it has got, if
     /// not all goes that it has still to send, or if too many sockets that were closed are left
     /// already.
-    pub(crate) fn end(mut self, guest: &Guest, abort: bool, error: Error) -> Option<Share> {
-        let has_unread = self.share.ring.writable() != Ok(self.share.ring.tx_size());
+    pub(crate) fn end(mut self, guest: &Guest, abort: bool, error: Error) -> Option<Arc<Share>> {
+        let share = self.path.share.clone();
+        let has_unread = share.ring.writable() != Ok(share.ring.tx_size());
         if abort || has_unread || !self.send_rest() || !guest.may_linger() {
-            self.socket.tcp().set_linger_abort();
+            self.socket().tcp().set_linger_abort();
         }
-        self.socket.tcp().clear_callbacks();
-        drop(self.socket);
+        self.socket().tcp().clear_callbacks();
+        drop(self.path);
         match self.connecting {
             Some((completion, peer)) => {
                 let to = guest.dev.otherend_id();
                 trace::connect(to, self.id, None, peer, Err(error));
-                completion.fail(guest, self.share, error);
+                completion.fail(guest, share, error);
                 None
             }
-            None => Some(self.share),
+            None => Some(share),
         }
     }
 
     /// What it shares with the guest.
-    pub(crate) fn share(&mut self) -> &mut Share {
-        &mut self.share
+    pub(crate) fn share(&self) -> &Share {
+        &self.path.share
+    }
+
+    fn socket(&self) -> &Socket<Tcp> {
+        &self.path.socket
+    }
+
+    /// Returns whether there is nothing but bytes, for now. `shut` is what the guest has shut down.
+    pub(crate) fn is_plain(&self, shut: ShutdownMask) -> bool {
+        self.connecting.is_none()
+            && self.failure.is_none()
+            // An end that has come waits for room.
+            && !self.has_peer_ended()
+            && self.shut == shut
+            && !shut.contains(Shutdown::Send)
+            && self.share().is_settled()
     }
 
     /// Moves what can be moved. `shut` is what the guest has shut down: it was read before, and so
@@ -124,33 +138,33 @@ impl Io {
         shut: ShutdownMask,
     ) -> Result<Outcome, Violation> {
         if let Some((completion, peer)) = self.connecting {
-            match self.socket.tcp().tcp_state() {
+            match self.socket().tcp().tcp_state() {
                 TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv => {
                     return Ok(Outcome::Idle);
                 }
                 TcpState::Close => {
-                    let error = self.socket.tcp().take_error().unwrap_or(ECONNREFUSED);
+                    let error = self.socket().tcp().take_error().unwrap_or(ECONNREFUSED);
                     return Ok(Outcome::Refused(error));
                 }
-                _ => match self.socket.tcp().local_addr() {
+                _ => match self.socket().tcp().local_addr() {
                     Ok(name) => {
                         self.connecting = None;
                         let to = guest.dev.otherend_id();
                         trace::connect(to, self.id, Some(name), peer, Ok(()));
-                        completion.succeed(guest, &self.share, name);
+                        completion.succeed(guest, self.share(), name);
                     }
                     Err(error) => return Ok(Outcome::Refused(error)),
                 },
             }
         }
         // A reset that neither direction would run into now, being full or empty.
-        if let Some(error) = self.socket.tcp().take_error() {
+        if let Some(error) = self.socket().tcp().take_error() {
             self.fail(error);
         }
         for _ in 0..BUDGET {
             let has_received = self.receive()?;
             let has_sent = self.transmit()?;
-            self.socket.note_memory();
+            self.socket().note_memory();
             if !has_received && !has_sent {
                 self.shut_down(shut)?;
                 self.end_out();
@@ -162,13 +176,13 @@ impl Io {
 
     /// Shuts the socket down, in each direction once, if nothing is left to be sent.
     fn shut_down(&mut self, directions: ShutdownMask) -> Result<(), Violation> {
-        if self.shut == directions || self.failure.is_some() || self.share.ring.readable()? != 0 {
+        if self.shut == directions || self.failure.is_some() || self.share().ring.readable()? != 0 {
             return Ok(());
         }
         for (direction, how) in [(Shutdown::Send, How::Write), (Shutdown::Recv, How::Read)] {
             if directions.contains(direction) && !self.shut.contains(direction) {
                 // It fails if the connection has ended meanwhile, of which there are other signs.
-                let _ = self.socket.tcp().shutdown(how);
+                let _ = self.socket().tcp().shutdown(how);
             }
         }
         self.shut = directions;
@@ -180,7 +194,7 @@ impl Io {
         if self.has_ended_in {
             return Ok(false);
         }
-        let ring = &self.share.ring;
+        let ring = &self.path.share.ring;
         let mut room = ring.writable()?;
         if room == 0 {
             ring.expect_room(ring.tx_size() / 4);
@@ -190,7 +204,7 @@ impl Io {
                 return Ok(false);
             }
         }
-        match ring.with_writable(0, room, |vecs| self.socket.tcp().recv(vecs)) {
+        match ring.with_writable(0, room, |vecs| self.socket().tcp().recv(vecs)) {
             // After a shutdown that is all there is to read, while the peer may not have ended yet.
             Ok(0) if self.failure.is_none() && !self.has_peer_ended() => (),
             Ok(0) => self.end_in(),
@@ -198,8 +212,8 @@ impl Io {
                 // CAST: No more than `room`.
                 let n = n as u32;
                 self.tell_urgent(n);
-                if self.share.ring.produce(n) {
-                    self.share.notifier.notify();
+                if self.share().ring.produce(n) {
+                    self.share().notifier.notify();
                 }
                 return Ok(true);
             }
@@ -215,7 +229,7 @@ impl Io {
     /// Tells the guest of an urgent byte, before the last `len` bytes are produced.
     fn tell_urgent(&mut self, len: u32) {
         if let Some(urgent) = &mut self.urgent {
-            urgent.tell(self.socket.tcp(), &self.share, len);
+            urgent.tell(self.path.socket.tcp(), &self.path.share, len);
         }
     }
 
@@ -225,7 +239,7 @@ impl Io {
         if self.failure.is_some() || self.shut.contains(Shutdown::Send) {
             return Ok(false);
         }
-        let ring = &self.share.ring;
+        let ring = &self.path.share.ring;
         let mut len = ring.readable()?;
         if len == 0 {
             ring.expect_data();
@@ -234,21 +248,26 @@ impl Io {
                 return Ok(false);
             }
         }
-        let all = Piece::all(len);
-        let urgent = self.urgent.as_mut();
-        let piece = urgent.map_or(all, |urgent| urgent.piece(&self.share, len));
+        let piece = match &mut self.urgent {
+            Some(urgent) => {
+                let piece = urgent.piece(&self.path.share, len);
+                self.path.set_urgent_done(urgent.done());
+                piece
+            }
+            None => Piece::all(len),
+        };
         let sent = ring.with_readable(0, piece.len, |from| {
             if piece.is_urgent {
-                self.socket.tcp().send_urgent(from)
+                self.socket().tcp().send_urgent(from)
             } else {
-                self.socket.tcp().send(from)
+                self.socket().tcp().send(from)
             }
         });
         match sent {
             Ok(n) => {
                 // CAST: No more than `len`.
                 if ring.consume(n as u32) {
-                    self.share.notifier.notify();
+                    self.share().notifier.notify();
                 }
                 return Ok(n > 0);
             }
@@ -268,7 +287,7 @@ impl Io {
                 Err(Violation) => return false,
             }
         }
-        self.shut.contains(Shutdown::Send) || self.share.ring.readable() == Ok(0)
+        self.shut.contains(Shutdown::Send) || self.share().ring.readable() == Ok(0)
     }
 
     /// The connection has failed, for the reason that counts: the first.
@@ -292,8 +311,8 @@ impl Io {
             return;
         };
         self.has_ended_out = true;
-        self.share.ring.end_rx(ending);
-        self.share.notifier.notify();
+        self.share().ring.end_rx(ending);
+        self.share().notifier.notify();
     }
 
     /// Whether the peer has got all that the guest has sent, and the end of it.
@@ -301,10 +320,10 @@ impl Io {
         if !self.shut.contains(Shutdown::Send) {
             return false;
         }
-        match self.socket.tcp().tcp_state() {
+        match self.socket().tcp().tcp_state() {
             TcpState::FinWait2 | TcpState::TimeWait => true,
             // After an error, too; then it is pending, and the callback for it is on its way.
-            TcpState::Close => !self.socket.tcp().has_error(),
+            TcpState::Close => !self.socket().tcp().has_error(),
             _ => false,
         }
     }
@@ -312,7 +331,7 @@ impl Io {
     /// Whether the peer has said that it will send nothing more, or the connection is over.
     fn has_peer_ended(&self) -> bool {
         !matches!(
-            self.socket.tcp().tcp_state(),
+            self.socket().tcp().tcp_state(),
             TcpState::Established | TcpState::FinWait1 | TcpState::FinWait2
         )
     }
@@ -320,12 +339,12 @@ impl Io {
     /// The peer will send nothing more, and all that it has sent is in the ring.
     fn end_in(&mut self) {
         self.has_ended_in = true;
-        self.share.ring.end_tx(match self.failure {
+        self.share().ring.end_tx(match self.failure {
             // A reset that comes after the end of the peer's stream, for TCP that is EPIPE, is
             // none of what is received.
             None | Some(EPIPE) => Ending::Orderly,
             Some(error) => Ending::Failed(-error.to_errno()),
         });
-        self.share.notifier.notify();
+        self.share().notifier.notify();
     }
 }

@@ -13,7 +13,10 @@ use crate::{
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::Mutex, //
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
 };
 
 /// How many rings are kept for a guest at most.
@@ -24,7 +27,7 @@ const MAX_RINGS: usize = 32;
 pub(crate) struct Kept {
     /// `None` once the link is down.
     #[pin]
-    shares: Mutex<Option<KVec<Share>>>,
+    shares: Mutex<Option<KVec<Arc<Share>>>>,
 }
 
 impl Kept {
@@ -35,7 +38,7 @@ impl Kept {
     }
 
     /// Keeps what a connection has left, unless that is too much.
-    pub(crate) fn put(&self, share: Share) {
+    pub(crate) fn put(&self, share: Arc<Share>) {
         let mut shares = self.shares.lock();
         if let Some(shares) = (*shares).as_mut() {
             if shares.len() < MAX_RINGS && shares.reserve(1, GFP_KERNEL).is_ok() {
@@ -46,7 +49,7 @@ impl Kept {
     }
 
     /// Takes out the ring that the guest has there, if it is kept.
-    pub(crate) fn take(&self, at: RingRef) -> Option<Share> {
+    pub(crate) fn take(&self, at: RingRef) -> Option<Arc<Share>> {
         let mut shares = self.shares.lock();
         let shares = (*shares).as_mut()?;
         let found = shares.iter().position(|share| share.is_at(at))?;

@@ -29,7 +29,11 @@ use core::ops::Deref;
 use kernel::{
     prelude::*,
     sync::{
-        atomic::Acquire,
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed, //
+        },
         Arc, //
     },
     xen::{
@@ -76,14 +80,14 @@ pub(crate) struct Share<T: Handler = Active> {
     pub(crate) ring: Arc<Ring>,
     /// Where the guest has it.
     at: RingRef,
-    /// The guest's indexes when it was last let send an event.
-    seen: (u32, u32),
+    /// The guest's indexes when it was last let send an event. For who moves bytes.
+    seen: [Atomic<u32>; 2],
     _charge: Charge,
 }
 
 /// How a turn of the owner's work item begins.
 pub(crate) struct Turn {
-    indexes: (u32, u32),
+    indexes: [u32; 2],
     owes_eoi: bool,
 }
 
@@ -115,7 +119,7 @@ impl<T: Handler> Share<T> {
             notifier,
             ring,
             at,
-            seen: (0, 0),
+            seen: [Atomic::new(0), Atomic::new(0)],
             _charge: charge,
         })
     }
@@ -126,12 +130,12 @@ impl<T: Handler> Share<T> {
     }
 
     /// The guest's indexes.
-    fn indexes(&self) -> (u32, u32) {
-        (self.ring.arrived(), self.ring.taken())
+    fn indexes(&self) -> [u32; 2] {
+        [self.ring.arrived(), self.ring.taken()]
     }
 
     /// Begins a turn: looks at the ring.
-    pub(crate) fn begin_turn(&mut self) -> Turn {
+    pub(crate) fn begin_turn(&self) -> Turn {
         let owes_eoi = self.notifier.doorbell().owes_eoi();
         let indexes = self.indexes();
         if owes_eoi && self.notifier.is_shared() {
@@ -141,7 +145,7 @@ impl<T: Handler> Share<T> {
     }
 
     /// Ends a turn that leaves nothing to do.
-    pub(crate) fn end_turn(&mut self, turn: Turn) {
+    pub(crate) fn end_turn(&self, turn: Turn) {
         if turn.owes_eoi && !self.notifier.is_shared() {
             self.eoi(turn.indexes);
         }
@@ -149,9 +153,16 @@ impl<T: Handler> Share<T> {
 
     /// Lets the guest send the next event, later if the last was for nothing: if its indexes, when
     /// the turn began, were those of the last time.
-    fn eoi(&mut self, indexes: (u32, u32)) {
-        self.notifier.eoi(indexes == self.seen);
-        self.seen = indexes;
+    fn eoi(&self, indexes: [u32; 2]) {
+        let is_same = |(seen, index): (&Atomic<u32>, u32)| seen.xchg(index, Relaxed) == index;
+        // Each of them.
+        let same = self
+            .seen
+            .iter()
+            .zip(indexes)
+            .filter(|pair| is_same(*pair))
+            .count();
+        self.notifier.eoi(same == indexes.len());
     }
 }
 
@@ -225,14 +236,20 @@ impl Share {
         Ok(done)
     }
 
+    /// Returns whether the guest is sent what is new in the memory that [`Self::resize`] has it for, so
+    /// that this need not be tried again. For who moves bytes.
+    pub(crate) fn is_settled(&self) -> bool {
+        (self.ring.tx_memory() == Memory::Extension) == self.ring.is_extended(Way::In)
+    }
+
     /// What the guest has at `at`, for `owner`: kept from another connection, or mapped. May sleep.
     pub(crate) fn for_connection(
         guest: &Arc<Guest>,
         at: RingRef,
         owner: &Arc<Active>,
-    ) -> Result<Self> {
-        let Some(mut share) = guest.kept.take(at) else {
-            return Self::new(guest, at, owner);
+    ) -> Result<Arc<Self>> {
+        let Some(share) = guest.kept.take(at) else {
+            return Ok(Arc::new(Self::new(guest, at, owner)?, GFP_KERNEL)?);
         };
         // Both may have been lowered.
         let policy = guest.policy();
@@ -241,13 +258,15 @@ impl Share {
             guest.kept.clear();
         }
         policy.may_have_pages(guest.account.pages.used(), policy.max_ring_pages())?;
-        share.seen = (0, 0);
+        for seen in &share.seen {
+            seen.store(0, Relaxed);
+        }
         share.notifier.doorbell().connect(owner.clone());
         Ok(share)
     }
 
     /// Ends the events of the connection, and keeps the rest for another one. May sleep.
-    pub(crate) fn keep(mut self, guest: &Guest) {
+    pub(crate) fn keep(self: Arc<Self>, guest: &Guest) {
         self.notifier.doorbell().disconnect();
         if self.notifier.doorbell().owes_eoi() {
             self.eoi(self.indexes());

@@ -44,6 +44,11 @@ impl Urgent {
         share.notifier.notify();
     }
 
+    /// Returns the last word of the guest's that was dealt with.
+    pub(crate) fn done(&self) -> u32 {
+        self.sender.done()
+    }
+
     /// What of the `ready` bytes of the guest's is to be sent next.
     pub(crate) fn piece(&mut self, share: &Share, ready: u32) -> Piece {
         let ring = &*share.ring;

@@ -12,8 +12,8 @@
 //! - [`listener::Listener`]: a socket that listens, and the places for its connections;
 //!   [`backlog::Backlog`]: the connections that wait at it.
 //! - [`active::Active`]: a connection, or a place for one: what ACCEPT has posted. Its parts are
-//!   [`share::Share`], the data ring and the notifier, and once there is a connection [`io::Io`],
-//!   that and the socket.
+//!   [`share::Share`], the data ring and the notifier, and once there is a connection
+//!   [`fast_path::FastPath`], that and the socket, and [`io::Io`], what else the work item knows.
 //! - [`notifier::Notifier`]: an event channel, or a slot in the [`shared_channel::SharedChannel`] of
 //!   the link. In either case a [`doorbell::Doorbell`] hears of events: whom these concern changes.
 //! - [`kept::Kept`]: the shares of connections that have ended, for others of the guest.
@@ -45,13 +45,19 @@
 //! context, which also drops the references of channel and callbacks. That is
 //!
 //! - for RELEASE, a broken rule or the end of the link, the work item of the connection or datagram
-//!   socket, which also is the only one to move data;
+//!   socket;
 //! - for what is posted and has no connection yet, when its listener is closed, who closes that.
 //!
 //! A listener is closed, by whoever serves RELEASE or ends the link, by taking `Listener::open` out.
 //! What is posted afterwards is given up at once. A listener fills only what is posted and has not
 //! been told to end, so that a connection comes to a guest or stays in TCP's queue, where closing
 //! resets it.
+//!
+//! Bytes of a connection are moved by its work item or in a soft interrupt, whichever has its
+//! [`fast_path::Mover`]; datagrams by the work item only. In a soft interrupt there is a reference to
+//! the `FastPath` only for as long as that has the `Mover`, which the work item waits for before it
+//! takes anything apart. When there are no more events it waits for the soft interrupt that the last
+//! of them has asked for, so that this never has the last reference to the `Active`.
 //!
 //! # Locks, outermost first
 //!
@@ -60,8 +66,9 @@
 //! 3. `Active::state`, `Datagram::state` (mutexes): held by the work item while it moves data, by the
 //!    listener while it fills the place, and by ATTACH.
 //! 4. `Guest::table`, `Guest::news`, `Socket::snapshot`, `Kept::shares` (mutexes).
-//! 5. `Guest::ring`, `Active::asked`, `Active::socket`, `Datagram::farewell`, `Datagram::socket`
-//!    (spinlocks) and `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
+//! 5. `Guest::ring`, `Active::asked`, `Datagram::farewell`, `Datagram::socket`
+//!    (spinlocks); the spinlock of a socket, in soft interrupts; `Active::path` (spinlock, IRQ) and
+//!    `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
 //!    `Guest::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
 //!    (spinlocks): short.
 //!
@@ -70,10 +77,11 @@
 //!
 //! # Contexts
 //!
-//! - Handlers of event channels: hard interrupt; callbacks of sockets: softirq. Both only queue the
-//!   work item. An event channel stays masked until the work is done, or one that is shared until it
+//! - Handlers of event channels: hard interrupt; they only queue a work item. Callbacks of sockets:
+//!   softirq; they queue the work item, or receive. An event channel stays masked until the work is done, or one that is shared until it
 //!   has begun (late EOI), so that a guest cannot keep a CPU busy with events.
-//! - Work items: process context, on a queue that each device has for itself.
+//! - `WorkItem<SOFTIRQ>` of a connection: softirq. The others: process context, on a queue that each
+//!   device has for itself.
 
 #![forbid(unsafe_code)]
 
@@ -91,6 +99,7 @@ mod directory;
 pub mod doorbell;
 mod driver;
 mod farewell;
+mod fast_path;
 mod frames;
 mod guest;
 mod io;

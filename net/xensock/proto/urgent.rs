@@ -226,6 +226,11 @@ impl Piece {
 }
 
 impl UrgentOut {
+    /// Returns the last word that was dealt with.
+    pub fn done(&self) -> u32 {
+        self.done
+    }
+
     /// Returns what of the `ready` bytes, at least 1, from `next` on is to be sent next. To be called
     /// after they were found.
     pub fn piece(&mut self, words: &impl Words, next: u32, ready: u32) -> Piece {

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The fast path of a connection: bytes that are moved in soft interrupts.
+//!
+//! It saves a switch to the work item of the connection and back, which costs more than to move some
+//! bytes. Two come here: the event of a guest, and TCP when bytes have arrived. There is nothing but
+//! bytes here; the beginning and the end of a connection, errors, urgent bytes, a socket that a
+//! thread has locked, and more bytes than one turn takes are for the work item.
+
+use crate::{
+    guest::Guest,
+    proto::{
+        indexes::OUT_URGENT_END,
+        ring::Violation,
+        stream::Words,
+        Feature, //
+    },
+    share::Share,
+    socket::Socket, //
+};
+use kernel::{
+    net::kernel_socket::{
+        Locked,
+        Tcp, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    }, //
+};
+
+/// How often each direction is gone through before other work has its turn.
+const BUDGET: usize = 4;
+
+/// Who moves the bytes of a connection.
+///
+/// # Invariants
+///
+/// It is [`Self::WORKER`] as long as the work item does, or nobody else may; [`Self::SOFTIRQ`] as
+/// long as a soft interrupt does.
+pub(crate) struct Mover(Atomic<u32>);
+
+impl Mover {
+    const WORKER: u32 = 0;
+    const NOBODY: u32 = 1;
+    const SOFTIRQ: u32 = 2;
+
+    /// Begins with the work item.
+    pub(crate) fn new() -> Self {
+        Self(Atomic::new(Self::WORKER))
+    }
+
+    /// Has the work item move bytes, and nobody else, unless a soft interrupt does just now.
+    pub(crate) fn begin_work(&self) -> bool {
+        self.0.cmpxchg(Self::NOBODY, Self::WORKER, Acquire) != Err(Self::SOFTIRQ)
+    }
+
+    /// Lets soft interrupts move bytes until the next turn of the work item.
+    pub(crate) fn end_work(&self) {
+        self.0.store(Self::NOBODY, Release);
+    }
+
+    /// Returns whether it is worth trying [`Self::in_softirq`]. Any context.
+    pub(crate) fn is_free(&self) -> bool {
+        self.0.load(Relaxed) != Self::WORKER
+    }
+
+    /// Does something for which nobody else may move bytes, unless somebody does, and returns what
+    /// that returns; else `false`.
+    pub(crate) fn in_softirq(&self, what: impl FnOnce() -> bool) -> bool {
+        if self
+            .0
+            .cmpxchg(Self::NOBODY, Self::SOFTIRQ, Acquire)
+            .is_err()
+        {
+            return false;
+        }
+        let result = what();
+        self.0.store(Self::NOBODY, Release);
+        result
+    }
+}
+
+/// What it takes to move the bytes of a connection.
+///
+/// References are dropped where it may sleep, or by who has the [`Mover`]: until the work item has
+/// that, it keeps one.
+pub(crate) struct FastPath {
+    pub(crate) socket: Arc<Socket<Tcp>>,
+    pub(crate) share: Arc<Share>,
+    /// The word for urgent bytes that the work item has dealt with, if the link has them.
+    urgent: Option<Atomic<u32>>,
+}
+
+impl FastPath {
+    pub(crate) fn new(
+        guest: &Guest,
+        socket: Arc<Socket<Tcp>>,
+        share: Arc<Share>,
+    ) -> Result<Arc<Self>> {
+        let has_urgent = guest.features.has(Feature::Urgent);
+        let path = Self {
+            socket,
+            share,
+            urgent: has_urgent.then(|| Atomic::new(0)),
+        };
+        Ok(Arc::new(path, GFP_KERNEL)?)
+    }
+
+    /// Notes which word for urgent bytes the work item has dealt with.
+    pub(crate) fn set_urgent_done(&self, done: u32) {
+        if let Some(urgent) = &self.urgent {
+            urgent.store(done, Relaxed);
+        }
+    }
+
+    /// Receives what has arrived. Returns whether nothing is left to be done.
+    pub(crate) fn receive(&self, tcp: &Locked<'_>) -> bool {
+        repeat(|| self.receive_some(tcp))
+    }
+
+    /// Sends what the guest has sent. Returns whether nothing is left to be done.
+    fn transmit(&self, tcp: &Locked<'_>) -> bool {
+        repeat(|| self.transmit_some(tcp))
+    }
+
+    /// Looks at the ring, because the guest says so, and moves bytes both ways. Returns whether
+    /// nothing is left to be done.
+    pub(crate) fn run(&self) -> bool {
+        let turn = self.share.begin_turn();
+        let both = |tcp: &Locked<'_>| self.transmit(tcp) && self.receive(tcp);
+        let is_done = self.socket.tcp().with_lock(both) == Some(true);
+        if is_done {
+            self.share.end_turn(turn);
+        }
+        self.socket.note_memory();
+        is_done
+    }
+
+    /// Returns whether there may be more.
+    fn receive_some(&self, tcp: &Locked<'_>) -> Result<bool> {
+        let ring = &self.share.ring;
+        let mut room = ring.writable().map_err(not_here)?;
+        if room == 0 {
+            ring.expect_room(ring.tx_size() / 4);
+            room = ring.writable().map_err(not_here)?;
+        }
+        // Also without room: there may be an urgent byte.
+        match ring.with_writable(0, room, |vecs| tcp.recv(vecs)) {
+            Ok(n) => {
+                // CAST: No more than `room`.
+                if ring.produce(n as u32) {
+                    self.share.notifier.notify();
+                }
+                Ok(true)
+            }
+            Err(EAGAIN) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns whether there may be more.
+    fn transmit_some(&self, tcp: &Locked<'_>) -> Result<bool> {
+        let ring = &self.share.ring;
+        let mut len = ring.readable().map_err(not_here)?;
+        if len == 0 {
+            ring.expect_data();
+            len = ring.readable().map_err(not_here)?;
+            if len == 0 {
+                return Ok(false);
+            }
+        }
+        if let Some(done) = &self.urgent {
+            if ring.load(OUT_URGENT_END) != done.load(Relaxed) {
+                return Err(EBUSY);
+            }
+        }
+        let n = ring.with_readable(0, len, |from| tcp.send(from))?;
+        // CAST: No more than `len`.
+        if ring.consume(n as u32) {
+            self.share.notifier.notify();
+        }
+        Ok(true)
+    }
+}
+
+/// Takes steps until one says that nothing is left to be done, and returns whether one has.
+fn repeat(step: impl Fn() -> Result<bool>) -> bool {
+    for _ in 0..BUDGET {
+        match step() {
+            Ok(true) => (),
+            Ok(false) => return true,
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+/// The work item finds the same, and ends the connection.
+fn not_here(_: Violation) -> Error {
+    EBUSY
+}
