@@ -230,6 +230,11 @@ impl Conn {
         }
     }
 
+    /// Returns whether a program has polled the socket.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.is_polled.load(Relaxed)
+    }
+
     /// Passes on what the backend has done to the ring. Any context.
     pub(crate) fn pass_on(&self) {
         let owner = self.owner.lock();

@@ -179,6 +179,9 @@ impl Stream {
                     || conn.expect_data(sk) > peeked
                     || is_over(&conn)
             };
+            if !timeout.is_zero() {
+                sk.busy_poll(|| conn.ring.peek_readable() > peeked || is_over(&conn));
+            }
             let waited = if has_rest(&conn) {
                 let mut patience = Timeout::from_jiffies(msecs_to_jiffies(REST_PATIENCE));
                 sk.wait(&mut patience, has_news)
@@ -189,8 +192,10 @@ impl Stream {
                 break Err(error.into());
             }
         };
-        // For those who wait for an edge.
-        conn.expect_data(sk);
+        // For those who wait for an edge. Who polls all the time needs no event.
+        if received == 0 || conn.is_polled() || sk.is_flag(SockFlag::Async) || !sk.busy_polls() {
+            conn.expect_data(sk);
+        }
         if let (Some(_), true) = (peek_offset, received > 0) {
             move_peek_offset(sk, is_peek, received);
         }
