@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Measures one thing at a time and prints one number.
+ * Measures one thing at a time, against bench_server, and prints numbers:
  *
- *   bench serve              the other end, on --host and --port + 90
- *   bench send|recv MSEC     bytes a second that the other end has taken, or
- *                            that have come from it, on one connection
- *   bench rr MSEC            1-byte requests answered in a second
- *   bench connect MSEC       connect, 1 byte each way, close: in a second
+ *   bench send|recv MSEC [STREAMS [SIZE]]
+ *		bytes a second on all connections together; bytes of the slowest
+ *		and of the fastest of them
+ *   bench rr MSEC [BUSY]
+ *		1-byte requests answered in a second; the 99th percentile in
+ *		microseconds. With SO_BUSY_POLL of BUSY microseconds
+ *   bench udp MSEC
+ *		the same for datagrams
+ *   bench connect MSEC
+ *		connect, 1 byte each way, close: in a second
+ *   bench idle COUNT
+ *		opens connections, says so, and keeps them until its input ends
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -14,17 +21,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "bench.h"
 #include "util.h"
 
-#define BENCH_PORT 90
-#define PIECE (256 << 10)
+#ifndef SO_BUSY_POLL
+#define SO_BUSY_POLL 46
+#endif
 
-/* The first byte of a connection says what is measured. */
-enum mode { SINK = 'i', SOURCE = 'o', ECHO = 'e' };
+#define MAX_STREAMS 1024
+
+static char data[PIECE];
+
+/* A stream: how many bytes it has moved, or the sink has said that it took. */
+static struct stream {
+	int fd;
+	__u64 done;
+} streams[MAX_STREAMS];
 
 static __u64 now_usec(void)
 {
@@ -34,163 +52,140 @@ static __u64 now_usec(void)
 	return ts.tv_sec * 1000000ULL + ts.tv_nsec / 1000;
 }
 
-/* The client's FIN ends it; the answer says that all has been taken. */
-static void sink(int fd)
+static void die(const char *what)
 {
-	static __thread char data[PIECE];
-	__u64 left = 0;
-	ssize_t n;
-
-	while (recv_all(fd, &left, sizeof(left)) == sizeof(left)) {
-		for (; left; left -= n) {
-			n = recv(fd, data, left < PIECE ? left : PIECE, 0);
-			if (n <= 0)
-				return;
-		}
-		if (send_all(fd, "!", 1) < 0)
-			return;
-	}
+	fprintf(stderr, "bench: %s: %m\n", what);
+	exit(1);
 }
 
-static void source(int fd)
+static int client(char mode)
 {
-	static __thread char data[PIECE];
-
-	while (send_all(fd, data, sizeof(data)) > 0)
-		;
-}
-
-static void echo(int fd)
-{
-	ssize_t n;
-	char c;
-
-	while ((n = recv(fd, &c, 1, 0)) == 1)
-		if (send(fd, &c, 1, MSG_NOSIGNAL) != 1)
-			break;
-}
-
-static void *serve(void *arg)
-{
-	int on = 1, fd = (long)arg;
-	char mode = 0;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (recv(fd, &mode, 1, 0) == 1) {
-		if (mode == SINK)
-			sink(fd);
-		else if (mode == SOURCE)
-			source(fd);
-		else if (mode == ECHO)
-			echo(fd);
-	}
-	close(fd);
-	return NULL;
-}
-
-static int server(void)
-{
-	struct sockaddr_in sin = address(opt.host, opt.port + BENCH_PORT);
-	int on = 1, fd, listener = socket(AF_INET, SOCK_STREAM, 0);
-	pthread_attr_t attr;
-	pthread_t thread;
-
-	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(listener, (struct sockaddr *)&sin, sizeof(sin)) ||
-	    listen(listener, 128)) {
-		perror("bench: listen");
-		return 1;
-	}
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, 1 << 20);
-	printf("bench: ready\n");
-	fflush(stdout);
-	for (;;) {
-		fd = accept(listener, NULL, NULL);
-		if (fd >= 0 &&
-		    pthread_create(&thread, &attr, serve, (void *)(long)fd))
-			close(fd);
-	}
-}
-
-static int client(enum mode mode)
-{
-	char c = mode;
 	int on = 1, fd = open_port(opt.port + BENCH_PORT, 0);
 
-	if (fd < 0) {
-		fprintf(stderr, "bench: connect: %m\n");
-		exit(1);
-	}
-	/* AF_XENSOCK has no such option, and nothing that would need it. */
-	if (opt.family == AF_INET)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (send(fd, &c, 1, 0) != 1) {
-		perror("bench: send");
-		exit(1);
-	}
+	if (fd < 0)
+		die("connect");
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (send(fd, &mode, 1, 0) != 1)
+		die("send");
 	return fd;
 }
 
-static double measure_send(__u64 usec)
+/* Moves what can be moved at once. */
+static void move(struct stream *stream, char mode, size_t size)
 {
-	static char data[PIECE];
-	int fd = client(SINK);
-	__u64 began, done = 0, round = 4 << 20, sent;
-	char c;
+	ssize_t n = mode == SINK ? send(stream->fd, data, size, 0) :
+				   recv(stream->fd, data, size, 0);
 
+	if (n > 0)
+		stream->done += n;
+	else if (!n || errno != EAGAIN)
+		die(mode == SINK ? "send" : "recv");
+}
+
+static void move_all(char mode, int count, size_t size, __u64 end)
+{
+	struct epoll_event events[64], event = { .events = mode == SINK ? EPOLLOUT : EPOLLIN };
+	int epoll = epoll_create1(0), i, n;
+
+	for (i = 0; i < count; i++) {
+		set_nonblock(streams[i].fd, true);
+		event.data.ptr = &streams[i];
+		if (epoll_ctl(epoll, EPOLL_CTL_ADD, streams[i].fd, &event))
+			die("epoll_ctl");
+	}
+	while (now_usec() < end) {
+		n = epoll_wait(epoll, events, ARRAY_LEN(events), 100);
+		for (i = 0; i < n; i++)
+			move(events[i].data.ptr, mode, size);
+	}
+	for (i = 0; i < count; i++)
+		set_nonblock(streams[i].fd, false);
+	close(epoll);
+}
+
+/* Ends a stream to a sink, and learns how much it has taken. */
+static void finish(struct stream *stream)
+{
+	shutdown(stream->fd, SHUT_WR);
+	if (recv_all(stream->fd, &stream->done, sizeof(stream->done)) != sizeof(stream->done))
+		die("recv");
+}
+
+static int measure_streams(char mode, __u64 usec, int count, size_t size)
+{
+	__u64 began, sum = 0, least = ~0ULL, most = 0;
+	int i;
+
+	if (count < 1 || count > MAX_STREAMS || !size || size > sizeof(data)) {
+		fprintf(stderr, "bench: %d streams, or %zu bytes?\n", count, size);
+		return 4;
+	}
+	for (i = 0; i < count; i++)
+		streams[i].fd = client(mode);
 	began = now_usec();
-	do {
-		if (send_all(fd, &round, sizeof(round)) < 0)
-			return 0;
-		for (sent = 0; sent < round; sent += sizeof(data))
-			if (send_all(fd, data, sizeof(data)) < 0)
-				return 0;
-		done += round;
-		if (recv(fd, &c, 1, 0) != 1)
-			return 0;
-	} while (now_usec() - began < usec);
+	if (count == 1)
+		while (now_usec() - began < usec)
+			move(&streams[0], mode, size);
+	else
+		move_all(mode, count, size, began + usec);
+	for (i = 0; mode == SINK && i < count; i++)
+		finish(&streams[i]);
 	usec = now_usec() - began;
-	close(fd);
-	return done * 1e6 / usec;
+	for (i = 0; i < count; i++) {
+		sum += streams[i].done;
+		least = streams[i].done < least ? streams[i].done : least;
+		most = streams[i].done > most ? streams[i].done : most;
+	}
+	printf("%.1f %llu %llu\n", sum * 1e6 / usec, least, most);
+	return 0;
 }
 
-static double measure_recv(__u64 usec)
+static int compare(const void *a, const void *b)
 {
-	static char data[PIECE];
-	int fd = client(SOURCE);
-	__u64 began = now_usec(), done = 0;
-	ssize_t n;
+	__u32 x = *(const __u32 *)a, y = *(const __u32 *)b;
 
-	do {
-		n = recv(fd, data, sizeof(data), 0);
-		if (n <= 0)
-			return 0;
-		done += n;
-	} while (now_usec() - began < usec);
-	usec = now_usec() - began;
-	close(fd);
-	return done * 1e6 / usec;
+	return x < y ? -1 : x > y;
 }
 
-static double measure_rr(__u64 usec)
+static int measure_rr(int fd, __u64 usec)
 {
-	int fd = client(ECHO);
-	__u64 began = now_usec(), done = 0;
+	static __u32 times[1 << 20];
+	__u64 began = now_usec(), last = began, now = began;
+	size_t done = 0;
 	char c = 0;
 
-	do {
+	while (now - began < usec && done < ARRAY_LEN(times)) {
 		if (send(fd, &c, 1, 0) != 1 || recv(fd, &c, 1, 0) != 1)
-			return 0;
-		done++;
-	} while (now_usec() - began < usec);
-	usec = now_usec() - began;
-	close(fd);
-	return done * 1e6 / usec;
+			die("request");
+		now = now_usec();
+		times[done++] = now - last;
+		last = now;
+	}
+	qsort(times, done, sizeof(times[0]), compare);
+	printf("%.1f %u\n", done * 1e6 / (now - began), times[done * 99 / 100]);
+	return 0;
 }
 
-static double measure_connect(__u64 usec)
+static int busy_client(int usec)
+{
+	int fd = client(ECHO);
+
+	if (usec && setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &usec, sizeof(usec)))
+		die("SO_BUSY_POLL");
+	return fd;
+}
+
+static int datagram_client(void)
+{
+	int fd = socket(opt.family, SOCK_DGRAM, 0);
+
+	if (fd < 0 || connect_to(fd, opt.host, opt.port + BENCH_PORT) ||
+	    set_timeout(fd, SO_RCVTIMEO, 5000))
+		die("datagrams");
+	return fd;
+}
+
+static int measure_connect(__u64 usec)
 {
 	__u64 began = now_usec(), done = 0;
 	char c = 0;
@@ -199,40 +194,50 @@ static double measure_connect(__u64 usec)
 	do {
 		fd = client(ECHO);
 		if (send(fd, &c, 1, 0) != 1 || recv(fd, &c, 1, 0) != 1)
-			return 0;
+			die("request");
 		close(fd);
 		done++;
 	} while (now_usec() - began < usec);
-	usec = now_usec() - began;
-	return done * 1e6 / usec;
+	printf("%.1f\n", done * 1e6 / (now_usec() - began));
+	return 0;
 }
 
-static const struct {
-	const char *name;
-	double (*measure)(__u64 usec);
-} measures[] = {
-	{ "send", measure_send },
-	{ "recv", measure_recv },
-	{ "rr", measure_rr },
-	{ "connect", measure_connect },
-};
+static int idle(unsigned int count)
+{
+	struct rlimit files = { FILES, FILES };
+	char c;
+
+	setrlimit(RLIMIT_NOFILE, &files);
+	while (count--)
+		client(ECHO);
+	printf("bench: idle\n");
+	fflush(stdout);
+	return read(0, &c, 1) < 0;
+}
 
 int main(int argc, char **argv)
 {
-	double rate;
-	size_t i;
+	const char *what;
+	__u64 amount, first, second;
 
 	argc = parse_options(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
-	if (argc == 2 && !strcmp(argv[1], "serve"))
-		return server();
-	for (i = 0; argc == 3 && i < ARRAY_LEN(measures); i++) {
-		if (strcmp(argv[1], measures[i].name))
-			continue;
-		rate = measures[i].measure(strtoull(argv[2], NULL, 10) * 1000);
-		printf("%.1f\n", rate);
-		return rate == 0;
-	}
-	fprintf(stderr, "usage: bench serve | send|recv|rr|connect MSEC\n");
+	what = argc > 1 ? argv[1] : "";
+	amount = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+	first = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
+	second = argc > 4 ? strtoull(argv[4], NULL, 10) : 0;
+	if (!strcmp(what, "send"))
+		return measure_streams(SINK, amount * 1000, first ?: 1, second ?: PIECE);
+	if (!strcmp(what, "recv"))
+		return measure_streams(SOURCE, amount * 1000, first ?: 1, second ?: PIECE);
+	if (!strcmp(what, "rr"))
+		return measure_rr(busy_client(first), amount * 1000);
+	if (!strcmp(what, "udp"))
+		return measure_rr(datagram_client(), amount * 1000);
+	if (!strcmp(what, "connect"))
+		return measure_connect(amount * 1000);
+	if (!strcmp(what, "idle"))
+		return idle(amount);
+	fprintf(stderr, "usage: bench send|recv|rr|udp|connect MSEC ... | idle COUNT\n");
 	return 4;
 }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """make bench: AF_XENSOCK against netfront and against loopback inside dom0, in one boot.
 
-And what a socket of AF_INET costs the guest itself while it is hijacked.
+And AF_XENSOCK on the kernel's C backend, and what a socket of AF_INET costs the
+guest itself while it is hijacked.
 
 Each of the rounds measures everything once, in turn, so that a machine that
 grows slower or faster touches all alike; what counts are the ratios of medians.
@@ -13,51 +14,57 @@ import statistics
 from bed import timeout
 
 ROUNDS = 5
-MSEC = 1500
-
-# What AF_XENSOCK has by default, and what it would have if data rings kept the size that they begin with.
-PATHS = ("xensock", "small", "netfront", "loopback")
-FIRST_ORDER = 2
+MSEC = 700
 
 # Each costs a domain so much: seconds of CPU and events for a MB, or for 1,000 operations.
 COSTS = ("dom0 s", "guest s", "dom0 events", "guest events")
 
+BULK = ((1, 256), (8, 256), (64, 256), (512, 256), (1, 64), (1, 4))
+
+
+class Measure:
+    """One thing to be measured: the words for bench, and how its first number is to be read."""
+
+    def __init__(self, words, title, scale=1, sysctl=None):
+        self.key = "-".join(words).replace("-MSEC", "")
+        self.words = " ".join(words).replace("MSEC", str(MSEC))
+        self.title = title
+        self.is_bulk = scale != 1
+        self.scale = scale
+        self.sysctl = sysctl
+
+    @property
+    def unit(self):
+        return "MB/s" if self.is_bulk else "/s"
+
+
+def _bulk(word, title):
+    for streams, kib in BULK:
+        what = f"{title}, {streams} streams" if streams > 1 else title
+        if kib != 256:
+            what += f", {kib} KiB at a time"
+        yield Measure((word, "MSEC", str(streams), str(kib << 10)), what, 1e6)
+
+
 MEASURES = (
-    ("send", "guest to dom0", "MB/s", 1e6),
-    ("recv", "dom0 to guest", "MB/s", 1e6),
-    ("rr", "1-byte request/response", "/s", 1),
-    ("connect", "connect, 1 byte, close", "/s", 1),
+    *_bulk("send", "guest to dom0"),
+    *_bulk("recv", "dom0 to guest"),
+    Measure(("rr", "MSEC"), "1-byte request/response"),
+    Measure(("rr", "MSEC", "1000"), "the same, SO_BUSY_POLL of 1 ms"),
+    Measure(("connect", "MSEC"), "connect, 1 byte, close"),
+    Measure(("udp", "MSEC"), "1-byte datagram and back"),
 )
 
+PATHS = ("xensock", "netfront", "loopback")
 
-def _paths(bed, guest, small):
-    """Where each is measured, and how: AF_XENSOCK twice, netfront, loopback."""
+
+def _paths(bed, guest):
+    """Where each is measured, and how."""
     return (
         ("xensock", guest, f"--host {bed.address}"),
-        ("small", small, f"--host {bed.address}"),
         ("netfront", guest, f"--family inet --host {bed.bridge_address}"),
         ("loopback", bed, "--family inet --host 127.0.0.1"),
     )
-
-
-def _table(medians):
-    heads = "".join(f"{path:>12}" for path in PATHS)
-    rows = [f"{'':26} {heads}   {'/netfront':>9} {'/loopback':>9}"]
-    for key, title, unit, scale in MEASURES:
-        values = {path: medians[key][path] / scale for path in PATHS}
-        columns = "".join(f"{values[path]:12.1f}" for path in PATHS)
-        rows.append(f"{title + ' ' + unit:26} {columns}   {values['xensock'] / values['netfront']:9.2f} "
-                    f"{values['xensock'] / values['loopback']:9.2f}")
-    return "\n".join(rows)
-
-
-def _cost_table(costs):
-    rows = [f"{'':26} {'':>12}" + "".join(f"{name:>14}" for name in COSTS)]
-    for key, title, _, scale in MEASURES:
-        for path in PATHS:
-            columns = "".join(f"{value:14.4f}" for value in costs[key][path])
-            rows.append(f"{title + (' /MB' if scale > 1 else ' /1000'):26.26} {path:>12}{columns}")
-    return "\n".join(rows)
 
 
 def _events(text):
@@ -76,59 +83,174 @@ def _used(bed, guest):
     return [seconds[0], seconds[guest.domid], *map(_events, interrupts)]
 
 
-def _measure(bed, guest, where, key, path, options):
-    """Gives the rate, how much was done, and what it has cost dom0 and the guest."""
+class Results:
+    """What was measured, for each measure and path."""
+
+    def __init__(self):
+        self.rates = {}
+        self._done = {}
+        self._used = {}
+        # The 99th percentile of requests, or how much the slowest stream got of what the fastest did.
+        self.others = {}
+
+    def add(self, measure, path, numbers, costs):
+        rate = numbers[0]
+        key = (measure.key, path)
+        self.rates.setdefault(key, []).append(rate)
+        self._done[key] = self._done.get(key, 0) + rate * MSEC / 1000 / (measure.scale if measure.is_bulk else 1000)
+        self._used[key] = [sum(pair) for pair in zip(self._used.get(key, [0] * len(COSTS)), costs)]
+        if len(numbers) == 2:
+            self.others.setdefault(key, []).append(numbers[1])
+        elif len(numbers) == 3:
+            self.others.setdefault(key, []).append(numbers[1] / max(numbers[2], 1))
+
+    def median(self, measure, path):
+        return statistics.median(self.rates[measure.key, path])
+
+    def other(self, measure, path):
+        return statistics.median(self.others.get((measure.key, path), [0]))
+
+    def costs(self, measure, path):
+        key = (measure.key, path)
+        return [value / self._done[key] for value in self._used[key]]
+
+    def as_json(self):
+        names = {f"{key} {path}": (key, path) for key, path in self.rates}
+        return json.dumps({
+            "msec": MSEC,
+            "rates": {name: self.rates[key] for name, key in names.items()},
+            "others": {name: self.others[key] for name, key in names.items() if key in self.others},
+            "costs": {name: [value / self._done[key] for value in self._used[key]]
+                      for name, key in names.items()},
+        })
+
+
+def _measure(bed, guest, measure, where, options):
+    """Gives the numbers of bench, and what they have cost dom0 and the guest."""
     before = _used(bed, guest)
-    rc, out = where.run(f"bench {key} {MSEC} {options}")
-    assert rc == 0, f"{path} {key}: {out}"
-    rate = float(out.split()[-1])
+    rc, out = where.run(f"bench {measure.words} {options}")
+    assert rc == 0, f"{options} {measure.words}: {out}"
     costs = [late - early for early, late in zip(before, _used(bed, guest))]
-    return rate, rate * MSEC / 1000, costs
+    return [float(word) for word in out.split()], costs
 
 
-@timeout(900)
-def test_bench(bed):
-    """Throughput both ways, request/response and connections a second, by three paths."""
-    for address in (bed.address, bed.bridge_address, "127.0.0.1"):
-        bed.start(f"bench serve --host {address}").wait_line("bench: ready")
-    # Thousands of short connections to one port: let the old ones go sooner.
-    bed.run("echo 1024 65535 >/proc/sys/net/ipv4/ip_local_port_range; "
-            "echo 1 >/proc/sys/net/ipv4/tcp_tw_reuse")
-    guest = bed.guest(vif=True)
-    guest.run("echo 1024 65535 >/proc/sys/net/ipv4/ip_local_port_range; "
-              "echo 1 >/proc/sys/net/ipv4/tcp_tw_reuse")
-    small = bed.guest(name="small", modules=[])
-    small.run(f"modprobe xensock ring_order={FIRST_ORDER}")
-    for _, where, options in _paths(bed, guest, small):
-        rc, out = where.run(f"until bench connect 1 {options} >/dev/null 2>&1; do sleep 0.2; done", 30)
-        assert rc == 0, f"{options}: {out}"
-
-    results = {key: {} for key, *_ in MEASURES}
-    done = {key: dict.fromkeys(PATHS, 0) for key in results}
-    used = {key: {path: [0] * len(COSTS) for path in PATHS} for key in results}
-    for number in range(1, ROUNDS + 1):
-        for key, _, _, scale in MEASURES:
-            line = []
-            for path, where, options in _paths(bed, guest, small):
-                party = small if where is small else guest
-                rate, amount, costs = _measure(bed, party, where, key, path, options)
-                results[key].setdefault(path, []).append(rate)
-                done[key][path] += amount
-                used[key][path] = [sum(pair) for pair in zip(used[key][path], costs)]
-                line.append(f"{path} {results[key][path][-1] / scale:.1f}")
-            bed.note(f"round {number} {key}: {', '.join(line)}")
-
-    medians = {key: {path: statistics.median(values) for path, values in paths.items()}
-               for key, paths in results.items()}
-    bed.note("")
+def _tables(bed, results):
+    heads = "".join(f"{path:>10}" for path in PATHS)
     bed.note(f"medians of {ROUNDS} rounds, and ratios of AF_XENSOCK to the others")
-    bed.note(_table(medians))
-    costs = {key: {path: [value / done[key][path] * (scale if scale > 1 else 1000) for value in used[key][path]]
-                   for path in PATHS} for key, _, _, scale in MEASURES}
+    bed.note(f"{'':38} {heads}  /netfront /loopback   spread")
+    for measure in MEASURES:
+        values = {path: results.median(measure, path) / measure.scale for path in PATHS}
+        columns = "".join(f"{value:10.1f}" for value in values.values())
+        ours = results.rates[measure.key, "xensock"]
+        spread = (max(ours) - min(ours)) / results.median(measure, "xensock")
+        bed.note(f"{measure.title + ' ' + measure.unit:38} {columns}"
+                 f"{values['xensock'] / values['netfront']:11.2f}"
+                 f"{values['xensock'] / values['loopback']:10.2f}{spread:8.0%}")
     bed.note("")
-    bed.note(_cost_table(costs))
+    bed.note(f"{'slowest/fastest stream; 99th percentile in us':38} {heads}")
+    for measure in MEASURES:
+        if any((measure.key, path) in results.others for path in PATHS):
+            columns = "".join(f"{results.other(measure, path):10.2f}" for path in PATHS)
+            bed.note(f"{measure.title:38} {columns}")
     bed.note("")
-    bed.note("JSON " + json.dumps({"msec": MSEC, "rounds": results, "medians": medians, "costs": costs}))
+    bed.note(f"{'of a MB, or of 1,000':38} {'':>10}" + "".join(f"{name:>14}" for name in COSTS))
+    for measure in MEASURES:
+        for path in PATHS:
+            columns = "".join(f"{value:14.4f}" for value in results.costs(measure, path))
+            bed.note(f"{measure.title:38} {path:>10}{columns}")
+    bed.note("")
+    bed.note("JSON " + results.as_json())
+
+
+def _serve(bed):
+    for address in (bed.address, bed.bridge_address, "127.0.0.1"):
+        bed.start(f"bench_server --host {address}").wait_line("bench: ready")
+    _many_ports(bed)
+
+
+def _many_ports(where):
+    """Thousands of short connections to one port: lets the old ones go sooner."""
+    where.run("echo 1024 65535 >/proc/sys/net/ipv4/ip_local_port_range; "
+              "echo 1 >/proc/sys/net/ipv4/tcp_tw_reuse; "
+              "echo 4096 >/proc/sys/net/core/somaxconn")
+
+
+def _wait(where, options):
+    rc, out = where.run(f"until bench connect 1 {options} >/dev/null 2>&1; do sleep 0.2; done", 30)
+    assert rc == 0, f"{options}: {out}"
+
+
+@timeout(1200)
+def test_bench(bed):
+    """Throughput both ways, requests, connections and datagrams, by three paths."""
+    _serve(bed)
+    guest = bed.guest(vif=True, memory=512)
+    _many_ports(guest)
+    for _, where, options in _paths(bed, guest):
+        _wait(where, options)
+
+    results = Results()
+    for number in range(1, ROUNDS + 1):
+        for measure in MEASURES:
+            line = []
+            for path, where, options in _paths(bed, guest):
+                numbers, costs = _measure(bed, guest, measure, where, options)
+                results.add(measure, path, numbers, costs)
+                line.append(f"{path} {numbers[0] / measure.scale:.1f}")
+            bed.note(f"round {number} {measure.title}: {', '.join(line)}")
+    bed.note("")
+    _tables(bed, results)
+
+
+def _available(where):
+    """KiB of memory that the kernel could give to somebody, and those of grants and of slabs it has given."""
+    lines = dict(line.split(":", 1) for line in where.run("cat /proc/meminfo")[1].splitlines())
+    return int(lines["MemAvailable"].split()[0])
+
+
+IDLE = 1000
+
+
+@timeout(300)
+def test_idle(bed):
+    """The memory that idle connections take at both ends, without that of the program and of its server."""
+    _serve(bed)
+    guest = bed.guest()
+    _wait(guest, f"--host {bed.address}")
+    before = [_available(where) for where in (bed, guest)]
+    job = guest.start(f"bench idle {IDLE} --host {bed.address}")
+    job.wait_line("bench: idle")
+    after = [_available(where) for where in (bed, guest)]
+    for name, early, late in zip(("dom0", "guest"), before, after):
+        bed.note(f"an idle connection takes {(early - late) / IDLE:.1f} KiB of {name}")
+    job.kill()
+
+
+C_MEASURES = tuple(measure for measure in MEASURES
+                   if measure.key in ("send-1-262144", "recv-1-262144", "rr", "connect"))
+
+
+@timeout(300)
+def test_c_backend(bed):
+    """Our frontend on the kernel's C backend, in the same boot: what our backend makes of it."""
+    _serve(bed)
+    options = f"--host {bed.address}"
+    results = {}
+    # One driver at a time serves dom0's devices of this type.
+    for device in ("xensock", "pvcalls"):
+        guest = bed.guest(name=device, device=device)
+        _wait(guest, options)
+        for _ in range(ROUNDS):
+            for measure in C_MEASURES:
+                rc, out = guest.run(f"bench {measure.words} {options}", 60)
+                assert rc == 0, out
+                results.setdefault((measure.key, device), []).append(float(out.split()[0]))
+        guest.destroy()
+    bed.note(f"medians of {ROUNDS} rounds {'our backend':>20} {'C backend':>10}     ratio")
+    for measure in C_MEASURES:
+        ours, theirs = (statistics.median(results[measure.key, device]) / measure.scale
+                        for device in ("xensock", "pvcalls"))
+        bed.note(f"{measure.title + ' ' + measure.unit:32} {ours:9.1f} {theirs:10.1f} {ours / theirs:9.2f}")
 
 
 HIJACK = "/proc/sys/net/xensock"
