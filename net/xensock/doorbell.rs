@@ -28,7 +28,7 @@ use kernel::{
 };
 
 /// Whom events concern.
-enum Owner<T> {
+enum Owner<T: ?Sized> {
     Nobody,
     One(Arc<T>),
     /// Nobody for good.
@@ -37,7 +37,7 @@ enum Owner<T> {
 
 /// Passes events on to whom they concern.
 #[pin_data]
-pub struct Doorbell<T: Handler> {
+pub struct Doorbell<T: Handler + ?Sized> {
     /// Held while the handler runs.
     #[pin]
     owner: SpinLockIrq<Owner<T>>,
@@ -45,7 +45,7 @@ pub struct Doorbell<T: Handler> {
     owes_eoi: Atomic<bool>,
 }
 
-impl<T: Handler> Doorbell<T> {
+impl<T: Handler + ?Sized> Doorbell<T> {
     /// One that concerns nobody yet.
     pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
@@ -101,7 +101,7 @@ impl<T: Handler> Doorbell<T> {
     }
 }
 
-impl<T: Handler> Doorbell<T> {
+impl<T: Handler + ?Sized> Doorbell<T> {
     /// Returns whether an event waits for its end.
     pub fn owes_eoi(&self) -> bool {
         self.owes_eoi.load(Acquire)
@@ -113,7 +113,7 @@ impl<T: Handler> Doorbell<T> {
     }
 }
 
-impl<T: Handler> Bell for Doorbell<T> {
+impl<T: Handler + ?Sized> Bell for Doorbell<T> {
     fn ring(&self) -> Eoi {
         let owner = self.owner.lock();
         let Owner::One(owner) = &*owner else {
@@ -133,7 +133,7 @@ impl<T: Handler> Bell for Doorbell<T> {
     }
 }
 
-impl<T: Handler> Handler for Doorbell<T> {
+impl<T: Handler + ?Sized> Handler for Doorbell<T> {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
         this.ring()
     }

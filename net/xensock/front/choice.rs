@@ -6,27 +6,27 @@
 //! IPPROTO_XENSOCK. What a socket is for shows with its first use. If that is nothing for the
 //! backend then it falls back to the socket of the guest's own protocol that is behind it.
 
-mod config;
 mod substitute;
 
-pub(crate) use self::{
-    config::{
-        Hijack,
-        Namespaced,
-        Reason, //
-    },
-    substitute::Choice, //
-};
+pub(crate) use substitute::Choice;
 
 use crate::{
+    addresses::in_domain,
     conn::Conn,
     endpoint::{
-        in_domain,
         Inner,
         State, //
     },
-    face::Face,
-    family::{Engine, Sk},
+    family::{
+        Engine,
+        Face,
+        Sk, //
+    },
+    hijack::{
+        First,
+        Hijack,
+        Reason, //
+    },
     proto::{
         call::SOCK_STREAM,
         rule::Transport, //
@@ -49,28 +49,6 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-
-/// What a socket is used for first.
-#[derive(Clone, Copy)]
-pub(crate) enum First {
-    Bind(SocketAddr),
-    /// An error if that is no address.
-    Connect(Result<SocketAddr>),
-    /// Likewise.
-    Send(Result<SocketAddr>),
-    Listen,
-}
-
-impl First {
-    /// The address that it is about, if there is one.
-    fn addr(self) -> Option<SocketAddr> {
-        match self {
-            Self::Bind(addr) => Some(addr),
-            Self::Connect(addr) | Self::Send(addr) => addr.ok(),
-            Self::Listen => None,
-        }
-    }
-}
 
 /// Performs what may be the first use of a socket; before or after that, if it fails, the socket may
 /// fall back.

@@ -7,20 +7,18 @@
 //! its socket: what an interrupt handler has to ask can neither fail nor sleep.
 
 use crate::{
-    conn::Conn,
     counters::Counters,
     exchange::{
-        address,
-        Exchange, //
+        wire_error,
+        Exchange,
+        Recipient, //
     },
-    link::Link,
     proto::{
         Call,
         Dialect,
         Request,
         Response, //
-    },
-    wire_error, //
+    }, //
 };
 use kernel::{
     list::{
@@ -30,7 +28,10 @@ use kernel::{
     prelude::*,
     sync::Arc,
     xen::{
-        event::EventChannel,
+        event::{
+            EventChannel,
+            Handler, //
+        },
         ring::{
             FrontRing,
             SLOT,
@@ -39,6 +40,18 @@ use kernel::{
         trace::xensock_front as trace, //
     }, //
 };
+
+/// How the backend is told that there are requests.
+pub(crate) trait Notify: Send {
+    /// Tells it. Any context.
+    fn notify(&self);
+}
+
+impl<T: Handler> Notify for EventChannel<T> {
+    fn notify(&self) {
+        EventChannel::notify(self);
+    }
+}
 
 /// A request that waits for its answer.
 struct Inflight {
@@ -55,38 +68,29 @@ pub(crate) type Releases = [Option<Arc<Exchange>>; SLOTS as usize];
 /// An answer, ready to be passed on.
 pub(crate) struct Answer {
     exchange: Arc<Exchange>,
-    conn: Option<Arc<Conn>>,
+    recipient: Option<Arc<dyn Recipient>>,
     outcome: Result<Response>,
 }
 
 impl Answer {
     /// Passes the answer on. Any context; no lock may be held.
     pub(crate) fn deliver(self) {
-        if let Some(conn) = self.conn {
-            let outcome = self.outcome.as_ref().map(address).map_err(|error| *error);
-            // Of those that are dropped here, none is the last reference: the link holds one until
+        if let Some(recipient) = self.recipient {
+            // Of those that are dropped there, none is the last reference: the link holds one until
             // RELEASE is answered.
-            match self.exchange.call() {
-                // Whatever the backend says of a RELEASE, it no longer knows the connection.
-                Call::Release { .. } => Conn::released(conn),
-                Call::Grow { way, .. } | Call::Shrink { way, .. } => {
-                    Conn::resized(&conn, way, outcome.map(|_| ()));
-                }
-                Call::Poll { .. } => Conn::announced(conn.as_arc_borrow(), outcome.map(|_| ())),
-                _ => Conn::answered(conn.as_arc_borrow(), outcome),
-            }
+            recipient.hear(self.exchange.call(), &self.outcome);
         }
         self.exchange.finish(self.outcome);
     }
 }
 
-/// The commands ring and its queue. Lives under the link's lock.
+/// The commands ring and its queue. Lives under the transport's lock.
 pub(crate) struct Commands {
     dialect: Dialect,
     /// `None` once the link is down.
     ring: Option<FrontRing>,
     /// `None` before the link is up and after it went down.
-    pub(crate) channel: Option<EventChannel<Link>>,
+    pub(crate) channel: Option<KBox<dyn Notify>>,
     waiting: List<Exchange>,
     inflight: [Option<Inflight>; SLOTS as usize],
     /// A POLL that ended with its listening socket.
@@ -123,16 +127,21 @@ impl Commands {
         self.ring.is_some()
     }
 
-    /// Queues an exchange, and sends what there is room for. `conn` will hear of the answer.
+    /// Queues an exchange, and sends what there is room for. `recipient` will hear of the
+    /// answer.
     ///
     /// Returns `false` if the link is down: there will be no answer.
-    pub(crate) fn submit(&mut self, exchange: &Arc<Exchange>, conn: Option<Arc<Conn>>) -> bool {
+    pub(crate) fn submit(
+        &mut self,
+        exchange: &Arc<Exchange>,
+        recipient: Option<Arc<dyn Recipient>>,
+    ) -> bool {
         if self.ring.is_none() {
             return false;
         }
         // It always succeeds: an exchange is submitted once.
         if let Ok(item) = ListArc::try_from_arc(exchange.clone()) {
-            *exchange.conn.access_mut(self) = conn;
+            *exchange.recipient.access_mut(self) = recipient;
             self.waiting.push_back(item);
             self.send();
         }
@@ -254,7 +263,7 @@ impl Commands {
         // What is answered against the rules stays where it is, to be ended with the link.
         if let Call::Release { id, .. } = call {
             self.check_last(id, number)?;
-            self.forget_conn(id);
+            self.forget_recipient(id);
         }
         let asked = self.inflight.get_mut(slot).and_then(Option::take);
         let exchange = asked.ok_or(EPROTO)?.exchange;
@@ -284,7 +293,7 @@ impl Commands {
     }
 
     /// Has no POLL tell a connection that is released: it would have the last reference, in a handler.
-    fn forget_conn(&mut self, id: u64) {
+    fn forget_recipient(&mut self, id: u64) {
         if self.dialect != Dialect::PvCalls {
             return;
         }
@@ -293,17 +302,17 @@ impl Commands {
             let Some(poll) = asked.map(|i| i.exchange.clone()) else {
                 continue;
             };
-            let conn = poll.conn.access_mut(self);
+            let recipient = poll.recipient.access_mut(self);
             if matches!(poll.call(), Call::Poll { .. }) {
                 // That of RELEASE is another reference.
-                let _ = conn.take_if(|conn| conn.remote.id == id);
+                let _ = recipient.take_if(|recipient| recipient.id() == id);
             }
         }
     }
 
     fn answer(&mut self, exchange: Arc<Exchange>, outcome: Result<Response>) -> Answer {
         Answer {
-            conn: exchange.conn.access_mut(self).take(),
+            recipient: exchange.recipient.access_mut(self).take(),
             exchange,
             outcome,
         }
@@ -311,7 +320,7 @@ impl Commands {
 
     /// Takes the ring and its channel away, for a link that goes down. The caller drops what it
     /// gets outside the lock, in process context.
-    pub(crate) fn close(&mut self) -> (Option<EventChannel<Link>>, Option<FrontRing>) {
+    pub(crate) fn close(&mut self) -> (Option<KBox<dyn Notify>>, Option<FrontRing>) {
         (self.channel.take(), self.ring.take())
     }
 

@@ -6,16 +6,29 @@ mod events;
 mod growth;
 mod inbox;
 mod life;
+mod membership;
+mod outbox;
 mod urgent;
 
+pub(crate) use outbox::{
+    push,
+    put,
+    Begun,
+    Target, //
+};
+
 use crate::{
-    datagram::Begun,
-    endpoint::any,
-    exchange::Exchange,
-    link::Member,
+    addresses::any,
+    exchange::{
+        address,
+        Exchange,
+        Recipient, //
+    },
     proto::{
         ring::Order,
-        urgent::UrgentIn, //
+        urgent::UrgentIn,
+        Call,
+        Response, //
     },
     remote::Remote,
     shared::Shared, //
@@ -41,7 +54,6 @@ use kernel::{
     new_work,
     prelude::*,
     sync::{
-        aref::ARef,
         atomic::{
             Acquire,
             Atomic,
@@ -81,7 +93,8 @@ enum Kind {
 
 /// A connection.
 ///
-/// Made by `connect()`, or ahead of `accept()`, or for a datagram socket; known to its [`Link`] until
+/// Made by `connect()`, or ahead of `accept()`, or for a datagram socket; known to its
+/// [`Link`](crate::link::Link) until
 /// its memory is no longer shared, and kept in memory by the socket for as long as that may read from
 /// it.
 #[pin_data]
@@ -168,7 +181,7 @@ const ALIVE: i32 = 0;
 impl Conn {
     /// Sets up the ring and the event channel of a connection of `sk`'s. May sleep.
     ///
-    /// The ring is of a smaller order if the guest has many connections, see [`Share`].
+    /// The ring is of a smaller order if the guest has many connections, see [`Share`](crate::budget::Share).
     pub(crate) fn new(remote: Remote, sk: &Sock, order: Order) -> Result<Fresh> {
         Self::make(remote, sk, order, Kind::Stream)
     }
@@ -198,7 +211,7 @@ impl Conn {
             // Before there is none: what has grown has no right to more than others get.
             link.note_shortage();
         }
-        let held = ScopeGuard::new_with_data(ring.clone(), |ring| link.give_up(&ring));
+        let held = ScopeGuard::new_with_data(ring.clone(), |ring| ring.give_up(&link));
         let phase = match kind {
             Kind::Stream | Kind::Posted => Phase::Pending,
             Kind::Datagram => Phase::Open,
@@ -243,21 +256,6 @@ impl Conn {
         Ok(ScopeGuard::new_with_data(conn, Self::discard))
     }
 
-    /// Makes it known to its link, which ends it from now on. May sleep.
-    pub(crate) fn enter(fresh: Fresh) -> Result<Arc<Self>> {
-        let conn = fresh.dismiss();
-        let member = Member::Conn(conn.clone());
-        match conn.remote.link.enter(conn.remote.id, member) {
-            Ok(()) => Ok(conn),
-            Err(error) => {
-                // Elsewhere: who calls this may hold locks, and that may wait for the backend.
-                conn.set_released();
-                Self::released(conn);
-                Err(error)
-            }
-        }
-    }
-
     /// Sends the request that begins the connection, of which it hears the answer; and then has it
     /// hear of events. Not before: the backend may know the ring from another one, and RELEASE must
     /// not come first.
@@ -272,20 +270,9 @@ impl Conn {
         self.ring.notify();
     }
 
-    /// Whether it is that of a datagram socket.
+    /// Returns whether it is that of a datagram socket.
     pub(crate) fn is_datagram(&self) -> bool {
         self.kind == Kind::Datagram
-    }
-
-    /// The socket that it belongs to, unless it waits for one still.
-    pub(crate) fn owner_for_listing(&self) -> Option<ARef<Sock>> {
-        let owner = self.owner.lock();
-        let is_its_own = match owner.phase {
-            Phase::Pending | Phase::Ready => self.kind != Kind::Posted,
-            Phase::Open | Phase::Draining => true,
-            Phase::Released => false,
-        };
-        is_its_own.then(|| owner.sk.clone())
     }
 
     /// Notes its addresses in the socket. Any context.
@@ -323,6 +310,25 @@ impl Conn {
         match self.dead.load(Acquire) {
             ALIVE => None,
             errno => Some(Error::from_errno(-errno)),
+        }
+    }
+}
+
+impl Recipient for Conn {
+    fn id(&self) -> u64 {
+        self.remote.id
+    }
+
+    fn hear(self: Arc<Self>, call: Call, answer: &Result<Response>) {
+        let outcome = answer.as_ref().map(address).map_err(|error| *error);
+        match call {
+            // Whatever the backend says of a RELEASE, it no longer knows the connection.
+            Call::Release { .. } => Self::released(self),
+            Call::Grow { way, .. } | Call::Shrink { way, .. } => {
+                Self::resized(&self, way, outcome.map(|_| ()));
+            }
+            Call::Poll { .. } => Self::announced(self.as_arc_borrow(), outcome.map(|_| ())),
+            _ => Self::answered(self.as_arc_borrow(), outcome),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
         Turn, //
     },
     link::Link,
+    orders::fixed_order,
     proto::{
         call::SOCK_DGRAM,
         frame,
@@ -49,10 +50,6 @@ use kernel::{
         Arc,
         SpinLock, //
     }, //
-};
-pub(crate) use send::{
-    push,
-    Begun, //
 };
 
 /// What a datagram socket owns besides its `struct sock`.
@@ -215,7 +212,7 @@ impl Datagram {
             Conn::close(&conn, false);
             if waits {
                 // That was done, unless its link is down. Then this ends at once.
-                conn.remote.release(false, None);
+                conn.remote.release(false, || false, None);
                 let _ = conn.remote.ending().wait();
             }
         }
@@ -262,7 +259,7 @@ fn set_peer(conn: &Conn, peer: SocketAddr) -> Result {
 fn ring_order(link: &Link, sk: &Sock) -> Order {
     let largest = frame::LARGEST as usize;
     let order = match (sk.snd_buf_asked(), sk.rcv_buf_asked()) {
-        (None, None) => Order::for_size(largest).max(crate::fixed_order()),
+        (None, None) => Order::for_size(largest).max(fixed_order()),
         (send, recv) => Order::for_size(send.unwrap_or(largest).max(recv.unwrap_or(largest))),
     };
     order.min(link.max_order())

@@ -5,7 +5,10 @@
 use crate::{
     counters::Counters,
     directory::DEBUGFS,
-    link::Link,
+    link::{
+        Link,
+        LINK, //
+    },
     proto::{
         link::{
             front_next,
@@ -15,9 +18,10 @@ use crate::{
         node, //
     },
     survivors::Survivors,
-    FAILURES,
-    LINK,
-    WORKERS, //
+    workers::{
+        FAILURES,
+        WORKERS, //
+    }, //
 };
 use kernel::{
     debugfs,

@@ -9,6 +9,7 @@ mod options;
 mod turn;
 
 use crate::{
+    addresses::any,
     conn::Conn,
     exchange::Exchange,
     listener::Listener,
@@ -16,13 +17,7 @@ use crate::{
     remote::Remote,
     setting::Settings, //
 };
-use core::net::{
-    IpAddr,
-    Ipv4Addr,
-    Ipv6Addr,
-    SocketAddr,
-    SocketAddrV6, //
-};
+use core::net::SocketAddr;
 use kernel::{
     net::{
         addr::Domain,
@@ -231,18 +226,6 @@ pub(crate) fn owner(net: &Namespace) -> u64 {
     place << 32 | u64::from(Kuid::current_euid().into_raw().val)
 }
 
-/// An address as a socket of `domain` uses it: one of IPv6 reaches IPv4 by mapped addresses.
-pub(crate) fn in_domain(domain: Option<Domain>, addr: SocketAddr) -> Result<SocketAddr> {
-    match (domain, addr) {
-        (Some(Domain::Inet), SocketAddr::V6(_)) => Err(EAFNOSUPPORT),
-        (Some(Domain::Inet6), SocketAddr::V4(addr)) => {
-            let ip = addr.ip().to_ipv6_mapped();
-            Ok(SocketAddrV6::new(ip, addr.port(), 0, 0).into())
-        }
-        (_, addr) => Ok(addr),
-    }
-}
-
 /// Whether the program may have the port, as far as that is ours to say: the backend does not know
 /// whose program it is.
 pub(crate) fn may_bind(sk: &Sock, addr: &SocketAddr) -> Result {
@@ -270,11 +253,14 @@ pub(crate) fn directions(how: How) -> ShutdownMask {
     }
 }
 
-/// The address that leaves the choice to the backend.
-pub(crate) fn any(domain: Domain) -> SocketAddr {
-    let ip = match domain {
-        Domain::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Domain::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+/// Notes where the next call looks, after a call that has looked at so many bytes or taken them.
+pub(crate) fn move_peek_offset(sk: &Sock, is_peek: bool, len: usize) {
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
+    let moved = |offset: u32| match is_peek {
+        true => offset.saturating_add(len),
+        false => offset.saturating_sub(len),
     };
-    SocketAddr::new(ip, 0)
+    if let Some(offset) = sk.peek_offset() {
+        sk.set_peek_offset(Some(moved(offset)));
+    }
 }

@@ -4,7 +4,6 @@
 
 use crate::{
     commands::Commands,
-    conn::Conn,
     proto::{
         Body,
         Call,
@@ -37,9 +36,20 @@ use kernel::{
     }, //
 };
 
+/// Who hears of the answer to a request.
+pub(crate) trait Recipient: Send + Sync {
+    /// Returns the handle of the socket that it is.
+    fn id(&self) -> u64;
+
+    /// Called with the answer to `call`, in any context and with no lock held. The reference is not
+    /// the last one, but for that of RELEASE: whoever waits for that has more to do.
+    fn hear(self: Arc<Self>, call: Call, answer: &Result<Response>);
+}
+
 /// A request and its answer.
 ///
-/// Made in process context, submitted once, by [`Link::submit`](crate::link::Link::submit). Whoever
+/// Made in process context, submitted once, by
+/// [`Transport::submit`](crate::transport::Transport::submit). Whoever
 /// waits for the answer holds a reference, and so does the commands ring until the answer has come.
 /// An exchange owns nothing but memory then, so that the last reference may go in any context.
 #[pin_data]
@@ -49,8 +59,8 @@ pub(crate) struct Exchange {
     abort: Atomic<bool>,
     /// RELEASE: whether it leaves the ring to another connection. Likewise.
     reuse: Atomic<bool>,
-    /// The connection that hears of the answer, while it is waited for.
-    pub(crate) conn: LockedBy<Option<Arc<Conn>>, Commands>,
+    /// Who hears of the answer, while it is waited for.
+    pub(crate) recipient: LockedBy<Option<Arc<dyn Recipient>>, Commands>,
     answer: SetOnce<Result<Response>>,
     #[pin]
     done: Completion,
@@ -75,7 +85,7 @@ impl Exchange {
                 call,
                 abort: Atomic::new(false),
                 reuse: Atomic::new(false),
-                conn: LockedBy::new(commands, None),
+                recipient: LockedBy::new(commands, None),
                 answer: SetOnce::new(),
                 done <- Completion::new(),
                 links <- ListLinks::new(),
@@ -129,6 +139,11 @@ impl Exchange {
         self.done.wait_for_completion_killable()?;
         self.answer.copy().unwrap_or(Err(EIO))
     }
+}
+
+/// Returns the error that a positive number of the protocol stands for.
+pub(crate) fn wire_error(number: i32) -> Error {
+    Error::from_errno(-number)
 }
 
 /// The address in an answer, if there is one.

@@ -2,44 +2,27 @@
 
 //! The link to a backend: one for each time that the device comes up.
 
+mod ageing;
+mod tidying;
+
 use crate::{
-    ageing::AGEING,
-    commands::{
-        Commands,
-        Releases, //
-    },
-    conn::Conn,
     counters::Counters,
-    exchange::Exchange,
-    listener::Listener,
-    proto::{
-        node::{
-            self,
-            Offer, //
-        },
-        ring::Order,
-        Call,
-        Dialect,
-        Feature,
-        Features,
-        Request, //
-    },
-    shared_channel::{
-        Opened,
-        SharedChannel, //
-    },
-    spares::{
-        Spares,
-        TIDYING, //
-    }, //
+    proto::Dialect,
+    spares::Spares,
+    transport::Transport, //
+};
+use ageing::AGEING;
+use core::{
+    net::SocketAddr,
+    ops::Deref, //
 };
 use kernel::{
     device::Bound,
     impl_has_delayed_work,
     impl_has_work,
+    net::sock::Sock,
     new_delayed_work,
     new_mutex,
-    new_spinlock_irq,
     new_work,
     prelude::*,
     rbtree::{
@@ -50,13 +33,12 @@ use kernel::{
         aref::ARef,
         atomic::{
             Atomic,
-            Full,
             Relaxed, //
         },
         Arc,
         ArcBorrow,
-        Mutex,
-        SpinLockIrq, //
+        GlobalArc,
+        Mutex, //
     },
     workqueue::{
         owned::{
@@ -71,92 +53,66 @@ use kernel::{
     xen::{
         event::{
             Eoi,
-            EventChannel,
             Handler, //
         },
-        grant::GrantedPages,
-        ring::{
-            FrontRing,
-            SLOTS, //
-        },
+        ring::SLOTS,
         trace::xensock_front as trace,
-        xenbus::{
-            self,
-            Dir, //
-        }, //
+        xenbus, //
     }, //
 };
-
-/// The features that this frontend takes up, if they are offered.
-const KNOWN: Features = Features::NONE
-    .with(Feature::EventIndex)
-    .with(Feature::Status)
-    .with(Feature::Datagram)
-    .with(Feature::RingReuse)
-    .with(Feature::Urgent)
-    .with(Feature::Waiting)
-    .with(Feature::RingResize)
-    .with(Feature::SharedChannel)
-    .with(Feature::Info);
+use tidying::TIDYING;
 
 /// How many slots of the commands ring may be taken by listeners that wait in POLL, or be lost with
 /// them, at the most.
 const MAX_POLLS: usize = SLOTS as usize - 8;
 
-/// Reads what the backend offers, of which we keep what we know, and the dialect that both ends
-/// have. A backend that we cannot work with is `EOPNOTSUPP`.
-fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, Offer)> {
-    let number = |node| match dev.read_u32(Dir::Otherend, node) {
-        Ok(number) => Ok(Some(number)),
-        Err(ENOENT) => Ok(None),
-        Err(error) => Err(error),
-    };
-    let dialect = Dialect::of_link(device, number(node::NATIVE_OFFERED)?);
-    let offer = Offer::read(
-        dialect,
-        &dev.read(Dir::Otherend, node::VERSIONS)?,
-        dev.read_u32(Dir::Otherend, node::MAX_PAGE_ORDER)?,
-        number(node::FUNCTION_CALLS)?,
-        Features::read(dialect, |feature| number(feature.offered()))?.and(KNOWN),
-    )
-    .ok_or(EOPNOTSUPP)?;
-    Ok((dialect, offer))
+/// What `/proc/net/xensock` says of a socket.
+pub(crate) struct Summary {
+    pub(crate) sk: ARef<Sock>,
+    pub(crate) is_stream: bool,
+    /// Bytes that wait, or connections.
+    pub(crate) recv_queue: usize,
+    pub(crate) send_queue: u32,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) peer: Option<SocketAddr>,
+    /// How large its data ring is each way, if it has one.
+    pub(crate) sizes: Option<(u32, u32)>,
 }
 
-/// Who has to hear that the link goes down.
-pub(crate) enum Member {
-    /// A connection: it shares memory with the backend.
-    Conn(Arc<Conn>),
-    /// A listening socket: a program may wait for it.
-    Listener(Arc<Listener>),
+/// Who is known to a link: sockets, by the handles that they have at the backend.
+pub(crate) trait Member: Send + Sync {
+    /// Returns whether it is a listening socket. The others share memory with the backend.
+    fn is_listener(&self) -> bool;
+
+    /// Called when the link goes down. For listening sockets that comes first. May sleep.
+    fn link_down(self: Arc<Self>);
+
+    /// Called from time to time with what [`Link::look_after`] is for: has the ring shrink if it is
+    /// quiet, or if memory `is_short`. Returns whether it has grown. May not sleep.
+    fn age(self: Arc<Self>, is_short: bool) -> bool;
+
+    /// Returns what is said of it, unless another says that.
+    fn summary(&self) -> Option<Summary>;
 }
 
-impl Member {
-    fn is_listener(&self) -> bool {
-        matches!(self, Self::Listener(_))
-    }
-}
+/// The members of a link.
+type Members = RBTree<u64, Arc<dyn Member>>;
+
+/// The link that new connections use; none while no backend is connected.
+pub(crate) static LINK: GlobalArc<Link> = GlobalArc::new();
 
 /// A link to a backend.
 #[pin_data]
 pub(crate) struct Link {
-    pub(crate) dev: ARef<xenbus::Device>,
-    pub(crate) dialect: Dialect,
-    offer: Offer,
+    #[pin]
+    transport: Transport,
     pub(crate) workers: Arc<OwnedQueue>,
     failures: Arc<OwnedQueue>,
-    pub(crate) counters: Arc<Counters>,
-    #[pin]
-    commands: SpinLockIrq<Commands>,
-    /// What the data rings share, with [`Feature::SharedChannel`].
-    news: Option<Opened<GrantedPages>>,
     /// Those who have to hear of its end, by the handle of their socket; `None` once it is down.
     #[pin]
-    members: Mutex<Option<RBTree<u64, Member>>>,
+    members: Mutex<Option<Members>>,
     #[pin]
     pub(crate) spares: Spares,
-    last_id: Atomic<u64>,
-    has_warned: Atomic<bool>,
     /// Changed under `down`.
     was_up: Atomic<bool>,
     /// Whether the link is down; held while it is taken down.
@@ -168,7 +124,7 @@ pub(crate) struct Link {
     #[pin]
     tidying: DelayedWork<Link, TIDYING>,
     /// Memory is short: what has grown is to shrink.
-    pub(crate) is_short: Atomic<bool>,
+    is_short: Atomic<bool>,
     /// Looks after connections that have grown.
     #[pin]
     ageing: DelayedWork<Link, AGEING>,
@@ -190,32 +146,13 @@ impl Link {
         failures: Arc<OwnedQueue>,
         counters: Arc<Counters>,
     ) -> Result<Arc<Self>> {
-        let device = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
-        let (dialect, offer) = read_offer(dev, device)?;
-        let page = GrantedPages::new(dev.otherend_id(), 1, GFP_KERNEL)?;
-        let commands = Commands::new(dialect, FrontRing::new(page)?, counters.clone());
-        let grant = commands.grant();
-        let news = if offer.features.has(Feature::SharedChannel) {
-            let page = GrantedPages::new(dev.otherend_id(), 1, GFP_KERNEL)?;
-            Some(Opened::alloc(dev, page, failures.clone())?)
-        } else {
-            None
-        };
-
         let link = Arc::pin_init(
             try_pin_init!(Self {
-                dev: dev.normal().into(),
-                dialect,
-                offer,
+                transport <- Transport::new(dev, failures.clone(), counters),
                 workers,
                 failures,
-                counters,
-                commands <- new_spinlock_irq!(commands, "xensock_commands"),
-                news,
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
                 spares <- Spares::new(),
-                last_id: Atomic::new(0),
-                has_warned: Atomic::new(false),
                 was_up: Atomic::new(false),
                 down <- new_mutex!(false, "xensock_down"),
                 failure <- new_work!("xensock_failure"),
@@ -225,100 +162,19 @@ impl Link {
             }),
             GFP_KERNEL,
         )?;
-        let channel = EventChannel::alloc(dev, c"xensock-commands", link.clone())?;
-        let port = channel.port();
-        link.commands.lock().channel = Some(channel);
-
-        let published = dev.transaction(|t| {
-            t.write(node::VERSION, fmt!("1"))?;
-            t.write(node::RING_REF, fmt!("{grant}"))?;
-            t.write(node::PORT, fmt!("{port}"))?;
-            if let Some(news) = &link.news {
-                let grant = news.page().refs().first().ok_or(EINVAL)?;
-                t.write(node::NEWS_REF, fmt!("{grant}"))?;
-                t.write(node::NEWS_PORT, fmt!("{}", news.port()))?;
-            }
-            if device == Dialect::PvCalls {
-                let is_native = u32::from(dialect == Dialect::XenSock);
-                t.write(node::NATIVE_TAKEN, fmt!("{is_native}"))?;
-            }
-            if dialect == Dialect::XenSock {
-                for feature in Feature::ALL {
-                    let uses = u32::from(offer.features.has(feature));
-                    t.write(feature.taken(), fmt!("{uses}"))?;
-                }
-            }
-            Ok(())
-        });
-        if let Err(error) = published {
+        if let Err(error) = link.open(dev, link.clone()) {
             link.take_down();
             return Err(error);
         }
         Ok(link)
     }
 
-    /// The features that the link has.
-    pub(crate) fn features(&self) -> Features {
-        self.offer.features
-    }
-
-    /// Whether the link has a feature.
-    pub(crate) fn has(&self, feature: Feature) -> bool {
-        self.offer.features.has(feature)
-    }
-
-    /// The channel that data rings share, if they do.
-    pub(crate) fn shared_channel(&self) -> Option<&Arc<SharedChannel<GrantedPages>>> {
-        self.news.as_ref().map(Opened::channel)
-    }
-
-    /// The largest ring that the backend maps.
-    pub(crate) fn max_order(&self) -> Order {
-        self.offer.max_order
-    }
-
-    /// Whether the link has not gone down. Any context.
-    pub(crate) fn is_up(&self) -> bool {
-        self.commands.lock().is_open()
-    }
-
-    /// A handle for a new socket. 64 bits are never used up.
-    pub(crate) fn new_id(&self) -> u64 {
-        self.last_id.fetch_add(1, Relaxed).wrapping_add(1)
-    }
-
-    /// Makes a request that can be submitted. `EOPNOTSUPP` if the dialect does not have it.
-    pub(crate) fn exchange(&self, call: Call) -> Result<Arc<Exchange>> {
-        let request = Request { req_id: 0, call };
-        request.encode(self.dialect).ok_or(EOPNOTSUPP)?;
-        Exchange::new(&self.commands, call)
-    }
-
-    /// Sends a request, or queues it; `conn` will hear of the answer. Any context.
-    ///
-    /// If the link is down, the exchange ends with `ENETDOWN`, and a connection with its link.
-    pub(crate) fn submit(&self, exchange: &Arc<Exchange>, conn: Option<Arc<Conn>>) {
-        if !self.commands.lock().submit(exchange, conn) {
-            exchange.finish(Err(ENETDOWN));
-        }
-    }
-
-    /// Whether a POLL of this socket waits for its answer.
-    pub(crate) fn is_polling(&self, id: u64) -> bool {
-        self.commands.lock().is_polling(id)
-    }
-
-    /// The RELEASEs that the backend was sent and has not answered.
-    pub(crate) fn releases(&self) -> Releases {
-        self.commands.lock().releases()
-    }
-
     /// Makes somebody known to the link. May sleep. `ENETDOWN` if the link has gone down, `ENOBUFS`
     /// if it has no slot for another listener's POLL.
-    pub(crate) fn enter(&self, id: u64, member: Member) -> Result {
+    pub(crate) fn enter(&self, id: u64, member: Arc<dyn Member>) -> Result {
         let is_listener = member.is_listener();
         let node = RBTreeNode::new(id, member, GFP_KERNEL)?;
-        let lost = self.commands.lock().lost_slots();
+        let lost = self.lost_slots();
         let mut members = self.members.lock();
         let members = (*members).as_mut().ok_or(ENETDOWN)?;
         if is_listener {
@@ -332,13 +188,13 @@ impl Link {
     /// Whether another listener can be made known to the link, as it looks now: `ENETDOWN` and
     /// `ENOBUFS` as [`Self::enter`] has them. May sleep.
     pub(crate) fn may_listen(&self) -> Result {
-        let lost = self.commands.lock().lost_slots();
+        let lost = self.lost_slots();
         let members = self.members.lock();
         self.check_polls((*members).as_ref().ok_or(ENETDOWN)?, lost)
     }
 
     /// Whether there is a slot for another POLL: `ENOBUFS`.
-    fn check_polls(&self, members: &RBTree<u64, Member>, lost: usize) -> Result {
+    fn check_polls(&self, members: &Members, lost: usize) -> Result {
         let listeners = members.values().filter(|member| member.is_listener());
         match self.dialect {
             Dialect::PvCalls if listeners.count() + lost >= MAX_POLLS => Err(ENOBUFS),
@@ -364,7 +220,7 @@ impl Link {
     }
 
     /// Does something with each of those who are known to the link. May sleep, but must not itself.
-    pub(crate) fn for_each(&self, what: impl FnMut(&Member)) {
+    pub(crate) fn for_each(&self, what: impl FnMut(&Arc<dyn Member>)) {
         if let Some(members) = (*self.members.lock()).as_ref() {
             members.values().for_each(what);
         }
@@ -422,58 +278,44 @@ impl Link {
             trace::link(self.dev.otherend_id(), state, why);
         }
         let members = self.members.lock().take();
-        let closed = self.commands.lock().close();
-        // Outside the locks: this waits for the handler of the channel, and revokes grants.
-        drop(closed);
-        if let Some(news) = &self.news {
-            news.close();
-            news.page().revoke();
-        }
+        self.close();
         let members = || members.iter().flat_map(|m| m.values());
         // First, so that nobody who accepts takes the end of what was posted for a failure of it.
-        for member in members() {
-            self.counters.leave(member.is_listener());
-            if let Member::Listener(listener) = member {
-                listener.link_down();
-            }
+        for listener in members().filter(|member| member.is_listener()) {
+            listener.clone().link_down();
         }
         for member in members() {
-            if let Member::Conn(conn) = member {
-                Conn::link_down(conn);
+            self.counters.leave(member.is_listener());
+            if !member.is_listener() {
+                member.clone().link_down();
             }
         }
         // After the members: a ring that goes from those to the spares is found with either.
         self.spares.close();
-        loop {
-            let unanswered = self.commands.lock().next_unanswered();
-            match unanswered {
-                Some(answer) => answer.deliver(),
-                None => break,
-            }
-        }
+        self.end_unanswered();
         // What they waited for has come, and they are not queued again.
         let _ = cancel_delayed_sync::<_, TIDYING>(self);
         let _ = cancel_delayed_sync::<_, AGEING>(self);
-    }
-
-    /// Says what the backend did wrong, once for each link.
-    pub(crate) fn warn_once(&self, what: &CStr) {
-        if !self.has_warned.xchg(true, Full) {
-            dev_err!(self.dev.as_ref(), "backend: {}\n", what);
-        }
     }
 
     /// Takes what the backend has answered, and says whether there was anything. Hard IRQ.
     fn take_answers(&self) -> Result<bool> {
         let mut any = false;
         loop {
-            let answer = self.commands.lock().next_answer()?;
-            match answer {
+            match self.next_answer()? {
                 Some(answer) => answer.deliver(),
                 None => return Ok(any),
             }
             any = true;
         }
+    }
+}
+
+impl Deref for Link {
+    type Target = Transport;
+
+    fn deref(&self) -> &Transport {
+        &self.transport
     }
 }
 

@@ -17,7 +17,8 @@ use crate::{
     exchange::Exchange,
     link::{
         Link,
-        Member, //
+        Member,
+        Summary, //
     },
     proto::{
         call::SOCK_STREAM,
@@ -139,14 +140,8 @@ impl Listener {
 
     /// Makes it known to the link, and asks for the first connections. May sleep.
     pub(crate) fn start(this: &Arc<Self>) -> Result {
-        let member = Member::Listener(this.clone());
-        this.remote.link.enter(this.remote.id, member)?;
+        this.remote.link.enter(this.remote.id, this.clone())?;
         this.post()
-    }
-
-    /// The socket.
-    pub(crate) fn socket(&self) -> &Sock {
-        &self.sk
     }
 
     /// How many connections wait to be accepted, of those that the backend has handed over.
@@ -234,7 +229,7 @@ impl Listener {
         while result.is_ok() && self.posted.lock().begin() {
             result = self.post_one();
         }
-        // A few are better than none. The end of the link is told by `link_down`.
+        // A few are better than none. The end of the link is told by `lose_link`.
         if matches!(result, Ok(()) | Err(ENETDOWN)) || !self.posted.lock().conns.is_empty() {
             return Ok(());
         }
@@ -331,7 +326,7 @@ impl Listener {
         } else {
             None
         };
-        self.remote.release(false, None);
+        self.remote.release(false, || false, None);
         own.iter().for_each(Conn::release_withdrawn);
         conns.iter().for_each(Conn::release_withdrawn);
         self.remote.link.forget(self.remote.id);
@@ -365,7 +360,7 @@ impl Listener {
 
     /// Stops listening together with the link. Another one takes its place with the next link, or the
     /// socket is told. May sleep.
-    pub(crate) fn link_down(&self) {
+    pub(crate) fn lose_link(&self) {
         trace::error(self.remote.id, ENETDOWN, c"the link is down");
         if !Survivors::enter(&self.sk) {
             return self.fail(ENETDOWN);
@@ -411,6 +406,32 @@ impl Listener {
         drop(conns);
         // Those who wait for a connection go to the other one.
         self.sk.state_changed();
+    }
+}
+
+impl Member for Listener {
+    fn is_listener(&self) -> bool {
+        true
+    }
+
+    fn link_down(self: Arc<Self>) {
+        self.lose_link();
+    }
+
+    fn age(self: Arc<Self>, _is_short: bool) -> bool {
+        false
+    }
+
+    fn summary(&self) -> Option<Summary> {
+        Some(Summary {
+            sk: self.sk.clone(),
+            is_stream: true,
+            recv_queue: self.waiting(),
+            send_queue: 0,
+            local: self.remote.local,
+            peer: None,
+            sizes: None,
+        })
     }
 }
 

@@ -5,13 +5,10 @@
 //! The queues are in bytes, and of a listening socket connections; `in` and `out` are the sizes of the
 //! data ring, in bytes.
 
-use crate::{
-    conn::Conn,
-    link::Member,
-    listener::Listener,
+use crate::link::{
+    Summary,
     LINK, //
 };
-use core::net::SocketAddr;
 use kernel::{
     fmt,
     net::{
@@ -43,52 +40,30 @@ impl Show for Sockets {
             "family type state recv-q send-q local peer in out inode uid\n"
         );
         if let Some(link) = LINK.get() {
-            link.for_each(|member| match member {
-                Member::Conn(conn) => show_conn(net, file, conn),
-                Member::Listener(listener) => show_listener(net, file, listener),
+            // Those which nobody has accepted yet are their listener's.
+            link.for_each(|member| {
+                if let Some(summary) = member.summary().filter(|s| is_of(&s.sk, net)) {
+                    show(file, &summary);
+                }
             });
         }
     }
 }
 
-/// A socket with a data ring; those which nobody has accepted yet are their listener's.
-fn show_conn(net: &Namespace, file: &SeqFile, conn: &Conn) {
-    let Some(sk) = conn.owner_for_listing().filter(|sk| is_of(sk, net)) else {
-        return;
-    };
+fn show(file: &SeqFile, summary: &Summary) {
+    let sk = &summary.sk;
     seq_print!(
         file,
         "{} {} {} {} {} {} {} {} {} {} {}\n",
-        family(&sk),
-        if conn.is_datagram() {
-            "dgram"
-        } else {
-            "stream"
-        },
-        state(&sk),
-        conn.ring.peek_readable(),
-        conn.ring.peek_queued(),
-        Name(conn.local.copy().or(conn.remote.local)),
-        Name(conn.peer.copy()),
-        conn.ring.rx_size(),
-        conn.ring.tx_size(),
-        sk.inode(),
-        sk.uid().into_uid_in_current_ns()
-    );
-}
-
-fn show_listener(net: &Namespace, file: &SeqFile, listener: &Listener) {
-    let sk = listener.socket();
-    if !is_of(sk, net) {
-        return;
-    }
-    seq_print!(
-        file,
-        "{} stream {} {} 0 {} - - - {} {}\n",
         family(sk),
+        if summary.is_stream { "stream" } else { "dgram" },
         state(sk),
-        listener.waiting(),
-        Name(listener.remote.local),
+        summary.recv_queue,
+        summary.send_queue,
+        OrDash(summary.local),
+        OrDash(summary.peer),
+        OrDash(summary.sizes.map(|(input, _)| input)),
+        OrDash(summary.sizes.map(|(_, output)| output)),
         sk.inode(),
         sk.uid().into_uid_in_current_ns()
     );
@@ -121,13 +96,13 @@ fn state(sk: &Sock) -> &'static str {
     }
 }
 
-/// An address, or a dash for one that is not known.
-struct Name(Option<SocketAddr>);
+/// Something, or a dash for what is not known.
+struct OrDash<T>(Option<T>);
 
-impl fmt::Display for Name {
+impl<T: core::fmt::Display> fmt::Display for OrDash<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Some(addr) => write!(f, "{addr}"),
+            Some(known) => write!(f, "{known}"),
             None => f.write_str("-"),
         }
     }

@@ -3,10 +3,10 @@
 //! The socket that the backend has for one of ours.
 
 use crate::{
-    conn::Conn,
     exchange::{
         address,
-        Exchange, //
+        Exchange,
+        Recipient, //
     },
     link::Link,
     proto::{
@@ -194,16 +194,22 @@ impl Remote {
         Err(EADDRINUSE)
     }
 
-    /// Has the backend close the socket, once. `conn` will hear that it has. Any context.
-    pub(crate) fn release(&self, abort: bool, conn: Option<Arc<Conn>>) {
+    /// Has the backend close the socket, once, and if `leaves_ring` says so keep its ring for another;
+    /// `recipient` will hear that it has. Any context.
+    pub(crate) fn release(
+        &self,
+        abort: bool,
+        leaves_ring: impl FnOnce() -> bool,
+        recipient: Option<Arc<dyn Recipient>>,
+    ) {
         if !self.is_released.load(Relaxed) && !self.is_released.xchg(true, Full) {
             if abort {
                 self.release.set_abort();
             }
-            if conn.as_ref().is_some_and(|conn| conn.leave_ring()) {
+            if leaves_ring() {
                 self.release.set_reuse();
             }
-            self.link.submit(&self.release, conn);
+            self.link.submit(&self.release, recipient);
         }
     }
 
@@ -220,6 +226,6 @@ impl Remote {
 
 impl Drop for Remote {
     fn drop(&mut self) {
-        self.release(false, None);
+        self.release(false, || false, None);
     }
 }

@@ -4,10 +4,8 @@
 
 use crate::{
     budget::Share,
-    conn::Conn,
     doorbell::Doorbell,
     exchange::Exchange,
-    link::Link,
     notifier::Notifier,
     proto::{
         indexes,
@@ -20,7 +18,8 @@ use crate::{
     ring::{
         DataRing,
         End, //
-    }, //
+    },
+    transport::Transport, //
 };
 use core::ops::Deref;
 use kernel::{
@@ -35,10 +34,15 @@ use kernel::{
             Relaxed, //
         },
         Arc,
+        ArcBorrow,
         Mutex,
         SpinLockIrq, //
     },
     xen::{
+        event::{
+            Eoi,
+            Handler, //
+        },
         grant::GrantedPages,
         shared::SharedPages,
         DomId, //
@@ -83,6 +87,21 @@ impl Deref for Granted {
     }
 }
 
+/// Who has a data ring: a connection, from its first request on until it has left.
+pub(crate) trait RingUser: Send + Sync {
+    /// Called as [`Handler::handle`] is, with the events of the ring.
+    fn handle(self: ArcBorrow<'_, Self>) -> Eoi;
+
+    /// Returns whether it has left the ring, or is about to: it must not hear of events any more.
+    fn has_parted(&self) -> bool;
+}
+
+impl Handler for dyn RingUser {
+    fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
+        this.handle()
+    }
+}
+
 /// A data ring with its notifier, for one connection after another.
 #[pin_data]
 pub(crate) struct Shared {
@@ -91,10 +110,10 @@ pub(crate) struct Shared {
     at: RingRef,
     /// The network namespace that it was made for.
     payer: usize,
-    doorbell: Arc<Doorbell<Conn>>,
+    doorbell: Arc<Doorbell<dyn RingUser>>,
     /// `None` once nothing is shared any more.
     #[pin]
-    notifier: SpinLockIrq<Option<Notifier<Conn, GrantedPages>>>,
+    notifier: SpinLockIrq<Option<Notifier<dyn RingUser, GrantedPages>>>,
     /// The backend was asked to keep it mapped, and may have done so since.
     is_kept: Atomic<bool>,
     /// UNMAP, with [`Feature::RingReuse`]. Made beforehand, so that nothing can keep us from it.
@@ -116,9 +135,14 @@ impl Shared {
     /// Allocates a ring for `sk`, grants it to the backend and fills in its indexes page. May sleep.
     ///
     /// It is of a smaller order if the guest has many connections, see [`Share`].
-    pub(crate) fn new(link: &Link, sk: &Sock, owner: u64, order: Order) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        transport: &Transport,
+        sk: &Sock,
+        owner: u64,
+        order: Order,
+    ) -> Result<Arc<Self>> {
         let (share, order) = Share::take(owner, order)?;
-        let peer = link.dev.otherend_id();
+        let peer = transport.dev.otherend_id();
         let input = Granted::new(peer, order.half_pages())?;
         let output = Granted::new(peer, order.half_pages())?;
         let index = Granted::new(peer, 1)?;
@@ -132,13 +156,14 @@ impl Shared {
         index.word(indexes::RING_ORDER)?.store(order.get(), Relaxed);
         // The indexes page, by which the backend finds the rest.
         let grant = index.pages.refs().first().ok_or(EINVAL)?.as_raw();
-        let ring = DataRing::new(index, input, output, End::Front, link.features())?;
+        let ring = DataRing::new(index, input, output, End::Front, transport.features())?;
         let doorbell = Doorbell::new()?;
-        let notifier = Notifier::alloc(&link.dev, link.shared_channel(), doorbell.clone())?;
+        let notifier =
+            Notifier::alloc(&transport.dev, transport.shared_channel(), doorbell.clone())?;
         let port = notifier.number();
         let at = RingRef { grant, port };
-        let unmap = if link.has(Feature::RingReuse) {
-            Some(link.exchange(Call::Unmap { id: 0, ring: at })?)
+        let unmap = if transport.has(Feature::RingReuse) {
+            Some(transport.exchange(Call::Unmap { id: 0, ring: at })?)
         } else {
             None
         };
@@ -166,9 +191,15 @@ impl Shared {
     ///
     /// It is smaller if the guest has many connections. `ENOBUFS` if it would be no larger than what
     /// the direction has.
-    pub(crate) fn extend(&self, link: &Link, owner: u64, way: Way, order: Order) -> Result<Order> {
+    pub(crate) fn extend(
+        &self,
+        transport: &Transport,
+        owner: u64,
+        way: Way,
+        order: Order,
+    ) -> Result<Order> {
         let (share, order) = Share::take_growth(owner, self.ring.order(), order)?;
-        let peer = link.dev.otherend_id();
+        let peer = transport.dev.otherend_id();
         let extension = Granted::extension(peer, order.half_pages(), share)?;
         for (i, grant) in extension.pages.refs().iter().enumerate() {
             let offset = indexes::direction(way).extension_offset(i).ok_or(EINVAL)?;
@@ -185,10 +216,11 @@ impl Shared {
         self.ring.reset_words();
     }
 
-    /// Has events concern `conn` from now on, unless it has left the ring already. What came before
+    /// Has events concern `user` from now on, unless it has left the ring already. What came before
     /// is looked for. Any context.
-    pub(crate) fn connect(&self, conn: Arc<Conn>) {
-        self.doorbell.connect_and_look(conn, Conn::has_parted);
+    pub(crate) fn connect(&self, user: Arc<dyn RingUser>) {
+        self.doorbell
+            .connect_and_look(user, |user| user.has_parted());
     }
 
     /// Has events concern nobody. Process context.
@@ -202,7 +234,7 @@ impl Shared {
     }
 
     /// What has the backend unmap it, if it may have it mapped though no connection has it. Once.
-    pub(crate) fn unmap(&self) -> Option<&Arc<Exchange>> {
+    fn unmap(&self) -> Option<&Arc<Exchange>> {
         let is_kept = self.is_kept.xchg(false, Full);
         self.unmap.as_ref().filter(|_| is_kept)
     }
@@ -224,6 +256,17 @@ impl Shared {
         if let Some(notifier) = self.notifier.lock().as_ref() {
             notifier.notify();
         }
+    }
+
+    /// Ends the sharing of a ring that no connection has, once the backend has unmapped it. Waits
+    /// for the backend.
+    pub(crate) fn give_up(&self, transport: &Transport) {
+        if let Some(unmap) = self.unmap() {
+            transport.submit(unmap, None);
+            // Whatever the answer is, or if there is none: there is nothing else to be done.
+            let _ = unmap.wait();
+        }
+        self.unshare();
     }
 
     /// Ends the events and revokes the grants. May sleep; idempotent.

@@ -7,7 +7,6 @@
 
 use crate::{
     budget,
-    link::Link,
     proto::ring::Order,
     shared::{
         payer,
@@ -26,14 +25,6 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    time::{
-        msecs_to_jiffies,
-        Msecs, //
-    },
-    workqueue::{
-        owned::enqueue_delayed,
-        WorkItem, //
-    },
     xen::grant, //
 };
 
@@ -42,12 +33,6 @@ const MAX_RINGS: usize = 16;
 
 /// The part of the guest's grant table that they may have.
 const MAX_PART: usize = 16;
-
-/// How long one stays unused: so long, or twice that. In milliseconds.
-const IDLE_TIME: Msecs = 1000;
-
-/// The work item of a [`Link`] that gives up what nobody wants.
-pub(crate) const TIDYING: u64 = 1;
 
 /// What becomes of a spare ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,8 +118,21 @@ impl Spares {
         }
     }
 
-    /// Takes one out for another connection, the last that came, if `suits` says so.
-    pub(crate) fn take(&self, suits: impl Fn(&Shared) -> bool) -> Option<Arc<Shared>> {
+    /// Takes one out of this order for a connection of `sk`'s, which is `owner`'s. If a new one would
+    /// be smaller, for want of grants, it may be, too.
+    pub(crate) fn take_for(&self, sk: &Sock, owner: u64, order: Order) -> Option<Arc<Shared>> {
+        let payer = payer(sk);
+        let take = |least: Option<Order>| {
+            self.take(|ring| {
+                Some(ring.order()) >= least && ring.order() <= order && ring.is_paid_by(payer)
+            })
+        };
+        // How many grants there are is a question to the hypervisor.
+        take(Some(order)).or_else(|| take(budget::affordable(owner, order)))
+    }
+
+    /// Takes one out, the last that came, if `suits` says so.
+    fn take(&self, suits: impl Fn(&Shared) -> bool) -> Option<Arc<Shared>> {
         let mut rings = self.rings.lock();
         let rings = (*rings).as_mut()?;
         let found = rings
@@ -189,63 +187,6 @@ impl Spares {
         for spare in rings.iter().flatten() {
             spare.ring.unshare();
         }
-    }
-}
-
-/// The rings of a link.
-impl Link {
-    /// A data ring of this order for a connection of `sk`'s, which is `owner`'s: a spare one, or a
-    /// new one. If a new one would be smaller, for want of grants, they may both be. May sleep.
-    pub(crate) fn new_ring(&self, sk: &Sock, owner: u64, order: Order) -> Result<Arc<Shared>> {
-        let payer = payer(sk);
-        let take = |least: Option<Order>| {
-            self.spares.take(|ring| {
-                Some(ring.order()) >= least && ring.order() <= order && ring.is_paid_by(payer)
-            })
-        };
-        // How many grants there are is a question to the hypervisor.
-        let spare = take(Some(order)).or_else(|| take(budget::affordable(owner, order)));
-        let Some(ring) = spare else {
-            return Shared::new(self, sk, owner, order);
-        };
-        self.counters.ring_reused();
-        Ok(ring)
-    }
-
-    /// Leaves a ring that was [entered](Spares::enter) to another connection. May sleep.
-    pub(crate) fn offer(self: &Arc<Self>, ring: &Arc<Shared>) {
-        // The backend has nothing of extensions any more.
-        ring.restart();
-        self.spares.offer(ring, || self.tidy_later());
-    }
-
-    fn tidy_later(self: &Arc<Self>) {
-        // An item that is queued already does all there is to do.
-        let _ = enqueue_delayed::<_, TIDYING>(self.clone(), msecs_to_jiffies(IDLE_TIME));
-    }
-
-    /// Ends the sharing of a ring that no connection has, once the backend has unmapped it. Waits
-    /// for the backend.
-    pub(crate) fn give_up(&self, ring: &Shared) {
-        if let Some(unmap) = ring.unmap() {
-            self.submit(unmap, None);
-            // Whatever the answer is, or if there is none: there is nothing else to be done.
-            let _ = unmap.wait();
-        }
-        ring.unshare();
-    }
-}
-
-impl WorkItem<TIDYING> for Link {
-    type Pointer = Arc<Link>;
-
-    /// Gives up the rings that nobody has wanted for a while.
-    fn run(this: Arc<Link>) {
-        while let Some(ring) = this.spares.next_old() {
-            this.give_up(&ring);
-            this.spares.remove(&ring);
-        }
-        this.spares.age(|| this.tidy_later());
     }
 }
 

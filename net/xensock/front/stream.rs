@@ -15,8 +15,6 @@ mod queues;
 mod transfer;
 mod urgent;
 
-pub(crate) use control::move_peek_offset;
-
 use crate::{
     conn::Conn,
     endpoint::{
@@ -24,6 +22,10 @@ use crate::{
         State, //
     },
     link::Link,
+    orders::{
+        fixed_order,
+        FIRST_ORDER, //
+    },
     proto::{
         call::SOCK_STREAM,
         ring::Order,
@@ -49,6 +51,10 @@ use kernel::{
     }, //
 };
 use parting::Parting;
+pub(crate) use passive::{
+    Acceptance,
+    NewSocket, //
+};
 
 /// What a socket owns besides its `struct sock`.
 ///
@@ -109,10 +115,10 @@ impl Stream {
 fn ring_order(link: &Link, sk: &Sock) -> Order {
     let asked = sk.snd_buf_asked().max(sk.rcv_buf_asked());
     let order = asked
-        .map_or(crate::fixed_order(), Order::for_size)
+        .map_or(fixed_order(), Order::for_size)
         .min(link.max_order());
     if link.has(Feature::RingResize) {
-        order.min(crate::FIRST_ORDER)
+        order.min(FIRST_ORDER)
     } else {
         order
     }

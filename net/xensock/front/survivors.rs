@@ -7,11 +7,9 @@
 //! also with another backend, and its program need not know of it.
 
 use crate::{
-    choice::Hijack,
-    family::engine,
-    LINK,
-    SURVIVORS,
-    WORKERS, //
+    hijack::Hijack,
+    link::LINK,
+    workers::WORKERS, //
 };
 use kernel::{
     impl_has_work,
@@ -25,6 +23,7 @@ use kernel::{
         Arc,
         CondVar,
         CondVarTimeoutResult,
+        GlobalArc,
         Mutex, //
     },
     time::msecs_to_jiffies,
@@ -34,9 +33,50 @@ use kernel::{
     }, //
 };
 
+/// The sockets that wait for another link.
+static SURVIVORS: GlobalArc<Survivors> = GlobalArc::new();
+
+/// What can be made anew of a socket.
+pub(crate) trait Survivor {
+    /// Returns whether the socket is one of the [`Survivors`], or about to be.
+    fn is_lost(&self) -> bool;
+
+    /// Notes that. Any context.
+    fn set_lost(&self, is_lost: bool);
+
+    /// Has the backend make anew what it had for a socket before the link was lost. `ENETDOWN` if
+    /// there is no link again. Waits for the backend.
+    fn revive(&self, sk: &Sock) -> Result;
+
+    /// Tells a program that nothing comes of that.
+    fn give_up(&self, sk: &Sock, error: Error);
+}
+
+/// Finds what can be made anew of a socket, if that is one of ours.
+type Find = fn(&Sock) -> Option<&dyn Survivor>;
+
+/// Keeps [`SURVIVORS`] for as long as the module is.
+pub(crate) struct Keeper;
+
+impl Keeper {
+    /// Lets sockets survive. May sleep.
+    pub(crate) fn new(find: Find) -> Result<Self> {
+        SURVIVORS.set(Survivors::new(find)?);
+        Ok(Self)
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // No device is left, and no socket.
+        drop(SURVIVORS.take());
+    }
+}
+
 /// The sockets that wait for a link, and a place for calls that do.
 #[pin_data]
 pub(crate) struct Survivors {
+    find: Find,
     #[pin]
     socks: Mutex<KVec<ARef<Sock>>>,
     /// There is a link. Waited for with `socks` held.
@@ -51,10 +91,10 @@ impl_has_work! {
 }
 
 impl Survivors {
-    /// Those of the module.
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    fn new(find: Find) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
+                find,
                 socks <- new_mutex!(KVec::new(), "xensock_survivors"),
                 arrival <- new_condvar!("xensock_arrival"),
                 work <- new_work!("xensock_survivors"),
@@ -70,13 +110,16 @@ impl Survivors {
         if !settings.is_some_and(|settings| settings.keeps_services()) {
             return false;
         }
-        let Some((survivors, engine)) = SURVIVORS.get().zip(engine(sk)) else {
+        let Some(survivors) = SURVIVORS.get() else {
             return false;
         };
-        engine.endpoint().set_lost(true);
+        let Some(survivor) = (survivors.find)(sk) else {
+            return false;
+        };
+        survivor.set_lost(true);
         let entered = survivors.push(sk.into());
         if !entered {
-            engine.endpoint().set_lost(false);
+            survivor.set_lost(false);
         }
         entered
     }
@@ -84,17 +127,17 @@ impl Survivors {
     /// Adds a socket once, unless somebody has taken it out meanwhile.
     fn push(&self, sk: ARef<Sock>) -> bool {
         let mut socks = self.socks.lock();
-        let is_lost = engine(&sk).is_some_and(|engine| engine.endpoint().is_lost());
+        let is_lost = (self.find)(&sk).is_some_and(|survivor| survivor.is_lost());
         let is_there = socks.iter().any(|lost| core::ptr::eq(&**lost, &*sk));
         !is_lost || is_there || socks.push(sk, GFP_KERNEL).is_ok()
     }
 
     /// Takes a socket out that has ended, or was not lost. May sleep.
     pub(crate) fn remove(sk: &Sock) {
-        if let Some(engine) = engine(sk) {
-            engine.endpoint().set_lost(false);
-        }
         if let Some(survivors) = SURVIVORS.get() {
+            if let Some(survivor) = (survivors.find)(sk) {
+                survivor.set_lost(false);
+            }
             let mut socks = survivors.socks.lock();
             if let Some(index) = socks.iter().position(|lost| core::ptr::eq(&**lost, sk)) {
                 // Not the last reference: the caller has another.
@@ -147,13 +190,13 @@ impl WorkItem for Survivors {
     fn run(this: Arc<Survivors>) {
         let socks = core::mem::take(&mut *this.socks.lock());
         for sk in socks {
-            let Some(engine) = engine(&sk) else {
+            let Some(survivor) = (this.find)(&sk) else {
                 continue;
             };
             // The link may have gone down again: then the next one is asked.
-            let waits = matches!(engine.revive(&sk), Err(ENETDOWN));
+            let waits = matches!(survivor.revive(&sk), Err(ENETDOWN));
             if waits && !this.push(sk.clone()) {
-                engine.give_up(&sk, ENETDOWN);
+                survivor.give_up(&sk, ENETDOWN);
             }
         }
     }

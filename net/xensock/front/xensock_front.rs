@@ -6,9 +6,11 @@
 //!
 //! - [`driver::Frontend`]: one for each xenbus device, of which a guest has one.
 //! - [`link::Link`]: the connection with a backend; a new one each time that the device comes up.
-//!   [`LINK`] holds the one that new sockets use; with several devices, that which came up last.
+//!   [`link::LINK`] holds the one that new sockets use; with several devices, that which came up
+//!   last. Who has to hear of its end is a [`link::Member`].
+//! - [`transport::Transport`]: how a link and its backend speak.
 //! - [`commands::Commands`]: the commands ring of a link, with the requests that wait.
-//! - [`exchange::Exchange`]: a request, and the answer to it.
+//! - [`exchange::Exchange`]: a request, and the answer to it. An [`exchange::Recipient`] hears of that.
 //! - [`stream::Stream`], [`datagram::Datagram`]: what a socket does, by its type.
 //! - [`endpoint::Endpoint`]: what a socket has at the backend: its [`State`](endpoint::State) is what
 //!   there is just now.
@@ -29,12 +31,15 @@
 //!   and with a [`listener::Local`] if it is to have those of the guest itself as well.
 //! - [`survivors::Survivors`]: the listening and datagram sockets that have lost what the backend had
 //!   for them, and wait for a link.
-//! - [`family::Family`]: streams and datagrams as sockets of a [`face::Face`]: of AF_XENSOCK, or of
+//! - [`family::Family`]: streams and datagrams as sockets of a [`family::Face`]: of AF_XENSOCK, or of
 //!   IPPROTO_XENSOCK under AF_INET or AF_INET6.
 //! - [`choice::Choice`]: creates such a socket where programs ask for TCP (or UDP);
-//!   [`choice::Hijack`] is what the administrator of a network namespace has chosen. Behind it is a
+//!   [`hijack::Hijack`] is what the administrator of a network namespace has chosen. Behind it is a
 //!   socket of the guest's own, about which the guest's policy is asked. If it turns out to be none
 //!   for the backend, it falls back to that one, which has the file from then on.
+//!
+//! Files stand on floors: each uses only what is below it, but for `exchange` and `commands`, which
+//! are one. `tools/bed/floors.py` shows them.
 //!
 //! # References
 //!
@@ -75,7 +80,7 @@
 //! 6. `SharedChannel::state`, then `Doorbell::owner` (spinlocks, IRQ): held while the handler of a
 //!    connection runs.
 //! 7. `Conn::owner`, then `Conn::asked` and `Conn::inbox` (spinlocks, IRQ): short.
-//! 8. `Link::commands`, `Conn::seen`, `Shared::notifier`, then `SharedChannel::channel` (spinlocks,
+//! 8. `Transport::commands`, `Conn::seen`, `Shared::notifier`, then `SharedChannel::channel` (spinlocks,
 //!    IRQ): innermost, but for the wait queues of a socket, which are woken under `Conn::owner` and
 //!    `Listener::posted`.
 //!
@@ -94,14 +99,16 @@
 //!   reference, other than that of an exchange.
 //! - `Choice::create()`: process context.
 //! - `Settings` and `Sockets::show()`: process context.
-//! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`WORKERS`], and
-//!   [`FAILURES`] for a link that ends by itself and for events that were too much for a handler.
+//! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`workers::WORKERS`], and
+//!   [`workers::FAILURES`] for a link that ends by itself and for events that were too much for a
+//!   handler.
 //! - `Drop` of a `Stream` or a `Datagram`: any context; by then it owns nothing that matters.
 
 #![forbid(unsafe_code)]
 
-mod ageing;
+mod addresses;
 mod budget;
+mod calls;
 mod choice;
 mod commands;
 mod conn;
@@ -116,13 +123,14 @@ pub mod doorbell;
 mod driver;
 mod endpoint;
 mod exchange;
-mod face;
 mod family;
+mod hijack;
 mod link;
 mod listener;
 mod listing;
 #[path = "../notifier.rs"]
 pub mod notifier;
+mod orders;
 #[path = "../proto/mod.rs"]
 pub mod proto;
 mod remote;
@@ -135,6 +143,8 @@ pub mod shared_channel;
 mod spares;
 mod stream;
 mod survivors;
+mod transport;
+mod workers;
 
 use kernel::{
     driver::Registration,
@@ -143,64 +153,12 @@ use kernel::{
         substitute, //
     },
     prelude::*,
-    sync::{
-        Arc,
-        GlobalArc, //
-    },
-    workqueue::owned::{
-        OwnedQueue,
-        WqFlag, //
-    },
     xen::{
         self,
         xenbus, //
     },
     InPlaceModule, //
 };
-use proto::ring::Order;
-
-/// The link that new connections use; none while no backend is connected.
-pub(crate) static LINK: GlobalArc<link::Link> = GlobalArc::new();
-
-/// The sockets that wait for another link.
-pub(crate) static SURVIVORS: GlobalArc<survivors::Survivors> = GlobalArc::new();
-
-/// Where connections are torn down, which may wait for the backend.
-pub(crate) static WORKERS: GlobalArc<OwnedQueue> = GlobalArc::new();
-
-/// Where links are, whose backend has broken the rules, and what else must not wait for the backend:
-/// those of [`WORKERS`] may.
-pub(crate) static FAILURES: GlobalArc<OwnedQueue> = GlobalArc::new();
-
-/// The error that a positive number of the protocol stands for.
-pub(crate) fn wire_error(number: i32) -> Error {
-    Error::from_errno(-number)
-}
-
-/// The order that the administrator has chosen, if any.
-fn chosen_order() -> Option<Order> {
-    Order::new(u32::from(module_parameters::ring_order.value()))
-}
-
-/// The order of new rings that stay as they are.
-pub(crate) fn fixed_order() -> Order {
-    chosen_order().unwrap_or(order(4))
-}
-
-/// The order of new rings that can grow, which none begins above: 8 KiB each way.
-pub(crate) const FIRST_ORDER: Order = order(2);
-
-/// The order that those grow to at the most.
-pub(crate) fn largest_order() -> Order {
-    chosen_order().unwrap_or(order(8))
-}
-
-const fn order(number: u32) -> Order {
-    match Order::new(number) {
-        Some(order) => order,
-        None => Order::MIN,
-    }
-}
 
 /// Fails where there is no Xen, as the registration of the driver would.
 fn on_xen() -> Result {
@@ -208,37 +166,6 @@ fn on_xen() -> Result {
         Ok(())
     } else {
         Err(ENODEV)
-    }
-}
-
-/// Keeps [`WORKERS`], [`FAILURES`] and [`SURVIVORS`] alive for as long as the module is.
-struct Workers;
-
-impl Workers {
-    fn new() -> Result<Self> {
-        let workers = OwnedQueue::new(c"xensock", WqFlag::Unbound, 0)?;
-        let failures = OwnedQueue::new(c"xensock_failures", WqFlag::Unbound, 0)?;
-        let (workers, failures) = (
-            Arc::new(workers, GFP_KERNEL)?,
-            Arc::new(failures, GFP_KERNEL)?,
-        );
-        WORKERS.set(workers);
-        FAILURES.set(failures);
-        SURVIVORS.set(survivors::Survivors::new()?);
-        Ok(Self)
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        // No device is left, and no socket; the last of their work items may still be returning.
-        // Once it has, this is the last reference.
-        drop(SURVIVORS.take());
-        for queue in [&FAILURES, &WORKERS] {
-            if let Some(queue) = queue.take() {
-                queue.flush();
-            }
-        }
     }
 }
 
@@ -250,15 +177,17 @@ struct XenSock {
     #[pin]
     _driver: Registration<xenbus::Adapter<driver::Frontend>>,
     _directory: directory::Directory,
-    _namespaces: pernet::Registration<choice::Namespaced>,
-    _workers: Workers,
+    _namespaces: pernet::Registration<hijack::Namespaced>,
+    _survivors: survivors::Keeper,
+    _workers: workers::Workers,
 }
 
 impl InPlaceModule for XenSock {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             // Before programs can have sockets: what comes after that should not fail.
-            _workers: on_xen().and_then(|()| Workers::new())?,
+            _workers: on_xen().and_then(|()| workers::Workers::new())?,
+            _survivors: survivors::Keeper::new(family::survivor)?,
             _directory: directory::Directory::new(c"xensock")?,
             _namespaces: pernet::Registration::new()?,
             _families: family::Families::new()?,

@@ -2,27 +2,25 @@
 
 //! The sockets that programs get.
 
-use super::{
-    is_wanted,
-    Hijack,
-    Reason, //
-};
+use super::is_wanted;
 use crate::{
-    face::{
-        Inet,
-        Inet6, //
-    },
     family::{
         Family,
+        Inet,
+        Inet6,
         IPPROTO_TCP,
         IPPROTO_UDP,
         IPPROTO_XENSOCK, //
     },
+    hijack::{
+        Hijack,
+        Reason, //
+    },
+    link::LINK,
     proto::{
         rule::Transport,
         Feature, //
-    },
-    LINK, //
+    }, //
 };
 use kernel::{
     net::{

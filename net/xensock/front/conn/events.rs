@@ -8,13 +8,14 @@ use super::{
     Kind, //
 };
 use crate::{
+    exchange::wire_error,
     proto::{
         errno::Ending,
         frame,
         status::Outcome,
         urgent::Notice, //
     },
-    wire_error, //
+    shared::RingUser, //
 };
 use kernel::{
     net::sock::{
@@ -28,10 +29,7 @@ use kernel::{
         atomic::Relaxed,
         ArcBorrow, //
     },
-    xen::event::{
-        Eoi,
-        Handler, //
-    }, //
+    xen::event::Eoi, //
 };
 
 /// What the backend was asked to notify us of.
@@ -327,20 +325,24 @@ fn state_after(state: TcpState, has_finished: bool, has_acknowledged: bool) -> T
     }
 }
 
-impl Handler for Conn {
-    fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
+impl RingUser for Conn {
+    fn has_parted(&self) -> bool {
+        self.has_parted.load(Relaxed)
+    }
+
+    fn handle(self: ArcBorrow<'_, Self>) -> Eoi {
         // Before it is dealt with: what comes meanwhile is news to the next event as well.
-        let is_news = this.has_news();
-        Self::look_for_outcome(this);
+        let is_news = self.has_news();
+        Self::look_for_outcome(self);
         if is_news {
-            this.tell_expected();
+            self.tell_expected();
         }
-        if this.kind == Kind::Datagram {
-            Self::take_in(this);
+        if self.kind == Kind::Datagram {
+            Self::take_in(self);
         } else {
-            this.pass_on();
+            self.pass_on();
         }
-        Self::release_if_drained(this);
+        Self::release_if_drained(self);
         if is_news {
             Eoi::Done
         } else {

@@ -7,7 +7,8 @@
 //! is short. Whatever fails on the way leaves the direction as it was.
 //!
 //! All steps are those of one work item. It waits for nobody: it goes on when an answer has come, and
-//! what cannot be done now is tried again by [`crate::ageing`].
+//! what cannot be done now is tried again when the link looks after it, see
+//! [`Link::look_after`](crate::link::Link::look_after).
 
 mod steps;
 
@@ -245,7 +246,7 @@ impl Conn {
 
     /// Looks at the directions that are large: has those shrink that are quiet, or all if memory is
     /// short, and goes on with what could not be done before. Returns whether there are any.
-    pub(crate) fn age(this: &Arc<Self>, is_short: bool) -> bool {
+    pub(super) fn look_at_growth(this: &Arc<Self>, is_short: bool) -> bool {
         let (mut is_any, mut has_work) = (false, false);
         {
             let mut growth = this.growth.lock();

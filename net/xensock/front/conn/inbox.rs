@@ -11,6 +11,7 @@ use super::{
     Conn, //
 };
 use crate::{
+    exchange::wire_error,
     proto::{
         errno::Ending,
         frame::{
@@ -25,8 +26,7 @@ use crate::{
         Feature, //
     },
     ring::DataRing,
-    shared::Granted,
-    wire_error, //
+    shared::Granted, //
 };
 use core::net::SocketAddr;
 use kernel::{

@@ -8,7 +8,10 @@ use super::{
     Kind, //
 };
 use crate::{
-    exchange::Exchange,
+    exchange::{
+        wire_error,
+        Exchange, //
+    },
     proto::{
         call::{
             SHUT_RDWR,
@@ -18,9 +21,7 @@ use crate::{
         status::Outcome,
         Call,
         Feature, //
-    },
-    survivors::Survivors,
-    wire_error, //
+    }, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -179,7 +180,7 @@ impl Conn {
             owner.phase = Phase::Released;
         }
         // What the backend says is no outcome leaves open whether there is a connection.
-        this.remote.release(error == EPROTO, Some(Arc::from(this)));
+        Self::send_release(this, error == EPROTO);
     }
 
     fn trace_connect(&self, result: Result) {
@@ -226,7 +227,7 @@ impl Conn {
 /// The end.
 impl Conn {
     /// Marks the connection dead and tells the socket, if there still is one, as a reset would.
-    fn tell_dead(&self, owner: &Owner, error: Error) {
+    pub(super) fn tell_dead(&self, owner: &Owner, error: Error) {
         self.dead.store(-error.to_errno(), Release);
         match owner.phase {
             // Whoever waits to accept it looks at the next.
@@ -256,14 +257,10 @@ impl Conn {
         sk.error_report();
     }
 
-    /// Sends RELEASE. The phase is `Released` already.
-    fn release(this: ArcBorrow<'_, Self>) {
-        this.remote.release(false, Some(Arc::from(this)));
-    }
-
-    /// Sends RELEASE, which resets the connection. The phase is `Released` already.
-    fn release_with_reset(this: ArcBorrow<'_, Self>) {
-        this.remote.release(true, Some(Arc::from(this)));
+    /// Sends RELEASE, with `abort` so that it resets the connection. The phase is `Released` already.
+    fn send_release(this: ArcBorrow<'_, Self>, abort: bool) {
+        let conn = Arc::<Self>::from(this);
+        this.remote.release(abort, || this.leave_ring(), Some(conn));
     }
 
     /// The backend's answer to RELEASE. Hard IRQ.
@@ -292,7 +289,7 @@ impl Conn {
             this.tell_dead(&owner, error);
             owner.phase = Phase::Released;
         }
-        Self::release_with_reset(this);
+        Self::send_release(this, true);
         true
     }
 
@@ -358,7 +355,7 @@ impl Conn {
             }
         }
         if abort {
-            return Self::release_with_reset(this.as_arc_borrow());
+            return Self::send_release(this.as_arc_borrow(), true);
         }
         this.expect_drained();
         let delay = msecs_to_jiffies(MAX_PATIENCE);
@@ -381,7 +378,7 @@ impl Conn {
 
     /// Sends RELEASE after [`Self::withdraw`], unless that has been done.
     pub(crate) fn release_withdrawn(this: &Arc<Self>) {
-        Self::release_with_reset(this.as_arc_borrow());
+        Self::send_release(this.as_arc_borrow(), true);
     }
 
     /// Sends RELEASE for a closed socket once its last byte has been taken.
@@ -393,7 +390,7 @@ impl Conn {
             }
             owner.phase = Phase::Released;
         }
-        Self::release(this);
+        Self::send_release(this, false);
     }
 
     /// Whether there is anything that the program has not read.
@@ -406,107 +403,9 @@ impl Conn {
         self.ring.tx_ending() != Ending::Open || self.ring.peek_queued() == 0
     }
 
-    /// Ends a connection that the backend was never asked for. Waits for the backend, which may have
-    /// to unmap the ring.
-    pub(crate) fn discard(this: Arc<Self>) {
-        this.set_released();
-        Self::part(this);
-    }
-
     /// Notes that there is nothing to be released.
     pub(super) fn set_released(&self) {
         self.owner.lock().phase = Phase::Released;
-    }
-
-    /// Whether it has left its link, or is about to: it must not hear of events any more.
-    pub(crate) fn has_parted(&self) -> bool {
-        self.has_parted.load(Relaxed)
-    }
-
-    /// Ends the connection with its link: tells the socket, and stops sharing memory. May sleep.
-    pub(crate) fn link_down(this: &Arc<Self>) {
-        let error = match this.kind {
-            Kind::Stream | Kind::Posted => ECONNRESET,
-            Kind::Datagram => ENETDOWN,
-        };
-        let sk = this.owner.lock().sk.clone();
-        let may_survive = this.kind == Kind::Datagram && Survivors::enter(&sk);
-        let survives = {
-            let mut owner = this.owner.lock();
-            let survives = may_survive && owner.phase == Phase::Open;
-            if owner.phase != Phase::Released {
-                trace::error(this.remote.id, error, c"the link is down");
-                if survives {
-                    this.dead.store(-error.to_errno(), Release);
-                    owner.sk.state_changed();
-                } else {
-                    this.tell_dead(&owner, error);
-                }
-                owner.phase = Phase::Released;
-            }
-            survives
-        };
-        if may_survive && !survives {
-            Survivors::remove(&sk);
-        }
-        let _ = cancel_delayed_sync::<_, PATIENCE>(this);
-        this.end_growth();
-        this.ring.unshare();
-    }
-
-    /// Has the directions neither grow nor shrink any more. May sleep.
-    fn end_growth(&self) {
-        *self.resizing.lock() = true;
-    }
-
-    /// Has the ring go to another connection, if the backend has it, nobody will read from it and the
-    /// link has a place for it. Called once, with RELEASE. Any context.
-    pub(crate) fn leave_ring(&self) -> bool {
-        let link = &self.remote.link;
-        let leaves = self.kind != Kind::Datagram
-            && link.has(Feature::RingReuse)
-            && self.has_stood.load(Relaxed)
-            && self.is_let_go.load(Relaxed)
-            && link.spares.reserve(&self.ring);
-        if self.has_stood.load(Relaxed) {
-            self.ring.set_kept(leaves);
-        }
-        self.leaves_ring.store(leaves, Relaxed);
-        leaves
-    }
-
-    /// Leaves the link, and the ring to another connection or nobody. Waits for the backend.
-    ///
-    /// At any time either the members of the link or its spares have the ring, so that it is not
-    /// shared any more once the link is down.
-    fn part(this: Arc<Self>) {
-        let (link, ring, id) = (this.remote.link.clone(), this.ring.clone(), this.remote.id);
-        // In this order: see `Shared::connect`.
-        this.has_parted.store(true, Relaxed);
-        this.end_growth();
-        ring.disconnect();
-        let is_spare = this.leaves_ring.load(Relaxed) && link.spares.enter(&ring);
-        if !is_spare {
-            link.give_up(&ring);
-        }
-        link.forget(id);
-        // A call on the socket may still read from the ring, and has a reference then.
-        let is_last = Arc::into_unique_or_drop(this).is_some();
-        if is_spare && is_last {
-            link.offer(&ring);
-        } else if is_spare {
-            link.give_up(&ring);
-            link.spares.remove(&ring);
-        }
-    }
-}
-
-impl WorkItem for Conn {
-    type Pointer = Arc<Conn>;
-
-    fn run(this: Arc<Conn>) {
-        let _ = cancel_delayed_sync::<_, PATIENCE>(&this);
-        Self::part(this);
     }
 }
 
@@ -528,6 +427,6 @@ impl WorkItem<PATIENCE> for Conn {
             }
             owner.phase = Phase::Released;
         }
-        Self::release_with_reset(this.as_arc_borrow());
+        Self::send_release(this.as_arc_borrow(), true);
     }
 }

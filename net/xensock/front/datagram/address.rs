@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where datagrams may go, and how long they may be.
+//! Where datagrams may go.
 
-use crate::{
-    endpoint::in_domain,
-    proto::frame, //
-};
+use crate::addresses::in_domain;
 use core::net::{
-    IpAddr,
     Ipv4Addr,
     SocketAddr, //
 };
@@ -63,25 +59,4 @@ fn destination_v4(name: &RawAddr<'_>, domain: Option<Domain>) -> Result<SocketAd
         ))),
         _ => Err(EAFNOSUPPORT),
     }
-}
-
-/// The address as one of IPv4, if that is what it stands for.
-fn as_v4(addr: &SocketAddr) -> Option<Ipv4Addr> {
-    match addr.ip() {
-        IpAddr::V4(ip) => Some(ip),
-        IpAddr::V6(ip) => ip.to_ipv4_mapped(),
-    }
-}
-
-/// The longest datagram that can go there.
-pub(super) fn max_len(addr: &SocketAddr) -> usize {
-    match as_v4(addr) {
-        Some(_) => frame::MAX_V4,
-        None => frame::MAX_V6,
-    }
-}
-
-/// Whether it is the address of everybody. Which others are, the backend has to say.
-pub(super) fn is_broadcast(addr: &SocketAddr) -> bool {
-    as_v4(addr).is_some_and(|ip| ip.is_broadcast())
 }

@@ -8,11 +8,9 @@ use super::{
     Datagram, //
 };
 use crate::{
+    addresses::in_domain,
     conn::Conn,
-    endpoint::{
-        give_back,
-        in_domain, //
-    },
+    endpoint::give_back,
     exchange::address,
     proto::Call, //
 };

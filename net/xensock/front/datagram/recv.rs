@@ -5,8 +5,8 @@
 use super::Datagram;
 use crate::{
     conn::Conn,
-    proto::control,
-    stream::move_peek_offset, //
+    endpoint::move_peek_offset,
+    proto::control, //
 };
 use kernel::{
     net::{

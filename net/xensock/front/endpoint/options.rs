@@ -10,7 +10,9 @@ use super::{
     Turn, //
 };
 use crate::{
-    datagram::push,
+    conn::push,
+    exchange::wire_error,
+    link::LINK,
     proto::{
         call::SOCK_DGRAM,
         native,
@@ -46,9 +48,7 @@ use crate::{
         Response, //
     },
     remote::Remote,
-    setting::Settings,
-    wire_error,
-    LINK, //
+    setting::Settings, //
 };
 use check::check_early;
 use kernel::{

@@ -7,9 +7,9 @@ use super::{
     State, //
 };
 use crate::{
+    link::LINK,
     proto::call::SOCK_DGRAM,
-    remote::Remote,
-    LINK, //
+    remote::Remote, //
 };
 use core::net::SocketAddr;
 use kernel::{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `recvmsg()` says beside the data of a stream, and where `MSG_PEEK` looks.
+//! What `recvmsg()` says beside the data of a stream.
 
 use super::Stream;
 use crate::{
@@ -44,17 +44,5 @@ impl Stream {
             msg.put_control(SOL_TCP as i32, TCP_INQ as i32, &shown.to_ne_bytes())?;
         }
         Ok(())
-    }
-}
-
-/// Notes where the next call looks, after a call that has looked at so many bytes or taken them.
-pub(crate) fn move_peek_offset(sk: &Sock, is_peek: bool, len: usize) {
-    let len = u32::try_from(len).unwrap_or(u32::MAX);
-    let moved = |offset: u32| match is_peek {
-        true => offset.saturating_add(len),
-        false => offset.saturating_sub(len),
-    };
-    if let Some(offset) = sk.peek_offset() {
-        sk.set_peek_offset(Some(moved(offset)));
     }
 }

@@ -4,8 +4,8 @@
 
 use super::Stream;
 use crate::{
+    addresses::any,
     conn::Conn,
-    endpoint::any,
     exchange::address,
     proto::Call, //
 };

@@ -7,17 +7,11 @@ use super::{
     Stream, //
 };
 use crate::{
+    addresses::any,
     endpoint::{
-        any,
         give_back,
         State,
         Turn, //
-    },
-    face::Face,
-    family::{
-        Engine,
-        Family,
-        Sk, //
     },
     listener::{
         Listener,
@@ -30,10 +24,6 @@ use core::net::SocketAddr;
 use kernel::{
     net::{
         addr::Domain,
-        family::{
-            Accepted,
-            Child, //
-        },
         kernel_socket::{
             KernelSocket,
             Tcp, //
@@ -51,6 +41,20 @@ use kernel::{
     sync::Arc,
     xen::trace::xensock_front as trace, //
 };
+
+/// What `accept()` makes for a connection of the backend's.
+pub(crate) trait NewSocket {
+    /// Returns the socket and what it does. `EINVAL` if it is no stream.
+    fn stream(&self) -> Result<(&Sock, &Stream)>;
+}
+
+/// What `accept()` gets.
+pub(crate) enum Acceptance<S> {
+    /// A connection of the backend's.
+    Socket(S),
+    /// The next connection of this socket, which listens in the guest itself.
+    Local(Arc<KernelSocket<Tcp>>),
+}
 
 impl Stream {
     /// `bind()`, as `__inet_bind()` does it; `may_keep` is asked about the address that the socket
@@ -152,32 +156,31 @@ impl Stream {
         })
     }
 
-    /// `accept()`, as `inet_csk_accept()` does it.
-    pub(crate) fn accept<F: Face>(
+    /// `accept()`, as `inet_csk_accept()` does it. `make` creates a socket like this one.
+    pub(crate) fn accept<S: NewSocket>(
         &self,
-        sk: &Sk<F>,
+        sk: &Sock,
         nonblock: bool,
-    ) -> Result<Accepted<Family<F>>> {
+        make: impl Fn() -> Result<S>,
+    ) -> Result<Acceptance<S>> {
         let mut listener = self.endpoint.listener().ok_or(EINVAL)?;
         let mut timeout = sk.rcv_timeout(nonblock);
 
         loop {
             if listener.has_connection() {
                 // Before the connection is taken, so that it is not lost if there is no memory.
-                let child = Child::new(sk, Engine::stream(F::DOMAIN, self.endpoint.owner))?;
-                let Engine::Stream(stream) = child.data().get_ref() else {
-                    return Err(EINVAL);
-                };
-                if self.take_into(&listener, &child, stream) {
+                let new = make()?;
+                let (child, stream) = new.stream()?;
+                if self.take_into(&listener, child, stream) {
                     // If that fails, the next call will say so.
                     let _ = listener.post();
-                    return Ok(Accepted::Child(child));
+                    return Ok(Acceptance::Socket(new));
                 }
                 // Another thread was faster.
                 continue;
             }
             if let Some(local) = listener.local.as_ref().and_then(|l| l.ready()) {
-                return Ok(Accepted::From(local));
+                return Ok(Acceptance::Local(local));
             }
             if listener.is_closed() {
                 // Another may have taken its place, with another link.
@@ -237,7 +240,7 @@ impl Stream {
         let started = Listener::start(&listener);
         lost.retire();
         match started {
-            Err(_) if !listener.remote.link.is_up() => listener.link_down(),
+            Err(_) if !listener.remote.link.is_up() => listener.lose_link(),
             Err(error) => listener.fail(error),
             Ok(()) => (),
         }

@@ -2,12 +2,10 @@
 
 //! Sending and receiving, as `net/ipv4/tcp.c` does it.
 
-use super::{
-    move_peek_offset,
-    Stream, //
-};
+use super::Stream;
 use crate::{
     conn::Conn,
+    endpoint::move_peek_offset,
     proto::{
         errno::Ending,
         urgent::Step,

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     exchange::Exchange,
+    orders::largest_order,
     proto::{
         ring::{
             Memory,
@@ -63,7 +64,7 @@ impl Conn {
             Way::Out => sk.snd_buf_asked(),
         };
         asked
-            .map_or(crate::largest_order(), Order::for_size)
+            .map_or(largest_order(), Order::for_size)
             .min(self.remote.link.max_order())
     }
 

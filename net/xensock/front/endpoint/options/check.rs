@@ -4,6 +4,8 @@
 
 use crate::{
     endpoint::Endpoint,
+    exchange::wire_error,
+    link::LINK,
     proto::{
         call::SOCK_DGRAM,
         option::{
@@ -18,9 +20,7 @@ use crate::{
             TCP_FASTOPEN_NO_COOKIE, //
         },
         Feature, //
-    },
-    wire_error,
-    LINK, //
+    }, //
 };
 use kernel::{
     net::{

@@ -3,13 +3,7 @@
 //! How long connections stay large: a work item of their link looks at them once a second, for as long
 //! as there are any.
 
-use crate::{
-    conn::Conn,
-    link::{
-        Link,
-        Member, //
-    }, //
-};
+use super::Link;
 use kernel::{
     sync::{
         atomic::{
@@ -29,7 +23,7 @@ use kernel::{
 };
 
 /// The work item [`Link::ageing`].
-pub(crate) const AGEING: u64 = 2;
+pub(super) const AGEING: u64 = 2;
 
 /// From one look to the next, in milliseconds.
 const PERIOD: Msecs = 1000;
@@ -58,9 +52,7 @@ impl WorkItem<AGEING> for Link {
         let is_short = this.is_short.xchg(false, Full);
         let mut is_any = false;
         this.for_each(|member| {
-            if let Member::Conn(conn) = member {
-                is_any |= Conn::age(conn, is_short);
-            }
+            is_any |= member.clone().age(is_short);
         });
         if is_any {
             this.look_after();

@@ -2,7 +2,6 @@
 
 //! `net.xensock.*`: what the administrator of a network namespace has chosen.
 
-use super::First;
 use crate::{
     listing::Sockets,
     proto::rule::{
@@ -43,6 +42,28 @@ use kernel::{
     time::Msecs,
     xen::trace::xensock_front as trace, //
 };
+
+/// What a socket is used for first.
+#[derive(Clone, Copy)]
+pub(crate) enum First {
+    Bind(SocketAddr),
+    /// An error if that is no address.
+    Connect(Result<SocketAddr>),
+    /// Likewise.
+    Send(Result<SocketAddr>),
+    Listen,
+}
+
+impl First {
+    /// The address that it is about, if there is one.
+    pub(crate) fn addr(self) -> Option<SocketAddr> {
+        match self {
+            Self::Bind(addr) => Some(addr),
+            Self::Connect(addr) | Self::Send(addr) => addr.ok(),
+            Self::Listen => None,
+        }
+    }
+}
 
 /// Why a socket is what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

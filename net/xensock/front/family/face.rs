@@ -2,7 +2,7 @@
 
 //! The families under which the sockets are found.
 
-use crate::family::{
+use super::{
     Family,
     IPPROTO_XENSOCK, //
 };

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What addresses mean for a socket.
+
+use crate::proto::frame;
+use core::net::{
+    IpAddr,
+    Ipv4Addr,
+    Ipv6Addr,
+    SocketAddr,
+    SocketAddrV6, //
+};
+use kernel::{
+    net::addr::Domain,
+    prelude::*, //
+};
+
+/// Returns an address as a socket of `domain` uses it: one of IPv6 reaches IPv4 by mapped addresses.
+pub(crate) fn in_domain(domain: Option<Domain>, addr: SocketAddr) -> Result<SocketAddr> {
+    match (domain, addr) {
+        (Some(Domain::Inet), SocketAddr::V6(_)) => Err(EAFNOSUPPORT),
+        (Some(Domain::Inet6), SocketAddr::V4(addr)) => {
+            let ip = addr.ip().to_ipv6_mapped();
+            Ok(SocketAddrV6::new(ip, addr.port(), 0, 0).into())
+        }
+        (_, addr) => Ok(addr),
+    }
+}
+
+/// Returns the address that leaves the choice to the backend.
+pub(crate) fn any(domain: Domain) -> SocketAddr {
+    let ip = match domain {
+        Domain::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Domain::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(ip, 0)
+}
+
+/// Returns the address as one of IPv4, if that is what it stands for.
+fn as_v4(addr: &SocketAddr) -> Option<Ipv4Addr> {
+    match addr.ip() {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(ip) => ip.to_ipv4_mapped(),
+    }
+}
+
+/// Returns the length of the longest datagram that can go there.
+pub(crate) fn max_len(addr: &SocketAddr) -> usize {
+    match as_v4(addr) {
+        Some(_) => frame::MAX_V4,
+        None => frame::MAX_V6,
+    }
+}
+
+/// Returns whether it is the address of everybody. Which others are, the backend has to say.
+pub(crate) fn is_broadcast(addr: &SocketAddr) -> bool {
+    as_v4(addr).is_some_and(|ip| ip.is_broadcast())
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What programs do with the sockets of any family.
+
+use crate::{
+    addresses::in_domain,
+    choice,
+    endpoint::{
+        may_bind,
+        owner, //
+    },
+    family::{
+        Engine,
+        Face,
+        Family,
+        Sk,
+        IPPROTO_TCP,
+        IPPROTO_UDP, //
+    },
+    hijack::{
+        First,
+        Reason, //
+    },
+    link::LINK,
+    proto::{
+        native,
+        Feature, //
+    },
+    stream::Acceptance,
+    survivors::Survivors, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    net::{
+        addr::{
+            Domain,
+            RawAddr,
+            AF_INET,
+            AF_INET6,
+            AF_UNSPEC, //
+        },
+        family::{
+            Accepted,
+            Child,
+            Name,
+            Ops,
+            EPOLLERR,
+            SIOCATMARK,
+            SIOCINQ,
+            SIOCOUTQ,
+            SIOCOUTQNSD, //
+        },
+        msghdr::{
+            msg,
+            MsgHdr, //
+        },
+        namespace::Namespace,
+        socket::{
+            How,
+            Socket,
+            SOCK_DGRAM,
+            SOCK_STREAM, //
+        },
+        sockopt::{
+            OptionIn,
+            OptionOut, //
+        },
+    },
+    prelude::*, //
+};
+
+#[vtable]
+impl<F: Face> Ops for Family<F> {
+    const FAMILY: i32 = F::FAMILY;
+    const PROTOCOL: Option<u16> = F::PROTOCOL;
+    const KINDS: &'static [u16] = F::KINDS;
+    type Head = F::Head;
+    type Data = Engine;
+    type Proto = F;
+    // Some of them concern the backend.
+    const CUSTOM_SOL_SOCKET: bool = true;
+    const ZEROCOPY: bool = true;
+    const PEEK_OFFSET: bool = true;
+
+    fn create(
+        net: &Namespace,
+        socket: &Socket,
+        protocol: i32,
+    ) -> Result<impl PinInit<Engine, Error>> {
+        // A namespace of its own is how a program is kept off the network, unless the administrator
+        // says otherwise.
+        if net != Namespace::init() && !choice::is_wanted(net) {
+            return Err(EAFNOSUPPORT);
+        }
+        let protocol = match F::PROTOCOL {
+            // It is found by its number only.
+            Some(_) => 0,
+            None => protocol,
+        };
+        match (socket.kind(), protocol) {
+            (SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(Engine::stream(F::DOMAIN, owner(net))),
+            (SOCK_DGRAM, 0 | IPPROTO_UDP) if may_have_datagrams() => {
+                Ok(Engine::datagram(F::DOMAIN, owner(net)))
+            }
+            (SOCK_STREAM, _) => Err(EPROTONOSUPPORT),
+            (SOCK_DGRAM, _) if may_have_datagrams() => Err(EPROTONOSUPPORT),
+            _ => Err(ESOCKTNOSUPPORT),
+        }
+    }
+
+    fn release(sk: &Sk<F>) {
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.release(sk),
+            Engine::Datagram(datagram) => datagram.release(sk),
+        }
+    }
+
+    fn bind(socket: &Socket, sk: &Sk<F>, addr: &RawAddr<'_>) -> Result {
+        let addr = addr_to_bind(F::DOMAIN, addr)?;
+        let (addr, is_free) = sk.ask_bind(socket, addr)?;
+        if !is_free {
+            may_bind(sk, &addr)?;
+        }
+        let may_keep = |local: &SocketAddr| sk.ask_post_bind(socket, local);
+        choice::first(socket, sk, First::Bind(addr), || {
+            await_link(sk, false)?;
+            match sk.data().get_ref() {
+                Engine::Stream(stream) => stream.bind(socket, sk, addr, may_keep),
+                Engine::Datagram(datagram) => datagram.bind(sk, addr, may_keep),
+            }
+        })
+    }
+
+    fn connect(socket: &Socket, sk: &Sk<F>, addr: &RawAddr<'_>, nonblock: bool) -> Result {
+        let is_none = addr.family().ok_or(EINVAL)? == AF_UNSPEC;
+        if is_none {
+            return match sk.data().get_ref() {
+                Engine::Stream(stream) => stream.disconnect(socket, sk),
+                Engine::Datagram(datagram) => {
+                    let has_port = datagram.disconnect(sk)?;
+                    if !has_port {
+                        sk.forget_port(socket);
+                    }
+                    Ok(())
+                }
+            };
+        }
+        let peer = match sk.data().get_ref() {
+            Engine::Stream(stream) => {
+                let peer = addr_to_connect(F::DOMAIN, addr);
+                if stream.can_start(socket, sk) {
+                    Ok(sk.ask_connect(socket, peer?)?)
+                } else {
+                    peer
+                }
+            }
+            Engine::Datagram(_) => Ok(sk.ask_connect(socket, addr.parse()?)?),
+        };
+        let first = First::Connect(peer);
+        choice::first(socket, sk, first, || {
+            await_link(sk, nonblock)?;
+            match sk.data().get_ref() {
+                // An address that cannot be read matters only to a socket that has none yet.
+                Engine::Stream(stream) => stream.connect(socket, sk, peer, nonblock),
+                Engine::Datagram(datagram) => {
+                    datagram.connect(sk, peer?)?;
+                    sk.note_port(socket);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    fn listen(socket: &Socket, sk: &Sk<F>, backlog: u32) -> Result {
+        choice::first(socket, sk, First::Listen, || match sk.data().get_ref() {
+            Engine::Stream(stream) => {
+                await_link(sk, false)?;
+                stream.listen(socket, sk, backlog, |name| {
+                    choice::beside(sk, name, backlog)
+                })
+            }
+            Engine::Datagram(_) => Err(EOPNOTSUPP),
+        })
+    }
+
+    fn accept(_socket: &Socket, sk: &Sk<F>, nonblock: bool) -> Result<Accepted<Self>> {
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => {
+                let owner = stream.endpoint.owner;
+                let make = || Child::new(sk, Engine::stream(F::DOMAIN, owner));
+                Ok(match stream.accept(sk, nonblock, make)? {
+                    Acceptance::Socket(child) => Accepted::Child(child),
+                    Acceptance::Local(local) => Accepted::From(local),
+                })
+            }
+            Engine::Datagram(_) => Err(EOPNOTSUPP),
+        }
+    }
+
+    fn shutdown(socket: &Socket, sk: &Sk<F>, how: How) -> Result {
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.shutdown(socket, sk, how),
+            Engine::Datagram(datagram) => datagram.shutdown(sk, how),
+        }
+    }
+
+    fn setsockopt(
+        socket: &Socket,
+        sk: &Sk<F>,
+        level: i32,
+        name: i32,
+        value: &OptionIn<'_>,
+    ) -> Result {
+        // To turn one off is to have none.
+        let kind = socket.kind() == SOCK_STREAM;
+        if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6))
+            && native::is_asked_for(level, name, value.read_int().ok())
+        {
+            choice::fall_back(socket, sk, Reason::Option, None)?;
+        }
+        let endpoint = sk.data().get_ref().endpoint();
+        endpoint.set_option(socket, sk, level, name, value)
+    }
+
+    fn getsockopt(
+        _socket: &Socket,
+        sk: &Sk<F>,
+        level: i32,
+        name: i32,
+        value: OptionOut<'_>,
+    ) -> Result {
+        let endpoint = sk.data().get_ref().endpoint();
+        endpoint.get_option(level, name, value)
+    }
+
+    fn getname(sk: &Sk<F>, name: Name) -> Result<SocketAddr> {
+        let name = match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.name(sk, name),
+            Engine::Datagram(datagram) => datagram.name(name),
+        }?;
+        in_domain(F::DOMAIN, name)
+    }
+
+    fn poll(sk: &Sk<F>) -> u32 {
+        let mask = match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.poll(sk),
+            Engine::Datagram(datagram) => datagram.poll(sk),
+        };
+        if sk.has_queued_error() {
+            return mask | EPOLLERR;
+        }
+        mask
+    }
+
+    fn ioctl(sk: &Sk<F>, cmd: u32) -> Result<i32> {
+        let number = match (sk.data().get_ref(), cmd) {
+            (Engine::Stream(stream), SIOCINQ) => stream.unread(sk)?,
+            (Engine::Stream(stream), SIOCOUTQ) => stream.unacknowledged(sk)?,
+            (Engine::Stream(stream), SIOCOUTQNSD) => stream.unsent(sk)?,
+            (Engine::Stream(stream), SIOCATMARK) => u32::from(stream.is_at_mark(sk)),
+            (Engine::Datagram(datagram), SIOCINQ) => datagram.unread(),
+            (Engine::Datagram(datagram), SIOCOUTQ) => datagram.unsent(),
+            _ => return Err(ENOIOCTLCMD),
+        };
+        Ok(i32::try_from(number).unwrap_or(i32::MAX))
+    }
+
+    fn sendmsg(socket: &Socket, sk: &Sk<F>, msg: &mut MsgHdr, len: usize) -> Result<usize> {
+        let flags = msg.flags();
+        // The data are copied into the ring: they are out of use as soon as they are sent.
+        let notice = sk.copy_notice(msg, len)?;
+        let sent = match sk.data().get_ref() {
+            Engine::Stream(stream) => {
+                if flags & msg::FASTOPEN != 0 {
+                    connect_to_send(socket, sk, msg)?;
+                }
+                sk.check_controls(msg)?;
+                stream.send(sk, msg, flags)
+            }
+            Engine::Datagram(datagram) => {
+                sk.ask_sendmsg(socket, msg)?;
+                let send = |msg: &mut MsgHdr| {
+                    await_link(sk, flags & msg::DONTWAIT != 0)?;
+                    datagram.send(sk, msg, len, flags)
+                };
+                let sent = match msg.name().map(|name| name.parse()) {
+                    Some(peer) => choice::first(socket, sk, First::Send(peer), || send(msg)),
+                    None => send(msg),
+                }?;
+                sk.note_port(socket);
+                Ok(sent)
+            }
+        }?;
+        if let Some(notice) = notice {
+            notice.complete();
+        }
+        Ok(sent)
+    }
+
+    fn splice_len(sk: &Sk<F>, len: usize, nonblock: bool) -> Result<usize> {
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.splice_len(sk, len, nonblock),
+            // One datagram, of whatever length.
+            Engine::Datagram(_) => Ok(len),
+        }
+    }
+
+    fn recvmsg(sk: &Sk<F>, msg: &mut MsgHdr, len: usize, flags: u32) -> Result<usize> {
+        if flags & msg::ERRQUEUE != 0 {
+            return sk.recv_error(msg, len);
+        }
+        match sk.data().get_ref() {
+            Engine::Stream(stream) => stream.recv(sk, msg, len, flags),
+            Engine::Datagram(datagram) => datagram.recv(sk, msg, len, flags),
+        }
+    }
+}
+
+/// Connects, as a program wants it that sends with MSG_FASTOPEN. That the data go along with the
+/// first packet is a hint, which TCP does not follow either to a server that it does not know.
+fn connect_to_send<F: Face>(socket: &Socket, sk: &Sk<F>, msg: &MsgHdr) -> Result {
+    let nonblock = msg.flags() & msg::DONTWAIT != 0;
+    let addr = msg.name().ok_or(EINVAL)?;
+    if addr.family() == Some(AF_UNSPEC) {
+        return Err(EOPNOTSUPP);
+    }
+    Family::<F>::connect(socket, sk, &addr, nonblock)
+}
+
+/// Waits for a link, in a call that needs one and may wait.
+fn await_link<F: Face>(sk: &Sk<F>, nonblock: bool) -> Result {
+    if nonblock || !sk.data().get_ref().endpoint().needs_link() {
+        return Ok(());
+    }
+    Survivors::await_link(sk)
+}
+
+/// Whether the backend may have datagrams; without a link it cannot be said that it has not.
+fn may_have_datagrams() -> bool {
+    LINK.get().is_none_or(|link| link.has(Feature::Datagram))
+}
+
+/// The address for `bind()`. As with internet sockets, one of no family may stand for that which
+/// leaves the choice to the system.
+fn addr_to_bind(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
+    /// Bytes of the smallest address, and those of it that are the address proper.
+    const MIN_LEN: usize = 16;
+
+    let bytes = addr.as_bytes().first_chunk::<MIN_LEN>().ok_or(EINVAL)?;
+    match (addr.family().ok_or(EINVAL)?, domain, bytes) {
+        (AF_INET, None | Some(Domain::Inet), _) => addr.parse(),
+        (AF_INET6, None | Some(Domain::Inet6), _) => addr.parse(),
+        (
+            AF_UNSPEC,
+            None | Some(Domain::Inet),
+            [_, _, port @ .., 0, 0, 0, 0, _, _, _, _, _, _, _, _],
+        ) => {
+            let port: [u8; 2] = *port.first_chunk().ok_or(EINVAL)?;
+            Ok((core::net::Ipv4Addr::UNSPECIFIED, u16::from_be_bytes(port)).into())
+        }
+        _ => Err(EAFNOSUPPORT),
+    }
+}
+
+/// The address for `connect()` of a stream: one of IPv6 takes an address of IPv4 in its mapped form
+/// only.
+fn addr_to_connect(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
+    let addr = addr.parse()?;
+    match domain {
+        Some(domain) if domain != Domain::from(&addr) => Err(EAFNOSUPPORT),
+        _ => Ok(addr),
+    }
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a link and its backend speak: what was agreed, requests and answers, and what data rings need.
+
+use crate::{
+    commands::{
+        Answer,
+        Commands,
+        Releases, //
+    },
+    counters::Counters,
+    exchange::{
+        Exchange,
+        Recipient, //
+    },
+    proto::{
+        node::{
+            self,
+            Offer, //
+        },
+        ring::Order,
+        Call,
+        Dialect,
+        Feature,
+        Features,
+        Request, //
+    },
+    shared_channel::{
+        Opened,
+        SharedChannel, //
+    }, //
+};
+use kernel::{
+    device::Bound,
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        Arc,
+        SpinLockIrq, //
+    },
+    workqueue::owned::OwnedQueue,
+    xen::{
+        event::{
+            EventChannel,
+            Handler, //
+        },
+        grant::GrantedPages,
+        ring::FrontRing,
+        xenbus::{
+            self,
+            Dir, //
+        }, //
+    }, //
+};
+
+/// The features that this frontend takes up, if they are offered.
+const KNOWN: Features = Features::NONE
+    .with(Feature::EventIndex)
+    .with(Feature::Status)
+    .with(Feature::Datagram)
+    .with(Feature::RingReuse)
+    .with(Feature::Urgent)
+    .with(Feature::Waiting)
+    .with(Feature::RingResize)
+    .with(Feature::SharedChannel)
+    .with(Feature::Info);
+
+/// Reads what the backend offers, of which we keep what we know, and the dialect that both ends
+/// have. A backend that we cannot work with is `EOPNOTSUPP`.
+fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, Offer)> {
+    let number = |node| match dev.read_u32(Dir::Otherend, node) {
+        Ok(number) => Ok(Some(number)),
+        Err(ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let dialect = Dialect::of_link(device, number(node::NATIVE_OFFERED)?);
+    let offer = Offer::read(
+        dialect,
+        &dev.read(Dir::Otherend, node::VERSIONS)?,
+        dev.read_u32(Dir::Otherend, node::MAX_PAGE_ORDER)?,
+        number(node::FUNCTION_CALLS)?,
+        Features::read(dialect, |feature| number(feature.offered()))?.and(KNOWN),
+    )
+    .ok_or(EOPNOTSUPP)?;
+    Ok((dialect, offer))
+}
+
+/// The commands ring and the channels of a link.
+#[pin_data]
+pub(crate) struct Transport {
+    pub(crate) dev: ARef<xenbus::Device>,
+    /// That of the device, which may be another than the link's.
+    device: Dialect,
+    pub(crate) dialect: Dialect,
+    offer: Offer,
+    pub(crate) counters: Arc<Counters>,
+    #[pin]
+    commands: SpinLockIrq<Commands>,
+    /// What the data rings share, with [`Feature::SharedChannel`].
+    news: Option<Opened<GrantedPages>>,
+    last_id: Atomic<u64>,
+    has_warned: Atomic<bool>,
+}
+
+impl Transport {
+    /// Sets up the commands ring. `failures` is for what must not wait for the backend. May sleep.
+    pub(crate) fn new<'a>(
+        dev: &'a xenbus::Device<Bound>,
+        failures: Arc<OwnedQueue>,
+        counters: Arc<Counters>,
+    ) -> impl PinInit<Self, Error> + 'a {
+        pin_init::pin_init_scope(move || {
+            let device = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
+            let (dialect, offer) = read_offer(dev, device)?;
+            let page = GrantedPages::new(dev.otherend_id(), 1, GFP_KERNEL)?;
+            let commands = Commands::new(dialect, FrontRing::new(page)?, counters.clone());
+            let news = if offer.features.has(Feature::SharedChannel) {
+                let page = GrantedPages::new(dev.otherend_id(), 1, GFP_KERNEL)?;
+                Some(Opened::alloc(dev, page, failures)?)
+            } else {
+                None
+            };
+            Ok(try_pin_init!(Self {
+                dev: dev.normal().into(),
+                device,
+                dialect,
+                offer,
+                counters,
+                commands <- new_spinlock_irq!(commands, "xensock_commands"),
+                news,
+                last_id: Atomic::new(0),
+                has_warned: Atomic::new(false),
+            }))
+        })
+    }
+
+    /// Opens the channel of the commands ring, whose events `handler` gets, and tells the backend of all. May
+    /// sleep.
+    pub(crate) fn open<H: Handler>(&self, dev: &xenbus::Device<Bound>, handler: Arc<H>) -> Result {
+        let channel = EventChannel::alloc(dev, c"xensock-commands", handler)?;
+        let port = channel.port();
+        let channel = KBox::new(channel, GFP_KERNEL)?;
+        let grant = {
+            let mut commands = self.commands.lock();
+            commands.channel = Some(channel);
+            commands.grant()
+        };
+
+        dev.transaction(|t| {
+            t.write(node::VERSION, fmt!("1"))?;
+            t.write(node::RING_REF, fmt!("{grant}"))?;
+            t.write(node::PORT, fmt!("{port}"))?;
+            if let Some(news) = &self.news {
+                let grant = news.page().refs().first().ok_or(EINVAL)?;
+                t.write(node::NEWS_REF, fmt!("{grant}"))?;
+                t.write(node::NEWS_PORT, fmt!("{}", news.port()))?;
+            }
+            if self.device == Dialect::PvCalls {
+                let is_native = u32::from(self.dialect == Dialect::XenSock);
+                t.write(node::NATIVE_TAKEN, fmt!("{is_native}"))?;
+            }
+            if self.dialect == Dialect::XenSock {
+                for feature in Feature::ALL {
+                    let uses = u32::from(self.has(feature));
+                    t.write(feature.taken(), fmt!("{uses}"))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Ends it: nothing is sent from here on, and no answer comes. May sleep.
+    pub(crate) fn close(&self) {
+        let closed = self.commands.lock().close();
+        // Outside the lock: this waits for the handler of the channel, and revokes grants.
+        drop(closed);
+        if let Some(news) = &self.news {
+            news.close();
+            news.page().revoke();
+        }
+    }
+
+    /// Returns the features that the link has.
+    pub(crate) fn features(&self) -> Features {
+        self.offer.features
+    }
+
+    /// Returns whether the link has a feature.
+    pub(crate) fn has(&self, feature: Feature) -> bool {
+        self.offer.features.has(feature)
+    }
+
+    /// Returns the channel that data rings share, if they do.
+    pub(crate) fn shared_channel(&self) -> Option<&Arc<SharedChannel<GrantedPages>>> {
+        self.news.as_ref().map(Opened::channel)
+    }
+
+    /// Returns the largest order of a ring that the backend maps.
+    pub(crate) fn max_order(&self) -> Order {
+        self.offer.max_order
+    }
+
+    /// Returns whether the link has not gone down. Any context.
+    pub(crate) fn is_up(&self) -> bool {
+        self.commands.lock().is_open()
+    }
+
+    /// Returns a handle for a new socket. 64 bits are never used up.
+    pub(crate) fn new_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    /// Makes a request that can be submitted. `EOPNOTSUPP` if the dialect does not have it.
+    pub(crate) fn exchange(&self, call: Call) -> Result<Arc<Exchange>> {
+        let request = Request { req_id: 0, call };
+        request.encode(self.dialect).ok_or(EOPNOTSUPP)?;
+        Exchange::new(&self.commands, call)
+    }
+
+    /// Sends a request, or queues it; `recipient` will hear of the answer. Any context.
+    ///
+    /// If the link is down, the exchange ends with `ENETDOWN`, and a connection with its link.
+    pub(crate) fn submit(&self, exchange: &Arc<Exchange>, recipient: Option<Arc<dyn Recipient>>) {
+        if !self.commands.lock().submit(exchange, recipient) {
+            exchange.finish(Err(ENETDOWN));
+        }
+    }
+
+    /// Returns whether a POLL of this socket waits for its answer.
+    pub(crate) fn is_polling(&self, id: u64) -> bool {
+        self.commands.lock().is_polling(id)
+    }
+
+    /// Returns how many slots of the commands ring are lost, see [`Commands::lost_slots`].
+    pub(crate) fn lost_slots(&self) -> usize {
+        self.commands.lock().lost_slots()
+    }
+
+    /// Returns the RELEASEs that the backend was sent and has not answered.
+    pub(crate) fn releases(&self) -> Releases {
+        self.commands.lock().releases()
+    }
+
+    /// Takes the next answer from the backend, see [`Commands::next_answer`]. Any context.
+    pub(crate) fn next_answer(&self) -> Result<Option<Answer>> {
+        self.commands.lock().next_answer()
+    }
+
+    /// Ends what was not answered when it was [closed](Self::close), with `ENETDOWN`. May sleep.
+    pub(crate) fn end_unanswered(&self) {
+        loop {
+            let unanswered = self.commands.lock().next_unanswered();
+            match unanswered {
+                Some(answer) => answer.deliver(),
+                None => break,
+            }
+        }
+    }
+
+    /// Says what the backend did wrong, once for each link.
+    pub(crate) fn warn_once(&self, what: &CStr) {
+        if !self.has_warned.xchg(true, Full) {
+            dev_err!(self.dev.as_ref(), "backend: {}\n", what);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module's workqueues.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        GlobalArc, //
+    },
+    workqueue::owned::{
+        OwnedQueue,
+        WqFlag, //
+    }, //
+};
+
+/// Where connections are torn down, which may wait for the backend.
+pub(crate) static WORKERS: GlobalArc<OwnedQueue> = GlobalArc::new();
+
+/// Where links are, whose backend has broken the rules, and what else must not wait for the backend:
+/// those of [`WORKERS`] may.
+pub(crate) static FAILURES: GlobalArc<OwnedQueue> = GlobalArc::new();
+
+/// Keeps [`WORKERS`] and [`FAILURES`] alive for as long as the module is.
+pub(crate) struct Workers;
+
+impl Workers {
+    /// Makes the workqueues. May sleep.
+    pub(crate) fn new() -> Result<Self> {
+        let workers = OwnedQueue::new(c"xensock", WqFlag::Unbound, 0)?;
+        let failures = OwnedQueue::new(c"xensock_failures", WqFlag::Unbound, 0)?;
+        let (workers, failures) = (
+            Arc::new(workers, GFP_KERNEL)?,
+            Arc::new(failures, GFP_KERNEL)?,
+        );
+        WORKERS.set(workers);
+        FAILURES.set(failures);
+        Ok(Self)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // No device is left, and no socket; the last of their work items may still be returning.
+        // Once it has, this is the last reference.
+        for queue in [&FAILURES, &WORKERS] {
+            if let Some(queue) = queue.take() {
+                queue.flush();
+            }
+        }
+    }
+}
