@@ -5,7 +5,7 @@
 KCONFIG ?= fast
 TESTS ?= *
 SET ?= daily
-export KCONFIG TESTS SET LINUX MIRROR XENSOCK_CACHE V
+export KCONFIG TESTS SET SEED LINUX MIRROR XENSOCK_CACHE V
 export XENSOCK_T0 := $(shell date +%s)
 
 BED := tools/bed
@@ -25,9 +25,10 @@ help:
 	@echo 'make clean      removes the kernel trees, what was built and the results'
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
-	@echo 'KCONFIG=fast|debug|bpf  the kernel configuration (now: $(KCONFIG))'
+	@echo 'KCONFIG=fast|debug|bpf|kasan  the kernel configuration (now: $(KCONFIG))'
 	@echo 'TESTS=FILE.TEST ...  which tests, with wildcards (now: $(TESTS))'
 	@echo 'SET=slow             with the long soaks, before a release (now: $(SET))'
+	@echo 'SEED=N               repeats what a fuzzer of an earlier run did, which says its N'
 	@echo 'V=1                  shows every console'
 	@echo 'LINUX=path           a clean 7.3 kernel tree instead of the fetched one'
 	@echo 'MIRROR=url           the Debian mirror, if not that of this machine'

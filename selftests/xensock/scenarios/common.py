@@ -19,18 +19,18 @@ SERVES = ("bind-allow=0 1024-65535",)
 SYSCTLS = ("tcp_max_tw_buckets", "tcp_syn_retries", "tcp_wmem", "tcp_rmem")
 
 
-def sysctl(name, value):
-    with open(f"/proc/sys/net/ipv4/{name}", "w", encoding="ascii") as file:
-        file.write(value)
+def sysctl(where, **values):
+    """Sets some of IPv4, in dom0 or in a guest."""
+    must(where, " && ".join(f"echo '{value}' >/proc/sys/net/ipv4/{name}" for name, value in values.items()))
 
 
-def peer(bed, largest_send_buffer=4 << 20):
-    """Starts the peer of all tests in dom0; it ends with the test."""
-    sysctl("tcp_max_tw_buckets", "8192")
+def peer(bed, largest_send_buffer=4 << 20, where=None):
+    """Starts the peer of all tests, with the host or elsewhere; it ends with the test."""
+    where = where or bed.host
     # A black hole is given up after 3 s, not after 127.
-    sysctl("tcp_syn_retries", "2" if bed.kconfig == "debug" else "1")
-    sysctl("tcp_wmem", f"4096 16384 {largest_send_buffer}")
-    job = bed.start(f"peer --host {bed.address}")
+    sysctl(where, tcp_max_tw_buckets=8192, tcp_syn_retries=1 if bed.kconfig == "fast" else 2,
+           tcp_wmem=f"4096 16384 {largest_send_buffer}")
+    job = where.start(f"peer --host {bed.address}")
     job.wait_line("peer: ready", 30 * bed.scale)
     return job
 

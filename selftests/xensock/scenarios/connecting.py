@@ -15,7 +15,7 @@ def test_black_hole_delays_nobody(bed):
     """While 64 sockets wait for a black hole, connecting and transferring are as quick as before."""
     guest = bed.shared_guest()
     peer(bed)
-    sysctl("tcp_syn_retries", "4")  # 31 s: longer than what is measured
+    sysctl(bed, tcp_syn_retries=4)  # 31 s: longer than what is measured
     quick = "many --sockets 8 --cycles 100 -t cycles_of_connect_exchange_close"
     alone = _seconds(guest, quick)
     holes = guest.start(f"hold holes --sockets {HOLES}")

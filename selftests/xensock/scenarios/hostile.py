@@ -43,9 +43,9 @@ def _hoarder(bed):
     return bed.shared_guest("hoarder", modules=[], vcpus=2, policy=(f"max-sockets={LIMIT}", "bind-allow=udp:0"))
 
 
-def _said(bed, guest):
+def said(bed, guest):
     """What the backend's driver has logged of a guest."""
-    _, log = bed.run(f"dmesg | grep 'xensock[- _].*\\b{guest.domid}-0\\b'")
+    _, log = bed.host.run(f"dmesg | grep 'xensock[- _].*\\b{guest.domid}-0\\b'")
     return log.splitlines()
 
 
@@ -55,17 +55,17 @@ def _batch(bed, command, lines, seconds=300, guest=None):
     guest = guest or _evil(bed)
     wait_link(bed.shared_guest("good"))
     # Before the neighbour has connections: they are gone when it is asked for its verdict.
-    before, said = bed.at_rest(), len(_said(bed, guest))
+    before, lines_before = bed.at_rest(), len(said(bed, guest))
     good = Neighbour(bed)
     guest.ktap(command, seconds * bed.scale)
     good.verdict(bed)
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"
-    said = _said(bed, guest)[said:]
-    for line in said[:20]:
+    log = said(bed, guest)[lines_before:]
+    for line in log[:20]:
         bed.note(line)
-    bed.note(f"{len(said)} lines in dom0's log")
-    assert len(said) <= lines, f"dom0's log has {len(said)} lines for this"
+    bed.note(f"{len(log)} lines in dom0's log")
+    assert len(log) <= lines, f"dom0's log has {len(log)} lines for this"
 
 
 @timeout(400)

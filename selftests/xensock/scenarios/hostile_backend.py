@@ -43,14 +43,19 @@ def _mislead(bed, guest, how, program="fetch", patience=4):
     return state, rc, out
 
 
+def prey(bed, **options):
+    """A guest that a backend of dom0 may have, or a good one serves."""
+    peer(bed, where=bed)
+    return bed.shared_guest("prey", in_dom0=True, **options)
+
+
 def _guest_log(guest):
     return must(guest, "dmesg | grep xensock").splitlines()
 
 
 def _backend_batch(bed, deeds, check, program="fetch", patience=4):
     """A batch of misdeeds; in the end a good backend comes, and all is well."""
-    peer(bed)
-    guest = bed.shared_guest("prey")
+    guest = prey(bed)
     wait_link(guest)
     unload(bed, "xensock_back")
     said = len(_guest_log(guest))
@@ -152,8 +157,7 @@ def test_grows_no_ring(bed):
 @timeout(200)
 def test_never_lets_go(bed):
     """close() of a listener waits for the backend; who is killed does not, nor a program that exits."""
-    peer(bed)
-    guest = bed.shared_guest("prey")
+    guest = prey(bed)
     wait_link(guest)
     unload(bed, "xensock_back")
     back = bed.start(f"hostile_back {guest.domid} deaf")

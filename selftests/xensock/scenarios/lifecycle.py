@@ -34,8 +34,8 @@ def test_backend_reload(bed):
     guest = bed.shared_guest()
     peer(bed)
     for _ in range(bed.pick(daily=2, slow=10, debug=3)):
-        _lose_link(bed, guest, lambda: unload(bed, "xensock_back"),
-                   lambda: bed.modprobe("xensock_back"))
+        _lose_link(bed, guest, lambda: unload(bed.host, "xensock_back"),
+                   lambda: bed.host.modprobe("xensock_back"))
 
 
 @timeout(180)
@@ -53,9 +53,9 @@ def test_detach_and_attach(bed):
 
 
 def _server(bed):
-    """A guest that may bind."""
-    guest = bed.shared_guest("server", policy=SERVES)
-    peer(bed)
+    """A guest that may bind, and dom0's own programs reach."""
+    guest = bed.shared_guest("server", policy=SERVES, in_dom0=True)
+    peer(bed, where=bed)
     wait_link(guest)
     return guest
 
@@ -191,8 +191,8 @@ def test_frontend_reload(bed):
 @timeout(120)
 def test_frontend_waits_for_backend(bed):
     """A guest that has its device before dom0 has a driver for it works as soon as there is one."""
-    if bed.run("grep -q '^xensock_back ' /proc/modules")[0] == 0:
-        unload(bed, "xensock_back")
+    if bed.host.run("grep -q '^xensock_back ' /proc/modules")[0] == 0:
+        unload(bed.host, "xensock_back")
     guest = bed.guest(name="early", backend="", modules=[])
     # Loading the module waits a while for the device, as with all of xenbus.
     loading = guest.start("modprobe xensock")
@@ -202,7 +202,7 @@ def test_frontend_waits_for_backend(bed):
     assert rc != 0 and "Network is down" in out, out
     assert loading.running, "the module did not wait for the device"
     peer(bed)
-    bed.modprobe("xensock_back")
+    bed.host.modprobe("xensock_back")
     rc, out = loading.wait(60 * bed.scale)
     assert rc == 0, out
     must(guest, "fetch >/dev/null")
@@ -212,7 +212,7 @@ def test_frontend_waits_for_backend(bed):
 def test_destroyed_in_mid_transfer(bed):
     """A guest is destroyed with 8 sockets busy, several times: dom0 keeps nothing of it."""
     peer(bed)
-    bed.modprobe("xensock_back")
+    bed.host.modprobe("xensock_back")
     before, nodes = bed.at_rest(), _backend_nodes(bed)
     # One boots while another is made or destroyed.
     with ThreadPoolExecutor(2) as pool:
@@ -237,5 +237,5 @@ def _brief(bed, number):
 
 def _backend_nodes(bed):
     """The guests of which the backend has a directory."""
-    base = "/local/domain/0/backend/xensock"
+    base = f"/local/domain/{bed.host.domid}/backend/xensock"
     return {domid for domid in bed.xenstore.ls(base) if bed.xenstore.ls(f"{base}/{domid}")}

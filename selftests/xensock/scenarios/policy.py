@@ -243,7 +243,7 @@ def test_privileges(bed):
     assert "westwood" not in _tcp(bed, "available_congestion_control"), "it is loaded already"
     try:
         for name in names:
-            sysctl(f"tcp_{name}", "reno")
+            sysctl(bed, **{f"tcp_{name}": "reno"})
         of_nobody = must(bed, "setpriv --reuid=65534 --regid=65534 --clear-groups "
                               f"attempt --family inet {tries}").split()
         assert of_nobody[:3] == ["ENOENT", "EPERM", "ok"], of_nobody
@@ -255,7 +255,7 @@ def test_privileges(bed):
         assert _attempt(guest, "algorithm westwood") == ["EPERM"]
     finally:
         for name, value in zip(names, before):
-            sysctl(f"tcp_{name}", value)
+            sysctl(bed, **{f"tcp_{name}": value})
         bed.run("rmmod tcp_westwood")
 
 
@@ -323,7 +323,7 @@ def test_local_ports(bed):
     # By default the last quarter of dom0's ports is dom0's.
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
         usual = file.read().strip()
-    sysctl("ip_local_port_range", "50000 50039")
+    sysctl(bed, ip_local_port_range="50000 50039")
     try:
         _set(bed, guest)
         _becomes(bed, guest, "bind 0.0.0.0 0", "EACCES")
@@ -335,7 +335,7 @@ def test_local_ports(bed):
         assert _ports(guest) and max(_ports(guest)) <= 50030, _ports(guest)
         held.kill()
     finally:
-        sysctl("ip_local_port_range", usual)
+        sysctl(bed, ip_local_port_range=usual)
 
 
 @timeout(240)

@@ -20,7 +20,11 @@ BACKENDS = {"xensock": "xensock_back", "pvcalls": "pvcalls_back"}
 
 
 # MiB that all guests together may have.
-MEMORY = {"fast": 1750, "debug": 3600}
+MEMORY = {"fast": 1750, "debug": 3600, "kasan": 4800}
+
+# Kernels that look for mistakes, and take their time for it. With that of "kasan" go the guests
+# that have our modules, and a driver domain, in place of dom0, to serve them.
+CHECKED = ("debug", "kasan")
 
 
 class Skip(Exception):
@@ -45,7 +49,17 @@ def slow(test):
     return test
 
 
+def _read(where, path):
+    """A file of dom0, which takes no process, or of a guest."""
+    if isinstance(where, guests.Guest):
+        _, text = where.run(f"cat {path}")
+        return text
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
 class Bed:
+    domid = 0
     # Addresses, as the guests name them by way of dom0: dom0 itself, one that
     # never answers, one to which there is no route, dom0 for virtual NICs.
     address = "192.0.2.1"
@@ -60,8 +74,10 @@ class Bed:
     xenstore = xenstore
     xensock = staticmethod(administrator.xensock)
 
-    def __init__(self, kconfig="fast", with_slow=False, passed=(), scale=1):
+    def __init__(self, kconfig="fast", with_slow=False, passed=(), scale=1, seed=1):
         self.kconfig = kconfig
+        # Of everything that is left to chance.
+        self.seed = seed
         self.slow = with_slow
         guests.Guest.soak = self.soak = "SOAK=1 " if with_slow else ""
         # The slow set shows everything again.
@@ -74,6 +90,7 @@ class Bed:
         self._kept = {}
         self._making = threading.Lock()
         self._jobs = []
+        self._host = None
         self._running = False
         self._death = None
         signal.signal(signal.SIGUSR1, self._interrupted)
@@ -81,18 +98,25 @@ class Bed:
     # Guests
 
     def guest(self, name="g1", memory=256, device="xensock", vif=False, vcpus=1,
-              modules=None, backend=None, server=None, policy=(), extra="", **domain):
+              modules=None, backend=None, server=None, in_dom0=False, policy=(), extra="", **domain):
         """Boots a guest and waits for it.
 
         device: "xensock", "pvcalls" or None. The driver for it is loaded in
         dom0 (backend names another) and in the guest (modules, by default
         xensock if there is a device); server is a driver domain that serves
-        the device instead of dom0. policy: NODE=VALUE, see xensock(8). extra:
-        for the kernel's command line. domain: see guest.Guest.
+        the device instead of the host, or dom0 does if in_dom0. policy: NODE=VALUE,
+        see xensock(8). extra: for the kernel's command line. domain: see guest.Guest.
         """
+        if modules is None:
+            modules = ["xensock"] if device else []
         if self.kconfig == "debug":
             memory = max(memory, 384)
             extra += " slab_debug=FZP"
+        if self.kconfig == "kasan" and modules:
+            memory = max(memory, 640)
+            domain |= {"kind": "pvh", "checked": True}
+        if device and not server and not in_dom0 and self.host is not self:
+            server = self.host
         if device and backend != "" and not server:
             self._serve(backend or BACKENDS[device])
         if vif:
@@ -101,13 +125,12 @@ class Bed:
             self._make_room(memory)
         new = guests.Guest(name, memory, vcpus, vif, extra, self._died, **domain)
         self._guests.append(new)
+        new.server = server
         if device:
-            new.attach(device, *policy, server=server)
+            new.attach(device, *policy)
         new.unpause(60 * self.scale)
-        for module in ["xensock"] if modules is None and device else modules or []:
-            rc, out = new.run(f"modprobe {module}")
-            if rc:
-                raise RuntimeError(f"guest {name}: modprobe {module}: {out}")
+        for module in modules:
+            new.modprobe(module)
         if vif:
             new.address = f"10.0.0.{10 + new.domid % 200}"
             new.run("modprobe xen-netfront; until [ -e /sys/class/net/eth0 ]; do usleep 100000; done; "
@@ -121,14 +144,23 @@ class Bed:
             known = self._shared[name] = self.driver_domain(name)
         return known
 
-    def driver_domain(self, name="net"):
-        """Boots a guest that serves others, at the address that dom0 has for its own guests."""
-        new = self.guest(name, device=None, modules=["xensock_back"], extra="dummy.numdummies=1")
-        rc, out = new.run(f"ip address add {self.address}/24 dev dummy0 && ip link set dummy0 up")
+    def driver_domain(self, name="net", **domain):
+        """Boots a guest that serves others, at the addresses that dom0 has for its own guests."""
+        new = self.guest(name, device=None, modules=["xensock_back"], extra="dummy.numdummies=1", **domain)
+        rc, out = new.run("network")
         if rc:
             raise RuntimeError(f"driver domain {name}: {out}")
         new.serves = True
         return new
+
+    @property
+    def host(self):
+        """Who serves guests if a test does not say it: dom0, or a driver domain that stays."""
+        if self.kconfig != "kasan":
+            return self
+        if self._host is None or not self._host.alive:
+            self._host = self.driver_domain("host", memory=768, vcpus=2)
+        return self._host
 
     def shared_guest(self, name="shared", **options):
         """The same guest for all tests of a file: booted once, again if it died.
@@ -206,8 +238,8 @@ class Bed:
         raise Skip(reason)
 
     def pick(self, daily, slow, debug):  # pylint: disable=redefined-outer-name
-        """How much of something: as a rule, with SET=slow, and with a debug kernel."""
-        if self.kconfig == "debug":
+        """How much of something: as a rule, with SET=slow, and with a kernel that takes its time."""
+        if self.kconfig in CHECKED:
             return debug
         return slow if self.slow else daily
 
@@ -217,17 +249,18 @@ class Bed:
     # Accounts
 
     def snapshot(self):
-        """Counts of dom0's resources; those of a quiet system come back to the same."""
+        """Counts of dom0's resources and of the host's; those of a quiet system come back to the same."""
         counts = {"event channels": 0}
-        with open("/proc/interrupts") as file:
-            counts["event channels"] = sum("xen-dyn" in line for line in file)
-        with open("/proc/net/sockstat") as file:
-            for protocol, values in (line.split(":") for line in file):
+        for where in {self, self.host}:
+            counts["event channels"] += _read(where, "/proc/interrupts").count("xen-dyn")
+            for line in _read(where, "/proc/net/sockstat").splitlines():
+                protocol, values = line.split(":")
                 pairs = values.split()
                 for key, value in zip(pairs[::2], pairs[1::2]):
                     if (protocol, key) in (("TCP", "inuse"), ("TCP", "orphan"), ("TCP", "alloc"),
                                            ("UDP", "inuse")):
-                        counts[f"{protocol.lower()} {key}"] = int(value)
+                        name = f"{protocol.lower()} {key}"
+                        counts[name] = counts.get(name, 0) + int(value)
         alive = {g.domid for g in self._guests if g.alive}
         counts["grants"] = sum(domid in alive for domid in hypervisor.mapped_grants())
         return counts
@@ -260,9 +293,8 @@ class Bed:
 
     def slab(self):
         """Active objects of every slab cache."""
-        with open("/proc/slabinfo") as file:
-            return {fields[0]: int(fields[1]) for fields in map(str.split, file)
-                    if fields[1].isdigit()}
+        lines = _read(self.host, "/proc/slabinfo").splitlines()
+        return {fields[0]: int(fields[1]) for fields in map(str.split, lines) if fields[1].isdigit()}
 
     # For the runner
 
@@ -280,7 +312,7 @@ class Bed:
             if task.running:
                 task.kill()
         self._jobs.clear()
-        stay = [g for g in (*self._shared.values(), *self._kept.values()) if g.alive]
+        stay = [g for g in (*self._shared.values(), *self._kept.values(), self._host) if g and g.alive]
         for known in stay:
             known.kill_jobs()
         gone = [g for g in self._guests if g not in stay]
@@ -303,11 +335,12 @@ class Bed:
     def close(self):
         """All guests go."""
         self._kept.clear()
+        self._host = None
         self.end()
 
     def _part(self, known):
         try:
-            if known.alive and self.kconfig == "debug":
+            if known.alive and self.kconfig in CHECKED:
                 known.run(guests.SCAN, 300)
         finally:
             known.destroy()

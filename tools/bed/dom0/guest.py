@@ -27,7 +27,7 @@ REACH = "0.0.0.0/0 [::/0] 192.0.2.1 192.0.2.255 10.0.0.1 [2001:db8::1] [fe80::/1
 CONFIG = """
 name = "{name}"
 type = "{type}"
-kernel = "/bed/guest/kernel"
+kernel = "{kernel}"
 ramdisk = "{ramdisk}"
 memory = {memory}
 vcpus = {vcpus}
@@ -47,7 +47,9 @@ OF_TYPE = {
     "pvh": 'tsc_mode = "native"\ncpuid = "host,svm=0,xsave=0,avx=0"',
 }
 
-INITRD = "/bed/guest/initrd"
+# The kernel of dom0, or another one that there is for the modules that are tested.
+KERNEL, CHECKED_KERNEL = "/bed/guest/kernel", "/bed/guest/checked/kernel"
+INITRD, CHECKED_INITRD = "/bed/guest/initrd", "/bed/guest/checked/initrd"
 # Programs of Debian, as an archive that follows the other one.
 PROGRAMS = "/bed/guest/programs"
 
@@ -57,10 +59,10 @@ LEAKS = "/sys/kernel/debug/kmemleak"
 SCAN = f"[ ! -e {LEAKS} ] || {{ echo scan >{LEAKS}; echo scan >{LEAKS}; sed 's/^/kmemleak: /' {LEAKS}; }}"
 
 
-def _with_programs(name):
+def _with_programs(name, initrd):
     """An initramfs of both archives."""
     path = f"/run/xen/{name}.initrd"
-    with open(path, "wb") as whole, open(INITRD, "rb") as own, gzip.open(PROGRAMS) as programs:
+    with open(path, "wb") as whole, open(initrd, "rb") as own, gzip.open(PROGRAMS) as programs:
         for archive in (own, programs):
             shutil.copyfileobj(archive, whole, 1 << 20)
     return path
@@ -85,14 +87,14 @@ class GuestJob(job.Job):
 
 class Guest:
     """kind: "pv" or "pvh"; programs: with those of Debian; config: more lines for xl, see
-    xl.cfg(5).
+    xl.cfg(5); checked: with the kernel that dom0 has not.
     """
 
     # Before the command of a kselftest: see rounds() in selftests/xensock/util.h.
     soak = ""
 
     def __init__(self, name, memory=256, vcpus=1, vif=False, extra="", on_death=None,
-                 programs=False, config="", kind="pv"):
+                 programs=False, config="", kind="pv", checked=False):
         self.name = name
         self.memory = memory
         self.address = None
@@ -101,6 +103,8 @@ class Guest:
         self.changed = False
         # Whether it is a driver domain.
         self.serves = False
+        # The driver domain that serves it, if dom0 does not.
+        self.server = None
         self.options = None
         self._on_death = on_death
         self._jobs = {}
@@ -111,14 +115,15 @@ class Guest:
         self._expected = False
         self._pty = -1
         self._reader = None
-        ramdisk = _with_programs(name) if programs else INITRD
+        kernel, initrd = (CHECKED_KERNEL, CHECKED_INITRD) if checked else (KERNEL, INITRD)
+        ramdisk = _with_programs(name, initrd) if programs else initrd
         path = f"/run/xen/{name}.cfg"
         with open(path, "w") as file:
-            file.write(CONFIG.format(name=name, type=kind, memory=memory, vcpus=vcpus, extra=extra,
+            file.write(CONFIG.format(name=name, type=kind, kernel=kernel, memory=memory, vcpus=vcpus, extra=extra,
                                      config=f"{OF_TYPE[kind]}\n{config}", ramdisk=ramdisk,
                                      vif="'bridge=br0'" if vif else ""))
         self._tool("xl", "create", "-q", "-p", path)
-        if ramdisk != INITRD:
+        if ramdisk != initrd:
             os.unlink(ramdisk)
         self.domid = self._find_domid()
         self.alive = True
@@ -175,6 +180,11 @@ class Guest:
             stream.close()
         stream.judge(rc)
 
+    def modprobe(self, name):
+        rc, out = self.run(f"modprobe {name}")
+        if rc:
+            raise RuntimeError(f"guest {self.name}: modprobe {name}: {out}")
+
     def kill_jobs(self):
         """Ends what still runs in the guest."""
         with self._lock:
@@ -183,7 +193,10 @@ class Guest:
             task.kill()
 
     def attach(self, device="xensock", *policy, server=None):
-        """Gives the guest a device; policy is any NODE=VALUE of it, server its driver domain."""
+        """Gives the guest a device; policy is any NODE=VALUE of it, server a driver domain other than
+        its own.
+        """
+        server = server or self.server
         backend = server.domid if server else 0
         if not any(word.startswith("connect-allow=") for word in policy):
             policy += (f"connect-allow={REACH}",)

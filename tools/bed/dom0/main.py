@@ -105,7 +105,8 @@ def run_file(bed, number, name, tests):
 
 def run_all(options):
     signal.signal(signal.SIGALRM, alarm)
-    bed = beds.Bed(options["kconfig"], options["set"] == "slow", options["verdicts"], options["scale"])
+    bed = beds.Bed(options["kconfig"], options["set"] == "slow", options["verdicts"], options["scale"],
+                   options["seed"])
     files = choose(options["tests"], bed.slow, options["times"])
     for name, tests in files.items():
         for key, _ in tests:
@@ -121,7 +122,7 @@ def shell():
     """A shell for a person at dom0's console, with one guest beside it."""
     config = "/run/xen/g1.cfg"
     with open(config, "w") as file:
-        file.write(guest.CONFIG.format(name="g1", type="pv", memory=256, vcpus=1, extra="shell", vif="",
+        file.write(guest.CONFIG.format(name="g1", type="pv", kernel=guest.KERNEL, memory=256, vcpus=1, extra="shell", vif="",
                                        ramdisk=guest.INITRD, config=""))
     subprocess.run(
         "modprobe xensock_back; xl create -q -p /run/xen/g1.cfg && xensock attach g1 && xl unpause g1; "
