@@ -10,24 +10,13 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "raw.h"
+#include "back.h"
 #include "util.h"
-
-static char front[64], back[64];
-static unsigned int domid;
-static atomic_int is_over;
-static int evtchn, ready_msec = 15000;
-static __u32 port, req_cons, rsp_prod, *words;
-/* The news page and its channel, if rings share one. */
-static char *news;
-static __u32 news_port;
 
 /* A connection: of the last CONNECT or ATTACH. */
 static struct {
@@ -39,30 +28,6 @@ static struct {
 	__u32 ref;
 	__u32 remote;
 } conn;
-
-static void on_term(int sig)
-{
-	is_over = sig;
-}
-
-static void node(const char *name, const char *value)
-{
-	char path[96];
-
-	snprintf(path, sizeof(path), "%s/%s", back, name);
-	if (value)
-		xs_write(path, "%s", value);
-	else
-		xs_remove(path);
-}
-
-static unsigned int front_number(const char *name)
-{
-	char path[96], value[32];
-
-	snprintf(path, sizeof(path), "%s/%s", front, name);
-	return xs_read(path, value, sizeof(value)) ? strtoul(value, NULL, 10) : 0;
-}
 
 /* What HOW may be, other than a misdeed: a node and what it is to say. */
 static const struct {
@@ -84,110 +49,41 @@ static const struct {
 	{ "event-2", "feature-event-index", "2" },
 };
 
-/* It closes if it does not want to go on; at the very first it may not have begun. */
-static bool wait_front(enum state state)
-{
-	__u64 until = now_msec() + ready_msec;
-	enum state now;
-
-	while ((now = xs_state(front)) != state) {
-		if (is_over || now_msec() > until ||
-		    (state != INITIALISING && now >= CLOSING))
-			return false;
-		nap(20000);
-	}
-	return true;
-}
-
 static bool link_with_front(const char *how)
 {
-	__u32 ref;
-	int i;
+	int i, msec = 15000;
 
-	node("state", "1");
-	if (!wait_front(INITIALISING)) {
+	if (!back_begin()) {
 		printf("no frontend\n");
 		return false;
 	}
-	node("versions", "1");
-	node("max-page-order", "9");
-	node("feature-event-index", NULL);
-	node("feature-datagram", strncmp(how, "frame-", 6) ? NULL : "1");
-	node("feature-datagram-info", strncmp(how, "frame-info-", 11) ? NULL : "1");
+	back_node("feature-datagram", strncmp(how, "frame-", 6) ? NULL : "1");
+	back_node("feature-datagram-info",
+		  strncmp(how, "frame-info-", 11) ? NULL : "1");
 	/* Without it, CONNECT is answered when it is done. */
-	node("feature-status", strncmp(how, "status-", 7) &&
-	     strcmp(how, "reuse-early") ? NULL : "1");
-	node("feature-ring-reuse", strncmp(how, "reuse-", 6) ? NULL : "1");
-	node("feature-ring-resize", strncmp(how, "resize-", 7) ? NULL : "1");
-	node("feature-shared-channel", strncmp(how, "news-", 5) ? NULL : "1");
+	back_node("feature-status", strncmp(how, "status-", 7) &&
+		  strcmp(how, "reuse-early") ? NULL : "1");
+	back_node("feature-ring-reuse", strncmp(how, "reuse-", 6) ? NULL : "1");
+	back_node("feature-ring-resize", strncmp(how, "resize-", 7) ? NULL : "1");
+	back_node("feature-shared-channel", strncmp(how, "news-", 5) ? NULL : "1");
 	for (i = 0; i < ARRAY_LEN(offers); i++) {
 		if (strcmp(how, offers[i].how))
 			continue;
-		node(offers[i].node, offers[i].value);
-		ready_msec = 2000;
+		back_node(offers[i].node, offers[i].value);
+		msec = 2000;
 	}
-	node("state", "2");
-	if (!wait_front(INITIALISED)) {
-		printf("refused, state %d\n", xs_state(front));
-		return false;
-	}
-	ref = front_number("ring-ref");
-	words = pages_map(domid, &ref, 1);
-	evtchn = evtchn_open();
-	port = evtchn_bind(evtchn, domid, front_number("port"));
-	if (front_number("shared-channel")) {
-		ref = front_number("news-ref");
-		news = pages_map(domid, &ref, 1);
-		news_port = evtchn_bind(evtchn, domid,
-					front_number("news-port"));
-	}
-	if (!words || !port || !news != !news_port) {
-		printf("no link: %m\n");
-		return false;
-	}
-	store(&words[REQ_EVENT], 1);
-	node("state", "4");
-	if (!wait_front(CONNECTED)) {
-		printf("refused, state %d\n", xs_state(front));
+	if (!back_finish(msec)) {
+		printf("refused, state %d\n", xs_state(back.front));
 		return false;
 	}
 	printf("ready\n");
 	return true;
 }
 
-static void *slot(__u32 index)
-{
-	return (char *)words + 64 + index % SLOTS * 64;
-}
-
-static void publish(__u32 index)
-{
-	store(&words[RSP_PROD], index);
-	evtchn_notify(evtchn, port);
-}
-
-static void respond(const struct request *r, int ret)
-{
-	struct response response = {
-		.req_id = r->req_id,
-		.cmd = r->cmd,
-		.ret = ret,
-		.id = r->id,
-	};
-
-	/* The address really bound. */
-	if (r->cmd == BIND && !ret) {
-		memcpy(response.addr, r->bind.addr, sizeof(response.addr));
-		response.len = r->bind.len;
-	}
-	memcpy(slot(rsp_prod++), &response, sizeof(response));
-	publish(rsp_prod);
-}
-
 /* The answer to CONNECT, changed before it goes out. */
 static struct response *connected(void)
 {
-	struct response *response = slot(rsp_prod++);
+	struct response *response = back_slot(back.rsp_prod++);
 
 	memset(response, 0, sizeof(*response));
 	response->req_id = conn.request.req_id;
@@ -205,15 +101,16 @@ static bool map_ring(__u32 ref, __u32 remote)
 		return true;
 	conn.ref = ref;
 	conn.remote = remote;
-	conn.words = pages_map(domid, &ref, 1);
-	conn.port = news ? news_port : evtchn_bind(evtchn, domid, remote);
+	conn.words = pages_map(back.domid, &ref, 1);
+	conn.port = back.news ? back.news_port :
+				evtchn_bind(back.evtchn, back.domid, remote);
 	if (!conn.words || !conn.port)
 		return false;
 	order = conn.words[RING_ORDER];
 	conn.size = 2048U << order;
 	if (order < 1 || order > 9)
 		return false;
-	conn.in = pages_map(domid, &conn.words[REF], 1U << order);
+	conn.in = pages_map(back.domid, &conn.words[REF], 1U << order);
 	return conn.in;
 }
 
@@ -276,7 +173,7 @@ static void scribble(void)
 		store(&conn.words[(random >> 40) % (PAGE / 4)],
 		      random >> (random >> 59));
 		if (random >> 60 == 0)
-			evtchn_notify(evtchn, conn.port);
+			evtchn_notify(back.evtchn, conn.port);
 	}
 }
 
@@ -285,8 +182,8 @@ static void storm(void)
 	__u64 until = now_msec() + 2000;
 
 	while (now_msec() < until) {
-		evtchn_notify(evtchn, conn.port);
-		evtchn_notify(evtchn, port);
+		evtchn_notify(back.evtchn, conn.port);
+		evtchn_notify(back.evtchn, back.port);
 	}
 }
 
@@ -299,11 +196,11 @@ static void cry(const char *how)
 	while (now_msec() < until) {
 		random = random * 6364136223846793005ULL + 1;
 		if (scribbles)
-			store((__u32 *)news + (random >> 40) % (PAGE / 4),
+			store((__u32 *)back.news + (random >> 40) % (PAGE / 4),
 			      random >> (random >> 59));
 		else
-			memset(news, 0xff, PAGE);
-		evtchn_notify(evtchn, news_port);
+			memset(back.news, 0xff, PAGE);
+		evtchn_notify(back.evtchn, back.news_port);
 	}
 }
 
@@ -324,7 +221,7 @@ static void refuse_early(void)
 
 	while (now_msec() < until) {
 		store(&conn.words[STATUS], -ECONNREFUSED);
-		evtchn_notify(evtchn, conn.port);
+		evtchn_notify(back.evtchn, conn.port);
 		nap(100);
 	}
 }
@@ -338,28 +235,28 @@ static void misbehave(const char *how)
 		if (strcmp(how, answers[i].how))
 			continue;
 		((__u32 *)connected())[answers[i].word] = answers[i].value;
-		publish(rsp_prod);
+		back_publish(back.rsp_prod);
 		return;
 	}
 	if (!strcmp(how, "never") || !strcmp(how, "release-first"))
 		return;
 	if (!strcmp(how, "rsp-prod-33")) {
-		publish(rsp_prod + SLOTS + 1);
+		back_publish(back.rsp_prod + SLOTS + 1);
 	} else if (!strcmp(how, "rsp-prod-far")) {
-		publish(rsp_prod + (1U << 31));
+		back_publish(back.rsp_prod + (1U << 31));
 	} else if (!strcmp(how, "rsp-prod-back")) {
-		publish(rsp_prod - 2);
+		back_publish(back.rsp_prod - 2);
 	} else if (!strcmp(how, "closed")) {
-		node("state", "6");
+		back_node("state", "6");
 	} else if (!strcmp(how, "closing")) {
-		node("state", "5");
+		back_node("state", "5");
 	} else if (!strcmp(how, "initialising")) {
-		node("state", "1");
+		back_node("state", "1");
 	} else if (!strcmp(how, "state-77")) {
-		node("state", "77");
-		respond(&conn.request, -ECONNREFUSED);
+		back_node("state", "77");
+		back_respond(&conn.request, -ECONNREFUSED);
 	} else if (!strcmp(how, "state-gone")) {
-		node("state", NULL);
+		back_node("state", NULL);
 	} else if (map_ring(conn.request.connect.ref,
 			    conn.request.connect.evtchn)) {
 		for (i = 0; i < ARRAY_LEN(indexes); i++)
@@ -370,17 +267,17 @@ static void misbehave(const char *how)
 		if (!strcmp(how, "reuse-early"))
 			establish();
 		connected();
-		publish(rsp_prod);
+		back_publish(back.rsp_prod);
 		if (!strcmp(how, "twice"))
-			respond(&conn.request, 0);
+			back_respond(&conn.request, 0);
 		if (!strcmp(how, "scribble"))
 			scribble();
 		if (!strcmp(how, "storm"))
 			storm();
-		if (news)
+		if (back.news)
 			cry(how);
 		nap(50000);
-		evtchn_notify(evtchn, conn.port);
+		evtchn_notify(back.evtchn, conn.port);
 	}
 }
 
@@ -398,12 +295,12 @@ static void deliver(const char *how)
 
 	if (!raw_frame(is_good ? "frame-good" : how, &frame, &info, &prod) ||
 	    !map_ring(conn.request.attach.ref, conn.request.attach.evtchn)) {
-		respond(&conn.request, -EINVAL);
+		back_respond(&conn.request, -EINVAL);
 		return;
 	}
 	if (first) {
 		store(&first[OUT_CONS], load(&first[OUT_PROD]));
-		evtchn_notify(evtchn, first_port);
+		evtchn_notify(back.evtchn, first_port);
 	} else {
 		first = conn.words;
 		first_port = conn.port;
@@ -411,9 +308,9 @@ static void deliver(const char *how)
 	is_good = true;
 	memcpy(conn.in, &frame, sizeof(frame));
 	memcpy(conn.in + sizeof(frame), &info, sizeof(info));
-	respond(&conn.request, 0);
+	back_respond(&conn.request, 0);
 	store(&conn.words[IN_PROD], prod);
-	evtchn_notify(evtchn, conn.port);
+	evtchn_notify(back.evtchn, conn.port);
 }
 
 /* Takes all that is sent, of which nothing is looked at. */
@@ -423,7 +320,7 @@ static void drain(void)
 
 	if (load(&conn.words[OUT_CONS]) != prod) {
 		store(&conn.words[OUT_CONS], prod);
-		evtchn_notify(evtchn, conn.port);
+		evtchn_notify(back.evtchn, conn.port);
 	}
 }
 
@@ -433,7 +330,7 @@ static void change_in(__u32 at, __u32 generation)
 	store(&conn.words[IN_SWITCH], at);
 	store(&conn.words[IN_GENERATION], generation);
 	store(&conn.words[IN_PROD], 1);
-	evtchn_notify(evtchn, conn.port);
+	evtchn_notify(back.evtchn, conn.port);
 }
 
 /* GROW, or SHRINK: those of what is sent are without reproach. */
@@ -443,12 +340,12 @@ static void resize(const char *how, const struct request *r)
 	if (!strcmp(how, "resize-deaf"))
 		return;
 	if (!strcmp(how, "resize-refuse")) {
-		respond(r, r->resize.way ? -ENOBUFS : -EPERM);
+		back_respond(r, r->resize.way ? -ENOBUFS : -EPERM);
 		return;
 	}
 	if (!strcmp(how, "resize-gone"))
-		node("state", "6");
-	respond(r, 0);
+		back_node("state", "6");
+	back_respond(r, 0);
 	/* There is nothing that it could have grown to. */
 	if (!strcmp(how, "resize-in"))
 		change_in(0, 1);
@@ -463,13 +360,12 @@ static void serve(const char *how)
 	struct request r;
 	bool drains = !strncmp(how, "resize-", 7);
 
-	while (load(&words[REQ_PROD]) == req_cons) {
-		if (nap(drains ? 100 : 1000), is_over)
+	while (!back_take(&r)) {
+		if (nap(drains ? 100 : 1000), back_is_over)
 			return;
 		if (drains && conn.words)
 			drain();
 	}
-	memcpy(&r, slot(req_cons++), sizeof(r));
 	if (r.cmd == CONNECT) {
 		conn.request = r;
 		printf("CONNECT\n");
@@ -491,7 +387,7 @@ static void serve(const char *how)
 	if ((r.cmd == RELEASE && !strcmp(how, "deaf")) ||
 	    (r.cmd == UNMAP && !strcmp(how, "reuse-deaf")))
 		return;
-	respond(&r, 0);
+	back_respond(&r, 0);
 	if (r.cmd == RELEASE && conn.words && !strcmp(how, "reuse-early"))
 		refuse_early();
 	if (r.cmd == RELEASE && conn.words && !strcmp(how, "reuse-scribble"))
@@ -506,16 +402,12 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return 4;
 	how = argv[2];
-	domid = atoi(argv[1]);
 	setlinebuf(stdout);
-	signal(SIGTERM, on_term);
-	snprintf(front, sizeof(front), "/local/domain/%u/" DEVICE, domid);
-	snprintf(back, sizeof(back), "/local/domain/0/backend/xensock/%u/0",
-		 domid);
+	back_init(atoi(argv[1]));
 	if (link_with_front(how))
-		while (!is_over)
+		while (!back_is_over)
 			serve(how);
-	node("state", "6");
-	printf("frontend in state %d\n", xs_state(front));
+	back_end();
+	printf("frontend in state %d\n", xs_state(back.front));
 	return 0;
 }

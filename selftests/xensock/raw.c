@@ -192,11 +192,23 @@ void *pages_map(unsigned int domid, const __u32 *refs, unsigned int count)
 		op.refs[i].domid = domid;
 		op.refs[i].ref = refs[i];
 	}
-	if (file < 0 || ioctl(file, MAP_GRANT_REF, &op))
+	if (file < 0)
 		return NULL;
+	if (ioctl(file, MAP_GRANT_REF, &op)) {
+		close(file);
+		return NULL;
+	}
 	mem = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
 		   file, op.index);
+	/* What is mapped holds it. */
+	close(file);
 	return mem == MAP_FAILED ? NULL : mem;
+}
+
+void pages_unmap(void *mem, unsigned int count)
+{
+	if (mem)
+		munmap(mem, (size_t)count * PAGE);
 }
 
 __u32 evtchn_bind(int file, unsigned int domid, __u32 remote)

@@ -131,8 +131,9 @@ struct pages {
 bool pages_grant(struct pages *p, unsigned int domid, unsigned int count,
 		 bool writable);
 void pages_free(struct pages *p);
-/* Those of another domain, for good; or NULL. */
+/* Those of another domain, or NULL. */
 void *pages_map(unsigned int domid, const __u32 *refs, unsigned int count);
+void pages_unmap(void *mem, unsigned int count);
 
 /* Event channels: a port that @domid may bind, or 0. */
 int evtchn_open(void);
@@ -191,6 +192,8 @@ struct link {
 
 /* From whatever state there is to one with its backend ready to connect. */
 bool link_begin(struct link *l);
+/* From there to one that is up. */
+bool link_finish(struct link *l);
 bool link_up(struct link *l);
 void link_down(struct link *l);
 /* Frees everything without a word to the backend. */

@@ -101,12 +101,16 @@ bool link_begin(struct link *l)
 	       xs_wait_state(l->backend, INIT_WAIT);
 }
 
-bool link_up(struct link *l)
+bool link_finish(struct link *l)
 {
-	return link_begin(l) &&
-	       put_node(l, "state", INITIALISED) &&
+	return put_node(l, "state", INITIALISED) &&
 	       xs_wait_state(l->backend, CONNECTED) &&
 	       put_node(l, "state", CONNECTED);
+}
+
+bool link_up(struct link *l)
+{
+	return link_begin(l) && link_finish(l);
 }
 
 void link_drop(struct link *l)

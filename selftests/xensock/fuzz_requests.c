@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Requests of a frontend by chance. See fuzz.h. */
+#include <string.h>
+#include <sys/socket.h>
+
+#include "fuzz.h"
+#include "util.h"
+
+__u64 nth_id(unsigned int n)
+{
+	static const __u32 high[] = { 0, 1, 0x80000000, 0xffffffff };
+	__u32 low = n % (IDS + 3);
+
+	return (__u64)high[n / (IDS + 3)] << 32 | (low < IDS + 2 ? low : ~0U);
+}
+
+/* What makes sense in a stage, some of it more often; and anything. */
+static const struct {
+	unsigned int count;
+	__u8 commands[16];
+} sensible[STAGES] = {
+	[NONE] = { 1, { SOCKET } },
+	[FRESH] = { 11, { CONNECT, CONNECT, CONNECT, CONNECT, CONNECT, BIND,
+			  BIND, BIND, LISTEN, SETSOCKOPT, GETSOCKOPT } },
+	[LISTENING] = { 9, { ACCEPT, ACCEPT, ACCEPT, ACCEPT, ACCEPT, POLL,
+			     GETNAME, LISTEN, RELEASE } },
+	[CONNECTION] = { 10, { GROW, GROW, GROW, SHRINK, SHUTDOWN, SETSOCKOPT,
+			       GETSOCKOPT, GETNAME, RELEASE, RELEASE } },
+	[DATAGRAM] = { 10, { ATTACH, ATTACH, ATTACH, BIND, CONNECT, CONNECT,
+			     SETSOCKOPT, SETSOCKOPT, GETNAME, RELEASE } },
+};
+
+static const struct {
+	__u16 level;
+	__u16 first, last;
+} options[] = {
+	{ SOL_SOCKET, 1, 80 }, { 0, 1, 55 }, { 6, 1, 50 }, { 17, 100, 105 },
+	{ 41, 1, 80 }, { 0x5853, 0, 4 },
+};
+
+static struct raw *ring_of(struct fuzz *f, __u64 id)
+{
+	struct chance *x = &f->chance;
+
+	return &f->rings[one_in(x, 10) ? below(x, IDS) : id - 1];
+}
+
+static __u32 some_command(struct fuzz *f, __u64 id)
+{
+	struct chance *x = &f->chance;
+	enum stage stage = f->stages[id];
+
+	if (one_in(x, 6))
+		return below(x, COMMANDS);
+	return sensible[stage].commands[below(x, sensible[stage].count)];
+}
+
+/* One that there is not, if that is soon found. */
+static __u64 free_id(struct fuzz *f)
+{
+	unsigned int i, id = 0;
+
+	for (i = 0; i < 5; i++) {
+		id = 1 + below(&f->chance, IDS);
+		if (f->stages[id] == NONE)
+			break;
+	}
+	return id;
+}
+
+/* What a new socket begins with, unless another is to find what this one left. */
+static void renew(struct fuzz *f, struct raw *c)
+{
+	if (one_in(&f->chance, 8))
+		return;
+	memset(c->words, 0, RING_ORDER * sizeof(*c->words));
+	c->words[3] = 1;
+	c->words[19] = 1;
+	c->in_cons = 0;
+	c->out_prod = 0;
+}
+
+static struct request valid(struct fuzz *f)
+{
+	struct chance *x = &f->chance;
+	struct request r = { .id = 1 + below(x, IDS) };
+	struct raw *c = ring_of(f, r.id);
+	__u32 ref = c->pages.refs[0];
+	enum stage *stage = &f->stages[r.id];
+	unsigned int i;
+
+	r.cmd = some_command(f, r.id);
+	switch (r.cmd) {
+	case SOCKET:
+		r.socket.domain = one_in(x, 6) ? AF_INET6 : AF_INET;
+		r.socket.type = r.id > 12 ? SOCK_DGRAM : SOCK_STREAM;
+		r.bytes[16] = below(x, 3);	/* the owner */
+		*stage = r.id > 12 ? DATAGRAM : FRESH;
+		break;
+	case CONNECT:
+		r.connect.len = some_address(x, r.connect.addr);
+		r.connect.ref = ref;
+		r.connect.evtchn = c->port;
+		renew(f, c);
+		if (*stage == FRESH)
+			*stage = CONNECTION;
+		break;
+	case ACCEPT:
+		r.accept.id_new = free_id(f);
+		f->stages[r.accept.id_new] = CONNECTION;
+		c = ring_of(f, r.accept.id_new);
+		r.accept.ref = c->pages.refs[0];
+		r.accept.evtchn = c->port;
+		renew(f, c);
+		break;
+	case ATTACH:
+		renew(f, c);
+		/* fall through */
+	case UNMAP:
+		r.attach.ref = ref;
+		r.attach.evtchn = c->port;
+		break;
+	case RELEASE:
+		r.release.reuse = one_in(x, 3);
+		r.release.abort = one_in(x, 2);
+		*stage = NONE;
+		break;
+	case BIND:
+		r.bind.len = some_address(x, r.bind.addr);
+		if (!one_in(x, 4)) {
+			struct sockaddr_in sin = address(opt.host,
+							 20000 + below(x, 4));
+
+			r.bind.len = sizeof(sin);
+			memcpy(r.bind.addr, &sin, sizeof(sin));
+		}
+		break;
+	case LISTEN:
+		r.backlog = below(x, 10);
+		*stage = LISTENING;
+		break;
+	case SHUTDOWN:
+		r.how = below(x, 3);
+		break;
+	case GROW:
+	case SHRINK:
+		r.resize.way = below(x, 2);
+		r.resize.order = c->words[RING_ORDER] + one_in(x, 2);
+		break;
+	case GETNAME:
+		r.peer = below(x, 2);
+		break;
+	case SETSOCKOPT:
+	case GETSOCKOPT:
+		i = below(x, ARRAY_LEN(options));
+		r.option.level = options[i].level;
+		r.option.name = options[i].first +
+			below(x, options[i].last - options[i].first + 1);
+		if (r.cmd == SETSOCKOPT) {
+			r.option.len = 4;
+			r.option.value[0] = below(x, 3);
+		} else if (one_in(x, 3)) {
+			r.option.len = 32 * below(x, 20);
+		}
+		break;
+	}
+	return r;
+}
+
+unsigned int ref_word(__u32 cmd)
+{
+	switch (cmd) {
+	case CONNECT:
+		return offsetof(struct request, connect.ref) / 4;
+	case ACCEPT:
+		return offsetof(struct request, accept.ref) / 4;
+	case ATTACH:
+	case UNMAP:
+		return offsetof(struct request, attach.ref) / 4;
+	default:
+		return 0;
+	}
+}
+
+/* Xen's first grants are those of the console and of xenstore. */
+__u32 some_ref(struct fuzz *f, struct chance *x)
+{
+	struct pages *p = &f->rings[below(x, IDS)].pages;
+
+	return one_in(x, 2) ? p->refs[below(x, p->count)] :
+			      (__u32)chance_next(x) | 0x10000;
+}
+
+static void spoil(struct fuzz *f, struct request *r)
+{
+	struct chance *x = &f->chance;
+	__u32 *words = (__u32 *)r;
+	unsigned int i = 1 + below(x, sizeof(*r) / 4 - 1);
+
+	if (i == 1)
+		r->cmd = one_in(x, 4) ? odd_word(x, r->cmd) : below(x, COMMANDS);
+	else if (i < 4)
+		r->id = nth_id(below(x, one_in(x, 2) ? ALL_IDS : IDS + 2));
+	else if (i != ref_word(r->cmd))
+		words[i] = odd_word(x, words[i]);
+	i = ref_word(r->cmd);
+	if (i && (words[i] < 16 || one_in(x, 16)))
+		words[i] = some_ref(f, x);
+}
+
+struct request some_request(struct fuzz *f)
+{
+	struct chance *x = &f->chance;
+	struct request r = valid(f);
+	unsigned int i, kind = below(x, 10);
+
+	if (!kind) {
+		for (i = 0; i < sizeof(r); i += 8)
+			((__u64 *)&r)[i / 8] = chance_next(x);
+		if (one_in(x, 2))
+			r.cmd = below(x, COMMANDS);
+		i = ref_word(r.cmd);
+		if (i)
+			((__u32 *)&r)[i] = some_ref(f, x);
+	}
+	for (i = kind < 7 ? 0 : kind - 6; i; i--)
+		spoil(f, &r);
+	return r;
+}
