@@ -2,6 +2,10 @@
 /* listen(): what a listener is and is not, its backlog, and how it ends. */
 #include <errno.h>
 #include <limits.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "kselftest_harness.h"
@@ -117,6 +121,66 @@ TEST_F(listen, more_than_the_backlog_wait)
 	for (i = 0; i < 4; i++)
 		EXPECT_EQ(0, close(fds[i]));
 	EXPECT_STREQ("fin 4 rst 0", puppet_do(&self->peer, "ends"));
+}
+
+static int count_waiting(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
+		return -1;
+	return info.tcpi_unacked;
+}
+
+/* Waits a while for an answer that must not come. */
+static bool is_silent(struct puppet *p)
+{
+	struct pollfd pfd = { .fd = p->control, .events = POLLIN };
+
+	return !poll(&pfd, 1, 300);
+}
+
+/* One more than the backlog says, and no more than that. */
+TEST_F(listen, a_backlog_of_zero_holds_one)
+{
+	unsigned int port;
+	int i, fd;
+
+	close(self->fd);
+	self->fd = open_listener(0, 0);
+	ASSERT_LE(0, self->fd);
+	port = local_port(self->fd);
+	for (i = 1; i <= 3; i++) {
+		puppet_do(&self->peer, "open %u 1", port);
+		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
+		EXPECT_EQ(1, wait_poll(self->fd, POLLIN, NULL));
+		EXPECT_EQ(1, count_waiting(self->fd));
+		puppet_say(&self->peer, "open %u 1", port);
+		EXPECT_TRUE(is_silent(&self->peer));
+		EXPECT_EQ(1, count_waiting(self->fd));
+		fd = accept(self->fd, NULL, NULL);
+		EXPECT_LE(0, fd);
+		EXPECT_EQ(0, close(fd));
+		/* Now there is room for it. */
+		puppet_answer(&self->peer);
+		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
+		fd = accept(self->fd, NULL, NULL);
+		EXPECT_LE(0, fd);
+		EXPECT_EQ(0, close(fd));
+		EXPECT_EQ(0, count_waiting(self->fd));
+	}
+	EXPECT_STREQ("fin 6 rst 0", puppet_do(&self->peer, "ends"));
+	puppet_do(&self->peer, "open %u 1", port);
+	puppet_say(&self->peer, "open %u 1", port);
+	EXPECT_TRUE(is_silent(&self->peer));
+	ASSERT_EQ(0, listen(self->fd, 4));
+	EXPECT_STREQ("ok 2", puppet_answer(&self->peer));
+	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "open %u 3", port));
+	/* All that wait go with the listener. */
+	close(self->fd);
+	EXPECT_STREQ("fin 0 rst 5", puppet_do(&self->peer, "ends"));
+	self->fd = new_socket(0);
 }
 
 TEST_F(listen, again_changes_the_backlog)

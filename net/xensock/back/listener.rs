@@ -14,6 +14,7 @@ use crate::{
         option::{
             change_info,
             INFO_BACKLOG,
+            INFO_WAITING,
             SOL_TCP,
             TCP_INFO, //
         },
@@ -85,6 +86,8 @@ struct Open {
     ahead: u32,
     /// The ACCEPTs that have no connection yet, the oldest first.
     posted: KVec<Arc<Active>>,
+    /// The guest has got a connection, and asks for no other.
+    has_handed_over: bool,
     /// A POLL that waits for a connection.
     poll: Option<Response>,
     _charge: Charge,
@@ -94,6 +97,15 @@ impl Open {
     /// How many connections may wait with TCP.
     fn backlog(&self) -> u32 {
         self.backlog.saturating_sub(self.ahead)
+    }
+
+    /// Has TCP take in nothing while the one connection waits with the guest that may wait at all.
+    ///
+    /// Guests of PV Calls ask for one when it is accepted: none waits there.
+    fn hold_place(&self, dialect: Dialect) {
+        let is_full = self.backlog == 0 && self.has_handed_over;
+        let is_full = is_full && dialect == Dialect::XenSock;
+        self.socket.tcp().hold_place(is_full);
     }
 }
 
@@ -111,6 +123,7 @@ impl Listener {
             backlog: policy.backlog(backlog),
             ahead: 0,
             posted: KVec::new(),
+            has_handed_over: false,
             poll: None,
             _charge: guest
                 .account
@@ -153,6 +166,7 @@ impl Listener {
     /// Counts what waits, and tells TCP how many may.
     fn adjust(&self, open: &Open) {
         let shares = self.guest.policy().may_wait();
+        open.hold_place(self.guest.dialect);
         self.backlog.set(open.backlog(), shares);
         self.backlog.adjust(open.socket.tcp());
         self.relieve(&shares);
@@ -175,7 +189,12 @@ impl Listener {
         };
         socket.amended_option(level, name, offset, |option, value| {
             if (option.level, option.name) == (SOL_TCP, TCP_INFO) {
+                let tcp = socket.tcp();
                 change_info(value, INFO_BACKLOG, |_| backlog);
+                // The guest counts what it has got itself.
+                change_info(value, INFO_WAITING, |n| {
+                    n.saturating_sub(u32::from(tcp.holds_place()))
+                });
             }
         })
     }
@@ -199,6 +218,8 @@ impl Listener {
         let mut open = self.open.lock();
         let open = (*open).as_mut().ok_or(ECONNABORTED)?;
         open.posted.push(active, GFP_KERNEL)?;
+        open.has_handed_over = false;
+        open.hold_place(self.guest.dialect);
         let posted = u32::try_from(open.posted.len())?;
         if posted > open.ahead {
             open.ahead = posted;
@@ -266,6 +287,8 @@ impl Listener {
                 return Err(EALREADY);
             }
             open.poll = Some(ticket);
+            open.has_handed_over = false;
+            open.hold_place(self.guest.dialect);
         }
         self.wake();
         Ok(())
@@ -316,6 +339,9 @@ impl Listener {
         };
         let tcp = open.socket.tcp();
         let filled = if tcp.has_connection() || tcp.tcp_state() != TcpState::Listen {
+            // Before the connection leaves TCP's queue.
+            open.has_handed_over = open.posted.len() == 1;
+            open.hold_place(self.guest.dialect);
             // The next place has to say what waits before the guest sees that this one is filled.
             active.fill(&open.socket, || {
                 self.show(open, 1);
@@ -323,6 +349,10 @@ impl Listener {
         } else {
             Err(EAGAIN)
         };
+        if filled.is_err() {
+            open.has_handed_over = false;
+            open.hold_place(self.guest.dialect);
+        }
         match filled {
             Err(EAGAIN) => {
                 // The guest may wait for a connection that has gone another way.

@@ -310,6 +310,22 @@ __rust_helper __poll_t rust_helper_inet_csk_listen_poll(const struct sock *sk)
 }
 
 /*
+ * Has a socket that listens count one connection more, or one fewer, among those
+ * that wait, as if its queue had changed.
+ */
+__rust_helper void rust_helper_inet_csk_count_waiting(struct sock *sk, bool more)
+{
+	spinlock_t *lock = &inet_csk(sk)->icsk_accept_queue.rskq_lock;
+
+	spin_lock_bh(lock);
+	if (more)
+		sk_acceptq_added(sk);
+	else
+		sk_acceptq_removed(sk);
+	spin_unlock_bh(lock);
+}
+
+/*
  * What sk_user_data points to, of a socket whose sk_callback_lock is held, if it
  * has this flag and no other: BPF has others of its own beside it.
  */

@@ -60,7 +60,13 @@ use crate::{
         socket::How,
     },
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Full, //
+        },
+        Arc, //
+    }, //
 };
 
 use core::{
@@ -92,6 +98,8 @@ use core::{
 ///   object, has no file, and has a `struct sock`.
 /// - Its `sk_user_data`, if it has the flag `SK_USER_DATA_NOCOPY` and no other, points to an
 ///   `Installed` that belongs to this object.
+/// - Only a socket of TCP has `holds_place` set, and it listens then and counts one connection more
+///   than there are in its queue.
 /// - The callbacks of the socket are `RawCallbacks::OURS` in that case, and those of its protocol
 ///   else, but that BPF may have put others in front of them.
 ///
@@ -120,6 +128,8 @@ pub struct KernelSocket<P: Protocol> {
     socket: NonNull<bindings::socket>,
     counted: Option<KBox<tally::Counted>>,
     owner: Option<Arc<Owner>>,
+    /// See [`KernelSocket::hold_place`].
+    holds_place: Atomic<bool>,
     protocol: PhantomData<P>,
 }
 
@@ -131,6 +141,7 @@ impl KernelSocket<Tcp> {
 
     /// Shuts down one or both directions.
     pub fn shutdown(&self, how: How) -> Result {
+        self.leave_place();
         to_result(self.as_owner(|| {
             // SAFETY: The socket is valid by the type invariants.
             unsafe { bindings::kernel_sock_shutdown(self.as_raw(), how as u32) }
@@ -180,6 +191,7 @@ impl<P: Protocol> KernelSocket<P> {
             socket,
             counted: None,
             owner: None,
+            holds_place: Atomic::new(false),
             protocol: PhantomData,
         })
     }
@@ -196,6 +208,7 @@ impl<P: Protocol> KernelSocket<P> {
             socket,
             counted: None,
             owner: None,
+            holds_place: Atomic::new(false),
             protocol: PhantomData,
         }
     }
@@ -224,6 +237,7 @@ impl<P: Protocol> KernelSocket<P> {
 
     /// Dissolves a connection, which resets it, or forgets the peer of datagrams.
     pub fn disconnect(&self) -> Result {
+        self.leave_place();
         let mut addr: bindings::sockaddr = pin_init::zeroed();
 
         addr.sa_family = AF_UNSPEC;
@@ -307,6 +321,16 @@ impl<P: Protocol> KernelSocket<P> {
         i32::from(unsafe { (*self.sk().as_raw()).__sk_common.skc_family })
     }
 
+    /// Ends what `KernelSocket::hold_place` has begun, if it has.
+    fn leave_place(&self) {
+        if self.holds_place.xchg(false, Full) {
+            // SAFETY: By the type invariants the socket is valid, one of TCP, and has counted one more.
+            //
+            // INVARIANT: It does not any more.
+            unsafe { bindings::inet_csk_count_waiting(self.sk().as_raw(), false) };
+        }
+    }
+
     fn as_raw(&self) -> *mut bindings::socket {
         self.socket.as_ptr()
     }
@@ -321,6 +345,7 @@ impl<P: Protocol> KernelSocket<P> {
 impl<P: Protocol> Drop for KernelSocket<P> {
     fn drop(&mut self) {
         self.clear_callbacks();
+        self.leave_place();
         // SAFETY: They were just cleared, and the socket is closed now.
         unsafe { self.leave_counted() };
         // SAFETY: By the type invariants the socket is valid and ours.

@@ -11,7 +11,12 @@ use crate::{
     bindings,
     error::to_result,
     net::sock::TcpState,
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    }, //
 };
 
 use core::{
@@ -61,6 +66,47 @@ impl KernelSocket<Tcp> {
         }
     }
 
+    /// Has a listening socket count one connection more than there are in its queue, or no longer
+    /// so: one that was accepted, and by which it is as full as before. Ends with the listening.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::net::{
+    ///     addr::Domain,
+    ///     kernel_socket::KernelSocket,
+    ///     namespace::Namespace, //
+    /// };
+    ///
+    /// let socket = KernelSocket::stream(Namespace::init(), Domain::Inet)?;
+    ///
+    /// socket.hold_place(true);
+    /// assert_eq!(socket.waiting(), 0);
+    /// socket.listen(0)?;
+    /// socket.hold_place(true);
+    /// socket.hold_place(true);
+    /// assert_eq!(socket.waiting(), 1);
+    /// socket.hold_place(false);
+    /// assert_eq!(socket.waiting(), 0);
+    /// socket.hold_place(true);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn hold_place(&self, is_held: bool) {
+        if !is_held {
+            self.leave_place();
+        } else if self.tcp_state() == TcpState::Listen && !self.holds_place.xchg(true, Full) {
+            // SAFETY: The socket is valid, and by the type invariants one of TCP.
+            //
+            // INVARIANT: It counts one more from now on.
+            unsafe { bindings::inet_csk_count_waiting(self.sk().as_raw(), true) };
+        }
+    }
+
+    /// Returns whether it does what [`KernelSocket::hold_place`] has begun. Any context.
+    pub fn holds_place(&self) -> bool {
+        self.holds_place.load(Relaxed)
+    }
+
     /// Takes the next connection that has come in, and returns it with the address of its peer.
     ///
     /// It has no callbacks. It may have been reset by its peer already, which is an error for those
@@ -89,6 +135,7 @@ impl KernelSocket<Tcp> {
             socket,
             counted: None,
             owner: self.owner.clone(),
+            holds_place: Atomic::new(false),
             protocol: PhantomData,
         };
         let peer = accepted.name(2)?;
