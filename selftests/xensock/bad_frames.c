@@ -38,6 +38,10 @@ static const struct {
 	{ "frame-info-none", { .type = 2 }, FRAME_LEN(0) },
 	{ "frame-info-half", { .type = 2 }, FRAME_LEN(72) },
 	{ "frame-info-wrap", { .type = 2, .len = -120U }, FRAME_LEN(80) },
+	{ "frame-report-good", { .len = 5, .type = 3, .addr = IPV4, .addr_len = 16 }, 0 },
+	{ "frame-report-origin", { .type = 3 }, 0 },
+	{ "frame-report-offender", { .type = 3 }, 0 },
+	{ "frame-report-half", { .type = 3 }, FRAME_LEN(72) },
 	{ "frame-prod-far", { 0 }, 1U << 31 },
 	{ "frame-prod-back", { 0 }, -8U },
 };
@@ -50,6 +54,10 @@ static const struct {
 	{ "frame-info-flags", { .flags = 16 } },
 	{ "frame-info-local", { .local = IPV4, .local_len = 15 } },
 	{ "frame-info-to", { .to = { 1 }, .to_len = 16 } },
+	/* The number of an error, where it comes from, and its type. */
+	{ "frame-report-good", { .flags = 111, .tos = 2, .ttl = 3 } },
+	{ "frame-report-offender", { .flags = 111, .tos = 2, .local = { 1 },
+				     .to = { 16 } } },
 };
 
 bool raw_frame(const char *how, struct frame *f, struct info *info, __u32 *prod)

@@ -91,7 +91,7 @@ static void dgram_peek(struct raw *c, __u32 index, void *data, size_t len)
 /* Bytes between header and payload. */
 static __u32 between(const struct frame *f)
 {
-	return f->type == 2 ? sizeof(struct info) : 0;
+	return f->type == 2 || f->type == 3 ? sizeof(struct info) : 0;
 }
 
 bool dgram_put_info(struct link *l, struct raw *c, const struct frame *f,

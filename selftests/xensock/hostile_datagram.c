@@ -96,6 +96,7 @@ static const struct {
 	{ "39 bytes", { }, 39 },
 	{ "an error", { .type = 1, .error = 5 }, 40 },
 	{ "type 2", { .type = 2 }, 40 },
+	{ "type 3", { .type = 3 }, 40 },
 	{ "type 65535", { .type = 0xffff }, 40 },
 	{ "family 0", { .addr_len = 16 }, 40 },
 	{ "family 1", { .addr = { 1 }, .addr_len = 16 }, 40 },

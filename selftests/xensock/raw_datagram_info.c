@@ -127,6 +127,31 @@ TEST_F(info, both_ways)
 	EXPECT_EQ(INFO_TOS, dgram_info.flags);
 }
 
+/* What the network says comes in frames of type 3, once that was asked for. */
+TEST_F(info, reports)
+{
+	struct sockaddr_in sin = self->name;
+	struct link *l = &self->link;
+	struct frame f;
+	int i;
+
+	EXPECT_EQ(0, set_option(l, self->c.id, SOL_IP, IP_RECVERR, 1));
+	for (i = 0; i < 3; i++) {
+		EXPECT_TRUE(dgram_send(l, &self->c, opt.host, 1, 100 + i, 4));
+		ASSERT_TRUE(dgram_recv(l, &self->c, &f, 4));
+		EXPECT_EQ(3, f.type);
+		EXPECT_EQ(100 + i, f.len);
+		EXPECT_EQ(16, f.addr_len);
+		memcpy(&sin, f.addr, sizeof(sin));
+		EXPECT_EQ(1, ntohs(sin.sin_port));
+		EXPECT_EQ(ECONNREFUSED, dgram_info.flags);
+		EXPECT_EQ(2, dgram_info.tos);
+		EXPECT_EQ(3, dgram_info.ttl);
+		/* Here is the length of the address of who has said it. */
+		EXPECT_EQ(16, dgram_info.to[0]);
+	}
+}
+
 TEST_F(info, segments)
 {
 	struct info info = { .flags = INFO_SEGMENT, .segment = 1000 };

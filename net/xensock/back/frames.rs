@@ -22,13 +22,17 @@ use crate::{
             BadInfo,
             Info, //
         },
+        report,
         ring::Violation,
         Feature, //
     },
     share::Share,
     socket::Socket, //
 };
-use core::net::SocketAddr;
+use core::{
+    cell::Cell,
+    net::SocketAddr, //
+};
 use kernel::{
     bvec::BioVecs,
     net::{
@@ -92,12 +96,19 @@ impl From<BadInfo> for Broken {
 pub(crate) struct Frames {
     socket: Arc<Socket<Udp>>,
     share: Share<Datagram>,
+    /// The error of the last report.
+    told: Cell<Option<Error>>,
 }
 
 impl Frames {
     /// Of a socket with callbacks.
     pub(crate) fn new(socket: Arc<Socket<Udp>>, share: Share<Datagram>) -> Self {
-        Self { socket, share }
+        let told = Cell::new(None);
+        Self {
+            socket,
+            share,
+            told,
+        }
     }
 
     /// What it shares with the guest.
@@ -127,8 +138,14 @@ impl Frames {
     /// Returns whether there was one.
     fn receive(&self) -> Result<bool, Broken> {
         let udp = self.socket.udp();
+        if self.socket.wants_reports() && self.receive_report()? {
+            return Ok(true);
+        }
         if let Some(error) = udp.take_error() {
-            self.report(error)?;
+            // UDP sets it after it has queued what there is to say, which was told meanwhile.
+            if self.told.replace(None) != Some(error) {
+                self.report(error)?;
+            }
             return Ok(true);
         }
         let ring = &self.share.ring;
@@ -153,7 +170,7 @@ impl Frames {
                     let messages = messages.map(|c| (c.level, c.kind, c.data));
                     control::heard(messages, self.socket.is_ipv6())
                 });
-                self.produce(&frame, info.as_ref(), room);
+                self.produce(&frame, info.map(|info| info.encode()).as_ref(), room);
                 Ok(true)
             }
             Err(EAGAIN) => Ok(false),
@@ -162,6 +179,35 @@ impl Frames {
                 Ok(true)
             }
         }
+    }
+
+    /// Moves one report of an error from the socket to `in`, or drops it for lack of room. Returns
+    /// whether there was one.
+    fn receive_report(&self) -> Result<bool, Broken> {
+        let ring = &self.share.ring;
+        let room = ring.writable()?;
+        let most = max_payload(room, true).min(report::MAX_PAYLOAD);
+        let mut controls = ControlBuf::new();
+        let udp = self.socket.udp();
+        let received = ring.with_writable(payload_at(true), most, |vecs| {
+            udp.recv_error(vecs, &mut controls)
+        });
+        let Ok(datagram) = received else {
+            return Ok(false);
+        };
+        let is_ipv6 = self.socket.is_ipv6();
+        let mut messages = controls.iter().flatten();
+        let report = messages.find_map(|c| control::reported((c.level, c.kind, c.data), is_ipv6));
+        if let Some(report) = report {
+            self.told.set(Some(Error::from_errno(-report.errno)));
+            let frame = Frame::Report {
+                // CAST: No more than there was room for.
+                len: datagram.copied as u32,
+                addr: Some(datagram.from),
+            };
+            self.produce(&frame, Some(&report.encode()), room);
+        }
+        Ok(true)
     }
 
     /// Moves one datagram from `out` to the socket. Returns whether there may be more.
@@ -238,12 +284,12 @@ impl Frames {
         Ok(())
     }
 
-    /// Puts a frame, whose payload is there already, into the room in `in`, or drops it.
-    fn produce(&self, frame: &Frame, info: Option<&Info>, room: u32) {
+    /// Puts a frame, whose payload is there already, with what goes with it into the room in `in`, or drops it.
+    fn produce(&self, frame: &Frame, block: Option<&[u8; info::LEN]>, room: u32) {
         let ring = &self.share.ring;
         let is_put = || {
-            let has_info = info.is_none_or(|info| ring.write(HEADER_END, &info.encode()).is_ok());
-            has_info && ring.write(0, &frame.encode()).is_ok()
+            let has_block = block.is_none_or(|block| ring.write(HEADER_END, block).is_ok());
+            has_block && ring.write(0, &frame.encode()).is_ok()
         };
         match frame.total_len() {
             Some(total) if total <= room && is_put() => {

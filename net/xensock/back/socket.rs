@@ -82,6 +82,8 @@ pub(crate) struct Socket<P: Carried> {
     _open: Charge,
     /// Whether the guest has asked for what frames can say besides.
     wants_info: Atomic<bool>,
+    /// Whether it has asked for reports of errors.
+    wants_reports: Atomic<bool>,
     /// Whether a datagram socket was told to share its port, by `SO_REUSEADDR` and `SO_REUSEPORT`.
     #[pin]
     shares: Mutex<(bool, bool)>,
@@ -200,6 +202,11 @@ impl Socket<Udp> {
     pub(crate) fn wants_info(&self) -> bool {
         self.wants_info.load(Relaxed)
     }
+
+    /// Whether frames are to say more of an error than its number.
+    pub(crate) fn wants_reports(&self) -> bool {
+        self.wants_reports.load(Relaxed)
+    }
 }
 
 impl<P: Carried> Socket<P> {
@@ -241,6 +248,7 @@ impl<P: Carried> Socket<P> {
                 sockets,
                 _open: open,
                 wants_info: Atomic::new(false),
+                wants_reports: Atomic::new(false),
                 shares <- new_mutex!((false, false), "xensock_shares"),
                 snapshot <- new_mutex!(None, "xensock_snapshot"),
             }),

@@ -16,7 +16,8 @@ use core::net::{
 
 use super::{
     errno,
-    info::Info, //
+    info::Info,
+    report::Report, //
 };
 
 /// A message: its level, its type, and what it says.
@@ -29,6 +30,7 @@ const SOL_IP: i32 = 0;
 const IP_TOS: i32 = 1;
 const IP_TTL: i32 = 2;
 const IP_PKTINFO: i32 = 8;
+const IP_RECVERR: i32 = 11;
 const IP_ORIGDSTADDR: i32 = 20;
 const IP_PROTOCOL: i32 = 52;
 
@@ -41,6 +43,7 @@ const IPV6_2292PKTINFO: i32 = 2;
 const IPV6_2292HOPOPTS: i32 = 3;
 const IPV6_2292DSTOPTS: i32 = 4;
 const IPV6_2292HOPLIMIT: i32 = 8;
+const IPV6_RECVERR: i32 = 25;
 const IPV6_PKTINFO: i32 = 50;
 const IPV6_HOPLIMIT: i32 = 52;
 const IPV6_HOPOPTS: i32 = 54;
@@ -320,6 +323,16 @@ pub fn heard<'a>(messages: impl Iterator<Item = Message<'a>>, is_ipv6: bool) -> 
         }
     }
     info
+}
+
+/// Backend: returns what Linux says of an error of a socket of this family, if that is what the
+/// message says.
+pub fn reported(message: Message<'_>, is_ipv6: bool) -> Option<Report> {
+    match message {
+        (SOL_IP, IP_RECVERR, data) if !is_ipv6 => Report::heard(data, false),
+        (SOL_IPV6, IPV6_RECVERR, data) if is_ipv6 => Report::heard(data, true),
+        _ => None,
+    }
 }
 
 /// Backend: puts what Linux is to be told with a datagram that a socket of this family sends.

@@ -3,7 +3,8 @@
 //! Frames: how datagrams lie in a data ring.
 //!
 //! A frame is a header of 40 bytes, the payload, and padding to a multiple of 8 that means nothing.
-//! In frames of one type there is an [`info`] between header and payload. The length of the payload at 0, the type at 4, an address at 8 with its length at 36. An index
+//! In frames of two types there is an [`info`] or a [`report`](super::report) between header and
+//! payload. The length of the payload at 0, the type at 4, an address at 8 with its length at 36. An index
 //! moves over whole frames only, so what is queued is a run of whole frames.
 //!
 //! A header is copied to private memory before it is looked at. One that is wrong is a violation
@@ -33,6 +34,8 @@ const DATA: u16 = 0;
 const ERROR: u16 = 1;
 /// The type of a datagram with an [`info`].
 const DATA_AND_INFO: u16 = 2;
+/// The type of an error with a [report](super::report).
+const REPORT: u16 = 3;
 
 /// Why a header is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,14 @@ pub enum Frame {
     /// An error of the socket, a positive number: what the network says of an earlier datagram.
     /// For `in` only: from a frontend it is a violation.
     Error(i32),
+    /// What the network says of an earlier datagram, in a [report](super::report): for `in` only,
+    /// too.
+    Report {
+        /// Bytes of the payload: what came back of the datagram.
+        len: u32,
+        /// Where it was sent to.
+        addr: Option<SocketAddr>,
+    },
 }
 
 /// Returns where the payload of a frame begins, with or without an [`info`] before it.
@@ -107,18 +118,21 @@ impl Frame {
                 has_info,
             } => frame_len(*len, *has_info),
             Self::Error(_) => frame_len(0, false),
+            Self::Report { len, addr: _ } => frame_len(*len, true),
         }
     }
 
     /// Returns the header.
     pub fn encode(&self) -> [u8; HEADER] {
         let (len, kind, addr, addr_len) = match self {
-            Self::Data {
-                len,
-                addr,
-                has_info,
-            } => {
-                let kind = if *has_info { DATA_AND_INFO } else { DATA };
+            Self::Data { len, addr, .. } | Self::Report { len, addr } => {
+                let kind = match self {
+                    Self::Data {
+                        has_info: false, ..
+                    } => DATA,
+                    Self::Data { has_info: true, .. } => DATA_AND_INFO,
+                    _ => REPORT,
+                };
                 // The native dialect has all addresses.
                 let (addr, addr_len) = addr
                     .and_then(|a| addr::encode(Dialect::XenSock, &a))
@@ -152,16 +166,22 @@ impl Frame {
         let addr_len = u32::from_le_bytes([a0, a1, a2, a3]);
 
         let frame = match (u16::from_le_bytes([t0, t1]), addr_len) {
-            (kind @ (DATA | DATA_AND_INFO), addr_len) => Self::Data {
-                len,
-                addr: match addr_len {
+            (kind @ (DATA | DATA_AND_INFO | REPORT), addr_len) => {
+                let addr = match addr_len {
                     0 => None,
                     _ => Some(
                         addr::decode(Dialect::XenSock, &addr, addr_len).map_err(BadFrame::Addr)?,
                     ),
-                },
-                has_info: kind == DATA_AND_INFO,
-            },
+                };
+                match kind {
+                    REPORT => Self::Report { len, addr },
+                    kind => Self::Data {
+                        len,
+                        addr,
+                        has_info: kind == DATA_AND_INFO,
+                    },
+                }
+            }
             (ERROR, _) if len == 0 => {
                 let [e0, e1, e2, e3, ..] = addr;
                 let number = i32::from_le_bytes([e0, e1, e2, e3]);

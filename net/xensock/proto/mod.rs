@@ -62,6 +62,7 @@ pub mod owner;
 pub mod pieces;
 pub mod policy;
 pub mod producer;
+pub mod report;
 pub mod request;
 pub mod response;
 pub mod ring;

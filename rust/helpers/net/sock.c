@@ -498,14 +498,6 @@ __rust_helper void rust_helper_sk_zerocopy_end(struct ubuf_info *uarg, bool was_
 		net_zcopy_put_abort(uarg, true);
 }
 
-/* Receives from the queue of errors, as TCP does if it is one of IPv4 or IPv6. */
-__rust_helper int rust_helper_sk_recv_error(struct sock *sk, struct msghdr *msg, int len)
-{
-	if (sk_is_inet(sk))
-		return inet_recv_error(sk, msg, len);
-	return sock_recv_errqueue(sk, msg, len, SOL_IP, IP_RECVERR);
-}
-
 __rust_helper bool rust_helper_sk_has_queued_error(const struct sock *sk)
 {
 	return !skb_queue_empty_lockless(&sk->sk_error_queue);

@@ -15,7 +15,10 @@ mod errors;
 mod options;
 mod wait;
 
-pub use self::errors::CopyNotice;
+pub use self::errors::{
+    CopyNotice,
+    NetworkError, //
+};
 pub use self::wait::{
     Timeout,
     WaitError, //

@@ -4,7 +4,7 @@
 from bed import timeout
 from scenarios.common import SERVES, hijacked, in_dom0, must, peer, settled, wait_link
 
-PROGRAMS = ("datagram", "datagram_names", "datagram_poll", "datagram_control")
+PROGRAMS = ("datagram", "datagram_names", "datagram_poll", "datagram_control", "datagram_errors")
 
 
 def _guest(bed):
@@ -43,6 +43,15 @@ def test_poll(bed):
 def test_control(bed):
     """What goes with datagrams: control messages both ways, segments, corks."""
     _guest(bed).ktap("datagram_control", 150 * bed.scale)
+
+
+@timeout(180)
+def test_errors(bed):
+    """IP_RECVERR: what the network says of datagrams, in the queue of errors; also hijacked."""
+    guest = _guest(bed)
+    guest.ktap("datagram_errors", 80 * bed.scale)
+    with hijacked(guest, hijack=2):
+        guest.ktap("datagram_errors --family inet", 80 * bed.scale)
 
 
 @timeout(180)

@@ -21,7 +21,8 @@ _STATES = ("closed", "closing", "initialising", "state-77", "state-gone")
 # Frames for a datagram socket, and those that are errors, if not the ones they say.
 _FRAMES = ("type", "type-huge", "len", "len-max", "len-wrap", "header", "tail", "odd", "addr-len",
            "addr-short", "addr-huge", "addr-family", "error-len", "prod-far", "prod-back", "info-flags",
-           "info-local", "info-to", "info-none", "info-half", "info-wrap")
+           "info-local", "info-to", "info-none", "info-half", "info-wrap", "report-origin",
+           "report-offender", "report-half")
 _ERRORS = ("error-0", "error-unknown", "error-again", "error-minus")
 _GROWTHS = ("gone", "in", "window", "skip")
 _PATIENT = ("never", "release-first", "scribble", "storm", "versions-list", "order-99", "event-2",
@@ -109,6 +110,13 @@ def test_errors_nonsense(bed):
     """Errors of datagrams that are none are errors, and the socket goes on."""
     _backend_batch(bed, [f"frame-{how}" for how in _ERRORS],
                    lambda state, rc, out: state == "ready" and out.split() == ["EIO", "5"], "knock")
+
+
+@timeout(180)
+def test_says_more_of_errors(bed):
+    """Frames that say more of an error than its number, which are well formed, are that error."""
+    _backend_batch(bed, ["frame-report-good"],
+                   lambda state, rc, out: state == "ready" and out.split() == ["ECONNREFUSED", "5"], "knock")
 
 
 @timeout(180)

@@ -67,13 +67,27 @@ fn frames_written_out() {
     let bytes = header(&[(4, &[1]), (8, &[111])]);
     assert_eq!(refused.encode(), bytes);
     assert_eq!(Frame::decode(&bytes, 40), Ok((refused, 40)));
+
+    let reported = Frame::Report {
+        len: 9,
+        addr: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 53))),
+    };
+    let bytes = header(&[
+        (0, &[9]),
+        (4, &[3]),
+        (8, &[2, 0, 0, 53, 127, 0, 0, 1]),
+        (36, &[16]),
+    ]);
+    assert_eq!(reported.encode(), bytes);
+    assert_eq!(Frame::decode(&bytes, 136), Ok((reported, 136)));
+    assert_eq!(Frame::decode(&bytes, 135), Err(BadFrame::Length));
 }
 
 #[test]
 fn refusals() {
     let refusal = |fields: &[(usize, &[u8])]| Frame::decode(&header(fields), 4096).unwrap_err();
 
-    assert_eq!(refusal(&[(4, &[3])]), BadFrame::Type);
+    assert_eq!(refusal(&[(4, &[4])]), BadFrame::Type);
     assert_eq!(refusal(&[(4, &[0, 1])]), BadFrame::Type);
     // An error has no payload.
     assert_eq!(refusal(&[(0, &[1]), (4, &[1])]), BadFrame::Length);
@@ -135,7 +149,9 @@ fn frame() -> impl Strategy<Value = Frame> {
             errno::final_from_wire(-n) == n
         })
         .prop_map(|(_, number)| Frame::Error(number));
-    prop_oneof![3 => data, 1 => error]
+    let addr = proptest::option::of(address(Dialect::XenSock));
+    let report = (0..70000u32, addr).prop_map(|(len, addr)| Frame::Report { len, addr });
+    prop_oneof![3 => data, 1 => error, 1 => report]
 }
 
 proptest! {
@@ -174,6 +190,7 @@ proptest! {
                     prop_assert!(len <= total - payload_at(has_info));
                 }
                 Frame::Error(number) => prop_assert!(errno::is_known(number)),
+                Frame::Report { len, .. } => prop_assert!(len <= total - payload_at(true)),
             }
             // What it means survives.
             prop_assert_eq!(Frame::decode(&frame.encode(), queued), Ok((frame, total)));

@@ -77,6 +77,9 @@ impl<P: Carried> Socket<P> {
         if option.is_for_info() && self.has_info {
             self.wants_info.store(true, Relaxed);
         }
+        if option.is_for_reports() {
+            self.wants_reports.store(true, Relaxed);
+        }
         Ok(())
     }
 
@@ -143,11 +146,11 @@ impl<P: Carried> Socket<P> {
     /// Whether there is such an option for this type of socket. Of families, Linux says it.
     fn check_has(&self, option: &SockOpt) -> Result {
         let is_other = match P::TRANSPORT {
-            Transport::Tcp => option.needs_datagrams(),
+            Transport::Tcp => option.needs_datagrams() || option.is_for_reports(),
             Transport::Udp => {
                 option.needs_stream()
                     || option.is_for_headers()
-                    || (option.is_for_info() && !self.has_info)
+                    || (option.needs_info() && !self.has_info)
             }
         };
         if is_other {

@@ -11,6 +11,7 @@ use super::{
     Conn, //
 };
 use crate::{
+    addresses::any,
     exchange::wire_error,
     proto::{
         errno::Ending,
@@ -23,6 +24,11 @@ use crate::{
             self,
             Info, //
         },
+        report::{
+            self,
+            Origin,
+            Report, //
+        },
         Feature, //
     },
     ring::DataRing,
@@ -30,7 +36,10 @@ use crate::{
 };
 use core::net::SocketAddr;
 use kernel::{
-    net::sock::Sock,
+    net::sock::{
+        NetworkError,
+        Sock, //
+    },
     prelude::*,
     sync::ArcBorrow, //
 };
@@ -49,6 +58,17 @@ pub(super) struct Inbox {
 struct News {
     has_datagram: bool,
     error: Option<Error>,
+    /// The last frame that was looked at; there may be more.
+    report: Option<Reported>,
+}
+
+/// An error with more than its number.
+struct Reported {
+    report: Report,
+    /// Where the datagram was sent to.
+    to: Option<SocketAddr>,
+    /// What came back of it; nothing, if there is no memory.
+    payload: KVec<u8>,
 }
 
 /// The backend has broken a rule.
@@ -78,8 +98,8 @@ impl Arrived {
 }
 
 impl Inbox {
-    /// Looks at the frames that have come, and asks to be notified of the next. They may have an
-    /// [`Info`] if that is so on the link.
+    /// Looks at the frames that have come, up to a report, and asks to be notified of the next. They
+    /// may have an [`Info`] if that is so on the link.
     fn look(&mut self, ring: &DataRing<Granted>, may_have_info: bool) -> Result<News, Broken> {
         let mut news = News::default();
 
@@ -103,6 +123,19 @@ impl Inbox {
                     news.has_datagram = true;
                 }
                 Frame::Error(number) => news.error = Some(wire_error(number)),
+                Frame::Report { len, addr } => {
+                    if !may_have_info {
+                        return Err(Broken);
+                    }
+                    let report = report_at(ring, at)?;
+                    let payload = payload_of(ring, at, len);
+                    news.report = Some(Reported {
+                        report,
+                        to: addr,
+                        payload,
+                    });
+                    return Ok(news);
+                }
             }
         }
     }
@@ -136,6 +169,28 @@ fn info_at(ring: &DataRing<Granted>, skip: u32) -> Result<Info, Broken> {
     Info::decode(&block).map_err(|_| Broken)
 }
 
+/// Reads what is said of an error whose frame is `skip` bytes past the first.
+fn report_at(ring: &DataRing<Granted>, skip: u32) -> Result<Report, Broken> {
+    let mut block = [0; info::LEN];
+
+    ring.read(skip + payload_at(false), &mut block)
+        .map_err(|_| Broken)?;
+    Report::decode(&block).map_err(|_| Broken)
+}
+
+/// Reads what came back of a datagram, as far as it matters.
+fn payload_of(ring: &DataRing<Granted>, skip: u32, len: u32) -> KVec<u8> {
+    let len = len.min(report::MAX_PAYLOAD) as usize;
+    let mut payload = KVec::new();
+
+    let is_read = payload.resize(len, 0, GFP_ATOMIC).is_ok()
+        && ring.read(skip + payload_at(true), &mut payload).is_ok();
+    if !is_read {
+        payload.clear();
+    }
+    payload
+}
+
 impl Conn {
     /// Looks at what the backend has done, and tells the socket. Any context.
     pub(crate) fn take_in(this: ArcBorrow<'_, Self>) {
@@ -167,19 +222,43 @@ impl Conn {
         if self.has_taken() {
             sk.write_space();
         }
-        let news = {
-            let may_have_info = self.remote.link.has(Feature::Info);
-            self.inbox.lock().look(&self.ring, may_have_info)?
-        };
-        if let Some(error) = news.error {
+        let may_have_info = self.remote.link.has(Feature::Info);
+        loop {
+            let news = self.inbox.lock().look(&self.ring, may_have_info)?;
+            if let Some(error) = news.error {
+                sk.set_error(error);
+                sk.error_report();
+            }
+            if news.has_datagram {
+                self.note_arrival(sk);
+                sk.data_ready();
+            }
+            match news.report {
+                Some(reported) => self.tell_reported(sk, &reported),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Tells the socket of an error as UDP does. There may be no room for what is said of it.
+    fn tell_reported(&self, sk: &Sock, reported: &Reported) {
+        let (report, unknown) = (&reported.report, any(self.remote.domain));
+        let error = wire_error(report.errno);
+        let _ = sk.queue_error(&NetworkError {
+            error,
+            origin: report.origin as u8,
+            kind: report.kind,
+            code: report.code,
+            info: report.info,
+            data: report.data,
+            offender: report.offender,
+            to: reported.to.unwrap_or(unknown),
+            payload: &reported.payload,
+        });
+        if report.origin != Origin::Local {
             sk.set_error(error);
             sk.error_report();
         }
-        if news.has_datagram {
-            self.note_arrival(sk);
-            sk.data_ready();
-        }
-        Ok(())
     }
 
     /// Whether there is a datagram. Any context.
@@ -223,7 +302,9 @@ impl Conn {
                         frame,
                     })
                 }
-                Ok((Frame::Error(_), frame)) => this.consume_frame(frame, false),
+                Ok((Frame::Error(_) | Frame::Report { .. }, frame)) => {
+                    this.consume_frame(frame, false)
+                }
                 Err(Broken) => {
                     Self::broken(this);
                     return None;
@@ -263,7 +344,7 @@ impl Conn {
                         };
                         break;
                     }
-                    Ok((Frame::Error(_), frame)) => {
+                    Ok((Frame::Error(_) | Frame::Report { .. }, frame)) => {
                         arrived.before = before;
                         arrived.frame = frame;
                     }

@@ -10,7 +10,10 @@ use super::{
     Turn, //
 };
 use crate::{
-    conn::push,
+    conn::{
+        push,
+        Conn, //
+    },
     exchange::wire_error,
     link::LINK,
     proto::{
@@ -108,6 +111,11 @@ impl Endpoint {
                 check_early(sk, option)?;
                 self.note(option, value)?;
             }
+            _ if option.is_for_reports() && self.kind == SOCK_DGRAM => {
+                self.ask_for_reports(sk, option, value)?;
+            }
+            // A stream has none.
+            _ if option.is_for_reports() => self.note(option, value)?,
             _ => self.carry(option, value)?,
         }
         match (level, name, self.conn()) {
@@ -118,6 +126,26 @@ impl Endpoint {
             }
             (SOL_UDP, UDP_CORK, Some(conn)) if value.to_int() == Some(0) => push(&conn)?,
             _ => (),
+        }
+        Ok(())
+    }
+
+    /// Has reports of errors of datagrams come, or not. Where they do not, the program finds none.
+    fn ask_for_reports(&self, sk: &Sock, option: &SockOpt, value: Value) -> Result {
+        let is_carried = match self.carry(option, value) {
+            // A backend that does not tell of them.
+            Err(ENOPROTOOPT) => false,
+            result => result.map(|()| true)?,
+        };
+        if !is_carried {
+            self.note(option, value)?;
+        }
+        if value.to_int() == Some(0) {
+            // What has come until now goes.
+            if let Some(conn) = self.conn() {
+                Conn::take_in(conn.as_arc_borrow());
+            }
+            sk.purge_network_errors();
         }
         Ok(())
     }

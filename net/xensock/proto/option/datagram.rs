@@ -51,8 +51,13 @@ impl SockOpt {
         }
     }
 
-    /// Returns whether the option asks for something that an [info](super::info) can say: those need
-    /// the feature.
+    /// Returns whether the option is there with [`Feature::Info`](super::super::Feature::Info) only,
+    /// on datagram sockets.
+    pub const fn needs_info(&self) -> bool {
+        self.is_for_info() || self.is_for_reports()
+    }
+
+    /// Returns whether the option asks for something that an [info](super::super::info) can say.
     pub const fn is_for_info(&self) -> bool {
         match self.level {
             SOL_SOCKET => self.name == SO_RXQ_OVFL,
@@ -72,5 +77,13 @@ impl SockOpt {
             ),
             _ => false,
         }
+    }
+    /// Returns whether the option asks for [reports](super::super::report) of errors. On streams it is the
+    /// frontend's own.
+    pub const fn is_for_reports(&self) -> bool {
+        matches!(
+            (self.level, self.name),
+            (SOL_IP, IP_RECVERR) | (SOL_IPV6, IPV6_RECVERR)
+        )
     }
 }

@@ -40,7 +40,7 @@ options! {
     IP_PKTINFO = SOL_IP 8, Both, Kind::Flag;
     IP_PKTOPTIONS = SOL_IP 9, Get, Kind::Struct(256);
     IP_MTU_DISCOVER = SOL_IP 10, Both, range(0, 5);
-    IP_RECVERR = SOL_IP 11, Own, Kind::Flag;
+    IP_RECVERR = SOL_IP 11, Set, Kind::Flag;
     IP_RECVTTL = SOL_IP 12, Both, Kind::Flag;
     IP_RECVTOS = SOL_IP 13, Both, Kind::Flag;
     IP_MTU = SOL_IP 14, Get, ANY;
@@ -115,7 +115,7 @@ options! {
     IPV6_ROUTER_ALERT = SOL_IPV6 22, Fixed, Kind::Flag;
     IPV6_MTU_DISCOVER = SOL_IPV6 23, Both, range(0, 5);
     IPV6_MTU = SOL_IPV6 24, Both, range_or(1280, i32::MAX, 0);
-    IPV6_RECVERR = SOL_IPV6 25, Own, Kind::Flag;
+    IPV6_RECVERR = SOL_IPV6 25, Set, Kind::Flag;
     IPV6_V6ONLY = SOL_IPV6 26, Both, Kind::Flag;
     IPV6_MULTICAST_ALL = SOL_IPV6 29, Both, Kind::Flag;
     IPV6_ROUTER_ALERT_ISOLATE = SOL_IPV6 30, Both, Kind::Flag;

@@ -129,19 +129,30 @@ impl KernelSocket<Udp> {
     /// - `EAGAIN` if there is none; [`Callbacks::data_ready`] is called when there is.
     /// - An error of a datagram that was sent before, see [`KernelSocket::send_to`].
     pub fn recv_from(&self, into: &BioVecs<'_>) -> Result<Datagram> {
-        self.recvmsg(into, None)
+        self.recvmsg(into, None, 0)
     }
 
     /// As [`KernelSocket::recv_from`], with the control messages that options have asked for, as far
     /// as there is room.
     pub fn recv_with(&self, into: &BioVecs<'_>, control: &mut ControlBuf) -> Result<Datagram> {
-        self.recvmsg(into, Some(control))
+        self.recvmsg(into, Some(control), 0)
+    }
+
+    /// Receives from the queue of errors what came back of a datagram that was sent, as far as it
+    /// fits, with the address that it was sent to. What is known of the error is among the control
+    /// messages. It is no longer pending then.
+    ///
+    /// `EAGAIN` if there is none; [`Callbacks::error_report`] is called when there is, if the option
+    /// `IP_RECVERR` or `IPV6_RECVERR` is set.
+    pub fn recv_error(&self, into: &BioVecs<'_>, control: &mut ControlBuf) -> Result<Datagram> {
+        self.recvmsg(into, Some(control), bindings::MSG_ERRQUEUE)
     }
 
     fn recvmsg(
         &self,
         into: &BioVecs<'_>,
         mut control: Option<&mut ControlBuf>,
+        flags: u32,
     ) -> Result<Datagram> {
         let mut addr = AddrStorage::new();
         let mut msg = bindings::msghdr {
@@ -161,7 +172,7 @@ impl KernelSocket<Udp> {
             bindings::sock_recvmsg(
                 self.as_raw(),
                 &raw mut msg,
-                (bindings::MSG_DONTWAIT | bindings::MSG_TRUNC) as c_int,
+                (bindings::MSG_DONTWAIT | bindings::MSG_TRUNC | flags) as c_int,
             )
         })?;
         if let Some(control) = control {

@@ -10,15 +10,19 @@ use super::{
 use crate::{
     bindings,
     error::to_result,
-    net::msghdr::{
-        msg,
-        MsgHdr, //
+    net::{
+        addr::SockAddrBuf,
+        msghdr::{
+            msg,
+            MsgHdr, //
+        }, //
     },
     prelude::*, //
 };
 
 use core::{
     mem::ManuallyDrop,
+    net::SocketAddr,
     ptr::NonNull, //
 };
 
@@ -50,8 +54,74 @@ impl Drop for CopyNotice {
     }
 }
 
+/// What the network says of a datagram that was sent.
+pub struct NetworkError<'a> {
+    /// The error.
+    pub error: Error,
+    /// Where it comes from: `SO_EE_ORIGIN_LOCAL`, `SO_EE_ORIGIN_ICMP` or `SO_EE_ORIGIN_ICMP6`.
+    pub origin: u8,
+    /// The type of the message.
+    pub kind: u8,
+    /// Its code.
+    pub code: u8,
+    /// What belongs to that.
+    pub info: u32,
+    /// More of that.
+    pub data: u32,
+    /// Who has sent the message. Nobody, if it is not of the family of `to`.
+    pub offender: Option<SocketAddr>,
+    /// Where the datagram was sent to.
+    pub to: SocketAddr,
+    /// What came back of it.
+    pub payload: &'a [u8],
+}
+
 /// Errors.
 impl Sock {
+    /// Puts an error into the queue of errors, for [`Sock::recv_error`], if the receive buffer has
+    /// room for it. Any context.
+    pub fn queue_error(&self, error: &NetworkError<'_>) -> Result {
+        if !matches!(
+            u32::from(error.origin),
+            bindings::SO_EE_ORIGIN_LOCAL
+                | bindings::SO_EE_ORIGIN_ICMP
+                | bindings::SO_EE_ORIGIN_ICMP6
+        ) {
+            return Err(EINVAL);
+        }
+        let ee = bindings::sock_extended_err {
+            // CAST: A positive number.
+            ee_errno: -error.error.to_errno() as u32,
+            ee_origin: error.origin,
+            ee_type: error.kind,
+            ee_code: error.code,
+            ee_info: error.info,
+            __bindgen_anon_1: bindings::sock_extended_err__bindgen_ty_1 {
+                ee_data: error.data,
+            },
+            ..pin_init::zeroed()
+        };
+        let to = SockAddrBuf::from(error.to);
+        let is_alike = |addr: &SocketAddr| addr.is_ipv4() == error.to.is_ipv4();
+        let offender = error.offender.filter(is_alike).map(SockAddrBuf::from);
+        let offender = offender
+            .as_ref()
+            .map_or(core::ptr::null(), |addr| addr.as_ptr());
+
+        // SAFETY: The socket is valid by the type invariants. The addresses are valid for reading,
+        // and of one family; the payload has that length.
+        to_result(unsafe {
+            bindings::sk_queue_network_error(
+                self.as_raw(),
+                &raw const ee,
+                offender.cast(),
+                to.as_ptr().cast(),
+                error.payload.as_ptr().cast(),
+                error.payload.len(),
+            )
+        })
+    }
+
     /// Prepares the answer to a message of `len` bytes that is sent with `MSG_ZEROCOPY`, if the
     /// program has asked for that by `SO_ZEROCOPY`. Whoever sends it copies the data.
     ///
@@ -69,6 +139,12 @@ impl Sock {
         let notice = unsafe { bindings::sk_zerocopy_begin(self.as_raw(), len) };
         // INVARIANT: It was returned just now.
         Ok(Some(CopyNotice(NonNull::new(notice).ok_or(ENOBUFS)?)))
+    }
+
+    /// Takes the errors of the network out of the queue of errors.
+    pub fn purge_network_errors(&self) {
+        // SAFETY: The socket is valid by the type invariants.
+        unsafe { bindings::skb_errqueue_purge(&raw mut (*self.as_raw()).sk_error_queue) };
     }
 
     /// Receives from the queue of errors, as recvmsg(2) does with `MSG_ERRQUEUE`. `EAGAIN` if there is
