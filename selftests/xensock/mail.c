@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The peer's datagram socket, under remote control. See util.h. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -27,6 +28,21 @@ int mail_open(const char *host)
 		return -1;
 	}
 	return fd;
+}
+
+/* Joins a group on the way that the other end's connections take, and sends to groups there. */
+int mail_join(int fd, const char *group, const char *host)
+{
+	struct ip_mreq mreq;
+
+	if (inet_pton(AF_INET, group, &mreq.imr_multiaddr) != 1 ||
+	    inet_pton(AF_INET, host, &mreq.imr_interface) != 1) {
+		errno = EINVAL;
+		return -1;
+	}
+	return setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &mreq.imr_interface,
+			  sizeof(mreq.imr_interface)) ?:
+	       setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &mreq, sizeof(mreq));
 }
 
 ssize_t mail_post(int fd, const char *host, unsigned int port, __u64 seed,

@@ -39,6 +39,7 @@ void crowd_close(struct crowd *c);
 
 /* mail.c: a socket for datagrams */
 int mail_open(const char *host);
+int mail_join(int fd, const char *group, const char *host);
 ssize_t mail_post(int fd, const char *host, unsigned int port, __u64 seed,
 		  size_t len);
 void mail_take(int fd, __u64 seed, char *answer, size_t size);

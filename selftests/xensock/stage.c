@@ -358,6 +358,11 @@ static void do_mail(struct stage *s, const struct words *w)
 		say(s, "ok %u", local_port(s->mail));
 }
 
+static void do_join(struct stage *s, const struct words *w)
+{
+	say_result(s, mail_join(s->mail, w->text[1], w->text[2]));
+}
+
 static void do_post(struct stage *s, const struct words *w)
 {
 	ssize_t n = mail_post(s->mail, *w->text[4] ? w->text[4] : opt.host,
@@ -419,7 +424,7 @@ static const struct {
 	{ "open", do_open }, { "chorus", do_chorus }, { "ends", do_ends },
 	{ "disband", do_disband }, { "swarm", do_swarm }, { "stats", do_stats },
 	{ "mail", do_mail }, { "post", do_post }, { "take", do_take },
-	{ "ttl", do_ttl },
+	{ "ttl", do_ttl }, { "join", do_join },
 	{ "return", do_return }, { "drops", do_drops }, { "nomail", do_nomail },
 };
 

@@ -197,6 +197,8 @@ long in_close(struct waiter *w);
  *   ttl               ok TTL            of the next one, which it takes
  *   return N          ok N              sends the next N back as they come
  *   drops PORT        ok N              what the socket there had no room for
+ *   join GROUP HOST   ok                has it receive what is sent to a group,
+ *                                       and send to groups, by the way of HOST
  *   nomail            ok                closes it
  */
 struct puppet {

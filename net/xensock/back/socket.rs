@@ -145,6 +145,8 @@ impl Socket<Udp> {
         owner: u64,
     ) -> Result<Arc<Self>> {
         let udp = KernelSocket::datagram(policy.namespace()?, domain)?;
+        // What others in the namespace have joined is not for the guest.
+        udp.set_own_groups_only()?;
         Self::of(guest, udp, domain, policy, owner)
     }
 

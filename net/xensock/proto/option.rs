@@ -60,7 +60,7 @@ pub enum Access {
     Set,
     /// Both.
     Both,
-    /// It is the frontend's own, to be set and read. At first it is 0.
+    /// It is the frontend's own, to be set and read. At first it is 0, but see [`SockOpt::unset`].
     Own,
     /// It can be read, and is always 0 or empty: there is nothing of its kind.
     Fixed,
@@ -183,8 +183,9 @@ impl SockOpt {
 
     /// Returns the value of an option that the backend has no part in, if it was not set.
     pub fn unset(&self) -> Value {
-        match self.kind {
-            Kind::Struct(len) => Value::zeroes(len),
+        match (self.level, self.name, self.kind) {
+            (_, _, Kind::Struct(len)) => Value::zeroes(len),
+            (SOL_IP, IP_MULTICAST_ALL, _) | (SOL_IPV6, IPV6_MULTICAST_ALL, _) => Value::int(1),
             _ => Value::int(0),
         }
     }

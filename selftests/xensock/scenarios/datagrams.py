@@ -4,7 +4,8 @@
 from bed import timeout
 from scenarios.common import SERVES, hijacked, in_dom0, must, peer, settled, wait_link
 
-PROGRAMS = ("datagram", "datagram_names", "datagram_poll", "datagram_control", "datagram_errors")
+PROGRAMS = ("datagram", "datagram_names", "datagram_poll", "datagram_control", "datagram_errors",
+            "datagram_groups")
 
 
 def _guest(bed):
@@ -52,6 +53,12 @@ def test_errors(bed):
     guest.ktap("datagram_errors", 80 * bed.scale)
     with hijacked(guest, hijack=2):
         guest.ktap("datagram_errors --family inet", 80 * bed.scale)
+
+
+@timeout(180)
+def test_groups(bed):
+    """What dom0 receives of a group that it has joined is not the guest's."""
+    _guest(bed).ktap("datagram_groups", 80 * bed.scale)
 
 
 @timeout(180)

@@ -57,7 +57,7 @@ options! {
     IP_MULTICAST_IF = SOL_IP 32, Fixed, Kind::Struct(4);
     IP_MULTICAST_TTL = SOL_IP 33, Both, range(-1, 255);
     IP_MULTICAST_LOOP = SOL_IP 34, Both, Kind::Flag;
-    IP_MULTICAST_ALL = SOL_IP 49, Both, range(0, 1);
+    IP_MULTICAST_ALL = SOL_IP 49, Own, range(0, 1);
     IP_UNICAST_IF = SOL_IP 50, Fixed, ANY;
     IP_LOCAL_PORT_RANGE = SOL_IP 51, Both, Kind::Judged;
     IP_PROTOCOL = SOL_IP 52, Get, ANY;
@@ -117,7 +117,7 @@ options! {
     IPV6_MTU = SOL_IPV6 24, Both, range_or(1280, i32::MAX, 0);
     IPV6_RECVERR = SOL_IPV6 25, Set, Kind::Flag;
     IPV6_V6ONLY = SOL_IPV6 26, Both, Kind::Flag;
-    IPV6_MULTICAST_ALL = SOL_IPV6 29, Both, Kind::Flag;
+    IPV6_MULTICAST_ALL = SOL_IPV6 29, Own, Kind::Flag;
     IPV6_ROUTER_ALERT_ISOLATE = SOL_IPV6 30, Both, Kind::Flag;
     IPV6_RECVERR_RFC4884 = SOL_IPV6 31, Own, range(0, 1);
     IPV6_FLOWINFO_SEND = SOL_IPV6 33, Both, Kind::Flag;

@@ -5,7 +5,8 @@
 use super::{
     KernelSocket,
     Protocol,
-    Tcp, //
+    Tcp,
+    Udp, //
 };
 
 use crate::{
@@ -267,6 +268,46 @@ impl<P: Protocol> KernelSocket<P> {
             bindings::IP_LOCAL_PORT_RANGE as i32,
             &range.to_ne_bytes(),
         )
+    }
+}
+
+/// Groups.
+impl KernelSocket<Udp> {
+    /// Has datagrams to a group come only if the socket itself has joined it (`IP_MULTICAST_ALL`),
+    /// and not also if another one in its namespace has.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::net::{
+    ///     addr::Domain,
+    ///     kernel_socket::KernelSocket,
+    ///     namespace::Namespace, //
+    /// };
+    ///
+    /// const SOL_IP: i32 = 0;
+    /// const IP_MULTICAST_ALL: i32 = 49;
+    ///
+    /// let socket = KernelSocket::datagram(Namespace::init(), Domain::Inet6)?;
+    /// let mut value = [0; 4];
+    ///
+    /// socket.get_option(SOL_IP, IP_MULTICAST_ALL, &mut value)?;
+    /// assert_eq!(i32::from_ne_bytes(value), 1);
+    /// socket.set_own_groups_only()?;
+    /// socket.get_option(SOL_IP, IP_MULTICAST_ALL, &mut value)?;
+    /// assert_eq!(i32::from_ne_bytes(value), 0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn set_own_groups_only(&self) -> Result {
+        let off: c_int = 0;
+        let off = off.to_ne_bytes();
+
+        // CAST: Small constants.
+        self.set_option(SOL_IP, bindings::IP_MULTICAST_ALL as i32, &off)?;
+        if self.family() == bindings::AF_INET6 as i32 {
+            self.set_option(SOL_IPV6, bindings::IPV6_MULTICAST_ALL as i32, &off)?;
+        }
+        Ok(())
     }
 }
 
