@@ -15,7 +15,8 @@ use kernel::{
     prelude::*, //
 };
 
-/// Returns an address as a socket of `domain` uses it: one of IPv6 reaches IPv4 by mapped addresses.
+/// Returns an address as a socket of `domain` uses it: one of IPv6 reaches IPv4 by mapped
+/// addresses.
 pub(crate) fn in_domain(domain: Option<Domain>, addr: SocketAddr) -> Result<SocketAddr> {
     match (domain, addr) {
         (Some(Domain::Inet), SocketAddr::V6(_)) => Err(EAFNOSUPPORT),

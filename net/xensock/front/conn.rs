@@ -8,6 +8,7 @@ mod inbox;
 mod life;
 mod membership;
 mod outbox;
+mod state;
 mod urgent;
 
 pub(crate) use outbox::{
@@ -34,10 +35,7 @@ use crate::{
     shared::Shared, //
 };
 use core::net::SocketAddr;
-use events::{
-    Asked,
-    Seen, //
-};
+use events::Events;
 use growth::{
     is_shortage,
     Growth,
@@ -57,7 +55,6 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
-            Relaxed,
             Release, //
         },
         Arc,
@@ -71,22 +68,20 @@ use kernel::{
         Work, //
     }, //
 };
-use life::{
-    Owner,
+use life::PATIENCE;
+use state::{
     Phase,
-    PATIENCE, //
+    State, //
 };
 
 /// A connection that the backend was not asked for yet: ends when it is dropped.
 pub(crate) type Fresh = ScopeGuard<Arc<Conn>, fn(Arc<Conn>)>;
 
-/// What a connection was made for.
+/// What goes through a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// CONNECT of a stream.
+    /// CONNECT or ACCEPT: the bytes of a stream.
     Stream,
-    /// ACCEPT.
-    Posted,
     /// ATTACH: frames, of a datagram socket.
     Datagram,
 }
@@ -94,25 +89,16 @@ enum Kind {
 /// A connection.
 ///
 /// Made by `connect()`, or ahead of `accept()`, or for a datagram socket; known to its
-/// [`Link`](crate::link::Link) until
-/// its memory is no longer shared, and kept in memory by the socket for as long as that may read from
-/// it.
+/// [`Link`](crate::link::Link) until its memory is no longer shared, and kept in memory by the socket
+/// for as long as that may read from it.
 #[pin_data]
 pub(crate) struct Conn {
     /// The backend's end of it.
     pub(crate) remote: Remote,
     pub(crate) ring: Arc<Shared>,
-    /// The backend has said that it stands.
-    has_stood: Atomic<bool>,
-    /// The socket is closed, or will never get it.
-    is_let_go: Atomic<bool>,
-    /// It has left its link, or is about to.
-    has_parted: Atomic<bool>,
-    /// The ring has a place among the link's [spares](crate::spares::Spares), and goes there.
-    leaves_ring: Atomic<bool>,
-    /// Whose it is, and how far it has come.
+    /// How far it has come, and whose it is.
     #[pin]
-    owner: SpinLockIrq<Owner>,
+    state: SpinLockIrq<State>,
     kind: Kind,
     pub(crate) local: SetOnce<SocketAddr>,
     pub(crate) peer: SetOnce<SocketAddr>,
@@ -124,40 +110,22 @@ pub(crate) struct Conn {
     /// Serialises the producers of the ring, with what they have put there and not produced.
     #[pin]
     pub(crate) tx: Mutex<Option<Begun>>,
-    /// Why nothing more will come through the ring, other than its own error words.
+    /// Why nothing more will come through the ring, other than its own error words: an errno. Changed
+    /// under `state`, and read without it by those who wait.
     dead: Atomic<i32>,
-    /// What the backend was asked to notify us of.
     #[pin]
-    asked: SpinLockIrq<Asked>,
+    events: Events,
     /// The frames that have come, of a datagram socket.
     #[pin]
     inbox: SpinLockIrq<Inbox>,
     /// The urgent byte, of a stream.
     #[pin]
     urgent: SpinLockIrq<UrgentIn>,
-    /// What the last event has brought. Only the handler uses it.
-    #[pin]
-    seen: SpinLockIrq<Seen>,
-    /// The connection has failed, and the socket was told. Changed under `owner`.
-    has_failed: Atomic<bool>,
-    /// When data were last seen to arrive, if the program wants to know and was not told; or 0.
-    arrived_at: Atomic<i64>,
-    /// A program polls: each arrival is an edge.
-    is_polled: Atomic<bool>,
-    /// The program has said that it wants to receive nothing more.
+    /// The program has said that it wants to receive nothing more. The socket's own flag says also that
+    /// nothing more will come. `recv()` looks at it without a lock.
     is_unwanted: Atomic<bool>,
-    /// TCP_NOTSENT_LOWAT, or 0.
-    not_sent_lowat: Atomic<u32>,
-    /// How far its directions are that grow.
     #[pin]
-    growth: SpinLockIrq<Growth>,
-    /// `in` and `out` may grow: whether it is worth a look at `growth`.
-    may_grow: [Atomic<bool>; 2],
-    /// What is sent goes into the extension of `out`.
-    sends_large: Atomic<bool>,
-    /// Whether the directions do not grow or shrink any more; held by the work item that has them do so.
-    #[pin]
-    resizing: Mutex<bool>,
+    growth: Growth,
     #[pin]
     growing: Work<Conn, GROWTH>,
     #[pin]
@@ -183,23 +151,24 @@ impl Conn {
     ///
     /// The ring is of a smaller order if the guest has many connections, see [`Share`](crate::budget::Share).
     pub(crate) fn new(remote: Remote, sk: &Sock, order: Order) -> Result<Fresh> {
-        Self::make(remote, sk, order, Kind::Stream)
+        Self::make(remote, sk, order, Kind::Stream, Phase::Connecting)
     }
 
     /// The same for a connection that `sk` is going to accept, once it has come.
     pub(crate) fn posted(remote: Remote, sk: &Sock, order: Order) -> Result<Fresh> {
-        Self::make(remote, sk, order, Kind::Posted)
+        Self::make(remote, sk, order, Kind::Stream, Phase::Posted)
     }
 
     /// The same for a datagram socket.
     pub(crate) fn datagram(remote: Remote, sk: &Sock, order: Order) -> Result<Fresh> {
-        Self::make(remote, sk, order, Kind::Datagram)
+        let phase = Phase::Open { has_failed: false };
+        Self::make(remote, sk, order, Kind::Datagram, phase)
     }
 
-    fn make(remote: Remote, sk: &Sock, order: Order, kind: Kind) -> Result<Fresh> {
+    fn make(remote: Remote, sk: &Sock, order: Order, kind: Kind, phase: Phase) -> Result<Fresh> {
         let link = remote.link.clone();
         let ring = match kind {
-            Kind::Stream | Kind::Posted => link.new_ring(sk, remote.owner, order),
+            Kind::Stream => link.new_ring(sk, remote.owner, order),
             Kind::Datagram => Shared::new(&link, sk, remote.owner, order),
         };
         let ring = ring.inspect_err(|error| {
@@ -212,20 +181,12 @@ impl Conn {
             link.note_shortage();
         }
         let held = ScopeGuard::new_with_data(ring.clone(), |ring| ring.give_up(&link));
-        let phase = match kind {
-            Kind::Stream | Kind::Posted => Phase::Pending,
-            Kind::Datagram => Phase::Open,
-        };
 
         let conn = Arc::pin_init(
             try_pin_init!(Self {
                 remote,
                 ring,
-                has_stood: Atomic::new(false),
-                is_let_go: Atomic::new(false),
-                has_parted: Atomic::new(false),
-                leaves_ring: Atomic::new(false),
-                owner <- new_spinlock_irq!(Owner::new(sk.into(), phase), "xensock_owner"),
+                state <- new_spinlock_irq!(State { phase, sk: sk.into() }, "xensock_conn"),
                 kind,
                 local: SetOnce::new(),
                 peer: SetOnce::new(),
@@ -233,19 +194,11 @@ impl Conn {
                 rx <- new_mutex!((), "xensock_rx"),
                 tx <- new_mutex!(None, "xensock_tx"),
                 dead: Atomic::new(ALIVE),
-                asked <- new_spinlock_irq!(Asked::default(), "xensock_asked"),
+                events <- Events::new(),
                 inbox <- new_spinlock_irq!(Inbox::default(), "xensock_inbox"),
                 urgent <- new_spinlock_irq!(UrgentIn::default(), "xensock_urgent"),
-                seen <- new_spinlock_irq!(Seen::NOTHING, "xensock_seen"),
-                has_failed: Atomic::new(false),
-                arrived_at: Atomic::new(0),
-                is_polled: Atomic::new(false),
                 is_unwanted: Atomic::new(false),
-                not_sent_lowat: Atomic::new(0),
-                growth <- new_spinlock_irq!(Growth::NEW, "xensock_growth"),
-                may_grow: [Atomic::new(false), Atomic::new(false)],
-                sends_large: Atomic::new(false),
-                resizing <- new_mutex!(false, "xensock_resizing"),
+                growth <- Growth::new(),
                 growing <- new_work!("xensock_growth"),
                 teardown <- new_work!("xensock_teardown"),
                 patience <- new_delayed_work!("xensock_patience"),
@@ -287,12 +240,6 @@ impl Conn {
     /// it is free, so that more may never be there at once.
     pub(crate) fn max_wait(&self) -> usize {
         self.ring.rx_size() as usize / 2
-    }
-
-    /// Has a program that polls be told to write only while fewer bytes than half of this were not
-    /// taken by the backend, as `tcp_stream_memory_free()` has it; 0 stands for no such limit.
-    pub(crate) fn set_not_sent_lowat(&self, bytes: u32) {
-        self.not_sent_lowat.store(bytes, Relaxed);
     }
 
     /// Notes that the program wants to receive nothing more than what there is.

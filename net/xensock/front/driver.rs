@@ -85,11 +85,10 @@ impl Frontend {
                 let Some(link) = self.link.lock().clone() else {
                     return Ok(false);
                 };
-                let is_up = link.while_up(|link| {
+                let is_up = link.connect(|| {
                     dev.switch_state(State::Connected)?;
                     dev_info!(dev.as_ref(), "connected to domain {}\n", dev.otherend_id());
                     LINK.set(link.clone());
-                    link.connected();
                     Ok(())
                 })?;
                 if !is_up {

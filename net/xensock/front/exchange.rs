@@ -41,8 +41,8 @@ pub(crate) trait Recipient: Send + Sync {
     /// Returns the handle of the socket that it is.
     fn id(&self) -> u64;
 
-    /// Called with the answer to `call`, in any context and with no lock held. The reference is not
-    /// the last one, but for that of RELEASE: whoever waits for that has more to do.
+    /// Called with the answer to `call`. Any context, with no lock held. Unless that is RELEASE, the
+    /// link has another reference, so that to drop this one frees nothing.
     fn hear(self: Arc<Self>, call: Call, answer: &Result<Response>);
 }
 

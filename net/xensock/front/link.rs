@@ -31,10 +31,7 @@ use kernel::{
     },
     sync::{
         aref::ARef,
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
+        atomic::Atomic,
         Arc,
         ArcBorrow,
         GlobalArc,
@@ -101,6 +98,17 @@ type Members = RBTree<u64, Arc<dyn Member>>;
 /// The link that new connections use; none while no backend is connected.
 pub(crate) static LINK: GlobalArc<Link> = GlobalArc::new();
 
+/// How far a link is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The backend has yet to connect.
+    Opening,
+    /// Both ends are connected.
+    Up,
+    /// It is down, or going down. It has no members, and takes no requests.
+    Down,
+}
+
 /// A link to a backend.
 #[pin_data]
 pub(crate) struct Link {
@@ -113,11 +121,9 @@ pub(crate) struct Link {
     members: Mutex<Option<Members>>,
     #[pin]
     pub(crate) spares: Spares,
-    /// Changed under `down`.
-    was_up: Atomic<bool>,
-    /// Whether the link is down; held while it is taken down.
+    /// Held while it is taken down.
     #[pin]
-    down: Mutex<bool>,
+    stage: Mutex<Stage>,
     #[pin]
     failure: Work<Link>,
     /// Gives up spare rings.
@@ -153,8 +159,7 @@ impl Link {
                 failures,
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
                 spares <- Spares::new(),
-                was_up: Atomic::new(false),
-                down <- new_mutex!(false, "xensock_down"),
+                stage <- new_mutex!(Stage::Opening, "xensock_down"),
                 failure <- new_work!("xensock_failure"),
                 tidying <- new_delayed_work!("xensock_tidying"),
                 is_short: Atomic::new(false),
@@ -226,50 +231,44 @@ impl Link {
         }
     }
 
-    /// Notes that both ends are connected. Called in [`Self::while_up`].
-    pub(crate) fn connected(&self) {
-        self.was_up.store(true, Relaxed);
-        self.counters.link_up();
-        trace::link(self.dev.otherend_id(), c"connected", Ok(()));
-    }
-
     /// Takes the link down: every socket sees a reset, and no memory is shared any longer.
     ///
     /// May sleep; idempotent. xenbus may tell the backend of Closed once this has returned.
     pub(crate) fn take_down(self: &Arc<Self>) {
-        let mut down = self.down.lock();
-        if !*down {
-            *down = true;
-            self.end(Ok(()));
-        }
+        let mut stage = self.stage.lock();
+        self.end(&mut stage, Ok(()));
     }
 
-    /// Does something unless the link is down or goes down meanwhile; returns whether it was done.
-    /// May sleep.
-    pub(crate) fn while_up(
-        self: &Arc<Self>,
-        what: impl FnOnce(&Arc<Self>) -> Result,
-    ) -> Result<bool> {
-        let down = self.down.lock();
-        if *down {
+    /// Has both ends be connected, by `connect`, unless the link is down; returns whether it was done.
+    /// It does not go down meanwhile. May sleep.
+    pub(crate) fn connect(&self, connect: impl FnOnce() -> Result) -> Result<bool> {
+        let mut stage = self.stage.lock();
+        if *stage == Stage::Down {
             return Ok(false);
         }
-        what(self).map(|()| true)
+        connect()?;
+        *stage = Stage::Up;
+        self.counters.link_up();
+        trace::link(self.dev.otherend_id(), c"connected", Ok(()));
+        Ok(true)
     }
 
     /// Takes the link down because the backend broke the rules, unless it is down already.
     fn fail(self: &Arc<Self>) {
-        let mut down = self.down.lock();
-        if !*down {
-            *down = true;
-            self.end(Err(EPROTO));
+        let mut stage = self.stage.lock();
+        if self.end(&mut stage, Err(EPROTO)) {
             self.dev
                 .fatal(EPROTO, c"impossible response or index in the commands ring");
         }
     }
 
-    fn end(self: &Arc<Self>, why: Result) {
-        let was_up = self.was_up.load(Relaxed);
+    /// Ends the link, unless it is down; returns whether it was not.
+    fn end(self: &Arc<Self>, stage: &mut Stage, why: Result) -> bool {
+        let was_up = match core::mem::replace(stage, Stage::Down) {
+            Stage::Opening => false,
+            Stage::Up => true,
+            Stage::Down => return false,
+        };
         if was_up {
             self.counters.link_lost();
         }
@@ -296,6 +295,7 @@ impl Link {
         // What they waited for has come, and they are not queued again.
         let _ = cancel_delayed_sync::<_, TIDYING>(self);
         let _ = cancel_delayed_sync::<_, AGEING>(self);
+        true
     }
 
     /// Takes what the backend has answered, and says whether there was anything. Hard IRQ.

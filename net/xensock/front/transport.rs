@@ -140,8 +140,8 @@ impl Transport {
         })
     }
 
-    /// Opens the channel of the commands ring, whose events `handler` gets, and tells the backend of all. May
-    /// sleep.
+    /// Opens the channel of the commands ring, whose events `handler` gets, and tells the backend of
+    /// all. May sleep.
     pub(crate) fn open<H: Handler>(&self, dev: &xenbus::Device<Bound>, handler: Arc<H>) -> Result {
         let channel = EventChannel::alloc(dev, c"xensock-commands", handler)?;
         let port = channel.port();

@@ -70,7 +70,7 @@
 //!    takes it: not `send()`, `recv()`, `poll()`, `accept()`, `shutdown()` and `close()`. Where the
 //!    last two wait for RELEASE to be answered, they hold no lock.
 //! 2. `Stream::transition` (mutex): a change of state. Not held while waiting.
-//! 3. `Frontend::link`, then `Link::down` (mutexes): which link there is; held while it is taken
+//! 3. `Frontend::link`, then `Link::stage` (mutexes): which link there is; held while it is taken
 //!    down. `Link::members`, `Spares::rings` (mutexes): who hears of that. `Shared::unsharing`
 //!    (mutex): the end of one's sharing.
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy,
@@ -79,10 +79,10 @@
 //!    `Hijack::exempt` and that of a `Local` (spinlocks) on their own.
 //! 6. `SharedChannel::state`, then `Doorbell::owner` (spinlocks, IRQ): held while the handler of a
 //!    connection runs.
-//! 7. `Conn::owner`, then `Conn::asked` and `Conn::inbox` (spinlocks, IRQ): short.
-//! 8. `Transport::commands`, `Conn::seen`, `Shared::notifier`, then `SharedChannel::channel` (spinlocks,
-//!    IRQ): innermost, but for the wait queues of a socket, which are woken under `Conn::owner` and
-//!    `Listener::posted`.
+//! 7. `Conn::state`, then `Events::asked` and `Conn::inbox` (spinlocks, IRQ): short.
+//! 8. `Transport::commands`, `Events::seen`, `Shared::notifier`, then `SharedChannel::channel`
+//!    (spinlocks, IRQ): innermost, but for the wait queues of a socket, which are woken under
+//!    `Conn::state` and `Listener::posted`.
 //!
 //! A socket falls back under `Endpoint::turn` and `Stream::transition`, so that who has waited for
 //! one of them finds that it has, and is repeated with the native socket.

@@ -3,7 +3,10 @@
 //! What the backend does to the ring of a connection, and who is told.
 
 use super::{
-    life::Phase,
+    state::{
+        Phase,
+        State, //
+    },
     Conn,
     Kind, //
 };
@@ -24,17 +27,22 @@ use kernel::{
         TcpState,
         Timeout, //
     },
+    new_spinlock_irq,
     prelude::*,
     sync::{
-        atomic::Relaxed,
-        ArcBorrow, //
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        ArcBorrow,
+        SpinLockIrq, //
     },
     xen::event::Eoi, //
 };
 
 /// What the backend was asked to notify us of.
 #[derive(Default)]
-pub(super) struct Asked {
+struct Asked {
     /// The backend's index when the socket was last told that data came. Whoever asks anew may
     /// have overwritten the wish of another to hear of what came since, and passes it on.
     told: u32,
@@ -51,7 +59,7 @@ pub(super) struct Asked {
 
 /// What the backend has done, as far as an event tells of it.
 #[derive(PartialEq, Eq)]
-pub(super) struct Seen {
+struct Seen {
     arrived: u32,
     taken: u32,
     rx_ending: Ending,
@@ -61,11 +69,41 @@ pub(super) struct Seen {
     has_waiting: bool,
 }
 
+/// What was asked for and told of a ring.
+#[pin_data]
+pub(super) struct Events {
+    /// What the backend was asked to notify us of.
+    #[pin]
+    asked: SpinLockIrq<Asked>,
+    /// What the last event has brought. Only the handler uses it.
+    #[pin]
+    seen: SpinLockIrq<Seen>,
+    /// When data were last seen to arrive, if the program wants to know and was not told; or 0. Set by
+    /// the handler, and taken by `recv()`, which has `rx`.
+    arrived_at: Atomic<i64>,
+    /// A program polls: each arrival is an edge. Set by `poll()`, which takes no lock.
+    is_polled: Atomic<bool>,
+    /// TCP_NOTSENT_LOWAT, or 0. Looked at by the handler and by `poll()`.
+    not_sent_lowat: Atomic<u32>,
+}
+
+impl Events {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            asked <- new_spinlock_irq!(Asked::default(), "xensock_asked"),
+            seen <- new_spinlock_irq!(Seen::NOTHING, "xensock_seen"),
+            arrived_at: Atomic::new(0),
+            is_polled: Atomic::new(false),
+            not_sent_lowat: Atomic::new(0),
+        })
+    }
+}
+
 /// How often the index of a backend is looked at that takes what was sent in the meantime.
 const MAX_LOOKS: usize = 64;
 
 impl Seen {
-    pub(super) const NOTHING: Self = Self {
+    const NOTHING: Self = Self {
         arrived: 0,
         taken: 0,
         rx_ending: Ending::Open,
@@ -83,14 +121,20 @@ impl Conn {
     fn room_to_wake(&self) -> u32 {
         let size = self.ring.tx_size();
         match self.kind {
-            Kind::Stream | Kind::Posted => (size / 4).max(self.room_for_lowat()),
+            Kind::Stream => (size / 4).max(self.room_for_lowat()),
             Kind::Datagram => frame::LARGEST.min(size).max(size / 2),
         }
     }
 
+    /// Has a program that polls be told to write only while fewer bytes than half of this were not
+    /// taken by the backend, as `tcp_stream_memory_free()` has it; 0 stands for no such limit.
+    pub(crate) fn set_not_sent_lowat(&self, bytes: u32) {
+        self.events.not_sent_lowat.store(bytes, Relaxed);
+    }
+
     /// The room that there is as long as less than half of TCP_NOTSENT_LOWAT was not taken.
     fn room_for_lowat(&self) -> u32 {
-        match self.not_sent_lowat.load(Relaxed).checked_sub(1) {
+        match self.events.not_sent_lowat.load(Relaxed).checked_sub(1) {
             Some(less) => self.ring.tx_size().saturating_sub(less / 2),
             None => 0,
         }
@@ -117,7 +161,7 @@ impl Conn {
     /// Has [`Sock::write_space`] called once there is room, and returns the room there is already.
     pub(crate) fn expect_room(&self) -> u32 {
         {
-            let mut asked = self.asked.lock();
+            let mut asked = self.events.asked.lock();
             asked.wants_room = true;
             self.ask_for_room(&asked);
         }
@@ -160,11 +204,11 @@ impl Conn {
         if is_taken() {
             return Ok(());
         }
-        let sk = self.owner.lock().sk.clone();
+        let sk = self.state.lock().sk.clone();
         let mut timeout = Timeout::FOREVER;
         sk.wait_killable(&mut timeout, || {
             {
-                let mut asked = self.asked.lock();
+                let mut asked = self.events.asked.lock();
                 asked.wants_taken = true;
                 self.ask_for_room(&asked);
             }
@@ -175,7 +219,7 @@ impl Conn {
 
     /// Whether those who wait for room, or for what was sent to be taken, have to look again.
     pub(super) fn has_taken(&self) -> bool {
-        let mut asked = self.asked.lock();
+        let mut asked = self.events.asked.lock();
         let is_taken = core::mem::take(&mut asked.wants_taken);
         if is_taken && asked.wants_room {
             self.ask_for_room(&asked);
@@ -187,7 +231,7 @@ impl Conn {
 
     /// Asks for the event that all was taken.
     pub(super) fn expect_drained(&self) {
-        let _asked = self.asked.lock();
+        let _asked = self.events.asked.lock();
         self.ring.expect_room(self.ring.tx_size());
     }
 
@@ -195,7 +239,7 @@ impl Conn {
     /// returns what there is already.
     pub(crate) fn expect_data(&self, sk: &Sock) -> u32 {
         let is_news = {
-            let mut asked = self.asked.lock();
+            let mut asked = self.events.asked.lock();
             let arrived = self.ring.expect_data();
             core::mem::replace(&mut asked.told, arrived) != arrived
         };
@@ -208,14 +252,14 @@ impl Conn {
     /// Notes that data have arrived, for a program that wants to know when.
     pub(super) fn note_arrival(&self, sk: &Sock) {
         if sk.wants_timestamp() {
-            self.arrived_at.store(Sock::time_of_day(), Relaxed);
+            self.events.arrived_at.store(Sock::time_of_day(), Relaxed);
         }
     }
 
     /// When the data arrived that are being received, as far as an event has told of them: now at
     /// the latest.
     pub(crate) fn take_arrival(&self) -> i64 {
-        match self.arrived_at.xchg(0, Relaxed) {
+        match self.events.arrived_at.xchg(0, Relaxed) {
             0 => Sock::time_of_day(),
             arrived => arrived,
         }
@@ -223,33 +267,34 @@ impl Conn {
 
     /// Notes that a program polls the socket.
     pub(crate) fn set_polled(&self) {
-        if !self.is_polled.load(Relaxed) {
-            self.is_polled.store(true, Relaxed);
+        if !self.events.is_polled.load(Relaxed) {
+            self.events.is_polled.store(true, Relaxed);
         }
     }
 
     /// Returns whether a program has polled the socket.
     pub(crate) fn is_polled(&self) -> bool {
-        self.is_polled.load(Relaxed)
+        self.events.is_polled.load(Relaxed)
     }
 
     /// Passes on what the backend has done to the ring. Any context.
     pub(crate) fn pass_on(&self) {
-        let owner = self.owner.lock();
-        if owner.phase == Phase::Open {
-            self.tell(&owner.sk);
+        let mut state = self.state.lock();
+        if state.is_open() {
+            self.tell(&mut state);
         }
     }
 
-    /// Tells the socket what has happened to the ring. Called under `owner`.
-    pub(super) fn tell(&self, sk: &Sock) {
+    /// Tells the socket what has happened to the ring. Called under `state`.
+    pub(super) fn tell(&self, state: &mut State) {
+        let State { phase, sk } = state;
         let ring = &self.ring;
         // The endings before the bytes: what came before an ending is seen with it.
         let (rx_ending, tx_ending) = (ring.rx_ending(), ring.tx_ending());
 
         let (has_data, has_end, has_finished, has_room) = {
-            let mut asked = self.asked.lock();
-            let arrived = if self.is_polled.load(Relaxed) {
+            let mut asked = self.events.asked.lock();
+            let arrived = if self.events.is_polled.load(Relaxed) {
                 // Each arrival is an edge.
                 ring.expect_data()
             } else {
@@ -288,7 +333,7 @@ impl Conn {
             _ => None,
         });
         if let Some(error) = failure {
-            self.tell_failed(sk, error);
+            self.tell_failed(phase, sk, error);
         }
     }
 
@@ -303,7 +348,7 @@ impl Conn {
             urgent: Notice::load(&**self.ring),
             has_waiting: self.ring.has_waiting(),
         };
-        let mut seen = self.seen.lock();
+        let mut seen = self.events.seen.lock();
         let is_news = *seen != now;
         *seen = now;
         is_news
@@ -327,7 +372,7 @@ fn state_after(state: TcpState, has_finished: bool, has_acknowledged: bool) -> T
 
 impl RingUser for Conn {
     fn has_parted(&self) -> bool {
-        self.has_parted.load(Relaxed)
+        self.state.lock().phase == Phase::Parted
     }
 
     fn handle(self: ArcBorrow<'_, Self>) -> Eoi {

@@ -22,10 +22,17 @@ use crate::proto::{
     Way, //
 };
 use kernel::{
+    new_mutex,
+    new_spinlock_irq,
     prelude::*,
     sync::{
-        atomic::Relaxed,
-        Arc, //
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex,
+        SpinLockIrq, //
     },
     time::{
         Instant,
@@ -154,11 +161,9 @@ fn is_past(since: Instant<Monotonic>, millis: i64) -> bool {
 }
 
 /// The directions of a connection.
-pub(super) struct Growth([Side; 2]);
+struct Sides([Side; 2]);
 
-impl Growth {
-    pub(super) const NEW: Self = Self([Side::NEW, Side::NEW]);
-
+impl Sides {
     fn side(&mut self, way: Way) -> &mut Side {
         let [input, output] = &mut self.0;
         match way {
@@ -168,20 +173,46 @@ impl Growth {
     }
 }
 
+/// How far the directions of a connection are that grow.
+#[pin_data]
+pub(super) struct Growth {
+    #[pin]
+    sides: SpinLockIrq<Sides>,
+    /// `in` and `out` may grow: whether it is worth a look at `sides`, for each call that moves bytes.
+    may_grow: [Atomic<bool>; 2],
+    /// What is sent goes into the extension of `out`. Read by each `send()`, which has `tx` but not
+    /// `sides`.
+    sends_large: Atomic<bool>,
+    /// Whether the directions do not grow or shrink any more; held by the work item that has them do so.
+    #[pin]
+    has_ended: Mutex<bool>,
+}
+
+impl Growth {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            sides <- new_spinlock_irq!(Sides([Side::NEW, Side::NEW]), "xensock_growth"),
+            may_grow: [Atomic::new(false), Atomic::new(false)],
+            sends_large: Atomic::new(false),
+            has_ended <- new_mutex!(false, "xensock_resizing"),
+        })
+    }
+}
+
 /// What the calls of programs and the handlers do.
 impl Conn {
     /// Whether a direction may grow, as far as that is known without a lock.
     fn may_grow(&self, way: Way) -> bool {
         match way {
-            Way::In => self.may_grow[0].load(Relaxed),
-            Way::Out => self.may_grow[1].load(Relaxed),
+            Way::In => self.growth.may_grow[0].load(Relaxed),
+            Way::Out => self.growth.may_grow[1].load(Relaxed),
         }
     }
 
     fn set_may_grow(&self, way: Way, may_grow: bool) {
         match way {
-            Way::In => self.may_grow[0].store(may_grow, Relaxed),
-            Way::Out => self.may_grow[1].store(may_grow, Relaxed),
+            Way::In => self.growth.may_grow[0].store(may_grow, Relaxed),
+            Way::Out => self.growth.may_grow[1].store(may_grow, Relaxed),
         }
     }
 
@@ -195,7 +226,7 @@ impl Conn {
     }
 
     fn set_stage(&self, way: Way, stage: Stage) {
-        self.growth.lock().side(way).stage = stage;
+        self.growth.sides.lock().side(way).stage = stage;
         self.set_may_grow(way, stage == Stage::Small);
     }
 
@@ -208,21 +239,21 @@ impl Conn {
             Way::In => (this.ring.arrived(), this.ring.rx_size()),
             Way::Out => (this.ring.produced(), this.ring.tx_size()),
         };
-        if this.growth.lock().side(way).note_full(index, size) {
+        if this.growth.sides.lock().side(way).note_full(index, size) {
             Self::grow_later(this);
         }
     }
 
     /// Notes that a program waits for more than a direction can hold. Any context.
     pub(crate) fn note_too_small(this: &Arc<Self>, way: Way) {
-        if this.may_grow(way) && this.growth.lock().side(way).want_more() {
+        if this.may_grow(way) && this.growth.sides.lock().side(way).want_more() {
             Self::grow_later(this);
         }
     }
 
     /// Has what is sent go where it should go by now. For the holder of `tx`.
     pub(crate) fn choose_memory(&self) {
-        let memory = if self.sends_large.load(Relaxed) {
+        let memory = if self.growth.sends_large.load(Relaxed) {
             Memory::Extension
         } else {
             Memory::Base
@@ -235,7 +266,7 @@ impl Conn {
 
     /// The backend's answer to GROW or SHRINK. Hard IRQ.
     pub(crate) fn resized(this: &Arc<Self>, way: Way, answer: Result) {
-        this.growth.lock().side(way).answer = Some(answer);
+        this.growth.sides.lock().side(way).answer = Some(answer);
         Self::grow_later(this);
     }
 
@@ -244,12 +275,17 @@ impl Conn {
         let _ = this.remote.link.workers.enqueue::<_, GROWTH>(this.clone());
     }
 
+    /// Has the directions neither grow nor shrink any more. May sleep.
+    pub(super) fn end_growth(&self) {
+        *self.growth.has_ended.lock() = true;
+    }
+
     /// Looks at the directions that are large: has those shrink that are quiet, or all if memory is
     /// short, and goes on with what could not be done before. Returns whether there are any.
     pub(super) fn look_at_growth(this: &Arc<Self>, is_short: bool) -> bool {
         let (mut is_any, mut has_work) = (false, false);
         {
-            let mut growth = this.growth.lock();
+            let mut growth = this.growth.sides.lock();
             for way in Way::ALL {
                 let side = growth.side(way);
                 let index = match way {

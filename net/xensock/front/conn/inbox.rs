@@ -6,10 +6,7 @@
 //! unread before it. Who receives looks at its header anew, and goes by that: the backend may have
 //! changed it meanwhile.
 
-use super::{
-    life::Phase,
-    Conn, //
-};
+use super::Conn;
 use crate::{
     addresses::any,
     exchange::wire_error,
@@ -195,14 +192,14 @@ impl Conn {
     /// Looks at what the backend has done, and tells the socket. Any context.
     pub(crate) fn take_in(this: ArcBorrow<'_, Self>) {
         let (ending, looked) = {
-            let owner = this.owner.lock();
-            if owner.phase != Phase::Open {
+            let state = this.state.lock();
+            if !state.is_open() {
                 return;
             }
             // The endings first: what came before them is seen with them.
             let endings = [this.ring.tx_ending(), this.ring.rx_ending()];
             let ending = endings.into_iter().find(|e| *e != Ending::Open);
-            (ending, this.tell_arrived(&owner.sk))
+            (ending, this.tell_arrived(&state.sk))
         };
         match (looked, ending) {
             (Err(Broken), _) => Self::broken(this),

@@ -4,6 +4,10 @@
 
 use super::{
     growth::is_shortage,
+    state::{
+        Phase,
+        State, //
+    },
     Conn,
     Kind, //
 };
@@ -32,11 +36,7 @@ use kernel::{
     },
     prelude::*,
     sync::{
-        aref::ARef,
-        atomic::{
-            Relaxed,
-            Release, //
-        },
+        atomic::Release,
         Arc,
         ArcBorrow, //
     },
@@ -56,35 +56,6 @@ use kernel::{
     xen::trace::xensock_front as trace, //
 };
 
-/// How far a connection has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// CONNECT or ACCEPT is under way.
-    Pending,
-    /// It stands, and waits for `accept()`.
-    Ready,
-    /// It has a socket: the program is told what happens.
-    Open,
-    /// It has nobody: the socket was closed, and what it sent still waits for the backend.
-    Draining,
-    /// RELEASE was asked for, or the link is down.
-    Released,
-}
-
-/// Whose a connection is.
-pub(super) struct Owner {
-    pub(super) phase: Phase,
-    /// The socket; before `accept()`, the listening one. The reference is kept to the end, as it
-    /// also keeps the module loaded.
-    pub(super) sk: ARef<Sock>,
-}
-
-impl Owner {
-    pub(super) fn new(sk: ARef<Sock>, phase: Phase) -> Self {
-        Self { phase, sk }
-    }
-}
-
 /// The work item [`Conn::patience`].
 pub(super) const PATIENCE: u64 = 1;
 
@@ -99,11 +70,11 @@ impl Conn {
         if let Err(error) = answer {
             return Self::failed(this, error);
         }
-        let owner = this.owner.lock();
+        let state = this.state.lock();
         if let Some(accept) = this
             .accept
             .as_ref()
-            .filter(|_| owner.phase == Phase::Pending)
+            .filter(|_| state.phase == Phase::Posted)
         {
             this.remote.link.submit(accept, Some(Arc::from(this)));
         }
@@ -121,7 +92,7 @@ impl Conn {
 
     /// Looks for the outcome of CONNECT or ACCEPT in the ring. Any context.
     pub(crate) fn look_for_outcome(this: ArcBorrow<'_, Self>) {
-        if this.owner.lock().phase != Phase::Pending || !this.remote.link.has(Feature::Status) {
+        if !this.is_pending() || !this.remote.link.has(Feature::Status) {
             return;
         }
         match this.ring.outcome() {
@@ -136,30 +107,31 @@ impl Conn {
     }
 
     fn established(this: ArcBorrow<'_, Self>, name: Option<SocketAddr>) {
-        let mut owner = this.owner.lock();
-        if owner.phase != Phase::Pending {
-            return;
-        }
-        this.has_stood.store(true, Relaxed);
-        this.let_grow();
-        if this.kind == Kind::Posted {
-            if let Some(name) = name {
-                let _ = this.peer.populate(name);
+        let mut state = this.state.lock();
+        match state.phase {
+            Phase::Posted => {
+                if let Some(name) = name {
+                    let _ = this.peer.populate(name);
+                }
+                this.let_grow();
+                state.phase = Phase::Ready;
+                state.sk.data_ready();
             }
-            owner.phase = Phase::Ready;
-            owner.sk.data_ready();
-        } else {
-            if let Some(name) = name {
-                let _ = this.local.populate(name);
+            Phase::Connecting => {
+                if let Some(name) = name {
+                    let _ = this.local.populate(name);
+                }
+                this.let_grow();
+                this.trace_connect(Ok(()));
+                this.note_names(&state.sk);
+                state.phase = Phase::Open { has_failed: false };
+                state.sk.set_state(TcpState::Established);
+                state.sk.state_changed();
+                state.sk.write_space();
+                // The ring may have got ahead of this answer.
+                this.tell(&mut state);
             }
-            this.trace_connect(Ok(()));
-            this.note_names(&owner.sk);
-            owner.phase = Phase::Open;
-            owner.sk.set_state(TcpState::Established);
-            owner.sk.state_changed();
-            owner.sk.write_space();
-            // The ring may have got ahead of this answer.
-            this.tell(&owner.sk);
+            _ => (),
         }
     }
 
@@ -168,16 +140,13 @@ impl Conn {
             this.remote.link.note_shortage();
         }
         {
-            let mut owner = this.owner.lock();
-            if owner.phase != Phase::Pending {
-                return;
+            let mut state = this.state.lock();
+            match state.phase {
+                Phase::Posted => trace::accept(this.remote.id, None, None, Err(error)),
+                Phase::Connecting => this.trace_connect(Err(error)),
+                _ => return,
             }
-            match this.kind {
-                Kind::Posted => trace::accept(this.remote.id, None, None, Err(error)),
-                Kind::Stream | Kind::Datagram => this.trace_connect(Err(error)),
-            }
-            this.tell_dead(&owner, error);
-            owner.phase = Phase::Released;
+            this.fail(&mut state, error);
         }
         // What the backend says is no outcome leaves open whether there is a connection.
         Self::send_release(this, error == EPROTO);
@@ -190,35 +159,35 @@ impl Conn {
 
     /// Has those who wait for a connection look again, unless this one stands or has failed.
     pub(super) fn tell_expected(&self) {
-        let owner = self.owner.lock();
-        if self.kind == Kind::Posted && owner.phase == Phase::Pending {
-            owner.sk.data_ready();
+        let state = self.state.lock();
+        if state.phase == Phase::Posted {
+            state.sk.data_ready();
         }
     }
 
     /// Whether it waits for a connection still.
     pub(crate) fn is_pending(&self) -> bool {
-        self.owner.lock().phase == Phase::Pending
+        self.state.lock().is_pending()
     }
 
     /// Whether `accept()` would get it.
     pub(crate) fn is_ready(&self) -> bool {
-        self.owner.lock().phase == Phase::Ready
+        self.state.lock().phase == Phase::Ready
     }
 
     /// Hands it to the socket that accepts it, unless it has ended meanwhile.
     pub(crate) fn accepted_by(&self, sk: &Sock) -> bool {
-        let mut owner = self.owner.lock();
-        if owner.phase != Phase::Ready {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Ready {
             return false;
         }
-        owner.phase = Phase::Open;
-        let listener = core::mem::replace(&mut owner.sk, sk.into());
+        state.phase = Phase::Open { has_failed: false };
+        let listener = core::mem::replace(&mut state.sk, sk.into());
         self.note_names(sk);
         sk.set_state(TcpState::Established);
         // A reset that came before is told to who has accepted it.
-        self.tell(sk);
-        drop(owner);
+        self.tell(&mut state);
+        drop(state);
         drop(listener);
         true
     }
@@ -226,27 +195,35 @@ impl Conn {
 
 /// The end.
 impl Conn {
-    /// Marks the connection dead and tells the socket, if there still is one, as a reset would.
-    pub(super) fn tell_dead(&self, owner: &Owner, error: Error) {
+    /// Notes why nothing more comes. Called under `state`.
+    pub(super) fn set_death(&self, error: Error) {
         self.dead.store(-error.to_errno(), Release);
-        match owner.phase {
+    }
+
+    /// Ends the connection and tells the socket, if there still is one, as a reset would. Sends no
+    /// RELEASE.
+    pub(super) fn fail(&self, state: &mut State, error: Error) {
+        self.set_death(error);
+        match state.phase {
             // Whoever waits to accept it looks at the next.
-            Phase::Pending | Phase::Ready if self.kind == Kind::Posted => owner.sk.data_ready(),
-            Phase::Pending | Phase::Open => {
-                self.tell_failed(&owner.sk, error);
+            Phase::Posted | Phase::Ready => state.sk.data_ready(),
+            Phase::Connecting | Phase::Open { .. } => {
+                self.tell_failed(&mut state.phase, &state.sk, error);
                 // Who was told of a failure before may be waiting for the bytes that came before it.
-                owner.sk.state_changed();
+                state.sk.state_changed();
             }
             _ => (),
         }
+        state.end(false);
     }
 
     /// Tells the socket of a failure, once.
-    pub(super) fn tell_failed(&self, sk: &Sock, error: Error) {
-        if self.has_failed.load(Relaxed) {
-            return;
+    pub(super) fn tell_failed(&self, phase: &mut Phase, sk: &Sock, error: Error) {
+        if let Phase::Open { has_failed } = phase {
+            if core::mem::replace(has_failed, true) {
+                return;
+            }
         }
-        self.has_failed.store(true, Relaxed);
         sk.set_error(error);
         // A datagram socket goes on, with another socket of the backend.
         if self.kind != Kind::Datagram {
@@ -257,7 +234,7 @@ impl Conn {
         sk.error_report();
     }
 
-    /// Sends RELEASE, with `abort` so that it resets the connection. The phase is `Released` already.
+    /// Sends RELEASE, with `abort` so that it resets the connection. It has ended already.
     fn send_release(this: ArcBorrow<'_, Self>, abort: bool) {
         let conn = Arc::<Self>::from(this);
         this.remote.release(abort, || this.leave_ring(), Some(conn));
@@ -281,13 +258,12 @@ impl Conn {
     /// Ends a connection and tells the socket, unless it has ended already; `what` says why.
     pub(super) fn abort(this: ArcBorrow<'_, Self>, error: Error, what: &'static CStr) -> bool {
         {
-            let mut owner = this.owner.lock();
-            if owner.phase == Phase::Released {
+            let mut state = this.state.lock();
+            if state.is_over() {
                 return false;
             }
             trace::error(this.remote.id, error, what);
-            this.tell_dead(&owner, error);
-            owner.phase = Phase::Released;
+            this.fail(&mut state, error);
         }
         Self::send_release(this, true);
         true
@@ -295,11 +271,11 @@ impl Conn {
 
     /// The program has ended sending. Returns whether there was anything to end.
     pub(crate) fn finish(&self) -> bool {
-        let owner = self.owner.lock();
-        if owner.phase != Phase::Open {
+        let state = self.state.lock();
+        if !state.is_open() {
             return false;
         }
-        owner.sk.set_state(match owner.sk.state() {
+        state.sk.set_state(match state.sk.state() {
             TcpState::Established => TcpState::FinWait1,
             TcpState::CloseWait => TcpState::LastAck,
             _ => return false,
@@ -340,18 +316,19 @@ impl Conn {
     ///
     /// May sleep.
     pub(crate) fn close(this: &Arc<Self>, abort: bool) {
-        this.is_let_go.store(true, Relaxed);
         {
-            let mut owner = this.owner.lock();
-            if matches!(owner.phase, Phase::Draining | Phase::Released) {
-                return;
-            }
+            let mut state = this.state.lock();
+            let has_stood = match state.phase {
+                Phase::Connecting | Phase::Posted => false,
+                Phase::Ready | Phase::Open { .. } => true,
+                Phase::Draining { .. } | Phase::Released(_) | Phase::Parted => return,
+            };
             if abort {
                 // Whoever is in a call on the socket still is told by the caller, and finds this.
-                this.dead.store(-ECONNRESET.to_errno(), Release);
-                owner.phase = Phase::Released;
+                this.set_death(ECONNRESET);
+                state.end(true);
             } else {
-                owner.phase = Phase::Draining;
+                state.phase = Phase::Draining { has_stood };
             }
         }
         if abort {
@@ -363,17 +340,16 @@ impl Conn {
         let _ = enqueue_delayed::<_, PATIENCE>(this.clone(), delay);
         Self::release_if_drained(this.as_arc_borrow());
         // If that has been done before the item was queued, nobody will have taken it back.
-        if this.owner.lock().phase == Phase::Released {
+        if this.state.lock().is_over() {
             let _ = cancel_delayed_sync::<_, PATIENCE>(this);
         }
     }
 
     /// Takes it from those that may be accepted: it is going to be reset, and nobody is told of it.
     pub(crate) fn withdraw(&self) {
-        self.is_let_go.store(true, Relaxed);
-        let mut owner = self.owner.lock();
-        self.dead.store(-ECONNRESET.to_errno(), Release);
-        owner.phase = Phase::Released;
+        let mut state = self.state.lock();
+        self.set_death(ECONNRESET);
+        state.end(true);
     }
 
     /// Sends RELEASE after [`Self::withdraw`], unless that has been done.
@@ -384,11 +360,11 @@ impl Conn {
     /// Sends RELEASE for a closed socket once its last byte has been taken.
     pub(super) fn release_if_drained(this: ArcBorrow<'_, Self>) {
         {
-            let mut owner = this.owner.lock();
-            if owner.phase != Phase::Draining || !this.is_drained() {
+            let mut state = this.state.lock();
+            if !matches!(state.phase, Phase::Draining { .. }) || !this.is_drained() {
                 return;
             }
-            owner.phase = Phase::Released;
+            state.end(true);
         }
         Self::send_release(this, false);
     }
@@ -401,11 +377,6 @@ impl Conn {
     /// Whether the backend has taken all that was sent, or will take no more.
     pub(crate) fn is_drained(&self) -> bool {
         self.ring.tx_ending() != Ending::Open || self.ring.peek_queued() == 0
-    }
-
-    /// Notes that there is nothing to be released.
-    pub(super) fn set_released(&self) {
-        self.owner.lock().phase = Phase::Released;
     }
 }
 
@@ -421,11 +392,11 @@ impl WorkItem<PATIENCE> for Conn {
     /// The backend has had time enough to take what was sent.
     fn run(this: Arc<Conn>) {
         {
-            let mut owner = this.owner.lock();
-            if owner.phase != Phase::Draining {
+            let mut state = this.state.lock();
+            if !matches!(state.phase, Phase::Draining { .. }) {
                 return;
             }
-            owner.phase = Phase::Released;
+            state.end(true);
         }
         Self::send_release(this.as_arc_borrow(), true);
     }

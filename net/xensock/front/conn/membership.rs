@@ -4,9 +4,10 @@
 //! more.
 
 use super::{
-    life::{
-        Phase,
-        PATIENCE, //
+    life::PATIENCE,
+    state::{
+        EndedRing,
+        Phase, //
     },
     Conn,
     Fresh,
@@ -25,10 +26,6 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        atomic::{
-            Relaxed,
-            Release, //
-        },
         Arc, //
     },
     workqueue::{
@@ -46,7 +43,7 @@ impl Conn {
             Ok(()) => Ok(conn),
             Err(error) => {
                 // Elsewhere: who calls this may hold locks, and that may wait for the backend.
-                conn.set_released();
+                conn.state.lock().end(false);
                 Self::released(conn);
                 Err(error)
             }
@@ -56,39 +53,39 @@ impl Conn {
     /// Ends a connection that the backend was never asked for. Waits for the backend, which may have
     /// to unmap the ring.
     pub(crate) fn discard(this: Arc<Self>) {
-        this.set_released();
+        this.state.lock().end(false);
         Self::part(this);
     }
 
     /// Returns the socket that it belongs to, unless it waits for one still.
     fn owner_for_listing(&self) -> Option<ARef<Sock>> {
-        let owner = self.owner.lock();
-        let is_its_own = match owner.phase {
-            Phase::Pending | Phase::Ready => self.kind != Kind::Posted,
-            Phase::Open | Phase::Draining => true,
-            Phase::Released => false,
+        let state = self.state.lock();
+        let is_its_own = match state.phase {
+            Phase::Connecting | Phase::Open { .. } | Phase::Draining { .. } => true,
+            Phase::Posted | Phase::Ready | Phase::Released(_) | Phase::Parted => false,
         };
-        is_its_own.then(|| owner.sk.clone())
-    }
-
-    /// Has the directions neither grow nor shrink any more. May sleep.
-    fn end_growth(&self) {
-        *self.resizing.lock() = true;
+        is_its_own.then(|| state.sk.clone())
     }
 
     /// Has the ring go to another connection, if the backend has it, nobody will read from it and the
     /// link has a place for it. Called once, with RELEASE. Any context.
     pub(super) fn leave_ring(&self) -> bool {
-        let link = &self.remote.link;
-        let leaves = self.kind != Kind::Datagram
-            && link.has(Feature::RingReuse)
-            && self.has_stood.load(Relaxed)
-            && self.is_let_go.load(Relaxed)
-            && link.spares.reserve(&self.ring);
-        if self.has_stood.load(Relaxed) {
-            self.ring.set_kept(leaves);
+        if self.kind == Kind::Datagram {
+            return false;
         }
-        self.leaves_ring.store(leaves, Relaxed);
+        let link = &self.remote.link;
+        let mut state = self.state.lock();
+        let leaves = match state.phase {
+            Phase::Released(EndedRing::Free) => {
+                link.has(Feature::RingReuse) && link.spares.reserve(&self.ring)
+            }
+            Phase::Released(EndedRing::Used) => false,
+            _ => return false,
+        };
+        self.ring.set_kept(leaves);
+        if leaves {
+            state.phase = Phase::Released(EndedRing::Left);
+        }
         leaves
     }
 
@@ -99,10 +96,11 @@ impl Conn {
     fn part(this: Arc<Self>) {
         let (link, ring, id) = (this.remote.link.clone(), this.ring.clone(), this.remote.id);
         // In this order: see `Shared::connect`.
-        this.has_parted.store(true, Relaxed);
+        let ended = core::mem::replace(&mut this.state.lock().phase, Phase::Parted);
         this.end_growth();
         ring.disconnect();
-        let is_spare = this.leaves_ring.load(Relaxed) && link.spares.enter(&ring);
+        let is_left = ended == Phase::Released(EndedRing::Left);
+        let is_spare = is_left && link.spares.enter(&ring);
         if !is_spare {
             ring.give_up(&link);
         }
@@ -126,23 +124,23 @@ impl Member for Conn {
     /// Ends the connection: tells the socket, and stops sharing memory.
     fn link_down(self: Arc<Self>) {
         let error = match self.kind {
-            Kind::Stream | Kind::Posted => ECONNRESET,
+            Kind::Stream => ECONNRESET,
             Kind::Datagram => ENETDOWN,
         };
-        let sk = self.owner.lock().sk.clone();
+        let sk = self.state.lock().sk.clone();
         let may_survive = self.kind == Kind::Datagram && Survivors::enter(&sk);
         let survives = {
-            let mut owner = self.owner.lock();
-            let survives = may_survive && owner.phase == Phase::Open;
-            if owner.phase != Phase::Released {
+            let mut state = self.state.lock();
+            let survives = may_survive && state.is_open();
+            if !state.is_over() {
                 trace::error(self.remote.id, error, c"the link is down");
                 if survives {
-                    self.dead.store(-error.to_errno(), Release);
-                    owner.sk.state_changed();
+                    self.set_death(error);
+                    state.sk.state_changed();
+                    state.end(false);
                 } else {
-                    self.tell_dead(&owner, error);
+                    self.fail(&mut state, error);
                 }
-                owner.phase = Phase::Released;
             }
             survives
         };

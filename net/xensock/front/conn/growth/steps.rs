@@ -3,7 +3,6 @@
 //! The steps by which the directions of a connection grow and shrink.
 
 use super::{
-    super::life::Phase,
     is_shortage,
     Conn,
     Stage,
@@ -38,14 +37,14 @@ impl Conn {
     /// Goes on with a direction.
     fn resize(this: &Arc<Self>, way: Way) {
         let (stage, answer, wish) = {
-            let mut growth = this.growth.lock();
+            let mut growth = this.growth.sides.lock();
             let side = growth.side(way);
             (side.stage, side.answer.take(), side.wish.take())
         };
         match (stage, answer, wish) {
             (Stage::Small, _, Some(Wish::Large)) => {
                 if Self::grow(this, way).is_err() {
-                    this.growth.lock().side(way).rest();
+                    this.growth.sides.lock().side(way).rest();
                 }
             }
             (Stage::Growing(order), Some(answer), _) => Self::grown(this, way, order, answer),
@@ -70,8 +69,8 @@ impl Conn {
 
     /// Sends a request about the ring, unless RELEASE was sent or is about to be.
     fn submit_if_open(this: &Arc<Self>, exchange: &Arc<Exchange>) -> Result {
-        let owner = this.owner.lock();
-        if owner.phase != Phase::Open {
+        let state = this.state.lock();
+        if !state.is_open() {
             return Err(ENOTCONN);
         }
         this.remote.link.submit(exchange, Some(this.clone()));
@@ -81,8 +80,8 @@ impl Conn {
     /// Allocates an extension, and offers it to the backend.
     fn grow(this: &Arc<Self>, way: Way) -> Result {
         let (link, id) = (&this.remote.link, this.remote.id);
-        let limit = this.growth.lock().side(way).limit;
-        let sk = this.owner.lock().sk.clone();
+        let limit = this.growth.sides.lock().side(way).limit;
+        let sk = this.state.lock().sk.clone();
         let most = this.most(&sk, way).min(limit);
         let order = sk.charged(|| this.ring.extend(link, this.remote.owner, way, most))?;
 
@@ -109,7 +108,7 @@ impl Conn {
                 this.remote.link.counters.ring_grown();
                 // The backend chooses for itself what it produces into.
                 if way == Way::Out {
-                    this.sends_large.store(true, Relaxed);
+                    this.growth.sends_large.store(true, Relaxed);
                     if let Some(_tx) = this.tx.try_lock() {
                         this.choose_memory();
                     }
@@ -120,7 +119,7 @@ impl Conn {
             Err(error) => {
                 let less = Order::new(order.get().saturating_sub(2));
                 {
-                    let mut growth = this.growth.lock();
+                    let mut growth = this.growth.sides.lock();
                     let side = growth.side(way);
                     match less.filter(|less| is_shortage(error) && *less > this.ring.order()) {
                         Some(less) => {
@@ -148,7 +147,7 @@ impl Conn {
                 }
             }
             Way::Out => {
-                this.sends_large.store(false, Relaxed);
+                this.growth.sends_large.store(false, Relaxed);
                 this.set_stage(way, Stage::Returning);
                 Self::give_back(this);
             }
@@ -169,7 +168,7 @@ impl Conn {
     fn ask_to_shrink(this: &Arc<Self>, way: Way) {
         let id = this.remote.id;
         if let Ok(exchange) = this.remote.link.exchange(Call::Shrink { id, way }) {
-            let before = this.growth.lock().side(way).stage;
+            let before = this.growth.sides.lock().side(way).stage;
             this.set_stage(way, Stage::Shrinking);
             if Self::submit_if_open(this, &exchange).is_err() {
                 // It goes with the connection.
@@ -188,7 +187,7 @@ impl Conn {
         );
         match (answer, way) {
             (Err(EBUSY), Way::In) => {
-                this.growth.lock().side(way).quiet = 0;
+                this.growth.sides.lock().side(way).quiet = 0;
                 this.set_stage(way, Stage::Large);
             }
             (Err(EBUSY), Way::Out) => this.set_stage(way, Stage::Returning),
@@ -218,7 +217,7 @@ impl Conn {
             Some(Ok(None) | Err(_)) => return Self::broken(this.as_arc_borrow()),
         }
         this.set_stage(way, Stage::Small);
-        let is_wanted = this.growth.lock().side(way).wish.is_some();
+        let is_wanted = this.growth.sides.lock().side(way).wish.is_some();
         if is_wanted {
             Self::grow_later(this);
         }
@@ -229,7 +228,7 @@ impl WorkItem<GROWTH> for Conn {
     type Pointer = Arc<Conn>;
 
     fn run(this: Arc<Conn>) {
-        let has_ended = this.resizing.lock();
+        let has_ended = this.growth.has_ended.lock();
         if !*has_ended {
             Way::ALL.iter().for_each(|way| Self::resize(&this, *way));
         }
