@@ -58,16 +58,22 @@ static void die(const char *what)
 	exit(1);
 }
 
-static int client(char mode)
+/* Connects, and sends these bytes, of which the first is the mode. */
+static int client_with(const char *bytes, size_t len)
 {
 	int on = 1, fd = open_port(opt.port + BENCH_PORT, 0);
 
 	if (fd < 0)
 		die("connect");
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (send(fd, &mode, 1, 0) != 1)
+	if (send(fd, bytes, len, 0) != len)
 		die("send");
 	return fd;
+}
+
+static int client(char mode)
+{
+	return client_with(&mode, 1);
 }
 
 /* Moves what can be moved at once. */
@@ -188,12 +194,13 @@ static int datagram_client(void)
 static int measure_connect(__u64 usec)
 {
 	__u64 began = now_usec(), done = 0;
-	char c = 0;
+	const char request[] = { ECHO, 0 };
+	char c;
 	int fd;
 
 	do {
-		fd = client(ECHO);
-		if (send(fd, &c, 1, 0) != 1 || recv(fd, &c, 1, 0) != 1)
+		fd = client_with(request, sizeof(request));
+		if (recv(fd, &c, 1, 0) != 1)
 			die("request");
 		close(fd);
 		done++;

@@ -102,6 +102,8 @@ pub(crate) struct Inner {
     pub(crate) has_late_settings: bool,
     /// The end of the last socket of the backend that had an address: then the address is free.
     pub(crate) former: Option<Arc<Exchange>>,
+    /// The last SETSOCKOPT for whose answer nobody has waited.
+    pub(crate) unheard: Option<Arc<Exchange>>,
     /// The file was closed: nothing more belongs to the socket.
     pub(crate) is_closed: bool,
 }
@@ -156,6 +158,7 @@ impl Endpoint {
                     settings: None,
                     has_late_settings: false,
                     former: None,
+                    unheard: None,
                     is_closed: false,
                 },
                 "xensock_endpoint"

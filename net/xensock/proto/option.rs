@@ -190,6 +190,19 @@ impl SockOpt {
         }
     }
 
+    /// Returns whether it says nothing of any byte that is sent or received, so that it makes no
+    /// difference to a connection when exactly it is set.
+    pub fn is_timeless(&self) -> bool {
+        match self.level {
+            SOL_SOCKET => self.name == SO_KEEPALIVE,
+            SOL_TCP => matches!(
+                self.name,
+                TCP_NODELAY | TCP_KEEPIDLE | TCP_KEEPINTVL | TCP_KEEPCNT
+            ),
+            _ => false,
+        }
+    }
+
     /// Returns the number that a program has given, by the rules for this option: Linux takes a byte
     /// at the level of IPv4, and for some options nothing for 0.
     fn number(&self, given: &[u8]) -> Option<i32> {

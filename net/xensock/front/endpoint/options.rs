@@ -256,17 +256,22 @@ impl Endpoint {
             drop(old);
             return Ok(());
         }
+        let may_go_unheard = self.may_go_unheard(option);
         let result = self.with_remote(&turn, option, |remote| {
-            remote.ask(Call::SetSockOpt {
+            let call = Call::SetSockOpt {
                 id: remote.id,
                 level: option.level,
                 name: option.name,
                 value,
-            })
+            };
+            if may_go_unheard {
+                return self.tell(remote, call);
+            }
+            remote.ask(call).map(|_| ())
         });
         match result {
             // Of an attempt to connect that has failed, the backend has no socket. The next has it.
-            Ok(_) | Err(EBADF) => (),
+            Ok(()) | Err(EBADF) => (),
             // That of the next link gets it.
             Err(ENETDOWN) if self.is_lost() => (),
             Err(error) => return Err(error),
@@ -311,6 +316,24 @@ impl Endpoint {
             && LINK
                 .get()
                 .is_none_or(|link| is_certain && link.dialect == Dialect::XenSock)
+    }
+
+    /// Whether nobody need hear what becomes of an option of a connection: it is not refused, and
+    /// makes no difference to what is sent meanwhile.
+    fn may_go_unheard(&self, option: &SockOpt) -> bool {
+        let is_ours = |conn: &Arc<Conn>| conn.remote.link.dialect == Dialect::XenSock;
+        option.is_timeless() && self.conn().is_some_and(|conn| is_ours(&conn))
+    }
+
+    /// Sets an option, and does not wait for the answer: only for the last that nobody has waited for,
+    /// so that no program has more than one of them under way.
+    fn tell(&self, remote: &Remote, call: Call) -> Result {
+        let exchange = remote.send(call)?;
+        let former = self.inner.lock().unheard.replace(exchange);
+        if let Some(former) = former {
+            let _ = former.wait();
+        }
+        Ok(())
     }
 
     /// `getsockopt()`.
