@@ -182,10 +182,12 @@ impl SockOpt {
     }
 
     /// Returns the value of an option that the backend has no part in, if it was not set.
-    pub fn unset(&self) -> Value {
+    pub fn unset(&self, is_ipv6: bool) -> Value {
         match (self.level, self.name, self.kind) {
             (_, _, Kind::Struct(len)) => Value::zeroes(len),
-            (SOL_IP, IP_MULTICAST_ALL, _) | (SOL_IPV6, IPV6_MULTICAST_ALL, _) => Value::int(1),
+            // A socket of IPv6 is made without that of IPv4.
+            (SOL_IP, IP_MULTICAST_ALL, _) => Value::int(i32::from(!is_ipv6)),
+            (SOL_IPV6, IPV6_MULTICAST_ALL, _) => Value::int(1),
             _ => Value::int(0),
         }
     }
@@ -351,7 +353,7 @@ pub fn to_set(level: u32, name: u32, given: &[u8]) -> Result<(&'static SockOpt, 
     match find_for_program(level, name).filter(|option| option.access != Access::Get) {
         Some(option) if option.access == Access::Fixed => {
             option.check_fixed(given)?;
-            Ok((option, option.unset()))
+            Ok((option, option.unset(false)))
         }
         Some(option) => Ok((option, option.value(given)?)),
         None => Err(refusal(level, name, given)),

@@ -123,7 +123,7 @@ fn fixed_options_can_be_set_to_what_they_are() {
     assert_eq!(to_set(SOL_TCP, TCP_REPAIR, &[1]).err(), Some(EINVAL));
     for (symbol, option) in TABLE {
         if option.access == Access::Fixed {
-            let unset = option.unset();
+            let unset = option.unset(false);
             assert!(unset.as_bytes().iter().all(|&byte| byte == 0), "{symbol}");
             assert!(option.has_len(unset.as_bytes().len() as u32), "{symbol}");
         }

@@ -336,6 +336,11 @@ impl Endpoint {
         Ok(())
     }
 
+    /// The value of an option that nobody has set and the backend has no part in.
+    fn unset(&self, option: &SockOpt) -> Value {
+        option.unset(self.domain == Some(Domain::Inet6))
+    }
+
     /// `getsockopt()`.
     pub(crate) fn get_option(&self, level: i32, name: i32, out: OptionOut<'_>) -> Result {
         let (level, name) = numbers(level, name)?;
@@ -349,7 +354,7 @@ impl Endpoint {
         let is_unknown = self.kind == SOCK_DGRAM
             && (option.is_for_headers() || option.is_for_info() || option.level == SOL_UDP);
         if is_unknown || option::may_get(level, name).is_err() {
-            let value = known().unwrap_or(option.unset());
+            let value = known().unwrap_or(self.unset(option));
             return give(option, value.as_bytes(), out);
         }
         let room = out.len();
@@ -360,7 +365,7 @@ impl Endpoint {
             Err(error @ (EBADF | ENETDOWN)) => {
                 let unset = match (error, option.kind) {
                     (EBADF, _) => Err(ENOTCONN),
-                    (_, Kind::Flag) if self.domain.is_some() => Ok(option.unset()),
+                    (_, Kind::Flag) if self.domain.is_some() => Ok(self.unset(option)),
                     _ => Err(error),
                 };
                 give(option, known().map_or(unset, Ok)?.as_bytes(), out)
