@@ -96,6 +96,10 @@ static const struct {
 	}, {
 		"ATTACH", { .cmd = ATTACH },
 		E_ALL(-EOPNOTSUPP),
+	}, {
+		"WITHDRAW", { .cmd = WITHDRAW },
+		{ -EBADF, -EINVAL, -EINVAL, -EINVAL, 0, -EINVAL, -EINVAL, 0, 0,
+		  -EINVAL },
 	},
 };
 

@@ -133,6 +133,49 @@ TEST_F(server, posted_is_taken_back)
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
 
+static int ask_withdraw(struct link *l, __u64 id)
+{
+	struct request r = { .cmd = WITHDRAW, .id = id };
+
+	return ask(l, &r);
+}
+
+/* One that is filled stays; one that is not is told before the answer. */
+TEST_F(server, withdrawn_unless_it_is_filled)
+{
+	struct raw server[3], client[2];
+	struct link *l = &self->link;
+	int i;
+
+	if (variant->mode == PVCALLS) {
+		EXPECT_EQ(-524, ask_withdraw(l, self->listener.id));
+		return;
+	}
+	for (i = 0; i < 3; i++)
+		ASSERT_TRUE(raw_post_new(l, &self->listener, &server[i]));
+	ASSERT_TRUE(raw_open(l, &client[0], 1, self->listener.port));
+	ASSERT_EQ(0, raw_outcome(l, &server[0], NULL));
+	EXPECT_EQ(0, ask_withdraw(l, server[0].id));
+	EXPECT_EQ(0, ask_withdraw(l, server[1].id));
+	if (variant->mode == BY_STATUS)
+		EXPECT_EQ(-ECONNABORTED, load(&server[1].words[STATUS]));
+	EXPECT_EQ(-ECONNABORTED, raw_outcome(l, &server[1], NULL));
+	EXPECT_GE(0, ask_withdraw(l, server[1].id));
+	/* What comes goes past it. */
+	ASSERT_TRUE(raw_open(l, &client[1], 1, self->listener.port));
+	ASSERT_EQ(0, raw_outcome(l, &server[2], NULL));
+	EXPECT_TRUE(raw_passes(l, &client[0], &server[0], 100));
+	EXPECT_TRUE(raw_passes(l, &client[1], &server[2], 100));
+	EXPECT_EQ(0, ask_release(l, server[1].id, false));
+	EXPECT_EQ(-EBADF, ask_withdraw(l, server[1].id));
+	EXPECT_EQ(-EINVAL, ask_withdraw(l, self->listener.id));
+	raw_free(l, &server[1]);
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(0, raw_close(l, &server[2 * i], false));
+		EXPECT_EQ(0, raw_close(l, &client[i], false));
+	}
+}
+
 TEST_F(server, released_with_posted_and_waiting)
 {
 	struct raw server[3], filled, waiting;

@@ -120,6 +120,7 @@ fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
             Active::shrink(&resizable(guest, id)?, way, ticket)?;
             Ok(None)
         }
+        Call::Withdraw { id } => withdraw(guest, id),
     }
 }
 
@@ -283,6 +284,15 @@ fn release(guest: &Guest, id: u64, abort: bool, reuse: bool, ticket: Response) -
     Ok(Some(Body::Empty))
 }
 
+/// Gives up a place for a connection that has none. What waits there already stays.
+fn withdraw(guest: &Guest, id: u64) -> Result<Answer> {
+    let Entry::Accepted(active, listener) = guest.entry(id)? else {
+        return Err(EINVAL);
+    };
+    listener.withdraw(&active);
+    Ok(Some(Body::Empty))
+}
+
 /// Leaves a socket that can only be released.
 fn spend(guest: &Guest, id: u64) -> Result {
     if let Entry::Datagram(datagram) = guest.entry(id)? {
@@ -346,9 +356,12 @@ fn accept(
     let listener = listener(guest, id)?;
     let completion = Completion::new(guest, ticket);
     let owner = listener.socket().ok_or(EINVAL)?.owner_number();
-    guest.add(id_new, owner, &guest.policy())?;
-    let active =
-        Active::post(guest, id_new, ring, completion).inspect_err(|_| guest.drop_new(id_new))?;
+    let active = guest
+        .add(id_new, owner, &guest.policy())
+        .and_then(|()| {
+            Active::post(guest, id_new, ring, completion).inspect_err(|_| guest.drop_new(id_new))
+        })
+        .inspect_err(|_| listener.refused())?;
     guest
         .change(id_new, Entry::Accepted(active.clone(), listener.clone()))
         .inspect_err(|_| Active::abandon(|| core::iter::once(&active)))?;

@@ -81,8 +81,8 @@ struct Open {
     socket: Arc<Socket<Tcp>>,
     /// How many connections the guest lets wait, and one, as TCP has it.
     backlog: u32,
-    /// The most ACCEPTs that were posted at once. So many connections may wait with the guest, and
-    /// so many fewer here.
+    /// The most ACCEPTs that were posted at once, but for those that were given up or refused. So many
+    /// connections may wait with the guest, and so many fewer here.
     ahead: u32,
     /// The ACCEPTs that have no connection yet, the oldest first.
     posted: KVec<Arc<Active>>,
@@ -231,6 +231,16 @@ impl Listener {
         Ok(())
     }
 
+    /// Notes that a place was not added, so that fewer connections can wait with the guest: who asks
+    /// for one more has accepted one, unless it has never had so many.
+    pub(crate) fn refused(&self) {
+        if let Some(open) = (*self.open.lock()).as_mut() {
+            let posted = u32::try_from(open.posted.len()).unwrap_or(u32::MAX);
+            open.ahead = open.ahead.saturating_sub(1).max(posted);
+            self.adjust(open);
+        }
+    }
+
     /// Says in the place `index`, the oldest or about to become that, whether a connection waits for
     /// which there is none. Returns whether it said otherwise before.
     ///
@@ -267,7 +277,13 @@ impl Listener {
                 let before = open.posted.len();
                 open.posted.retain(|posted| !Arc::ptr_eq(posted, active));
                 self.show(open, 0);
-                open.posted.len() < before
+                let is_posted = open.posted.len() < before;
+                if is_posted {
+                    // One fewer can wait with the guest.
+                    open.ahead = open.ahead.saturating_sub(1);
+                    self.adjust(open);
+                }
+                is_posted
             }
             None => false,
         };

@@ -88,6 +88,16 @@ pub(crate) trait Member: Send + Sync {
     /// quiet, or if memory `is_short`. Returns whether it has grown. May not sleep.
     fn age(self: Arc<Self>, is_short: bool) -> bool;
 
+    /// Returns whether [`Member::care`] is to be called as well. May not sleep.
+    fn needs_care(&self, _is_short: bool) -> bool {
+        false
+    }
+
+    /// Does what [`Member::age`] cannot. Returns whether there is more to do. May sleep.
+    fn care(&self, _is_short: bool) -> bool {
+        false
+    }
+
     /// Returns what is said of it, unless another says that.
     fn summary(&self) -> Option<Summary>;
 }

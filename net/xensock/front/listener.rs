@@ -77,6 +77,8 @@ enum Phase {
 struct Posted {
     /// In the order in which they were asked for, and so in which they come.
     conns: KVec<Arc<Conn>>,
+    /// Those of them that the backend was asked to give up, and by what.
+    given_back: KVec<(Arc<Conn>, Arc<Exchange>)>,
     /// How many more are being set up.
     coming: usize,
     /// How many there shall be.
@@ -90,18 +92,58 @@ impl Posted {
     /// Whether one more is to be set up; if so, it counts. There is always one to be asked of, see
     /// [`Listener::settle`], also if others are about to set up what is wanted.
     fn begin(&mut self) -> bool {
-        let is_wanted = self.conns.len() + self.coming < self.wanted;
-        let is_needed = self.conns.is_empty() && self.coming < MAX_AHEAD;
-        let begins = self.phase == Phase::Open && (is_wanted || is_needed);
+        let has_room = self.conns.len() + self.coming < MAX_AHEAD;
+        // Those that are given back are among the others.
+        let is_wanted =
+            self.conns.len().saturating_sub(self.given_back.len()) + self.coming < self.wanted;
+        let is_needed = self.conns.is_empty();
+        let begins = self.phase == Phase::Open && has_room && (is_wanted || is_needed);
         if begins {
             self.coming += 1;
         }
         begins
     }
 
+    fn is_given_back(&self, conn: &Arc<Conn>) -> bool {
+        let mut given_back = self.given_back.iter();
+        given_back.any(|(other, _)| Arc::ptr_eq(other, conn))
+    }
+
+    /// Those that have no connection and are to have one, the oldest first.
+    fn idle(&self) -> impl Iterator<Item = &Arc<Conn>> {
+        self.conns
+            .iter()
+            .filter(|conn| conn.is_pending() && !self.is_given_back(conn))
+    }
+
+    /// Whether some are given back or have failed, or there are none to get a connection.
+    fn needs_care(&self) -> bool {
+        let has_none = self.coming == 0 && self.conns.is_empty();
+        let has_failed = self.conns.iter().any(|conn| conn.death().is_some());
+        self.phase == Phase::Open && (has_none || has_failed || !self.given_back.is_empty())
+    }
+
+    /// Notes that one of them is given back, unless that was noted before. There is room: see
+    /// [`Listener::new`].
+    fn note_given_back(&mut self, conn: &Arc<Conn>, withdraw: &Arc<Exchange>) -> bool {
+        let is_known = self.conns.iter().any(|other| Arc::ptr_eq(other, conn));
+        let note = (conn.clone(), withdraw.clone());
+        // If it is not put there, it is none of the last references that goes.
+        is_known && !self.is_given_back(conn) && self.given_back.push_within_capacity(note).is_ok()
+    }
+
+    /// Takes one away.
+    fn remove(&mut self, index: usize) -> Option<Arc<Conn>> {
+        let conn = self.conns.remove(index).ok()?;
+        self.given_back
+            .retain(|(other, _)| !Arc::ptr_eq(other, &conn));
+        Some(conn)
+    }
+
     /// Takes everything away.
     fn close(&mut self, phase: Phase) -> KVec<Arc<Conn>> {
         self.phase = phase;
+        self.given_back.clear();
         core::mem::take(&mut self.conns)
     }
 }
@@ -117,6 +159,7 @@ impl Listener {
     ) -> Result<Arc<Self>> {
         let limit = limit(&remote.link, backlog);
         let conns = KVec::with_capacity(MAX_AHEAD, GFP_KERNEL)?;
+        let given_back = KVec::with_capacity(MAX_AHEAD, GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 remote,
@@ -126,6 +169,7 @@ impl Listener {
                 posted <- new_spinlock!(
                     Posted {
                         conns,
+                        given_back,
                         coming: 0,
                         wanted: limit,
                         limit,
@@ -184,7 +228,11 @@ impl Listener {
             Phase::Lost => false,
             // Who has nothing to wait for has to ask; but not a link that is about to end.
             Phase::Open if !is_waiting => self.remote.link.is_up(),
-            Phase::Open => conns.any(|c| c.is_ready() || c.death().is_some()),
+            // What was given back is none of the program's business, unless nothing else is left.
+            Phase::Open => {
+                conns.any(|c| c.is_ready() || (c.death().is_some() && !posted.is_given_back(c)))
+                    || (posted.coming == 0 && posted.conns.iter().all(|c| c.death().is_some()))
+            }
         }
     }
 
@@ -198,7 +246,7 @@ impl Listener {
         let mut posted = self.posted.lock();
         let index = posted.conns.iter().position(|conn| conn.is_ready())?;
         posted.wanted = posted.limit.min(posted.wanted + 1);
-        posted.conns.remove(index).ok()
+        posted.remove(index)
     }
 
     /// Changes the backlog, and waits for the answer; killable.
@@ -218,6 +266,7 @@ impl Listener {
             let mut posted = self.posted.lock();
             (posted.limit, posted.wanted) = (limit, limit);
         }
+        self.give_back(limit);
         self.post()
     }
 
@@ -293,15 +342,52 @@ impl Listener {
             let Some(index) = posted.conns.iter().position(|c| c.death().is_some()) else {
                 return Ok(());
             };
-            let failed = posted.conns.remove(index);
+            let is_given_back = posted
+                .conns
+                .get(index)
+                .is_some_and(|c| posted.is_given_back(c));
+            let failed = posted.remove(index);
             let left = posted.conns.len();
-            posted.wanted = left.max(1);
+            if !is_given_back {
+                posted.wanted = left.max(1);
+            }
             drop(posted);
-            match failed.ok().and_then(|conn| conn.death()) {
+            match failed.and_then(|conn| conn.death()) {
                 Some(EAGAIN | EINTR | ERESTART | EALREADY | EINPROGRESS | ECONNABORTED) => (),
-                Some(error) if left == 0 => return Err(error),
+                Some(error) if left == 0 => {
+                    if error == EMFILE {
+                        self.remote.link.note_shortage();
+                    }
+                    return Err(error);
+                }
                 _ => (),
             }
+        }
+    }
+
+    /// Asks the backend to give up what has no connection, but for so many, the oldest. May sleep.
+    ///
+    /// Which of these are filled meanwhile is for the backend to say: a connection that has come stays.
+    /// Whoever accepts one asks for more ahead again.
+    fn give_back(&self, keep: usize) {
+        {
+            let mut posted = self.posted.lock();
+            posted.wanted = posted.wanted.min(keep);
+        }
+        loop {
+            let idle = self.posted.lock().idle().nth(keep).cloned();
+            let Some(conn) = idle else {
+                return;
+            };
+            let link = &self.remote.link;
+            let id = conn.remote.id;
+            let Ok(withdraw) = link.exchange(Call::Withdraw { id }) else {
+                return;
+            };
+            if !self.posted.lock().note_given_back(&conn, &withdraw) {
+                return;
+            }
+            link.submit(&withdraw, None);
         }
     }
 
@@ -420,6 +506,36 @@ impl Member for Listener {
 
     fn age(self: Arc<Self>, _is_short: bool) -> bool {
         false
+    }
+
+    fn needs_care(&self, is_short: bool) -> bool {
+        let needs_care = self.posted.lock().needs_care();
+        self.remote.link.dialect == Dialect::XenSock && (is_short || needs_care)
+    }
+
+    /// Gives back what was asked for ahead if memory is short, lets go of what was given back, and asks
+    /// for a connection if nothing is left.
+    fn care(&self, is_short: bool) -> bool {
+        if is_short {
+            self.give_back(1);
+        }
+        for (conn, _) in &self.posted.lock().given_back {
+            Conn::look_for_outcome(conn.as_arc_borrow());
+        }
+        // Whoever waits has been told of it.
+        let _ = self.drop_failed();
+        {
+            let mut posted = self.posted.lock();
+            posted
+                .given_back
+                .retain(|(_, withdraw)| !withdraw.is_over());
+            if !posted.needs_care() {
+                return false;
+            }
+        }
+        // Others may have given something back.
+        let _ = self.post();
+        true
     }
 
     fn summary(&self) -> Option<Summary> {

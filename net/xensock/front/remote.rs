@@ -131,12 +131,16 @@ impl Remote {
         !self.is_spent && self.made.as_ref().is_none_or(|made| made.error().is_none())
     }
 
-    /// What has really failed if the backend does not know the socket: SOCKET.
+    /// What has really failed if the backend does not know the socket: SOCKET. If that was for want
+    /// of sockets, the next may get one: what listeners have asked for ahead counts as well.
     pub(crate) fn first_error(&self, error: Error) -> Error {
         if error != EBADF {
             return error;
         }
         let first = self.made.as_ref().and_then(|made| made.error());
+        if first == Some(EMFILE) {
+            self.link.note_shortage();
+        }
         first.unwrap_or(error)
     }
 

@@ -209,6 +209,11 @@ pub enum Call {
         /// The direction.
         way: Way,
     },
+    /// Takes an ACCEPT back, if it has no connection.
+    Withdraw {
+        /// The socket that it has announced.
+        id: u64,
+    },
 }
 
 impl Call {
@@ -230,6 +235,7 @@ impl Call {
             Self::Unmap { .. } => Command::Unmap,
             Self::Grow { .. } => Command::Grow,
             Self::Shrink { .. } => Command::Shrink,
+            Self::Withdraw { .. } => Command::Withdraw,
         }
     }
 
@@ -256,7 +262,8 @@ impl Call {
             | Self::Attach { id, .. }
             | Self::Unmap { id, .. }
             | Self::Grow { id, .. }
-            | Self::Shrink { id, .. } => id,
+            | Self::Shrink { id, .. }
+            | Self::Withdraw { id } => id,
         }
     }
 }

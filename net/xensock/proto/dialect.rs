@@ -48,11 +48,13 @@ pub enum Command {
     Grow,
     /// Takes that memory back.
     Shrink,
+    /// Takes an ACCEPT back that has no connection.
+    Withdraw,
 }
 
 impl Command {
     /// Every command, in the order of the native numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Connect,
         Self::Socket,
         Self::Shutdown,
@@ -68,6 +70,7 @@ impl Command {
         Self::Unmap,
         Self::Grow,
         Self::Shrink,
+        Self::Withdraw,
     ];
 
     /// Returns its name, as the protocol has it.
@@ -88,6 +91,7 @@ impl Command {
             Self::Unmap => c"UNMAP",
             Self::Grow => c"GROW",
             Self::Shrink => c"SHRINK",
+            Self::Withdraw => c"WITHDRAW",
         }
     }
 }
@@ -139,6 +143,7 @@ impl Dialect {
             (Self::XenSock, Command::Unmap) => 12,
             (Self::XenSock, Command::Grow) => 13,
             (Self::XenSock, Command::Shrink) => 14,
+            (Self::XenSock, Command::Withdraw) => 15,
             (Self::PvCalls, Command::Socket) => 0,
             (Self::PvCalls, Command::Connect) => 1,
             (Self::PvCalls, Command::Release) => 2,
@@ -155,7 +160,8 @@ impl Dialect {
                 | Command::Attach
                 | Command::Unmap
                 | Command::Grow
-                | Command::Shrink,
+                | Command::Shrink
+                | Command::Withdraw,
             ) => return None,
         })
     }

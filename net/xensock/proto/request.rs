@@ -249,6 +249,7 @@ impl Request {
                 put_u32::<ORDER>(&mut slot, order.get());
             }
             Call::Shrink { id: _, way } => put_u32::<WAY>(&mut slot, way.to_wire()),
+            Call::Withdraw { id: _ } => {}
         }
         Some(slot)
     }
@@ -362,6 +363,7 @@ impl Request {
                 id,
                 way: Way::from_wire(get_u32::<WAY>(slot)).ok_or(malformed(-errno::EINVAL))?,
             },
+            Command::Withdraw => Call::Withdraw { id },
         };
         Ok(Self { req_id, call })
     }

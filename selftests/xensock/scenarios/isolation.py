@@ -116,6 +116,15 @@ def test_users_of_a_guest(bed):
 
 
 @timeout(200)
+def test_idle_listeners(bed):
+    """Listeners hold nothing ahead that other sockets of the guest need."""
+    peer(bed)
+    guest = bed.guest("idle", policy=(*SERVES, "max-sockets=64", "max-listeners=16"))
+    wait_link(guest)
+    guest.ktap("ahead", 150 * bed.scale)
+
+
+@timeout(200)
 def test_grants_of_a_guest(bed):
     """A user of the guest that takes all grants it can get leaves some to root."""
     peer(bed)

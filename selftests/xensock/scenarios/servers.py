@@ -26,7 +26,7 @@ def _in_guest(bed, *names):
 def test_tcp(bed):
     """What the tests expect is what this kernel's TCP does."""
     peer(bed, SMALL)
-    in_dom0(bed, "bind", "listen", "ports", "accept", "acceptors", "waiting", "listenpoll",
+    in_dom0(bed, "bind", "listen", "ports", "accept", "acceptors", "waiting", "ahead", "listenpoll",
             "uring", "zerocopy", "tsi")
 
 

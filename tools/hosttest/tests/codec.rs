@@ -113,6 +113,7 @@ fn call(dialect: Dialect) -> BoxedStrategy<Call> {
             order: Order::new(order).unwrap(),
         }),
         (id, way()).prop_map(|(id, way)| Call::Shrink { id, way }),
+        id.prop_map(|id| Call::Withdraw { id }),
     ];
 
     match dialect {

@@ -232,6 +232,7 @@ fn native_requests_written_out() {
     written_out(XenSock, 13, grow(Way::Out), &[(16, &[1]), (20, &[9])]);
     let way = Way::Out;
     written_out(XenSock, 14, Call::Shrink { id: ID, way }, &[(16, &[1])]);
+    written_out(XenSock, 15, Call::Withdraw { id: ID }, &[]);
 }
 
 #[test]
@@ -322,7 +323,7 @@ fn refusals() {
         |dialect, bytes: [u8; SLOT]| Request::decode(dialect, &bytes).map_err(|m| m.errno);
     let cmd = |cmd: u8| slot(&[(4, &[cmd])]);
 
-    assert_eq!(refusal(XenSock, cmd(15)), Err(-95));
+    assert_eq!(refusal(XenSock, cmd(16)), Err(-95));
     // GROW without an order, SHRINK of no direction.
     assert_eq!(refusal(XenSock, cmd(13)), Err(-22));
     let no_way = slot(&[(4, &[14]), (16, &[2])]);

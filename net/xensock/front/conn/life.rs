@@ -142,7 +142,10 @@ impl Conn {
         {
             let mut state = this.state.lock();
             match state.phase {
-                Phase::Posted => trace::accept(this.remote.id, None, None, Err(error)),
+                Phase::Posted => {
+                    trace::accept(this.remote.id, None, None, Err(error));
+                    this.remote.link.note_refusal();
+                }
                 Phase::Connecting => this.trace_connect(Err(error)),
                 _ => return,
             }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long connections stay large: a work item of their link looks at them once a second, for as long
-//! as there are any.
+//! How long connections stay large, and listeners keep what was asked for ahead: a work item of their
+//! link looks at them once a second, for as long as there is anything to do.
 
 use super::Link;
 use kernel::{
+    prelude::*,
     sync::{
         atomic::{
             Full,
@@ -37,11 +38,17 @@ impl Link {
         });
     }
 
-    /// Notes that grants, pages or memory were refused: what has grown shrinks. Any context.
+    /// Notes that grants, pages, sockets or memory were refused: what has grown shrinks, and listeners
+    /// give back what they have ahead. Any context.
     pub(crate) fn note_shortage(self: &Arc<Self>) {
         self.is_short.store(true, Relaxed);
         // One that waits for its time sees it then.
         let _ = enqueue_delayed::<_, AGEING>(self.clone(), 0);
+    }
+
+    /// Notes that a listener has got nothing for what it has asked for ahead. Any context.
+    pub(crate) fn note_refusal(self: &Arc<Self>) {
+        let _ = enqueue_delayed::<_, AGEING>(self.clone(), msecs_to_jiffies(PERIOD));
     }
 }
 
@@ -51,9 +58,17 @@ impl WorkItem<AGEING> for Link {
     fn run(this: Arc<Link>) {
         let is_short = this.is_short.xchg(false, Full);
         let mut is_any = false;
+        let mut members = KVec::new();
         this.for_each(|member| {
             is_any |= member.clone().age(is_short);
+            if member.needs_care(is_short) {
+                // What there is no memory for is not looked at this time.
+                is_any |= members.push(member.clone(), GFP_NOWAIT).is_err();
+            }
         });
+        for member in &members {
+            is_any |= member.care(is_short);
+        }
         if is_any {
             this.look_after();
         }

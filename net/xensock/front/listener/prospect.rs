@@ -40,7 +40,12 @@ impl Listener {
         if !link.has(Feature::Waiting) || !link.has(Feature::Status) {
             return Prospect::Nothing;
         }
-        let oldest = self.posted.lock().conns.first().cloned();
+        // One that was given back may be before it.
+        let oldest = {
+            let posted = self.posted.lock();
+            let mut conns = posted.conns.iter();
+            conns.find(|conn| conn.death().is_none()).cloned()
+        };
         let Some(oldest) = oldest else {
             return Prospect::Nothing;
         };

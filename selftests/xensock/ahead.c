@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Listeners that nobody connects to keep nothing from others: what a frontend
+ * has asked for ahead it gives back when that is short. Whoever was refused
+ * something tries again.
+ */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+#define LISTENERS 12
+#define CONNECTIONS 20
+
+FIXTURE(ahead) {
+	struct puppet peer;
+	int listeners[LISTENERS];
+	int fds[CONNECTIONS];
+};
+
+/* Until it is not refused any more for want of something. */
+static int insist(int (*open_one)(int from), int from)
+{
+	__u64 end = now_msec() + WAIT_LIMIT_MSEC;
+	int fd;
+
+	do {
+		fd = open_one(from);
+		if (fd >= 0 || (errno != EMFILE && errno != ENOBUFS))
+			break;
+		poll(NULL, 0, 10);
+	} while (now_msec() < end);
+	return fd;
+}
+
+static int open_server(int backlog)
+{
+	return open_listener(backlog, 0);
+}
+
+static int open_client(int port)
+{
+	return open_port(port, 0);
+}
+
+static int take_one(int listener)
+{
+	return accept(listener, NULL, NULL);
+}
+
+FIXTURE_SETUP(ahead)
+{
+	int i;
+
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	for (i = 0; i < LISTENERS; i++) {
+		self->listeners[i] = insist(open_server, 8);
+		ASSERT_LE(0, self->listeners[i]) TH_LOG("%d: %m", i);
+	}
+}
+
+FIXTURE_TEARDOWN(ahead)
+{
+	int i;
+
+	for (i = 0; i < LISTENERS; i++)
+		close(self->listeners[i]);
+	puppet_close(&self->peer);
+}
+
+/* Whoever has got nothing for what it has asked for ahead asks again after a while. */
+static bool becomes_quiet(int listener)
+{
+	__u64 end = now_msec() + WAIT_LIMIT_MSEC;
+
+	while (poll_now(listener))
+		if (poll(NULL, 0, 10) || now_msec() > end)
+			return false;
+	return true;
+}
+
+static void serves(struct __test_metadata *_metadata, int listener,
+		   struct puppet *peer, int count)
+{
+	char text[16];
+	int i;
+
+	snprintf(text, sizeof(text), "ok %d", count);
+	EXPECT_STREQ(text, puppet_do(peer, "open %u %d", local_port(listener),
+				     count));
+	for (i = 0; i < count; i++) {
+		int fd = insist(take_one, listener);
+
+		EXPECT_LE(0, fd) TH_LOG("%m");
+		EXPECT_EQ(0, close(fd));
+	}
+	snprintf(text, sizeof(text), "fin %d rst 0", count);
+	EXPECT_STREQ(text, puppet_do(peer, "ends"));
+}
+
+TEST_F_TIMEOUT(ahead, is_given_back, 120)
+{
+	int i;
+
+	for (i = 0; i < CONNECTIONS; i++) {
+		self->fds[i] = insist(open_client, self->peer.port);
+		ASSERT_LE(0, self->fds[i]) TH_LOG("%d: %m", i);
+	}
+	/* Nothing that was given back is missing. */
+	for (i = 0; i < LISTENERS; i++) {
+		EXPECT_TRUE(becomes_quiet(self->listeners[i]));
+		serves(_metadata, self->listeners[i], &self->peer, 4);
+		EXPECT_TRUE(becomes_quiet(self->listeners[i]));
+	}
+	for (i = 0; i < CONNECTIONS; i++)
+		EXPECT_EQ(0, close(self->fds[i]));
+	for (i = 0; i < LISTENERS; i++)
+		serves(_metadata, self->listeners[i], &self->peer, 9);
+}
+
+/* One connection is in each place that may be given back at the time. */
+TEST_F_TIMEOUT(ahead, what_has_come_stays, 120)
+{
+	unsigned int i, round;
+
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < LISTENERS; i++)
+			puppet_say(&self->peer, "open %u 2",
+				   local_port(self->listeners[i]));
+		for (i = 0; i < CONNECTIONS; i++) {
+			self->fds[i] = insist(open_client, self->peer.port);
+			ASSERT_LE(0, self->fds[i]) TH_LOG("%d: %m", i);
+		}
+		for (i = 0; i < 2 * LISTENERS; i++) {
+			int fd = insist(take_one, self->listeners[i / 2]);
+
+			EXPECT_LE(0, fd) TH_LOG("%m");
+			EXPECT_EQ(0, close(fd));
+		}
+		for (i = 0; i < LISTENERS; i++)
+			puppet_answer(&self->peer);
+		EXPECT_STREQ("fin 24 rst 0", puppet_do(&self->peer, "ends"));
+		for (i = 0; i < CONNECTIONS; i++)
+			EXPECT_EQ(0, close(self->fds[i]));
+	}
+}
+
+XENSOCK_TEST_MAIN
