@@ -77,24 +77,10 @@ static int put_queued_addr(const struct sk_buff *skb, void *to, bool is_offender
 {
 	const struct sock_exterr_skb *serr = SKB_EXT_ERR(skb);
 	const unsigned char *headers = skb_network_header(skb);
+	struct sockaddr_in6 *sin6 = to;
+	struct sockaddr_in *sin = to;
 
-	if (skb->protocol == htons(ETH_P_IPV6)) {
-		struct sockaddr_in6 *sin6 = to;
-
-		sin6->sin6_family = AF_INET6;
-		if (is_offender) {
-			sin6->sin6_addr = ((const struct ipv6hdr *)headers)->saddr;
-		} else {
-			memcpy(&sin6->sin6_addr, headers + serr->addr_offset,
-			       sizeof(sin6->sin6_addr));
-			sin6->sin6_port = serr->port;
-		}
-		sin6->sin6_scope_id = ipv6_iface_scope_id(&sin6->sin6_addr,
-							  serr->header.h6.iif);
-		return sizeof(*sin6);
-	} else {
-		struct sockaddr_in *sin = to;
-
+	if (skb->protocol != htons(ETH_P_IPV6)) {
 		sin->sin_family = AF_INET;
 		if (is_offender) {
 			sin->sin_addr.s_addr = ((const struct iphdr *)headers)->saddr;
@@ -105,6 +91,15 @@ static int put_queued_addr(const struct sk_buff *skb, void *to, bool is_offender
 		}
 		return sizeof(*sin);
 	}
+	sin6->sin6_family = AF_INET6;
+	if (is_offender) {
+		sin6->sin6_addr = ((const struct ipv6hdr *)headers)->saddr;
+	} else {
+		memcpy(&sin6->sin6_addr, headers + serr->addr_offset, sizeof(sin6->sin6_addr));
+		sin6->sin6_port = serr->port;
+	}
+	sin6->sin6_scope_id = ipv6_iface_scope_id(&sin6->sin6_addr, serr->header.h6.iif);
+	return sizeof(*sin6);
 }
 
 /*

@@ -32,10 +32,12 @@ use kernel::{
     }, //
 };
 
+/// A socket of TCP, until it is closed.
+type Open = Option<Arc<KernelSocket<Tcp>>>;
+
 /// A socket of TCP in the guest that listens.
 pub(crate) struct Local {
-    /// Until it is closed.
-    socket: Pin<KBox<SpinLock<Option<Arc<KernelSocket<Tcp>>>>>>,
+    socket: Pin<KBox<SpinLock<Open>>>,
 }
 
 impl Local {
@@ -54,12 +56,12 @@ impl Local {
     }
 
     /// The socket, unless it was closed. Does not sleep.
-    fn get(&self) -> Option<Arc<KernelSocket<Tcp>>> {
+    fn get(&self) -> Open {
         self.socket.lock().clone()
     }
 
     /// The socket, if there is a connection to it. May sleep.
-    pub(crate) fn ready(&self) -> Option<Arc<KernelSocket<Tcp>>> {
+    pub(crate) fn ready(&self) -> Open {
         self.get().filter(|socket| socket.has_connection())
     }
 
