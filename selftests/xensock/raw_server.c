@@ -147,10 +147,8 @@ TEST_F(server, withdrawn_unless_it_is_filled)
 	struct link *l = &self->link;
 	int i;
 
-	if (variant->mode == PVCALLS) {
-		EXPECT_EQ(-524, ask_withdraw(l, self->listener.id));
-		return;
-	}
+	if (variant->mode == PVCALLS)
+		SKIP(return, "PV Calls has no WITHDRAW");
 	for (i = 0; i < 3; i++)
 		ASSERT_TRUE(raw_post_new(l, &self->listener, &server[i]));
 	ASSERT_TRUE(raw_open(l, &client[0], 1, self->listener.port));
