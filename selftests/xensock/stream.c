@@ -265,6 +265,32 @@ TEST_F(stream, rcvtimeo)
 	EXPECT_EQ(3, recv(self->fd, data, 8, MSG_WAITALL));
 }
 
+/* Who looks all the time needs no event; who then sleeps, or polls, does. */
+TEST_F(stream, busy_polling)
+{
+	int i, usec = 20000;
+	char data[8];
+
+	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_BUSY_POLL, &usec, sizeof(usec)));
+	for (i = 0; i < 20; i++) {
+		puppet_say(&self->peer, "send 3 %d", i);
+		ASSERT_EQ(3, recv(self->fd, data, 3, MSG_WAITALL));
+		EXPECT_TRUE(stream_check(i, 0, data, 3));
+		EXPECT_STREQ("ok 3", puppet_answer(&self->peer));
+	}
+	EXPECT_EQ(0, poll_now(self->fd) & POLLIN);
+	puppet_say(&self->peer, "send 3 1");
+	EXPECT_TRUE(wait_poll(self->fd, POLLIN, NULL));
+	EXPECT_EQ(3, recv(self->fd, data, 8, 0));
+	EXPECT_STREQ("ok 3", puppet_answer(&self->peer));
+	ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 200));
+	EXPECT_EQ(-1, recv(self->fd, data, 1, 0));
+	EXPECT_EQ(EAGAIN, errno);
+	ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 0));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_EQ(0, recv(self->fd, data, 1, 0));
+}
+
 /*
  * Fills up by calls that block, until one gives up: what was counted before
  * is what the peer finds.
