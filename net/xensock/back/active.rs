@@ -537,11 +537,12 @@ impl Waker {
 
 impl Callbacks for Waker {
     fn data_ready(&self, tcp: Option<&Locked<'_>>) {
+        self.path.socket.note_memory();
         let receive = |tcp: &_| self.active.mover.in_softirq(|| self.path.receive(tcp));
         if tcp.is_some_and(receive) {
             self.path.socket.note_memory();
         } else {
-            self.wake();
+            self.active.wake();
         }
     }
 

@@ -121,8 +121,11 @@ impl FastPath {
     }
 
     /// Receives what has arrived. Returns whether nothing is left to be done.
+    ///
+    /// Not if the socket is held back: the work item, which comes later, gets more of it at once, and
+    /// TCP lets no more than that come.
     pub(crate) fn receive(&self, tcp: &Locked<'_>) -> bool {
-        repeat(|| self.receive_some(tcp))
+        !self.socket.is_held_back() && repeat(|| self.receive_some(tcp))
     }
 
     /// Sends what the guest has sent. Returns whether nothing is left to be done.

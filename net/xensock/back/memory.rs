@@ -138,6 +138,11 @@ impl Held {
         }
     }
 
+    /// Returns whether the buffers are held back. Any context.
+    pub(crate) fn is_back(&self) -> bool {
+        self.is_back.load(Relaxed)
+    }
+
     /// Lets no buffer hold more than it does now, or than the floor.
     fn hold_back(&self, floor: usize, now: Buffers, tcp: &KernelSocket<Tcp>) {
         let mut before = self.before.lock();

@@ -116,6 +116,12 @@ impl Socket<Tcp> {
         self.held.note(&self.inner);
     }
 
+    /// Returns whether it may hold no more than it does, as the guest has used up its memory. Any
+    /// context.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held.is_back()
+    }
+
     /// Begins to listen. A socket that is not bound gets a port then, if the guest may have one.
     pub(crate) fn listen(&self, backlog: u32) -> Result {
         let addr = self.local_addr()?;
