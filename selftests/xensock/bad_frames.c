@@ -73,7 +73,7 @@ bool raw_frame(const char *how, struct frame *f, struct info *info, __u32 *prod)
 			continue;
 		*f = frames[i].frame;
 		*prod = frames[i].prod ?:
-			FRAME_LEN(f->len + (f->type == 2 ? sizeof(*info) : 0));
+			FRAME_LEN(f->len + frame_more(f));
 		return true;
 	}
 	return false;

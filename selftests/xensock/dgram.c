@@ -88,17 +88,11 @@ static void dgram_peek(struct raw *c, __u32 index, void *data, size_t len)
 	memcpy(data + first, c->in, len - first);
 }
 
-/* Bytes between header and payload. */
-static __u32 between(const struct frame *f)
-{
-	return f->type == 2 || f->type == 3 ? sizeof(struct info) : 0;
-}
-
 bool dgram_put_info(struct link *l, struct raw *c, const struct frame *f,
 		    const struct info *info, __u64 seed)
 {
 	__u64 until = now_msec() + PATIENCE_MSEC;
-	__u32 total = FRAME_LEN(between(f) + f->len);
+	__u32 total = FRAME_LEN(frame_more(f) + f->len);
 	static char data[65536];
 
 	if (f->len > sizeof(data) || total > c->size)
@@ -110,8 +104,8 @@ bool dgram_put_info(struct link *l, struct raw *c, const struct frame *f,
 	}
 	stream_fill(seed, 0, data, f->len);
 	dgram_poke(c, c->out_prod, f, sizeof(*f));
-	dgram_poke(c, c->out_prod + sizeof(*f), info, between(f));
-	dgram_poke(c, c->out_prod + sizeof(*f) + between(f), data, f->len);
+	dgram_poke(c, c->out_prod + sizeof(*f), info, frame_more(f));
+	dgram_poke(c, c->out_prod + sizeof(*f) + frame_more(f), data, f->len);
 	c->out_prod += total;
 	store(&c->words[OUT_PROD], c->out_prod);
 	raw_notify(l, c);
@@ -139,15 +133,15 @@ bool dgram_next(struct link *l, struct raw *c, struct frame *f, __u64 seed)
 	if (ready < sizeof(*f) || ready > c->size)
 		return false;
 	dgram_peek(c, c->in_cons, f, sizeof(*f));
-	if (f->len > sizeof(data) || FRAME_LEN(between(f) + f->len) > ready) {
+	if (f->len > sizeof(data) || FRAME_LEN(frame_more(f) + f->len) > ready) {
 		fprintf(stderr, "# a frame of %u bytes, %u are ready\n", f->len,
 			ready);
 		return false;
 	}
-	if (between(f))
-		dgram_peek(c, c->in_cons + sizeof(*f), &dgram_info, between(f));
-	dgram_peek(c, c->in_cons + sizeof(*f) + between(f), data, f->len);
-	c->in_cons += FRAME_LEN(between(f) + f->len);
+	if (frame_more(f))
+		dgram_peek(c, c->in_cons + sizeof(*f), &dgram_info, frame_more(f));
+	dgram_peek(c, c->in_cons + sizeof(*f) + frame_more(f), data, f->len);
+	c->in_cons += FRAME_LEN(frame_more(f) + f->len);
 	store(&c->words[IN_CONS], c->in_cons);
 	raw_notify(l, c);
 	return stream_check(seed, 0, data, f->len);

@@ -210,7 +210,7 @@ static void stir(void)
 	case 3 ... 5:
 		frame = some_frame(x, c->size, &info);
 		dgram_poke(c, c->out_prod, &frame, sizeof(frame));
-		more = frame.type == 2 ? sizeof(info) : 0;
+		more = frame_more(&frame);
 		dgram_poke(c, c->out_prod + sizeof(frame), &info, more);
 		more = FRAME_LEN(more + frame.len);
 		c->out_prod += more < room ? more : room & ~7U;

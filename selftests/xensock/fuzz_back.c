@@ -205,7 +205,7 @@ static void stir(void)
 		break;
 	case 5 ... 6:
 		frame = some_frame(x, ring->size, &info);
-		more = FRAME_LEN((frame.type == 2 ? sizeof(info) : 0) + frame.len);
+		more = FRAME_LEN(frame_more(&frame) + frame.len);
 		to = (__u8 *)ring->in + prod % ring->size;
 		if (prod % ring->size + sizeof(frame) + sizeof(info) <= ring->size) {
 			memcpy(to, &frame, sizeof(frame));

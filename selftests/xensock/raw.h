@@ -336,6 +336,12 @@ enum { INFO_TOS = 1, INFO_TTL = 2, INFO_SEGMENT = 4, INFO_DROPS = 8 };
 /* That of the last datagram that was received, and had one. */
 extern struct info dgram_info;
 
+/* Bytes between the header of a frame and its payload. */
+static inline __u32 frame_more(const struct frame *f)
+{
+	return f->type == 2 || f->type == 3 ? sizeof(struct info) : 0;
+}
+
 /* A frame that a backend may send, and how far in_prod is behind it. */
 bool raw_frame(const char *how, struct frame *f, struct info *info, __u32 *prod);
 
