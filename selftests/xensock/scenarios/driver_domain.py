@@ -64,7 +64,8 @@ def test_back_to_dom0(bed):
     wait_link(guest)
     for chosen in (None, server, None):
         guest.detach()
-        guest.attach(server=chosen)
+        guest.server = chosen
+        guest.attach()
         wait_link(guest)
         assert _served_by(bed, guest) == (chosen.domid if chosen else 0)
 
@@ -101,7 +102,8 @@ def test_destroyed_in_mid_transfer(bed):
         busy.kill()
         assert bed.xensock("show", str(guest.domid))["backend"] is None
         server = _with_peer(bed, bed.driver_domain(f"net{number}"))
-        guest.attach("xensock", *SERVES, server=server)
+        guest.server = server
+        guest.attach("xensock", *SERVES)
         _talks(bed, server, 7100)
         _talks(bed, server, 7101)
         assert service.running, service.output

@@ -192,12 +192,9 @@ class Guest:
         for task in jobs:
             task.kill()
 
-    def attach(self, device="xensock", *policy, server=None):
-        """Gives the guest a device; policy is any NODE=VALUE of it, server a driver domain other than
-        its own.
-        """
-        server = server or self.server
-        backend = server.domid if server else 0
+    def attach(self, device="xensock", *policy):
+        """Gives the guest a device of its server's, or of dom0; policy is any NODE=VALUE of it."""
+        backend = self.server.domid if self.server else 0
         if not any(word.startswith("connect-allow=") for word in policy):
             policy += (f"connect-allow={REACH}",)
         administrator.xensock("attach", str(self.domid), f"--type={device}",
