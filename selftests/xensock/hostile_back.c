@@ -58,8 +58,8 @@ static bool link_with_front(const char *how)
 		return false;
 	}
 	back_node("feature-datagram", strncmp(how, "frame-", 6) ? NULL : "1");
-	back_node("feature-datagram-info",
-		  strncmp(how, "frame-info-", 11) ? NULL : "1");
+	back_node("feature-datagram-info", strncmp(how, "frame-info-", 11) &&
+		  strncmp(how, "frame-report-", 13) ? NULL : "1");
 	/* Without it, CONNECT is answered when it is done. */
 	back_node("feature-status", strncmp(how, "status-", 7) &&
 		  strcmp(how, "reuse-early") ? NULL : "1");
