@@ -12,8 +12,6 @@
  *		the same for datagrams
  *   bench connect MSEC
  *		connect, 1 byte each way, close: in a second
- *   bench idle COUNT
- *		opens connections, says so, and keeps them until its input ends
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -22,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -209,19 +206,6 @@ static int measure_connect(__u64 usec)
 	return 0;
 }
 
-static int idle(unsigned int count)
-{
-	struct rlimit files = { FILES, FILES };
-	char c;
-
-	setrlimit(RLIMIT_NOFILE, &files);
-	while (count--)
-		client(ECHO);
-	printf("bench: idle\n");
-	fflush(stdout);
-	return read(0, &c, 1) < 0;
-}
-
 int main(int argc, char **argv)
 {
 	const char *what;
@@ -243,8 +227,6 @@ int main(int argc, char **argv)
 		return measure_rr(datagram_client(), amount * 1000);
 	if (!strcmp(what, "connect"))
 		return measure_connect(amount * 1000);
-	if (!strcmp(what, "idle"))
-		return idle(amount);
-	fprintf(stderr, "usage: bench send|recv|rr|udp|connect MSEC ... | idle COUNT\n");
+	fprintf(stderr, "usage: bench send|recv|rr|udp|connect MSEC ...\n");
 	return 4;
 }

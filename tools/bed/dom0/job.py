@@ -93,10 +93,12 @@ class LocalJob(Job):
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
-        for raw in self._process.stdout:
-            line = raw.decode(errors="replace").rstrip("\n")
-            port.emit("D", line)
-            self._line(line)
+        # Closed at the end: the job may be kept for longer.
+        with self._process.stdout as lines:
+            for raw in lines:
+                line = raw.decode(errors="replace").rstrip("\n")
+                port.emit("D", line)
+                self._line(line)
         self._end(self._process.wait())
 
     def kill(self, signum=signal.SIGKILL):
