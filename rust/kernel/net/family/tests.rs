@@ -3,6 +3,7 @@
 //! Tests of protocol families: what programs do arrives, and what the family answers leaves.
 
 use super::{
+    Accepted,
     Child,
     Name,
     Ops,

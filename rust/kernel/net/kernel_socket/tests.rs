@@ -182,6 +182,17 @@ fn connect(listener: &KernelSocket<Tcp>) -> Result<KernelSocket<Tcp>> {
     Ok(client)
 }
 
+/// Returns a listener, a socket that has connected to it, and the one that it has accepted for that.
+fn pair() -> Result<(KernelSocket<Tcp>, KernelSocket<Tcp>, KernelSocket<Tcp>)> {
+    let listener = listener()?;
+    let bells = Bells::on(&listener, 0)?;
+    let client = connect(&listener)?;
+
+    bells.data.wait_for_completion();
+    let (accepted, _) = listener.accept()?;
+    Ok((listener, client, accepted))
+}
+
 /// Calls `f` until there is something to receive. The socket must not have callbacks.
 fn when_ready<P: Protocol, R>(
     socket: &KernelSocket<P>,
@@ -311,11 +322,7 @@ mod suite {
 
     #[test]
     fn with_the_lock_bytes_are_moved_at_once() -> Result {
-        let listener = listener()?;
-        let bells = Bells::on(&listener, 0)?;
-        let client = connect(&listener)?;
-        bells.data.wait_for_completion();
-        let (accepted, _) = listener.accept()?;
+        let (listener, client, accepted) = pair()?;
         let buffer = Buffer::new()?;
         let vecs = buffer.vecs(4)?;
 
@@ -334,11 +341,7 @@ mod suite {
 
     #[test]
     fn with_the_lock_errors_are_left_to_others() -> Result {
-        let listener = listener()?;
-        let bells = Bells::on(&listener, 0)?;
-        let client = connect(&listener)?;
-        bells.data.wait_for_completion();
-        let (accepted, _) = listener.accept()?;
+        let (_listener, client, accepted) = pair()?;
         let buffer = Buffer::new()?;
         let vecs = buffer.vecs(4)?;
 
@@ -363,11 +366,7 @@ mod suite {
 
     #[test]
     fn the_end_is_acknowledged() -> Result {
-        let listener = listener()?;
-        let bells = Bells::on(&listener, 0)?;
-        let client = connect(&listener)?;
-        bells.data.wait_for_completion();
-        let (accepted, _) = listener.accept()?;
+        let (listener, client, accepted) = pair()?;
         assert_eq!(client.unacked_bytes(), 0);
         assert_eq!(listener.unacked_bytes(), 0);
 
