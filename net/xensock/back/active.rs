@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A connection of a guest, and the work item that is its only thread.
+//! A connection of a guest, and its work item.
+
+mod events;
 
 use crate::{
     completion::Completion,
@@ -37,14 +39,11 @@ use core::{
     },
     net::SocketAddr, //
 };
+use events::Waker;
 use kernel::{
     impl_has_work,
     net::{
-        kernel_socket::{
-            Callbacks,
-            Locked,
-            Tcp, //
-        },
+        kernel_socket::Tcp,
         sock::{
             ShutdownMask,
             TcpState, //
@@ -57,24 +56,15 @@ use kernel::{
     prelude::*,
     sync::{
         Arc,
-        ArcBorrow,
         Mutex,
         SpinLock,
         SpinLockIrq, //
     },
     workqueue::{
-        self,
         owned::cancel_sync,
-        Work,
-        WorkItem, //
+        Work, //
     },
-    xen::{
-        event::{
-            Eoi,
-            Handler, //
-        },
-        trace::xensock_back as trace, //
-    }, //
+    xen::trace::xensock_back as trace, //
 };
 
 /// What the guest, or the end of the link, asks of the work item.
@@ -433,7 +423,7 @@ impl Active {
     }
 
     /// Goes on with the memory of the directions.
-    fn resize(&self, state: &mut State, tickets: [Option<Response>; 2]) {
+    fn resize(&self, state: &State, tickets: [Option<Response>; 2]) {
         let unwanted = |way: Way| match way {
             Way::In => tickets[0].is_some(),
             Way::Out => tickets[1].is_some(),
@@ -467,7 +457,7 @@ impl Active {
             self.end(former, farewell);
             return false;
         }
-        self.resize(&mut state, shrink);
+        self.resize(&state, shrink);
         let io = match &mut *state {
             State::Gone => return false,
             State::Posted => {
@@ -501,85 +491,5 @@ impl Active {
         drop(self.part(former, abort, error));
         self.end_softirq();
         false
-    }
-}
-
-impl Handler for Active {
-    fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
-        let active: Arc<Self> = this.into();
-        if active.mover.is_free() {
-            // One that is queued already will see what there is to do.
-            let _ = workqueue::system_bh().enqueue::<_, SOFTIRQ>(active);
-        } else {
-            active.wake();
-        }
-        Eoi::Later
-    }
-}
-
-/// Tells a connection what its socket has to say, and counts the memory that it holds.
-struct Waker {
-    active: Arc<Active>,
-    path: Arc<FastPath>,
-}
-
-impl Waker {
-    fn new(active: &Arc<Active>, path: &Arc<FastPath>) -> Self {
-        let (active, path) = (active.clone(), path.clone());
-        Self { active, path }
-    }
-
-    fn wake(&self) {
-        self.path.socket.note_memory();
-        self.active.wake();
-    }
-}
-
-impl Callbacks for Waker {
-    fn data_ready(&self, tcp: Option<&Locked<'_>>) {
-        self.path.socket.note_memory();
-        let receive = |tcp: &_| self.active.mover.in_softirq(|| self.path.receive(tcp));
-        if tcp.is_some_and(receive) {
-            self.path.socket.note_memory();
-        } else {
-            self.active.wake();
-        }
-    }
-
-    fn write_space(&self) {
-        self.wake();
-    }
-
-    fn state_change(&self) {
-        self.wake();
-    }
-
-    fn error_report(&self) {
-        self.wake();
-    }
-}
-
-impl WorkItem for Active {
-    type Pointer = Arc<Active>;
-
-    fn run(this: Arc<Active>) {
-        if this.turn() {
-            this.wake();
-        }
-    }
-}
-
-impl WorkItem<SOFTIRQ> for Active {
-    type Pointer = Arc<Active>;
-
-    fn run(this: Arc<Active>) {
-        let is_done = this.mover.in_softirq(|| {
-            // The reference goes before somebody else may move bytes.
-            let path = this.path.lock().clone();
-            path.is_some_and(|path| path.run())
-        });
-        if !is_done {
-            this.wake();
-        }
     }
 }

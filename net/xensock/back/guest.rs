@@ -80,16 +80,7 @@ use kernel::{
 };
 
 /// The features that this backend offers.
-pub(crate) const OFFERED: Features = Features::NONE
-    .with(Feature::EventIndex)
-    .with(Feature::Status)
-    .with(Feature::Datagram)
-    .with(Feature::RingReuse)
-    .with(Feature::Urgent)
-    .with(Feature::Waiting)
-    .with(Feature::RingResize)
-    .with(Feature::SharedChannel)
-    .with(Feature::Info);
+pub(crate) const OFFERED: Features = Features::ALL;
 
 /// Where a guest has its commands ring.
 #[derive(Clone, Copy, PartialEq, Eq)]

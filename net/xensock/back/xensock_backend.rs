@@ -66,11 +66,15 @@
 //! 3. `Active::state`, `Datagram::state` (mutexes): held by the work item while it moves data, by the
 //!    listener while it fills the place, and by ATTACH.
 //! 4. `Guest::table`, `Guest::news`, `Socket::snapshot`, `Kept::shares` (mutexes).
-//! 5. `Guest::ring`, `Active::asked`, `Datagram::farewell`, `Datagram::socket`
-//!    (spinlocks); the spinlock of a socket, in soft interrupts; `Active::path` (spinlock, IRQ) and
+//! 5. `Guest::ring`, `Active::asked`, `Datagram::farewell`, `Datagram::socket` (spinlocks) and
 //!    `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
 //!    `Guest::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
 //!    (spinlocks): short.
+//! 6. `Active::path`, `Held::before`, the extension of a direction (spinlocks, IRQ): innermost.
+//!
+//! The fast path takes the spinlock of its socket under nothing. Under that, and in callbacks, are
+//! taken `SharedChannel::channel` and those of 6; by a listener `Listener::oldest`, then
+//! `Active::place` (spinlocks, IRQ), and `Backlog::state`.
 //!
 //! No lock is held while a socket is waited for: nothing here waits for one. Commands take neither
 //! `Active::state` nor `Datagram::state` while data are moved.
@@ -78,8 +82,9 @@
 //! # Contexts
 //!
 //! - Handlers of event channels: hard interrupt; they only queue a work item. Callbacks of sockets:
-//!   softirq; they queue the work item, or receive. An event channel stays masked until the work is done, or one that is shared until it
-//!   has begun (late EOI), so that a guest cannot keep a CPU busy with events.
+//!   softirq; they queue the work item, or receive. An event channel stays masked until the work is
+//!   done, or one that is shared until it has begun (late EOI), so that a guest cannot keep a CPU busy
+//!   with events.
 //! - `WorkItem<SOFTIRQ>` of a connection: softirq. The others: process context, on a queue that each
 //!   device has for itself.
 

@@ -59,19 +59,7 @@ use kernel::{
     }, //
 };
 
-/// The features that this frontend takes up, if they are offered.
-const KNOWN: Features = Features::NONE
-    .with(Feature::EventIndex)
-    .with(Feature::Status)
-    .with(Feature::Datagram)
-    .with(Feature::RingReuse)
-    .with(Feature::Urgent)
-    .with(Feature::Waiting)
-    .with(Feature::RingResize)
-    .with(Feature::SharedChannel)
-    .with(Feature::Info);
-
-/// Reads what the backend offers, of which we keep what we know, and the dialect that both ends
+/// Reads what the backend offers, as far as we know it, and the dialect that both ends
 /// have. A backend that we cannot work with is `EOPNOTSUPP`.
 fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, Offer)> {
     let number = |node| match dev.read_u32(Dir::Otherend, node) {
@@ -85,7 +73,7 @@ fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, 
         &dev.read(Dir::Otherend, node::VERSIONS)?,
         dev.read_u32(Dir::Otherend, node::MAX_PAGE_ORDER)?,
         number(node::FUNCTION_CALLS)?,
-        Features::read(dialect, |feature| number(feature.offered()))?.and(KNOWN),
+        Features::read(dialect, |feature| number(feature.offered()))?,
     )
     .ok_or(EOPNOTSUPP)?;
     Ok((dialect, offer))

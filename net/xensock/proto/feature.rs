@@ -100,16 +100,20 @@ impl Features {
     /// None of them.
     pub const NONE: Self = Self(0);
 
+    /// All of them.
+    pub const ALL: Self = {
+        let (mut all, mut i) = (Self::NONE, 0);
+        while i < Feature::ALL.len() {
+            all = all.with(Feature::ALL[i]);
+            i += 1;
+        }
+        all
+    };
+
     /// Returns the set with a feature added.
     #[must_use]
     pub const fn with(self, feature: Feature) -> Self {
         Self(self.0 | feature.bit())
-    }
-
-    /// Returns what is in both sets: of what is offered, what this end has too.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
     }
 
     /// Returns whether the feature is in the set.

@@ -3,6 +3,7 @@
 #include <linux/errqueue.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/netdevice.h>
 #include <net/inet_common.h>
 #include <net/sock.h>
 
@@ -68,7 +69,7 @@ __rust_helper int rust_helper_sk_queue_network_error(struct sock *sk,
 	skb_reset_transport_header(skb);
 	err = sock_queue_err_skb(sk, skb);
 	if (err)
-		kfree_skb(skb);
+		dev_kfree_skb_any(skb);
 	return err;
 }
 

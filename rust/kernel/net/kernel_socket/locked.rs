@@ -26,7 +26,8 @@ use core::{
 /// it.
 ///
 /// What takes more than that fails with `EBUSY`, changes nothing, and is left to the methods of
-/// [`KernelSocket`]. Nothing here sleeps.
+/// [`KernelSocket`]. Nothing here sleeps. No security module is asked, as the current task has nothing
+/// to do with the socket: those who want that ask beforehand, when the connection is made.
 ///
 /// # Invariants
 ///
