@@ -5,7 +5,6 @@
 
 #define BENCH_PORT 90
 #define PIECE (256 << 10)
-#define FILES 8192
 
 /*
  * The first byte of a connection says what is measured. A sink answers the end

@@ -25,13 +25,12 @@ BULK = ((1, 256), (8, 256), (64, 256), (512, 256), (1, 64), (1, 4))
 class Measure:
     """One thing to be measured: the words for bench, and how its first number is to be read."""
 
-    def __init__(self, words, title, scale=1, sysctl=None):
+    def __init__(self, words, title, scale=1):
         self.key = "-".join(words).replace("-MSEC", "")
         self.words = " ".join(words).replace("MSEC", str(MSEC))
         self.title = title
         self.is_bulk = scale != 1
         self.scale = scale
-        self.sysctl = sysctl
 
     @property
     def unit(self):

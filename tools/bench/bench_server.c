@@ -17,6 +17,7 @@
 #include "util.h"
 
 #define EVENTS 64
+#define FILES 8192
 
 /* A connection; of the two sockets that wait for others only the file. */
 struct conn {
