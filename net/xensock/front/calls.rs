@@ -4,21 +4,21 @@
 
 use crate::{
     addresses::in_domain,
-    choice,
     endpoint::{
         may_bind,
         owner, //
     },
+    fallback,
     family::{
-        Engine,
-        Face,
+        AddressFamily,
+        AnySocket,
         Family,
         Sk,
         IPPROTO_TCP,
         IPPROTO_UDP, //
     },
     hijack::{
-        First,
+        FirstUse,
         Reason, //
     },
     link::LINK,
@@ -70,12 +70,12 @@ use kernel::{
 };
 
 #[vtable]
-impl<F: Face> Ops for Family<F> {
+impl<F: AddressFamily> Ops for Family<F> {
     const FAMILY: i32 = F::FAMILY;
     const PROTOCOL: Option<u16> = F::PROTOCOL;
     const KINDS: &'static [u16] = F::KINDS;
     type Head = F::Head;
-    type Data = Engine;
+    type Data = AnySocket;
     type Proto = F;
     // Some of them concern the backend.
     const CUSTOM_SOL_SOCKET: bool = true;
@@ -86,10 +86,10 @@ impl<F: Face> Ops for Family<F> {
         net: &Namespace,
         socket: &Socket,
         protocol: i32,
-    ) -> Result<impl PinInit<Engine, Error>> {
+    ) -> Result<impl PinInit<AnySocket, Error>> {
         // A namespace of its own is how a program is kept off the network, unless the administrator
         // says otherwise.
-        if net != Namespace::init() && !choice::is_wanted(net) {
+        if net != Namespace::init() && !fallback::is_wanted(net) {
             return Err(EAFNOSUPPORT);
         }
         let protocol = match F::PROTOCOL {
@@ -98,9 +98,9 @@ impl<F: Face> Ops for Family<F> {
             None => protocol,
         };
         match (socket.kind(), protocol) {
-            (SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(Engine::stream(F::DOMAIN, owner(net))),
+            (SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(AnySocket::stream(F::DOMAIN, owner(net))),
             (SOCK_DGRAM, 0 | IPPROTO_UDP) if may_have_datagrams() => {
-                Ok(Engine::datagram(F::DOMAIN, owner(net)))
+                Ok(AnySocket::datagram(F::DOMAIN, owner(net)))
             }
             (SOCK_STREAM, _) => Err(EPROTONOSUPPORT),
             (SOCK_DGRAM, _) if may_have_datagrams() => Err(EPROTONOSUPPORT),
@@ -110,8 +110,8 @@ impl<F: Face> Ops for Family<F> {
 
     fn release(sk: &Sk<F>) {
         match sk.data().get_ref() {
-            Engine::Stream(stream) => stream.release(sk),
-            Engine::Datagram(datagram) => datagram.release(sk),
+            AnySocket::Stream(stream) => stream.release(sk),
+            AnySocket::Datagram(datagram) => datagram.release(sk),
         }
     }
 
@@ -122,11 +122,11 @@ impl<F: Face> Ops for Family<F> {
             may_bind(sk, &addr)?;
         }
         let may_keep = |local: &SocketAddr| sk.ask_post_bind(socket, local);
-        choice::first(socket, sk, First::Bind(addr), || {
+        fallback::first(socket, sk, FirstUse::Bind(addr), || {
             await_link(sk, false)?;
             match sk.data().get_ref() {
-                Engine::Stream(stream) => stream.bind(socket, sk, addr, may_keep),
-                Engine::Datagram(datagram) => datagram.bind(sk, addr, may_keep),
+                AnySocket::Stream(stream) => stream.bind(socket, sk, addr, may_keep),
+                AnySocket::Datagram(datagram) => datagram.bind(sk, addr, may_keep),
             }
         })
     }
@@ -135,8 +135,8 @@ impl<F: Face> Ops for Family<F> {
         let is_none = addr.family().ok_or(EINVAL)? == AF_UNSPEC;
         if is_none {
             return match sk.data().get_ref() {
-                Engine::Stream(stream) => stream.disconnect(socket, sk),
-                Engine::Datagram(datagram) => {
+                AnySocket::Stream(stream) => stream.disconnect(socket, sk),
+                AnySocket::Datagram(datagram) => {
                     let has_port = datagram.disconnect(sk)?;
                     if !has_port {
                         sk.forget_port(socket);
@@ -146,7 +146,7 @@ impl<F: Face> Ops for Family<F> {
             };
         }
         let peer = match sk.data().get_ref() {
-            Engine::Stream(stream) => {
+            AnySocket::Stream(stream) => {
                 let peer = addr_to_connect(F::DOMAIN, addr);
                 if stream.can_start(socket, sk) {
                     Ok(sk.ask_connect(socket, peer?)?)
@@ -154,15 +154,15 @@ impl<F: Face> Ops for Family<F> {
                     peer
                 }
             }
-            Engine::Datagram(_) => Ok(sk.ask_connect(socket, addr.parse()?)?),
+            AnySocket::Datagram(_) => Ok(sk.ask_connect(socket, addr.parse()?)?),
         };
-        let first = First::Connect(peer);
-        choice::first(socket, sk, first, || {
+        let first = FirstUse::Connect(peer);
+        fallback::first(socket, sk, first, || {
             await_link(sk, nonblock)?;
             match sk.data().get_ref() {
                 // An address that cannot be read matters only to a socket that has none yet.
-                Engine::Stream(stream) => stream.connect(socket, sk, peer, nonblock),
-                Engine::Datagram(datagram) => {
+                AnySocket::Stream(stream) => stream.connect(socket, sk, peer, nonblock),
+                AnySocket::Datagram(datagram) => {
                     datagram.connect(sk, peer?)?;
                     sk.note_port(socket);
                     Ok(())
@@ -172,35 +172,35 @@ impl<F: Face> Ops for Family<F> {
     }
 
     fn listen(socket: &Socket, sk: &Sk<F>, backlog: u32) -> Result {
-        choice::first(socket, sk, First::Listen, || match sk.data().get_ref() {
-            Engine::Stream(stream) => {
+        fallback::first(socket, sk, FirstUse::Listen, || match sk.data().get_ref() {
+            AnySocket::Stream(stream) => {
                 await_link(sk, false)?;
                 stream.listen(socket, sk, backlog, |name| {
-                    choice::beside(sk, name, backlog)
+                    fallback::beside(sk, name, backlog)
                 })
             }
-            Engine::Datagram(_) => Err(EOPNOTSUPP),
+            AnySocket::Datagram(_) => Err(EOPNOTSUPP),
         })
     }
 
     fn accept(_socket: &Socket, sk: &Sk<F>, nonblock: bool) -> Result<Accepted<Self>> {
         match sk.data().get_ref() {
-            Engine::Stream(stream) => {
+            AnySocket::Stream(stream) => {
                 let owner = stream.endpoint.owner;
-                let make = || Child::new(sk, Engine::stream(F::DOMAIN, owner));
+                let make = || Child::new(sk, AnySocket::stream(F::DOMAIN, owner));
                 Ok(match stream.accept(sk, nonblock, make)? {
                     Acceptance::Socket(child) => Accepted::Child(child),
                     Acceptance::Local(local) => Accepted::From(local),
                 })
             }
-            Engine::Datagram(_) => Err(EOPNOTSUPP),
+            AnySocket::Datagram(_) => Err(EOPNOTSUPP),
         }
     }
 
     fn shutdown(socket: &Socket, sk: &Sk<F>, how: How) -> Result {
         match sk.data().get_ref() {
-            Engine::Stream(stream) => stream.shutdown(socket, sk, how),
-            Engine::Datagram(datagram) => datagram.shutdown(sk, how),
+            AnySocket::Stream(stream) => stream.shutdown(socket, sk, how),
+            AnySocket::Datagram(datagram) => datagram.shutdown(sk, how),
         }
     }
 
@@ -216,7 +216,7 @@ impl<F: Face> Ops for Family<F> {
         if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6))
             && native::is_asked_for(level, name, value.read_int().ok())
         {
-            choice::fall_back(socket, sk, Reason::Option, None)?;
+            fallback::fall_back(socket, sk, Reason::Option, None)?;
         }
         let endpoint = sk.data().get_ref().endpoint();
         endpoint.set_option(socket, sk, level, name, value)
@@ -235,16 +235,16 @@ impl<F: Face> Ops for Family<F> {
 
     fn getname(sk: &Sk<F>, name: Name) -> Result<SocketAddr> {
         let name = match sk.data().get_ref() {
-            Engine::Stream(stream) => stream.name(sk, name),
-            Engine::Datagram(datagram) => datagram.name(name),
+            AnySocket::Stream(stream) => stream.name(sk, name),
+            AnySocket::Datagram(datagram) => datagram.name(name),
         }?;
         in_domain(F::DOMAIN, name)
     }
 
     fn poll(sk: &Sk<F>) -> u32 {
         let mask = match sk.data().get_ref() {
-            Engine::Stream(stream) => stream.poll(sk),
-            Engine::Datagram(datagram) => datagram.poll(sk),
+            AnySocket::Stream(stream) => stream.poll(sk),
+            AnySocket::Datagram(datagram) => datagram.poll(sk),
         };
         if sk.has_queued_error() {
             return mask | EPOLLERR;
@@ -254,12 +254,12 @@ impl<F: Face> Ops for Family<F> {
 
     fn ioctl(sk: &Sk<F>, cmd: u32) -> Result<i32> {
         let number = match (sk.data().get_ref(), cmd) {
-            (Engine::Stream(stream), SIOCINQ) => stream.unread(sk)?,
-            (Engine::Stream(stream), SIOCOUTQ) => stream.unacknowledged(sk)?,
-            (Engine::Stream(stream), SIOCOUTQNSD) => stream.unsent(sk)?,
-            (Engine::Stream(stream), SIOCATMARK) => u32::from(stream.is_at_mark(sk)),
-            (Engine::Datagram(datagram), SIOCINQ) => datagram.unread(),
-            (Engine::Datagram(datagram), SIOCOUTQ) => datagram.unsent(),
+            (AnySocket::Stream(stream), SIOCINQ) => stream.unread(sk)?,
+            (AnySocket::Stream(stream), SIOCOUTQ) => stream.unacknowledged(sk)?,
+            (AnySocket::Stream(stream), SIOCOUTQNSD) => stream.unsent(sk)?,
+            (AnySocket::Stream(stream), SIOCATMARK) => u32::from(stream.is_at_mark(sk)),
+            (AnySocket::Datagram(datagram), SIOCINQ) => datagram.unread(),
+            (AnySocket::Datagram(datagram), SIOCOUTQ) => datagram.unsent(),
             _ => return Err(ENOIOCTLCMD),
         };
         Ok(i32::try_from(number).unwrap_or(i32::MAX))
@@ -270,21 +270,21 @@ impl<F: Face> Ops for Family<F> {
         // The data are copied into the ring: they are out of use as soon as they are sent.
         let notice = sk.copy_notice(msg, len)?;
         let sent = match sk.data().get_ref() {
-            Engine::Stream(stream) => {
+            AnySocket::Stream(stream) => {
                 if flags & msg::FASTOPEN != 0 {
                     connect_to_send(socket, sk, msg)?;
                 }
                 sk.check_controls(msg)?;
                 stream.send(sk, msg, flags)
             }
-            Engine::Datagram(datagram) => {
+            AnySocket::Datagram(datagram) => {
                 sk.ask_sendmsg(socket, msg)?;
                 let send = |msg: &mut MsgHdr| {
                     await_link(sk, flags & msg::DONTWAIT != 0)?;
                     datagram.send(sk, msg, len, flags)
                 };
                 let sent = match msg.name().map(|name| name.parse()) {
-                    Some(peer) => choice::first(socket, sk, First::Send(peer), || send(msg)),
+                    Some(peer) => fallback::first(socket, sk, FirstUse::Send(peer), || send(msg)),
                     None => send(msg),
                 }?;
                 sk.note_port(socket);
@@ -299,9 +299,9 @@ impl<F: Face> Ops for Family<F> {
 
     fn splice_len(sk: &Sk<F>, len: usize, nonblock: bool) -> Result<usize> {
         match sk.data().get_ref() {
-            Engine::Stream(stream) => stream.splice_len(sk, len, nonblock),
+            AnySocket::Stream(stream) => stream.splice_len(sk, len, nonblock),
             // One datagram, of whatever length.
-            Engine::Datagram(_) => Ok(len),
+            AnySocket::Datagram(_) => Ok(len),
         }
     }
 
@@ -310,15 +310,15 @@ impl<F: Face> Ops for Family<F> {
             return sk.recv_error(msg, len);
         }
         match sk.data().get_ref() {
-            Engine::Stream(stream) => stream.recv(sk, msg, len, flags),
-            Engine::Datagram(datagram) => datagram.recv(sk, msg, len, flags),
+            AnySocket::Stream(stream) => stream.recv(sk, msg, len, flags),
+            AnySocket::Datagram(datagram) => datagram.recv(sk, msg, len, flags),
         }
     }
 }
 
 /// Connects, as a program wants it that sends with MSG_FASTOPEN. That the data go along with the
 /// first packet is a hint, which TCP does not follow either to a server that it does not know.
-fn connect_to_send<F: Face>(socket: &Socket, sk: &Sk<F>, msg: &MsgHdr) -> Result {
+fn connect_to_send<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, msg: &MsgHdr) -> Result {
     let nonblock = msg.flags() & msg::DONTWAIT != 0;
     let addr = msg.name().ok_or(EINVAL)?;
     if addr.family() == Some(AF_UNSPEC) {
@@ -328,7 +328,7 @@ fn connect_to_send<F: Face>(socket: &Socket, sk: &Sk<F>, msg: &MsgHdr) -> Result
 }
 
 /// Waits for a link, in a call that needs one and may wait.
-fn await_link<F: Face>(sk: &Sk<F>, nonblock: bool) -> Result {
+fn await_link<F: AddressFamily>(sk: &Sk<F>, nonblock: bool) -> Result {
     if nonblock || !sk.data().get_ref().endpoint().needs_link() {
         return Ok(());
     }

@@ -4,22 +4,23 @@
 
 mod events;
 mod growth;
-mod inbox;
 mod life;
 mod membership;
-mod outbox;
+mod receive_queue;
+mod send_queue;
 mod state;
 mod urgent;
 
-pub(crate) use outbox::{
+pub(crate) use send_queue::{
     push,
     put,
-    Begun,
+    Corked,
     Target, //
 };
 
 use crate::{
     addresses::any,
+    conn_ring::ConnRing,
     exchange::{
         address,
         Exchange,
@@ -31,8 +32,7 @@ use crate::{
         Call,
         Response, //
     },
-    remote::Remote,
-    shared::Shared, //
+    remote_socket::RemoteSocket, //
 };
 use core::net::SocketAddr;
 use events::Events;
@@ -41,7 +41,6 @@ use growth::{
     Growth,
     GROWTH, //
 };
-use inbox::Inbox;
 use kernel::{
     impl_has_delayed_work,
     impl_has_work,
@@ -69,13 +68,14 @@ use kernel::{
     }, //
 };
 use life::PATIENCE;
+use receive_queue::ReceiveQueue;
 use state::{
     Phase,
     State, //
 };
 
 /// A connection that the backend was not asked for yet: ends when it is dropped.
-pub(crate) type Fresh = ScopeGuard<Arc<Conn>, fn(Arc<Conn>)>;
+pub(crate) type UnusedConn = ScopeGuard<Arc<Conn>, fn(Arc<Conn>)>;
 
 /// What goes through a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,8 +94,8 @@ enum Kind {
 #[pin_data]
 pub(crate) struct Conn {
     /// The backend's end of it.
-    pub(crate) remote: Remote,
-    pub(crate) ring: Arc<Shared>,
+    pub(crate) remote: RemoteSocket,
+    pub(crate) ring: Arc<ConnRing>,
     /// How far it has come, and whose it is.
     #[pin]
     state: SpinLockIrq<State>,
@@ -109,7 +109,7 @@ pub(crate) struct Conn {
     pub(crate) rx: Mutex<()>,
     /// Serialises the producers of the ring, with what they have put there and not produced.
     #[pin]
-    pub(crate) tx: Mutex<Option<Begun>>,
+    pub(crate) tx: Mutex<Option<Corked>>,
     /// Why nothing more will come through the ring, other than its own error words: an errno. Changed
     /// under `state`, and read without it by those who wait.
     dead: Atomic<i32>,
@@ -117,7 +117,7 @@ pub(crate) struct Conn {
     events: Events,
     /// The frames that have come, of a datagram socket.
     #[pin]
-    inbox: SpinLockIrq<Inbox>,
+    receive_queue: SpinLockIrq<ReceiveQueue>,
     /// The urgent byte, of a stream.
     #[pin]
     urgent: SpinLockIrq<UrgentIn>,
@@ -150,26 +150,32 @@ impl Conn {
     /// Sets up the ring and the event channel of a connection of `sk`'s. May sleep.
     ///
     /// The ring is of a smaller order if the guest has many connections, see [`Share`](crate::budget::Share).
-    pub(crate) fn new(remote: Remote, sk: &Sock, order: Order) -> Result<Fresh> {
+    pub(crate) fn new(remote: RemoteSocket, sk: &Sock, order: Order) -> Result<UnusedConn> {
         Self::make(remote, sk, order, Kind::Stream, Phase::Connecting)
     }
 
     /// The same for a connection that `sk` is going to accept, once it has come.
-    pub(crate) fn posted(remote: Remote, sk: &Sock, order: Order) -> Result<Fresh> {
+    pub(crate) fn posted(remote: RemoteSocket, sk: &Sock, order: Order) -> Result<UnusedConn> {
         Self::make(remote, sk, order, Kind::Stream, Phase::Posted)
     }
 
     /// The same for a datagram socket.
-    pub(crate) fn datagram(remote: Remote, sk: &Sock, order: Order) -> Result<Fresh> {
+    pub(crate) fn datagram(remote: RemoteSocket, sk: &Sock, order: Order) -> Result<UnusedConn> {
         let phase = Phase::Open { has_failed: false };
         Self::make(remote, sk, order, Kind::Datagram, phase)
     }
 
-    fn make(remote: Remote, sk: &Sock, order: Order, kind: Kind, phase: Phase) -> Result<Fresh> {
+    fn make(
+        remote: RemoteSocket,
+        sk: &Sock,
+        order: Order,
+        kind: Kind,
+        phase: Phase,
+    ) -> Result<UnusedConn> {
         let link = remote.link.clone();
         let ring = match kind {
             Kind::Stream => link.new_ring(sk, remote.owner, order),
-            Kind::Datagram => Shared::new(&link, sk, remote.owner, order),
+            Kind::Datagram => ConnRing::new(&link, sk, remote.owner, order),
         };
         let ring = ring.inspect_err(|error| {
             if is_shortage(*error) {
@@ -195,7 +201,7 @@ impl Conn {
                 tx <- new_mutex!(None, "xensock_tx"),
                 dead: Atomic::new(ALIVE),
                 events <- Events::new(),
-                inbox <- new_spinlock_irq!(Inbox::default(), "xensock_inbox"),
+                receive_queue <- new_spinlock_irq!(ReceiveQueue::default(), "xensock_receive"),
                 urgent <- new_spinlock_irq!(UrgentIn::default(), "xensock_urgent"),
                 is_unwanted: Atomic::new(false),
                 growth <- Growth::new(),

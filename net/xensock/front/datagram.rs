@@ -19,9 +19,9 @@ use crate::{
     conn::Conn,
     endpoint::{
         directions,
+        CallGuard,
         Endpoint,
-        State,
-        Turn, //
+        State, //
     },
     link::Link,
     orders::fixed_order,
@@ -31,7 +31,7 @@ use crate::{
         ring::Order,
         Call, //
     },
-    remote::Remote,
+    remote_socket::RemoteSocket,
     survivors::Survivors, //
 };
 use core::net::SocketAddr;
@@ -121,11 +121,11 @@ impl Datagram {
         if let Some(conn) = self.endpoint.conn().filter(|c| c.death().is_none()) {
             return Ok(conn);
         }
-        let turn = self.endpoint.turn()?;
-        self.open(&turn, sk, domain)
+        let call = self.endpoint.lock_call()?;
+        self.open(&call, sk, domain)
     }
 
-    fn open(&self, turn: &Turn<'_>, sk: &Sock, domain: Option<Domain>) -> Result<Arc<Conn>> {
+    fn open(&self, call: &CallGuard<'_>, sk: &Sock, domain: Option<Domain>) -> Result<Arc<Conn>> {
         if let Some(conn) = self.endpoint.conn() {
             return Ok(conn);
         }
@@ -134,7 +134,7 @@ impl Datagram {
             (names.peer, names.domain)
         };
         let domain = known.or(domain);
-        let remote = self.endpoint.take_remote(turn, domain)?;
+        let remote = self.endpoint.take_remote(call, domain)?;
         let conn = attach(sk, remote)?;
         if let Some(peer) = peer {
             if let Err(error) = set_peer(&conn, peer) {
@@ -142,12 +142,12 @@ impl Datagram {
                 return Err(error);
             }
         }
-        self.keep(turn, conn.clone());
+        self.keep(call, conn.clone());
         Ok(conn)
     }
 
     /// Notes the data ring that the socket has from now on.
-    fn keep(&self, _turn: &Turn<'_>, conn: Arc<Conn>) {
+    fn keep(&self, _call: &CallGuard<'_>, conn: Arc<Conn>) {
         self.names.lock().domain = Some(conn.remote.domain);
         {
             let mut inner = self.endpoint.inner.lock();
@@ -164,11 +164,11 @@ impl Datagram {
     /// Has the backend of the link that there is now make what a socket has lost. `ENETDOWN` if there
     /// is no link.
     pub(crate) fn revive(&self, sk: &Sock) -> Result {
-        let turn = self.endpoint.turn()?;
+        let call = self.endpoint.lock_call()?;
         if !self.endpoint.is_lost() {
             return Ok(());
         }
-        let result = self.open(&turn, sk, None).map(drop);
+        let result = self.open(&call, sk, None).map(drop);
         match result {
             Err(ENETDOWN) => return result,
             Err(error) => self.give_up(sk, error),
@@ -224,7 +224,7 @@ impl Datagram {
 }
 
 /// Gives a socket of the backend its data ring, and waits for the answer; killable.
-fn attach(sk: &Sock, remote: Remote) -> Result<Arc<Conn>> {
+fn attach(sk: &Sock, remote: RemoteSocket) -> Result<Arc<Conn>> {
     let order = ring_order(&remote.link, sk);
     let fresh = Conn::datagram(remote, sk, order)?;
     let link = fresh.remote.link.clone();

@@ -5,8 +5,8 @@
 //! An id of the backend is good for one attempt, and for one link. A socket of ours outlives both:
 //! the address that its program has chosen and the options that it has set are kept here.
 
+mod call_guard;
 mod options;
-mod turn;
 
 use crate::{
     addresses::any,
@@ -14,9 +14,10 @@ use crate::{
     exchange::Exchange,
     listener::Listener,
     proto::call::SOCK_DGRAM,
-    remote::Remote,
-    setting::Settings, //
+    remote_socket::RemoteSocket,
+    saved_options::SavedOptions, //
 };
+pub(crate) use call_guard::CallGuard;
 use core::net::SocketAddr;
 use kernel::{
     net::{
@@ -45,7 +46,6 @@ use kernel::{
     },
     task::Kuid, //
 };
-pub(crate) use turn::Turn;
 
 /// What a socket has at the backend.
 #[pin_data]
@@ -60,7 +60,7 @@ pub(crate) struct Endpoint {
     /// Taken by the calls that change the socket by an answer of the backend's, for which they
     /// wait. To wait for it is killable, too.
     #[pin]
-    turn: Mutex<()>,
+    call: Mutex<()>,
     #[pin]
     pub(crate) inner: SpinLock<Inner>,
     /// It has lost its link, and is among the [survivors](crate::survivors::Survivors).
@@ -70,7 +70,7 @@ pub(crate) struct Endpoint {
 /// What a socket is, with what belongs to it then.
 pub(crate) enum State {
     /// Without a data ring. The backend has a socket for it once one was needed.
-    Idle(Option<Remote>),
+    Idle(Option<RemoteSocket>),
     /// With one. A stream: connected, from the start of `connect()` on, until it is reset or
     /// closed.
     Connection(Arc<Conn>),
@@ -82,7 +82,7 @@ pub(crate) enum State {
 
 impl State {
     /// The backend's socket, if there is one.
-    fn remote(&self) -> Option<&Remote> {
+    fn remote(&self) -> Option<&RemoteSocket> {
         match self {
             Self::Idle(remote) => remote.as_ref(),
             Self::Connection(conn) => Some(&conn.remote),
@@ -97,7 +97,7 @@ pub(crate) struct Inner {
     /// The address that the program has asked for: a further socket of the backend has to get it.
     pub(crate) local: Option<SocketAddr>,
     /// The options likewise, if there are any.
-    pub(crate) settings: Option<Arc<Settings>>,
+    pub(crate) settings: Option<Arc<SavedOptions>>,
     /// Some of them were set while connections could come: those may be without.
     pub(crate) has_late_settings: bool,
     /// The end of the last socket of the backend that had an address: then the address is free.
@@ -135,7 +135,7 @@ impl Inner {
     pub(crate) fn take_state(&mut self) -> State {
         let state = core::mem::replace(&mut self.state, State::Idle(None));
         // What was lost with its link has ended.
-        let bound = |remote: &&Remote| remote.local.is_some() && remote.link.is_up();
+        let bound = |remote: &&RemoteSocket| remote.local.is_some() && remote.link.is_up();
         if let Some(remote) = state.remote().filter(bound) {
             self.former = Some(remote.ending());
         }
@@ -150,7 +150,7 @@ impl Endpoint {
             kind,
             domain,
             owner,
-            turn <- new_mutex!((), "xensock_turn"),
+            call <- new_mutex!((), "xensock_call"),
             inner <- new_spinlock!(
                 Inner {
                     state: State::Idle(None),
@@ -241,7 +241,7 @@ pub(crate) fn may_bind(sk: &Sock, addr: &SocketAddr) -> Result {
 
 /// Gives up a socket of the backend's with an address that ours may not keep. The address is free
 /// when this returns, unless the program is killed.
-pub(crate) fn give_back(remote: Remote) {
+pub(crate) fn give_back(remote: RemoteSocket) {
     let ending = remote.ending();
     drop(remote);
     let _ = ending.wait();

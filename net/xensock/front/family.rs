@@ -2,10 +2,10 @@
 
 //! The families under which the sockets are found, and what a socket of them is.
 
-mod face;
+mod address_family;
 
-pub(crate) use face::{
-    Face,
+pub(crate) use address_family::{
+    AddressFamily,
     Inet,
     Inet6, //
 };
@@ -19,8 +19,8 @@ use crate::{
     },
     survivors::Survivor, //
 };
+use address_family::XenSock;
 use core::marker::PhantomData;
-use face::XenSock;
 use kernel::{
     net::{
         addr::Domain,
@@ -43,7 +43,7 @@ pub(crate) const IPPROTO_TCP: i32 = 6;
 /// UDP likewise.
 pub(crate) const IPPROTO_UDP: i32 = 17;
 
-/// The sockets of a face.
+/// The sockets of an address family.
 pub(crate) struct Family<F>(PhantomData<F>);
 
 /// All families. Dropped when no socket of them is left.
@@ -65,12 +65,12 @@ impl Families {
 }
 
 /// What a socket of the family does, by its type.
-pub(crate) enum Engine {
+pub(crate) enum AnySocket {
     Stream(Pin<KBox<Stream>>),
     Datagram(Pin<KBox<Datagram>>),
 }
 
-impl Engine {
+impl AnySocket {
     /// A new stream.
     pub(crate) fn stream(domain: Option<Domain>, owner: u64) -> Result<Self> {
         Ok(Self::Stream(KBox::pin_init(
@@ -95,7 +95,7 @@ impl Engine {
     }
 }
 
-impl Survivor for Engine {
+impl Survivor for AnySocket {
     fn is_lost(&self) -> bool {
         self.endpoint().is_lost()
     }
@@ -119,18 +119,18 @@ impl Survivor for Engine {
     }
 }
 
-impl<F: Face> NewSocket for Child<Family<F>> {
+impl<F: AddressFamily> NewSocket for Child<Family<F>> {
     fn stream(&self) -> Result<(&Sock, &Stream)> {
         match self.data().get_ref() {
-            Engine::Stream(stream) => Ok((self, stream)),
-            Engine::Datagram(_) => Err(EINVAL),
+            AnySocket::Stream(stream) => Ok((self, stream)),
+            AnySocket::Datagram(_) => Err(EINVAL),
         }
     }
 }
 
 /// What a socket does, if it is of one of the families.
-fn engine(sk: &Sock) -> Option<&Engine> {
-    fn of<F: Face>(sk: &Sock) -> Option<&Engine> {
+fn socket_of(sk: &Sock) -> Option<&AnySocket> {
+    fn of<F: AddressFamily>(sk: &Sock) -> Option<&AnySocket> {
         Sk::<F>::of(sk).map(|sk| sk.data().get_ref())
     }
     of::<XenSock>(sk)
@@ -138,10 +138,10 @@ fn engine(sk: &Sock) -> Option<&Engine> {
         .or_else(|| of::<Inet6>(sk))
 }
 
-/// A socket of a face.
+/// A socket of an address family.
 pub(crate) type Sk<F> = TypedSock<Family<F>>;
 
 /// Returns what a socket does when it has lost its link, if it is of one of the families.
 pub(crate) fn survivor(sk: &Sock) -> Option<&dyn Survivor> {
-    engine(sk).map(|engine| engine as &dyn Survivor)
+    socket_of(sk).map(|socket| socket as &dyn Survivor)
 }

@@ -45,7 +45,7 @@ use kernel::{
 
 /// What a socket is used for first.
 #[derive(Clone, Copy)]
-pub(crate) enum First {
+pub(crate) enum FirstUse {
     Bind(SocketAddr),
     /// An error if that is no address.
     Connect(Result<SocketAddr>),
@@ -54,7 +54,7 @@ pub(crate) enum First {
     Listen,
 }
 
-impl First {
+impl FirstUse {
     /// The address that it is about, if there is one.
     pub(crate) fn addr(self) -> Option<SocketAddr> {
         match self {
@@ -182,7 +182,7 @@ impl Hijack {
 
     /// The settings of a namespace. Any context.
     pub(crate) fn of(net: &Namespace) -> Option<Arc<Self>> {
-        Namespaced::get().with(net, |settings| settings.hijack.clone())
+        NetSettings::get().with(net, |settings| settings.hijack.clone())
     }
 
     /// Whether any sockets are taken.
@@ -220,12 +220,12 @@ impl Hijack {
         &self,
         net: &Namespace,
         transport: Transport,
-        first: First,
+        first: FirstUse,
     ) -> Option<Reason> {
         let (addr, is_bind) = match first {
-            First::Bind(addr) => (addr, true),
-            First::Connect(Ok(addr)) | First::Send(Ok(addr)) => (addr, false),
-            First::Connect(Err(_)) | First::Send(Err(_)) | First::Listen => return None,
+            FirstUse::Bind(addr) => (addr, true),
+            FirstUse::Connect(Ok(addr)) | FirstUse::Send(Ok(addr)) => (addr, false),
+            FirstUse::Connect(Err(_)) | FirstUse::Send(Err(_)) | FirstUse::Listen => return None,
         };
         // As TCP and UDP take it for a destination.
         let ip = match addr.ip().to_canonical() {
@@ -374,13 +374,13 @@ impl Hijack {
 }
 
 /// What each namespace has.
-pub(crate) struct Namespaced {
+pub(crate) struct NetSettings {
     hijack: Arc<Hijack>,
 }
 
-pernet_place!(Namespaced);
+pernet_place!(NetSettings);
 
-impl PerNet for Namespaced {
+impl PerNet for NetSettings {
     fn new(_net: &Namespace, entries: &mut Entries<'_>) -> Result<KBox<Self>> {
         let hijack = Arc::pin_init(Hijack::new(), GFP_KERNEL)?;
         entries.add_sysctl(hijack.clone())?;

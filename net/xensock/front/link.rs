@@ -2,20 +2,20 @@
 
 //! The link to a backend: one for each time that the device comes up.
 
-mod ageing;
-mod tidying;
+mod expiry;
+mod reclaim;
 
 use crate::{
     counters::Counters,
     proto::Dialect,
-    spares::Spares,
+    ring_pool::RingPool,
     transport::Transport, //
 };
-use ageing::AGEING;
 use core::{
     net::SocketAddr,
     ops::Deref, //
 };
+use expiry::EXPIRY;
 use kernel::{
     device::Bound,
     impl_has_delayed_work,
@@ -57,7 +57,7 @@ use kernel::{
         xenbus, //
     }, //
 };
-use tidying::TIDYING;
+use reclaim::RECLAIM;
 
 /// How many slots of the commands ring may be taken by listeners that wait in POLL, or be lost with
 /// them, at the most.
@@ -130,7 +130,7 @@ pub(crate) struct Link {
     #[pin]
     members: Mutex<Option<Members>>,
     #[pin]
-    pub(crate) spares: Spares,
+    pub(crate) ring_pool: RingPool,
     /// Held while it is taken down.
     #[pin]
     stage: Mutex<Stage>,
@@ -138,20 +138,20 @@ pub(crate) struct Link {
     failure: Work<Link>,
     /// Gives up spare rings.
     #[pin]
-    tidying: DelayedWork<Link, TIDYING>,
+    reclaim: DelayedWork<Link, RECLAIM>,
     /// Memory is short: what has grown is to shrink.
     is_short: Atomic<bool>,
     /// Looks after connections that have grown.
     #[pin]
-    ageing: DelayedWork<Link, AGEING>,
+    expiry: DelayedWork<Link, EXPIRY>,
 }
 
 impl_has_work! {
     impl HasWork<Self> for Link { self.failure }
 }
 impl_has_delayed_work! {
-    impl HasDelayedWork<Self, TIDYING> for Link { self.tidying }
-    impl HasDelayedWork<Self, AGEING> for Link { self.ageing }
+    impl HasDelayedWork<Self, RECLAIM> for Link { self.reclaim }
+    impl HasDelayedWork<Self, EXPIRY> for Link { self.expiry }
 }
 
 impl Link {
@@ -168,12 +168,12 @@ impl Link {
                 workers,
                 failures,
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
-                spares <- Spares::new(),
+                ring_pool <- RingPool::new(),
                 stage <- new_mutex!(Stage::Opening, "xensock_down"),
                 failure <- new_work!("xensock_failure"),
-                tidying <- new_delayed_work!("xensock_tidying"),
+                reclaim <- new_delayed_work!("xensock_reclaim"),
                 is_short: Atomic::new(false),
-                ageing <- new_delayed_work!("xensock_ageing"),
+                expiry <- new_delayed_work!("xensock_expiry"),
             }),
             GFP_KERNEL,
         )?;
@@ -299,12 +299,12 @@ impl Link {
                 member.clone().link_down();
             }
         }
-        // After the members: a ring that goes from those to the spares is found with either.
-        self.spares.close();
+        // After the members: a ring that goes from those to the pool is found with either.
+        self.ring_pool.close();
         self.end_unanswered();
         // What they waited for has come, and they are not queued again.
-        let _ = cancel_delayed_sync::<_, TIDYING>(self);
-        let _ = cancel_delayed_sync::<_, AGEING>(self);
+        let _ = cancel_delayed_sync::<_, RECLAIM>(self);
+        let _ = cancel_delayed_sync::<_, EXPIRY>(self);
         true
     }
 

@@ -8,10 +8,10 @@
 //! is reset when the socket is closed.
 
 mod local;
+mod pending;
 mod posted;
-mod prospect;
 
-pub(crate) use local::Local;
+pub(crate) use local::LocalListener;
 
 use crate::{
     conn::Conn,
@@ -27,7 +27,7 @@ use crate::{
         Call,
         Dialect, //
     },
-    remote::Remote,
+    remote_socket::RemoteSocket,
     survivors::Survivors, //
 };
 use kernel::{
@@ -54,13 +54,13 @@ use posted::{
 #[pin_data]
 pub(crate) struct Listener {
     /// The backend's socket.
-    pub(crate) remote: Remote,
+    pub(crate) remote: RemoteSocket,
     /// The socket. Its `Stream` lets go of this listener at the latest when it is closed.
     sk: ARef<Sock>,
     /// The order of the rings.
     order: Order,
     /// What listens in the guest itself beside it, if anything does.
-    pub(crate) local: Option<Arc<Local>>,
+    pub(crate) local: Option<Arc<LocalListener>>,
     #[pin]
     posted: SpinLock<Posted>,
 }
@@ -68,11 +68,11 @@ pub(crate) struct Listener {
 impl Listener {
     /// A socket of the backend that listens now; nothing is posted yet. May sleep.
     pub(crate) fn new(
-        remote: Remote,
+        remote: RemoteSocket,
         sk: &Sock,
         order: Order,
         backlog: u32,
-        local: Option<Arc<Local>>,
+        local: Option<Arc<LocalListener>>,
     ) -> Result<Arc<Self>> {
         let limit = limit(&remote.link, backlog);
         let conns = KVec::with_capacity(MAX_AHEAD, GFP_KERNEL)?;
@@ -230,7 +230,7 @@ impl Listener {
         let link = &self.remote.link;
         let id_new = link.new_id();
         let remote =
-            Remote::announced(link.clone(), id_new, self.remote.domain, self.remote.owner)?;
+            RemoteSocket::announced(link.clone(), id_new, self.remote.domain, self.remote.owner)?;
         let fresh = Conn::posted(remote, &self.sk, self.order)?;
         let accept = link.exchange(Call::Accept {
             id: self.remote.id,
@@ -342,7 +342,7 @@ impl Listener {
         let link = &self.remote.link;
         let id = self.remote.id;
         let addr = self.remote.local.ok_or(EINVAL)?;
-        let remote = Remote::new(link.clone(), SOCK_STREAM, self.remote.domain, 0, None)?;
+        let remote = RemoteSocket::new(link.clone(), SOCK_STREAM, self.remote.domain, 0, None)?;
         // The smallest: nothing goes through it, and nobody will accept it.
         let fresh = Conn::posted(remote, &self.sk, Order::MIN)?;
         let connect = link.exchange(Call::Connect {

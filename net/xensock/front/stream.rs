@@ -4,11 +4,11 @@
 //!
 //! The measure of each call is what TCP does (`net/ipv4/tcp.c`, `net/ipv4/af_inet.c`).
 
+mod closing;
 mod connect;
 mod control;
 mod ending;
 mod names;
-mod parting;
 mod passive;
 mod poll;
 mod queues;
@@ -32,6 +32,7 @@ use crate::{
         Feature, //
     }, //
 };
+use closing::Closing;
 use kernel::{
     net::addr::Domain,
     net::sock::{
@@ -50,7 +51,6 @@ use kernel::{
         Mutex, //
     }, //
 };
-use parting::Parting;
 pub(crate) use passive::{
     Acceptance,
     NewSocket, //
@@ -94,7 +94,7 @@ impl Stream {
 
     /// Lets go of a connection, which is reset, or of what listens, and forgets all about it.
     /// Called in a transition. What is returned may be waited for after that.
-    fn reset(&self, socket: &Socket, sk: &Sock) -> Parting {
+    fn reset(&self, socket: &Socket, sk: &Sock) -> Closing {
         let old = {
             let mut inner = self.endpoint.inner.lock();
             match &inner.state {
@@ -102,11 +102,11 @@ impl Stream {
                 _ => inner.take_state(),
             }
         };
-        let parting = Parting::from(old, true);
+        let closing = Closing::from(old, true);
         sk.clear_shutdown();
         sk.set_state(TcpState::Close);
         socket.set_state(SocketState::Unconnected);
-        parting
+        closing
     }
 }
 

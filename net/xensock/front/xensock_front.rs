@@ -14,26 +14,26 @@
 //! - [`stream::Stream`], [`datagram::Datagram`]: what a socket does, by its type.
 //! - [`endpoint::Endpoint`]: what a socket has at the backend: its [`State`](endpoint::State) is what
 //!   there is just now.
-//! - [`remote::Remote`]: the backend's socket for one of ours, made when it is first needed.
-//!   Dropping it sends RELEASE. A socket can have several, one after another: [`setting::Settings`]
+//! - [`remote_socket::RemoteSocket`]: the backend's socket for one of ours, made when it is first needed.
+//!   Dropping it sends RELEASE. A socket can have several, one after another: [`saved_options::SavedOptions`]
 //!   are the options that each of them gets.
-//! - [`conn::Conn`]: a connection: a `Remote` with a data ring and a notifier. A datagram socket has
+//! - [`conn::Conn`]: a connection: a `RemoteSocket` with a data ring and a notifier. A datagram socket has
 //!   one too.
-//! - [`shared::Shared`]: that data ring and notifier, for one connection after another;
-//!   [`spares::Spares`]: those of a link that no connection has. A [`notifier::Notifier`] is an event
+//! - [`conn_ring::ConnRing`]: that data ring and notifier, for one connection after another;
+//!   [`ring_pool::RingPool`]: those of a link that no connection has. A [`notifier::Notifier`] is an event
 //!   channel, or a slot in the [`shared_channel::SharedChannel`] of the link; in either case a
 //!   [`doorbell::Doorbell`] hears of events: whom these concern changes.
 //! - [`budget::Share`]: the part of the guest's grant table that a connection has.
 //! - [`listing::Sockets`]: `/proc/net/xensock`, for each network namespace.
 //! - [`counters::Counters`]: what is counted of a device, over all of its links. Debugfs shows it,
 //!   in the module's [`directory`].
-//! - [`listener::Listener`]: a listening `Remote`, with the connections that were asked for ahead;
-//!   and with a [`listener::Local`] if it is to have those of the guest itself as well.
+//! - [`listener::Listener`]: a listening `RemoteSocket`, with the connections that were asked for ahead;
+//!   and with a [`listener::LocalListener`] if it is to have those of the guest itself as well.
 //! - [`survivors::Survivors`]: the listening and datagram sockets that have lost what the backend had
 //!   for them, and wait for a link.
-//! - [`family::Family`]: streams and datagrams as sockets of a [`family::Face`]: of AF_XENSOCK, or of
+//! - [`family::Family`]: streams and datagrams as sockets of a [`family::AddressFamily`]: of AF_XENSOCK, or of
 //!   IPPROTO_XENSOCK under AF_INET or AF_INET6.
-//! - [`choice::Choice`]: creates such a socket where programs ask for TCP (or UDP);
+//! - [`fallback::Fallback`]: creates such a socket where programs ask for TCP (or UDP);
 //!   [`hijack::Hijack`] is what the administrator of a network namespace has chosen. Behind it is a
 //!   socket of the guest's own, about which the guest's policy is asked. If it turns out to be none
 //!   for the backend, it falls back to that one, which has the file from then on.
@@ -46,7 +46,7 @@
 //! A socket and its link's table of members hold the `Arc` of a connection or a listener. These
 //! hold the socket (whose `struct sock` holds the module, so that this cannot be unloaded before
 //! the last byte is delivered) and the link. The cycles end where the socket lets go, in
-//! `release()` or before; and in `Shared::disconnect()`, which drops the reference of the doorbell. A
+//! `release()` or before; and in `ConnRing::disconnect()`, which drops the reference of the doorbell. A
 //! connection that was posted holds the listening socket until it is accepted.
 //!
 //! Whoever waits for an answer holds the `Exchange`, and so does the commands ring; if the waiting
@@ -65,26 +65,26 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Endpoint::turn` (mutex, waited for killably): calls that change the socket by an answer of the
+//! 1. `Endpoint::call` (mutex, waited for killably): calls that change the socket by an answer of the
 //!    backend's, for which they wait, killably too. Nothing that must not wait for the backend
 //!    takes it: not `send()`, `recv()`, `poll()`, `accept()`, `shutdown()` and `close()`. Where the
 //!    last two wait for RELEASE to be answered, they hold no lock.
 //! 2. `Stream::transition` (mutex): a change of state. Not held while waiting.
 //! 3. `Frontend::link`, then `Link::stage` (mutexes): which link there is; held while it is taken
-//!    down. `Link::members`, `Spares::rings` (mutexes): who hears of that. `Shared::unsharing`
+//!    down. `Link::members`, `RingPool::rings` (mutexes): who hears of that. `ConnRing::unsharing`
 //!    (mutex): the end of one's sharing.
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy,
 //!    not while waiting. Independent of each other: full duplex.
 //! 5. `Datagram::names`, `Endpoint::inner`, then `Listener::posted` (spinlocks): short.
-//!    `Hijack::exempt` and that of a `Local` (spinlocks) on their own.
+//!    `Hijack::exempt` and that of a `LocalListener` (spinlocks) on their own.
 //! 6. `SharedChannel::state`, then `Doorbell::owner` (spinlocks, IRQ): held while the handler of a
 //!    connection runs.
-//! 7. `Conn::state`, then `Events::asked` and `Conn::inbox` (spinlocks, IRQ): short.
-//! 8. `Transport::commands`, `Events::seen`, `Shared::notifier`, then `SharedChannel::channel`
+//! 7. `Conn::state`, then `Events::asked` and `Conn::receive_queue` (spinlocks, IRQ): short.
+//! 8. `Transport::commands`, `Events::seen`, `ConnRing::notifier`, then `SharedChannel::channel`
 //!    (spinlocks, IRQ): innermost, but for the wait queues of a socket, which are woken under
 //!    `Conn::state` and `Listener::posted`.
 //!
-//! A socket falls back under `Endpoint::turn` and `Stream::transition`, so that who has waited for
+//! A socket falls back under `Endpoint::call` and `Stream::transition`, so that who has waited for
 //! one of them finds that it has, and is repeated with the native socket.
 //!
 //! `lock_sock()` is taken, under the mutexes of 1 and 2 or nothing, for flags of the socket, for
@@ -97,8 +97,8 @@
 //!   item, where very many have news on a shared channel. They wake programs, pass
 //!   answers on and send requests that were made before, but never sleep, allocate or drop a last
 //!   reference, other than that of an exchange.
-//! - `Choice::create()`: process context.
-//! - `Settings` and `Sockets::show()`: process context.
+//! - `Fallback::create()`: process context.
+//! - `SavedOptions` and `Sockets::show()`: process context.
 //! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`workers::WORKERS`], and
 //!   [`workers::FAILURES`] for a link that ends by itself and for events that were too much for a
 //!   handler.
@@ -109,9 +109,9 @@
 mod addresses;
 mod budget;
 mod calls;
-mod choice;
 mod commands;
 mod conn;
+mod conn_ring;
 mod counters;
 #[path = "../counts.rs"]
 mod counts;
@@ -123,6 +123,7 @@ pub mod doorbell;
 mod driver;
 mod endpoint;
 mod exchange;
+mod fallback;
 mod family;
 mod hijack;
 mod link;
@@ -133,14 +134,13 @@ pub mod notifier;
 mod orders;
 #[path = "../proto/mod.rs"]
 pub mod proto;
-mod remote;
+mod remote_socket;
 #[path = "../ring.rs"]
 pub mod ring;
-mod setting;
-mod shared;
+mod ring_pool;
+mod saved_options;
 #[path = "../shared_channel.rs"]
 pub mod shared_channel;
-mod spares;
 mod stream;
 mod survivors;
 mod transport;
@@ -172,12 +172,12 @@ fn on_xen() -> Result {
 /// The module. Dropped in this order.
 #[pin_data]
 struct XenSock {
-    _substitute: substitute::Registration<choice::Choice>,
+    _substitute: substitute::Registration<fallback::Fallback>,
     _families: family::Families,
     #[pin]
     _driver: Registration<xenbus::Adapter<driver::Frontend>>,
     _directory: directory::Directory,
-    _namespaces: pernet::Registration<hijack::Namespaced>,
+    _namespaces: pernet::Registration<hijack::NetSettings>,
     _survivors: survivors::Keeper,
     _workers: workers::Workers,
 }

@@ -11,6 +11,7 @@ use super::{
     Kind, //
 };
 use crate::{
+    conn_ring::RingUser,
     exchange::wire_error,
     proto::{
         errno::Ending,
@@ -18,7 +19,6 @@ use crate::{
         status::Outcome,
         urgent::Notice, //
     },
-    shared::RingUser, //
 };
 use kernel::{
     net::sock::{

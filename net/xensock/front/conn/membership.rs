@@ -10,8 +10,8 @@ use super::{
         Phase, //
     },
     Conn,
-    Fresh,
-    Kind, //
+    Kind,
+    UnusedConn, //
 };
 use crate::{
     link::{
@@ -37,7 +37,7 @@ use kernel::{
 
 impl Conn {
     /// Makes it known to its link, which ends it from now on. May sleep.
-    pub(crate) fn enter(fresh: Fresh) -> Result<Arc<Self>> {
+    pub(crate) fn enter(fresh: UnusedConn) -> Result<Arc<Self>> {
         let conn = fresh.dismiss();
         match conn.remote.link.enter(conn.remote.id, conn.clone()) {
             Ok(()) => Ok(conn),
@@ -77,7 +77,7 @@ impl Conn {
         let mut state = self.state.lock();
         let leaves = match state.phase {
             Phase::Released(EndedRing::Free) => {
-                link.has(Feature::RingReuse) && link.spares.reserve(&self.ring)
+                link.has(Feature::RingReuse) && link.ring_pool.reserve(&self.ring)
             }
             Phase::Released(EndedRing::Used) => false,
             _ => return false,
@@ -91,16 +91,16 @@ impl Conn {
 
     /// Leaves the link, and the ring to another connection or nobody. Waits for the backend.
     ///
-    /// At any time either the members of the link or its spares have the ring, so that it is not
+    /// At any time either the members of the link or its pool have the ring, so that it is not
     /// shared any more once the link is down.
     fn part(this: Arc<Self>) {
         let (link, ring, id) = (this.remote.link.clone(), this.ring.clone(), this.remote.id);
-        // In this order: see `Shared::connect`.
+        // In this order: see `ConnRing::connect`.
         let ended = core::mem::replace(&mut this.state.lock().phase, Phase::Parted);
         this.end_growth();
         ring.disconnect();
         let is_left = ended == Phase::Released(EndedRing::Left);
-        let is_spare = is_left && link.spares.enter(&ring);
+        let is_spare = is_left && link.ring_pool.enter(&ring);
         if !is_spare {
             ring.give_up(&link);
         }
@@ -111,7 +111,7 @@ impl Conn {
             link.offer(&ring);
         } else if is_spare {
             ring.give_up(&link);
-            link.spares.remove(&ring);
+            link.ring_pool.remove(&ring);
         }
     }
 }

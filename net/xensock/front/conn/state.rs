@@ -17,7 +17,7 @@ pub(super) enum EndedRing {
     /// The backend has it, and no socket will read from it: it may go to another connection.
     Free,
     /// It goes to another connection: it has a place among the link's
-    /// [spares](crate::spares::Spares), and RELEASE says so.
+    /// [pool](crate::ring_pool::RingPool), and RELEASE says so.
     Left,
 }
 

@@ -36,7 +36,7 @@ impl Datagram {
         addr: SocketAddr,
         may_keep: impl FnOnce(&SocketAddr) -> Result,
     ) -> Result {
-        let turn = self.endpoint.turn()?;
+        let call = self.endpoint.lock_call()?;
         if self.has_port() {
             return Err(EINVAL);
         }
@@ -61,9 +61,9 @@ impl Datagram {
             }
             None => {
                 let domain = Domain::from(&addr);
-                let mut remote = self.endpoint.take_remote(&turn, Some(domain))?;
+                let mut remote = self.endpoint.take_remote(&call, Some(domain))?;
                 if let Err(error) = remote.bind(addr) {
-                    self.endpoint.keep_after(&turn, remote, error);
+                    self.endpoint.keep_after(&call, remote, error);
                     return Err(error);
                 }
                 let bound = remote.local;
@@ -71,7 +71,7 @@ impl Datagram {
                     give_back(remote);
                     return Err(error);
                 }
-                self.keep(&turn, attach(sk, remote)?);
+                self.keep(&call, attach(sk, remote)?);
                 bound
             }
         };
@@ -82,8 +82,8 @@ impl Datagram {
 
     /// `connect()` to an address, as `__ip4_datagram_connect()` does it.
     pub(crate) fn connect(&self, sk: &Sock, peer: SocketAddr) -> Result {
-        let turn = self.endpoint.turn()?;
-        let conn = self.open(&turn, sk, Some(Domain::from(&peer)))?;
+        let call = self.endpoint.lock_call()?;
+        let conn = self.open(&call, sk, Some(Domain::from(&peer)))?;
         let peer = in_domain(Some(conn.remote.domain), peer)?;
         // What was sent before goes to the peer of before.
         conn.settle()?;
@@ -97,7 +97,7 @@ impl Datagram {
     /// `connect()` to `AF_UNSPEC`, as `__udp_disconnect()` does it: without a peer, and without a
     /// port that the program has not chosen. Returns whether it has one.
     pub(crate) fn disconnect(&self, sk: &Sock) -> Result<bool> {
-        let _turn = self.endpoint.turn()?;
+        let _call = self.endpoint.lock_call()?;
         if self.endpoint.is_native() {
             // That is meant.
             return Err(EAGAIN);

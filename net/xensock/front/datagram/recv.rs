@@ -57,7 +57,7 @@ impl Datagram {
             }
             if self.endpoint.is_native() {
                 // Until it has really taken over.
-                let _turn = self.endpoint.turn()?;
+                let _call = self.endpoint.lock_call()?;
                 return Err(EAGAIN);
             }
             if self.has_lost() && !self.endpoint.is_lost() {

@@ -13,8 +13,8 @@ use crate::{
     },
     conn::{
         put,
-        Begun,
         Conn,
+        Corked,
         Target, //
     },
     exchange::wire_error,
@@ -95,7 +95,7 @@ impl Datagram {
     }
 
     /// What a message begins, if that is allowed.
-    fn begin(&self, sk: &Sock, msg: &MsgHdr, len: usize) -> Result<Begun> {
+    fn begin(&self, sk: &Sock, msg: &MsgHdr, len: usize) -> Result<Corked> {
         let target = self.target(sk, msg, len)?;
         let mut info = None;
         if msg.wants_control() {
@@ -104,7 +104,7 @@ impl Datagram {
             let asked = control::asked(messages, &target.addr).map_err(wire_error)?;
             info = Some(asked).filter(|asked| *asked != Info::default());
         }
-        Ok(Begun::new(target, info))
+        Ok(Corked::new(target, info))
     }
 
     /// Where a message goes, if that is allowed.

@@ -5,9 +5,9 @@
 mod check;
 
 use super::{
+    CallGuard,
     Endpoint,
-    State,
-    Turn, //
+    State, //
 };
 use crate::{
     conn::{
@@ -50,8 +50,8 @@ use crate::{
         Dialect,
         Response, //
     },
-    remote::Remote,
-    setting::Settings, //
+    remote_socket::RemoteSocket,
+    saved_options::SavedOptions, //
 };
 use check::check_early;
 use kernel::{
@@ -216,9 +216,9 @@ impl Endpoint {
 
     /// Notes an option that the backend has no part in.
     fn note(&self, option: &SockOpt, value: Value) -> Result {
-        let _turn = self.turn()?;
+        let _call = self.lock_call()?;
         let old = self.inner.lock().settings.clone();
-        let settings = Settings::with(old.as_deref(), option, value)?;
+        let settings = SavedOptions::with(old.as_deref(), option, value)?;
         self.set_beside(option, &value);
         let old = self.inner.lock().settings.replace(settings);
         drop(old);
@@ -247,9 +247,9 @@ impl Endpoint {
     /// Has the backend set an option, and notes it for sockets that come after.
     fn carry(&self, option: &SockOpt, value: Value) -> Result {
         self.check_has(option)?;
-        let turn = self.turn()?;
+        let call = self.lock_call()?;
         let old = self.inner.lock().settings.clone();
-        let settings = Settings::with(old.as_deref(), option, value)?;
+        let settings = SavedOptions::with(old.as_deref(), option, value)?;
 
         if self.may_wait(option) {
             let old = self.inner.lock().settings.replace(settings);
@@ -257,7 +257,7 @@ impl Endpoint {
             return Ok(());
         }
         let may_go_unheard = self.may_go_unheard(option);
-        let result = self.with_remote(&turn, option, |remote| {
+        let result = self.with_remote(&call, option, |remote| {
             let call = Call::SetSockOpt {
                 id: remote.id,
                 level: option.level,
@@ -287,7 +287,7 @@ impl Endpoint {
     }
 
     /// What options were set to. Any context.
-    pub(crate) fn known_options(&self) -> Option<Arc<Settings>> {
+    pub(crate) fn known_options(&self) -> Option<Arc<SavedOptions>> {
         self.inner.lock().settings.clone()
     }
 
@@ -327,7 +327,7 @@ impl Endpoint {
 
     /// Sets an option, and does not wait for the answer: only for the last that nobody has waited for,
     /// so that no program has more than one of them under way.
-    fn tell(&self, remote: &Remote, call: Call) -> Result {
+    fn tell(&self, remote: &RemoteSocket, call: Call) -> Result {
         let exchange = remote.send(call)?;
         let former = self.inner.lock().unheard.replace(exchange);
         if let Some(former) = former {
@@ -358,8 +358,8 @@ impl Endpoint {
             return give(option, value.as_bytes(), out);
         }
         let room = out.len();
-        let turn = self.turn()?;
-        match self.with_remote(&turn, option, |remote| read(remote, option, room)) {
+        let call = self.lock_call()?;
+        match self.with_remote(&call, option, |remote| read(remote, option, room)) {
             // As above: what is known is what the program has set. Without a backend likewise; a
             // flag that nobody has set is not set.
             Err(error @ (EBADF | ENETDOWN)) => {
@@ -390,8 +390,8 @@ impl Endpoint {
     pub(crate) fn sent_not_acknowledged(&self) -> Result<u32> {
         let option = option::may_get(option::SOL_XS, XS_OUTQ).map_err(wire_error)?;
         self.check_has(option)?;
-        let turn = self.turn()?;
-        let value = self.with_remote(&turn, option, |remote| read(remote, option, MAX_LEN))?;
+        let call = self.lock_call()?;
+        let value = self.with_remote(&call, option, |remote| read(remote, option, MAX_LEN))?;
         let number = value.first_chunk().copied().ok_or(EPROTO)?;
         Ok(u32::from_le_bytes(number))
     }
@@ -399,9 +399,9 @@ impl Endpoint {
     /// Does something with the socket that the backend has for this one, or has to make for it.
     fn with_remote<T>(
         &self,
-        turn: &Turn<'_>,
+        call: &CallGuard<'_>,
         option: &SockOpt,
-        ask: impl FnOnce(&Remote) -> Result<T>,
+        ask: impl FnOnce(&RemoteSocket) -> Result<T>,
     ) -> Result<T> {
         let result = if let Some(conn) = self.conn() {
             conn.settle()?;
@@ -410,11 +410,11 @@ impl Endpoint {
             ask(&listener.remote)
         } else {
             let domain = option.needs_ipv6().then_some(Domain::Inet6);
-            self.take_remote(turn, domain).and_then(|remote| {
+            self.take_remote(call, domain).and_then(|remote| {
                 let result = ask(&remote);
                 match &result {
-                    Ok(_) => self.keep(turn, remote),
-                    Err(error) => self.keep_after(turn, remote, *error),
+                    Ok(_) => self.keep(call, remote),
+                    Err(error) => self.keep_after(call, remote, *error),
                 }
                 result
             })
@@ -450,7 +450,7 @@ fn numbers(level: i32, name: i32) -> Result<(u32, u32)> {
 }
 
 /// Reads an option, as far as there is room for it.
-fn read(remote: &Remote, option: &SockOpt, room: usize) -> Result<KVec<u8>> {
+fn read(remote: &RemoteSocket, option: &SockOpt, room: usize) -> Result<KVec<u8>> {
     let call = |offset| Call::GetSockOpt {
         id: remote.id,
         level: option.level,

@@ -11,7 +11,7 @@ use crate::{
         option::SockOpt,
         value::Value, //
     },
-    setting::with_bytes, //
+    saved_options::with_bytes, //
 };
 use kernel::{
     net::{
@@ -36,11 +36,11 @@ use kernel::{
 type Open = Option<Arc<KernelSocket<Tcp>>>;
 
 /// A socket of TCP in the guest that listens.
-pub(crate) struct Local {
+pub(crate) struct LocalListener {
     socket: Pin<KBox<SpinLock<Open>>>,
 }
 
-impl Local {
+impl LocalListener {
     /// Has the program that uses `sk` told of the connections that come to `socket`. May sleep.
     pub(crate) fn new(socket: KernelSocket<Tcp>, sk: &Sock) -> Result<Self> {
         let waker = Arc::new(Waker { sk: sk.into() }, GFP_KERNEL)?;

@@ -9,11 +9,11 @@ use super::{
 use crate::{
     conn::{
         Conn,
-        Fresh, //
+        UnusedConn, //
     },
     endpoint::{
-        State,
-        Turn, //
+        CallGuard,
+        State, //
     },
     exchange::Exchange,
     proto::{
@@ -107,7 +107,7 @@ impl Stream {
         sk: &Sock,
         peer: Result<SocketAddr>,
     ) -> Result<(Error, Option<Arc<Exchange>>)> {
-        let turn = self.endpoint.turn()?;
+        let call = self.endpoint.lock_call()?;
         if let Some(pending) = under_way(socket)? {
             return Ok((pending, None));
         }
@@ -116,7 +116,7 @@ impl Stream {
         }
         // An address that cannot be read matters only here.
         let peer = peer?;
-        let fresh = self.set_up(&turn, sk, peer)?;
+        let fresh = self.set_up(&call, sk, peer)?;
         let link = fresh.remote.link.clone();
         let connect = link.exchange(Call::Connect {
             id: fresh.remote.id,
@@ -147,11 +147,11 @@ impl Stream {
     }
 
     /// Sets up a connection to `peer`, of which the backend does not know yet.
-    fn set_up(&self, turn: &Turn<'_>, sk: &Sock, peer: SocketAddr) -> Result<Fresh> {
-        let remote = self.endpoint.take_remote(turn, Some(Domain::from(&peer)))?;
+    fn set_up(&self, call: &CallGuard<'_>, sk: &Sock, peer: SocketAddr) -> Result<UnusedConn> {
+        let remote = self.endpoint.take_remote(call, Some(Domain::from(&peer)))?;
         if remote.local.is_some() && remote.link.dialect == Dialect::PvCalls {
             // There a socket is either for BIND or for CONNECT.
-            self.endpoint.keep(turn, remote);
+            self.endpoint.keep(call, remote);
             return Err(EOPNOTSUPP);
         }
         let order = ring_order(&remote.link, sk);
@@ -163,7 +163,7 @@ impl Stream {
 
     /// `connect()` to `AF_UNSPEC`: back to a socket that was never connected, or never listened.
     pub(crate) fn disconnect(&self, socket: &Socket, sk: &Sock) -> Result {
-        let parting = {
+        let closing = {
             let _guard = self.transit()?;
             if !matches!(sk.state(), TcpState::Close | TcpState::Listen) {
                 // Who is waiting in a call is told.
@@ -173,7 +173,7 @@ impl Stream {
             self.reset(socket, sk)
         };
         sk.error_report();
-        parting.wait();
+        closing.wait();
         Ok(())
     }
 

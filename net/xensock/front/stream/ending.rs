@@ -3,7 +3,7 @@
 //! Shutting down and closing.
 
 use super::{
-    parting::Parting,
+    closing::Closing,
     Stream, //
 };
 use crate::{
@@ -33,7 +33,7 @@ impl Stream {
     /// `shutdown()`, as `inet_shutdown()` does it.
     pub(crate) fn shutdown(&self, socket: &Socket, sk: &Sock, how: How) -> Result {
         let mask = directions(how);
-        let mut parting = Parting::default();
+        let mut closing = Closing::default();
         let guard = self.transit()?;
         let conn = self.conn();
         if let Some(conn) = conn.as_ref().filter(|_| mask.contains(Shutdown::Send)) {
@@ -48,12 +48,12 @@ impl Stream {
         let result = match sk.state() {
             TcpState::Listen if !mask.contains(Shutdown::Recv) => Ok(()),
             TcpState::Listen => {
-                parting = self.reset(socket, sk);
+                closing = self.reset(socket, sk);
                 Ok(())
             }
             TcpState::SynSent => {
                 sk.set_error(ECONNRESET);
-                parting = self.reset(socket, sk);
+                closing = self.reset(socket, sk);
                 sk.error_report();
                 Ok(())
             }
@@ -81,7 +81,7 @@ impl Stream {
         // For those who sleep in a call.
         sk.state_changed();
         drop(guard);
-        parting.wait();
+        closing.wait();
         result
     }
 
@@ -95,7 +95,7 @@ impl Stream {
                 linger_for(sk, &conn, time);
             }
         }
-        let parting = {
+        let closing = {
             let _guard = self.transition.lock();
             let (state, former) = {
                 let mut inner = self.endpoint.inner.lock();
@@ -103,9 +103,9 @@ impl Stream {
             };
             drop(former);
             sk.set_state(TcpState::Close);
-            Parting::from(state, linger.is_some_and(Timeout::is_zero))
+            Closing::from(state, linger.is_some_and(Timeout::is_zero))
         };
-        parting.wait();
+        closing.wait();
     }
 }
 

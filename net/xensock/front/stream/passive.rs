@@ -10,15 +10,15 @@ use crate::{
     addresses::any,
     endpoint::{
         give_back,
-        State,
-        Turn, //
+        CallGuard,
+        State, //
     },
     listener::{
         Listener,
-        Local, //
+        LocalListener, //
     },
     proto::Call,
-    remote::Remote, //
+    remote_socket::RemoteSocket, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -66,14 +66,14 @@ impl Stream {
         addr: SocketAddr,
         may_keep: impl FnOnce(&SocketAddr) -> Result,
     ) -> Result {
-        let turn = self.endpoint.turn()?;
+        let call = self.endpoint.lock_call()?;
         if socket.state() != SocketState::Unconnected || sk.state() != TcpState::Close {
             return Err(EINVAL);
         }
         self.forget_portless()?;
         let mut remote = self
             .endpoint
-            .take_remote(&turn, Some(Domain::from(&addr)))?;
+            .take_remote(&call, Some(Domain::from(&addr)))?;
         match remote.bind(addr) {
             Ok(()) => {
                 let local = remote.local.unwrap_or(addr);
@@ -83,11 +83,11 @@ impl Stream {
                 }
                 sk.note_names(&local, &any(remote.domain));
                 self.endpoint.inner.lock().local = Some(addr);
-                self.endpoint.keep(&turn, remote);
+                self.endpoint.keep(&call, remote);
                 Ok(())
             }
             Err(error) => {
-                self.endpoint.keep_after(&turn, remote, error);
+                self.endpoint.keep_after(&call, remote, error);
                 Err(error)
             }
         }
@@ -117,7 +117,7 @@ impl Stream {
         backlog: u32,
         local: impl FnOnce(SocketAddr) -> Result<Option<KernelSocket<Tcp>>>,
     ) -> Result {
-        let turn = self.endpoint.turn()?;
+        let call = self.endpoint.lock_call()?;
         if socket.state() != SocketState::Unconnected {
             return Err(EINVAL);
         }
@@ -126,16 +126,16 @@ impl Stream {
             sk.set_max_ack_backlog(backlog);
             return Ok(());
         }
-        let mut remote = self.endpoint.take_remote(&turn, None)?;
+        let mut remote = self.endpoint.take_remote(&call, None)?;
         let local = match listen_with(&mut remote, backlog, local) {
             Ok(local) => local,
             Err(error) => {
-                self.endpoint.keep_after(&turn, remote, error);
+                self.endpoint.keep_after(&call, remote, error);
                 return Err(error);
             }
         };
         let local = match local {
-            Some(local) => Some(Arc::new(Local::new(local, sk)?, GFP_KERNEL)?),
+            Some(local) => Some(Arc::new(LocalListener::new(local, sk)?, GFP_KERNEL)?),
             None => None,
         };
         let order = ring_order(&remote.link, sk);
@@ -201,11 +201,11 @@ impl Stream {
     /// Has the backend of the link that there is now listen for a socket that has lost its own.
     /// `ENETDOWN` if there is none; after another error the socket does not listen any more.
     pub(crate) fn revive(&self, sk: &Sock) -> Result {
-        let turn = self.endpoint.turn()?;
+        let call = self.endpoint.lock_call()?;
         let Some(lost) = self.endpoint.listener().filter(|l| l.is_lost()) else {
             return Ok(());
         };
-        let result = self.listen_again(&turn, sk, &lost);
+        let result = self.listen_again(&call, sk, &lost);
         match result {
             Ok(()) | Err(ENETDOWN) => (),
             Err(error) => lost.fail(error),
@@ -214,7 +214,7 @@ impl Stream {
     }
 
     /// Has another listener take the place of one that was lost with its link.
-    fn listen_again(&self, _turn: &Turn<'_>, sk: &Sock, lost: &Arc<Listener>) -> Result {
+    fn listen_again(&self, _call: &CallGuard<'_>, sk: &Sock, lost: &Arc<Listener>) -> Result {
         let mut remote = self
             .endpoint
             .make_remote(lost.remote.domain, lost.remote.local)?;
@@ -289,7 +289,7 @@ impl Stream {
 
 /// Has the backend's socket listen, at any port if it has none yet.
 fn listen_with(
-    remote: &mut Remote,
+    remote: &mut RemoteSocket,
     backlog: u32,
     local: impl FnOnce(SocketAddr) -> Result<Option<KernelSocket<Tcp>>>,
 ) -> Result<Option<KernelSocket<Tcp>>> {

@@ -7,11 +7,11 @@
 
 use crate::{
     budget,
-    proto::ring::Order,
-    shared::{
+    conn_ring::{
         payer,
-        Shared, //
+        ConnRing, //
     }, //
+    proto::ring::Order,
 };
 use kernel::{
     net::sock::Sock,
@@ -45,14 +45,14 @@ enum State {
     Old,
 }
 
-struct Spare {
-    ring: Arc<Shared>,
+struct PooledRing {
+    ring: Arc<ConnRing>,
     state: State,
 }
 
 /// The spare rings of a link. Unless said otherwise, all of this may sleep.
 #[pin_data]
-pub(crate) struct Spares {
+pub(crate) struct RingPool {
     /// How many there are, or will be: those of connections that are about to end count.
     count: Atomic<usize>,
     /// How many grants they have.
@@ -61,10 +61,10 @@ pub(crate) struct Spares {
     max_grants: usize,
     /// `None` once the link is down.
     #[pin]
-    rings: Mutex<Option<KVec<Spare>>>,
+    rings: Mutex<Option<KVec<PooledRing>>>,
 }
 
-impl Spares {
+impl RingPool {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             count: Atomic::new(0),
@@ -75,7 +75,7 @@ impl Spares {
     }
 
     /// Keeps a place for a ring, if there is one. Any context.
-    pub(crate) fn reserve(&self, ring: &Shared) -> bool {
+    pub(crate) fn reserve(&self, ring: &ConnRing) -> bool {
         let needed = ring.order().grants();
         // OVERFLOW: There are no more rings than fit into memory.
         let count = self.count.fetch_add(1, Relaxed) + 1;
@@ -87,15 +87,15 @@ impl Spares {
         fits
     }
 
-    fn give_back(&self, ring: &Shared) {
+    fn give_back(&self, ring: &ConnRing) {
         self.count.fetch_sub(1, Relaxed);
         self.grants.fetch_sub(ring.order().grants(), Relaxed);
     }
 
     /// Puts a ring into the place that it has. It is no spare until it is [offered](Self::offer),
     /// but no longer shared once the link is down. Returns `false` if it is, or there is no memory.
-    pub(crate) fn enter(&self, ring: &Arc<Shared>) -> bool {
-        let spare = Spare {
+    pub(crate) fn enter(&self, ring: &Arc<ConnRing>) -> bool {
+        let spare = PooledRing {
             ring: ring.clone(),
             state: State::Busy,
         };
@@ -110,7 +110,7 @@ impl Spares {
     }
 
     /// Makes a ring that was entered a spare one, and does `then`, unless the link is down.
-    pub(crate) fn offer(&self, ring: &Arc<Shared>, then: impl FnOnce()) {
+    pub(crate) fn offer(&self, ring: &Arc<ConnRing>, then: impl FnOnce()) {
         let mut rings = self.rings.lock();
         if let Some(spare) = (*rings).as_mut().and_then(|rings| find(rings, ring)) {
             spare.state = State::Idle;
@@ -120,7 +120,7 @@ impl Spares {
 
     /// Takes one out of this order for a connection of `sk`'s, which is `owner`'s. If a new one would
     /// be smaller, for want of grants, it may be, too.
-    pub(crate) fn take_for(&self, sk: &Sock, owner: u64, order: Order) -> Option<Arc<Shared>> {
+    pub(crate) fn take_for(&self, sk: &Sock, owner: u64, order: Order) -> Option<Arc<ConnRing>> {
         let payer = payer(sk);
         let take = |least: Option<Order>| {
             self.take(|ring| {
@@ -132,7 +132,7 @@ impl Spares {
     }
 
     /// Takes one out, the last that came, if `suits` says so.
-    fn take(&self, suits: impl Fn(&Shared) -> bool) -> Option<Arc<Shared>> {
+    fn take(&self, suits: impl Fn(&ConnRing) -> bool) -> Option<Arc<ConnRing>> {
         let mut rings = self.rings.lock();
         let rings = (*rings).as_mut()?;
         let found = rings
@@ -145,7 +145,7 @@ impl Spares {
 
     /// Chooses one to be given up, which nobody has wanted for a while. It stays until it is
     /// [removed](Self::remove).
-    pub(crate) fn next_old(&self) -> Option<Arc<Shared>> {
+    pub(crate) fn next_old(&self) -> Option<Arc<ConnRing>> {
         let mut rings = self.rings.lock();
         let mut rings = (*rings).as_mut()?.iter_mut();
         let spare = rings.find(|spare| spare.state == State::Old)?;
@@ -169,7 +169,7 @@ impl Spares {
     }
 
     /// Forgets a ring that was given up.
-    pub(crate) fn remove(&self, ring: &Arc<Shared>) {
+    pub(crate) fn remove(&self, ring: &Arc<ConnRing>) {
         let mut rings = self.rings.lock();
         if let Some(rings) = (*rings).as_mut() {
             let found = rings
@@ -191,7 +191,7 @@ impl Spares {
 }
 
 /// The place of a ring.
-fn find<'a>(rings: &'a mut [Spare], ring: &Arc<Shared>) -> Option<&'a mut Spare> {
+fn find<'a>(rings: &'a mut [PooledRing], ring: &Arc<ConnRing>) -> Option<&'a mut PooledRing> {
     rings
         .iter_mut()
         .find(|spare| Arc::ptr_eq(&spare.ring, ring))

@@ -49,10 +49,10 @@ const INET: i32 = AF_INET as i32;
 const INET6: i32 = AF_INET6 as i32;
 
 /// XenSock in the place of TCP and UDP.
-pub(crate) struct Choice;
+pub(crate) struct Fallback;
 
 #[vtable]
-impl Substitute for Choice {
+impl Substitute for Fallback {
     fn create(net: &Namespace, family: i32, kind: i32, protocol: i32) -> Result<Option<NewSocket>> {
         let transport = match (family, kind, protocol) {
             (INET | INET6, SOCK_STREAM, 0 | IPPROTO_TCP | IPPROTO_MPTCP | XENSOCK) => {

@@ -8,7 +8,7 @@
 
 mod substitute;
 
-pub(crate) use substitute::Choice;
+pub(crate) use substitute::Fallback;
 
 use crate::{
     addresses::in_domain,
@@ -18,12 +18,12 @@ use crate::{
         State, //
     },
     family::{
-        Engine,
-        Face,
+        AddressFamily,
+        AnySocket,
         Sk, //
     },
     hijack::{
-        First,
+        FirstUse,
         Hijack,
         Reason, //
     },
@@ -31,9 +31,9 @@ use crate::{
         call::SOCK_STREAM,
         rule::Transport, //
     },
-    setting::{
+    saved_options::{
         with_bytes,
-        Settings, //
+        SavedOptions, //
     }, //
 };
 use core::net::SocketAddr;
@@ -56,14 +56,14 @@ use kernel::{
 /// # Errors
 ///
 /// Any if it has: it is repeated with the native socket.
-pub(crate) fn first<F: Face, R>(
+pub(crate) fn first<F: AddressFamily, R>(
     socket: &Socket,
     sk: &Sk<F>,
-    first: First,
+    first: FirstUse,
     operation: impl FnOnce() -> Result<R>,
 ) -> Result<R> {
     if !is_open(sk) {
-        if let First::Connect(Ok(_)) | First::Send(Ok(_)) = first {
+        if let FirstUse::Connect(Ok(_)) | FirstUse::Send(Ok(_)) = first {
             move_port(socket, sk, first)?;
         }
         return operation();
@@ -83,7 +83,7 @@ pub(crate) fn first<F: Face, R>(
 }
 
 /// Why the first use of a socket is not for the backend.
-fn exemption<F: Face>(socket: &Socket, sk: &Sk<F>, first: First) -> Option<Reason> {
+fn exemption<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Option<Reason> {
     let (config, net) = (config(sk)?, sk.namespace()?);
     // As a program of a control group's may have it.
     if sk.has_route() || sk.has_native_name(socket) {
@@ -101,17 +101,17 @@ pub(crate) fn is_wanted(net: &Namespace) -> bool {
 }
 
 /// Whether a socket may fall back after the backend has refused something.
-fn may_return<F: Face>(sk: &Sk<F>) -> bool {
+fn may_return<F: AddressFamily>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && config(sk).is_some_and(|config| config.falls_back())
 }
 
 /// Has a socket that is bound to a port of all addresses, and no more than that, fall back with this
 /// port if it is about to connect with what the guest reaches by itself, or to send there.
-fn move_port<F: Face>(socket: &Socket, sk: &Sk<F>, first: First) -> Result {
+fn move_port<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Result {
     let place = |inner: &Inner| match sk.data().get_ref() {
-        Engine::Stream(_) => inner.port_of_all(),
-        Engine::Datagram(datagram) => {
-            let connects = matches!(first, First::Connect(_));
+        AnySocket::Stream(_) => inner.port_of_all(),
+        AnySocket::Datagram(datagram) => {
+            let connects = matches!(first, FirstUse::Connect(_));
             datagram
                 .is_unused(connects)
                 .then(|| inner.port_of_all())
@@ -137,7 +137,7 @@ fn move_port<F: Face>(socket: &Socket, sk: &Sk<F>, first: First) -> Result {
 ///
 /// `EAGAIN` if it has: the operation that comes here ends, and is repeated with the native socket.
 /// Or why it cannot.
-pub(crate) fn fall_back<F: Face>(
+pub(crate) fn fall_back<F: AddressFamily>(
     socket: &Socket,
     sk: &Sk<F>,
     reason: Reason,
@@ -149,7 +149,7 @@ pub(crate) fn fall_back<F: Face>(
 
 /// Has a socket fall back if it is as it is to be: then `place` returns the address that the native
 /// one gets, or that it gets none.
-fn replace<F: Face, N: Into<Option<SocketAddr>>>(
+fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
     socket: &Socket,
     sk: &Sk<F>,
     reason: Reason,
@@ -160,10 +160,10 @@ fn replace<F: Face, N: Into<Option<SocketAddr>>>(
         return Ok(());
     }
     let endpoint = sk.data().get_ref().endpoint();
-    let _turn = endpoint.turn()?;
+    let _call = endpoint.lock_call()?;
     let _transition = match sk.data().get_ref() {
-        Engine::Stream(stream) => Some(stream.transit()?),
-        Engine::Datagram(_) => None,
+        AnySocket::Stream(stream) => Some(stream.transit()?),
+        AnySocket::Datagram(_) => None,
     };
     let (state, settings, local) = {
         let mut inner = endpoint.inner.lock();
@@ -202,7 +202,7 @@ fn replace<F: Face, N: Into<Option<SocketAddr>>>(
 ///
 /// `EADDRINUSE` if there is a server in the guest itself that has the port. If it was the backend's
 /// choice, then there is nothing: the program could not do better.
-pub(crate) fn beside<F: Face>(
+pub(crate) fn beside<F: AddressFamily>(
     sk: &Sk<F>,
     name: SocketAddr,
     backlog: u32,
@@ -228,7 +228,7 @@ pub(crate) fn beside<F: Face>(
 }
 
 /// Sets what was set for one socket for another.
-fn repeat(settings: &Option<Arc<Settings>>, new: &Socket) -> Result {
+fn repeat(settings: &Option<Arc<SavedOptions>>, new: &Socket) -> Result {
     for (level, name, value) in settings.iter().flat_map(|settings| settings.iter()) {
         // What this kernel does not have the backend may have.
         let _ = with_bytes(value, |v| {
@@ -239,23 +239,23 @@ fn repeat(settings: &Option<Arc<Settings>>, new: &Socket) -> Result {
 }
 
 /// Whether it is open still what a socket is for.
-fn is_open<F: Face>(sk: &Sk<F>) -> bool {
+fn is_open<F: AddressFamily>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && sk.data().get_ref().endpoint().inner.lock().is_open()
 }
 
-fn note<F: Face>(sk: &Sk<F>, reason: Reason, addr: Option<SocketAddr>) {
+fn note<F: AddressFamily>(sk: &Sk<F>, reason: Reason, addr: Option<SocketAddr>) {
     if let Some(config) = config(sk) {
         config.note(reason, transport(sk), addr);
     }
 }
 
-fn transport<F: Face>(sk: &Sk<F>) -> Transport {
+fn transport<F: AddressFamily>(sk: &Sk<F>) -> Transport {
     match sk.data().get_ref().endpoint().kind {
         SOCK_STREAM => Transport::Tcp,
         _ => Transport::Udp,
     }
 }
 
-fn config<F: Face>(sk: &Sk<F>) -> Option<Arc<Hijack>> {
+fn config<F: AddressFamily>(sk: &Sk<F>) -> Option<Arc<Hijack>> {
     Hijack::of(&*sk.namespace()?)
 }

@@ -35,7 +35,7 @@ pub(crate) struct Target {
 /// The beginning of a datagram that is put together by several calls, with `MSG_MORE` or `UDP_CORK`. It
 /// lies in the ring already, behind what was produced.
 #[derive(Clone, Copy)]
-pub(crate) struct Begun {
+pub(crate) struct Corked {
     target: Target,
     info: Option<Info>,
     len: usize,
@@ -46,7 +46,7 @@ pub(crate) struct Begun {
 pub(crate) fn put(
     conn: &Arc<Conn>,
     msg: &mut MsgHdr,
-    new: Option<Begun>,
+    new: Option<Corked>,
     len: usize,
     more: bool,
 ) -> Result<Option<u32>> {
@@ -92,7 +92,7 @@ pub(crate) fn push(conn: &Arc<Conn>) -> Result {
     begun.produce(conn, &frame)
 }
 
-impl Begun {
+impl Corked {
     /// A datagram with nothing in it yet, of which `info` is said.
     pub(crate) fn new(target: Target, info: Option<Info>) -> Self {
         Self {

@@ -18,7 +18,7 @@ use kernel::{
 };
 
 /// What is known of the connections that the backend has and has not handed over.
-enum Prospect {
+enum Pending {
     /// There is none.
     Nothing,
     /// This has to be answered first: then what was there is handed over.
@@ -34,11 +34,11 @@ impl Listener {
     ///
     /// The oldest place says whether connections wait for which there is no place, once its ACCEPT
     /// was answered: what came before that has been handed over.
-    fn prospect(&self) -> Prospect {
+    fn pending(&self) -> Pending {
         let link = &self.remote.link;
         // Without status words an ACCEPT is not answered while nothing comes.
         if !link.has(Feature::Waiting) || !link.has(Feature::Status) {
-            return Prospect::Nothing;
+            return Pending::Nothing;
         }
         // One that was given back may be before it.
         let oldest = {
@@ -47,35 +47,35 @@ impl Listener {
             conns.find(|conn| conn.death().is_none()).cloned()
         };
         let Some(oldest) = oldest else {
-            return Prospect::Nothing;
+            return Pending::Nothing;
         };
         match oldest.accept.as_ref() {
-            Some(accept) if !accept.is_over() => return Prospect::Unanswered(accept.clone()),
+            Some(accept) if !accept.is_over() => return Pending::Unanswered(accept.clone()),
             _ => (),
         }
         // In this order: a connection is counted until it is handed over.
         let is_coming = oldest.ring.has_waiting();
         Conn::look_for_outcome(oldest.as_arc_borrow());
         match (oldest.is_pending(), is_coming) {
-            (false, _) => Prospect::Decided,
-            (true, true) => Prospect::Coming,
-            (true, false) => Prospect::Nothing,
+            (false, _) => Pending::Decided,
+            (true, true) => Pending::Coming,
+            (true, false) => Pending::Nothing,
         }
     }
 
     /// Waits, killably, until it is certain that the backend has no connection. Returns `false` if
     /// there may be one now.
     pub(crate) fn settle(&self) -> Result<bool> {
-        match self.prospect() {
-            Prospect::Nothing => return Ok(true),
-            Prospect::Decided => (),
-            Prospect::Unanswered(accept) => {
+        match self.pending() {
+            Pending::Nothing => return Ok(true),
+            Pending::Decided => (),
+            Pending::Unanswered(accept) => {
                 if let Err(ERESTARTSYS) = accept.wait() {
                     return Err(ERESTARTSYS);
                 }
             }
-            Prospect::Coming => {
-                let is_over = || !matches!(self.prospect(), Prospect::Coming);
+            Pending::Coming => {
+                let is_over = || !matches!(self.pending(), Pending::Coming);
                 let mut timeout = Timeout::FOREVER;
                 self.sk.wait_killable(&mut timeout, is_over)?;
             }
@@ -90,15 +90,15 @@ impl Listener {
             if self.is_ready() {
                 return true;
             }
-            match self.prospect() {
-                Prospect::Nothing => return false,
-                Prospect::Decided => (),
-                Prospect::Unanswered(accept) => {
+            match self.pending() {
+                Pending::Nothing => return false,
+                Pending::Decided => (),
+                Pending::Unanswered(accept) => {
                     if let Err(ERESTARTSYS) = accept.wait() {
                         return false;
                     }
                 }
-                Prospect::Coming => return true,
+                Pending::Coming => return true,
             }
         }
     }

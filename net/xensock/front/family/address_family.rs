@@ -29,7 +29,9 @@ use kernel::{
 };
 
 /// One of the families.
-pub(crate) trait Face: StaticProto<Family<Self>> + Sized + Send + Sync + 'static {
+pub(crate) trait AddressFamily:
+    StaticProto<Family<Self>> + Sized + Send + Sync + 'static
+{
     /// Its number.
     const FAMILY: i32;
     /// The number of the protocol in it.
@@ -48,7 +50,7 @@ const KINDS: &[u16] = &[SOCK_STREAM as u16, SOCK_DGRAM as u16];
 /// AF_XENSOCK.
 pub(crate) struct XenSock;
 
-impl Face for XenSock {
+impl AddressFamily for XenSock {
     // See `include/linux/socket.h`.
     const FAMILY: i32 = 46;
     const DOMAIN: Option<Domain> = None;
@@ -60,7 +62,7 @@ socket_proto!(XenSock, Family<XenSock>, c"XENSOCK");
 /// IPPROTO_XENSOCK under AF_INET.
 pub(crate) struct Inet;
 
-impl Face for Inet {
+impl AddressFamily for Inet {
     const FAMILY: i32 = AF_INET as i32;
     const PROTOCOL: Option<u16> = Some(IPPROTO_XENSOCK);
     const KINDS: &'static [u16] = KINDS;
@@ -73,7 +75,7 @@ socket_proto!(Inet, Family<Inet>, c"XENSOCK-INET");
 /// IPPROTO_XENSOCK under AF_INET6.
 pub(crate) struct Inet6;
 
-impl Face for Inet6 {
+impl AddressFamily for Inet6 {
     const FAMILY: i32 = AF_INET6 as i32;
     const PROTOCOL: Option<u16> = Some(IPPROTO_XENSOCK);
     const KINDS: &'static [u16] = KINDS;

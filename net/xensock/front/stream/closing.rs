@@ -18,21 +18,21 @@ use kernel::{
 /// What the backend was asked to end, and others could still notice.
 #[derive(Default)]
 #[must_use]
-pub(super) struct Parting {
+pub(super) struct Closing {
     /// The end of a socket with an address of its own.
     socket: Option<Arc<Exchange>>,
     /// Connections that came to that socket, and that nobody has accepted.
     conns: KVec<Arc<Conn>>,
 }
 
-impl Parting {
+impl Closing {
     /// Ends what a socket was.
     pub(super) fn from(state: State, abort: bool) -> Self {
-        let mut parting = Self::default();
+        let mut closing = Self::default();
         match state {
             State::Idle(None) | State::Native => (),
             State::Idle(Some(remote)) => {
-                parting.socket = remote.local.map(|_| remote.ending());
+                closing.socket = remote.local.map(|_| remote.ending());
                 drop(remote);
             }
             State::Connection(conn) => {
@@ -40,18 +40,18 @@ impl Parting {
                 let abort = abort || conn.has_unread();
                 Conn::close(&conn, abort);
                 // In good order it ends later, and keeps its port for longer still.
-                parting.socket = conn
+                closing.socket = conn
                     .remote
                     .local
                     .filter(|_| abort && conn.remote.is_released())
                     .map(|_| conn.remote.ending());
             }
             State::Listening(listener) => {
-                parting.conns = listener.close();
-                parting.socket = Some(listener.remote.ending());
+                closing.conns = listener.close();
+                closing.socket = Some(listener.remote.ending());
             }
         }
-        parting
+        closing
     }
 
     /// Waits until the backend has ended it; killable. No lock may be held.

@@ -23,7 +23,7 @@ use kernel::{
 
 /// An option that was set.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Setting {
+struct SavedOption {
     level: u32,
     name: u32,
     value: Value,
@@ -41,19 +41,19 @@ pub(crate) fn with_bytes<T>(value: &Value, what: impl FnOnce(&[u8]) -> T) -> T {
 /// concern it.
 ///
 /// They do not change, so that a socket and those that were accepted from it share them.
-pub(crate) struct Settings(KVec<Setting>);
+pub(crate) struct SavedOptions(KVec<SavedOption>);
 
-impl Settings {
+impl SavedOptions {
     /// The `old` ones, with an option set anew. May sleep.
     pub(crate) fn with(old: Option<&Self>, option: &SockOpt, value: Value) -> Result<Arc<Self>> {
         let old = old.map_or(&[][..], |settings| &settings.0);
         let mut settings = KVec::with_capacity(old.len() + 1, GFP_KERNEL)?;
-        let is_other = |s: &&Setting| (s.level, s.name) != (option.level, option.name);
+        let is_other = |s: &&SavedOption| (s.level, s.name) != (option.level, option.name);
 
         for setting in old.iter().filter(is_other) {
             settings.push(*setting, GFP_KERNEL)?;
         }
-        let setting = Setting {
+        let setting = SavedOption {
             level: option.level,
             name: option.name,
             value,
@@ -74,7 +74,7 @@ impl Settings {
 
     /// The same, by the numbers of the option.
     pub(crate) fn find(&self, level: u32, name: u32) -> Option<Value> {
-        let is_it = |s: &&Setting| (s.level, s.name) == (level, name);
+        let is_it = |s: &&SavedOption| (s.level, s.name) == (level, name);
         self.0.iter().find(is_it).map(|setting| setting.value)
     }
 

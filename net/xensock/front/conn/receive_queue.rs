@@ -9,6 +9,7 @@
 use super::Conn;
 use crate::{
     addresses::any,
+    conn_ring::Granted,
     exchange::wire_error,
     proto::{
         errno::Ending,
@@ -28,8 +29,7 @@ use crate::{
         },
         Feature, //
     },
-    ring::DataRing,
-    shared::Granted, //
+    ring::DataRing, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -43,7 +43,7 @@ use kernel::{
 
 /// What is known of the frames that have come.
 #[derive(Default)]
-pub(super) struct Inbox {
+pub(super) struct ReceiveQueue {
     /// Bytes of the frames that were looked at and are not consumed.
     known: u32,
     /// How many of these frames are datagrams.
@@ -72,7 +72,7 @@ struct Reported {
 struct Broken;
 
 /// A datagram that waits to be received.
-pub(crate) struct Arrived {
+pub(crate) struct QueuedDatagram {
     /// Bytes of its payload.
     pub(crate) len: u32,
     /// Whom it is from; the peer of the socket, if that is not said.
@@ -87,21 +87,21 @@ pub(crate) struct Arrived {
     frame: u32,
 }
 
-impl Arrived {
+impl QueuedDatagram {
     /// Where the payload that the program looks at begins, from the first frame on.
     pub(crate) fn payload(&self) -> u32 {
         payload_at(self.has_info) + self.before + self.skip
     }
 }
 
-impl Inbox {
+impl ReceiveQueue {
     /// Looks at the frames that have come, up to a report, and asks to be notified of the next. They
     /// may have an [`Info`] if that is so on the link.
     fn look(&mut self, ring: &DataRing<Granted>, may_have_info: bool) -> Result<News, Broken> {
         let mut news = News::default();
 
         ring.expect_data();
-        // Nothing is consumed while we are looking: that takes the lock of this inbox.
+        // Nothing is consumed while we are looking: that takes the lock of this queue.
         let queued = ring.readable().map_err(|_| Broken)?;
         loop {
             let left = queued.checked_sub(self.known).ok_or(Broken)?;
@@ -199,7 +199,7 @@ impl Conn {
             // The endings first: what came before them is seen with them.
             let endings = [this.ring.tx_ending(), this.ring.rx_ending()];
             let ending = endings.into_iter().find(|e| *e != Ending::Open);
-            (ending, this.tell_arrived(&state.sk))
+            (ending, this.tell_queued(&state.sk))
         };
         match (looked, ending) {
             (Err(Broken), _) => Self::broken(this),
@@ -215,13 +215,13 @@ impl Conn {
         }
     }
 
-    fn tell_arrived(&self, sk: &Sock) -> Result<(), Broken> {
+    fn tell_queued(&self, sk: &Sock) -> Result<(), Broken> {
         if self.has_taken() {
             sk.write_space();
         }
         let may_have_info = self.remote.link.has(Feature::Info);
         loop {
-            let news = self.inbox.lock().look(&self.ring, may_have_info)?;
+            let news = self.receive_queue.lock().look(&self.ring, may_have_info)?;
             if let Some(error) = news.error {
                 sk.set_error(error);
                 sk.error_report();
@@ -260,24 +260,24 @@ impl Conn {
 
     /// Whether there is a datagram. Any context.
     pub(crate) fn has_datagram(&self) -> bool {
-        self.inbox.lock().datagrams > 0
+        self.receive_queue.lock().datagrams > 0
     }
 
     /// Whether there is a frame, which may be an error that was told. Any context.
     pub(crate) fn has_frame(&self) -> bool {
-        self.inbox.lock().known > 0
+        self.receive_queue.lock().known > 0
     }
 
     /// Bytes of the frames that have come. Any context.
     pub(crate) fn known(&self) -> u32 {
-        self.inbox.lock().known
+        self.receive_queue.lock().known
     }
 
     /// The datagram that has come first. What is before it are errors that were told: they go. For
     /// the holder of `rx`.
-    pub(crate) fn first_datagram(this: ArcBorrow<'_, Self>) -> Option<Arrived> {
+    pub(crate) fn first_datagram(this: ArcBorrow<'_, Self>) -> Option<QueuedDatagram> {
         loop {
-            let known = this.inbox.lock().known;
+            let known = this.receive_queue.lock().known;
             if known == 0 {
                 return None;
             }
@@ -290,7 +290,7 @@ impl Conn {
                     },
                     frame,
                 )) => {
-                    return Some(Arrived {
+                    return Some(QueuedDatagram {
                         len,
                         from: addr,
                         has_info,
@@ -312,15 +312,15 @@ impl Conn {
 
     /// The datagram with the byte that is `offset` bytes behind the first, for one who leaves it
     /// where it is. For the holder of `rx`.
-    pub(crate) fn datagram_at(this: ArcBorrow<'_, Self>, offset: u32) -> Option<Arrived> {
-        let mut arrived = Self::first_datagram(this)?;
+    pub(crate) fn datagram_at(this: ArcBorrow<'_, Self>, offset: u32) -> Option<QueuedDatagram> {
+        let mut queued = Self::first_datagram(this)?;
         let mut skip = offset;
 
         // Each turn passes a frame that has come: they end.
-        while skip > 0 && skip >= arrived.len {
-            skip -= arrived.len;
+        while skip > 0 && skip >= queued.len {
+            skip -= queued.len;
             loop {
-                let before = arrived.before.checked_add(arrived.frame)?;
+                let before = queued.before.checked_add(queued.frame)?;
                 let left = this.known().checked_sub(before).filter(|left| *left > 0)?;
                 match frame_at(&this.ring, before, left) {
                     Ok((
@@ -331,7 +331,7 @@ impl Conn {
                         },
                         frame,
                     )) => {
-                        arrived = Arrived {
+                        queued = QueuedDatagram {
                             len,
                             from: addr,
                             has_info,
@@ -342,8 +342,8 @@ impl Conn {
                         break;
                     }
                     Ok((Frame::Error(_) | Frame::Report { .. }, frame)) => {
-                        arrived.before = before;
-                        arrived.frame = frame;
+                        queued.before = before;
+                        queued.frame = frame;
                     }
                     Err(Broken) => {
                         Self::broken(this);
@@ -352,26 +352,26 @@ impl Conn {
                 }
             }
         }
-        Some(Arrived { skip, ..arrived })
+        Some(QueuedDatagram { skip, ..queued })
     }
 
     /// What more is said of a datagram, if anything is, and makes sense. For the holder of `rx`.
-    pub(crate) fn info_of(&self, arrived: &Arrived) -> Option<Info> {
-        let info = arrived
+    pub(crate) fn info_of(&self, queued: &QueuedDatagram) -> Option<Info> {
+        let info = queued
             .has_info
-            .then(|| info_at(&self.ring, arrived.before))?;
+            .then(|| info_at(&self.ring, queued.before))?;
         info.ok()
     }
 
     /// Gives the place of a datagram back to the backend. For the holder of `rx`.
-    pub(crate) fn consume_datagram(&self, arrived: &Arrived) {
-        self.consume_frame(arrived.frame, true);
+    pub(crate) fn consume_datagram(&self, queued: &QueuedDatagram) {
+        self.consume_frame(queued.frame, true);
     }
 
     fn consume_frame(&self, frame: u32, is_datagram: bool) {
         let notify = {
-            let mut inbox = self.inbox.lock();
-            inbox.forget(frame, is_datagram);
+            let mut receive_queue = self.receive_queue.lock();
+            receive_queue.forget(frame, is_datagram);
             self.ring.consume(frame)
         };
         if notify {
@@ -382,8 +382,8 @@ impl Conn {
     /// Makes room for what is to come, if it is taken by errors: whoever only sends never receives.
     pub(crate) fn drop_errors(this: ArcBorrow<'_, Self>) {
         let has_only_errors = {
-            let inbox = this.inbox.lock();
-            inbox.known > 0 && inbox.datagrams == 0
+            let receive_queue = this.receive_queue.lock();
+            receive_queue.known > 0 && receive_queue.datagrams == 0
         };
         if has_only_errors {
             if let Some(_rx) = this.rx.try_lock() {

@@ -4,8 +4,8 @@
 
 use super::Link;
 use crate::{
-    proto::ring::Order,
-    shared::Shared, //
+    conn_ring::ConnRing,
+    proto::ring::Order, //
 };
 use kernel::{
     net::sock::Sock,
@@ -21,8 +21,8 @@ use kernel::{
     }, //
 };
 
-/// The work item [`Link::tidying`].
-pub(super) const TIDYING: u64 = 1;
+/// The work item [`Link::reclaim`].
+pub(super) const RECLAIM: u64 = 1;
 
 /// How long a ring stays unused: so long, or twice that. In milliseconds.
 const IDLE_TIME: Msecs = 1000;
@@ -30,38 +30,38 @@ const IDLE_TIME: Msecs = 1000;
 impl Link {
     /// Returns a data ring of this order for a connection of `sk`'s, which is `owner`'s: a spare one,
     /// or a new one. May sleep.
-    pub(crate) fn new_ring(&self, sk: &Sock, owner: u64, order: Order) -> Result<Arc<Shared>> {
-        match self.spares.take_for(sk, owner, order) {
+    pub(crate) fn new_ring(&self, sk: &Sock, owner: u64, order: Order) -> Result<Arc<ConnRing>> {
+        match self.ring_pool.take_for(sk, owner, order) {
             Some(ring) => {
                 self.counters.ring_reused();
                 Ok(ring)
             }
-            None => Shared::new(self, sk, owner, order),
+            None => ConnRing::new(self, sk, owner, order),
         }
     }
 
-    /// Leaves a ring that was [entered](crate::spares::Spares::enter) to another connection. May sleep.
-    pub(crate) fn offer(self: &Arc<Self>, ring: &Arc<Shared>) {
+    /// Leaves a ring that was [entered](crate::ring_pool::RingPool::enter) to another connection. May sleep.
+    pub(crate) fn offer(self: &Arc<Self>, ring: &Arc<ConnRing>) {
         // The backend has nothing of extensions any more.
         ring.restart();
-        self.spares.offer(ring, || self.tidy_later());
+        self.ring_pool.offer(ring, || self.reclaim_later());
     }
 
-    fn tidy_later(self: &Arc<Self>) {
+    fn reclaim_later(self: &Arc<Self>) {
         // An item that is queued already does all there is to do.
-        let _ = enqueue_delayed::<_, TIDYING>(self.clone(), msecs_to_jiffies(IDLE_TIME));
+        let _ = enqueue_delayed::<_, RECLAIM>(self.clone(), msecs_to_jiffies(IDLE_TIME));
     }
 }
 
-impl WorkItem<TIDYING> for Link {
+impl WorkItem<RECLAIM> for Link {
     type Pointer = Arc<Link>;
 
     /// Gives up the rings that nobody has wanted for a while.
     fn run(this: Arc<Link>) {
-        while let Some(ring) = this.spares.next_old() {
+        while let Some(ring) = this.ring_pool.next_old() {
             ring.give_up(&this);
-            this.spares.remove(&ring);
+            this.ring_pool.remove(&ring);
         }
-        this.spares.age(|| this.tidy_later());
+        this.ring_pool.age(|| this.reclaim_later());
     }
 }

@@ -104,7 +104,7 @@ impl Handler for dyn RingUser {
 
 /// A data ring with its notifier, for one connection after another.
 #[pin_data]
-pub(crate) struct Shared {
+pub(crate) struct ConnRing {
     #[pin]
     ring: DataRing<Granted>,
     at: RingRef,
@@ -131,7 +131,7 @@ pub(crate) fn payer(sk: &Sock) -> usize {
     namespace.map_or(0, |namespace| core::ptr::from_ref(&*namespace).addr())
 }
 
-impl Shared {
+impl ConnRing {
     /// Allocates a ring for `sk`, grants it to the backend and fills in its indexes page. May sleep.
     ///
     /// It is of a smaller order if the guest has many connections, see [`Share`].
@@ -288,7 +288,7 @@ impl Shared {
     }
 }
 
-impl Deref for Shared {
+impl Deref for ConnRing {
     type Target = DataRing<Granted>;
 
     fn deref(&self) -> &Self::Target {

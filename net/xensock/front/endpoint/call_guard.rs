@@ -9,7 +9,7 @@ use super::{
 use crate::{
     link::LINK,
     proto::call::SOCK_DGRAM,
-    remote::Remote, //
+    remote_socket::RemoteSocket, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -19,14 +19,14 @@ use kernel::{
 };
 
 /// Proof that nobody else changes the socket by an answer of the backend's.
-pub(crate) struct Turn<'a>(#[expect(dead_code)] MutexGuard<'a, ()>);
+pub(crate) struct CallGuard<'a>(#[expect(dead_code)] MutexGuard<'a, ()>);
 
 impl Endpoint {
-    /// Waits for the turn of a call; killable.
-    pub(crate) fn turn(&self) -> Result<Turn<'_>> {
-        let turn = Turn(self.turn.lock_killable()?);
+    /// Waits until no other call has the socket; killable.
+    pub(crate) fn lock_call(&self) -> Result<CallGuard<'_>> {
+        let call = CallGuard(self.call.lock_killable()?);
         self.drop_lost();
-        Ok(turn)
+        Ok(call)
     }
 
     /// Gives up what a link that is down has left. If there was an address, it is asked for again.
@@ -56,7 +56,11 @@ impl Endpoint {
     ///
     /// `EINVAL` if the socket is connected or listening, `EAFNOSUPPORT` if it has an address of
     /// another family.
-    pub(crate) fn take_remote(&self, turn: &Turn<'_>, domain: Option<Domain>) -> Result<Remote> {
+    pub(crate) fn take_remote(
+        &self,
+        call: &CallGuard<'_>,
+        domain: Option<Domain>,
+    ) -> Result<RemoteSocket> {
         let (remote, local, settings, former) = {
             let mut guard = self.inner.lock();
             let inner = &mut *guard;
@@ -76,7 +80,7 @@ impl Endpoint {
                 return Ok(remote);
             }
             if remote.local.is_some() {
-                self.keep(turn, remote);
+                self.keep(call, remote);
                 return Err(EAFNOSUPPORT);
             }
             // It has nothing but options: another gets them.
@@ -102,10 +106,15 @@ impl Endpoint {
     }
 
     /// Has the backend make a socket, with the options that were set, and with this address.
-    pub(crate) fn make_remote(&self, domain: Domain, local: Option<SocketAddr>) -> Result<Remote> {
+    pub(crate) fn make_remote(
+        &self,
+        domain: Domain,
+        local: Option<SocketAddr>,
+    ) -> Result<RemoteSocket> {
         let settings = self.inner.lock().settings.clone();
         let link = LINK.get().ok_or(ENETDOWN)?;
-        let mut remote = Remote::new(link, self.kind, domain, self.owner, settings.as_deref())?;
+        let mut remote =
+            RemoteSocket::new(link, self.kind, domain, self.owner, settings.as_deref())?;
         if let Some(local) = local.filter(is_chosen) {
             remote.bind(local)?;
         }
@@ -113,9 +122,9 @@ impl Endpoint {
     }
 
     /// Puts the backend's socket back for the next call.
-    pub(crate) fn keep(&self, _turn: &Turn<'_>, remote: Remote) {
+    pub(crate) fn keep(&self, _call: &CallGuard<'_>, remote: RemoteSocket) {
         let mut inner = self.inner.lock();
-        // Only who has the turn gives the socket another state than this one.
+        // Only who has the guard gives the socket another state than this one.
         if let State::Idle(place) = &mut inner.state {
             *place = Some(remote);
         }
@@ -123,14 +132,14 @@ impl Endpoint {
 
     /// Puts the backend's socket back after it has refused something, unless it is of no use: it
     /// was never made, is spent, its link is down, or we have not seen what was answered.
-    pub(crate) fn keep_after(&self, turn: &Turn<'_>, remote: Remote, error: Error) {
+    pub(crate) fn keep_after(&self, call: &CallGuard<'_>, remote: RemoteSocket, error: Error) {
         if !matches!(error, ERESTARTSYS | ENETDOWN) && remote.is_of_use() {
-            self.keep(turn, remote);
+            self.keep(call, remote);
         }
     }
 }
 
-/// Whether an address leaves the backend less than every choice.
+/// Tells if an address leaves the backend less than every choice.
 fn is_chosen(addr: &SocketAddr) -> bool {
     addr.port() != 0 || !addr.ip().is_unspecified()
 }

@@ -23,8 +23,8 @@ use kernel::{
     }, //
 };
 
-/// The work item [`Link::ageing`].
-pub(super) const AGEING: u64 = 2;
+/// The work item [`Link::expiry`].
+pub(super) const EXPIRY: u64 = 2;
 
 /// From one look to the next, in milliseconds.
 const PERIOD: Msecs = 1000;
@@ -34,7 +34,7 @@ impl Link {
     pub(crate) fn look_after(self: &Arc<Self>) {
         self.if_open(|| {
             // An item that is queued already does all there is to do.
-            let _ = enqueue_delayed::<_, AGEING>(self.clone(), msecs_to_jiffies(PERIOD));
+            let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(PERIOD));
         });
     }
 
@@ -43,16 +43,16 @@ impl Link {
     pub(crate) fn note_shortage(self: &Arc<Self>) {
         self.is_short.store(true, Relaxed);
         // One that waits for its time sees it then.
-        let _ = enqueue_delayed::<_, AGEING>(self.clone(), 0);
+        let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), 0);
     }
 
     /// Notes that a listener has got nothing for what it has asked for ahead. Any context.
     pub(crate) fn note_refusal(self: &Arc<Self>) {
-        let _ = enqueue_delayed::<_, AGEING>(self.clone(), msecs_to_jiffies(PERIOD));
+        let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(PERIOD));
     }
 }
 
-impl WorkItem<AGEING> for Link {
+impl WorkItem<EXPIRY> for Link {
     type Pointer = Arc<Link>;
 
     fn run(this: Arc<Link>) {

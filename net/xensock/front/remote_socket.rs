@@ -16,7 +16,7 @@ use crate::{
         Feature,
         Response, //
     },
-    setting::Settings, //
+    saved_options::SavedOptions, //
 };
 use core::{
     net::SocketAddr,
@@ -36,7 +36,7 @@ use kernel::{
 };
 
 /// A socket of the backend, by its handle. Released when it is dropped, in any context.
-pub(crate) struct Remote {
+pub(crate) struct RemoteSocket {
     pub(crate) link: Arc<Link>,
     /// The handle that names it on the wire.
     pub(crate) id: u64,
@@ -54,7 +54,7 @@ pub(crate) struct Remote {
     is_released: Atomic<bool>,
 }
 
-impl Remote {
+impl RemoteSocket {
     /// Asks the backend for a socket of `owner` with these settings, and does not wait: the requests that
     /// follow will tell if it failed. May sleep.
     pub(crate) fn new(
@@ -62,7 +62,7 @@ impl Remote {
         kind: u32,
         domain: Domain,
         owner: u64,
-        settings: Option<&Settings>,
+        settings: Option<&SavedOptions>,
     ) -> Result<Self> {
         if kind == SOCK_DGRAM && !link.has(Feature::Datagram) {
             return Err(ESOCKTNOSUPPORT);
@@ -228,7 +228,7 @@ impl Remote {
     }
 }
 
-impl Drop for Remote {
+impl Drop for RemoteSocket {
     fn drop(&mut self) {
         self.release(false, || false, None);
     }
