@@ -8,9 +8,9 @@ use crate::{
     proto::Command,
     quota::{
         Quota,
-        Sockets,
         PAGES, //
-    }, //
+    },
+    sockets::Sockets, //
 };
 use kernel::{
     fmt,

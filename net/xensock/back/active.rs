@@ -26,10 +26,7 @@ use crate::{
         RingRef,
         Way, //
     },
-    share::{
-        extend,
-        Share, //
-    },
+    share::Share,
     socket::Socket, //
 };
 use core::{
@@ -97,8 +94,15 @@ enum State {
     Open(Io),
 }
 
+/// Who knows the connections of a guest by their ids.
+pub(crate) trait Registry: Send + Sync {
+    /// Takes out a place for a connection, unless the guest has given the id to something else.
+    fn forget(&self, id: u64, active: &Active);
+}
+
 /// What an ACCEPT has brought, for the connection that will be found.
 struct Place {
+    registry: Arc<dyn Registry>,
     share: Arc<Share>,
     completion: Completion,
     /// The guest was told that connections wait, see [`Active::show`].
@@ -164,7 +168,7 @@ impl Active {
         completion: Completion,
     ) -> Result<Arc<Self>> {
         let active = Self::new(guest, id)?;
-        let share = Share::for_connection(guest, ring, &active)?;
+        let share = guest.ring_for(ring, active.clone())?;
 
         let path = FastPath::new(guest, socket.clone(), share)?;
         socket.set_callbacks(Waker::new(&active, &path))?;
@@ -186,13 +190,15 @@ impl Active {
     /// Makes a place for a connection that a listener will accept.
     pub(crate) fn post(
         guest: &Arc<Guest>,
+        registry: Arc<dyn Registry>,
         id: u64,
         ring: RingRef,
         completion: Completion,
     ) -> Result<Arc<Self>> {
         let active = Self::new(guest, id)?;
-        let share = Share::for_connection(guest, ring, &active)?;
+        let share = guest.ring_for(ring, active.clone())?;
         *active.place.lock() = Some(Place {
+            registry,
             share,
             completion,
             shows_waiting: false,
@@ -242,9 +248,11 @@ impl Active {
         if let Some(place) = place {
             // Commands may follow as soon as the guest is told.
             *self.path.lock() = Some(path.clone());
-            let to = self.guest.dev.otherend_id();
+            let to = self.guest.transport.peer();
             trace::accept(to, self.id, || socket.local_addr().ok(), peer);
-            place.completion.succeed(&self.guest, &path.share, peer);
+            place
+                .completion
+                .succeed(&self.guest.transport, &path.share, peer);
             *state = State::Open(Io::new(&self.guest, self.id, path, None));
         }
         // For what happened before the callbacks were there.
@@ -271,8 +279,9 @@ impl Active {
         match error {
             None => {
                 let place = self.place.lock().take();
-                self.guest.forget(self.id, self);
-                drop(place);
+                if let Some(place) = place {
+                    place.registry.forget(self.id, self);
+                }
             }
             Some(error) => drop(self.part(State::Posted, true, error)),
         }
@@ -308,7 +317,7 @@ impl Active {
             .lock()
             .as_ref()
             .map(|path| path.share.ring.clone());
-        extend(&self.guest, &*ring.ok_or(ENOTCONN)?, way, order)?;
+        self.guest.extend(&*ring.ok_or(ENOTCONN)?, way, order)?;
         // Who produces goes there.
         self.wake();
         Ok(())
@@ -333,7 +342,9 @@ impl Active {
     fn answer_shrink(&self, tickets: [Option<Response>; 2], result: impl Fn(usize) -> Result) {
         for (i, ticket) in tickets.into_iter().enumerate() {
             if let Some(ticket) = ticket {
-                self.guest.answer(ticket, result(i).map(|()| Body::Empty));
+                self.guest
+                    .transport
+                    .answer(ticket, result(i).map(|()| Body::Empty));
             }
         }
     }
@@ -341,7 +352,7 @@ impl Active {
     /// Has the work item run.
     fn wake(self: &Arc<Self>) {
         // An item that is queued already will see what there is to do.
-        let _ = self.guest.queue.enqueue::<_, 0>(self.clone());
+        let _ = self.guest.transport.queue.enqueue::<_, 0>(self.clone());
     }
 
     /// Ends the connection for RELEASE, which is answered once nothing is shared any more.
@@ -377,13 +388,16 @@ impl Active {
             State::Gone => None,
             State::Posted => {
                 let Place {
-                    share, completion, ..
+                    registry,
+                    share,
+                    completion,
+                    ..
                 } = self.place.lock().take()?;
                 if let Completion::Response(_) = completion {
                     // No socket comes of an ACCEPT that is answered with an error.
-                    self.guest.forget(self.id, self);
+                    registry.forget(self.id, self);
                 }
-                completion.fail(&self.guest, share, error);
+                completion.fail(&self.guest.transport, share, error);
                 None
             }
             State::Open(io) => {
@@ -409,11 +423,11 @@ impl Active {
                 reuse,
             } => {
                 match self.part(state, abort, ECONNABORTED) {
-                    Some(share) if reuse => share.keep(&self.guest),
+                    Some(share) if reuse => self.guest.keep(share),
                     other => drop(other),
                 }
                 self.end_softirq();
-                self.guest.answer(ticket, Ok(Body::Empty));
+                self.guest.transport.answer(ticket, Ok(Body::Empty));
             }
             Farewell::Abandon => {
                 drop(self.part(state, true, ECONNABORTED));
@@ -482,6 +496,7 @@ impl Active {
             Ok(Outcome::Refused(error)) => (false, error),
             Err(_) => {
                 self.guest
+                    .transport
                     .warn_once(c"impossible index in a data ring, connection reset");
                 (true, ECONNABORTED)
             }

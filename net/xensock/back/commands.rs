@@ -1,380 +1,145 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a guest asks, one request at a time.
-//!
-//! Runs as the guest's work item. No request is waited for here: what takes long is answered by the
-//! connection or the listener that it is about, when it is done.
+//! The commands ring of a link, and its event channel.
 
-use crate::{
-    active::Active,
-    completion::Completion,
-    datagram::Datagram,
-    guest::Guest,
-    listener::Listener,
-    policy::Policy,
-    proto::{
-        addr,
-        call::{
-            SHUT_RD,
-            SHUT_WR,
-            SOCK_DGRAM,
-            SOCK_STREAM, //
-        },
-        rule::Transport,
-        Body,
-        Call,
-        Dialect,
-        Feature,
-        Request,
-        Response,
-        RingRef, //
-    },
-    socket::Socket,
-    table::Entry, //
-};
-use core::net::SocketAddr;
 use kernel::{
-    net::{
-        addr::Domain,
-        sock::Shutdown, //
-    },
+    new_spinlock,
+    new_spinlock_irq,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        SpinLock,
+        SpinLockIrq, //
+    },
+    xen::{
+        event::{
+            EventChannel,
+            Handler, //
+        },
+        ring::{
+            BackRing,
+            SLOT, //
+        }, //
+    }, //
 };
 
-/// The protocols, by name rather than by being the default of the type.
-const IPPROTO_TCP: u32 = 6;
-const IPPROTO_UDP: u32 = 17;
+/// The event channel of the commands ring, whoever handles its events.
+pub(crate) trait Channel: Send {
+    /// Tells the guest that there are responses. Any context.
+    fn notify(&self);
 
-/// What a request comes to when it is taken on: what to answer, or nothing yet.
-type Answer = Option<Body>;
+    /// Lets the guest send the next event, later if the last was for nothing. Any context.
+    fn eoi(&self, spurious: bool);
+}
 
-/// Answers one slot of the commands ring, or sees to it that it will be.
-pub(crate) fn dispatch(guest: &Arc<Guest>, slot: &[u8; crate::proto::SLOT]) {
-    let request = match Request::decode(guest.dialect, slot) {
-        Ok(request) => request,
-        Err(malformed) => {
-            guest.account.asked(None);
-            return guest.respond(&malformed.response());
-        }
-    };
-    guest.account.asked(Some(request.call.command()));
-    let Some(ticket) = request.response(guest.dialect, 0) else {
-        return;
-    };
-    if let Some(result) = perform(guest, request.call, ticket).transpose() {
-        guest.answer(ticket, result);
+impl<T: Handler> Channel for EventChannel<T> {
+    fn notify(&self) {
+        EventChannel::notify(self);
+    }
+
+    fn eoi(&self, spurious: bool) {
+        EventChannel::eoi(self, spurious);
     }
 }
 
-/// Does what is asked for. `ticket` is the answer, for those that give it later.
-fn perform(guest: &Arc<Guest>, call: Call, ticket: Response) -> Result<Answer> {
-    match call {
-        Call::Socket {
-            id,
-            domain,
-            kind,
-            protocol,
-            owner,
-        } => socket(guest, id, domain, (kind, protocol), owner),
-        Call::Connect { id, addr, ring, .. } => connect(guest, id, addr, ring, ticket),
-        Call::Disconnect { id } => disconnect(guest, id),
-        Call::Shutdown { id, how } => shutdown(guest, id, how),
-        Call::Release { id, abort, reuse } => release(guest, id, abort, reuse, ticket),
-        Call::Bind { id, addr } => bind(guest, id, addr),
-        Call::Listen { id, backlog } => listen(guest, id, backlog),
-        Call::Accept { id, id_new, ring } => accept(guest, id, id_new, ring, ticket),
-        Call::Poll { id } => {
-            listener(guest, id)?.poll(ticket)?;
-            Ok(None)
-        }
-        Call::SetSockOpt {
-            id,
-            level,
-            name,
-            value,
-        } => {
-            guest.entry(id)?.socket()?.set_option(level, name, &value)?;
-            Ok(Some(Body::Empty))
-        }
-        Call::GetSockOpt {
-            id,
-            level,
-            name,
-            offset,
-        } => {
-            let piece = match guest.entry(id)? {
-                Entry::Listener(listener) => listener.option(level, name, offset)?,
-                entry => entry.socket()?.option(level, name, offset)?,
-            };
-            Ok(Some(Body::Value(piece)))
-        }
-        Call::GetName { id, peer } => name(guest, id, peer),
-        Call::Attach { id, ring } => attach(guest, id, ring),
-        Call::Unmap { ring, .. } => unmap(guest, ring),
-        Call::Grow { id, way, order } => {
-            resizable(guest, id)?.grow(way, order)?;
-            Ok(Some(Body::Empty))
-        }
-        Call::Shrink { id, way } => {
-            Active::shrink(&resizable(guest, id)?, way, ticket)?;
-            Ok(None)
-        }
-        Call::Withdraw { id } => withdraw(guest, id),
-    }
+/// The commands ring and its channel.
+#[pin_data]
+pub(crate) struct Commands {
+    /// `None` once the link is down.
+    #[pin]
+    ring: SpinLock<Option<BackRing>>,
+    /// `None` before it is open, and once the link is down.
+    #[pin]
+    channel: SpinLockIrq<Option<KBox<dyn Channel>>>,
+    /// The event channel is masked until the requests are served.
+    owes_eoi: Atomic<bool>,
+    /// Requests were served since the last event was let in.
+    has_served: Atomic<bool>,
 }
 
-fn socket(
-    guest: &Arc<Guest>,
-    id: u64,
-    domain: u32,
-    (kind, protocol): (u32, u32),
-    owner: u64,
-) -> Result<Answer> {
-    const INET: u32 = addr::AF_INET as u32;
-    const INET6: u32 = addr::AF_INET6 as u32;
-
-    let domain = match (guest.dialect, domain) {
-        (_, INET) => Domain::Inet,
-        (Dialect::XenSock, INET6) => Domain::Inet6,
-        _ => return Err(EAFNOSUPPORT),
-    };
-    let (transport, only) = match kind {
-        SOCK_STREAM => (Transport::Tcp, IPPROTO_TCP),
-        SOCK_DGRAM if guest.features.has(Feature::Datagram) => (Transport::Udp, IPPROTO_UDP),
-        _ => return Err(ESOCKTNOSUPPORT),
-    };
-    if protocol != 0 && protocol != only {
-        return Err(EPROTONOSUPPORT);
-    }
-    let policy = guest.policy();
-    guest.add(id, owner, &policy)?;
-    make(guest, policy, domain, transport, owner)
-        .and_then(|entry| adopt(guest, id, entry))
-        .inspect_err(|_| guest.drop_new(id))?;
-    Ok(Some(Body::Empty))
-}
-
-/// Puts a new socket into the place that it has.
-fn adopt(guest: &Guest, id: u64, entry: Entry) -> Result {
-    guest.change(id, entry.clone()).inspect_err(|_| {
-        if let Entry::Datagram(datagram) = &entry {
-            datagram.abandon();
-        }
-    })
-}
-
-fn make(
-    guest: &Arc<Guest>,
-    policy: Arc<Policy>,
-    domain: Domain,
-    transport: Transport,
-    owner: u64,
-) -> Result<Entry> {
-    match transport {
-        Transport::Tcp => Socket::stream(guest, policy, domain, owner).map(Entry::Fresh),
-        Transport::Udp => {
-            let socket = Socket::datagram(guest, policy, domain, owner)?;
-            Datagram::new(guest, socket).map(Entry::Datagram)
-        }
-    }
-}
-
-/// The answer to a request whose outcome the guest is told by a [`Completion`].
-fn taken_on(completion: Completion) -> Answer {
-    match completion {
-        Completion::Response(_) => None,
-        Completion::Status => Some(Body::Empty),
-    }
-}
-
-fn connect(
-    guest: &Arc<Guest>,
-    id: u64,
-    addr: SocketAddr,
-    ring: RingRef,
-    ticket: Response,
-) -> Result<Answer> {
-    let socket = match guest.entry(id)? {
-        Entry::Fresh(socket) => socket,
-        Entry::Datagram(datagram) => return Ok(Some(Body::Addr(datagram.connect(Some(addr))?))),
-        Entry::Listener(_) => return Err(EINVAL),
-        Entry::Active(_) | Entry::Accepted(..) | Entry::Spent => return Err(EISCONN),
-    };
-    let completion = Completion::new(guest, ticket);
-    // There is one attempt, and this is it.
-    guest.change(id, Entry::Spent)?;
-    let active = Active::connect(guest, id, socket, addr, ring, completion)?;
-    guest
-        .change(id, Entry::Active(active.clone()))
-        .inspect_err(|_| Active::abandon(|| core::iter::once(&active)))?;
-    Ok(taken_on(completion))
-}
-
-fn disconnect(guest: &Guest, id: u64) -> Result<Answer> {
-    match guest.entry(id)? {
-        Entry::Datagram(datagram) => Ok(Some(Body::Addr(datagram.connect(None)?))),
-        // A stream has one attempt to connect, and keeps its peer.
-        _ => Err(EAFNOSUPPORT),
-    }
-}
-
-fn attach(guest: &Guest, id: u64, ring: RingRef) -> Result<Answer> {
-    if !guest.features.has(Feature::Datagram) {
-        return Err(EOPNOTSUPP);
-    }
-    let Entry::Datagram(datagram) = guest.entry(id)? else {
-        return Err(EINVAL);
-    };
-    datagram.attach(ring)?;
-    Ok(Some(Body::Empty))
-}
-
-fn shutdown(guest: &Guest, id: u64, how: u32) -> Result<Answer> {
-    let entry = stream(guest, id)?;
-    let active = entry.active().ok_or(ENOTCONN)?;
-    match how {
-        // TCP tells the peer nothing of it.
-        SHUT_RD => active.check_connected()?,
-        SHUT_WR => active.shut_down(Shutdown::Send.into())?,
-        _ => active.shut_down(Shutdown::Send | Shutdown::Recv)?,
-    }
-    Ok(Some(Body::Empty))
-}
-
-fn unmap(guest: &Guest, ring: RingRef) -> Result<Answer> {
-    if !guest.features.has(Feature::RingReuse) {
-        return Err(EOPNOTSUPP);
-    }
-    // A ring that is not kept is mapped for a socket, or not at all.
-    drop(guest.kept.take(ring));
-    Ok(Some(Body::Empty))
-}
-
-/// The connection whose ring is to grow or to shrink.
-fn resizable(guest: &Guest, id: u64) -> Result<Arc<Active>> {
-    if !guest.features.has(Feature::RingResize) {
-        return Err(EOPNOTSUPP);
-    }
-    let entry = stream(guest, id)?;
-    entry.active().cloned().ok_or(ENOTCONN)
-}
-
-fn release(guest: &Guest, id: u64, abort: bool, reuse: bool, ticket: Response) -> Result<Answer> {
-    let reuse = reuse && guest.features.has(Feature::RingReuse);
-    match guest.remove(id) {
-        Ok(Entry::Fresh(socket)) => drop(socket),
-        Ok(Entry::Listener(listener)) => listener.close(),
-        Ok(Entry::Active(active)) => {
-            Active::release(active, ticket, abort, reuse);
-            return Ok(None);
-        }
-        Ok(Entry::Accepted(active, listener)) => {
-            listener.withdraw(&active);
-            Active::release(active, ticket, abort, reuse);
-            return Ok(None);
-        }
-        Ok(Entry::Datagram(datagram)) => {
-            Datagram::release(datagram, ticket);
-            return Ok(None);
-        }
-        // PV Calls has no error for a socket that is unknown.
-        Ok(Entry::Spent) | Err(_) => (),
-    }
-    Ok(Some(Body::Empty))
-}
-
-/// Gives up a place for a connection that has none. What waits there already stays.
-fn withdraw(guest: &Guest, id: u64) -> Result<Answer> {
-    let Entry::Accepted(active, listener) = guest.entry(id)? else {
-        return Err(EINVAL);
-    };
-    listener.withdraw(&active);
-    Ok(Some(Body::Empty))
-}
-
-/// Leaves a socket that can only be released.
-fn spend(guest: &Guest, id: u64) -> Result {
-    if let Entry::Datagram(datagram) = guest.entry(id)? {
-        datagram.abandon();
-    }
-    guest.change(id, Entry::Spent)
-}
-
-fn bind(guest: &Guest, id: u64, addr: SocketAddr) -> Result<Answer> {
-    let bound = match guest.entry(id)? {
-        entry @ (Entry::Fresh(_) | Entry::Datagram(_)) => entry.socket()?.bind(addr),
-        _ => return Err(EINVAL),
-    };
-    if bound.is_err() && matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0) {
-        // Linux has tied the socket to that interface all the same.
-        spend(guest, id)?;
-    }
-    bound.map(|addr| Some(Body::Addr(addr)))
-}
-
-/// The entry of a stream: `EOPNOTSUPP` for a datagram socket.
-fn stream(guest: &Guest, id: u64) -> Result<Entry> {
-    match guest.entry(id)? {
-        Entry::Datagram(_) => Err(EOPNOTSUPP),
-        entry => Ok(entry),
-    }
-}
-
-fn listen(guest: &Arc<Guest>, id: u64, backlog: u32) -> Result<Answer> {
-    match stream(guest, id)? {
-        Entry::Fresh(socket) => {
-            // The frontends of PV Calls say nothing of a BIND that has failed, but of this.
-            if guest.dialect == Dialect::PvCalls && !socket.is_bound()? {
-                return Err(EINVAL);
-            }
-            let listener = Listener::new(guest, socket, backlog)?;
-            guest
-                .change(id, Entry::Listener(listener.clone()))
-                .inspect_err(|_| listener.close())?;
-        }
-        Entry::Listener(listener) => listener.set_backlog(backlog)?,
-        _ => return Err(EINVAL),
-    }
-    Ok(Some(Body::Empty))
-}
-
-fn listener(guest: &Guest, id: u64) -> Result<Arc<Listener>> {
-    match stream(guest, id)? {
-        Entry::Listener(listener) => Ok(listener),
-        _ => Err(EINVAL),
-    }
-}
-
-fn accept(
-    guest: &Arc<Guest>,
-    id: u64,
-    id_new: u64,
-    ring: RingRef,
-    ticket: Response,
-) -> Result<Answer> {
-    let listener = listener(guest, id)?;
-    let completion = Completion::new(guest, ticket);
-    let owner = listener.socket().ok_or(EINVAL)?.owner_number();
-    let active = guest
-        .add(id_new, owner, &guest.policy())
-        .and_then(|()| {
-            Active::post(guest, id_new, ring, completion).inspect_err(|_| guest.drop_new(id_new))
+impl Commands {
+    pub(crate) fn new(ring: BackRing) -> impl PinInit<Self> {
+        pin_init!(Self {
+            ring <- new_spinlock!(Some(ring), "xensock_ring"),
+            channel <- new_spinlock_irq!(None, "xensock_channel"),
+            owes_eoi: Atomic::new(false),
+            has_served: Atomic::new(false),
         })
-        .inspect_err(|_| listener.refused())?;
-    guest
-        .change(id_new, Entry::Accepted(active.clone(), listener.clone()))
-        .inspect_err(|_| Active::abandon(|| core::iter::once(&active)))?;
-    listener.post(active);
-    Ok(taken_on(completion))
-}
+    }
 
-fn name(guest: &Guest, id: u64, peer: bool) -> Result<Answer> {
-    let socket = guest.entry(id)?.socket()?;
-    let addr = if peer {
-        socket.peer_addr()?
-    } else {
-        socket.local_addr()?
-    };
-    Ok(Some(Body::Addr(addr)))
+    /// Has the responses announced by `channel`. May sleep.
+    pub(crate) fn open<T: Handler>(&self, channel: EventChannel<T>) -> Result {
+        let channel = KBox::new(channel, GFP_KERNEL)?;
+        *self.channel.lock() = Some(channel);
+        Ok(())
+    }
+
+    /// Ends the events, and takes the ring out of use. May sleep.
+    pub(crate) fn close(&self) {
+        let channel = self.channel.lock().take();
+        // Outside the lock: waits for the handler.
+        drop(channel);
+        let ring = self.ring.lock().take();
+        drop(ring);
+    }
+
+    /// Takes the next request. If there is none, an event tells of the next. An impossible index is an
+    /// error.
+    pub(crate) fn next(&self) -> Result<Option<[u8; SLOT]>> {
+        let slot = {
+            let mut ring = self.ring.lock();
+            let Some(ring) = (*ring).as_mut() else {
+                return Ok(None);
+            };
+            match ring.pop()? {
+                None if ring.final_check()? => ring.pop()?,
+                slot => slot,
+            }
+        };
+        if slot.is_some() {
+            self.has_served.store(true, Relaxed);
+        }
+        Ok(slot)
+    }
+
+    /// Sends a response, unless the link is down. `note` is called before the guest can see it.
+    pub(crate) fn respond(&self, response: &[u8], note: impl FnOnce()) {
+        let notify = {
+            let mut ring = self.ring.lock();
+            let Some(ring) = (*ring).as_mut() else {
+                return;
+            };
+            note();
+            // There is a slot for each request.
+            ring.push(response).is_ok() && ring.publish()
+        };
+        if notify {
+            if let Some(channel) = self.channel.lock().as_ref() {
+                channel.notify();
+            }
+        }
+    }
+
+    /// Notes that an event has come, which [`Self::eoi`] ends. Any context.
+    pub(crate) fn note_event(&self) {
+        self.owes_eoi.store(true, Release);
+    }
+
+    /// Lets the guest send the next event, as there are no more requests.
+    pub(crate) fn eoi(&self) {
+        let channel = self.channel.lock();
+        // The first event may come before the channel is known here; then it is let in later.
+        let Some(channel) = &*channel else {
+            return;
+        };
+        if self.owes_eoi.xchg(false, Full) {
+            // Events for nothing delay the next.
+            channel.eoi(!self.has_served.xchg(false, Full));
+        }
+    }
 }

@@ -3,14 +3,14 @@
 //! How a guest is told what became of its CONNECT or ACCEPT.
 
 use crate::{
-    guest::Guest,
     proto::{
         status,
         Body,
         Feature,
         Response, //
     },
-    share::Share, //
+    share::Share,
+    transport::Transport, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -29,8 +29,8 @@ pub(crate) enum Completion {
 
 impl Completion {
     /// For a request whose response is `ticket`.
-    pub(crate) fn new(guest: &Guest, ticket: Response) -> Self {
-        if guest.features.has(Feature::Status) {
+    pub(crate) fn new(transport: &Transport, ticket: Response) -> Self {
+        if transport.has(Feature::Status) {
             Self::Status
         } else {
             Self::Response(ticket)
@@ -38,9 +38,9 @@ impl Completion {
     }
 
     /// The connection stands. `name` belongs to it.
-    pub(crate) fn succeed(self, guest: &Guest, share: &Share, name: SocketAddr) {
+    pub(crate) fn succeed(self, transport: &Transport, share: &Share, name: SocketAddr) {
         match self {
-            Self::Response(ticket) => guest.answer(ticket, Ok(Body::Addr(name))),
+            Self::Response(ticket) => transport.answer(ticket, Ok(Body::Addr(name))),
             Self::Status => {
                 status::establish(&*share.ring, &name);
                 share.notifier.notify();
@@ -49,12 +49,12 @@ impl Completion {
     }
 
     /// There is no connection. Nothing is shared for it afterwards. Sleeps.
-    pub(crate) fn fail(self, guest: &Guest, share: Arc<Share>, error: Error) {
+    pub(crate) fn fail(self, transport: &Transport, share: Arc<Share>, error: Error) {
         match self {
             Self::Response(ticket) => {
                 // The guest may then use the ring for something else.
                 drop(share);
-                guest.answer(ticket, Err(error));
+                transport.answer(ticket, Err(error));
             }
             // Here it may do so only after RELEASE.
             Self::Status => {

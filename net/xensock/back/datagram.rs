@@ -14,7 +14,7 @@ use crate::{
         Response,
         RingRef, //
     },
-    share::Share,
+    share::RingUser,
     socket::Socket, //
 };
 use core::{
@@ -46,10 +46,6 @@ use kernel::{
     workqueue::{
         Work,
         WorkItem, //
-    },
-    xen::event::{
-        Eoi,
-        Handler, //
     }, //
 };
 
@@ -125,7 +121,7 @@ impl Datagram {
             let State::Bare(socket) = &*state else {
                 return Err(ENOTCONN);
             };
-            let share = Share::new(&self.guest, ring, self)?;
+            let share = self.guest.map(ring, self.clone())?;
             *state = State::Attached(Frames::new(socket.clone(), share));
             self.has_ring.store(true, Relaxed);
         }
@@ -163,7 +159,7 @@ impl Datagram {
     /// Has the work item run.
     fn wake(self: &Arc<Self>) {
         // An item that is queued already will see what there is to do.
-        let _ = self.guest.queue.enqueue(self.clone());
+        let _ = self.guest.transport.queue.enqueue(self.clone());
     }
 
     /// Takes apart what was in `state`: no more callbacks, the socket closed, no more events, and last
@@ -183,7 +179,7 @@ impl Datagram {
             let state = replace(&mut *self.state.lock(), State::Gone);
             self.part(state);
             if let Farewell::Release { ticket, .. } = farewell {
-                self.guest.answer(ticket, Ok(Body::Empty));
+                self.guest.transport.answer(ticket, Ok(Body::Empty));
             }
             return false;
         }
@@ -203,6 +199,7 @@ impl Datagram {
                 }
                 Err(_) => self
                     .guest
+                    .transport
                     .warn_once(c"impossible index or frame in a data ring, socket closed"),
             }
             replace(&mut *state, State::Gone)
@@ -212,11 +209,10 @@ impl Datagram {
     }
 }
 
-impl Handler for Datagram {
-    fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
-        let datagram = Arc::from(this);
+impl RingUser for Datagram {
+    fn ring_has_news(self: ArcBorrow<'_, Self>) {
+        let datagram: Arc<Self> = self.into();
         datagram.wake();
-        Eoi::Later
     }
 }
 

@@ -5,10 +5,7 @@
 use crate::{
     account::Account,
     directory::DEBUGFS,
-    guest::{
-        Address,
-        Guest, //
-    },
+    link::Link,
     log::LogLimit,
     offer::Offer,
     policy::InForce,
@@ -21,7 +18,8 @@ use crate::{
         policy,
         Dialect, //
     },
-    refused::Refused, //
+    refused::Refused,
+    transport::Address, //
 };
 use kernel::{
     debugfs,
@@ -63,7 +61,7 @@ xenbus_device_table!(
 pub(crate) struct Backend {
     /// The link, while it is up.
     #[pin]
-    guest: Mutex<Option<Arc<Guest>>>,
+    link: Mutex<Option<Arc<Link>>>,
     log: Arc<LogLimit>,
     policy: Arc<InForce>,
     offer: Arc<Offer>,
@@ -75,7 +73,7 @@ pub(crate) struct Backend {
     /// Shows the account.
     #[pin]
     _counts: debugfs::File<Arc<Account>>,
-    /// Dropped last: no work item outlives its guest.
+    /// Dropped last: no work item outlives its link.
     queue: Arc<OwnedQueue>,
 }
 
@@ -122,7 +120,7 @@ impl Backend {
                     Err(ENOENT) => return Ok(true),
                     address => address?,
                 };
-                if self.guest.lock().as_ref().map(|g| g.address) == Some(address) {
+                if self.link.lock().as_ref().map(|link| link.address()) == Some(address) {
                     return Ok(false);
                 }
                 self.connect(dev)?;
@@ -147,14 +145,14 @@ impl Backend {
 
     fn connect(&self, dev: &xenbus::Device<Bound>) -> Result {
         self.take_down();
-        let guest = Guest::new(
+        let link = Link::new(
             dev,
             self.queue.clone(),
             self.log.clone(),
             self.policy.clone(),
             self.account.clone(),
         )?;
-        *self.guest.lock() = Some(guest);
+        *self.link.lock() = Some(link);
         self.account.link_up();
         trace::link(dev.otherend_id(), c"connected", Ok(()));
         Ok(())
@@ -162,11 +160,11 @@ impl Backend {
 
     /// Ends the link, if there is one: afterwards nothing is shared with the guest.
     fn take_down(&self) {
-        let guest = self.guest.lock().take();
-        if let Some(guest) = guest {
+        let link = self.link.lock().take();
+        if let Some(link) = link {
             self.account.link_lost();
-            trace::link(guest.dev.otherend_id(), c"lost", Ok(()));
-            guest.take_down();
+            trace::link(link.peer(), c"lost", Ok(()));
+            link.take_down();
         }
     }
 }
@@ -193,7 +191,7 @@ impl xenbus::Driver for Backend {
             let log = Arc::pin_init(LogLimit::new(), GFP_KERNEL)?;
             let dir = DEBUGFS.get().ok_or(ENODEV)?.subdir(dev.as_ref().name());
             Ok(try_pin_init!(Self {
-                guest <- new_mutex!(None, "xensock_guest"),
+                link <- new_mutex!(None, "xensock_link"),
                 log,
                 _refused <- dir.read_callback_file(
                     c"refused",

@@ -104,7 +104,7 @@ impl FastPath {
         socket: Arc<Socket<Tcp>>,
         share: Arc<Share>,
     ) -> Result<Arc<Self>> {
-        let has_urgent = guest.features.has(Feature::Urgent);
+        let has_urgent = guest.transport.has(Feature::Urgent);
         let path = Self {
             socket,
             share,

@@ -5,7 +5,6 @@
 //! The bytes of a datagram are copied once, by UDP, from or to the pages of the ring.
 
 use crate::{
-    datagram::Datagram,
     guest::Guest,
     policy::Policy,
     proto::{
@@ -95,14 +94,14 @@ impl From<BadInfo> for Broken {
 /// order. Dropping sleeps.
 pub(crate) struct Frames {
     socket: Arc<Socket<Udp>>,
-    share: Share<Datagram>,
+    share: Share,
     /// The error of the last report.
     told: Cell<Option<Error>>,
 }
 
 impl Frames {
     /// Of a socket with callbacks.
-    pub(crate) fn new(socket: Arc<Socket<Udp>>, share: Share<Datagram>) -> Self {
+    pub(crate) fn new(socket: Arc<Socket<Udp>>, share: Share) -> Self {
         let told = Cell::new(None);
         Self {
             socket,
@@ -112,7 +111,7 @@ impl Frames {
     }
 
     /// What it shares with the guest.
-    pub(crate) fn share(&self) -> &Share<Datagram> {
+    pub(crate) fn share(&self) -> &Share {
         &self.share
     }
 
@@ -242,7 +241,7 @@ impl Frames {
         let mut info = None;
         if has_info {
             let mut block = [0; info::LEN];
-            if !guest.features.has(Feature::Info) || ring.read(HEADER_END, &mut block).is_err() {
+            if !guest.transport.has(Feature::Info) || ring.read(HEADER_END, &mut block).is_err() {
                 return Err(Broken);
             }
             info = Some(Info::decode(&block)?);

@@ -80,7 +80,7 @@ impl Io {
             shut: ShutdownMask::default(),
             has_ended_in: false,
             has_ended_out: false,
-            urgent: guest.features.has(Feature::Urgent).then(Urgent::default),
+            urgent: guest.transport.has(Feature::Urgent).then(Urgent::default),
         }
     }
 
@@ -101,9 +101,9 @@ impl Io {
         drop(self.path);
         match self.connecting {
             Some((completion, peer)) => {
-                let to = guest.dev.otherend_id();
+                let to = guest.transport.peer();
                 trace::connect(to, self.id, None, peer, Err(error));
-                completion.fail(guest, share, error);
+                completion.fail(&guest.transport, share, error);
                 None
             }
             None => Some(share),
@@ -149,9 +149,9 @@ impl Io {
                 _ => match self.socket().tcp().local_addr() {
                     Ok(name) => {
                         self.connecting = None;
-                        let to = guest.dev.otherend_id();
+                        let to = guest.transport.peer();
                         trace::connect(to, self.id, Some(name), peer, Ok(()));
-                        completion.succeed(guest, self.share(), name);
+                        completion.succeed(&guest.transport, self.share(), name);
                     }
                     Err(error) => return Ok(Outcome::Refused(error)),
                 },

@@ -55,10 +55,17 @@ use kernel::{
 /// How many connections are accepted before other work has its turn.
 const BUDGET: u32 = 32;
 
+/// Who knows all listeners of a guest.
+pub(crate) trait Listeners: Send + Sync {
+    /// Has each of them look again how many connections may wait.
+    fn wake(&self);
+}
+
 /// A listening socket of a guest.
 #[pin_data]
 pub(crate) struct Listener {
     guest: Arc<Guest>,
+    all: Arc<dyn Listeners>,
     #[pin]
     backlog: Backlog,
     /// `None` once it is closed. Held while a connection is accepted, which does not wait.
@@ -113,6 +120,7 @@ impl Listener {
     /// Has `socket` listen. If that fails the socket is as it was.
     pub(crate) fn new(
         guest: &Arc<Guest>,
+        all: Arc<dyn Listeners>,
         socket: Arc<Socket<Tcp>>,
         backlog: u32,
     ) -> Result<Arc<Self>> {
@@ -133,6 +141,7 @@ impl Listener {
         let listener = Arc::pin_init(
             try_pin_init!(Self {
                 guest: guest.clone(),
+                all,
                 backlog <- Backlog::new(guest.account.waiting.clone(), policy.may_wait()),
                 open <- new_mutex!(None, "xensock_listener"),
                 oldest <- new_spinlock_irq!(None, "xensock_oldest"),
@@ -166,7 +175,7 @@ impl Listener {
     /// Counts what waits, and tells TCP how many may.
     fn adjust(&self, open: &Open) {
         let shares = self.guest.policy().may_wait();
-        open.hold_place(self.guest.dialect);
+        open.hold_place(self.guest.transport.dialect);
         self.backlog.set(open.backlog(), shares);
         self.backlog.adjust(open.socket.tcp());
         self.relieve(&shares);
@@ -176,7 +185,7 @@ impl Listener {
     /// room.
     fn relieve(&self, shares: &Shares) {
         if self.guest.account.waiting.has_room_again(shares) {
-            self.guest.wake_listeners();
+            self.all.wake();
         }
     }
 
@@ -219,7 +228,7 @@ impl Listener {
         let open = (*open).as_mut().ok_or(ECONNABORTED)?;
         open.posted.push(active, GFP_KERNEL)?;
         open.has_handed_over = false;
-        open.hold_place(self.guest.dialect);
+        open.hold_place(self.guest.transport.dialect);
         let posted = u32::try_from(open.posted.len())?;
         if posted > open.ahead {
             open.ahead = posted;
@@ -247,7 +256,7 @@ impl Listener {
     /// A connection is in TCP's queue before [`Callbacks::data_ready`] tells of it. So it is either
     /// seen here, or told of afterwards, and then said in this place.
     fn show(&self, open: &Open, index: usize) -> bool {
-        if !self.guest.features.has(Feature::Waiting) {
+        if !self.guest.transport.has(Feature::Waiting) {
             return false;
         }
         let place = open.posted.get(index).cloned();
@@ -304,7 +313,7 @@ impl Listener {
             }
             open.poll = Some(ticket);
             open.has_handed_over = false;
-            open.hold_place(self.guest.dialect);
+            open.hold_place(self.guest.transport.dialect);
         }
         self.wake();
         Ok(())
@@ -324,19 +333,19 @@ impl Listener {
         drop(oldest);
         // The C frontend of PV Calls has such an ACCEPT only if nobody waits for it, and no place
         // for its answer: the slot would stay in use, and stop the ring when its turn comes again.
-        let error = (self.guest.dialect == Dialect::XenSock).then_some(ECONNABORTED);
+        let error = (self.guest.transport.dialect == Dialect::XenSock).then_some(ECONNABORTED);
         for active in &open.posted {
             active.cancel(error);
         }
         if let Some(ticket) = open.poll {
-            self.guest.answer(ticket, Err(ECONNABORTED));
+            self.guest.transport.answer(ticket, Err(ECONNABORTED));
         }
     }
 
     /// Has the work item run.
     pub(crate) fn wake(self: &Arc<Self>) {
         // An item that is queued already will see what there is to do.
-        let _ = self.guest.queue.enqueue(self.clone());
+        let _ = self.guest.transport.queue.enqueue(self.clone());
     }
 
     /// Accepts one connection. Returns whether there may be another.
@@ -348,7 +357,7 @@ impl Listener {
         let Some(active) = open.posted.first() else {
             if open.poll.is_some() && open.socket.tcp().has_connection() {
                 if let Some(ticket) = open.poll.take() {
-                    self.guest.answer(ticket, Ok(Body::Empty));
+                    self.guest.transport.answer(ticket, Ok(Body::Empty));
                 }
             }
             return false;
@@ -357,7 +366,7 @@ impl Listener {
         let filled = if tcp.has_connection() || tcp.tcp_state() != TcpState::Listen {
             // Before the connection leaves TCP's queue.
             open.has_handed_over = open.posted.len() == 1;
-            open.hold_place(self.guest.dialect);
+            open.hold_place(self.guest.transport.dialect);
             // The next place has to say what waits before the guest sees that this one is filled.
             active.fill(&open.socket, || {
                 self.show(open, 1);
@@ -367,7 +376,7 @@ impl Listener {
         };
         if filled.is_err() {
             open.has_handed_over = false;
-            open.hold_place(self.guest.dialect);
+            open.hold_place(self.guest.transport.dialect);
         }
         match filled {
             Err(EAGAIN) => {

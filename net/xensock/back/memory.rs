@@ -7,10 +7,7 @@
 //! much as the guest may have, each of them keeps to what it holds, or to its floor, until it is
 //! less.
 
-use crate::quota::{
-    Common,
-    Sockets, //
-};
+use crate::quota::Common;
 use kernel::{
     net::kernel_socket::{
         tcp_memory,
@@ -49,14 +46,16 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn new(closed: Arc<Tally>) -> Self {
+    pub(crate) fn new(closed: Arc<Tally>) -> Result<Arc<Self>> {
         ALL.join();
-        Self {
+        let memory = Self {
             open: Atomic::new(0),
             closed,
             max: Atomic::new(usize::MAX),
             floor: Atomic::new(LEAST),
-        }
+        };
+        // If this fails, it leaves again.
+        Ok(Arc::new(memory, GFP_KERNEL)?)
     }
 
     /// Changes how many bytes the guest may have, with so many sockets.
@@ -103,14 +102,14 @@ pub(crate) struct Held {
 
 /// The bytes of one socket, counted with those of its guest until this is dropped.
 struct Counted {
-    sockets: Arc<Sockets>,
+    memory: Arc<Memory>,
     bytes: Atomic<usize>,
 }
 
 impl Held {
-    pub(crate) fn new(sockets: Arc<Sockets>) -> impl PinInit<Self> {
+    pub(crate) fn new(memory: Arc<Memory>) -> impl PinInit<Self> {
         let bytes = Counted {
-            sockets,
+            memory,
             bytes: Atomic::new(0),
         };
         pin_init!(Self {
@@ -125,7 +124,7 @@ impl Held {
     ///
     /// What is less than a page different is not counted: then no two sockets meet here.
     pub(crate) fn note(&self, tcp: &KernelSocket<Tcp>) {
-        let memory = &self.bytes.sockets.memory;
+        let memory = &self.bytes.memory;
         let now = tcp.buffered();
         let bytes = now.received.saturating_add(now.sent);
         if bytes.abs_diff(self.bytes.bytes.load(Relaxed)) >= PAGE_SIZE {
@@ -178,7 +177,7 @@ impl Held {
 impl Counted {
     fn change(&self, bytes: usize) {
         let before = self.bytes.xchg(bytes, Full);
-        self.sockets.memory.change(before, bytes);
+        self.memory.change(before, bytes);
     }
 }
 

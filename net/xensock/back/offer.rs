@@ -3,7 +3,6 @@
 //! What a backend offers to its frontend, which waits for the policy.
 
 use crate::{
-    guest::OFFERED,
     policy::InForce,
     proto::{
         link::{
@@ -13,7 +12,8 @@ use crate::{
         node,
         Dialect,
         Feature, //
-    }, //
+    },
+    transport::OFFERED, //
 };
 use kernel::{
     device::DeviceContext,

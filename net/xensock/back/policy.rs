@@ -23,14 +23,12 @@ use crate::{
             Transport, //
         }, //
     },
-    quota::{
-        Sockets,
-        PAGES, //
-    },
+    quota::PAGES,
     refused::{
         Reason,
         Refused, //
-    }, //
+    },
+    sockets::Sockets, //
 };
 use core::net::{
     IpAddr,

@@ -4,11 +4,8 @@
 //! other.
 
 use crate::{
-    active::Active,
     doorbell::Doorbell,
-    guest::Guest,
     notifier::Notifier,
-    policy::Policy,
     proto::{
         indexes,
         ring::{
@@ -23,7 +20,8 @@ use crate::{
     ring::{
         DataRing,
         End, //
-    }, //
+    },
+    transport::Transport, //
 };
 use core::ops::Deref;
 use kernel::{
@@ -34,12 +32,17 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        ArcBorrow, //
     },
     xen::{
-        event::Handler,
+        event::{
+            Eoi,
+            Handler, //
+        },
         grant::MappedPages,
         shared::SharedPages,
+        DomId,
         GrantRef, //
     }, //
 };
@@ -53,9 +56,9 @@ pub(crate) struct Mapped {
 
 impl Mapped {
     /// Maps what the guest has granted. May sleep.
-    fn new(guest: &Guest, refs: &[GrantRef], charge: Option<Charge>) -> Result<Self> {
+    fn new(peer: DomId, refs: &[GrantRef], charge: Option<Charge>) -> Result<Self> {
         Ok(Self {
-            pages: MappedPages::new(guest.dev.otherend_id(), refs)?,
+            pages: MappedPages::new(peer, refs)?,
             _charge: charge,
         })
     }
@@ -72,11 +75,25 @@ impl Deref for Mapped {
 /// A data ring of the guest's.
 pub(crate) type Ring = DataRing<Mapped>;
 
-/// The data ring of a connection, or of another owner.
+/// Who has a data ring: a connection, or a datagram socket.
+pub(crate) trait RingUser: Send + Sync {
+    /// The guest says that the ring has news: has the ring looked at, in a turn that
+    /// [begins](Share::begin_turn) then. Any context.
+    fn ring_has_news(self: ArcBorrow<'_, Self>);
+}
+
+impl Handler for dyn RingUser {
+    fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
+        this.ring_has_news();
+        Eoi::Later
+    }
+}
+
+/// A data ring with its notifier: of a datagram socket, or of one connection after another.
 ///
 /// Dropped in this order: no more events, then the memory of the guest. Dropping sleeps.
-pub(crate) struct Share<T: Handler = Active> {
-    pub(crate) notifier: Notifier<T, MappedPages>,
+pub(crate) struct Share {
+    pub(crate) notifier: Notifier<dyn RingUser, MappedPages>,
     pub(crate) ring: Arc<Ring>,
     /// Where the guest has it.
     at: RingRef,
@@ -85,36 +102,40 @@ pub(crate) struct Share<T: Handler = Active> {
     _charge: Charge,
 }
 
-/// How a turn of the owner's work item begins.
+/// How a turn of the user's work item begins.
 pub(crate) struct Turn {
     indexes: [u32; 2],
     owes_eoi: bool,
 }
 
-impl<T: Handler> Share<T> {
-    /// Maps the ring of `owner` and binds to its notifier. Each word of the indexes page that describes
-    /// the ring is read once. May sleep.
-    pub(crate) fn new(guest: &Arc<Guest>, at: RingRef, owner: &Arc<T>) -> Result<Self> {
-        let index = Mapped::new(guest, &[GrantRef::new(at.grant)], None)?;
+impl Share {
+    /// Maps the ring of `user`, whose order `charge` knows first, and binds to its notifier. Each word
+    /// of the indexes page that describes the ring is read once. May sleep.
+    pub(crate) fn new(
+        transport: &Transport,
+        at: RingRef,
+        user: Arc<dyn RingUser>,
+        charge: impl FnOnce(Order) -> Result<Charge>,
+    ) -> Result<Self> {
+        let peer = transport.peer();
+        let index = Mapped::new(peer, &[GrantRef::new(at.grant)], None)?;
         let order = index.word(indexes::RING_ORDER)?.load(Acquire);
         let order = Order::new(order).ok_or(EINVAL)?;
-        let policy = guest.policy();
-        policy.may_have_ring(order)?;
-        let charge = charge(guest, order.pages() + 1, Policy::max_ring_pages)?;
+        let charge = charge(order)?;
         let refs = refs(&index, order.pages(), indexes::ref_offset)?;
         let (input, output) = refs.split_at_checked(order.half_pages()).ok_or(EINVAL)?;
         // Those of one half are looked at when they are mapped.
         if output.iter().any(|grant| input.contains(grant)) {
             return Err(EINVAL);
         }
-        let input = Mapped::new(guest, input, None)?;
-        let output = Mapped::new(guest, output, None)?;
-        let ring = DataRing::new(index, input, output, End::Back, guest.features)?;
+        let input = Mapped::new(peer, input, None)?;
+        let output = Mapped::new(peer, output, None)?;
+        let ring = DataRing::new(index, input, output, End::Back, transport.features())?;
         let ring = Arc::pin_init(ring, GFP_KERNEL)?;
         let doorbell = Doorbell::new()?;
-        doorbell.connect(owner.clone());
-        let shared = guest.shared_channel()?;
-        let notifier = Notifier::bind(&guest.dev, shared.as_ref(), at.port, doorbell)?;
+        doorbell.connect(user);
+        let shared = transport.shared_channel()?;
+        let notifier = Notifier::bind(transport.dev(), shared.as_ref(), at.port, doorbell)?;
         Ok(Self {
             notifier,
             ring,
@@ -164,53 +185,24 @@ impl<T: Handler> Share<T> {
             .count();
         self.notifier.eoi(same == indexes.len());
     }
-}
 
-/// Charges pages to the guest, which may then have as many as `most` says. May sleep.
-fn charge(guest: &Guest, pages: usize, most: impl Fn(&Policy) -> usize) -> Result<Charge> {
-    let policy = guest.policy();
-    let most = most(&policy);
-    if guest.account.pages.used().saturating_add(pages) > most {
-        // What is kept is the first to go.
-        guest.kept.clear();
+    /// Has events concern `user` from now on, as if the ring were new. Any context.
+    pub(crate) fn connect(&self, user: Arc<dyn RingUser>) {
+        for seen in &self.seen {
+            seen.store(0, Relaxed);
+        }
+        self.notifier.doorbell().connect(user);
     }
-    let allows = |sum| policy.may_have_pages(sum, most);
-    guest.account.pages.take(pages, allows)
-}
 
-/// Reads as many grants from the indexes page, each once.
-fn refs(
-    index: &SharedPages,
-    count: usize,
-    offset: impl Fn(usize) -> Option<usize>,
-) -> Result<KVec<GrantRef>> {
-    let mut refs = KVec::with_capacity(count, GFP_KERNEL)?;
-    for i in 0..count {
-        let word = index.word(offset(i).ok_or(EINVAL)?)?;
-        refs.push(GrantRef::new(word.load(Acquire)), GFP_KERNEL)?;
+    /// Has events concern nobody, and makes the ring as if it were new. Sleeps.
+    pub(crate) fn disconnect(&self) {
+        self.notifier.doorbell().disconnect();
+        if self.notifier.doorbell().owes_eoi() {
+            self.eoi(self.indexes());
+        }
+        self.ring.restart();
     }
-    Ok(refs)
-}
 
-/// Maps an extension for a direction of a ring. `EINVAL` if it would be no larger than what the
-/// direction has, `EALREADY` if there is one. May sleep.
-pub(crate) fn extend(guest: &Guest, ring: &Ring, way: Way, order: Order) -> Result {
-    if order <= ring.order() {
-        return Err(EINVAL);
-    }
-    if ring.is_extended(way) {
-        return Err(EALREADY);
-    }
-    guest.policy().may_have_ring(order)?;
-    let charge = charge(guest, order.half_pages(), Policy::max_grown_pages)?;
-    let direction = indexes::direction(way);
-    let refs = refs(ring.index_pages(), order.half_pages(), |i| {
-        direction.extension_offset(i)
-    })?;
-    ring.extend(way, Mapped::new(guest, &refs, Some(charge))?)
-}
-
-impl Share {
     /// Goes on with what is mapped for the directions: what the guest is sent goes into the extension
     /// that there is, and one that is `unwanted` is unmapped. Returns whether that is done; if not, it
     /// is in use still. For the work item. Sleeps.
@@ -241,37 +233,41 @@ impl Share {
     pub(crate) fn is_settled(&self) -> bool {
         (self.ring.tx_memory() == Memory::Extension) == self.ring.is_extended(Way::In)
     }
+}
 
-    /// What the guest has at `at`, for `owner`: kept from another connection, or mapped. May sleep.
-    pub(crate) fn for_connection(
-        guest: &Arc<Guest>,
-        at: RingRef,
-        owner: &Arc<Active>,
-    ) -> Result<Arc<Self>> {
-        let Some(share) = guest.kept.take(at) else {
-            return Ok(Arc::new(Self::new(guest, at, owner)?, GFP_KERNEL)?);
-        };
-        // Both may have been lowered.
-        let policy = guest.policy();
-        policy.may_have_ring(share.ring.order())?;
-        if guest.account.pages.used() > policy.max_ring_pages() {
-            guest.kept.clear();
-        }
-        policy.may_have_pages(guest.account.pages.used(), policy.max_ring_pages())?;
-        for seen in &share.seen {
-            seen.store(0, Relaxed);
-        }
-        share.notifier.doorbell().connect(owner.clone());
-        Ok(share)
+/// Reads as many grants from the indexes page, each once.
+fn refs(
+    index: &SharedPages,
+    count: usize,
+    offset: impl Fn(usize) -> Option<usize>,
+) -> Result<KVec<GrantRef>> {
+    let mut refs = KVec::with_capacity(count, GFP_KERNEL)?;
+    for i in 0..count {
+        let word = index.word(offset(i).ok_or(EINVAL)?)?;
+        refs.push(GrantRef::new(word.load(Acquire)), GFP_KERNEL)?;
     }
+    Ok(refs)
+}
 
-    /// Ends the events of the connection, and keeps the rest for another one. May sleep.
-    pub(crate) fn keep(self: Arc<Self>, guest: &Guest) {
-        self.notifier.doorbell().disconnect();
-        if self.notifier.doorbell().owes_eoi() {
-            self.eoi(self.indexes());
-        }
-        self.ring.restart();
-        guest.kept.put(self);
+/// Maps an extension for a direction of a ring, once `charge` allows it. `EINVAL` if it would be no
+/// larger than what the direction has, `EALREADY` if there is one. May sleep.
+pub(crate) fn extend(
+    transport: &Transport,
+    ring: &Ring,
+    way: Way,
+    order: Order,
+    charge: impl FnOnce() -> Result<Charge>,
+) -> Result {
+    if order <= ring.order() {
+        return Err(EINVAL);
     }
+    if ring.is_extended(way) {
+        return Err(EALREADY);
+    }
+    let charge = charge()?;
+    let direction = indexes::direction(way);
+    let refs = refs(ring.index_pages(), order.half_pages(), |i| {
+        direction.extension_offset(i)
+    })?;
+    ring.extend(way, Mapped::new(transport.peer(), &refs, Some(charge))?)
 }

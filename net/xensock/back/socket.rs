@@ -22,10 +22,8 @@ use crate::{
         rule::Transport,
         Feature, //
     },
-    quota::{
-        Charge,
-        Sockets, //
-    }, //
+    quota::Charge,
+    sockets::Sockets, //
 };
 use carried::Carried;
 use core::net::{
@@ -230,7 +228,7 @@ impl<P: Carried> Socket<P> {
         if let Some((first, last)) = policy.local_ports() {
             inner.set_local_ports(first, last)?;
         }
-        let nature = (domain, guest.features.has(Feature::Info));
+        let nature = (domain, guest.transport.has(Feature::Info));
         Self::new(inner, nature, policy, in_force, tenant, sockets)
     }
 
@@ -252,7 +250,7 @@ impl<P: Carried> Socket<P> {
                 policy,
                 in_force,
                 tenant,
-                held <- Held::new(sockets.clone()),
+                held <- Held::new(sockets.memory.clone()),
                 sockets,
                 _open: open,
                 wants_info: Atomic::new(false),

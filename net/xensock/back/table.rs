@@ -3,9 +3,17 @@
 //! The sockets of a guest, by the ids that the guest has given them.
 
 use crate::{
-    active::Active,
+    active::{
+        Active,
+        Registry, //
+    },
     datagram::Datagram,
-    listener::Listener,
+    guest::Guest,
+    listener::{
+        Listener,
+        Listeners, //
+    },
+    policy::Policy,
     socket::{
         AnySocket,
         Socket, //
@@ -13,12 +21,16 @@ use crate::{
 };
 use kernel::{
     net::kernel_socket::Tcp,
+    new_mutex,
     prelude::*,
     rbtree::{
         RBTree,
         RBTreeNode, //
     },
-    sync::Arc, //
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
 };
 
 /// A socket of a guest.
@@ -64,55 +76,146 @@ impl Entry {
     }
 }
 
-/// The sockets of a guest.
-pub(crate) struct Table {
-    entries: RBTree<u64, Entry>,
+struct Entries {
+    by_id: RBTree<u64, Entry>,
     len: usize,
 }
 
-impl Table {
-    pub(crate) fn new() -> Self {
-        Self {
-            entries: RBTree::new(),
-            len: 0,
-        }
-    }
-
-    /// How many sockets there are.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Adds a new socket. `EEXIST` if the id is in use.
-    pub(crate) fn add(&mut self, id: u64, entry: Entry) -> Result {
-        if self.entries.get(&id).is_some() {
+impl Entries {
+    /// `EEXIST` if the id is in use.
+    fn add(&mut self, id: u64, entry: Entry) -> Result {
+        if self.by_id.get(&id).is_some() {
             return Err(EEXIST);
         }
-        self.entries.insert(RBTreeNode::new(id, entry, GFP_KERNEL)?);
+        self.by_id.insert(RBTreeNode::new(id, entry, GFP_KERNEL)?);
         self.len += 1;
         Ok(())
     }
 
-    /// The socket of this id. `EBADF` if there is none.
-    pub(crate) fn get(&self, id: u64) -> Result<&Entry> {
-        self.entries.get(&id).ok_or(EBADF)
+    fn get(&self, id: u64) -> Result<&Entry> {
+        self.by_id.get(&id).ok_or(EBADF)
     }
 
-    /// Changes what a socket is, and returns what it was.
-    pub(crate) fn change(&mut self, id: u64, entry: Entry) -> Result<Entry> {
-        let old = self.entries.get_mut(&id).ok_or(EBADF)?;
-        Ok(core::mem::replace(old, entry))
-    }
-
-    /// Takes a socket out.
-    pub(crate) fn remove(&mut self, id: u64) -> Result<Entry> {
-        let entry = self.entries.remove(&id).ok_or(EBADF)?;
+    fn remove(&mut self, id: u64) -> Result<Entry> {
+        let entry = self.by_id.remove(&id).ok_or(EBADF)?;
         self.len -= 1;
         Ok(entry)
     }
+}
 
-    /// All sockets.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+/// The sockets of a guest. Where nothing else is said, `EBADF` tells that there is none of that id, and
+/// `ENETDOWN` that the link is down.
+#[pin_data]
+pub(crate) struct Table {
+    pub(crate) guest: Arc<Guest>,
+    /// `None` once the link is down.
+    #[pin]
+    entries: Mutex<Option<Entries>>,
+}
+
+impl Table {
+    pub(crate) fn new(guest: Arc<Guest>) -> Result<Arc<Self>> {
+        let entries = Entries {
+            by_id: RBTree::new(),
+            len: 0,
+        };
+        Arc::pin_init(
+            pin_init!(Self {
+                guest,
+                entries <- new_mutex!(Some(entries), "xensock_table"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn with<R>(&self, what: impl FnOnce(&mut Entries) -> Result<R>) -> Result<R> {
+        what((*self.entries.lock()).as_mut().ok_or(ENETDOWN)?)
+    }
+
+    /// Adds a new socket of that owner. `EEXIST` if the id is in use, `EMFILE` beyond the quota.
+    ///
+    /// Sockets that were released and that TCP is not done with count, too, and so do places for
+    /// connections.
+    pub(crate) fn add(&self, id: u64, owner: u64, policy: &Policy) -> Result {
+        self.with(|entries| {
+            entries.add(id, Entry::Spent)?;
+            let sockets = &self.guest.account.sockets;
+            let known = entries.len + sockets.closed();
+            policy
+                .may_have_sockets(known.max(sockets.count() + 1), owner)
+                .inspect_err(|_| {
+                    let _ = entries.remove(id);
+                })
+        })
+    }
+
+    /// Takes out what [`Self::add`] has added: no socket comes of it.
+    pub(crate) fn drop_new(&self, id: u64) {
+        // Only the work item that serves the guest takes out anything else.
+        let _ = self.remove(id);
+    }
+
+    /// Returns what a socket is.
+    pub(crate) fn get(&self, id: u64) -> Result<Entry> {
+        self.with(|entries| entries.get(id).cloned())
+    }
+
+    /// Changes what a socket is.
+    pub(crate) fn change(&self, id: u64, entry: Entry) -> Result {
+        let old = self.with(|entries| {
+            let old = entries.by_id.get_mut(&id).ok_or(EBADF)?;
+            Ok(core::mem::replace(old, entry))
+        })?;
+        // Outside the lock.
+        drop(old);
+        Ok(())
+    }
+
+    /// Takes a socket out.
+    pub(crate) fn remove(&self, id: u64) -> Result<Entry> {
+        self.with(|entries| entries.remove(id))
+    }
+
+    /// Takes all sockets out, and has each close, in its work item. None is added any more. May sleep.
+    pub(crate) fn close(&self) {
+        let entries = self.entries.lock().take();
+        let Some(entries) = entries else {
+            return;
+        };
+        Active::abandon(|| entries.by_id.values().filter_map(Entry::active));
+        for entry in entries.by_id.values() {
+            match entry {
+                Entry::Listener(listener) => listener.close(),
+                Entry::Datagram(datagram) => datagram.abandon(),
+                _ => (),
+            }
+        }
+    }
+}
+
+impl Registry for Table {
+    fn forget(&self, id: u64, active: &Active) {
+        let removed = self.with(|entries| {
+            let found = entries.get(id)?.active().ok_or(EBADF)?;
+            if !core::ptr::eq(&**found, active) {
+                return Err(EBADF);
+            }
+            entries.remove(id)
+        });
+        // Outside the lock.
+        drop(removed);
+    }
+}
+
+impl Listeners for Table {
+    fn wake(&self) {
+        let _ = self.with(|entries| {
+            for entry in entries.by_id.values() {
+                if let Entry::Listener(listener) = entry {
+                    listener.wake();
+                }
+            }
+            Ok(())
+        });
     }
 }

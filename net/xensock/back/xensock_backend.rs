@@ -5,9 +5,13 @@
 //! # Objects
 //!
 //! - [`driver::Backend`]: one for each xenbus device, that is for each guest.
-//! - [`guest::Guest`]: a link with a guest; a new one each time that the guest's end comes up.
-//! - [`commands`]: what a guest asks, one request at a time.
+//! - [`link::Link`]: a link with a guest; a new one each time that the guest's end comes up.
+//! - [`calls`]: what a guest asks, one request at a time.
 //! - [`table::Table`]: the sockets of a guest by their ids.
+//! - [`guest::Guest`]: what all of these know of the guest: how it is spoken with, what it may have,
+//!   and the rings that it has mapped here.
+//! - [`transport::Transport`]: how a link and its guest speak; [`commands::Commands`]: the commands
+//!   ring.
 //! - [`socket::Socket`]: TCP's or UDP's socket, with its options and names.
 //! - [`listener::Listener`]: a socket that listens, and the places for its connections;
 //!   [`backlog::Backlog`]: the connections that wait at it.
@@ -16,7 +20,7 @@
 //!   [`fast_path::FastPath`], that and the socket, and [`io::Io`], what else the work item knows.
 //! - [`notifier::Notifier`]: an event channel, or a slot in the [`shared_channel::SharedChannel`] of
 //!   the link. In either case a [`doorbell::Doorbell`] hears of events: whom these concern changes.
-//! - [`kept::Kept`]: the shares of connections that have ended, for others of the guest.
+//! - [`spares::Spares`]: the shares of connections that have ended, for others of the guest.
 //! - [`datagram::Datagram`]: a datagram socket; with a ring, its parts are [`share::Share`] and the
 //!   socket, together [`frames::Frames`].
 //! - [`completion::Completion`]: how the guest is told what became of a CONNECT or an ACCEPT.
@@ -25,17 +29,21 @@
 //! - [`offer::Offer`]: what is offered to the frontend, once there is a policy.
 //! - [`owners::Owners`]: the users, without privileges, as whom a guest's sockets are used: one for
 //!   each owner that the guest tells apart.
-//! - [`quota::Quota`]: how much a guest has of something. Of sockets, TCP itself tells when they are
-//!   gone, which may be long after they were closed.
+//! - [`quota::Quota`]: how much a guest has of something; [`sockets::Sockets`]: of sockets, where TCP
+//!   itself tells when they are gone, which may be long after they were closed.
 //! - [`memory::Memory`]: what the buffers of a guest's sockets hold of TCP's memory.
 //! - [`account::Account`]: the quotas of a guest and what it has asked, over all links of its
 //!   device. Debugfs shows it, in the module's [`directory`].
 //! - [`log`]: how much may be said of a guest.
 //!
+//! Files stand on floors: each uses only what is below it. `tools/bed/floors.py` shows them. What a lower
+//! one has to tell a higher one goes by a trait that it states itself.
+//!
 //! # References and teardown
 //!
-//! The `Arc` of a guest is held by its device, its command channel, its connections, listeners and
-//! datagram sockets; that of a connection by the table, its doorbell, the callbacks of its
+//! The `Arc` of a link is held by its device and its command channel; that of its table also by
+//! listeners and places, until the link takes all of them out; that of the guest by connections,
+//! listeners and datagram sockets as well; that of a connection by the table, its doorbell, the callbacks of its
 //! socket, its work item, and its listener until it is filled; that of a datagram socket by the
 //! first four of these; that of a listener by the table, also for the connections that come of it,
 //! by the callbacks of its socket and by its work item.
@@ -61,14 +69,14 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Backend::guest`, `Offer::is_open` (mutexes).
+//! 1. `Backend::link`, `Offer::is_open` (mutexes).
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `Active::state`, `Datagram::state` (mutexes): held by the work item while it moves data, by the
 //!    listener while it fills the place, and by ATTACH.
-//! 4. `Guest::table`, `Guest::news`, `Socket::snapshot`, `Kept::shares` (mutexes).
-//! 5. `Guest::ring`, `Active::asked`, `Datagram::farewell`, `Datagram::socket` (spinlocks) and
+//! 4. `Table::entries`, `Transport::news`, `Socket::snapshot`, `Spares::rings` (mutexes).
+//! 5. `Commands::ring`, `Active::asked`, `Datagram::farewell`, `Datagram::socket` (spinlocks) and
 //!    `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
-//!    `Guest::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
+//!    `Commands::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
 //!    (spinlocks): short.
 //! 6. `Active::path`, `Held::before`, the extension of a direction (spinlocks, IRQ): innermost.
 //!
@@ -93,6 +101,7 @@
 mod account;
 mod active;
 mod backlog;
+mod calls;
 mod commands;
 mod completion;
 #[path = "../counts.rs"]
@@ -108,7 +117,7 @@ mod fast_path;
 mod frames;
 mod guest;
 mod io;
-mod kept;
+mod link;
 mod listener;
 mod log;
 mod memory;
@@ -127,7 +136,10 @@ mod share;
 #[path = "../shared_channel.rs"]
 pub mod shared_channel;
 mod socket;
+mod sockets;
+mod spares;
 mod table;
+mod transport;
 mod urgent;
 
 use kernel::{

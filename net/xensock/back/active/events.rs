@@ -6,7 +6,10 @@ use super::{
     Active,
     SOFTIRQ, //
 };
-use crate::fast_path::FastPath;
+use crate::{
+    fast_path::FastPath,
+    share::RingUser, //
+};
 use kernel::{
     net::kernel_socket::{
         Callbacks,
@@ -19,23 +22,18 @@ use kernel::{
     workqueue::{
         self,
         WorkItem, //
-    },
-    xen::event::{
-        Eoi,
-        Handler, //
     }, //
 };
 
-impl Handler for Active {
-    fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
-        let active: Arc<Self> = this.into();
+impl RingUser for Active {
+    fn ring_has_news(self: ArcBorrow<'_, Self>) {
+        let active: Arc<Self> = self.into();
         if active.mover.is_free() {
             // One that is queued already will see what there is to do.
             let _ = workqueue::system_bh().enqueue::<_, SOFTIRQ>(active);
         } else {
             active.wake();
         }
-        Eoi::Later
     }
 }
 

@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a guest asks, one request at a time.
+//!
+//! Runs as the guest's work item. No request is waited for here: what takes long is answered by the
+//! connection or the listener that it is about, when it is done.
+
+use crate::{
+    active::Active,
+    completion::Completion,
+    datagram::Datagram,
+    guest::Guest,
+    listener::Listener,
+    policy::Policy,
+    proto::{
+        addr,
+        call::{
+            SHUT_RD,
+            SHUT_WR,
+            SOCK_DGRAM,
+            SOCK_STREAM, //
+        },
+        rule::Transport,
+        Body,
+        Call,
+        Dialect,
+        Feature,
+        Request,
+        Response,
+        RingRef, //
+    },
+    socket::Socket,
+    table::{
+        Entry,
+        Table, //
+    }, //
+};
+use core::net::SocketAddr;
+use kernel::{
+    net::{
+        addr::Domain,
+        sock::Shutdown, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The protocols, by name rather than by being the default of the type.
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
+
+/// What a request comes to when it is taken on: what to answer, or nothing yet.
+type Answer = Option<Body>;
+
+/// Answers one slot of the commands ring, or sees to it that it will be.
+pub(crate) fn dispatch(table: &Arc<Table>, slot: &[u8; crate::proto::SLOT]) {
+    let guest = &*table.guest;
+    let dialect = guest.transport.dialect;
+    let request = match Request::decode(dialect, slot) {
+        Ok(request) => request,
+        Err(malformed) => {
+            guest.account.asked(None);
+            return guest.transport.respond(&malformed.response());
+        }
+    };
+    guest.account.asked(Some(request.call.command()));
+    let Some(ticket) = request.response(dialect, 0) else {
+        return;
+    };
+    if let Some(result) = perform(table, request.call, ticket).transpose() {
+        guest.transport.answer(ticket, result);
+    }
+}
+
+/// Does what is asked for. `ticket` is the answer, for those that give it later.
+fn perform(table: &Arc<Table>, call: Call, ticket: Response) -> Result<Answer> {
+    match call {
+        Call::Socket {
+            id,
+            domain,
+            kind,
+            protocol,
+            owner,
+        } => socket(table, id, domain, (kind, protocol), owner),
+        Call::Connect { id, addr, ring, .. } => connect(table, id, addr, ring, ticket),
+        Call::Disconnect { id } => disconnect(table, id),
+        Call::Shutdown { id, how } => shutdown(table, id, how),
+        Call::Release { id, abort, reuse } => release(table, id, abort, reuse, ticket),
+        Call::Bind { id, addr } => bind(table, id, addr),
+        Call::Listen { id, backlog } => listen(table, id, backlog),
+        Call::Accept { id, id_new, ring } => accept(table, id, id_new, ring, ticket),
+        Call::Poll { id } => {
+            listener(table, id)?.poll(ticket)?;
+            Ok(None)
+        }
+        Call::SetSockOpt {
+            id,
+            level,
+            name,
+            value,
+        } => {
+            table.get(id)?.socket()?.set_option(level, name, &value)?;
+            Ok(Some(Body::Empty))
+        }
+        Call::GetSockOpt {
+            id,
+            level,
+            name,
+            offset,
+        } => {
+            let piece = match table.get(id)? {
+                Entry::Listener(listener) => listener.option(level, name, offset)?,
+                entry => entry.socket()?.option(level, name, offset)?,
+            };
+            Ok(Some(Body::Value(piece)))
+        }
+        Call::GetName { id, peer } => name(table, id, peer),
+        Call::Attach { id, ring } => attach(table, id, ring),
+        Call::Unmap { ring, .. } => unmap(table, ring),
+        Call::Grow { id, way, order } => {
+            resizable(table, id)?.grow(way, order)?;
+            Ok(Some(Body::Empty))
+        }
+        Call::Shrink { id, way } => {
+            Active::shrink(&resizable(table, id)?, way, ticket)?;
+            Ok(None)
+        }
+        Call::Withdraw { id } => withdraw(table, id),
+    }
+}
+
+fn socket(
+    table: &Arc<Table>,
+    id: u64,
+    domain: u32,
+    (kind, protocol): (u32, u32),
+    owner: u64,
+) -> Result<Answer> {
+    const INET: u32 = addr::AF_INET as u32;
+    const INET6: u32 = addr::AF_INET6 as u32;
+
+    let domain = match (table.guest.transport.dialect, domain) {
+        (_, INET) => Domain::Inet,
+        (Dialect::XenSock, INET6) => Domain::Inet6,
+        _ => return Err(EAFNOSUPPORT),
+    };
+    let (transport, only) = match kind {
+        SOCK_STREAM => (Transport::Tcp, IPPROTO_TCP),
+        SOCK_DGRAM if table.guest.transport.has(Feature::Datagram) => (Transport::Udp, IPPROTO_UDP),
+        _ => return Err(ESOCKTNOSUPPORT),
+    };
+    if protocol != 0 && protocol != only {
+        return Err(EPROTONOSUPPORT);
+    }
+    let policy = table.guest.policy();
+    table.add(id, owner, &policy)?;
+    make(&table.guest, policy, domain, transport, owner)
+        .and_then(|entry| adopt(table, id, entry))
+        .inspect_err(|_| table.drop_new(id))?;
+    Ok(Some(Body::Empty))
+}
+
+/// Puts a new socket into the place that it has.
+fn adopt(table: &Table, id: u64, entry: Entry) -> Result {
+    table.change(id, entry.clone()).inspect_err(|_| {
+        if let Entry::Datagram(datagram) = &entry {
+            datagram.abandon();
+        }
+    })
+}
+
+fn make(
+    guest: &Arc<Guest>,
+    policy: Arc<Policy>,
+    domain: Domain,
+    transport: Transport,
+    owner: u64,
+) -> Result<Entry> {
+    match transport {
+        Transport::Tcp => Socket::stream(guest, policy, domain, owner).map(Entry::Fresh),
+        Transport::Udp => {
+            let socket = Socket::datagram(guest, policy, domain, owner)?;
+            Datagram::new(guest, socket).map(Entry::Datagram)
+        }
+    }
+}
+
+/// The answer to a request whose outcome the guest is told by a [`Completion`].
+fn taken_on(completion: Completion) -> Answer {
+    match completion {
+        Completion::Response(_) => None,
+        Completion::Status => Some(Body::Empty),
+    }
+}
+
+fn connect(
+    table: &Arc<Table>,
+    id: u64,
+    addr: SocketAddr,
+    ring: RingRef,
+    ticket: Response,
+) -> Result<Answer> {
+    let socket = match table.get(id)? {
+        Entry::Fresh(socket) => socket,
+        Entry::Datagram(datagram) => return Ok(Some(Body::Addr(datagram.connect(Some(addr))?))),
+        Entry::Listener(_) => return Err(EINVAL),
+        Entry::Active(_) | Entry::Accepted(..) | Entry::Spent => return Err(EISCONN),
+    };
+    let completion = Completion::new(&table.guest.transport, ticket);
+    // There is one attempt, and this is it.
+    table.change(id, Entry::Spent)?;
+    let active = Active::connect(&table.guest, id, socket, addr, ring, completion)?;
+    table
+        .change(id, Entry::Active(active.clone()))
+        .inspect_err(|_| Active::abandon(|| core::iter::once(&active)))?;
+    Ok(taken_on(completion))
+}
+
+fn disconnect(table: &Table, id: u64) -> Result<Answer> {
+    match table.get(id)? {
+        Entry::Datagram(datagram) => Ok(Some(Body::Addr(datagram.connect(None)?))),
+        // A stream has one attempt to connect, and keeps its peer.
+        _ => Err(EAFNOSUPPORT),
+    }
+}
+
+fn attach(table: &Table, id: u64, ring: RingRef) -> Result<Answer> {
+    if !table.guest.transport.has(Feature::Datagram) {
+        return Err(EOPNOTSUPP);
+    }
+    let Entry::Datagram(datagram) = table.get(id)? else {
+        return Err(EINVAL);
+    };
+    datagram.attach(ring)?;
+    Ok(Some(Body::Empty))
+}
+
+fn shutdown(table: &Table, id: u64, how: u32) -> Result<Answer> {
+    let entry = stream(table, id)?;
+    let active = entry.active().ok_or(ENOTCONN)?;
+    match how {
+        // TCP tells the peer nothing of it.
+        SHUT_RD => active.check_connected()?,
+        SHUT_WR => active.shut_down(Shutdown::Send.into())?,
+        _ => active.shut_down(Shutdown::Send | Shutdown::Recv)?,
+    }
+    Ok(Some(Body::Empty))
+}
+
+fn unmap(table: &Table, ring: RingRef) -> Result<Answer> {
+    if !table.guest.transport.has(Feature::RingReuse) {
+        return Err(EOPNOTSUPP);
+    }
+    // A ring that is not kept is mapped for a socket, or not at all.
+    table.guest.unmap(ring);
+    Ok(Some(Body::Empty))
+}
+
+/// The connection whose ring is to grow or to shrink.
+fn resizable(table: &Table, id: u64) -> Result<Arc<Active>> {
+    if !table.guest.transport.has(Feature::RingResize) {
+        return Err(EOPNOTSUPP);
+    }
+    let entry = stream(table, id)?;
+    entry.active().cloned().ok_or(ENOTCONN)
+}
+
+fn release(table: &Table, id: u64, abort: bool, reuse: bool, ticket: Response) -> Result<Answer> {
+    let reuse = reuse && table.guest.transport.has(Feature::RingReuse);
+    match table.remove(id) {
+        Ok(Entry::Fresh(socket)) => drop(socket),
+        Ok(Entry::Listener(listener)) => listener.close(),
+        Ok(Entry::Active(active)) => {
+            Active::release(active, ticket, abort, reuse);
+            return Ok(None);
+        }
+        Ok(Entry::Accepted(active, listener)) => {
+            listener.withdraw(&active);
+            Active::release(active, ticket, abort, reuse);
+            return Ok(None);
+        }
+        Ok(Entry::Datagram(datagram)) => {
+            Datagram::release(datagram, ticket);
+            return Ok(None);
+        }
+        // PV Calls has no error for a socket that is unknown.
+        Ok(Entry::Spent) | Err(_) => (),
+    }
+    Ok(Some(Body::Empty))
+}
+
+/// Gives up a place for a connection that has none. What waits there already stays.
+fn withdraw(table: &Table, id: u64) -> Result<Answer> {
+    let Entry::Accepted(active, listener) = table.get(id)? else {
+        return Err(EINVAL);
+    };
+    listener.withdraw(&active);
+    Ok(Some(Body::Empty))
+}
+
+/// Leaves a socket that can only be released.
+fn spend(table: &Table, id: u64) -> Result {
+    if let Entry::Datagram(datagram) = table.get(id)? {
+        datagram.abandon();
+    }
+    table.change(id, Entry::Spent)
+}
+
+fn bind(table: &Table, id: u64, addr: SocketAddr) -> Result<Answer> {
+    let bound = match table.get(id)? {
+        entry @ (Entry::Fresh(_) | Entry::Datagram(_)) => entry.socket()?.bind(addr),
+        _ => return Err(EINVAL),
+    };
+    if bound.is_err() && matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0) {
+        // Linux has tied the socket to that interface all the same.
+        spend(table, id)?;
+    }
+    bound.map(|addr| Some(Body::Addr(addr)))
+}
+
+/// The entry of a stream: `EOPNOTSUPP` for a datagram socket.
+fn stream(table: &Table, id: u64) -> Result<Entry> {
+    match table.get(id)? {
+        Entry::Datagram(_) => Err(EOPNOTSUPP),
+        entry => Ok(entry),
+    }
+}
+
+fn listen(table: &Arc<Table>, id: u64, backlog: u32) -> Result<Answer> {
+    match stream(table, id)? {
+        Entry::Fresh(socket) => {
+            // The frontends of PV Calls say nothing of a BIND that has failed, but of this.
+            if table.guest.transport.dialect == Dialect::PvCalls && !socket.is_bound()? {
+                return Err(EINVAL);
+            }
+            let listener = Listener::new(&table.guest, table.clone(), socket, backlog)?;
+            table
+                .change(id, Entry::Listener(listener.clone()))
+                .inspect_err(|_| listener.close())?;
+        }
+        Entry::Listener(listener) => listener.set_backlog(backlog)?,
+        _ => return Err(EINVAL),
+    }
+    Ok(Some(Body::Empty))
+}
+
+fn listener(table: &Table, id: u64) -> Result<Arc<Listener>> {
+    match stream(table, id)? {
+        Entry::Listener(listener) => Ok(listener),
+        _ => Err(EINVAL),
+    }
+}
+
+fn accept(
+    table: &Arc<Table>,
+    id: u64,
+    id_new: u64,
+    ring: RingRef,
+    ticket: Response,
+) -> Result<Answer> {
+    let listener = listener(table, id)?;
+    let completion = Completion::new(&table.guest.transport, ticket);
+    let owner = listener.socket().ok_or(EINVAL)?.owner_number();
+    let active = table
+        .add(id_new, owner, &table.guest.policy())
+        .and_then(|()| {
+            Active::post(&table.guest, table.clone(), id_new, ring, completion)
+                .inspect_err(|_| table.drop_new(id_new))
+        })
+        .inspect_err(|_| listener.refused())?;
+    table
+        .change(id_new, Entry::Accepted(active.clone(), listener.clone()))
+        .inspect_err(|_| Active::abandon(|| core::iter::once(&active)))?;
+    listener.post(active);
+    Ok(taken_on(completion))
+}
+
+fn name(table: &Table, id: u64, peer: bool) -> Result<Answer> {
+    let socket = table.get(id)?.socket()?;
+    let addr = if peer {
+        socket.peer_addr()?
+    } else {
+        socket.local_addr()?
+    };
+    Ok(Some(Body::Addr(addr)))
+}

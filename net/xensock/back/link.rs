@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A link with a guest, from the time that both ends are there until one of them is not.
+
+use crate::{
+    account::Account,
+    calls,
+    guest::Guest,
+    log::LogLimit,
+    policy::InForce,
+    table::Table,
+    transport::{
+        Address,
+        Transport, //
+    }, //
+};
+use kernel::{
+    device::Bound,
+    impl_has_work,
+    new_work,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+    workqueue::{
+        owned::OwnedQueue,
+        Work,
+        WorkItem, //
+    },
+    xen::{
+        event::{
+            Eoi,
+            Handler, //
+        },
+        ring::SLOTS,
+        xenbus,
+        DomId, //
+    }, //
+};
+
+/// A link with a guest. Its work item serves the requests.
+#[pin_data]
+pub(crate) struct Link {
+    guest: Arc<Guest>,
+    table: Arc<Table>,
+    #[pin]
+    work: Work<Link>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Link { self.work }
+}
+
+impl Link {
+    /// Maps the commands ring of a guest and begins to serve it. May sleep.
+    pub(crate) fn new(
+        dev: &xenbus::Device<Bound>,
+        queue: Arc<OwnedQueue>,
+        log: Arc<LogLimit>,
+        in_force: Arc<InForce>,
+        account: Arc<Account>,
+    ) -> Result<Arc<Self>> {
+        let guest = Guest::new(dev, queue, log, in_force, account)?;
+        let table = Table::new(guest.clone())?;
+        let link = Arc::pin_init(
+            try_pin_init!(Self {
+                guest,
+                table,
+                work <- new_work!("xensock_commands"),
+            }),
+            GFP_KERNEL,
+        )?;
+        link.transport().open(dev, link.clone())?;
+        // For what came before the channel was bound.
+        link.wake();
+        Ok(link)
+    }
+
+    fn transport(&self) -> &Transport {
+        &self.guest.transport
+    }
+
+    /// Returns where the guest has its commands ring.
+    pub(crate) fn address(&self) -> Address {
+        self.transport().address()
+    }
+
+    /// Returns the number of the guest.
+    pub(crate) fn peer(&self) -> DomId {
+        self.transport().peer()
+    }
+
+    /// Takes the link down: closes all sockets and unmaps all memory of the guest. May sleep.
+    ///
+    /// Not to be called from a work item.
+    pub(crate) fn take_down(&self) {
+        self.close();
+        // First the commands, if they are being served right now: they may have made another
+        // connection. Then the last turn of each connection, in which its events and callbacks end.
+        // Then what those have queued in the meantime, which finds nothing to do.
+        for _ in 0..3 {
+            self.transport().queue.flush();
+        }
+    }
+
+    /// Takes the commands ring out of use, and has all sockets close, each in its work item. May
+    /// sleep.
+    fn close(&self) {
+        self.guest.close();
+        self.table.close();
+    }
+
+    /// Has the work item run.
+    fn wake(self: &Arc<Self>) {
+        // An item that is queued already will see what there is to do.
+        let _ = self.transport().queue.enqueue(self.clone());
+    }
+
+    /// Serves requests until there are none, or as many as the ring has slots were served.
+    ///
+    /// Returns whether there may be more.
+    fn serve(&self) -> Result<bool> {
+        for _ in 0..SLOTS {
+            match self.transport().commands.next()? {
+                Some(slot) => calls::dispatch(&self.table, &slot),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Handler for Link {
+    fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
+        this.transport().commands.note_event();
+        let link: Arc<Self> = this.into();
+        link.wake();
+        Eoi::Later
+    }
+}
+
+impl WorkItem for Link {
+    type Pointer = Arc<Link>;
+
+    fn run(this: Arc<Link>) {
+        match this.serve() {
+            // The others first.
+            Ok(true) => this.wake(),
+            Ok(false) => this.transport().commands.eoi(),
+            // Nothing but the end of the link is left to this guest.
+            Err(_) => {
+                this.close();
+                let what = c"impossible index in the commands ring";
+                this.transport().fail(what);
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The sockets of a guest, counted.
+
+use crate::{
+    memory::Memory,
+    quota::{
+        Charge,
+        Quota, //
+    }, //
+};
+use kernel::{
+    net::kernel_socket::{
+        KernelSocket,
+        Protocol,
+        Tally, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The sockets of a guest, of all its links.
+pub(crate) struct Sockets {
+    /// Those included that were closed and that TCP is not done with.
+    all: Arc<Tally>,
+    open: Arc<Quota>,
+    pub(crate) memory: Arc<Memory>,
+}
+
+impl Sockets {
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let all = Arc::new(Tally::new(), GFP_KERNEL)?;
+        let open = Quota::new()?;
+        let memory = Memory::new(all.clone())?;
+        Ok(Arc::new(Self { all, open, memory }, GFP_KERNEL)?)
+    }
+
+    /// Counts a socket: as one that is open until the result is dropped, and then for as long as
+    /// TCP needs it.
+    pub(crate) fn enter<P: Protocol>(&self, socket: &mut KernelSocket<P>) -> Result<Charge> {
+        socket.count_in(&self.all)?;
+        self.open.take(1, |_| Ok(()))
+    }
+
+    /// Those that are open.
+    pub(crate) fn open(&self) -> &Quota {
+        &self.open
+    }
+
+    /// How many there are, open or not.
+    pub(crate) fn count(&self) -> usize {
+        self.all.count()
+    }
+
+    /// How many were closed and are not gone.
+    pub(crate) fn closed(&self) -> usize {
+        self.count().saturating_sub(self.open.used())
+    }
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a link and its guest speak: what was agreed, requests and answers, and what data rings need.
+
+use crate::{
+    account::Account,
+    commands::Commands,
+    log::LogLimit,
+    proto::{
+        errno,
+        node,
+        Body,
+        Command,
+        Dialect,
+        Feature,
+        Features,
+        Response, //
+    },
+    shared_channel::{
+        Opened,
+        SharedChannel, //
+    }, //
+};
+use kernel::{
+    device::Bound,
+    new_mutex,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Full, //
+        },
+        Arc,
+        Mutex, //
+    },
+    workqueue::owned::OwnedQueue,
+    xen::{
+        event::{
+            EventChannel,
+            Handler, //
+        },
+        grant::MappedPages,
+        ring::BackRing,
+        trace::xensock_back as trace,
+        xenbus::{
+            self,
+            Dir, //
+        },
+        DomId,
+        GrantRef,
+        Port, //
+    }, //
+};
+
+/// The features that this backend offers.
+pub(crate) const OFFERED: Features = Features::ALL;
+
+/// Where a guest has its commands ring.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address {
+    ring_ref: u32,
+    port: u32,
+}
+
+impl Address {
+    pub(crate) fn read(dev: &xenbus::Device<Bound>) -> Result<Self> {
+        Ok(Self {
+            ring_ref: dev.read_u32(Dir::Otherend, node::RING_REF)?,
+            port: dev.read_u32(Dir::Otherend, node::PORT)?,
+        })
+    }
+}
+
+/// The commands ring and the channels of a link.
+#[pin_data]
+pub(crate) struct Transport {
+    dev: ARef<xenbus::Device>,
+    pub(crate) dialect: Dialect,
+    features: Features,
+    address: Address,
+    /// For the work items of the link.
+    pub(crate) queue: Arc<OwnedQueue>,
+    #[pin]
+    pub(crate) commands: Commands,
+    /// What the data rings share, with [`Feature::SharedChannel`]. `None` once the link is down.
+    #[pin]
+    news: Mutex<Option<Opened<MappedPages>>>,
+    account: Arc<Account>,
+    log: Arc<LogLimit>,
+    has_warned: Atomic<bool>,
+}
+
+impl Transport {
+    /// Maps the commands ring of a guest. May sleep.
+    pub(crate) fn new<'a>(
+        dev: &'a xenbus::Device<Bound>,
+        queue: Arc<OwnedQueue>,
+        log: Arc<LogLimit>,
+        account: Arc<Account>,
+    ) -> impl PinInit<Self, Error> + 'a {
+        pin_init::pin_init_scope(move || {
+            let device = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
+            let native = dev.read_u32_or(Dir::Otherend, node::NATIVE_TAKEN, 0)?;
+            let dialect = Dialect::of_link(device, Some(native));
+            let address = Address::read(dev)?;
+            let features = Features::read(dialect, |feature| {
+                dev.read_u32_or(Dir::Otherend, feature.taken(), 0).map(Some)
+            })?;
+            if !OFFERED.includes(features) {
+                return Err(EPROTO);
+            }
+            let page = MappedPages::new(dev.otherend_id(), &[GrantRef::new(address.ring_ref)])?;
+            let ring = BackRing::new(page)?;
+            let news = if features.has(Feature::SharedChannel) {
+                let news_ref = dev.read_u32(Dir::Otherend, node::NEWS_REF)?;
+                let port = Port::new(dev.read_u32(Dir::Otherend, node::NEWS_PORT)?);
+                let page = MappedPages::new(dev.otherend_id(), &[GrantRef::new(news_ref)])?;
+                Some(Opened::bind(dev, port, page, queue.clone())?)
+            } else {
+                None
+            };
+            Ok(try_pin_init!(Self {
+                dev: dev.normal().into(),
+                dialect,
+                features,
+                address,
+                queue,
+                commands <- Commands::new(ring),
+                news <- new_mutex!(news, "xensock_news"),
+                account,
+                log,
+                has_warned: Atomic::new(false),
+            }))
+        })
+    }
+
+    /// Binds to the channel of the commands ring, whose events `handler` gets. May sleep.
+    ///
+    /// What came before brings no event.
+    pub(crate) fn open<H: Handler>(&self, dev: &xenbus::Device<Bound>, handler: Arc<H>) -> Result {
+        let port = Port::new(self.address.port);
+        let channel = EventChannel::bind(dev, port, c"xensock-commands", handler)?;
+        self.commands.open(channel)
+    }
+
+    /// Ends it: no request comes from here on, and nothing is answered. May sleep.
+    pub(crate) fn close(&self) {
+        self.commands.close();
+        // Closes the channel; the page stays for as long as a ring is left.
+        let news = self.news.lock().take();
+        drop(news);
+    }
+
+    /// Returns the device of the link.
+    pub(crate) fn dev(&self) -> &xenbus::Device {
+        &self.dev
+    }
+
+    /// Returns the number of the guest.
+    pub(crate) fn peer(&self) -> DomId {
+        self.dev.otherend_id()
+    }
+
+    /// Returns where the guest has its commands ring.
+    pub(crate) fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Returns the features that the link has.
+    pub(crate) fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Returns whether the link has a feature.
+    pub(crate) fn has(&self, feature: Feature) -> bool {
+        self.features.has(feature)
+    }
+
+    /// Returns the channel that data rings share, if they do. `ENETDOWN` once the link is down.
+    pub(crate) fn shared_channel(&self) -> Result<Option<Arc<SharedChannel<MappedPages>>>> {
+        if !self.has(Feature::SharedChannel) {
+            return Ok(None);
+        }
+        let news = self.news.lock();
+        let news = (*news).as_ref().ok_or(ENETDOWN)?;
+        Ok(Some(news.channel().clone()))
+    }
+
+    /// Says what the guest did wrong: to who traces it, and in the log once for each link at the
+    /// most.
+    pub(crate) fn warn_once(&self, what: &CStr) {
+        trace::error(self.peer(), what);
+        if !self.has_warned.xchg(true, Full) && self.log.allows() {
+            dev_warn!(self.dev.as_ref(), "guest: {}\n", what);
+        }
+    }
+
+    /// Ends the link for what the guest did wrong.
+    pub(crate) fn fail(&self, what: &'static CStr) {
+        trace::error(self.peer(), what);
+        self.log.fatal(&self.dev, EPROTO, what);
+    }
+
+    /// Sends a response.
+    pub(crate) fn respond(&self, response: &Response) {
+        let (slot, len) = response.encode(self.dialect);
+        self.commands.respond(slot.get(..len).unwrap_or(&slot), || {
+            trace::command(
+                self.peer(),
+                response.req_id,
+                || self.name_of(response.cmd),
+                response.id,
+                response.ret,
+            );
+            self.account.answered(response.ret);
+        });
+    }
+
+    /// Returns the name of a command, which may be none.
+    fn name_of(&self, cmd: u32) -> &'static CStr {
+        self.dialect.command(cmd).map_or(c"?", Command::name)
+    }
+
+    /// Answers a request.
+    pub(crate) fn answer(&self, ticket: Response, result: Result<Body>) {
+        let (ret, body) = match result {
+            Ok(body) => (0, body),
+            Err(error) => (errno::to_wire(-error.to_errno()), Body::Empty),
+        };
+        self.respond(&Response {
+            ret,
+            body,
+            ..ticket
+        });
+    }
+}
