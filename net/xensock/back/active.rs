@@ -6,16 +6,12 @@ mod events;
 
 use crate::{
     completion::Completion,
-    farewell::Farewell,
     fast_path::{
         FastPath,
         Mover, //
     },
     guest::Guest,
-    io::{
-        Io,
-        Outcome, //
-    },
+    io::Io,
     proto::{
         ring::{
             Order,
@@ -26,34 +22,38 @@ use crate::{
         RingRef,
         Way, //
     },
+    pump::{
+        Outcome,
+        Pump,
+        PumpData,
+        State,
+        Waker, //
+    },
     share::Share,
     socket::Socket, //
 };
 use core::{
-    mem::{
-        replace,
-        take, //
-    },
+    mem::take,
     net::SocketAddr, //
 };
-use events::Waker;
 use kernel::{
     impl_has_work,
     net::{
-        kernel_socket::Tcp,
+        kernel_socket::{
+            Locked,
+            Tcp, //
+        },
         sock::{
             ShutdownMask,
             TcpState, //
         }, //
     },
-    new_mutex,
     new_spinlock,
     new_spinlock_irq,
     new_work,
     prelude::*,
     sync::{
         Arc,
-        Mutex,
         SpinLock,
         SpinLockIrq, //
     },
@@ -64,10 +64,9 @@ use kernel::{
     xen::trace::xensock_back as trace, //
 };
 
-/// What the guest, or the end of the link, asks of the work item.
+/// What the guest asks of the work item.
 #[derive(Default)]
 struct Asked {
-    farewell: Option<Farewell>,
     /// What to shut down after the last byte of `out`.
     shut: ShutdownMask,
     /// SHRINK, of `in` and of `out`.
@@ -84,15 +83,8 @@ impl Asked {
     }
 }
 
-/// How far a connection is.
-enum State {
-    /// Not made yet, or taken apart.
-    Gone,
-    /// Asked for by ACCEPT: a listener will find it one. The rest is in [`Active::place`].
-    Posted,
-    /// By CONNECT, or found by a listener.
-    Open(Io),
-}
+/// Asked for by ACCEPT: a listener will find a connection. The rest is in [`Active::place`].
+pub(crate) struct Posted;
 
 /// Who knows the connections of a guest by their ids.
 pub(crate) trait Registry: Send + Sync {
@@ -112,12 +104,11 @@ struct Place {
 /// A connection of a guest, or a place for one.
 #[pin_data]
 pub(crate) struct Active {
-    guest: Arc<Guest>,
     id: u64,
-    /// Changed by the work item, but that a listener fills and cancels what is posted.
+    /// A listener fills and cancels what is posted.
     #[pin]
-    state: Mutex<State>,
-    /// What belongs to [`State::Posted`]. It stands apart for [`Active::show`].
+    pump: PumpData<Active>,
+    /// What belongs to [`Posted`]. It stands apart for [`Active::show`].
     #[pin]
     place: SpinLockIrq<Option<Place>>,
     /// What is in `state`, for those who must not wait for the work item.
@@ -144,9 +135,8 @@ impl Active {
     fn new(guest: &Arc<Guest>, id: u64) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
-                guest: guest.clone(),
                 id,
-                state <- new_mutex!(State::Gone, "xensock_active"),
+                pump <- PumpData::new(guest, State::Gone),
                 place <- new_spinlock_irq!(None, "xensock_place"),
                 path <- new_spinlock_irq!(None, "xensock_path"),
                 mover: Mover::new(),
@@ -156,6 +146,10 @@ impl Active {
             }),
             GFP_KERNEL,
         )
+    }
+
+    fn guest(&self) -> &Arc<Guest> {
+        &self.pump.guest
     }
 
     /// Begins to connect a socket to `addr`. Unless this fails, `completion` tells the rest.
@@ -171,7 +165,7 @@ impl Active {
         let share = guest.ring_for(ring, active.clone())?;
 
         let path = FastPath::new(guest, socket.clone(), share)?;
-        socket.set_callbacks(Waker::new(&active, &path))?;
+        socket.set_callbacks(Waker::new(&active, path.clone()))?;
         match socket.connect(addr) {
             Ok(()) | Err(EINPROGRESS) => (),
             Err(error) => {
@@ -181,7 +175,7 @@ impl Active {
         }
         *active.path.lock() = Some(path.clone());
         let connecting = Some((completion, addr));
-        *active.state.lock() = State::Open(Io::new(guest, id, path, connecting));
+        *active.pump.state.lock() = State::Open(Io::new(guest, id, path, connecting));
         // For what happened before callbacks and channel were there.
         active.wake();
         Ok(active)
@@ -203,7 +197,7 @@ impl Active {
             completion,
             shows_waiting: false,
         });
-        *active.state.lock() = State::Posted;
+        *active.pump.state.lock() = State::Idle(Posted);
         // For an event that came before.
         active.wake();
         Ok(active)
@@ -235,8 +229,8 @@ impl Active {
     /// has given that up. `EAGAIN` if no connection waits. `before` is done when the connection has
     /// left TCP's queue and the guest does not see it yet.
     pub(crate) fn fill(self: &Arc<Self>, listener: &Socket<Tcp>, before: impl FnOnce()) -> Result {
-        let mut state = self.state.lock();
-        if !matches!(*state, State::Posted) || self.asked.lock().farewell.is_some() {
+        let mut state = self.pump.state.lock();
+        if !matches!(*state, State::Idle(Posted)) || self.pump.is_ending() {
             return Ok(());
         }
         let (socket, peer) = listener.accept()?;
@@ -248,12 +242,12 @@ impl Active {
         if let Some(place) = place {
             // Commands may follow as soon as the guest is told.
             *self.path.lock() = Some(path.clone());
-            let to = self.guest.transport.peer();
+            let to = self.guest().transport.peer();
             trace::accept(to, self.id, || socket.local_addr().ok(), peer);
             place
                 .completion
-                .succeed(&self.guest.transport, &path.share, peer);
-            *state = State::Open(Io::new(&self.guest, self.id, path, None));
+                .succeed(&self.guest().transport, &path.share, peer);
+            *state = State::Open(Io::new(self.guest(), self.id, path, None));
         }
         // For what happened before the callbacks were there.
         self.wake();
@@ -263,16 +257,16 @@ impl Active {
     /// Has the events of `socket` concern this place, made by [`Self::post`], which stays.
     fn path_in_place(self: &Arc<Self>, socket: &Arc<Socket<Tcp>>) -> Result<Arc<FastPath>> {
         let share = self.place.lock().as_ref().map(|place| place.share.clone());
-        let path = FastPath::new(&self.guest, socket.clone(), share.ok_or(ECONNABORTED)?)?;
-        socket.set_callbacks(Waker::new(self, &path))?;
+        let path = FastPath::new(self.guest(), socket.clone(), share.ok_or(ECONNABORTED)?)?;
+        socket.set_callbacks(Waker::new(self, path.clone()))?;
         Ok(path)
     }
 
     /// Ends what was posted and is not filled. The guest is told `error`, or with none nothing.
     pub(crate) fn cancel(&self, error: Option<Error>) {
         // Held to the end: RELEASE is answered by the work item, and not before this.
-        let mut state = self.state.lock();
-        if !matches!(*state, State::Posted) {
+        let mut state = self.pump.state.lock();
+        if !matches!(*state, State::Idle(Posted)) {
             return;
         }
         *state = State::Gone;
@@ -283,7 +277,7 @@ impl Active {
                     place.registry.forget(self.id, self);
                 }
             }
-            Some(error) => drop(self.part(State::Posted, true, error)),
+            Some(error) => drop(self.part(State::Idle(Posted), true, error)),
         }
     }
 
@@ -317,7 +311,7 @@ impl Active {
             .lock()
             .as_ref()
             .map(|path| path.share.ring.clone());
-        self.guest.extend(&*ring.ok_or(ENOTCONN)?, way, order)?;
+        self.guest().extend(&*ring.ok_or(ENOTCONN)?, way, order)?;
         // Who produces goes there.
         self.wake();
         Ok(())
@@ -342,51 +336,85 @@ impl Active {
     fn answer_shrink(&self, tickets: [Option<Response>; 2], result: impl Fn(usize) -> Result) {
         for (i, ticket) in tickets.into_iter().enumerate() {
             if let Some(ticket) = ticket {
-                self.guest
+                self.guest()
                     .transport
                     .answer(ticket, result(i).map(|()| Body::Empty));
             }
         }
     }
 
-    /// Has the work item run.
-    fn wake(self: &Arc<Self>) {
-        // An item that is queued already will see what there is to do.
-        let _ = self.guest.transport.queue.enqueue::<_, 0>(self.clone());
-    }
-
-    /// Ends the connection for RELEASE, which is answered once nothing is shared any more.
-    pub(crate) fn release(this: Arc<Self>, ticket: Response, abort: bool, reuse: bool) {
-        this.asked.lock().farewell = Some(Farewell::Release {
-            ticket,
-            abort,
-            reuse,
+    /// Goes on with the memory of the directions, which answers SHRINK.
+    fn resize(&self, io: &Io, tickets: [Option<Response>; 2]) {
+        let unwanted = |way: Way| match way {
+            Way::In => tickets[0].is_some(),
+            Way::Out => tickets[1].is_some(),
+        };
+        let resized = io.share().resize(unwanted);
+        self.answer_shrink(tickets, |i| match &resized {
+            Ok(done) if done.get(i) == Some(&true) => Ok(()),
+            // The turn that follows finds the same, and ends the connection.
+            Ok(_) | Err(Violation) => Err(EBUSY),
         });
-        this.wake();
+    }
+}
+
+impl Pump for Active {
+    type Idle = Posted;
+    type Flow = Io;
+    type Source = Arc<FastPath>;
+
+    fn data(&self) -> &PumpData<Self> {
+        &self.pump
     }
 
-    /// Ends connections because their link ends.
-    ///
-    /// First all are marked: a peer may answer the reset of one by closing another, which is then
-    /// reset as well and not ended in good order.
-    pub(crate) fn abandon<'a, I>(actives: impl Fn() -> I)
-    where
-        I: Iterator<Item = &'a Arc<Self>>,
-    {
-        for active in actives() {
-            let mut asked = active.asked.lock();
-            asked.farewell.get_or_insert(Farewell::Abandon);
+    fn shared(io: &Io) -> &Share {
+        io.share()
+    }
+
+    fn begin(&self) -> bool {
+        self.mover.begin_work()
+    }
+
+    fn wait(&self, _: Option<&Posted>) -> bool {
+        // There is no extension.
+        let shrink = take(&mut self.asked.lock().shrink);
+        self.answer_shrink(shrink, |_| Ok(()));
+        if let Some(place) = &*self.place.lock() {
+            // There is nothing to tell us yet.
+            place.share.notifier.eoi(true);
         }
-        for active in actives() {
-            active.wake();
+        false
+    }
+
+    fn progress(&self, io: &mut Io) -> Outcome {
+        let (shut, shrink) = {
+            let mut asked = self.asked.lock();
+            (asked.shut, take(&mut asked.shrink))
+        };
+        self.resize(io, shrink);
+        io.progress(self.guest(), shut).unwrap_or_else(|_| {
+            self.guest()
+                .transport
+                .warn_once(c"impossible index in a data ring, connection reset");
+            Outcome::Failed {
+                abort: true,
+                error: ECONNABORTED,
+            }
+        })
+    }
+
+    fn rest(&self, io: &Io) {
+        if io.is_plain() {
+            self.mover.end_work();
         }
     }
 
-    /// Takes apart what was in `state`, and returns what a connection that stood has shared. Sleeps.
-    fn part(&self, state: State, abort: bool, error: Error) -> Option<Arc<Share>> {
+    fn part(&self, state: State<Self>, abort: bool, error: Error) -> Option<Arc<Share>> {
+        let tickets = take(&mut self.asked.lock().shrink);
+        self.answer_shrink(tickets, |_| Err(ECONNABORTED));
         match state {
             State::Gone => None,
-            State::Posted => {
+            State::Idle(Posted) => {
                 let Place {
                     registry,
                     share,
@@ -397,114 +425,32 @@ impl Active {
                     // No socket comes of an ACCEPT that is answered with an error.
                     registry.forget(self.id, self);
                 }
-                completion.fail(&self.guest.transport, share, error);
+                completion.fail(&self.guest().transport, share, error);
                 None
             }
             State::Open(io) => {
                 let path = self.path.lock().take();
                 // Not the last reference.
                 drop(path);
-                io.end(&self.guest, abort, error)
+                io.end(self.guest(), abort, error)
             }
         }
     }
 
-    /// Waits for the soft interrupt that an event has asked for before they ended. Sleeps.
-    fn end_softirq(self: &Arc<Self>) {
+    fn finish(self: &Arc<Self>) {
+        // An event may have asked for it before they ended.
         let _ = cancel_sync::<_, SOFTIRQ>(self);
     }
 
-    /// Takes apart what was in `state`. Sleeps.
-    fn end(self: &Arc<Self>, state: State, farewell: Farewell) {
-        match farewell {
-            Farewell::Release {
-                ticket,
-                abort,
-                reuse,
-            } => {
-                match self.part(state, abort, ECONNABORTED) {
-                    Some(share) if reuse => self.guest.keep(share),
-                    other => drop(other),
-                }
-                self.end_softirq();
-                self.guest.transport.answer(ticket, Ok(Body::Empty));
-            }
-            Farewell::Abandon => {
-                drop(self.part(state, true, ECONNABORTED));
-                self.end_softirq();
-            }
-        }
+    fn note(path: &Arc<FastPath>) {
+        path.socket.note_memory();
     }
 
-    /// Goes on with the memory of the directions.
-    fn resize(&self, state: &State, tickets: [Option<Response>; 2]) {
-        let unwanted = |way: Way| match way {
-            Way::In => tickets[0].is_some(),
-            Way::Out => tickets[1].is_some(),
-        };
-        let resized = match state {
-            // There is no extension.
-            State::Gone | State::Posted => Ok([true; 2]),
-            State::Open(io) => io.share().resize(unwanted),
-        };
-        self.answer_shrink(tickets, |i| match &resized {
-            Ok(done) if done.get(i) == Some(&true) => Ok(()),
-            // The turn that follows finds the same, and ends the connection.
-            Ok(_) | Err(Violation) => Err(EBUSY),
-        });
-    }
-
-    /// One turn of the work item. Returns whether there is more to do.
-    fn turn(self: &Arc<Self>) -> bool {
-        let mut state = self.state.lock();
-        if matches!(*state, State::Open(_)) && !self.mover.begin_work() {
-            return true;
+    fn receive(&self, path: &Arc<FastPath>, tcp: &Locked<'_>) -> bool {
+        let is_done = self.mover.in_softirq(|| path.receive(tcp));
+        if is_done {
+            path.socket.note_memory();
         }
-        let (farewell, shut, shrink) = {
-            let mut asked = self.asked.lock();
-            (asked.farewell.take(), asked.shut, take(&mut asked.shrink))
-        };
-        if let Some(farewell) = farewell {
-            let former = replace(&mut *state, State::Gone);
-            drop(state);
-            self.answer_shrink(shrink, |_| Err(ECONNABORTED));
-            self.end(former, farewell);
-            return false;
-        }
-        self.resize(&state, shrink);
-        let io = match &mut *state {
-            State::Gone => return false,
-            State::Posted => {
-                if let Some(place) = &*self.place.lock() {
-                    // There is nothing to tell us yet.
-                    place.share.notifier.eoi(true);
-                }
-                return false;
-            }
-            State::Open(io) => io,
-        };
-        let turn = io.share().begin_turn();
-        let (abort, error) = match io.progress(&self.guest, shut) {
-            Ok(Outcome::Busy) => return true,
-            Ok(Outcome::Idle) => {
-                io.share().end_turn(turn);
-                if io.is_plain(shut) {
-                    self.mover.end_work();
-                }
-                return false;
-            }
-            Ok(Outcome::Refused(error)) => (false, error),
-            Err(_) => {
-                self.guest
-                    .transport
-                    .warn_once(c"impossible index in a data ring, connection reset");
-                (true, ECONNABORTED)
-            }
-        };
-        let former = replace(&mut *state, State::Gone);
-        drop(state);
-        drop(self.part(former, abort, error));
-        self.end_softirq();
-        false
+        is_done
     }
 }

@@ -29,6 +29,7 @@ use crate::{
         Response,
         RingRef, //
     },
+    pump::Pump,
     socket::Socket,
     table::{
         Entry,
@@ -212,7 +213,7 @@ fn connect(
     let active = Active::connect(&table.guest, id, socket, addr, ring, completion)?;
     table
         .change(id, Entry::Active(active.clone()))
-        .inspect_err(|_| Active::abandon(|| core::iter::once(&active)))?;
+        .inspect_err(|_| active.abandon())?;
     Ok(taken_on(completion))
 }
 
@@ -271,16 +272,16 @@ fn release(table: &Table, id: u64, abort: bool, reuse: bool, ticket: Response) -
         Ok(Entry::Fresh(socket)) => drop(socket),
         Ok(Entry::Listener(listener)) => listener.close(),
         Ok(Entry::Active(active)) => {
-            Active::release(active, ticket, abort, reuse);
+            active.release(ticket, abort, reuse);
             return Ok(None);
         }
         Ok(Entry::Accepted(active, listener)) => {
             listener.withdraw(&active);
-            Active::release(active, ticket, abort, reuse);
+            active.release(ticket, abort, reuse);
             return Ok(None);
         }
         Ok(Entry::Datagram(datagram)) => {
-            Datagram::release(datagram, ticket);
+            datagram.release(ticket, false, false);
             return Ok(None);
         }
         // PV Calls has no error for a socket that is unknown.
@@ -370,7 +371,7 @@ fn accept(
         .inspect_err(|_| listener.refused())?;
     table
         .change(id_new, Entry::Accepted(active.clone(), listener.clone()))
-        .inspect_err(|_| Active::abandon(|| core::iter::once(&active)))?;
+        .inspect_err(|_| active.abandon())?;
     listener.post(active);
     Ok(taken_on(completion))
 }

@@ -3,32 +3,29 @@
 //! A datagram socket of a guest, and the work item that moves its datagrams.
 
 use crate::{
-    farewell::Farewell,
     frames::{
         discard,
         Frames, //
     },
     guest::Guest,
-    proto::{
-        Body,
-        Response,
-        RingRef, //
+    proto::RingRef,
+    pump::{
+        Outcome,
+        Pump,
+        PumpData,
+        State,
+        Waker, //
     },
-    share::RingUser,
+    share::{
+        RingUser,
+        Share, //
+    },
     socket::Socket, //
 };
-use core::{
-    mem::replace,
-    net::SocketAddr, //
-};
+use core::net::SocketAddr;
 use kernel::{
     impl_has_work,
-    net::kernel_socket::{
-        Callbacks,
-        Locked,
-        Udp, //
-    },
-    new_mutex,
+    net::kernel_socket::Udp,
     new_spinlock,
     new_work,
     prelude::*,
@@ -40,7 +37,6 @@ use kernel::{
         },
         Arc,
         ArcBorrow,
-        Mutex,
         SpinLock, //
     },
     workqueue::{
@@ -49,28 +45,15 @@ use kernel::{
     }, //
 };
 
-/// What there is of a datagram socket.
-enum State {
-    /// No ring yet: nothing that comes is kept.
-    Bare(Arc<Socket<Udp>>),
-    /// From ATTACH on.
-    Attached(Frames),
-    /// Taken apart.
-    Gone,
-}
-
 /// A datagram socket of a guest.
 #[pin_data]
 pub(crate) struct Datagram {
-    guest: Arc<Guest>,
-    /// Changed by the work item, but that ATTACH adds the ring.
+    /// ATTACH adds the ring.
     #[pin]
-    state: Mutex<State>,
+    pump: PumpData<Datagram>,
     /// UDP's socket, until it is closed.
     #[pin]
     socket: SpinLock<Option<Arc<Socket<Udp>>>>,
-    #[pin]
-    farewell: SpinLock<Option<Farewell>>,
     /// There is a ring, or there was one. Only commands look at it, one at a time.
     has_ring: Atomic<bool>,
     /// UDP had no room for a datagram, and is to say when it has.
@@ -86,14 +69,12 @@ impl_has_work! {
 impl Datagram {
     /// Of a new socket. Who drops it without [`Self::release`] has to [abandon](Self::abandon) it.
     pub(crate) fn new(guest: &Arc<Guest>, socket: Arc<Socket<Udp>>) -> Result<Arc<Self>> {
-        let bare = State::Bare(socket.clone());
+        let idle = State::Idle(socket.clone());
         let known = Some(socket.clone());
         let datagram = Arc::pin_init(
             try_pin_init!(Self {
-                guest: guest.clone(),
-                state <- new_mutex!(bare, "xensock_datagram"),
+                pump <- PumpData::new(guest, idle),
                 socket <- new_spinlock!(known, "xensock_socket"),
-                farewell <- new_spinlock!(None, "xensock_farewell"),
                 has_ring: Atomic::new(false),
                 wants_room: Atomic::new(false),
                 work <- new_work!("xensock_datagram"),
@@ -101,7 +82,7 @@ impl Datagram {
             GFP_KERNEL,
         )?;
         // Nothing can have happened yet: the socket has no port.
-        socket.set_callbacks(Waker(datagram.clone()))?;
+        socket.set_callbacks(Waker::new(&datagram, ()))?;
         Ok(datagram)
     }
 
@@ -117,12 +98,12 @@ impl Datagram {
             return Err(EISCONN);
         }
         {
-            let mut state = self.state.lock();
-            let State::Bare(socket) = &*state else {
+            let mut state = self.pump.state.lock();
+            let State::Idle(socket) = &*state else {
                 return Err(ENOTCONN);
             };
-            let share = self.guest.map(ring, self.clone())?;
-            *state = State::Attached(Frames::new(socket.clone(), share));
+            let share = self.pump.guest.map(ring, self.clone())?;
+            *state = State::Open(Frames::new(socket.clone(), share));
             self.has_ring.store(true, Relaxed);
         }
         // For what happened before the channel was there.
@@ -139,73 +120,56 @@ impl Datagram {
         }
         socket.local_addr()
     }
+}
 
-    /// Ends it for RELEASE, which is answered once nothing is shared any more.
-    pub(crate) fn release(this: Arc<Self>, ticket: Response) {
-        *this.farewell.lock() = Some(Farewell::Release {
-            ticket,
-            abort: false,
-            reuse: false,
-        });
-        this.wake();
+impl Pump for Datagram {
+    /// No ring yet: nothing that comes is kept.
+    type Idle = Arc<Socket<Udp>>;
+    /// From ATTACH on.
+    type Flow = Frames;
+    type Source = ();
+
+    fn data(&self) -> &PumpData<Self> {
+        &self.pump
     }
 
-    /// Ends it because its link ends.
-    pub(crate) fn abandon(self: &Arc<Self>) {
-        self.farewell.lock().get_or_insert(Farewell::Abandon);
-        self.wake();
+    fn shared(frames: &Frames) -> &Share {
+        frames.share()
     }
 
-    /// Has the work item run.
-    fn wake(self: &Arc<Self>) {
-        // An item that is queued already will see what there is to do.
-        let _ = self.guest.transport.queue.enqueue(self.clone());
+    fn wait(&self, socket: Option<&Arc<Socket<Udp>>>) -> bool {
+        socket.is_some_and(|socket| discard(socket))
     }
 
-    /// Takes apart what was in `state`: no more callbacks, the socket closed, no more events, and last
-    /// the memory of the guest. Sleeps.
-    fn part(&self, state: State) {
+    fn progress(&self, frames: &mut Frames) -> Outcome {
+        let guest = &self.pump.guest;
+        match frames.progress(guest, &self.wants_room) {
+            Ok(true) => Outcome::Busy,
+            Ok(false) => Outcome::Idle,
+            Err(_) => {
+                guest
+                    .transport
+                    .warn_once(c"impossible index or frame in a data ring, socket closed");
+                Outcome::Failed {
+                    abort: true,
+                    error: ECONNABORTED,
+                }
+            }
+        }
+    }
+
+    fn part(&self, state: State<Self>, _abort: bool, _error: Error) -> Option<Arc<Share>> {
         let socket = self.socket.lock().take();
         if let Some(socket) = socket {
             socket.udp().clear_callbacks();
         }
         drop(state);
+        None
     }
 
-    /// One turn of the work item. Returns whether there is more to do.
-    fn turn(&self) -> bool {
-        let farewell = self.farewell.lock().take();
-        if let Some(farewell) = farewell {
-            let state = replace(&mut *self.state.lock(), State::Gone);
-            self.part(state);
-            if let Farewell::Release { ticket, .. } = farewell {
-                self.guest.transport.answer(ticket, Ok(Body::Empty));
-            }
-            return false;
-        }
-        let state = {
-            let mut state = self.state.lock();
-            let frames = match &mut *state {
-                State::Gone => return false,
-                State::Bare(socket) => return discard(socket),
-                State::Attached(frames) => frames,
-            };
-            let turn = frames.share().begin_turn();
-            match frames.progress(&self.guest, &self.wants_room) {
-                Ok(true) => return true,
-                Ok(false) => {
-                    frames.share().end_turn(turn);
-                    return false;
-                }
-                Err(_) => self
-                    .guest
-                    .transport
-                    .warn_once(c"impossible index or frame in a data ring, socket closed"),
-            }
-            replace(&mut *state, State::Gone)
-        };
-        self.part(state);
-        false
+    fn wants_room(&self) -> bool {
+        // UDP says it of each datagram that has left.
+        self.wants_room.xchg(false, Full)
     }
 }
 
@@ -216,34 +180,10 @@ impl RingUser for Datagram {
     }
 }
 
-/// Wakes a datagram socket for what UDP has to say.
-struct Waker(Arc<Datagram>);
-
-impl Callbacks for Waker {
-    fn data_ready(&self, _tcp: Option<&Locked<'_>>) {
-        self.0.wake();
-    }
-
-    fn write_space(&self) {
-        // UDP says it of each datagram that has left.
-        if self.0.wants_room.xchg(false, Full) {
-            self.0.wake();
-        }
-    }
-
-    fn state_change(&self) {}
-
-    fn error_report(&self) {
-        self.0.wake();
-    }
-}
-
 impl WorkItem for Datagram {
     type Pointer = Arc<Datagram>;
 
     fn run(this: Arc<Datagram>) {
-        if this.turn() {
-            this.wake();
-        }
+        this.work();
     }
 }

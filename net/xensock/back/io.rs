@@ -14,6 +14,7 @@ use crate::{
         urgent::Piece,
         Feature, //
     },
+    pump::Outcome,
     share::Share,
     socket::Socket,
     urgent::Urgent, //
@@ -37,16 +38,6 @@ use kernel::{
 /// How often both directions are gone through before other work has its turn.
 const BUDGET: u32 = 32;
 
-/// What became of a connection's turn.
-pub(crate) enum Outcome {
-    /// There is nothing to do until an event or a callback says so.
-    Idle,
-    /// There is more to do.
-    Busy,
-    /// CONNECT has failed.
-    Refused(Error),
-}
-
 /// A connection, or the attempt to make one: its socket, and what it shares with the guest.
 pub(crate) struct Io {
     /// What the guest calls it.
@@ -56,7 +47,8 @@ pub(crate) struct Io {
     connecting: Option<(Completion, SocketAddr)>,
     /// Why the connection has failed.
     failure: Option<Error>,
-    /// What was shut down.
+    /// What the guest has shut down, and what was shut down of it.
+    wanted_shut: ShutdownMask,
     shut: ShutdownMask,
     has_ended_in: bool,
     has_ended_out: bool,
@@ -77,6 +69,7 @@ impl Io {
             path,
             connecting,
             failure: None,
+            wanted_shut: ShutdownMask::default(),
             shut: ShutdownMask::default(),
             has_ended_in: false,
             has_ended_out: false,
@@ -119,14 +112,14 @@ impl Io {
         &self.path.socket
     }
 
-    /// Returns whether there is nothing but bytes, for now. `shut` is what the guest has shut down.
-    pub(crate) fn is_plain(&self, shut: ShutdownMask) -> bool {
+    /// Returns whether there is nothing but bytes, for now.
+    pub(crate) fn is_plain(&self) -> bool {
         self.connecting.is_none()
             && self.failure.is_none()
             // An end that has come waits for room.
             && !self.has_peer_ended()
-            && self.shut == shut
-            && !shut.contains(Shutdown::Send)
+            && self.shut == self.wanted_shut
+            && !self.shut.contains(Shutdown::Send)
             && self.share().is_settled()
     }
 
@@ -137,6 +130,7 @@ impl Io {
         guest: &Guest,
         shut: ShutdownMask,
     ) -> Result<Outcome, Violation> {
+        self.wanted_shut = shut;
         if let Some((completion, peer)) = self.connecting {
             match self.socket().tcp().tcp_state() {
                 TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv => {
@@ -144,7 +138,7 @@ impl Io {
                 }
                 TcpState::Close => {
                     let error = self.socket().tcp().take_error().unwrap_or(ECONNREFUSED);
-                    return Ok(Outcome::Refused(error));
+                    return Ok(refused(error));
                 }
                 _ => match self.socket().tcp().local_addr() {
                     Ok(name) => {
@@ -153,7 +147,7 @@ impl Io {
                         trace::connect(to, self.id, Some(name), peer, Ok(()));
                         completion.succeed(&guest.transport, self.share(), name);
                     }
-                    Err(error) => return Ok(Outcome::Refused(error)),
+                    Err(error) => return Ok(refused(error)),
                 },
             }
         }
@@ -346,5 +340,13 @@ impl Io {
             Some(error) => Ending::Failed(-error.to_errno()),
         });
         self.share().notifier.notify();
+    }
+}
+
+/// CONNECT has failed.
+fn refused(error: Error) -> Outcome {
+    Outcome::Failed {
+        abort: false,
+        error,
     }
 }

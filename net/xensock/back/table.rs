@@ -14,6 +14,7 @@ use crate::{
         Listeners, //
     },
     policy::Policy,
+    pump::Pump,
     socket::{
         AnySocket,
         Socket, //
@@ -182,12 +183,17 @@ impl Table {
         let Some(entries) = entries else {
             return;
         };
-        Active::abandon(|| entries.by_id.values().filter_map(Entry::active));
+        // First all connections are marked: a peer may answer the reset of one by closing another,
+        // which is then reset as well and not ended in good order.
+        for active in entries.by_id.values().filter_map(Entry::active) {
+            active.doom();
+        }
         for entry in entries.by_id.values() {
             match entry {
+                Entry::Active(active) | Entry::Accepted(active, _) => active.wake(),
                 Entry::Listener(listener) => listener.close(),
                 Entry::Datagram(datagram) => datagram.abandon(),
-                _ => (),
+                Entry::Fresh(_) | Entry::Spent => (),
             }
         }
     }

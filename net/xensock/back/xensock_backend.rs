@@ -23,6 +23,8 @@
 //! - [`spares::Spares`]: the shares of connections that have ended, for others of the guest.
 //! - [`datagram::Datagram`]: a datagram socket; with a ring, its parts are [`share::Share`] and the
 //!   socket, together [`frames::Frames`].
+//! - [`pump::Pump`]: what connections and datagram sockets have in common: a work item that moves
+//!   their data, and takes them apart.
 //! - [`completion::Completion`]: how the guest is told what became of a CONNECT or an ACCEPT.
 //! - [`policy::Policy`]: what a guest may do; [`policy::InForce`]: the one that counts now, of which
 //!   there is one for each device; [`refused::Refused`]: what the guest was refused.
@@ -43,14 +45,14 @@
 //!
 //! The `Arc` of a link is held by its device and its command channel; that of its table also by
 //! listeners and places, until the link takes all of them out; that of the guest by connections,
-//! listeners and datagram sockets as well; that of a connection by the table, its doorbell, the callbacks of its
-//! socket, its work item, and its listener until it is filled; that of a datagram socket by the
-//! first four of these; that of a listener by the table, also for the connections that come of it,
-//! by the callbacks of its socket and by its work item.
+//! listeners and datagram sockets as well; that of a connection by the table, its doorbell, the
+//! callbacks of its socket, its work item, and its listener until it is filled; that of a datagram
+//! socket by the first four of these; that of a listener by the table, also for the connections that
+//! come of it, by the callbacks of its socket and by its work item.
 //!
-//! All that a connection shares with the guest or with TCP lives in `Active::state`, all that a
-//! datagram socket shares in `Datagram::state`. Who takes it out of there takes it apart, in process
-//! context, which also drops the references of channel and callbacks. That is
+//! All that a connection or a datagram socket shares with the guest, and with TCP or UDP, lives in
+//! `PumpData::state`. Who takes it out of there takes it apart, in process context, which also drops
+//! the references of channel and callbacks. That is
 //!
 //! - for RELEASE, a broken rule or the end of the link, the work item of the connection or datagram
 //!   socket;
@@ -71,10 +73,10 @@
 //!
 //! 1. `Backend::link`, `Offer::is_open` (mutexes).
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
-//! 3. `Active::state`, `Datagram::state` (mutexes): held by the work item while it moves data, by the
-//!    listener while it fills the place, and by ATTACH.
+//! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while it
+//!    moves data, by the listener while it fills the place, and by ATTACH.
 //! 4. `Table::entries`, `Transport::news`, `Socket::snapshot`, `Spares::rings` (mutexes).
-//! 5. `Commands::ring`, `Active::asked`, `Datagram::farewell`, `Datagram::socket` (spinlocks) and
+//! 5. `Commands::ring`, `Active::asked`, `PumpData::teardown`, `Datagram::socket` (spinlocks) and
 //!    `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
 //!    `Commands::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
 //!    (spinlocks): short.
@@ -84,8 +86,8 @@
 //! taken `SharedChannel::channel` and those of 6; by a listener `Listener::oldest`, then
 //! `Active::place` (spinlocks, IRQ), and `Backlog::state`.
 //!
-//! No lock is held while a socket is waited for: nothing here waits for one. Commands take neither
-//! `Active::state` nor `Datagram::state` while data are moved.
+//! No lock is held while a socket is waited for: nothing here waits for one. Commands do not take
+//! `PumpData::state` while data are moved.
 //!
 //! # Contexts
 //!
@@ -112,7 +114,6 @@ mod directory;
 #[path = "../doorbell.rs"]
 pub mod doorbell;
 mod driver;
-mod farewell;
 mod fast_path;
 mod frames;
 mod guest;
@@ -128,6 +129,7 @@ mod owners;
 mod policy;
 #[path = "../proto/mod.rs"]
 pub mod proto;
+mod pump;
 mod quota;
 mod refused;
 #[path = "../ring.rs"]
