@@ -58,7 +58,7 @@ impl Waiting {
     }
 }
 
-struct State {
+struct BacklogState {
     shares: Shares,
     /// How many may wait with TCP, unless too many wait at all listeners.
     wanted: usize,
@@ -72,12 +72,12 @@ pub(crate) struct Backlog {
     waiting: Arc<Waiting>,
     /// Taken in callbacks of the socket, too.
     #[pin]
-    state: SpinLockIrq<State>,
+    state: SpinLockIrq<BacklogState>,
 }
 
 impl Backlog {
     pub(crate) fn new(waiting: Arc<Waiting>, shares: Shares) -> impl PinInit<Self> {
-        let state = State {
+        let state = BacklogState {
             shares,
             wanted: 1,
             own: 0,

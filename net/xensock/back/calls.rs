@@ -6,9 +6,9 @@
 //! connection or the listener that it is about, when it is done.
 
 use crate::{
-    active::Active,
     completion::Completion,
-    datagram::Datagram,
+    conn::Conn,
+    datagram_socket::DatagramSocket,
     guest::Guest,
     listener::Listener,
     policy::Policy,
@@ -32,8 +32,8 @@ use crate::{
     pump::Pump,
     socket::Socket,
     table::{
-        Entry,
-        Table, //
+        Table,
+        TableEntry, //
     }, //
 };
 use core::net::SocketAddr;
@@ -60,11 +60,11 @@ pub(crate) fn dispatch(table: &Arc<Table>, slot: &[u8; crate::proto::SLOT]) {
     let request = match Request::decode(dialect, slot) {
         Ok(request) => request,
         Err(malformed) => {
-            guest.account.asked(None);
+            guest.counters.asked(None);
             return guest.transport.respond(&malformed.response());
         }
     };
-    guest.account.asked(Some(request.call.command()));
+    guest.counters.asked(Some(request.call.command()));
     let Some(ticket) = request.response(dialect, 0) else {
         return;
     };
@@ -110,7 +110,7 @@ fn perform(table: &Arc<Table>, call: Call, ticket: Response) -> Result<Answer> {
             offset,
         } => {
             let piece = match table.get(id)? {
-                Entry::Listener(listener) => listener.option(level, name, offset)?,
+                TableEntry::Listener(listener) => listener.option(level, name, offset)?,
                 entry => entry.socket()?.option(level, name, offset)?,
             };
             Ok(Some(Body::Value(piece)))
@@ -123,7 +123,7 @@ fn perform(table: &Arc<Table>, call: Call, ticket: Response) -> Result<Answer> {
             Ok(Some(Body::Empty))
         }
         Call::Shrink { id, way } => {
-            Active::shrink(&resizable(table, id)?, way, ticket)?;
+            Conn::shrink(&resizable(table, id)?, way, ticket)?;
             Ok(None)
         }
         Call::Withdraw { id } => withdraw(table, id),
@@ -162,9 +162,9 @@ fn socket(
 }
 
 /// Puts a new socket into the place that it has.
-fn adopt(table: &Table, id: u64, entry: Entry) -> Result {
+fn adopt(table: &Table, id: u64, entry: TableEntry) -> Result {
     table.change(id, entry.clone()).inspect_err(|_| {
-        if let Entry::Datagram(datagram) = &entry {
+        if let TableEntry::Datagram(datagram) = &entry {
             datagram.abandon();
         }
     })
@@ -176,12 +176,12 @@ fn make(
     domain: Domain,
     transport: Transport,
     owner: u64,
-) -> Result<Entry> {
+) -> Result<TableEntry> {
     match transport {
-        Transport::Tcp => Socket::stream(guest, policy, domain, owner).map(Entry::Fresh),
+        Transport::Tcp => Socket::stream(guest, policy, domain, owner).map(TableEntry::Unused),
         Transport::Udp => {
             let socket = Socket::datagram(guest, policy, domain, owner)?;
-            Datagram::new(guest, socket).map(Entry::Datagram)
+            DatagramSocket::new(guest, socket).map(TableEntry::Datagram)
         }
     }
 }
@@ -202,24 +202,26 @@ fn connect(
     ticket: Response,
 ) -> Result<Answer> {
     let socket = match table.get(id)? {
-        Entry::Fresh(socket) => socket,
-        Entry::Datagram(datagram) => return Ok(Some(Body::Addr(datagram.connect(Some(addr))?))),
-        Entry::Listener(_) => return Err(EINVAL),
-        Entry::Active(_) | Entry::Accepted(..) | Entry::Spent => return Err(EISCONN),
+        TableEntry::Unused(socket) => socket,
+        TableEntry::Datagram(datagram) => {
+            return Ok(Some(Body::Addr(datagram.connect(Some(addr))?)))
+        }
+        TableEntry::Listener(_) => return Err(EINVAL),
+        TableEntry::Conn(_) | TableEntry::Accepted(..) | TableEntry::Dead => return Err(EISCONN),
     };
     let completion = Completion::new(&table.guest.transport, ticket);
     // There is one attempt, and this is it.
-    table.change(id, Entry::Spent)?;
-    let active = Active::connect(&table.guest, id, socket, addr, ring, completion)?;
+    table.change(id, TableEntry::Dead)?;
+    let conn = Conn::connect(&table.guest, id, socket, addr, ring, completion)?;
     table
-        .change(id, Entry::Active(active.clone()))
-        .inspect_err(|_| active.abandon())?;
+        .change(id, TableEntry::Conn(conn.clone()))
+        .inspect_err(|_| conn.abandon())?;
     Ok(taken_on(completion))
 }
 
 fn disconnect(table: &Table, id: u64) -> Result<Answer> {
     match table.get(id)? {
-        Entry::Datagram(datagram) => Ok(Some(Body::Addr(datagram.connect(None)?))),
+        TableEntry::Datagram(datagram) => Ok(Some(Body::Addr(datagram.connect(None)?))),
         // A stream has one attempt to connect, and keeps its peer.
         _ => Err(EAFNOSUPPORT),
     }
@@ -229,7 +231,7 @@ fn attach(table: &Table, id: u64, ring: RingRef) -> Result<Answer> {
     if !table.guest.transport.has(Feature::Datagram) {
         return Err(EOPNOTSUPP);
     }
-    let Entry::Datagram(datagram) = table.get(id)? else {
+    let TableEntry::Datagram(datagram) = table.get(id)? else {
         return Err(EINVAL);
     };
     datagram.attach(ring)?;
@@ -238,12 +240,12 @@ fn attach(table: &Table, id: u64, ring: RingRef) -> Result<Answer> {
 
 fn shutdown(table: &Table, id: u64, how: u32) -> Result<Answer> {
     let entry = stream(table, id)?;
-    let active = entry.active().ok_or(ENOTCONN)?;
+    let conn = entry.conn().ok_or(ENOTCONN)?;
     match how {
         // TCP tells the peer nothing of it.
-        SHUT_RD => active.check_connected()?,
-        SHUT_WR => active.shut_down(Shutdown::Send.into())?,
-        _ => active.shut_down(Shutdown::Send | Shutdown::Recv)?,
+        SHUT_RD => conn.check_connected()?,
+        SHUT_WR => conn.shut_down(Shutdown::Send.into())?,
+        _ => conn.shut_down(Shutdown::Send | Shutdown::Recv)?,
     }
     Ok(Some(Body::Empty))
 }
@@ -258,58 +260,58 @@ fn unmap(table: &Table, ring: RingRef) -> Result<Answer> {
 }
 
 /// The connection whose ring is to grow or to shrink.
-fn resizable(table: &Table, id: u64) -> Result<Arc<Active>> {
+fn resizable(table: &Table, id: u64) -> Result<Arc<Conn>> {
     if !table.guest.transport.has(Feature::RingResize) {
         return Err(EOPNOTSUPP);
     }
     let entry = stream(table, id)?;
-    entry.active().cloned().ok_or(ENOTCONN)
+    entry.conn().cloned().ok_or(ENOTCONN)
 }
 
 fn release(table: &Table, id: u64, abort: bool, reuse: bool, ticket: Response) -> Result<Answer> {
     let reuse = reuse && table.guest.transport.has(Feature::RingReuse);
     match table.remove(id) {
-        Ok(Entry::Fresh(socket)) => drop(socket),
-        Ok(Entry::Listener(listener)) => listener.close(),
-        Ok(Entry::Active(active)) => {
-            active.release(ticket, abort, reuse);
+        Ok(TableEntry::Unused(socket)) => drop(socket),
+        Ok(TableEntry::Listener(listener)) => listener.close(),
+        Ok(TableEntry::Conn(conn)) => {
+            conn.release(ticket, abort, reuse);
             return Ok(None);
         }
-        Ok(Entry::Accepted(active, listener)) => {
-            listener.withdraw(&active);
-            active.release(ticket, abort, reuse);
+        Ok(TableEntry::Accepted(conn, listener)) => {
+            listener.withdraw(&conn);
+            conn.release(ticket, abort, reuse);
             return Ok(None);
         }
-        Ok(Entry::Datagram(datagram)) => {
+        Ok(TableEntry::Datagram(datagram)) => {
             datagram.release(ticket, false, false);
             return Ok(None);
         }
         // PV Calls has no error for a socket that is unknown.
-        Ok(Entry::Spent) | Err(_) => (),
+        Ok(TableEntry::Dead) | Err(_) => (),
     }
     Ok(Some(Body::Empty))
 }
 
 /// Gives up a place for a connection that has none. What waits there already stays.
 fn withdraw(table: &Table, id: u64) -> Result<Answer> {
-    let Entry::Accepted(active, listener) = table.get(id)? else {
+    let TableEntry::Accepted(conn, listener) = table.get(id)? else {
         return Err(EINVAL);
     };
-    listener.withdraw(&active);
+    listener.withdraw(&conn);
     Ok(Some(Body::Empty))
 }
 
 /// Leaves a socket that can only be released.
 fn spend(table: &Table, id: u64) -> Result {
-    if let Entry::Datagram(datagram) = table.get(id)? {
+    if let TableEntry::Datagram(datagram) = table.get(id)? {
         datagram.abandon();
     }
-    table.change(id, Entry::Spent)
+    table.change(id, TableEntry::Dead)
 }
 
 fn bind(table: &Table, id: u64, addr: SocketAddr) -> Result<Answer> {
     let bound = match table.get(id)? {
-        entry @ (Entry::Fresh(_) | Entry::Datagram(_)) => entry.socket()?.bind(addr),
+        entry @ (TableEntry::Unused(_) | TableEntry::Datagram(_)) => entry.socket()?.bind(addr),
         _ => return Err(EINVAL),
     };
     if bound.is_err() && matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0) {
@@ -320,26 +322,26 @@ fn bind(table: &Table, id: u64, addr: SocketAddr) -> Result<Answer> {
 }
 
 /// The entry of a stream: `EOPNOTSUPP` for a datagram socket.
-fn stream(table: &Table, id: u64) -> Result<Entry> {
+fn stream(table: &Table, id: u64) -> Result<TableEntry> {
     match table.get(id)? {
-        Entry::Datagram(_) => Err(EOPNOTSUPP),
+        TableEntry::Datagram(_) => Err(EOPNOTSUPP),
         entry => Ok(entry),
     }
 }
 
 fn listen(table: &Arc<Table>, id: u64, backlog: u32) -> Result<Answer> {
     match stream(table, id)? {
-        Entry::Fresh(socket) => {
+        TableEntry::Unused(socket) => {
             // The frontends of PV Calls say nothing of a BIND that has failed, but of this.
             if table.guest.transport.dialect == Dialect::PvCalls && !socket.is_bound()? {
                 return Err(EINVAL);
             }
             let listener = Listener::new(&table.guest, table.clone(), socket, backlog)?;
             table
-                .change(id, Entry::Listener(listener.clone()))
+                .change(id, TableEntry::Listener(listener.clone()))
                 .inspect_err(|_| listener.close())?;
         }
-        Entry::Listener(listener) => listener.set_backlog(backlog)?,
+        TableEntry::Listener(listener) => listener.set_backlog(backlog)?,
         _ => return Err(EINVAL),
     }
     Ok(Some(Body::Empty))
@@ -347,7 +349,7 @@ fn listen(table: &Arc<Table>, id: u64, backlog: u32) -> Result<Answer> {
 
 fn listener(table: &Table, id: u64) -> Result<Arc<Listener>> {
     match stream(table, id)? {
-        Entry::Listener(listener) => Ok(listener),
+        TableEntry::Listener(listener) => Ok(listener),
         _ => Err(EINVAL),
     }
 }
@@ -362,17 +364,17 @@ fn accept(
     let listener = listener(table, id)?;
     let completion = Completion::new(&table.guest.transport, ticket);
     let owner = listener.socket().ok_or(EINVAL)?.owner_number();
-    let active = table
+    let conn = table
         .add(id_new, owner, &table.guest.policy())
         .and_then(|()| {
-            Active::post(&table.guest, table.clone(), id_new, ring, completion)
+            Conn::post(&table.guest, table.clone(), id_new, ring, completion)
                 .inspect_err(|_| table.drop_new(id_new))
         })
         .inspect_err(|_| listener.refused())?;
     table
-        .change(id_new, Entry::Accepted(active.clone(), listener.clone()))
-        .inspect_err(|_| active.abandon())?;
-    listener.post(active);
+        .change(id_new, TableEntry::Accepted(conn.clone(), listener.clone()))
+        .inspect_err(|_| conn.abandon())?;
+    listener.post(conn);
     Ok(taken_on(completion))
 }
 

@@ -3,13 +3,13 @@
 //! How a guest is told what became of its CONNECT or ACCEPT.
 
 use crate::{
+    conn_ring::ConnRing,
     proto::{
         status,
         Body,
         Feature,
         Response, //
     },
-    share::Share,
     transport::Transport, //
 };
 use core::net::SocketAddr;
@@ -38,28 +38,28 @@ impl Completion {
     }
 
     /// The connection stands. `name` belongs to it.
-    pub(crate) fn succeed(self, transport: &Transport, share: &Share, name: SocketAddr) {
+    pub(crate) fn succeed(self, transport: &Transport, shared: &ConnRing, name: SocketAddr) {
         match self {
             Self::Response(ticket) => transport.answer(ticket, Ok(Body::Addr(name))),
             Self::Status => {
-                status::establish(&*share.ring, &name);
-                share.notifier.notify();
+                status::establish(&*shared.ring, &name);
+                shared.notifier.notify();
             }
         }
     }
 
     /// There is no connection. Nothing is shared for it afterwards. Sleeps.
-    pub(crate) fn fail(self, transport: &Transport, share: Arc<Share>, error: Error) {
+    pub(crate) fn fail(self, transport: &Transport, shared: Arc<ConnRing>, error: Error) {
         match self {
             Self::Response(ticket) => {
                 // The guest may then use the ring for something else.
-                drop(share);
+                drop(shared);
                 transport.answer(ticket, Err(error));
             }
             // Here it may do so only after RELEASE.
             Self::Status => {
-                status::fail(&*share.ring, -error.to_errno());
-                share.notifier.notify();
+                status::fail(&*shared.ring, -error.to_errno());
+                shared.notifier.notify();
             }
         }
     }

@@ -3,7 +3,7 @@
 //! The xenbus driver: follows the frontend through the states of the link.
 
 use crate::{
-    account::Account,
+    counters::Counters,
     directory::DEBUGFS,
     link::Link,
     log::LogLimit,
@@ -66,13 +66,13 @@ pub(crate) struct Backend {
     policy: Arc<InForce>,
     offer: Arc<Offer>,
     _watch: Watch<Offer>,
-    account: Arc<Account>,
+    counters: Arc<Counters>,
     /// Shows how often the guest was refused something.
     #[pin]
     _refused: debugfs::File<Arc<Refused>>,
-    /// Shows the account.
+    /// Shows the counters.
     #[pin]
-    _counts: debugfs::File<Arc<Account>>,
+    _counts: debugfs::File<Arc<Counters>>,
     /// Dropped last: no work item outlives its link.
     queue: Arc<OwnedQueue>,
 }
@@ -150,10 +150,10 @@ impl Backend {
             self.queue.clone(),
             self.log.clone(),
             self.policy.clone(),
-            self.account.clone(),
+            self.counters.clone(),
         )?;
         *self.link.lock() = Some(link);
-        self.account.link_up();
+        self.counters.link_up();
         trace::link(dev.otherend_id(), c"connected", Ok(()));
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Backend {
     fn take_down(&self) {
         let link = self.link.lock().take();
         if let Some(link) = link {
-            self.account.link_lost();
+            self.counters.link_lost();
             trace::link(link.peer(), c"lost", Ok(()));
             link.take_down();
         }
@@ -183,8 +183,8 @@ impl xenbus::Driver for Backend {
             if dev.state() != State::Initialising {
                 dev.switch_state(State::Initialising)?;
             }
-            let account = Account::new()?;
-            let policy = InForce::new(dev.normal(), account.sockets.clone())?;
+            let counters = Counters::new()?;
+            let policy = InForce::new(dev.normal(), counters.sockets.clone())?;
             let offer = Offer::new(dev.normal(), dialect, policy.clone())?;
             let watch = dev.watch(policy::DIR, offer.clone())?;
             offer.begin()?;
@@ -200,13 +200,13 @@ impl xenbus::Driver for Backend {
                 ),
                 _counts <- dir.read_callback_file(
                     c"counts",
-                    account.clone(),
-                    &|account: &Arc<Account>, f| account.show(f),
+                    counters.clone(),
+                    &|counters: &Arc<Counters>, f| counters.show(f),
                 ),
                 policy,
                 offer,
                 _watch: watch,
-                account,
+                counters,
                 queue,
             }))
         })

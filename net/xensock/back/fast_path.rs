@@ -8,6 +8,7 @@
 //! thread has locked, and more bytes than one turn takes are for the work item.
 
 use crate::{
+    conn_ring::ConnRing,
     guest::Guest,
     proto::{
         indexes::OUT_URGENT_END,
@@ -15,7 +16,6 @@ use crate::{
         stream::Words,
         Feature, //
     },
-    share::Share,
     socket::Socket, //
 };
 use kernel::{
@@ -93,7 +93,7 @@ impl Mover {
 /// that, it keeps one.
 pub(crate) struct FastPath {
     pub(crate) socket: Arc<Socket<Tcp>>,
-    pub(crate) share: Arc<Share>,
+    pub(crate) shared: Arc<ConnRing>,
     /// The word for urgent bytes that the work item has dealt with, if the link has them.
     urgent: Option<Atomic<u32>>,
 }
@@ -102,12 +102,12 @@ impl FastPath {
     pub(crate) fn new(
         guest: &Guest,
         socket: Arc<Socket<Tcp>>,
-        share: Arc<Share>,
+        shared: Arc<ConnRing>,
     ) -> Result<Arc<Self>> {
         let has_urgent = guest.transport.has(Feature::Urgent);
         let path = Self {
             socket,
-            share,
+            shared,
             urgent: has_urgent.then(|| Atomic::new(0)),
         };
         Ok(Arc::new(path, GFP_KERNEL)?)
@@ -136,11 +136,11 @@ impl FastPath {
     /// Looks at the ring, because the guest says so, and moves bytes both ways. Returns whether
     /// nothing is left to be done.
     pub(crate) fn run(&self) -> bool {
-        let turn = self.share.begin_turn();
+        let turn = self.shared.begin_turn();
         let both = |tcp: &Locked<'_>| self.transmit(tcp) && self.receive(tcp);
         let is_done = self.socket.tcp().with_lock(both) == Some(true);
         if is_done {
-            self.share.end_turn(turn);
+            self.shared.end_turn(turn);
         }
         self.socket.note_memory();
         is_done
@@ -148,7 +148,7 @@ impl FastPath {
 
     /// Returns whether there may be more.
     fn receive_some(&self, tcp: &Locked<'_>) -> Result<bool> {
-        let ring = &self.share.ring;
+        let ring = &self.shared.ring;
         let mut room = ring.writable().map_err(not_here)?;
         if room == 0 {
             ring.expect_room(ring.tx_size() / 4);
@@ -159,7 +159,7 @@ impl FastPath {
             Ok(n) => {
                 // CAST: No more than `room`.
                 if ring.produce(n as u32) {
-                    self.share.notifier.notify();
+                    self.shared.notifier.notify();
                 }
                 Ok(true)
             }
@@ -170,7 +170,7 @@ impl FastPath {
 
     /// Returns whether there may be more.
     fn transmit_some(&self, tcp: &Locked<'_>) -> Result<bool> {
-        let ring = &self.share.ring;
+        let ring = &self.shared.ring;
         let mut len = ring.readable().map_err(not_here)?;
         if len == 0 {
             ring.expect_data();
@@ -187,7 +187,7 @@ impl FastPath {
         let n = ring.with_readable(0, len, |from| tcp.send(from))?;
         // CAST: No more than `len`.
         if ring.consume(n as u32) {
-            self.share.notifier.notify();
+            self.shared.notifier.notify();
         }
         Ok(true)
     }

@@ -5,6 +5,7 @@
 //! The bytes of a datagram are copied once, by UDP, from or to the pages of the ring.
 
 use crate::{
+    conn_ring::ConnRing,
     guest::Guest,
     policy::Policy,
     proto::{
@@ -25,7 +26,6 @@ use crate::{
         ring::Violation,
         Feature, //
     },
-    share::Share,
     socket::Socket, //
 };
 use core::{
@@ -94,25 +94,25 @@ impl From<BadInfo> for Broken {
 /// order. Dropping sleeps.
 pub(crate) struct Frames {
     socket: Arc<Socket<Udp>>,
-    share: Share,
+    shared: ConnRing,
     /// The error of the last report.
     told: Cell<Option<Error>>,
 }
 
 impl Frames {
     /// Of a socket with callbacks.
-    pub(crate) fn new(socket: Arc<Socket<Udp>>, share: Share) -> Self {
+    pub(crate) fn new(socket: Arc<Socket<Udp>>, shared: ConnRing) -> Self {
         let told = Cell::new(None);
         Self {
             socket,
-            share,
+            shared,
             told,
         }
     }
 
     /// What it shares with the guest.
-    pub(crate) fn share(&self) -> &Share {
-        &self.share
+    pub(crate) fn shared(&self) -> &ConnRing {
+        &self.shared
     }
 
     /// Moves what can be moved. Returns whether there may be more. `wants_room` is set if there is
@@ -147,7 +147,7 @@ impl Frames {
             }
             return Ok(true);
         }
-        let ring = &self.share.ring;
+        let ring = &self.shared.ring;
         let room = ring.writable()?;
         let has_info = self.socket.wants_info();
         let (begin, most) = (payload_at(has_info), max_payload(room, has_info));
@@ -183,7 +183,7 @@ impl Frames {
     /// Moves one report of an error from the socket to `in`, or drops it for lack of room. Returns
     /// whether there was one.
     fn receive_report(&self) -> Result<bool, Broken> {
-        let ring = &self.share.ring;
+        let ring = &self.shared.ring;
         let room = ring.writable()?;
         let most = max_payload(room, true).min(report::MAX_PAYLOAD);
         let mut controls = ControlBuf::new();
@@ -216,7 +216,7 @@ impl Frames {
         policy: &Policy,
         wants_room: &Atomic<bool>,
     ) -> Result<bool, Broken> {
-        let ring = &self.share.ring;
+        let ring = &self.shared.ring;
         let mut queued = ring.readable()?;
         if queued == 0 {
             ring.expect_data();
@@ -253,7 +253,7 @@ impl Frames {
             Err(error) => self.report(error)?,
         }
         if ring.consume(total) {
-            self.share.notifier.notify();
+            self.shared.notifier.notify();
         }
         Ok(true)
     }
@@ -268,7 +268,7 @@ impl Frames {
     ) -> Result {
         policy.may_send(len as usize)?;
         let begin = payload_at(info.is_some());
-        self.share.ring.with_readable(begin, len, |payload| {
+        self.shared.ring.with_readable(begin, len, |payload| {
             if payload.len_bytes() != len as usize {
                 return Err(EMSGSIZE);
             }
@@ -278,14 +278,14 @@ impl Frames {
 
     /// Puts an error into `in`.
     fn report(&self, error: Error) -> Result<(), Violation> {
-        let room = self.share.ring.writable()?;
+        let room = self.shared.ring.writable()?;
         self.produce(&Frame::Error(-error.to_errno()), None, room);
         Ok(())
     }
 
     /// Puts a frame, whose payload is there already, with what goes with it into the room in `in`, or drops it.
     fn produce(&self, frame: &Frame, block: Option<&[u8; info::LEN]>, room: u32) {
-        let ring = &self.share.ring;
+        let ring = &self.shared.ring;
         let is_put = || {
             let has_block = block.is_none_or(|block| ring.write(HEADER_END, block).is_ok());
             has_block && ring.write(0, &frame.encode()).is_ok()
@@ -293,7 +293,7 @@ impl Frames {
         match frame.total_len() {
             Some(total) if total <= room && is_put() => {
                 if ring.produce(total) {
-                    self.share.notifier.notify();
+                    self.shared.notifier.notify();
                 }
             }
             _ => self.socket.udp().count_drop(),

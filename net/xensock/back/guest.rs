@@ -4,7 +4,13 @@
 //! that it has mapped here.
 
 use crate::{
-    account::Account,
+    conn_ring::{
+        extend,
+        ConnRing,
+        Ring,
+        RingUser, //
+    },
+    counters::Counters,
     log::LogLimit,
     policy::{
         InForce,
@@ -16,13 +22,7 @@ use crate::{
         Way, //
     },
     quota::Charge,
-    share::{
-        extend,
-        Ring,
-        RingUser,
-        Share, //
-    },
-    spares::Spares,
+    ring_pool::RingPool,
     transport::Transport, //
 };
 use kernel::{
@@ -38,10 +38,10 @@ use kernel::{
 pub(crate) struct Guest {
     #[pin]
     pub(crate) transport: Transport,
-    pub(crate) account: Arc<Account>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) in_force: Arc<InForce>,
     #[pin]
-    spares: Spares,
+    pool: RingPool,
 }
 
 impl Guest {
@@ -51,14 +51,14 @@ impl Guest {
         queue: Arc<OwnedQueue>,
         log: Arc<LogLimit>,
         in_force: Arc<InForce>,
-        account: Arc<Account>,
+        counters: Arc<Counters>,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
-                transport <- Transport::new(dev, queue, log, account.clone()),
-                account,
+                transport <- Transport::new(dev, queue, log, counters.clone()),
+                counters,
                 in_force,
-                spares <- Spares::new(),
+                pool <- RingPool::new(),
             }),
             GFP_KERNEL,
         )
@@ -67,7 +67,7 @@ impl Guest {
     /// Takes the commands ring out of use, and unmaps the rings that no connection has. May sleep.
     pub(crate) fn close(&self) {
         self.transport.close();
-        self.spares.close();
+        self.pool.close();
     }
 
     /// Returns the policy for new sockets, and for what the guest may have in all.
@@ -78,7 +78,7 @@ impl Guest {
     /// Returns whether TCP may go on with a socket that is closed now, to deliver what was sent. Their
     /// peers can make that last: it has an end before there is nothing left for new sockets.
     pub(crate) fn may_linger(&self) -> bool {
-        let sockets = &self.account.sockets;
+        let sockets = &self.counters.sockets;
         self.policy().may_linger(sockets.closed()) && !sockets.memory.is_used_up()
     }
 
@@ -93,48 +93,48 @@ impl Guest {
         let policy = self.policy();
         policy.may_have_ring(order)?;
         let most = most(&policy);
-        if self.account.pages.used().saturating_add(pages) > most {
+        if self.counters.pages.used().saturating_add(pages) > most {
             // What nobody uses is the first to go.
-            self.spares.clear();
+            self.pool.clear();
         }
         let allows = |sum| policy.may_have_pages(sum, most);
-        self.account.pages.take(pages, allows)
+        self.counters.pages.take(pages, allows)
     }
 
     /// Maps the ring that the guest has at `at`, for `user`. May sleep.
-    pub(crate) fn map(&self, at: RingRef, user: Arc<dyn RingUser>) -> Result<Share> {
-        Share::new(&self.transport, at, user, |order| {
+    pub(crate) fn map(&self, at: RingRef, user: Arc<dyn RingUser>) -> Result<ConnRing> {
+        ConnRing::new(&self.transport, at, user, |order| {
             self.charge(order, order.pages() + 1, Policy::max_ring_pages)
         })
     }
 
     /// Returns the ring that the guest has at `at`, for `user`: a spare one, or one that is mapped now.
     /// May sleep.
-    pub(crate) fn ring_for(&self, at: RingRef, user: Arc<dyn RingUser>) -> Result<Arc<Share>> {
-        let Some(share) = self.spares.take(at) else {
+    pub(crate) fn ring_for(&self, at: RingRef, user: Arc<dyn RingUser>) -> Result<Arc<ConnRing>> {
+        let Some(shared) = self.pool.take(at) else {
             return Ok(Arc::new(self.map(at, user)?, GFP_KERNEL)?);
         };
         // Both may have been lowered.
         let policy = self.policy();
-        policy.may_have_ring(share.ring.order())?;
-        let pages = &self.account.pages;
+        policy.may_have_ring(shared.ring.order())?;
+        let pages = &self.counters.pages;
         if pages.used() > policy.max_ring_pages() {
-            self.spares.clear();
+            self.pool.clear();
         }
         policy.may_have_pages(pages.used(), policy.max_ring_pages())?;
-        share.connect(user);
-        Ok(share)
+        shared.connect(user);
+        Ok(shared)
     }
 
     /// Ends the events of a connection, and keeps its ring for another one. May sleep.
-    pub(crate) fn keep(&self, share: Arc<Share>) {
-        share.disconnect();
-        self.spares.put(share);
+    pub(crate) fn keep(&self, shared: Arc<ConnRing>) {
+        shared.disconnect();
+        self.pool.put(shared);
     }
 
     /// Unmaps the ring that the guest has at `at`, if it is a spare one. May sleep.
     pub(crate) fn unmap(&self, at: RingRef) {
-        let spare = self.spares.take(at);
+        let spare = self.pool.take(at);
         drop(spare);
     }
 

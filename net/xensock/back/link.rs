@@ -3,8 +3,8 @@
 //! A link with a guest, from the time that both ends are there until one of them is not.
 
 use crate::{
-    account::Account,
     calls,
+    counters::Counters,
     guest::Guest,
     log::LogLimit,
     policy::InForce,
@@ -59,9 +59,9 @@ impl Link {
         queue: Arc<OwnedQueue>,
         log: Arc<LogLimit>,
         in_force: Arc<InForce>,
-        account: Arc<Account>,
+        counters: Arc<Counters>,
     ) -> Result<Arc<Self>> {
-        let guest = Guest::new(dev, queue, log, in_force, account)?;
+        let guest = Guest::new(dev, queue, log, in_force, counters)?;
         let table = Table::new(guest.clone())?;
         let link = Arc::pin_init(
             try_pin_init!(Self {

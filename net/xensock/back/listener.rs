@@ -6,8 +6,8 @@
 //! connection for which there is none waits in TCP's own queue: none is ever accepted for nobody.
 
 use crate::{
-    active::Active,
     backlog::Backlog,
+    conn::Conn,
     guest::Guest,
     proto::{
         backlog::Shares,
@@ -74,7 +74,7 @@ pub(crate) struct Listener {
     /// The oldest of the ACCEPTs that have no connection: the guest sees there whether connections
     /// wait. With [`Feature::Waiting`].
     #[pin]
-    oldest: SpinLockIrq<Option<Arc<Active>>>,
+    oldest: SpinLockIrq<Option<Arc<Conn>>>,
     #[pin]
     work: Work<Listener>,
 }
@@ -92,7 +92,7 @@ struct Open {
     /// connections may wait with the guest, and so many fewer here.
     ahead: u32,
     /// The ACCEPTs that have no connection yet, the oldest first.
-    posted: KVec<Arc<Active>>,
+    posted: KVec<Arc<Conn>>,
     /// The guest has got a connection, and asks for no other.
     has_handed_over: bool,
     /// A POLL that waits for a connection.
@@ -134,7 +134,7 @@ impl Listener {
             has_handed_over: false,
             poll: None,
             _charge: guest
-                .account
+                .counters
                 .listeners
                 .take(1, |sum| policy.may_have_listeners(sum, owner))?,
         };
@@ -142,14 +142,14 @@ impl Listener {
             try_pin_init!(Self {
                 guest: guest.clone(),
                 all,
-                backlog <- Backlog::new(guest.account.waiting.clone(), policy.may_wait()),
+                backlog <- Backlog::new(guest.counters.waiting.clone(), policy.may_wait()),
                 open <- new_mutex!(None, "xensock_listener"),
                 oldest <- new_spinlock_irq!(None, "xensock_oldest"),
                 work <- new_work!("xensock_listener"),
             }),
             GFP_KERNEL,
         )?;
-        open.socket.set_callbacks(Waker {
+        open.socket.set_callbacks(ArrivalWaker {
             listener: listener.clone(),
             socket: open.socket.clone(),
         })?;
@@ -184,7 +184,7 @@ impl Listener {
     /// Lets other listeners of the guest take in more again, if they were held back and there is
     /// room.
     fn relieve(&self, shares: &Shares) {
-        if self.guest.account.waiting.has_room_again(shares) {
+        if self.guest.counters.waiting.has_room_again(shares) {
             self.all.wake();
         }
     }
@@ -215,18 +215,18 @@ impl Listener {
 
     /// Adds a place for a connection, and fills it at once if it can. If that cannot be, the place is
     /// given up, and the guest is told so.
-    pub(crate) fn post(self: &Arc<Self>, active: Arc<Active>) {
-        match self.push(active.clone()) {
+    pub(crate) fn post(self: &Arc<Self>, conn: Arc<Conn>) {
+        match self.push(conn.clone()) {
             Ok(()) if self.accept() => self.wake(),
             Ok(()) => (),
-            Err(error) => active.cancel(Some(error)),
+            Err(error) => conn.cancel(Some(error)),
         }
     }
 
-    fn push(&self, active: Arc<Active>) -> Result {
+    fn push(&self, conn: Arc<Conn>) -> Result {
         let mut open = self.open.lock();
         let open = (*open).as_mut().ok_or(ECONNABORTED)?;
-        open.posted.push(active, GFP_KERNEL)?;
+        open.posted.push(conn, GFP_KERNEL)?;
         open.has_handed_over = false;
         open.hold_place(self.guest.transport.dialect);
         let posted = u32::try_from(open.posted.len())?;
@@ -280,11 +280,11 @@ impl Listener {
     }
 
     /// Gives up a place that was added, if it has no connection yet. May sleep.
-    pub(crate) fn withdraw(&self, active: &Arc<Active>) {
+    pub(crate) fn withdraw(&self, conn: &Arc<Conn>) {
         let is_posted = match (*self.open.lock()).as_mut() {
             Some(open) => {
                 let before = open.posted.len();
-                open.posted.retain(|posted| !Arc::ptr_eq(posted, active));
+                open.posted.retain(|posted| !Arc::ptr_eq(posted, conn));
                 self.show(open, 0);
                 let is_posted = open.posted.len() < before;
                 if is_posted {
@@ -298,7 +298,7 @@ impl Listener {
         };
         // It is in the list for as long as it is not filled.
         if is_posted {
-            active.cancel(Some(ECONNABORTED));
+            conn.cancel(Some(ECONNABORTED));
         }
     }
 
@@ -334,8 +334,8 @@ impl Listener {
         // The C frontend of PV Calls has such an ACCEPT only if nobody waits for it, and no place
         // for its answer: the slot would stay in use, and stop the ring when its turn comes again.
         let error = (self.guest.transport.dialect == Dialect::XenSock).then_some(ECONNABORTED);
-        for active in &open.posted {
-            active.cancel(error);
+        for conn in &open.posted {
+            conn.cancel(error);
         }
         if let Some(ticket) = open.poll {
             self.guest.transport.answer(ticket, Err(ECONNABORTED));
@@ -354,7 +354,7 @@ impl Listener {
         let Some(open) = (*guard).as_mut() else {
             return false;
         };
-        let Some(active) = open.posted.first() else {
+        let Some(conn) = open.posted.first() else {
             if open.poll.is_some() && open.socket.tcp().has_connection() {
                 if let Some(ticket) = open.poll.take() {
                     self.guest.transport.answer(ticket, Ok(Body::Empty));
@@ -368,7 +368,7 @@ impl Listener {
             open.has_handed_over = open.posted.len() == 1;
             open.hold_place(self.guest.transport.dialect);
             // The next place has to say what waits before the guest sees that this one is filled.
-            active.fill(&open.socket, || {
+            conn.fill(&open.socket, || {
                 self.show(open, 1);
             })
         } else {
@@ -382,7 +382,7 @@ impl Listener {
             Err(EAGAIN) => {
                 // The guest may wait for a connection that has gone another way.
                 if self.show(open, 0) {
-                    active.notify();
+                    conn.notify();
                 }
                 return false;
             }
@@ -390,7 +390,7 @@ impl Listener {
                 self.show(open, 1);
                 // The guest asks again, if it still wants to.
                 if let Err(error) = filled {
-                    active.cancel(Some(error));
+                    conn.cancel(Some(error));
                 }
             }
         }
@@ -401,12 +401,12 @@ impl Listener {
 }
 
 /// Counts the connections that come in, and wakes the listener for them.
-struct Waker {
+struct ArrivalWaker {
     listener: Arc<Listener>,
     socket: Arc<Socket<Tcp>>,
 }
 
-impl Callbacks for Waker {
+impl Callbacks for ArrivalWaker {
     fn data_ready(&self, _tcp: Option<&Locked<'_>>) {
         self.listener.backlog.adjust(self.socket.tcp());
         self.listener.show_waiting();

@@ -37,7 +37,7 @@ const LEAST: usize = 4608;
 static ALL: Common = Common::new();
 
 /// What the sockets of a guest hold.
-pub(crate) struct Memory {
+pub(crate) struct TcpMemory {
     open: Atomic<usize>,
     /// Those that were closed.
     closed: Arc<Tally>,
@@ -45,7 +45,7 @@ pub(crate) struct Memory {
     floor: Atomic<usize>,
 }
 
-impl Memory {
+impl TcpMemory {
     pub(crate) fn new(closed: Arc<Tally>) -> Result<Arc<Self>> {
         ALL.join();
         let memory = Self {
@@ -82,7 +82,7 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
+impl Drop for TcpMemory {
     fn drop(&mut self) {
         // Nothing is open any more.
         ALL.leave();
@@ -91,8 +91,8 @@ impl Drop for Memory {
 
 /// What one socket holds, of what its guest has.
 #[pin_data]
-pub(crate) struct Held {
-    bytes: Counted,
+pub(crate) struct SocketMemory {
+    bytes: MemoryCharge,
     /// Its buffers are held back.
     is_back: Atomic<bool>,
     /// The sizes that they had before. Taken in callbacks of the socket, too.
@@ -101,14 +101,14 @@ pub(crate) struct Held {
 }
 
 /// The bytes of one socket, counted with those of its guest until this is dropped.
-struct Counted {
-    memory: Arc<Memory>,
+struct MemoryCharge {
+    memory: Arc<TcpMemory>,
     bytes: Atomic<usize>,
 }
 
-impl Held {
-    pub(crate) fn new(memory: Arc<Memory>) -> impl PinInit<Self> {
-        let bytes = Counted {
+impl SocketMemory {
+    pub(crate) fn new(memory: Arc<TcpMemory>) -> impl PinInit<Self> {
+        let bytes = MemoryCharge {
             memory,
             bytes: Atomic::new(0),
         };
@@ -174,14 +174,14 @@ impl Held {
     }
 }
 
-impl Counted {
+impl MemoryCharge {
     fn change(&self, bytes: usize) {
         let before = self.bytes.xchg(bytes, Full);
         self.memory.change(before, bytes);
     }
 }
 
-impl Drop for Counted {
+impl Drop for MemoryCharge {
     fn drop(&mut self) {
         // The socket is closed.
         self.change(0);

@@ -4,14 +4,14 @@
 //! and its ring, and takes both apart at the end.
 
 use crate::{
+    conn_ring::{
+        ConnRing,
+        RingUser, //
+    },
     guest::Guest,
     proto::{
         Body,
         Response, //
-    },
-    share::{
-        RingUser,
-        Share, //
     }, //
 };
 use core::mem::replace;
@@ -46,7 +46,7 @@ pub(crate) struct Teardown {
 }
 
 /// How far a socket is.
-pub(crate) enum State<P: Pump> {
+pub(crate) enum PumpState<P: Pump> {
     /// Not made yet, or taken apart.
     Gone,
     /// There are no data to be moved yet.
@@ -56,7 +56,7 @@ pub(crate) enum State<P: Pump> {
 }
 
 /// What became of a turn.
-pub(crate) enum Outcome {
+pub(crate) enum Progress {
     /// There is nothing to do until an event or a callback says so.
     Idle,
     /// There is more to do.
@@ -69,16 +69,16 @@ pub(crate) enum Outcome {
 #[pin_data]
 pub(crate) struct PumpData<P: Pump> {
     pub(crate) guest: Arc<Guest>,
-    /// Changed by the work item, but for the step to [`State::Open`], and that a listener gives up
+    /// Changed by the work item, but for the step to [`PumpState::Open`], and that a listener gives up
     /// places. Held while data are moved.
     #[pin]
-    pub(crate) state: Mutex<State<P>>,
+    pub(crate) state: Mutex<PumpState<P>>,
     #[pin]
     teardown: SpinLock<Option<Teardown>>,
 }
 
 impl<P: Pump> PumpData<P> {
-    pub(crate) fn new(guest: &Arc<Guest>, state: State<P>) -> impl PinInit<Self> {
+    pub(crate) fn new(guest: &Arc<Guest>, state: PumpState<P>) -> impl PinInit<Self> {
         let guest = guest.clone();
         pin_init!(Self {
             guest,
@@ -107,7 +107,7 @@ pub(crate) trait Pump:
     fn data(&self) -> &PumpData<Self>;
 
     /// Returns what a flow shares with the guest.
-    fn shared(flow: &Self::Flow) -> &Share;
+    fn shared(flow: &Self::Flow) -> &ConnRing;
 
     /// Returns whether the work item may move data now. If not, it tries again.
     fn begin(&self) -> bool {
@@ -118,14 +118,14 @@ pub(crate) trait Pump:
     fn wait(&self, idle: Option<&Self::Idle>) -> bool;
 
     /// Moves what can be moved.
-    fn progress(&self, flow: &mut Self::Flow) -> Outcome;
+    fn progress(&self, flow: &mut Self::Flow) -> Progress;
 
     /// There is nothing to do for now.
     fn rest(&self, _flow: &Self::Flow) {}
 
     /// Takes apart what was in the state: no more callbacks, the end of the socket, no more events, and
     /// last the memory of the guest. Returns what another connection may use again. Sleeps.
-    fn part(&self, state: State<Self>, abort: bool, error: Error) -> Option<Arc<Share>>;
+    fn part(&self, state: PumpState<Self>, abort: bool, error: Error) -> Option<Arc<ConnRing>>;
 
     /// Waits for what the last events have asked for, if they have asked for more than a turn. Sleeps.
     fn finish(self: &Arc<Self>) {}
@@ -161,7 +161,7 @@ pub(crate) trait Pump:
     }
 
     /// Marks it as one whose link ends. To be followed by [`Self::wake`].
-    fn doom(&self) {
+    fn mark_abandoned(&self) {
         self.data().teardown.lock().get_or_insert(Teardown {
             ticket: None,
             abort: true,
@@ -171,15 +171,15 @@ pub(crate) trait Pump:
 
     /// Has the work item take it apart because its link ends, or does not know it.
     fn abandon(self: &Arc<Self>) {
-        self.doom();
+        self.mark_abandoned();
         self.wake();
     }
 
     /// Takes apart what was in the state. Sleeps.
-    fn tear_down(self: &Arc<Self>, state: State<Self>, teardown: Teardown) {
+    fn tear_down(self: &Arc<Self>, state: PumpState<Self>, teardown: Teardown) {
         let guest = &self.data().guest;
         match self.part(state, teardown.abort, ECONNABORTED) {
-            Some(share) if teardown.reuse => guest.keep(share),
+            Some(shared) if teardown.reuse => guest.keep(shared),
             other => drop(other),
         }
         self.finish();
@@ -191,32 +191,32 @@ pub(crate) trait Pump:
     /// One turn of the work item. Returns whether there is more to do.
     fn turn(self: &Arc<Self>) -> bool {
         let mut state = self.data().state.lock();
-        if matches!(*state, State::Open(_)) && !self.begin() {
+        if matches!(*state, PumpState::Open(_)) && !self.begin() {
             return true;
         }
         let teardown = self.data().teardown.lock().take();
         if let Some(teardown) = teardown {
-            let former = replace(&mut *state, State::Gone);
+            let former = replace(&mut *state, PumpState::Gone);
             drop(state);
             self.tear_down(former, teardown);
             return false;
         }
         let flow = match &mut *state {
-            State::Gone => return self.wait(None),
-            State::Idle(idle) => return self.wait(Some(idle)),
-            State::Open(flow) => flow,
+            PumpState::Gone => return self.wait(None),
+            PumpState::Idle(idle) => return self.wait(Some(idle)),
+            PumpState::Open(flow) => flow,
         };
         let turn = Self::shared(flow).begin_turn();
         let (abort, error) = match self.progress(flow) {
-            Outcome::Busy => return true,
-            Outcome::Idle => {
+            Progress::Busy => return true,
+            Progress::Idle => {
                 Self::shared(flow).end_turn(turn);
                 self.rest(flow);
                 return false;
             }
-            Outcome::Failed { abort, error } => (abort, error),
+            Progress::Failed { abort, error } => (abort, error),
         };
-        let former = replace(&mut *state, State::Gone);
+        let former = replace(&mut *state, PumpState::Gone);
         drop(state);
         drop(self.part(former, abort, error));
         self.finish();

@@ -10,7 +10,7 @@ pub(crate) use any::AnySocket;
 
 use crate::{
     guest::Guest,
-    memory::Held,
+    memory::SocketMemory,
     owners::Tenant,
     policy::{
         InForce,
@@ -75,7 +75,7 @@ pub(crate) struct Socket<P: Carried> {
     in_force: Arc<InForce>,
     tenant: Arc<Tenant>,
     #[pin]
-    held: Held,
+    memory: SocketMemory,
     sockets: Arc<Sockets>,
     _open: Charge,
     /// Whether the guest has asked for what frames can say besides.
@@ -111,13 +111,13 @@ impl Socket<Tcp> {
 
     /// Counts the memory that it holds. Any context.
     pub(crate) fn note_memory(&self) {
-        self.held.note(&self.inner);
+        self.memory.note(&self.inner);
     }
 
     /// Returns whether it may hold no more than it does, as the guest has used up its memory. Any
     /// context.
     pub(crate) fn is_held_back(&self) -> bool {
-        self.held.is_back()
+        self.memory.is_back()
     }
 
     /// Begins to listen. A socket that is not bound gets a port then, if the guest may have one.
@@ -223,7 +223,7 @@ impl<P: Carried> Socket<P> {
         policy: Arc<Policy>,
         owner: u64,
     ) -> Result<Arc<Self>> {
-        let (in_force, sockets) = (guest.in_force.clone(), guest.account.sockets.clone());
+        let (in_force, sockets) = (guest.in_force.clone(), guest.counters.sockets.clone());
         let tenant = in_force.owners.get(owner)?;
         if let Some((first, last)) = policy.local_ports() {
             inner.set_local_ports(first, last)?;
@@ -250,7 +250,7 @@ impl<P: Carried> Socket<P> {
                 policy,
                 in_force,
                 tenant,
-                held <- Held::new(sockets.memory.clone()),
+                memory <- SocketMemory::new(sockets.memory.clone()),
                 sockets,
                 _open: open,
                 wants_info: Atomic::new(false),

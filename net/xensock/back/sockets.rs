@@ -3,7 +3,7 @@
 //! The sockets of a guest, counted.
 
 use crate::{
-    memory::Memory,
+    memory::TcpMemory,
     quota::{
         Charge,
         Quota, //
@@ -24,14 +24,14 @@ pub(crate) struct Sockets {
     /// Those included that were closed and that TCP is not done with.
     all: Arc<Tally>,
     open: Arc<Quota>,
-    pub(crate) memory: Arc<Memory>,
+    pub(crate) memory: Arc<TcpMemory>,
 }
 
 impl Sockets {
     pub(crate) fn new() -> Result<Arc<Self>> {
         let all = Arc::new(Tally::new(), GFP_KERNEL)?;
         let open = Quota::new()?;
-        let memory = Memory::new(all.clone())?;
+        let memory = TcpMemory::new(all.clone())?;
         Ok(Arc::new(Self { all, open, memory }, GFP_KERNEL)?)
     }
 

@@ -3,11 +3,11 @@
 //! The sockets of a guest, by the ids that the guest has given them.
 
 use crate::{
-    active::{
-        Active,
+    conn::{
+        Conn,
         Registry, //
     },
-    datagram::Datagram,
+    datagram_socket::DatagramSocket,
     guest::Guest,
     listener::{
         Listener,
@@ -36,27 +36,27 @@ use kernel::{
 
 /// A socket of a guest.
 #[derive(Clone)]
-pub(crate) enum Entry {
+pub(crate) enum TableEntry {
     /// A stream made by SOCKET: neither connected nor listening.
-    Fresh(Arc<Socket<Tcp>>),
+    Unused(Arc<Socket<Tcp>>),
     /// Its CONNECT has failed at once, or its BIND to an interface has: it can only be released.
-    Spent,
+    Dead,
     /// From CONNECT on.
-    Active(Arc<Active>),
+    Conn(Arc<Conn>),
     /// From LISTEN on.
     Listener(Arc<Listener>),
     /// From ACCEPT on: the listener fills it.
-    Accepted(Arc<Active>, Arc<Listener>),
+    Accepted(Arc<Conn>, Arc<Listener>),
     /// A datagram socket, from SOCKET on.
-    Datagram(Arc<Datagram>),
+    Datagram(Arc<DatagramSocket>),
 }
 
-impl Entry {
+impl TableEntry {
     /// The connection, or the place for one.
-    pub(crate) fn active(&self) -> Option<&Arc<Active>> {
+    pub(crate) fn conn(&self) -> Option<&Arc<Conn>> {
         match self {
-            Self::Active(active) | Self::Accepted(active, _) => Some(active),
-            Self::Fresh(_) | Self::Spent | Self::Listener(_) | Self::Datagram(_) => None,
+            Self::Conn(conn) | Self::Accepted(conn, _) => Some(conn),
+            Self::Unused(_) | Self::Dead | Self::Listener(_) | Self::Datagram(_) => None,
         }
     }
 
@@ -64,10 +64,10 @@ impl Entry {
     /// more.
     pub(crate) fn socket(&self) -> Result<Arc<dyn AnySocket>> {
         let tcp = match self {
-            Self::Fresh(socket) => Some(socket.clone()),
-            Self::Spent => None,
+            Self::Unused(socket) => Some(socket.clone()),
+            Self::Dead => None,
             Self::Listener(listener) => listener.socket(),
-            Self::Active(active) | Self::Accepted(active, _) => active.socket(),
+            Self::Conn(conn) | Self::Accepted(conn, _) => conn.socket(),
             Self::Datagram(datagram) => {
                 let udp = datagram.socket().ok_or(ENOTCONN)?;
                 return Ok(udp);
@@ -78,13 +78,13 @@ impl Entry {
 }
 
 struct Entries {
-    by_id: RBTree<u64, Entry>,
+    by_id: RBTree<u64, TableEntry>,
     len: usize,
 }
 
 impl Entries {
     /// `EEXIST` if the id is in use.
-    fn add(&mut self, id: u64, entry: Entry) -> Result {
+    fn add(&mut self, id: u64, entry: TableEntry) -> Result {
         if self.by_id.get(&id).is_some() {
             return Err(EEXIST);
         }
@@ -93,11 +93,11 @@ impl Entries {
         Ok(())
     }
 
-    fn get(&self, id: u64) -> Result<&Entry> {
+    fn get(&self, id: u64) -> Result<&TableEntry> {
         self.by_id.get(&id).ok_or(EBADF)
     }
 
-    fn remove(&mut self, id: u64) -> Result<Entry> {
+    fn remove(&mut self, id: u64) -> Result<TableEntry> {
         let entry = self.by_id.remove(&id).ok_or(EBADF)?;
         self.len -= 1;
         Ok(entry)
@@ -139,8 +139,8 @@ impl Table {
     /// connections.
     pub(crate) fn add(&self, id: u64, owner: u64, policy: &Policy) -> Result {
         self.with(|entries| {
-            entries.add(id, Entry::Spent)?;
-            let sockets = &self.guest.account.sockets;
+            entries.add(id, TableEntry::Dead)?;
+            let sockets = &self.guest.counters.sockets;
             let known = entries.len + sockets.closed();
             policy
                 .may_have_sockets(known.max(sockets.count() + 1), owner)
@@ -157,12 +157,12 @@ impl Table {
     }
 
     /// Returns what a socket is.
-    pub(crate) fn get(&self, id: u64) -> Result<Entry> {
+    pub(crate) fn get(&self, id: u64) -> Result<TableEntry> {
         self.with(|entries| entries.get(id).cloned())
     }
 
     /// Changes what a socket is.
-    pub(crate) fn change(&self, id: u64, entry: Entry) -> Result {
+    pub(crate) fn change(&self, id: u64, entry: TableEntry) -> Result {
         let old = self.with(|entries| {
             let old = entries.by_id.get_mut(&id).ok_or(EBADF)?;
             Ok(core::mem::replace(old, entry))
@@ -173,7 +173,7 @@ impl Table {
     }
 
     /// Takes a socket out.
-    pub(crate) fn remove(&self, id: u64) -> Result<Entry> {
+    pub(crate) fn remove(&self, id: u64) -> Result<TableEntry> {
         self.with(|entries| entries.remove(id))
     }
 
@@ -185,25 +185,25 @@ impl Table {
         };
         // First all connections are marked: a peer may answer the reset of one by closing another,
         // which is then reset as well and not ended in good order.
-        for active in entries.by_id.values().filter_map(Entry::active) {
-            active.doom();
+        for conn in entries.by_id.values().filter_map(TableEntry::conn) {
+            conn.mark_abandoned();
         }
         for entry in entries.by_id.values() {
             match entry {
-                Entry::Active(active) | Entry::Accepted(active, _) => active.wake(),
-                Entry::Listener(listener) => listener.close(),
-                Entry::Datagram(datagram) => datagram.abandon(),
-                Entry::Fresh(_) | Entry::Spent => (),
+                TableEntry::Conn(conn) | TableEntry::Accepted(conn, _) => conn.wake(),
+                TableEntry::Listener(listener) => listener.close(),
+                TableEntry::Datagram(datagram) => datagram.abandon(),
+                TableEntry::Unused(_) | TableEntry::Dead => (),
             }
         }
     }
 }
 
 impl Registry for Table {
-    fn forget(&self, id: u64, active: &Active) {
+    fn forget(&self, id: u64, conn: &Conn) {
         let removed = self.with(|entries| {
-            let found = entries.get(id)?.active().ok_or(EBADF)?;
-            if !core::ptr::eq(&**found, active) {
+            let found = entries.get(id)?.conn().ok_or(EBADF)?;
+            if !core::ptr::eq(&**found, conn) {
                 return Err(EBADF);
             }
             entries.remove(id)
@@ -217,7 +217,7 @@ impl Listeners for Table {
     fn wake(&self) {
         let _ = self.with(|entries| {
             for entry in entries.by_id.values() {
-                if let Entry::Listener(listener) = entry {
+                if let TableEntry::Listener(listener) = entry {
                     listener.wake();
                 }
             }

@@ -3,8 +3,8 @@
 //! How a link and its guest speak: what was agreed, requests and answers, and what data rings need.
 
 use crate::{
-    account::Account,
     commands::Commands,
+    counters::Counters,
     log::LogLimit,
     proto::{
         errno,
@@ -86,7 +86,7 @@ pub(crate) struct Transport {
     /// What the data rings share, with [`Feature::SharedChannel`]. `None` once the link is down.
     #[pin]
     news: Mutex<Option<Opened<MappedPages>>>,
-    account: Arc<Account>,
+    counters: Arc<Counters>,
     log: Arc<LogLimit>,
     has_warned: Atomic<bool>,
 }
@@ -97,7 +97,7 @@ impl Transport {
         dev: &'a xenbus::Device<Bound>,
         queue: Arc<OwnedQueue>,
         log: Arc<LogLimit>,
-        account: Arc<Account>,
+        counters: Arc<Counters>,
     ) -> impl PinInit<Self, Error> + 'a {
         pin_init::pin_init_scope(move || {
             let device = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
@@ -128,7 +128,7 @@ impl Transport {
                 queue,
                 commands <- Commands::new(ring),
                 news <- new_mutex!(news, "xensock_news"),
-                account,
+                counters,
                 log,
                 has_warned: Atomic::new(false),
             }))
@@ -213,7 +213,7 @@ impl Transport {
                 response.id,
                 response.ret,
             );
-            self.account.answered(response.ret);
+            self.counters.answered(response.ret);
         });
     }
 

@@ -3,12 +3,12 @@
 //! Urgent bytes of a connection: TCP's for the guest, the guest's for TCP.
 
 use crate::{
+    conn_ring::ConnRing,
     proto::urgent::{
         Notice,
         Piece,
         UrgentOut, //
-    },
-    share::Share, //
+    }, //
 };
 use kernel::net::kernel_socket::{
     KernelSocket,
@@ -27,11 +27,11 @@ pub(crate) struct Urgent {
 impl Urgent {
     /// Tells the guest of an urgent byte that TCP has got. Before the last `len` bytes, which were
     /// received into the room of the ring, are produced.
-    pub(crate) fn tell(&mut self, tcp: &KernelSocket<Tcp>, share: &Share, len: u32) {
+    pub(crate) fn tell(&mut self, tcp: &KernelSocket<Tcp>, shared: &ConnRing, len: u32) {
         let Some(news) = tcp.urgent_news(&mut self.seen) else {
             return;
         };
-        let ring = &*share.ring;
+        let ring = &*shared.ring;
         let ahead = len.wrapping_add(news.offset);
         let byte = match news.byte {
             UrgentByte::Awaited => None,
@@ -41,7 +41,7 @@ impl Urgent {
         };
         let index = ring.produced().wrapping_add(ahead);
         Notice { index, byte }.store(ring);
-        share.notifier.notify();
+        shared.notifier.notify();
     }
 
     /// Returns the last word of the guest's that was dealt with.
@@ -50,8 +50,8 @@ impl Urgent {
     }
 
     /// What of the `ready` bytes of the guest's is to be sent next.
-    pub(crate) fn piece(&mut self, share: &Share, ready: u32) -> Piece {
-        let ring = &*share.ring;
+    pub(crate) fn piece(&mut self, shared: &ConnRing, ready: u32) -> Piece {
+        let ring = &*shared.ring;
         self.sender.piece(ring, ring.consumed(), ready)
     }
 }

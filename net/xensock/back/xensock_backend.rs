@@ -15,14 +15,15 @@
 //! - [`socket::Socket`]: TCP's or UDP's socket, with its options and names.
 //! - [`listener::Listener`]: a socket that listens, and the places for its connections;
 //!   [`backlog::Backlog`]: the connections that wait at it.
-//! - [`active::Active`]: a connection, or a place for one: what ACCEPT has posted. Its parts are
-//!   [`share::Share`], the data ring and the notifier, and once there is a connection
-//!   [`fast_path::FastPath`], that and the socket, and [`io::Io`], what else the work item knows.
+//! - [`conn::Conn`]: a connection, or a place for one: what ACCEPT has posted. Its parts are
+//!   [`conn_ring::ConnRing`], the data ring and the notifier, and once there is a connection
+//!   [`fast_path::FastPath`], that and the socket, and [`byte_stream::ByteStream`], what else the work
+//!   item knows.
 //! - [`notifier::Notifier`]: an event channel, or a slot in the [`shared_channel::SharedChannel`] of
 //!   the link. In either case a [`doorbell::Doorbell`] hears of events: whom these concern changes.
-//! - [`spares::Spares`]: the shares of connections that have ended, for others of the guest.
-//! - [`datagram::Datagram`]: a datagram socket; with a ring, its parts are [`share::Share`] and the
-//!   socket, together [`frames::Frames`].
+//! - [`ring_pool::RingPool`]: the rings of connections that have ended, for others of the guest.
+//! - [`datagram_socket::DatagramSocket`]: a datagram socket; with a ring, its parts are
+//!   [`conn_ring::ConnRing`] and the socket, together [`frames::Frames`].
 //! - [`pump::Pump`]: what connections and datagram sockets have in common: a work item that moves
 //!   their data, and takes them apart.
 //! - [`completion::Completion`]: how the guest is told what became of a CONNECT or an ACCEPT.
@@ -34,7 +35,7 @@
 //! - [`quota::Quota`]: how much a guest has of something; [`sockets::Sockets`]: of sockets, where TCP
 //!   itself tells when they are gone, which may be long after they were closed.
 //! - [`memory::Memory`]: what the buffers of a guest's sockets hold of TCP's memory.
-//! - [`account::Account`]: the quotas of a guest and what it has asked, over all links of its
+//! - [`counters::Counters`]: the quotas of a guest and what it has asked, over all links of its
 //!   device. Debugfs shows it, in the module's [`directory`].
 //! - [`log`]: how much may be said of a guest.
 //!
@@ -67,7 +68,7 @@
 //! [`fast_path::Mover`]; datagrams by the work item only. In a soft interrupt there is a reference to
 //! the `FastPath` only for as long as that has the `Mover`, which the work item waits for before it
 //! takes anything apart. When there are no more events it waits for the soft interrupt that the last
-//! of them has asked for, so that this never has the last reference to the `Active`.
+//! of them has asked for, so that this never has the last reference to the `Conn`.
 //!
 //! # Locks, outermost first
 //!
@@ -75,16 +76,16 @@
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while it
 //!    moves data, by the listener while it fills the place, and by ATTACH.
-//! 4. `Table::entries`, `Transport::news`, `Socket::snapshot`, `Spares::rings` (mutexes).
-//! 5. `Commands::ring`, `Active::asked`, `PumpData::teardown`, `Datagram::socket` (spinlocks) and
+//! 4. `Table::entries`, `Transport::news`, `Socket::snapshot`, `RingPool::rings` (mutexes).
+//! 5. `Commands::ring`, `Conn::asked`, `PumpData::teardown`, `DatagramSocket::socket` (spinlocks) and
 //!    `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
 //!    `Commands::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
 //!    (spinlocks): short.
-//! 6. `Active::path`, `Held::before`, the extension of a direction (spinlocks, IRQ): innermost.
+//! 6. `Conn::path`, `SocketMemory::before`, the extension of a direction (spinlocks, IRQ): innermost.
 //!
 //! The fast path takes the spinlock of its socket under nothing. Under that, and in callbacks, are
 //! taken `SharedChannel::channel` and those of 6; by a listener `Listener::oldest`, then
-//! `Active::place` (spinlocks, IRQ), and `Backlog::state`.
+//! `Conn::place` (spinlocks, IRQ), and `Backlog::state`.
 //!
 //! No lock is held while a socket is waited for: nothing here waits for one. Commands do not take
 //! `PumpData::state` while data are moved.
@@ -100,15 +101,17 @@
 
 #![forbid(unsafe_code)]
 
-mod account;
-mod active;
 mod backlog;
+mod byte_stream;
 mod calls;
 mod commands;
 mod completion;
+mod conn;
+mod conn_ring;
+mod counters;
 #[path = "../counts.rs"]
 mod counts;
-mod datagram;
+mod datagram_socket;
 #[path = "../directory.rs"]
 mod directory;
 #[path = "../doorbell.rs"]
@@ -117,7 +120,6 @@ mod driver;
 mod fast_path;
 mod frames;
 mod guest;
-mod io;
 mod link;
 mod listener;
 mod log;
@@ -134,12 +136,11 @@ mod quota;
 mod refused;
 #[path = "../ring.rs"]
 pub mod ring;
-mod share;
+mod ring_pool;
 #[path = "../shared_channel.rs"]
 pub mod shared_channel;
 mod socket;
 mod sockets;
-mod spares;
 mod table;
 mod transport;
 mod urgent;

@@ -72,7 +72,7 @@ impl<P: Carried> Socket<P> {
         };
         self.inner.set_option(level, name, value)?;
         if level == SOL_SOCKET {
-            self.held.forget_sizes();
+            self.memory.forget_sizes();
         }
         if option.is_for_info() && self.has_info {
             self.wants_info.store(true, Relaxed);

@@ -24,10 +24,10 @@ use kernel::{
     }, //
 };
 
-/// The account of a guest, over all links of its device.
+/// The counters of a guest, over all links of its device.
 ///
 /// Nothing here is touched when data move.
-pub(crate) struct Account {
+pub(crate) struct Counters {
     /// They can outlive the link.
     pub(crate) sockets: Arc<Sockets>,
     /// Sockets that listen.
@@ -42,9 +42,9 @@ pub(crate) struct Account {
     errors: Atomic<u64>,
 }
 
-impl Account {
+impl Counters {
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let account = Self {
+        let counters = Self {
             sockets: Sockets::new()?,
             listeners: Quota::new()?,
             waiting: Waiting::new()?,
@@ -55,7 +55,7 @@ impl Account {
             malformed: Atomic::new(0),
             errors: Atomic::new(0),
         };
-        Ok(Arc::new(account, GFP_KERNEL)?)
+        Ok(Arc::new(counters, GFP_KERNEL)?)
     }
 
     /// A link stands.

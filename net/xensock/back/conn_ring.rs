@@ -78,7 +78,7 @@ pub(crate) type Ring = DataRing<Mapped>;
 /// Who has a data ring: a connection, or a datagram socket.
 pub(crate) trait RingUser: Send + Sync {
     /// The guest says that the ring has news: has the ring looked at, in a turn that
-    /// [begins](Share::begin_turn) then. Any context.
+    /// [begins](ConnRing::begin_turn) then. Any context.
     fn ring_has_news(self: ArcBorrow<'_, Self>);
 }
 
@@ -92,7 +92,7 @@ impl Handler for dyn RingUser {
 /// A data ring with its notifier: of a datagram socket, or of one connection after another.
 ///
 /// Dropped in this order: no more events, then the memory of the guest. Dropping sleeps.
-pub(crate) struct Share {
+pub(crate) struct ConnRing {
     pub(crate) notifier: Notifier<dyn RingUser, MappedPages>,
     pub(crate) ring: Arc<Ring>,
     /// Where the guest has it.
@@ -108,7 +108,7 @@ pub(crate) struct Turn {
     owes_eoi: bool,
 }
 
-impl Share {
+impl ConnRing {
     /// Maps the ring of `user`, whose order `charge` knows first, and binds to its notifier. Each word
     /// of the indexes page that describes the ring is read once. May sleep.
     pub(crate) fn new(

@@ -7,8 +7,8 @@
 //! mapped as a new one is.
 
 use crate::{
-    proto::RingRef,
-    share::Share, //
+    conn_ring::ConnRing,
+    proto::RingRef, //
 };
 use kernel::{
     new_mutex,
@@ -24,21 +24,21 @@ const MAX_RINGS: usize = 32;
 
 /// The spare rings of a link. All of this may sleep.
 #[pin_data]
-pub(crate) struct Spares {
+pub(crate) struct RingPool {
     /// `None` once the link is down.
     #[pin]
-    rings: Mutex<Option<KVec<Arc<Share>>>>,
+    rings: Mutex<Option<KVec<Arc<ConnRing>>>>,
 }
 
-impl Spares {
+impl RingPool {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            rings <- new_mutex!(Some(KVec::new()), "xensock_spares"),
+            rings <- new_mutex!(Some(KVec::new()), "xensock_ring_pool"),
         })
     }
 
     /// Keeps what a connection has left, unless that is too much.
-    pub(crate) fn put(&self, ring: Arc<Share>) {
+    pub(crate) fn put(&self, ring: Arc<ConnRing>) {
         let mut rings = self.rings.lock();
         if let Some(rings) = (*rings).as_mut() {
             if rings.len() < MAX_RINGS && rings.reserve(1, GFP_KERNEL).is_ok() {
@@ -49,7 +49,7 @@ impl Spares {
     }
 
     /// Takes out the ring that the guest has there, if it is a spare one.
-    pub(crate) fn take(&self, at: RingRef) -> Option<Arc<Share>> {
+    pub(crate) fn take(&self, at: RingRef) -> Option<Arc<ConnRing>> {
         let mut rings = self.rings.lock();
         let rings = (*rings).as_mut()?;
         let found = rings.iter().position(|ring| ring.is_at(at))?;

@@ -5,13 +5,14 @@
 mod events;
 
 use crate::{
+    byte_stream::ByteStream,
     completion::Completion,
+    conn_ring::ConnRing,
     fast_path::{
         FastPath,
         Mover, //
     },
     guest::Guest,
-    io::Io,
     proto::{
         ring::{
             Order,
@@ -23,13 +24,12 @@ use crate::{
         Way, //
     },
     pump::{
-        Outcome,
+        Progress,
         Pump,
         PumpData,
-        State,
+        PumpState,
         Waker, //
     },
-    share::Share,
     socket::Socket, //
 };
 use core::{
@@ -66,14 +66,14 @@ use kernel::{
 
 /// What the guest asks of the work item.
 #[derive(Default)]
-struct Asked {
+struct PendingRequests {
     /// What to shut down after the last byte of `out`.
     shut: ShutdownMask,
     /// SHRINK, of `in` and of `out`.
     shrink: [Option<Response>; 2],
 }
 
-impl Asked {
+impl PendingRequests {
     fn shrink(&mut self, way: Way) -> &mut Option<Response> {
         let [input, output] = &mut self.shrink;
         match way {
@@ -83,65 +83,65 @@ impl Asked {
     }
 }
 
-/// Asked for by ACCEPT: a listener will find a connection. The rest is in [`Active::place`].
+/// Asked for by ACCEPT: a listener will find a connection. The rest is in [`Conn::place`].
 pub(crate) struct Posted;
 
 /// Who knows the connections of a guest by their ids.
 pub(crate) trait Registry: Send + Sync {
     /// Takes out a place for a connection, unless the guest has given the id to something else.
-    fn forget(&self, id: u64, active: &Active);
+    fn forget(&self, id: u64, conn: &Conn);
 }
 
 /// What an ACCEPT has brought, for the connection that will be found.
-struct Place {
+struct AcceptPlace {
     registry: Arc<dyn Registry>,
-    share: Arc<Share>,
+    shared: Arc<ConnRing>,
     completion: Completion,
-    /// The guest was told that connections wait, see [`Active::show`].
+    /// The guest was told that connections wait, see [`Conn::show`].
     shows_waiting: bool,
 }
 
 /// A connection of a guest, or a place for one.
 #[pin_data]
-pub(crate) struct Active {
+pub(crate) struct Conn {
     id: u64,
     /// A listener fills and cancels what is posted.
     #[pin]
-    pump: PumpData<Active>,
-    /// What belongs to [`Posted`]. It stands apart for [`Active::show`].
+    pump: PumpData<Conn>,
+    /// What belongs to [`Posted`]. It stands apart for [`Conn::show`].
     #[pin]
-    place: SpinLockIrq<Option<Place>>,
+    place: SpinLockIrq<Option<AcceptPlace>>,
     /// What is in `state`, for those who must not wait for the work item.
     #[pin]
     path: SpinLockIrq<Option<Arc<FastPath>>>,
     mover: Mover,
     #[pin]
-    asked: SpinLock<Asked>,
+    asked: SpinLock<PendingRequests>,
     #[pin]
-    work: Work<Active>,
+    work: Work<Conn>,
     #[pin]
-    softirq: Work<Active, SOFTIRQ>,
+    softirq: Work<Conn, SOFTIRQ>,
 }
 
 /// The work item that is executed in a soft interrupt, for the [`FastPath`].
 const SOFTIRQ: u64 = 1;
 
 impl_has_work! {
-    impl HasWork<Self> for Active { self.work }
-    impl HasWork<Self, SOFTIRQ> for Active { self.softirq }
+    impl HasWork<Self> for Conn { self.work }
+    impl HasWork<Self, SOFTIRQ> for Conn { self.softirq }
 }
 
-impl Active {
+impl Conn {
     fn new(guest: &Arc<Guest>, id: u64) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
                 id,
-                pump <- PumpData::new(guest, State::Gone),
+                pump <- PumpData::new(guest, PumpState::Gone),
                 place <- new_spinlock_irq!(None, "xensock_place"),
                 path <- new_spinlock_irq!(None, "xensock_path"),
                 mover: Mover::new(),
-                asked <- new_spinlock!(Asked::default(), "xensock_asked"),
-                work <- new_work!("xensock_active"),
+                asked <- new_spinlock!(PendingRequests::default(), "xensock_asked"),
+                work <- new_work!("xensock_conn"),
                 softirq <- new_work!("xensock_softirq"),
             }),
             GFP_KERNEL,
@@ -161,11 +161,11 @@ impl Active {
         ring: RingRef,
         completion: Completion,
     ) -> Result<Arc<Self>> {
-        let active = Self::new(guest, id)?;
-        let share = guest.ring_for(ring, active.clone())?;
+        let conn = Self::new(guest, id)?;
+        let shared = guest.ring_for(ring, conn.clone())?;
 
-        let path = FastPath::new(guest, socket.clone(), share)?;
-        socket.set_callbacks(Waker::new(&active, path.clone()))?;
+        let path = FastPath::new(guest, socket.clone(), shared)?;
+        socket.set_callbacks(Waker::new(&conn, path.clone()))?;
         match socket.connect(addr) {
             Ok(()) | Err(EINPROGRESS) => (),
             Err(error) => {
@@ -173,12 +173,12 @@ impl Active {
                 return Err(error);
             }
         }
-        *active.path.lock() = Some(path.clone());
+        *conn.path.lock() = Some(path.clone());
         let connecting = Some((completion, addr));
-        *active.pump.state.lock() = State::Open(Io::new(guest, id, path, connecting));
+        *conn.pump.state.lock() = PumpState::Open(ByteStream::new(guest, id, path, connecting));
         // For what happened before callbacks and channel were there.
-        active.wake();
-        Ok(active)
+        conn.wake();
+        Ok(conn)
     }
 
     /// Makes a place for a connection that a listener will accept.
@@ -189,18 +189,18 @@ impl Active {
         ring: RingRef,
         completion: Completion,
     ) -> Result<Arc<Self>> {
-        let active = Self::new(guest, id)?;
-        let share = guest.ring_for(ring, active.clone())?;
-        *active.place.lock() = Some(Place {
+        let conn = Self::new(guest, id)?;
+        let shared = guest.ring_for(ring, conn.clone())?;
+        *conn.place.lock() = Some(AcceptPlace {
             registry,
-            share,
+            shared,
             completion,
             shows_waiting: false,
         });
-        *active.pump.state.lock() = State::Idle(Posted);
+        *conn.pump.state.lock() = PumpState::Idle(Posted);
         // For an event that came before.
-        active.wake();
-        Ok(active)
+        conn.wake();
+        Ok(conn)
     }
 
     /// Says in a place made by [`Self::post`] whether connections wait for which there is none.
@@ -214,14 +214,14 @@ impl Active {
             return false;
         }
         place.shows_waiting = waits;
-        place.share.ring.set_waiting(waits);
+        place.shared.ring.set_waiting(waits);
         true
     }
 
     /// Tells the guest to look at a place made by [`Self::post`]. Any context.
     pub(crate) fn notify(&self) {
         if let Some(place) = &*self.place.lock() {
-            place.share.notifier.notify();
+            place.shared.notifier.notify();
         }
     }
 
@@ -230,7 +230,7 @@ impl Active {
     /// left TCP's queue and the guest does not see it yet.
     pub(crate) fn fill(self: &Arc<Self>, listener: &Socket<Tcp>, before: impl FnOnce()) -> Result {
         let mut state = self.pump.state.lock();
-        if !matches!(*state, State::Idle(Posted)) || self.pump.is_ending() {
+        if !matches!(*state, PumpState::Idle(Posted)) || self.pump.is_ending() {
             return Ok(());
         }
         let (socket, peer) = listener.accept()?;
@@ -246,8 +246,8 @@ impl Active {
             trace::accept(to, self.id, || socket.local_addr().ok(), peer);
             place
                 .completion
-                .succeed(&self.guest().transport, &path.share, peer);
-            *state = State::Open(Io::new(self.guest(), self.id, path, None));
+                .succeed(&self.guest().transport, &path.shared, peer);
+            *state = PumpState::Open(ByteStream::new(self.guest(), self.id, path, None));
         }
         // For what happened before the callbacks were there.
         self.wake();
@@ -256,8 +256,8 @@ impl Active {
 
     /// Has the events of `socket` concern this place, made by [`Self::post`], which stays.
     fn path_in_place(self: &Arc<Self>, socket: &Arc<Socket<Tcp>>) -> Result<Arc<FastPath>> {
-        let share = self.place.lock().as_ref().map(|place| place.share.clone());
-        let path = FastPath::new(self.guest(), socket.clone(), share.ok_or(ECONNABORTED)?)?;
+        let shared = self.place.lock().as_ref().map(|place| place.shared.clone());
+        let path = FastPath::new(self.guest(), socket.clone(), shared.ok_or(ECONNABORTED)?)?;
         socket.set_callbacks(Waker::new(self, path.clone()))?;
         Ok(path)
     }
@@ -266,10 +266,10 @@ impl Active {
     pub(crate) fn cancel(&self, error: Option<Error>) {
         // Held to the end: RELEASE is answered by the work item, and not before this.
         let mut state = self.pump.state.lock();
-        if !matches!(*state, State::Idle(Posted)) {
+        if !matches!(*state, PumpState::Idle(Posted)) {
             return;
         }
-        *state = State::Gone;
+        *state = PumpState::Gone;
         match error {
             None => {
                 let place = self.place.lock().take();
@@ -277,7 +277,7 @@ impl Active {
                     place.registry.forget(self.id, self);
                 }
             }
-            Some(error) => drop(self.part(State::Idle(Posted), true, error)),
+            Some(error) => drop(self.part(PumpState::Idle(Posted), true, error)),
         }
     }
 
@@ -310,7 +310,7 @@ impl Active {
             .path
             .lock()
             .as_ref()
-            .map(|path| path.share.ring.clone());
+            .map(|path| path.shared.ring.clone());
         self.guest().extend(&*ring.ok_or(ENOTCONN)?, way, order)?;
         // Who produces goes there.
         self.wake();
@@ -344,12 +344,12 @@ impl Active {
     }
 
     /// Goes on with the memory of the directions, which answers SHRINK.
-    fn resize(&self, io: &Io, tickets: [Option<Response>; 2]) {
+    fn resize(&self, stream: &ByteStream, tickets: [Option<Response>; 2]) {
         let unwanted = |way: Way| match way {
             Way::In => tickets[0].is_some(),
             Way::Out => tickets[1].is_some(),
         };
-        let resized = io.share().resize(unwanted);
+        let resized = stream.shared().resize(unwanted);
         self.answer_shrink(tickets, |i| match &resized {
             Ok(done) if done.get(i) == Some(&true) => Ok(()),
             // The turn that follows finds the same, and ends the connection.
@@ -358,17 +358,17 @@ impl Active {
     }
 }
 
-impl Pump for Active {
+impl Pump for Conn {
     type Idle = Posted;
-    type Flow = Io;
+    type Flow = ByteStream;
     type Source = Arc<FastPath>;
 
     fn data(&self) -> &PumpData<Self> {
         &self.pump
     }
 
-    fn shared(io: &Io) -> &Share {
-        io.share()
+    fn shared(stream: &ByteStream) -> &ConnRing {
+        stream.shared()
     }
 
     fn begin(&self) -> bool {
@@ -381,43 +381,43 @@ impl Pump for Active {
         self.answer_shrink(shrink, |_| Ok(()));
         if let Some(place) = &*self.place.lock() {
             // There is nothing to tell us yet.
-            place.share.notifier.eoi(true);
+            place.shared.notifier.eoi(true);
         }
         false
     }
 
-    fn progress(&self, io: &mut Io) -> Outcome {
+    fn progress(&self, stream: &mut ByteStream) -> Progress {
         let (shut, shrink) = {
             let mut asked = self.asked.lock();
             (asked.shut, take(&mut asked.shrink))
         };
-        self.resize(io, shrink);
-        io.progress(self.guest(), shut).unwrap_or_else(|_| {
+        self.resize(stream, shrink);
+        stream.progress(self.guest(), shut).unwrap_or_else(|_| {
             self.guest()
                 .transport
                 .warn_once(c"impossible index in a data ring, connection reset");
-            Outcome::Failed {
+            Progress::Failed {
                 abort: true,
                 error: ECONNABORTED,
             }
         })
     }
 
-    fn rest(&self, io: &Io) {
-        if io.is_plain() {
+    fn rest(&self, stream: &ByteStream) {
+        if stream.is_plain() {
             self.mover.end_work();
         }
     }
 
-    fn part(&self, state: State<Self>, abort: bool, error: Error) -> Option<Arc<Share>> {
+    fn part(&self, state: PumpState<Self>, abort: bool, error: Error) -> Option<Arc<ConnRing>> {
         let tickets = take(&mut self.asked.lock().shrink);
         self.answer_shrink(tickets, |_| Err(ECONNABORTED));
         match state {
-            State::Gone => None,
-            State::Idle(Posted) => {
-                let Place {
+            PumpState::Gone => None,
+            PumpState::Idle(Posted) => {
+                let AcceptPlace {
                     registry,
-                    share,
+                    shared,
                     completion,
                     ..
                 } = self.place.lock().take()?;
@@ -425,14 +425,14 @@ impl Pump for Active {
                     // No socket comes of an ACCEPT that is answered with an error.
                     registry.forget(self.id, self);
                 }
-                completion.fail(&self.guest().transport, share, error);
+                completion.fail(&self.guest().transport, shared, error);
                 None
             }
-            State::Open(io) => {
+            PumpState::Open(stream) => {
                 let path = self.path.lock().take();
                 // Not the last reference.
                 drop(path);
-                io.end(self.guest(), abort, error)
+                stream.end(self.guest(), abort, error)
             }
         }
     }

@@ -3,12 +3,12 @@
 //! How a connection has its data moved: by its work item, or in a soft interrupt.
 
 use super::{
-    Active,
+    Conn,
     SOFTIRQ, //
 };
 use crate::{
-    pump::Pump,
-    share::RingUser, //
+    conn_ring::RingUser,
+    pump::Pump, //
 };
 use kernel::{
     sync::{
@@ -21,30 +21,30 @@ use kernel::{
     }, //
 };
 
-impl RingUser for Active {
+impl RingUser for Conn {
     fn ring_has_news(self: ArcBorrow<'_, Self>) {
-        let active: Arc<Self> = self.into();
-        if active.mover.is_free() {
+        let conn: Arc<Self> = self.into();
+        if conn.mover.is_free() {
             // One that is queued already will see what there is to do.
-            let _ = workqueue::system_bh().enqueue::<_, SOFTIRQ>(active);
+            let _ = workqueue::system_bh().enqueue::<_, SOFTIRQ>(conn);
         } else {
-            active.wake();
+            conn.wake();
         }
     }
 }
 
-impl WorkItem for Active {
-    type Pointer = Arc<Active>;
+impl WorkItem for Conn {
+    type Pointer = Arc<Conn>;
 
-    fn run(this: Arc<Active>) {
+    fn run(this: Arc<Conn>) {
         this.work();
     }
 }
 
-impl WorkItem<SOFTIRQ> for Active {
-    type Pointer = Arc<Active>;
+impl WorkItem<SOFTIRQ> for Conn {
+    type Pointer = Arc<Conn>;
 
-    fn run(this: Arc<Active>) {
+    fn run(this: Arc<Conn>) {
         let is_done = this.mover.in_softirq(|| {
             // The reference goes before somebody else may move bytes.
             let path = this.path.lock().clone();

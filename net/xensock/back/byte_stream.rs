@@ -6,6 +6,7 @@
 
 use crate::{
     completion::Completion,
+    conn_ring::ConnRing,
     fast_path::FastPath,
     guest::Guest,
     proto::{
@@ -14,8 +15,7 @@ use crate::{
         urgent::Piece,
         Feature, //
     },
-    pump::Outcome,
-    share::Share,
+    pump::Progress,
     socket::Socket,
     urgent::Urgent, //
 };
@@ -39,7 +39,7 @@ use kernel::{
 const BUDGET: u32 = 32;
 
 /// A connection, or the attempt to make one: its socket, and what it shares with the guest.
-pub(crate) struct Io {
+pub(crate) struct ByteStream {
     /// What the guest calls it.
     id: u64,
     path: Arc<FastPath>,
@@ -56,7 +56,7 @@ pub(crate) struct Io {
     urgent: Option<Urgent>,
 }
 
-impl Io {
+impl ByteStream {
     /// By `path`, whose socket has callbacks. `connecting` is a CONNECT that is not decided yet.
     pub(crate) fn new(
         guest: &Guest,
@@ -84,9 +84,9 @@ impl Io {
     /// The peer sees a reset if `abort` is set, if the guest has not taken all that it has got, if
     /// not all goes that it has still to send, or if too many sockets that were closed are left
     /// already.
-    pub(crate) fn end(mut self, guest: &Guest, abort: bool, error: Error) -> Option<Arc<Share>> {
-        let share = self.path.share.clone();
-        let has_unread = share.ring.writable() != Ok(share.ring.tx_size());
+    pub(crate) fn end(mut self, guest: &Guest, abort: bool, error: Error) -> Option<Arc<ConnRing>> {
+        let shared = self.path.shared.clone();
+        let has_unread = shared.ring.writable() != Ok(shared.ring.tx_size());
         if abort || has_unread || !self.send_rest() || !guest.may_linger() {
             self.socket().tcp().set_linger_abort();
         }
@@ -96,16 +96,16 @@ impl Io {
             Some((completion, peer)) => {
                 let to = guest.transport.peer();
                 trace::connect(to, self.id, None, peer, Err(error));
-                completion.fail(&guest.transport, share, error);
+                completion.fail(&guest.transport, shared, error);
                 None
             }
-            None => Some(share),
+            None => Some(shared),
         }
     }
 
     /// What it shares with the guest.
-    pub(crate) fn share(&self) -> &Share {
-        &self.path.share
+    pub(crate) fn shared(&self) -> &ConnRing {
+        &self.path.shared
     }
 
     fn socket(&self) -> &Socket<Tcp> {
@@ -120,7 +120,7 @@ impl Io {
             && !self.has_peer_ended()
             && self.shut == self.wanted_shut
             && !self.shut.contains(Shutdown::Send)
-            && self.share().is_settled()
+            && self.shared().is_settled()
     }
 
     /// Moves what can be moved. `shut` is what the guest has shut down: it was read before, and so
@@ -129,12 +129,12 @@ impl Io {
         &mut self,
         guest: &Guest,
         shut: ShutdownMask,
-    ) -> Result<Outcome, Violation> {
+    ) -> Result<Progress, Violation> {
         self.wanted_shut = shut;
         if let Some((completion, peer)) = self.connecting {
             match self.socket().tcp().tcp_state() {
                 TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv => {
-                    return Ok(Outcome::Idle);
+                    return Ok(Progress::Idle);
                 }
                 TcpState::Close => {
                     let error = self.socket().tcp().take_error().unwrap_or(ECONNREFUSED);
@@ -145,7 +145,7 @@ impl Io {
                         self.connecting = None;
                         let to = guest.transport.peer();
                         trace::connect(to, self.id, Some(name), peer, Ok(()));
-                        completion.succeed(&guest.transport, self.share(), name);
+                        completion.succeed(&guest.transport, self.shared(), name);
                     }
                     Err(error) => return Ok(refused(error)),
                 },
@@ -162,15 +162,16 @@ impl Io {
             if !has_received && !has_sent {
                 self.shut_down(shut)?;
                 self.end_out();
-                return Ok(Outcome::Idle);
+                return Ok(Progress::Idle);
             }
         }
-        Ok(Outcome::Busy)
+        Ok(Progress::Busy)
     }
 
     /// Shuts the socket down, in each direction once, if nothing is left to be sent.
     fn shut_down(&mut self, directions: ShutdownMask) -> Result<(), Violation> {
-        if self.shut == directions || self.failure.is_some() || self.share().ring.readable()? != 0 {
+        if self.shut == directions || self.failure.is_some() || self.shared().ring.readable()? != 0
+        {
             return Ok(());
         }
         for (direction, how) in [(Shutdown::Send, How::Write), (Shutdown::Recv, How::Read)] {
@@ -188,7 +189,7 @@ impl Io {
         if self.has_ended_in {
             return Ok(false);
         }
-        let ring = &self.path.share.ring;
+        let ring = &self.path.shared.ring;
         let mut room = ring.writable()?;
         if room == 0 {
             ring.expect_room(ring.tx_size() / 4);
@@ -206,8 +207,8 @@ impl Io {
                 // CAST: No more than `room`.
                 let n = n as u32;
                 self.tell_urgent(n);
-                if self.share().ring.produce(n) {
-                    self.share().notifier.notify();
+                if self.shared().ring.produce(n) {
+                    self.shared().notifier.notify();
                 }
                 return Ok(true);
             }
@@ -223,7 +224,7 @@ impl Io {
     /// Tells the guest of an urgent byte, before the last `len` bytes are produced.
     fn tell_urgent(&mut self, len: u32) {
         if let Some(urgent) = &mut self.urgent {
-            urgent.tell(self.path.socket.tcp(), &self.path.share, len);
+            urgent.tell(self.path.socket.tcp(), &self.path.shared, len);
         }
     }
 
@@ -233,7 +234,7 @@ impl Io {
         if self.failure.is_some() || self.shut.contains(Shutdown::Send) {
             return Ok(false);
         }
-        let ring = &self.path.share.ring;
+        let ring = &self.path.shared.ring;
         let mut len = ring.readable()?;
         if len == 0 {
             ring.expect_data();
@@ -244,7 +245,7 @@ impl Io {
         }
         let piece = match &mut self.urgent {
             Some(urgent) => {
-                let piece = urgent.piece(&self.path.share, len);
+                let piece = urgent.piece(&self.path.shared, len);
                 self.path.set_urgent_done(urgent.done());
                 piece
             }
@@ -261,7 +262,7 @@ impl Io {
             Ok(n) => {
                 // CAST: No more than `len`.
                 if ring.consume(n as u32) {
-                    self.share().notifier.notify();
+                    self.shared().notifier.notify();
                 }
                 return Ok(n > 0);
             }
@@ -281,7 +282,7 @@ impl Io {
                 Err(Violation) => return false,
             }
         }
-        self.shut.contains(Shutdown::Send) || self.share().ring.readable() == Ok(0)
+        self.shut.contains(Shutdown::Send) || self.shared().ring.readable() == Ok(0)
     }
 
     /// The connection has failed, for the reason that counts: the first.
@@ -305,8 +306,8 @@ impl Io {
             return;
         };
         self.has_ended_out = true;
-        self.share().ring.end_rx(ending);
-        self.share().notifier.notify();
+        self.shared().ring.end_rx(ending);
+        self.shared().notifier.notify();
     }
 
     /// Whether the peer has got all that the guest has sent, and the end of it.
@@ -333,19 +334,19 @@ impl Io {
     /// The peer will send nothing more, and all that it has sent is in the ring.
     fn end_in(&mut self) {
         self.has_ended_in = true;
-        self.share().ring.end_tx(match self.failure {
+        self.shared().ring.end_tx(match self.failure {
             // A reset that comes after the end of the peer's stream, for TCP that is EPIPE, is
             // none of what is received.
             None | Some(EPIPE) => Ending::Orderly,
             Some(error) => Ending::Failed(-error.to_errno()),
         });
-        self.share().notifier.notify();
+        self.shared().notifier.notify();
     }
 }
 
 /// CONNECT has failed.
-fn refused(error: Error) -> Outcome {
-    Outcome::Failed {
+fn refused(error: Error) -> Progress {
+    Progress::Failed {
         abort: false,
         error,
     }

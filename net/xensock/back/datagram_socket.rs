@@ -3,6 +3,10 @@
 //! A datagram socket of a guest, and the work item that moves its datagrams.
 
 use crate::{
+    conn_ring::{
+        ConnRing,
+        RingUser, //
+    },
     frames::{
         discard,
         Frames, //
@@ -10,15 +14,11 @@ use crate::{
     guest::Guest,
     proto::RingRef,
     pump::{
-        Outcome,
+        Progress,
         Pump,
         PumpData,
-        State,
+        PumpState,
         Waker, //
-    },
-    share::{
-        RingUser,
-        Share, //
     },
     socket::Socket, //
 };
@@ -47,10 +47,10 @@ use kernel::{
 
 /// A datagram socket of a guest.
 #[pin_data]
-pub(crate) struct Datagram {
+pub(crate) struct DatagramSocket {
     /// ATTACH adds the ring.
     #[pin]
-    pump: PumpData<Datagram>,
+    pump: PumpData<DatagramSocket>,
     /// UDP's socket, until it is closed.
     #[pin]
     socket: SpinLock<Option<Arc<Socket<Udp>>>>,
@@ -59,17 +59,17 @@ pub(crate) struct Datagram {
     /// UDP had no room for a datagram, and is to say when it has.
     wants_room: Atomic<bool>,
     #[pin]
-    work: Work<Datagram>,
+    work: Work<DatagramSocket>,
 }
 
 impl_has_work! {
-    impl HasWork<Self> for Datagram { self.work }
+    impl HasWork<Self> for DatagramSocket { self.work }
 }
 
-impl Datagram {
+impl DatagramSocket {
     /// Of a new socket. Who drops it without [`Self::release`] has to [abandon](Self::abandon) it.
     pub(crate) fn new(guest: &Arc<Guest>, socket: Arc<Socket<Udp>>) -> Result<Arc<Self>> {
-        let idle = State::Idle(socket.clone());
+        let idle = PumpState::Idle(socket.clone());
         let known = Some(socket.clone());
         let datagram = Arc::pin_init(
             try_pin_init!(Self {
@@ -99,11 +99,11 @@ impl Datagram {
         }
         {
             let mut state = self.pump.state.lock();
-            let State::Idle(socket) = &*state else {
+            let PumpState::Idle(socket) = &*state else {
                 return Err(ENOTCONN);
             };
-            let share = self.pump.guest.map(ring, self.clone())?;
-            *state = State::Open(Frames::new(socket.clone(), share));
+            let shared = self.pump.guest.map(ring, self.clone())?;
+            *state = PumpState::Open(Frames::new(socket.clone(), shared));
             self.has_ring.store(true, Relaxed);
         }
         // For what happened before the channel was there.
@@ -122,7 +122,7 @@ impl Datagram {
     }
 }
 
-impl Pump for Datagram {
+impl Pump for DatagramSocket {
     /// No ring yet: nothing that comes is kept.
     type Idle = Arc<Socket<Udp>>;
     /// From ATTACH on.
@@ -133,24 +133,24 @@ impl Pump for Datagram {
         &self.pump
     }
 
-    fn shared(frames: &Frames) -> &Share {
-        frames.share()
+    fn shared(frames: &Frames) -> &ConnRing {
+        frames.shared()
     }
 
     fn wait(&self, socket: Option<&Arc<Socket<Udp>>>) -> bool {
         socket.is_some_and(|socket| discard(socket))
     }
 
-    fn progress(&self, frames: &mut Frames) -> Outcome {
+    fn progress(&self, frames: &mut Frames) -> Progress {
         let guest = &self.pump.guest;
         match frames.progress(guest, &self.wants_room) {
-            Ok(true) => Outcome::Busy,
-            Ok(false) => Outcome::Idle,
+            Ok(true) => Progress::Busy,
+            Ok(false) => Progress::Idle,
             Err(_) => {
                 guest
                     .transport
                     .warn_once(c"impossible index or frame in a data ring, socket closed");
-                Outcome::Failed {
+                Progress::Failed {
                     abort: true,
                     error: ECONNABORTED,
                 }
@@ -158,7 +158,7 @@ impl Pump for Datagram {
         }
     }
 
-    fn part(&self, state: State<Self>, _abort: bool, _error: Error) -> Option<Arc<Share>> {
+    fn part(&self, state: PumpState<Self>, _abort: bool, _error: Error) -> Option<Arc<ConnRing>> {
         let socket = self.socket.lock().take();
         if let Some(socket) = socket {
             socket.udp().clear_callbacks();
@@ -173,17 +173,17 @@ impl Pump for Datagram {
     }
 }
 
-impl RingUser for Datagram {
+impl RingUser for DatagramSocket {
     fn ring_has_news(self: ArcBorrow<'_, Self>) {
         let datagram: Arc<Self> = self.into();
         datagram.wake();
     }
 }
 
-impl WorkItem for Datagram {
-    type Pointer = Arc<Datagram>;
+impl WorkItem for DatagramSocket {
+    type Pointer = Arc<DatagramSocket>;
 
-    fn run(this: Arc<Datagram>) {
+    fn run(this: Arc<DatagramSocket>) {
         this.work();
     }
 }
