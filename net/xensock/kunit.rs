@@ -82,11 +82,11 @@ mod ring {
         assert_eq!(Order::for_size(4097).get(), 2);
         assert_eq!(
             Order::MAX
-                .affordable_growth(Order::MIN, 32 * 128)
+                .affordable_growth(Order::MIN, 32 * 128, 128)
                 .map(Order::get),
             Some(8)
         );
-        assert_eq!(Order::MAX.affordable_growth(Order::MIN, 32), None);
+        assert_eq!(Order::MAX.affordable_growth(Order::MIN, 32, 128), None);
         for n in 1..=9 {
             let order = Order::new(n).unwrap_or(Order::MAX);
             assert_eq!(order.pages() * 4096, 2 * order.half_len());

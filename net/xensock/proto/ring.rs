@@ -78,10 +78,10 @@ impl Order {
     }
 
     /// Returns the largest order, up to this one and above `base`, to which another 32 directions
-    /// could grow with `left` grants.
-    pub fn affordable_growth(self, base: Self, left: usize) -> Option<Self> {
+    /// could grow with `left` grants, and which takes no more than `fair` of them.
+    pub fn affordable_growth(self, base: Self, left: usize, fair: usize) -> Option<Self> {
         let mut order = self;
-        while order > base && order.half_pages() > left / 32 {
+        while order > base && order.half_pages() > fair.min(left / 32) {
             order = Self(order.0 - 1);
         }
         (order > base).then_some(order)
