@@ -12,6 +12,9 @@
  *		the same for datagrams
  *   bench connect MSEC
  *		connect, 1 byte each way, close: in a second
+ *   bench idle COUNT
+ *		says "ready" when so many connections have had 1 byte each way, and
+ *		keeps them until it is killed
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -206,6 +209,21 @@ static int measure_connect(__u64 usec)
 	return 0;
 }
 
+static int keep_idle(int count)
+{
+	const char request[] = { ECHO, 0 };
+	char c;
+
+	allow_files(count + 16);
+	while (count-- > 0)
+		if (recv(client_with(request, sizeof(request)), &c, 1, 0) != 1)
+			die("request");
+	printf("ready\n");
+	fflush(stdout);
+	pause();
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what;
@@ -227,6 +245,8 @@ int main(int argc, char **argv)
 		return measure_rr(datagram_client(), amount * 1000);
 	if (!strcmp(what, "connect"))
 		return measure_connect(amount * 1000);
-	fprintf(stderr, "usage: bench send|recv|rr|udp|connect MSEC ...\n");
+	if (!strcmp(what, "idle"))
+		return keep_idle(amount);
+	fprintf(stderr, "usage: bench send|recv|rr|udp|connect|idle MSEC|COUNT ...\n");
 	return 4;
 }

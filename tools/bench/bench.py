@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """make bench: AF_XENSOCK against netfront and against loopback inside dom0, in one boot.
 
-And AF_XENSOCK on the kernel's C backend, and what a socket of AF_INET costs the
-guest itself while it is hijacked.
+And AF_XENSOCK without one after another of its features, and on the kernel's C backend;
+what idle connections cost; and what a socket of AF_INET costs the guest itself while it
+is hijacked.
 
 Each of the rounds measures everything once, in turn, so that a machine that
 grows slower or faster touches all alike; what counts are the ratios of medians.
@@ -199,6 +200,79 @@ def test_bench(bed):
             bed.note(f"round {number} {measure.title}: {', '.join(line)}")
     bed.note("")
     _tables(bed, results)
+
+
+# What a guest can do without: the masks of the features, see reference.rst.
+EVERYTHING = 0xffff
+SWITCHES = (
+    ("all features", EVERYTHING),
+    ("no event indexes", EVERYTHING & ~1),
+    ("no status words", EVERYTHING & ~2),
+    ("no reuse of rings", EVERYTHING & ~8),
+    ("no growth of rings", EVERYTHING & ~64),
+    ("no shared channel", EVERYTHING & ~128),
+    ("version 1", 0),
+)
+SWITCHED = tuple(measure for measure in MEASURES
+                 if measure.key in ("send-1-262144", "recv-1-262144", "rr", "connect"))
+
+
+@timeout(600)
+def test_switches(bed):
+    """What each feature gives: AF_XENSOCK without it."""
+    _serve(bed)
+    guest = bed.guest(name="switched", modules=[])
+    options = f"--host {bed.address}"
+    rates = {}
+    for _ in range(ROUNDS):
+        for name, mask in SWITCHES:
+            rc, out = guest.run(f"modprobe xensock features={mask}")
+            assert rc == 0, out
+            _wait(guest, options)
+            for measure in SWITCHED:
+                rc, out = guest.run(f"bench {measure.words} {options}", 60)
+                assert rc == 0, f"{name}: {out}"
+                rates.setdefault(f"{measure.key} {name}", []).append(float(out.split()[0]))
+            rc, out = guest.run("cd /sys/bus/xen/drivers/xensock && echo xensock-0 >unbind; "
+                                "until rmmod xensock 2>/dev/null; do sleep 0.1; done", 30)
+            assert rc == 0, out
+    bed.note(f"medians of {ROUNDS} rounds" + "".join(f"{measure.title:>26}" for measure in SWITCHED))
+    for name, _ in SWITCHES:
+        columns = (statistics.median(rates[f"{measure.key} {name}"]) / measure.scale for measure in SWITCHED)
+        bed.note(f"{name:20}" + "".join(f"{value:26.1f}" for value in columns))
+    bed.note("JSON " + json.dumps({"msec": MSEC, "switches": rates}))
+
+
+IDLE = 1000
+
+
+def _memory(where):
+    """KiB that programs could have."""
+    text = where.run("echo 3 >/proc/sys/vm/drop_caches; cat /proc/meminfo")[1]
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("MemAvailable:"))
+
+
+@timeout(300)
+def test_idle(bed):
+    """What connections cost while nothing happens on them, with a server's end in dom0."""
+    _serve(bed)
+    guest = bed.guest(vif=True, memory=512)
+    _many_ports(guest)
+    costs = {}
+    for _ in range(ROUNDS):
+        for path, where, options in _paths(bed, guest):
+            _wait(where, options)
+            before = [_memory(domain) for domain in (bed, guest)]
+            job = where.start(f"bench idle {IDLE} {options}")
+            job.wait_line("ready", 60)
+            after = [_memory(domain) for domain in (bed, guest)]
+            job.kill()
+            job.wait(30)
+            costs.setdefault(path, []).append([(early - late) / IDLE for early, late in zip(before, after)])
+    bed.note(f"KiB for each of {IDLE} idle connections, medians of {ROUNDS} rounds {'dom0':>10} {'guest':>10}")
+    for path, rounds in costs.items():
+        bed.note(f"{path:70}" + "".join(f"{statistics.median(values):10.1f}" for values in zip(*rounds)))
+    bed.note("JSON " + json.dumps({"connections": IDLE, "idle": costs}))
 
 
 # Not what ends with shutdown(), which PV Calls does not have.

@@ -13,6 +13,7 @@ use crate::{
         Exchange,
         Recipient, //
     },
+    module_parameters,
     proto::{
         node::{
             self,
@@ -59,8 +60,8 @@ use kernel::{
     }, //
 };
 
-/// Reads what the backend offers, as far as we know it, and the dialect that both ends
-/// have. A backend that we cannot work with is `EOPNOTSUPP`.
+/// Reads what the backend offers, as far as we know it and the administrator lets us, and the dialect
+/// that both ends have. A backend that we cannot work with is `EOPNOTSUPP`.
 fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, Offer)> {
     let number = |node| match dev.read_u32(Dir::Otherend, node) {
         Ok(number) => Ok(Some(number)),
@@ -73,7 +74,8 @@ fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, 
         &dev.read(Dir::Otherend, node::VERSIONS)?,
         dev.read_u32(Dir::Otherend, node::MAX_PAGE_ORDER)?,
         number(node::FUNCTION_CALLS)?,
-        Features::read(dialect, |feature| number(feature.offered()))?,
+        Features::read(dialect, |feature| number(feature.offered()))?
+            .within(module_parameters::features.value()),
     )
     .ok_or(EOPNOTSUPP)?;
     Ok((dialect, offer))

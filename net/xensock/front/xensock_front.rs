@@ -218,5 +218,9 @@ module! {
             default: 0,
             description: "Largest order of the data rings, 1 to 9: 2^order pages, half each way",
         },
+        features: u16 {
+            default: u16::MAX,
+            description: "Features of the protocol that links may have, as a mask",
+        },
     },
 }

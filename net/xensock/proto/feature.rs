@@ -116,6 +116,12 @@ impl Features {
         Self(self.0 | feature.bit())
     }
 
+    /// Returns those of the set whose bits are in `mask`.
+    #[must_use]
+    pub const fn within(self, mask: u16) -> Self {
+        Self(self.0 & mask)
+    }
+
     /// Returns whether the feature is in the set.
     pub const fn has(self, feature: Feature) -> bool {
         self.0 & feature.bit() != 0

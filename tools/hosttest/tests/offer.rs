@@ -60,6 +60,16 @@ fn features_have_nodes() {
 }
 
 #[test]
+fn features_can_be_left_out() {
+    let datagram = Features::NONE.with(Feature::Datagram);
+
+    assert_eq!(Features::ALL.within(u16::MAX), Features::ALL);
+    assert_eq!(Features::ALL.within(0), Features::NONE);
+    assert_eq!(Features::ALL.within(4), datagram);
+    assert_eq!(datagram.within(!4), Features::NONE);
+}
+
+#[test]
 fn features_are_sets() {
     let two = Features::NONE
         .with(Feature::EventIndex)
