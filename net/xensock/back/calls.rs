@@ -23,7 +23,6 @@ use crate::{
         rule::Transport,
         Body,
         Call,
-        Dialect,
         Feature,
         Request,
         Response,
@@ -56,7 +55,7 @@ type Answer = Option<Body>;
 /// Answers one slot of the commands ring, or sees to it that it will be.
 pub(crate) fn dispatch(table: &Arc<Table>, slot: &[u8; crate::proto::SLOT]) {
     let guest = &*table.guest;
-    let dialect = guest.transport.dialect;
+    let dialect = guest.transport.dialect();
     let request = match Request::decode(dialect, slot) {
         Ok(request) => request,
         Err(malformed) => {
@@ -140,9 +139,9 @@ fn socket(
     const INET: u32 = addr::AF_INET as u32;
     const INET6: u32 = addr::AF_INET6 as u32;
 
-    let domain = match (table.guest.transport.dialect, domain) {
-        (_, INET) => Domain::Inet,
-        (Dialect::XenSock, INET6) => Domain::Inet6,
+    let domain = match domain {
+        INET => Domain::Inet,
+        INET6 if table.guest.transport.quirks.has_ipv6() => Domain::Inet6,
         _ => return Err(EAFNOSUPPORT),
     };
     let (transport, only) = match kind {
@@ -332,8 +331,7 @@ fn stream(table: &Table, id: u64) -> Result<TableEntry> {
 fn listen(table: &Arc<Table>, id: u64, backlog: u32) -> Result<Answer> {
     match stream(table, id)? {
         TableEntry::Unused(socket) => {
-            // The frontends of PV Calls say nothing of a BIND that has failed, but of this.
-            if table.guest.transport.dialect == Dialect::PvCalls && !socket.is_bound()? {
+            if !table.guest.transport.quirks.listens_unbound() && !socket.is_bound()? {
                 return Err(EINVAL);
             }
             let listener = Listener::new(&table.guest, table.clone(), socket, backlog)?;

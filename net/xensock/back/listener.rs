@@ -20,10 +20,10 @@ use crate::{
         },
         value::Piece,
         Body,
-        Dialect,
         Feature,
         Response, //
     },
+    quirks::Quirks,
     quota::Charge,
     socket::Socket, //
 };
@@ -107,11 +107,8 @@ impl Open {
     }
 
     /// Has TCP take in nothing while the one connection waits with the guest that may wait at all.
-    ///
-    /// Guests of PV Calls ask for one when it is accepted: none waits there.
-    fn hold_place(&self, dialect: Dialect) {
-        let is_full = self.backlog == 0 && self.has_handed_over;
-        let is_full = is_full && dialect == Dialect::XenSock;
+    fn hold_place(&self, quirks: &dyn Quirks) {
+        let is_full = self.backlog == 0 && self.has_handed_over && quirks.accepts_ahead();
         self.socket.tcp().hold_place(is_full);
     }
 }
@@ -175,7 +172,7 @@ impl Listener {
     /// Counts what waits, and tells TCP how many may.
     fn adjust(&self, open: &Open) {
         let shares = self.guest.policy().may_wait();
-        open.hold_place(self.guest.transport.dialect);
+        open.hold_place(self.guest.transport.quirks);
         self.backlog.set(open.backlog(), shares);
         self.backlog.adjust(open.socket.tcp());
         self.relieve(&shares);
@@ -228,7 +225,7 @@ impl Listener {
         let open = (*open).as_mut().ok_or(ECONNABORTED)?;
         open.posted.push(conn, GFP_KERNEL)?;
         open.has_handed_over = false;
-        open.hold_place(self.guest.transport.dialect);
+        open.hold_place(self.guest.transport.quirks);
         let posted = u32::try_from(open.posted.len())?;
         if posted > open.ahead {
             open.ahead = posted;
@@ -313,7 +310,7 @@ impl Listener {
             }
             open.poll = Some(ticket);
             open.has_handed_over = false;
-            open.hold_place(self.guest.transport.dialect);
+            open.hold_place(self.guest.transport.quirks);
         }
         self.wake();
         Ok(())
@@ -331,9 +328,8 @@ impl Listener {
         self.relieve(&self.guest.policy().may_wait());
         let oldest = self.oldest.lock().take();
         drop(oldest);
-        // The C frontend of PV Calls has such an ACCEPT only if nobody waits for it, and no place
-        // for its answer: the slot would stay in use, and stop the ring when its turn comes again.
-        let error = (self.guest.transport.dialect == Dialect::XenSock).then_some(ECONNABORTED);
+        let is_answered = self.guest.transport.quirks.answers_lost_accepts();
+        let error = is_answered.then_some(ECONNABORTED);
         for conn in &open.posted {
             conn.cancel(error);
         }
@@ -366,7 +362,7 @@ impl Listener {
         let filled = if tcp.has_connection() || tcp.tcp_state() != TcpState::Listen {
             // Before the connection leaves TCP's queue.
             open.has_handed_over = open.posted.len() == 1;
-            open.hold_place(self.guest.transport.dialect);
+            open.hold_place(self.guest.transport.quirks);
             // The next place has to say what waits before the guest sees that this one is filled.
             conn.fill(&open.socket, || {
                 self.show(open, 1);
@@ -376,7 +372,7 @@ impl Listener {
         };
         if filled.is_err() {
             open.has_handed_over = false;
-            open.hold_place(self.guest.transport.dialect);
+            open.hold_place(self.guest.transport.quirks);
         }
         match filled {
             Err(EAGAIN) => {

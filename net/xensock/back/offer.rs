@@ -13,6 +13,7 @@ use crate::{
         Dialect,
         Feature, //
     },
+    quirks,
     transport::OFFERED, //
 };
 use kernel::{
@@ -70,18 +71,13 @@ impl Offer {
         if !*is_open || !policy.is_complete() {
             return Ok(false);
         }
-        let order = policy.max_ring_order().get();
-        let order = match self.dialect {
-            Dialect::XenSock => order,
-            // With less there is no link at all. The policy still refuses such rings.
-            Dialect::PvCalls => order.max(node::PVCALLS_PAGE_ORDER),
-        };
+        let quirks = quirks::of(self.dialect);
+        let order = quirks.offered_order(policy.max_ring_order().get());
         self.dev.transaction(|t| {
             t.write(node::VERSIONS, fmt!("1"))?;
             t.write(node::MAX_PAGE_ORDER, fmt!("{order}"))?;
-            if self.dialect == Dialect::PvCalls {
-                t.write(node::FUNCTION_CALLS, fmt!("{}", node::ALL_CALLS))?;
-                t.write(node::NATIVE_OFFERED, fmt!("1"))?;
+            for (node, value) in quirks.offered_nodes() {
+                t.write(node, fmt!("{value}"))?;
             }
             for feature in Feature::ALL {
                 let has = u32::from(OFFERED.has(feature));

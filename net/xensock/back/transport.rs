@@ -16,6 +16,10 @@ use crate::{
         Features,
         Response, //
     },
+    quirks::{
+        self,
+        Quirks, //
+    },
     shared_channel::{
         Opened,
         SharedChannel, //
@@ -76,7 +80,8 @@ impl Address {
 #[pin_data]
 pub(crate) struct Transport {
     dev: ARef<xenbus::Device>,
-    pub(crate) dialect: Dialect,
+    dialect: Dialect,
+    pub(crate) quirks: &'static dyn Quirks,
     features: Features,
     address: Address,
     /// For the work items of the link.
@@ -120,9 +125,11 @@ impl Transport {
             } else {
                 None
             };
+            let quirks = quirks::of(dialect);
             Ok(try_pin_init!(Self {
                 dev: dev.normal().into(),
                 dialect,
+                quirks,
                 features,
                 address,
                 queue,
@@ -165,6 +172,11 @@ impl Transport {
     /// Returns where the guest has its commands ring.
     pub(crate) fn address(&self) -> Address {
         self.address
+    }
+
+    /// Returns the dialect of the link.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Returns the features that the link has.

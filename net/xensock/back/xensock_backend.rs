@@ -37,6 +37,7 @@
 //! - [`memory::Memory`]: what the buffers of a guest's sockets hold of TCP's memory.
 //! - [`counters::Counters`]: the quotas of a guest and what it has asked, over all links of its
 //!   device. Debugfs shows it, in the module's [`directory`].
+//! - [`quirks::Quirks`]: what frontends of PV Calls do otherwise.
 //! - [`log`]: how much may be said of a guest.
 //!
 //! Files stand on floors: each uses only what is below it. `tools/bed/floors.py` shows them. What a lower
@@ -132,6 +133,7 @@ mod policy;
 #[path = "../proto/mod.rs"]
 pub mod proto;
 mod pump;
+mod quirks;
 mod quota;
 mod refused;
 #[path = "../ring.rs"]
