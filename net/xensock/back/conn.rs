@@ -161,12 +161,14 @@ impl Conn {
         ring: RingRef,
         completion: Completion,
     ) -> Result<Arc<Self>> {
+        // Before anything is mapped for it.
+        let peer = socket.reachable(addr)?;
         let conn = Self::new(guest, id)?;
         let shared = guest.ring_for(ring, conn.clone())?;
 
         let path = FastPath::new(guest, socket.clone(), shared)?;
         socket.set_callbacks(Waker::new(&conn, path.clone()))?;
-        match socket.connect(addr) {
+        match socket.connect(peer) {
             Ok(()) | Err(EINPROGRESS) => (),
             Err(error) => {
                 socket.tcp().clear_callbacks();

@@ -115,7 +115,7 @@ impl DatagramSocket {
     pub(crate) fn connect(&self, peer: Option<SocketAddr>) -> Result<SocketAddr> {
         let socket = self.socket().ok_or(ENOTCONN)?;
         match peer {
-            Some(addr) => socket.connect(addr)?,
+            Some(addr) => socket.connect(socket.reachable(addr)?)?,
             None => socket.udp().disconnect()?,
         }
         socket.local_addr()

@@ -59,6 +59,10 @@ use kernel::{
 };
 use options::Snapshot;
 
+/// An address that a guest may reach from a socket of its.
+#[derive(Clone, Copy)]
+pub(crate) struct Reachable(SocketAddr);
+
 /// A socket of a guest.
 ///
 /// It is closed when the last reference goes. Whoever takes it out of use ends its callbacks first;
@@ -168,6 +172,7 @@ impl Socket<Udp> {
         info: Option<&Info>,
     ) -> Result {
         let to = to.map(|addr| self.reachable(addr)).transpose()?;
+        let to = to.map(|Reachable(addr)| addr);
         let sent = match (info, to) {
             (Some(info), _) => self.inner.send_with(from, to, &mut self.controls(info)?),
             (None, None) => self.inner.send(from),
@@ -267,19 +272,17 @@ impl<P: Carried> Socket<P> {
         self.tenant.number()
     }
 
-    /// Begins to connect, if the guest may: `EINPROGRESS`. For datagrams it sets the peer, and is
-    /// done.
-    pub(crate) fn connect(&self, addr: SocketAddr) -> Result {
-        let addr = self.reachable(addr)?;
-        self.inner.connect(addr)
+    /// Begins to connect: `EINPROGRESS`. For datagrams it sets the peer, and is done.
+    pub(crate) fn connect(&self, peer: Reachable) -> Result {
+        self.inner.connect(peer.0)
     }
 
-    /// What `addr` stands for, if the guest may reach it.
-    fn reachable(&self, addr: SocketAddr) -> Result<SocketAddr> {
+    /// Returns what `addr` stands for, if the guest may reach it.
+    pub(crate) fn reachable(&self, addr: SocketAddr) -> Result<Reachable> {
         self.check_family(&addr)?;
         let addr = self.resolve(addr)?;
         self.check(|policy| policy.may_connect(P::TRANSPORT, &addr))?;
-        Ok(addr)
+        Ok(Reachable(addr))
     }
 
     /// What Linux takes the unspecified address of IPv4 for: the address of the socket or, if it has

@@ -199,6 +199,8 @@ def test_quotas(bed):
         _set(bed, guest, max_ring_pages=pages)
         _becomes(bed, guest, crowd, result)
         assert _refused(bed, guest, "ring-pages") > before
+    # Where it may not connect, no page is asked for.
+    _becomes(bed, guest, "connect 127.0.0.1 80", "EACCES")
     before = _refused(bed, guest, "ring-order")
     _set(bed, guest, max_ring_order="1")
     _becomes(bed, guest, crowd, "0 ENOBUFS")
