@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/bpf-cgroup.h>
-#include <linux/inetdevice.h>
 #include <linux/seq_file_net.h>
-#include <net/addrconf.h>
 #include <net/inet_common.h>
-#include <net/inet_sock.h>
 #include <net/ip.h>
-#include <net/ip6_route.h>
-#include <net/ip_fib.h>
 #include <net/ipv6.h>
 #include <net/netns/generic.h>
 #include <net/protocol.h>
@@ -17,55 +12,6 @@
 #include <net/transp_v6.h>
 
 #ifdef CONFIG_RUST_SOCKET_ABSTRACTIONS
-
-/*
- * What inet_create() and inet6_create() set in a socket that sock_init_data()
- * has initialised, for one that is made without them.
- */
-__rust_helper void rust_helper_inet_sock_init(struct sock *sk)
-{
-	const struct net *net = sock_net(sk);
-	struct inet_sock *inet = inet_sk(sk);
-
-	sk->sk_txrehash = READ_ONCE(net->core.sysctl_txrehash);
-	inet->pmtudisc = READ_ONCE(net->ipv4.sysctl_ip_no_pmtu_disc) ? IP_PMTUDISC_DONT :
-								       IP_PMTUDISC_WANT;
-	atomic_set(&inet->inet_id, 0);
-	inet->uc_ttl = -1;
-	inet->mc_ttl = 1;
-	inet_set_bit(MC_LOOP, sk);
-	inet_set_bit(MC_ALL, sk);
-#if IS_ENABLED(CONFIG_IPV6)
-	if (sk->sk_family == AF_INET6) {
-		struct ipv6_pinfo *np = (void *)sk + sk->sk_prot->ipv6_pinfo_offset;
-
-		inet->pinet6 = np;
-		np->hop_limit = -1;
-		np->mcast_hops = IPV6_DEFAULT_MCASTHOPS;
-		np->pmtudisc = IPV6_PMTUDISC_WANT;
-		inet6_set_bit(MC6_LOOP, sk);
-		inet6_set_bit(MC6_ALL, sk);
-		sk->sk_ipv6only = READ_ONCE(net->ipv6.sysctl.bindv6only);
-	}
-#endif
-}
-
-/*
- * The end of an internet socket of no protocol of the kernel's own, whatever
- * state it was in. The functions take it for a mistake if that is not CLOSE.
- */
-__rust_helper void rust_helper_inet_sock_end(struct sock *sk)
-{
-	sock_set_flag(sk, SOCK_DEAD);
-	sk->sk_state = TCP_CLOSE;
-#if IS_ENABLED(CONFIG_IPV6)
-	if (sk->sk_family == AF_INET6) {
-		inet6_sock_destruct(sk);
-		return;
-	}
-#endif
-	inet_sock_destruct(sk);
-}
 
 /* What a control group's programs are told when a program closes such a socket. */
 __rust_helper void rust_helper_inet_sock_released(struct sock *sk)
@@ -87,29 +33,6 @@ __rust_helper int rust_helper_sock_bind_permitted(struct socket *sock,
 	return __inet_bind(sock->sk, addr, len, flags);
 }
 
-/* Notes the addresses where the rest of the kernel looks for them. */
-__rust_helper void rust_helper_inet_sock_set_names(struct sock *sk,
-						   const struct sockaddr_in6 *local,
-						   const struct sockaddr_in6 *peer)
-{
-	struct inet_sock *inet = inet_sk(sk);
-
-	inet->inet_num = ntohs(local->sin6_port);
-	inet->inet_sport = local->sin6_port;
-	inet->inet_dport = peer->sin6_port;
-	if (ipv6_addr_v4mapped(&local->sin6_addr))
-		inet->inet_saddr = local->sin6_addr.s6_addr32[3];
-	if (ipv6_addr_v4mapped(&peer->sin6_addr))
-		inet->inet_daddr = peer->sin6_addr.s6_addr32[3];
-	inet->inet_rcv_saddr = inet->inet_saddr;
-#if IS_ENABLED(CONFIG_IPV6)
-	sk->sk_v6_rcv_saddr = local->sin6_addr;
-	sk->sk_v6_daddr = peer->sin6_addr;
-	if (sk->sk_family == AF_INET6)
-		inet6_sk(sk)->saddr = local->sin6_addr;
-#endif
-}
-
 /* The ioctls that are for all sockets of a family, whatever their protocol. */
 __rust_helper int rust_helper_inet_any_ioctl(struct socket *sock, unsigned int cmd,
 					     unsigned long arg)
@@ -119,32 +42,6 @@ __rust_helper int rust_helper_inet_any_ioctl(struct socket *sock, unsigned int c
 		return inet6_ioctl(sock, cmd, arg);
 #endif
 	return inet_ioctl(sock, cmd, arg);
-}
-
-/* Whether an address is one of this host's own, for this namespace. */
-__rust_helper bool rust_helper_net_is_local(struct net *net, const struct in6_addr *addr)
-{
-	bool local = false;
-
-	if (ipv6_addr_v4mapped(addr)) {
-		rcu_read_lock();
-		local = __ip_dev_find(net, addr->s6_addr32[3], false);
-		rcu_read_unlock();
-		return local;
-	}
-#if IS_ENABLED(CONFIG_IPV6)
-	if (ipv6_addr_loopback(addr))
-		return true;
-	if (ipv6_mod_enabled()) {
-		struct rt6_info *rt = rt6_lookup(net, addr, NULL, 0, NULL, 0);
-
-		local = rt && rt->rt6i_flags & (RTF_LOCAL | RTF_ANYCAST);
-		ip6_rt_put(rt);
-		/* Where an interface has tables of its own, the route is there. */
-		local = local || ipv6_chk_addr(net, addr, NULL, 0);
-	}
-#endif
-	return local;
 }
 
 __rust_helper bool rust_helper_net_is_broadcast(struct net *net, __be32 addr)

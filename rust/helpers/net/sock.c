@@ -162,78 +162,6 @@ __rust_helper void rust_helper_sk_wake_async(const struct sock *sk, int how, int
 	sk_wake_async(sk, how, band);
 }
 
-/*
- * What programs have set on a listening socket, @sk, and what sk_clone() and
- * TCP pass on to the sockets that it makes. @sk is locked; @newsk was made by
- * sk_alloc() and sock_init_data(), and nobody else knows of it. Filters are not
- * passed on: there are no packets.
- */
-__rust_helper void rust_helper_sk_inherit(struct sock *newsk, const struct sock *sk)
-{
-	static const enum sock_flags flags[] = {
-		SOCK_DBG, SOCK_LOCALROUTE, SOCK_BROADCAST, SOCK_KEEPOPEN,
-		SOCK_URGINLINE, SOCK_LINGER, SOCK_RXQ_OVFL, SOCK_WIFI_STATUS,
-		SOCK_NOFCS, SOCK_SELECT_ERR_QUEUE, SOCK_RCVMARK, SOCK_RCVPRIORITY,
-		SOCK_RCVTSTAMP, SOCK_RCVTSTAMPNS, SOCK_TSTAMP_NEW,
-		SOCK_ZEROCOPY,
-	};
-	int i;
-
-	newsk->sk_type = sk->sk_type;
-	newsk->sk_userlocks = sk->sk_userlocks & ~SOCK_BINDPORT_LOCK;
-	newsk->sk_sndbuf = READ_ONCE(sk->sk_sndbuf);
-	newsk->sk_rcvbuf = READ_ONCE(sk->sk_rcvbuf);
-	newsk->sk_rcvlowat = READ_ONCE(sk->sk_rcvlowat);
-	newsk->sk_rcvtimeo = READ_ONCE(sk->sk_rcvtimeo);
-	newsk->sk_sndtimeo = READ_ONCE(sk->sk_sndtimeo);
-	newsk->sk_lingertime = READ_ONCE(sk->sk_lingertime);
-	newsk->sk_peek_off = READ_ONCE(sk->sk_peek_off);
-	newsk->sk_reuse = sk->sk_reuse;
-	newsk->sk_reuseport = sk->sk_reuseport;
-	newsk->sk_no_check_tx = sk->sk_no_check_tx;
-	newsk->sk_mark = READ_ONCE(sk->sk_mark);
-	newsk->sk_bound_dev_if = READ_ONCE(sk->sk_bound_dev_if);
-	newsk->sk_max_pacing_rate = READ_ONCE(sk->sk_max_pacing_rate);
-#ifdef CONFIG_NET_RX_BUSY_POLL
-	newsk->sk_ll_usec = READ_ONCE(sk->sk_ll_usec);
-	newsk->sk_prefer_busy_poll = READ_ONCE(sk->sk_prefer_busy_poll);
-	newsk->sk_busy_poll_budget = READ_ONCE(sk->sk_busy_poll_budget);
-#endif
-	for (i = 0; i < ARRAY_SIZE(flags); i++)
-		sock_valbool_flag(newsk, flags[i], sock_flag(sk, flags[i]));
-	security_sk_clone(sk, newsk);
-}
-
-/*
- * The same for @newsk, a socket of any protocol, that is going to take the
- * place of @sk. What nobody has chosen for @sk is left as the protocol has it.
- */
-__rust_helper void rust_helper_sk_take_over(struct sock *newsk, const struct sock *sk)
-{
-	int sndbuf = newsk->sk_sndbuf, rcvbuf = newsk->sk_rcvbuf;
-
-	rust_helper_sk_inherit(newsk, sk);
-	/* That of UDP is not this word alone. */
-	if (newsk->sk_type == SOCK_DGRAM)
-		newsk->sk_peek_off = -1;
-	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK))
-		newsk->sk_sndbuf = sndbuf;
-	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK))
-		newsk->sk_rcvbuf = rcvbuf;
-	newsk->sk_priority = READ_ONCE(sk->sk_priority);
-	newsk->sk_uid = READ_ONCE(sk->sk_uid);
-	if (newsk->sk_max_pacing_rate != ~0UL)
-		cmpxchg(&newsk->sk_pacing_status, SK_PACING_NONE, SK_PACING_NEEDED);
-	if (sock_flag(sk, SOCK_RCVTSTAMP)) {
-		bool is_new = sock_flag(sk, SOCK_TSTAMP_NEW);
-		bool is_ns = sock_flag(sk, SOCK_RCVTSTAMPNS);
-
-		sock_set_timestamp(newsk, is_ns ? is_new ? SO_TIMESTAMPNS_NEW : SO_TIMESTAMPNS_OLD :
-						  is_new ? SO_TIMESTAMP_NEW : SO_TIMESTAMP_OLD,
-				   true);
-	}
-}
-
 /* Whether it was said which way packets have to go. */
 __rust_helper bool rust_helper_sk_has_route(const struct sock *sk)
 {
@@ -259,24 +187,6 @@ __rust_helper void rust_helper_sock_prot_inuse_add(const struct net *net,
 						   const struct proto *prot, int val)
 {
 	sock_prot_inuse_add(net, prot, val);
-}
-
-/*
- * The inode that the struct socket of @sk is part of, with a reference, or
- * NULL if @sk is an orphan. It keeps the wait queue of the socket in memory.
- */
-__rust_helper struct inode *rust_helper_sk_get_inode(struct sock *sk)
-{
-	struct inode *inode = NULL;
-
-	read_lock_bh(&sk->sk_callback_lock);
-	if (sk->sk_socket) {
-		inode = SOCK_INODE(sk->sk_socket);
-		ihold(inode);
-	}
-	read_unlock_bh(&sk->sk_callback_lock);
-
-	return inode;
 }
 
 __rust_helper struct socket *rust_helper_SOCKET_I(struct inode *inode)
@@ -404,56 +314,6 @@ __rust_helper bool rust_helper_tcp_trylock_bh(struct sock *sk)
 __rust_helper void rust_helper_tcp_unlock_bh(struct sock *sk)
 {
 	spin_unlock_bh(&sk->sk_lock.slock);
-}
-
-static int tcp_copy_to_iter(read_descriptor_t *desc, struct sk_buff *skb, unsigned int offset,
-			    size_t len)
-{
-	struct iov_iter *to = desc->arg.data;
-
-	len = min(len, iov_iter_count(to));
-	if (skb_copy_datagram_iter(skb, offset, to, len))
-		return -EFAULT;
-	desc->count = iov_iter_count(to);
-	return len;
-}
-
-/*
- * Receives what there is and fits. -EBUSY if there is an urgent byte, which
- * tcp_read_sock() does not pass. With the spinlock of @sk.
- */
-__rust_helper int rust_helper_tcp_recv_locked(struct sock *sk, struct iov_iter *to)
-{
-	read_descriptor_t desc = { .arg.data = to, .count = iov_iter_count(to) };
-
-	if (tcp_sk(sk)->urg_data)
-		return -EBUSY;
-	return tcp_read_sock(sk, &desc, tcp_copy_to_iter);
-}
-
-/*
- * Sends what there is room for, without sleeping. -EBUSY if the connection does not
- * stand, or cannot send: the error stays for others. With the spinlock of @sk.
- */
-__rust_helper int rust_helper_tcp_send_locked(struct sock *sk, struct msghdr *msg)
-{
-	bool use_task_frag = sk->sk_use_task_frag;
-	gfp_t allocation = sk->sk_allocation;
-	int ret;
-
-	if (!((1 << sk->sk_state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT)) || sk->sk_err ||
-	    (sk->sk_shutdown & SEND_SHUTDOWN))
-		return -EBUSY;
-	/*
-	 * The fragment of a task is not for interrupts. Reserves are not for this,
-	 * since a thread can send it as well.
-	 */
-	sk->sk_use_task_frag = false;
-	sk->sk_allocation = GFP_NOWAIT;
-	ret = tcp_sendmsg_locked(sk, msg, iov_iter_count(&msg->msg_iter));
-	sk->sk_allocation = allocation;
-	sk->sk_use_task_frag = use_task_frag;
-	return ret;
 }
 
 /*

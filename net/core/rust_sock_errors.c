@@ -1,27 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0
+/* The queue of errors of sockets that have no packets of their own. */
 
 #include <linux/errqueue.h>
+#include <linux/export.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/netdevice.h>
 #include <net/inet_common.h>
+#include <net/rust_sock.h>
 #include <net/sock.h>
 
-#ifdef CONFIG_RUST_SOCKET_ABSTRACTIONS
+/* Where IPv6, if the kernel has it, finds the interface of an address. */
+static int *queued_iif(struct sock_exterr_skb *serr)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	return &serr->header.h6.iif;
+#else
+	return &serr->header.h4.iif;
+#endif
+}
 
-/*
- * Queues an error that the network has of a datagram of @sk's, as ip_icmp_error()
- * and ipv6_icmp_error() do for a message of ICMP, so that ip_recv_error() and
- * ipv6_recv_error() find what they look for: the two headers of such a message,
- * with who has sent it, @offender or NULL, and where the datagram went, @to, and
- * behind them what came back of that. Both addresses are of one family. For any
- * context.
+/**
+ * sk_queue_network_error - queue an error that the network has of a datagram
+ * @sk: the socket that has sent it
+ * @ee: the error
+ * @offender: who has sent the error, or %NULL
+ * @to: where the datagram went; of the family of @offender
+ * @data: what came back of the datagram
+ * @len: its length
+ *
+ * Does what ip_icmp_error() and ipv6_icmp_error() do for a message of ICMP, so that
+ * ip_recv_error() and ipv6_recv_error() find what they look for: the two headers of such a
+ * message, with both addresses, and @data behind them. For any context.
  */
-__rust_helper int rust_helper_sk_queue_network_error(struct sock *sk,
-						     const struct sock_extended_err *ee,
-						     const struct sockaddr *offender,
-						     const struct sockaddr *to,
-						     const void *data, size_t len)
+int sk_queue_network_error(struct sock *sk, const struct sock_extended_err *ee,
+			   const struct sockaddr *offender, const struct sockaddr *to,
+			   const void *data, size_t len)
 {
 	bool is_ipv6 = to->sa_family == AF_INET6;
 	size_t header = is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
@@ -45,10 +59,10 @@ __rust_helper int rust_helper_sk_queue_network_error(struct sock *sk,
 
 		skb->protocol = htons(ETH_P_IPV6);
 		inner->daddr = sin6->sin6_addr;
-		serr->header.h6.iif = sin6->sin6_scope_id;
+		*queued_iif(serr) = sin6->sin6_scope_id;
 		if (from) {
 			outer->saddr = from->sin6_addr;
-			serr->header.h6.iif = from->sin6_scope_id;
+			*queued_iif(serr) = from->sin6_scope_id;
 		}
 		serr->addr_offset = (void *)&inner->daddr - message;
 		serr->port = sin6->sin6_port;
@@ -72,11 +86,12 @@ __rust_helper int rust_helper_sk_queue_network_error(struct sock *sk,
 		dev_kfree_skb_any(skb);
 	return err;
 }
+EXPORT_SYMBOL_GPL(sk_queue_network_error);
 
 /* Where a datagram went, or who has said something of it, for a socket of another family. */
 static int put_queued_addr(const struct sk_buff *skb, void *to, bool is_offender)
 {
-	const struct sock_exterr_skb *serr = SKB_EXT_ERR(skb);
+	struct sock_exterr_skb *serr = SKB_EXT_ERR(skb);
 	const unsigned char *headers = skb_network_header(skb);
 	struct sockaddr_in6 *sin6 = to;
 	struct sockaddr_in *sin = to;
@@ -99,15 +114,20 @@ static int put_queued_addr(const struct sk_buff *skb, void *to, bool is_offender
 		memcpy(&sin6->sin6_addr, headers + serr->addr_offset, sizeof(sin6->sin6_addr));
 		sin6->sin6_port = serr->port;
 	}
-	sin6->sin6_scope_id = ipv6_iface_scope_id(&sin6->sin6_addr, serr->header.h6.iif);
+	sin6->sin6_scope_id = ipv6_iface_scope_id(&sin6->sin6_addr, *queued_iif(serr));
 	return sizeof(*sin6);
 }
 
-/*
- * Receives from the queue of errors, as TCP and UDP do if the socket is one of
- * IPv4 or IPv6; and for another family as they would.
+/**
+ * sk_recv_error - receive from the queue of errors
+ * @sk: the socket
+ * @msg: where the error goes
+ * @len: the room for what came back of the datagram
+ *
+ * As TCP and UDP do if the socket is one of IPv4 or IPv6, and as they would for one of
+ * another family.
  */
-__rust_helper int rust_helper_sk_recv_error(struct sock *sk, struct msghdr *msg, int len)
+int sk_recv_error(struct sock *sk, struct msghdr *msg, int len)
 {
 	struct {
 		struct sock_extended_err ee;
@@ -156,5 +176,4 @@ __rust_helper int rust_helper_sk_recv_error(struct sock *sk, struct msghdr *msg,
 	consume_skb(skb);
 	return copied;
 }
-
-#endif /* CONFIG_RUST_SOCKET_ABSTRACTIONS */
+EXPORT_SYMBOL_GPL(sk_recv_error);

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What abstractions of sockets in Rust need of C and is more than a call. Small functions of that
+ * kind are in rust/helpers/net.
+ */
+
+#include <linux/cred.h>
+#include <linux/export.h>
+#include <linux/fs.h>
+#include <linux/inetdevice.h>
+#include <linux/security.h>
+#include <linux/uio.h>
+#include <linux/user_namespace.h>
+#include <net/addrconf.h>
+#include <net/inet_common.h>
+#include <net/inet_sock.h>
+#include <net/ip.h>
+#include <net/ip6_route.h>
+#include <net/ipv6.h>
+#include <net/rust_sock.h>
+#include <net/sock.h>
+#include <net/tcp.h>
+#include <net/transp_v6.h>
+
+/**
+ * inet_sock_init - initialise a socket that inet_create() has not made
+ * @sk: a socket of AF_INET or AF_INET6 that sock_init_data() has initialised
+ *
+ * Sets what inet_create() and inet6_create() set.
+ */
+void inet_sock_init(struct sock *sk)
+{
+	const struct net *net = sock_net(sk);
+	struct inet_sock *inet = inet_sk(sk);
+
+	sk->sk_txrehash = READ_ONCE(net->core.sysctl_txrehash);
+	inet->pmtudisc = READ_ONCE(net->ipv4.sysctl_ip_no_pmtu_disc) ? IP_PMTUDISC_DONT :
+								       IP_PMTUDISC_WANT;
+	atomic_set(&inet->inet_id, 0);
+	inet->uc_ttl = -1;
+	inet->mc_ttl = 1;
+	inet_set_bit(MC_LOOP, sk);
+	inet_set_bit(MC_ALL, sk);
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
+		struct ipv6_pinfo *np = (void *)sk + sk->sk_prot->ipv6_pinfo_offset;
+
+		inet->pinet6 = np;
+		np->hop_limit = -1;
+		np->mcast_hops = IPV6_DEFAULT_MCASTHOPS;
+		np->pmtudisc = IPV6_PMTUDISC_WANT;
+		inet6_set_bit(MC6_LOOP, sk);
+		inet6_set_bit(MC6_ALL, sk);
+		sk->sk_ipv6only = READ_ONCE(net->ipv6.sysctl.bindv6only);
+	}
+#endif
+}
+EXPORT_SYMBOL_GPL(inet_sock_init);
+
+/**
+ * inet_sock_end - end a socket that inet_sock_init() has initialised
+ * @sk: the socket, in any state
+ *
+ * It becomes closed before its destructor runs, which complains of others.
+ */
+void inet_sock_end(struct sock *sk)
+{
+	sock_set_flag(sk, SOCK_DEAD);
+	sk->sk_state = TCP_CLOSE;
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
+		inet6_sock_destruct(sk);
+		return;
+	}
+#endif
+	inet_sock_destruct(sk);
+}
+EXPORT_SYMBOL_GPL(inet_sock_end);
+
+/**
+ * inet_sock_set_names - note the addresses of a socket where the kernel looks for them
+ * @sk: a socket of AF_INET or AF_INET6
+ * @local: its own address; one of IPv4 is mapped
+ * @peer: that of the other end, likewise
+ */
+void inet_sock_set_names(struct sock *sk, const struct sockaddr_in6 *local,
+			 const struct sockaddr_in6 *peer)
+{
+	struct inet_sock *inet = inet_sk(sk);
+
+	inet->inet_num = ntohs(local->sin6_port);
+	inet->inet_sport = local->sin6_port;
+	inet->inet_dport = peer->sin6_port;
+	if (ipv6_addr_v4mapped(&local->sin6_addr))
+		inet->inet_saddr = local->sin6_addr.s6_addr32[3];
+	if (ipv6_addr_v4mapped(&peer->sin6_addr))
+		inet->inet_daddr = peer->sin6_addr.s6_addr32[3];
+	inet->inet_rcv_saddr = inet->inet_saddr;
+#if IS_ENABLED(CONFIG_IPV6)
+	sk->sk_v6_rcv_saddr = local->sin6_addr;
+	sk->sk_v6_daddr = peer->sin6_addr;
+	if (sk->sk_family == AF_INET6)
+		inet6_sk(sk)->saddr = local->sin6_addr;
+#endif
+}
+EXPORT_SYMBOL_GPL(inet_sock_set_names);
+
+/**
+ * net_is_local - say whether an address is one of this host's own
+ * @net: the namespace
+ * @addr: the address; one of IPv4 is mapped
+ */
+bool net_is_local(struct net *net, const struct in6_addr *addr)
+{
+	bool local = false;
+
+	if (ipv6_addr_v4mapped(addr)) {
+		rcu_read_lock();
+		local = __ip_dev_find(net, addr->s6_addr32[3], false);
+		rcu_read_unlock();
+		return local;
+	}
+#if IS_ENABLED(CONFIG_IPV6)
+	if (ipv6_addr_loopback(addr))
+		return true;
+	if (ipv6_mod_enabled()) {
+		struct rt6_info *rt = rt6_lookup(net, addr, NULL, 0, NULL, 0);
+
+		local = rt && rt->rt6i_flags & (RTF_LOCAL | RTF_ANYCAST);
+		ip6_rt_put(rt);
+		/* Where an interface has tables of its own, the route is there. */
+		local = local || ipv6_chk_addr(net, addr, NULL, 0);
+	}
+#endif
+	return local;
+}
+EXPORT_SYMBOL_GPL(net_is_local);
+
+/**
+ * sk_inherit - pass on what programs have set on a listening socket
+ * @newsk: a socket made by sk_alloc() and sock_init_data(), which nobody else knows of
+ * @sk: the listening socket, locked
+ *
+ * This is what sk_clone() and TCP pass on, but for filters: there are no packets.
+ */
+void sk_inherit(struct sock *newsk, const struct sock *sk)
+{
+	static const enum sock_flags flags[] = {
+		SOCK_DBG, SOCK_LOCALROUTE, SOCK_BROADCAST, SOCK_KEEPOPEN,
+		SOCK_URGINLINE, SOCK_LINGER, SOCK_RXQ_OVFL, SOCK_WIFI_STATUS,
+		SOCK_NOFCS, SOCK_SELECT_ERR_QUEUE, SOCK_RCVMARK, SOCK_RCVPRIORITY,
+		SOCK_RCVTSTAMP, SOCK_RCVTSTAMPNS, SOCK_TSTAMP_NEW,
+		SOCK_ZEROCOPY,
+	};
+	int i;
+
+	newsk->sk_type = sk->sk_type;
+	newsk->sk_userlocks = sk->sk_userlocks & ~SOCK_BINDPORT_LOCK;
+	newsk->sk_sndbuf = READ_ONCE(sk->sk_sndbuf);
+	newsk->sk_rcvbuf = READ_ONCE(sk->sk_rcvbuf);
+	newsk->sk_rcvlowat = READ_ONCE(sk->sk_rcvlowat);
+	newsk->sk_rcvtimeo = READ_ONCE(sk->sk_rcvtimeo);
+	newsk->sk_sndtimeo = READ_ONCE(sk->sk_sndtimeo);
+	newsk->sk_lingertime = READ_ONCE(sk->sk_lingertime);
+	newsk->sk_peek_off = READ_ONCE(sk->sk_peek_off);
+	newsk->sk_reuse = sk->sk_reuse;
+	newsk->sk_reuseport = sk->sk_reuseport;
+	newsk->sk_no_check_tx = sk->sk_no_check_tx;
+	newsk->sk_mark = READ_ONCE(sk->sk_mark);
+	newsk->sk_bound_dev_if = READ_ONCE(sk->sk_bound_dev_if);
+	newsk->sk_max_pacing_rate = READ_ONCE(sk->sk_max_pacing_rate);
+#ifdef CONFIG_NET_RX_BUSY_POLL
+	newsk->sk_ll_usec = READ_ONCE(sk->sk_ll_usec);
+	newsk->sk_prefer_busy_poll = READ_ONCE(sk->sk_prefer_busy_poll);
+	newsk->sk_busy_poll_budget = READ_ONCE(sk->sk_busy_poll_budget);
+#endif
+	for (i = 0; i < ARRAY_SIZE(flags); i++)
+		sock_valbool_flag(newsk, flags[i], sock_flag(sk, flags[i]));
+	security_sk_clone(sk, newsk);
+}
+EXPORT_SYMBOL_GPL(sk_inherit);
+
+/**
+ * sk_take_over - pass on what programs have set on a socket that is replaced
+ * @newsk: a new socket of any protocol, which nobody else knows of
+ * @sk: the socket whose place it takes, locked
+ *
+ * What nobody has chosen for @sk is left as the protocol of @newsk has it.
+ */
+void sk_take_over(struct sock *newsk, const struct sock *sk)
+{
+	int sndbuf = newsk->sk_sndbuf, rcvbuf = newsk->sk_rcvbuf;
+
+	sk_inherit(newsk, sk);
+	/* That of UDP is not this word alone. */
+	if (newsk->sk_type == SOCK_DGRAM)
+		newsk->sk_peek_off = -1;
+	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK))
+		newsk->sk_sndbuf = sndbuf;
+	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK))
+		newsk->sk_rcvbuf = rcvbuf;
+	newsk->sk_priority = READ_ONCE(sk->sk_priority);
+	newsk->sk_uid = READ_ONCE(sk->sk_uid);
+	if (newsk->sk_max_pacing_rate != ~0UL)
+		cmpxchg(&newsk->sk_pacing_status, SK_PACING_NONE, SK_PACING_NEEDED);
+	if (sock_flag(sk, SOCK_RCVTSTAMP)) {
+		bool is_new = sock_flag(sk, SOCK_TSTAMP_NEW);
+		bool is_ns = sock_flag(sk, SOCK_RCVTSTAMPNS);
+
+		sock_set_timestamp(newsk, is_ns ? is_new ? SO_TIMESTAMPNS_NEW : SO_TIMESTAMPNS_OLD :
+						  is_new ? SO_TIMESTAMP_NEW : SO_TIMESTAMP_OLD,
+				   true);
+	}
+}
+EXPORT_SYMBOL_GPL(sk_take_over);
+
+/**
+ * sk_get_inode - get the inode that the struct socket of @sk is part of
+ * @sk: the socket
+ *
+ * Return: the inode with a reference, which keeps the wait queue of the socket in memory,
+ * or %NULL if @sk is an orphan.
+ */
+struct inode *sk_get_inode(struct sock *sk)
+{
+	struct inode *inode = NULL;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	if (sk->sk_socket) {
+		inode = SOCK_INODE(sk->sk_socket);
+		ihold(inode);
+	}
+	read_unlock_bh(&sk->sk_callback_lock);
+
+	return inode;
+}
+EXPORT_SYMBOL_GPL(sk_get_inode);
+
+static int tcp_copy_to_iter(read_descriptor_t *desc, struct sk_buff *skb, unsigned int offset,
+			    size_t len)
+{
+	struct iov_iter *to = desc->arg.data;
+
+	len = min(len, iov_iter_count(to));
+	if (skb_copy_datagram_iter(skb, offset, to, len))
+		return -EFAULT;
+	desc->count = iov_iter_count(to);
+	return len;
+}
+
+/**
+ * tcp_recv_locked - receive what there is and fits, without sleeping
+ * @sk: a TCP socket whose spinlock is held, and that no program has locked
+ * @to: where it goes
+ *
+ * Return: the number of bytes, or -EBUSY if there is an urgent byte, which
+ * tcp_read_sock() does not pass.
+ */
+int tcp_recv_locked(struct sock *sk, struct iov_iter *to)
+{
+	read_descriptor_t desc = { .arg.data = to, .count = iov_iter_count(to) };
+
+	if (tcp_sk(sk)->urg_data)
+		return -EBUSY;
+	return tcp_read_sock(sk, &desc, tcp_copy_to_iter);
+}
+EXPORT_SYMBOL_GPL(tcp_recv_locked);
+
+/**
+ * tcp_send_locked - send what there is room for, without sleeping
+ * @sk: a TCP socket whose spinlock is held, and that no program has locked
+ * @msg: the message
+ *
+ * Return: the number of bytes; or -EBUSY if the connection is not established or cannot
+ * send, and then its error stays for others.
+ */
+int tcp_send_locked(struct sock *sk, struct msghdr *msg)
+{
+	bool use_task_frag = sk->sk_use_task_frag;
+	gfp_t allocation = sk->sk_allocation;
+	int ret;
+
+	if (!((1 << sk->sk_state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT)) || sk->sk_err ||
+	    (sk->sk_shutdown & SEND_SHUTDOWN))
+		return -EBUSY;
+	/*
+	 * The fragment of a task is not for interrupts. Reserves are not for this,
+	 * since a thread can send it as well.
+	 */
+	sk->sk_use_task_frag = false;
+	sk->sk_allocation = GFP_NOWAIT;
+	ret = tcp_sendmsg_locked(sk, msg, iov_iter_count(&msg->msg_iter));
+	sk->sk_allocation = allocation;
+	sk->sk_use_task_frag = use_task_frag;
+	return ret;
+}
+EXPORT_SYMBOL_GPL(tcp_send_locked);
+
+/**
+ * sock_getsockopt_kernel - getsockopt(2) with a value in the kernel
+ * @sock: the socket
+ * @level: the level of the option
+ * @optname: the option
+ * @optval: where its value goes
+ * @optlen: the room there; becomes the length of the value
+ *
+ * do_sock_getsockopt() can do this only for families that have been converted to
+ * getsockopt_iter(), and those of the internet have not.
+ */
+int sock_getsockopt_kernel(struct socket *sock, int level, int optname, void *optval,
+			   int *optlen)
+{
+	sockptr_t val = KERNEL_SOCKPTR(optval), len = KERNEL_SOCKPTR(optlen);
+	struct sock *sk = sock->sk;
+	int err;
+
+	err = security_socket_getsockopt(sock, level, optname);
+	if (err)
+		return err;
+	if (level == SOL_SOCKET)
+		return sk_getsockopt(sk, level, optname, val, len);
+	if (level == SOL_TCP && sk_is_tcp(sk))
+		return do_tcp_getsockopt(sk, level, optname, val, len);
+	if (level == SOL_IP)
+		return do_ip_getsockopt(sk, level, optname, val, len);
+	if (IS_ENABLED(CONFIG_IPV6) && level == SOL_IPV6 && sk->sk_family == AF_INET6)
+		return do_ipv6_getsockopt(sk, level, optname, val, len);
+	return sk->sk_family == AF_INET6 ? -ENOPROTOOPT : -EOPNOTSUPP;
+}
+EXPORT_SYMBOL_GPL(sock_getsockopt_kernel);
+
+/**
+ * prepare_user_cred - make the credentials of a user without privileges
+ * @user: the number of the user, and of its group, in the initial user namespace
+ * @may_bind: whether they have CAP_NET_BIND_SERVICE; they have no other capability
+ *
+ * Return: the credentials, or %NULL.
+ */
+struct cred *prepare_user_cred(u32 user, bool may_bind)
+{
+	struct cred *cred = prepare_kernel_cred(&init_task);
+
+	if (!cred)
+		return NULL;
+	cred->uid = make_kuid(&init_user_ns, user);
+	cred->euid = cred->uid;
+	cred->suid = cred->uid;
+	cred->fsuid = cred->uid;
+	cred->gid = make_kgid(&init_user_ns, user);
+	cred->egid = cred->gid;
+	cred->sgid = cred->gid;
+	cred->fsgid = cred->gid;
+	cap_clear(cred->cap_inheritable);
+	cap_clear(cred->cap_permitted);
+	cap_clear(cred->cap_effective);
+	cap_clear(cred->cap_bset);
+	cap_clear(cred->cap_ambient);
+	if (may_bind) {
+		cap_raise(cred->cap_permitted, CAP_NET_BIND_SERVICE);
+		cap_raise(cred->cap_effective, CAP_NET_BIND_SERVICE);
+	}
+	return cred;
+}
+EXPORT_SYMBOL_GPL(prepare_user_cred);
