@@ -50,6 +50,7 @@ pub(crate) struct Family<F>(PhantomData<F>);
 pub(crate) struct Families {
     _xensock: Registration<Family<XenSock>>,
     _inet: Registration<Family<Inet>>,
+    #[cfg(CONFIG_IPV6)]
     _inet6: Registration<Family<Inet6>>,
 }
 
@@ -59,6 +60,7 @@ impl Families {
         Ok(Self {
             _xensock: Registration::new()?,
             _inet: Registration::new()?,
+            #[cfg(CONFIG_IPV6)]
             _inet6: Registration::new()?,
         })
     }

@@ -35,7 +35,8 @@ pub enum Side {
     /// The end in the domain that uses the device.
     Frontend,
 
-    /// The end in the domain that provides the device.
+    /// The end in the domain that provides the device. The registration fails with [`ENODEV`] in a
+    /// kernel without `CONFIG_XEN_BACKEND`.
     Backend,
 }
 
@@ -91,7 +92,10 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
 
         let register = match T::SIDE {
             Side::Frontend => bindings::__xenbus_register_frontend,
+            #[cfg(CONFIG_XEN_BACKEND)]
             Side::Backend => bindings::__xenbus_register_backend,
+            #[cfg(not(CONFIG_XEN_BACKEND))]
+            Side::Backend => return Err(ENODEV),
         };
 
         // SAFETY: `xdrv` is guaranteed to be a valid `DriverType`.
