@@ -9,6 +9,7 @@ export KCONFIG TESTS SET SEED LINUX MIRROR XENSOCK_CACHE V
 export XENSOCK_T0 := $(shell date +%s)
 
 BED := tools/bed
+CACHE := $(or $(XENSOCK_CACHE),/var/cache/xensock)
 
 help:
 	@echo 'make demo       guests with no network card have dom0's: AF_XENSOCK, and curl and nginx by sysctl'
@@ -25,20 +26,28 @@ help:
 	@echo 'make clean      removes the kernel trees, what was built and the results'
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
-	@echo 'KCONFIG=fast|debug|bpf|kasan  the kernel configuration (now: $(KCONFIG))'
+	@echo 'KCONFIG=fast|debug|bpf|kasan|guest  the kernel configuration (now: $(KCONFIG))'
 	@echo 'TESTS=FILE.TEST ...  which tests, with wildcards (now: $(TESTS))'
 	@echo 'SET=slow             with the long soaks, before a release (now: $(SET))'
 	@echo 'SEED=N               repeats what a fuzzer of an earlier run did, which says its N'
 	@echo 'V=1                  shows every console'
-	@echo 'LINUX=path           a clean 7.3 kernel tree instead of the fetched one'
+	@echo 'LINUX=path           a clean 7.3 kernel tree instead of the fetched one; for modules also'
+	@echo '                     one that was prepared as README.md says, and built'
 	@echo 'MIRROR=url           the Debian mirror, if not that of this machine'
 	@echo 'XENSOCK_CACHE=path   the cache, if not /var/cache/xensock'
 
 kernel:
 	@$(BED)/host-packages && $(BED)/kbuild bzImage modules
 
+# Against a kernel that has been built, by the Kbuild beside this file; else by the bed, which
+# does the same with a kernel of its own.
 modules:
+ifneq ($(and $(LINUX),$(wildcard $(LINUX)/.config)),)
+	@$(MAKE) --no-print-directory -C $(LINUX) M=$(CURDIR) MO=$(CACHE)/modules modules && \
+		echo "see $(CACHE)/modules/net/xensock"
+else
 	@$(BED)/host-packages && $(BED)/kbuild modules
+endif
 
 test demo bench vm kunit:
 	@$(BED)/on-xen $@
@@ -56,8 +65,7 @@ docs:
 
 series:
 	@$(BED)/host-packages && kernel=$$($(BED)/source) && \
-		out=$${XENSOCK_CACHE:-/var/cache/xensock}/series && \
-		tools/series/series "$$kernel" "$$out" $(FIGURES) && echo "see $$out"
+		tools/series/series "$$kernel" $(CACHE)/series $(FIGURES) && echo "see $(CACHE)/series"
 
 clean distclean:
 	@$(BED)/$@
