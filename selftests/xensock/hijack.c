@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/xensock.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
@@ -23,8 +24,6 @@
 #include "kselftest_harness.h"
 #include "settings.h"
 #include "util.h"
-
-#define IPPROTO_XENSOCK 257
 
 static int option(int fd, int level, int name)
 {

@@ -3,10 +3,11 @@
  * LD_PRELOAD=preload.so PROGRAM: TCP sockets of that program are of AF_XENSOCK,
  * and nothing else of it is changed.
  */
-#include <linux/xensock.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <linux/xensock.h>
 
 #define TYPE 0xf	/* what is left are SOCK_NONBLOCK and SOCK_CLOEXEC */
 

@@ -2,6 +2,7 @@
 /* Streams of AF_INET and AF_INET6 of the programs of some cgroups are carried by XenSock. */
 #include <linux/bpf.h>
 #include <linux/in.h>
+#include <linux/xensock.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
@@ -9,7 +10,6 @@
 #define AF_INET6	10
 #define SOCK_STREAM	1
 #define SOCK_TYPE_MASK	0xf
-#define IPPROTO_XENSOCK	257
 
 #define MAX_DEPTH	16
 

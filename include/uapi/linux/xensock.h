@@ -9,10 +9,22 @@
  * socket of the backend domain, with SOCK_DGRAM like a UDP socket. Its addresses
  * are struct sockaddr_in with sin_family AF_INET, or struct sockaddr_in6 with
  * AF_INET6.
+ *
+ * IPPROTO_XENSOCK gives the same under AF_INET and AF_INET6.
+ *
+ * Other headers of the kernel have these numbers too, and later ones of the C
+ * library may. A program that needs <linux/in.h>, <netinet/in.h> or <sys/socket.h>
+ * includes it before this file: a name that is a macro by then cannot become an
+ * enumerator.
  */
 #ifndef AF_XENSOCK
 #define AF_XENSOCK	46
+#endif
+#ifndef PF_XENSOCK
 #define PF_XENSOCK	AF_XENSOCK
+#endif
+#ifndef IPPROTO_XENSOCK
+#define IPPROTO_XENSOCK	257
 #endif
 
 #endif /* _UAPI_LINUX_XENSOCK_H */
