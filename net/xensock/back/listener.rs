@@ -5,6 +5,8 @@
 //! The guest posts ACCEPTs ahead, and each connection that comes in goes to the first of them. A
 //! connection for which there is none waits in TCP's own queue: none is ever accepted for nobody.
 
+mod open;
+
 use crate::{
     backlog::Backlog,
     conn::Conn,
@@ -23,8 +25,6 @@ use crate::{
         Feature,
         Response, //
     },
-    quirks::Quirks,
-    quota::Charge,
     socket::Socket, //
 };
 use kernel::{
@@ -51,6 +51,7 @@ use kernel::{
         WorkItem, //
     }, //
 };
+use open::Open;
 
 /// How many connections are accepted before other work has its turn.
 const BUDGET: u32 = 32;
@@ -81,36 +82,6 @@ pub(crate) struct Listener {
 
 impl_has_work! {
     impl HasWork<Self> for Listener { self.work }
-}
-
-/// What a socket has for as long as it listens.
-struct Open {
-    socket: Arc<Socket<Tcp>>,
-    /// How many connections the guest lets wait, and one, as TCP has it.
-    backlog: u32,
-    /// The most ACCEPTs that were posted at once, but for those that were given up or refused. So many
-    /// connections may wait with the guest, and so many fewer here.
-    ahead: u32,
-    /// The ACCEPTs that have no connection yet, the oldest first.
-    posted: KVec<Arc<Conn>>,
-    /// The guest has got a connection, and asks for no other.
-    has_handed_over: bool,
-    /// A POLL that waits for a connection.
-    poll: Option<Response>,
-    _charge: Charge,
-}
-
-impl Open {
-    /// How many connections may wait with TCP.
-    fn backlog(&self) -> u32 {
-        self.backlog.saturating_sub(self.ahead)
-    }
-
-    /// Has TCP take in nothing while the one connection waits with the guest that may wait at all.
-    fn hold_place(&self, quirks: &dyn Quirks) {
-        let is_full = self.backlog == 0 && self.has_handed_over && quirks.accepts_ahead();
-        self.socket.tcp().hold_place(is_full);
-    }
 }
 
 impl Listener {
