@@ -38,7 +38,7 @@ impl Waiting {
         Ok(Arc::new(Self { sum, is_short }, GFP_KERNEL)?)
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     pub(crate) fn count(&self) -> usize {
         self.sum.load(Relaxed)
     }

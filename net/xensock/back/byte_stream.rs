@@ -103,7 +103,7 @@ impl ByteStream {
         }
     }
 
-    /// What it shares with the guest.
+    /// Returns what it shares with the guest.
     pub(crate) fn shared(&self) -> &ConnRing {
         &self.path.shared
     }
@@ -310,7 +310,7 @@ impl ByteStream {
         self.shared().notifier.notify();
     }
 
-    /// Whether the peer has got all that the guest has sent, and the end of it.
+    /// Returns whether the peer has got all that the guest has sent, and the end of it.
     fn is_acknowledged(&self) -> bool {
         if !self.shut.contains(Shutdown::Send) {
             return false;
@@ -323,7 +323,7 @@ impl ByteStream {
         }
     }
 
-    /// Whether the peer has said that it will send nothing more, or the connection is over.
+    /// Returns whether the peer has said that it will send nothing more, or the connection is over.
     fn has_peer_ended(&self) -> bool {
         !matches!(
             self.socket().tcp().tcp_state(),

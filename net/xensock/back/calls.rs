@@ -185,7 +185,7 @@ fn make(
     }
 }
 
-/// The answer to a request whose outcome the guest is told by a [`Completion`].
+/// Returns the answer to a request whose outcome the guest is told by a [`Completion`].
 fn taken_on(completion: Completion) -> Answer {
     match completion {
         Completion::Response(_) => None,
@@ -258,7 +258,7 @@ fn unmap(table: &Table, ring: RingRef) -> Result<Answer> {
     Ok(Some(Body::Empty))
 }
 
-/// The connection whose ring is to grow or to shrink.
+/// Returns the connection whose ring is to grow or to shrink.
 fn resizable(table: &Table, id: u64) -> Result<Arc<Conn>> {
     if !table.guest.transport.has(Feature::RingResize) {
         return Err(EOPNOTSUPP);
@@ -320,7 +320,7 @@ fn bind(table: &Table, id: u64, addr: SocketAddr) -> Result<Answer> {
     bound.map(|addr| Some(Body::Addr(addr)))
 }
 
-/// The entry of a stream: `EOPNOTSUPP` for a datagram socket.
+/// Returns the entry of a stream: `EOPNOTSUPP` for a datagram socket.
 fn stream(table: &Table, id: u64) -> Result<TableEntry> {
     match table.get(id)? {
         TableEntry::Datagram(_) => Err(EOPNOTSUPP),

@@ -145,12 +145,12 @@ impl ConnRing {
         })
     }
 
-    /// Whether that is where the guest has it.
+    /// Returns whether that is where the guest has it.
     pub(crate) fn is_at(&self, at: RingRef) -> bool {
         self.at == at
     }
 
-    /// The guest's indexes.
+    /// Returns the guest's indexes.
     fn indexes(&self) -> [u32; 2] {
         [self.ring.arrived(), self.ring.taken()]
     }

@@ -110,7 +110,7 @@ impl Frames {
         }
     }
 
-    /// What it shares with the guest.
+    /// Returns what it shares with the guest.
     pub(crate) fn shared(&self) -> &ConnRing {
         &self.shared
     }

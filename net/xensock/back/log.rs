@@ -36,7 +36,7 @@ impl LogLimit {
         })
     }
 
-    /// Whether something may be said of the guest now. If so, the next time is a while off.
+    /// Returns whether something may be said of the guest now. If so, the next time is a while off.
     pub(crate) fn allows(&self) -> bool {
         let mut last = self.last.lock();
         if last.is_some_and(|last| last.elapsed() < PAUSE) {

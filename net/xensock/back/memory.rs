@@ -65,7 +65,7 @@ impl TcpMemory {
             .store(LEAST.max(bytes / max_sockets.max(1)), Relaxed);
     }
 
-    /// How many bytes it has.
+    /// Returns how many bytes it has.
     pub(crate) fn used(&self) -> usize {
         self.open.load(Relaxed).saturating_add(self.closed.memory())
     }

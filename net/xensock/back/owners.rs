@@ -109,7 +109,7 @@ pub(crate) struct Tenant {
 }
 
 impl Tenant {
-    /// The number that the guest has for the user.
+    /// Returns the number that the guest has for the user.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }

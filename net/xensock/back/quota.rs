@@ -98,12 +98,12 @@ impl Quota {
         }
     }
 
-    /// How much it is.
+    /// Returns how much it is.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
 
-    /// How much it was at most, of what was taken as a whole.
+    /// Returns how much it was at most, of what was taken as a whole.
     pub(crate) fn most(&self) -> usize {
         self.most.get()
     }

@@ -186,8 +186,8 @@ impl Socket<Udp> {
         }
     }
 
-    /// What Linux is to be told with a datagram. The guest may send from an address if it may bind to
-    /// it.
+    /// Returns what Linux is to be told with a datagram. The guest may send from an address if it
+    /// may bind to it.
     fn controls(&self, info: &Info) -> Result<ControlBuf> {
         if let Some(source) = info.local.filter(|source| !source.ip().is_unspecified()) {
             self.check_family(&source)?;
@@ -204,17 +204,17 @@ impl Socket<Udp> {
         Ok(controls)
     }
 
-    /// Whether it is one of IPv6.
+    /// Returns whether it is one of IPv6.
     pub(crate) fn is_ipv6(&self) -> bool {
         self.domain == Domain::Inet6
     }
 
-    /// Whether frames are to say more of a datagram than its address.
+    /// Returns whether frames are to say more of a datagram than its address.
     pub(crate) fn wants_info(&self) -> bool {
         self.wants_info.load(Relaxed)
     }
 
-    /// Whether frames are to say more of an error than its number.
+    /// Returns whether frames are to say more of an error than its number.
     pub(crate) fn wants_reports(&self) -> bool {
         self.wants_reports.load(Relaxed)
     }
@@ -267,7 +267,7 @@ impl<P: Carried> Socket<P> {
         )
     }
 
-    /// The number that the guest has for the user whose it is.
+    /// Returns the number that the guest has for the user whose it is.
     pub(crate) fn owner_number(&self) -> u64 {
         self.tenant.number()
     }
@@ -285,8 +285,8 @@ impl<P: Carried> Socket<P> {
         Ok(Reachable(addr))
     }
 
-    /// What Linux takes the unspecified address of IPv4 for: the address of the socket or, if it has
-    /// none, the loopback address.
+    /// Returns what Linux takes the unspecified address of IPv4 for: the address of the socket or,
+    /// if it has none, the loopback address.
     fn resolve(&self, addr: SocketAddr) -> Result<SocketAddr> {
         let IpAddr::V4(Ipv4Addr::UNSPECIFIED) = addr.ip().to_canonical() else {
             return Ok(addr);
@@ -302,8 +302,8 @@ impl<P: Carried> Socket<P> {
         Ok(SocketAddr::new(ip, addr.port()))
     }
 
-    /// Whether the policy allows something: that under which the socket was made, whose namespace it
-    /// is in, and the one that is in force now.
+    /// Checks that the policy allows something: that under which the socket was made, whose
+    /// namespace it is in, and the one that is in force now.
     fn check(&self, allows: impl Fn(&Policy) -> Result) -> Result {
         allows(&self.policy)?;
         let now = self.in_force.get();
@@ -322,17 +322,17 @@ impl<P: Carried> Socket<P> {
         self.local_addr()
     }
 
-    /// The address of the socket.
+    /// Returns the address of the socket.
     pub(crate) fn local_addr(&self) -> Result<SocketAddr> {
         self.inner.local_addr()
     }
 
-    /// The address of its peer. `ENOTCONN` if there is none.
+    /// Returns the address of its peer. `ENOTCONN` if there is none.
     pub(crate) fn peer_addr(&self) -> Result<SocketAddr> {
         self.inner.peer_addr()
     }
 
-    /// Whether it has a port.
+    /// Returns whether it has a port.
     pub(crate) fn is_bound(&self) -> Result<bool> {
         Ok(self.local_addr()?.port() != 0)
     }

@@ -47,12 +47,12 @@ impl Sockets {
         &self.open
     }
 
-    /// How many there are, open or not.
+    /// Returns how many there are, open or not.
     pub(crate) fn count(&self) -> usize {
         self.all.count()
     }
 
-    /// How many were closed and are not gone.
+    /// Returns how many were closed and are not gone.
     pub(crate) fn closed(&self) -> usize {
         self.count().saturating_sub(self.open.used())
     }

@@ -52,7 +52,7 @@ pub(crate) enum TableEntry {
 }
 
 impl TableEntry {
-    /// The connection, or the place for one.
+    /// Returns the connection, or the place for one.
     pub(crate) fn conn(&self) -> Option<&Arc<Conn>> {
         match self {
             Self::Conn(conn) | Self::Accepted(conn, _) => Some(conn),
@@ -60,8 +60,8 @@ impl TableEntry {
         }
     }
 
-    /// The socket of TCP or UDP. `ENOTCONN` if there is none: there is no connection yet, or any
-    /// more.
+    /// Returns the socket of TCP or UDP. `ENOTCONN` if there is none: there is no connection yet,
+    /// or any more.
     pub(crate) fn socket(&self) -> Result<Arc<dyn AnySocket>> {
         let tcp = match self {
             Self::Unused(socket) => Some(socket.clone()),

@@ -49,7 +49,7 @@ impl Urgent {
         self.sender.done()
     }
 
-    /// What of the `ready` bytes of the guest's is to be sent next.
+    /// Returns what of the `ready` bytes of the guest's is to be sent next.
     pub(crate) fn piece(&mut self, shared: &ConnRing, ready: u32) -> Piece {
         let ring = &*shared.ring;
         self.sender.piece(ring, ring.consumed(), ready)

@@ -40,8 +40,8 @@
 //! - [`quirks::Quirks`]: what frontends of PV Calls do otherwise.
 //! - [`log`]: how much may be said of a guest.
 //!
-//! Files stand on floors: each uses only what is below it. `tools/bed/floors.py` shows them. What a lower
-//! one has to tell a higher one goes by a trait that it states itself.
+//! Files stand on floors: each uses only what is below it. `tools/bed/floors.py` shows them. What a
+//! lower one has to tell a higher one goes by a trait that it states itself.
 //!
 //! # References and teardown
 //!

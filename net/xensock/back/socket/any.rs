@@ -18,10 +18,10 @@ pub(crate) trait AnySocket {
     /// Binds to an address, if the guest may, and returns the one it has then.
     fn bind(&self, addr: SocketAddr) -> Result<SocketAddr>;
 
-    /// The address of the socket.
+    /// Returns the address of the socket.
     fn local_addr(&self) -> Result<SocketAddr>;
 
-    /// The address of its peer. `ENOTCONN` if there is none.
+    /// Returns the address of its peer. `ENOTCONN` if there is none.
     fn peer_addr(&self) -> Result<SocketAddr>;
 
     /// Sets an option, if guests may.

@@ -15,7 +15,7 @@ pub(crate) trait Carried: Protocol {
     /// What policies call it.
     const TRANSPORT: Transport;
 
-    /// How many bytes the peer of a connection has not acknowledged yet.
+    /// Returns how many bytes the peer of a connection has not acknowledged yet.
     fn unacked_bytes(socket: &KernelSocket<Self>) -> usize;
 }
 
