@@ -3,9 +3,10 @@
  * Says what becomes of calls: "ok" or the name of the error, a line for each.
  *
  *   attempt CALL HOST PORT [[CALL] HOST PORT]...
- *       connect and bind do what they say; serve binds and listens; share does
- *       so with SO_REUSEPORT; talk sends a byte from a server to a client, both
- *       of them ours
+ *       connect and bind do what they say; datagram connects one of those; from
+ *       binds to any port before that; serve binds and listens; share does so
+ *       with SO_REUSEPORT; talk sends a byte from a server to a client, both of
+ *       them ours
  *   attempt crowd HOST PORT       connects --sockets sockets, says how many
  *   attempt listeners HOST        the same with listening ones
  *   attempt keep HOST PORT        a connection to an echo that goes on, with
@@ -45,18 +46,30 @@ static socklen_t resolve(const char *host, const char *port,
 	exit(4);
 }
 
+static int bind_any(int fd, sa_family_t family, socklen_t len)
+{
+	struct sockaddr_storage any = { .ss_family = family };
+
+	return bind(fd, (struct sockaddr *)&any, len);
+}
+
 /* A socket on which that was done, or -1. */
 static int attempt(const char *call, const struct sockaddr *to, socklen_t len)
 {
 	int family = opt.family == AF_INET ? to->sa_family : opt.family;
-	int error, fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool is_datagram = !strcmp(call, "datagram");
+	int type = is_datagram ? SOCK_DGRAM : SOCK_STREAM;
+	int error, fd = socket(family, type | SOCK_CLOEXEC, 0);
 	bool shares = !strcmp(call, "share"), failed;
 	static const int one = 1;
 
 	if (fd < 0)
 		return -1;
-	if (!strcmp(call, "connect"))
+	if (!strcmp(call, "connect") || is_datagram)
 		failed = connect(fd, to, len);
+	else if (!strcmp(call, "from"))
+		failed = bind_any(fd, to->sa_family, len) ||
+			 connect(fd, to, len);
 	else
 		failed = (shares && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT,
 					       &one, sizeof(one))) ||
@@ -81,6 +94,7 @@ static int attempt_at(const char *call, const char *host, const char *port)
 static bool is_call(const char *word)
 {
 	return !strcmp(word, "connect") || !strcmp(word, "bind") ||
+	       !strcmp(word, "datagram") || !strcmp(word, "from") ||
 	       !strcmp(word, "serve") || !strcmp(word, "share") ||
 	       !strcmp(word, "talk");
 }

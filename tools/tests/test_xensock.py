@@ -245,6 +245,22 @@ class Commands(Managing):
         self.fails("attach", "g1", saying="has a xensock device already, served by Domain-0 (0)")
         self.fails("attach", "g1", "--type=pvcalls", saying="has a xensock device already")
 
+    def test_several(self):
+        self.json("attach", "g1")
+        self.json("attach", "g1", "--backend=net", "--device=1")
+        self.assertEqual(self.store.nodes["/local/domain/5/device/xensock/1/backend"],
+                         "/local/domain/3/backend/xensock/5/1")
+        self.fails("attach", "g1", "--device=1", saying="has a xensock device already, served by net (3)")
+        self.fails("show", "g1", saying="has several devices: --type=xensock --device=0, "
+                                        "--type=xensock --device=1")
+        self.assertEqual(self.json("show", "g1", "--device=1")["backend"]["id"], 3)
+        self.fails("detach", "g1", "--device=2", saying="no xensock or pvcalls device with the number 2")
+        self.store.remove("/local/domain/3")
+        self.fails("attach", "g1", "--device=1", saying="is gone: detach it first")
+        self.json("detach", "g1", "--device=1")
+        self.json("attach", "g1", "--device=1")
+        self.assertEqual(self.json("show", "g1", "--device=0")["backend"]["id"], 0)
+
     def test_attach_after_the_backend_has_gone(self):
         self.json("attach", "g1", "--backend=net")
         self.store.remove("/local/domain/3")

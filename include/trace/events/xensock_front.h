@@ -3,7 +3,8 @@
  * Tracepoints of XenSock in the guest. Those of the backend are of the same
  * system, but have a header of their own: each module defines its own.
  *
- * @id is that of a socket in the protocol. An address has room for IPv6, may be
+ * @id is that of a socket in the protocol, and of no other in this guest; @device
+ * is the device that it goes by. An address has room for IPv6, may be
  * of IPv4, and is 0.0.0.0:0 if it is not known.
  */
 
@@ -21,20 +22,23 @@
  * set up, or the backend broke the rules of the commands ring.
  */
 TRACE_EVENT(xensock_link,
-	TP_PROTO(unsigned int backend, const char *state, int error),
-	TP_ARGS(backend, state, error),
+	TP_PROTO(const char *device, unsigned int backend, const char *state,
+		 int error),
+	TP_ARGS(device, backend, state, error),
 	TP_STRUCT__entry(
+		__string(device, device)
 		__field(unsigned int, backend)
 		__string(state, state)
 		__field(int, error)
 	),
 	TP_fast_assign(
+		__assign_str(device);
 		__entry->backend = backend;
 		__assign_str(state);
 		__entry->error = error;
 	),
-	TP_printk("backend=%u state=%s error=%d", __entry->backend,
-		  __get_str(state), __entry->error)
+	TP_printk("device=%s backend=%u state=%s error=%d", __get_str(device),
+		  __entry->backend, __get_str(state), __entry->error)
 );
 
 /* A request was put into the commands ring. */
@@ -76,37 +80,40 @@ TRACE_EVENT(xensock_response,
 );
 
 DECLARE_EVENT_CLASS(xensock_stream,
-	TP_PROTO(u64 id, const struct sockaddr_in6 *local,
+	TP_PROTO(const char *device, u64 id, const struct sockaddr_in6 *local,
 		 const struct sockaddr_in6 *peer, int error),
-	TP_ARGS(id, local, peer, error),
+	TP_ARGS(device, id, local, peer, error),
 	TP_STRUCT__entry(
+		__string(device, device)
 		__field(u64, id)
 		__array(__u8, local, sizeof(struct sockaddr_in6))
 		__array(__u8, peer, sizeof(struct sockaddr_in6))
 		__field(int, error)
 	),
 	TP_fast_assign(
+		__assign_str(device);
 		__entry->id = id;
 		memcpy(__entry->local, local, sizeof(*local));
 		memcpy(__entry->peer, peer, sizeof(*peer));
 		__entry->error = error;
 	),
-	TP_printk("id=%llu local=%pISpc peer=%pISpc error=%d", __entry->id,
-		  __entry->local, __entry->peer, __entry->error)
+	TP_printk("device=%s id=%llu local=%pISpc peer=%pISpc error=%d",
+		  __get_str(device), __entry->id, __entry->local,
+		  __entry->peer, __entry->error)
 );
 
 /* What became of the connection that a stream socket has asked for. */
 DEFINE_EVENT(xensock_stream, xensock_connect,
-	TP_PROTO(u64 id, const struct sockaddr_in6 *local,
+	TP_PROTO(const char *device, u64 id, const struct sockaddr_in6 *local,
 		 const struct sockaddr_in6 *peer, int error),
-	TP_ARGS(id, local, peer, error)
+	TP_ARGS(device, id, local, peer, error)
 );
 
 /* A program has accepted a connection, or there will be none for an ACCEPT. */
 DEFINE_EVENT(xensock_stream, xensock_accept,
-	TP_PROTO(u64 id, const struct sockaddr_in6 *local,
+	TP_PROTO(const char *device, u64 id, const struct sockaddr_in6 *local,
 		 const struct sockaddr_in6 *peer, int error),
-	TP_ARGS(id, local, peer, error)
+	TP_ARGS(device, id, local, peer, error)
 );
 
 /*

@@ -37,6 +37,20 @@ pub(crate) fn any(domain: Domain) -> SocketAddr {
     SocketAddr::new(ip, 0)
 }
 
+/// Returns the address that one stands for as a destination, as TCP and UDP take it.
+pub(crate) fn destination(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+/// Returns the address if it does not stand for all that there are.
+pub(crate) fn specific(ip: IpAddr) -> Option<IpAddr> {
+    Some(ip.to_canonical()).filter(|ip| !ip.is_unspecified())
+}
+
 /// Returns the address as one of IPv4, if that is what it stands for.
 fn as_v4(addr: &SocketAddr) -> Option<Ipv4Addr> {
     match addr.ip() {

@@ -4,6 +4,7 @@
 
 use crate::{
     addresses::in_domain,
+    devices::Devices,
     endpoint::{
         may_bind,
         owner, //
@@ -21,7 +22,6 @@ use crate::{
         FirstUse,
         Reason, //
     },
-    link::LINK,
     proto::{
         native,
         Feature, //
@@ -230,7 +230,7 @@ impl<F: AddressFamily> Ops for Family<F> {
         value: OptionOut<'_>,
     ) -> Result {
         let endpoint = sk.data().get_ref().endpoint();
-        endpoint.get_option(level, name, value)
+        endpoint.get_option(sk, level, name, value)
     }
 
     fn getname(sk: &Sk<F>, name: Name) -> Result<SocketAddr> {
@@ -332,12 +332,13 @@ fn await_link<F: AddressFamily>(sk: &Sk<F>, nonblock: bool) -> Result {
     if nonblock || !sk.data().get_ref().endpoint().needs_link() {
         return Ok(());
     }
-    Survivors::await_link(sk)
+    let endpoint = sk.data().get_ref().endpoint();
+    Survivors::await_link(sk, || endpoint.has_link(sk))
 }
 
 /// Whether the backend may have datagrams; without a link it cannot be said that it has not.
 fn may_have_datagrams() -> bool {
-    LINK.get().is_none_or(|link| link.has(Feature::Datagram))
+    Devices::may_have(|link| link.has(Feature::Datagram))
 }
 
 /// The address for `bind()`. As with internet sockets, one of no family may stand for that which

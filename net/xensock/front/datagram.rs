@@ -16,6 +16,7 @@ mod recv;
 mod send;
 
 use crate::{
+    addresses::destination,
     conn::Conn,
     endpoint::{
         directions,
@@ -96,8 +97,7 @@ impl Datagram {
 
     /// Whether the socket has a port, or may have been given one.
     fn has_port(&self) -> bool {
-        let is_bound = self.endpoint.inner.lock().local.is_some();
-        is_bound || self.names.lock().is_automatic
+        self.endpoint.is_bound() || self.names.lock().is_automatic
     }
 
     /// Whether nothing was done with the socket but, maybe, that it was bound. One that has a port of
@@ -115,17 +115,22 @@ impl Datagram {
         }
     }
 
-    /// The data ring, made if there is none; for addresses of `domain`, if that matters. Waits for
-    /// the backend then; killable.
-    fn opened(&self, sk: &Sock, domain: Option<Domain>) -> Result<Arc<Conn>> {
+    /// The data ring, made if there is none; for what is to go to a `target`, if that is known. Waits
+    /// for the backend then; killable.
+    fn opened(&self, sk: &Sock, target: Option<SocketAddr>) -> Result<Arc<Conn>> {
         if let Some(conn) = self.endpoint.conn().filter(|c| c.death().is_none()) {
             return Ok(conn);
         }
         let call = self.endpoint.lock_call()?;
-        self.open(&call, sk, domain)
+        self.open(&call, sk, target)
     }
 
-    fn open(&self, call: &CallGuard<'_>, sk: &Sock, domain: Option<Domain>) -> Result<Arc<Conn>> {
+    fn open(
+        &self,
+        call: &CallGuard<'_>,
+        sk: &Sock,
+        target: Option<SocketAddr>,
+    ) -> Result<Arc<Conn>> {
         if let Some(conn) = self.endpoint.conn() {
             return Ok(conn);
         }
@@ -133,8 +138,9 @@ impl Datagram {
             let names = self.names.lock();
             (names.peer, names.domain)
         };
-        let domain = known.or(domain);
-        let remote = self.endpoint.take_remote(call, domain)?;
+        let domain = known.or(target.as_ref().map(Domain::from));
+        let ip = peer.or(target).map(|to| destination(to.ip()));
+        let remote = self.endpoint.take_remote(call, sk, domain, ip)?;
         let conn = attach(sk, remote)?;
         if let Some(peer) = peer {
             if let Err(error) = set_peer(&conn, peer) {

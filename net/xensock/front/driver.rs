@@ -4,11 +4,9 @@
 
 use crate::{
     counters::Counters,
+    devices,
     directory::DEBUGFS,
-    link::{
-        Link,
-        LINK, //
-    },
+    link::Link,
     proto::{
         link::{
             front_next,
@@ -18,6 +16,7 @@ use crate::{
         node, //
     },
     survivors::Survivors,
+    transport::read_name,
     workers::{
         FAILURES,
         WORKERS, //
@@ -59,6 +58,8 @@ pub(crate) struct Frontend {
     /// The link, from `Initialised` on.
     #[pin]
     link: Mutex<Option<Arc<Link>>>,
+    /// Where sockets find it.
+    entry: devices::Entry,
     counters: Arc<Counters>,
     /// Shows them.
     #[pin]
@@ -88,7 +89,7 @@ impl Frontend {
                 let is_up = link.connect(|| {
                     dev.switch_state(State::Connected)?;
                     dev_info!(dev.as_ref(), "connected to domain {}\n", dev.otherend_id());
-                    LINK.set(link.clone());
+                    self.entry.set_link(Some(link.clone()));
                     Ok(())
                 })?;
                 if !is_up {
@@ -122,8 +123,17 @@ impl Frontend {
     fn take_down(&self) {
         let link = self.link.lock().take();
         if let Some(link) = link {
-            drop(LINK.take_if(&link));
+            self.entry.set_link(None);
             link.take_down();
+            // What has no address goes by another device, if there is one.
+            Survivors::revive();
+        }
+    }
+
+    /// Has the sockets that wait for the device go by another, as it is gone for good.
+    fn expect_no_more(&self) {
+        if self.entry.expect(false) {
+            Survivors::revive();
         }
     }
 }
@@ -143,6 +153,7 @@ impl xenbus::Driver for Frontend {
             let dir = DEBUGFS.get().ok_or(ENODEV)?;
             Ok(try_pin_init!(Self {
                 link <- new_mutex!(None, "xensock_link"),
+                entry: devices::Entry::new(read_name(dev)?)?,
                 _counts <- dir.read_callback_file(
                     dev.as_ref().name(),
                     counters.clone(),
@@ -158,23 +169,35 @@ impl xenbus::Driver for Frontend {
         data: Pin<&Self>,
         _state: State,
     ) -> Verdict {
+        if dev.otherend_state() != State::Unknown {
+            data.entry.expect(true);
+        }
         for _ in 0..MAX_STEPS {
             match data.step(dev) {
                 Ok(true) => (),
                 Ok(false) => break,
                 Err(error) => {
                     data.take_down();
-                    trace::link(dev.otherend_id(), c"failed", Err(error));
+                    trace::link(
+                        dev.as_ref().name(),
+                        dev.otherend_id(),
+                        c"failed",
+                        Err(error),
+                    );
                     dev.fatal(error, c"cannot connect to the backend");
                     break;
                 }
             }
+        }
+        if dev.otherend_state() == State::Unknown {
+            data.expect_no_more();
         }
         Verdict::Keep
     }
 
     fn unbind<'bound>(dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {
         data.take_down();
+        data.expect_no_more();
         // The C driver of PV Calls, which may be the next, does not know of it.
         let _ = dev.remove(node::NATIVE_TAKEN);
     }

@@ -11,14 +11,23 @@ mod options;
 use crate::{
     addresses::any,
     conn::Conn,
+    devices::Devices,
     exchange::Exchange,
+    hijack::Hijack,
+    link::Link,
     listener::Listener,
-    proto::call::SOCK_DGRAM,
+    proto::{
+        call::SOCK_DGRAM,
+        rule::route::Name, //
+    },
     remote_socket::RemoteSocket,
     saved_options::SavedOptions, //
 };
 pub(crate) use call_guard::CallGuard;
-use core::net::SocketAddr;
+use core::net::{
+    IpAddr,
+    SocketAddr, //
+};
 use kernel::{
     net::{
         addr::Domain,
@@ -96,6 +105,8 @@ pub(crate) struct Inner {
     pub(crate) state: State,
     /// The address that the program has asked for: a further socket of the backend has to get it.
     pub(crate) local: Option<SocketAddr>,
+    /// The device where it has got that.
+    pub(crate) device: Option<Name>,
     /// The options likewise, if there are any.
     pub(crate) settings: Option<Arc<SavedOptions>>,
     /// Some of them were set while connections could come: those may be without.
@@ -155,6 +166,7 @@ impl Endpoint {
                 Inner {
                     state: State::Idle(None),
                     local: None,
+                    device: None,
                     settings: None,
                     has_late_settings: false,
                     former: None,
@@ -184,6 +196,46 @@ impl Endpoint {
             State::Connection(conn) => self.kind == SOCK_DGRAM && conn.death().is_some(),
             _ => false,
         }
+    }
+
+    /// Whether there is a link for such a call. Any context.
+    pub(crate) fn has_link(&self, sk: &Sock) -> bool {
+        self.link_for(sk, self.bound_device(), self.domain, None)
+            .is_ok()
+    }
+
+    /// Whether the program has chosen an address. Any context.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.inner.lock().local.is_some()
+    }
+
+    /// The device where the socket has its address, if it has one.
+    fn bound_device(&self) -> Option<Name> {
+        let inner = self.inner.lock();
+        inner.device.filter(|_| inner.local.is_some())
+    }
+
+    /// The link for a new socket of the backend: that of the device where the `former` one had its
+    /// address, or else, and if that device is gone for good, the one for what is to use this
+    /// address, or none in particular. `ENETDOWN` if it is not connected.
+    pub(crate) fn link_for(
+        &self,
+        sk: &Sock,
+        former: Option<Name>,
+        domain: Option<Domain>,
+        ip: Option<IpAddr>,
+    ) -> Result<Arc<Link>> {
+        if let Some(device) = former.filter(|device| Devices::is_expected(*device)) {
+            return Devices::link(device).ok_or(ENETDOWN);
+        }
+        let domain = domain.unwrap_or(Domain::Inet);
+        let settings = sk.namespace().and_then(|net| Hijack::of(&net));
+        let routes = settings.and_then(|settings| settings.routes());
+        let routes = routes.as_deref().map_or(&[][..], |list| list.rules());
+        Devices::choose(routes, ip, |link| {
+            link.check_kind(self.kind, domain).is_ok()
+        })
+        .ok_or(ENETDOWN)
     }
 
     /// The data ring, if there is one. Any context.

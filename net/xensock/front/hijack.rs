@@ -2,20 +2,18 @@
 
 //! `net.xensock.*`: what the administrator of a network namespace has chosen.
 
+mod list;
+
 use crate::{
+    addresses::destination,
     listing::Sockets,
     proto::rule::{
-        rules,
+        route::Route,
         Rule,
         Transport, //
     }, //
 };
-use core::net::{
-    IpAddr,
-    Ipv4Addr,
-    Ipv6Addr,
-    SocketAddr, //
-};
+use core::net::SocketAddr;
 use kernel::{
     fmt,
     net::{
@@ -30,7 +28,10 @@ use kernel::{
     new_spinlock,
     pernet_place,
     prelude::*,
-    str::CString,
+    str::{
+        BStr,
+        CString, //
+    },
     sync::{
         atomic::{
             Atomic,
@@ -42,6 +43,7 @@ use kernel::{
     time::Msecs,
     xen::trace::xensock_front as trace, //
 };
+use list::List;
 
 /// What a socket is used for first.
 #[derive(Clone, Copy)]
@@ -113,36 +115,10 @@ impl Reason {
     }
 }
 
-/// A list of rules.
-struct List {
-    text: KVec<u8>,
-    rules: KVec<Rule>,
-}
-
-impl List {
-    fn parse(text: &[u8]) -> Result<Arc<Self>> {
-        let mut list = Self {
-            text: KVec::new(),
-            rules: KVec::new(),
-        };
-        for rule in rules(text) {
-            list.rules.push(rule.map_err(|_| EINVAL)?, GFP_KERNEL)?;
-        }
-        list.text.extend_from_slice(text, GFP_KERNEL)?;
-        Ok(Arc::new(list, GFP_KERNEL)?)
-    }
-
-    fn covers(&self, transport: Transport, ip: IpAddr, port: u16) -> bool {
-        self.rules
-            .iter()
-            .any(|rule| rule.covers(transport, ip, port))
-    }
-}
-
 /// The two lists.
 struct Exempt {
-    destinations: Option<Arc<List>>,
-    ports: Option<Arc<List>>,
+    destinations: Option<Arc<List<Rule>>>,
+    ports: Option<Arc<List<Rule>>>,
 }
 
 /// The settings of a namespace.
@@ -158,6 +134,8 @@ pub(crate) struct Hijack {
     link_wait: Atomic<u32>,
     #[pin]
     exempt: SpinLock<Exempt>,
+    #[pin]
+    routes: SpinLock<Option<Arc<List<Route>>>>,
     counts: [Atomic<u64>; Reason::ALL.len()],
 }
 
@@ -176,6 +154,7 @@ impl Hijack {
                 },
                 "xensock_exempt"
             ),
+            routes <- new_spinlock!(None, "xensock_routes"),
             counts: [const { Atomic::new(0) }; Reason::ALL.len()],
         })
     }
@@ -215,6 +194,11 @@ impl Hijack {
         self.link_wait.load(Relaxed)
     }
 
+    /// By which devices addresses are reached, if that was said. Any context.
+    pub(crate) fn routes(&self) -> Option<Arc<List<Route>>> {
+        self.routes.lock().clone()
+    }
+
     /// Why what a socket is used for first is not for the backend. Process context.
     pub(crate) fn exemption(
         &self,
@@ -227,11 +211,9 @@ impl Hijack {
             FirstUse::Connect(Ok(addr)) | FirstUse::Send(Ok(addr)) => (addr, false),
             FirstUse::Connect(Err(_)) | FirstUse::Send(Err(_)) | FirstUse::Listen => return None,
         };
-        // As TCP and UDP take it for a destination.
-        let ip = match addr.ip().to_canonical() {
-            IpAddr::V4(ip) if ip.is_unspecified() && !is_bind => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() && !is_bind => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
+        let ip = match is_bind {
+            true => addr.ip().to_canonical(),
+            false => destination(addr.ip()),
         };
         let list = {
             let exempt = self.exempt.lock();
@@ -281,9 +263,12 @@ fn msecs(value: &[u8]) -> Result<Msecs> {
 
 /// Bytes of a text.
 fn text(args: fmt::Arguments<'_>) -> Result<KVec<u8>> {
-    let text = CString::try_from_fmt(args)?;
+    copy(CString::try_from_fmt(args)?.to_bytes())
+}
+
+fn copy(text: &[u8]) -> Result<KVec<u8>> {
     let mut bytes = KVec::new();
-    bytes.extend_from_slice(text.to_bytes(), GFP_KERNEL)?;
+    bytes.extend_from_slice(text, GFP_KERNEL)?;
     Ok(bytes)
 }
 
@@ -298,6 +283,7 @@ impl Settings for Hijack {
         c"exempt_bind_ports",
         c"link_loss",
         c"link_wait",
+        c"route",
         c"decisions",
     ];
 
@@ -311,13 +297,15 @@ impl Settings for Hijack {
             5 if self.keeps_services() => return text(fmt!("keep")),
             5 => return text(fmt!("reset")),
             6 => return text(fmt!("{}", self.link_wait())),
+            7 => {
+                return match self.routes() {
+                    Some(list) => copy(list.text()),
+                    None => Ok(KVec::new()),
+                }
+            }
             _ => return self.decisions(),
         };
-        let mut bytes = KVec::new();
-        if let Some(list) = list {
-            bytes.extend_from_slice(&list.text, GFP_KERNEL)?;
-        }
-        Ok(bytes)
+        list.map_or(Ok(KVec::new()), |list| copy(list.text()))
     }
 
     fn store(&self, setting: usize, value: &[u8]) -> Result {
@@ -352,6 +340,16 @@ impl Settings for Hijack {
                 self.keeps_services.store(keeps, Relaxed);
             }
             6 => self.link_wait.store(msecs(value)?, Relaxed),
+            7 => {
+                let list = List::parse(value).inspect_err(|_| {
+                    pr_notice!(
+                        "route: \"{}\" is not as \"10.0.0.0/8=xensock-1 default=xensock-0\"\n",
+                        BStr::from_bytes(value)
+                    );
+                })?;
+                let old = self.routes.lock().replace(list);
+                drop(old);
+            }
             _ => return Err(EPERM),
         }
         Ok(())

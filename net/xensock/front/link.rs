@@ -34,7 +34,6 @@ use kernel::{
         atomic::Atomic,
         Arc,
         ArcBorrow,
-        GlobalArc,
         Mutex, //
     },
     workqueue::{
@@ -104,9 +103,6 @@ pub(crate) trait Member: Send + Sync {
 
 /// The members of a link.
 type Members = RBTree<u64, Arc<dyn Member>>;
-
-/// The link that new connections use; none while no backend is connected.
-pub(crate) static LINK: GlobalArc<Link> = GlobalArc::new();
 
 /// How far a link is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -259,7 +255,12 @@ impl Link {
         connect()?;
         *stage = Stage::Up;
         self.counters.link_up();
-        trace::link(self.dev.otherend_id(), c"connected", Ok(()));
+        trace::link(
+            self.device_name(),
+            self.dev.otherend_id(),
+            c"connected",
+            Ok(()),
+        );
         Ok(true)
     }
 
@@ -284,7 +285,7 @@ impl Link {
         }
         if was_up || why.is_err() {
             let state = if why.is_ok() { c"lost" } else { c"failed" };
-            trace::link(self.dev.otherend_id(), state, why);
+            trace::link(self.device_name(), self.dev.otherend_id(), state, why);
         }
         let members = self.members.lock().take();
         self.close();

@@ -5,9 +5,9 @@
 //! The queues are in bytes, and of a listening socket connections; `in` and `out` are the sizes of the
 //! data ring, in bytes.
 
-use crate::link::{
-    Summary,
-    LINK, //
+use crate::{
+    devices::Devices,
+    link::Summary, //
 };
 use kernel::{
     fmt,
@@ -37,24 +37,27 @@ impl Show for Sockets {
     fn show(net: &Namespace, file: &SeqFile) {
         seq_print!(
             file,
-            "family type state recv-q send-q local peer in out inode uid\n"
+            "family type state recv-q send-q local peer in out inode uid device\n"
         );
-        if let Some(link) = LINK.get() {
+        let mut last = None;
+        while let Some(link) = Devices::after(last, |_| true) {
+            last = Some(link.name);
+            let device = link.device_name();
             // Those which nobody has accepted yet are their listener's.
             link.for_each(|member| {
                 if let Some(summary) = member.summary().filter(|s| is_of(&s.sk, net)) {
-                    show(file, &summary);
+                    show(file, &summary, device);
                 }
             });
         }
     }
 }
 
-fn show(file: &SeqFile, summary: &Summary) {
+fn show(file: &SeqFile, summary: &Summary, device: &CStr) {
     let sk = &summary.sk;
     seq_print!(
         file,
-        "{} {} {} {} {} {} {} {} {} {} {}\n",
+        "{} {} {} {} {} {} {} {} {} {} {} {}\n",
         family(sk),
         if summary.is_stream { "stream" } else { "dgram" },
         state(sk),
@@ -65,7 +68,8 @@ fn show(file: &SeqFile, summary: &Summary) {
         OrDash(summary.sizes.map(|(input, _)| input)),
         OrDash(summary.sizes.map(|(_, output)| output)),
         sk.inode(),
-        sk.uid().into_uid_in_current_ns()
+        sk.uid().into_uid_in_current_ns(),
+        device
     );
 }
 

@@ -10,10 +10,8 @@ use crate::{
     },
     link::Link,
     proto::{
-        call::SOCK_DGRAM,
         Call,
         Dialect,
-        Feature,
         Response, //
     },
     saved_options::SavedOptions, //
@@ -64,12 +62,7 @@ impl RemoteSocket {
         owner: u64,
         settings: Option<&SavedOptions>,
     ) -> Result<Self> {
-        if kind == SOCK_DGRAM && !link.has(Feature::Datagram) {
-            return Err(ESOCKTNOSUPPORT);
-        }
-        if domain == Domain::Inet6 && link.dialect == Dialect::PvCalls {
-            return Err(EAFNOSUPPORT);
-        }
+        link.check_kind(kind, domain)?;
         let id = link.new_id();
         let made = link.exchange(Call::Socket {
             id,

@@ -8,7 +8,6 @@
 
 use crate::{
     hijack::Hijack,
-    link::LINK,
     workers::WORKERS, //
 };
 use kernel::{
@@ -44,8 +43,8 @@ pub(crate) trait Survivor {
     /// Notes that. Any context.
     fn set_lost(&self, is_lost: bool);
 
-    /// Has the backend make anew what it had for a socket before the link was lost. `ENETDOWN` if
-    /// there is no link again. Waits for the backend.
+    /// Has the backend of the same device, or another's if that is gone for good, make anew what was
+    /// lost with the link. `ENETDOWN` if there is no link for it. Waits for the backend.
     fn revive(&self, sk: &Sock) -> Result;
 
     /// Tells a program that nothing comes of that.
@@ -79,7 +78,7 @@ pub(crate) struct Survivors {
     find: Find,
     #[pin]
     socks: Mutex<KVec<ARef<Sock>>>,
-    /// There is a link. Waited for with `socks` held.
+    /// Links have come or gone. Waited for with `socks` held.
     #[pin]
     arrival: CondVar,
     #[pin]
@@ -146,10 +145,10 @@ impl Survivors {
         }
     }
 
-    /// Waits for a link if there is none, as long as the namespace of a socket wants it. Interruptible;
-    /// a call that is told nothing else asks for the link, and fails if there is none still.
-    pub(crate) fn await_link(sk: &Sock) -> Result {
-        if LINK.get().is_some() {
+    /// Waits until a socket has a link, as long as its namespace wants it. Interruptible; a call that
+    /// is told nothing else asks for the link, and fails if there is none still.
+    pub(crate) fn await_link(sk: &Sock, has_link: impl Fn() -> bool) -> Result {
+        if has_link() {
             return Ok(());
         }
         let settings = sk.namespace().and_then(|net| Hijack::of(&net));
@@ -159,7 +158,7 @@ impl Survivors {
         };
         let mut left = msecs_to_jiffies(wait);
         let mut socks = survivors.socks.lock();
-        while LINK.get().is_none() {
+        while !has_link() {
             match survivors
                 .arrival
                 .wait_interruptible_timeout(&mut socks, left)
@@ -172,7 +171,7 @@ impl Survivors {
         Ok(())
     }
 
-    /// Has those that wait go on, as there is a link.
+    /// Has those that wait look for a link, as one has come, or the one that they wait for does not.
     pub(crate) fn revive() {
         if let Some((survivors, workers)) = SURVIVORS.get().zip(WORKERS.get()) {
             // Who has seen no link sleeps when this has been locked.

@@ -15,11 +15,13 @@ use crate::{
     },
     module_parameters,
     proto::{
+        call::SOCK_DGRAM,
         node::{
             self,
             Offer, //
         },
         ring::Order,
+        rule::route::Name,
         Call,
         Dialect,
         Feature,
@@ -33,6 +35,7 @@ use crate::{
 };
 use kernel::{
     device::Bound,
+    net::addr::Domain,
     new_spinlock_irq,
     prelude::*,
     sync::{
@@ -81,10 +84,21 @@ fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, 
     Ok((dialect, offer))
 }
 
+/// The last handle that a socket has got.
+static LAST_ID: Atomic<u64> = Atomic::new(0);
+
+/// Reads the name of a device.
+pub(crate) fn read_name(dev: &xenbus::Device<Bound>) -> Result<Name> {
+    let name = dev.as_ref().name().to_str().map_err(|_| ENODEV)?;
+    name.parse().map_err(|_| ENODEV)
+}
+
 /// The commands ring and the channels of a link.
 #[pin_data]
 pub(crate) struct Transport {
     pub(crate) dev: ARef<xenbus::Device>,
+    /// The device that it is the link of.
+    pub(crate) name: Name,
     /// That of the device, which may be another than the link's.
     device: Dialect,
     pub(crate) dialect: Dialect,
@@ -94,7 +108,6 @@ pub(crate) struct Transport {
     commands: SpinLockIrq<Commands>,
     /// What the data rings share, with [`Feature::SharedChannel`].
     news: Option<Opened<GrantedPages>>,
-    last_id: Atomic<u64>,
     has_warned: Atomic<bool>,
 }
 
@@ -107,6 +120,7 @@ impl Transport {
     ) -> impl PinInit<Self, Error> + 'a {
         pin_init::pin_init_scope(move || {
             let device = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
+            let name = read_name(dev)?;
             let (dialect, offer) = read_offer(dev, device)?;
             let page = GrantedPages::new(dev.otherend_id(), 1, GFP_KERNEL)?;
             let commands = Commands::new(dialect, FrontRing::new(page)?, counters.clone());
@@ -118,13 +132,13 @@ impl Transport {
             };
             Ok(try_pin_init!(Self {
                 dev: dev.normal().into(),
+                name,
                 device,
                 dialect,
                 offer,
                 counters,
                 commands <- new_spinlock_irq!(commands, "xensock_commands"),
                 news,
-                last_id: Atomic::new(0),
                 has_warned: Atomic::new(false),
             }))
         })
@@ -176,6 +190,11 @@ impl Transport {
         }
     }
 
+    /// Returns the name of the device that it is the link of.
+    pub(crate) fn device_name(&self) -> &CStr {
+        self.dev.as_ref().name()
+    }
+
     /// Returns the features that the link has.
     pub(crate) fn features(&self) -> Features {
         self.offer.features
@@ -201,9 +220,21 @@ impl Transport {
         self.commands.lock().is_open()
     }
 
-    /// Returns a handle for a new socket. 64 bits are never used up.
+    /// Returns a handle for a new socket: no link has another of it, so that traces name one by it. 64
+    /// bits are never used up.
     pub(crate) fn new_id(&self) -> u64 {
-        self.last_id.fetch_add(1, Relaxed).wrapping_add(1)
+        LAST_ID.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    /// Checks that the backend can have sockets of a kind and family.
+    pub(crate) fn check_kind(&self, kind: u32, domain: Domain) -> Result {
+        if kind == SOCK_DGRAM && !self.has(Feature::Datagram) {
+            return Err(ESOCKTNOSUPPORT);
+        }
+        if domain == Domain::Inet6 && self.dialect == Dialect::PvCalls {
+            return Err(EAFNOSUPPORT);
+        }
+        Ok(())
     }
 
     /// Makes a request that can be submitted. `EOPNOTSUPP` if the dialect does not have it.

@@ -4,10 +4,10 @@
 //!
 //! # Objects
 //!
-//! - [`driver::Frontend`]: one for each xenbus device, of which a guest has one.
+//! - [`driver::Frontend`]: one for each xenbus device. A guest may have several, each with a backend.
+//! - [`devices::Devices`]: these, by which sockets find the link that they are to use.
 //! - [`link::Link`]: the connection with a backend; a new one each time that the device comes up.
-//!   [`link::LINK`] holds the one that new sockets use; with several devices, that which came up
-//!   last. Who has to hear of its end is a [`link::Member`].
+//!   Who has to hear of its end is a [`link::Member`].
 //! - [`transport::Transport`]: how a link and its backend speak.
 //! - [`commands::Commands`]: the commands ring of a link, with the requests that wait.
 //! - [`exchange::Exchange`]: a request, and the answer to it. An [`exchange::Recipient`] hears of that.
@@ -76,11 +76,11 @@
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy,
 //!    not while waiting. Independent of each other: full duplex.
 //! 5. `Datagram::names`, `Endpoint::inner`, then `Listener::posted` (spinlocks): short.
-//!    `Hijack::exempt` and that of a `LocalListener` (spinlocks) on their own.
+//!    `Hijack::exempt`, `Hijack::routes` and that of a `LocalListener` (spinlocks) on their own.
 //! 6. `SharedChannel::state`, then `Doorbell::owner` (spinlocks, IRQ): held while the handler of a
 //!    connection runs.
 //! 7. `Conn::state`, then `Events::asked` and `Conn::receive_queue` (spinlocks, IRQ): short.
-//! 8. `Transport::commands`, `Events::seen`, `ConnRing::notifier`, then `SharedChannel::channel`
+//! 8. `Devices::all` (spinlock), then `Transport::commands`, `Events::seen`, `ConnRing::notifier`, then `SharedChannel::channel`
 //!    (spinlocks, IRQ): innermost, but for the wait queues of a socket, which are woken under
 //!    `Conn::state` and `Listener::posted`.
 //!
@@ -116,6 +116,7 @@ mod counters;
 #[path = "../counts.rs"]
 mod counts;
 mod datagram;
+mod devices;
 #[path = "../directory.rs"]
 mod directory;
 #[path = "../doorbell.rs"]
@@ -179,6 +180,7 @@ struct XenSock {
     _directory: directory::Directory,
     _namespaces: pernet::Registration<hijack::NetSettings>,
     _survivors: survivors::Keeper,
+    _devices: devices::Keeper,
     _workers: workers::Workers,
 }
 
@@ -187,6 +189,7 @@ impl InPlaceModule for XenSock {
         try_pin_init!(Self {
             // Before programs can have sockets: what comes after that should not fail.
             _workers: on_xen().and_then(|()| workers::Workers::new())?,
+            _devices: devices::Keeper::new()?,
             _survivors: survivors::Keeper::new(family::survivor)?,
             _directory: directory::Directory::new(c"xensock")?,
             _namespaces: pernet::Registration::new()?,

@@ -16,6 +16,10 @@
 //!
 //! An IPv4 address mapped into IPv6 is the IPv4 address, in a rule as in what it is asked about. So
 //! `[::/0]` is all of IPv6, but none of IPv4.
+//!
+//! [`route`](mod@route) has the rules that name a device.
+
+pub mod route;
 
 use core::{
     ffi::CStr,
@@ -149,6 +153,14 @@ impl Prefix {
         }
     }
 
+    /// Returns how many bits it gives.
+    fn len(self) -> u32 {
+        match self {
+            Self::V4 { mask, .. } => mask.count_ones(),
+            Self::V6 { mask, .. } => mask.count_ones(),
+        }
+    }
+
     /// Returns whether this is one address.
     fn is_single(self) -> bool {
         match self {
@@ -273,7 +285,7 @@ pub fn number(text: &[u8]) -> Result<u32, Unreadable> {
     })
 }
 
-/// Reads a list, word by word. One more error stands for all words beyond [`MAX_RULES`].
+/// Reads a list of rules, word by word. One more error stands for all words beyond [`MAX_RULES`].
 ///
 /// # Examples
 ///
@@ -287,6 +299,13 @@ pub fn number(text: &[u8]) -> Result<u32, Unreadable> {
 /// assert!(!list.iter().any(|rule| rule.covers(Transport::Tcp, ip, 53)));
 /// ```
 pub fn rules(list: &[u8]) -> impl Iterator<Item = Result<Rule, Unreadable>> + '_ {
+    words(list)
+}
+
+/// Reads a list of rules, or of other things, likewise.
+pub fn words<T: FromStr<Err = Unreadable>>(
+    list: &[u8],
+) -> impl Iterator<Item = Result<T, Unreadable>> + '_ {
     list.split(u8::is_ascii_whitespace)
         .filter(|word| !word.is_empty())
         .take(MAX_RULES + 1)

@@ -73,7 +73,7 @@ def test_back_to_dom0(bed):
 def _talks(bed, server, port):
     """Waits until a service of the guest answers to the driver domain."""
     must(server, f"i=0; until attempt --family inet connect {bed.address} {port} | grep -q ok; do "
-                 "i=$((i + 1)); [ $i -lt 150 ] || exit 1; usleep 200000; done", 60 * bed.scale)
+                 "i=$((i + 1)); [ $i -lt 150 ] || exit 1; sleep 0.2; done", 60 * bed.scale)
     client = server.start(f"exec attempt --family inet keep {bed.address} {port}")
     client.wait_line("ok", 30 * bed.scale)
     client.kill()

@@ -143,7 +143,13 @@ impl Conn {
             let mut state = this.state.lock();
             match state.phase {
                 Phase::Posted => {
-                    trace::accept(this.remote.id, None, None, Err(error));
+                    trace::accept(
+                        this.remote.link.device_name(),
+                        this.remote.id,
+                        None,
+                        None,
+                        Err(error),
+                    );
                     this.remote.link.note_refusal();
                 }
                 Phase::Connecting => this.trace_connect(Err(error)),
@@ -157,7 +163,13 @@ impl Conn {
 
     fn trace_connect(&self, result: Result) {
         let local = self.local.copy().or(self.remote.local);
-        trace::connect(self.remote.id, local, self.peer.copy(), result);
+        trace::connect(
+            self.remote.link.device_name(),
+            self.remote.id,
+            local,
+            self.peer.copy(),
+            result,
+        );
     }
 
     /// Has those who wait for a connection look again, unless this one stands or has failed.

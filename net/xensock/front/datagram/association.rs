@@ -8,9 +8,16 @@ use super::{
     Datagram, //
 };
 use crate::{
-    addresses::in_domain,
+    addresses::{
+        destination,
+        in_domain,
+        specific, //
+    },
     conn::Conn,
-    endpoint::give_back,
+    endpoint::{
+        give_back,
+        CallGuard, //
+    },
     exchange::address,
     proto::Call, //
 };
@@ -24,7 +31,8 @@ use kernel::{
             TcpState, //
         }, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 impl Datagram {
@@ -40,7 +48,7 @@ impl Datagram {
         if self.has_port() {
             return Err(EINVAL);
         }
-        let bound = match self.endpoint.conn() {
+        let (bound, device) = match self.endpoint.conn() {
             // It was connected once. A bind to an interface could cost it its ring.
             Some(_) if matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0) => {
                 return Err(EINVAL);
@@ -57,25 +65,29 @@ impl Datagram {
                     let _ = conn.remote.ending().wait();
                     return Err(error);
                 }
-                Some(bound)
+                (Some(bound), conn.remote.link.name)
             }
             None => {
-                let domain = Domain::from(&addr);
-                let mut remote = self.endpoint.take_remote(&call, Some(domain))?;
+                let domain = Some(Domain::from(&addr));
+                let ip = specific(addr.ip());
+                let mut remote = self.endpoint.take_remote(&call, sk, domain, ip)?;
                 if let Err(error) = remote.bind(addr) {
                     self.endpoint.keep_after(&call, remote, error);
                     return Err(error);
                 }
-                let bound = remote.local;
+                let (bound, device) = (remote.local, remote.link.name);
                 if let Err(error) = bound.as_ref().map_or(Ok(()), may_keep) {
                     give_back(remote);
                     return Err(error);
                 }
                 self.keep(&call, attach(sk, remote)?);
-                bound
+                (bound, device)
             }
         };
-        self.endpoint.inner.lock().local = bound;
+        {
+            let mut inner = self.endpoint.inner.lock();
+            (inner.local, inner.device) = (bound, Some(device));
+        }
         self.names.lock().is_chosen = addr.port() != 0;
         Ok(())
     }
@@ -83,7 +95,8 @@ impl Datagram {
     /// `connect()` to an address, as `__ip4_datagram_connect()` does it.
     pub(crate) fn connect(&self, sk: &Sock, peer: SocketAddr) -> Result {
         let call = self.endpoint.lock_call()?;
-        let conn = self.open(&call, sk, Some(Domain::from(&peer)))?;
+        self.leave_device(&call, sk, peer)?;
+        let conn = self.open(&call, sk, Some(peer))?;
         let peer = in_domain(Some(conn.remote.domain), peer)?;
         // What was sent before goes to the peer of before.
         conn.settle()?;
@@ -91,6 +104,26 @@ impl Datagram {
         set_peer(&conn, peer)?;
         self.names.lock().peer = Some(peer);
         sk.set_state(TcpState::Established);
+        Ok(())
+    }
+
+    /// Gives up the data ring, and the peer of before, if a socket without an address reaches this one
+    /// by another device.
+    fn leave_device(&self, _call: &CallGuard<'_>, sk: &Sock, peer: SocketAddr) -> Result {
+        let Some(conn) = self.endpoint.conn().filter(|_| !self.endpoint.is_bound()) else {
+            return Ok(());
+        };
+        let (domain, ip) = (conn.remote.domain, destination(peer.ip()));
+        match self.endpoint.link_for(sk, None, Some(domain), Some(ip)) {
+            Ok(link) if !Arc::ptr_eq(&link, &conn.remote.link) => (),
+            _ => return Ok(()),
+        }
+        conn.settle()?;
+        let lost = self.endpoint.inner.lock().take_state();
+        drop(lost);
+        Conn::close(&conn, true);
+        self.names.lock().peer = None;
+        sk.set_state(TcpState::Close);
         Ok(())
     }
 

@@ -29,7 +29,6 @@ use crate::{
 };
 use kernel::{
     net::{
-        addr::Domain,
         msghdr::{
             msg,
             MsgHdr, //
@@ -77,7 +76,7 @@ impl Datagram {
             if sk.shutdown_mask().contains(Shutdown::Send) {
                 return Err(EPIPE);
             }
-            let conn = self.opened(sk, new.map(|new| Domain::from(&new.target().addr)))?;
+            let conn = self.opened(sk, new.map(|new| new.target().addr))?;
             Conn::drop_errors(conn.as_arc_borrow());
             let Some(wanted) = put(&conn, msg, new, len, more)? else {
                 self.names.lock().is_automatic = true;

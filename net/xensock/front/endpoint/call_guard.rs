@@ -7,15 +7,24 @@ use super::{
     State, //
 };
 use crate::{
-    link::LINK,
+    link::Link,
     proto::call::SOCK_DGRAM,
     remote_socket::RemoteSocket, //
 };
-use core::net::SocketAddr;
+use core::net::{
+    IpAddr,
+    SocketAddr, //
+};
 use kernel::{
-    net::addr::Domain,
+    net::{
+        addr::Domain,
+        sock::Sock, //
+    },
     prelude::*,
-    sync::lock::mutex::MutexGuard, //
+    sync::{
+        lock::mutex::MutexGuard,
+        Arc, //
+    }, //
 };
 
 /// Proof that nobody else changes the socket by an answer of the backend's.
@@ -43,8 +52,9 @@ impl Endpoint {
                 _ => return,
             };
             // Of a datagram socket it is known already, and may have been given up.
-            if self.kind != SOCK_DGRAM {
-                inner.local = remote.local.or(inner.local);
+            if let Some(local) = remote.local.filter(|_| self.kind != SOCK_DGRAM) {
+                let device = remote.link.name;
+                (inner.local, inner.device) = (Some(local), Some(device));
             }
             inner.take_state()
         };
@@ -52,14 +62,17 @@ impl Endpoint {
     }
 
     /// Takes the backend's socket, or has one made, with the options and the address that the
-    /// program has chosen; for addresses of `domain`, if that matters.
+    /// program has chosen; for addresses of `domain`, if that matters, and of the device for what is
+    /// to use `ip`, unless it has an address.
     ///
     /// `EINVAL` if the socket is connected or listening, `EAFNOSUPPORT` if it has an address of
     /// another family.
     pub(crate) fn take_remote(
         &self,
         call: &CallGuard<'_>,
+        sk: &Sock,
         domain: Option<Domain>,
+        ip: Option<IpAddr>,
     ) -> Result<RemoteSocket> {
         let (remote, local, settings, former) = {
             let mut guard = self.inner.lock();
@@ -76,12 +89,17 @@ impl Endpoint {
             )
         };
         if let Some(remote) = remote {
-            if domain.is_none_or(|domain| domain == remote.domain) {
-                return Ok(remote);
-            }
-            if remote.local.is_some() {
+            let has_domain = domain.is_none_or(|domain| domain == remote.domain);
+            if remote.local.is_some() && !has_domain {
                 self.keep(call, remote);
                 return Err(EAFNOSUPPORT);
+            }
+            let has_link = || {
+                self.link_for(sk, None, domain, ip)
+                    .is_ok_and(|link| Arc::ptr_eq(&link, &remote.link))
+            };
+            if has_domain && (remote.local.is_some() || ip.is_none() || has_link()) {
+                return Ok(remote);
             }
             // It has nothing but options: another gets them.
         }
@@ -95,28 +113,30 @@ impl Endpoint {
             .or(family)
             .or(preferred)
             .unwrap_or(Domain::Inet);
-        if LINK.get().is_none() {
-            return Err(ENETDOWN);
-        }
+        let link = self.link_for(sk, self.bound_device(), Some(domain), ip)?;
         if let Some(former) = former.filter(|_| local.as_ref().is_some_and(is_chosen)) {
             // Whatever is answered, the address is free then.
             let _ = former.wait();
         }
-        self.make_remote(domain, local)
+        self.make_remote(link, domain, local)
     }
 
-    /// Has the backend make a socket, with the options that were set, and with this address.
+    /// Has the backend of a link make a socket, with the options that were set, and with this address.
     pub(crate) fn make_remote(
         &self,
+        link: Arc<Link>,
         domain: Domain,
         local: Option<SocketAddr>,
     ) -> Result<RemoteSocket> {
         let settings = self.inner.lock().settings.clone();
-        let link = LINK.get().ok_or(ENETDOWN)?;
+        let device = link.name;
         let mut remote =
             RemoteSocket::new(link, self.kind, domain, self.owner, settings.as_deref())?;
         if let Some(local) = local.filter(is_chosen) {
             remote.bind(local)?;
+        }
+        if local.is_some() {
+            self.inner.lock().device = Some(device);
         }
         Ok(remote)
     }

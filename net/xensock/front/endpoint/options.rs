@@ -14,8 +14,8 @@ use crate::{
         push,
         Conn, //
     },
+    devices::Devices,
     exchange::wire_error,
-    link::LINK,
     proto::{
         call::SOCK_DGRAM,
         native,
@@ -116,7 +116,7 @@ impl Endpoint {
             }
             // A stream has none.
             _ if option.is_for_reports() => self.note(option, value)?,
-            _ => self.carry(option, value)?,
+            _ => self.carry(sk, option, value)?,
         }
         match (level, name, self.conn()) {
             (SOL_TCP, TCP_NOTSENT_LOWAT, Some(conn)) => {
@@ -132,7 +132,7 @@ impl Endpoint {
 
     /// Has reports of errors of datagrams come, or not. Where they do not, the program finds none.
     fn ask_for_reports(&self, sk: &Sock, option: &SockOpt, value: Value) -> Result {
-        let is_carried = match self.carry(option, value) {
+        let is_carried = match self.carry(sk, option, value) {
             // A backend that does not tell of them.
             Err(ENOPROTOOPT) => false,
             result => result.map(|()| true)?,
@@ -192,7 +192,7 @@ impl Endpoint {
         let is_off = number == 0;
         let bytes = number.to_ne_bytes();
         match option::to_set(option::SOL_SOCKET, name, &bytes) {
-            Ok((option, value)) => match self.carry(option, value) {
+            Ok((option, value)) => match self.carry(sk, option, value) {
                 Ok(()) => (),
                 // PV Calls cannot say it. Programs do without, but not without a port that they
                 // share.
@@ -240,12 +240,12 @@ impl Endpoint {
         let value =
             Value::int(size.map_or(i32::MAX, |size| i32::try_from(size).unwrap_or(i32::MAX)));
         if let Ok(option) = option::may_set(option::SOL_XS, name, &value) {
-            let _ = self.carry(option, value);
+            let _ = self.carry(sk, option, value);
         }
     }
 
     /// Has the backend set an option, and notes it for sockets that come after.
-    fn carry(&self, option: &SockOpt, value: Value) -> Result {
+    fn carry(&self, sk: &Sock, option: &SockOpt, value: Value) -> Result {
         self.check_has(option)?;
         let call = self.lock_call()?;
         let old = self.inner.lock().settings.clone();
@@ -257,7 +257,7 @@ impl Endpoint {
             return Ok(());
         }
         let may_go_unheard = self.may_go_unheard(option);
-        let result = self.with_remote(&call, option, |remote| {
+        let result = self.with_remote(&call, sk, option, |remote| {
             let call = Call::SetSockOpt {
                 id: remote.id,
                 level: option.level,
@@ -313,9 +313,7 @@ impl Endpoint {
         let is_certain = !matches!(option.kind, Kind::Name | Kind::Judged);
         is_unused
             && self.domain.is_some()
-            && LINK
-                .get()
-                .is_none_or(|link| is_certain && link.dialect == Dialect::XenSock)
+            && Devices::find(|link| !is_certain || link.dialect != Dialect::XenSock).is_none()
     }
 
     /// Whether nobody need hear what becomes of an option of a connection: it is not refused, and
@@ -342,7 +340,13 @@ impl Endpoint {
     }
 
     /// `getsockopt()`.
-    pub(crate) fn get_option(&self, level: i32, name: i32, out: OptionOut<'_>) -> Result {
+    pub(crate) fn get_option(
+        &self,
+        sk: &Sock,
+        level: i32,
+        name: i32,
+        out: OptionOut<'_>,
+    ) -> Result {
         let (level, name) = numbers(level, name)?;
         let option = option::to_get(level, name).map_err(wire_error)?;
         self.check_has(option)?;
@@ -359,7 +363,7 @@ impl Endpoint {
         }
         let room = out.len();
         let call = self.lock_call()?;
-        match self.with_remote(&call, option, |remote| read(remote, option, room)) {
+        match self.with_remote(&call, sk, option, |remote| read(remote, option, room)) {
             // As above: what is known is what the program has set. Without a backend likewise; a
             // flag that nobody has set is not set.
             Err(error @ (EBADF | ENETDOWN)) => {
@@ -387,11 +391,11 @@ impl Endpoint {
     }
 
     /// How many bytes the backend has taken and the peer has not acknowledged.
-    pub(crate) fn sent_not_acknowledged(&self) -> Result<u32> {
+    pub(crate) fn sent_not_acknowledged(&self, sk: &Sock) -> Result<u32> {
         let option = option::may_get(option::SOL_XS, XS_OUTQ).map_err(wire_error)?;
         self.check_has(option)?;
         let call = self.lock_call()?;
-        let value = self.with_remote(&call, option, |remote| read(remote, option, MAX_LEN))?;
+        let value = self.with_remote(&call, sk, option, |remote| read(remote, option, MAX_LEN))?;
         let number = value.first_chunk().copied().ok_or(EPROTO)?;
         Ok(u32::from_le_bytes(number))
     }
@@ -400,6 +404,7 @@ impl Endpoint {
     fn with_remote<T>(
         &self,
         call: &CallGuard<'_>,
+        sk: &Sock,
         option: &SockOpt,
         ask: impl FnOnce(&RemoteSocket) -> Result<T>,
     ) -> Result<T> {
@@ -410,7 +415,7 @@ impl Endpoint {
             ask(&listener.remote)
         } else {
             let domain = option.needs_ipv6().then_some(Domain::Inet6);
-            self.take_remote(call, domain).and_then(|remote| {
+            self.take_remote(call, sk, domain, None).and_then(|remote| {
                 let result = ask(&remote);
                 match &result {
                     Ok(_) => self.keep(call, remote),

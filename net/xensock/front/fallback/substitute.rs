@@ -4,6 +4,7 @@
 
 use super::is_wanted;
 use crate::{
+    devices::Devices,
     family::{
         Family,
         Inet,
@@ -16,7 +17,6 @@ use crate::{
         Hijack,
         Reason, //
     },
-    link::LINK,
     proto::{
         rule::Transport,
         Feature, //
@@ -97,12 +97,9 @@ fn is_taken(config: &Hijack, transport: Transport) -> bool {
     if !config.takes(is_stream) {
         return false;
     }
-    match LINK.get() {
-        None if config.falls_back() => {
-            config.note(Reason::NoBackend, transport, None);
-            false
-        }
-        Some(link) => is_stream || link.has(Feature::Datagram),
-        None => true,
+    if config.falls_back() && Devices::find(|_| true).is_none() {
+        config.note(Reason::NoBackend, transport, None);
+        return false;
     }
+    is_stream || Devices::may_have(|link| link.has(Feature::Datagram))
 }

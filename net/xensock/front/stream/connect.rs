@@ -7,6 +7,7 @@ use super::{
     Stream, //
 };
 use crate::{
+    addresses::destination,
     conn::{
         Conn,
         UnusedConn, //
@@ -148,7 +149,9 @@ impl Stream {
 
     /// Sets up a connection to `peer`, of which the backend does not know yet.
     fn set_up(&self, call: &CallGuard<'_>, sk: &Sock, peer: SocketAddr) -> Result<UnusedConn> {
-        let remote = self.endpoint.take_remote(call, Some(Domain::from(&peer)))?;
+        let domain = Some(Domain::from(&peer));
+        let ip = Some(destination(peer.ip()));
+        let remote = self.endpoint.take_remote(call, sk, domain, ip)?;
         if remote.local.is_some() && remote.link.dialect == Dialect::PvCalls {
             // There a socket is either for BIND or for CONNECT.
             self.endpoint.keep(call, remote);

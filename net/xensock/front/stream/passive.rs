@@ -7,7 +7,10 @@ use super::{
     Stream, //
 };
 use crate::{
-    addresses::any,
+    addresses::{
+        any,
+        specific, //
+    },
     endpoint::{
         give_back,
         CallGuard,
@@ -71,9 +74,10 @@ impl Stream {
             return Err(EINVAL);
         }
         self.forget_portless()?;
+        let domain = Some(Domain::from(&addr));
         let mut remote = self
             .endpoint
-            .take_remote(&call, Some(Domain::from(&addr)))?;
+            .take_remote(&call, sk, domain, specific(addr.ip()))?;
         match remote.bind(addr) {
             Ok(()) => {
                 let local = remote.local.unwrap_or(addr);
@@ -82,7 +86,10 @@ impl Stream {
                     return Err(error);
                 }
                 sk.note_names(&local, &any(remote.domain));
-                self.endpoint.inner.lock().local = Some(addr);
+                {
+                    let mut inner = self.endpoint.inner.lock();
+                    (inner.local, inner.device) = (Some(addr), Some(remote.link.name));
+                }
                 self.endpoint.keep(&call, remote);
                 Ok(())
             }
@@ -126,7 +133,7 @@ impl Stream {
             sk.set_max_ack_backlog(backlog);
             return Ok(());
         }
-        let mut remote = self.endpoint.take_remote(&call, None)?;
+        let mut remote = self.endpoint.take_remote(&call, sk, None, None)?;
         let local = match listen_with(&mut remote, backlog, local) {
             Ok(local) => local,
             Err(error) => {
@@ -215,9 +222,11 @@ impl Stream {
 
     /// Has another listener take the place of one that was lost with its link.
     fn listen_again(&self, _call: &CallGuard<'_>, sk: &Sock, lost: &Arc<Listener>) -> Result {
-        let mut remote = self
-            .endpoint
-            .make_remote(lost.remote.domain, lost.remote.local)?;
+        let (local, domain) = (lost.remote.local, lost.remote.domain);
+        let ip = local.and_then(|local| specific(local.ip()));
+        let former = Some(lost.remote.link.name);
+        let link = self.endpoint.link_for(sk, former, Some(domain), ip)?;
+        let mut remote = self.endpoint.make_remote(link, domain, local)?;
         let backlog = sk.max_ack_backlog();
         listen_with(&mut remote, backlog, |_| Ok(None))?;
         let order = ring_order(&remote.link, sk);
@@ -278,7 +287,13 @@ impl Stream {
         conn.set_not_sent_lowat(stream.endpoint.not_sent_lowat());
         if conn.accepted_by(child) {
             let (local, peer) = (listener.remote.local, conn.peer.copy());
-            trace::accept(conn.remote.id, local, peer, Ok(()));
+            trace::accept(
+                conn.remote.link.device_name(),
+                conn.remote.id,
+                local,
+                peer,
+                Ok(()),
+            );
             return true;
         }
         // The link has gone down. The new socket is dropped without being closed.

@@ -43,7 +43,7 @@ impl Stream {
         if sk.state() == TcpState::SynSent || self.conn().is_none() {
             return Ok(unsent);
         }
-        match self.endpoint.sent_not_acknowledged() {
+        match self.endpoint.sent_not_acknowledged(sk) {
             Ok(sent) => Ok(unsent.saturating_add(sent)),
             Err(ERESTARTSYS) => Err(ERESTARTSYS),
             // PV Calls has no word for it, and a connection that is gone nothing on the way.

@@ -21,8 +21,13 @@ use core::net::SocketAddr;
 declare_trace! {
     /// # Safety
     ///
-    /// `state` is a string.
-    unsafe fn xensock_link(backend: c_uint, state: *const c_char, error: c_int);
+    /// `device` and `state` are strings.
+    unsafe fn xensock_link(
+        device: *const c_char,
+        backend: c_uint,
+        state: *const c_char,
+        error: c_int,
+    );
 
     /// # Safety
     ///
@@ -36,8 +41,9 @@ declare_trace! {
 
     /// # Safety
     ///
-    /// `local` and `peer` point to initialised objects.
+    /// `device` is a string, and `local` and `peer` point to initialised objects.
     unsafe fn xensock_connect(
+        device: *const c_char,
         id: u64,
         local: *const bindings::sockaddr_in6,
         peer: *const bindings::sockaddr_in6,
@@ -46,8 +52,9 @@ declare_trace! {
 
     /// # Safety
     ///
-    /// `local` and `peer` point to initialised objects.
+    /// `device` is a string, and `local` and `peer` point to initialised objects.
     unsafe fn xensock_accept(
+        device: *const c_char,
         id: u64,
         local: *const bindings::sockaddr_in6,
         peer: *const bindings::sockaddr_in6,
@@ -76,9 +83,16 @@ declare_trace! {
 
 /// The link with a backend is in another state, which is named, perhaps for an error.
 #[inline]
-pub fn link(backend: DomId, state: &'static CStr, result: Result) {
-    // SAFETY: The string is one.
-    unsafe { xensock_link(backend.as_raw().into(), state.as_char_ptr(), errno(result)) };
+pub fn link(device: &CStr, backend: DomId, state: &'static CStr, result: Result) {
+    // SAFETY: The strings are such.
+    unsafe {
+        xensock_link(
+            device.as_char_ptr(),
+            backend.as_raw().into(),
+            state.as_char_ptr(),
+            errno(result),
+        )
+    };
 }
 
 /// A request about the socket `id` was sent.
@@ -97,13 +111,21 @@ pub fn response(req_id: u32, command: &'static CStr, id: u64, result: Result) {
 
 /// A stream socket is connected, or is not.
 #[inline]
-pub fn connect(id: u64, local: Option<SocketAddr>, peer: Option<SocketAddr>, result: Result) {
+pub fn connect(
+    device: &CStr,
+    id: u64,
+    local: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+    result: Result,
+) {
     if is_traced!(xensock_connect) {
         let (local, peer) = (buf(local), buf(peer));
 
-        // SAFETY: An address has room for any of the internet families, all of it initialised.
+        // SAFETY: The string is one, and an address has room for any of the internet families, all of
+        // it initialised.
         unsafe {
             xensock_connect(
+                device.as_char_ptr(),
                 id,
                 local.as_ptr().cast(),
                 peer.as_ptr().cast(),
@@ -115,13 +137,21 @@ pub fn connect(id: u64, local: Option<SocketAddr>, peer: Option<SocketAddr>, res
 
 /// A connection was accepted, or cannot be.
 #[inline]
-pub fn accept(id: u64, local: Option<SocketAddr>, peer: Option<SocketAddr>, result: Result) {
+pub fn accept(
+    device: &CStr,
+    id: u64,
+    local: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+    result: Result,
+) {
     if is_traced!(xensock_accept) {
         let (local, peer) = (buf(local), buf(peer));
 
-        // SAFETY: An address has room for any of the internet families, all of it initialised.
+        // SAFETY: The string is one, and an address has room for any of the internet families, all of
+        // it initialised.
         unsafe {
             xensock_accept(
+                device.as_char_ptr(),
                 id,
                 local.as_ptr().cast(),
                 peer.as_ptr().cast(),

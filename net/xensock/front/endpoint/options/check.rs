@@ -3,9 +3,9 @@
 //! Which options a socket has, and when it can be given them.
 
 use crate::{
+    devices::Devices,
     endpoint::Endpoint,
     exchange::wire_error,
-    link::LINK,
     proto::{
         call::SOCK_DGRAM,
         option::{
@@ -67,7 +67,7 @@ impl Endpoint {
 
 /// Returns whether an option asks for control messages beside datagrams that do not come.
 fn is_refused(option: &SockOpt) -> bool {
-    let has_info = || LINK.get().is_none_or(|link| link.has(Feature::Info));
+    let has_info = || Devices::may_have(|link| link.has(Feature::Info));
     option.is_for_headers() || (option.is_for_info() && !has_info())
 }
 

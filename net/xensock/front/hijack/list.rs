@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A list of rules, with the text that says them.
+
+use crate::proto::rule::{
+    words,
+    Rule,
+    Transport,
+    Unreadable, //
+};
+use core::{
+    net::IpAddr,
+    str::FromStr, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// A list of rules.
+pub(crate) struct List<T> {
+    text: KVec<u8>,
+    rules: KVec<T>,
+}
+
+impl<T> List<T> {
+    /// The text that it was read from.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The rules.
+    pub(crate) fn rules(&self) -> &[T] {
+        &self.rules
+    }
+}
+
+impl<T: FromStr<Err = Unreadable>> List<T> {
+    /// Reads a list. `EINVAL` if that is none.
+    pub(super) fn parse(text: &[u8]) -> Result<Arc<Self>> {
+        let mut list = Self {
+            text: KVec::new(),
+            rules: KVec::new(),
+        };
+        for rule in words(text) {
+            list.rules.push(rule.map_err(|_| EINVAL)?, GFP_KERNEL)?;
+        }
+        list.text.extend_from_slice(text, GFP_KERNEL)?;
+        Ok(Arc::new(list, GFP_KERNEL)?)
+    }
+}
+
+impl List<Rule> {
+    /// Whether any rule is about this address and port.
+    pub(super) fn covers(&self, transport: Transport, ip: IpAddr, port: u16) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.covers(transport, ip, port))
+    }
+}

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest with two devices, one of dom0 and one of a driver domain: which of them sockets go by."""
+
+import time
+from contextlib import contextmanager
+
+from bed import timeout
+from scenarios.common import HIJACK, SERVES, hijacked, must, peer, settled, unload
+from scenarios.driver_domain import _talks, _with_peer
+
+FIRST, SECOND = "xensock-0", "xensock-1"
+
+
+def _state(guest, device):
+    _, state = guest.run(f"cat /sys/bus/xen/devices/{device}/state")
+    return state.strip()
+
+
+def _wait_connected(guest, *devices):
+    for device in devices:
+        must(guest, f"i=0; until grep -q ^Connected /sys/bus/xen/devices/{device}/state; do "
+                    "i=$((i + 1)); [ $i -lt 150 ] || exit 1; usleep 200000; done", 60)
+
+
+def _attach_second(bed, guest, server):
+    bed.xensock("attach", str(guest.domid), "--device=1", f"--backend={server.domid}",
+                f"connect-allow={bed.reach}", *SERVES)
+
+
+def _several(bed):
+    """The guest, and the driver domain. Both backends have the same addresses."""
+    peer(bed)
+    server = _with_peer(bed, bed.shared_driver_domain())
+    for where in (bed, server):
+        where.start(f"exec attempt --family inet stay serve {bed.address6} 7001").wait_line("ok", 30 * bed.scale)
+    guest = bed.guest("several", policy=SERVES)
+    _attach_second(bed, guest, server)
+    _wait_connected(guest, FIRST, SECOND)
+    return guest, server
+
+
+def _sockets(guest):
+    head, *lines = [line.split() for line in must(guest, "cat /proc/net/xensock").splitlines()]
+    return {line[head.index("inode")]: dict(zip(head, line)) for line in lines}
+
+
+def _goes_by(bed, guest, what):
+    """The device of a new socket with which that is attempted."""
+    before = _sockets(guest)
+    job = guest.start(f"exec attempt {what}")
+    job.wait_line("ok", 30 * bed.scale)
+    # 0 is that of one that was closed.
+    new = [line["device"] for inode, line in _sockets(guest).items() if inode not in {*before, "0"}]
+    job.kill()
+    job.wait(30 * bed.scale)
+    assert len(new) == 1, (what, new)
+    return new[0]
+
+
+@contextmanager
+def _routed(guest, routes):
+    with hijacked(guest, hijack=0, route=f"'{routes}'"):
+        assert must(guest, f"cat {HIJACK}/route").strip() == routes
+        yield
+
+
+@timeout(300)
+def test_routes(bed):
+    """The longest prefix decides, for TCP and UDP, IPv4 and IPv6, of any family; what is bound stays."""
+    guest, _ = _several(bed)
+    to4, to6 = f"{bed.address} 7001", f"{bed.address6} 7001"
+    for routes, expected in (
+            ("", {to4: FIRST, to6: FIRST}),
+            ("default=xensock-1", {to4: SECOND, to6: SECOND}),
+            ("192.0.2.0/24=xensock-1", {to4: SECOND, to6: FIRST}),
+            ("192.0.2.0/24=xensock-1 192.0.2.1=xensock-0", {to4: FIRST}),
+            ("[2001:db8::/32]=xensock-1", {to4: FIRST, to6: SECOND}),
+            ("192.0.2.0/24=xensock-7 0.0.0.0/0=xensock-1", {to4: SECOND})):
+        with _routed(guest, routes):
+            for to, device in expected.items():
+                assert _goes_by(bed, guest, f"stay connect {to}") == device, (routes, to)
+    with _routed(guest, "192.0.2.0/24=xensock-1"):
+        assert _goes_by(bed, guest, f"stay datagram {to4}") == SECOND
+        assert _goes_by(bed, guest, f"stay from {to4}") == FIRST, "a port was bound by the other"
+        assert _goes_by(bed, guest, f"stay serve {bed.address} 7311") == SECOND
+        assert _goes_by(bed, guest, "stay serve 0.0.0.0 7312") == FIRST
+        with hijacked(guest, hijack=2):
+            for call in ("connect", "datagram"):
+                assert _goes_by(bed, guest, f"--family inet stay {call} {to4}") == SECOND
+    assert must(guest, "ls /sys/kernel/debug/xensock").split() == [FIRST, SECOND]
+
+
+@timeout(120)
+def test_bad_routes(bed):
+    """What has no meaning is refused, and the routes stay."""
+    guest = bed.shared_guest()
+    with _routed(guest, "10.0.0.0/8=xensock-1"):
+        for routes in ("10.0.0.0/8", "10.0.0.0/8=1", "10.0.0.1/8=xensock-1", "default=eth0",
+                       "10.0.0.0/8=xensock-1 x"):
+            rc, out = guest.run(f"echo '{routes}' >{HIJACK}/route")
+            assert rc and "nvalid" in out, (routes, out)
+        assert must(guest, f"cat {HIJACK}/route").strip() == "10.0.0.0/8=xensock-1"
+        assert "default=eth0" in must(guest, "dmesg | grep route:")
+
+
+@timeout(400)
+def test_one_goes(bed):
+    """Of the device that goes for good all is told or moves to the other; when it is back, new sockets
+    go by it.
+    """
+    guest, server = _several(bed)
+    before = bed.at_rest()
+    with _routed(guest, "default=xensock-1"):
+        service = guest.start("service")
+        service.wait_line("ready", 30 * bed.scale)
+        _talks(bed, server, 7100)
+        held = guest.start("hold lost")
+        held.wait_line("ready", 30 * bed.scale)
+        assert {line["device"] for line in _sockets(guest).values()} == {SECOND}
+        server.destroy()
+        rc, out = held.wait(60 * bed.scale)
+        assert rc == 0, out
+        for port in (7100, 7101):
+            _talks(bed, bed, port)
+        assert {line["device"] for line in _sockets(guest).values()} == {FIRST}
+        assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == FIRST
+        bed.xensock("detach", str(guest.domid), "--device=1")
+        server = _with_peer(bed, bed.driver_domain("net2"))
+        _attach_second(bed, guest, server)
+        _wait_connected(guest, SECOND)
+        assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == SECOND
+        _talks(bed, bed, 7100)
+        assert service.running, service.output
+        service.kill()
+    bed.xensock("detach", str(guest.domid), "--device=1")
+    off = {key: counts for key, counts in settled(bed, before).items() if counts[1] > counts[0]}
+    assert not off, f"dom0 has kept (before, after): {off}"
+
+
+@timeout(300)
+def test_backend_reload(bed):
+    """While a device waits for its backend, what is bound waits with it, and what is new does not."""
+    guest, _ = _several(bed)
+    service = guest.start("service")
+    service.wait_line("ready", 30 * bed.scale)
+    _talks(bed, bed, 7100)
+    unload(bed, "xensock_back")
+    assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == SECOND
+    states = {line["state"] for line in _sockets(guest).values()}
+    assert "LISTEN" not in states, "a service has moved"
+    bed.modprobe("xensock_back")
+    for port in (7100, 7101):
+        _talks(bed, bed, port)
+    assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == FIRST
+    assert service.running, service.output
+
+
+@timeout(300)
+def test_unload(bed):
+    """The guest's module goes with both devices, and comes again."""
+    guest, _ = _several(bed)
+    before = bed.at_rest()
+    with _routed(guest, "[2001:db8::/32]=xensock-1"):
+        jobs = [guest.start(f"exec attempt stay connect {to} 7001") for to in (bed.address, bed.address6)]
+        for job in jobs:
+            job.wait_line("ok", 30 * bed.scale)
+        assert len({line["device"] for line in _sockets(guest).values()}) == 2
+        for job in jobs:
+            job.kill()
+            job.wait(30 * bed.scale)
+    unload(guest, "xensock")
+    must(guest, "modprobe xensock")
+    _wait_connected(guest, FIRST, SECOND)
+    assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == FIRST
+    bed.xensock("detach", str(guest.domid), "--device=0")
+    until = time.monotonic() + 30 * bed.scale
+    while _state(guest, FIRST) == "Connected":
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == SECOND
+    off = {key: counts for key, counts in settled(bed, before).items() if counts[1] > counts[0]}
+    assert not off, f"dom0 has kept (before, after): {off}"
