@@ -28,7 +28,7 @@ use kernel::{
 };
 
 /// Whom events concern.
-enum Owner<T: ?Sized> {
+enum BellOwner<T: ?Sized> {
     Nobody,
     One(Arc<T>),
     /// Nobody for good.
@@ -40,7 +40,7 @@ enum Owner<T: ?Sized> {
 pub struct Doorbell<T: Handler + ?Sized> {
     /// Held while the handler runs.
     #[pin]
-    owner: SpinLockIrq<Owner<T>>,
+    owner: SpinLockIrq<BellOwner<T>>,
     /// The handler has said that an event ends later, and it has not ended yet.
     owes_eoi: Atomic<bool>,
 }
@@ -50,7 +50,7 @@ impl<T: Handler + ?Sized> Doorbell<T> {
     pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                owner <- new_spinlock_irq!(Owner::Nobody, "xensock_doorbell"),
+                owner <- new_spinlock_irq!(BellOwner::Nobody, "xensock_doorbell"),
                 owes_eoi: Atomic::new(false),
             }),
             GFP_KERNEL,
@@ -64,8 +64,8 @@ impl<T: Handler + ?Sized> Doorbell<T> {
     /// Does nothing after [`Self::close`].
     pub fn connect(&self, owner: Arc<T>) {
         let mut current = self.owner.lock();
-        if let Owner::Nobody = *current {
-            *current = Owner::One(owner);
+        if let BellOwner::Nobody = *current {
+            *current = BellOwner::One(owner);
         }
     }
 
@@ -73,10 +73,10 @@ impl<T: Handler + ?Sized> Doorbell<T> {
     /// Does nothing if `is_over` says that [`Self::disconnect`] has been there first.
     pub fn connect_and_look(&self, owner: Arc<T>, is_over: impl FnOnce(&T) -> bool) {
         let mut current = self.owner.lock();
-        if matches!(*current, Owner::Nobody) && !is_over(&owner) {
+        if matches!(*current, BellOwner::Nobody) && !is_over(&owner) {
             // No event waits for its end.
             let _ = T::handle(owner.as_arc_borrow());
-            *current = Owner::One(owner);
+            *current = BellOwner::One(owner);
         }
     }
 
@@ -87,7 +87,7 @@ impl<T: Handler + ?Sized> Doorbell<T> {
         let old = {
             let mut current = self.owner.lock();
             match *current {
-                Owner::One(_) => replace(&mut *current, Owner::Nobody),
+                BellOwner::One(_) => replace(&mut *current, BellOwner::Nobody),
                 _ => return,
             }
         };
@@ -96,7 +96,7 @@ impl<T: Handler + ?Sized> Doorbell<T> {
 
     /// As [`Self::disconnect`], and for good.
     pub fn close(&self) {
-        let old = replace(&mut *self.owner.lock(), Owner::Never);
+        let old = replace(&mut *self.owner.lock(), BellOwner::Never);
         drop(old);
     }
 }
@@ -116,7 +116,7 @@ impl<T: Handler + ?Sized> Doorbell<T> {
 impl<T: Handler + ?Sized> Bell for Doorbell<T> {
     fn ring(&self) -> Eoi {
         let owner = self.owner.lock();
-        let Owner::One(owner) = &*owner else {
+        let BellOwner::One(owner) = &*owner else {
             return Eoi::Spurious;
         };
         // Before the handler: whoever it has look may be there at once.

@@ -7,7 +7,7 @@ use crate::{
     doorbell::Doorbell,
     proto::news::Slot,
     shared_channel::{
-        Page,
+        NewsPage,
         SharedChannel, //
     }, //
 };
@@ -26,13 +26,13 @@ use kernel::{
 };
 
 /// The part of a data ring in a [`SharedChannel`].
-pub struct Slotted<T: Handler + ?Sized, P: Page> {
+pub struct Slotted<T: Handler + ?Sized, P: NewsPage> {
     channel: Arc<SharedChannel<P>>,
     slot: Slot,
     doorbell: Arc<Doorbell<T>>,
 }
 
-impl<T: Handler + ?Sized, P: Page> Slotted<T, P> {
+impl<T: Handler + ?Sized, P: NewsPage> Slotted<T, P> {
     fn new(
         channel: &Arc<SharedChannel<P>>,
         wanted: Option<Slot>,
@@ -48,7 +48,7 @@ impl<T: Handler + ?Sized, P: Page> Slotted<T, P> {
     }
 }
 
-impl<T: Handler + ?Sized, P: Page> Drop for Slotted<T, P> {
+impl<T: Handler + ?Sized, P: NewsPage> Drop for Slotted<T, P> {
     fn drop(&mut self) {
         self.channel.release(self.slot);
         if self.doorbell.take_eoi() {
@@ -59,14 +59,14 @@ impl<T: Handler + ?Sized, P: Page> Drop for Slotted<T, P> {
 }
 
 /// How the two ends of a data ring notify each other. Dropping it ends that, and may sleep.
-pub enum Notifier<T: Handler + ?Sized, P: Page> {
+pub enum Notifier<T: Handler + ?Sized, P: NewsPage> {
     /// By a channel of its own.
     Own(EventChannel<Doorbell<T>>),
     /// By that of the link.
     Shared(Slotted<T, P>),
 }
 
-impl<T: Handler + ?Sized, P: Page> Notifier<T, P> {
+impl<T: Handler + ?Sized, P: NewsPage> Notifier<T, P> {
     /// A new one, whose [number](Self::number) the peer has to know: in the channel that the link
     /// has, if it has one. May sleep. For the frontend.
     pub fn alloc(

@@ -66,9 +66,9 @@ pub trait Bell: Send + Sync {
 }
 
 /// The news page, from either end.
-pub trait Page: Deref<Target = SharedPages> + Send + Sync + 'static {}
+pub trait NewsPage: Deref<Target = SharedPages> + Send + Sync + 'static {}
 
-impl<T: Deref<Target = SharedPages> + Send + Sync + 'static> Page for T {}
+impl<T: Deref<Target = SharedPages> + Send + Sync + 'static> NewsPage for T {}
 
 impl Bits for SharedPages {
     fn set(&self, n: usize) -> bool {
@@ -81,13 +81,13 @@ impl Bits for SharedPages {
 }
 
 /// Those who use the slots of one word.
-struct Group {
+struct BellGroup {
     bells: [Option<Arc<dyn Bell>>; GROUP],
     count: usize,
 }
 
 /// Those who use the slots.
-struct Slots(KVec<Option<KBox<Group>>>);
+struct Slots(KVec<Option<KBox<BellGroup>>>);
 
 impl Slots {
     fn new() -> Result<Self> {
@@ -116,7 +116,7 @@ impl Slots {
     }
 
     /// The group of a slot, which `spare` is if there was none. [`None`] if there is none.
-    fn group(&mut self, slot: Slot, spare: &mut Option<KBox<Group>>) -> Option<&mut Group> {
+    fn group(&mut self, slot: Slot, spare: &mut Option<KBox<BellGroup>>) -> Option<&mut BellGroup> {
         let group = self.0.get_mut(slot.group())?;
         if group.is_none() {
             *group = spare.take();
@@ -134,7 +134,7 @@ impl Slots {
 }
 
 /// What events are about.
-struct State {
+struct EventState {
     slots: Slots,
     pass: Pass,
     /// The work item goes on with the pass.
@@ -147,7 +147,7 @@ struct State {
     is_due: bool,
 }
 
-impl State {
+impl EventState {
     /// How the event ends, unless it ends later.
     fn end(&mut self) -> Option<Eoi> {
         let is_open = self.goes_on || !self.has_news && self.looking > 0;
@@ -163,14 +163,14 @@ impl State {
 
 /// The event channel that the rings of a link share.
 #[pin_data]
-pub struct SharedChannel<P: Page> {
+pub struct SharedChannel<P: NewsPage> {
     page: P,
     /// What we have for the peer.
     ours: Direction,
     queue: Arc<OwnedQueue>,
     /// Held while those who have news are told.
     #[pin]
-    state: SpinLockIrq<State>,
+    state: SpinLockIrq<EventState>,
     /// `None` before it is open, and once it was closed.
     #[pin]
     channel: SpinLockIrq<Option<EventChannel<SharedChannel<P>>>>,
@@ -179,13 +179,13 @@ pub struct SharedChannel<P: Page> {
 }
 
 impl_has_work! {
-    impl{P: Page} HasWork<SharedChannel<P>> for SharedChannel<P> { self.work }
+    impl{P: NewsPage} HasWork<SharedChannel<P>> for SharedChannel<P> { self.work }
 }
 
 /// A [`SharedChannel`] that is open. Dropping closes it, which may sleep.
-pub struct Opened<P: Page>(Arc<SharedChannel<P>>);
+pub struct Opened<P: NewsPage>(Arc<SharedChannel<P>>);
 
-impl<P: Page> Opened<P> {
+impl<P: NewsPage> Opened<P> {
     /// Opens a channel, with a page of zeroes, which the peer is told of. What is left to do of an
     /// event is done on `queue`. May sleep. For the frontend.
     pub fn alloc(
@@ -220,7 +220,7 @@ impl<P: Page> Opened<P> {
             End::Front => (news::OUT, news::IN),
             End::Back => (news::IN, news::OUT),
         };
-        let state = State {
+        let state = EventState {
             slots: Slots::new()?,
             pass: Pass::new(theirs),
             goes_on: false,
@@ -272,13 +272,13 @@ impl<P: Page> Opened<P> {
     }
 }
 
-impl<P: Page> Drop for Opened<P> {
+impl<P: NewsPage> Drop for Opened<P> {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-impl<P: Page> SharedChannel<P> {
+impl<P: NewsPage> SharedChannel<P> {
     /// Has `bell` ring for the news of a slot: of the one that is `wanted`, or of any. `EINVAL` if
     /// that is in use, `ENOBUFS` if all are. May sleep.
     pub(crate) fn claim(&self, wanted: Option<Slot>, bell: Arc<dyn Bell>) -> Result<Slot> {
@@ -298,7 +298,7 @@ impl<P: Page> SharedChannel<P> {
                     return Ok(slot);
                 }
             }
-            let group = Group {
+            let group = BellGroup {
                 bells: [const { None }; GROUP],
                 count: 0,
             };
@@ -336,7 +336,7 @@ impl<P: Page> SharedChannel<P> {
 
     /// Goes on with a pass, as long as a turn may last. Returns how the event ends, unless it ends
     /// later.
-    fn go_on(this: ArcBorrow<'_, Self>, state: &mut State) -> Option<Eoi> {
+    fn go_on(this: ArcBorrow<'_, Self>, state: &mut EventState) -> Option<Eoi> {
         let mut told = 0;
         state.goes_on = false;
         while let Some(group) = state.pass.next(&*this.page) {
@@ -369,7 +369,7 @@ impl<P: Page> SharedChannel<P> {
     }
 }
 
-impl<P: Page> Handler for SharedChannel<P> {
+impl<P: NewsPage> Handler for SharedChannel<P> {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
         let mut state = this.state.lock();
         state.is_due = true;
@@ -379,7 +379,7 @@ impl<P: Page> Handler for SharedChannel<P> {
     }
 }
 
-impl<P: Page> WorkItem for SharedChannel<P> {
+impl<P: NewsPage> WorkItem for SharedChannel<P> {
     type Pointer = Arc<Self>;
 
     /// Goes on with a pass that was too long for one turn, unless the channel is closed.

@@ -7,7 +7,7 @@ use crate::{
     directory::DEBUGFS,
     link::Link,
     log::LogLimit,
-    offer::Offer,
+    offer::LinkOffer,
     policy::InForce,
     proto::{
         link::{
@@ -64,8 +64,8 @@ pub(crate) struct Backend {
     link: Mutex<Option<Arc<Link>>>,
     log: Arc<LogLimit>,
     policy: Arc<InForce>,
-    offer: Arc<Offer>,
-    _watch: Watch<Offer>,
+    offer: Arc<LinkOffer>,
+    _watch: Watch<LinkOffer>,
     counters: Arc<Counters>,
     /// Shows how often the guest was refused something.
     #[pin]
@@ -185,7 +185,7 @@ impl xenbus::Driver for Backend {
             }
             let counters = Counters::new()?;
             let policy = InForce::new(dev.normal(), counters.sockets.clone())?;
-            let offer = Offer::new(dev.normal(), dialect, policy.clone())?;
+            let offer = LinkOffer::new(dev.normal(), dialect, policy.clone())?;
             let watch = dev.watch(policy::DIR, offer.clone())?;
             offer.begin()?;
             let log = Arc::pin_init(LogLimit::new(), GFP_KERNEL)?;

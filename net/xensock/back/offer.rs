@@ -38,7 +38,7 @@ use kernel::{
 /// The offer of one device. No frontend connects without one, so none does before its policy is
 /// there.
 #[pin_data]
-pub(crate) struct Offer {
+pub(crate) struct LinkOffer {
     dev: ARef<xenbus::Device>,
     dialect: Dialect,
     policy: Arc<InForce>,
@@ -47,7 +47,7 @@ pub(crate) struct Offer {
     is_open: Mutex<bool>,
 }
 
-impl Offer {
+impl LinkOffer {
     pub(crate) fn new(
         dev: &xenbus::Device,
         dialect: Dialect,
@@ -124,7 +124,7 @@ impl Offer {
     }
 }
 
-impl Watcher for Offer {
+impl Watcher for LinkOffer {
     fn changed(this: ArcBorrow<'_, Self>, _path: &CStr) {
         let waited = !this.policy.get().is_complete();
         this.policy.read_again();

@@ -77,12 +77,12 @@ impl TableEntry {
     }
 }
 
-struct Entries {
+struct SocketTree {
     by_id: RBTree<u64, TableEntry>,
     len: usize,
 }
 
-impl Entries {
+impl SocketTree {
     /// `EEXIST` if the id is in use.
     fn add(&mut self, id: u64, entry: TableEntry) -> Result {
         if self.by_id.get(&id).is_some() {
@@ -111,12 +111,12 @@ pub(crate) struct Table {
     pub(crate) guest: Arc<Guest>,
     /// `None` once the link is down.
     #[pin]
-    entries: Mutex<Option<Entries>>,
+    entries: Mutex<Option<SocketTree>>,
 }
 
 impl Table {
     pub(crate) fn new(guest: Arc<Guest>) -> Result<Arc<Self>> {
-        let entries = Entries {
+        let entries = SocketTree {
             by_id: RBTree::new(),
             len: 0,
         };
@@ -129,7 +129,7 @@ impl Table {
         )
     }
 
-    fn with<R>(&self, what: impl FnOnce(&mut Entries) -> Result<R>) -> Result<R> {
+    fn with<R>(&self, what: impl FnOnce(&mut SocketTree) -> Result<R>) -> Result<R> {
         what((*self.entries.lock()).as_mut().ok_or(ENETDOWN)?)
     }
 

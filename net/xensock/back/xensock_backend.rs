@@ -29,7 +29,7 @@
 //! - [`completion::Completion`]: how the guest is told what became of a CONNECT or an ACCEPT.
 //! - [`policy::Policy`]: what a guest may do; [`policy::InForce`]: the one that counts now, of which
 //!   there is one for each device; [`refused::Refused`]: what the guest was refused.
-//! - [`offer::Offer`]: what is offered to the frontend, once there is a policy.
+//! - [`offer::LinkOffer`]: what is offered to the frontend, once there is a policy.
 //! - [`owners::Owners`]: the users, without privileges, as whom a guest's sockets are used: one for
 //!   each owner that the guest tells apart.
 //! - [`quota::Quota`]: how much a guest has of something; [`sockets::Sockets`]: of sockets, where TCP
@@ -73,7 +73,7 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Backend::link`, `Offer::is_open` (mutexes).
+//! 1. `Backend::link`, `LinkOffer::is_open` (mutexes).
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while it
 //!    moves data, by the listener while it fills the place, and by ATTACH.

@@ -14,7 +14,7 @@ use super::{
         queued,
         spans,
         Memory,
-        Place,
+        MemorySpan,
         Violation, //
     },
     stream::{
@@ -212,13 +212,13 @@ impl<W: Own> Consumer<W> {
 
     /// Returns where the bytes are that follow `skip` bytes after what was consumed. What is there
     /// is up to the caller, who knows from [`Self::ready`] how many there are.
-    pub fn places(&self, skip: u32, len: u32) -> [Place; 4] {
+    pub fn places(&self, skip: u32, len: u32) -> [MemorySpan; 4] {
         let at = self.cons.load().wrapping_add(skip);
         let before = self.before_change().map_or(len, |b| b.saturating_sub(skip));
         let first = len.min(before);
         let here = self.size.load();
         let there = if first < len { self.other() } else { here };
-        let place = |size, span| Place {
+        let place = |size, span| MemorySpan {
             memory: Memory::of(size, self.base),
             span,
         };

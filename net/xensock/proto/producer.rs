@@ -14,7 +14,7 @@ use super::{
         queued,
         spans,
         Memory,
-        Place,
+        MemorySpan,
         Violation, //
     },
     stream::{
@@ -139,11 +139,11 @@ impl<W: Own> Producer<W> {
     }
 
     /// Returns where the bytes are that follow `skip` bytes after what was produced.
-    pub fn places(&self, skip: u32, len: u32) -> [Place; 2] {
+    pub fn places(&self, skip: u32, len: u32) -> [MemorySpan; 2] {
         let memory = self.memory();
         let spans = spans(self.prod.load().wrapping_add(skip), len, self.size.load());
 
-        spans.map(|span| Place { memory, span })
+        spans.map(|span| MemorySpan { memory, span })
     }
 
     /// Gives the consumer the `len` bytes that were copied in; returns whether to notify it.

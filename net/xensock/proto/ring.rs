@@ -159,7 +159,7 @@ impl Memory {
 
 /// A run of bytes of a direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct MemorySpan {
     /// The memory that it is in.
     pub memory: Memory,
     /// Where it is there.

@@ -4,7 +4,7 @@
 
 use crate::proto::ring::{
     Memory,
-    Place, //
+    MemorySpan, //
 };
 use core::ops::Deref;
 use kernel::{
@@ -40,8 +40,8 @@ impl<P: Deref<Target = SharedPages>> Pages<P> {
     }
 
     /// The extension, if any of `places` is there.
-    fn extension_for(&self, places: &[Place]) -> Option<Arc<P>> {
-        let is_there = |place: &Place| place.memory == Memory::Extension && place.span.len > 0;
+    fn extension_for(&self, places: &[MemorySpan]) -> Option<Arc<P>> {
+        let is_there = |place: &MemorySpan| place.memory == Memory::Extension && place.span.len > 0;
         if places.iter().any(is_there) {
             self.extension()
         } else {
@@ -53,12 +53,12 @@ impl<P: Deref<Target = SharedPages>> Pages<P> {
     /// it; returns how many bytes it was.
     pub(super) fn for_each(
         &self,
-        places: &[Place],
+        places: &[MemorySpan],
         mut what: impl FnMut(&SharedPages, usize, usize) -> usize,
     ) -> usize {
         let extension = self.extension_for(places);
         let mut done = 0;
-        for Place { memory, span } in places {
+        for MemorySpan { memory, span } in places {
             let pages = match (memory, &extension) {
                 (Memory::Base, _) => &*self.base,
                 (Memory::Extension, Some(extension)) => &***extension,
@@ -82,12 +82,12 @@ impl<P: Deref<Target = SharedPages>> Pages<P> {
     /// [`BioVecs::MAX`].
     pub(super) fn with_bvecs<R>(
         &self,
-        places: &[Place],
+        places: &[MemorySpan],
         what: impl FnOnce(&BioVecs<'_>) -> R,
     ) -> R {
         let extension = self.extension_for(places);
         let mut vecs = BioVecs::new();
-        for Place { memory, span } in places {
+        for MemorySpan { memory, span } in places {
             let pages = match (memory, &extension) {
                 (Memory::Base, _) => &*self.base,
                 (Memory::Extension, Some(extension)) => &***extension,

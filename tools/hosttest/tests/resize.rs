@@ -14,7 +14,7 @@ use xensock_hosttest::proto::{
     },
     ring::{
         Memory,
-        Place,
+        MemorySpan,
         Violation, //
     },
     stream::{
@@ -123,8 +123,8 @@ struct Memories([Vec<u8>; 2]);
 
 impl Memories {
     /// Does something with each byte of these places, in their order.
-    fn for_each(&mut self, places: &[Place], mut what: impl FnMut(&mut u8)) {
-        for Place { memory, span } in places {
+    fn for_each(&mut self, places: &[MemorySpan], mut what: impl FnMut(&mut u8)) {
+        for MemorySpan { memory, span } in places {
             let bytes = &mut self.0[usize::from(*memory == Memory::Extension)];
             let (offset, len) = (span.offset as usize, span.len as usize);
             bytes[offset..offset + len].iter_mut().for_each(&mut what);
@@ -225,7 +225,7 @@ proptest! {
             prop_assert!(ready.len <= BASE.max(extension));
             let places = consumer.places(0, ready.len);
             let mut sum = 0;
-            for Place { memory, span } in places {
+            for MemorySpan { memory, span } in places {
                 let size = if memory == Memory::Base { BASE } else { extension };
                 prop_assert!(span.len == 0 || span.offset + span.len <= size);
                 sum += span.len;
@@ -250,7 +250,7 @@ proptest! {
                 continue;
             };
             prop_assert!(room <= producer.size());
-            for Place { span, .. } in producer.places(0, room) {
+            for MemorySpan { span, .. } in producer.places(0, room) {
                 prop_assert!(span.len == 0 || span.offset + span.len <= producer.size());
             }
             let _ = producer.publish(&page, wanted.min(room));

@@ -32,7 +32,7 @@ use xensock_hosttest::proto::{
     },
     ring::{
         Memory,
-        Place, //
+        MemorySpan, //
     },
     stream::{
         Consumer,
@@ -198,7 +198,7 @@ impl<W: Own> Shared<W> {
     }
 
     /// The byte that is the only one of these places.
-    fn byte(&self, places: &[Place]) -> &AtomicU32 {
+    fn byte(&self, places: &[MemorySpan]) -> &AtomicU32 {
         let mut places = places.iter().filter(|place| place.span.len > 0);
         let place = places.next().unwrap();
         assert!(place.span.len == 1 && places.next().is_none());
