@@ -112,9 +112,10 @@ class Bed:
         if self.kconfig == "debug":
             memory = max(memory, 384)
             extra += " slab_debug=FZP"
+        if self.kconfig in ("kasan", "guest") and modules:
+            domain |= {"kind": "pvh", "checked": True}
         if self.kconfig == "kasan" and modules:
             memory = max(memory, 640)
-            domain |= {"kind": "pvh", "checked": True}
         if device and not server and not in_dom0 and self.host is not self:
             server = self.host
         if device and backend != "" and not server:
