@@ -85,15 +85,11 @@ class Lane:
             results.report.line(self._number, text)
             if text.lstrip().startswith("# ") and "Subtest:" not in text:
                 results.show("notes", text.lstrip()[2:])
-                results.show("talk", text.lstrip()[2:])
         elif kind == "D":
             results.console(self.log("dom0"), text)
-            results.show("talk", f"dom0| {text}")
         elif kind == "G":
             name, _, text = text.partition(" ")
             results.console(self.log(f"guest-{name}"), text)
-            if not text.startswith("["):
-                results.show("talk", f"{name}| {text}")
         elif kind == "P":
             results.progress.plan(text)
             results.report.plan(text.partition(".")[0])

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """make demo: guests without any network interface have dom0's network, by AF_XENSOCK and by sysctl."""
 
+import itertools
+
 from bed import timeout
 
 # A server of pages, in dom0 and in a guest.
@@ -16,11 +18,7 @@ END
 BYTES = 64 << 20
 TIMED = "curl -sS -o /dev/null -w '%{{size_download}} bytes in %{{time_total}} s' http://{host}:8090/data"
 
-
-def _show(bed, title, text):
-    bed.note("")
-    bed.note(f"--- {title}")
-    bed.note(text.rstrip() or "(nothing)")
+_numbers = itertools.count(1)
 
 
 def _must(where, command):
@@ -29,45 +27,66 @@ def _must(where, command):
     return out
 
 
-def _connections(lines):
-    """dom0's TCP sockets as people read them."""
-    states = {"01": "ESTABLISHED", "06": "TIME-WAIT", "08": "CLOSE-WAIT", "0A": "LISTEN"}
-    shown = []
-    for line in lines:
-        fields = line.split()
-        ends = []
-        for end in fields[1:3]:
-            host, port = end.split(":")
-            octets = [str(int(host[i:i + 2], 16)) for i in (6, 4, 2, 0)]
-            ends.append(f"{'.'.join(octets)}:{int(port, 16)}")
-        shown.append(f"{states.get(fields[3], fields[3]):12} {ends[0]:22} {ends[1]}")
-    return "\n".join(shown)
+def _say(bed, text):
+    """A step of the story."""
+    bed.note("")
+    bed.note(f"{next(_numbers)}. {text}")
+
+
+def _show(bed, text):
+    for line in text.rstrip().splitlines():
+        bed.note(f"       {line}")
+
+
+def _do(bed, where, command):
+    """Shows what somebody types, and what comes of it."""
+    bed.note(f"   {'dom0' if where is bed else 'guest'}# {command}")
+    out = _must(where, command)
+    _show(bed, out)
+    return out
+
+
+def _serve_pages(where, port, files):
+    """nginx, with its defaults but for where it is."""
+    _must(where, NGINX.format(port=port) + files)
+    where.start("exec nginx -e stderr -c /tmp/nginx.conf")
+
+
+def _wait_page(bed, url):
+    _must(bed, f"i=0; until curl -sS -o /dev/null {url} 2>/dev/null; do i=$((i + 1)); [ $i -lt 300 ] || exit 1; "
+               "sleep 0.1; done")
 
 
 def test_demo(bed):
     """A guest without any network interface shows a page that a server in dom0 has."""
+    _say(bed, "dom0 runs a web server at its own address.")
     server = bed.start(f"peer --host {bed.address}")
     server.wait_line("peer: ready")
+    _do(bed, bed, "ss -tln 'sport = 7080'")
+
     guest = bed.guest(name="demo")
-
-    interfaces = _must(guest, "ls /sys/class/net").split()
+    _say(bed, "A guest has no network card: there is only its loopback.")
+    interfaces = _do(bed, guest, "ls /sys/class/net").split()
     assert interfaces == ["lo"], interfaces
-    _show(bed, "network interfaces of the guest", _must(guest, "ip addr show 2>&1; ip route show"))
-    page = _must(guest, "until fetch >/dev/null 2>&1; do usleep 100000; done; fetch")
-    assert "Hello from dom0" in page, page
-    _show(bed, f"in the guest: fetch http://{bed.address}:7080/ through socket(AF_XENSOCK, ...)", page)
 
+    _must(guest, "until fetch >/dev/null 2>&1; do usleep 100000; done")
+    _say(bed, "A program of the guest opens socket(AF_XENSOCK, SOCK_STREAM, 0), and has that page all the same.")
+    page = _do(bed, guest, "fetch")
+    assert "Hello from dom0" in page, page
+
+    _say(bed, "It was a socket of dom0. So are the eight connections that this program holds: dom0 sees its own TCP.")
     held = guest.start("hold busy")
     held.wait_line("ready")
-    with open("/proc/net/tcp", encoding="ascii") as file:
-        _show(bed, "dom0's TCP sockets while the guest has eight open",
-              _connections(file.readlines()[1:]))
+    bed.note("   guest# hold busy &")
+    _do(bed, bed, "ss -tnH state established 'dport = 7001'")
     held.kill()
+
+    _say(bed, "Each end writes in xenstore what it is able to do, and that it is connected (state 4).")
     domid = guest.domid
-    _show(bed, f"xenstore: the guest's end, /local/domain/{domid}/device/xensock/0",
-          bed.xenstore.tree(f"/local/domain/{domid}/device/xensock/0"))
-    _show(bed, f"xenstore: dom0's end, /local/domain/0/backend/xensock/{domid}/0",
-          bed.xenstore.tree(f"/local/domain/0/backend/xensock/{domid}/0"))
+    bed.note(f"   dom0# xenstore-ls /local/domain/{domid}/device/xensock/0")
+    _show(bed, bed.xenstore.tree(f"/local/domain/{domid}/device/xensock/0"))
+    bed.note(f"   dom0# xenstore-ls /local/domain/0/backend/xensock/{domid}/0")
+    _show(bed, bed.xenstore.tree(f"/local/domain/0/backend/xensock/{domid}/0"))
     guest.destroy()
 
 
@@ -77,27 +96,27 @@ def test_hijack(bed):
     bed.start(f"peer --host {bed.address}").wait_line("peer: ready")
     guest = bed.guest(name="nonic", memory=768, programs=True, policy=("bind-allow=8080",))
     _must(guest, "until fetch >/dev/null 2>&1; do usleep 100000; done")
-    _must(guest, "sysctl -w net.xensock.hijack=1")
-    _show(bed, "in the guest: sysctl -w net.xensock.hijack=1, then curl",
-          _must(guest, f"ls /sys/class/net; curl -sS http://{bed.address}:7080/"))
+    _say(bed, "Another guest without a card runs programs of Debian, which know nothing of AF_XENSOCK. A sysctl has "
+              "their TCP carried.")
+    _do(bed, guest, "sysctl -w net.xensock.hijack=1")
+    _do(bed, guest, f"curl -sS http://{bed.address}:7080/")
 
-    _must(guest, NGINX.format(port=8080) + "echo 'Hello from nginx in the guest' >/tmp/www/page")
-    guest.start("exec nginx -e stderr -c /tmp/nginx.conf")
-    page = _must(bed, "curl -sS --retry 50 --retry-connrefused --retry-delay 1 "
-                      f"http://{bed.address}:8080/page")
+    _say(bed, "It serves, too: nginx of the guest listens at dom0's address, at the one port that its policy allows.")
+    _serve_pages(guest, 8080, "echo 'Hello from nginx in the guest' >/tmp/www/page")
+    bed.note("   guest# nginx")
+    _wait_page(bed, f"http://{bed.address}:8080/page")
+    page = _do(bed, bed, f"curl -sS http://{bed.address}:8080/page")
     assert "Hello from nginx" in page, page
-    _show(bed, f"in dom0: curl http://{bed.address}:8080/page", page)
-    _show(bed, "in dom0: ss -tln 'sport = 8080'", _must(bed, "ss -tln 'sport = 8080'"))
-    _show(bed, "in the guest: /proc/net/xensock", _must(guest, "cat /proc/net/xensock"))
-    _show(bed, "in the guest: sysctl net.xensock.decisions",
-          _must(guest, "cat /proc/sys/net/xensock/decisions"))
+    _do(bed, bed, "ss -tln 'sport = 8080'")
 
-    _must(bed, NGINX.format(port=8090) + f"truncate -s {BYTES} /tmp/www/data")
-    bed.start("exec nginx -e stderr -c /tmp/nginx.conf")
-    _must(bed, f"curl -sS --retry 50 --retry-connrefused --retry-delay 1 -o /dev/null http://{bed.address}:8090/data")
+    _say(bed, "The guest lists its sockets, and counts what became of those that programs have opened.")
+    _do(bed, guest, "cat /proc/net/xensock")
+    _do(bed, guest, "sysctl net.xensock.decisions")
+
+    _say(bed, f"The same {BYTES >> 20} MiB from dom0, by XenSock and, in a guest that has a card, over netfront.")
+    _serve_pages(bed, 8090, f"truncate -s {BYTES} /tmp/www/data")
+    _wait_page(bed, f"http://{bed.address}:8090/data")
     other = bed.guest(name="nic", memory=768, programs=True, device=None, vif=True)
-    over_netfront = _must(other, TIMED.format(host=bed.bridge_address))
-    over_xensock = _must(guest, TIMED.format(host=bed.address))
-    _show(bed, f"the same {BYTES >> 20} MiB by curl from nginx in dom0",
-          f"by XenSock: {over_xensock}\nover netfront, in a guest with an interface: {over_netfront}")
+    _do(bed, guest, TIMED.format(host=bed.address))
+    _do(bed, other, TIMED.format(host=bed.bridge_address))
     bed.note("")
