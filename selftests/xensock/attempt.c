@@ -13,9 +13,12 @@
  *                                 an "ok" for each byte
  *   attempt stay [CALL] HOST PORT serves, and stays
  *   attempt algorithm NAME...     has TCP control congestion by it
+ *   attempt join GROUP...         sockets that join groups, one each
+ *   attempt member GROUP...       the same, and stays
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
@@ -164,6 +167,25 @@ static bool algorithm(const char *name)
 	return done;
 }
 
+/* The socket stays. */
+static bool join(const char *group)
+{
+	struct sockaddr_storage to;
+	bool is_ipv6 = resolve(group, "0", &to) == sizeof(struct sockaddr_in6);
+	int family = opt.family == AF_INET ? to.ss_family : opt.family;
+	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ip_mreq mreq = { .imr_interface.s_addr = 0 };
+	struct ipv6_mreq mreq6 = { .ipv6mr_interface = 0 };
+
+	if (is_ipv6) {
+		mreq6.ipv6mr_multiaddr = ((struct sockaddr_in6 *)&to)->sin6_addr;
+		return !setsockopt(fd, SOL_IPV6, IPV6_ADD_MEMBERSHIP, &mreq6,
+				   sizeof(mreq6));
+	}
+	mreq.imr_multiaddr = ((struct sockaddr_in *)&to)->sin_addr;
+	return !setsockopt(fd, SOL_IP, IP_ADD_MEMBERSHIP, &mreq, sizeof(mreq));
+}
+
 int main(int argc, char **argv)
 {
 	const char *call;
@@ -185,6 +207,11 @@ int main(int argc, char **argv)
 	} else if (!strcmp(call, "algorithm")) {
 		for (i = 2; i < argc; i++)
 			say(algorithm(argv[i]));
+	} else if (!strcmp(call, "join") || !strcmp(call, "member")) {
+		for (i = 2; i < argc; i++)
+			say(join(argv[i]));
+		if (!strcmp(call, "member"))
+			pause();
 	} else {
 		for (i = 1; i + 1 < argc; i += 2) {
 			if (is_call(argv[i]))

@@ -2,14 +2,17 @@
 /*
  * Multicast: what the peer's domain receives of a group that one of its own
  * sockets has joined is not for others. UDP has that if IP_MULTICAST_ALL is off,
- * and sockets of a frontend in any case (--all).
+ * and sockets of a frontend in any case. Sockets that have joined it themselves
+ * get it; the scenario has a rule that allows these groups, and a route.
  */
+#include <arpa/inet.h>
 #include <netinet/in.h>
 
 #include "kselftest_harness.h"
 #include "datagram.h"
 
 #define GROUP "239.192.77.1"
+#define GROUP6 "ff15::77"
 
 #ifndef IP_MULTICAST_ALL
 #define IP_MULTICAST_ALL 49
@@ -46,6 +49,148 @@ TEST(groups_of_others)
 	EXPECT_EQ(0, strncmp(peer.line, "ok 30", 5)) TH_LOG("%s", peer.line);
 	puppet_do(&peer, "nomail");
 	puppet_close(&peer);
+	close(fd);
+}
+
+/* The interface that has the peer's address; a frontend's is the backend's choice. */
+static int group_option(int fd, int name, const char *group)
+{
+	struct ip_mreq mreq;
+
+	inet_pton(AF_INET, group, &mreq.imr_multiaddr);
+	inet_pton(AF_INET, opt.host, &mreq.imr_interface);
+	return setsockopt(fd, SOL_IP, name, &mreq, sizeof(mreq)) ? errno : 0;
+}
+
+static int group_option6(int fd, int name, const char *group)
+{
+	struct ipv6_mreq mreq = { .ipv6mr_interface = 0 };
+
+	inet_pton(AF_INET6, group, &mreq.ipv6mr_multiaddr);
+	return setsockopt(fd, SOL_IPV6, name, &mreq, sizeof(mreq)) ? errno : 0;
+}
+
+static int any_group(int fd, int level, int name, const char *group)
+{
+	struct group_req req = { .gr_interface = 0 };
+
+	any_address(group, 0, &req.gr_group);
+	return setsockopt(fd, level, name, &req, sizeof(req)) ? errno : 0;
+}
+
+FIXTURE(groups) {
+	struct puppet peer;
+	int fd;
+	unsigned int port;
+};
+
+FIXTURE_SETUP(groups)
+{
+	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_EQ(0, strncmp(puppet_do(&self->peer, "mail " ANY_HOST), "ok ", 3));
+	ASSERT_STREQ("ok", puppet_do(&self->peer, "join " GROUP " %s", opt.host));
+	self->fd = new_datagram(0);
+	ASSERT_EQ(0, bind_to(self->fd, ANY_HOST, 0));
+	self->port = local_port(self->fd);
+	if (opt.family == AF_INET)
+		EXPECT_EQ(0, setsockopt(self->fd, SOL_IP, IP_MULTICAST_ALL,
+					&(int){ 0 }, sizeof(int)));
+	EXPECT_EQ(0, setsockopt(self->fd, SOL_IP, IP_PKTINFO, &(int){ 1 }, sizeof(int)));
+}
+
+FIXTURE_TEARDOWN(groups)
+{
+	puppet_do(&self->peer, "nomail");
+	puppet_close(&self->peer);
+	close(self->fd);
+}
+
+/* Where the next datagram was sent to, or "". */
+static const char *destination(int fd, ssize_t len)
+{
+	static char text[INET_ADDRSTRLEN];
+	char data[100], control[100];
+	struct iovec iov = { data, sizeof(data) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control, .msg_controllen = sizeof(control),
+	};
+	struct in_pktinfo info;
+	struct cmsghdr *cmsg;
+
+	if (recvmsg(fd, &msg, 0) != len)
+		return "";
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (!cmsg || cmsg->cmsg_level != SOL_IP || cmsg->cmsg_type != IP_PKTINFO)
+		return "";
+	memcpy(&info, CMSG_DATA(cmsg), sizeof(info));
+	return inet_ntop(AF_INET, &info.ipi_addr, text, sizeof(text));
+}
+
+TEST_F(groups, joined)
+{
+	int fd = self->fd;
+
+	EXPECT_EQ(0, group_option(fd, IP_ADD_MEMBERSHIP, GROUP));
+	EXPECT_EQ(EADDRINUSE, group_option(fd, IP_ADD_MEMBERSHIP, GROUP));
+	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "post %u 10 1 " GROUP, self->port));
+	EXPECT_STREQ(GROUP, destination(fd, 10));
+	EXPECT_EQ(0, group_option(fd, IP_DROP_MEMBERSHIP, GROUP));
+	EXPECT_EQ(EADDRNOTAVAIL, group_option(fd, IP_DROP_MEMBERSHIP, GROUP));
+	EXPECT_STREQ("ok 11", puppet_do(&self->peer, "post %u 11 1 " GROUP, self->port));
+	EXPECT_STREQ("ok 20", puppet_do(&self->peer, "post %u 20 2 %s", self->port, opt.host));
+	EXPECT_STREQ(opt.host, destination(fd, 20));
+	EXPECT_EQ(0, any_group(fd, SOL_IP, MCAST_JOIN_GROUP, GROUP));
+	EXPECT_EQ(EADDRINUSE, group_option(fd, IP_ADD_MEMBERSHIP, GROUP));
+	EXPECT_STREQ("ok 30", puppet_do(&self->peer, "post %u 30 3 " GROUP, self->port));
+	EXPECT_STREQ(GROUP, destination(fd, 30));
+	EXPECT_EQ(0, any_group(fd, SOL_IP, MCAST_LEAVE_GROUP, GROUP));
+}
+
+/* Before the socket has any address, and with all that is said set again for the one it gets. */
+TEST_F(groups, joined_first)
+{
+	int fd = new_datagram(0);
+	unsigned int port;
+
+	EXPECT_EQ(0, setsockopt(fd, SOL_IP, IP_PKTINFO, &(int){ 1 }, sizeof(int)));
+	EXPECT_EQ(0, group_option(fd, IP_ADD_MEMBERSHIP, GROUP));
+	EXPECT_EQ(0, group_option(fd, IP_ADD_MEMBERSHIP, "239.192.77.2"));
+	EXPECT_EQ(0, group_option(fd, IP_DROP_MEMBERSHIP, "239.192.77.2"));
+	ASSERT_EQ(0, bind_to(fd, ANY_HOST, 0));
+	port = local_port(fd);
+	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "post %u 10 1 " GROUP, port));
+	EXPECT_STREQ(GROUP, destination(fd, 10));
+	close(fd);
+}
+
+TEST_F(groups, what_is_said_wrongly)
+{
+	struct ip_mreq mreq = { .imr_multiaddr.s_addr = inet_addr(GROUP) };
+	struct group_req req = { .gr_interface = 0 };
+	socklen_t len = sizeof(mreq);
+	int fd = self->fd;
+
+	EXPECT_EQ(EINVAL, group_option(fd, IP_ADD_MEMBERSHIP, "192.0.2.1"));
+	EXPECT_EQ(-1, setsockopt(fd, SOL_IP, IP_ADD_MEMBERSHIP, &mreq, 7));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, setsockopt(fd, SOL_IP, MCAST_JOIN_GROUP, &req, sizeof(req) - 5));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(EINVAL, any_group(fd, SOL_IP, MCAST_JOIN_GROUP, GROUP6));
+	EXPECT_EQ(-1, getsockopt(fd, SOL_IP, IP_ADD_MEMBERSHIP, &mreq, &len));
+	EXPECT_EQ(ENOPROTOOPT, errno);
+}
+
+TEST(groups_of_ipv6)
+{
+	int fd = new_datagram6();
+
+	EXPECT_EQ(0, group_option6(fd, IPV6_ADD_MEMBERSHIP, GROUP6));
+	EXPECT_EQ(EADDRINUSE, group_option6(fd, IPV6_ADD_MEMBERSHIP, GROUP6));
+	EXPECT_EQ(EADDRINUSE, any_group(fd, SOL_IPV6, MCAST_JOIN_GROUP, GROUP6));
+	EXPECT_EQ(0, any_group(fd, SOL_IPV6, MCAST_LEAVE_GROUP, GROUP6));
+	EXPECT_EQ(EADDRNOTAVAIL, group_option6(fd, IPV6_DROP_MEMBERSHIP, GROUP6));
+	EXPECT_EQ(EINVAL, group_option6(fd, IPV6_ADD_MEMBERSHIP, "2001:db8::1"));
 	close(fd);
 }
 

@@ -293,17 +293,23 @@ TEST_F(datagram, errors)
 	EXPECT_EQ(-ENETUNREACH, ask_connect(l, c->id, opt.noroute, 1, NULL));
 }
 
-static int set_option(struct link *l, __u64 id, __u32 level, __u32 name,
-		      __u32 value)
+static int set_bytes(struct link *l, __u64 id, __u32 level, __u32 name,
+		     const void *value, size_t len)
 {
 	struct request r = {
 		.cmd = SETSOCKOPT,
 		.id = id,
-		.option = { .level = level, .name = name, .len = 4 },
+		.option = { .level = level, .name = name, .len = len },
 	};
 
-	memcpy(r.option.value, &value, 4);
+	memcpy(r.option.value, value, len);
 	return ask(l, &r);
+}
+
+static int set_option(struct link *l, __u64 id, __u32 level, __u32 name,
+		      __u32 value)
+{
+	return set_bytes(l, id, level, name, &value, sizeof(value));
 }
 
 /* The value, or an error. */
@@ -651,6 +657,46 @@ TEST_F(policy, of_each_datagram)
 	EXPECT_EQ(-EACCES, ask_bind(l, c->id, opt.host, 0, NULL));
 	EXPECT_EQ(-EACCES, ask_bind(l, c->id, opt.host, 9001, NULL));
 	EXPECT_EQ(0, ask_bind(l, c->id, opt.host, 9000, NULL));
+}
+
+/* multicast-allow=239.192.77.0/24 max-groups=2 */
+TEST_F(policy, of_groups)
+{
+	__u8 group[32] = { 239, 192, 77, 1 }, other[8] = { 239, 192, 78, 1 };
+	__u8 second[8] = { 239, 192, 77, 2 }, third[8] = { 239, 192, 77, 3 };
+	__u8 none[8] = { 192, 0, 2, 1 }, reserved[8] = { 239, 192, 77, 1, 192, 0, 2, 1 };
+	__u8 near[20] = { 0xff, 0x02, [15] = 1, [16] = 1 };
+	struct link *l = &self->link;
+	__u64 id = self->c.id;
+	int i;
+
+	for (i = 0; i <= 32; i++) {
+		if (i == 8)
+			continue;
+		EXPECT_EQ(-EINVAL, set_bytes(l, id, IPPROTO_IP, IP_ADD_MEMBERSHIP, group, i));
+		EXPECT_EQ(-EINVAL, set_bytes(l, id, IPPROTO_IP, IP_DROP_MEMBERSHIP, group, i));
+	}
+	EXPECT_EQ(-EINVAL, set_bytes(l, id, IPPROTO_IP, IP_ADD_MEMBERSHIP, none, 8));
+	EXPECT_EQ(-EINVAL, set_bytes(l, id, IPPROTO_IP, IP_ADD_MEMBERSHIP, reserved, 8));
+	EXPECT_EQ(-EINVAL, set_bytes(l, id, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, near, 16));
+	EXPECT_EQ(-ENOPROTOOPT, get_option(l, id, IPPROTO_IP, IP_ADD_MEMBERSHIP));
+	EXPECT_EQ(-ENOPROTOOPT, set_bytes(l, id, IPPROTO_IP, MCAST_JOIN_GROUP, group, 8));
+	EXPECT_EQ(-EADDRNOTAVAIL, set_bytes(l, id, IPPROTO_IP, IP_DROP_MEMBERSHIP, group, 8));
+
+	EXPECT_EQ(-EPERM, set_bytes(l, id, IPPROTO_IP, IP_ADD_MEMBERSHIP, other, 8));
+	EXPECT_EQ(-EPERM, set_bytes(l, id, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, near, 20));
+	EXPECT_EQ(0, set_bytes(l, id, IPPROTO_IP, IP_ADD_MEMBERSHIP, group, 8));
+	EXPECT_EQ(-EADDRINUSE, set_bytes(l, id, IPPROTO_IP, IP_ADD_MEMBERSHIP, group, 8));
+	EXPECT_EQ(0, set_bytes(l, id, IPPROTO_IP, IP_ADD_MEMBERSHIP, second, 8));
+	EXPECT_EQ(-ENOBUFS, set_bytes(l, id, IPPROTO_IP, IP_ADD_MEMBERSHIP, third, 8));
+	EXPECT_EQ(0, set_bytes(l, id, IPPROTO_IP, IP_DROP_MEMBERSHIP, group, 8));
+	EXPECT_EQ(0, set_bytes(l, id, IPPROTO_IP, IP_ADD_MEMBERSHIP, third, 8));
+
+	/* A stream is in none. */
+	EXPECT_EQ(0, ask_socket(l, 0x7700));
+	EXPECT_EQ(-ENOPROTOOPT,
+		  set_bytes(l, 0x7700, IPPROTO_IP, IP_ADD_MEMBERSHIP, group, 8));
+	EXPECT_EQ(0, ask_release(l, 0x7700, false));
 }
 
 /* The ring of the first has 65 pages. After an error another may follow. */

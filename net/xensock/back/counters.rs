@@ -91,6 +91,7 @@ impl Counters {
         f.write_fmt(fmt!("sockets-closed {}\n", self.sockets.closed()))?;
         show(c"listeners", &self.listeners, f)?;
         f.write_fmt(fmt!("waiting {}\n", self.waiting.count()))?;
+        show(c"groups", &self.sockets.groups, f)?;
         f.write_fmt(fmt!("memory {}\n", self.sockets.memory.used()))?;
         show(c"ring-pages", &self.pages, f)?;
         self.requests.show(f)?;

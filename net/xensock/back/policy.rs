@@ -71,6 +71,7 @@ pub(crate) struct Policy {
     /// In KiB.
     max_memory: u32,
     max_datagram: u32,
+    max_groups: u32,
     /// Whether it is all there, or nobody waits for that.
     is_complete: bool,
     /// The nodes that cannot be understood.
@@ -111,6 +112,17 @@ impl Policy {
             .rules
             .may_connect(transport, addr, |ip| self.takes_in(ip));
         self.check(may, Reason::Connect, Some(addr))
+    }
+
+    /// Whether a socket may join a group: `EPERM`.
+    pub(crate) fn may_join(&self, group: IpAddr) -> Result {
+        let may = self.rules.may_join(group);
+        self.check(may, Reason::Group, Some(&SocketAddr::new(group, 0)))
+    }
+
+    /// Whether a guest's sockets may be in so many groups, the last of them by that owner: `ENOBUFS`.
+    pub(crate) fn may_have_groups(&self, count: usize, owner: u64) -> Result {
+        self.within(count, part_of(owner, self.max_groups), Reason::Groups)
     }
 
     /// Returns whether the namespace itself takes in what is sent to an address.
@@ -241,6 +253,9 @@ impl Policy {
                 connect_deny: reader
                     .rules(policy::CONNECT_DENY, Some(Rule::ALL))?
                     .unwrap_or_default(),
+                multicast_allow: reader
+                    .suitable(policy::MULTICAST_ALLOW, None, Rule::is_about_groups)?
+                    .unwrap_or_default(),
             },
             namespace,
             max_sockets: reader.limit(&Limit::SOCKETS)?,
@@ -250,6 +265,7 @@ impl Policy {
             max_ring_pages: reader.limit(&Limit::RING_PAGES)?,
             max_memory: reader.limit_or(&Limit::MEMORY, default_memory())?,
             max_datagram: reader.limit(&Limit::DATAGRAM)?,
+            max_groups: reader.limit(&Limit::GROUPS)?,
             is_complete: !is_awaited() || reader.value(policy::COMPLETE)?.is_some(),
             wrong: reader.wrong,
         })
@@ -325,14 +341,25 @@ impl Reader<'_> {
 
     /// The rules of a list, with `instead` for what is not a rule.
     fn rules(&mut self, node: &CStr, instead: Option<Rule>) -> Result<Option<KVec<Rule>>> {
+        self.suitable(node, instead, |_| true)
+    }
+
+    /// The same, where a rule has to be one of some kind.
+    fn suitable(
+        &mut self,
+        node: &CStr,
+        instead: Option<Rule>,
+        is_suitable: impl Fn(&Rule) -> bool,
+    ) -> Result<Option<KVec<Rule>>> {
         let Some(value) = self.value(node)? else {
             return Ok(None);
         };
         let mut list = KVec::new();
         let mut is_wrong = false;
         for rule in rules(&value) {
-            is_wrong |= rule.is_err();
-            if let Some(rule) = rule.ok().or(instead) {
+            let rule = rule.ok().filter(&is_suitable);
+            is_wrong |= rule.is_none();
+            if let Some(rule) = rule.or(instead) {
                 list.push(rule, GFP_KERNEL)?;
             }
         }

@@ -35,10 +35,14 @@ pub(crate) enum Reason {
     RingPages,
     /// Too large a datagram.
     Datagram,
+    /// A socket must not join that group.
+    Group,
+    /// Too many groups.
+    Groups,
 }
 
 impl Reason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Namespace,
         Self::Bind,
         Self::Connect,
@@ -47,6 +51,8 @@ impl Reason {
         Self::RingOrder,
         Self::RingPages,
         Self::Datagram,
+        Self::Group,
+        Self::Groups,
     ];
 
     /// The name of the count.
@@ -60,6 +66,8 @@ impl Reason {
             Self::RingOrder => c"ring-order",
             Self::RingPages => c"ring-pages",
             Self::Datagram => c"datagram",
+            Self::Group => c"multicast",
+            Self::Groups => c"groups",
         }
     }
 
@@ -68,8 +76,9 @@ impl Reason {
         match self {
             Self::Namespace | Self::Bind | Self::Connect => EACCES,
             Self::Sockets => EMFILE,
-            Self::Listeners | Self::RingOrder | Self::RingPages => ENOBUFS,
+            Self::Listeners | Self::RingOrder | Self::RingPages | Self::Groups => ENOBUFS,
             Self::Datagram => EMSGSIZE,
+            Self::Group => EPERM,
         }
     }
 }

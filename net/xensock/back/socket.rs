@@ -4,6 +4,7 @@
 
 mod any;
 mod carried;
+mod groups;
 mod options;
 
 pub(crate) use any::AnySocket;
@@ -82,6 +83,9 @@ pub(crate) struct Socket<P: Carried> {
     memory: SocketMemory,
     sockets: Arc<Sockets>,
     _open: Charge,
+    /// Of each group that the socket is in. It has left them when these go.
+    #[pin]
+    groups: Mutex<KVec<Charge>>,
     /// Whether the guest has asked for what frames can say besides.
     wants_info: Atomic<bool>,
     /// Whether it has asked for reports of errors.
@@ -258,6 +262,7 @@ impl<P: Carried> Socket<P> {
                 memory <- SocketMemory::new(sockets.memory.clone()),
                 sockets,
                 _open: open,
+                groups <- new_mutex!(KVec::new(), "xensock_groups"),
                 wants_info: Atomic::new(false),
                 wants_reports: Atomic::new(false),
                 shares <- new_mutex!((false, false), "xensock_shares"),

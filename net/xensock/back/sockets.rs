@@ -24,6 +24,8 @@ pub(crate) struct Sockets {
     /// Those included that were closed and that TCP is not done with.
     all: Arc<Tally>,
     open: Arc<Quota>,
+    /// The groups that they are in.
+    pub(crate) groups: Arc<Quota>,
     pub(crate) memory: Arc<TcpMemory>,
 }
 
@@ -32,7 +34,14 @@ impl Sockets {
         let all = Arc::new(Tally::new(), GFP_KERNEL)?;
         let open = Quota::new()?;
         let memory = TcpMemory::new(all.clone())?;
-        Ok(Arc::new(Self { all, open, memory }, GFP_KERNEL)?)
+        let groups = Quota::new()?;
+        let sockets = Self {
+            all,
+            open,
+            groups,
+            memory,
+        };
+        Ok(Arc::new(sockets, GFP_KERNEL)?)
     }
 
     /// Counts a socket: as one that is open until the result is dropped, and then for as long as

@@ -219,7 +219,15 @@ impl<F: AddressFamily> Ops for Family<F> {
             fallback::fall_back(socket, sk, Reason::Option, None)?;
         }
         let endpoint = sk.data().get_ref().endpoint();
-        endpoint.set_option(socket, sk, level, name, value)
+        let result = endpoint.set_option(socket, sk, level, name, value);
+        if let (Err(EPERM | ENOPROTOOPT | ENODEV | ENETDOWN), Engine::Datagram(_)) =
+            (&result, sk.data().get_ref())
+        {
+            if native::joins(level, name) {
+                fallback::fall_back(socket, sk, Reason::Option, None)?;
+            }
+        }
+        result
     }
 
     fn getsockopt(

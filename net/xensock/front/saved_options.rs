@@ -21,6 +21,9 @@ use kernel::{
     sync::Arc, //
 };
 
+/// Most groups of IPv4, and of IPv6, that a socket joins, whatever the backend allows.
+const MAX_GROUPS: usize = 64;
+
 /// An option that was set.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct SavedOption {
@@ -44,21 +47,31 @@ pub(crate) fn with_bytes<T>(value: &Value, what: impl FnOnce(&[u8]) -> T) -> T {
 pub(crate) struct SavedOptions(KVec<SavedOption>);
 
 impl SavedOptions {
-    /// The `old` ones, with an option set anew. May sleep.
+    /// The `old` ones, with an option set anew, or a group joined or left. May sleep. `ENOBUFS` if
+    /// these are too many groups.
     pub(crate) fn with(old: Option<&Self>, option: &SockOpt, value: Value) -> Result<Arc<Self>> {
         let old = old.map_or(&[][..], |settings| &settings.0);
         let mut settings = KVec::with_capacity(old.len() + 1, GFP_KERNEL)?;
-        let is_other = |s: &&SavedOption| (s.level, s.name) != (option.level, option.name);
-
-        for setting in old.iter().filter(is_other) {
-            settings.push(*setting, GFP_KERNEL)?;
-        }
         let setting = SavedOption {
             level: option.level,
-            name: option.name,
+            name: option.kept_as(),
             value,
         };
-        settings.push(setting, GFP_KERNEL)?;
+        let is_same = |s: &SavedOption| (s.level, s.name) == (setting.level, setting.name);
+        let is_replaced = |s: &SavedOption| match option.is_group() {
+            true => *s == setting,
+            false => is_same(s),
+        };
+
+        for other in old.iter().filter(|s| !is_replaced(s)) {
+            settings.push(*other, GFP_KERNEL)?;
+        }
+        if !option.leaves() {
+            if option.is_group() && settings.iter().filter(|s| is_same(s)).count() >= MAX_GROUPS {
+                return Err(ENOBUFS);
+            }
+            settings.push(setting, GFP_KERNEL)?;
+        }
         Ok(Arc::new(Self(settings), GFP_KERNEL)?)
     }
 

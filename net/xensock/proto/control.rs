@@ -146,7 +146,7 @@ fn source_v6(data: &[u8]) -> Result<SocketAddrV6, i32> {
 }
 
 /// Returns whether an address means something on one link only.
-fn is_link_local(ip: &Ipv6Addr) -> bool {
+pub(super) fn is_link_local(ip: &Ipv6Addr) -> bool {
     let [first, second, ..] = ip.octets();
     match first {
         0xfe => second & 0xc0 == 0x80,

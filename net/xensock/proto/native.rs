@@ -30,11 +30,7 @@ pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool 
             ) || (!is_stream
                 && matches!(
                     name,
-                    IP_MULTICAST_IF
-                        | IP_ADD_MEMBERSHIP
-                        | IP_ADD_SOURCE_MEMBERSHIP
-                        | MCAST_JOIN_GROUP
-                        | MCAST_JOIN_SOURCE_GROUP
+                    IP_MULTICAST_IF | IP_ADD_SOURCE_MEMBERSHIP | MCAST_JOIN_SOURCE_GROUP
                 ))
         }
         SOL_TCP if is_stream => matches!(
@@ -60,17 +56,21 @@ pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool 
                     | IPV6_DSTOPTS
                     | IPV6_TRANSPARENT
                     | IPV6_UNICAST_IF
-            ) || (!is_stream
-                && matches!(
-                    name,
-                    IPV6_MULTICAST_IF
-                        | IPV6_ADD_MEMBERSHIP
-                        | MCAST_JOIN_GROUP
-                        | MCAST_JOIN_SOURCE_GROUP
-                ))
+            ) || (!is_stream && matches!(name, IPV6_MULTICAST_IF | MCAST_JOIN_SOURCE_GROUP))
         }
         _ => false,
     }
+}
+
+/// Returns whether an option of a datagram socket joins a group: if the backend does not let it, the
+/// guest's own network may.
+pub fn joins(level: i32, name: i32) -> bool {
+    matches!(
+        (level, name),
+        (SOL_IP, IP_ADD_MEMBERSHIP)
+            | (SOL_IPV6, IPV6_ADD_MEMBERSHIP)
+            | (SOL_IP | SOL_IPV6, MCAST_JOIN_GROUP)
+    )
 }
 
 /// Returns whether a value that a program gives for such an option asks for what only a socket of the

@@ -11,8 +11,10 @@
 //! value has one form, see [`Kind`].
 
 mod datagram;
+mod groups;
 mod table;
 
+pub use groups::group;
 pub use table::*;
 
 use super::{
@@ -51,6 +53,9 @@ pub fn change_info(value: &mut [u8], offset: usize, change: impl FnOnce(u32) -> 
     }
 }
 
+/// Most bytes that matter of what a program gives.
+pub const GIVEN_LEN: usize = 136;
+
 /// What may be done with an option, and who knows of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -86,6 +91,8 @@ pub enum Kind {
     Name,
     /// A structure of so many bytes at the most, as the backend's Linux lays it out.
     Struct(u32),
+    /// A group of multicast, see [`group`].
+    Group,
 }
 
 /// Any number.
@@ -166,6 +173,8 @@ impl SockOpt {
             Kind::Flag | Kind::Int { .. } | Kind::Judged => total == INT_LEN as u32,
             Kind::Name => total == NAME_LEN as u32,
             Kind::Struct(max) => total <= max,
+            // It is not read.
+            Kind::Group => false,
         }
     }
 
@@ -247,6 +256,7 @@ impl SockOpt {
             Kind::Judged => value.to_int().is_some(),
             Kind::Name => return check_name(value.as_bytes()),
             Kind::Struct(_) => false,
+            Kind::Group => group(self.level, value.as_bytes()).is_some(),
         };
         if good {
             Ok(())
@@ -343,13 +353,17 @@ fn refusal(level: u32, name: u32, given: &[u8]) -> i32 {
 }
 
 /// Frontend: returns what to send when a program sets an option to `given`, of which the first
-/// [`super::value::MAX_LEN`] bytes are enough; or to keep, if the option is not [carried].
+/// [`GIVEN_LEN`] bytes are enough; or to keep, if the option is not [carried].
 ///
 /// [`errno::ENOPROTOOPT`] or [`errno::EPERM`] if programs cannot set it, [`errno::EINVAL`] for a
 /// value that is too short or out of range, [`errno::ENOENT`] for a name that nothing has.
 ///
 /// [carried]: SockOpt::is_carried
 pub fn to_set(level: u32, name: u32, given: &[u8]) -> Result<(&'static SockOpt, Value), i32> {
+    if let Some(said) = groups::said(level, name, given) {
+        let (name, value) = said?;
+        return Ok((may_set(level, name, &value)?, value));
+    }
     match find_for_program(level, name).filter(|option| option.access != Access::Get) {
         Some(option) if option.access == Access::Fixed => {
             option.check_fixed(given)?;
@@ -360,11 +374,17 @@ pub fn to_set(level: u32, name: u32, given: &[u8]) -> Result<(&'static SockOpt, 
     }
 }
 
+/// Frontend: returns the option that a program sets, of any level but that of the socket itself, if
+/// there is one.
+pub fn for_setting(level: u32, name: u32) -> Option<&'static SockOpt> {
+    find_for_program(level, groups::plain(level, name)).filter(|option| option.level != SOL_SOCKET)
+}
+
 /// Frontend: returns the option that a program reads, or [`errno::ENOPROTOOPT`]. Of those of the
 /// socket itself the kernel knows what they are set to.
 pub fn to_get(level: u32, name: u32) -> Result<&'static SockOpt, i32> {
     find_for_program(level, name)
-        .filter(|option| option.level != SOL_SOCKET)
+        .filter(|option| option.level != SOL_SOCKET && !option.is_group())
         .ok_or(errno::ENOPROTOOPT)
 }
 

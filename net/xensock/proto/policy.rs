@@ -46,6 +46,10 @@ pub const CONNECT_ALLOW: &CStr = c"policy/connect-allow";
 /// What may not be connected to, a list of rules, whatever [`CONNECT_ALLOW`] says.
 pub const CONNECT_DENY: &CStr = c"policy/connect-deny";
 
+/// Which groups sockets may join, a list of rules that are about groups and nothing else. Absent:
+/// none.
+pub const MULTICAST_ALLOW: &CStr = c"policy/multicast-allow";
+
 /// The ports from which the system chooses for sockets that are bound to none: the first and the
 /// last. Absent: see [`default_ports`].
 pub const LOCAL_PORTS: &CStr = c"policy/local-ports";
@@ -55,12 +59,13 @@ pub const LOCAL_PORTS: &CStr = c"policy/local-ports";
 pub const COMPLETE: &CStr = c"policy/complete";
 
 /// Every node of which a guest's policy consists.
-pub const NODES: [&CStr; 12] = [
+pub const NODES: [&CStr; 14] = [
     NETNS,
     LOCAL_PORTS,
     BIND_ALLOW,
     CONNECT_ALLOW,
     CONNECT_DENY,
+    MULTICAST_ALLOW,
     Limit::SOCKETS.node,
     Limit::LISTENERS.node,
     Limit::BACKLOG.node,
@@ -68,6 +73,7 @@ pub const NODES: [&CStr; 12] = [
     Limit::RING_PAGES.node,
     Limit::MEMORY.node,
     Limit::DATAGRAM.node,
+    Limit::GROUPS.node,
 ];
 
 /// How much of something a guest may have.
@@ -106,8 +112,11 @@ impl Limit {
     /// Bytes of a datagram.
     pub const DATAGRAM: Self = Self::new(c"policy/max-datagram", 0, 65535, 65535);
 
+    /// Groups that the guest's sockets are in, counted for each socket.
+    pub const GROUPS: Self = Self::new(c"policy/max-groups", 0, 4096, 64);
+
     /// Every limit.
-    pub const ALL: [&'static Self; 7] = [
+    pub const ALL: [&'static Self; 8] = [
         &Self::SOCKETS,
         &Self::LISTENERS,
         &Self::BACKLOG,
@@ -115,6 +124,7 @@ impl Limit {
         &Self::RING_PAGES,
         &Self::MEMORY,
         &Self::DATAGRAM,
+        &Self::GROUPS,
     ];
 
     const fn new(node: &'static CStr, min: u32, max: u32, default: u32) -> Self {
@@ -194,6 +204,8 @@ pub struct Rules<L> {
     /// What [`CONNECT_DENY`] says. A word that cannot be read is [`Rule::ALL`]: it may have meant
     /// anything.
     pub connect_deny: L,
+    /// What [`MULTICAST_ALLOW`] says. Words that cannot be read are left out.
+    pub multicast_allow: L,
 }
 
 impl<L: Deref<Target = [Rule]>> Rules<L> {
@@ -220,6 +232,11 @@ impl<L: Deref<Target = [Rule]>> Rules<L> {
             .into_iter()
             .flatten()
             .all(|ip| self.may_reach(transport, ip, addr.port(), &is_own))
+    }
+
+    /// Returns whether a socket may join a group.
+    pub fn may_join(&self, group: IpAddr) -> bool {
+        covers(&self.multicast_allow, Transport::Udp, group, 0)
     }
 
     fn may_reach(

@@ -64,6 +64,18 @@ enum Prefix {
     V6 { bits: u128, mask: u128 },
 }
 
+/// 224.0.0.0/4 and ff00::/8: multicast.
+const GROUPS: [Prefix; 2] = [
+    Prefix::V4 {
+        bits: 0xe000_0000,
+        mask: 0xf000_0000,
+    },
+    Prefix::V6 {
+        bits: 0xff << 120,
+        mask: 0xff << 120,
+    },
+];
+
 /// Addresses that mean a host itself, those on the same wire, or several hosts at once. Packets to
 /// any of them may be taken in by the host that sends them.
 const SPECIAL: [Prefix; 7] = [
@@ -85,15 +97,8 @@ const SPECIAL: [Prefix; 7] = [
         bits: 0xfe80 << 112,
         mask: 0xffc0 << 112,
     },
-    // 224.0.0.0/4 and ff00::/8: multicast.
-    Prefix::V4 {
-        bits: 0xe000_0000,
-        mask: 0xf000_0000,
-    },
-    Prefix::V6 {
-        bits: 0xff << 120,
-        mask: 0xff << 120,
-    },
+    GROUPS[0],
+    GROUPS[1],
     // Broadcast.
     Prefix::V4 {
         bits: u32::MAX,
@@ -216,6 +221,15 @@ impl Rule {
         self.prefix.is_some_and(|prefix| {
             prefix.is_single() || SPECIAL.into_iter().any(|kind| prefix.is_within(kind))
         })
+    }
+
+    /// Returns whether the rule is about groups of multicast, whatever the port, and nothing else.
+    pub fn is_about_groups(&self) -> bool {
+        self.transport != Some(Transport::Tcp)
+            && (self.first, self.last) == (0, u16::MAX)
+            && self
+                .prefix
+                .is_some_and(|prefix| GROUPS.into_iter().any(|kind| prefix.is_within(kind)))
     }
 }
 

@@ -35,6 +35,18 @@ impl Value {
         }
     }
 
+    /// Makes the value of a structure; [`None`] if that has more than [`MAX_LEN`] bytes.
+    pub(super) fn of(given: &[u8]) -> Option<Self> {
+        let mut bytes = [0; MAX_LEN];
+
+        bytes.get_mut(..given.len())?.copy_from_slice(given);
+        // INVARIANT: The slice exists, and nothing was set behind it.
+        Some(Self {
+            len: u8::try_from(given.len()).ok()?,
+            bytes,
+        })
+    }
+
     /// Makes a value of so many zeroes, at most [`MAX_LEN`].
     pub(super) fn zeroes(len: u32) -> Self {
         let len = u8::try_from(len).unwrap_or(u8::MAX);

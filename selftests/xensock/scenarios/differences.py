@@ -19,6 +19,7 @@ KNOWN = {
     ("", SOCKET, (26, 50, 51, 52)): "filters see packets, of which there are none",
     ("AF_XENSOCK", SOCKET, (38, 39)): "SO_PROTOCOL and SO_DOMAIN are those of the family",
     # What is refused, or gives way if the socket can.
+    ("", IP, (36,)): "IP_DROP_MEMBERSHIP of what is no group is EINVAL, whatever routes there are",
     ("", IP, (4, 32, 50)): "IP_OPTIONS, IP_MULTICAST_IF, IP_UNICAST_IF",
     ("", TCP, (23, 34)): "TCP_FASTOPEN, TCP_FASTOPEN_NO_COOKIE: hints, kept as they are given",
     ("", TCP, (27, 31, 35, 37)): "TCP_SAVE_SYN, TCP_ULP, TCP_ZEROCOPY_RECEIVE, TCP_TX_DELAY",

@@ -6,7 +6,7 @@ import socket
 import time
 
 from bed import timeout
-from scenarios.common import must, peer, settled, sysctl, wait_link
+from scenarios.common import hijacked, must, peer, settled, sysctl, wait_link
 
 # Where the servers of namespaces are, each at 127.0.0.1.
 PORT = 7600
@@ -14,8 +14,9 @@ PORT = 7600
 # In dom0, sockets of a guest's root belong to this user and the guest's number.
 FIRST_USER = 0x78530000
 
-NODES = ("netns", "local-ports", "bind-allow", "connect-allow", "connect-deny", "max-sockets", "max-listeners",
-         "max-backlog", "max-ring-order", "max-ring-pages", "max-memory", "max-datagram")
+NODES = ("netns", "local-ports", "bind-allow", "connect-allow", "connect-deny", "multicast-allow", "max-sockets",
+         "max-listeners", "max-backlog", "max-ring-order", "max-ring-pages", "max-memory", "max-datagram",
+         "max-groups")
 
 
 def _set(bed, guest, **nodes):
@@ -409,6 +410,49 @@ def test_backlogs(bed):
     server.kill()
     for client in clients:
         client.close()
+
+
+@timeout(240)
+def test_groups(bed):
+    """A guest joins the groups that a rule names, and so many; with its sockets it leaves them."""
+    peer(bed)
+    guest = _guest(bed)
+    must(bed, "ip route replace 239.192.77.0/24 dev dummy0")
+    before, five = _refused(bed, guest, "multicast"), "239.192.77.1 239.192.77.2 239.192.78.1 ff15::77 ff15::78"
+    assert _attempt(guest, f"join {five}") == ["EPERM"] * 5
+    assert _refused(bed, guest, "multicast") == before + 5
+    with hijacked(guest, hijack=2):
+        # The guest's own network is asked then, which has no way there.
+        assert _attempt(guest, "--family inet join 239.192.77.1") == ["ENODEV"]
+    _set(bed, guest, multicast_allow="239.192.77.0/24 [ff15::77]")
+    _becomes(bed, guest, f"join {five}", "ok ok EPERM ok EPERM")
+    _set(bed, guest, multicast_allow="239.192.77.0/24 [ff15::77]", max_groups="2")
+    _becomes(bed, guest, "join 239.192.77.1 ff15::77 239.192.77.2", "ok ok ENOBUFS")
+
+    for end in ("close", "detach"):
+        member = guest.start("attempt member 239.192.77.1 ff15::77")
+        _await(bed, lambda: _memberships() == (True, True), "the groups are joined")
+        if end == "close":
+            member.kill()
+        else:
+            guest.detach()
+        _await(bed, lambda: _memberships() == (False, False), f"the groups are left ({end})")
+    member.kill()
+    guest.attach()
+    wait_link(guest)
+
+
+def _memberships():
+    """Whether anybody in dom0 is in these groups, the first by its address on the wire."""
+    with open("/proc/net/dev_mcast", encoding="ascii") as v4, open("/proc/net/igmp6", encoding="ascii") as v6:
+        return "01005e404d01" in v4.read(), "ff150000000000000000000000000077" in v6.read()
+
+
+def _await(bed, condition, what):
+    until = time.monotonic() + 20 * bed.scale
+    while not condition():
+        assert time.monotonic() < until, what
+        time.sleep(0.1)
 
 
 @timeout(240)

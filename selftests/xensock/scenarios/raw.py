@@ -2,7 +2,7 @@
 """A guest that speaks the wire protocol by itself, to a backend in dom0."""
 
 from bed import timeout
-from scenarios.common import peer, settled, sysctl
+from scenarios.common import must, peer, settled, sysctl
 
 # Any port that is not privileged, and one that is left to the backend.
 _BIND = "bind-allow=0 1024-65535"
@@ -90,13 +90,14 @@ def test_datagram_policy(bed):
     peer(bed)
     guest = bed.shared_guest("curbed", modules=[], policy=(
         "bind-allow=udp:9000 tcp:9001", "connect-deny=udp:7009", "max-datagram=1000",
-        "max-ring-pages=100"))
+        "max-ring-pages=100", "multicast-allow=239.192.77.0/24", "max-groups=2"))
+    must(bed, "ip route replace 239.192.77.0/24 dev dummy0")
     before = bed.xensock("show", str(guest.domid))["refused"]
     guest.ktap("raw_datagram -f policy", 100 * bed.scale)
     guest.ktap("raw_datagram_info -f policy", 100 * bed.scale)
     guest.ktap("raw_reuse -f quota", 100 * bed.scale)
     after = bed.xensock("show", str(guest.domid))["refused"]
-    more = {"connect": 8, "bind": 3, "datagram": 2, "ring-pages": 1}
+    more = {"connect": 8, "bind": 3, "datagram": 2, "ring-pages": 1, "multicast": 2, "groups": 1}
     assert after == {what: count + more.get(what, 0) for what, count in before.items()}, (before, after)
 
 

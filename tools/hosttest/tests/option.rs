@@ -274,6 +274,73 @@ fn names() {
 }
 
 #[test]
+fn groups() {
+    use option::*;
+
+    /// A `struct group_req`, or that of a 32-bit program.
+    fn group_req(interface: u32, pad: usize, family: u16, rest: &[u8]) -> Vec<u8> {
+        let mut given = interface.to_ne_bytes().to_vec();
+        given.resize(4 + pad, 0);
+        given.extend(family.to_ne_bytes());
+        given.extend([0; 2]);
+        given.extend(rest);
+        given.resize(132 + pad, 0);
+        given
+    }
+    let said = |level, name, given: &[u8]| {
+        to_set(level, name, given).map(|(option, value)| (option.name, value))
+    };
+    let (v4, v6) = ([239, 1, 2, 3], [0xff, 0x15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+    let wire_v4 = value(&[239, 1, 2, 3, 0, 0, 0, 0]);
+    let wire_v6 = value(&[&v6[..], &[0; 4]].concat());
+
+    // The interface of IPv4 is left out, be it an address or an index.
+    for rest in [&[0; 4][..], &[192, 0, 2, 1], &[192, 0, 2, 1, 3, 0, 0, 0]] {
+        let mreq = [&v4[..], rest].concat();
+        for name in [IP_ADD_MEMBERSHIP, IP_DROP_MEMBERSHIP] {
+            assert_eq!(said(SOL_IP, name, &mreq), Ok((name, wire_v4)));
+        }
+    }
+    assert_eq!(said(SOL_IP, IP_ADD_MEMBERSHIP, &[239, 1, 2, 3, 0, 0, 0]), Err(EINVAL));
+    assert_eq!(said(SOL_IP, IP_ADD_MEMBERSHIP, &[192, 0, 2, 1, 0, 0, 0, 0]), Err(EINVAL));
+    for pad in [0, 4] {
+        let req = group_req(3, pad, 2, &v4);
+        assert_eq!(said(SOL_IP, 42, &req), Ok((IP_ADD_MEMBERSHIP, wire_v4)));
+        assert_eq!(said(SOL_IP, 45, &req), Ok((IP_DROP_MEMBERSHIP, wire_v4)));
+        assert_eq!(said(SOL_IPV6, 42, &req), Err(EINVAL));
+        assert_eq!(said(SOL_IP, 42, &req[..131]), Err(EINVAL));
+        let req = group_req(3, pad, 10, &[&[0; 4][..], &v6].concat());
+        assert_eq!(said(SOL_IPV6, 42, &req), Ok((IPV6_ADD_MEMBERSHIP, wire_v6)));
+        assert_eq!(said(SOL_IPV6, 45, &req), Ok((IPV6_DROP_MEMBERSHIP, wire_v6)));
+        assert_eq!(said(SOL_IP, 42, &req), Err(EINVAL));
+    }
+
+    // That of IPv6 is the scope of an address of one link, and of no other.
+    let mreq = [&v6[..], &[3, 0, 0, 0]].concat();
+    assert_eq!(said(SOL_IPV6, IPV6_ADD_MEMBERSHIP, &mreq), Ok((IPV6_ADD_MEMBERSHIP, wire_v6)));
+    assert_eq!(said(SOL_IPV6, IPV6_ADD_MEMBERSHIP, &mreq[..19]), Err(EINVAL));
+    let mut near = mreq.clone();
+    near[1] = 2;
+    assert_eq!(said(SOL_IPV6, IPV6_ADD_MEMBERSHIP, &near), Ok((IPV6_ADD_MEMBERSHIP, value(&near))));
+
+    // What a frontend does not say.
+    let may = |level, name, bytes: &[u8]| may_set(level, name, &value(bytes)).err();
+    assert_eq!(may(SOL_IPV6, IPV6_ADD_MEMBERSHIP, &near), None);
+    assert_eq!(may(SOL_IPV6, IPV6_ADD_MEMBERSHIP, &mreq), Some(EINVAL));
+    assert_eq!(may(SOL_IPV6, IPV6_ADD_MEMBERSHIP, &near[..16]), Some(EINVAL));
+    assert_eq!(may(SOL_IPV6, IPV6_ADD_MEMBERSHIP, &[1; 20]), Some(EINVAL));
+    for bytes in [&[239, 1, 2, 3][..], &[239, 1, 2, 3, 0, 0, 0, 1], &[1, 2, 3, 4, 0, 0, 0, 0]] {
+        assert_eq!(may(SOL_IP, IP_ADD_MEMBERSHIP, bytes), Some(EINVAL));
+        assert_eq!(may(SOL_IP, IP_DROP_MEMBERSHIP, bytes), Some(EINVAL));
+    }
+    // They are not read.
+    for (level, name) in [(SOL_IP, IP_ADD_MEMBERSHIP), (SOL_IPV6, IPV6_DROP_MEMBERSHIP), (SOL_IP, 42)] {
+        assert_eq!(to_get(level, name).err(), Some(ENOPROTOOPT));
+        assert_eq!(may_get(level, name).err(), Some(ENOPROTOOPT));
+    }
+}
+
+#[test]
 fn what_a_program_reads() {
     use option::*;
 
@@ -313,7 +380,8 @@ fn which_sockets_have_it() {
         assert_eq!(option.needs_ipv6(), symbol.starts_with("IPV6_"));
         let stream = symbol.starts_with("TCP_") || symbol.starts_with("XS_");
         assert_eq!(option.needs_stream(), stream);
-        assert_eq!(option.needs_datagrams(), symbol.starts_with("UDP_"));
+        let datagrams = symbol.starts_with("UDP_") || symbol.ends_with("_MEMBERSHIP");
+        assert_eq!(option.needs_datagrams(), datagrams);
     }
 }
 
@@ -336,6 +404,7 @@ fn in_words(kind: Kind) -> String {
         Kind::Judged => "number that Linux takes".into(),
         Kind::Name => "name".into(),
         Kind::Struct(max) => format!("structure, at most {max}"),
+        Kind::Group => "group".into(),
     }
 }
 

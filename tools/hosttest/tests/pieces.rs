@@ -36,6 +36,7 @@ fn max_len(option: &SockOpt) -> usize {
         Kind::Flag | Kind::Int { .. } | Kind::Judged => 4,
         Kind::Name => 16,
         Kind::Struct(max) => max as usize,
+        Kind::Group => 0,
     }
 }
 

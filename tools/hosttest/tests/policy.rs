@@ -54,6 +54,7 @@ fn policy(
         bind_allow: bind.map(|text| list(text, None)),
         connect_allow: allow.map(|text| list(text, None)),
         connect_deny: list(deny, Some(Rule::ALL)),
+        multicast_allow: Vec::new(),
     }
 }
 
@@ -90,6 +91,9 @@ fn is_right(node: &str, value: &[u8]) -> bool {
         "netns" => netns(value).is_ok(),
         "local-ports" => local_ports(value).is_ok(),
         "bind-allow" | "connect-allow" | "connect-deny" => rules(value).all(|rule| rule.is_ok()),
+        "multicast-allow" => {
+            rules(value).all(|rule| rule.is_ok_and(|rule| rule.is_about_groups()))
+        }
         _ => panic!("there is no node {node}"),
     }
 }
@@ -113,6 +117,18 @@ fn written_out() {
         count += 1;
     }
     assert!(count > 100);
+}
+
+#[test]
+fn groups() {
+    let mut policy = policy(true, None, None, "");
+    let may = |policy: &Rules<Vec<Rule>>, ip: &str| policy.may_join(ip.parse().unwrap());
+
+    // None, even where everything else is allowed.
+    assert!(!may(&policy, "239.1.2.3"));
+    policy.multicast_allow = list("239.1.0.0/16 [ff15::/16]", None);
+    assert!(may(&policy, "239.1.2.3") && may(&policy, "ff15::7"));
+    assert!(!may(&policy, "239.2.2.3") && !may(&policy, "ff02::fb"));
 }
 
 #[test]

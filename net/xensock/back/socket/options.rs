@@ -50,6 +50,9 @@ impl<P: Carried> Socket<P> {
     pub(crate) fn set_option(&self, level: u32, name: u32, value: &Value) -> Result {
         let option = option::may_set(level, name, value).map_err(from_number)?;
         self.check_has(option)?;
+        if option.is_group() {
+            return self.set_group(option, value);
+        }
         if P::TRANSPORT == Transport::Udp && level == option::SOL_SOCKET {
             if let option::SO_REUSEADDR | option::SO_REUSEPORT = name {
                 return self.share_port(name, value.to_int() == Some(1));
@@ -170,6 +173,7 @@ impl<P: Carried> Socket<P> {
         let room = match option.kind {
             Kind::Flag | Kind::Int { .. } | Kind::Judged => INT_LEN,
             Kind::Name => NAME_LEN,
+            Kind::Group => return Err(ENOPROTOOPT),
             Kind::Struct(max) => max as usize,
         };
         value.resize(room, 0, GFP_KERNEL)?;
@@ -187,6 +191,6 @@ impl<P: Carried> Socket<P> {
 }
 
 /// The error of a positive number, as the protocol has it.
-fn from_number(number: i32) -> Error {
+pub(super) fn from_number(number: i32) -> Error {
     Error::from_errno(-number)
 }

@@ -24,6 +24,7 @@ use crate::{
             Access,
             Kind,
             SockOpt,
+            GIVEN_LEN,
             INFO_WAITING,
             SOL_SOCKET,
             SOL_TCP,
@@ -97,10 +98,10 @@ impl Endpoint {
             (option::SOL_UDP, kind) if kind != SOCK_DGRAM => return Err(ENOPROTOOPT),
             _ => (),
         }
-        if let Ok(option) = option::to_get(level, name) {
+        if let Some(option) = option::for_setting(level, name) {
             self.check_can_set(option)?;
         }
-        let mut bytes = [0; MAX_LEN];
+        let mut bytes = [0; GIVEN_LEN];
         let len = given.read_prefix(&mut bytes)?;
         let given = bytes.get(..len).unwrap_or(&bytes);
         let (option, value) = option::to_set(level, name, given).map_err(wire_error)?;
@@ -309,7 +310,7 @@ impl Endpoint {
     /// Whether nobody need hear of an option before the socket is put to use, if it ever is the
     /// backend's: one that no backend of ours refuses if it is in its range.
     fn may_wait(&self, option: &SockOpt) -> bool {
-        let is_unused = matches!(self.inner.lock().state, State::Idle(None));
+        let is_unused = matches!(self.inner.lock().state, State::Idle(None)) && !option.is_group();
         let is_certain = !matches!(option.kind, Kind::Name | Kind::Judged);
         is_unused
             && self.domain.is_some()

@@ -15,7 +15,7 @@ use super::{
 impl SockOpt {
     /// Returns whether the option exists on datagram sockets only.
     pub const fn needs_datagrams(&self) -> bool {
-        self.level == SOL_UDP
+        self.level == SOL_UDP || self.is_group()
     }
 
     /// Returns the error for setting the option on a stream, if it can be set on datagram sockets

@@ -57,6 +57,8 @@ options! {
     IP_MULTICAST_IF = SOL_IP 32, Fixed, Kind::Struct(4);
     IP_MULTICAST_TTL = SOL_IP 33, Both, range(-1, 255);
     IP_MULTICAST_LOOP = SOL_IP 34, Both, Kind::Flag;
+    IP_ADD_MEMBERSHIP = SOL_IP 35, Set, Kind::Group;
+    IP_DROP_MEMBERSHIP = SOL_IP 36, Set, Kind::Group;
     IP_MULTICAST_ALL = SOL_IP 49, Own, range(0, 1);
     IP_UNICAST_IF = SOL_IP 50, Fixed, ANY;
     IP_LOCAL_PORT_RANGE = SOL_IP 51, Both, Kind::Judged;
@@ -112,6 +114,8 @@ options! {
     IPV6_MULTICAST_IF = SOL_IPV6 17, Fixed, ANY;
     IPV6_MULTICAST_HOPS = SOL_IPV6 18, Both, range(-1, 255);
     IPV6_MULTICAST_LOOP = SOL_IPV6 19, Both, range(0, 1);
+    IPV6_ADD_MEMBERSHIP = SOL_IPV6 20, Set, Kind::Group;
+    IPV6_DROP_MEMBERSHIP = SOL_IPV6 21, Set, Kind::Group;
     IPV6_ROUTER_ALERT = SOL_IPV6 22, Fixed, Kind::Flag;
     IPV6_MTU_DISCOVER = SOL_IPV6 23, Both, range(0, 5);
     IPV6_MTU = SOL_IPV6 24, Both, range_or(1280, i32::MAX, 0);

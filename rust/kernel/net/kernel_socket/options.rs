@@ -30,7 +30,7 @@ const SOL_IPV6: i32 = bindings::SOL_IPV6 as i32;
 
 /// Returns whether an option can be left to whoever asks.
 ///
-/// Its value has to be plain data of the length given, without addresses in it, and it must not
+/// Its value has to be plain data of the length given, without pointers in it, and it must not
 /// change what kind of socket this is. There are others whose code takes for granted that a program
 /// is calling, with memory, files and a user of its own.
 pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
@@ -86,6 +86,8 @@ pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
                 | bindings::IP_RECVERR_RFC4884
                 | bindings::IP_MULTICAST_TTL
                 | bindings::IP_MULTICAST_LOOP
+                | bindings::IP_ADD_MEMBERSHIP
+                | bindings::IP_DROP_MEMBERSHIP
                 | bindings::IP_MULTICAST_ALL
                 | bindings::IP_LOCAL_PORT_RANGE
                 | bindings::IP_PROTOCOL
@@ -139,6 +141,8 @@ pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
                 | bindings::IPV6_UNICAST_HOPS
                 | bindings::IPV6_MULTICAST_HOPS
                 | bindings::IPV6_MULTICAST_LOOP
+                | bindings::IPV6_ADD_MEMBERSHIP
+                | bindings::IPV6_DROP_MEMBERSHIP
                 | bindings::IPV6_MTU_DISCOVER
                 | bindings::IPV6_MTU
                 | bindings::IPV6_RECVERR

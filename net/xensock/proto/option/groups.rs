@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Groups of multicast: what programs say to join and to leave them.
+//!
+//! On the wire a group has the form of `struct ip_mreq` or `struct ipv6_mreq`. No interface is said,
+//! but as the scope of an address of IPv6 that has a meaning on one link only: the others are those
+//! of the backend, and its routes choose among them.
+
+use core::net::{
+    IpAddr,
+    Ipv4Addr,
+    Ipv6Addr, //
+};
+
+use super::{
+    super::{
+        control::is_link_local,
+        errno,
+        value::Value, //
+    },
+    table::*,
+    Kind,
+    SockOpt,
+    SOL_IP,
+    SOL_IPV6, //
+};
+
+/// The same as `IP_ADD_MEMBERSHIP` and `IP_DROP_MEMBERSHIP`, and those of IPv6, with an address of
+/// any family.
+const MCAST_JOIN_GROUP: u32 = 42;
+const MCAST_LEAVE_GROUP: u32 = 45;
+
+/// Bytes of a `struct group_req`, and where it has an address; of that of 32-bit programs likewise.
+const GROUP_REQ: (usize, usize) = (136, 8);
+const COMPAT_GROUP_REQ: (usize, usize) = (132, 4);
+
+impl SockOpt {
+    /// Returns whether the option joins or leaves a group.
+    pub const fn is_group(&self) -> bool {
+        matches!(self.kind, Kind::Group)
+    }
+
+    /// Returns whether the option leaves a group.
+    pub const fn leaves(&self) -> bool {
+        matches!(
+            (self.level, self.name),
+            (SOL_IP, IP_DROP_MEMBERSHIP) | (SOL_IPV6, IPV6_DROP_MEMBERSHIP)
+        )
+    }
+
+    /// Returns the name of the option that joins a group, of one that joins or leaves it; of any other
+    /// its own.
+    pub const fn kept_as(&self) -> u32 {
+        match (self.level, self.name) {
+            (SOL_IP, IP_DROP_MEMBERSHIP) => IP_ADD_MEMBERSHIP,
+            (SOL_IPV6, IPV6_DROP_MEMBERSHIP) => IPV6_ADD_MEMBERSHIP,
+            (_, name) => name,
+        }
+    }
+}
+
+/// Returns the group that a value names, at a level; [`None`] if that is none.
+pub fn group(level: u32, value: &[u8]) -> Option<IpAddr> {
+    let group = match (level, value) {
+        (SOL_IP, &[a, b, c, d, 0, 0, 0, 0]) => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+        (SOL_IPV6, _) => {
+            let (octets, scope) = value.split_first_chunk::<16>()?;
+            let (ip, scope): (_, [u8; 4]) = (Ipv6Addr::from(*octets), scope.try_into().ok()?);
+            if scope != [0; 4] && !is_link_local(&ip) {
+                return None;
+            }
+            IpAddr::V6(ip)
+        }
+        _ => return None,
+    };
+    group.is_multicast().then_some(group)
+}
+
+/// Frontend: returns the name and the value with which to say what a program says at a level;
+/// [`None`] if that is about no group. An interface is left out, see above.
+pub(super) fn said(level: u32, name: u32, given: &[u8]) -> Option<Result<(u32, Value), i32>> {
+    let value = match (level, name) {
+        (SOL_IP, IP_ADD_MEMBERSHIP | IP_DROP_MEMBERSHIP) => {
+            given.first_chunk::<8>().and_then(|mreq| v4(mreq))
+        }
+        (SOL_IPV6, IPV6_ADD_MEMBERSHIP | IPV6_DROP_MEMBERSHIP) => {
+            given.first_chunk::<20>().and_then(|mreq| {
+                let (address, interface) = mreq.split_first_chunk()?;
+                v6(address, interface.try_into().ok()?)
+            })
+        }
+        (SOL_IP | SOL_IPV6, MCAST_JOIN_GROUP | MCAST_LEAVE_GROUP) => any(level, given),
+        _ => return None,
+    };
+    let name = plain(level, name);
+    Some(value.map(|value| (name, value)).ok_or(errno::EINVAL))
+}
+
+/// Returns the name of the option that stands for one that programs have, at a level.
+pub(super) const fn plain(level: u32, name: u32) -> u32 {
+    match (level, name) {
+        (SOL_IP, MCAST_JOIN_GROUP) => IP_ADD_MEMBERSHIP,
+        (SOL_IP, MCAST_LEAVE_GROUP) => IP_DROP_MEMBERSHIP,
+        (SOL_IPV6, MCAST_JOIN_GROUP) => IPV6_ADD_MEMBERSHIP,
+        (SOL_IPV6, MCAST_LEAVE_GROUP) => IPV6_DROP_MEMBERSHIP,
+        (_, name) => name,
+    }
+}
+
+/// Makes the value of a group of IPv4, with which `given` begins.
+fn v4(given: &[u8]) -> Option<Value> {
+    let &[a, b, c, d] = given.first_chunk()?;
+    Value::of(&[a, b, c, d, 0, 0, 0, 0])
+}
+
+/// Makes the value of a group of IPv6.
+fn v6(address: &[u8; 16], interface: [u8; 4]) -> Option<Value> {
+    let scope = match is_link_local(&Ipv6Addr::from(*address)) {
+        true => u32::from_ne_bytes(interface),
+        false => 0,
+    };
+    let mut mreq = [0; 20];
+    mreq[..16].copy_from_slice(address);
+    mreq[16..].copy_from_slice(&scope.to_le_bytes());
+    Value::of(&mreq)
+}
+
+/// Makes the value of the group in a `struct group_req`, which has the family of the level.
+fn any(level: u32, given: &[u8]) -> Option<Value> {
+    const AF_INET: u16 = 2;
+    const AF_INET6: u16 = 10;
+
+    let (_, start) = match given.len() {
+        len if len >= GROUP_REQ.0 => GROUP_REQ,
+        len if len == COMPAT_GROUP_REQ.0 => COMPAT_GROUP_REQ,
+        _ => return None,
+    };
+    let (interface, group) = (given.first_chunk()?, given.get(start..)?);
+    let (family, rest) = group.split_first_chunk()?;
+    match (level, u16::from_ne_bytes(*family)) {
+        // Behind the port.
+        (SOL_IP, AF_INET) => v4(rest.get(2..)?),
+        // Behind the port and the label of the flow.
+        (SOL_IPV6, AF_INET6) => v6(rest.get(6..)?.first_chunk()?, *interface),
+        _ => None,
+    }
+}
