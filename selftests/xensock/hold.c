@@ -8,6 +8,8 @@
  *   hold holes   has --sockets connecting to the black hole, until all fail
  *   hold refused has --sockets that were refused, and never asks them again
  *   hold idle    has --sockets connected, which do nothing any more
+ *   hold drain   closes --sockets that have still to send what nobody reads, as
+ *                nobody, the user
  *   hold nobody  has as many connected as nobody, the user, can have, up to
  *                --sockets: says why it cannot have more
  *   hold unread  has --sockets of which each has got a part of --bytes, and
@@ -284,6 +286,32 @@ static int nobody(void)
 		pause();
 }
 
+/* What is sent waits in connections that nobody accepts. */
+static int drain(void)
+{
+	static const char data[1 << 16];
+	unsigned int i, port;
+	int fd, listener;
+
+	if (setuid(65534)) {
+		perror("setuid");
+		return 4;
+	}
+	listener = open_listener(128, 0);
+	port = local_port(listener);
+	for (i = 0; i < opt.sockets; i++) {
+		fd = open_port(port, 0);
+		if (fd < 0)
+			break;
+		while (send(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
+			;
+		close(fd);
+	}
+	printf("closed: %u\n", i);
+	for (;;)
+		pause();
+}
+
 static int idle(void)
 {
 	unsigned int i;
@@ -395,11 +423,13 @@ int main(int argc, char **argv)
 		return idle();
 	if (argc == 2 && !strcmp(argv[1], "nobody"))
 		return nobody();
+	if (argc == 2 && !strcmp(argv[1], "drain"))
+		return drain();
 	if (argc == 2 && !strcmp(argv[1], "waiting"))
 		return waiting();
 	if (argc == 2 && !strcmp(argv[1], "unread"))
 		return unread();
-	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|nobody|unread|waiting "
+	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|drain|nobody|unread|waiting "
 		"[options]\n");
 	return 4;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a user of the guest can use up leaves something to root. The guest may
- * have --sockets sockets, a quarter of which may listen.
+ * What a user of the guest can use up leaves as much to others, and root has a
+ * reserve. The guest may have --sockets sockets, a quarter of which may listen.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,7 @@
 #include "util.h"
 
 #define NOBODY 65534
+#define OTHER 65533
 
 static int connected(void)
 {
@@ -34,8 +35,8 @@ static int until(int (*make)(void), int error)
 	return -1;
 }
 
-/* Nobody takes what can be had, and keeps it until the pipe is closed. */
-static int taken_by_nobody(int (*make)(void), int error, int keep[2])
+/* A user takes what can be had, and keeps it until the pipe is closed. */
+static int taken_by(uid_t user, int (*make)(void), int error, int keep[2])
 {
 	int n, report[2];
 	char byte;
@@ -45,7 +46,7 @@ static int taken_by_nobody(int (*make)(void), int error, int keep[2])
 	if (!fork()) {
 		close(report[0]);
 		close(keep[1]);
-		n = setuid(NOBODY) ? -1 : until(make, error);
+		n = setuid(user) ? -1 : until(make, error);
 		write(report[1], &n, sizeof(n));
 		read(keep[0], &byte, 1);
 		_exit(0);
@@ -73,21 +74,31 @@ FIXTURE_TEARDOWN(users)
 		;
 }
 
-TEST_F_TIMEOUT(users, sockets_are_left_to_root, 120)
+/* Of what users may have, that is all but a sixteenth: half of what is left to each. */
+static int share(unsigned int most, unsigned int taken)
 {
-	int n = taken_by_nobody(connected, EMFILE, self->keep);
-
-	EXPECT_EQ(opt.sockets - opt.sockets / 16, n);
-	EXPECT_EQ(opt.sockets / 16, until(connected, EMFILE));
+	return (most - most / 16 - taken + 1) / 2;
 }
 
-TEST_F_TIMEOUT(users, listeners_are_left_to_root, 120)
+TEST_F_TIMEOUT(users, sockets, 120)
+{
+	int first = taken_by(NOBODY, connected, EMFILE, self->keep);
+	int second = taken_by(OTHER, connected, EMFILE, self->keep);
+
+	EXPECT_EQ(share(opt.sockets, 0), first);
+	EXPECT_EQ(share(opt.sockets, first), second);
+	EXPECT_EQ(opt.sockets - first - second, until(connected, EMFILE));
+}
+
+TEST_F_TIMEOUT(users, listeners, 120)
 {
 	unsigned int most = opt.sockets / 4;
-	int n = taken_by_nobody(listening, ENOBUFS, self->keep);
+	int first = taken_by(NOBODY, listening, ENOBUFS, self->keep);
+	int second = taken_by(OTHER, listening, ENOBUFS, self->keep);
 
-	EXPECT_EQ(most - most / 16, n);
-	EXPECT_EQ(most / 16, until(listening, ENOBUFS));
+	EXPECT_EQ(share(most, 0), first);
+	EXPECT_EQ(share(most, first), second);
+	EXPECT_EQ(most - first - second, until(listening, ENOBUFS));
 }
 
 XENSOCK_TEST_MAIN

@@ -38,6 +38,7 @@ static const char usage[] =
 	"  --host6 ADDR            where else the peer is (2001:db8::1)\n"
 	"  --ports N               listeners take one of the 10,000 from there on\n"
 	"  --scope N               interface of the peer's link-local address\n"
+	"  --user N                who runs the test (root)\n"
 	"  --blackhole ADDR        takes packets and never answers\n"
 	"  --unreachable ADDR      a route of type unreachable leads there\n"
 	"  --noroute ADDR          no route leads there\n"
@@ -70,6 +71,8 @@ static bool parse_one(const char *name, const char *value)
 		opt.ports = strtoul(value, NULL, 10);
 	} else if (!strcmp(name, "scope")) {
 		opt.scope = strtoul(value, NULL, 10);
+	} else if (!strcmp(name, "user")) {
+		opt.user = strtoul(value, NULL, 10);
 	} else if (!strcmp(name, "blackhole")) {
 		opt.blackhole = value;
 	} else if (!strcmp(name, "unreachable")) {
@@ -112,6 +115,10 @@ int parse_options(int argc, char **argv)
 		i++;
 	}
 	argv[kept] = NULL;
+	if (opt.user && setuid(opt.user)) {
+		perror("setuid");
+		exit(4);
+	}
 	return kept;
 }
 

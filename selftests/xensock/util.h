@@ -55,6 +55,7 @@ struct options {
 	unsigned int port;
 	unsigned int ports;
 	unsigned int scope;
+	unsigned int user;
 	unsigned int sockets;
 	unsigned int cycles;
 	__u64 bytes;

@@ -87,7 +87,7 @@ impl ByteStream {
     pub(crate) fn end(mut self, guest: &Guest, abort: bool, error: Error) -> Option<Arc<ConnRing>> {
         let shared = self.path.shared.clone();
         let has_unread = shared.ring.writable() != Ok(shared.ring.tx_size());
-        if abort || has_unread || !self.send_rest() || !guest.may_linger() {
+        if abort || has_unread || !self.send_rest() || !self.may_linger(guest) {
             self.socket().tcp().set_linger_abort();
         }
         self.socket().tcp().clear_callbacks();
@@ -101,6 +101,12 @@ impl ByteStream {
             }
             None => Some(shared),
         }
+    }
+
+    /// Returns whether TCP may go on with the socket when it is closed.
+    fn may_linger(&self, guest: &Guest) -> bool {
+        let socket = self.socket();
+        guest.may_linger(socket.owner_number(), socket.held_by_owner().closed())
     }
 
     /// Returns what it shares with the guest.

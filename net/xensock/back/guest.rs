@@ -76,10 +76,11 @@ impl Guest {
     }
 
     /// Returns whether TCP may go on with a socket that is closed now, to deliver what was sent. Their
-    /// peers can make that last: it has an end before there is nothing left for new sockets.
-    pub(crate) fn may_linger(&self) -> bool {
+    /// peers can make that last: it has an end before there is nothing left for new sockets. It is one
+    /// of an owner who has `own` of those already.
+    pub(crate) fn may_linger(&self, owner: u64, own: usize) -> bool {
         let sockets = &self.counters.sockets;
-        self.policy().may_linger(sockets.closed()) && !sockets.memory.is_used_up()
+        self.policy().may_linger(sockets.closed(), owner, own) && !sockets.memory.is_used_up()
     }
 
     /// Charges the pages of a ring, or of an extension, of that order to the guest, which may then have

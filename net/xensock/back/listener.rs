@@ -93,7 +93,13 @@ impl Listener {
         backlog: u32,
     ) -> Result<Arc<Self>> {
         let policy = guest.policy();
-        let owner = socket.owner_number();
+        let (owner, held) = (socket.owner_number(), socket.held_by_owner());
+        let own = held.listeners.take(1, |_| Ok(()))?;
+        let allows = |sum: usize| {
+            let (used, own) = (sum, held.listeners.used());
+            policy.may_have_listener(used.saturating_sub(1), owner, own.saturating_sub(1))
+        };
+        let charges = [guest.counters.listeners.take(1, allows)?, own];
         let open = Open {
             socket,
             backlog: policy.backlog(backlog),
@@ -101,10 +107,7 @@ impl Listener {
             posted: KVec::new(),
             has_handed_over: false,
             poll: None,
-            _charge: guest
-                .counters
-                .listeners
-                .take(1, |sum| policy.may_have_listeners(sum, owner))?,
+            _charges: charges,
         };
         let listener = Arc::pin_init(
             try_pin_init!(Self {

@@ -4,7 +4,13 @@
 //!
 //! Each guest has users of its own here, so that no two of them share a port, and none with a
 //! program of this domain. A guest says of each socket whose it is in the guest, by any number, and
-//! those of one number belong to one user.
+//! those of one number belong to one user. What each has is counted, so that none takes all that the
+//! guest may have.
+
+use crate::sockets::{
+    OfUser,
+    Sockets, //
+};
 
 use kernel::{
     net::kernel_socket::Owner,
@@ -32,6 +38,8 @@ const MAX_USERS: usize = 1024;
 struct User {
     number: u64,
     owner: Arc<Owner>,
+    /// What is counted of the user.
+    held: Arc<OfUser>,
     /// How many sockets, with those accepted from them, are this user's.
     sockets: usize,
 }
@@ -40,19 +48,21 @@ struct User {
 #[pin_data]
 pub(crate) struct Owners {
     first: u32,
+    sockets: Arc<Sockets>,
     /// The first is the one that there always is, with the number 0.
     #[pin]
     users: Mutex<KVec<User>>,
 }
 
 impl Owners {
-    pub(crate) fn new(guest: DomId) -> Result<Arc<Self>> {
+    pub(crate) fn new(guest: DomId, sockets: Arc<Sockets>) -> Result<Arc<Self>> {
         let first = FIRST_USER + u32::from(guest.as_raw());
         let mut users = KVec::new();
-        users.push(User::new(0, first)?, GFP_KERNEL)?;
+        users.push(User::new(0, first, &sockets)?, GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 first,
+                sockets,
                 users <- new_mutex!(users, "xensock_owners"),
             }),
             GFP_KERNEL,
@@ -69,18 +79,24 @@ impl Owners {
             Some(index) => index,
             None if users.len() < MAX_USERS => {
                 // CAST: A small number.
-                let user = User::new(number, self.first + users.len() as u32 * APART)?;
+                let user = self.first + users.len() as u32 * APART;
+                let user = User::new(number, user, &self.sockets)?;
                 users.push(user, GFP_KERNEL)?;
                 users.len() - 1
             }
             None => return Err(EMFILE),
         };
         let user = users.get_mut(index).ok_or(EMFILE)?;
+        if user.number != number {
+            // What TCP has still to do for sockets of the former one is not this one's.
+            user.held = OfUser::new(&self.sockets)?;
+        }
         let tenant = Tenant {
             owners: self.clone(),
             index,
             number,
             owner: user.owner.clone(),
+            held: user.held.clone(),
         };
         user.number = number;
         user.sockets += 1;
@@ -90,11 +106,21 @@ impl Owners {
     }
 }
 
+impl Owners {
+    /// How many sockets the user of that number has.
+    pub(crate) fn count(&self, number: u64) -> usize {
+        let users = self.users.lock();
+        let user = users.iter().find(|user| user.number == number);
+        user.map_or(0, |user| user.held.count())
+    }
+}
+
 impl User {
-    fn new(number: u64, user: u32) -> Result<Self> {
+    fn new(number: u64, user: u32, sockets: &Sockets) -> Result<Self> {
         Ok(Self {
             number,
             owner: Arc::new(Owner::new(user)?, GFP_KERNEL)?,
+            held: OfUser::new(sockets)?,
             sockets: 0,
         })
     }
@@ -106,12 +132,18 @@ pub(crate) struct Tenant {
     index: usize,
     number: u64,
     owner: Arc<Owner>,
+    held: Arc<OfUser>,
 }
 
 impl Tenant {
     /// Returns the number that the guest has for the user.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// What is counted of the user.
+    pub(crate) fn held(&self) -> &OfUser {
+        &self.held
     }
 
     /// Who owns it.

@@ -9,7 +9,10 @@ use crate::{
     owners::Owners,
     proto::{
         backlog::Shares,
-        owner::part_of,
+        owner::{
+            left_to,
+            part_of, //
+        },
         policy::{
             self,
             Limit,
@@ -132,15 +135,16 @@ impl Policy {
             .is_some_and(|namespace| namespace.is_local(ip) || namespace.is_broadcast(ip))
     }
 
-    /// Whether a guest may have so many sockets, the last of which is that owner's: `EMFILE`.
-    pub(crate) fn may_have_sockets(&self, count: usize, owner: u64) -> Result {
-        self.within(count, part_of(owner, self.max_sockets), Reason::Sockets)
+    /// Whether a guest may have one socket more than so many, an owner who has so many of them: `EMFILE`.
+    pub(crate) fn may_have_socket(&self, used: usize, owner: u64, own: usize) -> Result {
+        let left = left_to(owner, self.max_sockets, used, own);
+        self.check(left > 0, Reason::Sockets, None)
     }
 
-    /// Whether one more socket may stay when it is closed, of which there are so many already: they
-    /// have a quarter of all.
-    pub(crate) fn may_linger(&self, closed: usize) -> bool {
-        u32::try_from(closed).is_ok_and(|closed| closed <= self.max_sockets / 4)
+    /// Whether one more socket may stay when it is closed, of which there are so many already, an owner
+    /// who has so many of them: they have a quarter of all.
+    pub(crate) fn may_linger(&self, closed: usize, owner: u64, own: usize) -> bool {
+        left_to(owner, self.max_sockets / 4 + 1, closed, own) > 0
     }
 
     /// How many connections may wait to be accepted, at all listening sockets together.
@@ -159,10 +163,11 @@ impl Policy {
         self.check(is_same, Reason::Namespace, None)
     }
 
-    /// Whether a guest may have so many listening sockets, the last of which is that owner's:
-    /// `ENOBUFS`.
-    pub(crate) fn may_have_listeners(&self, count: usize, owner: u64) -> Result {
-        self.within(count, part_of(owner, self.max_listeners), Reason::Listeners)
+    /// Whether a guest may have one listening socket more than so many, an owner who has so many of
+    /// them: `ENOBUFS`.
+    pub(crate) fn may_have_listener(&self, used: usize, owner: u64, own: usize) -> Result {
+        let left = left_to(owner, self.max_listeners, used, own);
+        self.check(left > 0, Reason::Listeners, None)
     }
 
     /// Whether a guest that may have `most` pages in data rings may have so many: `ENOBUFS`.
@@ -429,7 +434,7 @@ impl InForce {
     /// Reads the nodes of a device, for the sockets of its guest. May sleep.
     pub(crate) fn new(dev: &xenbus::Device, sockets: Arc<Sockets>) -> Result<Arc<Self>> {
         let guest = dev.otherend_id();
-        let owners = Owners::new(guest)?;
+        let owners = Owners::new(guest, sockets.clone())?;
         let refused = Arc::new(Refused::new(guest), GFP_KERNEL)?;
         let policy = Policy::read(dev, &refused)?;
         policy.complain(dev, &[]);

@@ -24,7 +24,10 @@ use crate::{
         Feature, //
     },
     quota::Charge,
-    sockets::Sockets, //
+    sockets::{
+        OfUser,
+        Sockets, //
+    }, //
 };
 use carried::Carried;
 use core::net::{
@@ -82,7 +85,7 @@ pub(crate) struct Socket<P: Carried> {
     #[pin]
     memory: SocketMemory,
     sockets: Arc<Sockets>,
-    _open: Charge,
+    _open: [Charge; 2],
     /// Of each group that the socket is in. It has left them when these go.
     #[pin]
     groups: Mutex<KVec<Charge>>,
@@ -249,7 +252,7 @@ impl<P: Carried> Socket<P> {
         tenant: Arc<Tenant>,
         sockets: Arc<Sockets>,
     ) -> Result<Arc<Self>> {
-        let open = sockets.enter(&mut inner)?;
+        let open = sockets.enter(&mut inner, tenant.held())?;
         inner.set_owner(tenant.owner());
         Arc::pin_init(
             try_pin_init!(Self {
@@ -270,6 +273,11 @@ impl<P: Carried> Socket<P> {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Returns what is counted of the user whose it is.
+    pub(crate) fn held_by_owner(&self) -> &OfUser {
+        self.tenant.held()
     }
 
     /// Returns the number that the guest has for the user whose it is.

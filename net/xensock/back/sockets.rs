@@ -44,11 +44,18 @@ impl Sockets {
         Ok(Arc::new(sockets, GFP_KERNEL)?)
     }
 
-    /// Counts a socket: as one that is open until the result is dropped, and then for as long as
-    /// TCP needs it.
-    pub(crate) fn enter<P: Protocol>(&self, socket: &mut KernelSocket<P>) -> Result<Charge> {
-        socket.count_in(&self.all)?;
-        self.open.take(1, |_| Ok(()))
+    /// Counts a socket of a user's: as one that is open until the result is dropped, and then for as
+    /// long as TCP needs it.
+    pub(crate) fn enter<P: Protocol>(
+        &self,
+        socket: &mut KernelSocket<P>,
+        user: &OfUser,
+    ) -> Result<[Charge; 2]> {
+        socket.count_in(&user.all)?;
+        Ok([
+            self.open.take(1, |_| Ok(()))?,
+            user.open.take(1, |_| Ok(()))?,
+        ])
     }
 
     /// Those that are open.
@@ -62,6 +69,35 @@ impl Sockets {
     }
 
     /// Returns how many were closed and are not gone.
+    pub(crate) fn closed(&self) -> usize {
+        self.count().saturating_sub(self.open.used())
+    }
+}
+
+/// What one user of a guest has of these.
+pub(crate) struct OfUser {
+    all: Arc<Tally>,
+    open: Arc<Quota>,
+    /// Those that listen.
+    pub(crate) listeners: Arc<Quota>,
+}
+
+impl OfUser {
+    pub(crate) fn new(sockets: &Sockets) -> Result<Arc<Self>> {
+        let user = Self {
+            all: Arc::new(Tally::part_of(&sockets.all), GFP_KERNEL)?,
+            open: Quota::new()?,
+            listeners: Quota::new()?,
+        };
+        Ok(Arc::new(user, GFP_KERNEL)?)
+    }
+
+    /// How many sockets there are, open or not.
+    pub(crate) fn count(&self) -> usize {
+        self.all.count()
+    }
+
+    /// How many were closed and are not gone.
     pub(crate) fn closed(&self) -> usize {
         self.count().saturating_sub(self.open.used())
     }

@@ -138,12 +138,13 @@ impl Table {
     /// Sockets that were released and that TCP is not done with count, too, and so do places for
     /// connections.
     pub(crate) fn add(&self, id: u64, owner: u64, policy: &Policy) -> Result {
+        let own = self.guest.in_force.owners.count(owner);
         self.with(|entries| {
-            entries.add(id, TableEntry::Dead)?;
             let sockets = &self.guest.counters.sockets;
             let known = entries.len + sockets.closed();
+            entries.add(id, TableEntry::Dead)?;
             policy
-                .may_have_sockets(known.max(sockets.count() + 1), owner)
+                .may_have_socket(known.max(sockets.count()), owner, own)
                 .inspect_err(|_| {
                     let _ = entries.remove(id);
                 })

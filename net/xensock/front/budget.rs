@@ -4,104 +4,175 @@
 //!
 //! Any program may have as many sockets as it has files, with rings as large as it likes, while the
 //! disk and the console of the guest take their grants from the same table. So all connections
-//! together have a part of it, and rings become smaller as that runs out.
+//! together have a part of it, and each user has a share of that: see [`left_to`]. Rings become
+//! smaller as it runs out. A connection that is closed and has not sent everything counts still.
 
 use crate::proto::{
-    owner::part_of,
+    owner::{
+        left_to,
+        part_of, //
+    },
     ring::Order, //
 };
 use kernel::{
+    new_mutex,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        GlobalArc,
+        Mutex, //
     },
     xen::grant, //
 };
 
-/// Grants that the connections of all links have.
-static USED: Atomic<usize> = Atomic::new(0);
+/// What users have, for as long as the module is.
+static BUDGET: GlobalArc<Budget> = GlobalArc::new();
 
-/// How many directions have grown.
-static GROWN: Atomic<usize> = Atomic::new(0);
+/// The grants that the connections of all links have.
+#[pin_data]
+struct Budget {
+    used: Atomic<usize>,
+    /// How many directions have grown.
+    grown: Atomic<usize>,
+    /// Those who have something, or had. Held while somebody takes more.
+    #[pin]
+    users: Mutex<KVec<User>>,
+}
+
+/// A user of the guest.
+struct User {
+    number: u64,
+    used: Arc<Atomic<usize>>,
+}
+
+/// Keeps the [`Budget`] for as long as the module is.
+pub(crate) struct Keeper;
+
+impl Keeper {
+    /// Begins with nothing that is used. May sleep.
+    pub(crate) fn new() -> Result<Self> {
+        BUDGET.set(Arc::pin_init(
+            pin_init!(Budget {
+                used: Atomic::new(0),
+                grown: Atomic::new(0),
+                users <- new_mutex!(KVec::new(), "xensock_budget"),
+            }),
+            GFP_KERNEL,
+        )?);
+        Ok(Self)
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        drop(BUDGET.take());
+    }
+}
 
 /// The grants of one ring, or of an extension. Dropping gives them back.
 pub(crate) struct Share {
     grants: usize,
     is_growth: bool,
+    budget: Arc<Budget>,
+    user: Arc<Atomic<usize>>,
 }
 
 /// The order of a ring that there are grants for, of the order that is `wanted` or less: there may
-/// be others that take them first.
+/// be others that take them first. May sleep.
 pub(crate) fn affordable(owner: u64, wanted: Order) -> Option<Order> {
-    wanted.affordable(limit(owner).saturating_sub(USED.load(Relaxed)))
+    let budget = BUDGET.get()?;
+    let users = budget.users.lock();
+    let own = users.iter().find(|user| user.number == owner);
+    let own = own.map_or(0, |user| user.used.load(Relaxed));
+    wanted.affordable(left_to(owner, limit(), budget.used.load(Relaxed), own))
 }
 
-/// Up to how many grants all connections may have when one of `owner`'s takes more: a quarter is left to others than
-/// connections, and some to root.
-fn limit(owner: u64) -> usize {
-    let limit = grant::max_grants() / 4 * 3;
-    // CAST: Widens, and a grant's number has 32 bits.
-    part_of(owner, limit as u32) as usize
+/// Up to how many grants all connections may have: a quarter is left to others than connections.
+fn limit() -> u32 {
+    // CAST: A grant's number has 32 bits.
+    (grant::max_grants() / 4 * 3) as u32
 }
 
 impl Share {
     /// Takes the grants of a data ring of `owner`'s, of the order that is `wanted`, or less: of the order that is
-    /// returned. `ENOBUFS` if there are too few for any.
+    /// returned. `ENOBUFS` if there are too few for any. May sleep.
     pub(crate) fn take(owner: u64, wanted: Order) -> Result<(Self, Order)> {
-        let (grants, order) = take(owner, |left| {
+        take(owner, false, |_, left| {
             let order = wanted.affordable(left)?;
             Some((order.grants(), order))
-        })?;
-        let share = Self {
-            grants,
-            is_growth: false,
-        };
-        Ok((share, order))
+        })
     }
 
     /// Takes the grants for a direction to grow from the order of its ring to the order that is
-    /// `wanted`, or less: to the order that is returned. `ENOBUFS` if there are too few.
+    /// `wanted`, or less: to the order that is returned. `ENOBUFS` if there are too few. May sleep.
     ///
     /// The more have grown, the less the next may: of hundreds that are busy at once, those that
     /// come last would find nothing otherwise, here or in what the backend allows.
     pub(crate) fn take_growth(owner: u64, base: Order, wanted: Order) -> Result<(Self, Order)> {
-        let grown = GROWN.fetch_add(1, Relaxed) + 1;
-        let fair = limit(owner) / 4 / grown;
-        let taken = take(owner, |left| {
-            let order = wanted.affordable_growth(base, left, fair)?;
+        // CAST: Widens.
+        let part = part_of(owner, limit()) as usize / 4;
+        take(owner, true, |grown, left| {
+            let order = wanted.affordable_growth(base, left, part / (grown + 1))?;
             Some((order.half_pages(), order))
-        });
-        let (grants, order) = taken.inspect_err(|_| {
-            GROWN.fetch_sub(1, Relaxed);
-        })?;
-        let share = Self {
-            grants,
-            is_growth: true,
-        };
-        Ok((share, order))
+        })
     }
 }
 
-/// Takes as many grants as `choose` says, which is told how many are left.
-fn take(owner: u64, choose: impl Fn(usize) -> Option<(usize, Order)>) -> Result<(usize, Order)> {
-    let limit = limit(owner);
-    let mut used = USED.load(Relaxed);
-    loop {
-        let (grants, chosen) = choose(limit.saturating_sub(used)).ok_or(ENOBUFS)?;
-        // OVERFLOW: No more than what is left.
-        match USED.cmpxchg(used, used + grants, Relaxed) {
-            Ok(_) => return Ok((grants, chosen)),
-            Err(now) => used = now,
-        }
+/// Takes as many grants as `choose` says, which is told how many directions have grown, and how many
+/// grants are left.
+fn take(
+    owner: u64,
+    is_growth: bool,
+    choose: impl FnOnce(usize, usize) -> Option<(usize, Order)>,
+) -> Result<(Share, Order)> {
+    let budget = BUDGET.get().ok_or(ENOBUFS)?;
+    let limit = limit();
+    let mut users = budget.users.lock();
+    let user = find(&mut users, owner)?;
+    let (used, own) = (budget.used.load(Relaxed), user.load(Relaxed));
+    let grown = budget.grown.load(Relaxed);
+    let (grants, order) = choose(grown, left_to(owner, limit, used, own)).ok_or(ENOBUFS)?;
+    // Nobody else takes any meanwhile.
+    budget.used.add(grants, Relaxed);
+    budget.grown.add(usize::from(is_growth), Relaxed);
+    user.add(grants, Relaxed);
+    drop(users);
+    let share = Share {
+        grants,
+        is_growth,
+        budget,
+        user,
+    };
+    Ok((share, order))
+}
+
+/// Finds the user of that number, or gives it the place of one who has nothing.
+fn find(users: &mut KVec<User>, number: u64) -> Result<Arc<Atomic<usize>>> {
+    let own = users.iter().position(|user| user.number == number);
+    let free = || users.iter().position(|user| user.used.load(Relaxed) == 0);
+    if let Some(user) = own.or_else(free).and_then(|index| users.get_mut(index)) {
+        user.number = number;
+        return Ok(user.used.clone());
     }
+    let used = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+    let user = User {
+        number,
+        used: used.clone(),
+    };
+    users.push(user, GFP_KERNEL)?;
+    Ok(used)
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        USED.fetch_sub(self.grants, Relaxed);
-        if self.is_growth {
-            GROWN.fetch_sub(1, Relaxed);
-        }
+        self.user.fetch_sub(self.grants, Relaxed);
+        self.budget.used.fetch_sub(self.grants, Relaxed);
+        self.budget
+            .grown
+            .fetch_sub(usize::from(self.is_growth), Relaxed);
     }
 }

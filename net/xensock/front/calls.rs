@@ -220,12 +220,13 @@ impl<F: AddressFamily> Ops for Family<F> {
         }
         let endpoint = sk.data().get_ref().endpoint();
         let result = endpoint.set_option(socket, sk, level, name, value);
-        if let (Err(EPERM | ENOPROTOOPT | ENODEV | ENETDOWN), Engine::Datagram(_)) =
-            (&result, sk.data().get_ref())
-        {
-            if native::joins(level, name) {
+        match result {
+            Err(EPERM | ENOPROTOOPT | ENODEV | ENETDOWN)
+                if native::joins(level, name) && socket.kind() == SOCK_DGRAM =>
+            {
                 fallback::fall_back(socket, sk, Reason::Option, None)?;
             }
+            _ => (),
         }
         result
     }

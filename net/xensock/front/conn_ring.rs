@@ -108,8 +108,9 @@ pub(crate) struct ConnRing {
     #[pin]
     ring: DataRing<Granted>,
     at: RingRef,
-    /// The network namespace that it was made for.
+    /// The network namespace that it was made for, and the user.
     payer: usize,
+    owner: u64,
     doorbell: Arc<Doorbell<dyn RingUser>>,
     /// `None` once nothing is shared any more.
     #[pin]
@@ -173,6 +174,7 @@ impl ConnRing {
                 ring <- ring,
                 at,
                 payer: payer(sk),
+                owner,
                 doorbell,
                 notifier <- new_spinlock_irq!(Some(notifier), "xensock_notifier"),
                 is_kept: Atomic::new(false),
@@ -228,9 +230,9 @@ impl ConnRing {
         self.doorbell.disconnect();
     }
 
-    /// Whether it was made for the network namespace of `sk`, see [`payer`].
-    pub(crate) fn is_paid_by(&self, payer: usize) -> bool {
-        self.payer == payer
+    /// Whether it was made for this network namespace, see [`payer`], and this user.
+    pub(crate) fn is_paid_by(&self, payer: usize, owner: u64) -> bool {
+        self.payer == payer && self.owner == owner
     }
 
     /// What has the backend unmap it, if it may have it mapped though no connection has it. Once.

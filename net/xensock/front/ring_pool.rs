@@ -124,7 +124,9 @@ impl RingPool {
         let payer = payer(sk);
         let take = |least: Option<Order>| {
             self.take(|ring| {
-                Some(ring.order()) >= least && ring.order() <= order && ring.is_paid_by(payer)
+                Some(ring.order()) >= least
+                    && ring.order() <= order
+                    && ring.is_paid_by(payer, owner)
             })
         };
         // How many grants there are is a question to the hypervisor.

@@ -182,6 +182,7 @@ struct XenSock {
     _survivors: survivors::Keeper,
     _devices: devices::Keeper,
     _workers: workers::Workers,
+    _budget: budget::Keeper,
 }
 
 impl InPlaceModule for XenSock {
@@ -191,6 +192,7 @@ impl InPlaceModule for XenSock {
             _workers: on_xen().and_then(|()| workers::Workers::new())?,
             _devices: devices::Keeper::new()?,
             _survivors: survivors::Keeper::new(family::survivor)?,
+            _budget: budget::Keeper::new()?,
             _directory: directory::Directory::new(c"xensock")?,
             _namespaces: pernet::Registration::new()?,
             _families: family::Families::new()?,

@@ -26,3 +26,27 @@ pub fn part_of(owner: u64, limit: u32) -> u32 {
         _ => limit - limit / RESERVE,
     }
 }
+
+/// Returns how much more of something a user may have, who has `own` of `used` in all: as much as
+/// leaves at least the same to others. So one user has half at the most, two have a third each,
+/// and there is something left for one more. Root may have all.
+///
+/// # Examples
+///
+/// ```
+/// use xensock_hosttest::proto::owner::{left_to, ROOT};
+/// assert_eq!(left_to(ROOT, 64, 60, 0), 4);
+/// assert_eq!(left_to(1000, 64, 0, 0), 30);
+/// assert_eq!(left_to(1000, 64, 30, 30), 0);
+/// assert_eq!(left_to(1001, 64, 30, 0), 15);
+/// assert_eq!(left_to(1001, 64, 70, 0), 0);
+/// assert_eq!(left_to(1000, 1, 0, 0), 1);
+/// ```
+pub fn left_to(owner: u64, limit: u32, used: usize, own: usize) -> usize {
+    // CAST: Widens.
+    let left = (part_of(owner, limit) as usize).saturating_sub(used);
+    match owner {
+        ROOT => left,
+        _ => left.saturating_sub(own).div_ceil(2),
+    }
+}

@@ -108,11 +108,40 @@ def test_pages_of_all_guests(bed):
 
 @timeout(200)
 def test_users_of_a_guest(bed):
-    """Whatever a user of the guest takes, its root can have some sockets and listeners."""
+    """A user of the guest leaves as many sockets and listeners as it takes, and root has a reserve."""
     peer(bed)
     guest = bed.guest("users", policy=(*SERVES, "max-sockets=64", "max-listeners=16"))
     wait_link(guest)
     guest.ktap("users --sockets 64", 150 * bed.scale)
+
+
+@timeout(400)
+def test_users_go_on(bed):
+    """One user of the guest takes all it can, also closed sockets that drain: another and root go on."""
+    peer(bed)
+    guest = bed.guest("shares", policy=(*SERVES, "max-sockets=256", "max-listeners=16"))
+    wait_link(guest)
+    users = {"root": "", "1001": "--user 1001"}
+
+    def work(user):
+        began = time.monotonic()
+        must(guest, f"bulk --bytes 2m {user} >/dev/null && bulk --side accept --bytes 2m {user} >/dev/null && "
+                    f"many --sockets 4 --cycles 20 {user} >/dev/null", 120 * bed.scale)
+        return time.monotonic() - began
+
+    quiet = {name: work(user) for name, user in users.items()}
+    before = bed.at_rest()
+    greedy = [guest.start("hold drain --sockets 100")]
+    greedy[0].wait_line("closed:", 60 * bed.scale)
+    greedy.append(guest.start("hold nobody --sockets 2000"))
+    greedy[1].wait_line("full: Too many open files", 60 * bed.scale)
+    for name, user in users.items():
+        bed.note(f"{name}: {work(user):.1f} s beside a user that takes all it can, and {quiet[name]:.1f} s before")
+    for job in greedy:
+        job.kill()
+        job.wait()
+    off = settled(bed, before)
+    assert not off, f"dom0 has kept (before, after): {off}"
 
 
 @timeout(200)
@@ -126,7 +155,7 @@ def test_idle_listeners(bed):
 
 @timeout(200)
 def test_grants_of_a_guest(bed):
-    """A user of the guest that takes all grants it can get leaves some to root."""
+    """A user of the guest that takes all grants it can get leaves some to others, and to root."""
     peer(bed)
     guest = bed.guest("grants", config="max_grant_frames = 4")
     wait_link(guest)
@@ -134,6 +163,7 @@ def test_grants_of_a_guest(bed):
     holder = guest.start("hold nobody --sockets 2000")
     holder.wait_line("full: No buffer space available", 60 * bed.scale)
     must(guest, "fetch")
+    must(guest, "bulk --bytes 1m --user 1001 >/dev/null", 60 * bed.scale)
     holder.kill()
     holder.wait()
     off = settled(bed, before)

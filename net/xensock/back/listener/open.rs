@@ -29,7 +29,8 @@ pub(super) struct Open {
     pub(super) has_handed_over: bool,
     /// A POLL that waits for a connection.
     pub(super) poll: Option<Response>,
-    pub(super) _charge: Charge,
+    /// With the guest, and with the user.
+    pub(super) _charges: [Charge; 2],
 }
 
 impl Open {

@@ -54,6 +54,8 @@ use crate::{
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Tally {
+    /// Another, in which its sockets count, too.
+    whole: Option<Arc<Tally>>,
     sockets: Atomic<usize>,
     /// What those that were closed had still to send then.
     memory: Atomic<usize>,
@@ -62,10 +64,51 @@ pub struct Tally {
 impl Tally {
     /// Creates a tally of no sockets.
     pub const fn new() -> Self {
+        Self::of(None)
+    }
+
+    /// Creates a tally of no sockets, of some of those that another one counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{
+    ///     net::{
+    ///         addr::Domain,
+    ///         kernel_socket::{
+    ///             KernelSocket,
+    ///             Tally, //
+    ///         },
+    ///         namespace::Namespace, //
+    ///     },
+    ///     sync::Arc, //
+    /// };
+    ///
+    /// let whole = Arc::new(Tally::new(), GFP_KERNEL)?;
+    /// let part = Arc::new(Tally::part_of(&whole), GFP_KERNEL)?;
+    /// let mut socket = KernelSocket::datagram(Namespace::init(), Domain::Inet)?;
+    ///
+    /// socket.count_in(&part)?;
+    /// assert_eq!((whole.count(), part.count()), (1, 1));
+    /// drop(socket);
+    /// assert_eq!((whole.count(), part.count()), (0, 0));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn part_of(whole: &Arc<Self>) -> Self {
+        Self::of(Some(whole.clone()))
+    }
+
+    const fn of(whole: Option<Arc<Self>>) -> Self {
         Self {
+            whole,
             sockets: Atomic::new(0),
             memory: Atomic::new(0),
         }
+    }
+
+    /// Returns this one, and those in which its sockets count, too.
+    fn all(&self) -> impl Iterator<Item = &Self> {
+        core::iter::successors(Some(self), |tally| tally.whole.as_deref())
     }
 
     /// Returns how many sockets there are. Any context.
@@ -90,7 +133,7 @@ impl Default for Tally {
 ///
 /// # Invariants
 ///
-/// The tally counts this object, and `memory` of its own.
+/// The tally, and those of which it is a part, count this object, and `memory` of its own.
 #[repr(align(8))]
 pub(super) struct Counted {
     tally: Arc<Tally>,
@@ -129,8 +172,10 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.tally.sockets.fetch_sub(1, Relaxed);
-        self.tally.memory.fetch_sub(self.memory, Relaxed);
+        for tally in self.tally.all() {
+            tally.sockets.fetch_sub(1, Relaxed);
+            tally.memory.fetch_sub(self.memory, Relaxed);
+        }
     }
 }
 
@@ -152,7 +197,9 @@ unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
 impl<P: Protocol> KernelSocket<P> {
     /// Has the socket counted until it is gone, which can be long after it was dropped.
     pub fn count_in(&mut self, tally: &Arc<Tally>) -> Result {
-        tally.sockets.fetch_add(1, Relaxed);
+        for tally in tally.all() {
+            tally.sockets.fetch_add(1, Relaxed);
+        }
         // INVARIANT: It was just counted.
         let counted = Counted {
             tally: tally.clone(),
@@ -174,7 +221,9 @@ impl<P: Protocol> KernelSocket<P> {
         };
         // What was received and not read goes at once.
         counted.memory = self.buffered().sent;
-        counted.tally.memory.fetch_add(counted.memory, Relaxed);
+        for tally in counted.tally.all() {
+            tally.memory.fetch_add(counted.memory, Relaxed);
+        }
         // A listening socket may be copied, with whatever is put into it, while it is being closed.
         // It has nothing to send, so nothing remains of it.
         if self.sk().state() != TcpState::Listen {
