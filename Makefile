@@ -19,6 +19,7 @@ help:
 	@echo 'make kernel     builds the kernel image and its modules'
 	@echo 'make modules    builds the modules only'
 	@echo 'make deb        the Debian package of the tools, looked at by lintian'
+	@echo 'make deb-kernel the kernel as Debian packages, CONFIG=file or as Debian has it'
 	@echo 'make check      rustfmt, clippy, checkpatch, host tests'
 	@echo 'make kunit      runs the KUnit tests in a guest with the debug kernel'
 	@echo 'make series     writes the patches that one would post; FIGURES=file for the cover letter'
@@ -55,6 +56,9 @@ test demo bench vm kunit:
 deb:
 	@$(BED)/host-packages && deb=$$($(BED)/tools-deb) && $(BED)/lint-deb $$deb && echo "see $$deb"
 
+deb-kernel:
+	@$(BED)/host-packages && debs=$$(CONFIG='$(CONFIG)' $(BED)/kernel-deb) && echo "see $$debs"
+
 check:
 	@$(BED)/check
 
@@ -70,4 +74,4 @@ series:
 clean distclean:
 	@$(BED)/$@
 
-.PHONY: help kernel modules test demo bench vm kunit check docs series deb clean distclean
+.PHONY: help kernel modules test demo bench vm kunit check docs series deb deb-kernel clean distclean
