@@ -5,7 +5,7 @@ import socket
 
 from bed import slow, timeout
 from scenarios import programs
-from scenarios.common import SERVES, hijacked, must, peer, settled, unload, wait_link
+from scenarios.common import SERVES, hijacked, must, peer, settled, sysctl, unload, wait_link
 from scenarios.lifecycle import serving
 
 NGINX, REDIS, RESOLVER = 8591, 8592, 8593
@@ -36,6 +36,8 @@ done
 def _moves(bed, move, **options):
     """The bed's own services in a guest whose device xl makes, which moves to another domain."""
     peer(bed)
+    # To move takes longer than what connects to a black hole would wait.
+    sysctl(bed, tcp_syn_retries=6)
     bed.modprobe("xensock_back")
     policy = f"connect-allow={bed.reach}", *SERVES
     guest = bed.guest(name="moving", memory=128, device=None, config="pvcalls = ['backend=0']",
