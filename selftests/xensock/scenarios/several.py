@@ -90,6 +90,23 @@ def test_routes(bed):
     assert must(guest, "ls /sys/kernel/debug/xensock").split() == [FIRST, SECOND]
 
 
+@timeout(300)
+def test_by_xl(bed):
+    """xl makes both devices, with numbers in the order in which its configuration has them."""
+    peer(bed)
+    server = _with_peer(bed, bed.shared_driver_domain())
+    bed.modprobe("xensock_back")
+    guest = bed.guest("byxl", device=None, config=f"pvcalls = ['backend=0', 'backend={server.name}']",
+                      modules=["xensock"])
+    for number in (0, 1):
+        bed.xensock("set", str(guest.domid), f"--device={number}", f"connect-allow={bed.reach}")
+    _wait_connected(guest, "pvcalls-0", "pvcalls-1")
+    to = f"stay connect {bed.address} 7001"
+    assert _goes_by(bed, guest, to) == "pvcalls-0"
+    with _routed(guest, "default=pvcalls-1"):
+        assert _goes_by(bed, guest, to) == "pvcalls-1"
+
+
 @timeout(120)
 def test_bad_routes(bed):
     """What has no meaning is refused, and the routes stay."""
