@@ -14,7 +14,7 @@
  *   attempt stay [CALL] HOST PORT serves, and stays
  *   attempt algorithm NAME...     has TCP control congestion by it
  *   attempt join GROUP...         sockets that join groups, one each
- *   attempt member GROUP...       the same, and stays
+ *   attempt member GROUP...       the same, with ports, and stays
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -167,8 +167,8 @@ static bool algorithm(const char *name)
 	return done;
 }
 
-/* The socket stays. */
-static bool join(const char *group)
+/* The socket stays, with a port if it @binds. */
+static bool join(const char *group, bool binds)
 {
 	struct sockaddr_storage to;
 	bool is_ipv6 = resolve(group, "0", &to) == sizeof(struct sockaddr_in6);
@@ -176,14 +176,21 @@ static bool join(const char *group)
 	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ip_mreq mreq = { .imr_interface.s_addr = 0 };
 	struct ipv6_mreq mreq6 = { .ipv6mr_interface = 0 };
+	int failed;
 
 	if (is_ipv6) {
 		mreq6.ipv6mr_multiaddr = ((struct sockaddr_in6 *)&to)->sin6_addr;
-		return !setsockopt(fd, SOL_IPV6, IPV6_ADD_MEMBERSHIP, &mreq6,
-				   sizeof(mreq6));
+		failed = setsockopt(fd, SOL_IPV6, IPV6_ADD_MEMBERSHIP, &mreq6,
+				    sizeof(mreq6));
+	} else {
+		mreq.imr_multiaddr = ((struct sockaddr_in *)&to)->sin_addr;
+		failed = setsockopt(fd, SOL_IP, IP_ADD_MEMBERSHIP, &mreq,
+				    sizeof(mreq));
 	}
-	mreq.imr_multiaddr = ((struct sockaddr_in *)&to)->sin_addr;
-	return !setsockopt(fd, SOL_IP, IP_ADD_MEMBERSHIP, &mreq, sizeof(mreq));
+	if (failed || !binds)
+		return !failed;
+	return !bind(fd, (struct sockaddr *)&to,
+		     resolve(is_ipv6 ? "::" : ANY_HOST, "0", &to));
 }
 
 int main(int argc, char **argv)
@@ -209,7 +216,7 @@ int main(int argc, char **argv)
 			say(algorithm(argv[i]));
 	} else if (!strcmp(call, "join") || !strcmp(call, "member")) {
 		for (i = 2; i < argc; i++)
-			say(join(argv[i]));
+			say(join(argv[i], !strcmp(call, "member")));
 		if (!strcmp(call, "member"))
 			pause();
 	} else {
