@@ -74,8 +74,13 @@ impl Owners {
         let mut users = self.users.lock();
         let found = users.iter().position(|user| user.number == number);
         // Of those who have nothing left, anybody may take the place, but for the first's.
-        let free = || users.iter().skip(1).position(|user| user.sockets == 0);
-        let index = match found.or_else(|| free().map(|index| index + 1)) {
+        let free = |may_linger: bool| {
+            let is_free = |user: &User| user.sockets == 0 && (may_linger || user.held.count() == 0);
+            let index = users.iter().skip(1).position(is_free)?;
+            Some(index + 1)
+        };
+        // Before there are too many, those keep theirs for whose sockets TCP has still to do something.
+        let index = match found.or_else(|| free(users.len() >= MAX_USERS)) {
             Some(index) => index,
             None if users.len() < MAX_USERS => {
                 // CAST: A small number.

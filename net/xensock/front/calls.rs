@@ -221,10 +221,13 @@ impl<F: AddressFamily> Ops for Family<F> {
         let endpoint = sk.data().get_ref().endpoint();
         let result = endpoint.set_option(socket, sk, level, name, value);
         match result {
-            Err(EPERM | ENOPROTOOPT | ENODEV | ENETDOWN)
-                if native::joins(level, name) && socket.kind() == SOCK_DGRAM =>
+            // The groups that it is in already would be left without a word.
+            Err(error)
+                if native::joins(level, name)
+                    && socket.kind() == SOCK_DGRAM
+                    && !endpoint.has_groups() =>
             {
-                fallback::fall_back(socket, sk, Reason::Option, None)?;
+                fallback::join_refused(socket, sk, error)?;
             }
             _ => (),
         }

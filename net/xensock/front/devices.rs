@@ -87,7 +87,7 @@ impl Entry {
     }
 
     /// Notes that its backend is there or may come back, or that it is gone for good. Returns whether
-    /// that is another thing than before. Any context.
+    /// that is another thing than before. Process context.
     pub(crate) fn expect(&self, is_expected: bool) -> bool {
         self.with(|device| core::mem::replace(&mut device.is_expected, is_expected) != is_expected)
             .unwrap_or(false)
@@ -124,7 +124,7 @@ impl Drop for Entry {
 }
 
 impl Devices {
-    /// Returns whether a device is there, and its backend too, or may come back. Any context.
+    /// Returns whether a device is there, and its backend too, or may come back. Process context.
     pub(crate) fn is_expected(name: Name) -> bool {
         Self::with(|all| {
             all.iter()
@@ -132,7 +132,7 @@ impl Devices {
         })
     }
 
-    /// Returns the link of a device, if it is connected. Any context.
+    /// Returns the link of a device, if it is connected. Process context.
     pub(crate) fn link(name: Name) -> Option<Arc<Link>> {
         Self::with(|all| {
             let mut named = all.iter().filter(|device| device.name == name);
@@ -140,13 +140,13 @@ impl Devices {
         })
     }
 
-    /// Returns the first link that passes a test. Any context.
+    /// Returns the first link that passes a test. Process context.
     pub(crate) fn find(test: impl Fn(&Link) -> bool) -> Option<Arc<Link>> {
         Self::after(None, test)
     }
 
     /// Returns the next link after that of a device, in the order of their names, that passes a test.
-    /// Any context.
+    /// Process context.
     pub(crate) fn after(last: Option<Name>, test: impl Fn(&Link) -> bool) -> Option<Arc<Link>> {
         Self::with(|all| {
             all.iter()
@@ -158,13 +158,13 @@ impl Devices {
         })
     }
 
-    /// Returns whether any link passes a test, or there is none, so that nothing can be said. Any context.
+    /// Returns whether any link passes a test, or there is none, so that nothing can be said. Process context.
     pub(crate) fn may_have(test: impl Fn(&Link) -> bool) -> bool {
         Self::find(test).is_some() || Self::find(|_| true).is_none()
     }
 
     /// Returns the link for a new socket that is to use an address, or none in particular: by the
-    /// routes of its namespace, or else the first; one that passes a test, if there is any. Any context.
+    /// routes of its namespace, or else the first; one that passes a test, if there is any. Process context.
     pub(crate) fn choose(
         routes: &[Route],
         ip: Option<IpAddr>,

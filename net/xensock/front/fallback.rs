@@ -82,6 +82,20 @@ pub(crate) fn first<F: AddressFamily, R>(
     result
 }
 
+/// Has a socket that could not join a group fall back, if it may: as for an option that the backend
+/// does not have, or for want of a backend. May sleep.
+///
+/// # Errors
+///
+/// Any if it has: it is repeated with the native socket.
+pub(crate) fn join_refused<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, error: Error) -> Result {
+    match error {
+        EPERM | ENOPROTOOPT | ENODEV => fall_back(socket, sk, Reason::Option, None),
+        ENETDOWN if may_return(sk) => fall_back(socket, sk, Reason::NoBackend, None),
+        _ => Ok(()),
+    }
+}
+
 /// Why the first use of a socket is not for the backend.
 fn exemption<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Option<Reason> {
     let (config, net) = (config(sk)?, sk.namespace()?);

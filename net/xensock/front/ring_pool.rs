@@ -10,8 +10,8 @@ use crate::{
     conn_ring::{
         payer,
         ConnRing, //
-    }, //
-    proto::ring::Order,
+    },
+    proto::ring::Order, //
 };
 use kernel::{
     net::sock::Sock,

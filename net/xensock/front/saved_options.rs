@@ -5,6 +5,7 @@
 
 use crate::proto::{
     option::{
+        is_kept_group,
         may_set,
         SockOpt,
         SOL_IPV6,
@@ -47,6 +48,11 @@ pub(crate) fn with_bytes<T>(value: &Value, what: impl FnOnce(&[u8]) -> T) -> T {
 pub(crate) struct SavedOptions(KVec<SavedOption>);
 
 impl SavedOptions {
+    /// Returns whether there is a group that was joined.
+    pub(crate) fn has_groups(&self) -> bool {
+        self.0.iter().any(|s| is_kept_group(s.level, s.name))
+    }
+
     /// The `old` ones, with an option set anew, or a group joined or left. May sleep. `ENOBUFS` if
     /// these are too many groups.
     pub(crate) fn with(old: Option<&Self>, option: &SockOpt, value: Value) -> Result<Arc<Self>> {

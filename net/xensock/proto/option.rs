@@ -14,7 +14,7 @@ mod datagram;
 mod groups;
 mod table;
 
-pub use groups::group;
+pub use groups::{group, is_kept_group};
 pub use table::*;
 
 use super::{

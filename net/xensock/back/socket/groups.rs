@@ -24,6 +24,10 @@ impl<P: Carried> Socket<P> {
         let set = || self.inner.set_option(level, name, value.as_bytes());
         let mut groups = self.groups.lock();
         if option.leaves() {
+            // Nor does a guest that may join none take the lock that all network devices share.
+            if groups.is_empty() {
+                return Err(from_number(errno::EADDRNOTAVAIL));
+            }
             set()?;
             // One is like the other.
             drop(groups.pop());

@@ -287,6 +287,12 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Returns whether it has joined a group. Any context.
+    pub(crate) fn has_groups(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.settings.as_ref().is_some_and(|s| s.has_groups())
+    }
+
     /// What options were set to. Any context.
     pub(crate) fn known_options(&self) -> Option<Arc<SavedOptions>> {
         self.inner.lock().settings.clone()

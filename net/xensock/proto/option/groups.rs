@@ -59,6 +59,14 @@ impl SockOpt {
     }
 }
 
+/// Returns whether it is [`SockOpt::kept_as`] of an option that joins a group.
+pub const fn is_kept_group(level: u32, name: u32) -> bool {
+    matches!(
+        (level, name),
+        (SOL_IP, IP_ADD_MEMBERSHIP) | (SOL_IPV6, IPV6_ADD_MEMBERSHIP)
+    )
+}
+
 /// Returns the group that a value names, at a level; [`None`] if that is none.
 pub fn group(level: u32, value: &[u8]) -> Option<IpAddr> {
     let group = match (level, value) {
