@@ -20,7 +20,7 @@ help:
 	@echo 'make modules    builds the modules only'
 	@echo 'make deb        the Debian package of the tools, looked at by lintian'
 	@echo 'make deb-kernel the kernel as Debian packages, CONFIG=file or as Debian has it'
-	@echo 'make check      rustfmt, clippy, checkpatch, host tests'
+	@echo 'make check      rustfmt, clippy, checkpatch, host tests, the command, the guest kernel'
 	@echo 'make kunit      runs the KUnit tests in a guest with the debug kernel'
 	@echo 'make series     writes the patches that one would post; FIGURES=file for the cover letter'
 	@echo 'make docs       the documentation as HTML, and rustdoc of the kernel crates'
