@@ -11,7 +11,6 @@ use crate::sockets::{
     OfUser,
     Sockets, //
 };
-
 use kernel::{
     net::kernel_socket::Owner,
     new_mutex,
@@ -80,9 +79,11 @@ impl Owners {
             Some(index + 1)
         };
         // Before there are too many, those keep theirs for whose sockets TCP has still to do something.
-        let index = match found.or_else(|| free(users.len() >= MAX_USERS)) {
+        let is_full = users.len() >= MAX_USERS;
+        let lingering = || is_full.then(|| free(true)).flatten();
+        let index = match found.or_else(|| free(false)).or_else(lingering) {
             Some(index) => index,
-            None if users.len() < MAX_USERS => {
+            None if !is_full => {
                 // CAST: A small number.
                 let user = self.first + users.len() as u32 * APART;
                 let user = User::new(number, user, &self.sockets)?;
@@ -109,10 +110,8 @@ impl Owners {
         drop(users);
         Ok(Arc::new(tenant, GFP_KERNEL)?)
     }
-}
 
-impl Owners {
-    /// How many sockets the user of that number has.
+    /// Returns how many sockets the user of that number has.
     pub(crate) fn count(&self, number: u64) -> usize {
         let users = self.users.lock();
         let user = users.iter().find(|user| user.number == number);
