@@ -5,6 +5,7 @@
 
 use crate::proto::{
     option::{
+        is_group_of,
         is_kept_group,
         may_set,
         SockOpt,
@@ -64,13 +65,20 @@ impl SavedOptions {
             value,
         };
         let is_same = |s: &SavedOption| (s.level, s.name) == (setting.level, setting.name);
-        let is_replaced = |s: &SavedOption| match option.is_group() {
-            true => *s == setting,
-            false => is_same(s),
+        let is_replaced = |s: &SavedOption| {
+            is_same(s)
+                && match option.is_group() {
+                    true => is_group_of(option, setting.value.as_bytes(), s.value.as_bytes()),
+                    false => true,
+                }
         };
 
-        for other in old.iter().filter(|s| !is_replaced(s)) {
-            settings.push(*other, GFP_KERNEL)?;
+        // One at the most: of several that are left without their interface, Linux leaves one.
+        let replaced = old.iter().position(is_replaced);
+        for (i, other) in old.iter().enumerate() {
+            if Some(i) != replaced {
+                settings.push(*other, GFP_KERNEL)?;
+            }
         }
         if !option.leaves() {
             if option.is_group() && settings.iter().filter(|s| is_same(s)).count() >= MAX_GROUPS {

@@ -14,7 +14,11 @@ mod datagram;
 mod groups;
 mod table;
 
-pub use groups::{group, is_kept_group};
+pub use groups::{
+    group,
+    is_group_of,
+    is_kept_group, //
+};
 pub use table::*;
 
 use super::{

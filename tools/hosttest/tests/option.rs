@@ -333,6 +333,18 @@ fn groups() {
         assert_eq!(may(SOL_IP, IP_ADD_MEMBERSHIP, bytes), Some(EINVAL));
         assert_eq!(may(SOL_IP, IP_DROP_MEMBERSHIP, bytes), Some(EINVAL));
     }
+    // One is left by its interface, or by none; it is joined on one.
+    let of = |name, value: &[u8], joined: &[u8]| {
+        let (option, _) = to_set(SOL_IPV6, name, &near).unwrap();
+        is_group_of(option, value, joined)
+    };
+    let at = |scope| [&near[..16], &[scope, 0, 0, 0]].concat();
+    assert!(of(IPV6_DROP_MEMBERSHIP, &at(3), &at(3)));
+    assert!(of(IPV6_DROP_MEMBERSHIP, &at(0), &at(3)));
+    assert!(!of(IPV6_DROP_MEMBERSHIP, &at(2), &at(3)));
+    assert!(!of(IPV6_ADD_MEMBERSHIP, &at(0), &at(3)));
+    let other = [&v6[..], &[0; 4]].concat();
+    assert!(!of(IPV6_DROP_MEMBERSHIP, &other, &at(3)));
     // They are not read.
     for (level, name) in [(SOL_IP, IP_ADD_MEMBERSHIP), (SOL_IPV6, IPV6_DROP_MEMBERSHIP), (SOL_IP, 42)] {
         assert_eq!(to_get(level, name).err(), Some(ENOPROTOOPT));

@@ -67,6 +67,14 @@ pub const fn is_kept_group(level: u32, name: u32) -> bool {
     )
 }
 
+/// Returns whether a value of `option` is about the group that another one has joined: the same; or,
+/// to leave it, that of any interface.
+pub fn is_group_of(option: &SockOpt, value: &[u8], joined: &[u8]) -> bool {
+    let names_interface = !value.ends_with(&[0; 4]);
+    let has_its_address = || group(option.level, value) == group(option.level, joined);
+    value == joined || (option.leaves() && !names_interface && has_its_address())
+}
+
 /// Returns the group that a value names, at a level; [`None`] if that is none.
 pub fn group(level: u32, value: &[u8]) -> Option<IpAddr> {
     let group = match (level, value) {
