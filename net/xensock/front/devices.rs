@@ -158,13 +158,15 @@ impl Devices {
         })
     }
 
-    /// Returns whether any link passes a test, or there is none, so that nothing can be said. Process context.
+    /// Returns whether any link passes a test, or there is none, so that nothing can be said. Process
+    /// context.
     pub(crate) fn may_have(test: impl Fn(&Link) -> bool) -> bool {
         Self::find(test).is_some() || Self::find(|_| true).is_none()
     }
 
     /// Returns the link for a new socket that is to use an address, or none in particular: by the
-    /// routes of its namespace, or else the first; one that passes a test, if there is any. Process context.
+    /// routes of its namespace, or else the first; one that passes a test, if there is any. Process
+    /// context.
     pub(crate) fn choose(
         routes: &[Route],
         ip: Option<IpAddr>,
