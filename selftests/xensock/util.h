@@ -117,6 +117,12 @@ __u64 fill_socket(int fd, __u64 seed, size_t chunk);
 
 /* Waiting for a condition, never for a time. False after that long. */
 #define WAIT_LIMIT_MSEC 10000
+
+/*
+ * What a wait of so many ms takes at least: the kernel counts it in ticks, of
+ * which a busy machine makes up for several at once.
+ */
+#define AT_LEAST_OF(msec) ((msec) / 2)
 bool wait_readable(int fd, size_t bytes);
 bool wait_poll(int fd, short events, short *revents);
 bool wait_asleep(pid_t tid);
