@@ -6,18 +6,27 @@
 //! in a queue, in order. An [`Exchange`] is made before it is submitted, and that of RELEASE with
 //! its socket: what an interrupt handler has to ask can neither fail nor sleep.
 
+mod exchange;
+mod polls;
+
+pub(crate) use exchange::{
+    address,
+    wire_error,
+    Exchange,
+    Recipient, //
+};
+
 use crate::{
     counters::Counters,
-    exchange::{
-        wire_error,
-        Exchange,
-        Recipient, //
-    },
     proto::{
         Call,
         Dialect,
         Request,
         Response, //
+    },
+    quirks::{
+        self,
+        Quirks, //
     }, //
 };
 use kernel::{
@@ -87,6 +96,7 @@ impl Answer {
 /// The commands ring and its queue. Lives under the transport's lock.
 pub(crate) struct Commands {
     dialect: Dialect,
+    quirks: &'static dyn Quirks,
     /// `None` once the link is down.
     ring: Option<FrontRing>,
     /// `None` before the link is up and after it went down.
@@ -104,6 +114,7 @@ impl Commands {
     pub(crate) fn new(dialect: Dialect, ring: FrontRing, counters: Arc<Counters>) -> Self {
         Self {
             dialect,
+            quirks: quirks::of(dialect),
             ring: Some(ring),
             channel: None,
             waiting: List::new(),
@@ -195,31 +206,6 @@ impl Commands {
         })
     }
 
-    /// Whether RELEASE of a socket has to wait for an ACCEPT.
-    ///
-    /// The C backend accepts in another thread, which must not lose its listening socket. It is
-    /// asked only for a connection that is there, so that it answers at once.
-    fn is_accepting(&self, id: u64) -> bool {
-        let is_accept = |call: Call| matches!(call, Call::Accept { .. }) && concerns(&call, id);
-        let mut calls = self.inflight.iter().flatten().map(|i| i.exchange.call());
-        self.dialect == Dialect::PvCalls && calls.any(is_accept)
-    }
-
-    /// Whether a POLL of this socket waits for its answer, or for a slot.
-    pub(crate) fn is_polling(&self, id: u64) -> bool {
-        let is_poll = |call: Call| matches!(call, Call::Poll { .. }) && concerns(&call, id);
-        let mut sent = self.inflight.iter().flatten().map(|i| i.exchange.call());
-        let mut queued = self.waiting.iter().map(|exchange| exchange.call());
-        sent.any(is_poll) || queued.any(is_poll)
-    }
-
-    /// How many slots of the ring are lost, with POLLs that were never answered and for whose answer
-    /// nobody waits any more.
-    pub(crate) fn lost_slots(&self) -> usize {
-        let held = self.ring.as_ref().map_or(0, FrontRing::in_flight) as usize;
-        held.saturating_sub(self.inflight.iter().flatten().count())
-    }
-
     /// The RELEASEs that the backend was sent and has not answered.
     pub(crate) fn releases(&self) -> Releases {
         self.inflight.each_ref().map(|entry| {
@@ -273,41 +259,15 @@ impl Commands {
         Ok(self.answer(exchange, result.map(|()| response)))
     }
 
-    /// Checks that nothing which was asked of a socket before its RELEASE is unanswered.
-    ///
-    /// The C backend never answers the POLL of a socket that it has released.
+    /// Checks that all is answered that was asked of a socket before its RELEASE, but for a POLL that
+    /// never will be.
     fn check_last(&mut self, id: u64, number: u64) -> Result {
         let is_left = |i: &Inflight| i.number < number && concerns(&i.exchange.call(), id);
-        let mut entries = self.inflight.iter_mut();
-        let Some(entry) = entries.find(|entry| entry.as_ref().is_some_and(is_left)) else {
-            return Ok(());
-        };
-        let is_poll = |i: &mut Inflight| matches!(i.exchange.call(), Call::Poll { .. });
-        let poll = match self.dialect {
-            Dialect::PvCalls => entry.take_if(is_poll),
-            Dialect::XenSock => None,
-        };
-        let poll = poll.ok_or(EPROTO)?;
-        self.ended = Some(self.answer(poll.exchange, Err(ECONNABORTED)));
+        let mut entries = self.inflight.iter();
+        if let Some(slot) = entries.position(|entry| entry.as_ref().is_some_and(is_left)) {
+            self.ended = Some(self.end_poll(slot).ok_or(EPROTO)?);
+        }
         Ok(())
-    }
-
-    /// Has no POLL tell a connection that is released: it would have the last reference, in a handler.
-    fn forget_recipient(&mut self, id: u64) {
-        if self.dialect != Dialect::PvCalls {
-            return;
-        }
-        for slot in 0..self.inflight.len() {
-            let asked = self.inflight.get(slot).and_then(Option::as_ref);
-            let Some(poll) = asked.map(|i| i.exchange.clone()) else {
-                continue;
-            };
-            let recipient = poll.recipient.access_mut(self);
-            if matches!(poll.call(), Call::Poll { .. }) {
-                // That of RELEASE is another reference.
-                let _ = recipient.take_if(|recipient| recipient.id() == id);
-            }
-        }
     }
 
     fn answer(&mut self, exchange: Arc<Exchange>, outcome: Result<Response>) -> Answer {

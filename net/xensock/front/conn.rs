@@ -20,12 +20,12 @@ pub(crate) use send_queue::{
 
 use crate::{
     addresses::any,
-    conn_ring::ConnRing,
-    exchange::{
+    commands::{
         address,
         Exchange,
         Recipient, //
     },
+    conn_ring::ConnRing,
     proto::{
         ring::Order,
         urgent::UrgentIn,

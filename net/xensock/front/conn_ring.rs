@@ -4,8 +4,8 @@
 
 use crate::{
     budget::Share,
+    commands::Exchange,
     doorbell::Doorbell,
-    exchange::Exchange,
     notifier::Notifier,
     proto::{
         indexes,

@@ -10,9 +10,9 @@ mod options;
 
 use crate::{
     addresses::any,
+    commands::Exchange,
     conn::Conn,
     devices::Devices,
-    exchange::Exchange,
     hijack::Hijack,
     link::Link,
     listener::Listener,

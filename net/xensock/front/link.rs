@@ -7,7 +7,6 @@ mod reclaim;
 
 use crate::{
     counters::Counters,
-    proto::Dialect,
     ring_pool::RingPool,
     transport::Transport, //
 };
@@ -51,16 +50,11 @@ use kernel::{
             Eoi,
             Handler, //
         },
-        ring::SLOTS,
         trace::xensock_front as trace,
         xenbus, //
     }, //
 };
 use reclaim::RECLAIM;
-
-/// How many slots of the commands ring may be taken by listeners that wait in POLL, or be lost with
-/// them, at the most.
-const MAX_POLLS: usize = SLOTS as usize - 8;
 
 /// What `/proc/net/xensock` says of a socket.
 pub(crate) struct Summary {
@@ -207,10 +201,11 @@ impl Link {
     /// Whether there is a slot for another POLL: `ENOBUFS`.
     fn check_polls(&self, members: &Members, lost: usize) -> Result {
         let listeners = members.values().filter(|member| member.is_listener());
-        match self.dialect {
-            Dialect::PvCalls if listeners.count() + lost >= MAX_POLLS => Err(ENOBUFS),
-            _ => Ok(()),
+        let max_polls = self.quirks().max_polls();
+        if listeners.count().saturating_add(lost) >= max_polls {
+            return Err(ENOBUFS);
         }
+        Ok(())
     }
 
     /// Forgets somebody whom the end of the link no longer concerns. May sleep.

@@ -10,22 +10,20 @@
 mod local;
 mod pending;
 mod posted;
+mod request;
 
 pub(crate) use local::LocalListener;
 
 use crate::{
     conn::Conn,
-    exchange::Exchange,
     link::{
         Link,
         Member,
         Summary, //
     },
     proto::{
-        call::SOCK_STREAM,
         ring::Order,
-        Call,
-        Dialect, //
+        Call, //
     },
     remote_socket::RemoteSocket,
     survivors::Survivors, //
@@ -222,32 +220,6 @@ impl Listener {
         Ok(())
     }
 
-    /// Sets up what an ACCEPT needs, and says what to send first.
-    ///
-    /// The C backend waits for a connection in one of two ways. Only that of POLL is safe when the
-    /// socket is closed meanwhile, so that ACCEPT comes second there.
-    fn set_up(&self) -> Result<(Arc<Conn>, Arc<Exchange>)> {
-        let link = &self.remote.link;
-        let id_new = link.new_id();
-        let remote =
-            RemoteSocket::announced(link.clone(), id_new, self.remote.domain, self.remote.owner)?;
-        let fresh = Conn::posted(remote, &self.sk, self.order)?;
-        let accept = link.exchange(Call::Accept {
-            id: self.remote.id,
-            id_new,
-            ring: fresh.ring.reference(),
-        })?;
-        let _ = fresh.accept.populate(accept.clone());
-        let first = match link.dialect {
-            Dialect::XenSock => accept,
-            Dialect::PvCalls => {
-                let id = self.remote.id;
-                link.exchange(Call::Poll { id })?
-            }
-        };
-        Ok((Conn::enter(fresh)?, first))
-    }
-
     /// Gives up the connections that will never come. Fewer are asked for from now on: usually the
     /// backend does not allow more. If that leaves none, it is the error.
     ///
@@ -323,42 +295,12 @@ impl Listener {
         }
         // First, so that nothing is accepted from here on.
         conns.iter().for_each(|conn| conn.withdraw());
-        let own = if self.remote.link.is_polling(self.remote.id) {
-            // A slot of the ring is lost if that fails: see `Link::enter`.
-            self.connect_to_itself().ok()
-        } else {
-            None
-        };
+        let own = self.end_poll();
         self.remote.release(false, || false, None);
         own.iter().for_each(Conn::release_withdrawn);
         conns.iter().for_each(Conn::release_withdrawn);
         self.remote.link.forget(self.remote.id);
         conns
-    }
-
-    /// Has the backend connect to its own socket, so that it answers the POLL that waits there:
-    /// the C backend never does once the socket is released. May sleep.
-    fn connect_to_itself(&self) -> Result<Arc<Conn>> {
-        let link = &self.remote.link;
-        let id = self.remote.id;
-        let addr = self.remote.local.ok_or(EINVAL)?;
-        let remote = RemoteSocket::new(link.clone(), SOCK_STREAM, self.remote.domain, 0, None)?;
-        // The smallest: nothing goes through it, and nobody will accept it.
-        let fresh = Conn::posted(remote, &self.sk, Order::MIN)?;
-        let connect = link.exchange(Call::Connect {
-            id: fresh.remote.id,
-            addr,
-            flags: 0,
-            ring: fresh.ring.reference(),
-        })?;
-        // The C backend waits for the connection in its only thread: there has to be room for it.
-        let backlog = i32::MAX as u32;
-        let room = link.exchange(Call::Listen { id, backlog })?;
-        let conn = Conn::enter(fresh)?;
-        conn.withdraw();
-        link.submit(&room, None);
-        Conn::begin(conn.clone(), &connect);
-        Ok(conn)
     }
 
     /// Stops listening together with the link. Another one takes its place with the next link, or the
@@ -427,7 +369,7 @@ impl Member for Listener {
 
     fn needs_care(&self, is_short: bool) -> bool {
         let needs_care = self.posted.lock().needs_care();
-        self.remote.link.dialect == Dialect::XenSock && (is_short || needs_care)
+        self.remote.link.quirks().accepts_ahead() && (is_short || needs_care)
     }
 
     /// Gives back what was asked for ahead if memory is short, lets go of what was given back, and asks
@@ -470,9 +412,8 @@ impl Member for Listener {
 
 /// How many connections to ask for ahead.
 fn limit(link: &Link, backlog: u32) -> usize {
-    match link.dialect {
-        // The backend has room for one ACCEPT or POLL.
-        Dialect::PvCalls => 1,
-        Dialect::XenSock => usize::try_from(backlog).map_or(MAX_AHEAD, |n| n.clamp(1, MAX_AHEAD)),
+    match link.quirks().accepts_ahead() {
+        true => usize::try_from(backlog).map_or(MAX_AHEAD, |n| n.clamp(1, MAX_AHEAD)),
+        false => 1,
     }
 }

@@ -3,7 +3,7 @@
 //! The socket that the backend has for one of ours.
 
 use crate::{
-    exchange::{
+    commands::{
         address,
         Exchange,
         Recipient, //
@@ -11,7 +11,6 @@ use crate::{
     link::Link,
     proto::{
         Call,
-        Dialect,
         Response, //
     },
     saved_options::SavedOptions, //
@@ -139,17 +138,18 @@ impl RemoteSocket {
 
     /// Gives it an address, and waits for the answer; killable.
     pub(crate) fn bind(&mut self, addr: SocketAddr) -> Result {
-        if self.link.dialect == Dialect::PvCalls && addr.port() == 0 {
+        let tells_address = self.link.quirks().tells_address();
+        if !tells_address && addr.port() == 0 {
             return self.bind_to_any_port(addr);
         }
         // See BIND in the protocol.
         self.is_spent = matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0);
         let response = self.ask_to_bind(addr)?;
         self.is_spent = false;
-        self.local = match self.link.dialect {
-            Dialect::XenSock => Some(address(&response).ok_or(EPROTO)?),
-            Dialect::PvCalls => Some(addr),
-        };
+        self.local = Some(match tells_address {
+            true => address(&response).ok_or(EPROTO)?,
+            false => addr,
+        });
         Ok(())
     }
 
@@ -170,7 +170,7 @@ impl RemoteSocket {
         self.ask(bind)
     }
 
-    /// Chooses a port itself: PV Calls does not tell which one the backend has chosen.
+    /// Chooses a port itself, as the backend would not tell which one it has chosen.
     fn bind_to_any_port(&mut self, mut addr: SocketAddr) -> Result {
         /// Where Linux looks, unless it is told otherwise.
         const PORTS: Range<u16> = 32768..61000;

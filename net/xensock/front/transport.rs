@@ -6,13 +6,11 @@ use crate::{
     commands::{
         Answer,
         Commands,
+        Exchange,
+        Recipient,
         Releases, //
     },
     counters::Counters,
-    exchange::{
-        Exchange,
-        Recipient, //
-    },
     module_parameters,
     proto::{
         call::SOCK_DGRAM,
@@ -27,6 +25,10 @@ use crate::{
         Feature,
         Features,
         Request, //
+    },
+    quirks::{
+        self,
+        Quirks, //
     },
     shared_channel::{
         Opened,
@@ -101,7 +103,7 @@ pub(crate) struct Transport {
     pub(crate) name: Name,
     /// That of the device, which may be another than the link's.
     device: Dialect,
-    pub(crate) dialect: Dialect,
+    dialect: Dialect,
     offer: Offer,
     pub(crate) counters: Arc<Counters>,
     #[pin]
@@ -169,7 +171,7 @@ impl Transport {
                 let is_native = u32::from(self.dialect == Dialect::XenSock);
                 t.write(node::NATIVE_TAKEN, fmt!("{is_native}"))?;
             }
-            if self.dialect == Dialect::XenSock {
+            if self.quirks().has_features() {
                 for feature in Feature::ALL {
                     let uses = u32::from(self.has(feature));
                     t.write(feature.taken(), fmt!("{uses}"))?;
@@ -193,6 +195,11 @@ impl Transport {
     /// Returns the name of the device that it is the link of.
     pub(crate) fn device_name(&self) -> &CStr {
         self.dev.as_ref().name()
+    }
+
+    /// Returns what the backend does otherwise than one of XenSock.
+    pub(crate) fn quirks(&self) -> &'static dyn Quirks {
+        quirks::of(self.dialect)
     }
 
     /// Returns the features that the link has.
@@ -231,7 +238,7 @@ impl Transport {
         if kind == SOCK_DGRAM && !self.has(Feature::Datagram) {
             return Err(ESOCKTNOSUPPORT);
         }
-        if domain == Domain::Inet6 && self.dialect == Dialect::PvCalls {
+        if domain == Domain::Inet6 && !self.quirks().has_ipv6() {
             return Err(EAFNOSUPPORT);
         }
         Ok(())

@@ -8,9 +8,10 @@
 //! - [`devices::Devices`]: these, by which sockets find the link that they are to use.
 //! - [`link::Link`]: the connection with a backend; a new one each time that the device comes up.
 //!   Who has to hear of its end is a [`link::Member`].
-//! - [`transport::Transport`]: how a link and its backend speak.
+//! - [`transport::Transport`]: how a link and its backend speak. What another dialect than the native one
+//!   makes different are its [`quirks::Quirks`].
 //! - [`commands::Commands`]: the commands ring of a link, with the requests that wait.
-//! - [`exchange::Exchange`]: a request, and the answer to it. An [`exchange::Recipient`] hears of that.
+//! - [`commands::Exchange`]: a request, and the answer to it. A [`commands::Recipient`] hears of that.
 //! - [`stream::Stream`], [`datagram::Datagram`]: what a socket does, by its type.
 //! - [`endpoint::Endpoint`]: what a socket has at the backend: its [`State`](endpoint::State) is what
 //!   there is just now.
@@ -38,8 +39,7 @@
 //!   socket of the guest's own, about which the guest's policy is asked. If it turns out to be none
 //!   for the backend, it falls back to that one, which has the file from then on.
 //!
-//! Files stand on floors: each uses only what is below it, but for `exchange` and `commands`, which
-//! are one. `tools/bed/floors.py` shows them.
+//! Files stand on floors: each uses only what is below it. `tools/bed/floors.py` shows them.
 //!
 //! # References
 //!
@@ -123,7 +123,6 @@ mod directory;
 pub mod doorbell;
 mod driver;
 mod endpoint;
-mod exchange;
 mod fallback;
 mod family;
 mod hijack;
@@ -135,6 +134,7 @@ pub mod notifier;
 mod orders;
 #[path = "../proto/mod.rs"]
 pub mod proto;
+mod quirks;
 mod remote_socket;
 #[path = "../ring.rs"]
 pub mod ring;

@@ -11,8 +11,8 @@ use super::{
     Kind, //
 };
 use crate::{
+    commands::wire_error,
     conn_ring::RingUser,
-    exchange::wire_error,
     proto::{
         errno::Ending,
         frame,

@@ -12,7 +12,7 @@ use super::{
     Kind, //
 };
 use crate::{
-    exchange::{
+    commands::{
         wire_error,
         Exchange, //
     },

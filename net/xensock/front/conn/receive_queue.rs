@@ -9,8 +9,8 @@
 use super::Conn;
 use crate::{
     addresses::any,
+    commands::wire_error,
     conn_ring::Granted,
-    exchange::wire_error,
     proto::{
         errno::Ending,
         frame::{

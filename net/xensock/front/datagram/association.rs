@@ -13,12 +13,12 @@ use crate::{
         in_domain,
         specific, //
     },
+    commands::address,
     conn::Conn,
     endpoint::{
         give_back,
         CallGuard, //
     },
-    exchange::address,
     proto::Call, //
 };
 use core::net::SocketAddr;

@@ -11,13 +11,13 @@ use crate::{
         is_broadcast,
         max_len, //
     },
+    commands::wire_error,
     conn::{
         put,
         Conn,
         Corked,
         Target, //
     },
-    exchange::wire_error,
     proto::{
         control,
         info::Info,

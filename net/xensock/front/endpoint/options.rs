@@ -10,12 +10,12 @@ use super::{
     State, //
 };
 use crate::{
+    commands::wire_error,
     conn::{
         push,
         Conn, //
     },
     devices::Devices,
-    exchange::wire_error,
     proto::{
         call::SOCK_DGRAM,
         native,
@@ -48,7 +48,6 @@ use crate::{
         },
         Body,
         Call,
-        Dialect,
         Response, //
     },
     remote_socket::RemoteSocket,
@@ -320,14 +319,14 @@ impl Endpoint {
         let is_certain = !matches!(option.kind, Kind::Name | Kind::Judged);
         is_unused
             && self.domain.is_some()
-            && Devices::find(|link| !is_certain || link.dialect != Dialect::XenSock).is_none()
+            && Devices::find(|link| !is_certain || !link.quirks().has_options()).is_none()
     }
 
     /// Whether nobody need hear what becomes of an option of a connection: it is not refused, and
     /// makes no difference to what is sent meanwhile.
     fn may_go_unheard(&self, option: &SockOpt) -> bool {
-        let is_ours = |conn: &Arc<Conn>| conn.remote.link.dialect == Dialect::XenSock;
-        option.is_timeless() && self.conn().is_some_and(|conn| is_ours(&conn))
+        let has_options = |conn: &Arc<Conn>| conn.remote.link.quirks().has_options();
+        option.is_timeless() && self.conn().as_ref().is_some_and(has_options)
     }
 
     /// Sets an option, and does not wait for the answer: only for the last that nobody has waited for,

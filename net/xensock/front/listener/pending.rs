@@ -7,8 +7,8 @@
 
 use super::Listener;
 use crate::{
+    commands::Exchange,
     conn::Conn,
-    exchange::Exchange,
     proto::Feature, //
 };
 use kernel::{

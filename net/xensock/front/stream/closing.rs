@@ -7,8 +7,8 @@
 
 use super::State;
 use crate::{
+    commands::Exchange, //
     conn::Conn,
-    exchange::Exchange, //
 };
 use kernel::{
     prelude::*,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     addresses::destination,
+    commands::Exchange,
     conn::{
         Conn,
         UnusedConn, //
@@ -16,10 +17,8 @@ use crate::{
         CallGuard,
         State, //
     },
-    exchange::Exchange,
     proto::{
         Call,
-        Dialect,
         Feature, //
     }, //
 };
@@ -152,8 +151,7 @@ impl Stream {
         let domain = Some(Domain::from(&peer));
         let ip = Some(destination(peer.ip()));
         let remote = self.endpoint.take_remote(call, sk, domain, ip)?;
-        if remote.local.is_some() && remote.link.dialect == Dialect::PvCalls {
-            // There a socket is either for BIND or for CONNECT.
+        if remote.local.is_some() && !remote.link.quirks().connects_bound() {
             self.endpoint.keep(call, remote);
             return Err(EOPNOTSUPP);
         }

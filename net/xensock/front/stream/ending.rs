@@ -8,8 +8,7 @@ use super::{
 };
 use crate::{
     conn::Conn,
-    endpoint::directions,
-    proto::Dialect, //
+    endpoint::directions, //
 };
 use kernel::{
     net::{
@@ -36,8 +35,8 @@ impl Stream {
         let mut closing = Closing::default();
         let guard = self.transit()?;
         let conn = self.conn();
-        if let Some(conn) = conn.as_ref().filter(|_| mask.contains(Shutdown::Send)) {
-            can_shut_down(conn, how)?;
+        if how == How::Write && conn.as_ref().is_some_and(|conn| !has_shutdown(conn)) {
+            return Err(EOPNOTSUPP);
         }
         if socket.state() == SocketState::Connecting {
             socket.set_state(match sk.state() {
@@ -109,21 +108,17 @@ impl Stream {
     }
 }
 
-/// Whether the backend can be told that nothing more will be sent.
-///
-/// PV Calls has only RELEASE for it, which ends both directions.
-fn can_shut_down(conn: &Conn, how: How) -> Result {
-    if conn.remote.link.dialect == Dialect::PvCalls && how == How::Write {
-        return Err(EOPNOTSUPP);
-    }
-    Ok(())
+/// Returns whether the backend can be told that nothing more will be sent. If not, there is only
+/// RELEASE, which ends both directions.
+fn has_shutdown(conn: &Conn) -> bool {
+    conn.remote.link.quirks().has_shutdown()
 }
 
 /// Ends sending. The socket says that it is shut down already.
 fn end_sending(conn: &Arc<Conn>) -> Result {
     // Who is sending just now has looked at that before: let it finish, it does not wait.
     drop(conn.tx.lock());
-    if conn.remote.link.dialect == Dialect::PvCalls {
+    if !has_shutdown(conn) {
         // Nothing will be received either.
         Conn::close(conn, false);
         return Ok(());
@@ -133,10 +128,10 @@ fn end_sending(conn: &Arc<Conn>) -> Result {
 
 /// Wants nothing more, after sending was ended.
 fn refuse_more(conn: &Conn) -> Result {
-    match conn.remote.link.dialect {
-        Dialect::XenSock => conn.refuse_more(),
+    match has_shutdown(conn) {
+        true => conn.refuse_more(),
         // It is closed already.
-        Dialect::PvCalls => Ok(()),
+        false => Ok(()),
     }
 }
 
@@ -146,7 +141,7 @@ fn linger_for(sk: &Sock, conn: &Arc<Conn>, mut time: Timeout) {
         return;
     }
     sk.add_shutdown(Shutdown::Send | Shutdown::Recv);
-    let can_ask = conn.remote.link.dialect == Dialect::XenSock;
+    let can_ask = has_shutdown(conn);
     if !can_ask {
         conn.finish();
     } else if conn.end_sending().is_err() {

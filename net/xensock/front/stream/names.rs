@@ -5,8 +5,8 @@
 use super::Stream;
 use crate::{
     addresses::any,
+    commands::address,
     conn::Conn,
-    exchange::address,
     proto::Call, //
 };
 use core::net::SocketAddr;

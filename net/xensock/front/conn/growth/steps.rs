@@ -10,7 +10,7 @@ use super::{
     GROWTH, //
 };
 use crate::{
-    exchange::Exchange,
+    commands::Exchange,
     orders::largest_order,
     proto::{
         ring::{

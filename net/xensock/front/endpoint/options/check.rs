@@ -3,9 +3,9 @@
 //! Which options a socket has, and when it can be given them.
 
 use crate::{
+    commands::wire_error,
     devices::Devices,
     endpoint::Endpoint,
-    exchange::wire_error,
     proto::{
         call::SOCK_DGRAM,
         option::{

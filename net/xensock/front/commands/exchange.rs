@@ -2,13 +2,11 @@
 
 //! An exchange: a request and, once it has come, the answer to it.
 
-use crate::{
-    commands::Commands,
-    proto::{
-        Body,
-        Call,
-        Response, //
-    }, //
+use super::Commands;
+use crate::proto::{
+    Body,
+    Call,
+    Response, //
 };
 use core::net::SocketAddr;
 use kernel::{

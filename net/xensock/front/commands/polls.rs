@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! POLLs: listening sockets that wait for a connection before they ask for it.
+
+use super::{
+    concerns,
+    Answer,
+    Commands,
+    Inflight, //
+};
+use crate::proto::Call;
+use kernel::{
+    prelude::*,
+    xen::ring::FrontRing, //
+};
+
+fn is_poll(call: Call) -> bool {
+    matches!(call, Call::Poll { .. })
+}
+
+impl Commands {
+    /// Returns whether RELEASE of a socket has to wait for an ACCEPT.
+    pub(super) fn is_accepting(&self, id: u64) -> bool {
+        let is_accept = |call: Call| matches!(call, Call::Accept { .. }) && concerns(&call, id);
+        let mut calls = self.inflight.iter().flatten().map(|i| i.exchange.call());
+        !self.quirks.releases_accepting() && calls.any(is_accept)
+    }
+
+    /// Returns whether a POLL of this socket waits for its answer, or for a slot.
+    pub(crate) fn is_polling(&self, id: u64) -> bool {
+        let is_polling = |call: Call| is_poll(call) && concerns(&call, id);
+        let mut sent = self.inflight.iter().flatten().map(|i| i.exchange.call());
+        let mut queued = self.waiting.iter().map(|exchange| exchange.call());
+        sent.any(is_polling) || queued.any(is_polling)
+    }
+
+    /// Returns how many slots of the ring are lost, with POLLs that were never answered and for whose
+    /// answer nobody waits any more.
+    pub(crate) fn lost_slots(&self) -> usize {
+        let held = self.ring.as_ref().map_or(0, FrontRing::in_flight) as usize;
+        held.saturating_sub(self.inflight.iter().flatten().count())
+    }
+
+    /// Ends what holds a slot if that is a POLL and will never be answered.
+    pub(super) fn end_poll(&mut self, slot: usize) -> Option<Answer> {
+        if self.quirks.answers_all() {
+            return None;
+        }
+        let entry = self.inflight.get_mut(slot)?;
+        let poll = entry.take_if(|i: &mut Inflight| is_poll(i.exchange.call()))?;
+        Some(self.answer(poll.exchange, Err(ECONNABORTED)))
+    }
+
+    /// Has no POLL tell a connection that is released: it would have the last reference, in a handler.
+    pub(super) fn forget_recipient(&mut self, id: u64) {
+        if self.quirks.accepts_ahead() {
+            return;
+        }
+        for slot in 0..self.inflight.len() {
+            let asked = self.inflight.get(slot).and_then(Option::as_ref);
+            let Some(poll) = asked.map(|i| i.exchange.clone()) else {
+                continue;
+            };
+            let recipient = poll.recipient.access_mut(self);
+            if is_poll(poll.call()) {
+                // That of RELEASE is another reference.
+                let _ = recipient.take_if(|recipient| recipient.id() == id);
+            }
+        }
+    }
+}
