@@ -12,13 +12,16 @@
 //! C header: [`include/net/sock.h`](srctree/include/net/sock.h)
 
 mod errors;
+mod lock;
 mod options;
 mod wait;
+mod wake;
 
 pub use self::errors::{
     CopyNotice,
     NetworkError, //
 };
+pub use self::lock::SockGuard;
 pub use self::wait::{
     Timeout,
     WaitError, //
@@ -42,10 +45,7 @@ use crate::{
             Release, //
         }, //
     },
-    types::{
-        NotThreadSafe,
-        Opaque, //
-    }, //
+    types::Opaque, //
 };
 
 use core::ptr::NonNull;
@@ -286,121 +286,6 @@ impl Sock {
         unsafe { bindings::sock_flag(self.as_raw(), flag as u32) }
     }
 
-    /// Locks the socket. May sleep, for as long as any other call holds the lock.
-    ///
-    /// The lock must not be held by the caller already, and can't be taken where the callbacks of
-    /// a socket are called.
-    pub fn lock(&self) -> SockGuard<'_> {
-        // SAFETY: The socket is valid by the type invariants.
-        unsafe { bindings::lock_sock(self.as_raw()) };
-
-        // INVARIANT: The lock was just taken.
-        SockGuard {
-            sk: self,
-            _not_send: NotThreadSafe,
-        }
-    }
-
-    /// Wakes all who wait for the socket: its state has changed.
-    ///
-    /// Any context, hard interrupts included, as long as nobody has replaced `sk_state_change`, and
-    /// so for all sockets that belong to programs.
-    pub fn state_changed(&self) {
-        let sk = self.as_raw();
-
-        // SAFETY: The socket is valid by the type invariants, and its callbacks have been set by
-        // `sock_init_data`.
-        if let Some(state_change) = unsafe { (&raw const (*sk).sk_state_change).read_volatile() } {
-            // SAFETY: This is what the callback is for.
-            unsafe { state_change(sk) };
-        }
-
-        // What programs that asked for a signal (`F_SETSIG`) are told, as TCP does it.
-        let mask = self.shutdown_mask();
-        let state = self.state();
-
-        if mask == Shutdown::Recv | Shutdown::Send || state == TcpState::Close {
-            self.wake_async(bindings::SOCK_WAKE_WAITD, bindings::POLL_HUP);
-        } else if mask.contains(Shutdown::Recv) {
-            self.wake_async(bindings::SOCK_WAKE_WAITD, bindings::POLL_IN);
-        } else if state == TcpState::Established {
-            self.wake_async(bindings::SOCK_WAKE_IO, bindings::POLL_OUT);
-        }
-    }
-
-    /// Wakes those who wait for data, or for a connection to accept.
-    ///
-    /// Any context, with the restriction of [`Sock::state_changed`].
-    pub fn data_ready(&self) {
-        let sk = self.as_raw();
-
-        // SAFETY: The socket is valid by the type invariants, and its callbacks have been set by
-        // `sock_init_data`.
-        if let Some(data_ready) = unsafe { (&raw const (*sk).sk_data_ready).read_volatile() } {
-            // SAFETY: This is what the callback is for.
-            unsafe { data_ready(sk) };
-        }
-    }
-
-    /// Wakes those who wait for room to send.
-    ///
-    /// Any context, with the restriction of [`Sock::state_changed`].
-    ///
-    /// Who waits by way of a signal is told only after [`Sock::want_space`].
-    pub fn write_space(&self) {
-        let sk = self.as_raw();
-
-        // The default callback tells nobody unless half of the send buffer is free. A protocol that
-        // has a buffer of its own charges nothing to this one, so that it is always empty.
-
-        // SAFETY: The socket is valid by the type invariants, and its callbacks have been set by
-        // `sock_init_data`.
-        if let Some(write_space) = unsafe { (&raw const (*sk).sk_write_space).read_volatile() } {
-            // SAFETY: This is what the callback is for.
-            unsafe { write_space(sk) };
-        }
-    }
-
-    /// Wakes those who wait for anything at all: there is an error pending.
-    ///
-    /// Any context, with the restriction of [`Sock::state_changed`].
-    pub fn error_report(&self) {
-        // SAFETY: The socket is valid by the type invariants, and its callbacks have been set by
-        // `sock_init_data`.
-        unsafe { bindings::sk_error_report(self.as_raw()) };
-    }
-
-    /// Notes that a program has found no room to send, and wants a signal when there is some.
-    ///
-    /// The caller must look again afterwards. In a call of the program's, or in
-    /// [`Ops::poll`](super::family::Ops::poll).
-    pub fn want_space(&self) {
-        // SAFETY: The socket is valid by the type invariants.
-        unsafe { bindings::sk_want_space(self.as_raw()) };
-    }
-
-    /// Sends `SIGURG` to who has asked for signals (`F_SETOWN`): an urgent byte is on its way.
-    ///
-    /// Any context, hard interrupts included.
-    pub fn send_sigurg(&self) {
-        // SAFETY: The socket is valid by the type invariants, and its `struct socket`, if it has one,
-        // is part of an inode, by the same.
-        unsafe { bindings::sk_send_sigurg(self.as_raw()) };
-    }
-
-    fn wake_async(&self, how: u32, band: u32) {
-        // CAST: Both are small constants.
-        // SAFETY: The socket is valid by the type invariants.
-        unsafe { bindings::sk_wake_async(self.as_raw(), how as c_int, band as c_int) };
-    }
-
-    /// Sends `SIGPIPE` to the calling program, which has sent to a socket that can send nothing
-    /// any more (and has not said `MSG_NOSIGNAL`). Process context.
-    pub fn send_sigpipe() {
-        // SAFETY: The current task is valid.
-        unsafe { bindings::send_sig(bindings::SIGPIPE as c_int, bindings::get_current(), 0) };
-    }
-
     fn raw_state(&self) -> &Atomic<i8> {
         // SAFETY: By the type invariants the pointer is valid for as long as `self` is. C code
         // writes to the state, a byte, in one piece.
@@ -450,52 +335,3 @@ unsafe impl Send for Sock {}
 // SAFETY: The methods that take a shared reference access the socket atomically, under its locks,
 // or only read what does not change.
 unsafe impl Sync for Sock {}
-
-/// Proof that the lock of a socket is held, until it is dropped.
-///
-/// # Invariants
-///
-/// The lock of `sk` is held by the current task, and released by nobody but this object.
-#[must_use = "the lock is released as soon as the guard is dropped"]
-pub struct SockGuard<'a> {
-    sk: &'a Sock,
-    _not_send: NotThreadSafe,
-}
-
-impl SockGuard<'_> {
-    /// Sets a flag.
-    pub fn set_flag(&mut self, flag: SockFlag) {
-        // SAFETY: The socket is valid by the type invariants of `Sock`, and its lock, which guards
-        // changes of the flags, is held by those of `Self`.
-        unsafe { bindings::sock_set_flag(self.sk.as_raw(), flag as u32) };
-    }
-
-    /// Resets a flag.
-    pub fn reset_flag(&mut self, flag: SockFlag) {
-        // SAFETY: As above.
-        unsafe { bindings::sock_reset_flag(self.sk.as_raw(), flag as u32) };
-    }
-
-    /// Sets what `SO_REUSEPORT` shows. The kernel does it for internet sockets only.
-    pub fn set_reuse_port(&mut self, on: bool) {
-        // SAFETY: The socket is valid by the type invariants of `Sock`, and its lock, which guards
-        // this bit and its neighbours, is held by those of `Self`.
-        unsafe { bindings::sk_set_reuseport(self.sk.as_raw(), on) };
-    }
-}
-
-impl core::ops::Deref for SockGuard<'_> {
-    type Target = Sock;
-
-    #[inline]
-    fn deref(&self) -> &Sock {
-        self.sk
-    }
-}
-
-impl Drop for SockGuard<'_> {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants the lock is held, and ours to release.
-        unsafe { bindings::release_sock(self.sk.as_raw()) };
-    }
-}

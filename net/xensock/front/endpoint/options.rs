@@ -3,6 +3,7 @@
 //! The options of sockets: those that the backend has to know, and those that it need not.
 
 mod check;
+mod get;
 
 use super::{
     CallGuard,
@@ -25,7 +26,6 @@ use crate::{
             Kind,
             SockOpt,
             GIVEN_LEN,
-            INFO_WAITING,
             SOL_SOCKET,
             SOL_TCP,
             SOL_UDP,
@@ -33,22 +33,13 @@ use crate::{
             SO_PRIORITY,
             SO_REUSEPORT,
             SO_TXREHASH,
-            TCP_INFO,
             TCP_NOTSENT_LOWAT,
             UDP_CORK,
-            XS_OUTQ,
             XS_RCVBUF,
             XS_SNDBUF, //
         },
-        pieces::Pieces,
-        value::{
-            Piece,
-            Value,
-            MAX_LEN, //
-        },
-        Body,
-        Call,
-        Response, //
+        value::Value,
+        Call, //
     },
     remote_socket::RemoteSocket,
     saved_options::SavedOptions, //
@@ -62,10 +53,7 @@ use kernel::{
             SockFlag, //
         },
         socket::Socket,
-        sockopt::{
-            OptionIn,
-            OptionOut, //
-        },
+        sockopt::OptionIn, //
     },
     prelude::*,
     sync::Arc, //
@@ -340,72 +328,6 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The value of an option that nobody has set and the backend has no part in.
-    fn unset(&self, option: &SockOpt) -> Value {
-        option.unset(self.domain == Some(Domain::Inet6))
-    }
-
-    /// `getsockopt()`.
-    pub(crate) fn get_option(
-        &self,
-        sk: &Sock,
-        level: i32,
-        name: i32,
-        out: OptionOut<'_>,
-    ) -> Result {
-        let (level, name) = numbers(level, name)?;
-        let option = option::to_get(level, name).map_err(wire_error)?;
-        self.check_has(option)?;
-        let known = || {
-            let settings = self.inner.lock().settings.clone();
-            settings.and_then(|settings| settings.get(option))
-        };
-        // Linux has no way to read those of UDP within the kernel.
-        let is_unknown = self.kind == SOCK_DGRAM
-            && (option.is_for_headers() || option.is_for_info() || option.level == SOL_UDP);
-        if is_unknown || option::may_get(level, name).is_err() {
-            let value = known().unwrap_or(self.unset(option));
-            return give(option, value.as_bytes(), out);
-        }
-        let room = out.len();
-        let call = self.lock_call()?;
-        match self.with_remote(&call, sk, option, |remote| read(remote, option, room)) {
-            // As above: what is known is what the program has set. Without a backend likewise; a
-            // flag that nobody has set is not set.
-            Err(error @ (EBADF | ENETDOWN)) => {
-                let unset = match (error, option.kind) {
-                    (EBADF, _) => Err(ENOTCONN),
-                    (_, Kind::Flag) if self.domain.is_some() => Ok(self.unset(option)),
-                    _ => Err(error),
-                };
-                give(option, known().map_or(unset, Ok)?.as_bytes(), out)
-            }
-            value => {
-                let mut value = value?;
-                let listener = self.listener();
-                let is_info = (level, name) == (SOL_TCP, TCP_INFO);
-                if let Some(listener) = listener.filter(|_| is_info) {
-                    // Those that the backend has handed over wait all the same.
-                    let handed_over = u32::try_from(listener.waiting())?;
-                    option::change_info(&mut value, INFO_WAITING, |n| {
-                        n.saturating_add(handed_over)
-                    });
-                }
-                give(option, &value, out)
-            }
-        }
-    }
-
-    /// How many bytes the backend has taken and the peer has not acknowledged.
-    pub(crate) fn sent_not_acknowledged(&self, sk: &Sock) -> Result<u32> {
-        let option = option::may_get(option::SOL_XS, XS_OUTQ).map_err(wire_error)?;
-        self.check_has(option)?;
-        let call = self.lock_call()?;
-        let value = self.with_remote(&call, sk, option, |remote| read(remote, option, MAX_LEN))?;
-        let number = value.first_chunk().copied().ok_or(EPROTO)?;
-        Ok(u32::from_le_bytes(number))
-    }
-
     /// Does something with the socket that the backend has for this one, or has to make for it.
     fn with_remote<T>(
         &self,
@@ -448,47 +370,8 @@ fn set_zerocopy(sk: &Sock, given: &OptionIn<'_>) -> Result {
     Ok(())
 }
 
-/// Answers a program with the value of an option.
-fn give(option: &SockOpt, value: &[u8], out: OptionOut<'_>) -> Result {
-    let len = option.program_len(value, out.len());
-    out.put(value.get(..len).unwrap_or(value))
-}
-
 /// Level and name of an option, as they go on the wire.
 fn numbers(level: i32, name: i32) -> Result<(u32, u32)> {
     let number = |n: i32| u32::try_from(n).map_err(|_| ENOPROTOOPT);
     Ok((number(level)?, number(name)?))
-}
-
-/// Reads an option, as far as there is room for it.
-fn read(remote: &RemoteSocket, option: &SockOpt, room: usize) -> Result<KVec<u8>> {
-    let call = |offset| Call::GetSockOpt {
-        id: remote.id,
-        level: option.level,
-        name: option.name,
-        offset,
-    };
-    let first = piece(remote.ask(call(0))?)?;
-    let pieces = Pieces::new(option, &first, room).ok_or(EPROTO)?;
-    let mut value = KVec::new();
-    value.extend_from_slice(pieces.bytes(&first, 0).ok_or(EPROTO)?, GFP_KERNEL)?;
-
-    // The rest, in one go.
-    let mut rest = KVec::new();
-    for offset in pieces.offsets() {
-        rest.push((offset, remote.send(call(offset))?), GFP_KERNEL)?;
-    }
-    for (offset, asked) in &rest {
-        let piece = piece(asked.wait()?)?;
-        let bytes = pieces.bytes(&piece, *offset).ok_or(EPROTO)?;
-        value.extend_from_slice(bytes, GFP_KERNEL)?;
-    }
-    Ok(value)
-}
-
-fn piece(response: Response) -> Result<Piece> {
-    match response.body {
-        Body::Value(piece) => Ok(piece),
-        _ => Err(EPROTO),
-    }
 }

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The policy of a guest that is in force, which changes when its nodes do.
+
+use super::Policy;
+use crate::{
+    owners::Owners,
+    refused::Refused,
+    sockets::Sockets, //
+};
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        SpinLock, //
+    },
+    xen::xenbus, //
+};
+
+/// The policy of a guest that is in force.
+#[pin_data]
+pub(crate) struct InForce {
+    dev: ARef<xenbus::Device>,
+    #[pin]
+    policy: SpinLock<Arc<Policy>>,
+    pub(crate) owners: Arc<Owners>,
+    sockets: Arc<Sockets>,
+    pub(crate) refused: Arc<Refused>,
+}
+
+impl InForce {
+    /// Reads the nodes of a device, for the sockets of its guest. May sleep.
+    pub(crate) fn new(dev: &xenbus::Device, sockets: Arc<Sockets>) -> Result<Arc<Self>> {
+        let guest = dev.otherend_id();
+        let owners = Owners::new(guest, sockets.clone())?;
+        let refused = Arc::new(Refused::new(guest), GFP_KERNEL)?;
+        let policy = Policy::read(dev, &refused)?;
+        policy.complain(dev, &[]);
+        if !policy.is_complete() {
+            dev_info!(dev.as_ref(), "waits for its policy\n");
+        }
+        policy.limit_memory(&sockets);
+        Arc::pin_init(
+            pin_init!(Self {
+                dev: dev.into(),
+                policy <- new_spinlock!(policy, "xensock_policy"),
+                owners,
+                sockets,
+                refused,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The policy for new sockets.
+    pub(crate) fn get(&self) -> Arc<Policy> {
+        self.policy.lock().clone()
+    }
+
+    /// Reads the nodes again. May sleep; one at a time.
+    pub(crate) fn read_again(&self) {
+        match Policy::read(&self.dev, &self.refused) {
+            // Its directory is being made anew.
+            Ok(new) if !new.is_complete() && self.get().is_complete() => (),
+            Ok(new) => {
+                let old = core::mem::replace(&mut *self.policy.lock(), new.clone());
+                new.complain(&self.dev, &old.wrong);
+                new.limit_memory(&self.sockets);
+            }
+            // The device is being removed.
+            Err(ENOENT) => (),
+            Err(error) => dev_warn!(
+                self.dev.as_ref(),
+                "the policy stays as it was: cannot read the new one ({:?})\n",
+                error
+            ),
+        }
+    }
+}

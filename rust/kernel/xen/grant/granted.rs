@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory of ours that the peer may map.
+
+use super::MAX_PAGES;
+
+use crate::{
+    alloc::{
+        flags::{
+            GFP_KERNEL_ACCOUNT,
+            __GFP_NOWARN,
+            __GFP_ZERO, //
+        },
+        Flags, //
+    },
+    bindings,
+    error::to_result,
+    prelude::*,
+    sync::atomic::{
+        AtomicFlag,
+        Full, //
+    },
+    xen::{
+        is_domain,
+        shared::{
+            Frame,
+            SharedPages, //
+        },
+        DomId,
+        GrantRef, //
+    }, //
+};
+
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
+
+/// Fails rather than have the OOM killer make room. There is no such flag in [`crate::alloc::flags`].
+const __GFP_NORETRY: bindings::gfp_t = 1 << bindings::___GFP_NORETRY_BIT;
+
+/// Pages of ours to which another domain has been granted access, for reading and writing.
+///
+/// They are zeroed, and allocated one by one, so that each can be given back by itself (see
+/// XSA-396): if the peer still has a page mapped when the access is revoked, then that page goes
+/// back to the page allocator only once the peer has unmapped it, however long that takes.
+///
+/// That is a safety net and not the usual way: the grant table code looks at such pages once a
+/// second, and by default (module parameter `grant_table.free_per_iteration`) at ten of them. Where
+/// the protocol has a message for it, wait until the peer has unmapped the pages.
+///
+/// Dropping this is [`GrantedPages::revoke`] and releases the pages, with the same context rules.
+///
+/// # Invariants
+///
+/// - `shared` consists of order-0 pages from the page allocator, and we own a reference to each.
+/// - `refs` is not longer than `shared`. Unless `revoked`, each of `refs` is an active grant of the
+///   page at the same index, which we own.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::xen::{
+///     grant::GrantedPages,
+///     DomId, //
+/// };
+///
+/// # fn example() -> Result {
+/// let pages = GrantedPages::new(DomId::new(0), 2, GFP_KERNEL)?;
+///
+/// pages.write(4094, b"over the edge")?;
+/// for gref in pages.refs() {
+///     pr_info!("Tell the peer: {gref}\n");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct GrantedPages {
+    shared: SharedPages,
+    refs: KVVec<GrantRef>,
+    revoked: AtomicFlag,
+}
+
+impl GrantedPages {
+    /// Allocates `pages` pages and grants `to` access to them.
+    ///
+    /// Fails with [`EINVAL`] if the number is 0 or above [`MAX_PAGES`], with [`ENOSPC`] if the
+    /// grant table is full, with [`ENODEV`] if there is no Xen, and with [`ENOMEM`].
+    ///
+    /// May be called from any context that `flags` allow.
+    pub fn new(to: DomId, pages: usize, flags: Flags) -> Result<Self> {
+        Self::allocate(to, pages, flags, flags.as_raw())
+    }
+
+    /// As [`GrantedPages::new`] with [`GFP_KERNEL_ACCOUNT`], for pages that one can do without: where
+    /// memory is short, in the domain or in the memory cgroup, this fails with [`ENOMEM`] and no
+    /// process is killed for it. May sleep.
+    ///
+    /// [`GFP_KERNEL_ACCOUNT`]: crate::alloc::flags::GFP_KERNEL_ACCOUNT
+    pub fn new_dispensable(to: DomId, pages: usize) -> Result<Self> {
+        let gfp = GFP_KERNEL_ACCOUNT.as_raw() | __GFP_NORETRY | __GFP_NOWARN.as_raw();
+        // What the pages are listed in is small, and is charged to nobody.
+        Self::allocate(to, pages, GFP_KERNEL, gfp)
+    }
+
+    /// Allocates pages with `gfp`, and what they are listed in with `flags`, and grants `to` access.
+    fn allocate(to: DomId, pages: usize, flags: Flags, gfp: bindings::gfp_t) -> Result<Self> {
+        if pages == 0 || pages > MAX_PAGES {
+            return Err(EINVAL);
+        }
+        if !is_domain() {
+            return Err(ENODEV);
+        }
+
+        // INVARIANT: There are neither pages nor grants. What is made from here on is owned by
+        // `this` and thus released by its destructor when something fails.
+        let mut this = Self {
+            shared: SharedPages::with_capacity(pages, flags)?,
+            refs: KVVec::with_capacity(pages, flags)?,
+            revoked: AtomicFlag::new(false),
+        };
+
+        for _ in 0..pages {
+            this.push_page(gfp)?;
+        }
+        this.grant(to)?;
+        Ok(this)
+    }
+
+    /// Allocates one more page.
+    fn push_page(&mut self, gfp: bindings::gfp_t) -> Result {
+        // SAFETY: Depending on the flags, this may be called from any context.
+        let page = unsafe { bindings::alloc_pages(gfp | __GFP_ZERO.as_raw(), 0) };
+        let page = NonNull::new(page).ok_or(ENOMEM)?;
+
+        // SAFETY: `page` is valid. It is not in high memory, since no caller asks for that, and if
+        // one does, it is an error.
+        let pushed = unsafe { Frame::new(page) }.and_then(|frame| {
+            // SAFETY: We own the page and don't access it otherwise. It is released by our
+            // destructor, together with `shared`.
+            //
+            // INVARIANT: We own the reference that `alloc_pages()` returned.
+            unsafe { self.shared.push(frame) }
+        });
+
+        if pushed.is_err() {
+            // SAFETY: We own a reference to `page`, which nobody knows.
+            unsafe { bindings::__free_pages(page.as_ptr(), 0) };
+        }
+        pushed
+    }
+
+    /// Grants access to all pages.
+    fn grant(&mut self, to: DomId) -> Result {
+        let mut head: bindings::grant_ref_t = 0;
+
+        // CAST: At most `MAX_PAGES`, which fits in a `u16`.
+        let count = self.shared.frames().len() as u16;
+
+        // SAFETY: `head` is valid for writing.
+        to_result(unsafe { bindings::gnttab_alloc_grant_references(count, &mut head) })?;
+
+        for frame in self.shared.frames() {
+            // SAFETY: `head` is a list of references that we own, of which as many are left as
+            // there are frames to go.
+            let gref = unsafe { bindings::gnttab_claim_grant_reference(&mut head) };
+
+            // Neither happens: there are as many references, and as much room, as frames.
+            let Ok(gref) = u32::try_from(gref) else {
+                return Err(ENOSPC);
+            };
+            // INVARIANT: We own the reference, and make it a grant of the frame right here.
+            if self.refs.push_within_capacity(GrantRef(gref)).is_err() {
+                // SAFETY: We own the reference and the rest of the list, and none is in use.
+                unsafe {
+                    bindings::gnttab_free_grant_reference(gref);
+                    bindings::gnttab_free_grant_references(head);
+                }
+                return Err(ENOSPC);
+            }
+
+            // SAFETY: We own the reference, it is not in use yet, and `frame` is a valid page.
+            unsafe {
+                bindings::gnttab_page_grant_foreign_access_ref_one(
+                    gref,
+                    to.as_raw(),
+                    frame.page().as_ptr(),
+                    0,
+                )
+            };
+        }
+        Ok(())
+    }
+
+    /// Returns the grant references of the pages, in order.
+    #[inline]
+    pub fn refs(&self) -> &[GrantRef] {
+        &self.refs
+    }
+
+    /// Ends the peer's access: from now on it can't map the pages any more.
+    ///
+    /// Where it has one mapped, its access ends when it unmaps it. The memory itself stays valid
+    /// for us until `self` is dropped. A second call does nothing.
+    ///
+    /// Doesn't sleep in atomic context. Since the grant table code can't see spin locks in kernels
+    /// built without `CONFIG_PREEMPT_COUNT`, and allocates memory for a page that is still mapped,
+    /// no spin lock should be held.
+    pub fn revoke(&self) {
+        if self.revoked.xchg(true, Full) {
+            return;
+        }
+
+        for (gref, frame) in self.refs.iter().zip(self.shared.frames()) {
+            let page = frame.page().as_ptr();
+
+            // SAFETY:
+            // - We own a reference to the page, so we can take another, and give that away.
+            // - By the type invariant, we own the active grant of this page, and `revoked` tells
+            //   that we give it away for the first time.
+            unsafe {
+                bindings::get_page(page);
+                bindings::gnttab_end_foreign_access(gref.as_raw(), page);
+            }
+        }
+    }
+}
+
+impl Deref for GrantedPages {
+    type Target = SharedPages;
+
+    #[inline]
+    fn deref(&self) -> &SharedPages {
+        &self.shared
+    }
+}
+
+impl Drop for GrantedPages {
+    fn drop(&mut self) {
+        self.revoke();
+
+        for frame in self.shared.frames() {
+            // SAFETY: By the type invariant, we own a reference to the page. Nobody uses our
+            // mapping of it any more, and if the peer uses its own, there is one more reference,
+            // taken in `revoke()`.
+            unsafe { bindings::__free_pages(frame.page().as_ptr(), 0) };
+        }
+    }
+}

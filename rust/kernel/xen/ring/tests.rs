@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of both ends: what goes in comes out, and a peer that breaks the rules is found out.
+
+use super::*;
+
+use crate::{
+    page,
+    xen::shared::Frame, //
+};
+
+use core::ptr::NonNull;
+
+type Front<'a> = FrontRing<&'a SharedPages>;
+type Back<'a> = BackRing<&'a SharedPages>;
+
+/// Calls `f` with a page that is shared with nobody.
+fn with_page(f: impl FnOnce(&SharedPages) -> Result) -> Result {
+    let page = page::Page::alloc_page(GFP_KERNEL)?;
+    let mut shared = SharedPages::with_capacity(1, GFP_KERNEL)?;
+
+    // SAFETY: `page` is valid, not in high memory, outlives `shared`, and is not used
+    // otherwise.
+    unsafe { shared.push(Frame::new(NonNull::new(page.as_ptr()).ok_or(ENOMEM)?)?)? };
+    f(&shared)
+}
+
+fn word(page: &SharedPages, word: Word) -> u32 {
+    page.word(word as usize)
+        .map_or(!0, |word| word.load(Relaxed))
+}
+
+fn set(page: &SharedPages, word: Word, value: u32) {
+    if let Ok(word) = page.word(word as usize) {
+        word.store(value, Relaxed);
+    }
+}
+
+fn request(n: u32) -> [u8; SLOT] {
+    let mut slot = [0; SLOT];
+    slot[..4].copy_from_slice(&n.to_ne_bytes());
+    slot
+}
+
+/// Makes both ends, with all indexes at `start`.
+fn pair(page: &SharedPages, start: u32) -> Result<(Front<'_>, Back<'_>)> {
+    let mut front = Front::new(page)?;
+    let mut back = Back::new(page)?;
+
+    (front.req_prod_pvt, front.req_prod, front.rsp_cons) = (start, start, start);
+    (back.rsp_prod_pvt, back.rsp_prod, back.req_cons) = (start, start, start);
+    set(page, Word::ReqProd, start);
+    set(page, Word::RspProd, start);
+    set(page, Word::ReqEvent, start.wrapping_add(1));
+    set(page, Word::RspEvent, start.wrapping_add(1));
+    Ok((front, back))
+}
+
+#[macros::kunit_tests(rust_xen_ring)]
+mod tests {
+    use super::*;
+
+    /// What goes in comes out, in order, also where the indexes wrap.
+    #[test]
+    fn round_trips() -> Result {
+        with_page(|page| {
+            let (mut front, mut back) = pair(page, 0u32.wrapping_sub(40))?;
+
+            for n in 0..200 {
+                for i in 0..1 + n % SLOTS {
+                    front.push(&request(n + i))?;
+                }
+                assert!(front.publish());
+                assert!(!front.publish());
+                for i in 0..1 + n % SLOTS {
+                    assert_eq!(back.pop()?, Some(request(n + i)));
+                    back.push(&request(n + i)[..24])?;
+                }
+                assert_eq!(back.pop()?, None);
+                assert!(!back.final_check()?);
+                assert!(back.publish());
+                for i in 0..1 + n % SLOTS {
+                    assert_eq!(front.pop()?, Some(request(n + i)));
+                }
+                assert_eq!(front.pop()?, None);
+                assert!(!front.final_check()?);
+            }
+            Ok(())
+        })
+    }
+
+    /// The peer is notified only if it asked for it.
+    #[test]
+    fn notifies() -> Result {
+        with_page(|page| {
+            let (mut front, mut back) = pair(page, !0)?;
+
+            front.push(&request(1))?;
+            assert!(front.publish());
+            front.push(&request(2))?;
+            assert!(!front.publish());
+            assert!(back.pop()?.is_some());
+            assert!(back.final_check()?);
+            assert!(back.pop()?.is_some());
+            assert!(!back.final_check()?);
+            front.push(&request(3))?;
+            assert!(front.publish());
+            Ok(())
+        })
+    }
+
+    /// Neither end takes more than there is room for.
+    #[test]
+    fn full() -> Result {
+        with_page(|page| {
+            let (mut front, mut back) = pair(page, 7)?;
+
+            for n in 0..SLOTS {
+                assert!(!front.is_full());
+                front.push(&request(n))?;
+            }
+            assert!(front.is_full());
+            assert_eq!(front.push(&request(0)), Err(ENOSPC));
+            // Nothing is visible yet.
+            assert_eq!(back.pop()?, None);
+            assert_eq!(back.push(&[]), Err(EINVAL));
+            assert!(front.publish());
+            assert!(back.pop()?.is_some());
+            assert_eq!(back.push(&[0; SLOT + 1]), Err(EINVAL));
+            back.push(&[])?;
+            assert!(back.publish());
+            assert!(front.is_full());
+            assert!(front.pop()?.is_some());
+            assert!(!front.is_full());
+            Ok(())
+        })
+    }
+
+    /// The frontend claims what can't be.
+    #[test]
+    fn hostile_frontend() -> Result {
+        with_page(|page| {
+            let (mut front, mut back) = pair(page, 100)?;
+
+            set(page, Word::ReqProd, 100 + SLOTS + 1);
+            assert_eq!(back.pop(), Err(EPROTO));
+            assert_eq!(back.final_check(), Err(EPROTO));
+
+            // Back to before what was taken out already.
+            front.push(&request(1))?;
+            front.push(&request(2))?;
+            let _ = front.publish();
+            assert!(back.pop()?.is_some());
+            assert!(back.pop()?.is_some());
+            set(page, Word::ReqProd, 101);
+            assert_eq!(back.pop(), Err(EPROTO));
+
+            // As many requests as slots, though two have no response yet.
+            set(page, Word::ReqProd, 102 + SLOTS);
+            assert_eq!(back.pop(), Err(EPROTO));
+            set(page, Word::ReqProd, 100 + SLOTS);
+            assert!(back.pop()?.is_some());
+
+            // It does no harm to write what isn't its own.
+            set(page, Word::RspProd, 0xdead);
+            back.push(&[])?;
+            let _ = back.publish();
+            assert_eq!(word(page, Word::RspProd), 101);
+            Ok(())
+        })
+    }
+
+    /// The backend claims what can't be.
+    #[test]
+    fn hostile_backend() -> Result {
+        with_page(|page| {
+            let (mut front, _) = pair(page, 0)?;
+
+            // Nothing was asked, or it was not shown yet.
+            set(page, Word::RspProd, 1);
+            assert_eq!(front.pop(), Err(EPROTO));
+            front.push(&request(1))?;
+            assert_eq!(front.pop(), Err(EPROTO));
+            let _ = front.publish();
+            assert!(front.pop()?.is_some());
+            set(page, Word::RspProd, 0);
+            assert_eq!(front.pop(), Err(EPROTO));
+            assert_eq!(front.final_check(), Err(EPROTO));
+            Ok(())
+        })
+    }
+}
