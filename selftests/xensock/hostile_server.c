@@ -487,6 +487,66 @@ TEST_F_TIMEOUT(server, too_many_posted, 120)
 	free(c);
 }
 
+static int ask_socket_of(struct link *l, __u64 id, __u64 owner)
+{
+	struct request r = {
+		.cmd = SOCKET,
+		.id = id,
+		.socket = { .domain = 2, .type = 1, .owner = owner },
+	};
+
+	return ask(l, &r);
+}
+
+/* TCP frees a socket some time after it was released. */
+static bool gets_socket_of(struct link *l, __u64 id, __u64 owner)
+{
+	__u64 until = now_msec() + 10000;
+	int ret;
+
+	while ((ret = ask_socket_of(l, id, owner)) && now_msec() < until)
+		nap(1000);
+	return !ret;
+}
+
+/* What a user has posted is the user's, before TCP has any socket for it. */
+TEST_F_TIMEOUT(server, too_many_posted_by_a_user, 120)
+{
+	/* Root has a reserve, and one socket; there is as much left as one user has. */
+	int i, share = (opt.sockets - opt.sockets / 16 - 1 + 1) / 2;
+	struct raw *c = calloc(opt.sockets, sizeof(*c));
+	struct raw_listener own = { .id = 4000 };
+	struct link *l = &self->link;
+	struct raw more;
+
+	if (l->mode != BY_STATUS)
+		SKIP(return, "an ACCEPT holds a slot");
+	ASSERT_EQ(0, ask_socket_of(l, own.id, 1000));
+	ASSERT_EQ(0, ask_listen(l, own.id, 100));
+	for (i = 0; i < share - 1; i++)
+		ASSERT_TRUE(raw_post_new(l, &own, &c[i])) TH_LOG("%d", i);
+	ASSERT_TRUE(raw_ring(l, &more, 1));
+	EXPECT_EQ(-EMFILE, raw_post(l, &own, &more));
+	EXPECT_EQ(-EMFILE, ask_socket_of(l, more.id, 1000));
+	for (i = 0; i < share / 2; i++)
+		EXPECT_EQ(0, ask_socket_of(l, 4001 + i, 1001));
+	EXPECT_EQ(-EMFILE, ask_socket_of(l, more.id, 1001));
+	EXPECT_EQ(0, raw_post(l, &self->listener, &more));
+	EXPECT_EQ(0, raw_close(l, &more, true));
+	for (i = 0; i < share / 2; i++)
+		EXPECT_EQ(0, ask_release(l, 4001 + i, false));
+	/* It counts until it is released, and then no more. */
+	EXPECT_EQ(0, ask_release(l, own.id, false));
+	EXPECT_TRUE(gets_socket_of(l, own.id, 1000));
+	EXPECT_EQ(-EMFILE, ask_socket_of(l, 5000, 1000));
+	for (i = 0; i < share - 1; i++)
+		EXPECT_EQ(0, raw_close(l, &c[i], true));
+	for (i = 1; i < share; i++)
+		EXPECT_TRUE(gets_socket_of(l, 5000 + i, 1000));
+	EXPECT_EQ(-EMFILE, ask_socket_of(l, 5000, 1000));
+	free(c);
+}
+
 TEST_F_TIMEOUT(server, too_many_listeners, 60)
 {
 	int i, ret, fit = 0;

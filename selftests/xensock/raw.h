@@ -41,6 +41,8 @@ struct request {
 			__u32 domain;
 			__u32 type;
 			__u32 protocol;
+			__u32 reserved;
+			__u64 owner;
 		} socket;
 		struct {
 			__u8 addr[28];

@@ -106,7 +106,7 @@ impl ByteStream {
     /// Returns whether TCP may go on with the socket when it is closed.
     fn may_linger(&self, guest: &Guest) -> bool {
         let socket = self.socket();
-        guest.may_linger(socket.owner_number(), socket.held_by_owner().closed())
+        guest.may_linger(socket.tenant().number(), socket.tenant().held().closed())
     }
 
     /// Returns what it shares with the guest.

@@ -11,6 +11,7 @@ use crate::{
     datagram_socket::DatagramSocket,
     guest::Guest,
     listener::Listener,
+    owners::Tenant,
     policy::Policy,
     proto::{
         addr,
@@ -153,8 +154,9 @@ fn socket(
         return Err(EPROTONOSUPPORT);
     }
     let policy = table.guest.policy();
-    table.add(id, owner, &policy)?;
-    make(&table.guest, policy, domain, transport, owner)
+    let tenant = table.guest.in_force.owners.get(owner)?;
+    table.add(id, &tenant, &policy)?;
+    make(&table.guest, policy, domain, transport, tenant)
         .and_then(|entry| adopt(table, id, entry))
         .inspect_err(|_| table.drop_new(id))?;
     Ok(Some(Body::Empty))
@@ -174,12 +176,12 @@ fn make(
     policy: Arc<Policy>,
     domain: Domain,
     transport: Transport,
-    owner: u64,
+    tenant: Arc<Tenant>,
 ) -> Result<TableEntry> {
     match transport {
-        Transport::Tcp => Socket::stream(guest, policy, domain, owner).map(TableEntry::Unused),
+        Transport::Tcp => Socket::stream(guest, policy, domain, tenant).map(TableEntry::Unused),
         Transport::Udp => {
-            let socket = Socket::datagram(guest, policy, domain, owner)?;
+            let socket = Socket::datagram(guest, policy, domain, tenant)?;
             DatagramSocket::new(guest, socket).map(TableEntry::Datagram)
         }
     }
@@ -361,9 +363,9 @@ fn accept(
 ) -> Result<Answer> {
     let listener = listener(table, id)?;
     let completion = Completion::new(&table.guest.transport, ticket);
-    let owner = listener.socket().ok_or(EINVAL)?.owner_number();
+    let socket = listener.socket().ok_or(EINVAL)?;
     let conn = table
-        .add(id_new, owner, &table.guest.policy())
+        .add(id_new, socket.tenant(), &table.guest.policy())
         .and_then(|()| {
             Conn::post(&table.guest, table.clone(), id_new, ring, completion)
                 .inspect_err(|_| table.drop_new(id_new))

@@ -93,7 +93,7 @@ impl Listener {
         backlog: u32,
     ) -> Result<Arc<Self>> {
         let policy = guest.policy();
-        let (owner, held) = (socket.owner_number(), socket.held_by_owner());
+        let (owner, held) = (socket.tenant().number(), socket.tenant().held());
         let own = held.listeners.take(1, |_| Ok(()))?;
         let allows = |sum: usize| {
             let (used, own) = (sum, held.listeners.used());

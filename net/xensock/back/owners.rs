@@ -39,8 +39,8 @@ struct User {
     owner: Arc<Owner>,
     /// What is counted of the user.
     held: Arc<OfUser>,
-    /// How many sockets, with those accepted from them, are this user's.
-    sockets: usize,
+    /// How many [`Tenant`]s are this user's.
+    tenants: usize,
 }
 
 /// The users of a guest.
@@ -74,7 +74,7 @@ impl Owners {
         let found = users.iter().position(|user| user.number == number);
         // Of those who have nothing left, anybody may take the place, but for the first's.
         let free = |may_linger: bool| {
-            let is_free = |user: &User| user.sockets == 0 && (may_linger || user.held.count() == 0);
+            let is_free = |user: &User| user.tenants == 0 && (may_linger || user.held.count() == 0);
             let index = users.iter().skip(1).position(is_free)?;
             Some(index + 1)
         };
@@ -105,17 +105,10 @@ impl Owners {
             held: user.held.clone(),
         };
         user.number = number;
-        user.sockets += 1;
+        user.tenants += 1;
         // If this fails, the socket is given back outside the lock.
         drop(users);
         Ok(Arc::new(tenant, GFP_KERNEL)?)
-    }
-
-    /// Returns how many sockets the user of that number has.
-    pub(crate) fn count(&self, number: u64) -> usize {
-        let users = self.users.lock();
-        let user = users.iter().find(|user| user.number == number);
-        user.map_or(0, |user| user.held.count())
     }
 }
 
@@ -125,12 +118,13 @@ impl User {
             number,
             owner: Arc::new(Owner::new(user)?, GFP_KERNEL)?,
             held: OfUser::new(sockets)?,
-            sockets: 0,
+            tenants: 0,
         })
     }
 }
 
-/// A socket of a user, with those that are accepted from it. Dropping sleeps.
+/// A socket of a user, with its entry in the table, and with what is accepted from it or shall be.
+/// Dropping sleeps.
 pub(crate) struct Tenant {
     owners: Arc<Owners>,
     index: usize,
@@ -159,7 +153,7 @@ impl Tenant {
 impl Drop for Tenant {
     fn drop(&mut self) {
         if let Some(user) = self.owners.users.lock().get_mut(self.index) {
-            user.sockets -= 1;
+            user.tenants -= 1;
         }
     }
 }

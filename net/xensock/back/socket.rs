@@ -24,10 +24,7 @@ use crate::{
         Feature, //
     },
     quota::Charge,
-    sockets::{
-        OfUser,
-        Sockets, //
-    }, //
+    sockets::Sockets, //
 };
 use carried::Carried;
 use core::net::{
@@ -107,12 +104,12 @@ impl Socket<Tcp> {
         guest: &Guest,
         policy: Arc<Policy>,
         domain: Domain,
-        owner: u64,
+        tenant: Arc<Tenant>,
     ) -> Result<Arc<Self>> {
         let tcp = KernelSocket::stream(policy.namespace()?, domain)?;
         // Urgent bytes, too, are part of the stream. Accepted sockets inherit it.
         tcp.set_urgent_inline()?;
-        Self::of(guest, tcp, domain, policy, owner)
+        Self::of(guest, tcp, domain, policy, tenant)
     }
 
     /// TCP's socket.
@@ -157,12 +154,12 @@ impl Socket<Udp> {
         guest: &Guest,
         policy: Arc<Policy>,
         domain: Domain,
-        owner: u64,
+        tenant: Arc<Tenant>,
     ) -> Result<Arc<Self>> {
         let udp = KernelSocket::datagram(policy.namespace()?, domain)?;
         // What others in the namespace have joined is not for the guest.
         udp.set_own_groups_only()?;
-        Self::of(guest, udp, domain, policy, owner)
+        Self::of(guest, udp, domain, policy, tenant)
     }
 
     /// UDP's socket.
@@ -233,10 +230,9 @@ impl<P: Carried> Socket<P> {
         inner: KernelSocket<P>,
         domain: Domain,
         policy: Arc<Policy>,
-        owner: u64,
+        tenant: Arc<Tenant>,
     ) -> Result<Arc<Self>> {
         let (in_force, sockets) = (guest.in_force.clone(), guest.counters.sockets.clone());
-        let tenant = in_force.owners.get(owner)?;
         if let Some((first, last)) = policy.local_ports() {
             inner.set_local_ports(first, last)?;
         }
@@ -275,14 +271,9 @@ impl<P: Carried> Socket<P> {
         )
     }
 
-    /// Returns what is counted of the user whose it is.
-    pub(crate) fn held_by_owner(&self) -> &OfUser {
-        self.tenant.held()
-    }
-
-    /// Returns the number that the guest has for the user whose it is.
-    pub(crate) fn owner_number(&self) -> u64 {
-        self.tenant.number()
+    /// Returns whose it is.
+    pub(crate) fn tenant(&self) -> &Arc<Tenant> {
+        &self.tenant
     }
 
     /// Begins to connect: `EINPROGRESS`. For datagrams it sets the peer, and is done.

@@ -78,6 +78,8 @@ impl Sockets {
 pub(crate) struct OfUser {
     all: Arc<Tally>,
     open: Arc<Quota>,
+    /// The entries in the table: also those for which TCP and UDP have no socket yet, or any more.
+    pub(crate) entries: Arc<Quota>,
     /// Those that listen.
     pub(crate) listeners: Arc<Quota>,
 }
@@ -87,18 +89,19 @@ impl OfUser {
         let user = Self {
             all: Arc::new(Tally::part_of(&sockets.all), GFP_KERNEL)?,
             open: Quota::new()?,
+            entries: Quota::new()?,
             listeners: Quota::new()?,
         };
         Ok(Arc::new(user, GFP_KERNEL)?)
     }
 
-    /// How many sockets there are, open or not.
+    /// How many sockets there are, open or not, and places for them.
     pub(crate) fn count(&self) -> usize {
-        self.all.count()
+        self.all.count().max(self.entries.used() + self.closed())
     }
 
     /// How many were closed and are not gone.
     pub(crate) fn closed(&self) -> usize {
-        self.count().saturating_sub(self.open.used())
+        self.all.count().saturating_sub(self.open.used())
     }
 }

@@ -13,8 +13,10 @@ use crate::{
         Listener,
         Listeners, //
     },
+    owners::Tenant,
     policy::Policy,
     pump::Pump,
+    quota::Charge,
     socket::{
         AnySocket,
         Socket, //
@@ -77,30 +79,38 @@ impl TableEntry {
     }
 }
 
+/// A socket of a guest, with whose it is: that does not change with what the socket is.
+struct Owned {
+    entry: TableEntry,
+    /// With the user, whether TCP or UDP has a socket for it or not.
+    _charge: Charge,
+    _tenant: Arc<Tenant>,
+}
+
 struct SocketTree {
-    by_id: RBTree<u64, TableEntry>,
+    by_id: RBTree<u64, Owned>,
     len: usize,
 }
 
 impl SocketTree {
-    /// `EEXIST` if the id is in use.
-    fn add(&mut self, id: u64, entry: TableEntry) -> Result {
-        if self.by_id.get(&id).is_some() {
-            return Err(EEXIST);
-        }
-        self.by_id.insert(RBTreeNode::new(id, entry, GFP_KERNEL)?);
+    fn add(&mut self, id: u64, owned: Owned) -> Result {
+        self.by_id.insert(RBTreeNode::new(id, owned, GFP_KERNEL)?);
         self.len += 1;
         Ok(())
     }
 
     fn get(&self, id: u64) -> Result<&TableEntry> {
-        self.by_id.get(&id).ok_or(EBADF)
+        Ok(&self.by_id.get(&id).ok_or(EBADF)?.entry)
     }
 
-    fn remove(&mut self, id: u64) -> Result<TableEntry> {
-        let entry = self.by_id.remove(&id).ok_or(EBADF)?;
+    fn entries(&self) -> impl Iterator<Item = &TableEntry> {
+        self.by_id.values().map(|owned| &owned.entry)
+    }
+
+    fn remove(&mut self, id: u64) -> Result<Owned> {
+        let owned = self.by_id.remove(&id).ok_or(EBADF)?;
         self.len -= 1;
-        Ok(entry)
+        Ok(owned)
     }
 }
 
@@ -133,21 +143,26 @@ impl Table {
         what((*self.entries.lock()).as_mut().ok_or(ENETDOWN)?)
     }
 
-    /// Adds a new socket of that owner. `EEXIST` if the id is in use, `EMFILE` beyond the quota.
+    /// Adds a new socket of that user. `EEXIST` if the id is in use, `EMFILE` beyond what the guest or
+    /// the user may have.
     ///
     /// Sockets that were released and that TCP is not done with count, too, and so do places for
     /// connections.
-    pub(crate) fn add(&self, id: u64, owner: u64, policy: &Policy) -> Result {
-        let own = self.guest.in_force.owners.count(owner);
+    pub(crate) fn add(&self, id: u64, tenant: &Arc<Tenant>, policy: &Policy) -> Result {
+        let held = tenant.held();
         self.with(|entries| {
+            if entries.get(id).is_ok() {
+                return Err(EEXIST);
+            }
             let sockets = &self.guest.counters.sockets;
-            let known = entries.len + sockets.closed();
-            entries.add(id, TableEntry::Dead)?;
-            policy
-                .may_have_socket(known.max(sockets.count()), owner, own)
-                .inspect_err(|_| {
-                    let _ = entries.remove(id);
-                })
+            let used = sockets.count().max(entries.len + sockets.closed());
+            policy.may_have_socket(used, tenant.number(), held.count())?;
+            let owned = Owned {
+                entry: TableEntry::Dead,
+                _charge: held.entries.take(1, |_| Ok(()))?,
+                _tenant: tenant.clone(),
+            };
+            entries.add(id, owned)
         })
     }
 
@@ -165,8 +180,8 @@ impl Table {
     /// Changes what a socket is.
     pub(crate) fn change(&self, id: u64, entry: TableEntry) -> Result {
         let old = self.with(|entries| {
-            let old = entries.by_id.get_mut(&id).ok_or(EBADF)?;
-            Ok(core::mem::replace(old, entry))
+            let owned = entries.by_id.get_mut(&id).ok_or(EBADF)?;
+            Ok(core::mem::replace(&mut owned.entry, entry))
         })?;
         // Outside the lock.
         drop(old);
@@ -175,7 +190,8 @@ impl Table {
 
     /// Takes a socket out.
     pub(crate) fn remove(&self, id: u64) -> Result<TableEntry> {
-        self.with(|entries| entries.remove(id))
+        // The rest of it goes outside the lock.
+        Ok(self.with(|entries| entries.remove(id))?.entry)
     }
 
     /// Takes all sockets out, and has each close, in its work item. None is added any more. May sleep.
@@ -186,10 +202,10 @@ impl Table {
         };
         // First all connections are marked: a peer may answer the reset of one by closing another,
         // which is then reset as well and not ended in good order.
-        for conn in entries.by_id.values().filter_map(TableEntry::conn) {
+        for conn in entries.entries().filter_map(TableEntry::conn) {
             conn.mark_abandoned();
         }
-        for entry in entries.by_id.values() {
+        for entry in entries.entries() {
             match entry {
                 TableEntry::Conn(conn) | TableEntry::Accepted(conn, _) => conn.wake(),
                 TableEntry::Listener(listener) => listener.close(),
@@ -217,7 +233,7 @@ impl Registry for Table {
 impl Listeners for Table {
     fn wake(&self) {
         let _ = self.with(|entries| {
-            for entry in entries.by_id.values() {
+            for entry in entries.entries() {
                 if let TableEntry::Listener(listener) = entry {
                     listener.wake();
                 }

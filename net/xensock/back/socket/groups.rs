@@ -36,7 +36,7 @@ impl<P: Carried> Socket<P> {
         let ip = group(option.level, value.as_bytes()).ok_or(from_number(errno::EINVAL))?;
         self.check(|policy| policy.may_join(ip))?;
         groups.reserve(1, GFP_KERNEL)?;
-        let (policy, owner) = (self.in_force.get(), self.owner_number());
+        let (policy, owner) = (self.in_force.get(), self.tenant.number());
         let charge = self
             .sockets
             .groups
