@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -17,6 +18,17 @@
 static int connected(void)
 {
 	return open_port(opt.port + PEER_ECHO, 0);
+}
+
+/* As somebody else, in namespaces of one's own. */
+static int connected_elsewhere(void)
+{
+	static bool is_there;
+
+	if (!is_there && unshare(CLONE_NEWUSER | CLONE_NEWNET))
+		return -1;
+	is_there = true;
+	return connected();
 }
 
 static int listening(void)
@@ -88,6 +100,16 @@ TEST_F_TIMEOUT(users, sockets, 120)
 	EXPECT_EQ(share(opt.sockets, 0), first);
 	EXPECT_EQ(share(opt.sockets, first), second);
 	EXPECT_EQ(opt.sockets - first - second, until(connected, EMFILE));
+}
+
+TEST_F_TIMEOUT(users, who_make_namespaces, 120)
+{
+	int first = taken_by(NOBODY, connected, EMFILE, self->keep);
+
+	EXPECT_EQ(share(opt.sockets, 0), first);
+	EXPECT_EQ(0, taken_by(NOBODY, connected_elsewhere, EMFILE, self->keep));
+	EXPECT_EQ(share(opt.sockets, first),
+		  taken_by(OTHER, connected_elsewhere, EMFILE, self->keep));
 }
 
 TEST_F_TIMEOUT(users, listeners, 120)

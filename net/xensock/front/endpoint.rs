@@ -31,7 +31,10 @@ use core::net::{
 use kernel::{
     net::{
         addr::Domain,
-        namespace::Namespace,
+        namespace::{
+            user_namespace_maker,
+            Namespace, //
+        },
         sock::{
             Shutdown,
             ShutdownMask,
@@ -272,13 +275,19 @@ impl Endpoint {
 /// Whose the sockets are that the current task makes in a namespace, as the backend is to know it:
 /// 0 for those of root in the initial one.
 ///
-/// Both numbers are the kernel's own, so no program can be taken for another's.
+/// Both numbers are the kernel's own, so no program can be taken for another's. A user who makes
+/// namespaces, and users in them, stays one user: else there would be a share for each of them.
 pub(crate) fn owner(net: &Namespace) -> u64 {
+    let number = |user: Kuid| u64::from(user.into_raw().val);
+    // Root may make as many users as it likes without that.
+    if let Some(maker) = user_namespace_maker().map(number).filter(|&user| user != 0) {
+        return maker;
+    }
     let place = match net == Namespace::init() {
         true => 0,
         false => net.cookie(),
     };
-    place << 32 | u64::from(Kuid::current_euid().into_raw().val)
+    place << 32 | number(Kuid::current_euid())
 }
 
 /// Whether the program may have the port, as far as that is ours to say: the backend does not know

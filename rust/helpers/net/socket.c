@@ -6,6 +6,7 @@
 #include <linux/poll.h>
 #include <linux/security.h>
 #include <linux/sockptr.h>
+#include <linux/user_namespace.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include <net/sock.h>
@@ -93,6 +94,22 @@ __rust_helper void rust_helper_sock_set_owner(struct socket *sock, const struct 
 	inode->i_gid = cred->fsgid;
 	/* Pairs with READ_ONCE() in sk_uid(). */
 	WRITE_ONCE(sock->sk->sk_uid, inode->i_uid);
+}
+
+/*
+ * Gives the user who has made the outermost user namespace that the current task
+ * is in, but for the initial one: whoever is in there, that user answers for it.
+ */
+__rust_helper bool rust_helper_current_ns_maker(kuid_t *maker)
+{
+	const struct user_namespace *ns = current_user_ns();
+
+	if (ns == &init_user_ns)
+		return false;
+	while (ns->parent != &init_user_ns)
+		ns = ns->parent;
+	*maker = ns->owner;
+	return true;
 }
 
 /* What __inet_bind() asks. */

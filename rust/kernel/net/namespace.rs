@@ -10,6 +10,7 @@ use crate::{
         ARef,
         AlwaysRefCounted, //
     },
+    task::Kuid,
     types::Opaque, //
 };
 
@@ -17,6 +18,24 @@ use core::{
     net::IpAddr,
     ptr::NonNull, //
 };
+
+/// Returns the user who has made the user namespace that the current task is in; of several, one in
+/// the other, the outermost. [`None`] in the initial one.
+///
+/// Whatever users there are in a namespace, they are all of that user's making.
+///
+/// # Examples
+///
+/// ```
+/// assert!(kernel::net::namespace::user_namespace_maker().is_none());
+/// ```
+pub fn user_namespace_maker() -> Option<Kuid> {
+    let mut maker = bindings::kuid_t { val: 0 };
+
+    // SAFETY: The pointer is valid for writes. The namespaces of the current task live as long as
+    // its credentials, which nobody else changes.
+    unsafe { bindings::current_ns_maker(&raw mut maker) }.then(|| Kuid::from_raw(maker))
+}
 
 /// A network namespace. Thread safe.
 ///
