@@ -100,7 +100,13 @@ fn perform(table: &Arc<Table>, call: Call, ticket: Response) -> Result<Answer> {
             name,
             value,
         } => {
-            table.get(id)?.socket()?.set_option(level, name, &value)?;
+            let entry = table.get(id)?;
+            if let TableEntry::Datagram(datagram) = &entry {
+                if datagram.change_group(level, name, &value, ticket)? {
+                    return Ok(None);
+                }
+            }
+            entry.socket()?.set_option(level, name, &value)?;
             Ok(Some(Body::Empty))
         }
         Call::GetSockOpt {

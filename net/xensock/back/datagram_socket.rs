@@ -2,6 +2,8 @@
 
 //! A datagram socket of a guest, and the work item that moves its datagrams.
 
+mod groups;
+
 use crate::{
     conn_ring::{
         ConnRing,
@@ -23,6 +25,10 @@ use crate::{
     socket::Socket, //
 };
 use core::net::SocketAddr;
+use groups::{
+    Groups,
+    GROUPS, //
+};
 use kernel::{
     impl_has_work,
     net::kernel_socket::Udp,
@@ -59,11 +65,17 @@ pub(crate) struct DatagramSocket {
     /// UDP had no room for a datagram, and is to say when it has.
     wants_room: Atomic<bool>,
     #[pin]
+    groups: Groups,
+    #[pin]
     work: Work<DatagramSocket>,
+    /// The same for a socket that has to do with groups.
+    #[pin]
+    moved_work: Work<DatagramSocket, GROUPS>,
 }
 
 impl_has_work! {
     impl HasWork<Self> for DatagramSocket { self.work }
+    impl HasWork<Self, GROUPS> for DatagramSocket { self.moved_work }
 }
 
 impl DatagramSocket {
@@ -77,7 +89,9 @@ impl DatagramSocket {
                 socket <- new_spinlock!(known, "xensock_socket"),
                 has_ring: Atomic::new(false),
                 wants_room: Atomic::new(false),
+                groups <- Groups::new(),
                 work <- new_work!("xensock_datagram"),
+                moved_work <- new_work!("xensock_member"),
             }),
             GFP_KERNEL,
         )?;
@@ -164,7 +178,17 @@ impl Pump for DatagramSocket {
             socket.udp().clear_callbacks();
         }
         drop(state);
+        self.drop_changes();
         None
+    }
+
+    fn wake(self: &Arc<Self>) {
+        // An item that is queued already will see what there is to do.
+        let queues = &self.pump.guest.transport.queues;
+        let _ = match self.groups.has_moved() {
+            true => queues.groups.enqueue::<_, GROUPS>(self.clone()),
+            false => queues.work.enqueue::<_, 0>(self.clone()),
+        };
     }
 
     fn wants_room(&self) -> bool {
@@ -184,6 +208,9 @@ impl WorkItem for DatagramSocket {
     type Pointer = Arc<DatagramSocket>;
 
     fn run(this: Arc<DatagramSocket>) {
-        this.work();
+        match this.groups.move_if_needed() {
+            true => this.wake(),
+            false => this.work(),
+        }
     }
 }

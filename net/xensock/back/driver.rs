@@ -18,6 +18,7 @@ use crate::{
         policy,
         Dialect, //
     },
+    queues::Queues,
     refused::Refused,
     transport::Address, //
 };
@@ -32,10 +33,6 @@ use kernel::{
     sync::{
         Arc,
         Mutex, //
-    },
-    workqueue::owned::{
-        OwnedQueue,
-        WqFlag, //
     },
     xen::{
         trace::xensock_back as trace,
@@ -74,17 +71,13 @@ pub(crate) struct Backend {
     #[pin]
     _counts: debugfs::File<Arc<Counters>>,
     /// Dropped last: no work item outlives its link.
-    queue: Arc<OwnedQueue>,
+    queues: Arc<Queues>,
 }
 
 /// How many steps are taken for one report of the frontend's state. It takes two or three to settle;
 /// a frontend that keeps changing its state causes a report with each change, and must not keep the
 /// thread that all devices share.
 const MAX_STEPS: usize = 8;
-
-/// How many threads of the backend domain work for a guest at a time. Each of its sockets can always
-/// have something to do, and what one guest has to do must not be all that this domain does.
-const MAX_WORKERS: u16 = 4;
 
 impl Backend {
     /// Does what the state of the frontend asks for. Returns whether there is more to do.
@@ -147,7 +140,7 @@ impl Backend {
         self.take_down();
         let link = Link::new(
             dev,
-            self.queue.clone(),
+            self.queues.clone(),
             self.log.clone(),
             self.policy.clone(),
             self.counters.clone(),
@@ -177,8 +170,7 @@ impl xenbus::Driver for Backend {
     fn probe<'bound>(dev: &'bound xenbus::Device<Core<'_>>) -> impl PinInit<Self, Error> + 'bound {
         pin_init::pin_init_scope(move || {
             let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
-            let queue = OwnedQueue::new(c"xensock_back", WqFlag::Unbound, MAX_WORKERS)?;
-            let queue = Arc::new(queue, GFP_KERNEL)?;
+            let queues = Queues::new()?;
 
             if dev.state() != State::Initialising {
                 dev.switch_state(State::Initialising)?;
@@ -207,7 +199,7 @@ impl xenbus::Driver for Backend {
                 offer,
                 _watch: watch,
                 counters,
-                queue,
+                queues,
             }))
         })
     }

@@ -21,6 +21,7 @@ use crate::{
         RingRef,
         Way, //
     },
+    queues::Queues,
     quota::Charge,
     ring_pool::RingPool,
     transport::Transport, //
@@ -29,7 +30,6 @@ use kernel::{
     device::Bound,
     prelude::*,
     sync::Arc,
-    workqueue::owned::OwnedQueue,
     xen::xenbus, //
 };
 
@@ -48,14 +48,14 @@ impl Guest {
     /// Maps the commands ring of a guest. May sleep.
     pub(crate) fn new(
         dev: &xenbus::Device<Bound>,
-        queue: Arc<OwnedQueue>,
+        queues: Arc<Queues>,
         log: Arc<LogLimit>,
         in_force: Arc<InForce>,
         counters: Arc<Counters>,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
-                transport <- Transport::new(dev, queue, log, counters.clone()),
+                transport <- Transport::new(dev, queues, log, counters.clone()),
                 counters,
                 in_force,
                 pool <- RingPool::new(),

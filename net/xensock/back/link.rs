@@ -8,6 +8,7 @@ use crate::{
     guest::Guest,
     log::LogLimit,
     policy::InForce,
+    queues::Queues,
     table::Table,
     transport::{
         Address,
@@ -24,7 +25,6 @@ use kernel::{
         ArcBorrow, //
     },
     workqueue::{
-        owned::OwnedQueue,
         Work,
         WorkItem, //
     },
@@ -56,12 +56,12 @@ impl Link {
     /// Maps the commands ring of a guest and begins to serve it. May sleep.
     pub(crate) fn new(
         dev: &xenbus::Device<Bound>,
-        queue: Arc<OwnedQueue>,
+        queues: Arc<Queues>,
         log: Arc<LogLimit>,
         in_force: Arc<InForce>,
         counters: Arc<Counters>,
     ) -> Result<Arc<Self>> {
-        let guest = Guest::new(dev, queue, log, in_force, counters)?;
+        let guest = Guest::new(dev, queues, log, in_force, counters)?;
         let table = Table::new(guest.clone())?;
         let link = Arc::pin_init(
             try_pin_init!(Self {
@@ -100,7 +100,7 @@ impl Link {
         // connection. Then the last turn of each connection, in which its events and callbacks end.
         // Then what those have queued in the meantime, which finds nothing to do.
         for _ in 0..3 {
-            self.transport().queue.flush();
+            self.transport().queues.flush();
         }
     }
 
@@ -114,7 +114,7 @@ impl Link {
     /// Has the work item run.
     fn wake(self: &Arc<Self>) {
         // An item that is queued already will see what there is to do.
-        let _ = self.transport().queue.enqueue(self.clone());
+        let _ = self.transport().queues.work.enqueue(self.clone());
     }
 
     /// Serves requests until there are none, or as many as the ring has slots were served.

@@ -315,7 +315,7 @@ impl Listener {
     /// Has the work item run.
     pub(crate) fn wake(self: &Arc<Self>) {
         // An item that is queued already will see what there is to do.
-        let _ = self.guest.transport.queue.enqueue(self.clone());
+        let _ = self.guest.transport.queues.work.enqueue(self.clone());
     }
 
     /// Accepts one connection. Returns whether there may be another.

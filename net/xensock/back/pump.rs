@@ -146,7 +146,7 @@ pub(crate) trait Pump:
     /// Has the work item run. Any context.
     fn wake(self: &Arc<Self>) {
         // An item that is queued already will see what there is to do.
-        let queue = &self.data().guest.transport.queue;
+        let queue = &self.data().guest.transport.queues.work;
         let _ = queue.enqueue::<_, 0>(self.clone());
     }
 

@@ -8,6 +8,7 @@ mod groups;
 mod options;
 
 pub(crate) use any::AnySocket;
+pub(crate) use options::from_number;
 
 use crate::{
     guest::Guest,

@@ -16,6 +16,7 @@ use crate::{
         Features,
         Response, //
     },
+    queues::Queues,
     quirks::{
         self,
         Quirks, //
@@ -38,7 +39,6 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    workqueue::owned::OwnedQueue,
     xen::{
         event::{
             EventChannel,
@@ -85,7 +85,7 @@ pub(crate) struct Transport {
     features: Features,
     address: Address,
     /// For the work items of the link.
-    pub(crate) queue: Arc<OwnedQueue>,
+    pub(crate) queues: Arc<Queues>,
     #[pin]
     pub(crate) commands: Commands,
     /// What the data rings share, with [`Feature::SharedChannel`]. `None` once the link is down.
@@ -100,7 +100,7 @@ impl Transport {
     /// Maps the commands ring of a guest. May sleep.
     pub(crate) fn new<'a>(
         dev: &'a xenbus::Device<Bound>,
-        queue: Arc<OwnedQueue>,
+        queues: Arc<Queues>,
         log: Arc<LogLimit>,
         counters: Arc<Counters>,
     ) -> impl PinInit<Self, Error> + 'a {
@@ -121,7 +121,7 @@ impl Transport {
                 let news_ref = dev.read_u32(Dir::Otherend, node::NEWS_REF)?;
                 let port = Port::new(dev.read_u32(Dir::Otherend, node::NEWS_PORT)?);
                 let page = MappedPages::new(dev.otherend_id(), &[GrantRef::new(news_ref)])?;
-                Some(Opened::bind(dev, port, page, queue.clone())?)
+                Some(Opened::bind(dev, port, page, queues.work.clone())?)
             } else {
                 None
             };
@@ -132,7 +132,7 @@ impl Transport {
                 quirks,
                 features,
                 address,
-                queue,
+                queues,
                 commands <- Commands::new(ring),
                 news <- new_mutex!(news, "xensock_news"),
                 counters,

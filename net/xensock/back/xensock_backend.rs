@@ -77,7 +77,8 @@
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while it
 //!    moves data, by the listener while it fills the place, and by ATTACH.
-//! 4. `Table::entries`, `Transport::news`, `Socket::snapshot`, `RingPool::rings` (mutexes).
+//! 4. `Table::entries`, then `Owners::users`; `Transport::news`, `Socket::snapshot`, `Groups::asked`,
+//!    `Socket::groups` (RTNL under it), `RingPool::rings` (mutexes).
 //! 5. `Commands::ring`, `Conn::asked`, `PumpData::teardown`, `DatagramSocket::socket` (spinlocks) and
 //!    `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
 //!    `Commands::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
@@ -89,7 +90,8 @@
 //! `Conn::place` (spinlocks, IRQ), and `Backlog::state`.
 //!
 //! No lock is held while a socket is waited for: nothing here waits for one. Commands do not take
-//! `PumpData::state` while data are moved.
+//! `PumpData::state` while data are moved. RTNL is waited for by the work items of sockets that join
+//! groups, and by nobody else.
 //!
 //! # Contexts
 //!
@@ -97,8 +99,8 @@
 //!   softirq; they queue the work item, or receive. An event channel stays masked until the work is
 //!   done, or one that is shared until it has begun (late EOI), so that a guest cannot keep a CPU busy
 //!   with events.
-//! - `WorkItem<SOFTIRQ>` of a connection: softirq. The others: process context, on a queue that each
-//!   device has for itself.
+//! - `WorkItem<SOFTIRQ>` of a connection: softirq. The others: process context, on queues that each
+//!   device has for itself ([`queues::Queues`]): one, and another for sockets that join groups.
 
 #![forbid(unsafe_code)]
 
@@ -133,6 +135,7 @@ mod policy;
 #[path = "../proto/mod.rs"]
 pub mod proto;
 mod pump;
+mod queues;
 mod quirks;
 mod quota;
 mod refused;

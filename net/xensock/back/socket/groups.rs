@@ -3,38 +3,55 @@
 //! The groups of multicast that a guest's socket is in.
 
 use super::{
-    options::from_number,
-    Carried,
+    from_number,
     Socket, //
 };
 use crate::proto::{
     errno,
     option::{
+        self,
         group,
         SockOpt, //
     },
     value::Value, //
 };
-use kernel::prelude::*;
+use kernel::{
+    net::kernel_socket::Udp,
+    prelude::*, //
+};
 
-impl<P: Carried> Socket<P> {
-    /// Joins or leaves a group, if the guest may. Its Linux says on which interface.
-    pub(super) fn set_group(&self, option: &SockOpt, value: &Value) -> Result {
+impl Socket<Udp> {
+    /// Returns the option if it joins or leaves a group. `EPERM` if the guest may not join that.
+    pub(crate) fn group_option(
+        &self,
+        level: u32,
+        name: u32,
+        value: &Value,
+    ) -> Result<Option<&'static SockOpt>> {
+        let option = option::may_set(level, name, value).map_err(from_number)?;
+        self.check_has(option)?;
+        if !option.is_group() {
+            return Ok(None);
+        }
+        if !option.leaves() {
+            let ip = group(level, value.as_bytes()).ok_or(from_number(errno::EINVAL))?;
+            self.check(|policy| policy.may_join(ip))?;
+        }
+        Ok(Some(option))
+    }
+
+    /// Joins or leaves a group, by an option that [`Self::group_option`] has returned. Its Linux says
+    /// on which interface. Waits until nobody changes network devices.
+    pub(crate) fn set_group(&self, option: &SockOpt, value: &Value) -> Result {
         let (level, name) = (i32::try_from(option.level)?, i32::try_from(option.name)?);
         let set = || self.inner.set_option(level, name, value.as_bytes());
         let mut groups = self.groups.lock();
         if option.leaves() {
-            // Nor does a guest that may join none take the lock that all network devices share.
-            if groups.is_empty() {
-                return Err(from_number(errno::EADDRNOTAVAIL));
-            }
             set()?;
             // One is like the other.
             drop(groups.pop());
             return Ok(());
         }
-        let ip = group(option.level, value.as_bytes()).ok_or(from_number(errno::EINVAL))?;
-        self.check(|policy| policy.may_join(ip))?;
         groups.reserve(1, GFP_KERNEL)?;
         let (policy, owner) = (self.in_force.get(), self.tenant.number());
         let charge = self

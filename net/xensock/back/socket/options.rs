@@ -50,9 +50,6 @@ impl<P: Carried> Socket<P> {
     pub(crate) fn set_option(&self, level: u32, name: u32, value: &Value) -> Result {
         let option = option::may_set(level, name, value).map_err(from_number)?;
         self.check_has(option)?;
-        if option.is_group() {
-            return self.set_group(option, value);
-        }
         if P::TRANSPORT == Transport::Udp && level == option::SOL_SOCKET {
             if let option::SO_REUSEADDR | option::SO_REUSEPORT = name {
                 return self.share_port(name, value.to_int() == Some(1));
@@ -147,7 +144,7 @@ impl<P: Carried> Socket<P> {
     }
 
     /// Whether there is such an option for this type of socket. Of families, Linux says it.
-    fn check_has(&self, option: &SockOpt) -> Result {
+    pub(super) fn check_has(&self, option: &SockOpt) -> Result {
         let is_other = match P::TRANSPORT {
             Transport::Tcp => option.needs_datagrams() || option.is_for_reports(),
             Transport::Udp => {
@@ -191,6 +188,6 @@ impl<P: Carried> Socket<P> {
 }
 
 /// The error of a positive number, as the protocol has it.
-pub(super) fn from_number(number: i32) -> Error {
+pub(crate) fn from_number(number: i32) -> Error {
     Error::from_errno(-number)
 }
