@@ -3,7 +3,8 @@
  * Says what becomes of calls: "ok" or the name of the error, a line for each.
  *
  *   attempt CALL HOST PORT [[CALL] HOST PORT]...
- *       connect and bind do what they say; datagram connects one of those; from
+ *       connect and bind do what they say; start connects, and does not wait;
+ *       datagram connects one of those; from
  *       binds to any port before that; serve binds and listens; share does so
  *       with SO_REUSEPORT; talk sends a byte from a server to a client, both of
  *       them ours
@@ -14,7 +15,11 @@
  *   attempt stay [CALL] HOST PORT serves, and stays
  *   attempt algorithm NAME...     has TCP control congestion by it
  *   attempt join GROUP...         sockets that join groups, one each
- *   attempt member GROUP...       the same, with ports, and stays
+ *   attempt peers HOST PORT...    connects a datagram socket to one after the
+ *                                 other, and says what is the error of sending
+ *   attempt member GROUP...       the same, with ports; and stays, says errors
+ *   attempt mail HOST             a datagram to each of --sockets addresses of
+ *                                 IPv4, from that one on
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -61,14 +66,15 @@ static int attempt(const char *call, const struct sockaddr *to, socklen_t len)
 {
 	int family = opt.family == AF_INET ? to->sa_family : opt.family;
 	bool is_datagram = !strcmp(call, "datagram");
-	int type = is_datagram ? SOCK_DGRAM : SOCK_STREAM;
+	bool starts = !strcmp(call, "start");
+	int type = is_datagram ? SOCK_DGRAM : starts ? SOCK_STREAM | SOCK_NONBLOCK : SOCK_STREAM;
 	int error, fd = socket(family, type | SOCK_CLOEXEC, 0);
 	bool shares = !strcmp(call, "share"), failed;
 	static const int one = 1;
 
 	if (fd < 0)
 		return -1;
-	if (!strcmp(call, "connect") || is_datagram)
+	if (!strcmp(call, "connect") || starts || is_datagram)
 		failed = connect(fd, to, len);
 	else if (!strcmp(call, "from"))
 		failed = bind_any(fd, to->sa_family, len) ||
@@ -96,7 +102,7 @@ static int attempt_at(const char *call, const char *host, const char *port)
 
 static bool is_call(const char *word)
 {
-	return !strcmp(word, "connect") || !strcmp(word, "bind") ||
+	return !strcmp(word, "connect") || !strcmp(word, "bind") || !strcmp(word, "start") ||
 	       !strcmp(word, "datagram") || !strcmp(word, "from") ||
 	       !strcmp(word, "serve") || !strcmp(word, "share") ||
 	       !strcmp(word, "talk");
@@ -167,8 +173,8 @@ static bool algorithm(const char *name)
 	return done;
 }
 
-/* The socket stays, with a port if it @binds. */
-static bool join(const char *group, bool binds)
+/* The socket, with a port if it @binds, or -1. */
+static int join(const char *group, bool binds)
 {
 	struct sockaddr_storage to;
 	bool is_ipv6 = resolve(group, "0", &to) == sizeof(struct sockaddr_in6);
@@ -187,10 +193,65 @@ static bool join(const char *group, bool binds)
 		failed = setsockopt(fd, SOL_IP, IP_ADD_MEMBERSHIP, &mreq,
 				    sizeof(mreq));
 	}
-	if (failed || !binds)
-		return !failed;
-	return !bind(fd, (struct sockaddr *)&to,
-		     resolve(is_ipv6 ? "::" : ANY_HOST, "0", &to));
+	if (binds && !failed)
+		failed = bind(fd, (struct sockaddr *)&to,
+			      resolve(is_ipv6 ? "::" : ANY_HOST, "0", &to));
+	return failed ? -1 : fd;
+}
+
+static void member(int count, char **groups)
+{
+	struct pollfd *pfds = calloc(count, sizeof(*pfds));
+	int i;
+
+	for (i = 0; i < count; i++) {
+		pfds[i].fd = join(groups[i], true);
+		say(pfds[i].fd >= 0);
+	}
+	for (;;) {
+		poll(pfds, count, -1);
+		for (i = 0; i < count; i++) {
+			if (pfds[i].revents & POLLERR) {
+				errno = so_error(pfds[i].fd);
+				say(false);
+			}
+		}
+	}
+}
+
+static void peers(int count, char **words)
+{
+	int fd = socket(opt.family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_storage to;
+	socklen_t len;
+	int i;
+
+	for (i = 0; i + 1 < count; i += 2) {
+		len = resolve(words[i], words[i + 1], &to);
+		say(!connect(fd, (struct sockaddr *)&to, len));
+	}
+	errno = 0;
+	if (send(fd, "x", 1, 0) == 1 && wait_poll(fd, POLLERR, NULL))
+		errno = so_error(fd);
+	say(false);
+}
+
+static bool mail(const char *host)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) };
+	__u32 first = ntohl(inet_addr(host));
+	unsigned int i, tries;
+	int fd = socket(opt.family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	for (i = 0; i < opt.sockets; i++) {
+		to.sin_addr.s_addr = htonl(first + i);
+		/* An error is what became of one before. */
+		for (tries = 0; sendto(fd, "x", 1, 0, (struct sockaddr *)&to,
+				       sizeof(to)) != 1; tries++)
+			if (tries == 100)
+				return false;
+	}
+	return true;
 }
 
 int main(int argc, char **argv)
@@ -214,11 +275,15 @@ int main(int argc, char **argv)
 	} else if (!strcmp(call, "algorithm")) {
 		for (i = 2; i < argc; i++)
 			say(algorithm(argv[i]));
-	} else if (!strcmp(call, "join") || !strcmp(call, "member")) {
+	} else if (!strcmp(call, "join")) {
 		for (i = 2; i < argc; i++)
-			say(join(argv[i], !strcmp(call, "member")));
-		if (!strcmp(call, "member"))
-			pause();
+			say(join(argv[i], false) >= 0);
+	} else if (!strcmp(call, "member")) {
+		member(argc - 2, argv + 2);
+	} else if (!strcmp(call, "peers")) {
+		peers(argc - 2, argv + 2);
+	} else if (argc == 3 && !strcmp(call, "mail")) {
+		say(mail(argv[2]));
 	} else {
 		for (i = 1; i + 1 < argc; i += 2) {
 			if (is_call(argv[i]))

@@ -87,6 +87,11 @@ def test_routes(bed):
         with hijacked(guest, hijack=2):
             for call in ("connect", "datagram"):
                 assert _goes_by(bed, guest, f"--family inet stay {call} {to4}") == SECOND
+    # Who cannot get to a peer of the other device keeps the one it has.
+    bed.xensock("set", str(guest.domid), "--device=1", f"connect-allow=[{bed.address6}]")
+    with _routed(guest, "198.51.100.0/24=xensock-1"):
+        said = must(guest, f"attempt peers {to4} 198.51.100.1 7001").split()
+        assert said == ["ok", "EACCES", "ECONNREFUSED"], said
     assert must(guest, "ls /sys/kernel/debug/xensock").split() == [FIRST, SECOND]
 
 

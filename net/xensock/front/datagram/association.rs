@@ -15,10 +15,8 @@ use crate::{
     },
     commands::address,
     conn::Conn,
-    endpoint::{
-        give_back,
-        CallGuard, //
-    },
+    endpoint::give_back,
+    link::Link,
     proto::Call, //
 };
 use core::net::SocketAddr;
@@ -95,36 +93,53 @@ impl Datagram {
     /// `connect()` to an address, as `__ip4_datagram_connect()` does it.
     pub(crate) fn connect(&self, sk: &Sock, peer: SocketAddr) -> Result {
         let call = self.endpoint.lock_call()?;
-        self.leave_device(&call, sk, peer)?;
-        let conn = self.open(&call, sk, Some(peer))?;
-        let peer = in_domain(Some(conn.remote.domain), peer)?;
-        // What was sent before goes to the peer of before.
-        conn.settle()?;
-        self.names.lock().is_automatic = true;
-        set_peer(&conn, peer)?;
-        self.names.lock().peer = Some(peer);
+        let former = self.endpoint.conn();
+        let other = former
+            .as_ref()
+            .and_then(|former| self.other_link(sk, former, peer));
+        let conn = match (&former, other) {
+            (Some(former), Some(link)) => {
+                let domain = former.remote.domain;
+                attach(sk, self.endpoint.make_remote(link, domain, None)?)?
+            }
+            _ => self.open(&call, sk, Some(peer))?,
+        };
+        let has_moved = former.filter(|former| !Arc::ptr_eq(former, &conn));
+        if let Err(error) = self.associate(&conn, has_moved.as_ref(), peer) {
+            if has_moved.is_some() {
+                Conn::close(&conn, true);
+            }
+            return Err(error);
+        }
+        if let Some(former) = has_moved {
+            self.keep(&call, conn);
+            Conn::close(&former, true);
+        }
         sk.set_state(TcpState::Established);
         Ok(())
     }
 
-    /// Gives up the data ring, and the peer of before, if a socket without an address reaches this one
-    /// by another device.
-    fn leave_device(&self, _call: &CallGuard<'_>, sk: &Sock, peer: SocketAddr) -> Result {
-        let Some(conn) = self.endpoint.conn().filter(|_| !self.endpoint.is_bound()) else {
-            return Ok(());
-        };
-        let (domain, ip) = (conn.remote.domain, destination(peer.ip()));
-        match self.endpoint.link_for(sk, None, Some(domain), Some(ip)) {
-            Ok(link) if !Arc::ptr_eq(&link, &conn.remote.link) => (),
-            _ => return Ok(()),
-        }
-        conn.settle()?;
-        let lost = self.endpoint.inner.lock().take_state();
-        drop(lost);
-        Conn::close(&conn, true);
-        self.names.lock().peer = None;
-        sk.set_state(TcpState::Close);
+    /// Sets the peer of a socket, which may have another data ring still.
+    fn associate(&self, conn: &Conn, former: Option<&Arc<Conn>>, peer: SocketAddr) -> Result {
+        let peer = in_domain(Some(conn.remote.domain), peer)?;
+        // What was sent before goes to the peer of before.
+        former.map_or(conn, |former| former).settle()?;
+        self.names.lock().is_automatic = true;
+        set_peer(conn, peer)?;
+        self.names.lock().peer = Some(peer);
         Ok(())
+    }
+
+    /// Returns the link by which a socket without an address reaches a peer, if its data ring is
+    /// another's.
+    fn other_link(&self, sk: &Sock, conn: &Conn, peer: SocketAddr) -> Option<Arc<Link>> {
+        if self.endpoint.is_bound() {
+            return None;
+        }
+        let (domain, ip) = (conn.remote.domain, destination(peer.ip()));
+        let link = self.endpoint.link_for(sk, None, Some(domain), Some(ip));
+        link.ok()
+            .filter(|link| !Arc::ptr_eq(link, &conn.remote.link))
     }
 
     /// `connect()` to `AF_UNSPEC`, as `__udp_disconnect()` does it: without a peer, and without a
