@@ -230,7 +230,8 @@ impl Datagram {
 }
 
 /// Gives a socket of the backend its data ring, and waits for the answer; killable.
-fn attach(sk: &Sock, remote: RemoteSocket) -> Result<Arc<Conn>> {
+fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
+    let joins = remote.take_joins();
     let order = ring_order(&remote.link, sk);
     let fresh = Conn::datagram(remote, sk, order)?;
     let link = fresh.remote.link.clone();
@@ -245,6 +246,20 @@ fn attach(sk: &Sock, remote: RemoteSocket) -> Result<Arc<Conn>> {
     if let Err(error) = attach.wait() {
         Conn::close(&conn, true);
         return Err(conn.remote.first_error(error));
+    }
+    for join in &joins {
+        match join.wait() {
+            Ok(_) => (),
+            Err(error @ (ENETDOWN | ERESTARTSYS)) => {
+                Conn::close(&conn, true);
+                return Err(error);
+            }
+            // It goes on without the group, in which the program believes it to be.
+            Err(error) => {
+                sk.set_error(error);
+                sk.error_report();
+            }
+        }
     }
     Ok(conn)
 }

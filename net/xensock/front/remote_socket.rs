@@ -16,6 +16,7 @@ use crate::{
     saved_options::SavedOptions, //
 };
 use core::{
+    mem::take,
     net::SocketAddr,
     ops::Range, //
 };
@@ -46,6 +47,8 @@ pub(crate) struct RemoteSocket {
     is_spent: bool,
     /// SOCKET. There is none for the socket of an ACCEPT.
     made: Option<Arc<Exchange>>,
+    /// SETSOCKOPT for each group that was joined before, see [`Self::take_joins`].
+    joins: KVec<Arc<Exchange>>,
     /// RELEASE. Made beforehand, so that nothing can keep us from sending it.
     release: Arc<Exchange>,
     is_released: Atomic<bool>,
@@ -53,7 +56,7 @@ pub(crate) struct RemoteSocket {
 
 impl RemoteSocket {
     /// Asks the backend for a socket of `owner` with these settings, and does not wait: the requests that
-    /// follow will tell if it failed. May sleep.
+    /// follow will tell if it failed, and [`Self::take_joins`] about groups. May sleep.
     pub(crate) fn new(
         link: Arc<Link>,
         kind: u32,
@@ -76,13 +79,20 @@ impl RemoteSocket {
         remote.link.submit(&made, None);
         remote.made = Some(made);
         for call in settings.iter().flat_map(|s| s.calls(id, domain)) {
+            let joins = call.joins_group();
             match remote.send(call) {
                 // They were set over another link, which could.
                 Err(EOPNOTSUPP) => break,
+                sent if joins => remote.joins.push(sent?, GFP_KERNEL)?,
                 sent => drop(sent?),
             }
         }
         Ok(remote)
+    }
+
+    /// Returns the requests for groups of which nobody has heard how they ended.
+    pub(crate) fn take_joins(&mut self) -> KVec<Arc<Exchange>> {
+        take(&mut self.joins)
     }
 
     /// The socket that an ACCEPT is going to make. May sleep.
@@ -100,6 +110,7 @@ impl RemoteSocket {
             local: None,
             is_spent: false,
             made: None,
+            joins: KVec::new(),
             release,
             is_released: Atomic::new(false),
         })

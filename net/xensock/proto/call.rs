@@ -9,6 +9,7 @@ use super::{
         Command,
         Dialect, //
     },
+    option::is_kept_group,
     ring::Order,
     value::Value, //
 };
@@ -217,6 +218,11 @@ pub enum Call {
 }
 
 impl Call {
+    /// Returns whether it has a socket join a group.
+    pub fn joins_group(&self) -> bool {
+        matches!(*self, Self::SetSockOpt { level, name, .. } if is_kept_group(level, name))
+    }
+
     /// Returns which command this is.
     pub const fn command(&self) -> Command {
         match self {

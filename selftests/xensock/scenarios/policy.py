@@ -321,6 +321,8 @@ def test_local_ports(bed):
     # What it closes first stays in TIME-WAIT in dom0, with its port.
     assert _attempt(guest, "crowd 192.0.2.1 7001 --sockets 12") == ["10", "EADDRNOTAVAIL"]
     assert _attempt(guest, "connect 192.0.2.1 7001 192.0.2.1 7002") == ["EADDRNOTAVAIL", "ok"]
+    # Who does not wait for the peer hears of that at once, too.
+    assert _attempt(guest, "start 192.0.2.1 7001 192.0.2.1 7080") == ["EADDRNOTAVAIL", "EINPROGRESS"]
     assert _attempt(other, "connect 192.0.2.1 7001") == ["ok"]
     assert must(bed, "attempt --family inet connect 192.0.2.1 7001").split() == ["ok"]
     # By default the last quarter of dom0's ports is dom0's.
@@ -441,6 +443,25 @@ def test_groups(bed):
     assert member.output.split() == ["ok", "ok"], member.output
     member.kill()
     _await(bed, lambda: _memberships() == (False, False), "the groups are left with the sockets")
+
+
+@timeout(240)
+def test_groups_that_are_refused_later(bed):
+    """A socket is told of a group that it is not in any more since its link has come again, and goes on."""
+    peer(bed)
+    guest = _guest(bed)
+    must(bed, "ip route replace 239.192.77.0/24 dev dummy0")
+    _set(bed, guest, bind_allow="0 1024-65535", multicast_allow="239.192.77.0/24 [ff15::77]")
+    _becomes(bed, guest, "join 239.192.77.1", "ok")
+    member = guest.start("attempt member 239.192.77.1 ff15::77")
+    _await(bed, lambda: _memberships() == (True, True), "the groups are joined")
+    guest.detach()
+    _await(bed, lambda: _memberships() == (False, False), "the groups are left with the link")
+    guest.attach("xensock", "bind-allow=0 1024-65535", "multicast-allow=[ff15::77]")
+    member.wait_line("EPERM", 30 * bed.scale)
+    _await(bed, lambda: _memberships() == (False, True), "one group is joined again")
+    assert member.output.split() == ["ok", "ok", "EPERM"], member.output
+    member.kill()
 
 
 def _memberships():
