@@ -130,6 +130,20 @@ TEST_F(buffers, small_ones_take_little)
 	EXPECT_GT(300000, fill_socket(self->fd, 1, 4096));
 }
 
+/* Each byte counts, and not the calls. */
+TEST_F(buffers, small_ones_take_few_tiny_pieces)
+{
+	__u64 taken;
+
+	ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 1024));
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	taken = fill_socket(self->fd, 1, 1);
+	EXPECT_GT(200000, taken);
+	puppet_do(&self->peer, "recv %llu 1", taken);
+	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2)) TH_LOG("%s", self->peer.line);
+}
+
 TEST_F(buffers, larger_ones_take_more)
 {
 	__u64 taken[2];

@@ -194,4 +194,32 @@ TEST(groups_of_ipv6)
 	close(fd);
 }
 
+TEST(received_from_ipv6)
+{
+	struct sockaddr_storage any;
+	socklen_t len = any_address("::", 0, &any);
+	int fd = new_datagram6();
+	struct puppet peer;
+	unsigned int port;
+	char data[100];
+
+	ASSERT_TRUE(puppet_open(&peer, 0));
+	ASSERT_EQ(0, strncmp(puppet_do(&peer, "mail ::"), "ok ", 3));
+	ASSERT_EQ(0, bind(fd, (struct sockaddr *)&any, len));
+	port = local_port(fd);
+	EXPECT_STREQ("ok 10", puppet_do(&peer, "post %u 10 1 " GROUP6, port));
+	EXPECT_EQ(0, group_option6(fd, IPV6_ADD_MEMBERSHIP, GROUP6));
+	EXPECT_STREQ("ok 20", puppet_do(&peer, "post %u 20 2 " GROUP6, port));
+	EXPECT_EQ(20, recv(fd, data, sizeof(data), 0));
+	EXPECT_TRUE(stream_check(2, 0, data, 20));
+	EXPECT_EQ(0, group_option6(fd, IPV6_DROP_MEMBERSHIP, GROUP6));
+	EXPECT_STREQ("ok 30", puppet_do(&peer, "post %u 30 3 " GROUP6, port));
+	EXPECT_STREQ("ok 40", puppet_do(&peer, "post %u 40 4 %s", port, opt.host6));
+	EXPECT_EQ(40, recv(fd, data, sizeof(data), 0));
+	EXPECT_TRUE(stream_check(4, 0, data, 40));
+	puppet_do(&peer, "nomail");
+	puppet_close(&peer);
+	close(fd);
+}
+
 XENSOCK_TEST_MAIN

@@ -364,6 +364,28 @@ TEST_F(stream, sendfile_and_splice)
 	close(file);
 }
 
+/* So a stream takes no more calls of one than of the other. */
+TEST_F(stream, splice_takes_as_much_as_recv)
+{
+	char data[7000];
+	int i, pipes[2];
+
+	ASSERT_EQ(0, pipe(pipes));
+	for (i = 0; i < 20; i++) {
+		EXPECT_STREQ("ok 7000", puppet_do(&self->peer, "send 7000 1"));
+		ASSERT_TRUE(wait_readable(self->fd, 7000));
+		if (i % 2) {
+			ASSERT_EQ(7000, recv(self->fd, data, 7000, 0));
+		} else {
+			ASSERT_EQ(7000, splice(self->fd, NULL, pipes[1], NULL, 1 << 20, 0));
+			ASSERT_EQ(7000, read(pipes[0], data, 7000));
+		}
+		EXPECT_TRUE(stream_check(1, 7000 * i, data, 7000));
+	}
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
 /* However much is asked for, and wherever the stream ends. */
 TEST_F(stream, splice_takes_what_there_is)
 {

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest that takes all it can get of something, beside one that goes on as before."""
 
+import os
 import re
 import time
+from contextlib import contextmanager
 
 from bed import timeout
 from scenarios.common import SERVES, SMALL, must, peer, settled, unload, wait_link
@@ -10,13 +12,19 @@ from scenarios.common import SERVES, SMALL, must, peer, settled, unload, wait_li
 FIRST_USER = 0x78530000
 
 
+# How often a time is taken before it counts as a long one.
+PATIENCE = 5
+
+
 class Neighbour:
-    """Another guest: its transfers have to complete, whatever the first one has taken."""
+    """Another guest: its transfers take no more than twice their time, whatever the first one has taken."""
 
     def __init__(self, bed):
         self._bed = bed
         self.guest = bed.shared_guest("neighbour")
         wait_link(self.guest)
+        # The first is not like those that follow.
+        self._transfer()
         self._quiet = self._transfer()
 
     def _transfer(self):
@@ -25,8 +33,12 @@ class Neighbour:
         return time.monotonic() - began
 
     def goes_on(self, what):
-        busy = self._transfer()
-        self._bed.note(f"{what}: the neighbour's transfers take {busy:.1f} s, and {self._quiet:.1f} s before")
+        busy = []
+        while not busy or (min(busy) > 2 * self._quiet and len(busy) < PATIENCE):
+            busy.append(self._transfer())
+        times = " ".join(f"{seconds:.1f}" for seconds in busy)
+        self._bed.note(f"{what}: the neighbour's transfers take {times} s, and {self._quiet:.1f} s before")
+        assert min(busy) <= 2 * self._quiet, busy
 
 
 def _memory(bed, guest):
@@ -117,7 +129,8 @@ def test_users_of_a_guest(bed):
 
 @timeout(400)
 def test_users_go_on(bed):
-    """One user of the guest takes all it can, also closed sockets that drain: another and root go on."""
+    """One user of the guest takes all it can, also closed sockets that drain: another and root go on
+    with half of their speed at least."""
     peer(bed)
     guest = bed.guest("shares", policy=(*SERVES, "max-sockets=256", "max-listeners=16"))
     wait_link(guest)
@@ -129,19 +142,30 @@ def test_users_go_on(bed):
                     f"many --sockets 4 --cycles 20 {user} >/dev/null", 120 * bed.scale)
         return time.monotonic() - began
 
-    quiet = {name: work(user) for name, user in users.items()}
-    before = bed.at_rest()
-    greedy = [guest.start("hold drain --sockets 100")]
-    greedy[0].wait_line("closed:", 60 * bed.scale)
-    greedy.append(guest.start("hold nobody --sockets 2000"))
-    greedy[1].wait_line("full: Too many open files", 60 * bed.scale)
-    for name, user in users.items():
-        bed.note(f"{name}: {work(user):.1f} s beside a user that takes all it can, and {quiet[name]:.1f} s before")
-    for job in greedy:
-        job.kill()
-        job.wait()
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    def beside_a_greedy_one():
+        before = bed.at_rest()
+        greedy = [guest.start("hold drain --sockets 100")]
+        greedy[0].wait_line("closed:", 60 * bed.scale)
+        greedy.append(guest.start("hold nobody --sockets 2000"))
+        greedy[1].wait_line("full: Too many open files", 60 * bed.scale)
+        times = {name: work(user) for name, user in users.items()}
+        for job in greedy:
+            job.kill()
+            job.wait()
+        off = settled(bed, before)
+        assert not off, f"dom0 has kept (before, after): {off}"
+        return times
+
+    # What is slow once may be so by chance: nobody is slow whenever the greedy one is there.
+    slow = set(users)
+    for _ in range(PATIENCE):
+        quiet, busy = {name: work(user) for name, user in users.items()}, beside_a_greedy_one()
+        for name in users:
+            bed.note(f"{name}: {busy[name]:.1f} s beside a user that takes all it can, and {quiet[name]:.1f} s before")
+        slow -= {name for name in users if busy[name] <= 2 * quiet[name]}
+        if not slow:
+            break
+    assert not slow, slow
 
 
 @timeout(200)
@@ -166,5 +190,108 @@ def test_grants_of_a_guest(bed):
     must(guest, "bulk --bytes 1m --user 1001 >/dev/null", 60 * bed.scale)
     holder.kill()
     holder.wait()
+    off = settled(bed, before)
+    assert not off, f"dom0 has kept (before, after): {off}"
+
+
+def _await(bed, condition, what):
+    until = time.monotonic() + 20 * bed.scale
+    while not condition():
+        assert time.monotonic() < until, what
+        time.sleep(0.1)
+
+
+@timeout(200)
+def test_neighbour_table(bed):
+    """A guest that may reach a whole network has a neighbour for each of its addresses, as any program
+    of dom0; one that may reach its router alone has none of them, and what is permanent stays in any case."""
+    peer(bed)
+    guest = bed.shared_guest("greedy", policy=("max-memory=1024",))
+    wait_link(guest)
+    net, own, many = "10.77.0.0/16", "10.77.0.2", "attempt mail 10.77.1.0 --sockets 1500"
+    # More than that there are never.
+    limit = int(must(bed, "cat /proc/sys/net/ipv4/neigh/default/gc_thresh3"))
+    assert limit < 1500
+
+    def neighbours():
+        return must(bed, "ip neigh show dev near0").splitlines()
+
+    def refused():
+        return bed.xensock("show", str(guest.domid))["refused"]["connect"]
+
+    must(bed, "ip link add near0 type veth peer name far0 && ip link set far0 up && ip link set near0 up && "
+              f"ip addr add 10.77.0.1/16 dev near0 && ip neigh add {own} lladdr 02:00:00:00:00:02 dev near0 nud permanent")
+    try:
+        must(guest, many)
+        _await(bed, lambda: len(neighbours()) > limit // 2, "nothing was sent")
+        bed.note(f"{len(neighbours())} neighbours of {limit}")
+        # Those that are permanent are in nobody's way, nor others in theirs.
+        must(bed, "ip neigh add 10.77.0.3 lladdr 02:00:00:00:00:03 dev near0 nud permanent")
+        assert len(neighbours()) <= limit + 2
+        assert sum("PERMANENT" in line for line in neighbours()) == 2
+        must(bed, "ip neigh flush dev near0 nud all; ip neigh flush dev near0 nud permanent; "
+                  f"ip neigh add {own} lladdr 02:00:00:00:00:02 dev near0 nud permanent")
+        bed.xensock("set", str(guest.domid), f"connect-deny={net}")
+        _await(bed, lambda: guest.run("attempt datagram 10.77.0.2 9")[1].split() == ["EACCES"], "the policy is old")
+        before = refused()
+        must(guest, many)
+        _await(bed, lambda: refused() == before + 1500, "not all were refused")
+        assert [line.split()[0] for line in neighbours()] == [own], neighbours()
+    finally:
+        bed.xensock("set", str(guest.domid), "connect-deny=default")
+        must(bed, "ip link del near0")
+
+
+# Linux runs it when a bridge is to have STP, and holds RTNL until it has ended.
+_STP = "/sbin/bridge-stp"
+
+
+@contextmanager
+def _network_devices_held(bed):
+    """Somebody changes a network device of dom0's and is not done before this ends."""
+    must(bed, f"printf '#!/bin/sh\\n>/tmp/stp-begun\\nwhile [ -e /tmp/stp ]; do sleep 0.1; done\\nexit 1\\n' >{_STP} && "
+              f"chmod +x {_STP} && touch /tmp/stp && ip link add stp0 type bridge")
+    job = bed.start("ip link set stp0 type bridge stp_state 1")
+    try:
+        _await(bed, lambda: os.path.exists("/tmp/stp-begun"), "nobody holds RTNL")
+        yield
+        assert job.running, f"it was not held: {job.output}"
+    finally:
+        must(bed, "rm -f /tmp/stp")
+        job.wait(30 * bed.scale)
+        must(bed, f"ip link del stp0; rm -f {_STP} /tmp/stp-begun")
+
+
+def _options_set(bed, guest):
+    """How many SETSOCKOPT the guest has asked for."""
+    with open(f"/sys/kernel/debug/xensock_back/xensock-{guest.domid}-0/counts", encoding="ascii") as file:
+        return int(dict(map(str.split, file))["SETSOCKOPT"])
+
+
+@timeout(300)
+def test_network_devices(bed):
+    """While somebody changes network devices of dom0, sockets that join groups wait, and no others."""
+    peer(bed)
+    guest = bed.guest("groups", policy=("bind-allow=0 1024-65535", "multicast-allow=239.192.77.0/24"))
+    must(bed, "ip route replace 239.192.77.0/24 dev dummy0")
+    wait_link(guest)
+    before = bed.at_rest()
+    members = [guest.start(f"exec attempt member 239.192.77.{i + 1}") for i in range(6)]
+    for member in members:
+        member.wait_line("ok", 30 * bed.scale)
+    asked = _options_set(bed, guest)
+    with _network_devices_held(bed):
+        # More than there are threads that work for a guest, to join and to leave.
+        joins = [guest.start(f"exec attempt join 239.192.77.{i + 1}") for i in range(6)]
+        _await(bed, lambda: _options_set(bed, guest) == asked + 6, "nobody joins a group")
+        for member in members:
+            member.kill()
+            member.wait(30 * bed.scale)
+        for _ in range(3):
+            must(guest, "fetch >/dev/null", 30 * bed.scale)
+        assert all(job.running for job in joins), [job.output for job in joins]
+    for job in joins:
+        rc, out = job.wait(30 * bed.scale)
+        assert (rc, out.split()) == (0, ["ok"]), out
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"
