@@ -9,9 +9,6 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-/* Long enough for a slow machine, short beside what a black hole takes. */
-#define AT_ONCE_MSEC 3000
-
 FIXTURE(connect) {
 	struct puppet peer;
 	struct puppet closed;

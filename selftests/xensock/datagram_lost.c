@@ -10,7 +10,6 @@
 #include "datagram.h"
 
 #define PATIENCE_MSEC 60000
-#define AT_ONCE_MSEC 3000
 
 static char data[100];
 

@@ -15,8 +15,6 @@
 #include "kselftest_harness.h"
 #include "datagram.h"
 
-#define AT_ONCE_MSEC 3000
-
 FIXTURE(family) {
 	struct puppet peer;
 	int fd;

@@ -9,9 +9,6 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-/* Long enough for a slow machine, short beside the limits set here. */
-#define AT_ONCE_MSEC 3000
-
 FIXTURE(linger) {
 	struct puppet peer;
 	int fd;

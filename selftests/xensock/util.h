@@ -123,6 +123,13 @@ __u64 fill_socket(int fd, __u64 seed, size_t chunk);
  * which a busy machine makes up for several at once.
  */
 #define AT_LEAST_OF(msec) ((msec) / 2)
+
+/*
+ * What need not wait has ended by then, on a busy machine too. Whatever it is
+ * not to wait for takes four times as long at least.
+ */
+#define AT_ONCE_MSEC 15000
+
 bool wait_readable(int fd, size_t bytes);
 bool wait_poll(int fd, short events, short *revents);
 bool wait_asleep(pid_t tid);
