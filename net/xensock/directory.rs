@@ -2,6 +2,7 @@
 
 //! The module's directory in debugfs, in which each device says what it has to do.
 
+use crate::keeper::Keeper;
 use kernel::{
     debugfs::Dir,
     prelude::*,
@@ -11,21 +12,10 @@ use kernel::{
     }, //
 };
 
-/// The directory, for as long as there is a [`Directory`].
+/// The directory, while it is [kept](keep).
 pub(crate) static DEBUGFS: GlobalArc<Dir> = GlobalArc::new();
 
-/// Keeps [`DEBUGFS`] alive for as long as the module is.
-pub(crate) struct Directory;
-
-impl Directory {
-    pub(crate) fn new(name: &CStr) -> Result<Self> {
-        DEBUGFS.set(Arc::new(Dir::new(name), GFP_KERNEL)?);
-        Ok(Self)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        DEBUGFS.take();
-    }
+/// Makes the directory. May sleep.
+pub(crate) fn keep(name: &CStr) -> Result<Keeper<Dir>> {
+    Ok(Keeper::new(&DEBUGFS, Arc::new(Dir::new(name), GFP_KERNEL)?))
 }

@@ -205,8 +205,8 @@ mod link {
             back_next,
             front_next,
             BackAction,
+            EndState, //
             FrontAction,
-            State, //
         },
         Handle,
     };
@@ -214,53 +214,56 @@ mod link {
     #[test]
     fn boot() {
         assert_eq!(
-            back_next(State::Initialising, State::Initialising, true),
+            back_next(EndState::Initialising, EndState::Initialising, true),
             BackAction::Offer
         );
         assert_eq!(
-            front_next(State::Initialising, State::InitWait),
+            front_next(EndState::Initialising, EndState::InitWait),
             FrontAction::Connect
         );
         assert_eq!(
-            back_next(State::InitWait, State::Initialised, true),
+            back_next(EndState::InitWait, EndState::Initialised, true),
             BackAction::Connect
         );
         assert_eq!(
-            front_next(State::Initialised, State::Connected),
+            front_next(EndState::Initialised, EndState::Connected),
             FrontAction::Connected
         );
     }
 
     #[test]
     fn either_end_leaves() {
-        for gone in [State::Closing, State::Closed, State::Unknown] {
-            assert_eq!(front_next(State::Connected, gone), FrontAction::Close);
+        for gone in [EndState::Closing, EndState::Closed, EndState::Unknown] {
+            assert_eq!(front_next(EndState::Connected, gone), FrontAction::Close);
         }
         assert_eq!(
-            back_next(State::Connected, State::Closing, true),
+            back_next(EndState::Connected, EndState::Closing, true),
             BackAction::Disconnect
         );
         assert_eq!(
-            back_next(State::Connected, State::Closed, true),
+            back_next(EndState::Connected, EndState::Closed, true),
             BackAction::Close
         );
         assert_eq!(
-            back_next(State::Connected, State::Unknown, true),
+            back_next(EndState::Connected, EndState::Unknown, true),
             BackAction::Remove
         );
     }
 
     #[test]
     fn either_end_comes_back() {
-        for new in [State::Initialising, State::InitWait] {
-            assert_eq!(front_next(State::Connected, new), FrontAction::Reset);
-            assert_eq!(front_next(State::Closed, new), FrontAction::Reset);
+        for new in [EndState::Initialising, EndState::InitWait] {
+            assert_eq!(front_next(EndState::Connected, new), FrontAction::Reset);
+            assert_eq!(front_next(EndState::Closed, new), FrontAction::Reset);
         }
-        for own in [State::Connected, State::Closing, State::Closed] {
-            assert_eq!(back_next(own, State::Initialising, true), BackAction::Offer);
+        for own in [EndState::Connected, EndState::Closing, EndState::Closed] {
+            assert_eq!(
+                back_next(own, EndState::Initialising, true),
+                BackAction::Offer
+            );
         }
         assert_eq!(
-            back_next(State::Connected, State::Initialising, false),
+            back_next(EndState::Connected, EndState::Initialising, false),
             BackAction::Close
         );
     }

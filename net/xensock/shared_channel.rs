@@ -16,7 +16,7 @@ use crate::{
     proto::news::{
         self,
         Bits,
-        Direction,
+        NewsWords,
         Pass,
         Slot,
         GROUPS, //
@@ -166,7 +166,7 @@ impl EventState {
 pub struct SharedChannel<P: NewsPage> {
     page: P,
     /// What we have for the peer.
-    ours: Direction,
+    ours: NewsWords,
     queue: Arc<OwnedQueue>,
     /// Held while those who have news are told.
     #[pin]

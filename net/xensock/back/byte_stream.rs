@@ -5,18 +5,18 @@
 //! Each byte is copied once, by TCP, from or to the pages of the ring.
 
 use crate::{
-    completion::Completion,
     conn_ring::ConnRing,
     fast_path::FastPath,
     guest::Guest,
+    outcome_report::OutcomeReport,
     proto::{
         errno::Ending,
         ring::Violation,
-        urgent::Piece,
+        urgent::NextBytes,
         Feature, //
     },
     pump::Progress,
-    socket::Socket,
+    socket::GuestSocket,
     urgent::Urgent, //
 };
 use core::net::SocketAddr;
@@ -44,7 +44,7 @@ pub(crate) struct ByteStream {
     id: u64,
     path: Arc<FastPath>,
     /// CONNECT and its peer, until the guest is told what became of it.
-    connecting: Option<(Completion, SocketAddr)>,
+    connecting: Option<(OutcomeReport, SocketAddr)>,
     /// Why the connection has failed.
     failure: Option<Error>,
     /// What the guest has shut down, and what was shut down of it.
@@ -62,7 +62,7 @@ impl ByteStream {
         guest: &Guest,
         id: u64,
         path: Arc<FastPath>,
-        connecting: Option<(Completion, SocketAddr)>,
+        connecting: Option<(OutcomeReport, SocketAddr)>,
     ) -> Self {
         Self {
             id,
@@ -114,7 +114,7 @@ impl ByteStream {
         &self.path.shared
     }
 
-    fn socket(&self) -> &Socket<Tcp> {
+    fn socket(&self) -> &GuestSocket<Tcp> {
         &self.path.socket
     }
 
@@ -255,7 +255,7 @@ impl ByteStream {
                 self.path.set_urgent_done(urgent.done());
                 piece
             }
-            None => Piece::all(len),
+            None => NextBytes::all(len),
         };
         let sent = ring.with_readable(0, piece.len, |from| {
             if piece.is_urgent {

@@ -6,11 +6,11 @@
 //! connection or the listener that it is about, when it is done.
 
 use crate::{
-    completion::Completion,
     conn::Conn,
     datagram_socket::DatagramSocket,
     guest::Guest,
     listener::Listener,
+    outcome_report::OutcomeReport,
     owners::Tenant,
     policy::Policy,
     proto::{
@@ -21,7 +21,7 @@ use crate::{
             SOCK_DGRAM,
             SOCK_STREAM, //
         },
-        rule::Transport,
+        rule::IpProtocol,
         Body,
         Call,
         Feature,
@@ -30,7 +30,7 @@ use crate::{
         RingRef, //
     },
     pump::Pump,
-    socket::Socket,
+    socket::GuestSocket,
     table::{
         Table,
         TableEntry, //
@@ -152,8 +152,10 @@ fn socket(
         _ => return Err(EAFNOSUPPORT),
     };
     let (transport, only) = match kind {
-        SOCK_STREAM => (Transport::Tcp, IPPROTO_TCP),
-        SOCK_DGRAM if table.guest.transport.has(Feature::Datagram) => (Transport::Udp, IPPROTO_UDP),
+        SOCK_STREAM => (IpProtocol::Tcp, IPPROTO_TCP),
+        SOCK_DGRAM if table.guest.transport.has(Feature::Datagram) => {
+            (IpProtocol::Udp, IPPROTO_UDP)
+        }
         _ => return Err(ESOCKTNOSUPPORT),
     };
     if protocol != 0 && protocol != only {
@@ -181,23 +183,25 @@ fn make(
     guest: &Arc<Guest>,
     policy: Arc<Policy>,
     domain: Domain,
-    transport: Transport,
+    transport: IpProtocol,
     tenant: Arc<Tenant>,
 ) -> Result<TableEntry> {
     match transport {
-        Transport::Tcp => Socket::stream(guest, policy, domain, tenant).map(TableEntry::Unused),
-        Transport::Udp => {
-            let socket = Socket::datagram(guest, policy, domain, tenant)?;
+        IpProtocol::Tcp => {
+            GuestSocket::stream(guest, policy, domain, tenant).map(TableEntry::Unused)
+        }
+        IpProtocol::Udp => {
+            let socket = GuestSocket::datagram(guest, policy, domain, tenant)?;
             DatagramSocket::new(guest, socket).map(TableEntry::Datagram)
         }
     }
 }
 
-/// Returns the answer to a request whose outcome the guest is told by a [`Completion`].
-fn taken_on(completion: Completion) -> Answer {
+/// Returns the answer to a request whose outcome the guest is told by a [`OutcomeReport`].
+fn taken_on(completion: OutcomeReport) -> Answer {
     match completion {
-        Completion::Response(_) => None,
-        Completion::Status => Some(Body::Empty),
+        OutcomeReport::Response(_) => None,
+        OutcomeReport::Status => Some(Body::Empty),
     }
 }
 
@@ -216,7 +220,7 @@ fn connect(
         TableEntry::Listener(_) => return Err(EINVAL),
         TableEntry::Conn(_) | TableEntry::Accepted(..) | TableEntry::Dead => return Err(EISCONN),
     };
-    let completion = Completion::new(&table.guest.transport, ticket);
+    let completion = OutcomeReport::new(&table.guest.transport, ticket);
     // There is one attempt, and this is it.
     table.change(id, TableEntry::Dead)?;
     let conn = Conn::connect(&table.guest, id, socket, addr, ring, completion)?;
@@ -368,7 +372,7 @@ fn accept(
     ticket: Response,
 ) -> Result<Answer> {
     let listener = listener(table, id)?;
-    let completion = Completion::new(&table.guest.transport, ticket);
+    let completion = OutcomeReport::new(&table.guest.transport, ticket);
     let socket = listener.socket().ok_or(EINVAL)?;
     let conn = table
         .add(id_new, socket.tenant(), &table.guest.policy())

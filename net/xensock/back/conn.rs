@@ -12,13 +12,13 @@ pub(crate) use place::{
 
 use crate::{
     byte_stream::ByteStream,
-    completion::Completion,
     conn_ring::ConnRing,
     fast_path::{
         FastPath,
         Mover, //
     },
     guest::Guest,
+    outcome_report::OutcomeReport,
     proto::{
         ring::{
             Order,
@@ -36,7 +36,7 @@ use crate::{
         PumpState,
         Waker, //
     },
-    socket::Socket, //
+    socket::GuestSocket, //
 };
 use core::{
     mem::take,
@@ -140,14 +140,14 @@ impl Conn {
         &self.pump.guest
     }
 
-    /// Begins to connect a socket to `addr`. Unless this fails, `completion` tells the rest.
+    /// Begins to connect a socket to `addr`. Unless this fails, `outcome_report` tells the rest.
     pub(crate) fn connect(
         guest: &Arc<Guest>,
         id: u64,
-        socket: Arc<Socket<Tcp>>,
+        socket: Arc<GuestSocket<Tcp>>,
         addr: SocketAddr,
         ring: RingRef,
-        completion: Completion,
+        completion: OutcomeReport,
     ) -> Result<Arc<Self>> {
         // Before anything is mapped for it.
         let peer = socket.reachable(addr)?;
@@ -172,7 +172,7 @@ impl Conn {
     }
 
     /// Returns the socket, while the connection has one.
-    pub(crate) fn socket(&self) -> Option<Arc<Socket<Tcp>>> {
+    pub(crate) fn socket(&self) -> Option<Arc<GuestSocket<Tcp>>> {
         self.path.lock().as_ref().map(|path| path.socket.clone())
     }
 
@@ -311,7 +311,7 @@ impl Pump for Conn {
                     completion,
                     ..
                 } = self.place.lock().take()?;
-                if let Completion::Response(_) = completion {
+                if let OutcomeReport::Response(_) = completion {
                     // No socket comes of an ACCEPT that is answered with an error.
                     registry.forget(self.id, self);
                 }

@@ -22,7 +22,7 @@ use crate::{
         PumpState,
         Waker, //
     },
-    socket::Socket, //
+    socket::GuestSocket, //
 };
 use core::net::SocketAddr;
 use groups::{
@@ -59,7 +59,7 @@ pub(crate) struct DatagramSocket {
     pump: PumpData<DatagramSocket>,
     /// UDP's socket, until it is closed.
     #[pin]
-    socket: SpinLock<Option<Arc<Socket<Udp>>>>,
+    socket: SpinLock<Option<Arc<GuestSocket<Udp>>>>,
     /// There is a ring, or there was one. Only commands look at it, one at a time.
     has_ring: Atomic<bool>,
     /// UDP had no room for a datagram, and is to say when it has.
@@ -80,7 +80,7 @@ impl_has_work! {
 
 impl DatagramSocket {
     /// Of a new socket. Who drops it without [`Self::release`] has to [abandon](Self::abandon) it.
-    pub(crate) fn new(guest: &Arc<Guest>, socket: Arc<Socket<Udp>>) -> Result<Arc<Self>> {
+    pub(crate) fn new(guest: &Arc<Guest>, socket: Arc<GuestSocket<Udp>>) -> Result<Arc<Self>> {
         let idle = PumpState::Idle(socket.clone());
         let known = Some(socket.clone());
         let datagram = Arc::pin_init(
@@ -101,7 +101,7 @@ impl DatagramSocket {
     }
 
     /// UDP's socket, until it is closed.
-    pub(crate) fn socket(&self) -> Option<Arc<Socket<Udp>>> {
+    pub(crate) fn socket(&self) -> Option<Arc<GuestSocket<Udp>>> {
         self.socket.lock().clone()
     }
 
@@ -138,7 +138,7 @@ impl DatagramSocket {
 
 impl Pump for DatagramSocket {
     /// No ring yet: nothing that comes is kept.
-    type Idle = Arc<Socket<Udp>>;
+    type Idle = Arc<GuestSocket<Udp>>;
     /// From ATTACH on.
     type Flow = Frames;
     type Source = ();
@@ -151,7 +151,7 @@ impl Pump for DatagramSocket {
         frames.shared()
     }
 
-    fn wait(&self, socket: Option<&Arc<Socket<Udp>>>) -> bool {
+    fn wait(&self, socket: Option<&Arc<GuestSocket<Udp>>>) -> bool {
         socket.is_some_and(|socket| discard(socket))
     }
 

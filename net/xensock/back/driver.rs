@@ -13,7 +13,7 @@ use crate::{
         link::{
             back_next,
             BackAction,
-            State as Step, //
+            EndState, //
         },
         policy,
         Dialect, //
@@ -87,7 +87,7 @@ impl Backend {
             // Not used by this protocol, and to be ignored.
             return Ok(false);
         }
-        let action = back_next(step(dev.state()), step(other), dev.is_online());
+        let action = back_next(end_state(dev.state()), end_state(other), dev.is_online());
         match action {
             BackAction::Ignore => return Ok(false),
             BackAction::Offer => {
@@ -231,6 +231,6 @@ impl xenbus::Driver for Backend {
 }
 
 /// A xenbus state, as the protocol's state machines have it.
-fn step(state: State) -> Step {
-    Step::from_number(state.number())
+fn end_state(state: State) -> EndState {
+    EndState::from_number(state.number())
 }

@@ -16,7 +16,7 @@ use crate::{
         stream::Words,
         Feature, //
     },
-    socket::Socket, //
+    socket::GuestSocket, //
 };
 use kernel::{
     net::kernel_socket::{
@@ -92,7 +92,7 @@ impl Mover {
 /// References are dropped where it may sleep, or by who has the [`Mover`]: until the work item has
 /// that, it keeps one.
 pub(crate) struct FastPath {
-    pub(crate) socket: Arc<Socket<Tcp>>,
+    pub(crate) socket: Arc<GuestSocket<Tcp>>,
     pub(crate) shared: Arc<ConnRing>,
     /// The word for urgent bytes that the work item has dealt with, if the link has them.
     urgent: Option<Atomic<u32>>,
@@ -101,7 +101,7 @@ pub(crate) struct FastPath {
 impl FastPath {
     pub(crate) fn new(
         guest: &Guest,
-        socket: Arc<Socket<Tcp>>,
+        socket: Arc<GuestSocket<Tcp>>,
         shared: Arc<ConnRing>,
     ) -> Result<Arc<Self>> {
         let has_urgent = guest.transport.has(Feature::Urgent);

@@ -26,7 +26,7 @@ use crate::{
         ring::Violation,
         Feature, //
     },
-    socket::Socket, //
+    socket::GuestSocket, //
 };
 use core::{
     cell::Cell,
@@ -57,7 +57,7 @@ const HEADER_END: u32 = payload_at(false);
 /// Drops what has come for a socket that has no ring. Returns whether there may be more.
 ///
 /// UDP would keep it, out of the memory that it has for all sockets.
-pub(crate) fn discard(socket: &Socket<Udp>) -> bool {
+pub(crate) fn discard(socket: &GuestSocket<Udp>) -> bool {
     for _ in 0..BUDGET {
         match socket.udp().recv_from(&BioVecs::new()) {
             Ok(_) => socket.udp().count_drop(),
@@ -93,7 +93,7 @@ impl From<BadInfo> for Broken {
 /// A datagram socket that has a ring: its socket, and what it shares with the guest. Dropped in this
 /// order. Dropping sleeps.
 pub(crate) struct Frames {
-    socket: Arc<Socket<Udp>>,
+    socket: Arc<GuestSocket<Udp>>,
     shared: ConnRing,
     /// The error of the last report.
     told: Cell<Option<Error>>,
@@ -101,7 +101,7 @@ pub(crate) struct Frames {
 
 impl Frames {
     /// Of a socket with callbacks.
-    pub(crate) fn new(socket: Arc<Socket<Udp>>, shared: ConnRing) -> Self {
+    pub(crate) fn new(socket: Arc<GuestSocket<Udp>>, shared: ConnRing) -> Self {
         let told = Cell::new(None);
         Self {
             socket,

@@ -25,7 +25,7 @@ use crate::{
         Feature,
         Response, //
     },
-    socket::Socket, //
+    socket::GuestSocket, //
 };
 use kernel::{
     impl_has_work,
@@ -89,7 +89,7 @@ impl Listener {
     pub(crate) fn new(
         guest: &Arc<Guest>,
         all: Arc<dyn Listeners>,
-        socket: Arc<Socket<Tcp>>,
+        socket: Arc<GuestSocket<Tcp>>,
         backlog: u32,
     ) -> Result<Arc<Self>> {
         let policy = guest.policy();
@@ -160,7 +160,7 @@ impl Listener {
         }
     }
 
-    /// Reads an option as [`Socket::amended_option`] does. TCP knows only a part of the backlog.
+    /// Reads an option as [`GuestSocket::amended_option`] does. TCP knows only a part of the backlog.
     pub(crate) fn option(&self, level: u32, name: u32, offset: u32) -> Result<Piece> {
         let (socket, backlog) = {
             let open = self.open.lock();
@@ -180,7 +180,7 @@ impl Listener {
     }
 
     /// TCP's socket, until it is closed.
-    pub(crate) fn socket(&self) -> Option<Arc<Socket<Tcp>>> {
+    pub(crate) fn socket(&self) -> Option<Arc<GuestSocket<Tcp>>> {
         Some((*self.open.lock()).as_ref()?.socket.clone())
     }
 
@@ -373,7 +373,7 @@ impl Listener {
 /// Counts the connections that come in, and wakes the listener for them.
 struct ArrivalWaker {
     listener: Arc<Listener>,
-    socket: Arc<Socket<Tcp>>,
+    socket: Arc<GuestSocket<Tcp>>,
 }
 
 impl Callbacks for ArrivalWaker {

@@ -20,13 +20,13 @@ use crate::{
         policy::Rules,
         ring::Order,
         rule::{
+            IpProtocol, //
             Rule,
-            Transport, //
         }, //
     },
     quota::PAGES,
     refused::{
-        Reason,
+        Refusal,
         Refused, //
     },
     sockets::Sockets, //
@@ -80,7 +80,7 @@ impl Policy {
     pub(crate) fn namespace(&self) -> Result<&Namespace> {
         match &self.namespace {
             Some(namespace) => Ok(namespace),
-            None => Err(self.refused.note(Reason::Namespace, None)),
+            None => Err(self.refused.note(Refusal::Namespace, None)),
         }
     }
 
@@ -93,28 +93,28 @@ impl Policy {
     /// Whether a socket may be bound to `addr`: `EACCES`.
     ///
     /// A listener that was not bound is as if bound to the unspecified address and port 0.
-    pub(crate) fn may_bind(&self, transport: Transport, addr: &SocketAddr) -> Result {
+    pub(crate) fn may_bind(&self, transport: IpProtocol, addr: &SocketAddr) -> Result {
         let may = self.rules.may_bind(transport, addr);
-        self.check(may, Reason::Bind, Some(addr))
+        self.check(may, Refusal::Bind, Some(addr))
     }
 
     /// Whether a socket may connect, or send, to `addr`: `EACCES`.
-    pub(crate) fn may_connect(&self, transport: Transport, addr: &SocketAddr) -> Result {
+    pub(crate) fn may_connect(&self, transport: IpProtocol, addr: &SocketAddr) -> Result {
         let may = self
             .rules
             .may_connect(transport, addr, |ip| self.takes_in(ip));
-        self.check(may, Reason::Connect, Some(addr))
+        self.check(may, Refusal::Connect, Some(addr))
     }
 
     /// Whether a socket may join a group: `EPERM`.
     pub(crate) fn may_join(&self, group: IpAddr) -> Result {
         let may = self.rules.may_join(group);
-        self.check(may, Reason::Group, Some(&SocketAddr::new(group, 0)))
+        self.check(may, Refusal::Group, Some(&SocketAddr::new(group, 0)))
     }
 
     /// Whether a guest's sockets may be in so many groups, the last of them by that owner: `ENOBUFS`.
     pub(crate) fn may_have_groups(&self, count: usize, owner: u64) -> Result {
-        self.within(count, part_of(owner, self.max_groups), Reason::Groups)
+        self.within(count, part_of(owner, self.max_groups), Refusal::Groups)
     }
 
     /// Returns whether the namespace itself takes in what is sent to an address.
@@ -127,7 +127,7 @@ impl Policy {
     /// Whether a guest may have one socket more than so many, an owner who has so many of them: `EMFILE`.
     pub(crate) fn may_have_socket(&self, used: usize, owner: u64, own: usize) -> Result {
         let left = left_to(owner, self.max_sockets, used, own);
-        self.check(left > 0, Reason::Sockets, None)
+        self.check(left > 0, Refusal::Sockets, None)
     }
 
     /// Whether one more socket may stay when it is closed, of which there are so many already, an owner
@@ -149,19 +149,19 @@ impl Policy {
     /// Whether sockets are made in the namespace of `other`: `EACCES`.
     pub(crate) fn check_namespace(&self, other: &Self) -> Result {
         let is_same = self.namespace.as_deref() == other.namespace.as_deref();
-        self.check(is_same, Reason::Namespace, None)
+        self.check(is_same, Refusal::Namespace, None)
     }
 
     /// Whether a guest may have one listening socket more than so many, an owner who has so many of
     /// them: `ENOBUFS`.
     pub(crate) fn may_have_listener(&self, used: usize, owner: u64, own: usize) -> Result {
         let left = left_to(owner, self.max_listeners, used, own);
-        self.check(left > 0, Reason::Listeners, None)
+        self.check(left > 0, Refusal::Listeners, None)
     }
 
     /// Whether a guest that may have `most` pages in data rings may have so many: `ENOBUFS`.
     pub(crate) fn may_have_pages(&self, count: usize, most: usize) -> Result {
-        self.check(count <= most, Reason::RingPages, None)
+        self.check(count <= most, Refusal::RingPages, None)
     }
 
     /// Tells how much memory the guest's sockets may hold.
@@ -185,12 +185,12 @@ impl Policy {
 
     /// Whether a data ring may be of this order: `ENOBUFS`.
     pub(crate) fn may_have_ring(&self, order: Order) -> Result {
-        self.check(order <= self.max_ring_order(), Reason::RingOrder, None)
+        self.check(order <= self.max_ring_order(), Refusal::RingOrder, None)
     }
 
     /// Whether a datagram may have so many bytes: `EMSGSIZE`.
     pub(crate) fn may_send(&self, bytes: usize) -> Result {
-        self.within(bytes, self.max_datagram, Reason::Datagram)
+        self.within(bytes, self.max_datagram, Refusal::Datagram)
     }
 
     /// The largest data ring.
@@ -203,12 +203,12 @@ impl Policy {
         backlog.min(self.max_backlog)
     }
 
-    fn within(&self, count: usize, limit: u32, reason: Reason) -> Result {
+    fn within(&self, count: usize, limit: u32, reason: Refusal) -> Result {
         let may = u32::try_from(count).is_ok_and(|count| count <= limit);
         self.check(may, reason, None)
     }
 
-    fn check(&self, may: bool, reason: Reason, addr: Option<&SocketAddr>) -> Result {
+    fn check(&self, may: bool, reason: Refusal, addr: Option<&SocketAddr>) -> Result {
         if !may {
             return Err(self.refused.note(reason, addr));
         }

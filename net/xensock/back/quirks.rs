@@ -43,13 +43,13 @@ pub(crate) trait Quirks: Sync {
     }
 }
 
-struct XenSock;
+struct XenSockQuirks;
 
-impl Quirks for XenSock {}
+impl Quirks for XenSockQuirks {}
 
-struct PvCalls;
+struct PvCallsQuirks;
 
-impl Quirks for PvCalls {
+impl Quirks for PvCallsQuirks {
     fn offered_order(&self, order: u32) -> u32 {
         // With less there is no link at all. The policy still refuses such rings.
         order.max(node::PVCALLS_PAGE_ORDER)
@@ -85,7 +85,7 @@ impl Quirks for PvCalls {
 /// Returns the quirks of a dialect.
 pub(crate) fn of(dialect: Dialect) -> &'static dyn Quirks {
     match dialect {
-        Dialect::XenSock => &XenSock,
-        Dialect::PvCalls => &PvCalls,
+        Dialect::XenSock => &XenSockQuirks,
+        Dialect::PvCalls => &PvCallsQuirks,
     }
 }

@@ -18,7 +18,7 @@ use kernel::{
 
 /// Why something was refused.
 #[derive(Clone, Copy)]
-pub(crate) enum Reason {
+pub(crate) enum Refusal {
     /// The network namespace for new sockets is not known.
     Namespace,
     /// A socket must not be bound there.
@@ -41,7 +41,7 @@ pub(crate) enum Reason {
     Groups,
 }
 
-impl Reason {
+impl Refusal {
     const ALL: [Self; 10] = [
         Self::Namespace,
         Self::Bind,
@@ -86,7 +86,7 @@ impl Reason {
 /// How often a guest was refused something, for each reason, since it has its device.
 pub(crate) struct Refused {
     guest: DomId,
-    counts: [Atomic<u64>; Reason::ALL.len()],
+    counts: [Atomic<u64>; Refusal::ALL.len()],
 }
 
 impl Refused {
@@ -99,7 +99,7 @@ impl Refused {
 
     /// Counts and traces a refusal, which may be about an address, and returns the error for it.
     /// Any context.
-    pub(crate) fn note(&self, reason: Reason, addr: Option<&SocketAddr>) -> Error {
+    pub(crate) fn note(&self, reason: Refusal, addr: Option<&SocketAddr>) -> Error {
         // CAST: The index of the reason, and so of its count.
         if let Some(count) = self.counts.get(reason as usize) {
             count.add(1, Relaxed);
@@ -111,7 +111,7 @@ impl Refused {
 
     /// Writes a line for each reason: its name and the count.
     pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (reason, count) in Reason::ALL.into_iter().zip(&self.counts) {
+        for (reason, count) in Refusal::ALL.into_iter().zip(&self.counts) {
             f.write_fmt(fmt!("{} {}\n", reason.name(), count.load(Relaxed)))?;
         }
         Ok(())

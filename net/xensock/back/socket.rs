@@ -7,7 +7,7 @@ mod carried;
 mod groups;
 mod options;
 
-pub(crate) use any::AnySocket;
+pub(crate) use any::SocketCalls;
 pub(crate) use options::from_number;
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     proto::{
         control,
         info::Info,
-        rule::Transport,
+        rule::IpProtocol,
         Feature, //
     },
     quota::Charge,
@@ -70,7 +70,7 @@ pub(crate) struct Reachable(SocketAddr);
 /// It is closed when the last reference goes. Whoever takes it out of use ends its callbacks first;
 /// a command may have a reference too, while it is performed.
 #[pin_data]
-pub(crate) struct Socket<P: Carried> {
+pub(crate) struct GuestSocket<P: Carried> {
     inner: KernelSocket<P>,
     domain: Domain,
     /// Whether frames can say more of a datagram than its address.
@@ -99,7 +99,7 @@ pub(crate) struct Socket<P: Carried> {
     snapshot: Mutex<Option<Snapshot>>,
 }
 
-impl Socket<Tcp> {
+impl GuestSocket<Tcp> {
     /// Makes a stream socket of a guest.
     pub(crate) fn stream(
         guest: &Guest,
@@ -133,7 +133,7 @@ impl Socket<Tcp> {
     pub(crate) fn listen(&self, backlog: u32) -> Result {
         let addr = self.local_addr()?;
         if addr.port() == 0 {
-            self.check(|policy| policy.may_bind(Transport::Tcp, &addr))?;
+            self.check(|policy| policy.may_bind(IpProtocol::Tcp, &addr))?;
         }
         self.inner.listen(i32::try_from(backlog)?)
     }
@@ -149,7 +149,7 @@ impl Socket<Tcp> {
     }
 }
 
-impl Socket<Udp> {
+impl GuestSocket<Udp> {
     /// Makes a datagram socket of a guest.
     pub(crate) fn datagram(
         guest: &Guest,
@@ -199,7 +199,7 @@ impl Socket<Udp> {
             let own = self.local_addr()?;
             if own.ip() != source.ip() {
                 let source = SocketAddr::new(source.ip(), own.port());
-                self.check(|policy| policy.may_bind(Transport::Udp, &source))?;
+                self.check(|policy| policy.may_bind(IpProtocol::Udp, &source))?;
             }
         }
         let mut controls = ControlBuf::new();
@@ -225,7 +225,7 @@ impl Socket<Udp> {
     }
 }
 
-impl<P: Carried> Socket<P> {
+impl<P: Carried> GuestSocket<P> {
     fn of(
         guest: &Guest,
         inner: KernelSocket<P>,

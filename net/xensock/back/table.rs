@@ -18,8 +18,8 @@ use crate::{
     pump::Pump,
     quota::Charge,
     socket::{
-        AnySocket,
-        Socket, //
+        GuestSocket, //
+        SocketCalls,
     }, //
 };
 use kernel::{
@@ -40,7 +40,7 @@ use kernel::{
 #[derive(Clone)]
 pub(crate) enum TableEntry {
     /// A stream made by SOCKET: neither connected nor listening.
-    Unused(Arc<Socket<Tcp>>),
+    Unused(Arc<GuestSocket<Tcp>>),
     /// Its CONNECT has failed at once, or its BIND to an interface has: it can only be released.
     Dead,
     /// From CONNECT on.
@@ -64,7 +64,7 @@ impl TableEntry {
 
     /// Returns the socket of TCP or UDP. `ENOTCONN` if there is none: there is no connection yet,
     /// or any more.
-    pub(crate) fn socket(&self) -> Result<Arc<dyn AnySocket>> {
+    pub(crate) fn socket(&self) -> Result<Arc<dyn SocketCalls>> {
         let tcp = match self {
             Self::Unused(socket) => Some(socket.clone()),
             Self::Dead => None,

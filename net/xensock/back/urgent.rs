@@ -5,8 +5,8 @@
 use crate::{
     conn_ring::ConnRing,
     proto::urgent::{
+        NextBytes,
         Notice,
-        Piece,
         UrgentOut, //
     }, //
 };
@@ -50,7 +50,7 @@ impl Urgent {
     }
 
     /// Returns what of the `ready` bytes of the guest's is to be sent next.
-    pub(crate) fn piece(&mut self, shared: &ConnRing, ready: u32) -> Piece {
+    pub(crate) fn piece(&mut self, shared: &ConnRing, ready: u32) -> NextBytes {
         let ring = &*shared.ring;
         self.sender.piece(ring, ring.consumed(), ready)
     }

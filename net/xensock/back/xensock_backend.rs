@@ -12,7 +12,7 @@
 //!   and the rings that it has mapped here.
 //! - [`transport::Transport`]: how a link and its guest speak; [`commands::Commands`]: the commands
 //!   ring.
-//! - [`socket::Socket`]: TCP's or UDP's socket, with its options and names.
+//! - [`socket::GuestSocket`]: TCP's or UDP's socket, with its options and names.
 //! - [`listener::Listener`]: a socket that listens, and the places for its connections;
 //!   [`backlog::Backlog`]: the connections that wait at it.
 //! - [`conn::Conn`]: a connection, or a place for one: what ACCEPT has posted. Its parts are
@@ -26,7 +26,7 @@
 //!   [`conn_ring::ConnRing`] and the socket, together [`frames::Frames`].
 //! - [`pump::Pump`]: what connections and datagram sockets have in common: a work item that moves
 //!   their data, and takes them apart.
-//! - [`completion::Completion`]: how the guest is told what became of a CONNECT or an ACCEPT.
+//! - [`outcome_report::OutcomeReport`]: how the guest is told what became of a CONNECT or an ACCEPT.
 //! - [`policy::Policy`]: what a guest may do; [`policy::InForce`]: the one that counts now, of which
 //!   there is one for each device; [`refused::Refused`]: what the guest was refused.
 //! - [`offer::LinkOffer`]: what is offered to the frontend, once there is a policy.
@@ -77,8 +77,8 @@
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while it
 //!    moves data, by the listener while it fills the place, and by ATTACH.
-//! 4. `Table::entries`, then `Owners::users`; `Transport::news`, `Socket::snapshot`, `Groups::asked`,
-//!    `Socket::groups` (RTNL under it), `RingPool::rings` (mutexes).
+//! 4. `Table::entries`, then `Owners::users`; `Transport::news`, `GuestSocket::snapshot`, `Groups::asked`,
+//!    `GuestSocket::groups` (RTNL under it), `RingPool::rings` (mutexes).
 //! 5. `Commands::ring`, `Conn::asked`, `PumpData::teardown`, `DatagramSocket::socket` (spinlocks) and
 //!    `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
 //!    `Commands::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
@@ -108,7 +108,6 @@ mod backlog;
 mod byte_stream;
 mod calls;
 mod commands;
-mod completion;
 mod conn;
 mod conn_ring;
 mod counters;
@@ -123,6 +122,8 @@ mod driver;
 mod fast_path;
 mod frames;
 mod guest;
+#[path = "../keeper.rs"]
+mod keeper;
 mod link;
 mod listener;
 mod log;
@@ -130,6 +131,7 @@ mod memory;
 #[path = "../notifier.rs"]
 pub mod notifier;
 mod offer;
+mod outcome_report;
 mod owners;
 mod policy;
 #[path = "../proto/mod.rs"]
@@ -150,7 +152,9 @@ mod table;
 mod transport;
 mod urgent;
 
+use keeper::Keeper;
 use kernel::{
+    debugfs::Dir,
     driver::Registration,
     prelude::*,
     xen::xenbus,
@@ -162,13 +166,13 @@ use kernel::{
 struct XenSockBack {
     #[pin]
     _driver: Registration<xenbus::Adapter<driver::Backend>>,
-    _directory: directory::Directory,
+    _directory: Keeper<Dir>,
 }
 
 impl InPlaceModule for XenSockBack {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _directory: directory::Directory::new(c"xensock_back")?,
+            _directory: directory::keep(c"xensock_back")?,
             _driver <- Registration::new(c"xensock_back", module),
         })
     }

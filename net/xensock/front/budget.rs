@@ -7,12 +7,15 @@
 //! together have a part of it, and each user has a share of that: see [`left_to`]. Rings become
 //! smaller as it runs out. A connection that is closed and has not sent everything counts still.
 
-use crate::proto::{
-    owner::{
-        left_to,
-        part_of, //
-    },
-    ring::Order, //
+use crate::{
+    keeper::Keeper,
+    proto::{
+        owner::{
+            left_to,
+            part_of, //
+        },
+        ring::Order, //
+    }, //
 };
 use kernel::{
     new_mutex,
@@ -34,7 +37,7 @@ static BUDGET: GlobalArc<Budget> = GlobalArc::new();
 
 /// The grants that the connections of all links have.
 #[pin_data]
-struct Budget {
+pub(crate) struct Budget {
     used: Atomic<usize>,
     /// How many directions have grown.
     grown: Atomic<usize>,
@@ -49,27 +52,18 @@ struct User {
     used: Arc<Atomic<usize>>,
 }
 
-/// Keeps the [`Budget`] for as long as the module is.
-pub(crate) struct Keeper;
-
-impl Keeper {
+impl Budget {
     /// Begins with nothing that is used. May sleep.
-    pub(crate) fn new() -> Result<Self> {
-        BUDGET.set(Arc::pin_init(
-            pin_init!(Budget {
+    pub(crate) fn keep() -> Result<Keeper<Self>> {
+        let budget = Arc::pin_init(
+            pin_init!(Self {
                 used: Atomic::new(0),
                 grown: Atomic::new(0),
                 users <- new_mutex!(KVec::new(), "xensock_budget"),
             }),
             GFP_KERNEL,
-        )?);
-        Ok(Self)
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        drop(BUDGET.take());
+        )?;
+        Ok(Keeper::new(&BUDGET, budget))
     }
 }
 

@@ -19,8 +19,8 @@ use crate::{
         IPPROTO_UDP, //
     },
     hijack::{
+        Decision, //
         FirstUse,
-        Reason, //
     },
     proto::{
         native,
@@ -216,7 +216,7 @@ impl<F: AddressFamily> Ops for Family<F> {
         if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6))
             && native::is_asked_for(level, name, value.read_int().ok())
         {
-            fallback::fall_back(socket, sk, Reason::Option, None)?;
+            fallback::fall_back(socket, sk, Decision::Option, None)?;
         }
         let endpoint = sk.data().get_ref().endpoint();
         let result = endpoint.set_option(socket, sk, level, name, value);

@@ -71,7 +71,7 @@ use life::PATIENCE;
 use receive_queue::ReceiveQueue;
 use state::{
     Phase,
-    State, //
+    ConnState, //
 };
 
 /// A connection that the backend was not asked for yet: ends when it is dropped.
@@ -98,7 +98,7 @@ pub(crate) struct Conn {
     pub(crate) ring: Arc<ConnRing>,
     /// How far it has come, and whose it is.
     #[pin]
-    state: SpinLockIrq<State>,
+    state: SpinLockIrq<ConnState>,
     kind: Kind,
     pub(crate) local: SetOnce<SocketAddr>,
     pub(crate) peer: SetOnce<SocketAddr>,
@@ -192,7 +192,7 @@ impl Conn {
             try_pin_init!(Self {
                 remote,
                 ring,
-                state <- new_spinlock_irq!(State { phase, sk: sk.into() }, "xensock_conn"),
+                state <- new_spinlock_irq!(ConnState { phase, sk: sk.into() }, "xensock_conn"),
                 kind,
                 local: SetOnce::new(),
                 peer: SetOnce::new(),

@@ -22,7 +22,7 @@ use crate::{
         directions,
         CallGuard,
         Endpoint,
-        State, //
+        EndpointState, //
     },
     link::Link,
     orders::fixed_order,
@@ -62,11 +62,11 @@ pub(crate) struct Datagram {
     #[pin]
     pub(crate) endpoint: Endpoint,
     #[pin]
-    names: SpinLock<Names>,
+    names: SpinLock<DatagramNames>,
 }
 
 /// The addresses that a socket has, besides the one that it was bound to.
-struct Names {
+struct DatagramNames {
     /// What kind of addresses, once that is decided.
     domain: Option<Domain>,
     /// Whom it is connected with.
@@ -84,7 +84,7 @@ impl Datagram {
         try_pin_init!(Self {
             endpoint <- Endpoint::new(SOCK_DGRAM, domain, owner),
             names <- new_spinlock!(
-                Names {
+                DatagramNames {
                     domain,
                     peer: None,
                     is_automatic: false,
@@ -158,7 +158,7 @@ impl Datagram {
         {
             let mut inner = self.endpoint.inner.lock();
             if !inner.is_closed {
-                inner.state = State::Connection(conn);
+                inner.state = EndpointState::Connection(conn);
                 drop(inner);
                 return self.endpoint.set_lost(false);
             }
@@ -213,7 +213,7 @@ impl Datagram {
             (state, inner.former.take(), inner.local.is_some())
         };
         drop(former);
-        if let State::Connection(conn) = state {
+        if let EndpointState::Connection(conn) = state {
             let waits = is_bound && !current!().is_exiting() && conn.settle().is_ok();
             Conn::close(&conn, false);
             if waits {

@@ -6,10 +6,11 @@
 //! connected stays with its device; what is new goes by one that is connected.
 
 use crate::{
+    keeper::Keeper,
     link::Link,
     proto::rule::route::{
         route,
-        Name,
+        DeviceName,
         Route, //
     }, //
 };
@@ -27,43 +28,22 @@ use kernel::{
 /// All devices.
 static DEVICES: GlobalArc<Devices> = GlobalArc::new();
 
-/// Keeps [`DEVICES`] for as long as the module is.
-pub(crate) struct Keeper;
-
-impl Keeper {
-    /// Lets devices come. May sleep.
-    pub(crate) fn new() -> Result<Self> {
-        let devices = pin_init!(Devices {
-            all <- new_spinlock!(KVec::new(), "xensock_devices"),
-        });
-        DEVICES.set(Arc::pin_init(devices, GFP_KERNEL)?);
-        Ok(Self)
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        // No device is left.
-        drop(DEVICES.take());
-    }
-}
-
 /// The devices of the guest, in no order.
 #[pin_data]
 pub(crate) struct Devices {
     #[pin]
-    all: SpinLock<KVec<Device>>,
+    all: SpinLock<KVec<KnownDevice>>,
 }
 
-struct Device {
-    name: Name,
+struct KnownDevice {
+    name: DeviceName,
     /// While it is connected.
     link: Option<Arc<Link>>,
     /// Its backend is there, or may come back.
     is_expected: bool,
 }
 
-impl Device {
+impl KnownDevice {
     /// The link that new sockets can use.
     fn up(&self) -> Option<&Arc<Link>> {
         self.link.as_ref().filter(|link| link.is_up())
@@ -71,12 +51,12 @@ impl Device {
 }
 
 /// A device that is there. Dropping takes it out.
-pub(crate) struct Entry(Name);
+pub(crate) struct DeviceEntry(DeviceName);
 
-impl Entry {
+impl DeviceEntry {
     /// Enters a device, whose backend is expected. May sleep.
-    pub(crate) fn new(name: Name) -> Result<Self> {
-        let device = Device {
+    pub(crate) fn new(name: DeviceName) -> Result<Self> {
+        let device = KnownDevice {
             name,
             link: None,
             is_expected: true,
@@ -100,7 +80,7 @@ impl Entry {
         drop(former);
     }
 
-    fn with<T>(&self, what: impl FnOnce(&mut Device) -> T) -> Option<T> {
+    fn with<T>(&self, what: impl FnOnce(&mut KnownDevice) -> T) -> Option<T> {
         let devices = DEVICES.get()?;
         let mut all = devices.all.lock();
         all.iter_mut()
@@ -109,7 +89,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for DeviceEntry {
     fn drop(&mut self) {
         let Some(devices) = DEVICES.get() else {
             return;
@@ -124,8 +104,16 @@ impl Drop for Entry {
 }
 
 impl Devices {
+    /// Lets devices come. May sleep.
+    pub(crate) fn keep() -> Result<Keeper<Self>> {
+        let devices = pin_init!(Self {
+            all <- new_spinlock!(KVec::new(), "xensock_devices"),
+        });
+        Ok(Keeper::new(&DEVICES, Arc::pin_init(devices, GFP_KERNEL)?))
+    }
+
     /// Returns whether a device is there, and its backend too, or may come back. Process context.
-    pub(crate) fn is_expected(name: Name) -> bool {
+    pub(crate) fn is_expected(name: DeviceName) -> bool {
         Self::with(|all| {
             all.iter()
                 .any(|device| device.name == name && device.is_expected)
@@ -133,10 +121,10 @@ impl Devices {
     }
 
     /// Returns the link of a device, if it is connected. Process context.
-    pub(crate) fn link(name: Name) -> Option<Arc<Link>> {
+    pub(crate) fn link(name: DeviceName) -> Option<Arc<Link>> {
         Self::with(|all| {
             let mut named = all.iter().filter(|device| device.name == name);
-            named.find_map(Device::up).cloned()
+            named.find_map(KnownDevice::up).cloned()
         })
     }
 
@@ -147,13 +135,16 @@ impl Devices {
 
     /// Returns the next link after that of a device, in the order of their names, that passes a test.
     /// Process context.
-    pub(crate) fn after(last: Option<Name>, test: impl Fn(&Link) -> bool) -> Option<Arc<Link>> {
+    pub(crate) fn after(
+        last: Option<DeviceName>,
+        test: impl Fn(&Link) -> bool,
+    ) -> Option<Arc<Link>> {
         Self::with(|all| {
             all.iter()
                 .filter(|device| last.is_none_or(|last| device.name.rank() > last.rank()))
                 .filter(|device| device.up().is_some_and(|link| test(link)))
                 .min_by_key(|device| device.name.rank())
-                .and_then(Device::up)
+                .and_then(KnownDevice::up)
                 .cloned()
         })
     }
@@ -180,7 +171,7 @@ impl Devices {
         .or_else(|| Self::find(|_| true))
     }
 
-    fn with<T: Default>(what: impl FnOnce(&[Device]) -> T) -> T {
+    fn with<T: Default>(what: impl FnOnce(&[KnownDevice]) -> T) -> T {
         DEVICES
             .get()
             .map(|devices| what(&devices.all.lock()))

@@ -10,8 +10,8 @@ use crate::{
     proto::{
         link::{
             front_next,
+            EndState, //
             FrontAction,
-            State as Step, //
         },
         node, //
     },
@@ -59,7 +59,7 @@ pub(crate) struct Frontend {
     #[pin]
     link: Mutex<Option<Arc<Link>>>,
     /// Where sockets find it.
-    entry: devices::Entry,
+    entry: devices::DeviceEntry,
     counters: Arc<Counters>,
     /// Shows them.
     #[pin]
@@ -78,7 +78,7 @@ impl Frontend {
             // Not used by this protocol, and to be ignored.
             return Ok(false);
         }
-        let action = front_next(step(dev.state()), step(other));
+        let action = front_next(end_state(dev.state()), end_state(other));
         match action {
             FrontAction::Ignore => return Ok(false),
             FrontAction::Connect => self.connect(dev)?,
@@ -153,7 +153,7 @@ impl xenbus::Driver for Frontend {
             let dir = DEBUGFS.get().ok_or(ENODEV)?;
             Ok(try_pin_init!(Self {
                 link <- new_mutex!(None, "xensock_link"),
-                entry: devices::Entry::new(read_name(dev)?)?,
+                entry: devices::DeviceEntry::new(read_name(dev)?)?,
                 _counts <- dir.read_callback_file(
                     dev.as_ref().name(),
                     counters.clone(),
@@ -204,6 +204,6 @@ impl xenbus::Driver for Frontend {
 }
 
 /// A xenbus state, as the protocol's state machines have it.
-fn step(state: State) -> Step {
-    Step::from_number(state.number())
+fn end_state(state: State) -> EndState {
+    EndState::from_number(state.number())
 }

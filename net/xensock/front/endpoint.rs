@@ -18,7 +18,7 @@ use crate::{
     listener::Listener,
     proto::{
         call::SOCK_DGRAM,
-        rule::route::Name, //
+        rule::route::DeviceName, //
     },
     remote_socket::RemoteSocket,
     saved_options::SavedOptions, //
@@ -74,13 +74,13 @@ pub(crate) struct Endpoint {
     #[pin]
     call: Mutex<()>,
     #[pin]
-    pub(crate) inner: SpinLock<Inner>,
+    pub(crate) inner: SpinLock<EndpointInner>,
     /// It has lost its link, and is among the [survivors](crate::survivors::Survivors).
     is_lost: Atomic<bool>,
 }
 
 /// What a socket is, with what belongs to it then.
-pub(crate) enum State {
+pub(crate) enum EndpointState {
     /// Without a data ring. The backend has a socket for it once one was needed.
     Idle(Option<RemoteSocket>),
     /// With one. A stream: connected, from the start of `connect()` on, until it is reset or
@@ -92,7 +92,7 @@ pub(crate) enum State {
     Native,
 }
 
-impl State {
+impl EndpointState {
     /// The backend's socket, if there is one.
     fn remote(&self) -> Option<&RemoteSocket> {
         match self {
@@ -104,12 +104,12 @@ impl State {
     }
 }
 
-pub(crate) struct Inner {
-    pub(crate) state: State,
+pub(crate) struct EndpointInner {
+    pub(crate) state: EndpointState,
     /// The address that the program has asked for: a further socket of the backend has to get it.
     pub(crate) local: Option<SocketAddr>,
     /// The device where it has got that.
-    pub(crate) device: Option<Name>,
+    pub(crate) device: Option<DeviceName>,
     /// The options likewise, if there are any.
     pub(crate) settings: Option<Arc<SavedOptions>>,
     /// Some of them were set while connections could come: those may be without.
@@ -122,12 +122,12 @@ pub(crate) struct Inner {
     pub(crate) is_closed: bool,
 }
 
-impl Inner {
+impl EndpointInner {
     /// Whether the socket was put to no use yet but to set options.
     pub(crate) fn is_open(&self) -> bool {
         self.local.is_none()
             && match &self.state {
-                State::Idle(remote) => remote.as_ref().is_none_or(|r| r.local.is_none()),
+                EndpointState::Idle(remote) => remote.as_ref().is_none_or(|r| r.local.is_none()),
                 _ => false,
             }
     }
@@ -136,9 +136,9 @@ impl Inner {
     /// all addresses.
     pub(crate) fn port_of_all(&self) -> Option<SocketAddr> {
         let remote = match &self.state {
-            State::Idle(remote) => remote.as_ref(),
+            EndpointState::Idle(remote) => remote.as_ref(),
             // One for datagrams has its ring from the start. What has come is for the program.
-            State::Connection(conn) if conn.is_datagram() && !conn.has_frame() => None,
+            EndpointState::Connection(conn) if conn.is_datagram() && !conn.has_frame() => None,
             _ => return None,
         };
         let name = remote.and_then(|r| r.local).or(self.local);
@@ -146,8 +146,8 @@ impl Inner {
     }
 
     /// Takes everything out, to be dropped outside the lock.
-    pub(crate) fn take_state(&mut self) -> State {
-        let state = core::mem::replace(&mut self.state, State::Idle(None));
+    pub(crate) fn take_state(&mut self) -> EndpointState {
+        let state = core::mem::replace(&mut self.state, EndpointState::Idle(None));
         // What was lost with its link has ended.
         let bound = |remote: &&RemoteSocket| remote.local.is_some() && remote.link.is_up();
         if let Some(remote) = state.remote().filter(bound) {
@@ -166,8 +166,8 @@ impl Endpoint {
             owner,
             call <- new_mutex!((), "xensock_call"),
             inner <- new_spinlock!(
-                Inner {
-                    state: State::Idle(None),
+                EndpointInner {
+                    state: EndpointState::Idle(None),
                     local: None,
                     device: None,
                     settings: None,
@@ -195,8 +195,8 @@ impl Endpoint {
     /// Whether the next call that asks the backend needs a link for that, not having one. Any context.
     pub(crate) fn needs_link(&self) -> bool {
         match &self.inner.lock().state {
-            State::Idle(_) => true,
-            State::Connection(conn) => self.kind == SOCK_DGRAM && conn.death().is_some(),
+            EndpointState::Idle(_) => true,
+            EndpointState::Connection(conn) => self.kind == SOCK_DGRAM && conn.death().is_some(),
             _ => false,
         }
     }
@@ -213,7 +213,7 @@ impl Endpoint {
     }
 
     /// The device where the socket has its address, if it has one.
-    fn bound_device(&self) -> Option<Name> {
+    fn bound_device(&self) -> Option<DeviceName> {
         let inner = self.inner.lock();
         inner.device.filter(|_| inner.local.is_some())
     }
@@ -224,7 +224,7 @@ impl Endpoint {
     pub(crate) fn link_for(
         &self,
         sk: &Sock,
-        former: Option<Name>,
+        former: Option<DeviceName>,
         domain: Option<Domain>,
         ip: Option<IpAddr>,
     ) -> Result<Arc<Link>> {
@@ -244,7 +244,7 @@ impl Endpoint {
     /// The data ring, if there is one. Any context.
     pub(crate) fn conn(&self) -> Option<Arc<Conn>> {
         match &self.inner.lock().state {
-            State::Connection(conn) => Some(conn.clone()),
+            EndpointState::Connection(conn) => Some(conn.clone()),
             _ => None,
         }
     }
@@ -252,14 +252,14 @@ impl Endpoint {
     /// What listens, or did so until the link went down. Any context.
     pub(crate) fn listener(&self) -> Option<Arc<Listener>> {
         match &self.inner.lock().state {
-            State::Listening(listener) => Some(listener.clone()),
+            EndpointState::Listening(listener) => Some(listener.clone()),
             _ => None,
         }
     }
 
     /// Returns whether the native socket has taken over. Any context.
     pub(crate) fn is_native(&self) -> bool {
-        matches!(self.inner.lock().state, State::Native)
+        matches!(self.inner.lock().state, EndpointState::Native)
     }
 
     /// The address that was asked for, or that which stands for none.

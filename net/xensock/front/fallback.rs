@@ -14,8 +14,8 @@ use crate::{
     addresses::in_domain,
     conn::Conn,
     endpoint::{
-        Inner,
-        State, //
+        EndpointInner,
+        EndpointState, //
     },
     family::{
         AddressFamily,
@@ -23,13 +23,13 @@ use crate::{
         Sk, //
     },
     hijack::{
+        Decision, //
         FirstUse,
         Hijack,
-        Reason, //
     },
     proto::{
         call::SOCK_STREAM,
-        rule::Transport, //
+        rule::IpProtocol, //
     },
     saved_options::{
         with_bytes,
@@ -74,9 +74,9 @@ pub(crate) fn first<F: AddressFamily, R>(
     }
     let result = operation();
     match &result {
-        Ok(_) | Err(EINPROGRESS) => note(sk, Reason::XenSock, addr),
-        Err(EACCES) if may_return(sk) => fall_back(socket, sk, Reason::Refused, addr)?,
-        Err(ENETDOWN) if may_return(sk) => fall_back(socket, sk, Reason::NoBackend, addr)?,
+        Ok(_) | Err(EINPROGRESS) => note(sk, Decision::XenSock, addr),
+        Err(EACCES) if may_return(sk) => fall_back(socket, sk, Decision::Refused, addr)?,
+        Err(ENETDOWN) if may_return(sk) => fall_back(socket, sk, Decision::NoBackend, addr)?,
         Err(_) => (),
     }
     result
@@ -90,21 +90,21 @@ pub(crate) fn first<F: AddressFamily, R>(
 /// Any if it has: it is repeated with the native socket.
 pub(crate) fn join_refused<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, error: Error) -> Result {
     match error {
-        EPERM | ENOPROTOOPT | ENODEV => fall_back(socket, sk, Reason::Option, None),
-        ENETDOWN if may_return(sk) => fall_back(socket, sk, Reason::NoBackend, None),
+        EPERM | ENOPROTOOPT | ENODEV => fall_back(socket, sk, Decision::Option, None),
+        ENETDOWN if may_return(sk) => fall_back(socket, sk, Decision::NoBackend, None),
         _ => Ok(()),
     }
 }
 
 /// Why the first use of a socket is not for the backend.
-fn exemption<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Option<Reason> {
+fn exemption<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Option<Decision> {
     let (config, net) = (config(sk)?, sk.namespace()?);
     // As a program of a control group's may have it.
     if sk.has_route() || sk.has_native_name(socket) {
-        return Some(Reason::Option);
+        return Some(Decision::Option);
     }
     if sk.has_packet_filter(socket) {
-        return Some(Reason::Packets);
+        return Some(Decision::Packets);
     }
     config.exemption(&net, transport(sk), first)
 }
@@ -122,7 +122,7 @@ fn may_return<F: AddressFamily>(sk: &Sk<F>) -> bool {
 /// Has a socket that is bound to a port of all addresses, and no more than that, fall back with this
 /// port if it is about to connect with what the guest reaches by itself, or to send there.
 fn move_port<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Result {
-    let place = |inner: &Inner| match sk.data().get_ref() {
+    let place = |inner: &EndpointInner| match sk.data().get_ref() {
         AnySocket::Stream(_) => inner.port_of_all(),
         AnySocket::Datagram(datagram) => {
             let connects = matches!(first, FirstUse::Connect(_));
@@ -154,10 +154,10 @@ fn move_port<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> 
 pub(crate) fn fall_back<F: AddressFamily>(
     socket: &Socket,
     sk: &Sk<F>,
-    reason: Reason,
+    reason: Decision,
     addr: Option<SocketAddr>,
 ) -> Result {
-    let unbound = |inner: &Inner| inner.is_open().then_some(None::<SocketAddr>);
+    let unbound = |inner: &EndpointInner| inner.is_open().then_some(None::<SocketAddr>);
     replace(socket, sk, reason, addr, unbound)
 }
 
@@ -166,9 +166,9 @@ pub(crate) fn fall_back<F: AddressFamily>(
 fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
     socket: &Socket,
     sk: &Sk<F>,
-    reason: Reason,
+    reason: Decision,
     addr: Option<SocketAddr>,
-    place: impl FnOnce(&Inner) -> Option<N>,
+    place: impl FnOnce(&EndpointInner) -> Option<N>,
 ) -> Result {
     if F::PROTOCOL.is_none() {
         return Ok(());
@@ -184,7 +184,7 @@ fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
         let Some(local) = place(&inner) else {
             return Ok(());
         };
-        let state = core::mem::replace(&mut inner.state, State::Native);
+        let state = core::mem::replace(&mut inner.state, EndpointState::Native);
         (state, inner.settings.clone(), local.into())
     };
     // The native socket is bound here, and not only known by a name that policy was asked about.
@@ -197,13 +197,13 @@ fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
         }
     });
     if let Err(error) = result {
-        if matches!(state, State::Connection(_)) {
+        if matches!(state, EndpointState::Connection(_)) {
             sk.note_port(socket);
         }
         endpoint.inner.lock().state = state;
         return Err(error);
     }
-    if let State::Connection(conn) = state {
+    if let EndpointState::Connection(conn) = state {
         Conn::close(&conn, true);
     }
     note(sk, reason, addr);
@@ -257,16 +257,16 @@ fn is_open<F: AddressFamily>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && sk.data().get_ref().endpoint().inner.lock().is_open()
 }
 
-fn note<F: AddressFamily>(sk: &Sk<F>, reason: Reason, addr: Option<SocketAddr>) {
+fn note<F: AddressFamily>(sk: &Sk<F>, reason: Decision, addr: Option<SocketAddr>) {
     if let Some(config) = config(sk) {
         config.note(reason, transport(sk), addr);
     }
 }
 
-fn transport<F: AddressFamily>(sk: &Sk<F>) -> Transport {
+fn transport<F: AddressFamily>(sk: &Sk<F>) -> IpProtocol {
     match sk.data().get_ref().endpoint().kind {
-        SOCK_STREAM => Transport::Tcp,
-        _ => Transport::Udp,
+        SOCK_STREAM => IpProtocol::Tcp,
+        _ => IpProtocol::Udp,
     }
 }
 

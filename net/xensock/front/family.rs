@@ -14,12 +14,12 @@ use crate::{
     datagram::Datagram,
     endpoint::Endpoint,
     stream::{
-        NewSocket,
+        AcceptedSocket,
         Stream, //
     },
     survivors::Survivor, //
 };
-use address_family::XenSock;
+use address_family::AfXenSock;
 use core::marker::PhantomData;
 use kernel::{
     net::{
@@ -48,7 +48,7 @@ pub(crate) struct Family<F>(PhantomData<F>);
 
 /// All families. Dropped when no socket of them is left.
 pub(crate) struct Families {
-    _xensock: Registration<Family<XenSock>>,
+    _xensock: Registration<Family<AfXenSock>>,
     _inet: Registration<Family<Inet>>,
     #[cfg(CONFIG_IPV6)]
     _inet6: Registration<Family<Inet6>>,
@@ -121,7 +121,7 @@ impl Survivor for AnySocket {
     }
 }
 
-impl<F: AddressFamily> NewSocket for Child<Family<F>> {
+impl<F: AddressFamily> AcceptedSocket for Child<Family<F>> {
     fn stream(&self) -> Result<(&Sock, &Stream)> {
         match self.data().get_ref() {
             AnySocket::Stream(stream) => Ok((self, stream)),
@@ -135,7 +135,7 @@ fn socket_of(sk: &Sock) -> Option<&AnySocket> {
     fn of<F: AddressFamily>(sk: &Sock) -> Option<&AnySocket> {
         Sk::<F>::of(sk).map(|sk| sk.data().get_ref())
     }
-    of::<XenSock>(sk)
+    of::<AfXenSock>(sk)
         .or_else(|| of::<Inet>(sk))
         .or_else(|| of::<Inet6>(sk))
 }

@@ -6,11 +6,11 @@ mod list;
 
 use crate::{
     addresses::destination,
-    listing::Sockets,
+    listing::SocketList,
     proto::rule::{
         route::Route,
+        IpProtocol, //
         Rule,
-        Transport, //
     }, //
 };
 use core::net::SocketAddr;
@@ -69,7 +69,7 @@ impl FirstUse {
 
 /// Why a socket is what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub(crate) enum Decision {
     /// It is the backend's.
     XenSock,
     /// It gave way: its destination is exempt.
@@ -88,7 +88,7 @@ pub(crate) enum Reason {
     Refused,
 }
 
-impl Reason {
+impl Decision {
     const ALL: [Self; 8] = [
         Self::XenSock,
         Self::Destination,
@@ -136,7 +136,7 @@ pub(crate) struct Hijack {
     exempt: SpinLock<Exempt>,
     #[pin]
     routes: SpinLock<Option<Arc<List<Route>>>>,
-    counts: [Atomic<u64>; Reason::ALL.len()],
+    counts: [Atomic<u64>; Decision::ALL.len()],
 }
 
 impl Hijack {
@@ -155,7 +155,7 @@ impl Hijack {
                 "xensock_exempt"
             ),
             routes <- new_spinlock!(None, "xensock_routes"),
-            counts: [const { Atomic::new(0) }; Reason::ALL.len()],
+            counts: [const { Atomic::new(0) }; Decision::ALL.len()],
         })
     }
 
@@ -203,9 +203,9 @@ impl Hijack {
     pub(crate) fn exemption(
         &self,
         net: &Namespace,
-        transport: Transport,
+        transport: IpProtocol,
         first: FirstUse,
-    ) -> Option<Reason> {
+    ) -> Option<Decision> {
         let (addr, is_bind) = match first {
             FirstUse::Bind(addr) => (addr, true),
             FirstUse::Connect(Ok(addr)) | FirstUse::Send(Ok(addr)) => (addr, false),
@@ -225,19 +225,19 @@ impl Hijack {
         };
         if list.is_some_and(|list| list.covers(transport, ip, addr.port())) {
             return Some(if is_bind {
-                Reason::Port
+                Decision::Port
             } else {
-                Reason::Destination
+                Decision::Destination
             });
         }
         if !self.takes_loopback() && net.is_local(ip) {
-            return Some(Reason::Local);
+            return Some(Decision::Local);
         }
         None
     }
 
     /// Counts and traces a decision, which may be about an address. Any context.
-    pub(crate) fn note(&self, reason: Reason, transport: Transport, addr: Option<SocketAddr>) {
+    pub(crate) fn note(&self, reason: Decision, transport: IpProtocol, addr: Option<SocketAddr>) {
         self.counts[reason as usize].add(1, Relaxed);
         trace::decision(reason.name(), transport.name(), addr);
     }
@@ -359,7 +359,7 @@ impl Settings for Hijack {
 impl Hijack {
     fn decisions(&self) -> Result<KVec<u8>> {
         let mut all = KVec::new();
-        for reason in Reason::ALL {
+        for reason in Decision::ALL {
             if !all.is_empty() {
                 all.push(b' ', GFP_KERNEL)?;
             }
@@ -382,7 +382,7 @@ impl PerNet for NetSettings {
     fn new(_net: &Namespace, entries: &mut Entries<'_>) -> Result<KBox<Self>> {
         let hijack = Arc::pin_init(Hijack::new(), GFP_KERNEL)?;
         entries.add_sysctl(hijack.clone())?;
-        entries.add_proc::<Sockets>()?;
+        entries.add_proc::<SocketList>()?;
         Ok(KBox::new(Self { hijack }, GFP_KERNEL)?)
     }
 }

@@ -100,7 +100,7 @@ type Members = RBTree<u64, Arc<dyn Member>>;
 
 /// How far a link is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum LinkStage {
     /// The backend has yet to connect.
     Opening,
     /// Both ends are connected.
@@ -123,7 +123,7 @@ pub(crate) struct Link {
     pub(crate) ring_pool: RingPool,
     /// Held while it is taken down.
     #[pin]
-    stage: Mutex<Stage>,
+    stage: Mutex<LinkStage>,
     #[pin]
     failure: Work<Link>,
     /// Gives up spare rings.
@@ -159,7 +159,7 @@ impl Link {
                 failures,
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
                 ring_pool <- RingPool::new(),
-                stage <- new_mutex!(Stage::Opening, "xensock_down"),
+                stage <- new_mutex!(LinkStage::Opening, "xensock_down"),
                 failure <- new_work!("xensock_failure"),
                 reclaim <- new_delayed_work!("xensock_reclaim"),
                 is_short: Atomic::new(false),
@@ -244,11 +244,11 @@ impl Link {
     /// It does not go down meanwhile. May sleep.
     pub(crate) fn connect(&self, connect: impl FnOnce() -> Result) -> Result<bool> {
         let mut stage = self.stage.lock();
-        if *stage == Stage::Down {
+        if *stage == LinkStage::Down {
             return Ok(false);
         }
         connect()?;
-        *stage = Stage::Up;
+        *stage = LinkStage::Up;
         self.counters.link_up();
         trace::link(
             self.device_name(),
@@ -269,11 +269,11 @@ impl Link {
     }
 
     /// Ends the link, unless it is down; returns whether it was not.
-    fn end(self: &Arc<Self>, stage: &mut Stage, why: Result) -> bool {
-        let was_up = match core::mem::replace(stage, Stage::Down) {
-            Stage::Opening => false,
-            Stage::Up => true,
-            Stage::Down => return false,
+    fn end(self: &Arc<Self>, stage: &mut LinkStage, why: Result) -> bool {
+        let was_up = match core::mem::replace(stage, LinkStage::Down) {
+            LinkStage::Opening => false,
+            LinkStage::Up => true,
+            LinkStage::Down => return false,
         };
         if was_up {
             self.counters.link_lost();

@@ -43,8 +43,8 @@ use kernel::{
     xen::trace::xensock_front as trace, //
 };
 use posted::{
-    Phase,
-    Posted,
+    ListenPhase,
+    PostedConns,
     MAX_AHEAD, //
 };
 
@@ -60,7 +60,7 @@ pub(crate) struct Listener {
     /// What listens in the guest itself beside it, if anything does.
     pub(crate) local: Option<Arc<LocalListener>>,
     #[pin]
-    posted: SpinLock<Posted>,
+    posted: SpinLock<PostedConns>,
 }
 
 impl Listener {
@@ -82,13 +82,13 @@ impl Listener {
                 order,
                 local,
                 posted <- new_spinlock!(
-                    Posted {
+                    PostedConns {
                         conns,
                         given_back,
                         coming: 0,
                         wanted: limit,
                         limit,
-                        phase: Phase::Open,
+                        phase: ListenPhase::Open,
                     },
                     "xensock_posted"
                 ),
@@ -116,18 +116,18 @@ impl Listener {
             .count()
     }
 
-    fn phase(&self) -> Phase {
+    fn phase(&self) -> ListenPhase {
         self.posted.lock().phase
     }
 
     /// Whether the socket does not listen any more, or another listener does for it. Any context.
     pub(crate) fn is_closed(&self) -> bool {
-        self.phase() == Phase::Closed
+        self.phase() == ListenPhase::Closed
     }
 
     /// Whether the link is down, and it waits for another. Any context.
     pub(crate) fn is_lost(&self) -> bool {
-        self.phase() == Phase::Lost
+        self.phase() == ListenPhase::Lost
     }
 
     /// Whether `accept()` has something to say: there is a connection, or why there will be none.
@@ -139,12 +139,12 @@ impl Listener {
         let is_waiting = !posted.conns.is_empty() || posted.coming > 0;
         let mut conns = posted.conns.iter();
         match posted.phase {
-            Phase::Closed => true,
-            Phase::Lost => false,
+            ListenPhase::Closed => true,
+            ListenPhase::Lost => false,
             // Who has nothing to wait for has to ask; but not a link that is about to end.
-            Phase::Open if !is_waiting => self.remote.link.is_up(),
+            ListenPhase::Open if !is_waiting => self.remote.link.is_up(),
             // What was given back is none of the program's business, unless nothing else is left.
-            Phase::Open => {
+            ListenPhase::Open => {
                 conns.any(|c| c.is_ready() || (c.death().is_some() && !posted.is_given_back(c)))
                     || (posted.coming == 0 && posted.conns.iter().all(|c| c.death().is_some()))
             }
@@ -208,12 +208,12 @@ impl Listener {
         let mut posted = self.posted.lock();
         posted.coming -= 1;
         let (conn, first) = result?;
-        if posted.phase != Phase::Open {
+        if posted.phase != ListenPhase::Open {
             drop(posted);
             Conn::close(&conn, true);
             return Ok(());
         }
-        // In the order in which they are queued. There is room: see `Posted::begin`.
+        // In the order in which they are queued. There is room: see `PostedConns::begin`.
         if posted.conns.push_within_capacity(conn.clone()).is_ok() {
             Conn::begin(conn, &first);
         }
@@ -284,8 +284,8 @@ impl Listener {
     pub(crate) fn close(&self) -> KVec<Arc<Conn>> {
         let (conns, was_lost) = {
             let mut posted = self.posted.lock();
-            let was_lost = posted.phase == Phase::Lost;
-            (posted.close(Phase::Closed), was_lost)
+            let was_lost = posted.phase == ListenPhase::Lost;
+            (posted.close(ListenPhase::Closed), was_lost)
         };
         if was_lost {
             Survivors::remove(&self.sk);
@@ -313,9 +313,9 @@ impl Listener {
         let conns = {
             let mut posted = self.posted.lock();
             match posted.phase {
-                Phase::Open => posted.close(Phase::Lost),
-                Phase::Lost => return,
-                Phase::Closed => {
+                ListenPhase::Open => posted.close(ListenPhase::Lost),
+                ListenPhase::Lost => return,
+                ListenPhase::Closed => {
                     drop(posted);
                     return Survivors::remove(&self.sk);
                 }
@@ -330,14 +330,14 @@ impl Listener {
     pub(crate) fn fail(&self, error: Error) {
         let conns = {
             let mut posted = self.posted.lock();
-            if posted.phase == Phase::Closed {
+            if posted.phase == ListenPhase::Closed {
                 return;
             }
             self.sk.set_error(error);
             self.sk.set_state(TcpState::Close);
             self.sk.state_changed();
             self.sk.error_report();
-            posted.close(Phase::Closed)
+            posted.close(ListenPhase::Closed)
         };
         drop(conns);
         if let Some(local) = &self.local {
@@ -347,7 +347,7 @@ impl Listener {
 
     /// Leaves the socket to the listener that has taken its place. May sleep.
     pub(crate) fn retire(&self) {
-        let conns = self.posted.lock().close(Phase::Closed);
+        let conns = self.posted.lock().close(ListenPhase::Closed);
         drop(conns);
         // Those who wait for a connection go to the other one.
         self.sk.state_changed();

@@ -29,9 +29,9 @@ use kernel::{
 };
 
 /// The file: a line for each socket, below one that says what is in it.
-pub(crate) struct Sockets;
+pub(crate) struct SocketList;
 
-impl Show for Sockets {
+impl Show for SocketList {
     const NAME: &'static CStr = c"xensock";
 
     fn show(net: &Namespace, file: &SeqFile) {

@@ -60,13 +60,13 @@ pub(crate) trait Quirks: Sync {
     }
 }
 
-struct XenSock;
+struct XenSockQuirks;
 
-impl Quirks for XenSock {}
+impl Quirks for XenSockQuirks {}
 
-struct PvCalls;
+struct PvCallsQuirks;
 
-impl Quirks for PvCalls {
+impl Quirks for PvCallsQuirks {
     fn has_features(&self) -> bool {
         false
     }
@@ -118,7 +118,7 @@ impl Quirks for PvCalls {
 /// Returns the quirks of a dialect.
 pub(crate) fn of(dialect: Dialect) -> &'static dyn Quirks {
     match dialect {
-        Dialect::XenSock => &XenSock,
-        Dialect::PvCalls => &PvCalls,
+        Dialect::XenSock => &XenSockQuirks,
+        Dialect::PvCalls => &PvCallsQuirks,
     }
 }

@@ -36,7 +36,7 @@ const MAX_PART: usize = 16;
 
 /// What becomes of a spare ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum SpareState {
     /// Somebody may still read from it, or it is given up.
     Busy,
     /// It is there for the next connection.
@@ -47,7 +47,7 @@ enum State {
 
 struct PooledRing {
     ring: Arc<ConnRing>,
-    state: State,
+    state: SpareState,
 }
 
 /// The spare rings of a link. Unless said otherwise, all of this may sleep.
@@ -97,7 +97,7 @@ impl RingPool {
     pub(crate) fn enter(&self, ring: &Arc<ConnRing>) -> bool {
         let spare = PooledRing {
             ring: ring.clone(),
-            state: State::Busy,
+            state: SpareState::Busy,
         };
         let mut rings = self.rings.lock();
         let entered = (*rings)
@@ -113,7 +113,7 @@ impl RingPool {
     pub(crate) fn offer(&self, ring: &Arc<ConnRing>, then: impl FnOnce()) {
         let mut rings = self.rings.lock();
         if let Some(spare) = (*rings).as_mut().and_then(|rings| find(rings, ring)) {
-            spare.state = State::Idle;
+            spare.state = SpareState::Idle;
             then();
         }
     }
@@ -139,7 +139,7 @@ impl RingPool {
         let rings = (*rings).as_mut()?;
         let found = rings
             .iter()
-            .rposition(|spare| spare.state != State::Busy && suits(&spare.ring))?;
+            .rposition(|spare| spare.state != SpareState::Busy && suits(&spare.ring))?;
         let ring = rings.remove(found).ok()?.ring;
         self.give_back(&ring);
         Some(ring)
@@ -150,8 +150,8 @@ impl RingPool {
     pub(crate) fn next_old(&self) -> Option<Arc<ConnRing>> {
         let mut rings = self.rings.lock();
         let mut rings = (*rings).as_mut()?.iter_mut();
-        let spare = rings.find(|spare| spare.state == State::Old)?;
-        spare.state = State::Busy;
+        let spare = rings.find(|spare| spare.state == SpareState::Old)?;
+        spare.state = SpareState::Busy;
         Some(spare.ring.clone())
     }
 
@@ -160,8 +160,8 @@ impl RingPool {
         let mut rings = self.rings.lock();
         let mut any = false;
         for spare in (*rings).iter_mut().flatten() {
-            if spare.state == State::Idle {
-                spare.state = State::Old;
+            if spare.state == SpareState::Idle {
+                spare.state = SpareState::Old;
                 any = true;
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     conn::Conn,
     endpoint::{
         Endpoint,
-        State, //
+        EndpointState, //
     },
     link::Link,
     orders::{
@@ -53,7 +53,7 @@ use kernel::{
 };
 pub(crate) use passive::{
     Acceptance,
-    NewSocket, //
+    AcceptedSocket, //
 };
 
 /// What a socket owns besides its `struct sock`.
@@ -98,7 +98,7 @@ impl Stream {
         let old = {
             let mut inner = self.endpoint.inner.lock();
             match &inner.state {
-                State::Idle(_) | State::Native => State::Idle(None),
+                EndpointState::Idle(_) | EndpointState::Native => EndpointState::Idle(None),
                 _ => inner.take_state(),
             }
         };

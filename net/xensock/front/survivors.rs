@@ -8,6 +8,7 @@
 
 use crate::{
     hijack::Hijack,
+    keeper::Keeper,
     workers::WORKERS, //
 };
 use kernel::{
@@ -54,24 +55,6 @@ pub(crate) trait Survivor {
 /// Finds what can be made anew of a socket, if that is one of ours.
 type Find = fn(&Sock) -> Option<&dyn Survivor>;
 
-/// Keeps [`SURVIVORS`] for as long as the module is.
-pub(crate) struct Keeper;
-
-impl Keeper {
-    /// Lets sockets survive. May sleep.
-    pub(crate) fn new(find: Find) -> Result<Self> {
-        SURVIVORS.set(Survivors::new(find)?);
-        Ok(Self)
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        // No device is left, and no socket.
-        drop(SURVIVORS.take());
-    }
-}
-
 /// The sockets that wait for a link, and a place for calls that do.
 #[pin_data]
 pub(crate) struct Survivors {
@@ -90,8 +73,9 @@ impl_has_work! {
 }
 
 impl Survivors {
-    fn new(find: Find) -> Result<Arc<Self>> {
-        Arc::pin_init(
+    /// Lets sockets survive. May sleep.
+    pub(crate) fn keep(find: Find) -> Result<Keeper<Self>> {
+        let survivors = Arc::pin_init(
             pin_init!(Self {
                 find,
                 socks <- new_mutex!(KVec::new(), "xensock_survivors"),
@@ -99,7 +83,8 @@ impl Survivors {
                 work <- new_work!("xensock_survivors"),
             }),
             GFP_KERNEL,
-        )
+        )?;
+        Ok(Keeper::new(&SURVIVORS, survivors))
     }
 
     /// Has a socket be made anew when there is a link. Returns `false` if its namespace does not want

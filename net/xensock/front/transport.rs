@@ -19,7 +19,7 @@ use crate::{
             Offer, //
         },
         ring::Order,
-        rule::route::Name,
+        rule::route::DeviceName,
         Call,
         Dialect,
         Feature,
@@ -90,7 +90,7 @@ fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, 
 static LAST_ID: Atomic<u64> = Atomic::new(0);
 
 /// Reads the name of a device.
-pub(crate) fn read_name(dev: &xenbus::Device<Bound>) -> Result<Name> {
+pub(crate) fn read_name(dev: &xenbus::Device<Bound>) -> Result<DeviceName> {
     let name = dev.as_ref().name().to_str().map_err(|_| ENODEV)?;
     name.parse().map_err(|_| ENODEV)
 }
@@ -100,7 +100,7 @@ pub(crate) fn read_name(dev: &xenbus::Device<Bound>) -> Result<Name> {
 pub(crate) struct Transport {
     pub(crate) dev: ARef<xenbus::Device>,
     /// The device that it is the link of.
-    pub(crate) name: Name,
+    pub(crate) name: DeviceName,
     /// That of the device, which may be another than the link's.
     device: Dialect,
     dialect: Dialect,

@@ -13,7 +13,7 @@
 //! - [`commands::Commands`]: the commands ring of a link, with the requests that wait.
 //! - [`commands::Exchange`]: a request, and the answer to it. A [`commands::Recipient`] hears of that.
 //! - [`stream::Stream`], [`datagram::Datagram`]: what a socket does, by its type.
-//! - [`endpoint::Endpoint`]: what a socket has at the backend: its [`State`](endpoint::State) is what
+//! - [`endpoint::Endpoint`]: what a socket has at the backend: its [`EndpointState`](endpoint::EndpointState) is what
 //!   there is just now.
 //! - [`remote_socket::RemoteSocket`]: the backend's socket for one of ours, made when it is first needed.
 //!   Dropping it sends RELEASE. A socket can have several, one after another: [`saved_options::SavedOptions`]
@@ -25,7 +25,7 @@
 //!   channel, or a slot in the [`shared_channel::SharedChannel`] of the link; in either case a
 //!   [`doorbell::Doorbell`] hears of events: whom these concern changes.
 //! - [`budget::Share`]: the part of the guest's grant table that a connection has.
-//! - [`listing::Sockets`]: `/proc/net/xensock`, for each network namespace.
+//! - [`listing::SocketList`]: `/proc/net/xensock`, for each network namespace.
 //! - [`counters::Counters`]: what is counted of a device, over all of its links. Debugfs shows it,
 //!   in the module's [`directory`].
 //! - [`listener::Listener`]: a listening `RemoteSocket`, with the connections that were asked for ahead;
@@ -98,7 +98,7 @@
 //!   answers on and send requests that were made before, but never sleep, allocate or drop a last
 //!   reference, other than that of an exchange.
 //! - `Fallback::create()`: process context.
-//! - `SavedOptions` and `Sockets::show()`: process context.
+//! - `SavedOptions` and `SocketList::show()`: process context.
 //! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`workers::WORKERS`], and
 //!   [`workers::FAILURES`] for a link that ends by itself and for events that were too much for a
 //!   handler.
@@ -126,6 +126,8 @@ mod endpoint;
 mod fallback;
 mod family;
 mod hijack;
+#[path = "../keeper.rs"]
+mod keeper;
 mod link;
 mod listener;
 mod listing;
@@ -147,7 +149,9 @@ mod survivors;
 mod transport;
 mod workers;
 
+use keeper::Keeper;
 use kernel::{
+    debugfs::Dir,
     driver::Registration,
     net::{
         pernet,
@@ -177,12 +181,12 @@ struct XenSock {
     _families: family::Families,
     #[pin]
     _driver: Registration<xenbus::Adapter<driver::Frontend>>,
-    _directory: directory::Directory,
+    _directory: Keeper<Dir>,
     _namespaces: pernet::Registration<hijack::NetSettings>,
-    _survivors: survivors::Keeper,
-    _devices: devices::Keeper,
+    _survivors: Keeper<survivors::Survivors>,
+    _devices: Keeper<devices::Devices>,
     _workers: workers::Workers,
-    _budget: budget::Keeper,
+    _budget: Keeper<budget::Budget>,
 }
 
 impl InPlaceModule for XenSock {
@@ -190,10 +194,10 @@ impl InPlaceModule for XenSock {
         try_pin_init!(Self {
             // Before programs can have sockets: what comes after that should not fail.
             _workers: on_xen().and_then(|()| workers::Workers::new())?,
-            _devices: devices::Keeper::new()?,
-            _survivors: survivors::Keeper::new(family::survivor)?,
-            _budget: budget::Keeper::new()?,
-            _directory: directory::Directory::new(c"xensock")?,
+            _devices: devices::Devices::keep()?,
+            _survivors: survivors::Survivors::keep(family::survivor)?,
+            _budget: budget::Budget::keep()?,
+            _directory: directory::keep(c"xensock")?,
             _namespaces: pernet::Registration::new()?,
             _families: family::Families::new()?,
             _substitute: substitute::Registration::new()?,

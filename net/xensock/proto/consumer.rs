@@ -8,7 +8,7 @@ use super::{
         Feature,
         Features, //
     },
-    indexes::Direction,
+    indexes::DirectionWords,
     ring::{
         crossed,
         queued,
@@ -46,7 +46,7 @@ pub struct Ready {
 #[derive(Debug)]
 pub struct Consumer<W> {
     /// Where the words are.
-    direction: Direction,
+    direction: DirectionWords,
     /// Whether both ends use event indexes.
     event_index: bool,
     /// Whether the producer may change its memory.
@@ -69,12 +69,17 @@ pub struct Consumer<W> {
 
 impl<W: Own> Consumer<W> {
     /// Makes the consumer of a fresh direction.
-    pub fn new(direction: Direction, base: u32, features: Features) -> Self {
+    pub fn new(direction: DirectionWords, base: u32, features: Features) -> Self {
         Self::starting_at(direction, base, features, 0)
     }
 
     /// Makes the consumer of a direction whose indexes are both `index`.
-    pub fn starting_at(direction: Direction, base: u32, features: Features, index: u32) -> Self {
+    pub fn starting_at(
+        direction: DirectionWords,
+        base: u32,
+        features: Features,
+        index: u32,
+    ) -> Self {
         Self {
             direction,
             event_index: features.has(Feature::EventIndex),
@@ -99,7 +104,7 @@ impl<W: Own> Consumer<W> {
     }
 
     /// Returns where the words of the direction are.
-    pub fn direction(&self) -> Direction {
+    pub fn direction(&self) -> DirectionWords {
         self.direction
     }
 

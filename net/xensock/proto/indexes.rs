@@ -92,7 +92,7 @@ pub const FIRST_CONS_EVENT: u32 = 0;
 
 /// The offsets of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Direction {
+pub struct DirectionWords {
     /// The consumer's index.
     pub cons: usize,
     /// The producer's index.
@@ -114,7 +114,7 @@ pub struct Direction {
 }
 
 /// From backend to frontend.
-pub const IN: Direction = Direction {
+pub const IN: DirectionWords = DirectionWords {
     cons: IN_CONS,
     prod: IN_PROD,
     error: IN_ERROR,
@@ -127,7 +127,7 @@ pub const IN: Direction = Direction {
 };
 
 /// From frontend to backend.
-pub const OUT: Direction = Direction {
+pub const OUT: DirectionWords = DirectionWords {
     cons: OUT_CONS,
     prod: OUT_PROD,
     error: OUT_ERROR,
@@ -140,7 +140,7 @@ pub const OUT: Direction = Direction {
 };
 
 /// Returns the offsets of a direction.
-pub const fn direction(way: Way) -> Direction {
+pub const fn direction(way: Way) -> DirectionWords {
     match way {
         Way::In => IN,
         Way::Out => OUT,
@@ -156,7 +156,7 @@ pub const fn ref_offset(n: usize) -> Option<usize> {
     }
 }
 
-impl Direction {
+impl DirectionWords {
     /// Returns the offset of grant `n` of the extension, or [`None`] if the page has no room for it.
     pub const fn extension_offset(&self, n: usize) -> Option<usize> {
         if n < MAX_EXTENSION_REFS {

@@ -29,7 +29,7 @@ use super::Dialect;
 
 /// A xenbus state, with the numbers that are in xenstore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
+pub enum EndState {
     /// There is none: the node is gone, or was never written.
     Unknown = 0,
     /// The device is there; its driver may be, and offers or asks nothing yet.
@@ -50,7 +50,7 @@ pub enum State {
     Reconfigured = 8,
 }
 
-impl State {
+impl EndState {
     /// Every state.
     pub const ALL: [Self; 9] = [
         Self::Unknown,
@@ -64,7 +64,7 @@ impl State {
         Self::Reconfigured,
     ];
 
-    /// Returns the state with this number; a number that no state has is [`State::Unknown`].
+    /// Returns the state with this number; a number that no state has is [`EndState::Unknown`].
     pub fn from_number(number: u32) -> Self {
         Self::ALL
             .into_iter()
@@ -95,32 +95,33 @@ pub enum FrontAction {
 }
 
 /// Returns what a frontend in state `own` does when it reads that the backend is in `other`.
-pub const fn front_next(own: State, other: State) -> FrontAction {
+pub const fn front_next(own: EndState, other: EndState) -> FrontAction {
     match (own, other) {
         // The offer. Every other state is what an earlier link has left, or not there yet.
-        (State::Initialising, State::InitWait) => FrontAction::Connect,
-        (State::Initialising, _) => FrontAction::Ignore,
+        (EndState::Initialising, EndState::InitWait) => FrontAction::Connect,
+        (EndState::Initialising, _) => FrontAction::Ignore,
 
-        (State::Initialised, State::Connected) => FrontAction::Connected,
+        (EndState::Initialised, EndState::Connected) => FrontAction::Connected,
         // The backend had offered before we came here, so this is another one; it may offer less.
-        (State::Initialised, State::Initialising) => FrontAction::Reset,
+        (EndState::Initialised, EndState::Initialising) => FrontAction::Reset,
 
         // The backend was connected before we were, so this is another one: it has no ring of ours.
-        (State::Connected, State::Initialising | State::InitWait) => FrontAction::Reset,
+        (EndState::Connected, EndState::Initialising | EndState::InitWait) => FrontAction::Reset,
 
         (
-            State::Initialised | State::Connected,
-            State::Closing | State::Closed | State::Unknown,
+            EndState::Initialised | EndState::Connected,
+            EndState::Closing | EndState::Closed | EndState::Unknown,
         ) => FrontAction::Close,
 
         // We have asked for the end, which is reached once the backend uses nothing of ours. An
         // offer is not an answer: a link that we could not set up must not begin again by itself.
-        (State::Closing, State::Closing | State::Closed | State::Unknown | State::Initialising) => {
-            FrontAction::Close
-        }
+        (
+            EndState::Closing,
+            EndState::Closing | EndState::Closed | EndState::Unknown | EndState::Initialising,
+        ) => FrontAction::Close,
 
         // A new backend. (One that has stayed does not go to these states by itself.)
-        (State::Closed, State::Initialising | State::InitWait) => FrontAction::Reset,
+        (EndState::Closed, EndState::Initialising | EndState::InitWait) => FrontAction::Reset,
 
         _ => FrontAction::Ignore,
     }
@@ -162,39 +163,41 @@ pub const fn back_probe(dialect: Dialect) -> BackAction {
 ///
 /// `online` is the node of this name in the backend's directory, by which the toolstack says whether
 /// it wants the device (`xenbus_dev_is_online()`).
-pub const fn back_next(own: State, other: State, online: bool) -> BackAction {
+pub const fn back_next(own: EndState, other: EndState, online: bool) -> BackAction {
     match (own, other) {
         // A device that is to go is not offered, whoever asks. The toolstack that has said so waits
         // for `Closed`, and removes both directories itself.
-        (State::Closed, State::Initialising | State::Initialised | State::Unknown) if !online => {
+        (EndState::Closed, EndState::Initialising | EndState::Initialised | EndState::Unknown)
+            if !online =>
+        {
             BackAction::Ignore
         }
-        (_, State::Initialising | State::Unknown) if !online => BackAction::Close,
+        (_, EndState::Initialising | EndState::Unknown) if !online => BackAction::Close,
 
         // A frontend that had to do with an earlier backend notices us, and comes here.
-        (State::Initialising, State::Initialising) => BackAction::Offer,
-        (State::Initialising, _) => BackAction::Ignore,
+        (EndState::Initialising, EndState::Initialising) => BackAction::Offer,
+        (EndState::Initialising, _) => BackAction::Ignore,
 
-        (_, State::Unknown) => BackAction::Remove,
+        (_, EndState::Unknown) => BackAction::Remove,
 
-        (State::InitWait, State::Initialised) => BackAction::Connect,
+        (EndState::InitWait, EndState::Initialised) => BackAction::Connect,
         // Nothing is in use, and the frontend may have seen the offer: taking it back now would
         // cross with its answer.
-        (State::InitWait, State::Closed) if !online => BackAction::Close,
+        (EndState::InitWait, EndState::Closed) if !online => BackAction::Close,
         // `Connected` too is of an earlier link; the frontend resets when it sees the offer.
-        (State::InitWait, _) => BackAction::Ignore,
+        (EndState::InitWait, _) => BackAction::Ignore,
 
         // Usually an echo; but the frontend may have been loaded again while we were connecting.
-        (State::Connected, State::Initialised | State::Connected) => BackAction::Recheck,
+        (EndState::Connected, EndState::Initialised | EndState::Connected) => BackAction::Recheck,
         // We missed how the earlier frontend ended.
-        (State::Connected | State::Closing | State::Closed, State::Initialising) => {
+        (EndState::Connected | EndState::Closing | EndState::Closed, EndState::Initialising) => {
             BackAction::Offer
         }
-        (State::Connected, State::Closing) => BackAction::Disconnect,
-        (State::Connected | State::Closing, State::Closed) => BackAction::Close,
+        (EndState::Connected, EndState::Closing) => BackAction::Disconnect,
+        (EndState::Connected | EndState::Closing, EndState::Closed) => BackAction::Close,
 
         // The C frontend comes back without being `Initialising` first.
-        (State::Closed, State::Initialised) => BackAction::Offer,
+        (EndState::Closed, EndState::Initialised) => BackAction::Offer,
 
         _ => BackAction::Ignore,
     }

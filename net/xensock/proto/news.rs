@@ -87,24 +87,24 @@ impl Slot {
 
 /// One direction: by the offsets of its summary and of its bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Direction {
+pub struct NewsWords {
     summary: usize,
     bits: usize,
 }
 
 /// What the backend has for the frontend, as with the rings.
-pub const IN: Direction = Direction {
+pub const IN: NewsWords = NewsWords {
     summary: 0,
     bits: 1024,
 };
 
 /// What the frontend has for the backend.
-pub const OUT: Direction = Direction {
+pub const OUT: NewsWords = NewsWords {
     summary: 64,
     bits: 2048,
 };
 
-impl Direction {
+impl NewsWords {
     /// Says that a ring has news. Returns whether to notify the other end.
     #[must_use]
     pub fn announce(self, page: &impl Bits, slot: Slot) -> bool {
@@ -140,14 +140,14 @@ impl Iterator for Group {
 /// others there are and however often they have news.
 #[derive(Debug)]
 pub struct Pass {
-    direction: Direction,
+    direction: NewsWords,
     /// What was taken of the summary, without the groups that were gone through.
     left: [u32; SUMMARY],
 }
 
 impl Pass {
     /// One that has nothing to do.
-    pub const fn new(direction: Direction) -> Self {
+    pub const fn new(direction: NewsWords) -> Self {
         Self {
             direction,
             left: [0; SUMMARY],

@@ -23,8 +23,8 @@ use super::{
         is_special,
         number,
         range,
+        IpProtocol,
         Rule,
-        Transport,
         Unreadable, //
     }, //
 };
@@ -210,7 +210,7 @@ pub struct Rules<L> {
 
 impl<L: Deref<Target = [Rule]>> Rules<L> {
     /// Whether a socket may be bound to `addr`.
-    pub fn may_bind(&self, transport: Transport, addr: &SocketAddr) -> bool {
+    pub fn may_bind(&self, transport: IpProtocol, addr: &SocketAddr) -> bool {
         let Some(rules) = &self.bind_allow else {
             return self.is_private;
         };
@@ -224,7 +224,7 @@ impl<L: Deref<Target = [Rule]>> Rules<L> {
     /// backend's domain takes in what is sent to an address.
     pub fn may_connect(
         &self,
-        transport: Transport,
+        transport: IpProtocol,
         addr: &SocketAddr,
         is_own: impl Fn(IpAddr) -> bool,
     ) -> bool {
@@ -236,12 +236,12 @@ impl<L: Deref<Target = [Rule]>> Rules<L> {
 
     /// Returns whether a socket may join a group.
     pub fn may_join(&self, group: IpAddr) -> bool {
-        covers(&self.multicast_allow, Transport::Udp, group, 0)
+        covers(&self.multicast_allow, IpProtocol::Udp, group, 0)
     }
 
     fn may_reach(
         &self,
-        transport: Transport,
+        transport: IpProtocol,
         ip: IpAddr,
         port: u16,
         is_own: impl Fn(IpAddr) -> bool,
@@ -259,7 +259,7 @@ impl<L: Deref<Target = [Rule]>> Rules<L> {
     }
 }
 
-fn covers(rules: &[Rule], transport: Transport, ip: IpAddr, port: u16) -> bool {
+fn covers(rules: &[Rule], transport: IpProtocol, ip: IpAddr, port: u16) -> bool {
     rules.iter().any(|rule| rule.covers(transport, ip, port))
 }
 

@@ -8,7 +8,7 @@ use super::{
         Feature,
         Features, //
     },
-    indexes::Direction,
+    indexes::DirectionWords,
     ring::{
         crossed,
         queued,
@@ -37,7 +37,7 @@ use super::{
 #[derive(Debug)]
 pub struct Producer<W> {
     /// Where the words are.
-    direction: Direction,
+    direction: DirectionWords,
     /// Whether both ends use event indexes.
     event_index: bool,
     /// Bytes of the base, a power of two.
@@ -54,12 +54,17 @@ pub struct Producer<W> {
 
 impl<W: Own> Producer<W> {
     /// Makes the producer of a fresh direction.
-    pub fn new(direction: Direction, base: u32, features: Features) -> Self {
+    pub fn new(direction: DirectionWords, base: u32, features: Features) -> Self {
         Self::starting_at(direction, base, features, 0)
     }
 
     /// Makes the producer of a direction whose indexes are both `index`.
-    pub fn starting_at(direction: Direction, base: u32, features: Features, index: u32) -> Self {
+    pub fn starting_at(
+        direction: DirectionWords,
+        base: u32,
+        features: Features,
+        index: u32,
+    ) -> Self {
         Self {
             direction,
             event_index: features.has(Feature::EventIndex),
@@ -80,7 +85,7 @@ impl<W: Own> Producer<W> {
     }
 
     /// Returns where the words of the direction are.
-    pub fn direction(&self) -> Direction {
+    pub fn direction(&self) -> DirectionWords {
         self.direction
     }
 

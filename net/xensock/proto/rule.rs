@@ -36,14 +36,14 @@ pub const MAX_RULES: usize = 32;
 
 /// What carries the data of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub enum IpProtocol {
     /// TCP.
     Tcp,
     /// UDP.
     Udp,
 }
 
-impl Transport {
+impl IpProtocol {
     /// Returns its name, as rules have it.
     pub const fn name(self) -> &'static CStr {
         match self {
@@ -191,7 +191,7 @@ impl Prefix {
 /// What a word of a list stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    transport: Option<Transport>,
+    transport: Option<IpProtocol>,
     prefix: Option<Prefix>,
     first: u16,
     last: u16,
@@ -207,7 +207,7 @@ impl Rule {
     };
 
     /// Whether the rule is about this address and port.
-    pub fn covers(&self, transport: Transport, ip: IpAddr, port: u16) -> bool {
+    pub fn covers(&self, transport: IpProtocol, ip: IpAddr, port: u16) -> bool {
         self.transport.is_none_or(|own| own == transport)
             && self
                 .prefix
@@ -225,7 +225,7 @@ impl Rule {
 
     /// Returns whether the rule is about groups of multicast, whatever the port, and nothing else.
     pub fn is_about_groups(&self) -> bool {
-        self.transport != Some(Transport::Tcp)
+        self.transport != Some(IpProtocol::Tcp)
             && (self.first, self.last) == (0, u16::MAX)
             && self
                 .prefix
@@ -245,8 +245,8 @@ impl FromStr for Rule {
 
     fn from_str(word: &str) -> Result<Self, Unreadable> {
         let (transport, rest) = match word.split_once(':') {
-            Some(("tcp", rest)) => (Some(Transport::Tcp), rest),
-            Some(("udp", rest)) => (Some(Transport::Udp), rest),
+            Some(("tcp", rest)) => (Some(IpProtocol::Tcp), rest),
+            Some(("udp", rest)) => (Some(IpProtocol::Udp), rest),
             _ => (None, word),
         };
         let (prefix, ports) = if let Some(rest) = rest.strip_prefix('[') {
@@ -305,12 +305,12 @@ pub fn number(text: &[u8]) -> Result<u32, Unreadable> {
 ///
 /// ```
 /// # use std::net::IpAddr;
-/// # use xensock_hosttest::proto::rule::{rules, Rule, Transport};
+/// # use xensock_hosttest::proto::rule::{rules, Rule, IpProtocol};
 /// let list: Vec<Rule> = rules(b"192.0.2.0/24:80 udp:53").flatten().collect();
 /// let ip: IpAddr = "192.0.2.7".parse().unwrap();
 ///
-/// assert!(list.iter().any(|rule| rule.covers(Transport::Tcp, ip, 80)));
-/// assert!(!list.iter().any(|rule| rule.covers(Transport::Tcp, ip, 53)));
+/// assert!(list.iter().any(|rule| rule.covers(IpProtocol::Tcp, ip, 80)));
+/// assert!(!list.iter().any(|rule| rule.covers(IpProtocol::Tcp, ip, 53)));
 /// ```
 pub fn rules(list: &[u8]) -> impl Iterator<Item = Result<Rule, Unreadable>> + '_ {
     words(list)

@@ -49,7 +49,7 @@
 
 use super::{
     errno::Ending,
-    indexes::Direction, //
+    indexes::DirectionWords, //
 };
 
 pub use super::{
@@ -93,14 +93,14 @@ pub trait Own {
 }
 
 /// Reads the error word of a direction; what follows is not done before it.
-pub(super) fn load_ending(words: &impl Words, direction: Direction) -> Ending {
+pub(super) fn load_ending(words: &impl Words, direction: DirectionWords) -> Ending {
     let word = words.load_acquire(direction.error);
 
     Ending::from_wire(i32::from_le_bytes(word.to_le_bytes()))
 }
 
 /// Writes the error word of a direction, after all that was done before.
-pub(super) fn store_ending(words: &impl Words, direction: Direction, ending: Ending) {
+pub(super) fn store_ending(words: &impl Words, direction: DirectionWords, ending: Ending) {
     let word = u32::from_le_bytes(ending.to_wire().to_le_bytes());
 
     words.store_release(direction.error, word);

@@ -68,7 +68,7 @@ const fn is_after(index: u32, other: u32) -> bool {
 
 /// The value of the urgent byte, apart from the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum UrgentValue {
     /// The byte has not come yet.
     Awaited,
     /// It can be read.
@@ -80,12 +80,12 @@ pub enum Value {
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     index: u32,
-    value: Value,
+    value: UrgentValue,
 }
 
 /// What a notice was news of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct News {
+pub struct UrgentEvents {
     /// There is an urgent byte on the way: SIGURG.
     pub announced: bool,
     /// It has come.
@@ -121,8 +121,8 @@ impl UrgentIn {
 
     /// Hears of an urgent byte. `next` is the byte to be read next, of `ready` that can be read;
     /// `is_inline` says that urgent bytes are part of what is read.
-    pub fn hear(&mut self, notice: Notice, next: u32, ready: u32, is_inline: bool) -> News {
-        let mut news = News::default();
+    pub fn hear(&mut self, notice: Notice, next: u32, ready: u32, is_inline: bool) -> UrgentEvents {
+        let mut news = UrgentEvents::default();
         let is_later = |mark: Mark| is_after(notice.index, mark.index);
         if self.heard.replace(notice.index) != Some(notice.index) {
             if is_after(next, notice.index) || !self.mark.is_none_or(is_later) {
@@ -133,13 +133,13 @@ impl UrgentIn {
             }
             self.mark = Some(Mark {
                 index: notice.index,
-                value: Value::Awaited,
+                value: UrgentValue::Awaited,
             });
             news.announced = true;
         }
         if let (Some(mark), Some(byte)) = (&mut self.mark, notice.byte) {
-            if mark.index == notice.index && mark.value == Value::Awaited {
-                mark.value = Value::Arrived(byte);
+            if mark.index == notice.index && mark.value == UrgentValue::Awaited {
+                mark.value = UrgentValue::Arrived(byte);
                 news.arrived = true;
             }
         }
@@ -182,14 +182,14 @@ impl UrgentIn {
     }
 
     /// Returns the value of the urgent byte, if there is one.
-    pub fn value(&self) -> Option<Value> {
+    pub fn value(&self) -> Option<UrgentValue> {
         self.mark.map(|mark| mark.value)
     }
 
     /// Notes that the value was read.
     pub fn take(&mut self) {
         if let Some(mark) = &mut self.mark {
-            mark.value = Value::Taken;
+            mark.value = UrgentValue::Taken;
         }
     }
 }
@@ -208,14 +208,14 @@ pub struct UrgentOut {
 
 /// What to send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct NextBytes {
     /// So many bytes.
     pub len: u32,
     /// As urgent: then it is one.
     pub is_urgent: bool,
 }
 
-impl Piece {
+impl NextBytes {
     /// Returns a piece of `len` bytes none of which is urgent.
     pub const fn all(len: u32) -> Self {
         Self {
@@ -233,8 +233,8 @@ impl UrgentOut {
 
     /// Returns what of the `ready` bytes, at least 1, from `next` on is to be sent next. To be called
     /// after they were found.
-    pub fn piece(&mut self, words: &impl Words, next: u32, ready: u32) -> Piece {
-        let all = Piece::all(ready);
+    pub fn piece(&mut self, words: &impl Words, next: u32, ready: u32) -> NextBytes {
+        let all = NextBytes::all(ready);
         let end = words.load(OUT_URGENT_END);
         if end == self.done {
             return all;
@@ -245,11 +245,11 @@ impl UrgentOut {
             return all;
         }
         match end.wrapping_sub(next) {
-            1 => Piece {
+            1 => NextBytes {
                 len: 1,
                 is_urgent: true,
             },
-            ahead => Piece::all(ready.min(ahead.wrapping_sub(1))),
+            ahead => NextBytes::all(ready.min(ahead.wrapping_sub(1))),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) use self::options::is_plain;
 
 pub use self::{
     callbacks::Callbacks,
-    data::Datagram,
+    data::ReceivedDatagram,
     locked::Locked,
     memory::{
         tcp_memory,

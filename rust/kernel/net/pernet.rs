@@ -93,7 +93,7 @@ impl Entries<'_> {
 }
 
 /// What there is for a namespace. Dropped in this order.
-struct Slot<T> {
+struct NetData<T> {
     _entries: KVec<KBox<dyn Send + Sync>>,
     data: KBox<T>,
 }
@@ -103,7 +103,7 @@ struct Slot<T> {
 /// # Invariants
 ///
 /// While `registered` is set `ops` is registered, and for an RCU grace period afterwards. Then the
-/// generic data `id` of each namespace are a pointer to its [`Slot<T>`], or null.
+/// generic data `id` of each namespace are a pointer to its [`NetData<T>`], or null.
 pub struct Place<T> {
     id: Opaque<c_uint>,
     ops: Opaque<bindings::pernet_operations>,
@@ -152,7 +152,7 @@ impl<T: PerNet> Place<T> {
     /// # Safety
     ///
     /// `net` must be valid, and `ops` be registered.
-    unsafe fn slot(net: *mut bindings::net) -> *mut *mut Slot<T> {
+    unsafe fn slot(net: *mut bindings::net) -> *mut *mut NetData<T> {
         // SAFETY: This is required of the caller; the number does not change while `ops` is
         // registered.
         unsafe { bindings::net_generic(net, *T::get().id.get()) }.cast()
@@ -170,7 +170,7 @@ impl<T: PerNet> Place<T> {
                 entries: KVec::new(),
             };
             let data = T::new(namespace, &mut entries)?;
-            let slot = Slot {
+            let slot = NetData {
                 _entries: entries.entries,
                 data,
             };
@@ -222,7 +222,7 @@ impl<T: PerNet> Registration<T> {
             init: Some(Place::<T>::init),
             exit: Some(Place::<T>::exit),
             id: place.id.get(),
-            size: size_of::<*mut Slot<T>>(),
+            size: size_of::<*mut NetData<T>>(),
             ..pin_init::zeroed()
         };
         // SAFETY: Nobody else changes what belongs to who has set `taken`. The table and the number

@@ -27,12 +27,12 @@ static_assert!(PAGE_SIZE == 4096);
 
 /// One page and where it is mapped.
 #[derive(Clone, Copy)]
-pub(super) struct Frame {
+pub(super) struct PageFrame {
     page: NonNull<bindings::page>,
     addr: NonNull<u8>,
 }
 
-impl Frame {
+impl PageFrame {
     /// Makes a frame of a page.
     ///
     /// # Safety
@@ -91,7 +91,7 @@ impl Frame {
 ///
 /// [`virt_mb`]: crate::sync::barrier::virt_mb
 pub struct SharedPages {
-    frames: KVVec<Frame>,
+    frames: KVVec<PageFrame>,
 }
 
 // SAFETY: The pages are mapped in the kernel's address space, the same for all threads.
@@ -117,14 +117,14 @@ impl SharedPages {
     ///
     /// `frame` must be readable and writable until `self` is dropped, and must not be accessed but
     /// through `self`.
-    pub(super) unsafe fn push(&mut self, frame: Frame) -> Result {
+    pub(super) unsafe fn push(&mut self, frame: PageFrame) -> Result {
         // INVARIANT: As required by this function's safety requirements.
         self.frames.push_within_capacity(frame).map_err(|_| ENOSPC)
     }
 
     /// Returns the pages.
     #[inline]
-    pub(super) fn frames(&self) -> &[Frame] {
+    pub(super) fn frames(&self) -> &[PageFrame] {
         &self.frames
     }
 
@@ -141,7 +141,7 @@ impl SharedPages {
     ///
     /// `offset` must be within the run.
     #[inline]
-    fn piece(&self, offset: usize, max: usize) -> Option<(Frame, usize, usize)> {
+    fn piece(&self, offset: usize, max: usize) -> Option<(PageFrame, usize, usize)> {
         let frame = *self.frames.get(offset / PAGE_SIZE)?;
         let start = offset % PAGE_SIZE;
 

@@ -20,7 +20,7 @@ use xensock_hosttest::proto::{
         front_next,
         BackAction,
         FrontAction,
-        State, //
+        EndState, //
     },
     Dialect,
 };
@@ -34,7 +34,7 @@ enum Phase {
     /// Nothing to do, but a report may be pending.
     Idle,
     /// The other end's state has been read.
-    Read(State),
+    Read(EndState),
     /// The new ring is set up, or mapped; the state is not written yet.
     Up,
 }
@@ -45,9 +45,9 @@ struct End {
     /// Whether the driver is bound to the device.
     present: bool,
     /// The state as the driver knows it.
-    own: State,
+    own: EndState,
     /// The state in xenstore.
-    store: State,
+    store: EndState,
     /// Whether the other end's state has been written since it was last read.
     pending: bool,
     /// Where the driver is.
@@ -59,16 +59,16 @@ struct End {
 impl End {
     const NEW: Self = Self {
         present: false,
-        own: State::Initialising,
-        store: State::Initialising,
+        own: EndState::Initialising,
+        store: EndState::Initialising,
         pending: false,
         phase: Phase::Idle,
         ring: None,
     };
 
     /// As `xenbus_switch_state()` does it; returns whether something was written.
-    fn switch(&mut self, state: State) -> bool {
-        if self.own == state || self.store == State::Unknown {
+    fn switch(&mut self, state: EndState) -> bool {
+        if self.own == state || self.store == EndState::Unknown {
             return false;
         }
         self.own = state;
@@ -123,13 +123,13 @@ impl World {
             .unwrap_or(0)
     }
 
-    fn front_switch(&mut self, state: State) {
+    fn front_switch(&mut self, state: EndState) {
         if self.front.switch(state) {
             self.back.pending = true;
         }
     }
 
-    fn back_switch(&mut self, state: State) {
+    fn back_switch(&mut self, state: EndState) {
         if self.back.switch(state) {
             self.front.pending = true;
         }
@@ -155,14 +155,14 @@ impl World {
                         self.front.ring = Some(self.node);
                         self.front.phase = Phase::Up;
                     }
-                    FrontAction::Connected => self.front_switch(State::Connected),
+                    FrontAction::Connected => self.front_switch(EndState::Connected),
                     FrontAction::Close => {
                         self.front.ring = None;
-                        self.front_switch(State::Closed);
+                        self.front_switch(EndState::Closed);
                     }
                     FrontAction::Reset => {
                         self.front.ring = None;
-                        self.front_switch(State::Initialising);
+                        self.front_switch(EndState::Initialising);
                     }
                 }
                 // The driver looks again after an action; nothing is gained by doing it at once.
@@ -172,7 +172,7 @@ impl World {
                 }
             }
             Phase::Up => {
-                self.front_switch(State::Initialised);
+                self.front_switch(EndState::Initialised);
                 self.front.phase = Phase::Idle;
                 self.front.pending = true;
             }
@@ -197,7 +197,7 @@ impl World {
                     BackAction::Ignore => return Some(self),
                     BackAction::Offer => {
                         self.back.ring = None;
-                        self.back_switch(State::InitWait);
+                        self.back_switch(EndState::InitWait);
                     }
                     BackAction::Connect => {
                         self.back.ring = None;
@@ -217,21 +217,21 @@ impl World {
                         if self.front.ring == Some(self.node) {
                             self.back.ring = Some(self.node);
                         } else {
-                            self.back_switch(State::Closing);
+                            self.back_switch(EndState::Closing);
                         }
                     }
                     BackAction::Disconnect => {
                         self.back.ring = None;
-                        self.back_switch(State::Closing);
+                        self.back_switch(EndState::Closing);
                     }
                     BackAction::Close => {
                         self.back.ring = None;
-                        self.back_switch(State::Closed);
+                        self.back_switch(EndState::Closed);
                     }
                     BackAction::Remove => {
                         self.back.ring = None;
                         self.removed = true;
-                        self.back.store = State::Unknown;
+                        self.back.store = EndState::Unknown;
                         self.front.pending = true;
                         return Some(self);
                     }
@@ -239,7 +239,7 @@ impl World {
                 self.back.pending = true;
             }
             Phase::Up => {
-                self.back_switch(State::Connected);
+                self.back_switch(EndState::Connected);
                 self.back.phase = Phase::Idle;
                 self.back.pending = true;
             }
@@ -249,7 +249,7 @@ impl World {
 
     fn load_front(mut self) -> Self {
         self.front.present = true;
-        self.front_switch(State::Initialising);
+        self.front_switch(EndState::Initialising);
         self.front.pending = true;
         self
     }
@@ -258,19 +258,19 @@ impl World {
         self.front.present = false;
         self.front.pending = false;
         self.front.ring = None;
-        self.front_switch(State::Closed);
+        self.front_switch(EndState::Closed);
         self
     }
 
     fn load_back(mut self) -> Self {
         self.back.present = true;
-        self.back_switch(State::Initialising);
+        self.back_switch(EndState::Initialising);
         let dialect = match self.dialect {
             Dialect8::XenSock => Dialect::XenSock,
             Dialect8::PvCalls => Dialect::PvCalls,
         };
         if back_probe(dialect) == BackAction::Offer && self.online {
-            self.back_switch(State::InitWait);
+            self.back_switch(EndState::InitWait);
         }
         self.back.pending = true;
         self
@@ -280,7 +280,7 @@ impl World {
         self.back.present = false;
         self.back.pending = false;
         self.back.ring = None;
-        self.back_switch(State::Closed);
+        self.back_switch(EndState::Closed);
         self
     }
 
@@ -295,7 +295,7 @@ impl World {
             ..self
         };
         // xenbus waits for a running handler before it removes a driver.
-        if base.front.phase == Phase::Idle && base.front.store != State::Unknown {
+        if base.front.phase == Phase::Idle && base.front.store != EndState::Unknown {
             next.push(if base.front.present {
                 base.unload_front()
             } else {
@@ -306,7 +306,7 @@ impl World {
             // A driver binds only if the other end's directory is there.
             if base.back.present {
                 next.push(base.unload_back());
-            } else if base.front.store != State::Unknown {
+            } else if base.front.store != EndState::Unknown {
                 next.push(base.load_back());
             }
         }
@@ -320,26 +320,26 @@ impl World {
         if base.front.present && base.front.ring.is_some() && base.front.phase == Phase::Idle {
             let mut world = base;
             world.front.ring = None;
-            world.front_switch(State::Closing);
+            world.front_switch(EndState::Closing);
             next.push(world);
         }
         if base.back.present && base.back.ring.is_some() && base.back.phase == Phase::Idle {
             let mut world = base;
             world.back.ring = None;
-            world.back_switch(State::Closing);
+            world.back_switch(EndState::Closing);
             next.push(world);
         }
-        if base.online && base.back.store != State::Closed {
+        if base.online && base.back.store != EndState::Closed {
             let mut world = base;
             world.online = false;
-            world.back.store = State::Closing;
+            world.back.store = EndState::Closing;
             world.front.pending = true;
             next.push(world);
         }
-        if base.front.store != State::Unknown {
+        if base.front.store != EndState::Unknown {
             let mut world = base;
             world.front = End {
-                store: State::Unknown,
+                store: EndState::Unknown,
                 ..End::NEW
             };
             world.back.pending = true;
@@ -350,8 +350,8 @@ impl World {
 
     /// Whether the two ends use the same ring.
     fn is_connected(&self) -> bool {
-        self.front.own == State::Connected
-            && self.back.own == State::Connected
+        self.front.own == EndState::Connected
+            && self.back.own == EndState::Connected
             && self.front.ring.is_some()
             && self.front.ring == self.back.ring
     }
@@ -419,19 +419,19 @@ fn settle(mut world: World) -> HashSet<World> {
 const DIALECTS: [Dialect8; 2] = [Dialect8::XenSock, Dialect8::PvCalls];
 
 /// The own states of a frontend, and of a backend.
-const FRONT: [State; 5] = [
-    State::Initialising,
-    State::Initialised,
-    State::Connected,
-    State::Closing,
-    State::Closed,
+const FRONT: [EndState; 5] = [
+    EndState::Initialising,
+    EndState::Initialised,
+    EndState::Connected,
+    EndState::Closing,
+    EndState::Closed,
 ];
-const BACK: [State; 5] = [
-    State::Initialising,
-    State::InitWait,
-    State::Connected,
-    State::Closing,
-    State::Closed,
+const BACK: [EndState; 5] = [
+    EndState::Initialising,
+    EndState::InitWait,
+    EndState::Connected,
+    EndState::Closing,
+    EndState::Closed,
 ];
 
 #[test]
@@ -507,14 +507,14 @@ fn a_dead_guest_leaves_nothing() {
         .load_front();
 
     for world in walk(start, false) {
-        if world.front.store == State::Unknown && world.back.present {
+        if world.front.store == EndState::Unknown && world.back.present {
             assert_eq!(world.back.ring, None);
             // A backend which had not begun leaves the directory to whoever made it, and one that
             // is to go to whoever has said so.
             assert!(
                 world.removed
-                    || world.back.own == State::Initialising
-                    || (!world.online && world.back.own == State::Closed),
+                    || world.back.own == EndState::Initialising
+                    || (!world.online && world.back.own == EndState::Closed),
                 "{world:?}"
             );
         }
@@ -528,46 +528,46 @@ fn the_toolstack_detaches_a_connected_device() {
     for mut world in settle(start) {
         assert!(world.is_connected());
         world.online = false;
-        world.back.store = State::Closing;
+        world.back.store = EndState::Closing;
         world.front.pending = true;
         for world in settle(world) {
             assert!(world.is_torn_down());
-            assert_eq!(world.front.store, State::Closed);
-            assert_eq!(world.back.store, State::Closed);
+            assert_eq!(world.front.store, EndState::Closed);
+            assert_eq!(world.back.store, EndState::Closed);
         }
     }
 }
 
 /// What a sequence of reports makes of a frontend.
-fn front_states(own: State, reports: &[State]) -> State {
+fn front_states(own: EndState, reports: &[EndState]) -> EndState {
     reports
         .iter()
         .fold(own, |own, &other| match front_next(own, other) {
             FrontAction::Ignore => own,
-            FrontAction::Connect => State::Initialised,
-            FrontAction::Connected => State::Connected,
-            FrontAction::Close => State::Closed,
-            FrontAction::Reset => State::Initialising,
+            FrontAction::Connect => EndState::Initialised,
+            FrontAction::Connected => EndState::Connected,
+            FrontAction::Close => EndState::Closed,
+            FrontAction::Reset => EndState::Initialising,
         })
 }
 
 /// What a sequence of reports makes of a backend that is online.
-fn back_states(own: State, reports: &[State]) -> State {
+fn back_states(own: EndState, reports: &[EndState]) -> EndState {
     reports
         .iter()
         .fold(own, |own, &other| match back_next(own, other, true) {
             BackAction::Ignore | BackAction::Recheck => own,
-            BackAction::Offer => State::InitWait,
-            BackAction::Connect => State::Connected,
-            BackAction::Disconnect => State::Closing,
-            BackAction::Close => State::Closed,
-            BackAction::Remove => State::Unknown,
+            BackAction::Offer => EndState::InitWait,
+            BackAction::Connect => EndState::Connected,
+            BackAction::Disconnect => EndState::Closing,
+            BackAction::Close => EndState::Closed,
+            BackAction::Remove => EndState::Unknown,
         })
 }
 
 #[test]
 fn boot() {
-    use State::*;
+    use EndState::*;
 
     assert_eq!(
         front_states(Initialising, &[Unknown, Initialising, InitWait, InitWait]),
@@ -589,7 +589,7 @@ fn boot() {
 
 #[test]
 fn backend_module_loaded_again() {
-    use State::*;
+    use EndState::*;
 
     // Unloading writes Closed, loading Initialising; the frontend may miss the first, or both.
     assert_eq!(
@@ -616,7 +616,7 @@ fn backend_module_loaded_again() {
 
 #[test]
 fn frontend_module_loaded_again() {
-    use State::*;
+    use EndState::*;
 
     assert_eq!(back_states(Connected, &[Closed]), Closed);
     assert_eq!(
@@ -641,7 +641,7 @@ fn frontend_module_loaded_again() {
 
 #[test]
 fn guest_shuts_down_or_reboots() {
-    use State::*;
+    use EndState::*;
 
     // xenbus writes Closing for the frontend and waits for the backend's.
     assert_eq!(back_states(Connected, &[Closing]), Closing);
@@ -661,7 +661,7 @@ fn guest_shuts_down_or_reboots() {
 
 #[test]
 fn backend_domain_dies() {
-    use State::*;
+    use EndState::*;
 
     assert_eq!(front_states(Connected, &[Unknown]), Closed);
     assert_eq!(
@@ -672,7 +672,7 @@ fn backend_domain_dies() {
 
 #[test]
 fn a_failed_link_does_not_begin_again_by_itself() {
-    use State::*;
+    use EndState::*;
 
     // The frontend could not set up its ring, or found the backend out.
     assert_eq!(
@@ -690,15 +690,15 @@ fn a_failed_link_does_not_begin_again_by_itself() {
 
 #[test]
 fn states_that_an_end_never_has_are_ignored() {
-    for own in State::ALL {
-        for other in State::ALL {
+    for own in EndState::ALL {
+        for other in EndState::ALL {
             if !FRONT.contains(&own) {
                 assert_eq!(front_next(own, other), FrontAction::Ignore);
             }
-            if !BACK.contains(&own) && other != State::Unknown {
+            if !BACK.contains(&own) && other != EndState::Unknown {
                 assert_eq!(back_next(own, other, true), BackAction::Ignore);
             }
-            if matches!(other, State::Reconfiguring | State::Reconfigured) {
+            if matches!(other, EndState::Reconfiguring | EndState::Reconfigured) {
                 assert_eq!(front_next(own, other), FrontAction::Ignore);
                 assert_eq!(back_next(own, other, true), BackAction::Ignore);
             }
@@ -708,12 +708,12 @@ fn states_that_an_end_never_has_are_ignored() {
 
 #[test]
 fn state_numbers() {
-    for (number, state) in (0..).zip(State::ALL) {
+    for (number, state) in (0..).zip(EndState::ALL) {
         assert_eq!(state.number(), number);
-        assert_eq!(State::from_number(number), state);
+        assert_eq!(EndState::from_number(number), state);
     }
-    assert_eq!(State::from_number(9), State::Unknown);
-    assert_eq!(State::from_number(u32::MAX), State::Unknown);
+    assert_eq!(EndState::from_number(9), EndState::Unknown);
+    assert_eq!(EndState::from_number(u32::MAX), EndState::Unknown);
 }
 
 /// The text is normative, so its tables say what the machines do.
@@ -721,16 +721,16 @@ fn state_numbers() {
 fn the_document_has_the_same_tables() {
     let text = include_str!("../../../Documentation/networking/xensock/protocol.rst");
     let reports = [
-        State::Unknown,
-        State::Initialising,
-        State::InitWait,
-        State::Initialised,
-        State::Connected,
-        State::Closing,
-        State::Closed,
+        EndState::Unknown,
+        EndState::Initialising,
+        EndState::InitWait,
+        EndState::Initialised,
+        EndState::Connected,
+        EndState::Closing,
+        EndState::Closed,
     ];
     let mut tables = text.split("own / other").skip(1);
-    let mut check = |states: [State; 5], action: &dyn Fn(State, State) -> String| {
+    let mut check = |states: [EndState; 5], action: &dyn Fn(EndState, EndState) -> String| {
         let rows = tables.next().unwrap().lines().skip(2);
         for (own, row) in states.into_iter().zip(rows) {
             let cells: Vec<_> = row.split_whitespace().collect();

@@ -27,7 +27,7 @@ use proptest::{
 };
 use xensock_hosttest::proto::news::{
     Bits,
-    Direction,
+    NewsWords,
     Pass,
     Slot,
     GROUPS,
@@ -81,7 +81,7 @@ impl Bits for Page {
 }
 
 /// All slots of a pass, in order.
-fn pass(page: &Page, direction: Direction) -> Vec<u32> {
+fn pass(page: &Page, direction: NewsWords) -> Vec<u32> {
     let mut pass = Pass::new(direction);
     pass.begin(page);
     std::iter::from_fn(|| pass.next(page)).flatten().map(Slot::number).collect()

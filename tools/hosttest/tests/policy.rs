@@ -24,13 +24,13 @@ use xensock_hosttest::proto::{
     rule::{
         rules,
         Rule,
-        Transport,
+        IpProtocol,
         Unreadable,
         MAX_RULES, //
     },
 };
 
-use Transport::{
+use IpProtocol::{
     Tcp,
     Udp, //
 };
@@ -74,7 +74,7 @@ fn is_own(ip: IpAddr) -> bool {
     OWN.iter().any(|own| addr(own).ip() == ip)
 }
 
-fn reaches(policy: &Rules<Vec<Rule>>, transport: Transport, to: &SocketAddr) -> bool {
+fn reaches(policy: &Rules<Vec<Rule>>, transport: IpProtocol, to: &SocketAddr) -> bool {
     policy.may_connect(transport, to, is_own)
 }
 
@@ -413,7 +413,7 @@ fn binding() {
 /// A rule, as a test thinks of it.
 #[derive(Clone, Debug)]
 struct Model {
-    transport: Option<Transport>,
+    transport: Option<IpProtocol>,
     prefix: Option<(IpAddr, u32)>,
     ports: Option<(u16, u16)>,
 }
@@ -453,7 +453,7 @@ impl Model {
         text
     }
 
-    fn covers(&self, transport: Transport, ip: IpAddr, port: u16) -> bool {
+    fn covers(&self, transport: IpProtocol, ip: IpAddr, port: u16) -> bool {
         self.transport.is_none_or(|own| own == transport)
             && self
                 .ports
@@ -499,7 +499,7 @@ fn prefix() -> impl Strategy<Value = (IpAddr, u32)> {
     })
 }
 
-fn transport() -> impl Strategy<Value = Transport> {
+fn transport() -> impl Strategy<Value = IpProtocol> {
     prop_oneof![Just(Tcp), Just(Udp)]
 }
 

@@ -10,7 +10,7 @@ use std::{
 use xensock_hosttest::proto::{
     indexes::{
         self,
-        Direction, //
+        DirectionWords, //
     },
     ring::{
         Memory,
@@ -58,7 +58,7 @@ impl Own for Word {
 struct Page(Vec<Cell<u32>>);
 
 impl Page {
-    fn new(direction: Direction, start: u32) -> Self {
+    fn new(direction: DirectionWords, start: u32) -> Self {
         let page = Self(vec![Cell::new(0); 32]);
         page.store(direction.cons, start);
         page.store(direction.prod, start);

@@ -11,13 +11,13 @@ use proptest::prelude::*;
 use xensock_hosttest::proto::rule::{
     route::{
         route,
-        Name,
+        DeviceName,
         Route, //
     },
     words, //
 };
 
-fn name(text: &str) -> Name {
+fn name(text: &str) -> DeviceName {
     text.parse().unwrap()
 }
 
@@ -30,7 +30,7 @@ fn ip(text: &str) -> Option<IpAddr> {
 }
 
 /// By which device, if these are connected.
-fn by(routes: &str, ip: Option<IpAddr>, connected: &[&str]) -> Option<Name> {
+fn by(routes: &str, ip: Option<IpAddr>, connected: &[&str]) -> Option<DeviceName> {
     route(&list(routes), ip, |device| {
         connected
             .iter()

@@ -28,7 +28,7 @@ use xensock_hosttest::proto::{
     },
     indexes::{
         self,
-        Direction, //
+        DirectionWords, //
     },
     ring::{
         Memory,
@@ -69,7 +69,7 @@ fn check_within(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
 /// How a run goes.
 #[derive(Clone, Copy)]
 struct Run {
-    direction: Direction,
+    direction: DirectionWords,
     /// Whether both ends use event indexes.
     event_index: bool,
     /// Where the indexes begin.

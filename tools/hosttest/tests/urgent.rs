@@ -14,11 +14,11 @@ use xensock_hosttest::proto::{
     urgent::{
         mark_end,
         Notice,
-        Piece,
+        NextBytes,
         UrgentIn,
         UrgentOut,
         Step,
-        Value, //
+        UrgentValue, //
     },
 };
 
@@ -115,7 +115,7 @@ fn a_reader_stops_at_the_mark_and_leaves_it_out() {
         assert!(reader.is_at_mark(mark));
         assert_eq!(reader.step(mark, 4, false), Step::Skip);
         assert_eq!(reader.step(mark, 4, true), Step::Read(4));
-        assert_eq!(reader.value(), Some(Value::Arrived(b'D')));
+        assert_eq!(reader.value(), Some(UrgentValue::Arrived(b'D')));
 
         let behind = mark.wrapping_add(1);
         reader.pass(behind);
@@ -134,11 +134,11 @@ fn a_byte_is_announced_before_it_comes() {
     let mut reader = UrgentIn::default();
     let news = reader.hear(notice(100, None), 0, 0, false);
     assert!(news.announced && !news.arrived);
-    assert_eq!(reader.value(), Some(Value::Awaited));
+    assert_eq!(reader.value(), Some(UrgentValue::Awaited));
     let news = reader.hear(notice(100, b'x'), 0, 50, false);
     assert!(!news.announced && news.arrived);
     reader.take();
-    assert_eq!(reader.value(), Some(Value::Taken));
+    assert_eq!(reader.value(), Some(UrgentValue::Taken));
     assert_eq!(reader.hear(notice(100, b'x'), 0, 50, false), Default::default());
     // It is left out all the same.
     assert_eq!(reader.step(100, 1, false), Step::Skip);
@@ -149,12 +149,12 @@ fn a_later_one_takes_the_place() {
     let mut reader = UrgentIn::default();
     reader.hear(notice(5, b'a'), 0, 6, false);
     assert!(reader.hear(notice(8, b'b'), 0, 9, false).announced);
-    assert_eq!(reader.value(), Some(Value::Arrived(b'b')));
+    assert_eq!(reader.value(), Some(UrgentValue::Arrived(b'b')));
     assert_eq!(reader.step(0, 9, false), Step::Read(8));
     // Not one that was before it, nor one that was read.
     assert_eq!(reader.hear(notice(6, b'c'), 0, 9, false), Default::default());
     assert_eq!(reader.hear(notice(2, b'c'), 3, 9, false), Default::default());
-    assert_eq!(reader.value(), Some(Value::Arrived(b'b')));
+    assert_eq!(reader.value(), Some(UrgentValue::Arrived(b'b')));
 }
 
 /// What TCP does with one that is next to be read.
@@ -180,23 +180,23 @@ fn a_sender_sends_the_byte_alone() {
         let page = Page::default();
         let mut sender = UrgentOut::default();
         let end = start.wrapping_add(4);
-        assert_eq!(sender.piece(&page, start, 9), Piece::all(9));
+        assert_eq!(sender.piece(&page, start, 9), NextBytes::all(9));
         mark_end(&page, end);
         assert_eq!(page.get(OUT_URGENT_END), end);
-        assert_eq!(sender.piece(&page, start, 2), Piece::all(2));
-        assert_eq!(sender.piece(&page, start, 9), Piece::all(3));
+        assert_eq!(sender.piece(&page, start, 2), NextBytes::all(2));
+        assert_eq!(sender.piece(&page, start, 9), NextBytes::all(3));
         let last = start.wrapping_add(3);
-        let urgent = Piece {
+        let urgent = NextBytes {
             len: 1,
             is_urgent: true,
         };
         assert_eq!(sender.piece(&page, last, 6), urgent);
         // There was no room for it.
         assert_eq!(sender.piece(&page, last, 6), urgent);
-        assert_eq!(sender.piece(&page, end, 5), Piece::all(5));
+        assert_eq!(sender.piece(&page, end, 5), NextBytes::all(5));
         // Long after that the word is no other one.
         for next in [last, start, end.wrapping_add(1 << 31)] {
-            assert_eq!(sender.piece(&page, next, 9), Piece::all(9));
+            assert_eq!(sender.piece(&page, next, 9), NextBytes::all(9));
         }
     }
 }

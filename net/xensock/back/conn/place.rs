@@ -5,17 +5,17 @@
 use super::Conn;
 use crate::{
     byte_stream::ByteStream,
-    completion::Completion,
     conn_ring::ConnRing,
     fast_path::FastPath,
     guest::Guest,
+    outcome_report::OutcomeReport,
     proto::RingRef,
     pump::{
         Pump,
         PumpState,
         Waker, //
     },
-    socket::Socket, //
+    socket::GuestSocket, //
 };
 use kernel::{
     net::kernel_socket::Tcp,
@@ -37,7 +37,7 @@ pub(crate) trait Registry: Send + Sync {
 pub(super) struct AcceptPlace {
     pub(super) registry: Arc<dyn Registry>,
     pub(super) shared: Arc<ConnRing>,
-    pub(super) completion: Completion,
+    pub(super) completion: OutcomeReport,
     /// The guest was told that connections wait, see [`Conn::show`].
     shows_waiting: bool,
 }
@@ -49,7 +49,7 @@ impl Conn {
         registry: Arc<dyn Registry>,
         id: u64,
         ring: RingRef,
-        completion: Completion,
+        completion: OutcomeReport,
     ) -> Result<Arc<Self>> {
         let conn = Self::new(guest, id)?;
         let shared = guest.ring_for(ring, conn.clone())?;
@@ -90,7 +90,11 @@ impl Conn {
     /// Accepts a connection of `listener` into the place made by [`Self::post`], unless the guest
     /// has given that up. `EAGAIN` if no connection waits. `before` is done when the connection has
     /// left TCP's queue and the guest does not see it yet.
-    pub(crate) fn fill(self: &Arc<Self>, listener: &Socket<Tcp>, before: impl FnOnce()) -> Result {
+    pub(crate) fn fill(
+        self: &Arc<Self>,
+        listener: &GuestSocket<Tcp>,
+        before: impl FnOnce(),
+    ) -> Result {
         let mut state = self.pump.state.lock();
         if !matches!(*state, PumpState::Idle(Posted)) || self.pump.is_ending() {
             return Ok(());
@@ -117,7 +121,7 @@ impl Conn {
     }
 
     /// Has the events of `socket` concern this place, made by [`Self::post`], which stays.
-    fn path_in_place(self: &Arc<Self>, socket: &Arc<Socket<Tcp>>) -> Result<Arc<FastPath>> {
+    fn path_in_place(self: &Arc<Self>, socket: &Arc<GuestSocket<Tcp>>) -> Result<Arc<FastPath>> {
         let shared = self.place.lock().as_ref().map(|place| place.shared.clone());
         let path = FastPath::new(self.guest(), socket.clone(), shared.ok_or(ECONNABORTED)?)?;
         socket.set_callbacks(Waker::new(self, path.clone()))?;

@@ -7,7 +7,7 @@ use crate::{
     proto::Response,
     quirks::Quirks,
     quota::Charge,
-    socket::Socket, //
+    socket::GuestSocket, //
 };
 use kernel::{
     net::kernel_socket::Tcp,
@@ -17,7 +17,7 @@ use kernel::{
 
 /// What a socket has for as long as it listens.
 pub(super) struct Open {
-    pub(super) socket: Arc<Socket<Tcp>>,
+    pub(super) socket: Arc<GuestSocket<Tcp>>,
     /// How many connections the guest lets wait, and one, as TCP has it.
     pub(super) backlog: u32,
     /// The most ACCEPTs that were posted at once, but for those that were given up or refused. So many

@@ -4,7 +4,7 @@
 
 use super::{
     Carried,
-    Socket, //
+    GuestSocket, //
 };
 use crate::proto::value::{
     Piece,
@@ -13,8 +13,8 @@ use crate::proto::value::{
 use core::net::SocketAddr;
 use kernel::prelude::*;
 
-/// What can be asked of a [`Socket`] of either protocol.
-pub(crate) trait AnySocket {
+/// What can be asked of a [`GuestSocket`] of either protocol.
+pub(crate) trait SocketCalls {
     /// Binds to an address, if the guest may, and returns the one it has then.
     fn bind(&self, addr: SocketAddr) -> Result<SocketAddr>;
 
@@ -31,21 +31,21 @@ pub(crate) trait AnySocket {
     fn option(&self, level: u32, name: u32, offset: u32) -> Result<Piece>;
 }
 
-impl<P: Carried> AnySocket for Socket<P> {
+impl<P: Carried> SocketCalls for GuestSocket<P> {
     fn bind(&self, addr: SocketAddr) -> Result<SocketAddr> {
-        Socket::bind(self, addr)
+        GuestSocket::bind(self, addr)
     }
 
     fn local_addr(&self) -> Result<SocketAddr> {
-        Socket::local_addr(self)
+        GuestSocket::local_addr(self)
     }
 
     fn peer_addr(&self) -> Result<SocketAddr> {
-        Socket::peer_addr(self)
+        GuestSocket::peer_addr(self)
     }
 
     fn set_option(&self, level: u32, name: u32, value: &Value) -> Result {
-        Socket::set_option(self, level, name, value)
+        GuestSocket::set_option(self, level, name, value)
     }
 
     fn option(&self, level: u32, name: u32, offset: u32) -> Result<Piece> {

@@ -2,7 +2,7 @@
 
 //! The protocols of which guests have sockets.
 
-use crate::proto::rule::Transport;
+use crate::proto::rule::IpProtocol;
 use kernel::net::kernel_socket::{
     KernelSocket,
     Protocol,
@@ -13,14 +13,14 @@ use kernel::net::kernel_socket::{
 /// A protocol of which guests have sockets.
 pub(crate) trait Carried: Protocol {
     /// What policies call it.
-    const TRANSPORT: Transport;
+    const TRANSPORT: IpProtocol;
 
     /// Returns how many bytes the peer of a connection has not acknowledged yet.
     fn unacked_bytes(socket: &KernelSocket<Self>) -> usize;
 }
 
 impl Carried for Tcp {
-    const TRANSPORT: Transport = Transport::Tcp;
+    const TRANSPORT: IpProtocol = IpProtocol::Tcp;
 
     fn unacked_bytes(socket: &KernelSocket<Self>) -> usize {
         socket.unacked_bytes()
@@ -28,7 +28,7 @@ impl Carried for Tcp {
 }
 
 impl Carried for Udp {
-    const TRANSPORT: Transport = Transport::Udp;
+    const TRANSPORT: IpProtocol = IpProtocol::Udp;
 
     fn unacked_bytes(_: &KernelSocket<Self>) -> usize {
         0

@@ -4,7 +4,7 @@
 
 use super::{
     from_number,
-    Socket, //
+    GuestSocket, //
 };
 use crate::proto::{
     errno,
@@ -20,7 +20,7 @@ use kernel::{
     prelude::*, //
 };
 
-impl Socket<Udp> {
+impl GuestSocket<Udp> {
     /// Returns the option if it joins or leaves a group. `EPERM` if the guest may not join that.
     pub(crate) fn group_option(
         &self,

@@ -4,7 +4,7 @@
 
 use super::{
     Carried,
-    Socket, //
+    GuestSocket, //
 };
 use crate::proto::{
     option::{
@@ -15,7 +15,7 @@ use crate::proto::{
         XS_RCVBUF,
         XS_SNDBUF, //
     },
-    rule::Transport,
+    rule::IpProtocol,
     value::{
         Piece,
         Value,
@@ -45,12 +45,12 @@ pub(super) struct Snapshot {
     value: KVec<u8>,
 }
 
-impl<P: Carried> Socket<P> {
+impl<P: Carried> GuestSocket<P> {
     /// Sets an option, if guests may.
     pub(crate) fn set_option(&self, level: u32, name: u32, value: &Value) -> Result {
         let option = option::may_set(level, name, value).map_err(from_number)?;
         self.check_has(option)?;
-        if P::TRANSPORT == Transport::Udp && level == option::SOL_SOCKET {
+        if P::TRANSPORT == IpProtocol::Udp && level == option::SOL_SOCKET {
             if let option::SO_REUSEADDR | option::SO_REUSEPORT = name {
                 return self.share_port(name, value.to_int() == Some(1));
             }
@@ -146,8 +146,8 @@ impl<P: Carried> Socket<P> {
     /// Whether there is such an option for this type of socket. Of families, Linux says it.
     pub(super) fn check_has(&self, option: &SockOpt) -> Result {
         let is_other = match P::TRANSPORT {
-            Transport::Tcp => option.needs_datagrams() || option.is_for_reports(),
-            Transport::Udp => {
+            IpProtocol::Tcp => option.needs_datagrams() || option.is_for_reports(),
+            IpProtocol::Udp => {
                 option.needs_stream()
                     || option.is_for_headers()
                     || (option.needs_info() && !self.has_info)

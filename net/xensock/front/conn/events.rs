@@ -5,7 +5,7 @@
 use super::{
     state::{
         Phase,
-        State, //
+        ConnState, //
     },
     Conn,
     Kind, //
@@ -286,8 +286,8 @@ impl Conn {
     }
 
     /// Tells the socket what has happened to the ring. Called under `state`.
-    pub(super) fn tell(&self, state: &mut State) {
-        let State { phase, sk } = state;
+    pub(super) fn tell(&self, state: &mut ConnState) {
+        let ConnState { phase, sk } = state;
         let ring = &self.ring;
         // The endings before the bytes: what came before an ending is seen with it.
         let (rx_ending, tx_ending) = (ring.rx_ending(), ring.tx_ending());

@@ -60,7 +60,7 @@ const REST: i64 = 10_000;
 
 /// How far a direction is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum GrowthStage {
     /// It has its base.
     Small,
     /// GROW was sent.
@@ -84,9 +84,9 @@ enum Wish {
 }
 
 /// A direction.
-struct Side {
+struct DirectionGrowth {
     /// Changed by the work item only.
-    stage: Stage,
+    stage: GrowthStage,
     /// What was answered to GROW or SHRINK.
     answer: Option<Result>,
     wish: Option<Wish>,
@@ -104,9 +104,9 @@ struct Side {
     quiet: u32,
 }
 
-impl Side {
+impl DirectionGrowth {
     const NEW: Self = Self {
-        stage: Stage::Small,
+        stage: GrowthStage::Small,
         answer: None,
         wish: None,
         full: 0,
@@ -138,7 +138,7 @@ impl Side {
 
     /// Has it grow, unless it does already, or rests; returns whether it is to.
     fn want_more(&mut self) -> bool {
-        if self.stage != Stage::Small || self.wish.is_some() {
+        if self.stage != GrowthStage::Small || self.wish.is_some() {
             return false;
         }
         if self.rests_since.is_some_and(|since| !is_past(since, REST)) {
@@ -161,10 +161,10 @@ fn is_past(since: Instant<Monotonic>, millis: i64) -> bool {
 }
 
 /// The directions of a connection.
-struct Sides([Side; 2]);
+struct Sides([DirectionGrowth; 2]);
 
 impl Sides {
-    fn side(&mut self, way: Way) -> &mut Side {
+    fn side(&mut self, way: Way) -> &mut DirectionGrowth {
         let [input, output] = &mut self.0;
         match way {
             Way::In => input,
@@ -191,7 +191,7 @@ pub(super) struct Growth {
 impl Growth {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            sides <- new_spinlock_irq!(Sides([Side::NEW, Side::NEW]), "xensock_growth"),
+            sides <- new_spinlock_irq!(Sides([DirectionGrowth::NEW, DirectionGrowth::NEW]), "xensock_growth"),
             may_grow: [Atomic::new(false), Atomic::new(false)],
             sends_large: Atomic::new(false),
             has_ended <- new_mutex!(false, "xensock_resizing"),
@@ -225,9 +225,9 @@ impl Conn {
         }
     }
 
-    fn set_stage(&self, way: Way, stage: Stage) {
+    fn set_stage(&self, way: Way, stage: GrowthStage) {
         self.growth.sides.lock().side(way).stage = stage;
-        self.set_may_grow(way, stage == Stage::Small);
+        self.set_may_grow(way, stage == GrowthStage::Small);
     }
 
     /// Notes that a direction was met full. Any context.
@@ -294,9 +294,9 @@ impl Conn {
                 };
                 let moved = index.wrapping_sub(side.index);
                 side.index = index;
-                is_any |= side.stage != Stage::Small;
+                is_any |= side.stage != GrowthStage::Small;
                 match side.stage {
-                    Stage::Large => {
+                    GrowthStage::Large => {
                         side.quiet = if moved < QUIET { side.quiet + 1 } else { 0 };
                         if is_short {
                             side.rest();
@@ -306,8 +306,8 @@ impl Conn {
                             has_work = true;
                         }
                     }
-                    Stage::Returning | Stage::Leaving => has_work = true,
-                    Stage::Small | Stage::Growing(_) | Stage::Shrinking => (),
+                    GrowthStage::Returning | GrowthStage::Leaving => has_work = true,
+                    GrowthStage::Small | GrowthStage::Growing(_) | GrowthStage::Shrinking => (),
                 }
             }
         }

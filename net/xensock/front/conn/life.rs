@@ -6,7 +6,7 @@ use super::{
     growth::is_shortage,
     state::{
         Phase,
-        State, //
+        ConnState, //
     },
     Conn,
     Kind, //
@@ -217,7 +217,7 @@ impl Conn {
 
     /// Ends the connection and tells the socket, if there still is one, as a reset would. Sends no
     /// RELEASE.
-    pub(super) fn fail(&self, state: &mut State, error: Error) {
+    pub(super) fn fail(&self, state: &mut ConnState, error: Error) {
         self.set_death(error);
         match state.phase {
             // Whoever waits to accept it looks at the next.

@@ -52,7 +52,7 @@ pub(super) struct ReceiveQueue {
 
 /// What has come since the last look.
 #[derive(Default)]
-struct News {
+struct Arrival {
     has_datagram: bool,
     error: Option<Error>,
     /// The last frame that was looked at; there may be more.
@@ -97,8 +97,8 @@ impl QueuedDatagram {
 impl ReceiveQueue {
     /// Looks at the frames that have come, up to a report, and asks to be notified of the next. They
     /// may have an [`Info`] if that is so on the link.
-    fn look(&mut self, ring: &DataRing<Granted>, may_have_info: bool) -> Result<News, Broken> {
-        let mut news = News::default();
+    fn look(&mut self, ring: &DataRing<Granted>, may_have_info: bool) -> Result<Arrival, Broken> {
+        let mut news = Arrival::default();
 
         ring.expect_data();
         // Nothing is consumed while we are looking: that takes the lock of this queue.

@@ -68,14 +68,14 @@ pub(super) enum Phase {
 }
 
 /// How far a connection has come, and whose it is.
-pub(super) struct State {
+pub(super) struct ConnState {
     pub(super) phase: Phase,
     /// The socket; before `accept()`, the listening one. The reference is kept to the end, as it
     /// also keeps the module loaded.
     pub(super) sk: ARef<Sock>,
 }
 
-impl State {
+impl ConnState {
     /// Returns whether the outcome of CONNECT or ACCEPT is not known.
     pub(super) fn is_pending(&self) -> bool {
         matches!(self.phase, Phase::Connecting | Phase::Posted)

@@ -8,7 +8,7 @@ use crate::proto::{
         mark_end,
         Notice,
         Step,
-        Value, //
+        UrgentValue, //
     },
     Feature, //
 };
@@ -69,15 +69,15 @@ impl Conn {
     }
 
     /// The value of the urgent byte, if there is one.
-    pub(crate) fn urgent_value(&self) -> Option<Value> {
+    pub(crate) fn urgent_value(&self) -> Option<UrgentValue> {
         self.urgent.lock().value()
     }
 
     /// The same, and no other call gets it unless it is to be left there.
-    pub(crate) fn take_urgent(&self, leave: bool) -> Option<Value> {
+    pub(crate) fn take_urgent(&self, leave: bool) -> Option<UrgentValue> {
         let mut urgent = self.urgent.lock();
         let value = urgent.value();
-        if matches!(value, Some(Value::Arrived(_))) && !leave {
+        if matches!(value, Some(UrgentValue::Arrived(_))) && !leave {
             urgent.take();
         }
         value

@@ -4,7 +4,7 @@
 
 use super::{
     Endpoint,
-    State, //
+    EndpointState, //
 };
 use crate::{
     link::Link,
@@ -43,10 +43,12 @@ impl Endpoint {
         let lost = {
             let mut inner = self.inner.lock();
             let remote = match &inner.state {
-                State::Idle(Some(remote)) if !remote.link.is_up() => remote,
-                State::Listening(listener) if listener.is_closed() => &listener.remote,
+                EndpointState::Idle(Some(remote)) if !remote.link.is_up() => remote,
+                EndpointState::Listening(listener) if listener.is_closed() => &listener.remote,
                 // Of a stream there is something to be told still.
-                State::Connection(conn) if self.kind == SOCK_DGRAM && conn.death().is_some() => {
+                EndpointState::Connection(conn)
+                    if self.kind == SOCK_DGRAM && conn.death().is_some() =>
+                {
                     &conn.remote
                 }
                 _ => return,
@@ -77,7 +79,7 @@ impl Endpoint {
         let (remote, local, settings, former) = {
             let mut guard = self.inner.lock();
             let inner = &mut *guard;
-            let State::Idle(remote) = &mut inner.state else {
+            let EndpointState::Idle(remote) = &mut inner.state else {
                 return Err(EINVAL);
             };
             let remote = remote.take();
@@ -145,7 +147,7 @@ impl Endpoint {
     pub(crate) fn keep(&self, _call: &CallGuard<'_>, remote: RemoteSocket) {
         let mut inner = self.inner.lock();
         // Only who has the guard gives the socket another state than this one.
-        if let State::Idle(place) = &mut inner.state {
+        if let EndpointState::Idle(place) = &mut inner.state {
             *place = Some(remote);
         }
     }

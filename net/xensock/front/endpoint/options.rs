@@ -8,7 +8,7 @@ mod get;
 use super::{
     CallGuard,
     Endpoint,
-    State, //
+    EndpointState, //
 };
 use crate::{
     commands::wire_error,
@@ -267,7 +267,7 @@ impl Endpoint {
         self.set_beside(option, &value);
         let old = {
             let mut inner = self.inner.lock();
-            inner.has_late_settings |= matches!(inner.state, State::Listening(_));
+            inner.has_late_settings |= matches!(inner.state, EndpointState::Listening(_));
             inner.settings.replace(settings)
         };
         drop(old);
@@ -303,7 +303,8 @@ impl Endpoint {
     /// Whether nobody need hear of an option before the socket is put to use, if it ever is the
     /// backend's: one that no backend of ours refuses if it is in its range.
     fn may_wait(&self, option: &SockOpt) -> bool {
-        let is_unused = matches!(self.inner.lock().state, State::Idle(None)) && !option.is_group();
+        let is_unused =
+            matches!(self.inner.lock().state, EndpointState::Idle(None)) && !option.is_group();
         let is_certain = !matches!(option.kind, Kind::Name | Kind::Judged);
         is_unused
             && self.domain.is_some()

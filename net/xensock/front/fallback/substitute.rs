@@ -14,11 +14,11 @@ use crate::{
         IPPROTO_XENSOCK, //
     },
     hijack::{
+        Decision, //
         Hijack,
-        Reason, //
     },
     proto::{
-        rule::Transport,
+        rule::IpProtocol,
         Feature, //
     }, //
 };
@@ -56,9 +56,9 @@ impl Substitute for Fallback {
     fn create(net: &Namespace, family: i32, kind: i32, protocol: i32) -> Result<Option<NewSocket>> {
         let transport = match (family, kind, protocol) {
             (INET | INET6, SOCK_STREAM, 0 | IPPROTO_TCP | IPPROTO_MPTCP | XENSOCK) => {
-                Transport::Tcp
+                IpProtocol::Tcp
             }
-            (INET | INET6, SOCK_DGRAM, 0 | IPPROTO_UDP | XENSOCK) => Transport::Udp,
+            (INET | INET6, SOCK_DGRAM, 0 | IPPROTO_UDP | XENSOCK) => IpProtocol::Udp,
             _ => return Ok(None),
         };
         let Some(config) = Hijack::of(net) else {
@@ -75,12 +75,12 @@ impl Substitute for Fallback {
         }
         // All that is asked about a new socket of TCP or UDP is asked about this one.
         let native = match transport {
-            Transport::Tcp => IPPROTO_TCP,
-            Transport::Udp => IPPROTO_UDP,
+            IpProtocol::Tcp => IPPROTO_TCP,
+            IpProtocol::Udp => IPPROTO_UDP,
         };
         let native = NewSocket::new(net, family, kind, native)?;
         if native.has_packet_filter() {
-            config.note(Reason::Packets, transport, None);
+            config.note(Decision::Packets, transport, None);
             return Ok(Some(native));
         }
         let socket = match family {
@@ -92,13 +92,13 @@ impl Substitute for Fallback {
 }
 
 /// Whether a socket is taken that was not asked for by our number.
-fn is_taken(config: &Hijack, transport: Transport) -> bool {
-    let is_stream = transport == Transport::Tcp;
+fn is_taken(config: &Hijack, transport: IpProtocol) -> bool {
+    let is_stream = transport == IpProtocol::Tcp;
     if !config.takes(is_stream) {
         return false;
     }
     if config.falls_back() && Devices::find(|_| true).is_none() {
-        config.note(Reason::NoBackend, transport, None);
+        config.note(Decision::NoBackend, transport, None);
         return false;
     }
     is_stream || Devices::may_have(|link| link.has(Feature::Datagram))

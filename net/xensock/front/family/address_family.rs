@@ -48,16 +48,16 @@ pub(crate) trait AddressFamily:
 const KINDS: &[u16] = &[SOCK_STREAM as u16, SOCK_DGRAM as u16];
 
 /// AF_XENSOCK.
-pub(crate) struct XenSock;
+pub(crate) struct AfXenSock;
 
-impl AddressFamily for XenSock {
+impl AddressFamily for AfXenSock {
     // See `include/linux/socket.h`.
     const FAMILY: i32 = 46;
     const DOMAIN: Option<Domain> = None;
     type Head = Sock;
 }
 
-socket_proto!(XenSock, Family<XenSock>, c"XENSOCK");
+socket_proto!(AfXenSock, Family<AfXenSock>, c"XENSOCK");
 
 /// IPPROTO_XENSOCK under AF_INET.
 pub(crate) struct Inet;

@@ -4,8 +4,8 @@
 
 use crate::proto::rule::{
     words,
+    IpProtocol,
     Rule,
-    Transport,
     Unreadable, //
 };
 use core::{
@@ -52,7 +52,7 @@ impl<T: FromStr<Err = Unreadable>> List<T> {
 
 impl List<Rule> {
     /// Whether any rule is about this address and port.
-    pub(super) fn covers(&self, transport: Transport, ip: IpAddr, port: u16) -> bool {
+    pub(super) fn covers(&self, transport: IpProtocol, ip: IpAddr, port: u16) -> bool {
         self.rules
             .iter()
             .any(|rule| rule.covers(transport, ip, port))

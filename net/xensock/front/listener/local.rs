@@ -43,7 +43,7 @@ pub(crate) struct LocalListener {
 impl LocalListener {
     /// Has the program that uses `sk` told of the connections that come to `socket`. May sleep.
     pub(crate) fn new(socket: KernelSocket<Tcp>, sk: &Sock) -> Result<Self> {
-        let waker = Arc::new(Waker { sk: sk.into() }, GFP_KERNEL)?;
+        let waker = Arc::new(AcceptWaker { sk: sk.into() }, GFP_KERNEL)?;
         let socket = Arc::new(socket, GFP_KERNEL)?;
         let local = Self {
             socket: KBox::pin_init(
@@ -101,11 +101,11 @@ impl LocalListener {
 }
 
 /// Wakes those who wait for a connection.
-struct Waker {
+struct AcceptWaker {
     sk: ARef<Sock>,
 }
 
-impl Callbacks for Waker {
+impl Callbacks for AcceptWaker {
     fn data_ready(&self, _tcp: Option<&Locked<'_>>) {
         self.sk.data_ready();
     }

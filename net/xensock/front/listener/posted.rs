@@ -16,7 +16,7 @@ pub(super) const MAX_AHEAD: usize = 8;
 
 /// Whether a socket listens.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ListenPhase {
     /// It does.
     Open,
     /// The link has gone down. Another listener takes its place when there is a link again.
@@ -26,7 +26,7 @@ pub(super) enum Phase {
 }
 
 /// The connections that were asked for.
-pub(super) struct Posted {
+pub(super) struct PostedConns {
     /// In the order in which they were asked for, and so in which they come.
     pub(super) conns: KVec<Arc<Conn>>,
     /// Those of them that the backend was asked to give up, and by what.
@@ -37,10 +37,10 @@ pub(super) struct Posted {
     pub(super) wanted: usize,
     /// How many there may be, as the program's backlog says.
     pub(super) limit: usize,
-    pub(super) phase: Phase,
+    pub(super) phase: ListenPhase,
 }
 
-impl Posted {
+impl PostedConns {
     /// Whether one more is to be set up; if so, it counts. There is always one to be asked of, see
     /// [`Listener::settle`](super::Listener::settle), also if others are about to set up what is wanted.
     pub(super) fn begin(&mut self) -> bool {
@@ -49,7 +49,7 @@ impl Posted {
         let is_wanted =
             self.conns.len().saturating_sub(self.given_back.len()) + self.coming < self.wanted;
         let is_needed = self.conns.is_empty();
-        let begins = self.phase == Phase::Open && has_room && (is_wanted || is_needed);
+        let begins = self.phase == ListenPhase::Open && has_room && (is_wanted || is_needed);
         if begins {
             self.coming += 1;
         }
@@ -72,7 +72,7 @@ impl Posted {
     pub(super) fn needs_care(&self) -> bool {
         let has_none = self.coming == 0 && self.conns.is_empty();
         let has_failed = self.conns.iter().any(|conn| conn.death().is_some());
-        self.phase == Phase::Open && (has_none || has_failed || !self.given_back.is_empty())
+        self.phase == ListenPhase::Open && (has_none || has_failed || !self.given_back.is_empty())
     }
 
     /// Notes that one of them is given back, unless that was noted before. There is room: see
@@ -93,7 +93,7 @@ impl Posted {
     }
 
     /// Takes everything away.
-    pub(super) fn close(&mut self, phase: Phase) -> KVec<Arc<Conn>> {
+    pub(super) fn close(&mut self, phase: ListenPhase) -> KVec<Arc<Conn>> {
         self.phase = phase;
         self.given_back.clear();
         core::mem::take(&mut self.conns)

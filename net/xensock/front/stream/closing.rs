@@ -5,7 +5,7 @@
 //! When TCP has closed a socket, nobody can connect to it any more and its port is free. Here this
 //! is so once the backend has answered RELEASE.
 
-use super::State;
+use super::EndpointState;
 use crate::{
     commands::Exchange, //
     conn::Conn,
@@ -27,15 +27,15 @@ pub(super) struct Closing {
 
 impl Closing {
     /// Ends what a socket was.
-    pub(super) fn from(state: State, abort: bool) -> Self {
+    pub(super) fn from(state: EndpointState, abort: bool) -> Self {
         let mut closing = Self::default();
         match state {
-            State::Idle(None) | State::Native => (),
-            State::Idle(Some(remote)) => {
+            EndpointState::Idle(None) | EndpointState::Native => (),
+            EndpointState::Idle(Some(remote)) => {
                 closing.socket = remote.local.map(|_| remote.ending());
                 drop(remote);
             }
-            State::Connection(conn) => {
+            EndpointState::Connection(conn) => {
                 // Unread data is lost to the program that closes; TCP tells the peer by a reset.
                 let abort = abort || conn.has_unread();
                 Conn::close(&conn, abort);
@@ -46,7 +46,7 @@ impl Closing {
                     .filter(|_| abort && conn.remote.is_released())
                     .map(|_| conn.remote.ending());
             }
-            State::Listening(listener) => {
+            EndpointState::Listening(listener) => {
                 closing.conns = listener.close();
                 closing.socket = Some(listener.remote.ending());
             }

@@ -15,7 +15,7 @@ use crate::{
     },
     endpoint::{
         CallGuard,
-        State, //
+        EndpointState, //
     },
     proto::{
         Call,
@@ -129,7 +129,7 @@ impl Stream {
         let _ = sk.take_error();
         sk.clear_shutdown();
         sk.set_state(TcpState::SynSent);
-        self.endpoint.inner.lock().state = State::Connection((*fresh).clone());
+        self.endpoint.inner.lock().state = EndpointState::Connection((*fresh).clone());
         // From here on the end of the link is told to the connection.
         let conn = match Conn::enter(fresh) {
             Ok(conn) => conn,

@@ -14,7 +14,7 @@ use crate::{
     endpoint::{
         give_back,
         CallGuard,
-        State, //
+        EndpointState, //
     },
     listener::{
         Listener,
@@ -46,7 +46,7 @@ use kernel::{
 };
 
 /// What `accept()` makes for a connection of the backend's.
-pub(crate) trait NewSocket {
+pub(crate) trait AcceptedSocket {
     /// Returns the socket and what it does. `EINVAL` if it is no stream.
     fn stream(&self) -> Result<(&Sock, &Stream)>;
 }
@@ -105,7 +105,7 @@ impl Stream {
     fn forget_portless(&self) -> Result {
         let mut inner = self.endpoint.inner.lock();
         let is_bound = match &inner.state {
-            State::Idle(Some(remote)) => remote.local.is_some(),
+            EndpointState::Idle(Some(remote)) => remote.local.is_some(),
             _ => false,
         };
         if is_bound || inner.local.is_some_and(|addr| addr.port() != 0) {
@@ -149,7 +149,7 @@ impl Stream {
         let listener = Listener::new(remote, sk, order, backlog, local)?;
         {
             let _guard = self.transition.lock();
-            self.endpoint.inner.lock().state = State::Listening(listener.clone());
+            self.endpoint.inner.lock().state = EndpointState::Listening(listener.clone());
             sk.set_max_ack_backlog(backlog);
             sk.set_state(TcpState::Listen);
         }
@@ -164,7 +164,7 @@ impl Stream {
     }
 
     /// `accept()`, as `inet_csk_accept()` does it. `make` creates a socket like this one.
-    pub(crate) fn accept<S: NewSocket>(
+    pub(crate) fn accept<S: AcceptedSocket>(
         &self,
         sk: &Sock,
         nonblock: bool,
@@ -234,9 +234,10 @@ impl Stream {
         let is_wanted = {
             let _guard = self.transition.lock();
             let mut inner = self.endpoint.inner.lock();
-            let is_wanted = matches!(&inner.state, State::Listening(now) if Arc::ptr_eq(now, lost));
+            let is_wanted =
+                matches!(&inner.state, EndpointState::Listening(now) if Arc::ptr_eq(now, lost));
             if is_wanted {
-                inner.state = State::Listening(listener.clone());
+                inner.state = EndpointState::Listening(listener.clone());
             }
             is_wanted
         };
@@ -282,7 +283,7 @@ impl Stream {
         {
             let mut inner = stream.endpoint.inner.lock();
             inner.settings = settings;
-            inner.state = State::Connection(conn.clone());
+            inner.state = EndpointState::Connection(conn.clone());
         }
         conn.set_not_sent_lowat(stream.endpoint.not_sent_lowat());
         if conn.accepted_by(child) {
@@ -297,7 +298,7 @@ impl Stream {
             return true;
         }
         // The link has gone down. The new socket is dropped without being closed.
-        stream.endpoint.inner.lock().state = State::Idle(None);
+        stream.endpoint.inner.lock().state = EndpointState::Idle(None);
         false
     }
 }

@@ -6,7 +6,7 @@ use super::Stream;
 use crate::{
     conn::Conn,
     proto::{
-        urgent::Value,
+        urgent::UrgentValue,
         Way, //
     }, //
 };
@@ -90,7 +90,7 @@ fn poll_ring(sk: &Sock, conn: &Arc<Conn>, shutdown: ShutdownMask) -> u32 {
     if shutdown.contains(Shutdown::Send) || conn.poll_writable() {
         mask |= EPOLLOUT | EPOLLWRNORM;
     }
-    if matches!(conn.urgent_value(), Some(Value::Arrived(_))) {
+    if matches!(conn.urgent_value(), Some(UrgentValue::Arrived(_))) {
         mask |= EPOLLPRI;
     }
     mask

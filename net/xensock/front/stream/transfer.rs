@@ -82,9 +82,9 @@ impl Stream {
                 return Ok(());
             }
             let mark = match (is_urgent, timeout.is_zero()) {
-                (false, _) => Mark::Nothing,
-                (true, false) => Mark::LastOfAll,
-                (true, true) => Mark::LastThatFits,
+                (false, _) => UrgentAt::Nothing,
+                (true, false) => UrgentAt::LastOfAll,
+                (true, true) => UrgentAt::LastThatFits,
             };
             let n = send_some(sk, &conn, msg, mark)?;
             *sent += n;
@@ -153,7 +153,7 @@ impl Stream {
                         break Ok(());
                     }
                 }
-                Ok(Received::Mark) => {
+                Ok(Received::UrgentAt) => {
                     peeked += left(1, flags);
                     continue;
                 }
@@ -239,14 +239,14 @@ fn may_send(sk: &Sock) -> bool {
 
 /// Which byte is urgent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mark {
+enum UrgentAt {
     Nothing,
     LastOfAll,
     LastThatFits,
 }
 
 /// Sends what there is room for; 0 if there is none.
-fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr, mark: Mark) -> Result<usize> {
+fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr, mark: UrgentAt) -> Result<usize> {
     let _guard = conn.tx.lock();
     if !may_send(sk) {
         // After SHUTDOWN the backend expects nothing more.
@@ -269,7 +269,7 @@ fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr, mark: Mark) -> Resul
     if n == 0 {
         return Err(EFAULT);
     }
-    if mark == Mark::LastThatFits || mark == Mark::LastOfAll && msg.source().is_empty() {
+    if mark == UrgentAt::LastThatFits || mark == UrgentAt::LastOfAll && msg.source().is_empty() {
         conn.mark_urgent(n as u32);
     }
     if conn.ring.produce(n as u32) {
@@ -291,7 +291,7 @@ fn left(n: u32, flags: u32) -> u32 {
 enum Received {
     Bytes(u32),
     /// The urgent byte, which is left out.
-    Mark,
+    UrgentAt,
     /// Nothing yet, or nothing any more.
     Nothing,
     /// An index that makes no sense: it never will again.
@@ -326,7 +326,7 @@ fn recv_some(
             Step::Read(n) => len = n,
             Step::Skip => {
                 consume(conn, 1 - left(1, flags));
-                return Ok(Received::Mark);
+                return Ok(Received::UrgentAt);
             }
         }
     }

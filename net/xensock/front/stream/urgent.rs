@@ -5,7 +5,7 @@
 use super::Stream;
 use crate::{
     conn::Conn,
-    proto::urgent::Value, //
+    proto::urgent::UrgentValue, //
 };
 use kernel::{
     net::{
@@ -44,15 +44,15 @@ impl Stream {
             return Err(ENOTCONN);
         }
         match conn.take_urgent(flags & msg::PEEK != 0) {
-            Some(Value::Arrived(byte)) => deliver(byte, msg, len, flags),
-            Some(Value::Awaited)
+            Some(UrgentValue::Arrived(byte)) => deliver(byte, msg, len, flags),
+            Some(UrgentValue::Awaited)
                 if sk.state() == TcpState::Close || sk.shutdown_mask().contains(Shutdown::Recv) =>
             {
                 Ok(0)
             }
-            Some(Value::Awaited) => Err(EAGAIN),
+            Some(UrgentValue::Awaited) => Err(EAGAIN),
             // Another thread was faster.
-            Some(Value::Taken) | None => Err(EINVAL),
+            Some(UrgentValue::Taken) | None => Err(EINVAL),
         }
     }
 
@@ -67,7 +67,7 @@ impl Stream {
 
 /// Whether there is no urgent byte, or none any more.
 fn is_none(conn: &Conn) -> bool {
-    matches!(conn.urgent_value(), None | Some(Value::Taken))
+    matches!(conn.urgent_value(), None | Some(UrgentValue::Taken))
 }
 
 fn deliver(byte: u8, msg: &mut MsgHdr, len: usize, flags: u32) -> Result<usize> {

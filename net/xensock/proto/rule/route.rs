@@ -25,19 +25,19 @@ use core::{
 
 /// The name of a device in the guest: its type, and its number among those of the type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Name {
+pub struct DeviceName {
     kind: Dialect,
     number: u32,
 }
 
-impl Name {
+impl DeviceName {
     /// Returns the place of the device among all: that with the lower number comes first.
     pub fn rank(self) -> (u32, bool) {
         (self.number, self.kind == Dialect::PvCalls)
     }
 }
 
-impl FromStr for Name {
+impl FromStr for DeviceName {
     type Err = Unreadable;
 
     fn from_str(text: &str) -> Result<Self, Unreadable> {
@@ -56,7 +56,7 @@ impl FromStr for Name {
 pub struct Route {
     /// All addresses if there is none.
     prefix: Option<Prefix>,
-    device: Name,
+    device: DeviceName,
 }
 
 impl Route {
@@ -100,7 +100,7 @@ impl FromStr for Route {
 pub fn route<T>(
     routes: &[Route],
     ip: Option<IpAddr>,
-    find: impl Fn(Name) -> Option<T>,
+    find: impl Fn(DeviceName) -> Option<T>,
 ) -> Option<T> {
     routes
         .iter()

@@ -128,13 +128,17 @@ impl KernelSocket<Udp> {
     ///
     /// - `EAGAIN` if there is none; [`Callbacks::data_ready`] is called when there is.
     /// - An error of a datagram that was sent before, see [`KernelSocket::send_to`].
-    pub fn recv_from(&self, into: &BioVecs<'_>) -> Result<Datagram> {
+    pub fn recv_from(&self, into: &BioVecs<'_>) -> Result<ReceivedDatagram> {
         self.recvmsg(into, None, 0)
     }
 
     /// As [`KernelSocket::recv_from`], with the control messages that options have asked for, as far
     /// as there is room.
-    pub fn recv_with(&self, into: &BioVecs<'_>, control: &mut ControlBuf) -> Result<Datagram> {
+    pub fn recv_with(
+        &self,
+        into: &BioVecs<'_>,
+        control: &mut ControlBuf,
+    ) -> Result<ReceivedDatagram> {
         self.recvmsg(into, Some(control), 0)
     }
 
@@ -144,7 +148,11 @@ impl KernelSocket<Udp> {
     ///
     /// `EAGAIN` if there is none; [`Callbacks::error_report`] is called when there is, if the option
     /// `IP_RECVERR` or `IPV6_RECVERR` is set.
-    pub fn recv_error(&self, into: &BioVecs<'_>, control: &mut ControlBuf) -> Result<Datagram> {
+    pub fn recv_error(
+        &self,
+        into: &BioVecs<'_>,
+        control: &mut ControlBuf,
+    ) -> Result<ReceivedDatagram> {
         self.recvmsg(into, Some(control), bindings::MSG_ERRQUEUE)
     }
 
@@ -153,7 +161,7 @@ impl KernelSocket<Udp> {
         into: &BioVecs<'_>,
         mut control: Option<&mut ControlBuf>,
         flags: u32,
-    ) -> Result<Datagram> {
+    ) -> Result<ReceivedDatagram> {
         let mut addr = AddrStorage::new();
         let mut msg = bindings::msghdr {
             msg_name: addr.as_mut_ptr(),
@@ -178,7 +186,7 @@ impl KernelSocket<Udp> {
         if let Some(control) = control {
             control.filled_by(&msg);
         }
-        Ok(Datagram {
+        Ok(ReceivedDatagram {
             len,
             copied: len.min(into.len_bytes()),
             from: addr.parse(msg.msg_namelen)?,
@@ -196,7 +204,7 @@ impl KernelSocket<Udp> {
 
 /// A datagram that [`KernelSocket::recv_from`] has received.
 #[derive(Copy, Clone, Debug)]
-pub struct Datagram {
+pub struct ReceivedDatagram {
     /// How many bytes it had.
     pub len: usize,
     /// How many of them were stored.

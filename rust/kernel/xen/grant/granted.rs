@@ -23,7 +23,7 @@ use crate::{
     xen::{
         is_domain,
         shared::{
-            Frame,
+            PageFrame,
             SharedPages, //
         },
         DomId,
@@ -135,7 +135,7 @@ impl GrantedPages {
 
         // SAFETY: `page` is valid. It is not in high memory, since no caller asks for that, and if
         // one does, it is an error.
-        let pushed = unsafe { Frame::new(page) }.and_then(|frame| {
+        let pushed = unsafe { PageFrame::new(page) }.and_then(|frame| {
             // SAFETY: We own the page and don't access it otherwise. It is released by our
             // destructor, together with `shared`.
             //

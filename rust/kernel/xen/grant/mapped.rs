@@ -13,7 +13,7 @@ use crate::{
     xen::{
         is_domain,
         shared::{
-            Frame,
+            PageFrame,
             SharedPages, //
         },
         DomId,
@@ -186,7 +186,7 @@ impl MappedPages {
     fn push_page(&mut self, page: *mut bindings::page) -> Result<NonNull<u8>> {
         let page = NonNull::new(page).ok_or(ENOMEM)?;
         // SAFETY: A page of `gnttab_alloc_pages()` is valid and has an address.
-        let frame = unsafe { Frame::new(page) }?;
+        let frame = unsafe { PageFrame::new(page) }?;
 
         // INVARIANT: Nothing is mapped there.
         self.handles
@@ -208,7 +208,11 @@ impl MappedPages {
     ///
     /// A page for which that fails is lost: it can't be used for something else, since nobody knows
     /// what is behind it.
-    fn unmap_batch(unmap: &mut UnmapQueue, frames: &[Frame], handles: &[bindings::grant_handle_t]) {
+    fn unmap_batch(
+        unmap: &mut UnmapQueue,
+        frames: &[PageFrame],
+        handles: &[bindings::grant_handle_t],
+    ) {
         let mut pages = [ptr::null_mut(); BATCH];
         let mut ops = [bindings::gnttab_unmap_grant_ref::default(); BATCH];
         let mut mapped = 0;

@@ -6,7 +6,7 @@ use super::*;
 
 use crate::{
     page,
-    xen::shared::Frame, //
+    xen::shared::PageFrame, //
 };
 
 use core::ptr::NonNull;
@@ -21,7 +21,7 @@ fn with_page(f: impl FnOnce(&SharedPages) -> Result) -> Result {
 
     // SAFETY: `page` is valid, not in high memory, outlives `shared`, and is not used
     // otherwise.
-    unsafe { shared.push(Frame::new(NonNull::new(page.as_ptr()).ok_or(ENOMEM)?)?)? };
+    unsafe { shared.push(PageFrame::new(NonNull::new(page.as_ptr()).ok_or(ENOMEM)?)?)? };
     f(&shared)
 }
 

@@ -79,7 +79,7 @@ pub trait Watcher: Send + Sync + 'static {
 ///
 /// The watch in `inner` is registered.
 pub struct Watch<T: Watcher> {
-    inner: Pin<KBox<Inner<T>>>,
+    inner: Pin<KBox<WatchInner<T>>>,
 }
 
 /// What xenbus refers to.
@@ -89,7 +89,7 @@ pub struct Watch<T: Watcher> {
 /// If `watch` is registered then its node is `node`, and its callbacks are `will_handle_callback`
 /// and `changed_callback` for `T`.
 #[pin_data]
-struct Inner<T> {
+struct WatchInner<T> {
     #[pin]
     watch: Opaque<bindings::xenbus_watch>,
     node: CString,
@@ -107,7 +107,7 @@ impl<T: Watcher> Watch<T> {
 
     fn register(node: CString, handler: Arc<T>) -> Result<Self> {
         let inner = KBox::pin_init(
-            pin_init!(Inner {
+            pin_init!(WatchInner {
                 watch: Opaque::new(pin_init::zeroed()),
                 node,
                 handler,
@@ -163,7 +163,7 @@ unsafe extern "C" fn will_handle_callback(
 
 /// # Safety
 ///
-/// Only called for a registered watch that is part of an `Inner<T>`, with a valid string for `path`.
+/// Only called for a registered watch that is part of an `WatchInner<T>`, with a valid string for `path`.
 unsafe extern "C" fn changed_callback<T: Watcher>(
     watch: *mut bindings::xenbus_watch,
     path: *const c_char,
@@ -171,7 +171,7 @@ unsafe extern "C" fn changed_callback<T: Watcher>(
 ) {
     let handler = {
         // SAFETY: By the safety requirements the watch is a field of that name.
-        let inner = unsafe { container_of!(Opaque::cast_from(watch), Inner<T>, watch) };
+        let inner = unsafe { container_of!(Opaque::cast_from(watch), WatchInner<T>, watch) };
 
         // The handler may drop the watch. It must not lose itself by that.
 

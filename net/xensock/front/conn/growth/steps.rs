@@ -5,7 +5,7 @@
 use super::{
     is_shortage,
     Conn,
-    Stage,
+    GrowthStage,
     Wish,
     GROWTH, //
 };
@@ -42,16 +42,16 @@ impl Conn {
             (side.stage, side.answer.take(), side.wish.take())
         };
         match (stage, answer, wish) {
-            (Stage::Small, _, Some(Wish::Large)) => {
+            (GrowthStage::Small, _, Some(Wish::Large)) => {
                 if Self::grow(this, way).is_err() {
                     this.growth.sides.lock().side(way).rest();
                 }
             }
-            (Stage::Growing(order), Some(answer), _) => Self::grown(this, way, order, answer),
-            (Stage::Large, _, Some(Wish::Small)) => Self::shrink(this, way),
-            (Stage::Returning, _, _) => Self::give_back(this),
-            (Stage::Shrinking, Some(answer), _) => Self::shrunk(this, way, answer),
-            (Stage::Leaving, _, _) => Self::leave(this, way),
+            (GrowthStage::Growing(order), Some(answer), _) => Self::grown(this, way, order, answer),
+            (GrowthStage::Large, _, Some(Wish::Small)) => Self::shrink(this, way),
+            (GrowthStage::Returning, _, _) => Self::give_back(this),
+            (GrowthStage::Shrinking, Some(answer), _) => Self::shrunk(this, way, answer),
+            (GrowthStage::Leaving, _, _) => Self::leave(this, way),
             _ => (),
         }
     }
@@ -85,14 +85,14 @@ impl Conn {
         let most = this.most(&sk, way).min(limit);
         let order = sk.charged(|| this.ring.extend(link, this.remote.owner, way, most))?;
 
-        this.set_stage(way, Stage::Growing(order));
+        this.set_stage(way, GrowthStage::Growing(order));
         let grow = Call::Grow { id, way, order };
         let sent = link
             .exchange(grow)
             .and_then(|exchange| Self::submit_if_open(this, &exchange));
         if sent.is_err() {
             // The backend knows nothing of it.
-            this.set_stage(way, Stage::Leaving);
+            this.set_stage(way, GrowthStage::Leaving);
             Self::leave(this, way);
         }
         link.look_after();
@@ -104,7 +104,7 @@ impl Conn {
         trace::resize(this.remote.id, way == Way::Out, order.half_size(), answer);
         match answer {
             Ok(()) => {
-                this.set_stage(way, Stage::Large);
+                this.set_stage(way, GrowthStage::Large);
                 this.remote.link.counters.ring_grown();
                 // The backend chooses for itself what it produces into.
                 if way == Way::Out {
@@ -129,7 +129,7 @@ impl Conn {
                         None => side.rest(),
                     }
                 }
-                this.set_stage(way, Stage::Leaving);
+                this.set_stage(way, GrowthStage::Leaving);
                 Self::leave(this, way);
             }
         }
@@ -148,7 +148,7 @@ impl Conn {
             }
             Way::Out => {
                 this.growth.sends_large.store(false, Relaxed);
-                this.set_stage(way, Stage::Returning);
+                this.set_stage(way, GrowthStage::Returning);
                 Self::give_back(this);
             }
         }
@@ -169,7 +169,7 @@ impl Conn {
         let id = this.remote.id;
         if let Ok(exchange) = this.remote.link.exchange(Call::Shrink { id, way }) {
             let before = this.growth.sides.lock().side(way).stage;
-            this.set_stage(way, Stage::Shrinking);
+            this.set_stage(way, GrowthStage::Shrinking);
             if Self::submit_if_open(this, &exchange).is_err() {
                 // It goes with the connection.
                 this.set_stage(way, before);
@@ -188,15 +188,15 @@ impl Conn {
         match (answer, way) {
             (Err(EBUSY), Way::In) => {
                 this.growth.sides.lock().side(way).quiet = 0;
-                this.set_stage(way, Stage::Large);
+                this.set_stage(way, GrowthStage::Large);
             }
-            (Err(EBUSY), Way::Out) => this.set_stage(way, Stage::Returning),
+            (Err(EBUSY), Way::Out) => this.set_stage(way, GrowthStage::Returning),
             // After any other error it has nothing of the connection.
             _ => {
                 if answer.is_ok() {
                     this.remote.link.counters.ring_shrunk();
                 }
-                this.set_stage(way, Stage::Leaving);
+                this.set_stage(way, GrowthStage::Leaving);
                 Self::leave(this, way);
             }
         }
@@ -216,7 +216,7 @@ impl Conn {
             // The backend goes on there, or was never let.
             Some(Ok(None) | Err(_)) => return Self::broken(this.as_arc_borrow()),
         }
-        this.set_stage(way, Stage::Small);
+        this.set_stage(way, GrowthStage::Small);
         let is_wanted = this.growth.sides.lock().side(way).wish.is_some();
         if is_wanted {
             Self::grow_later(this);

@@ -20,14 +20,14 @@ use kernel::{
 
 /// Owed to the guest for a CONNECT or an ACCEPT that was taken on.
 #[derive(Clone, Copy)]
-pub(crate) enum Completion {
+pub(crate) enum OutcomeReport {
     /// The response.
     Response(Response),
     /// The words of the indexes page: the request was answered when it was taken on.
     Status,
 }
 
-impl Completion {
+impl OutcomeReport {
     /// For a request whose response is `ticket`.
     pub(crate) fn new(transport: &Transport, ticket: Response) -> Self {
         if transport.has(Feature::Status) {
