@@ -2,6 +2,7 @@
 
 //! A connection: its data ring and its event channel. A datagram socket has one too, with everybody.
 
+mod content;
 mod events;
 mod growth;
 mod life;
@@ -34,6 +35,7 @@ use crate::{
     },
     remote_socket::RemoteSocket, //
 };
+use content::Content;
 use core::net::SocketAddr;
 use events::Events;
 use growth::{
@@ -70,21 +72,12 @@ use kernel::{
 use life::PATIENCE;
 use receive_queue::ReceiveQueue;
 use state::{
-    Phase,
     ConnState, //
+    Phase,
 };
 
 /// A connection that the backend was not asked for yet: ends when it is dropped.
 pub(crate) type UnusedConn = ScopeGuard<Arc<Conn>, fn(Arc<Conn>)>;
-
-/// What goes through a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// CONNECT or ACCEPT: the bytes of a stream.
-    Stream,
-    /// ATTACH: frames, of a datagram socket.
-    Datagram,
-}
 
 /// A connection.
 ///
@@ -99,7 +92,7 @@ pub(crate) struct Conn {
     /// How far it has come, and whose it is.
     #[pin]
     state: SpinLockIrq<ConnState>,
-    kind: Kind,
+    content: Content,
     pub(crate) local: SetOnce<SocketAddr>,
     pub(crate) peer: SetOnce<SocketAddr>,
     /// ACCEPT. In PV Calls it has to wait until POLL says that there is a connection.
@@ -151,32 +144,29 @@ impl Conn {
     ///
     /// The ring is of a smaller order if the guest has many connections, see [`Share`](crate::budget::Share).
     pub(crate) fn new(remote: RemoteSocket, sk: &Sock, order: Order) -> Result<UnusedConn> {
-        Self::make(remote, sk, order, Kind::Stream, Phase::Connecting)
+        Self::make(remote, sk, order, Content::Bytes, Phase::Connecting)
     }
 
     /// The same for a connection that `sk` is going to accept, once it has come.
     pub(crate) fn posted(remote: RemoteSocket, sk: &Sock, order: Order) -> Result<UnusedConn> {
-        Self::make(remote, sk, order, Kind::Stream, Phase::Posted)
+        Self::make(remote, sk, order, Content::Bytes, Phase::Posted)
     }
 
     /// The same for a datagram socket.
     pub(crate) fn datagram(remote: RemoteSocket, sk: &Sock, order: Order) -> Result<UnusedConn> {
         let phase = Phase::Open { has_failed: false };
-        Self::make(remote, sk, order, Kind::Datagram, phase)
+        Self::make(remote, sk, order, Content::Frames, phase)
     }
 
     fn make(
         remote: RemoteSocket,
         sk: &Sock,
         order: Order,
-        kind: Kind,
+        content: Content,
         phase: Phase,
     ) -> Result<UnusedConn> {
         let link = remote.link.clone();
-        let ring = match kind {
-            Kind::Stream => link.new_ring(sk, remote.owner, order),
-            Kind::Datagram => ConnRing::new(&link, sk, remote.owner, order),
-        };
+        let ring = content.new_ring(&link, sk, remote.owner, order);
         let ring = ring.inspect_err(|error| {
             if is_shortage(*error) {
                 link.note_shortage();
@@ -193,7 +183,7 @@ impl Conn {
                 remote,
                 ring,
                 state <- new_spinlock_irq!(ConnState { phase, sk: sk.into() }, "xensock_conn"),
-                kind,
+                content,
                 local: SetOnce::new(),
                 peer: SetOnce::new(),
                 accept: SetOnce::new(),
@@ -231,7 +221,7 @@ impl Conn {
 
     /// Returns whether it is that of a datagram socket.
     pub(crate) fn is_datagram(&self) -> bool {
-        self.kind == Kind::Datagram
+        self.content == Content::Frames
     }
 
     /// Notes its addresses in the socket. Any context.

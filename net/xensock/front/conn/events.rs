@@ -4,18 +4,16 @@
 
 use super::{
     state::{
-        Phase,
         ConnState, //
+        Phase,
     },
-    Conn,
-    Kind, //
+    Conn, //
 };
 use crate::{
     commands::wire_error,
     conn_ring::RingUser,
     proto::{
         errno::Ending,
-        frame,
         status::Outcome,
         urgent::Notice, //
     },
@@ -115,15 +113,9 @@ impl Seen {
 }
 
 impl Conn {
-    /// The room that makes a socket writable again once it was full. A quarter of the ring, so that
-    /// a sender is not woken for each byte; half of it for datagrams, as with UDP, but always enough
-    /// for the next one, however large.
+    /// Returns the room that makes a socket writable again once it was full.
     fn room_to_wake(&self) -> u32 {
-        let size = self.ring.tx_size();
-        match self.kind {
-            Kind::Stream => (size / 4).max(self.room_for_lowat()),
-            Kind::Datagram => frame::LARGEST.min(size).max(size / 2),
-        }
+        self.content.room_to_wake(self)
     }
 
     /// Has a program that polls be told to write only while fewer bytes than half of this were not
@@ -133,7 +125,7 @@ impl Conn {
     }
 
     /// The room that there is as long as less than half of TCP_NOTSENT_LOWAT was not taken.
-    fn room_for_lowat(&self) -> u32 {
+    pub(super) fn room_for_lowat(&self) -> u32 {
         match self.events.not_sent_lowat.load(Relaxed).checked_sub(1) {
             Some(less) => self.ring.tx_size().saturating_sub(less / 2),
             None => 0,
@@ -188,12 +180,10 @@ impl Conn {
         self.ring.expect_room(self.ring.tx_size());
     }
 
-    /// Waits, killably, until the backend has taken what was sent so far.
-    ///
-    /// Requests overtake what is in a ring. For a stream that makes no difference, but a datagram is
-    /// sent with the options and from the address that the socket has had before the request.
+    /// Waits, killably, until the backend has taken what was sent so far, if a request must not overtake
+    /// that.
     pub(crate) fn settle(&self) -> Result {
-        if self.kind != Kind::Datagram {
+        if !self.content.minds_requests() {
             return Ok(());
         }
         let sent = self.ring.produced();
@@ -382,11 +372,7 @@ impl RingUser for Conn {
         if is_news {
             self.tell_expected();
         }
-        if self.kind == Kind::Datagram {
-            Self::take_in(self);
-        } else {
-            self.pass_on();
-        }
+        self.content.look(self);
         Self::release_if_drained(self);
         if is_news {
             Eoi::Done

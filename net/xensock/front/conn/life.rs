@@ -5,11 +5,10 @@
 use super::{
     growth::is_shortage,
     state::{
-        Phase,
         ConnState, //
+        Phase,
     },
-    Conn,
-    Kind, //
+    Conn, //
 };
 use crate::{
     commands::{
@@ -30,7 +29,6 @@ use crate::{
 use core::net::SocketAddr;
 use kernel::{
     net::sock::{
-        Shutdown,
         Sock,
         TcpState, //
     },
@@ -240,12 +238,7 @@ impl Conn {
             }
         }
         sk.set_error(error);
-        // A datagram socket goes on, with another socket of the backend.
-        if self.kind != Kind::Datagram {
-            sk.add_shutdown(Shutdown::Recv | Shutdown::Send);
-            sk.set_state(TcpState::Close);
-            sk.state_changed();
-        }
+        self.content.end_socket(sk);
         sk.error_report();
     }
 

@@ -10,7 +10,6 @@ use super::{
         Phase, //
     },
     Conn,
-    Kind,
     UnusedConn, //
 };
 use crate::{
@@ -70,7 +69,7 @@ impl Conn {
     /// Has the ring go to another connection, if the backend has it, nobody will read from it and the
     /// link has a place for it. Called once, with RELEASE. Any context.
     pub(super) fn leave_ring(&self) -> bool {
-        if self.kind == Kind::Datagram {
+        if !self.content.leaves_ring() {
             return false;
         }
         let link = &self.remote.link;
@@ -123,12 +122,9 @@ impl Member for Conn {
 
     /// Ends the connection: tells the socket, and stops sharing memory.
     fn link_down(self: Arc<Self>) {
-        let error = match self.kind {
-            Kind::Stream => ECONNRESET,
-            Kind::Datagram => ENETDOWN,
-        };
+        let error = self.content.loss();
         let sk = self.state.lock().sk.clone();
-        let may_survive = self.kind == Kind::Datagram && Survivors::enter(&sk);
+        let may_survive = self.content.survives(&sk);
         let survives = {
             let mut state = self.state.lock();
             let survives = may_survive && state.is_open();
@@ -159,7 +155,7 @@ impl Member for Conn {
     fn summary(&self) -> Option<Summary> {
         Some(Summary {
             sk: self.owner_for_listing()?,
-            is_stream: self.kind != Kind::Datagram,
+            is_stream: !self.is_datagram(),
             recv_queue: self.ring.peek_readable() as usize,
             send_queue: self.ring.peek_queued(),
             local: self.local.copy().or(self.remote.local),
