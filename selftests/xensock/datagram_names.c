@@ -8,37 +8,15 @@
 
 static char data[2000];
 
-struct name {
-	char text[2 * ADDRESS_TEXT];
-};
-
-static struct name name_of(int fd, bool peer)
-{
-	struct sockaddr_storage ss = { 0 };
-	socklen_t len = sizeof(ss);
-	char text[ADDRESS_TEXT];
-	struct name name;
-
-	if (peer ? getpeername(fd, (struct sockaddr *)&ss, &len) :
-		   getsockname(fd, (struct sockaddr *)&ss, &len))
-		snprintf(name.text, sizeof(name.text), "%s",
-			 strerrorname_np(errno));
-	else
-		snprintf(name.text, sizeof(name.text), "%s",
-			 address_text(&ss, text));
-	return name;
-}
-
 static struct name name(const char *host, unsigned int port)
 {
+	struct sockaddr_storage ss;
 	struct name name;
 
-	snprintf(name.text, sizeof(name.text), "%s %u", host, port);
+	any_address(host, port, &ss);
+	address_text(&ss, name.text);
 	return name;
 }
-
-#define OUR_NAME(fd) name_of(fd, false).text
-#define PEER_NAME(fd) name_of(fd, true).text
 
 FIXTURE(names) {
 	int fd;
@@ -74,7 +52,6 @@ static struct name sender(int fd, int other)
 {
 	struct sockaddr_storage ss = { 0 };
 	socklen_t len = sizeof(ss);
-	char text[ADDRESS_TEXT];
 	struct name name;
 
 	if (send_to(fd, opt.host, local_port(other), "name", 4) != 4 ||
@@ -83,8 +60,7 @@ static struct name sender(int fd, int other)
 		snprintf(name.text, sizeof(name.text), "%s",
 			 strerrorname_np(errno));
 	else
-		snprintf(name.text, sizeof(name.text), "%s",
-			 address_text(&ss, text));
+		address_text(&ss, name.text);
 	return name;
 }
 

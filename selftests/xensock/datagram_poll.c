@@ -78,13 +78,6 @@ TEST_F(dgpoll, waits_for_one)
 	EXPECT_EQ(POLLIN, pfd.revents);
 }
 
-static uint32_t events_within(int ep, int msec)
-{
-	struct epoll_event event = { 0 };
-
-	return epoll_wait(ep, &event, 1, msec) == 1 ? event.events : 0;
-}
-
 TEST_F(dgpoll, each_arrival_is_an_edge)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET };

@@ -32,21 +32,6 @@ FIXTURE_TEARDOWN(epoll)
 	puppet_close(&self->peer);
 }
 
-static int watch(int ep, int op, int fd, uint32_t events)
-{
-	struct epoll_event event = { .events = events, .data.fd = fd };
-
-	return epoll_ctl(ep, op, fd, &event);
-}
-
-/* The events of the one socket watched, 0 for none in that time. */
-static uint32_t events_within(int ep, int msec)
-{
-	struct epoll_event event = { 0 };
-
-	return epoll_wait(ep, &event, 1, msec) == 1 ? event.events : 0;
-}
-
 TEST_F(epoll, level_repeats)
 {
 	char data[10];

@@ -207,45 +207,10 @@ TEST_F(frames, what_is_not_ours_to_write)
 	EXPECT_TRUE(passes(l, c, &self->good, &self->name));
 }
 
-/* Somebody who writes over memory for as long as the test goes. */
-struct scribbler {
-	pthread_t thread;
-	__u32 *words;
-	unsigned int count;
-	atomic_bool stop;
-};
-
-static void *scribble(void *arg)
-{
-	struct scribbler *s = arg;
-	__u64 random = opt.seed;
-
-	while (!s->stop) {
-		random = random * 6364136223846793005ULL + 1;
-		store(&s->words[(random >> 40) % s->count],
-		      random >> (random >> 59));
-	}
-	return NULL;
-}
-
-static void scribble_over(struct scribbler *s, void *words, unsigned int count)
-{
-	memset(s, 0, sizeof(*s));
-	s->words = words;
-	s->count = count;
-	pthread_create(&s->thread, NULL, scribble, s);
-}
-
-static void scribble_end(struct scribbler *s)
-{
-	s->stop = true;
-	pthread_join(s->thread, NULL);
-}
-
 TEST_F_TIMEOUT(frames, scribbled_memory, 90)
 {
 	struct link *l = &self->link;
-	struct scribbler s;
+	struct overwriter s;
 	struct frame f;
 	struct raw c;
 	int i, j;
@@ -254,11 +219,11 @@ TEST_F_TIMEOUT(frames, scribbled_memory, 90)
 		ASSERT_TRUE(dgram_open(l, &c, i % 4 + 1));
 		/* Indexes, headers with all that follows, both. */
 		if (i % 3 == 0)
-			scribble_over(&s, c.words, 24);
+			overwriter_start(&s, c.words, 24);
 		else if (i % 3 == 1)
-			scribble_over(&s, c.out, 16);
+			overwriter_start(&s, c.out, 16);
 		else
-			scribble_over(&s, c.words, (PAGE + 2 * c.size) / 4);
+			overwriter_start(&s, c.words, (PAGE + 2 * c.size) / 4);
 		for (j = 0; j < 500; j++) {
 			f = dgram_frame(opt.host, ntohs(self->name.sin_port),
 					j % 100);
@@ -267,7 +232,7 @@ TEST_F_TIMEOUT(frames, scribbled_memory, 90)
 			store(&c.words[OUT_PROD], c.out_prod);
 			raw_notify(l, &c);
 		}
-		scribble_end(&s);
+		overwriter_stop(&s);
 		EXPECT_EQ(0, raw_close(l, &c, i & 1));
 		while (load(&self->good.words[IN_PROD]) != self->good.in_cons)
 			dgram_next(l, &self->good, &f, 0);

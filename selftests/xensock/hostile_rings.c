@@ -133,41 +133,6 @@ TEST_F(rings, what_is_not_ours_to_write)
 	c->out_prod = 300;
 }
 
-/* Somebody who writes over memory for as long as the test goes. */
-struct scribbler {
-	pthread_t thread;
-	__u32 *words;
-	unsigned int count;
-	atomic_bool stop;
-};
-
-static void *scribble(void *arg)
-{
-	struct scribbler *s = arg;
-	__u64 random = opt.seed;
-
-	while (!s->stop) {
-		random = random * 6364136223846793005ULL + 1;
-		store(&s->words[(random >> 40) % s->count],
-		      random >> (random >> 59));
-	}
-	return NULL;
-}
-
-static void scribble_over(struct scribbler *s, void *words, unsigned int count)
-{
-	memset(s, 0, sizeof(*s));
-	s->words = words;
-	s->count = count;
-	pthread_create(&s->thread, NULL, scribble, s);
-}
-
-static void scribble_end(struct scribbler *s)
-{
-	s->stop = true;
-	pthread_join(s->thread, NULL);
-}
-
 /*
  * Events and a peer that sends, for as long as it takes the backend to give
  * the connection up, which it does whenever it sees an index that cannot be.
@@ -185,15 +150,15 @@ static void flood(struct link *l, struct raw *c, unsigned int msec)
 TEST_F_TIMEOUT(rings, scribbled_indexes_page, 90)
 {
 	struct link *l = &self->link;
-	struct scribbler s;
+	struct overwriter s;
 	struct raw c;
 	int i;
 
 	for (i = 0; i < 20; i++) {
 		ASSERT_TRUE(raw_open(l, &c, i % 4 + 1, opt.port + PEER_ECHO));
-		scribble_over(&s, c.words, i % 2 ? 24 : PAGE / 4);
+		overwriter_start(&s, c.words, i % 2 ? 24 : PAGE / 4);
 		flood(l, &c, 100);
-		scribble_end(&s);
+		overwriter_stop(&s);
 		EXPECT_EQ(0, raw_close(l, &c, i % 3));
 		EXPECT_TRUE(honest(l));
 	}
@@ -223,20 +188,20 @@ TEST_F_TIMEOUT(rings, scribbled_data, 90)
 	struct link *l = &self->link;
 	struct raw *c = &self->c;
 	static char data[1 << 20];
-	struct scribbler s;
+	struct overwriter s;
 	char line[64];
 
-	scribble_over(&s, c->out, c->size / 4);
+	overwriter_start(&s, c->out, c->size / 4);
 	EXPECT_EQ(sizeof(data), raw_send(l, c, data, sizeof(data)));
 	while (load(&c->words[OUT_CONS]) != c->out_prod)
 		nap(1000);
-	scribble_end(&s);
-	scribble_over(&s, c->in, c->size / 4);
+	overwriter_stop(&s);
+	overwriter_start(&s, c->in, c->size / 4);
 	snprintf(line, sizeof(line), "send %zu 1", sizeof(data));
 	raw_send(l, &self->peer.control, line, strlen(line));
 	raw_send(l, &self->peer.control, "\n", 1);
 	EXPECT_EQ(sizeof(data), raw_recv(l, c, data, sizeof(data)));
-	scribble_end(&s);
+	overwriter_stop(&s);
 	EXPECT_EQ(8, raw_recv(l, &self->peer.control, data, 8));
 	EXPECT_EQ(0, memcmp(data, "ok 10485", 8));
 	EXPECT_EQ(3, raw_recv(l, &self->peer.control, data, 3));
@@ -247,16 +212,16 @@ TEST_F_TIMEOUT(rings, scribbled_commands_ring, 60)
 {
 	struct link *l = &self->link;
 	struct response response;
-	struct scribbler s;
+	struct overwriter s;
 	int i;
 
-	scribble_over(&s, &l->words[RSP_EVENT], PAGE / 4 - RSP_EVENT);
+	overwriter_start(&s, &l->words[RSP_EVENT], PAGE / 4 - RSP_EVENT);
 	for (i = 0; i < 300; i++) {
 		put(l, &(struct request){ .cmd = SOCKET, .id = 1 });
 		if (!take_within(l, &response, 10000))
 			break;
 	}
-	scribble_end(&s);
+	overwriter_stop(&s);
 	EXPECT_EQ(300, i);
 	ask_release(l, 1, false);
 }

@@ -61,30 +61,6 @@ FIXTURE_TEARDOWN(ipv6)
 	puppet_close(&self->peer);
 }
 
-struct name {
-	char text[ADDRESS_TEXT];
-};
-
-static struct name name_of(int fd, bool peer)
-{
-	struct sockaddr_storage ss = { 0 };
-	socklen_t len = sizeof(ss);
-	struct name name;
-
-	if (peer ? getpeername(fd, (struct sockaddr *)&ss, &len) :
-		   getsockname(fd, (struct sockaddr *)&ss, &len))
-		snprintf(name.text, sizeof(name.text), "%s",
-			 strerrorname_np(errno));
-	else if (len != sizeof(struct sockaddr_in6))
-		snprintf(name.text, sizeof(name.text), "length %u", len);
-	else
-		address_text(&ss, name.text);
-	return name;
-}
-
-#define OUR_NAME(fd) name_of(fd, false).text
-#define PEER_NAME(fd) name_of(fd, true).text
-
 /* @prefix is what one end puts before an address that the other has not. */
 static void works(struct __test_metadata *_metadata, int fd,
 		  struct puppet *peer, const char *prefix)

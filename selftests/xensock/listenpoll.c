@@ -49,20 +49,6 @@ FIXTURE_TEARDOWN(listenpoll)
 	EXPECT_EQ(0, close(__fd));					\
 } while (0)
 
-static int watch(int ep, int op, int fd, uint32_t events)
-{
-	struct epoll_event event = { .events = events, .data.fd = fd };
-
-	return epoll_ctl(ep, op, fd, &event);
-}
-
-static uint32_t events_within(int ep, int msec)
-{
-	struct epoll_event event = { 0 };
-
-	return epoll_wait(ep, &event, 1, msec) == 1 ? event.events : 0;
-}
-
 TEST_F(listenpoll, every_state)
 {
 	int fd = new_socket(0);

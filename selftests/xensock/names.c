@@ -26,31 +26,6 @@ FIXTURE_TEARDOWN(names)
 	puppet_close(&self->peer);
 }
 
-/* "ADDRESS PORT" or the name of an error. */
-struct name {
-	char text[ADDRESS_TEXT];
-};
-
-static struct name name_of(int fd, bool peer)
-{
-	struct sockaddr_storage ss = { 0 };
-	socklen_t len = sizeof(ss);
-	struct name name;
-
-	if (peer ? getpeername(fd, (struct sockaddr *)&ss, &len) :
-		   getsockname(fd, (struct sockaddr *)&ss, &len))
-		snprintf(name.text, sizeof(name.text), "%s",
-			 strerrorname_np(errno));
-	else if (len != sizeof(struct sockaddr_in))
-		snprintf(name.text, sizeof(name.text), "length %u", len);
-	else
-		address_text(&ss, name.text);
-	return name;
-}
-
-#define OUR_NAME(fd) name_of(fd, false).text
-#define PEER_NAME(fd) name_of(fd, true).text
-
 /* Both ends agree on both names. */
 static void agrees(struct __test_metadata *_metadata, int fd,
 		   struct puppet *peer)
@@ -223,43 +198,13 @@ TEST_F(names, are_the_same_for_a_duplicate)
 	self->fd = copy;
 }
 
-/* A listener and what it accepts go from process to process and back. */
+/* Passes a file on, and keeps none. */
 static int give(int through, int fd)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec iov = { .iov_base = "", .iov_len = 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	return sendmsg(through, &msg, 0) == 1 ? close(fd) : -1;
+	return send_fd(through, fd) ? -1 : close(fd);
 }
 
-static int take(int through)
-{
-	char c, control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec iov = { .iov_base = &c, .iov_len = 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control),
-	};
-	int fd = -1;
-
-	if (recvmsg(through, &msg, 0) == 1 && CMSG_FIRSTHDR(&msg))
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
-	return fd;
-}
-
+/* A listener and what it accepts go from process to process and back. */
 TEST_F(names, are_passed_on_with_a_listener)
 {
 	int pair[2], fd, status;
@@ -273,13 +218,13 @@ TEST_F(names, are_passed_on_with_a_listener)
 	if (!pid) {
 		close(self->fd);
 		close(pair[0]);
-		self->fd = take(pair[1]);
+		self->fd = recv_fd(pair[1]);
 		fd = accept(self->fd, NULL, NULL);
 		_exit(fd < 0 || give(pair[1], fd));
 	}
 	close(pair[1]);
 	EXPECT_EQ(0, give(pair[0], self->fd));
-	fd = take(pair[0]);
+	fd = recv_fd(pair[0]);
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	ASSERT_LE(0, fd);

@@ -9,6 +9,8 @@
 
 #include <linux/types.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -379,5 +381,16 @@ bool honest(struct link *l);
 bool honest_link(void);
 
 void nap(unsigned int usec);
+
+/* Somebody who writes over memory for as long as a test goes. */
+struct overwriter {
+	pthread_t thread;
+	__u32 *words;
+	unsigned int count;
+	atomic_bool stop;
+};
+
+void overwriter_start(struct overwriter *o, void *words, unsigned int count);
+void overwriter_stop(struct overwriter *o);
 
 #endif

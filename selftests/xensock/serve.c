@@ -49,7 +49,7 @@ TEST_F_TIMEOUT(serve, short_connections, 300)
 	EXPECT_EQ(each * CLIENTS, served);
 }
 
-static int watch(int ep, int fd)
+static int await_input(int ep, int fd)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
 
@@ -69,7 +69,7 @@ static long in_event_loop(struct waiter *w)
 	char data[1000];
 	ssize_t n;
 
-	watch(ep, w->fd);
+	await_input(ep, w->fd);
 	while (listens || now) {
 		if (epoll_wait(ep, &event, 1, -1) != 1)
 			return -1;
@@ -78,7 +78,7 @@ static long in_event_loop(struct waiter *w)
 			listens = fd >= 0;
 			if (!listens)
 				epoll_ctl(ep, EPOLL_CTL_DEL, w->fd, NULL);
-			else if (watch(ep, fd))
+			else if (await_input(ep, fd))
 				return -1;
 			now += listens;
 			most = now > most ? now : most;

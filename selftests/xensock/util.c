@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -255,4 +256,18 @@ int poll_now(int fd)
 	struct pollfd pfd = { .fd = fd, .events = ALL_EVENTS };
 
 	return poll(&pfd, 1, 0) < 0 ? -1 : pfd.revents;
+}
+
+int watch(int ep, int op, int fd, __u32 events)
+{
+	struct epoll_event event = { .events = events, .data.fd = fd };
+
+	return epoll_ctl(ep, op, fd, &event);
+}
+
+__u32 events_within(int ep, int msec)
+{
+	struct epoll_event event = { 0 };
+
+	return epoll_wait(ep, &event, 1, msec) == 1 ? event.events : 0;
 }

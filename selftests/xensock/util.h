@@ -105,6 +105,19 @@ socklen_t any_address(const char *host, unsigned int port,
 const char *address_text(const struct sockaddr_storage *ss,
 			 char text[ADDRESS_TEXT]);
 
+/* The name of a socket or of its peer, so said; or the name of an error. */
+struct name {
+	char text[ADDRESS_TEXT];
+};
+
+struct name name_of(int fd, bool peer);
+#define OUR_NAME(fd) name_of(fd, false).text
+#define PEER_NAME(fd) name_of(fd, true).text
+
+/* Passes a file on by the socket @through, and takes one: -1 if that fails. */
+int send_fd(int through, int fd);
+int recv_fd(int through);
+
 /* The byte stream that a seed stands for: any part can be made or checked. */
 void stream_fill(__u64 seed, __u64 offset, void *data, size_t len);
 bool stream_check(__u64 seed, __u64 offset, const void *data, size_t len);
@@ -134,6 +147,9 @@ bool wait_readable(int fd, size_t bytes);
 bool wait_poll(int fd, short events, short *revents);
 bool wait_asleep(pid_t tid);
 int poll_now(int fd);
+int watch(int ep, int op, int fd, __u32 events);
+/* The events of the one socket watched, 0 for none in that time. */
+__u32 events_within(int ep, int msec);
 __u64 now_msec(void);
 
 /*
