@@ -76,7 +76,7 @@ impl Policy {
         self.is_complete
     }
 
-    /// The network namespace for a new socket. `EACCES` if it is not known.
+    /// Returns the network namespace for a new socket. `EACCES` if it is not known.
     pub(crate) fn namespace(&self) -> Result<&Namespace> {
         match &self.namespace {
             Some(namespace) => Ok(namespace),
@@ -84,13 +84,13 @@ impl Policy {
         }
     }
 
-    /// The first and the last of the ports to choose from for a socket that is bound to none, if that
-    /// is not for the system to say.
+    /// Returns the first and the last of the ports to choose from for a socket that is bound to none,
+    /// if that is not for the system to say.
     pub(crate) fn local_ports(&self) -> Option<(u16, u16)> {
         self.local_ports
     }
 
-    /// Whether a socket may be bound to `addr`: `EACCES`.
+    /// Checks whether a socket may be bound to `addr`: `EACCES`.
     ///
     /// A listener that was not bound is as if bound to the unspecified address and port 0.
     pub(crate) fn may_bind(&self, transport: IpProtocol, addr: &SocketAddr) -> Result {
@@ -98,7 +98,7 @@ impl Policy {
         self.check(may, Refusal::Bind, Some(addr))
     }
 
-    /// Whether a socket may connect, or send, to `addr`: `EACCES`.
+    /// Checks whether a socket may connect, or send, to `addr`: `EACCES`.
     pub(crate) fn may_connect(&self, transport: IpProtocol, addr: &SocketAddr) -> Result {
         let may = self
             .rules
@@ -106,13 +106,14 @@ impl Policy {
         self.check(may, Refusal::Connect, Some(addr))
     }
 
-    /// Whether a socket may join a group: `EPERM`.
+    /// Checks whether a socket may join a group: `EPERM`.
     pub(crate) fn may_join(&self, group: IpAddr) -> Result {
         let may = self.rules.may_join(group);
         self.check(may, Refusal::Group, Some(&SocketAddr::new(group, 0)))
     }
 
-    /// Whether a guest's sockets may be in so many groups, the last of them by that owner: `ENOBUFS`.
+    /// Checks whether a guest's sockets may be in so many groups, the last of them by that owner:
+    /// `ENOBUFS`.
     pub(crate) fn may_have_groups(&self, count: usize, owner: u64) -> Result {
         self.within(count, part_of(owner, self.max_groups), Refusal::Groups)
     }
@@ -124,19 +125,20 @@ impl Policy {
             .is_some_and(|namespace| namespace.is_local(ip) || namespace.is_broadcast(ip))
     }
 
-    /// Whether a guest may have one socket more than so many, an owner who has so many of them: `EMFILE`.
+    /// Checks whether a guest may have one socket more than so many, an owner who has so many of
+    /// them: `EMFILE`.
     pub(crate) fn may_have_socket(&self, used: usize, owner: u64, own: usize) -> Result {
         let left = left_to(owner, self.max_sockets, used, own);
         self.check(left > 0, Refusal::Sockets, None)
     }
 
-    /// Whether one more socket may stay when it is closed, of which there are so many already, an owner
-    /// who has so many of them: they have a quarter of all.
+    /// Returns whether one more socket may stay when it is closed, of which there are so many
+    /// already, an owner who has so many of them: they have a quarter of all.
     pub(crate) fn may_linger(&self, closed: usize, owner: u64, own: usize) -> bool {
         left_to(owner, self.max_sockets / 4 + 1, closed, own) > 0
     }
 
-    /// How many connections may wait to be accepted, at all listening sockets together.
+    /// Returns how many connections may wait to be accepted, at all listening sockets together.
     ///
     /// Nobody reads what their peers send, of which TCP keeps some for each: all of that may be as
     /// much as the memory of the others.
@@ -146,20 +148,20 @@ impl Policy {
         Shares::new(most, self.max_listeners)
     }
 
-    /// Whether sockets are made in the namespace of `other`: `EACCES`.
+    /// Checks whether sockets are made in the namespace of `other`: `EACCES`.
     pub(crate) fn check_namespace(&self, other: &Self) -> Result {
         let is_same = self.namespace.as_deref() == other.namespace.as_deref();
         self.check(is_same, Refusal::Namespace, None)
     }
 
-    /// Whether a guest may have one listening socket more than so many, an owner who has so many of
-    /// them: `ENOBUFS`.
+    /// Checks whether a guest may have one listening socket more than so many, an owner who has so
+    /// many of them: `ENOBUFS`.
     pub(crate) fn may_have_listener(&self, used: usize, owner: u64, own: usize) -> Result {
         let left = left_to(owner, self.max_listeners, used, own);
         self.check(left > 0, Refusal::Listeners, None)
     }
 
-    /// Whether a guest that may have `most` pages in data rings may have so many: `ENOBUFS`.
+    /// Checks whether a guest that may have `most` pages in data rings may have so many: `ENOBUFS`.
     pub(crate) fn may_have_pages(&self, count: usize, most: usize) -> Result {
         self.check(count <= most, Refusal::RingPages, None)
     }
@@ -171,34 +173,34 @@ impl Policy {
         sockets.memory.set_max(kib << 10, max_sockets);
     }
 
-    /// How many pages a guest may have in data rings.
+    /// Returns how many pages a guest may have in data rings.
     pub(crate) fn max_ring_pages(&self) -> usize {
         // CAST: Widens.
         PAGES.share(max_pages_of_all(), self.max_ring_pages as usize)
     }
 
-    /// How many pages a guest may have in data rings for one of them to grow. The rest is left to
-    /// connections that have nothing yet.
+    /// Returns how many pages a guest may have in data rings for one of them to grow. The rest is
+    /// left to connections that have nothing yet.
     pub(crate) fn max_grown_pages(&self) -> usize {
         self.max_ring_pages() / 4 * 3
     }
 
-    /// Whether a data ring may be of this order: `ENOBUFS`.
+    /// Checks whether a data ring may be of this order: `ENOBUFS`.
     pub(crate) fn may_have_ring(&self, order: Order) -> Result {
         self.check(order <= self.max_ring_order(), Refusal::RingOrder, None)
     }
 
-    /// Whether a datagram may have so many bytes: `EMSGSIZE`.
+    /// Checks whether a datagram may have so many bytes: `EMSGSIZE`.
     pub(crate) fn may_send(&self, bytes: usize) -> Result {
         self.within(bytes, self.max_datagram, Refusal::Datagram)
     }
 
-    /// The largest data ring.
+    /// Returns the largest data ring.
     pub(crate) fn max_ring_order(&self) -> Order {
         Order::new(self.max_ring_order).unwrap_or(Order::MIN)
     }
 
-    /// How many connections may wait at a listener that wants `backlog` of them.
+    /// Returns how many connections may wait at a listener that wants `backlog` of them.
     pub(crate) fn backlog(&self, backlog: u32) -> u32 {
         backlog.min(self.max_backlog)
     }
@@ -225,7 +227,8 @@ impl Policy {
     }
 }
 
-/// How many pages of data rings all guests may have, before each may have no more than its part.
+/// Returns how many pages of data rings all guests may have, before each may have no more than its
+/// part.
 fn max_pages_of_all() -> usize {
     // CAST: Widens.
     crate::module_parameters::max_ring_pages.value() as usize

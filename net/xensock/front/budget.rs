@@ -75,8 +75,8 @@ pub(crate) struct Share {
     user: Arc<Atomic<usize>>,
 }
 
-/// The order of a ring that there are grants for, of the order that is `wanted` or less: there may
-/// be others that take them first. May sleep.
+/// Returns the order of a ring that there are grants for, of the order that is `wanted` or less:
+/// there may be others that take them first. May sleep.
 pub(crate) fn affordable(owner: u64, wanted: Order) -> Option<Order> {
     let budget = BUDGET.get()?;
     let users = budget.users.lock();
@@ -85,7 +85,8 @@ pub(crate) fn affordable(owner: u64, wanted: Order) -> Option<Order> {
     wanted.affordable(left_to(owner, limit(), budget.used.load(Relaxed), own))
 }
 
-/// Up to how many grants all connections may have: a quarter is left to others than connections.
+/// Returns up to how many grants all connections may have: a quarter is left to others than
+/// connections.
 fn limit() -> u32 {
     // CAST: A grant's number has 32 bits.
     (grant::max_grants() / 4 * 3) as u32

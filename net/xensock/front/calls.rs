@@ -348,13 +348,13 @@ fn await_link<F: AddressFamily>(sk: &Sk<F>, nonblock: bool) -> Result {
     Survivors::await_link(sk, || endpoint.has_link(sk))
 }
 
-/// Whether the backend may have datagrams; without a link it cannot be said that it has not.
+/// Returns whether the backend may have datagrams; without a link it cannot be said that it has not.
 fn may_have_datagrams() -> bool {
     Devices::may_have(|link| link.has(Feature::Datagram))
 }
 
-/// The address for `bind()`. As with internet sockets, one of no family may stand for that which
-/// leaves the choice to the system.
+/// Returns the address for `bind()`. As with internet sockets, one of no family may stand for that
+/// which leaves the choice to the system.
 fn addr_to_bind(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
     /// Bytes of the smallest address, and those of it that are the address proper.
     const MIN_LEN: usize = 16;
@@ -375,8 +375,8 @@ fn addr_to_bind(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr
     }
 }
 
-/// The address for `connect()` of a stream: one of IPv6 takes an address of IPv4 in its mapped form
-/// only.
+/// Returns the address for `connect()` of a stream: one of IPv6 takes an address of IPv4 in its
+/// mapped form only.
 fn addr_to_connect(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
     let addr = addr.parse()?;
     match domain {

@@ -125,8 +125,8 @@ pub(crate) struct ConnRing {
     _share: Share,
 }
 
-/// Who pays for the memory of a ring: containers have namespaces of their own, and may have memory
-/// of their own, to which it is charged. A mere number, so as not to keep a namespace alive.
+/// Returns who pays for the memory of a ring: containers have namespaces of their own, and may have
+/// memory of their own, to which it is charged. A mere number, so as not to keep a namespace alive.
 pub(crate) fn payer(sk: &Sock) -> usize {
     let namespace = sk.namespace();
     namespace.map_or(0, |namespace| core::ptr::from_ref(&*namespace).addr())
@@ -230,12 +230,13 @@ impl ConnRing {
         self.doorbell.disconnect();
     }
 
-    /// Whether it was made for this network namespace, see [`payer`], and this user.
+    /// Returns whether it was made for this network namespace, see [`payer`], and this user.
     pub(crate) fn is_paid_by(&self, payer: usize, owner: u64) -> bool {
         self.payer == payer && self.owner == owner
     }
 
-    /// What has the backend unmap it, if it may have it mapped though no connection has it. Once.
+    /// Returns what has the backend unmap it, if it may have it mapped though no connection has it.
+    /// Once.
     fn unmap(&self) -> Option<&Arc<Exchange>> {
         let is_kept = self.is_kept.xchg(false, Full);
         self.unmap.as_ref().filter(|_| is_kept)
@@ -248,7 +249,7 @@ impl ConnRing {
         self.is_kept.store(is_kept, Relaxed);
     }
 
-    /// What the backend has to know to use it.
+    /// Returns what the backend has to know to use it.
     pub(crate) fn reference(&self) -> RingRef {
         self.at
     }

@@ -44,7 +44,7 @@ struct KnownDevice {
 }
 
 impl KnownDevice {
-    /// The link that new sockets can use.
+    /// Returns the link that new sockets can use.
     fn up(&self) -> Option<&Arc<Link>> {
         self.link.as_ref().filter(|link| link.is_up())
     }

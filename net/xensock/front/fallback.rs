@@ -96,7 +96,7 @@ pub(crate) fn join_refused<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, error:
     }
 }
 
-/// Why the first use of a socket is not for the backend.
+/// Returns why the first use of a socket is not for the backend.
 fn exemption<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Option<Decision> {
     let (config, net) = (config(sk)?, sk.namespace()?);
     // As a program of a control group's may have it.
@@ -109,12 +109,12 @@ fn exemption<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> 
     config.exemption(&net, transport(sk), first)
 }
 
-/// Whether programs of a namespace may have sockets of the backend's.
+/// Returns whether programs of a namespace may have sockets of the backend's.
 pub(crate) fn is_wanted(net: &Namespace) -> bool {
     Hijack::of(net).is_some_and(|config| config.is_on())
 }
 
-/// Whether a socket may fall back after the backend has refused something.
+/// Returns whether a socket may fall back after the backend has refused something.
 fn may_return<F: AddressFamily>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && config(sk).is_some_and(|config| config.falls_back())
 }
@@ -210,7 +210,8 @@ fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
     Err(EAGAIN)
 }
 
-/// What is to listen in the guest itself, beside a listener of the backend's with this address.
+/// Returns what is to listen in the guest itself, beside a listener of the backend's with this
+/// address.
 ///
 /// # Errors
 ///
@@ -252,7 +253,7 @@ fn repeat(settings: &Option<Arc<SavedOptions>>, new: &Socket) -> Result {
     Ok(())
 }
 
-/// Whether it is open still what a socket is for.
+/// Returns whether it is open still what a socket is for.
 fn is_open<F: AddressFamily>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && sk.data().get_ref().endpoint().inner.lock().is_open()
 }

@@ -73,7 +73,7 @@ pub(crate) enum AnySocket {
 }
 
 impl AnySocket {
-    /// A new stream.
+    /// Makes a new stream.
     pub(crate) fn stream(domain: Option<Domain>, owner: u64) -> Result<Self> {
         Ok(Self::Stream(KBox::pin_init(
             Stream::new(domain, owner),
@@ -81,7 +81,7 @@ impl AnySocket {
         )?))
     }
 
-    /// A new datagram socket.
+    /// Makes a new datagram socket.
     pub(crate) fn datagram(domain: Option<Domain>, owner: u64) -> Result<Self> {
         Ok(Self::Datagram(KBox::pin_init(
             Datagram::new(domain, owner),
@@ -130,7 +130,7 @@ impl<F: AddressFamily> AcceptedSocket for Child<Family<F>> {
     }
 }
 
-/// What a socket does, if it is of one of the families.
+/// Returns what a socket does, if it is of one of the families.
 fn socket_of(sk: &Sock) -> Option<&AnySocket> {
     fn of<F: AddressFamily>(sk: &Sock) -> Option<&AnySocket> {
         Sk::<F>::of(sk).map(|sk| sk.data().get_ref())

@@ -57,7 +57,7 @@ pub(crate) enum FirstUse {
 }
 
 impl FirstUse {
-    /// The address that it is about, if there is one.
+    /// Returns the address that it is about, if there is one.
     pub(crate) fn addr(self) -> Option<SocketAddr> {
         match self {
             Self::Bind(addr) => Some(addr),
@@ -100,7 +100,7 @@ impl Decision {
         Self::Refused,
     ];
 
-    /// The name of the count.
+    /// Returns the name of the count.
     fn name(self) -> &'static CStr {
         match self {
             Self::XenSock => c"xensock",
@@ -159,37 +159,38 @@ impl Hijack {
         })
     }
 
-    /// The settings of a namespace. Any context.
+    /// Returns the settings of a namespace. Any context.
     pub(crate) fn of(net: &Namespace) -> Option<Arc<Self>> {
         NetSettings::get().with(net, |settings| settings.hijack.clone())
     }
 
-    /// Whether any sockets are taken.
+    /// Returns whether any sockets are taken.
     pub(crate) fn is_on(&self) -> bool {
         self.mode.load(Relaxed) > 0
     }
 
-    /// Whether sockets of a type are taken.
+    /// Returns whether sockets of a type are taken.
     pub(crate) fn takes(&self, is_stream: bool) -> bool {
         self.mode.load(Relaxed) >= if is_stream { 1 } else { 2 }
     }
 
-    /// Whether the guest's own protocols take the place of a backend that refuses, or is not there.
+    /// Returns whether the guest's own protocols take the place of a backend that refuses, or is not
+    /// there.
     pub(crate) fn falls_back(&self) -> bool {
         self.fallback.load(Relaxed)
     }
 
-    /// Whether the guest's own addresses are the backend's.
+    /// Returns whether the guest's own addresses are the backend's.
     pub(crate) fn takes_loopback(&self) -> bool {
         self.loopback.load(Relaxed)
     }
 
-    /// Whether listening and datagram sockets are made anew when their link comes back.
+    /// Returns whether listening and datagram sockets are made anew when their link comes back.
     pub(crate) fn keeps_services(&self) -> bool {
         self.keeps_services.load(Relaxed)
     }
 
-    /// How long calls wait for a link.
+    /// Returns how long calls wait for a link.
     pub(crate) fn link_wait(&self) -> Msecs {
         self.link_wait.load(Relaxed)
     }
@@ -199,7 +200,7 @@ impl Hijack {
         self.routes.lock().clone()
     }
 
-    /// Why what a socket is used for first is not for the backend. Process context.
+    /// Returns why what a socket is used for first is not for the backend. Process context.
     pub(crate) fn exemption(
         &self,
         net: &Namespace,
@@ -261,7 +262,7 @@ fn msecs(value: &[u8]) -> Result<Msecs> {
     text.parse().ok().filter(|ms| *ms <= MAX).ok_or(EINVAL)
 }
 
-/// Bytes of a text.
+/// Returns the bytes of a text.
 fn text(args: fmt::Arguments<'_>) -> Result<KVec<u8>> {
     copy(CString::try_from_fmt(args)?.to_bytes())
 }

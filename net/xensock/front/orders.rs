@@ -7,12 +7,12 @@ use crate::{
     proto::ring::Order, //
 };
 
-/// The order that the administrator has chosen, if any.
+/// Returns the order that the administrator has chosen, if any.
 fn chosen_order() -> Option<Order> {
     Order::new(u32::from(module_parameters::ring_order.value()))
 }
 
-/// The order of new rings that stay as they are.
+/// Returns the order of new rings that stay as they are.
 pub(crate) fn fixed_order() -> Order {
     chosen_order().unwrap_or(order(4))
 }
@@ -20,7 +20,7 @@ pub(crate) fn fixed_order() -> Order {
 /// The order of new rings that can grow, which none begins above: 8 KiB each way.
 pub(crate) const FIRST_ORDER: Order = order(2);
 
-/// The order that those grow to at the most.
+/// Returns the order that those grow to at the most.
 pub(crate) fn largest_order() -> Order {
     chosen_order().unwrap_or(order(8))
 }

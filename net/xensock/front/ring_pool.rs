@@ -192,7 +192,7 @@ impl RingPool {
     }
 }
 
-/// The place of a ring.
+/// Returns the place of a ring.
 fn find<'a>(rings: &'a mut [PooledRing], ring: &Arc<ConnRing>) -> Option<&'a mut PooledRing> {
     rings
         .iter_mut()

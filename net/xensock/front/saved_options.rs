@@ -54,8 +54,8 @@ impl SavedOptions {
         self.0.iter().any(|s| is_kept_group(s.level, s.name))
     }
 
-    /// The `old` ones, with an option set anew, or a group joined or left. May sleep. `ENOBUFS` if
-    /// these are too many groups.
+    /// Returns the `old` ones, with an option set anew, or a group joined or left. May sleep.
+    /// `ENOBUFS` if these are too many groups.
     pub(crate) fn with(old: Option<&Self>, option: &SockOpt, value: Value) -> Result<Arc<Self>> {
         let old = old.map_or(&[][..], |settings| &settings.0);
         let mut settings = KVec::with_capacity(old.len() + 1, GFP_KERNEL)?;
@@ -94,7 +94,7 @@ impl SavedOptions {
         self.0.iter().map(|s| (s.level, s.name, &s.value))
     }
 
-    /// What an option was set to.
+    /// Returns what an option was set to.
     pub(crate) fn get(&self, option: &SockOpt) -> Option<Value> {
         self.find(option.level, option.name)
     }
@@ -105,7 +105,7 @@ impl SavedOptions {
         self.0.iter().find(is_it).map(|setting| setting.value)
     }
 
-    /// The kind of socket that has all these options.
+    /// Returns the kind of socket that has all these options.
     pub(crate) fn domain(&self) -> Domain {
         if self.0.iter().any(|s| s.level == SOL_IPV6) {
             Domain::Inet6
@@ -114,8 +114,9 @@ impl SavedOptions {
         }
     }
 
-    /// The requests that give an accepted socket the options of `SOL_SOCKET` that it inherits: the
-    /// kernel shows them by what the listening socket has, and other options as the backend has them.
+    /// Returns the requests that give an accepted socket the options of `SOL_SOCKET` that it
+    /// inherits: the kernel shows them by what the listening socket has, and other options as the
+    /// backend has them.
     pub(crate) fn calls_for_accepted(&self, id: u64) -> impl Iterator<Item = Call> + '_ {
         self.calls(id, Domain::Inet).filter(|call| {
             matches!(
@@ -129,7 +130,8 @@ impl SavedOptions {
         })
     }
 
-    /// The requests that give the options to a socket. One of IPv4 has no use for those of IPv6.
+    /// Returns the requests that give the options to a socket. One of IPv4 has no use for those of
+    /// IPv6.
     pub(crate) fn calls(&self, id: u64, domain: Domain) -> impl Iterator<Item = Call> + '_ {
         self.0
             .iter()

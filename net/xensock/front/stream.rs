@@ -70,7 +70,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// A new socket, for addresses of `domain` if it is a matter of that.
+    /// Makes a new socket, for addresses of `domain` if it is a matter of that.
     pub(crate) fn new(domain: Option<Domain>, owner: u64) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             transition <- new_mutex!((), "xensock_transition"),
@@ -87,7 +87,7 @@ impl Stream {
         Ok(guard)
     }
 
-    /// The connection, if there is one. Any context.
+    /// Returns the connection, if there is one. Any context.
     fn conn(&self) -> Option<Arc<Conn>> {
         self.endpoint.conn()
     }
@@ -110,8 +110,8 @@ impl Stream {
     }
 }
 
-/// The order of new rings of a socket: for the buffers that the program has asked for, or what the
-/// administrator has chosen; as far as the backend allows it. Small, if they can grow.
+/// Returns the order of new rings of a socket: for the buffers that the program has asked for, or
+/// what the administrator has chosen; as far as the backend allows it. Small, if they can grow.
 fn ring_order(link: &Link, sk: &Sock) -> Order {
     let asked = sk.snd_buf_asked().max(sk.rcv_buf_asked());
     let order = asked

@@ -74,6 +74,12 @@ fn is_own(ip: IpAddr) -> bool {
     OWN.iter().any(|own| addr(own).ip() == ip)
 }
 
+/// Whether a guest in the initial namespace reaches an address over TCP if this is allowed.
+fn may(allow: &str, to: &str) -> bool {
+    let policy = policy(false, None, Some(allow), "");
+    reaches(&policy, Tcp, &addr(to))
+}
+
 fn reaches(policy: &Rules<Vec<Rule>>, transport: IpProtocol, to: &SocketAddr) -> bool {
     policy.may_connect(transport, to, is_own)
 }
@@ -286,11 +292,6 @@ fn defaults_in_a_private_namespace() {
 
 #[test]
 fn loopback_of_the_backend_is_to_be_named() {
-    let may = |allow: &str, to: &str| {
-        let policy = policy(false, None, Some(allow), "");
-        reaches(&policy, Tcp, &addr(to))
-    };
-
     for all in [
         "0.0.0.0/0",
         "[::/0]",
@@ -319,11 +320,6 @@ fn loopback_of_the_backend_is_to_be_named() {
 
 #[test]
 fn what_the_backend_takes_in_is_to_be_named() {
-    let may = |allow: &str, to: &str| {
-        let policy = policy(false, None, Some(allow), "");
-        reaches(&policy, Tcp, &addr(to))
-    };
-
     for all in [
         "0.0.0.0/0",
         "[::/0]",

@@ -307,31 +307,33 @@ fn consume(shared: &Shared, limit: u32) -> Ending {
 }
 
 /// The producer ends the direction after the data, as the backend does with `in`.
-fn data_then_end(run: Run) {
-    check(move || {
-        let shared = Shared::<Plain>::new(run);
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                produce(&shared);
-                shared.producer.end(&*shared, Ending::Orderly);
-                shared.wake_consumer.notify();
-            })
-        };
+fn data_then_end(shared: &Arc<Shared<Plain>>) {
+    let other = {
+        let shared = shared.clone();
+        thread::spawn(move || {
+            produce(&shared);
+            shared.producer.end(&*shared, Ending::Orderly);
+            shared.wake_consumer.notify();
+        })
+    };
 
-        assert_eq!(consume(&shared, u32::MAX), Ending::Orderly);
-        other.join().unwrap();
-    });
+    assert_eq!(consume(shared, u32::MAX), Ending::Orderly);
+    other.join().unwrap();
+}
+
+/// A run in which the memory does not change.
+fn unchanged(run: Run) {
+    check(move || data_then_end(&Shared::<Plain>::new(run)));
 }
 
 #[test]
 fn data_arrives_and_then_the_end() {
-    data_then_end(Run::NORMAL);
+    unchanged(Run::NORMAL);
 }
 
 #[test]
 fn indexes_wrap() {
-    data_then_end(Run {
+    unchanged(Run {
         start: u32::MAX - 1,
         ..Run::NORMAL
     });
@@ -339,7 +341,7 @@ fn indexes_wrap() {
 
 #[test]
 fn without_event_indexes() {
-    data_then_end(Run {
+    unchanged(Run {
         event_index: false,
         direction: indexes::OUT,
         ..Run::NORMAL
@@ -373,7 +375,7 @@ fn a_reset_wakes_a_producer_that_waits_for_room() {
 #[test]
 #[should_panic(expected = "deadlock")]
 fn the_model_notices_missing_barriers() {
-    data_then_end(Run {
+    unchanged(Run {
         barriers: false,
         ..Run::NORMAL
     });
@@ -385,17 +387,7 @@ fn with_changes(run: Run) {
     check_within(1, move || {
         let shared = Shared::<Plain>::new(run);
         shared.consumer.extend(LARGE);
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                produce(&shared);
-                shared.producer.end(&*shared, Ending::Orderly);
-                shared.wake_consumer.notify();
-            })
-        };
-
-        assert_eq!(consume(&shared, u32::MAX), Ending::Orderly);
-        other.join().unwrap();
+        data_then_end(&shared);
     });
 }
 

@@ -54,7 +54,7 @@ impl InForce {
         )
     }
 
-    /// The policy for new sockets.
+    /// Returns the policy for new sockets.
     pub(crate) fn get(&self) -> Arc<Policy> {
         self.policy.lock().clone()
     }

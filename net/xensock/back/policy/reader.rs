@@ -114,8 +114,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What a node says; [`None`] if there is none. A value that cannot be had cannot be understood
-    /// either.
+    /// Returns what a node says; [`None`] if there is none. A value that cannot be had cannot be
+    /// understood either.
     fn value(&self, node: &CStr) -> Result<Option<KVec<u8>>> {
         match self.dir.read(node) {
             Ok(value) => Ok(Some(value)),
@@ -146,7 +146,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The rules of a list, with `instead` for what is not a rule.
+    /// Returns the rules of a list, with `instead` for what is not a rule.
     fn rules(&mut self, node: &CStr, instead: Option<Rule>) -> Result<Option<KVec<Rule>>> {
         self.suitable(node, instead, |_| true)
     }
@@ -176,7 +176,8 @@ impl Reader<'_> {
         Ok(Some(list))
     }
 
-    /// The ports to choose from, in a namespace; [`None`] if it has nothing but the guest's sockets.
+    /// Returns the ports to choose from, in a namespace; [`None`] if it has nothing but the guest's
+    /// sockets.
     fn local_ports(&mut self, namespace: Option<&Namespace>) -> Result<Option<(u16, u16)>> {
         if let Some(value) = self.value(policy::LOCAL_PORTS)? {
             match policy::local_ports(&value) {
@@ -203,13 +204,13 @@ impl Reader<'_> {
     }
 }
 
-/// Whether somebody is to say for each device that its policy is all there.
+/// Returns whether somebody is to say for each device that its policy is all there.
 fn is_awaited() -> bool {
     crate::module_parameters::await_policy.value()
 }
 
-/// How many KiB of TCP's memory a guest may have, unless the policy says so: an eighth of what all
-/// may have.
+/// Returns how many KiB of TCP's memory a guest may have, unless the policy says so: an eighth of
+/// what all may have.
 fn default_memory() -> u32 {
     u32::try_from(tcp_memory() / 8 / 1024)
         .map_or(Limit::MEMORY.default, |kib| kib.min(Limit::MEMORY.default))

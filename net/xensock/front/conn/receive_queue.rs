@@ -88,7 +88,7 @@ pub(crate) struct QueuedDatagram {
 }
 
 impl QueuedDatagram {
-    /// Where the payload that the program looks at begins, from the first frame on.
+    /// Returns where the payload that the program looks at begins, from the first frame on.
     pub(crate) fn payload(&self) -> u32 {
         payload_at(self.has_info) + self.before + self.skip
     }
@@ -258,23 +258,23 @@ impl Conn {
         }
     }
 
-    /// Whether there is a datagram. Any context.
+    /// Returns whether there is a datagram. Any context.
     pub(crate) fn has_datagram(&self) -> bool {
         self.receive_queue.lock().datagrams > 0
     }
 
-    /// Whether there is a frame, which may be an error that was told. Any context.
+    /// Returns whether there is a frame, which may be an error that was told. Any context.
     pub(crate) fn has_frame(&self) -> bool {
         self.receive_queue.lock().known > 0
     }
 
-    /// Bytes of the frames that have come. Any context.
+    /// Returns how many bytes the frames have that have come. Any context.
     pub(crate) fn known(&self) -> u32 {
         self.receive_queue.lock().known
     }
 
-    /// The datagram that has come first. What is before it are errors that were told: they go. For
-    /// the holder of `rx`.
+    /// Returns the datagram that has come first. What is before it are errors that were told: they
+    /// go. For the holder of `rx`.
     pub(crate) fn first_datagram(this: ArcBorrow<'_, Self>) -> Option<QueuedDatagram> {
         loop {
             let known = this.receive_queue.lock().known;
@@ -310,8 +310,8 @@ impl Conn {
         }
     }
 
-    /// The datagram with the byte that is `offset` bytes behind the first, for one who leaves it
-    /// where it is. For the holder of `rx`.
+    /// Returns the datagram with the byte that is `offset` bytes behind the first, for one who leaves
+    /// it where it is. For the holder of `rx`.
     pub(crate) fn datagram_at(this: ArcBorrow<'_, Self>, offset: u32) -> Option<QueuedDatagram> {
         let mut queued = Self::first_datagram(this)?;
         let mut skip = offset;
@@ -355,7 +355,8 @@ impl Conn {
         Some(QueuedDatagram { skip, ..queued })
     }
 
-    /// What more is said of a datagram, if anything is, and makes sense. For the holder of `rx`.
+    /// Returns what more is said of a datagram, if anything is, and makes sense. For the holder of
+    /// `rx`.
     pub(crate) fn info_of(&self, queued: &QueuedDatagram) -> Option<Info> {
         let info = queued
             .has_info

@@ -93,7 +93,7 @@ pub(crate) fn push(conn: &Arc<Conn>) -> Result {
 }
 
 impl Corked {
-    /// A datagram with nothing in it yet, of which `info` is said.
+    /// Makes a datagram with nothing in it yet, of which `info` is said.
     pub(crate) fn new(target: Target, info: Option<Info>) -> Self {
         Self {
             target,
@@ -119,8 +119,8 @@ impl Corked {
         Ok(())
     }
 
-    /// The frame that it becomes with `len` bytes more. A backend that knows no more than an address
-    /// is told no more, if that is no harm.
+    /// Returns the frame that it becomes with `len` bytes more. A backend that knows no more than an
+    /// address is told no more, if that is no harm.
     fn frame(&mut self, conn: &Conn, len: usize) -> Result<Frame> {
         let Target { addr, is_peer } = self.target;
         if !conn.remote.link.has(Feature::Info) {

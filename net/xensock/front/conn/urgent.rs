@@ -38,18 +38,19 @@ impl Conn {
         }
     }
 
-    /// Whether both ends say which bytes are urgent.
+    /// Returns whether both ends say which bytes are urgent.
     pub(crate) fn has_urgent(&self) -> bool {
         self.remote.link.has(Feature::Urgent)
     }
 
-    /// Whether the byte that is `skip` bytes past the next is the urgent one.
+    /// Returns whether the byte that is `skip` bytes past the next is the urgent one.
     pub(crate) fn is_at_mark(&self, skip: u32) -> bool {
         let next = self.ring.consumed().wrapping_add(skip);
         self.urgent.lock().is_at_mark(next)
     }
 
-    /// What comes next for who reads `len` bytes, at least 1, from `skip` bytes past the next one.
+    /// Returns what comes next for who reads `len` bytes, at least 1, from `skip` bytes past the next
+    /// one.
     pub(crate) fn urgent_step(&self, sk: &Sock, skip: u32, len: u32) -> Step {
         let next = self.ring.consumed().wrapping_add(skip);
         let is_inline = sk.is_flag(SockFlag::UrgInline);
@@ -62,13 +63,13 @@ impl Conn {
         self.urgent.lock().pass(next);
     }
 
-    /// Bytes that can be read before the urgent one, or all of them.
+    /// Returns how many bytes can be read before the urgent one, or all of them.
     pub(crate) fn readable_before_mark(&self) -> u32 {
         let (next, ready) = (self.ring.consumed(), self.ring.peek_readable());
         self.urgent.lock().before_mark(next, ready)
     }
 
-    /// The value of the urgent byte, if there is one.
+    /// Returns the value of the urgent byte, if there is one.
     pub(crate) fn urgent_value(&self) -> Option<UrgentValue> {
         self.urgent.lock().value()
     }

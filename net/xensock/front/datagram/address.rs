@@ -21,8 +21,8 @@ use kernel::{
     prelude::*, //
 };
 
-/// Where a message is to go: [`None`] is the peer of the socket. `domain` is what the socket is, if
-/// that is decided.
+/// Returns where a message is to go: [`None`] is the peer of the socket. `domain` is what the socket
+/// is, if that is decided.
 ///
 /// The errors are those of `udp_sendmsg()` and `udpv6_sendmsg()`.
 pub(super) fn destination(msg: &MsgHdr, domain: Option<Domain>) -> Result<Option<SocketAddr>> {

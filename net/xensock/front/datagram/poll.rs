@@ -22,7 +22,7 @@ use kernel::net::{
 };
 
 impl Datagram {
-    /// What the socket is ready for.
+    /// Returns what the socket is ready for.
     pub(crate) fn poll(&self, sk: &Sock) -> u32 {
         let shutdown = sk.shutdown_mask();
         let mut mask = 0;
@@ -57,7 +57,7 @@ impl Datagram {
         mask
     }
 
-    /// Bytes of the datagram that comes next.
+    /// Returns how many bytes the datagram has that comes next.
     pub(crate) fn unread(&self) -> u32 {
         let Some(conn) = self.endpoint.conn() else {
             return 0;
@@ -67,7 +67,7 @@ impl Datagram {
         Conn::first_datagram(conn.as_arc_borrow()).map_or(0, |arrived| arrived.len)
     }
 
-    /// Bytes that the backend has not taken, with what else a datagram costs.
+    /// Returns how many bytes the backend has not taken, with what else a datagram costs.
     pub(crate) fn unsent(&self) -> u32 {
         self.endpoint
             .conn()

@@ -93,7 +93,7 @@ impl Datagram {
         }
     }
 
-    /// What a message begins, if that is allowed.
+    /// Returns what a message begins, if that is allowed.
     fn begin(&self, sk: &Sock, msg: &MsgHdr, len: usize) -> Result<Corked> {
         let target = self.target(sk, msg, len)?;
         let mut info = None;
@@ -106,7 +106,7 @@ impl Datagram {
         Ok(Corked::new(target, info))
     }
 
-    /// Where a message goes, if that is allowed.
+    /// Returns where a message goes, if that is allowed.
     fn target(&self, sk: &Sock, msg: &MsgHdr, len: usize) -> Result<Target> {
         let (domain, peer) = {
             let names = self.names.lock();
@@ -132,7 +132,7 @@ impl Datagram {
         Ok(target)
     }
 
-    /// Whether a datagram is being put together.
+    /// Returns whether a datagram is being put together.
     fn has_begun(&self) -> bool {
         let conn = self.endpoint.conn();
         conn.is_some_and(|conn| conn.tx.lock().is_some())

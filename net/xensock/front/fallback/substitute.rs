@@ -91,7 +91,7 @@ impl Substitute for Fallback {
     }
 }
 
-/// Whether a socket is taken that was not asked for by our number.
+/// Returns whether a socket is taken that was not asked for by our number.
 fn is_taken(config: &Hijack, transport: IpProtocol) -> bool {
     let is_stream = transport == IpProtocol::Tcp;
     if !config.takes(is_stream) {

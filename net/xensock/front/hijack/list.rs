@@ -24,12 +24,12 @@ pub(crate) struct List<T> {
 }
 
 impl<T> List<T> {
-    /// The text that it was read from.
+    /// Returns the text that it was read from.
     pub(super) fn text(&self) -> &[u8] {
         &self.text
     }
 
-    /// The rules.
+    /// Returns the rules.
     pub(crate) fn rules(&self) -> &[T] {
         &self.rules
     }
@@ -51,7 +51,7 @@ impl<T: FromStr<Err = Unreadable>> List<T> {
 }
 
 impl List<Rule> {
-    /// Whether any rule is about this address and port.
+    /// Returns whether any rule is about this address and port.
     pub(super) fn covers(&self, transport: IpProtocol, ip: IpAddr, port: u16) -> bool {
         self.rules
             .iter()

@@ -55,17 +55,17 @@ impl LocalListener {
         Ok(local)
     }
 
-    /// The socket, unless it was closed. Does not sleep.
+    /// Returns the socket, unless it was closed. Does not sleep.
     fn get(&self) -> Open {
         self.socket.lock().clone()
     }
 
-    /// The socket, if there is a connection to it. May sleep.
+    /// Returns the socket, if there is a connection to it. May sleep.
     pub(crate) fn ready(&self) -> Open {
         self.get().filter(|socket| socket.has_connection())
     }
 
-    /// Whether there is a connection. Does not sleep.
+    /// Returns whether there is a connection. Does not sleep.
     pub(crate) fn has_connection(&self) -> bool {
         self.socket
             .lock()

@@ -30,7 +30,8 @@ enum Pending {
 }
 
 impl Listener {
-    /// Whether the backend has a connection, as far as that can be said without waiting for it.
+    /// Returns whether the backend has a connection, as far as that can be said without waiting for
+    /// it.
     ///
     /// The oldest place says whether connections wait for which there is no place, once its ACCEPT
     /// was answered: what came before that has been handed over.
@@ -83,8 +84,8 @@ impl Listener {
         Ok(false)
     }
 
-    /// Whether `poll()` says that there is a connection. May have to wait for the backend to answer
-    /// what was asked for just now; killable.
+    /// Returns whether `poll()` says that there is a connection. May have to wait for the backend to
+    /// answer what was asked for just now; killable.
     pub(crate) fn poll(&self) -> bool {
         loop {
             if self.is_ready() {

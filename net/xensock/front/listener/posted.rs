@@ -41,8 +41,9 @@ pub(super) struct PostedConns {
 }
 
 impl PostedConns {
-    /// Whether one more is to be set up; if so, it counts. There is always one to be asked of, see
-    /// [`Listener::settle`](super::Listener::settle), also if others are about to set up what is wanted.
+    /// Returns whether one more is to be set up; if so, it counts. There is always one to be asked
+    /// of, see [`Listener::settle`](super::Listener::settle), also if others are about to set up what
+    /// is wanted.
     pub(super) fn begin(&mut self) -> bool {
         let has_room = self.conns.len() + self.coming < MAX_AHEAD;
         // Those that are given back are among the others.
@@ -61,14 +62,14 @@ impl PostedConns {
         given_back.any(|(other, _)| Arc::ptr_eq(other, conn))
     }
 
-    /// Those that have no connection and are to have one, the oldest first.
+    /// Returns those that have no connection and are to have one, the oldest first.
     pub(super) fn idle(&self) -> impl Iterator<Item = &Arc<Conn>> {
         self.conns
             .iter()
             .filter(|conn| conn.is_pending() && !self.is_given_back(conn))
     }
 
-    /// Whether some are given back or have failed, or there are none to get a connection.
+    /// Returns whether some are given back or have failed, or there are none to get a connection.
     pub(super) fn needs_care(&self) -> bool {
         let has_none = self.coming == 0 && self.conns.is_empty();
         let has_failed = self.conns.iter().any(|conn| conn.death().is_some());

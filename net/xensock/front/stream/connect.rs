@@ -188,7 +188,7 @@ impl Stream {
     }
 }
 
-/// What `connect()` has to say, if this call does not start an attempt.
+/// Returns what `connect()` has to say, if this call does not start an attempt.
 fn under_way(socket: &Socket) -> Result<Option<Error>> {
     match socket.state() {
         SocketState::Connected => Err(EISCONN),

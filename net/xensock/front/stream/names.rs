@@ -48,7 +48,7 @@ impl Stream {
     }
 }
 
-/// The local address of a connection, as far as the backend knows it.
+/// Returns the local address of a connection, as far as the backend knows it.
 fn connected_name(conn: &Conn) -> Result<Option<SocketAddr>> {
     if let Some(name) = conn.local.copy() {
         return Ok(Some(name));

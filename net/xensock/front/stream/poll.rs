@@ -32,7 +32,7 @@ use kernel::net::{
 use kernel::sync::Arc;
 
 impl Stream {
-    /// What the socket is ready for.
+    /// Returns what the socket is ready for.
     pub(crate) fn poll(&self, sk: &Sock) -> u32 {
         let (state, shutdown) = (sk.state(), sk.shutdown_mask());
         let mut mask = 0;
@@ -58,7 +58,7 @@ impl Stream {
         mask
     }
 
-    /// Whether there is a connection to accept.
+    /// Returns what a listening socket is ready for.
     fn poll_listener(&self) -> u32 {
         match self.endpoint.listener() {
             Some(listener) if listener.poll() => EPOLLIN | EPOLLRDNORM,
@@ -67,7 +67,7 @@ impl Stream {
     }
 }
 
-/// What the ring lets a program do, and the arrangement to be woken for what it does not.
+/// Returns what the ring lets a program do, and arranges to be woken for what it does not.
 fn poll_ring(sk: &Sock, conn: &Arc<Conn>, shutdown: ShutdownMask) -> u32 {
     // No more than the ring can hold while the backend waits for room.
     let wanted = sk.rcv_lowat(false, usize::MAX);

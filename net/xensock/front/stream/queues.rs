@@ -17,7 +17,7 @@ use kernel::{
 };
 
 impl Stream {
-    /// Bytes that can be received.
+    /// Returns how many bytes can be received.
     pub(crate) fn unread(&self, sk: &Sock) -> Result<u32> {
         not_listening(sk)?;
         let Some(conn) = self.conn() else {
@@ -36,7 +36,8 @@ impl Stream {
         }
     }
 
-    /// Bytes that the peer has not acknowledged. Waits for the backend, which knows some of them.
+    /// Returns how many bytes the peer has not acknowledged. Waits for the backend, which knows some
+    /// of them.
     pub(crate) fn unacknowledged(&self, sk: &Sock) -> Result<u32> {
         // First what was not sent: what is sent meanwhile had better count twice than not at all.
         let unsent = self.unsent(sk)?;
@@ -51,7 +52,7 @@ impl Stream {
         }
     }
 
-    /// Bytes that were not sent.
+    /// Returns how many bytes were not sent.
     pub(crate) fn unsent(&self, sk: &Sock) -> Result<u32> {
         not_listening(sk)?;
         Ok(self.conn().map_or(0, |conn| conn.ring.peek_queued()))

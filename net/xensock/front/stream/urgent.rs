@@ -56,7 +56,7 @@ impl Stream {
         }
     }
 
-    /// Whether the next byte to be read is the urgent one.
+    /// Returns whether the next byte to be read is the urgent one.
     pub(crate) fn is_at_mark(&self, sk: &Sock) -> bool {
         self.conn().is_some_and(|conn| {
             conn.hear_urgent(sk);
@@ -65,7 +65,7 @@ impl Stream {
     }
 }
 
-/// Whether there is no urgent byte, or none any more.
+/// Returns whether there is no urgent byte, or none any more.
 fn is_none(conn: &Conn) -> bool {
     matches!(conn.urgent_value(), None | Some(UrgentValue::Taken))
 }

@@ -34,7 +34,8 @@ use kernel::{
 };
 
 impl Endpoint {
-    /// Whether an option of `SOL_SOCKET` means anything to the backend, for a socket of this type.
+    /// Returns whether an option of `SOL_SOCKET` means anything to the backend, for a socket of this
+    /// type.
     pub(super) fn concerns_backend(&self, option: &SockOpt) -> bool {
         match option.name {
             SO_BROADCAST | SO_NO_CHECK | SO_RXQ_OVFL => self.kind == SOCK_DGRAM,

@@ -42,7 +42,7 @@ use kernel::{
 };
 
 impl Endpoint {
-    /// The value of an option that nobody has set and the backend has no part in.
+    /// Returns the value of an option that nobody has set and the backend has no part in.
     fn unset(&self, option: &SockOpt) -> Value {
         option.unset(self.domain == Some(Domain::Inet6))
     }
@@ -98,7 +98,7 @@ impl Endpoint {
         }
     }
 
-    /// How many bytes the backend has taken and the peer has not acknowledged.
+    /// Returns how many bytes the backend has taken and the peer has not acknowledged.
     pub(crate) fn sent_not_acknowledged(&self, sk: &Sock) -> Result<u32> {
         let option = option::may_get(option::SOL_XS, XS_OUTQ).map_err(wire_error)?;
         self.check_has(option)?;
