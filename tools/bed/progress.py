@@ -14,6 +14,7 @@ class Progress:
         # As keys: each machine plans the same.
         self._planned = {}
         self._done = {}
+        self._spent = {}
         try:
             with open(path, encoding="ascii") as file:
                 self._known = json.load(file)
@@ -25,6 +26,11 @@ class Progress:
 
     def done(self, name, seconds):
         self._done[name] = seconds
+
+    def spend(self, what, count, seconds):
+        """A machine's time went into this, so often."""
+        before = self._spent.get(what, (0, 0))
+        self._spent[what] = before[0] + seconds, before[1] + count
 
     def __str__(self):
         text = f"{len(self._done)} of {len(self._planned)} tests done"
@@ -55,6 +61,11 @@ class Progress:
         """Lines about the tests that took longest."""
         by_time = sorted(self._done.items(), key=lambda item: -item[1])
         return [f"{seconds:7.1f} s  {name}" for name, seconds in by_time[:count]]
+
+    def spent(self):
+        """Lines about what the time went into."""
+        by_time = sorted(self._spent.items(), key=lambda item: -item[1][0])
+        return [f"{seconds:7.1f} s  {count:5d} x {what}" for what, (seconds, count) in by_time]
 
     def save(self, path):
         """Writes the times of this run to the path, and keeps them for the estimates of later ones."""

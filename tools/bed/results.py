@@ -98,6 +98,9 @@ class Lane:
         elif kind == "S":
             name, seconds = text.split()
             results.progress.done(name, float(seconds))
+        elif kind == "W":
+            seconds, count, what = text.split(maxsplit=2)
+            results.progress.spend(what, int(count), float(seconds))
         elif kind == "V":
             results.verdicts.append(text)
         elif kind == "E":

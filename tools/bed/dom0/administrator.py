@@ -9,6 +9,7 @@ import json
 import threading
 
 import port
+import spent
 
 _loader = importlib.machinery.SourceFileLoader("xensock", "/usr/sbin/xensock")
 _command = importlib.util.module_from_spec(importlib.util.spec_from_loader("xensock", _loader))
@@ -25,6 +26,7 @@ def device(store, domid, kind="xensock"):
 _lock = threading.Lock()
 
 
+@spent.on("the xensock command")
 def xensock(*words):
     """Runs the command with --json, gives what it writes; RuntimeError if it fails."""
     port.emit("D", f"$ xensock {' '.join(words)}")

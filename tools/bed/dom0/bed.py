@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import threading
 import time
@@ -12,12 +13,16 @@ import guest as guests
 import hypervisor
 import job
 import ktap
+import spent
 import verdicts
 import xenstore
 
 # Which driver in dom0 serves which type of device.
 BACKENDS = {"xensock": "xensock_back", "pvcalls": "pvcalls_back"}
 
+
+# Where a backend has the counts of its devices.
+COUNTS = "/sys/kernel/debug/xensock_back"
 
 # MiB that all guests together may have.
 MEMORY = {"fast": 1750, "debug": 3600, "kasan": 4800}
@@ -49,7 +54,7 @@ def slow(test):
     return test
 
 
-def _read(where, path):
+def read(where, path):
     """A file of dom0, which takes no process, or of a guest."""
     if isinstance(where, guests.Guest):
         _, text = where.run(f"cat {path}")
@@ -74,14 +79,14 @@ class Bed:
     xenstore = xenstore
     xensock = staticmethod(administrator.xensock)
 
-    def __init__(self, kconfig="fast", with_slow=False, passed=(), scale=1, seed=1):
+    def __init__(self, kconfig="fast", with_slow=False, kernel="", passed=(), scale=1, seed=1):
         self.kconfig = kconfig
         # Of everything that is left to chance.
         self.seed = seed
         self.slow = with_slow
         guests.Guest.soak = self.soak = "SOAK=1 " if with_slow else ""
         # The slow set shows everything again.
-        self.verdicts = verdicts.Verdicts(() if with_slow else passed)
+        self.verdicts = verdicts.Verdicts(kernel, () if with_slow else passed)
         # How much slower this may be than one machine with a fast kernel: waits are scaled.
         self.scale = scale
         self._guests = []
@@ -249,12 +254,13 @@ class Bed:
 
     # Accounts
 
+    @spent.on("counting")
     def snapshot(self):
         """Counts of dom0's resources and of the host's; those of a quiet system come back to the same."""
         counts = {"event channels": 0}
         for where in {self, self.host}:
-            counts["event channels"] += _read(where, "/proc/interrupts").count("xen-dyn")
-            for line in _read(where, "/proc/net/sockstat").splitlines():
+            counts["event channels"] += read(where, "/proc/interrupts").count("xen-dyn")
+            for line in read(where, "/proc/net/sockstat").splitlines():
                 protocol, values = line.split(":")
                 pairs = values.split()
                 for key, value in zip(pairs[::2], pairs[1::2]):
@@ -266,6 +272,7 @@ class Bed:
         counts["grants"] = sum(domid in alive for domid in hypervisor.mapped_grants())
         return counts
 
+    @spent.on("waiting for rest")
     def at_rest(self):
         """Waits until nothing comes and goes in dom0 any more, gives the counts of its resources."""
         # Longer than guests keep rings that they may use again.
@@ -280,21 +287,22 @@ class Bed:
 
     def _has_rings(self):
         """Whether a backend has mapped data rings, or sockets that TCP is not done with."""
-        if any(g.serves and g.alive for g in self._guests):
-            return True  # it may well: to ask it takes as long as to wait
-        base = "/sys/kernel/debug/xensock_back"
-        names = os.listdir(base) if os.path.isdir(base) else ()
-        for name in names:
+        counts = [self._counts_here(), *(g.run(f"cat {COUNTS}/*/counts 2>/dev/null")[1] for g in self._guests
+                                         if g.serves and g.alive)]
+        return any(re.search(r"^(ring-pages|sockets-closed)\s+[1-9]", text, re.MULTILINE) for text in counts)
+
+    @staticmethod
+    def _counts_here():
+        text = ""
+        for name in os.listdir(COUNTS) if os.path.isdir(COUNTS) else ():
             # The device may just go.
-            with contextlib.suppress(OSError), open(f"{base}/{name}/counts", encoding="ascii") as file:
-                counts = dict(line.split() for line in file)
-                if counts["ring-pages"] != "0" or counts["sockets-closed"] != "0":
-                    return True
-        return False
+            with contextlib.suppress(OSError):
+                text += read(None, f"{COUNTS}/{name}/counts")
+        return text
 
     def slab(self):
         """Active objects of every slab cache."""
-        lines = _read(self.host, "/proc/slabinfo").splitlines()
+        lines = read(self.host, "/proc/slabinfo").splitlines()
         return {fields[0]: int(fields[1]) for fields in map(str.split, lines) if fields[1].isdigit()}
 
     # For the runner
@@ -325,13 +333,10 @@ class Bed:
         """Shared guests that others may want stay if all was well, and the rest go too."""
         for known in self._shared.values():
             if all_well and known.alive and known.options and not known.changed:
+                known.run("rm -rf /tmp/*")
                 self._kept[known.options] = known
         self._shared.clear()
         self.end()
-        for known in self._kept.values():
-            known.run("rm -rf /tmp/*")
-        if self._kept:
-            self.at_rest()
 
     def close(self):
         """All guests go."""

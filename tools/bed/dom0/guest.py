@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest: its domain, and the agent that obeys us by its console."""
 
-import base64
-import gzip
 import itertools
 import os
 import re
@@ -13,9 +11,11 @@ import threading
 import tty
 
 import administrator
+import hypervisor
 import job
 import ktap
 import port
+import spent
 import xenstore
 
 DEVICES = ("xensock", "pvcalls")
@@ -62,7 +62,7 @@ SCAN = f"[ ! -e {LEAKS} ] || {{ echo scan >{LEAKS}; echo scan >{LEAKS}; sed 's/^
 def _with_programs(name, initrd):
     """An initramfs of both archives."""
     path = f"/run/xen/{name}.initrd"
-    with open(path, "wb") as whole, open(initrd, "rb") as own, gzip.open(PROGRAMS) as programs:
+    with open(path, "wb") as whole, open(initrd, "rb") as own, open(PROGRAMS, "rb") as programs:
         for archive in (own, programs):
             shutil.copyfileobj(archive, whole, 1 << 20)
     return path
@@ -74,6 +74,8 @@ class GuestDied(Exception):
 
 class GuestJob(job.Job):
     """A shell command in a guest."""
+
+    where = "commands in guests"
 
     def __init__(self, guest, number, command, on_line=None):
         super().__init__(command, on_line)
@@ -139,18 +141,25 @@ class Guest:
     def _tool(self, *command, timeout=60):
         port.emit("D", "$ " + " ".join(command))
         # The toolstack goes first: the workers of busy connections would take its time.
-        done = subprocess.run(("nice", "-n", "-19") + command, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=timeout, text=True, check=False)
+        with spent.on(" ".join(command[:2])):
+            done = subprocess.run(("nice", "-n", "-19") + command, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, timeout=timeout, text=True, check=False)
         for line in done.stdout.splitlines():
             port.emit("D", line)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stdout.strip()}")
         return done.stdout.strip()
 
+    def _unpause(self):
+        port.emit("D", f"unpause {self.domid}")
+        hypervisor.unpause(self.domid)
+
     def unpause(self, timeout=60):
         """Lets the guest go and waits for its agent."""
-        self._tool("xl", "unpause", str(self.domid))
-        if not self._ready.wait(timeout):
+        self._unpause()
+        with spent.on("guests that boot"):
+            ready = self._ready.wait(timeout)
+        if not ready:
             raise self._death or job.CommandTimeout(f"guest {self.name} did not boot within {timeout} s")
         if self._death:
             raise self._death
@@ -164,7 +173,8 @@ class Guest:
         with self._lock:
             self._jobs[number] = task
         port.emit("G", f"{self.name} $ {command}")
-        self._send(f"run {number} {base64.b64encode(command.encode()).decode()}")
+        line = command.replace("\\", "\\\\").replace("\n", "\\n")
+        self._send(f"run {number} {line}")
         return task
 
     def run(self, command, timeout=60):
@@ -228,22 +238,26 @@ class Guest:
         self._open_console()
         self._expected = False
         administrator.xensock("set", str(self.domid), *policy)
-        self._tool("xl", "unpause", str(self.domid))
+        self._unpause()
 
-    def destroy(self):
-        """Ends the domain; also takes away the device nodes that xl knows nothing of. Gives what xl
-        has said.
+    def destroy(self, by_command=False):
+        """Ends the domain; also takes away the device nodes that xl knows nothing of. Gives what the
+        command has said, if it is used.
         """
         said = ""
         if not self.alive:
             return said
         self._expected = True
         self.alive = False
-        try:
+        if by_command:
             said = self._tool("xl", "destroy", str(self.domid))
-        except RuntimeError:
-            if xenstore.read(f"/local/domain/{self.domid}/name") is not None:
-                raise
+        else:
+            port.emit("D", f"destroy {self.domid}")
+            with spent.on("guests that are destroyed"):
+                error = hypervisor.destroy(self.domid)
+            # It may have gone by itself.
+            if error and xenstore.read(f"/local/domain/{self.domid}/name") is not None:
+                raise RuntimeError(f"guest {self.name}: libxl_domain_destroy: {error}")
         for device in DEVICES:
             xenstore.rm(f"/local/domain/0/backend/{device}/{self.domid}")
         self._fail_jobs(GuestDied(f"guest {self.name} was destroyed"))
@@ -287,8 +301,6 @@ class Guest:
             with self._lock:
                 task = self._jobs.pop(int(match[1]), None)
             if task:
-                if task.lines and task.lines[-1] == "":
-                    task.lines.pop()
                 task._end(int(match[2]))
         elif match := re.match(r"%\d+,\d+,(\d+),[^;]*;(.*)", line):
             port.emit("G", f"{self.name} [{int(match[1]) / 1e6:12.6f}] {match[2]}")

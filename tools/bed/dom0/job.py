@@ -2,12 +2,15 @@
 """A command under way, in dom0 or in a guest."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import threading
 import time
 
 import port
+import spent
 
 
 class CommandTimeout(Exception):
@@ -16,6 +19,8 @@ class CommandTimeout(Exception):
 
 class Job:
     """What is known of a command: its lines so far and, once ended, its exit status."""
+
+    where = ""
 
     def __init__(self, command, on_line=None):
         self.command = command
@@ -37,7 +42,7 @@ class Job:
 
     def wait(self, timeout=60):
         """Waits for the end, gives (exit status, output); past the timeout it is killed."""
-        with self._changed:
+        with spent.on(self.where), self._changed:
             ended = self._changed.wait_for(lambda: self.rc is not None or self._error, timeout)
             if self._error:
                 raise self._error
@@ -50,7 +55,7 @@ class Job:
         """Waits until a line containing the text has been printed, gives that line."""
         def found():
             return next((line for line in self.lines if text in line), None)
-        with self._changed:
+        with spent.on(self.where), self._changed:
             self._changed.wait_for(lambda: found() or self.rc is not None or self._error, timeout)
             if self._error:
                 raise self._error
@@ -84,13 +89,22 @@ class Job:
 class LocalJob(Job):
     """A shell command in dom0."""
 
+    where = "commands in dom0"
+
     def __init__(self, command):
         super().__init__(command)
         port.emit("D", f"$ {command}")
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            self.arguments(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, start_new_session=True)
         threading.Thread(target=self._read, daemon=True).start()
+
+    @staticmethod
+    def arguments(command):
+        """It takes no shell to run a program with simple words."""
+        words = command.removeprefix("exec ").split(" ")
+        simple = all(re.fullmatch(r"[\w./,:@+-][\w./,:@+=-]*", word) for word in words) and "=" not in words[0]
+        return words if simple and shutil.which(words[0]) else ["/bin/sh", "-c", command]
 
     def _read(self):
         # Closed at the end: the job may be kept for longer.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs the scenarios that the host chose, or a shell; then switches off."""
 
+import collections
 import fnmatch
 import glob
 import importlib.util
@@ -17,6 +18,7 @@ import guest
 import job
 import ktap
 import port
+import spent
 
 
 def load(name, path):
@@ -25,7 +27,7 @@ def load(name, path):
     spec.loader.exec_module(module)
     tests = [(key.removeprefix("test_"), value) for key, value in vars(module).items()
              if key.startswith("test_") and callable(value)]
-    return tests, getattr(module, "LAST", False)
+    return tests, getattr(module, "LAST", False), getattr(module, "GROUP", name)
 
 
 def alarm(*_):
@@ -42,7 +44,8 @@ def run_test(bed, number, file, name, test):
     bed.begin()
     try:
         try:
-            test(bed)
+            with spent.on("scenarios"):
+                test(bed)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             bed.stop()
@@ -51,7 +54,8 @@ def run_test(bed, number, file, name, test):
         ok, directive = True, f"SKIP {reason}"
     except BaseException:  # pylint: disable=broad-except
         ktap.note(traceback.format_exc())
-    ok &= clean_up(bed.end)
+    with spent.on("ends of tests"):
+        ok &= clean_up(bed.end)
     ktap.result(number, name, ok, directive)
     port.emit("S", f"{file}.{name} {time.monotonic() - began:.2f}")
     return ok
@@ -69,22 +73,26 @@ def clean_up(action):
 def choose(patterns, with_slow, times):
     """The tests, by scenario file, whose FILE.TEST matches one of the patterns.
 
-    Files that took long in earlier runs come first, so that the last ones are short.
+    Files that took long in earlier runs come first, so that the last ones are short; those of a
+    group, which share guests, come together.
     """
     chosen = []
+    time_of_group = collections.Counter()
     for path in sorted(glob.glob("/bed/scenarios/*.py")):
         name = os.path.basename(path)[:-3]
         try:
-            tests, is_last = load(name, path)
+            tests, is_last, group = load(name, path)
         except Exception:  # pylint: disable=broad-except
-            tests, is_last = [("load", broken(traceback.format_exc()))], False
+            tests, is_last, group = [("load", broken(traceback.format_exc()))], False, name
         tests = [(key, test) for key, test in tests
                  if (with_slow or not getattr(test, "slow", False))
                  and (key == "load" or any(fnmatch.fnmatch(f"{name}.{key}", pattern)
                                            for pattern in patterns.split()))]
         if tests:
-            chosen.append((is_last, -times.get(name, 0), name, tests))
-    return {name: tests for *_, name, tests in sorted(chosen, key=lambda file: file[:3])}
+            time_of_group[group] += times.get(name, 0)
+            chosen.append((is_last, group, -times.get(name, 0), name, tests))
+    chosen.sort(key=lambda file: (file[0], -time_of_group[file[1]], *file[1:4]))
+    return {name: tests for *_, name, tests in chosen}
 
 
 def broken(text):
@@ -99,14 +107,15 @@ def run_file(bed, number, name, tests):
     with ktap.nested(name, len(tests)):
         for index, (key, test) in enumerate(tests, 1):
             ok &= run_test(bed, index, name, key, test)
-    ok &= clean_up(lambda: bed.end_file(ok))
+    with spent.on("ends of files"):
+        ok &= clean_up(lambda: bed.end_file(ok))
     ktap.result(number, name, ok)
 
 
 def run_all(options):
     signal.signal(signal.SIGALRM, alarm)
-    bed = beds.Bed(options["kconfig"], options["set"] == "slow", options["verdicts"], options["scale"],
-                   options["seed"])
+    bed = beds.Bed(options["kconfig"], options["set"] == "slow", options["kernel"], options["verdicts"],
+                   options["scale"], options["seed"])
     files = choose(options["tests"], bed.slow, options["times"])
     for name, tests in files.items():
         for key, _ in tests:
@@ -149,6 +158,7 @@ def main():
             run_all(options)
             if options["kconfig"] == "debug":
                 job.LocalJob(guest.SCAN).wait(600)
+        spent.tell()
         port.emit("E", "done")
     except BaseException:  # pylint: disable=broad-except
         for line in traceback.format_exc().splitlines():

@@ -7,6 +7,7 @@
     P FILE.TEST     a test that is planned
     N               asks which file is next; the answer is its number and its name, or nothing
     S FILE.TEST SECONDS     a test that has ended
+    W SECONDS COUNT WORDS   what the run's time went into, and how often
     V KEY           a verdict that later runs may rely on, see verdicts.py
     H               nothing, but alive
     E text          the run has ended, regularly
