@@ -15,7 +15,7 @@
 #include "util.h"
 
 /* Long enough for the backend to look, not known to be. */
-#define A_WHILE 150000
+#define A_WHILE 60000
 
 FIXTURE(nodes) {
 	struct link link;

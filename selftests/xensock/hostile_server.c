@@ -571,7 +571,8 @@ TEST_F_TIMEOUT(server, too_many_listeners, 60)
 /* Listeners and what is posted go while connections come in. */
 TEST_F_TIMEOUT(server, released_while_filled, 120)
 {
-	enum { N = 4, ROUNDS = 24 };
+	enum { N = 4 };
+	const int turns = rounds(60);
 	struct raw server[N], client[N];
 	struct link *l = &self->link;
 	struct response response;
@@ -580,7 +581,7 @@ TEST_F_TIMEOUT(server, released_while_filled, 120)
 	struct request r;
 	__u32 ids[N], all = 0;
 
-	for (round = 0; round < ROUNDS; round++) {
+	for (round = 0; round < turns; round++) {
 		ASSERT_TRUE(raw_listen(l, &s, N));
 		for (i = 0; i < N; i++) {
 			ASSERT_TRUE(raw_post_new(l, &s, &server[i]));

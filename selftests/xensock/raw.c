@@ -141,7 +141,7 @@ bool xs_wait_state(const char *dir, enum state state)
 				xs_state(dir), state);
 			return false;
 		}
-		nap(20000);
+		nap(2000);
 	}
 	return true;
 }

@@ -4,6 +4,9 @@
 from bed import timeout
 from scenarios.common import SERVES, SMALL, in_dom0, must, peer
 
+# Files that share a guest follow each other.
+GROUP = "serves"
+
 
 @timeout(180)
 def test_tcp(bed):

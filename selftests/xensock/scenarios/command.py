@@ -8,6 +8,9 @@ from bed import timeout
 from scenarios import programs
 from scenarios.common import HIJACK, hijacked, must
 
+# Files that share a guest follow each other.
+GROUP = "programs"
+
 PORT = 8500
 
 CONNECTED = """exec xensock run python3 -uc '

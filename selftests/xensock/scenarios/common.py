@@ -5,6 +5,9 @@ import socket
 import time
 from contextlib import contextmanager
 
+import spent
+import xenstore
+
 # Send buffers of dom0 that are soon full: many tests wait for that.
 SMALL = 128 << 10
 
@@ -21,6 +24,11 @@ SYSCTLS = ("tcp_max_tw_buckets", "tcp_syn_retries", "tcp_wmem", "tcp_rmem")
 
 def sysctl(where, **values):
     """Sets some of IPv4, in dom0 or in a guest."""
+    if where.domid == 0:
+        for name, value in values.items():
+            with open(f"/proc/sys/net/ipv4/{name}", "w", encoding="ascii") as file:
+                file.write(str(value))
+        return
     must(where, " && ".join(f"echo '{value}' >/proc/sys/net/ipv4/{name}" for name, value in values.items()))
 
 
@@ -110,12 +118,21 @@ def hijacked(guest, **settings):
             must(guest, f"echo '{value}' >{HIJACK}/{name}")
 
 
+def wait_connected(guest):
+    """Waits until the guest has a link, which xenstore tells without a program in the guest."""
+    states = [xenstore.read(f"/local/domain/{guest.domid}/device/{kind}/0/state") for kind in ("xensock", "pvcalls")]
+    if "4" not in states:
+        wait_link(guest)
+
+
+@spent.on("waiting for links")
 def wait_link(guest, timeout=30):
     """Waits until the guest's sockets work again."""
     must(guest, f"i=0; until fetch >/dev/null 2>&1; do i=$((i + 1)); [ $i -lt {timeout * 5} ] || "
                 "{ fetch; exit 1; }; usleep 200000; done", timeout + 10)
 
 
+@spent.on("accounts of what is left")
 def settled(bed, before, tolerance=None, patience=30):
     """Waits until dom0 keeps no more of any resource than before, gives what it has kept."""
     tolerance = tolerance or {}
@@ -126,4 +143,4 @@ def settled(bed, before, tolerance=None, patience=30):
                if after[key] - before[key] > tolerance.get(key, 0)}
         if not off or time.monotonic() > until:
             return off
-        time.sleep(0.5)
+        time.sleep(0.2)

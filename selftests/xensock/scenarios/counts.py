@@ -3,7 +3,7 @@
 
 import time
 
-from bed import timeout
+from bed import read, timeout
 from scenarios.common import SERVES, must, peer, unload, wait_link
 
 DEBUGFS = "/sys/kernel/debug"
@@ -13,7 +13,7 @@ RING = 5
 
 
 def _counts(where, path):
-    lines = must(where, f"cat {DEBUGFS}/{path}").splitlines()
+    lines = read(where, f"{DEBUGFS}/{path}").splitlines()
     return {name: int(count) for name, count in map(str.split, lines)}
 
 

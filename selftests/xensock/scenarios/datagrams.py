@@ -4,7 +4,10 @@
 import contextlib
 
 from bed import timeout
-from scenarios.common import SERVES, hijacked, in_dom0, must, peer, settled, wait_link
+from scenarios.common import SERVES, hijacked, in_dom0, must, peer, settled, wait_connected, wait_link
+
+# Files that share a guest follow each other.
+GROUP = "serves"
 
 PROGRAMS = ("datagram", "datagram_names", "datagram_poll", "datagram_control", "datagram_errors",
             "datagram_groups")
@@ -13,7 +16,7 @@ PROGRAMS = ("datagram", "datagram_names", "datagram_poll", "datagram_control", "
 def _guest(bed):
     guest = bed.shared_guest(policy=SERVES)
     peer(bed)
-    wait_link(guest)
+    wait_connected(guest)
     return guest
 
 
@@ -104,7 +107,7 @@ def test_nothing_is_left(bed):
     """Sockets, rings and lost datagrams: dom0 keeps nothing of them."""
     once = " && ".join(PROGRAMS)
     with _groups(bed) as guest:
-        must(guest, once, 200 * bed.scale)
+        wait_link(guest)
         before = bed.at_rest()
         must(guest, once, 200 * bed.scale)
     off = settled(bed, before)

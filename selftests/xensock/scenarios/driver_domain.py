@@ -18,6 +18,16 @@ def _server(bed):
     return _with_peer(bed, bed.shared_driver_domain())
 
 
+def _guest(bed, server, *policy):
+    """The guest that all tests share, served by that domain."""
+    guest = bed.shared_guest("served", server=server)
+    guest.detach()
+    guest.server = server
+    guest.attach("xensock", *policy)
+    wait_link(guest)
+    return guest
+
+
 def _served_by(bed, guest):
     """The domain of the backend, if the link is up."""
     shown = bed.xensock("show", str(guest.domid))
@@ -30,8 +40,7 @@ def test_transfer(bed):
     """A guest that a driver domain serves connects and transfers; dom0 has nothing to do with it."""
     sockets = bed.snapshot()["tcp alloc"]
     server = _server(bed)
-    guest = bed.guest("served", server=server)
-    wait_link(guest)
+    guest = _guest(bed, server)
     assert _served_by(bed, guest) == server.domid
     guest.ktap("bulk --bytes 1m", 200 * bed.scale)
     guest.ktap("many --sockets 20 --cycles 20 -t sockets_at_once", 100 * bed.scale)
@@ -42,8 +51,7 @@ def test_transfer(bed):
 def test_policy(bed):
     """The policy is set in dom0 and counts in the driver domain, which also counts refusals."""
     server = _server(bed)
-    guest = bed.guest("served", server=server, policy=(f"connect-deny={bed.address}:7001",))
-    wait_link(guest)
+    guest = _guest(bed, server, f"connect-deny={bed.address}:7001")
     assert must(guest, f"attempt connect {bed.address} 7001 127.0.0.1 7001").split() == ["EACCES"] * 2
     bed.xensock("set", str(guest.domid), "connect-deny=default")
     must(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q ok; do "
@@ -60,8 +68,7 @@ def test_back_to_dom0(bed):
     server = _server(bed)
     local = bed.start(f"peer --host {bed.address}")
     local.wait_line("peer: ready", 30 * bed.scale)
-    guest = bed.guest("served", server=server)
-    wait_link(guest)
+    guest = _guest(bed, server)
     for chosen in (None, server, None):
         guest.detach()
         guest.server = chosen
@@ -85,8 +92,7 @@ def test_destroyed_in_mid_transfer(bed):
     domain new sockets work, and servers go on.
     """
     server = _server(bed)
-    guest = bed.guest("served", server=server, policy=SERVES)
-    wait_link(guest)
+    guest = _guest(bed, server, *SERVES)
     service = guest.start("service")
     service.wait_line("ready", 30 * bed.scale)
     before = bed.at_rest()

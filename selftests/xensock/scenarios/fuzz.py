@@ -4,7 +4,7 @@
 import signal
 
 from bed import timeout
-from scenarios.common import must, peer, settled, unload, wait_link
+from scenarios.common import must, peer, settled, unload, wait_connected, wait_link
 from scenarios.hostile import Neighbour, said
 from scenarios.hostile_backend import prey
 
@@ -17,7 +17,7 @@ def test_backend(bed):
     nothing, says little, and other guests go on."""
     peer(bed)
     guest = bed.shared_guest("fuzz", modules=[], vcpus=2, policy=_POLICY)
-    wait_link(bed.shared_guest("good"))
+    wait_connected(bed.shared_guest("good"))
     before, lines = bed.at_rest(), len(said(bed, guest))
     good = Neighbour(bed)
     requests = 1000000 if bed.kconfig == "kasan" else bed.pick(daily=10000, slow=1000000, debug=10000)
@@ -41,7 +41,7 @@ def test_frontend(bed):
     """A backend answers at random, and writes over what it shares: programs have errors and can be
     killed, each new link works, and in the end a good backend finds a good guest."""
     guest = prey(bed, vcpus=2)
-    wait_link(guest)
+    wait_connected(guest)
     unload(bed, "xensock_back")
     lines = len(must(guest, "dmesg | grep xensock").splitlines())
     deeds = 1000000 if bed.kconfig == "kasan" else bed.pick(daily=8000, slow=1000000, debug=5000)

@@ -2,7 +2,10 @@
 """What the guest's own policy forbids its programs over TCP it forbids while they are hijacked."""
 
 from bed import timeout
-from scenarios.common import SERVES, SMALL, hijacked, in_dom0, peer, wait_link
+from scenarios.common import SERVES, SMALL, hijacked, in_dom0, peer, wait_connected
+
+# Files that share a guest follow each other.
+GROUP = "serves"
 
 
 def _need_policy(bed):
@@ -24,6 +27,6 @@ def test_hijack(bed):
     _need_policy(bed)
     guest = bed.shared_guest(policy=SERVES)
     peer(bed, SMALL)
-    wait_link(guest)
+    wait_connected(guest)
     with hijacked(guest, hijack=2, exempt_destinations="127.0.0.0/8"):
         guest.ktap("guest_policy --family inet", 150 * bed.scale)

@@ -2,13 +2,16 @@
 """Sockets of AF_INET and AF_INET6 that go to the backend by sysctl: each call does what it does on TCP."""
 
 from bed import slow, timeout
-from scenarios.common import SERVES, SMALL, hijacked, must, peer, wait_link
+from scenarios.common import SERVES, SMALL, hijacked, must, peer, wait_connected
+
+# Files that share a guest follow each other.
+GROUP = "serves"
 
 
 def _in_guest(bed, *names, mode=1):
     guest = bed.shared_guest(policy=SERVES)
     peer(bed, SMALL)
-    wait_link(guest)
+    wait_connected(guest)
     with hijacked(guest, hijack=mode):
         for name in names:
             guest.ktap(f"{name} --family inet", 150 * bed.scale)
@@ -19,7 +22,7 @@ def test_choice(bed):
     """Which sockets are the backend's, and which give way to the guest's own TCP."""
     guest = bed.shared_guest(policy=SERVES)
     peer(bed, SMALL)
-    wait_link(guest)
+    wait_connected(guest)
     guest.ktap("hijack --family inet -F no_backend", 150 * bed.scale)
 
 
@@ -28,7 +31,7 @@ def test_local(bed):
     """Addresses of the guest stay in the guest: servers at all addresses have clients of both sides."""
     guest = bed.shared_guest(policy=SERVES)
     peer(bed, SMALL)
-    wait_link(guest)
+    wait_connected(guest)
     guest.ktap("hijack_local --family inet", 150 * bed.scale)
 
 

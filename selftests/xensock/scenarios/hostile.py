@@ -4,7 +4,7 @@
 import time
 
 from bed import timeout
-from scenarios.common import must, peer, settled, wait_link
+from scenarios.common import must, peer, settled, wait_connected
 
 # How many sockets the guest may have that asks for too many.
 LIMIT = 200
@@ -18,7 +18,7 @@ class Neighbour:
 
     def __init__(self, bed):
         self.guest = bed.shared_guest("good")
-        wait_link(self.guest)
+        wait_connected(self.guest)
         self._job = self.guest.start(_GOOD)
         self._job.wait_line("good", 20 * bed.scale)
 
@@ -53,7 +53,7 @@ def _batch(bed, command, lines, seconds=300, guest=None):
     """One program of a hostile guest: what dom0 keeps of it, and says of it."""
     peer(bed)
     guest = guest or _evil(bed)
-    wait_link(bed.shared_guest("good"))
+    wait_connected(bed.shared_guest("good"))
     # Before the neighbour has connections: they are gone when it is asked for its verdict.
     before, lines_before = bed.at_rest(), len(said(bed, guest))
     good = Neighbour(bed)
@@ -83,7 +83,7 @@ def test_grants(bed):
 @timeout(400)
 def test_rings(bed):
     """Impossible indexes, memory that changes: a line for each link at the most."""
-    _batch(bed, "hostile_rings --cycles 2000", 30)
+    _batch(bed, f"hostile_rings --cycles {bed.pick(daily=800, slow=2000, debug=2000)}", 30)
 
 
 @timeout(400)
@@ -108,7 +108,7 @@ def _storm(bed, command):
     """A transfer of another guest goes on meanwhile."""
     peer(bed)
     guest, good = _evil(bed), bed.shared_guest("good")
-    wait_link(good)
+    wait_connected(good)
     _bulk(bed, good)
     quiet = _bulk(bed, good)
     storm = guest.start(command)
@@ -150,7 +150,7 @@ def test_never_closes(bed):
     """Told to close, it does not answer: the toolstack takes the device away all the same."""
     peer(bed)
     guest = _evil(bed)
-    wait_link(bed.shared_guest("good"))
+    wait_connected(bed.shared_guest("good"))
     before, good = bed.at_rest(), Neighbour(bed)
     stubborn = guest.start("hostile_link -f stubborn")
     stubborn.wait_line("ready", 20 * bed.scale)

@@ -5,7 +5,7 @@ import signal
 import time
 
 from bed import timeout
-from scenarios.common import must, peer, unload, wait_link
+from scenarios.common import must, peer, unload, wait_connected, wait_link
 
 # What a backend can do, and whether a program that waits for it has to be told.
 _OFFERS = ("versions-2", "versions-none", "versions-empty", "order-0", "order-abc", "order-none",
@@ -57,7 +57,7 @@ def _guest_log(guest):
 def _backend_batch(bed, deeds, check, program="fetch", patience=4):
     """A batch of misdeeds; in the end a good backend comes, and all is well."""
     guest = prey(bed)
-    wait_link(guest)
+    wait_connected(guest)
     unload(bed, "xensock_back")
     said = len(_guest_log(guest))
     wrong = [how for how in deeds if not check(*_mislead(bed, guest, how, program, patience))]
@@ -145,7 +145,7 @@ def test_breaks_kept_rings(bed):
     # The first is killed, and leaves its ring to the second.
     program = "sh -c 'timeout -s KILL 1 fetch; fetch'"
     _backend_batch(bed, ("reuse-deaf", "reuse-early", "reuse-scribble"),
-                   lambda state, rc, _: state == "ready" and rc in (1, 137), program)
+                   lambda state, rc, _: state == "ready" and rc in (1, 137), program, patience=2)
 
 
 @timeout(300)
@@ -166,7 +166,7 @@ def test_grows_no_ring(bed):
 def test_never_lets_go(bed):
     """close() of a listener waits for the backend; who is killed does not, nor a program that exits."""
     guest = prey(bed)
-    wait_link(guest)
+    wait_connected(guest)
     unload(bed, "xensock_back")
     back = bed.start(f"hostile_back {guest.domid} deaf")
     back.wait_line("ready", 30 * bed.scale)
@@ -189,4 +189,4 @@ def test_never_lets_go(bed):
 @timeout(300)
 def test_keeps_waiting(bed):
     """Never answered, or all too often: the program can still be killed."""
-    _backend_batch(bed, _PATIENT, lambda state, rc, _: state == "ready" and rc in (1, 137), patience=2)
+    _backend_batch(bed, _PATIENT, lambda state, rc, _: state == "ready" and rc in (1, 137), patience=1)

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 
 from bed import timeout
-from scenarios.common import SERVES, SMALL, must, peer, settled, unload, wait_link
+from scenarios.common import SERVES, SMALL, must, peer, settled, unload, wait_connected, wait_link
 
 FIRST_USER = 0x78530000
 
@@ -22,7 +22,7 @@ class Neighbour:
     def __init__(self, bed):
         self._bed = bed
         self.guest = bed.shared_guest("neighbour")
-        wait_link(self.guest)
+        wait_connected(self.guest)
         # The first is not like those that follow.
         self._transfer()
         self._quiet = self._transfer()
@@ -55,10 +55,10 @@ def test_memory_of_tcp(bed):
     """Connections of which nothing is read: dom0's TCP holds no more than the guest may have."""
     peer(bed, SMALL)
     guest = bed.shared_guest("greedy", policy=("max-memory=1024",))
-    wait_link(guest)
+    wait_connected(guest)
     neighbour = Neighbour(bed)
     before = bed.at_rest()
-    sockets, size = 60, 1 << 20
+    sockets, size = bed.pick(daily=(20, 1 << 19), slow=(60, 1 << 20), debug=(20, 1 << 19))
     holder = guest.start(f"hold unread --sockets {sockets} --bytes {size}")
     holder.wait_line("ready", 120 * bed.scale)
     # What is under way may still come.
@@ -122,8 +122,8 @@ def test_pages_of_all_guests(bed):
 def test_users_of_a_guest(bed):
     """A user of the guest leaves as many sockets and listeners as it takes, and root has a reserve."""
     peer(bed)
-    guest = bed.guest("users", policy=(*SERVES, "max-sockets=64", "max-listeners=16"))
-    wait_link(guest)
+    guest = bed.shared_guest("users", policy=(*SERVES, "max-sockets=64", "max-listeners=16"))
+    wait_connected(guest)
     guest.ktap("users --sockets 64", 150 * bed.scale)
 
 
@@ -133,7 +133,7 @@ def test_users_go_on(bed):
     with half of their speed at least."""
     peer(bed)
     guest = bed.guest("shares", policy=(*SERVES, "max-sockets=256", "max-listeners=16"))
-    wait_link(guest)
+    wait_connected(guest)
     users = {"root": "", "1001": "--user 1001"}
 
     def work(user):
@@ -172,8 +172,8 @@ def test_users_go_on(bed):
 def test_idle_listeners(bed):
     """Listeners hold nothing ahead that other sockets of the guest need."""
     peer(bed)
-    guest = bed.guest("idle", policy=(*SERVES, "max-sockets=64", "max-listeners=16"))
-    wait_link(guest)
+    guest = bed.shared_guest("users", policy=(*SERVES, "max-sockets=64", "max-listeners=16"))
+    wait_connected(guest)
     guest.ktap("ahead", 150 * bed.scale)
 
 
@@ -182,7 +182,7 @@ def test_grants_of_a_guest(bed):
     """A user of the guest that takes all grants it can get leaves some to others, and to root."""
     peer(bed)
     guest = bed.guest("grants", config="max_grant_frames = 4")
-    wait_link(guest)
+    wait_connected(guest)
     before = bed.at_rest()
     holder = guest.start("hold nobody --sockets 2000")
     holder.wait_line("full: No buffer space available", 60 * bed.scale)

@@ -4,7 +4,10 @@
 from collections import deque
 
 from bed import timeout
-from scenarios.common import SERVES, SMALL, peer, wait_link
+from scenarios.common import SERVES, SMALL, peer, wait_connected
+
+# Files that share a guest follow each other.
+GROUP = "serves"
 
 JOBS = {"daily": 60, "slow": 2000, "debug": 60}
 AT_ONCE = 8
@@ -15,7 +18,7 @@ def test_fetch(bed):
     """Of many jobs that fetch, each reports its end."""
     guest = bed.shared_guest(policy=SERVES)
     peer(bed, SMALL)
-    wait_link(guest)
+    wait_connected(guest)
     running, failed = deque(), []
     jobs = bed.pick(**JOBS)
     for number in range(jobs):

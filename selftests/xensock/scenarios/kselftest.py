@@ -3,6 +3,9 @@
 
 from scenarios.common import SERVES
 
+# Files that share a guest follow each other.
+GROUP = "serves"
+
 RUN = "/usr/lib/kselftest/run_kselftest.sh -c net/xensock"
 NAME = "1 selftests: net/xensock: xensock.sh"
 

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from bed import timeout
-from scenarios.common import SERVES, hijacked, must, peer, settled, unbind, unload, wait_link
+from scenarios.common import SERVES, hijacked, must, peer, settled, unbind, unload, wait_connected, wait_link
 
 # Ports of the program "service": TCP that waits in accept, TCP that polls, UDP.
 SERVICES = ((7100, socket.SOCK_STREAM), (7101, socket.SOCK_STREAM), (7102, socket.SOCK_DGRAM))
@@ -15,7 +15,7 @@ SERVICES = ((7100, socket.SOCK_STREAM), (7101, socket.SOCK_STREAM), (7102, socke
 
 def _lose_link(bed, guest, lose, come_back):
     """Sockets in every state hear of it at once, and new ones work afterwards."""
-    wait_link(guest)
+    wait_connected(guest)
     held = guest.start("hold lost")
     held.wait_line("ready", 30 * bed.scale)
     began = time.monotonic()
@@ -56,7 +56,7 @@ def _server(bed):
     """A guest that may bind, and dom0's own programs reach."""
     guest = bed.shared_guest("server", policy=SERVES, in_dom0=True)
     peer(bed, where=bed)
-    wait_link(guest)
+    wait_connected(guest)
     return guest
 
 
@@ -122,7 +122,8 @@ def test_services_are_reset(bed):
         job.wait_line("ready", 30 * bed.scale)
         guest.detach()
         rc, out = job.wait(30 * bed.scale)
-        assert rc == 1 and "ENETDOWN" in out, out
+        # Whichever of its threads is the first: poll() has no error number.
+        assert rc == 1 and ("ENETDOWN" in out or "POLLERR" in out), out
         guest.attach("xensock", *SERVES)
         wait_link(guest)
 
@@ -160,7 +161,7 @@ def test_link_wait(bed):
         guest.attach("xensock", *SERVES)
         rc, out = waits.wait(30 * bed.scale)
         assert out.split() == ["begun"] + ["ok"] * 3, out
-    wait_link(guest)
+    wait_connected(guest)
 
 
 @timeout(180)
@@ -216,7 +217,7 @@ def test_destroyed_in_mid_transfer(bed):
     before, nodes = bed.at_rest(), _backend_nodes(bed)
     # One boots while another is made or destroyed.
     with ThreadPoolExecutor(2) as pool:
-        numbers = range(bed.pick(daily=6, slow=20, debug=5))
+        numbers = range(bed.pick(daily=4, slow=20, debug=5))
         domids = set(pool.map(lambda number: _brief(bed, number), numbers))
     off = settled(bed, before, patience=60)
     assert not off, f"dom0 has kept (before, after): {off}"

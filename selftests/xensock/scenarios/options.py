@@ -8,6 +8,9 @@ from bed import timeout
 from scenarios.common import SERVES, SMALL, hijacked, in_dom0, must, peer
 from scenarios.differences import unexpected
 
+# Files that share a guest follow each other.
+GROUP = "serves"
+
 
 def _ipv6():
     """The test program, told the interface of dom0's link-local address."""

@@ -52,9 +52,9 @@ def _states(bed, guest):
     return shown["guest"]["state"], shown["backend"]["state"]
 
 
-def _guest(bed):
+def _guest(bed, name="policy"):
     """A guest with the default policy, connected."""
-    guest = bed.shared_guest("policy")
+    guest = bed.shared_guest(name)
     _set(bed, guest)
     wait_link(guest)
     return guest
@@ -273,8 +273,7 @@ def _users(port):
 def test_owners(bed):
     """The sockets of a guest are its own: no other guest, and no program of dom0, joins its ports."""
     peer(bed)
-    guest, other = _guest(bed), bed.guest("other")
-    wait_link(other)
+    guest, other = _guest(bed), _guest(bed, "other")
     for one in (guest, other):
         _set(bed, one, bind_allow="tcp:8000-8001")
     _becomes(bed, other, "bind 192.0.2.1 8001", "ok")
@@ -314,8 +313,7 @@ def _ports(guest):
 def test_local_ports(bed):
     """A guest that has used up its ports towards a service has taken them from nobody else."""
     peer(bed)
-    guest, other = _guest(bed), bed.guest("other")
-    wait_link(other)
+    guest, other = _guest(bed), _guest(bed, "other")
     _set(bed, guest, local_ports="50000-50009", bind_allow="tcp:0")
     _becomes(bed, guest, "bind 0.0.0.0 0", "ok")
     # What it closes first stays in TIME-WAIT in dom0, with its port.
@@ -391,7 +389,8 @@ def test_backlogs(bed):
     while len(set(list(_waiting(ports).values())[1:])) > 1 or _waiting(ports)[ports[1]] < 5:
         assert time.monotonic() < until, _waiting(ports)
         time.sleep(0.1)
-    time.sleep(4)
+    # SYN is sent again after a second.
+    time.sleep(2)
     held = _waiting(ports)
     bed.note(f"{held} of 60 each")
     assert held[ports[0]] <= 41 and all(5 <= held[port] <= 6 for port in ports[1:]), held
@@ -612,8 +611,7 @@ def test_device_that_goes(bed):
 def test_two_namespaces(bed):
     """Two guests, each with a namespace of its own, have the same ports and do not meet."""
     peer(bed)
-    guest, other = _guest(bed), bed.guest("other")
-    wait_link(other)
+    guest, other = _guest(bed), _guest(bed, "other")
     try:
         _namespace(bed, "red", 11)
         must(bed, "ip netns add green && ip -n green link set lo up && ip netns set green 12")
@@ -636,7 +634,8 @@ def test_two_namespaces(bed):
         _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ECONNREFUSED")
         assert _attempt(other, f"connect 127.0.0.1 {PORT + 1}") == ["ok"]
     finally:
-        _set(bed, guest)
+        for one in (guest, other):
+            _set(bed, one)
         _remove_namespaces(bed, "red", "green")
 
 

@@ -10,7 +10,10 @@ import json
 import re
 
 from bed import timeout
-from scenarios.common import SERVES, must, peer, wait_link
+from scenarios.common import SERVES, must, peer, wait_connected
+
+# Files that share a guest follow each other.
+GROUP = "programs"
 
 PRELOAD = "LD_PRELOAD=/usr/lib/xensock/preload.so"
 
@@ -45,7 +48,12 @@ FILES = "server {{ listen {port}; root /tmp/www; }}"
 PAGES = """rm -rf /tmp/www; mkdir -p /tmp/www && cd /tmp/www
 for i in $(seq {count}); do head -c $((i * i * 1000)) /dev/urandom >$i; done
 """
-FIRST = "{preload} curl -sS --fail --retry 50 --retry-connrefused --retry-delay 1 -o /dev/null {url}"
+# curl itself would wait for a second before it tries again.
+FIRST = """i=0
+until {preload} curl -sS --fail -o /dev/null {url}; do
+	i=$((i + 1)); [ $i -lt 300 ] || exit 1; sleep 0.1
+done
+"""
 CURL = """rm -rf /tmp/got; mkdir -p /tmp/got && cd /tmp/got &&
 {preload} curl -sS --fail --parallel --parallel-max 10 -o '#1' '{url}/[1-{count}]'
 """
@@ -56,7 +64,6 @@ REDIS_REQUESTS = 2000
 
 IPERF = ("", "-R", "-P 8", "-P 8 -R")
 
-COPY_BYTES = 100 << 20
 SSHD = """mkdir -p /run/sshd
 cat >/tmp/sshd.conf <<-END
 	Port {port}
@@ -77,7 +84,7 @@ def guest(bed):
     """A guest that has these programs."""
     where = bed.shared_guest(memory=768, programs=True, policy=SERVES)
     peer(bed)
-    wait_link(where)
+    wait_connected(where)
     must(where, ACCOUNTS)
     return where
 
@@ -202,9 +209,9 @@ def sshd(where, port):
 
 
 def ssh(bed, where):
-    """100 MB by scp from the guest to dom0, then 10 by a client in dom0 to the guest; checksums compared."""
+    """Many MB by scp from the guest to dom0, then 10 by a client in dom0 to the guest; checksums compared."""
     ssh_key(bed, where)
-    size = COPY_BYTES if bed.kconfig == "fast" else COPY_BYTES // 20
+    size = bed.pick(daily=20, slow=100, debug=5) << 20
     must(where, f"head -c {size} /dev/urandom >/tmp/data", 60 * bed.scale)
     wanted = must(where, "sha256sum </tmp/data")
     sshd(bed, 2201)

@@ -8,6 +8,9 @@ from scenarios import programs
 from scenarios.common import SERVES, hijacked, must, peer, settled, sysctl, unload, wait_link
 from scenarios.lifecycle import serving
 
+# Files that share a guest follow each other.
+GROUP = "programs"
+
 NGINX, REDIS, RESOLVER = 8591, 8592, 8593
 # Answers every question for an address.
 ANSWERS = """exec python3 -u -c '

@@ -4,15 +4,15 @@ native dialect, with a C driver at either end PV Calls.
 """
 
 from bed import timeout
-from scenarios.common import SERVES, must, peer, unload, wait_link
+from scenarios.common import SERVES, SMALL, must, peer, unload, wait_link
 
 
 def _guest(bed):
     """A guest with a device of xl's making."""
-    peer(bed)
+    peer(bed, SMALL)
     bed.modprobe("xensock_back")
-    guest = bed.guest(name="byxl", device=None, config="pvcalls = ['backend=0']", modules=["xensock"])
-    bed.xensock("set", str(guest.domid), f"connect-allow={bed.reach}", *SERVES)
+    guest = bed.shared_guest("byxl", device=None, config="pvcalls = ['backend=0']", modules=["xensock"])
+    bed.xensock("set", str(guest.domid), f"connect-allow={bed.reach}", "connect-deny=default", *SERVES)
     wait_link(guest)
     assert _native(bed, guest) == ("1", "1")
     return guest
@@ -65,5 +65,5 @@ def test_destroyed(bed):
     """xl removes what it has made, and finds nothing wrong with the backend's part in that."""
     guest = _guest(bed)
     guest.start("hold busy").wait_line("ready", 30 * bed.scale)
-    said = guest.destroy()
+    said = guest.destroy(by_command=True)
     assert not said, said

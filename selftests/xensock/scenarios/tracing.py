@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 
 from bed import timeout
-from scenarios.common import HIJACK, SERVES, hijacked, must, peer, unload, wait_link
+from scenarios.common import HIJACK, SERVES, hijacked, must, peer, unload, wait_connected, wait_link
 
 TRACING = "/sys/kernel/tracing"
 SYSTEM = f"{TRACING}/events/xensock"
@@ -55,7 +55,7 @@ def _becomes(where, name, expected, **fields):
 def _guest(bed):
     guest = bed.shared_guest("traced", policy=SERVES)
     peer(bed)
-    wait_link(guest)
+    wait_connected(guest)
     return guest
 
 

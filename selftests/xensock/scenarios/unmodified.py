@@ -6,6 +6,9 @@ from scenarios import postgresql, programs, web
 from scenarios.common import SERVES, hijacked, must, wait_link
 from scenarios.programs import ends, serve
 
+# Files that share a guest follow each other.
+GROUP = "programs"
+
 RSYNCD = """printf 'uid = root\ngid = root\nuse chroot = no\n[files]\npath = {directory}\nread only = no\n' \
 	>/tmp/rsyncd.conf
 """
