@@ -12,6 +12,10 @@ use crate::{
     guest::Guest,
     proto::{
         indexes::OUT_URGENT_END,
+        mover::{
+            self,
+            TurnWord, //
+        },
         ring::Violation,
         stream::Words,
         Feature, //
@@ -38,54 +42,26 @@ use kernel::{
 /// How often each direction is gone through before other work has its turn.
 const BUDGET: usize = 4;
 
-/// Who moves the bytes of a connection.
-///
-/// # Invariants
-///
-/// It is [`Self::WORKER`] as long as the work item does, or nobody else may; [`Self::SOFTIRQ`] as
-/// long as a soft interrupt does.
-pub(crate) struct Mover(Atomic<u32>);
-
-impl Mover {
-    const WORKER: u32 = 0;
-    const NOBODY: u32 = 1;
-    const SOFTIRQ: u32 = 2;
-
-    /// Begins with the work item.
-    pub(crate) fn new() -> Self {
-        Self(Atomic::new(Self::WORKER))
+impl TurnWord for Atomic<u32> {
+    fn new(value: u32) -> Self {
+        Self::new(value)
     }
 
-    /// Has the work item move bytes, and nobody else, unless a soft interrupt does just now.
-    pub(crate) fn begin_work(&self) -> bool {
-        self.0.cmpxchg(Self::NOBODY, Self::WORKER, Acquire) != Err(Self::SOFTIRQ)
+    fn load(&self) -> u32 {
+        Atomic::load(self, Relaxed)
     }
 
-    /// Lets soft interrupts move bytes until the next turn of the work item.
-    pub(crate) fn end_work(&self) {
-        self.0.store(Self::NOBODY, Release);
+    fn store_release(&self, value: u32) {
+        Atomic::store(self, value, Release);
     }
 
-    /// Returns whether it is worth trying [`Self::in_softirq`]. Any context.
-    pub(crate) fn is_free(&self) -> bool {
-        self.0.load(Relaxed) != Self::WORKER
-    }
-
-    /// Does something for which nobody else may move bytes, unless somebody does, and returns what
-    /// that returns; else `false`.
-    pub(crate) fn in_softirq(&self, what: impl FnOnce() -> bool) -> bool {
-        if self
-            .0
-            .cmpxchg(Self::NOBODY, Self::SOFTIRQ, Acquire)
-            .is_err()
-        {
-            return false;
-        }
-        let result = what();
-        self.0.store(Self::NOBODY, Release);
-        result
+    fn replace_acquire(&self, old: u32, new: u32) -> Result<(), u32> {
+        self.cmpxchg(old, new, Acquire).map(drop)
     }
 }
+
+/// Who moves the bytes of a connection.
+pub(crate) type Mover = mover::Mover<Atomic<u32>>;
 
 /// What it takes to move the bytes of a connection.
 ///

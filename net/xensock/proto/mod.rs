@@ -31,6 +31,8 @@
 //! - [`status`] are the words of that page through which CONNECT and ACCEPT end.
 //! - [`stream`] is the order of loads, stores and barriers around those indexes, written once for
 //!   both ends and for the models that check it: [`producer::Producer`], [`consumer::Consumer`].
+//! - [`mover`] is whose turn it is to move the bytes of a connection at the backend, [`attention`] when
+//!   the frontend wants to be told of an answer.
 //! - [`urgent`] is what the two ends say to each other of urgent bytes in a stream.
 //! - [`link`] is what each end does next, given its own xenbus state and that of the other end.
 //! - [`node`] names the xenstore nodes, [`errno`] the error numbers, [`addr`] the addresses.
@@ -41,6 +43,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod attention;
 pub mod backlog;
 mod bytes;
 pub mod call;
@@ -54,6 +57,7 @@ pub mod id;
 pub mod indexes;
 pub mod info;
 pub mod link;
+pub mod mover;
 pub mod native;
 pub mod news;
 pub mod node;
