@@ -10,6 +10,9 @@
  *		microseconds. With SO_BUSY_POLL of BUSY microseconds
  *   bench udp MSEC
  *		the same for datagrams
+ *   bench flood MSEC SIZE
+ *		datagrams of SIZE bytes that arrive in a second, when as many are sent
+ *		as can be
  *   bench connect MSEC
  *		connect, 1 byte each way, close: in a second
  *   bench idle COUNT
@@ -191,6 +194,28 @@ static int datagram_client(void)
 	return fd;
 }
 
+static int measure_flood(int fd, __u64 usec, size_t size)
+{
+	__u64 began = now_usec(), arrived;
+	const char count = COUNT;
+
+	if (!size || size > sizeof(data)) {
+		fprintf(stderr, "bench: %zu bytes?\n", size);
+		return 4;
+	}
+	data[0] = FLOOD;
+	while (now_usec() - began < usec)
+		if (send(fd, data, size, 0) < 0 && errno != ENOBUFS)
+			die("send");
+	usec = now_usec() - began;
+	/* All that will come has come when it is quiet, and what was sent before is in between. */
+	usleep(200000);
+	if (send(fd, &count, 1, 0) != 1 || recv(fd, &arrived, sizeof(arrived), 0) != sizeof(arrived))
+		die("count");
+	printf("%.1f\n", arrived * 1e6 / usec);
+	return 0;
+}
+
 static int measure_connect(__u64 usec)
 {
 	__u64 began = now_usec(), done = 0;
@@ -243,10 +268,12 @@ int main(int argc, char **argv)
 		return measure_rr(busy_client(first), amount * 1000);
 	if (!strcmp(what, "udp"))
 		return measure_rr(datagram_client(), amount * 1000);
+	if (!strcmp(what, "flood"))
+		return measure_flood(datagram_client(), amount * 1000, first);
 	if (!strcmp(what, "connect"))
 		return measure_connect(amount * 1000);
 	if (!strcmp(what, "idle"))
 		return keep_idle(amount);
-	fprintf(stderr, "usage: bench send|recv|rr|udp|connect|idle MSEC|COUNT ...\n");
+	fprintf(stderr, "usage: bench send|recv|rr|udp|flood|connect|idle MSEC|COUNT ...\n");
 	return 4;
 }

@@ -12,4 +12,10 @@
  */
 enum mode { SINK = 'i', SOURCE = 'o', ECHO = 'e' };
 
+/*
+ * So does the first byte of a datagram. One of a flood is counted, and the other answered
+ * with the count since the last; what is neither is sent back.
+ */
+enum datagram { FLOOD = 'f', COUNT = 'c' };
+
 #endif

@@ -53,6 +53,7 @@ MEASURES = (
     Measure(("rr", "MSEC", "1000"), "the same, SO_BUSY_POLL of 1 ms"),
     Measure(("connect", "MSEC"), "connect, 1 byte, close"),
     Measure(("udp", "MSEC"), "1-byte datagram and back"),
+    Measure(("flood", "MSEC", "1400"), "datagrams of 1,400 bytes"),
 )
 
 PATHS = ("xensock", "netfront", "loopback")

@@ -82,14 +82,21 @@ static bool serve(struct conn *conn, int epoll)
 	}
 }
 
-static void echo_datagram(int fd)
+static void answer_datagram(int fd)
 {
+	static __u64 flood;
 	struct sockaddr_in from;
 	socklen_t len = sizeof(from);
 	ssize_t n = recvfrom(fd, data, sizeof(data), 0, (struct sockaddr *)&from, &len);
 
-	if (n >= 0)
+	if (n > 0 && data[0] == FLOOD) {
+		flood++;
+	} else if (n > 0 && data[0] == COUNT) {
+		sendto(fd, &flood, sizeof(flood), 0, (struct sockaddr *)&from, len);
+		flood = 0;
+	} else if (n >= 0) {
 		sendto(fd, data, n, 0, (struct sockaddr *)&from, len);
+	}
 }
 
 static void add(int epoll, struct conn *conn)
@@ -155,7 +162,7 @@ int main(int argc, char **argv)
 			if (conn == &listener) {
 				accept_all(epoll, listener.fd);
 			} else if (conn == &datagrams) {
-				echo_datagram(datagrams.fd);
+				answer_datagram(datagrams.fd);
 			} else if (!serve(conn, epoll)) {
 				close(conn->fd);
 				free(conn);
