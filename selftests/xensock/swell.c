@@ -5,6 +5,8 @@
  * times; --seed 0 if there may be too little memory to grow.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -140,6 +142,35 @@ TEST_F_TIMEOUT(swell, by_turns, 900)
 		EXPECT_GE(SMALL_RING, in);
 		EXPECT_GE(SMALL_RING, out);
 	}
+}
+
+/*
+ * A signal that is asked for while much comes, by a program that receives nothing
+ * afterwards until it has got it.
+ */
+TEST_F_TIMEOUT(swell, signals_afterwards, 300)
+{
+	struct direction up = { .fd = self->fd }, down = up;
+	struct timespec limit = { .tv_sec = PATIENCE_MSEC / 1000 };
+	sigset_t io;
+	char c = 0;
+
+	if (opt.cycles < 2)
+		SKIP(return, "once is enough");
+	sigemptyset(&io);
+	sigaddset(&io, SIGIO);
+	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &io, NULL));
+	ASSERT_EQ(0, pthread_create(&up.thread, NULL, send_it, &up));
+	ASSERT_EQ(0, pthread_create(&down.thread, NULL, recv_it, &down));
+	pthread_join(up.thread, NULL);
+	pthread_join(down.thread, NULL);
+	ASSERT_EQ(0, up.error);
+	ASSERT_EQ(0, down.error);
+	ASSERT_EQ(0, fcntl(self->fd, F_SETOWN, getpid()));
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_ASYNC));
+	ASSERT_EQ(1, send(self->fd, &c, 1, 0));
+	EXPECT_EQ(SIGIO, sigtimedwait(&io, NULL, &limit));
+	EXPECT_EQ(1, recv(self->fd, &c, 1, 0));
 }
 
 XENSOCK_TEST_MAIN

@@ -129,6 +129,29 @@ impl ByteStream {
             && self.shared().is_settled()
     }
 
+    /// Looks whether the connection stands by now that CONNECT has begun, and if so says it in the
+    /// ring. Returns whether the guest has to be notified of that. An error is what became of CONNECT.
+    pub(crate) fn establish(&mut self, guest: &Guest) -> Result<bool> {
+        let Some((completion, peer)) = self.connecting else {
+            return Ok(false);
+        };
+        match self.socket().tcp().tcp_state() {
+            TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv => return Ok(false),
+            TcpState::Close => {
+                let error = self.socket().tcp().take_error();
+                // It is told once, and this may be the second look.
+                let error = *self.failure.get_or_insert(error.unwrap_or(ECONNREFUSED));
+                return Err(error);
+            }
+            _ => (),
+        }
+        let name = self.socket().tcp().local_addr()?;
+        self.connecting = None;
+        let to = guest.transport.peer();
+        trace::connect(to, self.id, Some(name), peer, Ok(()));
+        Ok(completion.succeed(&guest.transport, self.shared(), name))
+    }
+
     /// Moves what can be moved. `shut` is what the guest has shut down: it was read before, and so
     /// all that the guest had sent until then is there to be sent.
     pub(crate) fn progress(
@@ -137,24 +160,15 @@ impl ByteStream {
         shut: ShutdownMask,
     ) -> Result<Progress, Violation> {
         self.wanted_shut = shut;
-        if let Some((completion, peer)) = self.connecting {
-            match self.socket().tcp().tcp_state() {
-                TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv => {
-                    return Ok(Progress::Idle);
-                }
-                TcpState::Close => {
-                    let error = self.socket().tcp().take_error().unwrap_or(ECONNREFUSED);
-                    return Ok(refused(error));
-                }
-                _ => match self.socket().tcp().local_addr() {
-                    Ok(name) => {
-                        self.connecting = None;
-                        let to = guest.transport.peer();
-                        trace::connect(to, self.id, Some(name), peer, Ok(()));
-                        completion.succeed(&guest.transport, self.shared(), name);
-                    }
-                    Err(error) => return Ok(refused(error)),
-                },
+        match self.establish(guest) {
+            Ok(true) => self.shared().notifier.notify(),
+            Ok(false) if self.connecting.is_some() => return Ok(Progress::Idle),
+            Ok(false) => (),
+            Err(error) => {
+                return Ok(Progress::Failed {
+                    abort: false,
+                    error,
+                })
             }
         }
         // A reset that neither direction would run into now, being full or empty.
@@ -347,13 +361,5 @@ impl ByteStream {
             Some(error) => Ending::Failed(-error.to_errno()),
         });
         self.shared().notifier.notify();
-    }
-}
-
-/// CONNECT has failed.
-fn refused(error: Error) -> Progress {
-    Progress::Failed {
-        abort: false,
-        error,
     }
 }

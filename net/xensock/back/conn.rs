@@ -155,19 +155,21 @@ impl Conn {
         let shared = guest.ring_for(ring, conn.clone())?;
 
         let path = FastPath::new(guest, socket.clone(), shared)?;
-        socket.set_callbacks(Waker::new(&conn, path.clone()))?;
         match socket.connect(peer) {
             Ok(()) | Err(EINPROGRESS) => (),
-            Err(error) => {
-                socket.tcp().clear_callbacks();
-                return Err(error);
-            }
+            Err(error) => return Err(error),
         }
+        socket
+            .set_callbacks(Waker::new(&conn, path.clone()))
+            .inspect_err(|_| socket.tcp().set_linger_abort())?;
         *conn.path.lock() = Some(path.clone());
-        let connecting = Some((completion, addr));
-        *conn.pump.state.lock() = PumpState::Open(ByteStream::new(guest, id, path, connecting));
+        let mut stream = ByteStream::new(guest, id, path, Some((completion, addr)));
+        // A peer in this domain has answered by now. The guest finds that with the answer, which
+        // follows; if it was refused, the turn finds the same.
+        let _ = stream.establish(guest);
+        *conn.pump.state.lock() = PumpState::Open(stream);
         // For what happened before callbacks and channel were there.
-        conn.wake();
+        conn.work();
         Ok(conn)
     }
 

@@ -37,13 +37,23 @@ impl OutcomeReport {
         }
     }
 
-    /// The connection stands. `name` belongs to it.
-    pub(crate) fn succeed(self, transport: &Transport, shared: &ConnRing, name: SocketAddr) {
+    /// The connection stands. `name` belongs to it. Returns whether the guest has to be notified of
+    /// that, unless the answer to the request follows.
+    #[must_use]
+    pub(crate) fn succeed(
+        self,
+        transport: &Transport,
+        shared: &ConnRing,
+        name: SocketAddr,
+    ) -> bool {
         match self {
-            Self::Response(ticket) => transport.answer(ticket, Ok(Body::Addr(name))),
+            Self::Response(ticket) => {
+                transport.answer(ticket, Ok(Body::Addr(name)));
+                false
+            }
             Self::Status => {
                 status::establish(&*shared.ring, &name);
-                shared.notifier.notify();
+                true
             }
         }
     }

@@ -24,6 +24,7 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
+        lock::mutex::MutexGuard,
         Arc,
         Mutex,
         SpinLock, //
@@ -150,14 +151,20 @@ pub(crate) trait Pump:
         let _ = queue.enqueue::<_, 0>(self.clone());
     }
 
-    /// Has the work item take it apart for RELEASE, which is answered once nothing is shared any more.
+    /// Takes it apart for RELEASE, which is answered once nothing is shared any more. May sleep.
+    ///
+    /// At once if nothing has to be unmapped and nobody moves its data now: the requests of others
+    /// wait for that. Else the work item does it.
     fn release(self: &Arc<Self>, ticket: Response, abort: bool, reuse: bool) {
         *self.data().teardown.lock() = Some(Teardown {
             ticket: Some(ticket),
             abort,
             reuse,
         });
-        self.wake();
+        let state = reuse.then(|| self.data().state.try_lock()).flatten();
+        if state.is_none_or(|state| self.turn_with(state)) {
+            self.wake();
+        }
     }
 
     /// Marks it as one whose link ends. To be followed by [`Self::wake`].
@@ -189,8 +196,7 @@ pub(crate) trait Pump:
     }
 
     /// One turn of the work item. Returns whether there is more to do.
-    fn turn(self: &Arc<Self>) -> bool {
-        let mut state = self.data().state.lock();
+    fn turn_with(self: &Arc<Self>, mut state: MutexGuard<'_, PumpState<Self>>) -> bool {
         if matches!(*state, PumpState::Open(_)) && !self.begin() {
             return true;
         }
@@ -223,9 +229,10 @@ pub(crate) trait Pump:
         false
     }
 
-    /// Runs the work item.
+    /// Does what the work item does. May sleep.
     fn work(self: &Arc<Self>) {
-        if self.turn() {
+        let state = self.data().state.lock();
+        if self.turn_with(state) {
             self.wake();
         }
     }

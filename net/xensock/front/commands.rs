@@ -5,6 +5,10 @@
 //! The ring has 32 slots, and each request holds one until it is answered; what does not fit waits
 //! in a queue, in order. An [`Exchange`] is made before it is submitted, and that of RELEASE with
 //! its socket: what an interrupt handler has to ask can neither fail nor sleep.
+//!
+//! The backend is asked for an event only while somebody waits for an answer. What else was asked is
+//! looked at then, or when the link [hurries](Commands::hurry). Of those who take answers out, one at
+//! a time passes them on, so that they are heard in their order.
 
 mod exchange;
 mod polls;
@@ -13,12 +17,17 @@ pub(crate) use exchange::{
     address,
     wire_error,
     Exchange,
+    Haste,
     Recipient, //
 };
 
 use crate::{
     counters::Counters,
     proto::{
+        attention::{
+            Answers,
+            Attention, //
+        },
         Call,
         Dialect,
         Request,
@@ -62,14 +71,36 @@ impl<T: Handler> Notify for EventChannel<T> {
     }
 }
 
+impl Answers for FrontRing {
+    type Error = Error;
+
+    fn expect_after(&mut self, skip: u32) {
+        FrontRing::expect_after(self, skip);
+    }
+
+    fn expect_none(&mut self) {
+        FrontRing::expect_none(self);
+    }
+
+    fn final_check_after(&mut self, skip: u32) -> Result<bool> {
+        FrontRing::final_check_after(self, skip)
+    }
+}
+
 /// A request that waits for its answer.
 struct Inflight {
     req_id: u32,
     cmd: u32,
     /// The how manyth request it is.
     number: u64,
+    /// Somebody waits for it, or has waited long enough.
+    is_awaited: bool,
     exchange: Arc<Exchange>,
 }
+
+/// As many requests that nobody waits for may be under way. With more there would be no slots for the
+/// others.
+const MAX_UNHEARD: usize = SLOTS as usize / 2;
 
 /// Exchanges that are under way, by their slots.
 pub(crate) type Releases = [Option<Arc<Exchange>>; SLOTS as usize];
@@ -107,6 +138,10 @@ pub(crate) struct Commands {
     ended: Option<Answer>,
     /// How many requests were sent.
     sent: u64,
+    /// There are requests in the ring that the backend is to see now.
+    is_due: bool,
+    /// Which answers are to be told of.
+    attention: Attention,
     counters: Arc<Counters>,
 }
 
@@ -121,6 +156,8 @@ impl Commands {
             inflight: [const { None }; SLOTS as usize],
             ended: None,
             sent: 0,
+            is_due: false,
+            attention: Attention::new(),
             counters,
         }
     }
@@ -146,6 +183,7 @@ impl Commands {
         &mut self,
         exchange: &Arc<Exchange>,
         recipient: Option<Arc<dyn Recipient>>,
+        haste: Haste,
     ) -> bool {
         if self.ring.is_none() {
             return false;
@@ -153,6 +191,7 @@ impl Commands {
         // It always succeeds: an exchange is submitted once.
         if let Ok(item) = ListArc::try_from_arc(exchange.clone()) {
             *exchange.recipient.access_mut(self) = recipient;
+            *exchange.haste.access_mut(self) = haste;
             self.waiting.push_back(item);
             self.send();
         }
@@ -161,24 +200,60 @@ impl Commands {
 
     /// Sends what is waiting, as far as there is room.
     fn send(&mut self) {
-        let mut sent = false;
         while let Some(item) = self.waiting.pop_front() {
             if let Some(request) = self.send_one(&item) {
                 let slot = request.req_id & (SLOTS - 1);
                 if let Some(entry) = self.inflight.get_mut(slot as usize) {
                     *entry = Some(request);
                 }
-                sent = true;
             } else {
                 self.waiting.push_front(item);
                 break;
             }
         }
-        if sent && self.ring.as_mut().is_some_and(FrontRing::publish) {
+        self.ask_for_event();
+        if self.is_due {
+            self.show();
+        }
+    }
+
+    /// Has the backend see what was sent.
+    pub(crate) fn show(&mut self) {
+        self.is_due = false;
+        if self.ring.as_mut().is_some_and(FrontRing::publish) {
             if let Some(channel) = &self.channel {
                 channel.notify();
             }
         }
+    }
+
+    /// Returns how many answers are due before the first that somebody waits for, if somebody does.
+    fn ahead(&self) -> Option<u32> {
+        let sent = || self.inflight.iter().flatten();
+        let awaited = sent().filter(|i| i.is_awaited).map(|i| i.number).min();
+        match awaited {
+            // OVERFLOW: There are no more than slots.
+            Some(first) => Some(sent().filter(|i| i.number < first).count() as u32),
+            None => (!self.waiting.is_empty()).then_some(0),
+        }
+    }
+
+    /// Asks for an event with the answer that somebody waits for, if somebody does.
+    fn ask_for_event(&mut self) {
+        let ahead = self.ahead();
+        if let Some(ring) = self.ring.as_mut() {
+            self.attention.note(ahead, ring);
+        }
+    }
+
+    /// Has the backend see all requests, and skips none of their answers any more. Take those that are
+    /// there.
+    pub(crate) fn hurry(&mut self) {
+        for request in self.inflight.iter_mut().flatten() {
+            request.is_awaited = true;
+        }
+        self.is_due = true;
+        self.send();
     }
 
     /// Puts one request into the ring, if there is room for it.
@@ -198,10 +273,19 @@ impl Commands {
         self.counters.asked(call.command());
         trace::request(req_id, call.command().name(), call.id());
         self.sent += 1;
+        // What may have waited for others is not left any longer.
+        let count = self.inflight.iter().flatten().count();
+        let haste = if count < MAX_UNHEARD && self.quirks.releases_accepting() {
+            *item.haste.access(self)
+        } else {
+            Haste::Awaited
+        };
+        self.is_due |= haste != Haste::Deferred;
         Some(Inflight {
             req_id,
             cmd: call.cmd(self.dialect)?,
             number,
+            is_awaited: haste == Haste::Awaited,
             exchange: item.clone_arc(),
         })
     }
@@ -214,6 +298,12 @@ impl Commands {
         })
     }
 
+    /// Begins to take answers from the ring, until there is none. Returns whether it has: nobody else
+    /// may be taking them, who then takes those that are there now as well.
+    pub(crate) fn begin_taking(&mut self) -> bool {
+        self.attention.begin_taking()
+    }
+
     /// Takes the next answer from the ring, and sends what its slot makes room for.
     ///
     /// An error says that the backend broke the rules, and that the link must end.
@@ -222,11 +312,12 @@ impl Commands {
             return Ok(Some(ended));
         }
         loop {
+            let ahead = self.ahead();
             let Some(ring) = self.ring.as_mut() else {
                 return Ok(None);
             };
             let Some(bytes) = ring.pop()? else {
-                if ring.final_check()? {
+                if self.attention.look_again(ahead, ring)? {
                     continue;
                 }
                 return Ok(None);

@@ -117,6 +117,9 @@ pub(crate) struct Conn {
     /// The program has said that it wants to receive nothing more. The socket's own flag says also that
     /// nothing more will come. `recv()` looks at it without a lock.
     is_unwanted: Atomic<bool>,
+    /// An option was set that the backend may not have seen, see [`Haste::Deferred`](crate::commands::Haste::Deferred). `send()` looks at
+    /// it without a lock.
+    has_deferred: Atomic<bool>,
     #[pin]
     growth: Growth,
     #[pin]
@@ -135,6 +138,9 @@ impl_has_work! {
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, PATIENCE> for Conn { self.patience }
 }
+
+/// Bytes that TCP sends at once, if they are the first: in a packet or two.
+const MAX_FIRST: u32 = 1024;
 
 /// What became of a connection on the guest's side, as an errno: 0 while it is alive.
 const ALIVE: i32 = 0;
@@ -194,6 +200,7 @@ impl Conn {
                 receive_queue <- new_spinlock_irq!(ReceiveQueue::default(), "xensock_receive"),
                 urgent <- new_spinlock_irq!(UrgentIn::default(), "xensock_urgent"),
                 is_unwanted: Atomic::new(false),
+                has_deferred: Atomic::new(false),
                 growth <- Growth::new(),
                 growing <- new_work!("xensock_growth"),
                 teardown <- new_work!("xensock_teardown"),
@@ -236,6 +243,27 @@ impl Conn {
     /// it is free, so that more may never be there at once.
     pub(crate) fn max_wait(&self) -> usize {
         self.ring.rx_size() as usize / 2
+    }
+
+    /// Returns whether anything was sent.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.ring.produced() != 0
+    }
+
+    /// Notes that an option was deferred, before anything was sent.
+    pub(crate) fn set_deferred(&self) {
+        self.has_deferred.store(true, Release);
+    }
+
+    /// Has the backend see what options were set, unless what is sent now, with `len` bytes, is not
+    /// subject to them: what TCP has to send is not held back for want of TCP_NODELAY if it is the first
+    /// and goes in one piece.
+    pub(crate) fn show_deferred(&self, len: u32) {
+        let is_subject = self.has_sent() || len > MAX_FIRST;
+        if self.has_deferred.load(Acquire) && is_subject {
+            self.has_deferred.store(false, Release);
+            self.remote.link.show_deferred();
+        }
     }
 
     /// Notes that the program wants to receive nothing more than what there is.

@@ -218,7 +218,7 @@ impl Datagram {
             Conn::close(&conn, false);
             if waits {
                 // That was done, unless its link is down. Then this ends at once.
-                conn.remote.release(false, || false, None);
+                conn.remote.end();
                 let _ = conn.remote.ending().wait();
             }
         }

@@ -116,8 +116,8 @@ pub(crate) struct EndpointInner {
     pub(crate) has_late_settings: bool,
     /// The end of the last socket of the backend that had an address: then the address is free.
     pub(crate) former: Option<Arc<Exchange>>,
-    /// The last SETSOCKOPT for whose answer nobody has waited.
-    pub(crate) unheard: Option<Arc<Exchange>>,
+    /// The last SETSOCKOPT for whose answer nobody has waited, and how many there were before it.
+    pub(crate) unheard: Option<(Arc<Exchange>, u32)>,
     /// The file was closed: nothing more belongs to the socket.
     pub(crate) is_closed: bool,
 }

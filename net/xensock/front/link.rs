@@ -2,6 +2,7 @@
 
 //! The link to a backend: one for each time that the device comes up.
 
+mod answers;
 mod expiry;
 mod reclaim;
 
@@ -10,6 +11,7 @@ use crate::{
     ring_pool::RingPool,
     transport::Transport, //
 };
+use answers::ANSWERS;
 use core::{
     net::SocketAddr,
     ops::Deref, //
@@ -134,6 +136,9 @@ pub(crate) struct Link {
     /// Looks after connections that have grown.
     #[pin]
     expiry: DelayedWork<Link, EXPIRY>,
+    /// Looks at answers that nobody waits for.
+    #[pin]
+    answers: DelayedWork<Link, ANSWERS>,
 }
 
 impl_has_work! {
@@ -142,6 +147,7 @@ impl_has_work! {
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, RECLAIM> for Link { self.reclaim }
     impl HasDelayedWork<Self, EXPIRY> for Link { self.expiry }
+    impl HasDelayedWork<Self, ANSWERS> for Link { self.answers }
 }
 
 impl Link {
@@ -164,6 +170,7 @@ impl Link {
                 reclaim <- new_delayed_work!("xensock_reclaim"),
                 is_short: Atomic::new(false),
                 expiry <- new_delayed_work!("xensock_expiry"),
+                answers <- new_delayed_work!("xensock_answers"),
             }),
             GFP_KERNEL,
         )?;
@@ -268,6 +275,11 @@ impl Link {
         }
     }
 
+    /// As [`Self::fail`]. Any context.
+    fn fail_later(self: &Arc<Self>) {
+        let _ = self.failures.enqueue::<_, 0>(self.clone());
+    }
+
     /// Ends the link, unless it is down; returns whether it was not.
     fn end(self: &Arc<Self>, stage: &mut LinkStage, why: Result) -> bool {
         let was_up = match core::mem::replace(stage, LinkStage::Down) {
@@ -301,11 +313,15 @@ impl Link {
         // What they waited for has come, and they are not queued again.
         let _ = cancel_delayed_sync::<_, RECLAIM>(self);
         let _ = cancel_delayed_sync::<_, EXPIRY>(self);
+        let _ = cancel_delayed_sync::<_, ANSWERS>(self);
         true
     }
 
-    /// Takes what the backend has answered, and says whether there was anything. Hard IRQ.
+    /// Takes what the backend has answered, and says whether there was anything. Any context.
     fn take_answers(&self) -> Result<bool> {
+        if !self.begin_taking() {
+            return Ok(true);
+        }
         let mut any = false;
         loop {
             match self.next_answer()? {
@@ -331,7 +347,7 @@ impl Handler for Link {
             Ok(true) => Eoi::Done,
             Ok(false) => Eoi::Spurious,
             Err(_) => {
-                let _ = this.failures.enqueue::<_, 0>(Arc::<Link>::from(this));
+                Arc::<Link>::from(this).fail_later();
                 // No further event is let in: the channel is going to be closed.
                 Eoi::Later
             }

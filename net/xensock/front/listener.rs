@@ -296,7 +296,7 @@ impl Listener {
         // First, so that nothing is accepted from here on.
         conns.iter().for_each(|conn| conn.withdraw());
         let own = self.end_poll();
-        self.remote.release(false, || false, None);
+        self.remote.end();
         own.iter().for_each(Conn::release_withdrawn);
         conns.iter().for_each(Conn::release_withdrawn);
         self.remote.link.forget(self.remote.id);

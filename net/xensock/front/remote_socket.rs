@@ -6,6 +6,7 @@ use crate::{
     commands::{
         address,
         Exchange,
+        Haste,
         Recipient, //
     },
     link::Link,
@@ -75,12 +76,17 @@ impl RemoteSocket {
         })?;
         let mut remote = Self::announced(link, id, domain, owner)?;
 
-        // Nothing can keep us from releasing it now.
-        remote.link.submit(&made, None);
+        // Nothing can keep us from releasing it now. It goes with what it is wanted for.
+        remote.link.tell(&made, None, Haste::Deferred);
         remote.made = Some(made);
         for call in settings.iter().flat_map(|s| s.calls(id, domain)) {
             let joins = call.joins_group();
-            match remote.send(call) {
+            let haste = if joins {
+                Haste::Awaited
+            } else {
+                Haste::Deferred
+            };
+            match remote.tell(call, haste) {
                 // They were set over another link, which could.
                 Err(EOPNOTSUPP) => break,
                 sent if joins => remote.joins.push(sent?, GFP_KERNEL)?,
@@ -118,8 +124,13 @@ impl RemoteSocket {
 
     /// Asks something. May sleep, but does not wait for the answer.
     pub(crate) fn send(&self, call: Call) -> Result<Arc<Exchange>> {
+        self.tell(call, Haste::Awaited)
+    }
+
+    /// As [`Self::send`], with so much haste.
+    pub(crate) fn tell(&self, call: Call, haste: Haste) -> Result<Arc<Exchange>> {
         let exchange = self.link.exchange(call)?;
-        self.link.submit(&exchange, None);
+        self.link.tell(&exchange, None, haste);
         Ok(exchange)
     }
 
@@ -175,6 +186,7 @@ impl RemoteSocket {
         if !matches!(answer, Err(EADDRINUSE)) || ahead.iter().all(Option::is_none) {
             return answer;
         }
+        self.link.hurry();
         for release in ahead.iter().flatten() {
             let _ = release.wait();
         }
@@ -207,6 +219,7 @@ impl RemoteSocket {
     pub(crate) fn release(
         &self,
         abort: bool,
+        haste: Haste,
         leaves_ring: impl FnOnce() -> bool,
         recipient: Option<Arc<dyn Recipient>>,
     ) {
@@ -217,8 +230,13 @@ impl RemoteSocket {
             if leaves_ring() {
                 self.release.set_reuse();
             }
-            self.link.submit(&self.release, recipient);
+            self.link.tell(&self.release, recipient, haste);
         }
+    }
+
+    /// Has the backend close the socket, once. Any context.
+    pub(crate) fn end(&self) {
+        self.release(false, Haste::Awaited, || false, None);
     }
 
     /// Whether the backend was asked to close the socket. Any context.
@@ -234,6 +252,6 @@ impl RemoteSocket {
 
 impl Drop for RemoteSocket {
     fn drop(&mut self) {
-        self.release(false, || false, None);
+        self.end();
     }
 }

@@ -7,6 +7,7 @@ use crate::{
         Answer,
         Commands,
         Exchange,
+        Haste,
         Recipient,
         Releases, //
     },
@@ -255,9 +256,38 @@ impl Transport {
     ///
     /// If the link is down, the exchange ends with `ENETDOWN`, and a connection with its link.
     pub(crate) fn submit(&self, exchange: &Arc<Exchange>, recipient: Option<Arc<dyn Recipient>>) {
-        if !self.commands.lock().submit(exchange, recipient) {
+        self.submit_with(exchange, recipient, Haste::Awaited, || {});
+    }
+
+    /// As [`Self::submit`], with so much haste, and does `then` before the link can go down.
+    pub(crate) fn submit_with(
+        &self,
+        exchange: &Arc<Exchange>,
+        recipient: Option<Arc<dyn Recipient>>,
+        haste: Haste,
+        then: impl FnOnce(),
+    ) {
+        let is_submitted = {
+            let mut commands = self.commands.lock();
+            let is_submitted = commands.submit(exchange, recipient, haste);
+            if is_submitted {
+                then();
+            }
+            is_submitted
+        };
+        if !is_submitted {
             exchange.finish(Err(ENETDOWN));
         }
+    }
+
+    /// Has the backend see what was [deferred](Haste::Deferred). Any context.
+    pub(crate) fn show_deferred(&self) {
+        self.commands.lock().show();
+    }
+
+    /// Has all answers be heard of when they come. Those that are there are to be taken. Any context.
+    pub(crate) fn expect_answers(&self) {
+        self.commands.lock().hurry();
     }
 
     /// Returns whether a POLL of this socket waits for its answer.
@@ -273,6 +303,11 @@ impl Transport {
     /// Returns the RELEASEs that the backend was sent and has not answered.
     pub(crate) fn releases(&self) -> Releases {
         self.commands.lock().releases()
+    }
+
+    /// Begins to take answers, see [`Commands::begin_taking`]. Any context.
+    pub(crate) fn begin_taking(&self) -> bool {
+        self.commands.lock().begin_taking()
     }
 
     /// Takes the next answer from the backend, see [`Commands::next_answer`]. Any context.

@@ -110,9 +110,12 @@ impl Conn {
             *self.path.lock() = Some(path.clone());
             let to = self.guest().transport.peer();
             trace::accept(to, self.id, || socket.local_addr().ok(), peer);
-            place
+            if place
                 .completion
-                .succeed(&self.guest().transport, &path.shared, peer);
+                .succeed(&self.guest().transport, &path.shared, peer)
+            {
+                path.shared.notifier.notify();
+            }
             *state = PumpState::Open(ByteStream::new(self.guest(), self.id, path, None));
         }
         // For what happened before the callbacks were there.

@@ -44,6 +44,17 @@ pub(crate) trait Recipient: Send + Sync {
     fn hear(self: Arc<Self>, call: Call, answer: &Result<Response>);
 }
 
+/// How soon a request goes, and its answer is heard of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// At once: somebody waits for the answer.
+    Awaited,
+    /// It goes at once. Its answer is heard of with the next that is awaited, or some time later.
+    Unheard,
+    /// It goes with the next request, or some time later, and is [`Haste::Unheard`].
+    Deferred,
+}
+
 /// A request and its answer.
 ///
 /// Made in process context, submitted once, by
@@ -59,6 +70,8 @@ pub(crate) struct Exchange {
     reuse: Atomic<bool>,
     /// Who hears of the answer, while it is waited for.
     pub(crate) recipient: LockedBy<Option<Arc<dyn Recipient>>, Commands>,
+    /// Known when it is submitted.
+    pub(crate) haste: LockedBy<Haste, Commands>,
     answer: SetOnce<Result<Response>>,
     #[pin]
     done: Completion,
@@ -84,6 +97,7 @@ impl Exchange {
                 abort: Atomic::new(false),
                 reuse: Atomic::new(false),
                 recipient: LockedBy::new(commands, None),
+                haste: LockedBy::new(commands, Haste::Awaited),
                 answer: SetOnce::new(),
                 done <- Completion::new(),
                 links <- ListLinks::new(),

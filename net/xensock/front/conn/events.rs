@@ -239,6 +239,17 @@ impl Conn {
         self.ring.peek_readable()
     }
 
+    /// As [`Self::expect_data`], for one whose program may have stopped receiving.
+    pub(super) fn expect_more(&self) {
+        let sk = {
+            let state = self.state.lock();
+            state.is_open().then(|| state.sk.clone())
+        };
+        if let Some(sk) = sk {
+            self.expect_data(&sk);
+        }
+    }
+
     /// Notes that data have arrived, for a program that wants to know when.
     pub(super) fn note_arrival(&self, sk: &Sock) {
         if sk.wants_timestamp() {

@@ -280,9 +280,17 @@ impl Conn {
         *self.growth.has_ended.lock() = true;
     }
 
+    /// Returns whether what comes is in the extension of `in`. Any context.
+    pub(crate) fn receives_large(&self) -> bool {
+        self.ring.rx_size() > self.ring.order().half_size()
+    }
+
     /// Looks at the directions that are large: has those shrink that are quiet, or all if memory is
     /// short, and goes on with what could not be done before. Returns whether there are any.
     pub(super) fn look_at_growth(this: &Arc<Self>, is_short: bool) -> bool {
+        if this.receives_large() {
+            this.expect_more();
+        }
         let (mut is_any, mut has_work) = (false, false);
         {
             let mut growth = this.growth.sides.lock();

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     commands::{
         wire_error,
-        Exchange, //
+        Exchange,
+        Haste, //
     },
     proto::{
         call::{
@@ -245,7 +246,15 @@ impl Conn {
     /// Sends RELEASE, with `abort` so that it resets the connection. It has ended already.
     fn send_release(this: ArcBorrow<'_, Self>, abort: bool) {
         let conn = Arc::<Self>::from(this);
-        this.remote.release(abort, || this.leave_ring(), Some(conn));
+        // Who closes waits for the end of a reset, or of an address.
+        let is_waited_for = abort || this.is_datagram() || this.remote.local.is_some();
+        let haste = if is_waited_for {
+            Haste::Awaited
+        } else {
+            Haste::Unheard
+        };
+        this.remote
+            .release(abort, haste, || this.leave_ring(), Some(conn));
     }
 
     /// The backend's answer to RELEASE. Hard IRQ.
@@ -298,7 +307,7 @@ impl Conn {
     pub(crate) fn end_sending(&self) -> Result {
         let shutdown = self.shutdown()?;
         if self.finish() {
-            self.remote.link.submit(&shutdown, None);
+            self.remote.link.tell(&shutdown, None, Haste::Unheard);
         }
         Ok(())
     }
@@ -306,7 +315,9 @@ impl Conn {
     /// Has the peer reset if it goes on sending, after [`Self::end_sending`]: the program wants
     /// nothing more, which it has said later.
     pub(crate) fn refuse_more(&self) -> Result {
-        self.remote.link.submit(&self.shutdown()?, None);
+        self.remote
+            .link
+            .tell(&self.shutdown()?, None, Haste::Unheard);
         Ok(())
     }
 

@@ -11,7 +11,10 @@ use super::{
     EndpointState, //
 };
 use crate::{
-    commands::wire_error,
+    commands::{
+        wire_error,
+        Haste, //
+    },
     conn::{
         push,
         Conn, //
@@ -64,6 +67,9 @@ const SO_ZEROCOPY: u32 = 60;
 /// Times of packets, which the backend does not tell.
 const SO_TIMESTAMPING_OLD: u32 = 37;
 const SO_TIMESTAMPING_NEW: u32 = 65;
+
+/// So many options of a connection may be under way that nobody waits for.
+const MAX_UNHEARD: u32 = 4;
 
 impl Endpoint {
     /// `setsockopt()`.
@@ -318,13 +324,32 @@ impl Endpoint {
         option.is_timeless() && self.conn().as_ref().is_some_and(has_options)
     }
 
-    /// Sets an option, and does not wait for the answer: only for the last that nobody has waited for,
-    /// so that no program has more than one of them under way.
+    /// Sets an option of a connection, and does not wait for the answer unless many of its answers were
+    /// not waited for, which come in this order.
+    ///
+    /// On what the program sends first it has no bearing, so it may go with what follows.
     fn tell(&self, remote: &RemoteSocket, call: Call) -> Result {
-        let exchange = remote.send(call)?;
-        let former = self.inner.lock().unheard.replace(exchange);
-        if let Some(former) = former {
-            let _ = former.wait();
+        let conn = self.conn().filter(|conn| !conn.has_sent());
+        let haste = match conn {
+            Some(_) => Haste::Deferred,
+            None => Haste::Unheard,
+        };
+        let exchange = remote.tell(call, haste)?;
+        if let Some(conn) = conn {
+            conn.set_deferred();
+        }
+        let count = {
+            let mut inner = self.inner.lock();
+            let count = match &inner.unheard {
+                Some((last, count)) if !last.is_over() => count.wrapping_add(1),
+                _ => 0,
+            };
+            inner.unheard = Some((exchange.clone(), count % MAX_UNHEARD));
+            count
+        };
+        if count == MAX_UNHEARD {
+            remote.link.hurry();
+            let _ = exchange.wait();
         }
         Ok(())
     }

@@ -190,8 +190,11 @@ impl Stream {
                 break Err(error.into());
             }
         };
-        // For those who wait for an edge. Who polls all the time needs no event.
-        if received == 0 || conn.is_polled() || sk.is_flag(SockFlag::Async) || !sk.busy_polls() {
+        // For those who wait for an edge. Who polls all the time needs no event, nor does who receives
+        // much: the next call asks for one when it waits, and the link does from time to time.
+        let wants_edge = conn.is_polled() || sk.is_flag(SockFlag::Async);
+        let comes_back = sk.busy_polls() || conn.receives_large();
+        if received == 0 || wants_edge || !comes_back {
             conn.expect_data(sk);
         }
         if let (Some(_), true) = (peek_offset, received > 0) {
@@ -265,6 +268,7 @@ fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr, mark: UrgentAt) -> R
     if len == 0 {
         return Ok(0);
     }
+    conn.show_deferred(len);
     let n = conn.ring.copy_in(0, len, msg.source());
     if n == 0 {
         return Err(EFAULT);

@@ -12,6 +12,10 @@ use super::{
 
 use crate::{
     prelude::*,
+    sync::barrier::{
+        virt_mb,
+        Full, //
+    },
     xen::{
         grant::GrantedPages,
         shared::SharedPages, //
@@ -171,6 +175,33 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
             self.rsp_cons,
             self.outstanding(),
         )
+    }
+
+    /// Asks for an event when `skip` more responses are there than were taken out, and another.
+    ///
+    /// Responses come in any order: who skips some may have to look for itself.
+    pub fn expect_after(&mut self, skip: u32) {
+        let event = self.rsp_cons.wrapping_add(skip).wrapping_add(1);
+
+        let _ = self.page.store(Word::RspEvent, event);
+        // Either the backend sees that when it puts in the response, or we see that one.
+        virt_mb(Full);
+    }
+
+    /// As [`FrontRing::final_check`], with an event as [`FrontRing::expect_after`] asks for it.
+    ///
+    /// Fails as [`FrontRing::pop`] does.
+    pub fn final_check_after(&mut self, skip: u32) -> Result<bool> {
+        self.expect_after(skip);
+        let max = self.outstanding();
+        Ok(self.page.available(Word::RspProd, self.rsp_cons, max)? != 0)
+    }
+
+    /// Asks for no event with the responses to come, until one is asked for again. There may still be
+    /// one.
+    pub fn expect_none(&mut self) {
+        // An index that was passed already.
+        let _ = self.page.store(Word::RspEvent, self.rsp_cons);
     }
 
     /// Returns how many responses the backend may have put in.

@@ -109,6 +109,45 @@ mod tests {
         })
     }
 
+    /// The frontend is notified of a response after others, or of none.
+    #[test]
+    fn expects() -> Result {
+        with_page(|page| {
+            let (mut front, mut back) = pair(page, !0)?;
+
+            for n in 0..6 {
+                front.push(&request(n))?;
+            }
+            front.expect_after(2);
+            assert!(front.publish());
+            for _ in 0..6 {
+                assert!(back.pop()?.is_some());
+            }
+            back.push(&[])?;
+            back.push(&[])?;
+            assert!(!back.publish());
+            back.push(&[])?;
+            assert!(back.publish());
+            // Until it asks again.
+            back.push(&[])?;
+            assert!(!back.publish());
+            assert!(front.final_check_after(1)?);
+            for _ in 0..4 {
+                assert!(front.pop()?.is_some());
+            }
+            assert!(!front.final_check_after(1)?);
+            front.expect_none();
+            back.push(&[])?;
+            back.push(&[])?;
+            assert!(!back.publish());
+            assert!(front.final_check_after(0)?);
+            // More than was asked.
+            set(page, Word::RspProd, 9);
+            assert_eq!(front.final_check_after(0), Err(EPROTO));
+            Ok(())
+        })
+    }
+
     /// Neither end takes more than there is room for.
     #[test]
     fn full() -> Result {
