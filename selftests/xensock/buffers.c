@@ -144,6 +144,33 @@ TEST_F(buffers, small_ones_take_few_tiny_pieces)
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2)) TH_LOG("%s", self->peer.line);
 }
 
+/* What is said to fit fits, in the first call already. */
+TEST_F(buffers, one_send_fills_them)
+{
+	static char data[1 << 20];
+	int i, said;
+	ssize_t n;
+
+	/* Of the usual size, set before, and set while connected. */
+	for (i = 0; i < 3; i++) {
+		close(self->fd);
+		self->fd = new_socket(0);
+		if (i == 1)
+			ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 100000));
+		ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+		EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+		if (i == 2)
+			ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 100000));
+		said = get(self->fd, SO_SNDBUF);
+		stream_fill(1, 0, data, sizeof(data));
+		n = send(self->fd, data, sizeof(data), MSG_DONTWAIT);
+		/* Of what is said a part is for what there is besides. */
+		EXPECT_LE(said / 2, n) TH_LOG("%d: %zd of %d", i, n, said);
+		puppet_do(&self->peer, "recv %zd 1", n);
+		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2)) TH_LOG("%s", self->peer.line);
+	}
+}
+
 TEST_F(buffers, larger_ones_take_more)
 {
 	__u64 taken[2];

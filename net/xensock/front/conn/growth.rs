@@ -22,6 +22,10 @@ use crate::proto::{
     Way, //
 };
 use kernel::{
+    net::sock::{
+        Sock,
+        Timeout, //
+    },
     new_mutex,
     new_spinlock_irq,
     prelude::*,
@@ -149,9 +153,19 @@ impl DirectionGrowth {
         true
     }
 
+    /// Returns whether it is on its way to an extension.
+    fn is_growing(&self) -> bool {
+        match self.stage {
+            GrowthStage::Growing(_) => true,
+            GrowthStage::Small | GrowthStage::Leaving => self.wish == Some(Wish::Large),
+            GrowthStage::Large | GrowthStage::Returning | GrowthStage::Shrinking => false,
+        }
+    }
+
     fn rest(&mut self) {
         self.rests_since = Some(Instant::now());
         self.limit = Order::MAX;
+        self.wish = None;
     }
 }
 
@@ -249,6 +263,19 @@ impl Conn {
         if this.may_grow(way) && this.growth.sides.lock().side(way).want_more() {
             Self::grow_later(this);
         }
+    }
+
+    /// Has `out` grow if it can, and waits until it has, or does not; killable. Returns whether there
+    /// may be more room.
+    pub(crate) fn grow_now(this: &Arc<Self>, sk: &Sock) -> Result<bool> {
+        Self::note_too_small(this, Way::Out);
+        let is_growing = || this.growth.sides.lock().side(Way::Out).is_growing();
+        if !is_growing() {
+            return Ok(false);
+        }
+        let mut timeout = Timeout::FOREVER;
+        sk.wait_killable(&mut timeout, || this.death().is_some() || !is_growing())?;
+        Ok(true)
     }
 
     /// Has what is sent go where it should go by now. For the holder of `tx`.

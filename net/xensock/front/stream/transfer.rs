@@ -34,6 +34,9 @@ use kernel::{
     }, //
 };
 
+/// So much more than fits is worth an extension of `out` at once, in a call that may not wait for room.
+const LARGE: usize = 64 << 10;
+
 impl Stream {
     /// `sendmsg()`.
     pub(crate) fn send(&self, sk: &Sock, msg: &mut MsgHdr, flags: u32) -> Result<usize> {
@@ -89,6 +92,11 @@ impl Stream {
             let n = send_some(sk, &conn, msg, mark)?;
             *sent += n;
             if n > 0 {
+                continue;
+            }
+            // The program has been told that so much fits.
+            let is_large = msg.source().len() >= LARGE;
+            if timeout.is_zero() && is_large && Conn::grow_now(&conn, sk)? {
                 continue;
             }
 

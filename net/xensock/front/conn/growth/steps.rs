@@ -39,21 +39,36 @@ impl Conn {
         let (stage, answer, wish) = {
             let mut growth = this.growth.sides.lock();
             let side = growth.side(way);
-            (side.stage, side.answer.take(), side.wish.take())
+            // It has the wish until something comes of it, for those who wait for that.
+            let wish = match (side.stage, side.wish) {
+                (GrowthStage::Small | GrowthStage::Leaving, Some(Wish::Large)) => side.wish,
+                _ => side.wish.take(),
+            };
+            (side.stage, side.answer.take(), wish)
         };
         match (stage, answer, wish) {
             (GrowthStage::Small, _, Some(Wish::Large)) => {
                 if Self::grow(this, way).is_err() {
                     this.growth.sides.lock().side(way).rest();
+                    this.wake_all();
                 }
             }
-            (GrowthStage::Growing(order), Some(answer), _) => Self::grown(this, way, order, answer),
+            (GrowthStage::Growing(order), Some(answer), _) => {
+                Self::grown(this, way, order, answer);
+                this.wake_all();
+            }
             (GrowthStage::Large, _, Some(Wish::Small)) => Self::shrink(this, way),
             (GrowthStage::Returning, _, _) => Self::give_back(this),
             (GrowthStage::Shrinking, Some(answer), _) => Self::shrunk(this, way, answer),
             (GrowthStage::Leaving, _, _) => Self::leave(this, way),
             _ => (),
         }
+    }
+
+    /// Wakes who waits for a direction to grow, see [`Self::grow_now`].
+    fn wake_all(&self) {
+        let sk = self.state.lock().sk.clone();
+        sk.state_changed();
     }
 
     /// The order that a direction may grow to: as the program has asked for, or the administrator.
