@@ -122,9 +122,19 @@ impl fmt::Display for Port {
 /// # Examples
 ///
 /// ```
-/// if !kernel::xen::is_domain() {
-///     pr_info!("No Xen here\n");
-/// }
+/// use kernel::xen::{
+///     grant::{
+///         max_grants,
+///         GrantedPages, //
+///     },
+///     is_domain,
+///     DomId, //
+/// };
+///
+/// // Without Xen there is nobody to share memory with.
+/// let pages = GrantedPages::new(DomId::new(0), 1, GFP_KERNEL);
+/// assert_eq!(max_grants() > 0, is_domain());
+/// assert!(is_domain() || pages.is_err());
 /// ```
 ///
 /// [`ENODEV`]: crate::error::code::ENODEV
