@@ -3,6 +3,7 @@
 //! What C code calls, and the tables in which it finds it.
 
 mod calls;
+mod transfer;
 
 use super::{
     native::Native,

@@ -23,13 +23,10 @@ use crate::{
             RawAddr,
             SockAddrBuf, //
         },
-        msghdr::MsgHdr,
         socket::{
             How,
             Socket,
-            SocketState,
-            SOCK_DGRAM,
-            SOCK_STREAM, //
+            SocketState, //
         },
         sockopt::{
             OptionIn,
@@ -282,40 +279,6 @@ impl<T: Ops> Glue<T> {
     /// # Safety
     ///
     /// Only called through `OPS`.
-    pub(super) unsafe extern "C" fn splice_read(
-        socket: *mut bindings::socket,
-        pos: *mut bindings::loff_t,
-        pipe: *mut bindings::pipe_inode_info,
-        len: usize,
-        flags: c_uint,
-    ) -> isize {
-        // SAFETY: The caller passes a valid socket.
-        let file = unsafe { (*socket).file };
-        if file.is_null() {
-            // One of the kernel's own.
-            return EINVAL.to_errno() as isize;
-        }
-        // SAFETY: The file of a socket is valid for as long as that is in use.
-        let nonblock = is_nonblock(unsafe { (*file).f_flags } as c_int);
-        // SAFETY: The caller passes a socket of this family.
-        let sk = unsafe { Self::sk(socket) };
-        let len = if sk.has_fallen_back() {
-            // The native one receives into the same pages.
-            len
-        } else {
-            match T::splice_len(sk, len, nonblock) {
-                Ok(wanted) => len.min(wanted),
-                Err(error) => return error.to_errno() as isize,
-            }
-        };
-
-        // SAFETY: All of these are the caller's.
-        unsafe { bindings::copy_splice_read(file, pos, pipe, len, flags) }
-    }
-
-    /// # Safety
-    ///
-    /// Only called through `OPS`.
     pub(super) unsafe extern "C" fn listen(socket: *mut bindings::socket, backlog: c_int) -> c_int {
         let operation = |socket: &_, sk: &_| {
             // CAST: What a program says is not negative here any more, and what the kernel says is
@@ -400,73 +363,11 @@ impl<T: Ops> Glue<T> {
         // SAFETY: The caller passes a socket of this family.
         unsafe { Self::perform(socket, operation, |_, _| Some(ENOPROTOOPT.to_errno())) }
     }
-
-    /// # Safety
-    ///
-    /// Only called through `OPS`.
-    pub(super) unsafe extern "C" fn sendmsg(
-        socket: *mut bindings::socket,
-        msg: *mut bindings::msghdr,
-        len: usize,
-    ) -> c_int {
-        let operation = |socket: &_, sk: &_| {
-            // SAFETY: This is `sendmsg`, and the message is for nobody but us while it runs.
-            T::sendmsg(socket, sk, unsafe { MsgHdr::from_raw(msg) }, len).map(c_len)
-        };
-        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
-        unsafe {
-            checked(
-                Self::ask_security(socket, |sock| {
-                    // What was connected may be sent to.
-                    let is_asked = i32::from((*sock).type_) != SOCK_STREAM
-                        || (*msg).msg_flags & bindings::MSG_FASTOPEN != 0;
-                    if is_asked {
-                        bindings::sock_may_send(sock, msg, c_len(len))
-                    } else {
-                        0
-                    }
-                }),
-                || {
-                    Self::perform(socket, operation, |native, ops| {
-                        Some(ops.sendmsg?(native, msg, len))
-                    })
-                },
-            )
-        }
-    }
-
-    /// # Safety
-    ///
-    /// Only called through `OPS`.
-    pub(super) unsafe extern "C" fn recvmsg(
-        socket: *mut bindings::socket,
-        msg: *mut bindings::msghdr,
-        len: usize,
-        flags: c_int,
-    ) -> c_int {
-        let operation = |socket: &Socket, sk: &TypedSock<T>| {
-            // SAFETY: This is `recvmsg`, and the message is for nobody but us while it runs.
-            let msg = unsafe { MsgHdr::from_raw(msg) };
-            // CAST: The bits remain the same.
-            let received = T::recvmsg(sk, msg, len, flags as u32)?;
-            // CAST: As above.
-            if socket.kind() == SOCK_DGRAM && flags as u32 & bindings::MSG_ERRQUEUE == 0 {
-                sk.ask_recvmsg(socket, msg);
-            }
-            Ok(c_len(received))
-        };
-        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
-        unsafe {
-            Self::perform(socket, operation, |native, ops| {
-                Some(ops.recvmsg?(native, msg, len, flags))
-            })
-        }
-    }
 }
 
 /// Performs a call unless a security module forbids it.
 #[inline]
-fn checked(verdict: c_int, call: impl FnOnce() -> c_int) -> c_int {
+pub(super) fn checked(verdict: c_int, call: impl FnOnce() -> c_int) -> c_int {
     match verdict {
         0 => call(),
         error => error,
@@ -475,13 +376,7 @@ fn checked(verdict: c_int, call: impl FnOnce() -> c_int) -> c_int {
 
 /// Returns whether a call with these flags (of the file) shall not block.
 #[inline]
-fn is_nonblock(flags: c_int) -> bool {
+pub(super) fn is_nonblock(flags: c_int) -> bool {
     // CAST: The bits remain the same.
     flags as u32 & bindings::O_NONBLOCK != 0
-}
-
-/// Turns a number of bytes into what system calls return; they are never asked for more than that.
-#[inline]
-fn c_len(len: usize) -> c_int {
-    c_int::try_from(len).unwrap_or(c_int::MAX)
 }
