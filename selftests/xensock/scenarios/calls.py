@@ -2,7 +2,7 @@
 """Every call on a socket, in a guest over AF_XENSOCK and in dom0 over TCP."""
 
 from bed import timeout
-from scenarios.common import SERVES, SMALL, in_dom0, must, peer
+from scenarios.common import SMALL, in_dom0, in_guest, must, peer, serving_guest
 
 # Files that share a guest follow each other.
 GROUP = "serves"
@@ -16,65 +16,57 @@ def test_tcp(bed):
             "close", "shutdown", "linger")
 
 
-def _in_guest(bed, *names):
-    guest = bed.shared_guest(policy=SERVES)
-    peer(bed, SMALL)
-    for name in names:
-        guest.ktap(name, 150 * bed.scale)
-
-
 @timeout(180)
 def test_connect(bed):
     """connect(): listening, closed, black-holed and unreachable addresses, blocking or not, all at once."""
-    _in_guest(bed, "connect", "fastopen")
+    in_guest(bed, "connect", "fastopen")
 
 
 @timeout(180)
 def test_transfer(bed):
     """send and recv: buffers of any shape, all flags, time limits, bad memory."""
-    _in_guest(bed, "stream", "flags")
+    in_guest(bed, "stream", "flags")
 
 
 @timeout(180)
 def test_urgent(bed):
     """Urgent bytes: none vanishes from the stream."""
-    _in_guest(bed, "urgent")
+    in_guest(bed, "urgent")
 
 
 @timeout(180)
 def test_poll(bed):
     """poll, select and epoll in every state of a socket."""
-    _in_guest(bed, "poll", "epoll")
+    in_guest(bed, "poll", "epoll")
 
 
 @timeout(180)
 def test_end(bed):
     """The peer resets or finishes, we close: order of data and errors."""
-    _in_guest(bed, "rst", "eof", "close")
+    in_guest(bed, "rst", "eof", "close")
 
 
 @timeout(180)
 def test_shutdown(bed):
     """Each direction ends alone; close waits for the peer, or resets."""
-    _in_guest(bed, "shutdown", "linger")
+    in_guest(bed, "shutdown", "linger")
 
 
 @timeout(180)
 def test_concurrency(bed):
     """Threads that share a socket, and signals in every wait."""
-    _in_guest(bed, "threads", "signals")
+    in_guest(bed, "threads", "signals")
 
 
 @timeout(180)
 def test_family(bed):
     """What AF_XENSOCK has not, and what the backend does not allow."""
-    _in_guest(bed, "family -F no_device")
+    in_guest(bed, "family -F no_device")
 
 
 def test_transcript(bed):
     """Whatever either end does, a program sees over AF_XENSOCK just what it sees over TCP."""
-    guest = bed.shared_guest(policy=SERVES)
-    peer(bed, SMALL)
+    guest = serving_guest(bed)
     for side in ("connect", "accept"):
         over_tcp = must(bed, f"transcript --family inet --side {side}", 60 * bed.scale)
         over_xensock = must(guest, f"transcript --side {side}", 60 * bed.scale)

@@ -51,6 +51,20 @@ def stats(bed):
     return dict(zip(("accepted", "open", "bytes", "fins", "resets"), map(int, numbers)))
 
 
+def serving_guest(bed, **options):
+    """A shared guest that may serve, and the peer of its tests."""
+    guest = bed.shared_guest(policy=SERVES, **options)
+    peer(bed, SMALL)
+    return guest
+
+
+def in_guest(bed, *commands, **options):
+    """Kselftests in such a guest."""
+    guest = serving_guest(bed, **options)
+    for command in commands:
+        guest.ktap(command, 150 * bed.scale)
+
+
 def in_dom0(bed, *commands):
     """Kselftests over TCP: what they expect of AF_XENSOCK is what this kernel's TCP does.
 

@@ -5,7 +5,7 @@ import base64
 import gzip
 
 from bed import timeout
-from scenarios.common import SERVES, SMALL, hijacked, in_dom0, must, peer
+from scenarios.common import SMALL, hijacked, in_dom0, in_guest, must, peer, serving_guest
 from scenarios.differences import unexpected
 
 # Files that share a guest follow each other.
@@ -18,13 +18,6 @@ def _ipv6():
         return f"ipv6 --scope {file.read().strip()}"
 
 
-def _in_guest(bed, *names):
-    guest = bed.shared_guest(policy=SERVES)
-    peer(bed, SMALL)
-    for name in names:
-        guest.ktap(name, 150 * bed.scale)
-
-
 @timeout(180)
 def test_tcp(bed):
     """What the tests expect is what this kernel's TCP does."""
@@ -35,19 +28,19 @@ def test_tcp(bed):
 @timeout(180)
 def test_carried(bed):
     """Options of the real socket: set, read, kept, inherited; lengths of every kind."""
-    _in_guest(bed, "options", "options --side accept")
+    in_guest(bed, "options", "options --side accept")
 
 
 @timeout(180)
 def test_effects(bed):
     """They do what they are for, and reading any option gives no more than there is."""
-    _in_guest(bed, "effects")
+    in_guest(bed, "effects")
 
 
 @timeout(180)
 def test_control(bed):
     """What recvmsg says beside the data, and where MSG_PEEK looks."""
-    _in_guest(bed, "control")
+    in_guest(bed, "control")
 
 
 def _walk(where, family):
@@ -59,8 +52,7 @@ def _walk(where, family):
 @timeout(700)
 def test_every_option(bed):
     """What an unprivileged program can set and read is what it can over TCP and UDP."""
-    guest = bed.shared_guest(policy=SERVES)
-    peer(bed, SMALL)
+    guest = serving_guest(bed)
     here = _walk(bed, "inet")
     over_xensock = _walk(guest, "xensock")
     with hijacked(guest, hijack=2):
@@ -75,16 +67,16 @@ def test_every_option(bed):
 @timeout(180)
 def test_own(bed):
     """Options and ioctls that the guest answers itself: buffers, time limits, queues, signals."""
-    _in_guest(bed, "buffers", "ioctl")
+    in_guest(bed, "buffers", "ioctl")
 
 
 @timeout(180)
 def test_names(bed):
     """getsockname, getpeername, sockets that are shared and passed on."""
-    _in_guest(bed, "names")
+    in_guest(bed, "names")
 
 
 @timeout(180)
 def test_ipv6(bed):
     """IPv6, both versions on one listener, mapped addresses, scopes."""
-    _in_guest(bed, _ipv6())
+    in_guest(bed, _ipv6())

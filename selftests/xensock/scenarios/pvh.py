@@ -5,64 +5,54 @@ Calls, handlers and work items of a socket run at the same time here.
 """
 
 from bed import slow, timeout
-from scenarios.common import SERVES, SMALL, hijacked, must, peer, unbind, unload, wait_link
+from scenarios.common import hijacked, in_guest, must, serving_guest, unbind, unload, wait_link
 
-
-def _guest(bed):
-    guest = bed.shared_guest(kind="pvh", vcpus=2, policy=SERVES)
-    peer(bed, SMALL)
-    return guest
-
-
-def _in_guest(bed, *names):
-    guest = _guest(bed)
-    for name in names:
-        guest.ktap(name, 150 * bed.scale)
+PVH = {"kind": "pvh", "vcpus": 2}
 
 
 @timeout(300)
 def test_calls(bed):
     """Transfer, poll, resets; threads and signals on one socket."""
-    _in_guest(bed, "stream", "poll", "rst", "threads", "signals")
+    in_guest(bed, "stream", "poll", "rst", "threads", "signals", **PVH)
 
 
 @timeout(300)
 def test_servers(bed):
     """accept, by many threads and processes, and poll of a listener."""
-    _in_guest(bed, "accept", "acceptors", "listenpoll")
+    in_guest(bed, "accept", "acceptors", "listenpoll", **PVH)
 
 
 @slow
 @timeout(300)
 def test_the_rest(bed):
     """What goes one step after another, and so does not differ with two vCPUs."""
-    _in_guest(bed, "connect", "epoll", "close", "shutdown", "bind", "listen")
+    in_guest(bed, "connect", "epoll", "close", "shutdown", "bind", "listen", **PVH)
 
 
 @timeout(180)
 def test_datagrams(bed):
     """UDP."""
-    _in_guest(bed, "datagram", "datagram_poll")
+    in_guest(bed, "datagram", "datagram_poll", **PVH)
 
 
 @timeout(300)
 def test_transfer(bed):
     """Bytes both ways at once with a checksum, one vCPU for each way."""
-    guest = _guest(bed)
+    guest = serving_guest(bed, **PVH)
     guest.ktap("bulk --bytes 64m --seed 2", 280 * bed.scale)
 
 
 @timeout(300)
 def test_many(bed):
     """Many sockets at once, many short connections."""
-    guest = _guest(bed)
+    guest = serving_guest(bed, **PVH)
     guest.ktap("many --sockets 200 --cycles 500", 280 * bed.scale)
 
 
 @timeout(300)
 def test_hijack(bed):
     """Sockets of AF_INET by sysctl."""
-    guest = _guest(bed)
+    guest = serving_guest(bed, **PVH)
     with hijacked(guest):
         guest.ktap("hijack --family inet -F no_backend", 200 * bed.scale)
 
@@ -70,7 +60,7 @@ def test_hijack(bed):
 @timeout(200)
 def test_frontend_reload(bed):
     """Sockets on both vCPUs are busy while the module's devices go, and come back."""
-    guest = _guest(bed)
+    guest = serving_guest(bed, **PVH)
     for _ in range(3):
         busy = guest.start("hold busy")
         busy.wait_line("ready", 30 * bed.scale)

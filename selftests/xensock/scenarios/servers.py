@@ -4,25 +4,13 @@
 import time
 
 from bed import timeout
-from scenarios.common import SERVES, SMALL, in_dom0, must, peer, settled, wait_link
+from scenarios.common import SERVES, SMALL, in_dom0, in_guest, must, peer, serving_guest, settled, wait_link
 
 # Files that share a guest follow each other.
 GROUP = "serves"
 
 # Of a connection these show the same whoever has made it.
 CONNECTIONS = ("stream", "flags", "urgent", "poll", "epoll", "rst", "eof", "close", "shutdown", "ioctl")
-
-
-def _guest(bed):
-    guest = bed.shared_guest(policy=SERVES)
-    peer(bed, SMALL)
-    return guest
-
-
-def _in_guest(bed, *names):
-    guest = _guest(bed)
-    for name in names:
-        guest.ktap(name, 150 * bed.scale)
 
 
 @timeout(180)
@@ -36,61 +24,61 @@ def test_tcp(bed):
 @timeout(180)
 def test_bind(bed):
     """bind: chosen, given, taken, foreign and privileged ports."""
-    _in_guest(bed, "bind")
+    in_guest(bed, "bind")
 
 
 @timeout(180)
 def test_listen(bed):
     """listen: backlogs, and what becomes of connections when a listener ends."""
-    _in_guest(bed, "listen")
+    in_guest(bed, "listen")
 
 
 @timeout(300)
 def test_ports(bed):
     """When a socket has gone its port refuses connections, and is free."""
-    _in_guest(bed, "ports")
+    in_guest(bed, "ports")
 
 
 @timeout(180)
 def test_accept(bed):
     """accept: order, addresses, flags, time limits, connections that have ended before."""
-    _in_guest(bed, "accept")
+    in_guest(bed, "accept")
 
 
 @timeout(180)
 def test_acceptors(bed):
     """Many threads and processes on one listener, interrupted and killed."""
-    _in_guest(bed, "acceptors")
+    in_guest(bed, "acceptors")
 
 
 @timeout(180)
 def test_waiting(bed):
     """Who accepts without waiting gets all that wait, and loses none by closing then."""
-    _in_guest(bed, "waiting")
+    in_guest(bed, "waiting")
 
 
 @timeout(180)
 def test_poll(bed):
     """poll, select and epoll of a listener, io_uring."""
-    _in_guest(bed, "listenpoll", "uring", "zerocopy")
+    in_guest(bed, "listenpoll", "uring", "zerocopy")
 
 
 @timeout(400)
 def test_accepted(bed):
     """An accepted connection is as one that was made by connect."""
-    _in_guest(bed, *(f"{name} --side accept" for name in CONNECTIONS))
+    in_guest(bed, *(f"{name} --side accept" for name in CONNECTIONS))
 
 
 @timeout(180)
 def test_tsi(bed):
     """What users have complained of in another socket family that is carried to a host."""
-    _in_guest(bed, "tsi")
+    in_guest(bed, "tsi")
 
 
 @timeout(120)
 def test_a3s_box_371_servers_are_not_exposed(bed):
     """Without a policy that allows it, a guest binds nothing in dom0."""
-    guest = _guest(bed)
+    guest = serving_guest(bed)
     guest.detach()
     guest.attach()
     wait_link(guest)
@@ -104,7 +92,7 @@ def test_a3s_box_371_servers_are_not_exposed(bed):
 @timeout(120)
 def test_libkrun_344_refused_sockets_are_quiet(bed):
     """A hundred sockets that were refused cost nobody any time while nobody asks them."""
-    guest = _guest(bed)
+    guest = serving_guest(bed)
     held = guest.start("hold refused --sockets 100")
     held.wait_line("ready", 60 * bed.scale)
     busy = _interrupts(guest)
@@ -125,7 +113,7 @@ def _interrupts(guest):
 @timeout(300)
 def test_nothing_is_left(bed):
     """Listeners, full backlogs, accepted and reset connections: dom0 keeps nothing of them."""
-    guest = _guest(bed)
+    guest = serving_guest(bed)
     wait_link(guest)
     once = "listen -T more_than_the_backlog_wait && acceptors"
     before = bed.at_rest()
