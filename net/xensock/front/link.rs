@@ -100,17 +100,6 @@ pub(crate) trait Member: Send + Sync {
 /// The members of a link.
 type Members = RBTree<u64, Arc<dyn Member>>;
 
-/// How far a link is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum LinkStage {
-    /// The backend has yet to connect.
-    Opening,
-    /// Both ends are connected.
-    Up,
-    /// It is down, or going down. It has no members, and takes no requests.
-    Down,
-}
-
 /// A link to a backend.
 #[pin_data]
 pub(crate) struct Link {
@@ -118,14 +107,15 @@ pub(crate) struct Link {
     transport: Transport,
     pub(crate) workers: Arc<OwnedQueue>,
     failures: Arc<OwnedQueue>,
-    /// Those who have to hear of its end, by the handle of their socket; `None` once it is down.
+    /// Those who have to hear of its end, by the handle of their socket; `None` once it is down, or is
+    /// going down. By this the link knows it.
     #[pin]
     members: Mutex<Option<Members>>,
     #[pin]
     pub(crate) ring_pool: RingPool,
-    /// Held while it is taken down.
+    /// Whether both ends have been connected. Held while it is taken down.
     #[pin]
-    stage: Mutex<LinkStage>,
+    connected: Mutex<bool>,
     #[pin]
     failure: Work<Link>,
     /// Gives up spare rings.
@@ -165,7 +155,7 @@ impl Link {
                 failures,
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
                 ring_pool <- RingPool::new(),
-                stage <- new_mutex!(LinkStage::Opening, "xensock_down"),
+                connected <- new_mutex!(false, "xensock_connected"),
                 failure <- new_work!("xensock_failure"),
                 reclaim <- new_delayed_work!("xensock_reclaim"),
                 is_short: Atomic::new(false),
@@ -243,19 +233,19 @@ impl Link {
     ///
     /// May sleep; idempotent. xenbus may tell the backend of Closed once this has returned.
     pub(crate) fn take_down(self: &Arc<Self>) {
-        let mut stage = self.stage.lock();
-        self.end(&mut stage, Ok(()));
+        let connected = self.connected.lock();
+        self.end(*connected, Ok(()));
     }
 
     /// Has both ends be connected, by `connect`, unless the link is down; returns whether it was done.
     /// It does not go down meanwhile. May sleep.
     pub(crate) fn connect(&self, connect: impl FnOnce() -> Result) -> Result<bool> {
-        let mut stage = self.stage.lock();
-        if *stage == LinkStage::Down {
+        let mut connected = self.connected.lock();
+        if self.members.lock().is_none() {
             return Ok(false);
         }
         connect()?;
-        *stage = LinkStage::Up;
+        *connected = true;
         self.counters.link_up();
         trace::link(
             self.device_name(),
@@ -268,8 +258,8 @@ impl Link {
 
     /// Takes the link down because the backend broke the rules, unless it is down already.
     fn fail(self: &Arc<Self>) {
-        let mut stage = self.stage.lock();
-        if self.end(&mut stage, Err(EPROTO)) {
+        let connected = self.connected.lock();
+        if self.end(*connected, Err(EPROTO)) {
             self.dev
                 .fatal(EPROTO, c"impossible response or index in the commands ring");
         }
@@ -280,12 +270,10 @@ impl Link {
         let _ = self.failures.enqueue::<_, 0>(self.clone());
     }
 
-    /// Ends the link, unless it is down; returns whether it was not.
-    fn end(self: &Arc<Self>, stage: &mut LinkStage, why: Result) -> bool {
-        let was_up = match core::mem::replace(stage, LinkStage::Down) {
-            LinkStage::Opening => false,
-            LinkStage::Up => true,
-            LinkStage::Down => return false,
+    /// Ends the link, unless it is down; returns whether it was not. Called under `connected`.
+    fn end(self: &Arc<Self>, was_up: bool, why: Result) -> bool {
+        let Some(members) = self.members.lock().take() else {
+            return false;
         };
         if was_up {
             self.counters.link_lost();
@@ -294,14 +282,12 @@ impl Link {
             let state = if why.is_ok() { c"lost" } else { c"failed" };
             trace::link(self.device_name(), self.dev.otherend_id(), state, why);
         }
-        let members = self.members.lock().take();
         self.close();
-        let members = || members.iter().flat_map(|m| m.values());
         // First, so that nobody who accepts takes the end of what was posted for a failure of it.
-        for listener in members().filter(|member| member.is_listener()) {
+        for listener in members.values().filter(|member| member.is_listener()) {
             listener.clone().link_down();
         }
-        for member in members() {
+        for member in members.values() {
             self.counters.leave(member.is_listener());
             if !member.is_listener() {
                 member.clone().link_down();

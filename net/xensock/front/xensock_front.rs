@@ -70,7 +70,7 @@
 //!    takes it: not `send()`, `recv()`, `poll()`, `accept()`, `shutdown()` and `close()`. Where the
 //!    last two wait for RELEASE to be answered, they hold no lock.
 //! 2. `Stream::transition` (mutex): a change of state. Not held while waiting.
-//! 3. `Frontend::link`, then `Link::stage` (mutexes): which link there is; held while it is taken
+//! 3. `Frontend::link`, then `Link::connected` (mutexes): which link there is; held while it is taken
 //!    down. `Link::members`, `RingPool::rings` (mutexes): who hears of that. `ConnRing::unsharing`
 //!    (mutex): the end of one's sharing.
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy,
