@@ -205,8 +205,8 @@ mod link {
             back_next,
             front_next,
             BackAction,
-            EndState, //
-            FrontAction,
+            EndState,
+            FrontAction, //
         },
         Handle,
     };

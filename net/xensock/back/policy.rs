@@ -20,8 +20,8 @@ use crate::{
         policy::Rules,
         ring::Order,
         rule::{
-            IpProtocol, //
-            Rule,
+            IpProtocol,
+            Rule, //
         }, //
     },
     quota::PAGES,

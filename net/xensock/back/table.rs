@@ -18,8 +18,8 @@ use crate::{
     pump::Pump,
     quota::Charge,
     socket::{
-        GuestSocket, //
-        SocketCalls,
+        GuestSocket,
+        SocketCalls, //
     }, //
 };
 use kernel::{

@@ -19,8 +19,8 @@ use crate::{
         IPPROTO_UDP, //
     },
     hijack::{
-        Decision, //
-        FirstUse,
+        Decision,
+        FirstUse, //
     },
     proto::{
         native,

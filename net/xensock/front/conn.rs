@@ -72,8 +72,8 @@ use kernel::{
 use life::PATIENCE;
 use receive_queue::ReceiveQueue;
 use state::{
-    ConnState, //
-    Phase,
+    ConnState,
+    Phase, //
 };
 
 /// A connection that the backend was not asked for yet: ends when it is dropped.

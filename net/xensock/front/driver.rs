@@ -10,8 +10,8 @@ use crate::{
     proto::{
         link::{
             front_next,
-            EndState, //
-            FrontAction,
+            EndState,
+            FrontAction, //
         },
         node, //
     },

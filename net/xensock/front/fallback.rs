@@ -23,9 +23,9 @@ use crate::{
         Sk, //
     },
     hijack::{
-        Decision, //
+        Decision,
         FirstUse,
-        Hijack,
+        Hijack, //
     },
     proto::{
         call::SOCK_STREAM,

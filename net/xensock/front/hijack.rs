@@ -9,8 +9,8 @@ use crate::{
     listing::SocketList,
     proto::rule::{
         route::Route,
-        IpProtocol, //
-        Rule,
+        IpProtocol,
+        Rule, //
     }, //
 };
 use core::net::SocketAddr;

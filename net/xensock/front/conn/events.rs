@@ -4,8 +4,8 @@
 
 use super::{
     state::{
-        ConnState, //
-        Phase,
+        ConnState,
+        Phase, //
     },
     Conn, //
 };

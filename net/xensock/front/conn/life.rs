@@ -5,8 +5,8 @@
 use super::{
     growth::is_shortage,
     state::{
-        ConnState, //
-        Phase,
+        ConnState,
+        Phase, //
     },
     Conn, //
 };

@@ -14,8 +14,8 @@ use crate::{
         IPPROTO_XENSOCK, //
     },
     hijack::{
-        Decision, //
-        Hijack,
+        Decision,
+        Hijack, //
     },
     proto::{
         rule::IpProtocol,

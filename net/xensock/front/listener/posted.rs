@@ -3,8 +3,8 @@
 //! The connections that a listener has asked for ahead of `accept()`.
 
 use crate::{
-    commands::Exchange, //
-    conn::Conn,
+    commands::Exchange,
+    conn::Conn, //
 };
 use kernel::{
     prelude::*,

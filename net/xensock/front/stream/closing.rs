@@ -7,8 +7,8 @@
 
 use super::EndpointState;
 use crate::{
-    commands::Exchange, //
-    conn::Conn,
+    commands::Exchange,
+    conn::Conn, //
 };
 use kernel::{
     prelude::*,
