@@ -2,11 +2,17 @@
 # Everything that is done with this repository. Run as root on Debian 12 or 13;
 # what is fetched and built stays in a cache outside the checkout.
 
-KCONFIG ?= fast
+KCONFIG ?= $(if $(filter arm64,$(ARCH)),arm64,fast)
 TESTS ?= *
 SET ?= daily
 export KCONFIG TESTS SET SEED LINUX MIRROR XENSOCK_CACHE V
 export XENSOCK_T0 := $(shell date +%s)
+
+ifeq ($(ARCH),arm64)
+ifneq ($(KCONFIG),arm64)
+$(error KCONFIG=$(KCONFIG) is not for ARCH=arm64)
+endif
+endif
 
 BED := tools/bed
 CACHE := $(or $(XENSOCK_CACHE),/var/cache/xensock)
@@ -28,6 +34,7 @@ help:
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
 	@echo 'KCONFIG=fast|debug|bpf|kasan|guest  the kernel configuration (now: $(KCONFIG))'
+	@echo 'ARCH=arm64           make kernel for 64-bit Arm, with KCONFIG=arm64'
 	@echo 'TESTS=FILE.TEST ...  which tests, with wildcards (now: $(TESTS))'
 	@echo 'SET=slow             with the long soaks, before a release (now: $(SET))'
 	@echo 'SEED=N               repeats what a fuzzer of an earlier run did, which says its N'
@@ -38,7 +45,7 @@ help:
 	@echo 'XENSOCK_CACHE=path   the cache, if not /var/cache/xensock'
 
 kernel:
-	@$(BED)/host-packages && $(BED)/kbuild bzImage modules
+	@$(BED)/host-packages && $(BED)/kbuild image modules
 
 # Against a kernel that has been built, by the Kbuild beside this file; else by the bed, which
 # does the same with a kernel of its own.
