@@ -24,7 +24,8 @@ use crate::proto::{
 use kernel::{
     net::sock::{
         Sock,
-        Timeout, //
+        Timeout,
+        WaitError, //
     },
     new_mutex,
     new_spinlock_irq,
@@ -39,8 +40,10 @@ use kernel::{
         SpinLockIrq, //
     },
     time::{
+        msecs_to_jiffies,
         Instant,
-        Monotonic, //
+        Monotonic,
+        Msecs, //
     }, //
 };
 
@@ -61,6 +64,10 @@ const QUIET_TIMES: u32 = 3;
 
 /// How long a direction does not try to grow after that was in vain, in milliseconds.
 const REST: i64 = 10_000;
+
+/// How long a call that does not wait may wait for a direction to grow, in milliseconds: much longer
+/// than a backend takes that answers at all.
+const MOMENT: Msecs = 100;
 
 /// How far a direction is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -265,17 +272,19 @@ impl Conn {
         }
     }
 
-    /// Has `out` grow if it can, and waits until it has, or does not; killable. Returns whether there
-    /// may be more room.
+    /// Has `out` grow if it can, and waits for that a moment, killably, as the call is one that does
+    /// not wait. Returns whether there may be more room.
     pub(crate) fn grow_now(this: &Arc<Self>, sk: &Sock) -> Result<bool> {
         Self::note_too_small(this, Way::Out);
         let is_growing = || this.growth.sides.lock().side(Way::Out).is_growing();
         if !is_growing() {
             return Ok(false);
         }
-        let mut timeout = Timeout::FOREVER;
-        sk.wait_killable(&mut timeout, || this.death().is_some() || !is_growing())?;
-        Ok(true)
+        let mut moment = Timeout::from_jiffies(msecs_to_jiffies(MOMENT));
+        match sk.wait_killable(&mut moment, || this.death().is_some() || !is_growing()) {
+            Err(WaitError::TimedOut) => Ok(false),
+            waited => Ok(waited.map(|()| true)?),
+        }
     }
 
     /// Has what is sent go where it should go by now. For the holder of `tx`.
