@@ -218,6 +218,11 @@ impl SockOpt {
         }
     }
 
+    /// Returns whether it matters to nothing but what the program sends after it was set.
+    pub fn is_for_sending(&self) -> bool {
+        (self.level, self.name) == (SOL_TCP, TCP_NODELAY)
+    }
+
     /// Returns the number that a program has given, by the rules for this option: Linux takes a byte
     /// at the level of IPv4, and for some options nothing for 0.
     fn number(&self, given: &[u8]) -> Option<i32> {

@@ -259,7 +259,7 @@ impl Endpoint {
                 value,
             };
             if may_go_unheard {
-                return self.tell(remote, call);
+                return self.tell(remote, option, call);
             }
             remote.ask(call).map(|_| ())
         });
@@ -327,9 +327,11 @@ impl Endpoint {
     /// Sets an option of a connection, and does not wait for the answer unless many of its answers were
     /// not waited for, which come in this order.
     ///
-    /// On what the program sends first it has no bearing, so it may go with what follows.
-    fn tell(&self, remote: &RemoteSocket, call: Call) -> Result {
-        let conn = self.conn().filter(|conn| !conn.has_sent());
+    /// One that matters to what is sent only has no bearing on the first bytes, so it may go with what
+    /// follows.
+    fn tell(&self, remote: &RemoteSocket, option: &SockOpt, call: Call) -> Result {
+        let conn = self.conn();
+        let conn = conn.filter(|conn| option.is_for_sending() && !conn.has_sent());
         let haste = match conn {
             Some(_) => Haste::Deferred,
             None => Haste::Unheard,
