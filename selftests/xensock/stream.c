@@ -367,20 +367,20 @@ TEST_F(stream, sendfile_and_splice)
 /* So a stream takes no more calls of one than of the other. */
 TEST_F(stream, splice_takes_as_much_as_recv)
 {
-	char data[7000];
+	char data[3000];
 	int i, pipes[2];
 
 	ASSERT_EQ(0, pipe(pipes));
 	for (i = 0; i < 20; i++) {
-		EXPECT_STREQ("ok 7000", puppet_do(&self->peer, "send 7000 1"));
-		ASSERT_TRUE(wait_readable(self->fd, 7000));
+		EXPECT_STREQ("ok 3000", puppet_do(&self->peer, "send 3000 1"));
+		ASSERT_TRUE(wait_readable(self->fd, 3000));
 		if (i % 2) {
-			ASSERT_EQ(7000, recv(self->fd, data, 7000, 0));
+			ASSERT_EQ(3000, recv(self->fd, data, 3000, 0));
 		} else {
-			ASSERT_EQ(7000, splice(self->fd, NULL, pipes[1], NULL, 1 << 20, 0));
-			ASSERT_EQ(7000, read(pipes[0], data, 7000));
+			ASSERT_EQ(3000, splice(self->fd, NULL, pipes[1], NULL, 1 << 20, 0));
+			ASSERT_EQ(3000, read(pipes[0], data, 3000));
 		}
-		EXPECT_TRUE(stream_check(1, 7000 * i, data, 7000));
+		EXPECT_TRUE(stream_check(1, 3000 * i, data, 3000));
 	}
 	close(pipes[0]);
 	close(pipes[1]);

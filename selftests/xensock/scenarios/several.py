@@ -95,6 +95,10 @@ def test_routes(bed):
     with _routed(guest, "198.51.100.0/24=xensock-1"):
         said = must(guest, f"attempt peers {to4} 198.51.100.1 7001").split()
         assert said == ["ok", "EACCES", "ECONNREFUSED"], said
+    bed.xensock("set", str(guest.domid), "--device=1", f"connect-allow={bed.reach}")
+    with _routed(guest, "default=xensock-1"):
+        must(guest, f"i=0; until attempt connect {to4} | grep -q ok; do "
+                    "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
     assert must(guest, "ls /sys/kernel/debug/xensock").split() == [FIRST, SECOND]
 
 
