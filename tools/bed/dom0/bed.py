@@ -118,7 +118,7 @@ class Bed:
             memory = max(memory, 384)
             extra += " slab_debug=FZP"
         if self.kconfig in ("kasan", "guest") and modules:
-            domain |= {"kind": "pvh", "checked": True}
+            domain |= {"kind": "pvh", "image": "checked"}
         if self.kconfig == "kasan" and modules:
             memory = max(memory, 640)
         if device and not server and not in_dom0 and self.host is not self:

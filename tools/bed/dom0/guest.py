@@ -41,15 +41,17 @@ on_poweroff = "destroy"
 
 # What a type of guest needs more under QEMU's emulation. Of PVH: Xen would emulate
 # RDTSCP, which its emulator cannot; and without a size of the state of XSAVE, as the
-# nested guest sees it, the kernel does not come up.
+# nested guest sees it, the kernel does not come up. A virtual processor that moves to the
+# other processor ends, at times, in a triple fault with the registers of Xen: each has its own.
 OF_TYPE = {
     "pv": "",
-    "pvh": 'tsc_mode = "native"\ncpuid = "host,svm=0,xsave=0,avx=0"',
+    "pvh": 'tsc_mode = "native"\ncpuid = "host,svm=0,xsave=0,avx=0"\ncpus = ["0", "1"]',
 }
 
-# The kernel of dom0, or another one that there is for the modules that are tested.
-KERNEL, CHECKED_KERNEL = "/bed/guest/kernel", "/bed/guest/checked/kernel"
-INITRD, CHECKED_INITRD = "/bed/guest/initrd", "/bed/guest/checked/initrd"
+# What a guest boots: a kernel and an initramfs in a directory of this one. The kernel is that of
+# dom0; in "checked" is another one that there is for the modules that are tested, and in
+# "installed" a machine that was made of our packages.
+IMAGES = "/bed/guest"
 # Programs of Debian, as an archive that follows the other one.
 PROGRAMS = "/bed/guest/programs"
 
@@ -89,14 +91,14 @@ class GuestJob(job.Job):
 
 class Guest:
     """kind: "pv" or "pvh"; programs: with those of Debian; config: more lines for xl, see
-    xl.cfg(5); checked: with the kernel that dom0 has not.
+    xl.cfg(5); image: what it boots, see IMAGES.
     """
 
     # Before the command of a kselftest: see rounds() in selftests/xensock/util.h.
     soak = ""
 
     def __init__(self, name, memory=256, vcpus=1, vif=False, extra="", on_death=None,
-                 programs=False, config="", kind="pv", checked=False):
+                 programs=False, config="", kind="pv", image=""):
         self.name = name
         self.memory = memory
         self.address = None
@@ -117,7 +119,7 @@ class Guest:
         self._expected = False
         self._pty = -1
         self._reader = None
-        kernel, initrd = (CHECKED_KERNEL, CHECKED_INITRD) if checked else (KERNEL, INITRD)
+        kernel, initrd = (os.path.join(IMAGES, image, file) for file in ("kernel", "initrd"))
         ramdisk = _with_programs(name, initrd) if programs else initrd
         path = f"/run/xen/{name}.cfg"
         with open(path, "w") as file:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The guest's first process: mounts, then an agent that obeys dom0 by the console.
+ * The guest's first process: mounts, then an agent that obeys dom0 by the console. In a guest
+ * that systemd runs it is the agent only.
  *
  * dom0 says	run ID SHELL-SCRIPT	with \n and \\ for what would not fit into a line
  * or		kill ID SIGNAL
@@ -379,18 +380,12 @@ static void loopback_up(void)
 	close(fd);
 }
 
-int main(void)
+static void begin(void)
 {
 	char line[4096] = " ";
-	struct termios raw;
 	int fd;
 
-	clearenv();
-	setenv("PATH", "/usr/lib/xensock:/usr/sbin:/usr/bin:/sbin:/bin", 1);
-	setenv("HOME", "/root", 1);
-	setenv("TERM", "linux", 1);
 	make_tree();
-	console = open("/dev/hvc0", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	fd = open("/proc/cmdline", O_RDONLY);
 	if (read(fd, line + 1, sizeof(line) - 2) <= 0)
 		die("cmdline");
@@ -400,11 +395,25 @@ int main(void)
 	make_random(line);
 	loopback_up();
 	if (strstr(line, " shell ")) {
-		dup2(console, 0);
-		dup2(console, 1);
-		dup2(console, 2);
+		fd = open("/dev/hvc0", O_RDWR | O_NOCTTY);
+		dup2(fd, 0);
+		dup2(fd, 1);
+		dup2(fd, 2);
 		execl("/bin/sh", "sh", "-c", SHELL, NULL);
 	}
+}
+
+int main(void)
+{
+	struct termios raw;
+
+	clearenv();
+	setenv("PATH", "/usr/lib/xensock:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+	setenv("HOME", "/root", 1);
+	setenv("TERM", "linux", 1);
+	if (getpid() == 1)
+		begin();
+	console = open("/dev/hvc0", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	tcgetattr(console, &raw);
 	cfmakeraw(&raw);
 	tcsetattr(console, TCSANOW, &raw);
