@@ -117,8 +117,8 @@ pub(crate) struct Conn {
     /// The program has said that it wants to receive nothing more. The socket's own flag says also that
     /// nothing more will come. `recv()` looks at it without a lock.
     is_unwanted: Atomic<bool>,
-    /// An option was set that the backend may not have seen, see [`Haste::Deferred`](crate::commands::Haste::Deferred). `send()` looks at
-    /// it without a lock.
+    /// An option was set that the backend may not have seen, see
+    /// [`Haste::Deferred`](crate::commands::Haste::Deferred). `send()` looks at it without a lock.
     has_deferred: Atomic<bool>,
     #[pin]
     growth: Growth,

@@ -274,9 +274,14 @@ impl Conn {
 
     /// Has `out` grow if it can, and waits for that a moment, killably, as the call is one that does
     /// not wait. Returns whether there may be more room.
+    ///
+    /// Only who begins it waits: a backend that never answers costs one call that moment, not each.
     pub(crate) fn grow_now(this: &Arc<Self>, sk: &Sock) -> Result<bool> {
-        Self::note_too_small(this, Way::Out);
         let is_growing = || this.growth.sides.lock().side(Way::Out).is_growing();
+        if is_growing() {
+            return Ok(false);
+        }
+        Self::note_too_small(this, Way::Out);
         if !is_growing() {
             return Ok(false);
         }
