@@ -169,12 +169,7 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
     ///
     /// Fails as [`FrontRing::pop`] does.
     pub fn final_check(&mut self) -> Result<bool> {
-        self.page.final_check(
-            Word::RspProd,
-            Word::RspEvent,
-            self.rsp_cons,
-            self.outstanding(),
-        )
+        self.final_check_after(0)
     }
 
     /// Asks for an event when `skip` more responses are there than were taken out, and another.
