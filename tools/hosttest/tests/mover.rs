@@ -10,6 +10,9 @@
 //! once, or one who does not see what was moved before, fail an assertion. Tests that must fail show
 //! that the model would notice.
 
+#[path = "common/own.rs"]
+mod own;
+
 use std::sync::{
     atomic::{
         AtomicBool as Flag,
@@ -30,6 +33,7 @@ use loom::{
     },
     thread,
 };
+use own::Word;
 use xensock_hosttest::proto::{
     indexes,
     mover::{
@@ -38,7 +42,6 @@ use xensock_hosttest::proto::{
     },
     stream::{
         Consumer,
-        Own,
         Producer,
         Words, //
     },
@@ -122,31 +125,6 @@ impl TurnWord for LooseTurn {
             .0
             .compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
         replaced.map(drop)
-    }
-}
-
-/// A word of an end's own.
-struct Word(AtomicU32);
-
-impl Own for Word {
-    fn new(value: u32) -> Self {
-        Self(AtomicU32::new(value))
-    }
-
-    fn load(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn load_acquire(&self) -> u32 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn store(&self, value: u32) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    fn store_release(&self, value: u32) {
-        self.0.store(value, Ordering::Release);
     }
 }
 

@@ -7,6 +7,9 @@
 //! loom reports. Tests that must fail show that the model would notice: without the barriers, and
 //! where one of several who wait does not tell the others.
 
+#[path = "common/own.rs"]
+mod own;
+
 use std::sync::Arc;
 
 use loom::{
@@ -21,6 +24,7 @@ use loom::{
     },
     thread,
 };
+use own::Word;
 use xensock_hosttest::proto::{
     errno::{
         Ending,
@@ -124,31 +128,6 @@ impl Own for Plain {
 
     fn store_release(&self, value: u32) {
         self.store(value);
-    }
-}
-
-/// A word of an end's own, with others who look at it.
-struct Word(AtomicU32);
-
-impl Own for Word {
-    fn new(value: u32) -> Self {
-        Self(AtomicU32::new(value))
-    }
-
-    fn load(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn load_acquire(&self) -> u32 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn store(&self, value: u32) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    fn store_release(&self, value: u32) {
-        self.0.store(value, Ordering::Release);
     }
 }
 
