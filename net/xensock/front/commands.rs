@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The commands ring: requests that wait for a slot, requests that wait for their answer.
+//! The commands ring, requests that wait for a slot, and requests that wait for their response.
 //!
-//! The ring has 32 slots, and each request holds one until it is answered; what does not fit waits
-//! in a queue, in order. An [`Exchange`] is made before it is submitted, and that of RELEASE with
-//! its socket: what an interrupt handler has to ask can neither fail nor sleep.
+//! The ring has 32 slots. Each request holds a slot until it is answered. Requests that do not fit
+//! wait in a queue, in order. An [`Exchange`] is allocated before it is submitted, and the exchange
+//! of RELEASE together with its socket. So a request from an interrupt handler can neither fail nor
+//! sleep.
 //!
-//! The backend is asked for an event only while somebody waits for an answer. What else was asked is
-//! looked at then, or when the link [hurries](Commands::hurry). Of those who take answers out, one at
-//! a time passes them on, so that they are heard in their order.
+//! The backend is asked for an event only while a task waits for a response. The other responses
+//! are taken with that event, or when the link [hurries](Commands::hurry). Only one context at a
+//! time takes responses and delivers them, so that recipients see them in order.
 
 mod exchange;
 mod polls;
@@ -59,9 +60,9 @@ use kernel::{
     }, //
 };
 
-/// How the backend is told that there are requests.
+/// The notification of the backend that there are requests.
 pub(crate) trait Notify: Send {
-    /// Tells it. Any context.
+    /// Notifies the backend. Any context.
     fn notify(&self);
 }
 
@@ -87,25 +88,25 @@ impl Answers for FrontRing {
     }
 }
 
-/// A request that waits for its answer.
+/// A request that was sent and waits for its response.
 struct Inflight {
     req_id: u32,
     cmd: u32,
-    /// The how manyth request it is.
+    /// Sequence number of the request.
     number: u64,
-    /// Somebody waits for it, or has waited long enough.
+    /// A task waits for the response, or its wait has expired.
     is_awaited: bool,
     exchange: Arc<Exchange>,
 }
 
-/// As many requests that nobody waits for may be under way. With more there would be no slots for the
-/// others.
+/// Number of requests in flight from which on each further request is sent as [`Haste::Awaited`].
+/// More responses left in the ring would leave no slots for other requests.
 const MAX_UNHEARD: usize = SLOTS as usize / 2;
 
-/// Exchanges that are under way, by their slots.
+/// RELEASE exchanges in flight, by their slots.
 pub(crate) type Releases = [Option<Arc<Exchange>>; SLOTS as usize];
 
-/// An answer, ready to be passed on.
+/// A response, ready to be delivered.
 pub(crate) struct Answer {
     exchange: Arc<Exchange>,
     recipient: Option<Arc<dyn Recipient>>,
@@ -113,18 +114,17 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Passes the answer on. Any context; no lock may be held.
+    /// Delivers the response. Any context; no lock may be held.
     pub(crate) fn deliver(self) {
         if let Some(recipient) = self.recipient {
-            // Of those that are dropped there, none is the last reference: the link holds one until
-            // RELEASE is answered.
+            // Dropping this reference frees nothing: the link holds one until RELEASE is answered.
             recipient.hear(self.exchange.call(), &self.outcome);
         }
         self.exchange.finish(self.outcome);
     }
 }
 
-/// The commands ring and its queue. Lives under the transport's lock.
+/// The commands ring and its queue. Protected by the transport's lock.
 pub(crate) struct Commands {
     dialect: Dialect,
     quirks: &'static dyn Quirks,
@@ -136,11 +136,11 @@ pub(crate) struct Commands {
     inflight: [Option<Inflight>; SLOTS as usize],
     /// A POLL that ended with its listening socket.
     ended: Option<Answer>,
-    /// How many requests were sent.
+    /// Number of requests sent.
     sent: u64,
-    /// There are requests in the ring that the backend is to see now.
+    /// Set if the ring has requests that the backend has to see now.
     is_due: bool,
-    /// Which answers are to be told of.
+    /// Decides which responses bring an event.
     attention: Attention,
     counters: Arc<Counters>,
 }
@@ -162,7 +162,7 @@ impl Commands {
         }
     }
 
-    /// The grant of the ring's page.
+    /// Returns the grant reference of the ring's page.
     pub(crate) fn grant(&self) -> u32 {
         self.ring
             .as_ref()
@@ -170,15 +170,15 @@ impl Commands {
             .map_or(0, |grant| grant.as_raw())
     }
 
-    /// Whether the link is up.
+    /// Returns `true` until the link goes down.
     pub(crate) fn is_open(&self) -> bool {
         self.ring.is_some()
     }
 
-    /// Queues an exchange, and sends what there is room for. `recipient` will hear of the
-    /// answer.
+    /// Queues an exchange, and sends queued requests while the ring has free slots. `recipient` is
+    /// notified of the response.
     ///
-    /// Returns `false` if the link is down: there will be no answer.
+    /// Returns `false` if the link is down: there will be no response.
     pub(crate) fn submit(
         &mut self,
         exchange: &Arc<Exchange>,
@@ -188,7 +188,7 @@ impl Commands {
         if self.ring.is_none() {
             return false;
         }
-        // It always succeeds: an exchange is submitted once.
+        // This always succeeds: an exchange is submitted once.
         if let Ok(item) = ListArc::try_from_arc(exchange.clone()) {
             *exchange.recipient.access_mut(self) = recipient;
             *exchange.haste.access_mut(self) = haste;
@@ -198,7 +198,7 @@ impl Commands {
         true
     }
 
-    /// Sends what is waiting, as far as there is room.
+    /// Sends queued requests while the ring has free slots.
     fn send(&mut self) {
         while let Some(item) = self.waiting.pop_front() {
             if let Some(request) = self.send_one(&item) {
@@ -217,7 +217,7 @@ impl Commands {
         }
     }
 
-    /// Has the backend see what was sent.
+    /// Publishes the requests in the ring, and notifies the backend if necessary.
     pub(crate) fn show(&mut self) {
         self.is_due = false;
         if self.ring.as_mut().is_some_and(FrontRing::publish) {
@@ -227,18 +227,19 @@ impl Commands {
         }
     }
 
-    /// Returns how many answers are due before the first that somebody waits for, if somebody does.
+    /// Returns the number of responses expected before the first that a task waits for, or `None`
+    /// if no task waits.
     fn ahead(&self) -> Option<u32> {
         let sent = || self.inflight.iter().flatten();
         let awaited = sent().filter(|i| i.is_awaited).map(|i| i.number).min();
         match awaited {
-            // OVERFLOW: There are no more than slots.
+            // OVERFLOW: There are at most [`SLOTS`] requests.
             Some(first) => Some(sent().filter(|i| i.number < first).count() as u32),
             None => (!self.waiting.is_empty()).then_some(0),
         }
     }
 
-    /// Asks for an event with the answer that somebody waits for, if somebody does.
+    /// Asks for an event with the first response that a task waits for, if any.
     fn ask_for_event(&mut self) {
         let ahead = self.ahead();
         if let Some(ring) = self.ring.as_mut() {
@@ -246,8 +247,8 @@ impl Commands {
         }
     }
 
-    /// Has the backend see all requests, and skips none of their answers any more. Take those that are
-    /// there.
+    /// Publishes all requests, and asks for an event with each response. The caller has to take the
+    /// responses that have arrived already.
     pub(crate) fn hurry(&mut self) {
         for request in self.inflight.iter_mut().flatten() {
             request.is_awaited = true;
@@ -256,7 +257,7 @@ impl Commands {
         self.send();
     }
 
-    /// Puts one request into the ring, if there is room for it.
+    /// Puts one request into the ring, if the ring has a free slot and the request may be sent now.
     fn send_one(&mut self, item: &ListArc<Exchange>) -> Option<Inflight> {
         let slot = self.inflight.iter().position(Option::is_none)?;
         let call = item.call();
@@ -265,7 +266,7 @@ impl Commands {
         }
         let ring = self.ring.as_mut().filter(|ring| !ring.is_full())?;
         let number = self.sent;
-        // The slot, told apart from its earlier uses.
+        // The slot number, with a sequence number that tells its uses apart.
         let req_id = ((number as u32) << SLOTS.ilog2()) | slot as u32;
 
         ring.push(&Request { req_id, call }.encode(self.dialect)?)
@@ -273,7 +274,7 @@ impl Commands {
         self.counters.asked(call.command());
         trace::request(req_id, call.command().name(), call.id());
         self.sent += 1;
-        // What may have waited for others is not left any longer.
+        // A request that may have waited behind others is not delayed further.
         let count = self.inflight.iter().flatten().count();
         let haste = if count < MAX_UNHEARD && self.quirks.releases_accepting() {
             *item.haste.access(self)
@@ -290,7 +291,7 @@ impl Commands {
         })
     }
 
-    /// The RELEASEs that the backend was sent and has not answered.
+    /// Returns the RELEASE exchanges that were sent and are not answered.
     pub(crate) fn releases(&self) -> Releases {
         self.inflight.each_ref().map(|entry| {
             let exchange = &entry.as_ref()?.exchange;
@@ -298,15 +299,15 @@ impl Commands {
         })
     }
 
-    /// Begins to take answers from the ring, until there is none. Returns whether it has: nobody else
-    /// may be taking them, who then takes those that are there now as well.
+    /// Begins to take responses from the ring, until it is empty. Returns `false` if another
+    /// context is taking responses; that context then takes those that have arrived by now as well.
     pub(crate) fn begin_taking(&mut self) -> bool {
         self.attention.begin_taking()
     }
 
-    /// Takes the next answer from the ring, and sends what its slot makes room for.
+    /// Takes the next response from the ring, and sends a queued request in the free slot.
     ///
-    /// An error says that the backend broke the rules, and that the link must end.
+    /// An error means that the backend broke the rules, and that the link must end.
     pub(crate) fn next_answer(&mut self) -> Result<Option<Answer>> {
         if let Some(ended) = self.ended.take() {
             return Ok(Some(ended));
@@ -337,7 +338,7 @@ impl Commands {
             .filter(|i| i.req_id == response.req_id && i.cmd == response.cmd)
             .map(|i| (i.number, i.exchange.call()))
             .ok_or(EPROTO)?;
-        // What is answered against the rules stays where it is, to be ended with the link.
+        // A request that is answered against the rules stays in its slot, and ends with the link.
         if let Call::Release { id, .. } = call {
             self.check_last(id, number)?;
             self.forget_recipient(id);
@@ -350,8 +351,8 @@ impl Commands {
         Ok(self.answer(exchange, result.map(|()| response)))
     }
 
-    /// Checks that all is answered that was asked of a socket before its RELEASE, but for a POLL that
-    /// never will be.
+    /// Checks that all requests of a socket that were sent before its RELEASE are answered. A POLL
+    /// that is never answered is ended instead. Fails with `EPROTO`.
     fn check_last(&mut self, id: u64, number: u64) -> Result {
         let is_left = |i: &Inflight| i.number < number && concerns(&i.exchange.call(), id);
         let mut entries = self.inflight.iter();
@@ -369,13 +370,13 @@ impl Commands {
         }
     }
 
-    /// Takes the ring and its channel away, for a link that goes down. The caller drops what it
-    /// gets outside the lock, in process context.
+    /// Takes the ring and its channel out, for a link that goes down. The caller drops them without
+    /// the lock, in process context.
     pub(crate) fn close(&mut self) -> (Option<KBox<dyn Notify>>, Option<FrontRing>) {
         (self.channel.take(), self.ring.take())
     }
 
-    /// Takes one of the exchanges that a closed ring leaves without an answer.
+    /// Takes one of the exchanges that have no response because the ring is closed.
     pub(crate) fn next_unanswered(&mut self) -> Option<Answer> {
         if let Some(ended) = self.ended.take() {
             return Some(ended);
@@ -388,7 +389,7 @@ impl Commands {
     }
 }
 
-/// Whether a call is about this socket; an ACCEPT is about two.
+/// Returns `true` if a call concerns this socket. An ACCEPT concerns two sockets.
 fn concerns(call: &Call, id: u64) -> bool {
     call.id() == id || matches!(call, Call::Accept { id_new, .. } if *id_new == id)
 }

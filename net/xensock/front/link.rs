@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The link to a backend: one for each time that the device comes up.
+//! The link to a backend. A new link is created each time the device comes up.
 
 mod answers;
 mod expiry;
@@ -58,46 +58,47 @@ use kernel::{
 };
 use reclaim::RECLAIM;
 
-/// What `/proc/net/xensock` says of a socket.
+/// A socket's line in `/proc/net/xensock`.
 pub(crate) struct Summary {
     pub(crate) sk: ARef<Sock>,
     pub(crate) is_stream: bool,
-    /// Bytes that wait, or connections.
+    /// Number of bytes that wait, or of connections for a listening socket.
     pub(crate) recv_queue: usize,
     pub(crate) send_queue: u32,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) peer: Option<SocketAddr>,
-    /// How large its data ring is each way, if it has one.
+    /// Sizes of the data ring in the two directions, if the socket has one.
     pub(crate) sizes: Option<(u32, u32)>,
 }
 
-/// Who is known to a link: sockets, by the handles that they have at the backend.
+/// A socket known to a link, by its handle at the backend.
 pub(crate) trait Member: Send + Sync {
-    /// Returns whether it is a listening socket. The others share memory with the backend.
+    /// Returns `true` for a listening socket. The other members share memory with the backend.
     fn is_listener(&self) -> bool;
 
-    /// Called when the link goes down. For listening sockets that comes first. May sleep.
+    /// Called when the link goes down, for listening sockets first. May sleep.
     fn link_down(self: Arc<Self>);
 
-    /// Called from time to time with what [`Link::look_after`] is for: has the ring shrink if it is
-    /// quiet, or if memory `is_short`. Returns whether it has grown. May not sleep.
+    /// Called periodically by the work item of [`Link::look_after`]. Shrinks the ring if it is
+    /// quiet, or if memory `is_short`. Returns `true` if the ring has grown. Does not sleep.
     fn age(self: Arc<Self>, is_short: bool) -> bool;
 
-    /// Returns whether [`Member::care`] is to be called as well. May not sleep.
+    /// Returns `true` if [`Member::care`] has to be called as well. Does not sleep.
     fn needs_care(&self, _is_short: bool) -> bool {
         false
     }
 
-    /// Does what [`Member::age`] cannot. Returns whether there is more to do. May sleep.
+    /// Does the work that may sleep, which [`Member::age`] cannot. Returns `true` if more is left
+    /// to do. May sleep.
     fn care(&self, _is_short: bool) -> bool {
         false
     }
 
-    /// Returns what is said of it, unless another says that.
+    /// Returns the summary of the socket, or `None` if another member reports the socket.
     fn summary(&self) -> Option<Summary>;
 }
 
-/// The members of a link.
+/// The members of a link, by the handle of their socket.
 type Members = RBTree<u64, Arc<dyn Member>>;
 
 /// A link to a backend.
@@ -107,13 +108,13 @@ pub(crate) struct Link {
     transport: Transport,
     pub(crate) workers: Arc<OwnedQueue>,
     failures: Arc<OwnedQueue>,
-    /// Those who have to hear of its end, by the handle of their socket; `None` once it is down, or is
-    /// going down. By this the link knows it.
+    /// Members that are notified when the link ends; `None` once the link is down or is going down.
+    /// The link itself tells by this that it is down.
     #[pin]
     members: Mutex<Option<Members>>,
     #[pin]
     pub(crate) ring_pool: RingPool,
-    /// Whether both ends have been connected. Held while it is taken down.
+    /// Set once both ends are connected. The lock is held while the link is taken down.
     #[pin]
     connected: Mutex<bool>,
     #[pin]
@@ -121,12 +122,12 @@ pub(crate) struct Link {
     /// Gives up spare rings.
     #[pin]
     reclaim: DelayedWork<Link, RECLAIM>,
-    /// Memory is short: what has grown is to shrink.
+    /// Set if memory is short: rings that have grown have to shrink.
     is_short: Atomic<bool>,
     /// Looks after connections that have grown.
     #[pin]
     expiry: DelayedWork<Link, EXPIRY>,
-    /// Looks at answers that nobody waits for.
+    /// Takes responses that no task waits for.
     #[pin]
     answers: DelayedWork<Link, ANSWERS>,
 }
@@ -141,7 +142,7 @@ impl_has_delayed_work! {
 }
 
 impl Link {
-    /// Sets up the commands ring and tells the backend of it. May sleep.
+    /// Sets up the commands ring and announces it to the backend. May sleep.
     pub(crate) fn new(
         dev: &xenbus::Device<Bound>,
         workers: Arc<OwnedQueue>,
@@ -171,8 +172,8 @@ impl Link {
         Ok(link)
     }
 
-    /// Makes somebody known to the link. May sleep. `ENETDOWN` if the link has gone down, `ENOBUFS`
-    /// if it has no slot for another listener's POLL.
+    /// Adds a member to the link. May sleep. Fails with `ENETDOWN` if the link has gone down, with
+    /// `ENOBUFS` if the commands ring has no slot for the POLL of another listener.
     pub(crate) fn enter(&self, id: u64, member: Arc<dyn Member>) -> Result {
         let is_listener = member.is_listener();
         let node = RBTreeNode::new(id, member, GFP_KERNEL)?;
@@ -187,15 +188,15 @@ impl Link {
         Ok(())
     }
 
-    /// Whether another listener can be made known to the link, as it looks now: `ENETDOWN` and
-    /// `ENOBUFS` as [`Self::enter`] has them. May sleep.
+    /// Checks if another listener can be added to the link at this moment. Fails with `ENETDOWN`
+    /// and `ENOBUFS` as [`Self::enter`] does. May sleep.
     pub(crate) fn may_listen(&self) -> Result {
         let lost = self.lost_slots();
         let members = self.members.lock();
         self.check_polls((*members).as_ref().ok_or(ENETDOWN)?, lost)
     }
 
-    /// Whether there is a slot for another POLL: `ENOBUFS`.
+    /// Checks that the commands ring has a slot for another POLL. Fails with `ENOBUFS`.
     fn check_polls(&self, members: &Members, lost: usize) -> Result {
         let listeners = members.values().filter(|member| member.is_listener());
         let max_polls = self.quirks().max_polls();
@@ -205,7 +206,7 @@ impl Link {
         Ok(())
     }
 
-    /// Forgets somebody whom the end of the link no longer concerns. May sleep.
+    /// Removes a member that the end of the link no longer concerns. May sleep.
     pub(crate) fn forget(&self, id: u64) {
         let gone = (*self.members.lock())
             .as_mut()
@@ -215,14 +216,14 @@ impl Link {
         }
     }
 
-    /// Does something unless the link has gone down. May sleep, but must not itself.
+    /// Calls `what` unless the link has gone down. May sleep; `what` must not sleep.
     pub(crate) fn if_open(&self, what: impl FnOnce()) {
         if self.members.lock().is_some() {
             what();
         }
     }
 
-    /// Does something with each of those who are known to the link. May sleep, but must not itself.
+    /// Calls `what` for each member of the link. May sleep; `what` must not sleep.
     pub(crate) fn for_each(&self, what: impl FnMut(&Arc<dyn Member>)) {
         if let Some(members) = (*self.members.lock()).as_ref() {
             members.values().for_each(what);
@@ -231,14 +232,14 @@ impl Link {
 
     /// Takes the link down: every socket sees a reset, and no memory is shared any longer.
     ///
-    /// May sleep; idempotent. xenbus may tell the backend of Closed once this has returned.
+    /// May sleep. Idempotent. xenbus may report Closed to the backend once this has returned.
     pub(crate) fn take_down(self: &Arc<Self>) {
         let connected = self.connected.lock();
         self.end(*connected, Ok(()));
     }
 
-    /// Has both ends be connected, by `connect`, unless the link is down; returns whether it was done.
-    /// It does not go down meanwhile. May sleep.
+    /// Calls `connect` to connect both ends, unless the link is down. Returns `true` if the ends
+    /// were connected. The link does not go down meanwhile. May sleep.
     pub(crate) fn connect(&self, connect: impl FnOnce() -> Result) -> Result<bool> {
         let mut connected = self.connected.lock();
         if self.members.lock().is_none() {
@@ -256,7 +257,7 @@ impl Link {
         Ok(true)
     }
 
-    /// Takes the link down because the backend broke the rules, unless it is down already.
+    /// Takes the link down because the backend broke the rules, unless the link is down already.
     fn fail(self: &Arc<Self>) {
         let connected = self.connected.lock();
         if self.end(*connected, Err(EPROTO)) {
@@ -265,12 +266,13 @@ impl Link {
         }
     }
 
-    /// As [`Self::fail`]. Any context.
+    /// Queues the work item that calls [`Self::fail`]. Any context.
     fn fail_later(self: &Arc<Self>) {
         let _ = self.failures.enqueue::<_, 0>(self.clone());
     }
 
-    /// Ends the link, unless it is down; returns whether it was not. Called under `connected`.
+    /// Ends the link, unless it is down. Returns `true` if this call has ended it. Called under
+    /// `connected`.
     fn end(self: &Arc<Self>, was_up: bool, why: Result) -> bool {
         let Some(members) = self.members.lock().take() else {
             return false;
@@ -283,7 +285,8 @@ impl Link {
             trace::link(self.device_name(), self.dev.otherend_id(), state, why);
         }
         self.close();
-        // First, so that nobody who accepts takes the end of what was posted for a failure of it.
+        // Listeners first, so that `accept()` does not take the end of a posted connection for a
+        // failure of its own.
         for listener in members.values().filter(|member| member.is_listener()) {
             listener.clone().link_down();
         }
@@ -293,17 +296,20 @@ impl Link {
                 member.clone().link_down();
             }
         }
-        // After the members: a ring that goes from those to the pool is found with either.
+        // After the members: a ring that a member moves to the pool is found in one of the two
+        // places.
         self.ring_pool.close();
         self.end_unanswered();
-        // What they waited for has come, and they are not queued again.
+        // The requests that running work items wait for have ended, and nothing queues the items
+        // again.
         let _ = cancel_delayed_sync::<_, RECLAIM>(self);
         let _ = cancel_delayed_sync::<_, EXPIRY>(self);
         let _ = cancel_delayed_sync::<_, ANSWERS>(self);
         true
     }
 
-    /// Takes what the backend has answered, and says whether there was anything. Any context.
+    /// Delivers the responses of the backend. Returns `true` if there were any, or if another
+    /// context takes them. Any context.
     fn take_answers(&self) -> Result<bool> {
         if !self.begin_taking() {
             return Ok(true);
@@ -334,7 +340,7 @@ impl Handler for Link {
             Ok(false) => Eoi::Spurious,
             Err(_) => {
                 Arc::<Link>::from(this).fail_later();
-                // No further event is let in: the channel is going to be closed.
+                // No EOI, so that no further event arrives: the channel is about to be closed.
                 Eoi::Later
             }
         }

@@ -4,105 +4,114 @@
 //!
 //! # Objects
 //!
-//! - [`driver::Frontend`]: one for each xenbus device. A guest may have several, each with a backend.
-//! - [`devices::Devices`]: these, by which sockets find the link that they are to use.
-//! - [`link::Link`]: the connection with a backend; a new one each time that the device comes up.
-//!   Who has to hear of its end is a [`link::Member`].
-//! - [`transport::Transport`]: how a link and its backend speak. What another dialect than the native one
-//!   makes different are its [`quirks::Quirks`].
-//! - [`commands::Commands`]: the commands ring of a link, with the requests that wait.
-//! - [`commands::Exchange`]: a request, and the answer to it. A [`commands::Recipient`] hears of that.
-//! - [`stream::Stream`], [`datagram::Datagram`]: what a socket does, by its type.
-//! - [`endpoint::Endpoint`]: what a socket has at the backend: its [`EndpointState`](endpoint::EndpointState) is what
-//!   there is just now.
-//! - [`remote_socket::RemoteSocket`]: the backend's socket for one of ours, made when it is first needed.
-//!   Dropping it sends RELEASE. A socket can have several, one after another: [`saved_options::SavedOptions`]
-//!   are the options that each of them gets.
-//! - [`conn::Conn`]: a connection: a `RemoteSocket` with a data ring and a notifier. A datagram socket has
-//!   one too.
-//! - [`conn_ring::ConnRing`]: that data ring and notifier, for one connection after another;
-//!   [`ring_pool::RingPool`]: those of a link that no connection has. A [`notifier::Notifier`] is an event
-//!   channel, or a slot in the [`shared_channel::SharedChannel`] of the link; in either case a
-//!   [`doorbell::Doorbell`] hears of events: whom these concern changes.
-//! - [`budget::Share`]: the part of the guest's grant table that a connection has.
+//! - [`driver::Frontend`]: one per xenbus device. A guest may have several devices, each with its
+//!   own backend.
+//! - [`devices::Devices`]: all devices of the guest. Sockets look up their link here.
+//! - [`link::Link`]: the connection with a backend. A new link is created each time the device
+//!   comes up. A [`link::Member`] is notified when the link ends.
+//! - [`transport::Transport`]: requests, responses and negotiated features of a link.
+//!   [`quirks::Quirks`] are the differences between another dialect and the native one.
+//! - [`commands::Commands`]: the commands ring of a link and its pending requests.
+//! - [`commands::Exchange`]: a request and its response. A [`commands::Recipient`] is notified of
+//!   the response.
+//! - [`stream::Stream`], [`datagram::Datagram`]: the socket operations, one type per socket type.
+//! - [`endpoint::Endpoint`]: a socket's state at the backend.
+//!   [`EndpointState`](endpoint::EndpointState) is the current state.
+//! - [`remote_socket::RemoteSocket`]: the backend's socket for a socket of the guest, created when
+//!   first needed. Dropping it sends RELEASE. A socket can have several remote sockets, one after
+//!   another; each gets the options in [`saved_options::SavedOptions`].
+//! - [`conn::Conn`]: a connection: a `RemoteSocket` with a data ring and a notifier. A datagram
+//!   socket also has a connection.
+//! - [`conn_ring::ConnRing`]: the data ring and the notifier, used by one connection after another.
+//!   [`ring_pool::RingPool`] holds the spare rings of a link. A [`notifier::Notifier`] is an event
+//!   channel, or a slot in the [`shared_channel::SharedChannel`] of the link. In either case a
+//!   [`doorbell::Doorbell`] receives the events and passes them to the current connection.
+//! - [`budget::Share`]: a connection's part of the guest's grant table.
 //! - [`listing::SocketList`]: `/proc/net/xensock`, for each network namespace.
-//! - [`counters::Counters`]: what is counted of a device, over all of its links. Debugfs shows it,
+//! - [`counters::Counters`]: the counters of a device, over all of its links. Debugfs shows them,
 //!   in the module's [`directory`].
-//! - [`listener::Listener`]: a listening `RemoteSocket`, with the connections that were asked for ahead;
-//!   and with a [`listener::LocalListener`] if it is to have those of the guest itself as well.
-//! - [`survivors::Survivors`]: the listening and datagram sockets that have lost what the backend had
-//!   for them, and wait for a link.
-//! - [`family::Family`]: streams and datagrams as sockets of a [`family::AddressFamily`]: of AF_XENSOCK, or of
-//!   IPPROTO_XENSOCK under AF_INET or AF_INET6.
-//! - [`fallback::Fallback`]: creates such a socket where programs ask for TCP (or UDP);
-//!   [`hijack::Hijack`] is what the administrator of a network namespace has chosen. Behind it is a
-//!   socket of the guest's own, about which the guest's policy is asked. If it turns out to be none
-//!   for the backend, it falls back to that one, which has the file from then on.
+//! - [`listener::Listener`]: a listening `RemoteSocket` and the connections posted ahead of
+//!   `accept()`. It has a [`listener::LocalListener`] if it also takes connections of the guest
+//!   itself.
+//! - [`survivors::Survivors`]: the listening and datagram sockets that have lost their backend
+//!   state and wait for a link.
+//! - [`family::Family`]: streams and datagrams as sockets of a [`family::AddressFamily`]:
+//!   AF_XENSOCK, or IPPROTO_XENSOCK under AF_INET or AF_INET6.
+//! - [`fallback::Fallback`]: creates such a socket when a program asks for TCP (or UDP).
+//!   [`hijack::Hijack`] is the setting of the network namespace's administrator. The fallback keeps
+//!   a socket of the guest's own TCP or UDP behind the new socket, and the guest's policy is
+//!   applied to that one. If the socket turns out not to be for the backend, it falls back: the
+//!   file belongs to the guest's own socket from then on.
 //!
-//! Files stand on floors: each uses only what is below it. `tools/bed/floors.py` shows them.
+//! Files stand on floors: each file uses only the files below it. `tools/bed/floors.py` shows them.
 //!
 //! # References
 //!
-//! A socket and its link's table of members hold the `Arc` of a connection or a listener. These
-//! hold the socket (whose `struct sock` holds the module, so that this cannot be unloaded before
-//! the last byte is delivered) and the link. The cycles end where the socket lets go, in
-//! `release()` or before; and in `ConnRing::disconnect()`, which drops the reference of the doorbell. A
-//! connection that was posted holds the listening socket until it is accepted.
+//! A socket and its link's table of members hold the `Arc` of a connection or a listener. The
+//! connection or listener holds the link and the socket. Its `struct sock` holds the module, so the
+//! module cannot be unloaded before the last byte is delivered. The cycles end when the socket
+//! drops its reference, in `release()` or before, and in `ConnRing::disconnect()`, which drops the
+//! reference of the doorbell. A posted connection holds the listening socket until the connection
+//! is accepted.
 //!
-//! Whoever waits for an answer holds the `Exchange`, and so does the commands ring; if the waiting
-//! program is killed, the ring's reference is the last one, and goes in a handler. That is why an
-//! answered exchange owns nothing but memory.
+//! The task that waits for a response holds the `Exchange`, and so does the commands ring. If the
+//! waiting program is killed, the ring's reference is the last one, and a handler drops it. Hence
+//! an answered exchange owns nothing but memory.
 //!
 //! # Life of a connection
 //!
-//! `connect()` sends CONNECT, behind whatever the backend's socket needs before it. A listener
-//! posts ACCEPTs. The outcome comes with the answer, or in the status words of the ring. `close()`
-//! sends RELEASE as soon as the backend has taken all that was sent, or after `MAX_PATIENCE`; the
-//! connection outlives the socket until then. The answer to RELEASE starts the teardown: leave the
-//! ring to another connection, or end its events and revoke the grants; and leave the link's table. A
-//! link that goes down tears down all its connections, and its spare rings, itself. The memory of a
-//! ring is freed with the connection, not when its sharing ends: a `recv()` may still be reading it.
+//! `connect()` sends CONNECT, after any requests that set up the backend's socket. A listener posts
+//! ACCEPTs. The outcome arrives with the response, or in the status words of the ring. `close()`
+//! sends RELEASE as soon as the backend has taken all bytes that were sent, or after
+//! `MAX_PATIENCE`; the connection outlives the socket until then. The response to RELEASE starts
+//! the teardown. The teardown leaves the ring to another connection, or ends its events and revokes
+//! the grants, and removes the connection from the link's table. A link that goes down tears down
+//! all its connections and its spare rings itself. The memory of a ring is freed with the
+//! connection, not when its sharing ends: `recv()` may still be reading it.
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Endpoint::call` (mutex, waited for killably): calls that change the socket by an answer of the
-//!    backend's, for which they wait, killably too. Nothing that must not wait for the backend
-//!    takes it: not `send()`, `recv()`, `poll()`, `accept()`, `shutdown()` and `close()`. Where the
-//!    last two wait for RELEASE to be answered, they hold no lock.
-//! 2. `Stream::transition` (mutex): a change of state. Not held while waiting.
-//! 3. `Frontend::link`, then `Link::connected` (mutexes): which link there is; held while it is taken
-//!    down. `Link::members`, `RingPool::rings` (mutexes): who hears of that. `ConnRing::unsharing`
-//!    (mutex): the end of one's sharing.
-//! 4. `Conn::rx`, `Conn::tx` (mutexes): who moves an index of the data ring. Held over the copy,
-//!    not while waiting. Independent of each other: full duplex.
+//! 1. `Endpoint::call` (mutex, taken killably): held by calls that change the socket by a response
+//!    of the backend, while they wait for that response, killably too. Calls that must not wait for
+//!    the backend do not take it: `send()`, `recv()`, `poll()`, `accept()`, `shutdown()` and
+//!    `close()`. Where `shutdown()` and `close()` wait for the response to RELEASE, they hold no
+//!    lock.
+//! 2. `Stream::transition` (mutex): changes of the socket's state. Not held while waiting.
+//! 3. `Frontend::link`, then `Link::connected` (mutexes): the current link; held while the link is
+//!    taken down. `Link::members`, `RingPool::rings` (mutexes): the connections, listeners and
+//!    rings that have to be taken down. `ConnRing::unsharing` (mutex): the end of the sharing of
+//!    one ring.
+//! 4. `Conn::rx`, `Conn::tx` (mutexes): the right to move an index of the data ring. Held over the
+//!    copy, not while waiting. Independent of each other: full duplex.
 //! 5. `Datagram::names`, `Endpoint::inner`, then `Listener::posted` (spinlocks): short.
-//!    `Hijack::exempt`, `Hijack::routes` and that of a `LocalListener` (spinlocks) on their own.
+//!    `Hijack::exempt`, `Hijack::routes` and the lock of a `LocalListener` (spinlocks) do not nest
+//!    with others.
 //! 6. `SharedChannel::state`, then `Doorbell::owner` (spinlocks, IRQ): held while the handler of a
 //!    connection runs.
 //! 7. `Conn::state`, then `Events::asked` and `Conn::receive_queue` (spinlocks, IRQ): short.
-//! 8. `Devices::all` (spinlock), then `Transport::commands`, `Events::seen`, `ConnRing::notifier`, then `SharedChannel::channel`
-//!    (spinlocks, IRQ): innermost, but for the wait queues of a socket, which are woken under
-//!    `Conn::state` and `Listener::posted`.
+//! 8. `Devices::all` (spinlock), then `Transport::commands`, `Events::seen`, `ConnRing::notifier`,
+//!    then `SharedChannel::channel` (spinlocks, IRQ): innermost, except for the locks of a socket's
+//!    wait queues: tasks are woken under `Conn::state` and `Listener::posted`.
 //!
-//! A socket falls back under `Endpoint::call` and `Stream::transition`, so that who has waited for
-//! one of them finds that it has, and is repeated with the native socket.
+//! A socket falls back under `Endpoint::call` and `Stream::transition`. A call that has waited for
+//! one of them sees the fallback and is repeated with the native socket.
 //!
-//! `lock_sock()` is taken, under the mutexes of 1 and 2 or nothing, for flags of the socket, for
-//! opening both directions anew, and for what an accepted socket inherits.
+//! `lock_sock()` is taken under the mutexes of 1 and 2 or under no lock: to change flags of the
+//! socket, to open both directions anew, and to copy what an accepted socket inherits.
 //!
 //! # Contexts
 //!
 //! - Calls of programs: process context.
-//! - `Handler::handle()` of a link and of a connection: hard interrupt; of a connection also a work
-//!   item, where very many have news on a shared channel. They wake programs, pass
-//!   answers on and send requests that were made before, but never sleep, allocate or drop a last
-//!   reference, other than that of an exchange.
+//! - `Handler::handle()` of a link and of a connection: hard interrupt. The handler of a connection
+//!   also runs in a work item, when many slots of a shared channel have news. Handlers wake
+//!   programs, deliver responses and send requests that were prepared before. They never sleep,
+//!   allocate or drop a last reference, other than that of an exchange.
 //! - `Fallback::create()`: process context.
 //! - `SavedOptions` and `SocketList::show()`: process context.
-//! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`workers::WORKERS`], and
-//!   [`workers::FAILURES`] for a link that ends by itself and for events that were too much for a
+//! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`workers::WORKERS`]; and
+//!   [`workers::FAILURES`] for a link that ends by itself and for events that were too many for a
 //!   handler.
-//! - `Drop` of a `Stream` or a `Datagram`: any context; by then it owns nothing that matters.
+//! - `Drop` of a `Stream` or a `Datagram`: any context. Nothing is left to tear down by then.
 
 #![forbid(unsafe_code)]
 
@@ -165,7 +174,7 @@ use kernel::{
     InPlaceModule, //
 };
 
-/// Fails where there is no Xen, as the registration of the driver would.
+/// Fails if the kernel does not run on Xen, as the registration of the driver would.
 fn on_xen() -> Result {
     if xen::is_domain() {
         Ok(())
@@ -174,7 +183,7 @@ fn on_xen() -> Result {
     }
 }
 
-/// The module. Dropped in this order.
+/// The module. Its fields are dropped in this order.
 #[pin_data]
 struct XenSock {
     _substitute: substitute::Registration<fallback::Fallback>,
@@ -192,7 +201,7 @@ struct XenSock {
 impl InPlaceModule for XenSock {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // Before programs can have sockets: what comes after that should not fail.
+            // Before programs can have sockets: the steps after the registration should not fail.
             _workers: on_xen().and_then(|()| workers::Workers::new())?,
             _devices: devices::Devices::keep()?,
             _survivors: survivors::Survivors::keep(family::survivor)?,
@@ -201,7 +210,7 @@ impl InPlaceModule for XenSock {
             _namespaces: pernet::Registration::new()?,
             _families: family::Families::new()?,
             _substitute: substitute::Registration::new()?,
-            // Waits for devices, and programs are not to wait for that.
+            // Last, because it waits for devices, and programs should not wait for them.
             _driver <- Registration::new(c"xensock", module),
         })
     }

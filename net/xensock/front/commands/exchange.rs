@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An exchange: a request and, once it has come, the answer to it.
+//! An exchange: a request and its response.
 
 use super::Commands;
 use crate::proto::{
@@ -34,43 +34,46 @@ use kernel::{
     }, //
 };
 
-/// Who hears of the answer to a request.
+/// A connection that is notified of the response to a request.
 pub(crate) trait Recipient: Send + Sync {
-    /// Returns the handle of the socket that it is.
+    /// Returns the handle of the socket.
     fn id(&self) -> u64;
 
-    /// Called with the answer to `call`. Any context, with no lock held. Unless that is RELEASE, the
-    /// link has another reference, so that to drop this one frees nothing.
+    /// Called with the response to `call`. Any context, with no lock held. Unless `call` is
+    /// RELEASE, the link holds another reference, so dropping this one frees nothing.
     fn hear(self: Arc<Self>, call: Call, answer: &Result<Response>);
 }
 
-/// How soon a request goes, and its answer is heard of.
+/// The urgency of a request and of its response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Haste {
-    /// At once: somebody waits for the answer.
+    /// The request is sent at once, and a task waits for the response.
     Awaited,
-    /// It goes at once. Its answer is heard of with the next that is awaited, or some time later.
+    /// The request is sent at once. The response is taken with the next awaited one, or after a
+    /// delay.
     Unheard,
-    /// It goes with the next request, or some time later, and is [`Haste::Unheard`].
+    /// The request is published with the next request, or after a delay. The response is handled as
+    /// for [`Haste::Unheard`].
     Deferred,
 }
 
-/// A request and its answer.
+/// A request and its response.
 ///
-/// Made in process context, submitted once, by
-/// [`Transport::submit`](crate::transport::Transport::submit). Whoever
-/// waits for the answer holds a reference, and so does the commands ring until the answer has come.
-/// An exchange owns nothing but memory then, so that the last reference may go in any context.
+/// Created in process context, and submitted once, by
+/// [`Transport::submit`](crate::transport::Transport::submit). A task that waits for the response
+/// holds a reference, and so does the commands ring until the response has arrived. From then on an
+/// exchange owns nothing but memory, so the last reference may be dropped in any context.
 #[pin_data]
 pub(crate) struct Exchange {
     call: Call,
-    /// RELEASE: whether it resets the connection. That is known only when it is submitted.
+    /// RELEASE: set if the connection is reset. Known only when the exchange is submitted.
     abort: Atomic<bool>,
-    /// RELEASE: whether it leaves the ring to another connection. Likewise.
+    /// RELEASE: set if the ring is left to another connection. Known only when the exchange is
+    /// submitted.
     reuse: Atomic<bool>,
-    /// Who hears of the answer, while it is waited for.
+    /// Recipient of the response, until the response arrives.
     pub(crate) recipient: LockedBy<Option<Arc<dyn Recipient>>, Commands>,
-    /// Known when it is submitted.
+    /// Set when the exchange is submitted.
     pub(crate) haste: LockedBy<Haste, Commands>,
     answer: SetOnce<Result<Response>>,
     #[pin]
@@ -89,7 +92,7 @@ impl_list_item! {
 }
 
 impl Exchange {
-    /// Makes an exchange for the link whose `commands` these are.
+    /// Creates an exchange for the link that `commands` belongs to.
     pub(crate) fn new<B: Backend>(commands: &Lock<Commands, B>, call: Call) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -107,7 +110,7 @@ impl Exchange {
         )
     }
 
-    /// What is asked.
+    /// Returns the call.
     pub(crate) fn call(&self) -> Call {
         match self.call {
             Call::Release { id, .. } => Call::Release {
@@ -119,46 +122,48 @@ impl Exchange {
         }
     }
 
-    /// Has RELEASE reset the connection.
+    /// Makes RELEASE reset the connection.
     pub(crate) fn set_abort(&self) {
         self.abort.store(true, Relaxed);
     }
 
-    /// Has RELEASE leave the ring to another connection.
+    /// Makes RELEASE leave the ring to another connection.
     pub(crate) fn set_reuse(&self) {
         self.reuse.store(true, Relaxed);
     }
 
-    /// Stores the answer, or why there will be none, and wakes who waits. Any context.
+    /// Stores the response, or the error if there will be none, and wakes waiting tasks. Any
+    /// context.
     pub(crate) fn finish(&self, answer: Result<Response>) {
-        // An answer counts once: the first.
+        // Only the first response counts.
         let _ = self.answer.populate(answer);
         self.done.complete_all();
     }
 
-    /// The error that the backend has answered with, if it has.
+    /// Returns the error that the exchange has ended with, if any.
     pub(crate) fn error(&self) -> Option<Error> {
         self.answer.copy()?.err()
     }
 
-    /// Whether it has ended. Any context.
+    /// Returns `true` once the exchange has ended. Any context.
     pub(crate) fn is_over(&self) -> bool {
         self.answer.as_ref().is_some()
     }
 
-    /// Waits for the answer. Ends early if the program is killed; the answer is dropped then.
+    /// Waits for the response. Returns early if the program is killed; the response is dropped
+    /// then.
     pub(crate) fn wait(&self) -> Result<Response> {
         self.done.wait_for_completion_killable()?;
         self.answer.copy().unwrap_or(Err(EIO))
     }
 }
 
-/// Returns the error that a positive number of the protocol stands for.
+/// Returns the error for a positive error number of the protocol.
 pub(crate) fn wire_error(number: i32) -> Error {
     Error::from_errno(-number)
 }
 
-/// The address in an answer, if there is one.
+/// Returns the address in a response, if there is one.
 pub(crate) fn address(response: &Response) -> Option<SocketAddr> {
     match response.body {
         Body::Addr(addr) => Some(addr),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! POLLs: listening sockets that wait for a connection before they ask for it.
+//! POLLs: listening sockets that wait for a connection before they send ACCEPT.
 
 use super::{
     concerns,
@@ -19,14 +19,14 @@ fn is_poll(call: Call) -> bool {
 }
 
 impl Commands {
-    /// Returns whether RELEASE of a socket has to wait for an ACCEPT.
+    /// Returns `true` if RELEASE of a socket has to wait for an ACCEPT.
     pub(super) fn is_accepting(&self, id: u64) -> bool {
         let is_accept = |call: Call| matches!(call, Call::Accept { .. }) && concerns(&call, id);
         let mut calls = self.inflight.iter().flatten().map(|i| i.exchange.call());
         !self.quirks.releases_accepting() && calls.any(is_accept)
     }
 
-    /// Returns whether a POLL of this socket waits for its answer, or for a slot.
+    /// Returns `true` if a POLL of this socket waits for its response, or for a slot.
     pub(crate) fn is_polling(&self, id: u64) -> bool {
         let is_polling = |call: Call| is_poll(call) && concerns(&call, id);
         let mut sent = self.inflight.iter().flatten().map(|i| i.exchange.call());
@@ -34,14 +34,14 @@ impl Commands {
         sent.any(is_polling) || queued.any(is_polling)
     }
 
-    /// Returns how many slots of the ring are lost, with POLLs that were never answered and for whose
-    /// answer nobody waits any more.
+    /// Returns the number of slots that are lost to POLLs that were never answered, and for whose
+    /// response no exchange waits any more.
     pub(crate) fn lost_slots(&self) -> usize {
         let held = self.ring.as_ref().map_or(0, FrontRing::in_flight) as usize;
         held.saturating_sub(self.inflight.iter().flatten().count())
     }
 
-    /// Ends what holds a slot if that is a POLL and will never be answered.
+    /// Ends the request in a slot if it is a POLL that will never be answered.
     pub(super) fn end_poll(&mut self, slot: usize) -> Option<Answer> {
         if self.quirks.answers_all() {
             return None;
@@ -51,7 +51,8 @@ impl Commands {
         Some(self.answer(poll.exchange, Err(ECONNABORTED)))
     }
 
-    /// Has no POLL tell a connection that is released: it would have the last reference, in a handler.
+    /// Removes a released connection as the recipient of POLLs. A handler would otherwise drop the
+    /// last reference, held by the POLL.
     pub(super) fn forget_recipient(&mut self, id: u64) {
         if self.quirks.accepts_ahead() {
             return;
@@ -63,7 +64,7 @@ impl Commands {
             };
             let recipient = poll.recipient.access_mut(self);
             if is_poll(poll.call()) {
-                // That of RELEASE is another reference.
+                // RELEASE holds another reference.
                 let _ = recipient.take_if(|recipient| recipient.id() == id);
             }
         }

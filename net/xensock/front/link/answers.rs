@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Answers that nobody waits for: they bring no event, and are looked at with others, or after a while.
+//! Responses that no task waits for. They bring no event; the frontend takes them with other
+//! responses, or after a delay.
 
 use super::Link;
 use crate::commands::{
@@ -23,12 +24,12 @@ use kernel::{
 /// The work item [`Link::answers`].
 pub(super) const ANSWERS: u64 = 3;
 
-/// How long they are left where they are, in milliseconds. Long enough for another connection to come,
-/// and too short for anybody to miss what is held until then.
+/// Longest delay of a response that no task waits for, in milliseconds. Long enough for another
+/// connection to be made meanwhile, and too short for the resources held until then to be missed.
 const MAX_WAIT: Msecs = 20;
 
 impl Link {
-    /// Sends a request with so much haste; `recipient` will hear of the answer. Any context.
+    /// Sends a request with the given haste. `recipient` is notified of the response. Any context.
     pub(crate) fn tell(
         self: &Arc<Self>,
         exchange: &Arc<Exchange>,
@@ -37,14 +38,15 @@ impl Link {
     ) {
         self.submit_with(exchange, recipient, haste, || {
             if haste != Haste::Awaited {
-                // An item that is queued already sees to all of them.
+                // One queued item takes the responses to all such requests.
                 let _ = enqueue_delayed::<_, ANSWERS>(self.clone(), msecs_to_jiffies(MAX_WAIT));
             }
         });
     }
 
-    /// Passes on all answers that are there, and the others as soon as they come: for who waits for one
-    /// that nobody was to wait for. Any context; no lock may be held.
+    /// Delivers all responses that have arrived, and has each of the others delivered as soon as it
+    /// arrives. For a task that waits for the response to a request sent without
+    /// [`Haste::Awaited`]. Any context; no lock may be held.
     pub(crate) fn hurry(self: &Arc<Self>) {
         self.expect_answers();
         if self.take_answers().is_err() {
@@ -56,7 +58,7 @@ impl Link {
 impl WorkItem<ANSWERS> for Link {
     type Pointer = Arc<Link>;
 
-    /// Nobody has asked for anything since.
+    /// Runs if no event has brought the responses earlier.
     fn run(this: Arc<Link>) {
         this.hurry();
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long connections stay large, and listeners keep what was asked for ahead: a work item of their
-//! link looks at them once a second, for as long as there is anything to do.
+//! Shrinks connections that have grown, and withdraws connections that listeners posted ahead. A
+//! work item of the link checks its members once a second, as long as there is work left.
 
 use super::Link;
 use kernel::{
@@ -26,27 +26,27 @@ use kernel::{
 /// The work item [`Link::expiry`].
 pub(super) const EXPIRY: u64 = 2;
 
-/// From one look to the next, in milliseconds.
+/// Time between two checks, in milliseconds.
 const PERIOD: Msecs = 1000;
 
 impl Link {
-    /// Looks after connections that have grown from now on. May sleep.
+    /// Starts the periodic check of connections that have grown. May sleep.
     pub(crate) fn look_after(self: &Arc<Self>) {
         self.if_open(|| {
-            // An item that is queued already does all there is to do.
+            // One queued item looks after all members.
             let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(PERIOD));
         });
     }
 
-    /// Notes that grants, pages, sockets or memory were refused: what has grown shrinks, and listeners
-    /// give back what they have ahead. Any context.
+    /// Notes that grants, pages, sockets or memory were refused. Grown rings shrink, and listeners
+    /// give back the connections they posted ahead. Any context.
     pub(crate) fn note_shortage(self: &Arc<Self>) {
         self.is_short.store(true, Relaxed);
-        // One that waits for its time sees it then.
+        // If the item is already queued with a delay, it sees the flag when it runs.
         let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), 0);
     }
 
-    /// Notes that a listener has got nothing for what it has asked for ahead. Any context.
+    /// Notes that a connection which a listener posted ahead was refused. Any context.
     pub(crate) fn note_refusal(self: &Arc<Self>) {
         let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(PERIOD));
     }
@@ -62,7 +62,7 @@ impl WorkItem<EXPIRY> for Link {
         this.for_each(|member| {
             is_any |= member.clone().age(is_short);
             if member.needs_care(is_short) {
-                // What there is no memory for is not looked at this time.
+                // Without memory for the list, the member is left for the next check.
                 is_any |= members.push(member.clone(), GFP_NOWAIT).is_err();
             }
         });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How spare rings come and go: those that nobody has wanted for a while are given up.
+//! Spare rings of a link: rings that were not reused for a while are given up.
 
 use super::Link;
 use crate::{
@@ -24,12 +24,12 @@ use kernel::{
 /// The work item [`Link::reclaim`].
 pub(super) const RECLAIM: u64 = 1;
 
-/// How long a ring stays unused: so long, or twice that. In milliseconds.
+/// Period of the work item in milliseconds. An unused ring is given up after one to two periods.
 const IDLE_TIME: Msecs = 1000;
 
 impl Link {
-    /// Returns a data ring of this order for a connection of `sk`'s, which is `owner`'s: a spare one,
-    /// or a new one. May sleep.
+    /// Returns a data ring of this order for a connection of `sk` whose user is `owner`: a spare
+    /// one if there is one, or a new one. May sleep.
     pub(crate) fn new_ring(&self, sk: &Sock, owner: u64, order: Order) -> Result<Arc<ConnRing>> {
         match self.ring_pool.take_for(sk, owner, order) {
             Some(ring) => {
@@ -40,15 +40,16 @@ impl Link {
         }
     }
 
-    /// Leaves a ring that was [entered](crate::ring_pool::RingPool::enter) to another connection. May sleep.
+    /// Leaves a ring that was [entered](crate::ring_pool::RingPool::enter) to another connection.
+    /// May sleep.
     pub(crate) fn offer(self: &Arc<Self>, ring: &Arc<ConnRing>) {
-        // The backend has nothing of extensions any more.
+        // The backend has unmapped the extensions.
         ring.restart();
         self.ring_pool.offer(ring, || self.reclaim_later());
     }
 
     fn reclaim_later(self: &Arc<Self>) {
-        // An item that is queued already does all there is to do.
+        // One queued item looks after all rings.
         let _ = enqueue_delayed::<_, RECLAIM>(self.clone(), msecs_to_jiffies(IDLE_TIME));
     }
 }
@@ -56,7 +57,7 @@ impl Link {
 impl WorkItem<RECLAIM> for Link {
     type Pointer = Arc<Link>;
 
-    /// Gives up the rings that nobody has wanted for a while.
+    /// Gives up the rings that were not reused for a while.
     fn run(this: Arc<Link>) {
         while let Some(ring) = this.ring_pool.next_old() {
             ring.give_up(&this);
