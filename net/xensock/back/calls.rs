@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a guest asks, one request at a time.
+//! Performs the requests of a guest, one at a time.
 //!
-//! Runs as the guest's work item. No request is waited for here: what takes long is answered by the
-//! connection or the listener that it is about, when it is done.
+//! Runs in the link's work item and never waits for the outcome of a request. If a request takes
+//! long, the connection or listener that it concerns answers it later.
 
 use crate::{
     conn::Conn,
@@ -46,14 +46,14 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The protocols, by name rather than by being the default of the type.
+/// Protocol numbers that a guest may give instead of 0, which stands for the default of the type.
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
 
-/// What a request comes to when it is taken on: what to answer, or nothing yet.
+/// The response to a request, or `None` if it will be answered later.
 type Answer = Option<Body>;
 
-/// Answers one slot of the commands ring, or sees to it that it will be.
+/// Answers the request in a slot of the commands ring, or arranges for its answer.
 pub(crate) fn dispatch(table: &Arc<Table>, slot: &[u8; crate::proto::SLOT]) {
     let guest = &*table.guest;
     let dialect = guest.transport.dialect();
@@ -73,7 +73,7 @@ pub(crate) fn dispatch(table: &Arc<Table>, slot: &[u8; crate::proto::SLOT]) {
     }
 }
 
-/// Does what is asked for. `ticket` is the answer, for those that give it later.
+/// Performs a call. `ticket` is the response, for a call that is answered later.
 fn perform(table: &Arc<Table>, call: Call, ticket: Response) -> Result<Answer> {
     match call {
         Call::Socket {
@@ -170,7 +170,7 @@ fn socket(
     Ok(Some(Body::Empty))
 }
 
-/// Puts a new socket into the place that it has.
+/// Puts a new socket into its entry of the table.
 fn adopt(table: &Table, id: u64, entry: TableEntry) -> Result {
     table.change(id, entry.clone()).inspect_err(|_| {
         if let TableEntry::Datagram(datagram) = &entry {
@@ -197,7 +197,7 @@ fn make(
     }
 }
 
-/// Returns the answer to a request whose outcome the guest is told by a [`OutcomeReport`].
+/// Returns the answer to a request whose outcome the guest learns from an [`OutcomeReport`].
 fn taken_on(completion: OutcomeReport) -> Answer {
     match completion {
         OutcomeReport::Response(_) => None,
@@ -221,7 +221,7 @@ fn connect(
         TableEntry::Conn(_) | TableEntry::Accepted(..) | TableEntry::Dead => return Err(EISCONN),
     };
     let completion = OutcomeReport::new(&table.guest.transport, ticket);
-    // There is one attempt, and this is it.
+    // The entry stays `Dead` if this fails: a socket has only one attempt to connect.
     table.change(id, TableEntry::Dead)?;
     let conn = Conn::connect(&table.guest, id, socket, addr, ring, completion)?;
     table
@@ -233,7 +233,7 @@ fn connect(
 fn disconnect(table: &Table, id: u64) -> Result<Answer> {
     match table.get(id)? {
         TableEntry::Datagram(datagram) => Ok(Some(Body::Addr(datagram.connect(None)?))),
-        // A stream has one attempt to connect, and keeps its peer.
+        // A stream has only one attempt to connect, and keeps its peer.
         _ => Err(EAFNOSUPPORT),
     }
 }
@@ -253,7 +253,7 @@ fn shutdown(table: &Table, id: u64, how: u32) -> Result<Answer> {
     let entry = stream(table, id)?;
     let conn = entry.conn().ok_or(ENOTCONN)?;
     match how {
-        // TCP tells the peer nothing of it.
+        // TCP does not tell the peer.
         SHUT_RD => conn.check_connected()?,
         SHUT_WR => conn.shut_down(Shutdown::Send.into())?,
         _ => conn.shut_down(Shutdown::Send | Shutdown::Recv)?,
@@ -265,12 +265,12 @@ fn unmap(table: &Table, ring: RingRef) -> Result<Answer> {
     if !table.guest.transport.has(Feature::RingReuse) {
         return Err(EOPNOTSUPP);
     }
-    // A ring that is not kept is mapped for a socket, or not at all.
+    // A ring outside the pool belongs to a socket or is not mapped: then this does nothing.
     table.guest.unmap(ring);
     Ok(Some(Body::Empty))
 }
 
-/// Returns the connection whose ring is to grow or to shrink.
+/// Returns the connection whose ring is to grow or shrink.
 fn resizable(table: &Table, id: u64) -> Result<Arc<Conn>> {
     if !table.guest.transport.has(Feature::RingResize) {
         return Err(EOPNOTSUPP);
@@ -297,13 +297,13 @@ fn release(table: &Table, id: u64, abort: bool, reuse: bool, ticket: Response) -
             datagram.release(ticket, false, false);
             return Ok(None);
         }
-        // PV Calls has no error for a socket that is unknown.
+        // PV Calls has no error for an unknown socket.
         Ok(TableEntry::Dead) | Err(_) => (),
     }
     Ok(Some(Body::Empty))
 }
 
-/// Gives up a place for a connection that has none. What waits there already stays.
+/// Gives up a place that has no connection yet. A connection that is already in the place stays.
 fn withdraw(table: &Table, id: u64) -> Result<Answer> {
     let TableEntry::Accepted(conn, listener) = table.get(id)? else {
         return Err(EINVAL);
@@ -312,7 +312,7 @@ fn withdraw(table: &Table, id: u64) -> Result<Answer> {
     Ok(Some(Body::Empty))
 }
 
-/// Leaves a socket that can only be released.
+/// Makes a socket one that can only be released.
 fn spend(table: &Table, id: u64) -> Result {
     if let TableEntry::Datagram(datagram) = table.get(id)? {
         datagram.abandon();
@@ -326,13 +326,13 @@ fn bind(table: &Table, id: u64, addr: SocketAddr) -> Result<Answer> {
         _ => return Err(EINVAL),
     };
     if bound.is_err() && matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0) {
-        // Linux has tied the socket to that interface all the same.
+        // Linux has nevertheless tied the socket to that interface.
         spend(table, id)?;
     }
     bound.map(|addr| Some(Body::Addr(addr)))
 }
 
-/// Returns the entry of a stream: `EOPNOTSUPP` for a datagram socket.
+/// Returns the entry of a stream. `EOPNOTSUPP` for a datagram socket.
 fn stream(table: &Table, id: u64) -> Result<TableEntry> {
     match table.get(id)? {
         TableEntry::Datagram(_) => Err(EOPNOTSUPP),

@@ -28,12 +28,12 @@ use kernel::{
     }, //
 };
 
-/// The event channel of the commands ring, whoever handles its events.
+/// The event channel of the commands ring, independent of the type of its handler.
 pub(crate) trait Channel: Send {
-    /// Tells the guest that there are responses. Any context.
+    /// Notifies the guest of responses. Any context.
     fn notify(&self);
 
-    /// Lets the guest send the next event, later if the last was for nothing. Any context.
+    /// Lets the guest send the next event, with a delay if the last one was spurious. Any context.
     fn eoi(&self, spurious: bool);
 }
 
@@ -56,9 +56,9 @@ pub(crate) struct Commands {
     /// `None` before it is open, and once the link is down.
     #[pin]
     channel: SpinLockIrq<Option<KBox<dyn Channel>>>,
-    /// The event channel is masked until the requests are served.
+    /// Set while the event channel is masked, until the requests are served.
     owes_eoi: Atomic<bool>,
-    /// Requests were served since the last event was let in.
+    /// Set if requests were served since the last EOI.
     has_served: Atomic<bool>,
 }
 
@@ -72,7 +72,7 @@ impl Commands {
         })
     }
 
-    /// Has the responses announced by `channel`. May sleep.
+    /// Sets the channel that announces responses. May sleep.
     pub(crate) fn open<T: Handler>(&self, channel: EventChannel<T>) -> Result {
         let channel = KBox::new(channel, GFP_KERNEL)?;
         *self.channel.lock() = Some(channel);
@@ -82,14 +82,14 @@ impl Commands {
     /// Ends the events, and takes the ring out of use. May sleep.
     pub(crate) fn close(&self) {
         let channel = self.channel.lock().take();
-        // Outside the lock: waits for the handler.
+        // Outside the lock: dropping the channel waits for its handler.
         drop(channel);
         let ring = self.ring.lock().take();
         drop(ring);
     }
 
-    /// Takes the next request. If there is none, an event tells of the next. An impossible index is an
-    /// error.
+    /// Takes the next request. Returns `None` if there is none; then an event will announce the
+    /// next one. Fails if an index is impossible.
     pub(crate) fn next(&self) -> Result<Option<[u8; SLOT]>> {
         let slot = {
             let mut ring = self.ring.lock();
@@ -107,7 +107,8 @@ impl Commands {
         Ok(slot)
     }
 
-    /// Sends a response, unless the link is down. `note` is called before the guest can see it.
+    /// Sends a response, unless the link is down. Calls `note` before the guest can see the
+    /// response.
     pub(crate) fn respond(&self, response: &[u8], note: impl FnOnce()) {
         let notify = {
             let mut ring = self.ring.lock();
@@ -115,7 +116,7 @@ impl Commands {
                 return;
             };
             note();
-            // There is a slot for each request.
+            // Each request has a slot for its response.
             ring.push(response).is_ok() && ring.publish()
         };
         if notify {
@@ -125,7 +126,7 @@ impl Commands {
         }
     }
 
-    /// Notes that an event has come, which [`Self::eoi`] ends. Any context.
+    /// Notes that an event has come; [`Self::eoi`] acknowledges it. Any context.
     pub(crate) fn note_event(&self) {
         self.owes_eoi.store(true, Release);
     }
@@ -133,12 +134,12 @@ impl Commands {
     /// Lets the guest send the next event, as there are no more requests.
     pub(crate) fn eoi(&self) {
         let channel = self.channel.lock();
-        // The first event may come before the channel is known here; then it is let in later.
+        // The first event may come before `channel` is set; it is acknowledged later.
         let Some(channel) = &*channel else {
             return;
         };
         if self.owes_eoi.xchg(false, Full) {
-            // Events for nothing delay the next.
+            // A spurious event delays the next one.
             channel.eoi(!self.has_served.xchg(false, Full));
         }
     }

@@ -64,7 +64,7 @@ pub(crate) struct Backend {
     offer: Arc<LinkOffer>,
     _watch: Watch<LinkOffer>,
     counters: Arc<Counters>,
-    /// Shows how often the guest was refused something.
+    /// Shows how often the guest was refused, for each reason.
     #[pin]
     _refused: debugfs::File<Arc<Refused>>,
     /// Shows the counters.
@@ -74,17 +74,18 @@ pub(crate) struct Backend {
     queues: Arc<Queues>,
 }
 
-/// How many steps are taken for one report of the frontend's state. It takes two or three to settle;
-/// a frontend that keeps changing its state causes a report with each change, and must not keep the
-/// thread that all devices share.
+/// Maximum number of steps for one report of the frontend's state. A link settles within two or
+/// three. A frontend that keeps changing its state causes a report with each change, and must not
+/// occupy the thread that all devices share.
 const MAX_STEPS: usize = 8;
 
 impl Backend {
-    /// Does what the state of the frontend asks for. Returns whether there is more to do.
+    /// Takes the step that the state of the frontend asks for. Returns `true` if there may be
+    /// another.
     fn step(&self, dev: &xenbus::Device<Bound>) -> Result<bool> {
         let other = dev.otherend_state();
         if matches!(other, State::Reconfiguring | State::Reconfigured) {
-            // Not used by this protocol, and to be ignored.
+            // This protocol does not use these states; they are ignored.
             return Ok(false);
         }
         let action = back_next(end_state(dev.state()), end_state(other), dev.is_online());
@@ -109,7 +110,7 @@ impl Backend {
             }
             BackAction::Recheck => {
                 let address = match Address::read(dev) {
-                    // It has just died: its state is the next to go.
+                    // The frontend has just gone; its state node is next.
                     Err(ENOENT) => return Ok(true),
                     address => address?,
                 };
@@ -129,7 +130,7 @@ impl Backend {
             BackAction::Remove => {
                 self.take_down();
                 dev.remove_own_dir()?;
-                // The bus unregisters the device for that.
+                // The bus unregisters the device when its directory is gone.
                 return Ok(false);
             }
         }
@@ -151,7 +152,7 @@ impl Backend {
         Ok(())
     }
 
-    /// Ends the link, if there is one: afterwards nothing is shared with the guest.
+    /// Ends the link, if there is one. Nothing is shared with the guest afterwards.
     fn take_down(&self) {
         let link = self.link.lock().take();
         if let Some(link) = link {
@@ -230,7 +231,7 @@ impl xenbus::Driver for Backend {
     }
 }
 
-/// A xenbus state, as the protocol's state machines have it.
+/// Converts a xenbus state to the type of the protocol's state machines.
 fn end_state(state: State) -> EndState {
     EndState::from_number(state.number())
 }

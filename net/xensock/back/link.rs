@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A link with a guest, from the time that both ends are there until one of them is not.
+//! A link with a guest: it lasts while both ends are connected.
 
 use crate::{
     calls,
@@ -72,7 +72,7 @@ impl Link {
             GFP_KERNEL,
         )?;
         link.transport().open(dev, link.clone())?;
-        // For what came before the channel was bound.
+        // For requests sent before the channel was bound.
         link.wake();
         Ok(link)
     }
@@ -81,12 +81,12 @@ impl Link {
         &self.guest.transport
     }
 
-    /// Returns where the guest has its commands ring.
+    /// Returns the location of the guest's commands ring.
     pub(crate) fn address(&self) -> Address {
         self.transport().address()
     }
 
-    /// Returns the number of the guest.
+    /// Returns the domain id of the guest.
     pub(crate) fn peer(&self) -> DomId {
         self.transport().peer()
     }
@@ -96,30 +96,31 @@ impl Link {
     /// Not to be called from a work item.
     pub(crate) fn take_down(&self) {
         self.close();
-        // First the commands, if they are being served right now: they may have made another
-        // connection. Then the last turn of each connection, in which its events and callbacks end.
-        // Then what those have queued in the meantime, which finds nothing to do.
+        // The first flush waits for a command that is being served: it may have made another
+        // connection. The second waits for the last turn of each connection, which ends its events
+        // and callbacks. The third waits for work that these have queued meanwhile, which finds
+        // nothing to do.
         for _ in 0..3 {
             self.transport().queues.flush();
         }
     }
 
-    /// Takes the commands ring out of use, and has all sockets close, each in its work item. May
+    /// Takes the commands ring out of use, and makes all sockets close, each in its work item. May
     /// sleep.
     fn close(&self) {
         self.guest.close();
         self.table.close();
     }
 
-    /// Has the work item run.
+    /// Queues the work item.
     fn wake(self: &Arc<Self>) {
-        // An item that is queued already will see what there is to do.
+        // An item that is already queued will see the new work.
         let _ = self.transport().queues.work.enqueue(self.clone());
     }
 
-    /// Serves requests until there are none, or as many as the ring has slots were served.
+    /// Serves requests until there are none, or until it has served as many as the ring has slots.
     ///
-    /// Returns whether there may be more.
+    /// Returns `true` if there may be more.
     fn serve(&self) -> Result<bool> {
         for _ in 0..SLOTS {
             match self.transport().commands.next()? {
@@ -145,10 +146,10 @@ impl WorkItem for Link {
 
     fn run(this: Arc<Link>) {
         match this.serve() {
-            // The others first.
+            // Other work items first.
             Ok(true) => this.wake(),
             Ok(false) => this.transport().commands.eoi(),
-            // Nothing but the end of the link is left to this guest.
+            // All that is left for this guest is the end of the link.
             Err(_) => {
                 this.close();
                 let what = c"impossible index in the commands ring";

@@ -2,8 +2,9 @@
 
 //! A listening socket of a guest.
 //!
-//! The guest posts ACCEPTs ahead, and each connection that comes in goes to the first of them. A
-//! connection for which there is none waits in TCP's own queue: none is ever accepted for nobody.
+//! The guest posts ACCEPTs ahead of time, and each incoming connection goes to the oldest of them.
+//! Without a posted ACCEPT, a connection waits in TCP's own queue: the backend accepts none that no
+//! guest has asked for.
 
 mod open;
 
@@ -53,12 +54,12 @@ use kernel::{
 };
 use open::Open;
 
-/// How many connections are accepted before other work has its turn.
+/// Maximum number of connections accepted before other work has its turn.
 const BUDGET: u32 = 32;
 
-/// Who knows all listeners of a guest.
+/// All listeners of a guest.
 pub(crate) trait Listeners: Send + Sync {
-    /// Has each of them look again how many connections may wait.
+    /// Makes each listener check again how many connections may wait.
     fn wake(&self);
 }
 
@@ -69,11 +70,12 @@ pub(crate) struct Listener {
     all: Arc<dyn Listeners>,
     #[pin]
     backlog: Backlog,
-    /// `None` once it is closed. Held while a connection is accepted, which does not wait.
+    /// `None` once the listener is closed. Held while a connection is accepted, which does not
+    /// wait.
     #[pin]
     open: Mutex<Option<Open>>,
-    /// The oldest of the ACCEPTs that have no connection: the guest sees there whether connections
-    /// wait. With [`Feature::Waiting`].
+    /// The oldest ACCEPT that has no connection. It shows the guest if connections wait. With
+    /// [`Feature::Waiting`].
     #[pin]
     oldest: SpinLockIrq<Option<Arc<Conn>>>,
     #[pin]
@@ -85,7 +87,7 @@ impl_has_work! {
 }
 
 impl Listener {
-    /// Has `socket` listen. If that fails the socket is as it was.
+    /// Makes `socket` listen. If that fails, the socket is as it was.
     pub(crate) fn new(
         guest: &Arc<Guest>,
         all: Arc<dyn Listeners>,
@@ -124,7 +126,7 @@ impl Listener {
             listener: listener.clone(),
             socket: open.socket.clone(),
         })?;
-        // What comes from now on is counted; how many may wait is said at once.
+        // Connections are counted from now on; `adjust` sets at once how many may wait.
         if let Err(error) = open.socket.listen(0) {
             open.socket.tcp().clear_callbacks();
             return Err(error);
@@ -134,7 +136,7 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Changes how many connections may wait.
+    /// Changes the number of connections that may wait.
     pub(crate) fn set_backlog(&self, backlog: u32) -> Result {
         let mut open = self.open.lock();
         let open = (*open).as_mut().ok_or(EINVAL)?;
@@ -143,7 +145,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Counts what waits, and tells TCP how many may.
+    /// Counts the waiting connections, and tells TCP how many may wait.
     fn adjust(&self, open: &Open) {
         let shares = self.guest.policy().may_wait();
         open.hold_place(self.guest.transport.quirks);
@@ -152,15 +154,16 @@ impl Listener {
         self.relieve(&shares);
     }
 
-    /// Lets other listeners of the guest take in more again, if they were held back and there is
-    /// room.
+    /// Lets other listeners of the guest take in more connections, if they were held back and there
+    /// is room again.
     fn relieve(&self, shares: &Shares) {
         if self.guest.counters.waiting.has_room_again(shares) {
             self.all.wake();
         }
     }
 
-    /// Reads an option as [`GuestSocket::amended_option`] does. TCP knows only a part of the backlog.
+    /// Reads an option as [`GuestSocket::amended_option`] does. In `TCP_INFO` it corrects the
+    /// backlog, of which TCP knows only a part.
     pub(crate) fn option(&self, level: u32, name: u32, offset: u32) -> Result<Piece> {
         let (socket, backlog) = {
             let open = self.open.lock();
@@ -171,7 +174,7 @@ impl Listener {
             if (option.level, option.name) == (SOL_TCP, TCP_INFO) {
                 let tcp = socket.tcp();
                 change_info(value, INFO_BACKLOG, |_| backlog);
-                // The guest counts what it has got itself.
+                // The guest adds the connections that wait with it.
                 change_info(value, INFO_WAITING, |n| {
                     n.saturating_sub(u32::from(tcp.holds_place()))
                 });
@@ -179,13 +182,13 @@ impl Listener {
         })
     }
 
-    /// TCP's socket, until it is closed.
+    /// Returns TCP's socket, until the listener is closed.
     pub(crate) fn socket(&self) -> Option<Arc<GuestSocket<Tcp>>> {
         Some((*self.open.lock()).as_ref()?.socket.clone())
     }
 
-    /// Adds a place for a connection, and fills it at once if it can. If that cannot be, the place is
-    /// given up, and the guest is told so.
+    /// Adds a place for a connection, and fills it at once if a connection waits. If the place
+    /// cannot be added, it is given up, and the guest is told so.
     pub(crate) fn post(self: &Arc<Self>, conn: Arc<Conn>) {
         match self.push(conn.clone()) {
             Ok(()) if self.accept() => self.wake(),
@@ -211,8 +214,9 @@ impl Listener {
         Ok(())
     }
 
-    /// Notes that a place was not added, so that fewer connections can wait with the guest: who asks
-    /// for one more has accepted one, unless it has never had so many.
+    /// Notes that a place could not be added, so that fewer connections can wait with the guest. A
+    /// guest posts another place after it has accepted a connection, unless it has never had so
+    /// many.
     pub(crate) fn refused(&self) {
         if let Some(open) = (*self.open.lock()).as_mut() {
             let posted = u32::try_from(open.posted.len()).unwrap_or(u32::MAX);
@@ -221,11 +225,11 @@ impl Listener {
         }
     }
 
-    /// Says in the place `index`, the oldest or about to become that, whether a connection waits for
-    /// which there is none. Returns whether it said otherwise before.
+    /// Shows in the place `index` if a connection waits that has no place. This place is the oldest
+    /// or about to be. Returns `true` if that has changed.
     ///
-    /// A connection is in TCP's queue before [`Callbacks::data_ready`] tells of it. So it is either
-    /// seen here, or told of afterwards, and then said in this place.
+    /// A connection is in TCP's queue before [`Callbacks::data_ready`] reports it. So either this
+    /// function sees it, or the report comes afterwards and shows it in this place.
     fn show(&self, open: &Open, index: usize) -> bool {
         if !self.guest.transport.has(Feature::Waiting) {
             return false;
@@ -243,7 +247,7 @@ impl Listener {
         has_changed
     }
 
-    /// Says in the oldest place that a connection waits. Any context.
+    /// Shows in the oldest place that a connection waits. Any context.
     fn show_waiting(&self) {
         if let Some(place) = &*self.oldest.lock() {
             place.show(true);
@@ -259,7 +263,7 @@ impl Listener {
                 self.show(open, 0);
                 let is_posted = open.posted.len() < before;
                 if is_posted {
-                    // One fewer can wait with the guest.
+                    // One connection fewer can wait with the guest.
                     open.ahead = open.ahead.saturating_sub(1);
                     self.adjust(open);
                 }
@@ -267,14 +271,14 @@ impl Listener {
             }
             None => false,
         };
-        // It is in the list for as long as it is not filled.
+        // A place stays in the list until it is filled.
         if is_posted {
             conn.cancel(Some(ECONNABORTED));
         }
     }
 
-    /// Answers `ticket` once a connection waits for which no place was added. `EALREADY` if there is
-    /// such a request already.
+    /// Answers `ticket` once a connection waits that has no place. `EALREADY` if another such
+    /// request waits.
     pub(crate) fn poll(self: &Arc<Self>, ticket: Response) -> Result {
         {
             let mut open = self.open.lock();
@@ -290,8 +294,8 @@ impl Listener {
         Ok(())
     }
 
-    /// Closes the socket: TCP resets what nobody has accepted, and places without a connection are
-    /// given up. Sleeps; idempotent.
+    /// Closes the socket. TCP resets the connections that were not accepted, and the places without
+    /// a connection are given up. Sleeps. Idempotent.
     pub(crate) fn close(&self) {
         let Some(open) = self.open.lock().take() else {
             return;
@@ -312,13 +316,13 @@ impl Listener {
         }
     }
 
-    /// Has the work item run.
+    /// Queues the work item.
     pub(crate) fn wake(self: &Arc<Self>) {
-        // An item that is queued already will see what there is to do.
+        // An item that is already queued will see the new work.
         let _ = self.guest.transport.queues.work.enqueue(self.clone());
     }
 
-    /// Accepts one connection. Returns whether there may be another.
+    /// Accepts one connection. Returns `true` if there may be another.
     fn accept(&self) -> bool {
         let mut guard = self.open.lock();
         let Some(open) = (*guard).as_mut() else {
@@ -334,10 +338,11 @@ impl Listener {
         };
         let tcp = open.socket.tcp();
         let filled = if tcp.has_connection() || tcp.tcp_state() != TcpState::Listen {
-            // Before the connection leaves TCP's queue.
+            // Has to be set before the connection leaves TCP's queue.
             open.has_handed_over = open.posted.len() == 1;
             open.hold_place(self.guest.transport.quirks);
-            // The next place has to say what waits before the guest sees that this one is filled.
+            // The next place has to show if connections wait before the guest sees that this one is
+            // filled.
             conn.fill(&open.socket, || {
                 self.show(open, 1);
             })
@@ -350,7 +355,7 @@ impl Listener {
         }
         match filled {
             Err(EAGAIN) => {
-                // The guest may wait for a connection that has gone another way.
+                // The guest may wait for a connection that has gone to another place.
                 if self.show(open, 0) {
                     conn.notify();
                 }
@@ -358,19 +363,19 @@ impl Listener {
             }
             filled => {
                 self.show(open, 1);
-                // The guest asks again, if it still wants to.
+                // The guest posts another ACCEPT if it still wants a connection.
                 if let Err(error) = filled {
                     conn.cancel(Some(error));
                 }
             }
         }
-        // It is the first.
+        // The filled place is the first.
         let _ = open.posted.remove(0);
         true
     }
 }
 
-/// Counts the connections that come in, and wakes the listener for them.
+/// Counts incoming connections, and wakes the listener for them.
 struct ArrivalWaker {
     listener: Arc<Listener>,
     socket: Arc<GuestSocket<Tcp>>,

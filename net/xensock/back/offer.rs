@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a backend offers to its frontend, which waits for the policy.
+//! The backend's offer to its frontend, which waits for the policy.
 
 use crate::{
     policy::InForce,
@@ -35,14 +35,14 @@ use kernel::{
     }, //
 };
 
-/// The offer of one device. No frontend connects without one, so none does before its policy is
-/// there.
+/// The offer of one device. No frontend connects without an offer, and the offer waits for the
+/// policy. So no frontend connects before its policy is there.
 #[pin_data]
 pub(crate) struct LinkOffer {
     dev: ARef<xenbus::Device>,
     dialect: Dialect,
     policy: Arc<InForce>,
-    /// Whether it can still be made. Held while it is.
+    /// `true` until [`Self::end`]: the offer can still be made. Locked while it is made.
     #[pin]
     is_open: Mutex<bool>,
 }
@@ -64,7 +64,7 @@ impl LinkOffer {
         )
     }
 
-    /// Makes the offer, unless the policy is still to come. Returns whether it was made.
+    /// Makes the offer, unless the policy is not there yet. Returns `true` if it has made it.
     pub(crate) fn make(&self) -> Result<bool> {
         let is_open = self.is_open.lock();
         let policy = self.policy.get();
@@ -89,7 +89,7 @@ impl LinkOffer {
         Ok(true)
     }
 
-    /// Makes the offer at the end of `probe`, if that is when the dialect has it.
+    /// Makes the offer at the end of `probe`, if the dialect has it made then.
     pub(crate) fn begin(&self) -> Result {
         if back_probe(self.dialect) == BackAction::Offer {
             self.make()?;
@@ -97,14 +97,14 @@ impl LinkOffer {
         Ok(())
     }
 
-    /// Sees to it that no offer is made any more.
+    /// Ends the offers: afterwards none is made.
     pub(crate) fn end<Ctx: DeviceContext>(&self, dev: &xenbus::Device<Ctx>) {
         *self.is_open.lock() = false;
-        // The C driver of PV Calls, which may be the next, does not know of it.
+        // The next driver may be the C driver of PV Calls, which would leave this node there.
         let _ = dev.remove(node::NATIVE_OFFERED);
     }
 
-    /// Makes up for the offers that were not made for want of a policy.
+    /// Makes the offers that had to wait for the policy.
     fn catch_up(&self) -> Result {
         self.begin()?;
         if self.frontend_asks() {
@@ -113,7 +113,7 @@ impl LinkOffer {
         Ok(())
     }
 
-    /// Returns whether the frontend waits for an offer.
+    /// Returns `true` if the frontend waits for an offer.
     fn frontend_asks(&self) -> bool {
         let state = || -> Result<u32> {
             let path = self.dev.own_dir().read(c"frontend")?;

@@ -41,13 +41,13 @@ use kernel::{
 pub(crate) enum TableEntry {
     /// A stream made by SOCKET: neither connected nor listening.
     Unused(Arc<GuestSocket<Tcp>>),
-    /// Its CONNECT has failed at once, or its BIND to an interface has: it can only be released.
+    /// CONNECT has failed at once, or BIND to an interface has failed: it can only be released.
     Dead,
     /// From CONNECT on.
     Conn(Arc<Conn>),
     /// From LISTEN on.
     Listener(Arc<Listener>),
-    /// From ACCEPT on: the listener fills it.
+    /// From ACCEPT on. The listener fills it.
     Accepted(Arc<Conn>, Arc<Listener>),
     /// A datagram socket, from SOCKET on.
     Datagram(Arc<DatagramSocket>),
@@ -62,8 +62,8 @@ impl TableEntry {
         }
     }
 
-    /// Returns the socket of TCP or UDP. `ENOTCONN` if there is none: there is no connection yet,
-    /// or any more.
+    /// Returns the TCP or UDP socket. `ENOTCONN` if there is none: there is no connection yet, or
+    /// it has ended.
     pub(crate) fn socket(&self) -> Result<Arc<dyn SocketCalls>> {
         let tcp = match self {
             Self::Unused(socket) => Some(socket.clone()),
@@ -79,10 +79,10 @@ impl TableEntry {
     }
 }
 
-/// A socket of a guest, with whose it is: that does not change with what the socket is.
+/// A socket of a guest, with its owner, which stays the same when the entry changes.
 struct Owned {
     entry: TableEntry,
-    /// With the user, whether TCP or UDP has a socket for it or not.
+    /// Counts for the user even while there is no TCP or UDP socket.
     _charge: Charge,
     _tenant: Arc<Tenant>,
 }
@@ -114,8 +114,8 @@ impl SocketTree {
     }
 }
 
-/// The sockets of a guest. Where nothing else is said, `EBADF` tells that there is none of that id, and
-/// `ENETDOWN` that the link is down.
+/// The sockets of a guest. Unless noted otherwise, methods return `EBADF` if there is no socket
+/// with the id, and `ENETDOWN` if the link is down.
 #[pin_data]
 pub(crate) struct Table {
     pub(crate) guest: Arc<Guest>,
@@ -143,11 +143,10 @@ impl Table {
         what((*self.entries.lock()).as_mut().ok_or(ENETDOWN)?)
     }
 
-    /// Adds a new socket of that user. `EEXIST` if the id is in use, `EMFILE` beyond what the guest or
-    /// the user may have.
+    /// Adds a new socket of a user. `EEXIST` if the id is in use, `EMFILE` if the guest or the user
+    /// would have too many.
     ///
-    /// Sockets that were released and that TCP is not done with count, too, and so do places for
-    /// connections.
+    /// The limits include released sockets that TCP still needs, and places for connections.
     pub(crate) fn add(&self, id: u64, tenant: &Arc<Tenant>, policy: &Policy) -> Result {
         let held = tenant.held();
         self.with(|entries| {
@@ -166,18 +165,18 @@ impl Table {
         })
     }
 
-    /// Takes out what [`Self::add`] has added: no socket comes of it.
+    /// Removes an entry that [`Self::add`] has added and that no socket was made for.
     pub(crate) fn drop_new(&self, id: u64) {
-        // Only the work item that serves the guest takes out anything else.
+        // Only the work item that serves the guest removes other entries.
         let _ = self.remove(id);
     }
 
-    /// Returns what a socket is.
+    /// Returns the entry of a socket.
     pub(crate) fn get(&self, id: u64) -> Result<TableEntry> {
         self.with(|entries| entries.get(id).cloned())
     }
 
-    /// Changes what a socket is.
+    /// Replaces the entry of a socket.
     pub(crate) fn change(&self, id: u64, entry: TableEntry) -> Result {
         let old = self.with(|entries| {
             let owned = entries.by_id.get_mut(&id).ok_or(EBADF)?;
@@ -188,20 +187,21 @@ impl Table {
         Ok(())
     }
 
-    /// Takes a socket out.
+    /// Removes a socket.
     pub(crate) fn remove(&self, id: u64) -> Result<TableEntry> {
-        // The rest of it goes outside the lock.
+        // The rest of `Owned` is dropped outside the lock.
         Ok(self.with(|entries| entries.remove(id))?.entry)
     }
 
-    /// Takes all sockets out, and has each close, in its work item. None is added any more. May sleep.
+    /// Removes all sockets and makes each close, in its work item. None can be added afterwards.
+    /// May sleep.
     pub(crate) fn close(&self) {
         let entries = self.entries.lock().take();
         let Some(entries) = entries else {
             return;
         };
-        // First all connections are marked: a peer may answer the reset of one by closing another,
-        // which is then reset as well and not ended in good order.
+        // All connections are marked first: a peer may answer the reset of one connection by
+        // closing another one, which must then be reset too and not end in good order.
         for conn in entries.entries().filter_map(TableEntry::conn) {
             conn.mark_abandoned();
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a link and its guest speak: what was agreed, requests and answers, and what data rings need.
+//! The transport of a link: the agreed dialect and features, the commands ring, and the channel
+//! that data rings share.
 
 use crate::{
     commands::Commands,
@@ -60,7 +61,7 @@ use kernel::{
 /// The features that this backend offers.
 pub(crate) const OFFERED: Features = Features::ALL;
 
-/// Where a guest has its commands ring.
+/// The location of a guest's commands ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address {
     ring_ref: u32,
@@ -84,11 +85,12 @@ pub(crate) struct Transport {
     pub(crate) quirks: &'static dyn Quirks,
     features: Features,
     address: Address,
-    /// For the work items of the link.
+    /// The queues for the work items of the link.
     pub(crate) queues: Arc<Queues>,
     #[pin]
     pub(crate) commands: Commands,
-    /// What the data rings share, with [`Feature::SharedChannel`]. `None` once the link is down.
+    /// The channel and page that the data rings share, with [`Feature::SharedChannel`]. `None` once
+    /// the link is down.
     #[pin]
     news: Mutex<Option<Opened<MappedPages>>>,
     counters: Arc<Counters>,
@@ -142,19 +144,19 @@ impl Transport {
         })
     }
 
-    /// Binds to the channel of the commands ring, whose events `handler` gets. May sleep.
+    /// Binds to the channel of the commands ring; `handler` receives its events. May sleep.
     ///
-    /// What came before brings no event.
+    /// There is no event for requests sent before that.
     pub(crate) fn open<H: Handler>(&self, dev: &xenbus::Device<Bound>, handler: Arc<H>) -> Result {
         let port = Port::new(self.address.port);
         let channel = EventChannel::bind(dev, port, c"xensock-commands", handler)?;
         self.commands.open(channel)
     }
 
-    /// Ends it: no request comes from here on, and nothing is answered. May sleep.
+    /// Closes the transport: afterwards no request comes and no response is sent. May sleep.
     pub(crate) fn close(&self) {
         self.commands.close();
-        // Closes the channel; the page stays for as long as a ring is left.
+        // This closes the channel; the page stays while a ring is left.
         let news = self.news.lock().take();
         drop(news);
     }
@@ -164,12 +166,12 @@ impl Transport {
         &self.dev
     }
 
-    /// Returns the number of the guest.
+    /// Returns the domain id of the guest.
     pub(crate) fn peer(&self) -> DomId {
         self.dev.otherend_id()
     }
 
-    /// Returns where the guest has its commands ring.
+    /// Returns the location of the guest's commands ring.
     pub(crate) fn address(&self) -> Address {
         self.address
     }
@@ -179,17 +181,18 @@ impl Transport {
         self.dialect
     }
 
-    /// Returns the features that the link has.
+    /// Returns the features of the link.
     pub(crate) fn features(&self) -> Features {
         self.features
     }
 
-    /// Returns whether the link has a feature.
+    /// Returns `true` if the link has the feature.
     pub(crate) fn has(&self, feature: Feature) -> bool {
         self.features.has(feature)
     }
 
-    /// Returns the channel that data rings share, if they do. `ENETDOWN` once the link is down.
+    /// Returns the channel that data rings share, or `None` if they share none. `ENETDOWN` once the
+    /// link is down.
     pub(crate) fn shared_channel(&self) -> Result<Option<Arc<SharedChannel<MappedPages>>>> {
         if !self.has(Feature::SharedChannel) {
             return Ok(None);
@@ -199,8 +202,8 @@ impl Transport {
         Ok(Some(news.channel().clone()))
     }
 
-    /// Says what the guest did wrong: to who traces it, and in the log once for each link at the
-    /// most.
+    /// Reports a mistake of the guest: to the tracepoint, and at most once for each link to the
+    /// log.
     pub(crate) fn warn_once(&self, what: &CStr) {
         trace::error(self.peer(), what);
         if !self.has_warned.xchg(true, Full) && self.log.allows() {
@@ -208,7 +211,7 @@ impl Transport {
         }
     }
 
-    /// Ends the link for what the guest did wrong.
+    /// Ends the link because of a mistake of the guest.
     pub(crate) fn fail(&self, what: &'static CStr) {
         trace::error(self.peer(), what);
         self.log.fatal(&self.dev, EPROTO, what);
@@ -229,12 +232,12 @@ impl Transport {
         });
     }
 
-    /// Returns the name of a command, which may be none.
+    /// Returns the name of a command, or `?` for an unknown number.
     fn name_of(&self, cmd: u32) -> &'static CStr {
         self.dialect.command(cmd).map_or(c"?", Command::name)
     }
 
-    /// Answers a request.
+    /// Answers the request of `ticket` with the result.
     pub(crate) fn answer(&self, ticket: Response, result: Result<Body>) {
         let (ret, body) = match result {
             Ok(body) => (0, body),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a socket has for as long as it listens.
+//! The state of a listening socket.
 
 use crate::{
     conn::Conn,
@@ -15,31 +15,32 @@ use kernel::{
     sync::Arc, //
 };
 
-/// What a socket has for as long as it listens.
+/// The state of a listening socket.
 pub(super) struct Open {
     pub(super) socket: Arc<GuestSocket<Tcp>>,
-    /// How many connections the guest lets wait, and one, as TCP has it.
+    /// Number of connections that the guest lets wait. As in TCP, one more may wait.
     pub(super) backlog: u32,
-    /// The most ACCEPTs that were posted at once, but for those that were given up or refused. So many
-    /// connections may wait with the guest, and so many fewer here.
+    /// Maximum number of ACCEPTs that were posted at the same time, less those given up or refused.
+    /// So many connections may wait with the guest, and so many fewer here.
     pub(super) ahead: u32,
-    /// The ACCEPTs that have no connection yet, the oldest first.
+    /// The ACCEPTs that have no connection yet, oldest first.
     pub(super) posted: KVec<Arc<Conn>>,
-    /// The guest has got a connection, and asks for no other.
+    /// Set once the guest has got a connection and asks for no other.
     pub(super) has_handed_over: bool,
     /// A POLL that waits for a connection.
     pub(super) poll: Option<Response>,
-    /// With the guest, and with the user.
+    /// The charges on the guest's and the user's quotas.
     pub(super) _charges: [Charge; 2],
 }
 
 impl Open {
-    /// Returns how many connections may wait with TCP.
+    /// Returns the number of connections that may wait with TCP.
     pub(super) fn backlog(&self) -> u32 {
         self.backlog.saturating_sub(self.ahead)
     }
 
-    /// Has TCP take in nothing while the one connection waits with the guest that may wait at all.
+    /// Keeps TCP from taking in another connection if only one may wait at all and this one waits
+    /// with the guest.
     pub(super) fn hold_place(&self, quirks: &dyn Quirks) {
         let is_full = self.backlog == 0 && self.has_handed_over && quirks.accepts_ahead();
         self.socket.tcp().hold_place(is_full);
