@@ -9,11 +9,11 @@
 //!
 //! # Trust
 //!
-//! Neither end may trust the other. What the abstractions below this module do about it:
+//! Neither end may trust the other. The abstractions below this module protect an end as follows:
 //!
-//! - Memory that the peer can write is never visible as `&[u8]` or `&mut [u8]`; it is copied in and
-//!   out, or accessed one atomic word at a time.
-//! - Indexes that the peer writes are checked against private ones before they are used.
+//! - Memory that the peer can write is never visible as `&[u8]` or `&mut [u8]`. Callers copy it in
+//!   and out, or access it one atomic word at a time.
+//! - Indexes that the peer writes are checked against private copies before use.
 //! - Memory that the peer may still have mapped is never given back to the page allocator.
 //! - Strings from xenstore are bounded, and numbers in them are parsed strictly.
 //!
@@ -32,22 +32,22 @@ use crate::{
     fmt, //
 };
 
-/// The number of a domain.
+/// A domain ID.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DomId(u16);
 
 impl DomId {
-    /// The number that no domain has.
+    /// The domain ID that no domain has.
     pub const INVALID: Self = Self(bindings::DOMID_INVALID as u16);
 
-    /// Makes a domain number.
+    /// Creates a domain ID from a number.
     #[inline]
     pub const fn new(id: u16) -> Self {
         Self(id)
     }
 
-    /// Returns the bare number.
+    /// Returns the domain ID as a number.
     #[inline]
     pub const fn as_raw(self) -> u16 {
         self.0
@@ -60,22 +60,22 @@ impl fmt::Display for DomId {
     }
 }
 
-/// A reference to a grant: names a page of one domain that another may map.
+/// A grant reference: names a page of one domain that another domain may map.
 ///
-/// A reference that came from the peer is just a number, until [`grant::MappedPages`] has asked the
-/// hypervisor about it.
+/// A grant reference received from the peer is an unchecked number until [`grant::MappedPages`] has
+/// mapped it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GrantRef(u32);
 
 impl GrantRef {
-    /// Makes a grant reference.
+    /// Creates a grant reference from a number.
     #[inline]
     pub const fn new(gref: u32) -> Self {
         Self(gref)
     }
 
-    /// Returns the bare number, as it goes over the wire.
+    /// Returns the number that is sent to the peer.
     #[inline]
     pub const fn as_raw(self) -> u32 {
         self.0
@@ -88,19 +88,19 @@ impl fmt::Display for GrantRef {
     }
 }
 
-/// The number of an event channel, as one of its two domains sees it.
+/// An event channel port: the number of an event channel in one of its two domains.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Port(u32);
 
 impl Port {
-    /// Makes a port number.
+    /// Creates a port from a number.
     #[inline]
     pub const fn new(port: u32) -> Self {
         Self(port)
     }
 
-    /// Returns the bare number, as it goes over the wire.
+    /// Returns the number that is sent to the peer.
     #[inline]
     pub const fn as_raw(self) -> u32 {
         self.0
@@ -113,9 +113,10 @@ impl fmt::Display for Port {
     }
 }
 
-/// Returns whether this kernel runs in a Xen domain, of whatever type.
+/// Returns `true` if this kernel runs in a Xen domain of any type.
 ///
-/// Nothing below this module may be used otherwise; driver registration fails with [`ENODEV`].
+/// Without Xen nothing below this module may be used, and driver registration fails with
+/// [`ENODEV`].
 ///
 /// May be called from any context.
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Event channels: how the two ends of a device interrupt each other.
+//! Event channels: interrupts between the two ends of a device.
 //!
 //! C header: [`include/xen/events.h`](srctree/include/xen/events.h)
 
@@ -24,21 +24,21 @@ use crate::{
 
 use core::ffi::c_void;
 
-/// What an event [`Handler`] has found, and when the peer may send the next event.
+/// The result of an event [`Handler`], which also decides when the peer may send the next event.
 ///
-/// An event channel stays masked from an event until the *end of interrupt* (EOI) is signalled.
-/// That the driver decides when to do this, and that it tells if there was nothing to do, keeps a
-/// peer from occupying our CPU with events (XSA-332).
+/// After an event, an event channel stays masked until the *end of interrupt* (EOI) is signalled.
+/// The driver decides when to signal it and reports if there was nothing to do; this keeps a peer
+/// from occupying our CPU with events (XSA-332).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eoi {
-    /// There was something to do, and the next event may come.
+    /// The handler has found work; the next event may come.
     Done,
 
-    /// There was nothing to do. If that happens again and again, then the next event is delayed,
-    /// up to a second.
+    /// The handler has found nothing to do. If this happens repeatedly, the next event is delayed
+    /// by up to a second.
     Spurious,
 
-    /// The work goes on elsewhere, and whoever finishes it calls [`EventChannel::eoi`].
+    /// The work continues elsewhere, and the code that finishes it calls [`EventChannel::eoi`].
     Later,
 }
 
@@ -72,27 +72,27 @@ pub enum Eoi {
 /// }
 /// ```
 pub trait Handler: Send + Sync + 'static {
-    /// Called when the peer has sent an event, or more than one.
+    /// Called after the peer has sent one or more events.
     ///
-    /// Runs in hard interrupt context, never concurrently with itself for the same event channel,
-    /// and may run before the function that made the [`EventChannel`] has returned. The first event
-    /// may be one that nobody sent.
+    /// Runs in hard interrupt context, never concurrently with itself for the same event channel.
+    /// May run before the function that creates the [`EventChannel`] has returned. The first call
+    /// may come without an event from the peer.
     ///
-    /// What has to be done in process context can be enqueued to a workqueue, with `this` turned
-    /// into an [`Arc`].
+    /// A handler can enqueue work for process context to a workqueue, with `this` converted to an
+    /// [`Arc`].
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi;
 }
 
 /// An event channel between this domain and another, with its handler.
 ///
-/// Making and dropping it may sleep, and is for process context. After it was dropped the handler
-/// is not running, and will not run any more. Dropping it closes the port.
+/// Creating and dropping it may sleep, and requires process context. Dropping it closes the port;
+/// after that the handler is not running and is never called again.
 ///
 /// # Invariants
 ///
-/// - `irq` is bound to an open event channel that we own, and its handler is `handle_event` for
-///   `T` with `handler` as cookie.
-/// - `irq` may refer to `dev`.
+/// - `irq` is bound to an open event channel that we own, and its handler is `handle_event` for `T`
+///   with `handler` as cookie.
+/// - The binding of `irq` may refer to `_dev`, which outlives it.
 pub struct EventChannel<T: Handler> {
     irq: c_uint,
     port: Port,
@@ -102,14 +102,15 @@ pub struct EventChannel<T: Handler> {
 
 /// # Safety
 ///
-/// Must only be used as a callback for `request_irq()`, and `cookie` must come from [`Arc::as_ptr`]
-/// of an `Arc<T>` that exists as long as it is registered.
+/// Must only be used as a callback for `request_irq()`, with a `cookie` from [`Arc::as_ptr`] of an
+/// `Arc<T>` that exists as long as the callback is registered.
 unsafe extern "C" fn handle_event<T: Handler>(
     irq: c_int,
     cookie: *mut c_void,
 ) -> bindings::irqreturn_t {
-    // SAFETY: The safety requirements guarantee that `cookie` is the pointer, the same that
-    // `Arc::into_raw()` returns, of an `Arc<T>` that is neither dropped nor made unique meanwhile.
+    // SAFETY: The safety requirements guarantee that `cookie` comes from [`Arc::as_ptr`], which
+    // returns the same pointer as `Arc::into_raw()`, and that the `Arc<T>` is neither dropped nor
+    // made unique during this call.
     let handler = unsafe { ArcBorrow::from_raw(cookie.cast_const().cast::<T>()) };
 
     let flags = match T::handle(handler) {
@@ -120,18 +121,18 @@ unsafe extern "C" fn handle_event<T: Handler>(
 
     // CAST: Interrupt numbers are not negative.
     //
-    // SAFETY: This is the handler of an interrupt of the `lateeoi` kind, so it is bound.
+    // SAFETY: `irq` is bound as a `lateeoi` interrupt, since this is its handler.
     unsafe { bindings::xen_irq_lateeoi(irq as c_uint, flags) };
     bindings::irqreturn::IRQ_HANDLED
 }
 
 impl<T: Handler> EventChannel<T> {
-    /// Opens a new event channel, to which only the other end of `dev` can bind.
+    /// Opens a new event channel to which only the other end of `dev` can bind.
     ///
-    /// This is for the end that chooses the port, usually the frontend; the other calls
-    /// [`EventChannel::bind`] with the number of the port. `name` shows up in `/proc/interrupts`.
+    /// For the end that chooses the port, usually the frontend; the other end calls
+    /// [`EventChannel::bind`] with this port. `name` is shown in `/proc/interrupts`.
     ///
-    /// In contrast to `xenbus_alloc_evtchn()`, a failure leaves the state of the device alone.
+    /// In contrast to `xenbus_alloc_evtchn()`, a failure does not change the state of the device.
     ///
     /// Process context, may sleep.
     pub fn alloc(
@@ -147,13 +148,13 @@ impl<T: Handler> EventChannel<T> {
             Self::close(port);
             return Err(Error::from_errno(irq));
         }
-        // CAST: Just checked.
+        // CAST: Checked above not to be negative.
         let irq = irq as c_uint;
 
         // SAFETY:
         // - `handle_event` has the signature of an interrupt handler.
         // - The cookie comes from `handler`, which we own and drop only after the interrupt handler
-        //   was freed.
+        //   has been freed.
         let ret = unsafe {
             bindings::request_irq(
                 irq,
@@ -164,14 +165,14 @@ impl<T: Handler> EventChannel<T> {
             )
         };
         if ret != 0 {
-            // Unbinds the interrupt, which closes the port.
+            // Unbinds the interrupt, which also closes the port.
             //
             // SAFETY: `port` is bound to an interrupt that has no handler.
             unsafe { bindings::evtchn_put(port.as_raw()) };
             return Err(Error::from_errno(ret));
         }
 
-        // INVARIANT: As made above.
+        // INVARIANT: The code above bound `irq` and set its handler.
         Ok(Self {
             irq,
             port,
@@ -180,10 +181,10 @@ impl<T: Handler> EventChannel<T> {
         })
     }
 
-    /// Binds to an event channel that the other end of `dev` has opened, as port `remote`.
+    /// Binds to an event channel that the other end of `dev` has opened as port `remote`.
     ///
     /// `remote` may come straight from the peer: the hypervisor checks that it is a port of that
-    /// domain that is meant for us. `name` shows up in `/proc/interrupts`.
+    /// domain that is open for us. `name` is shown in `/proc/interrupts`.
     ///
     /// Process context, may sleep.
     pub fn bind(
@@ -195,11 +196,11 @@ impl<T: Handler> EventChannel<T> {
         let dev = ARef::from(dev.normal());
 
         // SAFETY:
-        // - `dev` is a valid device, and stays so until the interrupt is unbound since we keep a
+        // - `dev` is a valid device, and stays valid until the interrupt is unbound since we keep a
         //   reference.
         // - `handle_event` has the signature of an interrupt handler.
         // - The cookie comes from `handler`, which we own and drop only after the interrupt handler
-        //   was freed.
+        //   has been freed.
         let irq = unsafe {
             bindings::bind_interdomain_evtchn_to_irqhandler_lateeoi(
                 dev.as_raw(),
@@ -214,9 +215,9 @@ impl<T: Handler> EventChannel<T> {
             return Err(Error::from_errno(irq));
         }
 
-        // INVARIANT: As made above.
+        // INVARIANT: The code above bound `irq` and set its handler.
         Ok(Self {
-            // CAST: Just checked.
+            // CAST: Checked above not to be negative.
             irq: irq as c_uint,
             port: remote,
             handler,
@@ -227,16 +228,17 @@ impl<T: Handler> EventChannel<T> {
     /// Opens an unbound port for domain `remote`.
     fn open(remote: DomId) -> Result<Port> {
         let mut op = bindings::evtchn_alloc_unbound {
-            // CAST: It is a domain number.
+            // CAST: A domain number.
             dom: bindings::DOMID_SELF as bindings::domid_t,
             remote_dom: remote.as_raw(),
             port: 0,
         };
 
-        // SAFETY: `op` is what the operation takes, and is valid for reading and writing.
+        // SAFETY: `op` is the argument type of this operation, and is valid for reading and
+        // writing.
         to_result(unsafe {
             bindings::HYPERVISOR_event_channel_op(
-                // CAST: It is a small number.
+                // CAST: A small number.
                 bindings::EVTCHNOP_alloc_unbound as c_int,
                 (&raw mut op).cast(),
             )
@@ -250,12 +252,12 @@ impl<T: Handler> EventChannel<T> {
             port: port.as_raw(),
         };
 
-        // That can only fail for a port that isn't open.
+        // This can only fail for a port that isn't open.
         //
-        // SAFETY: `op` is what the operation takes, and is valid for reading.
+        // SAFETY: `op` is the argument type of this operation, and is valid for reading.
         let _ = unsafe {
             bindings::HYPERVISOR_event_channel_op(
-                // CAST: It is a small number.
+                // CAST: A small number.
                 bindings::EVTCHNOP_close as c_int,
                 (&raw mut op).cast(),
             )
@@ -267,9 +269,10 @@ impl<T: Handler> EventChannel<T> {
         Arc::as_ptr(handler).cast_mut().cast()
     }
 
-    /// Returns the number of the port that was opened, by [`EventChannel::alloc`] or by the peer.
+    /// Returns the port that [`EventChannel::alloc`] or the peer has opened.
     ///
-    /// It is what the two ends tell each other, and belongs to the domain that called `alloc`.
+    /// The two ends identify the event channel by this number, which belongs to the domain that
+    /// called `alloc`.
     #[inline]
     pub fn port(&self) -> Port {
         self.port
@@ -281,21 +284,21 @@ impl<T: Handler> EventChannel<T> {
         &self.handler
     }
 
-    /// Sends an event to the peer. Nothing happens if it has gone.
+    /// Sends an event to the peer. Does nothing if the peer has gone.
     ///
-    /// May be called from any context, and doesn't sleep. It is a hypercall.
+    /// May be called from any context, and doesn't sleep. Makes a hypercall.
     #[inline]
     pub fn notify(&self) {
-        // CAST: It was a `c_int` at first.
+        // CAST: Converted from a `c_int` when it was bound.
         //
         // SAFETY: By the type invariant, `irq` is bound to an event channel.
         unsafe { bindings::notify_remote_via_irq(self.irq as c_int) };
     }
 
-    /// Lets the next event come, after the handler has returned [`Eoi::Later`].
+    /// Allows the next event, after the handler has returned [`Eoi::Later`].
     ///
-    /// `spurious` tells that there was nothing to do, see [`Eoi::Spurious`]. An unneeded call does
-    /// no harm, but takes the protection from the event that it lets in.
+    /// `spurious` reports that there was nothing to do, see [`Eoi::Spurious`]. An unneeded call is
+    /// harmless, but lets one event in without the protection.
     ///
     /// May be called from any context, and doesn't sleep.
     #[inline]
@@ -306,15 +309,16 @@ impl<T: Handler> EventChannel<T> {
             0
         };
 
-        // SAFETY: By the type invariant, `irq` is bound, with one of the `lateeoi` functions.
+        // SAFETY: By the type invariant, `irq` is bound; both `alloc` and `bind` use the `lateeoi`
+        // functions.
         unsafe { bindings::xen_irq_lateeoi(self.irq, flags) };
     }
 }
 
 impl<T: Handler> Drop for EventChannel<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, `irq` is bound, and has a handler with this cookie. Waits
-        // for the handler to return.
+        // SAFETY: By the type invariant, `irq` is bound and has a handler with this cookie. This
+        // call waits for the handler to return.
         unsafe { bindings::unbind_from_irqhandler(self.irq, Self::cookie(&self.handler)) };
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Grants: pages that one domain lets another map.
+//! Grants: pages that one domain lets another domain map.
 //!
-//! [`GrantedPages`] is our memory that the peer may map, [`MappedPages`] is the peer's memory that
-//! we have mapped. Both are [`SharedPages`].
+//! [`GrantedPages`] is our own memory that the peer may map. [`MappedPages`] is the peer's memory
+//! that we have mapped. Both dereference to [`SharedPages`].
 //!
 //! C header: [`include/xen/grant_table.h`](srctree/include/xen/grant_table.h)
 
@@ -22,20 +22,20 @@ use crate::{
     page::PAGE_SIZE, //
 };
 
-/// The most pages that can be granted or mapped as one run: 4 MiB.
+/// Maximum number of pages that can be granted or mapped as one run: 4 MiB.
 pub const MAX_PAGES: usize = 1024;
 
-/// Returns how many grants this domain can have in all, the hypervisor's limit; none without Xen. Any
+/// Returns the hypervisor's limit on the number of this domain's grants, or 0 without Xen. Any
 /// context.
 ///
-/// Every driver of the domain draws on them.
+/// All drivers of the domain share this limit.
 pub fn max_grants() -> usize {
     if !is_domain() {
         return 0;
     }
-    // SAFETY: There is a hypervisor to be asked.
+    // SAFETY: This is a Xen domain, so there is a hypervisor to ask.
     let frames = unsafe { bindings::gnttab_max_grant_frames() } as usize;
-    // CAST: Small. Version 2 of the table has larger entries; Linux takes it only where addresses
-    // ask for it, and there this is no more than an upper limit.
+    // CAST: A small number. Version 2 of the grant table has larger entries. Linux uses it only if
+    // the addresses require it, and then this result is merely an upper limit.
     frames.saturating_mul(PAGE_SIZE / size_of::<bindings::grant_entry_v1>())
 }

@@ -2,16 +2,16 @@
 
 //! Shared rings of requests and responses.
 //!
-//! The layout is that of every Xen device: a page with four indexes, and from byte 64 on slots of
-//! which there is a power of two. The frontend puts a request in a slot; the backend takes it out,
-//! and later, in any order, puts a response in a slot that it has emptied.
+//! The layout is that of all Xen devices: a page with four indexes at its beginning, and a power of
+//! two of slots from byte 64 on. The frontend puts a request in a slot. The backend takes the
+//! request out and later, in any order, puts a response in a slot that it has emptied.
 //!
-//! Indexes count up and wrap around at 2^32. `req_prod` and `rsp_prod` tell up to where there are
-//! requests and responses; `req_event` and `rsp_event` tell at which of them the reader wants to be
-//! woken up.
+//! Indexes count up and wrap around at 2^32. `req_prod` and `rsp_prod` are the ends of the requests
+//! and responses; `req_event` and `rsp_event` are the requests and responses for which the reader
+//! wants to be woken up.
 //!
-//! In contrast to the macros in C, an index of our own is never read back from shared memory, and
-//! one of the peer's is accepted only if a correct peer could have got there.
+//! In contrast to the C macros, an end never reads its own index back from shared memory, and
+//! accepts an index of the peer only if a correct peer could have got there.
 //!
 //! C header: [`include/xen/interface/io/ring.h`](srctree/include/xen/interface/io/ring.h)
 
@@ -43,36 +43,36 @@ use crate::{
 
 use core::ops::Deref;
 
-/// The size of a slot in bytes.
+/// Size of a slot in bytes.
 pub const SLOT: usize = 64;
 
-/// The number of slots.
+/// Number of slots.
 pub const SLOTS: u32 = 32;
 
-/// Where the slots begin.
+/// Offset of the first slot in the page.
 const FIRST_SLOT: usize = 64;
 
 static_assert!(SLOTS.is_power_of_two());
 static_assert!(FIRST_SLOT + SLOTS as usize * SLOT <= PAGE_SIZE);
 
-/// The words at the beginning of the page, by their byte offset.
+/// The words at the beginning of the page, by byte offset.
 #[derive(Clone, Copy)]
 #[repr(usize)]
 enum Word {
-    /// How many requests the frontend has put in.
+    /// Number of requests that the frontend has put in.
     ReqProd = 0,
 
-    /// The request that the backend wants to be woken up for.
+    /// Request for which the backend wants to be woken up.
     ReqEvent = 4,
 
-    /// How many responses the backend has put in.
+    /// Number of responses that the backend has put in.
     RspProd = 8,
 
-    /// The response that the frontend wants to be woken up for.
+    /// Response for which the frontend wants to be woken up.
     RspEvent = 12,
 }
 
-/// What both ends do with the page.
+/// The ring's page, with the operations common to both ends.
 struct Page<P: Deref<Target = SharedPages>>(P);
 
 impl<P: Deref<Target = SharedPages>> Page<P> {
@@ -92,7 +92,7 @@ impl<P: Deref<Target = SharedPages>> Page<P> {
         Ok(())
     }
 
-    /// Returns where the slot of index `idx` is.
+    /// Returns the offset of the slot with index `idx`.
     fn slot(idx: u32) -> usize {
         // OVERFLOW: See the assertion above.
         FIRST_SLOT + (idx % SLOTS) as usize * SLOT
@@ -109,33 +109,36 @@ impl<P: Deref<Target = SharedPages>> Page<P> {
         self.0.write(Self::slot(idx), slot)
     }
 
-    /// Makes entries up to `new` visible to the peer, where the last call of this had said `old`.
+    /// Makes entries up to `new` visible to the peer; the previous call made those up to `old`
+    /// visible.
     ///
-    /// Returns whether the peer wants to be notified.
+    /// Returns `true` if the peer wants to be notified.
     fn publish(&self, prod: Word, event: Word, old: u32, new: u32) -> Result<bool> {
-        // The peer sees the entries before it sees the index.
+        // The peer must see the entries before it sees the index.
         virt_mb(Write);
         self.store(prod, new)?;
 
-        // The peer sees the index before we see for which one it waits: either it finds the
-        // entries when it checks for the last time, or we find that it waits for them.
+        // The peer must see the index before we read its event index: either the peer finds the
+        // entries in its final check, or we find that it waits for them.
         virt_mb(Full);
         Ok(is_awaited(self.load(event)?, old, new))
     }
 
-    /// Returns how many entries the peer has put in that have not been taken out, of which there
-    /// can't be more than `max`.
+    /// Returns the number of entries from the peer that have not been taken out. Fails with
+    /// [`EPROTO`] if there are more than `max`.
     fn available(&self, prod: Word, cons: u32, max: u32) -> Result<u32> {
         let available = count(self.load(prod)?, cons, max)?;
 
-        // We see the index before we see the entries.
+        // We must see the index before we read the entries.
         virt_mb(Read);
         Ok(available)
     }
 
-    /// Like [`Page::available`], but if there is nothing, asks the peer to notify us of the next.
+    /// Like [`Page::available`], but if there is no entry, asks the peer to notify us of the next
+    /// one.
     ///
-    /// Then checks again, since the peer may not have seen that when it put that one in.
+    /// Then checks again, since the peer may have put in an entry before it saw the new event
+    /// index.
     fn final_check(&self, prod: Word, event: Word, cons: u32, max: u32) -> Result<bool> {
         if self.available(prod, cons, max)? != 0 {
             return Ok(true);
@@ -146,7 +149,7 @@ impl<P: Deref<Target = SharedPages>> Page<P> {
     }
 }
 
-/// Returns how many entries there are between the indexes, at most `max`.
+/// Returns the number of entries between the indexes. Fails with [`EPROTO`] if it is above `max`.
 fn count(prod: u32, cons: u32, max: u32) -> Result<u32> {
     let count = prod.wrapping_sub(cons);
 
@@ -156,7 +159,7 @@ fn count(prod: u32, cons: u32, max: u32) -> Result<u32> {
     Ok(count)
 }
 
-/// Returns whether `event`, the index after the one waited for, is in `old + 1 ..= new`.
+/// Returns `true` if `event`, the index after the awaited entry, is in `old + 1 ..= new`.
 fn is_awaited(event: u32, old: u32, new: u32) -> bool {
     new.wrapping_sub(event) < new.wrapping_sub(old)
 }

@@ -22,10 +22,10 @@ use crate::{
 
 use core::ptr::NonNull;
 
-// Grants have Xen's page size whatever the kernel's is. Kconfig sees to it that they are the same.
+// Grants always have Xen's page size. Kconfig makes sure that the kernel's page size is the same.
 static_assert!(PAGE_SIZE == 4096);
 
-/// One page and where it is mapped.
+/// A page and its address.
 #[derive(Clone, Copy)]
 pub(super) struct PageFrame {
     page: NonNull<bindings::page>,
@@ -33,7 +33,7 @@ pub(super) struct PageFrame {
 }
 
 impl PageFrame {
-    /// Makes a frame of a page.
+    /// Creates a frame from a page.
     ///
     /// # Safety
     ///
@@ -62,48 +62,47 @@ impl PageFrame {
     }
 }
 
-/// Pages that are shared with another domain, addressed as one run of bytes.
+/// Pages shared with another domain, addressed as one run of bytes.
 ///
-/// The pages need not be contiguous. The other domain can read and write them at any time: whatever
-/// is read may be different when it is read again, and says nothing about what it was a moment ago.
-/// Hence there is no way to get a slice of this memory; it is copied out once, and the copy is
-/// checked and used.
+/// The pages need not be contiguous. The other domain can read and write them at any time: two
+/// reads of the same byte may differ, and neither says anything about any other time. Hence there
+/// is no way to get a slice of this memory; callers copy the memory out once, then check and use
+/// the copy.
 ///
-/// Words that both ends use as indexes are accessed with [`SharedPages::word`]. Copies are not
-/// ordered with anything: order them with acquire and release operations on the indexes, or with
+/// Words that both ends use as indexes are accessed with [`SharedPages::word`]. Copies have no
+/// ordering of their own: order them with acquire and release operations on the indexes, or with
 /// [`virt_mb`].
 ///
-/// Where both ends change a word at the same time, [`SharedPages::set_bit`] and
-/// [`SharedPages::take_word`] do it. Other operations that read and write, such as
-/// [`Atomic::fetch_add`], do not: a kernel that has one CPU leaves out of them what makes them atomic
-/// for others.
+/// [`SharedPages::set_bit`] and [`SharedPages::take_word`] are for words that both ends change at
+/// the same time. Other read-modify-write operations, such as [`Atomic::fetch_add`], are not: on a
+/// uniprocessor kernel they are not atomic for other domains.
 ///
 /// Owned by [`GrantedPages`](super::grant::GrantedPages) and
 /// [`MappedPages`](super::grant::MappedPages), which dereference to it.
 ///
-/// All methods that don't take an iterator may be called from any context and don't sleep.
+/// Methods that don't take an iterator may be called from any context and don't sleep.
 ///
 /// # Invariants
 ///
-/// - Each of `frames` is a page of [`PAGE_SIZE`] bytes, mapped readable and writable at its address
-///   for the lifetime of `self`.
-/// - This kernel accesses the memory through `self` only.
+/// - Each entry of `frames` is a page of [`PAGE_SIZE`] bytes, mapped readable and writable at its
+///   address for the lifetime of `self`.
+/// - This kernel accesses the memory only through `self`.
 ///
 /// [`virt_mb`]: crate::sync::barrier::virt_mb
 pub struct SharedPages {
     frames: KVVec<PageFrame>,
 }
 
-// SAFETY: The pages are mapped in the kernel's address space, the same for all threads.
+// SAFETY: The pages are mapped in the kernel's address space, which is the same for all threads.
 unsafe impl Send for SharedPages {}
 
-// SAFETY: `&SharedPages` gives access to words, which are atomic, and to copies. The memory may be
-// changed by another domain during any access, hence each of them has to cope with concurrent
-// changes, no matter who makes them.
+// SAFETY: `&SharedPages` gives access to atomic words and to copies. The other domain may change
+// the memory during any access, so every access has to cope with concurrent changes, including
+// those by other threads.
 unsafe impl Sync for SharedPages {}
 
 impl SharedPages {
-    /// Makes an empty run with room for `capacity` pages.
+    /// Creates an empty run with room for `capacity` pages.
     pub(super) fn with_capacity(capacity: usize, flags: Flags) -> Result<Self> {
         // INVARIANT: There are no frames.
         Ok(Self {
@@ -111,11 +110,11 @@ impl SharedPages {
         })
     }
 
-    /// Appends a page; it must fit in the capacity.
+    /// Appends a page. Fails with [`ENOSPC`] if the capacity is used up.
     ///
     /// # Safety
     ///
-    /// `frame` must be readable and writable until `self` is dropped, and must not be accessed but
+    /// `frame` must be readable and writable until `self` is dropped, and must only be accessed
     /// through `self`.
     pub(super) unsafe fn push(&mut self, frame: PageFrame) -> Result {
         // INVARIANT: As required by this function's safety requirements.
@@ -132,12 +131,12 @@ impl SharedPages {
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "there is always a page")]
     pub fn len(&self) -> usize {
-        // OVERFLOW: That many bytes are mapped.
+        // OVERFLOW: `len()` bytes are mapped.
         self.frames.len() * PAGE_SIZE
     }
 
-    /// Returns the piece that starts at `offset`, ends at the end of its page at the latest, and
-    /// has at most `max` bytes, as frame, offset in the frame, and length.
+    /// Returns the piece that starts at `offset` and ends after `max` bytes or at the end of its
+    /// page, as the frame, the offset in the frame, and the length.
     ///
     /// `offset` must be within the run.
     #[inline]
@@ -148,9 +147,9 @@ impl SharedPages {
         Some((frame, start, max.min(PAGE_SIZE - start)))
     }
 
-    /// Calls `f` for each piece of `len` bytes from `offset` with its address and length.
+    /// Calls `f` with the address and length of each piece of the `len` bytes at `offset`.
     ///
-    /// Fails with [`EINVAL`] without having called `f` if this is out of range.
+    /// If these are out of range, fails with [`EINVAL`] without calling `f`.
     #[inline]
     fn for_each_piece(
         &self,
@@ -177,7 +176,7 @@ impl SharedPages {
 
     /// Returns the word at byte `offset`.
     ///
-    /// Fails with [`EINVAL`] if that is unaligned or out of range.
+    /// Fails with [`EINVAL`] if `offset` is unaligned or out of range.
     #[inline]
     pub fn word(&self, offset: usize) -> Result<&Atomic<u32>> {
         if offset % size_of::<u32>() != 0 {
@@ -189,99 +188,99 @@ impl SharedPages {
         // SAFETY:
         // - By the type invariant, the frame is mapped as long as `self` lives. Its address is
         //   page-aligned and `start` is a multiple of 4, so the pointer is aligned.
-        // - By the type invariant, this kernel accesses the memory through `self` only, that is
-        //   with atomic operations and with `memcpy()`, whose result is never taken for an index.
-        //   The other domain is not part of this program; to it, what holds for a peer that uses
-        //   atomic operations is the best that we can say.
+        // - By the type invariant, this kernel accesses the memory only through `self`, that is,
+        //   with atomic operations and with `memcpy()`, whose result is never used as an index. The
+        //   other domain is not part of this program; treating it as a peer that uses atomic
+        //   operations is the best that can be said about it.
         Ok(unsafe { Atomic::from_ptr(frame.addr.add(start).as_ptr().cast()) })
     }
 
-    /// Returns the word at byte `offset` and leaves 0 there. Atomic for the other domain too, and
-    /// fully ordered.
+    /// Replaces the word at byte `offset` by 0 and returns its old value. Atomic for the other
+    /// domain too, and fully ordered.
     ///
-    /// Fails with [`EINVAL`] if that is unaligned or out of range.
+    /// Fails with [`EINVAL`] if `offset` is unaligned or out of range.
     #[inline]
     pub fn take_word(&self, offset: usize) -> Result<u32> {
-        // An exchange is atomic for everybody, however many CPUs this kernel has.
+        // An exchange is atomic for other domains even on a uniprocessor kernel.
         Ok(self.word(offset)?.xchg(0, Full))
     }
 
-    /// Sets bit `n % 8` of byte `n / 8` and returns whether it was set before. Atomic for the other
-    /// domain too, and fully ordered.
+    /// Sets bit `n % 8` of byte `n / 8` and returns its old value. Atomic for the other domain too,
+    /// and fully ordered.
     ///
-    /// Fails with [`EINVAL`] if that is out of range.
+    /// Fails with [`EINVAL`] if `n` is out of range.
     #[inline]
     pub fn set_bit(&self, n: usize) -> Result<bool> {
-        // The operation is on a `long`: one that is aligned never crosses the end of a page.
+        // The operation is on a `long`. An aligned `long` never crosses the end of a page.
         let bits = c_ulong::BITS as usize;
         let offset = n / bits * size_of::<c_ulong>();
         let (frame, start, _) = self.piece(offset, size_of::<c_ulong>()).ok_or(EINVAL)?;
 
-        // CAST: Less than the bits of a `long`.
+        // CAST: Less than the number of bits of a `long`.
         let n = (n % bits) as c_long;
-        // SAFETY: By the type invariant, the frame is mapped as long as `self` lives; its address is
-        // page-aligned and `start` is a multiple of the size of a `long`. By the type invariant, this
-        // kernel accesses the memory through `self` only, where this is no more of a concern than
-        // what the other domain may do at any time.
+        // SAFETY: By the type invariant, the frame is mapped as long as `self` lives; its address
+        // is page-aligned and `start` is a multiple of the size of a `long`. By the type invariant,
+        // this kernel accesses the memory only through `self`, whose users have to expect such
+        // changes from the other domain at any time anyway.
         Ok(unsafe { bindings::sync_test_and_set_bit(n, frame.addr.add(start).as_ptr().cast()) })
     }
 
-    /// Copies bytes from byte `offset` out, each of them once.
+    /// Copies the bytes at `offset` to `out`. Reads each byte once.
     ///
     /// Fails with [`EINVAL`] if they are not all in range.
     pub fn read(&self, offset: usize, out: &mut [u8]) -> Result {
         let mut to = out.as_mut_ptr();
 
         self.for_each_piece(offset, out.len(), |from, len| {
-            // `bindings::memcpy` instead of `copy_nonoverlapping`: the compiler can neither see
-            // through it, nor repeat it.
+            // Use `bindings::memcpy` instead of `copy_nonoverlapping`: the compiler can neither
+            // look inside nor repeat the call.
             //
             // SAFETY:
             // - `from` is valid for reads of `len` bytes, as `for_each_piece` guarantees.
-            // - The pieces are `out.len()` bytes together, so `to` is valid for writes of `len`
-            //   bytes. `out` is exclusively borrowed and thus no part of the shared memory.
+            // - The pieces add up to `out.len()` bytes, so `to` is valid for writes of `len` bytes.
+            //   `out` is exclusively borrowed, so it is not part of the shared memory.
             unsafe { bindings::memcpy(to.cast(), from.as_ptr().cast(), len) };
-            // SAFETY: As above, at most the end of `out`.
+            // SAFETY: As above; the result is at most the end of `out`.
             to = unsafe { to.add(len) };
         })
     }
 
-    /// Copies `data` to byte `offset`.
+    /// Copies `data` to the bytes at `offset`.
     ///
-    /// Fails with [`EINVAL`] if it is not all in range.
+    /// Fails with [`EINVAL`] if they are not all in range.
     pub fn write(&self, offset: usize, data: &[u8]) -> Result {
         let mut from = data.as_ptr();
 
         self.for_each_piece(offset, data.len(), |to, len| {
             // SAFETY:
             // - `to` is valid for writes of `len` bytes, as `for_each_piece` guarantees.
-            // - The pieces are `data.len()` bytes together, so `from` is valid for reads of `len`
-            //   bytes. `data` is immutably borrowed and thus no part of the shared memory.
+            // - The pieces add up to `data.len()` bytes, so `from` is valid for reads of `len`
+            //   bytes. `data` is immutably borrowed, so it is not part of the shared memory.
             unsafe { bindings::memcpy(to.as_ptr().cast(), from.cast(), len) };
-            // SAFETY: As above, at most the end of `data`.
+            // SAFETY: As above; the result is at most the end of `data`.
             from = unsafe { from.add(len) };
         })
     }
 
-    /// Copies at most `len` bytes from an IO vector to byte `offset`.
+    /// Copies at most `len` bytes from an IO vector to the bytes at `offset`.
     ///
     /// Returns the number of bytes copied: fewer than `len` if the IO vector or this memory ends
     /// before, or if the IO vector's memory is not accessible.
     ///
-    /// If the IO vector is in user space, this may sleep. A lock may only be held then if page
-    /// faults may be handled with it held.
+    /// May sleep if the IO vector is in user space. The caller may then only hold locks that allow
+    /// page faults.
     pub fn copy_from_iter(&self, offset: usize, len: usize, from: &mut IovIterSource<'_>) -> usize {
         let mut done = 0;
 
         while done < len {
-            // OVERFLOW: See `piece()`: `offset` is within the memory, and `done` bytes after it
-            // were.
+            // OVERFLOW: See `piece()`: `offset` is within the memory, and so are the `done` bytes
+            // after it.
             let Some((frame, start, piece)) = self.piece(offset + done, len - done) else {
                 break;
             };
             // SAFETY:
             // - By the type invariant of `SharedPages` and the result of `piece()`, there are
-            //   `piece` bytes at that address, valid for writes.
+            //   `piece` bytes at this address, valid for writes.
             // - By the type invariant of `IovIterSource`, it is valid to read from it.
             let copied = unsafe {
                 bindings::_copy_from_iter(
@@ -298,25 +297,25 @@ impl SharedPages {
         done
     }
 
-    /// Copies at most `len` bytes from byte `offset` to an IO vector.
+    /// Copies at most `len` bytes at `offset` to an IO vector.
     ///
     /// Returns the number of bytes copied: fewer than `len` if the IO vector or this memory ends
     /// before, or if the IO vector's memory is not accessible.
     ///
-    /// If the IO vector is in user space, this may sleep. A lock may only be held then if page
-    /// faults may be handled with it held.
+    /// May sleep if the IO vector is in user space. The caller may then only hold locks that allow
+    /// page faults.
     pub fn copy_to_iter(&self, offset: usize, len: usize, to: &mut IovIterDest<'_>) -> usize {
         let mut done = 0;
 
         while done < len {
-            // OVERFLOW: See `piece()`: `offset` is within the memory, and `done` bytes after it
-            // were.
+            // OVERFLOW: See `piece()`: `offset` is within the memory, and so are the `done` bytes
+            // after it.
             let Some((frame, start, piece)) = self.piece(offset + done, len - done) else {
                 break;
             };
             // SAFETY:
             // - By the type invariant of `SharedPages` and the result of `piece()`, there are
-            //   `piece` bytes at that address, valid for reads.
+            //   `piece` bytes at this address, valid for reads.
             // - By the type invariant of `IovIterDest`, it is valid to write to it.
             let copied = unsafe {
                 bindings::_copy_to_iter(frame.addr.add(start).as_ptr().cast(), piece, to.as_raw())
@@ -329,22 +328,23 @@ impl SharedPages {
         done
     }
 
-    /// Appends the pages behind `len` bytes from byte `offset` to `vecs`, for a kernel socket to send
-    /// from or to receive into. Returns whether those are all of them.
+    /// Appends the pages of the `len` bytes at `offset` to `vecs`, for a kernel socket to send from
+    /// or receive into. Returns `true` if all of them were appended.
     ///
-    /// It is less if this memory ends before, or if there are more pages than `vecs` has room for.
+    /// Returns `false` if this memory ends before, or if `vecs` has no room for all pages.
     pub fn extend_bvecs<'a>(&'a self, vecs: &mut BioVecs<'a>, offset: usize, len: usize) -> bool {
         let mut done = 0;
 
         while done < len {
-            // OVERFLOW: See `piece()`: `offset` is within the memory, and `done` bytes after it
-            // were.
+            // OVERFLOW: See `piece()`: `offset` is within the memory, and so are the `done` bytes
+            // after it.
             let Some((frame, start, piece)) = self.piece(offset + done, len - done) else {
                 return false;
             };
             // SAFETY: By the type invariant, the page is valid for reads and writes as long as
-            // `self` lives, thus as long as `vecs`, which borrows `self`. Concurrent changes are no
-            // concern to its users, since they have to expect them of the other domain.
+            // `self` lives, and `vecs` borrows `self`. Users of `vecs` have to expect concurrent
+            // changes by the other domain, so concurrent changes by this kernel are no concern to
+            // them.
             if !unsafe { vecs.push(frame.page, start, piece) } {
                 return false;
             }

@@ -2,11 +2,11 @@
 
 //! Tracepoints of Xen drivers.
 //!
-//! They are defined in the driver which is the only one to call them. What is here is the safe way
-//! to do so, which costs no more than a branch that is not taken while nobody is tracing.
+//! Each driver defines its own tracepoints. This module has safe wrappers for calling them, which
+//! cost no more than a branch not taken while tracing is off.
 //!
-//! All functions below this module may be called in any context, by the driver that defines their
-//! tracepoints, and no other.
+//! All functions below this module may be called in any context, but only by the driver that
+//! defines the tracepoint.
 
 use crate::{
     net::addr::SockAddrBuf,
@@ -19,7 +19,8 @@ use core::net::{
     SocketAddrV4, //
 };
 
-/// Whether anybody traces an event: for arguments that are not to be worked out for nobody.
+/// Evaluates to `true` while the event is being traced, so that its arguments are only computed
+/// when needed.
 macro_rules! is_traced {
     ($name:ident) => {{
         #[cfg(CONFIG_TRACEPOINTS)]
@@ -48,13 +49,13 @@ pub mod xensock_front;
 
 const NO_ADDR: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
-/// An address as a tracepoint takes it, with room for any of the internet families. One that is not
-/// known is 0.0.0.0:0.
+/// Converts an address for a tracepoint, in a buffer with room for any internet family. An unknown
+/// address becomes 0.0.0.0:0.
 fn buf(addr: Option<SocketAddr>) -> SockAddrBuf {
     SockAddrBuf::from(addr.unwrap_or(NO_ADDR))
 }
 
-/// A result as a tracepoint takes it: 0, or the error as a negative number.
+/// Converts a result for a tracepoint: 0, or the error as a negative number.
 #[inline]
 fn errno(result: Result) -> c_int {
     result.map_or_else(Error::to_errno, |()| 0)

@@ -2,11 +2,11 @@
 
 //! xenbus: the bus of Xen's split devices.
 //!
-//! The toolstack makes a device by writing a directory for each of its ends to xenstore, a small
-//! hierarchical database that all domains can access, with permissions. A [`Driver`] is bound to
-//! each end ([`Device`]); the two tell each other by nodes in their directories ([`store`]) what
-//! they have to offer, and by the node `state` how far they are ([`State`]). Who wants to know of
-//! changes to other nodes has to watch them ([`Watch`]).
+//! The toolstack creates a device by writing one directory per end to xenstore, a small
+//! hierarchical database that all domains can access, subject to permissions. A [`Driver`] binds to
+//! each end ([`Device`]). The two drivers publish their parameters in nodes of their directories
+//! ([`store`]) and their progress in the node `state` ([`State`]). A driver that needs to know of
+//! changes to other nodes sets a watch ([`Watch`]).
 //!
 //! C header: [`include/xen/xenbus.h`](srctree/include/xen/xenbus.h)
 
@@ -46,25 +46,26 @@ use crate::{
 /// [`include/xen/interface/io/xenbus.h`](srctree/include/xen/interface/io/xenbus.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// There is no state, or none that has a meaning: the end does not exist (any more).
+    /// The end does not exist (any more), or its state has no defined meaning.
     Unknown,
 
-    /// No driver has done anything yet.
+    /// The driver has not done anything yet.
     Initialising,
 
-    /// The driver has done what it can without the other end, and waits for its details.
+    /// The driver has done what it can without the other end, and waits for the other end's
+    /// parameters.
     InitWait,
 
-    /// The driver has published its details, and waits for the other end to connect.
+    /// The driver has published its parameters, and waits for the other end to connect.
     Initialised,
 
-    /// In service.
+    /// The device is in service.
     Connected,
 
-    /// On the way out, because of an error or because somebody wants it.
+    /// The end is shutting down, because of an error or on request.
     Closing,
 
-    /// Nothing is shared any more.
+    /// The end shares nothing with the peer any more.
     Closed,
 
     /// The device is being reconfigured.
@@ -75,14 +76,14 @@ pub enum State {
 }
 
 impl State {
-    /// Returns the number by which the state goes in xenstore.
+    /// Returns the number that stands for the state in xenstore.
     #[inline]
     pub fn number(self) -> u32 {
         self.into_raw().0
     }
 
-    /// Makes a state of the value in C. Values without a meaning, which the peer can write, are
-    /// [`State::Unknown`].
+    /// Converts from the C value. Values without a defined meaning, which the peer can write,
+    /// become [`State::Unknown`].
     pub(super) fn from_raw(state: bindings::xenbus_state) -> Self {
         match state {
             bindings::xenbus_state::XenbusStateInitialising => Self::Initialising,
@@ -97,7 +98,7 @@ impl State {
         }
     }
 
-    /// Returns the value in C.
+    /// Converts to the C value.
     pub(super) fn into_raw(self) -> bindings::xenbus_state {
         match self {
             Self::Unknown => bindings::xenbus_state::XenbusStateUnknown,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory of ours that the peer may map.
+//! Our own memory, granted to the peer.
 
 use super::MAX_PAGES;
 
@@ -36,26 +36,27 @@ use core::{
     ptr::NonNull, //
 };
 
-/// Fails rather than have the OOM killer make room. There is no such flag in [`crate::alloc::flags`].
+/// Makes an allocation fail rather than invoke the OOM killer. [`crate::alloc::flags`] has no such
+/// flag.
 const __GFP_NORETRY: bindings::gfp_t = 1 << bindings::___GFP_NORETRY_BIT;
 
-/// Pages of ours to which another domain has been granted access, for reading and writing.
+/// Pages of ours that another domain may map, for reading and writing.
 ///
-/// They are zeroed, and allocated one by one, so that each can be given back by itself (see
-/// XSA-396): if the peer still has a page mapped when the access is revoked, then that page goes
-/// back to the page allocator only once the peer has unmapped it, however long that takes.
+/// The pages are zeroed, and allocated one by one so that each can be freed by itself (see
+/// XSA-396): if the peer still has a page mapped when access is revoked, that page goes back to the
+/// page allocator only once the peer has unmapped it, however long that takes.
 ///
-/// That is a safety net and not the usual way: the grant table code looks at such pages once a
-/// second, and by default (module parameter `grant_table.free_per_iteration`) at ten of them. Where
+/// This is a safety net and not the usual way: the grant table code checks such pages once a
+/// second, by default ten of them at a time (module parameter `grant_table.free_per_iteration`). If
 /// the protocol has a message for it, wait until the peer has unmapped the pages.
 ///
-/// Dropping this is [`GrantedPages::revoke`] and releases the pages, with the same context rules.
+/// Dropping this calls [`GrantedPages::revoke`] and frees the pages; the same context rules apply.
 ///
 /// # Invariants
 ///
 /// - `shared` consists of order-0 pages from the page allocator, and we own a reference to each.
-/// - `refs` is not longer than `shared`. Unless `revoked`, each of `refs` is an active grant of the
-///   page at the same index, which we own.
+/// - `refs` is not longer than `shared`. Unless `revoked` is set, each entry of `refs` is an active
+///   grant of the page at the same index, and we own that grant.
 ///
 /// # Examples
 ///
@@ -84,26 +85,26 @@ pub struct GrantedPages {
 impl GrantedPages {
     /// Allocates `pages` pages and grants `to` access to them.
     ///
-    /// Fails with [`EINVAL`] if the number is 0 or above [`MAX_PAGES`], with [`ENOSPC`] if the
-    /// grant table is full, with [`ENODEV`] if there is no Xen, and with [`ENOMEM`].
+    /// Fails with [`EINVAL`] if `pages` is 0 or above [`MAX_PAGES`], with [`ENOSPC`] if the grant
+    /// table is full, with [`ENODEV`] without Xen, and with [`ENOMEM`].
     ///
     /// May be called from any context that `flags` allow.
     pub fn new(to: DomId, pages: usize, flags: Flags) -> Result<Self> {
         Self::allocate(to, pages, flags, flags.as_raw())
     }
 
-    /// As [`GrantedPages::new`] with [`GFP_KERNEL_ACCOUNT`], for pages that one can do without: where
-    /// memory is short, in the domain or in the memory cgroup, this fails with [`ENOMEM`] and no
-    /// process is killed for it. May sleep.
+    /// Like [`GrantedPages::new`] with [`GFP_KERNEL_ACCOUNT`], for optional pages: if memory is
+    /// short in the domain or in the memory cgroup, fails with [`ENOMEM`] without killing a
+    /// process. May sleep.
     ///
     /// [`GFP_KERNEL_ACCOUNT`]: crate::alloc::flags::GFP_KERNEL_ACCOUNT
     pub fn new_dispensable(to: DomId, pages: usize) -> Result<Self> {
         let gfp = GFP_KERNEL_ACCOUNT.as_raw() | __GFP_NORETRY | __GFP_NOWARN.as_raw();
-        // What the pages are listed in is small, and is charged to nobody.
+        // The lists of pages and references are small, and are not charged to the memory cgroup.
         Self::allocate(to, pages, GFP_KERNEL, gfp)
     }
 
-    /// Allocates pages with `gfp`, and what they are listed in with `flags`, and grants `to` access.
+    /// Allocates pages with `gfp` and the lists of pages with `flags`, and grants `to` access.
     fn allocate(to: DomId, pages: usize, flags: Flags, gfp: bindings::gfp_t) -> Result<Self> {
         if pages == 0 || pages > MAX_PAGES {
             return Err(EINVAL);
@@ -112,8 +113,8 @@ impl GrantedPages {
             return Err(ENODEV);
         }
 
-        // INVARIANT: There are neither pages nor grants. What is made from here on is owned by
-        // `this` and thus released by its destructor when something fails.
+        // INVARIANT: There are neither pages nor grants. `this` owns everything allocated from here
+        // on, and its destructor releases that when a step fails.
         let mut this = Self {
             shared: SharedPages::with_capacity(pages, flags)?,
             refs: KVVec::with_capacity(pages, flags)?,
@@ -133,18 +134,18 @@ impl GrantedPages {
         let page = unsafe { bindings::alloc_pages(gfp | __GFP_ZERO.as_raw(), 0) };
         let page = NonNull::new(page).ok_or(ENOMEM)?;
 
-        // SAFETY: `page` is valid. It is not in high memory, since no caller asks for that, and if
-        // one does, it is an error.
+        // SAFETY: `page` is valid. It is not in high memory, since no caller asks for high memory;
+        // if one did, `PageFrame::new()` would fail.
         let pushed = unsafe { PageFrame::new(page) }.and_then(|frame| {
-            // SAFETY: We own the page and don't access it otherwise. It is released by our
-            // destructor, together with `shared`.
+            // SAFETY: We own the page and access it only through `shared`. Our destructor frees it
+            // together with `shared`.
             //
             // INVARIANT: We own the reference that `alloc_pages()` returned.
             unsafe { self.shared.push(frame) }
         });
 
         if pushed.is_err() {
-            // SAFETY: We own a reference to `page`, which nobody knows.
+            // SAFETY: We own a reference to `page`, and nothing else refers to it.
             unsafe { bindings::__free_pages(page.as_ptr(), 0) };
         }
         pushed
@@ -161,17 +162,18 @@ impl GrantedPages {
         to_result(unsafe { bindings::gnttab_alloc_grant_references(count, &mut head) })?;
 
         for frame in self.shared.frames() {
-            // SAFETY: `head` is a list of references that we own, of which as many are left as
-            // there are frames to go.
+            // SAFETY: We own the list of references `head`, which has as many references left as
+            // there are frames left.
             let gref = unsafe { bindings::gnttab_claim_grant_reference(&mut head) };
 
-            // Neither happens: there are as many references, and as much room, as frames.
+            // These errors can't happen: there are as many references, and as much room, as frames.
             let Ok(gref) = u32::try_from(gref) else {
                 return Err(ENOSPC);
             };
-            // INVARIANT: We own the reference, and make it a grant of the frame right here.
+            // INVARIANT: We own the reference, and turn it into a grant of the frame below.
             if self.refs.push_within_capacity(GrantRef(gref)).is_err() {
-                // SAFETY: We own the reference and the rest of the list, and none is in use.
+                // SAFETY: We own the reference and the rest of the list, and none of them is in
+                // use.
                 unsafe {
                     bindings::gnttab_free_grant_reference(gref);
                     bindings::gnttab_free_grant_references(head);
@@ -198,14 +200,14 @@ impl GrantedPages {
         &self.refs
     }
 
-    /// Ends the peer's access: from now on it can't map the pages any more.
+    /// Revokes the peer's access: the peer can't map the pages any more.
     ///
-    /// Where it has one mapped, its access ends when it unmaps it. The memory itself stays valid
-    /// for us until `self` is dropped. A second call does nothing.
+    /// Access to a page that the peer has mapped ends when the peer unmaps it. The memory stays
+    /// valid for us until `self` is dropped. A second call does nothing.
     ///
-    /// Doesn't sleep in atomic context. Since the grant table code can't see spin locks in kernels
-    /// built without `CONFIG_PREEMPT_COUNT`, and allocates memory for a page that is still mapped,
-    /// no spin lock should be held.
+    /// Doesn't sleep in atomic context. Don't hold a spin lock: the grant table code allocates
+    /// memory for a page that is still mapped, and can't detect spin locks in kernels built without
+    /// `CONFIG_PREEMPT_COUNT`.
     pub fn revoke(&self) {
         if self.revoked.xchg(true, Full) {
             return;
@@ -215,9 +217,9 @@ impl GrantedPages {
             let page = frame.page().as_ptr();
 
             // SAFETY:
-            // - We own a reference to the page, so we can take another, and give that away.
-            // - By the type invariant, we own the active grant of this page, and `revoked` tells
-            //   that we give it away for the first time.
+            // - We own a reference to the page, so we can take another reference and give it away.
+            // - By the type invariant, we own the active grant of this page, and `revoked` shows
+            //   that we give the grant away for the first time.
             unsafe {
                 bindings::get_page(page);
                 bindings::gnttab_end_foreign_access(gref.as_raw(), page);
@@ -240,9 +242,9 @@ impl Drop for GrantedPages {
         self.revoke();
 
         for frame in self.shared.frames() {
-            // SAFETY: By the type invariant, we own a reference to the page. Nobody uses our
-            // mapping of it any more, and if the peer uses its own, there is one more reference,
-            // taken in `revoke()`.
+            // SAFETY: By the type invariant, we own a reference to the page. Our mapping of the
+            // page is not used any more. If the peer still uses its mapping, there is one more
+            // reference, taken in `revoke()`.
             unsafe { bindings::__free_pages(frame.page().as_ptr(), 0) };
         }
     }

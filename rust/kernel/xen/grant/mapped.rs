@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory of the peer's that we have mapped.
+//! The peer's memory, mapped by us.
 
 use super::MAX_PAGES;
 
@@ -29,27 +29,30 @@ use core::{
     }, //
 };
 
-/// How many pages are mapped or unmapped with one hypercall. Bounds what is on the stack.
+/// Number of pages mapped or unmapped with one hypercall. Bounds the size of arrays on the stack.
 const BATCH: usize = 32;
 
-/// The handle of a page that is not mapped, `INVALID_GRANT_HANDLE` in C.
+/// The handle of a page that is not mapped: `INVALID_GRANT_HANDLE` in C.
 const INVALID_HANDLE: bindings::grant_handle_t = bindings::grant_handle_t::MAX;
 
-/// The status of success, which bindgen gives another type than the others.
+/// The status of success, converted to the type of the other statuses: bindgen gives it a different
+/// one.
 const GNTST_OKAY: i32 = bindings::GNTST_okay as i32;
 
 /// Pages of another domain that are mapped here, for reading and writing.
 ///
-/// Each has an address of its own in the kernel's linear mapping, and is a page that kernel sockets
-/// may copy from and to. Making and dropping this may sleep, and is for process context.
+/// Each page has its own address in the kernel's linear mapping and a `struct page`, so kernel
+/// sockets may copy from and to it. Creating and dropping this may sleep, and require process
+/// context.
 ///
-/// Before the pages are unmapped, [`Drop`] waits for the last of any other references to them.
+/// [`Drop`] waits until all other references to the pages are gone before it unmaps them.
 ///
 /// # Invariants
 ///
-/// - `shared` consists of pages from `gnttab_alloc_pages()` that we own, and `handles` is as long.
-/// - Each of `handles` that is not `INVALID_HANDLE` is a mapping, which we own, of a page of the
-///   other domain at the address of the page at the same index.
+/// - `shared` consists of pages from `gnttab_alloc_pages()` that we own, and `handles` has the same
+///   length.
+/// - Each entry of `handles` that is not `INVALID_HANDLE` is a mapping, which we own, of a page of
+///   the other domain, at the address of the page at the same index.
 /// - Outside of [`MappedPages::new`] and [`Drop`], no handle is `INVALID_HANDLE`.
 ///
 /// # Examples
@@ -75,24 +78,24 @@ pub struct MappedPages {
     unmap: KBox<UnmapQueue>,
 }
 
-/// What `gnttab_unmap_refs_sync()` needs. Allocated ahead, so that unmapping can't fail; on the
-/// heap because it has a work item.
+/// The argument of `gnttab_unmap_refs_sync()`. Allocated in advance, so that unmapping can't fail;
+/// on the heap because it contains a work item.
 struct UnmapQueue(Opaque<bindings::gntab_unmap_queue_data>);
 
-// SAFETY: Just memory unless `gnttab_unmap_refs_sync()` is running, for which exclusive access is
-// needed.
+// SAFETY: This is plain memory unless `gnttab_unmap_refs_sync()` is running, and that call needs
+// exclusive access.
 unsafe impl Send for UnmapQueue {}
 
-// SAFETY: There is nothing that can be done with an `&UnmapQueue`.
+// SAFETY: An `&UnmapQueue` gives access to nothing.
 unsafe impl Sync for UnmapQueue {}
 
 impl MappedPages {
     /// Maps the pages that domain `from` has granted to us as `refs`.
     ///
-    /// Fails with [`EINVAL`] if there are no references, more than [`MAX_PAGES`], one of them
-    /// twice, or one that isn't a grant for us to read and write; with [`ENOSPC`] if the hypervisor
-    /// can't track more mappings, with [`ENODEV`] if there is none, and with [`ENOMEM`]. In any case
-    /// nothing remains mapped.
+    /// Fails with [`EINVAL`] if `refs` is empty, has more than [`MAX_PAGES`] entries, a duplicate,
+    /// or a reference that doesn't grant us read and write access; with [`ENOSPC`] if the
+    /// hypervisor can't track more mappings; with [`ENODEV`] without Xen; and with [`ENOMEM`]. On
+    /// failure nothing remains mapped.
     ///
     /// `refs` may come straight from the peer. May sleep.
     pub fn new(from: DomId, refs: &[GrantRef]) -> Result<Self> {
@@ -103,8 +106,8 @@ impl MappedPages {
             return Err(ENODEV);
         }
 
-        // INVARIANT: There are no pages. What is made from here on is owned by `this` and thus
-        // released by its destructor when something fails.
+        // INVARIANT: There are no pages. `this` owns everything allocated from here on, and its
+        // destructor releases that when a step fails.
         let mut this = Self {
             shared: SharedPages::with_capacity(refs.len(), GFP_KERNEL)?,
             handles: KVVec::with_capacity(refs.len(), GFP_KERNEL)?,
@@ -118,7 +121,7 @@ impl MappedPages {
         Ok(this)
     }
 
-    /// Maps one batch of references after those that there are already.
+    /// Maps one batch of references after the pages that are already mapped.
     fn map_batch(&mut self, from: DomId, refs: &[GrantRef]) -> Result {
         let mut pages = [ptr::null_mut(); BATCH];
         let mut ops = [bindings::gnttab_map_grant_ref::default(); BATCH];
@@ -149,7 +152,8 @@ impl MappedPages {
             }
         }
         if pushed.is_err() {
-            // Does not happen: there is room, and these pages have addresses.
+            // This can't happen: there is room, and pages from `gnttab_alloc_pages()` have
+            // addresses.
             let owned = self.handles.len() - first;
             if let Some(rest) = pages.get_mut(owned..refs.len()) {
                 // SAFETY: We own these pages, and nothing is mapped there.
@@ -159,15 +163,16 @@ impl MappedPages {
         }
 
         // SAFETY:
-        // - The first `count` elements of `ops` are initialised, each for mapping at the address of
-        //   the page at the same index, which is one from `gnttab_alloc_pages()` where nothing is
+        // - The first `count` elements of `ops` are initialised. Each maps at the address of the
+        //   page at the same index, which comes from `gnttab_alloc_pages()` and where nothing is
         //   mapped.
-        // - There is no kernel-only mapping besides, so the second argument may be null.
+        // - There are no additional kernel-only mappings, so the second argument may be null.
         let ret = unsafe {
             bindings::gnttab_map_refs(ops.as_mut_ptr(), ptr::null_mut(), pages.as_mut_ptr(), count)
         };
 
-        // If the hypercall itself fails, no status has been written; it is positive then.
+        // If the hypercall itself fails, it has not written the statuses, which then are still
+        // positive.
         let mut result = to_result(ret);
         for (op, handle) in ops.iter().zip(self.handles.iter_mut().skip(first)) {
             let status = status_to_result(op.status);
@@ -181,22 +186,22 @@ impl MappedPages {
         result
     }
 
-    /// Takes ownership of a page of `gnttab_alloc_pages()` where nothing is mapped yet, and returns
-    /// its address. If that fails, the page remains the caller's.
+    /// Takes ownership of a page from `gnttab_alloc_pages()` where nothing is mapped yet, and
+    /// returns its address. On failure the caller keeps the page.
     fn push_page(&mut self, page: *mut bindings::page) -> Result<NonNull<u8>> {
         let page = NonNull::new(page).ok_or(ENOMEM)?;
-        // SAFETY: A page of `gnttab_alloc_pages()` is valid and has an address.
+        // SAFETY: A page from `gnttab_alloc_pages()` is valid and has an address.
         let frame = unsafe { PageFrame::new(page) }?;
 
-        // INVARIANT: Nothing is mapped there.
+        // INVARIANT: Nothing is mapped at the new page.
         self.handles
             .push_within_capacity(INVALID_HANDLE)
             .map_err(|_| ENOSPC)?;
 
-        // SAFETY: `self` is returned by `new()` only if there is a mapping at each frame, which is
-        // removed by our destructor. Until then, nobody accesses the pages.
+        // SAFETY: `new()` returns `self` only if there is a mapping at each frame; our destructor
+        // removes these mappings. Until `new()` returns, the pages are not accessed.
         //
-        // INVARIANT: The page is ours from now on, and there is a handle for it.
+        // INVARIANT: We own the page from now on, and there is a handle for it.
         let pushed = unsafe { self.shared.push(frame) };
         if pushed.is_err() {
             self.handles.pop();
@@ -206,8 +211,8 @@ impl MappedPages {
 
     /// Unmaps and frees one batch of pages.
     ///
-    /// A page for which that fails is lost: it can't be used for something else, since nobody knows
-    /// what is behind it.
+    /// A page that can't be unmapped is leaked: the peer's memory may still be behind it, so it
+    /// can't be used for anything else.
     fn unmap_batch(
         unmap: &mut UnmapQueue,
         frames: &[PageFrame],
@@ -233,7 +238,7 @@ impl MappedPages {
                     *handle,
                 )
             };
-            // Not one that the hypervisor writes.
+            // A status that the hypervisor never writes.
             op.status = 1;
             *page = frame.page().as_ptr();
             mapped += 1;
@@ -243,8 +248,8 @@ impl MappedPages {
             let queue = unmap.0.get();
 
             // SAFETY:
-            // - `unmap` is exclusively borrowed, and outlives the call, which returns when
-            //   everything is done. So do `ops` and `pages`.
+            // - `unmap` is exclusively borrowed, and outlives the call, which returns only when
+            //   everything is done. `ops` and `pages` outlive the call, too.
             // - The first `mapped` elements of `ops` are mappings that we own, at the addresses of
             //   the pages at the same index of `pages`.
             let ret = unsafe {
@@ -259,7 +264,7 @@ impl MappedPages {
             }
         }
 
-        // What is not mapped any more, or never was, can be freed.
+        // Free the pages where nothing is mapped any more, or never was.
         let mut free = [ptr::null_mut(); BATCH];
         let mut count = 0;
         let mut ops = ops.iter();
@@ -278,8 +283,8 @@ impl MappedPages {
             }
         }
         if count != 0 {
-            // SAFETY: These are pages of `gnttab_alloc_pages()` that we own and don't use any more,
-            // and nothing is mapped there.
+            // SAFETY: These are pages from `gnttab_alloc_pages()` that we own and don't use any
+            // more, and nothing is mapped there.
             unsafe { bindings::gnttab_free_pages(count as c_int, free.as_mut_ptr()) };
         }
     }
@@ -304,15 +309,16 @@ impl Drop for MappedPages {
     }
 }
 
-/// Returns whether a reference is there twice.
+/// Returns `true` if a reference occurs twice.
 fn has_duplicates(refs: &[GrantRef]) -> bool {
-    // Quadratic, but cheaper than mapping as many pages, for any number up to `MAX_PAGES`.
+    // Quadratic, but cheaper than mapping the pages for any number up to `MAX_PAGES`.
     refs.iter()
         .enumerate()
         .any(|(i, gref)| refs.iter().take(i).any(|other| other == gref))
 }
 
-/// Turns the status of a grant table operation into an error that tells whose fault it is.
+/// Converts the status of a grant table operation to an error that tells the peer's faults
+/// ([`EINVAL`]) from ours.
 fn status_to_result(status: i16) -> Result {
     match i32::from(status) {
         GNTST_OKAY => Ok(()),

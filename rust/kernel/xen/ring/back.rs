@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The backend's end: takes requests out, puts responses in.
+//! The backend's end of a ring: takes requests out and puts responses in.
 
 use super::{
     Page,
@@ -21,12 +21,12 @@ use core::ops::Deref;
 
 /// The backend's end of a shared ring.
 ///
-/// Methods may be called from any context and don't sleep; serialising them is the owner's job,
-/// thus the `&mut`.
+/// Methods may be called from any context and don't sleep. They take `&mut self`: the owner has to
+/// serialise the calls.
 ///
 /// # Invariants
 ///
-/// All modulo 2^32: `rsp_prod <= rsp_prod_pvt <= req_cons <= rsp_prod_pvt + SLOTS`.
+/// All comparisons modulo 2^32: `rsp_prod <= rsp_prod_pvt <= req_cons <= rsp_prod_pvt + SLOTS`.
 ///
 /// # Examples
 ///
@@ -58,20 +58,20 @@ use core::ops::Deref;
 /// ```
 pub struct BackRing<P: Deref<Target = SharedPages> = MappedPages> {
     page: Page<P>,
-    /// Up to where we have put responses in.
+    /// End of the responses that we have put in.
     pub(super) rsp_prod_pvt: u32,
-    /// Up to where we have told the frontend about them.
+    /// End of the responses that are visible to the frontend.
     pub(super) rsp_prod: u32,
-    /// Up to where we have taken requests out.
+    /// End of the requests that we have taken out.
     pub(super) req_cons: u32,
 }
 
 impl<P: Deref<Target = SharedPages>> BackRing<P> {
-    /// Makes the backend's end of the ring that the frontend has just made on `page`.
+    /// Creates the backend's end of a new ring that the frontend has just initialised on `page`.
     ///
-    /// Fails with [`EINVAL`] if that is not one page.
+    /// Fails with [`EINVAL`] if `page` is not a single page.
     pub fn new(page: P) -> Result<Self> {
-        // INVARIANT: All are 0.
+        // INVARIANT: All indexes are 0.
         Ok(Self {
             page: Page::new(page)?,
             rsp_prod_pvt: 0,
@@ -86,16 +86,16 @@ impl<P: Deref<Target = SharedPages>> BackRing<P> {
         &self.page.0
     }
 
-    /// Returns how many requests have been taken out that have no response yet.
+    /// Returns the number of requests that have been taken out and have no response yet.
     #[inline]
     pub fn unanswered(&self) -> u32 {
         self.req_cons.wrapping_sub(self.rsp_prod_pvt)
     }
 
-    /// Takes a request out, if there is one.
+    /// Takes a request out. Returns [`None`] if there is none.
     ///
     /// Fails with [`EPROTO`] if the frontend claims to have put in more requests than there is room
-    /// for. The ring should not be used any more then.
+    /// for. The ring must not be used any more then.
     pub fn pop(&mut self) -> Result<Option<[u8; SLOT]>> {
         if self
             .page
@@ -105,16 +105,17 @@ impl<P: Deref<Target = SharedPages>> BackRing<P> {
             return Ok(None);
         }
         let request = self.page.read_slot(self.req_cons)?;
-        // INVARIANT: A request was available, thus, as checked, `req_cons < rsp_prod_pvt + SLOTS`.
+        // INVARIANT: `available()` has found a request and checked it against `room()`, thus
+        // `req_cons < rsp_prod_pvt + SLOTS`.
         self.req_cons = self.req_cons.wrapping_add(1);
         Ok(Some(request))
     }
 
-    /// Puts a response in, and zeroes the rest of the slot. The frontend does not see it before
-    /// [`BackRing::publish`].
+    /// Puts a response in, and zeroes the rest of the slot. The frontend does not see the response
+    /// before [`BackRing::publish`].
     ///
-    /// Fails with [`EINVAL`] if `response` is longer than [`SLOT`] bytes, or if there is no request
-    /// without a response.
+    /// Fails with [`EINVAL`] if `response` is longer than [`SLOT`] bytes, or if all requests have
+    /// been answered.
     pub fn push(&mut self, response: &[u8]) -> Result {
         let mut slot = [0; SLOT];
 
@@ -130,9 +131,9 @@ impl<P: Deref<Target = SharedPages>> BackRing<P> {
         Ok(())
     }
 
-    /// Shows the frontend all responses that have been put in.
+    /// Makes all responses that have been put in visible to the frontend.
     ///
-    /// Returns whether it has to be notified.
+    /// Returns `true` if the frontend has to be notified.
     #[must_use = "the peer may be asleep"]
     pub fn publish(&mut self) -> bool {
         let old = self.rsp_prod;
@@ -140,16 +141,18 @@ impl<P: Deref<Target = SharedPages>> BackRing<P> {
         if old == self.rsp_prod_pvt {
             return false;
         }
-        // INVARIANT: The other inequalities are those of `rsp_prod_pvt`.
+        // INVARIANT: `rsp_prod` becomes equal to `rsp_prod_pvt`, for which the other inequalities
+        // hold.
         self.rsp_prod = self.rsp_prod_pvt;
         self.page
             .publish(Word::RspProd, Word::RspEvent, old, self.rsp_prod)
             .unwrap_or(true)
     }
 
-    /// To be called before waiting for an event.
+    /// Checks for requests before waiting for an event.
     ///
-    /// Returns whether there are requests. If not, there will be an event for the next.
+    /// Returns `true` if there are requests. If there are none, there will be an event for the next
+    /// one.
     ///
     /// Fails as [`BackRing::pop`] does.
     pub fn final_check(&mut self) -> Result<bool> {
@@ -157,7 +160,7 @@ impl<P: Deref<Target = SharedPages>> BackRing<P> {
             .final_check(Word::ReqProd, Word::ReqEvent, self.req_cons, self.room())
     }
 
-    /// Returns how many more requests the frontend may have put in.
+    /// Returns the number of further requests that the frontend may have put in.
     fn room(&self) -> u32 {
         // OVERFLOW: By the type invariant, at most `SLOTS` are unanswered.
         SLOTS - self.unanswered()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The frontend's end: puts requests in, takes responses out.
+//! The frontend's end of a ring: puts requests in and takes responses out.
 
 use super::{
     Page,
@@ -26,12 +26,12 @@ use core::ops::Deref;
 
 /// The frontend's end of a shared ring.
 ///
-/// Methods may be called from any context and don't sleep; serialising them is the owner's job,
-/// thus the `&mut`.
+/// Methods may be called from any context and don't sleep. They take `&mut self`: the owner has to
+/// serialise the calls.
 ///
 /// # Invariants
 ///
-/// All modulo 2^32: `rsp_cons <= req_prod <= req_prod_pvt <= rsp_cons + SLOTS`.
+/// All comparisons modulo 2^32: `rsp_cons <= req_prod <= req_prod_pvt <= rsp_cons + SLOTS`.
 ///
 /// # Examples
 ///
@@ -68,18 +68,18 @@ use core::ops::Deref;
 /// ```
 pub struct FrontRing<P: Deref<Target = SharedPages> = GrantedPages> {
     page: Page<P>,
-    /// Up to where we have put requests in.
+    /// End of the requests that we have put in.
     pub(super) req_prod_pvt: u32,
-    /// Up to where we have told the backend about them.
+    /// End of the requests that are visible to the backend.
     pub(super) req_prod: u32,
-    /// Up to where we have taken responses out.
+    /// End of the responses that we have taken out.
     pub(super) rsp_cons: u32,
 }
 
 impl<P: Deref<Target = SharedPages>> FrontRing<P> {
-    /// Makes an empty ring on `page`.
+    /// Initialises an empty ring on `page`.
     ///
-    /// Fails with [`EINVAL`] if that is not one page.
+    /// Fails with [`EINVAL`] if `page` is not a single page.
     pub fn new(page: P) -> Result<Self> {
         let page = Page::new(page)?;
 
@@ -87,7 +87,7 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
         page.store(Word::ReqEvent, 1)?;
         page.store(Word::RspEvent, 1)?;
 
-        // INVARIANT: All are 0.
+        // INVARIANT: All indexes are 0.
         Ok(Self {
             page,
             req_prod_pvt: 0,
@@ -102,20 +102,20 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
         &self.page.0
     }
 
-    /// Returns whether there is no room for a request. There is again after a response was taken
-    /// out.
+    /// Returns `true` if there is no room for a request. Taking a response out makes room again.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.in_flight() >= SLOTS
     }
 
-    /// Returns how many requests have been put in whose response has not been taken out.
+    /// Returns the number of requests that have been put in and whose response has not been taken
+    /// out.
     #[inline]
     pub fn in_flight(&self) -> u32 {
         self.req_prod_pvt.wrapping_sub(self.rsp_cons)
     }
 
-    /// Puts a request in. The backend does not see it before [`FrontRing::publish`].
+    /// Puts a request in. The backend does not see the request before [`FrontRing::publish`].
     ///
     /// Fails with [`ENOSPC`] if the ring is full.
     pub fn push(&mut self, request: &[u8; SLOT]) -> Result {
@@ -128,9 +128,9 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
         Ok(())
     }
 
-    /// Shows the backend all requests that have been put in.
+    /// Makes all requests that have been put in visible to the backend.
     ///
-    /// Returns whether it has to be notified.
+    /// Returns `true` if the backend has to be notified.
     #[must_use = "the peer may be asleep"]
     pub fn publish(&mut self) -> bool {
         let old = self.req_prod;
@@ -138,17 +138,18 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
         if old == self.req_prod_pvt {
             return false;
         }
-        // INVARIANT: The other inequalities are those of `req_prod_pvt`.
+        // INVARIANT: `req_prod` becomes equal to `req_prod_pvt`, for which the other inequalities
+        // hold.
         self.req_prod = self.req_prod_pvt;
         self.page
             .publish(Word::ReqProd, Word::ReqEvent, old, self.req_prod)
             .unwrap_or(true)
     }
 
-    /// Takes a response out, if there is one.
+    /// Takes a response out. Returns [`None`] if there is none.
     ///
-    /// Fails with [`EPROTO`] if the backend claims to have answered more requests than it has got.
-    /// The ring should not be used any more then.
+    /// Fails with [`EPROTO`] if the backend claims to have answered more requests than are visible
+    /// to it. The ring must not be used any more then.
     pub fn pop(&mut self) -> Result<Option<[u8; SLOT]>> {
         if self
             .page
@@ -158,32 +159,37 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
             return Ok(None);
         }
         let response = self.page.read_slot(self.rsp_cons)?;
-        // INVARIANT: A response was available, thus, as checked, `rsp_cons < req_prod`.
+        // INVARIANT: `available()` has found a response and checked it against `outstanding()`,
+        // thus `rsp_cons < req_prod`.
         self.rsp_cons = self.rsp_cons.wrapping_add(1);
         Ok(Some(response))
     }
 
-    /// To be called before waiting for an event.
+    /// Checks for responses before waiting for an event.
     ///
-    /// Returns whether there are responses. If not, there will be an event for the next.
+    /// Returns `true` if there are responses. If there are none, there will be an event for the
+    /// next one.
     ///
     /// Fails as [`FrontRing::pop`] does.
     pub fn final_check(&mut self) -> Result<bool> {
         self.final_check_after(0)
     }
 
-    /// Asks for an event when `skip` more responses are there than were taken out, and another.
+    /// Requests an event for the response after the next `skip` responses that have not been taken
+    /// out.
     ///
-    /// Responses come in any order: who skips some may have to look for itself.
+    /// Responses come in any order: a caller that skips some may have to check for them without an
+    /// event.
     pub fn expect_after(&mut self, skip: u32) {
         let event = self.rsp_cons.wrapping_add(skip).wrapping_add(1);
 
         let _ = self.page.store(Word::RspEvent, event);
-        // Either the backend sees that when it puts in the response, or we see that one.
+        // Either the backend sees the event index when it puts this response in, or we see the
+        // response.
         virt_mb(Full);
     }
 
-    /// As [`FrontRing::final_check`], with an event as [`FrontRing::expect_after`] asks for it.
+    /// Like [`FrontRing::final_check`], but requests the event as [`FrontRing::expect_after`] does.
     ///
     /// Fails as [`FrontRing::pop`] does.
     pub fn final_check_after(&mut self, skip: u32) -> Result<bool> {
@@ -192,14 +198,14 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
         Ok(self.page.available(Word::RspProd, self.rsp_cons, max)? != 0)
     }
 
-    /// Asks for no event with the responses to come, until one is asked for again. There may still be
-    /// one.
+    /// Requests no event for future responses, until an event is requested again. One more event
+    /// may still come.
     pub fn expect_none(&mut self) {
-        // An index that was passed already.
+        // Indexes up to `rsp_cons` have been passed already.
         let _ = self.page.store(Word::RspEvent, self.rsp_cons);
     }
 
-    /// Returns how many responses the backend may have put in.
+    /// Returns the number of responses that the backend may have put in.
     fn outstanding(&self) -> u32 {
         self.req_prod.wrapping_sub(self.rsp_cons)
     }

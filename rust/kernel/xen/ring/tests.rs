@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of both ends: what goes in comes out, and a peer that breaks the rules is found out.
+//! Tests of both ends: entries arrive unchanged, and an end detects a peer that breaks the rules.
 
 use super::*;
 
@@ -14,13 +14,13 @@ use core::ptr::NonNull;
 type Front<'a> = FrontRing<&'a SharedPages>;
 type Back<'a> = BackRing<&'a SharedPages>;
 
-/// Calls `f` with a page that is shared with nobody.
+/// Calls `f` with a page that is not shared with another domain.
 fn with_page(f: impl FnOnce(&SharedPages) -> Result) -> Result {
     let page = page::Page::alloc_page(GFP_KERNEL)?;
     let mut shared = SharedPages::with_capacity(1, GFP_KERNEL)?;
 
-    // SAFETY: `page` is valid, not in high memory, outlives `shared`, and is not used
-    // otherwise.
+    // SAFETY: `page` is valid, is not in high memory, outlives `shared`, and is accessed only
+    // through `shared`.
     unsafe { shared.push(PageFrame::new(NonNull::new(page.as_ptr()).ok_or(ENOMEM)?)?)? };
     f(&shared)
 }
@@ -42,7 +42,7 @@ fn request(n: u32) -> [u8; SLOT] {
     slot
 }
 
-/// Makes both ends, with all indexes at `start`.
+/// Creates both ends, with all indexes at `start`.
 fn pair(page: &SharedPages, start: u32) -> Result<(Front<'_>, Back<'_>)> {
     let mut front = Front::new(page)?;
     let mut back = Back::new(page)?;
@@ -60,7 +60,7 @@ fn pair(page: &SharedPages, start: u32) -> Result<(Front<'_>, Back<'_>)> {
 mod tests {
     use super::*;
 
-    /// What goes in comes out, in order, also where the indexes wrap.
+    /// Entries arrive unchanged and in order, also where the indexes wrap.
     #[test]
     fn round_trips() -> Result {
         with_page(|page| {
@@ -89,7 +89,7 @@ mod tests {
         })
     }
 
-    /// The peer is notified only if it asked for it.
+    /// The peer is notified only if it has requested an event.
     #[test]
     fn notifies() -> Result {
         with_page(|page| {
@@ -109,7 +109,7 @@ mod tests {
         })
     }
 
-    /// The frontend is notified of a response after others, or of none.
+    /// The frontend is notified of a response after others, or of none at all.
     #[test]
     fn expects() -> Result {
         with_page(|page| {
@@ -128,7 +128,7 @@ mod tests {
             assert!(!back.publish());
             back.push(&[])?;
             assert!(back.publish());
-            // Until it asks again.
+            // No further event until the frontend requests one.
             back.push(&[])?;
             assert!(!back.publish());
             assert!(front.final_check_after(1)?);
@@ -141,14 +141,14 @@ mod tests {
             back.push(&[])?;
             assert!(!back.publish());
             assert!(front.final_check_after(0)?);
-            // More than was asked.
+            // More responses than requests.
             set(page, Word::RspProd, 9);
             assert_eq!(front.final_check_after(0), Err(EPROTO));
             Ok(())
         })
     }
 
-    /// Neither end takes more than there is room for.
+    /// Neither end puts in more than there is room for.
     #[test]
     fn full() -> Result {
         with_page(|page| {
@@ -160,7 +160,7 @@ mod tests {
             }
             assert!(front.is_full());
             assert_eq!(front.push(&request(0)), Err(ENOSPC));
-            // Nothing is visible yet.
+            // Nothing is visible before `publish()`.
             assert_eq!(back.pop()?, None);
             assert_eq!(back.push(&[]), Err(EINVAL));
             assert!(front.publish());
@@ -175,7 +175,7 @@ mod tests {
         })
     }
 
-    /// The frontend claims what can't be.
+    /// The backend rejects impossible indexes.
     #[test]
     fn hostile_frontend() -> Result {
         with_page(|page| {
@@ -185,7 +185,7 @@ mod tests {
             assert_eq!(back.pop(), Err(EPROTO));
             assert_eq!(back.final_check(), Err(EPROTO));
 
-            // Back to before what was taken out already.
+            // An index before requests that were taken out already.
             front.push(&request(1))?;
             front.push(&request(2))?;
             let _ = front.publish();
@@ -194,13 +194,13 @@ mod tests {
             set(page, Word::ReqProd, 101);
             assert_eq!(back.pop(), Err(EPROTO));
 
-            // As many requests as slots, though two have no response yet.
+            // As many requests as slots, although two requests have no response yet.
             set(page, Word::ReqProd, 102 + SLOTS);
             assert_eq!(back.pop(), Err(EPROTO));
             set(page, Word::ReqProd, 100 + SLOTS);
             assert!(back.pop()?.is_some());
 
-            // It does no harm to write what isn't its own.
+            // Overwriting the backend's index has no effect.
             set(page, Word::RspProd, 0xdead);
             back.push(&[])?;
             let _ = back.publish();
@@ -209,13 +209,13 @@ mod tests {
         })
     }
 
-    /// The backend claims what can't be.
+    /// The frontend rejects impossible indexes.
     #[test]
     fn hostile_backend() -> Result {
         with_page(|page| {
             let (mut front, _) = pair(page, 0)?;
 
-            // Nothing was asked, or it was not shown yet.
+            // Responses without a request, and to a request that is not visible yet.
             set(page, Word::RspProd, 1);
             assert_eq!(front.pop(), Err(EPROTO));
             front.push(&request(1))?;

@@ -21,7 +21,7 @@ use core::net::SocketAddr;
 declare_trace! {
     /// # Safety
     ///
-    /// `reason` is a string, and `addr` points to an initialised object.
+    /// `reason` must be a valid string, and `addr` must point to an initialised object.
     unsafe fn xensock_refused(
         guest: c_uint,
         reason: *const c_char,
@@ -31,12 +31,12 @@ declare_trace! {
 
     /// # Safety
     ///
-    /// `state` is a string.
+    /// `state` must be a valid string.
     unsafe fn xensock_back_link(guest: c_uint, state: *const c_char, error: c_int);
 
     /// # Safety
     ///
-    /// `command` is a string.
+    /// `command` must be a valid string.
     unsafe fn xensock_back_command(
         guest: c_uint,
         req_id: u32,
@@ -47,7 +47,7 @@ declare_trace! {
 
     /// # Safety
     ///
-    /// `local` and `peer` point to initialised objects.
+    /// `local` and `peer` must point to initialised objects.
     unsafe fn xensock_back_connect(
         guest: c_uint,
         id: u64,
@@ -58,7 +58,7 @@ declare_trace! {
 
     /// # Safety
     ///
-    /// `local` and `peer` point to initialised objects.
+    /// `local` and `peer` must point to initialised objects.
     unsafe fn xensock_back_accept(
         guest: c_uint,
         id: u64,
@@ -69,19 +69,19 @@ declare_trace! {
 
     /// # Safety
     ///
-    /// `what` is a string.
+    /// `what` must be a valid string.
     unsafe fn xensock_back_error(guest: c_uint, what: *const c_char);
 }
 
-/// A guest was refused something, for this reason and with this error. It was about `addr`, if it
-/// was about an address.
+/// Traces the refusal of a guest's request, with its reason and error, and the address that the
+/// request was about, if any.
 #[inline]
 pub fn refused(guest: DomId, reason: &'static CStr, error: Error, addr: Option<&SocketAddr>) {
     if is_traced!(xensock_refused) {
         let addr = buf(addr.copied());
 
-        // SAFETY: The string is one, and an address has room for any of the internet families, all
-        // of it initialised.
+        // SAFETY: `reason` is a valid string, and `addr` is fully initialised and has room for any
+        // of the internet families.
         unsafe {
             xensock_refused(
                 guest.as_raw().into(),
@@ -93,14 +93,14 @@ pub fn refused(guest: DomId, reason: &'static CStr, error: Error, addr: Option<&
     }
 }
 
-/// The link with a guest is in another state, which is named, perhaps for an error.
+/// Traces a change of the state of the link with a guest, and the error that caused it, if any.
 #[inline]
 pub fn link(guest: DomId, state: &'static CStr, result: Result) {
-    // SAFETY: The string is one.
+    // SAFETY: `state` is a valid string.
     unsafe { xensock_back_link(guest.as_raw().into(), state.as_char_ptr(), errno(result)) };
 }
 
-/// A request about the socket `id` was answered, with `error` as it is on the wire.
+/// Traces the response to a request about the socket `id`, with `error` as sent to the guest.
 #[inline]
 pub fn command(
     guest: DomId,
@@ -110,7 +110,7 @@ pub fn command(
     error: i32,
 ) {
     if is_traced!(xensock_back_command) {
-        // SAFETY: The string is one.
+        // SAFETY: `command()` returns a valid string.
         unsafe {
             xensock_back_command(
                 guest.as_raw().into(),
@@ -123,7 +123,7 @@ pub fn command(
     }
 }
 
-/// A connection that was begun stands, or has failed.
+/// Traces the success or failure of a connection attempt.
 #[inline]
 pub fn connect(
     guest: DomId,
@@ -135,7 +135,8 @@ pub fn connect(
     if is_traced!(xensock_back_connect) {
         let (local, peer) = (buf(local), buf(Some(peer)));
 
-        // SAFETY: An address has room for any of the internet families, all of it initialised.
+        // SAFETY: `local` and `peer` are fully initialised and have room for any of the internet
+        // families.
         unsafe {
             xensock_back_connect(
                 guest.as_raw().into(),
@@ -148,7 +149,7 @@ pub fn connect(
     }
 }
 
-/// A connection has come to the place that a guest has made for it.
+/// Traces the arrival of a connection at the place that a guest has prepared for it.
 #[inline]
 pub fn accept<F>(guest: DomId, id: u64, local: F, peer: SocketAddr)
 where
@@ -157,7 +158,8 @@ where
     if is_traced!(xensock_back_accept) {
         let (local, peer) = (buf(local()), buf(Some(peer)));
 
-        // SAFETY: An address has room for any of the internet families, all of it initialised.
+        // SAFETY: `local` and `peer` are fully initialised and have room for any of the internet
+        // families.
         unsafe {
             xensock_back_accept(
                 guest.as_raw().into(),
@@ -170,9 +172,9 @@ where
     }
 }
 
-/// A guest broke the rules.
+/// Traces a protocol violation by a guest.
 #[inline]
 pub fn error(guest: DomId, what: &CStr) {
-    // SAFETY: The string is one.
+    // SAFETY: `what` is a valid string.
     unsafe { xensock_back_error(guest.as_raw().into(), what.as_char_ptr()) };
 }

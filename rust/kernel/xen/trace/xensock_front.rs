@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tracepoints of XenSock in the guest.
+//! Tracepoints of the XenSock frontend.
 //!
 //! C header: [`include/trace/events/xensock_front.h`](srctree/include/trace/events/xensock_front.h)
 
@@ -21,7 +21,7 @@ use core::net::SocketAddr;
 declare_trace! {
     /// # Safety
     ///
-    /// `device` and `state` are strings.
+    /// `device` and `state` must be valid strings.
     unsafe fn xensock_link(
         device: *const c_char,
         backend: c_uint,
@@ -31,17 +31,17 @@ declare_trace! {
 
     /// # Safety
     ///
-    /// `command` is a string.
+    /// `command` must be a valid string.
     unsafe fn xensock_request(req_id: u32, command: *const c_char, id: u64);
 
     /// # Safety
     ///
-    /// `command` is a string.
+    /// `command` must be a valid string.
     unsafe fn xensock_response(req_id: u32, command: *const c_char, id: u64, error: c_int);
 
     /// # Safety
     ///
-    /// `device` is a string, and `local` and `peer` point to initialised objects.
+    /// `device` must be a valid string, and `local` and `peer` must point to initialised objects.
     unsafe fn xensock_connect(
         device: *const c_char,
         id: u64,
@@ -52,7 +52,7 @@ declare_trace! {
 
     /// # Safety
     ///
-    /// `device` is a string, and `local` and `peer` point to initialised objects.
+    /// `device` must be a valid string, and `local` and `peer` must point to initialised objects.
     unsafe fn xensock_accept(
         device: *const c_char,
         id: u64,
@@ -63,7 +63,8 @@ declare_trace! {
 
     /// # Safety
     ///
-    /// `reason` and `transport` are strings, and `addr` points to an initialised object.
+    /// `reason` and `transport` must be valid strings, and `addr` must point to an initialised
+    /// object.
     unsafe fn xensock_decision(
         reason: *const c_char,
         transport: *const c_char,
@@ -77,14 +78,14 @@ declare_trace! {
 
     /// # Safety
     ///
-    /// `what` is a string.
+    /// `what` must be a valid string.
     unsafe fn xensock_error(id: u64, error: c_int, what: *const c_char);
 }
 
-/// The link with a backend is in another state, which is named, perhaps for an error.
+/// Traces a change of the state of the link with a backend, and the error that caused it, if any.
 #[inline]
 pub fn link(device: &CStr, backend: DomId, state: &'static CStr, result: Result) {
-    // SAFETY: The strings are such.
+    // SAFETY: `device` and `state` are valid strings.
     unsafe {
         xensock_link(
             device.as_char_ptr(),
@@ -95,21 +96,21 @@ pub fn link(device: &CStr, backend: DomId, state: &'static CStr, result: Result)
     };
 }
 
-/// A request about the socket `id` was sent.
+/// Traces the sending of a request about the socket `id`.
 #[inline]
 pub fn request(req_id: u32, command: &'static CStr, id: u64) {
-    // SAFETY: The string is one.
+    // SAFETY: `command` is a valid string.
     unsafe { xensock_request(req_id, command.as_char_ptr(), id) };
 }
 
-/// That request was answered.
+/// Traces the response to a request about the socket `id`.
 #[inline]
 pub fn response(req_id: u32, command: &'static CStr, id: u64, result: Result) {
-    // SAFETY: The string is one.
+    // SAFETY: `command` is a valid string.
     unsafe { xensock_response(req_id, command.as_char_ptr(), id, errno(result)) };
 }
 
-/// A stream socket is connected, or is not.
+/// Traces the success or failure of connecting a stream socket.
 #[inline]
 pub fn connect(
     device: &CStr,
@@ -121,8 +122,8 @@ pub fn connect(
     if is_traced!(xensock_connect) {
         let (local, peer) = (buf(local), buf(peer));
 
-        // SAFETY: The string is one, and an address has room for any of the internet families, all of
-        // it initialised.
+        // SAFETY: `device` is a valid string, and `local` and `peer` are fully initialised and have
+        // room for any of the internet families.
         unsafe {
             xensock_connect(
                 device.as_char_ptr(),
@@ -135,7 +136,7 @@ pub fn connect(
     }
 }
 
-/// A connection was accepted, or cannot be.
+/// Traces the success or failure of accepting a connection.
 #[inline]
 pub fn accept(
     device: &CStr,
@@ -147,8 +148,8 @@ pub fn accept(
     if is_traced!(xensock_accept) {
         let (local, peer) = (buf(local), buf(peer));
 
-        // SAFETY: The string is one, and an address has room for any of the internet families, all of
-        // it initialised.
+        // SAFETY: `device` is a valid string, and `local` and `peer` are fully initialised and have
+        // room for any of the internet families.
         unsafe {
             xensock_accept(
                 device.as_char_ptr(),
@@ -161,14 +162,14 @@ pub fn accept(
     }
 }
 
-/// It was decided whose a program's socket is.
+/// Traces the decision which transport serves a program's socket.
 #[inline]
 pub fn decision(reason: &'static CStr, transport: &'static CStr, addr: Option<SocketAddr>) {
     if is_traced!(xensock_decision) {
         let addr = buf(addr);
 
-        // SAFETY: The strings are such, and an address has room for any of the internet families,
-        // all of it initialised.
+        // SAFETY: `reason` and `transport` are valid strings, and `addr` is fully initialised and
+        // has room for any of the internet families.
         unsafe {
             xensock_decision(
                 reason.as_char_ptr(),
@@ -179,16 +180,16 @@ pub fn decision(reason: &'static CStr, transport: &'static CStr, addr: Option<So
     }
 }
 
-/// A direction of a data ring was to become so large.
+/// Traces an attempt to resize one direction of a data ring to `bytes` bytes.
 #[inline]
 pub fn resize(id: u64, out: bool, bytes: u32, result: Result) {
-    // SAFETY: No requirements.
+    // SAFETY: `xensock_resize()` has no safety requirements.
     unsafe { xensock_resize(id, out, bytes, errno(result)) };
 }
 
-/// A socket was ended for what the backend has done.
+/// Traces the end of a socket because of the backend's behaviour.
 #[inline]
 pub fn error(id: u64, error: Error, what: &'static CStr) {
-    // SAFETY: The string is one.
+    // SAFETY: `what` is a valid string.
     unsafe { xensock_error(id, error.to_errno(), what.as_char_ptr()) };
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices of xenbus.
+//! xenbus devices.
 //!
 //! C header: [`include/xen/xenbus.h`](srctree/include/xen/xenbus.h)
 
@@ -22,14 +22,14 @@ use core::{
     ptr::NonNull, //
 };
 
-/// One end of a xenbus device, ours.
+/// Our end of a xenbus device.
 ///
 /// This structure represents the Rust abstraction for a C `struct xenbus_device`. The
 /// implementation abstracts the usage of an already existing C `struct xenbus_device` within Rust
 /// code that we get passed from the C side.
 ///
-/// Unless a method says otherwise, it exchanges messages with the xenstore daemon: process context,
-/// may sleep.
+/// Unless its documentation says otherwise, a method exchanges messages with the xenstore daemon:
+/// process context, may sleep.
 ///
 /// # Invariants
 ///
@@ -47,22 +47,23 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
         self.0.get()
     }
 
-    /// Returns the device without its context, which can be turned into an [`ARef`].
+    /// Returns the device without its context marker, for conversion to an [`ARef`].
     ///
     /// [`ARef`]: crate::sync::aref::ARef
     #[inline]
     pub fn normal(&self) -> &Device {
-        // SAFETY: The context is only a marker, and any context allows more than `Normal` does.
+        // SAFETY: The context is only a marker, and every context allows at least what `Normal`
+        // allows.
         unsafe { &*self.as_raw().cast::<Device>() }
     }
 
-    /// Returns the type of the device, one of the driver's [`IdTable`](super::IdTable).
+    /// Returns the type of the device, an entry of the driver's [`IdTable`](super::IdTable).
     ///
     /// Any context.
     #[inline]
     pub fn devicetype(&self) -> &CStr {
-        // SAFETY: By the type invariant, the device is valid. It was created with this string,
-        // which never changes and lives as long as the device.
+        // SAFETY: By the type invariant, the device is valid. The bus set this string when it
+        // created the device; the string never changes and lives as long as the device.
         unsafe { CStr::from_char_ptr((*self.as_raw()).devicetype) }
     }
 
@@ -71,8 +72,8 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// Any context.
     #[inline]
     pub fn nodename(&self) -> &CStr {
-        // SAFETY: By the type invariant, the device is valid. It was created with this string,
-        // which never changes and lives as long as the device.
+        // SAFETY: By the type invariant, the device is valid. The bus set this string when it
+        // created the device; the string never changes and lives as long as the device.
         unsafe { CStr::from_char_ptr((*self.as_raw()).nodename) }
     }
 
@@ -81,48 +82,48 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// Any context.
     #[inline]
     pub fn otherend_id(&self) -> DomId {
-        // SAFETY: By the type invariant, the device is valid. The bus writes this before it calls
-        // the driver, and when the domain was restored somewhere else.
+        // SAFETY: By the type invariant, the device is valid. The bus writes this field before it
+        // calls the driver, and after the domain has been restored on another host.
         let id = unsafe { (&raw const (*self.as_raw()).otherend_id).read_volatile() };
 
         u16::try_from(id).map_or(DomId::INVALID, DomId::new)
     }
 
-    /// Returns our own state, as last switched to.
+    /// Returns our own state, as of the last switch.
     ///
     /// Any context.
     #[inline]
     pub fn state(&self) -> State {
-        // SAFETY: By the type invariant, the device is valid. The field may be written concurrently
-        // by C code, as a whole.
+        // SAFETY: By the type invariant, the device is valid. C code may write the field
+        // concurrently, but writes it as a whole.
         State::from_raw(unsafe { (&raw const (*self.as_raw()).state).read_volatile() })
     }
 
-    /// Writes our state.
+    /// Switches our state and writes it to xenstore.
     ///
-    /// An error is also put to xenstore, and attempted to be followed by [`State::Closing`].
+    /// On failure, also writes the error to xenstore and tries to switch to [`State::Closing`].
     pub fn switch_state(&self, state: State) -> Result {
         // SAFETY: By the type invariant, the device is valid.
         to_result(unsafe { bindings::xenbus_switch_state(self.as_raw(), state.into_raw()) })
     }
 
-    /// Switches the state of a frontend to [`State::Closed`], and lets a system shutdown that waits
-    /// for that go on.
+    /// Switches a frontend to [`State::Closed`], and lets a system shutdown that waits for this
+    /// state continue.
     pub fn frontend_closed(&self) {
-        // Always returns 0.
+        // `xenbus_frontend_closed()` always returns 0.
         //
         // SAFETY: By the type invariant, the device is valid.
         unsafe { bindings::xenbus_frontend_closed(self.as_raw()) };
     }
 
-    /// Returns whether the toolstack still wants a backend to serve this device, even when the
-    /// frontend has closed it: it may come back.
+    /// Returns `true` while the toolstack wants a backend to serve this device. Then the backend
+    /// has to stay even when the frontend has closed the device, since the frontend may come back.
     pub fn is_online(&self) -> bool {
         // SAFETY: By the type invariant, the device is valid.
         unsafe { bindings::xenbus_dev_is_online(self.as_raw()) != 0 }
     }
 
-    /// Logs an error, and puts it to xenstore for the toolstack.
+    /// Logs an error, and writes it to xenstore for the toolstack.
     pub fn error(&self, err: Error, msg: &'static CStr) {
         // SAFETY: By the type invariant, the device is valid. The format takes one string.
         unsafe {
@@ -152,13 +153,13 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
 impl Device<device::Bound> {
     /// Reads the state of the other end.
     ///
-    /// [`State::Unknown`] means that there is none.
+    /// Returns [`State::Unknown`] if the other end has no state.
     pub fn otherend_state(&self) -> State {
         let Ok(path) = self.otherend() else {
             return State::Unknown;
         };
 
-        // SAFETY: By the type invariant, the device is valid, and so is the string.
+        // SAFETY: By the type invariant, the device is valid; `path` is a valid string.
         State::from_raw(unsafe {
             bindings::xenbus_read_driver_state(self.as_raw(), path.as_char_ptr())
         })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Drivers of xenbus devices.
+//! xenbus drivers.
 //!
 //! C header: [`include/xen/xenbus.h`](srctree/include/xen/xenbus.h)
 
@@ -29,27 +29,27 @@ use crate::{
 
 use core::mem::offset_of;
 
-/// Which end of a device a driver is for.
+/// The end of a device that a driver serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The end in the domain that uses the device.
     Frontend,
 
-    /// The end in the domain that provides the device. The registration fails with [`ENODEV`] in a
+    /// The end in the domain that provides the device. Registration fails with [`ENODEV`] in a
     /// kernel without `CONFIG_XEN_BACKEND`.
     Backend,
 }
 
-/// What is to become of a device after a change of the other end's state.
+/// The fate of a device after a change of the other end's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {
-    /// It stays.
+    /// The device stays registered.
     Keep,
 
-    /// It is unregistered, which unbinds the driver. Only for [`Side::Backend`], whose devices go
-    /// when their frontend has gone for good; the toolstack then finds `Closed` and cleans up.
-    /// For a frontend, this is the same as [`Verdict::Keep`].
+    /// The device is unregistered, which unbinds the driver. Only for [`Side::Backend`], whose
+    /// devices go away when their frontend has gone for good; the toolstack then finds `Closed` and
+    /// cleans up. For a frontend, same as [`Verdict::Keep`].
     Unregister,
 }
 
@@ -75,7 +75,7 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
         name: &'static CStr,
         module: &'static ThisModule,
     ) -> Result {
-        // The bus isn't there otherwise.
+        // Without Xen there is no bus to register with.
         if !xen::is_domain() {
             return Err(ENODEV);
         }
@@ -150,10 +150,11 @@ impl<T: Driver> Adapter<T> {
             // SAFETY: The bus only ever calls this callback with a valid pointer to a
             // `struct xenbus_device` that is bound to this driver.
             //
-            // INVARIANT: `xdev` is valid, and bound, for the duration of this block: it is called
-            // by a watch that is set up after `probe_callback()` has succeeded. Before the bus
-            // calls `remove_callback()`, it removes the watch, and waits for a call that is
-            // running, unless it does this from the call itself, that is from below.
+            // INVARIANT: `xdev` is valid and bound for the duration of this block. The bus calls
+            // this from a watch that it sets up after `probe_callback()` has succeeded. Before the
+            // bus calls `remove_callback()`, it removes the watch and waits for a running call,
+            // unless the removal comes from the call itself, that is, from `device_unregister()`
+            // below.
             let xdev = unsafe { &*xdev.cast::<Device<device::BoundInternal>>() };
 
             // SAFETY: As above, this is only ever called after a successful call to
@@ -166,22 +167,22 @@ impl<T: Driver> Adapter<T> {
 
         if T::SIDE == Side::Backend && verdict == Verdict::Unregister {
             // SAFETY: `xdev` is a valid and registered device. Backend devices are registered and
-            // unregistered by the thread that calls watches, one at a time, which is this thread;
-            // so that is not happening elsewhere. Neither this function nor its callers access the
-            // device, its driver or the driver's data after this.
+            // unregistered only by the thread that calls watches, one at a time, and this is that
+            // thread; so nothing else is unregistering the device. Neither this function nor its
+            // callers access the device, its driver or the driver's data after this call.
             unsafe { bindings::device_unregister(&raw mut (*xdev).dev) };
         }
     }
 }
 
-/// The name of a type of device, as in the xenstore paths `device/<name>/<number>` and
+/// The name of a device type, as in the xenstore paths `device/<name>/<number>` and
 /// `backend/<name>/<domain>/<number>`.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct DeviceId(bindings::xenbus_device_id);
 
 impl DeviceId {
-    /// Makes an id of a name of at most 31 bytes.
+    /// Creates an ID from a name of at most 31 bytes.
     pub const fn new(name: &'static CStr) -> Self {
         let name = name.to_bytes();
         let mut id: bindings::xenbus_device_id = pin_init::zeroed();
@@ -208,8 +209,8 @@ pub type IdTable = &'static dyn device_id::IdTable<DeviceId, ()>;
 
 /// Creates an [`IdTable`](crate::xen::xenbus::IdTable).
 ///
-/// Modules are loaded by alias; modpost makes none of this table. Frontends declare
-/// `alias: ["xen:<name>"]`, backends `alias: ["xen-backend:<name>"]`.
+/// modpost does not generate module aliases from this table. Modules have to declare them:
+/// frontends `alias: ["xen:<name>"]`, backends `alias: ["xen-backend:<name>"]`.
 ///
 /// # Examples
 ///
@@ -233,32 +234,32 @@ macro_rules! xenbus_device_table {
 ///
 /// # Order of events
 ///
-/// - [`Driver::probe`] is called when there is a device, and the details of its other end, in
-///   xenstore. In the meantime, and until it has succeeded, no other callback comes.
-/// - [`Driver::otherend_changed`] is called, by a thread that serves all of xenbus, once right
-///   after probe and then whenever the node `state` of the other end was written. Calls for one
-///   device never overlap, neither with each other nor with `probe` and `unbind`. Changes may be
-///   missed: what is passed is the present state. While a call runs, no other xenstore event of
-///   this domain is delivered, to any driver.
+/// - [`Driver::probe`] is called when the device and the parameters of its other end are in
+///   xenstore. No other callback is called until `probe` has succeeded.
+/// - [`Driver::otherend_changed`] is called by the thread that serves all of xenbus, once right
+///   after `probe` and then after each write to the other end's node `state`. Calls for one device
+///   never overlap, neither with each other nor with `probe` and `unbind`. Changes may be missed:
+///   the argument is the current state. While a call runs, no other xenstore event of this domain
+///   is delivered to any driver.
 /// - [`Driver::unbind`] is called after the last call of `otherend_changed` has returned.
-/// - Then the bus writes the state `Closed`, unless it is already there, and **only after that**
-///   the driver's data is dropped.
+/// - Then the bus writes the state `Closed`, unless that is the state already, and **only after
+///   that** drops the driver's data.
 ///
-/// Hence the peer may take `unbind` returning for the end of all sharing: grants have to be revoked
-/// and unmapped, and event channels dropped, in `unbind` and not in the destructor of the data.
-/// Likewise, on a change to `Closing` and the like, stop sharing first and switch states then.
+/// Hence the peer may take the return of `unbind` for the end of all sharing: revoke and unmap
+/// grants and drop event channels in `unbind`, not in the destructor of the data. In the same way,
+/// on a change to `Closing` or a similar state, stop sharing before switching states.
 ///
-/// Probe and unbind are called in process context with the lock of the device held.
+/// `probe` and `unbind` are called in process context with the device lock held.
 ///
-/// As long as a device is bound, the bus holds a reference to the driver's module. To unload the
-/// module, unbind its devices first, through sysfs.
+/// As long as a device is bound, the bus holds a reference to the driver's module. Before the
+/// module can be unloaded, its devices must be unbound through sysfs.
 ///
 /// # Locking
 ///
-/// Since the bus waits for a running `otherend_changed` before `unbind`, with the lock of the
-/// device held, `otherend_changed` must not wait for that lock. [`Verdict::Unregister`] does, as
-/// drivers in C do: unbinding a backend through sysfs at the very moment at which its frontend goes
-/// for good is a deadlock that xenbus has for all of its backends.
+/// Before `unbind` the bus waits for a running `otherend_changed` with the device lock held, so
+/// `otherend_changed` must not wait for that lock. [`Verdict::Unregister`] does wait for it, as in
+/// C drivers: unbinding a backend through sysfs at the very moment at which its frontend goes for
+/// good is a deadlock that xenbus has for all backends.
 ///
 /// # Examples
 ///
@@ -319,10 +320,10 @@ pub trait Driver {
     /// The type of the driver's bus device private data.
     type Data<'bound>: Send + Sync + 'bound;
 
-    /// Which end of the device this is a driver for.
+    /// The end of the device that the driver serves.
     const SIDE: Side;
 
-    /// The table of the device types that the driver supports.
+    /// Device types that the driver supports.
     const ID_TABLE: IdTable;
 
     /// Called when there is a new device.
@@ -339,6 +340,6 @@ pub trait Driver {
 
     /// Called when the driver is about to be unbound. May sleep.
     ///
-    /// Must end all sharing with the peer, which will be told `Closed` right after it.
+    /// Must end all sharing with the peer. The bus writes the state `Closed` right after this call.
     fn unbind<'bound>(xdev: &'bound Device<device::Core<'_>>, data: Pin<&Self::Data<'bound>>);
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nodes of a device in xenstore.
+//! xenstore nodes of a device.
 //!
-//! A device may write its own directory and read both ends'. What is in the other end's directory
-//! was written by the peer, who may be hostile: it is bounded here and must be checked by whoever
-//! uses it.
+//! A device may write its own directory, and read both its own and the other end's. The other end's
+//! directory was written by a possibly hostile peer: this module bounds its contents, and the
+//! caller must check them.
 //!
 //! C header: [`include/xen/xenbus.h`](srctree/include/xen/xenbus.h)
 
@@ -28,19 +28,19 @@ use core::{
     slice, //
 };
 
-/// The most bytes that are accepted as the value of a node: what fits in one xenstore message.
+/// Maximum size in bytes of a node's value: the payload of one xenstore message.
 pub const MAX_VALUE: usize = 4096;
 
-/// How often a transaction is tried before giving up.
+/// Maximum number of attempts at a transaction.
 const MAX_TRIES: u32 = 64;
 
 /// One of the two directories of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dir {
-    /// Ours.
+    /// Our directory.
     Own,
 
-    /// The other end's.
+    /// The other end's directory.
     Otherend,
 }
 
@@ -67,13 +67,13 @@ fn write(
     })
 }
 
-/// Removes a node and all below it.
+/// Removes a node and all nodes below it.
 fn remove(transaction: bindings::xenbus_transaction, dir: &CStr, node: &CStr) -> Result {
     // SAFETY: All strings are valid.
     to_result(unsafe { bindings::xenbus_rm(transaction, dir.as_char_ptr(), node.as_char_ptr()) })
 }
 
-/// Parses a decimal number: digits only, and no more than needed.
+/// Parses a decimal number. Accepts digits only, and no leading zeroes.
 fn parse_u32(value: &[u8]) -> Result<u32> {
     if value.is_empty() || (value.len() > 1 && value[0] == b'0') {
         return Err(EINVAL);
@@ -89,28 +89,29 @@ fn parse_u32(value: &[u8]) -> Result<u32> {
     })
 }
 
-/// Changes to the directory of a device that become visible together, or not at all.
+/// A set of changes to a device's directory that become visible together, or not at all.
 ///
-/// Made by [`Device::transaction`].
+/// Created by [`Device::transaction`].
 pub struct Transaction<'a> {
     id: bindings::xenbus_transaction,
     dir: &'a CStr,
 }
 
 impl Transaction<'_> {
-    /// Writes a node in our directory, and creates it if needed.
+    /// Writes a node in our directory, creating the node if needed.
     pub fn write(&self, node: &CStr, value: fmt::Arguments<'_>) -> Result {
         write(self.id, self.dir, node, value)
     }
 
-    /// Removes a node in our directory and all below it.
+    /// Removes a node in our directory and all nodes below it.
     ///
-    /// It is no error if there is none.
+    /// Succeeds if there is no such node.
     pub fn remove(&self, node: &CStr) -> Result {
         remove(self.id, self.dir, node)
     }
 
-    /// Returns our directory, to read from: all of it as it was, or is going to be, at one time.
+    /// Returns our directory for reading: a consistent view, including the changes made in this
+    /// transaction.
     pub fn own_dir(&self) -> Directory<'_> {
         Directory {
             transaction: self.id,
@@ -119,17 +120,17 @@ impl Transaction<'_> {
     }
 }
 
-/// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context,
-/// sleeps.
+/// Access to nodes in xenstore. The methods exchange messages with the xenstore daemon: process
+/// context, may sleep.
 impl<Ctx: device::DeviceContext> Device<Ctx> {
-    /// Writes a node in our directory, and creates it if needed.
+    /// Writes a node in our directory, creating the node if needed.
     pub fn write(&self, node: &CStr, value: fmt::Arguments<'_>) -> Result {
         write(NIL, self.nodename(), node, value)
     }
 
-    /// Removes a node in our directory and all below it.
+    /// Removes a node in our directory and all nodes below it.
     ///
-    /// It is no error if there is none.
+    /// Succeeds if there is no such node.
     pub fn remove(&self, node: &CStr) -> Result {
         remove(NIL, self.nodename(), node)
     }
@@ -139,10 +140,10 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
         remove(NIL, self.nodename(), c"")
     }
 
-    /// Does everything that `f` does as one change.
+    /// Calls `f` and applies all changes that `f` makes as one transaction.
     ///
-    /// If `f` fails, nothing is changed. `f` is called again when somebody else has changed the
-    /// same nodes in the meantime; if that goes on, fails with [`EAGAIN`].
+    /// If `f` fails, nothing is changed. If the same nodes were changed concurrently, `f` is called
+    /// again; fails with [`EAGAIN`] after too many attempts.
     ///
     /// # Examples
     ///
@@ -181,7 +182,8 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
                 dir: self.nodename(),
             });
 
-            // SAFETY: `id` is a transaction that was started, and is not used any more.
+            // SAFETY: `id` is a transaction that was started above, and is not used after this
+            // call.
             let ret = unsafe { bindings::xenbus_transaction_end(id, done.is_err()) };
 
             done?;
@@ -194,10 +196,10 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     }
 }
 
-/// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context,
-/// sleeps.
+/// Access to nodes in xenstore. The methods exchange messages with the xenstore daemon: process
+/// context, may sleep.
 impl<Ctx: device::DeviceContext> Device<Ctx> {
-    /// Returns our directory, to read from.
+    /// Returns our directory for reading.
     ///
     /// Any context.
     pub fn own_dir(&self) -> Directory<'_> {
@@ -205,13 +207,14 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     }
 }
 
-/// Access to nodes in xenstore. Exchanges messages with the xenstore daemon: process context,
-/// sleeps.
+/// Access to nodes in xenstore. The methods exchange messages with the xenstore daemon: process
+/// context, may sleep.
 impl Device<device::Bound> {
     /// Returns the path of the other end's directory in xenstore.
     ///
-    /// It is read from our directory, as the bus does it: the path that the bus keeps is freed when
-    /// the driver is unbound, or the domain restored somewhere else, whoever may be reading it.
+    /// Reads the path from our directory, as the bus does. The bus's own copy can't be used: the
+    /// bus frees it when the driver is unbound or the domain is restored on another host, even
+    /// while it is being read.
     pub fn otherend(&self) -> Result<CString> {
         let node = if self.nodename().to_bytes().starts_with(b"backend/") {
             c"frontend"
@@ -231,12 +234,12 @@ impl Device<device::Bound> {
         }
     }
 
-    /// Reads a node, see [`Directory::read`].
+    /// Reads a node. See [`Directory::read`].
     pub fn read(&self, dir: Dir, node: &CStr) -> Result<KVec<u8>> {
         self.with_dir(dir, |dir| dir.read(node))
     }
 
-    /// Reads a node that is a number, see [`Directory::read_u32`].
+    /// Reads a node as a number. See [`Directory::read_u32`].
     pub fn read_u32(&self, dir: Dir, node: &CStr) -> Result<u32> {
         self.with_dir(dir, |dir| dir.read_u32(node))
     }
@@ -247,10 +250,11 @@ impl Device<device::Bound> {
     }
 }
 
-/// A directory in xenstore to read from.
+/// A readable directory in xenstore.
 ///
-/// Nodes are named relative to it: `c"limits"`, or `c"limits/sockets"` for one in a directory below.
-/// Exchanges messages with the xenstore daemon: process context, sleeps.
+/// Node names are relative to the directory: `c"limits"`, or `c"limits/sockets"` for a node in a
+/// subdirectory. The methods exchange messages with the xenstore daemon: process context, may
+/// sleep.
 ///
 /// # Examples
 ///
@@ -274,7 +278,7 @@ pub struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// Names a directory by its path, from the root or from this domain's own directory.
+    /// Creates a directory from its path: absolute, or relative to this domain's own directory.
     ///
     /// Any context.
     pub const fn new(path: &'a CStr) -> Self {
@@ -284,10 +288,10 @@ impl<'a> Directory<'a> {
         }
     }
 
-    /// Reads a node, without the terminating NUL.
+    /// Reads the value of a node, without a terminating NUL.
     ///
-    /// Fails with [`ENOENT`] if there is none, and with [`E2BIG`] if it has more than [`MAX_VALUE`]
-    /// bytes. The contents may be anything.
+    /// Fails with [`ENOENT`] if there is no such node, and with [`E2BIG`] if the value has more
+    /// than [`MAX_VALUE`] bytes. The value may contain any bytes.
     pub fn read(&self, node: &CStr) -> Result<KVec<u8>> {
         let mut len: c_uint = 0;
 
@@ -301,7 +305,7 @@ impl<'a> Directory<'a> {
             )
         })?;
         let value = ScopeGuard::new_with_data(value, |value| {
-            // SAFETY: `xenbus_read()` has returned this, for us to free.
+            // SAFETY: `xenbus_read()` returned this allocation for the caller to free.
             unsafe { bindings::kfree(value) };
         });
 
@@ -311,18 +315,17 @@ impl<'a> Directory<'a> {
             return Err(E2BIG);
         }
 
-        // SAFETY: `xenbus_read()` has returned that many bytes, which we own.
+        // SAFETY: `xenbus_read()` returned an allocation of `len` bytes, which we own.
         let bytes = unsafe { slice::from_raw_parts(value.cast::<u8>(), len) };
         let mut copy = KVec::with_capacity(len, GFP_KERNEL)?;
         copy.extend_from_slice(bytes, GFP_KERNEL)?;
         Ok(copy)
     }
 
-    /// Reads a node that is a number.
+    /// Reads a node as a number.
     ///
-    /// Fails with [`ENOENT`] if there is none, with [`EINVAL`] if it is anything but decimal
-    /// digits, the first not 0 unless it is the only one, and with [`ERANGE`] if it is above 2^32 -
-    /// 1.
+    /// Fails with [`ENOENT`] if there is no such node, with [`EINVAL`] if the value is anything but
+    /// decimal digits without leading zeroes, and with [`ERANGE`] if the number is above 2^32 - 1.
     pub fn read_u32(&self, node: &CStr) -> Result<u32> {
         parse_u32(&self.read(node)?)
     }
@@ -335,10 +338,10 @@ impl<'a> Directory<'a> {
         }
     }
 
-    /// Lists the nodes in a directory below this one, or in this one if `node` is empty.
+    /// Lists the nodes in the subdirectory `node`, or in this directory if `node` is empty.
     ///
-    /// Fails with [`ENOENT`] if there is no such directory, and with [`E2BIG`] if the names have
-    /// more than [`MAX_VALUE`] bytes.
+    /// Fails with [`ENOENT`] if there is no such directory, and with [`E2BIG`] if the names
+    /// together have more than [`MAX_VALUE`] bytes.
     pub fn list(&self, node: &CStr) -> Result<Names> {
         let mut len: c_uint = 0;
 
@@ -352,7 +355,8 @@ impl<'a> Directory<'a> {
             )
         })?;
 
-        // INVARIANT: `xenbus_directory()` has returned this, for us to free, with so many strings.
+        // INVARIANT: `xenbus_directory()` returned an array of `len` strings in one allocation, for
+        // the caller to free.
         Ok(Names {
             names: NonNull::new(names).ok_or(ENOMEM)?,
             // CAST: `usize` is at least 32 bits.
@@ -361,12 +365,12 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// The names of the nodes in a directory of xenstore.
+/// Names of the nodes in a xenstore directory.
 ///
 /// # Invariants
 ///
-/// `names` points to an array of `len` strings, all in one allocation by `kmalloc` that belongs to
-/// this object, and is not written to.
+/// `names` points to an array of `len` strings. The array and the strings are one allocation by
+/// `kmalloc`, which this object owns and which is never written to.
 pub struct Names {
     names: NonNull<*mut c_char>,
     len: usize,
@@ -375,11 +379,11 @@ pub struct Names {
 impl Names {
     /// Returns the names, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &CStr> {
-        // SAFETY: By the type invariants there are so many, and they do not change.
+        // SAFETY: By the type invariants, there are `len` names, which do not change.
         let names = unsafe { slice::from_raw_parts(self.names.as_ptr(), self.len) };
 
         names.iter().map(|&name| {
-            // SAFETY: By the type invariants this is a string, valid as long as `self`.
+            // SAFETY: By the type invariants, `name` is a string, valid as long as `self`.
             unsafe { CStr::from_char_ptr(name) }
         })
     }
@@ -387,15 +391,16 @@ impl Names {
 
 impl Drop for Names {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants this was made by `kmalloc`, and is ours.
+        // SAFETY: By the type invariants, `names` was allocated by `kmalloc` and is owned by
+        // `self`.
         unsafe { bindings::kfree(self.names.as_ptr().cast()) };
     }
 }
 
-// SAFETY: The strings belong to the object, wherever it is, and do not change.
+// SAFETY: The object owns the strings, which are valid in any thread and do not change.
 unsafe impl Send for Names {}
 
-// SAFETY: A shared reference allows no more than to read.
+// SAFETY: A shared reference only allows reading.
 unsafe impl Sync for Names {}
 
 #[cfg(CONFIG_RUST_XEN_KUNIT_TEST)]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Watches: being told of changes in xenstore.
+//! Watches: notifications of changes in xenstore.
 //!
 //! C header: [`include/xen/xenbus.h`](srctree/include/xen/xenbus.h)
 
@@ -56,24 +56,24 @@ use crate::{
 /// }
 /// ```
 pub trait Watcher: Send + Sync + 'static {
-    /// Called when nodes have changed, or come, or gone: the one that is watched, or some below it.
+    /// Called after the watched node, or nodes below it, have been changed, created or removed.
     ///
-    /// There is one call for whatever happens before it begins, so that nobody can make them pile up;
-    /// `path` is the first of the nodes. It is also called once when the watch is new, whether or
-    /// not there is such a node, and may be called when nothing has changed: for one, after this
-    /// domain has moved to another host. What is there must be read.
+    /// All changes before the call begins are reported by one call, so that the peer can't make
+    /// calls pile up; `path` is the first changed node. There is one initial call for a new watch,
+    /// even if the node does not exist, and calls may come without a change, for example after this
+    /// domain has moved to another host. The handler must read the current contents.
     ///
-    /// Runs in the thread that serves all of xenbus: may sleep, but while it runs no other xenstore
-    /// event of this domain is delivered, to any driver.
+    /// Runs in the thread that serves all of xenbus. May sleep, but while the handler runs, no
+    /// other xenstore event of this domain is delivered to any driver.
     fn changed(this: ArcBorrow<'_, Self>, path: &CStr);
 }
 
-/// A watch on a node in xenstore, and on all nodes below it, for as long as this object exists.
+/// A registered watch on a xenstore node and all nodes below it.
 ///
-/// When it has been dropped the handler is not running, and will not run any more. Dropping it may
-/// sleep, is for process context, and must not be done with a lock held that the handler takes. It
-/// may be dropped by the thread that calls handlers, even by its own handler, which then goes on to
-/// its end.
+/// Dropping the watch unregisters it; after that the handler is not running and is never called
+/// again. Drop in process context, since this may sleep, and without locks that the handler takes.
+/// The thread that calls the handlers may drop the watch, even from its own handler, which then
+/// runs to its end.
 ///
 /// # Invariants
 ///
@@ -82,12 +82,12 @@ pub struct Watch<T: Watcher> {
     inner: Pin<KBox<WatchInner<T>>>,
 }
 
-/// What xenbus refers to.
+/// The object that xenbus refers to.
 ///
 /// # Invariants
 ///
-/// If `watch` is registered then its node is `node`, and its callbacks are `will_handle_callback`
-/// and `changed_callback` for `T`.
+/// If `watch` is registered, its node is `node`, and its callbacks are `will_handle_callback` and
+/// `changed_callback` for `T`.
 #[pin_data]
 struct WatchInner<T> {
     #[pin]
@@ -97,8 +97,8 @@ struct WatchInner<T> {
 }
 
 impl<T: Watcher> Watch<T> {
-    /// Begins to watch the node `node`, of which there need not be any: a path from the root, or
-    /// one in this domain's own directory.
+    /// Registers a watch on `node`: an absolute path, or one relative to this domain's own
+    /// directory. The node need not exist.
     ///
     /// Process context, may sleep. `handler` may be called before this returns.
     pub fn new(node: &CStr, handler: Arc<T>) -> Result<Self> {
@@ -116,67 +116,70 @@ impl<T: Watcher> Watch<T> {
         )?;
         let watch = inner.watch.get();
 
-        // SAFETY: The watch is ours: it is not registered yet. The string does not move, and lives
-        // as long as the watch.
+        // SAFETY: We own the watch, which is not registered yet. The string does not move, and
+        // lives as long as the watch.
         unsafe {
             (*watch).node = inner.node.as_char_ptr();
             (*watch).will_handle = Some(will_handle_callback);
             (*watch).callback = Some(changed_callback::<T>);
         }
-        // SAFETY: The watch is complete, and pinned until it is unregistered by the drop of `Self`.
+        // SAFETY: All fields of the watch are set, and it stays pinned until the drop of `Self`
+        // unregisters it.
         to_result(unsafe { bindings::register_xenbus_watch(watch) })?;
 
-        // INVARIANT: It was registered just now.
+        // INVARIANT: The watch was registered just above.
         Ok(Self { inner })
     }
 }
 
 impl<T: Watcher> Drop for Watch<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the watch is registered. If this is the thread that calls
-        // handlers, and the handler is on its stack, then that has a reference of its own, and does
-        // not touch the watch any more.
+        // SAFETY: By the type invariants, the watch is registered. If the current thread is the one
+        // that calls handlers, and is inside this watch's handler, then that call holds its own
+        // reference to the handler and does not touch the watch any more.
         unsafe { bindings::unregister_xenbus_watch(self.inner.watch.get()) };
     }
 }
 
-// SAFETY: A watch may be unregistered by any thread; the handler may be dropped by any.
+// SAFETY: Any thread may unregister the watch, and any thread may drop the handler, which is `Send`
+// and `Sync`.
 unsafe impl<T: Watcher> Send for Watch<T> {}
 
 // SAFETY: A shared reference gives access to nothing.
 unsafe impl<T: Watcher> Sync for Watch<T> {}
 
-/// Says whether an event is to be queued: not if there is one (XSA-349).
+/// Decides if an event is queued: only while none is pending for this watch (XSA-349).
 ///
 /// # Safety
 ///
-/// Only called for a registered watch, with the lock held that it is queued under.
+/// Must only be called for a registered watch, with the lock held that protects the event queue.
 unsafe extern "C" fn will_handle_callback(
     watch: *mut bindings::xenbus_watch,
     _path: *const c_char,
     _token: *const c_char,
 ) -> bool {
-    // SAFETY: By the safety requirements the watch is valid. The number may be going down at this
-    // moment, for an event whose handler has not been called yet.
+    // SAFETY: By the safety requirements, the watch is valid. `nr_pending` may be decremented
+    // concurrently, for an event whose handler has not been called yet.
     unsafe { (&raw const (*watch).nr_pending).read_volatile() == 0 }
 }
 
 /// # Safety
 ///
-/// Only called for a registered watch that is part of an `WatchInner<T>`, with a valid string for `path`.
+/// Must only be called for a registered watch that is part of a `WatchInner<T>`, with a valid
+/// string for `path`.
 unsafe extern "C" fn changed_callback<T: Watcher>(
     watch: *mut bindings::xenbus_watch,
     path: *const c_char,
     _token: *const c_char,
 ) {
     let handler = {
-        // SAFETY: By the safety requirements the watch is a field of that name.
+        // SAFETY: By the safety requirements, `watch` is the field `watch` of a `WatchInner<T>`.
         let inner = unsafe { container_of!(Opaque::cast_from(watch), WatchInner<T>, watch) };
 
-        // The handler may drop the watch. It must not lose itself by that.
+        // The handler may drop the watch. The reference taken here keeps the handler alive then.
 
-        // SAFETY: The watch is registered, so that the object exists until it is unregistered, by
-        // the handler at the earliest.
+        // SAFETY: The watch is registered, so the object exists until the watch is unregistered,
+        // which the handler itself may do at the earliest.
         unsafe { (*inner).handler.clone() }
     };
 
@@ -187,8 +190,8 @@ unsafe extern "C" fn changed_callback<T: Watcher>(
 }
 
 impl<Ctx: DeviceContext> Device<Ctx> {
-    /// Begins to watch a node in our directory, such as `c"limits"` or `c"limits/sockets"`, and all
-    /// nodes below it. An empty name stands for the directory.
+    /// Registers a watch on a node in our directory, such as `c"limits"` or `c"limits/sockets"`,
+    /// and all nodes below it. An empty name stands for the directory itself.
     ///
     /// Process context, may sleep. `handler` may be called before this returns.
     pub fn watch<T: Watcher>(&self, node: &CStr, handler: Arc<T>) -> Result<Watch<T>> {
