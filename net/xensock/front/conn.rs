@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A connection: its data ring and its event channel. A datagram socket has one too, with everybody.
+//! A connection: its data ring and its notifier. A datagram socket also has one, for all of its
+//! peers.
 
 mod content;
 mod events;
@@ -76,49 +77,50 @@ use state::{
     Phase, //
 };
 
-/// A connection that the backend was not asked for yet: ends when it is dropped.
+/// A connection not yet requested from the backend. Dropping the guard ends it.
 pub(crate) type UnusedConn = ScopeGuard<Arc<Conn>, fn(Arc<Conn>)>;
 
 /// A connection.
 ///
-/// Made by `connect()`, or ahead of `accept()`, or for a datagram socket; known to its
-/// [`Link`](crate::link::Link) until its memory is no longer shared, and kept in memory by the socket
-/// for as long as that may read from it.
+/// Created by `connect()`, ahead of `accept()`, or for a datagram socket. Its
+/// [`Link`](crate::link::Link) has it as a member until its memory is no longer shared. The socket
+/// keeps it in memory as long as it may read from the ring.
 #[pin_data]
 pub(crate) struct Conn {
-    /// The backend's end of it.
+    /// The backend's socket of the connection.
     pub(crate) remote: RemoteSocket,
     pub(crate) ring: Arc<ConnRing>,
-    /// How far it has come, and whose it is.
+    /// The phase of the connection and its socket.
     #[pin]
     state: SpinLockIrq<ConnState>,
     content: Content,
     pub(crate) local: SetOnce<SocketAddr>,
     pub(crate) peer: SetOnce<SocketAddr>,
-    /// ACCEPT. In PV Calls it has to wait until POLL says that there is a connection.
+    /// The ACCEPT request. In PV Calls it is sent when the response to POLL reports a connection.
     pub(crate) accept: SetOnce<Arc<Exchange>>,
-    /// Serialises the consumers of the ring, and is held while they copy.
+    /// Serialises the consumers of the ring. Held while they copy.
     #[pin]
     pub(crate) rx: Mutex<()>,
-    /// Serialises the producers of the ring, with what they have put there and not produced.
+    /// Serialises the producers of the ring. Protects the datagram that was begun and is not
+    /// produced yet.
     #[pin]
     pub(crate) tx: Mutex<Option<Corked>>,
-    /// Why nothing more will come through the ring, other than its own error words: an errno. Changed
-    /// under `state`, and read without it by those who wait.
+    /// Errno if the connection has ended for a reason other than the ring's own error words.
+    /// Changed under `state`; waiting tasks read it without the lock.
     dead: Atomic<i32>,
     #[pin]
     events: Events,
-    /// The frames that have come, of a datagram socket.
+    /// Received frames of a datagram socket.
     #[pin]
     receive_queue: SpinLockIrq<ReceiveQueue>,
-    /// The urgent byte, of a stream.
+    /// The urgent byte of a stream.
     #[pin]
     urgent: SpinLockIrq<UrgentIn>,
-    /// The program has said that it wants to receive nothing more. The socket's own flag says also that
-    /// nothing more will come. `recv()` looks at it without a lock.
+    /// Set once the program wants to receive nothing more. The socket's own flag is also set when
+    /// nothing more will come. `recv()` reads it without a lock.
     is_unwanted: Atomic<bool>,
-    /// An option was set that the backend may not have seen, see
-    /// [`Haste::Deferred`](crate::commands::Haste::Deferred). `send()` looks at it without a lock.
+    /// Set if an option was set that the backend may not have seen, see
+    /// [`Haste::Deferred`](crate::commands::Haste::Deferred). `send()` reads it without a lock.
     has_deferred: Atomic<bool>,
     #[pin]
     growth: Growth,
@@ -126,7 +128,7 @@ pub(crate) struct Conn {
     growing: Work<Conn, GROWTH>,
     #[pin]
     teardown: Work<Conn>,
-    /// Ends the wait for a backend that does not take what was sent.
+    /// Ends the wait for a backend that does not take the bytes that were sent.
     #[pin]
     patience: DelayedWork<Conn, PATIENCE>,
 }
@@ -139,26 +141,27 @@ impl_has_delayed_work! {
     impl HasDelayedWork<Self, PATIENCE> for Conn { self.patience }
 }
 
-/// Bytes that TCP sends at once, if they are the first: in a packet or two.
+/// Largest first transmission, in bytes, that TCP sends at once: it fits into one or two packets.
 const MAX_FIRST: u32 = 1024;
 
-/// What became of a connection on the guest's side, as an errno: 0 while it is alive.
+/// Value of `Conn::dead` while the connection is alive.
 const ALIVE: i32 = 0;
 
 impl Conn {
-    /// Sets up the ring and the event channel of a connection of `sk`'s. May sleep.
+    /// Sets up the ring and the notifier of a connection of `sk`. May sleep.
     ///
-    /// The ring is of a smaller order if the guest has many connections, see [`Share`](crate::budget::Share).
+    /// The ring has a smaller order if the guest has many connections, see
+    /// [`Share`](crate::budget::Share).
     pub(crate) fn new(remote: RemoteSocket, sk: &Sock, order: Order) -> Result<UnusedConn> {
         Self::make(remote, sk, order, Content::Bytes, Phase::Connecting)
     }
 
-    /// The same for a connection that `sk` is going to accept, once it has come.
+    /// As [`Self::new`], for a connection that `sk` will accept later.
     pub(crate) fn posted(remote: RemoteSocket, sk: &Sock, order: Order) -> Result<UnusedConn> {
         Self::make(remote, sk, order, Content::Bytes, Phase::Posted)
     }
 
-    /// The same for a datagram socket.
+    /// As [`Self::new`], for a datagram socket.
     pub(crate) fn datagram(remote: RemoteSocket, sk: &Sock, order: Order) -> Result<UnusedConn> {
         let phase = Phase::Open { has_failed: false };
         Self::make(remote, sk, order, Content::Frames, phase)
@@ -179,7 +182,8 @@ impl Conn {
             }
         })?;
         if ring.order() < order {
-            // Before there is none: what has grown has no right to more than others get.
+            // Shrink grown rings before grants run out: they have no more right to grants than
+            // others.
             link.note_shortage();
         }
         let held = ScopeGuard::new_with_data(ring.clone(), |ring| ring.give_up(&link));
@@ -212,26 +216,26 @@ impl Conn {
         Ok(ScopeGuard::new_with_data(conn, Self::discard))
     }
 
-    /// Sends the request that begins the connection, of which it hears the answer; and then has it
-    /// hear of events. Not before: the backend may know the ring from another one, and RELEASE must
-    /// not come first.
+    /// Sends the request that begins the connection, with the connection as recipient of the
+    /// response. Then connects the ring's events to the connection. Not earlier: the backend may
+    /// know the ring from another connection, and RELEASE must not be sent before the request.
     pub(crate) fn begin(this: Arc<Self>, exchange: &Arc<Exchange>) {
         this.remote.link.submit(exchange, Some(this.clone()));
         let ring = this.ring.clone();
         ring.connect(this);
     }
 
-    /// Tells the backend that the ring has moved.
+    /// Notifies the backend that indexes of the ring have changed.
     pub(crate) fn notify(&self) {
         self.ring.notify();
     }
 
-    /// Returns whether it is that of a datagram socket.
+    /// Returns `true` for the connection of a datagram socket.
     pub(crate) fn is_datagram(&self) -> bool {
         self.content == Content::Frames
     }
 
-    /// Notes its addresses in the socket. Any context.
+    /// Stores the addresses of the connection in the socket. Any context.
     fn note_names(&self, sk: &Sock) {
         let unknown = any(self.remote.domain);
         let local = self.local.copy().or(self.remote.local);
@@ -239,13 +243,13 @@ impl Conn {
         sk.note_names(&local.unwrap_or(unknown), &peer.unwrap_or(unknown));
     }
 
-    /// What a call may wait for at most: the backend comes back to a full ring once a quarter of
-    /// it is free, so that more may never be there at once.
+    /// Returns the most bytes that a call may wait for. The backend fills a full ring again once a
+    /// quarter of the ring is free, so more bytes may never be there at once.
     pub(crate) fn max_wait(&self) -> usize {
         self.ring.rx_size() as usize / 2
     }
 
-    /// Returns whether anything was sent.
+    /// Returns `true` once anything was sent.
     pub(crate) fn has_sent(&self) -> bool {
         self.ring.produced() != 0
     }
@@ -255,9 +259,9 @@ impl Conn {
         self.has_deferred.store(true, Release);
     }
 
-    /// Has the backend see what options were set, unless what is sent now, with `len` bytes, is not
-    /// subject to them: what TCP has to send is not held back for want of TCP_NODELAY if it is the first
-    /// and goes in one piece.
+    /// Publishes deferred options to the backend, unless they do not matter for the next `len`
+    /// bytes to send. They do not if these bytes are the first and short: TCP sends them at once
+    /// even without TCP_NODELAY.
     pub(crate) fn show_deferred(&self, len: u32) {
         let is_subject = self.has_sent() || len > MAX_FIRST;
         if self.has_deferred.load(Acquire) && is_subject {
@@ -266,17 +270,17 @@ impl Conn {
         }
     }
 
-    /// Notes that the program wants to receive nothing more than what there is.
+    /// Notes that the program wants to receive nothing more than what has arrived.
     pub(crate) fn set_unwanted(&self) {
         self.is_unwanted.store(true, Release);
     }
 
-    /// Whether the program wants to receive nothing more.
+    /// Returns `true` once the program wants to receive nothing more.
     pub(crate) fn is_unwanted(&self) -> bool {
         self.is_unwanted.load(Acquire)
     }
 
-    /// The errno for which nothing more comes through the ring, besides what its error words say.
+    /// Returns the error that ended the connection, other than the ring's error words.
     pub(crate) fn death(&self) -> Option<Error> {
         match self.dead.load(Acquire) {
             ALIVE => None,
@@ -293,7 +297,7 @@ impl Recipient for Conn {
     fn hear(self: Arc<Self>, call: Call, answer: &Result<Response>) {
         let outcome = answer.as_ref().map(address).map_err(|error| *error);
         match call {
-            // Whatever the backend says of a RELEASE, it no longer knows the connection.
+            // Whatever the response to RELEASE is, the backend no longer knows the connection.
             Call::Release { .. } => Self::released(self),
             Call::Grow { way, .. } | Call::Shrink { way, .. } => {
                 Self::resized(&self, way, outcome.map(|_| ()));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What goes through a connection, and all that depends on it.
+//! Differences between connections with bytes and connections with datagrams.
 
 use super::Conn;
 use crate::{
@@ -25,7 +25,7 @@ use kernel::{
     }, //
 };
 
-/// What goes through a connection.
+/// The kind of data in a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// The bytes of a stream, after CONNECT or ACCEPT.
@@ -35,7 +35,7 @@ pub(super) enum Content {
 }
 
 impl Content {
-    /// Returns a data ring for it. May sleep.
+    /// Returns a data ring for this kind of data. May sleep.
     pub(super) fn new_ring(
         self,
         link: &Link,
@@ -49,14 +49,14 @@ impl Content {
         }
     }
 
-    /// Returns whether the ring can go to another connection.
+    /// Returns `true` if the ring can be left to another connection.
     pub(super) fn leaves_ring(self) -> bool {
         self == Self::Bytes
     }
 
-    /// Returns the room that makes a socket writable again once it was full. A quarter of the ring, so
-    /// that a sender is not woken for each byte; half of it for datagrams, as with UDP, but always
-    /// enough for the next one, however large.
+    /// Returns the free room that makes a full socket writable again. For a stream, a quarter of
+    /// the ring, so that a sender is not woken for each byte. For datagrams, half of the ring, as
+    /// with UDP, and always enough for the next datagram, however large.
     pub(super) fn room_to_wake(self, conn: &Conn) -> u32 {
         let size = conn.ring.tx_size();
         match self {
@@ -65,13 +65,13 @@ impl Content {
         }
     }
 
-    /// Returns whether it matters that requests overtake what is in the ring. A datagram is sent with
-    /// the options and from the address that the socket has had before the request.
+    /// Returns `true` if requests must not overtake data in the ring. A datagram is sent with the
+    /// options and from the address that the socket had before the request.
     pub(super) fn minds_requests(self) -> bool {
         self == Self::Frames
     }
 
-    /// Looks at what the backend has done to the ring, and tells the socket. Any context.
+    /// Looks at the backend's changes to the ring, and notifies the socket. Any context.
     pub(super) fn look(self, conn: ArcBorrow<'_, Conn>) {
         match self {
             Self::Bytes => conn.pass_on(),
@@ -79,8 +79,8 @@ impl Content {
         }
     }
 
-    /// Ends the socket after a failure. One of datagrams goes on, with another socket of the backend.
-    /// Any context.
+    /// Ends the socket after a failure. A datagram socket goes on with another socket of the
+    /// backend. Any context.
     pub(super) fn end_socket(self, sk: &Sock) {
         if self == Self::Bytes {
             sk.add_shutdown(Shutdown::Recv | Shutdown::Send);
@@ -89,7 +89,7 @@ impl Content {
         }
     }
 
-    /// Returns what the socket is told whose link goes down.
+    /// Returns the error for a socket whose link goes down.
     pub(super) fn loss(self) -> Error {
         match self {
             Self::Bytes => ECONNRESET,
@@ -97,7 +97,7 @@ impl Content {
         }
     }
 
-    /// Has the socket be made anew with the next link, if it can be. May sleep.
+    /// Registers the socket to be set up again with the next link, if it can be. May sleep.
     pub(super) fn survives(self, sk: &Sock) -> bool {
         self == Self::Frames && Survivors::enter(sk)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the backend does to the ring of a connection, and who is told.
+//! Events: the backend's changes to the ring of a connection, and the tasks they wake.
 
 use super::{
     state::{
@@ -38,24 +38,25 @@ use kernel::{
     xen::event::Eoi, //
 };
 
-/// What the backend was asked to notify us of.
+/// The events that the backend was asked for.
 #[derive(Default)]
 struct Asked {
-    /// The backend's index when the socket was last told that data came. Whoever asks anew may
-    /// have overwritten the wish of another to hear of what came since, and passes it on.
+    /// The backend's index when the socket was last notified of data. A task that asks for an event
+    /// may overwrite the request of another task. If this index has changed, it notifies the socket
+    /// for the other task.
     told: u32,
-    /// The socket was told that nothing more will come: after a reset, that may be later than the
-    /// news that nothing more can be sent.
+    /// Set once the socket was told that nothing more will come. After a reset, that may be later
+    /// than the news that nothing more can be sent.
     told_end: bool,
-    /// The socket was told that the peer has got all that was sent, and its end.
+    /// Set once the socket was told that the peer has received all bytes sent and the end.
     told_finished: bool,
-    /// A sender, or a program that polls, waits for room.
+    /// Set if a sender or a polling program waits for room.
     wants_room: bool,
-    /// A call waits until what was sent before it is taken.
+    /// Set if a call waits until the backend has taken the data sent before the call.
     wants_taken: bool,
 }
 
-/// What the backend has done, as far as an event tells of it.
+/// The state of the ring at the last event.
 #[derive(PartialEq, Eq)]
 struct Seen {
     arrived: u32,
@@ -67,21 +68,22 @@ struct Seen {
     has_waiting: bool,
 }
 
-/// What was asked for and told of a ring.
+/// Events that were asked for and delivered.
 #[pin_data]
 pub(super) struct Events {
-    /// What the backend was asked to notify us of.
+    /// The events that the backend was asked for.
     #[pin]
     asked: SpinLockIrq<Asked>,
-    /// What the last event has brought. Only the handler uses it.
+    /// The state of the ring at the last event. Used by the handler only.
     #[pin]
     seen: SpinLockIrq<Seen>,
-    /// When data were last seen to arrive, if the program wants to know and was not told; or 0. Set by
-    /// the handler, and taken by `recv()`, which has `rx`.
+    /// Time when data last arrived, if the program wants timestamps and has not received it; else
+    /// 0. Set by the handler, and taken by `recv()` under `rx`.
     arrived_at: Atomic<i64>,
-    /// A program polls: each arrival is an edge. Set by `poll()`, which takes no lock.
+    /// Set once a program polls the socket: each arrival is an edge. `poll()` sets it without a
+    /// lock.
     is_polled: Atomic<bool>,
-    /// TCP_NOTSENT_LOWAT, or 0. Looked at by the handler and by `poll()`.
+    /// TCP_NOTSENT_LOWAT, or 0. Read by the handler and by `poll()`.
     not_sent_lowat: Atomic<u32>,
 }
 
@@ -97,7 +99,7 @@ impl Events {
     }
 }
 
-/// How often the index of a backend is looked at that takes what was sent in the meantime.
+/// Number of attempts to ask for an event while the backend keeps moving its index.
 const MAX_LOOKS: usize = 64;
 
 impl Seen {
@@ -113,18 +115,18 @@ impl Seen {
 }
 
 impl Conn {
-    /// Returns the room that makes a socket writable again once it was full.
+    /// Returns the free room that makes a full socket writable again.
     fn room_to_wake(&self) -> u32 {
         self.content.room_to_wake(self)
     }
 
-    /// Has a program that polls be told to write only while fewer bytes than half of this were not
-    /// taken by the backend, as `tcp_stream_memory_free()` has it; 0 stands for no such limit.
+    /// Sets TCP_NOTSENT_LOWAT. A polling program can write only while the backend has yet to take
+    /// less than half of `bytes`, as in `tcp_stream_memory_free()`. 0 means no limit.
     pub(crate) fn set_not_sent_lowat(&self, bytes: u32) {
         self.events.not_sent_lowat.store(bytes, Relaxed);
     }
 
-    /// The room that there is as long as less than half of TCP_NOTSENT_LOWAT was not taken.
+    /// Returns the least room with which less than half of TCP_NOTSENT_LOWAT is not taken.
     pub(super) fn room_for_lowat(&self) -> u32 {
         match self.events.not_sent_lowat.load(Relaxed).checked_sub(1) {
             Some(less) => self.ring.tx_size().saturating_sub(less / 2),
@@ -132,8 +134,8 @@ impl Conn {
         }
     }
 
-    /// Whether there is room enough to wake somebody for. If not, the next event is asked for: the
-    /// last one may have come early, because more was sent since it was asked for. Called under
+    /// Returns `true` if there is enough room to wake a task. If not, asks for the next event: the
+    /// last event may have come early, because more was sent after it was requested. Called under
     /// `asked`.
     fn has_room_to_wake(&self) -> bool {
         let has_room = || self.ring.peek_writable() >= self.room_to_wake();
@@ -144,13 +146,13 @@ impl Conn {
         has_room()
     }
 
-    /// Whether a program that polls may be told to write. If not, it will be woken.
+    /// Returns `true` if a polling program can write. If not, the program will be woken.
     pub(crate) fn poll_writable(&self) -> bool {
         self.ring.peek_writable() >= self.room_to_wake()
             || self.expect_room() >= self.room_to_wake()
     }
 
-    /// Has [`Sock::write_space`] called once there is room, and returns the room there is already.
+    /// Has [`Sock::write_space`] called once there is room, and returns the room there is now.
     pub(crate) fn expect_room(&self) -> u32 {
         {
             let mut asked = self.events.asked.lock();
@@ -160,13 +162,14 @@ impl Conn {
         self.ring.peek_writable()
     }
 
-    /// Asks for the event that comes first of those that are wanted. Who asks looks again.
+    /// Asks for the earliest of the wanted events. The caller has to look again afterwards.
     fn ask_for_room(&self, asked: &Asked) {
         if !asked.wants_taken {
             return self.ring.expect_room(self.room_to_wake());
         }
-        // For the next byte that is taken, whichever that is by now. A backend that is always ahead
-        // of us, or moves its index to and fro, says when it has taken all.
+        // Ask for an event when the next byte is taken, whichever byte that is by now. If the
+        // backend is always ahead, or moves its index back and forth, ask for the event when all is
+        // taken.
         for _ in 0..MAX_LOOKS {
             let room = self.ring.peek_writable();
             if room >= self.ring.tx_size() {
@@ -180,8 +183,8 @@ impl Conn {
         self.ring.expect_room(self.ring.tx_size());
     }
 
-    /// Waits, killably, until the backend has taken what was sent so far, if a request must not overtake
-    /// that.
+    /// Waits killably until the backend has taken the data sent so far, if a request must not
+    /// overtake them.
     pub(crate) fn settle(&self) -> Result {
         if !self.content.minds_requests() {
             return Ok(());
@@ -207,7 +210,8 @@ impl Conn {
         Ok(())
     }
 
-    /// Whether those who wait for room, or for what was sent to be taken, have to look again.
+    /// Returns `true` if tasks that wait for room, or for sent data to be taken, have to look
+    /// again.
     pub(super) fn has_taken(&self) -> bool {
         let mut asked = self.events.asked.lock();
         let is_taken = core::mem::take(&mut asked.wants_taken);
@@ -219,14 +223,14 @@ impl Conn {
         has_room || is_taken
     }
 
-    /// Asks for the event that all was taken.
+    /// Asks for an event when the backend has taken everything.
     pub(super) fn expect_drained(&self) {
         let _asked = self.events.asked.lock();
         self.ring.expect_room(self.ring.tx_size());
     }
 
-    /// Has [`Sock::data_ready`] of `sk`, whose connection this is, called for the next byte, and
-    /// returns what there is already.
+    /// Has [`Sock::data_ready`] of `sk`, the connection's socket, called for the next byte. Returns
+    /// the number of bytes available now.
     pub(crate) fn expect_data(&self, sk: &Sock) -> u32 {
         let is_news = {
             let mut asked = self.events.asked.lock();
@@ -239,7 +243,7 @@ impl Conn {
         self.ring.peek_readable()
     }
 
-    /// As [`Self::expect_data`], for one whose program may have stopped receiving.
+    /// As [`Self::expect_data`], when the program may have stopped receiving.
     pub(super) fn expect_more(&self) {
         let sk = {
             let state = self.state.lock();
@@ -250,15 +254,15 @@ impl Conn {
         }
     }
 
-    /// Notes that data have arrived, for a program that wants to know when.
+    /// Notes the time of arrival, if the program wants timestamps.
     pub(super) fn note_arrival(&self, sk: &Sock) {
         if sk.wants_timestamp() {
             self.events.arrived_at.store(Sock::time_of_day(), Relaxed);
         }
     }
 
-    /// When the data arrived that are being received, as far as an event has told of them: now at
-    /// the latest.
+    /// Returns the time when the data being received arrived, as reported by the last event, or the
+    /// current time if no event has reported them.
     pub(crate) fn take_arrival(&self) -> i64 {
         match self.events.arrived_at.xchg(0, Relaxed) {
             0 => Sock::time_of_day(),
@@ -273,12 +277,12 @@ impl Conn {
         }
     }
 
-    /// Returns whether a program has polled the socket.
+    /// Returns `true` once a program has polled the socket.
     pub(crate) fn is_polled(&self) -> bool {
         self.events.is_polled.load(Relaxed)
     }
 
-    /// Passes on what the backend has done to the ring. Any context.
+    /// Notifies the socket of the backend's changes to the ring. Any context.
     pub(crate) fn pass_on(&self) {
         let mut state = self.state.lock();
         if state.is_open() {
@@ -286,11 +290,11 @@ impl Conn {
         }
     }
 
-    /// Tells the socket what has happened to the ring. Called under `state`.
+    /// Notifies the socket of changes to the ring. Called under `state`.
     pub(super) fn tell(&self, state: &mut ConnState) {
         let ConnState { phase, sk } = state;
         let ring = &self.ring;
-        // The endings before the bytes: what came before an ending is seen with it.
+        // Read the endings before the bytes: all bytes before an ending are seen then.
         let (rx_ending, tx_ending) = (ring.rx_ending(), ring.tx_ending());
 
         let (has_data, has_end, has_finished, has_room) = {
@@ -338,7 +342,7 @@ impl Conn {
         }
     }
 
-    /// Whether the backend has done anything since the last event.
+    /// Returns `true` if the backend has changed anything since the last event.
     fn has_news(&self) -> bool {
         let now = Seen {
             arrived: self.ring.arrived(),
@@ -356,14 +360,14 @@ impl Conn {
     }
 }
 
-/// The state of TCP in which an end is whose peer has finished sending, or has acknowledged all
-/// that was sent and its end.
+/// Returns the TCP state of an end whose peer has finished sending, or has acknowledged all bytes
+/// sent and the end.
 fn state_after(state: TcpState, has_finished: bool, has_acknowledged: bool) -> TcpState {
     match (state, has_finished, has_acknowledged) {
         (TcpState::Established, true, _) => TcpState::CloseWait,
         (TcpState::FinWait1, false, true) => TcpState::FinWait2,
         (TcpState::FinWait1, true, false) => TcpState::Closing,
-        // What remains of the connection is the backend's.
+        // The backend's TCP does what remains, such as TIME-WAIT.
         (TcpState::FinWait1, true, true)
         | (TcpState::FinWait2, true, _)
         | (TcpState::Closing | TcpState::LastAck, _, true) => TcpState::Close,
@@ -377,7 +381,7 @@ impl RingUser for Conn {
     }
 
     fn handle(self: ArcBorrow<'_, Self>) -> Eoi {
-        // Before it is dealt with: what comes meanwhile is news to the next event as well.
+        // First: a change that happens meanwhile counts as news for the next event as well.
         let is_news = self.has_news();
         Self::look_for_outcome(self);
         if is_news {

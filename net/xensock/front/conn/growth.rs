@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the directions of a connection grow and shrink.
+//! Growth and shrinking of the directions of a data ring.
 //!
-//! A connection begins small. A direction that is met full again and again gets an extension, see
-//! [`crate::ring`]; and gives it back when little has gone through it for some seconds, or when memory
-//! is short. Whatever fails on the way leaves the direction as it was.
+//! A connection begins small. A direction that is repeatedly found full gets an extension, see
+//! [`crate::ring`]. It gives the extension back after some quiet seconds, or when memory is short.
+//! A failed step leaves the direction as it was.
 //!
-//! All steps are those of one work item. It waits for nobody: it goes on when an answer has come, and
-//! what cannot be done now is tried again when the link looks after it, see
+//! One work item does all steps. It never waits: it continues when a response has arrived. A step
+//! that is not possible now is tried again when the link checks the connection, see
 //! [`Link::look_after`](crate::link::Link::look_after).
 
 mod steps;
@@ -50,68 +50,69 @@ use kernel::{
 /// The work item [`Conn::growing`].
 pub(super) const GROWTH: u64 = 2;
 
-/// So often a direction is met full, within [`FULL_TIME`], before it grows.
+/// Number of times that a direction must be found full within [`FULL_TIME`] before it grows.
 const FULL_TIMES: u32 = 8;
 
 /// In milliseconds. Long enough for a peer that acknowledges late.
 const FULL_TIME: i64 = 1000;
 
-/// As little goes through a direction that is quiet, from one look at it to the next.
+/// A direction is quiet if fewer bytes than this pass between two checks.
 const QUIET: u32 = 64 << 10;
 
-/// So often it is quiet before it shrinks.
+/// Number of quiet checks before a direction shrinks.
 const QUIET_TIMES: u32 = 3;
 
-/// How long a direction does not try to grow after that was in vain, in milliseconds.
+/// Time without further attempts to grow after a failed one, in milliseconds.
 const REST: i64 = 10_000;
 
-/// How long a call that does not wait may wait for a direction to grow, in milliseconds: much longer
-/// than a backend takes that answers at all.
+/// Longest wait of a nonblocking call for a direction to grow, in milliseconds. A working backend
+/// answers much sooner.
 const MOMENT: Msecs = 100;
 
-/// How far a direction is.
+/// The stage of a direction's growth.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum GrowthStage {
-    /// It has its base.
+    /// The direction has only its base.
     Small,
     /// GROW was sent.
     Growing(Order),
-    /// It has an extension.
+    /// The direction has an extension.
     Large,
-    /// Of `out`: what is sent goes into the base again, and the backend has yet to take what was sent
-    /// before.
+    /// Only for `out`: new bytes go into the base again, and the backend has yet to take the bytes
+    /// sent before.
     Returning,
     /// SHRINK was sent.
     Shrinking,
-    /// The backend has nothing of the extension, and the program has yet to take what is there.
+    /// The backend has unmapped the extension, and the program has yet to read the bytes in it.
     Leaving,
 }
 
-/// What a direction is to become.
+/// A change of size that a direction waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wish {
     Large,
     Small,
 }
 
-/// A direction.
+/// The growth of one direction.
 struct DirectionGrowth {
     /// Changed by the work item only.
     stage: GrowthStage,
-    /// What was answered to GROW or SHRINK.
+    /// The response to GROW or SHRINK.
     answer: Option<Result>,
     wish: Option<Wish>,
-    /// How often it was met full since `full_since`, and the last time up to which byte.
+    /// Number of times the direction was found full since `full_since`, and the index the last
+    /// time.
     full: u32,
     full_since: Option<Instant<Monotonic>>,
     full_at: u32,
-    /// When it was in vain, or memory was short.
+    /// Time when an attempt to grow failed, or memory was short.
     rests_since: Option<Instant<Monotonic>>,
-    /// The backend does not allow more.
+    /// Largest order to try: the backend has refused larger ones.
     limit: Order,
-    /// Up to where bytes had gone through it at the last look.
+    /// Index at the last check.
     index: u32,
-    /// How often it was quiet since.
+    /// Number of successive quiet checks.
     quiet: u32,
 }
 
@@ -129,9 +130,11 @@ impl DirectionGrowth {
         quiet: 0,
     };
 
-    /// Notes that it was met full, with bytes up to `index`; returns whether it is to grow.
+    /// Notes that the direction was found full, with bytes up to `index`. Returns `true` if it has
+    /// to grow.
     ///
-    /// Half of its `size` has to be new to count: who reads little by little meets the same bytes.
+    /// At least half of `size` must have passed since the last time: a program that reads in small
+    /// pieces finds the same bytes again.
     fn note_full(&mut self, index: u32, size: u32) -> bool {
         if index.wrapping_sub(self.full_at) < size / 2 {
             return false;
@@ -147,7 +150,8 @@ impl DirectionGrowth {
         self.full >= FULL_TIMES && self.want_more()
     }
 
-    /// Has it grow, unless it does already, or rests; returns whether it is to.
+    /// Requests growth, unless the direction grows already or rests. Returns `true` if it has to
+    /// grow.
     fn want_more(&mut self) -> bool {
         if self.stage != GrowthStage::Small || self.wish.is_some() {
             return false;
@@ -160,7 +164,7 @@ impl DirectionGrowth {
         true
     }
 
-    /// Returns whether it is on its way to an extension.
+    /// Returns `true` if the direction waits for an extension.
     fn is_growing(&self) -> bool {
         match self.stage {
             GrowthStage::Growing(_) => true,
@@ -176,12 +180,12 @@ impl DirectionGrowth {
     }
 }
 
-/// Whether it is as many milliseconds ago.
+/// Returns `true` if `since` is at least `millis` milliseconds ago.
 fn is_past(since: Instant<Monotonic>, millis: i64) -> bool {
     since.elapsed().as_millis() >= millis
 }
 
-/// The directions of a connection.
+/// The two directions of a connection.
 struct Sides([DirectionGrowth; 2]);
 
 impl Sides {
@@ -194,17 +198,18 @@ impl Sides {
     }
 }
 
-/// How far the directions of a connection are that grow.
+/// The growth of a connection's directions.
 #[pin_data]
 pub(super) struct Growth {
     #[pin]
     sides: SpinLockIrq<Sides>,
-    /// `in` and `out` may grow: whether it is worth a look at `sides`, for each call that moves bytes.
+    /// Set if `in` or `out` may grow. Calls that move bytes read this before they take `sides`.
     may_grow: [Atomic<bool>; 2],
-    /// What is sent goes into the extension of `out`. Read by each `send()`, which has `tx` but not
-    /// `sides`.
+    /// Set if bytes are sent into the extension of `out`. Read by each `send()`, which holds `tx`
+    /// but not `sides`.
     sends_large: Atomic<bool>,
-    /// Whether the directions do not grow or shrink any more; held by the work item that has them do so.
+    /// Set once the directions no longer grow or shrink. The work item holds the lock while it
+    /// runs.
     #[pin]
     has_ended: Mutex<bool>,
 }
@@ -220,9 +225,9 @@ impl Growth {
     }
 }
 
-/// What the calls of programs and the handlers do.
+/// Operations of programs' calls and of handlers.
 impl Conn {
-    /// Whether a direction may grow, as far as that is known without a lock.
+    /// Returns `true` if a direction may grow, as far as is known without a lock.
     fn may_grow(&self, way: Way) -> bool {
         match way {
             Way::In => self.growth.may_grow[0].load(Relaxed),
@@ -237,7 +242,7 @@ impl Conn {
         }
     }
 
-    /// Begins to look for directions that are met full, for a connection that stands.
+    /// Begins to look for full directions, once the connection is established.
     pub(super) fn let_grow(&self) {
         if self.remote.link.has(Feature::RingResize) {
             Way::ALL
@@ -251,7 +256,7 @@ impl Conn {
         self.set_may_grow(way, stage == GrowthStage::Small);
     }
 
-    /// Notes that a direction was met full. Any context.
+    /// Notes that a direction was found full. Any context.
     pub(crate) fn note_full(this: &Arc<Self>, way: Way) {
         if !this.may_grow(way) {
             return;
@@ -265,17 +270,18 @@ impl Conn {
         }
     }
 
-    /// Notes that a program waits for more than a direction can hold. Any context.
+    /// Notes that a program waits for more bytes than a direction can hold. Any context.
     pub(crate) fn note_too_small(this: &Arc<Self>, way: Way) {
         if this.may_grow(way) && this.growth.sides.lock().side(way).want_more() {
             Self::grow_later(this);
         }
     }
 
-    /// Has `out` grow if it can, and waits for that a moment, killably, as the call is one that does
-    /// not wait. Returns whether there may be more room.
+    /// Grows `out` if possible, and waits killably for that, briefly, since the call is
+    /// nonblocking. Returns `true` if there may be more room.
     ///
-    /// Only who begins it waits: a backend that never answers costs one call that moment, not each.
+    /// Only the call that begins the growth waits. A backend that never answers delays one call,
+    /// not each.
     pub(crate) fn grow_now(this: &Arc<Self>, sk: &Sock) -> Result<bool> {
         let is_growing = || this.growth.sides.lock().side(Way::Out).is_growing();
         if is_growing() {
@@ -292,42 +298,43 @@ impl Conn {
         }
     }
 
-    /// Has what is sent go where it should go by now. For the holder of `tx`.
+    /// Chooses the memory for the bytes sent next. The caller holds `tx`.
     pub(crate) fn choose_memory(&self) {
         let memory = if self.growth.sends_large.load(Relaxed) {
             Memory::Extension
         } else {
             Memory::Base
         };
-        // If the backend has not followed the last change, later.
+        // If the backend has not followed the last change yet, this is tried again later.
         if self.ring.produce_into(memory) {
             self.notify();
         }
     }
 
-    /// The backend's answer to GROW or SHRINK. Hard IRQ.
+    /// Handles the response to GROW or SHRINK. Hard IRQ.
     pub(crate) fn resized(this: &Arc<Self>, way: Way, answer: Result) {
         this.growth.sides.lock().side(way).answer = Some(answer);
         Self::grow_later(this);
     }
 
     fn grow_later(this: &Arc<Self>) {
-        // An item that is queued already sees what there is to do.
+        // One queued item does all pending work.
         let _ = this.remote.link.workers.enqueue::<_, GROWTH>(this.clone());
     }
 
-    /// Has the directions neither grow nor shrink any more. May sleep.
+    /// Stops growth and shrinking of the directions. May sleep.
     pub(super) fn end_growth(&self) {
         *self.growth.has_ended.lock() = true;
     }
 
-    /// Returns whether what comes is in the extension of `in`. Any context.
+    /// Returns `true` if bytes are received in the extension of `in`. Any context.
     pub(crate) fn receives_large(&self) -> bool {
         self.ring.rx_size() > self.ring.order().half_size()
     }
 
-    /// Looks at the directions that are large: has those shrink that are quiet, or all if memory is
-    /// short, and goes on with what could not be done before. Returns whether there are any.
+    /// Checks the directions that have an extension. Shrinks the quiet ones, or all if memory is
+    /// short, and continues steps that were not possible before. Returns `true` if there are such
+    /// directions.
     pub(super) fn look_at_growth(this: &Arc<Self>, is_short: bool) -> bool {
         if this.receives_large() {
             this.expect_more();
@@ -367,7 +374,7 @@ impl Conn {
     }
 }
 
-/// Whether an error says that there is too little of something.
+/// Returns `true` if an error means that memory, grants or another resource ran out.
 pub(super) fn is_shortage(error: Error) -> bool {
     matches!(error, ENOBUFS | ENOMEM | ENOSPC)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a connection begins and ends.
+//! The beginning and the end of a connection.
 
 use super::{
     growth::is_shortage,
@@ -58,13 +58,13 @@ use kernel::{
 /// The work item [`Conn::patience`].
 pub(super) const PATIENCE: u64 = 1;
 
-/// How long a closed connection may take to deliver what was sent, in milliseconds. About as long
-/// as TCP keeps on trying for a socket that nobody holds any more.
+/// Time in which the backend has to take the bytes of a closed connection, in milliseconds. About
+/// as long as TCP retries for an orphaned socket.
 const MAX_PATIENCE: Msecs = 100_000;
 
 /// The beginning.
 impl Conn {
-    /// The backend's answer to the POLL that goes before an ACCEPT. Hard IRQ.
+    /// Handles the response to the POLL that precedes ACCEPT. Hard IRQ.
     pub(crate) fn announced(this: ArcBorrow<'_, Self>, answer: Result) {
         if let Err(error) = answer {
             return Self::failed(this, error);
@@ -79,10 +79,10 @@ impl Conn {
         }
     }
 
-    /// The backend's answer to CONNECT or ACCEPT. Hard IRQ.
+    /// Handles the response to CONNECT or ACCEPT. Hard IRQ.
     pub(crate) fn answered(this: ArcBorrow<'_, Self>, answer: Result<Option<SocketAddr>>) {
         match answer {
-            // It was taken on: the outcome comes through the ring, and may be there already.
+            // The backend has begun: the outcome comes through the ring, and may be there already.
             Ok(_) if this.remote.link.has(Feature::Status) => Self::look_for_outcome(this),
             Ok(name) => Self::established(this, name),
             Err(error) => Self::failed(this, this.remote.first_error(error)),
@@ -127,7 +127,7 @@ impl Conn {
                 state.sk.set_state(TcpState::Established);
                 state.sk.state_changed();
                 state.sk.write_space();
-                // The ring may have got ahead of this answer.
+                // The backend may have changed the ring before this response.
                 this.tell(&mut state);
             }
             _ => (),
@@ -156,7 +156,7 @@ impl Conn {
             }
             this.fail(&mut state, error);
         }
-        // What the backend says is no outcome leaves open whether there is a connection.
+        // An invalid outcome leaves open if there is a connection.
         Self::send_release(this, error == EPROTO);
     }
 
@@ -171,7 +171,7 @@ impl Conn {
         );
     }
 
-    /// Has those who wait for a connection look again, unless this one stands or has failed.
+    /// Wakes the listening socket, unless this connection is established or has failed.
     pub(super) fn tell_expected(&self) {
         let state = self.state.lock();
         if state.phase == Phase::Posted {
@@ -179,17 +179,18 @@ impl Conn {
         }
     }
 
-    /// Whether it waits for a connection still.
+    /// Returns `true` while the outcome of CONNECT or ACCEPT is not known.
     pub(crate) fn is_pending(&self) -> bool {
         self.state.lock().is_pending()
     }
 
-    /// Whether `accept()` would get it.
+    /// Returns `true` if `accept()` can take the connection.
     pub(crate) fn is_ready(&self) -> bool {
         self.state.lock().phase == Phase::Ready
     }
 
-    /// Hands it to the socket that accepts it, unless it has ended meanwhile.
+    /// Gives the connection to the socket that accepts it. Returns `false` if it has ended
+    /// meanwhile.
     pub(crate) fn accepted_by(&self, sk: &Sock) -> bool {
         let mut state = self.state.lock();
         if state.phase != Phase::Ready {
@@ -199,7 +200,7 @@ impl Conn {
         let listener = core::mem::replace(&mut state.sk, sk.into());
         self.note_names(sk);
         sk.set_state(TcpState::Established);
-        // A reset that came before is told to who has accepted it.
+        // An earlier reset is reported to the socket that accepts the connection.
         self.tell(&mut state);
         drop(state);
         drop(listener);
@@ -209,21 +210,21 @@ impl Conn {
 
 /// The end.
 impl Conn {
-    /// Notes why nothing more comes. Called under `state`.
+    /// Stores the error that ends the connection. Called under `state`.
     pub(super) fn set_death(&self, error: Error) {
         self.dead.store(-error.to_errno(), Release);
     }
 
-    /// Ends the connection and tells the socket, if there still is one, as a reset would. Sends no
+    /// Ends the connection and notifies its socket, if there is one, as a reset would. Sends no
     /// RELEASE.
     pub(super) fn fail(&self, state: &mut ConnState, error: Error) {
         self.set_death(error);
         match state.phase {
-            // Whoever waits to accept it looks at the next.
+            // A waiting `accept()` looks at the next connection.
             Phase::Posted | Phase::Ready => state.sk.data_ready(),
             Phase::Connecting | Phase::Open { .. } => {
                 self.tell_failed(&mut state.phase, &state.sk, error);
-                // Who was told of a failure before may be waiting for the bytes that came before it.
+                // A task that knows of an earlier failure may wait for the bytes before it.
                 state.sk.state_changed();
             }
             _ => (),
@@ -231,7 +232,7 @@ impl Conn {
         state.end(false);
     }
 
-    /// Tells the socket of a failure, once.
+    /// Reports a failure to the socket, once.
     pub(super) fn tell_failed(&self, phase: &mut Phase, sk: &Sock, error: Error) {
         if let Phase::Open { has_failed } = phase {
             if core::mem::replace(has_failed, true) {
@@ -243,10 +244,10 @@ impl Conn {
         sk.error_report();
     }
 
-    /// Sends RELEASE, with `abort` so that it resets the connection. It has ended already.
+    /// Sends RELEASE of an ended connection. With `abort`, RELEASE resets it.
     fn send_release(this: ArcBorrow<'_, Self>, abort: bool) {
         let conn = Arc::<Self>::from(this);
-        // Who closes waits for the end of a reset, or of an address.
+        // `close()` waits for the end of a reset, or for an address to become free.
         let is_waited_for = abort || this.is_datagram() || this.remote.local.is_some();
         let haste = if is_waited_for {
             Haste::Awaited
@@ -257,10 +258,10 @@ impl Conn {
             .release(abort, haste, || this.leave_ring(), Some(conn));
     }
 
-    /// The backend's answer to RELEASE. Hard IRQ.
+    /// Handles the response to RELEASE. Hard IRQ.
     pub(crate) fn released(this: Arc<Self>) {
         let link = this.remote.link.clone();
-        // An item that is queued already does all there is to do.
+        // One queued item does all the work.
         let _ = link.workers.enqueue::<_, 0>(this);
     }
 
@@ -272,7 +273,8 @@ impl Conn {
         }
     }
 
-    /// Ends a connection and tells the socket, unless it has ended already; `what` says why.
+    /// Ends a connection and notifies the socket, unless the connection has ended already. `what`
+    /// is the reason for the trace. Returns `true` if this call has ended it.
     pub(super) fn abort(this: ArcBorrow<'_, Self>, error: Error, what: &'static CStr) -> bool {
         {
             let mut state = this.state.lock();
@@ -286,7 +288,7 @@ impl Conn {
         true
     }
 
-    /// The program has ended sending. Returns whether there was anything to end.
+    /// Notes that the program has ended sending. Returns `false` if there was nothing to end.
     pub(crate) fn finish(&self) -> bool {
         let state = self.state.lock();
         if !state.is_open() {
@@ -300,8 +302,8 @@ impl Conn {
         true
     }
 
-    /// Asks the backend to send the end of the stream after what was sent, and to reset the peer if
-    /// it goes on sending to a program that wants nothing more.
+    /// Asks the backend to send the end of the stream after the bytes sent before. If the program
+    /// wants to receive nothing more, the backend also resets a peer that goes on sending.
     ///
     /// Fails before anything has changed.
     pub(crate) fn end_sending(&self) -> Result {
@@ -312,8 +314,8 @@ impl Conn {
         Ok(())
     }
 
-    /// Has the peer reset if it goes on sending, after [`Self::end_sending`]: the program wants
-    /// nothing more, which it has said later.
+    /// Asks the backend to reset a peer that goes on sending. For a program that stops receiving
+    /// after [`Self::end_sending`].
     pub(crate) fn refuse_more(&self) -> Result {
         self.remote
             .link
@@ -331,7 +333,8 @@ impl Conn {
         self.remote.link.exchange(Call::Shutdown { id, how })
     }
 
-    /// The socket lets go. What it sent is still delivered, unless `abort` asks for a reset.
+    /// Ends the socket's use of the connection. Bytes sent are still delivered, unless `abort` asks
+    /// for a reset.
     ///
     /// May sleep.
     pub(crate) fn close(this: &Arc<Self>, abort: bool) {
@@ -343,7 +346,8 @@ impl Conn {
                 Phase::Draining { .. } | Phase::Released(_) | Phase::Parted => return,
             };
             if abort {
-                // Whoever is in a call on the socket still is told by the caller, and finds this.
+                // The caller wakes tasks that are still in a call on the socket; they find this
+                // error.
                 this.set_death(ECONNRESET);
                 state.end(true);
             } else {
@@ -358,25 +362,27 @@ impl Conn {
         // Queued once only: a connection is closed once.
         let _ = enqueue_delayed::<_, PATIENCE>(this.clone(), delay);
         Self::release_if_drained(this.as_arc_borrow());
-        // If that has been done before the item was queued, nobody will have taken it back.
+        // RELEASE may have been sent before the item was queued: nothing has cancelled the item
+        // then.
         if this.state.lock().is_over() {
             let _ = cancel_delayed_sync::<_, PATIENCE>(this);
         }
     }
 
-    /// Takes it from those that may be accepted: it is going to be reset, and nobody is told of it.
+    /// Takes the connection from those that can be accepted. It will be reset, and no task is
+    /// notified.
     pub(crate) fn withdraw(&self) {
         let mut state = self.state.lock();
         self.set_death(ECONNRESET);
         state.end(true);
     }
 
-    /// Sends RELEASE after [`Self::withdraw`], unless that has been done.
+    /// Sends RELEASE after [`Self::withdraw`], unless RELEASE was sent.
     pub(crate) fn release_withdrawn(this: &Arc<Self>) {
         Self::send_release(this.as_arc_borrow(), true);
     }
 
-    /// Sends RELEASE for a closed socket once its last byte has been taken.
+    /// Sends RELEASE for a closed socket once the backend has taken the last byte.
     pub(super) fn release_if_drained(this: ArcBorrow<'_, Self>) {
         {
             let mut state = this.state.lock();
@@ -388,12 +394,12 @@ impl Conn {
         Self::send_release(this, false);
     }
 
-    /// Whether there is anything that the program has not read.
+    /// Returns `true` if there are bytes that the program has not read.
     pub(crate) fn has_unread(&self) -> bool {
         self.ring.peek_readable() > 0
     }
 
-    /// Whether the backend has taken all that was sent, or will take no more.
+    /// Returns `true` if the backend has taken all bytes sent, or will take no more.
     pub(crate) fn is_drained(&self) -> bool {
         self.ring.tx_ending() != Ending::Open || self.ring.peek_queued() == 0
     }
@@ -408,7 +414,7 @@ impl OnQueue for Conn {
 impl WorkItem<PATIENCE> for Conn {
     type Pointer = Arc<Conn>;
 
-    /// The backend has had time enough to take what was sent.
+    /// Ends a connection whose backend has had enough time to take the bytes sent.
     fn run(this: Arc<Conn>) {
         {
             let mut state = this.state.lock();

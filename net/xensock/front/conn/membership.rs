@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A connection as a member of its link: from its first request on until its memory is not shared any
-//! more.
+//! A connection as a member of its link: from before its first request until its memory is no
+//! longer shared.
 
 use super::{
     life::PATIENCE,
@@ -35,13 +35,14 @@ use kernel::{
 };
 
 impl Conn {
-    /// Makes it known to its link, which ends it from now on. May sleep.
+    /// Adds the connection to its link. From then on the end of the link ends it. May sleep.
     pub(crate) fn enter(fresh: UnusedConn) -> Result<Arc<Self>> {
         let conn = fresh.dismiss();
         match conn.remote.link.enter(conn.remote.id, conn.clone()) {
             Ok(()) => Ok(conn),
             Err(error) => {
-                // Elsewhere: who calls this may hold locks, and that may wait for the backend.
+                // A work item does the rest: the caller may hold locks, and the teardown may wait
+                // for the backend.
                 conn.state.lock().end(false);
                 Self::released(conn);
                 Err(error)
@@ -49,14 +50,14 @@ impl Conn {
         }
     }
 
-    /// Ends a connection that the backend was never asked for. Waits for the backend, which may have
-    /// to unmap the ring.
+    /// Ends a connection that was never requested from the backend. Waits for the backend, which
+    /// may have to unmap the ring.
     pub(crate) fn discard(this: Arc<Self>) {
         this.state.lock().end(false);
         Self::part(this);
     }
 
-    /// Returns the socket that it belongs to, unless it waits for one still.
+    /// Returns the socket of the connection, unless the connection still waits for `accept()`.
     fn owner_for_listing(&self) -> Option<ARef<Sock>> {
         let state = self.state.lock();
         let is_its_own = match state.phase {
@@ -66,8 +67,8 @@ impl Conn {
         is_its_own.then(|| state.sk.clone())
     }
 
-    /// Has the ring go to another connection, if the backend has it, nobody will read from it and the
-    /// link has a place for it. Called once, with RELEASE. Any context.
+    /// Leaves the ring to another connection, if the backend has it mapped, no task will read from
+    /// it, and the link's pool has a place for it. Called once, with RELEASE. Any context.
     pub(super) fn leave_ring(&self) -> bool {
         if !self.content.leaves_ring() {
             return false;
@@ -88,13 +89,13 @@ impl Conn {
         leaves
     }
 
-    /// Leaves the link, and the ring to another connection or nobody. Waits for the backend.
+    /// Leaves the link. Leaves the ring to another connection, or frees it. Waits for the backend.
     ///
-    /// At any time either the members of the link or its pool have the ring, so that it is not
-    /// shared any more once the link is down.
+    /// At any time the ring is in the members of the link or in its pool, so it is not shared any
+    /// more once the link is down.
     fn part(this: Arc<Self>) {
         let (link, ring, id) = (this.remote.link.clone(), this.ring.clone(), this.remote.id);
-        // In this order: see `ConnRing::connect`.
+        // For the order of these steps, see `ConnRing::connect`.
         let ended = core::mem::replace(&mut this.state.lock().phase, Phase::Parted);
         this.end_growth();
         ring.disconnect();
@@ -104,7 +105,7 @@ impl Conn {
             ring.give_up(&link);
         }
         link.forget(id);
-        // A call on the socket may still read from the ring, and has a reference then.
+        // A call on the socket may still read from the ring, and holds a reference then.
         let is_last = Arc::into_unique_or_drop(this).is_some();
         if is_spare && is_last {
             link.offer(&ring);
@@ -120,7 +121,7 @@ impl Member for Conn {
         false
     }
 
-    /// Ends the connection: tells the socket, and stops sharing memory.
+    /// Ends the connection: notifies the socket, and stops sharing memory.
     fn link_down(self: Arc<Self>) {
         let error = self.content.loss();
         let sk = self.state.lock().sk.clone();

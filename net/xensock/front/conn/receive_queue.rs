@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What has come for a datagram socket: whole frames, in their order.
+//! The received frames of a datagram socket, in order.
 //!
-//! Each frame is looked at when it comes, because an error has to be told at once, whatever is
-//! unread before it. Who receives looks at its header anew, and goes by that: the backend may have
-//! changed it meanwhile.
+//! Each frame is checked when it arrives, because an error has to be reported at once, ahead of
+//! unread frames. A receiving task reads the frame's header anew and uses only that: the backend
+//! may have changed it meanwhile.
 
 use super::Conn;
 use crate::{
@@ -41,30 +41,30 @@ use kernel::{
     sync::ArcBorrow, //
 };
 
-/// What is known of the frames that have come.
+/// The received frames that are not consumed.
 #[derive(Default)]
 pub(super) struct ReceiveQueue {
-    /// Bytes of the frames that were looked at and are not consumed.
+    /// Bytes in frames that were checked and are not consumed.
     known: u32,
-    /// How many of these frames are datagrams.
+    /// Number of datagrams among these frames.
     datagrams: u32,
 }
 
-/// What has come since the last look.
+/// The frames that arrived since the last check.
 #[derive(Default)]
 struct Arrival {
     has_datagram: bool,
     error: Option<Error>,
-    /// The last frame that was looked at; there may be more.
+    /// The last frame that was checked. More frames may follow.
     report: Option<Reported>,
 }
 
-/// An error with more than its number.
+/// An error with further information.
 struct Reported {
     report: Report,
-    /// Where the datagram was sent to.
+    /// Destination of the datagram.
     to: Option<SocketAddr>,
-    /// What came back of it; nothing, if there is no memory.
+    /// Payload of the returned datagram; empty if there was no memory.
     payload: KVec<u8>,
 }
 
@@ -75,33 +75,33 @@ struct Broken;
 pub(crate) struct QueuedDatagram {
     /// Bytes of its payload.
     pub(crate) len: u32,
-    /// Whom it is from; the peer of the socket, if that is not said.
+    /// Source address; `None` stands for the peer of the socket.
     pub(crate) from: Option<SocketAddr>,
-    /// Whether more than that is said of it.
+    /// Set if the frame has an [`Info`] block.
     has_info: bool,
     /// Bytes of the frames before it.
     before: u32,
-    /// Bytes of its payload that the program does not look at.
+    /// Bytes of its payload that the program skips.
     pub(crate) skip: u32,
     /// Bytes of the whole frame.
     frame: u32,
 }
 
 impl QueuedDatagram {
-    /// Returns where the payload that the program looks at begins, from the first frame on.
+    /// Returns the offset of the payload after `skip`, from the first frame on.
     pub(crate) fn payload(&self) -> u32 {
         payload_at(self.has_info) + self.before + self.skip
     }
 }
 
 impl ReceiveQueue {
-    /// Looks at the frames that have come, up to a report, and asks to be notified of the next. They
-    /// may have an [`Info`] if that is so on the link.
+    /// Checks the frames that have arrived, up to a report, and asks for an event with the next
+    /// frame. Frames may have an [`Info`] block only if `may_have_info`.
     fn look(&mut self, ring: &DataRing<Granted>, may_have_info: bool) -> Result<Arrival, Broken> {
         let mut news = Arrival::default();
 
         ring.expect_data();
-        // Nothing is consumed while we are looking: that takes the lock of this queue.
+        // Nothing is consumed meanwhile: consuming takes the lock of this queue.
         let queued = ring.readable().map_err(|_| Broken)?;
         loop {
             let left = queued.checked_sub(self.known).ok_or(Broken)?;
@@ -137,27 +137,28 @@ impl ReceiveQueue {
         }
     }
 
-    /// Forgets the first frame, which is being consumed.
+    /// Removes the first frame, which is being consumed.
     fn forget(&mut self, frame: u32, is_datagram: bool) {
         self.known = self.known.saturating_sub(frame);
         self.datagrams = match self.known {
-            // Also if the backend has made one kind of the other meanwhile.
+            // Also correct if the backend has changed the kind of a frame meanwhile.
             0 => 0,
             _ => self.datagrams.saturating_sub(u32::from(is_datagram)),
         };
     }
 }
 
-/// Reads the header `skip` bytes past the first, where `queued` bytes are; also the frame's length.
+/// Reads the header `skip` bytes past the first, where `queued` bytes are. Returns the frame and
+/// its length.
 fn frame_at(ring: &DataRing<Granted>, skip: u32, queued: u32) -> Result<(Frame, u32), Broken> {
     let mut header = [0; HEADER];
 
-    // What is behind the queued bytes may be read, and is not believed.
+    // Bytes behind the queued ones may be read here; the decoder does not use them.
     ring.read(skip, &mut header).map_err(|_| Broken)?;
     Frame::decode(&header, queued).map_err(|_| Broken)
 }
 
-/// Reads what is said of the datagram whose frame is `skip` bytes past the first.
+/// Reads the [`Info`] block of the datagram whose frame is `skip` bytes past the first.
 fn info_at(ring: &DataRing<Granted>, skip: u32) -> Result<Info, Broken> {
     let mut block = [0; info::LEN];
 
@@ -166,7 +167,7 @@ fn info_at(ring: &DataRing<Granted>, skip: u32) -> Result<Info, Broken> {
     Info::decode(&block).map_err(|_| Broken)
 }
 
-/// Reads what is said of an error whose frame is `skip` bytes past the first.
+/// Reads the [`Report`] block of the error whose frame is `skip` bytes past the first.
 fn report_at(ring: &DataRing<Granted>, skip: u32) -> Result<Report, Broken> {
     let mut block = [0; info::LEN];
 
@@ -175,7 +176,7 @@ fn report_at(ring: &DataRing<Granted>, skip: u32) -> Result<Report, Broken> {
     Report::decode(&block).map_err(|_| Broken)
 }
 
-/// Reads what came back of a datagram, as far as it matters.
+/// Reads the payload of a returned datagram, up to [`report::MAX_PAYLOAD`] bytes.
 fn payload_of(ring: &DataRing<Granted>, skip: u32, len: u32) -> KVec<u8> {
     let len = len.min(report::MAX_PAYLOAD) as usize;
     let mut payload = KVec::new();
@@ -189,14 +190,14 @@ fn payload_of(ring: &DataRing<Granted>, skip: u32, len: u32) -> KVec<u8> {
 }
 
 impl Conn {
-    /// Looks at what the backend has done, and tells the socket. Any context.
+    /// Looks at the backend's changes to the ring, and notifies the socket. Any context.
     pub(crate) fn take_in(this: ArcBorrow<'_, Self>) {
         let (ending, looked) = {
             let state = this.state.lock();
             if !state.is_open() {
                 return;
             }
-            // The endings first: what came before them is seen with them.
+            // Read the endings first: all frames before an ending are seen then.
             let endings = [this.ring.tx_ending(), this.ring.rx_ending()];
             let ending = endings.into_iter().find(|e| *e != Ending::Open);
             (ending, this.tell_queued(&state.sk))
@@ -207,7 +208,7 @@ impl Conn {
             (Ok(()), Some(ending)) => {
                 let error = match ending {
                     Ending::Failed(errno) => wire_error(errno),
-                    // There is no stream that could end.
+                    // Datagram sockets have no stream that could end.
                     Ending::Open | Ending::Orderly => ECONNABORTED,
                 };
                 Self::abort(this, error, c"the backend has ended the socket");
@@ -237,7 +238,8 @@ impl Conn {
         }
     }
 
-    /// Tells the socket of an error as UDP does. There may be no room for what is said of it.
+    /// Reports an error to the socket as UDP does. The error queue may have no room for the
+    /// details.
     fn tell_reported(&self, sk: &Sock, reported: &Reported) {
         let (report, unknown) = (&reported.report, any(self.remote.domain));
         let error = wire_error(report.errno);
@@ -258,23 +260,23 @@ impl Conn {
         }
     }
 
-    /// Returns whether there is a datagram. Any context.
+    /// Returns `true` if there is a datagram. Any context.
     pub(crate) fn has_datagram(&self) -> bool {
         self.receive_queue.lock().datagrams > 0
     }
 
-    /// Returns whether there is a frame, which may be an error that was told. Any context.
+    /// Returns `true` if there is a frame. It may be an error that was reported. Any context.
     pub(crate) fn has_frame(&self) -> bool {
         self.receive_queue.lock().known > 0
     }
 
-    /// Returns how many bytes the frames have that have come. Any context.
+    /// Returns the number of bytes in the received frames. Any context.
     pub(crate) fn known(&self) -> u32 {
         self.receive_queue.lock().known
     }
 
-    /// Returns the datagram that has come first. What is before it are errors that were told: they
-    /// go. For the holder of `rx`.
+    /// Returns the first datagram. Consumes the frames before it, which are errors that were
+    /// reported. The caller holds `rx`.
     pub(crate) fn first_datagram(this: ArcBorrow<'_, Self>) -> Option<QueuedDatagram> {
         loop {
             let known = this.receive_queue.lock().known;
@@ -310,13 +312,13 @@ impl Conn {
         }
     }
 
-    /// Returns the datagram with the byte that is `offset` bytes behind the first, for one who leaves
-    /// it where it is. For the holder of `rx`.
+    /// Returns the datagram with the byte at `offset` from the first, for a caller that leaves the
+    /// datagram in the ring. The caller holds `rx`.
     pub(crate) fn datagram_at(this: ArcBorrow<'_, Self>, offset: u32) -> Option<QueuedDatagram> {
         let mut queued = Self::first_datagram(this)?;
         let mut skip = offset;
 
-        // Each turn passes a frame that has come: they end.
+        // The loop ends: each turn passes a received frame.
         while skip > 0 && skip >= queued.len {
             skip -= queued.len;
             loop {
@@ -355,8 +357,7 @@ impl Conn {
         Some(QueuedDatagram { skip, ..queued })
     }
 
-    /// Returns what more is said of a datagram, if anything is, and makes sense. For the holder of
-    /// `rx`.
+    /// Returns the [`Info`] of a datagram, if it has a valid one. The caller holds `rx`.
     pub(crate) fn info_of(&self, queued: &QueuedDatagram) -> Option<Info> {
         let info = queued
             .has_info
@@ -364,7 +365,7 @@ impl Conn {
         info.ok()
     }
 
-    /// Gives the place of a datagram back to the backend. For the holder of `rx`.
+    /// Gives the place of a datagram back to the backend. The caller holds `rx`.
     pub(crate) fn consume_datagram(&self, queued: &QueuedDatagram) {
         self.consume_frame(queued.frame, true);
     }
@@ -380,7 +381,8 @@ impl Conn {
         }
     }
 
-    /// Makes room for what is to come, if it is taken by errors: whoever only sends never receives.
+    /// Consumes the frames if all of them are errors, to make room: a program that only sends never
+    /// receives.
     pub(crate) fn drop_errors(this: ArcBorrow<'_, Self>) {
         let has_only_errors = {
             let receive_queue = this.receive_queue.lock();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a datagram socket sends: whole frames, of which the last may be put together by several calls.
+//! Sending from a datagram socket: whole frames. Several calls may build the last one.
 
 use super::Conn;
 use crate::{
@@ -24,16 +24,16 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Where a datagram goes.
+/// Destination of a datagram.
 #[derive(Clone, Copy)]
 pub(crate) struct Target {
     pub(crate) addr: SocketAddr,
-    /// It is the peer of the socket, whose address need not be said.
+    /// Set if it is the peer of the socket: the frame needs no address then.
     pub(crate) is_peer: bool,
 }
 
-/// The beginning of a datagram that is put together by several calls, with `MSG_MORE` or `UDP_CORK`. It
-/// lies in the ring already, behind what was produced.
+/// A datagram that several calls build, with `MSG_MORE` or `UDP_CORK`. Its bytes are in the ring,
+/// behind those that were produced.
 #[derive(Clone, Copy)]
 pub(crate) struct Corked {
     target: Target,
@@ -41,8 +41,8 @@ pub(crate) struct Corked {
     len: usize,
 }
 
-/// Puts a message into the ring: a datagram, or the rest of one, or with `more` a part of it that is
-/// not the last. Returns the room that it takes if there is too little.
+/// Puts a message into the ring: a datagram, the rest of one, or with `more` a part that is not the
+/// last. Returns the room that the frame needs if there is too little.
 pub(crate) fn put(
     conn: &Arc<Conn>,
     msg: &mut MsgHdr,
@@ -53,19 +53,19 @@ pub(crate) fn put(
     let mut tx = conn.tx.lock();
     let has_begun = tx.is_some();
     let mut begun = tx.take().or(new).ok_or(EDESTADDRREQ)?;
-    // After an error nothing is left of the beginning, as with UDP.
+    // After an error the datagram is dropped, as with UDP.
     let frame = begun.frame(conn, len)?;
     let total = frame.total_len().ok_or(EMSGSIZE)?;
     let Ok(room) = conn.ring.writable() else {
         Conn::broken(conn.as_arc_borrow());
-        // The program is told by the error that this leaves.
+        // The program sees the error that this leaves.
         return Ok(Some(total));
     };
     if room < total {
         *tx = has_begun.then_some(begun);
         return Ok(Some(total));
     }
-    // CAST: The frame has room for both, and a number for its length.
+    // CAST: The frame, whose length is a `u32`, has room for both.
     let (skip, len) = (
         payload_at(begun.info.is_some()) + begun.len as u32,
         len as u32,
@@ -82,7 +82,7 @@ pub(crate) fn put(
     Ok(None)
 }
 
-/// Sends the datagram that has begun, if one has.
+/// Sends the datagram that was begun, if there is one.
 pub(crate) fn push(conn: &Arc<Conn>) -> Result {
     let mut tx = conn.tx.lock();
     let Some(mut begun) = tx.take() else {
@@ -93,7 +93,7 @@ pub(crate) fn push(conn: &Arc<Conn>) -> Result {
 }
 
 impl Corked {
-    /// Makes a datagram with nothing in it yet, of which `info` is said.
+    /// Creates an empty datagram with `info`.
     pub(crate) fn new(target: Target, info: Option<Info>) -> Self {
         Self {
             target,
@@ -102,12 +102,12 @@ impl Corked {
         }
     }
 
-    /// Returns where it goes.
+    /// Returns the destination.
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Puts its header before the payload, which is in the ring with room for it, and sends it.
+    /// Writes the header before the payload, which is in the ring already, and sends the frame.
     fn produce(&self, conn: &Conn, frame: &Frame) -> Result {
         if let Some(info) = &self.info {
             conn.ring.write(payload_at(false), &info.encode())?;
@@ -119,8 +119,8 @@ impl Corked {
         Ok(())
     }
 
-    /// Returns the frame that it becomes with `len` bytes more. A backend that knows no more than an
-    /// address is told no more, if that is no harm.
+    /// Returns the frame with `len` bytes added. Drops `info` if the backend knows only addresses.
+    /// Fails if `info` is needed.
     fn frame(&mut self, conn: &Conn, len: usize) -> Result<Frame> {
         let Target { addr, is_peer } = self.target;
         if !conn.remote.link.has(Feature::Info) {
@@ -131,7 +131,7 @@ impl Corked {
             }
         }
         if conn.remote.domain != Domain::from(&addr) {
-            // Another thread has decided it meanwhile.
+            // Another thread has fixed the family of the backend's socket meanwhile.
             return Err(EAFNOSUPPORT);
         }
         let len = self.len + len;

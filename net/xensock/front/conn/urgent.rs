@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The urgent byte of a stream, as `tcp_check_urg()` and `tcp_recvmsg()` have it.
+//! The urgent byte of a stream, as in `tcp_check_urg()` and `tcp_recvmsg()`.
 
 use super::Conn;
 use crate::proto::{
@@ -18,7 +18,7 @@ use kernel::net::sock::{
 };
 
 impl Conn {
-    /// Looks for an urgent byte that the peer has sent, and tells `sk`, whose connection this is. Any
+    /// Looks for an urgent byte from the peer, and notifies `sk`, the connection's socket. Any
     /// context.
     pub(crate) fn hear_urgent(&self, sk: &Sock) {
         if !self.has_urgent() {
@@ -38,32 +38,32 @@ impl Conn {
         }
     }
 
-    /// Returns whether both ends say which bytes are urgent.
+    /// Returns `true` if both ends mark urgent bytes.
     pub(crate) fn has_urgent(&self) -> bool {
         self.remote.link.has(Feature::Urgent)
     }
 
-    /// Returns whether the byte that is `skip` bytes past the next is the urgent one.
+    /// Returns `true` if the byte `skip` bytes past the next is the urgent byte.
     pub(crate) fn is_at_mark(&self, skip: u32) -> bool {
         let next = self.ring.consumed().wrapping_add(skip);
         self.urgent.lock().is_at_mark(next)
     }
 
-    /// Returns what comes next for who reads `len` bytes, at least 1, from `skip` bytes past the next
-    /// one.
+    /// Returns the next step of a read of `len` bytes, at least 1, from `skip` bytes past the next.
     pub(crate) fn urgent_step(&self, sk: &Sock, skip: u32, len: u32) -> Step {
         let next = self.ring.consumed().wrapping_add(skip);
         let is_inline = sk.is_flag(SockFlag::UrgInline);
         self.urgent.lock().step(next, len, is_inline)
     }
 
-    /// Notes what was consumed. For the consumer only.
+    /// Notes that bytes were consumed. For the consumer only.
     pub(crate) fn pass_urgent(&self) {
         let next = self.ring.consumed();
         self.urgent.lock().pass(next);
     }
 
-    /// Returns how many bytes can be read before the urgent one, or all of them.
+    /// Returns the number of bytes that can be read before the urgent byte, or all if there is
+    /// none.
     pub(crate) fn readable_before_mark(&self) -> u32 {
         let (next, ready) = (self.ring.consumed(), self.ring.peek_readable());
         self.urgent.lock().before_mark(next, ready)
@@ -74,7 +74,7 @@ impl Conn {
         self.urgent.lock().value()
     }
 
-    /// The same, and no other call gets it unless it is to be left there.
+    /// Returns the value of the urgent byte, and removes it unless `leave` is set.
     pub(crate) fn take_urgent(&self, leave: bool) -> Option<UrgentValue> {
         let mut urgent = self.urgent.lock();
         let value = urgent.value();
@@ -84,8 +84,8 @@ impl Conn {
         value
     }
 
-    /// Says that the last of the next `len` bytes is urgent. For the producer only, before they are
-    /// produced.
+    /// Marks the last of the next `len` bytes as urgent. For the producer only, before the bytes
+    /// are produced.
     pub(crate) fn mark_urgent(&self, len: u32) {
         let end = self.ring.produced().wrapping_add(len);
         mark_end(&**self.ring, end);

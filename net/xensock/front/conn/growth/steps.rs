@@ -34,12 +34,12 @@ use kernel::{
 
 /// The steps of the work item.
 impl Conn {
-    /// Goes on with a direction.
+    /// Does the next step of a direction.
     fn resize(this: &Arc<Self>, way: Way) {
         let (stage, answer, wish) = {
             let mut growth = this.growth.sides.lock();
             let side = growth.side(way);
-            // It has the wish until something comes of it, for those who wait for that.
+            // The wish stays until the growth has ended, for the tasks that wait for its end.
             let wish = match (side.stage, side.wish) {
                 (GrowthStage::Small | GrowthStage::Leaving, Some(Wish::Large)) => side.wish,
                 _ => side.wish.take(),
@@ -65,13 +65,13 @@ impl Conn {
         }
     }
 
-    /// Wakes who waits for a direction to grow, see [`Self::grow_now`].
+    /// Wakes tasks that wait for a direction to grow, see [`Self::grow_now`].
     fn wake_all(&self) {
         let sk = self.state.lock().sk.clone();
         sk.state_changed();
     }
 
-    /// The order that a direction may grow to: as the program has asked for, or the administrator.
+    /// Returns the largest order for a direction, as set by the program or by the administrator.
     fn most(&self, sk: &Sock, way: Way) -> Order {
         let asked = match way {
             Way::In => sk.rcv_buf_asked(),
@@ -106,7 +106,7 @@ impl Conn {
             .exchange(grow)
             .and_then(|exchange| Self::submit_if_open(this, &exchange));
         if sent.is_err() {
-            // The backend knows nothing of it.
+            // The backend knows nothing of the extension.
             this.set_stage(way, GrowthStage::Leaving);
             Self::leave(this, way);
         }
@@ -114,14 +114,14 @@ impl Conn {
         sent
     }
 
-    /// The backend has taken the extension, or has not.
+    /// Handles the response to GROW: the backend has taken the extension, or has not.
     fn grown(this: &Arc<Self>, way: Way, order: Order, answer: Result) {
         trace::resize(this.remote.id, way == Way::Out, order.half_size(), answer);
         match answer {
             Ok(()) => {
                 this.set_stage(way, GrowthStage::Large);
                 this.remote.link.counters.ring_grown();
-                // The backend chooses for itself what it produces into.
+                // The backend itself chooses the memory that it produces into.
                 if way == Way::Out {
                     this.growth.sends_large.store(true, Relaxed);
                     if let Some(_tx) = this.tx.try_lock() {
@@ -154,7 +154,7 @@ impl Conn {
     fn shrink(this: &Arc<Self>, way: Way) {
         match way {
             Way::In => {
-                // So that the backend can go back.
+                // Read the backend's index, so that the backend can go back to the base.
                 let is_impossible = this.rx.try_lock().map(|_rx| this.ring.readable().is_err());
                 match is_impossible {
                     Some(true) => Self::broken(this.as_arc_borrow()),
@@ -169,7 +169,7 @@ impl Conn {
         }
     }
 
-    /// Gives the extension of `out` back, once the backend has taken all that was sent there.
+    /// Gives the extension of `out` back, once the backend has taken all bytes in it.
     fn give_back(this: &Arc<Self>) {
         let Some(_tx) = this.tx.try_lock() else {
             return;
@@ -186,13 +186,13 @@ impl Conn {
             let before = this.growth.sides.lock().side(way).stage;
             this.set_stage(way, GrowthStage::Shrinking);
             if Self::submit_if_open(this, &exchange).is_err() {
-                // It goes with the connection.
+                // The extension is freed with the connection.
                 this.set_stage(way, before);
             }
         }
     }
 
-    /// The backend has unmapped the extension, or still needs it.
+    /// Handles the response to SHRINK: the backend has unmapped the extension, or still needs it.
     fn shrunk(this: &Arc<Self>, way: Way, answer: Result) {
         trace::resize(
             this.remote.id,
@@ -206,7 +206,7 @@ impl Conn {
                 this.set_stage(way, GrowthStage::Large);
             }
             (Err(EBUSY), Way::Out) => this.set_stage(way, GrowthStage::Returning),
-            // After any other error it has nothing of the connection.
+            // After any other error the backend no longer knows the connection.
             _ => {
                 if answer.is_ok() {
                     this.remote.link.counters.ring_shrunk();
@@ -217,18 +217,19 @@ impl Conn {
         }
     }
 
-    /// Frees an extension of which the backend has nothing, once nothing is there for us either.
+    /// Frees an extension that the backend has unmapped, once the frontend has no bytes in it
+    /// either.
     fn leave(this: &Arc<Self>, way: Way) {
         let guard = match way {
             Way::In => this.rx.try_lock().map(|_rx| this.ring.take_extension(way)),
             Way::Out => this.tx.try_lock().map(|_tx| this.ring.take_extension(way)),
         };
         match guard {
-            // Somebody moves bytes, or has not read what is there.
+            // Another task moves bytes, or the program has not read all bytes in the extension.
             None => return,
             Some(Ok(None)) if way == Way::In && this.ring.is_leaving() => return,
             Some(Ok(Some(extension))) => extension.revoke(),
-            // The backend goes on there, or was never let.
+            // The backend still uses the extension, or was never allowed to.
             Some(Ok(None) | Err(_)) => return Self::broken(this.as_arc_borrow()),
         }
         this.set_stage(way, GrowthStage::Small);
