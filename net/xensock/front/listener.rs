@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A listening socket: connections that were asked for ahead, and those that have come.
+//! A listening socket, and its connections that wait for `accept()` or are requested ahead.
 //!
-//! An ACCEPT is posted with a data ring of its own before anybody calls `accept()`, so that the
-//! backend can fill it as soon as there is a connection, and the program gets it without a round
-//! trip. What is posted has the socket's options and buffers; what does not come to an `accept()`
-//! is reset when the socket is closed.
+//! An ACCEPT is posted with a data ring of its own before the program calls `accept()`. The backend
+//! can fill it as soon as there is a connection, and the program gets the connection without a
+//! round trip. A posted connection has the socket's options and buffers. Connections that are not
+//! accepted are reset when the socket is closed.
 
 mod local;
 mod pending;
@@ -53,18 +53,20 @@ use posted::{
 pub(crate) struct Listener {
     /// The backend's socket.
     pub(crate) remote: RemoteSocket,
-    /// The socket. Its `Stream` lets go of this listener at the latest when it is closed.
+    /// The socket. Its `Stream` drops its reference to this listener when it is closed, at the
+    /// latest.
     sk: ARef<Sock>,
     /// The order of the rings.
     order: Order,
-    /// What listens in the guest itself beside it, if anything does.
+    /// The listening socket in the guest itself, if there is one.
     pub(crate) local: Option<Arc<LocalListener>>,
     #[pin]
     posted: SpinLock<PostedConns>,
 }
 
 impl Listener {
-    /// A socket of the backend that listens now; nothing is posted yet. May sleep.
+    /// Creates a listener for a socket of the backend that listens. Nothing is posted yet. May
+    /// sleep.
     pub(crate) fn new(
         remote: RemoteSocket,
         sk: &Sock,
@@ -97,13 +99,14 @@ impl Listener {
         )
     }
 
-    /// Makes it known to the link, and asks for the first connections. May sleep.
+    /// Adds the listener to the link, and posts the first connections. May sleep.
     pub(crate) fn start(this: &Arc<Self>) -> Result {
         this.remote.link.enter(this.remote.id, this.clone())?;
         this.post()
     }
 
-    /// How many connections wait to be accepted, of those that the backend has handed over.
+    /// Returns the number of connections that the backend has handed over and that wait for
+    /// `accept()`.
     pub(crate) fn waiting(&self) -> usize {
         let posted = self.posted.lock();
         posted
@@ -120,17 +123,18 @@ impl Listener {
         self.posted.lock().phase
     }
 
-    /// Whether the socket does not listen any more, or another listener does for it. Any context.
+    /// Returns `true` if the socket no longer listens, or another listener has replaced this one.
+    /// Any context.
     pub(crate) fn is_closed(&self) -> bool {
         self.phase() == ListenPhase::Closed
     }
 
-    /// Whether the link is down, and it waits for another. Any context.
+    /// Returns `true` if the link is down and the listener waits for another one. Any context.
     pub(crate) fn is_lost(&self) -> bool {
         self.phase() == ListenPhase::Lost
     }
 
-    /// Whether `accept()` has something to say: there is a connection, or why there will be none.
+    /// Returns `true` if `accept()` would not wait: there is a connection, or an error.
     pub(crate) fn is_ready(&self) -> bool {
         if self.local.as_ref().is_some_and(|l| l.has_connection()) {
             return true;
@@ -141,9 +145,10 @@ impl Listener {
         match posted.phase {
             ListenPhase::Closed => true,
             ListenPhase::Lost => false,
-            // Who has nothing to wait for has to ask; but not a link that is about to end.
+            // Without posted connections `accept()` has to post one; but not on a link that is
+            // about to end.
             ListenPhase::Open if !is_waiting => self.remote.link.is_up(),
-            // What was given back is none of the program's business, unless nothing else is left.
+            // The program is not told of withdrawn connections, unless no others are left.
             ListenPhase::Open => {
                 conns.any(|c| c.is_ready() || (c.death().is_some() && !posted.is_given_back(c)))
                     || (posted.coming == 0 && posted.conns.iter().all(|c| c.death().is_some()))
@@ -151,12 +156,12 @@ impl Listener {
         }
     }
 
-    /// Whether there is a connection of the backend's.
+    /// Returns `true` if there is a connection of the backend.
     pub(crate) fn has_connection(&self) -> bool {
         self.posted.lock().conns.iter().any(|conn| conn.is_ready())
     }
 
-    /// Takes the connection that has come first. May sleep.
+    /// Takes the connection that arrived first. May sleep.
     pub(crate) fn take(&self) -> Option<Arc<Conn>> {
         let mut posted = self.posted.lock();
         let index = posted.conns.iter().position(|conn| conn.is_ready())?;
@@ -164,12 +169,12 @@ impl Listener {
         posted.remove(index)
     }
 
-    /// Changes the backlog, and waits for the answer; killable.
+    /// Changes the backlog, and waits killably for the response.
     pub(crate) fn set_backlog(&self, backlog: u32) -> Result {
         let id = self.remote.id;
         match self.remote.ask(Call::Listen { id, backlog }) {
             Ok(_) => (),
-            // The next one will have it.
+            // The next listener will have the new backlog.
             Err(ENETDOWN) if self.is_lost() => (),
             Err(error) => return Err(error),
         }
@@ -185,24 +190,24 @@ impl Listener {
         self.post()
     }
 
-    /// Gives up those that have failed, and asks for connections until there are enough.
+    /// Drops failed connections, and posts connections until there are enough.
     ///
-    /// An error says that there are none, and why. May sleep.
+    /// Fails if no connection is left. May sleep.
     pub(crate) fn post(&self) -> Result {
         let mut result = self.drop_failed();
         while result.is_ok() && self.posted.lock().begin() {
             result = self.post_one();
         }
-        // A few are better than none. The end of the link is told by `lose_link`.
+        // A few connections are better than none. `lose_link` reports the end of the link.
         if matches!(result, Ok(()) | Err(ENETDOWN)) || !self.posted.lock().conns.is_empty() {
             return Ok(());
         }
-        // Who may have waited for what we were to ask for has to do it.
+        // Tasks that may have waited for these connections have to try themselves.
         self.sk.data_ready();
         result
     }
 
-    /// Asks for one connection.
+    /// Posts one connection.
     fn post_one(&self) -> Result {
         let result = self.set_up();
         let mut posted = self.posted.lock();
@@ -213,18 +218,18 @@ impl Listener {
             Conn::close(&conn, true);
             return Ok(());
         }
-        // In the order in which they are queued. There is room: see `PostedConns::begin`.
+        // In the order of the backend's queue. There is room: see `PostedConns::begin`.
         if posted.conns.push_within_capacity(conn.clone()).is_ok() {
             Conn::begin(conn, &first);
         }
         Ok(())
     }
 
-    /// Gives up the connections that will never come. Fewer are asked for from now on: usually the
-    /// backend does not allow more. If that leaves none, it is the error.
+    /// Drops the connections that have failed. Fewer are posted from now on, because usually the
+    /// backend does not allow more. Returns the error of the last one if none is left.
     ///
-    /// A C backend may also say that it has to be asked again. A backend that goes gives up what was
-    /// posted, shortly before the link ends.
+    /// A C backend may also return errors that only ask for another attempt. A backend that goes
+    /// away fails the posted connections shortly before the link ends.
     fn drop_failed(&self) -> Result {
         loop {
             let mut posted = self.posted.lock();
@@ -254,10 +259,11 @@ impl Listener {
         }
     }
 
-    /// Asks the backend to give up what has no connection, but for so many, the oldest. May sleep.
+    /// Asks the backend to withdraw all posted connections without a peer except the `keep` oldest.
+    /// May sleep.
     ///
-    /// Which of these are filled meanwhile is for the backend to say: a connection that has come stays.
-    /// Whoever accepts one asks for more ahead again.
+    /// The backend may fill some of them meanwhile: those stay. Each `accept()` posts one more
+    /// again.
     fn give_back(&self, keep: usize) {
         {
             let mut posted = self.posted.lock();
@@ -280,7 +286,7 @@ impl Listener {
         }
     }
 
-    /// Stops listening, and resets what has come and was not accepted, which is returned. May sleep.
+    /// Stops listening. Resets the connections that were not accepted, and returns them. May sleep.
     pub(crate) fn close(&self) -> KVec<Arc<Conn>> {
         let (conns, was_lost) = {
             let mut posted = self.posted.lock();
@@ -303,8 +309,8 @@ impl Listener {
         conns
     }
 
-    /// Stops listening together with the link. Another one takes its place with the next link, or the
-    /// socket is told. May sleep.
+    /// Stops listening because the link went down. Another listener replaces this one with the next
+    /// link, or the socket is notified. May sleep.
     pub(crate) fn lose_link(&self) {
         trace::error(self.remote.id, ENETDOWN, c"the link is down");
         if !Survivors::enter(&self.sk) {
@@ -322,11 +328,11 @@ impl Listener {
             }
         };
         drop(conns);
-        // Nobody hears from the backend any more.
+        // The backend wakes no task any more.
         self.sk.state_changed();
     }
 
-    /// Stops listening, and tells the socket why. May sleep.
+    /// Stops listening, and reports the error to the socket. May sleep.
     pub(crate) fn fail(&self, error: Error) {
         let conns = {
             let mut posted = self.posted.lock();
@@ -345,11 +351,11 @@ impl Listener {
         }
     }
 
-    /// Leaves the socket to the listener that has taken its place. May sleep.
+    /// Leaves the socket to the listener that has replaced this one. May sleep.
     pub(crate) fn retire(&self) {
         let conns = self.posted.lock().close(ListenPhase::Closed);
         drop(conns);
-        // Those who wait for a connection go to the other one.
+        // Tasks that wait for a connection go on with the other listener.
         self.sk.state_changed();
     }
 }
@@ -372,8 +378,8 @@ impl Member for Listener {
         self.remote.link.quirks().accepts_ahead() && (is_short || needs_care)
     }
 
-    /// Gives back what was asked for ahead if memory is short, lets go of what was given back, and asks
-    /// for a connection if nothing is left.
+    /// Withdraws posted connections if memory is short, drops withdrawn ones, and posts a
+    /// connection if none is left.
     fn care(&self, is_short: bool) -> bool {
         if is_short {
             self.give_back(1);
@@ -381,7 +387,7 @@ impl Member for Listener {
         for (conn, _) in &self.posted.lock().given_back {
             Conn::look_for_outcome(conn.as_arc_borrow());
         }
-        // Whoever waits has been told of it.
+        // Waiting tasks were notified of the failure.
         let _ = self.drop_failed();
         {
             let mut posted = self.posted.lock();
@@ -392,7 +398,7 @@ impl Member for Listener {
                 return false;
             }
         }
-        // Others may have given something back.
+        // Other listeners may have withdrawn connections meanwhile.
         let _ = self.post();
         true
     }
@@ -410,7 +416,7 @@ impl Member for Listener {
     }
 }
 
-/// How many connections to ask for ahead.
+/// Returns the number of connections to post ahead.
 fn limit(link: &Link, backlog: u32) -> usize {
     match link.quirks().accepts_ahead() {
         true => usize::try_from(backlog).map_or(MAX_AHEAD, |n| n.clamp(1, MAX_AHEAD)),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stream socket: what a program does with it, whichever family it was opened under.
+//! Stream sockets, of all address families.
 //!
-//! The measure of each call is what TCP does (`net/ipv4/tcp.c`, `net/ipv4/af_inet.c`).
+//! Each call behaves like TCP's (`net/ipv4/tcp.c`, `net/ipv4/af_inet.c`).
 
 mod closing;
 mod connect;
@@ -56,13 +56,13 @@ pub(crate) use passive::{
     AcceptedSocket, //
 };
 
-/// What a socket owns besides its `struct sock`.
+/// The state of a stream socket besides its `struct sock`.
 ///
-/// It is dropped with the `struct sock`, possibly in softirq: by then `release` has taken out what
-/// must not be dropped there.
+/// Dropped with the `struct sock`, possibly in softirq. By then `release` has taken out everything
+/// that must not be dropped there.
 #[pin_data]
 pub(crate) struct Stream {
-    /// Held while the socket goes from one state into another; not while waiting.
+    /// Held during changes of the socket's state; not while waiting.
     #[pin]
     transition: Mutex<()>,
     #[pin]
@@ -70,7 +70,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Makes a new socket, for addresses of `domain` if it is a matter of that.
+    /// Creates a socket, for addresses of `domain` if the family restricts them.
     pub(crate) fn new(domain: Option<Domain>, owner: u64) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             transition <- new_mutex!((), "xensock_transition"),
@@ -78,7 +78,7 @@ impl Stream {
         })
     }
 
-    /// Begins a change of state; fails if the native socket has taken over.
+    /// Begins a change of state. Fails if the native socket has taken over.
     pub(crate) fn transit(&self) -> Result<MutexGuard<'_, ()>> {
         let guard = self.transition.lock();
         if self.endpoint.is_native() {
@@ -92,8 +92,8 @@ impl Stream {
         self.endpoint.conn()
     }
 
-    /// Lets go of a connection, which is reset, or of what listens, and forgets all about it.
-    /// Called in a transition. What is returned may be waited for after that.
+    /// Resets the connection or ends the listener, and clears the socket's state. Called in a
+    /// transition. The caller may wait for the returned [`Closing`] after the transition.
     fn reset(&self, socket: &Socket, sk: &Sock) -> Closing {
         let old = {
             let mut inner = self.endpoint.inner.lock();
@@ -110,8 +110,8 @@ impl Stream {
     }
 }
 
-/// Returns the order of new rings of a socket: for the buffers that the program has asked for, or
-/// what the administrator has chosen; as far as the backend allows it. Small, if they can grow.
+/// Returns the order of new rings of a socket: for the buffer sizes that the program has set, or
+/// the administrator's choice, limited by the backend. Small if rings can grow.
 fn ring_order(link: &Link, sk: &Sock) -> Order {
     let asked = sk.snd_buf_asked().max(sk.rcv_buf_asked());
     let order = asked

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What listens in the guest itself, beside a listener of the backend's.
+//! A listening socket in the guest itself, beside a listener of the backend.
 //!
-//! Where the guest's own addresses are exempt (`net.xensock.hijack_loopback` 0), its programs
-//! connect to each other by its own TCP. A server that listens on all addresses is to have these
-//! connections as well: it gets them as the sockets of TCP that they are.
+//! If the guest's own addresses are exempt (`net.xensock.hijack_loopback` is 0), programs of the
+//! guest connect to each other with the guest's own TCP. A server that listens on all addresses has
+//! to receive these connections as well. It gets them as plain TCP sockets.
 
 use crate::{
     proto::{
@@ -32,16 +32,16 @@ use kernel::{
     }, //
 };
 
-/// A socket of TCP, until it is closed.
+/// A TCP socket, or `None` once it is closed.
 type Open = Option<Arc<KernelSocket<Tcp>>>;
 
-/// A socket of TCP in the guest that listens.
+/// A listening TCP socket of the guest.
 pub(crate) struct LocalListener {
     socket: Pin<KBox<SpinLock<Open>>>,
 }
 
 impl LocalListener {
-    /// Has the program that uses `sk` told of the connections that come to `socket`. May sleep.
+    /// Has `sk` notified of connections that arrive at `socket`. May sleep.
     pub(crate) fn new(socket: KernelSocket<Tcp>, sk: &Sock) -> Result<Self> {
         let waker = Arc::new(AcceptWaker { sk: sk.into() }, GFP_KERNEL)?;
         let socket = Arc::new(socket, GFP_KERNEL)?;
@@ -60,12 +60,12 @@ impl LocalListener {
         self.socket.lock().clone()
     }
 
-    /// Returns the socket, if there is a connection to it. May sleep.
+    /// Returns the socket if it has a connection. May sleep.
     pub(crate) fn ready(&self) -> Open {
         self.get().filter(|socket| socket.has_connection())
     }
 
-    /// Returns whether there is a connection. Does not sleep.
+    /// Returns `true` if there is a connection. Does not sleep.
     pub(crate) fn has_connection(&self) -> bool {
         self.socket
             .lock()
@@ -73,7 +73,7 @@ impl LocalListener {
             .is_some_and(|socket| socket.has_connection())
     }
 
-    /// Changes how many connections may wait. May sleep.
+    /// Changes the backlog. May sleep.
     pub(crate) fn listen(&self, backlog: u32) -> Result {
         match self.get() {
             Some(socket) => socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)),
@@ -81,26 +81,26 @@ impl LocalListener {
         }
     }
 
-    /// Sets an option that was set for the backend's socket. May sleep.
+    /// Sets an option that was set on the backend's socket. May sleep.
     pub(crate) fn set_option(&self, option: &SockOpt, value: &Value) {
         if let Some(socket) = self.get() {
             let (level, name) = (option.level as i32, option.name as i32);
-            // What this kernel does not have the backend may have.
+            // Errors are ignored: the backend may have options that this kernel does not have.
             let _ = with_bytes(value, |value| socket.set_option(level, name, value));
         }
     }
 
-    /// Resets the connections that nobody has accepted, and listens no more. May sleep.
+    /// Stops listening, and resets the connections that were not accepted. May sleep.
     pub(crate) fn close(&self) {
         let socket = self.socket.lock().take();
         if let Some(socket) = socket {
-            // Who is about to accept still has it.
+            // A task in `accept()` may still hold a reference.
             socket.clear_callbacks();
         }
     }
 }
 
-/// Wakes those who wait for a connection.
+/// Wakes tasks that wait for a connection.
 struct AcceptWaker {
     sk: ARef<Sock>,
 }

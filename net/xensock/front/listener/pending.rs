@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether the backend has connections that it has not handed over.
+//! Looks for connections that the backend has not handed over.
 //!
-//! What was asked for ahead may be used up while more connections wait with the backend, and who is
-//! told that there are none may close the socket.
+//! All posted connections may be used up while more connections wait with the backend. A program
+//! that is told that there are none may close the socket.
 
 use super::Listener;
 use crate::{
@@ -17,31 +17,31 @@ use kernel::{
     sync::Arc, //
 };
 
-/// What is known of the connections that the backend has and has not handed over.
+/// The backend's connections that it has not handed over.
 enum Pending {
     /// There is none.
     Nothing,
-    /// This has to be answered first: then what was there is handed over.
+    /// The exchange has to be answered first: connections that had arrived before are handed over
+    /// then.
     Unanswered(Arc<Exchange>),
-    /// There is one, which is about to be handed over.
+    /// The backend is about to hand over a connection.
     Coming,
-    /// One was handed over just now, or will never be.
+    /// A connection was handed over just now, or has failed.
     Decided,
 }
 
 impl Listener {
-    /// Returns whether the backend has a connection, as far as that can be said without waiting for
-    /// it.
+    /// Looks if the backend has a connection, as far as that is known without waiting.
     ///
-    /// The oldest place says whether connections wait for which there is no place, once its ACCEPT
-    /// was answered: what came before that has been handed over.
+    /// Once its ACCEPT was answered, the oldest posted connection shows if connections wait without
+    /// an ACCEPT. Connections that arrived before were handed over.
     fn pending(&self) -> Pending {
         let link = &self.remote.link;
-        // Without status words an ACCEPT is not answered while nothing comes.
+        // Without status words ACCEPT is answered only when a connection arrives.
         if !link.has(Feature::Waiting) || !link.has(Feature::Status) {
             return Pending::Nothing;
         }
-        // One that was given back may be before it.
+        // A withdrawn one may be older.
         let oldest = {
             let posted = self.posted.lock();
             let mut conns = posted.conns.iter();
@@ -54,7 +54,7 @@ impl Listener {
             Some(accept) if !accept.is_over() => return Pending::Unanswered(accept.clone()),
             _ => (),
         }
-        // In this order: a connection is counted until it is handed over.
+        // In this order: the backend counts a connection until it is handed over.
         let is_coming = oldest.ring.has_waiting();
         Conn::look_for_outcome(oldest.as_arc_borrow());
         match (oldest.is_pending(), is_coming) {
@@ -64,7 +64,7 @@ impl Listener {
         }
     }
 
-    /// Waits, killably, until it is certain that the backend has no connection. Returns `false` if
+    /// Waits killably until it is certain that the backend has no connection. Returns `false` if
     /// there may be one now.
     pub(crate) fn settle(&self) -> Result<bool> {
         match self.pending() {
@@ -84,8 +84,8 @@ impl Listener {
         Ok(false)
     }
 
-    /// Returns whether `poll()` says that there is a connection. May have to wait for the backend to
-    /// answer what was asked for just now; killable.
+    /// Returns `true` if `poll()` reports a connection. May wait killably for the response to a
+    /// recent ACCEPT.
     pub(crate) fn poll(&self) -> bool {
         loop {
             if self.is_ready() {

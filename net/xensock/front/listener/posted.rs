@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The connections that a listener has asked for ahead of `accept()`.
+//! The connections that a listener has posted ahead of `accept()`.
 
 use crate::{
     commands::Exchange,
@@ -11,42 +11,42 @@ use kernel::{
     sync::Arc, //
 };
 
-/// How many connections are asked for ahead, at the most. Each costs a data ring.
+/// Largest number of connections posted ahead. Each costs a data ring.
 pub(super) const MAX_AHEAD: usize = 8;
 
-/// Whether a socket listens.
+/// The phase of a listener.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ListenPhase {
-    /// It does.
+    /// The socket listens.
     Open,
-    /// The link has gone down. Another listener takes its place when there is a link again.
+    /// The link went down. Another listener replaces this one with the next link.
     Lost,
-    /// It does not any more.
+    /// The socket no longer listens.
     Closed,
 }
 
-/// The connections that were asked for.
+/// The posted connections.
 pub(super) struct PostedConns {
-    /// In the order in which they were asked for, and so in which they come.
+    /// In the order in which they were posted and are filled.
     pub(super) conns: KVec<Arc<Conn>>,
-    /// Those of them that the backend was asked to give up, and by what.
+    /// The withdrawn connections, with their WITHDRAW requests.
     pub(super) given_back: KVec<(Arc<Conn>, Arc<Exchange>)>,
-    /// How many more are being set up.
+    /// Number of further connections that are being set up.
     pub(super) coming: usize,
-    /// How many there shall be.
+    /// Number of connections to keep posted.
     pub(super) wanted: usize,
-    /// How many there may be, as the program's backlog says.
+    /// Largest number of connections to post, from the program's backlog.
     pub(super) limit: usize,
     pub(super) phase: ListenPhase,
 }
 
 impl PostedConns {
-    /// Returns whether one more is to be set up; if so, it counts. There is always one to be asked
-    /// of, see [`Listener::settle`](super::Listener::settle), also if others are about to set up what
-    /// is wanted.
+    /// Returns `true` if another connection has to be set up, and counts it. One posted connection
+    /// always exists, see [`Listener::settle`](super::Listener::settle), even if other tasks are
+    /// setting up as many as are wanted.
     pub(super) fn begin(&mut self) -> bool {
         let has_room = self.conns.len() + self.coming < MAX_AHEAD;
-        // Those that are given back are among the others.
+        // `conns` contains the withdrawn connections too.
         let is_wanted =
             self.conns.len().saturating_sub(self.given_back.len()) + self.coming < self.wanted;
         let is_needed = self.conns.is_empty();
@@ -62,30 +62,30 @@ impl PostedConns {
         given_back.any(|(other, _)| Arc::ptr_eq(other, conn))
     }
 
-    /// Returns those that have no connection and are to have one, the oldest first.
+    /// Returns the connections that are not filled and not withdrawn, the oldest first.
     pub(super) fn idle(&self) -> impl Iterator<Item = &Arc<Conn>> {
         self.conns
             .iter()
             .filter(|conn| conn.is_pending() && !self.is_given_back(conn))
     }
 
-    /// Returns whether some are given back or have failed, or there are none to get a connection.
+    /// Returns `true` if some connections are withdrawn or have failed, or none are posted.
     pub(super) fn needs_care(&self) -> bool {
         let has_none = self.coming == 0 && self.conns.is_empty();
         let has_failed = self.conns.iter().any(|conn| conn.death().is_some());
         self.phase == ListenPhase::Open && (has_none || has_failed || !self.given_back.is_empty())
     }
 
-    /// Notes that one of them is given back, unless that was noted before. There is room: see
+    /// Notes that a connection is withdrawn. Returns `false` if it was before. There is room: see
     /// [`Listener::new`](super::Listener::new).
     pub(super) fn note_given_back(&mut self, conn: &Arc<Conn>, withdraw: &Arc<Exchange>) -> bool {
         let is_known = self.conns.iter().any(|other| Arc::ptr_eq(other, conn));
         let note = (conn.clone(), withdraw.clone());
-        // If it is not put there, it is none of the last references that goes.
+        // If the push fails, it does not drop the last references.
         is_known && !self.is_given_back(conn) && self.given_back.push_within_capacity(note).is_ok()
     }
 
-    /// Takes one away.
+    /// Removes a connection.
     pub(super) fn remove(&mut self, index: usize) -> Option<Arc<Conn>> {
         let conn = self.conns.remove(index).ok()?;
         self.given_back
@@ -93,7 +93,7 @@ impl PostedConns {
         Some(conn)
     }
 
-    /// Takes everything away.
+    /// Removes all connections.
     pub(super) fn close(&mut self, phase: ListenPhase) -> KVec<Arc<Conn>> {
         self.phase = phase;
         self.given_back.clear();

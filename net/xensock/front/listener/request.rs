@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a listener asks the backend for: connections, one by one.
+//! Posting of connections, one by one.
 
 use super::Listener;
 use crate::{
@@ -19,7 +19,7 @@ use kernel::{
 };
 
 impl Listener {
-    /// Sets up what an ACCEPT needs, and says what to send first.
+    /// Prepares an ACCEPT. Returns the connection and the first request to send.
     pub(super) fn set_up(&self) -> Result<(Arc<Conn>, Arc<Exchange>)> {
         let link = &self.remote.link;
         let (id, id_new) = (self.remote.id, link.new_id());
@@ -41,23 +41,23 @@ impl Listener {
 
     /// Ends a POLL that waits for a connection, before the socket is released. May sleep.
     ///
-    /// Returns the connection that serves for that, which is still to be released.
+    /// Returns the connection that was used for this. The caller has to release it.
     pub(super) fn end_poll(&self) -> Option<Arc<Conn>> {
         if !self.remote.link.is_polling(self.remote.id) {
             return None;
         }
-        // A slot of the ring is lost if that fails: see `Link::enter`.
+        // If this fails, a slot of the ring is lost: see `Link::enter`.
         self.connect_to_itself().ok()
     }
 
-    /// Has the backend connect to its own socket, so that it answers the POLL that waits there:
-    /// the C backend never does once the socket is released. May sleep.
+    /// Has the backend connect to its own socket, so that it answers the pending POLL. The C
+    /// backend never does once the socket is released. May sleep.
     fn connect_to_itself(&self) -> Result<Arc<Conn>> {
         let link = &self.remote.link;
         let id = self.remote.id;
         let addr = self.remote.local.ok_or(EINVAL)?;
         let remote = RemoteSocket::new(link.clone(), SOCK_STREAM, self.remote.domain, 0, None)?;
-        // The smallest: nothing goes through it, and nobody will accept it.
+        // The smallest ring: the connection carries no data, and is not accepted.
         let fresh = Conn::posted(remote, &self.sk, Order::MIN)?;
         let connect = link.exchange(Call::Connect {
             id: fresh.remote.id,
@@ -65,7 +65,8 @@ impl Listener {
             flags: 0,
             ring: fresh.ring.reference(),
         })?;
-        // The C backend waits for the connection in its only thread: there has to be room for it.
+        // The C backend waits for the connection in its only thread: its queue must have room for
+        // it.
         let backlog = i32::MAX as u32;
         let room = link.exchange(Call::Listen { id, backlog })?;
         let conn = Conn::enter(fresh)?;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a socket has let go of, until the backend has ended it.
+//! The end of sockets and connections that the backend has yet to confirm.
 //!
-//! When TCP has closed a socket, nobody can connect to it any more and its port is free. Here this
-//! is so once the backend has answered RELEASE.
+//! Once TCP has closed a socket, no peer can connect to it any more and its port is free. Here this
+//! holds once the backend has answered RELEASE.
 
 use super::EndpointState;
 use crate::{
@@ -15,18 +15,18 @@ use kernel::{
     sync::Arc, //
 };
 
-/// What the backend was asked to end, and others could still notice.
+/// Sockets and connections that the backend was asked to end, and whose end others could notice.
 #[derive(Default)]
 #[must_use]
 pub(super) struct Closing {
-    /// The end of a socket with an address of its own.
+    /// The RELEASE of a socket with an address of its own.
     socket: Option<Arc<Exchange>>,
-    /// Connections that came to that socket, and that nobody has accepted.
+    /// Connections of that socket that were not accepted.
     conns: KVec<Arc<Conn>>,
 }
 
 impl Closing {
-    /// Ends what a socket was.
+    /// Ends the state of a socket.
     pub(super) fn from(state: EndpointState, abort: bool) -> Self {
         let mut closing = Self::default();
         match state {
@@ -36,10 +36,10 @@ impl Closing {
                 drop(remote);
             }
             EndpointState::Connection(conn) => {
-                // Unread data is lost to the program that closes; TCP tells the peer by a reset.
+                // The closing program loses unread data; TCP signals this to the peer by a reset.
                 let abort = abort || conn.has_unread();
                 Conn::close(&conn, abort);
-                // In good order it ends later, and keeps its port for longer still.
+                // An orderly close ends later, and the port stays in use even longer.
                 closing.socket = conn
                     .remote
                     .local
@@ -54,20 +54,20 @@ impl Closing {
         closing
     }
 
-    /// Waits until the backend has ended it; killable. No lock may be held.
+    /// Waits killably until the backend has ended everything. No lock may be held.
     ///
-    /// Who cannot be killed does not wait: a program that exits, or a thread of the kernel's, which
+    /// Tasks that cannot be killed do not wait: an exiting program, and kernel threads, which
     /// others wait for.
     pub(super) fn wait(self) {
         let task = current!();
         if task.is_exiting() || task.mm().is_none() {
             return;
         }
-        // Whatever is answered, it has ended.
+        // Whatever the response is, the socket has ended.
         if let Some(ending) = self.socket {
             let _ = ending.wait();
         }
-        // Those that ended with the link have no RELEASE.
+        // Connections that ended with the link have no RELEASE.
         for conn in self.conns.iter().filter(|c| c.remote.is_released()) {
             let _ = conn.remote.ending().wait();
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Connecting, and going back to a socket that never was.
+//! `connect()`, and `connect()` to `AF_UNSPEC`.
 
 use super::{
     ring_order,
@@ -44,9 +44,9 @@ use kernel::{
 impl Stream {
     /// `connect()` to an address, as `__inet_stream_connect()` does it.
     ///
-    /// If it shall not block, it waits for the backend's answer nevertheless, as far as that does not
-    /// wait for the peer: what is wrong with the address or the policy, or that no port is left, the
-    /// call says itself.
+    /// A nonblocking call also waits for the response of the backend, as long as the response does
+    /// not depend on the peer. So the call itself returns errors of the address or of the policy,
+    /// and the lack of a port.
     pub(crate) fn connect(
         &self,
         socket: &Socket,
@@ -60,10 +60,10 @@ impl Stream {
             None => {
                 let (pending, connect) = self.start(socket, sk, peer)?;
                 if nonblock && connect.is_some_and(|connect| connect.wait().is_err()) {
-                    // The socket has been told, or is just being told.
+                    // The socket was notified of the error, or is about to be.
                     timeout = sk.snd_timeout(false);
                 } else if nonblock {
-                    // With TCP the outcome is never there within the call that starts.
+                    // With TCP the outcome is never known within the call that begins the attempt.
                     return Err(pending);
                 }
                 pending
@@ -78,7 +78,7 @@ impl Stream {
 
         let _guard = self.transit()?;
         match socket.state() {
-            // Another thread has seen it through.
+            // Another thread has finished the attempt.
             SocketState::Connected => return Ok(()),
             SocketState::Connecting => (),
             // Disconnected meanwhile.
@@ -86,7 +86,7 @@ impl Stream {
         }
         if sk.state() == TcpState::Close {
             let error = sk.take_error().unwrap_or(ECONNABORTED);
-            // Who needs its address again waits for its end then.
+            // If the program needs the address again, `bind()` waits until it is free.
             let _ = self.reset(socket, sk);
             return Err(error);
         }
@@ -94,13 +94,13 @@ impl Stream {
         Ok(())
     }
 
-    /// Returns whether `connect()` would start an attempt, as far as that can be said beforehand.
+    /// Returns `true` if `connect()` would begin an attempt, as far as is known beforehand.
     pub(crate) fn can_start(&self, socket: &Socket, sk: &Sock) -> bool {
         socket.state() == SocketState::Unconnected && sk.state() == TcpState::Close
     }
 
-    /// Starts an attempt, unless another thread does. Returns what a call says that does not wait
-    /// for the end of it, and what was asked, if the answer to that does not wait for the peer.
+    /// Begins an attempt, unless another thread has begun one. Returns the error for a call that
+    /// does not wait for the outcome, and the request if its response does not depend on the peer.
     fn start(
         &self,
         socket: &Socket,
@@ -114,7 +114,7 @@ impl Stream {
         if sk.state() != TcpState::Close {
             return Err(EISCONN);
         }
-        // An address that cannot be read matters only here.
+        // An invalid address matters only here.
         let peer = peer?;
         let fresh = self.set_up(&call, sk, peer)?;
         let link = fresh.remote.link.clone();
@@ -130,7 +130,7 @@ impl Stream {
         sk.clear_shutdown();
         sk.set_state(TcpState::SynSent);
         self.endpoint.inner.lock().state = EndpointState::Connection((*fresh).clone());
-        // From here on the end of the link is told to the connection.
+        // From here on the end of the link notifies the connection.
         let conn = match Conn::enter(fresh) {
             Ok(conn) => conn,
             Err(error) => {
@@ -146,7 +146,7 @@ impl Stream {
         ))
     }
 
-    /// Sets up a connection to `peer`, of which the backend does not know yet.
+    /// Sets up a connection to `peer`, without a request to the backend for it yet.
     fn set_up(&self, call: &CallGuard<'_>, sk: &Sock, peer: SocketAddr) -> Result<UnusedConn> {
         let domain = Some(Domain::from(&peer));
         let ip = Some(destination(peer.ip()));
@@ -162,12 +162,13 @@ impl Stream {
         Ok(fresh)
     }
 
-    /// `connect()` to `AF_UNSPEC`: back to a socket that was never connected, or never listened.
+    /// `connect()` to `AF_UNSPEC`: resets the socket to one that was never connected and never
+    /// listened.
     pub(crate) fn disconnect(&self, socket: &Socket, sk: &Sock) -> Result {
         let closing = {
             let _guard = self.transit()?;
             if !matches!(sk.state(), TcpState::Close | TcpState::Listen) {
-                // Who is waiting in a call is told.
+                // Tasks that wait in a call are notified.
                 sk.set_error(ECONNRESET);
             }
             sk.set_peek_offset(None);
@@ -188,7 +189,7 @@ impl Stream {
     }
 }
 
-/// Returns what `connect()` has to say, if this call does not start an attempt.
+/// Returns the error of `connect()` for an attempt in progress, or `None` if none is.
 fn under_way(socket: &Socket) -> Result<Option<Error>> {
     match socket.state() {
         SocketState::Connected => Err(EISCONN),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `recvmsg()` says beside the data of a stream.
+//! Control messages of `recvmsg()` on a stream.
 
 use super::Stream;
 use crate::{
@@ -35,7 +35,7 @@ impl Stream {
         }
         if self.endpoint.known_option(SOL_TCP, TCP_INQ) != 0 {
             let unread = conn.ring.peek_readable();
-            // That nothing more comes is something to be read, too.
+            // The end of the stream counts as something to read.
             let shown = if unread == 0 && sk.is_flag(SockFlag::Done) {
                 1
             } else {

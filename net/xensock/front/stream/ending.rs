@@ -77,15 +77,15 @@ impl Stream {
                 }
             }
         };
-        // For those who sleep in a call.
+        // Wakes tasks that sleep in a call.
         sk.state_changed();
         drop(guard);
         closing.wait();
         result
     }
 
-    /// `close()`: what was sent is still delivered, unless SO_LINGER with a time of 0 forbids it. What
-    /// others could connect to has ended when it returns.
+    /// `close()`: bytes sent are still delivered, unless SO_LINGER with a time of 0 forbids it.
+    /// When it returns, a peer can no longer connect to the socket.
     pub(crate) fn release(&self, sk: &Sock) {
         let linger = sk.linger();
         if let (Some(conn), Some(time)) = (self.conn(), linger) {
@@ -108,34 +108,34 @@ impl Stream {
     }
 }
 
-/// Returns whether the backend can be told that nothing more will be sent. If not, there is only
-/// RELEASE, which ends both directions.
+/// Returns `true` if the dialect can end sending alone. If not, only RELEASE is left, which ends
+/// both directions.
 fn has_shutdown(conn: &Conn) -> bool {
     conn.remote.link.quirks().has_shutdown()
 }
 
-/// Ends sending. The socket says that it is shut down already.
+/// Ends sending. The socket is marked as shut down already.
 fn end_sending(conn: &Arc<Conn>) -> Result {
-    // Who is sending just now has looked at that before: let it finish, it does not wait.
+    // A concurrent sender may have passed the check before: let it finish, it does not wait.
     drop(conn.tx.lock());
     if !has_shutdown(conn) {
-        // Nothing will be received either.
+        // The program will receive nothing either.
         Conn::close(conn, false);
         return Ok(());
     }
     conn.end_sending()
 }
 
-/// Wants nothing more, after sending was ended.
+/// Stops receiving, after sending was ended.
 fn refuse_more(conn: &Conn) -> Result {
     match has_shutdown(conn) {
         true => conn.refuse_more(),
-        // It is closed already.
+        // The connection is closed already.
         false => Ok(()),
     }
 }
 
-/// Waits until the peer has got everything, or the time is over.
+/// Waits until the peer has acknowledged everything, or the time is over.
 fn linger_for(sk: &Sock, conn: &Arc<Conn>, mut time: Timeout) {
     if time.is_zero() {
         return;
@@ -152,7 +152,7 @@ fn linger_for(sk: &Sock, conn: &Arc<Conn>, mut time: Timeout) {
             sk.state(),
             TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck
         );
-        // The C backend says no more than that it has taken everything.
+        // The C backend reports only that it has taken everything.
         let is_over = || !can_ask && conn.expect_room() > 0 && conn.is_drained();
         !is_closing || conn.death().is_some() || is_over()
     });

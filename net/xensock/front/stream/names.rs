@@ -31,7 +31,7 @@ impl Stream {
             }
             Name::Peer | Name::LastPeer => {
                 let conn = self.conn().ok_or(ENOTCONN)?;
-                // PV Calls does not tell who has connected.
+                // PV Calls does not report the address of an accepted peer.
                 let unknown = any(conn.remote.domain);
                 Ok(conn.peer.copy().unwrap_or(unknown))
             }
@@ -48,7 +48,7 @@ impl Stream {
     }
 }
 
-/// Returns the local address of a connection, as far as the backend knows it.
+/// Returns the local address of a connection, if the backend reports it.
 fn connected_name(conn: &Conn) -> Result<Option<SocketAddr>> {
     if let Some(name) = conn.local.copy() {
         return Ok(Some(name));
@@ -62,9 +62,9 @@ fn connected_name(conn: &Conn) -> Result<Option<SocketAddr>> {
             }
             Ok(name)
         }
-        // Who was killed does not need it.
+        // A killed program does not need the address.
         Err(ERESTARTSYS) => Err(ERESTARTSYS),
-        // PV Calls has no word for it, and a connection that is gone no socket.
+        // PV Calls has no such request, and an ended connection has no socket.
         Err(_) => Ok(None),
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The calls of servers: an address, listening, accepting.
+//! The calls of servers: `bind()`, `listen()` and `accept()`.
 
 use super::{
     ring_order,
@@ -45,23 +45,23 @@ use kernel::{
     xen::trace::xensock_front as trace, //
 };
 
-/// What `accept()` makes for a connection of the backend's.
+/// The socket that `accept()` creates for a connection of the backend.
 pub(crate) trait AcceptedSocket {
-    /// Returns the socket and what it does. `EINVAL` if it is no stream.
+    /// Returns the socket and its stream. Fails with `EINVAL` if it is not a stream.
     fn stream(&self) -> Result<(&Sock, &Stream)>;
 }
 
-/// What `accept()` gets.
+/// The result of `accept()`.
 pub(crate) enum Acceptance<S> {
-    /// A connection of the backend's.
+    /// A connection of the backend.
     Socket(S),
     /// The next connection of this socket, which listens in the guest itself.
     Local(Arc<KernelSocket<Tcp>>),
 }
 
 impl Stream {
-    /// `bind()`, as `__inet_bind()` does it; `may_keep` is asked about the address that the socket
-    /// has got.
+    /// `bind()`, as `__inet_bind()` does it. `may_keep` checks the address that the socket has
+    /// received.
     pub(crate) fn bind(
         &self,
         socket: &Socket,
@@ -100,8 +100,8 @@ impl Stream {
         }
     }
 
-    /// Forgets an address that a new one can replace: one without a port, once it is not in use any
-    /// more. `EINVAL` if there is another.
+    /// Clears an address that can be replaced: one without a port, once it is no longer in use.
+    /// Fails with `EINVAL` if there is another address.
     fn forget_portless(&self) -> Result {
         let mut inner = self.endpoint.inner.lock();
         let is_bound = match &inner.state {
@@ -115,8 +115,8 @@ impl Stream {
         Ok(())
     }
 
-    /// `listen()`, as `inet_listen()` does it. `local` gives what is to listen in the guest itself
-    /// if the backend's socket has this address.
+    /// `listen()`, as `inet_listen()` does it. `local` returns the socket that listens in the guest
+    /// itself if the backend's socket has this address.
     pub(crate) fn listen(
         &self,
         socket: &Socket,
@@ -153,7 +153,7 @@ impl Stream {
             sk.set_max_ack_backlog(backlog);
             sk.set_state(TcpState::Listen);
         }
-        // It may have come to the one in the guest before anybody could be told.
+        // A connection may have arrived in the guest before the callbacks were set.
         if listener.local.as_ref().is_some_and(|l| l.has_connection()) {
             sk.data_ready();
         }
@@ -163,7 +163,7 @@ impl Stream {
         })
     }
 
-    /// `accept()`, as `inet_csk_accept()` does it. `make` creates a socket like this one.
+    /// `accept()`, as `inet_csk_accept()` does it. `make` creates a socket of the same family.
     pub(crate) fn accept<S: AcceptedSocket>(
         &self,
         sk: &Sock,
@@ -179,7 +179,7 @@ impl Stream {
                 let new = make()?;
                 let (child, stream) = new.stream()?;
                 if self.take_into(&listener, child, stream) {
-                    // If that fails, the next call will say so.
+                    // If this fails, the next call reports it.
                     let _ = listener.post();
                     return Ok(Acceptance::Socket(new));
                 }
@@ -190,7 +190,7 @@ impl Stream {
                 return Ok(Acceptance::Local(local));
             }
             if listener.is_closed() {
-                // Another may have taken its place, with another link.
+                // Another listener may have replaced this one, with another link.
                 listener = match self.endpoint.listener().filter(|now| !now.is_closed()) {
                     Some(now) => now,
                     None => return Err(sk.take_error().unwrap_or(EINVAL)),
@@ -205,8 +205,8 @@ impl Stream {
         }
     }
 
-    /// Has the backend of the link that there is now listen for a socket that has lost its own.
-    /// `ENETDOWN` if there is none; after another error the socket does not listen any more.
+    /// Sets up a listener with the current link for a socket that has lost its own. Fails with
+    /// `ENETDOWN` if there is no link; after any other error the socket no longer listens.
     pub(crate) fn revive(&self, sk: &Sock) -> Result {
         let call = self.endpoint.lock_call()?;
         let Some(lost) = self.endpoint.listener().filter(|l| l.is_lost()) else {
@@ -220,7 +220,7 @@ impl Stream {
         result
     }
 
-    /// Has another listener take the place of one that was lost with its link.
+    /// Replaces a listener that was lost with its link.
     fn listen_again(&self, _call: &CallGuard<'_>, sk: &Sock, lost: &Arc<Listener>) -> Result {
         let (local, domain) = (lost.remote.local, lost.remote.domain);
         let ip = local.and_then(|local| specific(local.ip()));
@@ -242,7 +242,7 @@ impl Stream {
             is_wanted
         };
         if !is_wanted {
-            // The program has ended it meanwhile.
+            // The program has ended the listener meanwhile.
             drop(listener.close());
             return Ok(());
         }
@@ -257,7 +257,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends a socket that has lost its listener and gets no other.
+    /// Ends a socket that has lost its listener and will get no other.
     pub(crate) fn give_up(&self, error: Error) {
         if let Some(lost) = self.endpoint.listener().filter(|l| l.is_lost()) {
             self.endpoint.set_lost(false);
@@ -265,7 +265,7 @@ impl Stream {
         }
     }
 
-    /// Gives the connection that has come first to a new socket.
+    /// Gives the connection that arrived first to a new socket.
     fn take_into(&self, listener: &Arc<Listener>, child: &Sock, stream: &Self) -> bool {
         let Some(conn) = listener.take() else {
             return false;
@@ -275,7 +275,7 @@ impl Stream {
             (inner.settings.clone(), inner.has_late_settings)
         };
         if let Some(settings) = settings.as_ref().filter(|_| is_late) {
-            // What the program will read of the new socket is to be so.
+            // The options that the program can read from the new socket have to take effect.
             for call in settings.calls_for_accepted(conn.remote.id) {
                 let _ = conn.remote.send(call);
             }
@@ -303,7 +303,7 @@ impl Stream {
     }
 }
 
-/// Has the backend's socket listen, at any port if it has none yet.
+/// Makes the backend's socket listen, on any port if it has none yet.
 fn listen_with(
     remote: &mut RemoteSocket,
     backlog: u32,
@@ -317,7 +317,7 @@ fn listen_with(
         None => None,
     };
     let id = remote.id;
-    // Before anybody can connect.
+    // Before any peer can connect.
     remote.link.may_listen()?;
     remote.ask(Call::Listen { id, backlog })?;
     Ok(local)

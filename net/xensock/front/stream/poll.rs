@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a stream is ready for, as `tcp_poll()` says it.
+//! `poll()` of a stream, as `tcp_poll()` does it.
 
 use super::Stream;
 use crate::{
@@ -32,7 +32,7 @@ use kernel::net::{
 use kernel::sync::Arc;
 
 impl Stream {
-    /// Returns what the socket is ready for.
+    /// Returns the poll events of the socket.
     pub(crate) fn poll(&self, sk: &Sock) -> u32 {
         let (state, shutdown) = (sk.state(), sk.shutdown_mask());
         let mut mask = 0;
@@ -58,7 +58,7 @@ impl Stream {
         mask
     }
 
-    /// Returns what a listening socket is ready for.
+    /// Returns the poll events of a listening socket.
     fn poll_listener(&self) -> u32 {
         match self.endpoint.listener() {
             Some(listener) if listener.poll() => EPOLLIN | EPOLLRDNORM,
@@ -67,7 +67,7 @@ impl Stream {
     }
 }
 
-/// Returns what the ring lets a program do, and arranges to be woken for what it does not.
+/// Returns the poll events of the ring, and has the program woken for the others.
 fn poll_ring(sk: &Sock, conn: &Arc<Conn>, shutdown: ShutdownMask) -> u32 {
     // No more than the ring can hold while the backend waits for room.
     let wanted = sk.rcv_lowat(false, usize::MAX);

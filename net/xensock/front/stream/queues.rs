@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How much there is on the way, for ioctl(2), as `tcp_ioctl()` says it.
+//! The sizes of the queues for ioctl(2), as in `tcp_ioctl()`.
 
 use super::Stream;
 use crate::{
@@ -17,7 +17,7 @@ use kernel::{
 };
 
 impl Stream {
-    /// Returns how many bytes can be received.
+    /// Returns the number of bytes that can be received.
     pub(crate) fn unread(&self, sk: &Sock) -> Result<u32> {
         not_listening(sk)?;
         let Some(conn) = self.conn() else {
@@ -26,7 +26,7 @@ impl Stream {
         conn.hear_urgent(sk);
         let readable = conn.ring.peek_readable();
         if readable > conn.ring.rx_size() / 2 {
-            // Who looks may wait for more than there is room for.
+            // The program may wait for more bytes than the ring has room for.
             Conn::note_too_small(&conn, Way::In);
         }
         if sk.is_flag(SockFlag::UrgInline) {
@@ -36,10 +36,11 @@ impl Stream {
         }
     }
 
-    /// Returns how many bytes the peer has not acknowledged. Waits for the backend, which knows some
-    /// of them.
+    /// Returns the number of bytes that the peer has not acknowledged. Waits for the backend, which
+    /// knows some of them.
     pub(crate) fn unacknowledged(&self, sk: &Sock) -> Result<u32> {
-        // First what was not sent: what is sent meanwhile had better count twice than not at all.
+        // Read the unsent bytes first: bytes sent meanwhile should rather count twice than not at
+        // all.
         let unsent = self.unsent(sk)?;
         if sk.state() == TcpState::SynSent || self.conn().is_none() {
             return Ok(unsent);
@@ -47,12 +48,12 @@ impl Stream {
         match self.endpoint.sent_not_acknowledged(sk) {
             Ok(sent) => Ok(unsent.saturating_add(sent)),
             Err(ERESTARTSYS) => Err(ERESTARTSYS),
-            // PV Calls has no word for it, and a connection that is gone nothing on the way.
+            // PV Calls has no such request, and an ended connection has no bytes in flight.
             Err(_) => Ok(unsent),
         }
     }
 
-    /// Returns how many bytes were not sent.
+    /// Returns the number of bytes that the backend has not taken.
     pub(crate) fn unsent(&self, sk: &Sock) -> Result<u32> {
         not_listening(sk)?;
         Ok(self.conn().map_or(0, |conn| conn.ring.peek_queued()))

@@ -34,7 +34,7 @@ use kernel::{
     }, //
 };
 
-/// So much more than fits is worth an extension of `out` at once, in a call that may not wait for room.
+/// Number of bytes too many for the ring from which on a nonblocking call grows `out` at once.
 const LARGE: usize = 64 << 10;
 
 impl Stream {
@@ -49,7 +49,7 @@ impl Stream {
             return Ok(sent);
         }
         result.map(|()| 0).map_err(|error| {
-            // An error that came in meanwhile says more than that the pipe is broken.
+            // A pending error says more than EPIPE.
             let error = match error {
                 EPIPE => sk.take_error().unwrap_or(EPIPE),
                 error => error,
@@ -94,7 +94,7 @@ impl Stream {
             if n > 0 {
                 continue;
             }
-            // The program has been told that so much fits.
+            // SO_SNDBUF has told the program that so many bytes fit.
             let is_large = msg.source().len() >= LARGE;
             if timeout.is_zero() && is_large && Conn::grow_now(&conn, sk)? {
                 continue;
@@ -133,7 +133,7 @@ impl Stream {
         let peek_offset = sk.peek_offset();
         let first = peek_offset.filter(|_| is_peek).unwrap_or(0);
         if is_peek {
-            // What is peeked at stays in the ring, and who looks may wait for more.
+            // Peeked bytes stay in the ring, and the program may wait for more.
             let (most, there) = (conn.max_wait(), conn.ring.peek_readable() as usize);
             if target > most || (len > there && there > most) {
                 Conn::note_too_small(&conn, Way::In);
@@ -141,7 +141,7 @@ impl Stream {
             target = target.min(most);
         }
         let mut received = 0;
-        // What was looked at or passed, and is still in the ring.
+        // Number of bytes that were peeked at or passed over and are still in the ring.
         let mut peeked = first;
 
         let result = loop {
@@ -175,7 +175,7 @@ impl Stream {
             if received > 0 && timeout.is_zero() {
                 break Ok(());
             }
-            // A call that does not wait is not interrupted, either.
+            // A nonblocking call is not interrupted either.
             if !timeout.is_zero() && current!().signal_pending() {
                 break Err(timeout.interrupted());
             }
@@ -198,8 +198,9 @@ impl Stream {
                 break Err(error.into());
             }
         };
-        // For those who wait for an edge. Who polls all the time needs no event, nor does who receives
-        // much: the next call asks for one when it waits, and the link does from time to time.
+        // Ask for an event if tasks wait for an edge. A busy-polling program needs none, nor does
+        // one that receives much: the next call asks for an event when it waits, and the link's
+        // periodic check does too.
         let wants_edge = conn.is_polled() || sk.is_flag(SockFlag::Async);
         let comes_back = sk.busy_polls() || conn.receives_large();
         if received == 0 || wants_edge || !comes_back {
@@ -220,7 +221,7 @@ impl Stream {
     }
 }
 
-/// What a call says that finds a signal where it would wait.
+/// Returns the error of a call that finds a signal where it would wait.
 fn interrupted(timeout: Timeout) -> Error {
     if timeout.is_zero() {
         return EAGAIN;
@@ -229,12 +230,12 @@ fn interrupted(timeout: Timeout) -> Error {
 }
 
 impl Stream {
-    /// Waits for data, and returns how many of `len` bytes to splice: no more than there are, so that
-    /// no page is allocated in vain.
+    /// Waits for data, and returns the number of bytes to splice, at most `len`: no more than are
+    /// available, so that no page is allocated in vain.
     pub(crate) fn splice_len(&self, sk: &Sock, len: usize, nonblock: bool) -> Result<usize> {
         let mut timeout = sk.rcv_timeout(nonblock);
         let Some(conn) = self.conn() else {
-            // Receiving says what is to be said.
+            // The following receive returns the error.
             return Ok(1);
         };
         sk.wait(&mut timeout, || {
@@ -248,7 +249,7 @@ fn may_send(sk: &Sock) -> bool {
     !sk.shutdown_mask().contains(Shutdown::Send)
 }
 
-/// Which byte is urgent.
+/// The position of the urgent byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum UrgentAt {
     Nothing,
@@ -256,7 +257,7 @@ enum UrgentAt {
     LastThatFits,
 }
 
-/// Sends what there is room for; 0 if there is none.
+/// Sends as many bytes as there is room for. Returns 0 if there is none.
 fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr, mark: UrgentAt) -> Result<usize> {
     let _guard = conn.tx.lock();
     if !may_send(sk) {
@@ -290,7 +291,8 @@ fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr, mark: UrgentAt) -> R
     Ok(n)
 }
 
-/// How many of `n` bytes that were received are still in the ring, for being only peeked at.
+/// Returns the number of the `n` received bytes that stay in the ring because they are only peeked
+/// at.
 fn left(n: u32, flags: u32) -> u32 {
     if flags & msg::PEEK != 0 {
         n
@@ -299,18 +301,18 @@ fn left(n: u32, flags: u32) -> u32 {
     }
 }
 
-/// What the ring had to give.
+/// The result of one read from the ring.
 enum Received {
     Bytes(u32),
     /// The urgent byte, which is left out.
     UrgentAt,
-    /// Nothing yet, or nothing any more.
+    /// No bytes now, or none any more.
     Nothing,
-    /// An index that makes no sense: it never will again.
+    /// The ring has an invalid index, for ever.
     Impossible,
 }
 
-/// Receives what there is behind what was `peeked` at, up to `len` bytes.
+/// Receives up to `len` bytes behind the `peeked` ones.
 fn recv_some(
     sk: &Sock,
     conn: &Arc<Conn>,
@@ -332,7 +334,7 @@ fn recv_some(
     };
     let mut len = readable.min(u32::try_from(len).unwrap_or(u32::MAX));
     if len > 0 {
-        // What comes with these bytes: the event that tells of it may be on its way.
+        // The event for an urgent byte among these may still be on its way.
         conn.hear_urgent(sk);
         match conn.urgent_step(sk, peeked, len) {
             Step::Read(n) => len = n,
@@ -343,7 +345,7 @@ fn recv_some(
         }
     }
     let n = if flags & msg::TRUNC != 0 {
-        // As TCP: thrown away, not copied.
+        // As in TCP: discarded, not copied.
         len
     } else {
         conn.ring.copy_out(peeked, len, msg.dest()) as u32
@@ -366,8 +368,8 @@ fn consume(conn: &Conn, n: u32) {
     conn.pass_urgent();
 }
 
-/// What a read gives when nothing more will come: a reset is reported once, after that the stream
-/// has just ended.
+/// Returns the result of a read when nothing more will come. A reset is reported once; after that
+/// the stream has just ended.
 fn no_more(sk: &Sock, has_received: bool) -> Result {
     if has_received || sk.is_flag(SockFlag::Done) {
         return Ok(());
@@ -375,7 +377,7 @@ fn no_more(sk: &Sock, has_received: bool) -> Result {
     sk.take_error().map_or(Ok(()), Err)
 }
 
-/// What a read gives on a socket without a connection.
+/// Returns the result of a read on a socket without a connection.
 fn never_connected(sk: &Sock) -> Result {
     if sk.state() == TcpState::Listen {
         return Err(ENOTCONN);
@@ -387,29 +389,31 @@ fn never_connected(sk: &Sock) -> Result {
     }
 }
 
-/// Whether an empty ring ends a read: nothing more comes, or the program wants nothing more.
+/// Returns `true` if an empty ring ends a read: nothing more comes, or the program wants nothing
+/// more.
 ///
-/// That the socket is shut down does not say it: after a reset there may be bytes on their way.
+/// The socket's shutdown flag is not enough: after a reset bytes may still be on their way.
 fn is_over(conn: &Conn) -> bool {
     conn.ring.rx_ending() != Ending::Open || conn.death().is_some() || conn.is_unwanted()
 }
 
-/// How long a read that may not wait for the peer waits for the backend, in milliseconds.
+/// Time that a read waits for the backend after a failure, whatever its own timeout, in
+/// milliseconds.
 const REST_PATIENCE: Msecs = 1000;
 
-/// Whether the connection has failed, and bytes that came before may be on their way through the
-/// ring. With TCP they would be there: a read takes them, and never says that there is nothing yet.
+/// Returns `true` if the connection has failed, and earlier bytes may still be on their way through
+/// the ring. With TCP they would be there: a read takes them, and never returns EAGAIN.
 fn has_rest(conn: &Conn) -> bool {
     matches!(conn.ring.tx_ending(), Ending::Failed(_)) && !is_over(conn)
 }
 
-/// Whether an empty ring stays empty, and what a read then gives.
+/// Returns the result of a read if an empty ring stays empty, else `None`.
 fn end_of_data(sk: &Sock, conn: &Conn, peeked: u32, has_received: bool) -> Option<Result> {
     if !is_over(conn) {
         return None;
     }
     let ending = conn.ring.rx_ending();
-    // The ending was set after the last byte: look again for what came before it.
+    // The ending was set after the last byte: look again for earlier bytes.
     if conn.ring.peek_readable() > peeked {
         return None;
     }
@@ -420,7 +424,7 @@ fn end_of_data(sk: &Sock, conn: &Conn, peeked: u32, has_received: bool) -> Optio
         sk.lock().set_flag(SockFlag::Done);
         return Some(Ok(()));
     }
-    // The interrupt that tells of it may be on its way.
+    // The event that reports it may still be on its way.
     conn.pass_on();
     Some(no_more(sk, false))
 }

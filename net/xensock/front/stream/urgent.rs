@@ -24,7 +24,7 @@ use kernel::{
 };
 
 impl Stream {
-    /// `recvmsg()` with MSG_OOB. It never waits.
+    /// `recvmsg()` with MSG_OOB. Never waits.
     pub(super) fn recv_urgent(
         &self,
         sk: &Sock,
@@ -56,7 +56,7 @@ impl Stream {
         }
     }
 
-    /// Returns whether the next byte to be read is the urgent one.
+    /// Returns `true` if the next byte to be read is the urgent byte.
     pub(crate) fn is_at_mark(&self, sk: &Sock) -> bool {
         self.conn().is_some_and(|conn| {
             conn.hear_urgent(sk);
@@ -65,7 +65,7 @@ impl Stream {
     }
 }
 
-/// Returns whether there is no urgent byte, or none any more.
+/// Returns `true` if there is no urgent byte, or it was read already.
 fn is_none(conn: &Conn) -> bool {
     matches!(conn.urgent_value(), None | Some(UrgentValue::Taken))
 }
