@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The connections that wait to be accepted: TCP has made their sockets, and the guest has none of
-//! them yet.
+//! The connections that wait to be accepted: TCP has a socket for them, and the guest does not yet.
 //!
-//! What waits is counted as it comes and goes, and TCP is told how many may. See [`Shares`] for how
-//! a guest's listeners share what there may be.
+//! Waiting connections are counted as they come and go, and TCP is told how many may wait.
+//! [`Shares`] explains how the listeners of a guest share its limit.
 
 use crate::proto::backlog::Shares;
 use kernel::{
@@ -25,10 +24,10 @@ use kernel::{
     }, //
 };
 
-/// The connections that wait at all listeners of a guest.
+/// The waiting connections of all listeners of a guest.
 pub(crate) struct Waiting {
     sum: Atomic<usize>,
-    /// A listener was held back.
+    /// Set once a listener was held back.
     is_short: Atomic<bool>,
 }
 
@@ -38,19 +37,19 @@ impl Waiting {
         Ok(Arc::new(Self { sum, is_short }, GFP_KERNEL)?)
     }
 
-    /// Returns how many there are.
+    /// Returns the number of waiting connections.
     pub(crate) fn count(&self) -> usize {
         self.sum.load(Relaxed)
     }
 
-    /// Counts a listener's `now` in place of its `before`, and returns the sum.
+    /// Replaces a listener's count `before` by `now`, and returns the sum.
     fn change(&self, before: usize, now: usize) -> usize {
         let more = now.wrapping_sub(before);
         self.sum.fetch_add(more, Full).wrapping_add(more)
     }
 
-    /// Returns whether listeners that were held back have room again, once for each time that they
-    /// were.
+    /// Returns `true` if listeners that were held back have room again. It does so once each time
+    /// that a listener was held back.
     pub(crate) fn has_room_again(&self, shares: &Shares) -> bool {
         shares.has_room(self.count())
             && self.is_short.load(Relaxed)
@@ -60,17 +59,17 @@ impl Waiting {
 
 struct BacklogState {
     shares: Shares,
-    /// How many may wait with TCP, unless too many wait at all listeners.
+    /// Number of connections that may wait with TCP, unless too many wait at all listeners.
     wanted: usize,
-    /// How many waited when that was looked at last.
+    /// Number of waiting connections at the last count.
     own: usize,
 }
 
-/// The connections that wait at one listener.
+/// The waiting connections of one listener.
 #[pin_data]
 pub(crate) struct Backlog {
     waiting: Arc<Waiting>,
-    /// Taken in callbacks of the socket, too.
+    /// Also taken in callbacks of the socket.
     #[pin]
     state: SpinLockIrq<BacklogState>,
 }
@@ -88,8 +87,8 @@ impl Backlog {
         })
     }
 
-    /// Changes how many may wait with TCP, of which there is one more than `backlog` says, as TCP
-    /// has it. To be followed by [`Self::adjust`].
+    /// Changes the number of connections that may wait with TCP. As in TCP, it is one more than
+    /// `backlog`. To be followed by [`Self::adjust`].
     pub(crate) fn set(&self, backlog: u32, shares: Shares) {
         let mut state = self.state.lock();
         state.shares = shares;
@@ -97,7 +96,7 @@ impl Backlog {
         state.wanted = backlog as usize + 1;
     }
 
-    /// Counts what waits now, and tells TCP how many may. Any context.
+    /// Counts the waiting connections, and tells TCP how many may wait. Any context.
     pub(crate) fn adjust(&self, listener: &KernelSocket<Tcp>) {
         let mut state = self.state.lock();
         let now = listener.waiting();
@@ -105,7 +104,7 @@ impl Backlog {
         state.own = now;
         let mut may = state.shares.allow(state.wanted, now, sum);
         if may < state.wanted {
-            // Whoever makes room afterwards finds that somebody has none.
+            // A listener that makes room after this finds the flag set.
             self.waiting.is_short.xchg(true, Full);
             sum = self.waiting.count();
             may = state.shares.allow(state.wanted, now, sum);
@@ -113,7 +112,7 @@ impl Backlog {
         listener.set_backlog(u32::try_from(may - 1).unwrap_or(u32::MAX));
     }
 
-    /// Nothing waits any more: the listener is closed.
+    /// Removes the listener's count, as the listener is closed.
     pub(crate) fn leave(&self) {
         let mut state = self.state.lock();
         self.waiting.change(state.own, 0);

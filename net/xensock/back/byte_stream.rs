@@ -2,7 +2,7 @@
 
 //! The two directions of a connection: between the data ring and the TCP socket.
 //!
-//! Each byte is copied once, by TCP, from or to the pages of the ring.
+//! TCP copies each byte once, from or to the pages of the ring.
 
 use crate::{
     conn_ring::ConnRing,
@@ -35,29 +35,31 @@ use kernel::{
     xen::trace::xensock_back as trace, //
 };
 
-/// How often both directions are gone through before other work has its turn.
+/// Maximum number of passes over both directions before other work has its turn.
 const BUDGET: u32 = 32;
 
-/// A connection, or the attempt to make one: its socket, and what it shares with the guest.
+/// A connection, or the attempt to make one: its socket, and the ring that it shares with the
+/// guest.
 pub(crate) struct ByteStream {
-    /// What the guest calls it.
+    /// The guest's id of the connection.
     id: u64,
     path: Arc<FastPath>,
-    /// CONNECT and its peer, until the guest is told what became of it.
+    /// CONNECT and its peer, until the guest is told the outcome.
     connecting: Option<(OutcomeReport, SocketAddr)>,
-    /// Why the connection has failed.
+    /// The reason why the connection has failed.
     failure: Option<Error>,
-    /// What the guest has shut down, and what was shut down of it.
+    /// The directions that the guest has shut down, and those in which the socket was shut down.
     wanted_shut: ShutdownMask,
     shut: ShutdownMask,
     has_ended_in: bool,
     has_ended_out: bool,
-    /// If the link has them.
+    /// `None` if the link does not have the feature.
     urgent: Option<Urgent>,
 }
 
 impl ByteStream {
-    /// By `path`, whose socket has callbacks. `connecting` is a CONNECT that is not decided yet.
+    /// Creates a stream on `path`, whose socket has callbacks. `connecting` is an undecided
+    /// CONNECT.
     pub(crate) fn new(
         guest: &Guest,
         id: u64,
@@ -77,13 +79,12 @@ impl ByteStream {
         }
     }
 
-    /// Ends it: no more callbacks, and the end of the TCP connection. Returns what is shared with the
-    /// guest, which goes last; but a connection that does not stand yet has failed with `error`, and
-    /// shares nothing any more. Sleeps.
+    /// Ends the callbacks and the TCP connection. Returns the ring, which has to go last. A
+    /// connection that is not established yet fails with `error`, and then no ring is shared any
+    /// more. Sleeps.
     ///
-    /// The peer sees a reset if `abort` is set, if the guest has not taken all that it has got, if
-    /// not all goes that it has still to send, or if too many sockets that were closed are left
-    /// already.
+    /// The peer gets a reset if `abort` is set, if the guest has not read all received data, if not
+    /// all of its own data can be sent, or if too many closed sockets are still there.
     pub(crate) fn end(mut self, guest: &Guest, abort: bool, error: Error) -> Option<Arc<ConnRing>> {
         let shared = self.path.shared.clone();
         let has_unread = shared.ring.writable() != Ok(shared.ring.tx_size());
@@ -103,13 +104,13 @@ impl ByteStream {
         }
     }
 
-    /// Returns whether TCP may go on with the socket when it is closed.
+    /// Returns `true` if TCP may keep the socket after it is closed.
     fn may_linger(&self, guest: &Guest) -> bool {
         let socket = self.socket();
         guest.may_linger(socket.tenant().number(), socket.tenant().held().closed())
     }
 
-    /// Returns what it shares with the guest.
+    /// Returns the ring that the stream shares with the guest.
     pub(crate) fn shared(&self) -> &ConnRing {
         &self.path.shared
     }
@@ -118,19 +119,20 @@ impl ByteStream {
         &self.path.socket
     }
 
-    /// Returns whether there is nothing but bytes, for now.
+    /// Returns `true` if there are only bytes to move, for now.
     pub(crate) fn is_plain(&self) -> bool {
         self.connecting.is_none()
             && self.failure.is_none()
-            // An end that has come waits for room.
+            // The end of the peer's stream may still wait for room in `in`.
             && !self.has_peer_ended()
             && self.shut == self.wanted_shut
             && !self.shut.contains(Shutdown::Send)
             && self.shared().is_settled()
     }
 
-    /// Looks whether the connection stands by now that CONNECT has begun, and if so says it in the
-    /// ring. Returns whether the guest has to be notified of that. An error is what became of CONNECT.
+    /// Checks if the connection is established, after CONNECT has begun, and if so reports that in
+    /// the ring. Returns `true` if the guest has to be notified. An error is the outcome of
+    /// CONNECT.
     pub(crate) fn establish(&mut self, guest: &Guest) -> Result<bool> {
         let Some((completion, peer)) = self.connecting else {
             return Ok(false);
@@ -139,7 +141,7 @@ impl ByteStream {
             TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv => return Ok(false),
             TcpState::Close => {
                 let error = self.socket().tcp().take_error();
-                // It is told once, and this may be the second look.
+                // TCP returns the error once, and this may be the second call.
                 let error = *self.failure.get_or_insert(error.unwrap_or(ECONNREFUSED));
                 return Err(error);
             }
@@ -152,8 +154,9 @@ impl ByteStream {
         Ok(completion.succeed(&guest.transport, self.shared(), name))
     }
 
-    /// Moves what can be moved. `shut` is what the guest has shut down: it was read before, and so
-    /// all that the guest had sent until then is there to be sent.
+    /// Moves as much data as possible. `shut` is the set of directions that the guest has shut
+    /// down. The caller has read it before, so all data that the guest had sent until then are in
+    /// the ring.
     pub(crate) fn progress(
         &mut self,
         guest: &Guest,
@@ -171,7 +174,7 @@ impl ByteStream {
                 })
             }
         }
-        // A reset that neither direction would run into now, being full or empty.
+        // Neither direction would see a reset now if `in` is full and `out` is empty.
         if let Some(error) = self.socket().tcp().take_error() {
             self.fail(error);
         }
@@ -188,7 +191,7 @@ impl ByteStream {
         Ok(Progress::Busy)
     }
 
-    /// Shuts the socket down, in each direction once, if nothing is left to be sent.
+    /// Shuts the socket down, in each direction once, if nothing is left to send.
     fn shut_down(&mut self, directions: ShutdownMask) -> Result<(), Violation> {
         if self.shut == directions || self.failure.is_some() || self.shared().ring.readable()? != 0
         {
@@ -196,7 +199,7 @@ impl ByteStream {
         }
         for (direction, how) in [(Shutdown::Send, How::Write), (Shutdown::Recv, How::Read)] {
             if directions.contains(direction) && !self.shut.contains(direction) {
-                // It fails if the connection has ended meanwhile, of which there are other signs.
+                // This fails if the connection has ended meanwhile, which shows elsewhere too.
                 let _ = self.socket().tcp().shutdown(how);
             }
         }
@@ -204,7 +207,7 @@ impl ByteStream {
         Ok(())
     }
 
-    /// Moves bytes from the socket to `in`. Returns whether there may be more.
+    /// Moves bytes from the socket to `in`. Returns `true` if there may be more.
     fn receive(&mut self) -> Result<bool, Violation> {
         if self.has_ended_in {
             return Ok(false);
@@ -220,7 +223,8 @@ impl ByteStream {
             }
         }
         match ring.with_writable(0, room, |vecs| self.socket().tcp().recv(vecs)) {
-            // After a shutdown that is all there is to read, while the peer may not have ended yet.
+            // After a local shutdown there is nothing more to read, but the peer may not have ended
+            // yet.
             Ok(0) if self.failure.is_none() && !self.has_peer_ended() => (),
             Ok(0) => self.end_in(),
             Ok(n) => {
@@ -248,9 +252,9 @@ impl ByteStream {
         }
     }
 
-    /// Moves bytes from `out` to the socket. Returns whether there may be more.
+    /// Moves bytes from `out` to the socket. Returns `true` if there may be more.
     fn transmit(&mut self) -> Result<bool, Violation> {
-        // What comes after the end is not looked at.
+        // Bytes behind the guest's end of stream are ignored.
         if self.failure.is_some() || self.shut.contains(Shutdown::Send) {
             return Ok(false);
         }
@@ -292,8 +296,8 @@ impl ByteStream {
         Ok(false)
     }
 
-    /// Sends what is left in `out`: a frontend of PV Calls may not have waited for that. Returns
-    /// whether nothing remains that would have to be sent.
+    /// Sends the rest of `out`: a frontend of PV Calls may not have waited for that. Returns `true`
+    /// if nothing remains to be sent.
     fn send_rest(&mut self) -> bool {
         for _ in 0..BUDGET {
             match self.transmit() {
@@ -305,15 +309,15 @@ impl ByteStream {
         self.shut.contains(Shutdown::Send) || self.shared().ring.readable() == Ok(0)
     }
 
-    /// The connection has failed, for the reason that counts: the first.
+    /// Notes that the connection has failed. The first error counts.
     fn fail(&mut self, error: Error) {
         self.failure.get_or_insert(error);
     }
 
-    /// Tells the guest that it can send nothing more, once that is so.
+    /// Tells the guest once it can send nothing more.
     ///
-    /// Comes after what was received, as far as there was room for it: whoever learns of a reset
-    /// here finds it there too.
+    /// This follows the received data, as far as there was room for them: a guest that learns of a
+    /// reset here finds it in `in` too.
     fn end_out(&mut self) {
         if self.has_ended_out {
             return;
@@ -330,20 +334,21 @@ impl ByteStream {
         self.shared().notifier.notify();
     }
 
-    /// Returns whether the peer has got all that the guest has sent, and the end of it.
+    /// Returns `true` if the peer has acknowledged all data of the guest, and the end of stream.
     fn is_acknowledged(&self) -> bool {
         if !self.shut.contains(Shutdown::Send) {
             return false;
         }
         match self.socket().tcp().tcp_state() {
             TcpState::FinWait2 | TcpState::TimeWait => true,
-            // After an error, too; then it is pending, and the callback for it is on its way.
+            // TCP gets here after an error, too. Then the error is pending, and its callback
+            // follows.
             TcpState::Close => !self.socket().tcp().has_error(),
             _ => false,
         }
     }
 
-    /// Returns whether the peer has said that it will send nothing more, or the connection is over.
+    /// Returns `true` if the peer will send nothing more, or the connection is over.
     fn has_peer_ended(&self) -> bool {
         !matches!(
             self.socket().tcp().tcp_state(),
@@ -351,12 +356,12 @@ impl ByteStream {
         )
     }
 
-    /// The peer will send nothing more, and all that it has sent is in the ring.
+    /// Ends `in`: the peer will send nothing more, and all that it has sent is in the ring.
     fn end_in(&mut self) {
         self.has_ended_in = true;
         self.shared().ring.end_tx(match self.failure {
-            // A reset that comes after the end of the peer's stream, for TCP that is EPIPE, is
-            // none of what is received.
+            // TCP reports a reset after the end of the peer's stream as EPIPE. It does not concern
+            // the received data.
             None | Some(EPIPE) => Ending::Orderly,
             Some(error) => Ending::Failed(-error.to_errno()),
         });

@@ -70,12 +70,12 @@ use kernel::{
 };
 use place::AcceptPlace;
 
-/// What the guest asks of the work item.
+/// Requests of the guest that the work item has to perform.
 #[derive(Default)]
 struct PendingRequests {
-    /// What to shut down after the last byte of `out`.
+    /// The directions to shut down after the last byte of `out`.
     shut: ShutdownMask,
-    /// SHRINK, of `in` and of `out`.
+    /// The SHRINK requests of `in` and of `out`.
     shrink: [Option<Response>; 2],
 }
 
@@ -93,13 +93,13 @@ impl PendingRequests {
 #[pin_data]
 pub(crate) struct Conn {
     id: u64,
-    /// A listener fills and cancels what is posted.
+    /// A listener fills and cancels posted places.
     #[pin]
     pump: PumpData<Conn>,
-    /// What belongs to [`Posted`]. It stands apart for [`Conn::show`].
+    /// The data of [`Posted`], kept outside `state` for [`Conn::show`].
     #[pin]
     place: SpinLockIrq<Option<AcceptPlace>>,
-    /// What is in `state`, for those who must not wait for the work item.
+    /// The path that `state` holds, for callers that must not wait for the work item.
     #[pin]
     path: SpinLockIrq<Option<Arc<FastPath>>>,
     mover: Mover,
@@ -140,7 +140,8 @@ impl Conn {
         &self.pump.guest
     }
 
-    /// Begins to connect a socket to `addr`. Unless this fails, `outcome_report` tells the rest.
+    /// Begins to connect a socket to `addr`. If this succeeds, `completion` reports the outcome
+    /// later.
     pub(crate) fn connect(
         guest: &Arc<Guest>,
         id: u64,
@@ -149,7 +150,7 @@ impl Conn {
         ring: RingRef,
         completion: OutcomeReport,
     ) -> Result<Arc<Self>> {
-        // Before anything is mapped for it.
+        // Checked before anything is mapped.
         let peer = socket.reachable(addr)?;
         let conn = Self::new(guest, id)?;
         let shared = guest.ring_for(ring, conn.clone())?;
@@ -164,11 +165,11 @@ impl Conn {
             .inspect_err(|_| socket.tcp().set_linger_abort())?;
         *conn.path.lock() = Some(path.clone());
         let mut stream = ByteStream::new(guest, id, path, Some((completion, addr)));
-        // A peer in this domain has answered by now. The guest finds that with the answer, which
-        // follows; if it was refused, the turn finds the same.
+        // A peer in this domain has answered by now. The guest finds the outcome with the response,
+        // which follows. A refusal is left to the first turn, which finds it too.
         let _ = stream.establish(guest);
         *conn.pump.state.lock() = PumpState::Open(stream);
-        // For what happened before callbacks and channel were there.
+        // For events before the callbacks and the channel were there.
         conn.work();
         Ok(conn)
     }
@@ -178,7 +179,8 @@ impl Conn {
         self.path.lock().as_ref().map(|path| path.socket.clone())
     }
 
-    /// Checks that there is a connection: `ENOTCONN` before and after it.
+    /// Checks that there is a connection. `ENOTCONN` before it is established and after it has
+    /// ended.
     pub(crate) fn check_connected(&self) -> Result {
         let socket = self.socket().ok_or(ENOTCONN)?;
         match socket.tcp().tcp_state() {
@@ -187,8 +189,8 @@ impl Conn {
         }
     }
 
-    /// Shuts the socket down, once all that the guest has sent is on its way. `ENOTCONN` if there is
-    /// no connection.
+    /// Shuts the socket down once all data sent by the guest are on their way. `ENOTCONN` if there
+    /// is no connection.
     pub(crate) fn shut_down(self: &Arc<Self>, directions: ShutdownMask) -> Result {
         self.check_connected()?;
         self.asked.lock().shut |= directions;
@@ -196,7 +198,8 @@ impl Conn {
         Ok(())
     }
 
-    /// Gives a direction of the ring an extension. `ENOTCONN` if there is no ring any more. May sleep.
+    /// Adds an extension to a direction of the ring. `ENOTCONN` if there is no ring any more. May
+    /// sleep.
     pub(crate) fn grow(self: &Arc<Self>, way: Way, order: Order) -> Result {
         let ring = self
             .path
@@ -204,13 +207,13 @@ impl Conn {
             .as_ref()
             .map(|path| path.shared.ring.clone());
         self.guest().extend(&*ring.ok_or(ENOTCONN)?, way, order)?;
-        // Who produces goes there.
+        // The producer changes to the extension.
         self.wake();
         Ok(())
     }
 
-    /// Has the extension of a direction unmapped, which answers `ticket`. `EALREADY` if that is under
-    /// way.
+    /// Has the extension of a direction unmapped, which answers `ticket`. `EALREADY` if that is in
+    /// progress.
     pub(crate) fn shrink(this: &Arc<Self>, way: Way, ticket: Response) -> Result {
         {
             let mut asked = this.asked.lock();
@@ -235,7 +238,7 @@ impl Conn {
         }
     }
 
-    /// Goes on with the memory of the directions, which answers SHRINK.
+    /// Changes the memory of the directions as far as possible, and answers SHRINK.
     fn resize(&self, stream: &ByteStream, tickets: [Option<Response>; 2]) {
         let unwanted = |way: Way| match way {
             Way::In => tickets[0].is_some(),
@@ -244,7 +247,7 @@ impl Conn {
         let resized = stream.shared().resize(unwanted);
         self.answer_shrink(tickets, |i| match &resized {
             Ok(done) if done.get(i) == Some(&true) => Ok(()),
-            // The turn that follows finds the same, and ends the connection.
+            // The turn that follows finds the violation too, and ends the connection.
             Ok(_) | Err(Violation) => Err(EBUSY),
         });
     }
@@ -272,7 +275,7 @@ impl Pump for Conn {
         let shrink = take(&mut self.asked.lock().shrink);
         self.answer_shrink(shrink, |_| Ok(()));
         if let Some(place) = &*self.place.lock() {
-            // There is nothing to tell us yet.
+            // There is nothing that the guest could report yet.
             place.shared.notifier.eoi(true);
         }
         false
@@ -314,7 +317,7 @@ impl Pump for Conn {
                     ..
                 } = self.place.lock().take()?;
                 if let OutcomeReport::Response(_) = completion {
-                    // No socket comes of an ACCEPT that is answered with an error.
+                    // An ACCEPT that is answered with an error creates no socket.
                     registry.forget(self.id, self);
                 }
                 completion.fail(&self.guest().transport, shared, error);
@@ -322,7 +325,7 @@ impl Pump for Conn {
             }
             PumpState::Open(stream) => {
                 let path = self.path.lock().take();
-                // Not the last reference.
+                // This is not the last reference.
                 drop(path);
                 stream.end(self.guest(), abort, error)
             }
@@ -330,7 +333,7 @@ impl Pump for Conn {
     }
 
     fn finish(self: &Arc<Self>) {
-        // An event may have asked for it before they ended.
+        // The last events may have queued it.
         let _ = cancel_sync::<_, SOFTIRQ>(self);
     }
 

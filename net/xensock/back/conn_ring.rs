@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a connection, or a datagram socket, shares with its guest: memory, and how they notify each
-//! other.
+//! The ring that a connection or a datagram socket shares with its guest: memory, and the notifier.
 
 use crate::{
     doorbell::Doorbell,
@@ -47,15 +46,15 @@ use kernel::{
     }, //
 };
 
-/// Memory of the guest that is mapped. Dropping sleeps.
+/// Mapped memory of the guest. Dropping sleeps.
 pub(crate) struct Mapped {
     pages: MappedPages,
-    /// What it takes of the guest's pages, unless its ring does. Goes last.
+    /// The charge on the guest's pages, unless the ring has it. Dropped last.
     _charge: Option<Charge>,
 }
 
 impl Mapped {
-    /// Maps what the guest has granted. May sleep.
+    /// Maps granted pages of the guest. May sleep.
     fn new(peer: DomId, refs: &[GrantRef], charge: Option<Charge>) -> Result<Self> {
         Ok(Self {
             pages: MappedPages::new(peer, refs)?,
@@ -72,13 +71,13 @@ impl Deref for Mapped {
     }
 }
 
-/// A data ring of the guest's.
+/// A data ring of the guest.
 pub(crate) type Ring = DataRing<Mapped>;
 
-/// Who has a data ring: a connection, or a datagram socket.
+/// The user of a data ring: a connection or a datagram socket.
 pub(crate) trait RingUser: Send + Sync {
-    /// The guest says that the ring has news: has the ring looked at, in a turn that
-    /// [begins](ConnRing::begin_turn) then. Any context.
+    /// Called when the guest reports news in the ring. Arranges for a turn that looks at the ring
+    /// and [begins](ConnRing::begin_turn) then. Any context.
     fn ring_has_news(self: ArcBorrow<'_, Self>);
 }
 
@@ -89,28 +88,31 @@ impl Handler for dyn RingUser {
     }
 }
 
-/// A data ring with its notifier: of a datagram socket, or of one connection after another.
+/// A data ring with its notifier. It belongs to a datagram socket, or to one connection after
+/// another.
 ///
-/// Dropped in this order: no more events, then the memory of the guest. Dropping sleeps.
+/// Dropped in this order: the notifier ends the events, then the memory of the guest is unmapped.
+/// Dropping sleeps.
 pub(crate) struct ConnRing {
     pub(crate) notifier: Notifier<dyn RingUser, MappedPages>,
     pub(crate) ring: Arc<Ring>,
-    /// Where the guest has it.
+    /// The location of the ring in the guest.
     at: RingRef,
-    /// The guest's indexes when it was last let send an event. For who moves bytes.
+    /// The guest's indexes at the last EOI. Only the task that moves bytes uses them.
     seen: [Atomic<u32>; 2],
     _charge: Charge,
 }
 
-/// How a turn of the user's work item begins.
+/// The start of a turn of the user's work item.
 pub(crate) struct Turn {
     indexes: [u32; 2],
     owes_eoi: bool,
 }
 
 impl ConnRing {
-    /// Maps the ring of `user`, whose order `charge` knows first, and binds to its notifier. Each word
-    /// of the indexes page that describes the ring is read once. May sleep.
+    /// Maps the ring of `user` and binds to its notifier. Calls `charge` with the order of the ring
+    /// before it maps the data pages. Reads each word of the indexes page that describes the ring
+    /// once. May sleep.
     pub(crate) fn new(
         transport: &Transport,
         at: RingRef,
@@ -124,7 +126,7 @@ impl ConnRing {
         let charge = charge(order)?;
         let refs = refs(&index, order.pages(), indexes::ref_offset)?;
         let (input, output) = refs.split_at_checked(order.half_pages()).ok_or(EINVAL)?;
-        // Those of one half are looked at when they are mapped.
+        // Duplicates within one half are found when it is mapped.
         if output.iter().any(|grant| input.contains(grant)) {
             return Err(EINVAL);
         }
@@ -145,7 +147,7 @@ impl ConnRing {
         })
     }
 
-    /// Returns whether that is where the guest has it.
+    /// Returns `true` if the guest has the ring at `at`.
     pub(crate) fn is_at(&self, at: RingRef) -> bool {
         self.at == at
     }
@@ -155,7 +157,7 @@ impl ConnRing {
         [self.ring.arrived(), self.ring.taken()]
     }
 
-    /// Begins a turn: looks at the ring.
+    /// Begins a turn, and notes the guest's indexes.
     pub(crate) fn begin_turn(&self) -> Turn {
         let owes_eoi = self.notifier.doorbell().owes_eoi();
         let indexes = self.indexes();
@@ -172,11 +174,11 @@ impl ConnRing {
         }
     }
 
-    /// Lets the guest send the next event, later if the last was for nothing: if its indexes, when
-    /// the turn began, were those of the last time.
+    /// Lets the guest send the next event. The event comes later if the last one was spurious: if
+    /// the guest's indexes at the start of the turn were those of the previous EOI.
     fn eoi(&self, indexes: [u32; 2]) {
         let is_same = |(seen, index): (&Atomic<u32>, u32)| seen.xchg(index, Relaxed) == index;
-        // Each of them.
+        // Each index has to be exchanged, even after one that differs.
         let same = self
             .seen
             .iter()
@@ -186,7 +188,7 @@ impl ConnRing {
         self.notifier.eoi(same == indexes.len());
     }
 
-    /// Has events concern `user` from now on, as if the ring were new. Any context.
+    /// Passes events to `user` from now on, as if the ring were new. Any context.
     pub(crate) fn connect(&self, user: Arc<dyn RingUser>) {
         for seen in &self.seen {
             seen.store(0, Relaxed);
@@ -194,7 +196,7 @@ impl ConnRing {
         self.notifier.doorbell().connect(user);
     }
 
-    /// Has events concern nobody, and makes the ring as if it were new. Sleeps.
+    /// Ends the events of the current user, and resets the ring as if it were new. Sleeps.
     pub(crate) fn disconnect(&self) {
         self.notifier.doorbell().disconnect();
         if self.notifier.doorbell().owes_eoi() {
@@ -203,9 +205,9 @@ impl ConnRing {
         self.ring.restart();
     }
 
-    /// Goes on with what is mapped for the directions: what the guest is sent goes into the extension
-    /// that there is, and one that is `unwanted` is unmapped. Returns whether that is done; if not, it
-    /// is in use still. For the work item. Sleeps.
+    /// Changes the memory of the directions as far as possible: new data for the guest go into the
+    /// extension if there is one, and an `unwanted` extension is unmapped. Returns `true` for each
+    /// direction that is done; otherwise its extension is still in use. For the work item. Sleeps.
     pub(crate) fn resize(&self, unwanted: impl Fn(Way) -> bool) -> Result<[bool; 2], Violation> {
         let is_large = !unwanted(Way::In) && self.ring.is_extended(Way::In);
         let memory = if is_large {
@@ -213,7 +215,7 @@ impl ConnRing {
         } else {
             Memory::Base
         };
-        // If the guest has not followed the last change, later.
+        // Tried again later, if the guest has not followed the last change.
         if self.ring.produce_into(memory) {
             self.notifier.notify();
         }
@@ -228,14 +230,14 @@ impl ConnRing {
         Ok(done)
     }
 
-    /// Returns whether the guest is sent what is new in the memory that [`Self::resize`] has it for, so
-    /// that this need not be tried again. For who moves bytes.
+    /// Returns `true` if new data for the guest already go into the memory that [`Self::resize`]
+    /// chooses, so that `resize` need not be tried again. Only for the task that moves bytes.
     pub(crate) fn is_settled(&self) -> bool {
         (self.ring.tx_memory() == Memory::Extension) == self.ring.is_extended(Way::In)
     }
 }
 
-/// Reads as many grants from the indexes page, each once.
+/// Reads `count` grants from the indexes page, each once.
 fn refs(
     index: &SharedPages,
     count: usize,
@@ -249,8 +251,8 @@ fn refs(
     Ok(refs)
 }
 
-/// Maps an extension for a direction of a ring, once `charge` allows it. `EINVAL` if it would be no
-/// larger than what the direction has, `EALREADY` if there is one. May sleep.
+/// Maps an extension for a direction of a ring, if `charge` allows it. `EINVAL` if it would not be
+/// larger than the base of the direction, `EALREADY` if there is an extension. May sleep.
 pub(crate) fn extend(
     transport: &Transport,
     ring: &Ring,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a guest has of this domain and has asked of it, counted for debugfs.
+//! Counts of a guest's resources in this domain and of its requests, for debugfs.
 
 use crate::{
     backlog::Waiting,
@@ -26,14 +26,14 @@ use kernel::{
 
 /// The counters of a guest, over all links of its device.
 ///
-/// Nothing here is touched when data move.
+/// Moving data does not touch them.
 pub(crate) struct Counters {
-    /// They can outlive the link.
+    /// The sockets, which can outlive the link.
     pub(crate) sockets: Arc<Sockets>,
-    /// Sockets that listen.
+    /// The listening sockets.
     pub(crate) listeners: Arc<Quota>,
     pub(crate) waiting: Arc<Waiting>,
-    /// Pages mapped for data rings.
+    /// The pages mapped for data rings.
     pub(crate) pages: Arc<Quota>,
     links: Atomic<u64>,
     lost: Atomic<u64>,
@@ -58,17 +58,17 @@ impl Counters {
         Ok(Arc::new(counters, GFP_KERNEL)?)
     }
 
-    /// A link stands.
+    /// Counts a link that has come up.
     pub(crate) fn link_up(&self) {
         self.links.add(1, Relaxed);
     }
 
-    /// It does so no more.
+    /// Counts a link that has gone down.
     pub(crate) fn link_lost(&self) {
         self.lost.add(1, Relaxed);
     }
 
-    /// The guest has asked something; with [`None`], what is no request.
+    /// Counts a request, or with [`None`] a malformed request.
     pub(crate) fn asked(&self, command: Option<Command>) {
         match command {
             Some(command) => self.requests.count(command),
@@ -76,7 +76,7 @@ impl Counters {
         }
     }
 
-    /// The guest was answered, with an error as it is on the wire, or 0.
+    /// Counts an answer. `error` is 0 or the error number on the wire.
     pub(crate) fn answered(&self, error: i32) {
         if error != 0 {
             self.errors.add(1, Relaxed);

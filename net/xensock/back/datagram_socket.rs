@@ -57,18 +57,18 @@ pub(crate) struct DatagramSocket {
     /// ATTACH adds the ring.
     #[pin]
     pump: PumpData<DatagramSocket>,
-    /// UDP's socket, until it is closed.
+    /// UDP's socket, until the datagram socket is closed.
     #[pin]
     socket: SpinLock<Option<Arc<GuestSocket<Udp>>>>,
-    /// There is a ring, or there was one. Only commands look at it, one at a time.
+    /// Set once a ring was attached. Only commands use it, one at a time.
     has_ring: Atomic<bool>,
-    /// UDP had no room for a datagram, and is to say when it has.
+    /// Set while the work item waits for room: UDP had none for a datagram.
     wants_room: Atomic<bool>,
     #[pin]
     groups: Groups,
     #[pin]
     work: Work<DatagramSocket>,
-    /// The same for a socket that has to do with groups.
+    /// The work item of a socket that uses groups, which does the same as `work`.
     #[pin]
     moved_work: Work<DatagramSocket, GROUPS>,
 }
@@ -79,7 +79,8 @@ impl_has_work! {
 }
 
 impl DatagramSocket {
-    /// Of a new socket. Who drops it without [`Self::release`] has to [abandon](Self::abandon) it.
+    /// Creates the datagram socket for a new UDP socket. A caller that drops it without
+    /// [`Self::release`] has to [abandon](Self::abandon) it.
     pub(crate) fn new(guest: &Arc<Guest>, socket: Arc<GuestSocket<Udp>>) -> Result<Arc<Self>> {
         let idle = PumpState::Idle(socket.clone());
         let known = Some(socket.clone());
@@ -95,19 +96,19 @@ impl DatagramSocket {
             }),
             GFP_KERNEL,
         )?;
-        // Nothing can have happened yet: the socket has no port.
+        // The socket has no port yet, so there was no event before the callbacks.
         socket.set_callbacks(Waker::new(&datagram, ()))?;
         Ok(datagram)
     }
 
-    /// UDP's socket, until it is closed.
+    /// Returns UDP's socket, until the datagram socket is closed.
     pub(crate) fn socket(&self) -> Option<Arc<GuestSocket<Udp>>> {
         self.socket.lock().clone()
     }
 
-    /// Gives it its ring. `EISCONN` if it has one, or has had one. May sleep.
+    /// Attaches the ring. `EISCONN` if the socket has or had one. May sleep.
     pub(crate) fn attach(self: &Arc<Self>, ring: RingRef) -> Result {
-        // The lock is held while datagrams are moved.
+        // Checked first, as the lock of the state is held while datagrams are moved.
         if self.has_ring.load(Relaxed) {
             return Err(EISCONN);
         }
@@ -120,12 +121,12 @@ impl DatagramSocket {
             *state = PumpState::Open(Frames::new(socket.clone(), shared));
             self.has_ring.store(true, Relaxed);
         }
-        // For what happened before the channel was there.
+        // For events before the channel was bound.
         self.wake();
         Ok(())
     }
 
-    /// Sets the peer, or forgets it, and returns the address of the socket then.
+    /// Sets or removes the peer, and returns the resulting address of the socket.
     pub(crate) fn connect(&self, peer: Option<SocketAddr>) -> Result<SocketAddr> {
         let socket = self.socket().ok_or(ENOTCONN)?;
         match peer {
@@ -137,7 +138,7 @@ impl DatagramSocket {
 }
 
 impl Pump for DatagramSocket {
-    /// No ring yet: nothing that comes is kept.
+    /// The socket without a ring. Datagrams that arrive are dropped.
     type Idle = Arc<GuestSocket<Udp>>;
     /// From ATTACH on.
     type Flow = Frames;
@@ -183,7 +184,7 @@ impl Pump for DatagramSocket {
     }
 
     fn wake(self: &Arc<Self>) {
-        // An item that is queued already will see what there is to do.
+        // An item that is already queued will see the new work.
         let queues = &self.pump.guest.transport.queues;
         let _ = match self.groups.has_moved() {
             true => queues.groups.enqueue::<_, GROUPS>(self.clone()),
@@ -192,7 +193,7 @@ impl Pump for DatagramSocket {
     }
 
     fn wants_room(&self) -> bool {
-        // UDP says it of each datagram that has left.
+        // UDP reports room after each datagram that has left.
         self.wants_room.xchg(false, Full)
     }
 }

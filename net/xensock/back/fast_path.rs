@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The fast path of a connection: bytes that are moved in soft interrupts.
+//! The fast path of a connection: moves bytes in soft interrupts.
 //!
-//! It saves a switch to the work item of the connection and back, which costs more than to move some
-//! bytes. Two come here: the event of a guest, and TCP when bytes have arrived. There is nothing but
-//! bytes here; the beginning and the end of a connection, errors, urgent bytes, a socket that a
-//! thread has locked, and more bytes than one turn takes are for the work item.
+//! This saves a switch to the work item of the connection and back, which costs more than moving a
+//! few bytes. The guest's event and TCP's callback for arrived bytes come here. The fast path moves
+//! only bytes. The work item handles the beginning and the end of a connection, errors, urgent
+//! bytes, a socket that a thread has locked, and more bytes than one turn takes.
 
 use crate::{
     conn_ring::ConnRing,
@@ -39,7 +39,7 @@ use kernel::{
     }, //
 };
 
-/// How often each direction is gone through before other work has its turn.
+/// Maximum number of passes over each direction before other work has its turn.
 const BUDGET: usize = 4;
 
 impl TurnWord for Atomic<u32> {
@@ -60,17 +60,17 @@ impl TurnWord for Atomic<u32> {
     }
 }
 
-/// Who moves the bytes of a connection.
+/// Tells who moves the bytes of a connection.
 pub(crate) type Mover = mover::Mover<Atomic<u32>>;
 
-/// What it takes to move the bytes of a connection.
+/// The objects needed to move the bytes of a connection.
 ///
-/// References are dropped where it may sleep, or by who has the [`Mover`]: until the work item has
-/// that, it keeps one.
+/// References are dropped where sleeping is allowed, or by the holder of the [`Mover`]: the work
+/// item keeps a reference until it has the `Mover`.
 pub(crate) struct FastPath {
     pub(crate) socket: Arc<GuestSocket<Tcp>>,
     pub(crate) shared: Arc<ConnRing>,
-    /// The word for urgent bytes that the work item has dealt with, if the link has them.
+    /// The last word for urgent bytes that the work item has handled, if the link has them.
     urgent: Option<Atomic<u32>>,
 }
 
@@ -89,28 +89,27 @@ impl FastPath {
         Ok(Arc::new(path, GFP_KERNEL)?)
     }
 
-    /// Notes which word for urgent bytes the work item has dealt with.
+    /// Notes the word for urgent bytes that the work item has handled.
     pub(crate) fn set_urgent_done(&self, done: u32) {
         if let Some(urgent) = &self.urgent {
             urgent.store(done, Relaxed);
         }
     }
 
-    /// Receives what has arrived. Returns whether nothing is left to be done.
+    /// Receives arrived bytes. Returns `true` if nothing is left to do.
     ///
-    /// Not if the socket is held back: the work item, which comes later, gets more of it at once, and
-    /// TCP lets no more than that come.
+    /// Does nothing if the socket is held back: the work item comes later and gets more bytes at
+    /// once, and TCP lets no more than that arrive.
     pub(crate) fn receive(&self, tcp: &Locked<'_>) -> bool {
         !self.socket.is_held_back() && repeat(|| self.receive_some(tcp))
     }
 
-    /// Sends what the guest has sent. Returns whether nothing is left to be done.
+    /// Sends the bytes of the guest. Returns `true` if nothing is left to do.
     fn transmit(&self, tcp: &Locked<'_>) -> bool {
         repeat(|| self.transmit_some(tcp))
     }
 
-    /// Looks at the ring, because the guest says so, and moves bytes both ways. Returns whether
-    /// nothing is left to be done.
+    /// Moves bytes both ways after an event of the guest. Returns `true` if nothing is left to do.
     pub(crate) fn run(&self) -> bool {
         let turn = self.shared.begin_turn();
         let both = |tcp: &Locked<'_>| self.transmit(tcp) && self.receive(tcp);
@@ -122,7 +121,7 @@ impl FastPath {
         is_done
     }
 
-    /// Returns whether there may be more.
+    /// Returns `true` if there may be more to receive.
     fn receive_some(&self, tcp: &Locked<'_>) -> Result<bool> {
         let ring = &self.shared.ring;
         let mut room = ring.writable().map_err(not_here)?;
@@ -130,7 +129,7 @@ impl FastPath {
             ring.expect_room(ring.tx_size() / 4);
             room = ring.writable().map_err(not_here)?;
         }
-        // Also without room: there may be an urgent byte.
+        // Done even without room: there may be an urgent byte.
         match ring.with_writable(0, room, |vecs| tcp.recv(vecs)) {
             Ok(n) => {
                 // CAST: No more than `room`.
@@ -144,7 +143,7 @@ impl FastPath {
         }
     }
 
-    /// Returns whether there may be more.
+    /// Returns `true` if there may be more to send.
     fn transmit_some(&self, tcp: &Locked<'_>) -> Result<bool> {
         let ring = &self.shared.ring;
         let mut len = ring.readable().map_err(not_here)?;
@@ -169,7 +168,7 @@ impl FastPath {
     }
 }
 
-/// Takes steps until one says that nothing is left to be done, and returns whether one has.
+/// Repeats a step until it says that nothing is left to do. Returns `true` if it has said so.
 fn repeat(step: impl Fn() -> Result<bool>) -> bool {
     for _ in 0..BUDGET {
         match step() {
@@ -181,7 +180,7 @@ fn repeat(step: impl Fn() -> Result<bool>) -> bool {
     false
 }
 
-/// The work item finds the same, and ends the connection.
+/// Leaves a violation to the work item, which finds it too and ends the connection.
 fn not_here(_: Violation) -> Error {
     EBUSY
 }

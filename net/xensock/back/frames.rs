@@ -2,7 +2,7 @@
 
 //! The two directions of a datagram socket: between the frames in the data ring and UDP.
 //!
-//! The bytes of a datagram are copied once, by UDP, from or to the pages of the ring.
+//! UDP copies the bytes of a datagram once, from or to the pages of the ring.
 
 use crate::{
     conn_ring::ConnRing,
@@ -48,28 +48,29 @@ use kernel::{
     }, //
 };
 
-/// How often both directions are gone through before other work has its turn.
+/// Maximum number of passes over both directions before other work has its turn.
 const BUDGET: u32 = 32;
 
-/// Where a header ends.
+/// The end of a header.
 const HEADER_END: u32 = payload_at(false);
 
-/// Drops what has come for a socket that has no ring. Returns whether there may be more.
+/// Drops datagrams that have arrived for a socket without a ring. Returns `true` if there may be
+/// more.
 ///
-/// UDP would keep it, out of the memory that it has for all sockets.
+/// Otherwise UDP would keep them, in the memory that it has for all sockets.
 pub(crate) fn discard(socket: &GuestSocket<Udp>) -> bool {
     for _ in 0..BUDGET {
         match socket.udp().recv_from(&BioVecs::new()) {
             Ok(_) => socket.udp().count_drop(),
             Err(EAGAIN) => return false,
-            // An error of the network, which is over with this.
+            // This consumes a network error.
             Err(_) => (),
         }
     }
     true
 }
 
-/// What the guest did wrong: nothing tells where the next frame begins.
+/// The guest broke the rules: the beginning of the next frame is not known.
 pub(crate) struct Broken;
 
 impl From<Violation> for Broken {
@@ -90,17 +91,17 @@ impl From<BadInfo> for Broken {
     }
 }
 
-/// A datagram socket that has a ring: its socket, and what it shares with the guest. Dropped in this
-/// order. Dropping sleeps.
+/// A datagram socket with a ring. Its fields are dropped in order: the socket, then the ring.
+/// Dropping sleeps.
 pub(crate) struct Frames {
     socket: Arc<GuestSocket<Udp>>,
     shared: ConnRing,
-    /// The error of the last report.
+    /// The error of the last report sent to the guest.
     told: Cell<Option<Error>>,
 }
 
 impl Frames {
-    /// Of a socket with callbacks.
+    /// Creates the frames of a socket that has callbacks.
     pub(crate) fn new(socket: Arc<GuestSocket<Udp>>, shared: ConnRing) -> Self {
         let told = Cell::new(None);
         Self {
@@ -110,13 +111,13 @@ impl Frames {
         }
     }
 
-    /// Returns what it shares with the guest.
+    /// Returns the ring that the socket shares with the guest.
     pub(crate) fn shared(&self) -> &ConnRing {
         &self.shared
     }
 
-    /// Moves what can be moved. Returns whether there may be more. `wants_room` is set if there is
-    /// more and UDP has no room for it.
+    /// Moves as many datagrams as possible. Returns `true` if there may be more. Sets `wants_room`
+    /// if UDP has no room for the next datagram.
     pub(crate) fn progress(
         &mut self,
         guest: &Guest,
@@ -133,15 +134,15 @@ impl Frames {
         Ok(true)
     }
 
-    /// Moves one datagram, or one error, from the socket to `in`, or drops it for lack of room.
-    /// Returns whether there was one.
+    /// Moves one datagram or one error from the socket to `in`, or drops it for lack of room.
+    /// Returns `true` if there was one.
     fn receive(&self) -> Result<bool, Broken> {
         let udp = self.socket.udp();
         if self.socket.wants_reports() && self.receive_report()? {
             return Ok(true);
         }
         if let Some(error) = udp.take_error() {
-            // UDP sets it after it has queued what there is to say, which was told meanwhile.
+            // UDP sets the error after it has queued the report, which may have been sent already.
             if self.told.replace(None) != Some(error) {
                 self.report(error)?;
             }
@@ -159,7 +160,7 @@ impl Frames {
         match received {
             Ok(datagram) => {
                 let frame = Frame::Data {
-                    // What is too long for a number is too long for the room.
+                    // A length that does not fit into `u32` does not fit into the ring either.
                     len: u32::try_from(datagram.len).unwrap_or(u32::MAX),
                     addr: Some(datagram.from),
                     has_info,
@@ -181,7 +182,7 @@ impl Frames {
     }
 
     /// Moves one report of an error from the socket to `in`, or drops it for lack of room. Returns
-    /// whether there was one.
+    /// `true` if there was one.
     fn receive_report(&self) -> Result<bool, Broken> {
         let ring = &self.shared.ring;
         let room = ring.writable()?;
@@ -209,7 +210,7 @@ impl Frames {
         Ok(true)
     }
 
-    /// Moves one datagram from `out` to the socket. Returns whether there may be more.
+    /// Moves one datagram from `out` to the socket. Returns `true` if there may be more.
     fn transmit(
         &self,
         guest: &Guest,
@@ -248,7 +249,8 @@ impl Frames {
         }
         match self.send(policy, len, addr, info.as_ref()) {
             Ok(()) => (),
-            // The first time it is tried once more: the room may have come before it was wished for.
+            // The first time, the caller tries again: room may have appeared before `wants_room`
+            // was set.
             Err(EAGAIN) => return Ok(!wants_room.xchg(true, Full)),
             Err(error) => self.report(error)?,
         }
@@ -283,7 +285,8 @@ impl Frames {
         Ok(())
     }
 
-    /// Puts a frame, whose payload is there already, with what goes with it into the room in `in`, or drops it.
+    /// Completes a frame in `in`, whose payload is already in the room, and produces it. Drops the
+    /// frame if there is not enough room.
     fn produce(&self, frame: &Frame, block: Option<&[u8; info::LEN]>, room: u32) {
         let ring = &self.shared.ring;
         let is_put = || {

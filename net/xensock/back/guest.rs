@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guest, as long as a link with it lasts: how it is spoken with, what it may have, and the rings
-//! that it has mapped here.
+//! A guest during a link: its transport, its policy and counters, and the spare rings.
 
 use crate::{
     conn_ring::{
@@ -33,7 +32,7 @@ use kernel::{
     xen::xenbus, //
 };
 
-/// A guest, as long as a link with it lasts.
+/// A guest during a link.
 #[pin_data]
 pub(crate) struct Guest {
     #[pin]
@@ -64,27 +63,27 @@ impl Guest {
         )
     }
 
-    /// Takes the commands ring out of use, and unmaps the rings that no connection has. May sleep.
+    /// Takes the commands ring out of use, and unmaps the spare rings. May sleep.
     pub(crate) fn close(&self) {
         self.transport.close();
         self.pool.close();
     }
 
-    /// Returns the policy for new sockets, and for what the guest may have in all.
+    /// Returns the policy for new sockets, and for the limits of the whole guest.
     pub(crate) fn policy(&self) -> Arc<Policy> {
         self.in_force.get()
     }
 
-    /// Returns whether TCP may go on with a socket that is closed now, to deliver what was sent. Their
-    /// peers can make that last: it has an end before there is nothing left for new sockets. It is one
-    /// of an owner who has `own` of those already.
+    /// Returns `true` if TCP may keep a socket that is being closed, to deliver the data sent.
+    /// Peers can make that last long, so it ends before nothing is left for new sockets. `own` is
+    /// the number of closed sockets that `owner` has already.
     pub(crate) fn may_linger(&self, owner: u64, own: usize) -> bool {
         let sockets = &self.counters.sockets;
         self.policy().may_linger(sockets.closed(), owner, own) && !sockets.memory.is_used_up()
     }
 
-    /// Charges the pages of a ring, or of an extension, of that order to the guest, which may then have
-    /// as many as `most` says. May sleep.
+    /// Charges the pages of a ring or an extension of this order to the guest, whose limit then is
+    /// `most`. May sleep.
     fn charge(
         &self,
         order: Order,
@@ -95,7 +94,7 @@ impl Guest {
         policy.may_have_ring(order)?;
         let most = most(&policy);
         if self.counters.pages.used().saturating_add(pages) > most {
-            // What nobody uses is the first to go.
+            // Spare rings go first.
             self.pool.clear();
         }
         let allows = |sum| policy.may_have_pages(sum, most);
@@ -109,13 +108,13 @@ impl Guest {
         })
     }
 
-    /// Returns the ring that the guest has at `at`, for `user`: a spare one, or one that is mapped now.
-    /// May sleep.
+    /// Returns the ring that the guest has at `at`, for `user`: a spare ring, or one that is mapped
+    /// now. May sleep.
     pub(crate) fn ring_for(&self, at: RingRef, user: Arc<dyn RingUser>) -> Result<Arc<ConnRing>> {
         let Some(shared) = self.pool.take(at) else {
             return Ok(Arc::new(self.map(at, user)?, GFP_KERNEL)?);
         };
-        // Both may have been lowered.
+        // The limits may have been lowered since the ring was mapped.
         let policy = self.policy();
         policy.may_have_ring(shared.ring.order())?;
         let pages = &self.counters.pages;
@@ -127,20 +126,20 @@ impl Guest {
         Ok(shared)
     }
 
-    /// Ends the events of a connection, and keeps its ring for another one. May sleep.
+    /// Ends the events of a connection, and keeps its ring for another connection. May sleep.
     pub(crate) fn keep(&self, shared: Arc<ConnRing>) {
         shared.disconnect();
         self.pool.put(shared);
     }
 
-    /// Unmaps the ring that the guest has at `at`, if it is a spare one. May sleep.
+    /// Unmaps the spare ring that the guest has at `at`, if there is one. May sleep.
     pub(crate) fn unmap(&self, at: RingRef) {
         let spare = self.pool.take(at);
         drop(spare);
     }
 
-    /// Maps an extension for a direction of a ring. `EINVAL` if it would be no larger than what the
-    /// direction has, `EALREADY` if there is one. May sleep.
+    /// Maps an extension for a direction of a ring. `EINVAL` if it would not be larger than the
+    /// base of the direction, `EALREADY` if there is an extension. May sleep.
     pub(crate) fn extend(&self, ring: &Ring, way: Way, order: Order) -> Result {
         extend(&self.transport, ring, way, order, || {
             self.charge(order, order.half_pages(), Policy::max_grown_pages)

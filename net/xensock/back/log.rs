@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How much a guest can make us write to the log.
+//! A limit on the log lines that a guest can cause.
 
 use kernel::{
     new_spinlock,
@@ -17,12 +17,12 @@ use kernel::{
     }, //
 };
 
-/// The least time between two lines about the same guest.
+/// The minimum time between two lines about the same guest.
 ///
-/// A guest can break the rules of one link after the other, as fast as links come up.
+/// A guest can break the rules of one link after another, as fast as links come up.
 const PAUSE: Delta = Delta::from_secs(10);
 
-/// Lets a line about a guest through now and then.
+/// Allows a line about a guest now and then.
 #[pin_data]
 pub(crate) struct LogLimit {
     #[pin]
@@ -36,7 +36,7 @@ impl LogLimit {
         })
     }
 
-    /// Returns whether something may be said of the guest now. If so, the next time is a while off.
+    /// Returns `true` if a line about the guest may be logged now. Then the next one has to wait.
     pub(crate) fn allows(&self) -> bool {
         let mut last = self.last.lock();
         if last.is_some_and(|last| last.elapsed() < PAUSE) {
@@ -46,12 +46,12 @@ impl LogLimit {
         true
     }
 
-    /// Ends the link for a reason that is said if there is room in the log.
+    /// Ends the link. Logs the reason if the limit allows it.
     pub(crate) fn fatal(&self, dev: &xenbus::Device, error: Error, what: &'static CStr) {
         if self.allows() {
             return dev.fatal(error, what);
         }
-        // Xenbus itself says so if that fails.
+        // Xenbus itself reports a failure of this.
         let _ = dev.switch_state(State::Closing);
     }
 }

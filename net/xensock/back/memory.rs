@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory of this domain's TCP that the sockets of a guest hold.
+//! The memory of this domain's TCP that a guest's sockets hold.
 //!
-//! TCP has one pool of memory for everybody, and lets the buffers of each connection grow to
-//! megabytes. So what the buffers of a guest's sockets really hold is counted, and when it is as
-//! much as the guest may have, each of them keeps to what it holds, or to its floor, until it is
-//! less.
+//! TCP has one pool of memory for all sockets, and lets the buffers of each connection grow to
+//! megabytes. So the actual memory in the buffers of a guest's sockets is counted. Once it reaches
+//! the guest's limit, each socket keeps to the memory that it holds, or to its floor, until the sum
+//! is smaller.
 
 use crate::quota::Common;
 use kernel::{
@@ -30,16 +30,16 @@ use kernel::{
     }, //
 };
 
-/// The least size of a buffer: TCP needs so much to go on.
+/// The minimum size of a buffer: TCP needs so much to make progress.
 const LEAST: usize = 4608;
 
-/// What the open sockets of all guests hold.
+/// The memory of the open sockets of all guests.
 static ALL: Common = Common::new();
 
-/// What the sockets of a guest hold.
+/// The memory of a guest's sockets.
 pub(crate) struct TcpMemory {
     open: Atomic<usize>,
-    /// Those that were closed.
+    /// The closed sockets that TCP still needs.
     closed: Arc<Tally>,
     max: Atomic<usize>,
     floor: Atomic<usize>,
@@ -54,24 +54,24 @@ impl TcpMemory {
             max: Atomic::new(usize::MAX),
             floor: Atomic::new(LEAST),
         };
-        // If this fails, it leaves again.
+        // If this fails, dropping the value leaves `ALL` again.
         Ok(Arc::new(memory, GFP_KERNEL)?)
     }
 
-    /// Changes how many bytes the guest may have, with so many sockets.
+    /// Sets the limit of the guest in bytes, for `max_sockets` sockets.
     pub(crate) fn set_max(&self, bytes: usize, max_sockets: usize) {
         self.max.store(bytes, Relaxed);
         self.floor
             .store(LEAST.max(bytes / max_sockets.max(1)), Relaxed);
     }
 
-    /// Returns how many bytes it has.
+    /// Returns the number of bytes that the guest's sockets hold.
     pub(crate) fn used(&self) -> usize {
         self.open.load(Relaxed).saturating_add(self.closed.memory())
     }
 
-    /// Returns whether that is all it may have: what its policy says or, while all guests have half
-    /// of what TCP may take, its part of that.
+    /// Returns `true` if the guest has used up its limit: that of its policy or, while all guests
+    /// have half of the memory that TCP may take, its part of that half.
     pub(crate) fn is_used_up(&self) -> bool {
         self.used() >= ALL.share(tcp_memory() / 2, self.max.load(Relaxed))
     }
@@ -84,23 +84,24 @@ impl TcpMemory {
 
 impl Drop for TcpMemory {
     fn drop(&mut self) {
-        // Nothing is open any more.
+        // No socket is open any more.
         ALL.leave();
     }
 }
 
-/// What one socket holds, of what its guest has.
+/// The memory of one socket, as a part of its guest's.
 #[pin_data]
 pub(crate) struct SocketMemory {
     bytes: MemoryCharge,
-    /// Its buffers are held back.
+    /// Set while the buffers are held back.
     is_back: Atomic<bool>,
-    /// The sizes that they had before. Taken in callbacks of the socket, too.
+    /// The former sizes of the buffers, while they are held back. Also taken in callbacks of the
+    /// socket.
     #[pin]
     before: SpinLockIrq<Option<Buffers>>,
 }
 
-/// The bytes of one socket, counted with those of its guest until this is dropped.
+/// The bytes of one socket. They count for its guest until this is dropped.
 struct MemoryCharge {
     memory: Arc<TcpMemory>,
     bytes: Atomic<usize>,
@@ -119,10 +120,10 @@ impl SocketMemory {
         })
     }
 
-    /// Counts what a socket holds now, and holds its buffers back if the guest has used up what it
-    /// may have. Any context.
+    /// Counts the memory that a socket holds now, and holds its buffers back if the guest has used
+    /// up its limit. Any context.
     ///
-    /// What is less than a page different is not counted: then no two sockets meet here.
+    /// Changes of less than a page are not counted, so that sockets seldom contend for the count.
     pub(crate) fn note(&self, tcp: &KernelSocket<Tcp>) {
         let memory = &self.bytes.memory;
         let now = tcp.buffered();
@@ -137,12 +138,12 @@ impl SocketMemory {
         }
     }
 
-    /// Returns whether the buffers are held back. Any context.
+    /// Returns `true` if the buffers are held back. Any context.
     pub(crate) fn is_back(&self) -> bool {
         self.is_back.load(Relaxed)
     }
 
-    /// Lets no buffer hold more than it does now, or than the floor.
+    /// Limits each buffer to its present contents, or to the floor if that is more.
     fn hold_back(&self, floor: usize, now: Buffers, tcp: &KernelSocket<Tcp>) {
         let mut before = self.before.lock();
         let sizes = tcp.buffer_sizes();
@@ -154,7 +155,7 @@ impl SocketMemory {
         });
     }
 
-    /// Gives the buffers back the sizes that they had.
+    /// Restores the former sizes of the buffers.
     fn let_go(&self, tcp: &KernelSocket<Tcp>) {
         let mut before = self.before.lock();
         let Some(before) = before.take() else {
@@ -168,7 +169,7 @@ impl SocketMemory {
         });
     }
 
-    /// Forgets how large the buffers were: they have got other sizes.
+    /// Forgets the former sizes of the buffers: their sizes have been set anew.
     pub(crate) fn forget_sizes(&self) {
         *self.before.lock() = None;
     }

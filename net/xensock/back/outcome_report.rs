@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a guest is told what became of its CONNECT or ACCEPT.
+//! Reports the outcome of a CONNECT or an ACCEPT to the guest.
 
 use crate::{
     conn_ring::ConnRing,
@@ -18,17 +18,17 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Owed to the guest for a CONNECT or an ACCEPT that was taken on.
+/// The report that the guest is owed for a CONNECT or an ACCEPT in progress.
 #[derive(Clone, Copy)]
 pub(crate) enum OutcomeReport {
-    /// The response.
+    /// The response to the request.
     Response(Response),
-    /// The words of the indexes page: the request was answered when it was taken on.
+    /// The words of the indexes page: the request itself was answered at once.
     Status,
 }
 
 impl OutcomeReport {
-    /// For a request whose response is `ticket`.
+    /// Creates the report for a request whose response is `ticket`.
     pub(crate) fn new(transport: &Transport, ticket: Response) -> Self {
         if transport.has(Feature::Status) {
             Self::Status
@@ -37,8 +37,9 @@ impl OutcomeReport {
         }
     }
 
-    /// The connection stands. `name` belongs to it. Returns whether the guest has to be notified of
-    /// that, unless the answer to the request follows.
+    /// Reports that the connection is established. `name` is its address: the local address for
+    /// CONNECT, the peer's for ACCEPT. Returns `true` if the guest has to be notified, which is not
+    /// needed if the answer to the request follows.
     #[must_use]
     pub(crate) fn succeed(
         self,
@@ -58,15 +59,15 @@ impl OutcomeReport {
         }
     }
 
-    /// There is no connection. Nothing is shared for it afterwards. Sleeps.
+    /// Reports that there is no connection. Nothing is shared for it afterwards. Sleeps.
     pub(crate) fn fail(self, transport: &Transport, shared: Arc<ConnRing>, error: Error) {
         match self {
             Self::Response(ticket) => {
-                // The guest may then use the ring for something else.
+                // The guest may use the ring for something else after the response.
                 drop(shared);
                 transport.answer(ticket, Err(error));
             }
-            // Here it may do so only after RELEASE.
+            // Here the guest may do so only after RELEASE.
             Self::Status => {
                 status::fail(&*shared.ring, -error.to_errno());
                 shared.notifier.notify();

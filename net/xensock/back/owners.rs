@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whose the sockets of a guest are in this domain.
+//! The owners of a guest's sockets in this domain.
 //!
-//! Each guest has users of its own here, so that no two of them share a port, and none with a
-//! program of this domain. A guest says of each socket whose it is in the guest, by any number, and
-//! those of one number belong to one user. What each has is counted, so that none takes all that the
-//! guest may have.
+//! Each guest has its own users here, so that no two guests share a port, and no guest shares one
+//! with a program of this domain. A guest gives each socket an owner, which is any number; all
+//! sockets with the same number belong to one user. The sockets of each user are counted, so that
+//! no user takes all that the guest may have.
 
 use crate::sockets::{
     OfUser,
@@ -22,24 +22,24 @@ use kernel::{
     xen::DomId, //
 };
 
-/// The user that owns the sockets of the domain with the number 0; those of other domains follow.
+/// The owner of the sockets of domain 0. Those of other domains follow.
 ///
-/// The numbers are among those that Linux distributions leave alone.
+/// Linux distributions leave these user ids alone.
 const FIRST_USER: u32 = 0x7853_0000;
 
-/// How far the users of one guest are apart: there are so many numbers of domains.
+/// The distance between two users of a guest: the number of domain ids.
 const APART: u32 = 1 << 16;
 
-/// How many users a guest has at a time.
+/// Maximum number of users of a guest at a time.
 const MAX_USERS: usize = 1024;
 
 /// A user of a guest.
 struct User {
     number: u64,
     owner: Arc<Owner>,
-    /// What is counted of the user.
+    /// The counts of the user's sockets.
     held: Arc<OfUser>,
-    /// How many [`Tenant`]s are this user's.
+    /// Number of [`Tenant`]s of this user.
     tenants: usize,
 }
 
@@ -48,7 +48,7 @@ struct User {
 pub(crate) struct Owners {
     first: u32,
     sockets: Arc<Sockets>,
-    /// The first is the one that there always is, with the number 0.
+    /// The first user always exists and has the number 0.
     #[pin]
     users: Mutex<KVec<User>>,
 }
@@ -68,17 +68,18 @@ impl Owners {
         )
     }
 
-    /// Has one more socket belong to the user of that number. `EMFILE` if there are too many users.
+    /// Returns a new tenant for the user with that number. `EMFILE` if there are too many users.
     pub(crate) fn get(self: &Arc<Self>, number: u64) -> Result<Arc<Tenant>> {
         let mut users = self.users.lock();
         let found = users.iter().position(|user| user.number == number);
-        // Of those who have nothing left, anybody may take the place, but for the first's.
+        // The place of a user without tenants is free, except for the first one.
         let free = |may_linger: bool| {
             let is_free = |user: &User| user.tenants == 0 && (may_linger || user.held.count() == 0);
             let index = users.iter().skip(1).position(is_free)?;
             Some(index + 1)
         };
-        // Before there are too many, those keep theirs for whose sockets TCP has still to do something.
+        // While the list is not full, a user keeps its place as long as TCP needs one of its
+        // sockets.
         let is_full = users.len() >= MAX_USERS;
         let lingering = || is_full.then(|| free(true)).flatten();
         let index = match found.or_else(|| free(false)).or_else(lingering) {
@@ -94,7 +95,7 @@ impl Owners {
         };
         let user = users.get_mut(index).ok_or(EMFILE)?;
         if user.number != number {
-            // What TCP has still to do for sockets of the former one is not this one's.
+            // The former user's sockets that TCP still needs do not count for the new user.
             user.held = OfUser::new(&self.sockets)?;
         }
         let tenant = Tenant {
@@ -106,7 +107,7 @@ impl Owners {
         };
         user.number = number;
         user.tenants += 1;
-        // If this fails, the socket is given back outside the lock.
+        // If this fails, the tenant is dropped, which takes the lock.
         drop(users);
         Ok(Arc::new(tenant, GFP_KERNEL)?)
     }
@@ -123,8 +124,8 @@ impl User {
     }
 }
 
-/// A socket of a user, with its entry in the table, and with what is accepted from it or shall be.
-/// Dropping sleeps.
+/// A socket's claim on a user, shared with its entry in the table and with the connections and
+/// places that are accepted from it. Dropping sleeps.
 pub(crate) struct Tenant {
     owners: Arc<Owners>,
     index: usize,
@@ -134,17 +135,17 @@ pub(crate) struct Tenant {
 }
 
 impl Tenant {
-    /// Returns the number that the guest has for the user.
+    /// Returns the number that the guest uses for the user.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// What is counted of the user.
+    /// Returns the counts of the user's sockets.
     pub(crate) fn held(&self) -> &OfUser {
         &self.held
     }
 
-    /// Who owns it.
+    /// Returns the owner for sockets.
     pub(crate) fn owner(&self) -> Arc<Owner> {
         self.owner.clone()
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a guest may do, as its device's nodes in xenstore say.
+//! The policy for a guest, from the nodes of its device in xenstore.
 //!
-//! A socket keeps the [`Policy`] that was in force when it was made, since that is the one whose
-//! network namespace it is in. What a guest may have *in all* is limited by the policy now in force.
+//! A socket keeps the [`Policy`] that was in force when it was made, since that policy has its
+//! network namespace. The policy now in force limits what a guest may have *in all*.
 
 mod in_force;
 mod reader;
@@ -46,12 +46,12 @@ use kernel::{
     xen::xenbus, //
 };
 
-/// What a guest may do.
+/// The policy for a guest.
 ///
-/// Whatever it asks about and must not do is noted as refused.
+/// Each refusal is counted and traced.
 pub(crate) struct Policy {
     refused: Arc<Refused>,
-    /// `None` if there is none with the id in the node.
+    /// `None` if no namespace has the id in the node.
     namespace: Option<ARef<Namespace>>,
     rules: Rules<KVec<Rule>>,
     local_ports: Option<(u16, u16)>,
@@ -64,14 +64,14 @@ pub(crate) struct Policy {
     max_memory: u32,
     max_datagram: u32,
     max_groups: u32,
-    /// Whether it is all there, or nobody waits for that.
+    /// Set if the policy is complete, or if no node has to say so.
     is_complete: bool,
     /// The nodes that cannot be understood.
     wrong: KVec<CString>,
 }
 
 impl Policy {
-    /// Returns whether the guest may connect with this policy, and not wait for more.
+    /// Returns `true` if the guest may connect with this policy, without waiting for more nodes.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_complete
     }
@@ -84,21 +84,20 @@ impl Policy {
         }
     }
 
-    /// Returns the first and the last of the ports to choose from for a socket that is bound to none,
-    /// if that is not for the system to say.
+    /// Returns the first and last port for automatic binding, or `None` if the system chooses them.
     pub(crate) fn local_ports(&self) -> Option<(u16, u16)> {
         self.local_ports
     }
 
-    /// Checks whether a socket may be bound to `addr`: `EACCES`.
+    /// Checks that a socket may be bound to `addr`. `EACCES` if not.
     ///
-    /// A listener that was not bound is as if bound to the unspecified address and port 0.
+    /// An unbound listener counts as bound to the unspecified address and port 0.
     pub(crate) fn may_bind(&self, transport: IpProtocol, addr: &SocketAddr) -> Result {
         let may = self.rules.may_bind(transport, addr);
         self.check(may, Refusal::Bind, Some(addr))
     }
 
-    /// Checks whether a socket may connect, or send, to `addr`: `EACCES`.
+    /// Checks that a socket may connect or send to `addr`. `EACCES` if not.
     pub(crate) fn may_connect(&self, transport: IpProtocol, addr: &SocketAddr) -> Result {
         let may = self
             .rules
@@ -106,101 +105,102 @@ impl Policy {
         self.check(may, Refusal::Connect, Some(addr))
     }
 
-    /// Checks whether a socket may join a group: `EPERM`.
+    /// Checks that a socket may join a group. `EPERM` if not.
     pub(crate) fn may_join(&self, group: IpAddr) -> Result {
         let may = self.rules.may_join(group);
         self.check(may, Refusal::Group, Some(&SocketAddr::new(group, 0)))
     }
 
-    /// Checks whether a guest's sockets may be in so many groups, the last of them by that owner:
-    /// `ENOBUFS`.
+    /// Checks that a guest's sockets may be in `count` groups, of which the last is joined for
+    /// `owner`. `ENOBUFS` if not.
     pub(crate) fn may_have_groups(&self, count: usize, owner: u64) -> Result {
         self.within(count, part_of(owner, self.max_groups), Refusal::Groups)
     }
 
-    /// Returns whether the namespace itself takes in what is sent to an address.
+    /// Returns `true` if the namespace itself receives packets sent to `ip`.
     fn takes_in(&self, ip: IpAddr) -> bool {
         self.namespace
             .as_ref()
             .is_some_and(|namespace| namespace.is_local(ip) || namespace.is_broadcast(ip))
     }
 
-    /// Checks whether a guest may have one socket more than so many, an owner who has so many of
-    /// them: `EMFILE`.
+    /// Checks that a guest with `used` sockets, of which `owner` has `own`, may have one more for
+    /// that owner. `EMFILE` if not.
     pub(crate) fn may_have_socket(&self, used: usize, owner: u64, own: usize) -> Result {
         let left = left_to(owner, self.max_sockets, used, own);
         self.check(left > 0, Refusal::Sockets, None)
     }
 
-    /// Returns whether one more socket may stay when it is closed, of which there are so many
-    /// already, an owner who has so many of them: they have a quarter of all.
+    /// Returns `true` if one more socket may stay after it is closed. `closed` of the guest's
+    /// sockets do so already, of which `owner` has `own`. Closed sockets may be a quarter of all.
     pub(crate) fn may_linger(&self, closed: usize, owner: u64, own: usize) -> bool {
         left_to(owner, self.max_sockets / 4 + 1, closed, own) > 0
     }
 
-    /// Returns how many connections may wait to be accepted, at all listening sockets together.
+    /// Returns the limits on the connections that may wait to be accepted, at all listening sockets
+    /// together.
     ///
-    /// Nobody reads what their peers send, of which TCP keeps some for each: all of that may be as
-    /// much as the memory of the others.
+    /// No program reads the data sent by their peers, of which TCP keeps some for each. In all,
+    /// these data may take as much memory as the other sockets.
     pub(crate) fn may_wait(&self) -> Shares {
         const KIB_OF_EACH: u32 = 128;
         let most = self.max_sockets.min(self.max_memory / KIB_OF_EACH);
         Shares::new(most, self.max_listeners)
     }
 
-    /// Checks whether sockets are made in the namespace of `other`: `EACCES`.
+    /// Checks that the namespace of `other` is that of new sockets. `EACCES` if not.
     pub(crate) fn check_namespace(&self, other: &Self) -> Result {
         let is_same = self.namespace.as_deref() == other.namespace.as_deref();
         self.check(is_same, Refusal::Namespace, None)
     }
 
-    /// Checks whether a guest may have one listening socket more than so many, an owner who has so
-    /// many of them: `ENOBUFS`.
+    /// Checks that a guest with `used` listening sockets, of which `owner` has `own`, may have one
+    /// more for that owner. `ENOBUFS` if not.
     pub(crate) fn may_have_listener(&self, used: usize, owner: u64, own: usize) -> Result {
         let left = left_to(owner, self.max_listeners, used, own);
         self.check(left > 0, Refusal::Listeners, None)
     }
 
-    /// Checks whether a guest that may have `most` pages in data rings may have so many: `ENOBUFS`.
+    /// Checks that `count` pages in data rings are within the limit `most`. `ENOBUFS` if not.
     pub(crate) fn may_have_pages(&self, count: usize, most: usize) -> Result {
         self.check(count <= most, Refusal::RingPages, None)
     }
 
-    /// Tells how much memory the guest's sockets may hold.
+    /// Sets the limit on the memory of the guest's sockets.
     fn limit_memory(&self, sockets: &Sockets) {
         // CAST: These widen.
         let (kib, max_sockets) = (self.max_memory as usize, self.max_sockets as usize);
         sockets.memory.set_max(kib << 10, max_sockets);
     }
 
-    /// Returns how many pages a guest may have in data rings.
+    /// Returns the number of pages that a guest may have in data rings.
     pub(crate) fn max_ring_pages(&self) -> usize {
         // CAST: Widens.
         PAGES.share(max_pages_of_all(), self.max_ring_pages as usize)
     }
 
-    /// Returns how many pages a guest may have in data rings for one of them to grow. The rest is
-    /// left to connections that have nothing yet.
+    /// Returns the number of pages up to which data rings may grow. The rest is reserved for new
+    /// rings.
     pub(crate) fn max_grown_pages(&self) -> usize {
         self.max_ring_pages() / 4 * 3
     }
 
-    /// Checks whether a data ring may be of this order: `ENOBUFS`.
+    /// Checks that a data ring may have this order. `ENOBUFS` if not.
     pub(crate) fn may_have_ring(&self, order: Order) -> Result {
         self.check(order <= self.max_ring_order(), Refusal::RingOrder, None)
     }
 
-    /// Checks whether a datagram may have so many bytes: `EMSGSIZE`.
+    /// Checks that a datagram may have `bytes` bytes. `EMSGSIZE` if not.
     pub(crate) fn may_send(&self, bytes: usize) -> Result {
         self.within(bytes, self.max_datagram, Refusal::Datagram)
     }
 
-    /// Returns the largest data ring.
+    /// Returns the largest order of a data ring.
     pub(crate) fn max_ring_order(&self) -> Order {
         Order::new(self.max_ring_order).unwrap_or(Order::MIN)
     }
 
-    /// Returns how many connections may wait at a listener that wants `backlog` of them.
+    /// Returns the number of connections that may wait at a listener that asks for `backlog`.
     pub(crate) fn backlog(&self, backlog: u32) -> u32 {
         backlog.min(self.max_backlog)
     }
@@ -217,7 +217,7 @@ impl Policy {
         Ok(())
     }
 
-    /// Logs which nodes cannot be understood, but for those of which that is `known`.
+    /// Logs the nodes that cannot be understood, except those in `known`.
     fn complain(&self, dev: &xenbus::Device, known: &[CString]) {
         for node in &self.wrong {
             if !known.iter().any(|known| **known == **node) {
@@ -227,8 +227,8 @@ impl Policy {
     }
 }
 
-/// Returns how many pages of data rings all guests may have, before each may have no more than its
-/// part.
+/// Returns the number of pages that the data rings of all guests may have before each guest is
+/// limited to its part.
 fn max_pages_of_all() -> usize {
     // CAST: Widens.
     crate::module_parameters::max_ring_pages.value() as usize

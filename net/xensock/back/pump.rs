@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What connections and datagram sockets have in common: a work item that moves data between a socket
-//! and its ring, and takes both apart at the end.
+//! The common part of connections and datagram sockets: a work item that moves data between a
+//! socket and its ring, and takes both apart at the end.
 
 use crate::{
     conn_ring::{
@@ -35,20 +35,20 @@ use kernel::{
     }, //
 };
 
-/// How a socket is to be taken apart.
+/// The way in which a socket is to be taken apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Teardown {
-    /// RELEASE, answered once nothing is shared any more. If the link is down there is none.
+    /// RELEASE, which is answered once nothing is shared any more. `None` if the link is down.
     ticket: Option<Response>,
-    /// The peer of a connection sees a reset.
+    /// The peer of a connection gets a reset.
     abort: bool,
-    /// The ring is left to another connection.
+    /// The ring is kept for another connection.
     reuse: bool,
 }
 
-/// How far a socket is.
+/// The state of a socket.
 pub(crate) enum PumpState<P: Pump> {
-    /// Not made yet, or taken apart.
+    /// Not set up yet, or taken apart.
     Gone,
     /// There are no data to be moved yet.
     Idle(P::Idle),
@@ -56,22 +56,22 @@ pub(crate) enum PumpState<P: Pump> {
     Open(P::Flow),
 }
 
-/// What became of a turn.
+/// The result of a turn.
 pub(crate) enum Progress {
-    /// There is nothing to do until an event or a callback says so.
+    /// There is nothing to do until the next event or callback.
     Idle,
     /// There is more to do.
     Busy,
-    /// It is over, for this reason. `abort` is as in [`Teardown`].
+    /// The socket has failed with `error`. `abort` is as in [`Teardown`].
     Failed { abort: bool, error: Error },
 }
 
-/// What each [`Pump`] has.
+/// The data common to all [`Pump`]s.
 #[pin_data]
 pub(crate) struct PumpData<P: Pump> {
     pub(crate) guest: Arc<Guest>,
-    /// Changed by the work item, but for the step to [`PumpState::Open`], and that a listener gives up
-    /// places. Held while data are moved.
+    /// Only the work item changes the state. There are two exceptions: the step to
+    /// [`PumpState::Open`], and a listener that gives up places. Held while data are moved.
     #[pin]
     pub(crate) state: Mutex<PumpState<P>>,
     #[pin]
@@ -88,7 +88,7 @@ impl<P: Pump> PumpData<P> {
         })
     }
 
-    /// Returns whether it was told to end. Any context.
+    /// Returns `true` if the socket was told to end. Any context.
     pub(crate) fn is_ending(&self) -> bool {
         self.teardown.lock().is_some()
     }
@@ -98,63 +98,65 @@ impl<P: Pump> PumpData<P> {
 pub(crate) trait Pump:
     RingUser + WorkItem<Pointer = Arc<Self>> + HasWork<Self> + Sized + 'static
 {
-    /// What there is before data are moved.
+    /// The state before data are moved.
     type Idle: Send + Unpin;
-    /// What moves the data.
+    /// The object that moves the data.
     type Flow: Send + Unpin;
-    /// What the callbacks of the socket have to know besides.
+    /// Further data for the callbacks of the socket.
     type Source: Send + Sync + 'static;
 
     fn data(&self) -> &PumpData<Self>;
 
-    /// Returns what a flow shares with the guest.
+    /// Returns the ring that a flow shares with the guest.
     fn shared(flow: &Self::Flow) -> &ConnRing;
 
-    /// Returns whether the work item may move data now. If not, it tries again.
+    /// Returns `true` if the work item may move data now. If not, it tries again.
     fn begin(&self) -> bool {
         true
     }
 
-    /// Does what there is to do while no data are moved. Returns whether there is more.
+    /// Does the work of a turn while no data are moved. Returns `true` if there is more to do.
     fn wait(&self, idle: Option<&Self::Idle>) -> bool;
 
-    /// Moves what can be moved.
+    /// Moves as much data as possible.
     fn progress(&self, flow: &mut Self::Flow) -> Progress;
 
-    /// There is nothing to do for now.
+    /// Called when there is nothing to do for now.
     fn rest(&self, _flow: &Self::Flow) {}
 
-    /// Takes apart what was in the state: no more callbacks, the end of the socket, no more events, and
-    /// last the memory of the guest. Returns what another connection may use again. Sleeps.
+    /// Takes the former state apart, in this order: no more callbacks, the end of the socket, no
+    /// more events, and last the memory of the guest. Returns the ring if another connection may
+    /// use it. Sleeps.
     fn part(&self, state: PumpState<Self>, abort: bool, error: Error) -> Option<Arc<ConnRing>>;
 
-    /// Waits for what the last events have asked for, if they have asked for more than a turn. Sleeps.
+    /// Waits for work that the last events have queued besides the work item. Sleeps.
     fn finish(self: &Arc<Self>) {}
 
-    /// The socket has changed. Any context.
+    /// Called when the socket has changed. Any context.
     fn note(_source: &Self::Source) {}
 
-    /// Receives what has arrived, in a soft interrupt. Returns whether nothing is left to be done.
+    /// Receives arrived data, in a soft interrupt. Returns `true` if nothing is left to do.
     fn receive(&self, _source: &Self::Source, _tcp: &Locked<'_>) -> bool {
         false
     }
 
-    /// Returns whether anybody waits for the room that the socket has now. Any context.
+    /// Returns `true` if the pump waits for the room that the socket has now. Any context.
     fn wants_room(&self) -> bool {
         true
     }
 
-    /// Has the work item run. Any context.
+    /// Queues the work item. Any context.
     fn wake(self: &Arc<Self>) {
-        // An item that is queued already will see what there is to do.
+        // An item that is already queued will see the new work.
         let queue = &self.data().guest.transport.queues.work;
         let _ = queue.enqueue::<_, 0>(self.clone());
     }
 
-    /// Takes it apart for RELEASE, which is answered once nothing is shared any more. May sleep.
+    /// Takes the socket apart for RELEASE, which is answered once nothing is shared any more. May
+    /// sleep.
     ///
-    /// At once if nothing has to be unmapped and nobody moves its data now: the requests of others
-    /// wait for that. Else the work item does it.
+    /// This happens at once if nothing has to be unmapped and no task is moving its data; the
+    /// requests of other sockets wait meanwhile. Otherwise the work item does it.
     fn release(self: &Arc<Self>, ticket: Response, abort: bool, reuse: bool) {
         *self.data().teardown.lock() = Some(Teardown {
             ticket: Some(ticket),
@@ -167,7 +169,7 @@ pub(crate) trait Pump:
         }
     }
 
-    /// Marks it as one whose link ends. To be followed by [`Self::wake`].
+    /// Marks the socket as one whose link ends. To be followed by [`Self::wake`].
     fn mark_abandoned(&self) {
         self.data().teardown.lock().get_or_insert(Teardown {
             ticket: None,
@@ -176,13 +178,14 @@ pub(crate) trait Pump:
         });
     }
 
-    /// Has the work item take it apart because its link ends, or does not know it.
+    /// Has the work item take the socket apart because its link ends, or because the table does not
+    /// have it.
     fn abandon(self: &Arc<Self>) {
         self.mark_abandoned();
         self.wake();
     }
 
-    /// Takes apart what was in the state. Sleeps.
+    /// Takes the former state apart. Sleeps.
     fn tear_down(self: &Arc<Self>, state: PumpState<Self>, teardown: Teardown) {
         let guest = &self.data().guest;
         match self.part(state, teardown.abort, ECONNABORTED) {
@@ -195,7 +198,7 @@ pub(crate) trait Pump:
         }
     }
 
-    /// One turn of the work item. Returns whether there is more to do.
+    /// Runs one turn of the work item. Returns `true` if there is more to do.
     fn turn_with(self: &Arc<Self>, mut state: MutexGuard<'_, PumpState<Self>>) -> bool {
         if matches!(*state, PumpState::Open(_)) && !self.begin() {
             return true;
@@ -229,7 +232,7 @@ pub(crate) trait Pump:
         false
     }
 
-    /// Does what the work item does. May sleep.
+    /// Does the work of the work item. May sleep.
     fn work(self: &Arc<Self>) {
         let state = self.data().state.lock();
         if self.turn_with(state) {
@@ -238,7 +241,7 @@ pub(crate) trait Pump:
     }
 }
 
-/// Wakes a [`Pump`] for what its socket has to say.
+/// Wakes a [`Pump`] in the callbacks of its socket.
 pub(crate) struct Waker<P: Pump> {
     pump: Arc<P>,
     source: P::Source,

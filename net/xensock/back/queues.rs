@@ -11,22 +11,21 @@ use kernel::{
     }, //
 };
 
-/// How many threads of the backend domain work for a guest at a time, in each queue. Each of its
-/// sockets can always have something to do, and what one guest has to do must not be all that this
-/// domain does.
+/// Maximum number of threads of the backend domain that work for a guest at a time, in each queue.
+/// All sockets of a guest can have work all the time, and one guest must not occupy the domain.
 const MAX_WORKERS: u16 = 4;
 
 /// The work queues of a device. Dropping them waits for their work.
 pub(crate) struct Queues {
-    /// For what waits for nobody.
+    /// For work items that do not wait for other tasks.
     pub(crate) work: Arc<OwnedQueue>,
-    /// For sockets that join groups: to join and to leave one takes RTNL, which others may hold for
-    /// long.
+    /// For sockets that join groups. Joining and leaving a group takes RTNL, which other tasks may
+    /// hold for long.
     pub(crate) groups: OwnedQueue,
 }
 
 impl Queues {
-    /// May sleep.
+    /// Creates the queues. May sleep.
     pub(crate) fn new() -> Result<Arc<Self>> {
         let work = OwnedQueue::new(c"xensock_back", WqFlag::Unbound, MAX_WORKERS)?;
         let queues = Self {
@@ -36,7 +35,7 @@ impl Queues {
         Ok(Arc::new(queues, GFP_KERNEL)?)
     }
 
-    /// Waits for the work that has been queued. May sleep; not to be called from a work item.
+    /// Waits for the work that has been queued. May sleep. Not to be called from a work item.
     pub(crate) fn flush(&self) {
         self.work.flush();
         self.groups.flush();

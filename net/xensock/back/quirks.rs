@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What frontends of PV Calls do otherwise than those of XenSock.
+//! The differences of PV Calls frontends from XenSock frontends.
 
 use crate::proto::{
     node,
@@ -8,36 +8,35 @@ use crate::proto::{
 };
 use kernel::prelude::*;
 
-/// What the backend does for the frontends of a dialect. Where nothing else is said, it is what
-/// XenSock has.
+/// The backend's behaviour towards frontends of a dialect. The defaults are XenSock's.
 pub(crate) trait Quirks: Sync {
-    /// Returns the largest order of a ring to be offered, if the policy allows `order`.
+    /// Returns the largest order of a ring to offer, if the policy allows `order`.
     fn offered_order(&self, order: u32) -> u32 {
         order
     }
 
-    /// Returns the nodes that an offer has besides.
+    /// Returns the additional nodes of an offer.
     fn offered_nodes(&self) -> &'static [(&'static CStr, u32)] {
         &[]
     }
 
-    /// Returns whether sockets can be of IPv6.
+    /// Returns `true` if sockets can be IPv6 sockets.
     fn has_ipv6(&self) -> bool {
         true
     }
 
-    /// Returns whether a socket that has no address may listen, and gets one then.
+    /// Returns `true` if a socket without an address may listen, which gives it one.
     fn listens_unbound(&self) -> bool {
         true
     }
 
-    /// Returns whether ACCEPTs come before a program asks for a connection, so that connections wait
-    /// with the guest.
+    /// Returns `true` if ACCEPTs come before a program asks for a connection, so that connections
+    /// wait with the guest.
     fn accepts_ahead(&self) -> bool {
         true
     }
 
-    /// Returns whether an ACCEPT is answered that is given up since its listener is closed.
+    /// Returns `true` if an ACCEPT is answered when it is given up because its listener is closed.
     fn answers_lost_accepts(&self) -> bool {
         true
     }
@@ -51,7 +50,7 @@ struct PvCallsQuirks;
 
 impl Quirks for PvCallsQuirks {
     fn offered_order(&self, order: u32) -> u32 {
-        // With less there is no link at all. The policy still refuses such rings.
+        // With a smaller order the frontend sets up no link. The policy still refuses larger rings.
         order.max(node::PVCALLS_PAGE_ORDER)
     }
 
@@ -67,7 +66,7 @@ impl Quirks for PvCallsQuirks {
     }
 
     fn listens_unbound(&self) -> bool {
-        // The frontends say nothing of a BIND that has failed, but of this.
+        // These frontends do not report a failed BIND to the program, but they report this error.
         false
     }
 
@@ -76,8 +75,8 @@ impl Quirks for PvCallsQuirks {
     }
 
     fn answers_lost_accepts(&self) -> bool {
-        // The C frontend has such an ACCEPT only if nobody waits for it, and no place for its answer:
-        // the slot would stay in use, and stop the ring when its turn comes again.
+        // The C frontend has such an ACCEPT only if no task waits for it, and then has no place for
+        // its response: the slot would stay in use, and stop the ring when its turn comes again.
         false
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a guest holds of this domain, counted.
+//! Counts of the resources of this domain that a guest holds.
 
 use crate::counts::Peak;
 use kernel::{
@@ -14,10 +14,11 @@ use kernel::{
     }, //
 };
 
-/// What all guests have of something of which this domain has one pool for everybody.
+/// The use of a resource by all guests, of which this domain has one pool.
 ///
-/// As long as that is less than a limit, each guest may have as much as its policy says. Then it may
-/// have its part of it, if that is less: a guest that keeps to its part is not touched by others.
+/// As long as this use is below a limit, each guest may have as much as its policy says. Beyond the
+/// limit, each guest may have its part of it, if that is less: other guests do not affect a guest
+/// that keeps to its part.
 pub(crate) struct Common {
     used: Atomic<usize>,
     guests: Atomic<usize>,
@@ -31,22 +32,23 @@ impl Common {
         }
     }
 
-    /// There is one more guest.
+    /// Counts one more guest.
     pub(crate) fn join(&self) {
         self.guests.add(1, Relaxed);
     }
 
-    /// There is one less.
+    /// Counts one guest less.
     pub(crate) fn leave(&self) {
         self.guests.fetch_sub(1, Relaxed);
     }
 
-    /// A guest has `now` in place of `before`.
+    /// Replaces the amount `before` of a guest by `now`.
     pub(crate) fn change(&self, before: usize, now: usize) {
         self.used.add(now.wrapping_sub(before), Relaxed);
     }
 
-    /// Returns how much a guest may have, which may have `own` unless all have `limit`.
+    /// Returns how much a guest may have: `own`, or once all guests together have `limit`, its
+    /// part.
     pub(crate) fn share(&self, limit: usize, own: usize) -> usize {
         if self.used.load(Relaxed) < limit {
             return own;
@@ -55,16 +57,16 @@ impl Common {
     }
 }
 
-/// The pages of guests that are mapped for data rings. Xen has a table of them for this domain, of
-/// 262,144 unless it is told otherwise.
+/// The guests' pages that are mapped for data rings. Xen's table of mappings has 262,144 entries
+/// for this domain unless configured otherwise.
 pub(crate) static PAGES: Common = Common::new();
 
-/// How much a guest has of something.
+/// The amount of a resource that a guest has.
 pub(crate) struct Quota {
-    /// That of all guests, if it is limited too.
+    /// The amount of all guests, if it is limited too.
     common: Option<&'static Common>,
     used: Atomic<usize>,
-    /// What [`Self::take`] has made it at most.
+    /// The largest sum that [`Self::take`] has reached.
     most: Peak,
 }
 
@@ -73,7 +75,7 @@ impl Quota {
         Self::of(None)
     }
 
-    /// That of one more guest, of what all have.
+    /// Creates the quota of one more guest, as a part of `common`.
     pub(crate) fn part_of(common: &'static Common) -> Result<Arc<Self>> {
         Self::of(Some(common))
     }
@@ -87,39 +89,39 @@ impl Quota {
             used: Atomic::new(0),
             most: Peak::new(),
         };
-        // If this fails, it leaves again.
+        // If this fails, dropping the quota leaves `common` again.
         Ok(Arc::new(quota, GFP_KERNEL)?)
     }
 
-    /// Has `used` be `now`, where it was `before`, with all guests.
+    /// Replaces the amount `before` by `now` in the amount of all guests.
     fn change_common(&self, before: usize, now: usize) {
         if let Some(common) = self.common {
             common.change(before, now);
         }
     }
 
-    /// Returns how much it is.
+    /// Returns the amount.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
 
-    /// Returns how much it was at most, of what was taken as a whole.
+    /// Returns the largest amount so far.
     pub(crate) fn most(&self) -> usize {
         self.most.get()
     }
 
-    /// Takes some of it, if the sum is one that `allows` does not refuse.
+    /// Takes `amount`, if `allows` accepts the sum.
     pub(crate) fn take(
         self: &Arc<Self>,
         amount: usize,
         allows: impl FnOnce(usize) -> Result,
     ) -> Result<Charge> {
-        // Gives it back, if it is refused.
+        // Dropping it gives the amount back, if the sum is refused.
         let charge = Charge {
             quota: self.clone(),
             amount,
         };
-        // OVERFLOW: Both are small: what was taken is what was allowed.
+        // OVERFLOW: Both are small: the amounts taken so far were allowed.
         let sum = self.used.fetch_add(amount, Relaxed) + amount;
         self.change_common(0, amount);
         allows(sum)?;
@@ -136,7 +138,7 @@ impl Drop for Quota {
     }
 }
 
-/// What was taken from a quota. Dropping gives it back.
+/// An amount taken from a quota. Dropping it gives the amount back.
 pub(crate) struct Charge {
     quota: Arc<Quota>,
     amount: usize,

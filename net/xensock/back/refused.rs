@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a guest was refused: counts, and a tracepoint.
+//! Refusals to a guest: counts, and a tracepoint.
 
 use core::net::SocketAddr;
 use kernel::{
@@ -16,7 +16,7 @@ use kernel::{
     }, //
 };
 
-/// Why something was refused.
+/// The reason of a refusal.
 #[derive(Clone, Copy)]
 pub(crate) enum Refusal {
     /// The network namespace for new sockets is not known.
@@ -55,7 +55,7 @@ impl Refusal {
         Self::Groups,
     ];
 
-    /// The name of the count.
+    /// Returns the name of the count.
     fn name(self) -> &'static CStr {
         match self {
             Self::Namespace => c"netns",
@@ -71,7 +71,7 @@ impl Refusal {
         }
     }
 
-    /// What the guest is told.
+    /// Returns the error for the guest.
     fn error(self) -> Error {
         match self {
             Self::Namespace | Self::Bind | Self::Connect => EACCES,
@@ -83,7 +83,7 @@ impl Refusal {
     }
 }
 
-/// How often a guest was refused something, for each reason, since it has its device.
+/// The number of refusals to a guest for each reason, while its device exists.
 pub(crate) struct Refused {
     guest: DomId,
     counts: [Atomic<u64>; Refusal::ALL.len()],
@@ -97,8 +97,8 @@ impl Refused {
         }
     }
 
-    /// Counts and traces a refusal, which may be about an address, and returns the error for it.
-    /// Any context.
+    /// Counts and traces a refusal, which may concern an address, and returns its error. Any
+    /// context.
     pub(crate) fn note(&self, reason: Refusal, addr: Option<&SocketAddr>) -> Error {
         // CAST: The index of the reason, and so of its count.
         if let Some(count) = self.counts.get(reason as usize) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The data rings that connections have left to the next ones.
+//! The data rings that ended connections have left for later ones.
 //!
-//! They stay mapped, and their event channels bound, without a connection. They count as pages of
-//! the guest. Nothing is promised to it: it can name a ring that is no longer there, which is then
-//! mapped as a new one is.
+//! Without a connection, a ring stays mapped, its event channel stays bound, and its pages count
+//! for the guest. The guest has no right to a spare ring: if it names one that is no longer there,
+//! the ring is mapped as a new one.
 
 use crate::{
     conn_ring::ConnRing,
@@ -19,10 +19,10 @@ use kernel::{
     }, //
 };
 
-/// How many there are at most.
+/// Maximum number of spare rings.
 const MAX_RINGS: usize = 32;
 
-/// The spare rings of a link. All of this may sleep.
+/// The spare rings of a link. All methods may sleep.
 #[pin_data]
 pub(crate) struct RingPool {
     /// `None` once the link is down.
@@ -37,18 +37,18 @@ impl RingPool {
         })
     }
 
-    /// Keeps what a connection has left, unless that is too much.
+    /// Keeps the ring that a connection has left, unless the pool is full.
     pub(crate) fn put(&self, ring: Arc<ConnRing>) {
         let mut rings = self.rings.lock();
         if let Some(rings) = (*rings).as_mut() {
             if rings.len() < MAX_RINGS && rings.reserve(1, GFP_KERNEL).is_ok() {
-                // It has a place, and if not it is dropped.
+                // There is room; if not, the ring is dropped.
                 let _ = rings.push(ring, GFP_KERNEL);
             }
         }
     }
 
-    /// Takes out the ring that the guest has there, if it is a spare one.
+    /// Removes and returns the spare ring that the guest has at `at`, if there is one.
     pub(crate) fn take(&self, at: RingRef) -> Option<Arc<ConnRing>> {
         let mut rings = self.rings.lock();
         let rings = (*rings).as_mut()?;
@@ -56,14 +56,14 @@ impl RingPool {
         rings.remove(found).ok()
     }
 
-    /// Unmaps all of them.
+    /// Unmaps all spare rings.
     pub(crate) fn clear(&self) {
         let rings = (*self.rings.lock()).as_mut().map(core::mem::take);
         // Outside the lock.
         drop(rings);
     }
 
-    /// Unmaps all of them, and those that come.
+    /// Unmaps all spare rings, and those that are put here later.
     pub(crate) fn close(&self) {
         let rings = self.rings.lock().take();
         // Outside the lock.

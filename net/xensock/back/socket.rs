@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A socket of a guest: that of TCP or UDP, its options and its names.
+//! A socket of a guest: the TCP or UDP socket, its options and its names.
 
 mod any;
 mod carried;
@@ -61,40 +61,42 @@ use kernel::{
 };
 use options::Snapshot;
 
-/// An address that a guest may reach from a socket of its.
+/// An address that a guest may reach from its socket.
 #[derive(Clone, Copy)]
 pub(crate) struct Reachable(SocketAddr);
 
 /// A socket of a guest.
 ///
-/// It is closed when the last reference goes. Whoever takes it out of use ends its callbacks first;
-/// a command may have a reference too, while it is performed.
+/// It is closed when the last reference is dropped. The user that takes it out of use clears its
+/// callbacks first; a command may still hold a reference while it is performed.
 #[pin_data]
 pub(crate) struct GuestSocket<P: Carried> {
     inner: KernelSocket<P>,
     domain: Domain,
-    /// Whether frames can say more of a datagram than its address.
+    /// Set if the link has frames with more information on a datagram than its address.
     has_info: bool,
-    /// That was in force when the socket was made.
+    /// The policy that was in force when the socket was made.
     policy: Arc<Policy>,
-    /// That is in force now.
+    /// The policy that is in force now.
     in_force: Arc<InForce>,
     tenant: Arc<Tenant>,
     #[pin]
     memory: SocketMemory,
     sockets: Arc<Sockets>,
     _open: [Charge; 2],
-    /// Of each group that the socket is in. It has left them when these go.
+    /// One charge for each group that the socket is in. The socket has left the groups when these
+    /// are dropped.
     #[pin]
     groups: Mutex<KVec<Charge>>,
-    /// Whether the guest has asked for what frames can say besides.
+    /// Set once the guest has asked for information on datagrams besides the address.
     wants_info: Atomic<bool>,
-    /// Whether it has asked for reports of errors.
+    /// Set once the guest has asked for reports of errors.
     wants_reports: Atomic<bool>,
-    /// Whether a datagram socket was told to share its port, by `SO_REUSEADDR` and `SO_REUSEPORT`.
+    /// `SO_REUSEADDR` and `SO_REUSEPORT` of a datagram socket: set if the guest shares the port by
+    /// it.
     #[pin]
     shares: Mutex<(bool, bool)>,
-    /// What was read last, if it does not fit into one response.
+    /// The last value that was read and did not fit into one response.
     #[pin]
     snapshot: Mutex<Option<Snapshot>>,
 }
@@ -108,28 +110,28 @@ impl GuestSocket<Tcp> {
         tenant: Arc<Tenant>,
     ) -> Result<Arc<Self>> {
         let tcp = KernelSocket::stream(policy.namespace()?, domain)?;
-        // Urgent bytes, too, are part of the stream. Accepted sockets inherit it.
+        // Urgent bytes are part of the stream, too. Accepted sockets inherit this.
         tcp.set_urgent_inline()?;
         Self::of(guest, tcp, domain, policy, tenant)
     }
 
-    /// TCP's socket.
+    /// Returns TCP's socket.
     pub(crate) fn tcp(&self) -> &KernelSocket<Tcp> {
         &self.inner
     }
 
-    /// Counts the memory that it holds. Any context.
+    /// Counts the memory that the socket holds. Any context.
     pub(crate) fn note_memory(&self) {
         self.memory.note(&self.inner);
     }
 
-    /// Returns whether it may hold no more than it does, as the guest has used up its memory. Any
-    /// context.
+    /// Returns `true` if the socket must not hold more memory than now, because the guest has used
+    /// up its memory. Any context.
     pub(crate) fn is_held_back(&self) -> bool {
         self.memory.is_back()
     }
 
-    /// Begins to listen. A socket that is not bound gets a port then, if the guest may have one.
+    /// Begins to listen. An unbound socket gets a port then, if the guest may have one.
     pub(crate) fn listen(&self, backlog: u32) -> Result {
         let addr = self.local_addr()?;
         if addr.port() == 0 {
@@ -138,7 +140,8 @@ impl GuestSocket<Tcp> {
         self.inner.listen(i32::try_from(backlog)?)
     }
 
-    /// Takes a connection that waits, with the address of its peer. `EAGAIN` if there is none.
+    /// Accepts a waiting connection. Returns its socket and the address of its peer. `EAGAIN` if no
+    /// connection waits.
     pub(crate) fn accept(&self) -> Result<(Arc<Self>, SocketAddr)> {
         let (tcp, peer) = self.inner.accept()?;
         let (policy, in_force) = (self.policy.clone(), self.in_force.clone());
@@ -158,18 +161,18 @@ impl GuestSocket<Udp> {
         tenant: Arc<Tenant>,
     ) -> Result<Arc<Self>> {
         let udp = KernelSocket::datagram(policy.namespace()?, domain)?;
-        // What others in the namespace have joined is not for the guest.
+        // The guest must not receive from groups that other sockets in the namespace have joined.
         udp.set_own_groups_only()?;
         Self::of(guest, udp, domain, policy, tenant)
     }
 
-    /// UDP's socket.
+    /// Returns UDP's socket.
     pub(crate) fn udp(&self) -> &KernelSocket<Udp> {
         &self.inner
     }
 
-    /// Sends a datagram, as a whole, if the guest may: to the peer, which was set by
-    /// [`Self::connect`], unless there is an address.
+    /// Sends a datagram, as a whole, if the guest may. Without an address it goes to the peer that
+    /// [`Self::connect`] has set.
     pub(crate) fn send(
         &self,
         from: &BioVecs<'_>,
@@ -185,14 +188,14 @@ impl GuestSocket<Udp> {
         };
         match sent {
             Ok(_) => Ok(()),
-            // There is no room for which to wait: it is a port that is lacking.
+            // UDP does not lack room, for which to wait, but a port.
             Err(EAGAIN) if !self.is_bound()? => Err(EADDRNOTAVAIL),
             Err(error) => Err(error),
         }
     }
 
-    /// Returns what Linux is to be told with a datagram. The guest may send from an address if it
-    /// may bind to it.
+    /// Returns the control messages for a datagram. The guest may send from an address if it may
+    /// bind to it.
     fn controls(&self, info: &Info) -> Result<ControlBuf> {
         if let Some(source) = info.local.filter(|source| !source.ip().is_unspecified()) {
             self.check_family(&source)?;
@@ -209,17 +212,17 @@ impl GuestSocket<Udp> {
         Ok(controls)
     }
 
-    /// Returns whether it is one of IPv6.
+    /// Returns `true` for an IPv6 socket.
     pub(crate) fn is_ipv6(&self) -> bool {
         self.domain == Domain::Inet6
     }
 
-    /// Returns whether frames are to say more of a datagram than its address.
+    /// Returns `true` if the guest wants more information on a datagram than its address.
     pub(crate) fn wants_info(&self) -> bool {
         self.wants_info.load(Relaxed)
     }
 
-    /// Returns whether frames are to say more of an error than its number.
+    /// Returns `true` if the guest wants more information on an error than its number.
     pub(crate) fn wants_reports(&self) -> bool {
         self.wants_reports.load(Relaxed)
     }
@@ -272,17 +275,17 @@ impl<P: Carried> GuestSocket<P> {
         )
     }
 
-    /// Returns whose it is.
+    /// Returns the tenant that owns the socket.
     pub(crate) fn tenant(&self) -> &Arc<Tenant> {
         &self.tenant
     }
 
-    /// Begins to connect: `EINPROGRESS`. For datagrams it sets the peer, and is done.
+    /// Begins to connect: `EINPROGRESS`. For a datagram socket, sets the peer and is done.
     pub(crate) fn connect(&self, peer: Reachable) -> Result {
         self.inner.connect(peer.0)
     }
 
-    /// Returns what `addr` stands for, if the guest may reach it.
+    /// Resolves `addr`, if the guest may reach it.
     pub(crate) fn reachable(&self, addr: SocketAddr) -> Result<Reachable> {
         self.check_family(&addr)?;
         let addr = self.resolve(addr)?;
@@ -290,8 +293,8 @@ impl<P: Carried> GuestSocket<P> {
         Ok(Reachable(addr))
     }
 
-    /// Returns what Linux takes the unspecified address of IPv4 for: the address of the socket or,
-    /// if it has none, the loopback address.
+    /// Replaces the unspecified IPv4 address as Linux does: by the address of the socket or, if it
+    /// has none, by the loopback address.
     fn resolve(&self, addr: SocketAddr) -> Result<SocketAddr> {
         let IpAddr::V4(Ipv4Addr::UNSPECIFIED) = addr.ip().to_canonical() else {
             return Ok(addr);
@@ -307,8 +310,8 @@ impl<P: Carried> GuestSocket<P> {
         Ok(SocketAddr::new(ip, addr.port()))
     }
 
-    /// Checks that the policy allows something: that under which the socket was made, whose
-    /// namespace it is in, and the one that is in force now.
+    /// Checks that both policies allow an operation: the one under which the socket was made, which
+    /// has its namespace, and the one now in force.
     fn check(&self, allows: impl Fn(&Policy) -> Result) -> Result {
         allows(&self.policy)?;
         let now = self.in_force.get();
@@ -319,7 +322,7 @@ impl<P: Carried> GuestSocket<P> {
         allows(&now)
     }
 
-    /// Binds to an address, if the guest may, and returns the one it has then.
+    /// Binds to an address, if the guest may, and returns the resulting address.
     pub(crate) fn bind(&self, addr: SocketAddr) -> Result<SocketAddr> {
         self.check_family(&addr)?;
         self.check(|policy| policy.may_bind(P::TRANSPORT, &addr))?;
@@ -332,12 +335,12 @@ impl<P: Carried> GuestSocket<P> {
         self.inner.local_addr()
     }
 
-    /// Returns the address of its peer. `ENOTCONN` if there is none.
+    /// Returns the address of the peer. `ENOTCONN` if there is none.
     pub(crate) fn peer_addr(&self) -> Result<SocketAddr> {
         self.inner.peer_addr()
     }
 
-    /// Returns whether it has a port.
+    /// Returns `true` if the socket has a port.
     pub(crate) fn is_bound(&self) -> Result<bool> {
         Ok(self.local_addr()?.port() != 0)
     }
@@ -349,7 +352,7 @@ impl<P: Carried> GuestSocket<P> {
         Ok(())
     }
 
-    /// Has `callbacks` called, until they are cleared or the socket is closed.
+    /// Sets the callbacks, which are called until they are cleared or the socket is closed.
     pub(crate) fn set_callbacks<T: Callbacks + 'static>(&self, callbacks: T) -> Result {
         self.inner.set_callbacks(Arc::new(callbacks, GFP_KERNEL)?)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The sockets of a guest, counted.
+//! Counts of a guest's sockets.
 
 use crate::{
     memory::TcpMemory,
@@ -19,12 +19,12 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The sockets of a guest, of all its links.
+/// The sockets of a guest, over all its links.
 pub(crate) struct Sockets {
-    /// Those included that were closed and that TCP is not done with.
+    /// All sockets, including closed sockets that TCP still needs.
     all: Arc<Tally>,
     open: Arc<Quota>,
-    /// The groups that they are in.
+    /// The groups that the sockets are in.
     pub(crate) groups: Arc<Quota>,
     pub(crate) memory: Arc<TcpMemory>,
 }
@@ -44,8 +44,8 @@ impl Sockets {
         Ok(Arc::new(sockets, GFP_KERNEL)?)
     }
 
-    /// Counts a socket of a user's: as one that is open until the result is dropped, and then for as
-    /// long as TCP needs it.
+    /// Counts a socket of a user: as open until the result is dropped, and then as closed as long
+    /// as TCP needs it.
     pub(crate) fn enter<P: Protocol>(
         &self,
         socket: &mut KernelSocket<P>,
@@ -58,29 +58,29 @@ impl Sockets {
         ])
     }
 
-    /// Those that are open.
+    /// Returns the count of open sockets.
     pub(crate) fn open(&self) -> &Quota {
         &self.open
     }
 
-    /// Returns how many there are, open or not.
+    /// Returns the number of sockets, open and closed.
     pub(crate) fn count(&self) -> usize {
         self.all.count()
     }
 
-    /// Returns how many were closed and are not gone.
+    /// Returns the number of closed sockets that TCP still needs.
     pub(crate) fn closed(&self) -> usize {
         self.count().saturating_sub(self.open.used())
     }
 }
 
-/// What one user of a guest has of these.
+/// The sockets of one user of a guest.
 pub(crate) struct OfUser {
     all: Arc<Tally>,
     open: Arc<Quota>,
-    /// The entries in the table: also those for which TCP and UDP have no socket yet, or any more.
+    /// The entries in the table, including those without a TCP or UDP socket.
     pub(crate) entries: Arc<Quota>,
-    /// Those that listen.
+    /// The listening sockets.
     pub(crate) listeners: Arc<Quota>,
 }
 
@@ -95,12 +95,12 @@ impl OfUser {
         Ok(Arc::new(user, GFP_KERNEL)?)
     }
 
-    /// How many sockets there are, open or not, and places for them.
+    /// Returns the number of sockets, open and closed, and of places for sockets.
     pub(crate) fn count(&self) -> usize {
         self.all.count().max(self.entries.used() + self.closed())
     }
 
-    /// How many were closed and are not gone.
+    /// Returns the number of closed sockets that TCP still needs.
     pub(crate) fn closed(&self) -> usize {
         self.all.count().saturating_sub(self.open.used())
     }

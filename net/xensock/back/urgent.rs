@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Urgent bytes of a connection: TCP's for the guest, the guest's for TCP.
+//! Urgent bytes of a connection: from TCP to the guest, and from the guest to TCP.
 
 use crate::{
     conn_ring::ConnRing,
@@ -17,7 +17,7 @@ use kernel::net::kernel_socket::{
     UrgentSeen, //
 };
 
-/// What has become of the urgent bytes of a connection so far.
+/// The state of the urgent bytes of a connection.
 #[derive(Default)]
 pub(crate) struct Urgent {
     seen: UrgentSeen,
@@ -25,8 +25,8 @@ pub(crate) struct Urgent {
 }
 
 impl Urgent {
-    /// Tells the guest of an urgent byte that TCP has got. Before the last `len` bytes, which were
-    /// received into the room of the ring, are produced.
+    /// Tells the guest of an urgent byte that TCP has got. Called before the last `len` bytes,
+    /// which are already in the room of the ring, are produced.
     pub(crate) fn tell(&mut self, tcp: &KernelSocket<Tcp>, shared: &ConnRing, len: u32) {
         let Some(news) = tcp.urgent_news(&mut self.seen) else {
             return;
@@ -44,12 +44,12 @@ impl Urgent {
         shared.notifier.notify();
     }
 
-    /// Returns the last word of the guest's that was dealt with.
+    /// Returns the last word of the guest that was handled.
     pub(crate) fn done(&self) -> u32 {
         self.sender.done()
     }
 
-    /// Returns what of the `ready` bytes of the guest's is to be sent next.
+    /// Returns the piece of the guest's `ready` bytes that is to be sent next.
     pub(crate) fn piece(&mut self, shared: &ConnRing, ready: u32) -> NextBytes {
         let ring = &*shared.ring;
         self.sender.piece(ring, ring.consumed(), ready)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a connection has its data moved: by its work item, or in a soft interrupt.
+//! The choice between work item and soft interrupt for moving the data of a connection.
 
 use super::{
     Conn,
@@ -25,7 +25,7 @@ impl RingUser for Conn {
     fn ring_has_news(self: ArcBorrow<'_, Self>) {
         let conn: Arc<Self> = self.into();
         if conn.mover.is_free() {
-            // One that is queued already will see what there is to do.
+            // An item that is already queued will see the news.
             let _ = workqueue::system_bh().enqueue::<_, SOFTIRQ>(conn);
         } else {
             conn.wake();
@@ -46,7 +46,7 @@ impl WorkItem<SOFTIRQ> for Conn {
 
     fn run(this: Arc<Conn>) {
         let is_done = this.mover.in_softirq(|| {
-            // The reference goes before somebody else may move bytes.
+            // The reference is dropped before another task may move bytes.
             let path = this.path.lock().clone();
             path.is_some_and(|path| path.run())
         });

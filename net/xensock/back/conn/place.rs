@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A place for a connection: what an ACCEPT has brought, and what a listener does with it.
+//! A place for a connection: made by an ACCEPT, filled by a listener.
 
 use super::Conn;
 use crate::{
@@ -24,21 +24,22 @@ use kernel::{
     xen::trace::xensock_back as trace, //
 };
 
-/// Asked for by ACCEPT: a listener will find a connection. The rest is in [`Conn::place`].
+/// The state of a posted ACCEPT: a listener will find a connection. The data are in
+/// [`Conn::place`].
 pub(crate) struct Posted;
 
-/// Who knows the connections of a guest by their ids.
+/// A registry of a guest's connections by their ids.
 pub(crate) trait Registry: Send + Sync {
-    /// Takes out a place for a connection, unless the guest has given the id to something else.
+    /// Removes a place for a connection, unless the guest has given the id to another socket.
     fn forget(&self, id: u64, conn: &Conn);
 }
 
-/// What an ACCEPT has brought, for the connection that will be found.
+/// The data of an ACCEPT, for the connection that a listener will find.
 pub(super) struct AcceptPlace {
     pub(super) registry: Arc<dyn Registry>,
     pub(super) shared: Arc<ConnRing>,
     pub(super) completion: OutcomeReport,
-    /// The guest was told that connections wait, see [`Conn::show`].
+    /// Set while the guest is told that connections wait, see [`Conn::show`].
     shows_waiting: bool,
 }
 
@@ -65,8 +66,8 @@ impl Conn {
         Ok(conn)
     }
 
-    /// Says in a place made by [`Self::post`] whether connections wait for which there is none.
-    /// Returns whether it said otherwise before. Any context.
+    /// Shows in a place made by [`Self::post`] if connections wait that have no place. Returns
+    /// `true` if that has changed. Any context.
     pub(crate) fn show(&self, waits: bool) -> bool {
         let mut place = self.place.lock();
         let Some(place) = &mut *place else {
@@ -80,7 +81,7 @@ impl Conn {
         true
     }
 
-    /// Tells the guest to look at a place made by [`Self::post`]. Any context.
+    /// Notifies the guest about a place made by [`Self::post`]. Any context.
     pub(crate) fn notify(&self) {
         if let Some(place) = &*self.place.lock() {
             place.shared.notifier.notify();
@@ -88,8 +89,8 @@ impl Conn {
     }
 
     /// Accepts a connection of `listener` into the place made by [`Self::post`], unless the guest
-    /// has given that up. `EAGAIN` if no connection waits. `before` is done when the connection has
-    /// left TCP's queue and the guest does not see it yet.
+    /// has given the place up. `EAGAIN` if no connection waits. Calls `before` when the connection
+    /// has left TCP's queue and the guest does not see it yet.
     pub(crate) fn fill(
         self: &Arc<Self>,
         listener: &GuestSocket<Tcp>,
@@ -106,7 +107,7 @@ impl Conn {
         before();
         let place = self.place.lock().take();
         if let Some(place) = place {
-            // Commands may follow as soon as the guest is told.
+            // The guest may send commands as soon as it is told.
             *self.path.lock() = Some(path.clone());
             let to = self.guest().transport.peer();
             trace::accept(to, self.id, || socket.local_addr().ok(), peer);
@@ -118,12 +119,12 @@ impl Conn {
             }
             *state = PumpState::Open(ByteStream::new(self.guest(), self.id, path, None));
         }
-        // For what happened before the callbacks were there.
+        // For events before the callbacks were set.
         self.wake();
         Ok(())
     }
 
-    /// Has the events of `socket` concern this place, made by [`Self::post`], which stays.
+    /// Connects the events of `socket` to this place, made by [`Self::post`]. The place stays.
     fn path_in_place(self: &Arc<Self>, socket: &Arc<GuestSocket<Tcp>>) -> Result<Arc<FastPath>> {
         let shared = self.place.lock().as_ref().map(|place| place.shared.clone());
         let path = FastPath::new(self.guest(), socket.clone(), shared.ok_or(ECONNABORTED)?)?;
@@ -131,9 +132,9 @@ impl Conn {
         Ok(path)
     }
 
-    /// Ends what was posted and is not filled. The guest is told `error`, or with none nothing.
+    /// Ends a posted place that is not filled. Tells the guest `error`, or nothing if it is `None`.
     pub(crate) fn cancel(&self, error: Option<Error>) {
-        // Held to the end: RELEASE is answered by the work item, and not before this.
+        // Held to the end: the work item answers RELEASE, and must not do so before this is done.
         let mut state = self.pump.state.lock();
         if !matches!(*state, PumpState::Idle(Posted)) {
             return;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The groups that a datagram socket joins and leaves.
+//! Multicast groups that a datagram socket joins and leaves.
 //!
-//! Linux takes RTNL for that, and when a socket is closed that is in a group of IPv4. Whoever changes
-//! something about any network device holds it, maybe for long. So a socket that has to do with groups
-//! moves to a queue for such, with all that its work item does.
+//! Linux takes RTNL to join or leave a group, and to close a socket that is in an IPv4 group. Any
+//! task that changes a network device holds RTNL, perhaps for long. So a socket that uses groups
+//! moves all the work of its work item to a separate queue.
 
 use super::DatagramSocket;
 use crate::{
@@ -32,23 +32,24 @@ use kernel::{
     workqueue::WorkItem, //
 };
 
-/// The work item for those who have moved.
+/// The id of the work item of sockets that have moved.
 pub(super) const GROUPS: u64 = 1;
 
-/// A group to be joined or left, and the answer to that.
+/// A group to join or leave, and the response to the request.
 struct GroupChange {
     option: &'static SockOpt,
     value: Value,
     ticket: Response,
 }
 
-/// What a socket has to do with groups.
+/// The group requests of a socket.
 #[pin_data]
 pub(super) struct Groups {
-    /// What is to be done, in this order. There are no more than the commands ring has slots.
+    /// Pending requests, in order. There are no more than the commands ring has slots.
     #[pin]
     asked: Mutex<KVec<GroupChange>>,
-    /// Set by the work item for those who have not moved, which does nothing else then.
+    /// Set once the socket has moved to the other work item. Only the first work item sets it, and
+    /// does nothing else in that turn.
     has_moved: Atomic<bool>,
 }
 
@@ -60,12 +61,12 @@ impl Groups {
         })
     }
 
-    /// Returns whether the socket has moved. Any context.
+    /// Returns `true` if the socket has moved. Any context.
     pub(super) fn has_moved(&self) -> bool {
         self.has_moved.load(Relaxed)
     }
 
-    /// Moves it, if there is something to be done. Returns whether it has moved.
+    /// Moves the socket if a request is pending. Returns `true` if the socket has moved.
     pub(super) fn move_if_needed(&self) -> bool {
         if !self.has_moved() && !self.asked.lock().is_empty() {
             self.has_moved.store(true, Relaxed);
@@ -79,8 +80,8 @@ impl Groups {
 }
 
 impl DatagramSocket {
-    /// Has a group joined or left, and `ticket` answered then, if the option is for that. Returns
-    /// whether it is. `EPERM` if the guest may not join it.
+    /// Queues the request if the option joins or leaves a group; `ticket` is answered when that is
+    /// done. Returns `true` if it is such an option. `EPERM` if the guest may not join the group.
     pub(crate) fn change_group(
         self: &Arc<Self>,
         level: u32,
@@ -108,7 +109,7 @@ impl DatagramSocket {
         Ok(true)
     }
 
-    /// Joins and leaves groups, as long as the socket is there.
+    /// Joins and leaves groups, while the socket is there.
     fn change_groups(&self) {
         for change in self.groups.take() {
             let done = match self.socket() {
@@ -119,7 +120,7 @@ impl DatagramSocket {
         }
     }
 
-    /// Says of what has not been done that it will not be.
+    /// Answers the pending requests with an error.
     pub(super) fn drop_changes(&self) {
         for change in self.groups.take() {
             self.answer(change.ticket, Err(ENOTCONN));

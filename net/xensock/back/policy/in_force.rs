@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The policy of a guest that is in force, which changes when its nodes do.
+//! The policy of a guest that is in force. It changes when its nodes do.
 
 use super::Policy;
 use crate::{
@@ -59,10 +59,10 @@ impl InForce {
         self.policy.lock().clone()
     }
 
-    /// Reads the nodes again. May sleep; one at a time.
+    /// Reads the nodes again. May sleep; one caller at a time.
     pub(crate) fn read_again(&self) {
         match Policy::read(&self.dev, &self.refused) {
-            // Its directory is being made anew.
+            // The directory of the device is being recreated.
             Ok(new) if !new.is_complete() && self.get().is_complete() => (),
             Ok(new) => {
                 let old = core::mem::replace(&mut *self.policy.lock(), new.clone());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the nodes of a policy are read.
+//! Reads the nodes of a policy.
 
 use super::Policy;
 use crate::{
@@ -37,12 +37,12 @@ use kernel::{
 };
 
 impl Policy {
-    /// Reads what the nodes say, all at one time. `ENOENT` if the device is gone.
+    /// Reads all nodes in one transaction. `ENOENT` if the device is gone.
     pub(super) fn read(dev: &xenbus::Device, refused: &Arc<Refused>) -> Result<Arc<Self>> {
         let mut policy = None;
         dev.transaction(|t| {
-            // Without it, the nodes of the policy are not there because nothing is: that is not to
-            // be taken for the defaults, which may be less strict.
+            // If this node is missing, the directory is gone, and the nodes of the policy with it.
+            // That must not be taken for the defaults, which may be less strict.
             t.own_dir().read(c"frontend-id")?;
             policy = Some(Self::read_from(t.own_dir(), refused.clone())?);
             Ok(())
@@ -88,9 +88,9 @@ impl Policy {
     }
 }
 
-/// Reads nodes, and notes which of them cannot be understood.
+/// Reads nodes, and notes those that cannot be understood.
 ///
-/// Fails for lack of memory, and for nothing that nodes may say.
+/// Fails only for lack of memory, never because of a node's value.
 struct Reader<'a> {
     dir: Directory<'a>,
     wrong: KVec<CString>,
@@ -101,7 +101,7 @@ impl Reader<'_> {
         Ok(self.wrong.push(CString::try_from_fmt(node)?, GFP_KERNEL)?)
     }
 
-    /// Notes the nodes that do not exist.
+    /// Notes the nodes that no policy has.
     fn find_strangers(&mut self) -> Result {
         let names = match self.dir.list(policy::DIR) {
             Ok(names) => names,
@@ -114,8 +114,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Returns what a node says; [`None`] if there is none. A value that cannot be had cannot be
-    /// understood either.
+    /// Returns the value of a node; [`None`] if there is no such node. A node that cannot be read
+    /// gets a value that cannot be understood.
     fn value(&self, node: &CStr) -> Result<Option<KVec<u8>>> {
         match self.dir.read(node) {
             Ok(value) => Ok(Some(value)),
@@ -146,12 +146,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns the rules of a list, with `instead` for what is not a rule.
+    /// Returns the rules of a list, with `instead` in place of entries that are not rules.
     fn rules(&mut self, node: &CStr, instead: Option<Rule>) -> Result<Option<KVec<Rule>>> {
         self.suitable(node, instead, |_| true)
     }
 
-    /// The same, where a rule has to be one of some kind.
+    /// Does the same as [`Self::rules`], and takes only rules that are suitable.
     fn suitable(
         &mut self,
         node: &CStr,
@@ -176,8 +176,8 @@ impl Reader<'_> {
         Ok(Some(list))
     }
 
-    /// Returns the ports to choose from, in a namespace; [`None`] if it has nothing but the guest's
-    /// sockets.
+    /// Returns the ports for automatic binding; [`None`] if only the guest's sockets are in the
+    /// namespace.
     fn local_ports(&mut self, namespace: Option<&Namespace>) -> Result<Option<(u16, u16)>> {
         if let Some(value) = self.value(policy::LOCAL_PORTS)? {
             match policy::local_ports(&value) {
@@ -204,13 +204,13 @@ impl Reader<'_> {
     }
 }
 
-/// Returns whether somebody is to say for each device that its policy is all there.
+/// Returns `true` if each device must have a node that says that its policy is complete.
 fn is_awaited() -> bool {
     crate::module_parameters::await_policy.value()
 }
 
-/// Returns how many KiB of TCP's memory a guest may have, unless the policy says so: an eighth of
-/// what all may have.
+/// Returns the default limit on a guest's TCP memory in KiB: an eighth of the memory that all
+/// sockets may have.
 fn default_memory() -> u32 {
     u32::try_from(tcp_memory() / 8 / 1024)
         .map_or(Limit::MEMORY.default, |kib| kib.min(Limit::MEMORY.default))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guest's socket, whichever protocol it is of.
+//! A guest's socket, independent of its protocol.
 
 use super::{
     Carried,
@@ -13,15 +13,15 @@ use crate::proto::value::{
 use core::net::SocketAddr;
 use kernel::prelude::*;
 
-/// What can be asked of a [`GuestSocket`] of either protocol.
+/// Operations of a [`GuestSocket`] of either protocol.
 pub(crate) trait SocketCalls {
-    /// Binds to an address, if the guest may, and returns the one it has then.
+    /// Binds to an address, if the guest may, and returns the resulting address.
     fn bind(&self, addr: SocketAddr) -> Result<SocketAddr>;
 
     /// Returns the address of the socket.
     fn local_addr(&self) -> Result<SocketAddr>;
 
-    /// Returns the address of its peer. `ENOTCONN` if there is none.
+    /// Returns the address of the peer. `ENOTCONN` if there is none.
     fn peer_addr(&self) -> Result<SocketAddr>;
 
     /// Sets an option, if guests may.

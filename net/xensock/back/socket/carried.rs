@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The protocols of which guests have sockets.
+//! The protocols of guests' sockets.
 
 use crate::proto::rule::IpProtocol;
 use kernel::net::kernel_socket::{
@@ -10,12 +10,12 @@ use kernel::net::kernel_socket::{
     Udp, //
 };
 
-/// A protocol of which guests have sockets.
+/// A protocol of guests' sockets.
 pub(crate) trait Carried: Protocol {
-    /// What policies call it.
+    /// The name of the protocol in policies.
     const TRANSPORT: IpProtocol;
 
-    /// Returns how many bytes the peer of a connection has not acknowledged yet.
+    /// Returns the number of bytes that the peer of a connection has not acknowledged yet.
     fn unacked_bytes(socket: &KernelSocket<Self>) -> usize;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The groups of multicast that a guest's socket is in.
+//! The multicast groups of a guest's socket.
 
 use super::{
     from_number,
@@ -21,7 +21,8 @@ use kernel::{
 };
 
 impl GuestSocket<Udp> {
-    /// Returns the option if it joins or leaves a group. `EPERM` if the guest may not join that.
+    /// Returns the option if it joins or leaves a group. `EPERM` if the guest may not join the
+    /// group.
     pub(crate) fn group_option(
         &self,
         level: u32,
@@ -40,15 +41,15 @@ impl GuestSocket<Udp> {
         Ok(Some(option))
     }
 
-    /// Joins or leaves a group, by an option that [`Self::group_option`] has returned. Its Linux says
-    /// on which interface. Waits until nobody changes network devices.
+    /// Joins or leaves a group, by an option that [`Self::group_option`] has returned. Linux
+    /// chooses the interface by the value. Waits for RTNL.
     pub(crate) fn set_group(&self, option: &SockOpt, value: &Value) -> Result {
         let (level, name) = (i32::try_from(option.level)?, i32::try_from(option.name)?);
         let set = || self.inner.set_option(level, name, value.as_bytes());
         let mut groups = self.groups.lock();
         if option.leaves() {
             set()?;
-            // One is like the other.
+            // All charges are alike.
             drop(groups.pop());
             return Ok(());
         }

@@ -30,15 +30,15 @@ use kernel::{
     sync::atomic::Relaxed, //
 };
 
-/// Linux's options that are set in place of those which the frontend names.
+/// Linux's options that are set in place of the frontend's.
 const SO_SNDBUF: i32 = 7;
 const SO_RCVBUF: i32 = 8;
 const SO_REUSEPORT: i32 = option::SO_REUSEPORT as i32;
 
-/// The option by which programs choose among ports.
+/// The option that limits the ports for automatic binding.
 const IP_LOCAL_PORT_RANGE: u32 = 51;
 
-/// The value of an option, as it was when the guest began to read it.
+/// The value of an option when the guest began to read it.
 pub(super) struct Snapshot {
     level: u32,
     name: u32,
@@ -59,7 +59,7 @@ impl<P: Carried> GuestSocket<P> {
         if (level, name) == (option::SOL_IP, IP_LOCAL_PORT_RANGE) {
             number = number.map(|range| self.narrow(range));
         }
-        // On the wire, numbers are little endian.
+        // Numbers on the wire are little endian.
         let number = number.map(i32::to_ne_bytes);
         let value = match &number {
             Some(number) if option.is_number() => number,
@@ -83,8 +83,9 @@ impl<P: Carried> GuestSocket<P> {
         Ok(())
     }
 
-    /// Has a datagram socket share its port, by one of two options, with others of its owner that do
-    /// so. By `SO_REUSEADDR`, UDP would share it with anybody who has set it.
+    /// Sets one of the two options by which a datagram socket shares its port with other sockets of
+    /// its owner. `SO_REUSEPORT` stands for both in UDP, whose `SO_REUSEADDR` would share the port
+    /// with every user that has set it.
     fn share_port(&self, name: u32, on: bool) -> Result {
         let mut shares = self.shares.lock();
         match name {
@@ -95,8 +96,7 @@ impl<P: Carried> GuestSocket<P> {
         self.inner.set_option(SOL_SOCKET, SO_REUSEPORT, &on)
     }
 
-    /// Returns what is left of a range of ports to choose from, as the option has it, of those that
-    /// the guest has.
+    /// Limits a port range, in the form of the option, to the ports of the guest.
     fn narrow(&self, range: i32) -> i32 {
         let Some((first, last)) = self.policy.local_ports() else {
             return range;
@@ -112,8 +112,8 @@ impl<P: Carried> GuestSocket<P> {
 
     /// Reads the piece of an option that begins at `offset`, if guests may.
     ///
-    /// At 0 the option is read, and `amend` may change it. The other pieces are from what was read
-    /// then.
+    /// At offset 0 this reads the option, and `amend` may change the value. Later pieces come from
+    /// that value.
     pub(crate) fn amended_option(
         &self,
         level: u32,
@@ -125,7 +125,7 @@ impl<P: Carried> GuestSocket<P> {
         self.check_has(option)?;
         let mut snapshot = self.snapshot.lock();
         if offset == 0 {
-            // Given back before another is made.
+            // Freed before another one is allocated.
             *snapshot = None;
             let mut value = self.read(option)?;
             amend(option, &mut value);
@@ -143,7 +143,7 @@ impl<P: Carried> GuestSocket<P> {
         }
     }
 
-    /// Whether there is such an option for this type of socket. Of families, Linux says it.
+    /// Checks that this type of socket has the option. Linux itself checks the family.
     pub(super) fn check_has(&self, option: &SockOpt) -> Result {
         let is_other = match P::TRANSPORT {
             IpProtocol::Tcp => option.needs_datagrams() || option.is_for_reports(),
@@ -187,7 +187,7 @@ impl<P: Carried> GuestSocket<P> {
     }
 }
 
-/// The error of a positive number, as the protocol has it.
+/// Converts a positive error number of the protocol.
 pub(crate) fn from_number(number: i32) -> Error {
     Error::from_errno(-number)
 }
