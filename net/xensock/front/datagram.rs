@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A datagram socket: what a program does with it.
+//! Datagram sockets.
 //!
-//! The measure of each call is what UDP does (`net/ipv4/udp.c`, `net/ipv4/datagram.c`,
-//! `net/core/datagram.c`), but for errors that only the backend can find: a datagram is sent without
-//! waiting for it, so that they are told by the next call.
+//! Each call behaves like UDP's (`net/ipv4/udp.c`, `net/ipv4/datagram.c`, `net/core/datagram.c`),
+//! except for errors that only the backend can find. A datagram is sent without waiting for the
+//! backend, so the next call reports such an error.
 //!
-//! The backend's socket and the data ring are made when they are first needed, and anew after they
-//! were lost: there is nothing of a connection in them, only an address, a peer and options.
+//! The backend's socket and the data ring are created when first needed, and again after they were
+//! lost. They hold no connection state, only an address, a peer and options.
 
 mod address;
 mod association;
@@ -53,10 +53,10 @@ use kernel::{
     }, //
 };
 
-/// What a datagram socket owns besides its `struct sock`.
+/// The state of a datagram socket besides its `struct sock`.
 ///
-/// It is dropped with the `struct sock`, possibly in softirq: by then `release` has taken out what
-/// must not be dropped there.
+/// Dropped with the `struct sock`, possibly in softirq. By then `release` has taken out everything
+/// that must not be dropped there.
 #[pin_data]
 pub(crate) struct Datagram {
     #[pin]
@@ -65,21 +65,21 @@ pub(crate) struct Datagram {
     names: SpinLock<DatagramNames>,
 }
 
-/// The addresses that a socket has, besides the one that it was bound to.
+/// The addresses of a socket, besides the one it was bound to.
 struct DatagramNames {
-    /// What kind of addresses, once that is decided.
+    /// The family of the addresses, once it is decided.
     domain: Option<Domain>,
-    /// Whom it is connected with.
+    /// The connected peer.
     peer: Option<SocketAddr>,
-    /// Whether the backend may have chosen a port, or the address to send from: the socket was
-    /// connected, or has sent.
+    /// Set if the backend may have chosen a port or a source address: the socket was connected, or
+    /// has sent.
     is_automatic: bool,
-    /// Whether the program has chosen a port itself.
+    /// Set if the program has chosen a port itself.
     is_chosen: bool,
 }
 
 impl Datagram {
-    /// A new socket, for addresses of `domain` if it is a matter of that.
+    /// Creates a socket, for addresses of `domain` if the family restricts them.
     pub(crate) fn new(domain: Option<Domain>, owner: u64) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             endpoint <- Endpoint::new(SOCK_DGRAM, domain, owner),
@@ -95,19 +95,20 @@ impl Datagram {
         })
     }
 
-    /// Whether the socket has a port, or may have been given one.
+    /// Returns `true` if the socket has a port, or the backend may have chosen one.
     fn has_port(&self) -> bool {
         self.endpoint.is_bound() || self.names.lock().is_automatic
     }
 
-    /// Whether nothing was done with the socket but, maybe, that it was bound. One that has a port of
-    /// the program's choice is a server's as well, unless the program `connects` it.
+    /// Returns `true` if the program has done nothing with the socket except bind it. A socket with
+    /// a port of the program's choice counts as a server's, unless the program `connects` it.
     pub(crate) fn is_unused(&self, connects: bool) -> bool {
         let names = self.names.lock();
         !names.is_automatic && names.peer.is_none() && (connects || !names.is_chosen)
     }
 
-    /// Whether the socket had a data ring, and has lost it. The next call makes another.
+    /// Returns `true` if the socket had a data ring and has lost it. The next call creates another
+    /// one.
     fn has_lost(&self) -> bool {
         match self.endpoint.conn() {
             Some(conn) => conn.death().is_some(),
@@ -115,8 +116,8 @@ impl Datagram {
         }
     }
 
-    /// The data ring, made if there is none; for what is to go to a `target`, if that is known. Waits
-    /// for the backend then; killable.
+    /// Returns the connection, and creates it if there is none, for datagrams to `target` if that
+    /// is known. The creation waits killably for the backend.
     fn opened(&self, sk: &Sock, target: Option<SocketAddr>) -> Result<Arc<Conn>> {
         if let Some(conn) = self.endpoint.conn().filter(|c| c.death().is_none()) {
             return Ok(conn);
@@ -152,7 +153,7 @@ impl Datagram {
         Ok(conn)
     }
 
-    /// Notes the data ring that the socket has from now on.
+    /// Stores the connection of the socket.
     fn keep(&self, _call: &CallGuard<'_>, conn: Arc<Conn>) {
         self.names.lock().domain = Some(conn.remote.domain);
         {
@@ -163,12 +164,12 @@ impl Datagram {
                 return self.endpoint.set_lost(false);
             }
         }
-        // It was closed while it was made anew, see `revive`.
+        // The socket was closed during this, see `revive`.
         Conn::close(&conn, true);
     }
 
-    /// Has the backend of the link that there is now make what a socket has lost. `ENETDOWN` if there
-    /// is no link.
+    /// Restores the state that a socket has lost, with the current link. Fails with `ENETDOWN` if
+    /// there is no link.
     pub(crate) fn revive(&self, sk: &Sock) -> Result {
         let call = self.endpoint.lock_call()?;
         if !self.endpoint.is_lost() {
@@ -178,13 +179,13 @@ impl Datagram {
         match result {
             Err(ENETDOWN) => return result,
             Err(error) => self.give_up(sk, error),
-            // Who waits for a datagram waits for it there.
+            // Tasks that wait for a datagram go on with the new ring.
             Ok(()) => sk.state_changed(),
         }
         result
     }
 
-    /// Tells the program that what was lost is not made anew. The next call tries.
+    /// Reports to the program that the lost state was not restored. The next call tries again.
     pub(crate) fn give_up(&self, sk: &Sock, error: Error) {
         self.endpoint.set_lost(false);
         sk.set_error(error);
@@ -192,10 +193,10 @@ impl Datagram {
         sk.error_report();
     }
 
-    /// `shutdown()`, as `inet_shutdown()` does it: it concerns this end alone.
+    /// `shutdown()`, as `inet_shutdown()` does it: only for this end.
     pub(crate) fn shutdown(&self, sk: &Sock, how: How) -> Result {
         sk.add_shutdown(directions(how));
-        // For those who sleep in a call.
+        // Wakes tasks that sleep in a call.
         sk.state_changed();
         match sk.state() {
             TcpState::Established => Ok(()),
@@ -203,8 +204,8 @@ impl Datagram {
         }
     }
 
-    /// `close()`: what was sent is still taken by the backend. An address that was bound is free when
-    /// the call returns, unless the program is exiting or killed.
+    /// `close()`: the backend still takes the datagrams sent. A bound address is free when the call
+    /// returns, unless the program is exiting or killed.
     pub(crate) fn release(&self, sk: &Sock) {
         let (state, former, is_bound) = {
             let mut inner = self.endpoint.inner.lock();
@@ -217,7 +218,7 @@ impl Datagram {
             let waits = is_bound && !current!().is_exiting() && conn.settle().is_ok();
             Conn::close(&conn, false);
             if waits {
-                // That was done, unless its link is down. Then this ends at once.
+                // `close` has sent RELEASE, unless the link is down. Then this ends at once.
                 conn.remote.end();
                 let _ = conn.remote.ending().wait();
             }
@@ -229,7 +230,7 @@ impl Datagram {
     }
 }
 
-/// Gives a socket of the backend its data ring, and waits for the answer; killable.
+/// Gives a socket of the backend its data ring, and waits killably for the response.
 fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
     let joins = remote.take_joins();
     let order = ring_order(&remote.link, sk);
@@ -239,7 +240,7 @@ fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
         id: fresh.remote.id,
         ring: fresh.ring.reference(),
     })?;
-    // From here on the end of the link is told to it.
+    // From here on the end of the link notifies the connection.
     let conn = Conn::enter(fresh)?;
     link.submit(&attach, None);
     conn.ring.connect(conn.clone());
@@ -254,7 +255,7 @@ fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
                 Conn::close(&conn, true);
                 return Err(error);
             }
-            // It goes on without the group, in which the program believes it to be.
+            // The socket goes on without the group, although the program has joined it.
             Err(error) => {
                 sk.set_error(error);
                 sk.error_report();
@@ -264,7 +265,7 @@ fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
     Ok(conn)
 }
 
-/// Has the backend set the peer of a socket; killable.
+/// Has the backend set the peer of a socket. Waits killably.
 fn set_peer(conn: &Conn, peer: SocketAddr) -> Result {
     let call = Call::Connect {
         id: conn.remote.id,
@@ -275,8 +276,8 @@ fn set_peer(conn: &Conn, peer: SocketAddr) -> Result {
     conn.remote.ask(call).map(|_| ())
 }
 
-/// The order of new rings of a socket: for the buffers that the program has asked for. A direction
-/// for which it has asked for nothing has room for every datagram there is.
+/// Returns the order of new rings of a socket, for the buffer sizes that the program has set. A
+/// direction without a size has room for the largest datagram.
 fn ring_order(link: &Link, sk: &Sock) -> Order {
     let largest = frame::LARGEST as usize;
     let order = match (sk.snd_buf_asked(), sk.rcv_buf_asked()) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a socket has at the backend, and what it gives to the next if it needs another.
+//! The state of a socket at the backend, and the state that it keeps for a further socket of the
+//! backend.
 //!
-//! An id of the backend is good for one attempt, and for one link. A socket of ours outlives both:
-//! the address that its program has chosen and the options that it has set are kept here.
+//! An id of the backend is good for one attempt and for one link. A socket of the guest outlives
+//! both, so it keeps the address and the options that the program has chosen.
 
 mod call_guard;
 mod options;
@@ -59,41 +60,42 @@ use kernel::{
     task::Kuid, //
 };
 
-/// What a socket has at the backend.
+/// The state of a socket at the backend.
 #[pin_data]
 pub(crate) struct Endpoint {
     /// [`SOCK_STREAM`](crate::proto::call::SOCK_STREAM) or
     /// [`SOCK_DGRAM`](crate::proto::call::SOCK_DGRAM).
     pub(crate) kind: u32,
-    /// What addresses the socket has, if that is said by its family.
+    /// The family of the socket's addresses, if the address family fixes it.
     domain: Option<Domain>,
-    /// Whose it is, see [`owner`].
+    /// The owner of the socket, see [`owner`].
     pub(crate) owner: u64,
-    /// Taken by the calls that change the socket by an answer of the backend's, for which they
-    /// wait. To wait for it is killable, too.
+    /// Held by calls that change the socket by a response of the backend, while they wait for it.
+    /// Taken killably, too.
     #[pin]
     call: Mutex<()>,
     #[pin]
     pub(crate) inner: SpinLock<EndpointInner>,
-    /// It has lost its link, and is among the [survivors](crate::survivors::Survivors).
+    /// Set while the socket has lost its link and is among the
+    /// [survivors](crate::survivors::Survivors).
     is_lost: Atomic<bool>,
 }
 
-/// What a socket is, with what belongs to it then.
+/// The state of a socket, with the objects that belong to it.
 pub(crate) enum EndpointState {
-    /// Without a data ring. The backend has a socket for it once one was needed.
+    /// No data ring. The backend has a socket for it once it was needed.
     Idle(Option<RemoteSocket>),
-    /// With one. A stream: connected, from the start of `connect()` on, until it is reset or
+    /// With a data ring. For a stream: from the start of `connect()` until the socket is reset or
     /// closed.
     Connection(Arc<Conn>),
     /// Listening, until the link goes down at the latest.
     Listening(Arc<Listener>),
-    /// With nothing: it has fallen back.
+    /// No socket of the backend: the socket has fallen back.
     Native,
 }
 
 impl EndpointState {
-    /// The backend's socket, if there is one.
+    /// Returns the backend's socket, if there is one.
     fn remote(&self) -> Option<&RemoteSocket> {
         match self {
             Self::Idle(remote) => remote.as_ref(),
@@ -106,24 +108,27 @@ impl EndpointState {
 
 pub(crate) struct EndpointInner {
     pub(crate) state: EndpointState,
-    /// The address that the program has asked for: a further socket of the backend has to get it.
+    /// The address that the program has asked for. A further socket of the backend has to get it
+    /// too.
     pub(crate) local: Option<SocketAddr>,
-    /// The device where it has got that.
+    /// The device where the socket has this address.
     pub(crate) device: Option<DeviceName>,
-    /// The options likewise, if there are any.
+    /// The options that the program has set, if any. A further socket of the backend gets them too.
     pub(crate) settings: Option<Arc<SavedOptions>>,
-    /// Some of them were set while connections could come: those may be without.
+    /// Set if options were set while listening: connections posted before may lack them.
     pub(crate) has_late_settings: bool,
-    /// The end of the last socket of the backend that had an address: then the address is free.
+    /// The RELEASE of the last socket of the backend with an address: once it is answered, the
+    /// address is free.
     pub(crate) former: Option<Arc<Exchange>>,
-    /// The last SETSOCKOPT for whose answer nobody has waited, and how many there were before it.
+    /// The last SETSOCKOPT that was sent without waiting for its response, and the number of such
+    /// before it.
     pub(crate) unheard: Option<(Arc<Exchange>, u32)>,
-    /// The file was closed: nothing more belongs to the socket.
+    /// Set once the file was closed: the socket must get no new state.
     pub(crate) is_closed: bool,
 }
 
 impl EndpointInner {
-    /// Whether the socket was put to no use yet but to set options.
+    /// Returns `true` if the program has done nothing with the socket but set options.
     pub(crate) fn is_open(&self) -> bool {
         self.local.is_none()
             && match &self.state {
@@ -132,12 +137,12 @@ impl EndpointInner {
             }
     }
 
-    /// The address of a socket that has one and was put to no other use yet, if it is one port of
-    /// all addresses.
+    /// Returns the address of a socket that was only bound, if it is one port of all addresses.
     pub(crate) fn port_of_all(&self) -> Option<SocketAddr> {
         let remote = match &self.state {
             EndpointState::Idle(remote) => remote.as_ref(),
-            // One for datagrams has its ring from the start. What has come is for the program.
+            // A datagram socket has a ring from `bind()` on. Once frames have arrived, they belong
+            // to the program.
             EndpointState::Connection(conn) if conn.is_datagram() && !conn.has_frame() => None,
             _ => return None,
         };
@@ -145,10 +150,10 @@ impl EndpointInner {
         name.filter(|name| name.port() != 0 && name.ip().to_canonical().is_unspecified())
     }
 
-    /// Takes everything out, to be dropped outside the lock.
+    /// Takes the state out, to be dropped outside the lock.
     pub(crate) fn take_state(&mut self) -> EndpointState {
         let state = core::mem::replace(&mut self.state, EndpointState::Idle(None));
-        // What was lost with its link has ended.
+        // A socket whose link is down has ended already.
         let bound = |remote: &&RemoteSocket| remote.local.is_some() && remote.link.is_up();
         if let Some(remote) = state.remote().filter(bound) {
             self.former = Some(remote.ending());
@@ -158,7 +163,7 @@ impl EndpointInner {
 }
 
 impl Endpoint {
-    /// That of a new socket of this type, of that owner: see [`owner`].
+    /// Creates the endpoint of a new socket of this type and [`owner`].
     pub(crate) fn new(kind: u32, domain: Option<Domain>, owner: u64) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             kind,
@@ -182,17 +187,19 @@ impl Endpoint {
         })
     }
 
-    /// Whether what the backend had was lost with its link, and will be made anew. Any context.
+    /// Returns `true` if the backend's state was lost with its link, and will be set up again. Any
+    /// context.
     pub(crate) fn is_lost(&self) -> bool {
         self.is_lost.load(Acquire)
     }
 
-    /// Changes that. Any context.
+    /// Sets or clears this flag. Any context.
     pub(crate) fn set_lost(&self, is_lost: bool) {
         self.is_lost.store(is_lost, Release);
     }
 
-    /// Whether the next call that asks the backend needs a link for that, not having one. Any context.
+    /// Returns `true` if the next call that asks the backend needs a link, and the socket has none.
+    /// Any context.
     pub(crate) fn needs_link(&self) -> bool {
         match &self.inner.lock().state {
             EndpointState::Idle(_) => true,
@@ -201,26 +208,27 @@ impl Endpoint {
         }
     }
 
-    /// Whether there is a link for such a call. Any context.
+    /// Returns `true` if there is a link for such a call. Any context.
     pub(crate) fn has_link(&self, sk: &Sock) -> bool {
         self.link_for(sk, self.bound_device(), self.domain, None)
             .is_ok()
     }
 
-    /// Whether the program has chosen an address. Any context.
+    /// Returns `true` if the program has chosen an address. Any context.
     pub(crate) fn is_bound(&self) -> bool {
         self.inner.lock().local.is_some()
     }
 
-    /// The device where the socket has its address, if it has one.
+    /// Returns the device where the socket has its address, if it has one.
     fn bound_device(&self) -> Option<DeviceName> {
         let inner = self.inner.lock();
         inner.device.filter(|_| inner.local.is_some())
     }
 
-    /// The link for a new socket of the backend: that of the device where the `former` one had its
-    /// address, or else, and if that device is gone for good, the one for what is to use this
-    /// address, or none in particular. `ENETDOWN` if it is not connected.
+    /// Returns the link for a new socket of the backend. This is the link of the `former` device,
+    /// where the socket had its address. Without one, or if that device is gone for good, it is the
+    /// link for the address `ip`, or any link. Fails with `ENETDOWN` if the device is not
+    /// connected.
     pub(crate) fn link_for(
         &self,
         sk: &Sock,
@@ -241,7 +249,7 @@ impl Endpoint {
         .ok_or(ENETDOWN)
     }
 
-    /// The data ring, if there is one. Any context.
+    /// Returns the connection, if there is one. Any context.
     pub(crate) fn conn(&self) -> Option<Arc<Conn>> {
         match &self.inner.lock().state {
             EndpointState::Connection(conn) => Some(conn.clone()),
@@ -249,7 +257,7 @@ impl Endpoint {
         }
     }
 
-    /// What listens, or did so until the link went down. Any context.
+    /// Returns the listener, even after its link went down. Any context.
     pub(crate) fn listener(&self) -> Option<Arc<Listener>> {
         match &self.inner.lock().state {
             EndpointState::Listening(listener) => Some(listener.clone()),
@@ -257,12 +265,12 @@ impl Endpoint {
         }
     }
 
-    /// Returns whether the native socket has taken over. Any context.
+    /// Returns `true` if the native socket has taken over. Any context.
     pub(crate) fn is_native(&self) -> bool {
         matches!(self.inner.lock().state, EndpointState::Native)
     }
 
-    /// The address that was asked for, or that which stands for none.
+    /// Returns the address that was asked for, or the unspecified address.
     pub(crate) fn bound_name(&self) -> SocketAddr {
         let inner = self.inner.lock();
         let remote = inner.state.remote();
@@ -272,14 +280,15 @@ impl Endpoint {
     }
 }
 
-/// Whose the sockets are that the current task makes in a namespace, as the backend is to know it:
-/// 0 for those of root in the initial one.
+/// Returns the owner of sockets that the current task creates in a namespace, as the backend knows
+/// it: 0 for root in the initial namespace.
 ///
-/// Both numbers are the kernel's own, so no program can be taken for another's. A user who makes
-/// namespaces, and users in them, stays one user: else there would be a share for each of them.
+/// Both numbers are the kernel's own, so a program cannot pass for another user's. A user who
+/// creates namespaces, and users in them, stays one owner. Otherwise each of them would get a share
+/// of its own.
 pub(crate) fn owner(net: &Namespace) -> u64 {
     let number = |user: Kuid| u64::from(user.into_raw().val);
-    // Root may make as many users as it likes without that.
+    // Root can create any number of users anyway.
     if let Some(maker) = user_namespace_maker().map(number).filter(|&user| user != 0) {
         return maker;
     }
@@ -290,8 +299,8 @@ pub(crate) fn owner(net: &Namespace) -> u64 {
     place << 32 | number(Kuid::current_euid())
 }
 
-/// Whether the program may have the port, as far as that is ours to say: the backend does not know
-/// whose program it is.
+/// Checks that the program may use the port, with the privileges of the guest: the backend does not
+/// know the program.
 pub(crate) fn may_bind(sk: &Sock, addr: &SocketAddr) -> Result {
     let is_allowed = |net: ARef<Namespace>| net.may_bind(addr.port());
     if addr.port() != 0 && !sk.namespace().is_none_or(is_allowed) {
@@ -300,15 +309,15 @@ pub(crate) fn may_bind(sk: &Sock, addr: &SocketAddr) -> Result {
     Ok(())
 }
 
-/// Gives up a socket of the backend's with an address that ours may not keep. The address is free
-/// when this returns, unless the program is killed.
+/// Releases a socket of the backend whose address the guest's socket may not keep. The address is
+/// free when this returns, unless the program is killed.
 pub(crate) fn give_back(remote: RemoteSocket) {
     let ending = remote.ending();
     drop(remote);
     let _ = ending.wait();
 }
 
-/// What `shutdown()` is to end.
+/// Returns the directions that `shutdown()` ends.
 pub(crate) fn directions(how: How) -> ShutdownMask {
     match how {
         How::Read => Shutdown::Recv.into(),
@@ -317,7 +326,7 @@ pub(crate) fn directions(how: How) -> ShutdownMask {
     }
 }
 
-/// Notes where the next call looks, after a call that has looked at so many bytes or taken them.
+/// Moves the peek offset after a call that has peeked at or received `len` bytes.
 pub(crate) fn move_peek_offset(sk: &Sock, is_peek: bool, len: usize) {
     let len = u32::try_from(len).unwrap_or(u32::MAX);
     let moved = |offset: u32| match is_peek {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `net.xensock.*`: what the administrator of a network namespace has chosen.
+//! `net.xensock.*`: the settings of a network namespace.
 
 mod list;
 
@@ -45,19 +45,19 @@ use kernel::{
 };
 use list::List;
 
-/// What a socket is used for first.
+/// The first use of a socket.
 #[derive(Clone, Copy)]
 pub(crate) enum FirstUse {
     Bind(SocketAddr),
-    /// An error if that is no address.
+    /// `Err` if the program gave no valid address.
     Connect(Result<SocketAddr>),
-    /// Likewise.
+    /// `Err` if the program gave no valid address.
     Send(Result<SocketAddr>),
     Listen,
 }
 
 impl FirstUse {
-    /// Returns the address that it is about, if there is one.
+    /// Returns the address that the use concerns, if there is one.
     pub(crate) fn addr(self) -> Option<SocketAddr> {
         match self {
             Self::Bind(addr) => Some(addr),
@@ -67,24 +67,25 @@ impl FirstUse {
     }
 }
 
-/// Why a socket is what it is.
+/// The reason why a socket is the backend's or the guest's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// It is the backend's.
+    /// The socket is the backend's.
     XenSock,
-    /// It gave way: its destination is exempt.
+    /// Fell back: its destination is exempt.
     Destination,
-    /// Its port is.
+    /// Fell back: its port is exempt.
     Port,
-    /// It is about an address of the guest's own.
+    /// Fell back: it concerns an address of the guest itself.
     Local,
-    /// The program has asked for what only the guest's own protocols can do.
+    /// The program has set an option that only the guest's own protocols support.
     Option,
-    /// Programs of its control group look at packets, of which the backend's sockets have none.
+    /// BPF programs of its control group inspect packets, which the backend's sockets do not have
+    /// in the guest.
     Packets,
     /// There is no backend.
     NoBackend,
-    /// The backend has refused it.
+    /// The backend has refused the socket.
     Refused,
 }
 
@@ -100,7 +101,7 @@ impl Decision {
         Self::Refused,
     ];
 
-    /// Returns the name of the count.
+    /// Returns the name of the counter.
     fn name(self) -> &'static CStr {
         match self {
             Self::XenSock => c"xensock",
@@ -115,7 +116,7 @@ impl Decision {
     }
 }
 
-/// The two lists.
+/// The lists of exempt destinations and ports.
 struct Exempt {
     destinations: Option<Arc<List<Rule>>>,
     ports: Option<Arc<List<Rule>>>,
@@ -124,13 +125,13 @@ struct Exempt {
 /// The settings of a namespace.
 #[pin_data]
 pub(crate) struct Hijack {
-    /// 0: nothing, 1: TCP, 2: UDP too.
+    /// 0: no sockets, 1: TCP, 2: TCP and UDP.
     mode: Atomic<u32>,
     fallback: Atomic<bool>,
     loopback: Atomic<bool>,
-    /// Listening and datagram sockets outlive their link.
+    /// Set if listening and datagram sockets outlive their link.
     keeps_services: Atomic<bool>,
-    /// How many milliseconds calls wait for a link.
+    /// Time that calls wait for a link, in milliseconds.
     link_wait: Atomic<u32>,
     #[pin]
     exempt: SpinLock<Exempt>,
@@ -164,43 +165,44 @@ impl Hijack {
         NetSettings::get().with(net, |settings| settings.hijack.clone())
     }
 
-    /// Returns whether any sockets are taken.
+    /// Returns `true` if any sockets are taken.
     pub(crate) fn is_on(&self) -> bool {
         self.mode.load(Relaxed) > 0
     }
 
-    /// Returns whether sockets of a type are taken.
+    /// Returns `true` if sockets of a type are taken.
     pub(crate) fn takes(&self, is_stream: bool) -> bool {
         self.mode.load(Relaxed) >= if is_stream { 1 } else { 2 }
     }
 
-    /// Returns whether the guest's own protocols take the place of a backend that refuses, or is not
-    /// there.
+    /// Returns `true` if the guest's own protocols replace a backend that refuses or is missing.
     pub(crate) fn falls_back(&self) -> bool {
         self.fallback.load(Relaxed)
     }
 
-    /// Returns whether the guest's own addresses are the backend's.
+    /// Returns `true` if the guest's own addresses are taken too.
     pub(crate) fn takes_loopback(&self) -> bool {
         self.loopback.load(Relaxed)
     }
 
-    /// Returns whether listening and datagram sockets are made anew when their link comes back.
+    /// Returns `true` if listening and datagram sockets are set up again when their link comes
+    /// back.
     pub(crate) fn keeps_services(&self) -> bool {
         self.keeps_services.load(Relaxed)
     }
 
-    /// Returns how long calls wait for a link.
+    /// Returns the time that calls wait for a link.
     pub(crate) fn link_wait(&self) -> Msecs {
         self.link_wait.load(Relaxed)
     }
 
-    /// By which devices addresses are reached, if that was said. Any context.
+    /// Returns the rules that assign addresses to devices, if there are any. Any context.
     pub(crate) fn routes(&self) -> Option<Arc<List<Route>>> {
         self.routes.lock().clone()
     }
 
-    /// Returns why what a socket is used for first is not for the backend. Process context.
+    /// Returns the reason why the first use of a socket is not for the backend, if there is one.
+    /// Process context.
     pub(crate) fn exemption(
         &self,
         net: &Namespace,
@@ -237,14 +239,14 @@ impl Hijack {
         None
     }
 
-    /// Counts and traces a decision, which may be about an address. Any context.
+    /// Counts and traces a decision, which may concern an address. Any context.
     pub(crate) fn note(&self, reason: Decision, transport: IpProtocol, addr: Option<SocketAddr>) {
         self.counts[reason as usize].add(1, Relaxed);
         trace::decision(reason.name(), transport.name(), addr);
     }
 }
 
-/// A flag as it is written.
+/// Parses a flag.
 fn flag(value: &[u8]) -> Result<bool> {
     match value {
         b"0" => Ok(false),
@@ -253,9 +255,9 @@ fn flag(value: &[u8]) -> Result<bool> {
     }
 }
 
-/// A time as it is written.
+/// Parses a time.
 fn msecs(value: &[u8]) -> Result<Msecs> {
-    // Longer, and jiffies of C would take it for a time without end.
+    // A longer time would mean no limit as jiffies.
     const MAX: Msecs = i32::MAX as Msecs;
 
     let text = core::str::from_utf8(value).map_err(|_| EINVAL)?;
@@ -372,7 +374,7 @@ impl Hijack {
     }
 }
 
-/// What each namespace has.
+/// The state of each namespace.
 pub(crate) struct NetSettings {
     hijack: Arc<Hijack>,
 }

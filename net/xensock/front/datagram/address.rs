@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where datagrams may go.
+//! Destinations of datagrams.
 
 use crate::addresses::in_domain;
 use core::net::{
@@ -21,10 +21,10 @@ use kernel::{
     prelude::*, //
 };
 
-/// Returns where a message is to go: [`None`] is the peer of the socket. `domain` is what the socket
-/// is, if that is decided.
+/// Returns the destination of a message, or [`None`] for the peer of the socket. `domain` is the
+/// family of the socket, if it is decided.
 ///
-/// The errors are those of `udp_sendmsg()` and `udpv6_sendmsg()`.
+/// Fails as `udp_sendmsg()` and `udpv6_sendmsg()` do.
 pub(super) fn destination(msg: &MsgHdr, domain: Option<Domain>) -> Result<Option<SocketAddr>> {
     let Some(name) = msg.name() else {
         return Ok(None);
@@ -43,7 +43,7 @@ pub(super) fn destination(msg: &MsgHdr, domain: Option<Domain>) -> Result<Option
     in_domain(domain, addr).map(Some)
 }
 
-/// An address for a socket of IPv4, or for one that is neither yet.
+/// Returns the address for an IPv4 socket, or for a socket without a family yet.
 fn destination_v4(name: &RawAddr<'_>, domain: Option<Domain>) -> Result<SocketAddr> {
     /// Bytes of the smallest address.
     const MIN_LEN: usize = 16;
@@ -52,7 +52,7 @@ fn destination_v4(name: &RawAddr<'_>, domain: Option<Domain>) -> Result<SocketAd
     match (name.family().ok_or(EINVAL)?, bytes) {
         (AF_INET, _) => name.parse(),
         (AF_INET6, _) if domain.is_none() => name.parse(),
-        // As old programs do it.
+        // Old programs use AF_UNSPEC.
         (AF_UNSPEC, [_, _, p, q, a, b, c, d, ..]) => Ok(SocketAddr::from((
             Ipv4Addr::new(*a, *b, *c, *d),
             u16::from_be_bytes([*p, *q]),

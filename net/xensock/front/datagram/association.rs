@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The addresses of a socket and of its peer: `bind()`, `connect()`, names.
+//! The addresses of a socket and of its peer: `bind()`, `connect()`, `getsockname()`.
 
 use super::{
     attach,
@@ -34,8 +34,8 @@ use kernel::{
 };
 
 impl Datagram {
-    /// `bind()`, as `__inet_bind()` does it; `may_keep` is asked about the address that the socket
-    /// has got.
+    /// `bind()`, as `__inet_bind()` does it. `may_keep` checks the address that the socket has
+    /// received.
     pub(crate) fn bind(
         &self,
         sk: &Sock,
@@ -47,7 +47,7 @@ impl Datagram {
             return Err(EINVAL);
         }
         let (bound, device) = match self.endpoint.conn() {
-            // It was connected once. A bind to an interface could cost it its ring.
+            // The socket was connected before. Binding it to an interface could cost it its ring.
             Some(_) if matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0) => {
                 return Err(EINVAL);
             }
@@ -56,7 +56,7 @@ impl Datagram {
                 let response = conn.remote.ask(Call::Bind { id, addr })?;
                 let bound = address(&response).ok_or(EPROTO)?;
                 if let Err(error) = may_keep(&bound) {
-                    // The next call has another ring made, for a socket without the address.
+                    // The next call creates another ring, for a socket without the address.
                     let lost = self.endpoint.inner.lock().take_state();
                     drop(lost);
                     Conn::close(&conn, true);
@@ -119,10 +119,10 @@ impl Datagram {
         Ok(())
     }
 
-    /// Sets the peer of a socket, which may have another data ring still.
+    /// Sets the peer of a socket, which may still use the ring of the `former` connection.
     fn associate(&self, conn: &Conn, former: Option<&Arc<Conn>>, peer: SocketAddr) -> Result {
         let peer = in_domain(Some(conn.remote.domain), peer)?;
-        // What was sent before goes to the peer of before.
+        // Datagrams sent before go to the previous peer.
         former.map_or(conn, |former| former).settle()?;
         self.names.lock().is_automatic = true;
         set_peer(conn, peer)?;
@@ -130,8 +130,8 @@ impl Datagram {
         Ok(())
     }
 
-    /// Returns the link by which a socket without an address reaches a peer, if its data ring is
-    /// another's.
+    /// Returns the link by which a socket without an address reaches a peer, if its data ring
+    /// belongs to another link.
     fn other_link(&self, sk: &Sock, conn: &Conn, peer: SocketAddr) -> Option<Arc<Link>> {
         if self.endpoint.is_bound() {
             return None;
@@ -142,19 +142,19 @@ impl Datagram {
             .filter(|link| !Arc::ptr_eq(link, &conn.remote.link))
     }
 
-    /// `connect()` to `AF_UNSPEC`, as `__udp_disconnect()` does it: without a peer, and without a
-    /// port that the program has not chosen. Returns whether it has one.
+    /// `connect()` to `AF_UNSPEC`, as `__udp_disconnect()` does it: removes the peer, and a port
+    /// that the program has not chosen. Returns `true` if the program has chosen one.
     pub(crate) fn disconnect(&self, sk: &Sock) -> Result<bool> {
         let _call = self.endpoint.lock_call()?;
         if self.endpoint.is_native() {
-            // That is meant.
+            // The native socket has to be disconnected instead.
             return Err(EAGAIN);
         }
         if let Some(conn) = self.endpoint.conn() {
             conn.settle()?;
             let id = conn.remote.id;
             match conn.remote.ask(Call::Disconnect { id }) {
-                // The socket that is lost with its link had what the next will not have.
+                // The peer is lost with the link: the next socket will have none.
                 Ok(_) | Err(ENETDOWN) => (),
                 Err(error) => return Err(error),
             }
@@ -183,17 +183,18 @@ impl Datagram {
         }
     }
 
-    /// Asks the backend, if that has a socket with data ring: anything else has no name of its own.
+    /// Returns the name from the backend if the socket has a data ring; other sockets have no name
+    /// of their own.
     fn local_name(&self) -> Result<SocketAddr> {
         if let Some(conn) = self.endpoint.conn() {
-            // It gets a port with the first datagram that is really sent.
+            // The socket gets a port with the first datagram that the backend sends.
             conn.settle()?;
             let id = conn.remote.id;
             match conn.remote.ask(Call::GetName { id, peer: false }) {
                 Ok(response) => return address(&response).ok_or(EPROTO),
-                // Who was killed does not need it.
+                // A killed program does not need the address.
                 Err(ERESTARTSYS) => return Err(ERESTARTSYS),
-                // It was lost with its link.
+                // The name was lost with the link.
                 Err(_) => (),
             }
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a datagram socket is ready for, as `datagram_poll()` and `udp_ioctl()` say it.
+//! `poll()` and the ioctls of a datagram socket, as in `datagram_poll()` and `udp_ioctl()`.
 
 use super::Datagram;
 use crate::conn::Conn;
@@ -22,7 +22,7 @@ use kernel::net::{
 };
 
 impl Datagram {
-    /// Returns what the socket is ready for.
+    /// Returns the poll events of the socket.
     pub(crate) fn poll(&self, sk: &Sock) -> u32 {
         let shutdown = sk.shutdown_mask();
         let mut mask = 0;
@@ -34,9 +34,9 @@ impl Datagram {
             mask |= EPOLLHUP;
         }
         let (readable, writable) = match self.endpoint.conn() {
-            // Until there is a link again, there is nothing but what came before.
+            // Until there is a link again, only datagrams that arrived before can be received.
             conn if self.endpoint.is_lost() => (conn.is_some_and(|c| c.has_datagram()), true),
-            // The next call of either kind does not wait: it fails, or has another ring made.
+            // `send()` and `recv()` would not wait: they fail, or create another ring.
             _ if self.has_lost() => (true, true),
             None => (false, true),
             Some(conn) => {
@@ -57,7 +57,7 @@ impl Datagram {
         mask
     }
 
-    /// Returns how many bytes the datagram has that comes next.
+    /// Returns the number of bytes of the next datagram.
     pub(crate) fn unread(&self) -> u32 {
         let Some(conn) = self.endpoint.conn() else {
             return 0;
@@ -67,7 +67,7 @@ impl Datagram {
         Conn::first_datagram(conn.as_arc_borrow()).map_or(0, |arrived| arrived.len)
     }
 
-    /// Returns how many bytes the backend has not taken, with what else a datagram costs.
+    /// Returns the number of bytes that the backend has not taken, with the headers of datagrams.
     pub(crate) fn unsent(&self) -> u32 {
         self.endpoint
             .conn()

@@ -56,7 +56,7 @@ impl Datagram {
                 continue;
             }
             if self.endpoint.is_native() {
-                // Until it has really taken over.
+                // Wait until the native socket has really taken over.
                 let _call = self.endpoint.lock_call()?;
                 return Err(EAGAIN);
             }
@@ -71,7 +71,7 @@ impl Datagram {
                 return Ok(0);
             }
             sk.wait(&mut timeout, || {
-                // Another thread may have had the ring made.
+                // Another thread may have created the ring.
                 let conn = self.endpoint.conn();
                 conn.is_some_and(|conn| conn.has_frame() && conn.known() != seen)
                     || (self.has_lost() && !self.endpoint.is_lost())
@@ -106,7 +106,7 @@ impl Datagram {
             .flatten();
         let copied = conn.ring.copy_out(arrived.payload(), n, msg.dest());
         if !is_peek {
-            // Also if there was no place for it: it is lost then, as with UDP.
+            // Also after a fault: the datagram is lost then, as with UDP.
             conn.consume_datagram(&arrived);
         }
         if copied < n as usize {
@@ -127,7 +127,7 @@ impl Datagram {
                     value.is_some_and(|value| value.to_int() != Some(0))
                 };
                 control::tell(&info, &from, is_set, |(level, kind, data)| {
-                    // If there is no room, the flags say so; UDP says no more of bad memory.
+                    // If there is no room, the flags say so. UDP does not report a fault either.
                     let _ = msg.put_control(level, kind, data);
                 });
             }

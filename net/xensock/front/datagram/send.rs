@@ -42,7 +42,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// No datagram is longer, whatever is below UDP.
+/// Largest length of a datagram, whatever protocol is below UDP.
 const MAX_LEN: usize = 0xffff;
 
 impl Datagram {
@@ -62,7 +62,7 @@ impl Datagram {
         }
         let new = match self.begin(sk, msg, len) {
             Ok(new) => Some(new),
-            // There is a beginning.
+            // The message continues a datagram that was begun.
             Err(_) if self.has_begun() => None,
             Err(error) => return Err(error),
         };
@@ -93,7 +93,7 @@ impl Datagram {
         }
     }
 
-    /// Returns what a message begins, if that is allowed.
+    /// Returns the datagram that a message begins, if it is allowed.
     fn begin(&self, sk: &Sock, msg: &MsgHdr, len: usize) -> Result<Corked> {
         let target = self.target(sk, msg, len)?;
         let mut info = None;
@@ -106,7 +106,7 @@ impl Datagram {
         Ok(Corked::new(target, info))
     }
 
-    /// Returns where a message goes, if that is allowed.
+    /// Returns the destination of a message, if it is allowed.
     fn target(&self, sk: &Sock, msg: &MsgHdr, len: usize) -> Result<Target> {
         let (domain, peer) = {
             let names = self.names.lock();
@@ -122,7 +122,7 @@ impl Datagram {
                 is_peer: true,
             },
         };
-        // Where the socket may not connect to, it has no peer.
+        // The peer needs no check: `connect()` to a broadcast address fails without SO_BROADCAST.
         if !target.is_peer && is_broadcast(&target.addr) && !sk.is_flag(SockFlag::Broadcast) {
             return Err(EACCES);
         }
@@ -132,7 +132,7 @@ impl Datagram {
         Ok(target)
     }
 
-    /// Returns whether a datagram is being put together.
+    /// Returns `true` if a datagram was begun and is not complete.
     fn has_begun(&self) -> bool {
         let conn = self.endpoint.conn();
         conn.is_some_and(|conn| conn.tx.lock().is_some())

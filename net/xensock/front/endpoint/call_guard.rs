@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What calls have in common that wait for the backend: they take turns, and take its socket.
+//! Calls that wait for the backend: they exclude each other, and take the backend's socket.
 
 use super::{
     Endpoint,
@@ -27,25 +27,25 @@ use kernel::{
     }, //
 };
 
-/// Proof that nobody else changes the socket by an answer of the backend's.
+/// Proof that no other task changes the socket by a response of the backend.
 pub(crate) struct CallGuard<'a>(#[expect(dead_code)] MutexGuard<'a, ()>);
 
 impl Endpoint {
-    /// Waits until no other call has the socket; killable.
+    /// Waits killably until no other call holds the lock.
     pub(crate) fn lock_call(&self) -> Result<CallGuard<'_>> {
         let call = CallGuard(self.call.lock_killable()?);
         self.drop_lost();
         Ok(call)
     }
 
-    /// Gives up what a link that is down has left. If there was an address, it is asked for again.
+    /// Drops the state that was lost with its link. An address is kept for a further socket.
     fn drop_lost(&self) {
         let lost = {
             let mut inner = self.inner.lock();
             let remote = match &inner.state {
                 EndpointState::Idle(Some(remote)) if !remote.link.is_up() => remote,
                 EndpointState::Listening(listener) if listener.is_closed() => &listener.remote,
-                // Of a stream there is something to be told still.
+                // Unlike a datagram socket, a stream still has its end to report.
                 EndpointState::Connection(conn)
                     if self.kind == SOCK_DGRAM && conn.death().is_some() =>
                 {
@@ -53,7 +53,7 @@ impl Endpoint {
                 }
                 _ => return,
             };
-            // Of a datagram socket it is known already, and may have been given up.
+            // A datagram socket has noted its address before, and may have cleared it since.
             if let Some(local) = remote.local.filter(|_| self.kind != SOCK_DGRAM) {
                 let device = remote.link.name;
                 (inner.local, inner.device) = (Some(local), Some(device));
@@ -63,11 +63,12 @@ impl Endpoint {
         drop(lost);
     }
 
-    /// Takes the backend's socket, or has one made, with the options and the address that the
-    /// program has chosen; for addresses of `domain`, if that matters, and of the device for what is
-    /// to use `ip`, unless it has an address.
+    /// Takes the backend's socket, or creates one with the options and the address that the program
+    /// has chosen. The socket is for addresses of `domain`, if given. If it has no address yet, it
+    /// belongs to the device that reaches `ip`.
     ///
-    /// `EINVAL` if the socket is connected or listening, `EAFNOSUPPORT` if it has an address of
+    /// Fails with `EINVAL` if the socket is connected or listening, with `EAFNOSUPPORT` if it has
+    /// an address of another family.
     /// another family.
     pub(crate) fn take_remote(
         &self,
@@ -103,7 +104,7 @@ impl Endpoint {
             if has_domain && (remote.local.is_some() || ip.is_none() || has_link()) {
                 return Ok(remote);
             }
-            // It has nothing but options: another gets them.
+            // This socket has only options: another socket gets them.
         }
         let family = local.as_ref().map(Domain::from);
         if family.is_some_and(|family| domain.is_some_and(|domain| domain != family)) {
@@ -117,13 +118,13 @@ impl Endpoint {
             .unwrap_or(Domain::Inet);
         let link = self.link_for(sk, self.bound_device(), Some(domain), ip)?;
         if let Some(former) = former.filter(|_| local.as_ref().is_some_and(is_chosen)) {
-            // Whatever is answered, the address is free then.
+            // Whatever the response is, the address is free then.
             let _ = former.wait();
         }
         self.make_remote(link, domain, local)
     }
 
-    /// Has the backend of a link make a socket, with the options that were set, and with this address.
+    /// Creates a socket of a link's backend, with the options that were set and with this address.
     pub(crate) fn make_remote(
         &self,
         link: Arc<Link>,
@@ -146,14 +147,14 @@ impl Endpoint {
     /// Puts the backend's socket back for the next call.
     pub(crate) fn keep(&self, _call: &CallGuard<'_>, remote: RemoteSocket) {
         let mut inner = self.inner.lock();
-        // Only who has the guard gives the socket another state than this one.
+        // Only the holder of the guard changes this state to another.
         if let EndpointState::Idle(place) = &mut inner.state {
             *place = Some(remote);
         }
     }
 
-    /// Puts the backend's socket back after it has refused something, unless it is of no use: it
-    /// was never made, is spent, its link is down, or we have not seen what was answered.
+    /// Puts the backend's socket back after an error. Drops it if it is of no use: it was never
+    /// created, its attempt is spent, its link is down, or the response was not seen.
     pub(crate) fn keep_after(&self, call: &CallGuard<'_>, remote: RemoteSocket, error: Error) {
         if !matches!(error, ERESTARTSYS | ENETDOWN) && remote.is_of_use() {
             self.keep(call, remote);
@@ -161,7 +162,7 @@ impl Endpoint {
     }
 }
 
-/// Tells if an address leaves the backend less than every choice.
+/// Returns `true` if the program has chosen a part of the address.
 fn is_chosen(addr: &SocketAddr) -> bool {
     addr.port() != 0 || !addr.ip().is_unspecified()
 }

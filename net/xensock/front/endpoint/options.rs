@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The options of sockets: those that the backend has to know, and those that it need not.
+//! Socket options: those that the backend has to know, and those that it need not.
 
 mod check;
 mod get;
@@ -62,13 +62,13 @@ use kernel::{
     sync::Arc, //
 };
 
-/// What a program asks for before it sends with MSG_ZEROCOPY. It is no matter of the backend's.
+/// Enables MSG_ZEROCOPY. Does not concern the backend.
 const SO_ZEROCOPY: u32 = 60;
-/// Times of packets, which the backend does not tell.
+/// Packet timestamps, which the backend does not report.
 const SO_TIMESTAMPING_OLD: u32 = 37;
 const SO_TIMESTAMPING_NEW: u32 = 65;
 
-/// So many options of a connection may be under way that nobody waits for.
+/// Largest number of options of a connection in flight without a waiting task.
 const MAX_UNHEARD: u32 = 4;
 
 impl Endpoint {
@@ -86,7 +86,7 @@ impl Endpoint {
             return self.set_socket_option(socket, sk, name, given);
         }
         match (level, self.kind) {
-            // As for a level that nobody knows, before anything is looked at.
+            // The same error as for an unknown level, before any other check.
             (option::SOL_TCP, SOCK_DGRAM) => return Err(ENOPROTOOPT),
             (option::SOL_UDP, kind) if kind != SOCK_DGRAM => return Err(ENOPROTOOPT),
             _ => (),
@@ -99,7 +99,7 @@ impl Endpoint {
         let given = bytes.get(..len).unwrap_or(&bytes);
         let (option, value) = option::to_set(level, name, given).map_err(wire_error)?;
         match option.access {
-            // It is what it always is.
+            // The value is constant.
             Access::Fixed => return Ok(()),
             Access::Own => {
                 check_early(sk, option)?;
@@ -108,7 +108,7 @@ impl Endpoint {
             _ if option.is_for_reports() && self.kind == SOCK_DGRAM => {
                 self.ask_for_reports(sk, option, value)?;
             }
-            // A stream has none.
+            // A stream has no such reports.
             _ if option.is_for_reports() => self.note(option, value)?,
             _ => self.carry(sk, option, value)?,
         }
@@ -124,10 +124,11 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Has reports of errors of datagrams come, or not. Where they do not, the program finds none.
+    /// Turns reports of datagram errors on or off. Without support by the backend, the program
+    /// finds no reports.
     fn ask_for_reports(&self, sk: &Sock, option: &SockOpt, value: Value) -> Result {
         let is_carried = match self.carry(sk, option, value) {
-            // A backend that does not tell of them.
+            // A backend without reports.
             Err(ENOPROTOOPT) => false,
             result => result.map(|()| true)?,
         };
@@ -135,7 +136,7 @@ impl Endpoint {
             self.note(option, value)?;
         }
         if value.to_int() == Some(0) {
-            // What has come until now goes.
+            // Drop the reports that have arrived until now.
             if let Some(conn) = self.conn() {
                 Conn::take_in(conn.as_arc_borrow());
             }
@@ -144,13 +145,13 @@ impl Endpoint {
         Ok(())
     }
 
-    /// What TCP_NOTSENT_LOWAT was set to, or 0.
+    /// Returns the value of TCP_NOTSENT_LOWAT, or 0.
     pub(crate) fn not_sent_lowat(&self) -> u32 {
         // CAST: As TCP takes it: a negative number is a large one.
         self.known_option(SOL_TCP, TCP_NOTSENT_LOWAT) as u32
     }
 
-    /// An option of `SOL_SOCKET`: the kernel keeps what it is set to.
+    /// Sets an option of `SOL_SOCKET`. The kernel keeps its value.
     fn set_socket_option(
         &self,
         socket: &Socket,
@@ -172,13 +173,13 @@ impl Endpoint {
             self.tell_buffer(sk, name);
             return Ok(());
         }
-        // The program may change what it has given: this is what counts for both ends.
+        // The program may change its buffer meanwhile: this copy counts for both ends.
         let mut bytes = [0; 8];
         let len = given.read_prefix(&mut bytes)?;
         let given = OptionIn::new(bytes.get(..len).unwrap_or(&bytes));
         let number = match (name, given.read::<8>()) {
             (SO_MAX_PACING_RATE, Ok(rate)) => {
-                // No rate that is larger can be said to the backend: that stands for no limit.
+                // The wire format has no larger rate: the largest means no limit.
                 u32::try_from(u64::from_ne_bytes(rate)).unwrap_or(u32::MAX) as i32
             }
             _ => given.read_int()?,
@@ -188,19 +189,19 @@ impl Endpoint {
         match option::to_set(option::SOL_SOCKET, name, &bytes) {
             Ok((option, value)) => match self.carry(sk, option, value) {
                 Ok(()) => (),
-                // PV Calls cannot say it. Programs do without, but not without a port that they
-                // share.
+                // PV Calls has no such option. Programs can do without it, but not without a port
+                // that they share.
                 Err(ENOPROTOOPT) if name != SO_REUSEPORT || is_off => {
                     self.set_beside(option, &value);
                 }
                 Err(error) => return Err(error),
             },
-            // Only the privileged have more of it, and no guest is that.
+            // Only privileged programs may set a higher priority, and no guest is privileged.
             Err(_) if name == SO_PRIORITY => (),
             Err(error) => return Err(wire_error(error)),
         }
         match name {
-            // The kernel does these for internet sockets and for TCP only.
+            // The kernel does these only for internet sockets and for TCP.
             SO_REUSEPORT => sk.lock().set_reuse_port(!is_off),
             SO_TXREHASH => sk.set_txrehash(number),
             _ => return socket.set_option(name as i32, &given),
@@ -208,7 +209,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Notes an option that the backend has no part in.
+    /// Notes an option that does not concern the backend.
     fn note(&self, option: &SockOpt, value: Value) -> Result {
         let _call = self.lock_call()?;
         let old = self.inner.lock().settings.clone();
@@ -219,8 +220,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Tells the backend how large a buffer of a stream is to be, if that is what was set. One that
-    /// does not know it does without.
+    /// Sends the backend the size of a stream's buffer, if this option sets it. A backend without
+    /// this option is left as it is.
     fn tell_buffer(&self, sk: &Sock, name: u32) {
         const SO_SNDBUF: u32 = 7;
         const SO_RCVBUF: u32 = 8;
@@ -238,7 +239,7 @@ impl Endpoint {
         }
     }
 
-    /// Has the backend set an option, and notes it for sockets that come after.
+    /// Has the backend set an option, and notes it for further sockets.
     fn carry(&self, sk: &Sock, option: &SockOpt, value: Value) -> Result {
         self.check_has(option)?;
         let call = self.lock_call()?;
@@ -264,9 +265,10 @@ impl Endpoint {
             remote.ask(call).map(|_| ())
         });
         match result {
-            // Of an attempt to connect that has failed, the backend has no socket. The next has it.
+            // After a failed `connect()` the backend has no socket. The next socket gets the
+            // option.
             Ok(()) | Err(EBADF) => (),
-            // That of the next link gets it.
+            // The socket on the next link gets the option.
             Err(ENETDOWN) if self.is_lost() => (),
             Err(error) => return Err(error),
         }
@@ -280,25 +282,25 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Returns whether it has joined a group. Any context.
+    /// Returns `true` if the socket has joined a group. Any context.
     pub(crate) fn has_groups(&self) -> bool {
         let inner = self.inner.lock();
         inner.settings.as_ref().is_some_and(|s| s.has_groups())
     }
 
-    /// What options were set to. Any context.
+    /// Returns the options that were set. Any context.
     pub(crate) fn known_options(&self) -> Option<Arc<SavedOptions>> {
         self.inner.lock().settings.clone()
     }
 
-    /// What an option was set to, or 0. Any context.
+    /// Returns the value that an option was set to, or 0. Any context.
     pub(crate) fn known_option(&self, level: u32, name: u32) -> i32 {
         let inner = self.inner.lock();
         let value = inner.settings.as_ref().and_then(|s| s.find(level, name));
         value.and_then(|value| value.to_int()).unwrap_or(0)
     }
 
-    /// Sets an option for what listens in the guest itself, if anything does.
+    /// Sets an option on the socket that listens in the guest itself, if there is one.
     fn set_beside(&self, option: &SockOpt, value: &Value) {
         let listener = self.listener();
         if let Some(local) = listener.as_ref().and_then(|l| l.local.as_ref()) {
@@ -306,8 +308,8 @@ impl Endpoint {
         }
     }
 
-    /// Whether nobody need hear of an option before the socket is put to use, if it ever is the
-    /// backend's: one that no backend of ours refuses if it is in its range.
+    /// Returns `true` if an option need not be sent before the backend has a socket: no backend
+    /// refuses it if its value is in range.
     fn may_wait(&self, option: &SockOpt) -> bool {
         let is_unused =
             matches!(self.inner.lock().state, EndpointState::Idle(None)) && !option.is_group();
@@ -317,18 +319,18 @@ impl Endpoint {
             && Devices::find(|link| !is_certain || !link.quirks().has_options()).is_none()
     }
 
-    /// Whether nobody need hear what becomes of an option of a connection: it is not refused, and
-    /// makes no difference to what is sent meanwhile.
+    /// Returns `true` if no task has to wait for the response to an option of a connection: the
+    /// option is not refused, and does not affect bytes sent meanwhile.
     fn may_go_unheard(&self, option: &SockOpt) -> bool {
         let has_options = |conn: &Arc<Conn>| conn.remote.link.quirks().has_options();
         option.is_timeless() && self.conn().as_ref().is_some_and(has_options)
     }
 
-    /// Sets an option of a connection, and does not wait for the answer unless many of its answers were
-    /// not waited for, which come in this order.
+    /// Sets an option of a connection without waiting for the response. If many responses were not
+    /// waited for, waits for this one; responses come in order.
     ///
-    /// One that matters to what is sent only has no bearing on the first bytes, so it may go with what
-    /// follows.
+    /// An option for sending does not affect the first bytes, so its request may be published
+    /// later, with other requests.
     fn tell(&self, remote: &RemoteSocket, option: &SockOpt, call: Call) -> Result {
         let conn = self.conn();
         let conn = conn.filter(|conn| option.is_for_sending() && !conn.has_sent());
@@ -356,7 +358,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Does something with the socket that the backend has for this one, or has to make for it.
+    /// Calls `ask` with the backend's socket, which is created if there is none.
     fn with_remote<T>(
         &self,
         call: &CallGuard<'_>,
@@ -381,14 +383,14 @@ impl Endpoint {
             })
         };
         result.map_err(|error| match error {
-            // The link has no options, or no IPv6, or the socket has an address of IPv4.
+            // The link has no options or no IPv6, or the socket has an IPv4 address.
             EOPNOTSUPP | EAFNOSUPPORT => ENOPROTOOPT,
             error => error,
         })
     }
 }
 
-/// Has MSG_ZEROCOPY answered, or not. The kernel does this for protocols that it knows.
+/// Enables or disables MSG_ZEROCOPY. The kernel does this only for protocols it knows.
 fn set_zerocopy(sk: &Sock, given: &OptionIn<'_>) -> Result {
     match given.read_int()? {
         0 => sk.lock().reset_flag(SockFlag::ZeroCopy),
@@ -398,7 +400,7 @@ fn set_zerocopy(sk: &Sock, given: &OptionIn<'_>) -> Result {
     Ok(())
 }
 
-/// Level and name of an option, as they go on the wire.
+/// Returns level and name of an option in the wire format.
 fn numbers(level: i32, name: i32) -> Result<(u32, u32)> {
     let number = |n: i32| u32::try_from(n).map_err(|_| ENOPROTOOPT);
     Ok((number(level)?, number(name)?))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A list of rules, with the text that says them.
+//! A list of rules, with its text.
 
 use crate::proto::rule::{
     words,
@@ -24,7 +24,7 @@ pub(crate) struct List<T> {
 }
 
 impl<T> List<T> {
-    /// Returns the text that it was read from.
+    /// Returns the text that the list was parsed from.
     pub(super) fn text(&self) -> &[u8] {
         &self.text
     }
@@ -36,7 +36,7 @@ impl<T> List<T> {
 }
 
 impl<T: FromStr<Err = Unreadable>> List<T> {
-    /// Reads a list. `EINVAL` if that is none.
+    /// Parses a list. Fails with `EINVAL` if the text is invalid.
     pub(super) fn parse(text: &[u8]) -> Result<Arc<Self>> {
         let mut list = Self {
             text: KVec::new(),
@@ -51,7 +51,7 @@ impl<T: FromStr<Err = Unreadable>> List<T> {
 }
 
 impl List<Rule> {
-    /// Returns whether any rule is about this address and port.
+    /// Returns `true` if any rule covers this address and port.
     pub(super) fn covers(&self, transport: IpProtocol, ip: IpAddr, port: u16) -> bool {
         self.rules
             .iter()

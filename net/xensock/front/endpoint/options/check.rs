@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which options a socket has, and when it can be given them.
+//! Checks if a socket has an option, and if it can be set.
 
 use crate::{
     commands::wire_error,
@@ -34,8 +34,7 @@ use kernel::{
 };
 
 impl Endpoint {
-    /// Returns whether an option of `SOL_SOCKET` means anything to the backend, for a socket of this
-    /// type.
+    /// Returns `true` if an option of `SOL_SOCKET` concerns the backend, for a socket of this type.
     pub(super) fn concerns_backend(&self, option: &SockOpt) -> bool {
         match option.name {
             SO_BROADCAST | SO_NO_CHECK | SO_RXQ_OVFL => self.kind == SOCK_DGRAM,
@@ -66,13 +65,14 @@ impl Endpoint {
     }
 }
 
-/// Returns whether an option asks for control messages beside datagrams that do not come.
+/// Returns `true` if an option asks for control messages with datagrams that the backend cannot
+/// provide.
 fn is_refused(option: &SockOpt) -> bool {
     let has_info = || Devices::may_have(|link| link.has(Feature::Info));
     option.is_for_headers() || (option.is_for_info() && !has_info())
 }
 
-/// Checks that it is early enough for an option that says how a connection begins.
+/// Checks that it is early enough for an option that affects the start of a connection.
 pub(super) fn check_early(sk: &Sock, option: &SockOpt) -> Result {
     let is_early = match (option.level, option.name, sk.state()) {
         (SOL_TCP, TCP_FASTOPEN_CONNECT, state) => state == TcpState::Close,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading options: of the backend, or of what is known here.
+//! Reading options: from the backend, or from the values kept in the guest.
 
 use super::{
     numbers,
@@ -42,7 +42,7 @@ use kernel::{
 };
 
 impl Endpoint {
-    /// Returns the value of an option that nobody has set and the backend has no part in.
+    /// Returns the value of an option that was not set and does not concern the backend.
     fn unset(&self, option: &SockOpt) -> Value {
         option.unset(self.domain == Some(Domain::Inet6))
     }
@@ -62,7 +62,7 @@ impl Endpoint {
             let settings = self.inner.lock().settings.clone();
             settings.and_then(|settings| settings.get(option))
         };
-        // Linux has no way to read those of UDP within the kernel.
+        // Linux cannot read UDP's options within the kernel.
         let is_unknown = self.kind == SOCK_DGRAM
             && (option.is_for_headers() || option.is_for_info() || option.level == SOL_UDP);
         if is_unknown || option::may_get(level, name).is_err() {
@@ -72,8 +72,8 @@ impl Endpoint {
         let room = out.len();
         let call = self.lock_call()?;
         match self.with_remote(&call, sk, option, |remote| read(remote, option, room)) {
-            // As above: what is known is what the program has set. Without a backend likewise; a
-            // flag that nobody has set is not set.
+            // Without the backend's socket only values set by the program are known. Without a
+            // backend, a flag that was not set is 0.
             Err(error @ (EBADF | ENETDOWN)) => {
                 let unset = match (error, option.kind) {
                     (EBADF, _) => Err(ENOTCONN),
@@ -87,7 +87,7 @@ impl Endpoint {
                 let listener = self.listener();
                 let is_info = (level, name) == (SOL_TCP, TCP_INFO);
                 if let Some(listener) = listener.filter(|_| is_info) {
-                    // Those that the backend has handed over wait all the same.
+                    // Connections that the backend has handed over still wait for `accept()`.
                     let handed_over = u32::try_from(listener.waiting())?;
                     option::change_info(&mut value, INFO_WAITING, |n| {
                         n.saturating_add(handed_over)
@@ -98,7 +98,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns how many bytes the backend has taken and the peer has not acknowledged.
+    /// Returns the number of bytes that the backend has taken and the peer has not acknowledged.
     pub(crate) fn sent_not_acknowledged(&self, sk: &Sock) -> Result<u32> {
         let option = option::may_get(option::SOL_XS, XS_OUTQ).map_err(wire_error)?;
         self.check_has(option)?;
@@ -109,13 +109,13 @@ impl Endpoint {
     }
 }
 
-/// Answers a program with the value of an option.
+/// Copies the value of an option to the program.
 fn give(option: &SockOpt, value: &[u8], out: OptionOut<'_>) -> Result {
     let len = option.program_len(value, out.len());
     out.put(value.get(..len).unwrap_or(value))
 }
 
-/// Reads an option, as far as there is room for it.
+/// Reads an option, up to `room` bytes.
 fn read(remote: &RemoteSocket, option: &SockOpt, room: usize) -> Result<KVec<u8>> {
     let call = |offset| Call::GetSockOpt {
         id: remote.id,
@@ -128,7 +128,7 @@ fn read(remote: &RemoteSocket, option: &SockOpt, room: usize) -> Result<KVec<u8>
     let mut value = KVec::new();
     value.extend_from_slice(pieces.bytes(&first, 0).ok_or(EPROTO)?, GFP_KERNEL)?;
 
-    // The rest, in one go.
+    // Ask for the other pieces at once.
     let mut rest = KVec::new();
     for offset in pieces.offsets() {
         rest.push((offset, remote.send(call(offset))?), GFP_KERNEL)?;
