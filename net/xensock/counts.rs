@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What both ends count. Any context.
+//! Counts that both ends have. Any context.
 
 use crate::proto::Command;
 use kernel::{
@@ -12,7 +12,7 @@ use kernel::{
     }, //
 };
 
-/// The most that something has been.
+/// The largest value that something has reached.
 pub(crate) struct Peak(Atomic<usize>);
 
 impl Peak {
@@ -20,7 +20,7 @@ impl Peak {
         Self(Atomic::new(0))
     }
 
-    /// Notes what it is now.
+    /// Notes the present value.
     pub(crate) fn note(&self, now: usize) {
         let mut most = self.0.load(Relaxed);
         while now > most {
@@ -36,7 +36,7 @@ impl Peak {
     }
 }
 
-/// How many requests there were of each command.
+/// The number of requests of each command.
 pub(crate) struct Requests([Atomic<u64>; Command::ALL.len()]);
 
 impl Requests {

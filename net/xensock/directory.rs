@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module's directory in debugfs, in which each device says what it has to do.
+//! The module's directory in debugfs, where each device has files.
 
 use crate::keeper::Keeper;
 use kernel::{
@@ -15,7 +15,7 @@ use kernel::{
 /// The directory, while it is [kept](keep).
 pub(crate) static DEBUGFS: GlobalArc<Dir> = GlobalArc::new();
 
-/// Makes the directory. May sleep.
+/// Creates the directory. May sleep.
 pub(crate) fn keep(name: &CStr) -> Result<Keeper<Dir>> {
     Ok(Keeper::new(&DEBUGFS, Arc::new(Dir::new(name), GFP_KERNEL)?))
 }

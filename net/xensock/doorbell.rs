@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who hears of the events of a data ring: one connection after another.
+//! The doorbell of a data ring: passes its events to one connection after another.
 //!
-//! A new event channel costs each end an interrupt of its own, which Linux sets up with much ado. So
-//! the channel stays, like the data ring that it belongs to, while those who hear of its events come
-//! and go. So does a slot of a [shared channel](crate::shared_channel).
+//! A new event channel costs each end an interrupt, which Linux sets up slowly. So the channel
+//! stays with its data ring while the users of the ring change. The same is true of a slot of a
+//! [shared channel](crate::shared_channel).
 
 use crate::shared_channel::Bell;
 use core::mem::replace;
@@ -27,26 +27,26 @@ use kernel::{
     }, //
 };
 
-/// Whom events concern.
+/// The owner that receives the events.
 enum BellOwner<T: ?Sized> {
     Nobody,
     One(Arc<T>),
-    /// Nobody for good.
+    /// No owner, and none can be set any more.
     Never,
 }
 
-/// Passes events on to whom they concern.
+/// Passes events to their owner.
 #[pin_data]
 pub struct Doorbell<T: Handler + ?Sized> {
     /// Held while the handler runs.
     #[pin]
     owner: SpinLockIrq<BellOwner<T>>,
-    /// The handler has said that an event ends later, and it has not ended yet.
+    /// Set from a handler's return of `Later` until the event is ended.
     owes_eoi: Atomic<bool>,
 }
 
 impl<T: Handler + ?Sized> Doorbell<T> {
-    /// One that concerns nobody yet.
+    /// Creates a doorbell without an owner.
     pub fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -57,9 +57,9 @@ impl<T: Handler + ?Sized> Doorbell<T> {
         )
     }
 
-    /// Has the events concern `owner` from now on, of whom there is a reference here until
-    /// [`Self::disconnect`]. Nobody has them before that. The first may be one that was meant for
-    /// another. Any context.
+    /// Passes the events to `owner` from now on, and keeps a reference to it until
+    /// [`Self::disconnect`]. There must be no other owner. The first event may be one that was
+    /// meant for another owner. Any context.
     ///
     /// Does nothing after [`Self::close`].
     pub fn connect(&self, owner: Arc<T>) {
@@ -69,8 +69,8 @@ impl<T: Handler + ?Sized> Doorbell<T> {
         }
     }
 
-    /// As [`Self::connect`], and has the handler look for what events before that would have told.
-    /// Does nothing if `is_over` says that [`Self::disconnect`] has been there first.
+    /// As [`Self::connect`], and runs the handler once, to look for what earlier events would have
+    /// told. Does nothing if `is_over` says that [`Self::disconnect`] was called first.
     pub fn connect_and_look(&self, owner: Arc<T>, is_over: impl FnOnce(&T) -> bool) {
         let mut current = self.owner.lock();
         if matches!(*current, BellOwner::Nobody) && !is_over(&owner) {
@@ -80,7 +80,7 @@ impl<T: Handler + ?Sized> Doorbell<T> {
         }
     }
 
-    /// Has the events concern nobody. The handler of who was there does not run after this.
+    /// Removes the owner. Its handler does not run after this.
     ///
     /// Process context: the reference that is dropped may be the last.
     pub fn disconnect(&self) {
@@ -94,7 +94,7 @@ impl<T: Handler + ?Sized> Doorbell<T> {
         drop(old);
     }
 
-    /// As [`Self::disconnect`], and for good.
+    /// As [`Self::disconnect`]; no owner can be set afterwards.
     pub fn close(&self) {
         let old = replace(&mut *self.owner.lock(), BellOwner::Never);
         drop(old);
@@ -102,12 +102,12 @@ impl<T: Handler + ?Sized> Doorbell<T> {
 }
 
 impl<T: Handler + ?Sized> Doorbell<T> {
-    /// Returns whether an event waits for its end.
+    /// Returns `true` if an event waits for its end.
     pub fn owes_eoi(&self) -> bool {
         self.owes_eoi.load(Acquire)
     }
 
-    /// Notes that the event ends now. Returns whether there was one that did not.
+    /// Notes that the event ends now. Returns `true` if an event was waiting for its end.
     pub(crate) fn take_eoi(&self) -> bool {
         self.owes_eoi.xchg(false, Full)
     }
@@ -119,11 +119,11 @@ impl<T: Handler + ?Sized> Bell for Doorbell<T> {
         let BellOwner::One(owner) = &*owner else {
             return Eoi::Spurious;
         };
-        // Before the handler: whoever it has look may be there at once.
+        // Set before the handler runs: the work that it queues may start at once.
         let did_owe = self.owes_eoi.xchg(true, Full);
         match T::handle(owner.as_arc_borrow()) {
             Eoi::Later if !did_owe => Eoi::Later,
-            // It looks once, for all that came before.
+            // One look covers all earlier events.
             Eoi::Later => Eoi::Spurious,
             now => {
                 self.owes_eoi.xchg(did_owe, Full);

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the statics of a module hold, for as long as the module is.
+//! Objects that a module keeps in statics while it is loaded.
 
 use kernel::sync::{
     Arc,
     GlobalArc, //
 };
 
-/// Keeps an object in a static. Dropping takes it out, and may sleep.
+/// Keeps an object in a static. Dropping it takes the object out, and may sleep.
 pub(crate) struct Keeper<T: 'static>(&'static GlobalArc<T>);
 
 impl<T> Keeper<T> {
-    /// Puts an object in a static. May sleep.
+    /// Puts an object into a static. May sleep.
     pub(crate) fn new(place: &'static GlobalArc<T>, object: Arc<T>) -> Self {
         place.set(object);
         Self(place)

@@ -2,8 +2,8 @@
 
 //! KUnit tests of the XenSock protocol.
 //!
-//! The thorough tests run on the host, see `tools/hosttest`. These show that the protocol, as it is
-//! compiled for this kernel and machine, puts the bytes where they belong. They need no Xen.
+//! The thorough tests run on the host, see `tools/hosttest`. The tests here show that the protocol,
+//! as compiled for this kernel and machine, puts each byte in its place. They need no Xen.
 
 use kernel::prelude::*;
 
@@ -20,7 +20,7 @@ module! {
     license: "GPL",
 }
 
-/// The module: its suites register themselves.
+/// The module. Its suites register themselves.
 struct Tests;
 
 impl kernel::Module for Tests {
@@ -94,7 +94,7 @@ mod ring {
     }
 }
 
-/// The options that are carried.
+/// Options that are carried to the backend.
 #[kunit_tests(xensock_option)]
 mod option {
     use super::proto::{

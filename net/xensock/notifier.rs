@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the two ends of a data ring notify each other: by an event channel of its own, or by one
-//! that the rings of the link share.
+//! Notification between the two ends of a data ring, by the ring's own event channel or by the
+//! channel that the rings of the link share.
 
 use crate::{
     doorbell::Doorbell,
@@ -25,7 +25,7 @@ use kernel::{
     }, //
 };
 
-/// The part of a data ring in a [`SharedChannel`].
+/// The slot of a data ring in a [`SharedChannel`].
 pub struct Slotted<T: Handler + ?Sized, P: NewsPage> {
     channel: Arc<SharedChannel<P>>,
     slot: Slot,
@@ -52,23 +52,23 @@ impl<T: Handler + ?Sized, P: NewsPage> Drop for Slotted<T, P> {
     fn drop(&mut self) {
         self.channel.release(self.slot);
         if self.doorbell.take_eoi() {
-            // Nobody looks any more; that its owner has ended is news.
+            // The work item will not look any more. The end of its user counts as news.
             self.channel.has_looked(true);
         }
     }
 }
 
-/// How the two ends of a data ring notify each other. Dropping it ends that, and may sleep.
+/// Notification between the two ends of a data ring. Dropping it ends the events, and may sleep.
 pub enum Notifier<T: Handler + ?Sized, P: NewsPage> {
-    /// By a channel of its own.
+    /// An event channel of the ring's own.
     Own(EventChannel<Doorbell<T>>),
-    /// By that of the link.
+    /// A slot in the channel of the link.
     Shared(Slotted<T, P>),
 }
 
 impl<T: Handler + ?Sized, P: NewsPage> Notifier<T, P> {
-    /// A new one, whose [number](Self::number) the peer has to know: in the channel that the link
-    /// has, if it has one. May sleep. For the frontend.
+    /// Allocates a notifier, whose [number](Self::number) the peer has to know. Uses the shared
+    /// channel if the link has one. May sleep. For the frontend.
     pub fn alloc(
         dev: &xenbus::Device<impl DeviceContext>,
         shared: Option<&Arc<SharedChannel<P>>>,
@@ -80,8 +80,8 @@ impl<T: Handler + ?Sized, P: NewsPage> Notifier<T, P> {
         }
     }
 
-    /// That of the peer with this number, which may come straight from the peer. May sleep. For the
-    /// backend.
+    /// Binds to the peer's notifier with this number, which may come straight from the peer. May
+    /// sleep. For the backend.
     pub fn bind(
         dev: &xenbus::Device<impl DeviceContext>,
         shared: Option<&Arc<SharedChannel<P>>>,
@@ -97,7 +97,7 @@ impl<T: Handler + ?Sized, P: NewsPage> Notifier<T, P> {
         }
     }
 
-    /// What the peer calls it: a port, or a slot.
+    /// Returns the number of the notifier for the peer: a port, or a slot.
     pub fn number(&self) -> u32 {
         match self {
             Self::Own(channel) => channel.port().as_raw(),
@@ -105,7 +105,7 @@ impl<T: Handler + ?Sized, P: NewsPage> Notifier<T, P> {
         }
     }
 
-    /// Who hears of events.
+    /// Returns the doorbell, which receives the events.
     pub fn doorbell(&self) -> &Arc<Doorbell<T>> {
         match self {
             Self::Own(channel) => channel.handler(),
@@ -113,7 +113,7 @@ impl<T: Handler + ?Sized, P: NewsPage> Notifier<T, P> {
         }
     }
 
-    /// Tells the peer to look at the ring. Any context.
+    /// Notifies the peer to look at the ring. Any context.
     pub fn notify(&self) {
         match self {
             Self::Own(channel) => channel.notify(),
@@ -121,14 +121,14 @@ impl<T: Handler + ?Sized, P: NewsPage> Notifier<T, P> {
         }
     }
 
-    /// Returns whether other rings wait for the end of an event, so that it is given as soon as it
-    /// is known whether there is anything to do, and not once that is done.
+    /// Returns `true` if other rings wait for the end of an event. Then the event is ended as soon
+    /// as it is known if there is work to do, and not when that work is done.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Shared(_))
     }
 
-    /// Ends the event for which the handler has said [`Later`](kernel::xen::event::Eoi::Later), if
-    /// there is one. `spurious` tells that there was nothing to do. Any context.
+    /// Ends the event for which the handler has returned [`Later`](kernel::xen::event::Eoi::Later),
+    /// if there is one. `spurious` says that there was nothing to do. Any context.
     pub fn eoi(&self, spurious: bool) {
         if !self.doorbell().take_eoi() {
             return;

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A data ring as one of its ends works on it.
+//! A data ring, from the point of view of one end.
 //!
-//! The ring is an indexes page and the memory of two directions, see "Data ring" in
-//! `Documentation/networking/xensock/protocol.rst`. Each end produces into one direction and consumes
-//! from the other. A direction has a base, and may have an extension, which is larger and is used in
-//! its place. The peer may write any of this memory at any time, so that
+//! The ring consists of an indexes page and the memory of two directions, see "Data ring" in
+//! `Documentation/networking/xensock/protocol.rst`. Each end produces into one direction and
+//! consumes from the other. A direction has a base, and may have a larger extension, which is used
+//! instead of the base. The peer may write to any of this memory at any time. Therefore
 //!
-//! - our own two indexes live in private memory, and are only ever published from there;
+//! - our own two indexes are in private memory, and are only ever published from there;
 //! - the peer's index is read once for each decision, and checked: it can never make us touch bytes
-//!   outside the memory of the direction, or more than that holds;
-//! - the bytes are copied straight between the pages and the caller's buffers.
+//!   outside the memory of the direction, or more bytes than that holds;
+//! - bytes are copied directly between the pages and the caller's buffers.
 //!
-//! Each direction has one user at a time, who moves its index; who that is, is the owner's matter:
-//! the holder of a mutex in the frontend, a work item in the backend. Everybody else may only look:
-//! see [`DataRing::peek_readable`].
+//! Each direction has one user at a time, which moves its index. The owner of the ring chooses this
+//! user: the holder of a mutex in the frontend, a work item in the backend. All other tasks may
+//! only look: see [`DataRing::peek_readable`].
 //!
 //! Nothing here sleeps, apart from copies from and to the memory of a program, which may fault.
 
@@ -72,7 +72,7 @@ use kernel::{
 };
 use pages::Pages;
 
-/// Which end of the ring this is.
+/// The end of a ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The guest: consumes `in`, produces `out`.
@@ -85,9 +85,9 @@ pub enum End {
 ///
 /// # Invariants
 ///
-/// - The base of each direction has as many bytes as `order` says, an extension is larger, and `index`
-///   is one page.
-/// - While an extension is in use at this end, it is there.
+/// - The base of each direction has as many bytes as `order` says, an extension is larger, and
+///   `index` is one page.
+/// - While this end uses an extension, the extension is there.
 #[pin_data]
 pub struct DataRing<P: Deref<Target = SharedPages>> {
     index: P,
@@ -151,9 +151,10 @@ impl<P: Deref<Target = SharedPages>> Words for DataRing<P> {
 }
 
 impl<P: Deref<Target = SharedPages>> DataRing<P> {
-    /// A ring whose indexes all stand at zero. `input` and `output` are the memory of its directions.
+    /// Creates a ring whose indexes are all zero. `input` and `output` are the memory of its
+    /// directions.
     ///
-    /// Fails with `EINVAL` if the pages are not those of a ring.
+    /// Fails with `EINVAL` if the pages do not form a ring.
     pub fn new(
         index: P,
         input: P,
@@ -186,8 +187,9 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         }))
     }
 
-    /// Has our indexes stand at zero again, without extensions, for the next connection. Nobody uses
-    /// the ring; those of the shared words that are ours are the frontend's to set. Process context.
+    /// Resets our indexes to zero and removes the extensions, for the next connection. The caller
+    /// ensures that the ring is not in use. The frontend resets the shared words, including ours.
+    /// Process context.
     pub fn restart(&self) {
         self.rx.restart();
         self.tx.restart();
@@ -198,7 +200,7 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         }
     }
 
-    /// Makes the shared words those of a new ring. Frontend only.
+    /// Resets the shared words to those of a new ring. Frontend only.
     pub fn reset_words(&self) {
         for offset in (0..indexes::RING_ORDER).step_by(size_of::<u32>()) {
             self.store(offset, 0);
@@ -210,111 +212,116 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         }
     }
 
-    /// The indexes page.
+    /// Returns the indexes page.
     pub fn index_pages(&self) -> &P {
         &self.index
     }
 
-    /// The memory of the directions that they began with.
+    /// Returns the bases of the directions.
     pub fn bases(&self) -> [&P; 2] {
         [&self.rx_pages.base, &self.tx_pages.base]
     }
 
-    /// The extensions that there are.
+    /// Returns the extensions of the directions, if there are any.
     pub fn extensions(&self) -> [Option<Arc<P>>; 2] {
         [self.rx_pages.extension(), self.tx_pages.extension()]
     }
 
-    /// Bytes of the memory that we consume from.
+    /// Returns the number of bytes of the memory that we consume from.
     pub fn rx_size(&self) -> u32 {
         self.rx.size()
     }
 
-    /// Bytes of the memory that we produce into.
+    /// Returns the number of bytes of the memory that we produce into.
     pub fn tx_size(&self) -> u32 {
         self.tx.size()
     }
 
-    /// The order of the ring, without extensions.
+    /// Returns the order of the ring, without extensions.
     pub fn order(&self) -> Order {
         self.order
     }
 
-    /// Bytes that the peer has produced and we have not consumed. For the consumer only.
+    /// Returns the number of bytes that the peer has produced and we have not consumed. For the
+    /// consumer only.
     pub fn readable(&self) -> Result<u32, Violation> {
         Ok(self.rx.ready(self)?.len)
     }
 
-    /// Bytes that we may produce. For the producer only.
+    /// Returns the number of bytes that we may produce. For the producer only.
     pub fn writable(&self) -> Result<u32, Violation> {
         self.tx.room(self)
     }
 
-    /// As [`readable`](Self::readable), for those who do not exclude the consumer.
+    /// As [`readable`](Self::readable), for callers that do not exclude the consumer.
     ///
-    /// An index that makes no sense counts as a full ring: the consumer will find out.
+    /// An impossible index counts as a full ring: the consumer will find the violation.
     pub fn peek_readable(&self) -> u32 {
         self.rx.peek_ready(self)
     }
 
-    /// As [`writable`](Self::writable), for those who do not exclude the producer.
+    /// As [`writable`](Self::writable), for callers that do not exclude the producer.
     ///
-    /// An index that makes no sense counts as an empty ring: the producer will find out.
+    /// An impossible index counts as an empty ring: the producer will find the violation.
     pub fn peek_writable(&self) -> u32 {
         self.tx.peek_room(self)
     }
 
-    /// Bytes that we have produced and the peer has not taken, likewise.
+    /// Returns the number of bytes that we have produced and the peer has not consumed, for callers
+    /// that do not exclude the producer.
     pub fn peek_queued(&self) -> u32 {
         self.tx.peek_queued(self)
     }
 
-    /// How the direction that we consume has ended, if it has.
+    /// Returns the ending of the direction that we consume.
     ///
-    /// To be read before the bytes are looked at: what came before the end is then seen.
+    /// To be read before the bytes are looked at: then no byte before the end is missed.
     pub fn rx_ending(&self) -> Ending {
         self.rx.ending(self)
     }
 
-    /// How the direction that we produce has ended, if it has.
+    /// Returns the ending of the direction that we produce.
     pub fn tx_ending(&self) -> Ending {
         self.tx.ending(self)
     }
 
-    /// How CONNECT or ACCEPT has ended, if it has. Frontend only.
+    /// Returns the outcome of CONNECT or ACCEPT, if there is one yet. Frontend only.
     pub fn outcome(&self) -> Outcome {
         status::load(self)
     }
 
-    /// The address that belongs to [`Outcome::Established`]. Frontend only, to be called once.
+    /// Returns the address that belongs to [`Outcome::Established`]. Frontend only, to be called
+    /// once.
     pub fn outcome_name(&self) -> Result<SocketAddr, BadAddr> {
         status::name(self)
     }
 
-    /// Says whether connections wait for which there is no ACCEPT, see [`indexes::WAITING`]. Backend
-    /// only.
+    /// Shows if connections wait that have no ACCEPT, see [`indexes::WAITING`]. Backend only.
     pub fn set_waiting(&self, waits: bool) {
         self.store_release(indexes::WAITING, u32::from(waits));
     }
 
-    /// Returns whether connections wait for which there is no ACCEPT. Frontend only.
+    /// Returns `true` if connections wait that have no ACCEPT. Frontend only.
     pub fn has_waiting(&self) -> bool {
         self.load_acquire(indexes::WAITING) != 0
     }
 
-    /// Ends the direction that we consume. Backend only; notify after it.
+    /// Ends the direction that we consume. Backend only; the caller has to notify the peer
+    /// afterwards.
     pub fn end_rx(&self, ending: Ending) {
         self.rx.end(self, ending);
     }
 
-    /// Ends the direction that we produce, after the last byte. Backend only; notify after it.
+    /// Ends the direction that we produce, after the last byte. Backend only; the caller has to
+    /// notify the peer afterwards.
     pub fn end_tx(&self, ending: Ending) {
         self.tx.end(self, ending);
     }
 
-    /// Copies `len` readable bytes, from `skip` bytes past the first, without consuming them.
+    /// Copies `len` readable bytes, starting `skip` bytes after the first one, without consuming
+    /// them.
     ///
-    /// Returns the number of bytes copied, fewer if the destination faults.
+    /// Returns the number of bytes copied, which is smaller if the destination faults.
     pub fn copy_out(&self, skip: u32, len: u32, to: &mut IovIterDest<'_>) -> usize {
         let places = self.rx.places(skip, len);
         self.rx_pages.for_each(&places, |pages, offset, len| {
@@ -322,10 +329,10 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         })
     }
 
-    /// Copies `len` bytes into the room for them, from `skip` bytes past its first, without producing
-    /// them yet.
+    /// Copies `len` bytes into the free room, starting `skip` bytes after its beginning, without
+    /// producing them yet.
     ///
-    /// Returns the number of bytes copied, fewer if the source faults.
+    /// Returns the number of bytes copied, which is smaller if the source faults.
     pub fn copy_in(&self, skip: u32, len: u32, from: &mut IovIterSource<'_>) -> usize {
         let places = self.tx.places(skip, len);
         self.tx_pages.for_each(&places, |pages, offset, len| {
@@ -333,7 +340,7 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         })
     }
 
-    /// Copies readable bytes, from `skip` bytes past the first, without consuming them.
+    /// Copies readable bytes, starting `skip` bytes after the first one, without consuming them.
     pub fn read(&self, skip: u32, out: &mut [u8]) -> Result {
         let len = out.len();
         let mut at = 0;
@@ -352,8 +359,8 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         Ok(())
     }
 
-    /// Copies bytes into the room for them, from `skip` bytes past its first, without producing them
-    /// yet.
+    /// Copies bytes into the free room, starting `skip` bytes after its beginning, without
+    /// producing them yet.
     pub fn write(&self, skip: u32, bytes: &[u8]) -> Result {
         let mut at = 0;
         let places = self.tx.places(skip, u32::try_from(bytes.len())?);
@@ -371,8 +378,8 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         Ok(())
     }
 
-    /// One of the bytes that were copied into the room, `skip` bytes past its first, and not produced
-    /// yet: as it is now.
+    /// Returns the present value of a byte that was copied into the room, `skip` bytes after its
+    /// beginning, and is not produced yet.
     pub fn written(&self, skip: u32) -> Result<u8> {
         let mut byte = [0];
         let places = self.tx.places(skip, 1);
@@ -385,64 +392,67 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         Ok(byte[0])
     }
 
-    /// Does something with `len` readable bytes, from `skip` bytes past the first, which a socket can
-    /// send: with the first of them, if there are more than [`BioVecs::MAX`] pages.
+    /// Calls `what` with `len` readable bytes, starting `skip` bytes after the first one, in a form
+    /// that a socket can send. If there are more than [`BioVecs::MAX`] pages, only the first ones
+    /// are included.
     pub fn with_readable<R>(&self, skip: u32, len: u32, what: impl FnOnce(&BioVecs<'_>) -> R) -> R {
         self.rx_pages.with_bvecs(&self.rx.places(skip, len), what)
     }
 
-    /// Does something with the room for `len` bytes, from `skip` bytes past its first, which a socket
-    /// can receive into: with the first of it, if there are more than [`BioVecs::MAX`] pages.
+    /// Calls `what` with the room for `len` bytes, starting `skip` bytes after its beginning, in a
+    /// form that a socket can receive into. If there are more than [`BioVecs::MAX`] pages, only the
+    /// first ones are included.
     pub fn with_writable<R>(&self, skip: u32, len: u32, what: impl FnOnce(&BioVecs<'_>) -> R) -> R {
         self.tx_pages.with_bvecs(&self.tx.places(skip, len), what)
     }
 
-    /// Gives `n` consumed bytes back to the peer. Returns whether to notify it.
+    /// Gives the room of `n` consumed bytes back to the peer. Returns `true` if the peer has to be
+    /// notified.
     #[must_use]
     pub fn consume(&self, n: u32) -> bool {
         self.rx.consume(self, n)
     }
 
-    /// Gives `n` produced bytes to the peer. Returns whether to notify it.
+    /// Gives `n` produced bytes to the peer. Returns `true` if the peer has to be notified.
     #[must_use]
     pub fn produce(&self, n: u32) -> bool {
         self.tx.publish(self, n)
     }
 
-    /// Asks to be notified of the next byte that comes.
+    /// Asks to be notified of the next byte that arrives.
     ///
-    /// Returns the peer's index up to which there is something already. Those who ask exclude each
-    /// other; who asks must look again afterwards.
+    /// Returns the peer's index, up to which bytes have already arrived. Callers exclude each
+    /// other, and must look again afterwards.
     pub fn expect_data(&self) -> u32 {
         self.rx.expect_more(self)
     }
 
-    /// The peer's index up to which there is something to read, to be compared with that of
+    /// Returns the peer's index up to which bytes have arrived, to be compared with the index from
     /// [`expect_data`](Self::expect_data).
     pub fn arrived(&self) -> u32 {
         self.load(self.rx.direction().prod)
     }
 
-    /// Our index up to which we have consumed.
+    /// Returns our index up to which we have consumed.
     pub fn consumed(&self) -> u32 {
         self.rx.index()
     }
 
-    /// Our index up to which we have produced, to be compared with [`taken`](Self::taken).
+    /// Returns our index up to which we have produced, to be compared with [`taken`](Self::taken).
     pub fn produced(&self) -> u32 {
         self.tx.index()
     }
 
-    /// The peer's index up to which it has taken what we produced.
+    /// Returns the peer's index up to which it has consumed what we produced.
     pub fn taken(&self) -> u32 {
         self.load(self.tx.direction().cons)
     }
 
     /// Asks to be notified once there is room for `wanted` bytes.
     ///
-    /// Those who ask exclude each other; who asks must look again afterwards. If more is produced
-    /// after this, the notification comes too early: who is notified and does not find the room has
-    /// to ask again.
+    /// Callers exclude each other, and must look again afterwards. If more bytes are produced after
+    /// this call, the notification comes too early: a task that is notified and does not find the
+    /// room has to ask again.
     pub fn expect_room(&self, wanted: u32) {
         self.tx.expect_room(self, wanted);
     }

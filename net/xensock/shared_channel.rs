@@ -3,14 +3,14 @@
 //! One event channel for all data rings of a link.
 //!
 //! An event says that rings have news, and the [news page](crate::proto::news) says which. The
-//! handler goes through these once, and has who uses each of them look: in the frontend that is all
-//! there is to do, in the backend it has a work item run. A ring is found by its slot.
+//! handler goes through these rings once, and makes the user of each look at it. In the frontend
+//! that completes the work; in the backend the user queues a work item. Each ring has a slot in the
+//! channel.
 //!
-//! An event ends, as late EOI has it, when all of that was done; in the backend when one of the work
-//! items has begun and has found news, or all have and there were none. So a peer cannot have more
-//! than one event until something is done for it, and events without any news are delayed. Nobody
-//! waits for the end of somebody's work: those that have much to do are no reason to keep the others
-//! waiting.
+//! The event ends (late EOI) when the pass is complete and, in the backend, when one of the work
+//! items has begun and found news, or all have begun and found none. So a peer has at most one
+//! event until something is done for it, and events without news are delayed. The end of an event
+//! does not wait for work to be completed: rings with much work do not keep other rings waiting.
 
 use crate::{
     proto::news::{
@@ -52,20 +52,20 @@ use kernel::{
     }, //
 };
 
-/// How many are told before other work has its turn.
+/// Maximum number of bells that are rung before other work has its turn.
 const BUDGET: usize = 32;
 
-/// Slots that have one word of bits.
+/// The number of slots in one word of bits.
 const GROUP: usize = news::SLOTS / GROUPS;
 
-/// Who hears that a ring has news.
+/// Receives the news of a ring.
 pub trait Bell: Send + Sync {
-    /// Has whoever it concerns look. Any context. With [`Eoi::Later`],
-    /// [`SharedChannel::has_looked`] follows, once.
+    /// Makes the user of the ring look at it. Any context. After [`Eoi::Later`], the user calls
+    /// [`SharedChannel::has_looked`] once.
     fn ring(&self) -> Eoi;
 }
 
-/// The news page, from either end.
+/// The news page, at either end.
 pub trait NewsPage: Deref<Target = SharedPages> + Send + Sync + 'static {}
 
 impl<T: Deref<Target = SharedPages> + Send + Sync + 'static> NewsPage for T {}
@@ -80,13 +80,13 @@ impl Bits for SharedPages {
     }
 }
 
-/// Those who use the slots of one word.
+/// The bells of the slots of one word.
 struct BellGroup {
     bells: [Option<Arc<dyn Bell>>; GROUP],
     count: usize,
 }
 
-/// Those who use the slots.
+/// The bells of all slots.
 struct Slots(KVec<Option<KBox<BellGroup>>>);
 
 impl Slots {
@@ -103,7 +103,7 @@ impl Slots {
         group.bells.get(slot.bit())?.as_ref()
     }
 
-    /// The lowest one that nobody uses.
+    /// Returns the lowest free slot.
     fn first_free(&self) -> Option<Slot> {
         self.0.iter().enumerate().find_map(|(i, group)| {
             let bit = match group {
@@ -115,7 +115,8 @@ impl Slots {
         })
     }
 
-    /// The group of a slot, which `spare` is if there was none. [`None`] if there is none.
+    /// Returns the group of a slot. If there is none, `spare` becomes that group. [`None`] if there
+    /// is no spare one either.
     fn group(&mut self, slot: Slot, spare: &mut Option<KBox<BellGroup>>) -> Option<&mut BellGroup> {
         let group = self.0.get_mut(slot.group())?;
         if group.is_none() {
@@ -133,22 +134,23 @@ impl Slots {
     }
 }
 
-/// What events are about.
+/// The state of the current event.
 struct EventState {
     slots: Slots,
     pass: Pass,
-    /// The work item goes on with the pass.
+    /// Set while the work item has to continue the pass.
     goes_on: bool,
-    /// How many were told and have not looked yet, also those of events before.
+    /// Number of users that were told and have not looked yet, including those told by earlier
+    /// events.
     looking: usize,
-    /// Since the event came, somebody who has looked has found something.
+    /// Set if a user that has looked since the event came has found news.
     has_news: bool,
-    /// It has not ended yet.
+    /// Set until the event is ended.
     is_due: bool,
 }
 
 impl EventState {
-    /// How the event ends, unless it ends later.
+    /// Returns the way in which the event ends, or `None` if it ends later.
     fn end(&mut self) -> Option<Eoi> {
         let is_open = self.goes_on || !self.has_news && self.looking > 0;
         if is_open || !core::mem::take(&mut self.is_due) {
@@ -165,13 +167,13 @@ impl EventState {
 #[pin_data]
 pub struct SharedChannel<P: NewsPage> {
     page: P,
-    /// What we have for the peer.
+    /// The words of the news page for the peer.
     ours: NewsWords,
     queue: Arc<OwnedQueue>,
-    /// Held while those who have news are told.
+    /// Held while the bells are rung.
     #[pin]
     state: SpinLockIrq<EventState>,
-    /// `None` before it is open, and once it was closed.
+    /// `None` before the channel is open, and once it was closed.
     #[pin]
     channel: SpinLockIrq<Option<EventChannel<SharedChannel<P>>>>,
     #[pin]
@@ -182,12 +184,12 @@ impl_has_work! {
     impl{P: NewsPage} HasWork<SharedChannel<P>> for SharedChannel<P> { self.work }
 }
 
-/// A [`SharedChannel`] that is open. Dropping closes it, which may sleep.
+/// An open [`SharedChannel`]. Dropping it closes the channel, which may sleep.
 pub struct Opened<P: NewsPage>(Arc<SharedChannel<P>>);
 
 impl<P: NewsPage> Opened<P> {
-    /// Opens a channel, with a page of zeroes, which the peer is told of. What is left to do of an
-    /// event is done on `queue`. May sleep. For the frontend.
+    /// Opens a channel, with a page of zeroes. The peer has to be told of both. Long passes
+    /// continue on `queue`. May sleep. For the frontend.
     pub fn alloc(
         dev: &xenbus::Device<impl DeviceContext>,
         page: P,
@@ -198,7 +200,8 @@ impl<P: NewsPage> Opened<P> {
         })
     }
 
-    /// Binds to the channel that the peer has opened. For the backend; as [`Self::alloc`].
+    /// Binds to the channel that the peer has opened. For the backend; otherwise as
+    /// [`Self::alloc`].
     pub fn bind(
         dev: &xenbus::Device<impl DeviceContext>,
         port: Port,
@@ -239,21 +242,21 @@ impl<P: NewsPage> Opened<P> {
             }),
             GFP_KERNEL,
         )?;
-        // As long as no slot is used, each event ends at once.
+        // While no slot is in use, each event ends at once.
         let channel = open(this.clone())?;
         *this.channel.lock() = Some(channel);
         Ok(Self(this))
     }
 
-    /// Closes the channel. There are no events after this, in neither direction. May sleep;
-    /// idempotent.
+    /// Closes the channel. Afterwards there are no events in either direction. May sleep.
+    /// Idempotent.
     pub fn close(&self) {
         let channel = self.0.channel.lock().take();
-        // Outside the lock: waits for the handler.
+        // Outside the lock: dropping the channel waits for its handler.
         drop(channel);
     }
 
-    /// The number of the port that was opened; 0 once it was closed.
+    /// Returns the port number of the channel, or 0 once it was closed.
     pub fn port(&self) -> u32 {
         let channel = self.0.channel.lock();
         channel
@@ -261,12 +264,12 @@ impl<P: NewsPage> Opened<P> {
             .map_or(0, |channel| channel.port().as_raw())
     }
 
-    /// The news page.
+    /// Returns the news page.
     pub fn page(&self) -> &P {
         &self.0.page
     }
 
-    /// The channel, for somebody who uses a slot.
+    /// Returns the channel, for a user of a slot.
     pub fn channel(&self) -> &Arc<SharedChannel<P>> {
         &self.0
     }
@@ -279,8 +282,8 @@ impl<P: NewsPage> Drop for Opened<P> {
 }
 
 impl<P: NewsPage> SharedChannel<P> {
-    /// Has `bell` ring for the news of a slot: of the one that is `wanted`, or of any. `EINVAL` if
-    /// that is in use, `ENOBUFS` if all are. May sleep.
+    /// Assigns a slot to `bell`: the `wanted` one, or any. `EINVAL` if the wanted slot is in use,
+    /// `ENOBUFS` if all are. May sleep.
     pub(crate) fn claim(&self, wanted: Option<Slot>, bell: Arc<dyn Bell>) -> Result<Slot> {
         let mut spare = None;
         loop {
@@ -306,7 +309,8 @@ impl<P: NewsPage> SharedChannel<P> {
         }
     }
 
-    /// Has nobody hear of a slot any more. Any context, unless that was the last who knows the bell.
+    /// Frees a slot; its bell does not ring any more. Any context, unless this drops the last
+    /// reference to the bell.
     pub(crate) fn release(&self, slot: Slot) {
         let bell = self.state.lock().slots.remove(slot);
         // Outside the lock.
@@ -322,8 +326,7 @@ impl<P: NewsPage> SharedChannel<P> {
         }
     }
 
-    /// Says that one of those who were told has looked, and whether it has found anything. Any
-    /// context.
+    /// Notes that a user that was told has looked, and if it has found news. Any context.
     pub(crate) fn has_looked(&self, has_news: bool) {
         let end = {
             let mut state = self.state.lock();
@@ -334,8 +337,8 @@ impl<P: NewsPage> SharedChannel<P> {
         self.eoi(end);
     }
 
-    /// Goes on with a pass, as long as a turn may last. Returns how the event ends, unless it ends
-    /// later.
+    /// Continues a pass, for at most one turn. Returns the way in which the event ends, or `None`
+    /// if it ends later.
     fn go_on(this: ArcBorrow<'_, Self>, state: &mut EventState) -> Option<Eoi> {
         let mut told = 0;
         state.goes_on = false;
@@ -382,7 +385,7 @@ impl<P: NewsPage> Handler for SharedChannel<P> {
 impl<P: NewsPage> WorkItem for SharedChannel<P> {
     type Pointer = Arc<Self>;
 
-    /// Goes on with a pass that was too long for one turn, unless the channel is closed.
+    /// Continues a pass that was too long for one turn, unless the channel is closed.
     fn run(this: Arc<Self>) {
         if this.channel.lock().is_none() {
             return;

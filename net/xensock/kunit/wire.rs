@@ -28,7 +28,7 @@ mod tests {
         SocketAddrV6, //
     };
 
-    /// A CONNECT to 127.0.0.1:80 and its slot, but for the number of the command.
+    /// Returns a CONNECT to 127.0.0.1:80 and its slot. `cmd` is the number of the command.
     fn connect(cmd: u8) -> (Request, [u8; SLOT]) {
         let request = Request {
             req_id: 42,
@@ -90,7 +90,7 @@ mod tests {
         slot[32..34].fill(0);
         assert_eq!(socket.encode(Dialect::PvCalls), Some(slot));
 
-        // RELEASE with a reset, which PV Calls cannot say.
+        // RELEASE with a reset, which PV Calls cannot express.
         slot[16..].fill(0);
         let release = Request {
             req_id: 42,
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(set.encode(Dialect::XenSock), Some(slot));
         assert_eq!(set.encode(Dialect::PvCalls), None);
         assert_eq!(Request::decode(Dialect::XenSock, &slot), Ok(set));
-        // More than fits.
+        // More bytes than the field has.
         slot[24] = 33;
         assert!(Request::decode(Dialect::XenSock, &slot).is_err());
 

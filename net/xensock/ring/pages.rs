@@ -34,12 +34,12 @@ impl<P: Deref<Target = SharedPages>> Pages<P> {
         })
     }
 
-    /// The extension, if there is one.
+    /// Returns the extension, if there is one.
     pub(super) fn extension(&self) -> Option<Arc<P>> {
         self.extension.lock().clone()
     }
 
-    /// The extension, if any of `places` is there.
+    /// Returns the extension, if any of `places` is in it.
     fn extension_for(&self, places: &[MemorySpan]) -> Option<Arc<P>> {
         let is_there = |place: &MemorySpan| place.memory == Memory::Extension && place.span.len > 0;
         if places.iter().any(is_there) {
@@ -49,8 +49,8 @@ impl<P: Deref<Target = SharedPages>> Pages<P> {
         }
     }
 
-    /// Does something with each of `places`, with its offset and length, until it is less than all of
-    /// it; returns how many bytes it was.
+    /// Calls `what` with each of `places`, its offset and its length, until a call handles less
+    /// than its place. Returns the number of bytes handled.
     pub(super) fn for_each(
         &self,
         places: &[MemorySpan],
@@ -62,7 +62,7 @@ impl<P: Deref<Target = SharedPages>> Pages<P> {
             let pages = match (memory, &extension) {
                 (Memory::Base, _) => &*self.base,
                 (Memory::Extension, Some(extension)) => &***extension,
-                // Only if it was taken away from who uses it.
+                // Happens only if the extension was removed while in use.
                 (Memory::Extension, None) => break,
             };
             let n = match span.len {
@@ -78,8 +78,8 @@ impl<P: Deref<Target = SharedPages>> Pages<P> {
         done
     }
 
-    /// Does something with the pages of `places`: with the first of them, if there are more than
-    /// [`BioVecs::MAX`].
+    /// Calls `what` with the pages of `places`. If there are more than [`BioVecs::MAX`], only the
+    /// first ones are included.
     pub(super) fn with_bvecs<R>(
         &self,
         places: &[MemorySpan],

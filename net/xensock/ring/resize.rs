@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the memory of a data ring changes, see [`crate::proto::stream`].
+//! Changes of the memory of a data ring, see [`crate::proto::stream`].
 
 use super::{
     pages::Pages,
@@ -22,7 +22,7 @@ use kernel::{
 };
 
 impl<P: Deref<Target = SharedPages>> DataRing<P> {
-    /// Whether we consume this direction.
+    /// Returns `true` if we consume this direction.
     fn is_rx(&self, way: Way) -> bool {
         (self.end == End::Front) == (way == Way::In)
     }
@@ -35,14 +35,14 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         }
     }
 
-    /// Whether a direction has an extension.
+    /// Returns `true` if the direction has an extension.
     pub fn is_extended(&self, way: Way) -> bool {
         self.pages(way).extension.lock().is_some()
     }
 
-    /// Gives a direction an extension: the consumer follows the peer there, the producer goes there
-    /// with [`Self::produce_into`]. `EALREADY` if it has one, `EINVAL` if that is no larger than the
-    /// base. Bytes may be moved meanwhile. May sleep.
+    /// Adds an extension to a direction: the consumer follows the peer into it, the producer
+    /// changes to it by [`Self::produce_into`]. `EALREADY` if there is an extension, `EINVAL` if
+    /// the new one is not larger than the base. Bytes may be moved meanwhile. May sleep.
     pub fn extend(&self, way: Way, extension: P) -> Result {
         // CAST: As `Order` has it.
         let size = extension.len() as u32;
@@ -61,17 +61,17 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         if left.is_some() {
             return Err(EALREADY);
         }
-        // INVARIANT: It is there. The peer does not know of it yet.
+        // INVARIANT: The extension is there. The peer does not know of it yet.
         if self.is_rx(way) {
             self.rx.extend(size);
         }
         Ok(())
     }
 
-    /// Takes the extension of a direction away, unless it is in use or there is none. For the consumer
-    /// or the producer of the direction only.
+    /// Removes and returns the extension of a direction, unless it is in use or there is none. For
+    /// the consumer or the producer of the direction only.
     pub fn take_extension(&self, way: Way) -> Result<Option<Arc<P>>, Violation> {
-        // INVARIANT: It is not in use, nor will it be.
+        // INVARIANT: The extension is not in use, nor will it be.
         let is_unused = if self.is_rx(way) {
             self.rx.withdraw(self)?
         } else {
@@ -83,20 +83,21 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         Ok(self.pages(way).extension.lock().take())
     }
 
-    /// Whether the peer has left the extension that we consume from, as far as
+    /// Returns `true` if the peer has left the extension that we consume from, as far as
     /// [`Self::take_extension`] has seen. For the consumer only.
     pub fn is_leaving(&self) -> bool {
         self.rx.is_leaving()
     }
 
-    /// Which memory we produce into. For the producer only.
+    /// Returns the memory that we produce into. For the producer only.
     pub fn tx_memory(&self) -> Memory {
         self.tx.memory()
     }
 
-    /// Has everything from here on go into the base or the extension, if it does not already. Returns
-    /// whether that has changed; then the peer is to be notified. It does not if the peer has not
-    /// followed the last change yet, or if there is no extension. For the producer only.
+    /// Produces into the base or the extension from here on. Returns `true` if that is a change;
+    /// then the peer has to be notified. There is no change if the memory is in use already, if the
+    /// peer has not followed the last change yet, or if there is no extension. For the producer
+    /// only.
     #[must_use]
     pub fn produce_into(&self, memory: Memory) -> bool {
         if self.tx.memory() == memory {
@@ -110,8 +111,8 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         size.is_some_and(|size| self.tx.change_to(self, size))
     }
 
-    /// Whether the peer has left the memory that we produced into before the last change. For the
-    /// producer only.
+    /// Returns `true` if the peer has left the memory that we produced into before the last change.
+    /// For the producer only.
     pub fn is_followed(&self) -> bool {
         self.tx.is_followed(self)
     }
