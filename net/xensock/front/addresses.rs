@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What addresses mean for a socket.
+//! Conversion and tests of socket addresses.
 
 use crate::proto::frame;
 use core::net::{
@@ -15,7 +15,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Returns an address as a socket of `domain` uses it: one of IPv6 reaches IPv4 by mapped
+/// Returns an address as a socket of `domain` uses it: an IPv6 socket reaches IPv4 by mapped
 /// addresses.
 pub(crate) fn in_domain(domain: Option<Domain>, addr: SocketAddr) -> Result<SocketAddr> {
     match (domain, addr) {
@@ -37,7 +37,7 @@ pub(crate) fn any(domain: Domain) -> SocketAddr {
     SocketAddr::new(ip, 0)
 }
 
-/// Returns the address that one stands for as a destination, as TCP and UDP take it.
+/// Returns the address that `ip` means as a destination, as for TCP and UDP.
 pub(crate) fn destination(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -46,12 +46,12 @@ pub(crate) fn destination(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns the address if it does not stand for all that there are.
+/// Returns the address unless it is the unspecified address.
 pub(crate) fn specific(ip: IpAddr) -> Option<IpAddr> {
     Some(ip.to_canonical()).filter(|ip| !ip.is_unspecified())
 }
 
-/// Returns the address as one of IPv4, if that is what it stands for.
+/// Returns the IPv4 address, also of a mapped one.
 fn as_v4(addr: &SocketAddr) -> Option<Ipv4Addr> {
     match addr.ip() {
         IpAddr::V4(ip) => Some(ip),
@@ -59,7 +59,7 @@ fn as_v4(addr: &SocketAddr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Returns the length of the longest datagram that can go there.
+/// Returns the length of the longest datagram to this address.
 pub(crate) fn max_len(addr: &SocketAddr) -> usize {
     match as_v4(addr) {
         Some(_) => frame::MAX_V4,
@@ -67,7 +67,8 @@ pub(crate) fn max_len(addr: &SocketAddr) -> usize {
     }
 }
 
-/// Returns whether it is the address of everybody. Which others are, the backend has to say.
+/// Returns `true` for the limited broadcast address. Only the backend knows other broadcast
+/// addresses.
 pub(crate) fn is_broadcast(addr: &SocketAddr) -> bool {
     as_v4(addr).is_some_and(|ip| ip.is_broadcast())
 }

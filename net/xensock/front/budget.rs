@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How much of the guest's grant table connections may take.
+//! Limits on the part of the guest's grant table that connections may take.
 //!
-//! Any program may have as many sockets as it has files, with rings as large as it likes, while the
-//! disk and the console of the guest take their grants from the same table. So all connections
-//! together have a part of it, and each user has a share of that: see [`left_to`]. Rings become
-//! smaller as it runs out. A connection that is closed and has not sent everything counts still.
+//! A program may have as many sockets as files, with rings of any size, while the guest's disk and
+//! console take grants from the same table. So all connections together get a part of the table,
+//! and each user a share of this part: see [`left_to`]. Rings become smaller as the part runs out.
+//! A closed connection counts until the backend has taken all bytes sent.
 
 use crate::{
     keeper::Keeper,
@@ -32,16 +32,16 @@ use kernel::{
     xen::grant, //
 };
 
-/// What users have, for as long as the module is.
+/// The budget, as long as the module is loaded.
 static BUDGET: GlobalArc<Budget> = GlobalArc::new();
 
 /// The grants that the connections of all links have.
 #[pin_data]
 pub(crate) struct Budget {
     used: Atomic<usize>,
-    /// How many directions have grown.
+    /// Number of directions that have grown.
     grown: Atomic<usize>,
-    /// Those who have something, or had. Held while somebody takes more.
+    /// Users that have or had grants. Held while a task takes grants.
     #[pin]
     users: Mutex<KVec<User>>,
 }
@@ -53,7 +53,7 @@ struct User {
 }
 
 impl Budget {
-    /// Begins with nothing that is used. May sleep.
+    /// Creates a budget without used grants. May sleep.
     pub(crate) fn keep() -> Result<Keeper<Self>> {
         let budget = Arc::pin_init(
             pin_init!(Self {
@@ -75,8 +75,8 @@ pub(crate) struct Share {
     user: Arc<Atomic<usize>>,
 }
 
-/// Returns the order of a ring that there are grants for, of the order that is `wanted` or less:
-/// there may be others that take them first. May sleep.
+/// Returns the largest order up to `wanted` for which there are grants. Others may take them first.
+/// May sleep.
 pub(crate) fn affordable(owner: u64, wanted: Order) -> Option<Order> {
     let budget = BUDGET.get()?;
     let users = budget.users.lock();
@@ -85,16 +85,16 @@ pub(crate) fn affordable(owner: u64, wanted: Order) -> Option<Order> {
     wanted.affordable(left_to(owner, limit(), budget.used.load(Relaxed), own))
 }
 
-/// Returns up to how many grants all connections may have: a quarter is left to others than
-/// connections.
+/// Returns the largest number of grants for all connections: a quarter of the table is left to
+/// others.
 fn limit() -> u32 {
     // CAST: A grant's number has 32 bits.
     (grant::max_grants() / 4 * 3) as u32
 }
 
 impl Share {
-    /// Takes the grants of a data ring of `owner`'s, of the order that is `wanted`, or less: of the order that is
-    /// returned. `ENOBUFS` if there are too few for any. May sleep.
+    /// Takes the grants for a data ring of `owner`, of the order `wanted` or less. Returns the
+    /// order. Fails with `ENOBUFS` if there are too few grants for any order. May sleep.
     pub(crate) fn take(owner: u64, wanted: Order) -> Result<(Self, Order)> {
         take(owner, false, |_, left| {
             let order = wanted.affordable(left)?;
@@ -102,11 +102,11 @@ impl Share {
         })
     }
 
-    /// Takes the grants for a direction to grow from the order of its ring to the order that is
-    /// `wanted`, or less: to the order that is returned. `ENOBUFS` if there are too few. May sleep.
+    /// Takes the grants for a direction to grow from the order of its ring to the order `wanted` or
+    /// less. Returns the order. Fails with `ENOBUFS` if there are too few grants. May sleep.
     ///
-    /// The more have grown, the less the next may: of hundreds that are busy at once, those that
-    /// come last would find nothing otherwise, here or in what the backend allows.
+    /// The more directions have grown, the less the next one gets. If hundreds are busy at once,
+    /// the last ones would otherwise get nothing, here or within the backend's limits.
     pub(crate) fn take_growth(owner: u64, base: Order, wanted: Order) -> Result<(Self, Order)> {
         // CAST: Widens.
         let part = part_of(owner, limit()) as usize / 4;
@@ -117,8 +117,8 @@ impl Share {
     }
 }
 
-/// Takes as many grants as `choose` says, which is told how many directions have grown, and how many
-/// grants are left.
+/// Takes the number of grants that `choose` returns. Its arguments are the number of directions
+/// that have grown, and the number of grants left.
 fn take(
     owner: u64,
     is_growth: bool,
@@ -131,7 +131,7 @@ fn take(
     let (used, own) = (budget.used.load(Relaxed), user.load(Relaxed));
     let grown = budget.grown.load(Relaxed);
     let (grants, order) = choose(grown, left_to(owner, limit, used, own)).ok_or(ENOBUFS)?;
-    // Nobody else takes any meanwhile.
+    // The lock keeps other tasks from taking grants meanwhile.
     budget.used.add(grants, Relaxed);
     budget.grown.add(usize::from(is_growth), Relaxed);
     user.add(grants, Relaxed);
@@ -145,7 +145,7 @@ fn take(
     Ok((share, order))
 }
 
-/// Finds the user of that number, or gives it the place of one who has nothing.
+/// Returns the counter of a user, and reuses the entry of a user without grants if needed.
 fn find(users: &mut KVec<User>, number: u64) -> Result<Arc<Atomic<usize>>> {
     let own = users.iter().position(|user| user.number == number);
     let free = || users.iter().position(|user| user.used.load(Relaxed) == 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What programs do with the sockets of any family.
+//! The calls of programs on the sockets of all families.
 
 use crate::{
     addresses::in_domain,
@@ -77,7 +77,7 @@ impl<F: AddressFamily> Ops for Family<F> {
     type Head = F::Head;
     type Data = AnySocket;
     type Proto = F;
-    // Some of them concern the backend.
+    // Some of these options concern the backend.
     const CUSTOM_SOL_SOCKET: bool = true;
     const ZEROCOPY: bool = true;
     const PEEK_OFFSET: bool = true;
@@ -87,13 +87,13 @@ impl<F: AddressFamily> Ops for Family<F> {
         socket: &Socket,
         protocol: i32,
     ) -> Result<impl PinInit<AnySocket, Error>> {
-        // A namespace of its own is how a program is kept off the network, unless the administrator
-        // says otherwise.
+        // A namespace of its own can keep a program off the network. So sockets are created there
+        // only if the administrator allows it.
         if net != Namespace::init() && !fallback::is_wanted(net) {
             return Err(EAFNOSUPPORT);
         }
         let protocol = match F::PROTOCOL {
-            // It is found by its number only.
+            // The socket is found by its protocol number only.
             Some(_) => 0,
             None => protocol,
         };
@@ -160,7 +160,7 @@ impl<F: AddressFamily> Ops for Family<F> {
         fallback::first(socket, sk, first, || {
             await_link(sk, nonblock)?;
             match sk.data().get_ref() {
-                // An address that cannot be read matters only to a socket that has none yet.
+                // An invalid address matters only to a socket without a connection.
                 AnySocket::Stream(stream) => stream.connect(socket, sk, peer, nonblock),
                 AnySocket::Datagram(datagram) => {
                     datagram.connect(sk, peer?)?;
@@ -211,7 +211,7 @@ impl<F: AddressFamily> Ops for Family<F> {
         name: i32,
         value: &OptionIn<'_>,
     ) -> Result {
-        // To turn one off is to have none.
+        // Turning an option off needs no fallback: the option is not set.
         let kind = socket.kind() == SOCK_STREAM;
         if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6))
             && native::is_asked_for(level, name, value.read_int().ok())
@@ -221,7 +221,7 @@ impl<F: AddressFamily> Ops for Family<F> {
         let endpoint = sk.data().get_ref().endpoint();
         let result = endpoint.set_option(socket, sk, level, name, value);
         match result {
-            // The groups that it is in already would be left without a word.
+            // A fallback would silently leave the groups joined before.
             Err(error)
                 if native::joins(level, name)
                     && socket.kind() == SOCK_DGRAM
@@ -279,7 +279,7 @@ impl<F: AddressFamily> Ops for Family<F> {
 
     fn sendmsg(socket: &Socket, sk: &Sk<F>, msg: &mut MsgHdr, len: usize) -> Result<usize> {
         let flags = msg.flags();
-        // The data are copied into the ring: they are out of use as soon as they are sent.
+        // Data are copied into the ring, so the program's buffer is free as soon as they are sent.
         let notice = sk.copy_notice(msg, len)?;
         let sent = match sk.data().get_ref() {
             AnySocket::Stream(stream) => {
@@ -312,7 +312,7 @@ impl<F: AddressFamily> Ops for Family<F> {
     fn splice_len(sk: &Sk<F>, len: usize, nonblock: bool) -> Result<usize> {
         match sk.data().get_ref() {
             AnySocket::Stream(stream) => stream.splice_len(sk, len, nonblock),
-            // One datagram, of whatever length.
+            // One datagram, of any length.
             AnySocket::Datagram(_) => Ok(len),
         }
     }
@@ -328,8 +328,8 @@ impl<F: AddressFamily> Ops for Family<F> {
     }
 }
 
-/// Connects, as a program wants it that sends with MSG_FASTOPEN. That the data go along with the
-/// first packet is a hint, which TCP does not follow either to a server that it does not know.
+/// Connects, for a program that sends with MSG_FASTOPEN. Data in the first packet are a hint, which
+/// TCP does not follow either for a server that it does not know.
 fn connect_to_send<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, msg: &MsgHdr) -> Result {
     let nonblock = msg.flags() & msg::DONTWAIT != 0;
     let addr = msg.name().ok_or(EINVAL)?;
@@ -348,15 +348,15 @@ fn await_link<F: AddressFamily>(sk: &Sk<F>, nonblock: bool) -> Result {
     Survivors::await_link(sk, || endpoint.has_link(sk))
 }
 
-/// Returns whether the backend may have datagrams; without a link it cannot be said that it has not.
+/// Returns `true` if the backend may support datagrams; without a link this is assumed.
 fn may_have_datagrams() -> bool {
     Devices::may_have(|link| link.has(Feature::Datagram))
 }
 
-/// Returns the address for `bind()`. As with internet sockets, one of no family may stand for that
-/// which leaves the choice to the system.
+/// Returns the address for `bind()`. As with internet sockets, AF_UNSPEC may stand for the
+/// unspecified address.
 fn addr_to_bind(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
-    /// Bytes of the smallest address, and those of it that are the address proper.
+    /// Bytes of the smallest address, including the address proper.
     const MIN_LEN: usize = 16;
 
     let bytes = addr.as_bytes().first_chunk::<MIN_LEN>().ok_or(EINVAL)?;
@@ -375,8 +375,8 @@ fn addr_to_bind(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr
     }
 }
 
-/// Returns the address for `connect()` of a stream: one of IPv6 takes an address of IPv4 in its
-/// mapped form only.
+/// Returns the address for `connect()` of a stream: an IPv6 socket accepts an IPv4 address only in
+/// mapped form.
 fn addr_to_connect(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
     let addr = addr.parse()?;
     match domain {

@@ -233,7 +233,7 @@ impl Commands {
         let sent = || self.inflight.iter().flatten();
         let awaited = sent().filter(|i| i.is_awaited).map(|i| i.number).min();
         match awaited {
-            // OVERFLOW: There are at most [`SLOTS`] requests.
+            // OVERFLOW: There are at most `SLOTS` requests.
             Some(first) => Some(sent().filter(|i| i.number < first).count() as u32),
             None => (!self.waiting.is_empty()).then_some(0),
         }

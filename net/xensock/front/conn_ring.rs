@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a connection shares with the backend: memory, and how they notify each other.
+//! Memory and notifier that a connection shares with the backend.
 
 use crate::{
     budget::Share,
@@ -52,7 +52,7 @@ use kernel::{
 /// Memory that is granted to the backend.
 pub(crate) struct Granted {
     pages: GrantedPages,
-    /// What it takes of the budget, unless its ring does.
+    /// The grants that it takes of the budget, unless its ring accounts for them.
     _share: Option<Share>,
 }
 
@@ -73,7 +73,7 @@ impl Granted {
         })
     }
 
-    /// Ends the backend's access, but for what it has mapped. May sleep.
+    /// Revokes the backend's access, except for pages it has mapped. May sleep.
     pub(crate) fn revoke(&self) {
         self.pages.revoke();
     }
@@ -87,12 +87,13 @@ impl Deref for Granted {
     }
 }
 
-/// Who has a data ring: a connection, from its first request on until it has left.
+/// The user of a data ring: a connection, from its first request until it has left the ring.
 pub(crate) trait RingUser: Send + Sync {
-    /// Called as [`Handler::handle`] is, with the events of the ring.
+    /// Called for the events of the ring, as [`Handler::handle`] is.
     fn handle(self: ArcBorrow<'_, Self>) -> Eoi;
 
-    /// Returns whether it has left the ring, or is about to: it must not hear of events any more.
+    /// Returns `true` if the user has left the ring, or is about to. It must receive no further
+    /// events.
     fn has_parted(&self) -> bool;
 }
 
@@ -108,16 +109,16 @@ pub(crate) struct ConnRing {
     #[pin]
     ring: DataRing<Granted>,
     at: RingRef,
-    /// The network namespace that it was made for, and the user.
+    /// The network namespace that the ring was created for, and the user.
     payer: usize,
     owner: u64,
     doorbell: Arc<Doorbell<dyn RingUser>>,
     /// `None` once nothing is shared any more.
     #[pin]
     notifier: SpinLockIrq<Option<Notifier<dyn RingUser, GrantedPages>>>,
-    /// The backend was asked to keep it mapped, and may have done so since.
+    /// Set if the backend was asked to keep the ring mapped, and may have done so since.
     is_kept: Atomic<bool>,
-    /// UNMAP, with [`Feature::RingReuse`]. Made beforehand, so that nothing can keep us from it.
+    /// UNMAP, with [`Feature::RingReuse`]. Allocated in advance, so that sending it cannot fail.
     unmap: Option<Arc<Exchange>>,
     /// Held while the sharing is ended.
     #[pin]
@@ -125,17 +126,19 @@ pub(crate) struct ConnRing {
     _share: Share,
 }
 
-/// Returns who pays for the memory of a ring: containers have namespaces of their own, and may have
-/// memory of their own, to which it is charged. A mere number, so as not to keep a namespace alive.
+/// Returns the namespace that pays for the memory of a ring. Containers have their own network
+/// namespaces, and may have a memory cgroup of their own, to which the ring is charged. This is
+/// only a number, so that it does not keep the namespace alive.
 pub(crate) fn payer(sk: &Sock) -> usize {
     let namespace = sk.namespace();
     namespace.map_or(0, |namespace| core::ptr::from_ref(&*namespace).addr())
 }
 
 impl ConnRing {
-    /// Allocates a ring for `sk`, grants it to the backend and fills in its indexes page. May sleep.
+    /// Allocates a ring for `sk`, grants it to the backend and fills in its indexes page. May
+    /// sleep.
     ///
-    /// It is of a smaller order if the guest has many connections, see [`Share`].
+    /// The ring has a smaller order if the guest has many connections, see [`Share`].
     pub(crate) fn new(
         transport: &Transport,
         sk: &Sock,
@@ -155,7 +158,7 @@ impl ConnRing {
                 .store(grant.as_raw(), Relaxed);
         }
         index.word(indexes::RING_ORDER)?.store(order.get(), Relaxed);
-        // The indexes page, by which the backend finds the rest.
+        // The backend finds the other pages by the indexes page.
         let grant = index.pages.refs().first().ok_or(EINVAL)?.as_raw();
         let ring = DataRing::new(index, input, output, End::Front, transport.features())?;
         let doorbell = Doorbell::new()?;
@@ -188,11 +191,11 @@ impl ConnRing {
         Ok(shared)
     }
 
-    /// Allocates an extension for a direction, of no more than this order, grants it to the backend,
-    /// and writes its grants into the indexes page. Returns its order. May sleep.
+    /// Allocates an extension for a direction, of at most this order, grants it to the backend, and
+    /// writes its grants into the indexes page. Returns the order of the extension. May sleep.
     ///
-    /// It is smaller if the guest has many connections. `ENOBUFS` if it would be no larger than what
-    /// the direction has.
+    /// The extension is smaller if the guest has many connections. Fails with `ENOBUFS` if it would
+    /// be no larger than the direction's base.
     pub(crate) fn extend(
         &self,
         transport: &Transport,
@@ -212,69 +215,70 @@ impl ConnRing {
         Ok(order)
     }
 
-    /// Makes it as if it were new. The backend has let go of it, and so has whoever used it.
+    /// Resets the ring to a new one. The backend and the last user no longer use it.
     pub(crate) fn restart(&self) {
         self.ring.restart();
         self.ring.reset_words();
     }
 
-    /// Has events concern `user` from now on, unless it has left the ring already. What came before
-    /// is looked for. Any context.
+    /// Delivers events to `user` from now on, unless it has left the ring already. Looks once for
+    /// events that came before. Any context.
     pub(crate) fn connect(&self, user: Arc<dyn RingUser>) {
         self.doorbell
             .connect_and_look(user, |user| user.has_parted());
     }
 
-    /// Has events concern nobody. Process context.
+    /// Stops the delivery of events. Process context.
     pub(crate) fn disconnect(&self) {
         self.doorbell.disconnect();
     }
 
-    /// Returns whether it was made for this network namespace, see [`payer`], and this user.
+    /// Returns `true` if the ring was created for this network namespace, see [`payer`], and this
+    /// user.
     pub(crate) fn is_paid_by(&self, payer: usize, owner: u64) -> bool {
         self.payer == payer && self.owner == owner
     }
 
-    /// Returns what has the backend unmap it, if it may have it mapped though no connection has it.
-    /// Once.
+    /// Returns UNMAP if the backend may have the ring mapped for no connection. Returns it only
+    /// once.
     fn unmap(&self) -> Option<&Arc<Exchange>> {
         let is_kept = self.is_kept.xchg(false, Full);
         self.unmap.as_ref().filter(|_| is_kept)
     }
 
-    /// Notes whether the backend was asked to keep it, with the RELEASE of a connection that stood.
-    /// That of another is no reason to forget that it was asked before: the backend may have refused
-    /// that connection before it looked at the ring.
+    /// Stores if the backend was asked to keep the ring, with the RELEASE of a connection that was
+    /// established. Not called for other connections: the backend may have refused such a
+    /// connection before it looked at the ring, and still keep the ring for an earlier one.
     pub(crate) fn set_kept(&self, is_kept: bool) {
         self.is_kept.store(is_kept, Relaxed);
     }
 
-    /// Returns what the backend has to know to use it.
+    /// Returns the numbers by which the backend finds the ring.
     pub(crate) fn reference(&self) -> RingRef {
         self.at
     }
 
-    /// Tells the backend that the ring has moved. Any context.
+    /// Notifies the backend that indexes of the ring have changed. Any context.
     pub(crate) fn notify(&self) {
         if let Some(notifier) = self.notifier.lock().as_ref() {
             notifier.notify();
         }
     }
 
-    /// Ends the sharing of a ring that no connection has, once the backend has unmapped it. Waits
-    /// for the backend.
+    /// Ends the sharing of a ring without a connection, once the backend has unmapped it. Waits for
+    /// the backend.
     pub(crate) fn give_up(&self, transport: &Transport) {
         if let Some(unmap) = self.unmap() {
             transport.submit(unmap, None);
-            // Whatever the answer is, or if there is none: there is nothing else to be done.
+            // The response does not matter, and neither does its absence: nothing else can be done.
             let _ = unmap.wait();
         }
         self.unshare();
     }
 
-    /// Ends the events and revokes the grants. May sleep; idempotent.
+    /// Ends the events and revokes the grants. May sleep. Idempotent.
     ///
-    /// The memory itself stays for as long as the socket may be reading it.
+    /// The memory stays as long as the socket may be reading it.
     pub(crate) fn unshare(&self) {
         let _guard = self.unsharing.lock();
         let notifier = self.notifier.lock().take();

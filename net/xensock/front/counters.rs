@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a device counts, for debugfs.
+//! The counters of a device, for debugfs.
 
 use crate::{
     counts::{
@@ -18,7 +18,7 @@ use kernel::{
     }, //
 };
 
-/// How many there are of something, and were at most.
+/// A current number and its maximum.
 struct Gauge {
     now: Atomic<usize>,
     most: Peak,
@@ -47,20 +47,20 @@ impl Gauge {
     }
 }
 
-/// The counts of all links of a device, since this module drives it. Any context.
+/// The counters of all links of a device, since this module drives it. Any context.
 ///
-/// Nothing here is touched when data move.
+/// Moving data touches no counter.
 pub(crate) struct Counters {
     links: Atomic<u64>,
     lost: Atomic<u64>,
     /// Sockets with a data ring.
     connections: Gauge,
     listeners: Gauge,
-    /// How often a connection has had the ring of another.
+    /// Number of connections that got the ring of an earlier one.
     reused: Atomic<u64>,
-    /// How often a direction of a ring has grown.
+    /// Number of times a direction of a ring has grown.
     grown: Atomic<u64>,
-    /// How often it has given that back, other than at its end.
+    /// Number of times a direction has shrunk before its end.
     shrunk: Atomic<u64>,
     requests: Requests,
     errors: Atomic<u64>,
@@ -81,22 +81,22 @@ impl Counters {
         }
     }
 
-    /// A link stands.
+    /// Counts a link that was connected.
     pub(crate) fn link_up(&self) {
         self.links.add(1, Relaxed);
     }
 
-    /// A link that stood does so no more.
+    /// Counts a connected link that has ended.
     pub(crate) fn link_lost(&self) {
         self.lost.add(1, Relaxed);
     }
 
-    /// A link knows a socket more.
+    /// Counts a socket that was added to a link.
     pub(crate) fn enter(&self, is_listener: bool) {
         self.gauge(is_listener).enter();
     }
 
-    /// A link has forgotten a socket.
+    /// Counts a socket that was removed from a link.
     pub(crate) fn leave(&self, is_listener: bool) {
         self.gauge(is_listener).leave();
     }
@@ -109,34 +109,34 @@ impl Counters {
         }
     }
 
-    /// A connection has the ring of another.
+    /// Counts a connection that got the ring of an earlier one.
     pub(crate) fn ring_reused(&self) {
         self.reused.add(1, Relaxed);
     }
 
-    /// A direction of a ring has grown.
+    /// Counts a direction of a ring that has grown.
     pub(crate) fn ring_grown(&self) {
         self.grown.add(1, Relaxed);
     }
 
-    /// A direction of a ring has shrunk.
+    /// Counts a direction of a ring that has shrunk.
     pub(crate) fn ring_shrunk(&self) {
         self.shrunk.add(1, Relaxed);
     }
 
-    /// A request was sent.
+    /// Counts a request that was sent.
     pub(crate) fn asked(&self, command: Command) {
         self.requests.count(command);
     }
 
-    /// A request was answered.
+    /// Counts a response.
     pub(crate) fn answered(&self, result: Result) {
         if result.is_err() {
             self.errors.add(1, Relaxed);
         }
     }
 
-    /// Writes a line for each count: its name and the number.
+    /// Writes a line for each counter: its name and value.
     pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (links, lost) = (self.links.load(Relaxed), self.lost.load(Relaxed));
         f.write_fmt(fmt!("links {links}\nlinks-lost {lost}\n"))?;

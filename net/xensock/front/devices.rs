@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The devices of the guest, and which of them new sockets go by.
+//! The devices of the guest, and the choice of a device for a new socket.
 //!
-//! Each has a backend of its own, in a domain of its own perhaps. What has an address, listens or is
-//! connected stays with its device; what is new goes by one that is connected.
+//! Each device has its own backend, possibly in its own domain. A socket that is bound, listening
+//! or connected stays with its device. A new socket uses a connected device.
 
 use crate::{
     keeper::Keeper,
@@ -28,7 +28,7 @@ use kernel::{
 /// All devices.
 static DEVICES: GlobalArc<Devices> = GlobalArc::new();
 
-/// The devices of the guest, in no order.
+/// The devices of the guest, unordered.
 #[pin_data]
 pub(crate) struct Devices {
     #[pin]
@@ -37,9 +37,9 @@ pub(crate) struct Devices {
 
 struct KnownDevice {
     name: DeviceName,
-    /// While it is connected.
+    /// The link while the device is connected.
     link: Option<Arc<Link>>,
-    /// Its backend is there, or may come back.
+    /// Set if the backend exists or may come back.
     is_expected: bool,
 }
 
@@ -50,11 +50,11 @@ impl KnownDevice {
     }
 }
 
-/// A device that is there. Dropping takes it out.
+/// A device in [`Devices`]. Dropping removes it.
 pub(crate) struct DeviceEntry(DeviceName);
 
 impl DeviceEntry {
-    /// Enters a device, whose backend is expected. May sleep.
+    /// Adds a device whose backend is expected. May sleep.
     pub(crate) fn new(name: DeviceName) -> Result<Self> {
         let device = KnownDevice {
             name,
@@ -66,14 +66,14 @@ impl DeviceEntry {
         Ok(Self(name))
     }
 
-    /// Notes that its backend is there or may come back, or that it is gone for good. Returns whether
-    /// that is another thing than before. Process context.
+    /// Notes if the backend exists or may come back, or is gone for good. Returns `true` if this
+    /// has changed. Process context.
     pub(crate) fn expect(&self, is_expected: bool) -> bool {
         self.with(|device| core::mem::replace(&mut device.is_expected, is_expected) != is_expected)
             .unwrap_or(false)
     }
 
-    /// Has new sockets use a link, or none. May sleep.
+    /// Sets the link for new sockets, or removes it. May sleep.
     pub(crate) fn set_link(&self, link: Option<Arc<Link>>) {
         // Dropped outside the lock.
         let former = self.with(|device| core::mem::replace(&mut device.link, link));
@@ -104,7 +104,7 @@ impl Drop for DeviceEntry {
 }
 
 impl Devices {
-    /// Lets devices come. May sleep.
+    /// Allows devices to be added. May sleep.
     pub(crate) fn keep() -> Result<Keeper<Self>> {
         let devices = pin_init!(Self {
             all <- new_spinlock!(KVec::new(), "xensock_devices"),
@@ -112,7 +112,7 @@ impl Devices {
         Ok(Keeper::new(&DEVICES, Arc::pin_init(devices, GFP_KERNEL)?))
     }
 
-    /// Returns whether a device is there, and its backend too, or may come back. Process context.
+    /// Returns `true` if a device exists and its backend exists or may come back. Process context.
     pub(crate) fn is_expected(name: DeviceName) -> bool {
         Self::with(|all| {
             all.iter()
@@ -133,8 +133,8 @@ impl Devices {
         Self::after(None, test)
     }
 
-    /// Returns the next link after that of a device, in the order of their names, that passes a test.
-    /// Process context.
+    /// Returns the next link after that of a device, in the order of device names, that passes a
+    /// test. Process context.
     pub(crate) fn after(
         last: Option<DeviceName>,
         test: impl Fn(&Link) -> bool,
@@ -149,15 +149,14 @@ impl Devices {
         })
     }
 
-    /// Returns whether any link passes a test, or there is none, so that nothing can be said. Process
-    /// context.
+    /// Returns `true` if any link passes a test, or if there is no link to test. Process context.
     pub(crate) fn may_have(test: impl Fn(&Link) -> bool) -> bool {
         Self::find(test).is_some() || Self::find(|_| true).is_none()
     }
 
-    /// Returns the link for a new socket that is to use an address, or none in particular: by the
-    /// routes of its namespace, or else the first; one that passes a test, if there is any. Process
-    /// context.
+    /// Returns the link for a new socket that will use the address `ip`, or any address. The routes
+    /// of its namespace decide; without a match it is the first link. Links that pass the test are
+    /// preferred. Process context.
     pub(crate) fn choose(
         routes: &[Route],
         ip: Option<IpAddr>,

@@ -58,20 +58,20 @@ pub(crate) struct Frontend {
     /// The link, from `Initialised` on.
     #[pin]
     link: Mutex<Option<Arc<Link>>>,
-    /// Where sockets find it.
+    /// The entry by which sockets find the link.
     entry: devices::DeviceEntry,
     counters: Arc<Counters>,
-    /// Shows them.
+    /// The file in debugfs that shows the counters.
     #[pin]
     _counts: debugfs::File<Arc<Counters>>,
 }
 
-/// How many steps are taken for one report of the backend's state. It takes two or three to settle,
-/// and each further change of the backend's causes another report.
+/// Largest number of steps for one report of the backend's state. It takes two or three to settle,
+/// and each further change by the backend causes another report.
 const MAX_STEPS: usize = 8;
 
 impl Frontend {
-    /// Does what the state of the backend asks for. Returns whether there is more to do.
+    /// Does one step for the state of the backend. Returns `true` if there may be more to do.
     fn step(&self, dev: &xenbus::Device<Bound>) -> Result<bool> {
         let other = dev.otherend_state();
         if matches!(other, State::Reconfiguring | State::Reconfigured) {
@@ -93,7 +93,7 @@ impl Frontend {
                     Ok(())
                 })?;
                 if !is_up {
-                    // It has failed already, and the backend knows.
+                    // The link has failed already, and the backend knows.
                     return Ok(false);
                 }
                 Survivors::revive();
@@ -119,18 +119,19 @@ impl Frontend {
         dev.switch_state(State::Initialised)
     }
 
-    /// Ends the link, if there is one: afterwards nothing is shared with the backend.
+    /// Ends the link, if there is one. Afterwards nothing is shared with the backend.
     fn take_down(&self) {
         let link = self.link.lock().take();
         if let Some(link) = link {
             self.entry.set_link(None);
             link.take_down();
-            // What has no address goes by another device, if there is one.
+            // Sockets without an address use another device, if there is one.
             Survivors::revive();
         }
     }
 
-    /// Has the sockets that wait for the device go by another, as it is gone for good.
+    /// Has the sockets that wait for the device use another one, because the device is gone for
+    /// good.
     fn expect_no_more(&self) {
         if self.entry.expect(false) {
             Survivors::revive();
@@ -145,7 +146,7 @@ impl xenbus::Driver for Frontend {
 
     fn probe<'bound>(dev: &'bound xenbus::Device<Core<'_>>) -> impl PinInit<Self, Error> + 'bound {
         pin_init::pin_init_scope(move || {
-            // The module was loaded again: an earlier one left this closed.
+            // An earlier instance of the module has left the device closed.
             if dev.state() != State::Initialising {
                 dev.switch_state(State::Initialising)?;
             }
@@ -198,12 +199,12 @@ impl xenbus::Driver for Frontend {
     fn unbind<'bound>(dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {
         data.take_down();
         data.expect_no_more();
-        // The C driver of PV Calls, which may be the next, does not know of it.
+        // The C driver of PV Calls may bind next, and does not know this node.
         let _ = dev.remove(node::NATIVE_TAKEN);
     }
 }
 
-/// A xenbus state, as the protocol's state machines have it.
+/// Returns a xenbus state as the protocol's state machines have it.
 fn end_state(state: State) -> EndState {
     EndState::from_number(state.number())
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which sockets of AF_INET and AF_INET6 are ours.
+//! Taking over sockets of AF_INET and AF_INET6, and giving them back.
 //!
-//! While a network namespace is hijacked, what its programs open as TCP (or UDP) is created as
-//! IPPROTO_XENSOCK. What a socket is for shows with its first use. If that is nothing for the
-//! backend then it falls back to the socket of the guest's own protocol that is behind it.
+//! While a network namespace is hijacked, sockets that its programs open as TCP (or UDP) are
+//! created as IPPROTO_XENSOCK. The first use of a socket decides. If it is not for the backend, the
+//! socket falls back to the socket of the guest's own protocol behind it.
 
 mod substitute;
 
@@ -50,12 +50,12 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Performs what may be the first use of a socket; before or after that, if it fails, the socket may
-/// fall back.
+/// Performs an operation that may be the first use of a socket. The socket may fall back before the
+/// operation, or after it has failed.
 ///
 /// # Errors
 ///
-/// Any if it has: it is repeated with the native socket.
+/// Any error if the socket has fallen back: the operation is repeated with the native socket.
 pub(crate) fn first<F: AddressFamily, R>(
     socket: &Socket,
     sk: &Sk<F>,
@@ -83,11 +83,11 @@ pub(crate) fn first<F: AddressFamily, R>(
 }
 
 /// Has a socket that could not join a group fall back, if it may: as for an option that the backend
-/// does not have, or for want of a backend. May sleep.
+/// does not have, or for lack of a backend. May sleep.
 ///
 /// # Errors
 ///
-/// Any if it has: it is repeated with the native socket.
+/// Any error if the socket has fallen back: the operation is repeated with the native socket.
 pub(crate) fn join_refused<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, error: Error) -> Result {
     match error {
         EPERM | ENOPROTOOPT | ENODEV => fall_back(socket, sk, Decision::Option, None),
@@ -96,10 +96,10 @@ pub(crate) fn join_refused<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, error:
     }
 }
 
-/// Returns why the first use of a socket is not for the backend.
+/// Returns the reason why the first use of a socket is not for the backend, if there is one.
 fn exemption<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Option<Decision> {
     let (config, net) = (config(sk)?, sk.namespace()?);
-    // As a program of a control group's may have it.
+    // A BPF program of a control group may have set these.
     if sk.has_route() || sk.has_native_name(socket) {
         return Some(Decision::Option);
     }
@@ -109,18 +109,18 @@ fn exemption<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> 
     config.exemption(&net, transport(sk), first)
 }
 
-/// Returns whether programs of a namespace may have sockets of the backend's.
+/// Returns `true` if programs of a namespace may have sockets of the backend.
 pub(crate) fn is_wanted(net: &Namespace) -> bool {
     Hijack::of(net).is_some_and(|config| config.is_on())
 }
 
-/// Returns whether a socket may fall back after the backend has refused something.
+/// Returns `true` if a socket may fall back after the backend has refused an operation.
 fn may_return<F: AddressFamily>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && config(sk).is_some_and(|config| config.falls_back())
 }
 
-/// Has a socket that is bound to a port of all addresses, and no more than that, fall back with this
-/// port if it is about to connect with what the guest reaches by itself, or to send there.
+/// Has a socket fall back with its port if it was only bound to a port of all addresses, and is
+/// about to connect or send to an address that the guest reaches by itself.
 fn move_port<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Result {
     let place = |inner: &EndpointInner| match sk.data().get_ref() {
         AnySocket::Stream(_) => inner.port_of_all(),
@@ -144,13 +144,13 @@ fn move_port<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> 
     }
 }
 
-/// Has a socket fall back, with what was set so far, unless it has been put to use, or has no native
-/// socket. The reason may be about an address.
+/// Has a socket fall back with its options, unless it is in use or has no native socket. The reason
+/// may concern an address.
 ///
 /// # Errors
 ///
-/// `EAGAIN` if it has: the operation that comes here ends, and is repeated with the native socket.
-/// Or why it cannot.
+/// `EAGAIN` if the socket has fallen back: the calling operation ends, and is repeated with the
+/// native socket. Another error if the fallback has failed.
 pub(crate) fn fall_back<F: AddressFamily>(
     socket: &Socket,
     sk: &Sk<F>,
@@ -161,8 +161,8 @@ pub(crate) fn fall_back<F: AddressFamily>(
     replace(socket, sk, reason, addr, unbound)
 }
 
-/// Has a socket fall back if it is as it is to be: then `place` returns the address that the native
-/// one gets, or that it gets none.
+/// Has a socket fall back if `place` returns `Some`: then this is the address for the native
+/// socket, if any.
 fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
     socket: &Socket,
     sk: &Sk<F>,
@@ -187,7 +187,7 @@ fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
         let state = core::mem::replace(&mut inner.state, EndpointState::Native);
         (state, inner.settings.clone(), local.into())
     };
-    // The native socket is bound here, and not only known by a name that policy was asked about.
+    // The native socket is bound here; before, policy was only asked about its name.
     sk.forget_port(socket);
     let result = sk.fall_back(socket, |native| {
         repeat(&settings, native)?;
@@ -210,13 +210,13 @@ fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
     Err(EAGAIN)
 }
 
-/// Returns what is to listen in the guest itself, beside a listener of the backend's with this
+/// Creates the socket that listens in the guest itself, beside a listener of the backend with this
 /// address.
 ///
 /// # Errors
 ///
-/// `EADDRINUSE` if there is a server in the guest itself that has the port. If it was the backend's
-/// choice, then there is nothing: the program could not do better.
+/// `EADDRINUSE` if a server in the guest itself has the port. If the backend has chosen the port,
+/// returns `None` instead: the program could not do better.
 pub(crate) fn beside<F: AddressFamily>(
     sk: &Sk<F>,
     name: SocketAddr,
@@ -242,10 +242,10 @@ pub(crate) fn beside<F: AddressFamily>(
     }
 }
 
-/// Sets what was set for one socket for another.
+/// Sets the options of one socket on another.
 fn repeat(settings: &Option<Arc<SavedOptions>>, new: &Socket) -> Result {
     for (level, name, value) in settings.iter().flat_map(|settings| settings.iter()) {
-        // What this kernel does not have the backend may have.
+        // Errors are ignored: the backend may have options that this kernel does not have.
         let _ = with_bytes(value, |v| {
             new.set_plain_option(level as i32, name as i32, v)
         });
@@ -253,7 +253,7 @@ fn repeat(settings: &Option<Arc<SavedOptions>>, new: &Socket) -> Result {
     Ok(())
 }
 
-/// Returns whether it is open still what a socket is for.
+/// Returns `true` if the first use of a socket has yet to decide.
 fn is_open<F: AddressFamily>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && sk.data().get_ref().endpoint().inner.lock().is_open()
 }

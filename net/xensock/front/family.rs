@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The families under which the sockets are found, and what a socket of them is.
+//! The address families of the sockets, and the sockets themselves.
 
 mod address_family;
 
@@ -37,10 +37,10 @@ use kernel::{
 /// The number of the protocol under AF_INET and AF_INET6, see `include/uapi/linux/in.h`.
 pub(crate) const IPPROTO_XENSOCK: u16 = 257;
 
-/// TCP by name, rather than as the usual protocol of the type.
+/// TCP by number, rather than as the default protocol of the type.
 pub(crate) const IPPROTO_TCP: i32 = 6;
 
-/// UDP likewise.
+/// UDP by number, rather than as the default protocol of the type.
 pub(crate) const IPPROTO_UDP: i32 = 17;
 
 /// The sockets of an address family.
@@ -55,7 +55,7 @@ pub(crate) struct Families {
 }
 
 impl Families {
-    /// Lets programs create sockets.
+    /// Allows programs to create sockets.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             _xensock: Registration::new()?,
@@ -66,14 +66,14 @@ impl Families {
     }
 }
 
-/// What a socket of the family does, by its type.
+/// A socket's operations, by its type.
 pub(crate) enum AnySocket {
     Stream(Pin<KBox<Stream>>),
     Datagram(Pin<KBox<Datagram>>),
 }
 
 impl AnySocket {
-    /// Makes a new stream.
+    /// Creates a stream.
     pub(crate) fn stream(domain: Option<Domain>, owner: u64) -> Result<Self> {
         Ok(Self::Stream(KBox::pin_init(
             Stream::new(domain, owner),
@@ -81,7 +81,7 @@ impl AnySocket {
         )?))
     }
 
-    /// Makes a new datagram socket.
+    /// Creates a datagram socket.
     pub(crate) fn datagram(domain: Option<Domain>, owner: u64) -> Result<Self> {
         Ok(Self::Datagram(KBox::pin_init(
             Datagram::new(domain, owner),
@@ -130,7 +130,7 @@ impl<F: AddressFamily> AcceptedSocket for Child<Family<F>> {
     }
 }
 
-/// Returns what a socket does, if it is of one of the families.
+/// Returns the operations of a socket, if it belongs to one of the families.
 fn socket_of(sk: &Sock) -> Option<&AnySocket> {
     fn of<F: AddressFamily>(sk: &Sock) -> Option<&AnySocket> {
         Sk::<F>::of(sk).map(|sk| sk.data().get_ref())
@@ -143,7 +143,7 @@ fn socket_of(sk: &Sock) -> Option<&AnySocket> {
 /// A socket of an address family.
 pub(crate) type Sk<F> = TypedSock<Family<F>>;
 
-/// Returns what a socket does when it has lost its link, if it is of one of the families.
+/// Returns the survivor of a socket, if it belongs to one of the families.
 pub(crate) fn survivor(sk: &Sock) -> Option<&dyn Survivor> {
     socket_of(sk).map(|socket| socket as &dyn Survivor)
 }

@@ -2,8 +2,8 @@
 
 //! `/proc/net/xensock`: the sockets that the backend has for programs.
 //!
-//! The queues are in bytes, and of a listening socket connections; `in` and `out` are the sizes of the
-//! data ring, in bytes.
+//! The queues are in bytes, or in connections for a listening socket. `in` and `out` are the sizes
+//! of the data ring in bytes.
 
 use crate::{
     devices::Devices,
@@ -28,7 +28,7 @@ use kernel::{
     seq_print, //
 };
 
-/// The file: a line for each socket, below one that says what is in it.
+/// The file: a header line, and a line for each socket.
 pub(crate) struct SocketList;
 
 impl Show for SocketList {
@@ -43,7 +43,7 @@ impl Show for SocketList {
         while let Some(link) = Devices::after(last, |_| true) {
             last = Some(link.name);
             let device = link.device_name();
-            // Those which nobody has accepted yet are their listener's.
+            // Connections that wait for `accept()` are counted with their listener.
             link.for_each(|member| {
                 if let Some(summary) = member.summary().filter(|s| is_of(&s.sk, net)) {
                     show(file, &summary, device);
@@ -85,7 +85,7 @@ fn family(sk: &Sock) -> &'static str {
     }
 }
 
-/// As ss(8) says it.
+/// Returns the state as ss(8) shows it.
 fn state(sk: &Sock) -> &'static str {
     match sk.state() {
         TcpState::Established => "ESTAB",
@@ -100,7 +100,7 @@ fn state(sk: &Sock) -> &'static str {
     }
 }
 
-/// Something, or a dash for what is not known.
+/// A value, or a dash if it is unknown.
 struct OrDash<T>(Option<T>);
 
 impl<T: core::fmt::Display> fmt::Display for OrDash<T> {

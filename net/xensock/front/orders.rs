@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How large data rings are, as far as the administrator has not said it.
+//! Orders of data rings: the administrator's choice, or the defaults.
 
 use crate::{
     module_parameters,
@@ -12,15 +12,15 @@ fn chosen_order() -> Option<Order> {
     Order::new(u32::from(module_parameters::ring_order.value()))
 }
 
-/// Returns the order of new rings that stay as they are.
+/// Returns the order of new rings that cannot grow.
 pub(crate) fn fixed_order() -> Order {
     chosen_order().unwrap_or(order(4))
 }
 
-/// The order of new rings that can grow, which none begins above: 8 KiB each way.
+/// Largest order of new rings that can grow: 8 KiB each way.
 pub(crate) const FIRST_ORDER: Order = order(2);
 
-/// Returns the order that those grow to at the most.
+/// Returns the largest order that rings grow to.
 pub(crate) fn largest_order() -> Order {
     chosen_order().unwrap_or(order(8))
 }

@@ -1,60 +1,61 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What backends of PV Calls do otherwise than those of XenSock.
+//! The differences between backends of PV Calls and those of XenSock.
 
 use crate::proto::Dialect;
 use kernel::xen::ring::SLOTS;
 
-/// What the backend of a link does. Where nothing else is said, it is what XenSock has.
+/// The properties of a link's backend. The defaults are those of XenSock.
 pub(crate) trait Quirks: Sync {
-    /// Returns whether there are nodes that say which features are taken up.
+    /// Returns `true` if xenstore nodes tell the backend which features are used.
     fn has_features(&self) -> bool {
         true
     }
 
-    /// Returns whether sockets can be of IPv6.
+    /// Returns `true` if sockets can use IPv6.
     fn has_ipv6(&self) -> bool {
         true
     }
 
-    /// Returns whether the backend sets options.
+    /// Returns `true` if the backend sets options.
     fn has_options(&self) -> bool {
         true
     }
 
-    /// Returns whether a socket that has an address can be connected.
+    /// Returns `true` if a bound socket can be connected.
     fn connects_bound(&self) -> bool {
         true
     }
 
-    /// Returns whether the answer to BIND says which address the socket has, so that the backend can
-    /// choose the port.
+    /// Returns `true` if the response to BIND has the address of the socket, so that the backend
+    /// can choose the port.
     fn tells_address(&self) -> bool {
         true
     }
 
-    /// Returns whether one direction can be ended before RELEASE ends both.
+    /// Returns `true` if one direction can be ended before RELEASE ends both.
     fn has_shutdown(&self) -> bool {
         true
     }
 
-    /// Returns whether ACCEPTs wait for connections. If not, a POLL does, and an ACCEPT comes after it.
+    /// Returns `true` if ACCEPTs wait for connections. If not, POLLs wait, each followed by an
+    /// ACCEPT.
     fn accepts_ahead(&self) -> bool {
         true
     }
 
-    /// Returns how many slots of the commands ring may be taken by listeners that wait in POLL, or be
-    /// lost with them, at the most.
+    /// Returns the largest number of slots of the commands ring that listeners waiting in POLL may
+    /// take, including lost slots.
     fn max_polls(&self) -> usize {
         usize::MAX
     }
 
-    /// Returns whether all that was asked of a socket is answered before its RELEASE.
+    /// Returns `true` if all requests of a socket are answered before its RELEASE.
     fn answers_all(&self) -> bool {
         true
     }
 
-    /// Returns whether a socket may be released while an ACCEPT of it is unanswered.
+    /// Returns `true` if a socket may be released while one of its ACCEPTs is unanswered.
     fn releases_accepting(&self) -> bool {
         true
     }
@@ -93,7 +94,7 @@ impl Quirks for PvCallsQuirks {
     }
 
     fn accepts_ahead(&self) -> bool {
-        // The C backend waits for a connection with either, and has room for one of them. Only with POLL
+        // The C backend waits for a connection with POLL or ACCEPT, one at a time. Only with POLL
         // is it safe to close the socket meanwhile.
         false
     }
@@ -109,8 +110,8 @@ impl Quirks for PvCallsQuirks {
     }
 
     fn releases_accepting(&self) -> bool {
-        // The C backend accepts in another thread, which must not lose its listening socket. It is
-        // asked only for a connection that is there, so that it answers at once.
+        // The C backend accepts in another thread, which must not lose its listening socket. It
+        // gets an ACCEPT only if there is a connection, so it answers at once.
         false
     }
 }

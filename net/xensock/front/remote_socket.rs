@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The socket that the backend has for one of ours.
+//! The backend's socket for a socket of the guest.
 
 use crate::{
     commands::{
@@ -37,27 +37,28 @@ use kernel::{
 /// A socket of the backend, by its handle. Released when it is dropped, in any context.
 pub(crate) struct RemoteSocket {
     pub(crate) link: Arc<Link>,
-    /// The handle that names it on the wire.
+    /// The handle of the socket on the wire.
     pub(crate) id: u64,
     pub(crate) domain: Domain,
-    /// Whose it is, see [`owner`](crate::endpoint::owner).
+    /// The owner of the socket, see [`owner`](crate::endpoint::owner).
     pub(crate) owner: u64,
-    /// The address that the program has given it.
+    /// The address that the program has given the socket.
     pub(crate) local: Option<SocketAddr>,
-    /// It was not given an address, and can only be released after that.
+    /// Set if BIND to an address with an interface has failed: the socket can only be released.
     is_spent: bool,
-    /// SOCKET. There is none for the socket of an ACCEPT.
+    /// SOCKET. `None` for the socket of an ACCEPT.
     made: Option<Arc<Exchange>>,
     /// SETSOCKOPT for each group that was joined before, see [`Self::take_joins`].
     joins: KVec<Arc<Exchange>>,
-    /// RELEASE. Made beforehand, so that nothing can keep us from sending it.
+    /// RELEASE. Allocated in advance, so that sending it cannot fail.
     release: Arc<Exchange>,
     is_released: Atomic<bool>,
 }
 
 impl RemoteSocket {
-    /// Asks the backend for a socket of `owner` with these settings, and does not wait: the requests that
-    /// follow will tell if it failed, and [`Self::take_joins`] about groups. May sleep.
+    /// Requests a socket from the backend for `owner`, with these settings. Does not wait for
+    /// responses: later requests fail if SOCKET did, and [`Self::take_joins`] returns the requests
+    /// for groups. May sleep.
     pub(crate) fn new(
         link: Arc<Link>,
         kind: u32,
@@ -76,7 +77,7 @@ impl RemoteSocket {
         })?;
         let mut remote = Self::announced(link, id, domain, owner)?;
 
-        // Nothing can keep us from releasing it now. It goes with what it is wanted for.
+        // From here on the release cannot fail. SOCKET is published with the next request.
         remote.link.tell(&made, None, Haste::Deferred);
         remote.made = Some(made);
         for call in settings.iter().flat_map(|s| s.calls(id, domain)) {
@@ -87,7 +88,7 @@ impl RemoteSocket {
                 Haste::Deferred
             };
             match remote.tell(call, haste) {
-                // They were set over another link, which could.
+                // The options were set over another link, which has options.
                 Err(EOPNOTSUPP) => break,
                 sent if joins => remote.joins.push(sent?, GFP_KERNEL)?,
                 sent => drop(sent?),
@@ -96,12 +97,12 @@ impl RemoteSocket {
         Ok(remote)
     }
 
-    /// Returns the requests for groups of which nobody has heard how they ended.
+    /// Returns the requests for groups whose responses were not waited for.
     pub(crate) fn take_joins(&mut self) -> KVec<Arc<Exchange>> {
         take(&mut self.joins)
     }
 
-    /// The socket that an ACCEPT is going to make. May sleep.
+    /// Creates the socket that an ACCEPT will make. May sleep.
     pub(crate) fn announced(link: Arc<Link>, id: u64, domain: Domain, owner: u64) -> Result<Self> {
         let release = link.exchange(Call::Release {
             id,
@@ -122,31 +123,31 @@ impl RemoteSocket {
         })
     }
 
-    /// Asks something. May sleep, but does not wait for the answer.
+    /// Sends a request. May sleep, but does not wait for the response.
     pub(crate) fn send(&self, call: Call) -> Result<Arc<Exchange>> {
         self.tell(call, Haste::Awaited)
     }
 
-    /// As [`Self::send`], with so much haste.
+    /// As [`Self::send`], with the given haste.
     pub(crate) fn tell(&self, call: Call, haste: Haste) -> Result<Arc<Exchange>> {
         let exchange = self.link.exchange(call)?;
         self.link.tell(&exchange, None, haste);
         Ok(exchange)
     }
 
-    /// Asks something and waits for the answer; killable.
+    /// Sends a request, and waits killably for the response.
     pub(crate) fn ask(&self, call: Call) -> Result<Response> {
         let answer = self.send(call)?.wait();
         answer.map_err(|error| self.first_error(error))
     }
 
-    /// Whether the backend has not said that it does not make the socket, and can use it.
+    /// Returns `true` if the backend can still use the socket, as far as is known.
     pub(crate) fn is_of_use(&self) -> bool {
         !self.is_spent && self.made.as_ref().is_none_or(|made| made.error().is_none())
     }
 
-    /// What has really failed if the backend does not know the socket: SOCKET. If that was for want
-    /// of sockets, the next may get one: what listeners have asked for ahead counts as well.
+    /// Returns the error of SOCKET if the backend does not know the socket, else `error`. If the
+    /// backend has no more sockets, listeners give back those that they requested ahead.
     pub(crate) fn first_error(&self, error: Error) -> Error {
         if error != EBADF {
             return error;
@@ -158,7 +159,7 @@ impl RemoteSocket {
         first.unwrap_or(error)
     }
 
-    /// Gives it an address, and waits for the answer; killable.
+    /// Gives the socket an address, and waits killably for the response.
     pub(crate) fn bind(&mut self, addr: SocketAddr) -> Result {
         let tells_address = self.link.quirks().tells_address();
         if !tells_address && addr.port() == 0 {
@@ -175,10 +176,11 @@ impl RemoteSocket {
         Ok(())
     }
 
-    /// Asks for an address, and waits for the answer; killable.
+    /// Sends BIND, and waits killably for the response.
     ///
-    /// The backend ends connections beside its commands. An address that only they have is free, as
-    /// it is when TCP has reset them: once they have ended the answer counts.
+    /// The backend ends connections asynchronously to its commands. If only ended connections still
+    /// have the address, it has to be free, as after a reset with TCP. So after EADDRINUSE, BIND is
+    /// sent again when these connections have ended.
     fn ask_to_bind(&self, addr: SocketAddr) -> Result<Response> {
         let bind = Call::Bind { id: self.id, addr };
         let ahead = self.link.releases();
@@ -193,9 +195,9 @@ impl RemoteSocket {
         self.ask(bind)
     }
 
-    /// Chooses a port itself, as the backend would not tell which one it has chosen.
+    /// Chooses a port in the guest, because the backend does not report its choice.
     fn bind_to_any_port(&mut self, mut addr: SocketAddr) -> Result {
-        /// Where Linux looks, unless it is told otherwise.
+        /// The default range of Linux.
         const PORTS: Range<u16> = 32768..61000;
         const MAX_TRIES: u64 = 1000;
 
@@ -214,8 +216,8 @@ impl RemoteSocket {
         Err(EADDRINUSE)
     }
 
-    /// Has the backend close the socket, once, and if `leaves_ring` says so keep its ring for another;
-    /// `recipient` will hear that it has. Any context.
+    /// Has the backend close the socket, once, and keep its ring for another connection if
+    /// `leaves_ring` returns `true`. `recipient` is notified of the response. Any context.
     pub(crate) fn release(
         &self,
         abort: bool,
@@ -239,12 +241,12 @@ impl RemoteSocket {
         self.release(false, Haste::Awaited, || false, None);
     }
 
-    /// Whether the backend was asked to close the socket. Any context.
+    /// Returns `true` if the backend was asked to close the socket. Any context.
     pub(crate) fn is_released(&self) -> bool {
         self.is_released.load(Relaxed)
     }
 
-    /// The exchange whose end is the end of the socket.
+    /// Returns the RELEASE exchange: once it has ended, the socket has ended.
     pub(crate) fn ending(&self) -> Arc<Exchange> {
         self.release.clone()
     }

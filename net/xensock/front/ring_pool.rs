@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The data rings that connections have left to the next ones.
+//! The data rings that connections have left for later ones.
 //!
-//! The backend keeps them mapped, so that a short connection costs neither grants nor an event
-//! channel. What nobody has wanted for a while is given up.
+//! The backend keeps these rings mapped, so that a short connection needs neither new grants nor a
+//! new event channel. Rings that are not reused for a while are given up.
 
 use crate::{
     budget,
@@ -28,20 +28,20 @@ use kernel::{
     xen::grant, //
 };
 
-/// How many there are at most; the backend keeps no more than 32 for a guest.
+/// Largest number of rings. The backend keeps no more than 32 for a guest.
 const MAX_RINGS: usize = 16;
 
-/// The part of the guest's grant table that they may have.
+/// Divisor for the pool's part of the guest's grant table.
 const MAX_PART: usize = 16;
 
-/// What becomes of a spare ring.
+/// The state of a spare ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SpareState {
-    /// Somebody may still read from it, or it is given up.
+    /// A task may still read from the ring, or the ring is being given up.
     Busy,
-    /// It is there for the next connection.
+    /// The next connection can take the ring.
     Idle,
-    /// So it has been for a while.
+    /// The ring has been idle for a while.
     Old,
 }
 
@@ -50,14 +50,14 @@ struct PooledRing {
     state: SpareState,
 }
 
-/// The spare rings of a link. Unless said otherwise, all of this may sleep.
+/// The spare rings of a link. All methods may sleep unless noted otherwise.
 #[pin_data]
 pub(crate) struct RingPool {
-    /// How many there are, or will be: those of connections that are about to end count.
+    /// Number of rings, including those of connections that are about to end.
     count: Atomic<usize>,
-    /// How many grants they have.
+    /// Number of grants of these rings.
     grants: Atomic<usize>,
-    /// How many they may have.
+    /// Largest number of grants.
     max_grants: usize,
     /// `None` once the link is down.
     #[pin]
@@ -74,7 +74,7 @@ impl RingPool {
         })
     }
 
-    /// Keeps a place for a ring, if there is one. Any context.
+    /// Reserves a place for a ring. Returns `false` if there is none. Any context.
     pub(crate) fn reserve(&self, ring: &ConnRing) -> bool {
         let needed = ring.order().grants();
         // OVERFLOW: There are no more rings than fit into memory.
@@ -92,8 +92,9 @@ impl RingPool {
         self.grants.fetch_sub(ring.order().grants(), Relaxed);
     }
 
-    /// Puts a ring into the place that it has. It is no spare until it is [offered](Self::offer),
-    /// but no longer shared once the link is down. Returns `false` if it is, or there is no memory.
+    /// Puts a ring into its reserved place. The ring is no spare until it is
+    /// [offered](Self::offer), but its sharing ends with the link. Returns `false` if the link is
+    /// down or there is no memory.
     pub(crate) fn enter(&self, ring: &Arc<ConnRing>) -> bool {
         let spare = PooledRing {
             ring: ring.clone(),
@@ -109,7 +110,7 @@ impl RingPool {
         entered
     }
 
-    /// Makes a ring that was entered a spare one, and does `then`, unless the link is down.
+    /// Makes an entered ring a spare one and calls `then`, unless the link is down.
     pub(crate) fn offer(&self, ring: &Arc<ConnRing>, then: impl FnOnce()) {
         let mut rings = self.rings.lock();
         if let Some(spare) = (*rings).as_mut().and_then(|rings| find(rings, ring)) {
@@ -118,8 +119,8 @@ impl RingPool {
         }
     }
 
-    /// Takes one out of this order for a connection of `sk`'s, which is `owner`'s. If a new one would
-    /// be smaller, for want of grants, it may be, too.
+    /// Takes out a ring of this order for a connection of `sk` and its user `owner`. If a new ring
+    /// would be smaller for lack of grants, this one may be smaller too.
     pub(crate) fn take_for(&self, sk: &Sock, owner: u64, order: Order) -> Option<Arc<ConnRing>> {
         let payer = payer(sk);
         let take = |least: Option<Order>| {
@@ -129,11 +130,11 @@ impl RingPool {
                     && ring.is_paid_by(payer, owner)
             })
         };
-        // How many grants there are is a question to the hypervisor.
+        // Second, because the number of available grants is a question to the hypervisor.
         take(Some(order)).or_else(|| take(budget::affordable(owner, order)))
     }
 
-    /// Takes one out, the last that came, if `suits` says so.
+    /// Takes out the ring that was added last, of those that `suits` accepts.
     fn take(&self, suits: impl Fn(&ConnRing) -> bool) -> Option<Arc<ConnRing>> {
         let mut rings = self.rings.lock();
         let rings = (*rings).as_mut()?;
@@ -145,7 +146,7 @@ impl RingPool {
         Some(ring)
     }
 
-    /// Chooses one to be given up, which nobody has wanted for a while. It stays until it is
+    /// Selects a ring to give up that was idle for a while. The ring stays until it is
     /// [removed](Self::remove).
     pub(crate) fn next_old(&self) -> Option<Arc<ConnRing>> {
         let mut rings = self.rings.lock();
@@ -155,7 +156,8 @@ impl RingPool {
         Some(spare.ring.clone())
     }
 
-    /// Notes that time has passed, and if there are any does `then`, unless the link is down.
+    /// Notes that a period has passed. Calls `then` if there are idle rings, unless the link is
+    /// down.
     pub(crate) fn age(&self, then: impl FnOnce()) {
         let mut rings = self.rings.lock();
         let mut any = false;
@@ -170,7 +172,7 @@ impl RingPool {
         }
     }
 
-    /// Forgets a ring that was given up.
+    /// Removes a ring that was given up.
     pub(crate) fn remove(&self, ring: &Arc<ConnRing>) {
         let mut rings = self.rings.lock();
         if let Some(rings) = (*rings).as_mut() {
@@ -183,7 +185,7 @@ impl RingPool {
         }
     }
 
-    /// Ends the sharing of all of them, and has no more.
+    /// Ends the sharing of all rings, and accepts no more.
     pub(crate) fn close(&self) {
         let rings = self.rings.lock().take();
         for spare in rings.iter().flatten() {
@@ -192,7 +194,7 @@ impl RingPool {
     }
 }
 
-/// Returns the place of a ring.
+/// Returns the entry of a ring.
 fn find<'a>(rings: &'a mut [PooledRing], ring: &Arc<ConnRing>) -> Option<&'a mut PooledRing> {
     rings
         .iter_mut()

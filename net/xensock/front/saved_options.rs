@@ -23,7 +23,8 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Most groups of IPv4, and of IPv6, that a socket joins, whatever the backend allows.
+/// Largest number of groups that a socket joins, of IPv4 and of IPv6 each, whatever the backend
+/// allows.
 const MAX_GROUPS: usize = 64;
 
 /// An option that was set.
@@ -34,7 +35,8 @@ struct SavedOption {
     value: Value,
 }
 
-/// Gives a value as the kernel's own protocols take it: numbers are not little-endian there.
+/// Calls `what` with a value in the format of the kernel's own protocols, where numbers have native
+/// byte order.
 pub(crate) fn with_bytes<T>(value: &Value, what: impl FnOnce(&[u8]) -> T) -> T {
     match value.to_int() {
         Some(number) => what(&number.to_ne_bytes()),
@@ -42,20 +44,20 @@ pub(crate) fn with_bytes<T>(value: &Value, what: impl FnOnce(&[u8]) -> T) -> T {
     }
 }
 
-/// The options that were set with success. A further socket of the backend has to get those that
-/// concern it.
+/// The options that were set successfully. A further socket of the backend gets those that concern
+/// it.
 ///
-/// They do not change, so that a socket and those that were accepted from it share them.
+/// Immutable, so that a socket and the sockets accepted from it can share them.
 pub(crate) struct SavedOptions(KVec<SavedOption>);
 
 impl SavedOptions {
-    /// Returns whether there is a group that was joined.
+    /// Returns `true` if a group was joined.
     pub(crate) fn has_groups(&self) -> bool {
         self.0.iter().any(|s| is_kept_group(s.level, s.name))
     }
 
-    /// Returns the `old` ones, with an option set anew, or a group joined or left. May sleep.
-    /// `ENOBUFS` if these are too many groups.
+    /// Returns the `old` options with one option set, or one group joined or left. May sleep. Fails
+    /// with `ENOBUFS` if there are too many groups.
     pub(crate) fn with(old: Option<&Self>, option: &SockOpt, value: Value) -> Result<Arc<Self>> {
         let old = old.map_or(&[][..], |settings| &settings.0);
         let mut settings = KVec::with_capacity(old.len() + 1, GFP_KERNEL)?;
@@ -73,7 +75,8 @@ impl SavedOptions {
                 }
         };
 
-        // One at the most: of several that are left without their interface, Linux leaves one.
+        // At most one: if several groups match because they are left without an interface, Linux
+        // leaves one.
         let replaced = old.iter().position(is_replaced);
         for (i, other) in old.iter().enumerate() {
             if Some(i) != replaced {
@@ -89,23 +92,23 @@ impl SavedOptions {
         Ok(Arc::new(Self(settings), GFP_KERNEL)?)
     }
 
-    /// All of them: level, name and value.
+    /// Iterates over all options: level, name and value.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32, &Value)> {
         self.0.iter().map(|s| (s.level, s.name, &s.value))
     }
 
-    /// Returns what an option was set to.
+    /// Returns the value of an option, if it was set.
     pub(crate) fn get(&self, option: &SockOpt) -> Option<Value> {
         self.find(option.level, option.name)
     }
 
-    /// The same, by the numbers of the option.
+    /// As [`Self::get`], by level and name.
     pub(crate) fn find(&self, level: u32, name: u32) -> Option<Value> {
         let is_it = |s: &&SavedOption| (s.level, s.name) == (level, name);
         self.0.iter().find(is_it).map(|setting| setting.value)
     }
 
-    /// Returns the kind of socket that has all these options.
+    /// Returns the family of a socket that has all these options.
     pub(crate) fn domain(&self) -> Domain {
         if self.0.iter().any(|s| s.level == SOL_IPV6) {
             Domain::Inet6
@@ -114,9 +117,9 @@ impl SavedOptions {
         }
     }
 
-    /// Returns the requests that give an accepted socket the options of `SOL_SOCKET` that it
-    /// inherits: the kernel shows them by what the listening socket has, and other options as the
-    /// backend has them.
+    /// Returns the requests that set the inherited options of `SOL_SOCKET` on an accepted socket.
+    /// The kernel reports these as set on the listening socket; other options are read from the
+    /// backend.
     pub(crate) fn calls_for_accepted(&self, id: u64) -> impl Iterator<Item = Call> + '_ {
         self.calls(id, Domain::Inet).filter(|call| {
             matches!(
@@ -130,7 +133,7 @@ impl SavedOptions {
         })
     }
 
-    /// Returns the requests that give the options to a socket. One of IPv4 has no use for those of
+    /// Returns the requests that set the options on a socket. An IPv4 socket gets no options of
     /// IPv6.
     pub(crate) fn calls(&self, id: u64, domain: Domain) -> impl Iterator<Item = Call> + '_ {
         self.0

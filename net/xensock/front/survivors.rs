@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who waits for a link: sockets that have lost the backend's with theirs, and calls.
+//! Sockets that have lost their link, and calls that wait for a link.
 //!
-//! A listening socket and a datagram socket have nothing of a connection in them: an address, options
-//! and a backlog, all of which the frontend knows. So a service goes on when its link comes back,
-//! also with another backend, and its program need not know of it.
+//! A listening socket and a datagram socket hold no connection state, only an address, options and
+//! a backlog, which the frontend knows. So a service goes on when its link comes back, even with
+//! another backend, and its program does not notice.
 
 use crate::{
     hijack::Hijack,
@@ -36,32 +36,33 @@ use kernel::{
 /// The sockets that wait for another link.
 static SURVIVORS: GlobalArc<Survivors> = GlobalArc::new();
 
-/// What can be made anew of a socket.
+/// A socket that can be set up again on another link.
 pub(crate) trait Survivor {
-    /// Returns whether the socket is one of the [`Survivors`], or about to be.
+    /// Returns `true` if the socket is one of the [`Survivors`], or about to be.
     fn is_lost(&self) -> bool;
 
-    /// Notes that. Any context.
+    /// Sets or clears this state. Any context.
     fn set_lost(&self, is_lost: bool);
 
-    /// Has the backend of the same device, or another's if that is gone for good, make anew what was
-    /// lost with the link. `ENETDOWN` if there is no link for it. Waits for the backend.
+    /// Sets up the lost state again with the backend of the same device, or of another one if that
+    /// device is gone for good. Fails with `ENETDOWN` if there is no link for it. Waits for the
+    /// backend.
     fn revive(&self, sk: &Sock) -> Result;
 
-    /// Tells a program that nothing comes of that.
+    /// Reports to the program that the state could not be set up again.
     fn give_up(&self, sk: &Sock, error: Error);
 }
 
-/// Finds what can be made anew of a socket, if that is one of ours.
+/// Returns the survivor of a socket, if the socket is one of XenSock's.
 type Find = fn(&Sock) -> Option<&dyn Survivor>;
 
-/// The sockets that wait for a link, and a place for calls that do.
+/// The sockets that wait for a link, and the wait queue of calls that do.
 #[pin_data]
 pub(crate) struct Survivors {
     find: Find,
     #[pin]
     socks: Mutex<KVec<ARef<Sock>>>,
-    /// Links have come or gone. Waited for with `socks` held.
+    /// Signalled when links come or go. Tasks wait with `socks` held.
     #[pin]
     arrival: CondVar,
     #[pin]
@@ -73,7 +74,7 @@ impl_has_work! {
 }
 
 impl Survivors {
-    /// Lets sockets survive. May sleep.
+    /// Allows sockets to survive. May sleep.
     pub(crate) fn keep(find: Find) -> Result<Keeper<Self>> {
         let survivors = Arc::pin_init(
             pin_init!(Self {
@@ -87,8 +88,8 @@ impl Survivors {
         Ok(Keeper::new(&SURVIVORS, survivors))
     }
 
-    /// Has a socket be made anew when there is a link. Returns `false` if its namespace does not want
-    /// that, or there is no memory for it. May sleep.
+    /// Has a socket set up again when there is a link. Returns `false` if its namespace does not
+    /// allow that, or there is no memory. May sleep.
     pub(crate) fn enter(sk: &Sock) -> bool {
         let settings = sk.namespace().and_then(|net| Hijack::of(&net));
         if !settings.is_some_and(|settings| settings.keeps_services()) {
@@ -108,7 +109,7 @@ impl Survivors {
         entered
     }
 
-    /// Adds a socket once, unless somebody has taken it out meanwhile.
+    /// Adds a socket once, unless it was removed meanwhile.
     fn push(&self, sk: ARef<Sock>) -> bool {
         let mut socks = self.socks.lock();
         let is_lost = (self.find)(&sk).is_some_and(|survivor| survivor.is_lost());
@@ -116,7 +117,7 @@ impl Survivors {
         !is_lost || is_there || socks.push(sk, GFP_KERNEL).is_ok()
     }
 
-    /// Takes a socket out that has ended, or was not lost. May sleep.
+    /// Removes a socket that has ended, or was not lost. May sleep.
     pub(crate) fn remove(sk: &Sock) {
         if let Some(survivors) = SURVIVORS.get() {
             if let Some(survivor) = (survivors.find)(sk) {
@@ -124,14 +125,14 @@ impl Survivors {
             }
             let mut socks = survivors.socks.lock();
             if let Some(index) = socks.iter().position(|lost| core::ptr::eq(&**lost, sk)) {
-                // Not the last reference: the caller has another.
+                // Not the last reference: the caller holds another.
                 let _ = socks.remove(index);
             }
         }
     }
 
-    /// Waits until a socket has a link, as long as its namespace wants it. Interruptible; a call that
-    /// is told nothing else asks for the link, and fails if there is none still.
+    /// Waits until a socket has a link, for the time set in its namespace. Interruptible. After
+    /// `Ok` the caller tries to use the link, and fails if there is still none.
     pub(crate) fn await_link(sk: &Sock, has_link: impl Fn() -> bool) -> Result {
         if has_link() {
             return Ok(());
@@ -156,13 +157,14 @@ impl Survivors {
         Ok(())
     }
 
-    /// Has those that wait look for a link, as one has come, or the one that they wait for does not.
+    /// Has waiting sockets and calls look for a link: a link has come, or the expected one will
+    /// not.
     pub(crate) fn revive() {
         if let Some((survivors, workers)) = SURVIVORS.get().zip(WORKERS.get()) {
-            // Who has seen no link sleeps when this has been locked.
+            // After this lock, a task that has seen no link sleeps and receives the notification.
             drop(survivors.socks.lock());
             survivors.arrival.notify_all();
-            // An item that is queued already does all there is to do.
+            // One queued item does all the work.
             let _ = workers.enqueue::<_, 0>(survivors);
         }
     }
@@ -177,7 +179,7 @@ impl WorkItem for Survivors {
             let Some(survivor) = (this.find)(&sk) else {
                 continue;
             };
-            // The link may have gone down again: then the next one is asked.
+            // The link may have gone down again: then the socket waits for the next one.
             let waits = matches!(survivor.revive(&sk), Err(ENETDOWN));
             if waits && !this.push(sk.clone()) {
                 survivor.give_up(&sk, ENETDOWN);

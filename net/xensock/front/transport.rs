@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a link and its backend speak: what was agreed, requests and answers, and what data rings need.
+//! The connection between a link and its backend: negotiated features, requests and responses, and
+//! the resources that data rings share.
 
 use crate::{
     commands::{
@@ -66,8 +67,8 @@ use kernel::{
     }, //
 };
 
-/// Reads what the backend offers, as far as we know it and the administrator lets us, and the dialect
-/// that both ends have. A backend that we cannot work with is `EOPNOTSUPP`.
+/// Reads the backend's offer, limited to what this driver knows and the administrator allows, and
+/// the dialect that both ends have. Fails with `EOPNOTSUPP` for an unusable backend.
 fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, Offer)> {
     let number = |node| match dev.read_u32(Dir::Otherend, node) {
         Ok(number) => Ok(Some(number)),
@@ -87,7 +88,7 @@ fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, 
     Ok((dialect, offer))
 }
 
-/// The last handle that a socket has got.
+/// The last handle that a socket was given.
 static LAST_ID: Atomic<u64> = Atomic::new(0);
 
 /// Reads the name of a device.
@@ -100,22 +101,23 @@ pub(crate) fn read_name(dev: &xenbus::Device<Bound>) -> Result<DeviceName> {
 #[pin_data]
 pub(crate) struct Transport {
     pub(crate) dev: ARef<xenbus::Device>,
-    /// The device that it is the link of.
+    /// The device of the link.
     pub(crate) name: DeviceName,
-    /// That of the device, which may be another than the link's.
+    /// The device's dialect; the link may use another one.
     device: Dialect,
     dialect: Dialect,
     offer: Offer,
     pub(crate) counters: Arc<Counters>,
     #[pin]
     commands: SpinLockIrq<Commands>,
-    /// What the data rings share, with [`Feature::SharedChannel`].
+    /// The channel that data rings share, with [`Feature::SharedChannel`].
     news: Option<Opened<GrantedPages>>,
     has_warned: Atomic<bool>,
 }
 
 impl Transport {
-    /// Sets up the commands ring. `failures` is for what must not wait for the backend. May sleep.
+    /// Sets up the commands ring. `failures` runs work items that must not wait for the backend.
+    /// May sleep.
     pub(crate) fn new<'a>(
         dev: &'a xenbus::Device<Bound>,
         failures: Arc<OwnedQueue>,
@@ -147,8 +149,8 @@ impl Transport {
         })
     }
 
-    /// Opens the channel of the commands ring, whose events `handler` gets, and tells the backend of
-    /// all. May sleep.
+    /// Opens the event channel of the commands ring with `handler`, and writes the nodes for the
+    /// backend. May sleep.
     pub(crate) fn open<H: Handler>(&self, dev: &xenbus::Device<Bound>, handler: Arc<H>) -> Result {
         let channel = EventChannel::alloc(dev, c"xensock-commands", handler)?;
         let port = channel.port();
@@ -182,7 +184,8 @@ impl Transport {
         })
     }
 
-    /// Ends it: nothing is sent from here on, and no answer comes. May sleep.
+    /// Closes the commands ring: no request is sent from here on, and no response arrives. May
+    /// sleep.
     pub(crate) fn close(&self) {
         let closed = self.commands.lock().close();
         // Outside the lock: this waits for the handler of the channel, and revokes grants.
@@ -193,22 +196,22 @@ impl Transport {
         }
     }
 
-    /// Returns the name of the device that it is the link of.
+    /// Returns the name of the link's device.
     pub(crate) fn device_name(&self) -> &CStr {
         self.dev.as_ref().name()
     }
 
-    /// Returns what the backend does otherwise than one of XenSock.
+    /// Returns the differences between the backend and one of XenSock.
     pub(crate) fn quirks(&self) -> &'static dyn Quirks {
         quirks::of(self.dialect)
     }
 
-    /// Returns the features that the link has.
+    /// Returns the features of the link.
     pub(crate) fn features(&self) -> Features {
         self.offer.features
     }
 
-    /// Returns whether the link has a feature.
+    /// Returns `true` if the link has a feature.
     pub(crate) fn has(&self, feature: Feature) -> bool {
         self.offer.features.has(feature)
     }
@@ -223,18 +226,18 @@ impl Transport {
         self.offer.max_order
     }
 
-    /// Returns whether the link has not gone down. Any context.
+    /// Returns `true` until the link goes down. Any context.
     pub(crate) fn is_up(&self) -> bool {
         self.commands.lock().is_open()
     }
 
-    /// Returns a handle for a new socket: no link has another of it, so that traces name one by it. 64
-    /// bits are never used up.
+    /// Returns a handle for a new socket. The handle is unique over all links, so traces identify a
+    /// socket by it. 64 bits are never used up.
     pub(crate) fn new_id(&self) -> u64 {
         LAST_ID.fetch_add(1, Relaxed).wrapping_add(1)
     }
 
-    /// Checks that the backend can have sockets of a kind and family.
+    /// Checks that the backend supports sockets of a kind and family.
     pub(crate) fn check_kind(&self, kind: u32, domain: Domain) -> Result {
         if kind == SOCK_DGRAM && !self.has(Feature::Datagram) {
             return Err(ESOCKTNOSUPPORT);
@@ -245,21 +248,22 @@ impl Transport {
         Ok(())
     }
 
-    /// Makes a request that can be submitted. `EOPNOTSUPP` if the dialect does not have it.
+    /// Creates a request that can be submitted. Fails with `EOPNOTSUPP` if the dialect does not
+    /// have it.
     pub(crate) fn exchange(&self, call: Call) -> Result<Arc<Exchange>> {
         let request = Request { req_id: 0, call };
         request.encode(self.dialect).ok_or(EOPNOTSUPP)?;
         Exchange::new(&self.commands, call)
     }
 
-    /// Sends a request, or queues it; `recipient` will hear of the answer. Any context.
+    /// Sends a request, or queues it. `recipient` is notified of the response. Any context.
     ///
-    /// If the link is down, the exchange ends with `ENETDOWN`, and a connection with its link.
+    /// If the link is down, the exchange ends with `ENETDOWN`. A connection ends with its link.
     pub(crate) fn submit(&self, exchange: &Arc<Exchange>, recipient: Option<Arc<dyn Recipient>>) {
         self.submit_with(exchange, recipient, Haste::Awaited, || {});
     }
 
-    /// As [`Self::submit`], with so much haste, and does `then` before the link can go down.
+    /// As [`Self::submit`], with the given haste. Calls `then` before the link can go down.
     pub(crate) fn submit_with(
         &self,
         exchange: &Arc<Exchange>,
@@ -280,42 +284,44 @@ impl Transport {
         }
     }
 
-    /// Has the backend see what was [deferred](Haste::Deferred). Any context.
+    /// Publishes [deferred](Haste::Deferred) requests to the backend. Any context.
     pub(crate) fn show_deferred(&self) {
         self.commands.lock().show();
     }
 
-    /// Has all answers be heard of when they come. Those that are there are to be taken. Any context.
+    /// Asks for an event with each response. The caller has to take those that have arrived. Any
+    /// context.
     pub(crate) fn expect_answers(&self) {
         self.commands.lock().hurry();
     }
 
-    /// Returns whether a POLL of this socket waits for its answer.
+    /// Returns `true` if a POLL of this socket waits for its response.
     pub(crate) fn is_polling(&self, id: u64) -> bool {
         self.commands.lock().is_polling(id)
     }
 
-    /// Returns how many slots of the commands ring are lost, see [`Commands::lost_slots`].
+    /// Returns the number of lost slots in the commands ring, see [`Commands::lost_slots`].
     pub(crate) fn lost_slots(&self) -> usize {
         self.commands.lock().lost_slots()
     }
 
-    /// Returns the RELEASEs that the backend was sent and has not answered.
+    /// Returns the RELEASE exchanges that were sent and are not answered.
     pub(crate) fn releases(&self) -> Releases {
         self.commands.lock().releases()
     }
 
-    /// Begins to take answers, see [`Commands::begin_taking`]. Any context.
+    /// Begins to take responses, see [`Commands::begin_taking`]. Any context.
     pub(crate) fn begin_taking(&self) -> bool {
         self.commands.lock().begin_taking()
     }
 
-    /// Takes the next answer from the backend, see [`Commands::next_answer`]. Any context.
+    /// Takes the next response from the backend, see [`Commands::next_answer`]. Any context.
     pub(crate) fn next_answer(&self) -> Result<Option<Answer>> {
         self.commands.lock().next_answer()
     }
 
-    /// Ends what was not answered when it was [closed](Self::close), with `ENETDOWN`. May sleep.
+    /// Ends all exchanges without a response with `ENETDOWN`, after [`close`](Self::close). May
+    /// sleep.
     pub(crate) fn end_unanswered(&self) {
         loop {
             let unanswered = self.commands.lock().next_unanswered();
@@ -326,7 +332,7 @@ impl Transport {
         }
     }
 
-    /// Says what the backend did wrong, once for each link.
+    /// Logs what the backend did wrong, once for each link.
     pub(crate) fn warn_once(&self, what: &CStr) {
         if !self.has_warned.xchg(true, Full) {
             dev_err!(self.dev.as_ref(), "backend: {}\n", what);

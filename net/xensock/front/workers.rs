@@ -14,18 +14,18 @@ use kernel::{
     }, //
 };
 
-/// Where connections are torn down, which may wait for the backend.
+/// The queue for the teardown of connections, which may wait for the backend.
 pub(crate) static WORKERS: GlobalArc<OwnedQueue> = GlobalArc::new();
 
-/// Where links are, whose backend has broken the rules, and what else must not wait for the backend:
-/// those of [`WORKERS`] may.
+/// The queue for links whose backend has broken the rules, and for other work that must not wait
+/// for the backend, as work items in [`WORKERS`] may.
 pub(crate) static FAILURES: GlobalArc<OwnedQueue> = GlobalArc::new();
 
-/// Keeps [`WORKERS`] and [`FAILURES`] alive for as long as the module is.
+/// Keeps [`WORKERS`] and [`FAILURES`] alive as long as the module is loaded.
 pub(crate) struct Workers;
 
 impl Workers {
-    /// Makes the workqueues. May sleep.
+    /// Creates the workqueues. May sleep.
     pub(crate) fn new() -> Result<Self> {
         let workers = OwnedQueue::new(c"xensock", WqFlag::Unbound, 0)?;
         let failures = OwnedQueue::new(c"xensock_failures", WqFlag::Unbound, 0)?;
@@ -41,8 +41,8 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        // No device is left, and no socket; the last of their work items may still be returning.
-        // Once it has, this is the last reference.
+        // No device is left, and no socket. The last of their work items may still be returning;
+        // after the flush, this is the last reference.
         for queue in [&FAILURES, &WORKERS] {
             if let Some(queue) = queue.take() {
                 queue.flush();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The sockets that programs get.
+//! The sockets that programs get in the place of TCP and UDP.
 
 use super::is_wanted;
 use crate::{
@@ -39,10 +39,10 @@ use kernel::{
     prelude::*, //
 };
 
-/// TCP over several paths, which the backend has not, and which programs take TCP for.
+/// Multipath TCP, which the backend does not have, and which programs use as TCP.
 const IPPROTO_MPTCP: i32 = 262;
 
-/// XenSock by its number.
+/// XenSock by its protocol number.
 const XENSOCK: i32 = IPPROTO_XENSOCK as i32;
 
 const INET: i32 = AF_INET as i32;
@@ -65,7 +65,7 @@ impl Substitute for Fallback {
             return Ok(None);
         };
         let is_ours = if protocol == XENSOCK {
-            // The family says why not.
+            // If not, the family returns the error.
             net == Namespace::init() || is_wanted(net)
         } else {
             is_taken(&config, transport)
@@ -73,7 +73,7 @@ impl Substitute for Fallback {
         if !is_ours {
             return Ok(None);
         }
-        // All that is asked about a new socket of TCP or UDP is asked about this one.
+        // Policy for a new TCP or UDP socket is applied to this one.
         let native = match transport {
             IpProtocol::Tcp => IPPROTO_TCP,
             IpProtocol::Udp => IPPROTO_UDP,
@@ -91,7 +91,7 @@ impl Substitute for Fallback {
     }
 }
 
-/// Returns whether a socket is taken that was not asked for by our number.
+/// Returns `true` if a socket is taken over that was not requested by XenSock's protocol number.
 fn is_taken(config: &Hijack, transport: IpProtocol) -> bool {
     let is_stream = transport == IpProtocol::Tcp;
     if !config.takes(is_stream) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The families under which the sockets are found.
+//! The address families of the sockets.
 
 use super::{
     Family,
@@ -28,23 +28,23 @@ use kernel::{
     socket_proto, //
 };
 
-/// One of the families.
+/// An address family.
 pub(crate) trait AddressFamily:
     StaticProto<Family<Self>> + Sized + Send + Sync + 'static
 {
-    /// Its number.
+    /// The number of the family.
     const FAMILY: i32;
-    /// The number of the protocol in it.
+    /// The number of the protocol in the family.
     const PROTOCOL: Option<u16> = None;
-    /// The types of sockets under that number.
+    /// The socket types under the protocol number.
     const KINDS: &'static [u16] = &[];
-    /// The kind of addresses that its sockets have. Those of AF_XENSOCK have either.
+    /// The family of the sockets' addresses. `None` for AF_XENSOCK, whose sockets can have either.
     const DOMAIN: Option<Domain>;
-    /// What a socket begins with.
+    /// The structure at the beginning of a socket.
     type Head: Head;
 }
 
-/// The types that IPv4 and IPv6 have.
+/// The socket types of IPv4 and IPv6.
 const KINDS: &[u16] = &[SOCK_STREAM as u16, SOCK_DGRAM as u16];
 
 /// AF_XENSOCK.
