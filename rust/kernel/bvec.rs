@@ -2,10 +2,10 @@
 
 //! Vectors of page fragments.
 //!
-//! A [`BioVecs`] names a run of bytes in kernel memory by the pages that hold it, which is how
-//! memory that is not contiguous in the kernel's address space, or that must never be behind a
-//! Rust reference since another domain or a device writes to it, is handed to C code that moves
-//! data: through the IO vectors that it can be turned into.
+//! A [`BioVecs`] describes a run of bytes in kernel memory by the pages that hold it, and converts
+//! to an IO vector for C code that moves data. It is for memory that is not contiguous in the
+//! kernel's address space, or that must never be behind a Rust reference because another domain or
+//! a device writes to it.
 //!
 //! C headers: [`include/linux/bvec.h`](srctree/include/linux/bvec.h),
 //! [`include/linux/uio.h`](srctree/include/linux/uio.h)
@@ -25,19 +25,17 @@ use core::{
     ptr::NonNull, //
 };
 
-/// A short vector of page fragments, kept in place (no allocation).
+/// A short vector of page fragments, stored inline.
 ///
-/// The fragments need not be adjacent: the bytes of the vector are those of its fragments, in
-/// order.
+/// The fragments need not be adjacent: the vector's bytes are the bytes of its fragments, in order.
 ///
-/// This type can be used from any context; how long an IO vector made of it may be used, and
-/// where, depends on the C function that it is given to.
+/// This type can be used from any context. Where and for how long an IO vector made from it may be
+/// used depends on the C function that takes it.
 ///
 /// # Invariants
 ///
 /// - `len <= Self::MAX` and the first `len` elements of `vecs` are initialised.
-/// - For the duration of `'a` the memory that those elements describe may be read and written by
-///   C code.
+/// - For the duration of `'a`, C code may read and write the memory that those elements describe.
 /// - `bytes` is the sum of their `bv_len`.
 ///
 /// # Examples
@@ -73,7 +71,7 @@ pub struct BioVecs<'a> {
 }
 
 impl BioVecs<'_> {
-    /// How many fragments a vector can hold: enough for 64 KiB, wherever in a page they begin.
+    /// Maximum number of fragments: enough for 64 KiB that start anywhere in a page.
     pub const MAX: usize = 17;
 
     /// Creates an empty vector.
@@ -90,16 +88,16 @@ impl BioVecs<'_> {
 
     /// Appends the `len` bytes at `offset` in `page`.
     ///
-    /// Returns `false`, and changes nothing, if the vector is full or if the bytes are not within
-    /// one page. A fragment without any bytes is accepted and takes no room.
+    /// Returns `false` and changes nothing if the vector is full, or if the bytes are not within
+    /// one page. Accepts a fragment without bytes, which takes no room.
     ///
     /// # Safety
     ///
     /// For the duration of `'a`:
     ///
     /// - `page` must point to a valid `struct page` that is not freed or reused;
-    /// - C code must be allowed to read from and to write to the bytes named here. Somebody else
-    ///   may be writing to them at the same time; there must be no Rust reference to them.
+    /// - C code must be allowed to read and write the bytes. Other code may write to them at the
+    ///   same time; there must be no Rust reference to them.
     #[inline]
     pub unsafe fn push(
         &mut self,
@@ -122,26 +120,26 @@ impl BioVecs<'_> {
             bv_len: len as u32,
             bv_offset: offset as u32,
         });
-        // INVARIANT: The element that is counted now was just initialised, and the caller promises
-        // that its memory may be accessed for as long as `'a`.
+        // INVARIANT: The new element was initialised just above, and the caller guarantees that its
+        // memory may be accessed for the duration of `'a`.
         self.len += 1;
         self.bytes += len;
         true
     }
 
-    /// Returns the number of bytes in all fragments.
+    /// Returns the total number of bytes in all fragments.
     #[inline]
     pub fn len_bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Returns whether there is not a single byte in the vector.
+    /// Returns `true` if the vector has no bytes.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
-    /// Calls `f` with an IO vector that yields the bytes of this vector.
+    /// Calls `f` with an IO vector that reads the bytes of this vector.
     #[inline]
     pub fn with_source<R>(&self, f: impl FnOnce(&mut IovIterSource<'_>) -> R) -> R {
         let mut iter = MaybeUninit::uninit();
@@ -149,14 +147,15 @@ impl BioVecs<'_> {
         // SAFETY: `iter` is valid for writing.
         unsafe { self.init_iter(iter.as_mut_ptr(), bindings::ITER_SOURCE) };
         // SAFETY:
-        // - `iter` was just initialised and is accessed in no other way until `f` has returned.
-        // - It was made with the direction `ITER_SOURCE`.
-        // - By the type invariants C code may read what it describes for as long as `'a`, which
-        //   includes the whole of this call.
+        // - `iter` was initialised just above and is accessed only through this reference until `f`
+        //   has returned.
+        // - It was created with the direction `ITER_SOURCE`.
+        // - By the type invariants C code may read the memory that it describes for the duration of
+        //   `'a`, which outlives this call.
         f(unsafe { IovIterSource::from_raw(iter.as_mut_ptr()) })
     }
 
-    /// Calls `f` with an IO vector that stores to the bytes of this vector.
+    /// Calls `f` with an IO vector that writes the bytes of this vector.
     #[inline]
     pub fn with_dest<R>(&self, f: impl FnOnce(&mut IovIterDest<'_>) -> R) -> R {
         let mut iter = MaybeUninit::uninit();
@@ -164,16 +163,17 @@ impl BioVecs<'_> {
         // SAFETY: `iter` is valid for writing.
         unsafe { self.init_iter(iter.as_mut_ptr(), bindings::ITER_DEST) };
         // SAFETY:
-        // - `iter` was just initialised and is accessed in no other way until `f` has returned.
-        // - It was made with the direction `ITER_DEST`.
-        // - By the type invariants C code may write to what it describes for as long as `'a`, which
-        //   includes the whole of this call.
+        // - `iter` was initialised just above and is accessed only through this reference until `f`
+        //   has returned.
+        // - It was created with the direction `ITER_DEST`.
+        // - By the type invariants C code may write the memory that it describes for the duration
+        //   of `'a`, which outlives this call.
         f(unsafe { IovIterDest::from_raw(iter.as_mut_ptr()) })
     }
 
-    /// Initialises a `struct iov_iter` that walks over this vector.
+    /// Initialises a `struct iov_iter` that iterates over this vector.
     ///
-    /// The result must not be used any more when `self` is moved or changed.
+    /// The result must not be used after `self` has been moved or changed.
     ///
     /// # Safety
     ///
@@ -181,7 +181,7 @@ impl BioVecs<'_> {
     #[inline]
     pub(crate) unsafe fn init_iter(&self, iter: *mut bindings::iov_iter, direction: u32) {
         // SAFETY: `iter` is valid for writing by the safety requirements, and by the type
-        // invariants there are `len` initialised elements with `bytes` bytes in all.
+        // invariants there are `len` initialised elements with `bytes` bytes in total.
         unsafe {
             bindings::iov_iter_bvec(
                 iter,

@@ -2,10 +2,10 @@
 
 //! Socket addresses.
 //!
-//! C's `struct sockaddr` is a prefix of `struct sockaddr_in`, `struct sockaddr_in6` and others, told
-//! apart by their first two bytes. On this side of the border there are [`SocketAddr`] for the
-//! internet families, [`RawAddr`] for what somebody passed in and nobody has looked at yet, and
-//! [`SockAddrBuf`] for what is handed to C code.
+//! C's `struct sockaddr` is a common prefix of `struct sockaddr_in`, `struct sockaddr_in6` and
+//! others, which are told apart by their first two bytes. Rust code uses [`SocketAddr`] for the
+//! internet families, [`RawAddr`] for an unparsed address from a program, and [`SockAddrBuf`] for
+//! an address to pass to C code.
 //!
 //! Everything in this module may be used from any context.
 //!
@@ -30,7 +30,7 @@ use core::{
     },
 };
 
-/// `AF_UNSPEC`: no family; as the address to connect to it asks to dissolve the association.
+/// `AF_UNSPEC`: no family. As the destination of connect(2), it dissolves the association.
 pub const AF_UNSPEC: u16 = bindings::AF_UNSPEC as u16;
 
 /// `AF_INET`: IPv4.
@@ -42,10 +42,11 @@ pub const AF_INET6: u16 = bindings::AF_INET6 as u16;
 const SOCKADDR_IN_LEN: usize = size_of::<bindings::sockaddr_in>();
 const SOCKADDR_IN6_LEN: usize = size_of::<bindings::sockaddr_in6>();
 
-// `struct sockaddr_in6` as RFC 2133 had it, without the scope; still accepted by the kernel.
+// Size of `struct sockaddr_in6` according to RFC 2133, without the scope. The kernel still accepts
+// it.
 const SIN6_LEN_RFC2133: usize = 24;
 
-// Where the members are that this module reads and writes by their offsets.
+// The offsets of the members that this module reads and writes.
 static_assert!(SOCKADDR_IN_LEN == 16);
 static_assert!(SOCKADDR_IN6_LEN == 28);
 static_assert!(offset_of!(bindings::sockaddr_in, sin_family) == 0);
@@ -77,7 +78,7 @@ impl From<&SocketAddr> for Domain {
     }
 }
 
-/// The bytes of a `struct sockaddr` of unknown family, as a program has passed them.
+/// The bytes of a `struct sockaddr` of unknown family, as passed by a program.
 ///
 /// # Examples
 ///
@@ -102,7 +103,7 @@ impl From<&SocketAddr> for Domain {
 pub struct RawAddr<'a>(&'a [u8]);
 
 impl<'a> RawAddr<'a> {
-    /// Takes `bytes` for an address.
+    /// Creates an unparsed address from its bytes.
     #[inline]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
@@ -112,13 +113,13 @@ impl<'a> RawAddr<'a> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if there can't be an address with that length.
+    /// Returns `EINVAL` if no address can have that length.
     ///
     /// # Safety
     ///
-    /// For the duration of `'a` the first `len` bytes at `addr`, if `len` is neither negative nor
-    /// more than the size of `struct sockaddr_storage`, must be initialised, and must not be
-    /// written to.
+    /// If `len` is neither negative nor more than the size of `struct sockaddr_storage`, the first
+    /// `len` bytes at `addr` must be initialised, and must not be written to, for the duration of
+    /// `'a`.
     pub(crate) unsafe fn from_raw(addr: *const u8, len: c_int) -> Result<Self> {
         let len = usize::try_from(len).map_err(|_| EINVAL)?;
         if len > size_of::<bindings::__kernel_sockaddr_storage>() {
@@ -127,8 +128,8 @@ impl<'a> RawAddr<'a> {
         if len == 0 || addr.is_null() {
             return Ok(Self(&[]));
         }
-        // SAFETY: The pointer is not null, and the bytes are readable, initialised and constant by
-        // the safety requirements.
+        // SAFETY: The pointer is not null, and by the safety requirements the bytes are readable,
+        // initialised and constant.
         Ok(Self(unsafe { core::slice::from_raw_parts(addr, len) }))
     }
 
@@ -138,20 +139,21 @@ impl<'a> RawAddr<'a> {
         self.0
     }
 
-    /// Returns the family, unless the address is too short to have one.
+    /// Returns the family, or [`None`] if the address is too short to have one.
     #[inline]
     pub fn family(&self) -> Option<u16> {
         self.bytes(0).map(u16::from_ne_bytes)
     }
 
-    /// Understands the address as one of IPv4 or IPv6.
+    /// Parses the address as IPv4 or IPv6.
     ///
-    /// Whatever follows it is ignored. The flow information is left in network byte order, as it
-    /// is in `struct sockaddr_in6`.
+    /// Ignores any further bytes. Leaves the flow information in network byte order, as it is in
+    /// `struct sockaddr_in6`.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is too short for its family, `EAFNOSUPPORT` if it is of another family.
+    /// Returns `EINVAL` if the address is too short for its family, and `EAFNOSUPPORT` if it is of
+    /// another family.
     pub fn parse(&self) -> Result<SocketAddr> {
         match self.family().ok_or(EINVAL)? {
             AF_INET => self.parse_v4().map(SocketAddr::V4).ok_or(EINVAL),
@@ -182,7 +184,7 @@ impl<'a> RawAddr<'a> {
         ))
     }
 
-    /// Returns the `N` bytes at `offset`, if they are there.
+    /// Returns the `N` bytes at `offset`, or [`None`] if the address is too short.
     fn bytes<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.0.get(offset..)?.first_chunk().copied()
     }
@@ -201,19 +203,19 @@ pub struct SockAddrBuf {
 }
 
 impl SockAddrBuf {
-    /// Returns the address as its bytes.
+    /// Returns the bytes of the address.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
 
-    /// Returns a pointer to the address, for `len` bytes.
+    /// Returns a pointer to the address, which is valid for `len` bytes.
     #[inline]
     pub(crate) fn as_ptr(&self) -> *const u8 {
         self.bytes.as_ptr()
     }
 
-    /// Returns the length of the address in the type that C code wants.
+    /// Returns the length of the address in the type that C code uses.
     #[inline]
     pub(crate) fn c_len(&self) -> c_int {
         // CAST: By the type invariants this is no more than the size of `struct sockaddr_in6`.
@@ -229,7 +231,7 @@ impl SockAddrBuf {
 
 impl From<SocketAddr> for SockAddrBuf {
     fn from(addr: SocketAddr) -> Self {
-        // INVARIANT: Both lengths are within `bytes`, which is filled in to match.
+        // INVARIANT: Both lengths are within `bytes`, which is filled in below to match.
         let mut buf = Self {
             bytes: [0; SOCKADDR_IN6_LEN],
             len: match addr {
@@ -252,11 +254,11 @@ impl From<SocketAddr> for SockAddrBuf {
     }
 }
 
-/// Room for an address that C code will fill in.
+/// A buffer for an address that C code fills in.
 ///
 /// # Invariants
 ///
-/// All of the storage is initialised.
+/// The whole storage is initialised.
 #[repr(transparent)]
 pub(crate) struct AddrStorage(bindings::__kernel_sockaddr_storage);
 
@@ -264,7 +266,7 @@ impl AddrStorage {
     /// Creates an empty storage.
     #[inline]
     pub(crate) fn new() -> Self {
-        // INVARIANT: All of it is zero.
+        // INVARIANT: The whole storage is zero.
         Self(pin_init::zeroed())
     }
 
@@ -274,9 +276,10 @@ impl AddrStorage {
         (&raw mut self.0).cast()
     }
 
-    /// Understands the first `len` bytes of the storage.
+    /// Parses the first `len` bytes of the storage.
     pub(crate) fn parse(&self, len: c_int) -> Result<SocketAddr> {
-        // SAFETY: By the type invariants the bytes are initialised, and they are borrowed.
+        // SAFETY: By the type invariants the bytes are initialised, and they are borrowed from
+        // `self`.
         unsafe { RawAddr::from_raw((&raw const self.0).cast(), len) }?.parse()
     }
 }
@@ -287,7 +290,7 @@ impl From<&SockAddrBuf> for AddrStorage {
         let bytes = addr.as_bytes();
         static_assert!(SOCKADDR_IN6_LEN <= size_of::<bindings::__kernel_sockaddr_storage>());
 
-        // SAFETY: There is room for any `SockAddrBuf`.
+        // SAFETY: The storage has room for any `SockAddrBuf`.
         unsafe {
             core::ptr::copy_nonoverlapping(bytes.as_ptr(), storage.as_mut_ptr(), bytes.len())
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sockets that the kernel uses itself.
+//! Sockets used by the kernel itself.
 //!
 //! C headers: [`include/linux/net.h`](srctree/include/linux/net.h),
 //! [`include/net/sock.h`](srctree/include/net/sock.h)
@@ -75,33 +75,33 @@ use core::{
     ptr::NonNull, //
 };
 
-/// A socket of a protocol, [`Tcp`] or [`Udp`], that belongs to the kernel.
+/// A socket of the protocol [`Tcp`] or [`Udp`] that the kernel uses itself.
 ///
-/// No operation waits for the peer: what can't be done at once fails with `EAGAIN` or, to connect,
-/// `EINPROGRESS`, and the [`Callbacks`] say when it is worth trying again. All the same, all methods
-/// (and dropping) are for process context, since the lock of the socket may have to be waited for,
-/// except where it is said that they are for any.
+/// No operation waits for the peer: an operation that can't finish at once fails with `EAGAIN` or,
+/// when connecting, `EINPROGRESS`, and the [`Callbacks`] tell when to try again. Nevertheless all
+/// methods, and dropping, require process context, since they may have to wait for the lock of the
+/// socket, unless their documentation says that they may be called from any context.
 ///
-/// What is done with a socket is done with the privileges of the current task, or with those of its
-/// [`Owner`], if it has one. To send and to receive takes none.
+/// Operations run with the privileges of the current task or, if the socket has an [`Owner`], of
+/// the owner. Sending and receiving need no privileges.
 ///
-/// The socket holds a reference to its network namespace, as a socket of a program does, until TCP
-/// has said good-bye to the peer, which can be long after it was dropped: it is the `struct sock`
-/// that holds it, not this object.
+/// The socket holds a reference to its network namespace, as a program's socket does, until TCP has
+/// closed the connection, possibly long after this object was dropped: the `struct sock` holds the
+/// reference.
 ///
-/// If the callbacks own the socket, in turn, then [`KernelSocket::clear_callbacks`] has to be called
-/// for either to be freed.
+/// If the callbacks own the socket, [`KernelSocket::clear_callbacks`] must be called for either to
+/// be freed.
 ///
 /// # Invariants
 ///
-/// - `socket` points to a valid `struct socket` of `P` (over IPv4 or IPv6) that belongs to this
-///   object, has no file, and has a `struct sock`.
+/// - `socket` points to a valid `struct socket` of `P` (over IPv4 or IPv6) that this object owns,
+///   and that has no file, but has a `struct sock`.
 /// - Its `sk_user_data`, if it has the flag `SK_USER_DATA_NOCOPY` and no other, points to an
-///   `Installed` that belongs to this object.
-/// - Only a socket of TCP has `holds_place` set, and it listens then and counts one connection more
+///   `Installed` that this object owns.
+/// - `holds_place` is only set for a TCP socket, which then listens and counts one connection more
 ///   than there are in its queue.
-/// - The callbacks of the socket are `RawCallbacks::OURS` in that case, and those of its protocol
-///   else, but that BPF may have put others in front of them.
+/// - The callbacks of the socket are `RawCallbacks::OURS` if an `Installed` is set, and those of
+///   its protocol otherwise, except that BPF may have put others in front of them.
 ///
 /// # Examples
 ///
@@ -178,14 +178,14 @@ impl<P: Protocol> KernelSocket<P> {
         })?;
         let socket = NonNull::new(socket).ok_or(ENOMEM)?;
 
-        // A kernel socket has no reference to its namespace by default. TCP would have to forget
-        // about the peer at the moment of closing then.
+        // By default a kernel socket has no reference to its namespace. TCP would have to forget
+        // the peer at the moment of closing then.
 
-        // SAFETY: The socket was just created, has a `struct sock`, and nobody else knows of it. Its
-        // namespace is alive.
+        // SAFETY: The socket was just created, has a `struct sock`, and nothing else refers to it.
+        // Its namespace is alive.
         unsafe { bindings::sk_net_refcnt_upgrade((*socket.as_ptr()).sk) };
 
-        // INVARIANT: The socket is new and of the protocol asked for: it is ours and nothing is
+        // INVARIANT: The socket is new, of the requested protocol and owned by us, and nothing is
         // installed.
         Ok(Self {
             socket,
@@ -196,14 +196,15 @@ impl<P: Protocol> KernelSocket<P> {
         })
     }
 
-    /// Takes over a socket that was made for a program, and which none will get.
+    /// Takes ownership of a socket that was created for a program, but is not going to be passed to
+    /// one.
     ///
     /// # Safety
     ///
-    /// `socket` must point to a valid `struct socket` of `P` which nobody else knows of, with a
-    /// `struct sock` of which nobody, but BPF, has changed callbacks or user data.
+    /// `socket` must point to a valid `struct socket` of `P` that nothing else refers to. It must
+    /// have a `struct sock` whose callbacks and user data have not been changed, except by BPF.
     pub(in crate::net) unsafe fn from_raw(socket: NonNull<bindings::socket>) -> Self {
-        // INVARIANT: These are the safety requirements.
+        // INVARIANT: The safety requirements guarantee the type invariants.
         Self {
             socket,
             counted: None,
@@ -213,17 +214,18 @@ impl<P: Protocol> KernelSocket<P> {
         }
     }
 
-    /// Begins to connect. For datagrams it sets, or changes, the peer, and is done at once.
+    /// Starts connecting to `addr`. For datagrams, sets or changes the peer, which takes effect at
+    /// once.
     ///
     /// # Errors
     ///
-    /// `EINPROGRESS` is the usual one: the state changes when it is known what has become of it.
+    /// Usually `EINPROGRESS`: [`Callbacks::state_change`] is called when the outcome is known.
     pub fn connect(&self, addr: SocketAddr) -> Result {
         let addr = SockAddrBuf::from(addr);
 
         to_result(self.as_owner(|| {
-            // SAFETY: The socket is valid by the type invariants, and the address has that length. C
-            // code makes a copy of it.
+            // SAFETY: The socket is valid by the type invariants, and the address has the length
+            // `c_len()`. C code makes a copy of it.
             unsafe {
                 bindings::kernel_connect(
                     self.as_raw(),
@@ -235,15 +237,15 @@ impl<P: Protocol> KernelSocket<P> {
         }))
     }
 
-    /// Dissolves a connection, which resets it, or forgets the peer of datagrams.
+    /// Resets the connection of a stream socket, or dissolves the association of a datagram socket.
     pub fn disconnect(&self) -> Result {
         self.leave_place();
         let mut addr: bindings::sockaddr = pin_init::zeroed();
 
         addr.sa_family = AF_UNSPEC;
         to_result(self.as_owner(|| {
-            // SAFETY: The socket is valid by the type invariants, and the address has that length. C
-            // code makes a copy of it.
+            // SAFETY: The socket is valid by the type invariants, and the address has the given
+            // length. C code makes a copy of it.
             unsafe {
                 bindings::kernel_connect(
                     self.as_raw(),
@@ -255,29 +257,29 @@ impl<P: Protocol> KernelSocket<P> {
         }))
     }
 
-    /// Gives the socket an address of its own.
+    /// Binds the socket to an address.
     ///
-    /// With an [`Owner`] it may have any port: that some are for those who have
-    /// `CAP_NET_BIND_SERVICE` in the socket's network namespace tells nothing of who asks for it
-    /// here, so the caller decides who may have which.
+    /// A socket with an [`Owner`] may be bound to any port. The owner's lack of
+    /// `CAP_NET_BIND_SERVICE` in the socket's network namespace says nothing about the remote user
+    /// that requests the port, so the caller has to decide which ports are allowed.
     pub fn bind(&self, addr: SocketAddr) -> Result {
         let addr = SockAddrBuf::from(addr);
 
         to_result(self.as_binder(|| {
-            // SAFETY: The socket is valid by the type invariants, and the address has that length. C
-            // code makes a copy of it.
+            // SAFETY: The socket is valid by the type invariants, and the address has the length
+            // `c_len()`. C code makes a copy of it.
             unsafe {
                 bindings::kernel_bind(self.as_raw(), addr.as_ptr().cast_mut().cast(), addr.c_len())
             }
         }))
     }
 
-    /// Gives the socket an address of its own, whose port it may have whatever it is: somebody else
-    /// was asked.
+    /// Binds the socket to an address without checking the privilege for its port: the caller has
+    /// checked it elsewhere.
     ///
     /// # Errors
     ///
-    /// What bind(2) returns; what a security module says to it, for the current task.
+    /// The errors of bind(2), including those of security modules, for the current task.
     pub(in crate::net) fn bind_permitted(&self, addr: SocketAddr) -> Result {
         // SAFETY: By the type invariants the socket is valid, and it was allocated by `sock_alloc`.
         unsafe { super::socket::Socket::from_raw(self.as_raw()) }.bind_permitted(addr)
@@ -288,13 +290,13 @@ impl<P: Protocol> KernelSocket<P> {
         self.name(0)
     }
 
-    /// Returns the address of the peer; `ENOTCONN` if there is none (any more).
+    /// Returns the address of the peer. Fails with `ENOTCONN` if there is none (any more).
     pub fn peer_addr(&self) -> Result<SocketAddr> {
         self.name(1)
     }
 
-    /// Returns an address of the socket: its own (0), that of its peer (1), or that of the peer it
-    /// has or has had (2).
+    /// Returns an address of the socket: its own (0), its peer's (1), or that of its current or
+    /// former peer (2).
     fn name(&self, which: c_int) -> Result<SocketAddr> {
         let mut addr = AddrStorage::new();
 
@@ -304,29 +306,30 @@ impl<P: Protocol> KernelSocket<P> {
         addr.parse(len)
     }
 
-    /// Returns whether an error is pending. Any context.
+    /// Returns `true` if an error is pending. Any context.
     pub fn has_error(&self) -> bool {
         self.sk().error().is_some()
     }
 
-    /// Takes the pending error, which no other operation will return then. Any context.
+    /// Returns and clears the pending error, so that no other operation returns it. Any context.
     pub fn take_error(&self) -> Option<Error> {
         self.sk().take_error()
     }
 
     /// Returns the address family, `AF_INET` for example.
     pub(super) fn family(&self) -> i32 {
-        // SAFETY: The socket is valid by the type invariants, has a `struct sock`, and its family
-        // changes in one way only: from `AF_INET6` to `AF_INET`, which is for programs.
+        // SAFETY: The socket is valid by the type invariants and has a `struct sock`. Its family
+        // changes only from `AF_INET6` to `AF_INET` (`IPV6_ADDRFORM`), if at all.
         i32::from(unsafe { (*self.sk().as_raw()).__sk_common.skc_family })
     }
 
-    /// Ends what `KernelSocket::hold_place` has begun, if it has.
+    /// Undoes `KernelSocket::hold_place`, if it is in effect.
     fn leave_place(&self) {
         if self.holds_place.xchg(false, Full) {
-            // SAFETY: By the type invariants the socket is valid, one of TCP, and has counted one more.
+            // SAFETY: By the type invariants, the socket is a valid TCP socket that has counted one
+            // connection more.
             //
-            // INVARIANT: It does not any more.
+            // INVARIANT: The socket does not count it any more.
             unsafe { bindings::inet_csk_count_waiting(self.sk().as_raw(), false) };
         }
     }
@@ -336,8 +339,8 @@ impl<P: Protocol> KernelSocket<P> {
     }
 
     fn sk(&self) -> &Sock {
-        // SAFETY: By the type invariants the socket has a `struct sock`, to which it holds a
-        // reference, and it was allocated by `sock_alloc` or (by accept) `sock_create_lite`.
+        // SAFETY: By the type invariants, the socket has a `struct sock` and holds a reference to
+        // it, and was allocated by `sock_alloc` or (for accept) `sock_create_lite`.
         unsafe { Sock::from_raw((*self.as_raw()).sk) }
     }
 }
@@ -346,17 +349,17 @@ impl<P: Protocol> Drop for KernelSocket<P> {
     fn drop(&mut self) {
         self.clear_callbacks();
         self.leave_place();
-        // SAFETY: They were just cleared, and the socket is closed now.
+        // SAFETY: The callbacks were cleared above, and the socket is closed below.
         unsafe { self.leave_counted() };
-        // SAFETY: By the type invariants the socket is valid and ours.
+        // SAFETY: By the type invariants, the socket is valid and ours.
         unsafe { bindings::sock_release(self.as_raw()) };
     }
 }
 
-// SAFETY: A socket may be used and released by any thread; the callbacks, which are dropped along,
+// SAFETY: Any thread may use and release the socket, and the callbacks, which are dropped with it,
 // are `Send`.
 unsafe impl<P: Protocol> Send for KernelSocket<P> {}
 
-// SAFETY: All operations on sockets are synchronised by C code, and those on the callbacks by
-// `sk_callback_lock`.
+// SAFETY: C code synchronises all operations on sockets, and `sk_callback_lock` those on the
+// callbacks.
 unsafe impl<P: Protocol> Sync for KernelSocket<P> {}

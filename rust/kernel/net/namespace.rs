@@ -19,10 +19,10 @@ use core::{
     ptr::NonNull, //
 };
 
-/// Returns the user who has made the user namespace that the current task is in; of several, one in
-/// the other, the outermost. [`None`] in the initial one.
+/// Returns the user who created the outermost non-initial user namespace that the current task is
+/// in, or [`None`] if the task is in the initial one.
 ///
-/// Whatever users there are in a namespace, they are all of that user's making.
+/// That user is responsible for all users inside this namespace.
 ///
 /// # Examples
 ///
@@ -32,20 +32,20 @@ use core::{
 pub fn user_namespace_maker() -> Option<Kuid> {
     let mut maker = bindings::kuid_t { val: 0 };
 
-    // SAFETY: The pointer is valid for writes. The namespaces of the current task live as long as
-    // its credentials, which nobody else changes.
+    // SAFETY: The pointer is valid for writes. The user namespaces of the current task live as long
+    // as its credentials, which no other task changes.
     unsafe { bindings::current_ns_maker(&raw mut maker) }.then(|| Kuid::from_raw(maker))
 }
 
-/// A network namespace. Thread safe.
+/// A network namespace.
 ///
-/// Wraps the kernel's `struct net`. As long as there is a reference to it the namespace is alive:
-/// sockets can be created in it, and its devices and routes remain.
+/// Wraps the kernel's `struct net`. While there is a reference, the namespace is alive: sockets can
+/// be created in it, and its devices and routes remain.
 ///
 /// # Invariants
 ///
-/// The reference count of the namespace (not just the passive one, which keeps no more than the
-/// memory) is not zero for as long as an object of this type can be reached.
+/// The reference count of the namespace is not zero as long as an object of this type can be
+/// reached. (This is not the passive reference count, which only keeps the memory.)
 ///
 /// # Examples
 ///
@@ -70,11 +70,12 @@ impl Namespace {
         unsafe { Self::from_raw(&raw mut bindings::init_net) }
     }
 
-    /// Returns the namespace that has this number in the initial one (`ip netns set NAME ID`, and
+    /// Returns the namespace that has the ID `nsid` in the initial one (`ip netns set NAME ID`, and
     /// `ip netns list-id` there).
     ///
-    /// [`None`] if there is none, or if it is on its way out. Numbers may be given to other
-    /// namespaces later, the reference that is returned stays with this one. Any context.
+    /// Returns [`None`] if there is no such namespace, or if it is being destroyed. An ID may be
+    /// reassigned to another namespace later, but the returned reference stays with this namespace.
+    /// Any context.
     ///
     /// # Examples
     ///
@@ -87,22 +88,22 @@ impl Namespace {
         // SAFETY: The initial namespace is always valid.
         let net = unsafe { bindings::get_net_ns_by_id(Self::init().as_raw(), nsid) };
 
-        // SAFETY: `get_net_ns_by_id` has taken a reference for us, which the result owns from here
+        // SAFETY: `get_net_ns_by_id` has taken a reference for us, which the result owns from now
         // on.
         Some(unsafe { ARef::from_raw(NonNull::new(net)?.cast()) })
     }
 
-    /// Returns the first and the last of the ports from which those are chosen that no program has
-    /// chosen (`net.ipv4.ip_local_port_range`). Any context.
+    /// Returns the first and the last port of the range for automatically assigned ports
+    /// (`net.ipv4.ip_local_port_range`). Any context.
     pub fn local_ports(&self) -> (u16, u16) {
         // SAFETY: By the type invariants the namespace is valid.
         let range = unsafe { bindings::net_local_ports(self.as_raw()) };
 
-        // CAST: These are the halves of it.
+        // CAST: The two halves of `range`.
         (range as u16, (range >> 16) as u16)
     }
 
-    /// Returns a number that no other namespace has had. Any context.
+    /// Returns the cookie of the namespace, a number that no other namespace has had. Any context.
     ///
     /// # Examples
     ///
@@ -112,12 +113,13 @@ impl Namespace {
     /// assert_ne!(Namespace::init().cookie(), 0);
     /// ```
     pub fn cookie(&self) -> u64 {
-        // SAFETY: By the type invariants the namespace is valid. This was written when it was made.
+        // SAFETY: By the type invariants the namespace is valid. The cookie is written only when
+        // the namespace is created.
         unsafe { (*self.as_raw()).net_cookie }
     }
 
-    /// Returns whether the current task may give a socket of this namespace the port: those below
-    /// `net.ipv4.ip_unprivileged_port_start` are for those who have `CAP_NET_BIND_SERVICE`.
+    /// Returns `true` if the current task may bind a socket of this namespace to `port`: ports
+    /// below `net.ipv4.ip_unprivileged_port_start` require `CAP_NET_BIND_SERVICE`.
     ///
     /// Process context.
     pub fn may_bind(&self, port: u16) -> bool {
@@ -125,8 +127,8 @@ impl Namespace {
         unsafe { bindings::net_may_bind(self.as_raw(), port) }
     }
 
-    /// Returns whether an address is one of this host's own, as far as this namespace knows: it has
-    /// an interface with it, or a route which says so.
+    /// Returns `true` if `ip` is one of this host's own addresses in this namespace: an interface
+    /// has it, or a route says so.
     ///
     /// Process context.
     pub fn is_local(&self, ip: IpAddr) -> bool {
@@ -134,15 +136,16 @@ impl Namespace {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
         };
-        // So that it has the alignment of a `struct in6_addr`.
+        // A `u128` has the alignment of a `struct in6_addr`.
         let bytes = u128::from_ne_bytes(ip.octets());
 
-        // SAFETY: By the type invariants the namespace is valid, and so is the address.
+        // SAFETY: By the type invariants the namespace is valid, and the address points to 16
+        // bytes.
         unsafe { bindings::net_is_local(self.as_raw(), (&raw const bytes).cast()) }
     }
 
-    /// Returns whether an address is one of all hosts of a network that this host is in, as far as
-    /// this namespace knows: this host takes in what it sends there.
+    /// Returns `true` if `ip` is the broadcast address of a network that this host is in, as seen
+    /// from this namespace: this host receives what it sends to it, too.
     ///
     /// Process context.
     pub fn is_broadcast(&self, ip: IpAddr) -> bool {
@@ -168,9 +171,9 @@ impl Namespace {
         unsafe { &*ptr.cast() }
     }
 
-    /// Takes a reference to a namespace that may be on its way out.
+    /// Takes a reference to a namespace that may be in the process of being destroyed.
     ///
-    /// Returns [`None`] if it is.
+    /// Returns [`None`] if it is being destroyed.
     ///
     /// # Safety
     ///
@@ -180,8 +183,7 @@ impl Namespace {
         // SAFETY: The pointer is valid by the safety requirements.
         let net = NonNull::new(unsafe { bindings::maybe_get_net(ptr) })?;
 
-        // SAFETY: `maybe_get_net` has taken a reference for us, which the result owns from here
-        // on.
+        // SAFETY: `maybe_get_net` has taken a reference for us, which the result owns from now on.
         Some(unsafe { ARef::from_raw(net.cast()) })
     }
 
@@ -201,7 +203,7 @@ impl PartialEq for Namespace {
 
 impl Eq for Namespace {}
 
-// SAFETY: The reference count of `struct net` is what `get_net` and `put_net` work on, and the type
+// SAFETY: `get_net` and `put_net` work on the reference count of `struct net`, and the type
 // invariants guarantee that it is not zero while there is a reference.
 unsafe impl AlwaysRefCounted for Namespace {
     #[inline]
@@ -213,8 +215,8 @@ unsafe impl AlwaysRefCounted for Namespace {
     #[inline]
     unsafe fn dec_ref(obj: NonNull<Self>) {
         // SAFETY: The safety requirements guarantee that the reference count is not zero and that
-        // one reference is ours to give up. This may be called from any context: the last
-        // reference leaves the cleanup to a work queue.
+        // we own one reference. This may be called from any context: dropping the last reference
+        // leaves the cleanup to a work queue.
         unsafe { bindings::put_net(obj.cast().as_ptr()) };
     }
 }
@@ -222,5 +224,6 @@ unsafe impl AlwaysRefCounted for Namespace {
 // SAFETY: `Namespace::dec_ref` can be called from any thread.
 unsafe impl Send for Namespace {}
 
-// SAFETY: A shared reference gives access to the reference count and to nothing else.
+// SAFETY: A shared reference gives access to the reference count, which is atomic, to the cookie,
+// which never changes, and to C functions that any thread may call.
 unsafe impl Sync for Namespace {}

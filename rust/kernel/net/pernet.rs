@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a module has for each network namespace: data, settings and files.
+//! Per-namespace data, settings and files of a module.
 //!
 //! C headers: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h),
 //! [`include/net/netns/generic.h`](srctree/include/net/netns/generic.h)
@@ -32,24 +32,24 @@ use crate::{
 
 use core::marker::PhantomData;
 
-/// Has the [`Place`] of what a module has for each namespace.
+/// A type with a static [`Place`] for its per-namespace data.
 ///
 /// # Safety
 ///
-/// `get` must always return the same one.
+/// `get` must always return the same place.
 pub unsafe trait StaticPlace: Sized + 'static {
-    /// Returns it.
+    /// Returns the place.
     fn get() -> &'static Place<Self>;
 }
 
-/// Makes the [`Place`] of a type that is [`PerNet`], a static.
+/// Defines the static [`Place`] of a type that implements [`PerNet`].
 ///
 /// [`Place`]: crate::net::pernet::Place
 /// [`PerNet`]: crate::net::pernet::PerNet
 #[macro_export]
 macro_rules! pernet_place {
     ($type:ty) => {
-        // SAFETY: There is one.
+        // SAFETY: `get` returns the only `PLACE`.
         unsafe impl $crate::net::pernet::StaticPlace for $type {
             fn get() -> &'static $crate::net::pernet::Place<Self> {
                 static PLACE: $crate::net::pernet::Place<$type> = $crate::net::pernet::Place::new();
@@ -59,18 +59,18 @@ macro_rules! pernet_place {
     };
 }
 
-/// What a module has for each network namespace. Where that is found says
+/// Data that a module keeps for each network namespace. The type's [`Place`] is defined by
 /// [`pernet_place!`](crate::pernet_place).
 pub trait PerNet: StaticPlace + Send + Sync {
-    /// Makes it for a namespace: one of those that exist when it is registered, or a new one, which
-    /// is not created if this fails.
+    /// Creates the data for a namespace. Called for each existing namespace on registration, and
+    /// for each new namespace, whose creation fails if this fails.
     ///
-    /// Process context, may sleep. It is dropped in such a context too, when the namespace goes or
-    /// the registration ends, and after all that `entries` has been given.
+    /// Process context, may sleep. The data is dropped in such a context too, when the namespace is
+    /// destroyed or the registration ends, after everything added to `entries`.
     fn new(net: &Namespace, entries: &mut Entries<'_>) -> Result<KBox<Self>>;
 }
 
-/// What programs in a namespace see of what a module has for it.
+/// The settings and files of a module that programs in a namespace see.
 pub struct Entries<'a> {
     net: &'a Namespace,
     entries: KVec<KBox<dyn Send + Sync>>,
@@ -92,18 +92,18 @@ impl Entries<'_> {
     }
 }
 
-/// What there is for a namespace. Dropped in this order.
+/// The data of one namespace. The fields are dropped in this order.
 struct NetData<T> {
     _entries: KVec<KBox<dyn Send + Sync>>,
     data: KBox<T>,
 }
 
-/// Where each namespace has its `T`, for a `static`.
+/// The place of each namespace's `T`, for a `static`.
 ///
 /// # Invariants
 ///
-/// While `registered` is set `ops` is registered, and for an RCU grace period afterwards. Then the
-/// generic data `id` of each namespace are a pointer to its [`NetData<T>`], or null.
+/// While `registered` is set, and for an RCU grace period afterwards, `ops` is registered, and the
+/// generic data `id` of each namespace is a pointer to its [`NetData<T>`] or null.
 pub struct Place<T> {
     id: Opaque<c_uint>,
     ops: Opaque<bindings::pernet_operations>,
@@ -112,14 +112,14 @@ pub struct Place<T> {
     _data: PhantomData<T>,
 }
 
-// SAFETY: The atomics order the changes of the other fields, which are made by who has set `taken`.
-// Any thread may have a reference to a `T`, and drop one.
+// SAFETY: The atomics order the changes to the other fields, and only the thread that has set
+// `taken` changes them. Any thread may have a reference to a `T`, and drop a `T`.
 unsafe impl<T: Send + Sync> Sync for Place<T> {}
 
 impl<T> Place<T> {
-    /// Creates a place where nothing is.
+    /// Creates an unregistered place.
     pub const fn new() -> Self {
-        // INVARIANT: It is not registered.
+        // INVARIANT: Nothing is registered.
         Self {
             id: Opaque::new(0),
             ops: Opaque::uninit(),
@@ -131,7 +131,8 @@ impl<T> Place<T> {
 }
 
 impl<T: PerNet> Place<T> {
-    /// Does something with what a namespace has; [`None`] if it is not registered.
+    /// Calls `f` with the data of a namespace. Returns [`None`] if there is none or it is not
+    /// registered.
     ///
     /// Any context. `f` must not sleep.
     pub fn with<R>(&'static self, net: &Namespace, f: impl FnOnce(&T) -> R) -> Option<R> {
@@ -140,30 +141,31 @@ impl<T: PerNet> Place<T> {
         if !self.registered.load(Acquire) {
             return None;
         }
-        // SAFETY: The namespace is valid and, by the type invariants, the number that of data which
-        // exist until the end of this read-side critical section at least.
+        // SAFETY: The namespace is valid and, by the type invariants, `id` is registered until the
+        // end of this read-side critical section at least.
         let data = unsafe { Self::slot(net.as_raw()).read() };
-        // SAFETY: As above; they are freed with the namespace, which is kept by the caller.
+        // SAFETY: By the type invariants, `data` is null or points to the namespace's data. That is
+        // freed together with the namespace, which the caller keeps alive, or after a grace period.
         unsafe { data.as_ref() }.map(|slot| f(&slot.data))
     }
 
-    /// Returns where the pointer is that a namespace has.
+    /// Returns a pointer to the namespace's pointer to its data.
     ///
     /// # Safety
     ///
-    /// `net` must be valid, and `ops` be registered.
+    /// `net` must be valid, and `ops` must be registered.
     unsafe fn slot(net: *mut bindings::net) -> *mut *mut NetData<T> {
-        // SAFETY: This is required of the caller; the number does not change while `ops` is
-        // registered.
+        // SAFETY: The caller guarantees that `net` is valid and `ops` is registered; `id` does not
+        // change while `ops` is registered.
         unsafe { bindings::net_generic(net, *T::get().id.get()) }.cast()
     }
 
     /// # Safety
     ///
-    /// Only called for a namespace that has no data yet.
+    /// Must only be called for a namespace that has no data yet.
     unsafe extern "C" fn init(net: *mut bindings::net) -> c_int {
         from_result(|| {
-            // SAFETY: The caller has a namespace that nobody ends in the meantime.
+            // SAFETY: The caller passes a namespace that is not destroyed during this call.
             let namespace = unsafe { Namespace::from_raw(net) };
             let mut entries = Entries {
                 net: namespace,
@@ -175,7 +177,8 @@ impl<T: PerNet> Place<T> {
                 data,
             };
             let slot = KBox::into_raw(KBox::new(slot, GFP_KERNEL)?);
-            // SAFETY: `ops` is registered, or is just being so; the caller has made room.
+            // SAFETY: `ops` is registered, or is being registered, and the caller has allocated
+            // room for the pointer.
             unsafe { Self::slot(net).write(slot) };
             Ok(0)
         })
@@ -183,12 +186,12 @@ impl<T: PerNet> Place<T> {
 
     /// # Safety
     ///
-    /// Only called for a namespace for which `init` has succeeded, once.
+    /// Must only be called once for a namespace for which `init` has succeeded.
     unsafe extern "C" fn exit(net: *mut bindings::net) {
-        // SAFETY: `ops` is registered still.
+        // SAFETY: `ops` is still registered.
         let data = unsafe { Self::slot(net).replace(core::ptr::null_mut()) };
-        // SAFETY: It came from `init`. Nobody uses it: the namespace is going, or `Registration`
-        // has waited for those who do.
+        // SAFETY: `data` comes from `KBox::into_raw` in `init`. It is not in use any more: either
+        // the namespace is being destroyed, or the drop of `Registration` has waited for its users.
         drop(unsafe { KBox::from_raw(data) });
     }
 }
@@ -199,19 +202,19 @@ impl<T> Default for Place<T> {
     }
 }
 
-/// The registration of a [`PerNet`]: as long as it exists each namespace has one.
+/// The registration of a [`PerNet`]. While it exists, each namespace has its own data.
 ///
 /// # Invariants
 ///
-/// The place of `T` is registered, by this object.
+/// The place of `T` is registered by this object.
 pub struct Registration<T: PerNet>(PhantomData<fn() -> T>);
 
 impl<T: PerNet> Registration<T> {
-    /// Registers it, which makes one for each namespace that there is. May sleep.
+    /// Registers `T`, which creates the data of each existing namespace. May sleep.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if it is registered already.
+    /// Returns `EBUSY` if `T` is registered already.
     pub fn new() -> Result<Self> {
         let place = T::get();
 
@@ -225,8 +228,8 @@ impl<T: PerNet> Registration<T> {
             size: size_of::<*mut NetData<T>>(),
             ..pin_init::zeroed()
         };
-        // SAFETY: Nobody else changes what belongs to who has set `taken`. The table and the number
-        // are in a static, and unregistered before the code of its module goes away.
+        // SAFETY: We have set `taken`, so no other thread changes the fields of the place. `ops`
+        // and `id` are in a static, and are unregistered before the module's code goes away.
         let result = to_result(unsafe {
             place.ops.get().write(ops);
             bindings::register_pernet_subsys(place.ops.get())
@@ -235,7 +238,7 @@ impl<T: PerNet> Registration<T> {
             place.taken.store(false, Release);
             return Err(err);
         }
-        // INVARIANT: It was registered just now.
+        // INVARIANT: The place was registered just above.
         place.registered.store(true, Release);
         Ok(Self(PhantomData))
     }
@@ -247,7 +250,7 @@ impl<T: PerNet> Drop for Registration<T> {
 
         place.registered.store(false, Release);
         rcu::synchronize_rcu();
-        // SAFETY: By the type invariants it is registered, by us.
+        // SAFETY: By the type invariants, this object has registered the place.
         unsafe { bindings::unregister_pernet_subsys(place.ops.get()) };
         place.taken.store(false, Release);
     }

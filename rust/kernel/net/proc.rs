@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files of a network namespace, below `/proc/net`.
+//! Files of a network namespace below `/proc/net`.
 //!
 //! C header: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h)
 
@@ -11,42 +11,43 @@ use crate::{
     seq_file::SeqFile, //
 };
 
-/// A file that can be read.
+/// A readable file.
 pub trait Show: 'static {
-    /// Its name.
+    /// Name of the file.
     const NAME: &'static CStr;
 
-    /// Writes what the file says, for a namespace. Process context, may sleep; may be called anew
-    /// for the same reader, with more room.
+    /// Writes the contents of the file for a namespace. Process context, may sleep. May be called
+    /// again for the same reader, with a larger buffer.
     fn show(net: &Namespace, file: &SeqFile);
 }
 
-/// The registration of a file for a namespace: as long as it exists it can be read there. Made by
-/// [`Entries::add_proc`](super::pernet::Entries::add_proc).
+/// The registration of a file for a namespace. While it exists, the file can be read there. Created
+/// by [`Entries::add_proc`](super::pernet::Entries::add_proc).
 ///
 /// # Invariants
 ///
-/// The namespace is valid, and has a file of this name, which is ours.
+/// The namespace is valid and has a file of this name, which this object owns.
 pub(super) struct Registration {
     net: *mut bindings::net,
     name: &'static CStr,
 }
 
-// SAFETY: It can be unregistered by any thread.
+// SAFETY: Any thread may unregister the file.
 unsafe impl Send for Registration {}
 
-// SAFETY: Nothing can be done with a shared reference.
+// SAFETY: A shared reference gives access to nothing.
 unsafe impl Sync for Registration {}
 
 impl Registration {
     /// Registers a file for a namespace. Process context, may sleep.
     ///
-    /// It has to be dropped before the namespace goes: [`Entries`](super::pernet::Entries) does that.
+    /// Must be dropped before the namespace is destroyed; [`Entries`](super::pernet::Entries) does
+    /// so.
     pub(super) fn new<T: Show>(net: &Namespace) -> Result<Self> {
         let net = net.as_raw();
 
-        // SAFETY: The namespace is valid, and so is the name, a constant. The file is removed before
-        // the code of its module goes away.
+        // SAFETY: The namespace is valid, and so is the name, which is a constant. The file is
+        // removed before the module's code goes away.
         let entry = unsafe {
             bindings::proc_create_net_single(
                 T::NAME.as_char_ptr(),
@@ -59,17 +60,17 @@ impl Registration {
         if entry.is_null() {
             return Err(ENOMEM);
         }
-        // INVARIANT: It was created just now.
+        // INVARIANT: The file was created just above.
         Ok(Self { net, name: T::NAME })
     }
 
     /// # Safety
     ///
-    /// Only called for a reader of the file, by whom the namespace is kept.
+    /// Must only be called for a reader of the file, which keeps the namespace alive.
     unsafe extern "C" fn show<T: Show>(file: *mut bindings::seq_file, _data: *mut c_void) -> c_int {
-        // SAFETY: The file is that of a namespace, which the reader keeps.
+        // SAFETY: The file belongs to a namespace that the reader keeps alive.
         let net = unsafe { Namespace::from_raw(bindings::seq_file_single_net(file)) };
-        // SAFETY: This reader waits for us.
+        // SAFETY: The reader waits for this call, so `file` stays valid.
         T::show(net, unsafe { SeqFile::from_raw(file) });
         0
     }
@@ -77,7 +78,8 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the file is there. This waits for those who are in `show`.
+        // SAFETY: By the type invariants the file exists. This call waits for running calls of
+        // `show`.
         unsafe { bindings::remove_proc_entry(self.name.as_char_ptr(), (*self.net).proc_net) };
     }
 }

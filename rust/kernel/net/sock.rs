@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The half of a socket that protocols work on: `struct sock`.
+//! The protocol's side of a socket: `struct sock`.
 //!
-//! # Who may call what
+//! # Locking
 //!
-//! Nothing here needs the socket's lock unless it says so, and nothing takes it but
-//! [`Sock::lock`]. All that can change from several sides at once (state, pending error, shutdown
-//! mask) is kept in atomics, so that an interrupt handler can report what the peer has done while
-//! programs are in the middle of their calls. Each method says where it may be called.
+//! No method needs the socket's lock unless its documentation says so, and only [`Sock::lock`]
+//! takes it. The fields that may change concurrently (state, pending error, shutdown mask) are
+//! accessed atomically, so that an interrupt handler can report the peer's actions while programs
+//! are inside calls. Each method documents the contexts from which it may be called.
 //!
 //! C header: [`include/net/sock.h`](srctree/include/net/sock.h)
 
@@ -50,10 +50,10 @@ use crate::{
 
 use core::ptr::NonNull;
 
-// `bindgen` does not understand all that a `struct sock` is made of, see `rust/bindgen_parameters`.
+// `bindgen` does not understand all members of `struct sock`, see `rust/bindgen_parameters`.
 static_assert!(size_of::<bindings::sock>() == bindings::SOCK_SIZE);
 
-/// The states of TCP, which other stream protocols use as well so that tools can show them.
+/// The states of TCP. Other stream protocols use them as well, so that tools can show them.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the names are those of RFC 9293")]
@@ -92,16 +92,16 @@ impl TcpState {
 }
 
 impl_flags!(
-    /// Which directions of a socket are shut down.
+    /// Directions of a socket that are shut down.
     #[derive(Debug, Clone, Default, Copy, PartialEq, Eq)]
     pub struct ShutdownMask(u8);
 
-    /// A direction of a socket that is shut down.
+    /// One direction of a socket that is shut down.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Shutdown {
-        /// Nothing more will be received.
+        /// No more data will be received.
         Recv = bindings::RCV_SHUTDOWN as u8,
-        /// Nothing more will be sent.
+        /// No more data will be sent.
         Send = bindings::SEND_SHUTDOWN as u8,
     }
 );
@@ -110,25 +110,25 @@ impl_flags!(
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum SockFlag {
-    /// No program holds the socket any more.
+    /// The socket does not belong to any program any more.
     Dead = bindings::sock_flags_SOCK_DEAD,
-    /// A program is told by a signal what happens (`O_ASYNC`).
+    /// A program is notified of events by a signal (`O_ASYNC`).
     Async = bindings::sock_flags_SOCK_FASYNC,
-    /// The peer will send nothing more, and the program has been told so.
+    /// The peer will not send more data, and the program has been told so.
     Done = bindings::sock_flags_SOCK_DONE,
-    /// Closing waits for data that were not sent yet.
+    /// Closing waits until all data has been sent (`SO_LINGER`).
     Linger = bindings::sock_flags_SOCK_LINGER,
-    /// Urgent data are part of the stream.
+    /// Urgent data is part of the stream.
     UrgInline = bindings::sock_flags_SOCK_URGINLINE,
-    /// The connection is probed when it is idle.
+    /// The connection is probed while it is idle.
     KeepOpen = bindings::sock_flags_SOCK_KEEPOPEN,
-    /// Datagrams may go to everybody.
+    /// Datagrams may be sent to broadcast addresses.
     Broadcast = bindings::sock_flags_SOCK_BROADCAST,
-    /// `MSG_ZEROCOPY` is answered.
+    /// The program gets notifications for `MSG_ZEROCOPY`.
     ZeroCopy = bindings::sock_flags_SOCK_ZEROCOPY,
 }
 
-/// A socket as protocols see it.
+/// A socket as seen by protocols.
 ///
 /// # Invariants
 ///
@@ -138,7 +138,7 @@ pub enum SockFlag {
 ///
 /// # Examples
 ///
-/// What a `recvmsg` has to do before it can copy anything:
+/// The preparations of a `recvmsg` before it copies data:
 ///
 /// ```
 /// use kernel::net::sock::{
@@ -173,7 +173,7 @@ impl Sock {
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::sock) -> &'a Self {
         // SAFETY: The pointer is valid by the safety requirements and `Self` has the same layout.
         //
-        // INVARIANT: So do the safety requirements guarantee the type invariants.
+        // INVARIANT: The safety requirements guarantee the type invariants.
         unsafe { &*ptr.cast() }
     }
 
@@ -183,24 +183,26 @@ impl Sock {
         self.0.get()
     }
 
-    /// Calls `f`, which allocates memory for the socket: what it allocates with
-    /// [`GFP_KERNEL_ACCOUNT`] is charged to the memory cgroup that the socket belongs to, rather than
-    /// to that of the thread. Process context.
+    /// Calls `f`, charging its allocations to the socket's memory cgroup. Allocations with
+    /// [`GFP_KERNEL_ACCOUNT`] are charged to the cgroup that the socket belongs to instead of the
+    /// thread's. Process context.
     ///
     /// [`GFP_KERNEL_ACCOUNT`]: crate::alloc::flags::GFP_KERNEL_ACCOUNT
     pub fn charged<R>(&self, f: impl FnOnce() -> R) -> R {
-        // SAFETY: The socket is valid by the type invariants, and has a reference to its memory
-        // cgroup, if any, until it is freed; it is borrowed for longer than `f` runs.
+        // SAFETY: The socket is valid by the type invariants, and holds a reference to its memory
+        // cgroup, if any, until it is freed. The socket is borrowed until after `f` has returned.
         let old = unsafe { bindings::sock_enter_memcg(self.as_raw()) };
         let result = f();
 
-        // SAFETY: That is what the same thread had before, and whoever has set it still keeps it.
+        // SAFETY: `old` is what this thread had before, and the code that set it still keeps it
+        // alive.
         unsafe { bindings::sock_leave_memcg(old) };
         result
     }
 
-    /// Takes a reference to the network namespace of the socket, unless it is going away: that of a
-    /// socket that the kernel has created for itself can. Any context.
+    /// Takes a reference to the network namespace of the socket. Returns [`None`] if the namespace
+    /// is being destroyed, which can happen to sockets that the kernel has created for itself. Any
+    /// context.
     pub fn namespace(&self) -> Option<ARef<Namespace>> {
         // SAFETY: The socket is valid by the type invariants, and keeps at least the memory of its
         // namespace.
@@ -221,14 +223,14 @@ impl Sock {
         self.raw_state().store(state as u8 as i8, Release);
     }
 
-    /// Returns which directions are shut down. Any context.
+    /// Returns the directions that are shut down. Any context.
     #[inline]
     pub fn shutdown_mask(&self) -> ShutdownMask {
         // CAST: The bits remain the same.
         ShutdownMask::from_raw(self.raw_shutdown().load(Acquire) as u8)
     }
 
-    /// Shuts down directions. Any context.
+    /// Shuts down one or both directions. Any context.
     pub fn add_shutdown(&self, mask: impl Into<ShutdownMask>) {
         // CAST: The bits remain the same.
         let mask = u8::from(mask.into()) as i8;
@@ -240,34 +242,34 @@ impl Sock {
         }
     }
 
-    /// Opens both directions again, for a socket that is about to be connected anew. Process context,
+    /// Reopens both directions of a socket that is about to be connected again. Process context,
     /// may sleep.
     pub fn clear_shutdown(&self) {
         let _guard = self.lock();
         self.raw_shutdown().store(0, Release);
-        // SAFETY: The socket is valid by the type invariants, and its lock held.
+        // SAFETY: The socket is valid by the type invariants, and its lock is held.
         unsafe { bindings::sock_reset_flag(self.as_raw(), SockFlag::Done as u32) };
     }
 
     /// Sets the pending error, which the next call reports. Any context.
     ///
-    /// It wakes nobody: see [`Sock::error_report`].
+    /// Does not wake waiters: see [`Sock::error_report`].
     #[inline]
     pub fn set_error(&self, err: Error) {
         // NO-OVERFLOW: An `Error` is between `-MAX_ERRNO` and -1.
         self.raw_error().store(-err.to_errno(), Release);
     }
 
-    /// Looks at the pending error. Any context.
+    /// Returns the pending error without clearing it. Any context.
     #[inline]
     pub fn error(&self) -> Option<Error> {
         Self::error_from_raw(self.raw_error().load(Acquire))
     }
 
-    /// Takes the pending error: no other call will see it. Any context.
+    /// Returns and clears the pending error, so that no other call will see it. Any context.
     #[inline]
     pub fn take_error(&self) -> Option<Error> {
-        // Spares the common case, in which there is none, the atomic operation.
+        // In the common case there is no error. This avoids the atomic operation then.
         self.error()?;
         Self::error_from_raw(self.raw_error().xchg(0, Full))
     }
@@ -279,7 +281,7 @@ impl Sock {
         }
     }
 
-    /// Returns whether a flag is set. Any context.
+    /// Returns `true` if a flag is set. Any context.
     #[inline]
     pub fn is_flag(&self, flag: SockFlag) -> bool {
         // SAFETY: The socket is valid by the type invariants.
@@ -288,19 +290,19 @@ impl Sock {
 
     fn raw_state(&self) -> &Atomic<i8> {
         // SAFETY: By the type invariants the pointer is valid for as long as `self` is. C code
-        // writes to the state, a byte, in one piece.
+        // writes the state, which is a byte, with single stores.
         unsafe { Atomic::from_ptr((&raw mut (*self.as_raw()).__sk_common.skc_state).cast()) }
     }
 
     fn raw_shutdown(&self) -> &Atomic<i8> {
         // SAFETY: By the type invariants the pointer is valid for as long as `self` is. C code
-        // writes to the mask, a byte, in one piece.
+        // writes the mask, which is a byte, with single stores.
         unsafe { Atomic::from_ptr((&raw mut (*self.as_raw()).sk_shutdown).cast()) }
     }
 
     fn raw_error(&self) -> &Atomic<i32> {
         // SAFETY: By the type invariants the pointer is valid for as long as `self` is. C code
-        // writes to the error in ways that are atomic.
+        // writes the error atomically.
         unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_err) }
     }
 }
@@ -312,8 +314,8 @@ impl ShutdownMask {
     }
 }
 
-// SAFETY: The reference count of `struct sock` is what `sock_hold` and `sock_put` work on, and the
-// type invariants guarantee that it is not zero while there is a reference.
+// SAFETY: `sock_hold` and `sock_put` work on the reference count of `struct sock`, and the type
+// invariants guarantee that it is not zero while there is a reference.
 unsafe impl AlwaysRefCounted for Sock {
     #[inline]
     fn inc_ref(&self) {
@@ -324,7 +326,7 @@ unsafe impl AlwaysRefCounted for Sock {
     #[inline]
     unsafe fn dec_ref(obj: NonNull<Self>) {
         // SAFETY: The safety requirements guarantee that the reference count is not zero and that
-        // one reference is ours to give up.
+        // we own one reference.
         unsafe { bindings::sock_put(obj.cast().as_ptr()) };
     }
 }
@@ -332,6 +334,6 @@ unsafe impl AlwaysRefCounted for Sock {
 // SAFETY: `Sock::dec_ref` can be called from any thread.
 unsafe impl Send for Sock {}
 
-// SAFETY: The methods that take a shared reference access the socket atomically, under its locks,
-// or only read what does not change.
+// SAFETY: The methods that take a shared reference access the socket atomically or under its locks,
+// or only read fields that do not change.
 unsafe impl Sync for Sock {}

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Values of socket options on their way between programs and protocols.
+//! Values of socket options, exchanged between programs and protocols.
 //!
-//! Both directions exist for user space and for other parts of the kernel; who gets an
-//! [`OptionIn`] or an [`OptionOut`] need not know which it is. They are for the call that they were
-//! passed to, in process context, and copying may sleep.
+//! Both directions exist for user space and for other parts of the kernel; code that handles an
+//! [`OptionIn`] or an [`OptionOut`] need not know which one it is. Both may only be used during the
+//! call that they were passed to, in process context. Copying may sleep.
 //!
 //! C headers: [`include/linux/sockptr.h`](srctree/include/linux/sockptr.h),
 //! [`include/linux/net.h`](srctree/include/linux/net.h)
@@ -17,18 +17,18 @@ use crate::{
 
 use core::marker::PhantomData;
 
-/// The level of the options that all sockets have.
+/// The level of options that all sockets have.
 pub const SOL_SOCKET: i32 = bindings::SOL_SOCKET as i32;
 
-/// The value that somebody passes to setsockopt(2).
+/// A value passed to setsockopt(2).
 ///
-/// It can be read any number of times. User space may change it in the meantime: what is decided by
-/// one copy must not be done with another.
+/// The value can be read any number of times. User space may change it between two reads, so the
+/// copy that was checked must be the copy that is used.
 ///
 /// # Invariants
 ///
-/// For the duration of `'a`, `value` is an address in user space, or one in the kernel with `len`
-/// bytes that are initialised and not written to.
+/// For the duration of `'a`, `value` is an address in user space, or an address in the kernel with
+/// `len` bytes that are initialised and not written to.
 ///
 /// # Examples
 ///
@@ -54,9 +54,9 @@ pub struct OptionIn<'a> {
 }
 
 impl<'a> OptionIn<'a> {
-    /// Makes a value of bytes in the kernel.
+    /// Creates a value from bytes in the kernel.
     pub fn new(bytes: &'a [u8]) -> Self {
-        // INVARIANT: The bytes are borrowed for as long as `'a`.
+        // INVARIANT: The bytes are borrowed for `'a`.
         Self {
             // SAFETY: The function only stores the pointer.
             value: unsafe { bindings::KERNEL_SOCKPTR(bytes.as_ptr().cast_mut().cast()) },
@@ -70,10 +70,10 @@ impl<'a> OptionIn<'a> {
     /// # Safety
     ///
     /// For the duration of `'a`, if `value` is an address in the kernel, the `len` bytes there must
-    /// be initialised and not written to. If it is one in user space then it must be that of the
+    /// be initialised and not written to. If it is an address in user space, it must belong to the
     /// current task.
     pub(super) unsafe fn from_raw(value: bindings::sockptr_t, len: c_uint) -> Self {
-        // INVARIANT: This is required of the caller.
+        // INVARIANT: The safety requirements guarantee the type invariants.
         Self {
             value,
             // CAST: `usize` has at least 32 bits.
@@ -82,7 +82,7 @@ impl<'a> OptionIn<'a> {
         }
     }
 
-    /// Returns the value in the form of C code, and how many bytes it has.
+    /// Returns the value as C code represents it, and its length in bytes.
     pub(super) fn as_raw(&self) -> (bindings::sockptr_t, c_uint) {
         (
             self.value,
@@ -90,28 +90,29 @@ impl<'a> OptionIn<'a> {
         )
     }
 
-    /// Returns the number of bytes, as the program says.
+    /// Returns the length in bytes that the program has passed.
     #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Returns whether there is nothing.
+    /// Returns `true` if the length is 0.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Copies the beginning of the value, as much as fits, and returns how many bytes that were.
+    /// Copies the beginning of the value, up to the length of `out`. Returns the number of bytes
+    /// copied.
     ///
     /// # Errors
     ///
-    /// `EFAULT` if the program has not got them.
+    /// Returns `EFAULT` if the program's memory is not accessible.
     pub fn read_prefix(&self, out: &mut [u8]) -> Result<usize> {
         let len = self.len.min(out.len());
 
-        // SAFETY: `out` has room for `len` bytes. By the type invariants there are so many to copy,
-        // or they are in user space, which is checked.
+        // SAFETY: `out` has room for `len` bytes. By the type invariants there are `len` bytes to
+        // copy, or they are in user space, where the callee checks access.
         if unsafe { bindings::copy_from_sockptr(out.as_mut_ptr().cast(), self.value, len) } != 0 {
             return Err(EFAULT);
         }
@@ -122,7 +123,8 @@ impl<'a> OptionIn<'a> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if there are less, `EFAULT` if the program has not got them.
+    /// Returns `EINVAL` if the value is shorter, and `EFAULT` if the program's memory is not
+    /// accessible.
     pub fn read<const N: usize>(&self) -> Result<[u8; N]> {
         let mut bytes = [0; N];
 
@@ -133,51 +135,51 @@ impl<'a> OptionIn<'a> {
         Ok(bytes)
     }
 
-    /// Reads an `int`, as most options are. What follows it is ignored, as everywhere.
+    /// Reads an `int`, the type of most options. Ignores any further bytes, as all protocols do.
     ///
     /// # Errors
     ///
-    /// As [`OptionIn::read`].
+    /// As for [`OptionIn::read`].
     pub fn read_int(&self) -> Result<i32> {
         self.read().map(i32::from_ne_bytes)
     }
 
-    /// Reads a string, without the NUL that it may end with, and cuts off what does not fit.
+    /// Reads a string, without a terminating NUL. Truncates what does not fit in `out`.
     ///
-    /// Nothing after the NUL is touched.
+    /// Does not access any bytes after the NUL.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if there is nothing at all, `EFAULT` if the program has not got it.
+    /// Returns `EINVAL` if the length is 0, and `EFAULT` if the program's memory is not accessible.
     pub fn read_str<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8]> {
         let max = self.len.min(out.len());
         if max == 0 {
             return Err(EINVAL);
         }
 
-        // SAFETY: `out` has room for `max` bytes. By the type invariants there are so many to copy,
-        // or they are in user space, which is checked.
+        // SAFETY: `out` has room for `max` bytes. By the type invariants there are `max` bytes to
+        // copy, or they are in user space, where the callee checks access.
         let len =
             unsafe { bindings::strncpy_from_sockptr(out.as_mut_ptr().cast(), self.value, max) };
         if len < 0 {
             return Err(EFAULT);
         }
 
-        // In the kernel the last byte is taken for a NUL without being looked at, and the NUL
-        // counts.
+        // For a kernel address, C code takes the last byte for a NUL without checking, and counts
+        // the NUL.
         let copied = out.get(..max).unwrap_or(&[]);
         let end = copied.iter().position(|&byte| byte == 0).unwrap_or(max);
         Ok(copied.get(..end).unwrap_or(&[]))
     }
 }
 
-/// Where the answer to getsockopt(2) goes.
+/// The destination of the value that getsockopt(2) returns.
 ///
-/// It can be written once. Whoever asks is told how many bytes it was.
+/// The value can be written once. The program is told its length.
 ///
 /// # Invariants
 ///
-/// `opt` is valid and nobody else accesses it for the duration of `'a`; its `iter_out` may be
+/// `opt` is valid and accessed only by this object for the duration of `'a`; its `iter_out` may be
 /// written to, and its `optlen` is not negative.
 pub struct OptionOut<'a> {
     opt: *mut bindings::sockopt_t,
@@ -185,55 +187,56 @@ pub struct OptionOut<'a> {
 }
 
 impl OptionOut<'_> {
-    /// Borrows the place for an answer from C code.
+    /// Borrows the destination of a value from C code.
     ///
     /// # Safety
     ///
-    /// For the duration of the lifetime `opt` must be valid, as the socket layer passes it to
-    /// `getsockopt_iter`, and be accessed in no other way.
+    /// For the duration of the lifetime, `opt` must be valid as the socket layer passes it to
+    /// `getsockopt_iter`, and must only be accessed through the result.
     pub(super) unsafe fn from_raw(opt: *mut bindings::sockopt_t) -> Self {
-        // INVARIANT: This is required of the caller; the socket layer checks the length.
+        // INVARIANT: The safety requirements guarantee the type invariants; the socket layer checks
+        // the length.
         Self {
             opt,
             _opt: PhantomData,
         }
     }
 
-    /// Returns how many bytes there is room for.
+    /// Returns the size in bytes of the program's buffer.
     pub fn len(&self) -> usize {
-        // SAFETY: By the type invariants this is valid and ours.
+        // SAFETY: By the type invariants `opt` is valid and ours.
         usize::try_from(unsafe { (*self.opt).optlen }).unwrap_or(0)
     }
 
-    /// Returns whether there is no room.
+    /// Returns `true` if the program's buffer is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Answers with `value`.
+    /// Returns `value` to the program.
     ///
-    /// If there is not enough room then only the beginning is copied, which is how most options
-    /// behave; for those that must not be cut off look at [`OptionOut::len`] before.
+    /// If the buffer is too small, copies the beginning only, as most options do. For an option
+    /// that must not be truncated, check [`OptionOut::len`] first.
     ///
     /// # Errors
     ///
-    /// `EFAULT` if the program has not got the room that it says it has.
+    /// Returns `EFAULT` if the program's buffer is not accessible.
     pub fn put(self, value: &[u8]) -> Result {
         let value = value.get(..self.len()).unwrap_or(value);
 
         // SAFETY: By the type invariants the iterator is valid, may be written to, and is ours. The
-        // socket layer has made it with the direction `ITER_DEST`.
+        // socket layer has created it with the direction `ITER_DEST`.
         let iter = unsafe { IovIterDest::from_raw(&raw mut (*self.opt).iter_out) };
         if iter.copy_to_iter(value) != value.len() {
             return Err(EFAULT);
         }
-        // CAST: It is no more than what was in `optlen`.
-        // SAFETY: By the type invariants this is valid and ours.
+        // CAST: Not more than the previous `optlen`.
+        // SAFETY: By the type invariants `opt` is valid and ours.
         unsafe { (*self.opt).optlen = value.len() as c_int };
         Ok(())
     }
 
-    /// Answers with an `int`, as [`OptionOut::put`] does.
+    /// Returns an `int` to the program, as [`OptionOut::put`] does.
     pub fn put_int(self, value: i32) -> Result {
         self.put(&value.to_ne_bytes())
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sockets that stand in for others.
+//! Sockets that substitute other sockets.
 //!
-//! When a program creates a socket, a [`Substitute`] can create another one for it.
+//! When a program creates a socket, a [`Substitute`] can create another socket in its place.
 //!
 //! C header: [`include/net/socket_substitute.h`](srctree/include/net/socket_substitute.h)
 
@@ -19,21 +19,21 @@ use crate::{
 
 use core::marker::PhantomData;
 
-/// Has a say in what sockets programs get.
+/// A provider of substitute sockets.
 #[vtable]
 pub trait Substitute: Sized + 'static {
-    /// Returns the socket that a program gets instead of the one that it has asked for, if there is
-    /// a better one. `net` is the namespace of the program.
+    /// Returns the socket that a program gets in place of the requested one, or [`None`] to leave
+    /// the request alone. `net` is the network namespace of the program.
     ///
     /// Process context, may sleep.
     fn create(net: &Namespace, family: i32, kind: i32, protocol: i32) -> Result<Option<NewSocket>>;
 }
 
-/// The registration of a [`Substitute`]: as long as it exists it is asked.
+/// The registration of a [`Substitute`]. While it exists, `create` is called for new sockets.
 ///
 /// # Invariants
 ///
-/// `T` is registered, by this object.
+/// `T` is registered by this object.
 pub struct Registration<T: Substitute>(PhantomData<fn() -> T>);
 
 impl<T: Substitute> Registration<T> {
@@ -42,22 +42,22 @@ impl<T: Substitute> Registration<T> {
         owner: this_module::<T::OwnerModule>().as_ptr(),
     };
 
-    /// Registers it. May sleep.
+    /// Registers `T`. May sleep.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if there is one already; there can be only one.
+    /// Returns `EBUSY` if another substitute is registered; there can be only one.
     pub fn new() -> Result<Self> {
-        // SAFETY: The table is a constant. It is unregistered before the code of its module goes
-        // away, by the drop of `Self` at the latest.
+        // SAFETY: The table is a constant. It is unregistered before the module's code goes away,
+        // by the drop of `Self` at the latest.
         to_result(unsafe { bindings::socket_register_substitute(Self::RAW) })?;
-        // INVARIANT: It was registered just now.
+        // INVARIANT: `T` was registered just above.
         Ok(Self(PhantomData))
     }
 
     /// # Safety
     ///
-    /// Only called by `create_substitute`.
+    /// Must only be called by `create_substitute`.
     unsafe extern "C" fn create(
         net: *mut bindings::net,
         family: c_int,
@@ -75,7 +75,7 @@ impl<T: Substitute> Registration<T> {
 
 impl<T: Substitute> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants it is registered, by us.
+        // SAFETY: By the type invariants, this object has registered `T`.
         unsafe { bindings::socket_unregister_substitute(Self::RAW) };
     }
 }

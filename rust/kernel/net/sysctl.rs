@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Settings of a network namespace, below `/proc/sys/net`.
+//! Settings of a network namespace below `/proc/sys/net`.
 //!
 //! C headers: [`include/linux/sysctl.h`](srctree/include/linux/sysctl.h),
 //! [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
@@ -17,49 +17,51 @@ use core::ptr::NonNull;
 
 /// A directory of settings.
 pub trait Settings: Send + Sync + 'static {
-    /// Where the directory is, `c"net/xensock"` for example.
+    /// Path of the directory below `/proc/sys`, for example `c"net/xensock"`.
     const PATH: &'static CStr;
 
-    /// The names of the settings.
+    /// Names of the settings.
     const NAMES: &'static [&'static CStr];
 
-    /// Returns the value of a setting, by its place in [`Settings::NAMES`]. Process context.
+    /// Returns the value of a setting, given by its index in [`Settings::NAMES`]. Process context.
     fn show(&self, setting: usize) -> Result<KVec<u8>>;
 
-    /// Changes a setting to what was written, without the blanks around it. Process context.
+    /// Changes a setting to the value that a program wrote, without surrounding white space.
+    /// Process context.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it has no meaning.
+    /// Returns `EINVAL` if the value is not valid for the setting.
     fn store(&self, setting: usize, value: &[u8]) -> Result;
 }
 
-/// The registration of [`Settings`] for a namespace: as long as it exists they can be seen there.
-/// Made by [`Entries::add_sysctl`](super::pernet::Entries::add_sysctl).
+/// The registration of [`Settings`] for a namespace. While it exists, the settings are visible
+/// there. Created by [`Entries::add_sysctl`](super::pernet::Entries::add_sysctl).
 ///
-/// All can read them. Only who has `CAP_NET_ADMIN` in the initial user namespace can write them:
-/// that somebody has made himself a network namespace does not give him more than he had before.
+/// Everyone can read the settings. Writing requires `CAP_NET_ADMIN` in the initial user namespace:
+/// creating a network namespace of one's own must not give more rights.
 ///
 /// # Invariants
 ///
-/// `header` is that of `table`, which is registered; each entry refers to `settings`, a reference
-/// that is owned, and to a number below that of the names.
+/// `header` is the registration of `table`. Each entry of `table` refers to `settings`, to which
+/// this object owns a reference, and to an index into the names.
 pub(super) struct Registration<T: Settings> {
     header: NonNull<bindings::ctl_table_header>,
     _table: KVec<bindings::ctl_table>,
     _settings: Arc<T>,
 }
 
-// SAFETY: It can be unregistered by any thread, and a `T` dropped.
+// SAFETY: Any thread may unregister the table and drop a `T`, which is `Send` and `Sync`.
 unsafe impl<T: Settings> Send for Registration<T> {}
 
-// SAFETY: Nothing can be done with a shared reference.
+// SAFETY: A shared reference gives access to nothing.
 unsafe impl<T: Settings> Sync for Registration<T> {}
 
 impl<T: Settings> Registration<T> {
     /// Registers settings for a namespace. Process context, may sleep.
     ///
-    /// It has to be dropped before the namespace goes: [`Entries`](super::pernet::Entries) does that.
+    /// Must be dropped before the namespace is destroyed; [`Entries`](super::pernet::Entries) does
+    /// so.
     pub(super) fn new(net: &Namespace, settings: Arc<T>) -> Result<Self> {
         let mut table = KVec::with_capacity(T::NAMES.len(), GFP_KERNEL)?;
 
@@ -75,7 +77,7 @@ impl<T: Settings> Registration<T> {
             table.push(entry, GFP_KERNEL)?;
         }
         // SAFETY: The namespace is valid, and so are the path, which is a constant, and the table.
-        // They remain so until it is unregistered.
+        // They stay valid until the table is unregistered.
         let header = unsafe {
             bindings::register_net_sysctl_sz(
                 net.as_raw(),
@@ -84,7 +86,7 @@ impl<T: Settings> Registration<T> {
                 table.len(),
             )
         };
-        // INVARIANT: It was registered just now, with entries as required.
+        // INVARIANT: The table was registered just above, with entries as required.
         Ok(Self {
             header: NonNull::new(header).ok_or(ENOMEM)?,
             _table: table,
@@ -94,7 +96,7 @@ impl<T: Settings> Registration<T> {
 
     /// # Safety
     ///
-    /// Only called through an entry of the table, with a buffer of the kernel's that has room for
+    /// Must only be called through an entry of the table, with a kernel buffer that has room for
     /// `*len` bytes and one more.
     unsafe extern "C" fn handler(
         entry: *const bindings::ctl_table,
@@ -104,8 +106,8 @@ impl<T: Settings> Registration<T> {
         pos: *mut bindings::loff_t,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The arguments are the caller's, and by the type invariants the entry refers to
-            // a `T`, which is kept until nobody is here any more.
+            // SAFETY: The arguments come from the caller, and by the type invariants the entry
+            // refers to a `T`, which is kept until no handler is running any more.
             let (settings, number, room, start) = unsafe {
                 (
                     &*(*entry).data.cast::<T>(),
@@ -116,18 +118,18 @@ impl<T: Settings> Registration<T> {
             };
 
             if write != 0 {
-                // SAFETY: This only looks at the current task.
+                // SAFETY: This only checks the current task.
                 if !unsafe { bindings::capable(bindings::CAP_NET_ADMIN as c_int) } {
                     return Err(EPERM);
                 }
-                // What does not come in one piece cannot be understood.
+                // A value must be written in one piece.
                 if start != 0 {
                     return Err(EINVAL);
                 }
-                // SAFETY: The caller has copied so many bytes from the program.
+                // SAFETY: The caller has copied `*len` bytes from the program.
                 let value = unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), room) };
                 settings.store(number, value.trim_ascii())?;
-                // SAFETY: The argument is the caller's.
+                // SAFETY: `pos` is a valid argument of the caller.
                 unsafe { *pos += room as bindings::loff_t };
                 return Ok(0);
             }
@@ -137,7 +139,8 @@ impl<T: Settings> Registration<T> {
             let start = usize::try_from(start).map_err(|_| EINVAL)?;
             let rest = value.get(start..).unwrap_or(&[]);
             let rest = rest.get(..room).unwrap_or(rest);
-            // SAFETY: There is room for so many bytes, and the arguments are the caller's.
+            // SAFETY: `rest` is at most `*len` bytes, for which there is room, and the arguments
+            // come from the caller.
             unsafe {
                 core::ptr::copy_nonoverlapping(rest.as_ptr(), buffer.cast(), rest.len());
                 *len = rest.len();
@@ -150,8 +153,8 @@ impl<T: Settings> Registration<T> {
 
 impl<T: Settings> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants it is registered, by us. This waits for those who are in
-        // `handler`.
+        // SAFETY: By the type invariants, this object has registered the table. This call waits for
+        // running calls of `handler`.
         unsafe { bindings::unregister_net_sysctl_table(self.header.as_ptr()) };
     }
 }

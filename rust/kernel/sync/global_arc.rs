@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A place in a static for a shared object that comes and goes.
+//! A slot in a static for a reference-counted object that comes and goes.
 
 use super::{
     atomic::{
@@ -17,16 +17,16 @@ use core::{
     ptr::NonNull, //
 };
 
-/// Holds at most one [`Arc`], and hands out further references to it.
+/// A slot for at most one [`Arc`], which returns further references to its object.
 ///
-/// Meant for statics of a module: entry points that are not given any data, such as the `probe` of
-/// a bus or the `create` of a protocol family, find the module's current object here. The owner
-/// must [`take`](Self::take) the object before the module goes, as statics are not dropped.
+/// Meant for statics of a module: entry points without a context argument, such as the `probe` of a
+/// bus or the `create` of a protocol family, find the module's current object here. The owner must
+/// [`take`](Self::take) the object before the module is unloaded, since statics are not dropped.
 ///
 /// # Invariants
 ///
-/// `ptr` is null or came from [`Arc::into_raw`], and that reference is owned by the slot. It is
-/// given up only an RCU grace period after `ptr` has ceased to hold it.
+/// `ptr` is null or comes from [`Arc::into_raw`], and the slot owns that reference. The slot gives
+/// the reference up only an RCU grace period after it has removed the pointer from `ptr`.
 ///
 /// # Examples
 ///
@@ -48,11 +48,11 @@ pub struct GlobalArc<T> {
 }
 
 // SAFETY: The slot is an `Arc<T>` that any thread may clone or take, which needs what sending and
-// sharing `Arc<T>` needs.
+// sharing an `Arc<T>` needs.
 unsafe impl<T: Send + Sync> Sync for GlobalArc<T> {}
 
 impl<T> GlobalArc<T> {
-    /// An empty slot.
+    /// Creates an empty slot.
     pub const fn new() -> Self {
         // INVARIANT: The slot is empty.
         Self {
@@ -61,18 +61,18 @@ impl<T> GlobalArc<T> {
         }
     }
 
-    /// A further reference to the object, if there is one. Callable in any context.
+    /// Returns a new reference to the object, or [`None`] if the slot is empty. Any context.
     pub fn get(&self) -> Option<Arc<T>> {
         let _guard = rcu::read_lock();
         let ptr = NonNull::new(self.ptr.load(Acquire))?;
 
-        // SAFETY: By the type invariant `ptr` came from `Arc::into_raw`, and the slot's reference
+        // SAFETY: By the type invariant, `ptr` comes from `Arc::into_raw`, and the slot's reference
         // outlives this read-side critical section.
         let object = unsafe { ArcBorrow::from_raw(ptr.as_ptr().cast_const()) };
         Some(object.into())
     }
 
-    /// Puts an object in, and drops the previous one. May sleep.
+    /// Stores an object and drops the previous one. May sleep.
     pub fn set(&self, object: Arc<T>) {
         drop(self.replace(Arc::into_raw(object).cast_mut()));
     }
@@ -82,7 +82,7 @@ impl<T> GlobalArc<T> {
         self.replace(core::ptr::null_mut())
     }
 
-    /// Takes the object out if it is this one. May sleep.
+    /// Takes the object out if it is `object`. May sleep.
     pub fn take_if(&self, object: &Arc<T>) -> Option<Arc<T>> {
         let ptr = Arc::as_ptr(object).cast_mut();
 
@@ -97,8 +97,8 @@ impl<T> GlobalArc<T> {
         let old = NonNull::new(self.ptr.xchg(new, Full))?;
 
         rcu::synchronize_rcu();
-        // SAFETY: By the type invariant this is a reference from `Arc::into_raw` that the slot
-        // owned. It left the slot a grace period ago, so that it is ours alone.
+        // SAFETY: By the type invariant, `old` is a reference from `Arc::into_raw` that the slot
+        // owned. The slot has not held it for a grace period, so the reference is ours alone.
         Some(unsafe { Arc::from_raw(old.as_ptr().cast_const()) })
     }
 }

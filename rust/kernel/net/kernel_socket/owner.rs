@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! On whose behalf a kernel socket is used.
+//! The user on whose behalf a kernel socket is used.
 
 use super::{
     KernelSocket,
@@ -19,19 +19,18 @@ use crate::{
 
 use core::ptr::NonNull;
 
-/// A user without privileges to whom sockets belong.
+/// An unprivileged user who owns sockets.
 ///
-/// Kernel threads may do everything. Whoever carries out with one what somebody else asks for, a
-/// guest or a remote client, has each socket belong to an owner: what is done with it is then done
-/// as if a program of that user did it, which is not root, is in no group that anybody else is in,
-/// and has no capabilities. And to those who ask whose a socket is (`SO_REUSEPORT` shares a port
-/// between sockets of the same user, rules of routing can be about users, and tools show it), it is
-/// that user's.
+/// Kernel threads may do everything. A thread that carries out the requests of a guest or a remote
+/// client should give each socket an owner: operations on the socket then run as if by a program of
+/// that user, who is not root, is in a group of its own, and has no capabilities. The socket also
+/// belongs to that user for all code that checks a socket's user: `SO_REUSEPORT` shares a port
+/// between sockets of the same user, routing rules can depend on the user, and tools show it.
 ///
 /// # Invariants
 ///
-/// Both credentials are those of the user, and do not change. `user` has no capabilities, and
-/// `binder` none but `CAP_NET_BIND_SERVICE`.
+/// Both credentials belong to the user, and do not change. `user` has no capabilities, and `binder`
+/// has none but `CAP_NET_BIND_SERVICE`.
 ///
 /// # Examples
 ///
@@ -71,69 +70,70 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Creates an owner with the number of a user (and of a group) of the initial user namespace.
+    /// Creates an owner from a user ID, which is also its group ID, in the initial user namespace.
     ///
-    /// It is for the caller to choose one that nobody else has. `EINVAL` if it stands for no user.
+    /// The caller must choose an ID that is not otherwise in use. Fails with `EINVAL` if the ID is
+    /// not valid.
     pub fn new(user: u32) -> Result<Self> {
         if user == u32::MAX {
             return Err(EINVAL);
         }
-        // INVARIANT: These are their capabilities.
+        // INVARIANT: `credential` returns credentials with these capabilities.
         Ok(Self {
             user: credential(user, false)?,
             binder: credential(user, true)?,
         })
     }
 
-    /// Has the current task do something as this user.
+    /// Calls `what` with the credentials of this user.
     pub(super) fn act<R>(&self, what: impl FnOnce() -> R) -> R {
         act_with(&self.user, what)
     }
 
-    /// Has the current task do something as this user, who may have any port.
+    /// Calls `what` with the credentials of this user, who may bind to any port.
     pub(super) fn act_as_binder<R>(&self, what: impl FnOnce() -> R) -> R {
         act_with(&self.binder, what)
     }
 }
 
-/// Makes credentials of a user, with `CAP_NET_BIND_SERVICE` or without any capability.
+/// Creates credentials of a user, with `CAP_NET_BIND_SERVICE` or without any capability.
 fn credential(user: u32, may_bind: bool) -> Result<ARef<Credential>> {
-    // SAFETY: May be called with any number.
+    // SAFETY: This may be called with any number.
     let cred = unsafe { bindings::prepare_user_cred(user, may_bind) };
     let cred = NonNull::new(cred).ok_or(ENOMEM)?;
 
-    // SAFETY: The credentials are new, and the reference to them ours.
+    // SAFETY: The credentials are new, and we own the reference to them.
     Ok(unsafe { ARef::from_raw(cred.cast()) })
 }
 
-/// Has the current task do something with other credentials.
+/// Calls `what` with other credentials of the current task.
 fn act_with<R>(cred: &Credential, what: impl FnOnce() -> R) -> R {
-    // SAFETY: The credentials are valid, and are borrowed until they are taken back below. Only the
-    // current task looks at what is replaced here.
+    // SAFETY: The credentials are valid, and are borrowed until they are reverted below. Only the
+    // current task uses its overridden credentials.
     let before = unsafe { bindings::override_creds(cred.as_ptr()) };
     let result = what();
 
-    // SAFETY: The task has had these before, and so a reference to them, which nobody has taken
-    // away meanwhile: `what` has left the credentials as they were when it was called, like
-    // everything in the kernel that overrides them for a while.
+    // SAFETY: The task had the credentials `before`, and thus a reference to them, which is still
+    // there: `what` has left the credentials as it found them, like all code in the kernel that
+    // overrides them temporarily.
     unsafe { bindings::revert_creds(before) };
     result
 }
 
-/// Who owns the socket.
+/// Ownership.
 impl<P: Protocol> KernelSocket<P> {
-    /// Gives the socket to an owner. Those that it accepts from now on belong to the same.
+    /// Sets the owner of the socket, and of the connections that it accepts from now on.
     ///
-    /// A socket without owner belongs to who has made it, and is used with the privileges of the
-    /// current task.
+    /// A socket without an owner belongs to the task that created it, and is used with the
+    /// privileges of the current task.
     pub fn set_owner(&mut self, owner: Arc<Owner>) {
-        // SAFETY: The socket is valid by the type invariants, has no file, and nobody else uses it
-        // now. The credentials are valid.
+        // SAFETY: The socket is valid by the type invariants, has no file, and is not otherwise in
+        // use during this call, which has exclusive access. The credentials are valid.
         unsafe { bindings::sock_set_owner(self.as_raw(), owner.user.as_ptr()) };
         self.owner = Some(owner);
     }
 
-    /// Does something with the socket as its owner.
+    /// Calls `what`, which uses the socket, with the owner's credentials.
     pub(super) fn as_owner<R>(&self, what: impl FnOnce() -> R) -> R {
         match &self.owner {
             Some(owner) => owner.act(what),
@@ -141,7 +141,7 @@ impl<P: Protocol> KernelSocket<P> {
         }
     }
 
-    /// Gives the socket an address as its owner.
+    /// Calls `what`, which binds the socket to an address, with the owner's credentials.
     pub(super) fn as_binder<R>(&self, what: impl FnOnce() -> R) -> R {
         match &self.owner {
             Some(owner) => owner.act_as_binder(what),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Control messages: what goes with data, beside them.
+//! Control messages: ancillary data of a message.
 
 use crate::{
     bindings,
@@ -10,24 +10,24 @@ use crate::{
 /// A control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Control<'a> {
-    /// Its level, `SOL_IP` for example.
+    /// Level, for example `SOL_IP`.
     pub level: i32,
-    /// Its type, among those of the level.
+    /// Type, among the types of the level.
     pub kind: i32,
-    /// What it says.
+    /// Data of the control message.
     pub data: &'a [u8],
 }
 
-/// Bytes of a header.
+/// Size of a header in bytes.
 const HEADER: usize = size_of::<bindings::cmsghdr>();
 
-/// Returns where the next message begins, if one ends at `len`.
+/// Returns the offset of the next message after one that ends at `len`.
 const fn align(len: usize) -> Option<usize> {
     len.checked_next_multiple_of(size_of::<usize>())
 }
 
-/// The control messages in a run of bytes, as `for_each_cmsghdr()` finds them. One that ends behind
-/// the bytes is `EINVAL`, and the last.
+/// Iterator over the control messages in a byte buffer, as `for_each_cmsghdr()` finds them. A
+/// message that extends beyond the buffer yields `EINVAL` and ends the iteration.
 #[derive(Clone, Debug)]
 pub struct Controls<'a>(&'a [u8]);
 
@@ -62,7 +62,7 @@ impl<'a> Iterator for Controls<'a> {
     }
 }
 
-/// Room for the control messages of one call.
+/// A buffer for the control messages of one call.
 ///
 /// # Examples
 ///
@@ -98,10 +98,11 @@ impl Default for ControlBuf {
 }
 
 impl ControlBuf {
-    /// Enough for all that IPv4 and IPv6 say of a datagram at once, but for options of headers.
+    /// Enough for all control messages that IPv4 and IPv6 have for one datagram, except header
+    /// options.
     const SIZE: usize = 512;
 
-    /// Returns an empty one.
+    /// Returns an empty buffer.
     pub const fn new() -> Self {
         Self {
             bytes: [0; Self::SIZE],
@@ -109,7 +110,7 @@ impl ControlBuf {
         }
     }
 
-    /// Adds a message, or fails with `ENOBUFS`.
+    /// Appends a control message. Fails with `ENOBUFS` if there is no room for it.
     pub fn push(&mut self, control: Control<'_>) -> Result {
         let len = HEADER.checked_add(control.data.len()).ok_or(ENOBUFS)?;
         let end = align(len)
@@ -130,32 +131,34 @@ impl ControlBuf {
         Ok(())
     }
 
-    /// Returns the messages.
+    /// Returns an iterator over the messages.
     pub fn iter(&self) -> Controls<'_> {
         Controls(self.bytes.get(..self.len).unwrap_or(&[]))
     }
 
-    /// Has a message that is being sent say what this says.
+    /// Attaches the control messages in this buffer to a message that is being sent.
     ///
-    /// The buffer must not change, and has to live, while the message is used.
+    /// The buffer must stay alive and unchanged while the message is used.
     pub(in crate::net) fn attach_to(&mut self, msg: &mut bindings::msghdr) {
         msg.__bindgen_anon_1.msg_control = self.bytes.as_mut_ptr().cast();
         msg.msg_controllen = self.len;
     }
 
-    /// Has a message that is being received put here what there is to say. What was here goes.
+    /// Attaches this buffer to a message that is being received, for its control messages. Discards
+    /// the previous contents of the buffer.
     ///
-    /// The buffer has to live while the message is used, and nobody else may use it. Then
-    /// [`Self::filled_by`] takes note of what was put.
+    /// The buffer must stay alive, and must not be used otherwise, while the message is used.
+    /// Afterwards [`Self::filled_by`] must be called.
     pub(in crate::net) fn offer_to(&mut self, msg: &mut bindings::msghdr) {
         *self = Self::new();
         msg.__bindgen_anon_1.msg_control = self.bytes.as_mut_ptr().cast();
         msg.msg_controllen = Self::SIZE;
     }
 
-    /// Takes note of what was put by a message that this was offered to.
+    /// Sets the length of the contents after a message that this buffer was attached to has been
+    /// received.
     pub(in crate::net) fn filled_by(&mut self, msg: &bindings::msghdr) {
-        // What C code leaves is the room that is left.
+        // C code has reduced `msg_controllen` to the remaining room.
         self.len = Self::SIZE.saturating_sub(msg.msg_controllen);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue of errors, and what it says of data that were sent without being copied.
+//! The error queue of a socket, and completion notifications for `MSG_ZEROCOPY`.
 
 use super::{
     Sock,
@@ -26,60 +26,61 @@ use core::{
     ptr::NonNull, //
 };
 
-/// What will tell a program which has sent with `MSG_ZEROCOPY` that it may use its memory again: the
-/// data were copied, so that can be right after the call.
+/// A pending notification to a program that has sent with `MSG_ZEROCOPY` that it may reuse its
+/// memory. Since the data has been copied, the notification can be sent right after the call.
 ///
-/// If it is dropped the program is told nothing: it has sent nothing.
+/// If this is dropped, no notification is sent: nothing has been sent from the program's memory.
 ///
 /// # Invariants
 ///
-/// The pointer is what `sk_zerocopy_begin` has returned, for us to give to `sk_zerocopy_end`.
+/// The pointer was returned by `sk_zerocopy_begin` and has yet to be passed to `sk_zerocopy_end`.
 #[must_use = "the program waits for it"]
 pub struct CopyNotice(NonNull<bindings::ubuf_info>);
 
 impl CopyNotice {
-    /// Tells the program, by the queue of errors.
+    /// Notifies the program, through the error queue.
     pub fn complete(self) {
         let notice = ManuallyDrop::new(self);
 
-        // SAFETY: By the type invariants it is ours to end, which is done once.
+        // SAFETY: By the type invariants we may end the notification, and `ManuallyDrop` makes sure
+        // that this happens once.
         unsafe { bindings::sk_zerocopy_end(notice.0.as_ptr(), true) };
     }
 }
 
 impl Drop for CopyNotice {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants it is ours to end, which is done once.
+        // SAFETY: By the type invariants we may end the notification, and this happens once.
         unsafe { bindings::sk_zerocopy_end(self.0.as_ptr(), false) };
     }
 }
 
-/// What the network says of a datagram that was sent.
+/// A network error for a datagram that was sent.
 pub struct NetworkError<'a> {
     /// The error.
     pub error: Error,
-    /// Where it comes from: `SO_EE_ORIGIN_LOCAL`, `SO_EE_ORIGIN_ICMP` or `SO_EE_ORIGIN_ICMP6`.
+    /// Origin of the error: `SO_EE_ORIGIN_LOCAL`, `SO_EE_ORIGIN_ICMP` or `SO_EE_ORIGIN_ICMP6`.
     pub origin: u8,
-    /// The type of the message.
+    /// Type of the ICMP message.
     pub kind: u8,
-    /// Its code.
+    /// Code of the ICMP message.
     pub code: u8,
-    /// What belongs to that.
+    /// Additional information (`ee_info`).
     pub info: u32,
-    /// More of that.
+    /// Further information (`ee_data`).
     pub data: u32,
-    /// Who has sent the message. Nobody, if it is not of the family of `to`.
+    /// Sender of the ICMP message. Ignored if its family is not that of `to`.
     pub offender: Option<SocketAddr>,
-    /// Where the datagram was sent to.
+    /// Destination of the datagram.
     pub to: SocketAddr,
-    /// What came back of it.
+    /// The part of the datagram that was returned with the error.
     pub payload: &'a [u8],
 }
 
 /// Errors.
 impl Sock {
-    /// Puts an error into the queue of errors, for [`Sock::recv_error`], if the receive buffer has
-    /// room for it. Any context.
+    /// Appends an error to the error queue, for [`Sock::recv_error`]. Fails if the receive buffer
+    /// has no room for it, and with `EINVAL` for another `origin` than those listed. Any context.
     pub fn queue_error(&self, error: &NetworkError<'_>) -> Result {
         if !matches!(
             u32::from(error.origin),
@@ -108,8 +109,8 @@ impl Sock {
             .as_ref()
             .map_or(core::ptr::null(), |addr| addr.as_ptr());
 
-        // SAFETY: The socket is valid by the type invariants. The addresses are valid for reading,
-        // and of one family; the payload has that length.
+        // SAFETY: The socket is valid by the type invariants. The addresses are valid for reading
+        // and of the same family, and `payload` has the given length.
         to_result(unsafe {
             bindings::sk_queue_network_error(
                 self.as_raw(),
@@ -122,11 +123,11 @@ impl Sock {
         })
     }
 
-    /// Prepares the answer to a message of `len` bytes that is sent with `MSG_ZEROCOPY`, if the
-    /// program has asked for that by `SO_ZEROCOPY`. Whoever sends it copies the data.
+    /// Prepares the notification for a message of `len` bytes that is sent with `MSG_ZEROCOPY`, if
+    /// the program has enabled `SO_ZEROCOPY`. The caller must copy the data when sending it.
     ///
-    /// In a call of the program's. `ENOBUFS` if there is no room for it, or the program has as many
-    /// pages in use as it may.
+    /// Only in a call by the program. Fails with `ENOBUFS` if there is no room for the
+    /// notification, or if the program has reached its limit on pages in use.
     pub fn copy_notice(&self, msg: &MsgHdr, len: usize) -> Result<Option<CopyNotice>> {
         let is_wanted = msg.flags() & msg::ZEROCOPY != 0
             && len > 0
@@ -137,29 +138,29 @@ impl Sock {
         }
         // SAFETY: The socket is valid by the type invariants.
         let notice = unsafe { bindings::sk_zerocopy_begin(self.as_raw(), len) };
-        // INVARIANT: It was returned just now.
+        // INVARIANT: `sk_zerocopy_begin` returned the pointer just above.
         Ok(Some(CopyNotice(NonNull::new(notice).ok_or(ENOBUFS)?)))
     }
 
-    /// Takes the errors of the network out of the queue of errors.
+    /// Removes the network errors from the error queue.
     pub fn purge_network_errors(&self) {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::skb_errqueue_purge(&raw mut (*self.as_raw()).sk_error_queue) };
     }
 
-    /// Receives from the queue of errors, as recvmsg(2) does with `MSG_ERRQUEUE`. `EAGAIN` if there is
-    /// nothing. In a call of the program's.
+    /// Receives from the error queue, as recvmsg(2) does with `MSG_ERRQUEUE`. Fails with `EAGAIN`
+    /// if the queue is empty. Only in a call by the program.
     pub fn recv_error(&self, msg: &mut MsgHdr, len: usize) -> Result<usize> {
         let len = c_int::try_from(len).unwrap_or(c_int::MAX);
 
-        // SAFETY: Socket and message are valid by the type invariants, and the latter is being
-        // received.
+        // SAFETY: The socket and the message are valid by their type invariants, and the message is
+        // being received.
         let ret = unsafe { bindings::sk_recv_error(self.as_raw(), msg.as_raw(), len) };
         to_result(ret)?;
         usize::try_from(ret).map_err(|_| EINVAL)
     }
 
-    /// Returns whether there is anything in the queue of errors. Any context.
+    /// Returns `true` if the error queue is not empty. Any context.
     pub fn has_queued_error(&self) -> bool {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::sk_has_queued_error(self.as_raw()) }

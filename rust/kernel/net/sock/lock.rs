@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lock of a socket, and what only its holder may change.
+//! The lock of a socket, and the fields that only its holder may change.
 
 use super::{
     Sock,
@@ -15,15 +15,14 @@ use crate::{
 use core::ops::Deref;
 
 impl Sock {
-    /// Locks the socket. May sleep, for as long as any other call holds the lock.
+    /// Locks the socket. May sleep as long as another call holds the lock.
     ///
-    /// The lock must not be held by the caller already, and can't be taken where the callbacks of
-    /// a socket are called.
+    /// The caller must not hold the lock already. The callbacks of a socket can't take the lock.
     pub fn lock(&self) -> SockGuard<'_> {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::lock_sock(self.as_raw()) };
 
-        // INVARIANT: The lock was just taken.
+        // INVARIANT: The lock was taken just above.
         SockGuard {
             sk: self,
             _not_send: NotThreadSafe,
@@ -31,11 +30,11 @@ impl Sock {
     }
 }
 
-/// Proof that the lock of a socket is held, until it is dropped.
+/// A guard that holds the lock of a socket until it is dropped.
 ///
 /// # Invariants
 ///
-/// The lock of `sk` is held by the current task, and released by nobody but this object.
+/// The current task holds the lock of `sk`, and only this object releases it.
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct SockGuard<'a> {
     sk: &'a Sock,
@@ -45,8 +44,8 @@ pub struct SockGuard<'a> {
 impl SockGuard<'_> {
     /// Sets a flag.
     pub fn set_flag(&mut self, flag: SockFlag) {
-        // SAFETY: The socket is valid by the type invariants of `Sock`, and its lock, which guards
-        // changes of the flags, is held by those of `Self`.
+        // SAFETY: The socket is valid by the type invariants of `Sock`. By the type invariants of
+        // `Self`, its lock is held, which protects changes to the flags.
         unsafe { bindings::sock_set_flag(self.sk.as_raw(), flag as u32) };
     }
 
@@ -56,10 +55,11 @@ impl SockGuard<'_> {
         unsafe { bindings::sock_reset_flag(self.sk.as_raw(), flag as u32) };
     }
 
-    /// Sets what `SO_REUSEPORT` shows. The kernel does it for internet sockets only.
+    /// Sets the value that `SO_REUSEPORT` returns. The kernel's own code does so only for internet
+    /// sockets.
     pub fn set_reuse_port(&mut self, on: bool) {
-        // SAFETY: The socket is valid by the type invariants of `Sock`, and its lock, which guards
-        // this bit and its neighbours, is held by those of `Self`.
+        // SAFETY: The socket is valid by the type invariants of `Sock`. By the type invariants of
+        // `Self`, its lock is held, which protects this bit and its neighbours.
         unsafe { bindings::sk_set_reuseport(self.sk.as_raw(), on) };
     }
 }
@@ -75,7 +75,7 @@ impl Deref for SockGuard<'_> {
 
 impl Drop for SockGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the lock is held, and ours to release.
+        // SAFETY: By the type invariants, the lock is held and ours to release.
         unsafe { bindings::release_sock(self.sk.as_raw()) };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What programs have set on a socket, and what tools show of it.
+//! Options that programs have set on a socket, and fields that tools show.
 
 use super::{
     Sock,
@@ -31,22 +31,22 @@ use core::net::SocketAddr;
 
 /// The options of a socket.
 impl Sock {
-    /// Returns how long receiving may wait (`SO_RCVTIMEO`). Any context.
+    /// Returns the timeout for receiving (`SO_RCVTIMEO`). Any context.
     #[inline]
     pub fn rcv_timeout(&self, nonblock: bool) -> Timeout {
         // SAFETY: The socket is valid by the type invariants.
         Timeout::from_raw(unsafe { bindings::sock_rcvtimeo(self.as_raw(), nonblock) })
     }
 
-    /// Returns how long sending, and connecting, may wait (`SO_SNDTIMEO`). Any context.
+    /// Returns the timeout for sending and connecting (`SO_SNDTIMEO`). Any context.
     #[inline]
     pub fn snd_timeout(&self, nonblock: bool) -> Timeout {
         // SAFETY: The socket is valid by the type invariants.
         Timeout::from_raw(unsafe { bindings::sock_sndtimeo(self.as_raw(), nonblock) })
     }
 
-    /// Returns how many bytes, of the `len` that a call asks for, it is worth waking up for
-    /// (`SO_RCVLOWAT`, `MSG_WAITALL`). At least one. Any context.
+    /// Returns the minimum number of bytes, at least 1, for which a receive call for `len` bytes
+    /// should wake up (`SO_RCVLOWAT`, `MSG_WAITALL`). Any context.
     pub fn rcv_lowat(&self, waitall: bool, len: usize) -> usize {
         let len = c_int::try_from(len).unwrap_or(c_int::MAX);
         // SAFETY: The socket is valid by the type invariants.
@@ -55,54 +55,54 @@ impl Sock {
         usize::try_from(lowat).unwrap_or(1)
     }
 
-    /// Returns from which byte on a call looks at data that it leaves where they are
-    /// (`SO_PEEK_OFF`), if the program has said so. Any context.
+    /// Returns the offset at which `MSG_PEEK` starts to read (`SO_PEEK_OFF`), if the program has
+    /// set one. Any context.
     pub fn peek_offset(&self) -> Option<u32> {
         u32::try_from(self.raw_peek_offset().load(Relaxed)).ok()
     }
 
-    /// Notes from which byte on the next call looks, or that the program says nothing of it. Any
-    /// context.
+    /// Sets the offset for the next `MSG_PEEK`; [`None`] disables it. Any context.
     pub fn set_peek_offset(&self, offset: Option<u32>) {
         let raw = offset.map_or(-1, |offset| i32::try_from(offset).unwrap_or(i32::MAX));
         self.raw_peek_offset().store(raw, Relaxed);
     }
 
     fn raw_peek_offset(&self) -> &Atomic<i32> {
-        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
-        // one piece.
+        // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
+        // single stores.
         unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_peek_off) }
     }
 
-    /// Returns how long closing may wait for data to be sent (`SO_LINGER`), if the program asked for
-    /// it. No time at all stands for a reset of the connection. Any context.
+    /// Returns the time that closing may wait for data to be sent (`SO_LINGER`), if the program has
+    /// set it. A time of zero requests a reset of the connection. Any context.
     pub fn linger(&self) -> Option<Timeout> {
         if !self.is_flag(SockFlag::Linger) {
             return None;
         }
-        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
-        // one piece.
+        // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
+        // single stores.
         let linger = unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_lingertime) };
         Some(Timeout::from_jiffies(linger.load(Relaxed)))
     }
 
-    /// Returns the size of the buffer to send from that the program has asked for (`SO_SNDBUF`), if
-    /// it has. Any context.
+    /// Returns the size of the send buffer that the program has requested (`SO_SNDBUF`), if any.
+    /// Any context.
     ///
-    /// It is within the limits of the system. The kernel gives, and shows, twice as much, since it
-    /// takes its own overhead into account; a protocol without any can go by what was asked for.
+    /// The size is within the system's limits. The kernel stores and reports twice the requested
+    /// size, to account for its own overhead; a protocol without overhead can use the requested
+    /// size.
     pub fn snd_buf_asked(&self) -> Option<usize> {
-        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
-        // one piece.
+        // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
+        // single stores.
         let size = unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_sndbuf) };
         self.buf_asked(bindings::SOCK_SNDBUF_LOCK, size)
     }
 
-    /// Returns the size of the buffer to receive into that the program has asked for (`SO_RCVBUF`),
-    /// if it has, as [`Sock::snd_buf_asked`] does. Any context.
+    /// Returns the size of the receive buffer that the program has requested (`SO_RCVBUF`), if any.
+    /// See [`Sock::snd_buf_asked`]. Any context.
     pub fn rcv_buf_asked(&self) -> Option<usize> {
-        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
-        // one piece.
+        // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
+        // single stores.
         let size = unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_rcvbuf) };
         self.buf_asked(bindings::SOCK_RCVBUF_LOCK, size)
     }
@@ -115,112 +115,113 @@ impl Sock {
         Some(usize::try_from(size.load(Relaxed)).unwrap_or(0) / 2)
     }
 
-    /// Returns how many connections may wait to be accepted. Any context.
+    /// Returns the maximum number of connections that may wait to be accepted. Any context.
     pub fn max_ack_backlog(&self) -> u32 {
         self.raw_max_ack_backlog().load(Relaxed)
     }
 
-    /// Notes how many connections may wait to be accepted. Any context.
+    /// Sets the maximum number of connections that may wait to be accepted. Any context.
     ///
-    /// What makes a socket a listening one, to `SO_ACCEPTCONN` as well, is its state:
-    /// [`TcpState::Listen`](super::TcpState::Listen).
+    /// This does not make the socket a listening one (also for `SO_ACCEPTCONN`): its state
+    /// [`TcpState::Listen`](super::TcpState::Listen) does.
     pub fn set_max_ack_backlog(&self, backlog: u32) {
         self.raw_max_ack_backlog().store(backlog, Relaxed);
     }
 
-    /// Returns how many connections wait to be accepted. Any context.
+    /// Returns the number of connections that wait to be accepted. Any context.
     pub fn ack_backlog(&self) -> u32 {
         self.raw_ack_backlog().load(Relaxed)
     }
 
-    /// Notes how many connections wait to be accepted, for tools to see. Any context.
+    /// Sets the number of connections that wait to be accepted, for tools. Any context.
     pub fn set_ack_backlog(&self, waiting: u32) {
         self.raw_ack_backlog().store(waiting, Relaxed);
     }
 
     fn raw_ack_backlog(&self) -> &Atomic<u32> {
-        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
-        // one piece.
+        // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
+        // single stores.
         unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_ack_backlog) }
     }
 
     fn raw_max_ack_backlog(&self) -> &Atomic<u32> {
-        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
-        // one piece.
+        // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
+        // single stores.
         unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_max_ack_backlog) }
     }
 
-    /// Returns whether the program wants to know when data arrived (`SO_TIMESTAMP` and its like). Any
-    /// context.
+    /// Returns `true` if the program has requested receive timestamps (`SO_TIMESTAMP` and similar
+    /// options). Any context.
     pub fn wants_timestamp(&self) -> bool {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::sk_wants_timestamp(self.as_raw()) }
     }
 
-    /// Returns the time of day, as [`Sock::put_timestamp`] takes it: nanoseconds. Any context.
+    /// Returns the time of day in nanoseconds, for [`Sock::put_timestamp`]. Any context.
     pub fn time_of_day() -> i64 {
-        // SAFETY: It only reads clocks.
+        // SAFETY: This only reads clocks.
         unsafe { bindings::ktime_get_real_ns() }
     }
 
-    /// Tells the receiver of a message when its data arrived, in the form that the program has asked
-    /// for, if it has.
+    /// Adds the arrival time to a message that is being received, in the form that the program has
+    /// requested, if any.
     pub fn put_timestamp(&self, msg: &mut MsgHdr, arrived: i64) {
         // SAFETY: The socket and the message are valid by their type invariants.
         unsafe { bindings::sk_put_timestamp(msg.as_raw(), self.as_raw(), arrived) };
     }
 
     /// Checks the control messages of level `SOL_SOCKET` in a message that is being sent, as all
-    /// protocols do, and that each is one.
+    /// protocols do, and the format of all control messages.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for one that there is not, or not in this form; `EPERM` for one that the current task
-    /// may not send.
+    /// Returns `EINVAL` for an unknown or malformed control message, and `EPERM` for one that the
+    /// current task may not send.
     pub fn check_controls(&self, msg: &MsgHdr) -> Result {
         let mut cookie = bindings::sockcm_cookie::default();
 
         if msg.control_bytes().is_empty() {
             return Ok(());
         }
-        // SAFETY: The socket and the message are valid by their type invariants, and the control
-        // messages were just seen to be in memory of the kernel's own. `cookie` is valid for writing.
+        // SAFETY: The socket and the message are valid by their type invariants, and
+        // `control_bytes()` has shown that the control messages are in the kernel's memory.
+        // `cookie` is valid for writing.
         to_result(unsafe { bindings::sock_cmsg_send(self.as_raw(), msg.as_raw(), &raw mut cookie) })
     }
 
-    /// Notes whether the socket takes another path when packets seem to be lost (`SO_TXREHASH`): 0
-    /// or 1, or -1 for what the namespace has. Any context.
+    /// Enables (1) or disables (0) a change of path when packets seem to be lost (`SO_TXREHASH`);
+    /// -1 selects the namespace's default. Any context.
     pub fn set_txrehash(&self, value: i32) {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::sk_set_txrehash(self.as_raw(), value) };
     }
 
-    /// Returns the user that the socket belongs to. Any context.
+    /// Returns the user that owns the socket. Any context.
     pub fn uid(&self) -> Kuid {
         // SAFETY: The socket is valid by the type invariants.
         Kuid::from_raw(unsafe { bindings::sk_uid(self.as_raw()) })
     }
 
-    /// Returns whether an interface, or a mark for routing, was chosen for the socket. Any context.
+    /// Returns `true` if the socket is bound to an interface or has a routing mark. Any context.
     pub fn has_route(&self) -> bool {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::sk_has_route(self.as_raw()) }
     }
 
-    /// Returns the number of the inode of the file that the socket belongs to, or zero. Any context.
+    /// Returns the inode number of the socket's file, or 0 if there is none. Any context.
     pub fn inode(&self) -> u64 {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::sock_i_ino(self.as_raw()) }
     }
 
-    /// Returns the number of the family that the socket belongs to. Any context.
+    /// Returns the address family of the socket. Any context.
     pub fn family(&self) -> u16 {
         // SAFETY: The socket is valid by the type invariants, and its family does not change.
         unsafe { (*self.as_raw()).__sk_common.skc_family }
     }
 
-    /// Notes the addresses of the socket and of its peer, where the rest of the kernel looks for
-    /// them if it is one of IPv4 or IPv6. Any context.
+    /// Stores the addresses of the socket and its peer where the rest of the kernel looks for them,
+    /// if the socket is of IPv4 or IPv6. Any context.
     pub fn note_names(&self, local: &SocketAddr, peer: &SocketAddr) {
         if !matches!(self.family(), AF_INET | AF_INET6) {
             return;
@@ -233,8 +234,8 @@ impl Sock {
         };
         let (local, peer) = (mapped(local), mapped(peer));
 
-        // SAFETY: The socket is valid by the type invariants, and begins with a `struct inet_sock`
-        // as all of these families do. Both addresses are of IPv6.
+        // SAFETY: The socket is valid by the type invariants. By its family, it begins with a
+        // `struct inet_sock`. Both addresses are IPv6 addresses.
         unsafe {
             bindings::inet_sock_set_names(
                 self.as_raw(),

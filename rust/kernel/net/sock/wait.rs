@@ -22,7 +22,7 @@ use crate::{
 
 use core::ptr::NonNull;
 
-/// How long a call may still wait.
+/// Remaining time for which a call may wait.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Timeout(c_long);
 
@@ -30,46 +30,48 @@ impl Timeout {
     /// No time: the call does not block.
     pub const ZERO: Self = Self(0);
 
-    /// As long as it takes.
+    /// No limit.
     pub const FOREVER: Self = Self(MAX_SCHEDULE_TIMEOUT);
 
-    /// A number of jiffies; as long as it takes if it is larger than any timeout can be.
+    /// Creates a timeout from a number of jiffies. If the number is larger than any timeout can be,
+    /// there is no limit.
     #[inline]
     pub fn from_jiffies(jiffies: Jiffies) -> Self {
         c_long::try_from(jiffies).map_or(Self::FOREVER, Self)
     }
 
-    /// Takes over a number of jiffies from C code.
+    /// Creates a timeout from a number of jiffies passed by C code.
     #[inline]
     pub(super) fn from_raw(jiffies: c_long) -> Self {
         Self(jiffies)
     }
 
-    /// Returns what a call fails with that is interrupted by a signal, with this much time left.
+    /// Returns the error of a call that is interrupted by a signal with this much time left.
     pub fn interrupted(self) -> Error {
-        // SAFETY: The function only looks at its argument.
+        // SAFETY: The function only uses its argument.
         Error::from_errno(unsafe { bindings::sock_intr_errno(self.0) })
     }
 
-    /// Returns whether there is no time left.
+    /// Returns `true` if no time is left.
     #[inline]
     pub fn is_zero(self) -> bool {
         self.0 <= 0
     }
 }
 
-/// Why [`Sock::wait`], or one of its kind, has ended early.
+/// Reason for [`Sock::wait`] and its variants to end without the condition being true.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum WaitError {
-    /// There is no time left, or there was none to begin with.
+    /// The time has run out, or there was none to begin with.
     TimedOut,
     /// A signal is pending, or the socket was closed. The call has to fail with this error, unless
-    /// it has something to show.
+    /// it can return a partial result.
     Interrupted(Error),
 }
 
 impl From<WaitError> for Error {
-    /// What recv(2) and send(2) fail with; other calls have other errors for a timeout.
+    /// Returns the error that recv(2) and send(2) return. Other calls have other errors for a
+    /// timeout.
     #[inline]
     fn from(err: WaitError) -> Self {
         match err {
@@ -81,24 +83,23 @@ impl From<WaitError> for Error {
 
 /// Waiting.
 impl Sock {
-    /// Sleeps until `cond` is true.
+    /// Sleeps until `cond` returns `true`.
     ///
-    /// `cond` is called at once and then each time after somebody has called [`Sock::data_ready`],
-    /// [`Sock::write_space`], [`Sock::state_changed`] or [`Sock::error_report`] (who first has to
-    /// make true what it looks at). It may sleep itself. What is left of the time is stored to
-    /// `timeout`.
+    /// Calls `cond` first and then after each call of [`Sock::data_ready`], [`Sock::write_space`],
+    /// [`Sock::state_changed`] or [`Sock::error_report`]; the caller of these has to change what
+    /// `cond` checks beforehand. `cond` may sleep. Stores the remaining time in `timeout`.
     ///
-    /// Process context; no spinlock may be held, nor any lock that is needed to make the condition
-    /// true. To be used in calls of a program's, and in
+    /// Process context. The caller must not hold a spinlock, nor any lock that is needed to make
+    /// the condition true. To be used in calls by a program, and in
     /// [`Ops::release`](super::family::Ops::release).
     pub fn wait(&self, timeout: &mut Timeout, cond: impl FnMut() -> bool) -> Result<(), WaitError> {
         self.wait_until(Manner::Interruptible, timeout, cond)
     }
 
-    /// Sleeps until `cond` is true, as [`Sock::wait`] does, and is not disturbed by signals other
-    /// than those that kill the program.
+    /// Sleeps until `cond` returns `true`, like [`Sock::wait`], but only fatal signals interrupt
+    /// the sleep.
     ///
-    /// For what has to be known before the call can return anything at all.
+    /// For conditions that must be known before the call can return anything at all.
     pub fn wait_killable(
         &self,
         timeout: &mut Timeout,
@@ -107,12 +108,12 @@ impl Sock {
         self.wait_until(Manner::Killable, timeout, cond)
     }
 
-    /// Sleeps until `cond` is true, as [`Sock::wait`] does, but is woken alone.
+    /// Sleeps until `cond` returns `true`, like [`Sock::wait`], as an exclusive waiter.
     ///
-    /// Of all who wait in this way only one, that which has waited longest, is woken by
-    /// [`Sock::data_ready`] and the like; by [`Sock::state_changed`] all are. So it is for programs
-    /// that accept connections: `data_ready` is called once for each connection, and `cond` takes
-    /// one. No wake-up is lost on who gives up.
+    /// [`Sock::data_ready`] and similar methods wake only one exclusive waiter, the one that has
+    /// waited longest; [`Sock::state_changed`] wakes all. For programs that accept connections:
+    /// `data_ready` is called once for each connection, and `cond` takes one. A wake-up of a waiter
+    /// that gives up is not lost.
     pub fn wait_exclusive(
         &self,
         timeout: &mut Timeout,
@@ -121,9 +122,9 @@ impl Sock {
         self.wait_until(Manner::Exclusive, timeout, cond)
     }
 
-    /// Calls `cond` over and over until it is true or the time is up that `SO_BUSY_POLL`, or
-    /// `net.core.busy_read` when the socket was made, allows for that: none by default. It must look
-    /// at something that changes without an interrupt. To be used before [`Sock::wait`].
+    /// Calls `cond` repeatedly until it returns `true` or the time for busy polling is over:
+    /// `SO_BUSY_POLL`, or `net.core.busy_read` when the socket was created; none by default. `cond`
+    /// must check something that changes without an interrupt. To be called before [`Sock::wait`].
     pub fn busy_poll(&self, mut cond: impl FnMut() -> bool) {
         let sk = self.as_raw();
 
@@ -132,20 +133,20 @@ impl Sock {
             return;
         }
         might_sleep();
-        // SAFETY: No requirements.
+        // SAFETY: The function has no requirements.
         let start = unsafe { bindings::busy_loop_current_time() };
         // SAFETY: See above.
         while !cond() && unsafe { !bindings::sk_busy_loop_timeout(sk, start) } {
             if current!().signal_pending() {
                 return;
             }
-            // SAFETY: May sleep, as may the caller.
+            // SAFETY: This may sleep, as may the caller.
             unsafe { bindings::cond_resched() };
             cpu_relax();
         }
     }
 
-    /// Returns whether [`Sock::busy_poll`] would do anything.
+    /// Returns `true` if busy polling is enabled for the socket.
     pub fn busy_polls(&self) -> bool {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::sk_can_busy_loop(self.as_raw()) }
@@ -183,8 +184,8 @@ impl Sock {
             }
         };
 
-        // Who gives up may have been woken instead of another since it has looked. No longer in the
-        // queue, it must not leave behind what it was woken for.
+        // A waiter that gives up may have been woken instead of another one after its last check.
+        // It has left the queue, and must not leave behind what it was woken for.
         if manner == Manner::Exclusive && result.is_err() && cond() {
             return Ok(());
         }
@@ -192,14 +193,14 @@ impl Sock {
     }
 }
 
-/// How to sleep.
+/// The manner of sleeping.
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Manner {
-    /// Until there is a signal.
+    /// Any signal interrupts the sleep.
     Interruptible,
-    /// Until there is a signal that kills.
+    /// Only a fatal signal interrupts the sleep.
     Killable,
-    /// Until there is a signal, and woken one at a time.
+    /// Any signal interrupts the sleep, and waiters are woken one at a time.
     Exclusive,
 }
 
@@ -220,7 +221,7 @@ impl Manner {
         }
     }
 
-    /// Returns whether there is a signal that ends the sleep.
+    /// Returns `true` if a signal is pending that interrupts the sleep.
     fn is_signalled(self) -> bool {
         match self {
             Self::Interruptible | Self::Exclusive => current!().signal_pending(),
@@ -231,19 +232,19 @@ impl Manner {
 
 type WaitEntry = bindings::wait_queue_entry;
 
-/// Wakes who sleeps uninterruptibly, which those who wake the waiters of a socket do not have in
-/// mind.
+/// Wakes a task in uninterruptible sleep, too: the callbacks of sockets only wake interruptible
+/// tasks.
 ///
 /// # Safety
 ///
-/// Only called for an entry in a wait queue whose task waits by `wait_woken`.
+/// Must only be called for an entry in a wait queue whose task waits with `wait_woken`.
 unsafe extern "C" fn wake_killable(
     entry: *mut WaitEntry,
     _mode: c_uint,
     sync: c_int,
     key: *mut c_void,
 ) -> c_int {
-    // SAFETY: The arguments are the caller's; the mode says only which tasks to wake.
+    // SAFETY: The arguments come from the caller; the mode only says which tasks to wake.
     unsafe { bindings::woken_wake_function(entry, bindings::TASK_NORMAL, sync, key) }
 }
 
@@ -251,30 +252,30 @@ unsafe extern "C" fn wake_killable(
 ///
 /// # Invariants
 ///
-/// The inode is one of sockfs, and one reference to it is owned by this object.
+/// The inode belongs to sockfs, and this object owns one reference to it.
 struct SocketInode(NonNull<bindings::inode>);
 
 impl SocketInode {
-    /// Returns the inode of the socket that `sk` belongs to, unless that has been closed.
+    /// Returns the inode of the `struct socket` of `sk`, or [`None`] if the socket has been closed.
     fn of(sk: &Sock) -> Option<Self> {
-        // SAFETY: The socket is valid by the type invariants. If it has a `struct socket` then that
-        // is part of an inode, by the same.
+        // SAFETY: The socket is valid by the type invariants, which also say that its `struct
+        // socket`, if it has one, is part of an inode.
         let inode = unsafe { bindings::sk_get_inode(sk.as_raw()) };
 
-        // INVARIANT: `sk_get_inode` returns a reference for us to own.
+        // INVARIANT: `sk_get_inode` returns a reference that we own.
         NonNull::new(inode).map(Self)
     }
 
     fn wait_queue(&self) -> *mut bindings::wait_queue_head {
-        // SAFETY: By the type invariants this is an inode of sockfs, all of which contain a
-        // `struct socket`.
+        // SAFETY: By the type invariants this is an inode of sockfs, and these contain a `struct
+        // socket`.
         unsafe { &raw mut (*bindings::SOCKET_I(self.0.as_ptr())).wq.wait }
     }
 }
 
 impl Drop for SocketInode {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants we own a reference. This is in process context.
+        // SAFETY: By the type invariants we own a reference. This is process context.
         unsafe { bindings::iput(self.0.as_ptr()) };
     }
 }
@@ -283,7 +284,7 @@ impl Drop for SocketInode {
 ///
 /// # Invariants
 ///
-/// `entry` is in `queue`, and is woken by `woken_wake_function` in the end.
+/// `entry` is in `queue`, and its wake function ends in `woken_wake_function`.
 #[pin_data(PinnedDrop)]
 struct Waiter<'a> {
     #[pin]
@@ -297,13 +298,13 @@ impl<'a> Waiter<'a> {
     fn new(inode: &'a SocketInode, manner: Manner) -> impl PinInit<Self> + 'a {
         let queue = inode.wait_queue();
 
-        // INVARIANT: The entry is initialised for the current task, given the right function, and
+        // INVARIANT: The entry is initialised for the current task, gets its wake function, and is
         // added to the queue.
         pin_init!(Self {
             entry <- Opaque::ffi_init(move |entry: *mut bindings::wait_queue_entry| {
-                // SAFETY: `entry` is valid for writing, and pinned; it remains so until it is taken
-                // off the queue when this object is dropped. The queue exists for as long as the
-                // inode, which outlives this object.
+                // SAFETY: `entry` is valid for writing, and pinned; it stays so until the drop of
+                // this object removes it from the queue. The queue exists as long as the inode,
+                // which outlives this object.
                 unsafe {
                     bindings::init_wait(entry);
                     (*entry).func = Some(manner.wake_function());
@@ -312,8 +313,8 @@ impl<'a> Waiter<'a> {
                         _ => bindings::add_wait_queue(queue, entry),
                     }
                 }
-                // Whoever waits looks at the condition without the socket's lock. Pairs with the
-                // barrier in `skwq_has_sleeper()`.
+                // The waiter checks the condition without the socket's lock. Pairs with the barrier
+                // in `skwq_has_sleeper()`.
                 smp_mb(barrier::Full);
             }),
             queue,
@@ -322,11 +323,11 @@ impl<'a> Waiter<'a> {
         })
     }
 
-    /// Sleeps until it is woken, or has been since the last time, and returns what is left of the
-    /// timeout.
+    /// Sleeps until the entry is woken, or returns at once if it has been woken since the last
+    /// call. Returns the remaining time.
     fn sleep(&self, timeout: c_long) -> c_long {
         // SAFETY: By the type invariants the entry is initialised and in its queue. It belongs to
-        // the current task, as this type does not leave the stack frame it was created in.
+        // the current task, since this type does not leave the stack frame that it was created in.
         unsafe { bindings::wait_woken(self.entry.get(), self.manner.task_state(), timeout) }
     }
 }
@@ -334,7 +335,7 @@ impl<'a> Waiter<'a> {
 #[pinned_drop]
 impl PinnedDrop for Waiter<'_> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariants the entry is in the queue, which exists still.
+        // SAFETY: By the type invariants the entry is in the queue, which still exists.
         unsafe { bindings::remove_wait_queue(self.queue, self.entry.get()) };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waking who waits for a socket, and the signals that programs have asked for.
+//! Waking the waiters of a socket, and sending the signals that programs have requested.
 
 use super::{
     Shutdown,
@@ -13,23 +13,23 @@ use crate::{
     prelude::*, //
 };
 
-/// What has happened to the socket.
+/// Notifications of events.
 impl Sock {
-    /// Wakes all who wait for the socket: its state has changed.
+    /// Wakes all waiters after a change of the socket's state.
     ///
-    /// Any context, hard interrupts included, as long as nobody has replaced `sk_state_change`, and
-    /// so for all sockets that belong to programs.
+    /// Any context including hard interrupts, as long as `sk_state_change` has not been replaced,
+    /// which holds for all sockets of programs.
     pub fn state_changed(&self) {
         let sk = self.as_raw();
 
-        // SAFETY: The socket is valid by the type invariants, and its callbacks have been set by
-        // `sock_init_data`.
+        // SAFETY: The socket is valid by the type invariants, and `sock_init_data` has set its
+        // callbacks.
         if let Some(state_change) = unsafe { (&raw const (*sk).sk_state_change).read_volatile() } {
-            // SAFETY: This is what the callback is for.
+            // SAFETY: This is the purpose of the callback.
             unsafe { state_change(sk) };
         }
 
-        // What programs that asked for a signal (`F_SETSIG`) are told, as TCP does it.
+        // The signals for programs that have requested them (`F_SETSIG`), as TCP sends them.
         let mask = self.shutdown_mask();
         let state = self.state();
 
@@ -42,63 +42,63 @@ impl Sock {
         }
     }
 
-    /// Wakes those who wait for data, or for a connection to accept.
+    /// Wakes the waiters for data or for a connection to accept.
     ///
     /// Any context, with the restriction of [`Sock::state_changed`].
     pub fn data_ready(&self) {
         let sk = self.as_raw();
 
-        // SAFETY: The socket is valid by the type invariants, and its callbacks have been set by
-        // `sock_init_data`.
+        // SAFETY: The socket is valid by the type invariants, and `sock_init_data` has set its
+        // callbacks.
         if let Some(data_ready) = unsafe { (&raw const (*sk).sk_data_ready).read_volatile() } {
-            // SAFETY: This is what the callback is for.
+            // SAFETY: This is the purpose of the callback.
             unsafe { data_ready(sk) };
         }
     }
 
-    /// Wakes those who wait for room to send.
+    /// Wakes the waiters for room to send.
     ///
     /// Any context, with the restriction of [`Sock::state_changed`].
     ///
-    /// Who waits by way of a signal is told only after [`Sock::want_space`].
+    /// Programs that use signals are notified only after [`Sock::want_space`].
     pub fn write_space(&self) {
         let sk = self.as_raw();
 
-        // The default callback tells nobody unless half of the send buffer is free. A protocol that
-        // has a buffer of its own charges nothing to this one, so that it is always empty.
+        // The default callback wakes waiters only if at least half of the send buffer is free. A
+        // protocol with its own buffer charges nothing to the socket's, which is thus always empty.
 
-        // SAFETY: The socket is valid by the type invariants, and its callbacks have been set by
-        // `sock_init_data`.
+        // SAFETY: The socket is valid by the type invariants, and `sock_init_data` has set its
+        // callbacks.
         if let Some(write_space) = unsafe { (&raw const (*sk).sk_write_space).read_volatile() } {
-            // SAFETY: This is what the callback is for.
+            // SAFETY: This is the purpose of the callback.
             unsafe { write_space(sk) };
         }
     }
 
-    /// Wakes those who wait for anything at all: there is an error pending.
+    /// Wakes all waiters after an error has become pending.
     ///
     /// Any context, with the restriction of [`Sock::state_changed`].
     pub fn error_report(&self) {
-        // SAFETY: The socket is valid by the type invariants, and its callbacks have been set by
-        // `sock_init_data`.
+        // SAFETY: The socket is valid by the type invariants, and `sock_init_data` has set its
+        // callbacks.
         unsafe { bindings::sk_error_report(self.as_raw()) };
     }
 
-    /// Notes that a program has found no room to send, and wants a signal when there is some.
+    /// Requests a signal for the program, which has found no room to send, once there is room.
     ///
-    /// The caller must look again afterwards. In a call of the program's, or in
+    /// The caller must check for room again afterwards. In a call by the program, or in
     /// [`Ops::poll`](super::family::Ops::poll).
     pub fn want_space(&self) {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::sk_want_space(self.as_raw()) };
     }
 
-    /// Sends `SIGURG` to who has asked for signals (`F_SETOWN`): an urgent byte is on its way.
+    /// Sends `SIGURG` to the owner of the socket (`F_SETOWN`): an urgent byte is on its way.
     ///
     /// Any context, hard interrupts included.
     pub fn send_sigurg(&self) {
-        // SAFETY: The socket is valid by the type invariants, and its `struct socket`, if it has one,
-        // is part of an inode, by the same.
+        // SAFETY: The socket is valid by the type invariants, which also say that its `struct
+        // socket`, if it has one, is part of an inode.
         unsafe { bindings::sk_send_sigurg(self.as_raw()) };
     }
 
@@ -108,8 +108,8 @@ impl Sock {
         unsafe { bindings::sk_wake_async(self.as_raw(), how as c_int, band as c_int) };
     }
 
-    /// Sends `SIGPIPE` to the calling program, which has sent to a socket that can send nothing
-    /// any more (and has not said `MSG_NOSIGNAL`). Process context.
+    /// Sends `SIGPIPE` to the current program, after it has tried to send to a socket that is shut
+    /// down for sending, without `MSG_NOSIGNAL`. Process context.
     pub fn send_sigpipe() {
         // SAFETY: The current task is valid.
         unsafe { bindings::send_sig(bindings::SIGPIPE as c_int, bindings::get_current(), 0) };

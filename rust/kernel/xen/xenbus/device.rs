@@ -205,8 +205,8 @@ impl<Ctx: device::DeviceContext> AsRef<device::Device<Ctx>> for Device<Ctx> {
 // SAFETY: A `Device` is always reference-counted and can be released from any thread.
 unsafe impl Send for Device {}
 
-// SAFETY: `Device` can be shared among threads because all methods of `Device`
-// (i.e. `Device<Normal>) are thread safe.
+// SAFETY: `Device` can be shared among threads because all methods of `Device` (i.e.
+// `Device<Normal>`) are thread safe.
 unsafe impl Sync for Device {}
 
 // SAFETY: Same as `Device<Normal>` -- the underlying `struct xenbus_device` is the same;
