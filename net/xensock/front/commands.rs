@@ -7,9 +7,10 @@
 //! of RELEASE together with its socket. So a request from an interrupt handler can neither fail nor
 //! sleep.
 //!
-//! The backend is asked for an event only while a task waits for a response. The other responses
-//! are taken with that event, or when the link [hurries](Commands::hurry). Only one context at a
-//! time takes responses and delivers them, so that recipients see them in order.
+//! The backend is asked for an event only while a task waits for a response, or a request for a
+//! slot. The other responses are taken with that event, or when the link
+//! [hurries](Commands::hurry). Only one context at a time takes responses and delivers them, so
+//! that recipients see them in order.
 
 mod exchange;
 mod polls;
@@ -227,8 +228,9 @@ impl Commands {
         }
     }
 
-    /// Returns the number of responses expected before the first that a task waits for, or `None`
-    /// if no task waits.
+    /// Returns the number of responses expected before the next one that needs an event: one that a
+    /// task waits for, or any while requests wait for a slot. Returns `None` if no response needs
+    /// one.
     fn ahead(&self) -> Option<u32> {
         let sent = || self.inflight.iter().flatten();
         let awaited = sent().filter(|i| i.is_awaited).map(|i| i.number).min();
@@ -239,7 +241,7 @@ impl Commands {
         }
     }
 
-    /// Asks for an event with the first response that a task waits for, if any.
+    /// Asks for an event with the next response that needs one, if any.
     fn ask_for_event(&mut self) {
         let ahead = self.ahead();
         if let Some(ring) = self.ring.as_mut() {
@@ -305,7 +307,8 @@ impl Commands {
         self.attention.begin_taking()
     }
 
-    /// Takes the next response from the ring, and sends a queued request in the free slot.
+    /// Takes the next response from the ring, and sends queued requests while the ring has free
+    /// slots.
     ///
     /// An error means that the backend broke the rules, and that the link must end.
     pub(crate) fn next_answer(&mut self) -> Result<Option<Answer>> {

@@ -243,8 +243,8 @@ impl Conn {
         sk.note_names(&local.unwrap_or(unknown), &peer.unwrap_or(unknown));
     }
 
-    /// Returns the most bytes that a call may wait for. The backend fills a full ring again once a
-    /// quarter of the ring is free, so more bytes may never be there at once.
+    /// Returns the largest number of bytes that a call may wait for. The backend fills a full ring
+    /// again once a quarter of the ring is free, so more bytes may never be there at once.
     pub(crate) fn max_wait(&self) -> usize {
         self.ring.rx_size() as usize / 2
     }

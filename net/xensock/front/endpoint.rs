@@ -71,7 +71,7 @@ pub(crate) struct Endpoint {
     /// The owner of the socket, see [`owner`].
     pub(crate) owner: u64,
     /// Held by calls that change the socket by a response of the backend, while they wait for it.
-    /// Taken killably, too.
+    /// The lock is taken killably.
     #[pin]
     call: Mutex<()>,
     #[pin]

@@ -187,7 +187,7 @@ fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
         let state = core::mem::replace(&mut inner.state, EndpointState::Native);
         (state, inner.settings.clone(), local.into())
     };
-    // The native socket is bound here; before, policy was only asked about its name.
+    // The native socket is really bound here. Drop the port that was noted only for policy.
     sk.forget_port(socket);
     let result = sk.fall_back(socket, |native| {
         repeat(&settings, native)?;

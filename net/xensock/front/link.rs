@@ -62,7 +62,7 @@ use reclaim::RECLAIM;
 pub(crate) struct Summary {
     pub(crate) sk: ARef<Sock>,
     pub(crate) is_stream: bool,
-    /// Number of bytes that wait, or of connections for a listening socket.
+    /// Bytes in the receive queue; for a listening socket, connections that wait for `accept()`.
     pub(crate) recv_queue: usize,
     pub(crate) send_queue: u32,
     pub(crate) local: Option<SocketAddr>,
@@ -108,8 +108,8 @@ pub(crate) struct Link {
     transport: Transport,
     pub(crate) workers: Arc<OwnedQueue>,
     failures: Arc<OwnedQueue>,
-    /// Members that are notified when the link ends; `None` once the link is down or is going down.
-    /// The link itself tells by this that it is down.
+    /// Members that are notified when the link ends. `None` marks a link that is down or going
+    /// down.
     #[pin]
     members: Mutex<Option<Members>>,
     #[pin]
@@ -285,8 +285,8 @@ impl Link {
             trace::link(self.device_name(), self.dev.otherend_id(), state, why);
         }
         self.close();
-        // Listeners first, so that `accept()` does not take the end of a posted connection for a
-        // failure of its own.
+        // Listeners first: otherwise `accept()` would report the end of a posted connection as an
+        // error.
         for listener in members.values().filter(|member| member.is_listener()) {
             listener.clone().link_down();
         }

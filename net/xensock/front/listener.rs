@@ -259,8 +259,8 @@ impl Listener {
         }
     }
 
-    /// Asks the backend to withdraw all posted connections without a peer except the `keep` oldest.
-    /// May sleep.
+    /// Asks the backend to withdraw the posted connections that are not filled, except the `keep`
+    /// oldest. May sleep.
     ///
     /// The backend may fill some of them meanwhile: those stay. Each `accept()` posts one more
     /// again.

@@ -88,7 +88,7 @@ impl RemoteSocket {
                 Haste::Deferred
             };
             match remote.tell(call, haste) {
-                // The options were set over another link, which has options.
+                // This link has no options: they were set over another link.
                 Err(EOPNOTSUPP) => break,
                 sent if joins => remote.joins.push(sent?, GFP_KERNEL)?,
                 sent => drop(sent?),
@@ -147,7 +147,7 @@ impl RemoteSocket {
     }
 
     /// Returns the error of SOCKET if the backend does not know the socket, else `error`. If the
-    /// backend has no more sockets, listeners give back those that they requested ahead.
+    /// backend has no more sockets, listeners give back the connections they posted ahead.
     pub(crate) fn first_error(&self, error: Error) -> Error {
         if error != EBADF {
             return error;

@@ -150,8 +150,7 @@ impl Exchange {
         self.answer.as_ref().is_some()
     }
 
-    /// Waits for the response. Returns early if the program is killed; the response is dropped
-    /// then.
+    /// Waits killably for the response. If the program is killed, the response is dropped.
     pub(crate) fn wait(&self) -> Result<Response> {
         self.done.wait_for_completion_killable()?;
         self.answer.copy().unwrap_or(Err(EIO))

@@ -69,7 +69,6 @@ impl Endpoint {
     ///
     /// Fails with `EINVAL` if the socket is connected or listening, with `EAFNOSUPPORT` if it has
     /// an address of another family.
-    /// another family.
     pub(crate) fn take_remote(
         &self,
         call: &CallGuard<'_>,

@@ -31,7 +31,7 @@ enum Pending {
 }
 
 impl Listener {
-    /// Looks if the backend has a connection, as far as that is known without waiting.
+    /// Checks if the backend has a connection, as far as that is known without waiting.
     ///
     /// Once its ACCEPT was answered, the oldest posted connection shows if connections wait without
     /// an ACCEPT. Connections that arrived before were handed over.
@@ -41,7 +41,7 @@ impl Listener {
         if !link.has(Feature::Waiting) || !link.has(Feature::Status) {
             return Pending::Nothing;
         }
-        // A withdrawn one may be older.
+        // Skip withdrawn connections: the oldest may be one.
         let oldest = {
             let posted = self.posted.lock();
             let mut conns = posted.conns.iter();

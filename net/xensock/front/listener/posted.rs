@@ -41,9 +41,9 @@ pub(super) struct PostedConns {
 }
 
 impl PostedConns {
-    /// Returns `true` if another connection has to be set up, and counts it. One posted connection
-    /// always exists, see [`Listener::settle`](super::Listener::settle), even if other tasks are
-    /// setting up as many as are wanted.
+    /// Returns `true` if another connection has to be set up, and counts it. At least one
+    /// connection is kept posted, see [`Listener::settle`](super::Listener::settle), even if other
+    /// tasks are already setting up as many as are wanted.
     pub(super) fn begin(&mut self) -> bool {
         let has_room = self.conns.len() + self.coming < MAX_AHEAD;
         // `conns` contains the withdrawn connections too.
@@ -76,12 +76,13 @@ impl PostedConns {
         self.phase == ListenPhase::Open && (has_none || has_failed || !self.given_back.is_empty())
     }
 
-    /// Notes that a connection is withdrawn. Returns `false` if it was before. There is room: see
+    /// Notes that a posted connection is withdrawn. Returns `false` if this was noted before, or
+    /// the connection is no longer posted. There is room: see
     /// [`Listener::new`](super::Listener::new).
     pub(super) fn note_given_back(&mut self, conn: &Arc<Conn>, withdraw: &Arc<Exchange>) -> bool {
         let is_known = self.conns.iter().any(|other| Arc::ptr_eq(other, conn));
         let note = (conn.clone(), withdraw.clone());
-        // If the push fails, it does not drop the last references.
+        // If the push fails, the references that it drops are not the last ones.
         is_known && !self.is_given_back(conn) && self.given_back.push_within_capacity(note).is_ok()
     }
 

@@ -86,7 +86,7 @@ impl Stream {
         }
         if sk.state() == TcpState::Close {
             let error = sk.take_error().unwrap_or(ECONNABORTED);
-            // If the program needs the address again, `bind()` waits until it is free.
+            // Not waited for: a later call that needs the address again waits until it is free.
             let _ = self.reset(socket, sk);
             return Err(error);
         }

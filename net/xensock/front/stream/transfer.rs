@@ -34,7 +34,7 @@ use kernel::{
     }, //
 };
 
-/// Number of bytes too many for the ring from which on a nonblocking call grows `out` at once.
+/// Number of bytes beyond the free room with which a nonblocking call grows `out` at once.
 const LARGE: usize = 64 << 10;
 
 impl Stream {
@@ -306,7 +306,7 @@ enum Received {
     Bytes(u32),
     /// The urgent byte, which is left out.
     UrgentAt,
-    /// No bytes now, or none any more.
+    /// The ring has an invalid index: no more bytes will come.
     Nothing,
     /// The ring has an invalid index, for ever.
     Impossible,
