@@ -19,16 +19,16 @@ use super::{
     Dialect, //
 };
 
-/// Bytes that an address occupies in a slot.
+/// Number of bytes of an address in a slot.
 pub const LEN: usize = 28;
 
-/// The family of no address, in CONNECT; the native dialect only.
+/// The family that means no address, in CONNECT; the native dialect only.
 pub const AF_UNSPEC: u16 = 0;
 
-/// The family of IPv4, in SOCKET and in addresses.
+/// The IPv4 family, in SOCKET and in addresses.
 pub const AF_INET: u16 = 2;
 
-/// The family of IPv6, in SOCKET and in addresses; the native dialect only.
+/// The IPv6 family, in SOCKET and in addresses; the native dialect only.
 pub const AF_INET6: u16 = 10;
 
 /// The length of an address of no family, `sizeof(sa_family_t)`.
@@ -40,7 +40,7 @@ pub const IN_LEN: u32 = 16;
 /// The length of an IPv6 address, `sizeof(struct sockaddr_in6)`.
 pub const IN6_LEN: u32 = 28;
 
-/// Why bytes are not an address.
+/// The reason why bytes are not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadAddr {
     /// The length is beyond the field or too short for the family.
@@ -117,7 +117,7 @@ pub fn decode(dialect: Dialect, bytes: &[u8; LEN], len: u32) -> Result<SocketAdd
     }
 }
 
-/// Returns whether the first `len` of `bytes` are an address of no family.
+/// Returns `true` if the first `len` of `bytes` are an address of no family.
 pub fn is_unspec(bytes: &[u8; LEN], len: u32) -> bool {
     let [f0, f1, ..] = *bytes;
 

@@ -1,44 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When a frontend wants an event with an answer: only while somebody waits for one.
+//! Decides when a frontend wants an event with an answer: only while a task waits for an answer.
 //!
-//! Answers that nobody waits for stay in the commands ring, until others come that somebody does wait
-//! for, or until the frontend looks for itself. All of this happens under the lock of the frontend's end
-//! of the ring, but for what is done with an answer.
+//! Answers that no task waits for stay in the commands ring, until an awaited answer follows them
+//! or the frontend looks for itself. All of this happens under the lock of the frontend's end of
+//! the ring, except the handling of the answers.
 //!
-//! - Who begins to wait asks for an event before the backend sees the request: with the answer to it,
-//!   if the backend answers in the order of requests. As it need not, the frontend looks for itself after
-//!   a while, and from then on skips none of the answers that it has waited for so long.
-//! - Whoever has found no more answers asks again, and then looks once more, as *Commands ring* in
-//!   `Documentation/networking/xensock/protocol.rst` has it: no answer slips through in between.
-//! - One at a time takes answers out and passes them on, so that they are heard in their order. Who
-//!   comes to do that meanwhile leaves it to the other, who looks once more under the lock before it
-//!   ends.
+//! - A task that begins to wait asks for an event before the backend sees the request. The event
+//!   comes with the answer to this request, if the backend answers in the order of requests. As it
+//!   need not do so, the frontend looks for itself after a while. From then on it skips none of the
+//!   answers that it has waited for so long.
+//! - When no more answers are found, the frontend asks for an event again, and then looks once
+//!   more, as *Commands ring* in `Documentation/networking/xensock/protocol.rst` requires: no
+//!   answer is lost in between.
+//! - One task at a time takes answers out and passes them on, so that they are handled in their
+//!   order. Another task that comes meanwhile leaves the answers to it. The first one looks once
+//!   more under the lock before it ends.
 
-/// What a frontend's end of a commands ring does for it.
+/// The operations of a frontend's end of a commands ring that this needs.
 pub trait Answers {
-    /// Why it fails: the index of the backend makes no sense.
+    /// The error for an impossible index of the backend.
     type Error;
 
-    /// Asks for an event when `skip` more answers are there than were taken out, and another.
+    /// Asks for an event once `skip` answers and one more have arrived that were not taken out.
     fn expect_after(&mut self, skip: u32);
     /// Asks for no event.
     fn expect_none(&mut self);
-    /// As [`Self::expect_after`]; then returns whether there is any answer.
+    /// As [`Self::expect_after`]; then returns `true` if there is any answer.
     fn final_check_after(&mut self, skip: u32) -> Result<bool, Self::Error>;
 }
 
-/// What a frontend wants to hear of.
+/// The answers for which a frontend wants an event.
 #[derive(Debug)]
 pub struct Attention {
-    /// An event was asked for, and answers were not looked for since.
+    /// Set while an event was asked for and the answers were not looked at since.
     is_expecting: bool,
-    /// Somebody takes answers out.
+    /// Set while a task takes answers out.
     is_taking: bool,
 }
 
 impl Attention {
-    /// Makes that of a new ring, which asks for an event with the first answer.
+    /// Creates the state of a new ring, which asks for an event with the first answer.
     pub const fn new() -> Self {
         Self {
             is_expecting: true,
@@ -46,8 +48,9 @@ impl Attention {
         }
     }
 
-    /// Notes whether somebody waits for an answer now, and how many are due before that one. If that is
-    /// because of a request that the backend has seen, [take](Self::begin_taking) the answers then.
+    /// Notes if a task waits for an answer now: `ahead` is the number of answers due before that
+    /// one. If this is because of a request that the backend has seen, [take](Self::begin_taking)
+    /// the answers then.
     pub fn note(&mut self, ahead: Option<u32>, ring: &mut impl Answers) {
         match ahead {
             Some(skip) if !self.is_expecting => ring.expect_after(skip),
@@ -57,14 +60,16 @@ impl Attention {
         self.is_expecting = ahead.is_some();
     }
 
-    /// Begins to take answers out, unless somebody does, who finds those that are there now.
+    /// Begins to take answers out. Returns `false` if another task does so already; it will find
+    /// the answers that are there now.
     #[must_use]
     pub fn begin_taking(&mut self) -> bool {
         !core::mem::replace(&mut self.is_taking, true)
     }
 
-    /// No answer was found; `ahead` is as in [`Self::note`]. Returns whether there is one by now; if not,
-    /// the taking has ended. After an error it never does: the link has to.
+    /// Looks again when no answer was found; `ahead` is as in [`Self::note`]. Returns `true` if
+    /// there is an answer by now; if not, the taking has ended. After an error the taking never
+    /// ends: the link has to.
     pub fn look_again<R: Answers>(
         &mut self,
         ahead: Option<u32>,

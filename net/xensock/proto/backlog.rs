@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How many connections may wait to be accepted, at one listener and at all of a guest.
+//! Limits on the connections that wait to be accepted, at one listener and at all listeners of a
+//! guest.
 //!
-//! A backlog is a limit and reserves nothing: each listener has all of its own until so many wait
-//! that the guest has its share. From then on a listener takes in no more than it has already, or
-//! than its floor. So no listener is ever left without a backlog, and all that wait are at most
-//! twice the share, or one more for each listener.
+//! A backlog is a limit and reserves nothing: each listener can use its full backlog until the
+//! guest has reached its share. From then on a listener takes in no more connections than it has
+//! already, or than its floor. So no listener is ever left without a backlog, and at most twice the
+//! share can wait, or one more for each listener.
 
-/// How many connections may wait at the listeners of a guest.
+/// The limits on waiting connections of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
-    /// So many at all of them, before the floors count.
+    /// Maximum number at all listeners together, before the floors count.
     pub all: usize,
-    /// So many at each of them, always.
+    /// Number that may always wait at each listener.
     pub floor: usize,
 }
 
 impl Shares {
-    /// Divides what `max_sockets` allows among `max_listeners`.
+    /// Divides the limit of `max_sockets` among `max_listeners`.
     pub fn new(max_sockets: u32, max_listeners: u32) -> Self {
         // CAST: These widen.
         let (all, listeners) = (max_sockets as usize, max_listeners as usize);
@@ -27,8 +28,8 @@ impl Shares {
         }
     }
 
-    /// Returns how many may wait at a listener that wants `wanted` of them, where `own` wait, and
-    /// `sum` at all listeners.
+    /// Returns the number of connections that may wait at a listener that asks for `wanted`, has
+    /// `own` waiting connections, and where all listeners have `sum`.
     pub fn allow(&self, wanted: usize, own: usize, sum: usize) -> usize {
         if sum < self.all {
             return wanted;
@@ -36,7 +37,7 @@ impl Shares {
         wanted.min(own.max(self.floor))
     }
 
-    /// Returns whether so few wait that it is worth telling the listeners that were held back.
+    /// Returns `true` if so few connections wait that held-back listeners should be told.
     pub fn has_room(&self, sum: usize) -> bool {
         sum <= self.all - self.all / 4
     }

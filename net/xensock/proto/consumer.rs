@@ -25,45 +25,45 @@ use super::{
     }, //
 };
 
-/// What a consumer finds.
+/// The bytes that a consumer finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// Bytes that can be copied out.
+    /// Number of bytes that can be copied out.
     pub len: u32,
-    /// How the direction has ended, if it has; it counts once `len` is 0.
+    /// The ending of the direction. It takes effect once `len` is 0.
     pub ending: Ending,
 }
 
 /// The consuming end of a direction.
 ///
-/// One thread at a time consumes. Methods that others may call at the same time say so.
+/// One thread at a time consumes. Methods that other threads may call at the same time say so.
 ///
 /// # Invariants
 ///
-/// - `cons` is what this end has stored in the shared word, or is just going to: it is never read
-///   back.
+/// - `cons` is the value that this end has stored in the shared word, or is about to store: the
+///   shared word is never read back.
 /// - While `is_changing`, `switch` is ahead of `cons`, by no more than `size`.
 #[derive(Debug)]
 pub struct Consumer<W> {
-    /// Where the words are.
+    /// Offsets of the words of the direction.
     direction: DirectionWords,
-    /// Whether both ends use event indexes.
+    /// Set if both ends use event indexes.
     event_index: bool,
-    /// Whether the producer may change its memory.
+    /// Set if the producer may change its memory.
     can_change: bool,
     /// Bytes of the base, a power of two.
     base: u32,
-    /// Consumed so far.
+    /// Index up to which this end has consumed.
     cons: W,
-    /// Bytes of the memory that is consumed from.
+    /// Bytes of the memory that this end consumes from.
     size: W,
     /// Bytes of the extension, a power of two larger than the base; 0 if there is none.
     extension: W,
-    /// How often the producer has changed its memory.
+    /// Number of changes of memory by the producer.
     generation: W,
-    /// Where its last change was.
+    /// Index of the last change.
     switch: W,
-    /// Whether that is still ahead: not 0.
+    /// Not 0 while the last change is still ahead.
     is_changing: W,
 }
 
@@ -94,7 +94,7 @@ impl<W: Own> Consumer<W> {
         }
     }
 
-    /// Makes it that of a fresh direction again. Nobody uses it meanwhile.
+    /// Resets the consumer to that of a fresh direction. It must not be in use meanwhile.
     pub fn restart(&self) {
         self.size.store(self.base);
         self.extension.store(0);
@@ -103,22 +103,22 @@ impl<W: Own> Consumer<W> {
         self.cons.store(0);
     }
 
-    /// Returns where the words of the direction are.
+    /// Returns the offsets of the words of the direction.
     pub fn direction(&self) -> DirectionWords {
         self.direction
     }
 
-    /// Returns the bytes of the memory that is consumed from. Others may look, too.
+    /// Returns the bytes of the memory that this end consumes from. Other threads may call it.
     pub fn size(&self) -> u32 {
         self.size.load()
     }
 
-    /// Returns how many bytes were consumed so far. Others may look, too.
+    /// Returns the index up to which this end has consumed. Other threads may call it.
     pub fn index(&self) -> u32 {
         self.cons.load()
     }
 
-    /// Returns the bytes of the memory that the producer changes to, if it changes; 0 is none.
+    /// Returns the bytes of the memory that the producer could change to, or 0 if there is none.
     fn other(&self) -> u32 {
         if self.size.load() == self.base {
             self.extension.load()
@@ -127,26 +127,26 @@ impl<W: Own> Consumer<W> {
         }
     }
 
-    /// Returns how many bytes are left in the memory that is consumed from, if the producer has
-    /// another one by now.
+    /// Returns the number of bytes left in the memory that this end consumes from, if the producer
+    /// has changed to the other memory.
     fn before_change(&self) -> Option<u32> {
         let is_changing = self.is_changing.load() != 0;
         is_changing.then(|| self.switch.load().wrapping_sub(self.cons.load()))
     }
 
-    /// Goes on with the other memory.
+    /// Continues with the other memory.
     fn change(&self) {
         self.size.store(self.other());
         self.is_changing.store(0);
     }
 
-    /// Tells the producer of that, once it can see that nothing is left in the memory of before.
+    /// Tells the producer of the change, once it can see that nothing is left in the former memory.
     fn tell_changed(&self, words: &impl Words) {
         words.store_release(self.direction.followed, self.generation.load());
     }
 
-    /// Looks whether the producer has changed its memory. What it has published before that was
-    /// looked at already.
+    /// Checks if the producer has changed its memory. The caller has already looked at the bytes
+    /// that were published before the change.
     fn follow(&self, words: &impl Words) -> Result<(), Violation> {
         if !self.can_change {
             return Ok(());
@@ -156,7 +156,7 @@ impl<W: Own> Consumer<W> {
         if generation == known {
             return Ok(());
         }
-        // One at a time, and to what is there.
+        // One change at a time, and only to a memory that exists.
         if generation != known.wrapping_add(1) || self.is_changing.load() != 0 || self.other() == 0
         {
             return Err(Violation);
@@ -174,11 +174,11 @@ impl<W: Own> Consumer<W> {
         Ok(())
     }
 
-    /// Returns what there is to consume.
+    /// Returns the bytes that can be consumed.
     pub fn ready(&self, words: &impl Words) -> Result<Ready, Violation> {
-        // The error first: whoever sees it then sees all the bytes before it.
+        // Load the error first: if this end sees it, it then sees all bytes before it.
         let ending = load_ending(words, self.direction);
-        // Then the bytes: whoever sees those beyond a change then sees the change.
+        // Then the index: if this end sees bytes beyond a change, it then sees the change.
         let prod = words.load_acquire(self.direction.prod);
 
         self.follow(words)?;
@@ -193,30 +193,30 @@ impl<W: Own> Consumer<W> {
         Ok(Ready { len, ending })
     }
 
-    /// Returns how many bytes there are to consume, for those who do not exclude the consumer.
+    /// Returns the number of bytes to consume, for callers that do not exclude the consumer.
     ///
-    /// An index that makes no sense counts as a full ring: the consumer will find out.
+    /// An impossible index counts as a full ring: the consumer will find the violation.
     pub fn peek_ready(&self, words: &impl Words) -> u32 {
         loop {
             let before = self.cons.load_acquire();
             let most = self.base.max(self.extension.load());
             let ready = queued(words.load_acquire(self.direction.prod), before, most);
-            // Unless our index moved meanwhile, the two belong together.
+            // The two values belong together only if our index has not moved meanwhile.
             if self.cons.load_acquire() == before {
                 return ready.unwrap_or(most);
             }
         }
     }
 
-    /// Returns how the direction has ended, if it has. Others may look, too.
+    /// Returns the ending of the direction. Other threads may call it.
     ///
-    /// To be called before the bytes are looked at: what came before the end is then seen.
+    /// To be called before the bytes are looked at: then no byte before the end is missed.
     pub fn ending(&self, words: &impl Words) -> Ending {
         load_ending(words, self.direction)
     }
 
-    /// Returns where the bytes are that follow `skip` bytes after what was consumed. What is there
-    /// is up to the caller, who knows from [`Self::ready`] how many there are.
+    /// Returns the places of `len` bytes, starting `skip` bytes after the consumed ones. The caller
+    /// knows from [`Self::ready`] how many of them are there.
     pub fn places(&self, skip: u32, len: u32) -> [MemorySpan; 4] {
         let at = self.cons.load().wrapping_add(skip);
         let before = self.before_change().map_or(len, |b| b.saturating_sub(skip));
@@ -234,8 +234,8 @@ impl<W: Own> Consumer<W> {
         [a, b, c, d]
     }
 
-    /// Gives the room of the `len` bytes that were copied out back to the producer; returns whether
-    /// to notify it.
+    /// Gives the room of `len` bytes that were copied out back to the producer. Returns `true` if
+    /// the producer has to be notified.
     #[must_use]
     pub fn consume(&self, words: &impl Words, len: u32) -> bool {
         let old = self.cons.load();
@@ -246,7 +246,7 @@ impl<W: Own> Consumer<W> {
             // INVARIANT: The other memory begins where the change was.
             self.change();
         }
-        // INVARIANT: Before the shared word, so that nobody finds ours behind it.
+        // INVARIANT: Stored before the shared word, so that nobody finds ours behind it.
         self.cons.store_release(new);
         words.store_release(self.direction.cons, new);
         if changes {
@@ -259,13 +259,14 @@ impl<W: Own> Consumer<W> {
         crossed(words.load(self.direction.cons_event), old, new)
     }
 
-    /// Asks to be notified of the next byte that comes, and returns the producer's index up to which
-    /// there is something already.
+    /// Asks to be notified of the next byte that arrives. Returns the producer's index, up to which
+    /// bytes have already arrived.
     ///
-    /// For an end where several wait, who exclude each other here and look again afterwards. There is
-    /// one event word, so who asks overwrites what the others have asked for. If the index is not that
-    /// of the last time, their wish may have come true, and be lost: then they have to be told. They
-    /// need not exclude the consumer.
+    /// Several threads of this end may wait. They exclude each other here, and look again
+    /// afterwards; they need not exclude the consumer. There is one event word, so a caller
+    /// overwrites the request of an earlier one. If the index differs from that of the last call,
+    /// the earlier request may have been met without a notification: then the threads that wait
+    /// have to be told.
     pub fn expect_more(&self, words: &impl Words) -> u32 {
         let prod = words.load(self.direction.prod);
 
@@ -277,13 +278,14 @@ impl<W: Own> Consumer<W> {
     }
 
     /// Lets the producer change to an extension of `size` bytes, larger than the base, and back.
-    /// Others may consume meanwhile.
+    /// The consumer may run meanwhile.
     pub fn extend(&self, size: u32) {
         self.extension.store_release(size);
     }
 
-    /// Lets the producer change no more, unless it has the extension in use, or had when it published
-    /// what is not consumed yet; returns whether it does not.
+    /// Withdraws the extension, so that the producer cannot change to it. Returns `false` and does
+    /// nothing if the producer uses the extension, or has published bytes in it that are not
+    /// consumed yet.
     pub fn withdraw(&self, words: &impl Words) -> Result<bool, Violation> {
         self.follow(words)?;
         let is_unused = self.size.load() == self.base && self.is_changing.load() == 0;
@@ -293,13 +295,14 @@ impl<W: Own> Consumer<W> {
         Ok(is_unused)
     }
 
-    /// Returns whether the producer has the base in use, though what is not consumed yet may be in the
-    /// extension. As far as [`Self::withdraw`] or [`Self::ready`] have seen.
+    /// Returns `true` if the producer uses the base. Bytes that are not consumed yet may be in the
+    /// extension. The result is as [`Self::withdraw`] or [`Self::ready`] has last seen it.
     pub fn is_leaving(&self) -> bool {
         (self.size.load() == self.base) == (self.is_changing.load() == 0)
     }
 
-    /// Ends the direction: nothing more will be consumed. Notify the producer after it.
+    /// Ends the direction: nothing more will be consumed. The caller has to notify the producer
+    /// afterwards.
     ///
     /// For the backend only: error words are the backend's.
     pub fn end(&self, words: &impl Words, ending: Ending) {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The two dialects of the protocol, and the commands that each of them has.
+//! The two dialects of the protocol, and their commands.
 
 use core::ffi::CStr;
 
 use super::errno;
 
-/// What a link speaks; the device type on xenbus decides it.
+/// The dialect of a link. The device type on xenbus decides it, and for `pvcalls` also the node of
+/// the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// The native protocol, device type `xensock`.
@@ -15,7 +16,7 @@ pub enum Dialect {
     PvCalls,
 }
 
-/// A command, whatever number a dialect gives it.
+/// A command, independent of its number in a dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Makes a socket known to the backend.
@@ -42,13 +43,13 @@ pub enum Command {
     GetName,
     /// Gives a datagram socket its data ring.
     Attach,
-    /// Has a data ring unmapped that was kept for another connection.
+    /// Unmaps a data ring that was kept for another connection.
     Unmap,
     /// Gives a direction of a data ring more memory.
     Grow,
-    /// Takes that memory back.
+    /// Removes the additional memory.
     Shrink,
-    /// Takes an ACCEPT back that has no connection.
+    /// Withdraws an ACCEPT that has no connection.
     Withdraw,
 }
 
@@ -73,7 +74,7 @@ impl Command {
         Self::Withdraw,
     ];
 
-    /// Returns its name, as the protocol has it.
+    /// Returns the name of the command in the protocol.
     pub const fn name(self) -> &'static CStr {
         match self {
             Self::Connect => c"CONNECT",
@@ -113,11 +114,10 @@ impl Dialect {
         Self::ALL.into_iter().find(|d| d.device_name() == name)
     }
 
-    /// Returns the dialect of a link on a device of this type, given what the other end has in its
-    /// node for the native dialect: [`super::node::NATIVE_OFFERED`] or
-    /// [`super::node::NATIVE_TAKEN`].
+    /// Returns the dialect of a link on a device of this type. `native` is the other end's node for
+    /// the native dialect: [`super::node::NATIVE_OFFERED`] or [`super::node::NATIVE_TAKEN`].
     ///
-    /// Toolstacks make devices of type `pvcalls`, and know none of type `xensock`.
+    /// Toolstacks make devices of type `pvcalls`, and do not know the type `xensock`.
     pub fn of_link(device: Self, native: Option<u32>) -> Self {
         match device {
             Self::PvCalls if native == Some(1) => Self::XenSock,
@@ -173,9 +173,9 @@ impl Dialect {
             .find(|&c| self.number(c) == Some(number))
     }
 
-    /// Returns the result, as it goes on the wire, of a command that this backend does not do.
+    /// Returns the result, as on the wire, for a command that this backend does not support.
     ///
-    /// PV Calls has a number of its own for it.
+    /// PV Calls has its own number for that.
     pub const fn not_supported(self) -> i32 {
         match self {
             Self::XenSock => -errno::EOPNOTSUPP,
@@ -183,7 +183,7 @@ impl Dialect {
         }
     }
 
-    /// Returns how many bytes of a slot a response occupies.
+    /// Returns the number of bytes of a slot that a response occupies.
     pub const fn response_len(self) -> usize {
         match self {
             Self::XenSock => 64,

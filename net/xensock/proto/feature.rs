@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Features: what a link may have beyond version 1 of the native dialect.
+//! Features: optional parts of a link beyond version 1 of the native dialect.
 //!
-//! A backend offers a feature by a node with the value 1, a frontend takes it up by a node of its
-//! own. A feature is used if both are there. PV Calls has none.
+//! A backend offers a feature by a node with the value 1, and a frontend takes it up by a node of
+//! its own. A feature is used if both nodes are there. PV Calls has no features.
 
 use core::ffi::CStr;
 
@@ -12,23 +12,24 @@ use super::Dialect;
 /// A feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
-    /// Event indexes are honoured, see [`super::ring::crossed`].
+    /// Both ends use event indexes, see [`super::ring::crossed`].
     EventIndex,
-    /// CONNECT and ACCEPT are answered at once and end through the page, see [`super::status`].
+    /// CONNECT and ACCEPT are answered at once; the page reports the outcome, see
+    /// [`super::status`].
     Status,
     /// There are datagram sockets.
     Datagram,
-    /// The data ring of a connection that has ended can be used by another one.
+    /// Another connection can use the data ring of a connection that has ended.
     RingReuse,
-    /// Ends say which bytes of a stream are urgent, see [`super::urgent`].
+    /// The ends mark urgent bytes of a stream, see [`super::urgent`].
     Urgent,
-    /// A posted ACCEPT says whether connections wait, see [`super::indexes::WAITING`].
+    /// A posted ACCEPT shows if connections wait, see [`super::indexes::WAITING`].
     Waiting,
     /// The directions of a data ring grow and shrink, see [`super::stream`].
     RingResize,
     /// The data rings of the link share one event channel, see [`super::news`].
     SharedChannel,
-    /// Datagrams have frames that say more of them, see [`super::info`].
+    /// Frames of datagrams can have further information, see [`super::info`].
     Info,
 }
 
@@ -46,7 +47,7 @@ impl Feature {
         Self::Info,
     ];
 
-    /// Returns the node of a backend that offers it.
+    /// Returns the node of the backend that offers the feature.
     pub const fn offered(self) -> &'static CStr {
         match self {
             Self::EventIndex => c"feature-event-index",
@@ -61,7 +62,7 @@ impl Feature {
         }
     }
 
-    /// Returns the node of a frontend that takes it up.
+    /// Returns the node of the frontend that takes the feature up.
     pub const fn taken(self) -> &'static CStr {
         match self {
             Self::EventIndex => c"event-index",
@@ -116,25 +117,26 @@ impl Features {
         Self(self.0 | feature.bit())
     }
 
-    /// Returns those of the set whose bits are in `mask`.
+    /// Returns the features of the set whose bits are in `mask`.
     #[must_use]
     pub const fn within(self, mask: u16) -> Self {
         Self(self.0 & mask)
     }
 
-    /// Returns whether the feature is in the set.
+    /// Returns `true` if the feature is in the set.
     pub const fn has(self, feature: Feature) -> bool {
         self.0 & feature.bit() != 0
     }
 
-    /// Returns whether the set has all of the other. A frontend may only take what is offered.
+    /// Returns `true` if the set has all features of `other`. A frontend may only take what is
+    /// offered.
     pub const fn includes(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
 
-    /// Reads the nodes of the other end with `number`, which gives [`None`] for an absent one.
+    /// Reads the nodes of the other end with `number`, which returns [`None`] for an absent node.
     ///
-    /// Any number but 1 says that the feature is not there.
+    /// Only the number 1 says that the feature is there.
     pub fn read<E>(
         dialect: Dialect,
         mut number: impl FnMut(Feature) -> Result<Option<u32>, E>,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ids: how a frontend names sockets, and an end names anything to the other.
+//! Ids: opaque numbers with which a frontend names sockets, and an end names any object to the
+//! other.
 
-/// An opaque number made of a slot of a table and the generation of its content.
+/// An opaque number that consists of a table slot and the generation of its content.
 ///
-/// The maker finds the slot again without a search, and sees from the generation when a number is
-/// stale. To the other end it is just a number: never a pointer, never interpreted.
+/// The end that has made the number finds the slot without a search, and detects a stale number by
+/// the generation. To the other end it is only a number: never a pointer, never interpreted.
 ///
 /// # Invariants
 ///
@@ -23,7 +24,7 @@ impl Handle {
         Self(((generation as u64) << 32) | slot as u64)
     }
 
-    /// Takes a number from the wire, or [`None`] if no handle has it.
+    /// Converts a number from the wire. [`None`] if it is not a handle.
     pub const fn from_wire(number: u64) -> Option<Self> {
         if number >> 32 == 0 {
             return None;

@@ -2,23 +2,23 @@
 
 //! The indexes page of a data ring.
 //!
-//! One page per connection, granted by the frontend. It holds the indexes, error words and event
-//! indexes of both directions, and the grants of the pages that hold the bytes. Every field is a
-//! little-endian 32-bit word; offsets are in bytes.
+//! Each connection has one page, granted by the frontend. It holds the indexes, error words and
+//! event indexes of both directions, and the grants of the pages that hold the bytes. Every field
+//! is a little-endian 32-bit word; offsets are in bytes.
 //!
-//! `in` is what the guest receives: the backend produces, the frontend consumes. `out` is what the
-//! guest sends. The producer writes the `prod` word of its direction and the consumer the `cons`
-//! word; only the backend writes the error words and the status. An event word is written by the
-//! end that wants to be notified. The frontend writes everything once before the backend may look.
+//! `in` is received by the guest: the backend produces, the frontend consumes. `out` is sent by the
+//! guest. The producer writes the `prod` word of its direction and the consumer the `cons` word;
+//! only the backend writes the error words and the status. The end that wants to be notified writes
+//! the event word. The frontend initializes the page before the backend may look at it.
 
 use super::call::Way;
 
-/// Bytes of the page, whatever the page size of the kernels.
+/// Bytes of the page, independent of the page size of the kernels.
 pub const LEN: usize = 4096;
 
-/// `in`: consumed by the frontend so far.
+/// `in`: the index up to which the frontend has consumed.
 pub const IN_CONS: usize = 0;
-/// `in`: produced by the backend so far.
+/// `in`: the index up to which the backend has produced.
 pub const IN_PROD: usize = 4;
 /// `in`: the error word, negative or 0.
 pub const IN_ERROR: usize = 8;
@@ -34,14 +34,14 @@ pub const NAME: usize = 24;
 /// The length of that address.
 pub const NAME_LEN: usize = 52;
 
-/// `in`: where the backend has changed its memory, see [`super::stream`].
+/// `in`: the index at which the backend has changed its memory, see [`super::stream`].
 pub const IN_SWITCH: usize = 56;
 /// `in`: the index of the urgent byte, see [`super::urgent`].
 pub const IN_URGENT_INDEX: usize = 60;
 
-/// `out`: consumed by the backend so far.
+/// `out`: the index up to which the backend has consumed.
 pub const OUT_CONS: usize = 64;
-/// `out`: produced by the frontend so far.
+/// `out`: the index up to which the frontend has produced.
 pub const OUT_PROD: usize = 68;
 /// `out`: the error word, negative or 0.
 pub const OUT_ERROR: usize = 72;
@@ -50,24 +50,24 @@ pub const OUT_PROD_EVENT: usize = 76;
 /// `out`: the frontend wants to be notified when `cons` reaches this.
 pub const OUT_CONS_EVENT: usize = 80;
 
-/// `out`: where the frontend has changed its memory.
+/// `out`: the index at which the frontend has changed its memory.
 pub const OUT_SWITCH: usize = 84;
 
-/// `out`: the index behind the urgent byte, see [`super::urgent`].
+/// `out`: the index after the urgent byte, see [`super::urgent`].
 pub const OUT_URGENT_END: usize = 88;
-/// `in`: whether there is an urgent byte, and which.
+/// `in`: flags and value of the urgent byte.
 pub const IN_URGENT: usize = 92;
 
-/// `in`: how often the backend has changed its memory.
+/// `in`: number of changes of memory by the backend.
 pub const IN_GENERATION: usize = 108;
-/// `out`: how often the frontend has changed its memory.
+/// `out`: number of changes of memory by the frontend.
 pub const OUT_GENERATION: usize = 112;
-/// `in`: how often the frontend has followed.
+/// `in`: number of changes that the frontend has followed.
 pub const IN_FOLLOWED: usize = 116;
-/// `out`: how often the backend has followed.
+/// `out`: number of changes that the backend has followed.
 pub const OUT_FOLLOWED: usize = 120;
-/// Of a posted ACCEPT, with [`super::Feature::Waiting`]: not 0 while a connection waits at the
-/// listening socket for which there is no ACCEPT. Only that of the oldest counts.
+/// Of a posted ACCEPT, with [`super::Feature::Waiting`]: not 0 while a connection that has no
+/// ACCEPT waits at the listening socket. Only the word of the oldest ACCEPT counts.
 pub const WAITING: usize = 124;
 
 /// The order of the number of pages of data.
@@ -75,19 +75,19 @@ pub const RING_ORDER: usize = 128;
 /// The grants of the pages of data, `1 << order` of them.
 pub const REF: usize = 132;
 
-/// How many grants fit.
+/// Maximum number of grants of a ring.
 pub const MAX_REFS: usize = (LEN - REF) / 4;
 
 /// `in`: the grants of the extension.
 pub const IN_REF: usize = 2048;
 /// `out`: the grants of the extension.
 pub const OUT_REF: usize = 3072;
-/// How many grants an extension can have.
+/// Maximum number of grants of an extension.
 pub const MAX_EXTENSION_REFS: usize = 256;
 
-/// What a `prod` event word holds at first: notify of the very first byte.
+/// Initial value of a `prod` event word: notify of the very first byte.
 pub const FIRST_PROD_EVENT: u32 = 1;
-/// What a `cons` event word holds at first: nobody waits for room.
+/// Initial value of a `cons` event word: nobody waits for room.
 pub const FIRST_CONS_EVENT: u32 = 0;
 
 /// The offsets of one direction.
@@ -103,11 +103,11 @@ pub struct DirectionWords {
     pub prod_event: usize,
     /// The producer's event index.
     pub cons_event: usize,
-    /// Where the producer has changed its memory.
+    /// The index at which the producer has changed its memory.
     pub switch: usize,
-    /// How often it has.
+    /// Number of these changes.
     pub generation: usize,
-    /// How often the consumer has followed.
+    /// Number of changes that the consumer has followed.
     pub followed: usize,
     /// The grants of the extension.
     pub extension: usize,
@@ -157,7 +157,8 @@ pub const fn ref_offset(n: usize) -> Option<usize> {
 }
 
 impl DirectionWords {
-    /// Returns the offset of grant `n` of the extension, or [`None`] if the page has no room for it.
+    /// Returns the offset of grant `n` of the extension, or [`None`] if the page has no room for
+    /// it.
     pub const fn extension_offset(&self, n: usize) -> Option<usize> {
         if n < MAX_EXTENSION_REFS {
             Some(self.extension + 4 * n)

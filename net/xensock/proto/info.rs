@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What goes with a datagram beside its payload, as it lies in a frame.
+//! Information that goes with a datagram besides its payload, in the form that it has in a frame.
 //!
-//! It is a block of 80 bytes between header and payload: a word of flags at 0 says which of the
-//! numbers are there, an address of length 0 is none. Like a header it is copied to private memory
-//! before it is looked at.
+//! It is a block of 80 bytes between header and payload. A word of flags at 0 says which of the
+//! numbers are present; an address of length 0 is absent. Like a header, the block is copied to
+//! private memory before it is looked at.
 
 use core::net::SocketAddr;
 
@@ -25,16 +25,16 @@ const SEGMENT: u32 = 1 << 2;
 const DROPS: u32 = 1 << 3;
 const ALL: u32 = TOS | TTL | SEGMENT | DROPS;
 
-/// Why a block is none.
+/// The reason why a block is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadInfo {
-    /// A flag that there is not.
+    /// An unknown flag is set.
     Flags,
-    /// An address is none.
+    /// An address is invalid.
     Addr(BadAddr),
 }
 
-/// What goes with a datagram.
+/// Information that goes with a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Info {
     /// The type of service, or traffic class.
@@ -43,12 +43,13 @@ pub struct Info {
     pub ttl: Option<u8>,
     /// The payload is a run of datagrams of this length, of which the last may be shorter.
     pub segment: Option<u16>,
-    /// How many datagrams the socket has lost. For `in`.
+    /// Number of datagrams that the socket has lost. For `in`.
     pub drops: Option<u32>,
-    /// The address on the backend's side: that it came to, or shall come from. Its port says
-    /// nothing.
+    /// The address on the backend's side: the address that received the datagram, or that shall
+    /// send it. Its port has no meaning.
     pub local: Option<SocketAddr>,
-    /// The address that it was sent to, which may be one of many. Its port may be 0. For `in`.
+    /// The address that the datagram was sent to, which may be a group. Its port may be 0. For
+    /// `in`.
     pub destination: Option<SocketAddr>,
 }
 
@@ -100,7 +101,8 @@ impl Info {
         })
     }
 
-    /// Returns whether a backend that cannot be told of it would do something else than it says.
+    /// Returns `true` if a backend that cannot receive this information would not do what it asks
+    /// for.
     pub const fn is_needed(&self) -> bool {
         self.local.is_some() || self.segment.is_some()
     }

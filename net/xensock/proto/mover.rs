@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who moves the bytes of a connection, where a thread can do it and soft interrupts can.
+//! Decides who moves the bytes of a connection, where both a thread and soft interrupts can do so.
 //!
-//! Bytes are moved by a *work item*, which can do all there is to do, or in a *soft interrupt*, for
-//! which it is not worth to wake a thread. Whoever has news, an event of the peer or bytes that have
-//! arrived, has one of the two look:
+//! Bytes are moved by a *work item*, which can do all of the work, or in a *soft interrupt*, which
+//! saves waking a thread. On news, an event of the peer or arrived bytes, one of the two is made to
+//! look:
 //!
 //! ```text
 //! news:   is_free()? then have a soft interrupt run, else the work item
@@ -17,29 +17,30 @@
 //!   or else have the work item run                         only it can do
 //! ```
 //!
-//! Both end with a look at the ring after the peer was asked for an event. So what comes while
-//! somebody has the turn is seen by who has it, or is news once more: if the soft interrupt that runs
-//! for these does not get the turn, the work item runs again, which looks after whoever had it.
+//! Both end with a look at the ring after they have asked the peer for an event. So the holder of
+//! the turn sees what arrives meanwhile, or it causes news again. If the soft interrupt that runs
+//! for these does not get the turn, the work item runs again, and looks after the holder has
+//! finished.
 
 /// A word that several threads change.
 pub trait TurnWord {
-    /// Makes one.
+    /// Creates a word.
     fn new(value: u32) -> Self;
     /// Loads the word.
     fn load(&self) -> u32;
-    /// Stores the word; what precedes has been done before it.
+    /// Stores the word, after everything before this call.
     fn store_release(&self, value: u32);
-    /// Stores `new` if the word is `old`, and then what follows is not done before it. Else returns what
-    /// it is.
+    /// Stores `new` if the word is `old`; then nothing after this call is done before it. Otherwise
+    /// returns the word as the error.
     fn replace_acquire(&self, old: u32, new: u32) -> Result<(), u32>;
 }
 
-/// Who moves the bytes of a connection.
+/// Tells who moves the bytes of a connection.
 ///
 /// # Invariants
 ///
-/// It is [`Self::WORKER`] as long as the work item does, or nobody else may; [`Self::SOFTIRQ`] as
-/// long as a soft interrupt does.
+/// The word is [`Self::WORKER`] while the work item moves bytes or keeps others from moving them,
+/// and [`Self::SOFTIRQ`] while a soft interrupt moves bytes.
 #[derive(Debug)]
 pub struct Mover<W>(W);
 
@@ -48,13 +49,13 @@ impl<W: TurnWord> Mover<W> {
     const NOBODY: u32 = 1;
     const SOFTIRQ: u32 = 2;
 
-    /// Makes one that begins with the work item.
+    /// Creates a mover whose first turn is the work item's.
     pub fn new() -> Self {
         Self(W::new(Self::WORKER))
     }
 
-    /// Has the work item move bytes, and nobody else, unless a soft interrupt does just now: then it has
-    /// to try again.
+    /// Takes the turn for the work item. Returns `false` if a soft interrupt has the turn; then the
+    /// work item has to try again.
     #[must_use]
     pub fn begin_work(&self) -> bool {
         self.0.replace_acquire(Self::NOBODY, Self::WORKER) != Err(Self::SOFTIRQ)
@@ -65,13 +66,13 @@ impl<W: TurnWord> Mover<W> {
         self.0.store_release(Self::NOBODY);
     }
 
-    /// Returns whether it is worth trying [`Self::in_softirq`]. Any context.
+    /// Returns `true` if it is worth trying [`Self::in_softirq`]. Any context.
     pub fn is_free(&self) -> bool {
         self.0.load() != Self::WORKER
     }
 
-    /// Does something for which nobody else may move bytes, unless somebody does, and returns what
-    /// that returns; else `false`, and the work item has to run.
+    /// Takes the turn, calls `what`, gives the turn back and returns the result. Returns `false` if
+    /// another holder has the turn; then the work item has to run.
     #[must_use]
     pub fn in_softirq(&self, what: impl FnOnce() -> bool) -> bool {
         if self.0.replace_acquire(Self::NOBODY, Self::SOFTIRQ).is_err() {

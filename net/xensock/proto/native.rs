@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The options that only a socket of the guest's own can have.
+//! The options that only a socket of the guest's own TCP or UDP can have.
 //!
-//! They are about packets, routes and interfaces, of which there are none here, or change what kind
-//! of socket it is. A program that sets one before it uses its socket wants that rather than the
+//! These options concern packets, routes and interfaces, which XenSock does not have, or change the
+//! kind of the socket. A program that sets one before it uses its socket needs that more than the
 //! backend.
 
-/// Whether an option, as programs say it, is one of these, for a stream or for datagrams, of IPv6 or
-/// of IPv4.
+/// Returns `true` if an option, in the numbers of programs, is one of these. It may depend on
+/// whether the socket is a stream or a datagram socket, of IPv6 or of IPv4.
 pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool {
     match level {
         SOL_SOCKET => matches!(
@@ -62,8 +62,8 @@ pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool 
     }
 }
 
-/// Returns whether an option of a datagram socket joins a group: if the backend does not let it, the
-/// guest's own network may.
+/// Returns `true` if an option of a datagram socket joins a group. If the backend refuses the
+/// group, the guest's own network may allow it.
 pub fn joins(level: i32, name: i32) -> bool {
     matches!(
         (level, name),
@@ -73,8 +73,8 @@ pub fn joins(level: i32, name: i32) -> bool {
     )
 }
 
-/// Returns whether a value that a program gives for such an option asks for what only a socket of the
-/// guest's own has. To turn an option off is to have none.
+/// Returns `true` if the value that a program gives for such an option needs a socket of the
+/// guest's own. Turning an option off does not need one.
 pub fn is_asked_for(level: i32, name: i32, value: Option<i32>) -> bool {
     match (level, name, value) {
         (SOL_SOCKET, SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW, Some(flags)) => {
@@ -84,8 +84,8 @@ pub fn is_asked_for(level: i32, name: i32, value: Option<i32>) -> bool {
     }
 }
 
-/// The flags of `SO_TIMESTAMPING` that are about packets that are sent, or about hardware. What
-/// arrives is seen to arrive in the guest.
+/// The flags of `SO_TIMESTAMPING` for sent packets and for hardware. Software receive times are not
+/// among them: they are taken in the guest.
 const TIMES_OF_PACKETS: i32 =
     TX_HARDWARE | TX_SOFTWARE | RX_HARDWARE | RAW_HARDWARE | TX_SCHED | TX_ACK | TX_COMPLETION;
 const TX_HARDWARE: i32 = 1 << 0;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The options of sockets: those that are carried to the backend, and those that it need not know.
+//! The options of sockets: those that are carried to the backend, and those that the frontend
+//! keeps.
 //!
-//! Both ends go by this one [`TABLE`]. The frontend asks it what a program may set and get, and makes
-//! the value for the wire ([`to_set`], [`to_get`]); the backend checks again what it is asked
+//! Both ends use this one [`TABLE`]. The frontend looks up what a program may set and get, and
+//! makes the value for the wire ([`to_set`], [`to_get`]). The backend checks each request again
 //! ([`may_set`], [`may_get`]). Levels, names and values are those of Linux; numbers are little
-//! endian. Errors are positive numbers, those which TCP gives.
+//! endian. Errors are positive numbers, the same that TCP gives.
 //!
 //! A program may pass more bytes than an option has, and for some options fewer. On the wire each
 //! value has one form, see [`Kind`].
@@ -40,62 +41,63 @@ pub const SOL_TCP: u32 = 6;
 pub const SOL_UDP: u32 = 17;
 /// Level of IPv6.
 pub const SOL_IPV6: u32 = 41;
-/// Level of the protocol itself, for frontends and not for programs. Its [`XS_OUTQ`] is how many
-/// bytes the backend has taken from `out` and the peer has not acknowledged; [`XS_SNDBUF`] and
+/// Level of the protocol itself, for frontends and not for programs. [`XS_OUTQ`] is the number of
+/// bytes that the backend has taken from `out` and the peer has not acknowledged. [`XS_SNDBUF`] and
 /// [`XS_RCVBUF`] are the sizes that a program has set for its buffers.
 pub const SOL_XS: u32 = 0x5853;
 
-/// Where [`TCP_INFO`] of a listening socket says how many connections wait (`tcpi_unacked`).
+/// Offset in [`TCP_INFO`] of a listening socket: the number of waiting connections
+/// (`tcpi_unacked`).
 pub const INFO_WAITING: usize = 24;
-/// Where it says how many may wait (`tcpi_sacked`).
+/// Offset there of the number of connections that may wait (`tcpi_sacked`).
 pub const INFO_BACKLOG: usize = 28;
 
-/// Changes a number in the value of [`TCP_INFO`], if that has it.
+/// Changes a number in the value of [`TCP_INFO`], if the value is long enough.
 pub fn change_info(value: &mut [u8], offset: usize, change: impl FnOnce(u32) -> u32) {
     if let Some(number) = value.get_mut(offset..).and_then(|v| v.first_chunk_mut()) {
         *number = change(u32::from_le_bytes(*number)).to_le_bytes();
     }
 }
 
-/// Most bytes that matter of what a program gives.
+/// Maximum number of bytes that matter of the value that a program passes.
 pub const GIVEN_LEN: usize = 136;
 
-/// What may be done with an option, and who knows of it.
+/// The permitted operations on an option, and the end that keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// The backend's can be read.
+    /// Can be read from the backend.
     Get,
-    /// The backend's can be set: the frontend knows itself what it is set to.
+    /// Can be set at the backend. The frontend itself knows the present value.
     Set,
-    /// Both.
+    /// Can be read from the backend and set there.
     Both,
-    /// It is the frontend's own, to be set and read. At first it is 0, but see [`SockOpt::unset`].
+    /// Kept by the frontend alone; can be set and read. Initially 0, but see [`SockOpt::unset`].
     Own,
-    /// It can be read, and is always 0 or empty: there is nothing of its kind.
+    /// Can be read, and is always 0 or empty: XenSock has no such thing.
     Fixed,
 }
 
-/// What the value of an option is, and its form on the wire.
+/// The type of an option's value, and its form on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A number that is 0 or 1. What a program gives counts as 1 if it is not 0.
+    /// A number that is 0 or 1. Any other number from a program counts as 1.
     Flag,
     /// A signed number.
     Int {
-        /// The smallest that can be set.
+        /// The smallest number that can be set.
         min: i32,
-        /// The largest that can be set.
+        /// The largest number that can be set.
         max: i32,
-        /// One more that can be set; `min` if there is none.
+        /// One more number that can be set; `min` if there is none.
         or: i32,
     },
-    /// A signed number, of which only the backend's Linux can say whether it is good.
+    /// A signed number that only the backend's Linux can check.
     Judged,
-    /// 16 bytes: a name of at most 15 and zeroes.
+    /// A name of at most 15 bytes, padded with zeroes to 16.
     Name,
-    /// A structure of so many bytes at the most, as the backend's Linux lays it out.
+    /// A structure of at most so many bytes, in the layout of the backend's Linux.
     Struct(u32),
-    /// A group of multicast, see [`group`].
+    /// A multicast group, see [`group`].
     Group,
 }
 
@@ -112,16 +114,16 @@ const fn range_or(min: i32, max: i32, or: i32) -> Kind {
     Kind::Int { min, max, or }
 }
 
-/// An option that sockets have.
+/// An option of sockets.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SockOpt {
-    /// Its level.
+    /// Level of the option.
     pub level: u32,
-    /// Its number.
+    /// Number of the option.
     pub name: u32,
-    /// What may be done with it.
+    /// The permitted operations.
     pub access: Access,
-    /// What its value is.
+    /// The type of the value.
     pub kind: Kind,
 }
 
@@ -149,43 +151,43 @@ macro_rules! options {
 use options;
 
 impl SockOpt {
-    /// Returns whether the option exists on IPv6 sockets only.
+    /// Returns `true` if the option exists on IPv6 sockets only.
     pub const fn needs_ipv6(&self) -> bool {
         self.level == SOL_IPV6
     }
 
-    /// Returns whether the option exists on streams only.
+    /// Returns `true` if the option exists on streams only.
     pub const fn needs_stream(&self) -> bool {
         matches!(self.level, SOL_TCP | SOL_XS)
     }
 
-    /// Returns whether the backend has a part in the option.
+    /// Returns `true` if the option is carried to the backend.
     pub const fn is_carried(&self) -> bool {
         matches!(self.access, Access::Get | Access::Set | Access::Both)
     }
 
-    /// Returns whether the value is a number.
+    /// Returns `true` if the value is a number.
     pub const fn is_number(&self) -> bool {
         matches!(self.kind, Kind::Flag | Kind::Int { .. } | Kind::Judged)
     }
 
-    /// Returns whether a value that was read can have this length: so the frontend checks
-    /// [`super::value::Piece::total`].
+    /// Returns `true` if a value that was read can have this length. The frontend checks
+    /// [`super::value::Piece::total`] by it.
     pub const fn has_len(&self, total: u32) -> bool {
         match self.kind {
             // CAST: Both are small constants.
             Kind::Flag | Kind::Int { .. } | Kind::Judged => total == INT_LEN as u32,
             Kind::Name => total == NAME_LEN as u32,
             Kind::Struct(max) => total <= max,
-            // It is not read.
+            // Groups are not read.
             Kind::Group => false,
         }
     }
 
-    /// Returns how many bytes of a value that was read a program gets, from the first on, if it
-    /// has room for `room`.
+    /// Returns the number of bytes of a value, from the first one on, that a program with `room`
+    /// bytes gets.
     pub fn program_len(&self, value: &[u8], room: usize) -> usize {
-        // A byte is enough for a small number, and for these options Linux says so.
+        // Linux returns a small number of these options in one byte.
         if self.level == SOL_IP && self.is_number() && (1..INT_LEN).contains(&room) {
             if let [_, 0, 0, 0] = *value {
                 return 1;
@@ -194,19 +196,19 @@ impl SockOpt {
         value.len().min(room)
     }
 
-    /// Returns the value of an option that the backend has no part in, if it was not set.
+    /// Returns the value of an option that the frontend keeps, if it was not set.
     pub fn unset(&self, is_ipv6: bool) -> Value {
         match (self.level, self.name, self.kind) {
             (_, _, Kind::Struct(len)) => Value::zeroes(len),
-            // A socket of IPv6 is made without that of IPv4.
+            // A new IPv6 socket does not have the IPv4 option set.
             (SOL_IP, IP_MULTICAST_ALL, _) => Value::int(i32::from(!is_ipv6)),
             (SOL_IPV6, IPV6_MULTICAST_ALL, _) => Value::int(1),
             _ => Value::int(0),
         }
     }
 
-    /// Returns whether it says nothing of any byte that is sent or received, so that it makes no
-    /// difference to a connection when exactly it is set.
+    /// Returns `true` if the option does not affect any byte that is sent or received, so that the
+    /// time when it is set makes no difference to a connection.
     pub fn is_timeless(&self) -> bool {
         match self.level {
             SOL_SOCKET => self.name == SO_KEEPALIVE,
@@ -218,13 +220,13 @@ impl SockOpt {
         }
     }
 
-    /// Returns whether it matters to nothing but what the program sends after it was set.
+    /// Returns `true` if the option affects only the bytes that the program sends later.
     pub fn is_for_sending(&self) -> bool {
         (self.level, self.name) == (SOL_TCP, TCP_NODELAY)
     }
 
-    /// Returns the number that a program has given, by the rules for this option: Linux takes a byte
-    /// at the level of IPv4, and for some options nothing for 0.
+    /// Returns the number that a program has given, by the rules for this option: Linux accepts one
+    /// byte at the level of IPv4, and for some options an empty value as 0.
     fn number(&self, given: &[u8]) -> Option<i32> {
         match (self.level, self.name, given) {
             (SOL_IP, IP_LOCAL_PORT_RANGE, [_, _, _, _, _, ..]) => None,
@@ -243,7 +245,7 @@ impl SockOpt {
         }
     }
 
-    /// Makes the value for the wire of what a program has given.
+    /// Makes the value for the wire from the bytes that a program has given.
     fn value(&self, given: &[u8]) -> Result<Value, i32> {
         let value = match (self.kind, self.number(given)) {
             (Kind::Flag, Some(number)) => Value::int(i32::from(number != 0)),
@@ -255,7 +257,7 @@ impl SockOpt {
         Ok(value)
     }
 
-    /// Checks a value as it is on the wire.
+    /// Checks a value from the wire.
     fn check(&self, value: &Value) -> Result<(), i32> {
         let good = match self.kind {
             Kind::Flag => matches!(value.to_int(), Some(0 | 1)),
@@ -274,7 +276,7 @@ impl SockOpt {
         }
     }
 
-    /// Returns whether no program can set the option, to whatever it is, of those that are
+    /// Returns `true` if a program cannot set the option to any value. For options that are
     /// [`Access::Fixed`].
     const fn is_never_set(&self) -> bool {
         match self.level {
@@ -288,10 +290,10 @@ impl SockOpt {
         }
     }
 
-    /// Checks that a program sets an option that is always 0 or empty to just that.
+    /// Checks that a program sets an option that is always 0 or empty to that value.
     fn check_fixed(&self, given: &[u8]) -> Result<(), i32> {
         let is_none = match self.kind {
-            // Linux does not let these be set at all.
+            // Linux does not let a program set these at all.
             _ if self.is_never_set() => false,
             Kind::Struct(_) => given.iter().all(|&byte| byte == 0),
             _ => self.number(given).ok_or(errno::EINVAL)? == 0,
@@ -306,8 +308,8 @@ impl SockOpt {
 
 /// Checks a name with its padding.
 ///
-/// Linux makes the name of a module of it, so it has no odd characters, whatever else keeps a guest
-/// from having one loaded. There is nothing of such a name.
+/// Linux makes a module name of it, so odd characters are refused here, whatever else keeps a guest
+/// from loading modules. No algorithm has such a name.
 fn check_name(bytes: &[u8]) -> Result<(), i32> {
     if bytes.len() != NAME_LEN {
         return Err(errno::EINVAL);
@@ -332,13 +334,13 @@ fn find(level: u32, name: u32) -> Option<&'static SockOpt> {
         .find(|option| option.level == level && option.name == name)
 }
 
-/// Returns the option, if programs have it.
+/// Returns the option, if programs can use it.
 fn find_for_program(level: u32, name: u32) -> Option<&'static SockOpt> {
     find(level, name).filter(|option| option.level != SOL_XS)
 }
 
-/// Returns the error for setting an option that programs cannot set: what Linux says to an
-/// unprivileged program, or that there is none.
+/// Returns the error for setting an option that programs cannot set: that of Linux for an
+/// unprivileged program, or `ENOPROTOOPT`.
 fn refusal(level: u32, name: u32, given: &[u8]) -> i32 {
     const TCP_REPAIR_QUEUE: u32 = 20;
     const TCP_REPAIR_WINDOW: u32 = 29;
@@ -347,7 +349,7 @@ fn refusal(level: u32, name: u32, given: &[u8]) -> i32 {
     const IPV6_XFRM_POLICIES: [u32; 2] = [34, 35];
 
     match (level, name) {
-        // TCP, UDP and the socket itself look at the length before the name.
+        // TCP, UDP and the socket itself check the length before the name.
         (SOL_SOCKET | SOL_TCP | SOL_UDP, _) if given.len() < INT_LEN => errno::EINVAL,
         (
             SOL_TCP,
@@ -361,11 +363,11 @@ fn refusal(level: u32, name: u32, given: &[u8]) -> i32 {
     }
 }
 
-/// Frontend: returns what to send when a program sets an option to `given`, of which the first
-/// [`GIVEN_LEN`] bytes are enough; or to keep, if the option is not [carried].
+/// Frontend: returns the value to send when a program sets an option to `given`, of which the first
+/// [`GIVEN_LEN`] bytes are enough. If the option is not [carried], the frontend keeps the value.
 ///
-/// [`errno::ENOPROTOOPT`] or [`errno::EPERM`] if programs cannot set it, [`errno::EINVAL`] for a
-/// value that is too short or out of range, [`errno::ENOENT`] for a name that nothing has.
+/// [`errno::ENOPROTOOPT`] or [`errno::EPERM`] if programs cannot set the option, [`errno::EINVAL`]
+/// for a value that is too short or out of range, [`errno::ENOENT`] for an unknown name.
 ///
 /// [carried]: SockOpt::is_carried
 pub fn to_set(level: u32, name: u32, given: &[u8]) -> Result<(&'static SockOpt, Value), i32> {
@@ -383,27 +385,27 @@ pub fn to_set(level: u32, name: u32, given: &[u8]) -> Result<(&'static SockOpt, 
     }
 }
 
-/// Frontend: returns the option that a program sets, of any level but that of the socket itself, if
-/// there is one.
+/// Frontend: returns the option that a program sets, if there is one. Options of the socket level
+/// are not included.
 pub fn for_setting(level: u32, name: u32) -> Option<&'static SockOpt> {
     find_for_program(level, groups::plain(level, name)).filter(|option| option.level != SOL_SOCKET)
 }
 
-/// Frontend: returns the option that a program reads, or [`errno::ENOPROTOOPT`]. Of those of the
-/// socket itself the kernel knows what they are set to.
+/// Frontend: returns the option that a program reads, or [`errno::ENOPROTOOPT`]. The kernel itself
+/// answers for options of the socket level.
 pub fn to_get(level: u32, name: u32) -> Result<&'static SockOpt, i32> {
     find_for_program(level, name)
         .filter(|option| option.level != SOL_SOCKET && !option.is_group())
         .ok_or(errno::ENOPROTOOPT)
 }
 
-/// Frontend: returns the option of the socket itself that the backend has a part in.
+/// Frontend: returns the option of the socket level, if it is carried to the backend.
 pub fn of_socket(name: u32) -> Option<&'static SockOpt> {
     find(SOL_SOCKET, name)
 }
 
-/// Backend: returns the option if a frontend may set it to `value`; otherwise the error, as
-/// [`to_set`] has it.
+/// Backend: returns the option if a frontend may set it to `value`; otherwise the error of
+/// [`to_set`].
 pub fn may_set(level: u32, name: u32, value: &Value) -> Result<&'static SockOpt, i32> {
     let option = find(level, name)
         .filter(|option| matches!(option.access, Access::Set | Access::Both))

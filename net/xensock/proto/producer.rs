@@ -27,28 +27,28 @@ use super::{
 
 /// The producing end of a direction.
 ///
-/// One thread at a time produces. Methods that others may call at the same time say so.
+/// One thread at a time produces. Methods that other threads may call at the same time say so.
 ///
 /// # Invariants
 ///
-/// - `prod` is what this end has stored in the shared word, or is just going to: it is never read
-///   back.
-/// - `former` is 0, or the size of the memory that was produced into before the last change.
+/// - `prod` is the value that this end has stored in the shared word, or is about to store: the
+///   shared word is never read back.
+/// - `former` is 0, or the size of the memory that this end produced into before the last change.
 #[derive(Debug)]
 pub struct Producer<W> {
-    /// Where the words are.
+    /// Offsets of the words of the direction.
     direction: DirectionWords,
-    /// Whether both ends use event indexes.
+    /// Set if both ends use event indexes.
     event_index: bool,
     /// Bytes of the base, a power of two.
     base: u32,
-    /// Produced so far.
+    /// Index up to which this end has produced.
     prod: W,
-    /// Bytes of the memory that is produced into.
+    /// Bytes of the memory that this end produces into.
     size: W,
-    /// Bytes of the memory that the consumer may not have left yet.
+    /// Bytes of the former memory, which the consumer may not have left yet.
     former: W,
-    /// How often the memory has changed.
+    /// Number of changes of memory.
     generation: W,
 }
 
@@ -76,7 +76,7 @@ impl<W: Own> Producer<W> {
         }
     }
 
-    /// Makes it that of a fresh direction again. Nobody uses it meanwhile.
+    /// Resets the producer to that of a fresh direction. It must not be in use meanwhile.
     pub fn restart(&self) {
         self.size.store(self.base);
         self.former.store(0);
@@ -84,66 +84,68 @@ impl<W: Own> Producer<W> {
         self.prod.store(0);
     }
 
-    /// Returns where the words of the direction are.
+    /// Returns the offsets of the words of the direction.
     pub fn direction(&self) -> DirectionWords {
         self.direction
     }
 
-    /// Returns the bytes of the memory that is produced into. Others may look, too.
+    /// Returns the bytes of the memory that this end produces into. Other threads may call it.
     pub fn size(&self) -> u32 {
         self.size.load()
     }
 
-    /// Returns which memory is produced into. Others may look, too.
+    /// Returns the memory that this end produces into. Other threads may call it.
     pub fn memory(&self) -> Memory {
         Memory::of(self.size.load(), self.base)
     }
 
-    /// Returns how many bytes were produced so far. Others may look, too.
+    /// Returns the index up to which this end has produced. Other threads may call it.
     pub fn index(&self) -> u32 {
         self.prod.load()
     }
 
-    /// Returns how many bytes there is room for.
+    /// Returns the number of bytes that there is room for.
     pub fn room(&self, words: &impl Words) -> Result<u32, Violation> {
         let cons = words.load_acquire(self.direction.cons);
         let most = self.size.load().max(self.former.load());
         let queued = queued(self.prod.load(), cons, most)?;
 
-        // While the memory before was larger, there may be more.
+        // More than `size` bytes may be queued if the former memory was larger.
         Ok(self.size.load().saturating_sub(queued))
     }
 
-    /// Returns how many bytes there is room for, for those who do not exclude the producer.
+    /// Returns the number of bytes that there is room for, for callers that do not exclude the
+    /// producer.
     ///
-    /// An index that makes no sense counts as an empty ring: the producer will find out.
+    /// An impossible index counts as an empty ring: the producer will find the violation.
     pub fn peek_room(&self, words: &impl Words) -> u32 {
         let size = self.size.load();
 
         size.saturating_sub(self.peek_queued(words))
     }
 
-    /// Returns how many bytes the consumer has not taken, for those who do not exclude the producer.
+    /// Returns the number of bytes that the consumer has not taken, for callers that do not exclude
+    /// the producer.
     ///
-    /// An index that makes no sense counts as an empty ring, likewise.
+    /// An impossible index counts as an empty ring here too.
     pub fn peek_queued(&self, words: &impl Words) -> u32 {
         loop {
             let before = self.prod.load_acquire();
             let most = self.size.load().max(self.former.load());
             let queued = queued(before, words.load_acquire(self.direction.cons), most);
-            // Unless our index moved meanwhile, the two belong together.
+            // The two values belong together only if our index has not moved meanwhile.
             if self.prod.load_acquire() == before {
                 return queued.unwrap_or(0);
             }
         }
     }
 
-    /// Returns how the direction has ended, if it has. Others may look, too.
+    /// Returns the ending of the direction. Other threads may call it.
     pub fn ending(&self, words: &impl Words) -> Ending {
         load_ending(words, self.direction)
     }
 
-    /// Returns where the bytes are that follow `skip` bytes after what was produced.
+    /// Returns the places of `len` bytes, starting `skip` bytes after the produced ones.
     pub fn places(&self, skip: u32, len: u32) -> [MemorySpan; 2] {
         let memory = self.memory();
         let spans = spans(self.prod.load().wrapping_add(skip), len, self.size.load());
@@ -151,13 +153,14 @@ impl<W: Own> Producer<W> {
         spans.map(|span| MemorySpan { memory, span })
     }
 
-    /// Gives the consumer the `len` bytes that were copied in; returns whether to notify it.
+    /// Gives `len` bytes that were copied in to the consumer. Returns `true` if the consumer has to
+    /// be notified.
     #[must_use]
     pub fn publish(&self, words: &impl Words, len: u32) -> bool {
         let old = self.prod.load();
         let new = old.wrapping_add(len);
 
-        // INVARIANT: Before the shared word, so that nobody finds ours behind it.
+        // INVARIANT: Stored before the shared word, so that nobody finds ours behind it.
         self.prod.store_release(new);
         words.store_release(self.direction.prod, new);
         if !self.event_index {
@@ -169,9 +172,10 @@ impl<W: Own> Producer<W> {
 
     /// Asks to be notified once there is room for `wanted` bytes (at least 1, at most all).
     ///
-    /// Those who ask exclude each other, but need not exclude the producer. Who asks looks again
-    /// afterwards. If more is produced after this, the notification comes too early: who is notified
-    /// and does not find the room has to ask again. After a change of the memory all ask again.
+    /// Callers exclude each other, but need not exclude the producer, and must look again
+    /// afterwards. If more bytes are produced after this call, the notification comes too early: a
+    /// thread that is notified and does not find the room has to ask again. After a change of the
+    /// memory all threads that wait have to ask again.
     pub fn expect_room(&self, words: &impl Words, wanted: u32) {
         loop {
             let prod = self.prod.load();
@@ -180,17 +184,18 @@ impl<W: Own> Producer<W> {
                 words.store(self.direction.cons_event, prod.wrapping_sub(missing));
             }
             words.full_barrier();
-            // If it moved meanwhile, the peer may have gone past the event before that was there.
+            // If our index has moved meanwhile, the peer may have passed the event before it was
+            // set.
             if self.prod.load() == prod {
                 return;
             }
         }
     }
 
-    /// Returns whether the consumer has left the memory that was produced into before the last
-    /// change, if there was one.
+    /// Returns `true` if the consumer has left the memory that this end produced into before the
+    /// last change, or if there was no change.
     pub fn is_followed(&self, words: &impl Words) -> bool {
-        // Before the consumer's index, which has gone there by then.
+        // Loaded before the consumer's index, which has moved there by then.
         let is_followed = words.load_acquire(self.direction.followed) == self.generation.load();
 
         if is_followed {
@@ -200,26 +205,27 @@ impl<W: Own> Producer<W> {
         is_followed
     }
 
-    /// Has everything from here on go into memory of `size` bytes: the base, or an extension that the
-    /// consumer knows. Returns `false` if the consumer has not followed the last change yet. Notify it
-    /// after it, always: it might have nothing else to do.
+    /// Produces into memory of `size` bytes from here on: the base, or an extension that the
+    /// consumer knows. Returns `false` if the consumer has not followed the last change yet. The
+    /// caller has to notify the consumer afterwards in any case, as no other event may be due.
     pub fn change_to(&self, words: &impl Words, size: u32) -> bool {
         if !self.is_followed(words) {
             return false;
         }
         let (prod, generation) = (self.prod.load(), self.generation.load().wrapping_add(1));
 
-        // INVARIANT: All that is queued was produced into that.
+        // INVARIANT: All queued bytes were produced into that memory.
         self.former.store(self.size.load());
         self.size.store(size);
         self.generation.store(generation);
-        // Before anything beyond it is published.
+        // Stored before anything beyond the change is published.
         words.store(self.direction.switch, prod);
         words.store_release(self.direction.generation, generation);
         true
     }
 
-    /// Ends the direction, after the last byte has been published. Notify the consumer after it.
+    /// Ends the direction, after the last byte has been published. The caller has to notify the
+    /// consumer afterwards.
     ///
     /// For the backend only: error words are the backend's.
     pub fn end(&self, words: &impl Words, ending: Ending) {

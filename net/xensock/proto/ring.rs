@@ -3,10 +3,10 @@
 //! Arithmetic of data rings.
 //!
 //! Indexes are free-running 32-bit counts of bytes; the byte with index `i` is at `i` modulo the
-//! size of its half. An end believes its own indexes, which it keeps in private memory, and checks
-//! the other end's at every read.
+//! size of its half. An end trusts its own indexes, which it keeps in private memory, and checks
+//! the other end's indexes at every read.
 
-/// The order of the number of pages of data of a data ring: 1 to 9.
+/// The order of the number of data pages of a data ring: 1 to 9.
 ///
 /// The first half of the pages is `in`, the second half `out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +15,7 @@ pub struct Order(u8);
 impl Order {
     /// One page each way.
     pub const MIN: Self = Self(1);
-    /// 1 MiB each way, the ceiling of the protocol.
+    /// 1 MiB each way, the maximum of the protocol.
     pub const MAX: Self = Self(9);
 
     /// Checks an order.
@@ -27,7 +27,7 @@ impl Order {
         Some(Self(order as u8))
     }
 
-    /// Returns the smallest order with at least so many bytes each way, or the largest there is.
+    /// Returns the smallest order with at least `bytes` bytes each way, or the largest order.
     pub fn for_size(bytes: usize) -> Self {
         let mut order = Self::MIN;
         while order < Self::MAX && order.half_len() < bytes {
@@ -62,13 +62,14 @@ impl Order {
         self.pages() / 2
     }
 
-    /// Returns the number of grants that a ring takes: for its pages, and for the indexes page.
+    /// Returns the number of grants that a ring needs: for its pages and for the indexes page.
     pub const fn grants(self) -> usize {
         self.pages() + 1
     }
 
-    /// Returns the largest order, up to this one, of which another 32 rings could be paid for with
-    /// `left` grants, so that nobody takes all of what is left; of the smallest, one is enough.
+    /// Returns the largest order, up to this one, of which `left` grants are enough for another 32
+    /// rings, so that no ring takes all that is left. For the smallest order, `left` need only be
+    /// enough for one.
     pub fn affordable(self, left: usize) -> Option<Self> {
         let mut order = self;
         while order > Self::MIN && order.grants() > left / 32 {
@@ -78,7 +79,7 @@ impl Order {
     }
 
     /// Returns the largest order, up to this one and above `base`, to which another 32 directions
-    /// could grow with `left` grants, and which takes no more than `fair` of them.
+    /// could grow with `left` grants, and which takes no more than `fair` grants.
     pub fn affordable_growth(self, base: Self, left: usize, fair: usize) -> Option<Self> {
         let mut order = self;
         while order > base && order.half_pages() > fair.min(left / 32) {
@@ -88,11 +89,11 @@ impl Order {
     }
 }
 
-/// The other end's index is impossible: more than the whole ring would be full.
+/// The other end's index is impossible: there would be more bytes than the ring holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation;
 
-/// Returns how many bytes are in the ring.
+/// Returns the number of bytes in the ring.
 pub const fn queued(prod: u32, cons: u32, size: u32) -> Result<u32, Violation> {
     let queued = prod.wrapping_sub(cons);
     if queued > size {
@@ -101,7 +102,7 @@ pub const fn queued(prod: u32, cons: u32, size: u32) -> Result<u32, Violation> {
     Ok(queued)
 }
 
-/// Returns how many bytes there is room for.
+/// Returns the number of bytes that there is room for.
 pub const fn space(prod: u32, cons: u32, size: u32) -> Result<u32, Violation> {
     match queued(prod, cons, size) {
         // OVERFLOW: `queued` is at most `size`.
@@ -113,13 +114,14 @@ pub const fn space(prod: u32, cons: u32, size: u32) -> Result<u32, Violation> {
 /// A run of bytes within a half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Where it begins, from the start of the half.
+    /// Offset of the run from the start of the half.
     pub offset: u32,
-    /// How long it is.
+    /// Length of the run.
     pub len: u32,
 }
 
-/// Returns where the `len` bytes from `index` are; the second span is empty unless they wrap.
+/// Returns the places of the `len` bytes from `index` on; the second span is empty unless they
+/// wrap.
 ///
 /// `size` is a power of two; a `len` beyond it is cut to it.
 pub fn spans(index: u32, len: u32, size: u32) -> [Span; 2] {
@@ -140,14 +142,14 @@ pub fn spans(index: u32, len: u32, size: u32) -> [Span; 2] {
 /// One of the two memories that a direction can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// What it begins with, and keeps.
+    /// The memory that the direction begins with, and keeps.
     Base,
-    /// What it has while it is grown, larger than the base.
+    /// The additional memory while the direction is grown, larger than the base.
     Extension,
 }
 
 impl Memory {
-    /// Returns which one it is, by its size and that of the base.
+    /// Returns the memory, given its size and that of the base.
     pub(super) const fn of(size: u32, base: u32) -> Self {
         if size == base {
             Self::Base
@@ -162,14 +164,14 @@ impl Memory {
 pub struct MemorySpan {
     /// The memory that it is in.
     pub memory: Memory,
-    /// Where it is there.
+    /// Its place in that memory.
     pub span: Span,
 }
 
-/// Returns whether an index that went from `old` to `new` has reached `event`.
+/// Returns `true` if an index that went from `old` to `new` has reached `event`.
 ///
-/// That is, whether `event` lies in `(old, new]`, with wrap. An end that moves an index notifies
-/// the other if this is true of the event index read after the move, with a full barrier between.
+/// That is, if `event` lies in `(old, new]`, with wrap. An end that moves an index notifies the
+/// other if this is true of the event index read after the move, with a full barrier between.
 ///
 /// # Examples
 ///

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Urgent bytes: where the stream has one, and what each end makes of that.
+//! Urgent bytes: their positions in the stream, and their handling at each end.
 //!
-//! With [`super::Feature::Urgent`] an end that produces says in the indexes page which byte was sent
-//! as urgent. Each direction knows of one at a time; a later one takes the place of an earlier one,
-//! as in TCP. The words are hints about bytes that the stream has anyway, so whatever the other end
-//! writes there is harmless.
+//! With [`super::Feature::Urgent`] a producer marks the urgent byte in the indexes page. Each
+//! direction has one urgent byte at a time; a later one replaces an earlier one, as in TCP. The
+//! words are hints about bytes that the stream has anyway, so any value from the other end is
+//! harmless.
 
 use super::{
     indexes::{
@@ -16,23 +16,23 @@ use super::{
     stream::Words, //
 };
 
-/// In [`IN_URGENT`]: there is an urgent byte.
+/// Flag in [`IN_URGENT`]: there is an urgent byte.
 const ANNOUNCED: u32 = 1 << 8;
-/// In [`IN_URGENT`]: and its value is in the lowest bits.
+/// Flag in [`IN_URGENT`]: the value of the byte is in the lowest bits.
 const ARRIVED: u32 = 1 << 9;
 
-/// What the backend says of the urgent byte of `in`.
+/// The backend's notice of the urgent byte of `in`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Where it is in the stream. It need not be produced yet.
+    /// Index of the byte in the stream. The byte need not be produced yet.
     pub index: u32,
-    /// What it is, once the backend has got it.
+    /// Value of the byte, once the backend has received it.
     pub byte: Option<u8>,
 }
 
 impl Notice {
-    /// Returns what the backend says, unless that is nothing, or just being changed. In the latter
-    /// case it notifies afterwards.
+    /// Returns the backend's notice. Returns [`None`] if there is none, or if the backend is just
+    /// changing it; in that case it notifies afterwards.
     pub fn load(words: &impl Words) -> Option<Self> {
         let word = words.load_acquire(IN_URGENT);
         if word & ANNOUNCED == 0 {
@@ -49,8 +49,8 @@ impl Notice {
         })
     }
 
-    /// Says it. For the backend only, before the byte and what is behind it are produced; notify
-    /// after it.
+    /// Stores the notice. For the backend only, before the byte and those after it are produced.
+    /// The caller has to notify the peer afterwards.
     pub fn store(self, words: &impl Words) {
         words.store(IN_URGENT, 0);
         words.full_barrier();
@@ -60,20 +60,20 @@ impl Notice {
     }
 }
 
-/// Returns whether an index is behind another, with wrap.
+/// Returns `true` if an index is after another, with wrap.
 const fn is_after(index: u32, other: u32) -> bool {
     let ahead = index.wrapping_sub(other);
     ahead != 0 && ahead <= u32::MAX / 2
 }
 
-/// The value of the urgent byte, apart from the stream.
+/// The value of the urgent byte, which can be read apart from the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UrgentValue {
-    /// The byte has not come yet.
+    /// The byte has not arrived yet.
     Awaited,
-    /// It can be read.
+    /// The byte can be read.
     Arrived(u8),
-    /// It was read.
+    /// The byte was read.
     Taken,
 }
 
@@ -83,44 +83,45 @@ struct Mark {
     value: UrgentValue,
 }
 
-/// What a notice was news of.
+/// The news in a notice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UrgentEvents {
-    /// There is an urgent byte on the way: SIGURG.
+    /// An urgent byte is on its way: SIGURG.
     pub announced: bool,
-    /// It has come.
+    /// The urgent byte has arrived.
     pub arrived: bool,
 }
 
-/// The urgent byte of `in` from the reader's point of view, as TCP has it.
+/// The urgent byte of `in` from the reader's point of view, with the semantics of TCP.
 #[derive(Debug, Default)]
 pub struct UrgentIn {
     mark: Option<Mark>,
-    /// An urgent byte that was next to be read when another was announced: then TCP has it vanish.
+    /// Index of an urgent byte that was next to be read when another one was announced. Like TCP,
+    /// the reader skips it.
     dropped: Option<u32>,
-    /// The index of the last notice: it stays in the page.
+    /// Index of the last notice, which stays in the page.
     heard: Option<u32>,
 }
 
-/// What a reader may do next.
+/// The next step of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Read so many bytes.
     Read(u32),
-    /// Leave out one.
+    /// Skip one byte.
     Skip,
 }
 
 impl UrgentIn {
-    /// That of a new connection.
+    /// The state of a new connection.
     pub const NEW: Self = Self {
         mark: None,
         dropped: None,
         heard: None,
     };
 
-    /// Hears of an urgent byte. `next` is the byte to be read next, of `ready` that can be read;
-    /// `is_inline` says that urgent bytes are part of what is read.
+    /// Handles a notice. `next` is the index of the byte to be read next, `ready` the number of
+    /// readable bytes. `is_inline` says that urgent bytes are read as part of the stream.
     pub fn hear(&mut self, notice: Notice, next: u32, ready: u32, is_inline: bool) -> UrgentEvents {
         let mut news = UrgentEvents::default();
         let is_later = |mark: Mark| is_after(notice.index, mark.index);
@@ -146,12 +147,12 @@ impl UrgentIn {
         news
     }
 
-    /// Returns whether the next byte to be read is the urgent one.
+    /// Returns `true` if the next byte to be read is the urgent one.
     pub fn is_at_mark(&self, next: u32) -> bool {
         self.mark.is_some_and(|mark| mark.index == next)
     }
 
-    /// Returns what comes next for who reads `len` bytes, at least 1, from `next` on.
+    /// Returns the next step for reading `len` bytes, at least 1, from `next` on.
     pub fn step(&self, next: u32, len: u32, is_inline: bool) -> Step {
         if self.dropped == Some(next) {
             return Step::Skip;
@@ -166,14 +167,14 @@ impl UrgentIn {
         }
     }
 
-    /// Forgets what was passed. `next` is the byte to be read next.
+    /// Forgets bytes that were passed. `next` is the index of the byte to be read next.
     pub fn pass(&mut self, next: u32) {
         self.mark = self.mark.filter(|mark| !is_after(next, mark.index));
         self.dropped = self.dropped.filter(|index| !is_after(next, *index));
     }
 
-    /// Returns how many of the `ready` bytes from `next` on are before the urgent one, or all of
-    /// them if that has not come.
+    /// Returns how many of the `ready` bytes from `next` on precede the urgent byte; all of them if
+    /// it is not among them.
     pub fn before_mark(&self, next: u32, ready: u32) -> u32 {
         match self.mark {
             Some(mark) if mark.index.wrapping_sub(next) < ready => mark.index.wrapping_sub(next),
@@ -194,7 +195,7 @@ impl UrgentIn {
     }
 }
 
-/// Says that the byte before `end` is urgent. For the frontend only, before it is produced.
+/// Marks the byte before `end` as urgent. For the frontend only, before the byte is produced.
 pub fn mark_end(words: &impl Words, end: u32) {
     words.store(OUT_URGENT_END, end);
 }
@@ -202,21 +203,21 @@ pub fn mark_end(words: &impl Words, end: u32) {
 /// The urgent byte of `out` from the backend's point of view.
 #[derive(Debug, Default)]
 pub struct UrgentOut {
-    /// The last word that was dealt with.
+    /// The last word that was handled.
     done: u32,
 }
 
-/// What to send next.
+/// The next bytes to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextBytes {
-    /// So many bytes.
+    /// Number of bytes.
     pub len: u32,
-    /// As urgent: then it is one.
+    /// Set for an urgent byte, which is sent alone.
     pub is_urgent: bool,
 }
 
 impl NextBytes {
-    /// Returns a piece of `len` bytes none of which is urgent.
+    /// Returns a piece of `len` bytes, none of which is urgent.
     pub const fn all(len: u32) -> Self {
         Self {
             len,
@@ -226,13 +227,13 @@ impl NextBytes {
 }
 
 impl UrgentOut {
-    /// Returns the last word that was dealt with.
+    /// Returns the last word that was handled.
     pub fn done(&self) -> u32 {
         self.done
     }
 
-    /// Returns what of the `ready` bytes, at least 1, from `next` on is to be sent next. To be called
-    /// after they were found.
+    /// Returns the piece of the `ready` bytes, at least 1, from `next` on that is to be sent next.
+    /// To be called after the bytes were found.
     pub fn piece(&mut self, words: &impl Words, next: u32, ready: u32) -> NextBytes {
         let all = NextBytes::all(ready);
         let end = words.load(OUT_URGENT_END);
@@ -240,7 +241,7 @@ impl UrgentOut {
             return all;
         }
         if !is_after(end, next) {
-            // It has been sent, or never will be.
+            // The byte has been sent, or never will be.
             self.done = end;
             return all;
         }

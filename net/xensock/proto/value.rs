@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Values of options on the wire: whole in a request, in pieces in a response.
+//! Values of options on the wire: complete in a request, in pieces in a response.
 
-/// Most bytes of a value in one request or response.
+/// Maximum number of bytes of a value in one request or response.
 pub const MAX_LEN: usize = 32;
 
 /// Bytes of a number, C's `int`.
@@ -35,7 +35,7 @@ impl Value {
         }
     }
 
-    /// Makes the value of a structure; [`None`] if that has more than [`MAX_LEN`] bytes.
+    /// Makes the value of a structure; [`None`] if it has more than [`MAX_LEN`] bytes.
     pub(super) fn of(given: &[u8]) -> Option<Self> {
         let mut bytes = [0; MAX_LEN];
 
@@ -47,7 +47,7 @@ impl Value {
         })
     }
 
-    /// Makes a value of so many zeroes, at most [`MAX_LEN`].
+    /// Makes a value of `len` zeroes, at most [`MAX_LEN`].
     pub(super) fn zeroes(len: u32) -> Self {
         let len = u8::try_from(len).unwrap_or(u8::MAX);
 
@@ -58,7 +58,7 @@ impl Value {
         }
     }
 
-    /// Makes the value of a name, which ends at a zero or where it would be too long.
+    /// Makes the value of a name, which ends at a zero byte or at the maximum length.
     pub(super) fn name(given: &[u8]) -> Self {
         let mut bytes = [0; MAX_LEN];
         let name = given.iter().take_while(|&&byte| byte != 0);
@@ -66,14 +66,14 @@ impl Value {
         for (to, from) in bytes.iter_mut().zip(name).take(NAME_LEN - 1) {
             *to = *from;
         }
-        // INVARIANT: Only the first of them were set. CAST: A small constant.
+        // INVARIANT: Only the first bytes were set. CAST: A small constant.
         Self {
             len: NAME_LEN as u8,
             bytes,
         }
     }
 
-    /// Reads what is on the wire; [`None`] if `len` is beyond the field.
+    /// Reads a value from the wire; [`None`] if `len` is larger than the field.
     pub fn from_padded(padded: &[u8; MAX_LEN], len: u32) -> Option<Self> {
         let len = u8::try_from(len).ok()?;
         let mut bytes = [0; MAX_LEN];
@@ -85,7 +85,7 @@ impl Value {
         Some(Self { len, bytes })
     }
 
-    /// Returns the bytes, and zeroes behind them.
+    /// Returns the bytes, padded with zeroes.
     pub const fn padded(&self) -> [u8; MAX_LEN] {
         self.bytes
     }
@@ -97,12 +97,12 @@ impl Value {
             .unwrap_or(&self.bytes)
     }
 
-    /// Returns how many bytes there are, for the wire.
+    /// Returns the number of bytes, for the wire.
     pub(super) fn wire_len(&self) -> u32 {
         u32::from(self.len)
     }
 
-    /// Returns the number, if it has the length of one.
+    /// Returns the number, if the value has the length of a number.
     pub fn to_int(&self) -> Option<i32> {
         Some(i32::from_le_bytes(self.as_bytes().try_into().ok()?))
     }
@@ -111,17 +111,17 @@ impl Value {
 /// A piece of a value in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// The bytes from the offset asked for, and zeroes behind the end of the value.
+    /// The bytes from the requested offset on, padded with zeroes.
     pub bytes: [u8; MAX_LEN],
-    /// Bytes of the whole value.
+    /// Number of bytes of the whole value.
     pub total: u32,
 }
 
 impl Piece {
     /// Backend: returns the piece of a value that begins at `offset`.
     ///
-    /// [`None`] if `offset` is not a multiple of [`MAX_LEN`], or is beyond the value; only at 0 can
-    /// there be no bytes.
+    /// [`None`] if `offset` is not a multiple of [`MAX_LEN`], or is beyond the value. Only the
+    /// piece at offset 0 can be empty.
     pub fn of(value: &[u8], offset: u32) -> Option<Self> {
         let total = u32::try_from(value.len()).ok()?;
         let start = usize::try_from(offset).ok()?;
@@ -136,7 +136,7 @@ impl Piece {
         Some(Self { bytes, total })
     }
 
-    /// Frontend: returns the bytes of the value that came for `offset`.
+    /// Frontend: returns the bytes of the value in a piece that was read at `offset`.
     pub fn at(&self, offset: u32) -> &[u8] {
         let left = usize::try_from(self.total.saturating_sub(offset)).unwrap_or(MAX_LEN);
 

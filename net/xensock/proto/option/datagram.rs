@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What options have to do with datagrams.
+//! Properties of options that concern datagrams.
 
 use super::{
     super::errno,
@@ -13,13 +13,13 @@ use super::{
 };
 
 impl SockOpt {
-    /// Returns whether the option exists on datagram sockets only.
+    /// Returns `true` if the option exists on datagram sockets only.
     pub const fn needs_datagrams(&self) -> bool {
         self.level == SOL_UDP || self.is_group()
     }
 
-    /// Returns the error for setting the option on a stream, if it can be set on datagram sockets
-    /// only.
+    /// Returns the error for setting the option on a stream, if only datagram sockets can have it
+    /// set.
     pub const fn error_on_stream(&self) -> Option<i32> {
         match (self.level, self.name) {
             (SOL_IP, IP_MULTICAST_IF | IP_MULTICAST_TTL | IP_RECVFRAGSIZE) => Some(errno::EINVAL),
@@ -28,7 +28,8 @@ impl SockOpt {
         }
     }
 
-    /// Returns whether the option asks for control messages beside datagrams that nothing carries.
+    /// Returns `true` if the option asks for control messages with datagrams that the protocol does
+    /// not carry.
     pub const fn is_for_headers(&self) -> bool {
         match self.level {
             SOL_IP => matches!(
@@ -51,13 +52,13 @@ impl SockOpt {
         }
     }
 
-    /// Returns whether the option is there with [`Feature::Info`](super::super::Feature::Info) only,
-    /// on datagram sockets.
+    /// Returns `true` if the option needs [`Feature::Info`](super::super::Feature::Info) on
+    /// datagram sockets.
     pub const fn needs_info(&self) -> bool {
         self.is_for_info() || self.is_for_reports()
     }
 
-    /// Returns whether the option asks for something that an [info](super::super::info) can say.
+    /// Returns `true` if the option asks for a part of an [info](super::super::info).
     pub const fn is_for_info(&self) -> bool {
         match self.level {
             SOL_SOCKET => self.name == SO_RXQ_OVFL,
@@ -78,8 +79,8 @@ impl SockOpt {
             _ => false,
         }
     }
-    /// Returns whether the option asks for [reports](super::super::report) of errors. On streams it is the
-    /// frontend's own.
+    /// Returns `true` if the option asks for [reports](super::super::report) of errors. On streams
+    /// the frontend keeps it.
     pub const fn is_for_reports(&self) -> bool {
         matches!(
             (self.level, self.name),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Groups of multicast: what programs say to join and to leave them.
+//! Multicast groups: the options by which programs join and leave them.
 //!
-//! On the wire a group has the form of `struct ip_mreq` or `struct ipv6_mreq`. No interface is said,
-//! but as the scope of an address of IPv6 that has a meaning on one link only: the others are those
-//! of the backend, and its routes choose among them.
+//! On the wire a group has the form of `struct ip_mreq` or `struct ipv6_mreq`. It names no
+//! interface, except as the scope of an IPv6 address that is valid on one link only. All other
+//! interfaces are those of the backend, whose routes choose among them.
 
 use core::net::{
     IpAddr,
@@ -25,22 +25,22 @@ use super::{
     SOL_IPV6, //
 };
 
-/// The same as `IP_ADD_MEMBERSHIP` and `IP_DROP_MEMBERSHIP`, and those of IPv6, with an address of
-/// any family.
+/// These do the same as `IP_ADD_MEMBERSHIP` and `IP_DROP_MEMBERSHIP` and their IPv6 counterparts,
+/// with an address of any family.
 const MCAST_JOIN_GROUP: u32 = 42;
 const MCAST_LEAVE_GROUP: u32 = 45;
 
-/// Bytes of a `struct group_req`, and where it has an address; of that of 32-bit programs likewise.
+/// Size of a `struct group_req` and the offset of its address, for 64-bit and 32-bit programs.
 const GROUP_REQ: (usize, usize) = (136, 8);
 const COMPAT_GROUP_REQ: (usize, usize) = (132, 4);
 
 impl SockOpt {
-    /// Returns whether the option joins or leaves a group.
+    /// Returns `true` if the option joins or leaves a group.
     pub const fn is_group(&self) -> bool {
         matches!(self.kind, Kind::Group)
     }
 
-    /// Returns whether the option leaves a group.
+    /// Returns `true` if the option leaves a group.
     pub const fn leaves(&self) -> bool {
         matches!(
             (self.level, self.name),
@@ -48,8 +48,8 @@ impl SockOpt {
         )
     }
 
-    /// Returns the name of the option that joins a group, of one that joins or leaves it; of any other
-    /// its own.
+    /// Returns the name under which the option is kept: for an option that leaves a group, the
+    /// option that joins it; for any other, its own name.
     pub const fn kept_as(&self) -> u32 {
         match (self.level, self.name) {
             (SOL_IP, IP_DROP_MEMBERSHIP) => IP_ADD_MEMBERSHIP,
@@ -59,7 +59,7 @@ impl SockOpt {
     }
 }
 
-/// Returns whether it is [`SockOpt::kept_as`] of an option that joins a group.
+/// Returns `true` if this is the [`SockOpt::kept_as`] name of an option that joins a group.
 pub const fn is_kept_group(level: u32, name: u32) -> bool {
     matches!(
         (level, name),
@@ -67,15 +67,15 @@ pub const fn is_kept_group(level: u32, name: u32) -> bool {
     )
 }
 
-/// Returns whether a value of `option` is about the group that another one has joined: the same; or,
-/// to leave it, that of any interface.
+/// Returns `true` if a value of `option` concerns the group that the value `joined` has joined. The
+/// values must be equal; a value to leave a group may also omit the interface.
 pub fn is_group_of(option: &SockOpt, value: &[u8], joined: &[u8]) -> bool {
     let names_interface = !value.ends_with(&[0; 4]);
     let has_its_address = || group(option.level, value) == group(option.level, joined);
     value == joined || (option.leaves() && !names_interface && has_its_address())
 }
 
-/// Returns the group that a value names, at a level; [`None`] if that is none.
+/// Returns the group that a value names, at a level; [`None`] if it is not a multicast group.
 pub fn group(level: u32, value: &[u8]) -> Option<IpAddr> {
     let group = match (level, value) {
         (SOL_IP, &[a, b, c, d, 0, 0, 0, 0]) => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
@@ -92,8 +92,8 @@ pub fn group(level: u32, value: &[u8]) -> Option<IpAddr> {
     group.is_multicast().then_some(group)
 }
 
-/// Frontend: returns the name and the value with which to say what a program says at a level;
-/// [`None`] if that is about no group. An interface is left out, see above.
+/// Frontend: returns the name and value to send for an option that a program sets at a level.
+/// [`None`] if the option does not concern a group. The interface is left out, see above.
 pub(super) fn said(level: u32, name: u32, given: &[u8]) -> Option<Result<(u32, Value), i32>> {
     let value = match (level, name) {
         (SOL_IP, IP_ADD_MEMBERSHIP | IP_DROP_MEMBERSHIP) => {
@@ -112,7 +112,7 @@ pub(super) fn said(level: u32, name: u32, given: &[u8]) -> Option<Result<(u32, V
     Some(value.map(|value| (name, value)).ok_or(errno::EINVAL))
 }
 
-/// Returns the name of the option that stands for one that programs have, at a level.
+/// Returns the name of the carried option that stands for an option of programs, at a level.
 pub(super) const fn plain(level: u32, name: u32) -> u32 {
     match (level, name) {
         (SOL_IP, MCAST_JOIN_GROUP) => IP_ADD_MEMBERSHIP,
@@ -123,13 +123,13 @@ pub(super) const fn plain(level: u32, name: u32) -> u32 {
     }
 }
 
-/// Makes the value of a group of IPv4, with which `given` begins.
+/// Makes the value of an IPv4 group, with whose address `given` begins.
 fn v4(given: &[u8]) -> Option<Value> {
     let &[a, b, c, d] = given.first_chunk()?;
     Value::of(&[a, b, c, d, 0, 0, 0, 0])
 }
 
-/// Makes the value of a group of IPv6.
+/// Makes the value of an IPv6 group.
 fn v6(address: &[u8; 16], interface: [u8; 4]) -> Option<Value> {
     let scope = match is_link_local(&Ipv6Addr::from(*address)) {
         true => u32::from_ne_bytes(interface),
@@ -141,7 +141,8 @@ fn v6(address: &[u8; 16], interface: [u8; 4]) -> Option<Value> {
     Value::of(&mreq)
 }
 
-/// Makes the value of the group in a `struct group_req`, which has the family of the level.
+/// Makes the value of the group in a `struct group_req`, whose address must have the family of the
+/// level.
 fn any(level: u32, given: &[u8]) -> Option<Value> {
     const AF_INET: u16 = 2;
     const AF_INET6: u16 = 10;
@@ -154,9 +155,9 @@ fn any(level: u32, given: &[u8]) -> Option<Value> {
     let (interface, group) = (given.first_chunk()?, given.get(start..)?);
     let (family, rest) = group.split_first_chunk()?;
     match (level, u16::from_ne_bytes(*family)) {
-        // Behind the port.
+        // After the port.
         (SOL_IP, AF_INET) => v4(rest.get(2..)?),
-        // Behind the port and the label of the flow.
+        // After the port and the flow label.
         (SOL_IPV6, AF_INET6) => v6(rest.get(6..)?.first_chunk()?, *interface),
         _ => None,
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The options that there are.
+//! The table of options.
 
 use super::{
     options,
@@ -18,7 +18,7 @@ use super::{
     SOL_XS, //
 };
 
-// Other options of the level SOL_SOCKET, and reading these, are the frontend's own business.
+// The frontend handles all other options of level SOL_SOCKET, and reads these itself.
 options! {
     SO_REUSEADDR = SOL_SOCKET 2, Set, Kind::Flag;
     SO_DONTROUTE = SOL_SOCKET 5, Set, Kind::Flag;
