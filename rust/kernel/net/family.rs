@@ -2,23 +2,25 @@
 
 //! Protocol families.
 //!
-//! A family is what `socket(2)` takes as its first argument. It consists of a [`Proto`], which knows
-//! how large a socket is; of the operations that programs can perform on a socket, the trait
-//! [`Ops`]; and of a [`Registration`] that makes the rest of the kernel find it.
+//! A protocol family is the first argument of socket(2). It consists of a [`Proto`], which has the
+//! size of a socket; the trait [`Ops`], the operations that programs can perform on a socket; and a
+//! [`Registration`], by which the rest of the kernel finds the family.
 //!
-//! Each of its sockets is a [`TypedSock`]: the kernel's `struct sock`, with data of the family's own
-//! behind it. Its life is this:
+//! Each socket of the family is a [`TypedSock`]: the kernel's `struct sock`, followed by the
+//! family's own data. Its lifetime is as follows:
 //!
-//! 1. [`Ops::create`] returns an initialiser for the data. A program has a file now, through which
+//! 1. [`Ops::create`] returns an initialiser for the data. Then a program has a file, through which
 //!    all other operations come, any number of them at the same time.
-//! 2. [`Ops::release`] is the last of them. After it the socket is an orphan: it belongs to no file.
-//! 3. A socket that stands in for one of another protocol may fall back to that
+//! 2. [`Ops::release`] is the last operation. After it the socket is an orphan, which does not
+//!    belong to a file.
+//! 3. A socket that stands in for a socket of another protocol may fall back to that socket
 //!    ([`TypedSock::fall_back`]), which does all the work from then on.
-//! 4. The data are dropped together with the last reference (there may be more than the file's:
-//!    [`ARef<TypedSock<T>>`](crate::sync::aref::ARef)). That can be in a soft interrupt, where
-//!    nothing may sleep, so whatever sleeps has to be done in [`Ops::release`].
+//! 4. The data is dropped together with the last reference. There may be references besides the
+//!    file's: [`ARef<TypedSock<T>>`](crate::sync::aref::ARef). The drop may happen in a soft
+//!    interrupt, where nothing may sleep, so everything that sleeps has to be done in
+//!    [`Ops::release`].
 //!
-//! A module is not unloaded before the last of the sockets of its families is gone.
+//! A module can't be unloaded before all sockets of its families are gone.
 //!
 //! C headers: [`include/linux/net.h`](srctree/include/linux/net.h),
 //! [`include/net/sock.h`](srctree/include/net/sock.h)
@@ -73,13 +75,13 @@ use crate::{
     types::Opaque, //
 };
 
-/// The registration of a family: as long as it exists programs can create sockets of it.
+/// The registration of a family. While it exists, programs can create sockets of the family.
 ///
-/// Sockets that exist when it is dropped go on to work.
+/// Existing sockets continue to work after it is dropped.
 ///
 /// # Invariants
 ///
-/// `proto` and the family are registered, by this object.
+/// `proto` and the family are registered by this object.
 ///
 /// # Examples
 ///
@@ -101,36 +103,36 @@ pub struct Registration<T: Ops> {
     entry: Entry,
 }
 
-/// Where a family is found.
+/// The registration of a family's sockets.
 ///
 /// # Invariants
 ///
-/// What it says is registered.
+/// The family, or each of the protocols, is registered.
 enum Entry {
-    /// Under a number of its own.
+    /// A family with its own number.
     Family(i32),
-    /// Under `AF_INET` or `AF_INET6`, for each type of socket.
+    /// Protocols of `AF_INET` or `AF_INET6`, one for each type of socket.
     Protocols(KVec<KBox<Opaque<bindings::inet_protosw>>>),
 }
 
-// SAFETY: It can be unregistered by any thread.
+// SAFETY: Any thread may unregister it.
 unsafe impl Send for Entry {}
 
-// SAFETY: Nothing can be done with a shared reference.
+// SAFETY: A shared reference gives access to nothing.
 unsafe impl Sync for Entry {}
 
 impl Entry {
     /// Registers the family. May sleep.
     fn new<T: Ops>() -> Result<Self> {
         let Some(protocol) = T::PROTOCOL else {
-            // SAFETY: The family is a constant, and unregistered before the code of its module goes
+            // SAFETY: The family is a constant. It is unregistered before the module's code goes
             // away, by the drop of `Registration` at the latest.
             to_result(unsafe { bindings::sock_register(Glue::<T>::FAMILY) })?;
-            // INVARIANT: It was registered.
+            // INVARIANT: The family was registered just above.
             return Ok(Self::Family(T::FAMILY));
         };
 
-        // INVARIANT: There is none.
+        // INVARIANT: There are no protocols yet.
         let mut entry = Self::Protocols(KVec::new());
         if let Self::Protocols(protocols) = &mut entry {
             for kind in T::KINDS {
@@ -146,9 +148,10 @@ impl Entry {
                 )?;
                 let raw = protocol.get();
                 protocols.reserve(1, GFP_KERNEL)?;
-                // SAFETY: It is valid, and remains where it is until it is unregistered.
+                // SAFETY: `raw` is valid, and does not move until it is unregistered.
                 to_result(unsafe { bindings::inet_any_register_protosw(raw) })?;
-                // INVARIANT: It was registered; there is room for it.
+                // INVARIANT: The protocol was registered just above. `push` can't fail, since room
+                // was reserved.
                 let _ = protocols.push(protocol, GFP_KERNEL);
             }
         }
@@ -163,8 +166,8 @@ impl Drop for Entry {
             Self::Family(family) => unsafe { bindings::sock_unregister(*family) },
             Self::Protocols(protocols) => {
                 for protocol in protocols {
-                    // SAFETY: By the type invariants it is registered. Nobody looks at it after
-                    // this.
+                    // SAFETY: By the type invariants the protocol is registered. It is not used
+                    // after this call.
                     unsafe { bindings::inet_any_unregister_protosw(protocol.get()) };
                 }
             }
@@ -177,7 +180,8 @@ impl<T: Ops> Registration<T> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if this one is registered already, `EEXIST` if another one has the same number.
+    /// Returns `EBUSY` if this family is registered already, and `EEXIST` if another family has the
+    /// same number.
     pub fn new() -> Result<Self> {
         let proto = T::Proto::get();
 
@@ -185,23 +189,23 @@ impl<T: Ops> Registration<T> {
             return Err(EBUSY);
         }
 
-        // A cache of its own has to be empty when the registration ends, which may be before the
-        // last socket ends. So there is none, like in AF_VSOCK, but for those of IPv4 and IPv6 that
-        // must have one: see the drop.
+        // A slab cache must be empty when the registration ends, possibly before the last socket is
+        // gone. So there is none, as in AF_VSOCK, except for IPv4 and IPv6, which require one: see
+        // the drop.
         let cache = c_int::from(T::PROTOCOL.is_some());
 
-        // SAFETY: `proto` is valid, never moves, and is not registered: we have just made sure of
-        // that.
+        // SAFETY: `proto` is valid, never moves, and is not registered: `registered` was set just
+        // above.
         if let Err(err) = to_result(unsafe { bindings::proto_register(proto.as_raw(), cache) }) {
             proto.registered.store(false, Release);
             return Err(err);
         }
 
         match Entry::new::<T>() {
-            // INVARIANT: Both were registered.
+            // INVARIANT: Both `proto` and the family were registered.
             Ok(entry) => Ok(Self { proto, entry }),
             Err(err) => {
-                // SAFETY: It was registered above.
+                // SAFETY: `proto` was registered above.
                 unsafe { bindings::proto_unregister(proto.as_raw()) };
                 proto.registered.store(false, Release);
                 Err(err)
@@ -212,22 +216,23 @@ impl<T: Ops> Registration<T> {
 
 impl<T: Ops> Drop for Registration<T> {
     fn drop(&mut self) {
-        // Nothing is to be found by it any more.
-        // INVARIANT: There is nothing.
+        // The family can't be found any more after this.
+        // INVARIANT: No protocol is left.
         drop(core::mem::replace(
             &mut self.entry,
             Entry::Protocols(KVec::new()),
         ));
         if T::PROTOCOL.is_some() && self.proto.live.load(Acquire) > 0 {
-            // They are in the protocol's cache. No module does this that keeps its registration for
-            // as long as it can be unloaded; if one does, neither of them ends.
+            // The sockets are in the protocol's slab cache. No module gets here that keeps its
+            // registration as long as it can be unloaded; otherwise neither the protocol nor the
+            // module is ever removed.
             pr_err!("a protocol is left while it has sockets\n");
             // SAFETY: The module is running this code.
             unsafe { bindings::__module_get((*self.proto.as_raw()).owner) };
             return;
         }
-        // SAFETY: By the type invariants the protocol is registered, by us. Sockets that refer to
-        // it still do not look at what is undone here.
+        // SAFETY: By the type invariants, this object has registered the protocol. Sockets that
+        // still refer to the protocol do not use what is undone here.
         unsafe { bindings::proto_unregister(self.proto.as_raw()) };
         self.proto.registered.store(false, Release);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What C code calls, and the tables in which it finds it.
+//! Functions that C code calls, and the tables that refer to them.
 
 mod calls;
 mod transfer;
@@ -31,7 +31,7 @@ use crate::{
 
 use core::marker::PhantomData;
 
-/// The functions that C code calls, and the tables in which it finds them.
+/// The functions that C code calls, and the tables that refer to them.
 pub(super) struct Glue<T: Ops>(PhantomData<T>);
 
 impl<T: Ops> Glue<T> {
@@ -83,7 +83,7 @@ impl<T: Ops> Glue<T> {
         } else {
             Some(bindings::sock_no_shutdown)
         },
-        // Without these the socket layer answers with `EOPNOTSUPP`.
+        // If these are not set, the socket layer returns `EOPNOTSUPP`.
         setsockopt: if T::HAS_SETSOCKOPT {
             Some(Self::setsockopt)
         } else {
@@ -120,36 +120,37 @@ impl<T: Ops> Glue<T> {
 
     const CUSTOM_SOL_SOCKET: bool = T::HAS_SETSOCKOPT && T::CUSTOM_SOL_SOCKET;
 
-    /// Returns the `struct sock` of a socket of these operations.
+    /// Returns the `TypedSock` of a socket that has these operations.
     ///
     /// # Safety
     ///
-    /// `socket` must be a valid socket that has these operations and a `struct sock`, for as long as
-    /// `'a`.
+    /// For the duration of `'a`, `socket` must be a valid socket that has these operations and a
+    /// `struct sock`.
     #[inline]
     unsafe fn sk<'a>(socket: *mut bindings::socket) -> &'a TypedSock<T> {
-        // SAFETY: The socket is valid, and by its operations the object was made by `alloc`, or by
-        // `complete`.
+        // SAFETY: The socket is valid. Since it has these operations, its `struct sock` was
+        // initialised by `alloc` or `complete`.
         unsafe { TypedSock::from_raw((*socket).sk) }
     }
 
-    /// Performs an operation, or has the native socket perform it if the socket has fallen back, be
-    /// it on the way: whoever has come by the file before that is here still.
+    /// Performs an operation, or performs it with the native socket if the socket has fallen back,
+    /// even if that happens during the operation: calls that came through the file before still
+    /// arrive here.
     ///
     /// # Safety
     ///
-    /// As for [`Self::sk`]. Also, it must have been allocated by `sock_alloc` or `sock_create_lite`,
-    /// which those of all operations were.
+    /// As for [`Self::sk`]. Also, `socket` must have been allocated by `sock_alloc` or
+    /// `sock_create_lite`, as all sockets passed to operations are.
     #[inline]
     unsafe fn perform<'a>(
         socket: *mut bindings::socket,
         operation: impl FnOnce(&'a Socket, &'a TypedSock<T>) -> Result<c_int>,
         natively: impl FnOnce(*mut bindings::socket, &'static bindings::proto_ops) -> Option<c_int>,
     ) -> c_int {
-        // SAFETY: This is required of the caller.
+        // SAFETY: The requirements of `sk` are those of this function.
         let sk = unsafe { Self::sk(socket) };
         if !sk.has_fallen_back() {
-            // SAFETY: So is this.
+            // SAFETY: The safety requirements guarantee that `socket` was allocated so.
             let result = from_result(|| operation(unsafe { Socket::from_raw(socket) }, sk));
             if result >= 0 || !sk.has_fallen_back() {
                 return result;
@@ -157,13 +158,14 @@ impl<T: Ops> Glue<T> {
         }
         sk.native()
             .in_use()
-            // SAFETY: It is valid until the other one is released. Its module stays as long.
+            // SAFETY: The native socket is valid until `socket` is released, and its module stays
+            // loaded as long.
             .and_then(|native| natively(native, unsafe { &*(*native).ops }))
             .unwrap_or(EOPNOTSUPP.to_errno())
     }
 
-    /// Asks the security modules about the native socket, if there is one: they have been asked
-    /// about the other, and go by the protocol.
+    /// Asks the security modules about the native socket, if there is one. The socket layer has
+    /// asked them about the socket in front, but they decide by the protocol.
     ///
     /// # Safety
     ///
@@ -173,11 +175,11 @@ impl<T: Ops> Glue<T> {
         socket: *mut bindings::socket,
         ask: impl FnOnce(*mut bindings::socket) -> c_int,
     ) -> c_int {
-        // SAFETY: This is required of the caller.
+        // SAFETY: The requirements of `sk` are those of this function.
         unsafe { Self::sk(socket) }.native().as_raw().map_or(0, ask)
     }
 
-    /// Tells the socket layer what the operations of a new socket can do.
+    /// Sets the flags of a new socket that tell the socket layer what its operations support.
     pub(super) fn prepare(socket: &Socket) {
         if Self::CUSTOM_SOL_SOCKET {
             socket.set_custom_sockopt();
@@ -189,7 +191,7 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called by `__sock_create`.
+    /// Must only be called by `__sock_create`.
     unsafe extern "C" fn create(
         net: *mut bindings::net,
         socket: *mut bindings::socket,
@@ -207,7 +209,7 @@ impl<T: Ops> Glue<T> {
 
             // SAFETY: The caller guarantees that the namespace is valid, and the socket is new.
             unsafe { alloc::<T>(net, socket, protocol, kern != 0, None, init) }?;
-            // SAFETY: The socket is valid and nobody else knows of it.
+            // SAFETY: The socket is valid and nothing else refers to it.
             unsafe { (*socket).ops = T::Proto::get().ops };
             // SAFETY: The caller has just allocated the socket by `sock_alloc`.
             Self::prepare(unsafe { Socket::from_raw(socket) });
@@ -217,12 +219,12 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called by `inet_create` and `inet6_create`.
+    /// Must only be called by `inet_create` and `inet6_create`.
     pub(super) unsafe extern "C" fn init_sock(sk: *mut bindings::sock) -> c_int {
         from_result(|| {
-            // SAFETY: The caller has initialised the `struct sock`, but nobody else knows of it.
+            // SAFETY: The caller has initialised the `struct sock`, and nothing else refers to it.
             let raw = unsafe { (*sk).sk_socket };
-            // SAFETY: The caller has a socket for it, which was allocated by `sock_alloc`.
+            // SAFETY: The caller has a `struct socket` for it, which was allocated by `sock_alloc`.
             let socket = unsafe { Socket::from_raw(raw) };
             // SAFETY: As in `create`.
             let net = unsafe { Namespace::from_raw(bindings::sock_net(sk)) };
@@ -230,50 +232,53 @@ impl<T: Ops> Glue<T> {
             let protocol = c_int::from(unsafe { (*sk).sk_protocol });
 
             let init = T::create(net, socket, protocol)?;
-            // SAFETY: The caller has initialised it.
+            // SAFETY: The caller has initialised the `struct sock`.
             let is_kernel = unsafe {
                 bindings::sock_common::skc_net_refcnt_raw(&raw const (*sk).__sk_common) == 0
             };
             let (net, kind) = (net.as_raw(), socket.kind());
             // SAFETY: The namespace is valid.
             let native = unsafe { Native::create(net, T::FAMILY, kind, is_kernel) }?;
-            // SAFETY: The caller has allocated it by what `T::Proto` says.
+            // SAFETY: The caller has allocated and initialised `sk` with `T::Proto`, and nothing
+            // else refers to it.
             unsafe { complete::<T>(sk, Some(native), init) }?;
             Self::prepare(socket);
             Ok(0)
         })
     }
 
-    /// Called by `sk_common_release` if a socket that was just made is not to be after all.
+    /// Called by `sk_common_release` if the creation of a socket fails.
     ///
     /// # Safety
     ///
-    /// Does nothing.
+    /// No requirements: the function does nothing.
     pub(super) unsafe extern "C" fn unhash(_sk: *mut bindings::sock) {}
 
-    /// Called by `sk_common_release` too.
+    /// Called by `sk_common_release` as well.
     ///
     /// # Safety
     ///
-    /// Only called for a socket that nobody else knows of.
+    /// Must only be called for a socket that nothing else refers to.
     pub(super) unsafe extern "C" fn destroy(sk: *mut bindings::sock) {
-        // SAFETY: It was allocated by what `T::Proto` says, which has this function.
+        // SAFETY: The socket was allocated with `T::Proto`, which has this function, and nothing
+        // uses its native socket. No program has ever had it.
         unsafe { TypedSock::<T>::native_of(sk).close(core::ptr::null_mut()) };
     }
 
     /// # Safety
     ///
-    /// Only called for a socket that was made by `alloc`, when its last reference has gone.
+    /// Must only be called for a socket made by `alloc` or `complete`, when its last reference is
+    /// gone.
     pub(super) unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
         // SAFETY: The socket is valid until this function returns.
         unsafe { bindings::sock_prot_inuse_add(bindings::sock_net(sk), (*sk).sk_prot_creator, -1) };
-        // SAFETY: Nobody can use the socket any more, and its queues were initialised.
+        // SAFETY: The socket is not in use any more, and its queues were initialised.
         unsafe { bindings::sk_purge_errors(sk) };
-        // SAFETY: The data were initialised before this function became the destructor, nobody can
-        // use them any more, and they are dropped once: here.
+        // SAFETY: The data was initialised before this function became the destructor. It is not in
+        // use any more, and only this function drops it, once.
         unsafe { TypedSock::<T>::drop_data(sk) };
         if T::Head::INET {
-            // SAFETY: By the requirements of `Head` it is one of IPv4 or IPv6.
+            // SAFETY: By the requirements of `Head`, the socket begins with a `struct inet_sock`.
             unsafe { bindings::inet_sock_end(sk) };
         }
         T::Proto::get().live.fetch_sub(1, Release);
@@ -281,29 +286,29 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called through `OPS`, as the last operation of all.
+    /// Must only be called through `OPS`, as the last operation of the socket.
     unsafe extern "C" fn release(socket: *mut bindings::socket) -> c_int {
         // SAFETY: The caller passes a valid socket.
         let sk = unsafe { (*socket).sk };
         if sk.is_null() {
-            // One that was going to be accepted, and came to nothing.
+            // A socket for accept(2), which has failed.
             return 0;
         }
 
-        // SAFETY: The `struct sock` of a socket of this family was made by `alloc`.
+        // SAFETY: The `struct sock` of a socket of this family was made by `alloc` or `complete`.
         let this = unsafe { TypedSock::<T>::from_raw(sk) };
         T::release(this);
-        // SAFETY: This is the last operation of all.
+        // SAFETY: This is the last operation, so nothing uses the native socket any more.
         unsafe { this.native().close(socket) };
         if T::Head::INET {
-            // SAFETY: By the requirements of `Head` it is one of IPv4 or IPv6.
+            // SAFETY: By the requirements of `Head`, the socket begins with a `struct inet_sock`.
             unsafe { bindings::inet_sock_released(sk) };
         }
 
-        // TCP makes an orphan of the socket before it is through with closing since the connection
-        // outlives it. Here the protocol is through, and may have needed the wait queue to be.
+        // TCP orphans the socket before it has finished closing, since the connection outlives the
+        // socket. Here the protocol has finished, and may have needed the wait queue for that.
 
-        // SAFETY: The reference that the socket had is given up here, and it forgets about it.
+        // SAFETY: We give up the reference that the socket had, and clear its pointer.
         unsafe {
             bindings::sock_orphan(sk);
             (*socket).sk = core::ptr::null_mut();

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ioctl(2)s of sockets.
+//! ioctl(2) requests of sockets.
 
 use crate::bindings;
 
-/// How many bytes there are to receive (also `FIONREAD`).
+/// Returns the number of bytes that can be received (same as `FIONREAD`).
 pub const SIOCINQ: u32 = bindings::FIONREAD;
 
-/// How many bytes the peer has not acknowledged yet (also `TIOCOUTQ`).
+/// Returns the number of bytes that the peer has not acknowledged yet (same as `TIOCOUTQ`).
 pub const SIOCOUTQ: u32 = bindings::TIOCOUTQ;
 
-/// How many bytes were not sent yet.
+/// Returns the number of bytes that have not been sent yet.
 pub const SIOCOUTQNSD: u32 = bindings::SIOCOUTQNSD;
 
-/// Whether the next byte to receive is the urgent one.
+/// Returns 1 if the next byte to receive is the urgent byte.
 pub const SIOCATMARK: u32 = bindings::SIOCATMARK;

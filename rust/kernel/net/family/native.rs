@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The socket of the kernel's own protocol behind one that stands in for it.
+//! The native socket behind a socket that stands in for it.
 //!
-//! A program asks for TCP or UDP, and policy looks for TCP or UDP: control groups, security modules.
-//! So a socket that stands in for one of these has such a socket behind it, its native socket. That
-//! is what policy is asked about ([`policy`](super::policy)), and what the program has if the other
-//! falls back.
+//! A program asks for a TCP or UDP socket, and policy (control groups, security modules) checks TCP
+//! and UDP sockets. So a socket that stands in for one of these has a real TCP or UDP socket behind
+//! it, its native socket. Policy is asked about the native socket ([`policy`](super::policy)), and
+//! the program gets it if the socket in front of it falls back.
 
 use super::{
     glue::Glue,
@@ -44,23 +44,24 @@ use core::{
     ptr::NonNull, //
 };
 
-/// A socket that nobody else knows of, closed when it is dropped. Process context, may sleep then.
+/// A new socket that nothing else refers to. Dropping it closes the socket: process context, may
+/// sleep.
 ///
 /// # Invariants
 ///
-/// The `struct socket` is valid, was made by `__sock_create` or [`NewSocket::stand_in`], and is ours
-/// alone.
+/// The `struct socket` is valid, was created by `__sock_create` or [`NewSocket::stand_in`], and is
+/// owned by this object alone.
 pub struct NewSocket(NonNull<bindings::socket>);
 
 impl Drop for NewSocket {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants it is ours to close.
+        // SAFETY: By the type invariants the socket is ours to close.
         unsafe { bindings::sock_release(self.as_raw()) };
     }
 }
 
 impl NewSocket {
-    /// Creates a socket for the current program, as socket(2) does it.
+    /// Creates a socket for the current program, as socket(2) does.
     pub fn new(net: &Namespace, family: i32, kind: i32, protocol: i32) -> Result<Self> {
         Self::create(net.as_raw(), family, kind, protocol, false)
     }
@@ -74,7 +75,7 @@ impl NewSocket {
     ) -> Result<Self> {
         let mut new = core::ptr::null_mut();
 
-        // SAFETY: The callers pass a valid namespace, and `new` is valid for a pointer.
+        // SAFETY: The callers pass a valid namespace, and `new` is valid for writing.
         to_result(unsafe {
             bindings::__sock_create(
                 net,
@@ -85,19 +86,19 @@ impl NewSocket {
                 c_int::from(is_kernel),
             )
         })?;
-        // INVARIANT: It was created just now, with success.
+        // INVARIANT: The socket was created just above.
         NonNull::new(new).map(Self).ok_or(ENFILE)
     }
 
-    /// Creates a socket of `T` that stands in for this one, for the same program.
+    /// Creates a socket of `T` that stands in for this socket, for the same program.
     ///
     /// # Errors
     ///
-    /// What [`Ops::create`] returns; `EINVAL` if this socket is of another family.
+    /// The errors of [`Ops::create`]; `EINVAL` if this socket is of another family.
     pub fn stand_in<T: Ops>(self) -> Result<Self> {
         let protocol = c_int::from(T::PROTOCOL.ok_or(EINVAL)?);
         let native = self.as_raw();
-        // SAFETY: Both halves are valid by the type invariants.
+        // SAFETY: The socket is valid by the type invariants, and has a `struct sock`.
         let (sk, kind) = unsafe { ((*native).sk, (*native).type_) };
         // SAFETY: As above.
         let (net, family) = unsafe { (bindings::sock_net(sk), (*sk).__sk_common.skc_family) };
@@ -105,39 +106,40 @@ impl NewSocket {
             return Err(EINVAL);
         }
 
-        // SAFETY: It may always be called in process context.
+        // SAFETY: This may always be called in process context.
         let socket = NonNull::new(unsafe { bindings::sock_alloc() }).ok_or(ENFILE)?;
-        // INVARIANT: Nobody else knows of it, and without operations it may be closed as well.
+        // INVARIANT: Nothing else refers to the new socket, and a socket without operations can be
+        // closed too.
         let socket = Self(socket);
         let raw = socket.as_raw();
-        // SAFETY: It is ours alone.
+        // SAFETY: Only we use the socket.
         unsafe { (*raw).type_ = kind };
 
         let init = T::create(
-            // SAFETY: The native socket keeps its namespace.
+            // SAFETY: The native socket keeps its namespace alive.
             unsafe { Namespace::from_raw(net) },
-            // SAFETY: It was allocated by `sock_alloc`.
+            // SAFETY: The socket was allocated by `sock_alloc`.
             unsafe { Socket::from_raw(raw) },
             protocol,
         )?;
-        // SAFETY: The namespace is valid, and the socket is new.
+        // SAFETY: The namespace is valid, and the socket is new and has no `struct sock` yet.
         unsafe { alloc::<T>(net, raw, protocol, false, Some(self), init) }?;
-        // SAFETY: The socket is complete but for its operations, which come with a reference to
-        // their module: that is running this code.
+        // SAFETY: The socket is complete except for its operations. They come with a reference to
+        // their module, which is running this code.
         unsafe {
             (*raw).ops = T::Proto::get().ops;
             bindings::__module_get(T::Proto::get().ops.owner);
         }
-        // SAFETY: It was allocated by `sock_alloc`.
+        // SAFETY: The socket was allocated by `sock_alloc`.
         Glue::<T>::prepare(unsafe { Socket::from_raw(raw) });
-        // SAFETY: Both are complete, and nobody else knows of them.
+        // SAFETY: Both sockets are complete, and nothing else refers to them.
         to_result(unsafe { bindings::sock_stand_in(raw, native) })?;
         Ok(socket)
     }
 
-    /// Returns whether programs of its control group want to see its packets.
+    /// Returns `true` if BPF programs of the socket's control group filter its packets.
     pub fn has_packet_filter(&self) -> bool {
-        // SAFETY: By the type invariants it is valid, and so has a `struct sock`.
+        // SAFETY: By the type invariants the socket is valid, so it has a `struct sock`.
         unsafe { bindings::sk_has_packet_filter((*self.as_raw()).sk) }
     }
 
@@ -145,20 +147,20 @@ impl NewSocket {
         self.0.as_ptr()
     }
 
-    /// Gives the socket away.
+    /// Gives up ownership of the socket.
     pub(in crate::net) fn into_raw(self) -> NonNull<bindings::socket> {
         ManuallyDrop::new(self).0
     }
 }
 
-/// The native socket of one of a family, if it has one.
+/// The native socket of a socket of a family, if there is one.
 ///
 /// # Invariants
 ///
-/// - `socket` is [`None`], or was made by `__sock_create` with the family and type of that which it
-///   is behind. It is valid then until [`Native::close`] begins, which nobody else uses it after.
-/// - `entry` is in the wait queue of that socket if `is_forwarded` is set, and waits then on behalf
-///   of those in the queue of the other one, which outlives it there.
+/// - `socket` is [`None`], or was created by `__sock_create` with the family and type of the socket
+///   that it is behind. It is valid until [`Native::close`] starts, and is not used after that.
+/// - If `is_forwarded` is set, `entry` is in the wait queue of the native socket, and forwards
+///   wake-ups to the wait queue of the socket in front, which outlives this membership.
 pub(super) struct Native {
     socket: UnsafeCell<Option<NonNull<bindings::socket>>>,
     is_in_use: Atomic<bool>,
@@ -168,7 +170,8 @@ pub(super) struct Native {
 
 impl Native {
     pub(super) fn new(socket: Option<NewSocket>) -> Self {
-        // INVARIANT: Only those from `__sock_create` are passed here; its owner is gone.
+        // INVARIANT: Callers only pass sockets from `__sock_create`. `into_raw` gives up their
+        // ownership.
         Self {
             socket: UnsafeCell::new(socket.map(NewSocket::into_raw)),
             is_in_use: Atomic::new(false),
@@ -177,7 +180,7 @@ impl Native {
         }
     }
 
-    /// Creates the native socket for one that was found by its protocol's number.
+    /// Creates the native socket for a socket that was found by its protocol number.
     ///
     /// # Safety
     ///
@@ -188,17 +191,17 @@ impl Native {
         kind: i32,
         is_kernel: bool,
     ) -> Result<NewSocket> {
-        // The usual protocol of the type.
+        // Protocol 0 selects the default protocol of the type.
         NewSocket::create(net, family, kind, 0, is_kernel)
     }
 
     #[inline]
     fn get(&self) -> Option<NonNull<bindings::socket>> {
-        // SAFETY: It is changed by `close` only, when nobody else uses it.
+        // SAFETY: Only `close` changes this, when it is not in use otherwise.
         unsafe { *self.socket.get() }
     }
 
-    /// Returns the native socket.
+    /// Returns the native socket, if there is one.
     #[inline]
     pub(super) fn as_raw(&self) -> Option<*mut bindings::socket> {
         self.get().map(NonNull::as_ptr)
@@ -214,19 +217,19 @@ impl Native {
         }
     }
 
-    /// Wakes those who wait with the other socket whenever the native one wakes somebody.
+    /// Forwards wake-ups from the native socket to the waiters of the socket in front.
     ///
     /// # Safety
     ///
-    /// `socket` must be valid, and the one that this is behind.
+    /// `socket` must be valid, and must be the socket in front of this one.
     pub(super) unsafe fn forward(&self, socket: *mut bindings::socket) {
         let Some(native) = self.as_raw() else {
             return;
         };
         if self.is_forwarded.cmpxchg(false, true, Full).is_ok() {
-            // SAFETY: Both are valid. The entry is not in use, and will be removed by `close`,
-            // before `socket` ends.
-            // INVARIANT: It was added, this once.
+            // SAFETY: Both sockets are valid. The entry is not in use, and `close` removes it
+            // before `socket` is freed.
+            // INVARIANT: The entry was added to the queue, and only once.
             unsafe { bindings::sock_forward_wakes(native, socket, self.entry.get()) };
         }
     }
@@ -235,43 +238,46 @@ impl Native {
     ///
     /// # Safety
     ///
-    /// Nobody must use it any more, or call this at the same time. `socket` must be the one that it
-    /// is behind; it may be null if no program has had that.
+    /// The native socket must not be in use any more, and this must not be called concurrently.
+    /// `socket` must be the socket in front of it; it may be null if no program has ever had that
+    /// socket.
     pub(super) unsafe fn close(&self, socket: *mut bindings::socket) {
-        // SAFETY: This is required of the caller.
+        // SAFETY: The safety requirements guarantee exclusive access.
         let Some(native) = (unsafe { (*self.socket.get()).take() }) else {
             return;
         };
         if self.is_forwarded.load(Relaxed) {
-            // SAFETY: By the type invariants it is in this queue.
+            // SAFETY: By the type invariants the entry is in this queue.
             unsafe { bindings::sock_forward_end(native.as_ptr(), self.entry.get()) };
         }
-        // SAFETY: By the type invariants it is valid, and `socket` is as required.
+        // SAFETY: By the type invariants the native socket is valid, and the safety requirements
+        // allow the use of `socket`.
         unsafe { bindings::sock_release_native(native.as_ptr(), socket) };
     }
 }
 
 impl<T: Ops> TypedSock<T> {
-    /// Returns whether the native socket has taken over. In an operation.
+    /// Returns `true` if the native socket has taken over. To be used in operations.
     #[inline]
     pub(super) fn has_fallen_back(&self) -> bool {
         T::PROTOCOL.is_some() && self.native().in_use().is_some()
     }
 
-    /// Has the native socket take over, as SMC does it: the program has that from now on. This one
-    /// costs nothing any more but its memory.
+    /// Makes the native socket take over, as SMC does: the program uses the native socket from now
+    /// on. All that remains of this socket is its memory.
     ///
     /// The native socket gets the options of [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET) that
-    /// were set, and `prepare` gives it others before.
+    /// were set, after which `prepare` can set further options.
     ///
-    /// Process context, may sleep. The caller excludes other operations that change the socket, and
-    /// sees to it that none does so afterwards. They have to fail instead, with any error: they are
-    /// repeated with the native socket then. Those that wait are woken.
+    /// Process context, may sleep. The caller must exclude other operations that change the socket,
+    /// and make sure that none changes it afterwards. Such operations have to fail instead, with
+    /// any error: they are then repeated with the native socket. Waiting operations are woken.
     ///
     /// # Errors
     ///
-    /// What `prepare` returns; `EINVAL` if `socket` is not the one to which this belongs, there is no
-    /// native socket, or it has taken over already. Nothing has changed in these cases.
+    /// The errors of `prepare`; `EINVAL` if this is not the `struct sock` of `socket`, if there is
+    /// no native socket, or if it has taken over already. In these cases the native socket has not
+    /// taken over.
     pub fn fall_back(&self, socket: &Socket, prepare: impl FnOnce(&Socket) -> Result) -> Result {
         let sk = self.as_raw();
         let outer = socket.as_raw();
@@ -284,14 +290,16 @@ impl<T: Ops> TypedSock<T> {
 
         {
             let _guard = self.lock();
-            // SAFETY: Nobody uses the native one, and this one is locked.
+            // SAFETY: The native socket is not in use, and this socket is locked.
             unsafe { bindings::sk_take_over((*native).sk, sk) };
         }
-        // SAFETY: By its type invariants it is valid, and was allocated by `sock_alloc`.
+        // SAFETY: By its type invariants the native socket is valid, and it was allocated by
+        // `sock_alloc`.
         prepare(unsafe { Socket::from_raw(native) })?;
 
         self.native().is_in_use.store(true, Release);
-        // SAFETY: Both are valid, and belong together. The native one ends before the file does.
+        // SAFETY: Both sockets are valid and belong together. The native socket is closed before
+        // the file is gone.
         if unsafe { bindings::sock_fall_back(outer, native) } {
             // SAFETY: As above.
             unsafe { self.native().forward(outer) };
@@ -300,18 +308,18 @@ impl<T: Ops> TypedSock<T> {
         Ok(())
     }
 
-    /// Creates a TCP socket beside this one that listens at `addr`, of the same family, in the same
-    /// namespace and with the same options of
-    /// [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET); `prepare` may set others.
+    /// Creates a listening TCP socket beside this one, of the same family, in the same namespace
+    /// and with the same options of [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET), bound to
+    /// `addr`. `prepare` may set further options.
     ///
-    /// The connections that it accepts can become a program's, see [`Accepted::From`].
+    /// Programs can get the connections that it accepts, see [`Accepted::From`].
     ///
-    /// Process context, may sleep. The caller has seen to it that the
-    /// program may have the port: capabilities are not looked at, but security modules are asked.
+    /// Process context, may sleep. The caller must have checked that the program may use the port:
+    /// this does not check capabilities, but it asks security modules.
     ///
     /// # Errors
     ///
-    /// What socket(2), bind(2) and listen(2) return, or `prepare`.
+    /// The errors of socket(2), bind(2) and listen(2), and those of `prepare`.
     ///
     /// [`Accepted::From`]: super::Accepted::From
     pub fn beside(
@@ -320,11 +328,11 @@ impl<T: Ops> TypedSock<T> {
         backlog: i32,
         prepare: impl FnOnce(&Socket) -> Result,
     ) -> Result<KernelSocket<Tcp>> {
-        // It is one of IPv4 or IPv6 then.
+        // The family is IPv4 or IPv6 then.
         build_assert!(T::PROTOCOL.is_some());
 
         let sk = self.as_raw();
-        // SAFETY: The socket is valid and keeps its namespace.
+        // SAFETY: The socket is valid and keeps its namespace alive.
         let (net, is_kernel) = unsafe {
             (
                 bindings::sock_net(sk),
@@ -336,13 +344,14 @@ impl<T: Ops> TypedSock<T> {
         let new = NewSocket::create(net, T::FAMILY, kind as i32, protocol as i32, is_kernel)?;
         {
             let _guard = self.lock();
-            // SAFETY: Nobody else knows of the new one, and this one is locked.
+            // SAFETY: Nothing else refers to the new socket, and this socket is locked.
             unsafe { bindings::sk_take_over((*new.as_raw()).sk, sk) };
         }
-        // SAFETY: By its type invariants it is valid, and was allocated by `sock_alloc`.
+        // SAFETY: By its type invariants the new socket is valid, and it was allocated by
+        // `sock_alloc`.
         prepare(unsafe { Socket::from_raw(new.as_raw()) })?;
-        // SAFETY: By its type invariants it is valid, and ours alone. It is one of TCP, as it was made
-        // for that, with a `struct sock` where nothing was installed.
+        // SAFETY: By its type invariants the new socket is valid and ours alone. It was created as
+        // a TCP socket, with a `struct sock` where nothing has been installed.
         let listener: KernelSocket<Tcp> = unsafe { KernelSocket::from_raw(new.into_raw()) };
         listener.bind_permitted(addr)?;
         listener.listen_permitted(backlog)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What programs can do with the sockets of a family.
+//! The operations of a family's sockets.
 
 use super::{
     Accepted,
@@ -29,20 +29,20 @@ use crate::{
 
 use core::net::SocketAddr;
 
-/// Which of the addresses of a socket is asked for.
+/// The requested address of a socket.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Name {
-    /// Its own, for getsockname(2).
+    /// The socket's own address, for getsockname(2).
     Local,
-    /// That of its peer, for getpeername(2): `ENOTCONN` if it has none, or none any more.
+    /// The address of its peer, for getpeername(2): `ENOTCONN` if there is none (any more).
     Peer,
-    /// That of the peer which it has or has had, for accept(2) and `SO_PEERNAME`. A connection that
-    /// was reset before anybody has accepted it is accepted nevertheless.
+    /// The address of its current or former peer, for accept(2) and `SO_PEERNAME`. A connection
+    /// that is reset before it is accepted is accepted nevertheless.
     LastPeer,
 }
 
 impl Name {
-    /// Understands the last argument of `getname` in a `struct proto_ops`.
+    /// Converts the last argument of `getname` in a `struct proto_ops`.
     pub(super) fn from_raw(peer: c_int) -> Self {
         match peer {
             0 => Self::Local,
@@ -55,15 +55,16 @@ impl Name {
 /// The operations of a protocol family.
 ///
 /// Any number of operations may run at the same time on the same socket, except that
-/// [`Ops::release`] is alone. All are called in process context and may sleep; none is called with
-/// the socket's lock held. What is not implemented fails with `EOPNOTSUPP`.
+/// [`Ops::release`] runs alone. Unless noted otherwise, operations are called in process context
+/// and may sleep; none is called with the socket's lock held. Operations that are not implemented
+/// fail with `EOPNOTSUPP`.
 ///
-/// An operation that fails after the socket has fallen back
-/// ([`TypedSock::fall_back`]) is repeated with the native socket.
+/// If an operation fails after the socket has fallen back ([`TypedSock::fall_back`]), it is
+/// repeated with the native socket.
 ///
 /// # Examples
 ///
-/// A family whose sockets swallow all that is sent to them:
+/// A family whose sockets discard everything that is sent to them:
 ///
 /// ```
 /// use kernel::{
@@ -139,55 +140,57 @@ pub trait Ops: Sized + 'static {
     /// The number of the family (`AF_..`).
     const FAMILY: i32;
 
-    /// The number of the protocol (`IPPROTO_..`) under which sockets of these operations are found
-    /// in `AF_INET` or `AF_INET6`. Other families are a protocol of their own.
+    /// The protocol number (`IPPROTO_..`) under which `AF_INET` or `AF_INET6` find these sockets.
+    /// [`None`] for other families.
     const PROTOCOL: Option<u16> = None;
 
-    /// The types of those sockets: [`SOCK_STREAM`](crate::net::socket::SOCK_STREAM) and so on.
+    /// The types of the sockets found by [`Ops::PROTOCOL`], for example
+    /// [`SOCK_STREAM`](crate::net::socket::SOCK_STREAM).
     const KINDS: &'static [u16] = &[];
 
-    /// What the sockets begin with: [`Sock`](crate::net::sock::Sock), unless the family is
-    /// `AF_INET` or `AF_INET6`.
+    /// The structure that the sockets begin with: [`Sock`](crate::net::sock::Sock), unless the
+    /// family is `AF_INET` or `AF_INET6`.
     type Head: Head;
 
-    /// What the family keeps for each socket. Dropped in any context: its destructor must not
-    /// sleep.
+    /// The family's data of a socket. May be dropped in any context: its destructor must not sleep.
     type Data: Send + Sync + 'static;
 
-    /// Whether [`Ops::setsockopt`] wants to see the options of [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET) as well.
+    /// Set if [`Ops::setsockopt`] handles options of
+    /// [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET) as well.
     ///
-    /// If so it has to pass those to [`Socket::set_option`] for which it has no better idea.
-    /// getsockopt(2) does not ask the family about them in any case.
+    /// Then it has to pass the options that it does not handle itself to [`Socket::set_option`].
+    /// getsockopt(2) never asks the family about options of this level.
     const CUSTOM_SOL_SOCKET: bool = false;
 
-    /// Whether [`Ops::sendmsg`] knows what [`MSG_ZEROCOPY`](crate::net::msghdr::msg::ZEROCOPY) means:
-    /// if not, io_uring does not send in this way.
+    /// Set if [`Ops::sendmsg`] supports [`MSG_ZEROCOPY`](crate::net::msghdr::msg::ZEROCOPY).
+    /// Otherwise io_uring does not send with it.
     const ZEROCOPY: bool = false;
 
-    /// Whether [`Ops::recvmsg`] looks at [`Sock::peek_offset`](crate::net::sock::Sock::peek_offset),
+    /// Set if [`Ops::recvmsg`] supports [`Sock::peek_offset`](crate::net::sock::Sock::peek_offset),
     /// so that programs can set it (`SO_PEEK_OFF`).
     const PEEK_OFFSET: bool = false;
 
-    /// Has the protocol that sockets are made of, see [`socket_proto!`](crate::socket_proto).
+    /// The holder of the sockets' protocol, see [`socket_proto!`](crate::socket_proto).
     type Proto: StaticProto<Self>;
 
-    /// Prepares a new socket: checks type and protocol, and returns an initialiser for the data.
+    /// Prepares a new socket: checks its type and protocol, and returns an initialiser for its
+    /// data.
     ///
     /// `net` is the network namespace of the program. Should fail with `ESOCKTNOSUPPORT` or
-    /// `EPROTONOSUPPORT` if there is no such thing.
+    /// `EPROTONOSUPPORT` for an unknown type or protocol.
     fn create(
         net: &Namespace,
         socket: &Socket,
         protocol: i32,
     ) -> Result<impl PinInit<Self::Data, Error>>;
 
-    /// Ends the work of a socket that is being closed. No other operation will be called for it.
+    /// Ends the work of a socket that is being closed. No other operation is called for the socket.
     ///
-    /// The socket still has its wait queue, so that this may wait for data to be sent. It becomes
-    /// an orphan right afterwards.
+    /// The socket still has its wait queue, so this may wait for data to be sent. It becomes an
+    /// orphan right afterwards.
     fn release(sk: &TypedSock<Self>);
 
-    /// Gives the socket an address of its own.
+    /// Binds the socket to an address.
     fn bind(_socket: &Socket, _sk: &TypedSock<Self>, _addr: &RawAddr<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -202,17 +205,17 @@ pub trait Ops: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns the next connection that has come in.
+    /// Accepts the next incoming connection.
     ///
-    /// Its peer's address is what [`Ops::getname`] of the new socket returns for [`Name::LastPeer`].
-    /// Called again if it names a socket to which nobody has connected, or not any more.
+    /// [`Ops::getname`] of the new socket returns the peer's address for [`Name::LastPeer`]. Called
+    /// again if the returned listening socket turns out to have no connection (any more).
     fn accept(_socket: &Socket, _sk: &TypedSock<Self>, _nonblock: bool) -> Result<Accepted<Self>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Lets the socket take in connections, or changes how many may wait to be accepted.
+    /// Starts listening, or changes how many connections may wait to be accepted.
     ///
-    /// `backlog` is what the program says, but no more than `net.core.somaxconn`.
+    /// `backlog` is the program's argument, limited to `net.core.somaxconn`.
     fn listen(_socket: &Socket, _sk: &TypedSock<Self>, _backlog: u32) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -222,10 +225,10 @@ pub trait Ops: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Sets an option: `name` of `level`, both as the program says.
+    /// Sets the option `name` of `level`, both as passed by the program.
     ///
-    /// `ENOPROTOOPT` if there is no such option. Those of `SOL_SOCKET` only come here with
-    /// [`Ops::CUSTOM_SOL_SOCKET`].
+    /// Should fail with `ENOPROTOOPT` if there is no such option. Called for options of level
+    /// `SOL_SOCKET` only with [`Ops::CUSTOM_SOL_SOCKET`].
     fn setsockopt(
         _socket: &Socket,
         _sk: &TypedSock<Self>,
@@ -236,9 +239,9 @@ pub trait Ops: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Reads an option: `name` of `level`, both as the program says, but none of `SOL_SOCKET`.
+    /// Reads the option `name` of `level`, both as passed by the program; never of `SOL_SOCKET`.
     ///
-    /// `ENOPROTOOPT` if there is no such option.
+    /// Should fail with `ENOPROTOOPT` if there is no such option.
     fn getsockopt(
         _socket: &Socket,
         _sk: &TypedSock<Self>,
@@ -249,31 +252,31 @@ pub trait Ops: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns the address of the socket, or of its peer.
+    /// Returns the address of the socket or of its peer.
     fn getname(_sk: &TypedSock<Self>, _name: Name) -> Result<SocketAddr> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns what the socket is ready for, a mask of [`EPOLLIN`] and so on.
+    /// Returns the socket's readiness, a mask of [`EPOLLIN`] and similar flags.
     ///
-    /// The caller has registered for being woken already, and ordered that before this call. Must
-    /// not sleep.
+    /// The caller is already in the wait queue, and a memory barrier orders that before this call.
+    /// Must not sleep.
     fn poll(_sk: &TypedSock<Self>) -> u32 {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns the number that an ioctl(2) asks for, [`SIOCINQ`](super::SIOCINQ) for example, or the
-    /// command of the same name that io_uring has.
+    /// Returns the number that an ioctl(2), for example [`SIOCINQ`](super::SIOCINQ), or the
+    /// io_uring command of the same name asks for.
     ///
-    /// `ENOIOCTLCMD` if this one is not known; it is tried on network devices then. Time stamps, and
-    /// what all files have (`FIONBIO`, `FIOASYNC`), do not come here.
+    /// Should fail with `ENOIOCTLCMD` for an unknown ioctl, which is then tried on network devices.
+    /// Not called for time stamps, nor for the ioctls of all files (`FIONBIO`, `FIOASYNC`).
     fn ioctl(_sk: &TypedSock<Self>, _cmd: u32) -> Result<i32> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Sends `len` bytes from `msg`, or the beginning of them, and returns how many were sent.
+    /// Sends `len` bytes from `msg` or fewer, and returns the number of bytes sent.
     ///
-    /// It is up to this function to send `SIGPIPE` ([`Sock::send_sigpipe`]).
+    /// This function has to send `SIGPIPE` itself ([`Sock::send_sigpipe`]).
     fn sendmsg(
         _socket: &Socket,
         _sk: &TypedSock<Self>,
@@ -283,15 +286,15 @@ pub trait Ops: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Waits for data that splice(2) can take, unless `nonblock` is set, and returns how many of `len`
-    /// bytes [`Ops::recvmsg`] is to be asked for: so many pages are allocated for them.
+    /// Waits for data for splice(2) unless `nonblock` is set, and returns how many of `len` bytes
+    /// to request from [`Ops::recvmsg`]: the caller allocates pages for this number of bytes.
     ///
-    /// `len` if that makes no difference, at least 1 in any case. `EAGAIN` if there is nothing.
+    /// At least 1; may always be `len`. Should fail with `EAGAIN` if there is no data.
     fn splice_len(_sk: &TypedSock<Self>, _len: usize, _nonblock: bool) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Receives up to `len` bytes into `msg` and returns how many there were; zero at the end.
+    /// Receives up to `len` bytes into `msg` and returns the number of bytes; 0 at the end.
     fn recvmsg(
         _sk: &TypedSock<Self>,
         _msg: &mut MsgHdr,

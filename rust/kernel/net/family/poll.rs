@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the sockets of a family can be ready for.
+//! Readiness flags of sockets.
 
-// What `poll` answers with. `rust/helpers/net/socket.c` checks the values.
+// The result of `poll`. `rust/helpers/net/socket.c` checks the values.
 
-/// There are data to read, or a connection to accept, or nothing more will ever come.
+/// There is data to read, or a connection to accept, or the end of the stream has been reached.
 pub const EPOLLIN: u32 = 0x0001;
-/// There are urgent data to read.
+/// There is urgent data to read.
 pub const EPOLLPRI: u32 = 0x0002;
 /// There is room to write.
 pub const EPOLLOUT: u32 = 0x0004;
-/// There is an error pending.
+/// An error is pending.
 pub const EPOLLERR: u32 = 0x0008;
 /// Both directions are shut down.
 pub const EPOLLHUP: u32 = 0x0010;
-/// There are normal data to read.
+/// There is normal data to read.
 pub const EPOLLRDNORM: u32 = 0x0040;
-/// There are priority data to read.
+/// There is priority data to read.
 pub const EPOLLRDBAND: u32 = 0x0080;
 /// There is room to write normal data.
 pub const EPOLLWRNORM: u32 = 0x0100;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The table entry of a family that says how large its sockets are.
+//! The `struct proto` of a family, with the size of its sockets.
 
 use super::{
     glue::Glue,
@@ -23,17 +23,17 @@ use crate::{
 
 use core::marker::PhantomData;
 
-/// Has the [`Proto`] of the sockets of `T`.
+/// A holder of the static [`Proto`] of the sockets of `T`.
 ///
 /// # Safety
 ///
-/// `get` must always return the same one.
+/// `get` must always return the same [`Proto`].
 pub unsafe trait StaticProto<T: Ops> {
-    /// Returns it.
+    /// Returns the [`Proto`].
     fn get() -> &'static Proto<T>;
 }
 
-/// Makes the [`Proto`] of the sockets of a family, a static, which a type has
+/// Defines the static [`Proto`] of the sockets of a family, with a type as its holder
 /// ([`StaticProto`]): `socket_proto!(type, family, name)`. See [`Ops`] for an example.
 ///
 /// [`Proto`]: crate::net::family::Proto
@@ -42,7 +42,7 @@ pub unsafe trait StaticProto<T: Ops> {
 #[macro_export]
 macro_rules! socket_proto {
     ($holder:ty, $family:ty, $name:expr) => {
-        // SAFETY: There is one.
+        // SAFETY: `get` returns the only `PROTO`.
         unsafe impl $crate::net::family::StaticProto<$family> for $holder {
             fn get() -> &'static $crate::net::family::Proto<$family> {
                 static PROTO: $crate::net::family::Proto<$family> =
@@ -53,7 +53,7 @@ macro_rules! socket_proto {
     };
 }
 
-/// What the kernel has to know in order to allocate the sockets of a family.
+/// Parameters for the allocation of a family's sockets.
 ///
 /// Wraps the kernel's `struct proto`. There is one for each type that implements [`Ops`], in a
 /// `static`: see [`socket_proto!`](crate::socket_proto).
@@ -63,18 +63,18 @@ macro_rules! socket_proto {
 /// `obj_size` is the size of a [`TypedSock`] of `T`, and `owner` the module that `T` is part of.
 pub struct Proto<T: Ops> {
     proto: Opaque<bindings::proto>,
-    /// Here, so that they have one address.
+    /// The operations. Stored here so that they have a single address.
     pub(super) ops: &'static bindings::proto_ops,
     pub(super) registered: Atomic<bool>,
-    /// How many sockets there are.
+    /// Number of existing sockets.
     pub(super) live: Atomic<usize>,
     _ops: PhantomData<fn() -> T>,
 }
 
 impl<T: Ops> Proto<T> {
-    /// Creates a `Proto`; `name` is what `/proc/net/protocols` shows.
+    /// Creates a `Proto`; `/proc/net/protocols` shows `name`.
     ///
-    /// To be used in constants. Will panic if the name has more than 31 characters.
+    /// To be used in constants. Panics if the name has more than 31 characters.
     pub const fn new(name: &CStr) -> Self {
         let size = size_of::<TypedSock<T>>();
         assert!(
@@ -82,7 +82,7 @@ impl<T: Ops> Proto<T> {
             "the data of a socket are too large"
         );
 
-        // What `inet_create` and `inet6_create` initialise has to be there.
+        // `inet_create` and `inet6_create` initialise these parts of the structure.
         assert!(T::PROTOCOL.is_some() == T::Head::INET);
         assert!((T::FAMILY == AF_INET6 as i32) == (T::Head::IPV6_PINFO_OFFSET != 0));
         assert!((T::FAMILY == AF_INET as i32 || T::FAMILY == AF_INET6 as i32) == T::Head::INET);
@@ -113,7 +113,7 @@ impl<T: Ops> Proto<T> {
             i += 1;
         }
 
-        // INVARIANT: Size and owner were set just now, the rest of it is zero.
+        // INVARIANT: The size and the owner were set above; the other fields are valid when zero.
         Self {
             proto: Opaque::new(proto),
             ops: Glue::<T>::OPS,
@@ -128,6 +128,6 @@ impl<T: Ops> Proto<T> {
     }
 }
 
-// SAFETY: The `struct proto` is only given to C code, which guards what it changes by locks of its
-// own. The others are atomic.
+// SAFETY: The `struct proto` is only passed to C code, which protects its changes by its own locks.
+// The other fields are atomic or constant.
 unsafe impl<T: Ops> Sync for Proto<T> {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of protocol families: what programs do arrives, and what the family answers leaves.
+//! Tests of protocol families: the family sees the calls of programs, and programs see its results.
 
 use super::{
     Accepted,
@@ -47,10 +47,10 @@ use core::net::{
     SocketAddr, //
 };
 
-/// A family that keeps options, and whose listeners always have a connection.
+/// A family that stores options, and whose listening sockets always have a connection.
 struct Keeper;
 
-/// What it keeps for a socket.
+/// The data of a socket.
 struct Kept {
     number: Atomic<i32>,
     bytes: Atomic<u64>,
@@ -67,25 +67,25 @@ impl Kept {
     }
 }
 
-/// These tests are part of the kernel.
+/// The module that these tests are part of: the kernel itself.
 struct BuiltIn;
 
 impl ModuleMetadata for BuiltIn {
     const NAME: &'static CStr = c"socket_family_kunit";
 
-    // SAFETY: This is what `THIS_MODULE` is in code that is built in.
+    // SAFETY: `THIS_MODULE` is null in built-in code.
     const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
 }
 
 crate::socket_proto!(Keeper, Keeper, c"KEEPER");
 
-/// A level of the family's own, and its options.
+/// A level of the family, and its options.
 const SOL_KEEPER: i32 = 1000;
 const NUMBER: i32 = 1;
 const BYTES: i32 = 2;
 const NAME: i32 = 3;
 
-// Values of `SOL_SOCKET`, see include/uapi/asm-generic/socket.h.
+// Options of `SOL_SOCKET`, see include/uapi/asm-generic/socket.h.
 const SO_TYPE: i32 = 3;
 const SO_SNDBUF: i32 = 7;
 const SO_RCVBUF: i32 = 8;
@@ -98,7 +98,7 @@ const SO_ACCEPTCONN: i32 = 30;
 
 #[vtable]
 impl Ops for Keeper {
-    // AF_ECONET, of which Linux has kept the number only.
+    // AF_ECONET, of which Linux has kept only the number.
     const FAMILY: i32 = 19;
     const CUSTOM_SOL_SOCKET: bool = true;
     type Head = Sock;
@@ -180,7 +180,7 @@ impl Ops for Keeper {
     }
 }
 
-/// A socket of the family, in the way that the socket layer uses it.
+/// A socket of the family, used as the socket layer uses it.
 struct User(*mut bindings::socket);
 
 impl User {
@@ -219,7 +219,7 @@ impl User {
         })
     }
 
-    /// Returns the result, and the length in any case.
+    /// Returns the result of the call, and the length even on failure.
     fn get(&self, level: i32, name: i32, value: &mut [u8]) -> (Result, i32) {
         let mut len = value.len() as c_int;
 
@@ -258,7 +258,7 @@ impl User {
         Ok(Self(socket))
     }
 
-    /// Returns the length of the address, and its port.
+    /// Returns the length of the address and its port.
     fn name(&self, peer: i32) -> Result<(i32, u16)> {
         let mut addr = [0u64; 16];
 
@@ -308,7 +308,7 @@ mod suite {
         assert_eq!(value[..4], *b"kee\xff");
         assert_eq!(user.get(SOL_KEEPER, NAME, &mut []), (Ok(()), 0));
 
-        // The length remains what it was if there is no answer.
+        // The length does not change on failure.
         assert_eq!(
             user.get(SOL_KEEPER, BYTES, &mut value[..7]),
             (Err(EINVAL), 7)
@@ -330,7 +330,7 @@ mod suite {
         assert_eq!(user.get_int(SOL_SOCKET, SO_KEEPALIVE), Ok(1));
         assert!(user.sk().is_flag(SockFlag::KeepOpen));
 
-        // The kernel would not let us have this one.
+        // The generic code would refuse this option.
         user.set_int(SOL_SOCKET, SO_REUSEPORT, 1)?;
         assert_eq!(user.get_int(SOL_SOCKET, SO_REUSEPORT), Ok(1));
         assert_eq!(user.set_int(SOL_SOCKET, 9999, 1), Err(ENOPROTOOPT));
@@ -396,7 +396,7 @@ mod suite {
         assert_eq!(value, *linger.as_flattened());
         assert_eq!(child.get_int(SOL_SOCKET, SO_TYPE), Ok(SOCK_STREAM));
 
-        // The family is asked about their options as well.
+        // The family also handles the options of its children.
         child.set_int(SOL_SOCKET, SO_REUSEPORT, 0)?;
         assert_eq!(child.get_int(SOL_SOCKET, SO_REUSEPORT), Ok(0));
         Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the owner of a kernel socket learns of events.
+//! Notification of a kernel socket's owner about events.
 
 use super::{
     KernelSocket,
@@ -18,15 +18,15 @@ use crate::{
     task::might_sleep, //
 };
 
-/// What the owner of a [`KernelSocket`] is told.
+/// Notifications of events of a [`KernelSocket`].
 ///
-/// These are called by TCP or UDP, in soft interrupts or in process context, and with a spinlock
-/// held (`sk_callback_lock`, for reading): **none may sleep or allocate with `GFP_KERNEL`**. In most
-/// cases the socket's lock is held as well, so none may call a method of the socket, other than
-/// those that can be called in any context. The usual thing to do is to queue work.
+/// TCP or UDP call these in soft interrupts or in process context, with a spinlock held
+/// (`sk_callback_lock`, for reading): **they must not sleep, nor allocate with `GFP_KERNEL`**.
+/// Usually the socket's lock is held as well, so they must not call methods of the socket, except
+/// those that may be called in any context. Usually they queue work.
 ///
-/// They say that something *may* have happened: there can be more calls than events, and one call
-/// for several.
+/// A call means that an event *may* have happened: there can be more calls than events, and one
+/// call for several events.
 ///
 /// # Examples
 ///
@@ -54,31 +54,32 @@ use crate::{
 /// }
 /// ```
 pub trait Callbacks: Send + Sync {
-    /// There are data to receive, or the end of them, or a datagram; for a listening socket, a
-    /// connection to accept. Of the latter two it is not the case that the socket's lock is held.
+    /// There is data to receive, or a datagram, or the end of the stream; for a listening socket,
+    /// there is a connection to accept. The socket's lock is not held for datagrams and listening
+    /// sockets.
     ///
-    /// By `tcp`, if it is there, a connection can receive at once.
+    /// If `tcp` is [`Some`], it can be used to receive from the connection at once.
     fn data_ready(&self, tcp: Option<&Locked<'_>>);
 
     /// There is room to send, after [`KernelSocket::send`] has sent less than it was given. For
-    /// datagrams, one that was sent is out of the way, whether or not somebody waits for that.
+    /// datagrams, called whenever one has left the send buffer, even if nothing waits for room.
     fn write_space(&self);
 
-    /// The state of a connection has changed: connected, or closed, or the peer will send nothing
-    /// more, see [`KernelSocket::tcp_state`].
+    /// The state of a connection has changed: it has been established or closed, or the peer will
+    /// not send more, see [`KernelSocket::tcp_state`].
     ///
-    /// If that is because of an error, as when a connection was refused, then the error is pending
-    /// already, and [`Callbacks::error_report`] is called afterwards.
+    /// If an error is the cause, as when a connection was refused, the error is pending already,
+    /// and [`Callbacks::error_report`] is called afterwards.
     fn state_change(&self);
 
-    /// There is an error, which the next operation or [`KernelSocket::take_error`] returns: that a
-    /// connection was reset, or that a datagram could not be delivered.
+    /// An error is pending, which the next operation or [`KernelSocket::take_error`] returns: for
+    /// example, a connection was reset, or a datagram could not be delivered.
     fn error_report(&self);
 }
 
 type Callback = Option<unsafe extern "C" fn(*mut bindings::sock)>;
 
-/// The callbacks of a socket, as they are in its `struct sock`.
+/// The callbacks of a socket, as stored in its `struct sock`.
 #[derive(Copy, Clone)]
 pub(super) struct RawCallbacks {
     state_change: Callback,
@@ -88,7 +89,7 @@ pub(super) struct RawCallbacks {
 }
 
 impl RawCallbacks {
-    /// Those that call the [`Callbacks`] of a socket.
+    /// The functions that call the [`Callbacks`] of a socket.
     const OURS: Self = Self {
         state_change: Some(state_change_callback),
         data_ready: Some(data_ready_callback),
@@ -96,7 +97,8 @@ impl RawCallbacks {
         error_report: Some(error_report_callback),
     };
 
-    /// Those to use in place of `found`: ours only become these, what others have put there stays.
+    /// Returns the callbacks to use in place of `found`: replaces our functions by those in `self`,
+    /// and keeps callbacks that others have set.
     fn in_place_of(&self, found: &Self) -> Self {
         fn one(ours: Callback, original: Callback, found: Callback) -> Callback {
             match (ours, found) {
@@ -114,15 +116,15 @@ impl RawCallbacks {
         }
     }
 
-    /// Gives a socket these in the place of ours.
+    /// Replaces our functions by these among the callbacks of a socket.
     ///
     /// # Safety
     ///
     /// As for [`Self::set`].
     pub(super) unsafe fn set_in_place_of_ours(&self, sk: *mut bindings::sock) {
-        // SAFETY: The socket is valid, and its lock held.
+        // SAFETY: The safety requirements guarantee that the socket is valid, and its lock is held.
         let found = unsafe { Self::of(sk) };
-        // SAFETY: These are the requirements.
+        // SAFETY: The requirements of `set` are those of this function.
         unsafe { self.in_place_of(&found).set(sk) };
     }
 
@@ -130,9 +132,11 @@ impl RawCallbacks {
     ///
     /// # Safety
     ///
-    /// `sk` must be valid, and its `sk_callback_lock` held, or nobody else may change them.
+    /// `sk` must be valid. Its `sk_callback_lock` must be held, or its callbacks must not be
+    /// changed concurrently for another reason.
     pub(super) unsafe fn of(sk: *mut bindings::sock) -> Self {
-        // SAFETY: The socket is valid, and its callbacks do not change now.
+        // SAFETY: The safety requirements guarantee that the socket is valid, and that its
+        // callbacks do not change during this call.
         unsafe {
             Self {
                 state_change: (*sk).sk_state_change,
@@ -143,16 +147,17 @@ impl RawCallbacks {
         }
     }
 
-    /// Changes the callbacks of a socket.
+    /// Sets the callbacks of a socket.
     ///
     /// # Safety
     ///
-    /// `sk` must be valid, and its `sk_callback_lock` held for writing. The callbacks must be fit
-    /// for it.
+    /// `sk` must be valid, and its `sk_callback_lock` must be held for writing. The callbacks must
+    /// be suitable for the socket.
     pub(super) unsafe fn set(&self, sk: *mut bindings::sock) {
-        // Protocols fetch them without any lock, so each is written in one piece.
+        // Protocols read the callbacks without any lock, so each is written with a single store.
 
-        // SAFETY: The socket is valid, and we may change its callbacks.
+        // SAFETY: The safety requirements guarantee that the socket is valid, and that we may
+        // change its callbacks.
         unsafe {
             (&raw mut (*sk).sk_state_change).write_volatile(self.state_change);
             (&raw mut (*sk).sk_data_ready).write_volatile(self.data_ready);
@@ -162,10 +167,10 @@ impl RawCallbacks {
     }
 }
 
-/// What `sk_user_data` of a socket with [`Callbacks`] points to.
+/// The target of `sk_user_data` for a socket with [`Callbacks`].
 #[repr(align(8))]
 struct Installed {
-    /// The callbacks that the socket had before.
+    /// The previous callbacks of the socket.
     original: RawCallbacks,
     target: Arc<dyn Callbacks>,
 }
@@ -173,37 +178,37 @@ struct Installed {
 // The lowest bits of `sk_user_data` are flags.
 static_assert!(align_of::<Installed>() >= 8);
 
-/// The callbacks that TCP gives to its sockets. Set before ours are given to any that listens.
+/// The callbacks that TCP gives its sockets. Set before any listening socket gets ours.
 static TCP: SetOnce<RawCallbacks> = SetOnce::new();
 
 /// Holds `sk_callback_lock` of a socket for reading, with soft interrupts disabled.
 ///
 /// # Invariants
 ///
-/// The lock of the socket, which is valid, is held by us.
+/// We hold the lock of the socket, which is valid.
 struct CallbackReadGuard(*mut bindings::sock);
 
 impl CallbackReadGuard {
     /// # Safety
     ///
-    /// `sk` must be valid until the guard is dropped, which must be on the same CPU.
+    /// `sk` must be valid until the guard is dropped. The guard must be dropped on the same CPU.
     unsafe fn new(sk: *mut bindings::sock) -> Self {
-        // SAFETY: The socket is valid.
+        // SAFETY: The safety requirements guarantee that the socket is valid.
         unsafe { bindings::sk_callback_read_lock_bh(sk) };
-        // INVARIANT: The lock was just taken.
+        // INVARIANT: The lock was taken just above.
         Self(sk)
     }
 
-    /// Returns what is installed on the socket, if anything.
+    /// Returns the object installed on the socket, if any.
     ///
     /// # Safety
     ///
-    /// Nobody but this module may set the `sk_user_data` of the socket with the flag
+    /// Only this module may set the `sk_user_data` of the socket with the flag
     /// `SK_USER_DATA_NOCOPY` and no other.
     unsafe fn installed(&self) -> Option<&Installed> {
-        // SAFETY: By the type invariants the socket is valid, and its lock held. What was stored
-        // there by this module is an `Installed`, which is freed only by who has taken it out while
-        // holding the lock for writing.
+        // SAFETY: By the type invariants, the socket is valid and its lock is held. By the safety
+        // requirements, the pointer was stored by this module, so it points to an `Installed`. That
+        // is freed only after it was removed with the lock held for writing.
         unsafe {
             bindings::sk_user_data_nocopy_locked(self.0)
                 .cast::<Installed>()
@@ -214,37 +219,38 @@ impl CallbackReadGuard {
 
 impl Drop for CallbackReadGuard {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the lock is held by us.
+        // SAFETY: By the type invariants, we hold the lock.
         unsafe { bindings::sk_callback_read_unlock_bh(self.0) };
     }
 }
 
-/// Calls what the socket had as its callback before ours, and then ours.
+/// Calls the socket's previous callback, then ours.
 ///
-/// Nothing may be installed: a socket that a listener has made has got its callbacks, but not what is
-/// installed there, until [`KernelSocket::accept`] gives it the original ones; TCP may have moved it
-/// to another listener, or BPF have kept our callbacks and put them back; and they may just have been
-/// cleared. What TCP has is called then.
+/// There may be no installed object. A socket created by a listener has the listener's callbacks,
+/// but not its installed object, until [`KernelSocket::accept`] restores the original callbacks;
+/// TCP may have moved it to another listener; BPF may have saved our callbacks and restored them
+/// later; or the callbacks may just have been cleared. TCP's own callback is called then.
 ///
 /// # Safety
 ///
-/// Only to be called from a callback of `sk` that was set by this module.
+/// Must only be called from a callback of `sk` that was set by this module.
 unsafe fn dispatch(
     sk: *mut bindings::sock,
     original: impl FnOnce(&RawCallbacks) -> Callback,
     event: impl FnOnce(&dyn Callbacks),
 ) {
-    // SAFETY: Who calls a callback of a socket makes sure that it is valid.
+    // SAFETY: The caller of a callback of a socket makes sure that the socket is valid.
     let guard = unsafe { CallbackReadGuard::new(sk) };
 
-    // SAFETY: These callbacks are set for sockets which belong to a `KernelSocket`, or which a
-    // listening one has made, and nobody else uses their `sk_user_data` with that flag alone: BPF's
-    // have another.
+    // SAFETY: These callbacks are only set for sockets which belong to a `KernelSocket`, or which a
+    // listening one has created. Nothing else uses their `sk_user_data` with this flag alone: BPF
+    // uses another flag.
     let installed = unsafe { guard.installed() };
     let raw = installed.map(|installed| &installed.original);
-    // One of UDP makes no others.
+    // A UDP socket creates no other sockets.
     if let Some(original) = raw.or(TCP.as_ref()).and_then(original) {
-        // SAFETY: This is what the socket's protocol had set, for the same event, or would have.
+        // SAFETY: The socket's protocol has set this function as the callback for the same event,
+        // or would have.
         unsafe { original(sk) };
     }
     if let Some(installed) = installed {
@@ -254,22 +260,22 @@ unsafe fn dispatch(
 
 /// # Safety
 ///
-/// Only called as `sk_state_change` of a socket.
+/// Must only be called as `sk_state_change` of a socket.
 unsafe extern "C" fn state_change_callback(sk: *mut bindings::sock) {
-    // SAFETY: This was set by this module.
+    // SAFETY: Only this module sets this function as a callback.
     unsafe { dispatch(sk, |raw| raw.state_change, |target| target.state_change()) };
 }
 
 /// # Safety
 ///
-/// Only called as `sk_data_ready` of a socket.
+/// Must only be called as `sk_data_ready` of a socket.
 unsafe extern "C" fn data_ready_callback(sk: *mut bindings::sock) {
-    // SAFETY: This was set by this module.
+    // SAFETY: Only this module sets this function as a callback.
     unsafe {
         dispatch(
             sk,
             |raw| raw.data_ready,
-            // SAFETY: TCP calls this with the lock of a socket that does not listen.
+            // SAFETY: TCP calls this with the lock held for sockets that do not listen.
             |target| target.data_ready(Locked::in_callback(sk).as_ref()),
         )
     };
@@ -277,26 +283,26 @@ unsafe extern "C" fn data_ready_callback(sk: *mut bindings::sock) {
 
 /// # Safety
 ///
-/// Only called as `sk_write_space` of a socket.
+/// Must only be called as `sk_write_space` of a socket.
 unsafe extern "C" fn write_space_callback(sk: *mut bindings::sock) {
-    // SAFETY: This was set by this module.
+    // SAFETY: Only this module sets this function as a callback.
     unsafe { dispatch(sk, |raw| raw.write_space, |target| target.write_space()) };
 }
 
 /// # Safety
 ///
-/// Only called as `sk_error_report` of a socket.
+/// Must only be called as `sk_error_report` of a socket.
 unsafe extern "C" fn error_report_callback(sk: *mut bindings::sock) {
-    // SAFETY: This was set by this module.
+    // SAFETY: Only this module sets this function as a callback.
     unsafe { dispatch(sk, |raw| raw.error_report, |target| target.error_report()) };
 }
 
-/// The callbacks.
+/// Callbacks.
 impl<P: Protocol> KernelSocket<P> {
-    /// Asks for being told of events. Fails with `EBUSY` if somebody has done so already.
+    /// Sets the callbacks of the socket. Fails with `EBUSY` if they have been set already.
     ///
-    /// Calls may come before this function returns. They do not come for what has happened before
-    /// it was called, so the caller has to look then.
+    /// The callbacks may be called before this function returns. They are not called for earlier
+    /// events, so the caller has to check for those afterwards.
     pub fn set_callbacks<T: Callbacks + 'static>(&self, callbacks: Arc<T>) -> Result {
         let sk = self.sk().as_raw();
         let mut installed = KBox::new(
@@ -317,10 +323,11 @@ impl<P: Protocol> KernelSocket<P> {
             if P::LISTENS {
                 let _ = TCP.populate(installed.original);
             }
-            // SAFETY: The socket is valid and the lock held. The pointer is aligned to leave the
-            // flags free.
+            // SAFETY: The socket is valid and the lock held. The pointer is aligned such that the
+            // flag bits are free.
             //
-            // INVARIANT: `installed` is handed over, and the callbacks are set with it.
+            // INVARIANT: The socket owns `installed` from now on, and the callbacks are set
+            // together with it.
             unsafe {
                 bindings::sk_assign_user_data_nocopy(sk, KBox::into_raw(installed).cast());
                 RawCallbacks::OURS.set(sk);
@@ -335,10 +342,10 @@ impl<P: Protocol> KernelSocket<P> {
         Ok(())
     }
 
-    /// Ends what [`KernelSocket::set_callbacks`] has begun.
+    /// Removes the callbacks set by [`KernelSocket::set_callbacks`].
     ///
-    /// When this returns no callback is running, none will be called again, and the reference to
-    /// their owner has been dropped. Must not be called from a callback.
+    /// When this returns, no callback is running or will be called, and the reference to their
+    /// owner has been dropped. Must not be called from a callback.
     pub fn clear_callbacks(&self) {
         might_sleep();
         let sk = self.sk().as_raw();
@@ -347,10 +354,10 @@ impl<P: Protocol> KernelSocket<P> {
         unsafe { bindings::sk_callback_write_lock_bh(sk) };
         // SAFETY: The socket is valid and the lock held.
         let installed = unsafe { bindings::sk_user_data_nocopy_locked(sk) }.cast::<Installed>();
-        // SAFETY: By the type invariants this is null or a valid object.
+        // SAFETY: By the type invariants, this is null or a valid object.
         if let Some(installed) = unsafe { installed.as_ref() } {
-            // SAFETY: The socket is valid and the lock held, and these callbacks are those that its
-            // protocol has given to it.
+            // SAFETY: The socket is valid and the lock held, and its protocol has given it these
+            // callbacks.
             //
             // INVARIANT: Nothing is installed any more.
             unsafe {
@@ -362,20 +369,21 @@ impl<P: Protocol> KernelSocket<P> {
         unsafe { bindings::sk_callback_write_unlock_bh(sk) };
 
         if !installed.is_null() {
-            // SAFETY: It was made by `KBox::into_raw`. It was reachable through the socket alone,
-            // for who holds the lock; we have taken it out while nobody did.
+            // SAFETY: The pointer comes from `KBox::into_raw`. It could be reached only through the
+            // socket, with the lock held; we have removed it while holding the lock for writing.
             drop(unsafe { KBox::from_raw(installed) });
         }
     }
 
-    /// Returns the callbacks that the protocol has given to this socket, and gives to those that a
-    /// listening one makes.
+    /// Returns the callbacks that the protocol gives to this socket, and to the sockets that a
+    /// listening one creates.
     pub(super) fn original_callbacks(&self) -> RawCallbacks {
         let sk = self.sk().as_raw();
 
         // SAFETY: The socket is valid by the type invariants.
         let guard = unsafe { CallbackReadGuard::new(sk) };
-        // SAFETY: By the type invariants this is how `sk_user_data` is used.
+        // SAFETY: By the type invariants, only this module sets `sk_user_data` with this flag
+        // alone.
         match unsafe { guard.installed() } {
             Some(installed) => installed.original,
             // SAFETY: The socket is valid and the lock held.

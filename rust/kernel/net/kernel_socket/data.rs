@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sending and receiving by kernel sockets.
+//! Sending and receiving with kernel sockets.
 
 use super::{
     KernelSocket,
@@ -28,14 +28,14 @@ use super::Callbacks;
 
 use core::net::SocketAddr;
 
-/// Data.
+/// Sending.
 impl<P: Protocol> KernelSocket<P> {
-    /// Sends what there is room for, and returns how many bytes that were.
+    /// Sends as much as there is room for, and returns the number of bytes.
     ///
-    /// The data are copied, and no longer in use when this returns. If it is less than all, or if
-    /// it fails with `EAGAIN`, then [`Callbacks::write_space`] is called when there is room.
+    /// The data is copied, and no longer in use when this returns. If not everything was sent, or
+    /// if this fails with `EAGAIN`, [`Callbacks::write_space`] is called once there is room.
     ///
-    /// A datagram goes to the peer that the socket was connected to, as a whole.
+    /// A datagram is sent as a whole, to the peer that the socket was connected to.
     pub fn send(&self, from: &BioVecs<'_>) -> Result<usize> {
         self.sendmsg(from, None, None, 0)
     }
@@ -61,31 +61,31 @@ impl<P: Protocol> KernelSocket<P> {
         }
         // SAFETY: The iterator is valid for writing.
         unsafe { from.init_iter(&raw mut msg.msg_iter, bindings::ITER_SOURCE) };
-        // SAFETY: The socket is valid by the type invariants. The message is complete, and what it
-        // refers to may be read while `from`, `to` and `control` are borrowed. C code makes a copy of
-        // the address, and of what it keeps of the control messages.
+        // SAFETY: The socket is valid by the type invariants. The message is fully initialised, and
+        // the memory that it refers to may be read while `from`, `to` and `control` are borrowed. C
+        // code makes a copy of the address, and of the control messages that it keeps.
         bytes(unsafe { bindings::sock_sendmsg(self.as_raw(), &raw mut msg) })
     }
 }
 
-/// Data of a stream.
+/// Stream data.
 impl KernelSocket<Tcp> {
-    /// As [`KernelSocket::send`], with the last of the bytes that are sent being urgent (`MSG_OOB`).
+    /// Like [`KernelSocket::send`], but the last byte sent is urgent (`MSG_OOB`).
     pub fn send_urgent(&self, from: &BioVecs<'_>) -> Result<usize> {
         self.sendmsg(from, None, None, bindings::MSG_OOB)
     }
 
-    /// Receives what is there, as far as it fits, and returns how many bytes that were.
+    /// Receives available data into `into`, and returns the number of bytes.
     ///
-    /// Zero (when there was room for anything) is the end: the peer will send no more. If nothing
-    /// is there yet it fails with `EAGAIN`.
+    /// Returns 0 (unless `into` is empty) at the end of the stream: the peer will not send more.
+    /// Fails with `EAGAIN` if there is no data yet.
     pub fn recv(&self, into: &BioVecs<'_>) -> Result<usize> {
         let mut msg = bindings::msghdr::default();
 
         // SAFETY: The iterator is valid for writing.
         unsafe { into.init_iter(&raw mut msg.msg_iter, bindings::ITER_DEST) };
-        // SAFETY: The socket is valid by the type invariants. The message is complete, and what it
-        // refers to may be written to while `into` is borrowed.
+        // SAFETY: The socket is valid by the type invariants. The message is fully initialised, and
+        // the memory that it refers to may be written to while `into` is borrowed.
         bytes(unsafe {
             bindings::sock_recvmsg(self.as_raw(), &raw mut msg, bindings::MSG_DONTWAIT as c_int)
         })
@@ -96,22 +96,22 @@ impl KernelSocket<Tcp> {
 impl KernelSocket<Udp> {
     /// Sends a datagram to `addr`.
     ///
-    /// The data are copied, and no longer in use when this returns.
+    /// The data is copied, and no longer in use when this returns.
     ///
     /// # Errors
     ///
-    /// - `EAGAIN` if there is no room for it: [`Callbacks::write_space`] is called when it is worth
-    ///   trying again. `EMSGSIZE` if it is too large for any datagram.
-    /// - An error of a datagram that was sent before, which is over with this. `ECONNREFUSED`, for
-    ///   example, if nobody has taken it; only connected sockets are told.
+    /// - `EAGAIN` if there is no room; [`Callbacks::write_space`] is called when to try again.
+    ///   `EMSGSIZE` if the data is too large for any datagram.
+    /// - The pending error of an earlier datagram, which is cleared by this, for example
+    ///   `ECONNREFUSED` if no socket has received it. Only connected sockets get such errors.
     pub fn send_to(&self, from: &BioVecs<'_>, addr: SocketAddr) -> Result<usize> {
         self.sendmsg(from, Some(&SockAddrBuf::from(addr)), None, 0)
     }
 
-    /// Sends a datagram to `addr`, or to the peer, with control messages: what sendmsg(2) returns
-    /// for them, and the errors of [`KernelSocket::send_to`].
+    /// Sends a datagram with control messages to `addr` or to the peer. The errors are those of
+    /// sendmsg(2) for the control messages, and those of [`KernelSocket::send_to`].
     ///
-    /// There are some that only privileged programs may send: who uses this decides on that.
+    /// Some control messages require privileges: the caller must decide which ones to allow.
     pub fn send_with(
         &self,
         from: &BioVecs<'_>,
@@ -122,18 +122,18 @@ impl KernelSocket<Udp> {
         self.sendmsg(from, addr.as_ref(), Some(control), 0)
     }
 
-    /// Receives the next datagram, as far as it fits; the rest of it is lost.
+    /// Receives the next datagram. If it does not fit, the rest of it is lost.
     ///
     /// # Errors
     ///
-    /// - `EAGAIN` if there is none; [`Callbacks::data_ready`] is called when there is.
-    /// - An error of a datagram that was sent before, see [`KernelSocket::send_to`].
+    /// - `EAGAIN` if there is none; [`Callbacks::data_ready`] is called once there is.
+    /// - The pending error of an earlier datagram, see [`KernelSocket::send_to`].
     pub fn recv_from(&self, into: &BioVecs<'_>) -> Result<ReceivedDatagram> {
         self.recvmsg(into, None, 0)
     }
 
-    /// As [`KernelSocket::recv_from`], with the control messages that options have asked for, as far
-    /// as there is room.
+    /// Like [`KernelSocket::recv_from`], and also receives the control messages that options have
+    /// enabled, as far as there is room.
     pub fn recv_with(
         &self,
         into: &BioVecs<'_>,
@@ -142,12 +142,12 @@ impl KernelSocket<Udp> {
         self.recvmsg(into, Some(control), 0)
     }
 
-    /// Receives from the queue of errors what came back of a datagram that was sent, as far as it
-    /// fits, with the address that it was sent to. What is known of the error is among the control
-    /// messages. It is no longer pending then.
+    /// Receives from the error queue the returned part of a datagram that was sent, as far as it
+    /// fits, and the address that it was sent to. The control messages describe the error, which is
+    /// no longer pending afterwards.
     ///
-    /// `EAGAIN` if there is none; [`Callbacks::error_report`] is called when there is, if the option
-    /// `IP_RECVERR` or `IPV6_RECVERR` is set.
+    /// Fails with `EAGAIN` if the queue is empty; [`Callbacks::error_report`] is called once it is
+    /// not, if the option `IP_RECVERR` or `IPV6_RECVERR` is set.
     pub fn recv_error(
         &self,
         into: &BioVecs<'_>,
@@ -173,9 +173,9 @@ impl KernelSocket<Udp> {
         }
         // SAFETY: The iterator is valid for writing.
         unsafe { into.init_iter(&raw mut msg.msg_iter, bindings::ITER_DEST) };
-        // SAFETY: The socket is valid by the type invariants. The message is complete, there is
-        // room for any address, and what the message refers to may be written to while `into` and
-        // `control` are borrowed: the room that it says there is.
+        // SAFETY: The socket is valid by the type invariants. The message is fully initialised and
+        // has room for any address. The memory that it refers to may be written to while `into` and
+        // `control` are borrowed, up to the lengths in the message.
         let len = bytes(unsafe {
             bindings::sock_recvmsg(
                 self.as_raw(),
@@ -193,27 +193,27 @@ impl KernelSocket<Udp> {
         })
     }
 
-    /// Counts a datagram that was received and then dropped, as UDP counts one for which there is no
-    /// room in the receive buffer: among the drops of the socket, and in the statistics of its
-    /// namespace. Any context.
+    /// Counts a datagram that was received and then dropped in the same counters that UDP uses if
+    /// the receive buffer is full: the drops of the socket, and the statistics of its namespace.
+    /// Any context.
     pub fn count_drop(&self) {
-        // SAFETY: The socket is valid, and by the type invariants one of UDP.
+        // SAFETY: By the type invariants, this is a valid UDP socket.
         unsafe { bindings::udp_count_drop(self.sk().as_raw()) };
     }
 }
 
-/// A datagram that [`KernelSocket::recv_from`] has received.
+/// A datagram received by [`KernelSocket::recv_from`].
 #[derive(Copy, Clone, Debug)]
 pub struct ReceivedDatagram {
-    /// How many bytes it had.
+    /// Length of the datagram in bytes.
     pub len: usize,
-    /// How many of them were stored.
+    /// Number of bytes that were stored.
     pub copied: usize,
-    /// Where it came from.
+    /// Source address of the datagram.
     pub from: SocketAddr,
 }
 
-/// Understands what sending and receiving return.
+/// Converts the result of sending or receiving in C.
 pub(super) fn bytes(ret: c_int) -> Result<usize> {
     to_result(ret)?;
     usize::try_from(ret).map_err(|_| EINVAL)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Kernel sockets that listen.
+//! Listening kernel sockets.
 
 use super::{
     KernelSocket,
@@ -27,15 +27,15 @@ use core::{
 
 /// Listening.
 impl KernelSocket<Tcp> {
-    /// As [`Self::listen`], if a security module allows that to the current task.
+    /// Like [`Self::listen`], if the security modules allow it to the current task.
     pub(in crate::net) fn listen_permitted(&self, backlog: i32) -> Result {
         // SAFETY: The socket is valid by the type invariants.
         to_result(unsafe { bindings::sock_may_listen(self.as_raw(), backlog) })?;
         self.listen(backlog)
     }
 
-    /// Begins to take in connections, `backlog` of them before the first is accepted. On a listening
-    /// socket it changes how many.
+    /// Starts to accept connections, up to `backlog` of them in the queue. On a listening socket,
+    /// changes the backlog.
     pub fn listen(&self, backlog: i32) -> Result {
         to_result(self.as_owner(|| {
             // SAFETY: The socket is valid by the type invariants.
@@ -43,31 +43,31 @@ impl KernelSocket<Tcp> {
         }))
     }
 
-    /// Returns whether a connection has come in that [`KernelSocket::accept`] would take. Any context.
+    /// Returns `true` if there is a connection for [`KernelSocket::accept`]. Any context.
     pub fn has_connection(&self) -> bool {
         if self.tcp_state() != TcpState::Listen {
             return false;
         }
-        // SAFETY: The socket is valid, and by the type invariants one of TCP.
+        // SAFETY: By the type invariants, this is a valid TCP socket.
         unsafe { bindings::inet_csk_listen_poll(self.sk().as_raw()) != 0 }
     }
 
-    /// Returns how many connections have come in that nobody has accepted. Any context.
+    /// Returns the number of connections that wait to be accepted. Any context.
     pub fn waiting(&self) -> usize {
-        // CAST: Widens.
+        // CAST: Widening.
         self.sk().ack_backlog() as usize
     }
 
-    /// Changes how many connections may wait at a listening socket, see [`KernelSocket::listen`]. Any
-    /// context.
+    /// Changes the backlog of a listening socket, see [`KernelSocket::listen`]. Any context.
     pub fn set_backlog(&self, backlog: u32) {
         if self.tcp_state() == TcpState::Listen {
             self.sk().set_max_ack_backlog(backlog);
         }
     }
 
-    /// Has a listening socket count one connection more than there are in its queue, or no longer
-    /// so: one that was accepted, and by which it is as full as before. Ends with the listening.
+    /// Makes a listening socket count one connection more than there are in its queue, or ends
+    /// this. Lets a connection that was accepted keep its place in the backlog. Ends when the
+    /// socket stops listening.
     ///
     /// # Examples
     ///
@@ -95,27 +95,28 @@ impl KernelSocket<Tcp> {
         if !is_held {
             self.leave_place();
         } else if self.tcp_state() == TcpState::Listen && !self.holds_place.xchg(true, Full) {
-            // SAFETY: The socket is valid, and by the type invariants one of TCP.
+            // SAFETY: By the type invariants, this is a valid TCP socket.
             //
-            // INVARIANT: It counts one more from now on.
+            // INVARIANT: The socket counts one connection more from now on.
             unsafe { bindings::inet_csk_count_waiting(self.sk().as_raw(), true) };
         }
     }
 
-    /// Returns whether it does what [`KernelSocket::hold_place`] has begun. Any context.
+    /// Returns `true` while [`KernelSocket::hold_place`] is in effect. Any context.
     pub fn holds_place(&self) -> bool {
         self.holds_place.load(Relaxed)
     }
 
-    /// Takes the next connection that has come in, and returns it with the address of its peer.
+    /// Accepts the next connection from the queue, and returns it with the address of its peer.
     ///
-    /// It has no callbacks. It may have been reset by its peer already, which is an error for those
-    /// who use it then. `EAGAIN` if there is none.
+    /// The connection has no callbacks. If the peer has already reset it, its first use fails.
+    /// Fails with `EAGAIN` if the queue is empty.
     pub fn accept(&self) -> Result<(Self, SocketAddr)> {
         let mut socket = core::ptr::null_mut();
 
         to_result(self.as_owner(|| {
-            // SAFETY: The socket is valid by the type invariants, and `socket` is valid for writing.
+            // SAFETY: The socket is valid by the type invariants, and `socket` is valid for
+            // writing.
             unsafe {
                 bindings::kernel_accept(
                     self.as_raw(),
@@ -126,11 +127,11 @@ impl KernelSocket<Tcp> {
         }))?;
         let socket = NonNull::new(socket).ok_or(ENOMEM)?;
 
-        // SAFETY: A socket that was accepted has a `struct sock`, and this one is ours.
+        // SAFETY: An accepted socket has a `struct sock`, and this one is ours.
         unsafe { self.restore_callbacks((*socket.as_ptr()).sk) };
 
-        // INVARIANT: The socket is new: it is ours, nothing is installed, and its callbacks have
-        // just been made the original ones.
+        // INVARIANT: The socket is new and ours, nothing is installed, and its callbacks were set
+        // to the original ones just above.
         let accepted = Self {
             socket,
             counted: None,
@@ -142,32 +143,32 @@ impl KernelSocket<Tcp> {
         Ok((accepted, peer))
     }
 
-    /// Takes the next connection that has come in, and makes it that of `new`, which becomes a
-    /// socket of TCP with all that belongs to it. `EAGAIN` if there is none.
+    /// Accepts the next connection from the queue into `new`, which becomes an ordinary TCP socket.
+    /// Fails with `EAGAIN` if the queue is empty.
     ///
     /// # Safety
     ///
-    /// `new` must point to a `struct socket` that was allocated for accept(2), has no `struct sock`,
-    /// and holds a reference to the module of its operations.
+    /// `new` must point to a `struct socket` that was allocated for accept(2), has no `struct
+    /// sock`, and holds a reference to the module of its operations.
     pub(in crate::net) unsafe fn accept_into(&self, new: *mut bindings::socket) -> Result {
         let mut arg = bindings::proto_accept_arg {
             flags: bindings::O_NONBLOCK as c_int,
             ..pin_init::zeroed()
         };
-        // SAFETY: The socket is valid by the type invariants, and as one without a file it keeps its
-        // operations.
+        // SAFETY: The socket is valid by the type invariants, and since it has no file, its
+        // operations do not change.
         let ops = unsafe { &*(*self.as_raw()).ops };
         let accept = ops.accept.ok_or(EOPNOTSUPP)?;
 
-        // SAFETY: The socket is valid by the type invariants, and `new` one for accept(2), as is
-        // required.
+        // SAFETY: The socket is valid by the type invariants, and by the safety requirements `new`
+        // was allocated for accept(2).
         to_result(unsafe { accept(self.as_raw(), new, &raw mut arg) })?;
-        // SAFETY: A socket that was accepted has a `struct sock`, and this one no user yet.
+        // SAFETY: An accepted socket has a `struct sock`, and this one is not in use yet.
         unsafe { self.restore_callbacks((*new).sk) };
 
-        // SAFETY: `new` is valid, and the caller's alone. The module of TCP stays while there is
-        // `self`, and with the reference for as long as there is `new`; the other module's reference
-        // is that which `new` held.
+        // SAFETY: `new` is valid, and only the caller uses it. The module of TCP stays loaded as
+        // long as `self` exists, and through the new reference as long as `new` exists. `new` held
+        // the reference to the other module that is dropped here.
         unsafe {
             bindings::__module_get(ops.owner);
             let former = (*new).ops;
@@ -177,17 +178,17 @@ impl KernelSocket<Tcp> {
         Ok(())
     }
 
-    /// Gives a socket that was accepted the callbacks that TCP gives to its like: it was made as a
-    /// copy of the listening one, with its callbacks (but without its user data). Its reference to
-    /// the namespace is its own.
+    /// Sets the callbacks of an accepted socket to those that TCP gives its sockets. The accepted
+    /// socket was created as a copy of the listening one, including its callbacks, but without its
+    /// user data. It has its own reference to the namespace.
     ///
     /// # Safety
     ///
-    /// `sk` must be a valid socket that was accepted from this one, and that nobody uses yet.
+    /// `sk` must be a valid socket that was accepted from this one and is not in use yet.
     unsafe fn restore_callbacks(&self, sk: *mut bindings::sock) {
         let original = self.original_callbacks();
 
-        // SAFETY: The socket is valid. The callbacks are those that TCP has given to its like.
+        // SAFETY: The socket is valid. The callbacks are those that TCP gives sockets of this kind.
         unsafe {
             bindings::sk_callback_write_lock_bh(sk);
             original.set_in_place_of_ours(sk);

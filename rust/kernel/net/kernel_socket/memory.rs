@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory that the buffers of a socket take, and may take.
+//! The use and limits of a socket's buffer memory.
 
 use super::{
     KernelSocket,
@@ -16,19 +16,19 @@ use crate::{
     }, //
 };
 
-/// A number of bytes for each direction, with what the kernel needs to keep them.
+/// Bytes of memory in each direction, including the kernel's overhead.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Buffers {
-    /// What was received and not read yet.
+    /// Received and not read yet.
     pub received: usize,
-    /// What was sent and not acknowledged yet.
+    /// Sent and not acknowledged yet.
     pub sent: usize,
 }
 
-/// Returns how much memory all sockets of TCP may take before TCP begins to save it
-/// (`net.ipv4.tcp_mem`, the second number), in bytes. Any context.
+/// Returns the amount of memory in bytes that all TCP sockets together may use before TCP comes
+/// under memory pressure (`net.ipv4.tcp_mem`, the second number). Any context.
 pub fn tcp_memory() -> usize {
-    // SAFETY: May be called any time.
+    // SAFETY: This may be called at any time.
     let pages = unsafe { bindings::tcp_mem_pressure() };
 
     usize::try_from(pages)
@@ -36,17 +36,17 @@ pub fn tcp_memory() -> usize {
         .saturating_mul(PAGE_SIZE)
 }
 
-/// Memory. Any context: TCP itself changes the sizes of its buffers as connections need it, and does
-/// so while this looks on.
+/// Buffer memory. Any context: TCP changes the sizes of its buffers as connections need it, also
+/// concurrently with these methods.
 impl<P: Protocol> KernelSocket<P> {
-    /// Returns what the buffers hold. The second is 0 for datagrams.
+    /// Returns the current use of the buffers. `sent` is 0 for datagrams.
     pub fn buffered(&self) -> Buffers {
         let sk = self.sk().as_raw();
 
         // SAFETY: The socket is valid by the type invariants.
         let received = unsafe { bindings::sk_rmem_alloc_get(sk) };
-        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
-        // one piece.
+        // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
+        // single stores.
         let sent = unsafe { Atomic::from_ptr(&raw mut (*sk).sk_wmem_queued) };
         Buffers {
             received: size(received),
@@ -54,7 +54,7 @@ impl<P: Protocol> KernelSocket<P> {
         }
     }
 
-    /// Returns how much the buffers may hold.
+    /// Returns the current limits of the buffers.
     pub fn buffer_sizes(&self) -> Buffers {
         Buffers {
             received: size(self.rcvbuf().load(Relaxed)),
@@ -62,8 +62,9 @@ impl<P: Protocol> KernelSocket<P> {
         }
     }
 
-    /// Changes how much the buffers may hold. TCP can enlarge them again; what they hold they keep,
-    /// and a peer that was promised more sends that in vain, and is told to wait.
+    /// Changes the limits of the buffers. TCP may raise them again. Buffers keep their current
+    /// contents. If the peer has been promised more room than is left, what it sends beyond the
+    /// limit is dropped, and the peer is told to wait.
     pub fn set_buffer_sizes(&self, sizes: Buffers) {
         let size = |bytes| i32::try_from(bytes).unwrap_or(i32::MAX);
 
@@ -72,14 +73,14 @@ impl<P: Protocol> KernelSocket<P> {
     }
 
     fn rcvbuf(&self) -> &Atomic<i32> {
-        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
-        // one piece.
+        // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
+        // single stores.
         unsafe { Atomic::from_ptr(&raw mut (*self.sk().as_raw()).sk_rcvbuf) }
     }
 
     fn sndbuf(&self) -> &Atomic<i32> {
-        // SAFETY: The socket is valid by the type invariants; C code writes to this aligned word in
-        // one piece.
+        // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
+        // single stores.
         unsafe { Atomic::from_ptr(&raw mut (*self.sk().as_raw()).sk_sndbuf) }
     }
 }

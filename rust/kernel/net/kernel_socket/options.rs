@@ -22,24 +22,24 @@ use crate::{
 #[cfg(doc)]
 use super::Owner;
 
-/// `SOL_IP`, `SOL_TCP`, `SOL_UDP` and `SOL_IPV6`: the levels of the protocols' own options.
+/// `SOL_IP`, `SOL_TCP`, `SOL_UDP` and `SOL_IPV6`: the levels of the protocols' options.
 const SOL_IP: i32 = bindings::SOL_IP as i32;
 const SOL_TCP: i32 = bindings::SOL_TCP as i32;
 const SOL_UDP: i32 = bindings::SOL_UDP as i32;
 const SOL_IPV6: i32 = bindings::SOL_IPV6 as i32;
 
-/// Returns whether an option can be left to whoever asks.
+/// Returns `true` if a remote user may set or read an option.
 ///
-/// Its value has to be plain data of the length given, without pointers in it, and it must not
-/// change what kind of socket this is. There are others whose code takes for granted that a program
-/// is calling, with memory, files and a user of its own.
+/// The value of such an option is plain data of the given length, without pointers, and the option
+/// does not change the kind of the socket. The code of other options assumes that a program is
+/// calling, with its own memory, files and user.
 pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
     let Ok(name) = u32::try_from(name) else {
         return false;
     };
 
     match level {
-        // Not `SO_LINGER`: no close of ours waits.
+        // `SO_LINGER` is not allowed: closing a kernel socket never waits.
         SOL_SOCKET => matches!(
             name,
             bindings::SO_REUSEADDR
@@ -174,15 +174,15 @@ pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
 
 /// Options.
 impl<P: Protocol> KernelSocket<P> {
-    /// Sets an option, as setsockopt(2) does for a program of the socket's [`Owner`].
+    /// Sets an option as setsockopt(2) does for a program of the socket's [`Owner`].
     ///
-    /// With an owner, what a guest or a remote client asks for can be passed on: a congestion
-    /// control that only administrators may choose is refused, and no module is loaded for it.
+    /// With an owner, requests of a guest or a remote client can be passed on: a congestion control
+    /// that only administrators may choose is refused, and no module is loaded for it.
     ///
     /// # Errors
     ///
-    /// What setsockopt(2) returns. `ENOPROTOOPT` also for options that need a program to call it,
-    /// and for `SO_LINGER`.
+    /// The errors of setsockopt(2). `ENOPROTOOPT` also for options that have to be set by a
+    /// program, and for `SO_LINGER`.
     ///
     /// # Examples
     ///
@@ -214,12 +214,13 @@ impl<P: Protocol> KernelSocket<P> {
         self.as_owner(|| socket.set_plain_option(level, name, value))
     }
 
-    /// Reads an option, and returns how many bytes were stored to `value`, which may be less than
-    /// the option has if there is not enough room.
+    /// Reads an option into `value`, and returns the number of bytes stored. The option is
+    /// truncated if there is not enough room.
     ///
     /// # Errors
     ///
-    /// What getsockopt(2) returns. `ENOPROTOOPT` also for options that need a program to call it.
+    /// The errors of getsockopt(2). `ENOPROTOOPT` also for options that have to be read by a
+    /// program.
     pub fn get_option(&self, level: i32, name: i32, value: &mut [u8]) -> Result<usize> {
         if !is_plain(level, name) {
             return Err(ENOPROTOOPT);
@@ -227,8 +228,8 @@ impl<P: Protocol> KernelSocket<P> {
         let mut len = c_int::try_from(value.len()).map_err(|_| EINVAL)?;
 
         to_result(self.as_owner(|| {
-            // SAFETY: The socket is valid by the type invariants, and there is room for so many bytes.
-            // The option is one that does nothing with them but to write to them.
+            // SAFETY: The socket is valid by the type invariants, and `value` has room for `len`
+            // bytes. This option only writes to them.
             unsafe {
                 bindings::sock_getsockopt_kernel(
                     self.as_raw(),
@@ -242,8 +243,8 @@ impl<P: Protocol> KernelSocket<P> {
         Ok(usize::try_from(len).unwrap_or(0).min(value.len()))
     }
 
-    /// Has a port chosen from these, the first and the last, when the socket needs one and is bound to
-    /// none (`IP_LOCAL_PORT_RANGE`). Those that the namespace does not have make no difference.
+    /// Sets the range of ports, from `first` to `last`, for the automatic choice of a port
+    /// (`IP_LOCAL_PORT_RANGE`). Ports outside of the namespace's range are not used.
     ///
     /// # Examples
     ///
@@ -275,10 +276,10 @@ impl<P: Protocol> KernelSocket<P> {
     }
 }
 
-/// Groups.
+/// Multicast groups.
 impl KernelSocket<Udp> {
-    /// Has datagrams to a group come only if the socket itself has joined it (`IP_MULTICAST_ALL`),
-    /// and not also if another one in its namespace has.
+    /// Receives multicast datagrams only of groups that the socket itself has joined
+    /// (`IP_MULTICAST_ALL`), not of those that other sockets in its namespace have joined.
     ///
     /// # Examples
     ///
@@ -315,20 +316,20 @@ impl KernelSocket<Udp> {
     }
 }
 
-/// The end of a connection.
+/// Termination of connections.
 impl KernelSocket<Tcp> {
-    /// Lets the connection be reset when the socket is dropped (`SO_LINGER` with no time).
+    /// Makes dropping the socket reset the connection (`SO_LINGER` with a time of zero).
     pub fn set_linger_abort(&self) {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::sock_no_linger(self.sk().as_raw()) };
     }
 
-    /// Returns how many bytes the peer of a connection has not acknowledged yet, of those that
-    /// were sent and those that wait for it (`SIOCOUTQ`). The end of the stream counts as one.
+    /// Returns the number of bytes in the send queue that the peer has not acknowledged, sent or
+    /// not (`SIOCOUTQ`). The end of the stream counts as one byte.
     ///
     /// Any context.
     pub fn unacked_bytes(&self) -> usize {
-        // SAFETY: The socket is valid, and by the type invariants one of TCP.
+        // SAFETY: By the type invariants, this is a valid TCP socket.
         unsafe { bindings::sk_unacked(self.sk().as_raw()) }
     }
 }

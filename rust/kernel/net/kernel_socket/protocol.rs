@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The protocols of kernel sockets.
+//! Protocols of kernel sockets.
 
 use crate::bindings;
 
-/// What is not for others to implement.
+/// Prevents implementations outside of this crate.
 pub(super) mod sealed {
     pub trait Protocol {
-        /// The type of socket that has this protocol, `SOCK_STREAM` for example.
+        /// Socket type of the protocol, for example `SOCK_STREAM`.
         const TYPE: u32;
-        /// The number of the protocol.
+        /// Protocol number.
         const NUMBER: u32;
-        /// Whether its sockets can listen, and so make others.
+        /// Set if the protocol's sockets can listen, and thereby create other sockets.
         const LISTENS: bool;
     }
 }
 
 /// The protocol of a [`KernelSocket`](super::KernelSocket).
 ///
-/// What only one protocol can do is a method of the sockets of that one only:
+/// Methods that only one protocol has are only available for its sockets:
 ///
 /// ```ignore,compile_fail
 /// use kernel::net::{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counting the sockets that there are, those included that were closed and are not gone yet.
+//! Counting of sockets, including those that were closed and not freed yet.
 
 use super::{
     KernelSocket,
@@ -22,11 +22,11 @@ use crate::{
 
 /// A number of sockets.
 ///
-/// TCP goes on with a socket after it was closed, until the peer has acknowledged the last byte or
-/// is given up, which the peer can make last. All that time the socket holds memory. Whoever makes
-/// sockets on behalf of somebody else counts these with the others, or there is no limit to them.
+/// After a socket was closed, TCP keeps it until the peer has acknowledged the last byte or TCP
+/// gives up, which the peer can delay. The socket holds memory during that time. Code that creates
+/// sockets on behalf of others has to count these sockets too, or their number is not limited.
 ///
-/// The remains in the state TIME-WAIT are not counted: they are small, and TCP limits them itself.
+/// Sockets in the state TIME-WAIT are not counted: they are small, and TCP limits their number.
 ///
 /// # Examples
 ///
@@ -54,20 +54,20 @@ use crate::{
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Tally {
-    /// Another, in which its sockets count, too.
+    /// Another tally, which also counts the sockets of this one.
     whole: Option<Arc<Tally>>,
     sockets: Atomic<usize>,
-    /// What those that were closed had still to send then.
+    /// Bytes that closed sockets had in their send buffers when they were closed.
     memory: Atomic<usize>,
 }
 
 impl Tally {
-    /// Creates a tally of no sockets.
+    /// Creates an empty tally.
     pub const fn new() -> Self {
         Self::of(None)
     }
 
-    /// Creates a tally of no sockets, of some of those that another one counts.
+    /// Creates an empty tally for a subset of the sockets that `whole` counts.
     ///
     /// # Examples
     ///
@@ -106,18 +106,18 @@ impl Tally {
         }
     }
 
-    /// Returns this one, and those in which its sockets count, too.
+    /// Returns this tally, and all tallies that also count its sockets.
     fn all(&self) -> impl Iterator<Item = &Self> {
         core::iter::successors(Some(self), |tally| tally.whole.as_deref())
     }
 
-    /// Returns how many sockets there are. Any context.
+    /// Returns the number of sockets. Any context.
     pub fn count(&self) -> usize {
         self.sockets.load(Relaxed)
     }
 
-    /// Returns how many bytes of memory those that were closed, and are not gone, held at most since
-    /// then. Any context.
+    /// Returns an upper limit on the bytes of memory of those sockets that were closed and not
+    /// freed yet. Any context.
     pub fn memory(&self) -> usize {
         self.memory.load(Relaxed)
     }
@@ -129,38 +129,39 @@ impl Default for Tally {
     }
 }
 
-/// A socket's place in a [`Tally`], which it leaves when this is dropped. Any context.
+/// The membership of a socket in a [`Tally`], which ends when this is dropped. Any context.
 ///
 /// # Invariants
 ///
-/// The tally, and those of which it is a part, count this object, and `memory` of its own.
+/// The tally, and the tallies that it is a part of, count this object and its `memory`.
 #[repr(align(8))]
 pub(super) struct Counted {
     tally: Arc<Tally>,
-    /// How much memory it has added to that of the tally.
+    /// Bytes of memory that this socket has added to the tally.
     memory: usize,
-    /// What the socket's protocol does when the socket is freed, once it is closed.
+    /// The destructor that the socket's protocol has set.
     original: Option<unsafe extern "C" fn(*mut bindings::sock)>,
 }
 
-// The lowest bits of `sk_user_data` are flags. None of them is set with this.
+// The lowest bits of `sk_user_data` are flags. All of them are clear here.
 static_assert!(align_of::<Counted>() >= 8);
 
 impl Counted {
-    /// Has the socket keep this until it is freed.
+    /// Hands `this` to the socket, which keeps it until it is freed.
     ///
     /// # Safety
     ///
-    /// `sk` must be valid. The caller must be about to close it, and the only one to use its
-    /// `sk_user_data`, which must be null, and from now on be left alone.
+    /// `sk` must be valid. The caller must be about to close it, and must be the only user of its
+    /// `sk_user_data`, which must be null, and must not be changed afterwards.
     unsafe fn leave_with(mut this: KBox<Self>, sk: *mut bindings::sock) {
-        // SAFETY: The socket is valid, and only its protocol has set this, when it was made.
+        // SAFETY: The socket is valid, and only its protocol has set this field, when the socket
+        // was created.
         this.original = unsafe { (*sk).sk_destruct };
 
         // SAFETY: The socket is valid.
         unsafe { bindings::sk_callback_write_lock_bh(sk) };
-        // SAFETY: The socket is valid, the lock held, and we may change `sk_user_data`. The
-        // destructor is called after the last use of the socket only.
+        // SAFETY: The socket is valid, the lock is held, and the caller allows the change of
+        // `sk_user_data`. The destructor is called only after the last use of the socket.
         unsafe {
             (&raw mut (*sk).sk_user_data).write_volatile(KBox::into_raw(this).cast());
             (*sk).sk_destruct = Some(destruct);
@@ -181,26 +182,26 @@ impl Drop for Counted {
 
 /// # Safety
 ///
-/// Only called as `sk_destruct` of a socket, where [`Counted::leave_with`] has put it.
+/// Must only be called as `sk_destruct` of a socket for which [`Counted::leave_with`] has set it.
 unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
-    // SAFETY: The socket is valid, and nobody else has a reference to it. This is what was put
-    // there together with this function, and nobody has changed it since.
+    // SAFETY: The socket is valid, and nothing else has a reference to it. `leave_with` stored this
+    // pointer together with this function, and it has not changed since.
     let counted = unsafe { KBox::from_raw((*sk).sk_user_data.cast::<Counted>()) };
 
     if let Some(original) = counted.original {
-        // SAFETY: This is what the socket's protocol had set, for the same moment.
+        // SAFETY: The socket's protocol has set this function as the destructor.
         unsafe { original(sk) };
     }
 }
 
 /// Counting.
 impl<P: Protocol> KernelSocket<P> {
-    /// Has the socket counted until it is gone, which can be long after it was dropped.
+    /// Counts the socket in `tally` until it is freed, possibly long after this object was dropped.
     pub fn count_in(&mut self, tally: &Arc<Tally>) -> Result {
         for tally in tally.all() {
             tally.sockets.fetch_add(1, Relaxed);
         }
-        // INVARIANT: It was just counted.
+        // INVARIANT: All tallies have counted this object just above.
         let counted = Counted {
             tally: tally.clone(),
             memory: 0,
@@ -210,25 +211,26 @@ impl<P: Protocol> KernelSocket<P> {
         Ok(())
     }
 
-    /// Leaves it to the socket, which is going to be closed, to be counted until it is freed.
+    /// Hands the tally membership to the socket, which is about to be closed, until it is freed.
     ///
     /// # Safety
     ///
-    /// The callbacks must have been cleared, and nothing but closing may follow.
+    /// The callbacks must have been cleared, and the caller must do nothing but close the socket
+    /// afterwards.
     pub(super) unsafe fn leave_counted(&mut self) {
         let Some(mut counted) = self.counted.take() else {
             return;
         };
-        // What was received and not read goes at once.
+        // Closing frees received data that was not read, so that does not count.
         counted.memory = self.buffered().sent;
         for tally in counted.tally.all() {
             tally.memory.fetch_add(counted.memory, Relaxed);
         }
-        // A listening socket may be copied, with whatever is put into it, while it is being closed.
-        // It has nothing to send, so nothing remains of it.
+        // A listening socket may be copied with its user data while it is being closed. It has
+        // nothing to send, so nothing of it remains.
         if self.sk().state() != TcpState::Listen {
-            // SAFETY: By the type invariants the socket is valid and `sk_user_data` ours, and null
-            // without callbacks. The caller closes it.
+            // SAFETY: By the type invariants, the socket is valid and `sk_user_data` is ours, and
+            // it is null without callbacks. The caller closes the socket.
             unsafe { Counted::leave_with(counted, self.sk().as_raw()) };
         }
     }

@@ -40,7 +40,7 @@ use core::{
     ptr::NonNull, //
 };
 
-/// Tells when there were data, an error, or a number of changes of the state.
+/// Signals data, an error, or a number of state changes.
 #[pin_data]
 struct Bells {
     #[pin]
@@ -67,7 +67,7 @@ impl Bells {
         )
     }
 
-    /// Has the bells of `socket` rung here.
+    /// Sets new bells as the callbacks of `socket`.
     fn on<P: Protocol>(socket: &KernelSocket<P>, state_changes: isize) -> Result<Arc<Self>> {
         let bells = Self::new(state_changes)?;
         socket.set_callbacks(bells.clone())?;
@@ -123,7 +123,7 @@ impl Buffer {
         Ok(bytes == expected)
     }
 
-    /// Calls `f` with a vector of these bytes.
+    /// Calls `f` with a vector of the given bytes.
     fn with<R>(bytes: &[u8], f: impl FnOnce(&BioVecs<'_>) -> R) -> Result<R> {
         let buffer = Self::new()?;
         let vecs = buffer.vecs(bytes.len())?;
@@ -133,7 +133,7 @@ impl Buffer {
     }
 }
 
-/// Sockets are tested before there is anybody to do this.
+/// Sockets are tested before user space can bring the loopback device up.
 fn bring_loopback_up() -> Result {
     // SAFETY: The initial namespace and its loopback device always exist.
     let err = unsafe {
@@ -168,7 +168,7 @@ fn listener() -> Result<KernelSocket<Tcp>> {
     Ok(listener)
 }
 
-/// Connects a new socket, which the listener is told of.
+/// Connects a new socket to the listener, and waits until the listener has been notified.
 fn connect(listener: &KernelSocket<Tcp>) -> Result<KernelSocket<Tcp>> {
     let client = stream()?;
     let bells = Bells::on(&client, 1)?;
@@ -182,7 +182,7 @@ fn connect(listener: &KernelSocket<Tcp>) -> Result<KernelSocket<Tcp>> {
     Ok(client)
 }
 
-/// Returns a listener, a socket that has connected to it, and the one that it has accepted for that.
+/// Returns a listener, a socket that has connected to it, and the accepted connection.
 fn pair() -> Result<(KernelSocket<Tcp>, KernelSocket<Tcp>, KernelSocket<Tcp>)> {
     let listener = listener()?;
     let bells = Bells::on(&listener, 0)?;
@@ -212,7 +212,7 @@ fn when_ready<P: Protocol, R>(
     }
 }
 
-/// Receives, when there is something, what has to be `expected`. The socket must not have
+/// Receives data, once there is some, and compares it with `expected`. The socket must not have
 /// callbacks.
 fn expect(socket: &KernelSocket<Tcp>, expected: &[u8]) -> Result<bool> {
     let buffer = Buffer::new()?;
@@ -249,7 +249,7 @@ mod suite {
         let listener = listener()?;
         let bells = Bells::on(&listener, 0)?;
 
-        // Data that come before anybody has accepted are announced to nobody, nor lost.
+        // Data that arrives before the connection is accepted is not announced, but is not lost.
         let client = connect(&listener)?;
         assert_eq!(Buffer::with(b"early", |vecs| client.send(vecs))?, Ok(5));
         bells.data.wait_for_completion();
@@ -278,7 +278,7 @@ mod suite {
         let client = connect(&listener)?;
         bells.data.wait_for_completion();
 
-        // The connection was made with callbacks that the listener has no longer.
+        // The connection was created with callbacks that the listener does not have any more.
         listener.clear_callbacks();
         let (accepted, _) = listener.accept()?;
         assert_eq!(Buffer::with(b"data", |vecs| client.send(vecs))?, Ok(4));
@@ -345,7 +345,7 @@ mod suite {
         let buffer = Buffer::new()?;
         let vecs = buffer.vecs(4)?;
 
-        // An urgent byte is not passed.
+        // `Locked::recv` does not pass an urgent byte.
         accepted.set_urgent_inline()?;
         let own = Bells::on(&accepted, 0)?;
         assert_eq!(Buffer::with(b"!", |vecs| client.send_urgent(vecs))?, Ok(1));
@@ -354,7 +354,7 @@ mod suite {
         accepted.clear_callbacks();
         assert!(expect(&accepted, b"!")?);
 
-        // Nor is an error taken.
+        // `Locked` does not take a pending error either.
         let own = Bells::on(&accepted, 0)?;
         client.set_linger_abort();
         drop(client);
@@ -370,7 +370,7 @@ mod suite {
         assert_eq!(client.unacked_bytes(), 0);
         assert_eq!(listener.unacked_bytes(), 0);
 
-        // One change by shutdown itself, one when all of it has been acknowledged.
+        // One change for the shutdown itself, one for the acknowledgement of all data.
         let own = Bells::on(&client, 2)?;
         assert_eq!(Buffer::with(b"data", |vecs| client.send(vecs))?, Ok(4));
         assert!(client.unacked_bytes() <= 4);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Urgent bytes of kernel sockets.
+//! Urgent data of kernel sockets.
 
 use super::{
     KernelSocket,
@@ -12,42 +12,41 @@ use crate::{
     prelude::*, //
 };
 
-/// `TCP_URG_VALID`, which `rust/helpers/net/sock.c` checks: the lower bits are the byte.
+/// `TCP_URG_VALID`; the lower bits are the urgent byte. `rust/helpers/net/sock.c` checks the value.
 const VALID: u16 = 0x0100;
 
-/// What was known of the urgent byte of a connection when [`KernelSocket::urgent_news`] was called
-/// last.
+/// State of a connection's urgent byte at the last call of [`KernelSocket::urgent_news`].
 #[derive(Copy, Clone, Debug, Default)]
 pub struct UrgentSeen {
     seq: u32,
     data: u16,
 }
 
-/// The value of an urgent byte.
+/// State of an urgent byte.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum UrgentByte {
-    /// It has not come yet.
+    /// The byte has not arrived yet.
     Awaited,
-    /// It has come, and waits to be received.
+    /// The byte has arrived, and waits to be received.
     Arrived(u8),
-    /// It was received.
+    /// The byte has been received.
     Received,
 }
 
-/// An urgent byte.
+/// A change of the state of an urgent byte.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct UrgentNews {
-    /// How many bytes are to be received before it, modulo 2^32: so what was received already is
-    /// beyond half of that.
+    /// Number of bytes to receive before the urgent byte, modulo 2^32; it is above 2^31 if the
+    /// urgent byte has been passed already.
     pub offset: u32,
-    /// What is known of it.
+    /// State of the urgent byte.
     pub byte: UrgentByte,
 }
 
-/// Urgent bytes.
+/// Urgent data.
 impl KernelSocket<Tcp> {
-    /// Has urgent bytes be part of the stream (`SO_OOBINLINE`), also of connections that are accepted
-    /// from the socket. Else they are left out of what is received.
+    /// Makes urgent bytes part of the stream (`SO_OOBINLINE`), also for connections that the socket
+    /// accepts. Otherwise receiving skips them.
     pub fn set_urgent_inline(&self) -> Result {
         let on: c_int = 1;
 
@@ -58,17 +57,18 @@ impl KernelSocket<Tcp> {
         )
     }
 
-    /// Returns where the urgent byte of a connection is, if that or its value is not what it was
-    /// when `seen` was made, and notes that in `seen`.
+    /// Returns the position and state of the connection's urgent byte if they have changed since
+    /// `seen`, and updates `seen`.
     ///
-    /// Of several only the last is known. To be called after each [`KernelSocket::recv`], since that
-    /// forgets an urgent byte which it has passed, but for where it was; by one at a time.
+    /// If there were several urgent bytes, only the last one is known. To be called after each
+    /// [`KernelSocket::recv`], since receiving past an urgent byte forgets its value. Calls must be
+    /// serialised.
     pub fn urgent_news(&self, seen: &mut UrgentSeen) -> Option<UrgentNews> {
         let before = *seen;
         let mut next = 0;
 
-        // SAFETY: The socket is valid, and by the type invariants one of TCP; the others are valid for
-        // writing.
+        // SAFETY: By the type invariants, this is a valid TCP socket; the other pointers are valid
+        // for writing.
         let is_news = unsafe {
             bindings::tcp_urgent_news(
                 self.sk().as_raw(),
@@ -82,7 +82,7 @@ impl KernelSocket<Tcp> {
         }
         let [byte, ..] = seen.data.to_le_bytes();
         let byte = match seen.data {
-            // It is no news that what has come was received.
+            // The receipt of a byte that has been reported as arrived is not reported.
             0 if before.seq == seen.seq && before.data & VALID != 0 => return None,
             0 => UrgentByte::Received,
             data if data & VALID != 0 => UrgentByte::Arrived(byte),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The operations that programs perform.
+//! The operations of programs.
 
 use super::{
     super::{
@@ -44,19 +44,20 @@ use crate::{
 impl<T: Ops> Glue<T> {
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn bind(
         socket: *mut bindings::socket,
         addr: *mut bindings::sockaddr_unsized,
         len: c_int,
     ) -> c_int {
         let operation = |socket: &_, sk: &_| {
-            // SAFETY: The caller passes the length of the address, of which it has a copy.
+            // SAFETY: The caller passes a copy of the address with its length.
             let addr = unsafe { RawAddr::from_raw(addr.cast(), len) }?;
             T::bind(socket, sk, &addr)?;
             Ok(0)
         };
-        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        // SAFETY: The caller passes a socket of this family, and valid arguments, which are passed
+        // on.
         unsafe {
             checked(
                 Self::ask_security(socket, |sock| {
@@ -73,7 +74,7 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn connect(
         socket: *mut bindings::socket,
         addr: *mut bindings::sockaddr_unsized,
@@ -81,12 +82,13 @@ impl<T: Ops> Glue<T> {
         flags: c_int,
     ) -> c_int {
         let operation = |socket: &_, sk: &_| {
-            // SAFETY: The caller passes the length of the address, of which it has a copy.
+            // SAFETY: The caller passes a copy of the address with its length.
             let raw = unsafe { RawAddr::from_raw(addr.cast(), len) }?;
             T::connect(socket, sk, &raw, is_nonblock(flags))?;
             Ok(0)
         };
-        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        // SAFETY: The caller passes a socket of this family, and valid arguments, which are passed
+        // on.
         unsafe {
             checked(
                 Self::ask_security(socket, |sock| {
@@ -103,7 +105,7 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn accept(
         socket: *mut bindings::socket,
         new: *mut bindings::socket,
@@ -112,7 +114,7 @@ impl<T: Ops> Glue<T> {
         let operation = |socket: &_, sk: &_| {
             // SAFETY: The caller passes valid arguments.
             let nonblock = is_nonblock(unsafe { (*arg).flags });
-            // Whether there is another connection, which io_uring tells.
+            // Reports to io_uring if there is another connection.
             let note_rest = || {
                 if T::HAS_POLL {
                     // SAFETY: The caller passes valid arguments.
@@ -123,17 +125,18 @@ impl<T: Ops> Glue<T> {
                 match T::accept(socket, sk, nonblock)? {
                     Accepted::Child(child) => break child.into_raw(),
                     Accepted::From(listener) => {
-                        // Without a protocol nobody looks whose a socket is. A socket that the
-                        // kernel accepts gets its operations later.
+                        // Families without a protocol number do not check if a socket has their own
+                        // operations. kernel_accept() sets the operations of the new socket only
+                        // later.
                         // SAFETY: The caller passes valid arguments.
                         let is_kernel = unsafe { (*arg).kern };
                         if T::PROTOCOL.is_none() || listener.family() != T::FAMILY || is_kernel {
                             return Err(EOPNOTSUPP);
                         }
-                        // SAFETY: `new` was just allocated by accept(2) and has no `struct sock`. It
-                        // has a reference to the module of its operations.
+                        // SAFETY: `new` was just allocated by accept(2) and has no `struct sock`.
+                        // It has a reference to the module of its operations.
                         match unsafe { listener.accept_into(new) } {
-                            // Another thread was faster, or the peer has changed its mind.
+                            // Another thread has accepted the connection, or the peer has reset it.
                             Err(EAGAIN) => continue,
                             result => {
                                 note_rest();
@@ -145,7 +148,7 @@ impl<T: Ops> Glue<T> {
             };
 
             // SAFETY: `new` was just allocated and has no `struct sock`; by the type invariants of
-            // `Child` the other one has no `struct socket`. The reference goes to `new`.
+            // `Child`, `child` has no `struct socket`. `new` gets the reference.
             unsafe { bindings::sock_graft(child.as_ptr(), new) };
             // SAFETY: The caller passes a socket that was allocated by `sock_alloc` or
             // `sock_create_lite`.
@@ -155,7 +158,7 @@ impl<T: Ops> Glue<T> {
             note_rest();
             Ok(0)
         };
-        // What falls back does not listen: it is too early to accept.
+        // A socket that falls back does not listen yet, so it can't accept.
 
         // SAFETY: The caller passes a socket of this family.
         unsafe { Self::perform(socket, operation, |_, _| Some(EINVAL.to_errno())) }
@@ -163,19 +166,20 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn getname(
         socket: *mut bindings::socket,
         addr: *mut bindings::sockaddr,
         peer: c_int,
     ) -> c_int {
-        // accept(2) asks those who have accepted, and that may be a connection of the native protocol.
+        // For accept(2), the caller calls this function of the listening socket, but `socket` may
+        // be a connection of the native protocol.
         // SAFETY: The caller passes a valid socket.
         let ops = unsafe { (*socket).ops };
         if !core::ptr::eq(ops, T::Proto::get().ops) {
             // SAFETY: A socket has operations from when it is accepted until it is released.
             return match unsafe { (*ops).getname } {
-                // SAFETY: It is one of these, and the arguments are the caller's.
+                // SAFETY: The socket has these operations, and the arguments come from the caller.
                 Some(getname) => unsafe { getname(socket, addr, peer) },
                 None => EOPNOTSUPP.to_errno(),
             };
@@ -185,14 +189,15 @@ impl<T: Ops> Glue<T> {
             let name = SockAddrBuf::from(sk.ask_name(socket, name, T::getname(sk, name)?));
             let bytes = name.as_bytes();
 
-            // SAFETY: The caller passes room for a `struct sockaddr_storage`, which is larger than
-            // any `SockAddrBuf`.
+            // SAFETY: The caller passes a buffer for a `struct sockaddr_storage`, which is larger
+            // than any `SockAddrBuf`.
             unsafe {
                 core::ptr::copy_nonoverlapping(bytes.as_ptr(), addr.cast::<u8>(), bytes.len())
             };
             Ok(name.c_len())
         };
-        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        // SAFETY: The caller passes a socket of this family, and valid arguments, which are passed
+        // on.
         unsafe {
             Self::perform(socket, operation, |native, ops| {
                 Some(ops.getname?(native, addr, peer))
@@ -202,25 +207,25 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn poll(
         file: *mut bindings::file,
         socket: *mut bindings::socket,
         wait: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
-        // SAFETY: All arguments are the caller's.
+        // SAFETY: All arguments come from the caller.
         unsafe { bindings::sock_poll_wait(file, socket, wait) };
         // SAFETY: The caller passes a socket of this family.
         let sk = unsafe { Self::sk(socket) };
         let Some(native) = sk.native().in_use() else {
             return T::poll(sk);
         };
-        // Whoever has come by the file before that waits with this one.
-        // SAFETY: It is the socket that the native one is behind.
+        // Calls that came through the file before the fallback wait with this socket.
+        // SAFETY: `socket` is the socket in front of the native one.
         unsafe { sk.native().forward(socket) };
-        // SAFETY: It is valid until the other one is released, as are its operations.
+        // SAFETY: The native socket and its operations are valid until `socket` is released.
         match unsafe { (*(*native).ops).poll } {
-            // SAFETY: All arguments are the caller's, who waits already.
+            // SAFETY: All arguments come from the caller, which is in the wait queue already.
             Some(poll) => unsafe { poll(file, native, core::ptr::null_mut()) },
             None => 0,
         }
@@ -228,7 +233,7 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn ioctl(
         socket: *mut bindings::socket,
         cmd: c_uint,
@@ -236,8 +241,10 @@ impl<T: Ops> Glue<T> {
     ) -> c_int {
         let operation = |_: &_, sk: &_| match T::ioctl(sk, cmd) {
             Err(ENOIOCTLCMD) if T::Head::INET => {
-                // Addresses, routes and neighbours are for all sockets of these families.
-                // SAFETY: It is one of them, and the arguments are what the caller has passed.
+                // Ioctls for addresses, routes and neighbours work on all sockets of these
+                // families.
+                // SAFETY: By `Head::INET`, the socket is of IPv4 or IPv6, and the arguments come
+                // from the caller.
                 Ok(unsafe { bindings::inet_any_ioctl(socket, cmd, arg) })
             }
             Ok(number) => {
@@ -249,7 +256,8 @@ impl<T: Ops> Glue<T> {
             Err(error) => Err(error),
         };
 
-        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        // SAFETY: The caller passes a socket of this family, and valid arguments, which are passed
+        // on.
         unsafe {
             Self::perform(socket, operation, |native, ops| {
                 Some(ops.ioctl?(native, cmd, arg))
@@ -259,8 +267,8 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called as `ioctl` of a `struct proto`: `sk` is a socket of this family, and `number` valid
-    /// for writing.
+    /// Must only be called as `ioctl` of a `struct proto`: `sk` must be a socket of this family,
+    /// and `number` must be valid for writing.
     pub(in super::super) unsafe extern "C" fn sk_ioctl(
         sk: *mut bindings::sock,
         cmd: c_int,
@@ -268,9 +276,9 @@ impl<T: Ops> Glue<T> {
     ) -> c_int {
         from_result(|| {
             // CAST: The bits remain the same.
-            // SAFETY: These are the requirements.
+            // SAFETY: The safety requirements guarantee that `sk` is a socket of this family.
             let value = T::ioctl(unsafe { TypedSock::from_raw(sk) }, cmd as u32)?;
-            // SAFETY: So are these.
+            // SAFETY: The safety requirements guarantee that `number` is valid for writing.
             unsafe { *number = value };
             Ok(0)
         })
@@ -278,15 +286,16 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn listen(socket: *mut bindings::socket, backlog: c_int) -> c_int {
         let operation = |socket: &_, sk: &_| {
-            // CAST: What a program says is not negative here any more, and what the kernel says is
-            // taken in the same way by TCP.
+            // CAST: The socket layer has made sure that a program's value is not negative. TCP
+            // treats a value from the kernel in the same way.
             T::listen(socket, sk, backlog as u32)?;
             Ok(0)
         };
-        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        // SAFETY: The caller passes a socket of this family, and valid arguments, which are passed
+        // on.
         unsafe {
             checked(
                 Self::ask_security(socket, |sock| bindings::sock_may_listen(sock, backlog)),
@@ -301,13 +310,14 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn shutdown(socket: *mut bindings::socket, how: c_int) -> c_int {
         let operation = |socket: &_, sk: &_| {
             T::shutdown(socket, sk, How::try_from(how)?)?;
             Ok(0)
         };
-        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        // SAFETY: The caller passes a socket of this family, and valid arguments, which are passed
+        // on.
         unsafe {
             Self::perform(socket, operation, |native, ops| {
                 Some(ops.shutdown?(native, how))
@@ -317,7 +327,7 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn setsockopt(
         socket: *mut bindings::socket,
         level: c_int,
@@ -326,14 +336,14 @@ impl<T: Ops> Glue<T> {
         len: c_uint,
     ) -> c_int {
         let operation = |socket: &_, sk: &_| {
-            // SAFETY: The caller passes where the value is, and its length.
+            // SAFETY: The caller passes the address of the value and its length.
             let value = unsafe { OptionIn::from_raw(value, len) };
             T::setsockopt(socket, sk, level, name, &value)?;
             Ok(0)
         };
         let natively = |native: *mut bindings::socket, ops: &bindings::proto_ops| {
             if level == SOL_SOCKET {
-                // SAFETY: The native socket is valid, the other arguments are the caller's.
+                // SAFETY: The native socket is valid, and the other arguments come from the caller.
                 return Some(unsafe { bindings::sock_setsockopt(native, level, name, value, len) });
             }
             // SAFETY: As above.
@@ -345,7 +355,7 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn getsockopt(
         socket: *mut bindings::socket,
         level: c_int,
@@ -353,19 +363,20 @@ impl<T: Ops> Glue<T> {
         opt: *mut bindings::sockopt_t,
     ) -> c_int {
         let operation = |socket: &_, sk: &_| {
-            // SAFETY: The caller passes this for nobody but us while it waits.
+            // SAFETY: The caller passes `opt` for our exclusive use during this call.
             let value = unsafe { OptionOut::from_raw(opt) };
             T::getsockopt(socket, sk, level, name, value)?;
             Ok(0)
         };
-        // Others do not take their arguments in this form. So this call has come too early.
+        // The native protocols do not take their arguments in this form. Only calls that started
+        // before the fallback get here, and they fail.
 
         // SAFETY: The caller passes a socket of this family.
         unsafe { Self::perform(socket, operation, |_, _| Some(ENOPROTOOPT.to_errno())) }
     }
 }
 
-/// Performs a call unless a security module forbids it.
+/// Performs a call unless a security module denies it.
 #[inline]
 pub(super) fn checked(verdict: c_int, call: impl FnOnce() -> c_int) -> c_int {
     match verdict {
@@ -374,7 +385,7 @@ pub(super) fn checked(verdict: c_int, call: impl FnOnce() -> c_int) -> c_int {
     }
 }
 
-/// Returns whether a call with these flags (of the file) shall not block.
+/// Returns `true` if these file flags request a non-blocking call.
 #[inline]
 pub(super) fn is_nonblock(flags: c_int) -> bool {
     // CAST: The bits remain the same.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The operations that move data.
+//! The operations that transfer data.
 
 use super::{
     super::{
@@ -30,7 +30,7 @@ use crate::{
 impl<T: Ops> Glue<T> {
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn splice_read(
         socket: *mut bindings::socket,
         pos: *mut bindings::loff_t,
@@ -41,15 +41,15 @@ impl<T: Ops> Glue<T> {
         // SAFETY: The caller passes a valid socket.
         let file = unsafe { (*socket).file };
         if file.is_null() {
-            // One of the kernel's own.
+            // A socket that the kernel uses itself.
             return EINVAL.to_errno() as isize;
         }
-        // SAFETY: The file of a socket is valid for as long as that is in use.
+        // SAFETY: The file of a socket is valid as long as the socket is in use.
         let nonblock = is_nonblock(unsafe { (*file).f_flags } as c_int);
         // SAFETY: The caller passes a socket of this family.
         let sk = unsafe { Self::sk(socket) };
         let len = if sk.has_fallen_back() {
-            // The native one receives into the same pages.
+            // The native socket receives into the same pages.
             len
         } else {
             match T::splice_len(sk, len, nonblock) {
@@ -58,27 +58,29 @@ impl<T: Ops> Glue<T> {
             }
         };
 
-        // SAFETY: All of these are the caller's.
+        // SAFETY: All arguments come from the caller.
         unsafe { bindings::copy_splice_read(file, pos, pipe, len, flags) }
     }
 
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn sendmsg(
         socket: *mut bindings::socket,
         msg: *mut bindings::msghdr,
         len: usize,
     ) -> c_int {
         let operation = |socket: &_, sk: &_| {
-            // SAFETY: This is `sendmsg`, and the message is for nobody but us while it runs.
+            // SAFETY: The caller passes the arguments of `sendmsg`, and only we use the message
+            // during this call.
             T::sendmsg(socket, sk, unsafe { MsgHdr::from_raw(msg) }, len).map(c_len)
         };
-        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        // SAFETY: The caller passes a socket of this family, and valid arguments, which are passed
+        // on.
         unsafe {
             checked(
                 Self::ask_security(socket, |sock| {
-                    // What was connected may be sent to.
+                    // Permission for a connection includes permission to send.
                     let is_asked = i32::from((*sock).type_) != SOCK_STREAM
                         || (*msg).msg_flags & bindings::MSG_FASTOPEN != 0;
                     if is_asked {
@@ -98,7 +100,7 @@ impl<T: Ops> Glue<T> {
 
     /// # Safety
     ///
-    /// Only called through `OPS`.
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn recvmsg(
         socket: *mut bindings::socket,
         msg: *mut bindings::msghdr,
@@ -106,7 +108,8 @@ impl<T: Ops> Glue<T> {
         flags: c_int,
     ) -> c_int {
         let operation = |socket: &Socket, sk: &TypedSock<T>| {
-            // SAFETY: This is `recvmsg`, and the message is for nobody but us while it runs.
+            // SAFETY: The caller passes the arguments of `recvmsg`, and only we use the message
+            // during this call.
             let msg = unsafe { MsgHdr::from_raw(msg) };
             // CAST: The bits remain the same.
             let received = T::recvmsg(sk, msg, len, flags as u32)?;
@@ -116,7 +119,8 @@ impl<T: Ops> Glue<T> {
             }
             Ok(c_len(received))
         };
-        // SAFETY: The caller passes a socket of this family; and what it has passed to us.
+        // SAFETY: The caller passes a socket of this family, and valid arguments, which are passed
+        // on.
         unsafe {
             Self::perform(socket, operation, |native, ops| {
                 Some(ops.recvmsg?(native, msg, len, flags))
@@ -125,7 +129,8 @@ impl<T: Ops> Glue<T> {
     }
 }
 
-/// Turns a number of bytes into what system calls return; they are never asked for more than that.
+/// Converts a number of bytes to the result of a system call. System calls never ask for more than
+/// fits.
 #[inline]
 fn c_len(len: usize) -> c_int {
     c_int::try_from(len).unwrap_or(c_int::MAX)
