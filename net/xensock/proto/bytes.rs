@@ -2,8 +2,8 @@
 
 //! Fields at fixed offsets of a slot.
 //!
-//! Offset and width are constants, checked when the crate is compiled, so no access can fail. All
-//! integers are little endian, whatever the byte order of the machine.
+//! Offset and width are constants, checked at compile time, so no access can fail. All integers are
+//! little endian, independent of the byte order of the machine.
 
 /// Bytes of a slot of the commands ring.
 pub const SLOT: usize = 64;

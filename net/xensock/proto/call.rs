@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Calls: the commands with their arguments, whatever a dialect makes of them.
+//! Calls: the commands with their arguments, independent of the dialect.
 
 use core::net::SocketAddr;
 
@@ -14,11 +14,12 @@ use super::{
     value::Value, //
 };
 
-/// SHUTDOWN: nothing more will be received. TCP tells the peer nothing, nor need the backend know.
+/// SHUTDOWN: nothing more will be received. TCP does not tell the peer, and the backend need not
+/// know.
 pub const SHUT_RD: u32 = 0;
 /// SHUTDOWN: nothing more will be sent.
 pub const SHUT_WR: u32 = 1;
-/// SHUTDOWN: both; a peer that goes on sending is reset.
+/// SHUTDOWN: both. A peer that continues to send is reset.
 pub const SHUT_RDWR: u32 = 2;
 
 /// SOCKET: a stream of bytes, TCP.
@@ -26,12 +27,13 @@ pub const SOCK_STREAM: u32 = 1;
 /// SOCKET: datagrams, UDP; with [`super::Feature::Datagram`].
 pub const SOCK_DGRAM: u32 = 2;
 
-/// What a connection is made of: the grant of its indexes page, and by what the ends notify.
+/// The parts of a data ring that a request names: the grant of its indexes page, and its event
+/// channel or slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingRef {
-    /// The grant, by the frontend, of the indexes page.
+    /// The frontend's grant of the indexes page.
     pub grant: u32,
-    /// The frontend's event channel, waiting to be bound; with [`super::Feature::SharedChannel`], the
+    /// The frontend's event channel, ready to be bound; with [`super::Feature::SharedChannel`], the
     /// [slot](super::news::Slot).
     pub port: u32,
 }
@@ -39,14 +41,14 @@ pub struct RingRef {
 /// A direction of a data ring, as the guest sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// What the guest receives.
+    /// The direction in which the guest receives.
     In,
-    /// What the guest sends.
+    /// The direction in which the guest sends.
     Out,
 }
 
 impl Way {
-    /// Both of them.
+    /// Both directions.
     pub const ALL: [Self; 2] = [Self::In, Self::Out];
 
     /// Returns the number for the wire.
@@ -67,37 +69,39 @@ impl Way {
     }
 }
 
-/// A command with its arguments. The `id` of each is chosen by the frontend, opaque to the backend.
+/// A command with its arguments. The frontend chooses each `id`, which is opaque to the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// Makes a socket known to the backend.
+    /// Creates a socket.
     Socket {
-        /// The socket, new.
+        /// Id of the new socket.
         id: u64,
         /// [`addr::AF_INET`] or [`addr::AF_INET6`].
         domain: u32,
         /// The type of socket: [`SOCK_STREAM`] or [`SOCK_DGRAM`].
         kind: u32,
-        /// The protocol: 0 is the usual one of the type.
+        /// The protocol; 0 is the default of the type.
         protocol: u32,
-        /// Whose it is in the guest, in any number; 0 is what PV Calls has for all. What is shared
-        /// by a user's sockets alone, such as a port, is shared by those of one number.
+        /// The owner of the socket in the guest, which is any number; PV Calls has 0 for all
+        /// sockets. Resources that only sockets of one user share, such as a port, are shared by
+        /// sockets with the same number.
         owner: u64,
     },
-    /// Connects a socket. Answered when the connection stands or has failed; at once with
-    /// [`super::Feature::Status`], and the outcome then comes through the page, see
+    /// Connects a socket. Answered when the connection is established or has failed. With
+    /// [`super::Feature::Status`], answered at once; then the page reports the outcome, see
     /// [`super::status`].
     Connect {
         /// The socket.
         id: u64,
-        /// Whom to connect to.
+        /// The address to connect to.
         addr: SocketAddr,
-        /// None is defined: sent as 0 and ignored.
+        /// No flags are defined: sent as 0 and ignored.
         flags: u32,
-        /// The data ring to use. A datagram socket has its own, see [`Call::Attach`]: zeroes.
+        /// The data ring to use; zeroes for a datagram socket, which has its own, see
+        /// [`Call::Attach`].
         ring: RingRef,
     },
-    /// Has a datagram socket forget its peer: CONNECT to an address of family 0.
+    /// Removes the peer of a datagram socket: CONNECT to an address of family 0.
     Disconnect {
         /// The socket.
         id: u64,
@@ -109,15 +113,15 @@ pub enum Call {
         /// [`SHUT_RD`], [`SHUT_WR`] or [`SHUT_RDWR`].
         how: u32,
     },
-    /// Ends a socket. After the answer the backend uses nothing of its ring any more.
+    /// Ends a socket. After the answer the backend does not use its ring any more.
     Release {
         /// The socket.
         id: u64,
-        /// Whether to reset the connection, as `SO_LINGER` with a time of 0 does. PV Calls cannot
-        /// say it: the encoding of this dialect leaves it out.
+        /// Set to reset the connection, as `SO_LINGER` with a time of 0 does. PV Calls cannot
+        /// express this: the encoding in that dialect leaves it out.
         abort: bool,
-        /// Whether the grants and the event channel of a connection will be used again, with
-        /// [`super::Feature::RingReuse`]. Left out likewise: the frontends that there are leave
+        /// Set if the grants and the event channel of a connection will be used again, with
+        /// [`super::Feature::RingReuse`]. Also left out in PV Calls: existing frontends leave
         /// garbage in this byte.
         reuse: bool,
     },
@@ -125,58 +129,58 @@ pub enum Call {
     Bind {
         /// The socket.
         id: u64,
-        /// The address; port 0 leaves the choice to the backend.
+        /// The address; with port 0 the backend chooses the port.
         addr: SocketAddr,
     },
     /// Turns a socket into a listening one.
     Listen {
         /// The socket.
         id: u64,
-        /// How many connections may wait.
+        /// Number of connections that may wait.
         backlog: u32,
     },
-    /// Takes one connection; answered when there is one, or at once as CONNECT is.
+    /// Accepts one connection. Answered when there is a connection, or at once like CONNECT.
     Accept {
         /// The listening socket.
         id: u64,
-        /// The socket to make, new.
+        /// Id of the new socket.
         id_new: u64,
-        /// The data ring which it will use.
+        /// The data ring for the new socket.
         ring: RingRef,
     },
-    /// Waits for a connection to accept; answered once, when there is one.
+    /// Waits for a connection to accept. Answered once, when there is one.
     Poll {
         /// The listening socket.
         id: u64,
     },
-    /// Sets an option; [`super::option`] says which there are.
+    /// Sets an option; [`super::option`] lists the options.
     SetSockOpt {
         /// The socket.
         id: u64,
-        /// The level, as Linux numbers it.
+        /// The level, with Linux's number.
         level: u32,
-        /// The option, as Linux numbers it.
+        /// The option, with Linux's number.
         name: u32,
-        /// What to set it to.
+        /// The new value.
         value: Value,
     },
-    /// Reads an option, or a piece of a long one.
+    /// Reads an option, or a piece of a long value.
     GetSockOpt {
         /// The socket.
         id: u64,
-        /// The level, as Linux numbers it.
+        /// The level, with Linux's number.
         level: u32,
-        /// The option, as Linux numbers it.
+        /// The option, with Linux's number.
         name: u32,
-        /// Where the piece begins, a multiple of [`super::value::MAX_LEN`]. 0 reads the option;
-        /// the others are answered from what was read then.
+        /// Offset of the piece, a multiple of [`super::value::MAX_LEN`]. Offset 0 reads the option;
+        /// other pieces come from the value read then.
         offset: u32,
     },
-    /// Reads the address of a socket.
+    /// Reads the address of a socket or of its peer.
     GetName {
         /// The socket.
         id: u64,
-        /// Of whom: the peer, or the socket itself.
+        /// `true` for the address of the peer, `false` for that of the socket itself.
         peer: bool,
     },
     /// Gives a datagram socket its data ring.
@@ -186,44 +190,44 @@ pub enum Call {
         /// The data ring.
         ring: RingRef,
     },
-    /// Has a data ring unmapped that RELEASE has left for another connection.
+    /// Unmaps a data ring that RELEASE has kept for another connection.
     Unmap {
-        /// No socket: sent as 0 and ignored.
+        /// Not a socket: sent as 0 and ignored.
         id: u64,
         /// The data ring.
         ring: RingRef,
     },
-    /// Gives a direction of a data ring an extension, with [`super::Feature::RingResize`]. Its grants
-    /// are in the indexes page.
+    /// Adds an extension to a direction of a data ring, with [`super::Feature::RingResize`]. Its
+    /// grants are in the indexes page.
     Grow {
         /// The connection.
         id: u64,
         /// The direction.
         way: Way,
-        /// The order of a ring whose directions have as much memory.
+        /// The order of a ring whose directions have as much memory as the extension.
         order: Order,
     },
-    /// Has the extension of a direction unmapped.
+    /// Unmaps the extension of a direction.
     Shrink {
         /// The connection.
         id: u64,
         /// The direction.
         way: Way,
     },
-    /// Takes an ACCEPT back, if it has no connection.
+    /// Withdraws an ACCEPT, if it has no connection.
     Withdraw {
-        /// The socket that it has announced.
+        /// Id of the new socket in the ACCEPT.
         id: u64,
     },
 }
 
 impl Call {
-    /// Returns whether it has a socket join a group.
+    /// Returns `true` if the call makes a socket join a group.
     pub fn joins_group(&self) -> bool {
         matches!(*self, Self::SetSockOpt { level, name, .. } if is_kept_group(level, name))
     }
 
-    /// Returns which command this is.
+    /// Returns the command.
     pub const fn command(&self) -> Command {
         match self {
             Self::Socket { .. } => Command::Socket,
@@ -250,7 +254,7 @@ impl Call {
         dialect.number(self.command())
     }
 
-    /// Returns the socket in question; of [`Call::Accept`], the listening one.
+    /// Returns the id of the socket; for [`Call::Accept`], of the listening socket.
     pub const fn id(&self) -> u64 {
         match *self {
             Self::Socket { id, .. }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Control messages: how programs, and Linux, say what goes with a datagram. The [`Info`] of a frame
-//! says the same on the wire.
+//! Control messages: the form in which programs and Linux pass information that goes with a
+//! datagram. The [`Info`] of a frame is its form on the wire.
 //!
-//! An interface is not said, but as the scope of an address: those of the other domain are not those
-//! of this one.
+//! Interfaces are not passed on, except as the scope of an address: the two domains have different
+//! interfaces.
 
 use core::net::{
     IpAddr,
@@ -20,7 +20,7 @@ use super::{
     report::Report, //
 };
 
-/// A message: its level, its type, and what it says.
+/// A message: its level, its type, and its data.
 pub type Message<'a> = (i32, i32, &'a [u8]);
 
 const SOL_SOCKET: i32 = 1;
@@ -52,8 +52,8 @@ const IPV6_DSTOPTS: i32 = 59;
 const IPV6_TCLASS: i32 = 67;
 const IPV6_ORIGDSTADDR: i32 = 74;
 
-/// Frontend: returns what a program asks for with a datagram to an address, as `udp_sendmsg()` and
-/// `udpv6_sendmsg()` take it. Messages of `SOL_SOCKET` are for the kernel to check.
+/// Frontend: returns the information that a program passes with a datagram to an address, by the
+/// rules of `udp_sendmsg()` and `udpv6_sendmsg()`. The kernel checks messages of `SOL_SOCKET`.
 pub fn asked<'a>(
     messages: impl Iterator<Item = Message<'a>>,
     to: &SocketAddr,
@@ -89,7 +89,7 @@ fn asked_of_ipv4(info: &mut Info, kind: i32, data: &[u8], to: &SocketAddr) -> Re
         (IP_TTL, _) => info.ttl = Some(number(data, 1)?.ok_or(errno::EINVAL)?),
         (IP_TOS, &[tos]) => info.tos = Some(tos),
         (IP_TOS, _) => info.tos = Some(number(data, 0)?.ok_or(errno::EINVAL)?),
-        // UDP has one.
+        // UDP has only one protocol.
         (IP_PROTOCOL, _) => drop(number(data, 1)?.ok_or(errno::EINVAL)?),
         _ => return Err(errno::EINVAL),
     }
@@ -115,7 +115,7 @@ fn asked_of_ipv6(info: &mut Info, kind: i32, data: &[u8]) -> Result<(), i32> {
     Ok(())
 }
 
-/// Returns a number from `min` to 255, or [`None`] for -1, which leaves it to the socket.
+/// Returns a number from `min` to 255, or [`None`] for -1, which leaves the choice to the socket.
 fn number(data: &[u8], min: u8) -> Result<Option<u8>, i32> {
     let number = data.try_into().map_err(|_| errno::EINVAL)?;
     match i32::from_ne_bytes(number) {
@@ -127,12 +127,12 @@ fn number(data: &[u8], min: u8) -> Result<Option<u8>, i32> {
     }
 }
 
-/// Returns the address to send from, for a socket that sends to `to`; none if it is unspecified.
+/// Returns the source address for a socket that sends to `to`; [`None`] if it is unspecified.
 fn source_v4(ip: Ipv4Addr, to: &SocketAddr) -> Option<SocketAddr> {
     (!ip.is_unspecified()).then(|| for_socket(ip, to.is_ipv6(), 0))
 }
 
-/// Reads a `struct in6_pktinfo`, the interface of which is said as the scope.
+/// Reads a `struct in6_pktinfo`. The interface becomes the scope of the address.
 fn source_v6(data: &[u8]) -> Result<SocketAddrV6, i32> {
     let (octets, rest) = data.split_first_chunk::<16>().ok_or(errno::EINVAL)?;
     let interface = *rest.first_chunk().ok_or(errno::EINVAL)?;
@@ -145,7 +145,7 @@ fn source_v6(data: &[u8]) -> Result<SocketAddrV6, i32> {
     Ok(SocketAddrV6::new(ip, 0, 0, scope))
 }
 
-/// Returns whether an address means something on one link only.
+/// Returns `true` if an address is valid on one link only.
 pub(super) fn is_link_local(ip: &Ipv6Addr) -> bool {
     let [first, second, ..] = ip.octets();
     match first {
@@ -155,7 +155,7 @@ pub(super) fn is_link_local(ip: &Ipv6Addr) -> bool {
     }
 }
 
-/// Returns an address of IPv4 as a socket of this family has it.
+/// Returns an IPv4 address in the form for a socket of this family.
 fn for_socket(ip: Ipv4Addr, is_ipv6: bool, port: u16) -> SocketAddr {
     match is_ipv6 {
         false => SocketAddr::from((ip, port)),
@@ -163,8 +163,8 @@ fn for_socket(ip: Ipv4Addr, is_ipv6: bool, port: u16) -> SocketAddr {
     }
 }
 
-/// Frontend: puts what a program has asked to be told, by options, of a datagram from an address, in
-/// the order that UDP has.
+/// Frontend: puts the information on a datagram from an address that a program has asked for by
+/// options, in the order that UDP uses.
 pub fn tell(
     info: &Info,
     from: &SocketAddr,
@@ -223,7 +223,7 @@ pub fn tell(
     }
 }
 
-/// Returns a number as it is in a message.
+/// Returns a number in the form of a message.
 fn int(number: impl Into<u32>) -> [u8; 4] {
     number.into().to_ne_bytes()
 }
@@ -280,12 +280,12 @@ fn sockaddr_v6(addr: &SocketAddr) -> [u8; 28] {
     let mut data = [0; 28];
     data[..2].copy_from_slice(&super::addr::AF_INET6.to_ne_bytes());
     data[2..4].copy_from_slice(&addr.port().to_be_bytes());
-    // What is the rest of the address here is all of it there.
+    // The rest of the address has the layout of a `struct in6_pktinfo`.
     data[8..].copy_from_slice(&pktinfo_v6(addr.ip(), scope(addr)));
     data
 }
 
-/// Backend: returns what Linux says of a datagram to a socket of this family.
+/// Backend: returns Linux's information on a datagram to a socket of this family.
 pub fn heard<'a>(messages: impl Iterator<Item = Message<'a>>, is_ipv6: bool) -> Info {
     let mut info = Info::default();
     let number = |data: &[u8]| Some(u32::from_ne_bytes(*data.first_chunk()?));
@@ -325,8 +325,7 @@ pub fn heard<'a>(messages: impl Iterator<Item = Message<'a>>, is_ipv6: bool) -> 
     info
 }
 
-/// Backend: returns what Linux says of an error of a socket of this family, if that is what the
-/// message says.
+/// Backend: returns Linux's report of an error of a socket of this family, if the message is one.
 pub fn reported(message: Message<'_>, is_ipv6: bool) -> Option<Report> {
     match message {
         (SOL_IP, IP_RECVERR, data) if !is_ipv6 => Report::heard(data, false),
@@ -335,9 +334,9 @@ pub fn reported(message: Message<'_>, is_ipv6: bool) -> Option<Report> {
     }
 }
 
-/// Backend: puts what Linux is to be told with a datagram that a socket of this family sends.
+/// Backend: puts the messages for Linux that go with a datagram from a socket of this family.
 ///
-/// Of a socket of IPv6, Linux heeds the messages of one level only, as the address has it.
+/// For an IPv6 socket, Linux uses only the messages of one level, depending on the address.
 pub fn said<E>(
     info: &Info,
     is_ipv6: bool,
@@ -353,8 +352,8 @@ pub fn said<E>(
             &pktinfo_v4(*local.ip(), Ipv4Addr::UNSPECIFIED),
         ))?,
         Some(SocketAddr::V6(local)) => {
-            // To Linux it is an interface to send by, whatever the address: that is not the guest's
-            // to choose.
+            // Linux would send through the interface of the scope, for any address. The guest must
+            // not choose that.
             let scope = match is_link_local(local.ip()) {
                 true => local.scope_id(),
                 false => 0,

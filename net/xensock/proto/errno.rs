@@ -2,10 +2,10 @@
 
 //! Error numbers on the wire.
 //!
-//! They are fixed by the protocol, and happen to be those of Linux on x86 and Arm. A result or an
-//! error word is 0 or the negative of one of them. Whatever else arrives counts as [`EIO`], and
-//! whatever else an operation ends with is sent as [`EIO`]: no number outside the table ever
-//! crosses, in either direction.
+//! The protocol fixes them; they are those of Linux on x86 and Arm. A result or an error word is 0
+//! or the negative of one of them. Any other number that arrives counts as [`EIO`], and any other
+//! error of an operation is sent as [`EIO`]: no number outside the table ever crosses, in either
+//! direction.
 
 /// Defines the constants and the membership test from one table.
 macro_rules! errors {
@@ -18,7 +18,7 @@ macro_rules! errors {
         /// Every name with its number, in the order of the numbers.
         pub const TABLE: &[(&str, i32)] = &[$((stringify!($name), $number),)*];
 
-        /// Returns whether the table has this (positive) number.
+        /// Returns `true` if the table has this (positive) number.
         pub const fn is_known(number: i32) -> bool {
             matches!(number, $($number)|*)
         }
@@ -115,7 +115,7 @@ pub const fn to_wire(number: i32) -> i32 {
 
 /// Returns the error number in a received result or error word: 0, or a positive number.
 ///
-/// [`ENOTSUPP`] becomes [`EOPNOTSUPP`], the number which programs know.
+/// [`ENOTSUPP`] becomes [`EOPNOTSUPP`], the number that programs know.
 pub const fn from_wire(result: i32) -> i32 {
     let number = match result.checked_neg() {
         Some(number) => number,

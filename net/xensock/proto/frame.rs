@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames: how datagrams lie in a data ring.
+//! Frames: the form of datagrams in a data ring.
 //!
-//! A frame is a header of 40 bytes, the payload, and padding to a multiple of 8 that means nothing.
-//! In frames of two types there is an [`info`] or a [`report`](super::report) between header and
-//! payload. The length of the payload at 0, the type at 4, an address at 8 with its length at 36. An index
-//! moves over whole frames only, so what is queued is a run of whole frames.
+//! A frame is a header of 40 bytes, the payload, and meaningless padding to a multiple of 8. Frames
+//! of two types have an [`info`] or a [`report`](super::report) between header and payload. The
+//! header has the length of the payload at 0, the type at 4, and an address at 8 with its length at
+//! 36. An index moves over whole frames only, so the queued bytes are a run of whole frames.
 //!
-//! A header is copied to private memory before it is looked at. One that is wrong is a violation
-//! like an impossible index, because nothing tells where the next frame begins.
+//! A header is copied to private memory before it is looked at. An invalid header is a violation
+//! like an impossible index, because the beginning of the next frame is not known.
 
 use core::net::SocketAddr;
 
@@ -37,43 +37,42 @@ const DATA_AND_INFO: u16 = 2;
 /// The type of an error with a [report](super::report).
 const REPORT: u16 = 3;
 
-/// Why a header is none.
+/// The reason why a header is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadFrame {
-    /// The frame ends behind what is queued.
+    /// The frame ends behind the queued bytes.
     Length,
     /// No frame has this type.
     Type,
-    /// The address is none.
+    /// The address is invalid.
     Addr(BadAddr),
 }
 
-/// What a header says.
+/// The contents of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// A datagram; its payload follows.
     Data {
         /// Bytes of the payload, which may be none.
         len: u32,
-        /// Where it goes to or comes from; [`None`] is the peer that the socket is connected with.
+        /// The destination or source; [`None`] for the peer that the socket is connected to.
         addr: Option<SocketAddr>,
-        /// Whether there is an [`info`] before the payload.
+        /// Set if there is an [`info`] before the payload.
         has_info: bool,
     },
-    /// An error of the socket, a positive number: what the network says of an earlier datagram.
-    /// For `in` only: from a frontend it is a violation.
+    /// An error of the socket, a positive number: the network's report on an earlier datagram. For
+    /// `in` only: from a frontend it is a violation.
     Error(i32),
-    /// What the network says of an earlier datagram, in a [report](super::report): for `in` only,
-    /// too.
+    /// The network's [report](super::report) on an earlier datagram. For `in` only, too.
     Report {
-        /// Bytes of the payload: what came back of the datagram.
+        /// Bytes of the payload: the returned part of the datagram.
         len: u32,
-        /// Where it was sent to.
+        /// The destination of the datagram.
         addr: Option<SocketAddr>,
     },
 }
 
-/// Returns where the payload of a frame begins, with or without an [`info`] before it.
+/// Returns the offset of the payload in a frame, with or without an [`info`] before it.
 pub const fn payload_at(has_info: bool) -> u32 {
     // CAST: Small constants.
     if has_info {
@@ -83,7 +82,8 @@ pub const fn payload_at(has_info: bool) -> u32 {
     }
 }
 
-/// Returns the bytes of a frame with so much payload, or [`None`] if there is no such number.
+/// Returns the number of bytes of a frame with `payload` bytes of payload, or [`None`] if it does
+/// not fit into `u32`.
 pub const fn frame_len(payload: u32, has_info: bool) -> Option<u32> {
     match payload.checked_add(payload_at(has_info)) {
         Some(len) => len.checked_next_multiple_of(ALIGN),
@@ -91,12 +91,12 @@ pub const fn frame_len(payload: u32, has_info: bool) -> Option<u32> {
     }
 }
 
-/// The longest datagram of UDP over IPv4.
+/// Maximum length of a UDP datagram over IPv4.
 pub const MAX_V4: usize = 65507;
-/// The longest datagram of UDP over IPv6.
+/// Maximum length of a UDP datagram over IPv6.
 pub const MAX_V6: usize = 65527;
 
-/// Bytes of the frame of the longest datagram there is.
+/// Bytes of the frame of the longest datagram.
 pub const LARGEST: u32 = match frame_len(MAX_V6 as u32, true) {
     Some(len) => len,
     None => u32::MAX,
@@ -104,12 +104,12 @@ pub const LARGEST: u32 = match frame_len(MAX_V6 as u32, true) {
 
 /// Returns the largest payload for a half of `size` bytes.
 pub const fn max_payload(size: u32, has_info: bool) -> u32 {
-    // A half is a multiple of `ALIGN`, but it does no harm to be sure.
+    // A half is a multiple of `ALIGN` anyway.
     (size - size % ALIGN).saturating_sub(payload_at(has_info))
 }
 
 impl Frame {
-    /// Returns the bytes of the whole frame, see [`frame_len`].
+    /// Returns the number of bytes of the whole frame, see [`frame_len`].
     pub const fn total_len(&self) -> Option<u32> {
         match self {
             Self::Data {
@@ -133,7 +133,7 @@ impl Frame {
                     Self::Data { has_info: true, .. } => DATA_AND_INFO,
                     _ => REPORT,
                 };
-                // The native dialect has all addresses.
+                // The native dialect can express all addresses.
                 let (addr, addr_len) = addr
                     .and_then(|a| addr::encode(Dialect::XenSock, &a))
                     .unwrap_or(([0; addr::LEN], 0));
@@ -155,10 +155,10 @@ impl Frame {
         header
     }
 
-    /// Reads a private copy of a header, of which the first of `queued` bytes is the first.
+    /// Reads a private copy of a header, which begins at the first of `queued` bytes.
     ///
-    /// Also returns the bytes of the whole frame, at most `queued`. An error number that is not in
-    /// the table is [`errno::EIO`].
+    /// Also returns the number of bytes of the whole frame, at most `queued`. An error number
+    /// outside the table becomes [`errno::EIO`].
     pub fn decode(header: &[u8; HEADER], queued: u32) -> Result<(Self, u32), BadFrame> {
         let [l0, l1, l2, l3, t0, t1, _, _, rest @ ..] = *header;
         let [addr @ .., a0, a1, a2, a3] = rest;
@@ -186,7 +186,7 @@ impl Frame {
                 let [e0, e1, e2, e3, ..] = addr;
                 let number = i32::from_le_bytes([e0, e1, e2, e3]);
                 Self::Error(match errno::final_from_wire(number.wrapping_neg()) {
-                    // An error is never none.
+                    // An error frame always has an error.
                     0 => errno::EIO,
                     number => number,
                 })

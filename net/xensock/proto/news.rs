@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The news page: which of the rings of a link have news, where they share one event channel.
+//! The news page: tells which rings of a link have news, if they share one event channel.
 //!
-//! Each ring has a *slot*, a number that the frontend has chosen. Where an end would notify the
-//! other by the ring's own channel, it sets the bit of the slot, and an event of the one channel says
-//! that there are bits. Each direction has an area of bits, one for each slot, and a summary with a
-//! bit for each word of that area.
+//! Each ring has a *slot*, a number that the frontend has chosen. Instead of notifying the other
+//! end by the ring's own channel, an end sets the bit of the slot. An event of the shared channel
+//! says that bits are set. Each direction has an area of bits, one for each slot, and a summary
+//! with a bit for each word of that area.
 //!
 //! ```text
 //! who has news                            who is told
@@ -15,15 +15,15 @@
 //!     summary; was it 0? then notify        look at the rings that these name
 //! ```
 //!
-//! Every step but the last of each column is an atomic operation, fully ordered. Whoever finds the
-//! bit in the summary set has set that of the slot before the other end takes the summary, so that
-//! the other end finds it; whoever finds it clear notifies. So no news is lost, and one event is
-//! enough for all that come before the other end begins to look.
+//! Every step but the last of each column is an atomic operation, fully ordered. An end that finds
+//! the bit in the summary set has set the bit of the slot before the other end takes the summary,
+//! so the other end finds it. An end that finds the bit in the summary clear notifies. So no news
+//! is lost, and one event is enough for all news that come before the other end begins to look.
 //!
-//! The other end may have set or cleared any bit at any time. The worst that comes of it is that a
-//! ring is looked at which has no news, or that news of its own are not looked at.
+//! The other end may set or clear any bit at any time. The worst result is a look at a ring without
+//! news, or that news of the other end's own are not looked at.
 
-/// Bytes of the page, whatever the page size of the kernels.
+/// Bytes of the page, independent of the page size of the kernels.
 pub const LEN: usize = 4096;
 
 /// Bits of a word.
@@ -35,23 +35,23 @@ pub const GROUPS: usize = 256;
 /// Words of the summary in each direction.
 const SUMMARY: usize = GROUPS / BITS;
 
-/// How many slots there are.
+/// Number of slots.
 pub const SLOTS: usize = GROUPS * BITS;
 
 /// The words of a news page. Every operation is atomic for both ends, and fully ordered.
 pub trait Bits {
-    /// Sets bit `n % 8` of byte `n / 8`. Returns whether it was set before.
+    /// Sets bit `n % 8` of byte `n / 8`. Returns `true` if it was set before.
     fn set(&self, n: usize) -> bool;
-    /// Returns the word at byte `offset`, and leaves 0 there.
+    /// Returns the word at byte `offset`, and sets it to 0.
     fn take(&self, offset: usize) -> u32;
 }
 
-/// The number of a ring, as it goes over the wire in the place of an event channel.
+/// The number of a ring, which replaces an event channel on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(u16);
 
 impl Slot {
-    /// Makes a slot of a number from the wire.
+    /// Makes a slot from a number on the wire.
     pub const fn new(number: u32) -> Option<Self> {
         if number as usize >= SLOTS {
             return None;
@@ -60,7 +60,7 @@ impl Slot {
         Some(Self(number as u16))
     }
 
-    /// Makes the slot that a bit of a group stands for.
+    /// Makes the slot for a bit of a group.
     pub const fn of(group: usize, bit: usize) -> Option<Self> {
         if group >= GROUPS || bit >= BITS {
             return None;
@@ -69,43 +69,43 @@ impl Slot {
         Some(Self((group * BITS + bit) as u16))
     }
 
-    /// Returns the bare number.
+    /// Returns the number.
     pub const fn number(self) -> u32 {
         self.0 as u32
     }
 
-    /// Returns the word of bits that has the slot's.
+    /// Returns the index of the word with the bit of the slot.
     pub const fn group(self) -> usize {
         self.0 as usize / BITS
     }
 
-    /// Returns its bit in that word.
+    /// Returns the bit in that word.
     pub const fn bit(self) -> usize {
         self.0 as usize % BITS
     }
 }
 
-/// One direction: by the offsets of its summary and of its bits.
+/// The words of one direction: offsets of its summary and of its bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewsWords {
     summary: usize,
     bits: usize,
 }
 
-/// What the backend has for the frontend, as with the rings.
+/// News from the backend to the frontend, as `in` of the rings.
 pub const IN: NewsWords = NewsWords {
     summary: 0,
     bits: 1024,
 };
 
-/// What the frontend has for the backend.
+/// News from the frontend to the backend.
 pub const OUT: NewsWords = NewsWords {
     summary: 64,
     bits: 2048,
 };
 
 impl NewsWords {
-    /// Says that a ring has news. Returns whether to notify the other end.
+    /// Announces that a ring has news. Returns `true` if the other end has to be notified.
     #[must_use]
     pub fn announce(self, page: &impl Bits, slot: Slot) -> bool {
         // OVERFLOW: All of it lies in the page.
@@ -114,7 +114,7 @@ impl NewsWords {
     }
 }
 
-/// The slots of one word that have news. An iterator over them.
+/// Iterator over the slots of one word that have news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
     number: usize,
@@ -133,20 +133,20 @@ impl Iterator for Group {
     }
 }
 
-/// What an end does with an event: it goes once through the groups that the summary names.
+/// The work of an end after an event: one pass over the groups that the summary names.
 ///
-/// It can stop after each group, and go on later. What is set meanwhile is for the next event, which
-/// is sent as the summary was taken before: so every ring is looked at once in each pass, whatever
-/// others there are and however often they have news.
+/// A pass can stop after each group, and continue later. Bits that are set meanwhile are left to
+/// the next event, which is sent because the summary was taken before. So each pass looks at every
+/// ring at most once, however many rings there are and however often they have news.
 #[derive(Debug)]
 pub struct Pass {
     direction: NewsWords,
-    /// What was taken of the summary, without the groups that were gone through.
+    /// The summary that was taken, without the groups that are done.
     left: [u32; SUMMARY],
 }
 
 impl Pass {
-    /// One that has nothing to do.
+    /// Creates a pass that has nothing to do.
     pub const fn new(direction: NewsWords) -> Self {
         Self {
             direction,
@@ -154,7 +154,8 @@ impl Pass {
         }
     }
 
-    /// Begins: takes the summary. If the last pass was not at its end, that is done with it.
+    /// Begins a pass: takes the summary. If the last pass was not finished, the new one includes
+    /// its rest.
     pub fn begin(&mut self, page: &impl Bits) {
         for (i, left) in self.left.iter_mut().enumerate() {
             *left |= page.take(self.direction.summary + 4 * i);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The xenstore nodes of a device, and what they may hold. Those of features are in
+//! The xenstore nodes of a device, and their values. The nodes of features are in
 //! [`super::feature`].
 
 use core::ffi::CStr;
@@ -11,20 +11,20 @@ use super::{
     Dialect, //
 };
 
-/// Backend: the protocol versions it speaks, separated by commas.
+/// Backend: the supported protocol versions, separated by commas.
 pub const VERSIONS: &CStr = c"versions";
 
-/// Backend: the largest data ring it maps, as an order of pages.
+/// Backend: the order of the largest data ring that it maps.
 pub const MAX_PAGE_ORDER: &CStr = c"max-page-order";
 
-/// The least value of [`MAX_PAGE_ORDER`] with which the C frontend of PV Calls connects: the order of
-/// its rings.
+/// The smallest value of [`MAX_PAGE_ORDER`] with which the C frontend of PV Calls connects: the
+/// order of its rings.
 pub const PVCALLS_PAGE_ORDER: u32 = 4;
 
-/// Backend, `pvcalls` only: 1 when it has all commands.
+/// Backend, `pvcalls` only: 1 if it has all commands.
 pub const FUNCTION_CALLS: &CStr = c"function-calls";
 
-/// Frontend: the protocol version it has chosen.
+/// Frontend: the protocol version that it has chosen.
 pub const VERSION: &CStr = c"version";
 
 /// Frontend: the event channel of the commands ring.
@@ -36,22 +36,22 @@ pub const RING_REF: &CStr = c"ring-ref";
 /// Frontend, with [`super::Feature::SharedChannel`]: the event channel of the data rings.
 pub const NEWS_PORT: &CStr = c"news-port";
 
-/// Frontend, likewise: the grant of the [news page](super::news).
+/// Frontend, with [`super::Feature::SharedChannel`]: the grant of the [news page](super::news).
 pub const NEWS_REF: &CStr = c"news-ref";
 
-/// The only version there is, of both dialects.
+/// The only version of both dialects.
 pub const THE_VERSION: &CStr = c"1";
 
-/// The value of [`FUNCTION_CALLS`] which means socket, connect, release, bind, listen, accept, poll.
+/// The value of [`FUNCTION_CALLS`] for socket, connect, release, bind, listen, accept and poll.
 pub const ALL_CALLS: u32 = 1;
 
-/// Backend, `pvcalls` only: 1 when it can speak the native dialect on this device too.
+/// Backend, `pvcalls` only: 1 if it supports the native dialect on this device too.
 pub const NATIVE_OFFERED: &CStr = c"feature-native";
 
-/// Frontend, `pvcalls` only: 1 when the native dialect is spoken on this link.
+/// Frontend, `pvcalls` only: 1 if this link uses the native dialect.
 pub const NATIVE_TAKEN: &CStr = c"native";
 
-/// Returns whether a list as in [`VERSIONS`] has version 1.
+/// Returns `true` if a list as in [`VERSIONS`] has version 1.
 ///
 /// # Examples
 ///
@@ -66,20 +66,20 @@ pub fn has_version_1(list: &[u8]) -> bool {
         .any(|version| version.trim_ascii() == b"1")
 }
 
-/// What a backend offers in its nodes.
+/// A backend's offer in its nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// The largest data ring.
+    /// The largest order of a data ring.
     pub max_order: Order,
-    /// The features it has.
+    /// The offered features.
     pub features: Features,
 }
 
 impl Offer {
-    /// Returns what a frontend makes of the nodes that it has read.
+    /// Returns the offer in the nodes that a frontend has read.
     ///
-    /// [`None`] means that the two have no protocol in common. `function_calls` is [`None`] if the
-    /// node is absent. A larger order than the protocol allows counts as the largest.
+    /// [`None`] means that the two ends have no protocol in common. `function_calls` is [`None`] if
+    /// the node is absent. A larger order than the protocol allows counts as the largest.
     pub fn read(
         dialect: Dialect,
         versions: &[u8],

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The users of a guest, by the numbers that it has for them.
+//! The users of a guest, by the guest's own numbers for them.
 
-/// The guest's root, and nobody else.
+/// The guest's root user, and no other.
 pub const ROOT: u64 = 0;
 
-/// The part of a limit that is left to the guest's root.
+/// The divisor that gives root's reserve of a limit.
 const RESERVE: u32 = 16;
 
-/// Returns how much of a limit of the guest a user may use up: the last sixteenth is left to root, as
-/// file systems do it, so that root can still see what there is, and mend it.
+/// Returns the part of a limit of the guest that a user may use up. The last sixteenth is reserved
+/// for root, as in file systems, so that root can still examine and repair the system.
 ///
 /// # Examples
 ///
@@ -27,9 +27,9 @@ pub fn part_of(owner: u64, limit: u32) -> u32 {
     }
 }
 
-/// Returns how much more of something a user may have, who has `own` of `used` in all: as much as
-/// leaves at least the same to others. So one user has half at the most, two have a third each,
-/// and there is something left for one more. Root may have all.
+/// Returns how much more of a resource a user may have, who has `own` of `used` in all: an amount
+/// that leaves at least the same to other users. So one user has at most half, two users have a
+/// third each, and there is something left for one more. Root may have all.
 ///
 /// # Examples
 ///

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a guest may do in the backend's domain: the nodes that say so, and what follows from them.
+//! The policy for a guest in the backend's domain: its nodes, and the decisions that follow from
+//! them.
 //!
-//! The nodes are below the backend's directory of a device, where only the toolstack writes. A node
-//! that is absent has a default; what a node says that cannot be read is taken in the safest way. So
-//! there is always a policy, and a mistake in it never costs the link.
+//! The nodes are below the backend's directory of a device, where only the toolstack writes. An
+//! absent node has a default, and a value that cannot be read counts as the safest one. So there is
+//! always a policy, and a mistake in it never costs the link.
 
 use core::{
     ffi::CStr,
@@ -32,33 +33,32 @@ use super::{
 /// The directory of the policy.
 pub const DIR: &CStr = c"policy";
 
-/// The network namespace of the guest's sockets, by the id that the backend domain's initial
-/// namespace has for it (`ip netns set`). Absent: the initial namespace itself.
+/// The network namespace of the guest's sockets, by its id in the backend domain's initial
+/// namespace (`ip netns set`). Absent: the initial namespace itself.
 pub const NETNS: &CStr = c"policy/netns";
 
-/// Where sockets may be bound, a list of rules. Port 0 is a bind that lets the port be chosen.
-/// Absent: see [`Rules`].
+/// The addresses and ports that sockets may be bound to, a list of rules. Port 0 stands for a bind
+/// that leaves the choice of the port to the system. Absent: see [`Rules`].
 pub const BIND_ALLOW: &CStr = c"policy/bind-allow";
 
-/// What may be connected to, a list of rules. Absent: see [`Rules`].
+/// The addresses and ports that may be connected to, a list of rules. Absent: see [`Rules`].
 pub const CONNECT_ALLOW: &CStr = c"policy/connect-allow";
 
-/// What may not be connected to, a list of rules, whatever [`CONNECT_ALLOW`] says.
+/// The addresses and ports that must not be connected to, a list of rules, regardless of
+/// [`CONNECT_ALLOW`].
 pub const CONNECT_DENY: &CStr = c"policy/connect-deny";
 
-/// Which groups sockets may join, a list of rules that are about groups and nothing else. Absent:
-/// none.
+/// The groups that sockets may join, a list of rules that cover only groups. Absent: none.
 pub const MULTICAST_ALLOW: &CStr = c"policy/multicast-allow";
 
-/// The ports from which the system chooses for sockets that are bound to none: the first and the
-/// last. Absent: see [`default_ports`].
+/// The first and last port for automatic binding. Absent: see [`default_ports`].
 pub const LOCAL_PORTS: &CStr = c"policy/local-ports";
 
-/// Says that the other nodes are all there, whatever it holds. A backend that was told to wait for
-/// that (the module parameter `await_policy`) offers nothing before.
+/// Says that all other nodes are there; its value does not matter. A backend with the module
+/// parameter `await_policy` makes no offer before.
 pub const COMPLETE: &CStr = c"policy/complete";
 
-/// Every node of which a guest's policy consists.
+/// Every node of a guest's policy.
 pub const NODES: [&CStr; 14] = [
     NETNS,
     LOCAL_PORTS,
@@ -76,25 +76,25 @@ pub const NODES: [&CStr; 14] = [
     Limit::GROUPS.node,
 ];
 
-/// How much of something a guest may have.
+/// A limit on the amount of a resource that a guest may have.
 #[derive(Debug)]
 pub struct Limit {
     /// The node.
     pub node: &'static CStr,
-    /// The least that the node can say, and what counts if it cannot be read.
+    /// The smallest possible value. It also counts if the node cannot be read.
     pub min: u32,
-    /// The most that the node can say.
+    /// The largest possible value.
     pub max: u32,
-    /// What counts if there is no such node.
+    /// The value if there is no such node.
     pub default: u32,
 }
 
 impl Limit {
     /// Sockets of all kinds.
     pub const SOCKETS: Self = Self::new(c"policy/max-sockets", 0, 65536, 4096);
-    /// Sockets that listen.
+    /// Listening sockets.
     pub const LISTENERS: Self = Self::new(c"policy/max-listeners", 0, 65536, 128);
-    /// Connections that wait to be accepted, of each listener.
+    /// Connections that wait to be accepted at each listener.
     pub const BACKLOG: Self = Self::new(c"policy/max-backlog", 0, 65535, 128);
     /// The order of a data ring.
     pub const RING_ORDER: Self = Self::new(
@@ -103,11 +103,11 @@ impl Limit {
         Order::MAX.get(),
         Order::MAX.get(),
     );
-    /// Pages of the guest that are mapped for data rings: 80 MiB by default, 4 GiB at the most.
+    /// Pages of the guest that are mapped for data rings: 80 MiB by default, 4 GiB at most.
     pub const RING_PAGES: Self = Self::new(c"policy/max-ring-pages", 0, 1 << 20, 20480);
-    /// KiB of the backend domain's TCP in the buffers of the guest's sockets: 4 GiB at the most. The
-    /// default is an eighth of what that TCP may take before it begins to save memory, if that is
-    /// less.
+    /// KiB of the backend domain's TCP memory in the buffers of the guest's sockets: 4 GiB at most.
+    /// The default is an eighth of the memory that TCP may take before it begins to save memory, if
+    /// that is less.
     pub const MEMORY: Self = Self::new(c"policy/max-memory", 0, 1 << 22, 1 << 22);
     /// Bytes of a datagram.
     pub const DATAGRAM: Self = Self::new(c"policy/max-datagram", 0, 65535, 65535);
@@ -136,8 +136,8 @@ impl Limit {
         }
     }
 
-    /// Reads what the node says. [`Reading::Wrong`] has the safest reading: the nearest number that
-    /// is possible, and the least if there is none.
+    /// Reads the value of the node. [`Reading::Wrong`] has the safest reading: the nearest possible
+    /// number, or the smallest if the value is not a number.
     pub fn read(&self, value: &[u8]) -> Reading<u32> {
         match number(value) {
             Ok(number) if (self.min..=self.max).contains(&number) => Reading::Right(number),
@@ -147,16 +147,16 @@ impl Limit {
     }
 }
 
-/// What a node says.
+/// The value of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading<T> {
-    /// Just this.
+    /// The exact value.
     Right(T),
-    /// This, in its safest reading: it should be told to somebody.
+    /// The safest reading of a wrong value, which should be reported.
     Wrong(T),
 }
 
-/// Returns whether there is a node of this name in [`DIR`].
+/// Returns `true` if [`DIR`] has a node of this name.
 pub fn is_node(name: &CStr) -> bool {
     NODES.into_iter().chain([COMPLETE]).any(|node| {
         node.to_bytes()
@@ -166,13 +166,13 @@ pub fn is_node(name: &CStr) -> bool {
     })
 }
 
-/// Reads what [`NETNS`] says. If that cannot be read, the guest has no namespace: it can have no
-/// socket.
+/// Reads the value of [`NETNS`]. If it cannot be read, the guest has no namespace, and so can have
+/// no socket.
 pub fn netns(value: &[u8]) -> Result<i32, Unreadable> {
     i32::try_from(number(value)?).map_err(|_| Unreadable)
 }
 
-/// Reads what [`LOCAL_PORTS`] says. If that cannot be read it is as if there were no such node.
+/// Reads the value of [`LOCAL_PORTS`]. If it cannot be read, the node counts as absent.
 pub fn local_ports(value: &[u8]) -> Result<(u16, u16), Unreadable> {
     let text = core::str::from_utf8(value).map_err(|_| Unreadable)?;
     match range(text)? {
@@ -181,35 +181,36 @@ pub fn local_ports(value: &[u8]) -> Result<(u16, u16), Unreadable> {
     }
 }
 
-/// Returns which of the ports of the backend's domain its guests have: all but the last quarter,
-/// which so remains for the domain itself, however many ports its guests leave in TIME-WAIT.
+/// Returns the ports of the backend's domain that guests use: all but the last quarter. That
+/// quarter remains for the domain itself, however many ports its guests leave in TIME-WAIT.
 pub fn default_ports(first: u16, last: u16) -> (u16, u16) {
     (first, last - last.saturating_sub(first) / 4)
 }
 
-/// Where the sockets of a guest may be bound, and what they may reach.
+/// The addresses that a guest's sockets may be bound to, and those that they may reach.
 ///
-/// In a namespace of its own a guest may do both everywhere, unless the lists say otherwise. In the
-/// backend domain's initial namespace it may bind nothing without a list that allows it, and does
-/// not reach what the domain itself takes in: its own addresses, and all that are special
-/// ([`is_special`]). What changes that is a rule which is about just that ([`Rule::is_explicit`]).
+/// In a namespace of its own a guest may bind and connect everywhere, unless the lists say
+/// otherwise. In the backend domain's initial namespace it may bind nothing without a list that
+/// allows it. There it does not reach addresses whose packets the domain itself receives: the
+/// domain's own addresses, and all special ones ([`is_special`]). Only a rule for exactly such an
+/// address allows that ([`Rule::is_explicit`]).
 #[derive(Debug)]
 pub struct Rules<L> {
-    /// Whether the namespace is another than the backend domain's initial one.
+    /// Set if the namespace is not the backend domain's initial one.
     pub is_private: bool,
-    /// What [`BIND_ALLOW`] says. Words that cannot be read are left out.
+    /// The rules of [`BIND_ALLOW`]. Words that cannot be read are left out.
     pub bind_allow: Option<L>,
-    /// What [`CONNECT_ALLOW`] says. Words that cannot be read are left out.
+    /// The rules of [`CONNECT_ALLOW`]. Words that cannot be read are left out.
     pub connect_allow: Option<L>,
-    /// What [`CONNECT_DENY`] says. A word that cannot be read is [`Rule::ALL`]: it may have meant
-    /// anything.
+    /// The rules of [`CONNECT_DENY`]. A word that cannot be read counts as [`Rule::ALL`]: it may
+    /// have meant anything.
     pub connect_deny: L,
-    /// What [`MULTICAST_ALLOW`] says. Words that cannot be read are left out.
+    /// The rules of [`MULTICAST_ALLOW`]. Words that cannot be read are left out.
     pub multicast_allow: L,
 }
 
 impl<L: Deref<Target = [Rule]>> Rules<L> {
-    /// Whether a socket may be bound to `addr`.
+    /// Returns `true` if a socket may be bound to `addr`.
     pub fn may_bind(&self, transport: IpProtocol, addr: &SocketAddr) -> bool {
         let Some(rules) = &self.bind_allow else {
             return self.is_private;
@@ -220,8 +221,8 @@ impl<L: Deref<Target = [Rule]>> Rules<L> {
             .all(|ip| covers(rules, transport, ip, addr.port()))
     }
 
-    /// Returns whether a socket may connect, or send, to `addr`. `is_own` tells whether the
-    /// backend's domain takes in what is sent to an address.
+    /// Returns `true` if a socket may connect or send to `addr`. `is_own` says if the backend's
+    /// domain itself receives packets to an address.
     pub fn may_connect(
         &self,
         transport: IpProtocol,
@@ -234,7 +235,7 @@ impl<L: Deref<Target = [Rule]>> Rules<L> {
             .all(|ip| self.may_reach(transport, ip, addr.port(), &is_own))
     }
 
-    /// Returns whether a socket may join a group.
+    /// Returns `true` if a socket may join a group.
     pub fn may_join(&self, group: IpAddr) -> bool {
         covers(&self.multicast_allow, IpProtocol::Udp, group, 0)
     }
@@ -263,7 +264,7 @@ fn covers(rules: &[Rule], transport: IpProtocol, ip: IpAddr, port: u16) -> bool 
     rules.iter().any(|rule| rule.covers(transport, ip, port))
 }
 
-/// The addresses that a bind to `ip` takes: the unspecified one of IPv6 takes IPv4 as well.
+/// Returns the addresses that a bind to `ip` takes: the unspecified IPv6 address takes IPv4 too.
 fn taken_by_bind(ip: IpAddr) -> [Option<IpAddr>; 2] {
     match ip.to_canonical() {
         ip @ IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
@@ -273,8 +274,9 @@ fn taken_by_bind(ip: IpAddr) -> [Option<IpAddr>; 2] {
     }
 }
 
-/// The addresses that may be reached under the name `ip`: to Linux, the unspecified address is the
-/// loopback address, and that of IPv6 is IPv4's if the socket is bound to an IPv4 address.
+/// Returns the addresses that `ip` may reach: to Linux, the unspecified address is the loopback
+/// address, and the unspecified IPv6 address is that of IPv4 if the socket is bound to an IPv4
+/// address.
 fn reached_by_connect(ip: IpAddr) -> [Option<IpAddr>; 2] {
     const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the network says of a datagram that was sent, as it lies in a frame.
+//! A report of the network on a datagram that was sent, in the form that it has in a frame.
 //!
-//! It is a block as long as that of an [`info`](super::info), between header and payload: which error,
-//! where it comes from, and who has said it. The payload is what came back of the datagram, and the
-//! address of the header where it was sent to. Like a header it is copied to private memory before it
-//! is looked at.
+//! It is a block as long as an [`info`](super::info), between header and payload, with the error,
+//! its origin, and the host that reports it. The payload is the returned part of the datagram, and
+//! the address in the header is its destination. Like a header, the block is copied to private
+//! memory before it is looked at.
 
 use core::net::{
     Ipv4Addr,
@@ -19,17 +19,17 @@ use super::{
     Dialect, //
 };
 
-/// The longest payload that is looked at: no message of ICMP has more.
+/// Maximum length of a payload that is looked at: no ICMP message has more.
 pub const MAX_PAYLOAD: u32 = 1280;
 
-/// Where an error comes from, with the number that Linux has for it.
+/// The origin of an error, with Linux's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The backend's side itself: the datagram has not left it.
     Local = 1,
     /// ICMP.
     Icmp = 2,
-    /// ICMP of IPv6.
+    /// ICMPv6.
     Icmp6 = 3,
 }
 
@@ -41,26 +41,26 @@ impl Origin {
     }
 }
 
-/// What the network says of a datagram.
+/// A report of the network on a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The error, a positive number.
     pub errno: i32,
-    /// Where it comes from.
+    /// The origin of the error.
     pub origin: Origin,
-    /// The type of the message of ICMP.
+    /// The type of the ICMP message.
     pub kind: u8,
-    /// Its code.
+    /// The code of the ICMP message.
     pub code: u8,
-    /// What belongs to that, such as the size that has room on the way.
+    /// Further information, such as the MTU of the path.
     pub info: u32,
-    /// More of that.
+    /// More further information.
     pub data: u32,
-    /// Who has sent the message.
+    /// The host that has sent the message.
     pub offender: Option<SocketAddr>,
 }
 
-/// A block that is none: of no origin, or with an address that is none.
+/// An invalid block: its origin is unknown, or its address is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadReport;
 
@@ -83,8 +83,7 @@ impl Report {
         block
     }
 
-    /// Reads a private copy of a block. An error number that is not in the table is
-    /// [`errno::EIO`].
+    /// Reads a private copy of a block. An error number outside the table becomes [`errno::EIO`].
     pub fn decode(block: &[u8; LEN]) -> Result<Self, BadReport> {
         let [e0, e1, e2, e3, origin, kind, code, _, rest @ ..] = *block;
         let [i0, i1, i2, i3, d0, d1, d2, d3, rest @ ..] = rest;
@@ -93,7 +92,7 @@ impl Report {
 
         Ok(Self {
             errno: match errno::final_from_wire(number.wrapping_neg()) {
-                // An error is never none.
+                // A report always has an error.
                 0 => errno::EIO,
                 number => number,
             },
@@ -106,8 +105,8 @@ impl Report {
         })
     }
 
-    /// Backend: reads what Linux says, a `struct sock_extended_err` with the address behind it, to a
-    /// socket of this family. [`None`] if it is about something else.
+    /// Backend: reads Linux's report to a socket of this family, a `struct sock_extended_err`
+    /// followed by the address. [`None`] if the message is about something else.
     pub fn heard(message: &[u8], is_ipv6: bool) -> Option<Self> {
         let [e0, e1, e2, e3, origin, kind, code, _, rest @ ..] = message else {
             return None;
@@ -127,7 +126,7 @@ impl Report {
     }
 }
 
-/// Reads an address with its length behind it, 0 for none.
+/// Reads an address that is followed by its length, which is 0 if there is no address.
 fn address(bytes: &[u8]) -> Result<Option<SocketAddr>, BadReport> {
     let (bytes, rest) = bytes.split_first_chunk().ok_or(BadReport)?;
     let len = u32::from_le_bytes(*rest.first_chunk().ok_or(BadReport)?);
@@ -139,7 +138,7 @@ fn address(bytes: &[u8]) -> Result<Option<SocketAddr>, BadReport> {
     }
 }
 
-/// Reads a `struct sockaddr_in`, or one of IPv6, of family 0 if there is none.
+/// Reads a `struct sockaddr_in` or `struct sockaddr_in6`. [`None`] for another family, such as 0.
 fn sockaddr(bytes: &[u8], is_ipv6: bool) -> Option<SocketAddr> {
     match (is_ipv6, bytes) {
         (false, [f0, f1, _, _, a, b, c, d, ..])

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests: what a frontend asks of the backend.
+//! Requests from the frontend to the backend.
 //!
-//! A request is a slot: `req_id` at 0, `cmd` at 4, the id of the socket at 8, and then what the
-//! command needs. Both dialects have the same fields at the same offsets. Bytes without a meaning
-//! are sent as zeroes and ignored.
+//! A request is a slot: `req_id` at 0, `cmd` at 4, the id of the socket at 8, and then the
+//! arguments of the command. Both dialects have the same fields at the same offsets. Bytes without
+//! a meaning are sent as zeroes and ignored.
 
 use core::net::SocketAddr;
 
@@ -72,7 +72,8 @@ const CONNECT_REF: usize = 52;
 const CONNECT_PORT: usize = 56;
 /// Offset of the direction of SHUTDOWN.
 const HOW: usize = 16;
-/// Offset of the byte of RELEASE which says that grants and event channel will be used again.
+/// Offset of the byte of RELEASE which says that the grants and the event channel will be used
+/// again.
 const REUSE: usize = 16;
 /// Offset of the byte of RELEASE which says to reset the connection.
 const ABORT: usize = 17;
@@ -92,9 +93,9 @@ const NAME: usize = 20;
 const VALUE_LEN: usize = 24;
 /// Offset of the value in SETSOCKOPT.
 const VALUE: usize = 28;
-/// Offset of the place in the value in GETSOCKOPT.
+/// Offset of the position in the value in GETSOCKOPT.
 const OFFSET: usize = 24;
-/// Offset of the word of GETNAME which says whose address.
+/// Offset of the word of GETNAME which chooses the socket or the peer.
 const PEER: usize = 16;
 /// Offset of the grant of the indexes page in ATTACH.
 const ATTACH_REF: usize = 16;
@@ -113,22 +114,23 @@ const ORDER: usize = 20;
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The frontend's mark, by which it knows the response; the backend only echoes it.
+    /// The frontend's mark, by which it finds the request of a response. The backend only echoes
+    /// it.
     pub req_id: u32,
-    /// What is asked.
+    /// The call.
     pub call: Call,
 }
 
-/// Why a slot is not a request, with what is needed to answer it all the same.
+/// The reason why a slot is not a request, with the data needed to answer it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// The mark to echo.
     pub req_id: u32,
-    /// The number of the command, as it came.
+    /// The number of the command, as received.
     pub cmd: u32,
-    /// The socket, as it came.
+    /// The id of the socket, as received.
     pub id: u64,
-    /// The result to answer with, as it goes on the wire: negative.
+    /// The result for the answer, as on the wire: negative.
     pub errno: i32,
 }
 
@@ -368,9 +370,9 @@ impl Request {
         Ok(Self { req_id, call })
     }
 
-    /// Returns the answer with this result, a number as it goes on the wire.
+    /// Returns the response with this result, a number as on the wire.
     ///
-    /// [`None`] if the dialect lacks the command, which a decoded request excludes.
+    /// [`None`] if the dialect lacks the command, which is impossible for a decoded request.
     pub fn response(&self, dialect: Dialect, ret: i32) -> Option<Response> {
         Some(Response {
             req_id: self.req_id,
@@ -382,7 +384,7 @@ impl Request {
     }
 }
 
-/// Returns whether the address of CONNECT is that of family 0, which PV Calls does not have.
+/// Returns `true` if the address of CONNECT has family 0, which PV Calls does not have.
 fn is_unspec(dialect: Dialect, slot: &[u8; SLOT]) -> bool {
     dialect == Dialect::XenSock
         && addr::is_unspec(&get::<ADDR, { addr::LEN }>(slot), get_u32::<ADDR_LEN>(slot))

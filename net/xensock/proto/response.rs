@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Responses: what a backend answers, once to each request.
+//! Responses: the backend sends one for each request.
 //!
 //! `req_id` at 0, `cmd` at 4, the result at 8, the id of the socket at 16. That is all in PV Calls,
-//! 24 bytes; whatever the slot has behind it is left over from a request. The native dialect uses
-//! the whole slot: an address at 24 with its length at 52, where 0 means that there is none; or for
+//! 24 bytes; the rest of the slot is left over from a request. The native dialect uses the whole
+//! slot: an address at 24 with its length at 52, where 0 means that there is none; or for
 //! GETSOCKOPT a piece of a value at 24 with the length of the whole value at 56.
 
 use core::net::SocketAddr;
@@ -52,37 +52,37 @@ const VALUE: usize = 24;
 /// Offset of the length of the whole value.
 const TOTAL: usize = 56;
 
-/// What a response has besides the result; nothing in PV Calls.
+/// The further contents of a response; empty in PV Calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
     /// Nothing.
     Empty,
-    /// The address that the call has to give. CONNECT gives the local one, BIND the one really
-    /// bound, ACCEPT that of the peer, GETNAME the one asked for.
+    /// An address. CONNECT returns the local one, BIND the one really bound, ACCEPT that of the
+    /// peer, GETNAME the requested one.
     Addr(SocketAddr),
-    /// What GETSOCKOPT has read. Goes with success, and with no other command.
+    /// The value that GETSOCKOPT has read. Only for success, and for no other command.
     Value(Piece),
 }
 
 /// A response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// The mark of the request.
+    /// The `req_id` of the request.
     pub req_id: u32,
-    /// The number of the command, as the request had it.
+    /// The number of the command in the request.
     pub cmd: u32,
     /// The result as it is on the wire: 0, or a negative number.
     pub ret: i32,
-    /// The socket of the request; of ACCEPT, the listening one.
+    /// The id of the socket in the request; for ACCEPT, of the listening socket.
     pub id: u64,
-    /// What there is besides.
+    /// The further contents.
     pub body: Body,
 }
 
 impl Response {
-    /// Returns the slot, and how many of its bytes the dialect has.
+    /// Returns the slot, and the number of its bytes that the dialect uses.
     ///
-    /// PV Calls has no body in a response, and it is left out.
+    /// A response in PV Calls has no body; it is left out.
     pub fn encode(&self, dialect: Dialect) -> ([u8; SLOT], usize) {
         let mut slot = [0; SLOT];
 
@@ -108,8 +108,8 @@ impl Response {
 
     /// Reads a private copy of a slot.
     ///
-    /// The result may be any number: [`Response::result`] makes sense of it. The frontend compares
-    /// `req_id`, `cmd` and `id` with what it has asked.
+    /// The result may be any number: [`Response::result`] interprets it. The frontend compares
+    /// `req_id`, `cmd` and `id` with its request.
     pub fn decode(dialect: Dialect, slot: &[u8; SLOT]) -> Result<Self, BadAddr> {
         let cmd = get_u32::<CMD>(slot);
         let ret = get_i32::<RET>(slot);
@@ -139,10 +139,11 @@ impl Response {
         })
     }
 
-    /// Returns success, or the (positive) error number, always one of the table.
+    /// Returns success, or the (positive) error number, always one from the table.
     ///
-    /// A request that was answered is over, and so is what it was about. But a POLL may be told that
-    /// there is another, and in PV Calls an ACCEPT or a POLL to try again.
+    /// An answer is final: the request does not continue. The exceptions are a POLL, which may be
+    /// told that another POLL is in progress, and in PV Calls an ACCEPT or a POLL, which may be
+    /// told to try again.
     pub fn result(&self, dialect: Dialect) -> Result<(), i32> {
         let number = match (dialect, dialect.command(self.cmd)) {
             (_, Some(Command::Poll)) | (Dialect::PvCalls, Some(Command::Accept)) => {

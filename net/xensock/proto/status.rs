@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The status words: how a CONNECT or an ACCEPT that was answered at once has ended.
+//! The status words: the outcome of a CONNECT or an ACCEPT that was answered at once.
 //!
 //! With [`super::Feature::Status`] the response to these requests only says that the backend has
-//! taken them on, so that one that takes long holds no slot of the commands ring. The outcome comes
-//! through the indexes page of the data ring, in words that only the backend writes: first the
-//! address that belongs to it, then, with a release store, the status, once. Then it notifies the
-//! event channel of the connection.
+//! begun to perform them, so a request that takes long holds no slot of the commands ring. The
+//! indexes page of the data ring reports the outcome, in words that only the backend writes: first
+//! the address that belongs to it, then, with a release store, the status, once. Then the backend
+//! notifies the event channel of the connection.
 
 use core::net::SocketAddr;
 
@@ -25,16 +25,16 @@ use super::{
     Dialect, //
 };
 
-/// What the status word says.
+/// The value of the status word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Not decided yet.
     Pending,
-    /// The connection stands, and the name is there.
+    /// The connection is established, and the name is there.
     Established,
-    /// There is no connection, for the reason of this (positive) number. Only RELEASE can follow.
+    /// There is no connection; the (positive) number is the reason. Only RELEASE can follow.
     Failed(i32),
-    /// A word that no backend writes: the socket fails with [`errno::EPROTO`].
+    /// A value that no backend writes: the socket fails with [`errno::EPROTO`].
     Nonsense,
 }
 
@@ -51,8 +51,8 @@ impl Outcome {
 
     /// Returns the status word.
     ///
-    /// A failure never reads as anything else; [`Outcome::Nonsense`] has no word of its own, and is
-    /// a failure too.
+    /// A failure never reads as another outcome. [`Outcome::Nonsense`] has no word of its own, and
+    /// becomes a failure.
     pub const fn to_wire(self) -> i32 {
         match self {
             Self::Pending => 0,
@@ -73,10 +73,10 @@ pub fn load(words: &impl Words) -> Outcome {
     Outcome::from_wire(i32::from_le_bytes(word.to_le_bytes()))
 }
 
-/// Returns a copy of the name: of CONNECT the local address, of ACCEPT the peer's.
+/// Returns a copy of the name: for CONNECT the local address, for ACCEPT the peer's.
 ///
-/// To be called once: the backend can change it at any time. No address means [`errno::EPROTO`] for
-/// the socket.
+/// To be called once: the backend can change it at any time. If it is not an address, the socket
+/// fails with [`errno::EPROTO`].
 pub fn name(words: &impl Words) -> Result<SocketAddr, BadAddr> {
     let mut bytes = [0; addr::LEN];
 
@@ -86,9 +86,10 @@ pub fn name(words: &impl Words) -> Result<SocketAddr, BadAddr> {
     addr::decode(Dialect::XenSock, &bytes, words.load(NAME_LEN))
 }
 
-/// Says that the connection stands. For the backend only, once; notify after it.
+/// Reports that the connection is established. For the backend only, once. The caller has to notify
+/// the peer afterwards.
 pub fn establish(words: &impl Words, name: &SocketAddr) {
-    // The native dialect has all addresses.
+    // The native dialect can express all addresses.
     if let Some((bytes, len)) = addr::encode(Dialect::XenSock, name) {
         for (offset, chunk) in (NAME..).step_by(4).zip(bytes.chunks_exact(4)) {
             let mut word = [0; 4];
@@ -100,13 +101,13 @@ pub fn establish(words: &impl Words, name: &SocketAddr) {
     store(words, Outcome::Established);
 }
 
-/// Says that there will be no connection, with a positive number. For the backend only, once;
-/// notify after it.
+/// Reports that there will be no connection, with a positive error number. For the backend only,
+/// once. The caller has to notify the peer afterwards.
 pub fn fail(words: &impl Words, number: i32) {
     store(words, Outcome::Failed(number));
 }
 
-/// Writes the status word, after everything that belongs to it.
+/// Stores the status word, after all words that belong to it.
 fn store(words: &impl Words, outcome: Outcome) {
     words.store_release(STATUS, u32::from_le_bytes(outcome.to_wire().to_le_bytes()));
 }

@@ -2,9 +2,9 @@
 
 //! One direction of a data ring, from its producer's and from its consumer's side.
 //!
-//! The order of loads, stores and barriers is the protocol as much as the layout is. It is written
-//! down here once, over any [`Words`]; the kernel gives shared pages, the model checker of
-//! `tools/hosttest` its own memory.
+//! The order of loads, stores and barriers is as much a part of the protocol as the layout. It is
+//! written here once, over any [`Words`]: shared pages in the kernel, the model checker's own
+//! memory in `tools/hosttest`.
 //!
 //! ```text
 //! producer                                   consumer
@@ -20,17 +20,17 @@
 //!   room() again, then sleep                   ready() again, then sleep
 //! ```
 //!
-//! Of two ends that store and then load across a full barrier, at least one sees the other's store:
-//! either the sleeper sees the move, or the mover sees the event and notifies.
+//! If two ends each store and then load across a full barrier, at least one sees the other's store:
+//! either the sleeping end sees the move, or the moving end sees the event index and notifies.
 //!
 //! An end that ends the direction stores the error word (release) after its last move of an index,
-//! and notifies, always. The consumer loads the error word first, so whoever sees the error sees
+//! and always notifies. The consumer loads the error word first, so if it sees the error it sees
 //! every byte before it.
 
 //! # Changes of the memory
 //!
-//! Bytes lie in the *base* of the direction, or in its *extension*. The producer goes from one to the
-//! other at its own index:
+//! The bytes are in the *base* of the direction, or in its *extension*. The producer changes from
+//! one to the other at its own index:
 //!
 //! ```text
 //! producer                                   consumer
@@ -42,10 +42,11 @@
 //!                                                             store followed  (release)
 //! ```
 //!
-//! Whoever sees a byte beyond the change sees the change. The bytes before it are in the memory of
-//! before, at their index modulo its size, the others in the new one modulo its size. No more is
-//! published while more is queued than the new one holds; so no byte that is queued is ever
-//! overwritten. The next change waits until the consumer says that it has followed this one.
+//! A consumer that sees a byte beyond the change sees the change. The bytes before the change are
+//! in the former memory, at their index modulo its size; the others are in the new memory, at their
+//! index modulo its size. Nothing more is published while more bytes are queued than the new memory
+//! holds, so no queued byte is ever overwritten. The next change waits until the consumer says that
+//! it has followed this one.
 
 use super::{
     errno::Ending,
@@ -64,42 +65,42 @@ pub use super::{
 ///
 /// Each load reads the memory once. The other end may write anything at any time.
 pub trait Words {
-    /// Loads a word; what follows is not done before it.
+    /// Loads a word, before everything after this call.
     fn load_acquire(&self, offset: usize) -> u32;
     /// Loads a word.
     fn load(&self, offset: usize) -> u32;
-    /// Stores a word; what precedes has been done before it.
+    /// Stores a word, after everything before this call.
     fn store_release(&self, offset: usize, value: u32);
     /// Stores a word.
     fn store(&self, offset: usize, value: u32);
-    /// Orders all loads and stores before it with all those after it.
+    /// Orders all loads and stores before this call with all those after it.
     fn full_barrier(&self);
 }
 
-/// A word of an end's own, which the other end cannot see.
+/// A private word of an end, which the other end cannot see.
 ///
-/// One thread at a time changes it. Others may look at it meanwhile.
+/// One thread at a time changes it. Other threads may load it meanwhile.
 pub trait Own {
-    /// Makes one.
+    /// Creates a word.
     fn new(value: u32) -> Self;
     /// Loads the word.
     fn load(&self) -> u32;
-    /// Loads the word; what follows is not done before it.
+    /// Loads the word, before everything after this call.
     fn load_acquire(&self) -> u32;
     /// Stores the word.
     fn store(&self, value: u32);
-    /// Stores the word; what precedes has been done before it.
+    /// Stores the word, after everything before this call.
     fn store_release(&self, value: u32);
 }
 
-/// Reads the error word of a direction; what follows is not done before it.
+/// Loads the error word of a direction, before everything after this call.
 pub(super) fn load_ending(words: &impl Words, direction: DirectionWords) -> Ending {
     let word = words.load_acquire(direction.error);
 
     Ending::from_wire(i32::from_le_bytes(word.to_le_bytes()))
 }
 
-/// Writes the error word of a direction, after all that was done before.
+/// Stores the error word of a direction, after everything before this call.
 pub(super) fn store_ending(words: &impl Words, direction: DirectionWords, ending: Ending) {
     let word = u32::from_le_bytes(ending.to_wire().to_le_bytes());
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which of its devices a guest reaches an address by, as its administrator writes it.
+//! Rules that choose the device for an address, as the guest's administrator writes them.
 //!
-//! A list is words separated by blanks, [`MAX_RULES`](super::MAX_RULES) at the most:
+//! A list consists of words separated by blanks, [`MAX_RULES`](super::MAX_RULES) at most:
 //!
 //! ```text
 //! ADDRESS[/LENGTH]=DEVICE     10.0.0.0/8=xensock-1     [2001:db8::/32]=pvcalls-2
@@ -31,7 +31,7 @@ pub struct DeviceName {
 }
 
 impl DeviceName {
-    /// Returns the place of the device among all: that with the lower number comes first.
+    /// Returns the rank of the device among all devices: a lower number comes first.
     pub fn rank(self) -> (u32, bool) {
         (self.number, self.kind == Dialect::PvCalls)
     }
@@ -51,16 +51,16 @@ impl FromStr for DeviceName {
     }
 }
 
-/// What a word of the list stands for.
+/// A word of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// All addresses if there is none.
+    /// `None` for all addresses.
     prefix: Option<Prefix>,
     device: DeviceName,
 }
 
 impl Route {
-    /// Whether it is about this address, or about what has none.
+    /// Returns `true` if the route covers this address, or a socket without an address.
     fn covers(&self, ip: Option<IpAddr>) -> bool {
         match (self.prefix, ip) {
             (None, _) => true,
@@ -69,7 +69,7 @@ impl Route {
         }
     }
 
-    /// How many bits of an address it is about; `default` is about fewer than any other.
+    /// Returns the length of the prefix. That of `default` is less than any other.
     fn bits(&self) -> Option<u32> {
         self.prefix.map(Prefix::len)
     }
@@ -95,8 +95,9 @@ impl FromStr for Route {
     }
 }
 
-/// Returns what `find` makes of the device for an address, or for what has none: of those for which
-/// it finds anything, that of the longest prefix, and of several that of the first word.
+/// Returns the result of `find` for the device for an address, or for a socket without an address.
+/// Of the routes for which `find` has a result, the one with the longest prefix counts, and of
+/// several such routes the first one.
 pub fn route<T>(
     routes: &[Route],
     ip: Option<IpAddr>,
