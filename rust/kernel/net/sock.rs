@@ -183,9 +183,10 @@ impl Sock {
         self.0.get()
     }
 
-    /// Calls `f`, charging its allocations to the socket's memory cgroup. Allocations with
-    /// [`GFP_KERNEL_ACCOUNT`] are charged to the cgroup that the socket belongs to instead of the
-    /// thread's. Process context.
+    /// Calls `f`, charging its allocations to the socket's memory cgroup. Process context.
+    ///
+    /// Allocations with [`GFP_KERNEL_ACCOUNT`] are charged to the cgroup that the socket belongs to
+    /// instead of the thread's.
     ///
     /// [`GFP_KERNEL_ACCOUNT`]: crate::alloc::flags::GFP_KERNEL_ACCOUNT
     pub fn charged<R>(&self, f: impl FnOnce() -> R) -> R {
@@ -200,9 +201,10 @@ impl Sock {
         result
     }
 
-    /// Takes a reference to the network namespace of the socket. Returns [`None`] if the namespace
-    /// is being destroyed, which can happen to sockets that the kernel has created for itself. Any
-    /// context.
+    /// Takes a reference to the network namespace of the socket. Any context.
+    ///
+    /// Returns [`None`] if the namespace is being destroyed, which can happen to sockets that the
+    /// kernel has created for itself.
     pub fn namespace(&self) -> Option<ARef<Namespace>> {
         // SAFETY: The socket is valid by the type invariants, and keeps at least the memory of its
         // namespace.

@@ -108,7 +108,7 @@ unsafe extern "C" fn handle_event<T: Handler>(
     irq: c_int,
     cookie: *mut c_void,
 ) -> bindings::irqreturn_t {
-    // SAFETY: The safety requirements guarantee that `cookie` comes from [`Arc::as_ptr`], which
+    // SAFETY: The safety requirements guarantee that `cookie` comes from `Arc::as_ptr()`, which
     // returns the same pointer as `Arc::into_raw()`, and that the `Arc<T>` is neither dropped nor
     // made unique during this call.
     let handler = unsafe { ArcBorrow::from_raw(cookie.cast_const().cast::<T>()) };

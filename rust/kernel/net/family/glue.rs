@@ -133,8 +133,9 @@ impl<T: Ops> Glue<T> {
         unsafe { TypedSock::from_raw((*socket).sk) }
     }
 
-    /// Performs an operation, or performs it with the native socket if the socket has fallen back,
-    /// even if that happens during the operation: calls that came through the file before still
+    /// Performs an operation, or performs it with the native socket if the socket has fallen back.
+    ///
+    /// The fallback may happen during the operation: calls that came through the file before still
     /// arrive here.
     ///
     /// # Safety

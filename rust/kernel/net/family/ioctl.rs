@@ -4,14 +4,14 @@
 
 use crate::bindings;
 
-/// Returns the number of bytes that can be received (same as `FIONREAD`).
+/// Requests the number of bytes that can be received (same as `FIONREAD`).
 pub const SIOCINQ: u32 = bindings::FIONREAD;
 
-/// Returns the number of bytes that the peer has not acknowledged yet (same as `TIOCOUTQ`).
+/// Requests the number of bytes that the peer has not acknowledged yet (same as `TIOCOUTQ`).
 pub const SIOCOUTQ: u32 = bindings::TIOCOUTQ;
 
-/// Returns the number of bytes that have not been sent yet.
+/// Requests the number of bytes that have not been sent yet.
 pub const SIOCOUTQNSD: u32 = bindings::SIOCOUTQNSD;
 
-/// Returns 1 if the next byte to receive is the urgent byte.
+/// Requests 1 if the next byte to receive is the urgent byte, and 0 otherwise.
 pub const SIOCATMARK: u32 = bindings::SIOCATMARK;

@@ -308,9 +308,10 @@ impl<T: Ops> TypedSock<T> {
         Ok(())
     }
 
-    /// Creates a listening TCP socket beside this one, of the same family, in the same namespace
-    /// and with the same options of [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET), bound to
-    /// `addr`. `prepare` may set further options.
+    /// Creates a TCP socket beside this one that listens at `addr`.
+    ///
+    /// The new socket has the same family, namespace and options of
+    /// [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET); `prepare` may set further options.
     ///
     /// Programs can get the connections that it accepts, see [`Accepted::From`].
     ///

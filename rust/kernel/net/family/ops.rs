@@ -286,8 +286,11 @@ pub trait Ops: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Waits for data for splice(2) unless `nonblock` is set, and returns how many of `len` bytes
-    /// to request from [`Ops::recvmsg`]: the caller allocates pages for this number of bytes.
+    /// Waits for data for splice(2) unless `nonblock` is set, and returns how many bytes to
+    /// request.
+    ///
+    /// The caller allocates pages for the result, and calls [`Ops::recvmsg`] for this number of
+    /// bytes instead of `len`.
     ///
     /// At least 1; may always be `len`. Should fail with `EAGAIN` if there is no data.
     fn splice_len(_sk: &TypedSock<Self>, _len: usize, _nonblock: bool) -> Result<usize> {

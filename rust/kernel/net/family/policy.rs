@@ -5,7 +5,7 @@
 //! The BPF programs of the socket's control group are asked about the native socket, at the same
 //! points where TCP and UDP ask them, and may change addresses in the same way. Security modules
 //! are asked about the native socket before an operation is called. An accepted socket has no
-//! native socket: they are asked about the socket itself.
+//! native socket: policy is asked about that socket itself.
 //!
 //! Callers pass the program's `struct socket`, which exists as long as an operation runs, and so
 //! does the native socket.

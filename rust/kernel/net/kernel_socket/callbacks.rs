@@ -54,15 +54,17 @@ use crate::{
 /// }
 /// ```
 pub trait Callbacks: Send + Sync {
-    /// There is data to receive, or a datagram, or the end of the stream; for a listening socket,
-    /// there is a connection to accept. The socket's lock is not held for datagrams and listening
-    /// sockets.
+    /// There is data to receive, or a datagram, or the end of the stream.
+    ///
+    /// For a listening socket, there is a connection to accept. The socket's lock is not held for
+    /// datagrams and listening sockets.
     ///
     /// If `tcp` is [`Some`], it can be used to receive from the connection at once.
     fn data_ready(&self, tcp: Option<&Locked<'_>>);
 
-    /// There is room to send, after [`KernelSocket::send`] has sent less than it was given. For
-    /// datagrams, called whenever one has left the send buffer, even if nothing waits for room.
+    /// There is room to send, after [`KernelSocket::send`] has sent less than it was given.
+    ///
+    /// For datagrams, called whenever one has left the send buffer, even if nothing waits for room.
     fn write_space(&self);
 
     /// The state of a connection has changed: it has been established or closed, or the peer will

@@ -142,9 +142,10 @@ impl KernelSocket<Udp> {
         self.recvmsg(into, Some(control), 0)
     }
 
-    /// Receives from the error queue the returned part of a datagram that was sent, as far as it
-    /// fits, and the address that it was sent to. The control messages describe the error, which is
-    /// no longer pending afterwards.
+    /// Receives from the error queue the returned part of a datagram that caused an error.
+    ///
+    /// Stores as much as fits; `from` of the result is the address that the datagram was sent to.
+    /// The control messages describe the error, which is no longer pending afterwards.
     ///
     /// Fails with `EAGAIN` if the queue is empty; [`Callbacks::error_report`] is called once it is
     /// not, if the option `IP_RECVERR` or `IPV6_RECVERR` is set.
@@ -193,9 +194,10 @@ impl KernelSocket<Udp> {
         })
     }
 
-    /// Counts a datagram that was received and then dropped in the same counters that UDP uses if
-    /// the receive buffer is full: the drops of the socket, and the statistics of its namespace.
-    /// Any context.
+    /// Counts a datagram that was received and then dropped. Any context.
+    ///
+    /// UDP uses the same counters if the receive buffer is full: the drops of the socket, and the
+    /// statistics of its namespace.
     pub fn count_drop(&self) {
         // SAFETY: By the type invariants, this is a valid UDP socket.
         unsafe { bindings::udp_count_drop(self.sk().as_raw()) };

@@ -66,8 +66,10 @@ impl KernelSocket<Tcp> {
     }
 
     /// Makes a listening socket count one connection more than there are in its queue, or ends
-    /// this. Lets a connection that was accepted keep its place in the backlog. Ends when the
-    /// socket stops listening.
+    /// this.
+    ///
+    /// Lets a connection that was accepted keep its place in the backlog. Ends when the socket
+    /// stops listening.
     ///
     /// # Examples
     ///
@@ -178,9 +180,10 @@ impl KernelSocket<Tcp> {
         Ok(())
     }
 
-    /// Sets the callbacks of an accepted socket to those that TCP gives its sockets. The accepted
-    /// socket was created as a copy of the listening one, including its callbacks, but without its
-    /// user data. It has its own reference to the namespace.
+    /// Sets the callbacks of an accepted socket to those that TCP gives its sockets.
+    ///
+    /// The accepted socket was created as a copy of the listening one, including its callbacks, but
+    /// without its user data. It has its own reference to the namespace.
     ///
     /// # Safety
     ///

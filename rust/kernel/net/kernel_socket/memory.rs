@@ -62,9 +62,11 @@ impl<P: Protocol> KernelSocket<P> {
         }
     }
 
-    /// Changes the limits of the buffers. TCP may raise them again. Buffers keep their current
-    /// contents. If the peer has been promised more room than is left, what it sends beyond the
-    /// limit is dropped, and the peer is told to wait.
+    /// Changes the limits of the buffers.
+    ///
+    /// TCP may raise them again. Buffers keep their current contents. If the peer has been promised
+    /// more room than is left, what it sends beyond the limit is dropped, and the peer is told to
+    /// wait.
     pub fn set_buffer_sizes(&self, sizes: Buffers) {
         let size = |bytes| i32::try_from(bytes).unwrap_or(i32::MAX);
 

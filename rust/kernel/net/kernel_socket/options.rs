@@ -28,7 +28,7 @@ const SOL_TCP: i32 = bindings::SOL_TCP as i32;
 const SOL_UDP: i32 = bindings::SOL_UDP as i32;
 const SOL_IPV6: i32 = bindings::SOL_IPV6 as i32;
 
-/// Returns `true` if a remote user may set or read an option.
+/// Returns `true` if an option is safe to set or read on behalf of others.
 ///
 /// The value of such an option is plain data of the given length, without pointers, and the option
 /// does not change the kind of the socket. The code of other options assumes that a program is

@@ -26,8 +26,10 @@ use core::{
     ptr::NonNull, //
 };
 
-/// A pending notification to a program that has sent with `MSG_ZEROCOPY` that it may reuse its
-/// memory. Since the data has been copied, the notification can be sent right after the call.
+/// A pending notification to a program that has sent with `MSG_ZEROCOPY`.
+///
+/// It tells the program that it may reuse its memory. Since the data has been copied, the
+/// notification can be sent right after the call.
 ///
 /// If this is dropped, no notification is sent: nothing has been sent from the program's memory.
 ///
@@ -123,8 +125,11 @@ impl Sock {
         })
     }
 
-    /// Prepares the notification for a message of `len` bytes that is sent with `MSG_ZEROCOPY`, if
-    /// the program has enabled `SO_ZEROCOPY`. The caller must copy the data when sending it.
+    /// Prepares the notification for a message that is sent with `MSG_ZEROCOPY`.
+    ///
+    /// Returns [`None`] if no notification is needed: `len` is 0, the message does not have the
+    /// flag or has its own notification, or the program has not enabled `SO_ZEROCOPY`. The caller
+    /// must copy the data when sending it.
     ///
     /// Only in a call by the program. Fails with `ENOBUFS` if there is no room for the
     /// notification, or if the program has reached its limit on pages in use.

@@ -122,9 +122,11 @@ impl Sock {
         self.wait_until(Manner::Exclusive, timeout, cond)
     }
 
-    /// Calls `cond` repeatedly until it returns `true` or the time for busy polling is over:
-    /// `SO_BUSY_POLL`, or `net.core.busy_read` when the socket was created; none by default. `cond`
-    /// must check something that changes without an interrupt. To be called before [`Sock::wait`].
+    /// Calls `cond` repeatedly until it returns `true` or the time for busy polling is over.
+    ///
+    /// The time is `SO_BUSY_POLL`, or `net.core.busy_read` when the socket was created; none by
+    /// default. `cond` must check something that changes without an interrupt. To be called before
+    /// [`Sock::wait`].
     pub fn busy_poll(&self, mut cond: impl FnMut() -> bool) {
         let sk = self.as_raw();
 

@@ -93,9 +93,10 @@ impl GrantedPages {
         Self::allocate(to, pages, flags, flags.as_raw())
     }
 
-    /// Like [`GrantedPages::new`] with [`GFP_KERNEL_ACCOUNT`], for optional pages: if memory is
-    /// short in the domain or in the memory cgroup, fails with [`ENOMEM`] without killing a
-    /// process. May sleep.
+    /// Like [`GrantedPages::new`] with [`GFP_KERNEL_ACCOUNT`], for optional pages. May sleep.
+    ///
+    /// If memory is short in the domain or in the memory cgroup, fails with [`ENOMEM`] without
+    /// killing a process.
     ///
     /// [`GFP_KERNEL_ACCOUNT`]: crate::alloc::flags::GFP_KERNEL_ACCOUNT
     pub fn new_dispensable(to: DomId, pages: usize) -> Result<Self> {

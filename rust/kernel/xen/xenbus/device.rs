@@ -116,8 +116,10 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
         unsafe { bindings::xenbus_frontend_closed(self.as_raw()) };
     }
 
-    /// Returns `true` while the toolstack wants a backend to serve this device. Then the backend
-    /// has to stay even when the frontend has closed the device, since the frontend may come back.
+    /// Returns `true` while the toolstack wants a backend to serve this device.
+    ///
+    /// Then the backend has to stay even after the frontend has closed the device, since the
+    /// frontend may come back.
     pub fn is_online(&self) -> bool {
         // SAFETY: By the type invariant, the device is valid.
         unsafe { bindings::xenbus_dev_is_online(self.as_raw()) != 0 }

@@ -47,9 +47,10 @@ pub enum Verdict {
     /// The device stays registered.
     Keep,
 
-    /// The device is unregistered, which unbinds the driver. Only for [`Side::Backend`], whose
-    /// devices go away when their frontend has gone for good; the toolstack then finds `Closed` and
-    /// cleans up. For a frontend, same as [`Verdict::Keep`].
+    /// The device is unregistered, which unbinds the driver.
+    ///
+    /// Only for [`Side::Backend`], whose devices go away when their frontend has gone for good; the
+    /// toolstack then finds `Closed` and cleans up. For a frontend, same as [`Verdict::Keep`].
     Unregister,
 }
 
