@@ -47,8 +47,8 @@ impl Common {
         self.used.add(now.wrapping_sub(before), Relaxed);
     }
 
-    /// Returns how much a guest may have: `own`, or once all guests together have `limit`, its
-    /// part.
+    /// Returns the amount that a guest may have: `own`, or its part once all guests together have
+    /// `limit`.
     pub(crate) fn share(&self, limit: usize, own: usize) -> usize {
         if self.used.load(Relaxed) < limit {
             return own;

@@ -246,7 +246,7 @@ impl<W: Own> Consumer<W> {
             // INVARIANT: The other memory begins where the change was.
             self.change();
         }
-        // INVARIANT: Stored before the shared word, so that nobody finds ours behind it.
+        // INVARIANT: Stored before the shared word, so that no thread finds ours behind it.
         self.cons.store_release(new);
         words.store_release(self.direction.cons, new);
         if changes {

@@ -129,9 +129,9 @@ pub const fn from_wire(result: i32) -> i32 {
     }
 }
 
-/// Returns the error number in a received result or word that says how something has ended.
+/// Returns the error number in a received result or word that reports a final outcome.
 ///
-/// As [`from_wire`]; but the numbers that would have a program wait or try again count as [`EIO`]
+/// As [`from_wire`]; but the numbers that would make a program wait or try again count as [`EIO`]
 /// too.
 pub const fn final_from_wire(word: i32) -> i32 {
     match from_wire(word) {
@@ -140,12 +140,12 @@ pub const fn final_from_wire(word: i32) -> i32 {
     }
 }
 
-/// What an error word of a data ring says about its direction.
+/// The meaning of an error word of a data ring for its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The direction is open.
     Open,
-    /// The stream has ended as the sender wished.
+    /// The stream has ended in good order.
     Orderly,
     /// The direction has failed with this (positive) number.
     Failed(i32),

@@ -87,7 +87,7 @@ pub const MAX_EXTENSION_REFS: usize = 256;
 
 /// Initial value of a `prod` event word: notify of the very first byte.
 pub const FIRST_PROD_EVENT: u32 = 1;
-/// Initial value of a `cons` event word: nobody waits for room.
+/// Initial value of a `cons` event word: no thread waits for room.
 pub const FIRST_CONS_EVENT: u32 = 0;
 
 /// The offsets of one direction.

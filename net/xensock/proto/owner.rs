@@ -27,9 +27,9 @@ pub fn part_of(owner: u64, limit: u32) -> u32 {
     }
 }
 
-/// Returns how much more of a resource a user may have, who has `own` of `used` in all: an amount
-/// that leaves at least the same to other users. So one user has at most half, two users have a
-/// third each, and there is something left for one more. Root may have all.
+/// Returns the amount of a resource that a user, who has `own` of `used` in all, may have in
+/// addition: an amount that leaves at least the same to other users. So one user has at most half,
+/// two users have a third each, and there is something left for one more. Root may have all.
 ///
 /// # Examples
 ///

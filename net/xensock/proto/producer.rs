@@ -160,7 +160,7 @@ impl<W: Own> Producer<W> {
         let old = self.prod.load();
         let new = old.wrapping_add(len);
 
-        // INVARIANT: Stored before the shared word, so that nobody finds ours behind it.
+        // INVARIANT: Stored before the shared word, so that no thread finds ours behind it.
         self.prod.store_release(new);
         words.store_release(self.direction.prod, new);
         if !self.event_index {

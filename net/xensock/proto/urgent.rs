@@ -173,8 +173,8 @@ impl UrgentIn {
         self.dropped = self.dropped.filter(|index| !is_after(next, *index));
     }
 
-    /// Returns how many of the `ready` bytes from `next` on precede the urgent byte; all of them if
-    /// it is not among them.
+    /// Returns the number of the `ready` bytes from `next` on that precede the urgent byte; `ready`
+    /// if it is not among them.
     pub fn before_mark(&self, next: u32, ready: u32) -> u32 {
         match self.mark {
             Some(mark) if mark.index.wrapping_sub(next) < ready => mark.index.wrapping_sub(next),
