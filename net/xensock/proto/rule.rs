@@ -2,20 +2,20 @@
 
 //! Rules about addresses and ports, as administrators write them.
 //!
-//! A list is words separated by blanks, [`MAX_RULES`] at the most. A word has up to three parts, the
-//! last two not both absent:
+//! A list consists of words separated by blanks, [`MAX_RULES`] at most. A word has up to three
+//! parts; at least one of the last two must be there:
 //!
 //! ```text
 //! [tcp:|udp:] ADDRESS[/LENGTH] [:PORT[-PORT]]     10.0.0.0/8     tcp:192.0.2.1:80     [2001:db8::/32]:53
 //! [tcp:|udp:] PORT[-PORT]                         8000-8999      udp:53
 //! ```
 //!
-//! What is absent stands for all there are. An IPv6 address is in brackets, together with its
-//! length. A prefix has no bits beyond its length, and a number no leading zero: whatever could be
-//! read in two ways is not read at all.
+//! An absent part covers all values. An IPv6 address is in brackets, together with its length. A
+//! prefix has no bits beyond its length, and a number has no leading zero: an ambiguous word is not
+//! accepted.
 //!
-//! An IPv4 address mapped into IPv6 is the IPv4 address, in a rule as in what it is asked about. So
-//! `[::/0]` is all of IPv6, but none of IPv4.
+//! An IPv4 address mapped into IPv6 counts as the IPv4 address, both in a rule and in an address to
+//! check. So `[::/0]` covers all of IPv6, but no IPv4 address.
 //!
 //! [`route`](mod@route) has the rules that name a device.
 
@@ -31,10 +31,10 @@ use core::{
     str::FromStr,
 };
 
-/// How many rules a list has at the most.
+/// Maximum number of rules in a list.
 pub const MAX_RULES: usize = 32;
 
-/// What carries the data of a socket.
+/// The transport protocol of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IpProtocol {
     /// TCP.
@@ -44,7 +44,7 @@ pub enum IpProtocol {
 }
 
 impl IpProtocol {
-    /// Returns its name, as rules have it.
+    /// Returns the name of the protocol in rules.
     pub const fn name(self) -> &'static CStr {
         match self {
             Self::Tcp => c"tcp",
@@ -53,7 +53,7 @@ impl IpProtocol {
     }
 }
 
-/// A word, or a number, that has no meaning.
+/// A word or a number that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
@@ -76,8 +76,8 @@ const GROUPS: [Prefix; 2] = [
     },
 ];
 
-/// Addresses that mean a host itself, those on the same wire, or several hosts at once. Packets to
-/// any of them may be taken in by the host that sends them.
+/// Addresses that stand for a host itself, for hosts on the same link, or for several hosts at
+/// once. A host may itself receive the packets that it sends to such an address.
 const SPECIAL: [Prefix; 7] = [
     // 127.0.0.0/8 and ::1: loopback.
     Prefix::V4 {
@@ -136,7 +136,7 @@ impl Prefix {
         Ok(Self::V6 { bits, mask })
     }
 
-    /// Reads an address that may have a length.
+    /// Reads an address that may have a prefix length.
     fn parse<T: FromStr>(
         text: &str,
         whole: u32,
@@ -149,7 +149,7 @@ impl Prefix {
         new(ip.parse().map_err(|_| Unreadable)?, len)
     }
 
-    /// Whether an address, which is not a mapped one, is among these.
+    /// Returns `true` if the prefix contains an address, which must not be a mapped one.
     fn has(self, ip: IpAddr) -> bool {
         match (self, ip) {
             (Self::V4 { bits, mask }, IpAddr::V4(ip)) => u32::from(ip) & mask == bits,
@@ -158,7 +158,7 @@ impl Prefix {
         }
     }
 
-    /// Returns how many bits it gives.
+    /// Returns the length of the prefix in bits.
     fn len(self) -> u32 {
         match self {
             Self::V4 { mask, .. } => mask.count_ones(),
@@ -166,7 +166,7 @@ impl Prefix {
         }
     }
 
-    /// Returns whether this is one address.
+    /// Returns `true` if the prefix is a single address.
     fn is_single(self) -> bool {
         match self {
             Self::V4 { mask, .. } => mask == u32::MAX,
@@ -174,7 +174,7 @@ impl Prefix {
         }
     }
 
-    /// Returns whether all of these are among `others`.
+    /// Returns `true` if `others` contains all addresses of this prefix.
     fn is_within(self, others: Self) -> bool {
         match (self, others) {
             (Self::V4 { bits, mask }, Self::V4 { mask: other, .. }) => {
@@ -188,7 +188,7 @@ impl Prefix {
     }
 }
 
-/// What a word of a list stands for.
+/// A rule: one word of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     transport: Option<IpProtocol>,
@@ -198,7 +198,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// All addresses and ports.
+    /// Covers all addresses and ports.
     pub const ALL: Self = Self {
         transport: None,
         prefix: None,
@@ -206,7 +206,7 @@ impl Rule {
         last: u16::MAX,
     };
 
-    /// Whether the rule is about this address and port.
+    /// Returns `true` if the rule covers this address and port.
     pub fn covers(&self, transport: IpProtocol, ip: IpAddr, port: u16) -> bool {
         self.transport.is_none_or(|own| own == transport)
             && self
@@ -215,15 +215,15 @@ impl Rule {
             && (self.first..=self.last).contains(&port)
     }
 
-    /// Returns whether the rule is about one address, or about some kind of special ones and no
-    /// others: whoever wrote it has meant just these.
+    /// Returns `true` if the rule covers a single address, or only special addresses of one kind:
+    /// its author meant exactly these.
     pub fn is_explicit(&self) -> bool {
         self.prefix.is_some_and(|prefix| {
             prefix.is_single() || SPECIAL.into_iter().any(|kind| prefix.is_within(kind))
         })
     }
 
-    /// Returns whether the rule is about groups of multicast, whatever the port, and nothing else.
+    /// Returns `true` if the rule covers only multicast groups, with all ports.
     pub fn is_about_groups(&self) -> bool {
         self.transport != Some(IpProtocol::Tcp)
             && (self.first, self.last) == (0, u16::MAX)
@@ -233,8 +233,8 @@ impl Rule {
     }
 }
 
-/// Returns whether an address is special wherever it is used: one of loopback, link-local, multicast
-/// or broadcast.
+/// Returns `true` if an address is special in every network: loopback, link-local, multicast or
+/// broadcast.
 pub fn is_special(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     SPECIAL.into_iter().any(|kind| kind.has(ip))
@@ -275,7 +275,7 @@ impl FromStr for Rule {
     }
 }
 
-/// Reads a port, or the first and the last of several.
+/// Reads a port, or the first and last port of a range.
 pub fn range(text: &str) -> Result<(u16, u16), Unreadable> {
     let port = |text: &str| u16::try_from(number(text.as_bytes())?).map_err(|_| Unreadable);
     let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -286,7 +286,7 @@ pub fn range(text: &str) -> Result<(u16, u16), Unreadable> {
     Ok((first, last))
 }
 
-/// Reads a number: digits only, and no more than needed. One above 2^32 - 1 counts as that.
+/// Reads a number: only digits, and no leading zero. A number above 2^32 - 1 counts as 2^32 - 1.
 pub fn number(text: &[u8]) -> Result<u32, Unreadable> {
     if text.is_empty() || (text.len() > 1 && text[0] == b'0') {
         return Err(Unreadable);
@@ -299,7 +299,8 @@ pub fn number(text: &[u8]) -> Result<u32, Unreadable> {
     })
 }
 
-/// Reads a list of rules, word by word. One more error stands for all words beyond [`MAX_RULES`].
+/// Reads a list of rules, word by word. All words beyond [`MAX_RULES`] together yield one more
+/// error.
 ///
 /// # Examples
 ///
@@ -316,7 +317,7 @@ pub fn rules(list: &[u8]) -> impl Iterator<Item = Result<Rule, Unreadable>> + '_
     words(list)
 }
 
-/// Reads a list of rules, or of other things, likewise.
+/// Reads a list of words of any type, like [`rules`].
 pub fn words<T: FromStr<Err = Unreadable>>(
     list: &[u8],
 ) -> impl Iterator<Item = Result<T, Unreadable>> + '_ {
