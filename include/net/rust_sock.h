@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* C functions that abstractions of sockets in Rust use. */
+/* C functions for the Rust abstractions of sockets. */
 #ifndef _NET_RUST_SOCK_H
 #define _NET_RUST_SOCK_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What abstractions of sockets in Rust need of C and is more than a call. Small functions of that
- * kind are in rust/helpers/net.
+ * C code that the Rust abstractions of sockets need and that is more than one call. Helpers that
+ * wrap a single function are in rust/helpers/net.
  */
 
 #include <linux/cred.h>
@@ -23,8 +23,8 @@
 #include <net/transp_v6.h>
 
 /**
- * inet_sock_init - initialise a socket that inet_create() has not made
- * @sk: a socket of AF_INET or AF_INET6 that sock_init_data() has initialised
+ * inet_sock_init - initialise a socket that inet_create() did not make
+ * @sk: a socket of AF_INET or AF_INET6, initialised by sock_init_data()
  *
  * Sets what inet_create() and inet6_create() set.
  */
@@ -61,7 +61,8 @@ EXPORT_SYMBOL_GPL(inet_sock_init);
  * inet_sock_end - end a socket that inet_sock_init() has initialised
  * @sk: the socket, in any state
  *
- * It becomes closed before its destructor runs, which complains of others.
+ * Closes the socket and runs its destructor, which warns about a socket that
+ * is not closed.
  */
 void inet_sock_end(struct sock *sk)
 {
@@ -78,10 +79,10 @@ void inet_sock_end(struct sock *sk)
 EXPORT_SYMBOL_GPL(inet_sock_end);
 
 /**
- * inet_sock_set_names - note the addresses of a socket where the kernel looks for them
+ * inet_sock_set_names - store the addresses of a socket where the kernel reads them
  * @sk: a socket of AF_INET or AF_INET6
- * @local: its own address; one of IPv4 is mapped
- * @peer: that of the other end, likewise
+ * @local: the local address; an IPv4 address is mapped
+ * @peer: the address of the peer; an IPv4 address is mapped
  */
 void inet_sock_set_names(struct sock *sk, const struct sockaddr_in6 *local,
 			 const struct sockaddr_in6 *peer)
@@ -106,9 +107,11 @@ void inet_sock_set_names(struct sock *sk, const struct sockaddr_in6 *local,
 EXPORT_SYMBOL_GPL(inet_sock_set_names);
 
 /**
- * net_is_local - say whether an address is one of this host's own
- * @net: the namespace
- * @addr: the address; one of IPv4 is mapped
+ * net_is_local - check if an address belongs to this host
+ * @net: the network namespace
+ * @addr: the address; an IPv4 address is mapped
+ *
+ * Return: %true if the address is one of the namespace's own.
  */
 bool net_is_local(struct net *net, const struct in6_addr *addr)
 {
@@ -128,7 +131,7 @@ bool net_is_local(struct net *net, const struct in6_addr *addr)
 
 		local = rt && rt->rt6i_flags & (RTF_LOCAL | RTF_ANYCAST);
 		ip6_rt_put(rt);
-		/* Where an interface has tables of its own, the route is there. */
+		/* An interface with its own routing table, as in a VRF, has the route there. */
 		local = local || ipv6_chk_addr(net, addr, NULL, 0);
 	}
 #endif
@@ -137,11 +140,12 @@ bool net_is_local(struct net *net, const struct in6_addr *addr)
 EXPORT_SYMBOL_GPL(net_is_local);
 
 /**
- * sk_inherit - pass on what programs have set on a listening socket
- * @newsk: a socket made by sk_alloc() and sock_init_data(), which nobody else knows of
+ * sk_inherit - copy the settings of a listening socket to a new connection
+ * @newsk: a socket made by sk_alloc() and sock_init_data(), not yet published
  * @sk: the listening socket, locked
  *
- * This is what sk_clone() and TCP pass on, but for filters: there are no packets.
+ * Copies what sk_clone() and TCP copy, except for filters: these sockets have
+ * no packets.
  */
 void sk_inherit(struct sock *newsk, const struct sock *sk)
 {
@@ -181,18 +185,19 @@ void sk_inherit(struct sock *newsk, const struct sock *sk)
 EXPORT_SYMBOL_GPL(sk_inherit);
 
 /**
- * sk_take_over - pass on what programs have set on a socket that is replaced
- * @newsk: a new socket of any protocol, which nobody else knows of
- * @sk: the socket whose place it takes, locked
+ * sk_take_over - copy the settings of a socket to the one that replaces it
+ * @newsk: a new socket of any protocol, not yet published
+ * @sk: the socket that @newsk replaces, locked
  *
- * What nobody has chosen for @sk is left as the protocol of @newsk has it.
+ * A setting that was never chosen for @sk keeps the default of the protocol of
+ * @newsk.
  */
 void sk_take_over(struct sock *newsk, const struct sock *sk)
 {
 	int sndbuf = newsk->sk_sndbuf, rcvbuf = newsk->sk_rcvbuf;
 
 	sk_inherit(newsk, sk);
-	/* That of UDP is not this word alone. */
+	/* UDP keeps more state for SO_PEEK_OFF than sk_peek_off. */
 	if (newsk->sk_type == SOCK_DGRAM)
 		newsk->sk_peek_off = -1;
 	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK))
@@ -215,7 +220,7 @@ void sk_take_over(struct sock *newsk, const struct sock *sk)
 EXPORT_SYMBOL_GPL(sk_take_over);
 
 /**
- * sk_get_inode - get the inode that the struct socket of @sk is part of
+ * sk_get_inode - get the inode that contains the struct socket of @sk
  * @sk: the socket
  *
  * Return: the inode with a reference, which keeps the wait queue of the socket in memory,
@@ -249,12 +254,12 @@ static int tcp_copy_to_iter(read_descriptor_t *desc, struct sk_buff *skb, unsign
 }
 
 /**
- * tcp_recv_locked - receive what there is and fits, without sleeping
- * @sk: a TCP socket whose spinlock is held, and that no program has locked
- * @to: where it goes
+ * tcp_recv_locked - receive the available data that fits, without sleeping
+ * @sk: a TCP socket whose spinlock is held and that no task owns
+ * @to: destination of the data
  *
- * Return: the number of bytes, or -EBUSY if there is an urgent byte, which
- * tcp_read_sock() does not pass.
+ * Return: the number of bytes, or -EBUSY if there is an urgent byte, because
+ * tcp_read_sock() does not pass urgent bytes.
  */
 int tcp_recv_locked(struct sock *sk, struct iov_iter *to)
 {
@@ -267,12 +272,12 @@ int tcp_recv_locked(struct sock *sk, struct iov_iter *to)
 EXPORT_SYMBOL_GPL(tcp_recv_locked);
 
 /**
- * tcp_send_locked - send what there is room for, without sleeping
- * @sk: a TCP socket whose spinlock is held, and that no program has locked
+ * tcp_send_locked - send the data that there is room for, without sleeping
+ * @sk: a TCP socket whose spinlock is held and that no task owns
  * @msg: the message
  *
- * Return: the number of bytes; or -EBUSY if the connection is not established or cannot
- * send, and then its error stays for others.
+ * Return: the number of bytes, or -EBUSY if the connection is not established
+ * or cannot send. The error of the socket is left for other callers.
  */
 int tcp_send_locked(struct sock *sk, struct msghdr *msg)
 {
@@ -284,8 +289,8 @@ int tcp_send_locked(struct sock *sk, struct msghdr *msg)
 	    (sk->sk_shutdown & SEND_SHUTDOWN))
 		return -EBUSY;
 	/*
-	 * The fragment of a task is not for interrupts. Reserves are not for this,
-	 * since a thread can send it as well.
+	 * An interrupt must not use the fragment of the current task. GFP_NOWAIT leaves the
+	 * reserves alone: if memory is short, a thread sends the data instead.
 	 */
 	sk->sk_use_task_frag = false;
 	sk->sk_allocation = GFP_NOWAIT;
@@ -297,15 +302,17 @@ int tcp_send_locked(struct sock *sk, struct msghdr *msg)
 EXPORT_SYMBOL_GPL(tcp_send_locked);
 
 /**
- * sock_getsockopt_kernel - getsockopt(2) with a value in the kernel
+ * sock_getsockopt_kernel - getsockopt(2) with a value in kernel memory
  * @sock: the socket
  * @level: the level of the option
  * @optname: the option
- * @optval: where its value goes
- * @optlen: the room there; becomes the length of the value
+ * @optval: destination of the value
+ * @optlen: the size of @optval; set to the length of the value
  *
- * do_sock_getsockopt() can do this only for families that have been converted to
- * getsockopt_iter(), and those of the internet have not.
+ * do_sock_getsockopt() takes kernel memory only for families that have been
+ * converted to getsockopt_iter(), and the internet families have not been.
+ *
+ * Return: 0 or a negative error code.
  */
 int sock_getsockopt_kernel(struct socket *sock, int level, int optname, void *optval,
 			   int *optlen)
@@ -330,11 +337,11 @@ int sock_getsockopt_kernel(struct socket *sock, int level, int optname, void *op
 EXPORT_SYMBOL_GPL(sock_getsockopt_kernel);
 
 /**
- * prepare_user_cred - make the credentials of a user without privileges
- * @user: the number of the user, and of its group, in the initial user namespace
- * @may_bind: whether they have CAP_NET_BIND_SERVICE; they have no other capability
+ * prepare_user_cred - make the credentials of an unprivileged user
+ * @user: user ID, and group ID, in the initial user namespace
+ * @may_bind: the credentials get CAP_NET_BIND_SERVICE as their only capability
  *
- * Return: the credentials, or %NULL.
+ * Return: the credentials, or %NULL if memory is short.
  */
 struct cred *prepare_user_cred(u32 user, bool may_bind)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The queue of errors of sockets that have no packets of their own. */
+/* The error queue of sockets that have no packets of their own. */
 
 #include <linux/errqueue.h>
 #include <linux/export.h>
@@ -10,7 +10,7 @@
 #include <net/rust_sock.h>
 #include <net/sock.h>
 
-/* Where IPv6, if the kernel has it, finds the interface of an address. */
+/* The field in which the error queue keeps the interface of an address. */
 static int *queued_iif(struct sock_exterr_skb *serr)
 {
 #if IS_ENABLED(CONFIG_IPV6)
@@ -21,17 +21,19 @@ static int *queued_iif(struct sock_exterr_skb *serr)
 }
 
 /**
- * sk_queue_network_error - queue an error that the network has of a datagram
- * @sk: the socket that has sent it
+ * sk_queue_network_error - queue an error that the network reported for a datagram
+ * @sk: the socket that sent the datagram
  * @ee: the error
- * @offender: who has sent the error, or %NULL
- * @to: where the datagram went; of the family of @offender
- * @data: what came back of the datagram
- * @len: its length
+ * @offender: the sender of the error, or %NULL
+ * @to: the destination of the datagram, of the same family as @offender
+ * @data: the part of the datagram that came back
+ * @len: the length of @data
  *
- * Does what ip_icmp_error() and ipv6_icmp_error() do for a message of ICMP, so that
- * ip_recv_error() and ipv6_recv_error() find what they look for: the two headers of such a
- * message, with both addresses, and @data behind them. For any context.
+ * Does for a reported error what ip_icmp_error() and ipv6_icmp_error() do for an ICMP
+ * message. The queued packet has what ip_recv_error() and ipv6_recv_error() look for: the
+ * two headers of such a message, with both addresses, followed by @data. Any context.
+ *
+ * Return: 0 or a negative error code.
  */
 int sk_queue_network_error(struct sock *sk, const struct sock_extended_err *ee,
 			   const struct sockaddr *offender, const struct sockaddr *to,
@@ -88,7 +90,7 @@ int sk_queue_network_error(struct sock *sk, const struct sock_extended_err *ee,
 }
 EXPORT_SYMBOL_GPL(sk_queue_network_error);
 
-/* Where a datagram went, or who has said something of it, for a socket of another family. */
+/* Stores the offender or the destination of a queued error, for a socket of a non-IP family. */
 static int put_queued_addr(const struct sk_buff *skb, void *to, bool is_offender)
 {
 	struct sock_exterr_skb *serr = SKB_EXT_ERR(skb);
@@ -119,13 +121,15 @@ static int put_queued_addr(const struct sk_buff *skb, void *to, bool is_offender
 }
 
 /**
- * sk_recv_error - receive from the queue of errors
+ * sk_recv_error - receive an error from the error queue
  * @sk: the socket
- * @msg: where the error goes
- * @len: the room for what came back of the datagram
+ * @msg: destination of the error
+ * @len: room for the part of the datagram that came back
  *
- * As TCP and UDP do if the socket is one of IPv4 or IPv6, and as they would for one of
- * another family.
+ * Does what TCP and UDP do for a socket of IPv4 or IPv6, and the equivalent for a socket
+ * of another family.
+ *
+ * Return: the number of bytes of the datagram, or a negative error code.
  */
 int sk_recv_error(struct sock *sk, struct msghdr *msg, int len)
 {
@@ -155,7 +159,7 @@ int sk_recv_error(struct sock *sk, struct msghdr *msg, int len)
 	}
 	sock_recv_timestamp(msg, sk, skb);
 	said.ee = SKB_EXT_ERR(skb)->ee;
-	/* Those of the network have headers, and so a protocol. */
+	/* Errors reported by the network have headers, hence a protocol. */
 	if (skb->protocol) {
 		bool is_ipv6 = skb->protocol == htons(ETH_P_IPV6);
 

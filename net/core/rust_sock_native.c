@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A socket of TCP or UDP, and another one that stands in for it. The file of a program is that of
- * the other one, even if it has fallen back: the program uses the native socket by it then.
+ * A native socket of TCP or UDP, and a socket that stands in for it. The file that a program holds
+ * is the file of the stand-in, even after a fallback: the program then uses the native socket
+ * through that file.
  */
 
 #include <linux/export.h>
@@ -13,21 +14,21 @@
 #include <net/sock.h>
 
 /**
- * sock_stand_in - make a new socket look like another one
- * @sock: the new socket, which is going to be a program's
- * @native: one of TCP or UDP, new as well, which stays behind it
+ * sock_stand_in - make a new socket look like a native one
+ * @sock: the new socket, which a program is going to use
+ * @native: a new socket of TCP or UDP, which stays behind @sock
  *
- * Return: 0, or what security modules say of it.
+ * Return: 0, or the error of a security module.
  */
 int sock_stand_in(struct socket *sock, struct socket *native)
 {
 	struct sock *sk = sock->sk;
 
-	/* What programs of the control group have set. */
+	/* Copies what BPF programs of the control group have set. */
 	lock_sock(native->sk);
 	sk_take_over(sk, native->sk);
 	release_sock(native->sk);
-	/* They hear of the native one. */
+	/* BPF programs of the control group are told of the native socket only. */
 	sk->sk_kern_sock = true;
 	return security_socket_post_create(sock, sk->sk_family, sock->type,
 					   native->sk->sk_protocol, 0);
@@ -35,13 +36,13 @@ int sock_stand_in(struct socket *sock, struct socket *native)
 EXPORT_SYMBOL_GPL(sock_stand_in);
 
 /**
- * sock_fall_back - have a program use the socket behind its own
+ * sock_fall_back - make a program use the native socket behind its own
  * @sock: the socket that the program has
- * @native: that behind it, which nobody has used
+ * @native: the native socket behind it, still unused
  *
- * The program has @native by the file of @sock from then on, as with SMC.
+ * From now on the file of @sock refers to @native, as with SMC.
  *
- * Return: whether somebody waits with @sock, be it only for a signal.
+ * Return: %true if a task waits on @sock, even if only for a signal.
  */
 bool sock_fall_back(struct socket *sock, struct socket *native)
 {
@@ -51,15 +52,15 @@ bool sock_fall_back(struct socket *sock, struct socket *native)
 	if (!file)
 		return false;
 
-	/* The file belongs to @sock, so does what tools find it by. */
+	/* Tools find the file by the inode of @sock, so @native takes its number. */
 	write_lock_bh(&sk->sk_callback_lock);
 	WRITE_ONCE(sk->sk_ino, SOCK_INODE(sock)->i_ino);
 	write_unlock_bh(&sk->sk_callback_lock);
 	native->file = file;
 
-	/* Excludes sock_fasync(), unless it has come by the file before. */
+	/* Excludes a sock_fasync() that has not read private_data before. */
 	lock_sock(sock->sk);
-	/* Pairs with the dependency of whoever reads it. */
+	/* Pairs with the address dependency of the readers of private_data. */
 	smp_store_release(&file->private_data, native);
 	native->wq.fasync_list = sock->wq.fasync_list;
 	sock->wq.fasync_list = NULL;
@@ -70,9 +71,9 @@ bool sock_fall_back(struct socket *sock, struct socket *native)
 		release_sock(sk);
 	}
 
-	/* Pairs with that of poll_wait(): who is not seen here sees the change. */
+	/* Pairs with the barrier of poll_wait(): a waiter that is not seen here sees the change. */
 	smp_mb();
-	/* The barrier is above. */
+	/* The barrier is the smp_mb() above. */
 	return waitqueue_active(&sock->wq.wait);
 }
 EXPORT_SYMBOL_GPL(sock_fall_back);
@@ -82,7 +83,7 @@ static int forward_wake(struct wait_queue_entry *entry, unsigned int mode, int f
 	struct wait_queue_head *head = entry->private;
 	unsigned long irq_flags;
 
-	/* The lock of the native one's is held. Nobody takes them the other way round. */
+	/* The lock of the native wait queue is held. The locks are always taken in this order. */
 	spin_lock_irqsave_nested(&head->lock, irq_flags, SINGLE_DEPTH_NESTING);
 	__wake_up_locked_key(head, mode, key);
 	spin_unlock_irqrestore(&head->lock, irq_flags);
@@ -90,9 +91,9 @@ static int forward_wake(struct wait_queue_entry *entry, unsigned int mode, int f
 }
 
 /**
- * sock_forward_wakes - wake those who wait with one socket together with those of another
- * @native: the socket whose events count
- * @sock: the other one
+ * sock_forward_wakes - forward wakeups from one socket to the waiters of another
+ * @native: the socket whose events are forwarded
+ * @sock: the socket whose waiters are woken
  * @entry: stays in the wait queue of @native until sock_forward_end()
  */
 void sock_forward_wakes(struct socket *native, struct socket *sock,
@@ -105,9 +106,9 @@ void sock_forward_wakes(struct socket *native, struct socket *sock,
 EXPORT_SYMBOL_GPL(sock_forward_wakes);
 
 /**
- * sock_forward_end - the opposite of sock_forward_wakes()
- * @native: the socket
- * @entry: what was given to sock_forward_wakes()
+ * sock_forward_end - stop what sock_forward_wakes() began
+ * @native: the socket whose events were forwarded
+ * @entry: the entry given to sock_forward_wakes()
  */
 void sock_forward_end(struct socket *native, struct wait_queue_entry *entry)
 {
@@ -116,16 +117,16 @@ void sock_forward_end(struct socket *native, struct wait_queue_entry *entry)
 EXPORT_SYMBOL_GPL(sock_forward_end);
 
 /**
- * sock_release_native - close the socket behind another one
- * @native: the socket
- * @sock: that which it is behind, or %NULL if no program ever had it
+ * sock_release_native - close the native socket behind another one
+ * @native: the native socket
+ * @sock: the socket in front of it, or %NULL if no program ever had it
  */
 void sock_release_native(struct socket *native, struct socket *sock)
 {
-	/* Who has come by the file before it was changed. */
+	/* Removes the entry of a sock_fasync() that read private_data before the fallback. */
 	if (native->file && sock && sock->wq.fasync_list)
 		fasync_helper(-1, native->file, 0, &sock->wq.fasync_list);
-	/* The file is that of the other one. */
+	/* The file belongs to @sock. */
 	native->file = NULL;
 	sock_release(native);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints of the XenSock backend. Those of the guest are in
+ * Tracepoints of the XenSock backend. The guest's tracepoints are in
  * xensock_front.h.
  *
- * @guest is the number of a domain, @id that which it has given to a socket. An
- * address has room for IPv6, may be of IPv4, and is 0.0.0.0:0 if it is not
- * known or there is none.
+ * @guest is a domain ID. @id is the number that the guest has given to a
+ * socket. An address has room for IPv6 and may be an IPv4 address; 0.0.0.0:0
+ * means that the address is unknown or that there is none.
  */
 
 #undef TRACE_SYSTEM
@@ -17,7 +17,7 @@
 #include <linux/in6.h>
 #include <linux/tracepoint.h>
 
-/* A guest was refused something. */
+/* The backend refused a request, a connection or a guest's socket. */
 TRACE_EVENT(xensock_refused,
 	TP_PROTO(unsigned int guest, const char *reason, int error,
 		 const struct sockaddr_in6 *addr),
@@ -39,8 +39,7 @@ TRACE_EVENT(xensock_refused,
 );
 
 /*
- * The link with a guest has come up or gone down, or could not be set up or
- * kept.
+ * The link with a guest came up or went down, or could not be set up or kept.
  */
 TRACE_EVENT(xensock_back_link,
 	TP_PROTO(unsigned int guest, const char *state, int error),
@@ -59,7 +58,7 @@ TRACE_EVENT(xensock_back_link,
 		  __get_str(state), __entry->error)
 );
 
-/* A request was answered; @error is as it is on the wire. */
+/* A request was answered. @error is encoded as on the wire. */
 TRACE_EVENT(xensock_back_command,
 	TP_PROTO(unsigned int guest, u32 req_id, const char *command, u64 id,
 		 int error),
@@ -106,14 +105,14 @@ DECLARE_EVENT_CLASS(xensock_back_stream,
 		  __entry->error)
 );
 
-/* What became of a CONNECT that was begun. */
+/* A CONNECT that was under way has succeeded or failed. */
 DEFINE_EVENT(xensock_back_stream, xensock_back_connect,
 	TP_PROTO(unsigned int guest, u64 id, const struct sockaddr_in6 *local,
 		 const struct sockaddr_in6 *peer, int error),
 	TP_ARGS(guest, id, local, peer, error)
 );
 
-/* A connection has come to an ACCEPT; @id is the socket that it has made. */
+/* An ACCEPT has received a connection. @id is the socket that it made. */
 DEFINE_EVENT(xensock_back_stream, xensock_back_accept,
 	TP_PROTO(unsigned int guest, u64 id, const struct sockaddr_in6 *local,
 		 const struct sockaddr_in6 *peer, int error),

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints of XenSock in the guest. Those of the backend are of the same
- * system, but have a header of their own: each module defines its own.
+ * Tracepoints of XenSock in the guest. The backend's tracepoints belong to the same system and have
+ * their own header, because each module defines its own tracepoints.
  *
- * @id is that of a socket in the protocol, and of no other in this guest; @device
- * is the device that it goes by. An address has room for IPv6, may be
- * of IPv4, and is 0.0.0.0:0 if it is not known.
+ * @id is the number of a socket in the protocol, unique in this guest. @device is the device that
+ * carries the socket. An address has room for IPv6 and may be an IPv4 address; 0.0.0.0:0 means that
+ * the address is unknown.
  */
 
 #undef TRACE_SYSTEM
@@ -18,8 +18,8 @@
 #include <linux/tracepoint.h>
 
 /*
- * The link with a backend was connected or lost, or has failed: it could not be
- * set up, or the backend broke the rules of the commands ring.
+ * The link with a backend was connected or lost, or it failed: it could not be set up, or the
+ * backend broke the rules of the commands ring.
  */
 TRACE_EVENT(xensock_link,
 	TP_PROTO(const char *device, unsigned int backend, const char *state,
@@ -59,7 +59,7 @@ TRACE_EVENT(xensock_request,
 		  __get_str(command), __entry->id)
 );
 
-/* The backend has answered it. */
+/* The backend has answered a request. */
 TRACE_EVENT(xensock_response,
 	TP_PROTO(u32 req_id, const char *command, u64 id, int error),
 	TP_ARGS(req_id, command, id, error),
@@ -102,14 +102,14 @@ DECLARE_EVENT_CLASS(xensock_stream,
 		  __entry->peer, __entry->error)
 );
 
-/* What became of the connection that a stream socket has asked for. */
+/* The connection attempt of a stream socket has succeeded or failed. */
 DEFINE_EVENT(xensock_stream, xensock_connect,
 	TP_PROTO(const char *device, u64 id, const struct sockaddr_in6 *local,
 		 const struct sockaddr_in6 *peer, int error),
 	TP_ARGS(device, id, local, peer, error)
 );
 
-/* A program has accepted a connection, or there will be none for an ACCEPT. */
+/* A program has accepted a connection, or an ACCEPT has failed. */
 DEFINE_EVENT(xensock_stream, xensock_accept,
 	TP_PROTO(const char *device, u64 id, const struct sockaddr_in6 *local,
 		 const struct sockaddr_in6 *peer, int error),
@@ -117,8 +117,8 @@ DEFINE_EVENT(xensock_stream, xensock_accept,
 );
 
 /*
- * Whether a socket of AF_INET or AF_INET6 is the backend's, and why; @reason is
- * one of net.xensock.decisions.
+ * A socket of AF_INET or AF_INET6 was given to the backend or left native. @reason is one of
+ * net.xensock.decisions.
  */
 TRACE_EVENT(xensock_decision,
 	TP_PROTO(const char *reason, const char *transport,
@@ -139,8 +139,8 @@ TRACE_EVENT(xensock_decision,
 );
 
 /*
- * A direction of a data ring was to grow, or to shrink, to so many bytes; @error
- * is what the backend has said.
+ * The frontend asked to grow or shrink one direction of a data ring to @bytes bytes. @error is the
+ * backend's answer.
  */
 TRACE_EVENT(xensock_resize,
 	TP_PROTO(u64 id, bool out, u32 bytes, int error),
@@ -162,8 +162,8 @@ TRACE_EVENT(xensock_resize,
 );
 
 /*
- * A socket was ended, though neither the program nor the network has done it:
- * the link is lost, or the backend broke the rules of the data ring.
+ * A socket has ended and neither the program nor the network ended it: the link is lost, or the
+ * backend broke the rules of the data ring.
  */
 TRACE_EVENT(xensock_error,
 	TP_PROTO(u64 id, int error, const char *what),

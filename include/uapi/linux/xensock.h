@@ -5,17 +5,18 @@
 /*
  * XenSock: sockets whose calls are carried out by the backend domain.
  *
- * socket(AF_XENSOCK, SOCK_STREAM, 0) gives a socket that behaves like a TCP
- * socket of the backend domain, with SOCK_DGRAM like a UDP socket. Its addresses
- * are struct sockaddr_in with sin_family AF_INET, or struct sockaddr_in6 with
+ * socket(AF_XENSOCK, SOCK_STREAM, 0) makes a socket that behaves like a TCP
+ * socket of the backend domain. With SOCK_DGRAM it behaves like a UDP socket.
+ * Its addresses are struct sockaddr_in with sin_family AF_INET, or struct
+ * sockaddr_in6 with AF_INET6.
+ *
+ * The protocol IPPROTO_XENSOCK makes the same sockets under AF_INET and
  * AF_INET6.
  *
- * IPPROTO_XENSOCK gives the same under AF_INET and AF_INET6.
- *
- * Other headers of the kernel have these numbers too, and later ones of the C
- * library may. A program that needs <linux/in.h>, <netinet/in.h> or <sys/socket.h>
- * includes it before this file: a name that is a macro by then cannot become an
- * enumerator.
+ * Other kernel headers define these numbers too, and later C libraries may. A
+ * program that needs <linux/in.h>, <netinet/in.h> or <sys/socket.h> includes
+ * that header before this file: a name that this file has made a macro can no
+ * longer become an enumerator.
  */
 #ifndef AF_XENSOCK
 #define AF_XENSOCK	46

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The tracepoints of the backend; rust/kernel/xen/trace/xensock_back.rs is how
- * they are called.
+ * The tracepoints of the backend. rust/kernel/xen/trace/xensock_back.rs calls
+ * them.
  */
 
 #define CREATE_TRACE_POINTS

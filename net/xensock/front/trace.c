@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The tracepoints of the guest; rust/kernel/xen/trace/xensock_front.rs is how
- * they are called.
+ * The tracepoints of the guest. rust/kernel/xen/trace/xensock_front.rs calls
+ * them.
  */
 
 #define CREATE_TRACE_POINTS

@@ -13,14 +13,14 @@
 
 #ifdef CONFIG_RUST_SOCKET_ABSTRACTIONS
 
-/* What a control group's programs are told when a program closes such a socket. */
+/* Runs the BPF programs of the control group for a socket that a program closes. */
 __rust_helper void rust_helper_inet_sock_released(struct sock *sk)
 {
 	if (!sk->sk_kern_sock)
 		BPF_CGROUP_RUN_PROG_INET_SOCK_RELEASE(sk);
 }
 
-/* Whoever may listen at a port for one protocol may do so for another. */
+/* Binds without the capability check: a port granted for one protocol is granted for another. */
 __rust_helper int rust_helper_sock_bind_permitted(struct socket *sock,
 						  struct sockaddr_unsized *addr, int len)
 {
@@ -33,7 +33,7 @@ __rust_helper int rust_helper_sock_bind_permitted(struct socket *sock,
 	return __inet_bind(sock->sk, addr, len, flags);
 }
 
-/* The ioctls that are for all sockets of a family, whatever their protocol. */
+/* Runs an ioctl that all sockets of the family support, whatever their protocol. */
 __rust_helper int rust_helper_inet_any_ioctl(struct socket *sock, unsigned int cmd,
 					     unsigned long arg)
 {
@@ -49,7 +49,7 @@ __rust_helper bool rust_helper_net_is_broadcast(struct net *net, __be32 addr)
 	return inet_addr_type(net, addr) == RTN_BROADCAST;
 }
 
-/* As IP_LOCAL_PORT_RANGE has it. */
+/* Returns the range in the format of IP_LOCAL_PORT_RANGE. */
 __rust_helper u32 rust_helper_net_local_ports(const struct net *net)
 {
 	int low, high;
@@ -68,10 +68,7 @@ __rust_helper void *rust_helper_net_generic(const struct net *net, unsigned int 
 	return net_generic(net, id);
 }
 
-/*
- * Registers a protocol under AF_INET or AF_INET6, by the family of its
- * operations.
- */
+/* Registers a protocol under AF_INET or AF_INET6, according to the family of its operations. */
 __rust_helper int rust_helper_inet_any_register_protosw(struct inet_protosw *p)
 {
 	INIT_LIST_HEAD(&p->list);
@@ -82,7 +79,7 @@ __rust_helper int rust_helper_inet_any_register_protosw(struct inet_protosw *p)
 	if (p->ops->family != PF_INET)
 		return -EAFNOSUPPORT;
 	inet_register_protosw(p);
-	/* It only says in the log that it has not. */
+	/* inet_register_protosw() reports a failure in the log only. */
 	return list_empty(&p->list) ? -EEXIST : 0;
 }
 

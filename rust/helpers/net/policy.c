@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the guest's own policy says of a socket: programs of BPF in its control
- * group, and security modules. They are asked about the socket of TCP or UDP
- * that another one stands in for, where TCP and UDP ask them.
+ * The guest's own policy for a socket: BPF programs of its control group, and security modules.
+ * They are asked about the TCP or UDP socket that another socket stands in for, at the points where
+ * TCP and UDP ask them.
  */
 
 #include <linux/bpf-cgroup.h>
@@ -37,8 +37,8 @@ __rust_helper int rust_helper_sock_may_send(struct socket *sock, struct msghdr *
 }
 
 /*
- * inet_bind_sk() and inet6_bind_sk(): the programs may change the address, and
- * spare the program the need of a capability, which @flags says.
+ * As in inet_bind_sk() and inet6_bind_sk(): BPF programs may change the address, and may set @flags
+ * so that bind() needs no capability.
  */
 __rust_helper int rust_helper_sk_ask_bind(struct sock *sk, struct sockaddr_unsized *addr,
 					  int len, u32 *flags)
@@ -48,7 +48,7 @@ __rust_helper int rust_helper_sk_ask_bind(struct sock *sk, struct sockaddr_unsiz
 	return BPF_CGROUP_RUN_PROG_INET_BIND_LOCK(sk, addr, &len, CGROUP_INET4_BIND, flags);
 }
 
-/* __inet_bind() and __inet6_bind(): the programs look at what @sk is called. */
+/* As in __inet_bind() and __inet6_bind(): BPF programs inspect the local address of @sk. */
 __rust_helper int rust_helper_sk_ask_post_bind(struct sock *sk)
 {
 	int err;
@@ -62,7 +62,7 @@ __rust_helper int rust_helper_sk_ask_post_bind(struct sock *sk)
 	return err;
 }
 
-/* Whoever unhashes a socket expects it to have no port that it does not own. */
+/* Clears the local name: unhashing a socket expects that it has no port that it does not own. */
 __rust_helper void rust_helper_inet_sock_forget_names(struct sock *sk)
 {
 	struct inet_sock *inet = inet_sk(sk);
@@ -88,7 +88,7 @@ __rust_helper bool rust_helper_inet_sock_has_name(const struct sock *sk)
 	return inet->inet_num || inet->inet_rcv_saddr;
 }
 
-/* __inet_stream_connect() and inet_dgram_connect(). */
+/* As in __inet_stream_connect() and inet_dgram_connect(). */
 __rust_helper int rust_helper_sk_ask_connect(struct sock *sk, struct sockaddr_unsized *addr,
 					     int len)
 {
@@ -97,7 +97,7 @@ __rust_helper int rust_helper_sk_ask_connect(struct sock *sk, struct sockaddr_un
 
 	if (!BPF_CGROUP_PRE_CONNECT_ENABLED(sk))
 		return 0;
-	/* UDP does it by itself. */
+	/* The pre_connect() of UDP takes the lock itself. */
 	if (locks)
 		lock_sock(sk);
 	err = sk->sk_prot->pre_connect(sk, addr, len);
@@ -106,7 +106,7 @@ __rust_helper int rust_helper_sk_ask_connect(struct sock *sk, struct sockaddr_un
 	return err;
 }
 
-/* udp_sendmsg() and udpv6_sendmsg(); @from has room for the address to send from. */
+/* As in udp_sendmsg() and udpv6_sendmsg(). @from receives the source address. */
 __rust_helper int rust_helper_sk_ask_sendmsg(struct sock *sk, struct sockaddr *addr, int len,
 					     struct in6_addr *from)
 {
@@ -115,7 +115,7 @@ __rust_helper int rust_helper_sk_ask_sendmsg(struct sock *sk, struct sockaddr *a
 	return BPF_CGROUP_RUN_PROG_UDP4_SENDMSG_LOCK(sk, addr, &len, from);
 }
 
-/* udp_recvmsg() and udpv6_recvmsg(). */
+/* As in udp_recvmsg() and udpv6_recvmsg(). */
 __rust_helper void rust_helper_sk_ask_recvmsg(struct sock *sk, struct sockaddr *addr, int len)
 {
 	if (sk->sk_family == AF_INET6)
@@ -124,7 +124,7 @@ __rust_helper void rust_helper_sk_ask_recvmsg(struct sock *sk, struct sockaddr *
 		BPF_CGROUP_RUN_PROG_UDP4_RECVMSG_LOCK(sk, addr, &len);
 }
 
-/* inet_getname() and inet6_getname(). */
+/* As in inet_getname() and inet6_getname(). */
 __rust_helper void rust_helper_sk_ask_name(struct sock *sk, struct sockaddr *addr, int len,
 					   bool peer)
 {
@@ -140,7 +140,7 @@ __rust_helper void rust_helper_sk_ask_name(struct sock *sk, struct sockaddr *add
 	release_sock(sk);
 }
 
-/* Whether there are programs that look at the packets of a socket. */
+/* Returns true if BPF programs inspect the packets of the socket. */
 __rust_helper bool rust_helper_sk_has_packet_filter(struct sock *sk)
 {
 #ifdef CONFIG_CGROUP_BPF

@@ -86,7 +86,7 @@ __rust_helper void rust_helper_sk_set_reuseport(struct sock *sk, bool on)
 	sk->sk_reuseport = on;
 }
 
-/* Whether a program wants to know when data arrived. */
+/* Returns true if a program wants the arrival time of data. */
 __rust_helper bool rust_helper_sk_wants_timestamp(const struct sock *sk)
 {
 	return sock_flag(sk, SOCK_RCVTSTAMP) ||
@@ -98,7 +98,7 @@ __rust_helper s64 rust_helper_ktime_get_real_ns(void)
 	return ktime_get_real_ns();
 }
 
-/* Says it, in the form that the program has asked for. */
+/* Puts the arrival time into @msg, in the form that the program asked for. */
 __rust_helper void rust_helper_sk_put_timestamp(struct msghdr *msg, struct sock *sk, s64 ns)
 {
 	struct scm_timestamping_internal tss = { .ts[0] = ns_to_ktime(ns) };
@@ -106,7 +106,7 @@ __rust_helper void rust_helper_sk_put_timestamp(struct msghdr *msg, struct sock 
 	tcp_recv_timestamp(msg, sk, &tss);
 }
 
-/* What SO_TXREHASH does, which is for TCP only. */
+/* Does what SO_TXREHASH does, which is limited to TCP. */
 __rust_helper void rust_helper_sk_set_txrehash(struct sock *sk, int val)
 {
 	u8 rehash = val;
@@ -162,13 +162,13 @@ __rust_helper void rust_helper_sk_wake_async(const struct sock *sk, int how, int
 	sk_wake_async(sk, how, band);
 }
 
-/* Whether it was said which way packets have to go. */
+/* Returns true if the socket is bound to an interface or has a mark. */
 __rust_helper bool rust_helper_sk_has_route(const struct sock *sk)
 {
 	return READ_ONCE(sk->sk_bound_dev_if) || READ_ONCE(sk->sk_mark);
 }
 
-/* Asks for SIGIO at the next sk_write_space(). */
+/* Requests a SIGIO at the next sk_write_space(). */
 __rust_helper void rust_helper_sk_want_space(struct sock *sk)
 {
 	struct socket_wq *wq;
@@ -177,7 +177,7 @@ __rust_helper void rust_helper_sk_want_space(struct sock *sk)
 	wq = rcu_dereference(sk->sk_wq);
 	if (wq) {
 		set_bit(SOCKWQ_ASYNC_NOSPACE, &wq->flags);
-		/* Pairs with the barrier in the waker: look for room after this. */
+		/* Pairs with the barrier in the waker. The caller looks for room after this. */
 		smp_mb__after_atomic();
 	}
 	rcu_read_unlock();
@@ -219,10 +219,7 @@ __rust_helper __poll_t rust_helper_inet_csk_listen_poll(const struct sock *sk)
 	return inet_csk_listen_poll(sk);
 }
 
-/*
- * Has a socket that listens count one connection more, or one fewer, among those
- * that wait, as if its queue had changed.
- */
+/* Adds a connection to the accept queue length of a listening socket, or removes one. */
 __rust_helper void rust_helper_inet_csk_count_waiting(struct sock *sk, bool more)
 {
 	spinlock_t *lock = &inet_csk(sk)->icsk_accept_queue.rskq_lock;
@@ -236,8 +233,8 @@ __rust_helper void rust_helper_inet_csk_count_waiting(struct sock *sk, bool more
 }
 
 /*
- * What sk_user_data points to, of a socket whose sk_callback_lock is held, if it
- * has this flag and no other: BPF has others of its own beside it.
+ * Returns what sk_user_data points to if its only flag is SK_USER_DATA_NOCOPY, else NULL: BPF has
+ * flags of its own. The caller holds sk_callback_lock.
  */
 __rust_helper void *rust_helper_sk_user_data_nocopy_locked(const struct sock *sk)
 {
@@ -276,8 +273,8 @@ __rust_helper bool rust_helper_sk_busy_loop_timeout(struct sock *sk, unsigned lo
 static_assert(TCP_URG_VALID == 0x0100);
 
 /*
- * Reads the urgent pointer of a connection and its state if they are not *@seq
- * and *@data, and which byte is received next, *@next.
+ * Returns false if the urgent pointer of a connection and its state are still *@seq and *@data.
+ * Otherwise reads both, and the sequence number of the next byte to receive into *@next.
  */
 __rust_helper bool rust_helper_tcp_urgent_news(struct sock *sk, u32 *seq, u16 *data, u32 *next)
 {
@@ -294,8 +291,8 @@ __rust_helper bool rust_helper_tcp_urgent_news(struct sock *sk, u32 *seq, u16 *d
 }
 
 /*
- * Says whether @sk is a TCP socket that does not listen, and whose lock no program
- * has. Then who holds it has the spinlock.
+ * Returns true if @sk is a TCP socket that does not listen and whose lock no task owns. The holder
+ * of the spinlock then holds the socket.
  */
 __rust_helper bool rust_helper_tcp_is_unowned(struct sock *sk)
 {
@@ -317,8 +314,8 @@ __rust_helper void rust_helper_tcp_unlock_bh(struct sock *sk)
 }
 
 /*
- * As sk_send_sigurg(), for those who do not keep @sk from being closed: file and
- * socket are freed after a grace period of RCU.
+ * Does what sk_send_sigurg() does, for callers that do not keep @sk from being closed: file and
+ * socket are freed after an RCU grace period.
  */
 __rust_helper void rust_helper_sk_send_sigurg(struct sock *sk)
 {
@@ -338,8 +335,8 @@ __rust_helper void rust_helper_sk_send_sigurg(struct sock *sk)
 }
 
 /*
- * What tells the sender of @size bytes with MSG_ZEROCOPY that they were copied,
- * by rust_helper_sk_zerocopy_end(), or NULL if there is no room for it.
+ * Makes the notification for @size bytes sent with MSG_ZEROCOPY, which says that they were copied.
+ * rust_helper_sk_zerocopy_end() completes it. Returns NULL if there is no room.
  */
 __rust_helper struct ubuf_info *rust_helper_sk_zerocopy_begin(struct sock *sk, size_t size)
 {
@@ -378,7 +375,7 @@ __rust_helper long rust_helper_tcp_mem_pressure(void)
 	return READ_ONCE(sysctl_tcp_mem[1]);
 }
 
-/* What SIOCOUTQ says of a connection. */
+/* Returns the value of SIOCOUTQ for a connection. */
 __rust_helper size_t rust_helper_sk_unacked(struct sock *sk)
 {
 	int unacked;

@@ -15,7 +15,7 @@
 
 #ifdef CONFIG_RUST_SOCKET_ABSTRACTIONS
 
-/* Casts keep bindgen from seeing these: rust/kernel/net/family.rs repeats them. */
+/* The casts hide these from bindgen: rust/kernel/net/family/poll.rs repeats the values. */
 static_assert((__force u32)EPOLLIN == 0x0001);
 static_assert((__force u32)EPOLLPRI == 0x0002);
 static_assert((__force u32)EPOLLOUT == 0x0004);
@@ -48,14 +48,14 @@ __rust_helper long rust_helper_strncpy_from_sockptr(char *dst, sockptr_t src, si
 	return strncpy_from_sockptr(dst, src, count);
 }
 
-/* An address of @sock, which has a protocol: see getname in struct proto_ops. */
+/* Reads an address of @sock, which has a protocol: see getname in struct proto_ops. */
 __rust_helper int rust_helper_sock_getname(struct socket *sock, struct sockaddr *addr,
 					   int peer)
 {
 	return READ_ONCE(sock->ops)->getname(sock, addr, peer);
 }
 
-/* setsockopt(2) with a value in the kernel. */
+/* setsockopt(2) with a value in kernel memory. */
 __rust_helper int rust_helper_sock_setsockopt_kernel(struct socket *sock, int level,
 						     int optname, const void *optval,
 						     unsigned int optlen)
@@ -65,8 +65,8 @@ __rust_helper int rust_helper_sock_setsockopt_kernel(struct socket *sock, int le
 }
 
 /*
- * Counts a datagram of a UDP socket that was received and then dropped, as UDP
- * itself counts one for which there is no room.
+ * Counts a datagram that a UDP socket received and then dropped, as UDP counts one that it has no
+ * room for.
  */
 __rust_helper void rust_helper_udp_count_drop(struct sock *sk)
 {
@@ -85,7 +85,7 @@ __rust_helper const struct cred *rust_helper_revert_creds(const struct cred *cre
 	return revert_creds(cred);
 }
 
-/* Whose a socket is, that has no file and that nobody uses. */
+/* Sets the owner of a socket that has no file and is not used yet. */
 __rust_helper void rust_helper_sock_set_owner(struct socket *sock, const struct cred *cred)
 {
 	struct inode *inode = SOCK_INODE(sock);
@@ -97,8 +97,8 @@ __rust_helper void rust_helper_sock_set_owner(struct socket *sock, const struct 
 }
 
 /*
- * Gives the user who has made the outermost user namespace that the current task
- * is in, but for the initial one: whoever is in there, that user answers for it.
+ * Stores the owner of the outermost user namespace around the current task, below the initial one.
+ * That user answers for every user inside. Returns false in the initial user namespace.
  */
 __rust_helper bool rust_helper_current_ns_maker(kuid_t *maker)
 {
@@ -112,7 +112,7 @@ __rust_helper bool rust_helper_current_ns_maker(kuid_t *maker)
 	return true;
 }
 
-/* What __inet_bind() asks. */
+/* Does the port check of __inet_bind(). */
 __rust_helper bool rust_helper_net_may_bind(struct net *net, u16 port)
 {
 	return !inet_port_requires_bind_service(net, port) ||
