@@ -131,12 +131,14 @@ def shell():
     """A shell for a person at dom0's console, with one guest beside it."""
     config = "/run/xen/g1.cfg"
     with open(config, "w") as file:
-        file.write(guest.CONFIG.format(name="g1", type="pv", kernel=f"{guest.IMAGES}/kernel", memory=256, vcpus=1, extra="shell", vif="",
-                                       ramdisk=f"{guest.IMAGES}/initrd", config=""))
+        file.write(guest.CONFIG.format(name="g1", type="pv", memory=256, vcpus=1, extra="shell", vif="",
+                                       kernel=f"{guest.IMAGES}/kernel", ramdisk=f"{guest.IMAGES}/initrd",
+                                       config=""))
     subprocess.run(
-        "modprobe xensock_back; xl create -q -p /run/xen/g1.cfg && xensock attach g1 && xl unpause g1; "
-        "echo; echo 'This is dom0 (192.0.2.1). xl console g1 gives the guest, Ctrl-] comes back; "
-        "exit switches off.'; setsid -c bash -l </dev/hvc0 >/dev/hvc0 2>&1", shell=True, check=False)
+        "modprobe xensock_back; xl create -q -p /run/xen/g1.cfg && "
+        f"xensock attach g1 connect-allow='{guest.REACH}' && xl unpause g1; "
+        "echo; echo 'This is dom0 (192.0.2.1), which the guest g1 may reach. xl console g1 gives the guest, "
+        "Ctrl-] comes back; exit switches off.'; setsid -c bash -l </dev/hvc0 >/dev/hvc0 2>&1", shell=True, check=False)
 
 
 def heartbeat():
