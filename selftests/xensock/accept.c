@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* accept(): one connection after another, whose they are, none is lost. */
+/* accept(): one connection after another, their addresses, and that none is lost. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -44,7 +44,7 @@ static void works(struct __test_metadata *_metadata, int fd,
 	EXPECT_EQ(8, send(fd, data, 8, 0));
 	EXPECT_STREQ("ok 8", puppet_do(peer, "recv 8 2"));
 	EXPECT_STREQ("ok 8", puppet_do(peer, "send 8 1"));
-	/* It may be one that does not wait. */
+	/* The socket may be non-blocking. */
 	EXPECT_TRUE(wait_readable(fd, 8));
 	EXPECT_EQ(8, recv_all(fd, data, 8));
 	EXPECT_TRUE(stream_check(1, 0, data, 8));
@@ -134,7 +134,7 @@ TEST_F(accept, address_in_too_little_room)
 	}
 }
 
-/* The connection is taken and lost again, as TCP has it. */
+/* The connection is accepted and lost, as with TCP. */
 TEST_F(accept, address_in_bad_memory)
 {
 	socklen_t len = sizeof(struct sockaddr_in);
@@ -227,7 +227,7 @@ TEST_F(accept, rcvtimeo_limits_the_wait)
 	works(_metadata, accept(self->listener, NULL, NULL), &self->peer);
 }
 
-/* No descriptor is free: the connection waits until one is. */
+/* While no descriptor is free, the connection waits. */
 TEST_F(accept, without_a_free_descriptor_loses_nothing)
 {
 	struct rlimit limit, none;
@@ -273,14 +273,14 @@ TEST_F(accept, data_and_end_that_came_before)
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(100, recv_all(fd, data, 100));
 	EXPECT_EQ(0, recv(fd, data, 1, 0));
-	/* Half closed only: ours is still open. */
+	/* Only the peer's direction is closed: our end is still open. */
 	stream_fill(2, 0, data, 100);
 	EXPECT_EQ(100, send(fd, data, 100, 0));
 	EXPECT_EQ(0, close(fd));
 	EXPECT_STREQ("eof 100", puppet_do(&self->peer, "drain 2"));
 }
 
-/* accept() succeeds; the socket says what became of the connection. */
+/* accept() succeeds. The socket reports the reset. */
 TEST_F(accept, reset_that_came_before)
 {
 	struct sockaddr_storage ss;
@@ -290,7 +290,7 @@ TEST_F(accept, reset_that_came_before)
 
 	PEER_CONNECTS();
 	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
-	/* One more, so that it is known to have come: order is kept. */
+	/* Connections keep their order: once this one has come, so has the first. */
 	PEER_CONNECTS();
 	fd = accept(self->listener, (struct sockaddr *)&ss, &len);
 	ASSERT_LE(0, fd);
@@ -331,7 +331,7 @@ TEST_F(accept, sockets_live_longer_than_their_listener)
 	self->listener = -1;
 }
 
-/* One of the backlog goes while others stay. */
+/* Closing one connection of the backlog leaves the others open. */
 TEST_F(accept, closing_one_leaves_the_others)
 {
 	int i, fds[10];

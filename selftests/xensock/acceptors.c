@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Several threads and processes on one listener, signals and kills among them. */
+/* Several threads and processes on one listener, also with signals and kills. */
 #include <errno.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -63,7 +63,7 @@ TEST_F(acceptors, each_thread_gets_a_connection_of_its_own)
 	EXPECT_STREQ("fin 4 rst 0", puppet_do(&self->peer, "ends"));
 }
 
-/* Three have a connection, the fourth sleeps on and gets the next. */
+/* Three threads get a connection. The fourth sleeps on and gets the next one. */
 TEST_F(acceptors, a_thread_without_a_connection_sleeps_on)
 {
 	struct waiter w[WORKERS];
@@ -128,7 +128,7 @@ TEST_F(acceptors, processes_serve_a_swarm)
 	EXPECT_EQ(64, served);
 }
 
-/* It wakes all of them: none may be left behind. */
+/* shutdown() wakes all threads. */
 TEST_F(acceptors, shutdown_wakes_every_thread)
 {
 	struct waiter w[WORKERS];
@@ -143,7 +143,7 @@ TEST_F(acceptors, shutdown_wakes_every_thread)
 	}
 }
 
-/* A descriptor less is no end: the call holds the listener. */
+/* Closing the descriptor does not end the call, which holds the listener. */
 TEST_F(acceptors, close_leaves_a_thread_in_its_call)
 {
 	struct waiter w;
@@ -157,7 +157,7 @@ TEST_F(acceptors, close_leaves_a_thread_in_its_call)
 	fd = waiter_end(&w);
 	EXPECT_LE(0, fd);
 	close(fd);
-	/* That was the listener's last use. */
+	/* That call was the last user of the listener. */
 	EXPECT_TRUE(puppet_refused(&self->peer, self->port));
 }
 
@@ -187,7 +187,7 @@ TEST_F(acceptors, a_signal_with_sa_restart_does_not)
 	EXPECT_LE(0, waiter_end(&w));
 }
 
-/* A wait with a limit is never restarted. */
+/* A wait with a time limit is never restarted. */
 TEST_F(acceptors, a_signal_ends_a_wait_with_a_limit)
 {
 	struct waiter w;
@@ -213,7 +213,7 @@ static long in_interrupted_accepts(struct waiter *w)
 			return -1;
 		if (fd < 0)
 			continue;
-		/* The peer hears which of them it was. */
+		/* The peer is told which acceptor this is. */
 		echo_all(fd);
 		accepted++;
 	}

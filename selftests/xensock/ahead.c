@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Listeners that nobody connects to keep nothing from others: what a frontend
- * has asked for ahead it gives back when that is short. Whoever was refused
- * something tries again.
+ * Listeners without clients keep nothing from others: a frontend gives back
+ * what it has asked for in advance when it runs short. A caller that was
+ * refused tries again.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -19,7 +19,7 @@ FIXTURE(ahead) {
 	int fds[CONNECTIONS];
 };
 
-/* Until it is not refused any more for want of something. */
+/* Repeats the call until it is no longer refused for lack of resources. */
 static int insist(int (*open_one)(int from), int from)
 {
 	__u64 end = now_msec() + WAIT_LIMIT_MSEC;
@@ -69,7 +69,7 @@ FIXTURE_TEARDOWN(ahead)
 	puppet_close(&self->peer);
 }
 
-/* Whoever has got nothing for what it has asked for ahead asks again after a while. */
+/* A listener whose requests in advance were refused asks again after a while. */
 static bool becomes_quiet(int listener)
 {
 	__u64 end = now_msec() + WAIT_LIMIT_MSEC;
@@ -107,7 +107,7 @@ TEST_F_TIMEOUT(ahead, is_given_back, 120)
 		self->fds[i] = insist(open_client, self->peer.port);
 		ASSERT_LE(0, self->fds[i]) TH_LOG("%d: %m", i);
 	}
-	/* Nothing that was given back is missing. */
+	/* Everything that was given back is available again. */
 	for (i = 0; i < LISTENERS; i++) {
 		EXPECT_TRUE(becomes_quiet(self->listeners[i]));
 		serves(_metadata, self->listeners[i], &self->peer, 4);
@@ -119,7 +119,7 @@ TEST_F_TIMEOUT(ahead, is_given_back, 120)
 		serves(_metadata, self->listeners[i], &self->peer, 9);
 }
 
-/* One connection is in each place that may be given back at the time. */
+/* At each place that may be given back there is one connection. */
 TEST_F_TIMEOUT(ahead, what_has_come_stays, 120)
 {
 	unsigned int i, round;

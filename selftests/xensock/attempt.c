@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Says what becomes of calls: "ok" or the name of the error, a line for each.
+ * Prints the result of calls, one line each: "ok" or the name of the error.
  *
  *   attempt CALL HOST PORT [[CALL] HOST PORT]...
- *       connect and bind do what they say; start connects, and does not wait;
- *       datagram connects one of those; from
- *       binds to any port before that; serve binds and listens; share does so
- *       with SO_REUSEPORT; talk sends a byte from a server to a client, both of
- *       them ours
- *   attempt crowd HOST PORT       connects --sockets sockets, says how many
- *   attempt listeners HOST        the same with listening ones
- *   attempt keep HOST PORT        a connection to an echo that goes on, with
- *                                 an "ok" for each byte
+ *       connect and bind are the system calls; start connects without waiting;
+ *       datagram connects a datagram socket; from binds to any port first;
+ *       serve binds and listens; share does so with SO_REUSEPORT; talk sends a
+ *       byte from a server to a client, both of them ours
+ *   attempt crowd HOST PORT       connects --sockets sockets, prints how many
+ *   attempt listeners HOST        the same with listening sockets
+ *   attempt keep HOST PORT        keeps a connection to an echo, and prints
+ *                                 "ok" for each byte
  *   attempt stay [CALL] HOST PORT serves, and stays
- *   attempt algorithm NAME...     has TCP control congestion by it
- *   attempt join GROUP...         sockets that join groups, one each
- *   attempt peers HOST PORT...    connects a datagram socket to one after the
- *                                 other, and says what is the error of sending
- *   attempt member GROUP...       the same, with ports; and stays, says errors
- *   attempt mail HOST             a datagram to each of --sockets addresses of
- *                                 IPv4, from that one on
+ *   attempt algorithm NAME...     sets TCP_CONGESTION
+ *   attempt join GROUP...         joins groups, with a socket for each
+ *   attempt peers HOST PORT...    connects a datagram socket to one peer after
+ *                                 the other, and prints the error of sending
+ *   attempt member GROUP...       as join, with ports; stays and prints errors
+ *   attempt mail HOST             sends a datagram to each of --sockets IPv4
+ *                                 addresses, the first of which is HOST
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -61,7 +60,7 @@ static int bind_any(int fd, sa_family_t family, socklen_t len)
 	return bind(fd, (struct sockaddr *)&any, len);
 }
 
-/* A socket on which that was done, or -1. */
+/* Makes a socket and does @call on it. Returns the socket or -1. */
 static int attempt(const char *call, const struct sockaddr *to, socklen_t len)
 {
 	int family = opt.family == AF_INET ? to->sa_family : opt.family;
@@ -173,7 +172,7 @@ static bool algorithm(const char *name)
 	return done;
 }
 
-/* The socket, with a port if it @binds, or -1. */
+/* Joins @group. Returns the socket, which has a port if @binds, or -1. */
 static int join(const char *group, bool binds)
 {
 	struct sockaddr_storage to;
@@ -245,7 +244,7 @@ static bool mail(const char *host)
 
 	for (i = 0; i < opt.sockets; i++) {
 		to.sin_addr.s_addr = htonl(first + i);
-		/* An error is what became of one before. */
+		/* The error is that of an earlier datagram. */
 		for (tries = 0; sendto(fd, "x", 1, 0, (struct sockaddr *)&to,
 				       sizeof(to)) != 1; tries++)
 			if (tries == 100)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The link of a backend by hand. See back.h. */
+/* The link of a user-space backend. See back.h. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +46,7 @@ static unsigned int front_number(const char *name)
 	return xs_read(path, value, sizeof(value)) ? strtoul(value, NULL, 10) : 0;
 }
 
-/* It closes if it does not want to go on; at the very first it may not have begun. */
+/* A frontend that gives up closes. Before INITIALISING it may not have begun yet. */
 static bool wait_front(enum state state, unsigned int msec)
 {
 	__u64 until = now_msec() + msec;
@@ -133,7 +133,7 @@ struct response back_response(const struct request *r, int ret)
 		.id = r->id,
 	};
 
-	/* The address really bound. */
+	/* The address that was bound. */
 	if (r->cmd == BIND && !ret) {
 		memcpy(response.addr, r->bind.addr, sizeof(response.addr));
 		response.len = r->bind.len;

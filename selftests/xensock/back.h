@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A XenSock backend by hand, in the user space of dom0, where no driver for the
- * device is loaded.
+ * A XenSock backend in the user space of dom0, where no driver for the device
+ * is loaded.
  */
 #ifndef XENSOCK_SELFTEST_BACK_H
 #define XENSOCK_SELFTEST_BACK_H
@@ -10,7 +10,7 @@
 
 #include "raw.h"
 
-/* There is one, with one link at a time. */
+/* The backend. A program has one, with one link at a time. */
 struct back {
 	unsigned int domid;
 	char front[64];
@@ -20,31 +20,31 @@ struct back {
 	__u32 *words;
 	__u32 req_cons;
 	__u32 rsp_prod;
-	/* The news page and its channel, if rings share one. */
+	/* The news page and its channel, if rings share a channel. */
 	char *news;
 	__u32 news_port;
 };
 
 extern struct back back;
-/* There was a SIGTERM. */
+/* Set by SIGTERM. */
 extern atomic_int back_is_over;
 
 void back_init(unsigned int domid);
-/* A node of our own directory; NULL removes it. */
+/* Writes a node of our own directory. NULL removes the node. */
 void back_node(const char *name, const char *value);
-/* An offer without features, to a frontend that waits for one. */
+/* Makes an offer without features to a frontend that waits for one. */
 bool back_begin(void);
-/* The frontend takes it, within this time, and the link is up. */
+/* Returns true if the frontend takes the offer within this time and the link is up. */
 bool back_finish(unsigned int msec);
-/* Says that it is at an end, and shares nothing of the link any more. */
+/* Closes the link and shares nothing of it any more. */
 void back_end(void);
 
 void *back_slot(__u32 index);
 void back_publish(__u32 rsp_prod);
-/* The answer as a good backend gives it. */
+/* The response of a backend that keeps the rules. */
 struct response back_response(const struct request *r, int ret);
 void back_respond(const struct request *r, int ret);
-/* The next request, if there is one. */
+/* Takes the next request. Returns false if there is none. */
 bool back_take(struct request *r);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a backend may put into the ring of a datagram socket. See raw.h. */
+/* Frames that a backend may put into the ring of a datagram socket. See raw.h. */
 #include <string.h>
 
 #include "raw.h"
@@ -10,7 +10,7 @@
 static const struct {
 	const char *how;
 	struct frame frame;
-	__u32 prod;	/* 0: whatever the frame takes */
+	__u32 prod;	/* 0: the length of the frame */
 } frames[] = {
 	{ "frame-good", { .len = 5, .addr = IPV4, .addr_len = 16 }, 0 },
 	{ "frame-stall", { .len = 5, .addr = IPV4, .addr_len = 16 }, 0 },
@@ -46,7 +46,7 @@ static const struct {
 	{ "frame-prod-back", { 0 }, -8U },
 };
 
-/* What is behind the header in some of them; in the others it is zeroes. */
+/* The info behind the header in some of the frames; in the others it is all zeroes. */
 static const struct {
 	const char *how;
 	struct info info;
@@ -54,7 +54,7 @@ static const struct {
 	{ "frame-info-flags", { .flags = 16 } },
 	{ "frame-info-local", { .local = IPV4, .local_len = 15 } },
 	{ "frame-info-to", { .to = { 1 }, .to_len = 16 } },
-	/* The number of an error, where it comes from, and its type. */
+	/* flags is the number of an error, tos its origin, ttl its type. */
 	{ "frame-report-good", { .flags = 111, .tos = 2, .ttl = 3 } },
 	{ "frame-report-offender", { .flags = 111, .tos = 2, .local = { 1 },
 				     .to = { 16 } } },

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* bind(): the port that one gets, and every reason for getting none. */
+/* bind(): the port that a socket gets, and every reason for failure. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <sys/socket.h>
@@ -40,7 +40,7 @@ static void serves(struct __test_metadata *_metadata, int listener,
 	EXPECT_STREQ("eof 0", puppet_do(peer, "drain 1"));
 }
 
-/* A port that was free a moment ago. */
+/* Returns a port that was free a moment ago. */
 static unsigned int free_port(void)
 {
 	int fd = new_socket(0);
@@ -152,10 +152,10 @@ TEST_F(bind, taken_port_is_eaddrinuse)
 	ASSERT_LE(0, second);
 	EXPECT_EQ(-1, bind_to(self->fd, opt.host, port));
 	EXPECT_EQ(EADDRINUSE, errno);
-	/* All addresses include the one that is taken. */
+	/* The wildcard includes the address that is taken. */
 	EXPECT_EQ(-1, bind_to(self->fd, ANY_HOST, port));
 	EXPECT_EQ(EADDRINUSE, errno);
-	/* Another program's, in the backend's domain itself. */
+	/* A port of another program, in the backend's domain itself. */
 	EXPECT_EQ(-1, bind_to(self->fd, opt.host, opt.port + PEER_ECHO));
 	EXPECT_EQ(EADDRINUSE, errno);
 	EXPECT_EQ(0, local_port(self->fd));
@@ -222,7 +222,7 @@ TEST_F(bind, bad_addresses)
 	EXPECT_EQ(0, bind_to(self->fd, opt.host, 0));
 }
 
-/* As old programs do it: only the wildcard goes without a family. */
+/* Old programs bind like this: only the wildcard may lack a family. */
 TEST_F(bind, wildcard_without_a_family)
 {
 	struct sockaddr_in sin = { .sin_family = AF_UNSPEC };
@@ -253,7 +253,7 @@ TEST_F(bind, connects_from_there)
 	EXPECT_STREQ(expected, puppet_do(&self->peer, "peer"));
 }
 
-/* Twice from the same port, each to another of the peer's. */
+/* Connects twice from the same port, each time to another port of the peer. */
 TEST_F(bind, connects_from_there_again)
 {
 	unsigned int port;
@@ -267,7 +267,7 @@ TEST_F(bind, connects_from_there_again)
 		port = local_port(self->fd);
 		EXPECT_EQ(0, connect_to(self->fd, opt.host, other.port));
 		EXPECT_STREQ("ok", puppet_do(&other, "accept"));
-		/* The peer closes first: the port is free at once. */
+		/* The peer closes first, so the port is free at once. */
 		EXPECT_STREQ("ok", puppet_do(&other, "close"));
 		ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 		close(self->fd);
@@ -276,7 +276,7 @@ TEST_F(bind, connects_from_there_again)
 	}
 }
 
-/* Its own choice of a port outlives the connection, an automatic one not. */
+/* A bound port outlives the connection, an automatic one does not. */
 TEST_F(bind, unspec_keeps_what_was_bound)
 {
 	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
@@ -308,7 +308,7 @@ TEST_F(bind, a_failed_connect_keeps_what_was_bound)
 	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
 }
 
-/* Ports below 1024 are for those who may administer the network. */
+/* Ports below 1024 need CAP_NET_BIND_SERVICE. */
 TEST_F(bind, privileged_port_is_eacces)
 {
 	ASSERT_EQ(0, setuid(65534));
@@ -325,7 +325,7 @@ static int reuse(int fd, int option)
 	return setsockopt(fd, SOL_SOCKET, option, &(int){ 1 }, sizeof(int));
 }
 
-/* A server starts again while a connection of its former life goes on. */
+/* A server restarts while a connection of its predecessor goes on. */
 TEST_F(bind, reuseaddr_for_a_server_that_starts_again)
 {
 	int listener = new_socket(0), fd;
@@ -337,7 +337,7 @@ TEST_F(bind, reuseaddr_for_a_server_that_starts_again)
 	port = local_port(listener);
 	fd = puppet_visit(&self->peer, listener, 0);
 	ASSERT_LE(0, fd);
-	/* Not while the other one listens, whatever was set. */
+	/* SO_REUSEADDR does not help while the other socket listens. */
 	ASSERT_EQ(0, reuse(self->fd, SO_REUSEADDR));
 	EXPECT_EQ(-1, bind_to(self->fd, opt.host, port));
 	EXPECT_EQ(EADDRINUSE, errno);
@@ -372,7 +372,7 @@ TEST_F(bind, reuseport_shares_when_both_ask)
 	self->fd = new_socket(0);
 }
 
-/* Nobody gets connections of another user's server by this. */
+/* SO_REUSEPORT gives nobody the connections of another user's server. */
 TEST_F(bind, reuseport_shares_with_the_same_user)
 {
 	unsigned int port;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Options that a socket keeps to itself: sizes of buffers, time limits, low
- * water marks, what it says of itself; and that accepted sockets inherit them.
+ * Options that stay at the socket: buffer sizes, time limits, low water marks,
+ * information about the socket; and that accepted sockets inherit them.
  */
 #include <errno.h>
 #include <linux/sockios.h>
@@ -59,7 +59,7 @@ TEST_F(buffers, say_twice_what_was_set)
 			EXPECT_EQ(0, set(self->fd, options[i], bytes));
 			EXPECT_EQ(2 * bytes, get(self->fd, options[i]));
 		}
-		/* Never nothing, never more than the system allows. */
+		/* The size is never zero and never more than the system allows. */
 		EXPECT_EQ(0, set(self->fd, options[i], 0));
 		EXPECT_LT(1024, get(self->fd, options[i]));
 		EXPECT_EQ(0, set(self->fd, options[i], 0x7fffffff));
@@ -83,7 +83,7 @@ TEST_F(buffers, can_be_set_on_a_connection)
 	EXPECT_EQ(100, recv_all(self->fd, data, 100));
 }
 
-/* Whatever the size, all of a stream comes through. */
+/* A stream comes through completely with any size. */
 TEST_F(buffers, of_any_size_carry_everything)
 {
 	static const int sizes[] = { 1, 4096, 50000, 2000000 };
@@ -98,7 +98,7 @@ TEST_F(buffers, of_any_size_carry_everything)
 		ASSERT_EQ(0, set(fd, SO_RCVBUF, sizes[i]));
 		ASSERT_EQ(0, connect_to(fd, opt.host, opt.port + PEER_ECHO));
 		memset(echo, 0, sizeof(echo));
-		/* No more is under way than even the smallest can hold. */
+		/* No more bytes are under way than even the smallest buffer can hold. */
 		for (sent = 0; sent < whole; sent += 1000) {
 			ASSERT_EQ(1000, send_all(fd, data + sent, 1000));
 			ASSERT_EQ(1000, recv_all(fd, echo + sent, 1000));
@@ -109,7 +109,7 @@ TEST_F(buffers, of_any_size_carry_everything)
 	}
 }
 
-/* What a program allows itself is all that is taken of it, whoever carries it. */
+/* A small send buffer takes little data, whoever carries it. */
 TEST_F(buffers, small_ones_take_little)
 {
 	__u64 taken;
@@ -121,7 +121,7 @@ TEST_F(buffers, small_ones_take_little)
 	EXPECT_GT(200000, taken);
 	EXPECT_LT(4096, taken);
 	puppet_do(&self->peer, "recv %llu 1", taken);
-	/* And on a connection that had its buffers before. */
+	/* The same on a connection that had its buffers before the option was set. */
 	close(self->fd);
 	self->fd = new_socket(0);
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
@@ -130,7 +130,7 @@ TEST_F(buffers, small_ones_take_little)
 	EXPECT_GT(300000, fill_socket(self->fd, 1, 4096));
 }
 
-/* Each byte counts, and not the calls. */
+/* The limit counts bytes, not calls. */
 TEST_F(buffers, small_ones_take_few_tiny_pieces)
 {
 	__u64 taken;
@@ -144,14 +144,14 @@ TEST_F(buffers, small_ones_take_few_tiny_pieces)
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2)) TH_LOG("%s", self->peer.line);
 }
 
-/* What is said to fit fits, in the first call already. */
+/* The first call already takes as much as the buffer size promises. */
 TEST_F(buffers, one_send_fills_them)
 {
 	static char data[1 << 20];
 	int i, said;
 	ssize_t n;
 
-	/* Of the usual size, set before, and set while connected. */
+	/* The usual size, a size set before connecting, and one set while connected. */
 	for (i = 0; i < 3; i++) {
 		close(self->fd);
 		self->fd = new_socket(0);
@@ -164,7 +164,7 @@ TEST_F(buffers, one_send_fills_them)
 		said = get(self->fd, SO_SNDBUF);
 		stream_fill(1, 0, data, sizeof(data));
 		n = send(self->fd, data, sizeof(data), MSG_DONTWAIT);
-		/* Of what is said a part is for what there is besides. */
+		/* A part of the reported size is for overhead. */
 		EXPECT_LE(said / 2, n) TH_LOG("%d: %zd of %d", i, n, said);
 		puppet_do(&self->peer, "recv %zd 1", n);
 		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2)) TH_LOG("%s", self->peer.line);
@@ -233,7 +233,7 @@ TEST_F(buffers, time_limits_of_every_call)
 	EXPECT_EQ(-1, recv(self->fd, &c, 1, 0));
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_LE(AT_LEAST_OF(50), now_msec() - began);
-	/* None again: the call waits for its data. */
+	/* Without a time limit the call waits for its data. */
 	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVTIMEO, &none,
 				sizeof(none)));
 	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
@@ -277,7 +277,7 @@ static bool writable_within(int fd, int msec)
 	return poll(&pfd, 1, msec) == 1;
 }
 
-/* Who polls is not told to write while that much was not sent. */
+/* Writes while poll reports room. The result is the number of bytes not yet sent. */
 static int write_while_told(int fd)
 {
 	char data[500] = { 0 };
@@ -294,7 +294,7 @@ TEST_F(buffers, not_sent_low_water_mark)
 {
 	int lowat = 4000, i, fd, listener = open_listener(1, 0);
 
-	/* Set before, while connected, and inherited. */
+	/* Set before connecting, set while connected, and inherited. */
 	for (i = 0; i < 3; i++) {
 		fd = new_socket(0);
 		if (i == 0)
@@ -315,7 +315,7 @@ TEST_F(buffers, not_sent_low_water_mark)
 						sizeof(lowat)));
 		EXPECT_GE(lowat, write_while_told(fd)) TH_LOG("%d", i);
 		EXPECT_FALSE(writable_within(fd, 0));
-		/* There is room enough: a larger mark says so at once. */
+		/* There is room: a larger mark makes the socket writable at once. */
 		lowat = 0;
 		EXPECT_EQ(0, setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat,
 					sizeof(lowat)));
@@ -356,7 +356,7 @@ TEST_F(buffers, what_a_socket_says_of_itself)
 		close(fds[i]);
 }
 
-/* Nobody can set them. */
+/* Read-only options. */
 TEST_F(buffers, what_can_only_be_read)
 {
 	static const int options[] = {
@@ -405,7 +405,7 @@ TEST_F(buffers, accepted_sockets_inherit)
 	EXPECT_EQ(12, tv.tv_sec);
 	EXPECT_EQ(0, getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, &len));
 	EXPECT_EQ(13, tv.tv_sec);
-	/* The mark is in force: nine bytes are not enough. */
+	/* The low water mark applies: nine bytes are not enough. */
 	EXPECT_STREQ("ok 9", puppet_do(&self->peer, "send 9 1"));
 	ASSERT_TRUE(wait_readable(fd, 9));
 	EXPECT_EQ(POLLOUT | POLLWRNORM, poll_now(fd));

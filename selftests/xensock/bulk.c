@@ -11,14 +11,14 @@
 
 #define LARGEST 1048576
 
-/* Sizes spread evenly over the orders of magnitude, small ones included. */
+/* Sizes are spread evenly over the orders of magnitude, small ones included. */
 static size_t random_size(__u64 *state)
 {
 	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
 	return 1 + (*state >> 33) % (1UL << ((*state >> 27) % 21));
 }
 
-/* A fixture, because only tests that have one can have a time limit. */
+/* Only tests with a fixture can have a time limit. */
 FIXTURE(bulk) {
 	int fd;
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Programs of BPF for a control group of the test's own, written out
- * instruction by instruction: no compiler and no library is needed.
+ * BPF programs for a control group of the test's own, written instruction by instruction: neither a
+ * compiler nor a library is needed.
  */
 #ifndef XENSOCK_SELFTEST_CGROUP_BPF_H
 #define XENSOCK_SELFTEST_CGROUP_BPF_H
@@ -28,7 +28,7 @@
 #define LOAD(DST, SRC, OFF)	INSN(BPF_LDX | BPF_MEM | BPF_W, DST, SRC, OFF, 0)
 #define STORE(DST, OFF, SRC)	INSN(BPF_STX | BPF_MEM | BPF_W, DST, SRC, OFF, 0)
 #define STORE_IMM(DST, OFF, IMM) INSN(BPF_ST | BPF_MEM | BPF_W, DST, 0, OFF, IMM)
-/* Skips so many instructions unless the register has this value, compared as 32 bits. */
+/* Skips N instructions unless the low 32 bits of the register are IMM. */
 #define SKIP_UNLESS(REG, IMM, N) INSN(BPF_JMP32 | BPF_JNE | BPF_K, REG, 0, N, IMM)
 #define SKIP_IF_ZERO(REG, N)	INSN(BPF_JMP | BPF_JEQ | BPF_K, REG, 0, N, 0)
 #define CALL(FUNC)		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, FUNC)
@@ -42,7 +42,7 @@ static inline int bpf(int cmd, union bpf_attr *attr)
 	return syscall(__NR_bpf, cmd, attr, sizeof(*attr));
 }
 
-/* A control group that this process is in until it is left. */
+/* A control group. This process is in it from cgroup_open() to cgroup_close(). */
 struct cgroup {
 	char mount[64];
 	char path[96];
@@ -62,7 +62,7 @@ static inline int enter(const char *path)
 	return error;
 }
 
-/* The errno of what fails. */
+/* Returns 0 or the errno of the step that failed. */
 static inline int cgroup_open(struct cgroup *cgroup)
 {
 	snprintf(cgroup->mount, sizeof(cgroup->mount), "/tmp/cgroup-%d", getpid());
@@ -83,7 +83,7 @@ static inline void cgroup_close(struct cgroup *cgroup)
 	rmdir(cgroup->mount);
 }
 
-/* Attaches a program; it goes with the control group. The errno of what fails. */
+/* Attaches a program, which is freed with the control group. Returns 0 or an errno. */
 static inline int attach_program(const struct cgroup *cgroup, __u32 type, __u32 where,
 				 const struct bpf_insn *insns, size_t count)
 {
@@ -120,7 +120,7 @@ static inline int attach_program(const struct cgroup *cgroup, __u32 type, __u32 
 		       ARRAY_LEN(insns_)); \
 })
 
-/* A number that programs add to, or -1. */
+/* Makes a counter that programs add to. Returns its file or -1. */
 static inline int open_count(void)
 {
 	union bpf_attr attr = {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/* See fuzz.h: chance, and what both ends put into memory by it. */
+/* Random numbers, and what both fuzzers write into memory by them. See fuzz.h. */
 #include <arpa/inet.h>
 #include <string.h>
 
 #include "fuzz.h"
 #include "util.h"
 
-/* splitmix64: seeds that are next to each other have nothing in common */
+/* splitmix64: neighbouring seeds give unrelated streams */
 __u64 chance_next(struct chance *x)
 {
 	__u64 z = x->state += 0x9e3779b97f4a7c15ULL;
@@ -111,7 +111,7 @@ static void *scribble(void *arg)
 	while (!s->stop) {
 		for (i = below(&s->chance, 200); i; i--)
 			s->write(s);
-		/* The other end is to come to something in between. */
+		/* Gives the other end time to do something in between. */
 		nap(below(&s->chance, 500));
 	}
 	return NULL;

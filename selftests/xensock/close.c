@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* close(): what the peer then sees, and who else keeps the socket open. */
+/* close(): what the peer sees of it, and who else keeps the socket open. */
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -69,7 +69,7 @@ TEST_F(close, with_data_unread_is_a_reset)
 	EXPECT_STREQ("err 104 0", puppet_do(&self->peer, "drain 1"));
 }
 
-/* More comes after the close: nobody will read it, the peer must know. */
+/* More data comes after the close. Nobody will read it, so the peer gets a reset. */
 TEST_F(close, peer_that_goes_on_sending_is_reset)
 {
 	CLOSES();
@@ -107,7 +107,7 @@ TEST(never_connected)
 	}
 }
 
-/* The socket is open as long as one descriptor is. */
+/* The socket is open as long as one descriptor is open. */
 #define STILL_OPEN(fd) do {						\
 	char __data[8];							\
 									\
@@ -166,7 +166,7 @@ TEST_F(close, not_while_it_is_on_its_way)
 	STILL_OPEN(fd);
 	EXPECT_EQ(0, close(fd));
 	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
-	/* Thrown away unreceived, it is closed too. */
+	/* A file that is discarded before it is received is closed too. */
 	fd = puppet_connect(&self->peer, 0);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, send_fd(pair[0], fd));
@@ -176,7 +176,7 @@ TEST_F(close, not_while_it_is_on_its_way)
 	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
 }
 
-/* A process that ends closes as close() does. */
+/* Exiting closes the socket as close() does. */
 TEST_F(close, at_exit)
 {
 	int status;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* connect(): every way to be given an address, and every answer to it. */
+/* connect(): every way to give an address, and every answer. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
@@ -18,7 +18,7 @@ FIXTURE(connect) {
 FIXTURE_SETUP(connect)
 {
 	ASSERT_TRUE(puppet_open(&self->peer, 0));
-	/* A port that was open a moment ago is closed for certain. */
+	/* A port that was open a moment ago and is certainly closed now. */
 	ASSERT_TRUE(puppet_open(&self->closed, 0));
 	ASSERT_STREQ("ok", puppet_do(&self->closed, "unlisten"));
 	self->fd = new_socket(0);
@@ -74,7 +74,7 @@ TEST_F(connect, nonblocking_to_listener)
 	ASSERT_TRUE(wait_poll(self->fd, POLLOUT, &revents));
 	EXPECT_EQ(POLLOUT, revents);
 	EXPECT_EQ(0, so_error(self->fd));
-	/* The call that finds it done says so once. */
+	/* The first call after the connection is established returns 0, once. */
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
 	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
 	EXPECT_EQ(EISCONN, errno);
@@ -93,7 +93,7 @@ TEST_F(connect, nonblocking_to_closed_port_by_so_error)
 	EXPECT_EQ(POLLOUT | POLLERR | POLLHUP, revents);
 	EXPECT_EQ(ECONNREFUSED, so_error(self->fd));
 	EXPECT_EQ(0, so_error(self->fd));
-	/* The error is spent: the attempt's end is all that is left to say. */
+	/* SO_ERROR has cleared the error, so connect() can only say that the attempt is over. */
 	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
 	EXPECT_EQ(ECONNABORTED, errno);
 	set_nonblock(self->fd, false);
@@ -185,7 +185,7 @@ TEST_F(connect, black_hole_with_sndtimeo)
 	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
 	EXPECT_EQ(EINPROGRESS, errno);
 	EXPECT_LE(AT_LEAST_OF(200), now_msec() - began);
-	/* A blocking call after it waits for the same attempt. */
+	/* A blocking call made later waits for the same attempt. */
 	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
 	EXPECT_EQ(EALREADY, errno);
 }
@@ -208,7 +208,7 @@ TEST_F(connect, no_way_there)
 	works(_metadata, self->fd, &self->peer);
 }
 
-/* What is wrong without asking anybody a call says at once, blocking or not. */
+/* Errors that are known locally are returned at once, blocking or not. */
 TEST_F(connect, nonblocking_and_no_way_there)
 {
 	set_nonblock(self->fd, true);
@@ -223,7 +223,7 @@ TEST_F(connect, nonblocking_and_no_way_there)
 	works(_metadata, self->fd, &self->peer);
 }
 
-/* Two sockets share a port, and no other is allowed: only one can have the peer. */
+/* Two sockets share a port and may have no other: only one can connect to the peer. */
 TEST_F(connect, no_port_is_left)
 {
 	int on = 1, nonblock, other;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What recvmsg() says beside the data, and what SO_PEEK_OFF makes of MSG_PEEK. */
+/* Control messages of recvmsg(), and SO_PEEK_OFF with MSG_PEEK. */
 #include <errno.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -43,7 +43,7 @@ static int get(int fd, int level, int option)
 	return getsockopt(fd, level, option, &value, &len) ? -errno : value;
 }
 
-/* Receives, and returns what was said of a kind: -1 if nothing was. */
+/* Receives data. Returns the value of a control message, or -1 if there is none. */
 static int recv_int(int fd, int flags, void *data, size_t len, int level, int type)
 {
 	char control[256];
@@ -126,7 +126,7 @@ TEST_F(control, peek_offset_of_a_stream)
 	EXPECT_EQ(30, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
 	EXPECT_EQ(20, recv(self->fd, data, 20, MSG_PEEK));
 	EXPECT_TRUE(stream_check(1, 30, data, 20));
-	/* What is taken moves it back, but not below zero. */
+	/* Reading moves the offset back, but not below zero. */
 	EXPECT_EQ(40, recv(self->fd, data, 40, 0));
 	EXPECT_TRUE(stream_check(1, 0, data, 40));
 	EXPECT_EQ(10, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
@@ -166,7 +166,7 @@ TEST_F(control, peek_offset_waits_for_what_comes)
 	EXPECT_EQ(5, recv(self->fd, data, 10, 0));
 }
 
-/* Receives one byte, and says whether it came with a time between the two. */
+/* Receives one byte. Returns true if its timestamp is between @from and now. */
 static bool is_stamped(int fd, int type, time_t from)
 {
 	char control[256], data;
@@ -186,7 +186,7 @@ static bool is_stamped(int fd, int type, time_t from)
 	return at >= from - 1 && at <= time(NULL) + 1;
 }
 
-/* Of SO_TIMESTAMPING: the time of what arrives, as the kernel sees it. */
+/* Flags of SO_TIMESTAMPING: the kernel's time of arrival. */
 #define RX_SOFTWARE (1 << 3 | 1 << 4)
 
 static const struct {
@@ -197,7 +197,7 @@ static const struct {
 	{ SO_TIMESTAMPING, RX_SOFTWARE }, { SO_TIMESTAMPING_NEW, RX_SOFTWARE },
 };
 
-/* The kernel begins to take the time a moment after it was asked to. */
+/* The kernel begins to take timestamps a moment after the request. */
 static bool becomes_stamped(struct puppet *peer, int fd, int type)
 {
 	time_t from = time(NULL);
@@ -256,7 +256,7 @@ TEST(timestamps_of_datagrams)
 		time_t now = time(NULL);
 
 		ASSERT_EQ(0, set(to, SOL_SOCKET, option, stamps[i].value));
-		/* Here, too, it may take a moment. */
+		/* This, too, may take a moment. */
 		for (n = 0, stamped = false; n < 1000 && !stamped; n++) {
 			EXPECT_EQ(1, send_to(from, opt.host, local_port(to), "!", 1));
 			stamped = is_stamped(to, option, now);
@@ -266,7 +266,7 @@ TEST(timestamps_of_datagrams)
 		EXPECT_EQ(1, send_to(from, opt.host, local_port(to), "!", 1));
 		EXPECT_FALSE(is_stamped(to, option, now)) TH_LOG("%d", option);
 	}
-	/* Times of what is sent are the backend's, which does not tell. */
+	/* Transmit timestamps are the backend's, and it does not report them. */
 	if (opt.family != AF_INET) {
 		EXPECT_EQ(-1, set(to, SOL_SOCKET, SO_TIMESTAMPING, 1 << 1 | RX_SOFTWARE));
 		EXPECT_EQ(EOPNOTSUPP, errno);

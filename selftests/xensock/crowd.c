@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The peer as a client of the program under test, as many times as asked. */
+/* The peer as a client of the program under test, as often as requested. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -45,8 +45,8 @@ int crowd_open(struct crowd *c, unsigned int port, unsigned int more)
 }
 
 /*
- * Each of them sends a stream of its own and then, when all have, gets it
- * back from the other side. Gives how many did.
+ * Each connection sends a stream of its own and, when all have sent, gets it
+ * back from the other side. Returns the number of connections that did.
  */
 unsigned int crowd_chorus(struct crowd *c, size_t bytes)
 {
@@ -76,9 +76,9 @@ void crowd_close(struct crowd *c)
 }
 
 /*
- * Waits until each of them has been ended by the other side. A listener that
- * closes while a handshake ends may leave a connection that only we know of:
- * to send something (@poke) shows that.
+ * Waits until the other side has ended each connection. A listener that closes
+ * while a handshake ends may leave a connection that only we know of: sending a
+ * byte (@poke) reveals that.
  */
 void crowd_ends(struct crowd *c, bool poke, unsigned int *fins,
 		unsigned int *resets)
@@ -112,7 +112,7 @@ struct client {
 	int error;
 };
 
-/* A stream there and back, then each end finishes. */
+/* Sends a stream and gets it back, then each end finishes. */
 static int visit(const struct client *c, char *out, char *in)
 {
 	int error = 0, fd = connect_out(opt.host, c->port, 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Datagrams: what is sent in one call is received in one call, or not at all. */
+/* Datagrams: what one call sends, one call receives as a whole, or not at all. */
 #include <arpa/inet.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -11,7 +11,7 @@
 static char out[LONGEST + 1], in[LONGEST + 1];
 
 FIXTURE(datagram) {
-	int from;	/* connected with the other */
+	int from;	/* connected to @to */
 	int to;
 	unsigned int port;
 };
@@ -50,7 +50,7 @@ TEST_F(datagram, any_length)
 	}
 }
 
-/* Both halves of any ring wrap many times. */
+/* The datagrams wrap both halves of any ring many times. */
 TEST_F(datagram, many_of_any_length)
 {
 	__u64 random = opt.seed;
@@ -138,7 +138,7 @@ TEST_F(datagram, what_does_not_fit_is_cut_off)
 			  recvmsg(self->to, &msg, cases[i].flags))
 			TH_LOG("case %zu", i);
 		EXPECT_EQ(cases[i].shown, msg.msg_flags) TH_LOG("case %zu", i);
-		/* The rest of it is gone. */
+		/* The rest of the datagram is gone. */
 		EXPECT_EQ(-1, recv(self->to, in, 1, MSG_DONTWAIT));
 		EXPECT_EQ(EAGAIN, errno) TH_LOG("case %zu", i);
 	}
@@ -183,7 +183,7 @@ TEST_F(datagram, scattered_and_gathered)
 	EXPECT_EQ(800, recvmsg(self->to, &msg, 0));
 	EXPECT_TRUE(stream_check(1, 0, in, 400));
 	EXPECT_TRUE(stream_check(1, 600, in + 600, 400));
-	/* No piece at all is a datagram too. */
+	/* Zero buffers are a datagram too. */
 	msg.msg_iovlen = 0;
 	EXPECT_EQ(0, sendmsg(self->from, &msg, 0));
 	EXPECT_EQ(0, recv(self->to, in, sizeof(in), 0));
@@ -224,7 +224,7 @@ TEST_F(datagram, several_in_one_call)
 	EXPECT_EQ(10, done);
 }
 
-/* By several calls; the first says where it goes. */
+/* One datagram from several calls with MSG_MORE. The first call has the address. */
 TEST_F(datagram, put_together)
 {
 	struct sockaddr_in to = address(opt.host, self->port);
@@ -239,13 +239,13 @@ TEST_F(datagram, put_together)
 	EXPECT_EQ(1000, recv(self->to, in, sizeof(in), 0));
 	EXPECT_TRUE(stream_check(1, 0, in, 1000));
 
-	/* Of nothing, with nothing at the end. */
+	/* A datagram that begins with an empty part. */
 	EXPECT_EQ(0, send(self->from, "", 0, MSG_MORE));
 	EXPECT_EQ(3, send(self->from, "end", 3, MSG_MORE));
 	EXPECT_EQ(0, send(self->from, "", 0, 0));
 	EXPECT_EQ(3, recv(self->to, in, sizeof(in), 0));
 
-	/* Without a peer. */
+	/* Without a peer or an address. */
 	EXPECT_EQ(-1, send(fd, out, 10, MSG_MORE));
 	EXPECT_EQ(EDESTADDRREQ, errno);
 	stream_fill(2, 0, out, 2000);
@@ -255,7 +255,7 @@ TEST_F(datagram, put_together)
 	EXPECT_EQ(2000, recv(self->to, in, sizeof(in), 0));
 	EXPECT_TRUE(stream_check(2, 0, in, 2000));
 
-	/* Too long: nothing is left of it. */
+	/* Too long: the whole datagram is discarded. */
 	EXPECT_EQ(60000, send(self->from, out, 60000, MSG_MORE));
 	EXPECT_EQ(-1, send(self->from, out, 6000, 0));
 	EXPECT_EQ(EMSGSIZE, errno);
@@ -271,7 +271,7 @@ TEST_F(datagram, as_a_file)
 	EXPECT_EQ(6, write(self->from, "file 1", 6));
 	EXPECT_EQ(0, write(self->from, "", 0));
 	EXPECT_EQ(4, read(self->to, in, 4));
-	/* write() of nothing does not get as far as the socket... */
+	/* write() of zero bytes does not reach the socket... */
 	EXPECT_EQ(1, send(self->from, "x", 1, 0));
 	EXPECT_EQ(0, read(self->to, in, 0));
 	EXPECT_EQ(0, ioctl(self->to, FIONREAD, &value));
@@ -328,7 +328,7 @@ TEST_F(datagram, bad_memory)
 		EXPECT_EQ(EFAULT, errno);
 		EXPECT_EQ(-1, recv(self->to, cases[i].at, cases[i].len, 0));
 		EXPECT_EQ(EFAULT, errno);
-		/* It is lost. */
+		/* The datagram is lost. */
 		EXPECT_EQ(-1, recv(self->to, in, 1, MSG_DONTWAIT));
 		EXPECT_EQ(EAGAIN, errno);
 	}
@@ -346,7 +346,7 @@ TEST_F(datagram, who_waits_is_woken)
 	EXPECT_EQ(0, waiter_end(&w));
 }
 
-/* Before it has an address, too. */
+/* Before the socket has an address. */
 TEST_F(datagram, who_waits_without_a_port_is_woken)
 {
 	struct waiter w = { 0 };
@@ -384,7 +384,7 @@ TEST_F(datagram, a_signal_interrupts)
 	EXPECT_EQ(5, waiter_end(&w));
 }
 
-/* Somebody who does not receive loses datagrams, and stops nobody. */
+/* A socket that does not receive loses datagrams and blocks nobody. */
 TEST_F(datagram, too_many_are_lost_whole)
 {
 	int i, n = 0, last = -1, number;
@@ -395,7 +395,7 @@ TEST_F(datagram, too_many_are_lost_whole)
 		memcpy(out, &i, sizeof(i));
 		ASSERT_EQ(1000, send(self->from, out, 1000, 0));
 	}
-	/* The first of them have come, and what has come is as it was. */
+	/* The first datagrams have arrived, and unchanged. */
 	while (recv(self->to, in, sizeof(in), n ? MSG_DONTWAIT : 0) == 1000) {
 		memcpy(&number, in, sizeof(number));
 		ASSERT_LT(last, number);
@@ -409,7 +409,7 @@ TEST_F(datagram, too_many_are_lost_whole)
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_LE(20, n);
 	EXPECT_GE(all, n);
-	/* Those on their way may be there still. */
+	/* Datagrams still under way may come first. */
 	EXPECT_EQ(4, send(self->from, "last", 4, 0));
 	do
 		i = recv(self->to, in, sizeof(in), 0);
@@ -428,7 +428,7 @@ static long in_flood(struct waiter *w)
 	return i;
 }
 
-/* Threads that share a socket do not mix their datagrams up. */
+/* Two threads that share a socket do not mix up their datagrams. */
 TEST_F(datagram, two_threads_send)
 {
 	struct waiter w = { 0 }, v = { 0 };
@@ -466,7 +466,7 @@ TEST_F(datagram, there_and_back)
 	}
 }
 
-/* What was sent is sent, whether or not somebody closes. */
+/* A datagram that was sent arrives even if the socket is closed at once. */
 TEST_F(datagram, closing_loses_nothing)
 {
 	int i, fd;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the tests of datagrams share. They need no peer: two sockets of one
- * program talk with each other, by way of the address that the peer has. Over
- * AF_XENSOCK that is another domain, so that nothing has arrived when a call
- * returns: whoever looks has to wait first, as a program has to anyway.
+ * Shared by the datagram tests. They need no peer: two sockets of one program
+ * exchange datagrams, by way of the peer's address. Over AF_XENSOCK that
+ * address belongs to another domain, so nothing has arrived yet when a call
+ * returns: a test has to wait for a datagram, as a program has to anyway.
  *
- * An error that only the network knows is told by sendto() itself over UDP, and
- * by the next call over AF_XENSOCK: refusal() takes it from either.
+ * If only the network knows of an error, sendto() itself returns it over UDP,
+ * and the next call returns it over AF_XENSOCK: refusal() handles both.
  */
 #ifndef XENSOCK_SELFTEST_DATAGRAM_H
 #define XENSOCK_SELFTEST_DATAGRAM_H
@@ -19,20 +19,20 @@
 
 #include "util.h"
 
-/* The longest of UDP over IPv4. */
+/* The longest payload of UDP over IPv4. */
 #define LONGEST 65507
 
 static inline int new_datagram(int flags)
 {
 	int fd = socket(opt.family, SOCK_DGRAM | flags, 0);
 
-	/* A test that waits for what does not come fails, and does not hang. */
+	/* A test that waits for a missing datagram fails and does not hang. */
 	if (fd >= 0)
 		set_timeout(fd, SO_RCVTIMEO, WAIT_LIMIT_MSEC);
 	return fd;
 }
 
-/* Of IPv6: over AF_XENSOCK the first address decides. */
+/* A socket for IPv6. Over AF_XENSOCK the first address decides. */
 static inline int new_datagram6(void)
 {
 	int fd = socket(opt.family == AF_INET ? AF_INET6 : opt.family,
@@ -42,7 +42,7 @@ static inline int new_datagram6(void)
 	return fd;
 }
 
-/* Bound to a port of the system's choice. */
+/* Returns a socket bound to a port that the system chooses. */
 static inline int open_datagram(void)
 {
 	int fd = new_datagram(0);
@@ -54,7 +54,7 @@ static inline int open_datagram(void)
 	return fd;
 }
 
-/* A port that was open a moment ago, and has nobody now. */
+/* Returns a port that was open a moment ago and is closed now. */
 static inline unsigned int closed_port(void)
 {
 	int fd = open_datagram();
@@ -78,7 +78,7 @@ static inline bool wait_input(int fd)
 	return wait_poll(fd, POLLIN, NULL);
 }
 
-/* The errno of a datagram that cannot be sent there; 0 if it can. */
+/* Returns the errno of sending a datagram there, or 0 if that succeeds. */
 static inline int refusal(int fd, const char *host, unsigned int port)
 {
 	struct pollfd pfd = { .fd = fd };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What goes with datagrams: control messages of both directions, corks. */
+/* Control messages of datagrams in both directions, and corks. */
 #include <arpa/inet.h>
 #include <linux/udp.h>
 #include <netinet/in.h>
@@ -24,7 +24,7 @@
 
 static char data[65536];
 
-/* A message that is sent or received, with room for control messages. */
+/* A message to send or to receive, with room for control messages. */
 struct mail {
 	char control[512] __attribute__((aligned(8)));
 	struct iovec iov;
@@ -58,7 +58,7 @@ static void mail_add_int(struct mail *m, int level, int type, int value)
 	mail_add(m, level, type, &value, sizeof(value));
 }
 
-/* Returns what was received, or -errno. */
+/* Returns the length of the datagram received, or -errno. */
 static ssize_t mail_recv(struct mail *m, int fd, int flags)
 {
 	ssize_t n;
@@ -81,7 +81,7 @@ static void *mail_find(struct mail *m, int level, int type, size_t len)
 	return NULL;
 }
 
-/* A number that is told, or -1. */
+/* Returns the value of a control message, or -1. */
 static int mail_int(struct mail *m, int level, int type)
 {
 	int *value = mail_find(m, level, type, sizeof(int));
@@ -109,7 +109,7 @@ static int get(int fd, int level, int name)
 	return getsockopt(fd, level, name, &value, &len) ? -errno : value;
 }
 
-/* The errno of a datagram: told by sendmsg(), or by the next call. */
+/* Returns the errno of a datagram, from sendmsg() itself or from the next call. */
 static int mail_refusal(struct mail *m, int fd)
 {
 	struct pollfd pfd = { .fd = fd };
@@ -119,14 +119,14 @@ static int mail_refusal(struct mail *m, int fd)
 	return poll(&pfd, 1, WAIT_LIMIT_MSEC) == 1 ? so_error(fd) : 0;
 }
 
-/* What is said to an address that the system has not: it depends on the routes. */
+/* Errors for a source address that the system does not have. Which one depends on the routes. */
 static bool is_no_source(int error)
 {
 	return error == EINVAL || error == ENETUNREACH;
 }
 
 FIXTURE(control) {
-	int from;	/* connected with the other */
+	int from;	/* connected to @to */
 	int to;
 	unsigned int port;
 };
@@ -171,7 +171,7 @@ TEST_F(control, told_what_was_asked_for)
 	for (i = 0; i < 3; i++) {
 		stream_fill(i, 0, data, 1000 * i);
 		EXPECT_EQ(1000 * i, send(self->from, data, 1000 * i, 0));
-		/* Looked at, and taken. */
+		/* Peeks at the datagram, then reads it. */
 		EXPECT_EQ(1000 * i, mail_recv(&m, self->to, MSG_PEEK));
 		EXPECT_EQ(77, mail_int(&m, SOL_IP, IP_TTL));
 		EXPECT_EQ(1000 * i, mail_recv(&m, self->to, 0));
@@ -230,7 +230,7 @@ TEST_F(control, said_of_one_datagram)
 		EXPECT_EQ(10, mail_recv(&m, self->to, 0));
 		EXPECT_EQ(tos, mail_tos(&m));
 		EXPECT_EQ(tos / 51 + 1, mail_int(&m, SOL_IP, IP_TTL));
-		/* The next is as the socket has it. */
+		/* The next datagram uses the socket's own value. */
 		EXPECT_EQ(10, send(self->from, data, 10, 0));
 		EXPECT_EQ(10, mail_recv(&m, self->to, 0));
 		EXPECT_EQ(0, mail_tos(&m));
@@ -238,7 +238,7 @@ TEST_F(control, said_of_one_datagram)
 	}
 }
 
-/* As servers do that are bound to all addresses. */
+/* Servers that are bound to all addresses answer like this. */
 TEST_F(control, sent_from_an_address)
 {
 	struct in_pktinfo info = {};
@@ -261,7 +261,7 @@ TEST_F(control, sent_from_an_address)
 	EXPECT_EQ(10, mail_recv(&m, self->to, 0));
 }
 
-/* What was told of a datagram, sent back as it is. */
+/* The received control message is sent back unchanged. */
 TEST_F(control, answered_from_where_it_came_to)
 {
 	struct in_pktinfo *told, info;
@@ -300,7 +300,7 @@ TEST_F(control, cut_into_segments)
 		EXPECT_EQ(i < 3 ? 1000 : 500, recv(self->to, data, sizeof(data), 0));
 		EXPECT_TRUE(stream_check(1, 1000 * i, data, i < 3 ? 1000 : 500));
 	}
-	/* By the option, and not for one that says otherwise. */
+	/* Segments by the option, unless a control message overrides it. */
 	EXPECT_EQ(0, get(self->from, SOL_UDP, UDP_SEGMENT));
 	EXPECT_EQ(EINVAL, set(self->from, SOL_UDP, UDP_SEGMENT, 65536));
 	EXPECT_EQ(EINVAL, set(self->from, SOL_UDP, UDP_SEGMENT, -1));
@@ -381,7 +381,7 @@ TEST_F(control, wrong_messages)
 		if (!wrong[i].error)
 			EXPECT_EQ(10, recv(self->to, data, sizeof(data), 0));
 	}
-	/* One that is longer than there is, or shorter than it can be. */
+	/* A control message that is longer than the buffer, or too short. */
 	mail_init(&m, 10);
 	mail_add_int(&m, SOL_IP, IP_TTL, 9);
 	((struct cmsghdr *)m.control)->cmsg_len = 1000;
@@ -410,7 +410,7 @@ TEST_F(control, corked)
 	EXPECT_EQ(0, set(self->from, SOL_UDP, UDP_CORK, 0));
 	EXPECT_EQ(300, recv(self->to, data, sizeof(data), 0));
 	EXPECT_TRUE(stream_check(1, 0, data, 300));
-	/* Nothing was begun. */
+	/* Uncorking without data sends nothing. */
 	ASSERT_EQ(0, set(self->from, SOL_UDP, UDP_CORK, 1));
 	EXPECT_EQ(0, set(self->from, SOL_UDP, UDP_CORK, 0));
 	EXPECT_EQ(50, send(self->from, data, 50, 0));
@@ -419,7 +419,7 @@ TEST_F(control, corked)
 	EXPECT_EQ(EAGAIN, errno);
 }
 
-/* What is said with the first part counts. */
+/* The control messages of the first part count. */
 TEST_F(control, said_of_one_in_parts)
 {
 	struct mail m;
@@ -455,7 +455,7 @@ TEST_F(control, told_what_was_lost)
 	EXPECT_EQ(-1, mail_int(&m, SOL_SOCKET, SO_RXQ_OVFL));
 	for (i = 0; i < 500; i++)
 		ASSERT_EQ(1000, send(self->from, data, 1000, 0));
-	/* The last of them is behind all that were lost, unless it is itself. */
+	/* The drop count comes with a datagram after the lost ones, unless that is lost itself. */
 	for (i = 0; i < 100; i++) {
 		EXPECT_EQ(1, send(self->from, "!", 1, 0));
 		do
@@ -471,7 +471,7 @@ TEST_F(control, told_what_was_lost)
 }
 
 FIXTURE(control6) {
-	int from;	/* connected with the other */
+	int from;	/* connected to @to */
 	int to;
 	unsigned int port;
 };
@@ -538,7 +538,7 @@ TEST_F(control6, both_ways)
 	EXPECT_TRUE(is_no_source(mail_refusal(&m, self->from)));
 }
 
-/* On streams only those of the socket itself mean anything. */
+/* For streams only the control messages of SOL_SOCKET are interpreted. */
 TEST(of_a_stream)
 {
 	struct puppet peer;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The queue of errors of a datagram socket: what the network says of datagrams
- * that were sent, for programs that set IP_RECVERR.
+ * The error queue of a datagram socket: errors that the network reported for
+ * datagrams sent, for programs that set IP_RECVERR.
  */
-/* linux/errqueue.h takes it for granted. */
+/* linux/errqueue.h needs it and does not include it. */
 #include <time.h>
 
 #include <linux/errqueue.h>
@@ -13,14 +13,14 @@
 #include "kselftest_harness.h"
 #include "datagram.h"
 
-/* As linux/in6.h has it, which netinet/in.h does not let define it. */
+/* As in linux/in6.h, which conflicts with netinet/in.h. */
 #ifndef IPV6_RECVERR
 #define IPV6_RECVERR 25
 #endif
 
 #define ROOM 600
 
-/* One error, as recvmsg() gives it. */
+/* One error, as recvmsg() returns it. */
 struct queued {
 	ssize_t len;
 	int flags;
@@ -77,7 +77,7 @@ static int reports(int fd, int on)
 	return setsockopt(fd, SOL_IP, IP_RECVERR, &on, sizeof(on));
 }
 
-/* The next one, if those before are in the queue still. */
+/* Returns the pending error, while earlier errors are still in the queue. */
 static int pending_error(int fd)
 {
 	__u64 end = now_msec() + WAIT_LIMIT_MSEC;
@@ -126,7 +126,7 @@ TEST_F(errors, nothing_is_queued_at_first)
 	EXPECT_EQ(POLLOUT, poll_now(self->fd) & ~(POLLWRNORM | POLLWRBAND));
 }
 
-/* A socket without a peer is told, which it is not without the option. */
+/* A socket without a peer is told of the error, which needs the option. */
 TEST_F(errors, nobody_there)
 {
 	struct sockaddr_in *sin = (void *)&self->q.to, *from = (void *)&self->q.offender;
@@ -135,7 +135,7 @@ TEST_F(errors, nobody_there)
 	stream_fill(5, 0, data, sizeof(data));
 	ASSERT_EQ(100, send_to(self->fd, opt.host, self->closed, data, 100));
 	EXPECT_EQ(POLLERR, has_errors(self->fd));
-	/* It is pending as any error is, and queued besides. */
+	/* The error is both pending and queued. */
 	EXPECT_EQ(-1, recv(self->fd, data, 1, MSG_DONTWAIT));
 	EXPECT_EQ(ECONNREFUSED, errno);
 	EXPECT_EQ(POLLERR, has_errors(self->fd));
@@ -160,7 +160,7 @@ TEST_F(errors, nobody_there)
 	EXPECT_EQ(0, so_error(self->fd));
 }
 
-/* Who reads the queue is told the error there, and not once more. */
+/* Reading the error from the queue clears the pending error. */
 TEST_F(errors, read_from_the_queue_it_is_over)
 {
 	char c;
@@ -215,7 +215,7 @@ TEST_F(errors, what_does_not_fit_is_cut_off)
 	EXPECT_FALSE(next_error(self->fd, &self->q, ROOM));
 }
 
-/* A datagram comes past an error that nobody has read. */
+/* Reading data skips an error that nobody has read. */
 TEST_F(errors, data_pass_them)
 {
 	int other = open_datagram(), i;
@@ -245,7 +245,7 @@ TEST_F(errors, turned_off_they_go)
 	EXPECT_EQ(0, reports(self->fd, 0));
 	EXPECT_FALSE(next_error(self->fd, &self->q, ROOM));
 	EXPECT_EQ(EAGAIN, errno);
-	/* And a socket without a peer is not told any more. */
+	/* A socket without a peer is no longer told. */
 	so_error(self->fd);
 	ASSERT_EQ(1, send_to(self->fd, opt.host, self->closed, "x", 1));
 	ASSERT_EQ(1, send_to(self->fd, opt.host, local_port(self->fd), "y", 1));
@@ -254,7 +254,7 @@ TEST_F(errors, turned_off_they_go)
 	EXPECT_FALSE(next_error(self->fd, &self->q, ROOM));
 }
 
-/* The queue is part of the receive buffer: it does not grow without end. */
+/* The queue is charged to the receive buffer, so its size is limited. */
 TEST_F(errors, as_many_as_have_room)
 {
 	int i, small = 4096, count = 0;
@@ -272,7 +272,7 @@ TEST_F(errors, as_many_as_have_room)
 	EXPECT_GT(100, count);
 }
 
-/* Of IPv6 it is another option, and another message. */
+/* IPv6 has an option and a message of its own. */
 static int open_datagram6(void)
 {
 	int fd = new_datagram6();

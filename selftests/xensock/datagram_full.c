@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A data ring that is full, as hostile_back leaves it: it takes nothing of the
- * first socket before there is another. Exit status 0 if all is as it should be.
+ * A full data ring, as hostile_back leaves it: the backend takes nothing of the
+ * first socket until there is a second one. Exit status 0 if all checks pass.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -61,7 +61,7 @@ int main(int argc, char **argv)
 	pthread_kill(w.thread, SIGUSR1);
 	must(waiter_end(&w) < 0 && errno == EINTR);
 
-	/* Receiving goes on. Another socket has the ring emptied. */
+	/* Receiving still works. A second socket makes the backend empty the ring. */
 	must(recv(fd, data, sizeof(data), 0) == 5);
 	must(waiter_start(&w, in_one_send, fd));
 	other = new_datagram(0);

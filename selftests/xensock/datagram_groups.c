@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Multicast: what the peer's domain receives of a group that one of its own
- * sockets has joined is not for others. UDP has that if IP_MULTICAST_ALL is off,
- * and sockets of a frontend in any case. Sockets that have joined it themselves
- * get it; the scenario has a rule that allows these groups, and a route.
+ * Multicast: other sockets do not receive what a group sends that one socket of the peer's domain
+ * has joined. UDP does that if IP_MULTICAST_ALL is off, a frontend's sockets always do. Sockets
+ * that have joined the group themselves receive it. The scenario has a rule that allows these
+ * groups, and a route.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -37,13 +37,13 @@ TEST(groups_of_others)
 					sizeof(int)));
 	ASSERT_EQ(1, sscanf(puppet_do(&peer, "mail " ANY_HOST), "ok %u", &mail));
 	ASSERT_STREQ("ok", puppet_do(&peer, "join " GROUP " %s", opt.host));
-	/* The first is to the group, and the second is not. */
+	/* The first datagram is to the group, the second is not. */
 	EXPECT_STREQ("ok 10", puppet_do(&peer, "post %u 10 1 " GROUP, port));
 	EXPECT_STREQ("ok 20", puppet_do(&peer, "post %u 20 2 %s", port, opt.host));
 	EXPECT_EQ(20, recv(fd, data, sizeof(data), 0));
 	EXPECT_TRUE(stream_check(2, 0, data, 20));
 	EXPECT_EQ(-1, recv(fd, data, sizeof(data), MSG_DONTWAIT));
-	/* Who has joined gets it: it was sent, and came. */
+	/* The peer's socket, which has joined, receives the datagram: it was sent, and came. */
 	EXPECT_STREQ("ok 30", puppet_do(&peer, "post %u 30 3 " GROUP, mail));
 	puppet_do(&peer, "take 3");
 	EXPECT_EQ(0, strncmp(peer.line, "ok 30", 5)) TH_LOG("%s", peer.line);
@@ -52,7 +52,7 @@ TEST(groups_of_others)
 	close(fd);
 }
 
-/* The interface that has the peer's address; a frontend's is the backend's choice. */
+/* The interface is the one with the peer's address; for a frontend the backend chooses it. */
 static int group_option(int fd, int name, const char *group)
 {
 	struct ip_mreq mreq;
@@ -105,7 +105,7 @@ FIXTURE_TEARDOWN(groups)
 	close(self->fd);
 }
 
-/* Where the next datagram was sent to, or "". */
+/* Returns the destination of the next datagram, or "". */
 static const char *destination(int fd, ssize_t len)
 {
 	static char text[INET_ADDRSTRLEN];
@@ -147,7 +147,7 @@ TEST_F(groups, joined)
 	EXPECT_EQ(0, any_group(fd, SOL_IP, MCAST_LEAVE_GROUP, GROUP));
 }
 
-/* Before the socket has any address, and with all that is said set again for the one it gets. */
+/* Joins before the socket has an address. The socket it gets must have all settings again. */
 TEST_F(groups, joined_first)
 {
 	int fd = new_datagram(0);

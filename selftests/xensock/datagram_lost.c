@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Datagram sockets that outlive their link. Says "ready", and "told" when the
- * link has gone down and each call has said so at once; sockets that were bound
- * and connected work again, as they were, when another link is up: exit status 0.
+ * Datagram sockets that outlive their link. Prints "ready", and "told" when the link has gone down
+ * and each call has said so at once. When another link is up, sockets that were bound and connected
+ * must work again as before: exit status 0.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@ static bool says_down(ssize_t result)
 	return result < 0 && errno == ENETDOWN;
 }
 
-/* Neither a port nor a peer: there is nothing to lose, and nothing to be had. */
+/* A socket without a port or a peer has nothing to lose, and gets nothing. */
 static void nothing_new_works(void)
 {
 	int fd = new_datagram(0);

@@ -47,7 +47,7 @@ static int forget_peer(int fd)
 	return connect(fd, &unspec, sizeof(unspec));
 }
 
-/* A datagram from @fd to the other arrives: whom it is from. */
+/* Sends a datagram from @fd to @other. Returns the sender that @other sees. */
 static struct name sender(int fd, int other)
 {
 	struct sockaddr_storage ss = { 0 };
@@ -72,7 +72,7 @@ TEST_F(names, a_new_socket_has_none)
 	EXPECT_STREQ(name(opt.host, self->port).text, OUR_NAME(self->other));
 }
 
-/* The first datagram gives it a port, for answers. */
+/* The first datagram gives the socket a port, for answers. */
 TEST_F(names, sending_gives_a_port)
 {
 	unsigned int port;
@@ -87,7 +87,7 @@ TEST_F(names, sending_gives_a_port)
 	EXPECT_EQ(6, send_to(self->other, opt.host, port, "answer", 6));
 	EXPECT_EQ(6, recv(self->fd, data, sizeof(data), 0));
 	EXPECT_EQ(port, local_port(self->fd));
-	/* It is too late for another. */
+	/* The socket can no longer be bound to another port. */
 	EXPECT_EQ(-1, bind_to(self->fd, opt.host, 0));
 	EXPECT_EQ(EINVAL, errno);
 }
@@ -103,7 +103,7 @@ TEST_F(names, connecting_gives_an_address)
 	EXPECT_STREQ(name(opt.host, self->port).text, PEER_NAME(self->fd));
 	EXPECT_EQ(-1, bind_to(self->fd, opt.host, 0));
 	EXPECT_EQ(EINVAL, errno);
-	/* Without the peer it has neither. */
+	/* Without the peer the socket has neither address nor port. */
 	EXPECT_EQ(0, forget_peer(self->fd));
 	EXPECT_STREQ("0.0.0.0 0", OUR_NAME(self->fd));
 	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
@@ -133,7 +133,7 @@ TEST_F(names, unspec_keeps_what_was_bound)
 		     sender(self->fd, self->other).text);
 }
 
-/* A port that the system has chosen is not kept, an address is. */
+/* A port that the system chose is given back, a bound address is kept. */
 TEST_F(names, unspec_gives_a_chosen_port_back)
 {
 	const char *const hosts[] = { ANY_HOST, opt.host };
@@ -154,7 +154,7 @@ TEST_F(names, unspec_gives_a_chosen_port_back)
 	}
 }
 
-/* As name resolution does it, to learn which source addresses there are. */
+/* Name resolution does this to learn which source addresses there are. */
 TEST_F(names, peers_one_after_another)
 {
 	int i, third = open_datagram();
@@ -164,7 +164,7 @@ TEST_F(names, peers_one_after_another)
 		ASSERT_EQ(0, connect_to(self->fd, opt.host, ports[i % 2]));
 		EXPECT_STREQ(name(opt.host, ports[i % 2]).text,
 			     PEER_NAME(self->fd));
-		/* Each goes to whom is the peer when it is sent. */
+		/* Each datagram goes to the peer at the time it is sent. */
 		EXPECT_EQ(i, send(self->fd, data, i, 0));
 		if (i % 3 == 0)
 			EXPECT_EQ(0, forget_peer(self->fd));
@@ -183,7 +183,7 @@ TEST_F(names, a_peer_keeps_others_out)
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->port));
 	EXPECT_EQ(5, send_to(third, opt.host, local_port(self->fd), "third",
 			     5));
-	/* It was sent, and refused. */
+	/* The datagram was sent, and refused. */
 	ASSERT_NE(0, local_port(third));
 	EXPECT_EQ(4, send_to(self->other, opt.host, local_port(self->fd),
 			     "peer", 4));
@@ -288,7 +288,7 @@ TEST_F(names, where_no_way_leads)
 		EXPECT_STREQ("ENOTCONN", PEER_NAME(fd));
 		EXPECT_EQ(cases[i].error, refusal(fd, cases[i].host, 9))
 			TH_LOG("%s", cases[i].host);
-		/* After which all is as before. */
+		/* Afterwards the socket is as before. */
 		EXPECT_EQ(0, so_error(fd));
 		EXPECT_EQ(4, send_to(fd, opt.host, self->port, "well", 4));
 		EXPECT_EQ(4, recv(self->other, data, sizeof(data), 0));
@@ -296,7 +296,7 @@ TEST_F(names, where_no_way_leads)
 	}
 }
 
-/* A failed attempt to have another peer leaves the one there is. */
+/* A failed attempt to change the peer keeps the old peer. */
 TEST_F(names, a_failed_connect_changes_nothing)
 {
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->port));
@@ -367,7 +367,7 @@ TEST_F(names, reuseport_shares_when_both_ask)
 	close(second);
 }
 
-/* Nobody gets datagrams to another user's server by this. */
+/* SO_REUSEPORT gives nobody the datagrams of another user's server. */
 TEST_F(names, reuseport_shares_with_the_same_user)
 {
 	int second, on = 1;
@@ -457,7 +457,7 @@ TEST_F(ipv6, longest)
 	EXPECT_EQ(EMSGSIZE, errno);
 }
 
-/* IPv4 by IPv6: by a mapped address, or by one of IPv4 itself. */
+/* IPv4 over an IPv6 socket: by a mapped address, or by an IPv4 address. */
 TEST_F(ipv6, reaches_ipv4)
 {
 	char mapped[80];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What datagram sockets are ready for, errors that come by themselves,
- * shutdown, ioctls and options. The masks are those of Linux UDP, whole.
+ * Readiness of datagram sockets, asynchronous errors, shutdown, ioctls and
+ * options. The masks are those of Linux UDP, complete.
  */
 #include <linux/sockios.h>
 #include <linux/tcp.h>
@@ -19,7 +19,7 @@
 static char data[LONGEST];
 
 FIXTURE(dgpoll) {
-	int fd;		/* connected with the other */
+	int fd;		/* connected to @other */
 	int other;
 	unsigned int port;
 };
@@ -100,7 +100,7 @@ TEST_F(dgpoll, a_refused_datagram_is_told)
 	ssize_t n;
 	int i, fd;
 
-	/* By SO_ERROR, by sending, by receiving: once. */
+	/* The error is returned once: by SO_ERROR, by sending, or by receiving. */
 	for (i = 0; i < 3; i++) {
 		fd = new_datagram(0);
 		ASSERT_EQ(0, connect_to(fd, opt.host, closed_port()));
@@ -120,7 +120,7 @@ TEST_F(dgpoll, a_refused_datagram_is_told)
 	}
 }
 
-/* However often: nobody ever receives there. */
+/* The error comes every time: nobody ever receives there. */
 TEST_F(dgpoll, refused_again_and_again)
 {
 	int i, fd = new_datagram(0);
@@ -163,7 +163,7 @@ TEST_F(dgpoll, who_waits_is_told_of_an_error)
 	self->other = open_datagram();
 }
 
-/* Without a peer one does not hear of it. */
+/* A socket without a peer is not told. */
 TEST_F(dgpoll, nobody_asks_who_has_refused)
 {
 	int fd = open_datagram();
@@ -177,7 +177,7 @@ TEST_F(dgpoll, nobody_asks_who_has_refused)
 	close(fd);
 }
 
-/* The next datagram, of a socket that may not wait for it any more. */
+/* Receives the next datagram on a socket that may no longer wait. */
 static ssize_t late(int fd)
 {
 	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
@@ -214,7 +214,7 @@ TEST_F(dgpoll, shut_down)
 		ASSERT_EQ(0, connect_to(fd, opt.host, self->port));
 		EXPECT_EQ(0, shutdown(fd, cases[i].how));
 		EXPECT_EQ(cases[i].mask, poll_now(fd)) TH_LOG("case %zu", i);
-		/* No signal: this is not a pipe. */
+		/* No SIGPIPE: this is not a stream. */
 		EXPECT_EQ(cases[i].sends ? 1 : -1, send(fd, "x", 1, 0));
 		if (cases[i].sends) {
 			EXPECT_EQ(1, recv(self->other, data, 1, 0));
@@ -226,7 +226,7 @@ TEST_F(dgpoll, shut_down)
 			EXPECT_EQ(-1, recv(fd, data, 1, MSG_DONTWAIT));
 			EXPECT_EQ(EAGAIN, errno);
 		}
-		/* What comes nevertheless is received. */
+		/* A datagram that comes nevertheless is received. */
 		EXPECT_EQ(4, send(self->other, "late", 4, 0));
 		EXPECT_EQ(4, late(fd));
 		close(fd);
@@ -239,7 +239,7 @@ TEST_F(dgpoll, shut_down_without_a_peer)
 
 	EXPECT_EQ(-1, shutdown(fd, SHUT_RDWR));
 	EXPECT_EQ(ENOTCONN, errno);
-	/* And yet. */
+	/* Even now. */
 	EXPECT_EQ(CAN_READ | CAN_WRITE | POLLRDHUP | POLLHUP, poll_now(fd));
 	EXPECT_EQ(0, recv(fd, data, sizeof(data), 0));
 	EXPECT_EQ(-1, send_to(fd, opt.host, self->port, "x", 1));
@@ -274,7 +274,7 @@ TEST_F(dgpoll, ioctls)
 	EXPECT_EQ(7, send(self->other, data, 7, 0));
 	EXPECT_EQ(0, send(self->other, data, 0, 0));
 	ASSERT_TRUE(wait_input(self->fd));
-	/* That of the next one. */
+	/* The length of the next datagram. */
 	EXPECT_EQ(100, ask(self->fd, FIONREAD));
 	EXPECT_EQ(10, recv(self->fd, data, 10, 0));
 	ASSERT_TRUE(wait_input(self->fd));
@@ -353,13 +353,13 @@ TEST_F(dgpoll, options_of_the_real_socket)
 					 &n, sizeof(n)));
 		EXPECT_EQ(ENOPROTOOPT, errno);
 	}
-	/* A fresh one keeps what was set. */
+	/* A new socket keeps what was set. */
 	EXPECT_EQ(1, send_to(fresh, opt.host, self->port, "x", 1));
 	EXPECT_EQ(7, int_option(fresh, IPPROTO_IP, IP_TTL));
 	close(fresh);
 }
 
-/* What is set after a datagram was sent does not concern it. */
+/* An option set after a datagram was sent does not affect that datagram. */
 TEST(options_are_in_order_with_datagrams)
 {
 	int ttl, fd = new_datagram(0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The wire protocol by hand: datagram sockets and their frames. */
+/* The wire protocol in user space: datagram sockets and their frames. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the kernel knows of the socket at the other end of a connection: both
- * are sockets of this machine, over AF_XENSOCK as much as over TCP. So it can
- * be seen that an option has reached the real socket.
+ * Information of the kernel on the socket at the other end of a connection:
+ * both are sockets of this machine, over AF_XENSOCK as well as over TCP. A test
+ * can see there that an option has reached the real socket.
  */
 #include <errno.h>
 #include <linux/inet_diag.h>
@@ -64,7 +64,7 @@ static int ask(int fd, struct question *q)
 			},
 		},
 	};
-	/* Its local end is our remote one. */
+	/* The other socket's local end is our remote end. */
 	put_end(&remote, &q->req.id.idiag_sport, q->req.id.idiag_src);
 	put_end(&local, &q->req.id.idiag_dport, q->req.id.idiag_dst);
 	return 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * That options do what they are for: the peer looks at the real socket, see
- * diag.c, or the connection behaves as it should. And that reading options,
- * whichever they are, gives no more than was asked for.
+ * Options have their effects: the peer looks at the real socket, see diag.c, or
+ * the connection behaves as it should. Reading any option returns no more than
+ * was asked for.
  */
 #include <errno.h>
 #include <linux/tcp.h>
@@ -50,7 +50,7 @@ static void set_all(struct __test_metadata *_metadata, int fd)
 
 static __u64 info_of(int fd, size_t at, size_t size);
 
-/* "NAME=VALUE" is in what the peer has found of our socket. */
+/* Returns the value of "NAME=VALUE" in the peer's information on our socket. */
 static unsigned int found(const struct puppet *p, const char *name)
 {
 	const char *at = strstr(p->line, name);
@@ -63,7 +63,7 @@ static void has_all(struct __test_metadata *_metadata, struct puppet *peer)
 	puppet_do(peer, "diag");
 	EXPECT_EQ(ESTABLISHED, found(peer, "state=")) TH_LOG("%s", peer->line);
 	EXPECT_EQ(0xb8, found(peer, "tos=")) TH_LOG("%s", peer->line);
-	/* The timer of keepalives, with more than the default interval. */
+	/* The keepalive timer is set, with more than the default interval. */
 	EXPECT_EQ(2, found(peer, "timer=")) TH_LOG("%s", peer->line);
 	EXPECT_LT(400000, found(peer, "expires=")) TH_LOG("%s", peer->line);
 	EXPECT_GE(500000, found(peer, "expires=")) TH_LOG("%s", peer->line);
@@ -92,7 +92,7 @@ TEST_F(effects, of_options_set_after_connect)
 	EXPECT_EQ(0, found(&self->peer, "tos="));
 }
 
-/* It is another socket in the backend that connects in the end. */
+/* The backend connects with another socket in the end. */
 TEST_F(effects, of_options_set_before_a_connect_that_fails)
 {
 	int closed = new_socket(0);
@@ -120,7 +120,7 @@ TEST_F(effects, of_options_set_on_a_listener)
 	close(fd);
 }
 
-/* Whether the accepted socket has it or not: what it shows is so. */
+/* The accepted socket may or may not have the option: its state must match what it shows. */
 TEST_F(effects, of_keepalive_set_on_a_listener_after_a_connection)
 {
 	int fd, shown = -1;
@@ -136,7 +136,7 @@ TEST_F(effects, of_keepalive_set_on_a_listener_after_a_connection)
 	fd = accept(self->fd, NULL, NULL);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(0, getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &shown, &len));
-	/* What was asked before this has been done. */
+	/* Earlier requests are done by now. */
 	EXPECT_EQ(ESTABLISHED, info_of(fd, offsetof(struct tcp_info, tcpi_state), 1));
 	puppet_do(&self->peer, "diag");
 	EXPECT_EQ(shown ? 2 : 0, found(&self->peer, "timer="))
@@ -201,7 +201,7 @@ TEST_F(effects, tcp_info_tells_the_state)
 	close(listener);
 }
 
-/* Ten little pieces make one segment, unless 200 ms go by meanwhile. */
+/* Ten small pieces make one segment, unless they take more than 200 ms. */
 TEST_F(effects, of_tcp_cork)
 {
 	int attempt, i;
@@ -225,7 +225,7 @@ TEST_F(effects, of_tcp_cork)
 	EXPECT_EQ(1, segments);
 }
 
-/* Who has sent nothing is not accepted yet, who has is. */
+/* A client that has sent nothing is not accepted yet, one that has sent is. */
 TEST_F(effects, of_tcp_defer_accept)
 {
 	int listener = open_listener(2, 0), fd;
@@ -236,7 +236,7 @@ TEST_F(effects, of_tcp_defer_accept)
 	ASSERT_EQ(0, listen(self->fd, 2));
 	puppet_do(&self->peer, "connect %u", local_port(self->fd));
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
-	/* Another connection that comes later is there, this one is not. */
+	/* A connection made later is there, this one is not. */
 	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "open %u 1",
 				       local_port(listener)));
 	ASSERT_TRUE(wait_poll(listener, POLLIN, NULL));
@@ -261,8 +261,8 @@ TEST_F(effects, of_tcp_user_timeout)
 }
 
 /*
- * Every option of every level, read into memory that is filled in two ways:
- * what is said to have been given has been written, and nothing after it.
+ * Reads every option of every level into memory that was filled in two ways:
+ * the length that is returned has been written, and nothing after it.
  */
 #define ROOM 160
 

@@ -25,7 +25,7 @@ FIXTURE_TEARDOWN(eof)
 	puppet_close(&self->peer);
 }
 
-/* Reads to the end in pieces, gives the number of good bytes. */
+/* Reads to the end in pieces. Returns the number of good bytes. */
 static long long read_to_the_end(int fd, size_t piece)
 {
 	__u64 done = 0;
@@ -66,7 +66,7 @@ TEST_F(eof, all_data_comes_before_it)
 	}
 }
 
-/* Data and end are both there before the first byte is read. */
+/* Data and end are both there before the test reads the first byte. */
 TEST_F(eof, queued_behind_data)
 {
 	char data[100];

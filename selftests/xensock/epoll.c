@@ -56,11 +56,11 @@ TEST_F(epoll, edge_tells_once)
 	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "send 5 1"));
 	EXPECT_EQ(EPOLLIN | EPOLLOUT, events_within(self->ep, PATIENCE));
 	EXPECT_EQ(0, events_within(self->ep, 0));
-	/* More data is news even while the first lies unread. */
+	/* More data is a new event even while the first is unread. */
 	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "send 5 1"));
 	EXPECT_EQ(EPOLLIN | EPOLLOUT, events_within(self->ep, PATIENCE));
 	ASSERT_TRUE(wait_readable(self->fd, 10));
-	/* Reading a part makes no event. */
+	/* Reading a part causes no event. */
 	EXPECT_EQ(3, recv(self->fd, data, 3, 0));
 	EXPECT_EQ(0, events_within(self->ep, 0));
 	EXPECT_EQ(7, recv(self->fd, data, 10, 0));

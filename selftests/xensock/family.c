@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is AF_XENSOCK's own: which sockets there are, the answers to calls
- * that it does not have, what the backend does not let through. There is no
- * --family inet for these.
+ * Behaviour that only AF_XENSOCK has: which sockets exist, the answers to
+ * unsupported calls, what the backend does not allow. These tests cannot run
+ * with --family inet.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -96,7 +96,7 @@ TEST_F(family, what_a_socket_says_of_itself)
 	close(fresh);
 }
 
-/* Of the first four walk.c goes through each option. */
+/* walk.c goes through each option of the first four levels. */
 static const int levels[] = {
 	0, 6, 17, 41, 132, 280, 284, 286, 0x5853, 99999, -1,
 };
@@ -131,7 +131,7 @@ TEST_F(family, options_of_other_levels)
 	close(fds[1]);
 }
 
-/* Whatever is set to whatever, the socket can be closed, others go on. */
+/* Whatever options are set, the socket can be closed and others go on. */
 TEST_F(family, options_set_to_anything)
 {
 	struct linger off = { 0 };
@@ -160,7 +160,7 @@ TEST_F(family, options_set_to_anything)
 	EXPECT_EQ(40, recv_all(self->fd, value, 40));
 }
 
-/* Whatever SOL_SOCKET makes of its options, the socket goes on working. */
+/* Whatever SOL_SOCKET options are set, the socket goes on working. */
 TEST_F(family, options_of_sol_socket)
 {
 	char value[256], data[64];
@@ -213,7 +213,7 @@ TEST_F(family, not_to_be_mapped)
 	EXPECT_EQ(ESPIPE, errno);
 }
 
-/* The backend's own loopback is not the guest's to reach. */
+/* The guest cannot reach the backend's own loopback. */
 TEST(loopback_of_the_backend)
 {
 	static const char *const hosts[] = {
@@ -240,7 +240,7 @@ TEST(loopback_of_the_backend)
 	}
 }
 
-/* Of this address it is known without asking the backend. */
+/* The backend need not be asked about this address. */
 TEST(everybody_without_so_broadcast)
 {
 	int fd = new_datagram(0);
@@ -251,7 +251,7 @@ TEST(everybody_without_so_broadcast)
 	close(fd);
 }
 
-/* Those below 1024 are not in this guest's policy, be it root or not. */
+/* The policy of this guest has no ports below 1024, for root neither. */
 TEST(ports_that_are_not_allowed)
 {
 	static const unsigned int ports[] = { 1, 80, 1023 };
@@ -263,7 +263,7 @@ TEST(ports_that_are_not_allowed)
 		fd = new_socket(0);
 		EXPECT_EQ(-1, bind_to(fd, ANY_HOST, ports[i]));
 		EXPECT_EQ(EACCES, errno) TH_LOG("port %u", ports[i]);
-		/* The socket is as before: it can have another port. */
+		/* The socket is unchanged: it can be bound to another port. */
 		EXPECT_EQ(0, local_port(fd));
 		EXPECT_EQ(0, bind_to(fd, ANY_HOST, 0));
 		EXPECT_NE(before, local_port(fd));
@@ -335,7 +335,7 @@ TEST_F(no_device, all_else_is_as_unconnected)
 	EXPECT_EQ(EPIPE, errno);
 }
 
-/* What the backend has not been told, the guest does not show either. */
+/* While the backend cannot be told of an option, the guest does not show it either. */
 TEST_F(no_device, options_are_set_at_both_ends_or_at_none)
 {
 	static const int options[] = {

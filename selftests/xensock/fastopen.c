@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* TCP Fast Open: a hint, which connects all the same where there is none. */
+/* TCP Fast Open: a hint. Without support for it, the socket connects all the same. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -56,7 +56,7 @@ TEST_F(fastopen, sendto_connects_and_sends)
 {
 	EXPECT_EQ(100, SEND_FAST(100, 0));
 	PEER_GETS_IT();
-	/* Once. */
+	/* MSG_FASTOPEN connects only once. */
 	EXPECT_EQ(-1, SEND_FAST(100, 0));
 	EXPECT_EQ(EISCONN, errno);
 	EXPECT_EQ(100, send(self->fd, self->data, 100, 0));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The smallest useful client: gets a page by HTTP through the family under
- * test and prints it. Usage: fetch [--family xensock|inet] [--host ADDR]
- * [--port BASE] [/path]; exit status 0 when the whole answer came.
+ * The smallest useful client: gets a page by HTTP through the family under test
+ * and prints it. Usage: fetch [--family xensock|inet] [--host ADDR] [--port
+ * BASE] [/path]. The exit status is 0 when the whole answer came.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@ int main(int argc, char **argv)
 		perror("fetch: send");
 		return 1;
 	}
-	/* As long as the head says, or until the end of the connection. */
+	/* Reads as many bytes as the header announces, or until the end of the connection. */
 	while (left && (n = recv(fd, data, sizeof(data) - 1, 0)) > 0) {
 		fwrite(data, 1, n, stdout);
 		data[n] = 0;

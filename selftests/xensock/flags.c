@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* MSG_PEEK, MSG_WAITALL, MSG_TRUNC, SO_RCVLOWAT, and the flags TCP refuses. */
+/* MSG_PEEK, MSG_WAITALL, MSG_TRUNC, SO_RCVLOWAT, and the flags that TCP refuses. */
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -46,7 +46,7 @@ TEST_F(flags, peek_takes_nothing)
 	EXPECT_TRUE(stream_check(1, 40, data, 60));
 }
 
-/* More than the largest ring holds, in steps that meet its end askew. */
+/* More than the largest ring holds, in steps that do not divide its size. */
 TEST_F(flags, peek_across_the_end_of_the_ring)
 {
 	char peeked[20011], taken[20011];
@@ -112,7 +112,7 @@ TEST_F(flags, waitall_gives_what_came_before_the_end)
 	EXPECT_EQ(0, recv(self->fd, data, 30, MSG_WAITALL));
 }
 
-/* Larger than any ring: the call has to take it out in parts. */
+/* More than any ring holds: the call has to take the data in parts. */
 TEST_F(flags, waitall_of_more_than_a_ring)
 {
 	static char data[3 << 20];
@@ -133,7 +133,7 @@ TEST_F(flags, trunc_discards)
 	EXPECT_EQ(30, recv(self->fd, data, 30, MSG_TRUNC | MSG_PEEK));
 	EXPECT_EQ(30, recv(self->fd, data, 30, MSG_TRUNC));
 	EXPECT_EQ(0x55, data[0]);
-	/* No memory is needed for what is thrown away. */
+	/* Discarded data needs no buffer. */
 	EXPECT_EQ(30, recv(self->fd, NULL, 30, MSG_TRUNC));
 	EXPECT_EQ(40, recv(self->fd, data, 100, 0));
 	EXPECT_TRUE(stream_check(1, 60, data, 40));
@@ -149,7 +149,7 @@ TEST_F(flags, rcvlowat)
 	EXPECT_STREQ("ok 60", puppet_do(&self->peer, "send 60 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 60));
 	EXPECT_EQ(POLLOUT | POLLWRNORM, poll_now(self->fd));
-	/* A call that may not wait takes what there is. */
+	/* A call that must not wait takes what is there. */
 	EXPECT_EQ(10, recv(self->fd, data, 10, MSG_DONTWAIT));
 	EXPECT_STREQ("ok 50", puppet_do(&self->peer, "send 50 1"));
 	EXPECT_TRUE(wait_poll(self->fd, POLLIN, NULL));
@@ -157,7 +157,7 @@ TEST_F(flags, rcvlowat)
 	EXPECT_TRUE(stream_check(1, 10, data, 100));
 }
 
-/* Buffers grow for it; what is full is readable whatever the mark is. */
+/* Buffers grow for the mark. A full buffer is readable whatever the mark is. */
 TEST_F(flags, rcvlowat_of_more_than_a_ring)
 {
 	static char data[1 << 20];

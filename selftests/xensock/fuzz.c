@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A guest that asks for anything, in any order: requests that are valid, changed
- * a little, or random, and data rings with any contents, over links with any set
- * of features; in every other link a second thread writes over all that is
- * shared meanwhile. Each request is answered, an impossible index ends the link
- * and nothing else does, and other links work afterwards.
+ * A guest that sends any request, in any order: requests that are valid,
+ * slightly changed or random, and data rings with any contents, over links with
+ * any set of features. In every other link a second thread writes over all
+ * shared memory meanwhile. Each request is answered, only an impossible index
+ * ends the link, and other links work afterwards.
  *
- *   fuzz --seed N --cycles N     so many requests
+ *   fuzz --seed N --cycles N     sends that many requests
  *
- * It says the seed of each link before it begins: with that one for --seed the
- * same link is the first. Needs a guest without the xensock module.
+ * The program prints the seed of each link before it begins. That seed as
+ * --seed repeats this link as the first one. Needs a guest without the xensock
+ * module.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,19 +20,19 @@
 #include "util.h"
 
 #define A_LINK 4000
-/* So often all sockets go: few are of use after that many requests. */
+/* All sockets are released after this many requests: few are usable by then. */
 #define A_ROUND 250
 #define PATIENCE_MSEC 60000
-/* What is kept free for RELEASE, which lets those go that wait. */
+/* Slots kept free for RELEASE, which ends requests that wait. */
 #define SPARE 4
 
 static struct fuzz fuzz;
 static struct scribbler scribbler;
-/* Of this link: without scribbler each answer can be looked at. */
+/* The current link. Without scribbler each response can be checked. */
 static bool is_calm;
 static __u32 sent, taken;
 static struct request unanswered[SLOTS];
-/* Of all links, and only of those that are calm. */
+/* Counts for all links, and only of those without scribbler. */
 static unsigned int good[COMMANDS], bad[COMMANDS];
 
 static bool is_over;
@@ -61,7 +62,7 @@ static void write_over(struct scribbler *s)
 		word = &l->words[one_in(x, 2) ? REQ_EVENT : RSP_EVENT];
 		break;
 	case 4:
-		/* Few: each of them may be the end of a connection. */
+		/* Rarely the first words: each change may end a connection. */
 		word = &c->words[one_in(x, 20) ? i % RING_ORDER : i];
 		break;
 	case 5:
@@ -77,7 +78,7 @@ static void write_over(struct scribbler *s)
 	if (!word)
 		return;
 	value = odd_word(x, load(word));
-	/* Where a grant may be, it is one of ours or none. */
+	/* Where a grant may be, the value is one of ours or no grant. */
 	if (word > &c->words[RING_ORDER] && word < &c->words[PAGE / 4])
 		value = some_ref(&fuzz, x);
 	if (word >= (__u32 *)l->slots && word < (__u32 *)&l->slots[SLOTS]) {
@@ -118,7 +119,7 @@ static bool check(const struct response *response)
 	return complain("no such request");
 }
 
-/* Takes what is answered. */
+/* Takes the responses that are there. */
 static bool collect(void)
 {
 	struct response response;
@@ -133,7 +134,7 @@ static bool collect(void)
 	return true;
 }
 
-/* Waits until no more than so many are unanswered. */
+/* Waits until at most @most requests are unanswered. */
 static bool wait_answers(__u32 most, unsigned int msec)
 {
 	__u64 until = now_msec() + msec;
@@ -164,7 +165,7 @@ static void publish(struct request *r, bool notify)
 		evtchn_notify(l->evtchn, l->port);
 }
 
-/* All sockets go: then nothing is left that could wait. */
+/* Releases all sockets. Afterwards no request can wait any more. */
 static bool drain(void)
 {
 	__u64 until = now_msec() + PATIENCE_MSEC;
@@ -183,13 +184,13 @@ static bool drain(void)
 			return true;
 		if (is_over || now_msec() > until)
 			return complain("requests are not answered");
-		/* Sockets that have got another number meanwhile. */
+		/* The scribbler may have made sockets with other numbers. */
 		count = ALL_IDS;
 		msec = 5000;
 	}
 }
 
-/* Something with the memory of one ring. */
+/* Changes something in the memory of one ring. */
 static void stir(void)
 {
 	struct chance *x = &fuzz.chance;
@@ -308,7 +309,7 @@ static bool run_link(__u64 seed, unsigned int count)
 		r = some_request(&fuzz);
 		if (!collect())
 			return false;
-		/* When this is depends on time: what is asked for does not. */
+		/* The time of this depends on timing, the requests do not. */
 		if (i % A_ROUND == 0 || !wait_answers(SLOTS - SPARE - 1, 200)) {
 			if (!drain())
 				return false;

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A backend that answers anything, in any order, in the user space of dom0: it is
- * right most of the time, so that sockets get far, and else by chance. Responses,
- * indexes, error words, frames, news, the end of the link; in every other link a
- * second thread writes over all that is shared. The frontend comes back to each
- * new offer.
+ * A backend that answers anything, in any order, in the user space of dom0. It
+ * is right most of the time, so that sockets get far, and otherwise random:
+ * responses, indexes, error words, frames, news, the end of the link. In every
+ * other link a second thread writes over all shared memory. The frontend comes
+ * back to each new offer.
  *
- *   fuzz_back DOMID --seed N --cycles N     so many answers and changes of memory
+ *   fuzz_back DOMID --seed N --cycles N     that many responses and changes of
+ *                                           memory
  *
- * It says the seed of each link before it begins: with that one for --seed the
- * same link is the first. See restless.c for what there should be in the guest.
+ * The program prints the seed of each link before it begins. That seed as
+ * --seed repeats this link as the first one. The guest should run restless.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -21,10 +22,10 @@
 #include "util.h"
 
 #define RINGS 64
-/* Of one link, before which it may end by what is done. */
+/* Responses and changes of memory in one link, unless they end the link earlier. */
 #define DEEDS 3000
 
-/* What the frontend has named, mapped as long as it may be in use. */
+/* A ring that the frontend has named, mapped as long as it may be in use. */
 struct ring {
 	__u64 id;
 	__u32 ref;
@@ -40,12 +41,12 @@ struct ring {
 static struct chance chance;
 static struct scribbler scribbler;
 static struct ring rings[RINGS];
-/* Of the rings, as the second thread uses them. */
+/* Protects the rings against the second thread. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-/* Those that are not answered yet, or never will be. */
+/* Requests that are not answered yet, or never will be. */
 static struct request waiting[SLOTS];
 static unsigned int n_waiting, served, deeds;
-/* One response in so many is wrong. */
+/* One response out of this number is wrong. */
 static unsigned int rudeness;
 
 static void drop(struct ring *ring)
@@ -59,7 +60,7 @@ static void drop(struct ring *ring)
 	pthread_mutex_unlock(&lock);
 }
 
-/* The ring for this socket, kept or new, or NULL. */
+/* Returns the ring for this socket, kept or new, or NULL. */
 static struct ring *find(__u64 id, __u32 ref, __u32 remote)
 {
 	struct ring new = { .id = id, .ref = ref, .remote = remote, .used = true };
@@ -83,7 +84,7 @@ static struct ring *find(__u64 id, __u32 ref, __u32 remote)
 	if (!new.words)
 		return NULL;
 	new.order = load(&new.words[RING_ORDER]);
-	/* We may have written over it, when it was kept. */
+	/* We may have overwritten the order while the ring was kept. */
 	if (new.order < 1 || new.order > 9) {
 		pages_unmap(new.words, 1);
 		return NULL;
@@ -104,7 +105,7 @@ static struct ring *find(__u64 id, __u32 ref, __u32 remote)
 	return free;
 }
 
-/* One that a socket has, or NULL. */
+/* Returns a ring that a socket has, or NULL. */
 static struct ring *some_ring(struct chance *x)
 {
 	unsigned int i, first = below(x, RINGS);
@@ -139,7 +140,7 @@ static void write_over(struct scribbler *s)
 	switch (below(x, 8)) {
 	case 0:
 	case 1:
-		/* Few: each of them may be the end of the link. */
+		/* Rarely: each change may end the link. */
 		if (one_in(x, 1000))
 			word = (__u32 *)back_slot(0) + i % (SLOTS * 16);
 		break;
@@ -179,7 +180,7 @@ static int some_error(struct chance *x)
 	return -errors[below(x, ARRAY_LEN(errors))];
 }
 
-/* Something with the memory of one ring that sockets have. */
+/* Changes something in the memory of one ring in use. */
 static void stir(void)
 {
 	struct chance *x = &chance;
@@ -236,14 +237,14 @@ static void stir(void)
 	notify(ring);
 }
 
-/* What becomes of rings when a request is answered. */
+/* Updates the rings when a request is answered. */
 static bool follow(const struct request *r)
 {
 	int i;
 
 	switch (r->cmd) {
 	case CONNECT:
-		/* That of a datagram socket has none. */
+		/* A CONNECT of a datagram socket has no ring. */
 		return !r->connect.ref ||
 		       find(r->id, r->connect.ref, r->connect.evtchn);
 	case ACCEPT:
@@ -296,7 +297,7 @@ static void reply(const struct request *r)
 		back_publish(back.rsp_prod);
 }
 
-/* All that waits for a socket comes before the answer that it is released. */
+/* Answers the requests that wait for a socket before its RELEASE is answered. */
 static void abort_all(__u64 id)
 {
 	unsigned int i = 0;
@@ -314,16 +315,16 @@ static void abort_all(__u64 id)
 	}
 }
 
-/* Answers one of those that wait, or lets it wait. */
+/* Answers one of the waiting requests, or lets it wait. */
 static void decide(void)
 {
 	unsigned int i = below(&chance, n_waiting);
 	struct request r = waiting[i];
 
-	/* Connections that nobody makes. */
+	/* Most POLL and ACCEPT requests wait: nobody connects. */
 	if ((r.cmd == POLL || r.cmd == ACCEPT) && !one_in(&chance, 20))
 		return;
-	/* Never, or when it is taken up again. */
+	/* The request is never answered, or when it is picked again. */
 	if (one_in(&chance, 50))
 		return;
 	waiting[i] = waiting[--n_waiting];
@@ -370,10 +371,10 @@ static bool run_link(__u64 seed)
 		}
 		for (i = below(&chance, 4); i && n_waiting; i--)
 			decide();
-		/* Now and then more than it can deal with. */
+		/* Occasionally more changes than the frontend can deal with. */
 		for (i = one_in(&chance, 200) ? 100 : 1; i; i--)
 			stir();
-		/* The link may have ended. */
+		/* The frontend may have ended the link. */
 		if (one_in(&chance, 100) && xs_state(back.front) != CONNECTED)
 			break;
 		nap(below(&chance, 1000));

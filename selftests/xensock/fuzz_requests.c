@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Requests of a frontend by chance. See fuzz.h. */
+/* A random frontend's requests. See fuzz.h. */
 #include <string.h>
 #include <sys/socket.h>
 
@@ -14,7 +14,7 @@ __u64 nth_id(unsigned int n)
 	return (__u64)high[n / (IDS + 3)] << 32 | (low < IDS + 2 ? low : ~0U);
 }
 
-/* What makes sense in a stage, some of it more often; and anything. */
+/* Commands that make sense in a stage, some of them more often, and any others. */
 static const struct {
 	unsigned int count;
 	__u8 commands[16];
@@ -55,7 +55,7 @@ static __u32 some_command(struct fuzz *f, __u64 id)
 	return sensible[stage].commands[below(x, sensible[stage].count)];
 }
 
-/* One that there is not, if that is soon found. */
+/* Returns an unused number, if one is soon found. */
 static __u64 free_id(struct fuzz *f)
 {
 	unsigned int i, id = 0;
@@ -68,7 +68,7 @@ static __u64 free_id(struct fuzz *f)
 	return id;
 }
 
-/* What a new socket begins with, unless another is to find what this one left. */
+/* Resets the ring for a new socket, except when the socket is to find what the old one left. */
 static void renew(struct fuzz *f, struct raw *c)
 {
 	if (one_in(&f->chance, 8))
@@ -182,7 +182,7 @@ unsigned int ref_word(__u32 cmd)
 	}
 }
 
-/* Xen's first grants are those of the console and of xenstore. */
+/* The first grants are Xen's own, for the console and xenstore. */
 __u32 some_ref(struct fuzz *f, struct chance *x)
 {
 	struct pages *p = &f->rings[below(x, IDS)].pages;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the policy of the guest itself says: programs of BPF in a control group,
- * and Landlock. They forbid and change over TCP; what they forbid and change is
- * the same while hijacked, when they still see TCP.
+ * The guest's own policy: BPF programs in a control group, and Landlock. They deny and change calls
+ * over TCP. The results must be the same while sockets are hijacked, because the policy still sees
+ * TCP.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,10 +21,10 @@
 #include "datagram.h"
 #include "settings.h"
 
-/* Of a network for examples: nobody is there. */
+/* An address of a documentation network: no host has it. */
 #define NOBODY "198.51.100.7"
 
-/* For newer kernels than the headers may be. */
+/* The headers may be older than the kernel. */
 #define ACCESS_BIND_TCP		(1ULL << 0)
 #define ACCESS_CONNECT_TCP	(1ULL << 1)
 #define ACCESS_BIND_UDP		(1ULL << 2)
@@ -49,7 +49,7 @@ FIXTURE_SETUP(cgroup_bpf)
 	self->cgroup.fd = -1;
 	ASSERT_TRUE(puppet_open(&self->peer, 0));
 	ASSERT_EQ(0, cgroup_open(&self->cgroup));
-	/* One that does nothing. */
+	/* Attaches a program that allows everything. */
 	error = ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET_SOCK_CREATE, ALLOW);
 	if (error == ENOSYS || error == EINVAL)
 		SKIP(return, "this kernel has no BPF for control groups");
@@ -73,7 +73,7 @@ static bool reaches_peer(int fd, struct puppet *peer, const char *host, unsigned
 	       !strcmp(puppet_do(peer, "recv 100 7"), "ok 100");
 }
 
-/* What it is about is TCP, to the program too. */
+/* The policy and the program both see a TCP socket. */
 TEST_F(cgroup_bpf, connect_is_denied)
 {
 	int fd;
@@ -88,12 +88,12 @@ TEST_F(cgroup_bpf, connect_is_denied)
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(-1, connect_to(fd, opt.host, self->peer.port));
 	EXPECT_EQ(EPERM, errno);
-	/* Nor without waiting. */
+	/* A non-blocking connect() is denied too. */
 	set_nonblock(fd, true);
 	EXPECT_EQ(-1, connect_to(fd, opt.host, self->peer.port));
 	EXPECT_EQ(EPERM, errno);
 	set_nonblock(fd, false);
-	/* It remains of use for anything else. */
+	/* The socket is still usable for other addresses. */
 	EXPECT_EQ(0, connect_to(fd, opt.host, opt.port + PEER_ECHO));
 	close(fd);
 }
@@ -121,7 +121,7 @@ TEST_F(cgroup_bpf, connect_is_redirected)
 	close(fd);
 }
 
-/* IPv4 in its mapped form is for the programs of IPv6. */
+/* Programs for IPv6 see an IPv4 address in its mapped form. */
 TEST_F(cgroup_bpf, connect_of_ipv6)
 {
 	struct sockaddr_in6 addr = { .sin6_family = AF_INET6 };
@@ -166,7 +166,7 @@ TEST_F(cgroup_bpf, bind_is_denied_and_changed)
 	close(fd);
 }
 
-/* An unprivileged program that a program of BPF gives a port. */
+/* A BPF program allows an unprivileged program to bind to a port. */
 TEST_F(cgroup_bpf, bind_without_a_capability)
 {
 	unsigned int port = 800 + getpid() % 100;
@@ -197,7 +197,7 @@ TEST_F(cgroup_bpf, bind_without_a_capability)
 	}
 }
 
-/* It sees what was bound, and what it denies is free again. */
+/* The program sees what was bound. What it denies is free again. */
 TEST_F(cgroup_bpf, post_bind_is_denied)
 {
 	unsigned int port = 61000 + getpid() % 2000;
@@ -217,7 +217,7 @@ TEST_F(cgroup_bpf, post_bind_is_denied)
 	enter(self->cgroup.mount);
 	other = socket(opt.family, SOCK_STREAM, 0);
 	EXPECT_EQ(0, bind_to(other, opt.host, port));
-	/* The first one is what it was. */
+	/* The first socket is unchanged. */
 	EXPECT_EQ(0, bind_to(fd, opt.host, 0));
 	EXPECT_EQ(0, listen(fd, 1));
 	close(other);
@@ -232,7 +232,7 @@ static unsigned int peer_port_of(int fd)
 	return getpeername(fd, (void *)&name, &len) ? 0 : ntohs(name.sin_port);
 }
 
-/* Of a socket that has connected, one that listens, and one that was accepted. */
+/* The names of a connected socket, a listening socket and an accepted socket. */
 TEST_F(cgroup_bpf, names_are_changed)
 {
 	unsigned int port = 61000 + getpid() % 2000;
@@ -265,7 +265,7 @@ TEST_F(cgroup_bpf, names_are_changed)
 	close(listener);
 }
 
-/* Only TCP may be made; a datagram socket, or TCP by another name, is not. */
+/* The program allows TCP only: datagram sockets and TCP by another name are denied. */
 TEST_F(cgroup_bpf, creation_is_denied)
 {
 	int fd;
@@ -301,7 +301,7 @@ TEST_F(cgroup_bpf, creation_is_denied)
 	ATOMIC_ADD(BPF_REG_0, BPF_REG_1), \
 	ALLOW
 
-/* Who counts sockets counts each of them once, whatever becomes of it. */
+/* A program counts each socket once, whether carried or not. */
 TEST_F(cgroup_bpf, sockets_are_counted_once)
 {
 	int made = open_count(), ended = open_count(), fds[4];
@@ -318,7 +318,7 @@ TEST_F(cgroup_bpf, sockets_are_counted_once)
 	}
 	EXPECT_EQ(4, read_count(made));
 	EXPECT_TRUE(reaches_peer(fds[0], &self->peer, opt.host, self->peer.port));
-	/* While hijacked this is the guest's own. */
+	/* While sockets are hijacked, this one falls back to the guest's own TCP. */
 	EXPECT_EQ(-1, connect_to(fds[2], "127.0.0.1", 1));
 	EXPECT_EQ(0, read_count(ended));
 	for (i = 0; i < ARRAY_LEN(fds); i++)
@@ -327,7 +327,7 @@ TEST_F(cgroup_bpf, sockets_are_counted_once)
 	EXPECT_EQ(4, read_count(ended));
 }
 
-/* Where packets are looked at, none goes another way. */
+/* A socket whose packets are inspected stays native. */
 TEST_F(cgroup_bpf, packets_are_denied)
 {
 	struct pollfd pfd = { .events = POLLOUT };
@@ -338,13 +338,13 @@ TEST_F(cgroup_bpf, packets_are_denied)
 	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SKB, CGROUP_INET_EGRESS, DENY));
 	fd = socket(opt.family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	ASSERT_LE(0, fd);
-	/* In the guest there is no other way; over TCP the packet is lost. */
+	/* In the guest there is no other route; over TCP the packet is lost. */
 	EXPECT_EQ(-1, connect_to(fd, opt.host, self->peer.port));
 	pfd.fd = fd;
 	if (errno == EINPROGRESS)
 		EXPECT_EQ(0, poll(&pfd, 1, 200));
 	close(fd);
-	/* Nor that of a socket that was there before. */
+	/* The same for a socket that existed before. */
 	set_nonblock(early, true);
 	EXPECT_EQ(-1, connect_to(early, opt.host, self->peer.port));
 	pfd.fd = early;
@@ -405,7 +405,7 @@ TEST_F(cgroup_bpf_udp, datagrams_are_denied_and_redirected)
 	EXPECT_EQ(EPERM, errno);
 	EXPECT_EQ(4, send_to(fd, NOBODY, 10, "here", 4));
 	EXPECT_EQ(4, recv(self->to, data, sizeof(data), 0));
-	/* One that is connected is asked about then. */
+	/* A connected socket was checked by connect(), and send() is not checked. */
 	EXPECT_EQ(0, connect_to(fd, opt.host, 9));
 	EXPECT_EQ(1, send(fd, "x", 1, 0));
 	close(fd);
@@ -473,7 +473,7 @@ struct net_rule {
 	__u64 port;
 };
 
-/* Whether this process has these rights only from now on, and no others for @handled. */
+/* Restricts this process to these rights for @handled. Returns false on failure. */
 static bool restrict_to(__u64 handled, const struct net_rule *rules, size_t count)
 {
 	struct {
@@ -529,7 +529,7 @@ TEST_F(landlock, tcp)
 		if (!reaches_peer(fd, &self->peer, opt.host, self->peer.port))
 			_exit(6);
 		close(fd);
-		/* By its number it is no other. */
+		/* Protocol 257 is denied too. */
 		fd = socket(AF_INET, SOCK_STREAM, 257);
 		if (fd >= 0 && (!connect_to(fd, opt.host, opt.port + PEER_ECHO) ||
 				errno != EACCES))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What becomes of a TCP socket while net.xensock.hijack is on. This changes the
- * settings of the guest, which nobody else may use at the same time.
+ * TCP sockets while net.xensock.hijack is on. The test changes the settings of the guest, so it
+ * must run alone.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -83,7 +83,7 @@ TEST_F(hijack, goes_to_the_backend)
 	close(fd);
 }
 
-/* What it is called, whoever asks. */
+/* A hijacked socket is a TCP socket for everyone who asks. */
 TEST_F(hijack, looks_like_tcp)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
@@ -107,7 +107,7 @@ TEST_F(hijack, looks_like_tcp)
 	}
 }
 
-/* With the address of the family in which it was opened. */
+/* The addresses have the family of the socket. */
 TEST_F(hijack, has_names_of_its_family)
 {
 	struct sockaddr_in6 name = { .sin6_family = AF_INET6 };
@@ -134,7 +134,7 @@ TEST_F(hijack, has_names_of_its_family)
 	ASSERT_EQ(0, getsockname(fd, (void *)&name, &len));
 	EXPECT_TRUE(IN6_IS_ADDR_V4MAPPED(&name.sin6_addr));
 	EXPECT_NE(0, name.sin6_port);
-	/* IPv4 addresses are for the other family. */
+	/* The IPv4 address belongs to the other family. */
 	close(fd);
 	fd = socket(AF_INET6, SOCK_STREAM, 0);
 	EXPECT_EQ(-1, connect_to(fd, opt.host, self->peer.port));
@@ -155,7 +155,7 @@ TEST_F(hijack, leaves_other_sockets_alone)
 	fds[3] = socket(AF_INET6, SOCK_DGRAM, IPPROTO_UDP);
 	for (i = 0; i < ARRAY_LEN(fds); i++) {
 		ASSERT_LE(0, fds[i]);
-		/* A backend has not even been asked. */
+		/* The call fails before a backend is asked. */
 		EXPECT_EQ(-1, connect_to(fds[i], opt.host, 9));
 		close(fds[i]);
 	}
@@ -163,7 +163,7 @@ TEST_F(hijack, leaves_other_sockets_alone)
 	EXPECT_STREQ(before, after);
 }
 
-/* What is open when it is turned on or off goes on as it was. */
+/* Sockets that are open when hijacking is turned on or off go on unchanged. */
 TEST_F(hijack, is_turned_off_and_on)
 {
 	int ours = socket(AF_INET, SOCK_STREAM, 0), local, again;
@@ -192,7 +192,7 @@ TEST_F(hijack, exempts_destinations)
 	EXPECT_STREQ("10.0.0.0/8 127.0.0.0/8:1-65535", get("exempt_destinations"));
 	before = decided("exempt-destination");
 	fd = socket(AF_INET, SOCK_STREAM, 0);
-	/* Options that were set come along. */
+	/* Options set before the decision are copied. */
 	ASSERT_EQ(0, setsockopt(fd, SOL_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay)));
 	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &nodelay, sizeof(nodelay)));
 	nodelay = 30;
@@ -204,17 +204,17 @@ TEST_F(hijack, exempts_destinations)
 	EXPECT_EQ(1, option(fd, SOL_SOCKET, SO_KEEPALIVE));
 	EXPECT_EQ(IPPROTO_TCP, option(fd, SOL_SOCKET, SO_PROTOCOL));
 	EXPECT_EQ(before + 1, decided("exempt-destination"));
-	/* It is the kernel's own: this is no option of the backend's. */
+	/* The socket is native: the backend does not carry this option. */
 	EXPECT_LE(0, option(fd, SOL_TCP, TCP_FASTOPEN));
 	close(fd);
-	/* Others are not concerned. */
+	/* Other destinations are still carried. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	EXPECT_TRUE(talks_to_peer(fd, &self->peer));
 	EXPECT_EQ(xensock + 1, decided("xensock"));
 	close(fd);
 }
 
-/* Who waits for the socket before it is decided is woken by what it becomes. */
+/* A task that waits on the socket before the decision is woken by its successor. */
 TEST_F(hijack, falls_back_under_epoll)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
@@ -223,7 +223,7 @@ TEST_F(hijack, falls_back_under_epoll)
 	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	ASSERT_EQ(0, epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event));
-	/* As for any unconnected TCP socket. */
+	/* The same events as for an unconnected TCP socket. */
 	EXPECT_EQ(1, epoll_wait(ep, &event, 1, 0));
 	EXPECT_EQ(EPOLLOUT | EPOLLHUP, event.events);
 	if (connect_to(fd, LOCALHOST, self->local_port))
@@ -241,7 +241,7 @@ TEST_F(hijack, falls_back_under_epoll)
 	close(ep);
 }
 
-/* Whether /proc/net/tcp has a socket with that port and the inode of the file. */
+/* Returns true if /proc/net/tcp lists a socket with that port and the inode of the file. */
 static bool tcp_lists(unsigned int port, int fd)
 {
 	FILE *file = fopen("/proc/net/tcp", "r");
@@ -259,7 +259,7 @@ static bool tcp_lists(unsigned int port, int fd)
 	return found;
 }
 
-/* What was asked of the file, or is known of it, remains when the socket is another. */
+/* The state of the file stays the same when the socket behind it changes. */
 TEST_F(hijack, falls_back_behind_the_file)
 {
 	struct timespec limit = { .tv_sec = WAIT_LIMIT_MSEC / 1000 };
@@ -285,7 +285,7 @@ TEST_F(hijack, falls_back_behind_the_file)
 	EXPECT_EQ(SIGIO, sigtimedwait(&set_io, NULL, &limit));
 	EXPECT_EQ(0, getsockname(copy, (void *)&name, &len));
 	EXPECT_TRUE(tcp_lists(ntohs(name.sin_port), fd));
-	/* One of the descriptors is as good as the other. */
+	/* Both descriptors are equivalent. */
 	EXPECT_EQ(1, send(copy, "y", 1, 0));
 	EXPECT_EQ(0, fcntl(copy, F_SETFL, 0));
 	close(fd);
@@ -310,7 +310,7 @@ TEST_F(hijack, exempts_ports)
 	EXPECT_EQ(before + 1, decided("exempt-port"));
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	EXPECT_TRUE(talks_locally(fd, listener, port));
-	/* In the domain of the backend nobody listens there. */
+	/* Nothing listens there in the domain of the backend. */
 	EXPECT_TRUE(puppet_refused(&self->peer, port));
 	close(fd);
 	close(listener);
@@ -335,7 +335,7 @@ TEST_F(hijack, keeps_local_addresses_local)
 	close(fd);
 }
 
-/* Who asks for what only TCP can do has TCP. */
+/* Options that only TCP has make the socket native. */
 TEST_F(hijack, falls_back_for_options)
 {
 	static const struct {
@@ -360,17 +360,17 @@ TEST_F(hijack, falls_back_for_options)
 		EXPECT_EQ(before + (long)i + 1, decided("option"));
 		close(fd);
 	}
-	/* One that nobody has changes nothing, nor does one that is carried. */
+	/* An unknown option does not decide, and neither does one that is carried. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	EXPECT_EQ(-1, setsockopt(fd, SOL_TCP, 999, &cases[0].value, sizeof(int)));
 	EXPECT_EQ(ENOPROTOOPT, errno);
 	EXPECT_EQ(0, setsockopt(fd, SOL_TCP, TCP_NODELAY, &cases[0].value, sizeof(int)));
 	EXPECT_TRUE(talks_to_peer(fd, &self->peer));
-	/* Once it is decided, there is no such option. */
+	/* After the decision such an option fails. */
 	EXPECT_EQ(-1, setsockopt(fd, SOL_TCP, TCP_ULP, "tls", 3));
 	EXPECT_EQ(before + (long)ARRAY_LEN(cases), decided("option"));
 	close(fd);
-	/* Nor is it one to turn something off that is not on. */
+	/* Turning off an option that is off does not decide. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	i = 0;
 	EXPECT_EQ(0, setsockopt(fd, SOL_TCP, TCP_FASTOPEN_CONNECT, &i, sizeof(int)));
@@ -378,7 +378,7 @@ TEST_F(hijack, falls_back_for_options)
 	close(fd);
 }
 
-/* A thread that waits in recv() is not left behind. */
+/* A thread waiting in recv() is woken when the socket falls back. */
 static long in_recv_once(struct waiter *w)
 {
 	return recv(w->fd, w->data, sizeof(w->data), 0);
@@ -396,7 +396,7 @@ TEST_F(hijack, wakes_who_receives)
 	ASSERT_EQ(0, bind(other, (void *)&any, sizeof(any)));
 	ASSERT_EQ(0, set("hijack", "2"));
 	fd = socket(AF_INET, SOCK_DGRAM, 0);
-	/* What resolvers ask for. */
+	/* Resolvers set this option. */
 	EXPECT_EQ(0, setsockopt(fd, SOL_IP, IP_RECVERR, &one, sizeof(one)));
 	ASSERT_TRUE(waiter_start(&waiter, in_recv_once, fd));
 	any = address(LOCALHOST, local_port(other));
@@ -404,14 +404,14 @@ TEST_F(hijack, wakes_who_receives)
 	any = address(LOCALHOST, local_port(fd));
 	ASSERT_EQ(4, sendto(other, "back", 4, 0, (void *)&any, sizeof(any)));
 	EXPECT_EQ(4, waiter_end(&waiter));
-	/* Nor is what it has become when it is disconnected. */
+	/* Disconnecting the native socket makes no difference. */
 	any.sin_family = AF_UNSPEC;
 	EXPECT_EQ(0, connect(fd, (void *)&any, sizeof(any)));
 	close(other);
 	close(fd);
 }
 
-/* The guest's policy says no to this one. */
+/* The guest's policy refuses this address. */
 TEST_F(hijack, falls_back_if_it_is_refused)
 {
 	long before = decided("refused");
@@ -426,7 +426,7 @@ TEST_F(hijack, falls_back_if_it_is_refused)
 	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
 	EXPECT_EQ(before + 1, decided("refused"));
 	close(fd);
-	/* Without waiting for the outcome, too. */
+	/* The same without waiting for the outcome. */
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	error = connect_to(fd, LOCALHOST, self->local_port) ? errno : 0;
 	EXPECT_TRUE(error == EINPROGRESS || !error);
@@ -434,12 +434,12 @@ TEST_F(hijack, falls_back_if_it_is_refused)
 	EXPECT_EQ(0, so_error(fd));
 	EXPECT_EQ(before + 2, decided("refused"));
 	close(fd);
-	/* A port that the backend does not give. */
+	/* The backend refuses this port. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	EXPECT_EQ(0, bind_to(fd, ANY_HOST, 80));
 	EXPECT_EQ(before + 3, decided("refused"));
 	close(fd);
-	/* What is not refused by policy is not a reason. */
+	/* Other errors do not make the socket native. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	EXPECT_EQ(-1, connect_to(fd, opt.host, 1));
 	EXPECT_EQ(ECONNREFUSED, errno);
@@ -460,7 +460,7 @@ TEST_F(hijack, settings_are_checked)
 	EXPECT_STREQ("", get("exempt_destinations"));
 }
 
-/* A network namespace of its own has settings of its own, and is not hijacked. */
+/* A new network namespace has its own settings, and hijacking is off. */
 TEST_F(hijack, other_namespaces_are_left_alone)
 {
 	int status, fd;
@@ -475,13 +475,13 @@ TEST_F(hijack, other_namespaces_are_left_alone)
 			_exit(2);
 		if (socket(AF_INET, SOCK_STREAM, IPPROTO_XENSOCK) >= 0)
 			_exit(3);
-		/* Until the administrator wants it. */
+		/* The administrator can turn it on. */
 		if (set("hijack", "1"))
 			_exit(4);
 		fd = socket(AF_INET, SOCK_STREAM, 0);
 		if (connect_to(fd, opt.host, self->peer.port))
 			_exit(5);
-		/* Not whoever has made himself a namespace. */
+		/* The root of an unprivileged user namespace cannot. */
 		if (unshare(CLONE_NEWUSER | CLONE_NEWNET) || !set("hijack", "1"))
 			_exit(6);
 		_exit(0);
@@ -493,7 +493,7 @@ TEST_F(hijack, other_namespaces_are_left_alone)
 	EXPECT_STREQ("1", get("hijack"));
 }
 
-/* Whether /proc/net/xensock has a line with all of these words. */
+/* Returns true if /proc/net/xensock has a line with all of these words. */
 static bool is_listed(const char *const words[], size_t count)
 {
 	FILE *file = fopen("/proc/net/xensock", "r");
@@ -541,7 +541,7 @@ TEST_F(hijack, is_listed)
 	close(listener);
 }
 
-/* Any thread may use it while another makes it one of the guest's own. */
+/* A thread that uses the socket while another thread makes it native. */
 struct racer {
 	pthread_t thread;
 	atomic_bool stop;
@@ -621,7 +621,7 @@ TEST_F(no_backend, is_reported)
 	EXPECT_EQ(ENETDOWN, errno);
 	EXPECT_EQ(-1, listen(fd, 1));
 	EXPECT_EQ(ENETDOWN, errno);
-	/* It was not for the backend in the first place. */
+	/* An exempt address needs no backend. */
 	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.1"));
 	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
 	EXPECT_EQ(1, option(fd, SOL_TCP, TCP_NODELAY));
@@ -639,7 +639,7 @@ TEST_F(no_backend, falls_back)
 	EXPECT_EQ(before + 1, decided("no-backend"));
 	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
 	close(fd);
-	/* One that was opened before decides now. */
+	/* A socket opened earlier decides now. */
 	EXPECT_TRUE(talks_locally(early, self->local, self->local_port));
 	EXPECT_EQ(1, option(early, SOL_TCP, TCP_NODELAY));
 	EXPECT_EQ(before + 2, decided("no-backend"));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Servers at all addresses, where those of the guest stay in the guest
- * (net.xensock.hijack_loopback 0): they have the guest's own clients as well
- * as those that come by the backend. This changes the settings of the guest,
- * which nobody else may use at the same time.
+ * Servers at all addresses while loopback stays in the guest
+ * (net.xensock.hijack_loopback 0): they serve the guest's own clients as well
+ * as those that come through the backend. The test changes the settings of the
+ * guest, so it must run alone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +42,7 @@ FIXTURE_VARIANT_ADD(hijack_local, ipv6) {
 	.peer = "::ffff:127.0.0.1",
 };
 
-/* At all addresses, and any port if it is 0. */
+/* Binds to all addresses, and to any port if @port is 0. */
 static int bind_all(int fd, int family, unsigned int port)
 {
 	struct sockaddr_storage any = {};
@@ -52,8 +52,9 @@ static int bind_all(int fd, int family, unsigned int port)
 }
 
 /*
- * Bound to a port that is free on both sides: of one that the backend chooses
- * the guest itself may have an old connection, and then has no server there.
+ * Returns a socket bound to a port that is free on both sides. The backend may
+ * choose a port for which the guest itself has an old connection; the guest
+ * then has no server there.
  */
 static int listener_of_both(int family)
 {
@@ -96,7 +97,7 @@ FIXTURE_TEARDOWN(hijack_local)
 	puppet_close(&self->peer);
 }
 
-/* A client in the guest, connected. */
+/* Connects a client in the guest. */
 static int own_client(unsigned int port)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -107,7 +108,7 @@ static int own_client(unsigned int port)
 	return -1;
 }
 
-/* A client of the other side. */
+/* Connects a client on the other side. */
 static bool visit(struct puppet *peer, unsigned int port)
 {
 	return !strncmp(puppet_do(peer, "connect %u", port), "ok", 2);
@@ -126,14 +127,14 @@ TEST_F(hijack_local, has_clients_of_both_sides)
 	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 8"));
 	EXPECT_TRUE(wait_readable(other, 10));
 	close(other);
-	/* And again, now that one of each has been there. */
+	/* The same after a client of each side has been there. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	EXPECT_TRUE(talks_locally(fd, self->listener, self->port));
 	close(fd);
 	EXPECT_EQ(0, poll_now(self->listener));
 }
 
-/* What is accepted is TCP's, with the addresses and the options of the listener. */
+/* An accepted socket is a TCP socket with the addresses and options of the listener. */
 TEST_F(hijack_local, accepts_a_socket_of_tcp)
 {
 	struct sockaddr_storage name, mine;
@@ -159,7 +160,7 @@ TEST_F(hijack_local, accepts_a_socket_of_tcp)
 	EXPECT_EQ(1, value);
 	EXPECT_EQ(0, getsockopt(other, SOL_SOCKET, SO_PROTOCOL, &value, &len));
 	EXPECT_EQ(IPPROTO_TCP, value);
-	/* An option that only TCP's own have. */
+	/* Only native TCP sockets have this option. */
 	EXPECT_EQ(0, getsockopt(other, SOL_TCP, TCP_FASTOPEN, &value, &len));
 	EXPECT_EQ(-1, recv(other, &value, 1, 0));
 	EXPECT_EQ(EAGAIN, errno);
@@ -194,7 +195,7 @@ TEST_F(hijack_local, wakes_who_accepts)
 
 	for (i = 0; i < 2; i++)
 		ASSERT_TRUE(waiter_start(&waiters[i], in_accept, self->listener));
-	/* One for each, whoever takes which. */
+	/* One connection for each of the two threads. */
 	fd = own_client(self->port);
 	ASSERT_LE(0, fd);
 	EXPECT_TRUE(visit(&self->peer, self->port));
@@ -238,7 +239,7 @@ TEST_F(hijack_local, is_ready_under_epoll)
 	close(ep);
 }
 
-/* Nobody hears of who was not accepted, on either side. */
+/* Clients that were not accepted are reset. */
 TEST_F(hijack_local, ends_on_both_sides)
 {
 	int fd = own_client(self->port);
@@ -262,13 +263,13 @@ TEST_F(hijack_local, ends_with_shutdown)
 	EXPECT_EQ(ECONNREFUSED, errno);
 	EXPECT_EQ(-1, accept(self->listener, NULL, NULL));
 	EXPECT_EQ(EINVAL, errno);
-	/* And goes on with another listen(). */
+	/* Another listen() makes it serve again. */
 	ASSERT_EQ(0, listen(self->listener, 4));
 	self->port = local_port(self->listener);
 	EXPECT_LE(0, own_client(self->port));
 }
 
-/* There is a server of the guest's own at the port, or the other way round. */
+/* The guest has a server of its own at the port, or the reverse. */
 TEST_F(hijack_local, has_the_port_alone)
 {
 	int fd;
@@ -297,7 +298,7 @@ static bool set_unprivileged(const char *start)
 	return good;
 }
 
-/* The right to the port was asked for by bind(). */
+/* bind() has checked the right to the port already. */
 TEST_F(hijack_local, listens_without_privileges)
 {
 	unsigned int port = 30000 + getpid() % 1900;
@@ -319,7 +320,7 @@ TEST_F(hijack_local, listens_without_privileges)
 	close(fd);
 }
 
-/* With an address of its own a server has no more than that. */
+/* A server bound to one address serves that address only. */
 TEST_F(hijack_local, is_for_all_addresses_only)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -334,7 +335,7 @@ TEST_F(hijack_local, is_for_all_addresses_only)
 	close(fd);
 }
 
-/* As programs do it that ask for a port of their own, but for no address. */
+/* Programs that ask for a port but for no address bind like this. */
 TEST_F(hijack_local, is_reached_from_a_port_of_all_addresses)
 {
 	int server = socket(AF_INET, SOCK_STREAM, 0), fd, other, reuse = 1;
@@ -362,14 +363,14 @@ TEST_F(hijack_local, is_reached_from_a_port_of_all_addresses)
 	close(fd);
 	close(server);
 
-	/* The other side is reached by its own network. */
+	/* The other side is reached over its own network. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	ASSERT_EQ(0, bind_all(fd, AF_INET, 0));
 	EXPECT_EQ(0, connect_to(fd, opt.host, self->peer.port)) TH_LOG("%m");
 	close(fd);
 }
 
-/* Datagrams likewise: clients that have any port, or that connect. */
+/* The same for datagrams: clients with any port, and clients that connect. */
 TEST_F(hijack_local, has_datagrams_from_a_port_of_all_addresses)
 {
 	const char *host = variant->family == AF_INET ? LOCALHOST : variant->peer;
@@ -407,7 +408,7 @@ TEST_F(hijack_local, has_datagrams_from_a_port_of_all_addresses)
 	}
 	close(server);
 
-	/* Who has sent to the other side stays there. */
+	/* A client that has sent to the other side stays there. */
 	server = socket(AF_INET, SOCK_DGRAM, 0);
 	set_timeout(server, SO_RCVTIMEO, WAIT_LIMIT_MSEC);
 	ASSERT_EQ(0, bind_to(server, opt.host, 0));

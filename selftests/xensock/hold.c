@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Holds sockets in every state while something happens to the link, says
- * "ready", and then how each of them was told.
+ * Holds sockets in every state while something happens to the link, prints
+ * "ready", and then what each of them was told.
  *
- *   hold lost    until all have been told; then connects until that works
+ *   hold lost    waits until all have been told; then connects until that works
  *   hold busy    exchanges data on all its sockets for ever
- *   hold holes   has --sockets connecting to the black hole, until all fail
- *   hold refused has --sockets that were refused, and never asks them again
- *   hold idle    has --sockets connected, which do nothing any more
- *   hold drain   closes --sockets that have still to send what nobody reads, as
- *                nobody, the user
- *   hold nobody  has as many connected as nobody, the user, can have, up to
- *                --sockets: says why it cannot have more
- *   hold unread  has --sockets of which each has got a part of --bytes, and
- *                reads the rest when there is a file /tmp/go: says how many got
- *                all that was sent
+ *   hold holes   connects --sockets to the black hole, and waits until all fail
+ *   hold refused has --sockets that were refused, and never uses them again
+ *   hold idle    connects --sockets and leaves them idle
+ *   hold drain   closes --sockets with unsent data that nobody reads, as the
+ *                user nobody
+ *   hold nobody  connects as many sockets as the user nobody can have, up to
+ *                --sockets: prints why there cannot be more
+ *   hold unread  has --sockets, each of which has received a part of --bytes;
+ *                reads the rest when there is a file /tmp/go, and prints how
+ *                many received everything
  *   hold waiting has --sockets listening, with a backlog of 128, and accepts
- *                nothing: says the port of each first
+ *                nothing: prints the port of each first
  */
 #include <errno.h>
 #include <poll.h>
@@ -32,7 +32,7 @@
 
 #include "util.h"
 
-/* A new socket works again after that time, at the latest. */
+/* A new socket works again within this time. */
 #define RECOVERY_MSEC 60000
 
 enum wait { IN_RECV, IN_SEND, IN_POLL, IN_EPOLL, IN_CONNECT, WAITS };
@@ -68,7 +68,7 @@ static void wait_in_epoll(struct holder *h)
 	int ep = epoll_create1(0);
 
 	epoll_ctl(ep, EPOLL_CTL_ADD, h->fd, &event);
-	/* A guest that is saved interrupts it. */
+	/* Saving the guest interrupts the call. */
 	while (epoll_wait(ep, &event, 1, -1) < 0 && errno == EINTR)
 		;
 	h->result = event.events;
@@ -135,7 +135,7 @@ static bool told_well(const struct holder *h)
 	return h->result == -1 && reset;
 }
 
-/* Every socket of before stays dead; a new one works when the link does. */
+/* The old sockets stay dead. A new one works once the link does. */
 static bool recovers(const struct holder *dead)
 {
 	__u64 until = now_msec() + RECOVERY_MSEC;
@@ -209,7 +209,7 @@ static void busy(void)
 			exit(1);
 		}
 	}
-	/* As much each way as the sockets take, whatever comes of it. */
+	/* Sends and receives as much as the sockets take, ignoring errors. */
 	for (i = 0;; i++) {
 		struct pollfd pfd = { fds[i % BUSY], POLLIN | POLLOUT, 0 };
 
@@ -217,7 +217,7 @@ static void busy(void)
 			printf("ready\n");
 		poll(&pfd, 1, 10);
 		send(pfd.fd, data, sizeof(data), MSG_NOSIGNAL);
-		/* The link is lost: the sockets stay open all the same. */
+		/* The link is lost. The sockets stay open. */
 		if (recv(pfd.fd, data, sizeof(data), 0) == 0)
 			pause();
 	}
@@ -285,7 +285,7 @@ static int nobody(void)
 		pause();
 }
 
-/* What is sent waits in connections that nobody accepts. */
+/* The data waits in connections that nobody accepts. */
 static int drain(void)
 {
 	static const char data[1 << 16];
@@ -331,7 +331,7 @@ static int idle(void)
 	return 0;
 }
 
-/* Reads what is there of a stream, of which @done were read, up to @end. */
+/* Reads what is there of a stream, up to @end. @done is the number of bytes read so far. */
 static bool read_on(int fd, __u64 seed, __u64 *done, __u64 end)
 {
 	static char data[65536];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A guest that asks for what it must not: every malformed request, and what
- * the backend answers. Each test begins and ends with an exchange that works.
+ * A guest that sends forbidden requests: every malformed request, and the
+ * backend's answers. Each test begins and ends with an exchange that works.
  * Needs a guest without the xensock module, and a device for it.
  */
 #include <arpa/inet.h>
@@ -70,7 +70,7 @@ TEST_F(hostile, unknown_commands)
 		r.cmd = unknown[i];
 		EXPECT_EQ(-EOPNOTSUPP, ask(&self->link, &r));
 	}
-	/* Whatever the backend can do: nobody has this socket. */
+	/* All commands, with a socket number that is not in use. */
 	for (r.cmd = 0; r.cmd < COMMANDS; r.cmd++) {
 		if (r.cmd == SOCKET || r.cmd == RELEASE)
 			continue;
@@ -183,7 +183,7 @@ TEST_F(hostile, forbidden_addresses)
 	EXPECT_GT(0, try_request(&self->link, &r));
 }
 
-/* Many requests, a ringful at a time: how many of them gave @ret. */
+/* Sends many requests, a ringful at a time. Returns how many gave @ret. */
 static int ask_many(struct link *l, __u32 cmd, __u64 id, int count, int ret)
 {
 	struct request r = {
@@ -213,7 +213,7 @@ TEST_F_TIMEOUT(hostile, too_many_sockets, 120)
 
 	EXPECT_EQ(opt.sockets, ask_many(l, SOCKET, 100000, more, 0));
 	EXPECT_EQ(100, ask_many(l, SOCKET, 200000, 100, -EMFILE));
-	/* One for one. */
+	/* Each RELEASE makes room for one socket. */
 	EXPECT_EQ(0, ask_release(l, 100000, false));
 	EXPECT_EQ(0, ask_socket(l, 100000));
 	EXPECT_EQ(-EMFILE, ask_socket(l, 99999));
@@ -272,7 +272,7 @@ TEST_F(hostile, release_while_connecting)
 			nap(20000);
 		release.release.abort = i % 3 == 0;
 		ask_later(l, &release);
-		/* In this order. */
+		/* The responses come in this order. */
 		ASSERT_TRUE(take_within(l, &response, 10000));
 		EXPECT_EQ(connect, response.req_id);
 		EXPECT_EQ(-ECONNABORTED, response.ret);
@@ -318,7 +318,7 @@ TEST_F_TIMEOUT(hostile, garbage, 120)
 	for (i = 0; i < rounds(10000); i++) {
 		for (j = 0; j < 16; j++)
 			slot[j] = next_random(&random);
-		/* Half of them look a little like requests. */
+		/* Half of the slots look a little like requests. */
 		if (i % 2) {
 			slot[1] %= COMMANDS + 2;
 			slot[2] = slot[2] % 8 + 1;

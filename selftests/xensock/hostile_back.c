@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A backend that breaks the rules, in the user space of dom0, where no driver
- * for the device is loaded: hostile_back DOMID HOW. It offers the device, says
- * "ready" when the link is up, or "refused", and does what HOW says from then
- * on: what it does to a CONNECT; "deaf", which is to RELEASE; "reuse-", to rings
- * that are to be used again; "resize-", to those that are to grow; or "news-", to
- * the news page. SIGTERM ends it; the link is then closed in
- * the regular way.
+ * A backend that breaks the rules, in the user space of dom0, where no driver for the device is
+ * loaded: hostile_back DOMID HOW. It offers the device, prints "ready" when the link is up, or
+ * "refused", and then does what HOW says, most of it to a CONNECT. "deaf" is done to RELEASE,
+ * "reuse-" to rings that are used again, "resize-" to rings that are to grow, "news-" to the news
+ * page. SIGTERM ends the program, which then closes the link in the regular way.
  */
 #include <errno.h>
 #include <limits.h>
@@ -18,7 +16,7 @@
 #include "back.h"
 #include "util.h"
 
-/* A connection: of the last CONNECT or ATTACH. */
+/* The connection of the last CONNECT or ATTACH. */
 static struct {
 	struct request request;
 	__u32 *words;
@@ -29,7 +27,7 @@ static struct {
 	__u32 remote;
 } conn;
 
-/* What HOW may be, other than a misdeed: a node and what it is to say. */
+/* Values of HOW that are bad nodes: a node and its value. */
 static const struct {
 	const char *how;
 	const char *node;
@@ -60,7 +58,7 @@ static bool link_with_front(const char *how)
 	back_node("feature-datagram", strncmp(how, "frame-", 6) ? NULL : "1");
 	back_node("feature-datagram-info", strncmp(how, "frame-info-", 11) &&
 		  strncmp(how, "frame-report-", 13) ? NULL : "1");
-	/* Without it, CONNECT is answered when it is done. */
+	/* Without the feature, CONNECT is answered when it is done. */
 	back_node("feature-status", strncmp(how, "status-", 7) &&
 		  strcmp(how, "reuse-early") ? NULL : "1");
 	back_node("feature-ring-reuse", strncmp(how, "reuse-", 6) ? NULL : "1");
@@ -80,7 +78,7 @@ static bool link_with_front(const char *how)
 	return true;
 }
 
-/* The answer to CONNECT, changed before it goes out. */
+/* Makes the response to CONNECT, which can be changed before it is published. */
 static struct response *connected(void)
 {
 	struct response *response = back_slot(back.rsp_prod++);
@@ -96,7 +94,7 @@ static bool map_ring(__u32 ref, __u32 remote)
 {
 	__u32 order;
 
-	/* Kept. */
+	/* The ring was kept. */
 	if (conn.words && conn.ref == ref && conn.remote == remote)
 		return true;
 	conn.ref = ref;
@@ -114,7 +112,7 @@ static bool map_ring(__u32 ref, __u32 remote)
 	return conn.in;
 }
 
-/* Words of the response to CONNECT, by their number, and what they are to be. */
+/* Words of the response to CONNECT, by index, and the value to set. */
 static const struct {
 	const char *how;
 	unsigned int word;
@@ -136,7 +134,7 @@ static const struct {
 	{ "addr-family", 13, 16 },
 };
 
-/* Words of the indexes page, once connected: relative to the size of the ring. */
+/* Words of the indexes page, set once connected. The values are relative to the ring's size. */
 static const struct {
 	const char *how;
 	unsigned int word;
@@ -163,7 +161,7 @@ static const struct {
 	{ "status-unknown", STATUS, 0, -3999 },
 };
 
-/* For two seconds: any index, any error, any event. */
+/* For two seconds: random indexes, errors and events. */
 static void scribble(void)
 {
 	__u64 random = opt.seed, until = now_msec() + 2000;
@@ -187,7 +185,7 @@ static void storm(void)
 	}
 }
 
-/* For two seconds: news of everything, again and again, or of anything. */
+/* For two seconds: news for everything, again and again, or random news. */
 static void cry(const char *how)
 {
 	__u64 random = opt.seed, until = now_msec() + 2000;
@@ -204,7 +202,7 @@ static void cry(const char *how)
 	}
 }
 
-/* It stands, with a name that is an address. */
+/* Establishes the connection, with a valid name. */
 static void establish(void)
 {
 	struct sockaddr_in sin = address("192.0.2.1", 7001);
@@ -214,7 +212,7 @@ static void establish(void)
 	store(&conn.words[STATUS], 1);
 }
 
-/* For two seconds, a ring that no connection has: all that comes is refused. */
+/* For two seconds, refuses connections on a ring that no connection has. */
 static void refuse_early(void)
 {
 	__u64 until = now_msec() + 2000;
@@ -226,7 +224,7 @@ static void refuse_early(void)
 	}
 }
 
-/* CONNECT has come: does what is asked for at this point. */
+/* Does what HOW says to a CONNECT. */
 static void misbehave(const char *how)
 {
 	int i;
@@ -282,8 +280,8 @@ static void misbehave(const char *how)
 }
 
 /*
- * ATTACH has come: a frame, which is good for all sockets but the first. That
- * has nothing taken from its ring before.
+ * Answers ATTACH and sends a frame, which is good for all sockets but the first. Nothing is
+ * consumed from the ring of the first socket before the second comes.
  */
 static void deliver(const char *how)
 {
@@ -313,7 +311,7 @@ static void deliver(const char *how)
 	evtchn_notify(back.evtchn, conn.port);
 }
 
-/* Takes all that is sent, of which nothing is looked at. */
+/* Consumes everything in the ring without reading it. */
 static void drain(void)
 {
 	__u32 prod = load(&conn.words[OUT_PROD]);
@@ -324,7 +322,7 @@ static void drain(void)
 	}
 }
 
-/* Says that what is received lies elsewhere from @at on. */
+/* Claims that received data are in the other memory from @at on. */
 static void change_in(__u32 at, __u32 generation)
 {
 	store(&conn.words[IN_SWITCH], at);
@@ -333,7 +331,7 @@ static void change_in(__u32 at, __u32 generation)
 	evtchn_notify(back.evtchn, conn.port);
 }
 
-/* GROW, or SHRINK: those of what is sent are without reproach. */
+/* Answers GROW or SHRINK. Resizing the direction that the guest sends in works properly. */
 static void resize(const char *how, const struct request *r)
 {
 	printf("%s %u\n", r->cmd == GROW ? "GROW" : "SHRINK", r->resize.way);
@@ -346,7 +344,7 @@ static void resize(const char *how, const struct request *r)
 	if (!strcmp(how, "resize-gone"))
 		back_node("state", "6");
 	back_respond(r, 0);
-	/* There is nothing that it could have grown to. */
+	/* There was no memory to switch to. */
 	if (!strcmp(how, "resize-in"))
 		change_in(0, 1);
 	if (!strcmp(how, "resize-window"))

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A guest that breaks the rules of datagrams: frames that are none, memory that
- * changes while it is read, rings that are given twice, too many sockets. What
- * one socket does ends that one, and nothing else.
+ * A guest that breaks the rules of datagrams: invalid frames, memory that
+ * changes while it is read, rings that are given twice, too many sockets. Each
+ * violation ends the socket concerned and nothing else.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -15,7 +15,7 @@
 
 #define NO_FRAME 77
 
-/* A socket that is to be broken, and one that is not. */
+/* A socket to break, and a good one. */
 FIXTURE(frames) {
 	struct link link;
 	struct raw c;
@@ -34,14 +34,14 @@ FIXTURE_SETUP(frames)
 	ASSERT_EQ(0, ask_bind(l, self->good.id, opt.host, 0, &self->name));
 }
 
-/* From a socket to the good one. */
+/* Sends a datagram to the good socket. Returns true if it arrives. */
 static bool passes(struct link *l, struct raw *from, struct raw *good,
 		   struct sockaddr_in *name)
 {
 	struct frame f = {};
 	bool whole = dgram_send(l, from, opt.host, ntohs(name->sin_port), 300, 9);
 
-	/* What others have sent may come first. */
+	/* Datagrams of other sockets may come first. */
 	while (whole && f.len != 300) {
 		f.type = NO_FRAME;
 		whole = dgram_recv(l, good, &f, 9) || f.len != 300;
@@ -62,7 +62,7 @@ FIXTURE_TEARDOWN(frames)
 	link_down(l);
 }
 
-/* The backend has closed it: what is left is the id. */
+/* Returns true once the backend has closed the socket. Only the id is left then. */
 static bool is_closed(struct link *l, struct raw *c)
 {
 	__u64 until = now_msec() + 20000;
@@ -79,7 +79,7 @@ static bool is_closed(struct link *l, struct raw *c)
 	       ask_connect(l, c->id, NULL, 0, NULL) == -ENOTCONN;
 }
 
-/* A header that is none, and how many bytes are queued with it. */
+/* An invalid header, and the number of bytes queued with it. */
 static const struct {
 	const char *what;
 	struct frame f;
@@ -116,7 +116,7 @@ TEST_F_TIMEOUT(frames, headers, 90)
 	int i, after;
 
 	for (i = 0; i < ARRAY_LEN(headers); i++) {
-		/* The first frame, or one behind another, around the end. */
+		/* The first frame in the ring, or one behind another, around the end. */
 		for (after = 0; after < 2; after++) {
 			TH_LOG("%s", headers[i].what);
 			ASSERT_TRUE(dgram_open(l, &c, 2));
@@ -154,14 +154,14 @@ TEST_F(frames, impossible_indexes)
 		TH_LOG("word %u: %u", indexes[i].word, indexes[i].value);
 		ASSERT_TRUE(dgram_open(l, &c, 2));
 		store(&c.words[indexes[i].word], indexes[i].value);
-		/* It looks at the room when it has something to put there. */
+		/* The backend checks the room when it has a datagram to put there. */
 		raw_notify(l, &c);
 		EXPECT_TRUE(is_closed(l, &c));
 		EXPECT_EQ(0, raw_close(l, &c, false));
 	}
 }
 
-/* Indexes that are possible and are not at the start of a frame. */
+/* Indexes that are possible but not at the start of a frame. */
 TEST_F(frames, unaligned_consumer)
 {
 	struct sockaddr_in name;
@@ -180,7 +180,7 @@ TEST_F(frames, unaligned_consumer)
 		store(&c->words[IN_CONS], load(&c->words[IN_PROD]) - i % 41);
 		raw_notify(l, c);
 	}
-	/* They were possible ones. */
+	/* All indexes were possible, so the socket still works. */
 	c->in_cons = load(&c->words[IN_PROD]);
 	store(&c->words[IN_CONS], c->in_cons);
 	ASSERT_TRUE(dgram_send(l, c, opt.host, ntohs(name.sin_port), 77, 3));
@@ -188,7 +188,7 @@ TEST_F(frames, unaligned_consumer)
 	EXPECT_EQ(77, f.len);
 }
 
-/* Words and pages that the backend has read, or never reads. */
+/* Words and pages that the backend has already read, or never reads. */
 TEST_F(frames, what_is_not_ours_to_write)
 {
 	struct link *l = &self->link;
@@ -217,7 +217,7 @@ TEST_F_TIMEOUT(frames, scribbled_memory, 90)
 
 	for (i = 0; i < 40; i++) {
 		ASSERT_TRUE(dgram_open(l, &c, i % 4 + 1));
-		/* Indexes, headers with all that follows, both. */
+		/* Overwrites indexes, headers and all that follows, or both. */
 		if (i % 3 == 0)
 			overwriter_start(&s, c.words, 24);
 		else if (i % 3 == 1)
@@ -262,7 +262,7 @@ TEST_F_TIMEOUT(frames, storm, 60)
 	EXPECT_TRUE(passes(l, &self->good, &self->good, &self->name));
 }
 
-/* Rings that cannot be: nothing is kept of them, and a good one may follow. */
+/* Impossible rings: the backend keeps nothing of them, and a good one may follow. */
 TEST_F(frames, bad_rings)
 {
 	struct link *l = &self->link;
@@ -301,7 +301,7 @@ TEST_F(frames, bad_rings)
 	EXPECT_EQ(0, raw_close(l, &c, false));
 }
 
-/* All requests for a socket at once, and then again. */
+/* All requests for a socket at once, twice. */
 TEST_F_TIMEOUT(frames, all_at_once, 240)
 {
 	struct sockaddr_in sin = address(opt.host, 9);
@@ -343,7 +343,7 @@ TEST_F_TIMEOUT(frames, all_at_once, 240)
 	}
 }
 
-/* The link goes, with sockets in every state and datagrams under way. */
+/* The link goes down with sockets in every state and datagrams under way. */
 TEST(links_that_go)
 {
 	struct sockaddr_in name;
@@ -371,7 +371,7 @@ TEST(links_that_go)
 	EXPECT_TRUE(honest_link());
 }
 
-/* --sockets is what the policy says. Those that were released do not count. */
+/* --sockets is the limit in the policy. Released sockets do not count. */
 TEST(as_many_as_allowed)
 {
 	struct link l;
@@ -380,7 +380,7 @@ TEST(as_many_as_allowed)
 	raw_mode = DATAGRAMS;
 	ASSERT_TRUE(link_up(&l));
 	for (n = 0; n < 3; n++) {
-		/* UDP may take a moment to let go of them. */
+		/* UDP may take a moment to free the sockets. */
 		for (i = 0; i < opt.sockets; i++)
 			while (ask_dgram(&l, i, AF_INET))
 				ASSERT_NE(0, n);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A guest that shares what it must not: grants and event channels that are
- * none, or not ours, or too many. CONNECT fails, and nothing stays mapped.
+ * A guest that shares invalid grants and event channels: unused ones, those of
+ * others, or too many. CONNECT fails, and nothing stays mapped.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -43,7 +43,7 @@ TEST_F(grants, bad_indexes_page)
 {
 	struct request r = raw_request(&self->c, opt.host,
 				       opt.port + PEER_ECHO);
-	/* 0 and 1 are the console and xenstore, whose words mean nothing. */
+	/* 0 and 1 are the console and xenstore, whose contents are meaningless here. */
 	static const __u32 grants[] = {
 		0, 1, 2, 0x7fffffff, 0x80000000, 0xffffffff,
 	};
@@ -54,7 +54,7 @@ TEST_F(grants, bad_indexes_page)
 		r.connect.ref = grants[i];
 		EXPECT_EQ(-EINVAL, try_request(&self->link, &r));
 	}
-	/* For reading only, meant for another domain, no longer granted. */
+	/* Read-only, for another domain, no longer granted. */
 	ASSERT_TRUE(pages_grant(&pages, self->link.backend_id, 1, false));
 	memcpy(pages.mem, self->c.words, PAGE);
 	r.connect.ref = pages.refs[0];
@@ -77,7 +77,7 @@ TEST_F(grants, bad_orders)
 		self->c.words[RING_ORDER] = orders[i];
 		EXPECT_EQ(-EINVAL, try_connect(&self->link, &self->c));
 	}
-	/* More than was granted: the rest of the page holds no grants. */
+	/* A larger order than was granted: the rest of the page holds no grants. */
 	self->c.words[RING_ORDER] = 9;
 	EXPECT_EQ(-EINVAL, try_connect(&self->link, &self->c));
 	self->c.words[RING_ORDER] = 4;
@@ -98,7 +98,7 @@ TEST_F(grants, bad_data_grants)
 			*ref = bad[j];
 			EXPECT_EQ(-EINVAL, try_connect(&self->link, &self->c));
 		}
-		/* One that is there already. */
+		/* A grant that is used twice. */
 		*ref = self->c.words[REF + 3];
 		EXPECT_EQ(-EINVAL, try_connect(&self->link, &self->c));
 		*ref = good;
@@ -107,7 +107,7 @@ TEST_F(grants, bad_data_grants)
 	EXPECT_EQ(-EINVAL, try_connect(&self->link, &self->c));
 }
 
-/* The indexes page among the pages of data, and one ring for two sockets. */
+/* The indexes page among the data pages, and one ring for two sockets. */
 TEST_F(grants, rings_that_overlap)
 {
 	struct raw other = self->c, *c = &self->c;
@@ -156,7 +156,7 @@ TEST_F(grants, bad_event_channels)
 	EXPECT_EQ(0, try_connect(l, c));
 }
 
-/* The same pages for 64 of the largest rings: they count each time. */
+/* 64 of the largest rings share their pages, which count each time. */
 TEST_F_TIMEOUT(grants, too_many_pages, 120)
 {
 	int i, fit = QUOTA_PAGES / 513;
@@ -171,7 +171,7 @@ TEST_F_TIMEOUT(grants, too_many_pages, 120)
 		ASSERT_EQ(i < fit ? 0 : -ENOBUFS,
 			  raw_connect(l, &c, opt.host, opt.port + PEER_ECHO));
 	}
-	/* There is room for as much as one gives back. */
+	/* Releasing one makes room for one. */
 	EXPECT_EQ(0, ask_release(l, 5000, true));
 	EXPECT_EQ(0, ask_release(l, c.id, true));
 	EXPECT_EQ(0, raw_connect(l, &c, opt.host, opt.port + PEER_ECHO));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A guest that writes nonsense to xenstore, jumps between the states, and
- * goes without a word. After each of it a link that keeps to the rules works.
+ * disappears. After each case a link that keeps to the rules works.
  */
 #include <errno.h>
 #include <signal.h>
@@ -14,7 +14,7 @@
 #include "raw.h"
 #include "util.h"
 
-/* Long enough for the backend to look, not known to be. */
+/* Time for the backend to look. Whether it has looked cannot be known. */
 #define A_WHILE 60000
 
 FIXTURE(nodes) {
@@ -38,7 +38,7 @@ static const char *const absurd[] = {
 	"0x10", "1e3", "\xff\xfe", "4294967295", "2147483648",
 };
 
-/* Twice, since the backend keeps waiting for better. */
+/* Tests the node twice, since the backend keeps waiting for a valid one. */
 static bool is_refused(struct link *l)
 {
 	int i;
@@ -73,11 +73,11 @@ static void try_node(struct __test_metadata *_metadata, struct link *l,
 	EXPECT_TRUE(is_refused(l));
 	xs_remove(node);
 	EXPECT_TRUE(is_refused(l));
-	/* A directory, whose value is empty. */
+	/* The node is a directory with an empty value. */
 	snprintf(child, sizeof(child), "%s/5", node);
 	xs_write(child, "5");
 	EXPECT_TRUE(is_refused(l));
-	/* And now the right one. */
+	/* Then the right value. */
 	xs_write(node, "%s", value);
 	xs_write(DEVICE "/state", "%d", INITIALISED);
 	EXPECT_TRUE(xs_wait_state(l->backend, CONNECTED));
@@ -106,7 +106,7 @@ TEST_F_TIMEOUT(nodes, event_index, 60)
 	xs_remove(DEVICE "/event-index");
 }
 
-/* The backend takes the link for a new one, or for none. */
+/* The backend treats the link as a new one, or as down. */
 TEST_F_TIMEOUT(nodes, another_address_while_connected, 90)
 {
 	struct link *l = &self->link;
@@ -116,7 +116,7 @@ TEST_F_TIMEOUT(nodes, another_address_while_connected, 90)
 	xs_write(DEVICE "/state", "%d", INITIALISED);
 	ASSERT_TRUE(xs_wait_state(l->backend, CONNECTED));
 	ASSERT_TRUE(honest(l));
-	/* Another ring and port: it changes to them. */
+	/* The backend switches to the new ring and port. */
 	ASSERT_TRUE(pages_grant(&page, l->backend_id, 1, true));
 	port = evtchn_alloc(l->evtchn, l->backend_id);
 	memset(page.mem, 0, PAGE);
@@ -131,7 +131,7 @@ TEST_F_TIMEOUT(nodes, another_address_while_connected, 90)
 	l->req_prod = 0;
 	l->rsp_cons = 0;
 	EXPECT_TRUE(honest(l));
-	/* And one that cannot be mapped: that is the end of the link. */
+	/* A ring that cannot be mapped ends the link. */
 	xs_write(DEVICE "/ring-ref", "12345678");
 	xs_write(DEVICE "/state", "%d", CONNECTED);
 	nap(A_WHILE);
@@ -154,7 +154,7 @@ TEST_F_TIMEOUT(nodes, impossible_states, 90)
 	}
 }
 
-/* As above, from a link that is up. */
+/* As above, starting from a link that is up. */
 TEST_F_TIMEOUT(nodes, impossible_states_while_connected, 90)
 {
 	static const char *const states[] = { "4", "2", "3", "7", "8", "1" };
@@ -188,7 +188,7 @@ TEST_F_TIMEOUT(nodes, flapping, 120)
 	}
 }
 
-/* Nothing but failures, as fast as it goes: dom0's log must not show each. */
+/* Failures as fast as possible: dom0's log must not show each of them. */
 TEST_F_TIMEOUT(nodes, flapping_with_nothing_to_map, 120)
 {
 	int i;
@@ -214,7 +214,7 @@ TEST_F_TIMEOUT(nodes, flapping_with_broken_rings, 120)
 	}
 }
 
-/* Pages and ports are taken back while the backend uses them. */
+/* Pages and ports are revoked while the backend uses them. */
 TEST_F_TIMEOUT(nodes, memory_taken_back, 60)
 {
 	struct link *l = &self->link;
@@ -228,17 +228,17 @@ TEST_F_TIMEOUT(nodes, memory_taken_back, 60)
 		ASSERT_TRUE(raw_open(l, &c, 4, opt.port + PEER_ECHO));
 		EXPECT_EQ(sizeof(data), raw_send(l, &c, data, sizeof(data)));
 		raw_free(l, &c);
-		/* The ids of the grants are used again at once. */
+		/* The grant references are used again at once. */
 		ASSERT_TRUE(raw_ring(l, &other, 4));
 		EXPECT_EQ(0, ask_release(l, c.id, i % 2));
 		raw_free(l, &other);
 	}
-	/* The commands ring too: nobody answers, and nobody minds. */
+	/* The commands ring too: nobody answers, and nothing breaks. */
 	ASSERT_TRUE(raw_open(l, &c, 4, opt.port + PEER_ECHO));
 	raw_free(l, &c);
 }
 
-/* A program that is killed in the middle of everything. */
+/* A program that is killed in the middle of its work. */
 TEST_F_TIMEOUT(nodes, killed, 90)
 {
 	struct raw c[8];
@@ -267,8 +267,8 @@ TEST_F_TIMEOUT(nodes, killed, 90)
 }
 
 /*
- * What means that we are gone: the backend's directory goes too, and the
- * scenario gives us the device again.
+ * States that mean that the guest is gone. The backend's directory goes too,
+ * and the scenario attaches the device again.
  */
 TEST(state_removed)
 {
@@ -288,7 +288,7 @@ TEST(state_removed)
 	link_drop(&l);
 }
 
-/* A fixture, because only tests that have one can have a time limit. */
+/* Only tests with a fixture can have a time limit. */
 FIXTURE(stubborn) {
 	struct link link;
 	struct raw c;
@@ -309,7 +309,7 @@ FIXTURE_TEARDOWN(stubborn)
 	link_drop(&self->link);
 }
 
-/* Told to close, we go on as if nothing had happened. */
+/* The guest is told to close and goes on as if nothing had happened. */
 TEST_F_TIMEOUT(stubborn, never_closes, 180)
 {
 	ksft_print_msg("ready\n");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A guest that breaks the rules of its rings: impossible indexes, memory that
- * changes while it is read, events without end. What one connection does ends
- * that one; what the commands ring does ends the link; and nothing else.
+ * changes while it is read, events without end. A violation in a data ring ends
+ * that connection, one in the commands ring ends the link, and nothing else is
+ * affected.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -13,7 +14,7 @@
 #include "raw.h"
 #include "util.h"
 
-/* A connection whose peer is under remote control, beside one that behaves. */
+/* A connection whose peer is under remote control, and a connection that behaves. */
 FIXTURE(rings) {
 	struct link link;
 	struct raw_puppet peer;
@@ -41,7 +42,7 @@ FIXTURE_TEARDOWN(rings)
 	link_down(l);
 }
 
-/* The backend has seen it: the peer got a reset, the id is still there. */
+/* The backend has noticed: the peer got a reset, and the id still exists. */
 #define IS_RESET() do {							\
 	struct request again = raw_request(&self->c, opt.host, 80);	\
 									\
@@ -91,7 +92,7 @@ TEST_F(rings, in_cons_too_far_behind)
 	IS_RESET();
 }
 
-/* Room that is none: the backend would write over what is not yet read. */
+/* The index claims room that does not exist: the backend would overwrite unread data. */
 TEST_F(rings, in_cons_backwards)
 {
 	struct raw *c = &self->c;
@@ -104,7 +105,7 @@ TEST_F(rings, in_cons_backwards)
 	IS_RESET();
 }
 
-/* Words and pages that the backend has read, or never reads. */
+/* Words and pages that the backend has already read, or never reads. */
 TEST_F(rings, what_is_not_ours_to_write)
 {
 	struct link *l = &self->link;
@@ -134,8 +135,8 @@ TEST_F(rings, what_is_not_ours_to_write)
 }
 
 /*
- * Events and a peer that sends, for as long as it takes the backend to give
- * the connection up, which it does whenever it sees an index that cannot be.
+ * Sends events, with a peer that sends data, until the backend gives the
+ * connection up, which it does whenever it sees an impossible index.
  */
 static void flood(struct link *l, struct raw *c, unsigned int msec)
 {
@@ -164,7 +165,7 @@ TEST_F_TIMEOUT(rings, scribbled_indexes_page, 90)
 	}
 }
 
-/* Only ever possible values, so that the connection lives: one byte at a time. */
+/* Only possible values, so that the connection survives: one byte at a time. */
 TEST_F_TIMEOUT(rings, indexes_that_never_rest, 60)
 {
 	struct link *l = &self->link;
@@ -182,7 +183,7 @@ TEST_F_TIMEOUT(rings, indexes_that_never_rest, 60)
 	EXPECT_EQ(0, raw_close(l, &c, true));
 }
 
-/* 1 MiB of bytes that change on the way is just 1 MiB of other bytes. */
+/* If 1 MiB changes on the way, the peer gets 1 MiB of other bytes. */
 TEST_F_TIMEOUT(rings, scribbled_data, 90)
 {
 	struct link *l = &self->link;
@@ -207,7 +208,7 @@ TEST_F_TIMEOUT(rings, scribbled_data, 90)
 	EXPECT_EQ(3, raw_recv(l, &self->peer.control, data, 3));
 }
 
-/* The slots change while they are read, and so do the event words. */
+/* The slots and the event words change while they are read. */
 TEST_F_TIMEOUT(rings, scribbled_commands_ring, 60)
 {
 	struct link *l = &self->link;
@@ -226,7 +227,7 @@ TEST_F_TIMEOUT(rings, scribbled_commands_ring, 60)
 	ask_release(l, 1, false);
 }
 
-/* The link ends, the backend says so, the next one works. */
+/* The backend ends the link and says so. The next link works. */
 FIXTURE(commands) {
 	struct link link;
 	struct raw c;
@@ -242,7 +243,7 @@ FIXTURE_SETUP(commands)
 FIXTURE_TEARDOWN(commands)
 {
 	EXPECT_TRUE(xs_wait_state(self->link.backend, CLOSING));
-	/* It hears of nothing any more. */
+	/* The backend listens to nothing any more. */
 	flood(&self->link, &self->c, 50);
 	raw_free(&self->link, &self->c);
 	link_down(&self->link);
@@ -270,7 +271,7 @@ TEST_F(commands, backwards)
 	publish(&self->link, self->link.req_prod - 1);
 }
 
-/* Thirty-two are in order only if none is unanswered. */
+/* Publishing 32 slots is allowed only if no request is unanswered. */
 TEST_F(commands, more_than_there_is_room)
 {
 	struct request r = raw_request(&self->c, opt.blackhole, 80);
@@ -284,7 +285,7 @@ TEST_F(commands, more_than_there_is_room)
 	publish(l, l->req_prod + SLOTS);
 }
 
-/* What another guest's connections make of it, the scenario measures. */
+/* The scenario measures the effect on another guest's connections. */
 FIXTURE(storm) {
 	struct link link;
 };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A guest that asks for what a server asks for, where it must not, too often,
- * or in every order: each command in each state of a socket, listeners that
- * are released while they are filled, options and offsets at random. Needs a
- * guest without the xensock module, and a device whose policy allows to bind.
+ * A guest that sends a server's requests where they are forbidden, too often, or in every order:
+ * each command in each state of a socket, listeners that are released while connections come in,
+ * random options and offsets. Needs a guest without the xensock module, and a device whose policy
+ * allows to bind.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include "raw.h"
 #include "util.h"
 
-/* What a socket can be. */
+/* States of a socket. */
 enum stage {
 	NONE, FRESH, BOUND, LISTENING, POSTED, CONNECTING, ESTABLISHED,
 	ACCEPTED, WAS_RESET, FAILED, STAGES,
@@ -25,7 +25,7 @@ static const char *const stage_names[STAGES] = {
 	"connected", "accepted", "reset", "failed",
 };
 
-/* The commands, and what each gives; PARKS: an answer that comes later. */
+/* Commands, and the result of each. PARKS: the answer comes later. */
 enum { PARKS = 1 };
 
 #define E_ALL(e) { e, e, e, e, e, e, e, e, e, e }
@@ -107,8 +107,8 @@ FIXTURE(server) {
 	struct link link;
 	struct raw_listener listener;
 	struct raw c;
-	struct raw other;	/* the one in question may be about */
-	struct raw spare;	/* a ring for what may want one */
+	struct raw other;	/* a second socket that the request names */
+	struct raw spare;	/* a ring for requests that need one */
 };
 
 FIXTURE_VARIANT(server) {
@@ -142,7 +142,7 @@ FIXTURE_TEARDOWN(server)
 	link_down(l);
 }
 
-/* A socket in that stage, with a ring, under c->id. */
+/* Makes a socket in that state, with a ring, under c->id. */
 static bool make(struct link *l, struct raw_listener *s, struct raw *c,
 		 struct raw *other, enum stage stage)
 {
@@ -185,7 +185,7 @@ static bool make(struct link *l, struct raw_listener *s, struct raw *c,
 	}
 }
 
-/* Whether a request is unanswered, when one that came later is answered. */
+/* Returns true if a request is still unanswered once a later one is answered. */
 static bool is_parked(struct link *l, __u32 req_id)
 {
 	unsigned int i;
@@ -198,7 +198,7 @@ static bool is_parked(struct link *l, __u32 req_id)
 	return true;
 }
 
-/* Each command in each stage, with its RELEASE after it. */
+/* Each command in each state, followed by RELEASE. */
 TEST_F_TIMEOUT(server, every_command_in_every_stage, 180)
 {
 	struct raw *c = &self->c, *other = &self->other, *spare = &self->spare;
@@ -267,7 +267,7 @@ static __u64 next_random(void)
 	return state >> 16;
 }
 
-/* Requests, as many at a time as fit: each is replaced by its result. */
+/* Sends requests, as many at a time as fit. Stores the result of each in @ret. */
 static void ask_all(struct link *l, struct request *r, int *ret, int count)
 {
 	struct response response;
@@ -282,7 +282,7 @@ static void ask_all(struct link *l, struct request *r, int *ret, int count)
 	}
 }
 
-/* Everything that might be an option: few are, and none of them harms. */
+/* Every possible option number: few are options, and none does harm. */
 TEST_F_TIMEOUT(server, options_that_are_none, 120)
 {
 	static const __u32 levels[] = {
@@ -304,7 +304,7 @@ TEST_F_TIMEOUT(server, options_that_are_none, 120)
 	}
 	ask_all(l, r, ret, N);
 	for (i = 0; i < N; i++) {
-		/* Linux has this other one for IPv6's of a socket of IPv4. */
+		/* Linux has this other error for IPv6 options of an IPv4 socket. */
 		EXPECT_TRUE(!ret[i] || ret[i] == -ENOPROTOOPT ||
 			    (ret[i] == -EOPNOTSUPP && r[i].option.level == 41))
 			TH_LOG("get %u %d: %d", r[i].option.level,
@@ -322,7 +322,7 @@ TEST_F_TIMEOUT(server, options_that_are_none, 120)
 			       r[i].option.name, ret[i]);
 		set += !ret[i];
 	}
-	/* Those of IPv4 and of streams that the protocol has. */
+	/* The protocol has this many options for IPv4 streams. */
 	EXPECT_EQ(41, got);
 	EXPECT_EQ(40, set);
 	EXPECT_EQ(4, raw_send(l, c, "ping", 4));
@@ -355,7 +355,7 @@ TEST_F_TIMEOUT(server, lengths_and_offsets_that_are_none, 60)
 		r.option.len = lengths[i];
 		EXPECT_EQ(-EINVAL, ask(l, &r));
 	}
-	/* Names, with what belongs into no name. */
+	/* Invalid names of congestion control algorithms. */
 	r.option.name = 13;
 	r.option.len = 16;
 	EXPECT_EQ(-ENOENT, ask(l, &r));
@@ -365,7 +365,7 @@ TEST_F_TIMEOUT(server, lengths_and_offsets_that_are_none, 60)
 	EXPECT_EQ(-ENOENT, ask(l, &r));
 	memset(r.option.value, 'a', 32);
 	EXPECT_EQ(-EINVAL, ask(l, &r));
-	/* Nothing was read, or something else was. */
+	/* The requests changed nothing. */
 	r.cmd = GETSOCKOPT;
 	r.option.name = 11;
 	r.option.len = 32;
@@ -405,7 +405,7 @@ TEST_F_TIMEOUT(server, lengths_and_offsets_that_are_none, 60)
 	EXPECT_EQ(0, raw_close(l, c, true));
 }
 
-/* The same id for two, and for what is there. */
+/* The same id for two sockets, and an id that is in use. */
 TEST_F(server, ids_in_use)
 {
 	struct raw *c = &self->c, *spare = &self->spare;
@@ -435,7 +435,7 @@ TEST_F(server, ids_in_use)
 		};
 		EXPECT_EQ(-EEXIST, answer(l, ask_later(l, &r), &response));
 	}
-	/* Bad rings: the id is as free as before. */
+	/* After invalid rings the id is still free. */
 	r.accept.id_new = 77;
 	r.accept.ref = 0xffffff;
 	EXPECT_EQ(-EINVAL, answer(l, ask_later(l, &r), &response));
@@ -450,7 +450,7 @@ TEST_F(server, ids_in_use)
 	raw_free(l, c);
 }
 
-/* More than the quota, which the scenario has set to opt.sockets. */
+/* More than the quota. The scenario has set it to opt.sockets. */
 TEST_F_TIMEOUT(server, too_many_posted, 120)
 {
 	int i, fit = opt.sockets - 1;
@@ -467,14 +467,14 @@ TEST_F_TIMEOUT(server, too_many_posted, 120)
 	ASSERT_TRUE(raw_ring(l, &client, 1));
 	EXPECT_EQ(-EMFILE, raw_post(l, &self->listener, &client));
 	EXPECT_EQ(-EMFILE, ask_socket(l, client.id));
-	/* In the middle, the last, the first; and then one comes. */
+	/* Releases one in the middle, the last and the first, then connects. */
 	EXPECT_EQ(0, raw_close(l, &c[fit / 2], false));
 	EXPECT_EQ(0, raw_close(l, &c[fit - 1], true));
 	EXPECT_EQ(0, raw_close(l, &c[0], true));
 	ASSERT_EQ(0, raw_connect(l, &client, opt.host, self->listener.port));
 	EXPECT_EQ(0, raw_outcome(l, &c[1], NULL));
 	EXPECT_EQ(0, raw_close(l, &client, true));
-	/* All the others at once. */
+	/* Releases all the others at once. */
 	r = (struct request){ .cmd = RELEASE, .id = self->listener.id };
 	EXPECT_EQ(0, answer(l, ask_later(l, &r), &response));
 	for (i = 1; i < fit - 1; i++) {
@@ -498,7 +498,7 @@ static int ask_socket_of(struct link *l, __u64 id, __u64 owner)
 	return ask(l, &r);
 }
 
-/* TCP frees a socket some time after it was released. */
+/* TCP frees a socket some time after its release, so this may have to wait. */
 static bool gets_socket_of(struct link *l, __u64 id, __u64 owner)
 {
 	__u64 until = now_msec() + 10000;
@@ -509,10 +509,10 @@ static bool gets_socket_of(struct link *l, __u64 id, __u64 owner)
 	return !ret;
 }
 
-/* What a user has posted is the user's, before TCP has any socket for it. */
+/* A posted ACCEPT counts for the user before TCP has a socket for it. */
 TEST_F_TIMEOUT(server, too_many_posted_by_a_user, 120)
 {
-	/* Root has a reserve, and one socket; there is as much left as one user has. */
+	/* Root has a reserve and one socket. A user's share is half of the rest. */
 	int i, share = (opt.sockets - opt.sockets / 16 - 1 + 1) / 2;
 	struct raw *c = calloc(opt.sockets, sizeof(*c));
 	struct raw_listener own = { .id = 4000 };
@@ -535,7 +535,7 @@ TEST_F_TIMEOUT(server, too_many_posted_by_a_user, 120)
 	EXPECT_EQ(0, raw_close(l, &more, true));
 	for (i = 0; i < share / 2; i++)
 		EXPECT_EQ(0, ask_release(l, 4001 + i, false));
-	/* It counts until it is released, and then no more. */
+	/* The sockets count until they are released. */
 	EXPECT_EQ(0, ask_release(l, own.id, false));
 	EXPECT_TRUE(gets_socket_of(l, own.id, 1000));
 	EXPECT_EQ(-EMFILE, ask_socket_of(l, 5000, 1000));
@@ -552,7 +552,7 @@ TEST_F_TIMEOUT(server, too_many_listeners, 60)
 	int i, ret, fit = 0;
 	struct link *l = &self->link;
 
-	/* One is there already; the scenario has allowed opt.cycles. */
+	/* One listener exists already. The scenario has allowed opt.cycles. */
 	for (i = 0; i < opt.cycles + 5; i++) {
 		ASSERT_EQ(0, ask_socket(l, 5000 + i));
 		ret = ask_listen(l, 5000 + i, 1);
@@ -560,7 +560,7 @@ TEST_F_TIMEOUT(server, too_many_listeners, 60)
 		fit += !ret;
 	}
 	EXPECT_EQ(opt.cycles - 1, fit);
-	/* One for one. */
+	/* Each RELEASE makes room for one listener. */
 	EXPECT_EQ(0, ask_release(l, 5000, false));
 	EXPECT_EQ(0, ask_listen(l, 5000 + opt.cycles, 1));
 	EXPECT_EQ(-ENOBUFS, ask_listen(l, 5000 + opt.cycles + 1, 1));
@@ -568,7 +568,7 @@ TEST_F_TIMEOUT(server, too_many_listeners, 60)
 		EXPECT_EQ(0, ask_release(l, 5000 + i, false));
 }
 
-/* Listeners and what is posted go while connections come in. */
+/* Listeners and posted ACCEPTs are released while connections come in. */
 TEST_F_TIMEOUT(server, released_while_filled, 120)
 {
 	enum { N = 4 };
@@ -588,7 +588,7 @@ TEST_F_TIMEOUT(server, released_while_filled, 120)
 			ASSERT_TRUE(raw_ring(l, &client[i], 1));
 			ASSERT_EQ(0, ask_socket(l, client[i].id));
 		}
-		/* All in one go, the releases now here, now there. */
+		/* Sends all requests at once, with the releases at varying places. */
 		for (i = 0; i < N; i++) {
 			r = raw_request(&client[i], opt.host, s.port);
 			client[i].req_id = ask_later(l, &r);
@@ -617,7 +617,7 @@ TEST_F_TIMEOUT(server, released_while_filled, 120)
 	TH_LOG("%d were filled", filled);
 }
 
-/* What is posted is shared already: it can be written over. */
+/* The rings of posted ACCEPTs are shared already and can be overwritten. */
 TEST_F_TIMEOUT(server, posted_rings_with_nonsense, 60)
 {
 	static const struct {
@@ -639,13 +639,13 @@ TEST_F_TIMEOUT(server, posted_rings_with_nonsense, 60)
 		store(&c->words[bad[i].word], bad[i].value);
 		raw_notify(l, c);
 		raw_notify(l, c);
-		/* It may be reset before it knows that it is connected. */
+		/* The client may be reset before it knows that it is connected. */
 		ASSERT_TRUE(raw_ring(l, &client, 1));
 		ret = raw_connect(l, &client, opt.host, self->listener.port);
 		EXPECT_TRUE(!ret || ret == -ECONNRESET) TH_LOG("%d", ret);
 		raw_notify(l, c);
 		EXPECT_EQ(0, raw_close(l, &client, true));
-		/* The next is served. */
+		/* The next ACCEPT works. */
 		ASSERT_TRUE(raw_open(l, &client, 1, self->listener.port));
 		EXPECT_EQ(0, raw_outcome(l, &next, NULL));
 		EXPECT_EQ(1, raw_send(l, &client, "x", 1));
@@ -675,7 +675,7 @@ TEST_F_TIMEOUT(server, shutdown_again_and_again, 60)
 	}
 }
 
-/* The link goes with sockets in every stage: nothing stays. */
+/* The link goes down with sockets in every state: nothing is left. */
 TEST_F_TIMEOUT(server, link_down_in_every_stage, 90)
 {
 	struct raw c[STAGES], other[STAGES];
@@ -683,7 +683,7 @@ TEST_F_TIMEOUT(server, link_down_in_every_stage, 90)
 	int i, round;
 
 	for (round = 0; round < 3; round++) {
-		/* What is posted comes last, or it would get what others accept. */
+		/* Posted ACCEPTs come last, or they would take the connections of others. */
 		for (i = STAGES - 1; i >= 0; i--) {
 			ASSERT_TRUE(raw_ring(l, &c[i], 1));
 			other[i].id = 0;
@@ -702,8 +702,8 @@ TEST_F_TIMEOUT(server, link_down_in_every_stage, 90)
 }
 
 /*
- * Connections are closed whose peer does not take what was sent: TCP keeps
- * them, and so they count. The scenario has set the quota to opt.sockets.
+ * Connections are closed whose peer does not read the data: TCP keeps them, so they count. The
+ * scenario has set the quota to opt.sockets.
  */
 FIXTURE(orphans) {
 	struct link link;
@@ -742,14 +742,14 @@ TEST_F_TIMEOUT(orphans, are_counted, 90)
 			nap(1000);
 		EXPECT_EQ(0, raw_close(l, &c, false));
 	}
-	/* Only so many are left to TCP; the others were reset. */
+	/* Only so many are left to TCP. The others were reset. */
 	for (i = 0; !(ret = ask_socket(l, 100 + i)); i++)
 		;
 	EXPECT_EQ(-EMFILE, ret);
 	left = opt.sockets - 1 - i;
 	EXPECT_LE(opt.sockets / 4, left) TH_LOG("%d", left);
 	EXPECT_GE(opt.sockets / 4 + 1, left) TH_LOG("%d", left);
-	/* With its control connection the peer's listener goes, which resets them. */
+	/* Closing the control connection ends the peer's listener, which resets them. */
 	EXPECT_EQ(0, raw_close(l, &self->peer.control, true));
 	for (; i < opt.sockets; i++) {
 		__u64 until = now_msec() + 10000;

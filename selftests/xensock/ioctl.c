@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* ioctl(): how much waits where, and flags and signals by ioctl and fcntl. */
+/* ioctl(): how many bytes wait in which buffer, and flags and signals by ioctl and fcntl. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -29,7 +29,7 @@ FIXTURE_TEARDOWN(ioctl)
 	puppet_close(&self->peer);
 }
 
-/* The number it gives, or minus an errno. */
+/* Returns the number that the ioctl gives, or -errno. */
 static int ask(int fd, unsigned long request)
 {
 	int value = -1;
@@ -65,7 +65,7 @@ TEST_F(ioctl, fionread_counts_what_can_be_read)
 	EXPECT_EQ(0, ask(self->fd, FIONREAD));
 }
 
-/* The end is no byte. */
+/* The end of the stream does not count as a byte. */
 TEST_F(ioctl, fionread_and_the_end)
 {
 	char data[10];
@@ -88,7 +88,7 @@ TEST_F(ioctl, siocoutq_is_0_when_all_has_arrived)
 	EXPECT_EQ(0, ask(self->fd, SIOCOUTQNSD));
 	stream_fill(1, 0, data, sizeof(data));
 	EXPECT_EQ(5000, send(self->fd, data, 5000, 0));
-	/* The peer's kernel has it all, and has said so. */
+	/* The peer's kernel has acknowledged everything. */
 	EXPECT_TRUE(becomes(self->fd, SIOCOUTQ, 0));
 	EXPECT_EQ(0, ask(self->fd, SIOCOUTQNSD));
 	EXPECT_STREQ("ok 5000", puppet_do(&self->peer, "recv 5000 1"));
@@ -99,7 +99,7 @@ TEST_F(ioctl, siocoutq_counts_what_the_peer_has_not)
 	__u64 sent = fill_socket(self->fd, 1, 30000);
 	int unsent, queued = ask(self->fd, SIOCOUTQ);
 
-	/* The peer's kernel has something, but by far not all. */
+	/* The peer's kernel has a part, but by far not all. */
 	EXPECT_LT(0, queued);
 	EXPECT_GT(sent, queued);
 	unsent = ask(self->fd, SIOCOUTQNSD);
@@ -131,7 +131,7 @@ TEST_F(ioctl, in_every_state)
 	close(listener);
 }
 
-/* There are no urgent data, so there is never a mark. */
+/* Without urgent data there is never a mark. */
 TEST_F(ioctl, siocatmark)
 {
 	EXPECT_EQ(0, ask(self->fd, SIOCATMARK));
@@ -213,7 +213,7 @@ TEST_F(ioctl, fioasync_signals_data)
 	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "send 1 1"));
 	EXPECT_TRUE(signalled());
 	EXPECT_EQ(1, recv(self->fd, &c, 1, 0));
-	/* Turned off, it is quiet. */
+	/* Turned off, there are no signals. */
 	EXPECT_EQ(0, ioctl(self->fd, FIOASYNC, &(int){ 0 }));
 	signals_seen = 0;
 	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "send 1 1"));
@@ -237,7 +237,7 @@ TEST_F(ioctl, fioasync_signals_the_end)
 	}
 }
 
-/* To one who has found none, while signals were on. */
+/* A sender that found no room, while signals were on, gets one. */
 TEST_F(ioctl, fioasync_signals_room)
 {
 	__u64 sent;

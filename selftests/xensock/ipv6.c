@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * IPv6: the same socket calls with longer addresses, listeners for both
- * versions, IPv4 addresses in IPv6's clothes, scopes. Over TCP the sockets
- * are of AF_INET6; over AF_XENSOCK the addresses decide.
+ * versions, mapped IPv4 addresses, scopes. Over TCP the sockets are of
+ * AF_INET6; over AF_XENSOCK the addresses decide.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,7 +14,7 @@
 
 FIXTURE(ipv6) {
 	struct puppet peer;
-	unsigned int port6;	/* where the peer listens by IPv6 */
+	unsigned int port6;	/* the peer's listener for IPv6 */
 	int fd;
 };
 
@@ -61,7 +61,7 @@ FIXTURE_TEARDOWN(ipv6)
 	puppet_close(&self->peer);
 }
 
-/* @prefix is what one end puts before an address that the other has not. */
+/* @prefix precedes the address at one end, and not at the other. */
 static void works(struct __test_metadata *_metadata, int fd,
 		  struct puppet *peer, const char *prefix)
 {
@@ -136,7 +136,7 @@ TEST_F(ipv6, bad_addresses)
 		EXPECT_EQ(cases[i].error, errno)
 			TH_LOG("length %d", cases[i].len);
 	}
-	/* RFC 2133 had no scope yet: such programs still work. */
+	/* RFC 2133 has no scope: its shorter address still works. */
 	EXPECT_EQ(0, connect(self->fd, (void *)sin6, 24));
 	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
 	works(_metadata, self->fd, &self->peer, "");
@@ -180,7 +180,7 @@ TEST_F(ipv6, bind_errors)
 	EXPECT_EQ(EINVAL, errno);
 }
 
-/* One listener for both versions: the address says which it was. */
+/* One listener for both versions. The peer's address shows the version. */
 TEST_F(ipv6, dual_stack_listener)
 {
 	const char *const hosts[] = { opt.host6, opt.host };
@@ -215,7 +215,7 @@ TEST_F(ipv6, v6only_listener)
 	ASSERT_EQ(0, listen(self->fd, 2));
 	EXPECT_STREQ("err 111", puppet_do(&self->peer, "connect %u",
 					  local_port(self->fd)));
-	/* So the port is free for IPv4. */
+	/* The port is free for IPv4. */
 	EXPECT_EQ(0, bind_to(second, ANY_HOST, local_port(self->fd)));
 	EXPECT_EQ(0, listen(second, 2));
 	fd = puppet_visit(&self->peer, second, 0);
@@ -264,7 +264,7 @@ TEST_F(ipv6, options)
 	puppet_do(&self->peer, "diag");
 	EXPECT_NE(NULL, strstr(self->peer.line, "tclass=32"))
 		TH_LOG("%s", self->peer.line);
-	/* That is settled by the time that there is an address. */
+	/* The option cannot change once the socket has an address. */
 	EXPECT_EQ(-1, set_v6only(self->fd, 1));
 	EXPECT_EQ(EINVAL, errno);
 }
@@ -281,7 +281,7 @@ TEST_F(ipv6, mapped_addresses_are_ipv4)
 	ASSERT_EQ(0, connect6(self->fd, mapped, port));
 	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
 	works(_metadata, self->fd, &self->peer, "::ffff:");
-	/* And the other way round. */
+	/* The other way round. */
 	close(self->fd);
 	self->fd = new_socket6(0);
 	ASSERT_EQ(0, bind6(self->fd, mapped, 0));
@@ -290,7 +290,7 @@ TEST_F(ipv6, mapped_addresses_are_ipv4)
 	ASSERT_LE(0, fd);
 	works(_metadata, fd, &self->peer, "::ffff:");
 	close(fd);
-	/* A socket that is not for IPv4 has no such address. */
+	/* An IPv6-only socket cannot have such an address. */
 	fd = new_socket6(0);
 	ASSERT_EQ(0, set_v6only(fd, 1));
 	EXPECT_EQ(-1, connect6(fd, mapped, port));
@@ -300,7 +300,7 @@ TEST_F(ipv6, mapped_addresses_are_ipv4)
 	close(fd);
 }
 
-/* --scope is the interface, as the peer's domain numbers it. */
+/* --scope is the number of the interface in the peer's domain. */
 TEST_F(ipv6, link_local_addresses_have_a_scope)
 {
 	char local[64], wrong[64];

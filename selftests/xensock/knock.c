@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Sends a datagram and waits for the answer, on one socket and then on another.
- * Says of each what became of it: the length of the answer, or the error.
+ * Prints the length of each answer, or the error.
  */
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* SO_LINGER: close() that waits for the peer, and close() that resets. */
+/* SO_LINGER: a close() that waits for the peer, and a close() that resets. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -93,7 +93,7 @@ TEST_F(linger, zero_resets_an_idle_connection)
 	EXPECT_STREQ("err 104 0", puppet_do(&self->peer, "drain 1"));
 }
 
-/* What has not arrived is thrown away. */
+/* Data that has not arrived is discarded. */
 TEST_F(linger, zero_resets_with_all_buffers_full)
 {
 	__u64 sent, error = 0, got = 0;
@@ -147,7 +147,7 @@ TEST_F(linger, zero_only_when_the_last_descriptor_goes)
 	EXPECT_STREQ("rst", puppet_do(&self->peer, "end"));
 }
 
-/* A socket that does not block waits just the same. */
+/* A non-blocking socket waits too. */
 TEST_F(linger, waits_until_the_peer_has_everything)
 {
 	struct waiter w;
@@ -168,7 +168,7 @@ TEST_F(linger, waits_until_the_peer_has_everything)
 	}
 }
 
-/* The rest goes on in the background. */
+/* Sending the rest goes on in the background. */
 TEST_F(linger, waits_no_longer_than_it_may)
 {
 	__u64 sent = fill_socket(self->fd, 1, 30000), began;
@@ -188,7 +188,7 @@ TEST_F(linger, does_not_wait_when_there_is_nothing_to_wait_for)
 	CLOSES_AT_ONCE();
 	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
 
-	/* All of it fits into the peer's buffers. */
+	/* Everything fits into the peer's buffers. */
 	self->fd = puppet_connect(&self->peer, 0);
 	stream_fill(1, 0, data, sizeof(data));
 	EXPECT_EQ(5000, send(self->fd, data, 5000, 0));
@@ -196,7 +196,7 @@ TEST_F(linger, does_not_wait_when_there_is_nothing_to_wait_for)
 	CLOSES_AT_ONCE();
 	EXPECT_STREQ("eof 5000", puppet_do(&self->peer, "drain 1"));
 
-	/* The peer has finished before. */
+	/* The peer has closed before. */
 	self->fd = puppet_connect(&self->peer, 0);
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
 	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
@@ -204,7 +204,7 @@ TEST_F(linger, does_not_wait_when_there_is_nothing_to_wait_for)
 	CLOSES_AT_ONCE();
 	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
 
-	/* The peer has reset. */
+	/* The peer has reset the connection. */
 	self->fd = puppet_connect(&self->peer, 0);
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
 	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
@@ -290,7 +290,7 @@ TEST_F(linger, a_process_that_exits_does_not_wait)
 	pid_t pid;
 
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
-	/* Ours is closed before the child's, which is then the last. */
+	/* The child's close() comes later and is the last one. */
 	ASSERT_EQ(0, pipe(gate));
 	pid = fork();
 	ASSERT_LE(0, pid);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* listen(): what a listener is and is not, its backlog, and how it ends. */
+/* listen(): what a listener can and cannot do, its backlog, and how it ends. */
 #include <errno.h>
 #include <limits.h>
 #include <linux/tcp.h>
@@ -106,7 +106,7 @@ TEST_F(listen, holds_what_nobody_accepts_yet)
 	EXPECT_STREQ("fin 16 rst 0", puppet_do(&self->peer, "ends"));
 }
 
-/* They are not refused: TCP tries again until there is room. */
+/* The connections are not refused: TCP tries again until there is room. */
 TEST_F(listen, more_than_the_backlog_wait)
 {
 	int i, fds[4];
@@ -133,7 +133,7 @@ static int count_waiting(int fd)
 	return info.tcpi_unacked;
 }
 
-/* Waits a while for an answer that must not come. */
+/* Returns true if no answer comes for a while. */
 static bool is_silent(struct puppet *p)
 {
 	struct pollfd pfd = { .fd = p->control, .events = POLLIN };
@@ -141,7 +141,7 @@ static bool is_silent(struct puppet *p)
 	return !poll(&pfd, 1, 300);
 }
 
-/* One more than the backlog says, and no more than that. */
+/* A backlog holds one connection more than its number. */
 TEST_F(listen, a_backlog_of_zero_holds_one)
 {
 	const int turns = rounds(5);
@@ -153,7 +153,7 @@ TEST_F(listen, a_backlog_of_zero_holds_one)
 	self->fd = open_listener(0, 0);
 	ASSERT_LE(0, self->fd);
 	port = local_port(self->fd);
-	/* Each takes a second: that is when TCP sends SYN again. */
+	/* Each round takes a second: TCP sends SYN again after that time. */
 	for (i = 0; i < turns; i++) {
 		puppet_do(&self->peer, "open %u 1", port);
 		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
@@ -165,7 +165,7 @@ TEST_F(listen, a_backlog_of_zero_holds_one)
 		fd = accept(self->fd, NULL, NULL);
 		EXPECT_LE(0, fd);
 		EXPECT_EQ(0, close(fd));
-		/* Now there is room for it. */
+		/* The second connection has room now. */
 		puppet_answer(&self->peer);
 		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
 		fd = accept(self->fd, NULL, NULL);
@@ -181,7 +181,7 @@ TEST_F(listen, a_backlog_of_zero_holds_one)
 	ASSERT_EQ(0, listen(self->fd, 4));
 	EXPECT_STREQ("ok 2", puppet_answer(&self->peer));
 	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "open %u 3", port));
-	/* All that wait go with the listener. */
+	/* All waiting connections are reset with the listener. */
 	close(self->fd);
 	EXPECT_STREQ("fin 0 rst 5", puppet_do(&self->peer, "ends"));
 	self->fd = new_socket(0);
@@ -196,7 +196,7 @@ TEST_F(listen, again_changes_the_backlog)
 	EXPECT_STREQ("ok 2", puppet_do(&self->peer, "open %u 2", port));
 	ASSERT_EQ(0, listen(self->fd, 20));
 	EXPECT_STREQ("ok 20", puppet_do(&self->peer, "open %u 18", port));
-	/* Nothing that waits is lost by a smaller one. */
+	/* A smaller backlog loses no waiting connection. */
 	ASSERT_EQ(0, listen(self->fd, 1));
 	for (i = 0; i < 20; i++) {
 		fd = accept(self->fd, NULL, NULL);
@@ -262,7 +262,7 @@ TEST_F(listen, shutdown_of_writing_changes_nothing)
 	serves(_metadata, self->fd, &self->peer);
 }
 
-/* Both ways to end it without closing: the socket is as new. */
+/* Ends a listener without closing it. Afterwards the socket is like new. */
 static void ends_and_starts_again(struct __test_metadata *_metadata, int fd,
 				  struct puppet *peer, int (*end)(int fd))
 {
@@ -305,7 +305,7 @@ TEST_F(listen, unspec_ends_it)
 	ends_and_starts_again(_metadata, self->fd, &self->peer, end_by_unspec);
 }
 
-/* More are waiting than a frontend may have asked for in advance. */
+/* More connections wait than a frontend may have asked for in advance. */
 TEST_F(listen, close_resets_what_was_not_accepted)
 {
 	unsigned int port = local_port(self->fd);
@@ -317,7 +317,7 @@ TEST_F(listen, close_resets_what_was_not_accepted)
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(0, close(self->fd));
 	EXPECT_TRUE(puppet_refused(&self->peer, port));
-	/* The accepted one has nothing to do with its listener any more. */
+	/* The accepted socket does not depend on its listener. */
 	EXPECT_EQ(-1, recv(fd, data, 1, MSG_DONTWAIT));
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_EQ(1, send(fd, "x", 1, 0));
@@ -326,7 +326,7 @@ TEST_F(listen, close_resets_what_was_not_accepted)
 	self->fd = new_socket(0);
 }
 
-/* Connections come while the listener goes: each way round is right. */
+/* Connections come while the listener is closed: being accepted or refused are both right. */
 TEST_F(listen, close_while_connections_come)
 {
 	unsigned int port;
@@ -369,7 +369,7 @@ TEST_F(listen, a_failed_connect_succeeds_when_somebody_listens)
 	close(server);
 }
 
-/* No listener leaves anything behind that the next ones would miss. */
+/* Listeners leave nothing behind that later ones would miss. */
 TEST_F(listen, one_after_another)
 {
 	int i;
@@ -383,7 +383,7 @@ TEST_F(listen, one_after_another)
 	}
 }
 
-/* What one listener may hold is not taken from what others may. */
+/* The backlog of one listener does not reduce that of others. */
 TEST_F(listen, many_long_backlogs)
 {
 	int i, fds[40];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* poll, select and epoll of a listener: level, edge, one-shot, exclusive. */
+/* poll, select and epoll on a listener: level, edge, one-shot, exclusive. */
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -80,7 +80,7 @@ TEST_F(listenpoll, connections_come_and_go)
 	EXPECT_EQ(0, poll_now(self->fd));
 }
 
-/* It is there to be accepted all the same, see accept.c. */
+/* It can be accepted all the same, see accept.c. */
 TEST_F(listenpoll, a_connection_that_has_been_reset)
 {
 	PEER_CONNECTS();
@@ -164,12 +164,12 @@ TEST_F(listenpoll, edge_tells_of_each_arrival)
 	PEER_CONNECTS();
 	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
 	EXPECT_EQ(0, events_within(self->ep, 0));
-	/* Another one is news even while the first waits. */
+	/* Another connection is a new event even while the first waits. */
 	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "open %u 1",
 				       local_port(self->fd)));
 	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
 	EXPECT_EQ(0, events_within(self->ep, 0));
-	/* To accept is no event: what is left has been told. */
+	/* Accepting causes no event: what is left was reported before. */
 	ACCEPTS();
 	EXPECT_EQ(0, events_within(self->ep, 0));
 	ACCEPTS();
@@ -180,7 +180,7 @@ TEST_F(listenpoll, edge_tells_of_each_arrival)
 	ACCEPTS();
 }
 
-/* What was there before is told to a watch that is new, or armed anew. */
+/* A watch that is new or re-armed reports what was there before. */
 TEST_F(listenpoll, edge_and_oneshot_armed_late)
 {
 	static const uint32_t modes[] = { EPOLLET, EPOLLONESHOT };
@@ -203,8 +203,9 @@ TEST_F(listenpoll, edge_and_oneshot_armed_late)
 }
 
 /*
- * Watchers asleep, each with an epoll set of its own: how many of them does
- * one connection wake? Another event, for all of them, ends the count.
+ * Sleeping watchers, each with an epoll set of its own. The test counts how
+ * many of them one connection wakes. Another event, for all of them, ends the
+ * count.
  */
 struct watcher {
 	struct waiter w;

@@ -21,7 +21,7 @@ int mail_open(const char *host)
 	int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &(int){ 1 }, sizeof(int));
-	/* One that is lost fails the test, and does not hang it. */
+	/* A lost datagram fails the test instead of hanging it. */
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (bind(fd, (struct sockaddr *)&ss, len)) {
 		close(fd);
@@ -30,7 +30,7 @@ int mail_open(const char *host)
 	return fd;
 }
 
-/* Joins a group on the way that the other end's connections take, and sends to groups there. */
+/* Joins a group on the interface that leads to @host, and sends to groups there. */
 int mail_join(int fd, const char *group, const char *host)
 {
 	struct ip_mreq mreq;
@@ -114,7 +114,7 @@ unsigned int mail_return(int fd, unsigned int count)
 	return i;
 }
 
-/* The last column of /proc/net/udp, of the socket with this port. */
+/* Returns the drops column of /proc/net/udp for the socket with this port. */
 long mail_drops(unsigned int port)
 {
 	FILE *file = fopen("/proc/net/udp", "r");

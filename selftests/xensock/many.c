@@ -7,7 +7,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-/* A fixture, because only tests that have one can have a time limit. */
+/* Only tests with a fixture can have a time limit. */
 FIXTURE(many) {
 	int fd;
 };
@@ -43,7 +43,7 @@ TEST_F_TIMEOUT(many, sockets_at_once, 180)
 		fds[i] = open_port(opt.port + PEER_ECHO, 0);
 		ASSERT_LE(0, fds[i]) TH_LOG("socket %u: %m", i);
 	}
-	/* All of them have something under way at the same time. */
+	/* All of them have data under way at the same time. */
 	for (i = 0; i < opt.sockets; i++) {
 		stream_fill(i, 0, data, sizeof(data));
 		ASSERT_EQ(sizeof(data), send_all(fds[i], data, sizeof(data)));
@@ -100,7 +100,7 @@ TEST_F_TIMEOUT(many, short_connections_in_parallel, 180)
 	}
 }
 
-/* Closed at every stage of a connect: nothing may be left of it. */
+/* The socket is closed at every stage of a connect: nothing may be left of it. */
 TEST_F_TIMEOUT(many, given_up_while_connecting, 120)
 {
 	int i;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Whose socket it is: getsockname, getpeername, and the ways to share it. */
+/* Names of sockets: getsockname, getpeername, and the ways to share a socket. */
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -26,7 +26,7 @@ FIXTURE_TEARDOWN(names)
 	puppet_close(&self->peer);
 }
 
-/* Both ends agree on both names. */
+/* Checks that both ends agree on both names. */
 static void agrees(struct __test_metadata *_metadata, int fd,
 		   struct puppet *peer)
 {
@@ -70,14 +70,14 @@ TEST_F(names, of_a_connected_socket)
 	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
 	agrees(_metadata, self->fd, &self->peer);
 	snprintf(ours, sizeof(ours), "%s", OUR_NAME(self->fd));
-	/* They stay when one direction has ended. */
+	/* The names stay when one direction has ended. */
 	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
 	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
 	agrees(_metadata, self->fd, &self->peer);
 	EXPECT_STREQ(ours, OUR_NAME(self->fd));
 }
 
-/* The listener has all addresses, the connection the one that was called. */
+/* The listener has all addresses. The connection has the address that the client used. */
 TEST_F(names, of_an_accepted_socket)
 {
 	char expected[40];
@@ -114,7 +114,7 @@ TEST_F(names, after_a_refusal)
 	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
 }
 
-/* Of both directions, and of the handshake that ends the last one. */
+/* Both directions have ended, and so has the last handshake. */
 TEST_F(names, after_the_end)
 {
 	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
@@ -198,13 +198,13 @@ TEST_F(names, are_the_same_for_a_duplicate)
 	self->fd = copy;
 }
 
-/* Passes a file on, and keeps none. */
+/* Passes a file on and closes it here. */
 static int give(int through, int fd)
 {
 	return send_fd(through, fd) ? -1 : close(fd);
 }
 
-/* A listener and what it accepts go from process to process and back. */
+/* A listener and its accepted sockets go from process to process and back. */
 TEST_F(names, are_passed_on_with_a_listener)
 {
 	int pair[2], fd, status;
@@ -229,7 +229,7 @@ TEST_F(names, are_passed_on_with_a_listener)
 	EXPECT_EQ(0, status);
 	ASSERT_LE(0, fd);
 	agrees(_metadata, fd, &self->peer);
-	/* The child took the listener with it, the last one who had it. */
+	/* The child was the last owner of the listener and has exited. */
 	self->fd = fd;
 	close(pair[0]);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Options that are carried to the real socket: each value in each state of a
- * socket, lengths as TCP has them, and that nothing else comes back.
+ * socket, lengths as for TCP, and that nothing else comes back.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -15,7 +15,7 @@
 #define TCP(option) #option, SOL_TCP, TCP_##option
 #define IP(option) #option, SOL_IP, IP_##option
 
-/* What is set and what is then read; an error leaves what was. */
+/* A value to set and the value then read. If setting fails, the old value stays. */
 struct value {
 	const char *name;
 	int level;
@@ -41,7 +41,7 @@ static const struct value values[] = {
 	{ TCP(USER_TIMEOUT), 0x7fffffff, 0x7fffffff },
 	{ TCP(USER_TIMEOUT), 30000, 30000 },
 	{ TCP(USER_TIMEOUT), -1, -EINVAL },
-	/* In terms of retransmissions, after 1, 3, 7... seconds. */
+	/* Rounded to retransmissions, which come after 1, 3, 7... seconds. */
 	{ TCP(DEFER_ACCEPT), 1, 1 }, { TCP(DEFER_ACCEPT), -1, 0 },
 	{ TCP(DEFER_ACCEPT), 5, 7 }, { TCP(DEFER_ACCEPT), 0, 0 },
 	{ TCP(NOTSENT_LOWAT), 1, 1 }, { TCP(NOTSENT_LOWAT), 0, 0 },
@@ -50,7 +50,7 @@ static const struct value values[] = {
 	{ TCP(MAXSEG), 88, 88 }, { TCP(MAXSEG), 32767, 32767 },
 	{ TCP(MAXSEG), 500, 500 }, { TCP(MAXSEG), 87, -EINVAL },
 	{ TCP(MAXSEG), 32768, -EINVAL }, { TCP(MAXSEG), -1, -EINVAL },
-	/* The two bits of ECN are TCP's own. */
+	/* The two ECN bits belong to TCP. */
 	{ IP(TOS), 0, 0 }, { IP(TOS), 0x13, 0x10 }, { IP(TOS), 0xb8, 0xb8 },
 	{ IP(TTL), 1, 1 }, { IP(TTL), 255, 255 }, { IP(TTL), -1, 64 },
 	{ IP(TTL), 33, 33 }, { IP(TTL), 0, -EINVAL }, { IP(TTL), 256, -EINVAL },
@@ -82,7 +82,7 @@ static bool same_option(const struct value *a, const struct value *b)
 	return a->level == b->level && a->option == b->option;
 }
 
-/* Of these a connection reads something of its own. */
+/* Options for which a connection returns a value of its own. */
 static bool is_fleeting(const struct value *v)
 {
 	return v->level == SOL_TCP &&
@@ -107,7 +107,7 @@ FIXTURE_TEARDOWN(options)
 	puppet_close(&self->peer);
 }
 
-/* Every value, and that an option keeps the last good one. */
+/* Sets every value, and checks that an option keeps the last good one. */
 static void takes_all(struct __test_metadata *_metadata, int fd, bool connected)
 {
 	const struct value *v;
@@ -160,7 +160,7 @@ static void set_all(int fd)
 		set_int(fd, v);
 }
 
-/* It has the last good value of each, after a connection was made or failed. */
+/* Checks that each option has its last good value, after a connection was made or failed. */
 static void has_all(struct __test_metadata *_metadata, int fd)
 {
 	const struct value *v, *last = NULL;
@@ -252,7 +252,7 @@ TEST_F(options, congestion_is_a_name)
 		EXPECT_EQ(EINVAL, errno);
 		EXPECT_EQ(-1, set_congestion(fds[i], (void *)1, 4));
 		EXPECT_EQ(EFAULT, errno);
-		/* No more than the first 15 bytes are looked at. */
+		/* Only the first 15 bytes are used. */
 		EXPECT_EQ(0, set_congestion(fds[i], "reno\0xxxxxxxxxxxxxxx", 20));
 	}
 	close(fds[0]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Somebody who writes over shared memory as fast as possible. See raw.h. */
+/* A thread that writes over shared memory as fast as possible. See raw.h. */
 #include <string.h>
 
 #include "raw.h"

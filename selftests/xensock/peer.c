@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The other end of every test: a plain TCP server, one behaviour a port, one
- * thread a connection. In the test bed it runs in dom0. See util.h for the
- * ports and for the language of the control port, stage.c for what that does.
+ * The other end of every test: a plain TCP server with one behaviour for each
+ * port and one thread for each connection. In the test bed it runs in dom0. See
+ * util.h for the ports and the commands of the control port, and stage.c for
+ * their implementation.
  */
 #include <errno.h>
 #include <poll.h>
@@ -80,7 +81,7 @@ static void *send_stream(void *arg)
 	return NULL;
 }
 
-/* Both streams at once, then the verdict on what has come. */
+/* Exchanges both streams at once, then sends the verdict on the received one. */
 ssize_t exchange_streams(int fd)
 {
 	static __thread char data[65536];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the files of the peer share. */
+/* Shared by the files of the peer. */
 #ifndef XENSOCK_SELFTEST_PEER_H
 #define XENSOCK_SELFTEST_PEER_H
 
@@ -28,7 +28,7 @@ struct crowd {
 };
 
 int connect_out(const char *host, unsigned int port, unsigned int rcvbuf);
-/* These two give an errno, or 0. */
+/* These two return an errno, or 0. */
 int crowd_open(struct crowd *c, unsigned int port, unsigned int more);
 int swarm(unsigned int port, unsigned int clients, size_t bytes,
 	  unsigned int rounds, unsigned int *good);
@@ -47,7 +47,7 @@ int mail_ttl(int fd);
 unsigned int mail_return(int fd, unsigned int count);
 long mail_drops(unsigned int port);
 
-/* diag.c: what this kernel knows of the socket at the other end of @fd */
+/* diag.c: the kernel's information on the socket at the other end of @fd */
 int put_diag(int fd, char *answer, size_t size);
 
 #endif

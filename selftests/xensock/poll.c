@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What poll() and select() show in every state of a socket. The masks are
- * those of Linux TCP, whole: a bit too many counts as much as one missing.
+ * Results of poll() and select() in every state of a socket. The masks are
+ * those of Linux TCP, complete: an extra bit is an error like a missing one.
  */
 #include <errno.h>
 #include <poll.h>
@@ -90,7 +90,7 @@ TEST_F(poll, full_then_drained)
 	__u64 sent = fill_socket(self->fd, 1, 30000);
 
 	EXPECT_EQ(0, poll_now(self->fd));
-	/* Data coming the other way changes nothing for the writer. */
+	/* Data from the peer changes nothing for the writer. */
 	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 2"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	EXPECT_EQ(CAN_READ, poll_now(self->fd));
@@ -159,7 +159,7 @@ TEST_F(poll, peer_has_reset_after_finishing)
 	EXPECT_EQ(ALL_OVER, poll_now(self->fd));
 }
 
-/* Errors and hang-ups are told to one who asks for nothing. */
+/* Errors and hang-ups are reported even if no event is requested. */
 TEST_F(poll, asking_for_nothing)
 {
 	struct pollfd pfd = { .fd = self->fd };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What becomes of a port when its socket goes: when the call returns nobody can
- * connect to it, and it can be bound anew, without SO_REUSEADDR, unless TCP
- * itself still has a use for it.
+ * A port when its socket is closed: when the call returns, nobody can connect
+ * to it, and it can be bound again without SO_REUSEADDR, unless TCP itself
+ * still needs it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -13,7 +13,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-/* Too early is too early by little: one try would not tell. */
+/* A port that is free slightly too late would not show in a single round. */
 #define ROUNDS rounds(30)
 
 FIXTURE(ports) {
@@ -52,7 +52,7 @@ static int end_by_unspec(int fd)
 	return connect(fd, &unspec, sizeof(unspec)) || close(fd);
 }
 
-/* Not by the first close, but by the last. */
+/* The last close() frees the port, not the first. */
 static int end_by_last(int fd)
 {
 	int other = dup(fd);
@@ -100,7 +100,7 @@ TEST_F_TIMEOUT(ports, refuse_at_once, 90)
 	}
 }
 
-/* With connections that came, and that nobody has accepted. */
+/* With connections that nobody has accepted. */
 TEST_F_TIMEOUT(ports, free_at_once, 90)
 {
 	unsigned int port;
@@ -124,7 +124,7 @@ TEST_F_TIMEOUT(ports, free_at_once, 90)
 	}
 }
 
-/* A server that is started again as soon as the old one has exited. */
+/* A server is restarted as soon as the old one has exited. */
 TEST_F(ports, free_after_an_exit)
 {
 	int i, fd, status, ends[2];
@@ -138,7 +138,7 @@ TEST_F(ports, free_after_an_exit)
 			fd = open_listener(4, 0);
 			port = local_port(fd);
 			send_all(ends[1], &port, sizeof(port));
-			/* Until both are there. */
+			/* Waits until both connections are there. */
 			recv_all(ends[1], &status, 1);
 			_exit(!wait_poll(fd, POLLIN, NULL));
 		}
@@ -178,7 +178,7 @@ static void close_with_a_reset(int fd)
 	close(fd);
 }
 
-/* Of a connection that was refused or reset nothing remains. */
+/* A refused or reset connection leaves nothing. */
 TEST_F(ports, bound_and_connected)
 {
 	unsigned int port;

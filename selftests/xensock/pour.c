@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Sends --bytes as fast as it can, looks whether anything has come, and says
- * what went wrong; exit status 0 if nothing did.
+ * Sends --bytes as fast as it can, checks if anything was received, and prints
+ * errors. The exit status is 0 if there were none.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * LD_PRELOAD=preload.so PROGRAM: TCP sockets of that program are of AF_XENSOCK,
- * and nothing else of it is changed.
+ * LD_PRELOAD=preload.so PROGRAM: makes the TCP sockets of the program
+ * AF_XENSOCK sockets, and changes nothing else.
  */
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -9,7 +9,7 @@
 
 #include <linux/xensock.h>
 
-#define TYPE 0xf	/* what is left are SOCK_NONBLOCK and SOCK_CLOEXEC */
+#define TYPE 0xf	/* the rest is SOCK_NONBLOCK and SOCK_CLOEXEC */
 
 int socket(int family, int type, int protocol)
 {

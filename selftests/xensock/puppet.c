@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The peer's remote control, as a test holds it. See util.h. */
+/* The test's side of the peer's remote control. See util.h. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,7 +42,7 @@ bool puppet_say(struct puppet *p, const char *format, ...)
 	return send_all(p->control, text, len) == len;
 }
 
-/* The text of an answer is good until the next one is asked for. */
+/* The text is valid until the next answer is read. */
 const char *puppet_answer(struct puppet *p)
 {
 	char *end;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What Xen gives to user space: xenstore, grants, event channels. */
+/* Xen's interfaces for user space: xenstore, grants, event channels. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/ioctl.h>
@@ -61,7 +61,7 @@ void nap(unsigned int usec)
 	nanosleep(&ts, NULL);
 }
 
-/* The payload of the reply and its length, or -1. */
+/* Returns the length of the reply's payload, or -1. */
 static ssize_t xs_talk(__u32 type, const void *data, size_t len, char *reply,
 		       size_t size)
 {
@@ -200,7 +200,7 @@ void *pages_map(unsigned int domid, const __u32 *refs, unsigned int count)
 	}
 	mem = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
 		   file, op.index);
-	/* What is mapped holds it. */
+	/* The mapping keeps the file open. */
 	close(file);
 	return mem == MAP_FAILED ? NULL : mem;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A XenSock frontend by hand, in user space: xenstore, grants and event
- * channels from /dev/xen, and the wire protocol word by word, so that a test
- * can break any of its rules. See Documentation/networking/xensock/protocol.rst.
+ * A XenSock frontend in user space: xenstore, grants and event channels from /dev/xen, and the wire
+ * protocol word by word, so that a test can break any of its rules. See
+ * Documentation/networking/xensock/protocol.rst.
  */
 #ifndef XENSOCK_SELFTEST_RAW_H
 #define XENSOCK_SELFTEST_RAW_H
@@ -106,7 +106,7 @@ struct response {
 	};
 };
 
-/* The words of the commands ring and of an indexes page, counted in words. */
+/* Words of the commands ring and of an indexes page, as indexes of 32-bit words. */
 enum { REQ_PROD, REQ_EVENT, RSP_PROD, RSP_EVENT };
 
 enum {
@@ -123,7 +123,7 @@ bool xs_remove(const char *path);
 enum state xs_state(const char *dir);
 bool xs_wait_state(const char *dir, enum state state);
 
-/* Pages of ours that the backend may map, or those of others that we map. */
+/* Pages of ours that the backend may map, or mapped pages of another domain. */
 struct pages {
 	int file;
 	unsigned int count;
@@ -135,14 +135,14 @@ struct pages {
 bool pages_grant(struct pages *p, unsigned int domid, unsigned int count,
 		 bool writable);
 void pages_free(struct pages *p);
-/* Those of another domain, or NULL. */
+/* Maps pages of another domain. Returns NULL on failure. */
 void *pages_map(unsigned int domid, const __u32 *refs, unsigned int count);
 void pages_unmap(void *mem, unsigned int count);
 
-/* Event channels: a port that @domid may bind, or 0. */
+/* Event channels. evtchn_alloc() returns a port that @domid may bind, or 0. */
 int evtchn_open(void);
 __u32 evtchn_alloc(int file, unsigned int domid);
-/* Our end of a channel that @domid has allocated, or 0. */
+/* Binds a channel that @domid has allocated. Returns our port, or 0. */
 __u32 evtchn_bind(int file, unsigned int domid, __u32 remote);
 void evtchn_notify(int file, __u32 port);
 void evtchn_close(int file, __u32 port);
@@ -157,13 +157,13 @@ static inline void store(__u32 *word, __u32 value)
 	__atomic_store_n(word, value, __ATOMIC_SEQ_CST);
 }
 
-/* How links are made from now on. */
+/* The features of the links that are made from now on. */
 enum mode {
 	PLAIN,		/* without any feature */
-	BY_STATUS,	/* CONNECT and ACCEPT end through the indexes page */
-	PVCALLS,	/* the other dialect, over a device of the other type */
+	BY_STATUS,	/* the results of CONNECT and ACCEPT come through the indexes page */
+	PVCALLS,	/* the PV Calls dialect, over a device of that type */
 	DATAGRAMS,	/* with datagram sockets */
-	DATAGRAM_INFO,	/* and more said of datagrams than their addresses */
+	DATAGRAM_INFO,	/* and more information on datagrams than their addresses */
 	REUSE,		/* rings are used again */
 	URGENT,		/* urgent bytes are marked */
 	RESIZE,		/* rings grow and shrink */
@@ -172,7 +172,7 @@ enum mode {
 
 extern enum mode raw_mode;
 
-/* A link with the backend. */
+/* A link to the backend. */
 struct link {
 	enum mode mode;
 	const char *front;
@@ -194,16 +194,16 @@ struct link {
 	unsigned int n_kept;
 };
 
-/* From whatever state there is to one with its backend ready to connect. */
+/* Goes from any state to one where the backend is ready to connect. */
 bool link_begin(struct link *l);
-/* From there to one that is up. */
+/* Goes from there to a link that is up. */
 bool link_finish(struct link *l);
 bool link_up(struct link *l);
 void link_down(struct link *l);
-/* Frees everything without a word to the backend. */
+/* Frees everything without notifying the backend. */
 void link_drop(struct link *l);
 
-/* With a shared channel: one direction of the news page, by its offsets. */
+/* With a shared channel: the offsets of one direction in the news page. */
 struct news {
 	unsigned int summary;
 	unsigned int bits;
@@ -213,15 +213,15 @@ struct news {
 
 static const struct news news_in = { 0, 1024 }, news_out = { 64, 2048 };
 
-/* The two steps of saying that a slot has news. True if it was not said yet. */
+/* The two steps of marking that a slot has news. They return true if the bit was clear. */
 bool news_set(char *page, const struct news *d, __u32 slot);
 bool news_summarize(char *page, const struct news *d, __u32 slot);
-/* Takes what was said of a slot: whether anything was. */
+/* Clears the mark of a slot. Returns true if it was set. */
 bool news_take(char *page, const struct news *d, __u32 slot);
-/* Waits for it. */
+/* Waits for the mark of a slot and clears it. */
 bool news_wait(char *page, const struct news *d, __u32 slot);
 
-/* Requests: ask() waits for the answer's ret, or NO_ANSWER. */
+/* Requests. ask() waits for the response and returns its ret, or NO_ANSWER. */
 __u32 ask_later(struct link *l, struct request *r);
 int answer(struct link *l, __u32 req_id, struct response *response);
 int ask(struct link *l, struct request *r);
@@ -231,42 +231,42 @@ bool take_within(struct link *l, struct response *response, int msec);
 
 int ask_socket(struct link *l, __u64 id);
 int ask_release(struct link *l, __u64 id, bool abort);
-/* SOCKET, this CONNECT and RELEASE: what CONNECT gives. */
+/* Sends SOCKET, this CONNECT and RELEASE. Returns the ret of CONNECT. */
 int try_request(struct link *l, struct request *r);
 
-/* A connection: its ring may be broken before or after it is connected. */
+/* A connection. A test may break its ring before or after it is connected. */
 struct raw {
 	__u64 id;
-	struct pages pages;	/* the indexes page, then those of data */
+	struct pages pages;	/* the indexes page, then the data pages */
 	__u32 *words;
 	char *in;
 	char *out;
 	__u32 size;
-	__u32 port;		/* or the slot */
+	__u32 port;		/* or the slot, with a shared channel */
 	__u32 in_cons;
 	__u32 out_prod;
-	__u32 req_id;	/* of the request that decides about it */
+	__u32 req_id;	/* of the request that decides the outcome */
 };
 
 bool raw_ring(struct link *l, struct raw *c, unsigned int order);
 struct request raw_request(struct raw *c, const char *host, unsigned int port);
-/* SOCKET and CONNECT: the ret of the first that failed. */
+/* Sends SOCKET and CONNECT. Returns the ret of the first that failed. */
 int raw_connect(struct link *l, struct raw *c, const char *host,
 		unsigned int port);
 bool raw_open(struct link *l, struct raw *c, unsigned int order,
 	      unsigned int port);
 int raw_close(struct link *l, struct raw *c, bool abort);
 void raw_free(struct link *l, struct raw *c);
-/* RELEASE, and the ring for another connection; which it is made ready for. */
+/* RELEASE that keeps the ring for another connection; raw_renew() prepares the ring for it. */
 int ask_keep(struct link *l, struct raw *c, bool abort);
 void raw_renew(struct link *l, struct raw *c);
 int ask_unmap(struct link *l, struct raw *c);
-/* Bytes moved, fewer if it took too long or the backend has ended it. */
+/* Return the bytes moved: fewer if it took too long or the backend has ended the connection. */
 size_t raw_send(struct link *l, struct raw *c, const void *data, size_t len);
 size_t raw_recv(struct link *l, struct raw *c, void *data, size_t len);
 void raw_notify(struct link *l, struct raw *c);
 bool raw_wait_error(struct raw *c, unsigned int word);
-/* The outcome of a request that was taken on, and the name that came with it. */
+/* Waits for the outcome of a request that was accepted, and for the name that comes with it. */
 int raw_outcome(struct link *l, struct raw *c, struct sockaddr_in *name);
 
 /* A listening socket. */
@@ -275,13 +275,13 @@ struct raw_listener {
 	unsigned int port;
 };
 
-/* SOCKET, BIND to a port of the backend's choice, LISTEN. */
+/* Sends SOCKET, BIND to a port of the backend's choice, and LISTEN. */
 bool raw_listen(struct link *l, struct raw_listener *s, unsigned int backlog);
-/* ACCEPT: what there is to say at once. raw_outcome() has the rest. */
+/* Sends ACCEPT. Returns an immediate error; raw_outcome() has the rest. */
 int raw_post(struct link *l, struct raw_listener *s, struct raw *c);
-/* A ring of order 1, posted. */
+/* Sends ACCEPT with a new ring of order 1. */
 bool raw_post_new(struct link *l, struct raw_listener *s, struct raw *c);
-/* Both ends of a connection, and a stream from one end to the other. */
+/* Makes both ends of a connection, and checks a stream from one end to the other. */
 bool raw_pair(struct link *l, struct raw_listener *s, struct raw *server,
 	      struct raw *client);
 bool raw_passes(struct link *l, struct raw *from, struct raw *to, size_t len);
@@ -291,14 +291,14 @@ int ask_listen(struct link *l, __u64 id, unsigned int backlog);
 int ask_shutdown(struct link *l, __u64 id, int how);
 int ask_name(struct link *l, __u64 id, bool peer, struct sockaddr_in *name);
 
-/* The remote control of the peer, see util.h, over a raw connection. */
+/* The remote control of the peer over a raw connection, see util.h. */
 struct raw_puppet {
 	struct raw control;
 	unsigned int port;
 	char line[128];
 };
 
-/* The port of the peer's socket for datagrams, or 0. */
+/* Opens the peer's datagram socket. Returns its port, or 0. */
 unsigned int raw_puppet_mail(struct link *l, struct raw_puppet *p,
 			     const char *host);
 bool raw_puppet_open(struct link *l, struct raw_puppet *p);
@@ -307,7 +307,7 @@ const char *raw_puppet_do(struct link *l, struct raw_puppet *p,
 void raw_puppet_say(struct link *l, struct raw_puppet *p, const char *text);
 const char *raw_puppet_answer(struct link *l, struct raw_puppet *p);
 
-/* What is before each datagram in a ring. */
+/* The header of each datagram in a ring. */
 struct frame {
 	__u32 len;
 	__u16 type;	/* 0 is a datagram, 1 an error, 2 a datagram with an info */
@@ -321,7 +321,7 @@ struct frame {
 
 #define FRAME_LEN(len) ((sizeof(struct frame) + (len) + 7) & ~7U)
 
-/* What is between header and payload of a frame of type 2. */
+/* The block between header and payload in a frame of type 2 or 3. */
 struct info {
 	__u32 flags;
 	__u8 tos;
@@ -337,52 +337,52 @@ struct info {
 
 enum { INFO_TOS = 1, INFO_TTL = 2, INFO_SEGMENT = 4, INFO_DROPS = 8 };
 
-/* That of the last datagram that was received, and had one. */
+/* The info of the last datagram received that had one. */
 extern struct info dgram_info;
 
-/* Bytes between the header of a frame and its payload. */
+/* Returns the number of bytes between the header of a frame and its payload. */
 static inline __u32 frame_more(const struct frame *f)
 {
 	return f->type == 2 || f->type == 3 ? sizeof(struct info) : 0;
 }
 
-/* A frame that a backend may send, and how far in_prod is behind it. */
+/* Makes a frame that a backend may send. @prod is the distance from its start to in_prod. */
 bool raw_frame(const char *how, struct frame *f, struct info *info, __u32 *prod);
 
-/* Datagram sockets: the ring, SOCKET and ATTACH. */
+/* Datagram sockets. dgram_open() makes the ring and sends SOCKET and ATTACH. */
 bool dgram_open(struct link *l, struct raw *c, unsigned int order);
 int ask_dgram(struct link *l, __u64 id, __u32 domain);
 int ask_attach(struct link *l, struct raw *c);
-/* No host: the peer is forgotten. */
+/* Without a host, the peer is forgotten. */
 int ask_connect(struct link *l, __u64 id, const char *host, unsigned int port,
 		struct sockaddr_in *local);
 struct frame dgram_frame(const char *host, unsigned int port, __u32 len);
-/* Bytes into the half that is ours, which wrap. */
+/* Writes bytes into our half of the ring, wrapping around. */
 void dgram_poke(struct raw *c, __u32 index, const void *data, size_t len);
-/* Waits for room; the payload is the stream of @seed. One of type 2 has @info. */
+/* Waits for room. The payload is the stream of @seed. A frame of type 2 or 3 has @info. */
 bool dgram_put_info(struct link *l, struct raw *c, const struct frame *f,
 		    const struct info *info, __u64 seed);
 bool dgram_put(struct link *l, struct raw *c, const struct frame *f, __u64 seed);
-/* No host: to the peer. */
+/* Without a host, the datagram goes to the peer of the socket. */
 bool dgram_send(struct link *l, struct raw *c, const char *host,
 		unsigned int port, __u32 len, __u64 seed);
-/* Waits for a frame. False if there is none, or its bytes are no such stream. */
+/* Waits for a frame. Returns false if there is none or its payload is not that stream. */
 bool dgram_recv(struct link *l, struct raw *c, struct frame *f, __u64 seed);
-/* The same for one that is there. */
+/* The same for a frame that is already there. */
 bool dgram_next(struct link *l, struct raw *c, struct frame *f, __u64 seed);
-/* The next frame is an error: which, or 0. */
+/* Returns the errno of the next frame if it is an error, or 0. */
 int dgram_error(struct link *l, struct raw *c);
-/* Waits until the backend has taken all of it. */
+/* Waits until the backend has consumed the whole ring. */
 bool dgram_drained(struct raw *c);
 
-/* An exchange that keeps to all rules: does it work? */
+/* Returns true if an exchange that keeps to all rules works. */
 bool honest(struct link *l);
-/* The same over a link of its own. */
+/* The same over a new link. */
 bool honest_link(void);
 
 void nap(unsigned int usec);
 
-/* Somebody who writes over memory for as long as a test goes. */
+/* A thread that writes over memory until the end of a test. */
 struct overwriter {
 	pthread_t thread;
 	__u32 *words;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A frontend by hand that keeps to the rules, on datagrams: what it sends and
- * gets, and what it is told. Needs a guest without the xensock module, and a
- * device whose policy allows to bind.
+ * A frontend that keeps to the rules, with datagrams: sending, receiving, and errors. Needs a guest
+ * without the xensock module, and a device whose policy allows to bind.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -46,7 +45,7 @@ FIXTURE_TEARDOWN(datagram)
 	link_down(l);
 }
 
-/* What the peer says to a command. */
+/* Sends a command to the peer and returns its answer. */
 #define TELL(format, ...) ({						\
 	char _text[100];						\
 									\
@@ -54,7 +53,7 @@ FIXTURE_TEARDOWN(datagram)
 	raw_puppet_do(&self->link, &self->peer, _text);			\
 })
 
-/* The peer has got a datagram of ours, from this address. */
+/* Checks that the peer has received a datagram of ours, from this address. */
 #define TAKEN(len, seed, sin) do {					\
 	struct sockaddr_storage _ss = {};				\
 	char _name[ADDRESS_TEXT], _says[128];				\
@@ -65,7 +64,7 @@ FIXTURE_TEARDOWN(datagram)
 	EXPECT_STREQ(_says, TELL("take %d", seed));			\
 } while (0)
 
-/* A port for the socket, and where it is reached. */
+/* Binds the socket, and returns the address at which it is reached. */
 static bool name_it(struct link *l, struct raw *c, struct sockaddr_in *name)
 {
 	return !ask_bind(l, c->id, opt.host, 0, name) && name->sin_port &&
@@ -94,7 +93,7 @@ TEST_F(datagram, there_and_back)
 	EXPECT_EQ(0, memcmp(f.addr, &from, sizeof(from)));
 }
 
-/* Every length that is next to a boundary, often enough to wrap. */
+/* Lengths around every boundary, often enough to wrap. */
 TEST_F_TIMEOUT(datagram, of_any_size, 90)
 {
 	static const unsigned int sizes[] = {
@@ -159,7 +158,7 @@ TEST_F(datagram, with_a_peer)
 	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 5, 1));
 	EXPECT_EQ(EDESTADDRREQ, dgram_error(l, c));
 
-	/* The answer has the address that this has given to it. */
+	/* The name is the address that the socket has got. */
 	EXPECT_EQ(0, ask_connect(l, c->id, opt.host, self->port, &name));
 	EXPECT_EQ(to.sin_addr.s_addr, name.sin_addr.s_addr);
 	EXPECT_NE(0, name.sin_port);
@@ -168,7 +167,7 @@ TEST_F(datagram, with_a_peer)
 	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 5, 2));
 	TAKEN(5, 2, &name);
 
-	/* Another sender is not heard, before one that is. */
+	/* A datagram of another sender is not received, a later one of the peer is. */
 	ASSERT_TRUE(dgram_open(l, &other, 1));
 	EXPECT_TRUE(dgram_send(l, &other, opt.host, ntohs(name.sin_port), 6, 3));
 	EXPECT_TRUE(dgram_drained(&other));
@@ -176,7 +175,7 @@ TEST_F(datagram, with_a_peer)
 	ASSERT_TRUE(dgram_recv(l, c, &f, 4));
 	EXPECT_EQ(7, f.len);
 
-	/* Another peer, one by address, none. */
+	/* Sends to another peer, then to an explicit address, then disconnects. */
 	ASSERT_EQ(0, ask_name(l, other.id, false, &to));
 	EXPECT_EQ(0, ask_connect(l, c->id, opt.host, ntohs(to.sin_port), &name));
 	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 8, 5));
@@ -193,7 +192,7 @@ TEST_F(datagram, with_a_peer)
 	EXPECT_EQ(0, raw_close(l, &other, false));
 }
 
-/* What was asked for stays when the peer is forgotten. */
+/* A bound address stays when the peer is forgotten. */
 TEST_F(datagram, forgets_the_peer_only)
 {
 	struct sockaddr_in name, later;
@@ -226,8 +225,8 @@ TEST_F(datagram, refused)
 
 	EXPECT_STREQ("ok", TELL("nomail"));
 	/*
-	 * Who has no peer is not told, and if the answer comes late, who has another
-	 * is not told either.
+	 * A socket without a peer is not told of the error. If the error comes late, a socket that
+	 * has another peer by then is not told either.
 	 */
 	EXPECT_TRUE(dgram_send(l, c, opt.host, 1, 5, 1));
 	EXPECT_EQ(0, ask_connect(l, c->id, opt.host, self->port, &name));
@@ -235,7 +234,7 @@ TEST_F(datagram, refused)
 	EXPECT_EQ(ECONNREFUSED, dgram_error(l, c));
 	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 5, 1));
 	EXPECT_EQ(ECONNREFUSED, dgram_error(l, c));
-	/* It goes on. */
+	/* The socket is still usable. */
 	self->port = raw_puppet_mail(l, &self->peer, opt.host);
 	EXPECT_EQ(0, ask_connect(l, c->id, opt.host, self->port, &name));
 	EXPECT_TRUE(dgram_send(l, c, NULL, 0, 5, 2));
@@ -243,7 +242,7 @@ TEST_F(datagram, refused)
 	EXPECT_EQ(c->in_cons, load(&c->words[IN_PROD]));
 }
 
-/* Each datagram that cannot go is told of, and is no obstacle. */
+/* Each datagram that cannot be sent is reported, and does not block others. */
 TEST_F(datagram, errors)
 {
 	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = 1 };
@@ -280,7 +279,7 @@ TEST_F(datagram, errors)
 	memcpy(f.addr, &six, sizeof(six));
 	ASSERT_TRUE(dgram_put(l, c, &f, 1));
 	EXPECT_EQ(EAFNOSUPPORT, dgram_error(l, c));
-	/* In their order. */
+	/* All at once: the errors come in order. */
 	for (i = 0; i < ARRAY_LEN(cases); i++)
 		ASSERT_TRUE(dgram_send(l, c, cases[i].host, cases[i].port,
 				       cases[i].len, 1));
@@ -312,7 +311,7 @@ static int set_option(struct link *l, __u64 id, __u32 level, __u32 name,
 	return set_bytes(l, id, level, name, &value, sizeof(value));
 }
 
-/* The value, or an error. */
+/* Returns the value, or a negative error. */
 static int get_option(struct link *l, __u64 id, __u32 level, __u32 name)
 {
 	struct request r = {
@@ -385,7 +384,7 @@ TEST_F(datagram, options)
 			  get_option(l, id, options[i].level,
 				     options[i].name));
 	}
-	/* With a path there is an MTU, and what does not fit does not go. */
+	/* A connected socket has an MTU. */
 	EXPECT_EQ(0, ask_connect(l, id, opt.host, self->port, NULL));
 	EXPECT_LE(1500, get_option(l, id, IPPROTO_IP, IP_MTU));
 }
@@ -406,13 +405,13 @@ TEST_F(datagram, addresses_of_its_own)
 	ASSERT_TRUE(dgram_open(l, &other, 1));
 	EXPECT_EQ(-EADDRINUSE,
 		  ask_bind(l, other.id, opt.host, ntohs(name.sin_port), NULL));
-	/* One that has got a port by itself cannot be bound any more. */
+	/* A socket that got a port automatically cannot be bound any more. */
 	EXPECT_EQ(0, ask_connect(l, other.id, opt.host, self->port, NULL));
 	EXPECT_EQ(-EINVAL, ask_bind(l, other.id, opt.host, 0, NULL));
 	EXPECT_EQ(0, raw_close(l, &other, false));
 }
 
-/* What comes before there is a ring is dropped and counted, the rest is not. */
+/* Datagrams that arrive before there is a ring are dropped and counted. Later ones are not. */
 TEST_F(datagram, ring_that_comes_late)
 {
 	struct link *l = &self->link;
@@ -439,7 +438,7 @@ TEST_F(datagram, ring_that_comes_late)
 	EXPECT_EQ(8, f.len);
 	EXPECT_EQ(-EISCONN, ask_attach(l, &c));
 	EXPECT_EQ(0, ask_release(l, c.id, false));
-	/* One that never gets any, and one that gets the same again. */
+	/* A socket that never gets a ring, and one that gets the same ring again. */
 	ASSERT_EQ(0, ask_dgram(l, c.id, AF_INET));
 	EXPECT_EQ(0, ask_connect(l, c.id, opt.host, self->port, NULL));
 	EXPECT_EQ(0, ask_release(l, c.id, false));
@@ -466,14 +465,14 @@ TEST_F(datagram, what_only_streams_do)
 		EXPECT_EQ(-EOPNOTSUPP, ask(l, &requests[i]));
 	}
 	EXPECT_EQ(-EEXIST, ask_dgram(l, self->c.id, AF_INET));
-	/* And what they do not. */
+	/* Requests that streams do not support. */
 	attach = (struct request){ .cmd = ATTACH, .id = 7 };
 	EXPECT_EQ(-EINVAL, try_request(l, &attach));
 	EXPECT_EQ(-EAFNOSUPPORT,
 		  ask_connect(l, self->peer.control.id, NULL, 0, NULL));
 }
 
-/* Those that find no room are dropped and counted, and the rest is whole. */
+/* Datagrams without room are dropped and counted. The others are complete. */
 TEST_F(datagram, no_room)
 {
 	struct link *l = &self->link;
@@ -485,7 +484,7 @@ TEST_F(datagram, no_room)
 
 	ASSERT_TRUE(dgram_open(l, &c, 1));
 	ASSERT_TRUE(name_it(l, &c, &name));
-	/* Three of them fit into 4096 bytes, and 976 bytes are left. */
+	/* Three datagrams fit into 4096 bytes and leave 976. */
 	for (i = 1; i <= 20; i++)
 		EXPECT_STREQ("ok 1000", TELL("post %u 1000 %d",
 					     ntohs(name.sin_port), i));
@@ -502,14 +501,14 @@ TEST_F(datagram, no_room)
 	EXPECT_STREQ("ok 4056", TELL("post %u 4056 5", ntohs(name.sin_port)));
 	ASSERT_TRUE(dgram_recv(l, &c, &f, 5));
 	EXPECT_EQ(4056, f.len);
-	/* The largest that fits is not the largest there is. */
+	/* A larger datagram is dropped, and a small one behind it arrives. */
 	EXPECT_STREQ("ok 4057", TELL("post %u 4057 6", ntohs(name.sin_port)));
 	EXPECT_STREQ("ok 1", TELL("post %u 1 7", ntohs(name.sin_port)));
 	ASSERT_TRUE(dgram_recv(l, &c, &f, 7));
 	EXPECT_EQ(1, f.len);
 	EXPECT_STREQ("ok 18", TELL("drops %u", ntohs(name.sin_port)));
 
-	/* Errors too find no room; those of the datagrams that are sent on. */
+	/* Errors without room are dropped too. The datagrams are still sent. */
 	EXPECT_STREQ("ok 4050", TELL("post %u 4050 8", ntohs(name.sin_port)));
 	while (load(&c.words[IN_PROD]) - c.in_cons != FRAME_LEN(4050))
 		nap(1000);
@@ -522,7 +521,7 @@ TEST_F(datagram, no_room)
 	EXPECT_EQ(0, raw_close(l, &c, false));
 }
 
-/* UDP's own buffer is full until the neighbour is given up. */
+/* The buffer of UDP is full until the address of the neighbour is given up. */
 TEST_F_TIMEOUT(datagram, no_room_to_send, 60)
 {
 	struct sockaddr_in name;
@@ -537,11 +536,11 @@ TEST_F_TIMEOUT(datagram, no_room_to_send, 60)
 	EXPECT_TRUE(dgram_send(l, c, opt.host, self->port, 5, 1));
 	EXPECT_TRUE(dgram_drained(c));
 	TAKEN(5, 1, &name);
-	/* Each buffer holds a part of it, and Linux asks for a second or more. */
+	/* Each buffer holds a part, and Linux tries to resolve the address for a second or more. */
 	EXPECT_LT(AT_LEAST_OF(1000), now_msec() - began);
 }
 
-/* It can be released with datagrams in both directions. */
+/* A socket can be released with datagrams in both directions. */
 TEST_F_TIMEOUT(datagram, many_sockets, 90)
 {
 	struct sockaddr_in name;
@@ -587,7 +586,7 @@ TEST_F(datagram, ipv6)
 	EXPECT_EQ(0, memcmp(&to.sin6_addr, &from.sin6_addr, 16));
 	EXPECT_EQ(to.sin6_port, from.sin6_port);
 
-	/* IPv4 by way of it, and dom0's loopback not. */
+	/* IPv4 through the IPv6 socket, but not dom0's loopback. */
 	port = raw_puppet_mail(l, &self->peer, opt.host);
 	to.sin6_port = htons(port);
 	inet_pton(AF_INET6, "::ffff:192.0.2.1", &to.sin6_addr);
@@ -606,13 +605,13 @@ TEST_F(datagram, ipv6)
 	memcpy(f.addr, &to, sizeof(to));
 	ASSERT_TRUE(dgram_put(l, &c, &f, 4));
 	EXPECT_EQ(EACCES, dgram_error(l, &c));
-	/* This has no IPv4 address. */
+	/* This socket has no IPv4 address. */
 	ASSERT_TRUE(dgram_send(l, &c, opt.host, port, 5, 1));
 	EXPECT_EQ(EAFNOSUPPORT, dgram_error(l, &c));
 	EXPECT_EQ(0, raw_close(l, &c, false));
 }
 
-/* What the scenario has the policy say; it looks at the counts then. */
+/* Follows the policy that the scenario sets. The scenario then checks the counts. */
 FIXTURE(policy) {
 	struct link link;
 	struct raw c;
@@ -650,7 +649,7 @@ TEST_F(policy, of_each_datagram)
 	EXPECT_EQ(EMSGSIZE, dgram_error(l, c));
 	ASSERT_TRUE(dgram_send(l, c, NULL, 0, 1000, 1));
 	EXPECT_EQ(ECONNREFUSED, dgram_error(l, c));
-	/* Having a peer does not allow what is not. */
+	/* Having a peer does not override the policy. */
 	ASSERT_TRUE(dgram_send(l, c, opt.host, 7009, 5, 1));
 	EXPECT_EQ(EACCES, dgram_error(l, c));
 	EXPECT_EQ(0, ask_connect(l, c->id, NULL, 0, NULL));
@@ -692,14 +691,14 @@ TEST_F(policy, of_groups)
 	EXPECT_EQ(0, set_bytes(l, id, IPPROTO_IP, IP_DROP_MEMBERSHIP, group, 8));
 	EXPECT_EQ(0, set_bytes(l, id, IPPROTO_IP, IP_ADD_MEMBERSHIP, third, 8));
 
-	/* A stream is in none. */
+	/* A stream cannot join a group. */
 	EXPECT_EQ(0, ask_socket(l, 0x7700));
 	EXPECT_EQ(-ENOPROTOOPT,
 		  set_bytes(l, 0x7700, IPPROTO_IP, IP_ADD_MEMBERSHIP, group, 8));
 	EXPECT_EQ(0, ask_release(l, 0x7700, false));
 }
 
-/* The ring of the first has 65 pages. After an error another may follow. */
+/* The first ring has 65 pages, too many. After an error a smaller one may follow. */
 TEST_F(policy, of_pages)
 {
 	struct link *l = &self->link;

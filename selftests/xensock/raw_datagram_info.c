@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A frontend by hand, on what goes with datagrams: what it says and is told, what
- * is refused, and what breaks the rules. Needs a guest without the xensock module,
- * and a device whose policy allows to bind.
+ * A frontend with infos for datagrams: infos that it sends and receives, errors, and violations of
+ * the rules. Needs a guest without the xensock module, and a device whose policy allows to bind.
  */
 #include <errno.h>
 #include <linux/udp.h>
@@ -30,12 +29,12 @@ static int set_option(struct link *l, __u64 id, __u32 level, __u32 name, __u32 v
 	return ask(l, &r);
 }
 
-/* A sender, and a socket that is sent to. */
+/* A sender and a receiver. */
 FIXTURE(info) {
 	struct link link;
 	struct raw c;
 	struct raw to;
-	struct sockaddr_in name;	/* of the latter */
+	struct sockaddr_in name;	/* of the receiver */
 };
 
 FIXTURE_SETUP(info)
@@ -62,7 +61,7 @@ FIXTURE_TEARDOWN(info)
 	link_down(l);
 }
 
-/* Sends to the socket that is sent to. */
+/* Sends a datagram to the receiver. */
 #define SEND_INFO(bytes, seed, info) ({							\
 	struct frame _f = dgram_frame(opt.host, ntohs(self->name.sin_port), bytes);	\
 											\
@@ -95,7 +94,7 @@ TEST_F(info, both_ways)
 	int i;
 
 	name_local(&info, opt.host);
-	/* What nobody has asked for is not said, of one that said more. */
+	/* The receiver is not told what it has not asked for, though the sender says more. */
 	SEND_INFO(10, 1, &info);
 	TAKE(10, 1, 0);
 	EXPECT_EQ(0, set_option(l, to, SOL_IP, IP_RECVTTL, 1));
@@ -107,7 +106,7 @@ TEST_F(info, both_ways)
 	EXPECT_EQ(0, set_option(l, to, SOL_IP, IP_RECVTOS, 1));
 	EXPECT_EQ(0, set_option(l, to, SOL_IP, IP_PKTINFO, 1));
 	EXPECT_EQ(0, set_option(l, to, SOL_IP, 20, 1));
-	/* Around the end of the ring, too. */
+	/* Also around the end of the ring. */
 	for (i = 0; i < 40; i++) {
 		SEND_INFO(9000 + i, i, &info);
 		TAKE(9000 + i, i, 2);
@@ -120,14 +119,14 @@ TEST_F(info, both_ways)
 		memcpy(&sin, dgram_info.local, sizeof(sin));
 		EXPECT_EQ(self->name.sin_addr.s_addr, sin.sin_addr.s_addr);
 	}
-	/* They are of type 2 from then on. */
+	/* From now on the frames are of type 2. */
 	EXPECT_EQ(0, set_option(l, to, SOL_IP, IP_RECVTTL, 0));
 	SEND_INFO(65507, 3, &info);
 	TAKE(65507, 3, 2);
 	EXPECT_EQ(INFO_TOS, dgram_info.flags);
 }
 
-/* What the network says comes in frames of type 3, once that was asked for. */
+/* Errors from the network come in frames of type 3, once they are asked for. */
 TEST_F(info, reports)
 {
 	struct sockaddr_in sin = self->name;
@@ -147,7 +146,7 @@ TEST_F(info, reports)
 		EXPECT_EQ(ECONNREFUSED, dgram_info.flags);
 		EXPECT_EQ(2, dgram_info.tos);
 		EXPECT_EQ(3, dgram_info.ttl);
-		/* Here is the length of the address of who has said it. */
+		/* to[0] is the length of the offender's address. */
 		EXPECT_EQ(16, dgram_info.to[0]);
 	}
 }
@@ -161,7 +160,10 @@ TEST_F(info, segments)
 
 	SEND_INFO(2500, 1, &info);
 	for (i = 0; i < 3; i++) {
-		/* They are of one stream, of which only the first begins at its start. */
+		/*
+		 * The segments are parts of one stream, so only the first one matches its
+		 * beginning.
+		 */
 		dgram_recv(l, &self->to, &f, 1);
 		EXPECT_EQ(i < 2 ? 1000 : 500, f.len);
 		EXPECT_EQ(0, f.type);
@@ -199,7 +201,7 @@ TEST_F(info, refused)
 	info.local_len = sizeof(sin6);
 	SEND_INFO(10, 1, &info);
 	EXPECT_EQ(EAFNOSUPPORT, dgram_error(l, &self->c));
-	/* What is for the other direction, and what is reserved, means nothing. */
+	/* Flags of the other direction and reserved fields are ignored. */
 	memset(&info, 0, sizeof(info));
 	info.flags = INFO_DROPS;
 	info.drops = -1;
@@ -208,12 +210,12 @@ TEST_F(info, refused)
 	info.to_len = 16;
 	SEND_INFO(10, 1, &info);
 	TAKE(10, 1, 0);
-	/* No control messages but these. */
+	/* Only these control messages are supported. */
 	EXPECT_EQ(-ENOPROTOOPT, set_option(l, self->to.id, SOL_IP, IP_RECVOPTS, 1));
 	EXPECT_EQ(-ENOPROTOOPT, set_option(l, self->to.id, SOL_IP, IP_RETOPTS, 1));
 }
 
-/* Blocks that are none, and how many bytes are queued with the header. */
+/* Invalid blocks, and the number of bytes queued with the header. */
 static const struct {
 	const char *what;
 	__u32 len;
@@ -265,7 +267,7 @@ TEST_F_TIMEOUT(info, blocks_that_are_none, 90)
 	}
 }
 
-/* Any bytes: each is a datagram, an error, or the end of the socket. */
+/* Random bytes: each frame is a datagram, an error, or the end of the socket. */
 TEST_F_TIMEOUT(info, garbage, 90)
 {
 	struct link *l = &self->link;
@@ -281,7 +283,7 @@ TEST_F_TIMEOUT(info, garbage, 90)
 			random = random * 6364136223846793005ULL + 1;
 			((__u8 *)&info)[j] = random >> 56;
 		}
-		/* Some of it is often good. */
+		/* A part of the block is often good. */
 		if (random >> 33 & 1)
 			info.flags &= 15;
 		if (random >> 34 & 1)
@@ -296,7 +298,7 @@ TEST_F_TIMEOUT(info, garbage, 90)
 	}
 }
 
-/* For a device whose policy does not let it bind to the port that it gets. */
+/* For a device whose policy does not allow to bind to the port that the socket gets. */
 FIXTURE(policy) {
 	struct link link;
 	struct raw c;

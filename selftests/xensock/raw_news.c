@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A frontend by hand whose rings share one event channel, and what it can do
- * wrong with the news page. Needs a guest without the xensock module.
+ * A frontend whose rings share one event channel, and violations concerning the
+ * news page. Needs a guest without the xensock module.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -56,7 +56,7 @@ static bool echoes(struct link *l, struct raw *c)
 	       !memcmp(data, "abc", 3);
 }
 
-/* A connection in this slot: what CONNECT gives. */
+/* Makes a connection in this slot. Returns the result of CONNECT. */
 static int open_in(struct link *l, struct raw *c, __u32 slot)
 {
 	if (!raw_ring(l, c, 1))
@@ -70,7 +70,7 @@ TEST_F(news, streams_of_both_kinds)
 	EXPECT_TRUE(both_pass(&self->link, &self->server, &self->client));
 }
 
-/* Each end says it of the slot, and of nothing else. */
+/* Each end marks the slot concerned and no other. */
 TEST_F(news, the_backend_says_which)
 {
 	struct link *l = &self->link;
@@ -84,14 +84,14 @@ TEST_F(news, the_backend_says_which)
 		news_take(page, &news_in, slot);
 	ASSERT_EQ(3, raw_send(l, &self->server, "abc", 3));
 	EXPECT_TRUE(news_wait(page, &news_in, c->port));
-	/* It takes what we said. */
+	/* The backend clears our mark. */
 	while (load(&self->server.words[OUT_CONS]) != 3)
 		nap(1000);
 	EXPECT_FALSE(news_take(page, &news_out, self->server.port));
 	ASSERT_EQ(3, raw_send(l, &other, "abc", 3));
 	EXPECT_TRUE(news_wait(page, &news_in, 4242));
 	EXPECT_FALSE(news_take(page, &news_in, c->port));
-	/* Once more, as it was taken. */
+	/* The mark was cleared, so it is set again. */
 	ASSERT_EQ(3, raw_send(l, &self->server, "abc", 3));
 	EXPECT_TRUE(news_wait(page, &news_in, c->port));
 	EXPECT_EQ(0, raw_close(l, &other, false));
@@ -112,7 +112,7 @@ TEST_F(news, the_first_slot_and_the_last)
 	}
 }
 
-/* Such as are none, and such as are in use. */
+/* Slots that do not exist, and slots in use. */
 TEST_F(news, bad_slots)
 {
 	struct link *l = &self->link;
@@ -139,7 +139,7 @@ TEST_F(news, a_slot_is_free_after_release)
 		EXPECT_TRUE(echoes(l, &c));
 		EXPECT_EQ(0, raw_close(l, &c, i % 2));
 	}
-	/* So is that of an attempt that has failed. */
+	/* A failed attempt frees its slot too. */
 	ASSERT_TRUE(raw_ring(l, &c, 1));
 	c.port = 77;
 	EXPECT_EQ(-ECONNREFUSED, raw_connect(l, &c, opt.host, 1));
@@ -148,7 +148,7 @@ TEST_F(news, a_slot_is_free_after_release)
 	EXPECT_EQ(0, raw_close(l, &c, false));
 }
 
-/* A ring that is kept keeps its slot, until UNMAP. */
+/* A ring that is kept keeps its slot until UNMAP. */
 TEST_F(news, kept_rings)
 {
 	struct link *l = &self->link;
@@ -186,7 +186,7 @@ TEST_F(news, datagrams)
 	EXPECT_EQ(0, raw_close(l, &b, false));
 }
 
-/* News for slots that nobody has, and no news for those that somebody has. */
+/* News for slots that nobody has, and no news for slots in use. */
 TEST_F_TIMEOUT(news, any_contents, 90)
 {
 	struct link *l = &self->link;
@@ -202,7 +202,7 @@ TEST_F_TIMEOUT(news, any_contents, 90)
 	EXPECT_TRUE(both_pass(l, &self->server, &self->client));
 }
 
-/* Said while the connection ends, and to the next one that has the slot. */
+/* News while the connection ends, and for the next connection in the slot. */
 TEST_F_TIMEOUT(news, closed_while_there_are_news, 90)
 {
 	struct link *l = &self->link;
@@ -221,13 +221,13 @@ TEST_F_TIMEOUT(news, closed_while_there_are_news, 90)
 		if (i % 3 == 1)
 			evtchn_notify(l->evtchn, l->news_port);
 	}
-	/* What is left of it is not in the way. */
+	/* Old news does not disturb the next connection. */
 	ASSERT_EQ(0, open_in(l, &c, 99));
 	EXPECT_TRUE(echoes(l, &c));
 	EXPECT_EQ(0, raw_close(l, &c, false));
 }
 
-/* Somebody who says of these slots that there are news, for as long as it goes. */
+/* A thread that marks these slots continuously. */
 struct crier {
 	pthread_t thread;
 	struct link *link;
@@ -268,8 +268,8 @@ static void cry_end(struct crier *crier)
 }
 
 /*
- * A connection with news without end, and all slots that there are: others of
- * the link go on. Later, as their events are among those without any news.
+ * One slot is marked continuously, then all slots: other connections of the
+ * link go on. In the second round their news is among marks without any news.
  */
 TEST_F_TIMEOUT(news, others_have_their_turn, 240)
 {
@@ -289,7 +289,7 @@ TEST_F_TIMEOUT(news, others_have_their_turn, 240)
 	EXPECT_EQ(0, raw_close(l, &c, false));
 }
 
-/* Slots that are given to others all the time, with news of all of them. */
+/* Slots change owners continuously while all of them are marked. */
 TEST_F_TIMEOUT(news, slots_change_hands, 240)
 {
 	struct link *l = &self->link;
@@ -309,7 +309,7 @@ TEST_F_TIMEOUT(news, slots_change_hands, 240)
 	cry_end(&crier);
 }
 
-/* The channel is the link's: it goes with it, and whatever is said then. */
+/* The channel belongs to the link and goes with it, whatever is marked then. */
 TEST_F(news, the_link_ends)
 {
 	struct link *l = &self->link, next;
@@ -332,7 +332,7 @@ TEST_F(news, the_link_ends)
 	self->link = next;
 }
 
-/* Nodes that do not name a page and a channel: there is no link. */
+/* Nodes that do not name a page and a channel: no link comes up. */
 FIXTURE(nodes) {
 	struct link link;
 };
@@ -348,7 +348,7 @@ FIXTURE_TEARDOWN(nodes)
 	struct link *l = &self->link;
 
 	EXPECT_TRUE(xs_write(DEVICE "/state", "%d", INITIALISED));
-	/* It has tried, and the offer stands. */
+	/* The backend has tried, and its offer stands. */
 	nap(500000);
 	EXPECT_EQ(INIT_WAIT, xs_state(l->backend));
 	EXPECT_TRUE(xs_write(DEVICE "/state", "%d", INITIALISING));
@@ -381,7 +381,7 @@ TEST_F(nodes, a_channel_that_is_no_number)
 	EXPECT_TRUE(xs_write(DEVICE "/news-port", "abc"));
 }
 
-/* What another guest's connections make of it, the scenario measures. */
+/* The scenario measures the effect on another guest's connections. */
 FIXTURE(storm) {
 	struct link link;
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A frontend by hand whose data rings grow and shrink, and what it can do wrong
- * with that. Needs a guest without the xensock module.
+ * A frontend whose data rings grow and shrink, and violations concerning that.
+ * Needs a guest without the xensock module.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include "raw.h"
 #include "util.h"
 
-/* Of the ring, and of its directions when they are grown. */
+/* The order of the ring, and of its directions once they are grown. */
 #define BASE 1
 #define LARGE 4
 
@@ -74,7 +74,7 @@ static int ask_shrink(struct link *l, __u64 id, __u32 way)
 	return ask(l, &r);
 }
 
-/* All that is sent from here on goes into the other memory. */
+/* Says that data sent from @at on goes into the other memory. */
 static void change_out(struct link *l, struct raw *c, __u32 at,
 		       __u32 generation)
 {
@@ -126,7 +126,7 @@ static bool got(struct link *l, struct raw_puppet *p, __u32 len, __u64 seed)
 	return !strncmp(p->line, "ok", 2);
 }
 
-/* As the others do: the peer got a reset, the id is still there. */
+/* As in the other tests: the peer got a reset, and the id still exists. */
 #define IS_RESET() do {							\
 	struct request again = raw_request(&self->c, opt.host, 80);	\
 									\
@@ -147,7 +147,7 @@ TEST_F(resize, out)
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, ask_grow(l, c->id, OUT, LARGE));
 		EXPECT_EQ(-EALREADY, ask_grow(l, c->id, OUT, LARGE));
-		/* It is mapped, and not in use. */
+		/* The new memory is mapped, and not in use. */
 		EXPECT_EQ(0, ask_shrink(l, c->id, OUT));
 		ASSERT_EQ(0, ask_grow(l, c->id, OUT, LARGE));
 		change_out(l, c, c->out_prod, 2 * i + 1);
@@ -164,7 +164,7 @@ TEST_F(resize, out)
 	}
 }
 
-/* The backend goes there by itself, and back when it is asked to. */
+/* The backend switches to the new memory by itself, and back when asked. */
 TEST_F(resize, in)
 {
 	struct link *l = &self->link;
@@ -181,7 +181,7 @@ TEST_F(resize, in)
 		nap(1000);
 	ASSERT_EQ(1, load(&c->words[IN_GENERATION]));
 	ASSERT_EQ(100, load(&c->words[IN_SWITCH]));
-	/* It has to wait until we have followed. */
+	/* The backend has to wait until we have followed. */
 	EXPECT_EQ(-EBUSY, ask_shrink(l, c->id, IN));
 	store(&c->words[IN_FOLLOWED], 1);
 	ASSERT_STREQ("ok 20000", raw_puppet_do(l, &self->peer, "send 20000 2"));
@@ -221,7 +221,7 @@ TEST_F(resize, what_cannot_be)
 		EXPECT_EQ(-EINVAL, ask_grow(l, c->id, way, 0));
 		EXPECT_EQ(-EINVAL, ask_grow(l, c->id, way, BASE));
 		EXPECT_EQ(-EINVAL, ask_grow(l, c->id, way, 10));
-		/* There are not that many grants. */
+		/* There are fewer grants than this order needs. */
 		EXPECT_EQ(-EINVAL, ask_grow(l, c->id, way, LARGE + 1));
 		EXPECT_EQ(0, ask_shrink(l, c->id, way));
 	}
@@ -229,7 +229,7 @@ TEST_F(resize, what_cannot_be)
 	EXPECT_EQ(-EINVAL, ask_grow(l, c->id, OUT, LARGE));
 	c->words[OUT_REF + 2] = c->words[OUT_REF];
 	EXPECT_EQ(-EINVAL, ask_grow(l, c->id, OUT, LARGE));
-	/* Nothing of it has changed anything. */
+	/* The failed requests have changed nothing. */
 	EXPECT_TRUE(send_from(l, c, c->out, c->size, 4096, 1));
 	EXPECT_TRUE(got(l, &self->peer, 4096, 1));
 }
@@ -273,7 +273,7 @@ TEST_F(resize, more_than_the_extension_holds)
 	IS_RESET();
 }
 
-/* RELEASE, and the end of the link, with all that there can be. */
+/* RELEASE, and the end of the link, in all states of growing. */
 TEST_F(resize, ended_while_grown)
 {
 	struct link *l = &self->link;
@@ -296,7 +296,7 @@ TEST(without_the_feature)
 	ASSERT_TRUE(raw_open(&l, &c, 1, opt.port + PEER_ECHO));
 	EXPECT_EQ(-EOPNOTSUPP, ask_grow(&l, c.id, IN, LARGE));
 	EXPECT_EQ(-EOPNOTSUPP, ask_shrink(&l, c.id, IN));
-	/* These words mean nothing. */
+	/* Without the feature these words mean nothing. */
 	change_out(&l, &c, 0x12345678, 77);
 	EXPECT_EQ(3, raw_send(&l, &c, "abc", 3));
 	EXPECT_EQ(0, raw_close(&l, &c, false));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A frontend by hand that uses data rings again. What the backend has mapped it
- * does not read again: so the words of the indexes page that describe the ring
- * are spoiled to see whether it has. Needs a guest without the xensock module.
+ * A frontend that uses data rings again. The backend does not read the
+ * description of a mapped ring again: the tests spoil these words of the
+ * indexes page to see if it does. Needs a guest without the xensock module.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include "raw.h"
 #include "util.h"
 
-/* No order. */
+/* An invalid order. */
 #define SPOILED 77
 
 FIXTURE(reuse) {
@@ -43,7 +43,7 @@ FIXTURE_TEARDOWN(reuse)
 	raw_free(l, &self->client);
 }
 
-/* A connection over rings that are not new. */
+/* Makes a connection over rings that were used before. */
 static bool pair_again(struct link *l, struct raw_listener *s,
 		       struct raw *server, struct raw *client)
 {
@@ -61,7 +61,7 @@ static bool pair_passes(struct link *l, struct raw *server, struct raw *client)
 	       raw_passes(l, client, server, 4096);
 }
 
-/* Those of CONNECT and of ACCEPT, one connection after another. */
+/* Rings of CONNECT and of ACCEPT, one connection after another. */
 TEST_F(reuse, rings_stay_mapped)
 {
 	struct raw *c = &self->client, *s = &self->server;
@@ -70,7 +70,7 @@ TEST_F(reuse, rings_stay_mapped)
 
 	for (i = 0; i < 20; i++) {
 		ASSERT_TRUE(pair_passes(l, s, c));
-		/* With a reset, and with bytes that nobody reads. */
+		/* Also with a reset, and with unread bytes. */
 		if (i % 3 == 1)
 			ASSERT_EQ(1, raw_send(l, c, "", 1));
 		ASSERT_EQ(0, ask_keep(l, c, i % 3 == 2));
@@ -83,7 +83,7 @@ TEST_F(reuse, rings_stay_mapped)
 	ASSERT_TRUE(pair_passes(l, s, c));
 }
 
-/* After UNMAP the page is read as a new one is. */
+/* After UNMAP the backend reads the page as a new one. */
 TEST_F(reuse, unmapped)
 {
 	struct raw *c = &self->client;
@@ -101,7 +101,7 @@ TEST_F(reuse, unmapped)
 	EXPECT_EQ(0, raw_connect(l, c, opt.host, self->listener.port));
 }
 
-/* A request that fails before the ring is looked at changes nothing. */
+/* A request that fails before the ring is used changes nothing. */
 TEST_F(reuse, refused)
 {
 	struct raw *c = &self->client;
@@ -117,7 +117,7 @@ TEST_F(reuse, refused)
 	EXPECT_EQ(0, raw_connect(l, c, opt.host, self->listener.port));
 }
 
-/* A ring is kept only if that was asked for. */
+/* A ring is kept only on request. */
 TEST_F(reuse, not_asked_for)
 {
 	struct raw *c = &self->client;
@@ -129,7 +129,7 @@ TEST_F(reuse, not_asked_for)
 	EXPECT_EQ(-EINVAL, raw_connect(l, c, opt.host, self->listener.port));
 }
 
-/* It is the page and the channel together that count. */
+/* A kept ring is identified by its page and its channel together. */
 TEST_F(reuse, another_channel)
 {
 	struct raw *c = &self->client;
@@ -169,7 +169,7 @@ TEST_F(reuse, one_at_a_time)
 	EXPECT_TRUE(pair_passes(l, s, c));
 }
 
-/* What the guest does to a ring that nobody has, is nobody's concern. */
+/* Changes to a ring that nobody has do not matter. */
 TEST_F(reuse, spoiled_while_it_is_kept)
 {
 	struct raw *c = &self->client, *s = &self->server;
@@ -185,7 +185,7 @@ TEST_F(reuse, spoiled_while_it_is_kept)
 	EXPECT_TRUE(honest(l));
 	ASSERT_TRUE(pair_again(l, &self->listener, s, c));
 	EXPECT_TRUE(pair_passes(l, s, c));
-	/* A connection whose guest breaks the rules leaves none. */
+	/* A ring whose connection broke the rules is not kept. */
 	store(&c->words[OUT_PROD], 0x7fffffff);
 	raw_notify(l, c);
 	EXPECT_TRUE(raw_wait_error(s, IN_ERROR));
@@ -195,7 +195,7 @@ TEST_F(reuse, spoiled_while_it_is_kept)
 	EXPECT_EQ(-EINVAL, raw_connect(l, c, opt.host, self->listener.port));
 }
 
-/* More than the backend keeps: the rest is mapped anew. */
+/* More rings than the backend keeps: the rest is mapped again. */
 TEST_F_TIMEOUT(reuse, too_many, 120)
 {
 	static struct raw many[40];
@@ -217,7 +217,7 @@ TEST_F_TIMEOUT(reuse, too_many, 120)
 	EXPECT_EQ(32, kept);
 }
 
-/* Without the feature nothing of it is there. */
+/* Without the feature, rings are not kept. */
 TEST(no_feature)
 {
 	struct link l;
@@ -250,7 +250,7 @@ FIXTURE_TEARDOWN(quota)
 	link_down(&self->link);
 }
 
-/* Of 100 pages: rings that are kept count, and go if others need the pages. */
+/* The quota is 100 pages. Kept rings count, and are unmapped if others need the pages. */
 TEST_F(quota, kept_rings_make_room)
 {
 	struct link *l = &self->link;

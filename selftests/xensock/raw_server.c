@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A frontend by hand that keeps to the rules, on all that a server does: in
- * the native dialect with and without status words, and in that of PV Calls.
- * Its clients are sockets of its own. Needs a guest without the xensock
- * module, and a device of each type.
+ * A frontend that keeps to the rules, with all that a server does: in the native dialect with and
+ * without status words, and in that of PV Calls. Its clients are sockets of its own. Needs a guest
+ * without the xensock module, and a device of each type.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -54,7 +53,7 @@ static bool is_open(struct raw *c)
 	return !load(&c->words[IN_ERROR]) && !load(&c->words[OUT_ERROR]);
 }
 
-/* What the backend says of a direction in the end; 0 if it says nothing. */
+/* Returns the final error word of a direction, or 0 if none comes. */
 static int ending(struct raw *c, unsigned int word)
 {
 	return raw_wait_error(c, word) ? load(&c->words[word]) : 0;
@@ -87,7 +86,7 @@ TEST_F(server, accept_and_exchange)
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
 
-/* Connections that come before anybody asks for them, and the other way round. */
+/* Connections that come before any ACCEPT, and the other way round. */
 TEST_F(server, in_the_order_posted)
 {
 	struct raw server[6], client[6];
@@ -125,7 +124,7 @@ TEST_F(server, posted_is_taken_back)
 	EXPECT_EQ(0, ask_release(l, first.id, false));
 	EXPECT_EQ(-ECONNABORTED, raw_outcome(l, &first, NULL));
 	raw_free(l, &first);
-	/* Its connection is the other's. */
+	/* The second ACCEPT gets the next connection. */
 	ASSERT_TRUE(raw_open(l, &client, 1, self->listener.port));
 	ASSERT_EQ(0, raw_outcome(l, &second, NULL));
 	EXPECT_TRUE(raw_passes(l, &client, &second, 100));
@@ -140,7 +139,7 @@ static int ask_withdraw(struct link *l, __u64 id)
 	return ask(l, &r);
 }
 
-/* One that is filled stays; one that is not is told before the answer. */
+/* An ACCEPT with a connection stays. One without is aborted before the answer comes. */
 TEST_F(server, withdrawn_unless_it_is_filled)
 {
 	struct raw server[3], client[2];
@@ -159,7 +158,7 @@ TEST_F(server, withdrawn_unless_it_is_filled)
 		EXPECT_EQ(-ECONNABORTED, load(&server[1].words[STATUS]));
 	EXPECT_EQ(-ECONNABORTED, raw_outcome(l, &server[1], NULL));
 	EXPECT_GE(0, ask_withdraw(l, server[1].id));
-	/* What comes goes past it. */
+	/* The next connection goes to a later ACCEPT. */
 	ASSERT_TRUE(raw_open(l, &client[1], 1, self->listener.port));
 	ASSERT_EQ(0, raw_outcome(l, &server[2], NULL));
 	EXPECT_TRUE(raw_passes(l, &client[0], &server[0], 100));
@@ -186,7 +185,7 @@ TEST_F(server, released_with_posted_and_waiting)
 		ASSERT_TRUE(raw_post_new(l, &other, &server[i]));
 	EXPECT_EQ(0, ask_release(l, other.id, false));
 	for (i = 0; i < 3; i++) {
-		/* C frontends have no place for an answer any more. */
+		/* A C frontend has no place for such an answer any more. */
 		if (variant->mode != PVCALLS)
 			EXPECT_EQ(-ECONNABORTED,
 				  raw_outcome(l, &server[i], NULL));
@@ -195,7 +194,7 @@ TEST_F(server, released_with_posted_and_waiting)
 			  ask_socket(l, server[i].id));
 		EXPECT_EQ(0, raw_close(l, &server[i], false));
 	}
-	/* Nobody has accepted the second: a reset. The first is not concerned. */
+	/* Nobody has accepted the second connection: it is reset. The first is unaffected. */
 	ASSERT_TRUE(raw_listen(l, &other, 10));
 	ASSERT_TRUE(raw_pair(l, &other, &server[0], &filled));
 	ASSERT_TRUE(raw_open(l, &waiting, 1, other.port));
@@ -208,7 +207,7 @@ TEST_F(server, released_with_posted_and_waiting)
 	EXPECT_EQ(0, raw_close(l, &waiting, false));
 }
 
-/* As accept(2): the connection is delivered, and its reset after that. */
+/* As with accept(2): the connection is delivered first, then its reset. */
 TEST_F(server, reset_before_it_is_accepted)
 {
 	struct link *l = &self->link;
@@ -220,7 +219,7 @@ TEST_F(server, reset_before_it_is_accepted)
 	ASSERT_TRUE(raw_post_new(l, &self->listener, &server));
 	ASSERT_EQ(0, raw_outcome(l, &server, &peer));
 	if (variant->mode == PVCALLS) {
-		/* It cannot ask for a reset. */
+		/* A PV Calls frontend cannot request a reset. */
 		EXPECT_EQ(-ENOTCONN, ending(&server, IN_ERROR));
 	} else {
 		EXPECT_EQ(AF_INET, peer.sin_family);
@@ -245,7 +244,7 @@ TEST_F(server, poll)
 	EXPECT_EQ(0, answer(l, id, &response));
 	EXPECT_EQ(POLL, response.cmd);
 	EXPECT_EQ(self->listener.id, response.id);
-	/* It says so again, until it is accepted. */
+	/* POLL reports the connection again until it is accepted. */
 	EXPECT_EQ(0, ask(l, &poll));
 	ASSERT_TRUE(raw_post_new(l, &self->listener, &server));
 	ASSERT_EQ(0, raw_outcome(l, &server, NULL));
@@ -257,7 +256,7 @@ TEST_F(server, poll)
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
 
-/* Unread bytes in the ring count as unread. */
+/* Bytes left in the ring count as unread. */
 TEST_F(server, release_with_bytes_unread)
 {
 	struct link *l = &self->link;
@@ -272,7 +271,7 @@ TEST_F(server, release_with_bytes_unread)
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
 
-/* Bytes in the ring are still to be sent, as far as the socket takes them. */
+/* Bytes left in the ring are sent, as far as the socket takes them. */
 TEST_F(server, release_with_bytes_to_send)
 {
 	struct link *l = &self->link;
@@ -283,7 +282,7 @@ TEST_F(server, release_with_bytes_to_send)
 	stream_fill(3, 0, data, sizeof(data));
 	for (i = 0; i < 20; i++) {
 		ASSERT_TRUE(raw_pair(l, &self->listener, &server, &client));
-		/* The backend has not even been told of them. */
+		/* The backend gets no event for these bytes. */
 		memcpy(client.out, data, sizeof(data));
 		store(&client.words[OUT_PROD], sizeof(data));
 		EXPECT_EQ(0, raw_close(l, &client, false));
@@ -294,7 +293,7 @@ TEST_F(server, release_with_bytes_to_send)
 	}
 }
 
-/* What PV Calls has not. */
+/* Requests that PV Calls does not have. */
 FIXTURE(native) {
 	struct link link;
 	struct raw_listener listener;
@@ -336,7 +335,7 @@ FIXTURE_TEARDOWN(native)
 	link_down(l);
 }
 
-/* All bytes, then the end; the other direction goes on. */
+/* The peer gets all bytes, then the end. The other direction goes on. */
 TEST_F(native, shutdown_of_sending)
 {
 	struct raw *c = &self->client, *s = &self->server;
@@ -347,7 +346,7 @@ TEST_F(native, shutdown_of_sending)
 	ASSERT_EQ(sizeof(data), raw_send(l, c, data, sizeof(data)));
 	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_WR));
 	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
-	/* The ring is full: the end waits for room as bytes do. */
+	/* The ring is full: the end waits for room as data does. */
 	EXPECT_EQ(0, load(&s->words[IN_ERROR]));
 	EXPECT_EQ(sizeof(got), raw_recv(l, s, got, sizeof(got)));
 	EXPECT_EQ(0, memcmp(data, got, sizeof(data)));
@@ -362,7 +361,7 @@ TEST_F(native, shutdown_of_sending)
 	EXPECT_EQ(-ENOTCONN, ask_shutdown(l, s->id, SHUT_WR));
 }
 
-/* Both sides at once: no reset, no error, whatever the order of the segments. */
+/* Both sides shut down at once: no reset and no error, in any order of the segments. */
 TEST_F(native, shutdown_of_both_sides)
 {
 	struct raw *c = &self->client, *s = &self->server;
@@ -377,7 +376,7 @@ TEST_F(native, shutdown_of_both_sides)
 	id[0] = ask_later(l, &r[0]);
 	id[1] = ask_later(l, &r[1]);
 	EXPECT_EQ(0, answer(l, id[0], &response));
-	/* The other may have gone all the way meanwhile. */
+	/* By then the other shutdown may be complete. */
 	EXPECT_LE(-ENOTCONN, answer(l, id[1], &response));
 	EXPECT_EQ(-ENOTCONN, ending(c, IN_ERROR));
 	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
@@ -386,8 +385,8 @@ TEST_F(native, shutdown_of_both_sides)
 }
 
 /*
- * Sends these bytes over and over until nothing moves any more, with a ringful
- * behind it. Returns how many there were.
+ * Sends these bytes repeatedly until nothing moves any more, leaving a full ring. Returns the
+ * number of bytes sent.
  */
 static size_t fill(struct link *l, struct raw *c, const char *data, size_t size)
 {
@@ -411,7 +410,7 @@ static size_t fill(struct link *l, struct raw *c, const char *data, size_t size)
 	return sent;
 }
 
-/* What does not go any more is lost: the peer is told by a reset. */
+/* Data that cannot be sent is lost, and the peer gets a reset. */
 TEST_F_TIMEOUT(native, release_with_more_than_goes, 60)
 {
 	static char data[1 << 20];
@@ -428,7 +427,7 @@ TEST_F_TIMEOUT(native, release_with_more_than_goes, 60)
 	ASSERT_TRUE(raw_pair(l, &self->listener, s, c));
 }
 
-/* More than the sockets hold: out_error comes with the last byte, and not before. */
+/* More data than the sockets hold: out_error comes only with the last byte. */
 TEST_F_TIMEOUT(native, shutdown_waits_for_all, 60)
 {
 	static char data[1 << 20], got[1 << 20];
@@ -446,7 +445,7 @@ TEST_F_TIMEOUT(native, shutdown_waits_for_all, 60)
 	sent = fill(l, c, data, sizeof(data));
 	TH_LOG("%zu bytes", sent);
 	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_RDWR));
-	/* With the first bytes received there may be room for all that is left. */
+	/* Once the first bytes are received, there may be room for all the rest. */
 	EXPECT_EQ(0, load(&c->words[OUT_ERROR]));
 	for (n = 0; n < sent; n += sizeof(got)) {
 		size_t part = sent - n < sizeof(got) ? sent - n : sizeof(got);
@@ -461,7 +460,7 @@ TEST_F_TIMEOUT(native, shutdown_waits_for_all, 60)
 	EXPECT_EQ(-ENOTCONN, ending(c, IN_ERROR));
 }
 
-/* Whoever has shut both directions down resets a peer that goes on sending. */
+/* A socket with both directions shut down resets a peer that goes on sending. */
 TEST_F(native, shutdown_of_both_then_data)
 {
 	struct raw *c = &self->client, *s = &self->server;
@@ -476,7 +475,7 @@ TEST_F(native, shutdown_of_both_then_data)
 	EXPECT_EQ(-ECONNRESET, ending(c, IN_ERROR));
 }
 
-/* Nothing of it goes to the peer, and nothing that comes is dropped. */
+/* Shutting down receiving tells the peer nothing and drops no data. */
 TEST_F(native, shutdown_of_receiving)
 {
 	struct raw *c = &self->client, *s = &self->server;
@@ -488,7 +487,7 @@ TEST_F(native, shutdown_of_receiving)
 	EXPECT_TRUE(is_open(c) && is_open(s));
 }
 
-/* The peer resets while its end was not acknowledged. */
+/* The peer resets before it has acknowledged our end. */
 TEST_F(native, reset_after_shutdown)
 {
 	struct raw *c = &self->client, *s = &self->server;
@@ -499,7 +498,7 @@ TEST_F(native, reset_after_shutdown)
 	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
 	EXPECT_EQ(0, raw_close(l, s, true));
 	EXPECT_EQ(-ECONNRESET, ending(c, IN_ERROR));
-	/* It was told already, and keeps what it was told. */
+	/* This direction had ended already and keeps its first error. */
 	EXPECT_EQ(-ENOTCONN, load(&c->words[OUT_ERROR]));
 	ASSERT_TRUE(raw_ring(l, s, 1));
 }
@@ -520,7 +519,7 @@ TEST_F(native, names)
 	EXPECT_EQ(0, ask_name(l, self->listener.id, false, &a));
 	EXPECT_EQ(self->listener.port, ntohs(a.sin_port));
 	EXPECT_EQ(-ENOTCONN, ask_name(l, self->listener.id, true, &a));
-	/* Not bound: all zeroes but for the family. */
+	/* An unbound socket has all zeroes except for the family. */
 	ASSERT_EQ(0, ask_socket(l, 7));
 	EXPECT_EQ(0, ask_name(l, 7, false, &a));
 	EXPECT_EQ(AF_INET, a.sin_family);
@@ -554,7 +553,7 @@ TEST_F(native, bind_errors)
 	EXPECT_EQ(0, ask_release(l, 7, false));
 }
 
-/* As TCP: the system chooses the port. */
+/* As with TCP, the system chooses the port. */
 TEST_F(native, listen_without_bind)
 {
 	struct link *l = &self->link;
@@ -603,7 +602,7 @@ static int get_option(struct link *l, __u64 id, __u32 level, __u32 name)
 	return value;
 }
 
-/* Before a socket is anything, and inherited from one that listens. */
+/* Options of a new socket, and inherited from a listening one. */
 TEST_F(native, options)
 {
 	static const struct {
@@ -649,7 +648,7 @@ TEST_F(native, options)
 	EXPECT_EQ(0, ask_release(l, 7, false));
 }
 
-/* What the peer has not acknowledged: all that it has no room for. */
+/* Unacknowledged data: everything that the peer has no room for. */
 TEST_F(native, outq)
 {
 	static char data[32768];
@@ -690,7 +689,7 @@ static struct sockaddr_in6 address6(const char *host, unsigned int port)
 	return sin6;
 }
 
-/* SOCKET and BIND, CONNECT or LISTEN, of IPv6. */
+/* SOCKET, and BIND, CONNECT or LISTEN, for IPv6. */
 static int ask6(struct link *l, __u64 id, __u32 cmd, const char *host,
 		unsigned int port, struct raw *ring)
 {
@@ -746,7 +745,7 @@ TEST_F(native, ipv6)
 	ASSERT_EQ(0, answer(l, ask_later(l, &r), &response));
 	memcpy(&any, response.addr, sizeof(any));
 	other.port = ntohs(any.sin6_port);
-	/* IPv6; IPv4 by an IPv6 socket; IPv4 by an IPv4 socket. */
+	/* IPv6; IPv4 from an IPv6 socket; IPv4 from an IPv4 socket. */
 	for (i = 0; i < 3; i++) {
 		ASSERT_TRUE(raw_post_new(l, &other, &server));
 		ASSERT_TRUE(raw_ring(l, &client, 1));
@@ -763,7 +762,7 @@ TEST_F(native, ipv6)
 		EXPECT_EQ(0, raw_close(l, &client, false));
 	}
 	EXPECT_EQ(0, ask_release(l, 7, false));
-	/* IPv6 only. */
+	/* An IPv6-only socket. */
 	r = (struct request){ .cmd = SOCKET, .id = 7,
 			      .socket = { .domain = 10, .type = 1 } };
 	ASSERT_EQ(0, ask(l, &r));
@@ -807,7 +806,7 @@ TEST_F(native, ipv6_addresses_that_are_none)
 			TH_LOG("%s", hosts[i].host);
 		EXPECT_EQ(0, raw_close(l, &client, false));
 	}
-	/* The other family's addresses. */
+	/* Addresses of the other family. */
 	EXPECT_EQ(-EADDRNOTAVAIL, ask6(l, 7, BIND, "2001:db8:dead::1", 0,
 				       NULL));
 	EXPECT_EQ(-EAFNOSUPPORT, ask_bind(l, 7, opt.host, 0, NULL));
@@ -818,7 +817,7 @@ TEST_F(native, ipv6_addresses_that_are_none)
 	EXPECT_EQ(0, ask_release(l, other.id, false));
 }
 
-/* A socket that is bound and then connected keeps its address. */
+/* A bound socket keeps its address when it connects. */
 TEST_F(native, connect_from_a_bound_port)
 {
 	struct link *l = &self->link;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A frontend by hand that marks urgent bytes, and hears of them. What it says of
- * them that makes no sense takes nothing from the stream. Needs a guest without
- * the xensock module.
+ * A frontend that sends and receives urgent bytes. Nonsense in the urgent words loses nothing of
+ * the stream. Needs a guest without the xensock module.
  */
 #include <errno.h>
 #include <string.h>
@@ -44,7 +43,7 @@ FIXTURE_TEARDOWN(urgent)
 	link_down(l);
 }
 
-/* The backend has said it: where the byte is, and which. */
+/* Returns true once the backend reports this urgent byte at this index. */
 static bool is_told(struct raw *c, __u32 index, char byte)
 {
 	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
@@ -71,14 +70,14 @@ TEST_F(urgent, received)
 	EXPECT_TRUE(is_told(c, 3, 'D'));
 	EXPECT_EQ(7, raw_recv(l, c, data, 7));
 	EXPECT_STREQ("abcDefg", data);
-	/* It stays there until the next. */
+	/* The report stays until the next urgent byte. */
 	EXPECT_TRUE(is_told(c, 3, 'D'));
 	EXPECT_STREQ("ok 2", raw_puppet_do(l, &self->peer, "urge hI"));
 	EXPECT_TRUE(is_told(c, 8, 'I'));
 	EXPECT_EQ(2, raw_recv(l, c, data, 2));
 }
 
-/* The ring is full: the index is one that is not produced yet. */
+/* The ring is full: the index is ahead of what was produced. */
 TEST_F(urgent, received_ahead)
 {
 	struct link *l = &self->link;
@@ -112,7 +111,7 @@ TEST_F(urgent, sent)
 	}
 }
 
-/* Behind what was sent, far ahead, changed all the time: every byte gets there. */
+/* Marks behind the data, far ahead, and changing continuously: every byte arrives. */
 TEST_F(urgent, sent_with_nonsense)
 {
 	static const __u32 ends[] = { 0, 1, -1, 1U << 31, 0x7fffffff, 5000, 3 };
@@ -131,7 +130,7 @@ TEST_F(urgent, sent_with_nonsense)
 		sent += 1000;
 	}
 	EXPECT_STREQ("ok 50000", raw_puppet_answer(l, &self->peer));
-	/* Nor does it matter what is written where the backend writes. */
+	/* Overwriting the backend's words makes no difference. */
 	store(&c->words[IN_URGENT], -1);
 	store(&c->words[IN_URGENT_INDEX], 1U << 31);
 	EXPECT_STREQ("ok 1", raw_puppet_do(l, &self->peer, "urge D"));

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Programs that make any socket calls, without an end: none of them cares what
- * comes of it, and each is killed when it has taken long, which it has to obey.
+ * Programs that make random socket calls without an end and ignore the results.
+ * Each program that takes long is killed, and must die.
  *
- *   restless --sockets N --seed N     so many programs at a time, until SIGTERM
+ *   restless --sockets N --seed N     that many programs at a time, until
+ *                                     SIGTERM
  */
 #include <errno.h>
 #include <linux/xensock.h>
@@ -24,7 +25,7 @@
 #define CALLS 200
 #define FILES 4
 #define LIFE_MSEC 700
-/* Whoever is not gone by then sleeps where signals do not reach. */
+/* A program that is not gone by then sleeps uninterruptibly. */
 #define DEATH_MSEC 60000
 
 enum call {
@@ -37,7 +38,7 @@ static const char *const names[CALLS_THAT_ARE] = {
 	"poll", "setsockopt", "getsockopt", "getsockname", "shutdown", "close",
 };
 
-/* Of all programs. */
+/* Counts of all programs. */
 static struct {
 	atomic_uint good[CALLS_THAT_ARE], bad[CALLS_THAT_ARE];
 } *counts;
@@ -112,7 +113,7 @@ static int make_call(struct chance *x, enum call call, int *fd)
 
 static void program(__u64 seed)
 {
-	/* What a socket is used for, in an order in which that gets far. */
+	/* The calls of a client and of a server, in an order that gets far. */
 	static const __u8 client[] = {
 		REACH, WAIT, SEND, RECEIVE, SEND, WAIT, RECEIVE, NAMES, GET, END,
 	};
@@ -138,7 +139,7 @@ static void program(__u64 seed)
 			continue;
 		}
 		counts->bad[call]++;
-		/* It would fail again and again, and take all the time. */
+		/* The call would fail in a loop and take all CPU time. */
 		if (errno == ENETDOWN || errno == ENODEV)
 			nap(20000);
 	}

@@ -61,7 +61,7 @@ TEST_F(reset, idle_then_send)
 	char c = 0;
 
 	PEER_RESETS();
-	/* The error itself raises no signal, the broken pipe after it does. */
+	/* The error itself raises no signal. The EPIPE after it does. */
 	EXPECT_EQ(-1, send(self->fd, &c, 1, 0));
 	EXPECT_EQ(ECONNRESET, errno);
 	EXPECT_EQ(0, sigpipes);
@@ -125,7 +125,7 @@ TEST_F(reset, after_the_end)
 	EXPECT_EQ(EPIPE, errno);
 }
 
-/* Both before we look, and behind more than a data ring holds. */
+/* The reset is there before the test looks, behind more data than a ring holds. */
 TEST_F(reset, after_the_end_of_much)
 {
 	enum { BYTES = 48 << 10 };
@@ -143,8 +143,8 @@ TEST_F(reset, after_the_end_of_much)
 }
 
 /*
- * Behind more than a data ring holds: the error is there at once, and all that
- * came before it can be read without waiting.
+ * Behind more data than a ring holds: the error is there at once, and earlier
+ * data can be read without waiting.
  */
 TEST_F(reset, behind_much)
 {
@@ -162,14 +162,14 @@ TEST_F(reset, behind_much)
 	} while (n > 0);
 	EXPECT_EQ(-1, n);
 	EXPECT_EQ(ECONNRESET, errno);
-	/* What had no room is lost with the reset. */
+	/* Data that had no room is lost with the reset. */
 	EXPECT_LE(32768, done);
 	EXPECT_TRUE(stream_check(1, 0, data, done));
 	EXPECT_EQ(0, recv(self->fd, data, 1, MSG_DONTWAIT));
 	EXPECT_EQ(0, poll_now(self->fd) & POLLERR);
 }
 
-/* Who asks for the error has it, and then the rest is data and the end. */
+/* SO_ERROR returns the error. Afterwards there are the data and the end. */
 TEST_F(reset, behind_much_and_asked_for)
 {
 	enum { BYTES = 60000 };
@@ -188,7 +188,7 @@ TEST_F(reset, behind_much_and_asked_for)
 	EXPECT_EQ(EPIPE, errno);
 }
 
-/* The peer is gone for good: what is sent to it brings the reset. */
+/* The peer is closed: sending to it brings the reset. */
 TEST_F(reset, sending_to_one_who_closed)
 {
 	char c = 0;
@@ -208,7 +208,7 @@ TEST_F(reset, with_our_data_unread)
 	char c = 0;
 
 	EXPECT_LT(0, fill_socket(self->fd, 1, 30000));
-	/* The peer closes with our bytes unread: that is a reset too. */
+	/* The peer closes with unread data, which causes a reset too. */
 	EXPECT_STREQ("ok", puppet_do(&self->peer, "close"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLPRI, NULL));
 	EXPECT_EQ(-1, recv(self->fd, &c, 1, 0));
@@ -258,7 +258,7 @@ static void *sleep_in_send(void *arg)
 	struct sleeper *s = arg;
 	static char data[8 << 20];
 
-	/* More than all buffers: the first call may end with a count. */
+	/* More than all buffers hold. The first call may end with a count. */
 	s->tid = syscall(SYS_gettid);
 	do {
 		s->result = send(s->fd, data, sizeof(data), 0);

@@ -57,8 +57,8 @@ static int await_input(int ep, int fd)
 }
 
 /*
- * One thread for all connections, until the listener is shut down and the
- * last of them has ended. Gives how many there were at once.
+ * One thread for all connections, until the listener is shut down and the last
+ * connection has ended. Returns the largest number of connections at once.
  */
 static long in_event_loop(struct waiter *w)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Three services that go on whatever happens to the link, each an echo: TCP
- * with threads that wait in accept(), TCP with poll() and accept() that does
- * not wait, and UDP. Says "ready", and ends with what has failed.
+ * with threads that wait in accept(), TCP with poll() and a non-blocking
+ * accept(), and UDP. Prints "ready", and in the end what has failed.
  *
  *   service           at ports 7100, 7101 and 7102
  */
@@ -43,7 +43,7 @@ static int open_tcp(unsigned int port, int flags)
 	return fd;
 }
 
-/* An accepted socket has the options of its listener, whichever link it is. */
+/* An accepted socket has the options of its listener, over each link. */
 static void serve(int fd)
 {
 	int ttl = 0;
@@ -60,7 +60,7 @@ static void *in_accept_for_ever(void *arg)
 
 	while ((fd = accept(listener, NULL, NULL)) >= 0)
 		serve(fd);
-	/* Of an error that ends the listener, one thread is told. */
+	/* Only one thread is told of an error that ends the listener. */
 	if (errno != EINVAL)
 		fail("accept");
 	return NULL;
@@ -105,7 +105,7 @@ int main(int argc, char **argv)
 				     (struct sockaddr *)&from, &len);
 
 		check(n >= 0, "recvfrom");
-		/* It may be lost, with the link as on any network. */
+		/* The datagram may be lost, with the link or in any network. */
 		sendto(mail, data, n, 0, (struct sockaddr *)&from, len);
 	}
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The settings of the guest that say which of its sockets are the backend's. */
+/* The guest's settings that decide which of its sockets the backend carries. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * net.xensock.*: which sockets of the guest are the backend's. Who changes
- * them is alone in the guest.
+ * net.xensock.*: the settings that decide which of the guest's sockets the backend carries. A test
+ * that changes them must run alone in the guest.
  */
 #ifndef SETTINGS_H
 #define SETTINGS_H
@@ -10,15 +10,15 @@
 
 #define LOCALHOST "127.0.0.1"
 
-/* The errno of a write, or 0. */
+/* Writes a setting. Returns 0 or an errno. */
 int set(const char *name, const char *value);
 const char *get(const char *name);
 void restore(void);
 
-/* How many sockets became what they are for this reason. */
+/* Returns the number of sockets decided for this reason. */
 long decided(const char *reason);
 
-/* Of the guest's own TCP, on its loopback interface: as long as nothing is hijacked. */
+/* Listens with the guest's own TCP on its loopback interface. Call it while hijacking is off. */
 int own_listener(void);
 /* Connects to a listener in the guest and exchanges a word with what it accepts. */
 bool talks_locally(int fd, int listener, unsigned int port);

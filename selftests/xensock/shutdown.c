@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* shutdown(): each direction ends alone, and what each end then sees. */
+/* shutdown(): each direction ends alone, and what each end sees then. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -42,7 +42,7 @@ static void on_sigpipe(int sig)
 	sigpipes++;
 }
 
-/* 0 for the end, or an errno. */
+/* Returns 0 for the end, or an errno. */
 static int try_recv(int fd)
 {
 	char c;
@@ -74,7 +74,7 @@ TEST_F(shutdown, each_way)
 	for (i = 0; i < ARRAY_LEN(cases); i++) {
 		fd = puppet_connect(&self->peer, 0);
 		ASSERT_LE(0, fd);
-		/* The second time changes nothing. */
+		/* A second call changes nothing. */
 		for (again = 0; again < 2; again++) {
 			EXPECT_EQ(0, shutdown(fd, cases[i].how));
 			EXPECT_EQ(cases[i].events, poll_now(fd))
@@ -153,7 +153,7 @@ TEST_F(shutdown, writing_ends_after_all_data)
 	EXPECT_EQ(5000, send(self->fd, data, 5000, 0));
 	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
 	EXPECT_STREQ("eof 5000", puppet_do(&self->peer, "drain 1"));
-	/* The other direction goes on, as long as the peer likes. */
+	/* The other direction goes on until the peer ends it. */
 	EXPECT_STREQ("ok 5000", puppet_do(&self->peer, "send 5000 2"));
 	EXPECT_EQ(5000, recv_all(self->fd, data, 5000));
 	EXPECT_TRUE(stream_check(2, 0, data, 5000));
@@ -207,7 +207,7 @@ TEST_F(shutdown, writing_ends_then_the_peer_resets)
 	EXPECT_EQ(EPIPE, try_send(self->fd));
 }
 
-/* Whoever finishes first, it is then as if both were closed. */
+/* Both ends have finished, in either order: the connection is closed. */
 TEST_F(shutdown, both_ends_have_finished)
 {
 	int peer_first, fd;
@@ -237,7 +237,7 @@ TEST_F(shutdown, both_ends_have_finished)
 	}
 }
 
-/* What came before is read; what comes after comes all the same. */
+/* Data that came before is read, and so is data that comes later. */
 TEST_F(shutdown, reading_ends_but_data_does_not)
 {
 	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
@@ -256,14 +256,14 @@ TEST_F(shutdown, reading_ends_but_data_does_not)
 	EXPECT_EQ(10, recv(self->fd, data, 20, 0));
 	EXPECT_TRUE(stream_check(1, 10, data, 10));
 	EXPECT_EQ(0, recv(self->fd, data, 20, 0));
-	/* The peer was told nothing. */
+	/* The peer was not told of it. */
 	EXPECT_EQ(0, try_send(self->fd));
 	EXPECT_EQ(0, close(self->fd));
 	self->fd = -1;
 	EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
 }
 
-/* Whoever wants nothing more resets a peer that goes on, at once or later. */
+/* A socket with both directions shut down resets a peer that goes on, at once or later. */
 TEST_F(shutdown, of_both_ways_resets_a_peer_that_goes_on)
 {
 	char name[sizeof(struct sockaddr_storage)];
@@ -281,10 +281,10 @@ TEST_F(shutdown, of_both_ways_resets_a_peer_that_goes_on)
 			EXPECT_EQ(0, shutdown(fd, SHUT_RDWR));
 		}
 		EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
-		/* The peer has not ended: there is a connection. */
+		/* The peer has not closed: the connection exists. */
 		len = sizeof(name);
 		EXPECT_EQ(0, getpeername(fd, (struct sockaddr *)name, &len));
-		/* Over AF_XENSOCK the word may be on its way still. */
+		/* Over AF_XENSOCK the request may still be under way. */
 		until = now_msec() + WAIT_LIMIT_MSEC;
 		do {
 			puppet_do(&self->peer, "send 10 1");
@@ -310,7 +310,7 @@ TEST_F(shutdown, a_receiver_is_woken)
 	}
 }
 
-/* It gives what it has sent, and that much arrives. */
+/* send() returns what it has sent, and that much arrives. */
 TEST_F(shutdown, a_sender_is_woken)
 {
 	struct waiter w;
@@ -355,7 +355,7 @@ TEST_F(shutdown, a_sleeper_in_poll_is_woken)
 	}
 }
 
-/* All that asked before it gets its answer: rsh, HTTP/1.0 and others. */
+/* Everything requested before is answered: rsh, HTTP/1.0 and others need this. */
 TEST_F(shutdown, an_echo_gives_back_all_before_the_end)
 {
 	static char out[60000], in[60000];
@@ -371,7 +371,7 @@ TEST_F(shutdown, an_echo_gives_back_all_before_the_end)
 	close(fd);
 }
 
-/* Unlike close(), it is for all who have the socket. */
+/* Unlike close(), shutdown() affects all owners of the socket. */
 TEST_F(shutdown, by_another_process)
 {
 	int status;

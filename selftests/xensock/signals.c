@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A signal ends every wait, or the call goes on, as sigaction() has it. */
+/* A signal ends every wait, or the call is restarted, according to sigaction(). */
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -92,7 +92,7 @@ static bool start_call(struct caller *c)
 	return wait_asleep(c->tid);
 }
 
-/* Sends the signal and sees it taken. */
+/* Sends the signal and waits until it is handled. */
 static void interrupt(struct caller *c)
 {
 	pthread_kill(c->thread, SIGUSR1);
@@ -128,7 +128,7 @@ TEST_F(signals, recv_goes_on_with_sa_restart)
 	EXPECT_EQ(10, c.result);
 }
 
-/* A time limit cannot be restarted: such a call ends in any case. */
+/* A time limit cannot be restarted: such a call always ends. */
 TEST_F(signals, recv_with_a_time_limit_ends)
 {
 	struct caller c = { .call = RECV, .fd = self->fd };
@@ -142,7 +142,7 @@ TEST_F(signals, recv_with_a_time_limit_ends)
 	EXPECT_EQ(EINTR, c.error);
 }
 
-/* It has nothing to wait for, and is as good as done when one comes. */
+/* A non-blocking call need not wait, so a signal does not affect it. */
 TEST_F(signals, a_call_that_does_not_wait_goes_on)
 {
 	struct itimerval often = { { 0, 500 }, { 0, 500 } }, never = { };
@@ -229,7 +229,7 @@ TEST_F(signals, connect_goes_on_with_sa_restart)
 	close(c.fd);
 }
 
-/* A process in any of the waits can be killed, and leaves nothing behind. */
+/* A process can be killed in any of the waits, and leaves nothing behind. */
 TEST_F(signals, kill_ends_every_wait)
 {
 	static const enum call calls[] = { RECV, SEND, CONNECT };

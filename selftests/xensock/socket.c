@@ -119,7 +119,7 @@ int bind_to(int fd, const char *host, unsigned int port)
 	return bind(fd, (struct sockaddr *)&sin, sizeof(sin));
 }
 
-/* Each test is a process of its own, and has few listeners. */
+/* Each test is a process of its own and has few listeners. */
 static unsigned int next_port(void)
 {
 	static unsigned int used;
@@ -159,7 +159,7 @@ void echo_all(int fd)
 	close(fd);
 }
 
-/* The port is at the same place in both families. */
+/* Both families have the port at the same offset. */
 unsigned int local_port(int fd)
 {
 	struct sockaddr_storage ss;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The peer under remote control: one listener, one connection that it accepts
- * or makes, and a crowd of others. See util.h for the commands.
+ * The peer under remote control: a listener, a connection that it accepts or
+ * makes, and a crowd of other connections. See util.h for the commands.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,7 +28,7 @@ struct stage {
 	char answer[160];
 };
 
-/* A command's arguments: absent ones are empty, and 0 as numbers. */
+/* The arguments of a command. Absent ones are empty strings, and 0 as numbers. */
 struct words {
 	const char *text[WORDS];
 };
@@ -73,7 +73,7 @@ int listen_on(const char *host, unsigned int port, unsigned int rcvbuf)
 	return fd;
 }
 
-/* One side's end of the connection, as the programs under test print it. */
+/* Prints the name of one end of the connection, in the form of address_text(). */
 static void say_name(struct stage *s, bool peer)
 {
 	struct sockaddr_storage ss;
@@ -211,7 +211,7 @@ static void do_drain(struct stage *s, const struct words *w)
 	receive(s, ~0ULL, number(w, 1));
 }
 
-/* As drain, whatever the bytes are. */
+/* As drain, for bytes that are not a stream. */
 static void do_count(struct stage *s, const struct words *w)
 {
 	char data[16384];
@@ -263,7 +263,7 @@ static void do_exchange(struct stage *s, const struct words *w)
 	say_result(s, exchange_streams(s->fd));
 }
 
-/* How the other side ends, seen without taking its data. */
+/* Reports how the other side ends, without reading its data. */
 static void do_end(struct stage *s, const struct words *w)
 {
 	struct pollfd pfd = { .fd = s->fd, .events = POLLRDHUP };
@@ -274,7 +274,7 @@ static void do_end(struct stage *s, const struct words *w)
 	say(s, "%s", pfd.revents & POLLERR ? "rst" : "fin");
 }
 
-/* Waits for more than a FIN: for the end of both directions. */
+/* Waits for the end of both directions, which is more than a FIN. */
 static void do_gone(struct stage *s, const struct words *w)
 {
 	struct pollfd pfd = { .fd = s->fd };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* send and recv: shapes of buffers, blocking, time limits, bad memory. */
+/* send and recv: vectors of buffers, blocking, time limits, bad memory. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -57,7 +57,7 @@ TEST(before_connect)
 	close(fd);
 }
 
-/* Lengths of the pieces; 0 inside is an empty piece, -1 ends. */
+/* Lengths of the pieces. 0 is an empty piece, -1 ends the list. */
 static const int shapes[][12] = {
 	{ 1, -1 },
 	{ 0, 1, 0, 0, 7, 0, -1 },
@@ -166,7 +166,7 @@ TEST_F(stream, no_addresses_no_control_data)
 	};
 	socklen_t len = sizeof(sin);
 
-	/* The address is not looked at: the connection has one. */
+	/* The address is ignored, since the socket is connected. */
 	stream_fill(1, 0, data, 4);
 	EXPECT_EQ(4, sendto(self->fd, data, 4, 0, (void *)&sin, sizeof(sin)));
 	EXPECT_STREQ("ok 4", puppet_do(&self->peer, "recv 4 1"));
@@ -235,7 +235,7 @@ TEST_F(stream, full_then_drained_loses_nothing)
 	EXPECT_EQ(0, strncmp("ok", puppet_answer(&self->peer), 2))
 		TH_LOG("of %llu: %s", sent,
 		       self->peer.line);
-	/* What was counted as sent is all that came. */
+	/* The peer has received exactly what was counted as sent. */
 	EXPECT_EQ(0, close(self->fd));
 	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
 	self->fd = new_socket(0);
@@ -265,7 +265,7 @@ TEST_F(stream, rcvtimeo)
 	EXPECT_EQ(3, recv(self->fd, data, 8, MSG_WAITALL));
 }
 
-/* Who looks all the time needs no event; who then sleeps, or polls, does. */
+/* Busy polling needs no event. Sleeping or poll() afterwards does. */
 TEST_F(stream, busy_polling)
 {
 	int i, usec = 20000;
@@ -292,8 +292,8 @@ TEST_F(stream, busy_polling)
 }
 
 /*
- * Fills up by calls that block, until one gives up: what was counted before
- * is what the peer finds.
+ * Blocking calls fill the buffers until one times out. The peer finds exactly
+ * what they returned.
  */
 TEST_F(stream, sndtimeo)
 {
@@ -321,7 +321,7 @@ TEST_F(stream, sndtimeo)
 	self->fd = new_socket(0);
 }
 
-/* Until not one byte fits; all of it arrives, and there is room again. */
+/* Small pieces until not one byte fits. All of them arrive, and then there is room again. */
 TEST_F(stream, little_pieces_until_all_is_full)
 {
 	__u64 sent = fill_socket(self->fd, 1, 20);
@@ -336,7 +336,7 @@ TEST_F(stream, little_pieces_until_all_is_full)
 	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
 }
 
-/* From and to a file without a buffer of the program's own. */
+/* Data from and to a file, without a buffer of the program. */
 TEST_F(stream, sendfile_and_splice)
 {
 	int file = memfd_create("data", 0), pipes[2];
@@ -364,7 +364,7 @@ TEST_F(stream, sendfile_and_splice)
 	close(file);
 }
 
-/* So a stream takes no more calls of one than of the other. */
+/* splice() needs no more calls for a stream than recv(). */
 TEST_F(stream, splice_takes_as_much_as_recv)
 {
 	char data[3000];
@@ -386,7 +386,7 @@ TEST_F(stream, splice_takes_as_much_as_recv)
 	close(pipes[1]);
 }
 
-/* However much is asked for, and wherever the stream ends. */
+/* splice() returns what is there, however much it asks for, and wherever the stream ends. */
 TEST_F(stream, splice_takes_what_there_is)
 {
 	static const char *const ends[] = { "fin", "rst" };
@@ -422,7 +422,7 @@ TEST_F(stream, splice_takes_what_there_is)
 	close(pipes[1]);
 }
 
-/* A page of ours with nothing after it. */
+/* Returns a page that no mapped page follows. */
 static char *last_page(void)
 {
 	char *two = mmap(NULL, 8192, PROT_READ | PROT_WRITE,
@@ -443,7 +443,10 @@ TEST_F(stream, bad_memory_to_receive_into)
 	EXPECT_EQ(EFAULT, errno);
 	EXPECT_EQ(-1, recv(self->fd, page + 4096, 100, MSG_PEEK));
 	EXPECT_EQ(EFAULT, errno);
-	/* Half of it good: told as a part, or not taken at all. */
+	/*
+	 * The first half of the buffer is valid: the call returns a part, or
+	 * fails and takes nothing.
+	 */
 	n = recv(self->fd, page + 4096 - 50, 100, 0);
 	if (n < 0) {
 		EXPECT_EQ(EFAULT, errno);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A connection that is idle and busy by turns: every byte is checked, and over
- * AF_XENSOCK its data ring has to grow and to shrink. --bytes each way, --cycles
- * times; --seed 0 if there may be too little memory to grow.
+ * A connection that is idle and busy in turns. Every byte is checked, and over AF_XENSOCK its data
+ * ring has to grow and shrink. Transfers --bytes each way, --cycles times; --seed 0 if there may be
+ * too little memory to grow.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include "util.h"
 
 #define PIECE 100000
-/* What an idle connection has each way. */
+/* Ring size of an idle connection, in each direction. */
 #define SMALL_RING 8192
 #define PATIENCE_MSEC 60000
 
@@ -43,7 +43,7 @@ FIXTURE_TEARDOWN(swell)
 	close(self->fd);
 }
 
-/* Bytes of the ring of a socket, or false if there is no such list. */
+/* Reads the ring sizes of a socket. Returns false if /proc has no such list. */
 static bool ring_of(int fd, unsigned long *in, unsigned long *out)
 {
 	unsigned long inode;
@@ -77,7 +77,7 @@ static void *send_it(void *arg)
 		else
 			d->done += size;
 	}
-	/* The other has nothing to wait for. */
+	/* Ends the other thread, which would wait in vain. */
 	if (d->error)
 		shutdown(d->fd, SHUT_RDWR);
 	return NULL;
@@ -145,8 +145,8 @@ TEST_F_TIMEOUT(swell, by_turns, 900)
 }
 
 /*
- * A signal that is asked for while much comes, by a program that receives nothing
- * afterwards until it has got it.
+ * The program asks for a signal while much data comes, and reads nothing more until it has got the
+ * signal.
  */
 TEST_F_TIMEOUT(swell, signals_afterwards, 300)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Several threads on one socket: no call waits for another's. */
+/* Several threads on one socket: no call waits for another. */
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -28,7 +28,7 @@ FIXTURE_TEARDOWN(threads)
 	puppet_close(&self->peer);
 }
 
-/* A thread that is in one blocking call, or has come out of it. */
+/* A thread that is in one blocking call, or has returned from it. */
 struct caller {
 	pthread_t thread;
 	int fd;
@@ -98,7 +98,7 @@ TEST_F(threads, sleeping_sender_lets_all_else_go_on)
 	EXPECT_EQ(sizeof(flood), c.result);
 }
 
-/* The call holds the socket open; the descriptor is free at once. */
+/* The call keeps the socket open. The descriptor is free at once. */
 TEST_F(threads, close_does_not_wait_for_a_receiver)
 {
 	struct caller c = { .fd = self->fd };
@@ -144,8 +144,8 @@ TEST_F(threads, one_piece_of_data_wakes_one_of_two)
 }
 
 /*
- * Four writers, each of its own byte, and four readers on one echoed socket:
- * whatever the order, every byte comes back as often as it was sent.
+ * Four writers, each with a byte value of its own, and four readers on one
+ * echoed socket: every byte comes back as often as it was sent, in any order.
  */
 #define WORKERS 4
 #define SHARE 200000

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Goes through what a peer can do to a connection and prints every call's
- * result: two families behave alike when their transcripts are equal byte
- * for byte. Nothing here says what is right; nothing printed depends on time
- * or on the size of buffers.
+ * Goes through everything that a peer can do to a connection and prints the
+ * result of every call. Two families behave alike if their transcripts are
+ * equal byte for byte. The program does not know what is right. Nothing that
+ * it prints depends on time or on the size of buffers.
  *
  * A line of the script is a command for the peer after "<", or a call:
  *   connect refused   wait EVENTS   poll   recv N   peek N   all N   send N

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What users of libkrun's TSI have reported of stream sockets that are carried
- * to a host: one test a report, named after it. (smolvm and A3S Box use TSI.)
- * What can only be seen from outside, such as libkrun#344, is a scenario.
+ * Bugs that users of libkrun's TSI have reported of stream sockets that are
+ * carried to a host: one test for each report, named after it. (smolvm and A3S
+ * Box use TSI.) Bugs that can only be seen from outside, such as libkrun#344,
+ * have a scenario.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -59,7 +60,7 @@ TEST_F(tsi, libkrun_819_accept_holds_the_lock)
 	EXPECT_EQ(EINVAL, errno);
 }
 
-/* libkrunfw#89 is the same of a connection: a debugger's or server's exit. */
+/* libkrunfw#89 is the same for a connection: a debugger or server cannot exit. */
 TEST_F(tsi, libkrunfw_89_recv_holds_the_lock)
 {
 	int fd = puppet_connect(&self->peer, 0), value;
@@ -114,7 +115,7 @@ TEST_F(tsi, a3s_box_446_blocked_recv_blocks_send)
 	close(far);
 }
 
-/* accept4() on a listener that does not block does block. */
+/* accept4() on a non-blocking listener blocks. */
 TEST_F(tsi, libkrunfw_137_accept_until_eagain)
 {
 	int i, round, fd;
@@ -155,7 +156,7 @@ TEST_F(tsi, libkrun_818_port_0)
 	close(fd);
 }
 
-/* SO_REUSEPORT is forced on all: two listeners share a port unasked. */
+/* SO_REUSEPORT is forced on all sockets: two listeners share a port unasked. */
 TEST_F(tsi, libkrun_860_reuseport_only_when_asked)
 {
 	int value = -1, fd = new_socket(0);
@@ -174,7 +175,7 @@ TEST_F(tsi, libkrun_860_reuseport_only_when_asked)
 	close(fd);
 }
 
-/* Chromium asks for an option where there is nobody to ask: an oops. */
+/* Chromium reads an option of a socket without a connection: an oops. */
 TEST_F(tsi, libkrunfw_140_any_option_of_any_socket)
 {
 	int i, level, name, fds[3] = {
@@ -230,7 +231,7 @@ TEST_F(tsi, libkrun_511_short_connections_at_once)
 	}
 }
 
-/* Connections die silently when they are idle: keepalives go astray. */
+/* Idle connections die silently: keepalives do not work. */
 TEST_F(tsi, smolvm_177_keepalives_are_the_real_sockets)
 {
 	int fd = puppet_connect(&self->peer, 0);
@@ -251,7 +252,7 @@ TEST_F(tsi, smolvm_177_keepalives_are_the_real_sockets)
 	close(fd);
 }
 
-/* Its patch 9: addresses that are longer, and AF_UNSPEC, are EINVAL. */
+/* TSI's patch 9: longer addresses and AF_UNSPEC give EINVAL. */
 TEST_F(tsi, patch_9_addresses)
 {
 	struct sockaddr_in sin = address(opt.host, opt.port + PEER_ECHO);

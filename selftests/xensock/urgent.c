@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Urgent bytes: where they are in the stream, and how else they are read. */
+/* Urgent bytes: their place in the stream, and how they are read apart. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -65,7 +65,7 @@ TEST_F(urgent, inline_one_after_another)
 	EXPECT_STREQ("ABCdeF", data);
 }
 
-/* The byte that can be read apart now, or minus an errno; the flags it comes with. */
+/* Returns the byte that can be read out of band now, or -errno; and its flags in @got. */
 static int out_of_band(int fd, int flags, int *got)
 {
 	char byte = 0;
@@ -78,7 +78,7 @@ static int out_of_band(int fd, int flags, int *got)
 	return n < 0 ? -errno : n ? byte : 0;
 }
 
-/* Waits until that byte is the one that can be read apart. */
+/* Waits until this byte can be read out of band. */
 static bool wait_urgent(int fd, char byte)
 {
 	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
@@ -131,7 +131,7 @@ TEST_F(urgent, apart_from_the_stream)
 	EXPECT_EQ(-EINVAL, out_of_band(self->fd, 0, NULL));
 }
 
-/* What nobody reads apart is gone with the stream. */
+/* An urgent byte that nobody reads apart is gone once the stream passes it. */
 TEST_F(urgent, not_read_apart)
 {
 	char data[8] = { 0 };
@@ -173,7 +173,7 @@ TEST_F(urgent, no_room_for_it)
 	EXPECT_EQ(-EINVAL, out_of_band(self->fd, 0, NULL));
 }
 
-/* There is nothing else to read, so a read would wait. */
+/* Nothing else is there to read, so a read would wait. */
 TEST_F(urgent, alone)
 {
 	char c;
@@ -184,7 +184,7 @@ TEST_F(urgent, alone)
 	EXPECT_EQ(1, number(self->fd, SIOCATMARK));
 	EXPECT_EQ(-1, recv(self->fd, &c, 1, MSG_DONTWAIT));
 	EXPECT_EQ(EAGAIN, errno);
-	/* That has passed it. */
+	/* The stream has passed the urgent byte. */
 	EXPECT_EQ(-EINVAL, out_of_band(self->fd, 0, NULL));
 	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "say e"));
 	EXPECT_EQ(1, recv(self->fd, &c, 1, 0));
@@ -206,7 +206,7 @@ TEST_F(urgent, inline_reads_stop_at_the_mark)
 	EXPECT_EQ(0, number(self->fd, SIOCATMARK));
 }
 
-/* The one before becomes an ordinary byte, unless it would be the next. */
+/* The previous urgent byte becomes an ordinary one, unless it is the next to be read. */
 TEST_F(urgent, the_last_one_counts)
 {
 	char data[8] = { 0 };
@@ -233,7 +233,7 @@ TEST_F(urgent, the_last_one_counts)
 	EXPECT_EQ('H', data[1]);
 }
 
-/* It overtakes what nobody has read. */
+/* The urgent byte overtakes unread data. */
 TEST_F(urgent, behind_more_than_a_ring_holds)
 {
 	enum { BYTES = 50000 };
@@ -252,7 +252,7 @@ TEST_F(urgent, behind_more_than_a_ring_holds)
 	EXPECT_EQ('e', data[0]);
 }
 
-/* A call that waits for more ends there. */
+/* A call that waits for more ends at the mark. */
 TEST_F(urgent, waitall_ends_at_the_mark)
 {
 	char data[8] = { 0 };
@@ -316,7 +316,7 @@ TEST_F(urgent, raises_sigurg)
 	__u64 until;
 
 	sigaction(SIGURG, &sa, NULL);
-	/* Of a socket that nobody owns nobody hears. */
+	/* A socket without an owner raises no signal. */
 	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "urge A"));
 	ASSERT_TRUE(wait_urgent(self->fd, 'A'));
 	EXPECT_EQ(0, sigurgs);
@@ -329,7 +329,7 @@ TEST_F(urgent, raises_sigurg)
 		poll(NULL, 0, 1);
 	EXPECT_EQ(1, sigurgs);
 
-	/* Also who sleeps in a call. */
+	/* A task that sleeps in a call is interrupted too. */
 	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "say c"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	EXPECT_EQ(1, recv(self->fd, w.data, 1, 0));
@@ -371,7 +371,7 @@ static long in_urge(struct waiter *w)
 	return send(w->fd, "D", 1, MSG_OOB);
 }
 
-/* It comes after all that was sent before, and before what is sent then. */
+/* The urgent byte keeps its place between the data sent before and after it. */
 TEST_F(urgent, to_a_peer_that_reads_nothing)
 {
 	__u64 sent = fill_socket(self->fd, 1, 30000);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* io_uring on sockets: its own ways to wait, to repeat and to give up. */
+/* io_uring on sockets: its own ways to wait, to repeat and to cancel. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -71,7 +71,7 @@ TEST_F(uring, connect_to_a_listener)
 	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
 }
 
-/* It waits whether the socket is one that blocks or not. */
+/* The request waits whether the socket is blocking or not. */
 TEST_F(uring, connect_to_a_closed_port)
 {
 	struct sockaddr_in sin = address(opt.host, self->peer.port);
@@ -158,14 +158,14 @@ TEST_F(uring, multishot_accept)
 		close(fd);
 	}
 	EXPECT_STREQ("fin 6 rst 0", puppet_do(&self->peer, "ends"));
-	/* It ends with the listener. */
+	/* Shutting down the listener ends the request. */
 	EXPECT_EQ(0, shutdown(listener, SHUT_RD));
 	EXPECT_EQ(-EINVAL, result(&self->r, 1, &flags));
 	EXPECT_FALSE(flags & IORING_CQE_F_MORE);
 	close(listener);
 }
 
-/* What is told without waiting, and without a system call for it. */
+/* Information that needs neither waiting nor another system call. */
 TEST_F(uring, socket_commands)
 {
 	static const int ops[] = { OP_SIOCINQ, OP_SIOCOUTQ };
@@ -193,7 +193,7 @@ static int accept_one(struct ring *r, int listener, bool *is_last)
 	return fd;
 }
 
-/* It says whether there is another: once both have arrived before the first is taken. */
+/* The completion says if there is another connection, once both have arrived. */
 TEST_F(uring, accept_tells_of_more)
 {
 	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
@@ -281,7 +281,7 @@ TEST_F(uring, send_waits_for_room)
 	EXPECT_EQ(sizeof(data), result(&self->r, 2, NULL));
 }
 
-/* Data that comes fills one buffer of a group after another. */
+/* Incoming data fills one buffer of a group after another. */
 TEST_F(uring, multishot_recv)
 {
 	static char buffers[4][64];
@@ -355,7 +355,7 @@ TEST_F(uring, poll_of_a_listener)
 	close(listener);
 }
 
-/* A whole server without any other system call. */
+/* A complete server without any other system call. */
 TEST_F(uring, socket_bind_listen_shutdown)
 {
 	struct sockaddr_in sin = address(opt.host, 0);

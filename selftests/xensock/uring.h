@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* io_uring by its system calls alone: there is no liburing here. */
+/* io_uring by its system calls alone, since liburing is not available. */
 #ifndef XENSOCK_SELFTEST_URING_H
 #define XENSOCK_SELFTEST_URING_H
 
@@ -50,7 +50,7 @@ static inline bool ring_open(struct ring *r)
 	       r->sqes != MAP_FAILED;
 }
 
-/* The next request: the caller fills in what else it needs. */
+/* Returns the next request with these fields set. The caller sets the rest. */
 static inline struct io_uring_sqe *ask(struct ring *r, int op, int fd,
 				       __u64 tag)
 {
@@ -77,7 +77,7 @@ static inline bool submit(struct ring *r)
 	       queued;
 }
 
-/* The result of the request with that tag, which is the next to end. */
+/* Returns the result of the next completion, which must have that tag. */
 static inline int result(struct ring *r, __u64 tag, unsigned int *flags)
 {
 	unsigned int head = *WORD(r->cq, r->p.cq_off.head);

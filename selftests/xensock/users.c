@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a user of the guest can use up leaves as much to others, and root has a
- * reserve. The guest may have --sockets sockets, a quarter of which may listen.
+ * One user of the guest cannot use up the resources of others, and root has a reserve. The guest
+ * may have --sockets sockets, a quarter of which may listen.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@ static int connected(void)
 	return open_port(opt.port + PEER_ECHO, 0);
 }
 
-/* Root at one end gives users to those at the other who have a namespace for them. */
+/* Root, at one end, maps users for the processes at the other end that have a user namespace. */
 static int mapper[2];
 
 static void map_users(void)
@@ -40,7 +40,7 @@ static void map_users(void)
 	_exit(0);
 }
 
-/* As another user, in a namespace of one's own making. */
+/* Connects as another user, in a user namespace of its own. */
 static int connected_elsewhere(void)
 {
 	static bool is_there;
@@ -62,7 +62,7 @@ static int listening(void)
 	return open_listener(1, 0);
 }
 
-/* How many sockets there can be until one fails with that error, or -1. */
+/* Makes sockets until one fails with that error. Returns their number, or -1. */
 static int until(int (*make)(void), int error)
 {
 	int n;
@@ -75,7 +75,7 @@ static int until(int (*make)(void), int error)
 	return -1;
 }
 
-/* A user takes what can be had, and keeps it until the pipe is closed. */
+/* Makes as many sockets as a user can have, and keeps them until the pipe is closed. */
 static int taken_by(uid_t user, int (*make)(void), int error, int keep[2])
 {
 	int n, report[2];
@@ -114,7 +114,7 @@ FIXTURE_TEARDOWN(users)
 		;
 }
 
-/* Of what users may have, that is all but a sixteenth: half of what is left to each. */
+/* Users have all but a sixteenth of the total. Each may have half of what is left. */
 static int share(unsigned int most, unsigned int taken)
 {
 	return (most - most / 16 - taken + 1) / 2;

@@ -123,7 +123,7 @@ int parse_options(int argc, char **argv)
 	return kept;
 }
 
-/* splitmix64 of the word's number: no state, so any offset costs the same */
+/* splitmix64 of the word's index: without state, so any offset costs the same */
 static __u64 stream_word(__u64 seed, __u64 index)
 {
 	__u64 z = (seed << 48) + index * 0x9e3779b97f4a7c15ULL;
@@ -175,9 +175,9 @@ __u64 fill_socket(int fd, __u64 seed, size_t chunk)
 	ssize_t n;
 
 	/*
-	 * A full buffer may be drained into the next one a moment later: it
-	 * is full for good when not one byte fits and there is no progress
-	 * for a while.
+	 * A full buffer may be drained into the next one a moment later. The
+	 * socket is full for good when not one byte fits and there is no
+	 * progress for a while.
 	 */
 	while (quiet < 2) {
 		stream_fill(seed, done, data, piece);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What all of the XenSock tests share: options, sockets to the peer, the
- * peer's remote control, and verifiable streams of bytes.
+ * Shared by all XenSock tests: options, sockets to the peer, the peer's remote
+ * control, and byte streams that can be verified.
  *
  * Every test runs over AF_XENSOCK and over plain TCP (--family inet) and
- * expects the same of both: what Linux TCP does is the specification.
+ * expects the same results from both: the behaviour of Linux TCP is the
+ * specification.
  */
 #ifndef XENSOCK_SELFTEST_UTIL_H
 #define XENSOCK_SELFTEST_UTIL_H
@@ -19,7 +20,7 @@
 
 #include "kselftest.h"
 
-/* Instead of the harness's 30 s: a debug kernel on a busy machine takes its time. */
+/* The harness allows 30 s. A debug kernel on a busy machine needs more. */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 90
 
@@ -39,7 +40,7 @@ enum peer_port {
 struct exchange {
 	__u64 up;	/* bytes that the client sends after this */
 	__u64 down;	/* bytes that the peer sends */
-	__u64 seed;	/* the client's stream; the peer's is seed + 1 */
+	__u64 seed;	/* the seed of the client's stream; the peer's is seed + 1 */
 };
 
 #define EXCHANGE_GOOD 0x600d600d600d600dULL	/* follows the "down" bytes */
@@ -64,7 +65,7 @@ struct options {
 
 extern struct options opt;
 
-/* Takes our options out of argv, leaving the harness its own. */
+/* Takes our options out of argv and leaves the harness its own. */
 int parse_options(int argc, char **argv);
 
 #define XENSOCK_TEST_MAIN				\
@@ -74,7 +75,7 @@ int main(int argc, char **argv)				\
 	return test_harness_run(argc, argv);		\
 }
 
-/* Sockets; all return a file or a result as the system call does. */
+/* Sockets. All functions return a file or a result as the system call does. */
 struct sockaddr_in address(const char *host, unsigned int port);
 int new_socket(int flags);
 int connect_to(int fd, const char *host, unsigned int port);
@@ -88,24 +89,24 @@ ssize_t recv_all(int fd, void *data, size_t len);
 #define ANY_HOST "0.0.0.0"
 
 /*
- * Servers. open_listener's port is one that the system chooses; a backend that
- * cannot say which it was needs --ports.
+ * Servers. The system chooses the port of open_listener(); a backend that
+ * cannot report the port needs --ports.
  */
 int bind_to(int fd, const char *host, unsigned int port);
 int open_listener(int backlog, int flags);
-/* Echoes what comes on @fd until it ends, then closes it. */
+/* Echoes the data received on @fd until the end of the stream, then closes @fd. */
 void echo_all(int fd);
 unsigned int local_port(int fd);
 
-/* IPv4 or IPv6, with %NUMBER for a scope. Length 0: it is neither. */
+/* Parses an IPv4 or IPv6 address, with %NUMBER for a scope. Returns 0 for anything else. */
 socklen_t any_address(const char *host, unsigned int port,
 		      struct sockaddr_storage *ss);
 #define ADDRESS_TEXT 80
-/* "ADDRESS PORT", as the peer says it of its own sockets. */
+/* Formats an address as "ADDRESS PORT", the form that the peer uses for its own sockets. */
 const char *address_text(const struct sockaddr_storage *ss,
 			 char text[ADDRESS_TEXT]);
 
-/* The name of a socket or of its peer, so said; or the name of an error. */
+/* The name of a socket or of its peer in that form, or the name of an error. */
 struct name {
 	char text[ADDRESS_TEXT];
 };
@@ -114,32 +115,33 @@ struct name name_of(int fd, bool peer);
 #define OUR_NAME(fd) name_of(fd, false).text
 #define PEER_NAME(fd) name_of(fd, true).text
 
-/* Passes a file on by the socket @through, and takes one: -1 if that fails. */
+/* Passes a file over the socket @through, and receives one: -1 on failure. */
 int send_fd(int through, int fd);
 int recv_fd(int through);
 
-/* The byte stream that a seed stands for: any part can be made or checked. */
+/* The byte stream of a seed. Any part of it can be made or checked. */
 void stream_fill(__u64 seed, __u64 offset, void *data, size_t len);
 bool stream_check(__u64 seed, __u64 offset, const void *data, size_t len);
 
 /*
- * Writes the stream, in pieces of at most @chunk bytes, until the socket
- * takes no more at once. Returns the bytes taken.
+ * Writes the stream, in pieces of at most @chunk bytes, until the socket takes
+ * no more without waiting. Returns the number of bytes taken.
  */
 __u64 fill_socket(int fd, __u64 seed, size_t chunk);
 
-/* Waiting for a condition, never for a time. False after that long. */
+/* Functions that wait for a condition, never for a time. They return false after this time. */
 #define WAIT_LIMIT_MSEC 10000
 
 /*
- * What a wait of so many ms takes at least: the kernel counts it in ticks, of
- * which a busy machine makes up for several at once.
+ * The least time that a wait of @msec takes. The kernel counts it in ticks, and
+ * a busy machine makes up for several ticks at once.
  */
 #define AT_LEAST_OF(msec) ((msec) / 2)
 
 /*
- * What need not wait has ended by then, on a busy machine too. Whatever it is
- * not to wait for takes four times as long at least.
+ * A call that need not wait ends within this time, on a busy machine too.
+ * Everything that such a call must not wait for takes at least four times as
+ * long.
  */
 #define AT_ONCE_MSEC 15000
 
@@ -148,20 +150,20 @@ bool wait_poll(int fd, short events, short *revents);
 bool wait_asleep(pid_t tid);
 int poll_now(int fd);
 int watch(int ep, int op, int fd, __u32 events);
-/* The events of the one socket watched, 0 for none in that time. */
+/* Returns the events of the one socket that is watched, or 0 if there are none in that time. */
 __u32 events_within(int ep, int msec);
 __u64 now_msec(void);
 
 /*
- * How often a test does what can go wrong by chance only: as often as it says
- * if SOAK is in the environment, as in the slow set, and else a fifth of that.
+ * How often a test repeats what fails by chance only: @whole times if SOAK is
+ * in the environment, as in the slow set, otherwise a fifth of that.
  */
 int rounds(int whole);
 
-/* Lets this process, which has to be root, have that many files. */
+/* Allows this process, which has to be root, that many open files. */
 void allow_files(unsigned int count);
 
-/* A thread of its own that is in one call that has to wait. */
+/* A thread in one system call that has to wait. */
 struct waiter {
 	pthread_t thread;
 	long (*call)(struct waiter *w);
@@ -172,64 +174,67 @@ struct waiter {
 	char data[128];
 };
 
-/* False if it does not fall asleep. */
+/* Returns false if the thread does not fall asleep. */
 bool waiter_start(struct waiter *w, long (*call)(struct waiter *w), int fd);
-/* Waits for the end of the call: its result, and errno. */
+/* Waits for the end of the call. Returns its result, and sets errno. */
 long waiter_end(struct waiter *w);
 long in_accept(struct waiter *w);
-/* Accepts and echoes until the listener is shut down: how many, or -1. */
+/* Accepts and echoes until the listener is shut down. Returns the number accepted, or -1. */
 long in_service(struct waiter *w);
-long in_recv(struct waiter *w);	/* for all of w->data, or the end */
-long in_send(struct waiter *w);	/* more than all buffers hold */
+long in_recv(struct waiter *w);	/* waits for all of w->data, or for the end */
+long in_send(struct waiter *w);	/* sends more than all buffers hold */
 long in_close(struct waiter *w);
 
 /*
- * A connection of the peer under remote control: commands are lines, each
- * is carried out to its end and then answered by one line. What fails is
- * answered by "err E", E an errno.
+ * A connection of the peer under remote control. Commands are lines. The peer
+ * carries out each command to its end and then answers with one line. The
+ * answer to a command that fails is "err E", where E is an errno.
  *
- *   listen [RCVBUF [ADDR]]   ok PORT    an ephemeral port
- *   unlisten          ok                that port is closed from now on
+ *   listen [RCVBUF [ADDR]]   ok PORT    listens on an ephemeral port
+ *   unlisten          ok                closes that port
  *   accept            ok
  *   connect PORT [ADDR]      ok OWN-PORT          to the program under test
  *   name, peer        ok ADDR PORT      of the connection's two ends
  *   diag              ok state=N ...    the other end's socket, see diag.c
  *   send N SEED       ok N | err E N    the stream goes on between commands
  *   recv N SEED       ok N | eof N | err E N | bad N
- *   drain SEED        eof N | err E N | bad N     until the end
- *   count             eof N | err E N   drains what is no stream
- *   say WORD, urge WORD   ok N          sends it; urge with MSG_OOB
- *   hear              ok WORD | eof     what one recv() gives
+ *   drain SEED        eof N | err E N | bad N     reads until the end
+ *   count             eof N | err E N   the same for bytes that are no stream
+ *   say WORD, urge WORD   ok N          sends WORD; urge with MSG_OOB
+ *   hear              ok WORD | eof     the result of one recv()
  *   oob               ok LETTER         waits for an urgent byte
- *   inline            ok                urgent bytes are like all others
+ *   inline            ok                sets SO_OOBINLINE
  *   exchange          ok                as on PEER_EXCHANGE
- *   end               fin | rst         waits for it, reads nothing
+ *   end               fin | rst         waits for the end, reads nothing
  *   fin, close, rst   ok
  *
- * Beside that connection it can make many more:
+ * Besides that connection the peer can make many more:
  *
- *   open PORT N       ok ALL            N connections that are kept
- *   chorus BYTES      ok N              how many got back what they sent,
- *                                       all at the same time
+ *   open PORT N       ok ALL            makes N connections and keeps them
+ *   chorus BYTES      ok N              number of connections that got back what
+ *                                       they sent, all at the same time
  *   ends [1]          fin N rst N       waits until all of them have ended;
  *                                       1: sends a byte on each of them first
  *   disband           ok                closes all of them
- *   swarm PORT N BYTES ROUNDS   ok N*ROUNDS   N at once, each ROUNDS times:
- *                                       sends, finishes, gets it all back
+ *   swarm PORT N BYTES ROUNDS   ok N*ROUNDS   N clients at once; each sends,
+ *                                       finishes and gets it all back, ROUNDS
+ *                                       times
  *   stats             ACCEPTED OPEN BYTES FINS RESETS  of the fixed ports
  *
- * And it has a socket for datagrams, each of which is the beginning of a
- * stream; what does not come within WAIT_LIMIT_MSEC is "err 11":
+ * The peer also has a datagram socket. Each datagram is the beginning of a
+ * stream. If a datagram does not come within WAIT_LIMIT_MSEC, the answer is
+ * "err 11":
  *
- *   mail [ADDR]       ok PORT           opens it, instead of an earlier one
- *   post PORT N SEED [ADDR]   ok N      sends one of N bytes
- *   take SEED         ok N ADDR PORT | bad N ADDR PORT   of the next one
- *   ttl               ok TTL            of the next one, which it takes
- *   return N          ok N              sends the next N back as they come
- *   drops PORT        ok N              what the socket there had no room for
- *   join GROUP HOST   ok                has it receive what is sent to a group,
- *                                       and send to groups, by the way of HOST
- *   nomail            ok                closes it
+ *   mail [ADDR]       ok PORT           opens the socket, replacing an old one
+ *   post PORT N SEED [ADDR]   ok N      sends one datagram of N bytes
+ *   take SEED         ok N ADDR PORT | bad N ADDR PORT   receives a datagram
+ *   ttl               ok TTL            receives a datagram, returns its TTL
+ *   return N          ok N              sends the next N datagrams back
+ *   drops PORT        ok N              datagrams dropped for lack of room by
+ *                                       the socket at PORT
+ *   join GROUP HOST   ok                joins a group, and sends to groups, on
+ *                                       the interface that leads to HOST
+ *   nomail            ok                closes the socket
  */
 struct puppet {
 	int control;
@@ -241,20 +246,20 @@ struct puppet {
 
 bool puppet_open(struct puppet *p, unsigned int rcvbuf);
 void puppet_close(struct puppet *p);
-/* puppet_do: says it, waits, gives the answer's text. */
+/* Sends a command, waits, and returns the text of the answer. */
 const char *puppet_do(struct puppet *p, const char *format, ...)
 	__printf(2, 3);
 bool puppet_say(struct puppet *p, const char *format, ...)
 	__printf(2, 3);
 const char *puppet_answer(struct puppet *p);
 /*
- * A socket of ours connected to @p's, or -1. We connect and the peer accepts;
- * with --side accept it is the other way round.
+ * Returns a socket of ours connected to @p's, or -1. We connect and the peer
+ * accepts; with --side accept the peer connects.
  */
 int puppet_connect(struct puppet *p, int flags);
 /* A socket that @listener has accepted from @p's connection, or -1. */
 int puppet_visit(struct puppet *p, int listener, int flags);
-/* Nobody listens there any more. */
+/* Returns true if nothing listens on the port any more. */
 bool puppet_refused(struct puppet *p, unsigned int port);
 
 #endif

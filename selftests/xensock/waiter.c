@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Calls that have to wait, and knowing that they do. See util.h. */
+/* Threads in calls that have to wait, and knowing that they do. See util.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

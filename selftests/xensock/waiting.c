@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Connections that wait to be accepted: who asks without waiting gets all of
- * them before EAGAIN, and loses none by closing the listener after that.
+ * Connections that wait to be accepted: a non-blocking accept() gets all of
+ * them before EAGAIN, and closing the listener after that loses none.
  */
 #include <errno.h>
 #include <linux/tcp.h>
@@ -51,7 +51,7 @@ FIXTURE_TEARDOWN(waiting)
 	puppet_close(&self->peer);
 }
 
-/* Accepts until it is told that there are no more, without any waiting. */
+/* Accepts without waiting until there are no more connections. */
 static int accept_all(FIXTURE_DATA(waiting) *self, int fd)
 {
 	int before = self->count;
@@ -93,7 +93,7 @@ TEST_F(waiting, all_are_there_before_eagain)
 	}
 }
 
-/* What has connected can be accepted at once, and poll says so. */
+/* Each connection that was made can be accepted at once, and poll reports it. */
 TEST_F(waiting, each_is_there_at_once)
 {
 	int i;
@@ -131,7 +131,7 @@ TEST_F(waiting, poll_tells_of_each)
 	self->fd = -1;
 }
 
-/* A server that is replaced: the old one takes what is its own, then goes. */
+/* A server is replaced: the old one accepts its connections, then exits. */
 TEST_F(waiting, a_reload_resets_none)
 {
 	int other, i;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Goes through every option of every level, known or not: what it is at first,
- * and what an unprivileged program gets for setting it, and reads then. Nothing
- * here says what is right: two families behave alike when the lines are equal.
- * Sockets of AF_XENSOCK have the options of IPv4 and of IPv6 at once.
+ * Goes through every option of every level, known or not: its first value, the
+ * result for an unprivileged program that sets it, and the value read then. The
+ * program does not know what is right: two families behave alike if the lines
+ * are equal. Sockets of AF_XENSOCK have the options of IPv4 and of IPv6 at once.
  *
  * A line: SOCKET STATE LEVEL OPTION: FIRST, then VALUE RESULT READ for each value.
  */
@@ -102,7 +102,7 @@ int main(int argc, char **argv)
 	size_t i, state;
 
 	parse_options(argc, argv);
-	/* Who sets them is nobody in particular. */
+	/* The options are set without privileges. */
 	if (!getuid() && (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534)))
 		return 1;
 	for (kind = 0; kind < 4; kind++) {
@@ -112,7 +112,7 @@ int main(int argc, char **argv)
 			if (state && (!is_stream || is_ipv6))
 				continue;
 			for (i = 0; i < ARRAY_LEN(ranges); i++) {
-				/* They are the same for both there. */
+				/* AF_XENSOCK has the same options for both families. */
 				if (opt.family == AF_XENSOCK &&
 				    is_ipv6 != (ranges[i].level == SOL_IPV6))
 					continue;

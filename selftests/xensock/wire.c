@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The wire protocol by hand: the link, its requests, its connections. */
+/* The wire protocol in user space: the link, its requests, its connections. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 enum mode raw_mode;
 
-/* The numbers of PV Calls, and none for what it has not. */
+/* The command numbers of PV Calls. It lacks the other commands. */
 static const __u32 pvcalls[COMMANDS] = {
 	[SOCKET] = 0, [CONNECT] = 1, [RELEASE] = 2, [BIND] = 3, [LISTEN] = 4,
 	[ACCEPT] = 5, [POLL] = 6, [SHUTDOWN] = 100, [SETSOCKOPT] = 100,
@@ -36,7 +36,7 @@ static __u32 from_dialect(struct link *l, __u32 cmd)
 	return cmd;
 }
 
-/* A node of our own directory. */
+/* Writes a node of our own directory. */
 static bool put_node(struct link *l, const char *node, unsigned int value)
 {
 	char path[64];
@@ -283,7 +283,7 @@ int raw_connect(struct link *l, struct raw *c, const char *host,
 	return raw_outcome(l, c, NULL);
 }
 
-/* The answer, and with status words what they say later. */
+/* Returns the outcome, from the response or from the status word. */
 int raw_outcome(struct link *l, struct raw *c, struct sockaddr_in *name)
 {
 	struct response response;
@@ -524,7 +524,7 @@ bool raw_listen(struct link *l, struct raw_listener *s, unsigned int backlog)
 	static unsigned int next;
 	unsigned int port = 0;
 
-	/* PV Calls does not say which port it was; each test has a process. */
+	/* PV Calls does not report the port. Each test is a process of its own. */
 	if (l->mode == PVCALLS)
 		port = 10000 + getpid() % 1000 * 8 + next++;
 

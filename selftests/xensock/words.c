@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The peer's end of a connection, for a few bytes that are told apart by what
- * they are: letters, some of them urgent. See util.h for the commands.
+ * The peer's end of a connection for a few distinct bytes: letters, some of
+ * them urgent. See util.h for the commands.
  */
 #include <errno.h>
 #include <poll.h>
@@ -11,7 +11,7 @@
 
 #include "peer.h"
 
-/* Of the words that an answer holds. */
+/* The longest word in an answer. */
 #define MOST 100
 
 void say_word(int fd, const char *word, int flags, char *answer, size_t size)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* MSG_ZEROCOPY: the program is told when its memory is its own again. */
+/* MSG_ZEROCOPY: the program is told when it may use its memory again. */
 #include <errno.h>
 #include <time.h>
 #include <linux/errqueue.h>
@@ -49,7 +49,7 @@ static int get_zerocopy(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &value, &len) ? -errno : value;
 }
 
-/* The next answer, which is for all calls from @low to @high. */
+/* Reads the next notification, for all calls from @low to @high. */
 static bool next_answer(int fd, unsigned int *low, unsigned int *high)
 {
 	char control[256];
@@ -66,7 +66,7 @@ static bool next_answer(int fd, unsigned int *low, unsigned int *high)
 	ee = (void *)CMSG_DATA(cmsg);
 	*low = ee->ee_info;
 	*high = ee->ee_data;
-	/* To a peer on the same machine TCP copies, too. */
+	/* TCP, too, copies if the peer is on the same machine. */
 	return ee->ee_errno == 0 && ee->ee_origin == SO_EE_ORIGIN_ZEROCOPY &&
 	       ee->ee_code == SO_EE_CODE_ZEROCOPY_COPIED;
 }
@@ -91,7 +91,7 @@ TEST_F(zerocopy, option)
 	close(listener);
 }
 
-/* Each call is counted, and answered once; answers may be for several. */
+/* Each call is counted and gets one notification. One notification may be for several calls. */
 TEST_F(zerocopy, every_call_is_answered)
 {
 	unsigned int low, high, next = 0;
@@ -133,7 +133,7 @@ TEST_F(zerocopy, an_answer_is_no_error_of_the_socket)
 	EXPECT_EQ(100, recv_all(self->fd, data, 100));
 }
 
-/* What is not sent is not counted. */
+/* Calls that send nothing are not counted. */
 TEST_F(zerocopy, only_what_was_sent)
 {
 	unsigned int low, high;
@@ -162,7 +162,7 @@ TEST_F(zerocopy, not_asked_for)
 	EXPECT_EQ(EAGAIN, errno);
 }
 
-/* Answers that nobody has asked for go with the socket. */
+/* Unread notifications are freed with the socket. */
 TEST_F(zerocopy, close_with_answers)
 {
 	char data[100];
@@ -182,7 +182,7 @@ static void ask_to_send(struct ring *r, int op, int fd, const void *data, size_t
 	struct io_uring_sqe *sqe = ask(r, op, fd, 2);
 
 	sqe->ioprio = IORING_SEND_ZC_REPORT_USAGE;
-	/* As a whole, however long it takes. */
+	/* Sends everything, however long it takes. */
 	sqe->msg_flags = MSG_WAITALL;
 	if (msg) {
 		sqe->addr = (unsigned long)msg;
@@ -193,7 +193,7 @@ static void ask_to_send(struct ring *r, int op, int fd, const void *data, size_t
 	}
 }
 
-/* io_uring has a notification of its own for each. */
+/* io_uring has a notification of its own for each request. */
 TEST_F(zerocopy, by_io_uring)
 {
 	static const int ops[] = { IORING_OP_SEND_ZC, IORING_OP_SENDMSG_ZC };

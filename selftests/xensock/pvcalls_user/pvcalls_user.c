@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Gives the C frontend, drivers/xen/pvcalls-front.c, a caller: the kernel has
- * none. Its sockets are those of AF_ECONET, a family that Linux has no more, so
- * that the test programs can use them (--family pvcalls).
+ * Gives the C frontend, drivers/xen/pvcalls-front.c, a caller, since the kernel
+ * has none. Its sockets have the family AF_ECONET, which Linux no longer has,
+ * so that the test programs can use them (--family pvcalls).
  *
- * The frontend knows socket, connect, bind, listen, accept, poll, sendmsg,
- * recvmsg and release of IPv4 streams. It says no names: what a socket is bound
- * to is kept here.
+ * The frontend supports socket, connect, bind, listen, accept, poll, sendmsg,
+ * recvmsg and release of IPv4 streams. It does not report names: this module
+ * stores the address that a socket is bound to.
  */
 #include <linux/in.h>
 #include <linux/module.h>
@@ -30,7 +30,7 @@ static struct proto user_proto = {
 
 static const struct proto_ops user_ops;
 
-/* Accepted sockets are of the frontend's own making, and smaller. */
+/* The frontend makes accepted sockets itself, and they are smaller. */
 static struct user_sock *user_sk(struct sock *sk)
 {
 	return sk->sk_prot == &user_proto ? (struct user_sock *)sk : NULL;
@@ -51,7 +51,7 @@ static int user_release(struct socket *sock)
 
 	if (!sock->sk)
 		return 0;
-	/* A full commands ring is all that it does not wait for itself. */
+	/* The frontend waits for everything except room in the commands ring. */
 	while ((ret = pvcalls_front_release(sock)) == -EAGAIN)
 		schedule_timeout_uninterruptible(1);
 	user_drop(sock);
@@ -88,7 +88,7 @@ static int user_accept(struct socket *sock, struct socket *newsock,
 	int ret = pvcalls_front_accept(sock, newsock, arg);
 	void *map;
 
-	/* The frontend allocates the new sock and sets up nothing of it. */
+	/* The frontend allocates the new sock and initialises nothing in it. */
 	if (newsock->sk) {
 		map = newsock->sk->sk_send_head;
 		sock_init_data(newsock, newsock->sk);
