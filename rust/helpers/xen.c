@@ -6,6 +6,7 @@
 #include <asm/sync_bitops.h>
 #include <xen/events.h>
 #include <xen/grant_table.h>
+#include <xen/page.h>
 #include <xen/xen.h>
 
 __rust_helper bool rust_helper_xen_domain(void)
@@ -34,11 +35,9 @@ __rust_helper int rust_helper_HYPERVISOR_event_channel_op(int cmd, void *arg)
 	return HYPERVISOR_event_channel_op(cmd, arg);
 }
 
-__rust_helper void
-rust_helper_gnttab_page_grant_foreign_access_ref_one(grant_ref_t ref, domid_t domid,
-						     struct page *page, int readonly)
+__rust_helper unsigned long rust_helper_virt_to_gfn(const void *addr)
 {
-	gnttab_page_grant_foreign_access_ref_one(ref, domid, page, readonly);
+	return virt_to_gfn(addr);
 }
 
 __rust_helper void

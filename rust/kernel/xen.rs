@@ -32,6 +32,10 @@ use crate::{
     fmt, //
 };
 
+/// The page size of Xen, and so the size of what a grant gives access to. The same on all machines;
+/// the size of the kernel's own pages is a multiple of it.
+pub const XEN_PAGE_SIZE: usize = 1 << bindings::XEN_PAGE_SHIFT;
+
 /// A domain ID.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

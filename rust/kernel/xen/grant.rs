@@ -15,14 +15,14 @@ pub use self::{
     mapped::MappedPages, //
 };
 
-use super::is_domain;
-
-use crate::{
-    bindings,
-    page::PAGE_SIZE, //
+use super::{
+    is_domain,
+    XEN_PAGE_SIZE, //
 };
 
-/// Maximum number of pages that can be granted or mapped as one run: 4 MiB.
+use crate::bindings;
+
+/// Maximum number of pages of [`XEN_PAGE_SIZE`] that can be granted or mapped as one run: 4 MiB.
 pub const MAX_PAGES: usize = 1024;
 
 /// Returns the hypervisor's limit on the number of this domain's grants, or 0 without Xen. Any
@@ -37,5 +37,5 @@ pub fn max_grants() -> usize {
     let frames = unsafe { bindings::gnttab_max_grant_frames() } as usize;
     // CAST: A small number. Version 2 of the grant table has larger entries. Linux uses it only if
     // the addresses require it, and then this result is merely an upper limit.
-    frames.saturating_mul(PAGE_SIZE / size_of::<bindings::grant_entry_v1>())
+    frames.saturating_mul(XEN_PAGE_SIZE / size_of::<bindings::grant_entry_v1>())
 }

@@ -25,10 +25,12 @@ pub use self::{
     front::FrontRing, //
 };
 
-use super::shared::SharedPages;
+use super::{
+    shared::SharedPages,
+    XEN_PAGE_SIZE, //
+};
 
 use crate::{
-    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::Relaxed,
@@ -53,7 +55,7 @@ pub const SLOTS: u32 = 32;
 const FIRST_SLOT: usize = 64;
 
 static_assert!(SLOTS.is_power_of_two());
-static_assert!(FIRST_SLOT + SLOTS as usize * SLOT <= PAGE_SIZE);
+static_assert!(FIRST_SLOT + SLOTS as usize * SLOT <= XEN_PAGE_SIZE);
 
 /// The words at the beginning of the page, by byte offset.
 #[derive(Clone, Copy)]
@@ -77,7 +79,7 @@ struct Page<P: Deref<Target = SharedPages>>(P);
 
 impl<P: Deref<Target = SharedPages>> Page<P> {
     fn new(page: P) -> Result<Self> {
-        if page.len() != PAGE_SIZE {
+        if page.len() != XEN_PAGE_SIZE {
             return Err(EINVAL);
         }
         Ok(Self(page))

@@ -4,6 +4,8 @@
 //!
 //! C header: [`include/xen/page.h`](srctree/include/xen/page.h)
 
+use super::XEN_PAGE_SIZE;
+
 use crate::{
     alloc::Flags,
     bindings,
@@ -22,10 +24,14 @@ use crate::{
 
 use core::ptr::NonNull;
 
-// Grants always have Xen's page size. Kconfig makes sure that the kernel's page size is the same.
-static_assert!(PAGE_SIZE == 4096);
+static_assert!(PAGE_SIZE % XEN_PAGE_SIZE == 0);
 
-/// A page and its address.
+/// A page of [`XEN_PAGE_SIZE`]: the kernel's page that it is part of, and its address.
+///
+/// # Invariants
+///
+/// `addr` is the address, in the linear mapping, of [`XEN_PAGE_SIZE`] bytes of `page`, and a multiple
+/// of [`XEN_PAGE_SIZE`].
 #[derive(Clone, Copy)]
 pub(super) struct PageFrame {
     page: NonNull<bindings::page>,
@@ -33,7 +39,7 @@ pub(super) struct PageFrame {
 }
 
 impl PageFrame {
-    /// Creates a frame from a page.
+    /// Creates a frame from the first [`XEN_PAGE_SIZE`] bytes of a page.
     ///
     /// # Safety
     ///
@@ -43,26 +49,55 @@ impl PageFrame {
         // SAFETY: `page` is valid according to this function's safety requirements.
         let addr = unsafe { bindings::page_address(page.as_ptr()) };
 
+        // INVARIANT: A page begins at a multiple of its size, which is a multiple of Xen's.
         Ok(Self {
             page,
             addr: NonNull::new(addr.cast()).ok_or(EFAULT)?,
         })
     }
 
-    /// Returns the page.
+    /// Returns the frame after this one, if there is another one in the page.
+    #[inline]
+    pub(super) fn next(&self) -> Option<Self> {
+        // OVERFLOW: By the type invariant, at most the size of a page.
+        if self.start() + XEN_PAGE_SIZE == PAGE_SIZE {
+            return None;
+        }
+
+        // INVARIANT: This was not the last of the page, so there are as many bytes after it.
+        Some(Self {
+            page: self.page,
+            // SAFETY: As said above, this is in the same page.
+            addr: unsafe { self.addr.add(XEN_PAGE_SIZE) },
+        })
+    }
+
+    /// Returns the page that this is in.
     #[inline]
     pub(super) fn page(&self) -> NonNull<bindings::page> {
         self.page
     }
 
-    /// Returns the address of the first byte of the page.
+    /// Returns whether this is the first frame of the page.
+    #[inline]
+    pub(super) fn is_first(&self) -> bool {
+        self.start() == 0
+    }
+
+    /// Returns where in the page this begins.
+    #[inline]
+    fn start(&self) -> usize {
+        self.addr.as_ptr() as usize % PAGE_SIZE
+    }
+
+    /// Returns the address of the first byte.
     #[inline]
     pub(super) fn addr(&self) -> NonNull<u8> {
         self.addr
     }
 }
 
-/// Pages shared with another domain, addressed as one run of bytes.
+/// Pages of [`XEN_PAGE_SIZE`] shared with another domain, addressed as one run of bytes.
 ///
 /// The pages need not be contiguous. The other domain can read and write them at any time: two
 /// reads of the same byte may differ, and neither says anything about any other time. Hence there
@@ -84,8 +119,8 @@ impl PageFrame {
 ///
 /// # Invariants
 ///
-/// - Each entry of `frames` is a page of [`PAGE_SIZE`] bytes, mapped readable and writable at its
-///   address for the lifetime of `self`.
+/// - Each entry of `frames` is [`XEN_PAGE_SIZE`] bytes, mapped readable and writable at its address
+///   for the lifetime of `self`. The address is a multiple of [`XEN_PAGE_SIZE`].
 /// - This kernel accesses the memory only through `self`.
 ///
 /// [`virt_mb`]: crate::sync::barrier::virt_mb
@@ -102,7 +137,7 @@ unsafe impl Send for SharedPages {}
 unsafe impl Sync for SharedPages {}
 
 impl SharedPages {
-    /// Creates an empty run with room for `capacity` pages.
+    /// Creates an empty run with room for `capacity` frames.
     pub(super) fn with_capacity(capacity: usize, flags: Flags) -> Result<Self> {
         // INVARIANT: There are no frames.
         Ok(Self {
@@ -110,7 +145,7 @@ impl SharedPages {
         })
     }
 
-    /// Appends a page. Fails with [`ENOSPC`] if the capacity is used up.
+    /// Appends a frame. Fails with [`ENOSPC`] if the capacity is used up.
     ///
     /// # Safety
     ///
@@ -121,7 +156,7 @@ impl SharedPages {
         self.frames.push_within_capacity(frame).map_err(|_| ENOSPC)
     }
 
-    /// Returns the pages.
+    /// Returns the frames.
     #[inline]
     pub(super) fn frames(&self) -> &[PageFrame] {
         &self.frames
@@ -132,19 +167,19 @@ impl SharedPages {
     #[expect(clippy::len_without_is_empty, reason = "there is always a page")]
     pub fn len(&self) -> usize {
         // OVERFLOW: `len()` bytes are mapped.
-        self.frames.len() * PAGE_SIZE
+        self.frames.len() * XEN_PAGE_SIZE
     }
 
     /// Returns the piece that starts at `offset` and ends after `max` bytes or at the end of its
-    /// page, as the frame, the offset in the frame, and the length.
+    /// frame, as the frame, the offset in the frame, and the length.
     ///
     /// `offset` must be within the run.
     #[inline]
     fn piece(&self, offset: usize, max: usize) -> Option<(PageFrame, usize, usize)> {
-        let frame = *self.frames.get(offset / PAGE_SIZE)?;
-        let start = offset % PAGE_SIZE;
+        let frame = *self.frames.get(offset / XEN_PAGE_SIZE)?;
+        let start = offset % XEN_PAGE_SIZE;
 
-        Some((frame, start, max.min(PAGE_SIZE - start)))
+        Some((frame, start, max.min(XEN_PAGE_SIZE - start)))
     }
 
     /// Calls `f` with the address and length of each piece of the `len` bytes at `offset`.
@@ -187,7 +222,7 @@ impl SharedPages {
 
         // SAFETY:
         // - By the type invariant, the frame is mapped as long as `self` lives. Its address is
-        //   page-aligned and `start` is a multiple of 4, so the pointer is aligned.
+        //   a multiple of the page size and `start` is one of 4, so the pointer is aligned.
         // - By the type invariant, this kernel accesses the memory only through `self`, that is,
         //   with atomic operations and with `memcpy()`, whose result is never used as an index. The
         //   other domain is not part of this program; treating it as a peer that uses atomic
@@ -219,9 +254,9 @@ impl SharedPages {
         // CAST: Less than the number of bits of a `long`.
         let n = (n % bits) as c_long;
         // SAFETY: By the type invariant, the frame is mapped as long as `self` lives; its address
-        // is page-aligned and `start` is a multiple of the size of a `long`. By the type invariant,
-        // this kernel accesses the memory only through `self`, whose users have to expect such
-        // changes from the other domain at any time anyway.
+        // is a multiple of the page size and `start` is one of the size of a `long`. By the type
+        // invariant, this kernel accesses the memory only through `self`, whose users have to
+        // expect such changes from the other domain at any time anyway.
         Ok(unsafe { bindings::sync_test_and_set_bit(n, frame.addr.add(start).as_ptr().cast()) })
     }
 
@@ -345,7 +380,7 @@ impl SharedPages {
             // `self` lives, and `vecs` borrows `self`. Users of `vecs` have to expect concurrent
             // changes by the other domain, so concurrent changes by this kernel are no concern to
             // them.
-            if !unsafe { vecs.push(frame.page, start, piece) } {
+            if !unsafe { vecs.push(frame.page, frame.start() + start, piece) } {
                 return false;
             }
             done += piece;

@@ -46,6 +46,10 @@ const __GFP_NORETRY: bindings::gfp_t = 1 << bindings::___GFP_NORETRY_BIT;
 /// XSA-396): if the peer still has a page mapped when access is revoked, that page goes back to the
 /// page allocator only once the peer has unmapped it, however long that takes.
 ///
+/// Where the kernel's pages are larger than Xen's, one of the kernel's is allocated for several of
+/// Xen's. It has a grant for each of those, and is freed after the last. Nothing else is ever in
+/// it, even if the run does not fill it, so the peer never sees other data of this kernel.
+///
 /// This is a safety net and not the usual way: the grant table code checks such pages once a
 /// second, by default ten of them at a time (module parameter `grant_table.free_per_iteration`). If
 /// the protocol has a message for it, wait until the peer has unmapped the pages.
@@ -54,9 +58,10 @@ const __GFP_NORETRY: bindings::gfp_t = 1 << bindings::___GFP_NORETRY_BIT;
 ///
 /// # Invariants
 ///
-/// - `shared` consists of order-0 pages from the page allocator, and we own a reference to each.
+/// - `shared` consists of the frames of order-0 pages from the page allocator. Of each page it has
+///   the first frame, and we own a reference to each page.
 /// - `refs` is not longer than `shared`. Unless `revoked` is set, each entry of `refs` is an active
-///   grant of the page at the same index, and we own that grant.
+///   grant of the frame at the same index, and we own that grant.
 ///
 /// # Examples
 ///
@@ -83,7 +88,7 @@ pub struct GrantedPages {
 }
 
 impl GrantedPages {
-    /// Allocates `pages` pages and grants `to` access to them.
+    /// Allocates `pages` pages of Xen's and grants `to` access to them.
     ///
     /// Fails with [`EINVAL`] if `pages` is 0 or above [`MAX_PAGES`], with [`ENOSPC`] if the grant
     /// table is full, with [`ENODEV`] without Xen, and with [`ENOMEM`].
@@ -122,34 +127,43 @@ impl GrantedPages {
             revoked: AtomicFlag::new(false),
         };
 
-        for _ in 0..pages {
-            this.push_page(gfp)?;
+        while this.shared.frames().len() < pages {
+            this.push_page(pages, gfp)?;
         }
         this.grant(to)?;
         Ok(this)
     }
 
-    /// Allocates one more page.
-    fn push_page(&mut self, gfp: bindings::gfp_t) -> Result {
+    /// Allocates one more page of the kernel's and appends its frames, until there are `most`.
+    fn push_page(&mut self, most: usize, gfp: bindings::gfp_t) -> Result {
         // SAFETY: Depending on the flags, this may be called from any context.
         let page = unsafe { bindings::alloc_pages(gfp | __GFP_ZERO.as_raw(), 0) };
         let page = NonNull::new(page).ok_or(ENOMEM)?;
 
         // SAFETY: `page` is valid. It is not in high memory, since no caller asks for high memory;
         // if one did, `PageFrame::new()` would fail.
-        let pushed = unsafe { PageFrame::new(page) }.and_then(|frame| {
+        let first = unsafe { PageFrame::new(page) }.and_then(|frame| {
             // SAFETY: We own the page and access it only through `shared`. Our destructor frees it
             // together with `shared`.
             //
             // INVARIANT: We own the reference that `alloc_pages()` returned.
-            unsafe { self.shared.push(frame) }
+            unsafe { self.shared.push(frame) }.map(|()| frame)
         });
 
-        if pushed.is_err() {
+        let Ok(mut frame) = first else {
             // SAFETY: We own a reference to `page`, and nothing else refers to it.
             unsafe { bindings::__free_pages(page.as_ptr(), 0) };
+            return first.map(|_| ());
+        };
+        while self.shared.frames().len() < most {
+            let Some(next) = frame.next() else {
+                break;
+            };
+            // SAFETY: As for the first frame: this one is in the same page.
+            unsafe { self.shared.push(next) }?;
+            frame = next;
         }
-        pushed
+        Ok(())
     }
 
     /// Grants access to all pages.
@@ -182,15 +196,11 @@ impl GrantedPages {
                 return Err(ENOSPC);
             }
 
-            // SAFETY: We own the reference, it is not in use yet, and `frame` is a valid page.
-            unsafe {
-                bindings::gnttab_page_grant_foreign_access_ref_one(
-                    gref,
-                    to.as_raw(),
-                    frame.page().as_ptr(),
-                    0,
-                )
-            };
+            // SAFETY: By its type invariant, `frame` has an address in the linear mapping.
+            let gfn = unsafe { bindings::virt_to_gfn(frame.addr().as_ptr().cast()) };
+            // SAFETY: We own the reference, it is not in use yet, and by the type invariant, the
+            // frame is part of a page that we own.
+            unsafe { bindings::gnttab_grant_foreign_access_ref(gref, to.as_raw(), gfn, 0) };
         }
         Ok(())
     }
@@ -219,7 +229,7 @@ impl GrantedPages {
 
             // SAFETY:
             // - We own a reference to the page, so we can take another reference and give it away.
-            // - By the type invariant, we own the active grant of this page, and `revoked` shows
+            // - By the type invariant, we own the active grant of this frame, and `revoked` shows
             //   that we give the grant away for the first time.
             unsafe {
                 bindings::get_page(page);
@@ -242,10 +252,10 @@ impl Drop for GrantedPages {
     fn drop(&mut self) {
         self.revoke();
 
-        for frame in self.shared.frames() {
-            // SAFETY: By the type invariant, we own a reference to the page. Our mapping of the
-            // page is not used any more. If the peer still uses its mapping, there is one more
-            // reference, taken in `revoke()`.
+        for frame in self.shared.frames().iter().filter(|frame| frame.is_first()) {
+            // SAFETY: By the type invariant, we own a reference to the page, and `shared` has its
+            // first frame once. Our mapping of the page is not used any more. For each grant that
+            // the peer still uses, there is one more reference, taken in `revoke()`.
             unsafe { bindings::__free_pages(frame.page().as_ptr(), 0) };
         }
     }
