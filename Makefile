@@ -9,7 +9,7 @@ export KCONFIG TESTS SET SEED LINUX MIRROR XENSOCK_CACHE V
 export XENSOCK_T0 := $(shell date +%s)
 
 ifeq ($(ARCH),arm64)
-ifneq ($(KCONFIG),arm64)
+ifeq ($(filter arm64%,$(KCONFIG)),)
 $(error KCONFIG=$(KCONFIG) is not for ARCH=arm64)
 endif
 endif
@@ -34,7 +34,7 @@ help:
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
 	@echo 'KCONFIG=fast|debug|bpf|kasan|guest  the kernel configuration (now: $(KCONFIG))'
-	@echo 'ARCH=arm64           make kernel for 64-bit Arm, with KCONFIG=arm64'
+	@echo 'ARCH=arm64           make kernel for 64-bit Arm: KCONFIG=arm64, or arm64-64k with its larger pages'
 	@echo 'TESTS=FILE.TEST ...  which tests, with wildcards (now: $(TESTS))'
 	@echo 'SET=slow             with the long soaks, before a release (now: $(SET))'
 	@echo 'SEED=N               repeats what a fuzzer of an earlier run did, which says its N'

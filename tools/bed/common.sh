@@ -17,7 +17,7 @@ KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 # The machine that is built for, as Debian and the kernel name it.
 MACHINE=amd64 TRIPLET=x86_64-linux-gnu IMAGE=arch/x86/boot/bzImage
 case $KCONFIG in
-arm64) MACHINE=arm64 TRIPLET=aarch64-linux-gnu IMAGE=arch/arm64/boot/Image ;;
+arm64*) MACHINE=arm64 TRIPLET=aarch64-linux-gnu IMAGE=arch/arm64/boot/Image ;;
 esac
 
 # The moment the whole command began: make exports it, so that each stage
