@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Guests that have their policy from a file of their name, and cannot connect before they have it."""
+"""Guests that get their policy from a file with their name, and cannot connect before."""
 
 import os
 import time
@@ -24,7 +24,7 @@ def _read(name):
 
 @contextmanager
 def _awaited(bed):
-    """A backend as the package has it loaded: it waits for policies."""
+    """Loads the backend as the package does: it waits for policies."""
     if bed.loaded("xensock_back"):
         unload(bed, "xensock_back")
     must(bed, "modprobe xensock_back")
@@ -47,7 +47,7 @@ def _refuses(guest, address, port=7001):
 
 
 def _apply(bed, *words):
-    """The command's words about an error, None if there is none."""
+    """Returns the command's error message, or None."""
     try:
         bed.xensock("apply", *words)
     except RuntimeError as error:
@@ -56,7 +56,7 @@ def _apply(bed, *words):
 
 
 def _guest_that_waits(bed, name):
-    """One with a device that nobody has said anything about."""
+    """A guest with a device that has no policy yet."""
     guest = bed.guest(name=name, device=None, modules=["xensock"])
     store = administrator.Xenstore()
     administrator.device(store, guest.domid).create(None)
@@ -65,7 +65,7 @@ def _guest_that_waits(bed, name):
 
 @timeout(300)
 def test_udev(bed):
-    """A line in xl.cfg and a file: when xl is done the policy is there, by udev's rule."""
+    """With a line in xl.cfg and a file, udev's rule has set the policy by the time xl is done."""
     peer(bed)
     with _awaited(bed):
         bed.start("exec /usr/lib/systemd/systemd-udevd")
@@ -82,7 +82,7 @@ def test_udev(bed):
 
 @timeout(240)
 def test_waits(bed):
-    """Without a policy there is no link, for as long as it takes; what is set then counts from the first call."""
+    """Without a policy the link stays down. A policy set later applies from the first call on."""
     peer(bed)
     with _awaited(bed):
         guest = _guest_that_waits(bed, "waits")
@@ -103,7 +103,7 @@ def test_waits(bed):
 
 @timeout(240)
 def test_error(bed):
-    """A file with an error: the guest is connected, may do nothing, and it is said why."""
+    """If the file has an error, the guest connects but may do nothing, and the error is reported."""
     peer(bed)
     with _awaited(bed):
         guest = _guest_that_waits(bed, "mistaken")
@@ -124,7 +124,7 @@ def test_error(bed):
 
 @timeout(300)
 def test_driver_domain(bed):
-    """A driver domain has files of its own; it is told the name of a guest, which it may not read."""
+    """A driver domain has files of its own. dom0 tells it the guest's name, which it may not read."""
     server = bed.guest("net", memory=768, device=None, modules=[], extra="dummy.numdummies=1", programs=True)
     must(server, f"modprobe xensock_back await_policy=1 && ip address add {bed.address}/24 dev dummy0 && "
                  "ip link set dummy0 up")
@@ -137,7 +137,7 @@ def test_driver_domain(bed):
     must(server, f"xensock apply --new xensock-{guest.domid}-0", 60 * bed.scale)
     wait_link(guest)
     _refuses(guest, bed.address)
-    # Without the name none of the files can be the right one.
+    # Without the name no file can match.
     back = f"/local/domain/{server.domid}/backend/xensock/{guest.domid}/0"
     bed.xenstore.rm(f"{back}/guest-name")
     rc, out = server.run(f"xensock apply xensock-{guest.domid}-0", 60 * bed.scale)

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernel's own C frontend on our backend, over the older protocol.
 
-Nothing in the kernel calls that frontend: a module of ours does, so that the
-test programs can. It has no names of sockets, no options and no shutdown, its
-connect always waits, and it leaves its ports to the program. What else it cannot
-do is in pvcalls.rst.
+Nothing in the kernel calls that frontend. A module of ours does, so that the test programs can use
+it. The frontend has no socket names, no options and no shutdown, its connect always waits, and it
+leaves the choice of ports to the program. Its other limits are in pvcalls.rst.
 """
 
 from bed import timeout
 from scenarios.common import SERVES, must, peer, settled
 
 
-# Calls that wait: an accept() that does not wait takes more than one call here, and one
-# that is given up may leave the driver without a slot for its requests.
+# Calls that wait. A non-blocking accept() takes more than one call here, and a cancelled one may
+# leave the driver without a slot for its requests.
 ACCEPT = (
     ("accept", ("one_that_is_there", "waits_for_one", "without_a_free_descriptor_loses_nothing",
                 "data_that_came_before", "data_and_end_that_came_before",
@@ -34,7 +33,7 @@ def _guest(bed):
 
 @timeout(180)
 def test_connect_and_transfer(bed):
-    """A page, and both ways at once on one socket, checked."""
+    """Fetches a page, then sends both ways at once on one socket, checked."""
     guest = _guest(bed)
     page = must(guest, "fetch --family pvcalls")
     assert "Hello from dom0" in page, page
@@ -44,7 +43,7 @@ def test_connect_and_transfer(bed):
 
 @timeout(180)
 def test_accept(bed):
-    """Servers: order of arrival, data and ends that came before, several threads on one listener."""
+    """Servers: order of arrival, data and ends that came before accept(), several threads."""
     guest = _guest(bed)
     for name, cases in ACCEPT:
         guest.ktap(f"{name} --family pvcalls --ports 20000 {' '.join(f'-t {case}' for case in cases)}")
@@ -52,7 +51,7 @@ def test_accept(bed):
 
 @timeout(240)
 def test_cycles(bed):
-    """500 connections one after another; dom0 keeps nothing of them."""
+    """500 connections one after another. Nothing of them is left in dom0."""
     guest = _guest(bed)
     cycles = "many --family pvcalls -t cycles_of_connect_exchange_close"
     must(guest, f"{cycles} --cycles 20 >/dev/null")

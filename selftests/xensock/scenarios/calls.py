@@ -4,13 +4,13 @@
 from bed import timeout
 from scenarios.common import SMALL, in_dom0, in_guest, must, peer, serving_guest
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "serves"
 
 
 @timeout(180)
 def test_tcp(bed):
-    """What the tests expect is what this kernel's TCP does."""
+    """This kernel's TCP meets the expectations of the tests."""
     peer(bed, SMALL)
     in_dom0(bed, "connect", "fastopen", "stream", "flags", "urgent", "poll", "epoll", "rst", "eof", "threads", "signals",
             "close", "shutdown", "linger")
@@ -24,13 +24,13 @@ def test_connect(bed):
 
 @timeout(180)
 def test_transfer(bed):
-    """send and recv: buffers of any shape, all flags, time limits, bad memory."""
+    """send and recv: vectors of buffers, all flags, time limits, bad memory."""
     in_guest(bed, "stream", "flags")
 
 
 @timeout(180)
 def test_urgent(bed):
-    """Urgent bytes: none vanishes from the stream."""
+    """Urgent bytes: none is lost from the stream."""
     in_guest(bed, "urgent")
 
 
@@ -42,7 +42,7 @@ def test_poll(bed):
 
 @timeout(180)
 def test_end(bed):
-    """The peer resets or finishes, we close: order of data and errors."""
+    """The peer resets or finishes, or the socket is closed: order of data and errors."""
     in_guest(bed, "rst", "eof", "close")
 
 
@@ -54,18 +54,18 @@ def test_shutdown(bed):
 
 @timeout(180)
 def test_concurrency(bed):
-    """Threads that share a socket, and signals in every wait."""
+    """Threads that share a socket, and signals during every wait."""
     in_guest(bed, "threads", "signals")
 
 
 @timeout(180)
 def test_family(bed):
-    """What AF_XENSOCK has not, and what the backend does not allow."""
+    """Unsupported calls of AF_XENSOCK, and what the backend does not allow."""
     in_guest(bed, "family -F no_device")
 
 
 def test_transcript(bed):
-    """Whatever either end does, a program sees over AF_XENSOCK just what it sees over TCP."""
+    """A program sees the same over AF_XENSOCK as over TCP, whatever either end does."""
     guest = serving_guest(bed)
     for side in ("connect", "accept"):
         over_tcp = must(bed, f"transcript --family inet --side {side}", 60 * bed.scale)
@@ -87,7 +87,7 @@ def _compare(over_tcp, over_xensock):
 
 
 def test_no_device(bed):
-    """Without a device, or before it is connected: ENETDOWN, at once."""
+    """Without a device, or before it is connected, calls fail with ENETDOWN at once."""
     guest = bed.guest(name="bare", device=None)
     must(guest, "modprobe xensock")
     guest.ktap("family -f no_device")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The xensock command in a guest: it runs programs, and shows sockets and counts. hijack is 0 for all others."""
+"""The xensock command in a guest: it runs programs, and shows sockets and counts. hijack is 0 for
+all other programs."""
 
 import json
 
@@ -8,7 +9,7 @@ from bed import timeout
 from scenarios import programs
 from scenarios.common import HIJACK, hijacked, must
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "programs"
 
 PORT = 8500
@@ -44,7 +45,7 @@ def _fails(guest, command, status, *saying):
 
 @timeout(180)
 def test_program(bed):
-    """A program and what it starts, linked in any way, while the same fails otherwise."""
+    """A program and its children are hijacked, however they are linked, while others fail."""
     guest = _guest(bed)
     curl = f"curl -sS http://{bed.address}:7080/"
     _fails(guest, curl, 7)
@@ -58,7 +59,7 @@ def test_program(bed):
 
 @timeout(180)
 def test_namespace(bed):
-    """The namespace has a loopback, TCP or UDP too is taken there, and it is counted on its own."""
+    """The namespace has a loopback interface. TCP, or UDP too, is carried and counted separately."""
     guest = _guest(bed)
     assert must(guest, f"xensock run cat {HIJACK}/hijack") == "1"
     assert must(guest, f"xensock run --udp cat {HIJACK}/hijack") == "2"
@@ -70,7 +71,7 @@ def test_namespace(bed):
 
 @timeout(180)
 def test_as_it_is(bed):
-    """Exit statuses, signals and what comes after the program are its own."""
+    """Exit status, signals and arguments are those of the program."""
     guest = _guest(bed)
     _fails(guest, "xensock run sh -c 'exit 41'", 41)
     _fails(guest, "xensock run sh -c 'kill -9 $$'", 128 + 9)
@@ -81,7 +82,7 @@ def test_as_it_is(bed):
 
 @timeout(180)
 def test_refused(bed):
-    """What there is not, and who may not."""
+    """Missing programs and missing privileges."""
     guest = _guest(bed)
     _fails(guest, "xensock run /nowhere/true", 127, "/nowhere/true: No such file")
     _fails(guest, "xensock run no-such-program", 127, "no-such-program: No such file")
@@ -97,14 +98,14 @@ mkdir -p /sys/fs/cgroup/carried/below /sys/fs/cgroup/other &&
 key=$(printf '%016x\\n' $(stat -c %i /sys/fs/cgroup/carried) | fold -w 2 | tac | tr '\\n' ' ') &&
 bpftool map update name xensock_cgroups key hex $key value hex 01"""
 
-# What Go does for a server, and which protocol it has then.
+# Go does this for a server. The protocol that the socket has then is printed.
 MPTCP = """import socket
 print(socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262).getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL))"""
 
 
 @timeout(180)
 def test_cgroup(bed):
-    """The documentation's BPF program chooses for a cgroup and for what is below it, and for no other."""
+    """The documentation's BPF program chooses for a cgroup and those below it, and for no other."""
     guest = _guest(bed)
     if guest.run("[ -e /sys/kernel/btf/vmlinux ]")[0]:
         bed.skip("this kernel has no BTF; KCONFIG=bpf has")
@@ -127,7 +128,7 @@ def test_cgroup(bed):
 
 @timeout(180)
 def test_sockets(bed):
-    """The sockets of a namespace are listed there, and in no other."""
+    """The sockets of a namespace are listed in that namespace only."""
     guest = _guest(bed)
     job = guest.start(CONNECTED.format(host=bed.address, port=PORT))
     pid, client, server = map(int, job.wait_line("ready", 60 * bed.scale).split()[1:])
@@ -148,7 +149,7 @@ def test_sockets(bed):
 
 @timeout(180)
 def test_counts(bed):
-    """Both ends show what they have counted; a refusal is one more at each."""
+    """Both ends show their counts. A refusal is counted once at each end."""
     guest = _guest(bed)
     command = "xensock counts --json"
     (front,) = json.loads(must(guest, command))
@@ -171,7 +172,7 @@ def test_counts(bed):
 
 @timeout(240)
 def test_no_backend(bed):
-    """Without a device: the module is loaded, what is missing is said, and the program runs."""
+    """Without a device the module is loaded, a warning is printed, and the program runs."""
     guest = bed.guest(name="bare", memory=768, device=None, programs=True)
     _fails(guest, "xensock sockets", 1, "module xensock is not loaded")
     _fails(guest, "xensock counts", 1, "neither module xensock nor xensock_back is loaded")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the scenarios share: the peer in dom0, the order of the data rings."""
+"""Shared by the scenarios: the peer in dom0, guests, the order of the data rings."""
 
 import socket
 import time
@@ -8,22 +8,22 @@ from contextlib import contextmanager
 import spent
 import xenstore
 
-# Send buffers of dom0 that are soon full: many tests wait for that.
+# Send buffers of dom0 that fill up soon: many tests wait for that.
 SMALL = 128 << 10
 
-# Where the guest says which sockets of AF_INET go to the backend.
+# Settings by which the guest decides which sockets of AF_INET go to the backend.
 HIJACK = "/proc/sys/net/xensock"
 
-# A guest that serves: it may bind everything that is not privileged.
+# Policy of a guest that serves: it may bind to all unprivileged ports.
 SERVES = ("bind-allow=0 1024-65535",)
 
 
-# Of these the peer changes some, and scenarios others: the verdict of a program goes by them.
+# sysctls that the peer or scenarios change. A program's verdict depends on them.
 SYSCTLS = ("tcp_max_tw_buckets", "tcp_syn_retries", "tcp_wmem", "tcp_rmem")
 
 
 def sysctl(where, **values):
-    """Sets some of IPv4, in dom0 or in a guest."""
+    """Sets sysctls of IPv4, in dom0 or in a guest."""
     if where.domid == 0:
         for name, value in values.items():
             with open(f"/proc/sys/net/ipv4/{name}", "w", encoding="ascii") as file:
@@ -33,9 +33,9 @@ def sysctl(where, **values):
 
 
 def peer(bed, largest_send_buffer=4 << 20, where=None):
-    """Starts the peer of all tests, with the host or elsewhere; it ends with the test."""
+    """Starts the peer of all tests, at the host or elsewhere. It ends with the test."""
     where = where or bed.host
-    # A black hole is given up after 3 s, not after 127.
+    # Connecting to a black hole takes 3 s instead of 127 s to fail.
     sysctl(where, tcp_max_tw_buckets=8192, tcp_syn_retries=1 if bed.kconfig == "fast" else 2,
            tcp_wmem=f"4096 16384 {largest_send_buffer}")
     job = where.start(f"peer --host {bed.address}")
@@ -44,7 +44,7 @@ def peer(bed, largest_send_buffer=4 << 20, where=None):
 
 
 def stats(bed):
-    """What the peer has counted on its ports."""
+    """Counts of the peer's ports."""
     with socket.create_connection((bed.address, 7000), timeout=10) as control:
         control.sendall(b"stats\n")
         numbers = control.makefile().readline().split()
@@ -52,23 +52,23 @@ def stats(bed):
 
 
 def serving_guest(bed, **options):
-    """A shared guest that may serve, and the peer of its tests."""
+    """Returns a shared guest that may serve. Starts the peer of its tests."""
     guest = bed.shared_guest(policy=SERVES, **options)
     peer(bed, SMALL)
     return guest
 
 
 def in_guest(bed, *commands, **options):
-    """Kselftests in such a guest."""
+    """Runs kselftests in such a guest."""
     guest = serving_guest(bed, **options)
     for command in commands:
         guest.ktap(command, 150 * bed.scale)
 
 
 def in_dom0(bed, *commands):
-    """Kselftests over TCP: what they expect of AF_XENSOCK is what this kernel's TCP does.
+    """Runs kselftests over TCP: this kernel's TCP must meet the expectations for AF_XENSOCK.
 
-    One that has passed with the same kernel, program, peer and settings is not run again.
+    A program that has passed with the same kernel, program, peer and settings is not run again.
     """
     settings = []
     for name in SYSCTLS:
@@ -91,27 +91,27 @@ def in_dom0(bed, *commands):
 
 
 def must(where, command, timeout=60):
-    """Runs a command that has to succeed, gives its output."""
+    """Runs a command that must succeed. Returns its output."""
     rc, out = where.run(command, timeout)
     assert rc == 0, f"{command}: exit status {rc}: {out}"
     return out
 
 
 def unbind(where, module):
-    """Takes the module's devices away from it: xenbus holds a module while it has any."""
+    """Unbinds the module's devices: xenbus holds a module while it has devices."""
     must(where, f"for d in /sys/bus/xen*/drivers/{module}/*-[0-9]*; do "
                 "[ ! -e $d ] || echo ${d##*/} >${d%/*}/unbind; done")
 
 
 def unload(where, module):
-    """Unloads a module that has devices; its last sockets may take a moment to go."""
+    """Unloads a module that has devices. Its last sockets may take a moment to be freed."""
     unbind(where, module)
     must(where, f"i=0; until rmmod {module} 2>/dev/null; do i=$((i + 1)); "
                 f"[ $i -lt 100 ] || {{ rmmod {module}; exit 1; }}; sleep 0.1; done")
 
 
 def set_order(guest, order):
-    """Loads the guest's module anew, with data rings of that order."""
+    """Reloads the guest's module with data rings of that order."""
     guest.changed = True
     unload(guest, "xensock")
     must(guest, f"modprobe xensock ring_order={order}")
@@ -120,7 +120,7 @@ def set_order(guest, order):
 
 @contextmanager
 def hijacked(guest, **settings):
-    """The guest's sockets go to the backend for as long; all settings are as before then."""
+    """The guest's sockets go to the backend inside the block. All settings are restored afterwards."""
     settings.setdefault("hijack", 1)
     before = {name: must(guest, f"cat {HIJACK}/{name}").strip() for name in settings}
     for name, value in settings.items():
@@ -133,7 +133,7 @@ def hijacked(guest, **settings):
 
 
 def wait_connected(guest):
-    """Waits until the guest has a link, which xenstore tells without a program in the guest."""
+    """Waits until the guest has a link. Reads that from xenstore, without a program in the guest."""
     states = [xenstore.read(f"/local/domain/{guest.domid}/device/{kind}/0/state") for kind in ("xensock", "pvcalls")]
     if "4" not in states:
         wait_link(guest)
@@ -148,7 +148,7 @@ def wait_link(guest, timeout=30):
 
 @spent.on("accounts of what is left")
 def settled(bed, before, tolerance=None, patience=30):
-    """Waits until dom0 keeps no more of any resource than before, gives what it has kept."""
+    """Waits until dom0 uses no more of any resource than before. Returns the excess."""
     tolerance = tolerance or {}
     until = time.monotonic() + patience * bed.scale
     while True:

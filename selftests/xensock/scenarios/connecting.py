@@ -6,16 +6,16 @@ import time
 from bed import timeout
 from scenarios.common import must, peer, sysctl
 
-# Twice as many as the commands ring has slots: none of them may keep one.
+# Twice the number of slots of the commands ring: an attempt must not keep a slot.
 HOLES = 64
 
 
 @timeout(180)
 def test_black_hole_delays_nobody(bed):
-    """While 64 sockets wait for a black hole, connecting and transferring are as quick as before."""
+    """While 64 sockets connect to a black hole, other connections and transfers are not slowed."""
     guest = bed.shared_guest()
     peer(bed)
-    sysctl(bed, tcp_syn_retries=4)  # 31 s: longer than what is measured
+    sysctl(bed, tcp_syn_retries=4)  # 31 s: longer than the measurement
     quick = "many --sockets 8 --cycles 100 -t cycles_of_connect_exchange_close"
     alone = _seconds(guest, quick)
     holes = guest.start(f"hold holes --sockets {HOLES}")
@@ -32,7 +32,7 @@ def test_black_hole_delays_nobody(bed):
 
 @timeout(120)
 def test_black_hole_ends(bed):
-    """Every one of many connects to a black hole ends with ETIMEDOUT when TCP's patience does."""
+    """All attempts to connect to a black hole end with ETIMEDOUT when TCP gives up."""
     guest = bed.shared_guest()
     peer(bed)
     must(guest, f"hold holes --sockets {HOLES}", 60 * bed.scale)
@@ -40,7 +40,7 @@ def test_black_hole_ends(bed):
 
 
 def _seconds(guest, command):
-    """How long a test program takes in the guest."""
+    """Returns the time that a test program takes in the guest."""
     out = must(guest, f"read a b </proc/uptime; {command} >/tmp/out || {{ cat /tmp/out; exit 1; }}; "
                       "read c d </proc/uptime; echo $a $c")
     began, ended = map(float, out.splitlines()[-1].split())
@@ -48,13 +48,13 @@ def _seconds(guest, command):
 
 
 def _syns():
-    """dom0's sockets that have sent a SYN and got no answer."""
+    """Returns the number of dom0's sockets in SYN_SENT."""
     with open("/proc/net/tcp", encoding="ascii") as file:
         return sum(line.split()[3] == "02" for line in file)
 
 
 def _syns_become(bed, number):
-    """Waits for that number of them."""
+    """Waits until there are that many of them."""
     until = time.monotonic() + 10 * bed.scale
     while _syns() != number and time.monotonic() < until:
         time.sleep(0.1)

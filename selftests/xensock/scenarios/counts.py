@@ -8,7 +8,7 @@ from scenarios.common import SERVES, must, peer, unload, wait_link
 
 DEBUGFS = "/sys/kernel/debug"
 
-# Pages of a data ring that has not grown, and that of its indexes.
+# Pages of a data ring that has not grown, with its indexes page.
 RING = 5
 
 
@@ -18,13 +18,13 @@ def _counts(where, path):
 
 
 def _both(bed, guest):
-    """What the guest and dom0 have counted."""
+    """Returns the counts of the guest and of dom0."""
     return (_counts(guest, "xensock/xensock-0"),
             _counts(bed, f"xensock_back/xensock-{guest.domid}-0/counts"))
 
 
 def _at_rest(bed, guest):
-    """The same, once the last socket has ended."""
+    """Waits for the last socket to end, then returns both counts."""
     until = time.monotonic() + 20 * bed.scale
     last = None
     while True:
@@ -37,9 +37,8 @@ def _at_rest(bed, guest):
 
 
 def _growth(before, after):
-    """What has grown, but for what was the most at a time: one socket may begin as another ends. So
-    it is chance, too, which of them uses a ring again, and how many are given up.
-    """
+    """Returns the counts that have grown, except maxima: a socket may begin before another ends.
+    For the same reason the number of rings used again or given up is random."""
     return {name: after[name] - before[name] for name in after
             if after[name] != before[name] and not name.endswith("-most")
             and name not in ("rings-reused", "UNMAP")}
@@ -47,7 +46,7 @@ def _growth(before, after):
 
 @timeout(240)
 def test_sockets(bed):
-    """How many there are, and were at most."""
+    """The number of sockets, and its maximum."""
     peer(bed)
     guest = bed.guest("counted", policy=SERVES)
     wait_link(guest)
@@ -78,12 +77,12 @@ def test_sockets(bed):
 
 @timeout(240)
 def test_commands(bed):
-    """Each request is counted, by its command and at both ends, and each error."""
+    """Each request is counted by its command, and each error, at both ends."""
     peer(bed)
     guest = bed.shared_guest("busy", policy=SERVES)
     wait_link(guest)
     before = _at_rest(bed, guest)
-    # The last is refused at once, the one before when it was taken on.
+    # The last is refused at once. The one before is refused after it was accepted.
     out = must(guest, "attempt connect 192.0.2.1 7001 192.0.2.1 1 127.0.0.1 80").split()
     assert out == ["ok", "ECONNREFUSED", "EACCES"], out
     after = _at_rest(bed, guest)
@@ -94,7 +93,7 @@ def test_commands(bed):
 
 @timeout(240)
 def test_rings(bed):
-    """Connections that follow each other use the same rings; those that nobody uses are given up."""
+    """Connections that follow each other use the same rings. Unused rings are given up."""
     peer(bed)
     guest = bed.shared_guest("busy", policy=SERVES)
     wait_link(guest)
@@ -109,7 +108,7 @@ def test_rings(bed):
 
 @timeout(240)
 def test_links(bed):
-    """Counts outlive a link, and go with the device or the module; so do the files."""
+    """Counts survive a link. They are removed with the device or the module, and so are the files."""
     peer(bed)
     guest = bed.shared_guest("busy", policy=SERVES)
     wait_link(guest)

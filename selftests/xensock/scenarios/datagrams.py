@@ -6,7 +6,7 @@ import contextlib
 from bed import timeout
 from scenarios.common import SERVES, hijacked, in_dom0, must, peer, settled, wait_connected, wait_link
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "serves"
 
 PROGRAMS = ("datagram", "datagram_names", "datagram_poll", "datagram_control", "datagram_errors",
@@ -26,7 +26,7 @@ def _route_groups(bed):
 
 @contextlib.contextmanager
 def _groups(bed):
-    """The guest may join groups."""
+    """Allows the guest to join groups."""
     guest = _guest(bed)
     _route_groups(bed)
     bed.xensock("set", str(guest.domid), "multicast-allow=239.192.77.0/24 [ff15::77]")
@@ -38,7 +38,7 @@ def _groups(bed):
 
 @timeout(180)
 def test_udp(bed):
-    """What the tests expect is what this kernel's UDP does."""
+    """This kernel's UDP meets the expectations of the tests."""
     peer(bed)
     _route_groups(bed)
     in_dom0(bed, *PROGRAMS)
@@ -46,31 +46,31 @@ def test_udp(bed):
 
 @timeout(180)
 def test_transfer(bed):
-    """One call, one datagram: lengths, flags, peeking, waiting, losing."""
+    """One call is one datagram: lengths, flags, peeking, waiting, losses."""
     _guest(bed).ktap("datagram", 150 * bed.scale)
 
 
 @timeout(180)
 def test_names(bed):
-    """bind, connect, automatic ports, peers that change, bad addresses, IPv6."""
+    """bind, connect, automatic ports, changing peers, bad addresses, IPv6."""
     _guest(bed).ktap("datagram_names", 150 * bed.scale)
 
 
 @timeout(180)
 def test_poll(bed):
-    """poll and epoll, errors that come by themselves, shutdown, ioctls, options."""
+    """poll and epoll, asynchronous errors, shutdown, ioctls, options."""
     _guest(bed).ktap("datagram_poll", 150 * bed.scale)
 
 
 @timeout(180)
 def test_control(bed):
-    """What goes with datagrams: control messages both ways, segments, corks."""
+    """Control messages both ways, segments, corks."""
     _guest(bed).ktap("datagram_control", 150 * bed.scale)
 
 
 @timeout(180)
 def test_errors(bed):
-    """IP_RECVERR: what the network says of datagrams, in the queue of errors; also hijacked."""
+    """IP_RECVERR: errors from the network in the error queue; also while hijacked."""
     guest = _guest(bed)
     guest.ktap("datagram_errors", 80 * bed.scale)
     with hijacked(guest, hijack=2):
@@ -79,8 +79,8 @@ def test_errors(bed):
 
 @timeout(180)
 def test_groups(bed):
-    """What dom0 receives of a group that it has joined is not the guest's, but for groups that the
-    guest has joined itself."""
+    """The guest receives datagrams of a group only if it has joined the group itself, not if only
+    dom0 has."""
     with _groups(bed) as guest:
         guest.ktap("datagram_groups", 80 * bed.scale)
         with hijacked(guest, hijack=2):
@@ -89,7 +89,7 @@ def test_groups(bed):
 
 @timeout(180)
 def test_lost_link(bed):
-    """Every call says at once that the link is down; afterwards the sockets are what they were."""
+    """Every call reports at once that the link is down. Afterwards the sockets work as before."""
     guest = _guest(bed)
     with hijacked(guest, hijack=0, link_loss="reset"):
         for _ in range(2):
@@ -104,7 +104,7 @@ def test_lost_link(bed):
 
 @timeout(300)
 def test_nothing_is_left(bed):
-    """Sockets, rings and lost datagrams: dom0 keeps nothing of them."""
+    """Sockets, rings and lost datagrams leave nothing in dom0."""
     once = " && ".join(PROGRAMS)
     with _groups(bed) as guest:
         wait_link(guest)

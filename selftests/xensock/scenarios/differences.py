@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where options of XenSock are not those of TCP and UDP, and why."""
+"""Options of XenSock that differ from TCP and UDP, and the reasons."""
 
 SOCKET, IP, TCP, UDP, IPV6 = 1, 0, 6, 17, 41
 
-# (sockets, level, options): why. The sockets are the beginning of "FACE SOCKET STATE".
+# (sockets, level, options): reason. `sockets` is the beginning of "FACE SOCKET STATE".
 KNOWN = {
-    # Numbers that are another one for each socket, each moment or each kernel.
+    # Values that differ for each socket, moment or kernel.
     ("", SOCKET, (55, 56, 57, 71)): "SO_MEMINFO, SO_INCOMING_NAPI_ID, SO_COOKIE, SO_NETNS_COOKIE",
     ("", TCP, (11, 24, 26)): "TCP_INFO, TCP_TIMESTAMP, TCP_CC_INFO",
     ("", IP, (52,)): "IP_PROTOCOL is the local port, in truth",
     ("", IP, (51,)): "IP_LOCAL_PORT_RANGE is within the ports that the policy gives the guest",
-    # What is the guest's own.
+    # Options that the guest handles itself.
     ("", SOCKET, (18, 49)): "SO_RCVLOWAT has no buffer for a limit; SO_INCOMING_CPU, no packets",
     ("", SOCKET, (37, 65)): "SO_TIMESTAMPING is not tied to the state of a connection",
     ("", SOCKET, (74,)): "SO_TXREHASH is set, and can be read of TCP only",
@@ -18,7 +18,7 @@ KNOWN = {
     ("", SOCKET, (7, 8)): "SO_SNDBUF and SO_RCVBUF choose the ring, and begin with no size",
     ("", SOCKET, (26, 50, 51, 52)): "filters see packets, of which there are none",
     ("AF_XENSOCK", SOCKET, (38, 39)): "SO_PROTOCOL and SO_DOMAIN are those of the family",
-    # What is refused, or gives way if the socket can.
+    # Options that are refused, or that make the socket native if it can be.
     ("", IP, (36,)): "IP_DROP_MEMBERSHIP of what is no group is EINVAL, whatever routes there are",
     ("", IP, (4, 32, 50)): "IP_OPTIONS, IP_MULTICAST_IF, IP_UNICAST_IF",
     ("", TCP, (23, 34)): "TCP_FASTOPEN, TCP_FASTOPEN_NO_COOKIE: hints, kept as they are given",
@@ -33,7 +33,7 @@ KNOWN = {
     ("", IPV6, (1, 6, 32, 54, 55, 57, 59)): "what changes headers or the kind of the socket",
     ("", IPV6, (17, 76)): "interfaces are those of the backend",
 }
-# An option that is refused is so by one of these, where TCP and UDP may have another reason.
+# Errors of a refused option. TCP and UDP may return another error.
 REFUSED = ("ENOPROTOOPT", "EPERM", "EOPNOTSUPP")
 
 
@@ -43,14 +43,14 @@ def _is_known(sockets, level, option):
 
 
 def _same(want, got):
-    """Words of a result: errors may differ if the option is refused."""
+    """Compares the words of a result. Errors may differ if the option is refused."""
     pairs = list(zip(want.split(), got.split()))
     return len(want.split()) == len(got.split()) and all(
         a == b or (a.startswith("E") and b in REFUSED) for a, b in pairs)
 
 
 def unexpected(what, here, there):
-    """The lines of `walk` that differ between TCP or UDP in dom0 and a guest's socket."""
+    """Returns the lines of `walk` that differ between dom0's TCP or UDP and a guest's socket."""
     expected = dict(line.split(": ", 1) for line in here if ": " in line)
     wrong = []
     for line in there:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The backend in a domain that is not dom0, and which may go like any other."""
+"""The backend in a driver domain, which may be destroyed like any guest."""
 
 import time
 
@@ -8,18 +8,18 @@ from scenarios.common import SERVES, must, settled, wait_link
 
 
 def _with_peer(bed, server):
-    """A driver domain, with the peer of all tests in it."""
+    """Makes a driver domain that runs the peer of all tests."""
     server.start(f"peer --host {bed.address}").wait_line("peer: ready", 30 * bed.scale)
     return server
 
 
 def _server(bed):
-    """The one that all tests share."""
+    """Returns the driver domain that all tests share."""
     return _with_peer(bed, bed.shared_driver_domain())
 
 
 def _guest(bed, server, *policy):
-    """The guest that all tests share, served by that domain."""
+    """Returns the guest that all tests share, served by that domain."""
     guest = bed.shared_guest("served", server=server)
     guest.detach()
     guest.server = server
@@ -29,7 +29,7 @@ def _guest(bed, server, *policy):
 
 
 def _served_by(bed, guest):
-    """The domain of the backend, if the link is up."""
+    """Returns the domain of the backend if the link is up."""
     shown = bed.xensock("show", str(guest.domid))
     assert (shown["guest"]["state"], shown["backend"]["state"]) == (4, 4), shown
     return shown["backend"]["id"]
@@ -37,7 +37,7 @@ def _served_by(bed, guest):
 
 @timeout(300)
 def test_transfer(bed):
-    """A guest that a driver domain serves connects and transfers; dom0 has nothing to do with it."""
+    """A guest of a driver domain connects and transfers without dom0."""
     sockets = bed.snapshot()["tcp alloc"]
     server = _server(bed)
     guest = _guest(bed, server)
@@ -49,7 +49,7 @@ def test_transfer(bed):
 
 @timeout(300)
 def test_policy(bed):
-    """The policy is set in dom0 and counts in the driver domain, which also counts refusals."""
+    """dom0 sets the policy. The driver domain applies it and counts refusals."""
     server = _server(bed)
     guest = _guest(bed, server, f"connect-deny={bed.address}:7001")
     assert must(guest, f"attempt connect {bed.address} 7001 127.0.0.1 7001").split() == ["EACCES"] * 2
@@ -78,7 +78,7 @@ def test_back_to_dom0(bed):
 
 
 def _talks(bed, server, port):
-    """Waits until a service of the guest answers to the driver domain."""
+    """Waits until a service of the guest answers the driver domain."""
     must(server, f"i=0; until attempt --family inet connect {bed.address} {port} | grep -q ok; do "
                  "i=$((i + 1)); [ $i -lt 150 ] || exit 1; sleep 0.2; done", 60 * bed.scale)
     client = server.start(f"exec attempt --family inet keep {bed.address} {port}")
@@ -88,9 +88,8 @@ def _talks(bed, server, port):
 
 @timeout(400)
 def test_destroyed_in_mid_transfer(bed):
-    """The driver domain is destroyed while sockets are busy: they are told at once, and with a new
-    domain new sockets work, and servers go on.
-    """
+    """The driver domain is destroyed while sockets are busy: they are told at once. With a new
+    domain new sockets work, and servers go on."""
     server = _server(bed)
     guest = _guest(bed, server, *SERVES)
     service = guest.start("service")

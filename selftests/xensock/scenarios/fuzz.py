@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Both ends against one that does anything, by chance: `make test TESTS='fuzz.*' SEED=N` repeats a run."""
+"""Random behaviour of either end. `make test TESTS='fuzz.*' SEED=N` repeats a run."""
 
 import signal
 
@@ -13,8 +13,8 @@ _POLICY = ("bind-allow=0 1024-65535", "max-sockets=200")
 
 @timeout(3600)
 def test_backend(bed):
-    """A guest sends requests at random, and writes over what it shares: the backend answers each, keeps
-    nothing, says little, and other guests go on."""
+    """A guest sends random requests and overwrites shared memory: the backend answers each request,
+    leaks nothing, logs little, and other guests go on."""
     peer(bed)
     guest = bed.shared_guest("fuzz", modules=[], vcpus=2, policy=_POLICY)
     wait_connected(bed.shared_guest("good"))
@@ -32,14 +32,14 @@ def test_backend(bed):
     lines = said(bed, guest)[lines:]
     for line in lines[:20]:
         bed.note(line)
-    # A few for each link, of which one has at most 4000 requests.
+    # A few lines for each link, which has at most 4000 requests.
     assert len(lines) <= 20 + requests // 1000, f"dom0's log has {len(lines)} lines for this"
 
 
 @timeout(3600)
 def test_frontend(bed):
-    """A backend answers at random, and writes over what it shares: programs have errors and can be
-    killed, each new link works, and in the end a good backend finds a good guest."""
+    """A backend answers at random and overwrites shared memory: programs get errors and can be
+    killed, each new link works, and in the end a good backend serves the guest."""
     guest = prey(bed, vcpus=2)
     wait_connected(guest)
     unload(bed, "xensock_back")
@@ -60,7 +60,7 @@ def test_frontend(bed):
     assert rc == 0, f"exit status {rc}"
     bed.modprobe("xensock_back")
     wait_link(guest)
-    # Each socket holds the module: none was left behind.
+    # Each socket holds the module: none is left.
     unload(guest, "xensock")
     must(guest, "modprobe xensock")
     wait_link(guest)

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Data rings that grow while a connection is busy, and shrink when it is idle."""
+"""Data rings that grow while a connection is busy and shrink when it is idle."""
 
 import time
 
 from bed import timeout
 from scenarios.common import SERVES, must, peer, set_order, settled, unload, wait_connected, wait_link
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "serves"
 
 COUNTS = "/sys/kernel/debug/xensock/xensock-0"
 
-# A debug kernel is some ten times slower, and looks for other mistakes.
+# A debug kernel is some ten times slower, and finds other bugs.
 MEGABYTES = {"fast": 32, "debug": 4}
 
 
@@ -32,7 +32,7 @@ def _swell(bed, guest, more, megabytes=None):
 
 @timeout(700)
 def test_by_turns(bed):
-    """Busy and idle by turns: it has 5 pages at first, grows, and has 5 pages again."""
+    """Busy and idle in turns: a ring has 5 pages at first, grows, and has 5 pages again."""
     guest = _guest(bed)
     before, quiet = _counts(guest), bed.at_rest()
     events = "/sys/kernel/tracing/events/xensock/xensock_resize"
@@ -42,7 +42,7 @@ def test_by_turns(bed):
     must(guest, f"echo 0 >{events}/enable")
     after = _counts(guest)
     grown, shrunk = (after[f"rings-{what}"] - before[f"rings-{what}"] for what in ("grown", "shrunk"))
-    # The last one may be closed when it sends into its base again, and SHRINK is yet to be answered.
+    # The last connection may be closed after it switched back, before SHRINK is answered.
     assert grown >= 2 * cycles and shrunk >= 2 * cycles - 1, (before, after)
     seen = must(guest, f"cat {events}/../../../trace")
     for line in ("way=in bytes=524288 error=0", "way=out bytes=524288 error=0", "way=in bytes=8192 error=0",
@@ -54,7 +54,7 @@ def test_by_turns(bed):
 
 @timeout(400)
 def test_ceilings(bed):
-    """The module parameter, and a policy that allows fewer pages than rings would grow to."""
+    """The module parameter, and a policy that allows fewer pages than the rings would grow to."""
     guest = _guest(bed, "short", policy=(*SERVES, "max-ring-pages=60"))
     before = _counts(guest)
     _swell(bed, guest, "--cycles 1 --seed 0")
@@ -70,7 +70,7 @@ def test_ceilings(bed):
 
 
 def _swollen(bed, guest, megabytes):
-    """Starts a connection that grows; it stays as it is for a few seconds once it has nothing to do."""
+    """Starts a connection that grows. The ring stays grown for a few seconds once it is idle."""
     before = _counts(guest)["rings-grown"]
     job = guest.start(f"swell --bytes {megabytes}m --cycles 1 --seed 0")
     while _counts(guest)["rings-grown"] < before + 2 and job.running:
@@ -80,7 +80,7 @@ def _swollen(bed, guest, megabytes):
 
 @timeout(300)
 def test_leaves_room(bed):
-    """What has grown leaves pages and grants to connections that have none yet."""
+    """Grown rings give up pages and grants for new connections."""
     guest = _guest(bed, "curbed", policy=(*SERVES, "max-ring-pages=45"))
     swollen = _swollen(bed, guest, MEGABYTES[bed.kconfig])
     held = guest.start("hold idle --sockets 3")
@@ -90,7 +90,7 @@ def test_leaves_room(bed):
     assert rc == 0, out
     guest.destroy()
 
-    # Of 1,024 grants, three quarters are for connections: 3 to 5 for each.
+    # Of 1,024 grants, three quarters are for connections, 3 to 5 for each.
     guest = bed.guest("few", config="max_grant_frames = 2")
     wait_connected(guest)
     swollen = _swollen(bed, guest, MEGABYTES[bed.kconfig])
@@ -104,7 +104,7 @@ def test_leaves_room(bed):
 
 @timeout(300)
 def test_closed_meanwhile(bed):
-    """Closed while it grows, in good order or killed, and whatever the backend is at: nothing is left."""
+    """Closing while a ring grows, regularly or by a kill, leaves nothing."""
     guest = _guest(bed)
     before, quiet = _counts(guest), bed.at_rest()
     must(guest, "i=64; while [ $i -lt 124 ]; do pour --bytes ${i}k >/dev/null; i=$((i + 1)); done; "
@@ -120,7 +120,7 @@ def test_closed_meanwhile(bed):
 
 @timeout(400)
 def test_lost_link(bed):
-    """The backend goes while rings grow and shrink, over and over: nothing is left at either end."""
+    """The backend is removed repeatedly while rings grow and shrink: nothing is left at either end."""
     guest = _guest(bed)
     quiet = bed.at_rest()
     for turn in range(0, 6, bed.pick(daily=2, slow=1, debug=1)):

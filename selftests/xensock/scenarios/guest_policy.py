@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the guest's own policy forbids its programs over TCP it forbids while they are hijacked."""
+"""The guest's own policy for TCP and UDP also applies to hijacked sockets."""
 
 from bed import timeout
 from scenarios.common import SERVES, SMALL, hijacked, in_dom0, peer, wait_connected
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "serves"
 
 
@@ -15,7 +15,7 @@ def _need_policy(bed):
 
 @timeout(180)
 def test_tcp(bed):
-    """What the tests expect is what this kernel's TCP and UDP do."""
+    """This kernel's TCP and UDP meet the expectations of the tests."""
     _need_policy(bed)
     peer(bed, SMALL)
     in_dom0(bed, "guest_policy")
@@ -23,7 +23,7 @@ def test_tcp(bed):
 
 @timeout(180)
 def test_hijack(bed):
-    """Programs of BPF in control groups, and Landlock, see TCP and UDP, and are obeyed."""
+    """BPF programs in control groups, and Landlock, see TCP and UDP, and their decisions apply."""
     _need_policy(bed)
     guest = bed.shared_guest(policy=SERVES)
     peer(bed, SMALL)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Sockets of AF_INET and AF_INET6 that go to the backend by sysctl: each call does what it does on TCP."""
+"""Sockets of AF_INET and AF_INET6 that the sysctl carries: each call behaves as on TCP."""
 
 from bed import slow, timeout
 from scenarios.common import SERVES, SMALL, hijacked, must, peer, wait_connected
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "serves"
 
 
@@ -19,7 +19,7 @@ def _in_guest(bed, *names, mode=1):
 
 @timeout(180)
 def test_choice(bed):
-    """Which sockets are the backend's, and which give way to the guest's own TCP."""
+    """Sockets that are carried, and sockets that fall back to the guest's own TCP."""
     guest = bed.shared_guest(policy=SERVES)
     peer(bed, SMALL)
     wait_connected(guest)
@@ -28,7 +28,8 @@ def test_choice(bed):
 
 @timeout(180)
 def test_local(bed):
-    """Addresses of the guest stay in the guest: servers at all addresses have clients of both sides."""
+    """The guest's own addresses stay in the guest: servers at all addresses have clients on both
+    sides."""
     guest = bed.shared_guest(policy=SERVES)
     peer(bed, SMALL)
     wait_connected(guest)
@@ -42,8 +43,8 @@ def test_no_backend(bed):
     guest.ktap("hijack --family inet -f no_backend")
 
 
-# The face is the family of addresses, the levels of options, and what becomes of the file: these programs
-# can tell whether it is right. Data, waiting and ends are the same code as for AF_XENSOCK.
+# A hijacked socket has address families, option levels and a file of its own: these programs test
+# them. Data, waiting and ends use the same code as AF_XENSOCK.
 
 @timeout(180)
 def test_connect(bed):
@@ -59,19 +60,19 @@ def test_servers(bed):
 
 @timeout(180)
 def test_options(bed):
-    """The options of sockets, carried and not."""
+    """Socket options, carried or not."""
     _in_guest(bed, "options", "effects", "ipv6")
 
 
 @timeout(180)
 def test_poll(bed):
-    """poll and epoll see the socket under the descriptor; so do io_uring, zero copy and signals."""
+    """poll and epoll see the socket behind the descriptor; so do io_uring, zero copy and signals."""
     _in_guest(bed, "epoll", "uring", "zerocopy", "urgent")
 
 
 @timeout(180)
 def test_datagrams(bed):
-    """UDP too."""
+    """The same for UDP."""
     _in_guest(bed, "datagram", "datagram_names", "datagram_poll", "datagram_control", mode=2)
 
 
@@ -92,12 +93,12 @@ def test_waiting(bed):
 @slow
 @timeout(180)
 def test_end(bed):
-    """The peer resets or finishes, we close or shut down."""
+    """The peer resets or finishes, or the socket is closed or shut down."""
     _in_guest(bed, "rst", "eof", "close", "shutdown", "linger")
 
 
 @slow
 @timeout(180)
 def test_concurrency(bed):
-    """Threads that share a socket or a listener, and signals in every wait."""
+    """Threads that share a socket or a listener, and signals during every wait."""
     _in_guest(bed, "threads", "signals", "acceptors")

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest that breaks every rule of the protocol, beside one that keeps them."""
+"""A guest that breaks every rule of the protocol, beside a guest that keeps them."""
 
 import time
 
 from bed import timeout
 from scenarios.common import must, peer, settled, wait_connected
 
-# How many sockets the guest may have that asks for too many.
+# Limit for the sockets of a guest that asks for too many.
 LIMIT = 200
 
-# The kernel module of the good guest says nothing else of itself.
+# The good guest reports only through this loop: its kernel module logs nothing else.
 _GOOD = "while :; do fetch >/dev/null && echo good || echo bad; usleep 100000; done"
 
 
 class Neighbour:
-    """Another guest, whose connections go on working whatever the first one does."""
+    """Another guest. Its connections must go on working whatever the first guest does."""
 
     def __init__(self, bed):
         self.guest = bed.shared_guest("good")
@@ -23,7 +23,7 @@ class Neighbour:
         self._job.wait_line("good", 20 * bed.scale)
 
     def verdict(self, bed):
-        """It has never failed, and is still at it."""
+        """Checks that the guest has never failed and still works."""
         lines = len(self._job.lines)
         until = time.monotonic() + 20 * bed.scale
         while len(self._job.lines) < lines + 3 and time.monotonic() < until:
@@ -39,22 +39,23 @@ def _evil(bed):
 
 
 def _hoarder(bed):
-    """One whose limit is soon met."""
+    """Returns a guest with a low limit."""
     return bed.shared_guest("hoarder", modules=[], vcpus=2, policy=(f"max-sockets={LIMIT}", "bind-allow=udp:0"))
 
 
 def said(bed, guest):
-    """What the backend's driver has logged of a guest."""
+    """Returns the lines that the backend's driver has logged about a guest."""
     _, log = bed.host.run(f"dmesg | grep 'xensock[- _].*\\b{guest.domid}-0\\b'")
     return log.splitlines()
 
 
 def _batch(bed, command, lines, seconds=300, guest=None):
-    """One program of a hostile guest: what dom0 keeps of it, and says of it."""
+    """Runs one program of a hostile guest. Checks what is left in dom0, and the number of log
+    lines."""
     peer(bed)
     guest = guest or _evil(bed)
     wait_connected(bed.shared_guest("good"))
-    # Before the neighbour has connections: they are gone when it is asked for its verdict.
+    # Before the neighbour has connections, which are gone when its verdict is requested.
     before, lines_before = bed.at_rest(), len(said(bed, guest))
     good = Neighbour(bed)
     guest.ktap(command, seconds * bed.scale)
@@ -70,31 +71,31 @@ def _batch(bed, command, lines, seconds=300, guest=None):
 
 @timeout(400)
 def test_requests(bed):
-    """Malformed requests, and too many of them: answered, and nothing is logged."""
+    """Malformed requests, and too many: they are answered, and nothing is logged."""
     _batch(bed, f"hostile --sockets {LIMIT}", 0, guest=_hoarder(bed))
 
 
 @timeout(400)
 def test_grants(bed):
-    """Grants and event channels that are none, or too many: answered, and nothing stays mapped."""
+    """Invalid grants and event channels, or too many: answered, and nothing stays mapped."""
     _batch(bed, "hostile_grants", 1)
 
 
 @timeout(400)
 def test_rings(bed):
-    """Impossible indexes, memory that changes: a line for each link at the most."""
+    """Impossible indexes and changing memory: at most a log line for each link."""
     _batch(bed, f"hostile_rings --cycles {bed.pick(daily=800, slow=2000, debug=2000)}", 30)
 
 
 @timeout(400)
 def test_datagrams(bed):
-    """Frames that are none, too many sockets: a line for each link at the most."""
+    """Invalid frames and too many sockets: at most a log line for each link."""
     _batch(bed, f"hostile_datagram --sockets {LIMIT}", 40, guest=_hoarder(bed))
 
 
 @timeout(400)
 def test_xenstore(bed):
-    """Absurd nodes, impossible states, memory that goes: few lines for many links."""
+    """Absurd nodes, impossible states, revoked memory: few log lines for many links."""
     _batch(bed, "hostile_link -f nodes", 60)
 
 
@@ -105,7 +106,7 @@ def _bulk(bed, guest):
 
 
 def _storm(bed, command):
-    """A transfer of another guest goes on meanwhile."""
+    """Runs the command while another guest transfers data."""
     peer(bed)
     guest, good = _evil(bed), bed.shared_guest("good")
     wait_connected(good)
@@ -128,13 +129,13 @@ def test_storm(bed):
 
 @timeout(300)
 def test_storm_of_news(bed):
-    """The same with one channel, and news of every slot that there is, a hundred of them in use."""
+    """The same with one channel and news for every slot, a hundred of them in use."""
     _storm(bed, "raw_news --cycles 60000 -f storm")
 
 
 @timeout(200)
 def test_gone_without_a_word(bed):
-    """Its state node goes: the backend removes its device, and a new one works."""
+    """The guest's state node is removed: the backend removes its device, and a new one works."""
     peer(bed)
     guest, good = _evil(bed), Neighbour(bed)
     for number in range(7):
@@ -147,7 +148,7 @@ def test_gone_without_a_word(bed):
 
 @timeout(300)
 def test_never_closes(bed):
-    """Told to close, it does not answer: the toolstack takes the device away all the same."""
+    """The guest does not answer when told to close: the toolstack removes the device anyway."""
     peer(bed)
     guest = _evil(bed)
     wait_connected(bed.shared_guest("good"))

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Machines that were made of the packages and that systemd runs: the README's way to install."""
+"""Machines that are made of the packages and run systemd: installed as the README says."""
 
 from bed import slow, timeout
 from scenarios.common import must, unload
 
-# As an administrator would write it: one port is allowed, so that another shows that it counts.
+# Written as by an administrator: one port is allowed, so another port shows that the policy
+# applies.
 POLICY = "connect-allow=192.0.2.1:8080"
 
 
 def _boot(bed, name, units, **options):
-    """Boots one, and enables what it is to be."""
+    """Boots a machine and enables its units."""
     machine = bed.guest(name, image="installed", device=None, modules=[], memory=768, **options)
     state = must(machine, "systemctl is-system-running --wait || systemctl --failed", 120 * bed.scale)
     assert state == "running", state
@@ -21,8 +22,8 @@ def _boot(bed, name, units, **options):
 @slow
 @timeout(900)
 def test_lifetime(bed):
-    """A driver domain and a guest are what their units make them, udev gives the guest the policy of its
-    file, unmodified programs go by it, and what is removed is gone."""
+    """The units make a driver domain and a guest, udev sets the guest's policy from its file,
+    unmodified programs are carried under it, and removing the package leaves nothing."""
     server = _boot(bed, "net", "xensock-backend", extra="dummy.numdummies=1")
     must(server, "sh /usr/lib/xensock/network")
     must(server, f"echo '{POLICY}' >/etc/xensock/served.conf; mkdir /srv/www; echo served >/srv/www/page")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest that takes all it can get of something, beside one that goes on as before."""
+"""A guest that uses up a resource, beside a guest that must go on as before."""
 
 import os
 import re
@@ -12,18 +12,19 @@ from scenarios.common import SERVES, SMALL, must, peer, settled, unload, wait_co
 FIRST_USER = 0x78530000
 
 
-# How often a time is taken before it counts as a long one.
+# A transfer counts as slow only if it is slow this many times.
 PATIENCE = 5
 
 
 class Neighbour:
-    """Another guest: its transfers take no more than twice their time, whatever the first one has taken."""
+    """Another guest. Its transfers may take at most twice their time, whatever the first guest
+    uses."""
 
     def __init__(self, bed):
         self._bed = bed
         self.guest = bed.shared_guest("neighbour")
         wait_connected(self.guest)
-        # The first is not like those that follow.
+        # The first transfer is slower than later ones.
         self._transfer()
         self._quiet = self._transfer()
 
@@ -42,7 +43,7 @@ class Neighbour:
 
 
 def _memory(bed, guest):
-    """What dom0's TCP holds in the buffers of the guest's sockets, as dom0's own tool says it."""
+    """Memory that dom0's TCP holds in the buffers of the guest's sockets, as reported by ss."""
     held = 0
     for socket in must(bed, "ss -tnmeO").splitlines():
         if f"uid:{FIRST_USER + guest.domid} " in socket:
@@ -52,7 +53,7 @@ def _memory(bed, guest):
 
 @timeout(600)
 def test_memory_of_tcp(bed):
-    """Connections of which nothing is read: dom0's TCP holds no more than the guest may have."""
+    """Unread connections: dom0's TCP holds no more memory than the guest may have."""
     peer(bed, SMALL)
     guest = bed.shared_guest("greedy", policy=("max-memory=1024",))
     wait_connected(guest)
@@ -61,16 +62,16 @@ def test_memory_of_tcp(bed):
     sockets, size = bed.pick(daily=(20, 1 << 19), slow=(60, 1 << 20), debug=(20, 1 << 19))
     holder = guest.start(f"hold unread --sockets {sockets} --bytes {size}")
     holder.wait_line("ready", 120 * bed.scale)
-    # What is under way may still come.
+    # Data under way may still arrive.
     last = -1
     while (held := _memory(bed, guest)) != last:
         last = held
         time.sleep(1)
     bed.note(f"{held >> 10} KiB are held for {sockets} connections, of {sockets * size * 3 // 5 >> 10} sent")
-    # One packet more than it may have, of 64 KiB and what they need, can come to each.
+    # Each socket can get one packet above the limit, of 64 KiB and its overhead.
     assert held < (1 << 20) + sockets * (80 << 10), held
     neighbour.goes_on("no memory left")
-    # Those that were held back get all that was sent to them.
+    # Sockets that were held back receive everything that was sent to them.
     must(guest, "touch /tmp/go")
     rc, out = holder.wait(300 * bed.scale)
     must(guest, "rm /tmp/go")
@@ -85,7 +86,7 @@ def _ring_pages(bed, guest):
 
 @timeout(400)
 def test_pages_of_all_guests(bed):
-    """While all guests have what they may have mapped, each of them gets its part of it."""
+    """While all guests use all pages that may be mapped, each guest has its share."""
     peer(bed)
     guest = bed.shared_guest("greedy")
     neighbour = Neighbour(bed)
@@ -129,8 +130,8 @@ def test_users_of_a_guest(bed):
 
 @timeout(400)
 def test_users_go_on(bed):
-    """One user of the guest takes all it can, also closed sockets that drain: another and root go on
-    with half of their speed at least."""
+    """One user of the guest takes all it can, also closed sockets that drain: another user and root
+    keep at least half of their speed."""
     peer(bed)
     guest = bed.guest("shares", policy=(*SERVES, "max-sockets=256", "max-listeners=16"))
     wait_connected(guest)
@@ -156,7 +157,7 @@ def test_users_go_on(bed):
         assert not off, f"dom0 has kept (before, after): {off}"
         return times
 
-    # What is slow once may be so by chance: nobody is slow whenever the greedy one is there.
+    # A single slow transfer may be chance: no user may be slow in every round.
     slow = set(users)
     for _ in range(PATIENCE):
         quiet, busy = {name: work(user) for name, user in users.items()}, beside_a_greedy_one()
@@ -170,7 +171,7 @@ def test_users_go_on(bed):
 
 @timeout(200)
 def test_idle_listeners(bed):
-    """Listeners hold nothing ahead that other sockets of the guest need."""
+    """Idle listeners hold nothing in advance that other sockets of the guest need."""
     peer(bed)
     guest = bed.shared_guest("users", policy=(*SERVES, "max-sockets=64", "max-listeners=16"))
     wait_connected(guest)
@@ -203,13 +204,14 @@ def _await(bed, condition, what):
 
 @timeout(200)
 def test_neighbour_table(bed):
-    """A guest that may reach a whole network has a neighbour for each of its addresses, as any program
-    of dom0; one that may reach its router alone has none of them, and what is permanent stays in any case."""
+    """A guest that may reach a whole network makes a neighbour entry for each address, like any
+    program of dom0. One that may reach only its router makes none. Permanent entries stay in any
+    case."""
     peer(bed)
     guest = bed.shared_guest("greedy", policy=("max-memory=1024",))
     wait_link(guest)
     net, own, many = "10.77.0.0/16", "10.77.0.2", "attempt mail 10.77.1.0 --sockets 1500"
-    # More than that there are never.
+    # The table never has more entries.
     limit = int(must(bed, "cat /proc/sys/net/ipv4/neigh/default/gc_thresh3"))
     assert limit < 1500
 
@@ -225,7 +227,7 @@ def test_neighbour_table(bed):
         must(guest, many)
         _await(bed, lambda: len(neighbours()) > limit // 2, "nothing was sent")
         bed.note(f"{len(neighbours())} neighbours of {limit}")
-        # Those that are permanent are in nobody's way, nor others in theirs.
+        # Permanent entries neither disturb others nor are disturbed.
         must(bed, "ip neigh add 10.77.0.3 lladdr 02:00:00:00:00:03 dev near0 nud permanent")
         assert len(neighbours()) <= limit + 2
         assert sum("PERMANENT" in line for line in neighbours()) == 2
@@ -242,13 +244,13 @@ def test_neighbour_table(bed):
         must(bed, "ip link del near0")
 
 
-# Linux runs it when a bridge is to have STP, and holds RTNL until it has ended.
+# Linux runs this when STP is enabled on a bridge, and holds RTNL until it has ended.
 _STP = "/sbin/bridge-stp"
 
 
 @contextmanager
 def _network_devices_held(bed):
-    """Somebody changes a network device of dom0's and is not done before this ends."""
+    """Changes a network device of dom0, and does not finish before the end of the block."""
     must(bed, f"printf '#!/bin/sh\\n>/tmp/stp-begun\\nwhile [ -e /tmp/stp ]; do sleep 0.1; done\\nexit 1\\n' >{_STP} && "
               f"chmod +x {_STP} && touch /tmp/stp && ip link add stp0 type bridge")
     job = bed.start("ip link set stp0 type bridge stp_state 1")
@@ -263,14 +265,14 @@ def _network_devices_held(bed):
 
 
 def _options_set(bed, guest):
-    """How many SETSOCKOPT the guest has asked for."""
+    """Returns the number of SETSOCKOPT requests of the guest."""
     with open(f"/sys/kernel/debug/xensock_back/xensock-{guest.domid}-0/counts", encoding="ascii") as file:
         return int(dict(map(str.split, file))["SETSOCKOPT"])
 
 
 @timeout(300)
 def test_network_devices(bed):
-    """While somebody changes network devices of dom0, sockets that join groups wait, and no others."""
+    """While network devices of dom0 are changed, sockets that join groups wait, and no others."""
     peer(bed)
     guest = bed.guest("groups", policy=("bind-allow=0 1024-65535", "multicast-allow=239.192.77.0/24"))
     must(bed, "ip route replace 239.192.77.0/24 dev dummy0")
@@ -281,7 +283,7 @@ def test_network_devices(bed):
         member.wait_line("ok", 30 * bed.scale)
     asked = _options_set(bed, guest)
     with _network_devices_held(bed):
-        # More than there are threads that work for a guest, to join and to leave.
+        # More than the threads that work for a guest, to join and to leave.
         joins = [guest.start(f"exec attempt join 239.192.77.{i + 1}") for i in range(6)]
         _await(bed, lambda: _options_set(bed, guest) == asked + 6, "nobody joins a group")
         for member in members:

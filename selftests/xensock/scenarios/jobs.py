@@ -6,7 +6,7 @@ from collections import deque
 from bed import timeout
 from scenarios.common import SERVES, SMALL, peer, wait_connected
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "serves"
 
 JOBS = {"daily": 60, "slow": 2000, "debug": 60}
@@ -15,7 +15,7 @@ AT_ONCE = 8
 
 @timeout(900)
 def test_fetch(bed):
-    """Of many jobs that fetch, each reports its end."""
+    """Many jobs fetch a page, and each reports its end."""
     guest = bed.shared_guest(policy=SERVES)
     peer(bed, SMALL)
     wait_connected(guest)

@@ -14,7 +14,7 @@ SERVICES = ((7100, socket.SOCK_STREAM), (7101, socket.SOCK_STREAM), (7102, socke
 
 
 def _lose_link(bed, guest, lose, come_back):
-    """Sockets in every state hear of it at once, and new ones work afterwards."""
+    """Sockets in every state are told at once that the link is lost. New ones work afterwards."""
     wait_connected(guest)
     held = guest.start("hold lost")
     held.wait_line("ready", 30 * bed.scale)
@@ -40,7 +40,7 @@ def test_backend_reload(bed):
 
 @timeout(180)
 def test_detach_and_attach(bed):
-    """The device is taken away with sockets open, and given again."""
+    """The device is detached with sockets open, and attached again."""
     guest = bed.shared_guest()
     peer(bed)
     _lose_link(bed, guest, guest.detach, guest.attach)
@@ -53,7 +53,7 @@ def test_detach_and_attach(bed):
 
 
 def _server(bed):
-    """A guest that may bind, and dom0's own programs reach."""
+    """Returns a guest that may bind and that programs of dom0 can reach."""
     guest = bed.shared_guest("server", policy=SERVES, in_dom0=True)
     peer(bed, where=bed)
     wait_connected(guest)
@@ -61,7 +61,7 @@ def _server(bed):
 
 
 def _echoes(bed, port, kind):
-    """Whether a service answers, once."""
+    """Returns True if the service answers once."""
     try:
         with socket.socket(socket.AF_INET, kind) as client:
             client.settimeout(2)
@@ -73,7 +73,7 @@ def _echoes(bed, port, kind):
 
 
 def serving(bed, job, patience=30):
-    """Clients that try again until each service answers; none of them has ended."""
+    """Connects until each service answers. Checks that none of them has ended."""
     until = time.monotonic() + patience * bed.scale
     for port, kind in SERVICES:
         while not _echoes(bed, port, kind):
@@ -85,8 +85,8 @@ def serving(bed, job, patience=30):
 
 @timeout(300)
 def test_services(bed):
-    """Listening and datagram sockets outlive their link: the backend is loaded again, the device is
-    taken away and given back."""
+    """Listening and datagram sockets survive their link: the backend is reloaded, and the device is
+    detached and attached again."""
     guest = _server(bed)
     job = guest.start("service")
     job.wait_line("ready", 30 * bed.scale)
@@ -102,10 +102,10 @@ def test_services(bed):
         guest.detach()
         guest.attach("xensock", *SERVES)
         serving(bed, job)
-    # A listener may ask for fewer connections ahead than before.
+    # A listener may ask for fewer connections in advance than before.
     off = {key: counts for key, counts in settled(bed, before).items() if counts[1] > counts[0]}
     assert not off, f"dom0 has kept (before, after): {off}"
-    # One that is closed while there is no link is gone for good.
+    # A listener closed while there is no link is gone for good.
     guest.detach()
     job.kill()
     guest.attach("xensock", *SERVES)
@@ -115,14 +115,14 @@ def test_services(bed):
 
 @timeout(120)
 def test_services_are_reset(bed):
-    """Whoever wants it is told that the link is down."""
+    """A socket that asks for it is told that the link is down."""
     guest = _server(bed)
     with hijacked(guest, hijack=0, link_loss="reset"):
         job = guest.start("service")
         job.wait_line("ready", 30 * bed.scale)
         guest.detach()
         rc, out = job.wait(30 * bed.scale)
-        # Whichever of its threads is the first: poll() has no error number.
+        # Any of its threads may be the first. poll() has no error number.
         assert rc == 1 and ("ENETDOWN" in out or "POLLERR" in out), out
         guest.attach("xensock", *SERVES)
         wait_link(guest)
@@ -130,7 +130,7 @@ def test_services_are_reset(bed):
 
 @timeout(120)
 def test_services_without_their_ports(bed):
-    """A service whose port another has taken meanwhile is told so."""
+    """A service is told if another socket has taken its port meanwhile."""
     guest = _server(bed)
     job = guest.start("service")
     job.wait_line("ready", 30 * bed.scale)
@@ -144,7 +144,7 @@ def test_services_without_their_ports(bed):
 
 @timeout(120)
 def test_link_wait(bed):
-    """Calls wait for a link as long as the administrator wants it, or until there is a signal."""
+    """Calls wait for a link as long as the administrator allows, or until a signal."""
     guest = _server(bed)
     attempts = f"echo begun; exec attempt connect {bed.address} 7001 bind 0.0.0.0 7103 serve 0.0.0.0 7104"
     guest.detach()
@@ -166,7 +166,8 @@ def test_link_wait(bed):
 
 @timeout(180)
 def test_frontend_reload(bed):
-    """The guest's module stays while sockets are open, goes when they are closed, comes back."""
+    """The guest's module stays while sockets are open, can be unloaded when they are closed, and
+    loads again."""
     guest = bed.shared_guest()
     peer(bed)
     wait_link(guest)
@@ -191,11 +192,11 @@ def test_frontend_reload(bed):
 
 @timeout(120)
 def test_frontend_waits_for_backend(bed):
-    """A guest that has its device before dom0 has a driver for it works as soon as there is one."""
+    """A guest whose device exists before dom0 has a driver for it works as soon as there is one."""
     if bed.host.run("grep -q '^xensock_back ' /proc/modules")[0] == 0:
         unload(bed.host, "xensock_back")
     guest = bed.guest(name="early", backend="", modules=[])
-    # Loading the module waits a while for the device, as with all of xenbus.
+    # Loading the module waits for the device for a while, like all of xenbus.
     loading = guest.start("modprobe xensock")
     must(guest, "i=0; until [ -e /sys/bus/xen/drivers/xensock/xensock-0 ]; do "
                 "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
@@ -211,11 +212,11 @@ def test_frontend_waits_for_backend(bed):
 
 @timeout(600)
 def test_destroyed_in_mid_transfer(bed):
-    """A guest is destroyed with 8 sockets busy, several times: dom0 keeps nothing of it."""
+    """A guest is destroyed with 8 busy sockets, several times: nothing is left in dom0."""
     peer(bed)
     bed.host.modprobe("xensock_back")
     before, nodes = bed.at_rest(), _backend_nodes(bed)
-    # One boots while another is made or destroyed.
+    # One guest boots while another is made or destroyed.
     with ThreadPoolExecutor(2) as pool:
         numbers = range(bed.pick(daily=4, slow=20, debug=5))
         domids = set(pool.map(lambda number: _brief(bed, number), numbers))
@@ -229,7 +230,7 @@ def test_destroyed_in_mid_transfer(bed):
 
 
 def _brief(bed, number):
-    """The life of a guest: its number."""
+    """Boots a guest, uses it and destroys it. Returns its domain ID."""
     guest = bed.guest(name=f"brief{number}", memory=64 if bed.kconfig == "fast" else 128)
     guest.start("hold busy").wait_line("ready", 60 * bed.scale)
     guest.destroy()
@@ -237,6 +238,6 @@ def _brief(bed, number):
 
 
 def _backend_nodes(bed):
-    """The guests of which the backend has a directory."""
+    """Returns the guests that have a directory of the backend."""
     base = f"/local/domain/{bed.host.domid}/backend/xensock"
     return {domid for domid in bed.xenstore.ls(base) if bed.xenstore.ls(f"{base}/{domid}")}

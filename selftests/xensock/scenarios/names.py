@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Names in a guest without a network interface: glibc asks a name server in dom0, curl connects by name."""
+"""Name resolution in a guest without a network interface: glibc asks a name server in dom0, and
+curl connects by name."""
 
 from contextlib import contextmanager
 
@@ -8,7 +9,7 @@ from scenarios import programs
 from scenarios.common import hijacked, must
 
 FOUR, SIX = Bed.address, Bed.address6
-# What the name server has.
+# The records of the name server.
 NAMES = {
     "four.test": {FOUR},
     "six.test": {SIX},
@@ -21,11 +22,12 @@ DNSMASQ = ("dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --pid
            f"--listen-address={FOUR},{SIX} " +
            " ".join(f"--host-record={name},{','.join(sorted(addresses))}" for name, addresses in NAMES.items()))
 
-# Servers at both addresses of dom0, and at one of them while the other refuses: each says where it was reached.
+# Servers at both addresses of dom0, or at one while the other refuses. Each reports where it was
+# reached.
 BOTH, ONLY_FOUR, ONLY_SIX = 8600, 8604, 8606
 SERVERS = "\n".join(f"server {{ {listen} location / {{ return 200 $server_addr; }} }}" for listen in (
     f"listen {BOTH}; listen [::]:{BOTH};", f"listen {ONLY_FOUR};", f"listen [::]:{ONLY_SIX};"))
-# What curl is asked for, and where it is to arrive.
+# URLs for curl, and where it must arrive.
 REACHED = (
     (f"four.test:{BOTH}", FOUR),
     (f"six.test:{BOTH}", SIX),
@@ -35,7 +37,7 @@ REACHED = (
     (f"silent6.test:{BOTH}", FOUR),
 )
 
-# How the guest asks: hijack, and its resolv.conf.
+# The way the guest asks: hijack, and its resolv.conf.
 TCP = 1, f"nameserver {FOUR}\noptions use-vc\n"
 UDP = 2, f"nameserver {FOUR}\n"
 TCP_BY_IPV6 = 1, f"nameserver {SIX}\noptions use-vc\n"
@@ -43,7 +45,7 @@ UDP_BY_IPV6 = 2, f"nameserver {SIX}\n"
 
 
 def _guest(bed):
-    """A guest, and a name server for it."""
+    """Makes a guest, and a name server for it."""
     guest = programs.guest(bed)
     programs.serve(bed, DNSMASQ, "started, version")
     must(guest, "echo 'hosts: files dns' >/etc/nsswitch.conf")
@@ -59,7 +61,7 @@ def _asks(guest, way):
 
 
 def _getent(guest, database, name):
-    """The addresses that getaddrinfo() gives for the name."""
+    """Returns the addresses that getaddrinfo() finds for the name."""
     rc, out = guest.run(f"getent {database} {name}")
     assert rc == 0 or (rc, out) == (2, ""), f"getent {database} {name}: exit status {rc}: {out}"
     return {line.split()[0] for line in out.splitlines()}
@@ -80,19 +82,19 @@ def _resolves(bed, way):
 
 @timeout(180)
 def test_tcp(bed):
-    """With hijack 1, by TCP: getent, and curl to names of which one address refuses or is silent."""
+    """With hijack 1, over TCP: getent, and curl to names with an address that refuses or is silent."""
     _resolves(bed, TCP)
 
 
 @timeout(180)
 def test_udp(bed):
-    """The same with hijack 2, by UDP."""
+    """The same with hijack 2, over UDP."""
     _resolves(bed, UDP)
 
 
 @timeout(120)
 def test_by_ipv6(bed):
-    """A name server at an address of IPv6, by TCP and by UDP."""
+    """A name server at an IPv6 address, over TCP and over UDP."""
     guest = _guest(bed)
     for way in TCP_BY_IPV6, UDP_BY_IPV6:
         with _asks(guest, way):
@@ -102,9 +104,9 @@ def test_by_ipv6(bed):
 
 @timeout(120)
 def test_addrconfig(bed):
-    """AI_ADDRCONFIG, which getent sets, goes by the addresses that the guest has: lo can have some."""
+    """AI_ADDRCONFIG, which getent sets, depends on the guest's addresses: lo can have some."""
     guest = _guest(bed)
-    # An address that lo gets more, and what getent then gives for a name that has both.
+    # An address added to lo, and getent's result for a name with both kinds of address.
     steps = (
         (None, {"ahosts": {FOUR, SIX}, "ahostsv4": set(), "ahostsv6": set(), "-A ahostsv4": {FOUR}}),
         ("192.0.2.10/32", {"ahosts": {FOUR}, "ahostsv4": {FOUR}, "ahostsv6": set()}),

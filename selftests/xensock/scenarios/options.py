@@ -8,19 +8,19 @@ from bed import timeout
 from scenarios.common import SMALL, hijacked, in_dom0, in_guest, must, peer, serving_guest
 from scenarios.differences import unexpected
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "serves"
 
 
 def _ipv6():
-    """The test program, told the interface of dom0's link-local address."""
+    """The test program, with the interface of dom0's link-local address as an argument."""
     with open("/sys/class/net/dummy0/ifindex", encoding="ascii") as file:
         return f"ipv6 --scope {file.read().strip()}"
 
 
 @timeout(180)
 def test_tcp(bed):
-    """What the tests expect is what this kernel's TCP does."""
+    """This kernel's TCP meets the expectations of the tests."""
     peer(bed, SMALL)
     in_dom0(bed, "options", "effects", "buffers", "control", "names", "ioctl", _ipv6())
 
@@ -33,25 +33,26 @@ def test_carried(bed):
 
 @timeout(180)
 def test_effects(bed):
-    """They do what they are for, and reading any option gives no more than there is."""
+    """Options have their effects, and reading any option returns no more than there is."""
     in_guest(bed, "effects")
 
 
 @timeout(180)
 def test_control(bed):
-    """What recvmsg says beside the data, and where MSG_PEEK looks."""
+    """Control messages of recvmsg, and the place where MSG_PEEK reads."""
     in_guest(bed, "control")
 
 
 def _walk(where, family):
-    """The lines of `walk`. The console of a guest is slow, and they are much alike."""
+    """Returns the lines of `walk`, compressed: the console of a guest is slow, and the lines are
+    similar."""
     packed = must(where, f"walk --family {family} | gzip -c | base64", 250)
     return gzip.decompress(base64.b64decode(packed)).decode().splitlines()
 
 
 @timeout(700)
 def test_every_option(bed):
-    """What an unprivileged program can set and read is what it can over TCP and UDP."""
+    """An unprivileged program can set and read the same as over TCP and UDP."""
     guest = serving_guest(bed)
     here = _walk(bed, "inet")
     over_xensock = _walk(guest, "xensock")
@@ -66,7 +67,7 @@ def test_every_option(bed):
 
 @timeout(180)
 def test_own(bed):
-    """Options and ioctls that the guest answers itself: buffers, time limits, queues, signals."""
+    """Options and ioctls that the guest handles itself: buffers, time limits, queues, signals."""
     in_guest(bed, "buffers", "ioctl")
 
 
