@@ -32,7 +32,7 @@ enum BellOwner<T: ?Sized> {
     Nobody,
     One(Arc<T>),
     /// No owner, and none can be set any more.
-    Never,
+    Closed,
 }
 
 /// Passes events to their owner.
@@ -96,7 +96,7 @@ impl<T: Handler + ?Sized> Doorbell<T> {
 
     /// As [`Self::disconnect`]; no owner can be set afterwards.
     pub fn close(&self) {
-        let old = replace(&mut *self.owner.lock(), BellOwner::Never);
+        let old = replace(&mut *self.owner.lock(), BellOwner::Closed);
         drop(old);
     }
 }

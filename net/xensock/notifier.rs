@@ -53,7 +53,7 @@ impl<T: Handler + ?Sized, P: NewsPage> Drop for Slotted<T, P> {
         self.channel.release(self.slot);
         if self.doorbell.take_eoi() {
             // The work item will not look any more. The end of its user counts as news.
-            self.channel.has_looked(true);
+            self.channel.note_look(true);
         }
     }
 }
@@ -135,7 +135,7 @@ impl<T: Handler + ?Sized, P: NewsPage> Notifier<T, P> {
         }
         match self {
             Self::Own(channel) => channel.eoi(spurious),
-            Self::Shared(slotted) => slotted.channel.has_looked(!spurious),
+            Self::Shared(slotted) => slotted.channel.note_look(!spurious),
         }
     }
 }

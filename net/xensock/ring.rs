@@ -37,9 +37,9 @@ use crate::proto::{
     },
     stream::{
         Consumer,
-        Own,
+        PrivateWord,
         Producer,
-        Words, //
+        SharedWords, //
     },
     Feature,
     Features, //
@@ -102,7 +102,7 @@ pub struct DataRing<P: Deref<Target = SharedPages>> {
     tx_pages: Pages<P>,
 }
 
-impl Own for Atomic<u32> {
+impl PrivateWord for Atomic<u32> {
     fn new(value: u32) -> Self {
         Self::new(value)
     }
@@ -124,7 +124,7 @@ impl Own for Atomic<u32> {
     }
 }
 
-impl<P: Deref<Target = SharedPages>> Words for DataRing<P> {
+impl<P: Deref<Target = SharedPages>> SharedWords for DataRing<P> {
     fn load_acquire(&self, offset: usize) -> u32 {
         self.index.word(offset).map_or(0, |word| word.load(Acquire))
     }

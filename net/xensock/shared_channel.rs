@@ -61,7 +61,7 @@ const GROUP: usize = news::SLOTS / GROUPS;
 /// Receives the news of a ring.
 pub trait Bell: Send + Sync {
     /// Makes the user of the ring look at it. Any context. After [`Eoi::Later`], the user calls
-    /// [`SharedChannel::has_looked`] once.
+    /// [`SharedChannel::note_look`] once.
     fn ring(&self) -> Eoi;
 }
 
@@ -139,21 +139,21 @@ struct EventState {
     slots: Slots,
     pass: Pass,
     /// Set while the work item has to continue the pass.
-    goes_on: bool,
+    must_continue: bool,
     /// Number of users that were told and have not looked yet, including those told by earlier
     /// events.
-    looking: usize,
+    pending_looks: usize,
     /// Set if a user that has looked since the event came has found news.
     has_news: bool,
     /// Set until the event is ended.
-    is_due: bool,
+    owes_eoi: bool,
 }
 
 impl EventState {
     /// Returns the way in which the event ends, or `None` if it ends later.
     fn end(&mut self) -> Option<Eoi> {
-        let is_open = self.goes_on || !self.has_news && self.looking > 0;
-        if is_open || !core::mem::take(&mut self.is_due) {
+        let is_open = self.must_continue || !self.has_news && self.pending_looks > 0;
+        if is_open || !core::mem::take(&mut self.owes_eoi) {
             return None;
         }
         match self.has_news {
@@ -226,10 +226,10 @@ impl<P: NewsPage> Opened<P> {
         let state = EventState {
             slots: Slots::new()?,
             pass: Pass::new(theirs),
-            goes_on: false,
-            looking: 0,
+            must_continue: false,
+            pending_looks: 0,
             has_news: false,
-            is_due: false,
+            owes_eoi: false,
         };
         let this = Arc::pin_init(
             pin_init!(SharedChannel {
@@ -327,10 +327,10 @@ impl<P: NewsPage> SharedChannel<P> {
     }
 
     /// Notes that a user that was told has looked, and if it has found news. Any context.
-    pub(crate) fn has_looked(&self, has_news: bool) {
+    pub(crate) fn note_look(&self, has_news: bool) {
         let end = {
             let mut state = self.state.lock();
-            state.looking = state.looking.saturating_sub(1);
+            state.pending_looks = state.pending_looks.saturating_sub(1);
             state.has_news |= has_news;
             state.end()
         };
@@ -339,21 +339,21 @@ impl<P: NewsPage> SharedChannel<P> {
 
     /// Continues a pass, for at most one turn. Returns the way in which the event ends, or `None`
     /// if it ends later.
-    fn go_on(this: ArcBorrow<'_, Self>, state: &mut EventState) -> Option<Eoi> {
-        let mut told = 0;
-        state.goes_on = false;
+    fn continue_pass(this: ArcBorrow<'_, Self>, state: &mut EventState) -> Option<Eoi> {
+        let mut rung = 0;
+        state.must_continue = false;
         while let Some(group) = state.pass.next(&*this.page) {
             for bell in group.filter_map(|slot| state.slots.get(slot)) {
                 match bell.ring() {
                     Eoi::Done => state.has_news = true,
                     // OVERFLOW: There are no more than slots.
-                    Eoi::Later => state.looking += 1,
+                    Eoi::Later => state.pending_looks += 1,
                     Eoi::Spurious => (),
                 }
-                told += 1;
+                rung += 1;
             }
-            if told >= BUDGET {
-                state.goes_on = true;
+            if rung >= BUDGET {
+                state.must_continue = true;
                 let _ = this.queue.enqueue(Arc::from(this));
                 break;
             }
@@ -375,10 +375,10 @@ impl<P: NewsPage> SharedChannel<P> {
 impl<P: NewsPage> Handler for SharedChannel<P> {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
         let mut state = this.state.lock();
-        state.is_due = true;
+        state.owes_eoi = true;
         state.has_news = false;
         state.pass.begin(&*this.page);
-        Self::go_on(this, &mut state).unwrap_or(Eoi::Later)
+        Self::continue_pass(this, &mut state).unwrap_or(Eoi::Later)
     }
 }
 
@@ -390,7 +390,7 @@ impl<P: NewsPage> WorkItem for SharedChannel<P> {
         if this.channel.lock().is_none() {
             return;
         }
-        let end = Self::go_on(this.as_arc_borrow(), &mut this.state.lock());
+        let end = Self::continue_pass(this.as_arc_borrow(), &mut this.state.lock());
         this.eoi(end);
     }
 }

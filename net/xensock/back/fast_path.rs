@@ -17,7 +17,7 @@ use crate::{
             TurnWord, //
         },
         ring::Violation,
-        stream::Words,
+        stream::SharedWords,
         Feature, //
     },
     socket::GuestSocket, //

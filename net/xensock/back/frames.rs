@@ -168,7 +168,7 @@ impl Frames {
                 let info = controls.map(|controls| {
                     let messages = controls.iter().flatten();
                     let messages = messages.map(|c| (c.level, c.kind, c.data));
-                    control::heard(messages, self.socket.is_ipv6())
+                    control::info_from_linux(messages, self.socket.is_ipv6())
                 });
                 self.produce(&frame, info.map(|info| info.encode()).as_ref(), room);
                 Ok(true)
@@ -197,7 +197,8 @@ impl Frames {
         };
         let is_ipv6 = self.socket.is_ipv6();
         let mut messages = controls.iter().flatten();
-        let report = messages.find_map(|c| control::reported((c.level, c.kind, c.data), is_ipv6));
+        let report =
+            messages.find_map(|c| control::report_from_linux((c.level, c.kind, c.data), is_ipv6));
         if let Some(report) = report {
             self.told.set(Some(Error::from_errno(-report.errno)));
             let frame = Frame::Report {

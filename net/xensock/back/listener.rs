@@ -148,7 +148,7 @@ impl Listener {
     /// Counts the waiting connections, and tells TCP how many may wait.
     fn adjust(&self, open: &Open) {
         let shares = self.guest.policy().may_wait();
-        open.hold_place(self.guest.transport.quirks);
+        open.reserve_backlog(self.guest.transport.quirks);
         self.backlog.set(open.backlog(), shares);
         self.backlog.adjust(open.socket.tcp());
         self.relieve(&shares);
@@ -176,7 +176,7 @@ impl Listener {
                 change_info(value, INFO_BACKLOG, |_| backlog);
                 // The guest adds the connections that wait with it.
                 change_info(value, INFO_WAITING, |n| {
-                    n.saturating_sub(u32::from(tcp.holds_place()))
+                    n.saturating_sub(u32::from(tcp.reserves_backlog()))
                 });
             }
         })
@@ -202,7 +202,7 @@ impl Listener {
         let open = (*open).as_mut().ok_or(ECONNABORTED)?;
         open.posted.push(conn, GFP_KERNEL)?;
         open.has_handed_over = false;
-        open.hold_place(self.guest.transport.quirks);
+        open.reserve_backlog(self.guest.transport.quirks);
         let posted = u32::try_from(open.posted.len())?;
         if posted > open.ahead {
             open.ahead = posted;
@@ -288,7 +288,7 @@ impl Listener {
             }
             open.poll = Some(ticket);
             open.has_handed_over = false;
-            open.hold_place(self.guest.transport.quirks);
+            open.reserve_backlog(self.guest.transport.quirks);
         }
         self.wake();
         Ok(())
@@ -340,7 +340,7 @@ impl Listener {
         let filled = if tcp.has_connection() || tcp.tcp_state() != TcpState::Listen {
             // Has to be set before the connection leaves TCP's queue.
             open.has_handed_over = open.posted.len() == 1;
-            open.hold_place(self.guest.transport.quirks);
+            open.reserve_backlog(self.guest.transport.quirks);
             // The next place has to show if connections wait before the guest sees that this one is
             // filled.
             conn.fill(&open.socket, || {
@@ -351,7 +351,7 @@ impl Listener {
         };
         if filled.is_err() {
             open.has_handed_over = false;
-            open.hold_place(self.guest.transport.quirks);
+            open.reserve_backlog(self.guest.transport.quirks);
         }
         match filled {
             Err(EAGAIN) => {

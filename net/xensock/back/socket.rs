@@ -206,7 +206,7 @@ impl GuestSocket<Udp> {
             }
         }
         let mut controls = ControlBuf::new();
-        control::said(info, self.is_ipv6(), |(level, kind, data)| {
+        control::put_for_linux(info, self.is_ipv6(), |(level, kind, data)| {
             controls.push(Control { level, kind, data })
         })?;
         Ok(controls)

@@ -14,13 +14,13 @@ use kernel::net::kernel_socket::{
     KernelSocket,
     Tcp,
     UrgentByte,
-    UrgentSeen, //
+    UrgentState, //
 };
 
 /// The state of the urgent bytes of a connection.
 #[derive(Default)]
 pub(crate) struct Urgent {
-    seen: UrgentSeen,
+    seen: UrgentState,
     sender: UrgentOut,
 }
 
@@ -28,12 +28,12 @@ impl Urgent {
     /// Tells the guest of an urgent byte that TCP has got. Called before the last `len` bytes,
     /// which are already in the room of the ring, are produced.
     pub(crate) fn tell(&mut self, tcp: &KernelSocket<Tcp>, shared: &ConnRing, len: u32) {
-        let Some(news) = tcp.urgent_news(&mut self.seen) else {
+        let Some(change) = tcp.urgent_change(&mut self.seen) else {
             return;
         };
         let ring = &*shared.ring;
-        let ahead = len.wrapping_add(news.offset);
-        let byte = match news.byte {
+        let ahead = len.wrapping_add(change.offset);
+        let byte = match change.byte {
             UrgentByte::Awaited => None,
             UrgentByte::Arrived(byte) => Some(byte),
             UrgentByte::Received if ahead < len => ring.written(ahead).ok(),

@@ -73,7 +73,7 @@ use kernel::{
 impl<F: AddressFamily> Ops for Family<F> {
     const FAMILY: i32 = F::FAMILY;
     const PROTOCOL: Option<u16> = F::PROTOCOL;
-    const KINDS: &'static [u16] = F::KINDS;
+    const SOCK_TYPES: &'static [u16] = F::SOCK_TYPES;
     type Head = F::Head;
     type Data = AnySocket;
     type Proto = F;
@@ -97,7 +97,7 @@ impl<F: AddressFamily> Ops for Family<F> {
             Some(_) => 0,
             None => protocol,
         };
-        match (socket.kind(), protocol) {
+        match (socket.sock_type(), protocol) {
             (SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(AnySocket::stream(F::DOMAIN, owner(net))),
             (SOCK_DGRAM, 0 | IPPROTO_UDP) if may_have_datagrams() => {
                 Ok(AnySocket::datagram(F::DOMAIN, owner(net)))
@@ -139,7 +139,7 @@ impl<F: AddressFamily> Ops for Family<F> {
                 AnySocket::Datagram(datagram) => {
                     let has_port = datagram.disconnect(sk)?;
                     if !has_port {
-                        sk.forget_port(socket);
+                        sk.mark_unbound(socket);
                     }
                     Ok(())
                 }
@@ -164,7 +164,7 @@ impl<F: AddressFamily> Ops for Family<F> {
                 AnySocket::Stream(stream) => stream.connect(socket, sk, peer, nonblock),
                 AnySocket::Datagram(datagram) => {
                     datagram.connect(sk, peer?)?;
-                    sk.note_port(socket);
+                    sk.mark_bound(socket);
                     Ok(())
                 }
             }
@@ -176,7 +176,7 @@ impl<F: AddressFamily> Ops for Family<F> {
             AnySocket::Stream(stream) => {
                 await_link(sk, false)?;
                 stream.listen(socket, sk, backlog, |name| {
-                    fallback::beside(sk, name, backlog)
+                    fallback::create_native_listener(sk, name, backlog)
                 })
             }
             AnySocket::Datagram(_) => Err(EOPNOTSUPP),
@@ -212,7 +212,7 @@ impl<F: AddressFamily> Ops for Family<F> {
         value: &OptionIn<'_>,
     ) -> Result {
         // Turning an option off needs no fallback: the option is not set.
-        let kind = socket.kind() == SOCK_STREAM;
+        let kind = socket.sock_type() == SOCK_STREAM;
         if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6))
             && native::is_asked_for(level, name, value.read_int().ok())
         {
@@ -224,7 +224,7 @@ impl<F: AddressFamily> Ops for Family<F> {
             // A fallback would silently leave the groups joined before.
             Err(error)
                 if native::joins(level, name)
-                    && socket.kind() == SOCK_DGRAM
+                    && socket.sock_type() == SOCK_DGRAM
                     && !endpoint.has_groups() =>
             {
                 fallback::join_refused(socket, sk, error)?;
@@ -280,7 +280,7 @@ impl<F: AddressFamily> Ops for Family<F> {
     fn sendmsg(socket: &Socket, sk: &Sk<F>, msg: &mut MsgHdr, len: usize) -> Result<usize> {
         let flags = msg.flags();
         // Data are copied into the ring, so the program's buffer is free as soon as they are sent.
-        let notice = sk.copy_notice(msg, len)?;
+        let notification = sk.zerocopy_notification(msg, len)?;
         let sent = match sk.data().get_ref() {
             AnySocket::Stream(stream) => {
                 if flags & msg::FASTOPEN != 0 {
@@ -299,12 +299,12 @@ impl<F: AddressFamily> Ops for Family<F> {
                     Some(peer) => fallback::first(socket, sk, FirstUse::Send(peer), || send(msg)),
                     None => send(msg),
                 }?;
-                sk.note_port(socket);
+                sk.mark_bound(socket);
                 Ok(sent)
             }
         }?;
-        if let Some(notice) = notice {
-            notice.complete();
+        if let Some(notification) = notification {
+            notification.complete();
         }
         Ok(sent)
     }

@@ -27,8 +27,8 @@ use crate::{
     counters::Counters,
     proto::{
         attention::{
-            Answers,
-            Attention, //
+            Attention,
+            Responses, //
         },
         Call,
         Dialect,
@@ -73,15 +73,15 @@ impl<T: Handler> Notify for EventChannel<T> {
     }
 }
 
-impl Answers for FrontRing {
+impl Responses for FrontRing {
     type Error = Error;
 
-    fn expect_after(&mut self, skip: u32) {
-        FrontRing::expect_after(self, skip);
+    fn request_event_after(&mut self, skip: u32) {
+        FrontRing::request_event_after(self, skip);
     }
 
-    fn expect_none(&mut self) {
-        FrontRing::expect_none(self);
+    fn request_no_event(&mut self) {
+        FrontRing::request_no_event(self);
     }
 
     fn final_check_after(&mut self, skip: u32) -> Result<bool> {
@@ -245,7 +245,7 @@ impl Commands {
     fn ask_for_event(&mut self) {
         let ahead = self.ahead();
         if let Some(ring) = self.ring.as_mut() {
-            self.attention.note(ahead, ring);
+            self.attention.set_awaited(ahead, ring);
         }
     }
 

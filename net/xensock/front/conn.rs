@@ -236,11 +236,11 @@ impl Conn {
     }
 
     /// Stores the addresses of the connection in the socket. Any context.
-    fn note_names(&self, sk: &Sock) {
+    fn set_names(&self, sk: &Sock) {
         let unknown = any(self.remote.domain);
         let local = self.local.copy().or(self.remote.local);
         let peer = self.peer.copy();
-        sk.note_names(&local.unwrap_or(unknown), &peer.unwrap_or(unknown));
+        sk.set_names(&local.unwrap_or(unknown), &peer.unwrap_or(unknown));
     }
 
     /// Returns the largest number of bytes that a call may wait for. The backend fills a full ring

@@ -68,7 +68,7 @@ impl Granted {
     /// Allocates pages of an extension. May sleep.
     fn extension(peer: DomId, pages: usize, share: Share) -> Result<Self> {
         Ok(Self {
-            pages: GrantedPages::new_dispensable(peer, pages)?,
+            pages: GrantedPages::new_optional(peer, pages)?,
             _share: Some(share),
         })
     }

@@ -33,7 +33,7 @@ use kernel::{
     net::{
         addr::Domain,
         namespace::{
-            user_namespace_maker,
+            user_namespace_owner,
             Namespace, //
         },
         sock::{
@@ -289,8 +289,8 @@ impl Endpoint {
 pub(crate) fn owner(net: &Namespace) -> u64 {
     let number = |user: Kuid| u64::from(user.into_raw().val);
     // Root can create any number of users anyway.
-    if let Some(maker) = user_namespace_maker().map(number).filter(|&user| user != 0) {
-        return maker;
+    if let Some(owner) = user_namespace_owner().map(number).filter(|&user| user != 0) {
+        return owner;
     }
     let place = match net == Namespace::init() {
         true => 0,

@@ -188,7 +188,7 @@ fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
         (state, inner.settings.clone(), local.into())
     };
     // The native socket is really bound here. Drop the port that was noted only for policy.
-    sk.forget_port(socket);
+    sk.mark_unbound(socket);
     let result = sk.fall_back(socket, |native| {
         repeat(&settings, native)?;
         match local {
@@ -198,7 +198,7 @@ fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
     });
     if let Err(error) = result {
         if matches!(state, EndpointState::Connection(_)) {
-            sk.note_port(socket);
+            sk.mark_bound(socket);
         }
         endpoint.inner.lock().state = state;
         return Err(error);
@@ -217,7 +217,7 @@ fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
 ///
 /// `EADDRINUSE` if a server in the guest itself has the port. If the backend has chosen the port,
 /// returns `None` instead: the program could not do better.
-pub(crate) fn beside<F: AddressFamily>(
+pub(crate) fn create_native_listener<F: AddressFamily>(
     sk: &Sk<F>,
     name: SocketAddr,
     backlog: u32,
@@ -236,7 +236,7 @@ pub(crate) fn beside<F: AddressFamily>(
     let name = in_domain(F::DOMAIN, name)?;
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     let prepare = |new: &Socket| repeat(&settings, new);
-    match sk.beside(name, backlog, prepare) {
+    match sk.create_native_listener(name, backlog, prepare) {
         Err(EADDRINUSE) if local.is_none_or(|local| local.port() == 0) => Ok(None),
         result => result.map(Some),
     }
@@ -246,9 +246,7 @@ pub(crate) fn beside<F: AddressFamily>(
 fn repeat(settings: &Option<Arc<SavedOptions>>, new: &Socket) -> Result {
     for (level, name, value) in settings.iter().flat_map(|settings| settings.iter()) {
         // Errors are ignored: the backend may have options that this kernel does not have.
-        let _ = with_bytes(value, |v| {
-            new.set_plain_option(level as i32, name as i32, v)
-        });
+        let _ = with_bytes(value, |v| new.set_safe_option(level as i32, name as i32, v));
     }
     Ok(())
 }

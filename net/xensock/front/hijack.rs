@@ -21,12 +21,12 @@ use kernel::{
         pernet::{
             Entries,
             PerNet,
-            StaticPlace, //
+            StaticStorage, //
         },
         sysctl::Settings, //
     },
     new_spinlock,
-    pernet_place,
+    pernet_storage,
     prelude::*,
     str::{
         BStr,
@@ -379,7 +379,7 @@ pub(crate) struct NetSettings {
     hijack: Arc<Hijack>,
 }
 
-pernet_place!(NetSettings);
+pernet_storage!(NetSettings);
 
 impl PerNet for NetSettings {
     fn new(_net: &Namespace, entries: &mut Entries<'_>) -> Result<KBox<Self>> {

@@ -20,8 +20,8 @@ use super::{
     stream::{
         load_ending,
         store_ending,
-        Own,
-        Words, //
+        PrivateWord,
+        SharedWords, //
     }, //
 };
 
@@ -67,7 +67,7 @@ pub struct Consumer<W> {
     is_changing: W,
 }
 
-impl<W: Own> Consumer<W> {
+impl<W: PrivateWord> Consumer<W> {
     /// Makes the consumer of a fresh direction.
     pub fn new(direction: DirectionWords, base: u32, features: Features) -> Self {
         Self::starting_at(direction, base, features, 0)
@@ -141,13 +141,13 @@ impl<W: Own> Consumer<W> {
     }
 
     /// Tells the producer of the change, once it can see that nothing is left in the former memory.
-    fn tell_changed(&self, words: &impl Words) {
+    fn tell_changed(&self, words: &impl SharedWords) {
         words.store_release(self.direction.followed, self.generation.load());
     }
 
     /// Checks if the producer has changed its memory. The caller has already looked at the bytes
     /// that were published before the change.
-    fn follow(&self, words: &impl Words) -> Result<(), Violation> {
+    fn follow(&self, words: &impl SharedWords) -> Result<(), Violation> {
         if !self.can_change {
             return Ok(());
         }
@@ -175,7 +175,7 @@ impl<W: Own> Consumer<W> {
     }
 
     /// Returns the bytes that can be consumed.
-    pub fn ready(&self, words: &impl Words) -> Result<Ready, Violation> {
+    pub fn ready(&self, words: &impl SharedWords) -> Result<Ready, Violation> {
         // Load the error first: if this end sees it, it then sees all bytes before it.
         let ending = load_ending(words, self.direction);
         // Then the index: if this end sees bytes beyond a change, it then sees the change.
@@ -196,7 +196,7 @@ impl<W: Own> Consumer<W> {
     /// Returns the number of bytes to consume, for callers that do not exclude the consumer.
     ///
     /// An impossible index counts as a full ring: the consumer will find the violation.
-    pub fn peek_ready(&self, words: &impl Words) -> u32 {
+    pub fn peek_ready(&self, words: &impl SharedWords) -> u32 {
         loop {
             let before = self.cons.load_acquire();
             let most = self.base.max(self.extension.load());
@@ -211,7 +211,7 @@ impl<W: Own> Consumer<W> {
     /// Returns the ending of the direction. Other threads may call it.
     ///
     /// To be called before the bytes are looked at: then no byte before the end is missed.
-    pub fn ending(&self, words: &impl Words) -> Ending {
+    pub fn ending(&self, words: &impl SharedWords) -> Ending {
         load_ending(words, self.direction)
     }
 
@@ -237,7 +237,7 @@ impl<W: Own> Consumer<W> {
     /// Gives the room of `len` bytes that were copied out back to the producer. Returns `true` if
     /// the producer has to be notified.
     #[must_use]
-    pub fn consume(&self, words: &impl Words, len: u32) -> bool {
+    pub fn consume(&self, words: &impl SharedWords, len: u32) -> bool {
         let old = self.cons.load();
         let new = old.wrapping_add(len);
 
@@ -267,7 +267,7 @@ impl<W: Own> Consumer<W> {
     /// overwrites the request of an earlier one. If the index differs from that of the last call,
     /// the earlier request may have been met without a notification: then the threads that wait
     /// have to be told.
-    pub fn expect_more(&self, words: &impl Words) -> u32 {
+    pub fn expect_more(&self, words: &impl SharedWords) -> u32 {
         let prod = words.load(self.direction.prod);
 
         if self.event_index {
@@ -286,7 +286,7 @@ impl<W: Own> Consumer<W> {
     /// Withdraws the extension, so that the producer cannot change to it. Returns `false` and does
     /// nothing if the producer uses the extension, or has published bytes in it that are not
     /// consumed yet.
-    pub fn withdraw(&self, words: &impl Words) -> Result<bool, Violation> {
+    pub fn withdraw(&self, words: &impl SharedWords) -> Result<bool, Violation> {
         self.follow(words)?;
         let is_unused = self.size.load() == self.base && self.is_changing.load() == 0;
         if is_unused {
@@ -305,7 +305,7 @@ impl<W: Own> Consumer<W> {
     /// afterwards.
     ///
     /// For the backend only: error words are the backend's.
-    pub fn end(&self, words: &impl Words, ending: Ending) {
+    pub fn end(&self, words: &impl SharedWords, ending: Ending) {
         store_ending(words, self.direction, ending);
     }
 }

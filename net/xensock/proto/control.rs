@@ -54,7 +54,7 @@ const IPV6_ORIGDSTADDR: i32 = 74;
 
 /// Frontend: returns the information that a program passes with a datagram to an address, by the
 /// rules of `udp_sendmsg()` and `udpv6_sendmsg()`. The kernel checks messages of `SOL_SOCKET`.
-pub fn asked<'a>(
+pub fn info_from_program<'a>(
     messages: impl Iterator<Item = Message<'a>>,
     to: &SocketAddr,
 ) -> Result<Info, i32> {
@@ -68,20 +68,20 @@ pub fn asked<'a>(
                 info.segment = Some(u16::from_ne_bytes(segment));
             }
             (SOL_UDP, _) => return Err(errno::EINVAL),
-            (SOL_IP, _) if is_ipv4 => asked_of_ipv4(&mut info, kind, data, to)?,
+            (SOL_IP, _) if is_ipv4 => parse_ipv4(&mut info, kind, data, to)?,
             (SOL_IPV6, IPV6_PKTINFO) if is_ipv4 && to.is_ipv6() => {
                 let source = source_v6(data)?;
                 let ip = source.ip().to_ipv4_mapped().ok_or(errno::EINVAL)?;
                 info.local = source_v4(ip, to);
             }
-            (SOL_IPV6, _) if !is_ipv4 => asked_of_ipv6(&mut info, kind, data)?,
+            (SOL_IPV6, _) if !is_ipv4 => parse_ipv6(&mut info, kind, data)?,
             _ => (),
         }
     }
     Ok(info)
 }
 
-fn asked_of_ipv4(info: &mut Info, kind: i32, data: &[u8], to: &SocketAddr) -> Result<(), i32> {
+fn parse_ipv4(info: &mut Info, kind: i32, data: &[u8], to: &SocketAddr) -> Result<(), i32> {
     match (kind, data) {
         (IP_PKTINFO, &[_, _, _, _, a, b, c, d, _, _, _, _]) => {
             info.local = source_v4(Ipv4Addr::new(a, b, c, d), to);
@@ -96,7 +96,7 @@ fn asked_of_ipv4(info: &mut Info, kind: i32, data: &[u8], to: &SocketAddr) -> Re
     Ok(())
 }
 
-fn asked_of_ipv6(info: &mut Info, kind: i32, data: &[u8]) -> Result<(), i32> {
+fn parse_ipv6(info: &mut Info, kind: i32, data: &[u8]) -> Result<(), i32> {
     match kind {
         IPV6_PKTINFO | IPV6_2292PKTINFO => {
             let source = source_v6(data)?;
@@ -165,7 +165,7 @@ fn for_socket(ip: Ipv4Addr, is_ipv6: bool, port: u16) -> SocketAddr {
 
 /// Frontend: puts the information on a datagram from an address that a program has asked for by
 /// options, in the order that UDP uses.
-pub fn tell(
+pub fn put_for_program(
     info: &Info,
     from: &SocketAddr,
     is_set: impl Fn(u32, u32) -> bool,
@@ -173,7 +173,7 @@ pub fn tell(
 ) {
     use super::option::*;
 
-    let mut say = |level: u32, name: u32, kind: i32, data: Option<&[u8]>| {
+    let mut put_if_set = |level: u32, name: u32, kind: i32, data: Option<&[u8]>| {
         if let (Some(data), true) = (data, is_set(level, name)) {
             // CAST: A small constant.
             put((level as i32, kind, data));
@@ -186,9 +186,9 @@ pub fn tell(
     let (ttl, tos) = (info.ttl.map(int), info.tos.map(int));
     let arrival = info.destination.map(|to| pktinfo_v6(to.ip(), scope(&to)));
 
-    say(SOL_SOCKET, SO_RXQ_OVFL, self::SO_RXQ_OVFL, bytes(&drops));
-    say(SOL_UDP, UDP_GRO, self::UDP_GRO, bytes(&segment));
-    say(SOL_IPV6, IPV6_RECVPKTINFO, IPV6_PKTINFO, bytes(&arrival));
+    put_if_set(SOL_SOCKET, SO_RXQ_OVFL, self::SO_RXQ_OVFL, bytes(&drops));
+    put_if_set(SOL_UDP, UDP_GRO, self::UDP_GRO, bytes(&segment));
+    put_if_set(SOL_IPV6, IPV6_RECVPKTINFO, IPV6_PKTINFO, bytes(&arrival));
     if from.ip().to_canonical().is_ipv4() {
         let to = info
             .destination
@@ -198,28 +198,28 @@ pub fn tell(
         let to = to.map(|(to, port)| sockaddr_v4(to, port));
         let tos = info.tos.map(|tos| [tos]);
 
-        say(SOL_IP, IP_PKTINFO, self::IP_PKTINFO, bytes(&arrival));
-        say(SOL_IP, IP_RECVTTL, self::IP_TTL, bytes(&ttl));
-        say(SOL_IP, IP_RECVTOS, self::IP_TOS, bytes(&tos));
-        say(SOL_IP, IP_RECVORIGDSTADDR, IP_ORIGDSTADDR, bytes(&to));
+        put_if_set(SOL_IP, IP_PKTINFO, self::IP_PKTINFO, bytes(&arrival));
+        put_if_set(SOL_IP, IP_RECVTTL, self::IP_TTL, bytes(&ttl));
+        put_if_set(SOL_IP, IP_RECVTOS, self::IP_TOS, bytes(&tos));
+        put_if_set(SOL_IP, IP_RECVORIGDSTADDR, IP_ORIGDSTADDR, bytes(&to));
     } else {
         let to = info.destination.map(|to| sockaddr_v6(&to));
 
-        say(SOL_IPV6, IPV6_RECVHOPLIMIT, IPV6_HOPLIMIT, bytes(&ttl));
-        say(SOL_IPV6, IPV6_RECVTCLASS, self::IPV6_TCLASS, bytes(&tos));
-        say(
+        put_if_set(SOL_IPV6, IPV6_RECVHOPLIMIT, IPV6_HOPLIMIT, bytes(&ttl));
+        put_if_set(SOL_IPV6, IPV6_RECVTCLASS, self::IPV6_TCLASS, bytes(&tos));
+        put_if_set(
             SOL_IPV6,
             IPV6_2292PKTINFO,
             self::IPV6_2292PKTINFO,
             bytes(&arrival),
         );
-        say(
+        put_if_set(
             SOL_IPV6,
             IPV6_2292HOPLIMIT,
             self::IPV6_2292HOPLIMIT,
             bytes(&ttl),
         );
-        say(SOL_IPV6, IPV6_RECVORIGDSTADDR, IPV6_ORIGDSTADDR, bytes(&to));
+        put_if_set(SOL_IPV6, IPV6_RECVORIGDSTADDR, IPV6_ORIGDSTADDR, bytes(&to));
     }
 }
 
@@ -286,7 +286,7 @@ fn sockaddr_v6(addr: &SocketAddr) -> [u8; 28] {
 }
 
 /// Backend: returns Linux's information on a datagram to a socket of this family.
-pub fn heard<'a>(messages: impl Iterator<Item = Message<'a>>, is_ipv6: bool) -> Info {
+pub fn info_from_linux<'a>(messages: impl Iterator<Item = Message<'a>>, is_ipv6: bool) -> Info {
     let mut info = Info::default();
     let number = |data: &[u8]| Some(u32::from_ne_bytes(*data.first_chunk()?));
     let byte = |data: &[u8]| u8::try_from(number(data)?).ok();
@@ -326,10 +326,10 @@ pub fn heard<'a>(messages: impl Iterator<Item = Message<'a>>, is_ipv6: bool) -> 
 }
 
 /// Backend: returns Linux's report of an error of a socket of this family, if the message is one.
-pub fn reported(message: Message<'_>, is_ipv6: bool) -> Option<Report> {
+pub fn report_from_linux(message: Message<'_>, is_ipv6: bool) -> Option<Report> {
     match message {
-        (SOL_IP, IP_RECVERR, data) if !is_ipv6 => Report::heard(data, false),
-        (SOL_IPV6, IPV6_RECVERR, data) if is_ipv6 => Report::heard(data, true),
+        (SOL_IP, IP_RECVERR, data) if !is_ipv6 => Report::from_linux(data, false),
+        (SOL_IPV6, IPV6_RECVERR, data) if is_ipv6 => Report::from_linux(data, true),
         _ => None,
     }
 }
@@ -337,7 +337,7 @@ pub fn reported(message: Message<'_>, is_ipv6: bool) -> Option<Report> {
 /// Backend: puts the messages for Linux that go with a datagram from a socket of this family.
 ///
 /// For an IPv6 socket, Linux uses only the messages of one level, depending on the address.
-pub fn said<E>(
+pub fn put_for_linux<E>(
     info: &Info,
     is_ipv6: bool,
     mut put: impl FnMut(Message<'_>) -> Result<(), E>,

@@ -33,7 +33,7 @@
 //! - [`stream`] is the order of loads, stores and barriers around those indexes, written once for
 //!   both ends and for the models that check it: [`producer::Producer`], [`consumer::Consumer`].
 //! - [`mover`] decides who moves the bytes of a connection at the backend, [`attention`] when the
-//!   frontend wants an event with an answer.
+//!   frontend wants an event with a response.
 //! - [`urgent`] has the words by which the two ends mark urgent bytes in a stream.
 //! - [`link`] decides the next step of each end, given its own xenbus state and that of the other
 //!   end.

@@ -11,10 +11,10 @@
 //!
 //! in a soft interrupt                     as the work item
 //!   in_softirq():  takes the turn,          begin_work():  takes the turn, unless a soft interrupt
-//!                  if nobody has it                        has it; then it runs again
-//!     move what there is                      move what there is
-//!                  gives it back              end_work():  gives it back, if there is nothing that
-//!   or else have the work item run                         only it can do
+//!                  if the turn is free                     has it; then the work item runs again
+//!     move all available bytes                move all available bytes
+//!                  gives the turn back        end_work():  gives the turn back, unless there is
+//!   or else have the work item run                         work that only the work item can do
 //! ```
 //!
 //! Both end with a look at the ring after they have asked the peer for an event. So the holder of

@@ -8,11 +8,11 @@
 //! with a bit for each word of that area.
 //!
 //! ```text
-//! who has news                            who is told
+//! sender                                  receiver
 //!   move the index of the ring              the event comes
 //!   set the bit of the slot                 take the words of the summary
-//!   set the bit of its word in the          take the words of bits that it names
-//!     summary; was it 0? then notify        look at the rings that these name
+//!   set the bit of its word in the          take the words of bits that the summary names
+//!     summary; was it 0? then notify        look at the rings that these bits name
 //! ```
 //!
 //! Every step but the last of each column is an atomic operation, fully ordered. An end that finds

@@ -92,7 +92,7 @@ pub enum Kind {
         or: i32,
     },
     /// A signed number that only the backend's Linux can check.
-    Judged,
+    AnyInt,
     /// A name of at most 15 bytes, padded with zeroes to 16.
     Name,
     /// A structure of at most so many bytes, in the layout of the backend's Linux.
@@ -168,7 +168,7 @@ impl SockOpt {
 
     /// Returns `true` if the value is a number.
     pub const fn is_number(&self) -> bool {
-        matches!(self.kind, Kind::Flag | Kind::Int { .. } | Kind::Judged)
+        matches!(self.kind, Kind::Flag | Kind::Int { .. } | Kind::AnyInt)
     }
 
     /// Returns `true` if a value that was read can have this length. The frontend checks
@@ -176,7 +176,7 @@ impl SockOpt {
     pub const fn has_len(&self, total: u32) -> bool {
         match self.kind {
             // CAST: Both are small constants.
-            Kind::Flag | Kind::Int { .. } | Kind::Judged => total == INT_LEN as u32,
+            Kind::Flag | Kind::Int { .. } | Kind::AnyInt => total == INT_LEN as u32,
             Kind::Name => total == NAME_LEN as u32,
             Kind::Struct(max) => total <= max,
             // Groups are not read.
@@ -209,7 +209,7 @@ impl SockOpt {
 
     /// Returns `true` if the option does not affect any byte that is sent or received, so that the
     /// time when it is set makes no difference to a connection.
-    pub fn is_timeless(&self) -> bool {
+    pub fn is_order_independent(&self) -> bool {
         match self.level {
             SOL_SOCKET => self.name == SO_KEEPALIVE,
             SOL_TCP => matches!(
@@ -249,7 +249,7 @@ impl SockOpt {
     fn value(&self, given: &[u8]) -> Result<Value, i32> {
         let value = match (self.kind, self.number(given)) {
             (Kind::Flag, Some(number)) => Value::int(i32::from(number != 0)),
-            (Kind::Int { .. } | Kind::Judged, Some(number)) => Value::int(number),
+            (Kind::Int { .. } | Kind::AnyInt, Some(number)) => Value::int(number),
             (Kind::Name, _) if !given.is_empty() => Value::name(given),
             _ => return Err(errno::EINVAL),
         };
@@ -264,7 +264,7 @@ impl SockOpt {
             Kind::Int { min, max, or } => value
                 .to_int()
                 .is_some_and(|number| (min..=max).contains(&number) || number == or),
-            Kind::Judged => value.to_int().is_some(),
+            Kind::AnyInt => value.to_int().is_some(),
             Kind::Name => return check_name(value.as_bytes()),
             Kind::Struct(_) => false,
             Kind::Group => group(self.level, value.as_bytes()).is_some(),
@@ -371,8 +371,8 @@ fn refusal(level: u32, name: u32, given: &[u8]) -> i32 {
 ///
 /// [carried]: SockOpt::is_carried
 pub fn to_set(level: u32, name: u32, given: &[u8]) -> Result<(&'static SockOpt, Value), i32> {
-    if let Some(said) = groups::said(level, name, given) {
-        let (name, value) = said?;
+    if let Some(encoded) = groups::encode(level, name, given) {
+        let (name, value) = encoded?;
         return Ok((may_set(level, name, &value)?, value));
     }
     match find_for_program(level, name).filter(|option| option.access != Access::Get) {
@@ -388,7 +388,8 @@ pub fn to_set(level: u32, name: u32, given: &[u8]) -> Result<(&'static SockOpt, 
 /// Frontend: returns the option that a program sets, if there is one. Options of the socket level
 /// are not included.
 pub fn for_setting(level: u32, name: u32) -> Option<&'static SockOpt> {
-    find_for_program(level, groups::plain(level, name)).filter(|option| option.level != SOL_SOCKET)
+    find_for_program(level, groups::carried_name(level, name))
+        .filter(|option| option.level != SOL_SOCKET)
 }
 
 /// Frontend: returns the option that a program reads, or [`errno::ENOPROTOOPT`]. The kernel itself

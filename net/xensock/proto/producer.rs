@@ -20,8 +20,8 @@ use super::{
     stream::{
         load_ending,
         store_ending,
-        Own,
-        Words, //
+        PrivateWord,
+        SharedWords, //
     }, //
 };
 
@@ -52,7 +52,7 @@ pub struct Producer<W> {
     generation: W,
 }
 
-impl<W: Own> Producer<W> {
+impl<W: PrivateWord> Producer<W> {
     /// Makes the producer of a fresh direction.
     pub fn new(direction: DirectionWords, base: u32, features: Features) -> Self {
         Self::starting_at(direction, base, features, 0)
@@ -105,7 +105,7 @@ impl<W: Own> Producer<W> {
     }
 
     /// Returns the number of bytes that there is room for.
-    pub fn room(&self, words: &impl Words) -> Result<u32, Violation> {
+    pub fn room(&self, words: &impl SharedWords) -> Result<u32, Violation> {
         let cons = words.load_acquire(self.direction.cons);
         let most = self.size.load().max(self.former.load());
         let queued = queued(self.prod.load(), cons, most)?;
@@ -118,7 +118,7 @@ impl<W: Own> Producer<W> {
     /// producer.
     ///
     /// An impossible index counts as an empty ring: the producer will find the violation.
-    pub fn peek_room(&self, words: &impl Words) -> u32 {
+    pub fn peek_room(&self, words: &impl SharedWords) -> u32 {
         let size = self.size.load();
 
         size.saturating_sub(self.peek_queued(words))
@@ -128,7 +128,7 @@ impl<W: Own> Producer<W> {
     /// the producer.
     ///
     /// An impossible index counts as an empty ring here too.
-    pub fn peek_queued(&self, words: &impl Words) -> u32 {
+    pub fn peek_queued(&self, words: &impl SharedWords) -> u32 {
         loop {
             let before = self.prod.load_acquire();
             let most = self.size.load().max(self.former.load());
@@ -141,7 +141,7 @@ impl<W: Own> Producer<W> {
     }
 
     /// Returns the ending of the direction. Other threads may call it.
-    pub fn ending(&self, words: &impl Words) -> Ending {
+    pub fn ending(&self, words: &impl SharedWords) -> Ending {
         load_ending(words, self.direction)
     }
 
@@ -156,7 +156,7 @@ impl<W: Own> Producer<W> {
     /// Gives `len` bytes that were copied in to the consumer. Returns `true` if the consumer has to
     /// be notified.
     #[must_use]
-    pub fn publish(&self, words: &impl Words, len: u32) -> bool {
+    pub fn publish(&self, words: &impl SharedWords, len: u32) -> bool {
         let old = self.prod.load();
         let new = old.wrapping_add(len);
 
@@ -176,7 +176,7 @@ impl<W: Own> Producer<W> {
     /// afterwards. If more bytes are produced after this call, the notification comes too early: a
     /// thread that is notified and does not find the room has to ask again. After a change of the
     /// memory all threads that wait have to ask again.
-    pub fn expect_room(&self, words: &impl Words, wanted: u32) {
+    pub fn expect_room(&self, words: &impl SharedWords, wanted: u32) {
         loop {
             let prod = self.prod.load();
             if self.event_index {
@@ -194,7 +194,7 @@ impl<W: Own> Producer<W> {
 
     /// Returns `true` if the consumer has left the memory that this end produced into before the
     /// last change, or if there was no change.
-    pub fn is_followed(&self, words: &impl Words) -> bool {
+    pub fn is_followed(&self, words: &impl SharedWords) -> bool {
         // Loaded before the consumer's index, which has moved there by then.
         let is_followed = words.load_acquire(self.direction.followed) == self.generation.load();
 
@@ -208,7 +208,7 @@ impl<W: Own> Producer<W> {
     /// Produces into memory of `size` bytes from here on: the base, or an extension that the
     /// consumer knows. Returns `false` if the consumer has not followed the last change yet. The
     /// caller has to notify the consumer afterwards in any case, as no other event may be due.
-    pub fn change_to(&self, words: &impl Words, size: u32) -> bool {
+    pub fn change_to(&self, words: &impl SharedWords, size: u32) -> bool {
         if !self.is_followed(words) {
             return false;
         }
@@ -228,7 +228,7 @@ impl<W: Own> Producer<W> {
     /// consumer afterwards.
     ///
     /// For the backend only: error words are the backend's.
-    pub fn end(&self, words: &impl Words, ending: Ending) {
+    pub fn end(&self, words: &impl SharedWords, ending: Ending) {
         store_ending(words, self.direction, ending);
     }
 }

@@ -107,7 +107,7 @@ impl Report {
 
     /// Backend: reads Linux's report to a socket of this family, a `struct sock_extended_err`
     /// followed by the address. [`None`] if the message is about something else.
-    pub fn heard(message: &[u8], is_ipv6: bool) -> Option<Self> {
+    pub fn from_linux(message: &[u8], is_ipv6: bool) -> Option<Self> {
         let [e0, e1, e2, e3, origin, kind, code, _, rest @ ..] = message else {
             return None;
         };

@@ -21,7 +21,7 @@ use super::{
         NAME_LEN,
         STATUS, //
     },
-    stream::Words,
+    stream::SharedWords,
     Dialect, //
 };
 
@@ -67,7 +67,7 @@ impl Outcome {
 }
 
 /// Returns the outcome so far. If it is [`Outcome::Established`], [`name`] may be called.
-pub fn load(words: &impl Words) -> Outcome {
+pub fn load(words: &impl SharedWords) -> Outcome {
     let word = words.load_acquire(STATUS);
 
     Outcome::from_wire(i32::from_le_bytes(word.to_le_bytes()))
@@ -77,7 +77,7 @@ pub fn load(words: &impl Words) -> Outcome {
 ///
 /// To be called once: the backend can change it at any time. If it is not an address, the socket
 /// fails with [`errno::EPROTO`].
-pub fn name(words: &impl Words) -> Result<SocketAddr, BadAddr> {
+pub fn name(words: &impl SharedWords) -> Result<SocketAddr, BadAddr> {
     let mut bytes = [0; addr::LEN];
 
     for (offset, chunk) in (NAME..).step_by(4).zip(bytes.chunks_exact_mut(4)) {
@@ -88,7 +88,7 @@ pub fn name(words: &impl Words) -> Result<SocketAddr, BadAddr> {
 
 /// Reports that the connection is established. For the backend only, once. The caller has to notify
 /// the peer afterwards.
-pub fn establish(words: &impl Words, name: &SocketAddr) {
+pub fn establish(words: &impl SharedWords, name: &SocketAddr) {
     // The native dialect can express all addresses.
     if let Some((bytes, len)) = addr::encode(Dialect::XenSock, name) {
         for (offset, chunk) in (NAME..).step_by(4).zip(bytes.chunks_exact(4)) {
@@ -103,11 +103,11 @@ pub fn establish(words: &impl Words, name: &SocketAddr) {
 
 /// Reports that there will be no connection, with a positive error number. For the backend only,
 /// once. The caller has to notify the peer afterwards.
-pub fn fail(words: &impl Words, number: i32) {
+pub fn fail(words: &impl SharedWords, number: i32) {
     store(words, Outcome::Failed(number));
 }
 
 /// Stores the status word, after all words that belong to it.
-fn store(words: &impl Words, outcome: Outcome) {
+fn store(words: &impl SharedWords, outcome: Outcome) {
     words.store_release(STATUS, u32::from_le_bytes(outcome.to_wire().to_le_bytes()));
 }

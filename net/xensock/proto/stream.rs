@@ -3,7 +3,7 @@
 //! One direction of a data ring, from its producer's and from its consumer's side.
 //!
 //! The order of loads, stores and barriers is as much a part of the protocol as the layout. It is
-//! written here once, over any [`Words`]: shared pages in the kernel, the model checker's own
+//! written here once, over any [`SharedWords`]: shared pages in the kernel, the model checker's own
 //! memory in `tools/hosttest`.
 //!
 //! ```text
@@ -64,7 +64,7 @@ pub use super::{
 /// The shared words of a data ring, by their offset in the indexes page.
 ///
 /// Each load reads the memory once. The other end may write anything at any time.
-pub trait Words {
+pub trait SharedWords {
     /// Loads a word, before everything after this call.
     fn load_acquire(&self, offset: usize) -> u32;
     /// Loads a word.
@@ -80,7 +80,7 @@ pub trait Words {
 /// A private word of an end, which the other end cannot see.
 ///
 /// One thread at a time changes it. Other threads may load it meanwhile.
-pub trait Own {
+pub trait PrivateWord {
     /// Creates a word.
     fn new(value: u32) -> Self;
     /// Loads the word.
@@ -94,14 +94,14 @@ pub trait Own {
 }
 
 /// Loads the error word of a direction, before everything after this call.
-pub(super) fn load_ending(words: &impl Words, direction: DirectionWords) -> Ending {
+pub(super) fn load_ending(words: &impl SharedWords, direction: DirectionWords) -> Ending {
     let word = words.load_acquire(direction.error);
 
     Ending::from_wire(i32::from_le_bytes(word.to_le_bytes()))
 }
 
 /// Stores the error word of a direction, after everything before this call.
-pub(super) fn store_ending(words: &impl Words, direction: DirectionWords, ending: Ending) {
+pub(super) fn store_ending(words: &impl SharedWords, direction: DirectionWords, ending: Ending) {
     let word = u32::from_le_bytes(ending.to_wire().to_le_bytes());
 
     words.store_release(direction.error, word);

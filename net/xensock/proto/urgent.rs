@@ -13,7 +13,7 @@ use super::{
         IN_URGENT_INDEX,
         OUT_URGENT_END, //
     },
-    stream::Words, //
+    stream::SharedWords, //
 };
 
 /// Flag in [`IN_URGENT`]: there is an urgent byte.
@@ -33,7 +33,7 @@ pub struct Notice {
 impl Notice {
     /// Returns the backend's notice. Returns [`None`] if there is none, or if the backend is just
     /// changing it; in that case it notifies afterwards.
-    pub fn load(words: &impl Words) -> Option<Self> {
+    pub fn load(words: &impl SharedWords) -> Option<Self> {
         let word = words.load_acquire(IN_URGENT);
         if word & ANNOUNCED == 0 {
             return None;
@@ -51,7 +51,7 @@ impl Notice {
 
     /// Stores the notice. For the backend only, before the byte and those after it are produced.
     /// The caller has to notify the peer afterwards.
-    pub fn store(self, words: &impl Words) {
+    pub fn store(self, words: &impl SharedWords) {
         words.store(IN_URGENT, 0);
         words.full_barrier();
         words.store(IN_URGENT_INDEX, self.index);
@@ -122,7 +122,13 @@ impl UrgentIn {
 
     /// Handles a notice. `next` is the index of the byte to be read next, `ready` the number of
     /// readable bytes. `is_inline` says that urgent bytes are read as part of the stream.
-    pub fn hear(&mut self, notice: Notice, next: u32, ready: u32, is_inline: bool) -> UrgentEvents {
+    pub fn update(
+        &mut self,
+        notice: Notice,
+        next: u32,
+        ready: u32,
+        is_inline: bool,
+    ) -> UrgentEvents {
         let mut news = UrgentEvents::default();
         let is_later = |mark: Mark| is_after(notice.index, mark.index);
         if self.heard.replace(notice.index) != Some(notice.index) {
@@ -196,7 +202,7 @@ impl UrgentIn {
 }
 
 /// Marks the byte before `end` as urgent. For the frontend only, before the byte is produced.
-pub fn mark_end(words: &impl Words, end: u32) {
+pub fn mark_end(words: &impl SharedWords, end: u32) {
     words.store(OUT_URGENT_END, end);
 }
 
@@ -234,7 +240,7 @@ impl UrgentOut {
 
     /// Returns the piece of the `ready` bytes, at least 1, from `next` on that is to be sent next.
     /// To be called after the bytes were found.
-    pub fn piece(&mut self, words: &impl Words, next: u32, ready: u32) -> NextBytes {
+    pub fn piece(&mut self, words: &impl SharedWords, next: u32, ready: u32) -> NextBytes {
         let all = NextBytes::all(ready);
         let end = words.load(OUT_URGENT_END);
         if end == self.done {

@@ -276,7 +276,7 @@ static_assert(TCP_URG_VALID == 0x0100);
  * Returns false if the urgent pointer of a connection and its state are still *@seq and *@data.
  * Otherwise reads both, and the sequence number of the next byte to receive into *@next.
  */
-__rust_helper bool rust_helper_tcp_urgent_news(struct sock *sk, u32 *seq, u16 *data, u32 *next)
+__rust_helper bool rust_helper_tcp_urgent_change(struct sock *sk, u32 *seq, u16 *data, u32 *next)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
 

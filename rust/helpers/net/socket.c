@@ -100,7 +100,7 @@ __rust_helper void rust_helper_sock_set_owner(struct socket *sock, const struct 
  * Stores the owner of the outermost user namespace around the current task, below the initial one.
  * That user answers for every user inside. Returns false in the initial user namespace.
  */
-__rust_helper bool rust_helper_current_ns_maker(kuid_t *maker)
+__rust_helper bool rust_helper_current_userns_owner(kuid_t *owner)
 {
 	const struct user_namespace *ns = current_user_ns();
 
@@ -108,7 +108,7 @@ __rust_helper bool rust_helper_current_ns_maker(kuid_t *maker)
 		return false;
 	while (ns->parent != &init_user_ns)
 		ns = ns->parent;
-	*maker = ns->owner;
+	*owner = ns->owner;
 	return true;
 }
 

@@ -135,10 +135,10 @@ impl Entry {
         // INVARIANT: There are no protocols yet.
         let mut entry = Self::Protocols(KVec::new());
         if let Self::Protocols(protocols) = &mut entry {
-            for kind in T::KINDS {
+            for type_ in T::SOCK_TYPES {
                 let protocol = KBox::new(
                     Opaque::new(bindings::inet_protosw {
-                        type_: *kind,
+                        type_: *type_,
                         protocol,
                         prot: T::Proto::get().as_raw(),
                         ops: T::Proto::get().ops,

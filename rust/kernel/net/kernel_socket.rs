@@ -18,7 +18,7 @@ mod tally;
 mod tests;
 mod urgent;
 
-pub(super) use self::options::is_plain;
+pub(super) use self::options::is_safe_option;
 
 pub use self::{
     callbacks::Callbacks,
@@ -37,8 +37,8 @@ pub use self::{
     tally::Tally,
     urgent::{
         UrgentByte,
-        UrgentNews,
-        UrgentSeen, //
+        UrgentChange,
+        UrgentState, //
     }, //
 };
 
@@ -98,8 +98,8 @@ use core::{
 ///   and that has no file, but has a `struct sock`.
 /// - Its `sk_user_data`, if it has the flag `SK_USER_DATA_NOCOPY` and no other, points to an
 ///   `Installed` that this object owns.
-/// - `holds_place` is only set for a TCP socket, which then listens and counts one connection more
-///   than there are in its queue.
+/// - `reserves_backlog` is only set for a TCP socket, which then listens and counts one connection
+///   more than there are in its queue.
 /// - The callbacks of the socket are `RawCallbacks::OURS` if an `Installed` is set, and those of
 ///   its protocol otherwise, except that BPF may have put others in front of them.
 ///
@@ -128,8 +128,8 @@ pub struct KernelSocket<P: Protocol> {
     socket: NonNull<bindings::socket>,
     counted: Option<KBox<tally::Counted>>,
     owner: Option<Arc<Owner>>,
-    /// See [`KernelSocket::hold_place`].
-    holds_place: Atomic<bool>,
+    /// See [`KernelSocket::reserve_backlog`].
+    reserves_backlog: Atomic<bool>,
     protocol: PhantomData<P>,
 }
 
@@ -141,7 +141,7 @@ impl KernelSocket<Tcp> {
 
     /// Shuts down one or both directions.
     pub fn shutdown(&self, how: How) -> Result {
-        self.leave_place();
+        self.release_backlog();
         to_result(self.as_owner(|| {
             // SAFETY: The socket is valid by the type invariants.
             unsafe { bindings::kernel_sock_shutdown(self.as_raw(), how as u32) }
@@ -191,7 +191,7 @@ impl<P: Protocol> KernelSocket<P> {
             socket,
             counted: None,
             owner: None,
-            holds_place: Atomic::new(false),
+            reserves_backlog: Atomic::new(false),
             protocol: PhantomData,
         })
     }
@@ -209,7 +209,7 @@ impl<P: Protocol> KernelSocket<P> {
             socket,
             counted: None,
             owner: None,
-            holds_place: Atomic::new(false),
+            reserves_backlog: Atomic::new(false),
             protocol: PhantomData,
         }
     }
@@ -239,7 +239,7 @@ impl<P: Protocol> KernelSocket<P> {
 
     /// Resets the connection of a stream socket, or dissolves the association of a datagram socket.
     pub fn disconnect(&self) -> Result {
-        self.leave_place();
+        self.release_backlog();
         let mut addr: bindings::sockaddr = pin_init::zeroed();
 
         addr.sa_family = AF_UNSPEC;
@@ -323,9 +323,9 @@ impl<P: Protocol> KernelSocket<P> {
         i32::from(unsafe { (*self.sk().as_raw()).__sk_common.skc_family })
     }
 
-    /// Undoes `KernelSocket::hold_place`, if it is in effect.
-    fn leave_place(&self) {
-        if self.holds_place.xchg(false, Full) {
+    /// Undoes `KernelSocket::reserve_backlog`, if it is in effect.
+    fn release_backlog(&self) {
+        if self.reserves_backlog.xchg(false, Full) {
             // SAFETY: By the type invariants, the socket is a valid TCP socket that has counted one
             // connection more.
             //
@@ -348,9 +348,9 @@ impl<P: Protocol> KernelSocket<P> {
 impl<P: Protocol> Drop for KernelSocket<P> {
     fn drop(&mut self) {
         self.clear_callbacks();
-        self.leave_place();
+        self.release_backlog();
         // SAFETY: The callbacks were cleared above, and the socket is closed below.
-        unsafe { self.leave_counted() };
+        unsafe { self.move_tally_to_socket() };
         // SAFETY: By the type invariants, the socket is valid and ours.
         unsafe { bindings::sock_release(self.as_raw()) };
     }

@@ -114,7 +114,7 @@ impl MsgHdr {
     /// Returns `true` if the sender has provided its own completion notification (`msg_ubuf`), as
     /// io_uring does. If the data is copied, the sender is notified without our doing.
     #[inline]
-    pub fn has_notice(&self) -> bool {
+    pub fn has_ubuf(&self) -> bool {
         // SAFETY: The message is valid by the type invariants.
         unsafe { !(*self.as_raw()).msg_ubuf.is_null() }
     }

@@ -27,14 +27,14 @@ use core::{
 /// # Examples
 ///
 /// ```
-/// assert!(kernel::net::namespace::user_namespace_maker().is_none());
+/// assert!(kernel::net::namespace::user_namespace_owner().is_none());
 /// ```
-pub fn user_namespace_maker() -> Option<Kuid> {
-    let mut maker = bindings::kuid_t { val: 0 };
+pub fn user_namespace_owner() -> Option<Kuid> {
+    let mut owner = bindings::kuid_t { val: 0 };
 
     // SAFETY: The pointer is valid for writes. The user namespaces of the current task live as long
     // as its credentials, which no other task changes.
-    unsafe { bindings::current_ns_maker(&raw mut maker) }.then(|| Kuid::from_raw(maker))
+    unsafe { bindings::current_userns_owner(&raw mut owner) }.then(|| Kuid::from_raw(owner))
 }
 
 /// A network namespace.

@@ -32,36 +32,37 @@ use crate::{
 
 use core::marker::PhantomData;
 
-/// A type with a static [`Place`] for its per-namespace data.
+/// A type with a static [`Storage`] for its per-namespace data.
 ///
 /// # Safety
 ///
-/// `get` must always return the same place.
-pub unsafe trait StaticPlace: Sized + 'static {
-    /// Returns the place.
-    fn get() -> &'static Place<Self>;
+/// `get` must always return the same object.
+pub unsafe trait StaticStorage: Sized + 'static {
+    /// Returns the storage.
+    fn get() -> &'static Storage<Self>;
 }
 
-/// Defines the static [`Place`] of a type that implements [`PerNet`].
+/// Defines the static [`Storage`] of a type that implements [`PerNet`].
 ///
-/// [`Place`]: crate::net::pernet::Place
+/// [`Storage`]: crate::net::pernet::Storage
 /// [`PerNet`]: crate::net::pernet::PerNet
 #[macro_export]
-macro_rules! pernet_place {
+macro_rules! pernet_storage {
     ($type:ty) => {
-        // SAFETY: `get` returns the only `PLACE`.
-        unsafe impl $crate::net::pernet::StaticPlace for $type {
-            fn get() -> &'static $crate::net::pernet::Place<Self> {
-                static PLACE: $crate::net::pernet::Place<$type> = $crate::net::pernet::Place::new();
-                &PLACE
+        // SAFETY: `get` returns the only `STORAGE`.
+        unsafe impl $crate::net::pernet::StaticStorage for $type {
+            fn get() -> &'static $crate::net::pernet::Storage<Self> {
+                static STORAGE: $crate::net::pernet::Storage<$type> =
+                    $crate::net::pernet::Storage::new();
+                &STORAGE
             }
         }
     };
 }
 
-/// Data that a module keeps for each network namespace. The type's [`Place`] is defined by
-/// [`pernet_place!`](crate::pernet_place).
-pub trait PerNet: StaticPlace + Send + Sync {
+/// Data that a module keeps for each network namespace. The type's [`Storage`] is defined by
+/// [`pernet_storage!`](crate::pernet_storage).
+pub trait PerNet: StaticStorage + Send + Sync {
     /// Creates the data for a namespace. Called for each existing namespace on registration, and
     /// for each new namespace, whose creation fails if this fails.
     ///
@@ -98,13 +99,13 @@ struct NetData<T> {
     data: KBox<T>,
 }
 
-/// The place of each namespace's `T`, for a `static`.
+/// Storage for each namespace's `T`, for a `static`.
 ///
 /// # Invariants
 ///
 /// While `registered` is set, and for an RCU grace period afterwards, `ops` is registered, and the
 /// generic data `id` of each namespace is a pointer to its [`NetData<T>`] or null.
-pub struct Place<T> {
+pub struct Storage<T> {
     id: Opaque<c_uint>,
     ops: Opaque<bindings::pernet_operations>,
     taken: Atomic<bool>,
@@ -114,10 +115,10 @@ pub struct Place<T> {
 
 // SAFETY: The atomics order the changes to the other fields, and only the thread that has set
 // `taken` changes them. Any thread may have a reference to a `T`, and drop a `T`.
-unsafe impl<T: Send + Sync> Sync for Place<T> {}
+unsafe impl<T: Send + Sync> Sync for Storage<T> {}
 
-impl<T> Place<T> {
-    /// Creates an unregistered place.
+impl<T> Storage<T> {
+    /// Creates unregistered storage.
     pub const fn new() -> Self {
         // INVARIANT: Nothing is registered.
         Self {
@@ -130,7 +131,7 @@ impl<T> Place<T> {
     }
 }
 
-impl<T: PerNet> Place<T> {
+impl<T: PerNet> Storage<T> {
     /// Calls `f` with the data of a namespace. Returns [`None`] if there is none or it is not
     /// registered.
     ///
@@ -196,7 +197,7 @@ impl<T: PerNet> Place<T> {
     }
 }
 
-impl<T> Default for Place<T> {
+impl<T> Default for Storage<T> {
     fn default() -> Self {
         Self::new()
     }
@@ -206,7 +207,7 @@ impl<T> Default for Place<T> {
 ///
 /// # Invariants
 ///
-/// The place of `T` is registered by this object.
+/// The storage of `T` is registered by this object.
 pub struct Registration<T: PerNet>(PhantomData<fn() -> T>);
 
 impl<T: PerNet> Registration<T> {
@@ -216,42 +217,42 @@ impl<T: PerNet> Registration<T> {
     ///
     /// Returns `EBUSY` if `T` is registered already.
     pub fn new() -> Result<Self> {
-        let place = T::get();
+        let storage = T::get();
 
-        if place.taken.cmpxchg(false, true, Full).is_err() {
+        if storage.taken.cmpxchg(false, true, Full).is_err() {
             return Err(EBUSY);
         }
         let ops = bindings::pernet_operations {
-            init: Some(Place::<T>::init),
-            exit: Some(Place::<T>::exit),
-            id: place.id.get(),
+            init: Some(Storage::<T>::init),
+            exit: Some(Storage::<T>::exit),
+            id: storage.id.get(),
             size: size_of::<*mut NetData<T>>(),
             ..pin_init::zeroed()
         };
-        // SAFETY: We have set `taken`, so no other thread changes the fields of the place. `ops`
+        // SAFETY: We have set `taken`, so no other thread changes the fields of the storage. `ops`
         // and `id` are in a static, and are unregistered before the module's code goes away.
         let result = to_result(unsafe {
-            place.ops.get().write(ops);
-            bindings::register_pernet_subsys(place.ops.get())
+            storage.ops.get().write(ops);
+            bindings::register_pernet_subsys(storage.ops.get())
         });
         if let Err(err) = result {
-            place.taken.store(false, Release);
+            storage.taken.store(false, Release);
             return Err(err);
         }
-        // INVARIANT: The place was registered just above.
-        place.registered.store(true, Release);
+        // INVARIANT: The storage was registered just above.
+        storage.registered.store(true, Release);
         Ok(Self(PhantomData))
     }
 }
 
 impl<T: PerNet> Drop for Registration<T> {
     fn drop(&mut self) {
-        let place = T::get();
+        let storage = T::get();
 
-        place.registered.store(false, Release);
+        storage.registered.store(false, Release);
         rcu::synchronize_rcu();
-        // SAFETY: By the type invariants, this object has registered the place.
-        unsafe { bindings::unregister_pernet_subsys(place.ops.get()) };
-        place.taken.store(false, Release);
+        // SAFETY: By the type invariants, this object has registered the storage.
+        unsafe { bindings::unregister_pernet_subsys(storage.ops.get()) };
+        storage.taken.store(false, Release);
     }
 }

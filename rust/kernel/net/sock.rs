@@ -18,8 +18,8 @@ mod wait;
 mod wake;
 
 pub use self::errors::{
-    CopyNotice,
-    NetworkError, //
+    NetworkError,
+    ZerocopyNotification, //
 };
 pub use self::lock::SockGuard;
 pub use self::wait::{
@@ -189,7 +189,7 @@ impl Sock {
     /// instead of the thread's.
     ///
     /// [`GFP_KERNEL_ACCOUNT`]: crate::alloc::flags::GFP_KERNEL_ACCOUNT
-    pub fn charged<R>(&self, f: impl FnOnce() -> R) -> R {
+    pub fn with_memcg<R>(&self, f: impl FnOnce() -> R) -> R {
         // SAFETY: The socket is valid by the type invariants, and holds a reference to its memory
         // cgroup, if any, until it is freed. The socket is borrowed until after `f` has returned.
         let old = unsafe { bindings::sock_enter_memcg(self.as_raw()) };
@@ -258,7 +258,7 @@ impl Sock {
     /// Does not wake waiters: see [`Sock::error_report`].
     #[inline]
     pub fn set_error(&self, err: Error) {
-        // NO-OVERFLOW: An `Error` is between `-MAX_ERRNO` and -1.
+        // OVERFLOW: An `Error` is between `-MAX_ERRNO` and -1.
         self.raw_error().store(-err.to_errno(), Release);
     }
 

@@ -11,7 +11,7 @@ use crate::{
     error::to_result,
     net::{
         addr::SockAddrBuf,
-        kernel_socket::is_plain,
+        kernel_socket::is_safe_option,
         sockopt::{
             OptionIn,
             SOL_SOCKET, //
@@ -107,7 +107,7 @@ impl Socket {
 
     /// Returns the type of the socket, for example [`SOCK_STREAM`].
     #[inline]
-    pub fn kind(&self) -> i32 {
+    pub fn sock_type(&self) -> i32 {
         // SAFETY: The socket is valid by the type invariants. Its type was set before the socket
         // became visible to anyone else, and never changes.
         i32::from(unsafe { (*self.as_raw()).type_ })
@@ -167,8 +167,8 @@ impl Socket {
     ///
     /// The errors of setsockopt(2). `ENOPROTOOPT` also for options that have to be set by a
     /// program. `EINVAL` if the socket is still being created.
-    pub fn set_plain_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
-        if !is_plain(level, name) {
+    pub fn set_safe_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
+        if !is_safe_option(level, name) {
             return Err(ENOPROTOOPT);
         }
         // SAFETY: The socket is valid by the type invariants.

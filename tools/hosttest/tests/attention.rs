@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Answers that nobody waits for and those that somebody does, under every interleaving and every
+//! Responses that nobody waits for and those that somebody does, under every interleaving and every
 //! reordering that the memory model allows.
 //!
 //! A program sends requests. A backend answers them, and notifies if it was asked to. A handler takes
@@ -26,7 +26,7 @@ use loom::{
     thread,
 };
 use xensock_hosttest::proto::attention::{
-    Answers,
+    Responses,
     Attention, //
 };
 
@@ -92,7 +92,7 @@ impl Ring {
 
     fn note(&mut self) {
         let mut attention = std::mem::take(&mut self.attention);
-        attention.note(self.ahead(), self);
+        attention.set_awaited(self.ahead(), self);
         self.attention = attention;
     }
 
@@ -115,22 +115,22 @@ impl Ring {
     }
 }
 
-impl Answers for Ring {
+impl Responses for Ring {
     type Error = ();
 
-    fn expect_after(&mut self, skip: u32) {
+    fn request_event_after(&mut self, skip: u32) {
         let event = self.rsp_cons + skip + 1;
         self.page.rsp_event.store(event, Ordering::Relaxed);
         self.page.full_barrier();
     }
 
-    fn expect_none(&mut self) {
+    fn request_no_event(&mut self) {
         let cons = self.rsp_cons;
         self.page.rsp_event.store(cons, Ordering::Relaxed);
     }
 
     fn final_check_after(&mut self, skip: u32) -> Result<bool, ()> {
-        self.expect_after(skip);
+        self.request_event_after(skip);
         Ok(self.page.rsp_prod.load(Ordering::Relaxed) != self.rsp_cons)
     }
 }

@@ -16,10 +16,10 @@ use proptest::prelude::*;
 use xensock_hosttest::proto::{
     addr::BadAddr,
     control::{
-        asked,
-        heard,
-        said,
-        tell, //
+        info_from_program,
+        info_from_linux,
+        put_for_linux,
+        put_for_program, //
     },
     errno,
     info::{
@@ -60,13 +60,13 @@ fn pktinfo6(ip: Ipv6Addr, interface: u32) -> Vec<u8> {
 
 /// What a program asks for by some messages.
 fn ask(messages: &[Owned], to: SocketAddr) -> Result<Info, i32> {
-    asked(messages.iter().map(|(l, k, d)| (*l, *k, &d[..])), &to)
+    info_from_program(messages.iter().map(|(l, k, d)| (*l, *k, &d[..])), &to)
 }
 
 /// What a program is told that has set some options.
 fn told(info: &Info, from: SocketAddr, options: &[(u32, u32)]) -> Vec<Owned> {
     let mut told = Vec::new();
-    tell(
+    put_for_program(
         info,
         &from,
         |level, name| options.contains(&(level, name)),
@@ -288,7 +288,7 @@ proptest! {
             }
         }
         for is_ipv6 in [false, true] {
-            let _ = heard(message.iter().map(|(l, k, d)| (*l, *k, &d[..])), is_ipv6);
+            let _ = info_from_linux(message.iter().map(|(l, k, d)| (*l, *k, &d[..])), is_ipv6);
         }
     }
 
@@ -300,7 +300,7 @@ proptest! {
             || ip.is_multicast() && matches!(ip.octets()[1] & 0xf, 1 | 2);
         let local = Some(SocketAddr::V6(SocketAddrV6::new(ip, 0, 0, scope)));
         let mut interface = None;
-        said::<()>(&Info { local, ..Info::default() }, true, |(_, _, data)| {
+        put_for_linux::<()>(&Info { local, ..Info::default() }, true, |(_, _, data)| {
             interface = data.get(16..20).map(|n| u32::from_ne_bytes(n.try_into().unwrap()));
             Ok(())
         })
@@ -321,7 +321,7 @@ proptest! {
         ];
         let info = ask(&messages, to).unwrap();
         let mut heard_of = Vec::new();
-        said::<()>(&info, is_ipv6, |(l, k, d)| {
+        put_for_linux::<()>(&info, is_ipv6, |(l, k, d)| {
             heard_of.push((l, k, d.to_vec()));
             Ok(())
         })
@@ -329,7 +329,7 @@ proptest! {
         let again = ask(&heard_of, to).unwrap();
         prop_assert_eq!(again, info);
 
-        let arrival = heard(messages.iter().map(|(l, k, d)| (*l, *k, &d[..])), is_ipv6);
+        let arrival = info_from_linux(messages.iter().map(|(l, k, d)| (*l, *k, &d[..])), is_ipv6);
         let told = told(&arrival, to, &[(0, 13), (0, 12), (0, 8)]);
         prop_assert_eq!(told, [
             (0, 8, pktinfo(ip, ip)),

@@ -10,8 +10,8 @@
 //! once, or one who does not see what was moved before, fail an assertion. Tests that must fail show
 //! that the model would notice.
 
-#[path = "common/own.rs"]
-mod own;
+#[path = "common/private_word.rs"]
+mod private_word;
 
 use std::sync::{
     atomic::{
@@ -33,7 +33,7 @@ use loom::{
     },
     thread,
 };
-use own::Word;
+use private_word::Word;
 use xensock_hosttest::proto::{
     indexes,
     mover::{
@@ -43,7 +43,7 @@ use xensock_hosttest::proto::{
     stream::{
         Consumer,
         Producer,
-        Words, //
+        SharedWords, //
     },
     Feature,
     Features, //
@@ -265,7 +265,7 @@ impl<W: TurnWord> Conn<W> {
     }
 }
 
-impl<W> Words for Conn<W>
+impl<W> SharedWords for Conn<W>
 where
     W: TurnWord,
 {

@@ -413,7 +413,7 @@ fn in_words(kind: Kind) -> String {
         } if or == min => format!("number from {min}"),
         Kind::Int { min, max, or } if or == min => format!("number {min} to {max}"),
         Kind::Int { min, max, or } => format!("number {min} to {max}, or {or}"),
-        Kind::Judged => "number that Linux takes".into(),
+        Kind::AnyInt => "number that Linux takes".into(),
         Kind::Name => "name".into(),
         Kind::Struct(max) => format!("structure, at most {max}"),
         Kind::Group => "group".into(),

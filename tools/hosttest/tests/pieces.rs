@@ -33,7 +33,7 @@ fn read(option: &SockOpt, room: usize, answer: impl Fn(u32) -> Piece) -> Option<
 /// The most that a value of this kind can have.
 fn max_len(option: &SockOpt) -> usize {
     match option.kind {
-        Kind::Flag | Kind::Int { .. } | Kind::Judged => 4,
+        Kind::Flag | Kind::Int { .. } | Kind::AnyInt => 4,
         Kind::Name => 16,
         Kind::Struct(max) => max as usize,
         Kind::Group => 0,

@@ -14,7 +14,7 @@ use std::net::{
 use common::address;
 use proptest::prelude::*;
 use xensock_hosttest::proto::{
-    control::reported,
+    control::report_from_linux,
     errno,
     info::LEN,
     report::{
@@ -93,11 +93,11 @@ fn as_linux_says_it() {
 
     let v4 = [&2u16.to_ne_bytes()[..], &[0, 0, 192, 0, 2, 7], &[0; 8]].concat();
     let message = said(2, &v4);
-    let report = reported((SOL_IP, IP_RECVERR, &message), false).unwrap();
+    let report = report_from_linux((SOL_IP, IP_RECVERR, &message), false).unwrap();
     let offender = Some(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 7), 0)));
     assert_eq!(report, Report { offender, ..REFUSED });
-    assert_eq!(reported((SOL_IP, IP_RECVERR, &message), true), None);
-    assert_eq!(reported((SOL_IP, 12, &message), false), None);
+    assert_eq!(report_from_linux((SOL_IP, IP_RECVERR, &message), true), None);
+    assert_eq!(report_from_linux((SOL_IP, 12, &message), false), None);
 
     let ip = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
     let v6 = [
@@ -107,19 +107,19 @@ fn as_linux_says_it() {
         &7u32.to_ne_bytes(),
     ]
     .concat();
-    let report = reported((SOL_IPV6, IPV6_RECVERR, &said(3, &v6)), true).unwrap();
+    let report = report_from_linux((SOL_IPV6, IPV6_RECVERR, &said(3, &v6)), true).unwrap();
     assert_eq!(report.origin, Origin::Icmp6);
     let offender = SocketAddr::V6(SocketAddrV6::new(ip, 0, 0, 7));
     assert_eq!(report.offender, Some(offender));
 
     // Nobody has said it, or somebody whose address is cut off.
     for offender in [&[][..], &[0; 16], &v4[..7]] {
-        let report = reported((SOL_IP, IP_RECVERR, &said(1, offender)), false).unwrap();
+        let report = report_from_linux((SOL_IP, IP_RECVERR, &said(1, offender)), false).unwrap();
         assert_eq!((report.origin, report.offender), (Origin::Local, None));
     }
     // What was sent without being copied, and no error at all.
-    assert_eq!(reported((SOL_IP, IP_RECVERR, &said(5, &v4)), false), None);
-    assert_eq!(reported((SOL_IP, IP_RECVERR, &message[..15]), false), None);
+    assert_eq!(report_from_linux((SOL_IP, IP_RECVERR, &said(5, &v4)), false), None);
+    assert_eq!(report_from_linux((SOL_IP, IP_RECVERR, &message[..15]), false), None);
 }
 
 proptest! {

@@ -19,9 +19,9 @@ use xensock_hosttest::proto::{
     },
     stream::{
         Consumer,
-        Own,
+        PrivateWord,
         Producer,
-        Words, //
+        SharedWords, //
     },
     Feature,
     Features, //
@@ -32,7 +32,7 @@ const BASE: u32 = 8;
 /// A word of an end's own.
 struct Word(Cell<u32>);
 
-impl Own for Word {
+impl PrivateWord for Word {
     fn new(value: u32) -> Self {
         Self(Cell::new(value))
     }
@@ -66,7 +66,7 @@ impl Page {
     }
 }
 
-impl Words for Page {
+impl SharedWords for Page {
     fn load_acquire(&self, offset: usize) -> u32 {
         self.load(offset)
     }

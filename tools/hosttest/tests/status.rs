@@ -35,7 +35,7 @@ use xensock_hosttest::proto::{
         self,
         Outcome, //
     },
-    stream::Words,
+    stream::SharedWords,
     Dialect, //
 };
 
@@ -53,10 +53,10 @@ impl<T> Page<T> {
     }
 }
 
-/// Implements [`Words`] over the atomics of a crate.
+/// Implements [`SharedWords`] over the atomics of a crate.
 macro_rules! words {
     ($atomic:ty, $ordering:ty) => {
-        impl Words for Page<$atomic> {
+        impl SharedWords for Page<$atomic> {
             fn load_acquire(&self, offset: usize) -> u32 {
                 self.word(offset).load(<$ordering>::Acquire)
             }

@@ -7,8 +7,8 @@
 //! loom reports. Tests that must fail show that the model would notice: without the barriers, and
 //! where one of several who wait does not tell the others.
 
-#[path = "common/own.rs"]
-mod own;
+#[path = "common/private_word.rs"]
+mod private_word;
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use loom::{
     },
     thread,
 };
-use own::Word;
+use private_word::Word;
 use xensock_hosttest::proto::{
     errno::{
         Ending,
@@ -40,9 +40,9 @@ use xensock_hosttest::proto::{
     },
     stream::{
         Consumer,
-        Own,
+        PrivateWord,
         Producer,
-        Words, //
+        SharedWords, //
     },
     Feature,
     Features, //
@@ -109,7 +109,7 @@ impl Run {
 /// A word of an end's own which only one thread uses, so that the model need not look at it.
 struct Plain(std::sync::atomic::AtomicU32);
 
-impl Own for Plain {
+impl PrivateWord for Plain {
     fn new(value: u32) -> Self {
         Self(value.into())
     }
@@ -145,7 +145,7 @@ struct Shared<W = Plain> {
     consumer: Consumer<W>,
 }
 
-impl<W: Own> Shared<W> {
+impl<W: PrivateWord> Shared<W> {
     fn new(run: Run) -> Arc<Self> {
         let first = run.start.wrapping_add(indexes::FIRST_PROD_EVENT);
         let none = run.start.wrapping_add(indexes::FIRST_CONS_EVENT);
@@ -188,7 +188,7 @@ impl<W: Own> Shared<W> {
     }
 }
 
-impl<W: Own> Words for Shared<W> {
+impl<W: PrivateWord> SharedWords for Shared<W> {
     fn load_acquire(&self, offset: usize) -> u32 {
         self.word(offset).load(Ordering::Acquire)
     }

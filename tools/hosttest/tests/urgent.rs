@@ -10,7 +10,7 @@ use xensock_hosttest::proto::{
         IN_URGENT_INDEX,
         OUT_URGENT_END, //
     },
-    stream::Words,
+    stream::SharedWords,
     urgent::{
         mark_end,
         Notice,
@@ -41,7 +41,7 @@ impl Page {
     }
 }
 
-impl Words for Page {
+impl SharedWords for Page {
     fn load_acquire(&self, offset: usize) -> u32 {
         self.get(offset)
     }
@@ -103,9 +103,9 @@ fn a_reader_stops_at_the_mark_and_leaves_it_out() {
     for start in [0, u32::MAX - 2] {
         let mut reader = UrgentIn::default();
         let mark = start.wrapping_add(3);
-        let news = reader.hear(notice(mark, b'D'), start, 7, false);
+        let news = reader.update(notice(mark, b'D'), start, 7, false);
         assert!(news.announced && news.arrived);
-        assert_eq!(reader.hear(notice(mark, b'D'), start, 7, false), Default::default());
+        assert_eq!(reader.update(notice(mark, b'D'), start, 7, false), Default::default());
 
         assert_eq!(reader.step(start, 7, false), Step::Read(3));
         assert_eq!(reader.step(start, 2, false), Step::Read(2));
@@ -123,7 +123,7 @@ fn a_reader_stops_at_the_mark_and_leaves_it_out() {
         assert_eq!(reader.step(behind, 3, false), Step::Read(3));
         // The words stay in the page, for as long as it takes.
         for next in [behind, behind.wrapping_add(1 << 31), mark.wrapping_sub(9)] {
-            assert_eq!(reader.hear(notice(mark, b'D'), next, 7, false), Default::default());
+            assert_eq!(reader.update(notice(mark, b'D'), next, 7, false), Default::default());
             assert_eq!(reader.step(next, 7, false), Step::Read(7));
         }
     }
@@ -132,14 +132,14 @@ fn a_reader_stops_at_the_mark_and_leaves_it_out() {
 #[test]
 fn a_byte_is_announced_before_it_comes() {
     let mut reader = UrgentIn::default();
-    let news = reader.hear(notice(100, None), 0, 0, false);
+    let news = reader.update(notice(100, None), 0, 0, false);
     assert!(news.announced && !news.arrived);
     assert_eq!(reader.value(), Some(UrgentValue::Awaited));
-    let news = reader.hear(notice(100, b'x'), 0, 50, false);
+    let news = reader.update(notice(100, b'x'), 0, 50, false);
     assert!(!news.announced && news.arrived);
     reader.take();
     assert_eq!(reader.value(), Some(UrgentValue::Taken));
-    assert_eq!(reader.hear(notice(100, b'x'), 0, 50, false), Default::default());
+    assert_eq!(reader.update(notice(100, b'x'), 0, 50, false), Default::default());
     // It is left out all the same.
     assert_eq!(reader.step(100, 1, false), Step::Skip);
 }
@@ -147,13 +147,13 @@ fn a_byte_is_announced_before_it_comes() {
 #[test]
 fn a_later_one_takes_the_place() {
     let mut reader = UrgentIn::default();
-    reader.hear(notice(5, b'a'), 0, 6, false);
-    assert!(reader.hear(notice(8, b'b'), 0, 9, false).announced);
+    reader.update(notice(5, b'a'), 0, 6, false);
+    assert!(reader.update(notice(8, b'b'), 0, 9, false).announced);
     assert_eq!(reader.value(), Some(UrgentValue::Arrived(b'b')));
     assert_eq!(reader.step(0, 9, false), Step::Read(8));
     // Not one that was before it, nor one that was read.
-    assert_eq!(reader.hear(notice(6, b'c'), 0, 9, false), Default::default());
-    assert_eq!(reader.hear(notice(2, b'c'), 3, 9, false), Default::default());
+    assert_eq!(reader.update(notice(6, b'c'), 0, 9, false), Default::default());
+    assert_eq!(reader.update(notice(2, b'c'), 3, 9, false), Default::default());
     assert_eq!(reader.value(), Some(UrgentValue::Arrived(b'b')));
 }
 
@@ -166,8 +166,8 @@ fn one_that_was_next_vanishes() {
         (false, 0, Step::Read(1)),
     ] {
         let mut reader = UrgentIn::default();
-        reader.hear(notice(0, b'a'), 0, 1, is_inline);
-        reader.hear(notice(1, b'b'), 0, ready, is_inline);
+        reader.update(notice(0, b'a'), 0, 1, is_inline);
+        reader.update(notice(1, b'b'), 0, ready, is_inline);
         assert_eq!(reader.step(0, 2, is_inline), step, "{is_inline} {ready}");
         reader.pass(1);
         assert!(reader.is_at_mark(1));

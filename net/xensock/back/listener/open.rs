@@ -41,8 +41,8 @@ impl Open {
 
     /// Keeps TCP from taking in another connection if only one may wait at all and this one waits
     /// with the guest.
-    pub(super) fn hold_place(&self, quirks: &dyn Quirks) {
+    pub(super) fn reserve_backlog(&self, quirks: &dyn Quirks) {
         let is_full = self.backlog == 0 && self.has_handed_over && quirks.accepts_ahead();
-        self.socket.tcp().hold_place(is_full);
+        self.socket.tcp().reserve_backlog(is_full);
     }
 }

@@ -168,7 +168,7 @@ impl<P: Carried> GuestSocket<P> {
             return Ok(value);
         }
         let room = match option.kind {
-            Kind::Flag | Kind::Int { .. } | Kind::Judged => INT_LEN,
+            Kind::Flag | Kind::Int { .. } | Kind::AnyInt => INT_LEN,
             Kind::Name => NAME_LEN,
             Kind::Group => return Err(ENOPROTOOPT),
             Kind::Struct(max) => max as usize,

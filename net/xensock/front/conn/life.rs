@@ -122,7 +122,7 @@ impl Conn {
                 }
                 this.let_grow();
                 this.trace_connect(Ok(()));
-                this.note_names(&state.sk);
+                this.set_names(&state.sk);
                 state.phase = Phase::Open { has_failed: false };
                 state.sk.set_state(TcpState::Established);
                 state.sk.state_changed();
@@ -198,7 +198,7 @@ impl Conn {
         }
         state.phase = Phase::Open { has_failed: false };
         let listener = core::mem::replace(&mut state.sk, sk.into());
-        self.note_names(sk);
+        self.set_names(sk);
         sk.set_state(TcpState::Established);
         // An earlier reset is reported to the socket that accepts the connection.
         self.tell(&mut state);

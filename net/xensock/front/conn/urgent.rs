@@ -29,7 +29,7 @@ impl Conn {
         };
         let (next, ready) = (self.ring.consumed(), self.ring.peek_readable());
         let is_inline = sk.is_flag(SockFlag::UrgInline);
-        let news = self.urgent.lock().hear(notice, next, ready, is_inline);
+        let news = self.urgent.lock().update(notice, next, ready, is_inline);
         if news.announced {
             sk.send_sigurg();
         }

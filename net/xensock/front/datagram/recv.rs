@@ -126,7 +126,7 @@ impl Datagram {
                     let value = settings.find(level, name);
                     value.is_some_and(|value| value.to_int() != Some(0))
                 };
-                control::tell(&info, &from, is_set, |(level, kind, data)| {
+                control::put_for_program(&info, &from, is_set, |(level, kind, data)| {
                     // If there is no room, the flags say so. UDP does not report a fault either.
                     let _ = msg.put_control(level, kind, data);
                 });

@@ -100,7 +100,7 @@ impl Datagram {
         if msg.wants_control() {
             sk.check_controls(msg)?;
             let messages = msg.controls().flatten().map(|c| (c.level, c.kind, c.data));
-            let asked = control::asked(messages, &target.addr).map_err(wire_error)?;
+            let asked = control::info_from_program(messages, &target.addr).map_err(wire_error)?;
             info = Some(asked).filter(|asked| *asked != Info::default());
         }
         Ok(Corked::new(target, info))

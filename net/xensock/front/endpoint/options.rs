@@ -313,7 +313,7 @@ impl Endpoint {
     fn may_wait(&self, option: &SockOpt) -> bool {
         let is_unused =
             matches!(self.inner.lock().state, EndpointState::Idle(None)) && !option.is_group();
-        let is_certain = !matches!(option.kind, Kind::Name | Kind::Judged);
+        let is_certain = !matches!(option.kind, Kind::Name | Kind::AnyInt);
         is_unused
             && self.domain.is_some()
             && Devices::find(|link| !is_certain || !link.quirks().has_options()).is_none()
@@ -323,7 +323,7 @@ impl Endpoint {
     /// option is not refused, and does not affect bytes sent meanwhile.
     fn may_go_unheard(&self, option: &SockOpt) -> bool {
         let has_options = |conn: &Arc<Conn>| conn.remote.link.quirks().has_options();
-        option.is_timeless() && self.conn().as_ref().is_some_and(has_options)
+        option.is_order_independent() && self.conn().as_ref().is_some_and(has_options)
     }
 
     /// Sets an option of a connection without waiting for the response. If many responses were not

@@ -37,7 +37,7 @@ pub(crate) trait AddressFamily:
     /// The number of the protocol in the family.
     const PROTOCOL: Option<u16> = None;
     /// The socket types under the protocol number.
-    const KINDS: &'static [u16] = &[];
+    const SOCK_TYPES: &'static [u16] = &[];
     /// The family of the sockets' addresses. `None` for AF_XENSOCK, whose sockets can have either.
     const DOMAIN: Option<Domain>;
     /// The structure at the beginning of a socket.
@@ -45,7 +45,7 @@ pub(crate) trait AddressFamily:
 }
 
 /// The socket types of IPv4 and IPv6.
-const KINDS: &[u16] = &[SOCK_STREAM as u16, SOCK_DGRAM as u16];
+const SOCK_TYPES: &[u16] = &[SOCK_STREAM as u16, SOCK_DGRAM as u16];
 
 /// AF_XENSOCK.
 pub(crate) struct AfXenSock;
@@ -65,7 +65,7 @@ pub(crate) struct Inet;
 impl AddressFamily for Inet {
     const FAMILY: i32 = AF_INET as i32;
     const PROTOCOL: Option<u16> = Some(IPPROTO_XENSOCK);
-    const KINDS: &'static [u16] = KINDS;
+    const SOCK_TYPES: &'static [u16] = SOCK_TYPES;
     const DOMAIN: Option<Domain> = Some(Domain::Inet);
     type Head = InetSock;
 }
@@ -78,7 +78,7 @@ pub(crate) struct Inet6;
 impl AddressFamily for Inet6 {
     const FAMILY: i32 = AF_INET6 as i32;
     const PROTOCOL: Option<u16> = Some(IPPROTO_XENSOCK);
-    const KINDS: &'static [u16] = KINDS;
+    const SOCK_TYPES: &'static [u16] = SOCK_TYPES;
     const DOMAIN: Option<Domain> = Some(Domain::Inet6);
     type Head = Inet6Sock;
 }

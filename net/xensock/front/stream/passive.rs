@@ -85,7 +85,7 @@ impl Stream {
                     give_back(remote);
                     return Err(error);
                 }
-                sk.note_names(&local, &any(remote.domain));
+                sk.set_names(&local, &any(remote.domain));
                 {
                     let mut inner = self.endpoint.inner.lock();
                     (inner.local, inner.device) = (Some(addr), Some(remote.link.name));

@@ -94,7 +94,7 @@ pub fn group(level: u32, value: &[u8]) -> Option<IpAddr> {
 
 /// Frontend: returns the name and value to send for an option that a program sets at a level.
 /// [`None`] if the option does not concern a group. The interface is left out, see above.
-pub(super) fn said(level: u32, name: u32, given: &[u8]) -> Option<Result<(u32, Value), i32>> {
+pub(super) fn encode(level: u32, name: u32, given: &[u8]) -> Option<Result<(u32, Value), i32>> {
     let value = match (level, name) {
         (SOL_IP, IP_ADD_MEMBERSHIP | IP_DROP_MEMBERSHIP) => {
             given.first_chunk::<8>().and_then(|mreq| v4(mreq))
@@ -105,15 +105,15 @@ pub(super) fn said(level: u32, name: u32, given: &[u8]) -> Option<Result<(u32, V
                 v6(address, interface.try_into().ok()?)
             })
         }
-        (SOL_IP | SOL_IPV6, MCAST_JOIN_GROUP | MCAST_LEAVE_GROUP) => any(level, given),
+        (SOL_IP | SOL_IPV6, MCAST_JOIN_GROUP | MCAST_LEAVE_GROUP) => group_req(level, given),
         _ => return None,
     };
-    let name = plain(level, name);
+    let name = carried_name(level, name);
     Some(value.map(|value| (name, value)).ok_or(errno::EINVAL))
 }
 
 /// Returns the name of the carried option that stands for an option of programs, at a level.
-pub(super) const fn plain(level: u32, name: u32) -> u32 {
+pub(super) const fn carried_name(level: u32, name: u32) -> u32 {
     match (level, name) {
         (SOL_IP, MCAST_JOIN_GROUP) => IP_ADD_MEMBERSHIP,
         (SOL_IP, MCAST_LEAVE_GROUP) => IP_DROP_MEMBERSHIP,
@@ -143,7 +143,7 @@ fn v6(address: &[u8; 16], interface: [u8; 4]) -> Option<Value> {
 
 /// Makes the value of the group in a `struct group_req`, whose address must have the family of the
 /// level.
-fn any(level: u32, given: &[u8]) -> Option<Value> {
+fn group_req(level: u32, given: &[u8]) -> Option<Value> {
     const AF_INET: u16 = 2;
     const AF_INET6: u16 = 10;
 

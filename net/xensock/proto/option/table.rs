@@ -61,7 +61,7 @@ options! {
     IP_DROP_MEMBERSHIP = SOL_IP 36, Set, Kind::Group;
     IP_MULTICAST_ALL = SOL_IP 49, Own, range(0, 1);
     IP_UNICAST_IF = SOL_IP 50, Fixed, ANY;
-    IP_LOCAL_PORT_RANGE = SOL_IP 51, Both, Kind::Judged;
+    IP_LOCAL_PORT_RANGE = SOL_IP 51, Both, Kind::AnyInt;
     IP_PROTOCOL = SOL_IP 52, Get, ANY;
     TCP_NODELAY = SOL_TCP 1, Both, Kind::Flag;
     TCP_MAXSEG = SOL_TCP 2, Both, range_or(88, 32767, 0);
@@ -94,8 +94,8 @@ options! {
     TCP_TX_DELAY = SOL_TCP 37, Fixed, ANY;
     TCP_IS_MPTCP = SOL_TCP 43, Fixed, Kind::Flag;
     TCP_RTO_MAX_MS = SOL_TCP 44, Both, range(1000, 120000);
-    TCP_RTO_MIN_US = SOL_TCP 45, Both, Kind::Judged;
-    TCP_DELACK_MAX_US = SOL_TCP 46, Both, Kind::Judged;
+    TCP_RTO_MIN_US = SOL_TCP 45, Both, Kind::AnyInt;
+    TCP_DELACK_MAX_US = SOL_TCP 46, Both, Kind::AnyInt;
     UDP_CORK = SOL_UDP 1, Own, Kind::Flag;
     UDP_ENCAP = SOL_UDP 100, Fixed, ANY;
     UDP_NO_CHECK6_TX = SOL_UDP 101, Set, Kind::Flag;
@@ -140,7 +140,7 @@ options! {
     IPV6_RECVTCLASS = SOL_IPV6 66, Both, Kind::Flag;
     IPV6_TCLASS = SOL_IPV6 67, Both, range(-1, 255);
     IPV6_AUTOFLOWLABEL = SOL_IPV6 70, Both, Kind::Flag;
-    IPV6_ADDR_PREFERENCES = SOL_IPV6 72, Both, Kind::Judged;
+    IPV6_ADDR_PREFERENCES = SOL_IPV6 72, Both, Kind::AnyInt;
     IPV6_MINHOPCOUNT = SOL_IPV6 73, Both, range(0, 255);
     IPV6_RECVORIGDSTADDR = SOL_IPV6 74, Both, Kind::Flag;
     IPV6_TRANSPARENT = SOL_IPV6 75, Fixed, Kind::Flag;

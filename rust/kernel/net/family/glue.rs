@@ -146,7 +146,10 @@ impl<T: Ops> Glue<T> {
     unsafe fn perform<'a>(
         socket: *mut bindings::socket,
         operation: impl FnOnce(&'a Socket, &'a TypedSock<T>) -> Result<c_int>,
-        natively: impl FnOnce(*mut bindings::socket, &'static bindings::proto_ops) -> Option<c_int>,
+        native_operation: impl FnOnce(
+            *mut bindings::socket,
+            &'static bindings::proto_ops,
+        ) -> Option<c_int>,
     ) -> c_int {
         // SAFETY: The requirements of `sk` are those of this function.
         let sk = unsafe { Self::sk(socket) };
@@ -161,7 +164,7 @@ impl<T: Ops> Glue<T> {
             .in_use()
             // SAFETY: The native socket is valid until `socket` is released, and its module stays
             // loaded as long.
-            .and_then(|native| natively(native, unsafe { &*(*native).ops }))
+            .and_then(|native| native_operation(native, unsafe { &*(*native).ops }))
             .unwrap_or(EOPNOTSUPP.to_errno())
     }
 
@@ -237,7 +240,7 @@ impl<T: Ops> Glue<T> {
             let is_kernel = unsafe {
                 bindings::sock_common::skc_net_refcnt_raw(&raw const (*sk).__sk_common) == 0
             };
-            let (net, kind) = (net.as_raw(), socket.kind());
+            let (net, kind) = (net.as_raw(), socket.sock_type());
             // SAFETY: The namespace is valid.
             let native = unsafe { Native::create(net, T::FAMILY, kind, is_kernel) }?;
             // SAFETY: The caller has allocated and initialised `sk` with `T::Proto`, and nothing

@@ -323,7 +323,7 @@ impl<T: Ops> TypedSock<T> {
     /// The errors of socket(2), bind(2) and listen(2), and those of `prepare`.
     ///
     /// [`Accepted::From`]: super::Accepted::From
-    pub fn beside(
+    pub fn create_native_listener(
         &self,
         addr: SocketAddr,
         backlog: i32,

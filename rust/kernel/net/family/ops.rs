@@ -108,7 +108,7 @@ impl Name {
 ///         socket: &Socket,
 ///         protocol: i32,
 ///     ) -> Result<impl PinInit<Self::Data, Error>> {
-///         if socket.kind() != SOCK_STREAM {
+///         if socket.sock_type() != SOCK_STREAM {
 ///             return Err(ESOCKTNOSUPPORT);
 ///         }
 ///         if protocol != 0 {
@@ -146,7 +146,7 @@ pub trait Ops: Sized + 'static {
 
     /// The types of the sockets found by [`Ops::PROTOCOL`], for example
     /// [`SOCK_STREAM`](crate::net::socket::SOCK_STREAM).
-    const KINDS: &'static [u16] = &[];
+    const SOCK_TYPES: &'static [u16] = &[];
 
     /// The structure that the sockets begin with: [`Sock`](crate::net::sock::Sock), unless the
     /// family is `AF_INET` or `AF_INET6`.

@@ -45,7 +45,7 @@ impl<T: Ops> TypedSock<T> {
     /// Asks if the socket may be bound to `addr`. Returns the address to use instead, and `true` if
     /// the program may use the port without the capability for it. Process context.
     pub fn ask_bind(&self, socket: &Socket, addr: SocketAddr) -> Result<(SocketAddr, bool)> {
-        let Some(sk) = self.asked(socket) else {
+        let Some(sk) = self.policy_sock(socket) else {
             return Ok((addr, false));
         };
         let mut flags = 0;
@@ -59,42 +59,42 @@ impl<T: Ops> TypedSock<T> {
 
     /// Asks if the socket may keep the address that it was bound to. Process context.
     pub fn ask_post_bind(&self, socket: &Socket, local: &SocketAddr) -> Result {
-        let Some(sk) = self.asked(socket) else {
+        let Some(sk) = self.policy_sock(socket) else {
             return Ok(());
         };
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        // SAFETY: By `asked`, this is a valid socket of IPv4 or IPv6.
+        // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6.
         let named = unsafe { Sock::from_raw(sk) };
-        named.note_names(local, &any);
+        named.set_names(local, &any);
         // SAFETY: As above; the socket is not locked by the caller.
         let result = to_result(unsafe { bindings::sk_ask_post_bind(sk) });
         // SAFETY: As above.
         if result.is_err() || unsafe { (*sk).sk_type } == bindings::sock_type_SOCK_STREAM as u16 {
-            self.forget_port(socket);
+            self.mark_unbound(socket);
         }
         result
     }
 
     /// Stores that a datagram socket has a port that was assigned automatically: policy has already
     /// been asked. Any context.
-    pub fn note_port(&self, socket: &Socket) {
+    pub fn mark_bound(&self, socket: &Socket) {
         /// An arbitrary port: only the backend knows the real one.
         const SOME: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 1));
 
-        if let Some(sk) = self.asked(socket) {
-            // SAFETY: By `asked`, this is a valid socket of IPv4 or IPv6.
+        if let Some(sk) = self.policy_sock(socket) {
+            // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6.
             let named = unsafe { Sock::from_raw(sk) };
             // SAFETY: As above.
             if unsafe { bindings::inet_sock_num(sk) } == 0 {
-                named.note_names(&SOME, &SOME);
+                named.set_names(&SOME, &SOME);
             }
         }
     }
 
     /// Stores that the socket has no port any more. Any context.
-    pub fn forget_port(&self, socket: &Socket) {
-        if let Some(sk) = self.asked(socket) {
-            // SAFETY: By `asked`, this is a valid socket of IPv4 or IPv6.
+    pub fn mark_unbound(&self, socket: &Socket) {
+        if let Some(sk) = self.policy_sock(socket) {
+            // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6.
             unsafe { bindings::inet_sock_forget_names(sk) };
         }
     }
@@ -102,7 +102,7 @@ impl<T: Ops> TypedSock<T> {
     /// Asks if the socket may be connected to `peer`. Returns the address to use instead. Process
     /// context.
     pub fn ask_connect(&self, socket: &Socket, peer: SocketAddr) -> Result<SocketAddr> {
-        let Some(sk) = self.asked(socket) else {
+        let Some(sk) = self.policy_sock(socket) else {
             return Ok(peer);
         };
         rewritten(peer, |addr, len| {
@@ -119,7 +119,7 @@ impl<T: Ops> TypedSock<T> {
     /// `EOPNOTSUPP` if policy wants another source address than the socket's.
     pub fn ask_sendmsg(&self, socket: &Socket, msg: &mut MsgHdr) -> Result {
         let Some((sk, peer)) = self
-            .asked(socket)
+            .policy_sock(socket)
             .zip(msg.name().and_then(|n| destination::<T>(&n)))
         else {
             return Ok(());
@@ -162,7 +162,7 @@ impl<T: Ops> TypedSock<T> {
     /// Lets policy change the source address of a datagram that was received. Process context.
     pub(super) fn ask_recvmsg(&self, socket: &Socket, msg: &mut MsgHdr) {
         let Some((sk, peer)) = self
-            .asked(socket)
+            .policy_sock(socket)
             .zip(msg.name().and_then(|n| n.parse().ok()))
         else {
             return;
@@ -179,7 +179,7 @@ impl<T: Ops> TypedSock<T> {
 
     /// Lets policy change an address that is returned to the program. Process context.
     pub(super) fn ask_name(&self, socket: &Socket, name: Name, addr: SocketAddr) -> SocketAddr {
-        let Some(sk) = self.asked(socket) else {
+        let Some(sk) = self.policy_sock(socket) else {
             return addr;
         };
         let is_peer = name != Name::Local;
@@ -194,7 +194,7 @@ impl<T: Ops> TypedSock<T> {
     /// Returns `true` if BPF programs of the socket's control group filter its packets. The socket
     /// has no packets to filter. Any context.
     pub fn has_packet_filter(&self, socket: &Socket) -> bool {
-        self.asked(socket)
+        self.policy_sock(socket)
             // SAFETY: The socket is valid.
             .is_some_and(|sk| unsafe { bindings::sk_has_packet_filter(sk) })
     }
@@ -202,15 +202,15 @@ impl<T: Ops> TypedSock<T> {
     /// Returns `true` if a BPF program of the socket's control group has given the native socket an
     /// address. Any context.
     pub fn has_native_name(&self, socket: &Socket) -> bool {
-        self.asked(socket)
-            // SAFETY: By `asked`, this is a valid socket of IPv4 or IPv6.
+        self.policy_sock(socket)
+            // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6.
             .is_some_and(|sk| unsafe { bindings::inet_sock_has_name(sk) })
     }
 
     /// Returns the socket that policy is asked about: the native socket, or this one if there is
     /// none.
     #[inline]
-    fn asked(&self, socket: &Socket) -> Option<*mut bindings::sock> {
+    fn policy_sock(&self, socket: &Socket) -> Option<*mut bindings::sock> {
         T::PROTOCOL?;
         let own = self.as_raw();
         // SAFETY: The socket is valid.

@@ -355,7 +355,7 @@ mod suite {
 
         let on = 1i32.to_ne_bytes();
         assert_eq!(
-            socket.set_plain_option(SOL_SOCKET, SO_KEEPALIVE, &on),
+            socket.set_safe_option(SOL_SOCKET, SO_KEEPALIVE, &on),
             Err(EINVAL)
         );
         // SAFETY: It is ours.

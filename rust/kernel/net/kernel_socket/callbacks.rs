@@ -101,7 +101,7 @@ impl RawCallbacks {
 
     /// Returns the callbacks to use in place of `found`: replaces our functions by those in `self`,
     /// and keeps callbacks that others have set.
-    fn in_place_of(&self, found: &Self) -> Self {
+    fn merged_with(&self, found: &Self) -> Self {
         fn one(ours: Callback, original: Callback, found: Callback) -> Callback {
             match (ours, found) {
                 (Some(ours), Some(found)) if core::ptr::fn_addr_eq(ours, found) => original,
@@ -123,11 +123,11 @@ impl RawCallbacks {
     /// # Safety
     ///
     /// As for [`Self::set`].
-    pub(super) unsafe fn set_in_place_of_ours(&self, sk: *mut bindings::sock) {
+    pub(super) unsafe fn restore(&self, sk: *mut bindings::sock) {
         // SAFETY: The safety requirements guarantee that the socket is valid, and its lock is held.
         let found = unsafe { Self::of(sk) };
         // SAFETY: The requirements of `set` are those of this function.
-        unsafe { self.in_place_of(&found).set(sk) };
+        unsafe { self.merged_with(&found).set(sk) };
     }
 
     /// Reads the callbacks of a socket.
@@ -363,7 +363,7 @@ impl<P: Protocol> KernelSocket<P> {
             //
             // INVARIANT: Nothing is installed any more.
             unsafe {
-                installed.original.set_in_place_of_ours(sk);
+                installed.original.restore(sk);
                 bindings::sk_assign_user_data_nocopy(sk, core::ptr::null_mut());
             }
         }

@@ -170,7 +170,7 @@ impl KernelSocket<Udp> {
         };
 
         if let Some(control) = &mut control {
-            control.offer_to(&mut msg);
+            control.attach_for_receive(&mut msg);
         }
         // SAFETY: The iterator is valid for writing.
         unsafe { into.init_iter(&raw mut msg.msg_iter, bindings::ITER_DEST) };
@@ -185,7 +185,7 @@ impl KernelSocket<Udp> {
             )
         })?;
         if let Some(control) = control {
-            control.filled_by(&msg);
+            control.set_received_len(&msg);
         }
         Ok(ReceivedDatagram {
             len,

@@ -82,21 +82,21 @@ impl KernelSocket<Tcp> {
     ///
     /// let socket = KernelSocket::stream(Namespace::init(), Domain::Inet)?;
     ///
-    /// socket.hold_place(true);
+    /// socket.reserve_backlog(true);
     /// assert_eq!(socket.waiting(), 0);
     /// socket.listen(0)?;
-    /// socket.hold_place(true);
-    /// socket.hold_place(true);
+    /// socket.reserve_backlog(true);
+    /// socket.reserve_backlog(true);
     /// assert_eq!(socket.waiting(), 1);
-    /// socket.hold_place(false);
+    /// socket.reserve_backlog(false);
     /// assert_eq!(socket.waiting(), 0);
-    /// socket.hold_place(true);
+    /// socket.reserve_backlog(true);
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn hold_place(&self, is_held: bool) {
-        if !is_held {
-            self.leave_place();
-        } else if self.tcp_state() == TcpState::Listen && !self.holds_place.xchg(true, Full) {
+    pub fn reserve_backlog(&self, is_reserved: bool) {
+        if !is_reserved {
+            self.release_backlog();
+        } else if self.tcp_state() == TcpState::Listen && !self.reserves_backlog.xchg(true, Full) {
             // SAFETY: By the type invariants, this is a valid TCP socket.
             //
             // INVARIANT: The socket counts one connection more from now on.
@@ -104,9 +104,9 @@ impl KernelSocket<Tcp> {
         }
     }
 
-    /// Returns `true` while [`KernelSocket::hold_place`] is in effect. Any context.
-    pub fn holds_place(&self) -> bool {
-        self.holds_place.load(Relaxed)
+    /// Returns `true` while [`KernelSocket::reserve_backlog`] is in effect. Any context.
+    pub fn reserves_backlog(&self) -> bool {
+        self.reserves_backlog.load(Relaxed)
     }
 
     /// Accepts the next connection from the queue, and returns it with the address of its peer.
@@ -138,7 +138,7 @@ impl KernelSocket<Tcp> {
             socket,
             counted: None,
             owner: self.owner.clone(),
-            holds_place: Atomic::new(false),
+            reserves_backlog: Atomic::new(false),
             protocol: PhantomData,
         };
         let peer = accepted.name(2)?;
@@ -194,7 +194,7 @@ impl KernelSocket<Tcp> {
         // SAFETY: The socket is valid. The callbacks are those that TCP gives sockets of this kind.
         unsafe {
             bindings::sk_callback_write_lock_bh(sk);
-            original.set_in_place_of_ours(sk);
+            original.restore(sk);
             bindings::sk_callback_write_unlock_bh(sk);
         }
     }

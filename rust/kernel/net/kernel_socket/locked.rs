@@ -48,12 +48,12 @@ impl Locked<'_> {
     /// lock, and keep it until the result has been dropped.
     pub(super) unsafe fn in_callback(sk: *mut bindings::sock) -> Option<Self> {
         // SAFETY: The safety requirements guarantee that the socket is valid.
-        let is_so = unsafe { bindings::tcp_is_unowned(sk) };
+        let is_unowned = unsafe { bindings::tcp_is_unowned(sk) };
 
         // INVARIANT: `tcp_is_unowned` has checked that this is a TCP socket that does not listen,
         // so the caller holds its lock. No process context owns it, so it is the spinlock that is
         // held.
-        is_so.then_some(Self {
+        is_unowned.then_some(Self {
             sk,
             _held: PhantomData,
         })

@@ -33,7 +33,7 @@ const SOL_IPV6: i32 = bindings::SOL_IPV6 as i32;
 /// The value of such an option is plain data of the given length, without pointers, and the option
 /// does not change the kind of the socket. The code of other options assumes that a program is
 /// calling, with its own memory, files and user.
-pub(in crate::net) fn is_plain(level: i32, name: i32) -> bool {
+pub(in crate::net) fn is_safe_option(level: i32, name: i32) -> bool {
     let Ok(name) = u32::try_from(name) else {
         return false;
     };
@@ -211,7 +211,7 @@ impl<P: Protocol> KernelSocket<P> {
         // SAFETY: By the type invariants the socket is valid, and it was allocated by `sock_alloc`.
         let socket = unsafe { Socket::from_raw(self.as_raw()) };
 
-        self.as_owner(|| socket.set_plain_option(level, name, value))
+        self.as_owner(|| socket.set_safe_option(level, name, value))
     }
 
     /// Reads an option into `value`, and returns the number of bytes stored. The option is
@@ -222,7 +222,7 @@ impl<P: Protocol> KernelSocket<P> {
     /// The errors of getsockopt(2). `ENOPROTOOPT` also for options that have to be read by a
     /// program.
     pub fn get_option(&self, level: i32, name: i32, value: &mut [u8]) -> Result<usize> {
-        if !is_plain(level, name) {
+        if !is_safe_option(level, name) {
             return Err(ENOPROTOOPT);
         }
         let mut len = c_int::try_from(value.len()).map_err(|_| EINVAL)?;

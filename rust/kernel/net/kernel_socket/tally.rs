@@ -153,7 +153,7 @@ impl Counted {
     ///
     /// `sk` must be valid. The caller must be about to close it, and must be the only user of its
     /// `sk_user_data`, which must be null, and must not be changed afterwards.
-    unsafe fn leave_with(mut this: KBox<Self>, sk: *mut bindings::sock) {
+    unsafe fn move_to_socket(mut this: KBox<Self>, sk: *mut bindings::sock) {
         // SAFETY: The socket is valid, and only its protocol has set this field, when the socket
         // was created.
         this.original = unsafe { (*sk).sk_destruct };
@@ -182,10 +182,11 @@ impl Drop for Counted {
 
 /// # Safety
 ///
-/// Must only be called as `sk_destruct` of a socket for which [`Counted::leave_with`] has set it.
+/// Must only be called as `sk_destruct` of a socket for which [`Counted::move_to_socket`] has set
+/// it.
 unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
-    // SAFETY: The socket is valid, and nothing else has a reference to it. `leave_with` stored this
-    // pointer together with this function, and it has not changed since.
+    // SAFETY: The socket is valid, and nothing else has a reference to it. `move_to_socket` stored
+    // this pointer together with this function, and it has not changed since.
     let counted = unsafe { KBox::from_raw((*sk).sk_user_data.cast::<Counted>()) };
 
     if let Some(original) = counted.original {
@@ -217,7 +218,7 @@ impl<P: Protocol> KernelSocket<P> {
     ///
     /// The callbacks must have been cleared, and the caller must do nothing but close the socket
     /// afterwards.
-    pub(super) unsafe fn leave_counted(&mut self) {
+    pub(super) unsafe fn move_tally_to_socket(&mut self) {
         let Some(mut counted) = self.counted.take() else {
             return;
         };
@@ -231,7 +232,7 @@ impl<P: Protocol> KernelSocket<P> {
         if self.sk().state() != TcpState::Listen {
             // SAFETY: By the type invariants, the socket is valid and `sk_user_data` is ours, and
             // it is null without callbacks. The caller closes the socket.
-            unsafe { Counted::leave_with(counted, self.sk().as_raw()) };
+            unsafe { Counted::move_to_socket(counted, self.sk().as_raw()) };
         }
     }
 }

@@ -15,9 +15,9 @@ use crate::{
 /// `TCP_URG_VALID`; the lower bits are the urgent byte. `rust/helpers/net/sock.c` checks the value.
 const VALID: u16 = 0x0100;
 
-/// State of a connection's urgent byte at the last call of [`KernelSocket::urgent_news`].
+/// State of a connection's urgent byte at the last call of [`KernelSocket::urgent_change`].
 #[derive(Copy, Clone, Debug, Default)]
-pub struct UrgentSeen {
+pub struct UrgentState {
     seq: u32,
     data: u16,
 }
@@ -35,7 +35,7 @@ pub enum UrgentByte {
 
 /// A change of the state of an urgent byte.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct UrgentNews {
+pub struct UrgentChange {
     /// Number of bytes to receive before the urgent byte, modulo 2^32; it is above 2^31 if the
     /// urgent byte has been passed already.
     pub offset: u32,
@@ -63,21 +63,21 @@ impl KernelSocket<Tcp> {
     /// If there were several urgent bytes, only the last one is known. To be called after each
     /// [`KernelSocket::recv`], since receiving past an urgent byte forgets its value. Calls must be
     /// serialised.
-    pub fn urgent_news(&self, seen: &mut UrgentSeen) -> Option<UrgentNews> {
+    pub fn urgent_change(&self, seen: &mut UrgentState) -> Option<UrgentChange> {
         let before = *seen;
         let mut next = 0;
 
         // SAFETY: By the type invariants, this is a valid TCP socket; the other pointers are valid
         // for writing.
-        let is_news = unsafe {
-            bindings::tcp_urgent_news(
+        let has_changed = unsafe {
+            bindings::tcp_urgent_change(
                 self.sk().as_raw(),
                 &raw mut seen.seq,
                 &raw mut seen.data,
                 &raw mut next,
             )
         };
-        if !is_news {
+        if !has_changed {
             return None;
         }
         let [byte, ..] = seen.data.to_le_bytes();
@@ -88,7 +88,7 @@ impl KernelSocket<Tcp> {
             data if data & VALID != 0 => UrgentByte::Arrived(byte),
             _ => UrgentByte::Awaited,
         };
-        Some(UrgentNews {
+        Some(UrgentChange {
             offset: seen.seq.wrapping_sub(next),
             byte,
         })

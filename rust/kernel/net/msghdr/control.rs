@@ -148,8 +148,8 @@ impl ControlBuf {
     /// the previous contents of the buffer.
     ///
     /// The buffer must stay alive, and must not be used otherwise, while the message is used.
-    /// Afterwards [`Self::filled_by`] must be called.
-    pub(in crate::net) fn offer_to(&mut self, msg: &mut bindings::msghdr) {
+    /// Afterwards [`Self::set_received_len`] must be called.
+    pub(in crate::net) fn attach_for_receive(&mut self, msg: &mut bindings::msghdr) {
         *self = Self::new();
         msg.__bindgen_anon_1.msg_control = self.bytes.as_mut_ptr().cast();
         msg.msg_controllen = Self::SIZE;
@@ -157,7 +157,7 @@ impl ControlBuf {
 
     /// Sets the length of the contents after a message that this buffer was attached to has been
     /// received.
-    pub(in crate::net) fn filled_by(&mut self, msg: &bindings::msghdr) {
+    pub(in crate::net) fn set_received_len(&mut self, msg: &bindings::msghdr) {
         // C code has reduced `msg_controllen` to the remaining room.
         self.len = Self::SIZE.saturating_sub(msg.msg_controllen);
     }

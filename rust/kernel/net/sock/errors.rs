@@ -37,20 +37,20 @@ use core::{
 ///
 /// The pointer was returned by `sk_zerocopy_begin` and has yet to be passed to `sk_zerocopy_end`.
 #[must_use = "the program waits for it"]
-pub struct CopyNotice(NonNull<bindings::ubuf_info>);
+pub struct ZerocopyNotification(NonNull<bindings::ubuf_info>);
 
-impl CopyNotice {
+impl ZerocopyNotification {
     /// Notifies the program, through the error queue.
     pub fn complete(self) {
-        let notice = ManuallyDrop::new(self);
+        let notification = ManuallyDrop::new(self);
 
         // SAFETY: By the type invariants we may end the notification, and `ManuallyDrop` makes sure
         // that this happens once.
-        unsafe { bindings::sk_zerocopy_end(notice.0.as_ptr(), true) };
+        unsafe { bindings::sk_zerocopy_end(notification.0.as_ptr(), true) };
     }
 }
 
-impl Drop for CopyNotice {
+impl Drop for ZerocopyNotification {
     fn drop(&mut self) {
         // SAFETY: By the type invariants we may end the notification, and this happens once.
         unsafe { bindings::sk_zerocopy_end(self.0.as_ptr(), false) };
@@ -133,18 +133,24 @@ impl Sock {
     ///
     /// Only in a call by the program. Fails with `ENOBUFS` if there is no room for the
     /// notification, or if the program has reached its limit on pages in use.
-    pub fn copy_notice(&self, msg: &MsgHdr, len: usize) -> Result<Option<CopyNotice>> {
+    pub fn zerocopy_notification(
+        &self,
+        msg: &MsgHdr,
+        len: usize,
+    ) -> Result<Option<ZerocopyNotification>> {
         let is_wanted = msg.flags() & msg::ZEROCOPY != 0
             && len > 0
-            && !msg.has_notice()
+            && !msg.has_ubuf()
             && self.is_flag(SockFlag::ZeroCopy);
         if !is_wanted {
             return Ok(None);
         }
         // SAFETY: The socket is valid by the type invariants.
-        let notice = unsafe { bindings::sk_zerocopy_begin(self.as_raw(), len) };
+        let notification = unsafe { bindings::sk_zerocopy_begin(self.as_raw(), len) };
         // INVARIANT: `sk_zerocopy_begin` returned the pointer just above.
-        Ok(Some(CopyNotice(NonNull::new(notice).ok_or(ENOBUFS)?)))
+        Ok(Some(ZerocopyNotification(
+            NonNull::new(notification).ok_or(ENOBUFS)?,
+        )))
     }
 
     /// Removes the network errors from the error queue.

@@ -222,7 +222,7 @@ impl Sock {
 
     /// Stores the addresses of the socket and its peer where the rest of the kernel looks for them,
     /// if the socket is of IPv4 or IPv6. Any context.
-    pub fn note_names(&self, local: &SocketAddr, peer: &SocketAddr) {
+    pub fn set_names(&self, local: &SocketAddr, peer: &SocketAddr) {
         if !matches!(self.family(), AF_INET | AF_INET6) {
             return;
         }

@@ -93,7 +93,7 @@ impl Sock {
     /// the condition true. To be used in calls by a program, and in
     /// [`Ops::release`](super::family::Ops::release).
     pub fn wait(&self, timeout: &mut Timeout, cond: impl FnMut() -> bool) -> Result<(), WaitError> {
-        self.wait_until(Manner::Interruptible, timeout, cond)
+        self.wait_until(WaitMode::Interruptible, timeout, cond)
     }
 
     /// Sleeps until `cond` returns `true`, like [`Sock::wait`], but only fatal signals interrupt
@@ -105,7 +105,7 @@ impl Sock {
         timeout: &mut Timeout,
         cond: impl FnMut() -> bool,
     ) -> Result<(), WaitError> {
-        self.wait_until(Manner::Killable, timeout, cond)
+        self.wait_until(WaitMode::Killable, timeout, cond)
     }
 
     /// Sleeps until `cond` returns `true`, like [`Sock::wait`], as an exclusive waiter.
@@ -119,7 +119,7 @@ impl Sock {
         timeout: &mut Timeout,
         cond: impl FnMut() -> bool,
     ) -> Result<(), WaitError> {
-        self.wait_until(Manner::Exclusive, timeout, cond)
+        self.wait_until(WaitMode::Exclusive, timeout, cond)
     }
 
     /// Calls `cond` repeatedly until it returns `true` or the time for busy polling is over.
@@ -156,7 +156,7 @@ impl Sock {
 
     fn wait_until(
         &self,
-        manner: Manner,
+        mode: WaitMode,
         timeout: &mut Timeout,
         mut cond: impl FnMut() -> bool,
     ) -> Result<(), WaitError> {
@@ -170,7 +170,7 @@ impl Sock {
 
         let inode = SocketInode::of(self).ok_or(WaitError::Interrupted(EBADF))?;
         let result = {
-            pin_init::stack_pin_init!(let waiter = Waiter::new(&inode, manner));
+            pin_init::stack_pin_init!(let waiter = Waiter::new(&inode, mode));
 
             loop {
                 if cond() {
@@ -179,7 +179,7 @@ impl Sock {
                 if timeout.is_zero() {
                     break Err(WaitError::TimedOut);
                 }
-                if manner.is_signalled() {
+                if mode.is_signalled() {
                     break Err(WaitError::Interrupted(timeout.interrupted()));
                 }
                 timeout.0 = waiter.sleep(timeout.0);
@@ -188,7 +188,7 @@ impl Sock {
 
         // A waiter that gives up may have been woken instead of another one after its last check.
         // It has left the queue, and must not leave behind what it was woken for.
-        if manner == Manner::Exclusive && result.is_err() && cond() {
+        if mode == WaitMode::Exclusive && result.is_err() && cond() {
             return Ok(());
         }
         result
@@ -197,7 +197,7 @@ impl Sock {
 
 /// The manner of sleeping.
 #[derive(Copy, Clone, PartialEq, Eq)]
-enum Manner {
+enum WaitMode {
     /// Any signal interrupts the sleep.
     Interruptible,
     /// Only a fatal signal interrupts the sleep.
@@ -206,7 +206,7 @@ enum Manner {
     Exclusive,
 }
 
-impl Manner {
+impl WaitMode {
     fn task_state(self) -> c_uint {
         match self {
             Self::Interruptible | Self::Exclusive => bindings::TASK_INTERRUPTIBLE,
@@ -292,12 +292,12 @@ struct Waiter<'a> {
     #[pin]
     entry: Opaque<bindings::wait_queue_entry>,
     queue: *mut bindings::wait_queue_head,
-    manner: Manner,
+    mode: WaitMode,
     _inode: &'a SocketInode,
 }
 
 impl<'a> Waiter<'a> {
-    fn new(inode: &'a SocketInode, manner: Manner) -> impl PinInit<Self> + 'a {
+    fn new(inode: &'a SocketInode, mode: WaitMode) -> impl PinInit<Self> + 'a {
         let queue = inode.wait_queue();
 
         // INVARIANT: The entry is initialised for the current task, gets its wake function, and is
@@ -309,9 +309,9 @@ impl<'a> Waiter<'a> {
                 // which outlives this object.
                 unsafe {
                     bindings::init_wait(entry);
-                    (*entry).func = Some(manner.wake_function());
-                    match manner {
-                        Manner::Exclusive => bindings::add_wait_queue_exclusive(queue, entry),
+                    (*entry).func = Some(mode.wake_function());
+                    match mode {
+                        WaitMode::Exclusive => bindings::add_wait_queue_exclusive(queue, entry),
                         _ => bindings::add_wait_queue(queue, entry),
                     }
                 }
@@ -320,7 +320,7 @@ impl<'a> Waiter<'a> {
                 smp_mb(barrier::Full);
             }),
             queue,
-            manner,
+            mode,
             _inode: inode,
         })
     }
@@ -330,7 +330,7 @@ impl<'a> Waiter<'a> {
     fn sleep(&self, timeout: c_long) -> c_long {
         // SAFETY: By the type invariants the entry is initialised and in its queue. It belongs to
         // the current task, since this type does not leave the stack frame that it was created in.
-        unsafe { bindings::wait_woken(self.entry.get(), self.manner.task_state(), timeout) }
+        unsafe { bindings::wait_woken(self.entry.get(), self.mode.task_state(), timeout) }
     }
 }
 

@@ -104,7 +104,7 @@ impl GrantedPages {
     /// killing a process.
     ///
     /// [`GFP_KERNEL_ACCOUNT`]: crate::alloc::flags::GFP_KERNEL_ACCOUNT
-    pub fn new_dispensable(to: DomId, pages: usize) -> Result<Self> {
+    pub fn new_optional(to: DomId, pages: usize) -> Result<Self> {
         let gfp = GFP_KERNEL_ACCOUNT.as_raw() | __GFP_NORETRY | __GFP_NOWARN.as_raw();
         // The lists of pages and references are small, and are not charged to the memory cgroup.
         Self::allocate(to, pages, GFP_KERNEL, gfp)

@@ -180,7 +180,7 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
     ///
     /// Responses come in any order: a caller that skips some may have to check for them without an
     /// event.
-    pub fn expect_after(&mut self, skip: u32) {
+    pub fn request_event_after(&mut self, skip: u32) {
         let event = self.rsp_cons.wrapping_add(skip).wrapping_add(1);
 
         let _ = self.page.store(Word::RspEvent, event);
@@ -189,18 +189,19 @@ impl<P: Deref<Target = SharedPages>> FrontRing<P> {
         virt_mb(Full);
     }
 
-    /// Like [`FrontRing::final_check`], but requests the event as [`FrontRing::expect_after`] does.
+    /// Like [`FrontRing::final_check`], but requests the event as
+    /// [`FrontRing::request_event_after`] does.
     ///
     /// Fails as [`FrontRing::pop`] does.
     pub fn final_check_after(&mut self, skip: u32) -> Result<bool> {
-        self.expect_after(skip);
+        self.request_event_after(skip);
         let max = self.outstanding();
         Ok(self.page.available(Word::RspProd, self.rsp_cons, max)? != 0)
     }
 
     /// Requests no event for future responses, until an event is requested again. One more event
     /// may still come.
-    pub fn expect_none(&mut self) {
+    pub fn request_no_event(&mut self) {
         // Indexes up to `rsp_cons` have been passed already.
         let _ = self.page.store(Word::RspEvent, self.rsp_cons);
     }

@@ -118,7 +118,7 @@ mod tests {
             for n in 0..6 {
                 front.push(&request(n))?;
             }
-            front.expect_after(2);
+            front.request_event_after(2);
             assert!(front.publish());
             for _ in 0..6 {
                 assert!(back.pop()?.is_some());
@@ -136,7 +136,7 @@ mod tests {
                 assert!(front.pop()?.is_some());
             }
             assert!(!front.final_check_after(1)?);
-            front.expect_none();
+            front.request_no_event();
             back.push(&[])?;
             back.push(&[])?;
             assert!(!back.publish());

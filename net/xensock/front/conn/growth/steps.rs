@@ -98,7 +98,7 @@ impl Conn {
         let limit = this.growth.sides.lock().side(way).limit;
         let sk = this.state.lock().sk.clone();
         let most = this.most(&sk, way).min(limit);
-        let order = sk.charged(|| this.ring.extend(link, this.remote.owner, way, most))?;
+        let order = sk.with_memcg(|| this.ring.extend(link, this.remote.owner, way, most))?;
 
         this.set_stage(way, GrowthStage::Growing(order));
         let grow = Call::Grow { id, way, order };

@@ -341,7 +341,7 @@ impl<T: Ops> Glue<T> {
             T::setsockopt(socket, sk, level, name, &value)?;
             Ok(0)
         };
-        let natively = |native: *mut bindings::socket, ops: &bindings::proto_ops| {
+        let native_operation = |native: *mut bindings::socket, ops: &bindings::proto_ops| {
             if level == SOL_SOCKET {
                 // SAFETY: The native socket is valid, and the other arguments come from the caller.
                 return Some(unsafe { bindings::sock_setsockopt(native, level, name, value, len) });
@@ -350,7 +350,7 @@ impl<T: Ops> Glue<T> {
             Some(unsafe { ops.setsockopt?(native, level, name, value, len) })
         };
         // SAFETY: The caller passes a socket of this family.
-        unsafe { Self::perform(socket, operation, natively) }
+        unsafe { Self::perform(socket, operation, native_operation) }
     }
 
     /// # Safety

@@ -114,7 +114,7 @@ impl<T: Ops> Glue<T> {
             // CAST: The bits remain the same.
             let received = T::recvmsg(sk, msg, len, flags as u32)?;
             // CAST: As above.
-            if socket.kind() == SOCK_DGRAM && flags as u32 & bindings::MSG_ERRQUEUE == 0 {
+            if socket.sock_type() == SOCK_DGRAM && flags as u32 & bindings::MSG_ERRQUEUE == 0 {
                 sk.ask_recvmsg(socket, msg);
             }
             Ok(c_len(received))

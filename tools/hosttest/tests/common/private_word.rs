@@ -6,12 +6,12 @@ use loom::sync::atomic::{
     AtomicU32,
     Ordering, //
 };
-use xensock_hosttest::proto::stream::Own;
+use xensock_hosttest::proto::stream::PrivateWord;
 
 /// A word of an end's own, with others who look at it.
 pub(crate) struct Word(AtomicU32);
 
-impl Own for Word {
+impl PrivateWord for Word {
     fn new(value: u32) -> Self {
         Self(AtomicU32::new(value))
     }
