@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# The cases that need nobody in the backend domain, in a guest that has one. The others
-# need `peer` there, and what it is to see: see the scenarios.
+# The cases that need no peer in the backend domain, in a guest that has a backend. The other cases
+# need `peer` there, with settings of its network: see the scenarios.
 
 cd "$(dirname "$0")" || exit 1
 modprobe -q xensock 2>/dev/null
 
 echo "TAP version 13"
-# It connects if the policy lets it and somebody is there; that does not matter.
+# It connects if the policy allows it and a server exists. Either is fine here.
 case $(./attempt connect 127.0.0.1 9) in
 EAFNOSUPPORT) reason="this kernel has no AF_XENSOCK" ;;
 ENETDOWN) reason="no backend is connected, or this is no Xen guest" ;;
@@ -33,7 +33,7 @@ echo "1..$#"
 number=0 failed=0
 for case in "$@"; do
 	number=$((number + 1))
-	# One that is not there any more is a failure, and not no test.
+	# A case that no longer exists is a failure.
 	if output=$("./${case%/*}" -t "${case#*/}" 2>&1) && echo "$output" | grep -q "^ok 1 "; then
 		echo "ok $number $case"
 	else

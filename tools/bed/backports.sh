@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-# Packages of Debian's backports, by a throw-away apt configuration: this machine's own
-# is neither used nor changed. Sourced after common.sh.
+# Packages of Debian's backports, with a temporary apt configuration: this machine's own
+# configuration is neither used nor changed. Sourced after common.sh.
 
 BACKPORTS=$CACHE/apt
 
-# open_backports: reads which packages there are.
+# open_backports: reads the package lists.
 open_backports() {
 	stage_lock backports
 	rm -rf "$BACKPORTS"

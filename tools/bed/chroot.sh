@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-# Running a command in the build root, with directories of this machine bound
-# into it. Sourced after common.sh.
+# Runs a command in the build root, with directories of this machine bound into it. Sourced after
+# common.sh.
 
-# in_buildroot [DIR=AT]... -- COMMAND...: the mounts live in a mount namespace
-# of this command's own, so nothing is left mounted whatever happens to it.
+# in_buildroot [DIR=AT]... -- COMMAND...: the mounts are in a mount namespace of the command's own,
+# so nothing stays mounted whatever happens to the command.
 in_buildroot() {
 	local root bind
 	local -a binds=()

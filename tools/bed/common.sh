@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-# What every stage of the test bed shares: where things are, how progress is
-# said, how two runs at once keep out of each other's way. Sourced, not run.
+# Shared by all stages of the test bed: paths, progress messages, locks between two runs at once.
+# Sourced, not run.
 
 set -euo pipefail
 export LC_ALL=C
@@ -14,14 +14,14 @@ SUITE=trixie
 SOURCE_PACKAGE=linux-source-7.3
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# The machine that is built for, as Debian and the kernel name it.
+# The target machine, in the names of Debian and the kernel.
 MACHINE=amd64 TRIPLET=x86_64-linux-gnu IMAGE=arch/x86/boot/bzImage
 case $KCONFIG in
 arm64*) MACHINE=arm64 TRIPLET=aarch64-linux-gnu IMAGE=arch/arm64/boot/Image ;;
 esac
 
-# The moment the whole command began: make exports it, so that each stage
-# counts from the same zero.
+# The start time of the whole command. make exports it, so that each stage counts from the same
+# zero.
 export XENSOCK_T0=${XENSOCK_T0:-$(date +%s)}
 
 say() { printf '[%4ds] %s\n' $(($(date +%s) - XENSOCK_T0)) "$*" >&2; }
@@ -31,7 +31,7 @@ need_root() {
 	[ "$(id -u)" = 0 ] || die "this must run as root (it makes chroots and mounts): try 'sudo make ...'"
 }
 
-# stage_lock NAME: holds the stage until this script ends.
+# stage_lock NAME: holds the lock of a stage until this script ends.
 stage_lock() {
 	exec {LOCK_FD}>"$CACHE/.lock.$1"
 	flock -n "$LOCK_FD" && return
@@ -39,8 +39,8 @@ stage_lock() {
 	flock "$LOCK_FD"
 }
 
-# logged NAME TEXT COMMAND...: runs a long command with its output in a log,
-# says every half minute how far it is, shows the end of the log if it fails.
+# logged NAME TEXT COMMAND...: runs a long command with its output in a log, prints progress every
+# half minute, and shows the end of the log if the command fails.
 logged() {
 	local log=$CACHE/log/$1.log text=$2 pid began=$SECONDS next=30
 	shift 2
@@ -66,7 +66,7 @@ logged() {
 	die "$text: failed, the whole log is $log"
 }
 
-# The Debian mirror that this machine already uses, unless MIRROR= names one.
+# Prints the Debian mirror that this machine uses, unless MIRROR= names another.
 mirror() {
 	if [ -n "${MIRROR:-}" ]; then
 		echo "$MIRROR"

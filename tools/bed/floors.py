@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Shows the floors of a driver: its files, each above those that it uses.
+"""Shows the floors of a driver: its files, each above the files that it uses.
 
 A file uses another if it names `crate::other`, in `use` or elsewhere. A file and the
-directory of its name are one. Files that use each other, directly or not, are a circle,
-and stand on one floor. Fails if a circle is larger than is allowed, or if a file uses
-what the root has.
+directory of the same name count as one. Files that use each other, directly or not, are a
+cycle and stand on one floor. Fails if a cycle is larger than allowed, or if a file uses
+an item of the root.
 
 usage: floors.py ROOT.rs LIMIT [ROOT.rs LIMIT]...
 """
@@ -16,14 +16,14 @@ import sys
 
 COMMENT_LINE = re.compile(r"//[^\n]*")
 MODULE = re.compile(r'(?:#\[path = "([^"]+)"\]\s*)?(?:pub(?:\([^)]*\))? )?mod (\w+);')
-# What `module!` makes of the parameters.
+# `module!` generates this from the parameters.
 GENERATED = {"module_parameters"}
 GROUP = re.compile(r"\bcrate::\{")
 PLAIN = re.compile(r"\bcrate::(\w+)")
 
 
 def first_names(text, at):
-    """The first name of each path in the group that begins at `at`."""
+    """Yields the first name of each path in the group that begins at `at`."""
     depth, start = 1, at
     for i in range(at, len(text)):
         if text[i] in "{}":
@@ -37,7 +37,7 @@ def first_names(text, at):
 
 
 def used(path):
-    """The names of the crate's that a file and its directory use."""
+    """Returns the names of the crate that a file and its directory use."""
     files = [path, *sorted(path.with_suffix("").glob("**/*.rs"))]
     if path.name == "mod.rs":
         files = sorted(path.parent.glob("**/*.rs"))
@@ -51,7 +51,7 @@ def used(path):
 
 
 def circles(arrows):
-    """Sets of files that reach each other, after those that they use (Tarjan)."""
+    """Returns sets of files that reach each other, each after the sets it uses (Tarjan)."""
     order, low, stack, found = {}, {}, [], []
 
     def visit(node):

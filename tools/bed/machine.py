@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The emulated machine: QEMU with Xen and dom0, a console, a line to dom0's program."""
+"""The emulated machine: QEMU with Xen and dom0, a console, and a line to dom0's program."""
 
 import os
 import selectors
 import subprocess
 
-# QEMU's memory is clean: scrubbing it would only take time. The ring must hold a
+# QEMU's memory is zeroed already: scrubbing it would only take time. The console ring must hold a
 # listing of all grants.
 XEN = ("console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning conring_size=4M "
        "bootscrub=off dom0_mem={memory}M,max:{memory}M dom0_max_vcpus=1 "
@@ -13,34 +13,34 @@ XEN = ("console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning conring
        "spec-ctrl=eager-fpu")
 DOM0 = "console=hvc0 rdinit=/bed/init panic=1 {extra}"
 
-# Its processors wait for each other all the time, and what else this machine does would
-# come between them for milliseconds. So they go first, where that is allowed.
+# Its processors constantly wait for each other, and other processes of this machine would interrupt
+# them for milliseconds. So they get real-time priority where that is allowed.
 FIRST = ("chrt", "--rr", "1")
 
 
 def may_go_first():
-    """Whether this machine lets us."""
+    """Returns True if this machine allows that."""
     return subprocess.run((*FIRST, "true"), stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 class Machine:
-    """Runs until it switches itself off, or until kill(). Never leaves a process behind."""
+    """Runs until the machine switches itself off, or until kill(). Never leaves a process behind."""
 
     def __init__(self, boot, path, memory, dom0_memory, interactive=False, extra=""):
-        """boot: the directory of what it boots. path: where its line to us is."""
+        """boot: the directory of the images. path: the path of its line to us."""
         self._talk = os.path.join(path, "talk")
         for end in ("in", "out"):
             os.mkfifo(f"{self._talk}.{end}")
-        # Opened for both, so that neither QEMU nor we wait for the other.
+        # Opened for reading and writing, so that neither QEMU nor we wait for the other.
         self._talk_fd = os.open(f"{self._talk}.out", os.O_RDWR | os.O_NONBLOCK)
         self._answer_fd = os.open(f"{self._talk}.in", os.O_RDWR | os.O_NONBLOCK)
         console = "stdio,id=console,signal=off" if interactive else "stdio,id=console"
         self._qemu = subprocess.Popen(
-            # Whatever ends us, even SIGKILL, ends QEMU too.
+            # QEMU ends when this process ends, even by SIGKILL.
             ["setpriv", "--pdeathsig", "KILL", *(FIRST if may_go_first() else ()),
              "qemu-system-x86_64", "-accel", "tcg,thread=multi",
-             # With SMAP a PV dom0 dies in its first instructions under TCG; the
-             # default family makes it read MSRs that QEMU does not have.
+             # With SMAP a PV dom0 dies in its first instructions under TCG. The default family
+             # makes it read MSRs that QEMU lacks.
              "-cpu", "max,-smap,-smep,family=21,model=2", "-m", f"{memory}M", "-smp", "2",
              "-display", "none", "-nic", "none", "-no-reboot",
              "-chardev", console, "-serial", "chardev:console",
@@ -61,12 +61,12 @@ class Machine:
         return self._qemu.poll() is None
 
     def register(self, selector):
-        """Has the selector tell, with us as the data, when read() has something."""
+        """Registers with the selector, with this object as the data."""
         for fd in self._sources:
             selector.register(fd, selectors.EVENT_READ, self)
 
     def read(self, selector, fd):
-        """The (source, line) pairs that have come there."""
+        """Returns the (source, line) pairs that have arrived there."""
         try:
             data = os.read(fd, 65536)
         except BlockingIOError:
@@ -78,7 +78,7 @@ class Machine:
         return [(source, line.decode(errors="replace").strip("\r")) for line in lines]
 
     def answer(self, text):
-        """Sends a line to dom0's program, which has asked for it: there is room."""
+        """Sends a line to dom0's program. It has asked for it, so there is room."""
         os.write(self._answer_fd, f"{text}\n".encode())
 
     def kill(self):

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How far a run is, how long the rest will take, and which tests took longest."""
+"""Progress of a run: how far it is, how long the rest will take, and which tests took longest."""
 
 import json
 import os
 
 
 class Progress:
-    """Tests that are planned and done, by the name FILE.TEST, with the seconds that earlier runs took."""
+    """Planned and finished tests, by the name FILE.TEST, with the seconds they took in earlier
+    runs."""
 
     def __init__(self, path):
         self._path = path
         self.machines = 1
-        # As keys: each machine plans the same.
+        # Used as an ordered set: each machine plans the same tests.
         self._planned = {}
         self._done = {}
         self._spent = {}
@@ -28,7 +29,7 @@ class Progress:
         self._done[name] = seconds
 
     def spend(self, what, count, seconds):
-        """A machine's time went into this, so often."""
+        """Adds time that a machine has spent on something, and how often."""
         before = self._spent.get(what, (0, 0))
         self._spent[what] = before[0] + seconds, before[1] + count
 
@@ -38,7 +39,8 @@ class Progress:
         return text if left is None else f"{text}, about {max(1, round(left / 60))} min left"
 
     def _left(self):
-        """Seconds; None if too few of the tests have ever run. This run may be slower than earlier ones."""
+        """Returns the seconds left, or None if too few of the tests have ever run. Adjusts for a
+        slow run."""
         known = [name for name in self._done if name in self._known]
         before = sum(self._known[name] for name in known)
         if before < 10:
@@ -50,7 +52,7 @@ class Progress:
         return pace * (sum(times) + mean * (len(rest) - len(times))) / self.machines
 
     def of_files(self):
-        """Seconds that each file took in earlier runs."""
+        """Returns the seconds that each file took in earlier runs."""
         sums = {}
         for name, seconds in self._known.items():
             file = name.partition(".")[0]
@@ -58,17 +60,17 @@ class Progress:
         return sums
 
     def slowest(self, count=10):
-        """Lines about the tests that took longest."""
+        """Returns lines on the tests that took longest."""
         by_time = sorted(self._done.items(), key=lambda item: -item[1])
         return [f"{seconds:7.1f} s  {name}" for name, seconds in by_time[:count]]
 
     def spent(self):
-        """Lines about what the time went into."""
+        """Returns lines on the use of the time."""
         by_time = sorted(self._spent.items(), key=lambda item: -item[1][0])
         return [f"{seconds:7.1f} s  {count:5d} x {what}" for what, (seconds, count) in by_time]
 
     def save(self, path):
-        """Writes the times of this run to the path, and keeps them for the estimates of later ones."""
+        """Writes the times of this run to the path. Times of earlier runs are kept for estimates."""
         with open(path, "w", encoding="ascii") as file:
             file.writelines(f"{seconds:8.1f} {name}\n" for name, seconds in self._done.items())
         self._known.update(self._done)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Hands scenario files out to machines, and makes one report of what they say."""
+"""Hands scenario files out to machines, and makes one report of their results."""
 
 from ktap import Count
 
 
 class Report:
-    """KTAP of all files, in the order in which they were handed out, each as a whole."""
+    """KTAP of all files, in the order in which they were handed out, each in one piece."""
 
     def __init__(self, emit):
         """emit(line) is called for each line of KTAP, in order."""
@@ -17,12 +17,12 @@ class Report:
         self._open = {}
 
     def plan(self, name):
-        """A file that is to run. Each machine plans the same, before it asks for the first."""
+        """Plans a file. Each machine plans the same files before it asks for the first."""
         if not self._begun:
             self._files[name] = None
 
     def next(self):
-        """The number and name of a file for a machine that has nothing to do, or None."""
+        """Returns the number and name of a file for an idle machine, or None."""
         if not self._begun:
             self._line("KTAP version 1")
             self._line(f"1..{len(self._files)}")
@@ -33,14 +33,14 @@ class Report:
         return self._begun, list(self._files)[self._begun - 1]
 
     def line(self, number, text):
-        """A line of the file with that number; None for one of no file."""
+        """Takes a line of the file with that number, or of no file for None."""
         if number in (self._shown, None):
             self._line(text)
         else:
             self._open[number].append(text)
 
     def done(self, number):
-        """The file with that number has ended."""
+        """Marks the file with that number as ended."""
         self._open[number].append(None)
         while self._shown in self._open:
             lines = self._open[self._shown]
@@ -52,7 +52,7 @@ class Report:
             self._shown += 1
 
     def flush(self):
-        """Shows what came from machines that have ended in the middle of a file."""
+        """Shows the output of machines that have ended in the middle of a file."""
         for lines in self._open.values():
             for text in filter(None, lines):
                 self._line(text)

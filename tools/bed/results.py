@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The directory of one run, and what is known of it so far."""
+"""The directory of one run, and its results so far."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from watch import splat
 
 
 class Results:
-    """What all machines have said. show: which part of it is printed while it comes."""
+    """The output of all machines. show: the part that is printed as it comes."""
 
     def __init__(self, cache, show, what):
         results = os.path.join(cache, "results")
@@ -39,7 +39,7 @@ class Results:
                 sys.stderr.writelines(file.readlines()[-15:])
 
     def console(self, name, line):
-        """A line of a console: logged, and looked through for what fails the run."""
+        """Takes a line of a console: logs it and checks it for failures of the run."""
         self.log(f"{name}.log", line)
         if self._show == "all":
             print(f"{name}| {line}", flush=True)
@@ -47,7 +47,7 @@ class Results:
             self.splats.append(f"{name}.log: {line}")
 
     def show(self, kind, text):
-        """Prints the text if that is what this run shows."""
+        """Prints the text if this run shows its kind."""
         if self._show == kind:
             print(text, flush=True)
 
@@ -58,10 +58,10 @@ class Results:
 
 
 class Lane:
-    """One machine of a run: what it says, and the file that it is at."""
+    """One machine of a run: its output, and its current file."""
 
     def __init__(self, results, name, machine):
-        """name: of the subdirectory of its logs; empty if it is the only machine."""
+        """name: the subdirectory of its logs; empty if it is the only machine."""
         self.machine = machine
         self.ended = False
         self.quiet_since = time.monotonic() + 60
@@ -70,11 +70,11 @@ class Lane:
         self._number = None
 
     def log(self, name):
-        """The name of one of its logs, in the directory of the run."""
+        """Returns the name of one of its logs, in the directory of the run."""
         return os.path.join(self._name, name)
 
     def take(self, source, line):
-        """One line of the machine, from its console or from dom0's program."""
+        """Takes one line of the machine, from its console or from dom0's program."""
         results = self._results
         if source == "console":
             results.console(self.log("xen" if line.startswith("(XEN)") else "dom0"), line)

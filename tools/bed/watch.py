@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Knows what a kernel or a hypervisor prints when something is wrong."""
+"""Recognises messages of a kernel or a hypervisor that report a fault."""
 
 import re
 
-# A kernel's own lines, which begin with a time: what programs print is no splat.
+# A kernel's own lines begin with a time. The output of programs cannot be a splat.
 KERNEL = re.compile(r"\[ *\d+\.\d{6}\] ?(.*)")
 
 KERNEL_SPLATS = re.compile("|".join((
@@ -22,7 +22,7 @@ XEN_SPLATS = re.compile("|".join((
     r"Xen call trace", r"Hardware Dom0 (?:crashed|halted)",
 )))
 
-# Said by kernels without any fault of ours.
+# Messages of kernels that are not our fault.
 HARMLESS = re.compile("|".join((
     r"hest: ", r"Spectre", r"CPU MITIGATIONS", r"x86/bugs", r"RETBleed", r"MDS CPU bug",
     r"Speculative", r"BUG: .*bugs present",
@@ -30,7 +30,7 @@ HARMLESS = re.compile("|".join((
 
 
 def splat(source, line):
-    """The reason why this line of a console fails the run, or None."""
+    """Returns the reason why this line of a console fails the run, or None."""
     if source == "xen":
         return line if XEN_SPLATS.search(line) else None
     if line.startswith("kmemleak:"):

@@ -11,12 +11,12 @@
  *   bench udp MSEC
  *		the same for datagrams
  *   bench flood MSEC SIZE
- *		datagrams of SIZE bytes that arrive in a second, when as many are sent
- *		as can be
+ *		datagrams of SIZE bytes that arrive in a second, sent as fast as
+ *		possible
  *   bench connect MSEC
  *		connect, 1 byte each way, close: in a second
  *   bench idle COUNT
- *		says "ready" when so many connections have had 1 byte each way, and
+ *		prints "ready" when COUNT connections have sent 1 byte each way, and
  *		keeps them until it is killed
  */
 #include <errno.h>
@@ -41,7 +41,7 @@
 
 static char data[PIECE];
 
-/* A stream: how many bytes it has moved, or the sink has said that it took. */
+/* A stream: the bytes it has moved, or the bytes that the sink has reported. */
 static struct stream {
 	int fd;
 	__u64 done;
@@ -61,7 +61,7 @@ static void die(const char *what)
 	exit(1);
 }
 
-/* Connects, and sends these bytes, of which the first is the mode. */
+/* Connects and sends these bytes. The first byte is the mode. */
 static int client_with(const char *bytes, size_t len)
 {
 	int on = 1, fd = open_port(opt.port + BENCH_PORT, 0);
@@ -79,7 +79,7 @@ static int client(char mode)
 	return client_with(&mode, 1);
 }
 
-/* Moves what can be moved at once. */
+/* Moves as much as possible without waiting. */
 static void move(struct stream *stream, char mode, size_t size)
 {
 	ssize_t n = mode == SINK ? send(stream->fd, data, size, 0) :
@@ -112,7 +112,7 @@ static void move_all(char mode, int count, size_t size, __u64 end)
 	close(epoll);
 }
 
-/* Ends a stream to a sink, and learns how much it has taken. */
+/* Ends a stream to a sink, and reads how many bytes it took. */
 static void finish(struct stream *stream)
 {
 	shutdown(stream->fd, SHUT_WR);
@@ -208,7 +208,7 @@ static int measure_flood(int fd, __u64 usec, size_t size)
 		if (send(fd, data, size, 0) < 0 && errno != ENOBUFS)
 			die("send");
 	usec = now_usec() - began;
-	/* All that will come has come when it is quiet, and what was sent before is in between. */
+	/* After a pause nothing more arrives. The server has counted what was sent until then. */
 	usleep(200000);
 	if (send(fd, &count, 1, 0) != 1 || recv(fd, &arrived, sizeof(arrived), 0) != sizeof(arrived))
 		die("count");

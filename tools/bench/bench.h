@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What bench and bench_server have to agree upon. */
+/* The protocol between bench and bench_server. */
 #ifndef XENSOCK_BENCH_H
 #define XENSOCK_BENCH_H
 
@@ -7,14 +7,14 @@
 #define PIECE (256 << 10)
 
 /*
- * The first byte of a connection says what is measured. A sink answers the end
- * of what it takes with how many bytes that were.
+ * The first byte of a connection selects the measurement. At the end of the
+ * data a sink answers with the number of bytes.
  */
 enum mode { SINK = 'i', SOURCE = 'o', ECHO = 'e' };
 
 /*
- * So does the first byte of a datagram. One of a flood is counted, and the other answered
- * with the count since the last; what is neither is sent back.
+ * The first byte of a datagram. FLOOD datagrams are counted, COUNT is answered
+ * with the count since the last one, and all others are sent back.
  */
 enum datagram { FLOOD = 'f', COUNT = 'c' };
 

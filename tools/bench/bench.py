@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """make bench: AF_XENSOCK against netfront and against loopback inside dom0, in one boot.
 
-And AF_XENSOCK without one after another of its features, and on the kernel's C backend;
-what idle connections cost; and what a socket of AF_INET costs the guest itself while it
+Also AF_XENSOCK without one of its features at a time, and on the kernel's C backend; the
+cost of idle connections; and the cost of an AF_INET socket in the guest itself while it
 is hijacked.
 
-Each of the rounds measures everything once, in turn, so that a machine that
-grows slower or faster touches all alike; what counts are the ratios of medians.
+Each round measures everything once, in turn, so that a machine that becomes
+slower or faster affects all paths alike. The results are ratios of medians.
 """
 
 import json
@@ -17,14 +17,14 @@ from bed import timeout
 ROUNDS = 3
 MSEC = 700
 
-# Each costs a domain so much: seconds of CPU and events for a MB, or for 1,000 operations.
+# Cost for each domain: seconds of CPU, and events, for a MB or for 1,000 operations.
 COSTS = ("dom0 s", "guest s", "dom0 events", "guest events")
 
 BULK = ((1, 256), (8, 256), (64, 256), (512, 256), (1, 64), (1, 4))
 
 
 class Measure:
-    """One thing to be measured: the words for bench, and how its first number is to be read."""
+    """One measurement: the arguments of bench, and the meaning of its first number."""
 
     def __init__(self, words, title, scale=1):
         self.key = "-".join(words).replace("-MSEC", "")
@@ -60,7 +60,7 @@ PATHS = ("xensock", "netfront", "loopback")
 
 
 def _paths(bed, guest):
-    """Where each is measured, and how."""
+    """Returns the place of each measurement, and its options."""
     return (
         ("xensock", guest, f"--host {bed.address}"),
         ("netfront", guest, f"--family inet --host {bed.bridge_address}"),
@@ -69,13 +69,13 @@ def _paths(bed, guest):
 
 
 def _events(text):
-    """Events of all channels but those of the processors, from /proc/interrupts."""
+    """Returns the events of all channels except per-processor ones, from /proc/interrupts."""
     lines = [line.split() for line in text.splitlines() if "xen-dyn" in line]
     return sum(int(field) for line in lines for field in line[1:] if field.isdigit())
 
 
 def _used(bed, guest):
-    """What both domains have used of COSTS so far."""
+    """Returns what both domains have used of COSTS so far."""
     seconds = {}
     for line in bed.run("xl list")[1].splitlines()[1:]:
         fields = line.split()
@@ -85,13 +85,13 @@ def _used(bed, guest):
 
 
 class Results:
-    """What was measured, for each measure and path."""
+    """The results for each measure and path."""
 
     def __init__(self):
         self.rates = {}
         self._done = {}
         self._used = {}
-        # The 99th percentile of requests, or how much the slowest stream got of what the fastest did.
+        # The 99th percentile of requests, or the slowest stream's share of the fastest.
         self.others = {}
 
     def add(self, measure, path, numbers, costs):
@@ -127,7 +127,7 @@ class Results:
 
 
 def _measure(bed, guest, measure, where, options):
-    """Gives the numbers of bench, and what they have cost dom0 and the guest."""
+    """Returns the numbers of bench, and their cost in dom0 and the guest."""
     before = _used(bed, guest)
     rc, out = where.run(f"bench {measure.words} {options}")
     assert rc == 0, f"{options} {measure.words}: {out}"
@@ -170,7 +170,7 @@ def _serve(bed):
 
 
 def _many_ports(where):
-    """Thousands of short connections to one port: lets the old ones go sooner."""
+    """Thousands of short connections to one port: frees old ones sooner."""
     where.run("echo 1024 65535 >/proc/sys/net/ipv4/ip_local_port_range; "
               "echo 1 >/proc/sys/net/ipv4/tcp_tw_reuse; "
               "echo 4096 >/proc/sys/net/core/somaxconn")
@@ -183,7 +183,7 @@ def _wait(where, options):
 
 @timeout(1200)
 def test_bench(bed):
-    """Throughput both ways, requests, connections and datagrams, by three paths."""
+    """Throughput both ways, requests, connections and datagrams, over three paths."""
     _serve(bed)
     guest = bed.guest(vif=True, memory=512)
     _many_ports(guest)
@@ -203,7 +203,7 @@ def test_bench(bed):
     _tables(bed, results)
 
 
-# What a guest can do without: the masks of the features, see reference.rst.
+# Features that a guest can turn off: their masks, see reference.rst.
 EVERYTHING = 0xffff
 SWITCHES = (
     ("all features", EVERYTHING),
@@ -220,7 +220,7 @@ SWITCHED = tuple(measure for measure in MEASURES
 
 @timeout(600)
 def test_switches(bed):
-    """What each feature gives: AF_XENSOCK without it."""
+    """The effect of each feature: AF_XENSOCK without it."""
     _serve(bed)
     guest = bed.guest(name="switched", modules=[])
     options = f"--host {bed.address}"
@@ -249,10 +249,10 @@ IDLE = 1000
 
 
 def _memory(where, grants):
-    """KiB that a kernel has given away, when no cache keeps what was freed.
+    """Returns KiB that a kernel has in use, when no cache keeps freed memory.
 
-    grants: it maps those of others, which takes the place of memory of its own, and has so much
-    else going on that its objects are a better measure than what is free.
+    grants: the kernel maps grants of others, which replace memory of its own, and has so much other
+    activity that its objects are a better measure than free memory.
     """
     text = where.run("echo 3 >/proc/sys/vm/drop_caches; "
                      "for cache in /sys/kernel/slab/*/shrink; do echo 1 >$cache; done; cat /proc/meminfo")[1]
@@ -264,7 +264,7 @@ def _memory(where, grants):
 
 @timeout(300)
 def test_idle(bed):
-    """What connections cost while nothing happens on them, with a server's end in dom0."""
+    """The cost of idle connections, with a server's end in dom0."""
     _serve(bed)
     guest = bed.guest(vif=True, memory=512)
     _many_ports(guest)
@@ -286,17 +286,17 @@ def test_idle(bed):
     bed.note("JSON " + json.dumps({"connections": IDLE, "idle": costs}))
 
 
-# Not what ends with shutdown(), which PV Calls does not have.
+# Without the measures that end with shutdown(), which PV Calls lacks.
 C_MEASURES = tuple(measure for measure in MEASURES if measure.key in ("recv-1-262144", "rr", "connect"))
 
 
 @timeout(300)
 def test_c_backend(bed):
-    """Our frontend on the kernel's C backend, in the same boot: what our backend makes of it."""
+    """Our frontend on the kernel's C backend, in the same boot, compared with our backend."""
     _serve(bed)
     options = f"--host {bed.address}"
     results = {}
-    # One driver at a time serves dom0's devices of this type.
+    # Only one driver at a time serves dom0's devices of this type.
     for device in ("xensock", "pvcalls"):
         guest = bed.guest(name=device, device=device)
         _wait(guest, options)
@@ -315,7 +315,7 @@ def test_c_backend(bed):
 
 HIJACK = "/proc/sys/net/xensock"
 
-# Of sockets that stay in the guest: not hijacked, and after they have fallen back.
+# For sockets that stay in the guest: not hijacked, or fallen back.
 GUEST_MSEC = 500
 SOCKETS = 4000
 GUEST_MEASURES = (
@@ -329,7 +329,7 @@ GUEST_MEASURES = (
 
 @timeout(600)
 def test_guest(bed):
-    """What the guest's own sockets cost: with hijack 0, and with 2, where they fall back."""
+    """The cost of the guest's own sockets: with hijack 0, and with 2, where they fall back."""
     guest = bed.guest()
     results = {}
     for _ in range(ROUNDS):
@@ -340,7 +340,7 @@ def test_guest(bed):
                                     f"rc=$?; echo 0 >{HIJACK}/hijack; exit $rc")
                 assert rc == 0, f"hijack {mode} {key}: {out}"
                 results.setdefault(key, {}).setdefault(mode, []).append(float(out.split()[-1]))
-    # What disturbs a round makes it slower, and never faster.
+    # A disturbance makes a round slower, never faster.
     bed.note(f"best of {ROUNDS} rounds {'hijack 0':>24} {'fallen back':>12}     ratio")
     for key, _, title, unit in GUEST_MEASURES:
         best = min if key == "memory" else max

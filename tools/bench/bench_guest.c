@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Measures what a socket costs in the guest itself, one thing at a time, and
+ * Measures the cost of a socket in the guest itself, one thing at a time, and
  * prints one number. --host is an address of the guest's own.
  *
  *   bench_guest socket MSEC     socket and close, in a second
@@ -8,8 +8,7 @@
  *   bench_guest stream MSEC     bytes sent, one by one, over a connection and
  *                               received, in a second
  *   bench_guest datagram MSEC   the same with datagrams, and an address with each
- *   bench_guest memory COUNT    bytes of the kernel's memory for each of so many
- *                               sockets
+ *   bench_guest memory COUNT    bytes of kernel memory for each of COUNT sockets
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +26,7 @@ static void need(bool good, const char *what)
 	exit(1);
 }
 
-/* Does it over and over. Returns how often in a second. */
+/* Repeats the step. Returns the number of repetitions in a second. */
 static double rate(__u64 msec, void (*step)(void))
 {
 	__u64 began = now_msec(), done = 0, took;
@@ -55,7 +54,7 @@ static double measure_socket(__u64 msec)
 	return rate(msec, one_socket);
 }
 
-/* Both ends of a connection, or the one socket that sends to itself. */
+/* Both ends of a connection, or a single socket that sends to itself. */
 static int listener, near, far;
 static struct sockaddr_in name;
 
@@ -70,7 +69,7 @@ static void open_both(void)
 static void one_connection(void)
 {
 	open_both();
-	/* Whoever closes first keeps the port for a while. */
+	/* The end that closes first would keep the port for a while. */
 	need(!setsockopt(near, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 },
 			 sizeof(struct linger)), "SO_LINGER");
 	close(near);
@@ -130,7 +129,7 @@ static double measure_datagram(__u64 msec)
 	return rate(msec, one_datagram);
 }
 
-/* Bytes of the kernel's objects. */
+/* Returns the bytes of the kernel's slab objects. */
 static double slab(void)
 {
 	FILE *file = fopen("/proc/meminfo", "r");

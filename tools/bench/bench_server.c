@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The other end of bench, on --host and --port + 90: one thread, as a program
- * that serves many has it. Datagrams to the same port are sent back.
+ * The other end of bench, on --host and --port + 90: one thread, as in a
+ * program with many clients. Datagrams to the same port are sent back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 #define EVENTS 64
 #define FILES 8192
 
-/* A connection; of the two sockets that wait for others only the file. */
+/* A connection. The two sockets that accept or receive use only the file. */
 struct conn {
 	int fd;
 	char mode;
@@ -28,7 +28,7 @@ struct conn {
 
 static char data[PIECE];
 
-/* Each of these says whether the connection goes on. */
+/* These functions return true if the connection goes on. */
 
 static bool sink(struct conn *conn)
 {

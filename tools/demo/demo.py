@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""make demo: guests without any network interface have dom0's network, by AF_XENSOCK and by sysctl."""
+"""make demo: guests without any network interface use dom0's network, by AF_XENSOCK and by sysctl."""
 
 import itertools
 
 from bed import timeout
 
-# A server of pages, in dom0 and in a guest.
+# A web server, in dom0 and in a guest.
 NGINX = """mkdir -p /tmp/www /var/lib/nginx /etc
 [ -e /etc/passwd ] || printf 'root:x:0:0::/root:/bin/sh\\n' >/etc/passwd
 [ -e /etc/group ] || printf 'root:x:0:\\nnogroup:x:65534:\\n' >/etc/group
@@ -39,7 +39,7 @@ def _show(bed, text):
 
 
 def _do(bed, where, command):
-    """Shows what somebody types, and what comes of it."""
+    """Shows a command that a user types, and its output."""
     bed.note(f"   {'dom0' if where is bed else 'guest'}# {command}")
     out = _must(where, command)
     _show(bed, out)
@@ -47,7 +47,7 @@ def _do(bed, where, command):
 
 
 def _serve_pages(where, port, files):
-    """nginx, with its defaults but for where it is."""
+    """nginx with its defaults, except for its paths."""
     _must(where, NGINX.format(port=port) + files)
     where.start("exec nginx -e stderr -c /tmp/nginx.conf")
 
@@ -58,7 +58,7 @@ def _wait_page(bed, url):
 
 
 def test_demo(bed):
-    """A guest without any network interface shows a page that a server in dom0 has."""
+    """A guest without any network interface shows a page of a server in dom0."""
     _say(bed, "dom0 runs a web server at its own address.")
     server = bed.start(f"peer --host {bed.address}")
     server.wait_line("peer: ready")
@@ -92,7 +92,7 @@ def test_demo(bed):
 
 @timeout(240)
 def test_hijack(bed):
-    """Debian's curl and nginx, as they are, in a guest without any network interface."""
+    """Debian's curl and nginx, unchanged, in a guest without any network interface."""
     bed.start(f"peer --host {bed.address}").wait_line("peer: ready")
     guest = bed.guest(name="nonic", memory=768, programs=True, policy=("bind-allow=8080",))
     _must(guest, "until fetch >/dev/null 2>&1; do usleep 100000; done")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The test bed: what a run says of itself, which files come together, which commands need no shell."""
+"""The test bed: progress reports, the order of files, commands that need no shell."""
 
 import os
 import sys

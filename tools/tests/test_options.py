@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The reference's table of options: it has every one that the kernel has, and says of each what
-the code does.
+"""The reference's table of options: it lists every option of the kernel, and agrees with the code.
 
     KSRC=<kernel tree> python3 -m unittest discover tools/tests
 
-Without a kernel tree only the code is looked at.
+Without a kernel tree only the code is checked.
 """
 
 import collections
@@ -24,15 +23,15 @@ HEADERS = {
     "SOL_IP": ("linux/in.h", r"(?:IP|MCAST)_\w+"),
     "SOL_IPV6": ("linux/in6.h", r"IPV6_\w+"),
 }
-# Numbers that are no options, but values of some, or sizes.
+# Numbers that are values of options, or sizes, and not options.
 VALUES = re.compile(
     "IP_PMTUDISC_|IPV6_PMTUDISC_|IP_DEFAULT_|MCAST_(EX|IN)CLUDE$|IPV6_(FL|PRIORITY|TLV)_|TCP_MSS_|"
     "TCP_REPAIR_(ON|OFF|OFF_NO_WP)$|TCP_(MD5SIG|AO)_MAXKEYLEN$|UDP_ENCAP_|TCP_ENCAP_")
-# An option that has two names.
+# Options that have two names.
 OTHER_NAMES = {"IP_ORIGDSTADDR": "IP_RECVORIGDSTADDR",
                "IPV6_ORIGDSTADDR": "IPV6_RECVORIGDSTADDR"}
 
-# What a word of the table means for the code: who has the option, and whether there is a reason.
+# The meaning of each word of the table for the code: owner of the option, and if there is a reason.
 BECOMES = {
     "carried": ({"Get", "Set", "Both"}, False),
     "guest": ({"Own", None}, False),
@@ -55,7 +54,7 @@ def documented():
 
 
 def in_code():
-    """(level, option): (number, access)."""
+    """Returns (level, option): (number, access)."""
     rows = re.findall(r"(\w+) = (SOL_\w+) (\d+), (\w+),",
                       read("net/xensock/proto/option/table.rs"))
     return {(level, name): (number, access) for name, level, number, access in rows
@@ -63,7 +62,7 @@ def in_code():
 
 
 def natives():
-    """Those that make a socket give way."""
+    """Returns the options that make a socket native."""
     return dict(re.findall(r"^const (\w+): i32 = (\d+);", read("net/xensock/proto/native.rs"), re.M))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The series of patches: each applies, and together they make the tree that is built.
+"""The series of patches: each applies, and together they make the tree that the bed builds.
 
     KERNEL=<pristine kernel source> python3 -m unittest discover tools/tests
 """

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The simple tables of the documentation: Sphinx, which only `make docs` runs, wants blanks between the columns."""
+"""The simple tables of the documentation: columns must be separated by blanks. Only `make docs`
+runs Sphinx, which checks that."""
 
 import glob
 import os
@@ -10,17 +11,17 @@ PAGES = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../Documen
 
 
 def gaps(border):
-    """Where there has to be nothing but blanks, by a table's line of '='."""
+    """Returns the columns that must be blank, given a table's line of '='."""
     columns = [match.span() for match in re.finditer("=+", border)]
     return [(left[1], right[0]) for left, right in zip(columns, columns[1:])]
 
 
 def malformed(text):
-    """The lines of tables that have something between two columns."""
+    """Returns the lines of tables that have text between two columns."""
     border, lines = None, text.splitlines()
     for line, following in zip(lines, lines[1:] + [""]):
         if re.fullmatch(r"=+( +=+)+", line):
-            # The one at the end has a blank line below it.
+            # A blank line follows the last border.
             border = line if following else None
         elif border and any(line[begin:end].strip() for begin, end in gaps(border)):
             yield line

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The xensock command: what it takes for a value, and what it writes. Needs no Xen.
+"""The xensock command: values that it accepts, and what it writes. Needs no Xen.
 
     python3 -m unittest discover tools/tests
 """
@@ -35,7 +35,7 @@ xensock = load()
 
 
 class Values(unittest.TestCase):
-    """The command and the kernel read the same."""
+    """The command and the kernel accept the same values."""
 
     def test_written_out(self):
         count = 0
@@ -58,7 +58,7 @@ class Values(unittest.TestCase):
 
     def test_blanks(self):
         xensock.check("connect-deny", " \t10.0.0.1  80\n udp:53 ")
-        # Blanks of Unicode are none.
+        # Unicode blanks are not blanks.
         self.assertRaises(xensock.Problem, xensock.check, "connect-deny", "80\u00a081")
 
     def test_messages_say_what_is_wrong(self):
@@ -83,7 +83,7 @@ class Values(unittest.TestCase):
 
 
 class Store(xensock.Xenstore):
-    """A xenstore of its own, with the command's side of the protocol."""
+    """A xenstore of the test's own, with the command's side of the protocol."""
 
     def __init__(self, nodes):
         self._transaction = 0
@@ -119,7 +119,7 @@ class Store(xensock.Xenstore):
         return "OK\0"
 
     def _make(self, path):
-        """Makes a node, with the permissions of its parent, which is made as well."""
+        """Makes a node and missing parents, with the permissions of its parent."""
         if path not in self.nodes and path.count("/") > 1:
             parent = path.rpartition("/")[0]
             self._make(parent)
@@ -156,7 +156,7 @@ class Caller(unittest.TestCase):
     """Calls the command."""
 
     def run_command(self, *words):
-        """Gives the exit status, what was written and what was said of errors."""
+        """Returns the exit status, the output and the error output."""
         out, errors = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
             try:
@@ -172,7 +172,7 @@ class Caller(unittest.TestCase):
 
 
 class Managing(Caller):
-    """Calls the command where there are domains."""
+    """Calls the command on a host with domains."""
 
     def setUp(self):
         self.store = Store({"domid": "0"})
@@ -184,7 +184,7 @@ class Managing(Caller):
             self.addCleanup(patch.stop)
 
     def left(self):
-        """Nodes of the device."""
+        """Returns the nodes of the device."""
         return [node for node in self.store.nodes if node.startswith((FRONT, BACK))]
 
     def fails(self, *words, saying="", status=1):
@@ -196,7 +196,7 @@ class Managing(Caller):
 
 
 class Commands(Managing):
-    """What the commands do to xenstore."""
+    """The effect of the commands on xenstore."""
 
     def test_attach(self):
         self.json("attach", "g1", "max-sockets=5", "bind-allow=tcp:80 tcp:0", "netns=default")
@@ -360,7 +360,7 @@ class Commands(Managing):
 
 
 class Files(Managing):
-    """Policies by the guests' names."""
+    """Policies in files named after guests."""
 
     def setUp(self):
         super().setUp()
@@ -379,7 +379,7 @@ class Files(Managing):
             file.write(text)
 
     def device(self, guest=5, back="/local/domain/0/backend/pvcalls/{}/0"):
-        """What xl writes."""
+        """Writes the nodes that xl writes."""
         back, front = back.format(guest), f"/local/domain/{guest}/device/pvcalls/0"
         self.store.put({f"{back}/frontend": front, f"{back}/frontend-id": str(guest), f"{back}/state": "1",
                         f"{back}/online": "1", f"{front}/backend": back, f"{front}/state": "1"})
@@ -433,7 +433,7 @@ class Files(Managing):
                 self.assertIn("NOTHING IS ALLOWED", self.run_command("show", "g1")[1])
                 self.fails("set", "g1", "max-sockets=7", "--save", saying=saying)
                 self.fails("apply", "g1", saying=saying)
-        # Mended, it counts at the next word.
+        # A corrected file applies with the next command.
         self.file("g1.conf", "max-sockets=3")
         self.json("apply", "g1")
         self.assertEqual(self.policy(back), {"max-sockets": "3", "complete": "1"})
@@ -462,7 +462,8 @@ class Files(Managing):
             self.assertEqual(xensock.policy_path(name), f"{self.files}/{path}.conf")
 
     def test_driver_domain(self):
-        """It may not read the names of others, unless dom0 has written them to the device."""
+        """A driver domain may not read the names of guests, unless dom0 has written them to the
+        device."""
         self.store.nodes["domid"] = "3"
         back = self.device(back="/local/domain/3/backend/pvcalls/{}/0")
         read = self.store.read
@@ -554,7 +555,7 @@ class Guest(Caller):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
 
     def load(self):
-        """From now on the module is there."""
+        """Makes the module appear loaded from now on."""
         os.mkdir(self.settings)
         for name, text in (("hijack", "0\n"), ("decisions", "xensock=12 exempt-port=0 new-one=3\n")):
             with open(f"{self.settings}/{name}", "w", encoding="ascii") as file:
@@ -572,7 +573,7 @@ class Guest(Caller):
         self.assertIn(saying, errors)
 
     def runs(self, *words):
-        """The program that it becomes, and what it says before that."""
+        """Returns the program that the command becomes, and its messages before that."""
         with mock.patch.object(xensock.os, "execvp") as execvp:
             _, _, errors = self.run_command("run", *words)
         execvp.assert_called_once()
@@ -594,7 +595,7 @@ class Guest(Caller):
         self.assertEqual([line.split() for line in lines[1:]],
                          [line.split() for line in LISTING.splitlines()[1:]])
         self.assertEqual(lines[0].split()[3:6], ["RECV-Q", "SEND-Q", "LOCAL"])
-        # Each column begins where its head does.
+        # Each column begins below its head.
         self.assertEqual({line.index("192.0.2.1:7001") for line in lines[1:2]}, {lines[0].index("PEER")})
         self.assertEqual(lines[2].index("LISTEN"), lines[0].index("STATE"))
 
@@ -669,7 +670,7 @@ class Guest(Caller):
 
 
 class Counts(Caller):
-    """What the modules count, of which both may be in one domain."""
+    """The counts of both modules, which may be in one domain."""
 
     def setUp(self):
         directory = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
@@ -756,7 +757,7 @@ class Counts(Caller):
 
 
 class NoXen(unittest.TestCase):
-    """On a machine that is no Xen domain, or not the right one."""
+    """On a machine that is not a Xen domain, or not the right one."""
 
     def run_with(self, device):
         errors = io.StringIO()
@@ -772,10 +773,10 @@ class NoXen(unittest.TestCase):
 
 
 class Wire(unittest.TestCase):
-    """What goes to xenstore and comes from it, byte by byte."""
+    """The xenstore protocol, byte by byte."""
 
     def talk(self, answer, action):
-        """Gives the request that the action makes, and what it makes of the answer."""
+        """Returns the request that the action sends, and the action's result for this answer."""
         file = mock.Mock()
         file.read.side_effect = [answer[:5], answer[5:16], answer[16:]]
         with mock.patch("builtins.open", return_value=file):

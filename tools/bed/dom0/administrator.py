@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The xensock command as a function: to start Python takes seconds in here."""
+"""The xensock command as a function: starting Python takes seconds in dom0."""
 
 import contextlib
 import importlib.machinery
@@ -19,16 +19,16 @@ Xenstore = _command.Xenstore
 
 
 def device(store, domid, kind="xensock"):
-    """A device of a guest that dom0 serves, to be written by hand."""
+    """Returns a guest's device that dom0 serves, for tests that write its nodes themselves."""
     return _command.Device(store, domid, kind, 0, 0)
 
-# What it writes is caught where all of this process writes.
+# Output is captured for the whole process, so only one call may run at a time.
 _lock = threading.Lock()
 
 
 @spent.on("the xensock command")
 def xensock(*words):
-    """Runs the command with --json, gives what it writes; RuntimeError if it fails."""
+    """Runs the command with --json. Returns its output; raises RuntimeError if it fails."""
     port.emit("D", f"$ xensock {' '.join(words)}")
     out, errors = io.StringIO(), io.StringIO()
     with _lock, contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a test scenario has at hand: dom0, its guests, xenstore."""
+"""The environment of a test scenario: dom0, its guests, xenstore."""
 
 import contextlib
 import os
@@ -17,23 +17,23 @@ import spent
 import verdicts
 import xenstore
 
-# Which driver in dom0 serves which type of device.
+# The driver in dom0 for each type of device.
 BACKENDS = {"xensock": "xensock_back", "pvcalls": "pvcalls_back"}
 
 
-# Where a backend has the counts of its devices.
+# Directory of a backend with the counts of its devices.
 COUNTS = "/sys/kernel/debug/xensock_back"
 
-# MiB that all guests together may have.
+# MiB for all guests together.
 MEMORY = {"fast": 1750, "debug": 3600, "kasan": 4800}
 
-# Kernels that look for mistakes, and take their time for it. With that of "kasan" go the guests
-# that have our modules, and a driver domain, in place of dom0, to serve them.
+# Kernels that look for bugs and are slow. With "kasan", the guests that load our modules run that
+# kernel, and a driver domain with it serves them instead of dom0.
 CHECKED = ("debug", "kasan")
 
 
 class Skip(Exception):
-    """The test cannot be done here."""
+    """The test cannot run here."""
 
 
 class TestTimeout(Exception):
@@ -41,7 +41,7 @@ class TestTimeout(Exception):
 
 
 def timeout(seconds):
-    """Decorator: how long a test may take, if not two minutes."""
+    """Decorator: time limit of a test, if not two minutes."""
     def mark(test):
         test.timeout = seconds
         return test
@@ -55,7 +55,7 @@ def slow(test):
 
 
 def read(where, path):
-    """A file of dom0, which takes no process, or of a guest."""
+    """Reads a file of dom0, without a process, or of a guest."""
     if isinstance(where, guests.Guest):
         _, text = where.run(f"cat {path}")
         return text
@@ -65,15 +65,15 @@ def read(where, path):
 
 class Bed:
     domid = 0
-    # Addresses, as the guests name them by way of dom0: dom0 itself, one that
-    # never answers, one to which there is no route, dom0 for virtual NICs.
+    # Addresses that guests reach through dom0: dom0 itself, an address that never answers, one
+    # without a route, dom0 for virtual NICs.
     address = "192.0.2.1"
     address6 = "2001:db8::1"
     blackhole = "192.0.2.99"
     blackhole6 = "2001:db8::99"
     unreachable = "203.0.113.1"
     bridge_address = "10.0.0.1"
-    # The value of connect-allow that guests have, unless a test gives them another.
+    # The value of connect-allow for guests, unless a test sets another.
     reach = guests.REACH
 
     xenstore = xenstore
@@ -81,17 +81,17 @@ class Bed:
 
     def __init__(self, kconfig="fast", with_slow=False, kernel="", passed=(), scale=1, seed=1):
         self.kconfig = kconfig
-        # Of everything that is left to chance.
+        # Seed of everything random.
         self.seed = seed
         self.slow = with_slow
         guests.Guest.soak = self.soak = "SOAK=1 " if with_slow else ""
-        # The slow set shows everything again.
+        # The slow set runs everything again.
         self.verdicts = verdicts.Verdicts(kernel, () if with_slow else passed)
-        # How much slower this may be than one machine with a fast kernel: waits are scaled.
+        # Slowness relative to one machine with a fast kernel. Waits are scaled by it.
         self.scale = scale
         self._guests = []
         self._shared = {}
-        # Those that no file uses at present, by their options.
+        # Shared guests that no file uses at present, by their options.
         self._kept = {}
         self._making = threading.Lock()
         self._jobs = []
@@ -108,8 +108,8 @@ class Bed:
 
         device: "xensock", "pvcalls" or None. The driver for it is loaded in
         dom0 (backend names another) and in the guest (modules, by default
-        xensock if there is a device); server is a driver domain that serves
-        the device instead of the host, or dom0 does if in_dom0. policy: NODE=VALUE,
+        xensock if there is a device). server: a driver domain that serves
+        the device instead of the host; dom0 serves it if in_dom0. policy: NODE=VALUE,
         see xensock(8). extra: for the kernel's command line. domain: see guest.Guest.
         """
         if modules is None:
@@ -144,7 +144,7 @@ class Bed:
         return new
 
     def shared_driver_domain(self, name="net"):
-        """The same driver domain for all tests of a file."""
+        """Returns the driver domain shared by all tests of a file."""
         known = self._shared.get(name)
         if known is None or not known.alive:
             known = self._shared[name] = self.driver_domain(name)
@@ -161,7 +161,7 @@ class Bed:
 
     @property
     def host(self):
-        """Who serves guests if a test does not say it: dom0, or a driver domain that stays."""
+        """The domain that serves guests by default: dom0, or a permanent driver domain."""
         if self.kconfig != "kasan":
             return self
         if self._host is None or not self._host.alive:
@@ -169,9 +169,9 @@ class Bed:
         return self._host
 
     def shared_guest(self, name="shared", **options):
-        """The same guest for all tests of a file: booted once, again if it died.
+        """Returns the guest shared by all tests of a file. It is booted once, and again if it died.
 
-        Without a name of its own it may have served another file that wants the same options.
+        Without a name it may be a guest that another file with the same options has used.
         """
         known = self._shared.get(name)
         if known is None or not known.alive:
@@ -188,7 +188,7 @@ class Bed:
         return next(free for free in (name, *(f"{name}{n}" for n in range(2, 99))) if free not in taken)
 
     def _make_room(self, memory):
-        """Kept guests go if their memory is needed."""
+        """Destroys kept guests if their memory is needed."""
         for options in list(self._kept):
             used = sum(g.memory for g in self._guests if g.alive)
             if used + memory > MEMORY.get(self.kconfig, MEMORY["fast"]):
@@ -202,29 +202,29 @@ class Bed:
     # dom0
 
     def start(self, command):
-        """Runs a shell command in the background of dom0."""
+        """Starts a shell command in the background of dom0."""
         task = job.LocalJob(command)
         self._jobs.append(task)
         return task
 
     def run(self, command, timeout=60):
-        """Runs a shell command in dom0, gives (exit status, output)."""
+        """Runs a shell command in dom0. Returns (exit status, output)."""
         return self.start(command).wait(timeout)
 
     def modprobe(self, name, *parameters):
         if not self.loaded(name):
-            # Not as the package configures it: without udev there is nobody who would give a device
-            # of xl's its policy, and a parameter of a module in Rust cannot be given twice.
+            # The package's configuration is not used: without udev nobody would set the policy of a
+            # device made by xl, and a parameter of a Rust module cannot be given twice.
             self._must(f"modprobe --config=/dev/null {name} {' '.join(parameters)}")
 
     def loaded(self, name):
         return os.path.isdir(f"/sys/module/{name.replace('-', '_')}")
 
     def _serve(self, name):
-        """That driver and no other: two of them may want the same type of device."""
+        """Loads this driver and unloads the others: two drivers may want the same type of device."""
         for other in BACKENDS.values():
             if other != name and self.loaded(other):
-                # They have devices of that driver, which holds it.
+                # Their devices belong to that driver and hold it.
                 for options in list(self._kept):
                     self._discard(options)
                 self.rmmod(other)
@@ -238,13 +238,13 @@ class Bed:
         if rc:
             raise RuntimeError(f"{command}: {out}")
 
-    # What a test says
+    # For tests
 
     def skip(self, reason):
         raise Skip(reason)
 
     def pick(self, daily, slow, debug):  # pylint: disable=redefined-outer-name
-        """How much of something: as a rule, with SET=slow, and with a kernel that takes its time."""
+        """Returns an amount: for the daily set, for SET=slow, or for a slow kernel."""
         if self.kconfig in CHECKED:
             return debug
         return slow if self.slow else daily
@@ -252,11 +252,11 @@ class Bed:
     def note(self, text):
         ktap.note(text)
 
-    # Accounts
+    # Resources
 
     @spent.on("counting")
     def snapshot(self):
-        """Counts of dom0's resources and of the host's; those of a quiet system come back to the same."""
+        """Counts resources of dom0 and of the host. A quiet system returns to the same counts."""
         counts = {"event channels": 0}
         for where in {self, self.host}:
             counts["event channels"] += read(where, "/proc/interrupts").count("xen-dyn")
@@ -274,8 +274,8 @@ class Bed:
 
     @spent.on("waiting for rest")
     def at_rest(self):
-        """Waits until nothing comes and goes in dom0 any more, gives the counts of its resources."""
-        # Longer than guests keep rings that they may use again.
+        """Waits until dom0 is quiet. Returns the counts of its resources."""
+        # Longer than guests keep rings for further use.
         deadline = time.monotonic() + 2.5
         while (self._has_rings() or self.snapshot()["tcp orphan"]) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -286,7 +286,8 @@ class Bed:
         return after
 
     def _has_rings(self):
-        """Whether a backend has mapped data rings, or sockets that TCP is not done with."""
+        """Returns True if a backend has mapped data rings, or has sockets that TCP has not finished
+        with."""
         counts = [self._counts_here(), *(g.run(f"cat {COUNTS}/*/counts 2>/dev/null")[1] for g in self._guests
                                          if g.serves and g.alive)]
         return any(re.search(r"^(ring-pages|sockets-closed)\s+[1-9]", text, re.MULTILINE) for text in counts)
@@ -295,13 +296,13 @@ class Bed:
     def _counts_here():
         text = ""
         for name in os.listdir(COUNTS) if os.path.isdir(COUNTS) else ():
-            # The device may just go.
+            # The device may just be removed.
             with contextlib.suppress(OSError):
                 text += read(None, f"{COUNTS}/{name}/counts")
         return text
 
     def slab(self):
-        """Active objects of every slab cache."""
+        """Returns the number of active objects of every slab cache."""
         lines = read(self.host, "/proc/slabinfo").splitlines()
         return {fields[0]: int(fields[1]) for fields in map(str.split, lines) if fields[1].isdigit()}
 
@@ -312,11 +313,11 @@ class Bed:
         self._death = None
 
     def stop(self):
-        """From now on the death of a guest no longer interrupts."""
+        """From now on the death of a guest no longer interrupts the test."""
         self._running = False
 
     def end(self):
-        """The test is over: nothing of it stays, but the shared guests."""
+        """Ends a test: only shared guests stay."""
         for task in self._jobs:
             if task.running:
                 task.kill()
@@ -330,7 +331,8 @@ class Bed:
             self._part(known)
 
     def end_file(self, all_well):
-        """Shared guests that others may want stay if all was well, and the rest go too."""
+        """Ends a file: keeps shared guests that other files may use if all went well, destroys the
+        rest."""
         for known in self._shared.values():
             if all_well and known.alive and known.options and not known.changed:
                 known.run("rm -rf /tmp/*")
@@ -339,7 +341,7 @@ class Bed:
         self.end()
 
     def close(self):
-        """All guests go."""
+        """Destroys all guests."""
         self._kept.clear()
         self._host = None
         self.end()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest: its domain, and the agent that obeys us by its console."""
+"""A guest: its domain, and the agent in it that takes our commands on the console."""
 
 import itertools
 import os
@@ -20,8 +20,8 @@ import xenstore
 
 DEVICES = ("xensock", "pvcalls")
 
-# Guests reach what dom0 reaches, and dom0 itself, where the tests' servers are: that takes rules
-# which name it, with the address of all on its network.
+# Guests may reach whatever dom0 reaches, and dom0 itself, where the servers of the tests are. That
+# needs rules that name dom0, and the broadcast address of its network.
 REACH = "0.0.0.0/0 [::/0] 192.0.2.1 192.0.2.255 10.0.0.1 [2001:db8::1] [fe80::/10]"
 
 CONFIG = """
@@ -39,30 +39,30 @@ on_poweroff = "destroy"
 {config}
 """
 
-# What a type of guest needs more under QEMU's emulation. Of PVH: Xen would emulate
-# RDTSCP, which its emulator cannot; and without a size of the state of XSAVE, as the
-# nested guest sees it, the kernel does not come up. A virtual processor that moves to the
-# other processor ends, at times, in a triple fault with the registers of Xen: each has its own.
+# Extra options for a type of guest under QEMU's emulation. PVH: Xen would emulate RDTSCP, which its
+# emulator cannot do. Without a size of the XSAVE state, in the nested guest's view, the kernel does
+# not boot. A vCPU that moves to the other processor sometimes ends in a triple fault with Xen's
+# registers, so each vCPU has a processor of its own.
 OF_TYPE = {
     "pv": "",
     "pvh": 'tsc_mode = "native"\ncpuid = "host,svm=0,xsave=0,avx=0"\ncpus = ["0", "1"]',
 }
 
-# What a guest boots: a kernel and an initramfs in a directory of this one. The kernel is that of
-# dom0; in "checked" is another one that there is for the modules that are tested, and in
-# "installed" a machine that was made of our packages.
+# Images: a kernel and an initramfs in a subdirectory of this directory. The directory itself has
+# dom0's kernel, "checked" another kernel for the modules under test, and "installed" a machine made
+# of our packages.
 IMAGES = "/bed/guest"
-# Programs of Debian, as an archive that follows the other one.
+# Debian's programs, as an archive that follows the other one.
 PROGRAMS = "/bed/guest/programs"
 
 
-# A first scan finds what is only on its way; a leak is found by the second.
+# The first scan also finds objects in use at that moment. The second scan confirms a leak.
 LEAKS = "/sys/kernel/debug/kmemleak"
 SCAN = f"[ ! -e {LEAKS} ] || {{ echo scan >{LEAKS}; echo scan >{LEAKS}; sed 's/^/kmemleak: /' {LEAKS}; }}"
 
 
 def _with_programs(name, initrd):
-    """An initramfs of both archives."""
+    """Makes an initramfs of both archives. Returns its path."""
     path = f"/run/xen/{name}.initrd"
     with open(path, "wb") as whole, open(initrd, "rb") as own, open(PROGRAMS, "rb") as programs:
         for archive in (own, programs):
@@ -71,7 +71,7 @@ def _with_programs(name, initrd):
 
 
 class GuestDied(Exception):
-    """The guest crashed or went away while nobody had asked it to."""
+    """The guest crashed or disappeared unexpectedly."""
 
 
 class GuestJob(job.Job):
@@ -90,11 +90,13 @@ class GuestJob(job.Job):
 
 
 class Guest:
-    """kind: "pv" or "pvh"; programs: with those of Debian; config: more lines for xl, see
-    xl.cfg(5); image: what it boots, see IMAGES.
+    """A domain and its agent.
+
+    kind: "pv" or "pvh"; programs: adds Debian's programs; config: more lines for xl, see xl.cfg(5);
+    image: the kernel and root to boot, see IMAGES.
     """
 
-    # Before the command of a kselftest: see rounds() in selftests/xensock/util.h.
+    # Prefix of a kselftest command: see rounds() in selftests/xensock/util.h.
     soak = ""
 
     def __init__(self, name, memory=256, vcpus=1, vif=False, extra="", on_death=None,
@@ -103,11 +105,11 @@ class Guest:
         self.memory = memory
         self.address = None
         self.alive = False
-        # Whether a test has left it other than it was, so that no other file may have it.
+        # Set if a test has changed the guest, so that no other file may use it.
         self.changed = False
-        # Whether it is a driver domain.
+        # Set for a driver domain.
         self.serves = False
-        # The driver domain that serves it, if dom0 does not.
+        # The driver domain that serves the guest, or None for dom0.
         self.server = None
         self.options = None
         self._on_death = on_death
@@ -134,7 +136,8 @@ class Guest:
         self._open_console()
 
     def _find_domid(self):
-        """Asks xenstore, a tenth of the time that xl takes. Ours is the newest of this name."""
+        """Finds the domain ID in xenstore, ten times faster than xl. The newest domain of this name
+        is ours."""
         for domid in sorted(map(int, xenstore.ls("/local/domain")), reverse=True):
             if xenstore.read(f"/local/domain/{domid}/name") == self.name:
                 return domid
@@ -142,7 +145,7 @@ class Guest:
 
     def _tool(self, *command, timeout=60):
         port.emit("D", "$ " + " ".join(command))
-        # The toolstack goes first: the workers of busy connections would take its time.
+        # The toolstack runs at high priority: the workers of busy connections would take its time.
         with spent.on(" ".join(command[:2])):
             done = subprocess.run(("nice", "-n", "-19") + command, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, timeout=timeout, text=True, check=False)
@@ -157,7 +160,7 @@ class Guest:
         hypervisor.unpause(self.domid)
 
     def unpause(self, timeout=60):
-        """Lets the guest go and waits for its agent."""
+        """Unpauses the guest and waits for its agent."""
         self._unpause()
         with spent.on("guests that boot"):
             ready = self._ready.wait(timeout)
@@ -167,7 +170,7 @@ class Guest:
             raise self._death
 
     def start(self, command, on_line=None):
-        """Runs a shell command in the background of the guest."""
+        """Starts a shell command in the background of the guest."""
         if self._death or not self.alive:
             raise self._death or GuestDied(f"guest {self.name} is not running")
         number = next(self._numbers)
@@ -180,11 +183,11 @@ class Guest:
         return task
 
     def run(self, command, timeout=60):
-        """Runs a shell command in the guest, gives (exit status, output)."""
+        """Runs a shell command in the guest. Returns (exit status, output)."""
         return self.start(command).wait(timeout)
 
     def ktap(self, command, timeout=120):
-        """Runs a kselftest program in the guest: its results become subtests of the running test."""
+        """Runs a kselftest program in the guest. Its results become subtests of the running test."""
         stream = ktap.Subtests()
         try:
             rc, _ = self.start(self.soak + command, stream.line).wait(timeout)
@@ -198,14 +201,14 @@ class Guest:
             raise RuntimeError(f"guest {self.name}: modprobe {name}: {out}")
 
     def kill_jobs(self):
-        """Ends what still runs in the guest."""
+        """Kills everything that still runs in the guest."""
         with self._lock:
             jobs = list(self._jobs.values())
         for task in jobs:
             task.kill()
 
     def attach(self, device="xensock", *policy):
-        """Gives the guest a device of its server's, or of dom0; policy is any NODE=VALUE of it."""
+        """Gives the guest a device of its driver domain or of dom0. policy: NODE=VALUE words."""
         backend = self.server.domid if self.server else 0
         if not any(word.startswith("connect-allow=") for word in policy):
             policy += (f"connect-allow={REACH}",)
@@ -216,7 +219,7 @@ class Guest:
         administrator.xensock("detach", str(self.domid), f"--type={device}")
 
     def restore(self, *policy, timeout=60):
-        """Saves the guest to a file and has xl make a domain from that: its programs just go on."""
+        """Saves the guest to a file and has xl restore a domain from it. Its programs just go on."""
         path = f"/run/xen/{self.name}.saved"
         save = "xl", "save", str(self.domid), path
         try:
@@ -225,16 +228,16 @@ class Guest:
             os.unlink(path)
 
     def migrate(self, *policy, timeout=60):
-        """Migrates the guest, while it runs, to this same host."""
-        # Without a command to reach a host, what is in its place is run.
+        """Migrates the running guest to this same host."""
+        # An empty ssh command makes xl run the receiver locally.
         self._move(policy, timeout, ("xl", "migrate", "-s", "", str(self.domid), "xl migrate-receive -p"))
 
     def _move(self, policy, timeout, *commands):
-        """Has these commands make another domain of this one, gives that the policy and lets it go."""
+        """Makes another domain of this one with these commands, sets its policy and unpauses it."""
         self._expected = True
         for command in commands:
             self._tool(*command, timeout=timeout)
-        # The console is another one as well.
+        # The new domain has another console.
         self._reader.join()
         self.domid = self._find_domid()
         self._open_console()
@@ -243,9 +246,8 @@ class Guest:
         self._unpause()
 
     def destroy(self, by_command=False):
-        """Ends the domain; also takes away the device nodes that xl knows nothing of. Gives what the
-        command has said, if it is used.
-        """
+        """Destroys the domain, and the device nodes that xl does not know. Returns the output of
+        xl, if it is used."""
         said = ""
         if not self.alive:
             return said
@@ -257,7 +259,7 @@ class Guest:
             port.emit("D", f"destroy {self.domid}")
             with spent.on("guests that are destroyed"):
                 error = hypervisor.destroy(self.domid)
-            # It may have gone by itself.
+            # The domain may have gone by itself.
             if error and xenstore.read(f"/local/domain/{self.domid}/name") is not None:
                 raise RuntimeError(f"guest {self.name}: libxl_domain_destroy: {error}")
         for device in DEVICES:

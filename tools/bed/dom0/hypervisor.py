@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Xen, by its libraries: to run xl takes a quarter of a second in here, and dom0 has one processor."""
+"""Xen through its libraries: xl takes a quarter of a second here, and dom0 has one processor."""
 
 import ctypes
 import glob
 import re
 import threading
 
-# Xen's ring for its console is 4 MiB, see machine.py.
+# The ring of Xen's console is 4 MiB, see machine.py.
 SIZE = 4 << 20
-# The level of messages in xentoollog.h.
+# The level of an error in xentoollog.h.
 XTL_ERROR = 8
 
 _lock = threading.Lock()
@@ -16,14 +16,14 @@ _text = ctypes.create_string_buffer(SIZE)
 
 
 def _library(name):
-    """One of Xen's, whose name ends with a version."""
+    """Loads a library of Xen whose name ends with a version."""
     return ctypes.CDLL(glob.glob(f"/usr/lib/x86_64-linux-gnu/{name}.so.[0-9]*")[0], use_errno=True)
 
 
 _xc = _library("libxenctrl")
 _xc.xc_interface_open.restype = ctypes.c_void_p
 _handle = ctypes.c_void_p(_xc.xc_interface_open(None, None, 0))
-# What xl itself is made of, which says its errors on stderr.
+# The libraries of xl itself, which print errors on stderr.
 _xl, _log = _library("libxenlight"), _library("libxentoollog")
 _log.xtl_createlogger_stdiostream.restype = ctypes.c_void_p
 _context = ctypes.c_void_p()
@@ -35,12 +35,12 @@ def _must(rc, what):
 
 
 def unpause(domid):
-    """As xl unpause does it."""
+    """Unpauses a domain like xl unpause."""
     _must(_xc.xc_domain_unpause(_handle, ctypes.c_uint32(domid)), "xc_domain_unpause")
 
 
 def destroy(domid):
-    """As xl destroy does it. Gives its error, 0 if there is none."""
+    """Destroys a domain like xl destroy. Returns its error, or 0."""
     with _lock:
         if not _context:
             stderr = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "stderr")
@@ -51,7 +51,7 @@ def destroy(domid):
 
 
 def _console(clear):
-    """What is in the ring of Xen's console."""
+    """Returns the contents of Xen's console ring."""
     count, index = ctypes.c_uint(SIZE), ctypes.c_uint(0)
     _must(_xc.xc_readconsolering(_handle, _text, ctypes.byref(count), int(clear), 0, ctypes.byref(index)),
           "xc_readconsolering")
@@ -59,7 +59,7 @@ def _console(clear):
 
 
 def mapped_grants():
-    """The domain of each grant that another domain has mapped."""
+    """Returns the owner of each grant that another domain has mapped."""
     with _lock:
         _console(clear=True)
         _must(_xc.xc_send_debug_keys(_handle, b"g"), "xc_send_debug_keys")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A command under way, in dom0 or in a guest."""
+"""A running command, in dom0 or in a guest."""
 
 import os
 import re
@@ -14,11 +14,11 @@ import spent
 
 
 class CommandTimeout(Exception):
-    """A command did not end in the time that it was given."""
+    """A command did not end within its time limit."""
 
 
 class Job:
-    """What is known of a command: its lines so far and, once ended, its exit status."""
+    """The state of a command: its lines so far and, once ended, its exit status."""
 
     where = ""
 
@@ -41,7 +41,7 @@ class Job:
             return self.rc is None and self._error is None
 
     def wait(self, timeout=60):
-        """Waits for the end, gives (exit status, output); past the timeout it is killed."""
+        """Waits for the end. Returns (exit status, output). Kills the command after the timeout."""
         with spent.on(self.where), self._changed:
             ended = self._changed.wait_for(lambda: self.rc is not None or self._error, timeout)
             if self._error:
@@ -52,7 +52,7 @@ class Job:
         raise CommandTimeout(f"'{self.command}' did not end within {timeout} s; its output: {self.output}")
 
     def wait_line(self, text, timeout=30):
-        """Waits until a line containing the text has been printed, gives that line."""
+        """Waits until a line containing the text is printed. Returns that line."""
         def found():
             return next((line for line in self.lines if text in line), None)
         with spent.on(self.where), self._changed:
@@ -101,13 +101,13 @@ class LocalJob(Job):
 
     @staticmethod
     def arguments(command):
-        """It takes no shell to run a program with simple words."""
+        """Returns the arguments for a command. One of simple words needs no shell."""
         words = command.removeprefix("exec ").split(" ")
         simple = all(re.fullmatch(r"[\w./,:@+-][\w./,:@+=-]*", word) for word in words) and "=" not in words[0]
         return words if simple and shutil.which(words[0]) else ["/bin/sh", "-c", command]
 
     def _read(self):
-        # Closed at the end: the job may be kept for longer.
+        # Closed at the end: the job object may live longer.
         with self._process.stdout as lines:
             for raw in lines:
                 line = raw.decode(errors="replace").rstrip("\n")

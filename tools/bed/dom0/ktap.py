@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""KTAP: writing it, passing on what a test program writes, counting results."""
+"""KTAP: writes it, passes on the output of test programs, counts results."""
 
 import re
 
@@ -25,7 +25,7 @@ def result(number, name, ok, directive="", deeper=0):
 
 
 class nested:
-    """One level deeper, for a test that has subtests."""
+    """One more level, for a test that has subtests."""
 
     def __init__(self, name, plan):
         self._name = name
@@ -46,8 +46,8 @@ class nested:
 class Subtests:
     """Passes the KTAP of one program on, as subtests of the running test.
 
-    Several programs run in one test are numbered on: how many there will be
-    is not known before, so that level has no plan.
+    The numbers continue over several programs of a test. Their total is not known before, so this
+    level has no plan.
     """
 
     test = ""
@@ -56,7 +56,7 @@ class Subtests:
 
     @classmethod
     def begin(cls, test):
-        """A new test has begun."""
+        """Begins a new test."""
         cls.test = test
         cls.count = 0
         cls.failed = []
@@ -67,7 +67,7 @@ class Subtests:
         self._closed = False
 
     def line(self, text):
-        """One line of the program, told by the thread that reads it."""
+        """Handles one line of the program. Called by the thread that reads it."""
         if self._closed:
             return
         if (match := RESULT.match(text)) and not match["indent"]:
@@ -91,13 +91,13 @@ class Subtests:
         result(Subtests.count, name, not match["not"], (match["directive"] or "").lstrip("# "), 1)
 
     def close(self):
-        """The program is no longer listened to."""
+        """Ignores further output of the program."""
         self._closed = True
 
     def judge(self, rc):
-        """The program has ended: what it did not report itself counts as a failure."""
+        """Judges a program that has ended: missing results count as a failure."""
         if self._plan == 0:
-            return  # it skipped everything, and has said why
+            return  # all tests were skipped, with the reason
         if self._seen == 0:
             raise AssertionError(f"the program reported no results (exit status {rc})")
         if self._plan is not None and self._plan != self._seen:

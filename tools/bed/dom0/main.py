@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs the scenarios that the host chose, or a shell; then switches off."""
+"""Runs the scenarios that the host chose, or a shell; then powers off."""
 
 import collections
 import fnmatch
@@ -35,7 +35,7 @@ def alarm(*_):
 
 
 def run_test(bed, number, file, name, test):
-    """One test function: its result line, with what explains a failure before it."""
+    """Runs one test function. Prints its result line, preceded by the explanation of a failure."""
     began = time.monotonic()
     ktap.Subtests.begin(name)
     directive = ""
@@ -71,9 +71,9 @@ def clean_up(action):
 
 
 def choose(patterns, with_slow, times):
-    """The tests, by scenario file, whose FILE.TEST matches one of the patterns.
+    """Returns the tests, by scenario file, whose FILE.TEST matches one of the patterns.
 
-    Files that took long in earlier runs come first, so that the last ones are short; those of a
+    Files that took long in earlier runs come first, so that the last ones are short. Files of a
     group, which share guests, come together.
     """
     chosen = []
@@ -96,7 +96,7 @@ def choose(patterns, with_slow, times):
 
 
 def broken(text):
-    """Stands for a scenario file that cannot be loaded."""
+    """Returns a test that stands for a scenario file that cannot be loaded."""
     def test(_):
         raise ImportError(text)
     return test
@@ -128,7 +128,7 @@ def run_all(options):
 
 
 def shell():
-    """A shell for a person at dom0's console, with one guest beside it."""
+    """A shell at dom0's console for interactive use, with one guest."""
     config = "/run/xen/g1.cfg"
     with open(config, "w") as file:
         file.write(guest.CONFIG.format(name="g1", type="pv", memory=256, vcpus=1, extra="shell", vif="",
@@ -142,7 +142,7 @@ def shell():
 
 
 def heartbeat():
-    """Lets the host tell a test that is quiet from a machine that hangs."""
+    """Sends signs of life, so that the host can tell a quiet test from a hanging machine."""
     while True:
         port.emit("H", "")
         time.sleep(5)

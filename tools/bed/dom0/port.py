@@ -2,15 +2,15 @@
 """The line to the host: every record is one line, a kind and a text. The host only answers.
 
     T text          a line of KTAP
-    D text          something done in dom0, or its output
+    D text          an action in dom0, or its output
     G NAME text     a line of a guest's console
-    P FILE.TEST     a test that is planned
-    N               asks which file is next; the answer is its number and its name, or nothing
+    P FILE.TEST     a planned test
+    N               asks for the next file; the answer is its number and its name, or empty
     S FILE.TEST SECONDS     a test that has ended
-    W SECONDS COUNT WORDS   what the run's time went into, and how often
+    W SECONDS COUNT WORDS   time that the run spent on something, and how often
     V KEY           a verdict that later runs may rely on, see verdicts.py
-    H               nothing, but alive
-    E text          the run has ended, regularly
+    H               a sign of life
+    E text          the regular end of the run
 """
 
 import os
@@ -34,7 +34,7 @@ def emit(kind, text):
 
 
 def ask(kind):
-    """Sends a record that the host answers, gives the answer."""
+    """Sends a record that the host answers. Returns the answer."""
     emit(kind, "")
     answer = b""
     while not answer.endswith(b"\n"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the time of a run goes into."""
+"""Accounts for the time of a run."""
 
 import contextlib
 import threading
@@ -7,14 +7,14 @@ import time
 
 import port
 
-# Of each block that is open: seconds of the blocks within it.
+# For each open block: seconds of the blocks inside it.
 _inner = []
 _totals = {}
 
 
 @contextlib.contextmanager
 def on(what):
-    """Accounts the time of the block to these words, but for that of such blocks within it."""
+    """Accounts the time of the block under these words, without the time of such blocks inside it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -31,6 +31,6 @@ def on(what):
 
 
 def tell():
-    """Tells the host, at the end of the run."""
+    """Sends the totals to the host, at the end of the run."""
     for what, (count, seconds) in _totals.items():
         port.emit("W", f"{seconds:.2f} {count} {what}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Programs that have passed in dom0 before, in just the same surroundings: they need not run again."""
+"""Programs that have passed in dom0 before under the same conditions, and need not run again."""
 
 import hashlib
 
@@ -15,15 +15,16 @@ def _digest(*paths):
 
 
 class Verdicts:
-    """Keys of what has passed; the host keeps them from run to run."""
+    """Keys of programs that have passed. The host keeps them from run to run."""
 
     def __init__(self, kernel, passed):
-        """kernel: stands for what the host knows of the kernel, its source, patches and configuration."""
+        """kernel: a key of the kernel's source, patches and configuration, made by the host."""
         self._passed = set(passed)
         self._surroundings = kernel + _digest("/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib/xensock/peer")
 
     def key(self, command, *settings):
-        """Stands for the command, its program, these settings, and the kernel and the files that it needs."""
+        """Returns a key of the command, its program, these settings, the kernel and the files it
+        needs."""
         program = f"/usr/lib/xensock/{command.split()[0]}"
         text = "\n".join((command, _digest(program), self._surroundings, *settings))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -32,6 +33,6 @@ class Verdicts:
         return key in self._passed
 
     def note(self, key):
-        """It has passed, just now."""
+        """Records that the program of this key has just passed."""
         self._passed.add(key)
         port.emit("V", key)

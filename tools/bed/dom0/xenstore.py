@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Xenstore, as the xensock command talks to it: to start a program takes long in here."""
+"""Xenstore through the xensock command's own code: starting a program takes long here."""
 
 import subprocess
 import threading
@@ -11,7 +11,7 @@ _store = administrator.Xenstore()
 
 
 def read(path):
-    """The node's value, None if there is no such node."""
+    """Returns the node's value, or None if there is no such node."""
     with _lock:
         return _store.read(path)
 
@@ -22,13 +22,13 @@ def write(path, value):
 
 
 def ls(path):
-    """The names of the node's children."""
+    """Returns the names of the node's children."""
     with _lock:
         return _store.children(path)
 
 
 def tree(path):
-    """Everything below the node, as xenstore-ls shows it."""
+    """Returns everything below the node, in the form of xenstore-ls."""
     return subprocess.run(["xenstore-ls", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                           text=True, check=False).stdout
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The guest's first process: mounts, then an agent that obeys dom0 by the console. In a guest
- * that systemd runs it is the agent only.
+ * The guest's first process: mounts, then an agent that takes dom0's commands on the console. In
+ * a guest that runs systemd it is only the agent.
  *
- * dom0 says	run ID SHELL-SCRIPT	with \n and \\ for what would not fit into a line
- * or		kill ID SIGNAL
- * and hears	@ID a line of output	#ID exit status		%a kernel log record
+ * dom0 sends      run ID SHELL-SCRIPT     with \n and \\ for characters that do not fit into a line
+ *            or  kill ID SIGNAL
+ * and receives   @ID a line of output     #ID exit status         %a kernel log record
  *
- * The kernel itself writes to the console only what is an emergency, all the rest comes by
- * /dev/kmsg. To start programs takes long in here: that is why this is no shell script.
+ * The kernel itself writes only emergencies to the console. All other records come through
+ * /dev/kmsg. Starting a program takes long here, so this is not a shell script.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -32,12 +32,12 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Jobs at once. */
+/* Jobs at the same time. */
 #define JOBS 256
-/* Records of the log before others have their turn. */
+/* Log records that are read before other work is done. */
 #define RECORDS 64
 
-/* For a person at the console. */
+/* For interactive use at the console. */
 #define SHELL "stty sane; modprobe xensock 2>/dev/null; " \
 	"echo \"This is guest $(hostname). The test programs are in /usr/lib/xensock.\"; " \
 	"while :; do setsid cttyhack sh -l; done"
@@ -47,12 +47,12 @@ struct text {
 	size_t len, room;
 };
 
-/* A job has ended once its first process has, and nobody can write its output any more. */
+/* A job. It has ended once its first process has, and no process can write its output any more. */
 struct job {
 	long id;
-	pid_t pid;	/* also of its session */
-	int fd;		/* -1 at the end of its output */
-	int status;	/* -1 before its end */
+	pid_t pid;	/* also the session ID */
+	int fd;		/* -1 after the end of its output */
+	int status;	/* -1 until it has exited */
 	struct text line;
 };
 
@@ -153,7 +153,7 @@ static void end_if_done(struct job *job)
 	*job = jobs[--count];
 }
 
-/* A line is said in one piece, with the newline that the last one may not have. */
+/* Sends a line in one write, adding the newline that the last line may lack. */
 static void say_output(struct job *job)
 {
 	struct text whole = {};
@@ -195,7 +195,7 @@ static void reap(void)
 	int status;
 	pid_t pid;
 
-	/* Orphans are ours too. */
+	/* Orphans become children of this process. */
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		for (int i = 0; i < count; i++) {
 			if (jobs[i].pid != pid || jobs[i].status >= 0)
@@ -208,7 +208,7 @@ static void reap(void)
 	}
 }
 
-/* What dom0 says */
+/* Commands of dom0 */
 
 static void unescape(char *text)
 {
@@ -259,7 +259,7 @@ static void take_commands(void)
 	add(&line, from, data + got - from);
 }
 
-/* The kernel's log: of each record up to this level, which a read gives, the first line. */
+/* Sends the first line of each kernel log record up to this level, one record for each read. */
 static void take_log(int log, int records, long level)
 {
 	char record[8192] = "%";
@@ -269,7 +269,7 @@ static void take_log(int log, int records, long level)
 		char *end;
 
 		if (got < 0 && errno == EPIPE)
-			continue; /* some are lost */
+			continue; /* some were overwritten */
 		if (got <= 0)
 			return;
 		record[1 + got] = 0;
@@ -292,7 +292,10 @@ static void agent(void)
 	fds[0].fd = console;
 	fds[1].fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	fds[2].fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	/* Of its boot what is not just information: to say it all takes longer than the boot. */
+	/*
+	 * From the boot only records above informational level: sending all takes longer than
+	 * booting.
+	 */
 	take_log(fds[2].fd, INT_MAX, 5);
 	say_line("!ready\n");
 	for (;;) {
@@ -305,7 +308,7 @@ static void agent(void)
 			fds[i].events = POLLIN;
 		if (poll(fds, n, -1) < 0 && errno != EINTR)
 			die("poll");
-		/* From the last one: a job that ends has its place taken by the last. */
+		/* From the end: the place of a job that ends is taken by the last job. */
 		for (int i = n - 1; i >= 3; i--)
 			if (fds[i].fd >= 0 && fds[i].revents)
 				take_output(&jobs[i - 3]);
@@ -352,10 +355,10 @@ static void set_name(const char *line)
 		die("sethostname");
 }
 
-/* Nothing in here is secret, and programs would wait for a second or more until it could be. */
+/* Credits entropy: nothing here is secret, and programs would wait for it for a second or more. */
 static void make_random(const char *line)
 {
-	/* A struct rand_pool_info. */
+	/* The layout of struct rand_pool_info. */
 	struct {
 		int bits, size;
 		struct timespec now;

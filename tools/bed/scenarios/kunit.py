@@ -5,7 +5,7 @@ from bed import timeout
 
 RESULTS = "/sys/kernel/debug/kunit"
 
-# Those of the kernel crate run when the guest boots.
+# Suites of the kernel crate, which run when the guest boots.
 ABSTRACTIONS = {"rust_kernel_socket", "rust_socket_family", "rust_xen_ring", "rust_xen_store"}
 
 
@@ -19,7 +19,7 @@ def test_protocol(bed):
     missing = ABSTRACTIONS - set(suites.split())
     assert not missing, f"the kernel has no suite {missing}"
     for suite in suites.split():
-        # Of one that was not run there is its own line only.
+        # A suite that did not run has only its own line.
         _, done = guest.run(f"grep -c '^ *\\(not \\)*ok ' {RESULTS}/{suite}/results")
         assert int(done) > 1, f"nothing of {suite} was run"
         guest.ktap(f"cat {RESULTS}/{suite}/results")
