@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-# Everything that is done with this repository. Run as root on Debian 12 or 13;
-# what is fetched and built stays in a cache outside the checkout.
+# Everything that is done with this repository. Run as root on Debian 12 or 13. Downloads and build
+# products stay in a cache outside the checkout.
 
 KCONFIG ?= $(if $(filter arm64,$(ARCH)),arm64,fast)
 TESTS ?= *
@@ -47,8 +47,8 @@ help:
 kernel:
 	@$(BED)/host-packages && $(BED)/kbuild image modules
 
-# Against a kernel that has been built, by the Kbuild beside this file; else by the bed, which
-# does the same with a kernel of its own.
+# With LINUX=, against that built kernel, through the Kbuild beside this file. Otherwise the bed
+# does the same with its own kernel.
 modules:
 ifneq ($(and $(LINUX),$(wildcard $(LINUX)/.config)),)
 	@$(MAKE) --no-print-directory -C $(LINUX) M=$(CURDIR) MO=$(CACHE)/modules modules && \

@@ -529,7 +529,7 @@ xensock dgram UNCONN 0 0 - - 65536 0 0
 
 
 class Guest(Caller):
-    """What the commands for a guest do there."""
+    """The effect of the commands in a guest."""
 
     def setUp(self):
         directory = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with

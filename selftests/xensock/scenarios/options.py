@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Options, names and ioctls of sockets, IPv6: over AF_XENSOCK and in dom0 over TCP."""
+"""Options, names and ioctls of sockets, and IPv6: over AF_XENSOCK, and in dom0 over TCP."""
 
 import base64
 import gzip
@@ -73,7 +73,7 @@ def test_own(bed):
 
 @timeout(180)
 def test_names(bed):
-    """getsockname, getpeername, sockets that are shared and passed on."""
+    """getsockname, getpeername, and sockets that are shared and passed on."""
     in_guest(bed, "names")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a guest may do: said with the xensock command, felt by programs of the guest."""
+"""The policy of a guest: set with the xensock command, tested by programs of the guest."""
 
 import os
 import socket
@@ -8,10 +8,10 @@ import time
 from bed import timeout
 from scenarios.common import hijacked, must, peer, settled, sysctl, wait_link
 
-# Where the servers of namespaces are, each at 127.0.0.1.
+# Port of the servers in namespaces, each at 127.0.0.1.
 PORT = 7600
 
-# In dom0, sockets of a guest's root belong to this user and the guest's number.
+# User ID in dom0 of the sockets of a guest's root: this number plus the guest's domain ID.
 FIRST_USER = 0x78530000
 
 NODES = ("netns", "local-ports", "bind-allow", "connect-allow", "connect-deny", "multicast-allow", "max-sockets",
@@ -20,7 +20,7 @@ NODES = ("netns", "local-ports", "bind-allow", "connect-allow", "connect-deny", 
 
 
 def _set(bed, guest, **nodes):
-    """Sets these nodes, and all others to their defaults; but guests are to reach dom0."""
+    """Sets these nodes, and all others to their defaults, except that guests may reach dom0."""
     nodes.setdefault("connect_allow", bed.reach)
     values = {node: nodes.pop(node.replace("-", "_"), "default") for node in NODES}
     assert not nodes, nodes
@@ -28,7 +28,7 @@ def _set(bed, guest, **nodes):
 
 
 def _write(bed, guest, node, value):
-    """Writes what the command would not."""
+    """Writes a value that the command would refuse."""
     bed.xenstore.write(f"/local/domain/0/backend/xensock/{guest.domid}/0/policy/{node}", value)
 
 
@@ -41,7 +41,7 @@ def _attempt(guest, what):
 
 
 def _becomes(bed, guest, what, expected):
-    """Waits until attempts end so: the backend learns of a change a moment later."""
+    """Waits until attempts end like that: the backend learns of a change a moment later."""
     until = time.monotonic() + 10 * bed.scale
     while (last := _attempt(guest, what)) != expected.split():
         assert time.monotonic() < until, f"{what}: {last}, and not {expected}"
@@ -53,7 +53,7 @@ def _states(bed, guest):
 
 
 def _guest(bed, name="policy"):
-    """A guest with the default policy, connected."""
+    """Returns a connected guest with the default policy."""
     guest = bed.shared_guest(name)
     _set(bed, guest)
     wait_link(guest)
@@ -61,14 +61,14 @@ def _guest(bed, name="policy"):
 
 
 def _log(bed, guest, text):
-    """How many lines of dom0's log say this of the guest's device."""
+    """Returns the number of lines of dom0's log with this text on the guest's device."""
     _, log = bed.run(f"dmesg | grep -c 'xensock-{guest.domid}-0: {text}'")
     return int(log)
 
 
 @timeout(240)
 def test_connect(bed):
-    """Who may be connected to: by default, by lists, changed while a connection stays."""
+    """Addresses that may be connected to: by default, by lists, changed while a connection stays."""
     peer(bed)
     guest = _guest(bed)
     local = bed.start(f"peer --host 127.0.0.1 --port {PORT}")
@@ -84,7 +84,7 @@ def test_connect(bed):
     _becomes(bed, guest, "connect 192.0.2.1 7080 192.0.2.1 7001 203.0.113.1 7001", "EACCES ok EACCES")
     _set(bed, guest, connect_allow="0.0.0.0/0 192.0.2.1", connect_deny="192.0.2.1:7080")
     _becomes(bed, guest, f"connect 192.0.2.1 7080 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "EACCES ok EACCES")
-    # Loopback is allowed by a rule that is about loopback, and just there.
+    # Loopback needs a rule that names it, and only that address is allowed.
     _set(bed, guest, connect_allow=f"127.0.0.1:{PORT + 1}")
     _becomes(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT}",
              "EACCES ok ok EACCES")
@@ -92,7 +92,7 @@ def test_connect(bed):
     _becomes(bed, guest, "connect 192.0.2.1 7001", "EACCES")
     _set(bed, guest)
     _becomes(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "ok EACCES")
-    # What is connected stays connected.
+    # An existing connection stays.
     so_far = len(kept.lines)
     until = time.monotonic() + 20 * bed.scale
     while len(kept.lines) < so_far + 3 and time.monotonic() < until:
@@ -102,7 +102,7 @@ def test_connect(bed):
 
 @timeout(240)
 def test_own_addresses(bed):
-    """What dom0 itself takes in is reached by default nowhere, and then where a rule says just that."""
+    """By default dom0's own addresses cannot be reached. A rule must name them."""
     peer(bed)
     guest = _guest(bed)
     everywhere = bed.start(f"peer --host 0.0.0.0 --port {PORT + 200}")
@@ -116,13 +116,13 @@ def test_own_addresses(bed):
     try:
         _set(bed, guest, connect_allow="default")
         _becomes(bed, guest, all_of_them, " ".join(["EACCES"] * len(own)))
-        # What is not of dom0 stays as it was: one that is nowhere, and one that never answers.
+        # Other addresses are not affected: one without a route, and one that never answers.
         assert _attempt(guest, "connect 203.0.113.1 80 192.0.2.99 80") == ["EHOSTUNREACH", "ETIMEDOUT"]
-        # Nor by datagrams, to all hosts of the network either.
+        # Datagrams are refused too, and so is broadcast.
         refused = _refused(bed, guest, "connect")
         must(guest, "knock --host 192.0.2.1 --port 7001; knock --host 192.0.2.255 --port 7001")
         assert _refused(bed, guest, "connect") == refused + 4
-        # Rules about more than these do not mean them.
+        # Wider rules do not include these addresses.
         for rules in ("0.0.0.0/0 [::/0]", "192.0.2.0/24 [2001:db8::/32]", f"{port}", "0-65535"):
             _set(bed, guest, connect_allow=rules)
             _becomes(bed, guest, all_of_them, " ".join(["EACCES"] * len(own)))
@@ -130,7 +130,7 @@ def test_own_addresses(bed):
         _becomes(bed, guest, f"connect 192.0.2.1 {port} ::ffff:192.0.2.1 {port} 169.254.7.7 {port} "
                              f"192.0.2.1 {port - 1} 127.0.0.1 {port} 198.51.100.9 {port}",
                  "ok ok ok EACCES EACCES EACCES")
-        # The unspecified address stands for loopback, or for the address that the socket has.
+        # The unspecified address means loopback, or the address that the socket has.
         _set(bed, guest, connect_allow=f"127.0.0.0/8:{port}")
         _becomes(bed, guest, f"connect 127.0.0.1 {port} 0.0.0.0 {port} 192.0.2.1 {port}", "ok ok EACCES")
     finally:
@@ -141,7 +141,7 @@ def test_own_addresses(bed):
 
 @timeout(240)
 def test_counts(bed):
-    """Each refusal is counted, by its reason."""
+    """Each refusal is counted by its reason."""
     peer(bed)
     guest = _guest(bed)
     _becomes(bed, guest, "connect 192.0.2.1 7001 127.0.0.1 80", "ok EACCES")
@@ -153,7 +153,7 @@ def test_counts(bed):
 
 @timeout(240)
 def test_trace(bed):
-    """Each refusal has an event, with the address that it was about."""
+    """Each refusal has a trace event with the address concerned."""
     events = "/sys/kernel/tracing/events"
     if not os.path.isdir(events):
         bed.run("mount -t tracefs tracefs /sys/kernel/tracing")
@@ -178,7 +178,7 @@ def test_trace(bed):
 
 @timeout(240)
 def test_quotas(bed):
-    """Sockets, pages and the size of rings: lowered and raised under a guest that stays connected."""
+    """Sockets, pages and ring sizes: limits lowered and raised while the guest stays connected."""
     peer(bed)
     guest = _guest(bed)
     crowd = "crowd 192.0.2.1 7001 --sockets 12"
@@ -188,19 +188,19 @@ def test_quotas(bed):
         _set(bed, guest, max_sockets=sockets)
         _becomes(bed, guest, crowd, result)
         assert ("ok" in result) or _refused(bed, guest, "sockets") > before
-    # Rings that were to be used again by what was refused stay with nobody.
+    # Rings kept for refused requests are given up.
     _set(bed, guest, max_sockets="0")
     _becomes(bed, guest, crowd, "0 EMFILE")
     off = settled(bed, rest)
     assert not off, f"dom0 has kept (before, after): {off}"
     _set(bed, guest, max_sockets="12")
-    # A ring that is idle has 4 pages, and that of its indexes.
+    # An idle ring has 4 pages and an indexes page.
     for pages, result in (("15", "3 ENOBUFS"), ("14", "2 ENOBUFS"), ("4", "0 ENOBUFS")):
         before = _refused(bed, guest, "ring-pages")
         _set(bed, guest, max_ring_pages=pages)
         _becomes(bed, guest, crowd, result)
         assert _refused(bed, guest, "ring-pages") > before
-    # Where it may not connect, no page is asked for.
+    # An address that is not allowed needs no pages.
     _becomes(bed, guest, "connect 127.0.0.1 80", "EACCES")
     before = _refused(bed, guest, "ring-order")
     _set(bed, guest, max_ring_order="1")
@@ -212,7 +212,7 @@ def test_quotas(bed):
 
 @timeout(240)
 def test_bind(bed):
-    """Where sockets may be bound: nowhere by default, then where a list says so."""
+    """Addresses that sockets may be bound to: none by default, then those in a list."""
     peer(bed)
     guest = _guest(bed)
     _becomes(bed, guest, "bind 0.0.0.0 8000 192.0.2.1 0 :: 8000", "EACCES EACCES EACCES")
@@ -223,7 +223,7 @@ def test_bind(bed):
              "ok ok EACCES ok EACCES EACCES EACCES")
     _set(bed, guest, bind_allow="tcp:0 [::/0]:8003")
     _becomes(bed, guest, "serve 0.0.0.0 0 0.0.0.0 8000 ::1 8003 :: 8003", "ok EACCES ok EACCES")
-    # That a port is privileged in dom0 says nothing of who asks for it: the list does.
+    # A port that is privileged in dom0 needs only the list.
     _set(bed, guest, bind_allow="tcp:443")
     _becomes(bed, guest, "serve 192.0.2.1 443 :: 443 192.0.2.1 444", "ok ok EACCES")
     _set(bed, guest)
@@ -236,10 +236,10 @@ def _tcp(bed, name):
 
 @timeout(240)
 def test_privileges(bed):
-    """A guest gets nothing by an option that a program without privileges does not get in dom0."""
+    """Options give a guest only what they give an unprivileged program in dom0."""
     peer(bed)
     guest = _guest(bed)
-    # Not loaded, not for everybody, for everybody, and two names that nothing has.
+    # Not loaded, restricted, unrestricted, and two names that do not exist.
     tries = "algorithm westwood cubic reno ../westwood ''"
     names = ("congestion_control", "allowed_congestion_control")
     before = [_tcp(bed, name) for name in names]
@@ -252,7 +252,7 @@ def test_privileges(bed):
         assert of_nobody[:3] == ["ENOENT", "EPERM", "ok"], of_nobody
         assert _attempt(guest, tries) == of_nobody
         assert not bed.loaded("tcp_westwood"), "the guest has had a module loaded"
-        # With privileges both would do, or this test would say nothing.
+        # A privileged program may use both, otherwise the test would prove nothing.
         assert must(bed, "attempt --family inet algorithm cubic westwood").split() == ["ok", "ok"]
         assert bed.loaded("tcp_westwood")
         assert _attempt(guest, "algorithm westwood") == ["EPERM"]
@@ -263,7 +263,7 @@ def test_privileges(bed):
 
 
 def _users(port):
-    """Whose the sockets of dom0 are that have this local port."""
+    """Returns the owners of dom0's sockets with this local port."""
     with open("/proc/net/tcp", encoding="ascii") as file:
         rows = [line.split() for line in file.readlines()[1:]]
     return {int(row[7]) for row in rows if row[1].endswith(f":{port:04X}")}
@@ -271,7 +271,7 @@ def _users(port):
 
 @timeout(300)
 def test_owners(bed):
-    """The sockets of a guest are its own: no other guest, and no program of dom0, joins its ports."""
+    """A guest's sockets belong to it: no other guest, and no program of dom0, can share its ports."""
     peer(bed)
     guest, other = _guest(bed), _guest(bed, "other")
     for one in (guest, other):
@@ -280,12 +280,12 @@ def test_owners(bed):
     _becomes(bed, guest, "bind 192.0.2.1 8001", "ok")
     server = guest.start("attempt stay share 192.0.2.1 8000")
     server.wait_line("ok")
-    # Its own programs share a port as on any machine.
+    # Programs of the same guest can share a port, as on any machine.
     assert _attempt(guest, "share 192.0.2.1 8000 serve 192.0.2.1 8000") == ["ok", "EADDRINUSE"]
     for what in ("share 192.0.2.1 8000", "share 0.0.0.0 8000", "serve 192.0.2.1 8000", "share :: 8000"):
         assert _attempt(other, what) == ["EADDRINUSE"], what
         assert must(bed, f"attempt --family inet {what}").split() == ["EADDRINUSE"], what
-    # What was accepted is the guest's too.
+    # An accepted socket belongs to the guest too.
     client = bed.start("attempt --family inet stay connect 192.0.2.1 8000")
     client.wait_line("ok")
     assert _users(8000) == {FIRST_USER + guest.domid}, _users(8000)
@@ -293,7 +293,7 @@ def test_owners(bed):
     client.kill()
     server.kill()
     server.wait()
-    # And the other way round, now that it is free.
+    # The same for the other guest, now that the port is free.
     _becomes(bed, other, "share 192.0.2.1 8000", "ok")
     server = other.start("attempt stay share 192.0.2.1 8000")
     server.wait_line("ok")
@@ -303,7 +303,7 @@ def test_owners(bed):
 
 
 def _ports(guest):
-    """The local ports of the guest's connections in dom0."""
+    """Returns the local ports of the guest's connections in dom0."""
     with open("/proc/net/tcp", encoding="ascii") as file:
         rows = [line.split() for line in file.readlines()[1:]]
     return {int(row[1].split(":")[1], 16) for row in rows if int(row[7]) == FIRST_USER + guest.domid}
@@ -311,19 +311,19 @@ def _ports(guest):
 
 @timeout(240)
 def test_local_ports(bed):
-    """A guest that has used up its ports towards a service has taken them from nobody else."""
+    """A guest that has used up its ports to a service has taken no ports of others."""
     peer(bed)
     guest, other = _guest(bed), _guest(bed, "other")
     _set(bed, guest, local_ports="50000-50009", bind_allow="tcp:0")
     _becomes(bed, guest, "bind 0.0.0.0 0", "ok")
-    # What it closes first stays in TIME-WAIT in dom0, with its port.
+    # Connections that it closes first stay in TIME-WAIT in dom0, with their ports.
     assert _attempt(guest, "crowd 192.0.2.1 7001 --sockets 12") == ["10", "EADDRNOTAVAIL"]
     assert _attempt(guest, "connect 192.0.2.1 7001 192.0.2.1 7002") == ["EADDRNOTAVAIL", "ok"]
-    # Who does not wait for the peer hears of that at once, too.
+    # A non-blocking connect() gets the error at once, too.
     assert _attempt(guest, "start 192.0.2.1 7001 192.0.2.1 7080") == ["EADDRNOTAVAIL", "EINPROGRESS"]
     assert _attempt(other, "connect 192.0.2.1 7001") == ["ok"]
     assert must(bed, "attempt --family inet connect 192.0.2.1 7001").split() == ["ok"]
-    # By default the last quarter of dom0's ports is dom0's.
+    # By default the last quarter of dom0's ports is reserved for dom0.
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
         usual = file.read().strip()
     sysctl(bed, ip_local_port_range="50000 50039")
@@ -343,7 +343,7 @@ def test_local_ports(bed):
 
 @timeout(240)
 def test_listeners(bed):
-    """How many sockets may listen: lowered and raised."""
+    """The number of sockets that may listen: lowered and raised."""
     peer(bed)
     guest = _guest(bed)
     for listeners, result in (("3", "3 ENOBUFS"), ("0", "0 ENOBUFS"), ("8", "8 ok")):
@@ -352,7 +352,7 @@ def test_listeners(bed):
 
 
 def _waiting(ports):
-    """How many connections wait in dom0 at these ports."""
+    """Returns the number of connections that wait in dom0 at each of these ports."""
     with open("/proc/net/tcp", encoding="ascii") as file:
         rows = [line.split() for line in file.readlines()[1:]]
     return {port: sum(int(row[4].split(":")[1], 16) for row in rows
@@ -360,7 +360,7 @@ def _waiting(ports):
 
 
 def _knock(ports, each):
-    """Begins to connect so many times to each of these ports."""
+    """Starts that many connection attempts to each of these ports."""
     sockets = []
     for port in ports * each:
         sockets.append(socket.socket())
@@ -371,10 +371,10 @@ def _knock(ports, each):
 
 @timeout(300)
 def test_backlogs(bed):
-    """What waits at all listeners together has a limit, and each of them has some of it."""
+    """The connections waiting at all listeners have a limit, and each listener has a share of it."""
     peer(bed)
     guest = _guest(bed)
-    # All may have 40, and each of the 8 at least 5.
+    # 40 for all listeners, and at least 5 for each of the 8.
     _set(bed, guest, max_sockets="40", max_listeners="8", bind_allow="tcp:0")
     _becomes(bed, guest, "bind 0.0.0.0 0", "ok")
     server = guest.start("hold waiting --sockets 4")
@@ -389,12 +389,12 @@ def test_backlogs(bed):
     while len(set(list(_waiting(ports).values())[1:])) > 1 or _waiting(ports)[ports[1]] < 5:
         assert time.monotonic() < until, _waiting(ports)
         time.sleep(0.1)
-    # SYN is sent again after a second.
+    # TCP sends SYN again after a second.
     time.sleep(2)
     held = _waiting(ports)
     bed.note(f"{held} of 60 each")
     assert held[ports[0]] <= 41 and all(5 <= held[port] <= 6 for port in ports[1:]), held
-    # When the first has gone, what knocks again gets in.
+    # When the first listener has gone, new attempts succeed.
     for client in clients[:60]:
         client.close()
     server.kill()
@@ -415,7 +415,7 @@ def test_backlogs(bed):
 
 @timeout(240)
 def test_groups(bed):
-    """A guest joins the groups that a rule names, and so many; with its sockets it leaves them."""
+    """A guest joins the groups that a rule names, up to a limit. Closing its sockets leaves them."""
     peer(bed)
     guest = _guest(bed)
     must(bed, "ip route replace 239.192.77.0/24 dev dummy0")
@@ -423,7 +423,7 @@ def test_groups(bed):
     assert _attempt(guest, f"join {five}") == ["EPERM"] * 5
     assert _refused(bed, guest, "multicast") == before + 5
     with hijacked(guest, hijack=2):
-        # The guest's own network is asked then, which has no way there.
+        # The guest's own network is asked then, and it has no route there.
         assert _attempt(guest, "--family inet join 239.192.77.1") == ["ENODEV"]
     _set(bed, guest, multicast_allow="239.192.77.0/24 [ff15::77]")
     _becomes(bed, guest, f"join {five}", "ok ok EPERM ok EPERM")
@@ -434,7 +434,7 @@ def test_groups(bed):
     _set(bed, guest, bind_allow=may["bind-allow"], multicast_allow=may["multicast-allow"])
     member = guest.start("attempt member 239.192.77.1 ff15::77")
     _await(bed, lambda: _memberships() == (True, True), "the groups are joined")
-    # They go with the link, and come again with the next.
+    # Memberships go with the link and come back with the next.
     guest.detach()
     _await(bed, lambda: _memberships() == (False, False), "the groups are left with the link")
     guest.attach("xensock", *(f"{node}={value}" for node, value in may.items()))
@@ -446,7 +446,7 @@ def test_groups(bed):
 
 @timeout(240)
 def test_groups_that_are_refused_later(bed):
-    """A socket is told of a group that it is not in any more since its link has come again, and goes on."""
+    """A socket is told if a group is refused when the link comes back, and the socket goes on."""
     peer(bed)
     guest = _guest(bed)
     must(bed, "ip route replace 239.192.77.0/24 dev dummy0")
@@ -464,7 +464,7 @@ def test_groups_that_are_refused_later(bed):
 
 
 def _memberships():
-    """Whether anybody in dom0 is in these groups, the first by its address on the wire."""
+    """Returns True if these groups, the first by its hexadecimal address, have members in dom0."""
     with open("/proc/net/dev_mcast", encoding="ascii") as v4, open("/proc/net/igmp6", encoding="ascii") as v6:
         return "01005e404d01" in v4.read(), "ff150000000000000000000000000077" in v6.read()
 
@@ -478,7 +478,7 @@ def _await(bed, condition, what):
 
 @timeout(240)
 def test_smaller_rings_are_offered(bed):
-    """A guest that connects anew is told how large its rings may be, and keeps to it."""
+    """A guest that connects again is told the largest ring size, and keeps to it."""
     peer(bed)
     guest = bed.guest("small", policy=("max-ring-order=2",))
     wait_link(guest)
@@ -490,7 +490,7 @@ def test_smaller_rings_are_offered(bed):
 
 @timeout(300)
 def test_wrong_values(bed):
-    """What cannot be read is logged once and taken in the safest sense; the link stays."""
+    """Unreadable values are logged once and read in the safest sense. The link stays."""
     peer(bed)
     guest = _guest(bed)
     connect, works = "connect 192.0.2.1 7001", "ok"
@@ -512,7 +512,7 @@ def test_wrong_values(bed):
         said = _log(bed, guest, f"policy/{node}: not understood")
         _write(bed, guest, node, value)
         _becomes(bed, guest, what, result)
-        # A change of another node does not make it say so again.
+        # A change of another node does not log it again.
         _write(bed, guest, "max-backlog", "5")
         _write(bed, guest, "max-backlog", "6")
         _becomes(bed, guest, what, result)
@@ -526,7 +526,7 @@ def test_wrong_values(bed):
 
 
 def _namespace(bed, name, number=None):
-    """A network namespace of dom0 with a loopback and a server on it."""
+    """Makes a network namespace of dom0 with a loopback interface and a server."""
     must(bed, f"ip netns add {name} && ip -n {name} link set lo up")
     if number is not None:
         must(bed, f"ip netns set {name} {number}")
@@ -541,7 +541,7 @@ def _remove_namespaces(bed, *names):
 
 @timeout(240)
 def test_namespace(bed):
-    """A namespace of its own: its loopback is the guest's, and dom0's is not to be seen."""
+    """A namespace of its own: the guest has its loopback, and cannot see dom0's."""
     peer(bed)
     guest = _guest(bed)
     local = bed.start(f"peer --host 127.0.0.1 --port {PORT + 100}")
@@ -554,11 +554,11 @@ def test_namespace(bed):
         page = must(guest, f"fetch --host 127.0.0.1 --port {PORT}")
         assert "Hello" in page, page
         _becomes(bed, guest, f"connect 0.0.0.0 {PORT + 1}", "ok")
-        # The lists count there too.
+        # The lists apply there too.
         _set(bed, guest, netns="7", connect_deny=f"127.0.0.0/8:{PORT + 1}")
         _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT + 80}",
                  "EACCES EACCES ok")
-        # And back.
+        # Back to dom0's namespace.
         _set(bed, guest)
         _becomes(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 101}", "ok EACCES")
     finally:
@@ -568,7 +568,7 @@ def test_namespace(bed):
 
 @timeout(240)
 def test_namespace_that_comes_later(bed):
-    """An id that stands for nothing gives no sockets at all, until it does and is set again."""
+    """A namespace ID that does not exist gives no sockets, until it exists and is set again."""
     peer(bed)
     guest = _guest(bed)
     try:
@@ -581,7 +581,7 @@ def test_namespace_that_comes_later(bed):
         _namespace(bed, "late", 9)
         _set(bed, guest, netns="9")
         _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ok")
-        # The guest keeps the namespace when its name and number are gone.
+        # The guest keeps the namespace when its name and ID are gone.
         _remove_namespaces(bed, "late")
         assert _attempt(guest, f"connect 127.0.0.1 {PORT + 1} 192.0.2.1 7001") == \
             ["ECONNREFUSED", "ENETUNREACH"]
@@ -592,7 +592,7 @@ def test_namespace_that_comes_later(bed):
 
 @timeout(240)
 def test_device_that_goes(bed):
-    """When a device is removed by force, its policy is the last thing to go."""
+    """When a device is removed by force, its policy is removed last."""
     peer(bed)
     must(bed, "ip netns add bare && ip netns set bare 13")
     try:
@@ -609,7 +609,7 @@ def test_device_that_goes(bed):
 
 @timeout(300)
 def test_two_namespaces(bed):
-    """Two guests, each with a namespace of its own, have the same ports and do not meet."""
+    """Two guests, each with a namespace of its own, use the same ports and do not meet."""
     peer(bed)
     guest, other = _guest(bed), _guest(bed, "other")
     try:
@@ -622,7 +622,8 @@ def test_two_namespaces(bed):
         server = bed.start(f"ip netns exec green peer --host 127.0.0.1 --port {PORT}")
         server.wait_line("peer: ready", 30 * bed.scale)
         _becomes(bed, other, f"connect 127.0.0.1 {PORT + 1}", "ok")
-        # Sockets of one guest reach each other at 127.0.0.1, on a port that the other has as well.
+        # Sockets of one guest reach each other at 127.0.0.1, on a port that the other guest uses
+        # too.
         for one in (guest, other):
             assert _attempt(one, "talk 127.0.0.1 8000 127.0.0.1 0") == ["ok", "ok"]
         server = guest.start("attempt stay 127.0.0.1 8001")
@@ -641,7 +642,7 @@ def test_two_namespaces(bed):
 
 @timeout(240)
 def test_command(bed):
-    """list, show and the errors of the command."""
+    """list, show, and errors of the command."""
     peer(bed)
     guest = _guest(bed)
     listed = [device for device in bed.xensock("list") if device["guest"]["id"] == guest.domid]
@@ -659,7 +660,7 @@ def test_command(bed):
             ("frobnicate policy", 2, "is not a command")):
         rc, out = bed.run(f"xensock {words}")
         assert rc == status and says in out, f"xensock {words}: {rc}: {out}"
-    # The guest cannot read its policy, and can write nothing of the backend's.
+    # The guest cannot read its policy, and cannot write any node of the backend.
     back = f"/local/domain/0/backend/xensock/{guest.domid}/0"
     bed.xensock("set", "policy", "max-sockets=100")
     permissions = must(bed, f"xenstore-ls -p {back}")

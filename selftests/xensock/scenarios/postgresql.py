@@ -8,8 +8,8 @@ from scenarios.programs import ends, more, serve
 
 HOME = "/usr/lib/postgresql/17"
 BIN = f"{HOME}/bin"
-# The server refuses to be root. (By its path: busybox's shell has one of that name.) Its cluster is
-# made with the images.
+# The server refuses to run as root. (The path avoids busybox's command of that name.) Its cluster
+# is made with the images.
 USER = "/usr/bin/setpriv --reuid=postgres --regid=postgres --clear-groups"
 UNPACK = f"rm -rf /tmp/cluster; {USER} tar -C /tmp -xzf {HOME}/cluster.tar.gz"
 SERVER = (f"{USER} {BIN}/postgres -D /tmp/cluster -p {{port}} -c listen_addresses='*' "
@@ -17,7 +17,7 @@ SERVER = (f"{USER} {BIN}/postgres -D /tmp/cluster -p {{port}} -c listen_addresse
           "-c autovacuum=off -c fsync=off")
 
 CLIENTS, TRANSACTIONS = 4, 25
-# Each transaction adds the same number to an account, to a teller and to a branch, and writes it down.
+# Each transaction adds the same number to an account, a teller and a branch, and records it.
 BALANCE = """SELECT count(*), sum(delta) = (SELECT sum(abalance) FROM pgbench_accounts),
 	sum(delta) = (SELECT sum(tbalance) FROM pgbench_tellers),
 	sum(delta) = (SELECT sum(bbalance) FROM pgbench_branches),
@@ -26,7 +26,7 @@ BALANCED = f"{CLIENTS * TRANSACTIONS}|t|t|t|100000"
 
 
 def pgbench(bed, where):
-    """pgbench fills its tables over one connection, then has four clients at once, and psql adds up."""
+    """pgbench fills its tables over one connection, then runs four clients, and psql adds up."""
     more(bed, where, "postgresql")
     for server, client, number in ends(bed, where):
         port = 5430 + number

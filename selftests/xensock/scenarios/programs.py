@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Programs as Debian has them, of which nothing is changed but the family of their sockets.
+"""Debian's programs, unchanged except for the family of their sockets.
 
-A library that is preloaded asks for AF_XENSOCK where they ask for a TCP socket.
-The other end, in dom0, is the same program over TCP. What is here is run without
-the library by unmodified.py, most of it only there: that takes the same way.
+A preloaded library replaces their TCP sockets by AF_XENSOCK. The other end, in dom0, is the same
+program over TCP. unmodified.py runs these programs without the library, and most of them only
+there: the code is the same.
 """
 
 import json
@@ -12,7 +12,7 @@ import re
 from bed import timeout
 from scenarios.common import SERVES, must, peer, wait_connected
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "programs"
 
 PRELOAD = "LD_PRELOAD=/usr/lib/xensock/preload.so"
@@ -30,7 +30,7 @@ cat >/etc/group <<-END
 END
 """
 
-# Where dom0 has archives of programs for guests.
+# Archives of programs for guests, in dom0.
 ARCHIVE = "/usr/share/xensock/{name}.cpio.gz"
 ARCHIVE_PORT = 8499
 
@@ -90,7 +90,7 @@ def guest(bed):
 
 
 def more(bed, where, name):
-    """Gives a guest, whose sockets are dom0's, the programs of one more archive of tools/bed/images."""
+    """Copies one more archive of tools/bed/images to a guest, whose sockets are dom0's."""
     sender = bed.start(f"exec socat -u OPEN:{ARCHIVE.format(name=name)} TCP-LISTEN:{ARCHIVE_PORT},reuseaddr")
     must(where, f"socat -u TCP:{bed.address}:{ARCHIVE_PORT},retry=50,interval=0.2 CREATE:/tmp/more && "
                 "cd / && gunzip </tmp/more | cpio -idm && rm /tmp/more", 60 * bed.scale)
@@ -99,19 +99,19 @@ def more(bed, where, name):
 
 
 def ends(bed, where):
-    """Who serves and who asks: the guest and dom0, then dom0 and the guest."""
+    """Server and client: the guest and dom0, then dom0 and the guest."""
     return ((where, bed, 1), (bed, where, 2))
 
 
 def serve(where, command, text):
-    """Starts a server and waits until it says that it is there."""
+    """Starts a server and waits until it is ready."""
     job = where.start(f"exec {command}")
     job.wait_line(text, 60)
     return job
 
 
 def nginx(where, servers, client, url, preload="", client_preload=""):
-    """Starts nginx with these servers, and waits until the client has got that page of it."""
+    """Starts nginx with these servers, and waits until the client gets that page."""
     must(where, NGINX.format(servers=servers))
     job = where.start(f"{preload} exec nginx -e stderr -c /tmp/nginx.conf")
     rc, out = client.run(FIRST.format(preload=client_preload, url=url))
@@ -124,7 +124,7 @@ def sums(where, directory):
 
 
 def download(server, client, url, count, preload=""):
-    """All pages that the server has, by curl with ten connections; they are compared."""
+    """Downloads all pages of the server with curl over ten connections, and compares them."""
     must(client, CURL.format(preload=preload, url=url, count=count))
     wanted = sums(server, "/tmp/www")
     assert len(wanted.splitlines()) == count
@@ -150,12 +150,13 @@ def test_http(bed):
 
 
 def redis_says(bed, where, port, command):
-    """What the server answers to redis-cli."""
+    """Returns the server's answer to redis-cli."""
     return must(where, f"redis-cli -h {bed.address} -p {port} {command}")
 
 
 def redis(bed, where):
-    """redis, a protocol of lines, with redis-cli and with 50 clients at once, each in the guest and in dom0."""
+    """redis, a line protocol, with redis-cli and with 50 clients at once, each in the guest and in
+    dom0."""
     for server, client, number in ends(bed, where):
         port = 6380 + number
         job = serve(server, REDIS.format(port=port), "Ready to accept connections")
@@ -182,7 +183,7 @@ def iperf3(bed, where):
         port = 5200 + number
         job = server.start(f"exec iperf3 --forceflush -s -p {port}")
         for count, options in enumerate(IPERF, 1):
-            # It takes one client at a time, and turns others away until it is done with that.
+            # The server takes one client at a time and refuses others until it has finished.
             job.wait_line(f"(test #{count})", 30 * bed.scale)
             out = must(client, f"iperf3 --json -t {bed.scale} -p {port} -c {bed.address} {options}",
                        60 * bed.scale)
@@ -195,7 +196,7 @@ def iperf3(bed, where):
 
 
 def ssh_key(bed, where):
-    """One key for everything: of the servers, and of those who may log in."""
+    """Makes one key for everything: servers and clients."""
     must(bed, "rm -f /tmp/key*; ssh-keygen -q -t ed25519 -N '' -f /tmp/key")
     for name in ("key", "key.pub"):
         text = must(bed, f"cat /tmp/{name}")
@@ -203,13 +204,14 @@ def ssh_key(bed, where):
 
 
 def sshd(where, port):
-    """A server of OpenSSH."""
+    """Starts an OpenSSH server."""
     must(where, SSHD.format(port=port))
     return serve(where, "/usr/sbin/sshd -D -e -f /tmp/sshd.conf", "Server listening")
 
 
 def ssh(bed, where):
-    """Many MB by scp from the guest to dom0, then 10 by a client in dom0 to the guest; checksums compared."""
+    """scp of many MB from the guest to dom0, then 10 by a client in dom0 to the guest; checksums
+    compared."""
     ssh_key(bed, where)
     size = bed.pick(daily=20, slow=100, debug=5) << 20
     must(where, f"head -c {size} /dev/urandom >/tmp/data", 60 * bed.scale)

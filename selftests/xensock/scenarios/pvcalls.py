@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Our frontend, untouched, on the kernel's own C backend, over the older protocol.
+"""Our frontend, unchanged, on the kernel's own C backend, over the older protocol.
 
-The C backend is used for what it can do. It connects inside its command
-handler, never tells of a reset while the guest sleeps, and forgets an end of
-the stream that came in one piece with the last data.
+The tests use only what the C backend supports. It connects inside its command handler, does not
+report a reset while the guest sleeps, and loses an end of the stream that came in one piece with
+the last data.
 """
 
 from bed import timeout
 from scenarios.common import must, peer, wait_link
 
-# It takes dom0's other driver away: guests that others share would have to boot again.
+# Unloads dom0's other driver: shared guests would have to boot again.
 LAST = True
 
 MEGABYTES = {"daily": 8, "slow": 8, "debug": 2}
@@ -54,7 +54,8 @@ def test_many(bed):
 
 @timeout(180)
 def test_calls(bed):
-    """Peeking, waiting for all, discarding, polling, threads: all that asks nothing new of the backend."""
+    """Peeking, MSG_WAITALL, discarding, polling, threads: calls that need nothing new of the
+    backend."""
     guest = _guest(bed)
     peer(bed)
     wait_link(guest)
@@ -65,8 +66,8 @@ def test_calls(bed):
         guest.ktap(f"{name} {' '.join(f'-t {case}' for case in cases)}")
 
 
-# What a server does that asks for nothing which the protocol has not: no end of one direction, no
-# reset, no address of a peer, no option.
+# Server calls within the older protocol: no end of a single direction, no reset, no address of a
+# peer, no option.
 SERVERS = (
     ("bind", ("port_0_gives_a_port_that_works", "port_0_gives_every_socket_another", "a_port_of_ones_own_choice",
               "bound_alone_takes_no_connection", "closing_gives_the_port_back", "twice_is_einval",
@@ -103,7 +104,8 @@ def test_servers(bed):
 
 
 def test_lost_slots(bed):
-    """A listener that nobody can connect to costs a slot of the commands ring; some are left for all else."""
+    """A listener without clients holds a slot of the commands ring. Other requests still have
+    slots."""
     guest = bed.guest(name="greedy", device="pvcalls")
     peer(bed)
     wait_link(guest)
@@ -113,7 +115,7 @@ def test_lost_slots(bed):
 
 
 def test_no_datagrams(bed):
-    """PV Calls has streams only, and a program is told so."""
+    """PV Calls has streams only, and a program gets an error."""
     guest = _guest(bed)
     peer(bed)
     wait_link(guest)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""PVH guests with two vCPUs: what the other scenarios show of a PV guest with one holds there too.
+"""PVH guests with two vCPUs: the tests of PV guests with one vCPU pass there too.
 
 Calls, handlers and work items of a socket run at the same time here.
 """
@@ -18,14 +18,14 @@ def test_calls(bed):
 
 @timeout(300)
 def test_servers(bed):
-    """accept, by many threads and processes, and poll of a listener."""
+    """accept by many threads and processes, and poll of a listener."""
     in_guest(bed, "accept", "acceptors", "listenpoll", **PVH)
 
 
 @slow
 @timeout(300)
 def test_the_rest(bed):
-    """What goes one step after another, and so does not differ with two vCPUs."""
+    """Sequential tests, which do not depend on a second vCPU."""
     in_guest(bed, "connect", "epoll", "close", "shutdown", "bind", "listen", **PVH)
 
 
@@ -37,7 +37,7 @@ def test_datagrams(bed):
 
 @timeout(300)
 def test_transfer(bed):
-    """Bytes both ways at once with a checksum, one vCPU for each way."""
+    """Checked bytes both ways at once, with a vCPU for each direction."""
     guest = serving_guest(bed, **PVH)
     guest.ktap("bulk --bytes 64m --seed 2", 280 * bed.scale)
 
@@ -59,7 +59,7 @@ def test_hijack(bed):
 
 @timeout(200)
 def test_frontend_reload(bed):
-    """Sockets on both vCPUs are busy while the module's devices go, and come back."""
+    """Sockets on both vCPUs are busy while the module's devices go and come back."""
     guest = serving_guest(bed, **PVH)
     for _ in range(3):
         busy = guest.start("hold busy")

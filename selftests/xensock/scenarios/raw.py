@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest that speaks the wire protocol by itself, to a backend in dom0."""
+"""A guest whose programs implement the wire protocol, with a backend in dom0."""
 
 import contextlib
 
 from bed import timeout
 from scenarios.common import SMALL, must, peer, settled, sysctl
 
-# Any port that is not privileged, and one that is left to the backend.
+# Any unprivileged port, and ports that the backend chooses.
 _BIND = "bind-allow=0 1024-65535"
 
-# Nobody has this address of the bridge: what is sent there waits until that is clear.
+# No host has this address of the bridge: datagrams to it wait until that is certain.
 _UNANSWERED = "10.0.0.99"
 
-# dom0's send buffers: more than what a test fills and counts, and soon full.
+# dom0's send buffers: larger than what a test fills and counts, and soon full.
 _BUFFER = 4 * SMALL
 
 
@@ -30,7 +30,7 @@ def _guest(bed):
 
 @contextlib.contextmanager
 def _limited(bed, guest, **policy):
-    """The guest, which makes a link for each of its tests, may do less for as long."""
+    """Restricts the guest inside the block. The guest makes a link for each of its tests."""
     bed.xensock("set", str(guest.domid), *(f"{node}={value}" for node, value in policy.items()))
     try:
         yield
@@ -46,13 +46,13 @@ def test_server(bed):
 
 @timeout(300)
 def test_native(bed):
-    """shutdown, names, options, IPv6: what only the native dialect has."""
+    """shutdown, names, options, IPv6: features of the native dialect only."""
     _server(bed, _guest(bed), "raw_server -f native")
 
 
 @timeout(300)
 def test_pvcalls(bed):
-    """A device of the other type, with the same backend: as C frontends speak to it."""
+    """A device of type pvcalls with the same backend: the protocol of C frontends."""
     peer(bed, _BUFFER)
     guest = bed.shared_guest("pv", device="pvcalls", backend="xensock_back", modules=[], vcpus=2,
                              policy=(_BIND,))
@@ -61,46 +61,46 @@ def test_pvcalls(bed):
 
 @timeout(300)
 def test_reuse(bed):
-    """Rings that are used again, by CONNECT and ACCEPT, and what a guest can do wrong with them."""
+    """Rings that CONNECT and ACCEPT use again, and violations by the guest."""
     _server(bed, _guest(bed), "raw_reuse -F quota")
 
 
 @timeout(500)
 def test_news(bed):
-    """Rings that share a channel, and what a guest can do wrong with their page."""
+    """Rings that share a channel, and violations concerning the news page."""
     _server(bed, _guest(bed), "raw_news -F storm", 400)
 
 
 @timeout(300)
 def test_urgent(bed):
-    """Urgent bytes by hand, both ways, and marks that make no sense."""
+    """Urgent bytes both ways, and marks that make no sense."""
     _server(bed, _guest(bed), "raw_urgent")
 
 
 @timeout(300)
 def test_resize(bed):
-    """Rings that grow and shrink, each step by hand, and what a guest can do wrong with them."""
+    """Rings that grow and shrink step by step, and violations by the guest."""
     _server(bed, _guest(bed), "raw_resize")
 
 
 @timeout(400)
 def test_datagram(bed):
-    """UDP by hand: both ways, of all sizes, with a peer and without, errors, a full ring."""
-    # A neighbour is given up after three times of this.
+    """UDP: both ways, all sizes, with and without a peer, errors, a full ring."""
+    # The kernel gives a neighbour up after three times this time.
     sysctl(bed.host, **{"neigh/br0/unres_qlen_bytes": 4 << 20, "neigh/br0/retrans_time_ms": 250})
     _server(bed, _guest(bed), f"raw_datagram -f datagram --blackhole {_UNANSWERED}")
 
 
 @timeout(300)
 def test_datagram_info(bed):
-    """What goes with datagrams, by hand: both ways, refused, and blocks that are none."""
+    """Infos of datagrams: both ways, refused, and invalid blocks."""
     _server(bed, _guest(bed), "raw_datagram_info -F policy")
 
 
 @timeout(300)
 def test_datagram_policy(bed):
-    """Each datagram is asked about, and each that is refused is counted; rings that are kept are not
-    in the way of others."""
+    """Each datagram is checked by the policy, and each refusal is counted. Kept rings do not take
+    pages from other sockets."""
     if bed.host is not bed:
         bed.skip("dom0 does not know what a driver domain has refused")
     guest = _guest(bed)
@@ -119,7 +119,7 @@ def test_datagram_policy(bed):
 
 @timeout(600)
 def test_hostile(bed):
-    """Every command in every stage of a socket, too many of everything, all at once."""
+    """Every command in every state of a socket, too many of everything, all at once."""
     guest = _guest(bed)
     with _limited(bed, guest, **{"max-sockets": 100, "max-listeners": 8}):
         _server(bed, guest, "hostile_server --sockets 100 --cycles 8", 550)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Many sockets at once and one after another, after which all is back where it began."""
+"""Many sockets at once and one after another. Afterwards nothing is left of them."""
 
 import contextlib
 import resource
@@ -11,36 +11,36 @@ import time
 from bed import timeout
 from scenarios.common import SERVES, must, peer, set_order, settled, sysctl, wait_connected
 
-# One connection frees what it took: 1,200 that each lost one object would show
-# more than this, and a cache that merely keeps some for later shows less.
+# Losing one object for each of 1,200 connections would exceed this. A cache that merely keeps some
+# objects for later stays below.
 SLAB_TOLERANCE = 1000
-# Caches whose objects come and go with the bed's own processes and files; the stacks
-# of the peer's threads are of the first one.
+# Caches whose objects belong to the bed's own processes and files. The stacks of the peer's threads
+# are in the first.
 BUSY_CACHES = ("vmap_area", "vm_area_struct", "anon_vma", "dentry", "inode", "filp", "maple_node", "pid",
                "task", "cred", "signal", "sighand", "files_cache", "mm_struct", "radix_tree",
                "names_cache", "buffer_head", "shmem", "proc", "kernfs", "sock_inode_cache")
 
-# KiB that dom0, or the guest, may have less.
+# KiB that dom0 or the guest may lose.
 LOST_LIMIT = 16384
 
-# Orders of the data rings of which is told what one costs.
+# Orders of the data rings whose cost is reported.
 IDLE = (1, 2)
 
-# How many connections a guest has at once with what xl gives it: 1023 event channels, 32768 grants.
+# Connections that a guest has at once with xl's defaults: 1023 event channels, 32768 grants.
 AT_ONCE = 4000
 
 
 def _guest(bed):
     guest = bed.shared_guest(policy=SERVES)
     job = peer(bed)
-    # Thousands of connections in TIME_WAIT would hide what does not come back.
+    # Thousands of connections in TIME_WAIT would hide a leak.
     sysctl(bed.host, tcp_max_tw_buckets=0)
     wait_connected(guest)
     return guest, job
 
 
 def _guest_counts(guest):
-    """Event channels, pages and objects of the guest."""
+    """Returns event channels, pages and objects of the guest."""
     out = must(guest, "grep -c xen-dyn /proc/interrupts; grep -E 'MemAvailable|Slab:' /proc/meminfo")
     lines = out.splitlines()
     return {"event channels": int(lines[0]),
@@ -54,26 +54,27 @@ def _slab_growth(before, after):
 
 
 def _sockets(bed):
-    """The host's connections with the peer that are not on their way out."""
+    """Returns the number of the host's connections with the peer that are not closing."""
     states = [line.split()[3] for line in must(bed.host, "cat /proc/net/tcp").splitlines()[1:]]
     return sum(state not in ("06", "0A") for state in states)
 
 
 def _meminfo(text):
-    """KiB by name."""
+    """Returns KiB by name."""
     return {key: int(value.split()[0]) for key, _, value in
             (line.partition(":") for line in text.splitlines() if " kB" in line)}
 
 
 def _memory(bed):
-    """KiB that the host could use. The balloon keeps the pages in whose place grants were mapped, for others."""
+    """Returns KiB that the host could use. The balloon keeps the pages replaced by mapped grants,
+    for reuse."""
     values = _meminfo(must(bed.host, "cat /proc/meminfo"))
     return values["MemAvailable"] + values["Balloon"]
 
 
 @contextlib.contextmanager
 def _nothing_stays(bed, guest):
-    """Whatever is done within, both domains are afterwards as they were."""
+    """Checks that both domains are the same after the block as before."""
     before = bed.at_rest()
     slab, inside = bed.slab(), _guest_counts(guest)
     sockets, memory = _sockets(bed), _memory(bed)
@@ -100,7 +101,7 @@ def _nothing_stays(bed, guest):
 
 @timeout(420)
 def test_many(bed):
-    """Connect/exchange/close cycles; nothing stays behind."""
+    """Cycles of connect, exchange and close leave nothing behind."""
     guest, job = _guest(bed)
     must(guest, "many --cycles 50 >/dev/null", 120 * bed.scale)  # fills all caches
     cycles = bed.pick(daily=1200, slow=2000, debug=200)
@@ -111,7 +112,7 @@ def test_many(bed):
 
 @timeout(420)
 def test_hundreds_at_once(bed):
-    """Hundreds of connections that the guest has made, then as many that it has accepted, all echoing."""
+    """Hundreds of connections made by the guest, then as many accepted by it, all of them echoing."""
     guest, job = _guest(bed)
     sockets = bed.pick(daily=500, slow=1000, debug=200)
     both = "many -t sockets_at_once --sockets {0}", "serve -t all_at_once --sockets {0}"
@@ -136,7 +137,7 @@ def test_server_of_short_connections(bed):
 
 
 class Echo:
-    """A server in dom0 that sends back what it gets, without a thread for each of its connections."""
+    """An echo server in dom0 without a thread for each connection."""
 
     PORT = 7101
 
@@ -180,15 +181,15 @@ class Echo:
 
 
 def _channels(guest):
-    """Event channels of a guest's devices, of all kinds."""
+    """Returns the number of event channels of a guest's devices, of all kinds."""
     return int(must(guest, "grep -c xen-dyn /proc/interrupts"))
 
 
 @timeout(900)
 def test_thousands_at_once(bed):
-    """More than a guest of xl's defaults has event channels: they need one."""
+    """More connections than a guest has event channels by xl's defaults: they share one."""
     sockets = bed.pick(daily=1200, slow=AT_ONCE, debug=200)
-    # It needs a server here that does without a thread for each of them.
+    # The test uses a server in dom0 without a thread for each connection.
     guest = bed.guest("thousands", memory=384, in_dom0=True)
     peer(bed, where=bed)
     wait_connected(guest)
@@ -203,10 +204,10 @@ def test_thousands_at_once(bed):
         bed.note(f"{sockets} connections in {took:.1f} s; event channels in dom0 "
                  f"{before[0]['event channels']}, then {at_once[0]['event channels']}; in the guest "
                  f"{before[1]}, then {at_once[1]}")
-        # Something of the system may come or go.
+        # Other parts of the system may open or close a channel.
         assert at_once[0]["event channels"] <= before[0]["event channels"] + 2
         assert at_once[1] <= before[1] + 2
-        # Others go on beside them, and their slots are used by one after another.
+        # Other connections go on beside them, and their slots are used again.
         guest.ktap("many -t cycles_of_connect_exchange_close --cycles 100", 300 * bed.scale)
         held.kill()
         off = settled(bed, before[0])
@@ -216,7 +217,7 @@ def test_thousands_at_once(bed):
 
 @timeout(300)
 def test_flood_beside_others(bed):
-    """Connections that have something all the time, on the channel that they share with others."""
+    """Connections that always have data, on the channel that they share with others."""
     guest, _ = _guest(bed)
     command = "many --sockets 20 --cycles 100"
 
@@ -236,13 +237,13 @@ def test_flood_beside_others(bed):
 
 
 def _kernel_memory(where):
-    """KiB that a kernel has in objects, and as pages in whose place it has mapped grants."""
+    """Returns KiB of a kernel's objects, and of the pages replaced by mapped grants."""
     values = _meminfo(must(where, "echo 3 >/proc/sys/vm/drop_caches; cat /proc/meminfo"))
     return {"objects": values["Slab"] + values["Percpu"], "mapped": -values["MemTotal"] - values["Balloon"]}
 
 
 def _cost(bed, guest, sockets, family):
-    """What idle connections cost in dom0 and in the guest, in KiB for each."""
+    """Returns the cost of idle connections in dom0 and in the guest, in KiB for each."""
     holder = bed.host if family == "inet" else guest
     quiet = bed.at_rest()
     before = [_kernel_memory(where) for where in (bed.host, guest)]
@@ -257,26 +258,26 @@ def _cost(bed, guest, sockets, family):
 
 @timeout(420)
 def test_memory_of_idle_connections(bed):
-    """What a connection costs in both domains while nothing happens on it."""
+    """The cost of an idle connection in both domains."""
     guest, _ = _guest(bed)
     sockets = bed.pick(daily=400, slow=1000, debug=125)
     costs = []
     for order in IDLE:
         set_order(guest, order)
         costs.append((order, *_cost(bed, guest, sockets, "xensock")))
-    # The peer's end, and a socket for ours, there would be without any guest.
+    # The peer's end, and a socket instead of ours, would exist without a guest too.
     tcp = _cost(bed, guest, sockets, "inet")[0]["objects"]
     for order, dom0, inside in costs:
         ours = dom0["objects"] - tcp
         bed.note(f"order {order}, KiB for each connection: objects in the guest {inside['objects']:.1f}, "
                  f"in dom0 {ours:.1f}, pages that dom0 has mapped {dom0['mapped']:.1f}")
-        # A connection of before may still have been there at first.
+        # An earlier connection may still have existed at first.
         assert abs(dom0["mapped"] - 4 * (2 ** order + 1)) < 1, dom0
 
 
 @timeout(180)
 def test_limits_of_xen(bed):
-    """A guest that has no grant left says so, and all it has goes on."""
+    """A guest without free grants reports an error, and all its sockets go on."""
     guest = bed.guest(name="small", config="max_event_channels = 64\nmax_grant_frames = 4")
     peer(bed)
     wait_connected(guest)

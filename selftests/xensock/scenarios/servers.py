@@ -6,16 +6,16 @@ import time
 from bed import timeout
 from scenarios.common import SERVES, SMALL, in_dom0, in_guest, must, peer, serving_guest, settled, wait_link
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "serves"
 
-# Of a connection these show the same whoever has made it.
+# Tests of connections that behave alike whichever end has connected.
 CONNECTIONS = ("stream", "flags", "urgent", "poll", "epoll", "rst", "eof", "close", "shutdown", "ioctl")
 
 
 @timeout(180)
 def test_tcp(bed):
-    """What the tests expect is what this kernel's TCP does."""
+    """This kernel's TCP meets the expectations of the tests."""
     peer(bed, SMALL)
     in_dom0(bed, "bind", "listen", "ports", "accept", "acceptors", "waiting", "ahead", "listenpoll",
             "uring", "zerocopy", "tsi")
@@ -29,19 +29,19 @@ def test_bind(bed):
 
 @timeout(180)
 def test_listen(bed):
-    """listen: backlogs, and what becomes of connections when a listener ends."""
+    """listen: backlogs, and connections when a listener ends."""
     in_guest(bed, "listen")
 
 
 @timeout(300)
 def test_ports(bed):
-    """When a socket has gone its port refuses connections, and is free."""
+    """The port of a closed socket refuses connections and is free."""
     in_guest(bed, "ports")
 
 
 @timeout(180)
 def test_accept(bed):
-    """accept: order, addresses, flags, time limits, connections that have ended before."""
+    """accept: order, addresses, flags, time limits, connections that have already ended."""
     in_guest(bed, "accept")
 
 
@@ -53,31 +53,32 @@ def test_acceptors(bed):
 
 @timeout(180)
 def test_waiting(bed):
-    """Who accepts without waiting gets all that wait, and loses none by closing then."""
+    """A non-blocking accept() gets all waiting connections, and closing the listener then loses
+    none."""
     in_guest(bed, "waiting")
 
 
 @timeout(180)
 def test_poll(bed):
-    """poll, select and epoll of a listener, io_uring."""
+    """poll, select and epoll of a listener, and io_uring."""
     in_guest(bed, "listenpoll", "uring", "zerocopy")
 
 
 @timeout(400)
 def test_accepted(bed):
-    """An accepted connection is as one that was made by connect."""
+    """An accepted connection behaves like one made by connect()."""
     in_guest(bed, *(f"{name} --side accept" for name in CONNECTIONS))
 
 
 @timeout(180)
 def test_tsi(bed):
-    """What users have complained of in another socket family that is carried to a host."""
+    """Bugs that users have reported of another socket family carried to a host."""
     in_guest(bed, "tsi")
 
 
 @timeout(120)
 def test_a3s_box_371_servers_are_not_exposed(bed):
-    """Without a policy that allows it, a guest binds nothing in dom0."""
+    """Without a policy that allows it, a guest binds no port in dom0."""
     guest = serving_guest(bed)
     guest.detach()
     guest.attach()
@@ -91,7 +92,7 @@ def test_a3s_box_371_servers_are_not_exposed(bed):
 
 @timeout(120)
 def test_libkrun_344_refused_sockets_are_quiet(bed):
-    """A hundred sockets that were refused cost nobody any time while nobody asks them."""
+    """A hundred refused sockets take no time while nobody uses them."""
     guest = serving_guest(bed)
     held = guest.start("hold refused --sockets 100")
     held.wait_line("ready", 60 * bed.scale)
@@ -104,7 +105,8 @@ def test_libkrun_344_refused_sockets_are_quiet(bed):
 
 
 def _interrupts(guest):
-    """Events that the guest has got on its sockets' channels and on the commands ring's."""
+    """Returns the events that the guest has got on the channels of its sockets and of the commands
+    ring."""
     out = must(guest, "awk '/xensock/ { for (i = 2; i <= NF && $i ~ /^[0-9]+$/; i++) n += $i } "
                       "END { print n + 0 }' /proc/interrupts")
     return int(out)
@@ -112,7 +114,7 @@ def _interrupts(guest):
 
 @timeout(300)
 def test_nothing_is_left(bed):
-    """Listeners, full backlogs, accepted and reset connections: dom0 keeps nothing of them."""
+    """Listeners, full backlogs, accepted and reset connections leave nothing in dom0."""
     guest = serving_guest(bed)
     wait_link(guest)
     once = "listen -T more_than_the_backlog_wait && acceptors"

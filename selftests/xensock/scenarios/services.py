@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Servers that just go on while their guest moves or their link is lost; clients that try again."""
+"""Servers that go on while their guest moves or their link is lost, and clients that try again."""
 
 import socket
 
@@ -8,11 +8,11 @@ from scenarios import programs
 from scenarios.common import SERVES, hijacked, must, peer, settled, sysctl, unload, wait_link
 from scenarios.lifecycle import serving
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "programs"
 
 NGINX, REDIS, RESOLVER = 8591, 8592, 8593
-# Answers every question for an address.
+# Answers every request for an address.
 ANSWERS = """exec python3 -u -c '
 import socket
 own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -39,7 +39,7 @@ done
 def _moves(bed, move, **options):
     """The bed's own services in a guest whose device xl makes, which moves to another domain."""
     peer(bed)
-    # To move takes longer than what connects to a black hole would wait.
+    # Moving takes longer than an attempt to connect to a black hole would.
     sysctl(bed, tcp_syn_retries=6)
     bed.modprobe("xensock_back")
     policy = f"connect-allow={bed.reach}", *SERVES
@@ -67,18 +67,19 @@ def _moves(bed, move, **options):
 
 @timeout(400)
 def test_save_and_restore(bed):
-    """xl save and xl restore: connections are reset, servers go on with another domain's device."""
+    """xl save and xl restore: connections are reset, servers go on with the new domain's device."""
     _moves(bed, lambda guest, *policy, **options: guest.restore(*policy, **options))
 
 
 @slow
 @timeout(400)
 def test_migrate(bed):
-    """xl migrate, live, to the same host. Of a PV guest Xen does not track here what it changes."""
+    """xl migrate, live, to the same host. Under emulation Xen does not track the writes of a PV
+    guest."""
     _moves(bed, lambda guest, *policy, **options: guest.migrate(*policy, **options), kind="pvh")
 
 
-# Programs of Debian
+# Debian's programs
 
 def _resolves(bed):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -95,9 +96,8 @@ def _resolves(bed):
 
 @timeout(400)
 def test_programs(bed):
-    """nginx, redis and a name server by UDP, over a backend that is loaded again and a device that is
-    given again.
-    """
+    """nginx, redis and a UDP name server, while the backend is reloaded and the device is attached
+    again."""
     guest = programs.guest(bed)
     with hijacked(guest, hijack=2):
         must(guest, programs.PAGES.format(count=10))
@@ -106,7 +106,7 @@ def test_programs(bed):
                 programs.serve(guest, programs.REDIS.format(port=REDIS), "Ready to accept connections"),
                 guest.start(ANSWERS.format(port=RESOLVER))]
         jobs[-1].wait_line("ready", 30 * bed.scale)
-        # The same process has it afterwards.
+        # The same process serves it afterwards.
         redis = f"redis-cli -h {bed.address} -p {REDIS}"
         must(bed, f"{redis} SET survivor yes")
         commands = ((f"curl -sS -m 5 --fail {url} | sha256sum", must(guest, "sha256sum </tmp/www/9")),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest with two devices, one of dom0 and one of a driver domain: which of them sockets go by."""
+"""A guest with two devices, one of dom0 and one of a driver domain, and the choice between them."""
 
 import time
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ def _attach_second(bed, guest, server):
 
 
 def _several(bed):
-    """The guest, and the driver domain. Both backends have the same addresses."""
+    """Returns the guest and the driver domain. Both backends have the same addresses."""
     peer(bed)
     server = _with_peer(bed, bed.shared_driver_domain())
     for where in (bed, server):
@@ -48,11 +48,11 @@ def _sockets(guest):
 
 
 def _goes_by(bed, guest, what):
-    """The device of a new socket with which that is attempted."""
+    """Returns the device of a new socket that makes this attempt."""
     before = _sockets(guest)
     job = guest.start(f"exec attempt {what}")
     job.wait_line("ok", 30 * bed.scale)
-    # 0 is that of one that was closed.
+    # Inode 0 is a closed socket.
     new = [line["device"] for inode, line in _sockets(guest).items() if inode not in {*before, "0"}]
     job.kill()
     job.wait(30 * bed.scale)
@@ -69,7 +69,8 @@ def _routed(guest, routes):
 
 @timeout(300)
 def test_routes(bed):
-    """The longest prefix decides, for TCP and UDP, IPv4 and IPv6, of any family; what is bound stays."""
+    """The longest prefix decides, for TCP and UDP, IPv4 and IPv6, of any family. Bound sockets
+    stay."""
     guest, _ = _several(bed)
     to4, to6 = f"{bed.address} 7001", f"{bed.address6} 7001"
     for routes, expected in (
@@ -90,7 +91,7 @@ def test_routes(bed):
         with hijacked(guest, hijack=2):
             for call in ("connect", "datagram"):
                 assert _goes_by(bed, guest, f"--family inet stay {call} {to4}") == SECOND
-    # Who cannot get to a peer of the other device keeps the one it has.
+    # A socket that cannot reach a peer through the other device keeps its own.
     bed.xensock("set", str(guest.domid), "--device=1", f"connect-allow=[{bed.address6}]")
     with _routed(guest, "198.51.100.0/24=xensock-1"):
         said = must(guest, f"attempt peers {to4} 198.51.100.1 7001").split()
@@ -104,7 +105,7 @@ def test_routes(bed):
 
 @timeout(300)
 def test_by_xl(bed):
-    """xl makes both devices, with numbers in the order in which its configuration has them."""
+    """xl makes both devices, numbered in the order of its configuration."""
     peer(bed)
     server = _with_peer(bed, bed.shared_driver_domain())
     bed.modprobe("xensock_back")
@@ -117,13 +118,13 @@ def test_by_xl(bed):
     assert _goes_by(bed, guest, to) == "pvcalls-0"
     with _routed(guest, "default=pvcalls-1"):
         assert _goes_by(bed, guest, to) == "pvcalls-1"
-    # libxl waits 10 s for a driver domain's own toolstack, which there is not, to take it away.
+    # libxl waits 10 s for a driver domain's own toolstack to remove the device. There is none.
     bed.xenstore.rm(f"/libxl/{guest.domid}/device/pvcalls/1")
 
 
 @timeout(120)
 def test_bad_routes(bed):
-    """What has no meaning is refused, and the routes stay."""
+    """Invalid routes are refused, and the old routes stay."""
     guest = bed.shared_guest()
     with _routed(guest, "10.0.0.0/8=xensock-1"):
         for routes in ("10.0.0.0/8", "10.0.0.0/8=1", "10.0.0.1/8=xensock-1", "default=eth0",
@@ -136,9 +137,8 @@ def test_bad_routes(bed):
 
 @timeout(400)
 def test_one_goes(bed):
-    """Of the device that goes for good all is told or moves to the other; when it is back, new sockets
-    go by it.
-    """
+    """When a device goes for good, its sockets are told or move to the other. When it is back, new
+    sockets use it."""
     guest, server = _several(bed)
     before = bed.at_rest()
     with _routed(guest, "default=xensock-1"):
@@ -170,7 +170,7 @@ def test_one_goes(bed):
 
 @timeout(300)
 def test_backend_reload(bed):
-    """While a device waits for its backend, what is bound waits with it, and what is new does not."""
+    """While a device waits for its backend, bound sockets wait with it, and new ones do not."""
     guest, _ = _several(bed)
     service = guest.start("service")
     service.wait_line("ready", 30 * bed.scale)
@@ -188,7 +188,7 @@ def test_backend_reload(bed):
 
 @timeout(300)
 def test_unload(bed):
-    """The guest's module goes with both devices, and comes again."""
+    """The guest's module is unloaded with both devices, and loaded again."""
     guest, _ = _several(bed)
     before = bed.at_rest()
     with _routed(guest, "[2001:db8::/32]=xensock-1"):

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Guests whose device xl makes, of its own type pvcalls: with our drivers at both ends it speaks the
-native dialect, with a C driver at either end PV Calls.
-"""
+"""Guests whose device xl makes, with its own type pvcalls. With our drivers at both ends the device
+speaks the native dialect, with a C driver at either end PV Calls."""
 
 from bed import timeout
 from scenarios.common import SERVES, SMALL, must, peer, unload, wait_link
 
 
 def _guest(bed):
-    """A guest with a device of xl's making."""
+    """Returns a guest with a device made by xl."""
     peer(bed, SMALL)
     bed.modprobe("xensock_back")
     guest = bed.shared_guest("byxl", device=None, config="pvcalls = ['backend=0']", modules=["xensock"])
@@ -19,7 +18,7 @@ def _guest(bed):
 
 
 def _native(bed, guest):
-    """The nodes by which the two ends agree on the dialect."""
+    """Returns the nodes by which the two ends agree on the dialect."""
     front = f"/local/domain/{guest.domid}/device/pvcalls/0"
     back = bed.xenstore.read(f"{front}/backend")
     return bed.xenstore.read(f"{back}/feature-native"), bed.xenstore.read(f"{front}/native")
@@ -27,12 +26,12 @@ def _native(bed, guest):
 
 @timeout(240)
 def test_native(bed):
-    """One line in xl.cfg is all: datagrams, IPv6, resets and options work, as PV Calls has none of."""
+    """One line in xl.cfg is enough: datagrams, IPv6, resets and options work, which PV Calls lacks."""
     guest = _guest(bed)
     guest.ktap("stream -T bad_memory_to_receive_into", 150 * bed.scale)
     guest.ktap("rst", 150 * bed.scale)
     guest.ktap("datagram", 150 * bed.scale)
-    # What an administrator sets holds for this device as for any.
+    # The administrator's policy applies to this device as to any.
     bed.xensock("set", str(guest.domid), f"connect-deny={bed.address}:7001")
     must(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q EACCES; do "
                 "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
@@ -40,7 +39,8 @@ def test_native(bed):
 
 @timeout(240)
 def test_frontend_reload(bed):
-    """A driver that goes takes its word with it, as the C driver may come next; one that comes says it."""
+    """A frontend that is unloaded removes its node, as the C driver may come next. A loaded one
+    writes it again."""
     guest = _guest(bed)
     unload(guest, "xensock")
     assert _native(bed, guest) == ("1", None)
@@ -51,7 +51,7 @@ def test_frontend_reload(bed):
 
 @timeout(240)
 def test_backend_reload(bed):
-    """So does the backend's, and a driver that comes back finds its frontend again."""
+    """The backend does the same, and finds its frontend again when it is loaded."""
     guest = _guest(bed)
     unload(bed, "xensock_back")
     assert _native(bed, guest)[0] is None
@@ -62,7 +62,7 @@ def test_backend_reload(bed):
 
 @timeout(120)
 def test_destroyed(bed):
-    """xl removes what it has made, and finds nothing wrong with the backend's part in that."""
+    """xl removes the device and reports no error of the backend."""
     guest = _guest(bed)
     guest.start("hold busy").wait_line("ready", 30 * bed.scale)
     said = guest.destroy(by_command=True)

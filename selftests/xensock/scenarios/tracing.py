@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What an administrator sees of it: exact events for exact actions, in both domains."""
+"""Trace events: exact events for exact actions, in both domains."""
 
 import re
 import signal
@@ -12,13 +12,13 @@ from scenarios.common import HIJACK, SERVES, hijacked, must, peer, unload, wait_
 TRACING = "/sys/kernel/tracing"
 SYSTEM = f"{TRACING}/events/xensock"
 
-# What ends a socket that is connected while the backend is taken away.
+# Event of a connected socket when the backend is taken away.
 LOST = {"error": "-104", "what": "the link is down"}
 
 
 @contextmanager
 def _traced(bed, *places):
-    """All our events are traced there for as long."""
+    """Traces all our events in these domains inside the block."""
     for where in places:
         rc, _ = where.run(f"[ -d {TRACING}/events ] || mount -t tracefs tracefs {TRACING}")
         if rc:
@@ -32,19 +32,19 @@ def _traced(bed, *places):
 
 
 def _events(where):
-    """The names and fields of all events so far."""
+    """Returns the names and fields of all events so far."""
     found = re.findall(r": (xensock_\w+): (.*)", must(where, f"cat {TRACING}/trace"))
     return [(name, dict(field.split("=", 1) for field in re.split(r" (?=\w+=)", text.strip())))
             for name, text in found]
 
 
 def _of(events, name, **fields):
-    """The events of that name with such fields."""
+    """Returns the events of that name with these fields."""
     return [event for of, event in events if of == f"xensock_{name}" and event.items() >= fields.items()]
 
 
 def _becomes(where, name, expected, **fields):
-    """Waits for so many events, gives all events."""
+    """Waits for that many events. Returns all events."""
     until = time.monotonic() + 20
     while len(_of(events := _events(where), name, **fields)) < expected:
         assert time.monotonic() < until, f"not {expected} of {name} {fields}: {events}"
@@ -60,7 +60,7 @@ def _guest(bed):
 
 
 def _there(event):
-    """What the backend says of the same, which does not know the guest's name of the device."""
+    """Returns the backend's version of an event: it does not know the guest's name of the device."""
     return {name: value for name, value in event.items() if name != "device"}
 
 
@@ -72,7 +72,8 @@ def _one(events, name, **fields):
 
 @timeout(240)
 def test_connect(bed):
-    """One that works and one that does not: each command, and the outcome, the same in both domains."""
+    """A connect() that works and one that fails: each command and the result, the same in both
+    domains."""
     guest = _guest(bed)
     domid = str(guest.domid)
     with _traced(bed, guest, bed):
@@ -101,7 +102,7 @@ def test_connect(bed):
 
 @timeout(240)
 def test_accept(bed):
-    """A connection from one socket of the guest to another: who it is for both."""
+    """A connection between two sockets of the guest: the addresses in both domains."""
     guest = _guest(bed)
     with _traced(bed, guest, bed):
         assert must(guest, "attempt talk 192.0.2.1 8000").split() == ["ok"]
@@ -117,7 +118,7 @@ def test_accept(bed):
 
 @timeout(240)
 def test_decision(bed):
-    """Whose a socket of AF_INET is: the reason, and the address that it was about."""
+    """Decisions about sockets of AF_INET: the reason, and the address concerned."""
     guest = _guest(bed)
     before = must(guest, f"cat {HIJACK}/decisions")
     with hijacked(guest, exempt_destinations="127.0.0.0/8"):
@@ -131,7 +132,7 @@ def test_decision(bed):
         {"reason": "xensock", "transport": "tcp", "addr": "192.0.2.1:7001"},
         {"reason": "exempt-destination", "transport": "tcp", "addr": "127.0.0.1:1"},
     ], decisions
-    # Each that is counted is traced.
+    # Each counted decision has an event.
     after = must(guest, f"cat {HIJACK}/decisions")
     grown = [(old, new) for old, new in zip(before.split(), after.split()) if old != new]
     assert [new.split("=")[0] for _, new in grown] == ["xensock", "exempt-destination"], grown
@@ -139,7 +140,8 @@ def test_decision(bed):
 
 @timeout(240)
 def test_link(bed):
-    """The link goes and comes with a socket open: both ends say so, and what has become of the socket."""
+    """The link goes and comes back with a socket open: both ends report it, and the end of the
+    socket."""
     guest = _guest(bed)
     domid = str(guest.domid)
     with _traced(bed, guest, bed):
@@ -161,7 +163,7 @@ def test_link(bed):
 
 @timeout(240)
 def test_misdeeds(bed):
-    """A backend that breaks the rules of a ring: which socket, or that it was the link."""
+    """A backend breaks the rules of a ring: the event names the socket, or the link."""
     guest = _guest(bed)
     unload(bed, "xensock_back")
     try:
@@ -184,7 +186,7 @@ def test_misdeeds(bed):
 
 
 def _mislead(bed, guest, how):
-    """Such a backend serves the guest's program, and goes."""
+    """Such a backend serves the guest's program, and ends."""
     back = bed.start(f"hostile_back {guest.domid} {how}")
     back.wait_line("ready", 30 * bed.scale)
     rc, out = guest.run(f"timeout -s KILL {4 * bed.scale} fetch 2>&1", 30 * bed.scale)
@@ -195,7 +197,7 @@ def _mislead(bed, guest, how):
 
 @timeout(240)
 def test_refused(bed):
-    """The address that a refusal was about, in both domains."""
+    """The address that was refused, in both domains."""
     guest = _guest(bed)
     with _traced(bed, guest, bed):
         assert must(guest, "attempt connect 127.0.0.1 80").split() == ["EACCES"]

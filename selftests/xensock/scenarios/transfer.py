@@ -4,7 +4,7 @@
 from bed import timeout
 from scenarios.common import SMALL, peer, set_order
 
-# What is looked for are mistakes where a ring wraps: these are 2,048 rounds of the two smaller rings, 256
+# The test looks for bugs where a ring wraps: these are 2,048 rounds of the two smaller rings, 256
 # and 64 of the others.
 MEGABYTES = {1: 8, 4: 64, 6: 32, 9: 64}
 

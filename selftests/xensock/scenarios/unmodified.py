@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Programs as Debian has them, in a guest whose TCP goes to the backend by sysctl. Nothing is changed."""
+"""Debian's programs, unchanged, in a guest whose TCP goes to the backend by sysctl."""
 
 from bed import timeout
 from scenarios import postgresql, programs, web
 from scenarios.common import SERVES, hijacked, must, wait_link
 from scenarios.programs import ends, serve
 
-# Files that share a guest follow each other.
+# Files of a group share a guest and run one after another.
 GROUP = "programs"
 
 RSYNCD = """printf 'uid = root\ngid = root\nuse chroot = no\n[files]\npath = {directory}\nread only = no\n' \
 	>/tmp/rsyncd.conf
 """
 
-# What goes on in the guest while it is toggled: the command, dom0's port, how many connections it has there.
+# Load in the guest during the toggling: the command, dom0's port, and the number of its connections
+# there.
 LOADS = (
     ("redis-benchmark -h {host} -p 8401 -q -c 20 -n 5000 -t set", 8401, 20),
     (f"ssh {programs.SSH_OPTIONS} -p 8402 {{host}} cat </tmp/data >/tmp/echo && cmp /tmp/data /tmp/echo", 8402, 1),
@@ -21,7 +22,7 @@ LOADS = (
 )
 CONNECTED = ("until [ $(ss -Htn state established '( sport = :{port} )' | wc -l) -ge {count} ]; "
              "do sleep 0.1; done")
-# Each time a connection is made, which does not depend on it.
+# A connection is made each time, independent of the setting.
 TOGGLE = """n=0
 touch /tmp/toggle
 while [ -e /tmp/toggle ]; do
@@ -32,7 +33,7 @@ done
 echo $n
 """
 
-# Namespaces of the backend, one for each of two guests, which reach an outside by address translation.
+# Namespaces of the backend, one for each of two guests, which reach an outside network through NAT.
 NETS = {"red": 21, "green": 22}
 OUTSIDE = "198.18.0.2"
 NETWORK = """set -e
@@ -107,7 +108,7 @@ def test_copy(bed):
 
 @timeout(60)
 def test_static(bed):
-    """A program without libraries."""
+    """A statically linked program."""
     guest = programs.guest(bed)
     with hijacked(guest):
         assert "Hello" in must(guest, "fetch_static --family inet")
@@ -115,7 +116,8 @@ def test_static(bed):
 
 @timeout(240)
 def test_toggled(bed):
-    """It is turned on and off while connections carry data and others are made: none is lost."""
+    """Hijacking is turned on and off while connections carry data and others are made: none is
+    lost."""
     guest = programs.guest(bed)
     serve(bed, programs.REDIS.format(port=8401), "Ready to accept connections")
     programs.ssh_key(bed, guest)
@@ -136,13 +138,13 @@ def test_toggled(bed):
         assert rc == 0, out
         bed.note(f"toggled {out.strip()} times")
         assert int(out) >= 10, "too few times to show anything"
-        # This one has listened all the time.
+        # This server has listened all the time.
         must(bed, f"curl -sS --fail -o /dev/null http://{bed.address}:8400/")
         server.kill()
 
 
 def _nginx(guest):
-    """A server at port 80, and the checksum of one of its pages."""
+    """Starts a server at port 80. Returns the checksum of one of its pages."""
     must(guest, programs.PAGES.format(count=10))
     programs.nginx(guest, programs.FILES.format(port=80), guest, "http://127.0.0.1/1")
     return must(guest, "sha256sum </tmp/www/9")
@@ -150,7 +152,8 @@ def _nginx(guest):
 
 @timeout(300)
 def test_two_guests(bed):
-    """Two guests, each with a namespace of its own in dom0, both serve on port 80 and reach an outside."""
+    """Two guests, each with a namespace in dom0, both serve on port 80 and reach an outside
+    network."""
     guests = {"red": programs.guest(bed),
               "green": bed.guest("green", memory=768, programs=True, policy=SERVES)}
     try:
@@ -172,7 +175,7 @@ def test_two_guests(bed):
             got = must(bed, f"curl -sS http://10.{NETS[name]}.0.2/9 | sha256sum")
             assert got == pages[name], f"dom0 has not got {name}'s page"
             assert must(guest, f"curl -sS http://{OUTSIDE}/page | sha256sum") == page
-            # Its loopback is its own; dom0's, with the peer's ports, is another.
+            # The guest has a loopback of its own. dom0's, with the peer's ports, is another.
             rc, _ = guest.run("curl -sS -m 5 http://127.0.0.1:7080/")
             assert rc == 7, rc
         seen = outside.output

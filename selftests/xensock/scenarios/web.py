@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Programs of Debian that speak HTTP, for unmodified.py: servers and clients, in the guest and in dom0."""
+"""Debian's HTTP programs, for unmodified.py: servers and clients, in the guest and in dom0."""
 
 import re
 
@@ -9,7 +9,7 @@ from scenarios.programs import FILES, PAGES, download, ends, more, nginx, serve
 TREE = """rm -rf /tmp/files; mkdir -p /tmp/files && cd /tmp/files &&
 for i in $(seq 8); do head -c $((i * i * 20000)) /dev/urandom >$i; done
 """
-# By its path: busybox's shell has one of that name.
+# The path avoids busybox's command of that name.
 WGET = "/usr/bin/wget"
 URLLIB = """python3 -c '
 import hashlib, urllib.request
@@ -20,14 +20,14 @@ for name in range(1, 9):
 KEY = ("OPENSSL_CONF=/etc/ssl/openssl.cnf openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
        "-nodes -days 2 -subj /CN=test -keyout /tmp/tls.key -out /tmp/tls.crt 2>/dev/null")
 
-# Passes everything on, over connections that it keeps.
+# Passes everything on, over persistent connections.
 PROXY = """upstream origin {{ server {host}:{origin}; keepalive 4; }}
 server {{
 	listen {port};
 	location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ''; }}
 }}"""
 
-# Some history, packed, with the lists that clients need of a server that only has files.
+# Some packed history, with the lists that clients need of a server of plain files.
 REPOSITORY = """rm -rf /tmp/www; mkdir -p /tmp/www && cd /tmp/www && git init -q -b main source && cd source &&
 for i in 1 2 3; do
 	head -c 300000 /dev/urandom >random.$i && seq $((i * 5000)) >lines && git add . &&
@@ -96,7 +96,7 @@ def git(bed, where):
         must(server, REPOSITORY)
         job = nginx(server, FILES.format(port=port), client, f"{url}/HEAD")
         must(client, f"rm -rf /tmp/clone; git clone -q {url} /tmp/clone", 60 * bed.scale)
-        # Names of commits are checksums of all that is in them, which fsck computes anew.
+        # Commit names are checksums of all their contents, which fsck computes again.
         got = must(client, "cd /tmp/clone && git fsck --full --no-progress && git status --porcelain && "
                            "git rev-parse HEAD")
         wanted = must(server, "cd /tmp/www/source && git rev-parse HEAD")
@@ -105,9 +105,9 @@ def git(bed, where):
 
 
 def go(bed, where):
-    """hey and webhook, which are written in Go: its runtime calls the kernel without the C library."""
+    """hey and webhook, written in Go: its runtime calls the kernel without the C library."""
     more(bed, where, "go")
-    # A server in Go is there for IPv6 as well, if such a socket can be bound to 127.0.0.1.
+    # A Go server listens on IPv6 as well if such a socket can be bound to 127.0.0.1.
     with hijacked(where, hijack_loopback=0):
         for server, client, number in ends(bed, where):
             port = 8530 + number
