@@ -107,7 +107,10 @@ impl ByteStream {
     /// Returns `true` if TCP may keep the socket after it is closed.
     fn may_linger(&self, guest: &Guest) -> bool {
         let socket = self.socket();
-        guest.may_linger(socket.tenant().number(), socket.tenant().held().closed())
+        guest.may_linger(
+            socket.tenant().number(),
+            socket.tenant().user_sockets().closed(),
+        )
     }
 
     /// Returns the ring that the stream shares with the guest.
@@ -120,7 +123,7 @@ impl ByteStream {
     }
 
     /// Returns `true` if there are only bytes to move, for now.
-    pub(crate) fn is_plain(&self) -> bool {
+    pub(crate) fn can_use_fast_path(&self) -> bool {
         self.connecting.is_none()
             && self.failure.is_none()
             // The end of the peer's stream may still wait for room in `in`.
@@ -181,7 +184,7 @@ impl ByteStream {
         for _ in 0..BUDGET {
             let has_received = self.receive()?;
             let has_sent = self.transmit()?;
-            self.socket().note_memory();
+            self.socket().update_memory();
             if !has_received && !has_sent {
                 self.shut_down(shut)?;
                 self.end_out();
@@ -218,7 +221,7 @@ impl ByteStream {
             ring.expect_room(ring.tx_size() / 4);
             room = ring.writable()?;
             if room == 0 {
-                self.tell_urgent(0);
+                self.report_urgent(0);
                 return Ok(false);
             }
         }
@@ -230,13 +233,13 @@ impl ByteStream {
             Ok(n) => {
                 // CAST: No more than `room`.
                 let n = n as u32;
-                self.tell_urgent(n);
+                self.report_urgent(n);
                 if self.shared().ring.produce(n) {
                     self.shared().notifier.notify();
                 }
                 return Ok(true);
             }
-            Err(EAGAIN) => self.tell_urgent(0),
+            Err(EAGAIN) => self.report_urgent(0),
             Err(error) => {
                 self.fail(error);
                 self.end_in();
@@ -246,9 +249,9 @@ impl ByteStream {
     }
 
     /// Tells the guest of an urgent byte, before the last `len` bytes are produced.
-    fn tell_urgent(&mut self, len: u32) {
+    fn report_urgent(&mut self, len: u32) {
         if let Some(urgent) = &mut self.urgent {
-            urgent.tell(self.path.socket.tcp(), &self.path.shared, len);
+            urgent.report(self.path.socket.tcp(), &self.path.shared, len);
         }
     }
 

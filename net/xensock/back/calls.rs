@@ -51,20 +51,20 @@ const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
 
 /// The response to a request, or `None` if it will be answered later.
-type Answer = Option<Body>;
+type ResponseBody = Option<Body>;
 
-/// Answers the request in a slot of the commands ring, or arranges for its answer.
+/// Answers the request in a slot of the commands ring, or arranges for its response.
 pub(crate) fn dispatch(table: &Arc<Table>, slot: &[u8; crate::proto::SLOT]) {
     let guest = &*table.guest;
     let dialect = guest.transport.dialect();
     let request = match Request::decode(dialect, slot) {
         Ok(request) => request,
         Err(malformed) => {
-            guest.counters.asked(None);
+            guest.counters.count_request(None);
             return guest.transport.respond(&malformed.response());
         }
     };
-    guest.counters.asked(Some(request.call.command()));
+    guest.counters.count_request(Some(request.call.command()));
     let Some(ticket) = request.response(dialect, 0) else {
         return;
     };
@@ -74,7 +74,7 @@ pub(crate) fn dispatch(table: &Arc<Table>, slot: &[u8; crate::proto::SLOT]) {
 }
 
 /// Performs a call. `ticket` is the response, for a call that is answered later.
-fn perform(table: &Arc<Table>, call: Call, ticket: Response) -> Result<Answer> {
+fn perform(table: &Arc<Table>, call: Call, ticket: Response) -> Result<ResponseBody> {
     match call {
         Call::Socket {
             id,
@@ -142,7 +142,7 @@ fn socket(
     domain: u32,
     (kind, protocol): (u32, u32),
     owner: u64,
-) -> Result<Answer> {
+) -> Result<ResponseBody> {
     const INET: u32 = addr::AF_INET as u32;
     const INET6: u32 = addr::AF_INET6 as u32;
 
@@ -164,14 +164,14 @@ fn socket(
     let policy = table.guest.policy();
     let tenant = table.guest.in_force.owners.get(owner)?;
     table.add(id, &tenant, &policy)?;
-    make(&table.guest, policy, domain, transport, tenant)
-        .and_then(|entry| adopt(table, id, entry))
+    create_entry(&table.guest, policy, domain, transport, tenant)
+        .and_then(|entry| install_entry(table, id, entry))
         .inspect_err(|_| table.drop_new(id))?;
     Ok(Some(Body::Empty))
 }
 
 /// Puts a new socket into its entry of the table.
-fn adopt(table: &Table, id: u64, entry: TableEntry) -> Result {
+fn install_entry(table: &Table, id: u64, entry: TableEntry) -> Result {
     table.change(id, entry.clone()).inspect_err(|_| {
         if let TableEntry::Datagram(datagram) = &entry {
             datagram.abandon();
@@ -179,7 +179,7 @@ fn adopt(table: &Table, id: u64, entry: TableEntry) -> Result {
     })
 }
 
-fn make(
+fn create_entry(
     guest: &Arc<Guest>,
     policy: Arc<Policy>,
     domain: Domain,
@@ -197,8 +197,9 @@ fn make(
     }
 }
 
-/// Returns the answer to a request whose outcome the guest learns from an [`OutcomeReport`].
-fn taken_on(completion: OutcomeReport) -> Answer {
+/// Returns the first response to a request whose outcome the guest learns from an
+/// [`OutcomeReport`].
+fn initial_response(completion: OutcomeReport) -> ResponseBody {
     match completion {
         OutcomeReport::Response(_) => None,
         OutcomeReport::Status => Some(Body::Empty),
@@ -211,7 +212,7 @@ fn connect(
     addr: SocketAddr,
     ring: RingRef,
     ticket: Response,
-) -> Result<Answer> {
+) -> Result<ResponseBody> {
     let socket = match table.get(id)? {
         TableEntry::Unused(socket) => socket,
         TableEntry::Datagram(datagram) => {
@@ -227,10 +228,10 @@ fn connect(
     table
         .change(id, TableEntry::Conn(conn.clone()))
         .inspect_err(|_| conn.abandon())?;
-    Ok(taken_on(completion))
+    Ok(initial_response(completion))
 }
 
-fn disconnect(table: &Table, id: u64) -> Result<Answer> {
+fn disconnect(table: &Table, id: u64) -> Result<ResponseBody> {
     match table.get(id)? {
         TableEntry::Datagram(datagram) => Ok(Some(Body::Addr(datagram.connect(None)?))),
         // A stream has only one attempt to connect, and keeps its peer.
@@ -238,7 +239,7 @@ fn disconnect(table: &Table, id: u64) -> Result<Answer> {
     }
 }
 
-fn attach(table: &Table, id: u64, ring: RingRef) -> Result<Answer> {
+fn attach(table: &Table, id: u64, ring: RingRef) -> Result<ResponseBody> {
     if !table.guest.transport.has(Feature::Datagram) {
         return Err(EOPNOTSUPP);
     }
@@ -249,7 +250,7 @@ fn attach(table: &Table, id: u64, ring: RingRef) -> Result<Answer> {
     Ok(Some(Body::Empty))
 }
 
-fn shutdown(table: &Table, id: u64, how: u32) -> Result<Answer> {
+fn shutdown(table: &Table, id: u64, how: u32) -> Result<ResponseBody> {
     let entry = stream(table, id)?;
     let conn = entry.conn().ok_or(ENOTCONN)?;
     match how {
@@ -261,7 +262,7 @@ fn shutdown(table: &Table, id: u64, how: u32) -> Result<Answer> {
     Ok(Some(Body::Empty))
 }
 
-fn unmap(table: &Table, ring: RingRef) -> Result<Answer> {
+fn unmap(table: &Table, ring: RingRef) -> Result<ResponseBody> {
     if !table.guest.transport.has(Feature::RingReuse) {
         return Err(EOPNOTSUPP);
     }
@@ -279,7 +280,13 @@ fn resizable(table: &Table, id: u64) -> Result<Arc<Conn>> {
     entry.conn().cloned().ok_or(ENOTCONN)
 }
 
-fn release(table: &Table, id: u64, abort: bool, reuse: bool, ticket: Response) -> Result<Answer> {
+fn release(
+    table: &Table,
+    id: u64,
+    abort: bool,
+    reuse: bool,
+    ticket: Response,
+) -> Result<ResponseBody> {
     let reuse = reuse && table.guest.transport.has(Feature::RingReuse);
     match table.remove(id) {
         Ok(TableEntry::Unused(socket)) => drop(socket),
@@ -304,7 +311,7 @@ fn release(table: &Table, id: u64, abort: bool, reuse: bool, ticket: Response) -
 }
 
 /// Gives up a place that has no connection yet. A connection that is already in the place stays.
-fn withdraw(table: &Table, id: u64) -> Result<Answer> {
+fn withdraw(table: &Table, id: u64) -> Result<ResponseBody> {
     let TableEntry::Accepted(conn, listener) = table.get(id)? else {
         return Err(EINVAL);
     };
@@ -313,21 +320,21 @@ fn withdraw(table: &Table, id: u64) -> Result<Answer> {
 }
 
 /// Makes a socket one that can only be released.
-fn spend(table: &Table, id: u64) -> Result {
+fn mark_dead(table: &Table, id: u64) -> Result {
     if let TableEntry::Datagram(datagram) = table.get(id)? {
         datagram.abandon();
     }
     table.change(id, TableEntry::Dead)
 }
 
-fn bind(table: &Table, id: u64, addr: SocketAddr) -> Result<Answer> {
+fn bind(table: &Table, id: u64, addr: SocketAddr) -> Result<ResponseBody> {
     let bound = match table.get(id)? {
         entry @ (TableEntry::Unused(_) | TableEntry::Datagram(_)) => entry.socket()?.bind(addr),
         _ => return Err(EINVAL),
     };
     if bound.is_err() && matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0) {
         // Linux has nevertheless tied the socket to that interface.
-        spend(table, id)?;
+        mark_dead(table, id)?;
     }
     bound.map(|addr| Some(Body::Addr(addr)))
 }
@@ -340,7 +347,7 @@ fn stream(table: &Table, id: u64) -> Result<TableEntry> {
     }
 }
 
-fn listen(table: &Arc<Table>, id: u64, backlog: u32) -> Result<Answer> {
+fn listen(table: &Arc<Table>, id: u64, backlog: u32) -> Result<ResponseBody> {
     match stream(table, id)? {
         TableEntry::Unused(socket) => {
             if !table.guest.transport.quirks.listens_unbound() && !socket.is_bound()? {
@@ -370,7 +377,7 @@ fn accept(
     id_new: u64,
     ring: RingRef,
     ticket: Response,
-) -> Result<Answer> {
+) -> Result<ResponseBody> {
     let listener = listener(table, id)?;
     let completion = OutcomeReport::new(&table.guest.transport, ticket);
     let socket = listener.socket().ok_or(EINVAL)?;
@@ -385,10 +392,10 @@ fn accept(
         .change(id_new, TableEntry::Accepted(conn.clone(), listener.clone()))
         .inspect_err(|_| conn.abandon())?;
     listener.post(conn);
-    Ok(taken_on(completion))
+    Ok(initial_response(completion))
 }
 
-fn name(table: &Table, id: u64, peer: bool) -> Result<Answer> {
+fn name(table: &Table, id: u64, peer: bool) -> Result<ResponseBody> {
     let socket = table.get(id)?.socket()?;
     let addr = if peer {
         socket.peer_addr()?

@@ -104,7 +104,7 @@ pub(crate) struct Conn {
     path: SpinLockIrq<Option<Arc<FastPath>>>,
     mover: Mover,
     #[pin]
-    asked: SpinLock<PendingRequests>,
+    pending: SpinLock<PendingRequests>,
     #[pin]
     work: Work<Conn>,
     #[pin]
@@ -128,7 +128,7 @@ impl Conn {
                 place <- new_spinlock_irq!(None, "xensock_place"),
                 path <- new_spinlock_irq!(None, "xensock_path"),
                 mover: Mover::new(),
-                asked <- new_spinlock!(PendingRequests::default(), "xensock_asked"),
+                pending <- new_spinlock!(PendingRequests::default(), "xensock_asked"),
                 work <- new_work!("xensock_conn"),
                 softirq <- new_work!("xensock_softirq"),
             }),
@@ -193,7 +193,7 @@ impl Conn {
     /// is no connection.
     pub(crate) fn shut_down(self: &Arc<Self>, directions: ShutdownMask) -> Result {
         self.check_connected()?;
-        self.asked.lock().shut |= directions;
+        self.pending.lock().shut |= directions;
         self.wake();
         Ok(())
     }
@@ -216,8 +216,8 @@ impl Conn {
     /// progress.
     pub(crate) fn shrink(this: &Arc<Self>, way: Way, ticket: Response) -> Result {
         {
-            let mut asked = this.asked.lock();
-            let slot = asked.shrink(way);
+            let mut pending = this.pending.lock();
+            let slot = pending.shrink(way);
             if slot.is_some() {
                 return Err(EALREADY);
             }
@@ -270,9 +270,9 @@ impl Pump for Conn {
         self.mover.begin_work()
     }
 
-    fn wait(&self, _: Option<&Posted>) -> bool {
+    fn idle_turn(&self, _: Option<&Posted>) -> bool {
         // There is no extension.
-        let shrink = take(&mut self.asked.lock().shrink);
+        let shrink = take(&mut self.pending.lock().shrink);
         self.answer_shrink(shrink, |_| Ok(()));
         if let Some(place) = &*self.place.lock() {
             // There is nothing that the guest could report yet.
@@ -283,8 +283,8 @@ impl Pump for Conn {
 
     fn progress(&self, stream: &mut ByteStream) -> Progress {
         let (shut, shrink) = {
-            let mut asked = self.asked.lock();
-            (asked.shut, take(&mut asked.shrink))
+            let mut pending = self.pending.lock();
+            (pending.shut, take(&mut pending.shrink))
         };
         self.resize(stream, shrink);
         stream.progress(self.guest(), shut).unwrap_or_else(|_| {
@@ -298,14 +298,14 @@ impl Pump for Conn {
         })
     }
 
-    fn rest(&self, stream: &ByteStream) {
-        if stream.is_plain() {
+    fn on_idle(&self, stream: &ByteStream) {
+        if stream.can_use_fast_path() {
             self.mover.end_work();
         }
     }
 
-    fn part(&self, state: PumpState<Self>, abort: bool, error: Error) -> Option<Arc<ConnRing>> {
-        let tickets = take(&mut self.asked.lock().shrink);
+    fn destroy(&self, state: PumpState<Self>, abort: bool, error: Error) -> Option<Arc<ConnRing>> {
+        let tickets = take(&mut self.pending.lock().shrink);
         self.answer_shrink(tickets, |_| Err(ECONNABORTED));
         match state {
             PumpState::Gone => None,
@@ -332,19 +332,19 @@ impl Pump for Conn {
         }
     }
 
-    fn finish(self: &Arc<Self>) {
+    fn flush_events(self: &Arc<Self>) {
         // The last events may have queued it.
         let _ = cancel_sync::<_, SOFTIRQ>(self);
     }
 
-    fn note(path: &Arc<FastPath>) {
-        path.socket.note_memory();
+    fn socket_changed(path: &Arc<FastPath>) {
+        path.socket.update_memory();
     }
 
     fn receive(&self, path: &Arc<FastPath>, tcp: &Locked<'_>) -> bool {
         let is_done = self.mover.in_softirq(|| path.receive(tcp));
         if is_done {
-            path.socket.note_memory();
+            path.socket.update_memory();
         }
         is_done
     }

@@ -8,7 +8,7 @@ use crate::{
     proto::Command,
     quota::{
         Quota,
-        PAGES, //
+        MAPPED_PAGES, //
     },
     sockets::Sockets, //
 };
@@ -48,7 +48,7 @@ impl Counters {
             sockets: Sockets::new()?,
             listeners: Quota::new()?,
             waiting: Waiting::new()?,
-            pages: Quota::part_of(&PAGES)?,
+            pages: Quota::part_of(&MAPPED_PAGES)?,
             links: Atomic::new(0),
             lost: Atomic::new(0),
             requests: Requests::new(),
@@ -69,15 +69,15 @@ impl Counters {
     }
 
     /// Counts a request, or with [`None`] a malformed request.
-    pub(crate) fn asked(&self, command: Option<Command>) {
+    pub(crate) fn count_request(&self, command: Option<Command>) {
         match command {
             Some(command) => self.requests.count(command),
             None => self.malformed.add(1, Relaxed),
         }
     }
 
-    /// Counts an answer. `error` is 0 or the error number on the wire.
-    pub(crate) fn answered(&self, error: i32) {
+    /// Counts a response. `error` is 0 or the error number on the wire.
+    pub(crate) fn count_response(&self, error: i32) {
         if error != 0 {
             self.errors.add(1, Relaxed);
         }

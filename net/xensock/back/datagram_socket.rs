@@ -27,7 +27,7 @@ use crate::{
 use core::net::SocketAddr;
 use groups::{
     Groups,
-    GROUPS, //
+    GROUP_WORK, //
 };
 use kernel::{
     impl_has_work,
@@ -70,12 +70,12 @@ pub(crate) struct DatagramSocket {
     work: Work<DatagramSocket>,
     /// The work item of a socket that uses groups, which does the same as `work`.
     #[pin]
-    moved_work: Work<DatagramSocket, GROUPS>,
+    group_work: Work<DatagramSocket, GROUP_WORK>,
 }
 
 impl_has_work! {
     impl HasWork<Self> for DatagramSocket { self.work }
-    impl HasWork<Self, GROUPS> for DatagramSocket { self.moved_work }
+    impl HasWork<Self, GROUP_WORK> for DatagramSocket { self.group_work }
 }
 
 impl DatagramSocket {
@@ -92,7 +92,7 @@ impl DatagramSocket {
                 wants_room: Atomic::new(false),
                 groups <- Groups::new(),
                 work <- new_work!("xensock_datagram"),
-                moved_work <- new_work!("xensock_member"),
+                group_work <- new_work!("xensock_member"),
             }),
             GFP_KERNEL,
         )?;
@@ -152,7 +152,7 @@ impl Pump for DatagramSocket {
         frames.shared()
     }
 
-    fn wait(&self, socket: Option<&Arc<GuestSocket<Udp>>>) -> bool {
+    fn idle_turn(&self, socket: Option<&Arc<GuestSocket<Udp>>>) -> bool {
         socket.is_some_and(|socket| discard(socket))
     }
 
@@ -173,7 +173,12 @@ impl Pump for DatagramSocket {
         }
     }
 
-    fn part(&self, state: PumpState<Self>, _abort: bool, _error: Error) -> Option<Arc<ConnRing>> {
+    fn destroy(
+        &self,
+        state: PumpState<Self>,
+        _abort: bool,
+        _error: Error,
+    ) -> Option<Arc<ConnRing>> {
         let socket = self.socket.lock().take();
         if let Some(socket) = socket {
             socket.udp().clear_callbacks();
@@ -186,8 +191,8 @@ impl Pump for DatagramSocket {
     fn wake(self: &Arc<Self>) {
         // An item that is already queued will see the new work.
         let queues = &self.pump.guest.transport.queues;
-        let _ = match self.groups.has_moved() {
-            true => queues.groups.enqueue::<_, GROUPS>(self.clone()),
+        let _ = match self.groups.uses_group_work() {
+            true => queues.groups.enqueue::<_, GROUP_WORK>(self.clone()),
             false => queues.work.enqueue::<_, 0>(self.clone()),
         };
     }
@@ -209,7 +214,7 @@ impl WorkItem for DatagramSocket {
     type Pointer = Arc<DatagramSocket>;
 
     fn run(this: Arc<DatagramSocket>) {
-        match this.groups.move_if_needed() {
+        match this.groups.switch_if_needed() {
             true => this.wake(),
             false => this.work(),
         }

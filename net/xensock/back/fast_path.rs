@@ -117,17 +117,17 @@ impl FastPath {
         if is_done {
             self.shared.end_turn(turn);
         }
-        self.socket.note_memory();
+        self.socket.update_memory();
         is_done
     }
 
     /// Returns `true` if there may be more to receive.
     fn receive_some(&self, tcp: &Locked<'_>) -> Result<bool> {
         let ring = &self.shared.ring;
-        let mut room = ring.writable().map_err(not_here)?;
+        let mut room = ring.writable().map_err(leave_to_work_item)?;
         if room == 0 {
             ring.expect_room(ring.tx_size() / 4);
-            room = ring.writable().map_err(not_here)?;
+            room = ring.writable().map_err(leave_to_work_item)?;
         }
         // Done even without room: there may be an urgent byte.
         match ring.with_writable(0, room, |vecs| tcp.recv(vecs)) {
@@ -146,10 +146,10 @@ impl FastPath {
     /// Returns `true` if there may be more to send.
     fn transmit_some(&self, tcp: &Locked<'_>) -> Result<bool> {
         let ring = &self.shared.ring;
-        let mut len = ring.readable().map_err(not_here)?;
+        let mut len = ring.readable().map_err(leave_to_work_item)?;
         if len == 0 {
             ring.expect_data();
-            len = ring.readable().map_err(not_here)?;
+            len = ring.readable().map_err(leave_to_work_item)?;
             if len == 0 {
                 return Ok(false);
             }
@@ -181,6 +181,6 @@ fn repeat(step: impl Fn() -> Result<bool>) -> bool {
 }
 
 /// Leaves a violation to the work item, which finds it too and ends the connection.
-fn not_here(_: Violation) -> Error {
+fn leave_to_work_item(_: Violation) -> Error {
     EBUSY
 }

@@ -97,17 +97,17 @@ pub(crate) struct Frames {
     socket: Arc<GuestSocket<Udp>>,
     shared: ConnRing,
     /// The error of the last report sent to the guest.
-    told: Cell<Option<Error>>,
+    last_reported: Cell<Option<Error>>,
 }
 
 impl Frames {
     /// Creates the frames of a socket that has callbacks.
     pub(crate) fn new(socket: Arc<GuestSocket<Udp>>, shared: ConnRing) -> Self {
-        let told = Cell::new(None);
+        let last_reported = Cell::new(None);
         Self {
             socket,
             shared,
-            told,
+            last_reported,
         }
     }
 
@@ -143,7 +143,7 @@ impl Frames {
         }
         if let Some(error) = udp.take_error() {
             // UDP sets the error after it has queued the report, which may have been sent already.
-            if self.told.replace(None) != Some(error) {
+            if self.last_reported.replace(None) != Some(error) {
                 self.report(error)?;
             }
             return Ok(true);
@@ -200,7 +200,8 @@ impl Frames {
         let report =
             messages.find_map(|c| control::report_from_linux((c.level, c.kind, c.data), is_ipv6));
         if let Some(report) = report {
-            self.told.set(Some(Error::from_errno(-report.errno)));
+            self.last_reported
+                .set(Some(Error::from_errno(-report.errno)));
             let frame = Frame::Report {
                 // CAST: No more than there was room for.
                 len: datagram.copied as u32,

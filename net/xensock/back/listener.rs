@@ -67,7 +67,7 @@ pub(crate) trait Listeners: Send + Sync {
 #[pin_data]
 pub(crate) struct Listener {
     guest: Arc<Guest>,
-    all: Arc<dyn Listeners>,
+    listeners: Arc<dyn Listeners>,
     #[pin]
     backlog: Backlog,
     /// `None` once the listener is closed. Held while a connection is accepted, which does not
@@ -90,15 +90,15 @@ impl Listener {
     /// Makes `socket` listen. If that fails, the socket is as it was.
     pub(crate) fn new(
         guest: &Arc<Guest>,
-        all: Arc<dyn Listeners>,
+        listeners: Arc<dyn Listeners>,
         socket: Arc<GuestSocket<Tcp>>,
         backlog: u32,
     ) -> Result<Arc<Self>> {
         let policy = guest.policy();
-        let (owner, held) = (socket.tenant().number(), socket.tenant().held());
-        let own = held.listeners.take(1, |_| Ok(()))?;
+        let (owner, user) = (socket.tenant().number(), socket.tenant().user_sockets());
+        let own = user.listeners.take(1, |_| Ok(()))?;
         let allows = |sum: usize| {
-            let (used, own) = (sum, held.listeners.used());
+            let (used, own) = (sum, user.listeners.used());
             policy.may_have_listener(used.saturating_sub(1), owner, own.saturating_sub(1))
         };
         let charges = [guest.counters.listeners.take(1, allows)?, own];
@@ -114,7 +114,7 @@ impl Listener {
         let listener = Arc::pin_init(
             try_pin_init!(Self {
                 guest: guest.clone(),
-                all,
+                listeners,
                 backlog <- Backlog::new(guest.counters.waiting.clone(), policy.may_wait()),
                 open <- new_mutex!(None, "xensock_listener"),
                 oldest <- new_spinlock_irq!(None, "xensock_oldest"),
@@ -151,14 +151,14 @@ impl Listener {
         open.reserve_backlog(self.guest.transport.quirks);
         self.backlog.set(open.backlog(), shares);
         self.backlog.adjust(open.socket.tcp());
-        self.relieve(&shares);
+        self.wake_others(&shares);
     }
 
     /// Lets other listeners of the guest take in more connections, if they were held back and there
     /// is room again.
-    fn relieve(&self, shares: &Shares) {
+    fn wake_others(&self, shares: &Shares) {
         if self.guest.counters.waiting.has_room_again(shares) {
-            self.all.wake();
+            self.listeners.wake();
         }
     }
 
@@ -209,7 +209,7 @@ impl Listener {
             self.adjust(open);
         }
         if open.posted.len() == 1 {
-            self.show(open, 0);
+            self.update_waiting(open, 0);
         }
         Ok(())
     }
@@ -230,7 +230,7 @@ impl Listener {
     ///
     /// A connection is in TCP's queue before [`Callbacks::data_ready`] reports it. So either this
     /// function sees it, or the report comes afterwards and shows it in this place.
-    fn show(&self, open: &Open, index: usize) -> bool {
+    fn update_waiting(&self, open: &Open, index: usize) -> bool {
         if !self.guest.transport.has(Feature::Waiting) {
             return false;
         }
@@ -239,7 +239,7 @@ impl Listener {
             let mut oldest = self.oldest.lock();
             let has_changed = place
                 .as_ref()
-                .is_some_and(|place| place.show(open.socket.tcp().has_connection()));
+                .is_some_and(|place| place.set_waiting(open.socket.tcp().has_connection()));
             (has_changed, core::mem::replace(&mut *oldest, place))
         };
         // Outside the lock.
@@ -250,7 +250,7 @@ impl Listener {
     /// Shows in the oldest place that a connection waits. Any context.
     fn show_waiting(&self) {
         if let Some(place) = &*self.oldest.lock() {
-            place.show(true);
+            place.set_waiting(true);
         }
     }
 
@@ -260,7 +260,7 @@ impl Listener {
             Some(open) => {
                 let before = open.posted.len();
                 open.posted.retain(|posted| !Arc::ptr_eq(posted, conn));
-                self.show(open, 0);
+                self.update_waiting(open, 0);
                 let is_posted = open.posted.len() < before;
                 if is_posted {
                     // One connection fewer can wait with the guest.
@@ -303,7 +303,7 @@ impl Listener {
         open.socket.tcp().clear_callbacks();
         drop(open.socket);
         self.backlog.leave();
-        self.relieve(&self.guest.policy().may_wait());
+        self.wake_others(&self.guest.policy().may_wait());
         let oldest = self.oldest.lock().take();
         drop(oldest);
         let is_answered = self.guest.transport.quirks.answers_lost_accepts();
@@ -344,7 +344,7 @@ impl Listener {
             // The next place has to show if connections wait before the guest sees that this one is
             // filled.
             conn.fill(&open.socket, || {
-                self.show(open, 1);
+                self.update_waiting(open, 1);
             })
         } else {
             Err(EAGAIN)
@@ -356,13 +356,13 @@ impl Listener {
         match filled {
             Err(EAGAIN) => {
                 // The guest may wait for a connection that has gone to another place.
-                if self.show(open, 0) {
+                if self.update_waiting(open, 0) {
                     conn.notify();
                 }
                 return false;
             }
             filled => {
-                self.show(open, 1);
+                self.update_waiting(open, 1);
                 // The guest posts another ACCEPT if it still wants a connection.
                 if let Err(error) = filled {
                     conn.cancel(Some(error));

@@ -7,7 +7,7 @@
 //! the guest's limit, each socket keeps to the memory that it holds, or to its floor, until the sum
 //! is smaller.
 
-use crate::quota::Common;
+use crate::quota::GlobalUsage;
 use kernel::{
     net::kernel_socket::{
         tcp_memory,
@@ -31,10 +31,10 @@ use kernel::{
 };
 
 /// The minimum size of a buffer: TCP needs so much to make progress.
-const LEAST: usize = 4608;
+const MIN_BUFFER: usize = 4608;
 
 /// The memory of the open sockets of all guests.
-static ALL: Common = Common::new();
+static ALL_GUESTS: GlobalUsage = GlobalUsage::new();
 
 /// The memory of a guest's sockets.
 pub(crate) struct TcpMemory {
@@ -47,14 +47,14 @@ pub(crate) struct TcpMemory {
 
 impl TcpMemory {
     pub(crate) fn new(closed: Arc<Tally>) -> Result<Arc<Self>> {
-        ALL.join();
+        ALL_GUESTS.join();
         let memory = Self {
             open: Atomic::new(0),
             closed,
             max: Atomic::new(usize::MAX),
-            floor: Atomic::new(LEAST),
+            floor: Atomic::new(MIN_BUFFER),
         };
-        // If this fails, dropping the value leaves `ALL` again.
+        // If this fails, dropping the value leaves `ALL_GUESTS` again.
         Ok(Arc::new(memory, GFP_KERNEL)?)
     }
 
@@ -62,7 +62,7 @@ impl TcpMemory {
     pub(crate) fn set_max(&self, bytes: usize, max_sockets: usize) {
         self.max.store(bytes, Relaxed);
         self.floor
-            .store(LEAST.max(bytes / max_sockets.max(1)), Relaxed);
+            .store(MIN_BUFFER.max(bytes / max_sockets.max(1)), Relaxed);
     }
 
     /// Returns the number of bytes that the guest's sockets hold.
@@ -73,19 +73,19 @@ impl TcpMemory {
     /// Returns `true` if the guest has used up its limit: that of its policy or, while all guests
     /// have half of the memory that TCP may take, its part of that half.
     pub(crate) fn is_used_up(&self) -> bool {
-        self.used() >= ALL.share(tcp_memory() / 2, self.max.load(Relaxed))
+        self.used() >= ALL_GUESTS.share(tcp_memory() / 2, self.max.load(Relaxed))
     }
 
     fn change(&self, before: usize, now: usize) {
         self.open.add(now.wrapping_sub(before), Relaxed);
-        ALL.change(before, now);
+        ALL_GUESTS.change(before, now);
     }
 }
 
 impl Drop for TcpMemory {
     fn drop(&mut self) {
         // No socket is open any more.
-        ALL.leave();
+        ALL_GUESTS.leave();
     }
 }
 
@@ -94,7 +94,7 @@ impl Drop for TcpMemory {
 pub(crate) struct SocketMemory {
     bytes: MemoryCharge,
     /// Set while the buffers are held back.
-    is_back: Atomic<bool>,
+    is_held_back: Atomic<bool>,
     /// The former sizes of the buffers, while they are held back. Also taken in callbacks of the
     /// socket.
     #[pin]
@@ -115,7 +115,7 @@ impl SocketMemory {
         };
         pin_init!(Self {
             bytes,
-            is_back: Atomic::new(false),
+            is_held_back: Atomic::new(false),
             before <- new_spinlock_irq!(None, "xensock_held"),
         })
     }
@@ -124,7 +124,7 @@ impl SocketMemory {
     /// up its limit. Any context.
     ///
     /// Changes of less than a page are not counted, so that sockets seldom contend for the count.
-    pub(crate) fn note(&self, tcp: &KernelSocket<Tcp>) {
+    pub(crate) fn update(&self, tcp: &KernelSocket<Tcp>) {
         let memory = &self.bytes.memory;
         let now = tcp.buffered();
         let bytes = now.received.saturating_add(now.sent);
@@ -133,14 +133,14 @@ impl SocketMemory {
         }
         if memory.is_used_up() {
             self.hold_back(memory.floor.load(Relaxed), now, tcp);
-        } else if self.is_back.load(Relaxed) {
-            self.let_go(tcp);
+        } else if self.is_held_back.load(Relaxed) {
+            self.restore_sizes(tcp);
         }
     }
 
     /// Returns `true` if the buffers are held back. Any context.
-    pub(crate) fn is_back(&self) -> bool {
-        self.is_back.load(Relaxed)
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.is_held_back.load(Relaxed)
     }
 
     /// Limits each buffer to its present contents, or to the floor if that is more.
@@ -148,7 +148,7 @@ impl SocketMemory {
         let mut before = self.before.lock();
         let sizes = tcp.buffer_sizes();
         before.get_or_insert(sizes);
-        self.is_back.store(true, Relaxed);
+        self.is_held_back.store(true, Relaxed);
         tcp.set_buffer_sizes(Buffers {
             received: sizes.received.min(now.received.max(floor)),
             sent: sizes.sent.min(now.sent.max(floor)),
@@ -156,13 +156,13 @@ impl SocketMemory {
     }
 
     /// Restores the former sizes of the buffers.
-    fn let_go(&self, tcp: &KernelSocket<Tcp>) {
+    fn restore_sizes(&self, tcp: &KernelSocket<Tcp>) {
         let mut before = self.before.lock();
         let Some(before) = before.take() else {
             return;
         };
         let sizes = tcp.buffer_sizes();
-        self.is_back.store(false, Relaxed);
+        self.is_held_back.store(false, Relaxed);
         tcp.set_buffer_sizes(Buffers {
             received: sizes.received.max(before.received),
             sent: sizes.sent.max(before.sent),

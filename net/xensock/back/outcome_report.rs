@@ -39,7 +39,7 @@ impl OutcomeReport {
 
     /// Reports that the connection is established. `name` is its address: the local address for
     /// CONNECT, the peer's for ACCEPT. Returns `true` if the guest has to be notified, which is not
-    /// needed if the answer to the request follows.
+    /// needed if the response to the request follows.
     #[must_use]
     pub(crate) fn succeed(
         self,

@@ -8,8 +8,8 @@
 //! no user takes all that the guest may have.
 
 use crate::sockets::{
-    OfUser,
-    Sockets, //
+    Sockets,
+    UserSockets, //
 };
 use kernel::{
     net::kernel_socket::Owner,
@@ -38,7 +38,7 @@ struct User {
     number: u64,
     owner: Arc<Owner>,
     /// The counts of the user's sockets.
-    held: Arc<OfUser>,
+    user_sockets: Arc<UserSockets>,
     /// Number of [`Tenant`]s of this user.
     tenants: usize,
 }
@@ -74,7 +74,8 @@ impl Owners {
         let found = users.iter().position(|user| user.number == number);
         // The place of a user without tenants is free, except for the first one.
         let free = |may_linger: bool| {
-            let is_free = |user: &User| user.tenants == 0 && (may_linger || user.held.count() == 0);
+            let is_free =
+                |user: &User| user.tenants == 0 && (may_linger || user.user_sockets.count() == 0);
             let index = users.iter().skip(1).position(is_free)?;
             Some(index + 1)
         };
@@ -96,14 +97,14 @@ impl Owners {
         let user = users.get_mut(index).ok_or(EMFILE)?;
         if user.number != number {
             // The former user's sockets that TCP still needs do not count for the new user.
-            user.held = OfUser::new(&self.sockets)?;
+            user.user_sockets = UserSockets::new(&self.sockets)?;
         }
         let tenant = Tenant {
             owners: self.clone(),
             index,
             number,
             owner: user.owner.clone(),
-            held: user.held.clone(),
+            user_sockets: user.user_sockets.clone(),
         };
         user.number = number;
         user.tenants += 1;
@@ -118,7 +119,7 @@ impl User {
         Ok(Self {
             number,
             owner: Arc::new(Owner::new(user)?, GFP_KERNEL)?,
-            held: OfUser::new(sockets)?,
+            user_sockets: UserSockets::new(sockets)?,
             tenants: 0,
         })
     }
@@ -131,7 +132,7 @@ pub(crate) struct Tenant {
     index: usize,
     number: u64,
     owner: Arc<Owner>,
-    held: Arc<OfUser>,
+    user_sockets: Arc<UserSockets>,
 }
 
 impl Tenant {
@@ -141,8 +142,8 @@ impl Tenant {
     }
 
     /// Returns the counts of the user's sockets.
-    pub(crate) fn held(&self) -> &OfUser {
-        &self.held
+    pub(crate) fn user_sockets(&self) -> &UserSockets {
+        &self.user_sockets
     }
 
     /// Returns the owner for sockets.

@@ -24,7 +24,7 @@ use crate::{
             Rule, //
         }, //
     },
-    quota::PAGES,
+    quota::MAPPED_PAGES,
     refused::{
         Refusal,
         Refused, //
@@ -176,7 +176,7 @@ impl Policy {
     /// Returns the number of pages that a guest may have in data rings.
     pub(crate) fn max_ring_pages(&self) -> usize {
         // CAST: Widens.
-        PAGES.share(max_pages_of_all(), self.max_ring_pages as usize)
+        MAPPED_PAGES.share(max_pages_of_all(), self.max_ring_pages as usize)
     }
 
     /// Returns the number of pages up to which data rings may grow. The rest is reserved for new

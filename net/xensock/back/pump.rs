@@ -116,24 +116,24 @@ pub(crate) trait Pump:
     }
 
     /// Does the work of a turn while no data are moved. Returns `true` if there is more to do.
-    fn wait(&self, idle: Option<&Self::Idle>) -> bool;
+    fn idle_turn(&self, idle: Option<&Self::Idle>) -> bool;
 
     /// Moves as much data as possible.
     fn progress(&self, flow: &mut Self::Flow) -> Progress;
 
     /// Called when there is nothing to do for now.
-    fn rest(&self, _flow: &Self::Flow) {}
+    fn on_idle(&self, _flow: &Self::Flow) {}
 
     /// Takes the former state apart, in this order: no more callbacks, the end of the socket, no
     /// more events, and last the memory of the guest. Returns the ring if another connection may
     /// use it. Sleeps.
-    fn part(&self, state: PumpState<Self>, abort: bool, error: Error) -> Option<Arc<ConnRing>>;
+    fn destroy(&self, state: PumpState<Self>, abort: bool, error: Error) -> Option<Arc<ConnRing>>;
 
     /// Waits for work that the last events have queued besides the work item. Sleeps.
-    fn finish(self: &Arc<Self>) {}
+    fn flush_events(self: &Arc<Self>) {}
 
     /// Called when the socket has changed. Any context.
-    fn note(_source: &Self::Source) {}
+    fn socket_changed(_source: &Self::Source) {}
 
     /// Receives arrived data, in a soft interrupt. Returns `true` if nothing is left to do.
     fn receive(&self, _source: &Self::Source, _tcp: &Locked<'_>) -> bool {
@@ -164,7 +164,7 @@ pub(crate) trait Pump:
             reuse,
         });
         let state = reuse.then(|| self.data().state.try_lock()).flatten();
-        if state.is_none_or(|state| self.turn_with(state)) {
+        if state.is_none_or(|state| self.run_turn(state)) {
             self.wake();
         }
     }
@@ -188,18 +188,18 @@ pub(crate) trait Pump:
     /// Takes the former state apart. Sleeps.
     fn tear_down(self: &Arc<Self>, state: PumpState<Self>, teardown: Teardown) {
         let guest = &self.data().guest;
-        match self.part(state, teardown.abort, ECONNABORTED) {
+        match self.destroy(state, teardown.abort, ECONNABORTED) {
             Some(shared) if teardown.reuse => guest.keep(shared),
             other => drop(other),
         }
-        self.finish();
+        self.flush_events();
         if let Some(ticket) = teardown.ticket {
             guest.transport.answer(ticket, Ok(Body::Empty));
         }
     }
 
     /// Runs one turn of the work item. Returns `true` if there is more to do.
-    fn turn_with(self: &Arc<Self>, mut state: MutexGuard<'_, PumpState<Self>>) -> bool {
+    fn run_turn(self: &Arc<Self>, mut state: MutexGuard<'_, PumpState<Self>>) -> bool {
         if matches!(*state, PumpState::Open(_)) && !self.begin() {
             return true;
         }
@@ -211,8 +211,8 @@ pub(crate) trait Pump:
             return false;
         }
         let flow = match &mut *state {
-            PumpState::Gone => return self.wait(None),
-            PumpState::Idle(idle) => return self.wait(Some(idle)),
+            PumpState::Gone => return self.idle_turn(None),
+            PumpState::Idle(idle) => return self.idle_turn(Some(idle)),
             PumpState::Open(flow) => flow,
         };
         let turn = Self::shared(flow).begin_turn();
@@ -220,22 +220,22 @@ pub(crate) trait Pump:
             Progress::Busy => return true,
             Progress::Idle => {
                 Self::shared(flow).end_turn(turn);
-                self.rest(flow);
+                self.on_idle(flow);
                 return false;
             }
             Progress::Failed { abort, error } => (abort, error),
         };
         let former = replace(&mut *state, PumpState::Gone);
         drop(state);
-        drop(self.part(former, abort, error));
-        self.finish();
+        drop(self.destroy(former, abort, error));
+        self.flush_events();
         false
     }
 
     /// Does the work of the work item. May sleep.
     fn work(self: &Arc<Self>) {
         let state = self.data().state.lock();
-        if self.turn_with(state) {
+        if self.run_turn(state) {
             self.wake();
         }
     }
@@ -254,14 +254,14 @@ impl<P: Pump> Waker<P> {
     }
 
     fn wake(&self) {
-        P::note(&self.source);
+        P::socket_changed(&self.source);
         self.pump.wake();
     }
 }
 
 impl<P: Pump> Callbacks for Waker<P> {
     fn data_ready(&self, tcp: Option<&Locked<'_>>) {
-        P::note(&self.source);
+        P::socket_changed(&self.source);
         let is_done = tcp.is_some_and(|tcp| self.pump.receive(&self.source, tcp));
         if !is_done {
             self.pump.wake();

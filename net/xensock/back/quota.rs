@@ -19,12 +19,12 @@ use kernel::{
 /// As long as this use is below a limit, each guest may have as much as its policy says. Beyond the
 /// limit, each guest may have its part of it, if that is less: other guests do not affect a guest
 /// that keeps to its part.
-pub(crate) struct Common {
+pub(crate) struct GlobalUsage {
     used: Atomic<usize>,
     guests: Atomic<usize>,
 }
 
-impl Common {
+impl GlobalUsage {
     pub(crate) const fn new() -> Self {
         Self {
             used: Atomic::new(0),
@@ -59,12 +59,12 @@ impl Common {
 
 /// The guests' pages that are mapped for data rings. Xen's table of mappings has 262,144 entries
 /// for this domain unless configured otherwise.
-pub(crate) static PAGES: Common = Common::new();
+pub(crate) static MAPPED_PAGES: GlobalUsage = GlobalUsage::new();
 
 /// The amount of a resource that a guest has.
 pub(crate) struct Quota {
     /// The amount of all guests, if it is limited too.
-    common: Option<&'static Common>,
+    global: Option<&'static GlobalUsage>,
     used: Atomic<usize>,
     /// The largest sum that [`Self::take`] has reached.
     most: Peak,
@@ -72,31 +72,31 @@ pub(crate) struct Quota {
 
 impl Quota {
     pub(crate) fn new() -> Result<Arc<Self>> {
-        Self::of(None)
+        Self::with_global(None)
     }
 
-    /// Creates the quota of one more guest, as a part of `common`.
-    pub(crate) fn part_of(common: &'static Common) -> Result<Arc<Self>> {
-        Self::of(Some(common))
+    /// Creates the quota of one more guest, as a part of `global`.
+    pub(crate) fn part_of(global: &'static GlobalUsage) -> Result<Arc<Self>> {
+        Self::with_global(Some(global))
     }
 
-    fn of(common: Option<&'static Common>) -> Result<Arc<Self>> {
-        if let Some(common) = common {
-            common.join();
+    fn with_global(global: Option<&'static GlobalUsage>) -> Result<Arc<Self>> {
+        if let Some(global) = global {
+            global.join();
         }
         let quota = Self {
-            common,
+            global,
             used: Atomic::new(0),
             most: Peak::new(),
         };
-        // If this fails, dropping the quota leaves `common` again.
+        // If this fails, dropping the quota leaves `global` again.
         Ok(Arc::new(quota, GFP_KERNEL)?)
     }
 
     /// Replaces the amount `before` by `now` in the amount of all guests.
-    fn change_common(&self, before: usize, now: usize) {
-        if let Some(common) = self.common {
-            common.change(before, now);
+    fn change_global(&self, before: usize, now: usize) {
+        if let Some(global) = self.global {
+            global.change(before, now);
         }
     }
 
@@ -123,7 +123,7 @@ impl Quota {
         };
         // OVERFLOW: Both are small: the amounts taken so far were allowed.
         let sum = self.used.fetch_add(amount, Relaxed) + amount;
-        self.change_common(0, amount);
+        self.change_global(0, amount);
         allows(sum)?;
         self.most.note(sum);
         Ok(charge)
@@ -132,8 +132,8 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        if let Some(common) = self.common {
-            common.leave();
+        if let Some(global) = self.global {
+            global.leave();
         }
     }
 }
@@ -147,6 +147,6 @@ pub(crate) struct Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.quota.used.fetch_sub(self.amount, Relaxed);
-        self.quota.change_common(self.amount, 0);
+        self.quota.change_global(self.amount, 0);
     }
 }

@@ -112,7 +112,7 @@ impl GuestSocket<Tcp> {
         let tcp = KernelSocket::stream(policy.namespace()?, domain)?;
         // Urgent bytes are part of the stream, too. Accepted sockets inherit this.
         tcp.set_urgent_inline()?;
-        Self::of(guest, tcp, domain, policy, tenant)
+        Self::for_guest(guest, tcp, domain, policy, tenant)
     }
 
     /// Returns TCP's socket.
@@ -121,14 +121,14 @@ impl GuestSocket<Tcp> {
     }
 
     /// Counts the memory that the socket holds. Any context.
-    pub(crate) fn note_memory(&self) {
-        self.memory.note(&self.inner);
+    pub(crate) fn update_memory(&self) {
+        self.memory.update(&self.inner);
     }
 
     /// Returns `true` if the socket must not hold more memory than now, because the guest has used
     /// up its memory. Any context.
     pub(crate) fn is_held_back(&self) -> bool {
-        self.memory.is_back()
+        self.memory.is_held_back()
     }
 
     /// Begins to listen. An unbound socket gets a port then, if the guest may have one.
@@ -163,7 +163,7 @@ impl GuestSocket<Udp> {
         let udp = KernelSocket::datagram(policy.namespace()?, domain)?;
         // The guest must not receive from groups that other sockets in the namespace have joined.
         udp.set_own_groups_only()?;
-        Self::of(guest, udp, domain, policy, tenant)
+        Self::for_guest(guest, udp, domain, policy, tenant)
     }
 
     /// Returns UDP's socket.
@@ -229,7 +229,7 @@ impl GuestSocket<Udp> {
 }
 
 impl<P: Carried> GuestSocket<P> {
-    fn of(
+    fn for_guest(
         guest: &Guest,
         inner: KernelSocket<P>,
         domain: Domain,
@@ -252,7 +252,7 @@ impl<P: Carried> GuestSocket<P> {
         tenant: Arc<Tenant>,
         sockets: Arc<Sockets>,
     ) -> Result<Arc<Self>> {
-        let open = sockets.enter(&mut inner, tenant.held())?;
+        let open = sockets.enter(&mut inner, tenant.user_sockets())?;
         inner.set_owner(tenant.owner());
         Arc::pin_init(
             try_pin_init!(Self {

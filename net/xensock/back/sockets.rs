@@ -49,7 +49,7 @@ impl Sockets {
     pub(crate) fn enter<P: Protocol>(
         &self,
         socket: &mut KernelSocket<P>,
-        user: &OfUser,
+        user: &UserSockets,
     ) -> Result<[Charge; 2]> {
         socket.count_in(&user.all)?;
         Ok([
@@ -75,7 +75,7 @@ impl Sockets {
 }
 
 /// The sockets of one user of a guest.
-pub(crate) struct OfUser {
+pub(crate) struct UserSockets {
     all: Arc<Tally>,
     open: Arc<Quota>,
     /// The entries in the table, including those without a TCP or UDP socket.
@@ -84,7 +84,7 @@ pub(crate) struct OfUser {
     pub(crate) listeners: Arc<Quota>,
 }
 
-impl OfUser {
+impl UserSockets {
     pub(crate) fn new(sockets: &Sockets) -> Result<Arc<Self>> {
         let user = Self {
             all: Arc::new(Tally::part_of(&sockets.all), GFP_KERNEL)?,

@@ -148,17 +148,17 @@ impl Table {
     ///
     /// The limits include released sockets that TCP still needs, and places for connections.
     pub(crate) fn add(&self, id: u64, tenant: &Arc<Tenant>, policy: &Policy) -> Result {
-        let held = tenant.held();
+        let user_sockets = tenant.user_sockets();
         self.with(|entries| {
             if entries.get(id).is_ok() {
                 return Err(EEXIST);
             }
             let sockets = &self.guest.counters.sockets;
             let used = sockets.count().max(entries.len + sockets.closed());
-            policy.may_have_socket(used, tenant.number(), held.count())?;
+            policy.may_have_socket(used, tenant.number(), user_sockets.count())?;
             let owned = Owned {
                 entry: TableEntry::Dead,
-                _charge: held.entries.take(1, |_| Ok(()))?,
+                _charge: user_sockets.entries.take(1, |_| Ok(()))?,
                 _tenant: tenant.clone(),
             };
             entries.add(id, owned)

@@ -228,7 +228,7 @@ impl Transport {
                 response.id,
                 response.ret,
             );
-            self.counters.answered(response.ret);
+            self.counters.count_response(response.ret);
         });
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct Urgent {
 impl Urgent {
     /// Tells the guest of an urgent byte that TCP has got. Called before the last `len` bytes,
     /// which are already in the room of the ring, are produced.
-    pub(crate) fn tell(&mut self, tcp: &KernelSocket<Tcp>, shared: &ConnRing, len: u32) {
+    pub(crate) fn report(&mut self, tcp: &KernelSocket<Tcp>, shared: &ConnRing, len: u32) {
         let Some(change) = tcp.urgent_change(&mut self.seen) else {
             return;
         };

@@ -39,7 +39,7 @@ pub(super) struct AcceptPlace {
     pub(super) registry: Arc<dyn Registry>,
     pub(super) shared: Arc<ConnRing>,
     pub(super) completion: OutcomeReport,
-    /// Set while the guest is told that connections wait, see [`Conn::show`].
+    /// Set while the guest is told that connections wait, see [`Conn::set_waiting`].
     shows_waiting: bool,
 }
 
@@ -68,7 +68,7 @@ impl Conn {
 
     /// Shows in a place made by [`Self::post`] if connections wait that have no place. Returns
     /// `true` if that has changed. Any context.
-    pub(crate) fn show(&self, waits: bool) -> bool {
+    pub(crate) fn set_waiting(&self, waits: bool) -> bool {
         let mut place = self.place.lock();
         let Some(place) = &mut *place else {
             return false;
@@ -147,7 +147,7 @@ impl Conn {
                     place.registry.forget(self.id, self);
                 }
             }
-            Some(error) => drop(self.part(PumpState::Idle(Posted), true, error)),
+            Some(error) => drop(self.destroy(PumpState::Idle(Posted), true, error)),
         }
     }
 }

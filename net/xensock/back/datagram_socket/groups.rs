@@ -33,7 +33,7 @@ use kernel::{
 };
 
 /// The id of the work item of sockets that have moved.
-pub(super) const GROUPS: u64 = 1;
+pub(super) const GROUP_WORK: u64 = 1;
 
 /// A group to join or leave, and the response to the request.
 struct GroupChange {
@@ -47,35 +47,35 @@ struct GroupChange {
 pub(super) struct Groups {
     /// Pending requests, in order. There are no more than the commands ring has slots.
     #[pin]
-    asked: Mutex<KVec<GroupChange>>,
+    pending: Mutex<KVec<GroupChange>>,
     /// Set once the socket has moved to the other work item. Only the first work item sets it, and
     /// does nothing else in that turn.
-    has_moved: Atomic<bool>,
+    uses_group_work: Atomic<bool>,
 }
 
 impl Groups {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            asked <- new_mutex!(KVec::new(), "xensock_asked"),
-            has_moved: Atomic::new(false),
+            pending <- new_mutex!(KVec::new(), "xensock_asked"),
+            uses_group_work: Atomic::new(false),
         })
     }
 
     /// Returns `true` if the socket has moved. Any context.
-    pub(super) fn has_moved(&self) -> bool {
-        self.has_moved.load(Relaxed)
+    pub(super) fn uses_group_work(&self) -> bool {
+        self.uses_group_work.load(Relaxed)
     }
 
     /// Moves the socket if a request is pending. Returns `true` if the socket has moved.
-    pub(super) fn move_if_needed(&self) -> bool {
-        if !self.has_moved() && !self.asked.lock().is_empty() {
-            self.has_moved.store(true, Relaxed);
+    pub(super) fn switch_if_needed(&self) -> bool {
+        if !self.uses_group_work() && !self.pending.lock().is_empty() {
+            self.uses_group_work.store(true, Relaxed);
         }
-        self.has_moved()
+        self.uses_group_work()
     }
 
     fn take(&self) -> KVec<GroupChange> {
-        core::mem::take(&mut *self.asked.lock())
+        core::mem::take(&mut *self.pending.lock())
     }
 }
 
@@ -94,8 +94,8 @@ impl DatagramSocket {
             return Ok(false);
         };
         {
-            let mut asked = self.groups.asked.lock();
-            if option.leaves() && asked.is_empty() && !self.groups.has_moved() {
+            let mut pending = self.groups.pending.lock();
+            if option.leaves() && pending.is_empty() && !self.groups.uses_group_work() {
                 return Err(from_number(errno::EADDRNOTAVAIL));
             }
             let change = GroupChange {
@@ -103,7 +103,7 @@ impl DatagramSocket {
                 value: *value,
                 ticket,
             };
-            asked.push(change, GFP_KERNEL)?;
+            pending.push(change, GFP_KERNEL)?;
         }
         self.wake();
         Ok(true)
@@ -133,7 +133,7 @@ impl DatagramSocket {
     }
 }
 
-impl WorkItem<GROUPS> for DatagramSocket {
+impl WorkItem<GROUP_WORK> for DatagramSocket {
     type Pointer = Arc<DatagramSocket>;
 
     fn run(this: Arc<DatagramSocket>) {

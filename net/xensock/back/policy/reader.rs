@@ -55,7 +55,7 @@ impl Policy {
             dir,
             wrong: KVec::new(),
         };
-        reader.find_strangers()?;
+        reader.note_unknown_nodes()?;
         let namespace = reader.namespace()?;
         Ok(Self {
             local_ports: reader.local_ports(namespace.as_deref())?,
@@ -70,7 +70,7 @@ impl Policy {
                     .rules(policy::CONNECT_DENY, Some(Rule::ALL))?
                     .unwrap_or_default(),
                 multicast_allow: reader
-                    .suitable(policy::MULTICAST_ALLOW, None, Rule::is_about_groups)?
+                    .rules_if(policy::MULTICAST_ALLOW, None, Rule::is_about_groups)?
                     .unwrap_or_default(),
             },
             namespace,
@@ -97,19 +97,19 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn is_wrong(&mut self, node: fmt::Arguments<'_>) -> Result {
+    fn note_wrong(&mut self, node: fmt::Arguments<'_>) -> Result {
         Ok(self.wrong.push(CString::try_from_fmt(node)?, GFP_KERNEL)?)
     }
 
     /// Notes the nodes that no policy has.
-    fn find_strangers(&mut self) -> Result {
+    fn note_unknown_nodes(&mut self) -> Result {
         let names = match self.dir.list(policy::DIR) {
             Ok(names) => names,
             Err(ENOMEM) => return Err(ENOMEM),
             Err(_) => return Ok(()),
         };
         for name in names.iter().filter(|name| !policy::is_node(name)) {
-            self.is_wrong(fmt!("{}/{}", policy::DIR, name))?;
+            self.note_wrong(fmt!("{}/{}", policy::DIR, name))?;
         }
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Reader<'_> {
         match limit.read(&value) {
             Reading::Right(number) => Ok(number),
             Reading::Wrong(number) => {
-                self.is_wrong(fmt!("{}", limit.node))?;
+                self.note_wrong(fmt!("{}", limit.node))?;
                 Ok(number)
             }
         }
@@ -148,11 +148,11 @@ impl Reader<'_> {
 
     /// Returns the rules of a list, with `instead` in place of entries that are not rules.
     fn rules(&mut self, node: &CStr, instead: Option<Rule>) -> Result<Option<KVec<Rule>>> {
-        self.suitable(node, instead, |_| true)
+        self.rules_if(node, instead, |_| true)
     }
 
     /// Does the same as [`Self::rules`], and takes only rules that are suitable.
-    fn suitable(
+    fn rules_if(
         &mut self,
         node: &CStr,
         instead: Option<Rule>,
@@ -171,7 +171,7 @@ impl Reader<'_> {
             }
         }
         if is_wrong {
-            self.is_wrong(fmt!("{}", node))?;
+            self.note_wrong(fmt!("{}", node))?;
         }
         Ok(Some(list))
     }
@@ -182,7 +182,7 @@ impl Reader<'_> {
         if let Some(value) = self.value(policy::LOCAL_PORTS)? {
             match policy::local_ports(&value) {
                 Ok(ports) => return Ok(Some(ports)),
-                Err(_) => self.is_wrong(fmt!("{}", policy::LOCAL_PORTS))?,
+                Err(_) => self.note_wrong(fmt!("{}", policy::LOCAL_PORTS))?,
             }
         }
         let init = Namespace::init();
@@ -198,7 +198,7 @@ impl Reader<'_> {
         };
         let namespace = policy::netns(&value).ok().and_then(Namespace::by_id);
         if namespace.is_none() {
-            self.is_wrong(fmt!("{}", policy::NETNS))?;
+            self.note_wrong(fmt!("{}", policy::NETNS))?;
         }
         Ok(namespace)
     }
