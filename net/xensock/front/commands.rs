@@ -9,8 +9,8 @@
 //!
 //! The backend is asked for an event only while a task waits for a response, or a request for a
 //! slot. The other responses are taken with that event, or when the link
-//! [hurries](Commands::hurry). Only one context at a time takes responses and delivers them, so
-//! that recipients see them in order.
+//! [flushes](Commands::flush) the ring. Only one context at a time takes responses and delivers
+//! them, so that recipients see them in order.
 
 mod exchange;
 mod polls;
@@ -19,7 +19,7 @@ pub(crate) use exchange::{
     address,
     wire_error,
     Exchange,
-    Haste,
+    Priority,
     Recipient, //
 };
 
@@ -100,26 +100,26 @@ struct Inflight {
     exchange: Arc<Exchange>,
 }
 
-/// Number of requests in flight from which on each further request is sent as [`Haste::Awaited`].
-/// More responses left in the ring would leave no slots for other requests.
-const MAX_UNHEARD: usize = SLOTS as usize / 2;
+/// Number of requests in flight from which on each further request is sent as
+/// [`Priority::Awaited`]. More responses left in the ring would leave no slots for other requests.
+const MAX_UNAWAITED: usize = SLOTS as usize / 2;
 
 /// RELEASE exchanges in flight, by their slots.
 pub(crate) type Releases = [Option<Arc<Exchange>>; SLOTS as usize];
 
 /// A response, ready to be delivered.
-pub(crate) struct Answer {
+pub(crate) struct ReadyResponse {
     exchange: Arc<Exchange>,
     recipient: Option<Arc<dyn Recipient>>,
     outcome: Result<Response>,
 }
 
-impl Answer {
+impl ReadyResponse {
     /// Delivers the response. Any context; no lock may be held.
     pub(crate) fn deliver(self) {
         if let Some(recipient) = self.recipient {
             // Dropping this reference frees nothing: the link holds one until RELEASE is answered.
-            recipient.hear(self.exchange.call(), &self.outcome);
+            recipient.handle_response(self.exchange.call(), &self.outcome);
         }
         self.exchange.finish(self.outcome);
     }
@@ -136,11 +136,11 @@ pub(crate) struct Commands {
     waiting: List<Exchange>,
     inflight: [Option<Inflight>; SLOTS as usize],
     /// A POLL that ended with its listening socket.
-    ended: Option<Answer>,
+    ended: Option<ReadyResponse>,
     /// Number of requests sent.
     sent: u64,
     /// Set if the ring has requests that the backend has to see now.
-    is_due: bool,
+    must_publish: bool,
     /// Decides which responses bring an event.
     attention: Attention,
     counters: Arc<Counters>,
@@ -157,7 +157,7 @@ impl Commands {
             inflight: [const { None }; SLOTS as usize],
             ended: None,
             sent: 0,
-            is_due: false,
+            must_publish: false,
             attention: Attention::new(),
             counters,
         }
@@ -184,7 +184,7 @@ impl Commands {
         &mut self,
         exchange: &Arc<Exchange>,
         recipient: Option<Arc<dyn Recipient>>,
-        haste: Haste,
+        priority: Priority,
     ) -> bool {
         if self.ring.is_none() {
             return false;
@@ -192,7 +192,7 @@ impl Commands {
         // This always succeeds: an exchange is submitted once.
         if let Ok(item) = ListArc::try_from_arc(exchange.clone()) {
             *exchange.recipient.access_mut(self) = recipient;
-            *exchange.haste.access_mut(self) = haste;
+            *exchange.priority.access_mut(self) = priority;
             self.waiting.push_back(item);
             self.send();
         }
@@ -213,14 +213,14 @@ impl Commands {
             }
         }
         self.ask_for_event();
-        if self.is_due {
-            self.show();
+        if self.must_publish {
+            self.publish();
         }
     }
 
     /// Publishes the requests in the ring, and notifies the backend if necessary.
-    pub(crate) fn show(&mut self) {
-        self.is_due = false;
+    pub(crate) fn publish(&mut self) {
+        self.must_publish = false;
         if self.ring.as_mut().is_some_and(FrontRing::publish) {
             if let Some(channel) = &self.channel {
                 channel.notify();
@@ -251,11 +251,11 @@ impl Commands {
 
     /// Publishes all requests, and asks for an event with each response. The caller has to take the
     /// responses that have arrived already.
-    pub(crate) fn hurry(&mut self) {
+    pub(crate) fn flush(&mut self) {
         for request in self.inflight.iter_mut().flatten() {
             request.is_awaited = true;
         }
-        self.is_due = true;
+        self.must_publish = true;
         self.send();
     }
 
@@ -273,22 +273,22 @@ impl Commands {
 
         ring.push(&Request { req_id, call }.encode(self.dialect)?)
             .ok()?;
-        self.counters.asked(call.command());
+        self.counters.count_request(call.command());
         trace::request(req_id, call.command().name(), call.id());
         self.sent += 1;
         // A request that may have waited behind others is not delayed further.
         let count = self.inflight.iter().flatten().count();
-        let haste = if count < MAX_UNHEARD && self.quirks.releases_accepting() {
-            *item.haste.access(self)
+        let priority = if count < MAX_UNAWAITED && self.quirks.releases_accepting() {
+            *item.priority.access(self)
         } else {
-            Haste::Awaited
+            Priority::Awaited
         };
-        self.is_due |= haste != Haste::Deferred;
+        self.must_publish |= priority != Priority::Deferred;
         Some(Inflight {
             req_id,
             cmd: call.cmd(self.dialect)?,
             number,
-            is_awaited: haste == Haste::Awaited,
+            is_awaited: priority == Priority::Awaited,
             exchange: item.clone_arc(),
         })
     }
@@ -311,7 +311,7 @@ impl Commands {
     /// slots.
     ///
     /// An error means that the backend broke the rules, and that the link must end.
-    pub(crate) fn next_answer(&mut self) -> Result<Option<Answer>> {
+    pub(crate) fn next_response(&mut self) -> Result<Option<ReadyResponse>> {
         if let Some(ended) = self.ended.take() {
             return Ok(Some(ended));
         }
@@ -326,18 +326,18 @@ impl Commands {
                 }
                 return Ok(None);
             };
-            let answer = self.accept(&bytes)?;
+            let ready = self.match_request(&bytes)?;
             self.send();
-            return Ok(Some(answer));
+            return Ok(Some(ready));
         }
     }
 
     /// Matches a response with its request.
-    fn accept(&mut self, bytes: &[u8; SLOT]) -> Result<Answer> {
+    fn match_request(&mut self, bytes: &[u8; SLOT]) -> Result<ReadyResponse> {
         let response = Response::decode(self.dialect, bytes).map_err(|_| EPROTO)?;
         let slot = (response.req_id & (SLOTS - 1)) as usize;
-        let asked = self.inflight.get(slot).and_then(Option::as_ref);
-        let (number, call) = asked
+        let entry = self.inflight.get(slot).and_then(Option::as_ref);
+        let (number, call) = entry
             .filter(|i| i.req_id == response.req_id && i.cmd == response.cmd)
             .map(|i| (i.number, i.exchange.call()))
             .ok_or(EPROTO)?;
@@ -346,12 +346,12 @@ impl Commands {
             self.check_last(id, number)?;
             self.forget_recipient(id);
         }
-        let asked = self.inflight.get_mut(slot).and_then(Option::take);
-        let exchange = asked.ok_or(EPROTO)?.exchange;
+        let entry = self.inflight.get_mut(slot).and_then(Option::take);
+        let exchange = entry.ok_or(EPROTO)?.exchange;
         let result = response.result(self.dialect).map_err(wire_error);
-        self.counters.answered(result);
+        self.counters.count_response(result);
         trace::response(response.req_id, call.command().name(), call.id(), result);
-        Ok(self.answer(exchange, result.map(|()| response)))
+        Ok(self.complete(exchange, result.map(|()| response)))
     }
 
     /// Checks that all requests of a socket that were sent before its RELEASE are answered. A POLL
@@ -365,8 +365,8 @@ impl Commands {
         Ok(())
     }
 
-    fn answer(&mut self, exchange: Arc<Exchange>, outcome: Result<Response>) -> Answer {
-        Answer {
+    fn complete(&mut self, exchange: Arc<Exchange>, outcome: Result<Response>) -> ReadyResponse {
+        ReadyResponse {
             recipient: exchange.recipient.access_mut(self).take(),
             exchange,
             outcome,
@@ -380,7 +380,7 @@ impl Commands {
     }
 
     /// Takes one of the exchanges that have no response because the ring is closed.
-    pub(crate) fn next_unanswered(&mut self) -> Option<Answer> {
+    pub(crate) fn next_unanswered(&mut self) -> Option<ReadyResponse> {
         if let Some(ended) = self.ended.take() {
             return Some(ended);
         }
@@ -388,7 +388,7 @@ impl Commands {
             Some(item) => item.into_arc(),
             None => self.inflight.iter_mut().find_map(Option::take)?.exchange,
         };
-        Some(self.answer(exchange, Err(ENETDOWN)))
+        Some(self.complete(exchange, Err(ENETDOWN)))
     }
 }
 

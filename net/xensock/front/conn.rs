@@ -120,7 +120,8 @@ pub(crate) struct Conn {
     /// nothing more will come. `recv()` reads it without a lock.
     is_unwanted: Atomic<bool>,
     /// Set if an option was set that the backend may not have seen, see
-    /// [`Haste::Deferred`](crate::commands::Haste::Deferred). `send()` reads it without a lock.
+    /// [`Priority::Deferred`](crate::commands::Priority::Deferred). `send()` reads it without a
+    /// lock.
     has_deferred: Atomic<bool>,
     #[pin]
     growth: Growth,
@@ -262,11 +263,11 @@ impl Conn {
     /// Publishes deferred options to the backend, unless they do not matter for the next `len`
     /// bytes to send. They do not if these bytes are the first and short: TCP sends them at once
     /// even without TCP_NODELAY.
-    pub(crate) fn show_deferred(&self, len: u32) {
+    pub(crate) fn publish_deferred(&self, len: u32) {
         let is_subject = self.has_sent() || len > MAX_FIRST;
         if self.has_deferred.load(Acquire) && is_subject {
             self.has_deferred.store(false, Release);
-            self.remote.link.show_deferred();
+            self.remote.link.publish_deferred();
         }
     }
 
@@ -294,16 +295,18 @@ impl Recipient for Conn {
         self.remote.id
     }
 
-    fn hear(self: Arc<Self>, call: Call, answer: &Result<Response>) {
-        let outcome = answer.as_ref().map(address).map_err(|error| *error);
+    fn handle_response(self: Arc<Self>, call: Call, response: &Result<Response>) {
+        let outcome = response.as_ref().map(address).map_err(|error| *error);
         match call {
             // Whatever the response to RELEASE is, the backend no longer knows the connection.
             Call::Release { .. } => Self::released(self),
             Call::Grow { way, .. } | Call::Shrink { way, .. } => {
                 Self::resized(&self, way, outcome.map(|_| ()));
             }
-            Call::Poll { .. } => Self::announced(self.as_arc_borrow(), outcome.map(|_| ())),
-            _ => Self::answered(self.as_arc_borrow(), outcome),
+            Call::Poll { .. } => {
+                Self::handle_poll_response(self.as_arc_borrow(), outcome.map(|_| ()))
+            }
+            _ => Self::handle_connect_response(self.as_arc_borrow(), outcome),
         }
     }
 }

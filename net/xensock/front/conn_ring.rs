@@ -94,7 +94,7 @@ pub(crate) trait RingUser: Send + Sync {
 
     /// Returns `true` if the user has left the ring, or is about to. It must receive no further
     /// events.
-    fn has_parted(&self) -> bool;
+    fn is_gone(&self) -> bool;
 }
 
 impl Handler for dyn RingUser {
@@ -224,8 +224,7 @@ impl ConnRing {
     /// Delivers events to `user` from now on, unless it has left the ring already. Looks once for
     /// events that came before. Any context.
     pub(crate) fn connect(&self, user: Arc<dyn RingUser>) {
-        self.doorbell
-            .connect_and_look(user, |user| user.has_parted());
+        self.doorbell.connect_and_look(user, |user| user.is_gone());
     }
 
     /// Stops the delivery of events. Process context.

@@ -125,12 +125,12 @@ impl Counters {
     }
 
     /// Counts a request that was sent.
-    pub(crate) fn asked(&self, command: Command) {
+    pub(crate) fn count_request(&self, command: Command) {
         self.requests.count(command);
     }
 
     /// Counts a response.
-    pub(crate) fn answered(&self, result: Result) {
+    pub(crate) fn count_response(&self, result: Result) {
         if result.is_err() {
             self.errors.add(1, Relaxed);
         }

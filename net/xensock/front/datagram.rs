@@ -215,12 +215,12 @@ impl Datagram {
         };
         drop(former);
         if let EndpointState::Connection(conn) = state {
-            let waits = is_bound && !current!().is_exiting() && conn.settle().is_ok();
+            let waits = is_bound && !current!().is_exiting() && conn.wait_until_taken().is_ok();
             Conn::close(&conn, false);
             if waits {
                 // `close` has sent RELEASE, unless the link is down. Then this ends at once.
                 conn.remote.end();
-                let _ = conn.remote.ending().wait();
+                let _ = conn.remote.release_exchange().wait();
             }
         }
         if self.endpoint.is_lost() {
@@ -273,7 +273,7 @@ fn set_peer(conn: &Conn, peer: SocketAddr) -> Result {
         flags: 0,
         ring: crate::proto::RingRef { grant: 0, port: 0 },
     };
-    conn.remote.ask(call).map(|_| ())
+    conn.remote.send_and_wait(call).map(|_| ())
 }
 
 /// Returns the order of new rings of a socket, for the buffer sizes that the program has set. A

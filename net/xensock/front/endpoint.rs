@@ -122,7 +122,7 @@ pub(crate) struct EndpointInner {
     pub(crate) former: Option<Arc<Exchange>>,
     /// The last SETSOCKOPT that was sent without waiting for its response, and the number of such
     /// before it.
-    pub(crate) unheard: Option<(Arc<Exchange>, u32)>,
+    pub(crate) unawaited: Option<(Arc<Exchange>, u32)>,
     /// Set once the file was closed: the socket must get no new state.
     pub(crate) is_closed: bool,
 }
@@ -156,7 +156,7 @@ impl EndpointInner {
         // A socket whose link is down has ended already.
         let bound = |remote: &&RemoteSocket| remote.local.is_some() && remote.link.is_up();
         if let Some(remote) = state.remote().filter(bound) {
-            self.former = Some(remote.ending());
+            self.former = Some(remote.release_exchange());
         }
         state
     }
@@ -178,7 +178,7 @@ impl Endpoint {
                     settings: None,
                     has_late_settings: false,
                     former: None,
-                    unheard: None,
+                    unawaited: None,
                     is_closed: false,
                 },
                 "xensock_endpoint"
@@ -312,9 +312,9 @@ pub(crate) fn may_bind(sk: &Sock, addr: &SocketAddr) -> Result {
 /// Releases a socket of the backend whose address the guest's socket may not keep. The address is
 /// free when this returns, unless the program is killed.
 pub(crate) fn give_back(remote: RemoteSocket) {
-    let ending = remote.ending();
+    let release = remote.release_exchange();
     drop(remote);
-    let _ = ending.wait();
+    let _ = release.wait();
 }
 
 /// Returns the directions that `shutdown()` ends.

@@ -2,16 +2,15 @@
 
 //! The link to a backend. A new link is created each time the device comes up.
 
-mod answers;
 mod expiry;
 mod reclaim;
+mod responses;
 
 use crate::{
     counters::Counters,
     ring_pool::RingPool,
     transport::Transport, //
 };
-use answers::ANSWERS;
 use core::{
     net::SocketAddr,
     ops::Deref, //
@@ -57,6 +56,7 @@ use kernel::{
     }, //
 };
 use reclaim::RECLAIM;
+use responses::RESPONSES;
 
 /// A socket's line in `/proc/net/xensock`.
 pub(crate) struct Summary {
@@ -79,18 +79,18 @@ pub(crate) trait Member: Send + Sync {
     /// Called when the link goes down, for listening sockets first. May sleep.
     fn link_down(self: Arc<Self>);
 
-    /// Called periodically by the work item of [`Link::look_after`]. Shrinks the ring if it is
+    /// Called periodically by the work item of [`Link::start_expiry`]. Shrinks the ring if it is
     /// quiet, or if memory `is_short`. Returns `true` if the ring has grown. Does not sleep.
     fn age(self: Arc<Self>, is_short: bool) -> bool;
 
-    /// Returns `true` if [`Member::care`] has to be called as well. Does not sleep.
-    fn needs_care(&self, _is_short: bool) -> bool {
+    /// Returns `true` if [`Member::maintain`] has to be called as well. Does not sleep.
+    fn needs_maintenance(&self, _is_short: bool) -> bool {
         false
     }
 
     /// Does the work that may sleep, which [`Member::age`] cannot. Returns `true` if more is left
     /// to do. May sleep.
-    fn care(&self, _is_short: bool) -> bool {
+    fn maintain(&self, _is_short: bool) -> bool {
         false
     }
 
@@ -129,7 +129,7 @@ pub(crate) struct Link {
     expiry: DelayedWork<Link, EXPIRY>,
     /// Takes responses that no task waits for.
     #[pin]
-    answers: DelayedWork<Link, ANSWERS>,
+    responses: DelayedWork<Link, RESPONSES>,
 }
 
 impl_has_work! {
@@ -138,7 +138,7 @@ impl_has_work! {
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, RECLAIM> for Link { self.reclaim }
     impl HasDelayedWork<Self, EXPIRY> for Link { self.expiry }
-    impl HasDelayedWork<Self, ANSWERS> for Link { self.answers }
+    impl HasDelayedWork<Self, RESPONSES> for Link { self.responses }
 }
 
 impl Link {
@@ -161,7 +161,7 @@ impl Link {
                 reclaim <- new_delayed_work!("xensock_reclaim"),
                 is_short: Atomic::new(false),
                 expiry <- new_delayed_work!("xensock_expiry"),
-                answers <- new_delayed_work!("xensock_answers"),
+                responses <- new_delayed_work!("xensock_answers"),
             }),
             GFP_KERNEL,
         )?;
@@ -304,20 +304,20 @@ impl Link {
         // again.
         let _ = cancel_delayed_sync::<_, RECLAIM>(self);
         let _ = cancel_delayed_sync::<_, EXPIRY>(self);
-        let _ = cancel_delayed_sync::<_, ANSWERS>(self);
+        let _ = cancel_delayed_sync::<_, RESPONSES>(self);
         true
     }
 
     /// Delivers the responses of the backend. Returns `true` if there were any, or if another
     /// context takes them. Any context.
-    fn take_answers(&self) -> Result<bool> {
+    fn take_responses(&self) -> Result<bool> {
         if !self.begin_taking() {
             return Ok(true);
         }
         let mut any = false;
         loop {
-            match self.next_answer()? {
-                Some(answer) => answer.deliver(),
+            match self.next_response()? {
+                Some(ready) => ready.deliver(),
                 None => return Ok(any),
             }
             any = true;
@@ -335,7 +335,7 @@ impl Deref for Link {
 
 impl Handler for Link {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
-        match this.take_answers() {
+        match this.take_responses() {
             Ok(true) => Eoi::Done,
             Ok(false) => Eoi::Spurious,
             Err(_) => {

@@ -172,7 +172,7 @@ impl Listener {
     /// Changes the backlog, and waits killably for the response.
     pub(crate) fn set_backlog(&self, backlog: u32) -> Result {
         let id = self.remote.id;
-        match self.remote.ask(Call::Listen { id, backlog }) {
+        match self.remote.send_and_wait(Call::Listen { id, backlog }) {
             Ok(_) => (),
             // The next listener will have the new backlog.
             Err(ENETDOWN) if self.is_lost() => (),
@@ -373,14 +373,14 @@ impl Member for Listener {
         false
     }
 
-    fn needs_care(&self, is_short: bool) -> bool {
-        let needs_care = self.posted.lock().needs_care();
-        self.remote.link.quirks().accepts_ahead() && (is_short || needs_care)
+    fn needs_maintenance(&self, is_short: bool) -> bool {
+        let needs_maintenance = self.posted.lock().needs_maintenance();
+        self.remote.link.quirks().accepts_ahead() && (is_short || needs_maintenance)
     }
 
     /// Withdraws posted connections if memory is short, drops withdrawn ones, and posts a
     /// connection if none is left.
-    fn care(&self, is_short: bool) -> bool {
+    fn maintain(&self, is_short: bool) -> bool {
         if is_short {
             self.give_back(1);
         }
@@ -394,7 +394,7 @@ impl Member for Listener {
             posted
                 .given_back
                 .retain(|(_, withdraw)| !withdraw.is_over());
-            if !posted.needs_care() {
+            if !posted.needs_maintenance() {
                 return false;
             }
         }

@@ -6,7 +6,7 @@ use crate::{
     commands::{
         address,
         Exchange,
-        Haste,
+        Priority,
         Recipient, //
     },
     link::Link,
@@ -47,7 +47,7 @@ pub(crate) struct RemoteSocket {
     /// Set if BIND to an address with an interface has failed: the socket can only be released.
     is_spent: bool,
     /// SOCKET. `None` for the socket of an ACCEPT.
-    made: Option<Arc<Exchange>>,
+    creation: Option<Arc<Exchange>>,
     /// SETSOCKOPT for each group that was joined before, see [`Self::take_joins`].
     joins: KVec<Arc<Exchange>>,
     /// RELEASE. Allocated in advance, so that sending it cannot fail.
@@ -68,26 +68,28 @@ impl RemoteSocket {
     ) -> Result<Self> {
         link.check_kind(kind, domain)?;
         let id = link.new_id();
-        let made = link.exchange(Call::Socket {
+        let creation = link.exchange(Call::Socket {
             id,
             domain: u32::from(domain as u16),
             kind,
             protocol: 0,
             owner,
         })?;
-        let mut remote = Self::announced(link, id, domain, owner)?;
+        let mut remote = Self::for_accept(link, id, domain, owner)?;
 
         // From here on the release cannot fail. SOCKET is published with the next request.
-        remote.link.tell(&made, None, Haste::Deferred);
-        remote.made = Some(made);
+        remote
+            .link
+            .send_with_priority(&creation, None, Priority::Deferred);
+        remote.creation = Some(creation);
         for call in settings.iter().flat_map(|s| s.calls(id, domain)) {
             let joins = call.joins_group();
-            let haste = if joins {
-                Haste::Awaited
+            let priority = if joins {
+                Priority::Awaited
             } else {
-                Haste::Deferred
+                Priority::Deferred
             };
-            match remote.tell(call, haste) {
+            match remote.send_with_priority(call, priority) {
                 // This link has no options: they were set over another link.
                 Err(EOPNOTSUPP) => break,
                 sent if joins => remote.joins.push(sent?, GFP_KERNEL)?,
@@ -103,7 +105,7 @@ impl RemoteSocket {
     }
 
     /// Creates the socket that an ACCEPT will make. May sleep.
-    pub(crate) fn announced(link: Arc<Link>, id: u64, domain: Domain, owner: u64) -> Result<Self> {
+    pub(crate) fn for_accept(link: Arc<Link>, id: u64, domain: Domain, owner: u64) -> Result<Self> {
         let release = link.exchange(Call::Release {
             id,
             abort: false,
@@ -116,7 +118,7 @@ impl RemoteSocket {
             owner,
             local: None,
             is_spent: false,
-            made: None,
+            creation: None,
             joins: KVec::new(),
             release,
             is_released: Atomic::new(false),
@@ -125,25 +127,33 @@ impl RemoteSocket {
 
     /// Sends a request. May sleep, but does not wait for the response.
     pub(crate) fn send(&self, call: Call) -> Result<Arc<Exchange>> {
-        self.tell(call, Haste::Awaited)
+        self.send_with_priority(call, Priority::Awaited)
     }
 
-    /// As [`Self::send`], with the given haste.
-    pub(crate) fn tell(&self, call: Call, haste: Haste) -> Result<Arc<Exchange>> {
+    /// As [`Self::send`], with the given priority.
+    pub(crate) fn send_with_priority(
+        &self,
+        call: Call,
+        priority: Priority,
+    ) -> Result<Arc<Exchange>> {
         let exchange = self.link.exchange(call)?;
-        self.link.tell(&exchange, None, haste);
+        self.link.send_with_priority(&exchange, None, priority);
         Ok(exchange)
     }
 
     /// Sends a request, and waits killably for the response.
-    pub(crate) fn ask(&self, call: Call) -> Result<Response> {
-        let answer = self.send(call)?.wait();
-        answer.map_err(|error| self.first_error(error))
+    pub(crate) fn send_and_wait(&self, call: Call) -> Result<Response> {
+        let response = self.send(call)?.wait();
+        response.map_err(|error| self.first_error(error))
     }
 
     /// Returns `true` if the backend can still use the socket, as far as is known.
-    pub(crate) fn is_of_use(&self) -> bool {
-        !self.is_spent && self.made.as_ref().is_none_or(|made| made.error().is_none())
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.is_spent
+            && self
+                .creation
+                .as_ref()
+                .is_none_or(|creation| creation.error().is_none())
     }
 
     /// Returns the error of SOCKET if the backend does not know the socket, else `error`. If the
@@ -152,7 +162,7 @@ impl RemoteSocket {
         if error != EBADF {
             return error;
         }
-        let first = self.made.as_ref().and_then(|made| made.error());
+        let first = self.creation.as_ref().and_then(|creation| creation.error());
         if first == Some(EMFILE) {
             self.link.note_shortage();
         }
@@ -167,7 +177,7 @@ impl RemoteSocket {
         }
         // See BIND in the protocol.
         self.is_spent = matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0);
-        let response = self.ask_to_bind(addr)?;
+        let response = self.send_bind(addr)?;
         self.is_spent = false;
         self.local = Some(match tells_address {
             true => address(&response).ok_or(EPROTO)?,
@@ -181,18 +191,18 @@ impl RemoteSocket {
     /// The backend ends connections asynchronously to its commands. If only ended connections still
     /// have the address, it has to be free, as after a reset with TCP. So after EADDRINUSE, BIND is
     /// sent again when these connections have ended.
-    fn ask_to_bind(&self, addr: SocketAddr) -> Result<Response> {
+    fn send_bind(&self, addr: SocketAddr) -> Result<Response> {
         let bind = Call::Bind { id: self.id, addr };
         let ahead = self.link.releases();
-        let answer = self.ask(bind);
-        if !matches!(answer, Err(EADDRINUSE)) || ahead.iter().all(Option::is_none) {
-            return answer;
+        let response = self.send_and_wait(bind);
+        if !matches!(response, Err(EADDRINUSE)) || ahead.iter().all(Option::is_none) {
+            return response;
         }
-        self.link.hurry();
+        self.link.flush();
         for release in ahead.iter().flatten() {
             let _ = release.wait();
         }
-        self.ask(bind)
+        self.send_and_wait(bind)
     }
 
     /// Chooses a port in the guest, because the backend does not report its choice.
@@ -204,7 +214,7 @@ impl RemoteSocket {
         for number in 0..MAX_TRIES {
             let any = self.id.wrapping_add(number) % u64::from(PORTS.end - PORTS.start);
             addr.set_port(PORTS.start + any as u16);
-            match self.ask_to_bind(addr) {
+            match self.send_bind(addr) {
                 Ok(_) => {
                     self.local = Some(addr);
                     return Ok(());
@@ -221,7 +231,7 @@ impl RemoteSocket {
     pub(crate) fn release(
         &self,
         abort: bool,
-        haste: Haste,
+        priority: Priority,
         leaves_ring: impl FnOnce() -> bool,
         recipient: Option<Arc<dyn Recipient>>,
     ) {
@@ -232,13 +242,14 @@ impl RemoteSocket {
             if leaves_ring() {
                 self.release.set_reuse();
             }
-            self.link.tell(&self.release, recipient, haste);
+            self.link
+                .send_with_priority(&self.release, recipient, priority);
         }
     }
 
     /// Has the backend close the socket, once. Any context.
     pub(crate) fn end(&self) {
-        self.release(false, Haste::Awaited, || false, None);
+        self.release(false, Priority::Awaited, || false, None);
     }
 
     /// Returns `true` if the backend was asked to close the socket. Any context.
@@ -247,7 +258,7 @@ impl RemoteSocket {
     }
 
     /// Returns the RELEASE exchange: once it has ended, the socket has ended.
-    pub(crate) fn ending(&self) -> Arc<Exchange> {
+    pub(crate) fn release_exchange(&self) -> Arc<Exchange> {
         self.release.clone()
     }
 }

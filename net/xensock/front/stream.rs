@@ -113,8 +113,8 @@ impl Stream {
 /// Returns the order of new rings of a socket: for the buffer sizes that the program has set, or
 /// the administrator's choice, limited by the backend. Small if rings can grow.
 fn ring_order(link: &Link, sk: &Sock) -> Order {
-    let asked = sk.snd_buf_asked().max(sk.rcv_buf_asked());
-    let order = asked
+    let wanted = sk.snd_buf_asked().max(sk.rcv_buf_asked());
+    let order = wanted
         .map_or(fixed_order(), Order::for_size)
         .min(link.max_order());
     if link.has(Feature::RingResize) {

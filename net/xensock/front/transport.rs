@@ -5,10 +5,10 @@
 
 use crate::{
     commands::{
-        Answer,
         Commands,
         Exchange,
-        Haste,
+        Priority,
+        ReadyResponse,
         Recipient,
         Releases, //
     },
@@ -260,20 +260,20 @@ impl Transport {
     ///
     /// If the link is down, the exchange ends with `ENETDOWN`. A connection ends with its link.
     pub(crate) fn submit(&self, exchange: &Arc<Exchange>, recipient: Option<Arc<dyn Recipient>>) {
-        self.submit_with(exchange, recipient, Haste::Awaited, || {});
+        self.submit_with(exchange, recipient, Priority::Awaited, || {});
     }
 
-    /// As [`Self::submit`], with the given haste. Calls `then` before the link can go down.
+    /// As [`Self::submit`], with the given priority. Calls `then` before the link can go down.
     pub(crate) fn submit_with(
         &self,
         exchange: &Arc<Exchange>,
         recipient: Option<Arc<dyn Recipient>>,
-        haste: Haste,
+        priority: Priority,
         then: impl FnOnce(),
     ) {
         let is_submitted = {
             let mut commands = self.commands.lock();
-            let is_submitted = commands.submit(exchange, recipient, haste);
+            let is_submitted = commands.submit(exchange, recipient, priority);
             if is_submitted {
                 then();
             }
@@ -284,15 +284,15 @@ impl Transport {
         }
     }
 
-    /// Publishes [deferred](Haste::Deferred) requests to the backend. Any context.
-    pub(crate) fn show_deferred(&self) {
-        self.commands.lock().show();
+    /// Publishes [deferred](Priority::Deferred) requests to the backend. Any context.
+    pub(crate) fn publish_deferred(&self) {
+        self.commands.lock().publish();
     }
 
     /// Asks for an event with each response. The caller has to take those that have arrived. Any
     /// context.
-    pub(crate) fn expect_answers(&self) {
-        self.commands.lock().hurry();
+    pub(crate) fn flush_commands(&self) {
+        self.commands.lock().flush();
     }
 
     /// Returns `true` if a POLL of this socket waits for its response.
@@ -315,9 +315,9 @@ impl Transport {
         self.commands.lock().begin_taking()
     }
 
-    /// Takes the next response from the backend, see [`Commands::next_answer`]. Any context.
-    pub(crate) fn next_answer(&self) -> Result<Option<Answer>> {
-        self.commands.lock().next_answer()
+    /// Takes the next response from the backend, see [`Commands::next_response`]. Any context.
+    pub(crate) fn next_response(&self) -> Result<Option<ReadyResponse>> {
+        self.commands.lock().next_response()
     }
 
     /// Ends all exchanges without a response with `ENETDOWN`, after [`close`](Self::close). May
@@ -326,7 +326,7 @@ impl Transport {
         loop {
             let unanswered = self.commands.lock().next_unanswered();
             match unanswered {
-                Some(answer) => answer.deliver(),
+                Some(ready) => ready.deliver(),
                 None => break,
             }
         }

@@ -97,7 +97,7 @@ impl Ring {
     }
 
     /// Takes an answer out. If there is none, the taking has ended.
-    fn next_answer(&mut self) -> Option<u32> {
+    fn next_response(&mut self) -> Option<u32> {
         loop {
             if self.page.rsp_prod.load(Ordering::Acquire) != self.rsp_cons {
                 self.rsp_cons += 1;
@@ -106,9 +106,9 @@ impl Ring {
                 return Some(self.rsp_cons);
             }
             let mut attention = std::mem::take(&mut self.attention);
-            let has_answer = attention.look_again(self.ahead(), self);
+            let has_response = attention.look_again(self.ahead(), self);
             self.attention = attention;
-            if has_answer != Ok(true) {
+            if has_response != Ok(true) {
                 return None;
             }
         }
@@ -175,12 +175,12 @@ impl Link {
         self.heard.load(Ordering::SeqCst) == self.count()
     }
 
-    fn take_answers(&self) {
+    fn take_responses(&self) {
         if !self.ring.lock().unwrap().attention.begin_taking() {
             return;
         }
         loop {
-            let answer = self.ring.lock().unwrap().next_answer();
+            let answer = self.ring.lock().unwrap().next_response();
             let Some(answer) = answer else { return };
             // Outside the lock.
             let before = self.heard.fetch_add(1, Ordering::SeqCst);
@@ -194,7 +194,7 @@ impl Link {
     fn handle(&self) {
         while !self.is_over() {
             self.event.wait();
-            self.take_answers();
+            self.take_responses();
         }
     }
 
@@ -221,7 +221,7 @@ impl Link {
             }
             self.request.notify();
             if self.page.run.looks {
-                self.take_answers();
+                self.take_responses();
             }
         }
     }

@@ -41,19 +41,19 @@ pub(crate) trait Recipient: Send + Sync {
 
     /// Called with the response to `call`. Any context, with no lock held. Unless `call` is
     /// RELEASE, the link holds another reference, so dropping this one frees nothing.
-    fn hear(self: Arc<Self>, call: Call, answer: &Result<Response>);
+    fn handle_response(self: Arc<Self>, call: Call, response: &Result<Response>);
 }
 
 /// The urgency of a request and of its response.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Haste {
+pub(crate) enum Priority {
     /// The request is sent at once, and a task waits for the response.
     Awaited,
     /// The request is sent at once. The response is taken with the next awaited one, or after a
     /// delay.
-    Unheard,
+    Unawaited,
     /// The request is published with the next request, or after a delay. The response is handled as
-    /// for [`Haste::Unheard`].
+    /// for [`Priority::Unawaited`].
     Deferred,
 }
 
@@ -74,8 +74,8 @@ pub(crate) struct Exchange {
     /// Recipient of the response, until the response arrives.
     pub(crate) recipient: LockedBy<Option<Arc<dyn Recipient>>, Commands>,
     /// Set when the exchange is submitted.
-    pub(crate) haste: LockedBy<Haste, Commands>,
-    answer: SetOnce<Result<Response>>,
+    pub(crate) priority: LockedBy<Priority, Commands>,
+    response: SetOnce<Result<Response>>,
     #[pin]
     done: Completion,
     #[pin]
@@ -100,8 +100,8 @@ impl Exchange {
                 abort: Atomic::new(false),
                 reuse: Atomic::new(false),
                 recipient: LockedBy::new(commands, None),
-                haste: LockedBy::new(commands, Haste::Awaited),
-                answer: SetOnce::new(),
+                priority: LockedBy::new(commands, Priority::Awaited),
+                response: SetOnce::new(),
                 done <- Completion::new(),
                 links <- ListLinks::new(),
                 tracker <- AtomicTracker::new(),
@@ -134,26 +134,26 @@ impl Exchange {
 
     /// Stores the response, or the error if there will be none, and wakes waiting tasks. Any
     /// context.
-    pub(crate) fn finish(&self, answer: Result<Response>) {
+    pub(crate) fn finish(&self, response: Result<Response>) {
         // Only the first response counts.
-        let _ = self.answer.populate(answer);
+        let _ = self.response.populate(response);
         self.done.complete_all();
     }
 
     /// Returns the error that the exchange has ended with, if any.
     pub(crate) fn error(&self) -> Option<Error> {
-        self.answer.copy()?.err()
+        self.response.copy()?.err()
     }
 
     /// Returns `true` once the exchange has ended. Any context.
     pub(crate) fn is_over(&self) -> bool {
-        self.answer.as_ref().is_some()
+        self.response.as_ref().is_some()
     }
 
     /// Waits killably for the response. If the program is killed, the response is dropped.
     pub(crate) fn wait(&self) -> Result<Response> {
         self.done.wait_for_completion_killable()?;
-        self.answer.copy().unwrap_or(Err(EIO))
+        self.response.copy().unwrap_or(Err(EIO))
     }
 }
 

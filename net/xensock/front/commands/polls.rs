@@ -4,9 +4,9 @@
 
 use super::{
     concerns,
-    Answer,
     Commands,
-    Inflight, //
+    Inflight,
+    ReadyResponse, //
 };
 use crate::proto::Call;
 use kernel::{
@@ -42,13 +42,13 @@ impl Commands {
     }
 
     /// Ends the request in a slot if it is a POLL that will never be answered.
-    pub(super) fn end_poll(&mut self, slot: usize) -> Option<Answer> {
+    pub(super) fn end_poll(&mut self, slot: usize) -> Option<ReadyResponse> {
         if self.quirks.answers_all() {
             return None;
         }
         let entry = self.inflight.get_mut(slot)?;
         let poll = entry.take_if(|i: &mut Inflight| is_poll(i.exchange.call()))?;
-        Some(self.answer(poll.exchange, Err(ECONNABORTED)))
+        Some(self.complete(poll.exchange, Err(ECONNABORTED)))
     }
 
     /// Removes a released connection as the recipient of POLLs. A handler would otherwise drop the
@@ -58,8 +58,8 @@ impl Commands {
             return;
         }
         for slot in 0..self.inflight.len() {
-            let asked = self.inflight.get(slot).and_then(Option::as_ref);
-            let Some(poll) = asked.map(|i| i.exchange.clone()) else {
+            let entry = self.inflight.get(slot).and_then(Option::as_ref);
+            let Some(poll) = entry.map(|i| i.exchange.clone()) else {
                 continue;
             };
             let recipient = poll.recipient.access_mut(self);

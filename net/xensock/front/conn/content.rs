@@ -72,10 +72,10 @@ impl Content {
     }
 
     /// Looks at the backend's changes to the ring, and notifies the socket. Any context.
-    pub(super) fn look(self, conn: ArcBorrow<'_, Conn>) {
+    pub(super) fn handle_changes(self, conn: ArcBorrow<'_, Conn>) {
         match self {
-            Self::Bytes => conn.pass_on(),
-            Self::Frames => Conn::take_in(conn),
+            Self::Bytes => conn.update_socket(),
+            Self::Frames => Conn::queue_frames(conn),
         }
     }
 

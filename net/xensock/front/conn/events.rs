@@ -40,16 +40,16 @@ use kernel::{
 
 /// The events that the backend was asked for.
 #[derive(Default)]
-struct Asked {
+struct RequestedEvents {
     /// The backend's index when the socket was last notified of data. A task that asks for an event
     /// may overwrite the request of another task. If this index has changed, it notifies the socket
     /// for the other task.
-    told: u32,
+    notified: u32,
     /// Set once the socket was told that nothing more will come. After a reset, that may be later
     /// than the news that nothing more can be sent.
-    told_end: bool,
+    notified_end: bool,
     /// Set once the socket was told that the peer has received all bytes sent and the end.
-    told_finished: bool,
+    notified_finished: bool,
     /// Set if a sender or a polling program waits for room.
     wants_room: bool,
     /// Set if a call waits until the backend has taken the data sent before the call.
@@ -58,7 +58,7 @@ struct Asked {
 
 /// The state of the ring at the last event.
 #[derive(PartialEq, Eq)]
-struct Seen {
+struct RingState {
     arrived: u32,
     taken: u32,
     rx_ending: Ending,
@@ -73,10 +73,10 @@ struct Seen {
 pub(super) struct Events {
     /// The events that the backend was asked for.
     #[pin]
-    asked: SpinLockIrq<Asked>,
+    requested: SpinLockIrq<RequestedEvents>,
     /// The state of the ring at the last event. Used by the handler only.
     #[pin]
-    seen: SpinLockIrq<Seen>,
+    seen: SpinLockIrq<RingState>,
     /// Time when data last arrived, if the program wants timestamps and has not received it; else
     /// 0. Set by the handler, and taken by `recv()` under `rx`.
     arrived_at: Atomic<i64>,
@@ -90,8 +90,8 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            asked <- new_spinlock_irq!(Asked::default(), "xensock_asked"),
-            seen <- new_spinlock_irq!(Seen::NOTHING, "xensock_seen"),
+            requested <- new_spinlock_irq!(RequestedEvents::default(), "xensock_asked"),
+            seen <- new_spinlock_irq!(RingState::INITIAL, "xensock_seen"),
             arrived_at: Atomic::new(0),
             is_polled: Atomic::new(false),
             not_sent_lowat: Atomic::new(0),
@@ -102,8 +102,8 @@ impl Events {
 /// Number of attempts to ask for an event while the backend keeps moving its index.
 const MAX_LOOKS: usize = 64;
 
-impl Seen {
-    const NOTHING: Self = Self {
+impl RingState {
+    const INITIAL: Self = Self {
         arrived: 0,
         taken: 0,
         rx_ending: Ending::Open,
@@ -136,7 +136,7 @@ impl Conn {
 
     /// Returns `true` if there is enough room to wake a task. If not, asks for the next event: the
     /// last event may have come early, because more was sent after it was requested. Called under
-    /// `asked`.
+    /// `requested`.
     fn has_room_to_wake(&self) -> bool {
         let has_room = || self.ring.peek_writable() >= self.room_to_wake();
         if has_room() {
@@ -155,16 +155,16 @@ impl Conn {
     /// Has [`Sock::write_space`] called once there is room, and returns the room there is now.
     pub(crate) fn expect_room(&self) -> u32 {
         {
-            let mut asked = self.events.asked.lock();
-            asked.wants_room = true;
-            self.ask_for_room(&asked);
+            let mut requested = self.events.requested.lock();
+            requested.wants_room = true;
+            self.ask_for_room(&requested);
         }
         self.ring.peek_writable()
     }
 
     /// Asks for the earliest of the wanted events. The caller has to look again afterwards.
-    fn ask_for_room(&self, asked: &Asked) {
-        if !asked.wants_taken {
+    fn ask_for_room(&self, requested: &RequestedEvents) {
+        if !requested.wants_taken {
             return self.ring.expect_room(self.room_to_wake());
         }
         // Ask for an event when the next byte is taken, whichever byte that is by now. If the
@@ -185,7 +185,7 @@ impl Conn {
 
     /// Waits killably until the backend has taken the data sent so far, if a request must not
     /// overtake them.
-    pub(crate) fn settle(&self) -> Result {
+    pub(crate) fn wait_until_taken(&self) -> Result {
         if !self.content.minds_requests() {
             return Ok(());
         }
@@ -201,9 +201,9 @@ impl Conn {
         let mut timeout = Timeout::FOREVER;
         sk.wait_killable(&mut timeout, || {
             {
-                let mut asked = self.events.asked.lock();
-                asked.wants_taken = true;
-                self.ask_for_room(&asked);
+                let mut requested = self.events.requested.lock();
+                requested.wants_taken = true;
+                self.ask_for_room(&requested);
             }
             is_taken()
         })?;
@@ -213,31 +213,31 @@ impl Conn {
     /// Returns `true` if tasks that wait for room, or for sent data to be taken, have to look
     /// again.
     pub(super) fn has_taken(&self) -> bool {
-        let mut asked = self.events.asked.lock();
-        let is_taken = core::mem::take(&mut asked.wants_taken);
-        if is_taken && asked.wants_room {
-            self.ask_for_room(&asked);
+        let mut requested = self.events.requested.lock();
+        let is_taken = core::mem::take(&mut requested.wants_taken);
+        if is_taken && requested.wants_room {
+            self.ask_for_room(&requested);
         }
-        let has_room = asked.wants_room && self.has_room_to_wake();
-        asked.wants_room &= !has_room;
+        let has_room = requested.wants_room && self.has_room_to_wake();
+        requested.wants_room &= !has_room;
         has_room || is_taken
     }
 
     /// Asks for an event when the backend has taken everything.
     pub(super) fn expect_drained(&self) {
-        let _asked = self.events.asked.lock();
+        let _asked = self.events.requested.lock();
         self.ring.expect_room(self.ring.tx_size());
     }
 
     /// Has [`Sock::data_ready`] of `sk`, the connection's socket, called for the next byte. Returns
     /// the number of bytes available now.
     pub(crate) fn expect_data(&self, sk: &Sock) -> u32 {
-        let is_news = {
-            let mut asked = self.events.asked.lock();
+        let has_news = {
+            let mut requested = self.events.requested.lock();
             let arrived = self.ring.expect_data();
-            core::mem::replace(&mut asked.told, arrived) != arrived
+            core::mem::replace(&mut requested.notified, arrived) != arrived
         };
-        if is_news {
+        if has_news {
             sk.data_ready();
         }
         self.ring.peek_readable()
@@ -283,38 +283,38 @@ impl Conn {
     }
 
     /// Notifies the socket of the backend's changes to the ring. Any context.
-    pub(crate) fn pass_on(&self) {
+    pub(crate) fn update_socket(&self) {
         let mut state = self.state.lock();
         if state.is_open() {
-            self.tell(&mut state);
+            self.update_socket_locked(&mut state);
         }
     }
 
     /// Notifies the socket of changes to the ring. Called under `state`.
-    pub(super) fn tell(&self, state: &mut ConnState) {
+    pub(super) fn update_socket_locked(&self, state: &mut ConnState) {
         let ConnState { phase, sk } = state;
         let ring = &self.ring;
         // Read the endings before the bytes: all bytes before an ending are seen then.
         let (rx_ending, tx_ending) = (ring.rx_ending(), ring.tx_ending());
 
         let (has_data, has_end, has_finished, has_room) = {
-            let mut asked = self.events.asked.lock();
+            let mut requested = self.events.requested.lock();
             let arrived = if self.events.is_polled.load(Relaxed) {
                 // Each arrival is an edge.
                 ring.expect_data()
             } else {
                 ring.arrived()
             };
-            let has_data = core::mem::replace(&mut asked.told, arrived) != arrived;
-            let has_room = asked.wants_room && self.has_room_to_wake();
-            asked.wants_room &= !has_room;
+            let has_data = core::mem::replace(&mut requested.notified, arrived) != arrived;
+            let has_room = requested.wants_room && self.has_room_to_wake();
+            requested.wants_room &= !has_room;
             let has_end =
-                rx_ending != Ending::Open && !core::mem::replace(&mut asked.told_end, true);
-            let has_finished =
-                tx_ending == Ending::Orderly && !core::mem::replace(&mut asked.told_finished, true);
+                rx_ending != Ending::Open && !core::mem::replace(&mut requested.notified_end, true);
+            let has_finished = tx_ending == Ending::Orderly
+                && !core::mem::replace(&mut requested.notified_finished, true);
             (has_data, has_end, has_finished, has_room)
         };
-        self.hear_urgent(sk);
+        self.check_urgent(sk);
         if has_data {
             self.note_arrival(sk);
             sk.data_ready();
@@ -338,13 +338,13 @@ impl Conn {
             _ => None,
         });
         if let Some(error) = failure {
-            self.tell_failed(phase, sk, error);
+            self.report_failure(phase, sk, error);
         }
     }
 
     /// Returns `true` if the backend has changed anything since the last event.
     fn has_news(&self) -> bool {
-        let now = Seen {
+        let now = RingState {
             arrived: self.ring.arrived(),
             taken: self.ring.taken(),
             rx_ending: self.ring.rx_ending(),
@@ -354,9 +354,9 @@ impl Conn {
             has_waiting: self.ring.has_waiting(),
         };
         let mut seen = self.events.seen.lock();
-        let is_news = *seen != now;
+        let has_news = *seen != now;
         *seen = now;
-        is_news
+        has_news
     }
 }
 
@@ -376,20 +376,20 @@ fn state_after(state: TcpState, has_finished: bool, has_acknowledged: bool) -> T
 }
 
 impl RingUser for Conn {
-    fn has_parted(&self) -> bool {
-        self.state.lock().phase == Phase::Parted
+    fn is_gone(&self) -> bool {
+        self.state.lock().phase == Phase::Gone
     }
 
     fn handle(self: ArcBorrow<'_, Self>) -> Eoi {
         // First: a change that happens meanwhile counts as news for the next event as well.
-        let is_news = self.has_news();
+        let has_news = self.has_news();
         Self::look_for_outcome(self);
-        if is_news {
-            self.tell_expected();
+        if has_news {
+            self.wake_listener();
         }
-        self.content.look(self);
+        self.content.handle_changes(self);
         Self::release_if_drained(self);
-        if is_news {
+        if has_news {
             Eoi::Done
         } else {
             Eoi::Spurious

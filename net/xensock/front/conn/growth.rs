@@ -8,7 +8,7 @@
 //!
 //! One work item does all steps. It never waits: it continues when a response has arrived. A step
 //! that is not possible now is tried again when the link checks the connection, see
-//! [`Link::look_after`](crate::link::Link::look_after).
+//! [`Link::start_expiry`](crate::link::Link::start_expiry).
 
 mod steps;
 
@@ -63,11 +63,11 @@ const QUIET: u32 = 64 << 10;
 const QUIET_TIMES: u32 = 3;
 
 /// Time without further attempts to grow after a failed one, in milliseconds.
-const REST: i64 = 10_000;
+const PAUSE: i64 = 10_000;
 
 /// Longest wait of a nonblocking call for a direction to grow, in milliseconds. A working backend
 /// answers much sooner.
-const MOMENT: Msecs = 100;
+const MAX_GROW_WAIT: Msecs = 100;
 
 /// The stage of a direction's growth.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ enum GrowthStage {
 
 /// A change of size that a direction waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wish {
+enum WantedSize {
     Large,
     Small,
 }
@@ -99,15 +99,15 @@ struct DirectionGrowth {
     /// Changed by the work item only.
     stage: GrowthStage,
     /// The response to GROW or SHRINK.
-    answer: Option<Result>,
-    wish: Option<Wish>,
+    response: Option<Result>,
+    wanted: Option<WantedSize>,
     /// Number of times the direction was found full since `full_since`, and the index the last
     /// time.
     full: u32,
     full_since: Option<Instant<Monotonic>>,
     full_at: u32,
     /// Time when an attempt to grow failed, or memory was short.
-    rests_since: Option<Instant<Monotonic>>,
+    paused_since: Option<Instant<Monotonic>>,
     /// Largest order to try: the backend has refused larger ones.
     limit: Order,
     /// Index at the last check.
@@ -119,12 +119,12 @@ struct DirectionGrowth {
 impl DirectionGrowth {
     const NEW: Self = Self {
         stage: GrowthStage::Small,
-        answer: None,
-        wish: None,
+        response: None,
+        wanted: None,
         full: 0,
         full_since: None,
         full_at: 0,
-        rests_since: None,
+        paused_since: None,
         limit: Order::MAX,
         index: 0,
         quiet: 0,
@@ -150,17 +150,20 @@ impl DirectionGrowth {
         self.full >= FULL_TIMES && self.want_more()
     }
 
-    /// Requests growth, unless the direction grows already or rests. Returns `true` if it has to
-    /// grow.
+    /// Requests growth, unless the direction grows already or is paused. Returns `true` if it has
+    /// to grow.
     fn want_more(&mut self) -> bool {
-        if self.stage != GrowthStage::Small || self.wish.is_some() {
+        if self.stage != GrowthStage::Small || self.wanted.is_some() {
             return false;
         }
-        if self.rests_since.is_some_and(|since| !is_past(since, REST)) {
+        if self
+            .paused_since
+            .is_some_and(|since| !is_past(since, PAUSE))
+        {
             return false;
         }
         self.full_since = None;
-        self.wish = Some(Wish::Large);
+        self.wanted = Some(WantedSize::Large);
         true
     }
 
@@ -168,15 +171,15 @@ impl DirectionGrowth {
     fn is_growing(&self) -> bool {
         match self.stage {
             GrowthStage::Growing(_) => true,
-            GrowthStage::Small | GrowthStage::Leaving => self.wish == Some(Wish::Large),
+            GrowthStage::Small | GrowthStage::Leaving => self.wanted == Some(WantedSize::Large),
             GrowthStage::Large | GrowthStage::Returning | GrowthStage::Shrinking => false,
         }
     }
 
-    fn rest(&mut self) {
-        self.rests_since = Some(Instant::now());
+    fn pause(&mut self) {
+        self.paused_since = Some(Instant::now());
         self.limit = Order::MAX;
-        self.wish = None;
+        self.wanted = None;
     }
 }
 
@@ -291,8 +294,8 @@ impl Conn {
         if !is_growing() {
             return Ok(false);
         }
-        let mut moment = Timeout::from_jiffies(msecs_to_jiffies(MOMENT));
-        match sk.wait_killable(&mut moment, || this.death().is_some() || !is_growing()) {
+        let mut timeout = Timeout::from_jiffies(msecs_to_jiffies(MAX_GROW_WAIT));
+        match sk.wait_killable(&mut timeout, || this.death().is_some() || !is_growing()) {
             Err(WaitError::TimedOut) => Ok(false),
             waited => Ok(waited.map(|()| true)?),
         }
@@ -312,8 +315,8 @@ impl Conn {
     }
 
     /// Handles the response to GROW or SHRINK. Hard IRQ.
-    pub(crate) fn resized(this: &Arc<Self>, way: Way, answer: Result) {
-        this.growth.sides.lock().side(way).answer = Some(answer);
+    pub(crate) fn resized(this: &Arc<Self>, way: Way, response: Result) {
+        this.growth.sides.lock().side(way).response = Some(response);
         Self::grow_later(this);
     }
 
@@ -355,10 +358,10 @@ impl Conn {
                     GrowthStage::Large => {
                         side.quiet = if moved < QUIET { side.quiet + 1 } else { 0 };
                         if is_short {
-                            side.rest();
+                            side.pause();
                         }
                         if is_short || side.quiet >= QUIET_TIMES {
-                            side.wish = Some(Wish::Small);
+                            side.wanted = Some(WantedSize::Small);
                             has_work = true;
                         }
                     }

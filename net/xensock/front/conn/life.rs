@@ -14,7 +14,7 @@ use crate::{
     commands::{
         wire_error,
         Exchange,
-        Haste, //
+        Priority, //
     },
     proto::{
         call::{
@@ -65,8 +65,8 @@ const MAX_PATIENCE: Msecs = 100_000;
 /// The beginning.
 impl Conn {
     /// Handles the response to the POLL that precedes ACCEPT. Hard IRQ.
-    pub(crate) fn announced(this: ArcBorrow<'_, Self>, answer: Result) {
-        if let Err(error) = answer {
+    pub(crate) fn handle_poll_response(this: ArcBorrow<'_, Self>, response: Result) {
+        if let Err(error) = response {
             return Self::failed(this, error);
         }
         let state = this.state.lock();
@@ -80,8 +80,11 @@ impl Conn {
     }
 
     /// Handles the response to CONNECT or ACCEPT. Hard IRQ.
-    pub(crate) fn answered(this: ArcBorrow<'_, Self>, answer: Result<Option<SocketAddr>>) {
-        match answer {
+    pub(crate) fn handle_connect_response(
+        this: ArcBorrow<'_, Self>,
+        response: Result<Option<SocketAddr>>,
+    ) {
+        match response {
             // The backend has begun: the outcome comes through the ring, and may be there already.
             Ok(_) if this.remote.link.has(Feature::Status) => Self::look_for_outcome(this),
             Ok(name) => Self::established(this, name),
@@ -128,7 +131,7 @@ impl Conn {
                 state.sk.state_changed();
                 state.sk.write_space();
                 // The backend may have changed the ring before this response.
-                this.tell(&mut state);
+                this.update_socket_locked(&mut state);
             }
             _ => (),
         }
@@ -172,7 +175,7 @@ impl Conn {
     }
 
     /// Wakes the listening socket, unless this connection is established or has failed.
-    pub(super) fn tell_expected(&self) {
+    pub(super) fn wake_listener(&self) {
         let state = self.state.lock();
         if state.phase == Phase::Posted {
             state.sk.data_ready();
@@ -201,7 +204,7 @@ impl Conn {
         self.set_names(sk);
         sk.set_state(TcpState::Established);
         // An earlier reset is reported to the socket that accepts the connection.
-        self.tell(&mut state);
+        self.update_socket_locked(&mut state);
         drop(state);
         drop(listener);
         true
@@ -223,7 +226,7 @@ impl Conn {
             // A waiting `accept()` looks at the next connection.
             Phase::Posted | Phase::Ready => state.sk.data_ready(),
             Phase::Connecting | Phase::Open { .. } => {
-                self.tell_failed(&mut state.phase, &state.sk, error);
+                self.report_failure(&mut state.phase, &state.sk, error);
                 // A task that knows of an earlier failure may wait for the bytes before it.
                 state.sk.state_changed();
             }
@@ -233,7 +236,7 @@ impl Conn {
     }
 
     /// Reports a failure to the socket, once.
-    pub(super) fn tell_failed(&self, phase: &mut Phase, sk: &Sock, error: Error) {
+    pub(super) fn report_failure(&self, phase: &mut Phase, sk: &Sock, error: Error) {
         if let Phase::Open { has_failed } = phase {
             if core::mem::replace(has_failed, true) {
                 return;
@@ -249,13 +252,13 @@ impl Conn {
         let conn = Arc::<Self>::from(this);
         // `close()` waits for the end of a reset, or for an address to become free.
         let is_waited_for = abort || this.is_datagram() || this.remote.local.is_some();
-        let haste = if is_waited_for {
-            Haste::Awaited
+        let priority = if is_waited_for {
+            Priority::Awaited
         } else {
-            Haste::Unheard
+            Priority::Unawaited
         };
         this.remote
-            .release(abort, haste, || this.leave_ring(), Some(conn));
+            .release(abort, priority, || this.leave_ring(), Some(conn));
     }
 
     /// Handles the response to RELEASE. Hard IRQ.
@@ -309,7 +312,9 @@ impl Conn {
     pub(crate) fn end_sending(&self) -> Result {
         let shutdown = self.shutdown()?;
         if self.finish() {
-            self.remote.link.tell(&shutdown, None, Haste::Unheard);
+            self.remote
+                .link
+                .send_with_priority(&shutdown, None, Priority::Unawaited);
         }
         Ok(())
     }
@@ -319,7 +324,7 @@ impl Conn {
     pub(crate) fn refuse_more(&self) -> Result {
         self.remote
             .link
-            .tell(&self.shutdown()?, None, Haste::Unheard);
+            .send_with_priority(&self.shutdown()?, None, Priority::Unawaited);
         Ok(())
     }
 
@@ -340,10 +345,10 @@ impl Conn {
     pub(crate) fn close(this: &Arc<Self>, abort: bool) {
         {
             let mut state = this.state.lock();
-            let has_stood = match state.phase {
+            let was_established = match state.phase {
                 Phase::Connecting | Phase::Posted => false,
                 Phase::Ready | Phase::Open { .. } => true,
-                Phase::Draining { .. } | Phase::Released(_) | Phase::Parted => return,
+                Phase::Draining { .. } | Phase::Released(_) | Phase::Gone => return,
             };
             if abort {
                 // The caller wakes tasks that are still in a call on the socket; they find this
@@ -351,7 +356,7 @@ impl Conn {
                 this.set_death(ECONNRESET);
                 state.end(true);
             } else {
-                state.phase = Phase::Draining { has_stood };
+                state.phase = Phase::Draining { was_established };
             }
         }
         if abort {

@@ -54,7 +54,7 @@ impl Conn {
     /// may have to unmap the ring.
     pub(crate) fn discard(this: Arc<Self>) {
         this.state.lock().end(false);
-        Self::part(this);
+        Self::leave_link(this);
     }
 
     /// Returns the socket of the connection, unless the connection still waits for `accept()`.
@@ -62,7 +62,7 @@ impl Conn {
         let state = self.state.lock();
         let is_its_own = match state.phase {
             Phase::Connecting | Phase::Open { .. } | Phase::Draining { .. } => true,
-            Phase::Posted | Phase::Ready | Phase::Released(_) | Phase::Parted => false,
+            Phase::Posted | Phase::Ready | Phase::Released(_) | Phase::Gone => false,
         };
         is_its_own.then(|| state.sk.clone())
     }
@@ -93,10 +93,10 @@ impl Conn {
     ///
     /// At any time the ring is in the members of the link or in its pool, so it is not shared any
     /// more once the link is down.
-    fn part(this: Arc<Self>) {
+    fn leave_link(this: Arc<Self>) {
         let (link, ring, id) = (this.remote.link.clone(), this.ring.clone(), this.remote.id);
         // For the order of these steps, see `ConnRing::connect`.
-        let ended = core::mem::replace(&mut this.state.lock().phase, Phase::Parted);
+        let ended = core::mem::replace(&mut this.state.lock().phase, Phase::Gone);
         this.end_growth();
         ring.disconnect();
         let is_left = ended == Phase::Released(EndedRing::Left);
@@ -171,6 +171,6 @@ impl WorkItem for Conn {
 
     fn run(this: Arc<Conn>) {
         let _ = cancel_delayed_sync::<_, PATIENCE>(&this);
-        Self::part(this);
+        Self::leave_link(this);
     }
 }

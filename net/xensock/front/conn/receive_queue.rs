@@ -97,7 +97,11 @@ impl QueuedDatagram {
 impl ReceiveQueue {
     /// Checks the frames that have arrived, up to a report, and asks for an event with the next
     /// frame. Frames may have an [`Info`] block only if `may_have_info`.
-    fn look(&mut self, ring: &DataRing<Granted>, may_have_info: bool) -> Result<Arrival, Broken> {
+    fn check_frames(
+        &mut self,
+        ring: &DataRing<Granted>,
+        may_have_info: bool,
+    ) -> Result<Arrival, Broken> {
         let mut news = Arrival::default();
 
         ring.expect_data();
@@ -191,8 +195,8 @@ fn payload_of(ring: &DataRing<Granted>, skip: u32, len: u32) -> KVec<u8> {
 
 impl Conn {
     /// Looks at the backend's changes to the ring, and notifies the socket. Any context.
-    pub(crate) fn take_in(this: ArcBorrow<'_, Self>) {
-        let (ending, looked) = {
+    pub(crate) fn queue_frames(this: ArcBorrow<'_, Self>) {
+        let (ending, checked) = {
             let state = this.state.lock();
             if !state.is_open() {
                 return;
@@ -200,9 +204,9 @@ impl Conn {
             // Read the endings first: all frames before an ending are seen then.
             let endings = [this.ring.tx_ending(), this.ring.rx_ending()];
             let ending = endings.into_iter().find(|e| *e != Ending::Open);
-            (ending, this.tell_queued(&state.sk))
+            (ending, this.notify_queued(&state.sk))
         };
-        match (looked, ending) {
+        match (checked, ending) {
             (Err(Broken), _) => Self::broken(this),
             (Ok(()), None) => (),
             (Ok(()), Some(ending)) => {
@@ -216,13 +220,16 @@ impl Conn {
         }
     }
 
-    fn tell_queued(&self, sk: &Sock) -> Result<(), Broken> {
+    fn notify_queued(&self, sk: &Sock) -> Result<(), Broken> {
         if self.has_taken() {
             sk.write_space();
         }
         let may_have_info = self.remote.link.has(Feature::Info);
         loop {
-            let news = self.receive_queue.lock().look(&self.ring, may_have_info)?;
+            let news = self
+                .receive_queue
+                .lock()
+                .check_frames(&self.ring, may_have_info)?;
             if let Some(error) = news.error {
                 sk.set_error(error);
                 sk.error_report();
@@ -232,7 +239,7 @@ impl Conn {
                 sk.data_ready();
             }
             match news.report {
-                Some(reported) => self.tell_reported(sk, &reported),
+                Some(reported) => self.queue_report(sk, &reported),
                 None => return Ok(()),
             }
         }
@@ -240,7 +247,7 @@ impl Conn {
 
     /// Reports an error to the socket as UDP does. The error queue may have no room for the
     /// details.
-    fn tell_reported(&self, sk: &Sock, reported: &Reported) {
+    fn queue_report(&self, sk: &Sock, reported: &Reported) {
         let (report, unknown) = (&reported.report, any(self.remote.domain));
         let error = wire_error(report.errno);
         let _ = sk.queue_error(&NetworkError {

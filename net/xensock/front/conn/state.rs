@@ -54,9 +54,9 @@ pub(super) enum Phase {
     ///
     /// # Invariants
     ///
-    /// RELEASE was not sent, and `patience` is queued or about to be. `has_stood` is set unless the
-    /// socket was closed before the outcome of CONNECT was known.
-    Draining { has_stood: bool },
+    /// RELEASE was not sent, and `patience` is queued or about to be. `was_established` is set
+    /// unless the socket was closed before the outcome of CONNECT was known.
+    Draining { was_established: bool },
     /// The connection has ended.
     ///
     /// # Invariants
@@ -65,7 +65,7 @@ pub(super) enum Phase {
     /// `Draining`, and was requested from the backend, it has a [`death`](super::Conn::death).
     Released(EndedRing),
     /// The connection has left its link, or is about to: no events concern it.
-    Parted,
+    Gone,
 }
 
 /// The phase of a connection and its socket.
@@ -84,7 +84,7 @@ impl ConnState {
 
     /// Returns `true` once the connection has ended.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Released(_) | Phase::Parted)
+        matches!(self.phase, Phase::Released(_) | Phase::Gone)
     }
 
     /// Returns `true` if the connection has a socket that is notified.
@@ -92,14 +92,14 @@ impl ConnState {
         matches!(self.phase, Phase::Open { .. })
     }
 
-    /// Ends the connection, unless it has ended. `is_let_go` is set if no socket has it or will
+    /// Ends the connection, unless it has ended. `has_no_socket` is set if no socket has it or will
     /// have it.
-    pub(super) fn end(&mut self, is_let_go: bool) {
+    pub(super) fn end(&mut self, has_no_socket: bool) {
         let end = match self.phase {
-            Phase::Connecting | Phase::Posted => (false, is_let_go),
-            Phase::Ready | Phase::Open { .. } => (true, is_let_go),
-            Phase::Draining { has_stood } => (has_stood, true),
-            Phase::Released(_) | Phase::Parted => return,
+            Phase::Connecting | Phase::Posted => (false, has_no_socket),
+            Phase::Ready | Phase::Open { .. } => (true, has_no_socket),
+            Phase::Draining { was_established } => (was_established, true),
+            Phase::Released(_) | Phase::Gone => return,
         };
         self.phase = Phase::Released(match end {
             (false, _) => EndedRing::Unused,

@@ -20,7 +20,7 @@ use kernel::net::sock::{
 impl Conn {
     /// Looks for an urgent byte from the peer, and notifies `sk`, the connection's socket. Any
     /// context.
-    pub(crate) fn hear_urgent(&self, sk: &Sock) {
+    pub(crate) fn check_urgent(&self, sk: &Sock) {
         if !self.has_urgent() {
             return;
         }

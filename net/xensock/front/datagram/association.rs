@@ -53,14 +53,14 @@ impl Datagram {
             }
             Some(conn) => {
                 let id = conn.remote.id;
-                let response = conn.remote.ask(Call::Bind { id, addr })?;
+                let response = conn.remote.send_and_wait(Call::Bind { id, addr })?;
                 let bound = address(&response).ok_or(EPROTO)?;
                 if let Err(error) = may_keep(&bound) {
                     // The next call creates another ring, for a socket without the address.
                     let lost = self.endpoint.inner.lock().take_state();
                     drop(lost);
                     Conn::close(&conn, true);
-                    let _ = conn.remote.ending().wait();
+                    let _ = conn.remote.release_exchange().wait();
                     return Err(error);
                 }
                 (Some(bound), conn.remote.link.name)
@@ -123,7 +123,7 @@ impl Datagram {
     fn associate(&self, conn: &Conn, former: Option<&Arc<Conn>>, peer: SocketAddr) -> Result {
         let peer = in_domain(Some(conn.remote.domain), peer)?;
         // Datagrams sent before go to the previous peer.
-        former.map_or(conn, |former| former).settle()?;
+        former.map_or(conn, |former| former).wait_until_taken()?;
         self.names.lock().is_automatic = true;
         set_peer(conn, peer)?;
         self.names.lock().peer = Some(peer);
@@ -151,9 +151,9 @@ impl Datagram {
             return Err(EAGAIN);
         }
         if let Some(conn) = self.endpoint.conn() {
-            conn.settle()?;
+            conn.wait_until_taken()?;
             let id = conn.remote.id;
-            match conn.remote.ask(Call::Disconnect { id }) {
+            match conn.remote.send_and_wait(Call::Disconnect { id }) {
                 // The peer is lost with the link: the next socket will have none.
                 Ok(_) | Err(ENETDOWN) => (),
                 Err(error) => return Err(error),
@@ -188,9 +188,9 @@ impl Datagram {
     fn local_name(&self) -> Result<SocketAddr> {
         if let Some(conn) = self.endpoint.conn() {
             // The socket gets a port with the first datagram that the backend sends.
-            conn.settle()?;
+            conn.wait_until_taken()?;
             let id = conn.remote.id;
-            match conn.remote.ask(Call::GetName { id, peer: false }) {
+            match conn.remote.send_and_wait(Call::GetName { id, peer: false }) {
                 Ok(response) => return address(&response).ok_or(EPROTO),
                 // A killed program does not need the address.
                 Err(ERESTARTSYS) => return Err(ERESTARTSYS),

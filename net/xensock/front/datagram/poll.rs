@@ -40,7 +40,7 @@ impl Datagram {
             _ if self.has_lost() => (true, true),
             None => (false, true),
             Some(conn) => {
-                Conn::take_in(conn.as_arc_borrow());
+                Conn::queue_frames(conn.as_arc_borrow());
                 sk.want_space();
                 (conn.has_datagram(), conn.poll_writable())
             }
@@ -62,7 +62,7 @@ impl Datagram {
         let Some(conn) = self.endpoint.conn() else {
             return 0;
         };
-        Conn::take_in(conn.as_arc_borrow());
+        Conn::queue_frames(conn.as_arc_borrow());
         let _rx = conn.rx.lock();
         Conn::first_datagram(conn.as_arc_borrow()).map_or(0, |arrived| arrived.len)
     }

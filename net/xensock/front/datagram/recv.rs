@@ -43,7 +43,7 @@ impl Datagram {
             let mut seen = 0;
             if let Some(conn) = &conn {
                 if !conn.has_frame() || looks_further {
-                    Conn::take_in(conn.as_arc_borrow());
+                    Conn::queue_frames(conn.as_arc_borrow());
                 }
                 if looks_further {
                     seen = conn.known();

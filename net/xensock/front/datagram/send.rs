@@ -100,8 +100,8 @@ impl Datagram {
         if msg.wants_control() {
             sk.check_controls(msg)?;
             let messages = msg.controls().flatten().map(|c| (c.level, c.kind, c.data));
-            let asked = control::info_from_program(messages, &target.addr).map_err(wire_error)?;
-            info = Some(asked).filter(|asked| *asked != Info::default());
+            let sent = control::info_from_program(messages, &target.addr).map_err(wire_error)?;
+            info = Some(sent).filter(|sent| *sent != Info::default());
         }
         Ok(Corked::new(target, info))
     }

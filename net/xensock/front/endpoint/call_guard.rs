@@ -155,7 +155,7 @@ impl Endpoint {
     /// Puts the backend's socket back after an error. Drops it if it is of no use: it was never
     /// created, its attempt is spent, its link is down, or the response was not seen.
     pub(crate) fn keep_after(&self, call: &CallGuard<'_>, remote: RemoteSocket, error: Error) {
-        if !matches!(error, ERESTARTSYS | ENETDOWN) && remote.is_of_use() {
+        if !matches!(error, ERESTARTSYS | ENETDOWN) && remote.is_usable() {
             self.keep(call, remote);
         }
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     commands::{
         wire_error,
-        Haste, //
+        Priority, //
     },
     conn::{
         push,
@@ -69,7 +69,7 @@ const SO_TIMESTAMPING_OLD: u32 = 37;
 const SO_TIMESTAMPING_NEW: u32 = 65;
 
 /// Largest number of options of a connection in flight without a waiting task.
-const MAX_UNHEARD: u32 = 4;
+const MAX_UNAWAITED: u32 = 4;
 
 impl Endpoint {
     /// `setsockopt()`.
@@ -138,7 +138,7 @@ impl Endpoint {
         if value.to_int() == Some(0) {
             // Drop the reports that have arrived until now.
             if let Some(conn) = self.conn() {
-                Conn::take_in(conn.as_arc_borrow());
+                Conn::queue_frames(conn.as_arc_borrow());
             }
             sk.purge_network_errors();
         }
@@ -170,7 +170,7 @@ impl Endpoint {
         }
         if !option::of_socket(name).is_some_and(|option| self.concerns_backend(option)) {
             socket.set_option(name as i32, given)?;
-            self.tell_buffer(sk, name);
+            self.send_buffer_size(sk, name);
             return Ok(());
         }
         // The program may change its buffer meanwhile: this copy counts for both ends.
@@ -192,7 +192,7 @@ impl Endpoint {
                 // PV Calls has no such option. Programs can do without it, but not without a port
                 // that they share.
                 Err(ENOPROTOOPT) if name != SO_REUSEPORT || is_off => {
-                    self.set_beside(option, &value);
+                    self.set_local_option(option, &value);
                 }
                 Err(error) => return Err(error),
             },
@@ -214,7 +214,7 @@ impl Endpoint {
         let _call = self.lock_call()?;
         let old = self.inner.lock().settings.clone();
         let settings = SavedOptions::with(old.as_deref(), option, value)?;
-        self.set_beside(option, &value);
+        self.set_local_option(option, &value);
         let old = self.inner.lock().settings.replace(settings);
         drop(old);
         Ok(())
@@ -222,7 +222,7 @@ impl Endpoint {
 
     /// Sends the backend the size of a stream's buffer, if this option sets it. A backend without
     /// this option is left as it is.
-    fn tell_buffer(&self, sk: &Sock, name: u32) {
+    fn send_buffer_size(&self, sk: &Sock, name: u32) {
         const SO_SNDBUF: u32 = 7;
         const SO_RCVBUF: u32 = 8;
         const SO_SNDBUFFORCE: u32 = 32;
@@ -246,12 +246,12 @@ impl Endpoint {
         let old = self.inner.lock().settings.clone();
         let settings = SavedOptions::with(old.as_deref(), option, value)?;
 
-        if self.may_wait(option) {
+        if self.can_defer(option) {
             let old = self.inner.lock().settings.replace(settings);
             drop(old);
             return Ok(());
         }
-        let may_go_unheard = self.may_go_unheard(option);
+        let can_skip_wait = self.can_skip_wait(option);
         let result = self.with_remote(&call, sk, option, |remote| {
             let call = Call::SetSockOpt {
                 id: remote.id,
@@ -259,10 +259,10 @@ impl Endpoint {
                 name: option.name,
                 value,
             };
-            if may_go_unheard {
-                return self.tell(remote, option, call);
+            if can_skip_wait {
+                return self.set_unawaited(remote, option, call);
             }
-            remote.ask(call).map(|_| ())
+            remote.send_and_wait(call).map(|_| ())
         });
         match result {
             // After a failed `connect()` the backend has no socket. The next socket gets the
@@ -272,7 +272,7 @@ impl Endpoint {
             Err(ENETDOWN) if self.is_lost() => (),
             Err(error) => return Err(error),
         }
-        self.set_beside(option, &value);
+        self.set_local_option(option, &value);
         let old = {
             let mut inner = self.inner.lock();
             inner.has_late_settings |= matches!(inner.state, EndpointState::Listening(_));
@@ -301,7 +301,7 @@ impl Endpoint {
     }
 
     /// Sets an option on the socket that listens in the guest itself, if there is one.
-    fn set_beside(&self, option: &SockOpt, value: &Value) {
+    fn set_local_option(&self, option: &SockOpt, value: &Value) {
         let listener = self.listener();
         if let Some(local) = listener.as_ref().and_then(|l| l.local.as_ref()) {
             local.set_option(option, value);
@@ -310,7 +310,7 @@ impl Endpoint {
 
     /// Returns `true` if an option need not be sent before the backend has a socket: no backend
     /// refuses it if its value is in range.
-    fn may_wait(&self, option: &SockOpt) -> bool {
+    fn can_defer(&self, option: &SockOpt) -> bool {
         let is_unused =
             matches!(self.inner.lock().state, EndpointState::Idle(None)) && !option.is_group();
         let is_certain = !matches!(option.kind, Kind::Name | Kind::AnyInt);
@@ -321,7 +321,7 @@ impl Endpoint {
 
     /// Returns `true` if no task has to wait for the response to an option of a connection: the
     /// option is not refused, and does not affect bytes sent meanwhile.
-    fn may_go_unheard(&self, option: &SockOpt) -> bool {
+    fn can_skip_wait(&self, option: &SockOpt) -> bool {
         let has_options = |conn: &Arc<Conn>| conn.remote.link.quirks().has_options();
         option.is_order_independent() && self.conn().as_ref().is_some_and(has_options)
     }
@@ -331,28 +331,28 @@ impl Endpoint {
     ///
     /// An option for sending does not affect the first bytes, so its request may be published
     /// later, with other requests.
-    fn tell(&self, remote: &RemoteSocket, option: &SockOpt, call: Call) -> Result {
+    fn set_unawaited(&self, remote: &RemoteSocket, option: &SockOpt, call: Call) -> Result {
         let conn = self.conn();
         let conn = conn.filter(|conn| option.is_for_sending() && !conn.has_sent());
-        let haste = match conn {
-            Some(_) => Haste::Deferred,
-            None => Haste::Unheard,
+        let priority = match conn {
+            Some(_) => Priority::Deferred,
+            None => Priority::Unawaited,
         };
-        let exchange = remote.tell(call, haste)?;
+        let exchange = remote.send_with_priority(call, priority)?;
         if let Some(conn) = conn {
             conn.set_deferred();
         }
         let count = {
             let mut inner = self.inner.lock();
-            let count = match &inner.unheard {
+            let count = match &inner.unawaited {
                 Some((last, count)) if !last.is_over() => count.wrapping_add(1),
                 _ => 0,
             };
-            inner.unheard = Some((exchange.clone(), count % MAX_UNHEARD));
+            inner.unawaited = Some((exchange.clone(), count % MAX_UNAWAITED));
             count
         };
-        if count == MAX_UNHEARD {
-            remote.link.hurry();
+        if count == MAX_UNAWAITED {
+            remote.link.flush();
             let _ = exchange.wait();
         }
         Ok(())
@@ -367,7 +367,7 @@ impl Endpoint {
         ask: impl FnOnce(&RemoteSocket) -> Result<T>,
     ) -> Result<T> {
         let result = if let Some(conn) = self.conn() {
-            conn.settle()?;
+            conn.wait_until_taken()?;
             ask(&conn.remote)
         } else if let Some(listener) = self.listener() {
             ask(&listener.remote)

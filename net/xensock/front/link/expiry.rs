@@ -31,7 +31,7 @@ const PERIOD: Msecs = 1000;
 
 impl Link {
     /// Starts the periodic check of connections that have grown. May sleep.
-    pub(crate) fn look_after(self: &Arc<Self>) {
+    pub(crate) fn start_expiry(self: &Arc<Self>) {
         self.if_open(|| {
             // One queued item looks after all members.
             let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(PERIOD));
@@ -61,16 +61,16 @@ impl WorkItem<EXPIRY> for Link {
         let mut members = KVec::new();
         this.for_each(|member| {
             is_any |= member.clone().age(is_short);
-            if member.needs_care(is_short) {
+            if member.needs_maintenance(is_short) {
                 // Without memory for the list, the member is left for the next check.
                 is_any |= members.push(member.clone(), GFP_NOWAIT).is_err();
             }
         });
         for member in &members {
-            is_any |= member.care(is_short);
+            is_any |= member.maintain(is_short);
         }
         if is_any {
-            this.look_after();
+            this.start_expiry();
         }
     }
 }

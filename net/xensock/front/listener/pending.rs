@@ -66,7 +66,7 @@ impl Listener {
 
     /// Waits killably until it is certain that the backend has no connection. Returns `false` if
     /// there may be one now.
-    pub(crate) fn settle(&self) -> Result<bool> {
+    pub(crate) fn confirm_none_pending(&self) -> Result<bool> {
         match self.pending() {
             Pending::Nothing => return Ok(true),
             Pending::Decided => (),

@@ -42,7 +42,8 @@ pub(super) struct PostedConns {
 
 impl PostedConns {
     /// Returns `true` if another connection has to be set up, and counts it. At least one
-    /// connection is kept posted, see [`Listener::settle`](super::Listener::settle), even if other
+    /// connection is kept posted, see
+    /// [`Listener::confirm_none_pending`](super::Listener::confirm_none_pending), even if other
     /// tasks are already setting up as many as are wanted.
     pub(super) fn begin(&mut self) -> bool {
         let has_room = self.conns.len() + self.coming < MAX_AHEAD;
@@ -70,7 +71,7 @@ impl PostedConns {
     }
 
     /// Returns `true` if some connections are withdrawn or have failed, or none are posted.
-    pub(super) fn needs_care(&self) -> bool {
+    pub(super) fn needs_maintenance(&self) -> bool {
         let has_none = self.coming == 0 && self.conns.is_empty();
         let has_failed = self.conns.iter().any(|conn| conn.death().is_some());
         self.phase == ListenPhase::Open && (has_none || has_failed || !self.given_back.is_empty())

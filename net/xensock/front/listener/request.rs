@@ -24,7 +24,7 @@ impl Listener {
         let link = &self.remote.link;
         let (id, id_new) = (self.remote.id, link.new_id());
         let remote =
-            RemoteSocket::announced(link.clone(), id_new, self.remote.domain, self.remote.owner)?;
+            RemoteSocket::for_accept(link.clone(), id_new, self.remote.domain, self.remote.owner)?;
         let fresh = Conn::posted(remote, &self.sk, self.order)?;
         let accept = link.exchange(Call::Accept {
             id,

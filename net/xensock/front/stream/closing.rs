@@ -32,7 +32,7 @@ impl Closing {
         match state {
             EndpointState::Idle(None) | EndpointState::Native => (),
             EndpointState::Idle(Some(remote)) => {
-                closing.socket = remote.local.map(|_| remote.ending());
+                closing.socket = remote.local.map(|_| remote.release_exchange());
                 drop(remote);
             }
             EndpointState::Connection(conn) => {
@@ -44,11 +44,11 @@ impl Closing {
                     .remote
                     .local
                     .filter(|_| abort && conn.remote.is_released())
-                    .map(|_| conn.remote.ending());
+                    .map(|_| conn.remote.release_exchange());
             }
             EndpointState::Listening(listener) => {
                 closing.conns = listener.close();
-                closing.socket = Some(listener.remote.ending());
+                closing.socket = Some(listener.remote.release_exchange());
             }
         }
         closing
@@ -64,12 +64,12 @@ impl Closing {
             return;
         }
         // Whatever the response is, the socket has ended.
-        if let Some(ending) = self.socket {
-            let _ = ending.wait();
+        if let Some(release) = self.socket {
+            let _ = release.wait();
         }
         // Connections that ended with the link have no RELEASE.
         for conn in self.conns.iter().filter(|c| c.remote.is_released()) {
-            let _ = conn.remote.ending().wait();
+            let _ = conn.remote.release_exchange().wait();
         }
     }
 }

@@ -54,7 +54,7 @@ fn connected_name(conn: &Conn) -> Result<Option<SocketAddr>> {
         return Ok(Some(name));
     }
     let id = conn.remote.id;
-    match conn.remote.ask(Call::GetName { id, peer: false }) {
+    match conn.remote.send_and_wait(Call::GetName { id, peer: false }) {
         Ok(response) => {
             let name = address(&response).filter(|name| name.port() != 0);
             if let Some(name) = name {

@@ -198,7 +198,7 @@ impl Stream {
                 continue;
             }
             listener.post()?;
-            if timeout.is_zero() && !listener.settle()? {
+            if timeout.is_zero() && !listener.confirm_none_pending()? {
                 continue;
             }
             sk.wait_exclusive(&mut timeout, || listener.is_ready())?;
@@ -319,6 +319,6 @@ fn listen_with(
     let id = remote.id;
     // Before any peer can connect.
     remote.link.may_listen()?;
-    remote.ask(Call::Listen { id, backlog })?;
+    remote.send_and_wait(Call::Listen { id, backlog })?;
     Ok(local)
 }

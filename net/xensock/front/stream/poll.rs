@@ -78,7 +78,7 @@ fn poll_ring(sk: &Sock, conn: &Arc<Conn>, shutdown: ShutdownMask) -> u32 {
     let mut mask = 0;
 
     conn.set_polled();
-    conn.hear_urgent(sk);
+    conn.check_urgent(sk);
     if conn.is_at_mark(0) && !sk.is_flag(SockFlag::UrgInline) {
         // That byte will be left out.
         target += 1;

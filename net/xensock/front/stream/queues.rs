@@ -23,7 +23,7 @@ impl Stream {
         let Some(conn) = self.conn() else {
             return Ok(0);
         };
-        conn.hear_urgent(sk);
+        conn.check_urgent(sk);
         let readable = conn.ring.peek_readable();
         if readable > conn.ring.rx_size() / 2 {
             // The program may wait for more bytes than the ring has room for.

@@ -161,7 +161,7 @@ impl Stream {
                         break Ok(());
                     }
                 }
-                Ok(Received::UrgentAt) => {
+                Ok(Received::Urgent) => {
                     peeked += left(1, flags);
                     continue;
                 }
@@ -277,7 +277,7 @@ fn send_some(sk: &Sock, conn: &Arc<Conn>, msg: &mut MsgHdr, mark: UrgentAt) -> R
     if len == 0 {
         return Ok(0);
     }
-    conn.show_deferred(len);
+    conn.publish_deferred(len);
     let n = conn.ring.copy_in(0, len, msg.source());
     if n == 0 {
         return Err(EFAULT);
@@ -305,7 +305,7 @@ fn left(n: u32, flags: u32) -> u32 {
 enum Received {
     Bytes(u32),
     /// The urgent byte, which is left out.
-    UrgentAt,
+    Urgent,
     /// The ring has an invalid index: no more bytes will come.
     Nothing,
     /// The ring has an invalid index, for ever.
@@ -335,12 +335,12 @@ fn recv_some(
     let mut len = readable.min(u32::try_from(len).unwrap_or(u32::MAX));
     if len > 0 {
         // The event for an urgent byte among these may still be on its way.
-        conn.hear_urgent(sk);
+        conn.check_urgent(sk);
         match conn.urgent_step(sk, peeked, len) {
             Step::Read(n) => len = n,
             Step::Skip => {
                 consume(conn, 1 - left(1, flags));
-                return Ok(Received::UrgentAt);
+                return Ok(Received::Urgent);
             }
         }
     }
@@ -425,6 +425,6 @@ fn end_of_data(sk: &Sock, conn: &Conn, peeked: u32, has_received: bool) -> Optio
         return Some(Ok(()));
     }
     // The event that reports it may still be on its way.
-    conn.pass_on();
+    conn.update_socket();
     Some(no_more(sk, false))
 }

@@ -36,7 +36,7 @@ impl Stream {
             return Err(ENOTCONN);
         }
         let conn = self.conn().ok_or(EINVAL)?;
-        conn.hear_urgent(sk);
+        conn.check_urgent(sk);
         if sk.is_flag(SockFlag::UrgInline) || is_none(&conn) {
             return Err(EINVAL);
         }
@@ -59,7 +59,7 @@ impl Stream {
     /// Returns `true` if the next byte to be read is the urgent byte.
     pub(crate) fn is_at_mark(&self, sk: &Sock) -> bool {
         self.conn().is_some_and(|conn| {
-            conn.hear_urgent(sk);
+            conn.check_urgent(sk);
             conn.is_at_mark(0)
         })
     }

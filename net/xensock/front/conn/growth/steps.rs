@@ -6,7 +6,7 @@ use super::{
     is_shortage,
     Conn,
     GrowthStage,
-    Wish,
+    WantedSize,
     GROWTH, //
 };
 use crate::{
@@ -36,30 +36,31 @@ use kernel::{
 impl Conn {
     /// Does the next step of a direction.
     fn resize(this: &Arc<Self>, way: Way) {
-        let (stage, answer, wish) = {
+        let (stage, response, wanted) = {
             let mut growth = this.growth.sides.lock();
             let side = growth.side(way);
-            // The wish stays until the growth has ended, for the tasks that wait for its end.
-            let wish = match (side.stage, side.wish) {
-                (GrowthStage::Small | GrowthStage::Leaving, Some(Wish::Large)) => side.wish,
-                _ => side.wish.take(),
+            // The wanted size stays until the growth has ended, for the tasks that wait for its
+            // end.
+            let wanted = match (side.stage, side.wanted) {
+                (GrowthStage::Small | GrowthStage::Leaving, Some(WantedSize::Large)) => side.wanted,
+                _ => side.wanted.take(),
             };
-            (side.stage, side.answer.take(), wish)
+            (side.stage, side.response.take(), wanted)
         };
-        match (stage, answer, wish) {
-            (GrowthStage::Small, _, Some(Wish::Large)) => {
+        match (stage, response, wanted) {
+            (GrowthStage::Small, _, Some(WantedSize::Large)) => {
                 if Self::grow(this, way).is_err() {
-                    this.growth.sides.lock().side(way).rest();
+                    this.growth.sides.lock().side(way).pause();
                     this.wake_all();
                 }
             }
-            (GrowthStage::Growing(order), Some(answer), _) => {
-                Self::grown(this, way, order, answer);
+            (GrowthStage::Growing(order), Some(response), _) => {
+                Self::grown(this, way, order, response);
                 this.wake_all();
             }
-            (GrowthStage::Large, _, Some(Wish::Small)) => Self::shrink(this, way),
+            (GrowthStage::Large, _, Some(WantedSize::Small)) => Self::shrink(this, way),
             (GrowthStage::Returning, _, _) => Self::give_back(this),
-            (GrowthStage::Shrinking, Some(answer), _) => Self::shrunk(this, way, answer),
+            (GrowthStage::Shrinking, Some(response), _) => Self::shrunk(this, way, response),
             (GrowthStage::Leaving, _, _) => Self::leave(this, way),
             _ => (),
         }
@@ -73,11 +74,11 @@ impl Conn {
 
     /// Returns the largest order for a direction, as set by the program or by the administrator.
     fn most(&self, sk: &Sock, way: Way) -> Order {
-        let asked = match way {
+        let wanted = match way {
             Way::In => sk.rcv_buf_asked(),
             Way::Out => sk.snd_buf_asked(),
         };
-        asked
+        wanted
             .map_or(largest_order(), Order::for_size)
             .min(self.remote.link.max_order())
     }
@@ -110,14 +111,14 @@ impl Conn {
             this.set_stage(way, GrowthStage::Leaving);
             Self::leave(this, way);
         }
-        link.look_after();
+        link.start_expiry();
         sent
     }
 
     /// Handles the response to GROW: the backend has taken the extension, or has not.
-    fn grown(this: &Arc<Self>, way: Way, order: Order, answer: Result) {
-        trace::resize(this.remote.id, way == Way::Out, order.half_size(), answer);
-        match answer {
+    fn grown(this: &Arc<Self>, way: Way, order: Order, response: Result) {
+        trace::resize(this.remote.id, way == Way::Out, order.half_size(), response);
+        match response {
             Ok(()) => {
                 this.set_stage(way, GrowthStage::Large);
                 this.remote.link.counters.ring_grown();
@@ -128,7 +129,7 @@ impl Conn {
                         this.choose_memory();
                     }
                     // There is more room.
-                    this.pass_on();
+                    this.update_socket();
                 }
             }
             Err(error) => {
@@ -139,9 +140,9 @@ impl Conn {
                     match less.filter(|less| is_shortage(error) && *less > this.ring.order()) {
                         Some(less) => {
                             side.limit = less;
-                            side.wish = Some(Wish::Large);
+                            side.wanted = Some(WantedSize::Large);
                         }
-                        None => side.rest(),
+                        None => side.pause(),
                     }
                 }
                 this.set_stage(way, GrowthStage::Leaving);
@@ -193,14 +194,14 @@ impl Conn {
     }
 
     /// Handles the response to SHRINK: the backend has unmapped the extension, or still needs it.
-    fn shrunk(this: &Arc<Self>, way: Way, answer: Result) {
+    fn shrunk(this: &Arc<Self>, way: Way, response: Result) {
         trace::resize(
             this.remote.id,
             way == Way::Out,
             this.ring.order().half_size(),
-            answer,
+            response,
         );
-        match (answer, way) {
+        match (response, way) {
             (Err(EBUSY), Way::In) => {
                 this.growth.sides.lock().side(way).quiet = 0;
                 this.set_stage(way, GrowthStage::Large);
@@ -208,7 +209,7 @@ impl Conn {
             (Err(EBUSY), Way::Out) => this.set_stage(way, GrowthStage::Returning),
             // After any other error the backend no longer knows the connection.
             _ => {
-                if answer.is_ok() {
+                if response.is_ok() {
                     this.remote.link.counters.ring_shrunk();
                 }
                 this.set_stage(way, GrowthStage::Leaving);
@@ -233,7 +234,7 @@ impl Conn {
             Some(Ok(None) | Err(_)) => return Self::broken(this.as_arc_borrow()),
         }
         this.set_stage(way, GrowthStage::Small);
-        let is_wanted = this.growth.sides.lock().side(way).wish.is_some();
+        let is_wanted = this.growth.sides.lock().side(way).wanted.is_some();
         if is_wanted {
             Self::grow_later(this);
         }

@@ -123,7 +123,7 @@ fn read(remote: &RemoteSocket, option: &SockOpt, room: usize) -> Result<KVec<u8>
         name: option.name,
         offset,
     };
-    let first = piece(remote.ask(call(0))?)?;
+    let first = piece(remote.send_and_wait(call(0))?)?;
     let pieces = Pieces::new(option, &first, room).ok_or(EPROTO)?;
     let mut value = KVec::new();
     value.extend_from_slice(pieces.bytes(&first, 0).ok_or(EPROTO)?, GFP_KERNEL)?;
@@ -133,8 +133,8 @@ fn read(remote: &RemoteSocket, option: &SockOpt, room: usize) -> Result<KVec<u8>
     for offset in pieces.offsets() {
         rest.push((offset, remote.send(call(offset))?), GFP_KERNEL)?;
     }
-    for (offset, asked) in &rest {
-        let piece = piece(asked.wait()?)?;
+    for (offset, exchange) in &rest {
+        let piece = piece(exchange.wait()?)?;
         let bytes = pieces.bytes(&piece, *offset).ok_or(EPROTO)?;
         value.extend_from_slice(bytes, GFP_KERNEL)?;
     }

@@ -6,7 +6,7 @@
 use super::Link;
 use crate::commands::{
     Exchange,
-    Haste,
+    Priority,
     Recipient, //
 };
 use kernel::{
@@ -21,45 +21,46 @@ use kernel::{
     }, //
 };
 
-/// The work item [`Link::answers`].
-pub(super) const ANSWERS: u64 = 3;
+/// The work item [`Link::responses`].
+pub(super) const RESPONSES: u64 = 3;
 
 /// Longest delay of a response that no task waits for, in milliseconds. Long enough for another
 /// connection to be made meanwhile, and too short for the resources held until then to be missed.
 const MAX_WAIT: Msecs = 20;
 
 impl Link {
-    /// Sends a request with the given haste. `recipient` is notified of the response. Any context.
-    pub(crate) fn tell(
+    /// Sends a request with the given priority. `recipient` is notified of the response. Any
+    /// context.
+    pub(crate) fn send_with_priority(
         self: &Arc<Self>,
         exchange: &Arc<Exchange>,
         recipient: Option<Arc<dyn Recipient>>,
-        haste: Haste,
+        priority: Priority,
     ) {
-        self.submit_with(exchange, recipient, haste, || {
-            if haste != Haste::Awaited {
+        self.submit_with(exchange, recipient, priority, || {
+            if priority != Priority::Awaited {
                 // One queued item takes the responses to all such requests.
-                let _ = enqueue_delayed::<_, ANSWERS>(self.clone(), msecs_to_jiffies(MAX_WAIT));
+                let _ = enqueue_delayed::<_, RESPONSES>(self.clone(), msecs_to_jiffies(MAX_WAIT));
             }
         });
     }
 
     /// Delivers all responses that have arrived, and has each of the others delivered as soon as it
     /// arrives. For a task that waits for the response to a request sent without
-    /// [`Haste::Awaited`]. Any context; no lock may be held.
-    pub(crate) fn hurry(self: &Arc<Self>) {
-        self.expect_answers();
-        if self.take_answers().is_err() {
+    /// [`Priority::Awaited`]. Any context; no lock may be held.
+    pub(crate) fn flush(self: &Arc<Self>) {
+        self.flush_commands();
+        if self.take_responses().is_err() {
             self.fail_later();
         }
     }
 }
 
-impl WorkItem<ANSWERS> for Link {
+impl WorkItem<RESPONSES> for Link {
     type Pointer = Arc<Link>;
 
     /// Runs if no event has brought the responses earlier.
     fn run(this: Arc<Link>) {
-        this.hurry();
+        this.flush();
     }
 }
