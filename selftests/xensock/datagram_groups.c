@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Multicast: other sockets do not receive what a group sends that one socket of the peer's domain
- * has joined. UDP does that if IP_MULTICAST_ALL is off, a frontend's sockets always do. Sockets
- * that have joined the group themselves receive it. The scenario has a rule that allows these
- * groups, and a route.
+ * Multicast: if one socket of the peer's domain has joined a group, other sockets do not receive
+ * the group's datagrams. UDP does that if IP_MULTICAST_ALL is off, a frontend's sockets always do.
+ * Sockets that have joined the group themselves receive them. The scenario has a rule that allows
+ * these groups, and a route.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>

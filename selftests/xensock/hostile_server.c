@@ -365,7 +365,7 @@ TEST_F_TIMEOUT(server, lengths_and_offsets_that_are_none, 60)
 	EXPECT_EQ(-ENOENT, ask(l, &r));
 	memset(r.option.value, 'a', 32);
 	EXPECT_EQ(-EINVAL, ask(l, &r));
-	/* The requests changed nothing. */
+	/* A later offset needs an earlier read of the same option. */
 	r.cmd = GETSOCKOPT;
 	r.option.name = 11;
 	r.option.len = 32;
