@@ -69,7 +69,10 @@ class Values(unittest.TestCase):
                 ("connect-deny", "10.1.2.3/8", "say 10.0.0.0/8, or 10.1.2.3"),
                 ("connect-deny", "2001:db8::1", "in brackets"),
                 ("connect-deny", "80 10.0.0.1:http", "'10.0.0.1:http': 'http' is not a number"),
-                ("connect-deny", "10.0.0.300", "'10.0.0.300' is not an address")):
+                ("connect-deny", "10.0.0.300", "'10.0.0.300' is not an address"),
+                ("connect-deny", "tcp:80,443", "'tcp:80,443' is not a rule: [tcp:|udp:]ADDRESS"),
+                ("connect-deny", "http", "blanks separate rules"),
+                ("netns", "blue", "netns: 'blue' is not a number: give the id that 'ip netns set NAME ID'")):
             with self.subTest(value), self.assertRaises(xensock.Problem) as caught:
                 xensock.check(node, value)
             self.assertIn(words, str(caught.exception))
@@ -255,8 +258,11 @@ class Commands(Managing):
                                         "--type=xensock --device=1")
         self.assertEqual(self.json("show", "g1", "--device=1")["backend"]["id"], 3)
         self.fails("detach", "g1", "--device=2", saying="no xensock or pvcalls device with the number 2")
+        self.json("apply", "g1", "--device=0")
+        self.fails("apply", "g1", "--device=1", saying="that serves the device, net (3): run this there")
         self.store.remove("/local/domain/3")
-        self.fails("attach", "g1", "--device=1", saying="is gone: detach it first")
+        self.fails("attach", "g1", "--device=1", saying="is gone: detach it first, by "
+                   "'xensock detach g1 --type=xensock --device=1'")
         self.json("detach", "g1", "--device=1")
         self.json("attach", "g1", "--device=1")
         self.assertEqual(self.json("show", "g1", "--device=0")["backend"]["id"], 0)
@@ -286,6 +292,9 @@ class Commands(Managing):
         self.assertEqual(self.left(), [])
         self.fails("detach", "g1", saying="has no xensock or pvcalls device")
 
+    def test_detach_of_nobody(self):
+        self.fails("detach", "77", saying="there is no domain 77, and none has left a device behind")
+
     def test_detach_of_a_guest_that_is_gone(self):
         self.json("attach", "g1")
         self.store.write(f"{BACK}/state", "4")
@@ -313,8 +322,12 @@ class Commands(Managing):
         self.assertNotIn(f"{BACK}/policy/max-sockets", self.store.nodes)
         self.json("set", "g1", "max-sockets=default")
         self.fails("set", "g1", "max-backlog=8", "max-sockets=all", saying="not a number")
-        self.fails("set", "g1", saying="nothing is to be set")
+        self.fails("set", "g1", saying="NODE=VALUE is expected\nUsage: xensock set DOMAIN NODE=VALUE...\n", status=2)
         self.fails("set", "g7", "max-sockets=1", saying="domain g7 (7) has no xensock or pvcalls device")
+        self.fails("set", "g1", "--backend=net", "max-sockets=1", saying="device that net (3) serves: see")
+        # Words are read before anything is asked of xenstore.
+        with mock.patch.object(xensock, "Xenstore", side_effect=AssertionError):
+            self.fails("set", "g1", "max-sockets=all", saying="not a number")
 
     def test_the_guest_cannot_redirect(self):
         self.json("attach", "g1")
@@ -338,6 +351,28 @@ class Commands(Managing):
         self.assertNotIn("\x1b", out)
         self.assertIn("max-bread        WRONG, not used", out)
 
+    def test_show_says_why_nothing_is_known_of_refusals(self):
+        def said():
+            return next(line for line in self.run_command("show", "g1")[1].splitlines() if line.startswith("refused"))
+
+        self.json("attach", "g1")
+        with tempfile.TemporaryDirectory() as debugfs, mock.patch.object(xensock, "DEBUGFS", debugfs), \
+                mock.patch.object(xensock, "BACK_COUNTS", f"{debugfs}/xensock_back"):
+            self.assertEqual(said(), f"refused      not known: mount -t debugfs debugfs {debugfs}")
+            os.makedirs(f"{debugfs}/xensock_back")
+            self.assertEqual(said(), "refused      not known: xensock_back does not have the device")
+        self.json("detach", "g1")
+        self.json("attach", "g1", "--backend=net")
+        self.assertEqual(said(), "refused      not known: see 'xensock counts' in the backend's domain")
+        self.store.remove("/local/domain/3")
+        self.assertEqual(said(), "refused      not known: the domain that has served the device is gone")
+
+    def test_not_the_manager(self):
+        with mock.patch.object(self.store, "children", side_effect=PermissionError(errno.EACCES, "EACCES", "x")):
+            self.fails("list", saying="usually dom0: run this there")
+            self.fails("counts", "g1", saying="give the number of 'g1'")
+            self.fails("apply", "g1", saying="such as xensock-5-0")
+
     def test_list(self):
         self.assertEqual(self.json("list"), [])
         self.json("attach", "g1")
@@ -351,12 +386,18 @@ class Commands(Managing):
 
     def test_usage(self):
         for words in ((), ("frob",), ("show",), ("show", "g1", "g2"), ("list", "g1"), ("list", "-x"),
-                      ("show", "g1", "--type=vif")):
-            self.fails(*words, status=2, saying="Usage:")
+                      ("show", "g1", "--type=vif"), ("set", "g1"), ("list", "--device=1"),
+                      ("show", "g1", "--device=x"), ("apply", "g1", "--save")):
+            self.fails(*words, status=2, saying="\nUsage: xensock ")
+        # Each command says how it is called.
+        for name in (*xensock.COMMAND_NAMES, "run"):
+            self.fails(name, "--frob", status=2, saying=f"--frob not recognized\nUsage: xensock {name}")
+        self.fails("list", "g1", status=2, saying="\nUsage: xensock list\n")
+        self.fails("show", status=2, saying="\nUsage: xensock show DOMAIN\n")
 
     def test_errors_as_json(self):
         status, out, _ = self.run_command("show", "nobody", "--json")
-        self.assertEqual((status, json.loads(out)), (1, {"error": "there is no domain 'nobody'"}))
+        self.assertEqual((status, json.loads(out)), (1, {"error": "there is no domain 'nobody': see 'xl list'"}))
 
 
 class Files(Managing):
