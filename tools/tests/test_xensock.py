@@ -11,6 +11,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -795,6 +796,53 @@ class Counts(Caller):
             status, _, errors = self.run_command(*words)
             self.assertEqual(status, 2)
             self.assertIn("Usage:", errors)
+
+
+class Written(unittest.TestCase):
+    """The man page and the completion have what the command has."""
+
+    @staticmethod
+    def read(name):
+        with open(os.path.join(HERE, "..", name), encoding="utf-8") as file:
+            return file.read()
+
+    def setUp(self):
+        self.commands = {*xensock.COMMAND_NAMES, "run"}
+        self.options = set(re.findall("--([a-z]+)", xensock.USAGE))
+
+    def test_usage(self):
+        self.assertEqual(set(re.findall(r"^(?:Usage:|  ) +xensock (\w+)", xensock.USAGE, re.M)), self.commands)
+        self.assertIn("json", self.options)
+
+    def test_completion(self):
+        text = self.read("packaging/xensock.completion")
+        commands = re.search('compgen -W "(attach [a-z ]*)"', text)[1].split()
+        self.assertEqual((set(commands), len(commands)), (self.commands, len(self.commands)))
+        self.assertEqual(re.findall(r"\b([a-z-]+)=", re.search('nodes="([^"]*)"', text)[1]), list(xensock.NODES))
+        self.assertEqual(set(re.findall("--([a-z]+)", text)), self.options)
+
+    def test_man_page(self):
+        text = self.read("xensock.8")
+        synopsis, description = text.split(".Sh DESCRIPTION\n")
+        self.assertEqual(re.findall(r"^\.Cm (\w+)", synopsis, re.M),
+                         re.findall(r"^\.It Cm (\w+)$", description.partition(".Ss Options\n")[0], re.M))
+        self.assertEqual(set(re.findall(r"^\.Cm (\w+)", synopsis, re.M)), self.commands)
+        self.assertEqual(set(re.findall(r"^\.It Fl \w , Fl Fl (\w+)", description, re.M)), self.options)
+        nodes = re.findall(r"^\.It Cm ([a-z-]+) Ns = Ns Ar (.*)\n((?:[^.].*\n|\.(?!It|El).*\n)*)", description, re.M)
+        self.assertEqual([node for node, *_ in nodes], list(xensock.NODES))
+        for node, value, said in nodes:
+            kind = xensock.NODES[node]
+            if isinstance(kind, xensock.Limit):
+                least, most = kind.range
+                self.assertEqual(value, "number")
+                self.assertIn(f"{least} to {most}, default {kind.default.partition(' has ')[0]}", said)
+
+    def test_man_page_quotes_what_is_said(self):
+        """Each diagnostic of the man page is one of the command's, but for what it fills in."""
+        code = re.sub('"\n *f?"', "", self.read("xensock"))
+        for said in re.findall(r'^\.It "(.*)"$', self.read("xensock.8"), re.M):
+            for part in said.split("..."):
+                self.assertTrue(part.strip() in code, said)
 
 
 class NoXen(unittest.TestCase):
