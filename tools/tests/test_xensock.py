@@ -837,6 +837,10 @@ class Written(unittest.TestCase):
                 self.assertEqual(value, "number")
                 self.assertIn(f"{least} to {most}, default {kind.default.partition(' has ')[0]}", said)
 
+    def test_example(self):
+        policy = xensock.read_policy(os.path.join(HERE, "../packaging/examples/default.conf"))
+        self.assertIn("53", policy["connect-allow"].split())
+
     def test_man_page_quotes_what_is_said(self):
         """Each diagnostic of the man page is one of the command's, but for what it fills in."""
         code = re.sub('"\n *f?"', "", self.read("xensock"))
