@@ -8,9 +8,12 @@ SET ?= daily
 export KCONFIG TESTS SET SEED LINUX MIRROR XENSOCK_CACHE V
 export XENSOCK_T0 := $(shell date +%s)
 
+ifneq ($(filter-out arm64 x86 x86_64,$(ARCH)),)
+$(error ARCH=$(ARCH): there are x86_64, which is the default, and arm64, for 'make kernel' only)
+endif
 ifeq ($(ARCH),arm64)
 ifeq ($(filter arm64%,$(KCONFIG)),)
-$(error KCONFIG=$(KCONFIG) is not for ARCH=arm64)
+$(error KCONFIG=$(KCONFIG) is not for ARCH=arm64, which has KCONFIG=arm64 and arm64-64k)
 endif
 endif
 
@@ -18,31 +21,39 @@ BED := tools/bed
 CACHE := $(or $(XENSOCK_CACHE),/var/cache/xensock)
 
 help:
-	@echo 'make demo       guests with no network card have dom0's: AF_XENSOCK, and curl and nginx by sysctl'
-	@echo 'make test       host tests, then all scenarios on Xen: ends with N passed, N failed'
-	@echo 'make bench      throughput, latency, connections a second, against netfront'
-	@echo 'make vm         an interactive bed: a shell in dom0, "xl console g1" for the guest'
+	@echo 'make demo       boots Xen: a guest without a network card fetches a page, another runs curl and nginx'
+	@echo 'make test       runs the host tests, and the scenarios on Xen; the last line is N passed, N failed'
+	@echo 'make bench      measures throughput, latency and connections a second, against netfront'
+	@echo 'make vm         boots Xen and gives a shell in dom0; "xl console g1" there is the guest'
 	@echo 'make kernel     builds the kernel image and its modules'
 	@echo 'make modules    builds the modules only'
-	@echo 'make deb        the Debian package of the tools, looked at by lintian'
-	@echo 'make deb-kernel the kernel as Debian packages, CONFIG=file or as Debian has it'
-	@echo 'make check      rustfmt, clippy, checkpatch, host tests, the command, the guest kernel'
+	@echo 'make deb        makes the Debian package xensock-tools, and has lintian check it'
+	@echo 'make deb-kernel makes Debian packages of the kernel: CONFIG=file, or as Debian has it (hours, 30 GB)'
+	@echo 'make check      runs rustfmt, clippy, checkpatch, lintian, the host tests; builds the kernel for guests alone'
 	@echo 'make kunit      runs the KUnit tests in a guest with the debug kernel'
 	@echo 'make series     writes the patches that one would post; FIGURES=file for the cover letter'
-	@echo 'make docs       the documentation as HTML, and rustdoc of the kernel crates'
+	@echo 'make docs       makes the documentation as HTML, and rustdoc of the kernel crates'
 	@echo 'make clean      removes the kernel trees, what was built and the results'
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
+	@echo 'Run it as root on Debian 12 or 13. The first run builds a kernel, in about an hour and 8 GB.'
+	@echo
 	@echo 'KCONFIG=fast|debug|bpf|kasan|guest  the kernel configuration (now: $(KCONFIG))'
 	@echo 'ARCH=arm64           make kernel for 64-bit Arm: KCONFIG=arm64, or arm64-64k with its larger pages'
-	@echo 'TESTS=FILE.TEST ...  which tests, with wildcards (now: $(TESTS))'
-	@echo 'SET=slow             with the long soaks, before a release (now: $(SET))'
-	@echo 'SEED=N               repeats what a fuzzer of an earlier run did, which says its N'
+	@echo "TESTS='FILE.TEST...' which tests, with wildcards: TESTS='policy.* names.tcp' (now: $(TESTS))"
+	@echo '                     The files are those of selftests/xensock/scenarios.'
+	@echo 'SET=slow             the long soaks too, before a release (now: $(SET))'
+	@echo 'SEED=N               repeats what a fuzzer did in an earlier run, which says its N'
 	@echo 'V=1                  shows every console'
 	@echo 'LINUX=path           a clean 7.3 kernel tree instead of the fetched one; for modules also'
 	@echo '                     one that was prepared as README.md says, and built'
 	@echo 'MIRROR=url           the Debian mirror, if not that of this machine'
 	@echo 'XENSOCK_CACHE=path   the cache, if not /var/cache/xensock'
+	@echo
+	@echo 'CONTRIBUTING.md says more. Logs of builds are in log in the cache, those of the last run in results/latest.'
+
+.DEFAULT:
+	@echo "make: there is no target '$@'; 'make help' lists all" >&2; exit 1
 
 kernel:
 	@$(BED)/host-packages && $(BED)/kbuild image modules

@@ -8,7 +8,6 @@ export LC_ALL=C
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BED=$TOP/tools/bed
 CACHE=${XENSOCK_CACHE:-/var/cache/xensock}
-mkdir -p "$CACHE"
 KCONFIG=${KCONFIG:-fast}
 SUITE=trixie
 SOURCE_PACKAGE=linux-source-7.3
@@ -26,6 +25,11 @@ export XENSOCK_T0=${XENSOCK_T0:-$(date +%s)}
 
 say() { printf '[%4ds] %s\n' $(($(date +%s) - XENSOCK_T0)) "$*" >&2; }
 die() { say "error: $*"; exit 1; }
+
+mkdir -p "$CACHE" 2>/dev/null || die "cannot make the directory $CACHE: run this as root ('sudo make ...'), or name another by XENSOCK_CACHE=path"
+[ -e "$TOP/tools/configs/$KCONFIG.config" ] && [ "$KCONFIG" != base ] ||
+	die "KCONFIG=$KCONFIG: there is no such configuration, but $(cd "$TOP/tools/configs" && ls | sed -n '/^base/d; s/\.config$//p' | xargs)"
+[ -z "${LINUX:-}" ] || [ -e "$LINUX/Kbuild" ] || die "LINUX=$LINUX is not a kernel tree"
 
 need_root() {
 	[ "$(id -u)" = 0 ] || die "this must run as root (it makes chroots and mounts): try 'sudo make ...'"

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """The test bed: progress reports, the order of files, commands that need no shell."""
 
+import fnmatch
+import glob
 import os
+import re
 import sys
 import tempfile
 import unittest
 
-BED = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../bed")
+TOP = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../..")
+BED = os.path.join(TOP, "tools/bed")
 sys.path[:0] = [BED, os.path.join(BED, "dom0")]
 
 # pylint: disable=wrong-import-position
+import wanted
 from job import LocalJob
 from progress import Progress
 
@@ -22,6 +27,40 @@ class ProgressTest(unittest.TestCase):
         progress.spend("commands", 10, 9)
         progress.spend("guests that boot", 1, 1)
         self.assertEqual(progress.spent(), ["    9.0 s     10 x commands", "    3.5 s      4 x guests that boot"])
+
+
+class WantedTest(unittest.TestCase):
+    """The words of TESTS."""
+
+    def test_finds_tests(self):
+        text = "X = 1\ntest_a = make(1)\n@slow\n@timeout(3)\ndef test_b(bed):\n    pass\ndef helper():\n    pass\n"
+        self.assertEqual(list(wanted.tests_of(text)), [("a", False), ("b", True)])
+        tests = wanted.read()
+        self.assertGreater(len(tests), 200)
+        self.assertTrue(tests["services.migrate"])
+        self.assertFalse(tests["unmodified.proxy"])
+
+    def test_words(self):
+        tests = {"one.first": False, "one.last": True, "two.only": True}
+        for words, which in (("*", "daily"), ("one.*", "daily"), ("one.first one.l*", "slow"), ("two.only", "slow")):
+            self.assertIsNone(wanted.problem(tests, words, which))
+        for words, says in (("one.first three.*", "no test is called 'three.*'; words are FILE.TEST"),
+                            ("two", "say TESTS='two.*'"), ("first", "similar: one.first"),
+                            ("one.first two.*", "'two.*' needs SET=slow")):
+            self.assertIn(says, wanted.problem(tests, words, "daily"))
+
+    def test_pages_name_tests_that_exist(self):
+        tests = wanted.read()
+        files = {name.partition(".")[0] for name in tests}
+        pages = [page for pattern in ("Documentation/networking/xensock/*.rst", "*.md")
+                 for page in glob.glob(os.path.join(TOP, pattern))]
+        self.assertGreater(len(pages), 5)
+        for page in pages:
+            with open(page, encoding="utf-8") as file:
+                for word in re.findall(r"`([a-z_]+\.[a-z0-9_*]+)`", file.read()):
+                    name, _, test = word.partition(".")
+                    if name in files and test != "rst":
+                        self.assertTrue(fnmatch.filter(tests, word), f"{page}: {word}")
 
 
 class CommandTest(unittest.TestCase):
