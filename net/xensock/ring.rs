@@ -456,4 +456,10 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     pub fn expect_room(&self, wanted: u32) {
         self.tx.expect_room(self, wanted);
     }
+
+    /// Asks to be notified of the next byte that the peer takes, unless it has taken all. Those who
+    /// ask exclude each other, and look again afterwards.
+    pub fn expect_taken(&self) {
+        self.tx.expect_taken(self);
+    }
 }

@@ -138,6 +138,33 @@ TEST_F_TIMEOUT(nodes, another_address_while_connected, 90)
 	EXPECT_NE(INITIALISED, xs_state(l->backend));
 }
 
+/* As when it has just gone: that is no fault, and until it says so the link stands. */
+TEST_F_TIMEOUT(nodes, no_address_while_connected, 90)
+{
+	static const char *const nodes[] = {
+		DEVICE "/ring-ref", DEVICE "/port",
+	};
+	struct link *l = &self->link;
+	char value[32];
+	int i;
+
+	xs_write(DEVICE "/state", "%d", INITIALISED);
+	ASSERT_TRUE(xs_wait_state(l->backend, CONNECTED));
+	for (i = 0; i < ARRAY_LEN(nodes); i++) {
+		ASSERT_TRUE(xs_read(nodes[i], value, sizeof(value)));
+		xs_remove(nodes[i]);
+		xs_write(DEVICE "/state", "%d", CONNECTED);
+		nap(A_WHILE);
+		EXPECT_EQ(CONNECTED, xs_state(l->backend));
+		EXPECT_TRUE(honest(l));
+		xs_write(nodes[i], "%s", value);
+		xs_write(DEVICE "/state", "%d", CONNECTED);
+		nap(A_WHILE);
+		EXPECT_EQ(CONNECTED, xs_state(l->backend));
+		EXPECT_TRUE(honest(l));
+	}
+}
+
 TEST_F_TIMEOUT(nodes, impossible_states, 90)
 {
 	static const char *const states[] = {

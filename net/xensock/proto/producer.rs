@@ -25,6 +25,9 @@ use super::{
     }, //
 };
 
+/// Number of attempts to ask for an event while the consumer keeps moving its index.
+const MAX_LOOKS: usize = 64;
+
 /// The producing end of a direction.
 ///
 /// One thread at a time produces. Methods that other threads may call at the same time say so.
@@ -190,6 +193,25 @@ impl<W: PrivateWord> Producer<W> {
                 return;
             }
         }
+    }
+
+    /// Asks for an event when the next byte is taken, whichever byte that is by now. As
+    /// [`Self::expect_room`], for those who wait until the data are taken.
+    ///
+    /// If the consumer is always ahead, or moves its index back and forth, asks for the event when
+    /// all is taken.
+    pub fn expect_taken(&self, words: &impl SharedWords) {
+        for _ in 0..MAX_LOOKS {
+            let room = self.peek_room(words);
+            if room >= self.size() {
+                return;
+            }
+            self.expect_room(words, room.wrapping_add(1));
+            if self.peek_room(words) == room {
+                return;
+            }
+        }
+        self.expect_room(words, self.size());
     }
 
     /// Returns `true` if the consumer has left the memory that this end produced into before the

@@ -2,16 +2,17 @@
 
 //! Directions that grow and shrink: any order of steps, against a queue, and peers that lie.
 
-use proptest::prelude::*;
-use std::{
-    cell::Cell,
-    collections::VecDeque, //
+#[path = "common/page.rs"]
+mod page;
+
+use page::{
+    Page,
+    Word, //
 };
+use proptest::prelude::*;
+use std::collections::VecDeque;
 use xensock_hosttest::proto::{
-    indexes::{
-        self,
-        DirectionWords, //
-    },
+    indexes,
     ring::{
         Memory,
         MemorySpan,
@@ -19,7 +20,6 @@ use xensock_hosttest::proto::{
     },
     stream::{
         Consumer,
-        PrivateWord,
         Producer,
         SharedWords, //
     },
@@ -28,63 +28,6 @@ use xensock_hosttest::proto::{
 };
 
 const BASE: u32 = 8;
-
-/// A word of an end's own.
-struct Word(Cell<u32>);
-
-impl PrivateWord for Word {
-    fn new(value: u32) -> Self {
-        Self(Cell::new(value))
-    }
-
-    fn load(&self) -> u32 {
-        self.0.get()
-    }
-
-    fn load_acquire(&self) -> u32 {
-        self.0.get()
-    }
-
-    fn store(&self, value: u32) {
-        self.0.set(value);
-    }
-
-    fn store_release(&self, value: u32) {
-        self.0.set(value);
-    }
-}
-
-/// The indexes page.
-struct Page(Vec<Cell<u32>>);
-
-impl Page {
-    fn new(direction: DirectionWords, start: u32) -> Self {
-        let page = Self(vec![Cell::new(0); 32]);
-        page.store(direction.cons, start);
-        page.store(direction.prod, start);
-        page
-    }
-}
-
-impl SharedWords for Page {
-    fn load_acquire(&self, offset: usize) -> u32 {
-        self.load(offset)
-    }
-
-    fn load(&self, offset: usize) -> u32 {
-        self.0[offset / 4].get()
-    }
-
-    fn store_release(&self, offset: usize, value: u32) {
-        self.store(offset, value);
-    }
-
-    fn store(&self, offset: usize, value: u32) {
-        self.0[offset / 4].set(value);
-    }
-
-    fn full_barrier(&self) {}
-}
 
 fn features() -> Features {
     Features::NONE

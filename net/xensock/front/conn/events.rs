@@ -99,9 +99,6 @@ impl Events {
     }
 }
 
-/// Number of attempts to ask for an event while the backend keeps moving its index.
-const MAX_LOOKS: usize = 64;
-
 impl RingState {
     const INITIAL: Self = Self {
         arrived: 0,
@@ -164,23 +161,11 @@ impl Conn {
 
     /// Asks for the earliest of the wanted events. The caller has to look again afterwards.
     fn ask_for_room(&self, requested: &RequestedEvents) {
-        if !requested.wants_taken {
-            return self.ring.expect_room(self.room_to_wake());
+        if requested.wants_taken {
+            self.ring.expect_taken();
+        } else {
+            self.ring.expect_room(self.room_to_wake());
         }
-        // Ask for an event when the next byte is taken, whichever byte that is by now. If the
-        // backend is always ahead, or moves its index back and forth, ask for the event when all is
-        // taken.
-        for _ in 0..MAX_LOOKS {
-            let room = self.ring.peek_writable();
-            if room >= self.ring.tx_size() {
-                return;
-            }
-            self.ring.expect_room(room.wrapping_add(1));
-            if self.ring.peek_writable() == room {
-                return;
-            }
-        }
-        self.ring.expect_room(self.ring.tx_size());
     }
 
     /// Waits killably until the backend has taken the data sent so far, if a request must not
