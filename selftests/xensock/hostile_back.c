@@ -331,12 +331,23 @@ static void change_in(__u32 at, __u32 generation)
 	evtchn_notify(back.evtchn, conn.port);
 }
 
+/* A GROW that is answered when the connection is released. */
+static struct request late;
+
 /* Answers GROW or SHRINK. Resizing the direction that the guest sends in works properly. */
 static void resize(const char *how, const struct request *r)
 {
 	printf("%s %u\n", r->cmd == GROW ? "GROW" : "SHRINK", r->resize.way);
 	if (!strcmp(how, "resize-deaf"))
 		return;
+	if (!strcmp(how, "resize-vanish")) {
+		back_node("state", "6");
+		return;
+	}
+	if (!strcmp(how, "resize-late")) {
+		late = *r;
+		return;
+	}
 	if (!strcmp(how, "resize-refuse")) {
 		back_respond(r, r->resize.way ? -ENOBUFS : -EPERM);
 		return;
@@ -382,6 +393,10 @@ static void serve(const char *how)
 	}
 	if (r.cmd == RELEASE)
 		printf("RELEASE\n");
+	if (r.cmd == RELEASE && late.cmd == GROW) {
+		back_respond(&late, -EPERM);
+		late.cmd = 0;
+	}
 	if ((r.cmd == RELEASE && !strcmp(how, "deaf")) ||
 	    (r.cmd == UNMAP && !strcmp(how, "reuse-deaf")))
 		return;

@@ -165,6 +165,32 @@ def test_grows_no_ring(bed):
                    lambda state, rc, _: state == "ready" and rc == 0, "pour --bytes 2m", patience=25)
 
 
+@timeout(300)
+def test_goes_while_it_grows(bed):
+    """A send() that waits a moment for GROW to be answered: the program is killed or the link goes down, the
+    call returns what was taken before, and nothing is left."""
+    guest = prey(bed)
+    wait_connected(guest)
+    unload(bed, "xensock_back")
+    # It may have waited long enough before the link is down, which the next call tells.
+    for how, act, told in (("resize-late", "kill", "killed"), ("resize-late", "unbind", "ECONNRESET"),
+                           ("resize-vanish", "nothing", "ECONNRESET")):
+        for _ in range(6):
+            state, rc, out = _mislead(bed, guest, how, f"growing {act}", patience=30)
+            assert (state, rc) == ("ready", 0), (how, act, state, rc, out)
+            *taken, said = out.split()
+            assert not taken or 0 < int(taken[0]) < 1 << 20, out
+            if said == told:
+                break
+        assert said == told, (how, act, out)
+    bed.modprobe("xensock_back")
+    wait_link(guest)
+    # Each socket holds the module: none was left behind.
+    unload(guest, "xensock")
+    must(guest, "modprobe xensock")
+    wait_link(guest)
+
+
 @timeout(200)
 def test_never_lets_go(bed):
     """close() of a listener waits for the backend. A killed program or one that exits does not."""

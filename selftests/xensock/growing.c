@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Has a send() that does not wait for room wait a moment for its ring to grow,
+ * with a backend that does not answer; and meanwhile
+ *
+ *   growing kill      kills the program
+ *   growing unbind    takes the device from its driver, and gives it back
+ *   growing nothing   leaves that to the backend
+ *
+ * Says what became of the call: "killed", or how many bytes it has taken and
+ * what the next one says. A program that was killed too late is tried again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util.h"
+
+#define DEVICE "xensock-0"
+#define COUNTS "/sys/kernel/debug/xensock/" DEVICE "/counts"
+#define DRIVER "/sys/bus/xen/drivers/xensock/"
+#define TRIES 20
+
+struct result {
+	ssize_t taken;
+	int error;
+};
+
+/* How many GROW were sent. */
+static long grows(void)
+{
+	char line[64];
+	long n = -1;
+	FILE *f = fopen(COUNTS, "r");
+
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "GROW %ld", &n) == 1)
+			break;
+	fclose(f);
+	return n;
+}
+
+static bool tell_driver(const char *file)
+{
+	int fd = open(file, O_WRONLY);
+	bool done = fd >= 0 &&
+		    write(fd, DEVICE, strlen(DEVICE)) == strlen(DEVICE);
+
+	close(fd);
+	return done;
+}
+
+static void send_much(int report)
+{
+	static char data[1 << 20];
+	struct result result;
+	int fd = open_port(opt.port + PEER_ECHO, 0);
+
+	result.taken = send(fd, data, sizeof(data), MSG_DONTWAIT | MSG_NOSIGNAL);
+	result.error = send(fd, data, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ?
+			       errno : 0;
+	write(report, &result, sizeof(result));
+	_exit(0);
+}
+
+/* 1: it has told what became of it; 0: it was killed before. */
+static int try_once(const char *how, struct result *result)
+{
+	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	int report[2];
+	long before = grows();
+	ssize_t n;
+	pid_t pid;
+
+	if (before < 0 || pipe(report))
+		return -1;
+	pid = fork();
+	if (!pid)
+		send_much(report[1]);
+	close(report[1]);
+	while (grows() == before)
+		if (now_msec() > until)
+			return -1;
+	if (!strcmp(how, "kill"))
+		kill(pid, SIGKILL);
+	if (!strcmp(how, "unbind") && !tell_driver(DRIVER "unbind"))
+		return -1;
+	n = read(report[0], result, sizeof(*result));
+	close(report[0]);
+	waitpid(pid, NULL, 0);
+	if (!strcmp(how, "unbind") && !tell_driver(DRIVER "bind"))
+		return -1;
+	return n == sizeof(*result);
+}
+
+int main(int argc, char **argv)
+{
+	struct result result;
+	bool kills;
+	int i, told;
+
+	argc = parse_options(argc, argv);
+	if (argc != 2)
+		return 4;
+	kills = !strcmp(argv[1], "kill");
+	for (i = 0; i < TRIES; i++) {
+		told = try_once(argv[1], &result);
+		if (told < 0)
+			return 1;
+		if (told && kills)
+			continue;
+		if (told)
+			printf("%zd %s\n", result.taken,
+			       result.error ? strerrorname_np(result.error) : "more");
+		else
+			printf("killed\n");
+		return 0;
+	}
+	printf("never in time\n");
+	return 1;
+}
