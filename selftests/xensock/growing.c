@@ -22,7 +22,6 @@
 #include "util.h"
 
 #define DEVICE "xensock-0"
-#define COUNTS "/sys/kernel/debug/xensock/" DEVICE "/counts"
 #define DRIVER "/sys/bus/xen/drivers/xensock/"
 #define TRIES 20
 
@@ -30,22 +29,6 @@ struct result {
 	ssize_t taken;
 	int error;
 };
-
-/* How many GROW were sent. */
-static long grows(void)
-{
-	char line[64];
-	long n = -1;
-	FILE *f = fopen(COUNTS, "r");
-
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "GROW %ld", &n) == 1)
-			break;
-	fclose(f);
-	return n;
-}
 
 static bool tell_driver(const char *file)
 {
@@ -75,7 +58,7 @@ static int try_once(const char *how, struct result *result)
 {
 	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
 	int report[2];
-	long before = grows();
+	long before = count_of("GROW");
 	ssize_t n;
 	pid_t pid;
 
@@ -85,7 +68,7 @@ static int try_once(const char *how, struct result *result)
 	if (!pid)
 		send_much(report[1]);
 	close(report[1]);
-	while (grows() == before)
+	while (count_of("GROW") == before)
 		if (now_msec() > until)
 			return -1;
 	if (!strcmp(how, "kill"))

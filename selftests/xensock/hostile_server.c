@@ -526,11 +526,11 @@ TEST_F_TIMEOUT(server, too_many_posted_by_a_user, 120)
 	for (i = 0; i < share - 1; i++)
 		ASSERT_TRUE(raw_post_new(l, &own, &c[i])) TH_LOG("%d", i);
 	ASSERT_TRUE(raw_ring(l, &more, 1));
-	EXPECT_EQ(-EMFILE, raw_post(l, &own, &more));
-	EXPECT_EQ(-EMFILE, ask_socket_of(l, more.id, 1000));
+	EXPECT_EQ(-EDQUOT, raw_post(l, &own, &more));
+	EXPECT_EQ(-EDQUOT, ask_socket_of(l, more.id, 1000));
 	for (i = 0; i < share / 2; i++)
 		EXPECT_EQ(0, ask_socket_of(l, 4001 + i, 1001));
-	EXPECT_EQ(-EMFILE, ask_socket_of(l, more.id, 1001));
+	EXPECT_EQ(-EDQUOT, ask_socket_of(l, more.id, 1001));
 	EXPECT_EQ(0, raw_post(l, &self->listener, &more));
 	EXPECT_EQ(0, raw_close(l, &more, true));
 	for (i = 0; i < share / 2; i++)
@@ -538,12 +538,12 @@ TEST_F_TIMEOUT(server, too_many_posted_by_a_user, 120)
 	/* The sockets count until they are released. */
 	EXPECT_EQ(0, ask_release(l, own.id, false));
 	EXPECT_TRUE(gets_socket_of(l, own.id, 1000));
-	EXPECT_EQ(-EMFILE, ask_socket_of(l, 5000, 1000));
+	EXPECT_EQ(-EDQUOT, ask_socket_of(l, 5000, 1000));
 	for (i = 0; i < share - 1; i++)
 		EXPECT_EQ(0, raw_close(l, &c[i], true));
 	for (i = 1; i < share; i++)
 		EXPECT_TRUE(gets_socket_of(l, 5000 + i, 1000));
-	EXPECT_EQ(-EMFILE, ask_socket_of(l, 5000, 1000));
+	EXPECT_EQ(-EDQUOT, ask_socket_of(l, 5000, 1000));
 	free(c);
 }
 

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -60,6 +61,26 @@ static int connected_elsewhere(void)
 static int listening(void)
 {
 	return open_listener(1, 0);
+}
+
+/* Opens a listener once, for which eight connections are posted ahead. */
+static int listening_once(void)
+{
+	static bool is_there;
+
+	if (is_there) {
+		errno = EMFILE;
+		return -1;
+	}
+	is_there = true;
+	return open_listener(8, 0);
+}
+
+static int listening_and_connected(void)
+{
+	int fd = listening_once();
+
+	return fd < 0 ? connected() : fd;
 }
 
 /* Makes sockets until one fails with that error. Returns their number, or -1. */
@@ -146,6 +167,36 @@ TEST_F_TIMEOUT(users, who_make_namespaces, 120)
 		  taken_by(OTHER, connected_elsewhere, EMFILE, self->keep));
 	close(mapper[0]);
 	close(mapper[1]);
+}
+
+static bool withdrawn(long count)
+{
+	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+
+	while (count_of("WITHDRAW") != count)
+		if (poll(NULL, 0, 1) || now_msec() > until)
+			return false;
+	return true;
+}
+
+/*
+ * Who has its share gives back what it has asked for ahead but for one, and
+ * nobody else does before the guest has nothing left.
+ */
+TEST_F_TIMEOUT(users, asked_for_ahead, 120)
+{
+	long before = count_of("WITHDRAW");
+
+	ASSERT_LE(0, before);
+	EXPECT_EQ(1, taken_by(OTHER, listening_once, EMFILE, self->keep));
+	EXPECT_LT(1, taken_by(NOBODY, listening_and_connected, EMFILE, self->keep));
+	EXPECT_TRUE(withdrawn(before + 7));
+	/* There may be more now for a while. */
+	EXPECT_LE(0, taken_by(NOBODY, connected, EMFILE, self->keep));
+	EXPECT_LE(0, taken_by(NOBODY, connected, EMFILE, self->keep));
+	EXPECT_EQ(before + 7, count_of("WITHDRAW"));
+	EXPECT_LE(0, until(connected, EMFILE));
+	EXPECT_TRUE(withdrawn(before + 14));
 }
 
 TEST_F_TIMEOUT(users, listeners, 120)

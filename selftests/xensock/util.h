@@ -160,6 +160,9 @@ __u64 now_msec(void);
  */
 int rounds(int whole);
 
+/* Returns a count of the guest's first device, or -1. The caller has to be root. */
+long count_of(const char *name);
+
 /* Allows this process, which has to be root, that many open files. */
 void allow_files(unsigned int count);
 

@@ -125,10 +125,11 @@ impl Policy {
     }
 
     /// Checks that a guest with `used` sockets, of which `owner` has `own`, may have one more for
-    /// that owner. `EMFILE` if not.
+    /// that owner. `EMFILE` if not, or `EDQUOT` if only that owner may not.
     pub(crate) fn may_have_socket(&self, used: usize, owner: u64, own: usize) -> Result {
-        let left = left_to(owner, self.max_sockets, used, own);
-        self.check(left > 0, Refusal::Sockets, None)
+        let may = |own| left_to(owner, self.max_sockets, used, own) > 0;
+        self.check(may(own), Refusal::Sockets, None)
+            .map_err(|error| if may(0) { EDQUOT } else { error })
     }
 
     /// Returns `true` if one more socket may stay after it is closed. `closed` of the guest's

@@ -143,8 +143,8 @@ impl Table {
         what((*self.entries.lock()).as_mut().ok_or(ENETDOWN)?)
     }
 
-    /// Adds a new socket of a user. `EEXIST` if the id is in use, `EMFILE` if the guest or the user
-    /// would have too many.
+    /// Adds a new socket of a user. `EEXIST` if the id is in use, `EMFILE` if the guest would have too
+    /// many, `EDQUOT` if only the user would.
     ///
     /// The limits include released sockets that TCP still needs, and places for connections.
     pub(crate) fn add(&self, id: u64, tenant: &Arc<Tenant>, policy: &Policy) -> Result {

@@ -14,7 +14,8 @@ use crate::{
             left_to,
             part_of, //
         },
-        ring::Order, //
+        ring::Order,
+        shortage::Shortage, //
     }, //
 };
 use kernel::{
@@ -83,6 +84,16 @@ pub(crate) fn affordable(owner: u64, wanted: Order) -> Option<Order> {
     let own = users.iter().find(|user| user.number == owner);
     let own = own.map_or(0, |user| user.used.load(Relaxed));
     wanted.affordable(left_to(owner, limit(), budget.used.load(Relaxed), own))
+}
+
+/// Returns who is short of grants if a ring of `owner`'s cannot be of the `wanted` order: only that
+/// user, if a user without any connection could have one. May sleep.
+pub(crate) fn shortage(owner: u64, wanted: Order) -> Shortage {
+    let used = BUDGET.get().map_or(0, |budget| budget.used.load(Relaxed));
+    match wanted.affordable(left_to(owner, limit(), used, 0)) {
+        Some(order) if order == wanted => Shortage::OfUser(owner),
+        _ => Shortage::OfAll,
+    }
 }
 
 /// Returns the largest number of grants for all connections: a quarter of the table is left to

@@ -22,6 +22,7 @@ pub(crate) use send_queue::{
 
 use crate::{
     addresses::any,
+    budget,
     commands::{
         address,
         Exchange,
@@ -30,6 +31,7 @@ use crate::{
     conn_ring::ConnRing,
     proto::{
         ring::Order,
+        shortage::Shortage,
         urgent::UrgentIn,
         Call,
         Response, //
@@ -176,16 +178,18 @@ impl Conn {
         phase: Phase,
     ) -> Result<UnusedConn> {
         let link = remote.link.clone();
-        let ring = content.new_ring(&link, sk, remote.owner, order);
-        let ring = ring.inspect_err(|error| {
-            if is_shortage(*error) {
-                link.note_shortage();
-            }
+        let owner = remote.owner;
+        let ring = content.new_ring(&link, sk, owner, order);
+        let ring = ring.inspect_err(|error| match *error {
+            // There are no grants for even the smallest ring.
+            ENOBUFS => link.note_shortage(budget::shortage(owner, Order::MIN)),
+            error if is_shortage(error) => link.note_shortage(Shortage::OfAll),
+            _ => (),
         })?;
         if ring.order() < order {
             // Shrink grown rings before grants run out: they have no more right to grants than
             // others.
-            link.note_shortage();
+            link.note_shortage(budget::shortage(owner, order));
         }
         let held = ScopeGuard::new_with_data(ring.clone(), |ring| ring.give_up(&link));
 

@@ -8,6 +8,7 @@ mod responses;
 
 use crate::{
     counters::Counters,
+    proto::shortage::Shortages,
     ring_pool::RingPool,
     transport::Transport, //
 };
@@ -23,6 +24,7 @@ use kernel::{
     net::sock::Sock,
     new_delayed_work,
     new_mutex,
+    new_spinlock_irq,
     new_work,
     prelude::*,
     rbtree::{
@@ -31,10 +33,10 @@ use kernel::{
     },
     sync::{
         aref::ARef,
-        atomic::Atomic,
         Arc,
         ArcBorrow,
-        Mutex, //
+        Mutex,
+        SpinLockIrq, //
     },
     workqueue::{
         owned::{
@@ -76,11 +78,15 @@ pub(crate) trait Member: Send + Sync {
     /// Returns `true` for a listening socket. The other members share memory with the backend.
     fn is_listener(&self) -> bool;
 
+    /// Returns the user that it belongs to, see [`owner`](crate::endpoint::owner).
+    fn owner(&self) -> u64;
+
     /// Called when the link goes down, for listening sockets first. May sleep.
     fn link_down(self: Arc<Self>);
 
     /// Called periodically by the work item of [`Link::start_expiry`]. Shrinks the ring if it is
-    /// quiet, or if memory `is_short`. Returns `true` if the ring has grown. Does not sleep.
+    /// quiet, or if its owner `is_short` of memory. Returns `true` if the ring has grown. Does not
+    /// sleep.
     fn age(self: Arc<Self>, is_short: bool) -> bool;
 
     /// Returns `true` if [`Member::maintain`] has to be called as well. Does not sleep.
@@ -122,8 +128,9 @@ pub(crate) struct Link {
     /// Gives up spare rings.
     #[pin]
     reclaim: DelayedWork<Link, RECLAIM>,
-    /// Set if memory is short: rings that have grown have to shrink.
-    is_short: Atomic<bool>,
+    /// The users who have to give back what they can do without.
+    #[pin]
+    shortages: SpinLockIrq<Shortages>,
     /// Looks after connections that have grown.
     #[pin]
     expiry: DelayedWork<Link, EXPIRY>,
@@ -159,7 +166,7 @@ impl Link {
                 connected <- new_mutex!(false, "xensock_connected"),
                 failure <- new_work!("xensock_failure"),
                 reclaim <- new_delayed_work!("xensock_reclaim"),
-                is_short: Atomic::new(false),
+                shortages <- new_spinlock_irq!(Shortages::NONE, "xensock_shortages"),
                 expiry <- new_delayed_work!("xensock_expiry"),
                 responses <- new_delayed_work!("xensock_answers"),
             }),

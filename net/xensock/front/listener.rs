@@ -249,10 +249,7 @@ impl Listener {
             match failed.and_then(|conn| conn.death()) {
                 Some(EAGAIN | EINTR | ERESTART | EALREADY | EINPROGRESS | ECONNABORTED) => (),
                 Some(error) if left == 0 => {
-                    if error == EMFILE {
-                        self.remote.link.note_shortage();
-                    }
-                    return Err(error);
+                    return Err(self.remote.note_refusal(error, EMFILE));
                 }
                 _ => (),
             }
@@ -365,6 +362,10 @@ impl Member for Listener {
         true
     }
 
+    fn owner(&self) -> u64 {
+        self.remote.owner
+    }
+
     fn link_down(self: Arc<Self>) {
         self.lose_link();
     }
@@ -378,8 +379,8 @@ impl Member for Listener {
         self.remote.link.quirks().accepts_ahead() && (is_short || needs_maintenance)
     }
 
-    /// Withdraws posted connections if memory is short, drops withdrawn ones, and posts a
-    /// connection if none is left.
+    /// Withdraws posted connections if the user is short of anything, drops withdrawn ones, and
+    /// posts a connection if none is left.
     fn maintain(&self, is_short: bool) -> bool {
         if is_short {
             self.give_back(1);

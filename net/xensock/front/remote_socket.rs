@@ -11,6 +11,7 @@ use crate::{
     },
     link::Link,
     proto::{
+        shortage::Shortage,
         Call,
         Response, //
     },
@@ -157,16 +158,27 @@ impl RemoteSocket {
     }
 
     /// Returns the error of SOCKET if the backend does not know the socket, else `error`. If the
-    /// backend has no more sockets, listeners give back the connections they posted ahead.
+    /// backend has no more for the user or for the guest, listeners give back the connections they
+    /// posted ahead.
     pub(crate) fn first_error(&self, error: Error) -> Error {
-        if error != EBADF {
-            return error;
+        match self.creation.as_ref().and_then(|creation| creation.error()) {
+            Some(first) if error == EBADF => self.note_refusal(first, EMFILE),
+            _ => self.note_refusal(error, ENOBUFS),
         }
-        let first = self.creation.as_ref().and_then(|creation| creation.error());
-        if first == Some(EMFILE) {
-            self.link.note_shortage();
+    }
+
+    /// Notes the shortage that `error` of the backend tells of, if any, and returns the error for the
+    /// program: `no_more` if only the user has used up its share. Any context.
+    pub(crate) fn note_refusal(&self, error: Error, no_more: Error) -> Error {
+        match error {
+            EDQUOT => {
+                self.link.note_shortage(Shortage::OfUser(self.owner));
+                return no_more;
+            }
+            EMFILE => self.link.note_shortage(Shortage::OfAll),
+            _ => (),
         }
-        first.unwrap_or(error)
+        error
     }
 
     /// Gives the socket an address, and waits killably for the response.

@@ -89,9 +89,9 @@
 //! 6. `SharedChannel::state`, then `Doorbell::owner` (spinlocks, IRQ): held while the handler of a
 //!    connection runs.
 //! 7. `Conn::state`, then `Events::asked` and `Conn::receive_queue` (spinlocks, IRQ): short.
-//! 8. `Devices::all` (spinlock), then `Transport::commands`, `Events::seen`, `ConnRing::notifier`,
-//!    then `SharedChannel::channel` (spinlocks, IRQ): innermost, except for the locks of a socket's
-//!    wait queues: tasks are woken under `Conn::state` and `Listener::posted`.
+//! 8. `Devices::all` (spinlock), then `Transport::commands`, `Link::shortages`, `Events::seen`,
+//!    `ConnRing::notifier`, then `SharedChannel::channel` (spinlocks, IRQ): innermost, except for the
+//!    locks of a socket's wait queues: tasks are woken under `Conn::state` and `Listener::posted`.
 //!
 //! A socket falls back under `Endpoint::call` and `Stream::transition`. A call that has waited for
 //! one of them sees the fallback and is repeated with the native socket.

@@ -95,7 +95,7 @@ errors! {
     EHOSTUNREACH = 113, "No route to the host.";
     EALREADY = 114, "In progress already.";
     EINPROGRESS = 115, "In progress.";
-    EDQUOT = 122, "Quota exceeded.";
+    EDQUOT = 122, "A user of the frontend has its share; others could have more.";
     ECANCELED = 125, "Cancelled.";
     ENOTSUPP = 524, "PV Calls' own number for an unknown command.";
 }

@@ -41,6 +41,8 @@
 //! - [`native`] lists the options that only a socket of the guest's own TCP or UDP can have.
 //! - [`policy`] limits what a guest may do at the backend, by [`rule`]s about addresses and ports;
 //!   [`backlog`] shares a limit on waiting connections among its listeners.
+//! - [`owner`] shares the limits of a guest among its users, and [`shortage`] tells which users give
+//!   back what is short.
 
 #![forbid(unsafe_code)]
 
@@ -73,6 +75,7 @@ pub mod request;
 pub mod response;
 pub mod ring;
 pub mod rule;
+pub mod shortage;
 pub mod status;
 pub mod stream;
 pub mod urgent;

@@ -22,6 +22,7 @@ use crate::{
             SHUT_WR, //
         },
         errno::Ending,
+        shortage::Shortage,
         status::Outcome,
         Call,
         Feature, //
@@ -88,7 +89,18 @@ impl Conn {
             // The backend has begun: the outcome comes through the ring, and may be there already.
             Ok(_) if this.remote.link.has(Feature::Status) => Self::look_for_outcome(this),
             Ok(name) => Self::established(this, name),
-            Err(error) => Self::failed(this, this.remote.first_error(error)),
+            Err(error) => {
+                if is_shortage(error) {
+                    this.remote.link.note_shortage(Shortage::OfAll);
+                }
+                // Nobody waits for a connection that a listener has posted ahead.
+                let is_posted = this.state.lock().phase == Phase::Posted;
+                let error = match is_posted {
+                    true => error,
+                    false => this.remote.first_error(error),
+                };
+                Self::failed(this, error);
+            }
         }
     }
 
@@ -138,9 +150,6 @@ impl Conn {
     }
 
     fn failed(this: ArcBorrow<'_, Self>, error: Error) {
-        if is_shortage(error) {
-            this.remote.link.note_shortage();
-        }
         {
             let mut state = this.state.lock();
             match state.phase {

@@ -121,6 +121,10 @@ impl Member for Conn {
         false
     }
 
+    fn owner(&self) -> u64 {
+        self.remote.owner
+    }
+
     /// Ends the connection: notifies the socket, and stops sharing memory.
     fn link_down(self: Arc<Self>) {
         let error = self.content.loss();

@@ -4,15 +4,14 @@
 //! work item of the link checks its members once a second, as long as there is work left.
 
 use super::Link;
+use crate::proto::shortage::{
+    Shortage,
+    Shortages, //
+};
+use core::mem::replace;
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{
-            Full,
-            Relaxed, //
-        },
-        Arc, //
-    },
+    sync::Arc,
     time::{
         msecs_to_jiffies,
         Msecs, //
@@ -38,11 +37,11 @@ impl Link {
         });
     }
 
-    /// Notes that grants, pages, sockets or memory were refused. Grown rings shrink, and listeners
-    /// give back the connections they posted ahead. Any context.
-    pub(crate) fn note_shortage(self: &Arc<Self>) {
-        self.is_short.store(true, Relaxed);
-        // If the item is already queued with a delay, it sees the flag when it runs.
+    /// Notes that a user or everybody was refused grants, pages, sockets or memory. Their grown rings
+    /// shrink, and their listeners give back the connections they posted ahead. Any context.
+    pub(crate) fn note_shortage(self: &Arc<Self>, shortage: Shortage) {
+        self.shortages.lock().note(shortage);
+        // If the item is already queued with a delay, it sees the shortage when it runs.
         let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), 0);
     }
 
@@ -56,18 +55,21 @@ impl WorkItem<EXPIRY> for Link {
     type Pointer = Arc<Link>;
 
     fn run(this: Arc<Link>) {
-        let is_short = this.is_short.xchg(false, Full);
+        let shortages = replace(&mut *this.shortages.lock(), Shortages::NONE);
         let mut is_any = false;
         let mut members = KVec::new();
         this.for_each(|member| {
+            let is_short = shortages.concern(member.owner());
             is_any |= member.clone().age(is_short);
             if member.needs_maintenance(is_short) {
                 // Without memory for the list, the member is left for the next check.
-                is_any |= members.push(member.clone(), GFP_NOWAIT).is_err();
+                is_any |= members
+                    .push((member.clone(), is_short), GFP_NOWAIT)
+                    .is_err();
             }
         });
-        for member in &members {
-            is_any |= member.maintain(is_short);
+        for (member, is_short) in &members {
+            is_any |= member.maintain(*is_short);
         }
         if is_any {
             this.start_expiry();

@@ -134,10 +134,11 @@ impl Conn {
             }
             Err(error) => {
                 let less = Order::new(order.get().saturating_sub(2));
+                let is_refused = is_shortage(error) || error == EDQUOT;
                 {
                     let mut growth = this.growth.sides.lock();
                     let side = growth.side(way);
-                    match less.filter(|less| is_shortage(error) && *less > this.ring.order()) {
+                    match less.filter(|less| is_refused && *less > this.ring.order()) {
                         Some(less) => {
                             side.limit = less;
                             side.wanted = Some(WantedSize::Large);
