@@ -106,11 +106,7 @@ impl ByteStream {
 
     /// Returns `true` if TCP may keep the socket after it is closed.
     fn may_linger(&self, guest: &Guest) -> bool {
-        let socket = self.socket();
-        guest.may_linger(
-            socket.tenant().number(),
-            socket.tenant().user_sockets().closed(),
-        )
+        guest.may_linger(self.socket().tenant())
     }
 
     /// Returns the ring that the stream shares with the guest.

@@ -384,7 +384,8 @@ fn accept(
     let conn = table
         .add(id_new, socket.tenant(), &table.guest.policy())
         .and_then(|()| {
-            Conn::post(&table.guest, table.clone(), id_new, ring, completion)
+            let (registry, tenant) = (table.clone(), socket.tenant());
+            Conn::post(&table.guest, registry, id_new, ring, tenant, completion)
                 .inspect_err(|_| table.drop_new(id_new))
         })
         .inspect_err(|_| listener.refused())?;

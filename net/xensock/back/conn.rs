@@ -153,7 +153,7 @@ impl Conn {
         // Checked before anything is mapped.
         let peer = socket.reachable(addr)?;
         let conn = Self::new(guest, id)?;
-        let shared = guest.ring_for(ring, conn.clone())?;
+        let shared = guest.ring_for(ring, conn.clone(), socket.tenant())?;
 
         let path = FastPath::new(guest, socket.clone(), shared)?;
         match socket.connect(peer) {
@@ -201,12 +201,12 @@ impl Conn {
     /// Adds an extension to a direction of the ring. `ENOTCONN` if there is no ring any more. May
     /// sleep.
     pub(crate) fn grow(self: &Arc<Self>, way: Way, order: Order) -> Result {
-        let ring = self
-            .path
-            .lock()
-            .as_ref()
-            .map(|path| path.shared.ring.clone());
-        self.guest().extend(&*ring.ok_or(ENOTCONN)?, way, order)?;
+        let (ring, socket) = {
+            let path = self.path.lock();
+            let path = (*path).as_ref().ok_or(ENOTCONN)?;
+            (path.shared.ring.clone(), path.socket.clone())
+        };
+        self.guest().extend(&ring, way, order, socket.tenant())?;
         // The producer changes to the extension.
         self.wake();
         Ok(())

@@ -49,16 +49,16 @@ use kernel::{
 /// Mapped memory of the guest. Dropping sleeps.
 pub(crate) struct Mapped {
     pages: MappedPages,
-    /// The charge on the guest's pages, unless the ring has it. Dropped last.
-    _charge: Option<Charge>,
+    /// The charges on the pages of the guest and of the user, unless the ring has them. Dropped last.
+    _charges: Option<[Charge; 2]>,
 }
 
 impl Mapped {
     /// Maps granted pages of the guest. May sleep.
-    fn new(peer: DomId, refs: &[GrantRef], charge: Option<Charge>) -> Result<Self> {
+    fn new(peer: DomId, refs: &[GrantRef], charges: Option<[Charge; 2]>) -> Result<Self> {
         Ok(Self {
             pages: MappedPages::new(peer, refs)?,
-            _charge: charge,
+            _charges: charges,
         })
     }
 }
@@ -100,7 +100,9 @@ pub(crate) struct ConnRing {
     at: RingRef,
     /// The guest's indexes at the last EOI. Only the task that moves bytes uses them.
     seen: [Atomic<u32>; 2],
-    _charge: Charge,
+    /// The owner of the socket that it was mapped for, who is charged.
+    owner: u64,
+    _charges: [Charge; 2],
 }
 
 /// The start of a turn of the user's work item.
@@ -110,20 +112,21 @@ pub(crate) struct Turn {
 }
 
 impl ConnRing {
-    /// Maps the ring of `user` and binds to its notifier. Calls `charge` with the order of the ring
-    /// before it maps the data pages. Reads each word of the indexes page that describes the ring
-    /// once. May sleep.
+    /// Maps the ring of `user`, a socket of `owner`, and binds to its notifier. Calls `charge` with
+    /// the order of the ring before it maps the data pages. Reads each word of the indexes page that
+    /// describes the ring once. May sleep.
     pub(crate) fn new(
         transport: &Transport,
         at: RingRef,
         user: Arc<dyn RingUser>,
-        charge: impl FnOnce(Order) -> Result<Charge>,
+        owner: u64,
+        charge: impl FnOnce(Order) -> Result<[Charge; 2]>,
     ) -> Result<Self> {
         let peer = transport.peer();
         let index = Mapped::new(peer, &[GrantRef::new(at.grant)], None)?;
         let order = index.word(indexes::RING_ORDER)?.load(Acquire);
         let order = Order::new(order).ok_or(EINVAL)?;
-        let charge = charge(order)?;
+        let charges = charge(order)?;
         let refs = refs(&index, order.pages(), indexes::ref_offset)?;
         let (input, output) = refs.split_at_checked(order.half_pages()).ok_or(EINVAL)?;
         // Duplicates within one half are found when it is mapped.
@@ -143,8 +146,14 @@ impl ConnRing {
             ring,
             at,
             seen: [Atomic::new(0), Atomic::new(0)],
-            _charge: charge,
+            owner,
+            _charges: charges,
         })
+    }
+
+    /// Returns `true` if the ring was mapped for a socket of `owner`.
+    pub(crate) fn is_of(&self, owner: u64) -> bool {
+        self.owner == owner
     }
 
     /// Returns `true` if the guest has the ring at `at`.
@@ -258,7 +267,7 @@ pub(crate) fn extend(
     ring: &Ring,
     way: Way,
     order: Order,
-    charge: impl FnOnce() -> Result<Charge>,
+    charge: impl FnOnce() -> Result<[Charge; 2]>,
 ) -> Result {
     if order <= ring.order() {
         return Err(EINVAL);
@@ -266,10 +275,10 @@ pub(crate) fn extend(
     if ring.is_extended(way) {
         return Err(EALREADY);
     }
-    let charge = charge()?;
+    let charges = charge()?;
     let direction = indexes::direction(way);
     let refs = refs(ring.index_pages(), order.half_pages(), |i| {
         direction.extension_offset(i)
     })?;
-    ring.extend(way, Mapped::new(transport.peer(), &refs, Some(charge))?)
+    ring.extend(way, Mapped::new(transport.peer(), &refs, Some(charges))?)
 }

@@ -117,7 +117,8 @@ impl DatagramSocket {
             let PumpState::Idle(socket) = &*state else {
                 return Err(ENOTCONN);
             };
-            let shared = self.pump.guest.map(ring, self.clone())?;
+            let tenant = socket.tenant();
+            let shared = self.pump.guest.map(ring, self.clone(), tenant)?;
             *state = PumpState::Open(Frames::new(socket.clone(), shared));
             self.has_ring.store(true, Relaxed);
         }

@@ -11,7 +11,9 @@ use crate::{
     },
     counters::Counters,
     log::LogLimit,
+    owners::Tenant,
     policy::{
+        Holding,
         InForce,
         Policy, //
     },
@@ -74,54 +76,78 @@ impl Guest {
         self.in_force.get()
     }
 
-    /// Returns `true` if TCP may keep a socket that is being closed, to deliver the data sent.
-    /// Peers can make that last long, so it ends before nothing is left for new sockets. `own` is
-    /// the number of closed sockets that `owner` has already.
-    pub(crate) fn may_linger(&self, owner: u64, own: usize) -> bool {
+    /// Returns `true` if TCP may keep a socket of `tenant` that is being closed, to deliver the data
+    /// sent. Peers can make that last long, so it ends before nothing is left for new sockets.
+    pub(crate) fn may_linger(&self, tenant: &Tenant) -> bool {
         let sockets = &self.counters.sockets;
-        self.policy().may_linger(sockets.closed(), owner, own) && !sockets.memory.is_used_up()
+        let closed = Holding {
+            owner: tenant.number(),
+            own: tenant.user_sockets().closed(),
+            used: sockets.closed(),
+        };
+        self.policy().may_linger(closed) && !sockets.memory.is_used_up()
     }
 
     /// Charges the pages of a ring or an extension of this order to the guest, whose limit then is
-    /// `most`. May sleep.
+    /// `most`, and to the user. May sleep.
     fn charge(
         &self,
+        tenant: &Tenant,
         order: Order,
         pages: usize,
         most: impl FnOnce(&Policy) -> usize,
-    ) -> Result<Charge> {
+    ) -> Result<[Charge; 2]> {
         let policy = self.policy();
         policy.may_have_ring(order)?;
         let most = most(&policy);
-        if self.counters.pages.used().saturating_add(pages) > most {
-            // Spare rings go first.
-            self.pool.clear();
+        let (all, own) = (&self.counters.pages, &tenant.user_sockets().pages);
+        let holding = |used: usize| Holding {
+            owner: tenant.number(),
+            own: own.used(),
+            used,
+        };
+        let now = holding(all.used());
+        if now.left(most) < pages {
+            // Spare rings go first: only those of the user, if other users could have more pages.
+            let is_of_all = now.left_to_others(most) < pages;
+            self.pool.clear(|ring| is_of_all || ring.is_of(now.owner));
         }
-        let allows = |sum| policy.may_have_pages(sum, most);
-        self.counters.pages.take(pages, allows)
+        let allows =
+            |sum: usize| policy.may_have_pages(pages, most, holding(sum.saturating_sub(pages)));
+        Ok([all.take(pages, allows)?, own.take(pages, |_| Ok(()))?])
     }
 
-    /// Maps the ring that the guest has at `at`, for `user`. May sleep.
-    pub(crate) fn map(&self, at: RingRef, user: Arc<dyn RingUser>) -> Result<ConnRing> {
-        ConnRing::new(&self.transport, at, user, |order| {
-            self.charge(order, order.pages() + 1, Policy::max_ring_pages)
+    /// Maps the ring that the guest has at `at`, for `user`, a socket of that tenant. May sleep.
+    pub(crate) fn map(
+        &self,
+        at: RingRef,
+        user: Arc<dyn RingUser>,
+        tenant: &Tenant,
+    ) -> Result<ConnRing> {
+        ConnRing::new(&self.transport, at, user, tenant.number(), |order| {
+            self.charge(tenant, order, order.pages() + 1, Policy::max_ring_pages)
         })
     }
 
-    /// Returns the ring that the guest has at `at`, for `user`: a spare ring, or one that is mapped
-    /// now. May sleep.
-    pub(crate) fn ring_for(&self, at: RingRef, user: Arc<dyn RingUser>) -> Result<Arc<ConnRing>> {
+    /// Returns the ring that the guest has at `at`, for `user`, a socket of `tenant`: a spare ring, or
+    /// one that is mapped now. May sleep.
+    pub(crate) fn ring_for(
+        &self,
+        at: RingRef,
+        user: Arc<dyn RingUser>,
+        tenant: &Tenant,
+    ) -> Result<Arc<ConnRing>> {
         let Some(shared) = self.pool.take(at) else {
-            return Ok(Arc::new(self.map(at, user)?, GFP_KERNEL)?);
+            return Ok(Arc::new(self.map(at, user, tenant)?, GFP_KERNEL)?);
         };
         // The limits may have been lowered since the ring was mapped.
         let policy = self.policy();
         policy.may_have_ring(shared.ring.order())?;
         let pages = &self.counters.pages;
         if pages.used() > policy.max_ring_pages() {
-            self.pool.clear();
+            self.pool.clear(|_| true);
         }
-        policy.may_have_pages(pages.used(), policy.max_ring_pages())?;
+        policy.may_keep_pages(pages.used())?;
         shared.connect(user);
         Ok(shared)
     }
@@ -140,9 +166,9 @@ impl Guest {
 
     /// Maps an extension for a direction of a ring. `EINVAL` if it would not be larger than the
     /// base of the direction, `EALREADY` if there is an extension. May sleep.
-    pub(crate) fn extend(&self, ring: &Ring, way: Way, order: Order) -> Result {
+    pub(crate) fn extend(&self, ring: &Ring, way: Way, order: Order, tenant: &Tenant) -> Result {
         extend(&self.transport, ring, way, order, || {
-            self.charge(order, order.half_pages(), Policy::max_grown_pages)
+            self.charge(tenant, order, order.half_pages(), Policy::max_grown_pages)
         })
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     backlog::Backlog,
     conn::Conn,
     guest::Guest,
+    policy::Holding,
     proto::{
         backlog::Shares,
         option::{
@@ -98,8 +99,11 @@ impl Listener {
         let (owner, user) = (socket.tenant().number(), socket.tenant().user_sockets());
         let own = user.listeners.take(1, |_| Ok(()))?;
         let allows = |sum: usize| {
-            let (used, own) = (sum, user.listeners.used());
-            policy.may_have_listener(used.saturating_sub(1), owner, own.saturating_sub(1))
+            policy.may_have_listener(Holding {
+                owner,
+                own: user.listeners.used().saturating_sub(1),
+                used: sum.saturating_sub(1),
+            })
         };
         let charges = [guest.counters.listeners.take(1, allows)?, own];
         let open = Open {

@@ -46,6 +46,27 @@ use kernel::{
     xen::xenbus, //
 };
 
+/// How much of a resource an owner has, and the guest in all.
+#[derive(Clone, Copy)]
+pub(crate) struct Holding {
+    pub(crate) owner: u64,
+    pub(crate) own: usize,
+    pub(crate) used: usize,
+}
+
+impl Holding {
+    /// Returns how much more the owner may have if the limit of the guest is `most`.
+    pub(crate) fn left(&self, most: usize) -> usize {
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        left_to(self.owner, most, self.used, self.own)
+    }
+
+    /// Returns how much another owner may have that has nothing.
+    pub(crate) fn left_to_others(&self, most: usize) -> usize {
+        Self { own: 0, ..*self }.left(most)
+    }
+}
+
 /// The policy for a guest.
 ///
 /// Each refusal is counted and traced.
@@ -124,18 +145,18 @@ impl Policy {
             .is_some_and(|namespace| namespace.is_local(ip) || namespace.is_broadcast(ip))
     }
 
-    /// Checks that a guest with `used` sockets, of which `owner` has `own`, may have one more for
-    /// that owner. `EMFILE` if not, or `EDQUOT` if only that owner may not.
-    pub(crate) fn may_have_socket(&self, used: usize, owner: u64, own: usize) -> Result {
-        let may = |own| left_to(owner, self.max_sockets, used, own) > 0;
-        self.check(may(own), Refusal::Sockets, None)
-            .map_err(|error| if may(0) { EDQUOT } else { error })
+    /// Checks that an owner may have one more socket. `EMFILE` if not, or `EDQUOT` if other owners
+    /// may.
+    pub(crate) fn may_have_socket(&self, sockets: Holding) -> Result {
+        // CAST: Widens.
+        self.may_share(1, self.max_sockets as usize, sockets, Refusal::Sockets)
     }
 
-    /// Returns `true` if one more socket may stay after it is closed. `closed` of the guest's
-    /// sockets do so already, of which `owner` has `own`. Closed sockets may be a quarter of all.
-    pub(crate) fn may_linger(&self, closed: usize, owner: u64, own: usize) -> bool {
-        left_to(owner, self.max_sockets / 4 + 1, closed, own) > 0
+    /// Returns `true` if one more socket may stay after it is closed, as those of `closed` do.
+    /// Closed sockets may be a quarter of all.
+    pub(crate) fn may_linger(&self, closed: Holding) -> bool {
+        // CAST: Widens.
+        closed.left((self.max_sockets / 4 + 1) as usize) > 0
     }
 
     /// Returns the limits on the connections that may wait to be accepted, at all listening sockets
@@ -155,16 +176,31 @@ impl Policy {
         self.check(is_same, Refusal::Namespace, None)
     }
 
-    /// Checks that a guest with `used` listening sockets, of which `owner` has `own`, may have one
-    /// more for that owner. `ENOBUFS` if not.
-    pub(crate) fn may_have_listener(&self, used: usize, owner: u64, own: usize) -> Result {
-        let left = left_to(owner, self.max_listeners, used, own);
+    /// Checks that an owner may have one more listening socket. `ENOBUFS` if not.
+    pub(crate) fn may_have_listener(&self, listeners: Holding) -> Result {
+        // CAST: Widens.
+        let left = listeners.left(self.max_listeners as usize);
         self.check(left > 0, Refusal::Listeners, None)
     }
 
-    /// Checks that `count` pages in data rings are within the limit `most`. `ENOBUFS` if not.
-    pub(crate) fn may_have_pages(&self, count: usize, most: usize) -> Result {
-        self.check(count <= most, Refusal::RingPages, None)
+    /// Checks that an owner may have `more` pages in data rings if the limit of the guest is `most`.
+    /// `ENOBUFS` if not, or `EDQUOT` if other owners may.
+    pub(crate) fn may_have_pages(&self, more: usize, most: usize, pages: Holding) -> Result {
+        self.may_share(more, most, pages, Refusal::RingPages)
+    }
+
+    /// Checks that the guest may keep `count` pages in data rings. `ENOBUFS` if not.
+    pub(crate) fn may_keep_pages(&self, count: usize) -> Result {
+        self.check(count <= self.max_ring_pages(), Refusal::RingPages, None)
+    }
+
+    /// Checks that an owner may have `more` of a resource of which the guest may have `most`.
+    fn may_share(&self, more: usize, most: usize, holding: Holding, reason: Refusal) -> Result {
+        self.check(holding.left(most) >= more, reason, None)
+            .map_err(|error| match holding.left_to_others(most) >= more {
+                true => EDQUOT,
+                false => error,
+            })
     }
 
     /// Sets the limit on the memory of the guest's sockets.

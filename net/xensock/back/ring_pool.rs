@@ -50,17 +50,22 @@ impl RingPool {
 
     /// Removes and returns the spare ring that the guest has at `at`, if there is one.
     pub(crate) fn take(&self, at: RingRef) -> Option<Arc<ConnRing>> {
+        self.take_first(|ring| ring.is_at(at))
+    }
+
+    fn take_first(&self, is_one: impl Fn(&ConnRing) -> bool) -> Option<Arc<ConnRing>> {
         let mut rings = self.rings.lock();
         let rings = (*rings).as_mut()?;
-        let found = rings.iter().position(|ring| ring.is_at(at))?;
+        let found = rings.iter().position(|ring| is_one(ring))?;
         rings.remove(found).ok()
     }
 
-    /// Unmaps all spare rings.
-    pub(crate) fn clear(&self) {
-        let rings = (*self.rings.lock()).as_mut().map(core::mem::take);
-        // Outside the lock.
-        drop(rings);
+    /// Unmaps the spare rings for which `is_one` returns `true`.
+    pub(crate) fn clear(&self, is_one: impl Fn(&ConnRing) -> bool) {
+        while let Some(ring) = self.take_first(&is_one) {
+            // Outside the lock.
+            drop(ring);
+        }
     }
 
     /// Unmaps all spare rings, and those that are put here later.

@@ -82,6 +82,8 @@ pub(crate) struct UserSockets {
     pub(crate) entries: Arc<Quota>,
     /// The listening sockets.
     pub(crate) listeners: Arc<Quota>,
+    /// The pages mapped for their data rings.
+    pub(crate) pages: Arc<Quota>,
 }
 
 impl UserSockets {
@@ -91,6 +93,7 @@ impl UserSockets {
             open: Quota::new()?,
             entries: Quota::new()?,
             listeners: Quota::new()?,
+            pages: Quota::new()?,
         };
         Ok(Arc::new(user, GFP_KERNEL)?)
     }

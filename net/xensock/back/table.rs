@@ -14,7 +14,10 @@ use crate::{
         Listeners, //
     },
     owners::Tenant,
-    policy::Policy,
+    policy::{
+        Holding,
+        Policy, //
+    },
     pump::Pump,
     quota::Charge,
     socket::{
@@ -155,7 +158,11 @@ impl Table {
             }
             let sockets = &self.guest.counters.sockets;
             let used = sockets.count().max(entries.len + sockets.closed());
-            policy.may_have_socket(used, tenant.number(), user_sockets.count())?;
+            policy.may_have_socket(Holding {
+                owner: tenant.number(),
+                own: user_sockets.count(),
+                used,
+            })?;
             let owned = Owned {
                 entry: TableEntry::Dead,
                 _charge: user_sockets.entries.take(1, |_| Ok(()))?,

@@ -195,6 +195,26 @@ def test_grants_of_a_guest(bed):
     assert not off, f"dom0 has kept (before, after): {off}"
 
 
+@timeout(200)
+def test_pages_of_a_guest(bed):
+    """A user of the guest that has as many pages mapped as it can leaves some to others, and to root."""
+    peer(bed)
+    guest = bed.guest("pages", policy=("max-ring-pages=300",))
+    wait_connected(guest)
+    before = bed.at_rest()
+    holder = guest.start("hold nobody --sockets 200")
+    holder.wait_line("full: No buffer space available", 60 * bed.scale)
+    must(guest, "bulk --bytes 1m --user 1001 >/dev/null", 60 * bed.scale)
+    must(guest, "fetch")
+    of_root = guest.start("hold idle --sockets 25")
+    of_root.wait_line("ready", 60 * bed.scale)
+    for job in (of_root, holder):
+        job.kill()
+        job.wait()
+    off = settled(bed, before)
+    assert not off, f"dom0 has kept (before, after): {off}"
+
+
 def _await(bed, condition, what):
     until = time.monotonic() + 20 * bed.scale
     while not condition():

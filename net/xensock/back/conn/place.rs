@@ -9,6 +9,7 @@ use crate::{
     fast_path::FastPath,
     guest::Guest,
     outcome_report::OutcomeReport,
+    owners::Tenant,
     proto::RingRef,
     pump::{
         Pump,
@@ -44,16 +45,17 @@ pub(super) struct AcceptPlace {
 }
 
 impl Conn {
-    /// Makes a place for a connection that a listener will accept.
+    /// Makes a place for a connection that a listener of that tenant will accept.
     pub(crate) fn post(
         guest: &Arc<Guest>,
         registry: Arc<dyn Registry>,
         id: u64,
         ring: RingRef,
+        tenant: &Tenant,
         completion: OutcomeReport,
     ) -> Result<Arc<Self>> {
         let conn = Self::new(guest, id)?;
-        let shared = guest.ring_for(ring, conn.clone())?;
+        let shared = guest.ring_for(ring, conn.clone(), tenant)?;
         *conn.place.lock() = Some(AcceptPlace {
             registry,
             shared,
