@@ -10,6 +10,8 @@
  *   hold idle    connects --sockets and leaves them idle
  *   hold drain   closes --sockets with unsent data that nobody reads, as the
  *                user nobody
+ *   hold swollen fills --sockets with data that nobody reads, as the user
+ *                nobody
  *   hold nobody  connects as many sockets as the user nobody can have, up to
  *                --sockets: prints why there cannot be more
  *   hold unread  has --sockets, each of which has received a part of --bytes;
@@ -311,6 +313,39 @@ static int drain(void)
 		pause();
 }
 
+/* What is sent waits in the rings, as there are no buffers to speak of elsewhere. */
+static int swollen(void)
+{
+	static const char data[1 << 18];
+	int fd, listener, few = 4096, some = 100000;
+	unsigned int i;
+
+	allow_files(opt.sockets + 64);
+	if (setuid(65534)) {
+		perror("setuid");
+		return 4;
+	}
+	listener = new_socket(0);
+	if (setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &few, sizeof(few)) ||
+	    bind_to(listener, ANY_HOST, 0) || listen(listener, 128)) {
+		perror("hold: listen");
+		return 1;
+	}
+	for (i = 0; i < opt.sockets; i++) {
+		fd = new_socket(0);
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &some, sizeof(some));
+		if (connect_to(fd, opt.host, local_port(listener))) {
+			perror("hold: connect");
+			return 1;
+		}
+		while (send(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
+			;
+	}
+	printf("ready\n");
+	for (;;)
+		pause();
+}
+
 static int idle(void)
 {
 	unsigned int i;
@@ -422,6 +457,8 @@ int main(int argc, char **argv)
 		return idle();
 	if (argc == 2 && !strcmp(argv[1], "nobody"))
 		return nobody();
+	if (argc == 2 && !strcmp(argv[1], "swollen"))
+		return swollen();
 	if (argc == 2 && !strcmp(argv[1], "drain"))
 		return drain();
 	if (argc == 2 && !strcmp(argv[1], "waiting"))

@@ -40,8 +40,6 @@ static BUDGET: GlobalArc<Budget> = GlobalArc::new();
 #[pin_data]
 pub(crate) struct Budget {
     used: Atomic<usize>,
-    /// Number of directions that have grown.
-    grown: Atomic<usize>,
     /// Users that have or had grants. Held while a task takes grants.
     #[pin]
     users: Mutex<KVec<User>>,
@@ -50,7 +48,14 @@ pub(crate) struct Budget {
 /// A user of the guest.
 struct User {
     number: u64,
-    used: Arc<Atomic<usize>>,
+    holding: Arc<Holding>,
+}
+
+/// What a user has.
+struct Holding {
+    used: Atomic<usize>,
+    /// Number of directions that have grown.
+    grown: Atomic<usize>,
 }
 
 impl Budget {
@@ -59,7 +64,6 @@ impl Budget {
         let budget = Arc::pin_init(
             pin_init!(Self {
                 used: Atomic::new(0),
-                grown: Atomic::new(0),
                 users <- new_mutex!(KVec::new(), "xensock_budget"),
             }),
             GFP_KERNEL,
@@ -73,7 +77,7 @@ pub(crate) struct Share {
     grants: usize,
     is_growth: bool,
     budget: Arc<Budget>,
-    user: Arc<Atomic<usize>>,
+    user: Arc<Holding>,
 }
 
 /// Returns the largest order up to `wanted` for which there are grants. Others may take them first.
@@ -82,7 +86,7 @@ pub(crate) fn affordable(owner: u64, wanted: Order) -> Option<Order> {
     let budget = BUDGET.get()?;
     let users = budget.users.lock();
     let own = users.iter().find(|user| user.number == owner);
-    let own = own.map_or(0, |user| user.used.load(Relaxed));
+    let own = own.map_or(0, |user| user.holding.used.load(Relaxed));
     wanted.affordable(left_to(owner, limit(), budget.used.load(Relaxed), own))
 }
 
@@ -116,8 +120,8 @@ impl Share {
     /// Takes the grants for a direction to grow from the order of its ring to the order `wanted` or
     /// less. Returns the order. Fails with `ENOBUFS` if there are too few grants. May sleep.
     ///
-    /// The more directions have grown, the less the next one gets. If hundreds are busy at once,
-    /// the last ones would otherwise get nothing, here or within the backend's limits.
+    /// The more directions of the user have grown, the less the next one gets. If hundreds are busy
+    /// at once, the last ones would otherwise get nothing, here or within the backend's limits.
     pub(crate) fn take_growth(owner: u64, base: Order, wanted: Order) -> Result<(Self, Order)> {
         // CAST: Widens.
         let part = part_of(owner, limit()) as usize / 4;
@@ -128,8 +132,8 @@ impl Share {
     }
 }
 
-/// Takes the number of grants that `choose` returns. Its arguments are the number of directions
-/// that have grown, and the number of grants left.
+/// Takes the number of grants that `choose` returns. Its arguments are the number of the user's
+/// directions that have grown, and the number of grants left.
 fn take(
     owner: u64,
     is_growth: bool,
@@ -139,13 +143,13 @@ fn take(
     let limit = limit();
     let mut users = budget.users.lock();
     let user = find(&mut users, owner)?;
-    let (used, own) = (budget.used.load(Relaxed), user.load(Relaxed));
-    let grown = budget.grown.load(Relaxed);
+    let (used, own) = (budget.used.load(Relaxed), user.used.load(Relaxed));
+    let grown = user.grown.load(Relaxed);
     let (grants, order) = choose(grown, left_to(owner, limit, used, own)).ok_or(ENOBUFS)?;
     // The lock keeps other tasks from taking grants meanwhile.
     budget.used.add(grants, Relaxed);
-    budget.grown.add(usize::from(is_growth), Relaxed);
-    user.add(grants, Relaxed);
+    user.used.add(grants, Relaxed);
+    user.grown.add(usize::from(is_growth), Relaxed);
     drop(users);
     let share = Share {
         grants,
@@ -156,29 +160,38 @@ fn take(
     Ok((share, order))
 }
 
-/// Returns the counter of a user, and reuses the entry of a user without grants if needed.
-fn find(users: &mut KVec<User>, number: u64) -> Result<Arc<Atomic<usize>>> {
+/// Returns the entry of a user, and reuses the entry of a user without grants if needed.
+fn find(users: &mut KVec<User>, number: u64) -> Result<Arc<Holding>> {
     let own = users.iter().position(|user| user.number == number);
-    let free = || users.iter().position(|user| user.used.load(Relaxed) == 0);
+    let free = || {
+        users
+            .iter()
+            .position(|user| user.holding.used.load(Relaxed) == 0)
+    };
     if let Some(user) = own.or_else(free).and_then(|index| users.get_mut(index)) {
         user.number = number;
-        return Ok(user.used.clone());
+        return Ok(user.holding.clone());
     }
-    let used = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+    let holding = Holding {
+        used: Atomic::new(0),
+        grown: Atomic::new(0),
+    };
+    let holding = Arc::new(holding, GFP_KERNEL)?;
     let user = User {
         number,
-        used: used.clone(),
+        holding: holding.clone(),
     };
     users.push(user, GFP_KERNEL)?;
-    Ok(used)
+    Ok(holding)
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.user.fetch_sub(self.grants, Relaxed);
-        self.budget.used.fetch_sub(self.grants, Relaxed);
-        self.budget
+        // In this order: the entry of a user without grants is reused.
+        self.user
             .grown
             .fetch_sub(usize::from(self.is_growth), Relaxed);
+        self.user.used.fetch_sub(self.grants, Relaxed);
+        self.budget.used.fetch_sub(self.grants, Relaxed);
     }
 }

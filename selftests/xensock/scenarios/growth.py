@@ -52,6 +52,29 @@ def test_by_turns(bed):
     assert not off, f"dom0 has kept (before, after): {off}"
 
 
+@timeout(300)
+def test_of_another_user(bed):
+    """A user whose rings have grown, however many, leaves those of others their size."""
+    guest = _guest(bed)
+    quiet = bed.at_rest()
+    before = _counts(guest)["rings-grown"]
+    holder = guest.start("hold swollen --sockets 60")
+    holder.wait_line("ready", 100 * bed.scale)
+    grown = _counts(guest)["rings-grown"] - before
+    assert grown >= 60, grown
+    events = "/sys/kernel/tracing/events/xensock/xensock_resize"
+    must(guest, f"[ -e {events} ] || mount -t tracefs tracefs /sys/kernel/tracing; "
+                f"echo >{events}/../../../trace; echo 1 >{events}/enable")
+    _swell(bed, guest, "--cycles 1 --seed 0 --user 1001", 4)
+    must(guest, f"echo 0 >{events}/enable")
+    seen = must(guest, f"cat {events}/../../../trace")
+    assert "way=out bytes=524288 error=0" in seen and "way=in bytes=524288 error=0" in seen, seen
+    holder.kill()
+    holder.wait()
+    off = settled(bed, quiet)
+    assert not off, f"dom0 has kept (before, after): {off}"
+
+
 @timeout(400)
 def test_ceilings(bed):
     """The module parameter, and a policy that allows fewer pages than the rings would grow to."""
