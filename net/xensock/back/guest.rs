@@ -117,7 +117,7 @@ impl Guest {
         Ok([all.take(pages, allows)?, own.take(pages, |_| Ok(()))?])
     }
 
-    /// Maps the ring that the guest has at `at`, for `user`, a socket of that tenant. May sleep.
+    /// Maps the ring that the guest has at `at`, for `user`, a socket of `tenant`. May sleep.
     pub(crate) fn map(
         &self,
         at: RingRef,

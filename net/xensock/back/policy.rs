@@ -13,10 +13,7 @@ pub(crate) use in_force::InForce;
 use crate::{
     proto::{
         backlog::Shares,
-        owner::{
-            left_to,
-            part_of, //
-        },
+        owner::left_to,
         policy::Rules,
         ring::Order,
         rule::{
@@ -132,10 +129,11 @@ impl Policy {
         self.check(may, Refusal::Group, Some(&SocketAddr::new(group, 0)))
     }
 
-    /// Checks that a guest's sockets may be in `count` groups, of which the last is joined for
-    /// `owner`. `ENOBUFS` if not.
-    pub(crate) fn may_have_groups(&self, count: usize, owner: u64) -> Result {
-        self.within(count, part_of(owner, self.max_groups), Refusal::Groups)
+    /// Checks that a socket of an owner may join one more group. `ENOBUFS` if not.
+    pub(crate) fn may_have_group(&self, groups: Holding) -> Result {
+        // CAST: Widens.
+        let left = groups.left(self.max_groups as usize);
+        self.check(left > 0, Refusal::Groups, None)
     }
 
     /// Returns `true` if the namespace itself receives packets sent to `ip`.

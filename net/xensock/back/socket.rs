@@ -87,7 +87,7 @@ pub(crate) struct GuestSocket<P: Carried> {
     /// One charge for each group that the socket is in. The socket has left the groups when these
     /// are dropped.
     #[pin]
-    groups: Mutex<KVec<Charge>>,
+    groups: Mutex<KVec<[Charge; 2]>>,
     /// Set once the guest has asked for information on datagrams besides the address.
     wants_info: Atomic<bool>,
     /// Set once the guest has asked for reports of errors.

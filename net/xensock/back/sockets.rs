@@ -84,6 +84,8 @@ pub(crate) struct UserSockets {
     pub(crate) listeners: Arc<Quota>,
     /// The pages mapped for their data rings.
     pub(crate) pages: Arc<Quota>,
+    /// The groups that they are in.
+    pub(crate) groups: Arc<Quota>,
 }
 
 impl UserSockets {
@@ -94,6 +96,7 @@ impl UserSockets {
             entries: Quota::new()?,
             listeners: Quota::new()?,
             pages: Quota::new()?,
+            groups: Quota::new()?,
         };
         Ok(Arc::new(user, GFP_KERNEL)?)
     }

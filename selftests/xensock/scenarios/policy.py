@@ -430,6 +430,16 @@ def test_groups(bed):
     _set(bed, guest, multicast_allow="239.192.77.0/24 [ff15::77]", max_groups="2")
     _becomes(bed, guest, "join 239.192.77.1 ff15::77 239.192.77.2", "ok ok ENOBUFS")
 
+    # A user has its share of them, and others have the rest.
+    _set(bed, guest, bind_allow="0 1024-65535", multicast_allow="239.192.77.0/24", max_groups="9")
+    five = " ".join(f"239.192.77.{i}" for i in range(1, 6))
+    _becomes(bed, guest, f"join --user 65534 {five} 239.192.77.6", "ok ok ok ok ok ENOBUFS")
+    member = guest.start(f"exec attempt member --user 65534 {five}")
+    _await(bed, lambda: member.output.split() == ["ok"] * 5, "the user has its share")
+    _becomes(bed, guest, f"join {five}", "ok ok ok ok ENOBUFS")
+    member.kill()
+    _await(bed, lambda: _memberships() == (False, False), "the groups are left with the sockets")
+
     may = {"bind-allow": "0 1024-65535", "multicast-allow": "239.192.77.0/24 [ff15::77]"}
     _set(bed, guest, bind_allow=may["bind-allow"], multicast_allow=may["multicast-allow"])
     member = guest.start("attempt member 239.192.77.1 ff15::77")

@@ -6,14 +6,17 @@ use super::{
     from_number,
     GuestSocket, //
 };
-use crate::proto::{
-    errno,
-    option::{
-        self,
-        group,
-        SockOpt, //
-    },
-    value::Value, //
+use crate::{
+    policy::Holding,
+    proto::{
+        errno,
+        option::{
+            self,
+            group,
+            SockOpt, //
+        },
+        value::Value, //
+    }, //
 };
 use kernel::{
     net::kernel_socket::Udp,
@@ -54,12 +57,17 @@ impl GuestSocket<Udp> {
             return Ok(());
         }
         groups.reserve(1, GFP_KERNEL)?;
-        let (policy, owner) = (self.in_force.get(), self.tenant.number());
-        let charge = self
-            .sockets
-            .groups
-            .take(1, |count| policy.may_have_groups(count, owner))?;
+        let held = &self.tenant.user_sockets().groups;
+        let own = held.take(1, |_| Ok(()))?;
+        let allows = |sum: usize| {
+            self.in_force.get().may_have_group(Holding {
+                owner: self.tenant.number(),
+                own: held.used().saturating_sub(1),
+                used: sum.saturating_sub(1),
+            })
+        };
+        let charges = [self.sockets.groups.take(1, allows)?, own];
         set()?;
-        Ok(groups.push(charge, GFP_KERNEL)?)
+        Ok(groups.push(charges, GFP_KERNEL)?)
     }
 }
