@@ -4,10 +4,13 @@
  * loaded: hostile_back DOMID HOW. It offers the device, prints "ready" when the link is up, or
  * "refused", and then does what HOW says, most of it to a CONNECT. "deaf" is done to RELEASE,
  * "reuse-" to rings that are used again, "resize-" to rings that are to grow, "news-" to the news
- * page. SIGTERM ends the program, which then closes the link in the regular way.
+ * page. "slots" leaves each GETSOCKOPT without a response until they hold all slots and SIGUSR1
+ * comes; then it prints how many it answers before another request comes. SIGTERM ends the program,
+ * which then closes the link in the regular way.
  */
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -364,6 +367,52 @@ static void resize(const char *how, const struct request *r)
 		change_in(0, 7);
 }
 
+/* Those that hold slots, the oldest first. */
+static struct request held[SLOTS];
+static unsigned int holding;
+static atomic_int goes_on;
+
+static void on_go(int sig)
+{
+	goes_on = sig;
+}
+
+/* One after the other, until there is a request of another kind. */
+static void let_go(void)
+{
+	unsigned int answered = 0;
+	struct request r;
+
+	do {
+		back_respond(&held[0], -EINVAL);
+		answered++;
+		memmove(&held[0], &held[1], --holding * sizeof(held[0]));
+		while (!back_take(&r))
+			if (nap(100), back_is_over)
+				return;
+		held[holding++] = r;
+	} while (r.cmd == GETSOCKOPT);
+	printf("other after %u\n", answered);
+	while (holding)
+		back_respond(&held[--holding], 0);
+}
+
+/* Returns false once nothing is held any more. */
+static bool hold(const struct request *r)
+{
+	if (goes_on)
+		return false;
+	held[holding++] = *r;
+	if (holding < SLOTS)
+		return true;
+	printf("full\n");
+	while (!goes_on && !back_is_over)
+		nap(1000);
+	if (goes_on)
+		let_go();
+	return true;
+}
+
 static void serve(const char *how)
 {
 	struct request r;
@@ -391,6 +440,8 @@ static void serve(const char *how)
 		resize(how, &r);
 		return;
 	}
+	if (r.cmd == GETSOCKOPT && !strcmp(how, "slots") && hold(&r))
+		return;
 	if (r.cmd == RELEASE)
 		printf("RELEASE\n");
 	if (r.cmd == RELEASE && late.cmd == GROW) {
@@ -417,6 +468,7 @@ int main(int argc, char **argv)
 	how = argv[2];
 	setlinebuf(stdout);
 	back_init(atoi(argv[1]));
+	signal(SIGUSR1, on_go);
 	if (link_with_front(how))
 		while (!back_is_over)
 			serve(how);

@@ -3,9 +3,9 @@
 //! The commands ring, requests that wait for a slot, and requests that wait for their response.
 //!
 //! The ring has 32 slots. Each request holds a slot until it is answered. Requests that do not fit
-//! wait in a queue, in order. An [`Exchange`] is allocated before it is submitted, and the exchange
-//! of RELEASE together with its socket. So a request from an interrupt handler can neither fail nor
-//! sleep.
+//! wait in queues, those of each user in order; users take turns. An [`Exchange`] is allocated before
+//! it is submitted, and the exchange of RELEASE together with its socket. So a request from an
+//! interrupt handler can neither fail nor sleep.
 //!
 //! The backend is asked for an event only while a task waits for a response, or a request for a
 //! slot. The other responses are taken with that event, or when the link
@@ -14,6 +14,7 @@
 
 mod exchange;
 mod polls;
+mod queue;
 
 pub(crate) use exchange::{
     address,
@@ -41,10 +42,7 @@ use crate::{
     }, //
 };
 use kernel::{
-    list::{
-        List,
-        ListArc, //
-    },
+    list::ListArc,
     prelude::*,
     sync::Arc,
     xen::{
@@ -60,6 +58,7 @@ use kernel::{
         trace::xensock_front as trace, //
     }, //
 };
+use queue::RequestQueue;
 
 /// The notification of the backend that there are requests.
 pub(crate) trait Notify: Send {
@@ -133,7 +132,7 @@ pub(crate) struct Commands {
     ring: Option<FrontRing>,
     /// `None` before the link is up and after it went down.
     pub(crate) channel: Option<KBox<dyn Notify>>,
-    waiting: List<Exchange>,
+    waiting: RequestQueue,
     inflight: [Option<Inflight>; SLOTS as usize],
     /// A POLL that ended with its listening socket.
     ended: Option<ReadyResponse>,
@@ -153,7 +152,7 @@ impl Commands {
             quirks: quirks::of(dialect),
             ring: Some(ring),
             channel: None,
-            waiting: List::new(),
+            waiting: RequestQueue::new(),
             inflight: [const { None }; SLOTS as usize],
             ended: None,
             sent: 0,
@@ -193,7 +192,7 @@ impl Commands {
         if let Ok(item) = ListArc::try_from_arc(exchange.clone()) {
             *exchange.recipient.access_mut(self) = recipient;
             *exchange.priority.access_mut(self) = priority;
-            self.waiting.push_back(item);
+            self.waiting.push(item);
             self.send();
         }
         true
@@ -201,14 +200,14 @@ impl Commands {
 
     /// Sends queued requests while the ring has free slots.
     fn send(&mut self) {
-        while let Some(item) = self.waiting.pop_front() {
+        while let Some(item) = self.waiting.pop() {
             if let Some(request) = self.send_one(&item) {
                 let slot = request.req_id & (SLOTS - 1);
                 if let Some(entry) = self.inflight.get_mut(slot as usize) {
                     *entry = Some(request);
                 }
             } else {
-                self.waiting.push_front(item);
+                self.waiting.put_back(item);
                 break;
             }
         }
@@ -384,7 +383,7 @@ impl Commands {
         if let Some(ended) = self.ended.take() {
             return Some(ended);
         }
-        let exchange = match self.waiting.pop_front() {
+        let exchange = match self.waiting.pop() {
             Some(item) => item.into_arc(),
             None => self.inflight.iter_mut().find_map(Option::take)?.exchange,
         };

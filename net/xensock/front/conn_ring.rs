@@ -167,7 +167,7 @@ impl ConnRing {
         let port = notifier.number();
         let at = RingRef { grant, port };
         let unmap = if transport.has(Feature::RingReuse) {
-            Some(transport.exchange(Call::Unmap { id: 0, ring: at })?)
+            Some(transport.exchange(owner, Call::Unmap { id: 0, ring: at })?)
         } else {
             None
         };

@@ -236,7 +236,7 @@ fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
     let order = ring_order(&remote.link, sk);
     let fresh = Conn::datagram(remote, sk, order)?;
     let link = fresh.remote.link.clone();
-    let attach = link.exchange(Call::Attach {
+    let attach = fresh.remote.exchange(Call::Attach {
         id: fresh.remote.id,
         ring: fresh.ring.reference(),
     })?;

@@ -273,7 +273,7 @@ impl Listener {
             };
             let link = &self.remote.link;
             let id = conn.remote.id;
-            let Ok(withdraw) = link.exchange(Call::Withdraw { id }) else {
+            let Ok(withdraw) = conn.remote.exchange(Call::Withdraw { id }) else {
                 return;
             };
             if !self.posted.lock().note_given_back(&conn, &withdraw) {

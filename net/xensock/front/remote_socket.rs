@@ -69,13 +69,16 @@ impl RemoteSocket {
     ) -> Result<Self> {
         link.check_kind(kind, domain)?;
         let id = link.new_id();
-        let creation = link.exchange(Call::Socket {
-            id,
-            domain: u32::from(domain as u16),
-            kind,
-            protocol: 0,
+        let creation = link.exchange(
             owner,
-        })?;
+            Call::Socket {
+                id,
+                domain: u32::from(domain as u16),
+                kind,
+                protocol: 0,
+                owner,
+            },
+        )?;
         let mut remote = Self::for_accept(link, id, domain, owner)?;
 
         // From here on the release cannot fail. SOCKET is published with the next request.
@@ -107,11 +110,14 @@ impl RemoteSocket {
 
     /// Creates the socket that an ACCEPT will make. May sleep.
     pub(crate) fn for_accept(link: Arc<Link>, id: u64, domain: Domain, owner: u64) -> Result<Self> {
-        let release = link.exchange(Call::Release {
-            id,
-            abort: false,
-            reuse: false,
-        })?;
+        let release = link.exchange(
+            owner,
+            Call::Release {
+                id,
+                abort: false,
+                reuse: false,
+            },
+        )?;
         Ok(Self {
             link,
             id,
@@ -126,6 +132,11 @@ impl RemoteSocket {
         })
     }
 
+    /// Creates a request for the user of the socket. May sleep.
+    pub(crate) fn exchange(&self, call: Call) -> Result<Arc<Exchange>> {
+        self.link.exchange(self.owner, call)
+    }
+
     /// Sends a request. May sleep, but does not wait for the response.
     pub(crate) fn send(&self, call: Call) -> Result<Arc<Exchange>> {
         self.send_with_priority(call, Priority::Awaited)
@@ -137,7 +148,7 @@ impl RemoteSocket {
         call: Call,
         priority: Priority,
     ) -> Result<Arc<Exchange>> {
-        let exchange = self.link.exchange(call)?;
+        let exchange = self.exchange(call)?;
         self.link.send_with_priority(&exchange, None, priority);
         Ok(exchange)
     }

@@ -248,12 +248,12 @@ impl Transport {
         Ok(())
     }
 
-    /// Creates a request that can be submitted. Fails with `EOPNOTSUPP` if the dialect does not
-    /// have it.
-    pub(crate) fn exchange(&self, call: Call) -> Result<Arc<Exchange>> {
+    /// Creates a request of the user `owner` that can be submitted. Fails with `EOPNOTSUPP` if the
+    /// dialect does not have it.
+    pub(crate) fn exchange(&self, owner: u64, call: Call) -> Result<Arc<Exchange>> {
         let request = Request { req_id: 0, call };
         request.encode(self.dialect).ok_or(EOPNOTSUPP)?;
-        Exchange::new(&self.commands, call)
+        Exchange::new(&self.commands, owner, call)
     }
 
     /// Sends a request, or queues it. `recipient` is notified of the response. Any context.

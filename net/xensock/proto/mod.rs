@@ -42,7 +42,8 @@
 //! - [`policy`] limits what a guest may do at the backend, by [`rule`]s about addresses and ports;
 //!   [`backlog`] shares a limit on waiting connections among its listeners.
 //! - [`owner`] shares the limits of a guest among its users, and [`shortage`] tells which users give
-//!   back what is short.
+//!   back what is short;
+//!   in [`turns`] they use the commands ring.
 
 #![forbid(unsafe_code)]
 
@@ -78,6 +79,7 @@ pub mod rule;
 pub mod shortage;
 pub mod status;
 pub mod stream;
+pub mod turns;
 pub mod urgent;
 pub mod value;
 

@@ -192,6 +192,29 @@ def test_goes_while_it_grows(bed):
 
 
 @timeout(200)
+def test_users_take_turns(bed):
+    """A user whose requests wait for slots of the commands ring, however many, keeps no other user waiting."""
+    guest = prey(bed)
+    wait_connected(guest)
+    unload(bed, "xensock_back")
+    back = bed.start(f"hostile_back {guest.domid} slots")
+    back.wait_line("ready", 30 * bed.scale)
+    asking = guest.start("exec asking --sockets 80")
+    back.wait_line("full", 60 * bed.scale)
+    asking.wait_line("asking", 60 * bed.scale)
+    back.kill(signal.SIGUSR1)
+    after = int(back.wait_line("other after ", 30 * bed.scale).split()[2])
+    bed.note(f"{after} of the first user's were answered before the other was heard")
+    rc, out = asking.wait(60 * bed.scale)
+    back.kill(signal.SIGTERM)
+    back.wait(20 * bed.scale)
+    bed.modprobe("xensock_back")
+    wait_link(guest)
+    assert (rc, out.split()) == (0, ["asking", "connected"]), (rc, out)
+    assert after <= 2, after
+
+
+@timeout(200)
 def test_never_lets_go(bed):
     """close() of a listener waits for the backend. A killed program or one that exits does not."""
     guest = prey(bed)

@@ -66,6 +66,8 @@ pub(crate) enum Priority {
 #[pin_data]
 pub(crate) struct Exchange {
     call: Call,
+    /// The user that it is sent for.
+    pub(super) owner: u64,
     /// RELEASE: set if the connection is reset. Known only when the exchange is submitted.
     abort: Atomic<bool>,
     /// RELEASE: set if the ring is left to another connection. Known only when the exchange is
@@ -93,10 +95,15 @@ impl_list_item! {
 
 impl Exchange {
     /// Creates an exchange for the link that `commands` belongs to.
-    pub(crate) fn new<B: Backend>(commands: &Lock<Commands, B>, call: Call) -> Result<Arc<Self>> {
+    pub(crate) fn new<B: Backend>(
+        commands: &Lock<Commands, B>,
+        owner: u64,
+        call: Call,
+    ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 call,
+                owner,
                 abort: Atomic::new(false),
                 reuse: Atomic::new(false),
                 recipient: LockedBy::new(commands, None),

@@ -30,8 +30,7 @@ impl Commands {
     pub(crate) fn is_polling(&self, id: u64) -> bool {
         let is_polling = |call: Call| is_poll(call) && concerns(&call, id);
         let mut sent = self.inflight.iter().flatten().map(|i| i.exchange.call());
-        let mut queued = self.waiting.iter().map(|exchange| exchange.call());
-        sent.any(is_polling) || queued.any(is_polling)
+        sent.any(is_polling) || self.waiting.calls().any(is_polling)
     }
 
     /// Returns the number of slots that are lost to POLLs that were never answered, and for whose

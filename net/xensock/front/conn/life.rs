@@ -344,7 +344,7 @@ impl Conn {
             SHUT_WR
         };
         let id = self.remote.id;
-        self.remote.link.exchange(Call::Shutdown { id, how })
+        self.remote.exchange(Call::Shutdown { id, how })
     }
 
     /// Ends the socket's use of the connection. Bytes sent are still delivered, unless `abort` asks

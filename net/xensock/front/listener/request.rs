@@ -26,7 +26,7 @@ impl Listener {
         let remote =
             RemoteSocket::for_accept(link.clone(), id_new, self.remote.domain, self.remote.owner)?;
         let fresh = Conn::posted(remote, &self.sk, self.order)?;
-        let accept = link.exchange(Call::Accept {
+        let accept = self.remote.exchange(Call::Accept {
             id,
             id_new,
             ring: fresh.ring.reference(),
@@ -34,7 +34,7 @@ impl Listener {
         let _ = fresh.accept.populate(accept.clone());
         let first = match link.quirks().accepts_ahead() {
             true => accept,
-            false => link.exchange(Call::Poll { id })?,
+            false => self.remote.exchange(Call::Poll { id })?,
         };
         Ok((Conn::enter(fresh)?, first))
     }
@@ -56,10 +56,12 @@ impl Listener {
         let link = &self.remote.link;
         let id = self.remote.id;
         let addr = self.remote.local.ok_or(EINVAL)?;
-        let remote = RemoteSocket::new(link.clone(), SOCK_STREAM, self.remote.domain, 0, None)?;
+        let (domain, owner) = (self.remote.domain, self.remote.owner);
+        // Of the same user: its requests follow those of the listener.
+        let remote = RemoteSocket::new(link.clone(), SOCK_STREAM, domain, owner, None)?;
         // The smallest ring: the connection carries no data, and is not accepted.
         let fresh = Conn::posted(remote, &self.sk, Order::MIN)?;
-        let connect = link.exchange(Call::Connect {
+        let connect = self.remote.exchange(Call::Connect {
             id: fresh.remote.id,
             addr,
             flags: 0,
@@ -68,7 +70,7 @@ impl Listener {
         // The C backend waits for the connection in its only thread: its queue must have room for
         // it.
         let backlog = i32::MAX as u32;
-        let room = link.exchange(Call::Listen { id, backlog })?;
+        let room = self.remote.exchange(Call::Listen { id, backlog })?;
         let conn = Conn::enter(fresh)?;
         conn.withdraw();
         link.submit(&room, None);

@@ -118,7 +118,7 @@ impl Stream {
         let peer = peer?;
         let fresh = self.set_up(&call, sk, peer)?;
         let link = fresh.remote.link.clone();
-        let connect = link.exchange(Call::Connect {
+        let connect = fresh.remote.exchange(Call::Connect {
             id: fresh.remote.id,
             addr: peer,
             flags: 0,

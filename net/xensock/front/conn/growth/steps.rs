@@ -103,7 +103,8 @@ impl Conn {
 
         this.set_stage(way, GrowthStage::Growing(order));
         let grow = Call::Grow { id, way, order };
-        let sent = link
+        let sent = this
+            .remote
             .exchange(grow)
             .and_then(|exchange| Self::submit_if_open(this, &exchange));
         if sent.is_err() {
@@ -184,7 +185,7 @@ impl Conn {
 
     fn ask_to_shrink(this: &Arc<Self>, way: Way) {
         let id = this.remote.id;
-        if let Ok(exchange) = this.remote.link.exchange(Call::Shrink { id, way }) {
+        if let Ok(exchange) = this.remote.exchange(Call::Shrink { id, way }) {
             let before = this.growth.sides.lock().side(way).stage;
             this.set_stage(way, GrowthStage::Shrinking);
             if Self::submit_if_open(this, &exchange).is_err() {
