@@ -9,7 +9,7 @@ export KCONFIG TESTS SET SEED LINUX MIRROR XENSOCK_CACHE V
 export XENSOCK_T0 := $(shell date +%s)
 
 ifneq ($(filter-out arm64 x86 x86_64,$(ARCH)),)
-$(error ARCH=$(ARCH): there are x86_64, which is the default, and arm64, for 'make kernel' only)
+$(error ARCH=$(ARCH): there are x86_64, which is the default, and arm64)
 endif
 ifeq ($(ARCH),arm64)
 ifeq ($(filter arm64%,$(KCONFIG)),)
@@ -39,7 +39,7 @@ help:
 	@echo 'Run it as root on Debian 12 or 13. The first run builds a kernel, in about an hour and 8 GB.'
 	@echo
 	@echo 'KCONFIG=fast|debug|bpf|kasan|guest  the kernel configuration (now: $(KCONFIG))'
-	@echo 'ARCH=arm64           make kernel for 64-bit Arm: KCONFIG=arm64, or arm64-64k with its larger pages'
+	@echo 'ARCH=arm64           for 64-bit Arm: KCONFIG=arm64, or arm64-64k with its larger pages'
 	@echo "TESTS='FILE.TEST...' which tests, with wildcards: TESTS='policy.* names.tcp' (now: $(TESTS))"
 	@echo '                     The files are those of selftests/xensock/scenarios.'
 	@echo 'SET=slow             the long soaks too, before a release (now: $(SET))'

@@ -13,10 +13,14 @@ SUITE=trixie
 SOURCE_PACKAGE=linux-source-7.3
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# The target machine, in the names of Debian and the kernel.
-MACHINE=amd64 TRIPLET=x86_64-linux-gnu IMAGE=arch/x86/boot/bzImage
+# The target machine, in the names of Debian and the kernel, and what selects it in the kernel's makefiles.
+MACHINE=amd64 TRIPLET=x86_64-linux-gnu IMAGE=arch/x86/boot/bzImage LOADER=lib64/ld-linux-x86-64.so.2
+CROSS=()
 case $KCONFIG in
-arm64*) MACHINE=arm64 TRIPLET=aarch64-linux-gnu IMAGE=arch/arm64/boot/Image ;;
+arm64*)
+	MACHINE=arm64 TRIPLET=aarch64-linux-gnu IMAGE=arch/arm64/boot/Image LOADER=lib/ld-linux-aarch64.so.1
+	CROSS=("ARCH=$MACHINE" "CROSS_COMPILE=$TRIPLET-")
+	;;
 esac
 
 # The start time of the whole command. make exports it, so that each stage counts from the same

@@ -7,10 +7,8 @@ import subprocess
 
 # QEMU's memory is zeroed already: scrubbing it would only take time. The console ring must hold a
 # listing of all grants.
-XEN = ("console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning conring_size=4M "
-       "bootscrub=off dom0_mem={memory}M,max:{memory}M dom0_max_vcpus=1 "
-       # Lazy FPU switching under TCG mixes up the vector registers of domains.
-       "spec-ctrl=eager-fpu")
+XEN = ("loglvl=warning guest_loglvl=warning conring_size=4M bootscrub=off "
+       "dom0_max_vcpus=1 dom0_mem={memory}M")
 DOM0 = "console=hvc0 rdinit=/bed/init panic=1 {extra}"
 
 # Its processors constantly wait for each other, and other processes of this machine would interrupt
@@ -23,11 +21,36 @@ def may_go_first():
     return subprocess.run((*FIRST, "true"), stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
+def x86(boot, dom0_memory, extra):
+    """A PC, as a command."""
+    # Lazy FPU switching under TCG mixes up the vector registers of domains.
+    xen = XEN.format(memory=dom0_memory) + f",max:{dom0_memory}M console=com1 com1=115200,8n1 spec-ctrl=eager-fpu"
+    return ["qemu-system-x86_64",
+            # With SMAP a PV dom0 dies in its first instructions under TCG. The default family
+            # makes it read MSRs that QEMU lacks.
+            "-cpu", "max,-smap,-smep,family=21,model=2", "-device", "virtio-serial-pci",
+            "-kernel", os.path.join(boot, "xen"), "-append", xen,
+            "-initrd", f"{boot}/kernel {DOM0.format(extra=extra)},{boot}/dom0.cpio"]
+
+
+def arm64(boot, dom0_memory, extra):
+    """QEMU's own machine for Arm, as a command."""
+    # Memory begins at 0x40000000, with Xen. The device tree at 0x48000000 tells Xen where the other
+    # images are. With QEMU's GICv2, dom0 sometimes stops getting the interrupts of its line to us.
+    return ["qemu-system-aarch64", "-machine", "virt,virtualization=on,gic-version=3", "-cpu", "cortex-a57",
+            "-global", "virtio-mmio.force-legacy=false", "-device", "virtio-serial-device",
+            "-kernel", os.path.join(boot, "xen"),
+            # By default, Xen on Arm lets guests communicate with dom0 only, not with driver domains.
+            "-append", XEN.format(memory=dom0_memory) + " console=dtuart xsm=dummy",
+            "-device", f"guest-loader,addr=0x4a000000,kernel={boot}/kernel,bootargs={DOM0.format(extra=extra)}",
+            "-device", f"guest-loader,addr=0x50000000,initrd={boot}/dom0.cpio"]
+
+
 class Machine:
     """Runs until the machine switches itself off, or until kill(). Never leaves a process behind."""
 
-    def __init__(self, boot, path, memory, dom0_memory, interactive=False, extra=""):
-        """boot: the directory of the images. path: the path of its line to us."""
+    def __init__(self, qemu, path, memory, interactive=False):
+        """qemu: the command, with the machine and its images. path: the path of its line to us."""
         self._talk = os.path.join(path, "talk")
         for end in ("in", "out"):
             os.mkfifo(f"{self._talk}.{end}")
@@ -38,16 +61,11 @@ class Machine:
         self._qemu = subprocess.Popen(
             # QEMU ends when this process ends, even by SIGKILL.
             ["setpriv", "--pdeathsig", "KILL", *(FIRST if may_go_first() else ()),
-             "qemu-system-x86_64", "-accel", "tcg,thread=multi",
-             # With SMAP a PV dom0 dies in its first instructions under TCG. The default family
-             # makes it read MSRs that QEMU lacks.
-             "-cpu", "max,-smap,-smep,family=21,model=2", "-m", f"{memory}M", "-smp", "2",
+             *qemu, "-accel", "tcg,thread=multi", "-m", f"{memory}M", "-smp", "2",
              "-display", "none", "-nic", "none", "-no-reboot",
              "-chardev", console, "-serial", "chardev:console",
-             "-chardev", f"pipe,id=talk,path={self._talk}", "-device", "virtio-serial-pci",
-             "-device", "virtserialport,chardev=talk,name=bed",
-             "-kernel", os.path.join(boot, "xen"), "-append", XEN.format(memory=dom0_memory),
-             "-initrd", f"{boot}/kernel {DOM0.format(extra=extra)},{boot}/dom0.cpio"],
+             "-chardev", f"pipe,id=talk,path={self._talk}",
+             "-device", "virtserialport,chardev=talk,name=bed"],
             stdin=None if interactive else subprocess.DEVNULL,
             stdout=None if interactive else subprocess.PIPE,
             stderr=None if interactive else subprocess.STDOUT)

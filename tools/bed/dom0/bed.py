@@ -65,6 +65,7 @@ def read(where, path):
 
 class Bed:
     domid = 0
+    machine = os.uname().machine
     # Addresses that guests reach through dom0: dom0 itself, an address that never answers, one
     # without a route, dom0 for virtual NICs.
     address = "192.0.2.1"

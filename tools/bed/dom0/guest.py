@@ -26,7 +26,6 @@ REACH = "0.0.0.0/0 [::/0] 192.0.2.1 192.0.2.255 10.0.0.1 [2001:db8::1] [fe80::/1
 
 CONFIG = """
 name = "{name}"
-type = "{type}"
 kernel = "{kernel}"
 ramdisk = "{ramdisk}"
 memory = {memory}
@@ -39,14 +38,17 @@ on_poweroff = "destroy"
 {config}
 """
 
-# Extra options for a type of guest under QEMU's emulation. PVH: Xen would emulate RDTSCP, which its
-# emulator cannot do. Without a size of the XSAVE state, in the nested guest's view, the kernel does
-# not boot. A vCPU that moves to the other processor sometimes ends in a triple fault with Xen's
-# registers, so each vCPU has a processor of its own.
+# The type of a guest, and extra options for it under QEMU's emulation. PVH: Xen would emulate RDTSCP,
+# which its emulator cannot do. Without a size of the XSAVE state, in the nested guest's view, the
+# kernel does not boot. A vCPU that moves to the other processor sometimes ends in a triple fault with
+# Xen's registers, so each vCPU has a processor of its own.
 OF_TYPE = {
-    "pv": "",
-    "pvh": 'tsc_mode = "native"\ncpuid = "host,svm=0,xsave=0,avx=0"\ncpus = ["0", "1"]',
+    "pv": 'type = "pv"',
+    "pvh": 'type = "pvh"\ntsc_mode = "native"\ncpuid = "host,svm=0,xsave=0,avx=0"\ncpus = ["0", "1"]',
 }
+if os.uname().machine == "aarch64":
+    # There is one type on Arm.
+    OF_TYPE = dict.fromkeys(OF_TYPE, 'type = "pvh"')
 
 # Images: a kernel and an initramfs in a subdirectory of this directory. The directory itself has
 # dom0's kernel, "checked" another kernel for the modules under test, and "installed" a machine made
@@ -125,7 +127,7 @@ class Guest:
         ramdisk = _with_programs(name, initrd) if programs else initrd
         path = f"/run/xen/{name}.cfg"
         with open(path, "w") as file:
-            file.write(CONFIG.format(name=name, type=kind, kernel=kernel, memory=memory, vcpus=vcpus, extra=extra,
+            file.write(CONFIG.format(name=name, kernel=kernel, memory=memory, vcpus=vcpus, extra=extra,
                                      config=f"{OF_TYPE[kind]}\n{config}", ramdisk=ramdisk,
                                      vif="'bridge=br0'" if vif else ""))
         self._tool("xl", "create", "-q", "-p", path)

@@ -17,7 +17,7 @@ _text = ctypes.create_string_buffer(SIZE)
 
 def _library(name):
     """Loads a library of Xen whose name ends with a version."""
-    return ctypes.CDLL(glob.glob(f"/usr/lib/x86_64-linux-gnu/{name}.so.[0-9]*")[0], use_errno=True)
+    return ctypes.CDLL(glob.glob(f"/usr/lib/*-linux-gnu/{name}.so.[0-9]*")[0], use_errno=True)
 
 
 _xc = _library("libxenctrl")

@@ -131,9 +131,9 @@ def shell():
     """A shell at dom0's console for interactive use, with one guest."""
     config = "/run/xen/g1.cfg"
     with open(config, "w") as file:
-        file.write(guest.CONFIG.format(name="g1", type="pv", memory=256, vcpus=1, extra="shell", vif="",
+        file.write(guest.CONFIG.format(name="g1", memory=256, vcpus=1, extra="shell", vif="",
                                        kernel=f"{guest.IMAGES}/kernel", ramdisk=f"{guest.IMAGES}/initrd",
-                                       config=""))
+                                       config=guest.OF_TYPE["pv"]))
     subprocess.run(
         "modprobe xensock_back; xl create -q -p /run/xen/g1.cfg && "
         f"xensock attach g1 connect-allow='{guest.REACH}' && xl unpause g1; "

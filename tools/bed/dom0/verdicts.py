@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Programs that have passed in dom0 before under the same conditions, and need not run again."""
 
+import glob
 import hashlib
 
 import port
@@ -20,7 +21,7 @@ class Verdicts:
     def __init__(self, kernel, passed):
         """kernel: a key of the kernel's source, patches and configuration, made by the host."""
         self._passed = set(passed)
-        self._surroundings = kernel + _digest("/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib/xensock/peer")
+        self._surroundings = kernel + _digest(glob.glob("/lib/*-linux-gnu/libc.so.6")[0], "/usr/lib/xensock/peer")
 
     def key(self, command, *settings):
         """Returns a key of the command, its program, these settings, the kernel and the files it
