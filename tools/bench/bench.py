@@ -17,8 +17,8 @@ from bed import timeout
 ROUNDS = 3
 MSEC = 700
 
-# Cost for each domain: seconds of CPU, and events, for a MB or for 1,000 operations.
-COSTS = ("dom0 s", "guest s", "dom0 events", "guest events")
+# Cost for each domain: seconds of CPU, events and context switches, for a MB or for 1,000 operations.
+COSTS = ("dom0 s", "guest s", "dom0 events", "guest events", "dom0 switches", "guest switches")
 
 BULK = ((1, 256), (8, 256), (64, 256), (512, 256), (1, 64), (1, 4))
 
@@ -74,14 +74,19 @@ def _events(text):
     return sum(int(field) for line in lines for field in line[1:] if field.isdigit())
 
 
+def _switches(text):
+    """Returns the number of context switches, from /proc/stat."""
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("ctxt "))
+
+
 def _used(bed, guest):
     """Returns what both domains have used of COSTS so far."""
     seconds = {}
     for line in bed.run("xl list")[1].splitlines()[1:]:
         fields = line.split()
         seconds[int(fields[1])] = float(fields[-1])
-    interrupts = [where.run("cat /proc/interrupts")[1] for where in (bed, guest)]
-    return [seconds[0], seconds[guest.domid], *map(_events, interrupts)]
+    counts = [where.run("cat /proc/interrupts /proc/stat")[1] for where in (bed, guest)]
+    return [seconds[0], seconds[guest.domid], *map(_events, counts), *map(_switches, counts)]
 
 
 class Results:
@@ -201,6 +206,34 @@ def test_bench(bed):
             bed.note(f"round {number} {measure.title}: {', '.join(line)}")
     bed.note("")
     _tables(bed, results)
+
+
+ALONE = tuple(measure for measure in MEASURES if measure.key in ("rr", "connect"))
+
+
+@timeout(120)
+def test_alone(bed):
+    """Requests and connections within dom0, over loopback, while the guest is idle and while it is busy."""
+    _serve(bed)
+    guest = bed.guest(name="busy", device=None)
+    options = "--family inet --host 127.0.0.1"
+    _wait(bed, options)
+    rates = {}
+    for _ in range(ROUNDS):
+        for state in ("idle", "busy"):
+            job = guest.start("while :; do :; done") if state == "busy" else None
+            for measure in ALONE:
+                numbers, _ = _measure(bed, guest, measure, bed, options)
+                rates.setdefault(f"{measure.key} {state}", []).append(numbers[0])
+            if job:
+                job.kill()
+                job.wait(30)
+    bed.note("")
+    bed.note(f"medians of {ROUNDS} rounds {'guest idle':>20} {'guest busy':>12}")
+    for measure in ALONE:
+        idle, busy = (statistics.median(rates[f"{measure.key} {state}"]) for state in ("idle", "busy"))
+        bed.note(f"{measure.title + ' ' + measure.unit:30} {idle:12.1f} {busy:12.1f}")
+    bed.note("JSON " + json.dumps({"alone": rates}))
 
 
 # Features that a guest can turn off: their masks, see reference.rst.
