@@ -8,6 +8,7 @@
  *   hold holes   connects --sockets to the black hole, and waits until all fail
  *   hold refused has --sockets that were refused, and never uses them again
  *   hold idle    connects --sockets and leaves them idle
+ *   hold full    the same, and sends on each as much as it takes at once
  *   hold drain   closes --sockets with unsent data that nobody reads, as the
  *                user nobody
  *   hold swollen fills --sockets with data that nobody reads, as the user
@@ -346,7 +347,7 @@ static int swollen(void)
 		pause();
 }
 
-static int idle(void)
+static int idle(bool fills)
 {
 	unsigned int i;
 	char c = 0;
@@ -356,7 +357,8 @@ static int idle(void)
 	for (i = 0; i < opt.sockets; i++) {
 		fd = open_port(opt.port + PEER_ECHO, 0);
 		if (fd < 0 || send(fd, &c, 1, 0) != 1 ||
-		    recv(fd, &c, 1, 0) != 1) {
+		    recv(fd, &c, 1, 0) != 1 ||
+		    (fills && send(fd, flood, sizeof(flood), MSG_DONTWAIT) < 0)) {
 			fprintf(stderr, "hold: socket %u: %m\n", i);
 			return 1;
 		}
@@ -454,7 +456,9 @@ int main(int argc, char **argv)
 	if (argc == 2 && !strcmp(argv[1], "refused"))
 		return refused();
 	if (argc == 2 && !strcmp(argv[1], "idle"))
-		return idle();
+		return idle(false);
+	if (argc == 2 && !strcmp(argv[1], "full"))
+		return idle(true);
 	if (argc == 2 && !strcmp(argv[1], "nobody"))
 		return nobody();
 	if (argc == 2 && !strcmp(argv[1], "swollen"))
@@ -465,7 +469,7 @@ int main(int argc, char **argv)
 		return waiting();
 	if (argc == 2 && !strcmp(argv[1], "unread"))
 		return unread();
-	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|drain|nobody|unread|waiting "
+	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|full|drain|nobody|unread|waiting "
 		"[options]\n");
 	return 4;
 }

@@ -100,6 +100,17 @@ pub(crate) fn shortage(owner: u64, wanted: Order) -> Shortage {
     }
 }
 
+/// Returns the number of directions of a user that have grown, or wait for the backend's response.
+/// May sleep.
+pub(crate) fn grown(owner: u64) -> usize {
+    let Some(budget) = BUDGET.get() else {
+        return 0;
+    };
+    let users = budget.users.lock();
+    let own = users.iter().find(|user| user.number == owner);
+    own.map_or(0, |user| user.holding.grown.load(Relaxed))
+}
+
 /// Returns the largest number of grants for all connections: a quarter of the table is left to
 /// others.
 fn limit() -> u32 {

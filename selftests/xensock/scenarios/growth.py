@@ -92,6 +92,19 @@ def test_ceilings(bed):
     assert _counts(guest)["rings-grown"] == 2, _counts(guest)
 
 
+@timeout(200)
+def test_many(bed):
+    """A program that fills many connections without waiting does not wait for each of them to grow."""
+    guest = _guest(bed)
+    before = _counts(guest)
+    full = guest.start("hold full --sockets 80")
+    full.wait_line("ready", 60 * bed.scale)
+    grown = _counts(guest)["GROW"] - before["GROW"]
+    full.kill()
+    full.wait(30 * bed.scale)
+    assert 0 < grown <= 64, f"{grown} of 80 have grown"
+
+
 def _swollen(bed, guest, megabytes):
     """Starts a connection that grows. The ring stays grown for a few seconds once it is idle."""
     before = _counts(guest)["rings-grown"]

@@ -13,13 +13,16 @@
 mod steps;
 
 use super::Conn;
-use crate::proto::{
-    ring::{
-        Memory,
-        Order, //
-    },
-    Feature,
-    Way, //
+use crate::{
+    budget,
+    proto::{
+        ring::{
+            Memory,
+            Order, //
+        },
+        Feature,
+        Way, //
+    }, //
 };
 use kernel::{
     net::sock::{
@@ -68,6 +71,13 @@ const PAUSE: i64 = 10_000;
 /// Longest wait of a nonblocking call for a direction to grow, in milliseconds. A working backend
 /// answers much sooner.
 const MAX_GROW_WAIT: Msecs = 100;
+
+/// Number of a user's grown directions from which on a nonblocking call does not wait for another to
+/// grow.
+///
+/// The memory for many directions is small anyway, and a program with one thread for hundreds of
+/// connections would wait once for each.
+const MANY: usize = 64;
 
 /// The stage of a direction's growth.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -284,10 +294,10 @@ impl Conn {
     /// nonblocking. Returns `true` if there may be more room.
     ///
     /// Only the call that begins the growth waits. A backend that never answers delays one call,
-    /// not each.
+    /// not each. If the user has many that have grown, this one grows later, see [`Self::note_full`].
     pub(crate) fn grow_now(this: &Arc<Self>, sk: &Sock) -> Result<bool> {
         let is_growing = || this.growth.sides.lock().side(Way::Out).is_growing();
-        if is_growing() {
+        if is_growing() || budget::grown(this.remote.owner) >= MANY {
             return Ok(false);
         }
         Self::note_too_small(this, Way::Out);
