@@ -84,9 +84,10 @@
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while
 //!    it moves data, by the listener while it fills the place, and by ATTACH.
-//! 4. `Table::entries`, then `Owners::users`; `Transport::news`, `GuestSocket::snapshot`,
-//!    `Groups::asked`, `GuestSocket::groups` (RTNL under it), `RingPool::rings` (mutexes).
-//! 5. `Commands::ring`, `Conn::asked`, `PumpData::teardown`, `DatagramSocket::socket` (spinlocks)
+//! 4. `Table::entries`, then `Owners::users`; `Transport::news`, `GuestSocket::snapshot` and
+//!    `GuestSocket::shares` (the socket's lock under both), `Groups::pending`,
+//!    `GuestSocket::groups` (RTNL under it), `RingPool::rings` (mutexes).
+//! 5. `Commands::ring`, `Conn::pending`, `PumpData::teardown`, `DatagramSocket::socket` (spinlocks)
 //!    and `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
 //!    `Commands::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
 //!    (spinlocks): short.
