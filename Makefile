@@ -46,7 +46,7 @@ help:
 	@echo 'SEED=N               repeats what a fuzzer did in an earlier run, which says its N'
 	@echo 'V=1                  shows every console'
 	@echo 'LINUX=path           a clean 7.3 kernel tree instead of the fetched one; for modules also'
-	@echo '                     one that was prepared as README.md says, and built'
+	@echo '                     one that was prepared as CONTRIBUTING.md says, and built'
 	@echo 'MIRROR=url           the Debian mirror, if not that of this machine'
 	@echo 'XENSOCK_CACHE=path   the cache, if not /var/cache/xensock'
 	@echo

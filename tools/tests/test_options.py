@@ -35,7 +35,7 @@ OTHER_NAMES = {"IP_ORIGDSTADDR": "IP_RECVORIGDSTADDR",
 BECOMES = {
     "carried": ({"Get", "Set", "Both"}, False),
     "guest": ({"Own", None}, False),
-    "gives way": ({"Get", "Fixed", None}, True),
+    "falls back": ({"Get", "Fixed", None}, True),
     "refused": ({"Fixed", None}, True),
     "no effect": ({None}, True),
 }
@@ -93,7 +93,7 @@ class Options(unittest.TestCase):
                 self.assertEqual(row.number, number)
                 accesses, has_reason = BECOMES[row.becomes]
                 self.assertIn(access, accesses)
-                if row.becomes == "gives way":
+                if row.becomes == "falls back":
                     self.assertEqual(native.get(row.option), row.number)
                 if row.becomes == "refused":
                     self.assertNotIn(row.option, native)
