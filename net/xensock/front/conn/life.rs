@@ -256,6 +256,11 @@ impl Conn {
         sk.error_report();
     }
 
+    /// Waits until a failure whose error the socket has is reported in full. Any context.
+    pub(crate) fn wait_for_report(&self) {
+        drop(self.state.lock());
+    }
+
     /// Sends RELEASE of an ended connection. With `abort`, RELEASE resets it.
     fn send_release(this: ArcBorrow<'_, Self>, abort: bool) {
         let conn = Arc::<Self>::from(this);

@@ -35,17 +35,10 @@ impl Stream {
     /// Returns the poll events of the socket.
     pub(crate) fn poll(&self, sk: &Sock) -> u32 {
         let (state, shutdown) = (sk.state(), sk.shutdown_mask());
-        let mut mask = 0;
-
         if state == TcpState::Listen {
             return self.poll_listener();
         }
-        if shutdown == Shutdown::Recv | Shutdown::Send || state == TcpState::Close {
-            mask |= EPOLLHUP;
-        }
-        if shutdown.contains(Shutdown::Recv) {
-            mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
-        }
+        let mut mask = end_events(state, shutdown);
         if state != TcpState::SynSent {
             mask |= match self.conn() {
                 Some(conn) => poll_ring(sk, &conn, shutdown),
@@ -53,7 +46,11 @@ impl Stream {
             };
         }
         if sk.error().is_some() {
-            mask |= EPOLLERR;
+            // Look again: the connection may have failed since, which is an end of both directions.
+            if let Some(conn) = self.conn() {
+                conn.wait_for_report();
+            }
+            mask |= EPOLLERR | end_events(sk.state(), sk.shutdown_mask());
         }
         mask
     }
@@ -65,6 +62,18 @@ impl Stream {
             _ => 0,
         }
     }
+}
+
+/// Returns the poll events of the ends of the stream.
+fn end_events(state: TcpState, shutdown: ShutdownMask) -> u32 {
+    let mut mask = 0;
+    if shutdown == Shutdown::Recv | Shutdown::Send || state == TcpState::Close {
+        mask |= EPOLLHUP;
+    }
+    if shutdown.contains(Shutdown::Recv) {
+        mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
+    }
+    mask
 }
 
 /// Returns the poll events of the ring, and has the program woken for the others.
