@@ -80,9 +80,10 @@
 //! 3. `Frontend::link`, then `Link::connected` (mutexes): the current link; held while the link is
 //!    taken down. `Link::members`, `RingPool::rings` (mutexes): the connections, listeners and
 //!    rings that have to be taken down. `ConnRing::unsharing` (mutex): the end of the sharing of
-//!    one ring. `Growth::has_ended` (mutex), outside of `Link::members`: held for a step of growth,
-//!    which tries the locks of 4 and does not wait for them. `Budget::users` (mutex): held while a
-//!    ring or a direction takes grants; no lock of this list is taken under it.
+//!    one ring. `Survivors::socks` (mutex): the sockets that wait for a link. `Growth::has_ended`
+//!    (mutex), outside of `Link::members`: held for a step of growth, which tries the locks of 4
+//!    and does not wait for them. `Budget::users` (mutex): held while a ring or a direction takes
+//!    grants; no lock of this list is taken under it.
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): the right to move an index of the data ring. Held over the
 //!    copy, not while waiting. Independent of each other: full duplex.
 //! 5. `Datagram::names`, `Endpoint::inner`, then `Listener::posted` (spinlocks): short.
@@ -90,10 +91,12 @@
 //!    with others.
 //! 6. `SharedChannel::state`, then `Doorbell::owner` (spinlocks, IRQ): held while the handler of a
 //!    connection runs.
-//! 7. `Conn::state`, then `Events::requested` and `Conn::receive_queue` (spinlocks, IRQ): short.
+//! 7. `Conn::state`, then `Growth::sides`, `Events::requested` and `Conn::receive_queue`
+//!    (spinlocks, IRQ): short.
 //! 8. `Devices::all` (spinlock), then `Transport::commands`, `Link::shortages`, `Events::seen`,
-//!    `ConnRing::notifier`, then `SharedChannel::channel` (spinlocks, IRQ): innermost, except for the
-//!    locks of a socket's wait queues: tasks are woken under `Conn::state` and `Listener::posted`.
+//!    `Conn::urgent`, `ConnRing::notifier`, then `SharedChannel::channel` (spinlocks, IRQ):
+//!    innermost, except for the locks of a socket's wait queues: tasks are woken under
+//!    `Conn::state` and `Listener::posted`.
 //!
 //! A socket falls back under `Endpoint::call` and `Stream::transition`. A call that has waited for
 //! one of them sees the fallback and is repeated with the native socket.
