@@ -79,13 +79,13 @@ impl Guest {
     /// Returns `true` if TCP may keep a socket of `tenant` that is being closed, to deliver the data
     /// sent. Peers can make that last long, so it ends before nothing is left for new sockets.
     pub(crate) fn may_linger(&self, tenant: &Tenant) -> bool {
-        let sockets = &self.counters.sockets;
+        let own = tenant.user_sockets();
         let closed = Holding {
             owner: tenant.number(),
-            own: tenant.user_sockets().closed(),
-            used: sockets.closed(),
+            own: own.closed(),
+            used: self.counters.sockets.closed(),
         };
-        self.policy().may_linger(closed) && !sockets.memory.is_used_up()
+        self.policy().may_linger(closed) && !own.memory.is_used_up()
     }
 
     /// Charges the pages of a ring or an extension of this order to the guest, whose limit then is

@@ -3,11 +3,14 @@
 //! The memory of this domain's TCP that a guest's sockets hold.
 //!
 //! TCP has one pool of memory for all sockets, and lets the buffers of each connection grow to
-//! megabytes. So the actual memory in the buffers of a guest's sockets is counted. Once it reaches
-//! the guest's limit, each socket keeps to the memory that it holds, or to its floor, until the sum
-//! is smaller.
+//! megabytes. So the actual memory in the buffers of a guest's sockets is counted. Once a user's
+//! sockets hold the user's share of the guest's limit, each of them keeps to the memory that it
+//! holds, or to its floor, until the share is larger or the sum is smaller.
 
-use crate::quota::GlobalUsage;
+use crate::{
+    proto::owner::left_to,
+    quota::GlobalUsage, //
+};
 use kernel::{
     net::kernel_socket::{
         tcp_memory,
@@ -70,10 +73,10 @@ impl TcpMemory {
         self.open.load(Relaxed).saturating_add(self.closed.memory())
     }
 
-    /// Returns `true` if the guest has used up its limit: that of its policy or, while all guests
-    /// have half of the memory that TCP may take, its part of that half.
-    pub(crate) fn is_used_up(&self) -> bool {
-        self.used() >= ALL_GUESTS.share(tcp_memory() / 2, self.max.load(Relaxed))
+    /// Returns the limit of the guest in bytes: that of its policy or, while all guests have half
+    /// of the memory that TCP may take, its part of that half.
+    fn limit(&self) -> usize {
+        ALL_GUESTS.share(tcp_memory() / 2, self.max.load(Relaxed))
     }
 
     fn change(&self, before: usize, now: usize) {
@@ -89,7 +92,45 @@ impl Drop for TcpMemory {
     }
 }
 
-/// The memory of one socket, as a part of its guest's.
+/// The memory of the sockets of one user of a guest.
+pub(crate) struct UserMemory {
+    number: u64,
+    guest: Arc<TcpMemory>,
+    open: Atomic<usize>,
+    /// The user's closed sockets that TCP still needs.
+    closed: Arc<Tally>,
+}
+
+impl UserMemory {
+    /// Creates the count of the user with that number.
+    pub(crate) fn new(
+        number: u64,
+        guest: &Arc<TcpMemory>,
+        closed: &Arc<Tally>,
+    ) -> Result<Arc<Self>> {
+        let memory = Self {
+            number,
+            guest: guest.clone(),
+            open: Atomic::new(0),
+            closed: closed.clone(),
+        };
+        Ok(Arc::new(memory, GFP_KERNEL)?)
+    }
+
+    /// Returns `true` if the user has used up its share of the guest's limit.
+    pub(crate) fn is_used_up(&self) -> bool {
+        let own = self.open.load(Relaxed).saturating_add(self.closed.memory());
+        let limit = u32::try_from(self.guest.limit() >> 10).unwrap_or(u32::MAX);
+        left_to(self.number, limit, self.guest.used() >> 10, own >> 10) == 0
+    }
+
+    fn change(&self, before: usize, now: usize) {
+        self.open.add(now.wrapping_sub(before), Relaxed);
+        self.guest.change(before, now);
+    }
+}
+
+/// The memory of one socket, as a part of its user's.
 #[pin_data]
 pub(crate) struct SocketMemory {
     bytes: MemoryCharge,
@@ -101,16 +142,16 @@ pub(crate) struct SocketMemory {
     before: SpinLockIrq<Option<Buffers>>,
 }
 
-/// The bytes of one socket. They count for its guest until this is dropped.
+/// The bytes of one socket. They count for its user and its guest until this is dropped.
 struct MemoryCharge {
-    memory: Arc<TcpMemory>,
+    user: Arc<UserMemory>,
     bytes: Atomic<usize>,
 }
 
 impl SocketMemory {
-    pub(crate) fn new(memory: Arc<TcpMemory>) -> impl PinInit<Self> {
+    pub(crate) fn new(user: Arc<UserMemory>) -> impl PinInit<Self> {
         let bytes = MemoryCharge {
-            memory,
+            user,
             bytes: Atomic::new(0),
         };
         pin_init!(Self {
@@ -120,19 +161,19 @@ impl SocketMemory {
         })
     }
 
-    /// Counts the memory that a socket holds now, and holds its buffers back if the guest has used
-    /// up its limit. Any context.
+    /// Counts the memory that a socket holds now, and holds its buffers back if its user has used
+    /// up its share. Any context.
     ///
     /// Changes of less than a page are not counted, so that sockets seldom contend for the count.
     pub(crate) fn update(&self, tcp: &KernelSocket<Tcp>) {
-        let memory = &self.bytes.memory;
+        let user = &self.bytes.user;
         let now = tcp.buffered();
         let bytes = now.received.saturating_add(now.sent);
         if bytes.abs_diff(self.bytes.bytes.load(Relaxed)) >= PAGE_SIZE {
             self.bytes.change(bytes);
         }
-        if memory.is_used_up() {
-            self.hold_back(memory.floor.load(Relaxed), now, tcp);
+        if user.is_used_up() {
+            self.hold_back(user.guest.floor.load(Relaxed), now, tcp);
         } else if self.is_held_back.load(Relaxed) {
             self.restore_sizes(tcp);
         }
@@ -178,7 +219,7 @@ impl SocketMemory {
 impl MemoryCharge {
     fn change(&self, bytes: usize) {
         let before = self.bytes.xchg(bytes, Full);
-        self.memory.change(before, bytes);
+        self.user.change(before, bytes);
     }
 }
 

@@ -97,7 +97,7 @@ impl Owners {
         let user = users.get_mut(index).ok_or(EMFILE)?;
         if user.number != number {
             // The former user's sockets that TCP still needs do not count for the new user.
-            user.user_sockets = UserSockets::new(&self.sockets)?;
+            user.user_sockets = UserSockets::new(number, &self.sockets)?;
         }
         let tenant = Tenant {
             owners: self.clone(),
@@ -119,7 +119,7 @@ impl User {
         Ok(Self {
             number,
             owner: Arc::new(Owner::new(user)?, GFP_KERNEL)?,
-            user_sockets: UserSockets::new(sockets)?,
+            user_sockets: UserSockets::new(number, sockets)?,
             tenants: 0,
         })
     }

@@ -3,7 +3,10 @@
 //! Counts of a guest's sockets.
 
 use crate::{
-    memory::TcpMemory,
+    memory::{
+        TcpMemory,
+        UserMemory, //
+    },
     quota::{
         Charge,
         Quota, //
@@ -86,12 +89,16 @@ pub(crate) struct UserSockets {
     pub(crate) pages: Arc<Quota>,
     /// The groups that they are in.
     pub(crate) groups: Arc<Quota>,
+    pub(crate) memory: Arc<UserMemory>,
 }
 
 impl UserSockets {
-    pub(crate) fn new(sockets: &Sockets) -> Result<Arc<Self>> {
+    /// Creates the counts of the user with that number.
+    pub(crate) fn new(number: u64, sockets: &Sockets) -> Result<Arc<Self>> {
+        let all = Arc::new(Tally::part_of(&sockets.all), GFP_KERNEL)?;
         let user = Self {
-            all: Arc::new(Tally::part_of(&sockets.all), GFP_KERNEL)?,
+            memory: UserMemory::new(number, &sockets.memory, &all)?,
+            all,
             open: Quota::new()?,
             entries: Quota::new()?,
             listeners: Quota::new()?,

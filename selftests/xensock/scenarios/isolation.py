@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from bed import timeout
 from scenarios.common import SERVES, SMALL, must, peer, settled, unload, wait_connected, wait_link
 
+# The user in dom0 for root of the first domain, and the distance of the users of a guest.
 FIRST_USER = 0x78530000
+APART = 1 << 16
 
 
 # A transfer counts as slow only if it is slow this many times.
@@ -42,12 +44,23 @@ class Neighbour:
         assert min(busy) <= 2 * self._quiet, busy
 
 
-def _memory(bed, guest):
-    """Memory that dom0's TCP holds in the buffers of the guest's sockets, as reported by ss."""
+def _memory(bed, guest, user=0):
+    """Returns what dom0's TCP holds in the buffers of a user's sockets, as dom0's own tool says it: of root,
+    or of the first, second... other user of the guest."""
+    uid = FIRST_USER + guest.domid + user * APART
     held = 0
     for socket in must(bed, "ss -tnmeO").splitlines():
-        if f"uid:{FIRST_USER + guest.domid} " in socket:
+        if f"uid:{uid} " in socket:
             held += sum(map(int, re.search(r"skmem:\(r(\d+),.*,w(\d+),", socket).groups()))
+    return held
+
+
+def _full_memory(bed, guest, user=0):
+    """The same, once it grows no more."""
+    last = -1
+    while (held := _memory(bed, guest, user)) != last:
+        last = held
+        time.sleep(1)
     return held
 
 
@@ -76,6 +89,31 @@ def test_memory_of_tcp(bed):
     rc, out = holder.wait(300 * bed.scale)
     must(guest, "rm /tmp/go")
     assert rc == 0 and out.splitlines()[-1] == str(sockets), out
+    off = settled(bed, before)
+    assert not off, f"dom0 has kept (before, after): {off}"
+
+
+@timeout(300)
+def test_memory_of_a_user(bed):
+    """Connections of which nothing is read: one user holds half of the guest's memory of TCP at most, and
+    another one gets more than the floor."""
+    peer(bed, SMALL)
+    guest = bed.guest("memory", policy=("max-memory=4096",))
+    wait_connected(guest)
+    before = bed.at_rest()
+    holders, held = [], {}
+    for user, sockets, size in ((1, 10, 2 << 20), (2, 1, 4 << 20)):
+        holders.append(guest.start(f"hold unread --user {1000 + user} --sockets {sockets} --bytes {size}"))
+        holders[-1].wait_line("ready", 120 * bed.scale)
+        held[user] = _full_memory(bed, guest, user)
+    bed.note(f"KiB held by user: {({user: size >> 10 for user, size in held.items()})}")
+    # One packet more than it may have, of 64 KiB and what they need, can come to each connection.
+    assert held[1] < (2 << 20) + 10 * (80 << 10), held
+    assert held[2] > 160 << 10, held
+    must(guest, "touch /tmp/go")
+    for holder, sockets in zip(holders, (10, 1)):
+        rc, out = holder.wait(120 * bed.scale)
+        assert rc == 0 and out.splitlines()[-1] == str(sockets), out
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"
 
