@@ -370,7 +370,7 @@ mod suite {
         assert_eq!(client.unacked_bytes(), 0);
         assert_eq!(listener.unacked_bytes(), 0);
 
-        // One change for the shutdown itself, one for the acknowledgement of all data.
+        // One change for the shutdown itself, one for the acknowledgment of all data.
         let own = Bells::on(&client, 2)?;
         assert_eq!(Buffer::with(b"data", |vecs| client.send(vecs))?, Ok(4));
         assert!(client.unacked_bytes() <= 4);
