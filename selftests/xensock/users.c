@@ -174,8 +174,10 @@ static bool withdrawn(long count)
 	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
 
 	while (count_of("WITHDRAW") != count)
-		if (poll(NULL, 0, 1) || now_msec() > until)
+		if (poll(NULL, 0, 1) || now_msec() > until) {
+			printf("# %ld WITHDRAWs, not %ld\n", count_of("WITHDRAW"), count);
 			return false;
+		}
 	return true;
 }
 

@@ -156,6 +156,8 @@ impl Conn {
         let shared = guest.ring_for(ring, conn.clone(), socket.tenant())?;
 
         let path = FastPath::new(guest, socket.clone(), shared)?;
+        // If the user has used up its memory, the peer is promised little room from the start.
+        socket.update_memory();
         match socket.connect(peer) {
             Ok(()) | Err(EINPROGRESS) => (),
             Err(error) => return Err(error),

@@ -44,6 +44,10 @@ class Neighbour:
         assert min(busy) <= 2 * self._quiet, busy
 
 
+# What is not read waits in TCP's buffers, and not in the data rings.
+_SMALL_RINGS = ("max-ring-order=4",)
+
+
 def _memory(bed, guest, user=0):
     """Returns what dom0's TCP holds in the buffers of a user's sockets, as dom0's own tool says it: of root,
     or of the first, second... other user of the guest."""
@@ -68,21 +72,18 @@ def _full_memory(bed, guest, user=0):
 def test_memory_of_tcp(bed):
     """Unread connections: dom0's TCP holds no more memory than the guest may have."""
     peer(bed, SMALL)
-    guest = bed.shared_guest("greedy", policy=("max-memory=1024",))
+    guest = bed.shared_guest("greedy", policy=("max-memory=1024", *_SMALL_RINGS))
     wait_connected(guest)
     neighbour = Neighbour(bed)
     before = bed.at_rest()
-    sockets, size = bed.pick(daily=(20, 1 << 19), slow=(60, 1 << 20), debug=(20, 1 << 19))
+    sockets, size = bed.pick(daily=(10, 1 << 19), slow=(20, 1 << 19), debug=(10, 1 << 19))
     holder = guest.start(f"hold unread --sockets {sockets} --bytes {size}")
     holder.wait_line("ready", 120 * bed.scale)
-    # Data under way may still arrive.
-    last = -1
-    while (held := _memory(bed, guest)) != last:
-        last = held
-        time.sleep(1)
+    held = _full_memory(bed, guest)
     bed.note(f"{held >> 10} KiB are held for {sockets} connections, of {sockets * size * 3 // 5 >> 10} sent")
-    # Each socket can get one packet above the limit, of 64 KiB and its overhead.
-    assert held < (1 << 20) + sockets * (80 << 10), held
+    # Those that were there before can get one packet more, of 64 KiB and its overhead; those that
+    # came later were never promised that much.
+    assert 1 << 19 < held < 3 << 19, held
     neighbour.goes_on("no memory left")
     # Sockets that were held back receive everything that was sent to them.
     must(guest, "touch /tmp/go")
@@ -98,22 +99,22 @@ def test_memory_of_a_user(bed):
     """Connections of which nothing is read: one user holds half of the guest's memory of TCP at most, and
     another one gets more than the floor."""
     peer(bed, SMALL)
-    guest = bed.guest("memory", policy=("max-memory=4096",))
+    guest = bed.guest("memory", policy=("max-memory=2048", *_SMALL_RINGS))
     wait_connected(guest)
     before = bed.at_rest()
     holders, held = [], {}
-    for user, sockets, size in ((1, 10, 2 << 20), (2, 1, 4 << 20)):
+    for user, sockets, size in ((1, 8, 1 << 19), (2, 1, 1 << 20)):
         holders.append(guest.start(f"hold unread --user {1000 + user} --sockets {sockets} --bytes {size}"))
         holders[-1].wait_line("ready", 120 * bed.scale)
-        held[user] = _full_memory(bed, guest, user)
-    bed.note(f"KiB held by user: {({user: size >> 10 for user, size in held.items()})}")
-    # One packet more than it may have, of 64 KiB and what they need, can come to each connection.
-    assert held[1] < (2 << 20) + 10 * (80 << 10), held
-    assert held[2] > 160 << 10, held
-    must(guest, "touch /tmp/go")
-    for holder, sockets in zip(holders, (10, 1)):
-        rc, out = holder.wait(120 * bed.scale)
-        assert rc == 0 and out.splitlines()[-1] == str(sockets), out
+        held[user] = _full_memory(bed, guest, user) >> 10
+    bed.note(f"KiB held by user: {held}")
+    # A sixteenth of the memory is root's; half of the rest, and what can come then, see above.
+    assert 960 < held[1] < 960 + 512, held
+    # One packet can come to a connection with the smallest buffer.
+    assert held[2] > 80, held
+    for holder in holders:
+        holder.kill()
+        holder.wait()
     off = settled(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"
 
@@ -163,7 +164,9 @@ def test_users_of_a_guest(bed):
     peer(bed)
     guest = bed.shared_guest("users", policy=(*SERVES, "max-sockets=64", "max-listeners=16"))
     wait_connected(guest)
-    guest.ktap("users --sockets 64", 150 * bed.scale)
+    # First: sockets of the other tests count for as long as TCP needs them.
+    guest.ktap("users --sockets 64 -t asked_for_ahead", 150 * bed.scale)
+    guest.ktap("users --sockets 64 -T asked_for_ahead", 150 * bed.scale)
 
 
 @timeout(400)
@@ -266,7 +269,7 @@ def test_neighbour_table(bed):
     program of dom0. One that may reach only its router makes none. Permanent entries stay in any
     case."""
     peer(bed)
-    guest = bed.shared_guest("greedy", policy=("max-memory=1024",))
+    guest = bed.shared_guest("greedy", policy=("max-memory=1024", *_SMALL_RINGS))
     wait_link(guest)
     net, own, many = "10.77.0.0/16", "10.77.0.2", "attempt mail 10.77.1.0 --sockets 1500"
     # The table never has more entries.
