@@ -292,6 +292,8 @@ def test_neighbour_table(bed):
         must(bed, "ip neigh add 10.77.0.3 lladdr 02:00:00:00:00:03 dev near0 nud permanent")
         assert len(neighbours()) <= limit + 2
         assert sum("PERMANENT" in line for line in neighbours()) == 2
+        # The guest's program ends before dom0 has sent everything.
+        _await(bed, lambda: f"uid:{FIRST_USER + guest.domid} " not in must(bed, "ss -uaneO"), "it is still sending")
         must(bed, "ip neigh flush dev near0 nud all; ip neigh flush dev near0 nud permanent; "
                   f"ip neigh add {own} lladdr 02:00:00:00:00:02 dev near0 nud permanent")
         bed.xensock("set", str(guest.domid), f"connect-deny={net}")
