@@ -104,7 +104,7 @@ struct NetData<T> {
 /// # Invariants
 ///
 /// While `registered` is set, and for an RCU grace period afterwards, `ops` is registered, and the
-/// generic data `id` of each namespace is a pointer to its [`NetData<T>`] or null.
+/// generic data `id` of each namespace is a pointer to its `NetData<T>` or null.
 pub struct Storage<T> {
     id: Opaque<c_uint>,
     ops: Opaque<bindings::pernet_operations>,

@@ -3,7 +3,7 @@
 //! Grants: pages that one domain lets another domain map.
 //!
 //! [`GrantedPages`] is our own memory that the peer may map. [`MappedPages`] is the peer's memory
-//! that we have mapped. Both dereference to [`SharedPages`].
+//! that we have mapped. Both dereference to `SharedPages`.
 //!
 //! C header: [`include/xen/grant_table.h`](srctree/include/xen/grant_table.h)
 

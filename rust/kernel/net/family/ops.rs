@@ -257,7 +257,7 @@ pub trait Ops: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns the socket's readiness, a mask of [`EPOLLIN`] and similar flags.
+    /// Returns the socket's readiness, a mask of `EPOLLIN` and similar flags.
     ///
     /// The caller is already in the wait queue, and a memory barrier orders that before this call.
     /// Must not sleep.
@@ -276,7 +276,7 @@ pub trait Ops: Sized + 'static {
 
     /// Sends `len` bytes from `msg` or fewer, and returns the number of bytes sent.
     ///
-    /// This function has to send `SIGPIPE` itself ([`Sock::send_sigpipe`]).
+    /// This function has to send `SIGPIPE` itself (`Sock::send_sigpipe`).
     fn sendmsg(
         _socket: &Socket,
         _sk: &TypedSock<Self>,

@@ -87,7 +87,7 @@ impl Sock {
     /// Requests a signal for the program, which has found no room to send, once there is room.
     ///
     /// The caller must check for room again afterwards. In a call by the program, or in
-    /// [`Ops::poll`](super::family::Ops::poll).
+    /// `Ops::poll`.
     pub fn want_space(&self) {
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::sk_want_space(self.as_raw()) };
