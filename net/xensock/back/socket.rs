@@ -125,8 +125,8 @@ impl GuestSocket<Tcp> {
         self.memory.update(&self.inner);
     }
 
-    /// Returns `true` if the socket must not hold more memory than now, because the guest has used
-    /// up its memory. Any context.
+    /// Returns `true` if the socket must not hold more memory than now, because its user has used up
+    /// its share. Any context.
     pub(crate) fn is_held_back(&self) -> bool {
         self.memory.is_held_back()
     }

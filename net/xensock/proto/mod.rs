@@ -41,9 +41,8 @@
 //! - [`native`] lists the options that only a socket of the guest's own TCP or UDP can have.
 //! - [`policy`] limits what a guest may do at the backend, by [`rule`]s about addresses and ports;
 //!   [`backlog`] shares a limit on waiting connections among its listeners.
-//! - [`owner`] shares the limits of a guest among its users, and [`shortage`] tells which users give
-//!   back what is short;
-//!   in [`turns`] they use the commands ring.
+//! - [`owner`] shares the limits of a guest among its users. [`shortage`] notes the users that have
+//!   to give something back. [`turns`] orders their requests in the commands ring.
 
 #![forbid(unsafe_code)]
 
