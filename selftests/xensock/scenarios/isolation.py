@@ -119,6 +119,31 @@ def test_memory_of_a_user(bed):
     assert not off, f"dom0 has kept (before, after): {off}"
 
 
+def _windows(bed, guest):
+    """Returns the largest windows that dom0 would promise to the peers of the first other user."""
+    lines = must(bed, "ss -tnieO").splitlines()
+    uid = f"uid:{FIRST_USER + guest.domid + APART} "
+    return [int(match[1]) for line in lines if uid in line and (match := re.search(r"rcv_ssthresh:(\d+)", line))]
+
+
+@timeout(300)
+def test_memory_comes_back(bed):
+    """A connection that begins while no memory is left has the usual window once there is some."""
+    peer(bed, SMALL)
+    guest = bed.guest("memory", policy=("max-memory=1024", *_SMALL_RINGS))
+    wait_connected(guest)
+    holder = guest.start(f"hold unread --sockets 6 --bytes {1 << 19}")
+    holder.wait_line("ready", 120 * bed.scale)
+    _full_memory(bed, guest)
+    later = guest.start(f"hold unread --user 1001 --sockets 1 --bytes {4 << 20}")
+    _await(bed, lambda: _windows(bed, guest), "it does not connect")
+    bed.note(f"windows while no memory is left: {_windows(bed, guest)}")
+    holder.kill()
+    later.wait_line("ready", 120 * bed.scale)
+    bed.note(f"afterwards: {_windows(bed, guest)}")
+    assert min(_windows(bed, guest)) > 1 << 15
+
+
 def _ring_pages(bed, guest):
     return bed.xensock("show", str(guest.domid))["refused"]["ring-pages"]
 
