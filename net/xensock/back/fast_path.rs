@@ -51,12 +51,20 @@ impl TurnWord for Atomic<u32> {
         Atomic::load(self, Relaxed)
     }
 
+    fn load_acquire(&self) -> u32 {
+        Atomic::load(self, Acquire)
+    }
+
     fn store_release(&self, value: u32) {
         Atomic::store(self, value, Release);
     }
 
     fn replace_acquire(&self, old: u32, new: u32) -> Result<(), u32> {
         self.cmpxchg(old, new, Acquire).map(drop)
+    }
+
+    fn replace_release(&self, old: u32, new: u32) -> Result<(), u32> {
+        self.cmpxchg(old, new, Release).map(drop)
     }
 }
 

@@ -110,7 +110,8 @@ pub(crate) trait Pump:
     /// Returns the ring that a flow shares with the guest.
     fn shared(flow: &Self::Flow) -> &ConnRing;
 
-    /// Returns `true` if the work item may move data now. If not, it tries again.
+    /// Returns `true` if the work item may move data now. If not, the holder of the turn queues it
+    /// when it has finished.
     fn begin(&self) -> bool {
         true
     }
@@ -201,7 +202,7 @@ pub(crate) trait Pump:
     /// Runs one turn of the work item. Returns `true` if there is more to do.
     fn run_turn(self: &Arc<Self>, mut state: MutexGuard<'_, PumpState<Self>>) -> bool {
         if matches!(*state, PumpState::Open(_)) && !self.begin() {
-            return true;
+            return false;
         }
         let teardown = self.data().teardown.lock().take();
         if let Some(teardown) = teardown {

@@ -6,7 +6,8 @@
 //! A guest puts bytes into a ring, and says so if it was asked to. What it says has a soft interrupt
 //! run, or the work item, as in `back/conn/events.rs`; each is a thread here, that sleeps until it is
 //! queued. TCP is another that comes along whenever it likes. All go through `proto::mover`, and move
-//! bytes by `proto::stream`. A byte that is left is a deadlock, which `loom` reports; two who move at
+//! bytes by `proto::stream`. RELEASE has the work item run once, to end the connection: it has to get
+//! its turn. A byte that is left is a deadlock, which `loom` reports; two who move at
 //! once, or one who does not see what was moved before, fail an assertion. Tests that must fail show
 //! that the model would notice.
 
@@ -69,6 +70,8 @@ struct Run {
     wakes: bool,
     /// Who finds nothing looks again after the guest was asked for an event.
     looks_again: bool,
+    /// The connection is to end, whether or not bytes are left.
+    ends: bool,
 }
 
 impl Run {
@@ -77,6 +80,7 @@ impl Run {
         tcp: false,
         wakes: true,
         looks_again: true,
+        ends: false,
     };
 }
 
@@ -92,6 +96,10 @@ impl TurnWord for Turn {
         self.0.load(Ordering::Relaxed)
     }
 
+    fn load_acquire(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+
     fn store_release(&self, value: u32) {
         self.0.store(value, Ordering::Release);
     }
@@ -100,6 +108,13 @@ impl TurnWord for Turn {
         let replaced = self
             .0
             .compare_exchange(old, new, Ordering::Acquire, Ordering::Relaxed);
+        replaced.map(drop)
+    }
+
+    fn replace_release(&self, old: u32, new: u32) -> Result<(), u32> {
+        let replaced = self
+            .0
+            .compare_exchange(old, new, Ordering::Release, Ordering::Relaxed);
         replaced.map(drop)
     }
 }
@@ -116,6 +131,10 @@ impl TurnWord for LooseTurn {
         self.0.load(Ordering::Relaxed)
     }
 
+    fn load_acquire(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn store_release(&self, value: u32) {
         self.0.store(value, Ordering::Relaxed);
     }
@@ -125,6 +144,10 @@ impl TurnWord for LooseTurn {
             .0
             .compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
         replaced.map(drop)
+    }
+
+    fn replace_release(&self, old: u32, new: u32) -> Result<(), u32> {
+        self.replace_acquire(old, new)
     }
 }
 
@@ -162,6 +185,9 @@ struct Conn<W> {
     /// What is true of it, not what anybody sees: these order nothing in the model.
     is_moving: Flag,
     moved: Count,
+    /// Set by RELEASE, before it has the work item run.
+    is_ending: AtomicBool,
+    has_ended: Flag,
 }
 
 impl<W: TurnWord> Conn<W> {
@@ -184,6 +210,8 @@ impl<W: TurnWord> Conn<W> {
             softirq: Item::new(),
             is_moving: Flag::new(false),
             moved: Count::new(0),
+            is_ending: AtomicBool::new(false),
+            has_ended: Flag::new(false),
         }
     }
 
@@ -194,7 +222,16 @@ impl<W: TurnWord> Conn<W> {
     }
 
     fn is_done(&self) -> bool {
-        self.moved.load(Ordering::SeqCst) == self.run.bytes
+        match self.run.ends {
+            true => self.has_ended.load(Ordering::SeqCst),
+            false => self.moved.load(Ordering::SeqCst) == self.run.bytes,
+        }
+    }
+
+    /// Lets the threads that wait see that all is done.
+    fn finish(&self) {
+        self.work.wake.notify();
+        self.softirq.wake.notify();
     }
 
     /// The guest says that there is something.
@@ -229,8 +266,7 @@ impl<W: TurnWord> Conn<W> {
         let moved = self.moved.fetch_add(ready.len, Ordering::SeqCst) + ready.len;
         assert!(moved <= self.run.bytes, "a byte was moved twice");
         if self.is_done() {
-            self.work.wake.notify();
-            self.softirq.wake.notify();
+            self.finish();
         }
         true
     }
@@ -238,8 +274,12 @@ impl<W: TurnWord> Conn<W> {
     /// The work item.
     fn run_work(&self) {
         if !self.mover.begin_work() {
-            self.work.enqueue();
-            return thread::yield_now();
+            return;
+        }
+        if self.is_ending.load(Ordering::SeqCst) {
+            assert!(!self.is_moving.load(Ordering::SeqCst), "ended under a mover");
+            self.has_ended.store(true, Ordering::SeqCst);
+            return self.finish();
         }
         if self.move_bytes(BUDGETS[0]) {
             self.mover.end_work();
@@ -253,6 +293,12 @@ impl<W: TurnWord> Conn<W> {
         if !self.mover.in_softirq(|| self.move_bytes(BUDGETS[1])) && self.run.wakes {
             self.work.enqueue();
         }
+    }
+
+    /// RELEASE, or the end of the link.
+    fn end(&self) {
+        self.is_ending.store(true, Ordering::SeqCst);
+        self.work.enqueue();
     }
 
     /// The guest.
@@ -323,6 +369,10 @@ fn check<W: TurnWord + Send + Sync + 'static>(run: Run) {
             let conn = conn.clone();
             threads.push(thread::spawn(move || conn.run_softirq()));
         }
+        if run.ends {
+            let conn = conn.clone();
+            threads.push(thread::spawn(move || conn.end()));
+        }
         conn.send();
         for thread in threads {
             thread.join().unwrap();
@@ -340,6 +390,26 @@ fn nothing_is_left_when_tcp_comes_between() {
     check::<Turn>(Run {
         bytes: 1,
         tcp: true,
+        ..Run::NORMAL
+    });
+}
+
+#[test]
+fn the_work_item_gets_its_turn() {
+    check::<Turn>(Run {
+        bytes: 1,
+        ends: true,
+        ..Run::NORMAL
+    });
+}
+
+#[test]
+#[should_panic]
+fn would_notice_a_promise_that_is_not_kept() {
+    check::<Turn>(Run {
+        bytes: 1,
+        ends: true,
+        wakes: false,
         ..Run::NORMAL
     });
 }
