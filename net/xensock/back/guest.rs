@@ -30,11 +30,24 @@ use crate::{
 use kernel::{
     device::Bound,
     prelude::*,
-    sync::Arc,
+    sync::{
+        Arc,
+        Completion, //
+    },
     xen::xenbus, //
 };
 
-/// A guest during a link.
+/// Completes when it is dropped.
+struct CompleteOnDrop(Arc<Completion>);
+
+impl Drop for CompleteOnDrop {
+    fn drop(&mut self) {
+        self.0.complete_all();
+    }
+}
+
+/// A guest during a link. All objects that have memory of the guest mapped, or a work item, have a
+/// reference until they are taken apart.
 #[pin_data]
 pub(crate) struct Guest {
     #[pin]
@@ -43,16 +56,19 @@ pub(crate) struct Guest {
     pub(crate) in_force: Arc<InForce>,
     #[pin]
     pool: RingPool,
+    /// Dropped last.
+    _gone: CompleteOnDrop,
 }
 
 impl Guest {
-    /// Maps the commands ring of a guest. May sleep.
+    /// Maps the commands ring of a guest. `gone` is completed when the result is dropped. May sleep.
     pub(crate) fn new(
         dev: &xenbus::Device<Bound>,
         queues: Arc<Queues>,
         log: Arc<LogLimit>,
         in_force: Arc<InForce>,
         counters: Arc<Counters>,
+        gone: Arc<Completion>,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
@@ -60,6 +76,7 @@ impl Guest {
                 counters,
                 in_force,
                 pool <- RingPool::new(),
+                _gone: CompleteOnDrop(gone),
             }),
             GFP_KERNEL,
         )

@@ -22,7 +22,8 @@ use kernel::{
     prelude::*,
     sync::{
         Arc,
-        ArcBorrow, //
+        ArcBorrow,
+        Completion, //
     },
     workqueue::{
         Work,
@@ -44,6 +45,8 @@ use kernel::{
 pub(crate) struct Link {
     guest: Arc<Guest>,
     table: Arc<Table>,
+    /// Completed when nothing has a reference to `guest` any more.
+    gone: Arc<Completion>,
     #[pin]
     work: Work<Link>,
 }
@@ -61,17 +64,22 @@ impl Link {
         in_force: Arc<InForce>,
         counters: Arc<Counters>,
     ) -> Result<Arc<Self>> {
-        let guest = Guest::new(dev, queues, log, in_force, counters)?;
+        let gone = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+        let guest = Guest::new(dev, queues, log, in_force, counters, gone.clone())?;
         let table = Table::new(guest.clone())?;
         let link = Arc::pin_init(
             try_pin_init!(Self {
                 guest,
                 table,
+                gone,
                 work <- new_work!("xensock_commands"),
             }),
             GFP_KERNEL,
         )?;
-        link.transport().open(dev, link.clone())?;
+        if let Err(error) = link.transport().open(dev, link.clone()) {
+            link.take_down();
+            return Err(error);
+        }
         // For requests sent before the channel was bound.
         link.wake();
         Ok(link)
@@ -94,15 +102,16 @@ impl Link {
     /// Takes the link down: closes all sockets and unmaps all memory of the guest. May sleep.
     ///
     /// Not to be called from a work item.
-    pub(crate) fn take_down(&self) {
+    pub(crate) fn take_down(self: Arc<Self>) {
         self.close();
-        // The first flush waits for a command that is being served: it may have made another
-        // connection. The second waits for the last turn of each connection, which ends its events
-        // and callbacks. The third waits for work that these have queued meanwhile, which finds
-        // nothing to do.
-        for _ in 0..3 {
-            self.transport().queues.flush();
-        }
+        let (gone, queues) = (self.gone.clone(), self.transport().queues.clone());
+        drop(self);
+        // Each socket is taken apart in a turn of its work item, which comes when a command that has
+        // just made it is done, or a soft interrupt that moves its bytes. It has a reference to the
+        // guest until then, however many turns that takes.
+        gone.wait_for_completion();
+        // For work items that hold nothing but the news page, and for the end of the last one.
+        queues.flush();
     }
 
     /// Takes the commands ring out of use, and makes all sockets close, each in its work item. May

@@ -38,6 +38,31 @@ def test_backend_reload(bed):
                    lambda: bed.host.modprobe("xensock_back"))
 
 
+@timeout(300)
+def test_unbind_in_mid_transfer(bed):
+    """The backend's driver is unbound from busy devices, several times. When that returns, dom0 has
+    nothing of the guest mapped any more."""
+    guest = bed.shared_guest()
+    peer(bed)
+    wait_connected(guest)
+    unload(bed.host, "xensock_back")
+    before = bed.snapshot()["grants"]
+    for _ in range(bed.pick(daily=6, slow=40, debug=6)):
+        bed.host.modprobe("xensock_back")
+        wait_connected(guest)
+        busy = guest.start("hold busy")
+        busy.wait_line("ready", 30 * bed.scale)
+        assert bed.snapshot()["grants"] > before
+        unbind(bed.host, "xensock_back")
+        after = bed.snapshot()["grants"]
+        assert after <= before, f"{after - before} pages are still mapped"
+        unload(bed.host, "xensock_back")
+        busy.kill()
+        busy.wait(30 * bed.scale)
+    bed.host.modprobe("xensock_back")
+    wait_link(guest)
+
+
 @timeout(180)
 def test_detach_and_attach(bed):
     """The device is detached with sockets open, and attached again."""
