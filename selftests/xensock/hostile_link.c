@@ -241,6 +241,22 @@ TEST_F_TIMEOUT(nodes, flapping_with_broken_rings, 120)
 	}
 }
 
+/* Rings that are broken before the backend connects: Closing is its last word. */
+TEST_F_TIMEOUT(nodes, rings_broken_in_advance, 120)
+{
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		link_drop(&self->link);
+		ASSERT_TRUE(link_begin(&self->link));
+		store(&self->link.words[REQ_PROD], 1000);
+		xs_write(DEVICE "/state", "%d", INITIALISED);
+		ASSERT_TRUE(xs_wait_state(self->link.backend, CLOSING));
+		nap(A_WHILE);
+		EXPECT_EQ(CLOSING, xs_state(self->link.backend));
+	}
+}
+
 /* Pages and ports are revoked while the backend uses them. */
 TEST_F_TIMEOUT(nodes, memory_taken_back, 60)
 {

@@ -98,15 +98,20 @@ impl Backend {
                 }
             }
             BackAction::Connect => {
-                if let Err(error) = self.connect(dev) {
-                    trace::link(dev.otherend_id(), c"failed", Err(error));
-                    // The offer stands: the next frontend may do better.
-                    if self.log.allows() {
-                        dev.error(error, c"cannot connect to the frontend");
+                let link = match self.connect(dev) {
+                    Ok(link) => link,
+                    Err(error) => {
+                        trace::link(dev.otherend_id(), c"failed", Err(error));
+                        // The offer stands: the next frontend may do better.
+                        if self.log.allows() {
+                            dev.error(error, c"cannot connect to the frontend");
+                        }
+                        return Ok(false);
                     }
-                    return Ok(false);
-                }
+                };
                 dev.switch_state(State::Connected)?;
+                // Afterwards, as the link may fail and its state become Closing.
+                link.serve();
             }
             BackAction::Recheck => {
                 let address = match Address::read(dev) {
@@ -117,7 +122,7 @@ impl Backend {
                 if self.link.lock().as_ref().map(|link| link.address()) == Some(address) {
                     return Ok(false);
                 }
-                self.connect(dev)?;
+                self.connect(dev)?.serve();
             }
             BackAction::Disconnect => {
                 self.take_down();
@@ -137,7 +142,8 @@ impl Backend {
         Ok(true)
     }
 
-    fn connect(&self, dev: &xenbus::Device<Bound>) -> Result {
+    /// Makes a link, which does not serve the guest yet.
+    fn connect(&self, dev: &xenbus::Device<Bound>) -> Result<Arc<Link>> {
         self.take_down();
         let link = Link::new(
             dev,
@@ -146,10 +152,10 @@ impl Backend {
             self.policy.clone(),
             self.counters.clone(),
         )?;
-        *self.link.lock() = Some(link);
+        *self.link.lock() = Some(link.clone());
         self.counters.link_up();
         trace::link(dev.otherend_id(), c"connected", Ok(()));
-        Ok(())
+        Ok(link)
     }
 
     /// Ends the link, if there is one. Nothing is shared with the guest afterwards.

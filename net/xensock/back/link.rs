@@ -21,6 +21,11 @@ use kernel::{
     new_work,
     prelude::*,
     sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
         Arc,
         ArcBorrow,
         Completion, //
@@ -47,6 +52,8 @@ pub(crate) struct Link {
     table: Arc<Table>,
     /// Completed when nothing has a reference to `guest` any more.
     gone: Arc<Completion>,
+    /// Set once the guest is told of the link.
+    is_serving: Atomic<bool>,
     #[pin]
     work: Work<Link>,
 }
@@ -56,7 +63,7 @@ impl_has_work! {
 }
 
 impl Link {
-    /// Maps the commands ring of a guest and begins to serve it. May sleep.
+    /// Maps the commands ring of a guest. [`Self::serve`] has to follow. May sleep.
     pub(crate) fn new(
         dev: &xenbus::Device<Bound>,
         queues: Arc<Queues>,
@@ -72,6 +79,7 @@ impl Link {
                 guest,
                 table,
                 gone,
+                is_serving: Atomic::new(false),
                 work <- new_work!("xensock_commands"),
             }),
             GFP_KERNEL,
@@ -80,9 +88,15 @@ impl Link {
             link.take_down();
             return Err(error);
         }
-        // For requests sent before the channel was bound.
-        link.wake();
         Ok(link)
+    }
+
+    /// Begins to serve the guest, which has been told that the link is up: what the guest does wrong
+    /// may end the link at once.
+    pub(crate) fn serve(self: &Arc<Self>) {
+        self.is_serving.store(true, Release);
+        // For requests sent so far.
+        self.wake();
     }
 
     fn transport(&self) -> &Transport {
@@ -130,7 +144,7 @@ impl Link {
     /// Serves requests until there are none, or until it has served as many as the ring has slots.
     ///
     /// Returns `true` if there may be more.
-    fn serve(&self) -> Result<bool> {
+    fn serve_some(&self) -> Result<bool> {
         for _ in 0..SLOTS {
             match self.transport().commands.next()? {
                 Some(slot) => calls::dispatch(&self.table, &slot),
@@ -154,7 +168,10 @@ impl WorkItem for Link {
     type Pointer = Arc<Link>;
 
     fn run(this: Arc<Link>) {
-        match this.serve() {
+        if !this.is_serving.load(Acquire) {
+            return;
+        }
+        match this.serve_some() {
             // Other work items first.
             Ok(true) => this.wake(),
             Ok(false) => this.transport().commands.eoi(),
