@@ -157,7 +157,8 @@ pub(crate) trait Pump:
     /// sleep.
     ///
     /// This happens at once if nothing has to be unmapped and no task is moving its data; the
-    /// requests of other sockets wait meanwhile. Otherwise the work item does it.
+    /// requests of other sockets wait meanwhile. Otherwise the work item does it: also if the socket
+    /// has failed, as the work item may still be taking it apart.
     fn release(self: &Arc<Self>, ticket: Response, abort: bool, reuse: bool) {
         *self.data().teardown.lock() = Some(Teardown {
             ticket: Some(ticket),
@@ -165,6 +166,7 @@ pub(crate) trait Pump:
             reuse,
         });
         let state = reuse.then(|| self.data().state.try_lock()).flatten();
+        let state = state.filter(|state| !matches!(**state, PumpState::Gone));
         if state.is_none_or(|state| self.run_turn(state)) {
             self.wake();
         }
