@@ -28,10 +28,13 @@ use crate::{
     sockets::Sockets, //
 };
 use carried::Carried;
-use core::net::{
-    IpAddr,
-    Ipv4Addr,
-    SocketAddr, //
+use core::{
+    mem::MaybeUninit,
+    net::{
+        IpAddr,
+        Ipv4Addr,
+        SocketAddr, //
+    }, //
 };
 use kernel::{
     bvec::BioVecs,
@@ -56,7 +59,8 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        Mutex, //
+        Mutex,
+        UniqueArc, //
     }, //
 };
 use options::Snapshot;
@@ -142,12 +146,19 @@ impl GuestSocket<Tcp> {
 
     /// Accepts a waiting connection. Returns its socket and the address of its peer. `EAGAIN` if no
     /// connection waits.
+    ///
+    /// If memory is short, the connection goes on waiting, or its peer gets a reset.
     pub(crate) fn accept(&self) -> Result<(Arc<Self>, SocketAddr)> {
-        let (tcp, peer) = self.inner.accept()?;
-        let (policy, in_force) = (self.policy.clone(), self.in_force.clone());
+        let place = UniqueArc::new_uninit(GFP_KERNEL)?;
+        let (mut tcp, peer) = self.inner.accept()?;
+        let open = self
+            .sockets
+            .enter(&mut tcp, self.tenant.user_sockets())
+            .inspect_err(|_| tcp.set_linger_abort())?;
+        let rules = (self.policy.clone(), self.in_force.clone());
         let (tenant, sockets) = (self.tenant.clone(), self.sockets.clone());
         let nature = (self.domain, self.has_info);
-        let socket = Self::new(tcp, nature, policy, in_force, tenant, sockets)?;
+        let socket = Self::put(place, tcp, open, nature, rules, tenant, sockets);
         Ok((socket, peer))
     }
 }
@@ -231,7 +242,7 @@ impl GuestSocket<Udp> {
 impl<P: Carried> GuestSocket<P> {
     fn for_guest(
         guest: &Guest,
-        inner: KernelSocket<P>,
+        mut inner: KernelSocket<P>,
         domain: Domain,
         policy: Arc<Policy>,
         tenant: Arc<Tenant>,
@@ -240,39 +251,46 @@ impl<P: Carried> GuestSocket<P> {
         if let Some((first, last)) = policy.local_ports() {
             inner.set_local_ports(first, last)?;
         }
+        let place = UniqueArc::new_uninit(GFP_KERNEL)?;
+        let open = sockets.enter(&mut inner, tenant.user_sockets())?;
         let nature = (domain, guest.transport.has(Feature::Info));
-        Self::new(inner, nature, policy, in_force, tenant, sockets)
+        let rules = (policy, in_force);
+        Ok(Self::put(
+            place, inner, open, nature, rules, tenant, sockets,
+        ))
     }
 
-    fn new(
+    /// Makes the socket in memory that was allocated for it. `open` is from [`Sockets::enter`].
+    fn put(
+        place: UniqueArc<MaybeUninit<Self>>,
         mut inner: KernelSocket<P>,
+        open: [Charge; 2],
         (domain, has_info): (Domain, bool),
-        policy: Arc<Policy>,
-        in_force: Arc<InForce>,
+        (policy, in_force): (Arc<Policy>, Arc<InForce>),
         tenant: Arc<Tenant>,
         sockets: Arc<Sockets>,
-    ) -> Result<Arc<Self>> {
-        let open = sockets.enter(&mut inner, tenant.user_sockets())?;
+    ) -> Arc<Self> {
         inner.set_owner(tenant.owner());
-        Arc::pin_init(
-            try_pin_init!(Self {
-                inner,
-                domain,
-                has_info,
-                policy,
-                in_force,
-                memory <- SocketMemory::new(tenant.user_sockets().memory.clone()),
-                tenant,
-                sockets,
-                _open: open,
-                groups <- new_mutex!(KVec::new(), "xensock_groups"),
-                wants_info: Atomic::new(false),
-                wants_reports: Atomic::new(false),
-                shares <- new_mutex!((false, false), "xensock_shares"),
-                snapshot <- new_mutex!(None, "xensock_snapshot"),
-            }),
-            GFP_KERNEL,
-        )
+        let made = place.pin_init_with(pin_init!(Self {
+            inner,
+            domain,
+            has_info,
+            policy,
+            in_force,
+            memory <- SocketMemory::new(tenant.user_sockets().memory.clone()),
+            tenant,
+            sockets,
+            _open: open,
+            groups <- new_mutex!(KVec::new(), "xensock_groups"),
+            wants_info: Atomic::new(false),
+            wants_reports: Atomic::new(false),
+            shares <- new_mutex!((false, false), "xensock_shares"),
+            snapshot <- new_mutex!(None, "xensock_snapshot"),
+        }));
+        match made {
+            Ok(socket) => socket.into(),
+            Err(never) => match never {},
+        }
     }
 
     /// Returns the tenant that owns the socket.
