@@ -611,6 +611,106 @@ TEST_F(datagram, ipv6)
 	EXPECT_EQ(0, raw_close(l, &c, false));
 }
 
+static struct request bind6(__u64 id, const char *host, __u32 scope, unsigned int port)
+{
+	struct request r = { .cmd = BIND, .id = id };
+	struct sockaddr_in6 sin6 = {
+		.sin6_family = AF_INET6,
+		.sin6_port = htons(port),
+		.sin6_scope_id = scope,
+	};
+
+	inet_pton(AF_INET6, host, &sin6.sin6_addr);
+	memcpy(r.bind.addr, &sin6, sizeof(sin6));
+	r.bind.len = sizeof(sin6);
+	return r;
+}
+
+/* Linux is not asked for an address that the policy forbids, so nothing has happened. */
+TEST_F(datagram, may_not_bind_to_an_interface)
+{
+	struct link *l = &self->link;
+	struct request r;
+	int type;
+
+	for (type = 1; type <= 2; type++) {
+		r = (struct request){ .cmd = SOCKET, .id = 0x6666,
+				      .socket = { .domain = AF_INET6, .type = type } };
+		ASSERT_EQ(0, ask(l, &r));
+		r = bind6(0x6666, "fe80::1", 1, 80);
+		EXPECT_EQ(-EACCES, ask(l, &r));
+		r = bind6(0x6666, "::", 0, 0);
+		EXPECT_EQ(0, ask(l, &r));
+		EXPECT_EQ(0, ask_release(l, 0x6666, false));
+	}
+}
+
+/* Waits for the next response, without sleeping. */
+static bool take_at_once(struct link *l, struct response *response)
+{
+	__u64 until = now_msec() + 20000;
+
+	while (!take(l, response))
+		if (now_msec() > until)
+			return false;
+	return true;
+}
+
+/*
+ * A socket whose BIND to an interface has failed can only be released. From the response to RELEASE
+ * on, another socket can have its ring.
+ */
+TEST_F_TIMEOUT(datagram, released_after_a_failed_bind, 90)
+{
+	struct link *l = &self->link;
+	struct response response;
+	struct request bind, release;
+	struct raw c, other;
+	int i;
+
+	for (i = 0; i < 200; i++) {
+		ASSERT_TRUE(raw_ring(l, &c, 2));
+		other = c;
+		other.id = l->next_id++;
+		ASSERT_EQ(0, ask_dgram(l, c.id, AF_INET6));
+		ASSERT_EQ(0, ask_dgram(l, other.id, AF_INET6));
+		ASSERT_EQ(0, ask_attach(l, &c));
+		bind = bind6(c.id, "2001:db8:dead::1", 1, 0);
+		release = (struct request){ .cmd = RELEASE, .id = c.id };
+		ask_later(l, &bind);
+		ask_later(l, &release);
+		ASSERT_TRUE(take_at_once(l, &response));
+		EXPECT_EQ(bind.req_id, response.req_id);
+		EXPECT_EQ(-EADDRNOTAVAIL, response.ret);
+		ASSERT_TRUE(take_at_once(l, &response));
+		EXPECT_EQ(0, ask_attach(l, &other));
+		EXPECT_EQ(release.req_id, response.req_id);
+		EXPECT_EQ(0, response.ret);
+		EXPECT_EQ(0, ask_release(l, other.id, false));
+		raw_free(l, &c);
+	}
+}
+
+/* Nothing but RELEASE is possible after that. */
+TEST_F(datagram, unusable_after_a_failed_bind)
+{
+	struct link *l = &self->link;
+	struct sockaddr_in name;
+	struct request r;
+	struct raw c;
+
+	ASSERT_TRUE(raw_ring(l, &c, 2));
+	ASSERT_EQ(0, ask_dgram(l, c.id, AF_INET6));
+	r = bind6(c.id, "2001:db8:dead::1", 1, 0);
+	EXPECT_EQ(-EADDRNOTAVAIL, ask(l, &r));
+	r = bind6(c.id, "::", 0, 0);
+	EXPECT_EQ(-ENOTCONN, ask(l, &r));
+	EXPECT_EQ(-ENOTCONN, ask_attach(l, &c));
+	EXPECT_EQ(-ENOTCONN, ask_connect(l, c.id, opt.host, 7000, NULL));
+	EXPECT_EQ(-ENOTCONN, ask_name(l, c.id, false, &name));
+	EXPECT_EQ(0, raw_close(l, &c, false));
+}
+
 /* Follows the policy that the scenario sets. The scenario then checks the counts. */
 FIXTURE(policy) {
 	struct link link;

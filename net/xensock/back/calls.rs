@@ -321,17 +321,23 @@ fn withdraw(table: &Table, id: u64) -> Result<ResponseBody> {
 
 /// Makes a socket one that can only be released.
 fn mark_dead(table: &Table, id: u64) -> Result {
-    if let TableEntry::Datagram(datagram) = table.get(id)? {
-        datagram.abandon();
+    match table.get(id)? {
+        // It stays in the table until RELEASE, which waits until its ring is unmapped.
+        TableEntry::Datagram(datagram) => {
+            datagram.fail();
+            Ok(())
+        }
+        _ => table.change(id, TableEntry::Dead),
     }
-    table.change(id, TableEntry::Dead)
 }
 
 fn bind(table: &Table, id: u64, addr: SocketAddr) -> Result<ResponseBody> {
-    let bound = match table.get(id)? {
-        entry @ (TableEntry::Unused(_) | TableEntry::Datagram(_)) => entry.socket()?.bind(addr),
+    let socket = match table.get(id)? {
+        entry @ (TableEntry::Unused(_) | TableEntry::Datagram(_)) => entry.socket()?,
         _ => return Err(EINVAL),
     };
+    let bindable = socket.bindable(addr)?;
+    let bound = socket.bind(bindable);
     if bound.is_err() && matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0) {
         // Linux has nevertheless tied the socket to that interface.
         mark_dead(table, id)?;

@@ -62,6 +62,8 @@ pub(crate) struct DatagramSocket {
     socket: SpinLock<Option<Arc<GuestSocket<Udp>>>>,
     /// Set once a ring was attached. Only commands use it, one at a time.
     has_ring: Atomic<bool>,
+    /// Set once the socket can only be released.
+    has_failed: Atomic<bool>,
     /// Set while the work item waits for room: UDP had none for a datagram.
     wants_room: Atomic<bool>,
     #[pin]
@@ -89,6 +91,7 @@ impl DatagramSocket {
                 pump <- PumpData::new(guest, idle),
                 socket <- new_spinlock!(known, "xensock_socket"),
                 has_ring: Atomic::new(false),
+                has_failed: Atomic::new(false),
                 wants_room: Atomic::new(false),
                 groups <- Groups::new(),
                 work <- new_work!("xensock_datagram"),
@@ -101,13 +104,26 @@ impl DatagramSocket {
         Ok(datagram)
     }
 
-    /// Returns UDP's socket, until the datagram socket is closed.
+    /// Returns UDP's socket, until the datagram socket is closed or has failed.
     pub(crate) fn socket(&self) -> Option<Arc<GuestSocket<Udp>>> {
+        if self.has_failed.load(Relaxed) {
+            return None;
+        }
         self.socket.lock().clone()
     }
 
-    /// Attaches the ring. `EISCONN` if the socket has or had one. May sleep.
+    /// Makes the socket one that can only be released. Its work item takes it apart. May sleep.
+    pub(crate) fn fail(self: &Arc<Self>) {
+        self.has_failed.store(true, Relaxed);
+        self.abandon();
+    }
+
+    /// Attaches the ring. `EISCONN` if the socket has or had one, `ENOTCONN` if it has failed. May
+    /// sleep.
     pub(crate) fn attach(self: &Arc<Self>, ring: RingRef) -> Result {
+        if self.has_failed.load(Relaxed) {
+            return Err(ENOTCONN);
+        }
         // Checked first, as the lock of the state is held while datagrams are moved.
         if self.has_ring.load(Relaxed) {
             return Err(EISCONN);

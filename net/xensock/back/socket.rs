@@ -69,6 +69,10 @@ use options::Snapshot;
 #[derive(Clone, Copy)]
 pub(crate) struct Reachable(SocketAddr);
 
+/// An address that a guest may bind its socket to.
+#[derive(Clone, Copy)]
+pub(crate) struct Bindable(SocketAddr);
+
 /// A socket of a guest.
 ///
 /// It is closed when the last reference is dropped. The user that takes it out of use clears its
@@ -340,11 +344,16 @@ impl<P: Carried> GuestSocket<P> {
         allows(&now)
     }
 
-    /// Binds to an address, if the guest may, and returns the resulting address.
-    pub(crate) fn bind(&self, addr: SocketAddr) -> Result<SocketAddr> {
+    /// Checks that the guest may bind to `addr`.
+    pub(crate) fn bindable(&self, addr: SocketAddr) -> Result<Bindable> {
         self.check_family(&addr)?;
         self.check(|policy| policy.may_bind(P::TRANSPORT, &addr))?;
-        self.inner.bind(addr)?;
+        Ok(Bindable(addr))
+    }
+
+    /// Binds to an address, and returns the resulting address.
+    pub(crate) fn bind(&self, addr: Bindable) -> Result<SocketAddr> {
+        self.inner.bind(addr.0)?;
         self.local_addr()
     }
 

@@ -44,7 +44,8 @@ use kernel::{
 pub(crate) enum TableEntry {
     /// A stream made by SOCKET: neither connected nor listening.
     Unused(Arc<GuestSocket<Tcp>>),
-    /// CONNECT has failed at once, or BIND to an interface has failed: it can only be released.
+    /// A stream whose CONNECT has failed at once, or whose BIND to an interface has failed: it can
+    /// only be released.
     Dead,
     /// From CONNECT on.
     Conn(Arc<Conn>),

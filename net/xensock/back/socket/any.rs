@@ -3,6 +3,7 @@
 //! A guest's socket, independent of its protocol.
 
 use super::{
+    Bindable,
     Carried,
     GuestSocket, //
 };
@@ -15,8 +16,11 @@ use kernel::prelude::*;
 
 /// Operations of a [`GuestSocket`] of either protocol.
 pub(crate) trait SocketCalls {
-    /// Binds to an address, if the guest may, and returns the resulting address.
-    fn bind(&self, addr: SocketAddr) -> Result<SocketAddr>;
+    /// Checks that the guest may bind to `addr`.
+    fn bindable(&self, addr: SocketAddr) -> Result<Bindable>;
+
+    /// Binds to an address, and returns the resulting address.
+    fn bind(&self, addr: Bindable) -> Result<SocketAddr>;
 
     /// Returns the address of the socket.
     fn local_addr(&self) -> Result<SocketAddr>;
@@ -32,7 +36,11 @@ pub(crate) trait SocketCalls {
 }
 
 impl<P: Carried> SocketCalls for GuestSocket<P> {
-    fn bind(&self, addr: SocketAddr) -> Result<SocketAddr> {
+    fn bindable(&self, addr: SocketAddr) -> Result<Bindable> {
+        GuestSocket::bindable(self, addr)
+    }
+
+    fn bind(&self, addr: Bindable) -> Result<SocketAddr> {
         GuestSocket::bind(self, addr)
     }
 
