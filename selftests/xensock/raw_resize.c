@@ -203,6 +203,53 @@ TEST_F(resize, in)
 	EXPECT_TRUE(stream_check(3, 20100, data, 500));
 }
 
+/* GROW while SHRINK is unanswered fails, or is performed after it: then the extension is there. */
+TEST_F_TIMEOUT(resize, both_at_once, 120)
+{
+	struct link *l = &self->link;
+	struct raw *c = &self->c;
+	struct response response;
+	struct request r[2] = {
+		{ .cmd = SHRINK, .id = c->id, .resize.way = OUT },
+		{ .cmd = GROW, .id = c->id,
+		  .resize = { .way = OUT, .order = LARGE } },
+	};
+	__u32 generation = 0, size = 2048U << LARGE;
+	int i, grown = 0, ret[2];
+	bool before;
+
+	for (i = 0; i < 200; i++) {
+		before = i % 2;
+		if (before)
+			ASSERT_EQ(0, ask_grow(l, c->id, OUT, LARGE));
+		ask_later(l, &r[0]);
+		/* At any moment of the SHRINK. */
+		nap(i);
+		ask_later(l, &r[1]);
+		ret[0] = answer(l, r[0].req_id, &response);
+		ret[1] = answer(l, r[1].req_id, &response);
+		ASSERT_EQ(0, ret[0]);
+		if (ret[1]) {
+			ASSERT_EQ(-EALREADY, ret[1]);
+			ASSERT_TRUE(before);
+			continue;
+		}
+		if (!before) {
+			/* The SHRINK may have been performed last. */
+			EXPECT_EQ(0, ask_shrink(l, c->id, OUT));
+			continue;
+		}
+		grown++;
+		change_out(l, c, c->out_prod, ++generation);
+		ASSERT_TRUE(send_from(l, c, self->more[OUT].mem, size, 5000, 1));
+		ASSERT_TRUE(got(l, &self->peer, 5000, 1));
+		change_out(l, c, c->out_prod, ++generation);
+		ASSERT_TRUE(is_followed(c, generation));
+		EXPECT_EQ(0, ask_shrink(l, c->id, OUT));
+	}
+	TH_LOG("the extension was there after %d of 100", grown);
+}
+
 TEST_F(resize, what_cannot_be)
 {
 	struct link *l = &self->link;

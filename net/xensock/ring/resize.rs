@@ -52,18 +52,20 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         let extension = Arc::new(extension, GFP_KERNEL)?;
         let left = {
             let mut slot = self.pages(way).extension.lock();
-            match *slot {
-                Some(_) => Some(extension),
-                None => slot.replace(extension),
+            if slot.is_none() {
+                // INVARIANT: The extension is there: the peer does not know of it yet, and it is
+                // removed under this lock.
+                if self.is_rx(way) {
+                    self.rx.extend(size);
+                }
+                slot.replace(extension)
+            } else {
+                Some(extension)
             }
         };
         // Dropped outside the lock.
         if left.is_some() {
             return Err(EALREADY);
-        }
-        // INVARIANT: The extension is there. The peer does not know of it yet.
-        if self.is_rx(way) {
-            self.rx.extend(size);
         }
         Ok(())
     }
@@ -71,6 +73,7 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// Removes and returns the extension of a direction, unless it is in use or there is none. For
     /// the consumer or the producer of the direction only.
     pub fn take_extension(&self, way: Way) -> Result<Option<Arc<P>>, Violation> {
+        let mut slot = self.pages(way).extension.lock();
         // INVARIANT: The extension is not in use, nor will it be.
         let is_unused = if self.is_rx(way) {
             self.rx.withdraw(self)?
@@ -80,7 +83,7 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         if !is_unused {
             return Ok(None);
         }
-        Ok(self.pages(way).extension.lock().take())
+        Ok(slot.take())
     }
 
     /// Returns `true` if the peer has left the extension that we consume from, as far as
