@@ -32,7 +32,7 @@
 //!   one for each device; [`refused::Refused`]: counts what the guest was refused.
 //! - [`offer::LinkOffer`]: the offer to the frontend, made once there is a policy.
 //! - [`owners::Owners`]: the unprivileged users that own a guest's sockets: one for each owner that
-//!   the guest tells apart.
+//!   the guest tells apart. The devices of a guest have the same users.
 //! - [`quota::Quota`]: the amount of something that a guest has; [`sockets::Sockets`]: the count of
 //!   its sockets. TCP itself reports when a socket is gone, which may be long after it was closed.
 //! - [`memory::TcpMemory`]: the amount of TCP's memory that the buffers of a guest's sockets hold.
@@ -80,11 +80,11 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Backend::link`, `LinkOffer::is_open` (mutexes).
+//! 1. `Backend::link`, `LinkOffer::is_open`, `owners::Guests::list` (mutexes).
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while
 //!    it moves data, by the listener while it fills the place, and by ATTACH.
-//! 4. `Table::entries`, then `Owners::users`; `Transport::news`, `GuestSocket::snapshot` and
+//! 4. `Table::entries`, then `owners::Users::list`; `Transport::news`, `GuestSocket::snapshot` and
 //!    `GuestSocket::shares` (the socket's lock under both), `Groups::pending`,
 //!    `GuestSocket::groups` (RTNL under it), `RingPool::rings` (mutexes).
 //! 5. `Commands::ring`, `Conn::pending`, `PumpData::teardown`, `DatagramSocket::socket` (spinlocks)
@@ -175,6 +175,7 @@ use kernel::{
 struct XenSockBack {
     #[pin]
     _driver: Registration<xenbus::Adapter<driver::Backend>>,
+    _guests: Keeper<owners::Guests>,
     _directory: Keeper<Dir>,
 }
 
@@ -182,6 +183,7 @@ impl InPlaceModule for XenSockBack {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _directory: directory::keep(c"xensock_back")?,
+            _guests: owners::keep()?,
             _driver <- Registration::new(c"xensock_back", module),
         })
     }

@@ -122,6 +122,27 @@ def test_by_xl(bed):
     bed.xenstore.rm(f"/libxl/{guest.domid}/device/pvcalls/1")
 
 
+@timeout(200)
+def test_users(bed):
+    """Users of the guest share ports with themselves over two devices of one backend, and not with
+    each other."""
+    peer(bed)
+    guest = bed.shared_guest("twice", policy=SERVES)
+    if not bed.xenstore.ls(f"/local/domain/{guest.domid}/device/xensock/1"):
+        _attach_second(bed, guest, bed.host)
+    _wait_connected(guest, FIRST, SECOND)
+    share = f"share {bed.address} 7320"
+    with _routed(guest, "default=xensock-0"):
+        server = guest.start(f"exec attempt --user 1001 stay {share}")
+        server.wait_line("ok", 30 * bed.scale)
+    with _routed(guest, "default=xensock-1"):
+        # The first user to have a socket of this device, besides root, as 1001 is of the other.
+        assert must(guest, f"attempt --user 1002 {share}").split() == ["EADDRINUSE"]
+        assert must(guest, f"attempt {share}").split() == ["EADDRINUSE"]
+        assert must(guest, f"attempt --user 1001 {share}").split() == ["ok"]
+    server.kill()
+
+
 @timeout(120)
 def test_bad_routes(bed):
     """Invalid routes are refused, and the old routes stay."""
