@@ -13,7 +13,6 @@ use crate::{
     log::LogLimit,
     owners::Tenant,
     policy::{
-        Holding,
         InForce,
         Policy, //
     },
@@ -23,7 +22,10 @@ use crate::{
         Way, //
     },
     queues::Queues,
-    quota::Charge,
+    quota::{
+        Charge,
+        Holding, //
+    },
     ring_pool::RingPool,
     transport::Transport, //
 };
@@ -118,20 +120,19 @@ impl Guest {
         policy.may_have_ring(order)?;
         let most = most(&policy);
         let (all, own) = (&self.counters.pages, &tenant.user_sockets().pages);
-        let holding = |used: usize| Holding {
+        let now = Holding {
             owner: tenant.number(),
             own: own.used(),
-            used,
+            used: all.used(),
         };
-        let now = holding(all.used());
         if now.left(most) < pages {
             // Spare rings go first: only those of the user, if other users could have more pages.
             let is_of_all = now.left_to_others(most) < pages;
             self.pool.clear(|ring| is_of_all || ring.is_of(now.owner));
         }
-        let allows =
-            |sum: usize| policy.may_have_pages(pages, most, holding(sum.saturating_sub(pages)));
-        Ok([all.take(pages, allows)?, own.take(pages, |_| Ok(()))?])
+        all.take_for(now.owner, own, pages, |held| {
+            policy.may_have_pages(pages, most, held)
+        })
     }
 
     /// Maps the ring that the guest has at `at`, for `user`, a socket of `tenant`. May sleep.

@@ -12,7 +12,6 @@ use crate::{
     backlog::Backlog,
     conn::Conn,
     guest::Guest,
-    policy::Holding,
     proto::{
         backlog::Shares,
         option::{
@@ -97,15 +96,10 @@ impl Listener {
     ) -> Result<Arc<Self>> {
         let policy = guest.policy();
         let (owner, user) = (socket.tenant().number(), socket.tenant().user_sockets());
-        let own = user.listeners.take(1, |_| Ok(()))?;
-        let allows = |sum: usize| {
-            policy.may_have_listener(Holding {
-                owner,
-                own: user.listeners.used().saturating_sub(1),
-                used: sum.saturating_sub(1),
-            })
-        };
-        let charges = [guest.counters.listeners.take(1, allows)?, own];
+        let all = &guest.counters.listeners;
+        let charges = all.take_for(owner, &user.listeners, 1, |held| {
+            policy.may_have_listener(held)
+        })?;
         let open = Open {
             socket,
             backlog: policy.backlog(backlog),

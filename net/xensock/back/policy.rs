@@ -13,7 +13,6 @@ pub(crate) use in_force::InForce;
 use crate::{
     proto::{
         backlog::Shares,
-        owner::left_to,
         policy::Rules,
         ring::Order,
         rule::{
@@ -21,7 +20,10 @@ use crate::{
             Rule, //
         }, //
     },
-    quota::MAPPED_PAGES,
+    quota::{
+        Holding,
+        MAPPED_PAGES, //
+    },
     refused::{
         Refusal,
         Refused, //
@@ -42,27 +44,6 @@ use kernel::{
     },
     xen::xenbus, //
 };
-
-/// How much of a resource an owner has, and the guest in all.
-#[derive(Clone, Copy)]
-pub(crate) struct Holding {
-    pub(crate) owner: u64,
-    pub(crate) own: usize,
-    pub(crate) used: usize,
-}
-
-impl Holding {
-    /// Returns how much more the owner may have if the limit of the guest is `most`.
-    pub(crate) fn left(&self, most: usize) -> usize {
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
-        left_to(self.owner, most, self.used, self.own)
-    }
-
-    /// Returns how much another owner may have that has nothing.
-    pub(crate) fn left_to_others(&self, most: usize) -> usize {
-        Self { own: 0, ..*self }.left(most)
-    }
-}
 
 /// The policy for a guest.
 ///

@@ -2,12 +2,16 @@
 
 //! Counts of the resources of this domain that a guest holds.
 
-use crate::counts::Peak;
+use crate::{
+    counts::Peak,
+    proto::owner::left_to, //
+};
 use kernel::{
     prelude::*,
     sync::{
         atomic::{
             Atomic,
+            Full,
             Relaxed, //
         },
         Arc, //
@@ -61,12 +65,33 @@ impl GlobalUsage {
 /// for this domain unless configured otherwise.
 pub(crate) static MAPPED_PAGES: GlobalUsage = GlobalUsage::new();
 
-/// The amount of a resource that a guest has.
+/// How much of a resource an owner has, and the guest in all.
+#[derive(Clone, Copy)]
+pub(crate) struct Holding {
+    pub(crate) owner: u64,
+    pub(crate) own: usize,
+    pub(crate) used: usize,
+}
+
+impl Holding {
+    /// Returns how much more the owner may have if the limit of the guest is `most`.
+    pub(crate) fn left(&self, most: usize) -> usize {
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        left_to(self.owner, most, self.used, self.own)
+    }
+
+    /// Returns how much another owner may have that has nothing.
+    pub(crate) fn left_to_others(&self, most: usize) -> usize {
+        Self { own: 0, ..*self }.left(most)
+    }
+}
+
+/// The amount of a resource that a guest has, or one of its users.
 pub(crate) struct Quota {
     /// The amount of all guests, if it is limited too.
     global: Option<&'static GlobalUsage>,
     used: Atomic<usize>,
-    /// The largest sum that [`Self::take`] has reached.
+    /// The largest sum that was allowed.
     most: Peak,
 }
 
@@ -110,23 +135,44 @@ impl Quota {
         self.most.get()
     }
 
-    /// Takes `amount`, if `allows` accepts the sum.
-    pub(crate) fn take(
+    /// Takes `amount`, which the caller has checked.
+    pub(crate) fn take(self: &Arc<Self>, amount: usize) -> Charge {
+        let charge = self.add(amount);
+        self.most.note(self.used());
+        charge
+    }
+
+    /// Takes `amount` of this quota of a guest and of that of one of its users, if `allows` accepts
+    /// what they have besides.
+    ///
+    /// Both amounts are taken first. So of several callers, the last one finds what the others have
+    /// taken, and no two of them get the same rest.
+    pub(crate) fn take_for(
         self: &Arc<Self>,
+        owner: u64,
+        of_user: &Arc<Self>,
         amount: usize,
-        allows: impl FnOnce(usize) -> Result,
-    ) -> Result<Charge> {
-        // Dropping it gives the amount back, if the sum is refused.
-        let charge = Charge {
+        allows: impl FnOnce(Holding) -> Result,
+    ) -> Result<[Charge; 2]> {
+        // Dropping them gives the amounts back, if they are refused.
+        let charges = [self.add(amount), of_user.add(amount)];
+        allows(Holding {
+            owner,
+            own: of_user.used().saturating_sub(amount),
+            used: self.used().saturating_sub(amount),
+        })?;
+        self.most.note(self.used());
+        Ok(charges)
+    }
+
+    fn add(self: &Arc<Self>, amount: usize) -> Charge {
+        // Ordered before the checks of `take_for`.
+        self.used.fetch_add(amount, Full);
+        self.change_global(0, amount);
+        Charge {
             quota: self.clone(),
             amount,
-        };
-        // OVERFLOW: Both are small: the amounts taken so far were allowed.
-        let sum = self.used.fetch_add(amount, Relaxed) + amount;
-        self.change_global(0, amount);
-        allows(sum)?;
-        self.most.note(sum);
-        Ok(charge)
+        }
     }
 }
 

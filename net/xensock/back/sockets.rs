@@ -55,10 +55,7 @@ impl Sockets {
         user: &UserSockets,
     ) -> Result<[Charge; 2]> {
         socket.count_in(&user.all)?;
-        Ok([
-            self.open.take(1, |_| Ok(()))?,
-            user.open.take(1, |_| Ok(()))?,
-        ])
+        Ok([self.open.take(1), user.open.take(1)])
     }
 
     /// Returns the count of open sockets.

@@ -14,12 +14,12 @@ use crate::{
         Listeners, //
     },
     owners::Tenant,
-    policy::{
-        Holding,
-        Policy, //
-    },
+    policy::Policy,
     pump::Pump,
-    quota::Charge,
+    quota::{
+        Charge,
+        Holding, //
+    },
     socket::{
         GuestSocket,
         SocketCalls, //
@@ -166,7 +166,7 @@ impl Table {
             })?;
             let owned = Owned {
                 entry: TableEntry::Dead,
-                _charge: user_sockets.entries.take(1, |_| Ok(()))?,
+                _charge: user_sockets.entries.take(1),
                 _tenant: tenant.clone(),
             };
             entries.add(id, owned)

@@ -7,7 +7,6 @@ use super::{
     GuestSocket, //
 };
 use crate::{
-    policy::Holding,
     proto::{
         errno,
         option::{
@@ -57,16 +56,10 @@ impl GuestSocket<Udp> {
             return Ok(());
         }
         groups.reserve(1, GFP_KERNEL)?;
-        let held = &self.tenant.user_sockets().groups;
-        let own = held.take(1, |_| Ok(()))?;
-        let allows = |sum: usize| {
-            self.in_force.get().may_have_group(Holding {
-                owner: self.tenant.number(),
-                own: held.used().saturating_sub(1),
-                used: sum.saturating_sub(1),
-            })
-        };
-        let charges = [self.sockets.groups.take(1, allows)?, own];
+        let (owner, own) = (self.tenant.number(), &self.tenant.user_sockets().groups);
+        let charges = self.sockets.groups.take_for(owner, own, 1, |groups| {
+            self.in_force.get().may_have_group(groups)
+        })?;
         set()?;
         Ok(groups.push(charges, GFP_KERNEL)?)
     }
