@@ -143,8 +143,10 @@ impl Listener {
         Ok(())
     }
 
-    /// Counts the waiting connections, and tells TCP how many may wait.
+    /// Counts the waiting connections, and tells TCP how many may wait and what it may promise their
+    /// peers.
     fn adjust(&self, open: &Open) {
+        open.socket.update_memory();
         let shares = self.guest.policy().may_wait();
         open.reserve_backlog(self.guest.transport.quirks);
         self.backlog.set(open.backlog(), shares);
@@ -382,6 +384,8 @@ struct ArrivalWaker {
 impl Callbacks for ArrivalWaker {
     fn data_ready(&self, _tcp: Option<&Locked<'_>>) {
         self.listener.backlog.adjust(self.socket.tcp());
+        // Connections inherit the sizes of the buffers.
+        self.socket.update_memory();
         self.listener.show_waiting();
         self.listener.wake();
     }

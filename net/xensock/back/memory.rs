@@ -130,16 +130,22 @@ impl UserMemory {
     }
 }
 
+/// The limits of a socket while it is not held back.
+#[derive(Clone, Copy)]
+struct Usual {
+    sizes: Buffers,
+    window: Option<u32>,
+}
+
 /// The memory of one socket, as a part of its user's.
 #[pin_data]
 pub(crate) struct SocketMemory {
     bytes: MemoryCharge,
     /// Set while the buffers are held back.
     is_held_back: Atomic<bool>,
-    /// The former sizes of the buffers, while they are held back. Also taken in callbacks of the
-    /// socket.
+    /// The limits before the buffers were last held back. Also taken in callbacks of the socket.
     #[pin]
-    before: SpinLockIrq<Option<Buffers>>,
+    usual: SpinLockIrq<Option<Usual>>,
 }
 
 /// The bytes of one socket. They count for its user and its guest until this is dropped.
@@ -157,7 +163,7 @@ impl SocketMemory {
         pin_init!(Self {
             bytes,
             is_held_back: Atomic::new(false),
-            before <- new_spinlock_irq!(None, "xensock_held"),
+            usual <- new_spinlock_irq!(None, "xensock_held"),
         })
     }
 
@@ -175,7 +181,7 @@ impl SocketMemory {
         if user.is_used_up() {
             self.hold_back(user.guest.floor.load(Relaxed), now, tcp);
         } else if self.is_held_back.load(Relaxed) {
-            self.restore_sizes(tcp);
+            self.restore(tcp);
         }
     }
 
@@ -186,33 +192,49 @@ impl SocketMemory {
 
     /// Limits each buffer to its present contents, or to the floor if that is more.
     fn hold_back(&self, floor: usize, now: Buffers, tcp: &KernelSocket<Tcp>) {
-        let mut before = self.before.lock();
+        let mut usual = self.usual.lock();
         let sizes = tcp.buffer_sizes();
-        before.get_or_insert(sizes);
-        self.is_held_back.store(true, Relaxed);
+        if !self.is_held_back.xchg(true, Relaxed) {
+            let window = tcp.window_limit();
+            *usual = Some(Usual { sizes, window });
+        }
         tcp.set_buffer_sizes(Buffers {
             received: sizes.received.min(now.received.max(floor)),
             sent: sizes.sent.min(now.sent.max(floor)),
         });
     }
 
-    /// Restores the former sizes of the buffers.
-    fn restore_sizes(&self, tcp: &KernelSocket<Tcp>) {
-        let mut before = self.before.lock();
-        let Some(before) = before.take() else {
+    /// Restores the usual limits.
+    fn restore(&self, tcp: &KernelSocket<Tcp>) {
+        let usual = self.usual.lock();
+        self.is_held_back.store(false, Relaxed);
+        let Some(usual) = *usual else {
             return;
         };
         let sizes = tcp.buffer_sizes();
-        self.is_held_back.store(false, Relaxed);
         tcp.set_buffer_sizes(Buffers {
-            received: sizes.received.max(before.received),
-            sent: sizes.sent.max(before.sent),
+            received: sizes.received.max(usual.sizes.received),
+            sent: sizes.sent.max(usual.sizes.sent),
         });
+        // TCP limits the window of a new connection by the size of its buffer.
+        tcp.raise_window_limit(usual.window);
     }
 
-    /// Forgets the former sizes of the buffers: their sizes have been set anew.
-    pub(crate) fn forget_sizes(&self) {
-        *self.before.lock() = None;
+    /// Takes over the usual limits of the listening socket from which the socket was accepted. If
+    /// that was held back when the connection arrived, so is this one.
+    pub(crate) fn inherit(&self, listener: &Self) {
+        let inherited = *listener.usual.lock();
+        if inherited.is_some() {
+            *self.usual.lock() = inherited;
+            self.is_held_back.store(true, Relaxed);
+        }
+    }
+
+    /// Changes the usual sizes, as the program has set the size of a buffer.
+    pub(crate) fn change_usual(&self, change: impl FnOnce(&mut Buffers)) {
+        if let Some(usual) = &mut *self.usual.lock() {
+            change(&mut usual.sizes);
+        }
     }
 }
 

@@ -163,6 +163,7 @@ impl GuestSocket<Tcp> {
         let (tenant, sockets) = (self.tenant.clone(), self.sockets.clone());
         let nature = (self.domain, self.has_info);
         let socket = Self::put(place, tcp, open, nature, rules, tenant, sockets);
+        socket.memory.inherit(&self.memory);
         Ok((socket, peer))
     }
 }

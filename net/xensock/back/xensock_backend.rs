@@ -91,7 +91,7 @@
 //!    and `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
 //!    `Commands::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
 //!    (spinlocks): short.
-//! 6. `Conn::path`, `SocketMemory::before`, the extension of a direction (spinlocks, IRQ):
+//! 6. `Conn::path`, `SocketMemory::usual`, the extension of a direction (spinlocks, IRQ):
 //!    innermost.
 //!
 //! The fast path takes the spinlock of its socket with no other lock held. Under that spinlock and

@@ -3,6 +3,7 @@
 
 import os
 import re
+import socket
 import time
 from contextlib import contextmanager
 
@@ -48,15 +49,17 @@ class Neighbour:
 _SMALL_RINGS = ("max-ring-order=4",)
 
 
+def _buffers(bed, guest, user=0):
+    """Returns what dom0's TCP holds in the buffers of each of a user's sockets, as dom0's own tool says it: of
+    root, or of the first, second... other user of the guest."""
+    uid = f"uid:{FIRST_USER + guest.domid + user * APART} "
+    lines = [line for line in must(bed, "ss -tnmeO").splitlines() if uid in line]
+    return [sum(map(int, re.search(r"skmem:\(r(\d+),.*,w(\d+),", line).groups())) for line in lines]
+
+
 def _memory(bed, guest, user=0):
-    """Returns what dom0's TCP holds in the buffers of a user's sockets, as dom0's own tool says it: of root,
-    or of the first, second... other user of the guest."""
-    uid = FIRST_USER + guest.domid + user * APART
-    held = 0
-    for socket in must(bed, "ss -tnmeO").splitlines():
-        if f"uid:{uid} " in socket:
-            held += sum(map(int, re.search(r"skmem:\(r(\d+),.*,w(\d+),", socket).groups()))
-    return held
+    """The same, for all sockets together."""
+    return sum(_buffers(bed, guest, user))
 
 
 def _full_memory(bed, guest, user=0):
@@ -120,9 +123,9 @@ def test_memory_of_a_user(bed):
 
 
 def _windows(bed, guest):
-    """Returns the largest windows that dom0 would promise to the peers of the first other user."""
+    """Returns the largest windows that dom0 would promise to the peers of the guest's root."""
     lines = must(bed, "ss -tnieO").splitlines()
-    uid = f"uid:{FIRST_USER + guest.domid + APART} "
+    uid = f"uid:{FIRST_USER + guest.domid} "
     return [int(match[1]) for line in lines if uid in line and (match := re.search(r"rcv_ssthresh:(\d+)", line))]
 
 
@@ -132,16 +135,86 @@ def test_memory_comes_back(bed):
     peer(bed, SMALL)
     guest = bed.guest("memory", policy=("max-memory=1024", *_SMALL_RINGS))
     wait_connected(guest)
-    holder = guest.start(f"hold unread --sockets 6 --bytes {1 << 19}")
+    holder = guest.start(f"hold unread --sockets 10 --bytes {1 << 19}")
     holder.wait_line("ready", 120 * bed.scale)
     _full_memory(bed, guest)
-    later = guest.start(f"hold unread --user 1001 --sockets 1 --bytes {4 << 20}")
-    _await(bed, lambda: _windows(bed, guest), "it does not connect")
-    bed.note(f"windows while no memory is left: {_windows(bed, guest)}")
+    later = [guest.start(f"window --user 1001 --side {side}") for side in ("accept", "connect", "accept", "connect")]
+    small = [int(job.wait_line("window ", 60 * bed.scale).split()[1]) for job in later]
     holder.kill()
-    later.wait_line("ready", 120 * bed.scale)
-    bed.note(f"afterwards: {_windows(bed, guest)}")
-    assert min(_windows(bed, guest)) > 1 << 15
+    _await(bed, lambda: not _memory(bed, guest), "the memory is still in use")
+    must(guest, "touch /tmp/go")
+    usual = [int(job.wait(60 * bed.scale)[1].split()[-1]) for job in later]
+    bed.note(f"windows while no memory is left: {small}, and once there is some: {usual}")
+    assert max(small) < 1 << 13 and min(usual) > 1 << 15, (small, usual)
+
+
+class _Client:
+    """A connection of a peer to a port of the guest, which sends so many bytes."""
+
+    def __init__(self, bed, port, size, peer_at):
+        self._control = socket.create_connection((peer_at, 7000), timeout=120 * bed.scale)
+        self._answers = self._control.makefile()
+        self.close = self._control.close
+        self._control.sendall(f"connect {port} {bed.address}\nsend {size} 1\n".encode())
+        assert (answer := self._answers.readline()).startswith("ok"), answer
+
+    def sent(self):
+        """Waits until everything is sent. Returns the number of bytes."""
+        return int(self._answers.readline().removeprefix("ok"))
+
+
+@contextmanager
+def _ethernet(bed):
+    """Another host with a peer, on an Ethernet of dom0. Returns its address."""
+    near, far = "10.77.0.1", "10.77.0.2"
+    must(bed, "ip netns add far && ip link add near0 type veth peer name far0 netns far && "
+              f"ip addr add {near}/24 dev near0 && ip link set near0 up && "
+              f"ip -n far addr add {far}/24 dev far0 && ip -n far link set far0 up && ip -n far route add default via {near}")
+    job = bed.start(f"ip netns exec far peer --host {far}")
+    try:
+        job.wait_line("peer: ready", 30 * bed.scale)
+        yield far
+    finally:
+        bed.run("ip netns pids far | xargs -r kill -9; ip netns del far; ip link del near0")
+
+
+@timeout(300)
+def test_memory_of_a_server(bed):
+    """Connections to a server that reads nothing. Those that come while no memory is left are promised
+    little, and have the usual window once there is some."""
+    peer(bed, SMALL)
+    guest = bed.guest("memory", policy=(*SERVES, "max-memory=1024", *_SMALL_RINGS))
+    wait_connected(guest)
+    before = bed.at_rest()
+    with _ethernet(bed) as far:
+        early, late, size = 10, 20, 1 << 19
+        server = guest.start(f"deaf --sockets {early + late + 1} --bytes {size}")
+        server.wait_line("ready", 60 * bed.scale)
+        port = int(server.lines[0])
+        clients = [_Client(bed, port, size, bed.address) for _ in range(early)]
+        full = _full_memory(bed, guest)
+        clients += [_Client(bed, port, size, bed.address) for _ in range(late)]
+        clients.append(_Client(bed, port, size, far))
+        _await(bed, lambda: (all(bufs := _buffers(bed, guest)) and len(bufs) == len(clients)), "not all have sent something")
+        held = _full_memory(bed, guest)
+        bed.note(f"{early} connections hold {full >> 10} KiB, {late} more {held - full >> 10} KiB; "
+                 f"windows {sorted(_windows(bed, guest))}")
+        # The first one may be promised the usual window.
+        assert 1 << 20 < full < 3 << 19, full
+        assert held - full < late * (16 << 10), held
+        # When the first ones are read there is memory for the later ones.
+        must(guest, "touch /tmp/go")
+        assert [client.sent() for client in clients] == [size] * len(clients)
+        server.wait_line(f"received: {len(clients)}", 60 * bed.scale)
+        windows = _windows(bed, guest)
+        bed.note(f"afterwards: {sorted(windows)}")
+        assert min(windows) > 1 << 15 and len(windows) == len(clients), windows
+        server.kill()
+        server.wait()
+        for client in clients:
+            client.close()
+    off = settled(bed, before)
+    assert not off, f"dom0 has kept (before, after): {off}"
 
 
 def _ring_pages(bed, guest):

@@ -72,7 +72,14 @@ impl<P: Carried> GuestSocket<P> {
         };
         self.inner.set_option(level, name, value)?;
         if level == SOL_SOCKET {
-            self.memory.forget_sizes();
+            let sizes = self.inner.buffer_sizes();
+            match name {
+                SO_SNDBUF => self.memory.change_usual(|usual| usual.sent = sizes.sent),
+                SO_RCVBUF => self
+                    .memory
+                    .change_usual(|usual| usual.received = sizes.received),
+                _ => (),
+            }
         }
         if option.is_for_info() && self.has_info {
             self.wants_info.store(true, Relaxed);

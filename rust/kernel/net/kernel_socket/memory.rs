@@ -4,7 +4,8 @@
 
 use super::{
     KernelSocket,
-    Protocol, //
+    Protocol,
+    Tcp, //
 };
 
 use crate::{
@@ -84,6 +85,31 @@ impl<P: Protocol> KernelSocket<P> {
         // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
         // single stores.
         unsafe { Atomic::from_ptr(&raw mut (*self.sk().as_raw()).sk_sndbuf) }
+    }
+}
+
+/// The limit of the receive window. Any context, as for the sizes of the buffers.
+///
+/// TCP sets the limit to what the receive buffer has room for, when a connection is established and
+/// when TCP itself enlarges the buffer.
+impl KernelSocket<Tcp> {
+    /// Returns the limit in bytes. `None` before the socket connects and while it listens, unless a
+    /// program has set one.
+    pub fn window_limit(&self) -> Option<u32> {
+        // SAFETY: By the type invariants, this is a valid TCP socket.
+        match unsafe { bindings::tcp_window_limit(self.sk().as_raw()) } {
+            0 => None,
+            limit => Some(limit),
+        }
+    }
+
+    /// Raises the limit, if there is one, to what the receive buffer has room for, and at most to
+    /// `most`.
+    pub fn raise_window_limit(&self, most: Option<u32>) {
+        let most = most.unwrap_or(u32::MAX);
+
+        // SAFETY: By the type invariants, this is a valid TCP socket.
+        unsafe { bindings::tcp_raise_window_limit(self.sk().as_raw(), most) };
     }
 }
 

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Has a connection with the peer, and waits for a file /tmp/go. Then receives
+ * one byte. Prints the limit of its receive window before and afterwards.
+ */
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "util.h"
+
+static int limit_of(int fd)
+{
+	int limit = -1;
+	socklen_t len = sizeof(limit);
+
+	getsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &limit, &len);
+	return limit;
+}
+
+int main(int argc, char **argv)
+{
+	struct puppet peer;
+	int fd, on = 1;
+	char byte;
+
+	parse_options(argc, argv);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (!puppet_open(&peer, 0))
+		return 1;
+	fd = puppet_connect(&peer, 0);
+	/* An option that has nothing to do with buffers. */
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on))) {
+		perror("window");
+		return 1;
+	}
+	printf("window %d\n", limit_of(fd));
+	while (access("/tmp/go", F_OK))
+		poll(NULL, 0, 50);
+	if (!puppet_say(&peer, "send 1 1") || recv(fd, &byte, 1, 0) != 1)
+		return 1;
+	printf("%d\n", limit_of(fd));
+	return 0;
+}
