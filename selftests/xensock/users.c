@@ -201,6 +201,46 @@ TEST_F_TIMEOUT(users, asked_for_ahead, 120)
 	EXPECT_TRUE(withdrawn(before + 14));
 }
 
+/* Makes connections as another user and closes all of them at once. */
+static bool come_and_go(uid_t user, int count)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		if (setuid(user))
+			_exit(1);
+		while (count--)
+			if (connected() < 0)
+				_exit(1);
+		_exit(0);
+	}
+	return waitpid(pid, &status, 0) == pid && !status;
+}
+
+/* Makes one connection after the other as another user. Returns how many rings were used again. */
+static long reused_by(uid_t user, int count)
+{
+	long before = count_of("rings-reused");
+	int i;
+
+	for (i = 0; i < count; i++)
+		if (!come_and_go(user, 1))
+			return -1;
+	return count_of("rings-reused") - before;
+}
+
+/*
+ * A user leaves as many spare rings as it may, and others have some too. Nobody's are given up after
+ * a second or two.
+ */
+TEST_F_TIMEOUT(users, spare_rings, 120)
+{
+	ASSERT_LE(0, reused_by(OTHER, 1));
+	ASSERT_TRUE(come_and_go(NOBODY, 40));
+	EXPECT_LE(10, reused_by(OTHER, 20));
+}
+
 TEST_F_TIMEOUT(users, listeners, 120)
 {
 	unsigned int most = opt.sockets / 4;

@@ -238,6 +238,11 @@ impl ConnRing {
         self.payer == payer && self.owner == owner
     }
 
+    /// Returns the user that the ring was created for.
+    pub(crate) fn owner(&self) -> u64 {
+        self.owner
+    }
+
     /// Returns UNMAP if the backend may have the ring mapped for no connection. Returns it only
     /// once.
     fn unmap(&self) -> Option<&Arc<Exchange>> {

@@ -11,25 +11,23 @@ use crate::{
         payer,
         ConnRing, //
     },
-    proto::ring::Order, //
+    proto::{
+        ring::Order,
+        spare::Places, //
+    }, //
 };
 use kernel::{
     net::sock::Sock,
     new_mutex,
+    new_spinlock_irq,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
-        Mutex, //
+        Mutex,
+        SpinLockIrq, //
     },
     xen::grant, //
 };
-
-/// Largest number of rings. The backend keeps no more than 32 for a guest.
-const MAX_RINGS: usize = 16;
 
 /// Divisor for the pool's part of the guest's grant table.
 const MAX_PART: usize = 16;
@@ -53,12 +51,9 @@ struct PooledRing {
 /// The spare rings of a link. All methods may sleep unless noted otherwise.
 #[pin_data]
 pub(crate) struct RingPool {
-    /// Number of rings, including those of connections that are about to end.
-    count: Atomic<usize>,
-    /// Number of grants of these rings.
-    grants: Atomic<usize>,
-    /// Largest number of grants.
-    max_grants: usize,
+    /// The places for rings, also those of connections that are about to end. Taken in any context.
+    #[pin]
+    places: SpinLockIrq<Places>,
     /// `None` once the link is down.
     #[pin]
     rings: Mutex<Option<KVec<PooledRing>>>,
@@ -66,30 +61,23 @@ pub(crate) struct RingPool {
 
 impl RingPool {
     pub(crate) fn new() -> impl PinInit<Self> {
+        // CAST: A grant's number has 32 bits.
+        let max_grants = (grant::max_grants() / MAX_PART) as u32;
         pin_init!(Self {
-            count: Atomic::new(0),
-            grants: Atomic::new(0),
-            max_grants: grant::max_grants() / MAX_PART,
+            places <- new_spinlock_irq!(Places::new(max_grants), "xensock_places"),
             rings <- new_mutex!(Some(KVec::new()), "xensock_spares"),
         })
     }
 
-    /// Reserves a place for a ring. Returns `false` if there is none. Any context.
+    /// Reserves a place for a ring. Returns `false` if there is none for its user. Any context.
     pub(crate) fn reserve(&self, ring: &ConnRing) -> bool {
-        let needed = ring.order().grants();
-        // OVERFLOW: There are no more rings than fit into memory.
-        let count = self.count.fetch_add(1, Relaxed) + 1;
-        let grants = self.grants.fetch_add(needed, Relaxed) + needed;
-        let fits = count <= MAX_RINGS && grants <= self.max_grants;
-        if !fits {
-            self.give_back(ring);
-        }
-        fits
+        let mut places = self.places.lock();
+        places.take(ring.owner(), ring.order().grants())
     }
 
     fn give_back(&self, ring: &ConnRing) {
-        self.count.fetch_sub(1, Relaxed);
-        self.grants.fetch_sub(ring.order().grants(), Relaxed);
+        let mut places = self.places.lock();
+        places.give_back(ring.owner(), ring.order().grants());
     }
 
     /// Puts a ring into its reserved place. The ring is no spare until it is

@@ -93,8 +93,8 @@
 //!    connection runs.
 //! 7. `Conn::state`, then `Growth::sides`, `Events::requested` and `Conn::receive_queue`
 //!    (spinlocks, IRQ): short.
-//! 8. `Devices::all` (spinlock), then `Transport::commands`, `Link::shortages`, `Events::seen`,
-//!    `Conn::urgent`, `ConnRing::notifier`, then `SharedChannel::channel` (spinlocks, IRQ):
+//! 8. `Devices::all` (spinlock), then `Transport::commands`, `Link::shortages`,
+//!    `RingPool::places`, `Events::seen`, `Conn::urgent`, `ConnRing::notifier`, then `SharedChannel::channel` (spinlocks, IRQ):
 //!    innermost, except for the locks of a socket's wait queues: tasks are woken under
 //!    `Conn::state` and `Listener::posted`.
 //!

@@ -42,7 +42,8 @@
 //! - [`policy`] limits what a guest may do at the backend, by [`rule`]s about addresses and ports;
 //!   [`backlog`] shares a limit on waiting connections among its listeners.
 //! - [`owner`] shares the limits of a guest among its users. [`shortage`] notes the users that have
-//!   to give something back. [`turns`] orders their requests in the commands ring.
+//!   to give something back. [`turns`] orders their requests in the commands ring, and [`spare`]
+//!   bounds the data rings that they leave for later connections.
 
 #![forbid(unsafe_code)]
 
@@ -76,6 +77,7 @@ pub mod response;
 pub mod ring;
 pub mod rule;
 pub mod shortage;
+pub mod spare;
 pub mod status;
 pub mod stream;
 pub mod turns;

@@ -258,13 +258,14 @@ def test_pages_of_all_guests(bed):
 
 @timeout(200)
 def test_users_of_a_guest(bed):
-    """A user of the guest leaves as many sockets and listeners as it takes, and root has a reserve."""
+    """A user of the guest leaves as many sockets, listeners and spare rings as it takes, and root has a
+    reserve."""
     peer(bed)
-    guest = bed.shared_guest("users", policy=(*SERVES, "max-sockets=64", "max-listeners=16"))
+    guest = bed.shared_guest("users", policy=(*SERVES, "max-sockets=96", "max-listeners=24"))
     wait_connected(guest)
     # First: sockets of the other tests count for as long as TCP needs them.
-    guest.ktap("users --sockets 64 -t asked_for_ahead", 150 * bed.scale)
-    guest.ktap("users --sockets 64 -T asked_for_ahead", 150 * bed.scale)
+    guest.ktap("users --sockets 96 -t asked_for_ahead", 150 * bed.scale)
+    guest.ktap("users --sockets 96 -T asked_for_ahead", 150 * bed.scale)
 
 
 @timeout(400)
