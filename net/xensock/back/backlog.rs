@@ -3,9 +3,12 @@
 //! The connections that wait to be accepted: TCP has a socket for them, and the guest does not yet.
 //!
 //! Waiting connections are counted as they come and go, and TCP is told how many may wait.
-//! [`Shares`] explains how the listeners of a guest share its limit.
+//! [`Shares`] explains how the users and listeners of a guest share its limit.
 
-use crate::proto::backlog::Shares;
+use crate::proto::backlog::{
+    Counts,
+    Shares, //
+};
 use kernel::{
     net::kernel_socket::{
         KernelSocket,
@@ -27,14 +30,14 @@ use kernel::{
 /// The waiting connections of all listeners of a guest.
 pub(crate) struct Waiting {
     sum: Atomic<usize>,
-    /// Set once a listener was held back.
-    is_short: Atomic<bool>,
+    /// One more than the sum at which held-back listeners are told, or 0.
+    room: Atomic<usize>,
 }
 
 impl Waiting {
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let (sum, is_short) = (Atomic::new(0), Atomic::new(false));
-        Ok(Arc::new(Self { sum, is_short }, GFP_KERNEL)?)
+        let (sum, room) = (Atomic::new(0), Atomic::new(0));
+        Ok(Arc::new(Self { sum, room }, GFP_KERNEL)?)
     }
 
     /// Returns the number of waiting connections.
@@ -42,24 +45,59 @@ impl Waiting {
         self.sum.load(Relaxed)
     }
 
-    /// Replaces a listener's count `before` by `now`, and returns the sum.
-    fn change(&self, before: usize, now: usize) -> usize {
-        let more = now.wrapping_sub(before);
-        self.sum.fetch_add(more, Full).wrapping_add(more)
+    /// Has the listeners told once no more than `sum` connections wait.
+    fn expect_room(&self, sum: usize) {
+        let mut seen = self.room.load(Relaxed);
+        while let Err(now) = self.room.cmpxchg(seen, seen.max(sum + 1), Full) {
+            seen = now;
+        }
     }
 
-    /// Returns `true` if listeners that were held back have room again. It does so once each time
-    /// that a listener was held back.
-    pub(crate) fn has_room_again(&self, shares: &Shares) -> bool {
-        shares.has_room(self.count())
-            && self.is_short.load(Relaxed)
-            && self.is_short.xchg(false, Full)
+    /// Returns `true` if listeners that were held back may have room again. It does so once each
+    /// time that a listener was held back.
+    pub(crate) fn has_room_again(&self) -> bool {
+        self.count() < self.room.load(Relaxed) && self.room.xchg(0, Full) > 0
+    }
+}
+
+/// The waiting connections of all listeners of one user of a guest.
+pub(crate) struct UserWaiting {
+    number: u64,
+    guest: Arc<Waiting>,
+    sum: Atomic<usize>,
+}
+
+impl UserWaiting {
+    /// Creates the count of the user with that number.
+    pub(crate) fn new(number: u64, guest: &Arc<Waiting>) -> Result<Arc<Self>> {
+        let waiting = Self {
+            number,
+            guest: guest.clone(),
+            sum: Atomic::new(0),
+        };
+        Ok(Arc::new(waiting, GFP_KERNEL)?)
+    }
+
+    /// Replaces a listener's count `before` by `now`.
+    fn change(&self, before: usize, now: usize) {
+        let more = now.wrapping_sub(before);
+        self.sum.add(more, Relaxed);
+        self.guest.sum.fetch_add(more, Full);
+    }
+
+    /// Returns the counts for a listener that has `here`.
+    fn counts(&self, here: usize) -> Counts {
+        Counts {
+            here,
+            of_user: self.sum.load(Relaxed),
+            of_all: self.guest.count(),
+        }
     }
 }
 
 struct BacklogState {
     shares: Shares,
-    /// Number of connections that may wait with TCP, unless too many wait at all listeners.
+    /// Number of connections that may wait with TCP, unless too many wait at other listeners.
     wanted: usize,
     /// Number of waiting connections at the last count.
     own: usize,
@@ -68,14 +106,14 @@ struct BacklogState {
 /// The waiting connections of one listener.
 #[pin_data]
 pub(crate) struct Backlog {
-    waiting: Arc<Waiting>,
+    waiting: Arc<UserWaiting>,
     /// Also taken in callbacks of the socket.
     #[pin]
     state: SpinLockIrq<BacklogState>,
 }
 
 impl Backlog {
-    pub(crate) fn new(waiting: Arc<Waiting>, shares: Shares) -> impl PinInit<Self> {
+    pub(crate) fn new(waiting: Arc<UserWaiting>, shares: Shares) -> impl PinInit<Self> {
         let state = BacklogState {
             shares,
             wanted: 1,
@@ -99,15 +137,18 @@ impl Backlog {
     /// Counts the waiting connections, and tells TCP how many may wait. Any context.
     pub(crate) fn adjust(&self, listener: &KernelSocket<Tcp>) {
         let mut state = self.state.lock();
-        let now = listener.waiting();
-        let mut sum = self.waiting.change(state.own, now);
-        state.own = now;
-        let mut may = state.shares.allow(state.wanted, now, sum);
+        let here = listener.waiting();
+        self.waiting.change(state.own, here);
+        state.own = here;
+        let allowed = |now| state.shares.allow(self.waiting.number, state.wanted, now);
+        let now = self.waiting.counts(here);
+        let mut may = allowed(now);
         if may < state.wanted {
-            // A listener that makes room after this finds the flag set.
-            self.waiting.is_short.xchg(true, Full);
-            sum = self.waiting.count();
-            may = state.shares.allow(state.wanted, now, sum);
+            // A listener that makes room after this finds that it is expected.
+            if let Some(sum) = state.shares.next_room(now.of_all) {
+                self.waiting.guest.expect_room(sum);
+            }
+            may = allowed(self.waiting.counts(here));
         }
         listener.set_backlog(u32::try_from(may - 1).unwrap_or(u32::MAX));
     }

@@ -3,7 +3,6 @@
 //! Counts of a guest's resources in this domain and of its requests, for debugfs.
 
 use crate::{
-    backlog::Waiting,
     counts::Requests,
     proto::Command,
     quota::{
@@ -32,7 +31,6 @@ pub(crate) struct Counters {
     pub(crate) sockets: Arc<Sockets>,
     /// The listening sockets.
     pub(crate) listeners: Arc<Quota>,
-    pub(crate) waiting: Arc<Waiting>,
     /// The pages mapped for data rings.
     pub(crate) pages: Arc<Quota>,
     links: Atomic<u64>,
@@ -47,7 +45,6 @@ impl Counters {
         let counters = Self {
             sockets: Sockets::new()?,
             listeners: Quota::new()?,
-            waiting: Waiting::new()?,
             pages: Quota::part_of(&MAPPED_PAGES)?,
             links: Atomic::new(0),
             lost: Atomic::new(0),
@@ -90,7 +87,7 @@ impl Counters {
         show(c"sockets", self.sockets.open(), f)?;
         f.write_fmt(fmt!("sockets-closed {}\n", self.sockets.closed()))?;
         show(c"listeners", &self.listeners, f)?;
-        f.write_fmt(fmt!("waiting {}\n", self.waiting.count()))?;
+        f.write_fmt(fmt!("waiting {}\n", self.sockets.waiting.count()))?;
         show(c"groups", &self.sockets.groups, f)?;
         f.write_fmt(fmt!("memory {}\n", self.sockets.memory.used()))?;
         show(c"ring-pages", &self.pages, f)?;

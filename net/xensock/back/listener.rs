@@ -13,7 +13,6 @@ use crate::{
     conn::Conn,
     guest::Guest,
     proto::{
-        backlog::Shares,
         option::{
             change_info,
             INFO_BACKLOG,
@@ -100,6 +99,7 @@ impl Listener {
         let charges = all.take_for(owner, &user.listeners, 1, |held| {
             policy.may_have_listener(held)
         })?;
+        let waiting = user.waiting.clone();
         let open = Open {
             socket,
             backlog: policy.backlog(backlog),
@@ -113,7 +113,7 @@ impl Listener {
             try_pin_init!(Self {
                 guest: guest.clone(),
                 listeners,
-                backlog <- Backlog::new(guest.counters.waiting.clone(), policy.may_wait()),
+                backlog <- Backlog::new(waiting, policy.may_wait()),
                 open <- new_mutex!(None, "xensock_listener"),
                 oldest <- new_spinlock_irq!(None, "xensock_oldest"),
                 work <- new_work!("xensock_listener"),
@@ -151,13 +151,13 @@ impl Listener {
         open.reserve_backlog(self.guest.transport.quirks);
         self.backlog.set(open.backlog(), shares);
         self.backlog.adjust(open.socket.tcp());
-        self.wake_others(&shares);
+        self.wake_others();
     }
 
     /// Lets other listeners of the guest take in more connections, if they were held back and there
-    /// is room again.
-    fn wake_others(&self, shares: &Shares) {
-        if self.guest.counters.waiting.has_room_again(shares) {
+    /// may be room again.
+    fn wake_others(&self) {
+        if self.guest.counters.sockets.waiting.has_room_again() {
             self.listeners.wake();
         }
     }
@@ -303,7 +303,7 @@ impl Listener {
         open.socket.tcp().clear_callbacks();
         drop(open.socket);
         self.backlog.leave();
-        self.wake_others(&self.guest.policy().may_wait());
+        self.wake_others();
         let oldest = self.oldest.lock().take();
         drop(oldest);
         let is_answered = self.guest.transport.quirks.answers_lost_accepts();

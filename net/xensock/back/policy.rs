@@ -139,7 +139,7 @@ impl Policy {
     }
 
     /// Returns the limits on the connections that may wait to be accepted, at all listening sockets
-    /// together.
+    /// together and at each.
     ///
     /// No program reads the data sent by their peers, of which TCP keeps some for each. In all,
     /// these data may take as much memory as the other sockets.

@@ -3,6 +3,10 @@
 //! Counts of a guest's sockets.
 
 use crate::{
+    backlog::{
+        UserWaiting,
+        Waiting, //
+    },
     memory::{
         TcpMemory,
         UserMemory, //
@@ -30,6 +34,8 @@ pub(crate) struct Sockets {
     /// The groups that the sockets are in.
     pub(crate) groups: Arc<Quota>,
     pub(crate) memory: Arc<TcpMemory>,
+    /// The connections that wait to be accepted.
+    pub(crate) waiting: Arc<Waiting>,
 }
 
 impl Sockets {
@@ -43,6 +49,7 @@ impl Sockets {
             open,
             groups,
             memory,
+            waiting: Waiting::new()?,
         };
         Ok(Arc::new(sockets, GFP_KERNEL)?)
     }
@@ -87,6 +94,8 @@ pub(crate) struct UserSockets {
     /// The groups that they are in.
     pub(crate) groups: Arc<Quota>,
     pub(crate) memory: Arc<UserMemory>,
+    /// The connections that wait at them to be accepted.
+    pub(crate) waiting: Arc<UserWaiting>,
 }
 
 impl UserSockets {
@@ -95,6 +104,7 @@ impl UserSockets {
         let all = Arc::new(Tally::part_of(&sockets.all), GFP_KERNEL)?;
         let user = Self {
             memory: UserMemory::new(number, &sockets.memory, &all)?,
+            waiting: UserWaiting::new(number, &sockets.waiting)?,
             all,
             open: Quota::new()?,
             entries: Quota::new()?,

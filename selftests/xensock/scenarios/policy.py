@@ -413,6 +413,36 @@ def test_backlogs(bed):
         client.close()
 
 
+@timeout(200)
+def test_backlogs_of_users(bed):
+    """A user's waiting connections leave room for as many of others. A listener that was held back by
+    those of another takes in more when they are gone."""
+    peer(bed)
+    guest = _guest(bed)
+    # 40 for all listeners, of which two are for root only, and at least 5 for each of the 8.
+    _set(bed, guest, max_sockets="40", max_listeners="8", bind_allow="tcp:0")
+    _becomes(bed, guest, "bind 0.0.0.0 0", "ok")
+    servers, ports, clients = [], [], []
+    for user, most in ((1001, 19), (1002, 10), (0, 11)):
+        servers.append(guest.start(f"hold waiting --user {user} --sockets 1"))
+        servers[-1].wait_line("ready", 20 * bed.scale)
+        ports.append(int(servers[-1].lines[0]))
+        clients += _knock(ports[-1:], 60)
+        _await(bed, lambda: _waiting(ports)[ports[-1]] >= most, f"fewer than {most} wait")
+    held = _waiting(ports)
+    bed.note(f"{held} of 60 each")
+    assert all(most <= held[port] <= most + 1 for port, most in zip(ports, (19, 10, 11))), held
+    servers[0].kill()
+    servers[0].wait()
+    _await(bed, lambda: not _waiting(ports)[ports[0]], "the listener is still there")
+    clients += _knock(ports[-1:], 20)
+    _await(bed, lambda: _waiting(ports)[ports[-1]] > 15, "root's listener is still held back")
+    for server in servers[1:]:
+        server.kill()
+    for client in clients:
+        client.close()
+
+
 @timeout(240)
 def test_groups(bed):
     """A guest joins the groups that a rule names, up to a limit. Closing its sockets leaves them."""
