@@ -11,6 +11,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -267,6 +268,75 @@ TEST_F(hijack_local, ends_with_shutdown)
 	ASSERT_EQ(0, listen(self->listener, 4));
 	self->port = local_port(self->listener);
 	EXPECT_LE(0, own_client(self->port));
+}
+
+/* A client in the guest that tries until there is a server, or until it need not. */
+struct client {
+	pthread_t thread;
+	unsigned int port;
+	atomic_int is_over;
+	int fd;
+};
+
+static void *keep_trying(void *arg)
+{
+	struct client *client = arg;
+
+	do {
+		client->fd = own_client(client->port);
+	} while (client->fd < 0 && !client->is_over);
+	return NULL;
+}
+
+/* Runs before any other thread as soon as the listener has a client, and ends it. */
+static void *end_with_client(void *arg)
+{
+	struct sched_param first = { .sched_priority = 1 };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	int fd = *(int *)arg, ep = epoll_create1(0);
+	long failed = pthread_setschedparam(pthread_self(), SCHED_FIFO, &first) ||
+		      epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event);
+
+	do {
+		failed |= epoll_wait(ep, &event, 1, WAIT_LIMIT_MSEC) != 1;
+	} while (!failed && !(event.events & EPOLLIN));
+	failed |= shutdown(fd, SHUT_RDWR);
+	close(ep);
+	return (void *)failed;
+}
+
+/*
+ * A client that comes before listen() is complete wakes the thread that ends
+ * the listener in the middle of listen().
+ */
+TEST_F(hijack_local, ends_while_it_begins)
+{
+	struct client client = {};
+	cpu_set_t one;
+	pthread_t ender;
+	long before = count_of("listeners");
+	void *failed;
+	int i, fd;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
+	for (i = 0; i < rounds(100); i++) {
+		fd = listener_of_both(variant->family);
+		ASSERT_LE(0, fd);
+		client.port = local_port(fd);
+		client.is_over = 0;
+		ASSERT_EQ(0, pthread_create(&ender, NULL, end_with_client, &fd));
+		ASSERT_EQ(0, pthread_create(&client.thread, NULL, keep_trying, &client));
+		EXPECT_EQ(0, listen(fd, 1));
+		EXPECT_EQ(0, pthread_join(ender, &failed));
+		EXPECT_EQ(NULL, failed);
+		client.is_over = 1;
+		EXPECT_EQ(0, pthread_join(client.thread, NULL));
+		close(client.fd);
+		close(fd);
+	}
+	EXPECT_EQ(before, count_of("listeners"));
 }
 
 /* The guest has a server of its own at the port, or the reverse. */

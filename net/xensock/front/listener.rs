@@ -99,10 +99,15 @@ impl Listener {
         )
     }
 
-    /// Adds the listener to the link, and posts the first connections. May sleep.
-    pub(crate) fn start(this: &Arc<Self>) -> Result {
-        this.remote.link.enter(this.remote.id, this.clone())?;
-        this.post()
+    /// Adds the listener to the link, unless it was closed. May sleep.
+    pub(crate) fn enter(this: &Arc<Self>) -> Result {
+        let remote = &this.remote;
+        remote.link.enter(remote.id, this.clone())?;
+        // The task that closed it may have removed it before it was there.
+        if this.is_closed() {
+            remote.link.forget(remote.id);
+        }
+        Ok(())
     }
 
     /// Returns the number of connections that the backend has handed over and that wait for

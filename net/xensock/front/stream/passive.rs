@@ -157,7 +157,8 @@ impl Stream {
         if listener.local.as_ref().is_some_and(|l| l.has_connection()) {
             sk.data_ready();
         }
-        Listener::start(&listener).inspect_err(|_| {
+        let started = Listener::enter(&listener).and_then(|()| listener.post());
+        started.inspect_err(|_| {
             let _guard = self.transition.lock();
             let _ = self.reset(socket, sk);
         })
@@ -247,7 +248,7 @@ impl Stream {
             return Ok(());
         }
         self.endpoint.set_lost(false);
-        let started = Listener::start(&listener);
+        let started = Listener::enter(&listener).and_then(|()| listener.post());
         lost.retire();
         match started {
             Err(_) if !listener.remote.link.is_up() => listener.lose_link(),
