@@ -334,7 +334,8 @@ impl Listener {
         self.sk.state_changed();
     }
 
-    /// Stops listening, and reports the error to the socket. May sleep.
+    /// Stops listening, and reports the error to the socket: the link went down, or the listener
+    /// could not be added to it. May sleep.
     pub(crate) fn fail(&self, error: Error) {
         let conns = {
             let mut posted = self.posted.lock();
@@ -351,6 +352,7 @@ impl Listener {
         if let Some(local) = &self.local {
             local.close();
         }
+        self.remote.end();
     }
 
     /// Leaves the socket to the listener that has replaced this one. May sleep.

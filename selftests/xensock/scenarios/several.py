@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest with two devices, one of dom0 and one of a driver domain, and the choice between them."""
 
+import signal
 import time
 from contextlib import contextmanager
 
@@ -205,6 +206,32 @@ def test_backend_reload(bed):
         _talks(bed, bed, port)
     assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == FIRST
     assert service.running, service.output
+
+
+@timeout(200)
+def test_short_of_grants(bed):
+    """A listener that gets another link while the guest has no grants for its connections goes on
+    listening."""
+    peer(bed, where=bed)
+    guest = bed.guest("short", policy=SERVES, in_dom0=True, config="max_grant_frames = 2")
+    bed.xensock("attach", str(guest.domid), "--device=1", "--backend=0", f"connect-allow={bed.reach}", *SERVES)
+    _wait_connected(guest, FIRST, SECOND)
+    driver = "/sys/bus/xen-backend/drivers/xensock_back"
+    with _routed(guest, "192.0.2.0/24=xensock-1"):
+        starved = guest.start("exec starved")
+        starved.wait_line("ready", 30 * bed.scale)
+        must(bed, f"echo xensock-{guest.domid}-0 >{driver}/unbind")
+        must(guest, f"i=0; while grep -q ^Connected /sys/bus/xen/devices/{FIRST}/state; do "
+                    "i=$((i + 1)); [ $i -lt 150 ] || exit 1; usleep 200000; done", 60)
+        starved.kill(signal.SIGUSR1)
+        starved.wait_line("full", 60 * bed.scale)
+        must(bed, f"echo xensock-{guest.domid}-0 >{driver}/bind")
+        starved.wait_line("short", 60 * bed.scale)
+        client = bed.start(f"exec attempt --family inet keep {bed.address} 7330")
+        client.wait_line("ok", 60 * bed.scale)
+        client.kill()
+        rc, out = starved.wait(60 * bed.scale)
+        assert rc == 0, out
 
 
 @timeout(300)

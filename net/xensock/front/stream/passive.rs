@@ -248,11 +248,13 @@ impl Stream {
             return Ok(());
         }
         self.endpoint.set_lost(false);
-        let started = Listener::enter(&listener).and_then(|()| listener.post());
+        let entered = Listener::enter(&listener);
         lost.retire();
-        match started {
+        match entered {
             Err(_) if !listener.remote.link.is_up() => listener.lose_link(),
             Err(error) => listener.fail(error),
+            // The next `accept()` posts a connection, or reports why it cannot. So does the link.
+            Ok(()) if listener.post().is_err() => listener.remote.link.note_refusal(),
             Ok(()) => (),
         }
         Ok(())

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Listens, and says "ready". On SIGUSR1, after the listener has lost its link, makes connections
+ * over another link until the guest can have no more, and says "full". When the listener is on a
+ * link again, the program must be told that there is no connection for lack of resources, and says
+ * "short". Then it closes its own connections, and serves one client: exit status 0.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "util.h"
+
+#define PORT 7330
+#define MOST 1000
+#define PATIENCE_MSEC 60000
+
+static void must(bool good, const char *what)
+{
+	if (good)
+		return;
+	printf("%s: %s\n", what, strerrorname_np(errno));
+	exit(1);
+}
+
+/* Returns a connection, or -1 with errno. */
+static int accept_soon(int listener)
+{
+	struct pollfd pfd = { .fd = listener, .events = POLLIN };
+
+	must(poll(&pfd, 1, PATIENCE_MSEC) == 1, "no event");
+	must(pfd.revents == POLLIN, "the listener has ended");
+	return accept(listener, NULL, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	int listener, fd, others[MOST], count = 0;
+	sigset_t go;
+	int sig;
+
+	parse_options(argc, argv);
+	setlinebuf(stdout);
+	allow_files(MOST + 64);
+	sigemptyset(&go);
+	sigaddset(&go, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &go, NULL);
+	listener = new_socket(SOCK_NONBLOCK);
+	must(!bind_to(listener, ANY_HOST, PORT), "bind");
+	must(!listen(listener, 1), "listen");
+	printf("ready\n");
+
+	sigwait(&go, &sig);
+	while (count < MOST && (fd = open_port(opt.port + PEER_ECHO, 0)) >= 0)
+		others[count++] = fd;
+	must(errno == ENOBUFS, "connect");
+	printf("full\n");
+
+	must(accept_soon(listener) < 0 && errno == ENOBUFS, "accept");
+	printf("short\n");
+	while (count)
+		close(others[--count]);
+	do {
+		fd = accept_soon(listener);
+	} while (fd < 0 && (errno == ENOBUFS || errno == EAGAIN));
+	must(fd >= 0, "accept of a client");
+	set_nonblock(fd, false);
+	echo_all(fd);
+	return 0;
+}
