@@ -168,29 +168,38 @@ impl Datagram {
         Conn::close(&conn, true);
     }
 
-    /// Restores the state that a socket has lost, with the current link. Fails with `ENETDOWN` if
-    /// there is no link.
-    pub(crate) fn revive(&self, sk: &Sock) -> Result {
-        let call = self.endpoint.lock_call()?;
-        if !self.endpoint.is_lost() {
-            return Ok(());
-        }
-        let result = self.open(&call, sk, None).map(drop);
-        match result {
-            Err(ENETDOWN) => return result,
-            Err(error) => self.give_up(sk, error),
-            // Tasks that wait for a datagram go on with the new ring.
-            Ok(()) => sk.state_changed(),
-        }
-        result
+    /// Returns the link for the state that a socket has lost. Fails with `ENETDOWN` if there is none.
+    pub(crate) fn next_link(&self, sk: &Sock) -> Result<Arc<Link>> {
+        let (peer, domain) = {
+            let names = self.names.lock();
+            (names.peer, names.domain)
+        };
+        let former = self.endpoint.bound_device();
+        let ip = peer.map(|peer| destination(peer.ip()));
+        self.endpoint.link_for(sk, former, domain, ip)
     }
 
-    /// Reports to the program that the lost state was not restored. The next call tries again.
-    pub(crate) fn give_up(&self, sk: &Sock, error: Error) {
-        self.endpoint.set_lost(false);
-        sk.set_error(error);
-        sk.state_changed();
-        sk.error_report();
+    /// Restores the state that a socket has lost, with the current link. The socket stays lost if
+    /// there is no link, or if a call holds it.
+    pub(crate) fn revive(&self, sk: &Sock) {
+        let Some(call) = self.endpoint.try_lock_call() else {
+            return;
+        };
+        if !self.endpoint.is_lost() {
+            return;
+        }
+        match self.open(&call, sk, None) {
+            // Tasks that wait for a datagram go on with the new ring.
+            Ok(_) => sk.state_changed(),
+            Err(ENETDOWN) => (),
+            // The next call tries again.
+            Err(error) => {
+                self.endpoint.set_lost(false);
+                sk.set_error(error);
+                sk.state_changed();
+                sk.error_report();
+            }
+        }
     }
 
     /// `shutdown()`, as `inet_shutdown()` does it: only for this end.

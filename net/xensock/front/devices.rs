@@ -149,6 +149,15 @@ impl Devices {
         })
     }
 
+    /// Has each link look for lost sockets that it can set up again. Process context.
+    pub(crate) fn revive() {
+        let mut last = None;
+        while let Some(link) = Self::after(last, |_| true) {
+            last = Some(link.name);
+            link.revive_survivors();
+        }
+    }
+
     /// Returns `true` if any link passes a test, or if there is no link to test. Process context.
     pub(crate) fn may_have(test: impl Fn(&Link) -> bool) -> bool {
         Self::find(test).is_some() || Self::find(|_| true).is_none()

@@ -96,7 +96,7 @@ impl Frontend {
                     // The link has failed already, and the backend knows.
                     return Ok(false);
                 }
-                Survivors::revive();
+                links_changed();
             }
             FrontAction::Close => {
                 self.take_down();
@@ -114,7 +114,8 @@ impl Frontend {
         self.take_down();
         let workers = WORKERS.get().ok_or(ENODEV)?;
         let failures = FAILURES.get().ok_or(ENODEV)?;
-        let link = Link::new(dev, workers, failures, self.counters.clone())?;
+        let counters = self.counters.clone();
+        let link = Link::new(dev, workers, failures, counters, Survivors::revive)?;
         *self.link.lock() = Some(link);
         dev.switch_state(State::Initialised)
     }
@@ -126,7 +127,7 @@ impl Frontend {
             self.entry.set_link(None);
             link.take_down();
             // Sockets without an address use another device, if there is one.
-            Survivors::revive();
+            links_changed();
         }
     }
 
@@ -134,7 +135,7 @@ impl Frontend {
     /// good.
     fn expect_no_more(&self) {
         if self.entry.expect(false) {
-            Survivors::revive();
+            links_changed();
         }
     }
 }
@@ -202,6 +203,13 @@ impl xenbus::Driver for Frontend {
         // The C driver of PV Calls may bind next, and does not know this node.
         let _ = dev.remove(node::NATIVE_TAKEN);
     }
+}
+
+/// Has lost sockets set up again and waiting calls look for a link: a link has come, or the expected
+/// one will not.
+fn links_changed() {
+    Survivors::notify_calls();
+    devices::Devices::revive();
 }
 
 /// Returns a xenbus state as the protocol's state machines have it.

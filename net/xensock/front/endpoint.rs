@@ -79,6 +79,8 @@ pub(crate) struct Endpoint {
     /// Set while the socket has lost its link and is among the
     /// [survivors](crate::survivors::Survivors).
     is_lost: Atomic<bool>,
+    /// Set if a work item has found `call` taken, and has to be queued again when it is released.
+    is_awaited: Atomic<bool>,
 }
 
 /// The state of a socket, with the objects that belong to it.
@@ -184,6 +186,7 @@ impl Endpoint {
                 "xensock_endpoint"
             ),
             is_lost: Atomic::new(false),
+            is_awaited: Atomic::new(false),
         })
     }
 
@@ -220,7 +223,7 @@ impl Endpoint {
     }
 
     /// Returns the device where the socket has its address, if it has one.
-    fn bound_device(&self) -> Option<DeviceName> {
+    pub(crate) fn bound_device(&self) -> Option<DeviceName> {
         let inner = self.inner.lock();
         inner.device.filter(|_| inner.local.is_some())
     }

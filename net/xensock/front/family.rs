@@ -13,6 +13,7 @@ pub(crate) use address_family::{
 use crate::{
     datagram::Datagram,
     endpoint::Endpoint,
+    proto::rule::route::DeviceName,
     stream::{
         AcceptedSocket,
         Stream, //
@@ -106,17 +107,18 @@ impl Survivor for AnySocket {
         self.endpoint().set_lost(is_lost);
     }
 
-    fn revive(&self, sk: &Sock) -> Result {
+    fn device(&self, sk: &Sock) -> Option<DeviceName> {
+        let link = match self {
+            Self::Stream(stream) => stream.next_link(sk),
+            Self::Datagram(datagram) => datagram.next_link(sk),
+        };
+        link.ok().map(|link| link.name)
+    }
+
+    fn revive(&self, sk: &Sock) {
         match self {
             Self::Stream(stream) => stream.revive(sk),
             Self::Datagram(datagram) => datagram.revive(sk),
-        }
-    }
-
-    fn give_up(&self, sk: &Sock, error: Error) {
-        match self {
-            Self::Stream(stream) => stream.give_up(error),
-            Self::Datagram(datagram) => datagram.give_up(sk, error),
         }
     }
 }

@@ -5,6 +5,7 @@
 mod expiry;
 mod reclaim;
 mod responses;
+mod revival;
 
 use crate::{
     counters::Counters,
@@ -59,6 +60,8 @@ use kernel::{
 };
 use reclaim::RECLAIM;
 use responses::RESPONSES;
+pub(crate) use revival::Revive;
+use revival::REVIVAL;
 
 /// A socket's line in `/proc/net/xensock`.
 pub(crate) struct Summary {
@@ -114,6 +117,7 @@ pub(crate) struct Link {
     transport: Transport,
     pub(crate) workers: Arc<OwnedQueue>,
     failures: Arc<OwnedQueue>,
+    revive: Revive,
     /// Members that are notified when the link ends. `None` marks a link that is down or going
     /// down.
     #[pin]
@@ -125,6 +129,9 @@ pub(crate) struct Link {
     connected: Mutex<bool>,
     #[pin]
     failure: Work<Link>,
+    /// Sets up lost sockets again.
+    #[pin]
+    revival: Work<Link, REVIVAL>,
     /// Gives up spare rings.
     #[pin]
     reclaim: DelayedWork<Link, RECLAIM>,
@@ -141,6 +148,7 @@ pub(crate) struct Link {
 
 impl_has_work! {
     impl HasWork<Self> for Link { self.failure }
+    impl HasWork<Self, REVIVAL> for Link { self.revival }
 }
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, RECLAIM> for Link { self.reclaim }
@@ -149,22 +157,26 @@ impl_has_delayed_work! {
 }
 
 impl Link {
-    /// Sets up the commands ring and announces it to the backend. May sleep.
+    /// Sets up the commands ring and announces it to the backend. `revive` sets up lost sockets
+    /// again. May sleep.
     pub(crate) fn new(
         dev: &xenbus::Device<Bound>,
         workers: Arc<OwnedQueue>,
         failures: Arc<OwnedQueue>,
         counters: Arc<Counters>,
+        revive: Revive,
     ) -> Result<Arc<Self>> {
         let link = Arc::pin_init(
             try_pin_init!(Self {
                 transport <- Transport::new(dev, failures.clone(), counters),
                 workers,
                 failures,
+                revive,
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
                 ring_pool <- RingPool::new(),
                 connected <- new_mutex!(false, "xensock_connected"),
                 failure <- new_work!("xensock_failure"),
+                revival <- new_work!("xensock_revival"),
                 reclaim <- new_delayed_work!("xensock_reclaim"),
                 shortages <- new_spinlock_irq!(Shortages::NONE, "xensock_shortages"),
                 expiry <- new_delayed_work!("xensock_expiry"),

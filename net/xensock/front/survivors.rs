@@ -9,14 +9,12 @@
 use crate::{
     hijack::Hijack,
     keeper::Keeper,
-    workers::WORKERS, //
+    proto::rule::route::DeviceName, //
 };
 use kernel::{
-    impl_has_work,
     net::sock::Sock,
     new_condvar,
     new_mutex,
-    new_work,
     prelude::*,
     sync::{
         aref::ARef,
@@ -26,11 +24,7 @@ use kernel::{
         GlobalArc,
         Mutex, //
     },
-    time::msecs_to_jiffies,
-    workqueue::{
-        Work,
-        WorkItem, //
-    }, //
+    time::msecs_to_jiffies, //
 };
 
 /// The sockets that wait for another link.
@@ -44,13 +38,16 @@ pub(crate) trait Survivor {
     /// Sets or clears this state. Any context.
     fn set_lost(&self, is_lost: bool);
 
-    /// Sets up the lost state again with the backend of the same device, or of another one if that
-    /// device is gone for good. Fails with `ENETDOWN` if there is no link for it. Waits for the
-    /// backend.
-    fn revive(&self, sk: &Sock) -> Result;
+    /// Returns the device that the lost state would be set up with: the same one, or another one if
+    /// that is gone for good. Returns `None` if it has no link now. Does not sleep.
+    fn device(&self, sk: &Sock) -> Option<DeviceName>;
 
-    /// Reports to the program that the state could not be set up again.
-    fn give_up(&self, sk: &Sock, error: Error);
+    /// Sets up the lost state again, or reports to the program that this is not possible. Waits for
+    /// the backend.
+    ///
+    /// The socket stays lost if there is no link for it. It also stays lost if a call holds it; when
+    /// the call ends, this is tried again.
+    fn revive(&self, sk: &Sock);
 }
 
 /// Returns the survivor of a socket, if the socket is one of XenSock's.
@@ -61,16 +58,30 @@ type Find = fn(&Sock) -> Option<&dyn Survivor>;
 pub(crate) struct Survivors {
     find: Find,
     #[pin]
-    socks: Mutex<KVec<ARef<Sock>>>,
-    /// Signalled when links come or go. Tasks wait with `socks` held.
+    lost: Mutex<LostSocks>,
+    /// Signalled when links come or go. Tasks wait with `lost` held.
     #[pin]
     arrival: CondVar,
-    #[pin]
-    work: Work<Survivors>,
 }
 
-impl_has_work! {
-    impl HasWork<Self> for Survivors { self.work }
+struct LostSocks {
+    socks: KVec<LostSock>,
+    /// Number of passes over the sockets that were begun, see [`Survivors::revive`].
+    passes: u64,
+}
+
+/// A socket stays in the list while it is set up.
+struct LostSock {
+    sk: ARef<Sock>,
+    /// The last pass that has tried to set it up.
+    tried: u64,
+}
+
+impl LostSocks {
+    fn position(&self, sk: &Sock) -> Option<usize> {
+        let mut socks = self.socks.iter();
+        socks.position(|lost| core::ptr::eq(&*lost.sk, sk))
+    }
 }
 
 impl Survivors {
@@ -79,9 +90,14 @@ impl Survivors {
         let survivors = Arc::pin_init(
             pin_init!(Self {
                 find,
-                socks <- new_mutex!(KVec::new(), "xensock_survivors"),
+                lost <- new_mutex!(
+                    LostSocks {
+                        socks: KVec::new(),
+                        passes: 0,
+                    },
+                    "xensock_survivors"
+                ),
                 arrival <- new_condvar!("xensock_arrival"),
-                work <- new_work!("xensock_survivors"),
             }),
             GFP_KERNEL,
         )?;
@@ -102,7 +118,7 @@ impl Survivors {
             return false;
         };
         survivor.set_lost(true);
-        let entered = survivors.push(sk.into());
+        let entered = survivors.push(sk, survivor);
         if !entered {
             survivor.set_lost(false);
         }
@@ -110,11 +126,15 @@ impl Survivors {
     }
 
     /// Adds a socket once, unless it was removed meanwhile.
-    fn push(&self, sk: ARef<Sock>) -> bool {
-        let mut socks = self.socks.lock();
-        let is_lost = (self.find)(&sk).is_some_and(|survivor| survivor.is_lost());
-        let is_there = socks.iter().any(|lost| core::ptr::eq(&**lost, &*sk));
-        !is_lost || is_there || socks.push(sk, GFP_KERNEL).is_ok()
+    fn push(&self, sk: &Sock, survivor: &dyn Survivor) -> bool {
+        let mut lost = self.lost.lock();
+        let new = LostSock {
+            sk: sk.into(),
+            tried: 0,
+        };
+        !survivor.is_lost()
+            || lost.position(sk).is_some()
+            || lost.socks.push(new, GFP_KERNEL).is_ok()
     }
 
     /// Removes a socket that has ended, or was not lost. May sleep.
@@ -123,11 +143,19 @@ impl Survivors {
             if let Some(survivor) = (survivors.find)(sk) {
                 survivor.set_lost(false);
             }
-            let mut socks = survivors.socks.lock();
-            if let Some(index) = socks.iter().position(|lost| core::ptr::eq(&**lost, sk)) {
-                // Not the last reference: the caller holds another.
-                let _ = socks.remove(index);
-            }
+            survivors.forget(sk);
+        }
+    }
+
+    /// Removes a socket from the list, unless it is lost. The caller holds a reference to it.
+    fn forget(&self, sk: &Sock) {
+        let mut lost = self.lost.lock();
+        if (self.find)(sk).is_some_and(|survivor| survivor.is_lost()) {
+            return;
+        }
+        if let Some(index) = lost.position(sk) {
+            // Not the last reference.
+            let _ = lost.socks.remove(index);
         }
     }
 
@@ -143,11 +171,11 @@ impl Survivors {
             return Ok(());
         };
         let mut left = msecs_to_jiffies(wait);
-        let mut socks = survivors.socks.lock();
+        let mut lost = survivors.lost.lock();
         while !has_link() {
             match survivors
                 .arrival
-                .wait_interruptible_timeout(&mut socks, left)
+                .wait_interruptible_timeout(&mut lost, left)
             {
                 CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
                 CondVarTimeoutResult::Timeout => break,
@@ -157,33 +185,44 @@ impl Survivors {
         Ok(())
     }
 
-    /// Has waiting sockets and calls look for a link: a link has come, or the expected one will
-    /// not.
-    pub(crate) fn revive() {
-        if let Some((survivors, workers)) = SURVIVORS.get().zip(WORKERS.get()) {
+    /// Has waiting calls look for a link. May sleep.
+    pub(crate) fn notify_calls() {
+        if let Some(survivors) = SURVIVORS.get() {
             // After this lock, a task that has seen no link sleeps and receives the notification.
-            drop(survivors.socks.lock());
+            drop(survivors.lost.lock());
             survivors.arrival.notify_all();
-            // One queued item does all the work.
-            let _ = workers.enqueue::<_, 0>(survivors);
         }
     }
-}
 
-impl WorkItem for Survivors {
-    type Pointer = Arc<Survivors>;
-
-    fn run(this: Arc<Survivors>) {
-        let socks = core::mem::take(&mut *this.socks.lock());
-        for sk in socks {
-            let Some(survivor) = (this.find)(&sk) else {
-                continue;
-            };
-            // The link may have gone down again: then the socket waits for the next one.
-            let waits = matches!(survivor.revive(&sk), Err(ENETDOWN));
-            if waits && !this.push(sk.clone()) {
-                survivor.give_up(&sk, ENETDOWN);
+    /// Sets up again the sockets that would use the link of a device, one after the other. Waits for
+    /// the backend.
+    pub(crate) fn revive(device: DeviceName) {
+        let Some(survivors) = SURVIVORS.get() else {
+            return;
+        };
+        let pass = {
+            let mut lost = survivors.lost.lock();
+            lost.passes += 1;
+            lost.passes
+        };
+        while let Some(sk) = survivors.next(device, pass) {
+            if let Some(survivor) = (survivors.find)(&sk) {
+                survivor.revive(&sk);
             }
+            survivors.forget(&sk);
         }
+    }
+
+    /// Returns the first socket for a device that was not tried in this pass or a later one.
+    fn next(&self, device: DeviceName, pass: u64) -> Option<ARef<Sock>> {
+        let is_for = |sk: &Sock| {
+            let survivor = (self.find)(sk);
+            survivor.is_some_and(|s| !s.is_lost() || s.device(sk) == Some(device))
+        };
+        let mut lost = self.lost.lock();
+        let mut socks = lost.socks.iter_mut();
+        let next = socks.find(|lost| lost.tried < pass && is_for(&lost.sk))?;
+        next.tried = pass;
+        Some(next.sk.clone())
     }
 }

@@ -80,7 +80,7 @@
 //! 3. `Frontend::link`, then `Link::connected` (mutexes): the current link; held while the link is
 //!    taken down. `Link::members`, `RingPool::rings` (mutexes): the connections, listeners and
 //!    rings that have to be taken down. `ConnRing::unsharing` (mutex): the end of the sharing of
-//!    one ring. `Survivors::socks` (mutex): the sockets that wait for a link. `Growth::has_ended`
+//!    one ring. `Survivors::lost` (mutex): the sockets that wait for a link. `Growth::has_ended`
 //!    (mutex), outside of `Link::members`: held for a step of growth, which tries the locks of 4
 //!    and does not wait for them. `Budget::users` (mutex): held while a ring or a direction takes
 //!    grants; no lock of this list is taken under it.

@@ -215,6 +215,30 @@ def test_users_take_turns(bed):
 
 
 @timeout(200)
+def test_leaves_a_call_waiting(bed):
+    """A lost socket whose call waits for the backend keeps no other from being set up again, and follows
+    when the call ends."""
+    guest = prey(bed)
+    wait_connected(guest)
+    unload(bed, "xensock_back")
+    back = bed.start(f"silent_back {guest.domid}")
+    back.wait_line("ready", 30 * bed.scale)
+    inquiring = guest.start("exec inquire")
+    inquiring.wait_line("bound", 30 * bed.scale)
+    back.kill(signal.SIGUSR1)
+    try:
+        for said in ("again", "others", "all"):
+            back.wait_line(said, 30 * bed.scale)
+    finally:
+        back.kill(signal.SIGTERM)
+        back.wait(20 * bed.scale)
+        inquiring.kill()
+        inquiring.wait(20 * bed.scale)
+        bed.modprobe("xensock_back")
+    wait_link(guest)
+
+
+@timeout(200)
 def test_never_lets_go(bed):
     """close() of a listener waits for the backend. A killed program or one that exits does not."""
     guest = prey(bed)

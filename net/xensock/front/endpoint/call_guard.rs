@@ -7,6 +7,7 @@ use super::{
     EndpointState, //
 };
 use crate::{
+    devices::Devices,
     link::Link,
     proto::call::SOCK_DGRAM,
     remote_socket::RemoteSocket, //
@@ -22,20 +23,59 @@ use kernel::{
     },
     prelude::*,
     sync::{
+        atomic::Full,
         lock::mutex::MutexGuard,
         Arc, //
     }, //
 };
 
 /// Proof that no other task changes the socket by a response of the backend.
-pub(crate) struct CallGuard<'a>(#[expect(dead_code)] MutexGuard<'a, ()>);
+///
+/// The fields are dropped in this order.
+pub(crate) struct CallGuard<'a> {
+    _lock: MutexGuard<'a, ()>,
+    _end: EndOfCall<'a>,
+}
+
+/// Has the links look after the socket, if a work item has found the lock taken meanwhile.
+struct EndOfCall<'a>(&'a Endpoint);
+
+impl Drop for EndOfCall<'_> {
+    fn drop(&mut self) {
+        // Full ordering: see `try_lock_call`.
+        if self.0.is_awaited.xchg(false, Full) {
+            Devices::revive();
+        }
+    }
+}
 
 impl Endpoint {
     /// Waits killably until no other call holds the lock.
     pub(crate) fn lock_call(&self) -> Result<CallGuard<'_>> {
-        let call = CallGuard(self.call.lock_killable()?);
+        Ok(self.begin_call(self.call.lock_killable()?))
+    }
+
+    /// Takes the lock if no call holds it. Otherwise all links look for lost sockets again when that
+    /// call has ended. Does not sleep.
+    ///
+    /// For work items that serve all sockets: a call may wait for a backend that does not respond.
+    pub(crate) fn try_lock_call(&self) -> Option<CallGuard<'_>> {
+        let lock = self.call.try_lock().or_else(|| {
+            // Both ends order this before the next access: either the holder of the lock sees that
+            // it is awaited, after it has released the lock, or the lock is free now.
+            self.is_awaited.xchg(true, Full);
+            self.call.try_lock()
+        })?;
+        Some(self.begin_call(lock))
+    }
+
+    fn begin_call<'a>(&'a self, lock: MutexGuard<'a, ()>) -> CallGuard<'a> {
+        let call = CallGuard {
+            _lock: lock,
+            _end: EndOfCall(self),
+        };
         self.drop_lost();
-        Ok(call)
+        call
     }
 
     /// Drops the state that was lost with its link. An address is kept for a further socket.

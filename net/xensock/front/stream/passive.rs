@@ -16,6 +16,7 @@ use crate::{
         CallGuard,
         EndpointState, //
     },
+    link::Link,
     listener::{
         Listener,
         LocalListener, //
@@ -206,27 +207,38 @@ impl Stream {
         }
     }
 
-    /// Sets up a listener with the current link for a socket that has lost its own. Fails with
-    /// `ENETDOWN` if there is no link; after any other error the socket no longer listens.
-    pub(crate) fn revive(&self, sk: &Sock) -> Result {
-        let call = self.endpoint.lock_call()?;
-        let Some(lost) = self.endpoint.listener().filter(|l| l.is_lost()) else {
-            return Ok(());
+    /// Returns the link for a listener that was lost with its own. Fails with `ENETDOWN` if there is
+    /// none.
+    pub(crate) fn next_link(&self, sk: &Sock) -> Result<Arc<Link>> {
+        let lost = self.endpoint.listener().ok_or(ENETDOWN)?;
+        let ip = lost.remote.local.and_then(|local| specific(local.ip()));
+        let former = Some(lost.remote.link.name);
+        self.endpoint
+            .link_for(sk, former, Some(lost.remote.domain), ip)
+    }
+
+    /// Sets up a listener with the current link for a socket that has lost its own. The socket stays
+    /// lost if there is no link, or if a call holds it. After an error it no longer listens.
+    pub(crate) fn revive(&self, sk: &Sock) {
+        let Some(call) = self.endpoint.try_lock_call() else {
+            return;
         };
-        let result = self.listen_again(&call, sk, &lost);
-        match result {
+        let Some(lost) = self.endpoint.listener().filter(|l| l.is_lost()) else {
+            return;
+        };
+        match self.listen_again(&call, sk, &lost) {
             Ok(()) | Err(ENETDOWN) => (),
-            Err(error) => lost.fail(error),
+            Err(error) => {
+                self.endpoint.set_lost(false);
+                lost.fail(error);
+            }
         }
-        result
     }
 
     /// Replaces a listener that was lost with its link.
     fn listen_again(&self, _call: &CallGuard<'_>, sk: &Sock, lost: &Arc<Listener>) -> Result {
         let (local, domain) = (lost.remote.local, lost.remote.domain);
-        let ip = local.and_then(|local| specific(local.ip()));
-        let former = Some(lost.remote.link.name);
-        let link = self.endpoint.link_for(sk, former, Some(domain), ip)?;
+        let link = self.next_link(sk)?;
         let mut remote = self.endpoint.make_remote(link, domain, local)?;
         let backlog = sk.max_ack_backlog();
         listen_with(&mut remote, backlog, |_| Ok(None))?;
@@ -258,14 +270,6 @@ impl Stream {
             Ok(()) => (),
         }
         Ok(())
-    }
-
-    /// Ends a socket that has lost its listener and will get no other.
-    pub(crate) fn give_up(&self, error: Error) {
-        if let Some(lost) = self.endpoint.listener().filter(|l| l.is_lost()) {
-            self.endpoint.set_lost(false);
-            lost.fail(error);
-        }
     }
 
     /// Gives the connection that arrived first to a new socket.

@@ -70,8 +70,12 @@ impl Endpoint {
             return give(option, value.as_bytes(), out);
         }
         let room = out.len();
-        let call = self.lock_call()?;
-        match self.with_remote(&call, sk, option, |remote| read(remote, option, room)) {
+        let value = {
+            let call = self.lock_call()?;
+            self.with_remote(&call, sk, option, |remote| read(remote, option, room))
+        };
+        // From here on without the lock: copying to the program may wait for anything.
+        match value {
             // Without the backend's socket only values set by the program are known. Without a
             // backend, a flag that was not set is 0.
             Err(error @ (EBADF | ENETDOWN)) => {
