@@ -106,7 +106,8 @@ impl ByteStream {
 
     /// Returns `true` if TCP may keep the socket after it is closed.
     fn may_linger(&self, guest: &Guest) -> bool {
-        guest.may_linger(self.socket().tenant())
+        let socket = self.socket();
+        guest.may_linger(socket.tenant(), socket.tcp().buffered().sent)
     }
 
     /// Returns the ring that the stream shares with the guest.
@@ -274,7 +275,8 @@ impl ByteStream {
             }
             None => NextBytes::all(len),
         };
-        let sent = ring.with_readable(0, piece.len, |from| {
+        let len = self.socket().sendable(piece.len);
+        let sent = ring.with_readable(0, len, |from| {
             if piece.is_urgent {
                 self.socket().tcp().send_urgent(from)
             } else {

@@ -167,6 +167,7 @@ impl FastPath {
                 return Err(EBUSY);
             }
         }
+        let len = self.socket.sendable(len);
         let n = ring.with_readable(0, len, |from| tcp.send(from))?;
         // CAST: No more than `len`.
         if ring.consume(n as u32) {

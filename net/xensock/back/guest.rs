@@ -95,16 +95,17 @@ impl Guest {
         self.in_force.get()
     }
 
-    /// Returns `true` if TCP may keep a socket of `tenant` that is being closed, to deliver the data
-    /// sent. Peers can make that last long, so it ends before nothing is left for new sockets.
-    pub(crate) fn may_linger(&self, tenant: &Tenant) -> bool {
+    /// Returns `true` if TCP may keep a socket of `tenant` that is being closed, to deliver the
+    /// `sent` bytes that it holds. Peers can make that last long, so it ends before nothing is left
+    /// for new sockets.
+    pub(crate) fn may_linger(&self, tenant: &Tenant, sent: usize) -> bool {
         let own = tenant.user_sockets();
         let closed = Holding {
             owner: tenant.number(),
             own: own.closed(),
             used: self.counters.sockets.closed(),
         };
-        self.policy().may_linger(closed) && !own.memory.is_used_up()
+        self.policy().may_linger(closed) && own.memory.may_keep(sent)
     }
 
     /// Charges the pages of a ring or an extension of this order to the guest, whose limit then is

@@ -124,6 +124,13 @@ impl UserMemory {
         left_to(self.number, limit, self.guest.used() >> 10, own >> 10) == 0
     }
 
+    /// Returns `true` if a socket that is closed may keep `bytes` until they are delivered: even if
+    /// the user's share is used up, each socket may have its floor, and the last packet may exceed
+    /// it.
+    pub(crate) fn may_keep(&self, bytes: usize) -> bool {
+        bytes / 2 <= self.guest.floor.load(Relaxed) || !self.is_used_up()
+    }
+
     fn change(&self, before: usize, now: usize) {
         self.open.add(now.wrapping_sub(before), Relaxed);
         self.guest.change(before, now);
@@ -188,6 +195,22 @@ impl SocketMemory {
     /// Returns `true` if the buffers are held back. Any context.
     pub(crate) fn is_held_back(&self) -> bool {
         self.is_held_back.load(Relaxed)
+    }
+
+    /// Returns how many of `len` bytes may be sent at once. Any context.
+    ///
+    /// TCP takes a packet of up to 64 KiB as long as there is any room. A socket that is held back
+    /// sends only what fits, or all if nothing does: then TCP refuses it, and tells when there is
+    /// room.
+    pub(crate) fn sendable(&self, len: u32, tcp: &KernelSocket<Tcp>) -> u32 {
+        if !self.is_held_back.load(Relaxed) {
+            return len;
+        }
+        let room = tcp.buffer_sizes().sent.saturating_sub(tcp.buffered().sent);
+        match u32::try_from(room) {
+            Ok(room) if room != 0 => len.min(room),
+            _ => len,
+        }
     }
 
     /// Limits each buffer to its present contents, or to the floor if that is more.

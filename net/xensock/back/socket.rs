@@ -133,6 +133,11 @@ impl GuestSocket<Tcp> {
         self.memory.update(&self.inner);
     }
 
+    /// Returns how many of `len` bytes may be sent at once. Any context.
+    pub(crate) fn sendable(&self, len: u32) -> u32 {
+        self.memory.sendable(len, &self.inner)
+    }
+
     /// Returns `true` if the socket must not hold more memory than now, because its user has used up
     /// its share. Any context.
     pub(crate) fn is_held_back(&self) -> bool {

@@ -45,6 +45,18 @@ class Neighbour:
         assert min(busy) <= 2 * self._quiet, busy
 
 
+def _tcp_memory():
+    """Returns the memory in bytes that dom0's TCP may have for all sockets."""
+    with open("/proc/sys/net/ipv4/tcp_mem", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _count(guest, name):
+    """Returns a count of the guest, or the number of its requests of that name."""
+    with open(f"/sys/kernel/debug/xensock_back/xensock-{guest.domid}-0/counts", encoding="ascii") as file:
+        return int(dict(map(str.split, file))[name])
+
+
 # What is not read waits in TCP's buffers, and not in the data rings.
 _SMALL_RINGS = ("max-ring-order=4",)
 
@@ -217,6 +229,18 @@ def test_memory_of_a_server(bed):
     assert not off, f"dom0 has kept (before, after): {off}"
 
 
+@timeout(300)
+def test_memory_and_close(bed):
+    """While no memory is left, a connection that is closed delivers what was sent, and ends in order."""
+    peer(bed, SMALL)
+    guest = bed.guest("memory", policy=("max-memory=1024", *_SMALL_RINGS))
+    wait_connected(guest)
+    holder = guest.start(f"hold unread --user 1001 --sockets 6 --bytes {1 << 19}")
+    holder.wait_line("ready", 120 * bed.scale)
+    _full_memory(bed, guest, 1)
+    guest.ktap("close --user 1001", 120 * bed.scale)
+
+
 def _ring_pages(bed, guest):
     return bed.xensock("show", str(guest.domid))["refused"]["ring-pages"]
 
@@ -276,6 +300,7 @@ def test_users_go_on(bed):
     guest = bed.guest("shares", policy=(*SERVES, "max-sockets=256", "max-listeners=16"))
     wait_connected(guest)
     users = {"root": "", "1001": "--user 1001"}
+    used = []
 
     def work(user):
         began = time.monotonic()
@@ -289,6 +314,8 @@ def test_users_go_on(bed):
         greedy[0].wait_line("closed:", 60 * bed.scale)
         greedy.append(guest.start("hold nobody --sockets 2000"))
         greedy[1].wait_line("full: Too many open files", 60 * bed.scale)
+        # The share of one user is half of the memory, without root's reserve.
+        used.append(_count(guest, "memory"))
         times = {name: work(user) for name, user in users.items()}
         for job in greedy:
             job.kill()
@@ -307,6 +334,9 @@ def test_users_go_on(bed):
         if not slow:
             break
     assert not slow, slow
+    limit = _tcp_memory() // 8
+    bed.note(f"the user's sockets hold {max(used) >> 10} KiB of {limit >> 10}")
+    assert max(used) < limit * 5 // 8, used
 
 
 @timeout(200)
@@ -426,10 +456,6 @@ def _network_devices_held(bed):
         must(bed, f"ip link del stp0; rm -f {_STP} /tmp/stp-begun")
 
 
-def _options_set(bed, guest):
-    """Returns the number of SETSOCKOPT requests of the guest."""
-    with open(f"/sys/kernel/debug/xensock_back/xensock-{guest.domid}-0/counts", encoding="ascii") as file:
-        return int(dict(map(str.split, file))["SETSOCKOPT"])
 
 
 @timeout(300)
@@ -443,11 +469,11 @@ def test_network_devices(bed):
     members = [guest.start(f"exec attempt member 239.192.77.{i + 1}") for i in range(6)]
     for member in members:
         member.wait_line("ok", 30 * bed.scale)
-    asked = _options_set(bed, guest)
+    asked = _count(guest, "SETSOCKOPT")
     with _network_devices_held(bed):
         # More than the threads that work for a guest, to join and to leave.
         joins = [guest.start(f"exec attempt join 239.192.77.{i + 1}") for i in range(6)]
-        _await(bed, lambda: _options_set(bed, guest) == asked + 6, "nobody joins a group")
+        _await(bed, lambda: _count(guest, "SETSOCKOPT") == asked + 6, "nobody joins a group")
         for member in members:
             member.kill()
             member.wait(30 * bed.scale)
