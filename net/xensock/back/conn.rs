@@ -345,9 +345,8 @@ impl Pump for Conn {
 
     fn receive(&self, path: &Arc<FastPath>, tcp: &Locked<'_>) -> bool {
         let is_done = self.mover.in_softirq(|| path.receive(tcp));
-        if is_done {
-            path.socket.update_memory();
-        }
+        // More may arrive before the work item runs.
+        path.socket.update_memory();
         is_done
     }
 }
