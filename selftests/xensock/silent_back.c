@@ -38,7 +38,7 @@ static bool link_with_front(const char *said)
 }
 
 /* Returns false if the program is to do something else. */
-static bool take(struct request *r, const atomic_int *is_over)
+static bool next_request(struct request *r, const atomic_int *is_over)
 {
 	while (!back_take(r))
 		if (nap(1000), back_is_over || *is_over)
@@ -55,7 +55,7 @@ static void serve(void)
 {
 	struct request r;
 
-	while (take(&r, &goes_on))
+	while (next_request(&r, &goes_on))
 		respond(&r);
 }
 
@@ -64,7 +64,7 @@ static void serve_silently(void)
 	struct request r, first = {}, question = {};
 	int rings = 0;
 
-	while (take(&r, &back_is_over)) {
+	while (next_request(&r, &back_is_over)) {
 		if (r.cmd == BIND && !first.cmd && !question.cmd) {
 			first = r;
 			continue;
