@@ -64,15 +64,15 @@ fn ask(messages: &[Owned], to: SocketAddr) -> Result<Info, i32> {
 }
 
 /// What a program is told that has set some options.
-fn told(info: &Info, from: SocketAddr, options: &[(u32, u32)]) -> Vec<Owned> {
-    let mut told = Vec::new();
+fn for_program(info: &Info, from: SocketAddr, options: &[(u32, u32)]) -> Vec<Owned> {
+    let mut items = Vec::new();
     put_for_program(
         info,
         &from,
         |level, name| options.contains(&(level, name)),
-        |(l, k, d)| told.push((l, k, d.to_vec())),
+        |(l, k, d)| items.push((l, k, d.to_vec())),
     );
-    told
+    items
 }
 
 #[test]
@@ -210,8 +210,8 @@ fn told_what_was_asked_for() {
     let all = [(1, 40), (17, 104), (0, 8), (0, 12), (0, 13), (0, 20), (41, 49), (41, 66)];
     let mut name = vec![2, 0, 0, 53, 255, 255, 255, 255];
     name.resize(16, 0);
-    assert_eq!(told(&info, to_v4(), &[]), []);
-    assert_eq!(told(&info, to_v4(), &all[..6]), [
+    assert_eq!(for_program(&info, to_v4(), &[]), []);
+    assert_eq!(for_program(&info, to_v4(), &all[..6]), [
         (1, 40, int(3)),
         (17, 104, int(1400)),
         (0, 8, pktinfo(V4, Ipv4Addr::BROADCAST)),
@@ -220,16 +220,16 @@ fn told_what_was_asked_for() {
         (0, 20, name),
     ]);
     // Nothing is said that the frame does not say.
-    assert_eq!(told(&Info::default(), to_v4(), &all), []);
+    assert_eq!(for_program(&Info::default(), to_v4(), &all), []);
     let zero = Info { segment: Some(0), ..Info::default() };
-    assert_eq!(told(&zero, to_v4(), &all), []);
+    assert_eq!(for_program(&zero, to_v4(), &all), []);
 
     let scoped = SocketAddrV6::new("fe80::9".parse().unwrap(), 53, 0, 4);
     let info = Info { destination: Some(SocketAddr::V6(scoped)), ..info };
     let all = [(41, 49), (41, 51), (41, 66), (41, 2), (41, 8), (41, 74), (0, 8), (0, 12)];
     let arrival = pktinfo6(*scoped.ip(), 4);
     let name = [&[10, 0, 0, 53, 0, 0, 0, 0][..], &arrival].concat();
-    assert_eq!(told(&info, to_v6(), &all), [
+    assert_eq!(for_program(&info, to_v6(), &all), [
         (41, 50, arrival.clone()),
         (41, 52, int(64)),
         (41, 67, int(1)),
@@ -320,18 +320,18 @@ proptest! {
             (0, 8, pktinfo(ip, ip)),
         ];
         let info = ask(&messages, to).unwrap();
-        let mut heard_of = Vec::new();
+        let mut for_linux = Vec::new();
         put_for_linux::<()>(&info, is_ipv6, |(l, k, d)| {
-            heard_of.push((l, k, d.to_vec()));
+            for_linux.push((l, k, d.to_vec()));
             Ok(())
         })
         .unwrap();
-        let again = ask(&heard_of, to).unwrap();
+        let again = ask(&for_linux, to).unwrap();
         prop_assert_eq!(again, info);
 
         let arrival = info_from_linux(messages.iter().map(|(l, k, d)| (*l, *k, &d[..])), is_ipv6);
-        let told = told(&arrival, to, &[(0, 13), (0, 12), (0, 8)]);
-        prop_assert_eq!(told, [
+        let received = for_program(&arrival, to, &[(0, 13), (0, 12), (0, 8)]);
+        prop_assert_eq!(received, [
             (0, 8, pktinfo(ip, ip)),
             (0, 2, int(ttl.into())),
             (0, 1, vec![tos]),

@@ -173,10 +173,10 @@ proptest! {
             for &number in &announced {
                 let _ = direction.announce(&page, slot(number));
             }
-            let told = pass(&page, direction);
-            let unique: BTreeSet<_> = told.iter().copied().collect();
-            prop_assert_eq!(unique.len(), told.len());
-            prop_assert!(told.iter().all(|&number| (number as usize) < SLOTS));
+            let taken = pass(&page, direction);
+            let unique: BTreeSet<_> = taken.iter().copied().collect();
+            prop_assert_eq!(unique.len(), taken.len());
+            prop_assert!(taken.iter().all(|&number| (number as usize) < SLOTS));
             prop_assert!(announced.iter().all(|number| unique.contains(number)));
             prop_assert!(page.taken.get() <= 8 + GROUPS);
             // It is done with.

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a policy says: written-out values, a model of the rules, and garbage.
+//! What a policy says: written-out values. See also `policy_model.rs`.
 
-use std::net::{
-    IpAddr,
-    Ipv4Addr,
-    Ipv6Addr,
-    SocketAddr, //
+#[path = "common/policy.rs"]
+mod policies;
+
+use policies::{
+    addr,
+    list,
+    policy,
+    reaches,
+    LOOPBACK,
+    OWN, //
 };
-
-use proptest::prelude::*;
 use xensock_hosttest::proto::{
     policy::{
         default_ports,
@@ -23,8 +26,8 @@ use xensock_hosttest::proto::{
     },
     rule::{
         rules,
-        Rule,
         IpProtocol,
+        Rule,
         Unreadable,
         MAX_RULES, //
     },
@@ -35,53 +38,10 @@ use IpProtocol::{
     Udp, //
 };
 
-/// A list as the backend keeps it: `instead` is what a word that cannot be read stands for.
-fn list(text: &str, instead: Option<Rule>) -> Vec<Rule> {
-    rules(text.as_bytes())
-        .filter_map(|rule| rule.ok().or(instead))
-        .collect()
-}
-
-/// The rules of three nodes.
-fn policy(
-    is_private: bool,
-    bind: Option<&str>,
-    allow: Option<&str>,
-    deny: &str,
-) -> Rules<Vec<Rule>> {
-    Rules {
-        is_private,
-        bind_allow: bind.map(|text| list(text, None)),
-        connect_allow: allow.map(|text| list(text, None)),
-        connect_deny: list(deny, Some(Rule::ALL)),
-        multicast_allow: Vec::new(),
-    }
-}
-
-fn addr(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-/// Addresses of the backend's domain, and one of all hosts of its network.
-const OWN: [&str; 4] = [
-    "192.0.2.7:80",
-    "192.0.2.255:80",
-    "[2001:db8::7]:80",
-    "[::ffff:192.0.2.7]:80",
-];
-
-fn is_own(ip: IpAddr) -> bool {
-    OWN.iter().any(|own| addr(own).ip() == ip)
-}
-
 /// Whether a guest in the initial namespace reaches an address over TCP if this is allowed.
-fn may(allow: &str, to: &str) -> bool {
+fn is_allowed(allow: &str, to: &str) -> bool {
     let policy = policy(false, None, Some(allow), "");
     reaches(&policy, Tcp, &addr(to))
-}
-
-fn reaches(policy: &Rules<Vec<Rule>>, transport: IpProtocol, to: &SocketAddr) -> bool {
-    policy.may_connect(transport, to, is_own)
 }
 
 /// Whether the value of a node is right.
@@ -227,17 +187,6 @@ fn too_many() {
     ));
 }
 
-/// Ways to write a loopback address of IPv4 and of IPv6.
-const LOOPBACK: [&str; 7] = [
-    "127.0.0.1:80",
-    "127.255.255.254:80",
-    "0.0.0.0:80",
-    "[::1]:80",
-    "[::]:80",
-    "[::ffff:127.0.0.1]:80",
-    "[::ffff:0.0.0.0]:80",
-];
-
 /// Addresses that are special whoever has them.
 const SPECIAL: [&str; 8] = [
     "169.254.169.254:80",
@@ -301,21 +250,21 @@ fn loopback_of_the_backend_is_to_be_named() {
         "126.0.0.0/7",
     ] {
         for to in LOOPBACK {
-            assert!(!may(all, to), "{all} {to}");
+            assert!(!is_allowed(all, to), "{all} {to}");
         }
     }
-    assert!(may("127.0.0.1:80", "127.0.0.1:80"));
-    assert!(may("127.0.0.0/8", "127.1.2.3:80"));
-    assert!(may("127.0.0.1:80", "0.0.0.0:80"));
-    assert!(may("[::ffff:127.0.0.1]:80", "127.0.0.1:80"));
-    assert!(may("127.0.0.1:80", "[::ffff:127.0.0.1]:80"));
-    assert!(may("[::1]", "[::1]:80"));
-    assert!(!may("127.0.0.1:80", "127.0.0.1:81"));
-    assert!(!may("127.0.0.1:80", "[::1]:80"));
+    assert!(is_allowed("127.0.0.1:80", "127.0.0.1:80"));
+    assert!(is_allowed("127.0.0.0/8", "127.1.2.3:80"));
+    assert!(is_allowed("127.0.0.1:80", "0.0.0.0:80"));
+    assert!(is_allowed("[::ffff:127.0.0.1]:80", "127.0.0.1:80"));
+    assert!(is_allowed("127.0.0.1:80", "[::ffff:127.0.0.1]:80"));
+    assert!(is_allowed("[::1]", "[::1]:80"));
+    assert!(!is_allowed("127.0.0.1:80", "127.0.0.1:81"));
+    assert!(!is_allowed("127.0.0.1:80", "[::1]:80"));
     // This may be the one or the other.
-    assert!(!may("[::1]", "[::]:80"));
-    assert!(!may("127.0.0.1", "[::]:80"));
-    assert!(may("[::1] 127.0.0.1", "[::]:80"));
+    assert!(!is_allowed("[::1]", "[::]:80"));
+    assert!(!is_allowed("127.0.0.1", "[::]:80"));
+    assert!(is_allowed("[::1] 127.0.0.1", "[::]:80"));
 }
 
 #[test]
@@ -333,7 +282,7 @@ fn what_the_backend_takes_in_is_to_be_named() {
         "128.0.0.0/1",
     ] {
         for to in OWN.into_iter().chain(SPECIAL) {
-            assert!(!may(all, to), "{all} {to}");
+            assert!(!is_allowed(all, to), "{all} {to}");
         }
     }
     for (rule, to) in [
@@ -351,11 +300,11 @@ fn what_the_backend_takes_in_is_to_be_named() {
         ("[ff02::/16]", "[ff02::1]:1"),
         ("255.255.255.255", "255.255.255.255:67"),
     ] {
-        assert!(may(rule, to), "{rule} {to}");
+        assert!(is_allowed(rule, to), "{rule} {to}");
     }
-    assert!(!may("0.0.0.0/0 192.0.2.7:80", "192.0.2.7:81"));
-    assert!(!may("169.254.0.0/17", "169.254.169.254:80"));
-    assert!(!may("[fe80::/10]", "[ff02::1]:1"));
+    assert!(!is_allowed("0.0.0.0/0 192.0.2.7:80", "192.0.2.7:81"));
+    assert!(!is_allowed("169.254.0.0/17", "169.254.169.254:80"));
+    assert!(!is_allowed("[fe80::/10]", "[ff02::1]:1"));
 }
 
 #[test]
@@ -404,259 +353,4 @@ fn binding() {
     // Nothing at all, also in a namespace of its own.
     assert!(!policy(true, Some(""), None, "").may_bind(Tcp, &addr("127.0.0.1:80")));
     assert!(!policy(true, Some("nonsense"), None, "").may_bind(Tcp, &addr("127.0.0.1:80")));
-}
-
-/// A rule, as a test thinks of it.
-#[derive(Clone, Debug)]
-struct Model {
-    transport: Option<IpProtocol>,
-    prefix: Option<(IpAddr, u32)>,
-    ports: Option<(u16, u16)>,
-}
-
-/// The bits of an address, the first one first.
-fn bits(ip: IpAddr) -> Vec<bool> {
-    let octets = match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    };
-    octets
-        .into_iter()
-        .flat_map(|octet| (0..8).rev().map(move |bit| octet >> bit & 1 == 1))
-        .collect()
-}
-
-impl Model {
-    fn text(&self) -> String {
-        let mut text = match self.transport {
-            None => String::new(),
-            Some(Tcp) => "tcp:".into(),
-            Some(Udp) => "udp:".into(),
-        };
-        match self.prefix {
-            None => (),
-            Some((IpAddr::V4(ip), len)) => text += &format!("{ip}/{len}"),
-            Some((IpAddr::V6(ip), len)) => text += &format!("[{ip}/{len}]"),
-        }
-        if self.prefix.is_some() && self.ports.is_some() {
-            text += ":";
-        }
-        match self.ports {
-            None => (),
-            Some((first, last)) if first == last => text += &first.to_string(),
-            Some((first, last)) => text += &format!("{first}-{last}"),
-        }
-        text
-    }
-
-    fn covers(&self, transport: IpProtocol, ip: IpAddr, port: u16) -> bool {
-        self.transport.is_none_or(|own| own == transport)
-            && self
-                .ports
-                .is_none_or(|(first, last)| first <= port && port <= last)
-            && self.prefix.is_none_or(|(own, len)| {
-                own.is_ipv4() == ip.is_ipv4()
-                    && bits(own)
-                        .iter()
-                        .zip(bits(ip))
-                        .take(len as usize)
-                        .all(|(a, b)| *a == b)
-            })
-    }
-}
-
-/// Addresses that have much in common.
-fn ip() -> impl Strategy<Value = IpAddr> {
-    prop_oneof![
-        (
-            prop_oneof![Just(0x0a00_0000u32), Just(0x7f00_0000), any::<u32>()],
-            0u32..1024
-        )
-            .prop_map(|(base, low)| IpAddr::V4(Ipv4Addr::from(base ^ low))),
-        (
-            prop_oneof![Just(0u128), Just(0x2001_0db8 << 96), any::<u128>()],
-            0u128..1024
-        )
-            .prop_map(|(base, low)| IpAddr::V6(Ipv6Addr::from(base ^ low)).to_canonical()),
-    ]
-}
-
-fn prefix() -> impl Strategy<Value = (IpAddr, u32)> {
-    (ip(), 0u32..=128).prop_map(|(ip, len)| match ip {
-        IpAddr::V4(ip) => {
-            let len = len % 33;
-            let mask = u32::MAX.checked_shl(32 - len).unwrap_or(0);
-            (IpAddr::V4(Ipv4Addr::from(u32::from(ip) & mask)), len)
-        }
-        IpAddr::V6(ip) => {
-            let mask = u128::MAX.checked_shl(128 - len).unwrap_or(0);
-            (IpAddr::V6(Ipv6Addr::from(u128::from(ip) & mask)), len)
-        }
-    })
-}
-
-fn transport() -> impl Strategy<Value = IpProtocol> {
-    prop_oneof![Just(Tcp), Just(Udp)]
-}
-
-fn model() -> impl Strategy<Value = Model> {
-    let ports = prop_oneof![(0u16..100, 0u16..100), any::<(u16, u16)>()]
-        .prop_map(|(a, b)| (a.min(b), a.max(b)));
-    (
-        proptest::option::of(transport()),
-        proptest::option::of(prefix()),
-        proptest::option::of(ports),
-    )
-        .prop_filter("says nothing", |(_, prefix, ports)| {
-            prefix.is_some() || ports.is_some()
-        })
-        .prop_map(|(transport, prefix, ports)| Model {
-            transport,
-            prefix,
-            ports,
-        })
-}
-
-fn mapped(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) => IpAddr::V6(ip.to_ipv6_mapped()),
-        ip => ip,
-    }
-}
-
-/// Text of the characters that rules are made of.
-fn soup() -> impl Strategy<Value = String> {
-    "[tcpud0-9a-f:./\\[\\]\\- ]{0,60}"
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
-
-    #[test]
-    fn rules_do_what_they_say(
-        model in model(),
-        transport in transport(),
-        ip in ip(),
-        port in prop_oneof![0u16..100, any::<u16>()],
-        inside: bool,
-    ) {
-        let rule: Rule = model.text().parse().unwrap();
-        // Half of the time something in the prefix, lest it were never hit.
-        let ip = match model.prefix {
-            Some((own, len)) if inside && own.is_ipv4() == ip.is_ipv4() => match (own, ip) {
-                (IpAddr::V4(own), IpAddr::V4(ip)) => {
-                    let mask = u32::MAX.checked_shr(len).unwrap_or(0);
-                    IpAddr::V4(Ipv4Addr::from(u32::from(own) | u32::from(ip) & mask))
-                }
-                (IpAddr::V6(own), IpAddr::V6(ip)) => {
-                    let mask = u128::MAX.checked_shr(len).unwrap_or(0);
-                    IpAddr::V6(Ipv6Addr::from(u128::from(own) | u128::from(ip) & mask))
-                        .to_canonical()
-                }
-                _ => ip,
-            },
-            _ => ip,
-        };
-        let expected = model.covers(transport, ip, port);
-
-        prop_assert_eq!(rule.covers(transport, ip, port), expected);
-        prop_assert_eq!(rule.covers(transport, mapped(ip), port), expected);
-    }
-
-    #[test]
-    fn mapped_prefixes_are_those_of_ipv4((own, len) in prefix(), ip in ip()) {
-        if let IpAddr::V4(own) = own {
-            let plain: Rule = format!("{own}/{len}").parse().unwrap();
-            let rule: Rule = format!("[{}/{}]", own.to_ipv6_mapped(), len + 96).parse().unwrap();
-
-            prop_assert_eq!(rule, plain);
-            prop_assert_eq!(rule.covers(Tcp, ip, 80), plain.covers(Tcp, ip, 80));
-        }
-    }
-
-    #[test]
-    fn garbage_is_never_more_than_it_may_be(
-        bytes in prop_oneof![
-            proptest::collection::vec(any::<u8>(), 0..5000),
-            soup().prop_map(String::into_bytes),
-        ],
-    ) {
-        prop_assert!(rules(&bytes).count() <= MAX_RULES + 1);
-        let _ = netns(&bytes);
-        for limit in Limit::ALL {
-            let (Reading::Right(number) | Reading::Wrong(number)) = limit.read(&bytes);
-            prop_assert!((limit.min..=limit.max).contains(&number));
-        }
-    }
-
-    #[test]
-    fn garbage_makes_a_policy_stricter(
-        is_private: bool,
-        models in proptest::collection::vec(model(), 0..4),
-        garbage in soup(),
-        transport in transport(),
-        ip in ip(),
-        port: u16,
-    ) {
-        let good = models.iter().map(Model::text).collect::<Vec<_>>().join(" ");
-        // What happens to be readable is no garbage.
-        let bad: String = garbage
-            .split_ascii_whitespace()
-            .filter(|word| word.parse::<Rule>().is_err())
-            .flat_map(|word| [word, " "])
-            .collect();
-        let to = SocketAddr::new(ip, port);
-        let both = format!("{bad}{good}");
-
-        let clean = policy(is_private, Some(&good), Some(&good), "");
-        let spoilt = policy(is_private, Some(&both), Some(&both), "");
-        prop_assert_eq!(reaches(&spoilt, transport, &to), reaches(&clean, transport, &to));
-        prop_assert_eq!(spoilt.may_bind(transport, &to), clean.may_bind(transport, &to));
-        if !bad.is_empty() {
-            prop_assert!(!reaches(&policy(is_private, None, None, &both), transport, &to));
-        }
-    }
-
-    #[test]
-    fn the_domain_itself_is_never_hit_by_chance(
-        models in proptest::collection::vec(model(), 0..6),
-        transport in transport(),
-        to in prop_oneof![
-            (0..LOOPBACK.len()).prop_map(|index| addr(LOOPBACK[index])),
-            (0..OWN.len()).prop_map(|index| addr(OWN[index])),
-        ],
-        port: u16,
-    ) {
-        let allow = models.iter().map(Model::text).collect::<Vec<_>>().join(" ");
-        let names_it = models.iter().any(|model| {
-            model.prefix.is_some_and(|(ip, len)| match ip {
-                IpAddr::V4(ip) => ip.is_loopback() && len >= 8 || len == 32,
-                IpAddr::V6(_) => len == 128,
-            })
-        });
-        let to = SocketAddr::new(to.ip(), port);
-
-        if !names_it {
-            prop_assert!(!reaches(&policy(false, None, Some(&allow), ""), transport, &to));
-        }
-    }
-
-    #[test]
-    fn denied_is_denied(
-        models in proptest::collection::vec(model(), 1..6),
-        is_private: bool,
-        transport in transport(),
-        ip in ip(),
-        port: u16,
-    ) {
-        let deny = models.iter().map(Model::text).collect::<Vec<_>>().join(" ");
-        let to = SocketAddr::new(ip, port);
-
-        if models.iter().any(|model| model.covers(transport, ip, port)) {
-            let all = policy(is_private, None, Some("0-65535 127.0.0.0/8 [::1]"), &deny);
-            prop_assert!(!reaches(&all, transport, &to));
-            let mapped = SocketAddr::new(mapped(ip), port);
-            prop_assert!(!reaches(&all, transport, &mapped));
-        }
-    }
 }

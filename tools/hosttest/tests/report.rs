@@ -78,7 +78,7 @@ fn refusals() {
 }
 
 /// A `struct sock_extended_err`, with an address behind it.
-fn said(origin: u8, offender: &[u8]) -> Vec<u8> {
+fn extended_err(origin: u8, offender: &[u8]) -> Vec<u8> {
     let numbers = [&111u32.to_ne_bytes()[..], &[origin, 3, 4, 0]];
     let info = [0x0102_0304u32.to_ne_bytes(), 5u32.to_ne_bytes()];
     [&numbers.concat(), &info.concat(), offender].concat()
@@ -92,7 +92,7 @@ fn as_linux_says_it() {
     const IPV6_RECVERR: i32 = 25;
 
     let v4 = [&2u16.to_ne_bytes()[..], &[0, 0, 192, 0, 2, 7], &[0; 8]].concat();
-    let message = said(2, &v4);
+    let message = extended_err(2, &v4);
     let report = report_from_linux((SOL_IP, IP_RECVERR, &message), false).unwrap();
     let offender = Some(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 7), 0)));
     assert_eq!(report, Report { offender, ..REFUSED });
@@ -107,18 +107,18 @@ fn as_linux_says_it() {
         &7u32.to_ne_bytes(),
     ]
     .concat();
-    let report = report_from_linux((SOL_IPV6, IPV6_RECVERR, &said(3, &v6)), true).unwrap();
+    let report = report_from_linux((SOL_IPV6, IPV6_RECVERR, &extended_err(3, &v6)), true).unwrap();
     assert_eq!(report.origin, Origin::Icmp6);
     let offender = SocketAddr::V6(SocketAddrV6::new(ip, 0, 0, 7));
     assert_eq!(report.offender, Some(offender));
 
     // Nobody has said it, or somebody whose address is cut off.
     for offender in [&[][..], &[0; 16], &v4[..7]] {
-        let report = report_from_linux((SOL_IP, IP_RECVERR, &said(1, offender)), false).unwrap();
+        let report = report_from_linux((SOL_IP, IP_RECVERR, &extended_err(1, offender)), false).unwrap();
         assert_eq!((report.origin, report.offender), (Origin::Local, None));
     }
     // What was sent without being copied, and no error at all.
-    assert_eq!(report_from_linux((SOL_IP, IP_RECVERR, &said(5, &v4)), false), None);
+    assert_eq!(report_from_linux((SOL_IP, IP_RECVERR, &extended_err(5, &v4)), false), None);
     assert_eq!(report_from_linux((SOL_IP, IP_RECVERR, &message[..15]), false), None);
 }
 

@@ -213,7 +213,7 @@ fn consumer(page: &Page, extension: u32) -> Consumer<Word> {
 }
 
 /// Says that the memory has changed.
-fn say(page: &Page, switch: u32, generation: u32) {
+fn announce_switch(page: &Page, switch: u32, generation: u32) {
     page.store(indexes::IN_SWITCH, switch);
     page.store(indexes::IN_GENERATION, generation);
 }
@@ -222,7 +222,7 @@ fn say(page: &Page, switch: u32, generation: u32) {
 fn a_change_without_an_extension_is_a_violation() {
     let page = Page::new(indexes::IN, 0);
     let consumer = consumer(&page, 0);
-    say(&page, 4, 1);
+    announce_switch(&page, 4, 1);
     assert_eq!(consumer.ready(&page), Err(Violation));
 }
 
@@ -231,7 +231,7 @@ fn a_generation_that_skips_one_is_a_violation() {
     for generation in [2, u32::MAX] {
         let page = Page::new(indexes::IN, 0);
         let consumer = consumer(&page, 16);
-        say(&page, 4, generation);
+        announce_switch(&page, 4, generation);
         assert_eq!(consumer.ready(&page), Err(Violation));
     }
 }
@@ -241,7 +241,7 @@ fn a_switch_outside_of_the_window_is_a_violation() {
     for switch in [BASE + 1, u32::MAX, 1 << 31] {
         let page = Page::new(indexes::IN, 0);
         let consumer = consumer(&page, 16);
-        say(&page, switch, 1);
+        announce_switch(&page, switch, 1);
         assert_eq!(consumer.ready(&page), Err(Violation));
     }
 }
@@ -250,9 +250,9 @@ fn a_switch_outside_of_the_window_is_a_violation() {
 fn a_second_change_before_the_first_is_passed_is_a_violation() {
     let page = Page::new(indexes::IN, 0);
     let consumer = consumer(&page, 16);
-    say(&page, 4, 1);
+    announce_switch(&page, 4, 1);
     assert_eq!(consumer.ready(&page).unwrap().len, 4);
-    say(&page, 4, 2);
+    announce_switch(&page, 4, 2);
     assert_eq!(consumer.ready(&page), Err(Violation));
 }
 
@@ -260,7 +260,7 @@ fn a_second_change_before_the_first_is_passed_is_a_violation() {
 fn more_than_the_new_memory_holds_is_a_violation() {
     let page = Page::new(indexes::IN, 0);
     let consumer = consumer(&page, 16);
-    say(&page, 4, 1);
+    announce_switch(&page, 4, 1);
     page.store(indexes::IN_PROD, 17);
     assert_eq!(consumer.ready(&page), Err(Violation));
     page.store(indexes::IN_PROD, 16);
@@ -272,6 +272,6 @@ fn without_the_feature_the_words_mean_nothing() {
     let page = Page::new(indexes::IN, 0);
     let consumer = Consumer::<Word>::new(indexes::IN, BASE, Features::NONE);
     page.store(indexes::IN_PROD, 4);
-    say(&page, 77, 77);
+    announce_switch(&page, 77, 77);
     assert_eq!(consumer.ready(&page).unwrap().len, 4);
 }

@@ -29,13 +29,13 @@ const SIZE: u32 = 8192;
 const OUT: DirectionWords = indexes::OUT;
 
 /// The indexes page, whose `cons` is another with each look at it.
-struct Restless<F> {
+struct ChangingPage<F> {
     page: Page,
     looks: Cell<u32>,
     next: F,
 }
 
-impl<F: Fn(u32) -> u32> Restless<F> {
+impl<F: Fn(u32) -> u32> ChangingPage<F> {
     /// The page of a ring that is full up to `prod`; of the nth look on, `cons` is what `next` says.
     fn new(prod: u32, next: F) -> (Self, Producer<Word>) {
         let page = Page::new(OUT, prod.wrapping_sub(SIZE));
@@ -51,7 +51,7 @@ impl<F: Fn(u32) -> u32> Restless<F> {
     }
 }
 
-impl<F: Fn(u32) -> u32> SharedWords for Restless<F> {
+impl<F: Fn(u32) -> u32> SharedWords for ChangingPage<F> {
     fn load_acquire(&self, offset: usize) -> u32 {
         if offset == OUT.cons {
             let look = self.looks.get();
@@ -84,7 +84,7 @@ const PRODS: [u32; 4] = [SIZE, 5 * SIZE + 17, SIZE / 2, u32::MAX];
 fn the_next_byte_is_told() {
     for prod in PRODS {
         let cons = prod.wrapping_sub(SIZE / 2);
-        let (page, producer) = Restless::new(prod, |_| cons);
+        let (page, producer) = ChangingPage::new(prod, |_| cons);
         producer.expect_taken(&page);
         assert!(crossed(page.event(), cons, cons.wrapping_add(1)));
     }
@@ -94,7 +94,7 @@ fn the_next_byte_is_told() {
 fn one_that_takes_meanwhile_is_waited_for_from_there_on() {
     for prod in PRODS {
         let cons = prod.wrapping_sub(SIZE - 30);
-        let (page, producer) = Restless::new(prod, |look| cons.wrapping_add(look.min(20)));
+        let (page, producer) = ChangingPage::new(prod, |look| cons.wrapping_add(look.min(20)));
         producer.expect_taken(&page);
         let last = cons.wrapping_add(20);
         assert!(crossed(page.event(), last, last.wrapping_add(1)));
@@ -104,23 +104,23 @@ fn one_that_takes_meanwhile_is_waited_for_from_there_on() {
 #[test]
 fn nothing_is_expected_of_one_that_has_taken_all() {
     for prod in PRODS {
-        let (page, producer) = Restless::new(prod, |_| prod);
+        let (page, producer) = ChangingPage::new(prod, |_| prod);
         producer.expect_taken(&page);
         assert_eq!(page.event(), 0);
     }
 }
 
-/// See [`Restless`] for how often it may be; and if it rests then, the last byte is told.
+/// See [`ChangingPage`] for how often it may be; and if it rests then, the last byte is told.
 #[test]
 fn one_that_never_rests_is_not_looked_at_for_ever() {
     for prod in PRODS {
         let first = prod.wrapping_sub(SIZE);
         let to_and_fro = |look: u32| first.wrapping_add(look % 2);
-        let (page, producer) = Restless::new(prod, to_and_fro);
+        let (page, producer) = ChangingPage::new(prod, to_and_fro);
         producer.expect_taken(&page);
         assert!(crossed(page.event(), prod.wrapping_sub(1), prod));
         // Nor one whose index makes no sense.
-        let (page, producer) = Restless::new(prod, |look| prod.wrapping_add(look % 3));
+        let (page, producer) = ChangingPage::new(prod, |look| prod.wrapping_add(look % 3));
         producer.expect_taken(&page);
     }
 }
