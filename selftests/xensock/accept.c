@@ -9,14 +9,14 @@
 #include "util.h"
 
 FIXTURE(accept) {
-	struct puppet peer;
+	struct peer peer;
 	int listener;
 	unsigned int port;
 };
 
 FIXTURE_SETUP(accept)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
 	self->listener = open_listener(16, 0);
 	ASSERT_LE(0, self->listener);
 	self->port = local_port(self->listener);
@@ -25,39 +25,39 @@ FIXTURE_SETUP(accept)
 FIXTURE_TEARDOWN(accept)
 {
 	close(self->listener);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 #define PEER_CONNECTS() do {						\
-	puppet_do(&self->peer, "connect %u", self->port);		\
+	peer_run(&self->peer, "connect %u", self->port);		\
 	ASSERT_EQ(0, strncmp("ok", self->peer.line, 2))			\
 		TH_LOG("%s", self->peer.line);				\
 } while (0)
 
-static void works(struct __test_metadata *_metadata, int fd,
-		  struct puppet *peer)
+static void check_transfer(struct __test_metadata *_metadata, int fd,
+			   struct peer *peer)
 {
 	char data[8];
 
 	ASSERT_LE(0, fd);
 	stream_fill(2, 0, data, 8);
 	EXPECT_EQ(8, send(fd, data, 8, 0));
-	EXPECT_STREQ("ok 8", puppet_do(peer, "recv 8 2"));
-	EXPECT_STREQ("ok 8", puppet_do(peer, "send 8 1"));
+	EXPECT_STREQ("ok 8", peer_run(peer, "recv 8 2"));
+	EXPECT_STREQ("ok 8", peer_run(peer, "send 8 1"));
 	/* The socket may be non-blocking. */
 	EXPECT_TRUE(wait_readable(fd, 8));
 	EXPECT_EQ(8, recv_all(fd, data, 8));
 	EXPECT_TRUE(stream_check(1, 0, data, 8));
 	EXPECT_EQ(0, close(fd));
-	EXPECT_STREQ("eof 0", puppet_do(peer, "drain 2"));
+	EXPECT_STREQ("eof 0", peer_run(peer, "drain 2"));
 }
 
 TEST_F(accept, one_that_is_there)
 {
 	PEER_CONNECTS();
-	works(_metadata, accept(self->listener, NULL, NULL), &self->peer);
+	check_transfer(_metadata, accept(self->listener, NULL, NULL), &self->peer);
 	PEER_CONNECTS();
-	works(_metadata, accept(self->listener, NULL, NULL), &self->peer);
+	check_transfer(_metadata, accept(self->listener, NULL, NULL), &self->peer);
 }
 
 TEST_F(accept, waits_for_one)
@@ -66,7 +66,7 @@ TEST_F(accept, waits_for_one)
 
 	ASSERT_TRUE(waiter_start(&w, in_accept, self->listener));
 	PEER_CONNECTS();
-	works(_metadata, waiter_end(&w), &self->peer);
+	check_transfer(_metadata, waiter_end(&w), &self->peer);
 }
 
 TEST_F(accept, in_the_order_of_arrival)
@@ -74,12 +74,12 @@ TEST_F(accept, in_the_order_of_arrival)
 	struct sockaddr_storage ss;
 	socklen_t len;
 	unsigned int ports[12];
-	struct puppet peers[12];
+	struct peer peers[12];
 	int i, fd;
 
 	for (i = 0; i < 12; i++) {
-		ASSERT_TRUE(puppet_open(&peers[i], 0));
-		puppet_do(&peers[i], "connect %u", self->port);
+		ASSERT_TRUE(peer_open(&peers[i], 0));
+		peer_run(&peers[i], "connect %u", self->port);
 		ASSERT_EQ(1, sscanf(peers[i].line, "ok %u", &ports[i]));
 	}
 	for (i = 0; i < 12; i++) {
@@ -89,8 +89,8 @@ TEST_F(accept, in_the_order_of_arrival)
 		EXPECT_EQ(ports[i],
 			  ntohs(((struct sockaddr_in *)&ss)->sin_port))
 			TH_LOG("connection %d", i);
-		works(_metadata, fd, &peers[i]);
-		puppet_close(&peers[i]);
+		check_transfer(_metadata, fd, &peers[i]);
+		peer_close(&peers[i]);
 	}
 }
 
@@ -105,12 +105,12 @@ TEST_F(accept, gives_the_address_of_the_peer)
 	fd = accept(self->listener, (struct sockaddr *)&ss, &len);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(sizeof(struct sockaddr_in), len);
-	puppet_do(&self->peer, "name");
+	peer_run(&self->peer, "name");
 	EXPECT_STREQ(self->peer.line + 3, address_text(&ss, text));
 	len = sizeof(again);
 	EXPECT_EQ(0, getpeername(fd, (struct sockaddr *)&again, &len));
 	EXPECT_EQ(0, memcmp(&ss, &again, len));
-	works(_metadata, fd, &self->peer);
+	check_transfer(_metadata, fd, &self->peer);
 }
 
 TEST_F(accept, address_in_too_little_room)
@@ -143,18 +143,18 @@ TEST_F(accept, address_in_bad_memory)
 	PEER_CONNECTS();
 	EXPECT_EQ(-1, accept(self->listener, (void *)1, &len));
 	EXPECT_EQ(EFAULT, errno);
-	EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
+	EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
 	PEER_CONNECTS();
 	EXPECT_EQ(-1, accept(self->listener, (void *)&sin, (void *)1));
 	EXPECT_EQ(EFAULT, errno);
-	EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
+	EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
 	len = -1;
 	PEER_CONNECTS();
 	EXPECT_EQ(-1, accept(self->listener, (void *)&sin, &len));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
+	EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
 	PEER_CONNECTS();
-	works(_metadata, accept(self->listener, NULL, NULL), &self->peer);
+	check_transfer(_metadata, accept(self->listener, NULL, NULL), &self->peer);
 }
 
 TEST_F(accept, accept4_flags)
@@ -184,7 +184,7 @@ TEST_F(accept, accept4_flags)
 			EXPECT_EQ(cases[i].fd, fcntl(fd, F_GETFD));
 			EXPECT_EQ(cases[i].fl,
 				  fcntl(fd, F_GETFL) & O_NONBLOCK);
-			works(_metadata, fd, &self->peer);
+			check_transfer(_metadata, fd, &self->peer);
 		}
 	}
 	EXPECT_EQ(-1, accept4(self->listener, NULL, NULL, 0x10000000));
@@ -198,8 +198,8 @@ TEST_F(accept, nonblocking_until_eagain)
 	set_nonblock(self->listener, true);
 	EXPECT_EQ(-1, accept(self->listener, NULL, NULL));
 	EXPECT_EQ(EAGAIN, errno);
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "open %u 10",
-					self->port));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "open %u 10",
+				       self->port));
 	for (i = 0; i < 10; i++) {
 		ASSERT_TRUE(wait_poll(self->listener, POLLIN, NULL));
 		fd = accept(self->listener, NULL, NULL);
@@ -208,7 +208,7 @@ TEST_F(accept, nonblocking_until_eagain)
 	}
 	EXPECT_EQ(-1, accept(self->listener, NULL, NULL));
 	EXPECT_EQ(EAGAIN, errno);
-	EXPECT_STREQ("fin 10 rst 0", puppet_do(&self->peer, "ends"));
+	EXPECT_STREQ("fin 10 rst 0", peer_run(&self->peer, "ends"));
 }
 
 TEST_F(accept, rcvtimeo_limits_the_wait)
@@ -224,7 +224,7 @@ TEST_F(accept, rcvtimeo_limits_the_wait)
 	EXPECT_LE(AT_LEAST_OF(200), now_msec() - began);
 	PEER_CONNECTS();
 	ASSERT_TRUE(wait_poll(self->listener, POLLIN, NULL));
-	works(_metadata, accept(self->listener, NULL, NULL), &self->peer);
+	check_transfer(_metadata, accept(self->listener, NULL, NULL), &self->peer);
 }
 
 /* While no descriptor is free, the connection waits. */
@@ -242,7 +242,7 @@ TEST_F(accept, without_a_free_descriptor_loses_nothing)
 	EXPECT_EQ(-1, accept(self->listener, NULL, NULL));
 	EXPECT_EQ(EMFILE, errno);
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
-	works(_metadata, accept(self->listener, NULL, NULL), &self->peer);
+	check_transfer(_metadata, accept(self->listener, NULL, NULL), &self->peer);
 }
 
 TEST_F(accept, data_that_came_before)
@@ -251,7 +251,7 @@ TEST_F(accept, data_that_came_before)
 	int fd;
 
 	PEER_CONNECTS();
-	EXPECT_STREQ("ok 5000", puppet_do(&self->peer, "send 5000 1"));
+	EXPECT_STREQ("ok 5000", peer_run(&self->peer, "send 5000 1"));
 	fd = accept(self->listener, NULL, NULL);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(5000, recv_all(fd, data, 5000));
@@ -267,8 +267,8 @@ TEST_F(accept, data_and_end_that_came_before)
 	int fd;
 
 	PEER_CONNECTS();
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	fd = accept(self->listener, NULL, NULL);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(100, recv_all(fd, data, 100));
@@ -277,7 +277,7 @@ TEST_F(accept, data_and_end_that_came_before)
 	stream_fill(2, 0, data, 100);
 	EXPECT_EQ(100, send(fd, data, 100, 0));
 	EXPECT_EQ(0, close(fd));
-	EXPECT_STREQ("eof 100", puppet_do(&self->peer, "drain 2"));
+	EXPECT_STREQ("eof 100", peer_run(&self->peer, "drain 2"));
 }
 
 /* accept() succeeds. The socket reports the reset. */
@@ -289,7 +289,7 @@ TEST_F(accept, reset_that_came_before)
 	int fd;
 
 	PEER_CONNECTS();
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	/* Connections keep their order: once this one has come, so has the first. */
 	PEER_CONNECTS();
 	fd = accept(self->listener, (struct sockaddr *)&ss, &len);
@@ -299,7 +299,7 @@ TEST_F(accept, reset_that_came_before)
 	EXPECT_EQ(ECONNRESET, errno);
 	EXPECT_EQ(0, recv(fd, &c, 1, 0));
 	close(fd);
-	works(_metadata, accept(self->listener, NULL, NULL), &self->peer);
+	check_transfer(_metadata, accept(self->listener, NULL, NULL), &self->peer);
 }
 
 TEST_F(accept, with_both_ends_in_one_program)
@@ -323,11 +323,11 @@ TEST_F(accept, with_both_ends_in_one_program)
 
 TEST_F(accept, sockets_live_longer_than_their_listener)
 {
-	int fd = puppet_visit(&self->peer, self->listener, 0);
+	int fd = peer_accept(&self->peer, self->listener, 0);
 
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(0, close(self->listener));
-	works(_metadata, fd, &self->peer);
+	check_transfer(_metadata, fd, &self->peer);
 	self->listener = -1;
 }
 

@@ -11,14 +11,14 @@
 #define WORKERS 4
 
 FIXTURE(acceptors) {
-	struct puppet peer;
+	struct peer peer;
 	int listener;
 	unsigned int port;
 };
 
 FIXTURE_SETUP(acceptors)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	self->listener = open_listener(64, SOCK_CLOEXEC);
 	ASSERT_LE(0, self->listener);
 	self->port = local_port(self->listener);
@@ -27,7 +27,7 @@ FIXTURE_SETUP(acceptors)
 FIXTURE_TEARDOWN(acceptors)
 {
 	close(self->listener);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 static atomic_int signals_seen;
@@ -38,7 +38,7 @@ static void on_signal(int sig)
 	signals_seen++;
 }
 
-static void handle(int flags)
+static void set_handler(int flags)
 {
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = flags };
 
@@ -54,13 +54,13 @@ TEST_F(acceptors, each_thread_gets_a_connection_of_its_own)
 
 	for (i = 0; i < WORKERS; i++)
 		ASSERT_TRUE(waiter_start(&w[i], in_accept, self->listener));
-	EXPECT_STREQ("ok 4", puppet_do(&self->peer, "open %u 4", self->port));
+	EXPECT_STREQ("ok 4", peer_run(&self->peer, "open %u 4", self->port));
 	for (i = 0; i < WORKERS; i++) {
 		fd = waiter_end(&w[i]);
 		EXPECT_LE(0, fd) TH_LOG("thread %d: %m", i);
 		EXPECT_EQ(0, close(fd));
 	}
-	EXPECT_STREQ("fin 4 rst 0", puppet_do(&self->peer, "ends"));
+	EXPECT_STREQ("fin 4 rst 0", peer_run(&self->peer, "ends"));
 }
 
 /* Three threads get a connection. The fourth sleeps on and gets the next one. */
@@ -72,7 +72,7 @@ TEST_F(acceptors, a_thread_without_a_connection_sleeps_on)
 	for (i = 0; i < WORKERS; i++)
 		ASSERT_TRUE(waiter_start(&w[i], in_accept, self->listener));
 	for (i = 0; i < WORKERS; i++) {
-		fd = open_port(self->port, 0);
+		fd = connect_port(self->port, 0);
 		ASSERT_LE(0, fd);
 		EXPECT_EQ(1, send(fd, "", 1, 0));
 		close(fd);
@@ -96,9 +96,9 @@ TEST_F(acceptors, threads_serve_a_swarm)
 	int i;
 
 	for (i = 0; i < WORKERS; i++)
-		ASSERT_TRUE(waiter_start(&w[i], in_service, self->listener));
-	EXPECT_STREQ("ok 64", puppet_do(&self->peer, "swarm %u 8 3000 8",
-					self->port));
+		ASSERT_TRUE(waiter_start(&w[i], in_accept_loop, self->listener));
+	EXPECT_STREQ("ok 64", peer_run(&self->peer, "clients %u 8 3000 8",
+				       self->port));
 	EXPECT_EQ(0, shutdown(self->listener, SHUT_RDWR));
 	for (i = 0; i < WORKERS; i++)
 		served += waiter_end(&w[i]);
@@ -115,10 +115,10 @@ TEST_F(acceptors, processes_serve_a_swarm)
 		pids[i] = fork();
 		ASSERT_LE(0, pids[i]);
 		if (!pids[i])
-			_exit(in_service(&w));
+			_exit(in_accept_loop(&w));
 	}
-	EXPECT_STREQ("ok 64", puppet_do(&self->peer, "swarm %u 8 3000 8",
-					self->port));
+	EXPECT_STREQ("ok 64", peer_run(&self->peer, "clients %u 8 3000 8",
+				       self->port));
 	EXPECT_EQ(0, shutdown(self->listener, SHUT_RDWR));
 	for (i = 0; i < WORKERS; i++) {
 		EXPECT_EQ(pids[i], waitpid(pids[i], &status, 0));
@@ -152,38 +152,38 @@ TEST_F(acceptors, close_leaves_a_thread_in_its_call)
 	ASSERT_TRUE(waiter_start(&w, in_accept, self->listener));
 	EXPECT_EQ(0, close(self->listener));
 	self->listener = -1;
-	puppet_do(&self->peer, "connect %u", self->port);
+	peer_run(&self->peer, "connect %u", self->port);
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
 	fd = waiter_end(&w);
 	EXPECT_LE(0, fd);
 	close(fd);
 	/* That call was the last user of the listener. */
-	EXPECT_TRUE(puppet_refused(&self->peer, self->port));
+	EXPECT_TRUE(peer_refused(&self->peer, self->port));
 }
 
 TEST_F(acceptors, a_signal_ends_the_wait)
 {
 	struct waiter w;
 
-	handle(0);
+	set_handler(0);
 	ASSERT_TRUE(waiter_start(&w, in_accept, self->listener));
 	pthread_kill(w.thread, SIGUSR1);
 	EXPECT_EQ(-1, waiter_end(&w));
 	EXPECT_EQ(EINTR, errno);
-	ASSERT_LE(0, puppet_visit(&self->peer, self->listener, 0));
+	ASSERT_LE(0, peer_accept(&self->peer, self->listener, 0));
 }
 
 TEST_F(acceptors, a_signal_with_sa_restart_does_not)
 {
 	struct waiter w;
 
-	handle(SA_RESTART);
+	set_handler(SA_RESTART);
 	ASSERT_TRUE(waiter_start(&w, in_accept, self->listener));
 	pthread_kill(w.thread, SIGUSR1);
 	while (!signals_seen)
 		sched_yield();
 	ASSERT_TRUE(wait_asleep(w.tid));
-	puppet_do(&self->peer, "connect %u", self->port);
+	peer_run(&self->peer, "connect %u", self->port);
 	EXPECT_LE(0, waiter_end(&w));
 }
 
@@ -192,7 +192,7 @@ TEST_F(acceptors, a_signal_ends_a_wait_with_a_limit)
 {
 	struct waiter w;
 
-	handle(SA_RESTART);
+	set_handler(SA_RESTART);
 	ASSERT_EQ(0, set_timeout(self->listener, SO_RCVTIMEO, 20000));
 	ASSERT_TRUE(waiter_start(&w, in_accept, self->listener));
 	pthread_kill(w.thread, SIGUSR1);
@@ -224,16 +224,16 @@ TEST_F(acceptors, signals_without_end_lose_no_connection)
 {
 	struct waiter w;
 
-	handle(0);
+	set_handler(0);
 	ASSERT_TRUE(waiter_start(&w, in_interrupted_accepts, self->listener));
-	puppet_say(&self->peer, "swarm %u 2 100 %d", self->port,
-		   INTERRUPTED / 2);
+	peer_send(&self->peer, "clients %u 2 100 %d", self->port,
+		  INTERRUPTED / 2);
 	do {
 		pthread_kill(w.thread, SIGUSR1);
 		sched_yield();
 	} while (recv(self->peer.control, &(char){ 0 }, 1,
 		      MSG_PEEK | MSG_DONTWAIT) < 0);
-	EXPECT_STREQ("ok 60", puppet_answer(&self->peer));
+	EXPECT_STREQ("ok 60", peer_answer(&self->peer));
 	EXPECT_EQ(INTERRUPTED, waiter_end(&w));
 	EXPECT_LT(0, signals_seen);
 }
@@ -244,7 +244,7 @@ TEST_F(acceptors, time_limits_lose_no_connection)
 
 	ASSERT_EQ(0, set_timeout(self->listener, SO_RCVTIMEO, 1));
 	for (i = 0; i < 3; i++) {
-		puppet_say(&self->peer, "open %u 10", self->port);
+		peer_send(&self->peer, "open %u 10", self->port);
 		while (accepted < 10 * (i + 1)) {
 			fd = accept(self->listener, NULL, NULL);
 			if (fd < 0) {
@@ -254,10 +254,10 @@ TEST_F(acceptors, time_limits_lose_no_connection)
 			EXPECT_EQ(0, close(fd));
 			accepted++;
 		}
-		puppet_answer(&self->peer);
+		peer_answer(&self->peer);
 		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
 	}
-	EXPECT_STREQ("fin 30 rst 0", puppet_do(&self->peer, "ends"));
+	EXPECT_STREQ("fin 30 rst 0", peer_run(&self->peer, "ends"));
 }
 
 TEST_F(acceptors, killed_in_its_call_leaves_the_listener_whole)
@@ -279,11 +279,11 @@ TEST_F(acceptors, killed_in_its_call_leaves_the_listener_whole)
 		EXPECT_EQ(pids[i], waitpid(pids[i], &status, 0));
 		EXPECT_TRUE(WIFSIGNALED(status));
 	}
-	fd = puppet_visit(&self->peer, self->listener, 0);
+	fd = peer_accept(&self->peer, self->listener, 0);
 	EXPECT_LE(0, fd);
 	EXPECT_EQ(1, send(fd, "", 1, 0));
 	EXPECT_EQ(0, close(fd));
-	EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
+	EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
 }
 
 XENSOCK_TEST_MAIN

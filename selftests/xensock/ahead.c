@@ -14,13 +14,13 @@
 #define CONNECTIONS 20
 
 FIXTURE(ahead) {
-	struct puppet peer;
+	struct peer peer;
 	int listeners[LISTENERS];
 	int fds[CONNECTIONS];
 };
 
 /* Repeats the call until it is no longer refused for lack of resources. */
-static int insist(int (*open_one)(int from), int from)
+static int retry(int (*open_one)(int from), int from)
 {
 	__u64 end = now_msec() + WAIT_LIMIT_MSEC;
 	int fd;
@@ -41,10 +41,10 @@ static int open_server(int backlog)
 
 static int open_client(int port)
 {
-	return open_port(port, 0);
+	return connect_port(port, 0);
 }
 
-static int take_one(int listener)
+static int accept_one(int listener)
 {
 	return accept(listener, NULL, NULL);
 }
@@ -53,9 +53,9 @@ FIXTURE_SETUP(ahead)
 {
 	int i;
 
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	for (i = 0; i < LISTENERS; i++) {
-		self->listeners[i] = insist(open_server, 8);
+		self->listeners[i] = retry(open_server, 8);
 		ASSERT_LE(0, self->listeners[i]) TH_LOG("%d: %m", i);
 	}
 }
@@ -66,11 +66,11 @@ FIXTURE_TEARDOWN(ahead)
 
 	for (i = 0; i < LISTENERS; i++)
 		close(self->listeners[i]);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 /* A listener whose requests in advance were refused asks again after a while. */
-static bool becomes_quiet(int listener)
+static bool wait_idle(int listener)
 {
 	__u64 end = now_msec() + WAIT_LIMIT_MSEC;
 
@@ -80,23 +80,23 @@ static bool becomes_quiet(int listener)
 	return true;
 }
 
-static void serves(struct __test_metadata *_metadata, int listener,
-		   struct puppet *peer, int count)
+static void check_listener(struct __test_metadata *_metadata, int listener,
+			   struct peer *peer, int count)
 {
 	char text[16];
 	int i;
 
 	snprintf(text, sizeof(text), "ok %d", count);
-	EXPECT_STREQ(text, puppet_do(peer, "open %u %d", local_port(listener),
-				     count));
+	EXPECT_STREQ(text, peer_run(peer, "open %u %d", local_port(listener),
+				    count));
 	for (i = 0; i < count; i++) {
-		int fd = insist(take_one, listener);
+		int fd = retry(accept_one, listener);
 
 		EXPECT_LE(0, fd) TH_LOG("%m");
 		EXPECT_EQ(0, close(fd));
 	}
 	snprintf(text, sizeof(text), "fin %d rst 0", count);
-	EXPECT_STREQ(text, puppet_do(peer, "ends"));
+	EXPECT_STREQ(text, peer_run(peer, "ends"));
 }
 
 TEST_F_TIMEOUT(ahead, is_given_back, 120)
@@ -104,19 +104,19 @@ TEST_F_TIMEOUT(ahead, is_given_back, 120)
 	int i;
 
 	for (i = 0; i < CONNECTIONS; i++) {
-		self->fds[i] = insist(open_client, self->peer.port);
+		self->fds[i] = retry(open_client, self->peer.port);
 		ASSERT_LE(0, self->fds[i]) TH_LOG("%d: %m", i);
 	}
 	/* Everything that was given back is available again. */
 	for (i = 0; i < LISTENERS; i++) {
-		EXPECT_TRUE(becomes_quiet(self->listeners[i]));
-		serves(_metadata, self->listeners[i], &self->peer, 4);
-		EXPECT_TRUE(becomes_quiet(self->listeners[i]));
+		EXPECT_TRUE(wait_idle(self->listeners[i]));
+		check_listener(_metadata, self->listeners[i], &self->peer, 4);
+		EXPECT_TRUE(wait_idle(self->listeners[i]));
 	}
 	for (i = 0; i < CONNECTIONS; i++)
 		EXPECT_EQ(0, close(self->fds[i]));
 	for (i = 0; i < LISTENERS; i++)
-		serves(_metadata, self->listeners[i], &self->peer, 9);
+		check_listener(_metadata, self->listeners[i], &self->peer, 9);
 }
 
 /* At each place that may be given back there is one connection. */
@@ -126,21 +126,21 @@ TEST_F_TIMEOUT(ahead, what_has_come_stays, 120)
 
 	for (round = 0; round < 3; round++) {
 		for (i = 0; i < LISTENERS; i++)
-			puppet_say(&self->peer, "open %u 2",
-				   local_port(self->listeners[i]));
+			peer_send(&self->peer, "open %u 2",
+				  local_port(self->listeners[i]));
 		for (i = 0; i < CONNECTIONS; i++) {
-			self->fds[i] = insist(open_client, self->peer.port);
+			self->fds[i] = retry(open_client, self->peer.port);
 			ASSERT_LE(0, self->fds[i]) TH_LOG("%d: %m", i);
 		}
 		for (i = 0; i < 2 * LISTENERS; i++) {
-			int fd = insist(take_one, self->listeners[i / 2]);
+			int fd = retry(accept_one, self->listeners[i / 2]);
 
 			EXPECT_LE(0, fd) TH_LOG("%m");
 			EXPECT_EQ(0, close(fd));
 		}
 		for (i = 0; i < LISTENERS; i++)
-			puppet_answer(&self->peer);
-		EXPECT_STREQ("fin 24 rst 0", puppet_do(&self->peer, "ends"));
+			peer_answer(&self->peer);
+		EXPECT_STREQ("fin 24 rst 0", peer_run(&self->peer, "ends"));
 		for (i = 0; i < CONNECTIONS; i++)
 			EXPECT_EQ(0, close(self->fds[i]));
 	}

@@ -25,7 +25,7 @@
 static int fds[1024];
 static atomic_int tids[ARRAY_LEN(fds)];
 
-static void *ask(void *arg)
+static void *request_thread(void *arg)
 {
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
@@ -50,7 +50,7 @@ static bool is_waiting(pid_t tid)
 }
 
 /* Says so when all of them wait for an answer. */
-static void ask_all(int ready)
+static void request_on_all(int ready)
 {
 	pthread_t thread;
 	long i;
@@ -58,12 +58,12 @@ static void ask_all(int ready)
 	if (setuid(NOBODY))
 		_exit(1);
 	for (i = 0; i < opt.sockets; i++) {
-		fds[i] = open_port(opt.port + PEER_ECHO, 0);
+		fds[i] = connect_port(opt.port + PEER_ECHO, 0);
 		if (fds[i] < 0)
 			_exit(1);
 	}
 	for (i = 0; i < opt.sockets; i++)
-		if (pthread_create(&thread, NULL, ask, (void *)i))
+		if (pthread_create(&thread, NULL, request_thread, (void *)i))
 			_exit(1);
 	for (i = 0; i < opt.sockets; i++)
 		while (!tids[i] || !is_waiting(tids[i]))
@@ -83,7 +83,7 @@ static void connect_one(int ready)
 	_exit(connect_to(fd, opt.host, opt.port + PEER_ECHO) != 0);
 }
 
-static pid_t start(void (*what)(int ready))
+static pid_t start(void (*run)(int ready))
 {
 	int ready[2];
 	pid_t pid;
@@ -94,7 +94,7 @@ static pid_t start(void (*what)(int ready))
 	pid = fork();
 	if (!pid) {
 		close(ready[0]);
-		what(ready[1]);
+		run(ready[1]);
 	}
 	close(ready[1]);
 	if (read(ready[0], &byte, 1) != 1)
@@ -113,7 +113,7 @@ int main(int argc, char **argv)
 	allow_files(opt.sockets + 64);
 	if (opt.sockets > ARRAY_LEN(tids))
 		return 4;
-	asking = start(ask_all);
+	asking = start(request_on_all);
 	connecting = start(connect_one);
 	if (!wait_asleep(connecting))
 		return 1;

@@ -61,7 +61,7 @@ static int bind_any(int fd, sa_family_t family, socklen_t len)
 }
 
 /* Makes a socket and does @call on it. Returns the socket or -1. */
-static int attempt(const char *call, const struct sockaddr *to, socklen_t len)
+static int do_call(const char *call, const struct sockaddr *to, socklen_t len)
 {
 	int family = opt.family == AF_INET ? to->sa_family : opt.family;
 	bool is_datagram = !strcmp(call, "datagram");
@@ -91,12 +91,12 @@ static int attempt(const char *call, const struct sockaddr *to, socklen_t len)
 	return -1;
 }
 
-static int attempt_at(const char *call, const char *host, const char *port)
+static int do_call_at(const char *call, const char *host, const char *port)
 {
 	struct sockaddr_storage to;
 	socklen_t len = resolve(host, port, &to);
 
-	return attempt(call, (struct sockaddr *)&to, len);
+	return do_call(call, (struct sockaddr *)&to, len);
 }
 
 static bool is_call(const char *word)
@@ -107,13 +107,13 @@ static bool is_call(const char *word)
 	       !strcmp(word, "talk");
 }
 
-static bool say(bool done)
+static bool print_result(bool done)
 {
 	printf("%s\n", done ? "ok" : strerrorname_np(errno));
 	return done;
 }
 
-static bool talk(const char *host, const char *port)
+static bool transfer(const char *host, const char *port)
 {
 	struct sockaddr_storage name;
 	socklen_t len = sizeof(name);
@@ -121,11 +121,11 @@ static bool talk(const char *host, const char *port)
 	bool done = false;
 	char byte = 0;
 
-	server = attempt_at("serve", host, port);
+	server = do_call_at("serve", host, port);
 	if (server < 0)
 		return false;
 	if (!getsockname(server, (struct sockaddr *)&name, &len))
-		client = attempt("connect", (struct sockaddr *)&name, len);
+		client = do_call("connect", (struct sockaddr *)&name, len);
 	if (client >= 0)
 		child = accept(server, NULL, NULL);
 	if (child >= 0) {
@@ -139,28 +139,28 @@ static bool talk(const char *host, const char *port)
 	return done;
 }
 
-static void crowd(const char *call, const char *host, const char *port)
+static void connect_many(const char *call, const char *host, const char *port)
 {
 	unsigned int n;
 
 	for (n = 0; n < opt.sockets; n++)
-		if (attempt_at(call, host, port) < 0)
+		if (do_call_at(call, host, port) < 0)
 			break;
 	printf("%u ", n);
-	say(n == opt.sockets);
+	print_result(n == opt.sockets);
 }
 
-static void keep(const char *host, const char *port)
+static void keep_connected(const char *host, const char *port)
 {
-	int fd = attempt_at("connect", host, port);
+	int fd = do_call_at("connect", host, port);
 	char byte;
 
-	while (say(fd >= 0 && send(fd, "x", 1, MSG_NOSIGNAL) == 1 &&
-		   recv(fd, &byte, 1, 0) == 1))
+	while (print_result(fd >= 0 && send(fd, "x", 1, MSG_NOSIGNAL) == 1 &&
+			    recv(fd, &byte, 1, 0) == 1))
 		poll(NULL, 0, 200);
 }
 
-static bool algorithm(const char *name)
+static bool set_algorithm(const char *name)
 {
 	int fd = socket(opt.family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	bool done = fd >= 0 && !setsockopt(fd, SOL_TCP, TCP_CONGESTION, name,
@@ -173,7 +173,7 @@ static bool algorithm(const char *name)
 }
 
 /* Joins @group. Returns the socket, which has a port if @binds, or -1. */
-static int join(const char *group, bool binds)
+static int join_group(const char *group, bool binds)
 {
 	struct sockaddr_storage to;
 	bool is_ipv6 = resolve(group, "0", &to) == sizeof(struct sockaddr_in6);
@@ -198,27 +198,27 @@ static int join(const char *group, bool binds)
 	return failed ? -1 : fd;
 }
 
-static void member(int count, char **groups)
+static void join_groups(int count, char **groups)
 {
 	struct pollfd *pfds = calloc(count, sizeof(*pfds));
 	int i;
 
 	for (i = 0; i < count; i++) {
-		pfds[i].fd = join(groups[i], true);
-		say(pfds[i].fd >= 0);
+		pfds[i].fd = join_group(groups[i], true);
+		print_result(pfds[i].fd >= 0);
 	}
 	for (;;) {
 		poll(pfds, count, -1);
 		for (i = 0; i < count; i++) {
 			if (pfds[i].revents & POLLERR) {
 				errno = so_error(pfds[i].fd);
-				say(false);
+				print_result(false);
 			}
 		}
 	}
 }
 
-static void peers(int count, char **words)
+static void connect_to_each(int count, char **words)
 {
 	int fd = socket(opt.family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_storage to;
@@ -227,15 +227,15 @@ static void peers(int count, char **words)
 
 	for (i = 0; i + 1 < count; i += 2) {
 		len = resolve(words[i], words[i + 1], &to);
-		say(!connect(fd, (struct sockaddr *)&to, len));
+		print_result(!connect(fd, (struct sockaddr *)&to, len));
 	}
 	errno = 0;
 	if (send(fd, "x", 1, 0) == 1 && wait_poll(fd, POLLERR, NULL))
 		errno = so_error(fd);
-	say(false);
+	print_result(false);
 }
 
-static bool mail(const char *host)
+static bool send_to_each(const char *host)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) };
 	__u32 first = ntohl(inet_addr(host));
@@ -262,37 +262,37 @@ int main(int argc, char **argv)
 	call = argc > 1 ? argv[1] : "";
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 4 && !strcmp(call, "crowd")) {
-		crowd("connect", argv[2], argv[3]);
+		connect_many("connect", argv[2], argv[3]);
 	} else if (argc == 3 && !strcmp(call, "listeners")) {
-		crowd("serve", argv[2], "0");
+		connect_many("serve", argv[2], "0");
 	} else if (argc == 4 && !strcmp(call, "keep")) {
-		keep(argv[2], argv[3]);
+		keep_connected(argv[2], argv[3]);
 	} else if (argc >= 4 && !strcmp(call, "stay")) {
 		call = is_call(argv[2]) ? argv[2] : "serve";
-		if (say(attempt_at(call, argv[argc - 2], argv[argc - 1]) >= 0))
+		if (print_result(do_call_at(call, argv[argc - 2], argv[argc - 1]) >= 0))
 			pause();
 	} else if (!strcmp(call, "algorithm")) {
 		for (i = 2; i < argc; i++)
-			say(algorithm(argv[i]));
+			print_result(set_algorithm(argv[i]));
 	} else if (!strcmp(call, "join")) {
 		for (i = 2; i < argc; i++)
-			say(join(argv[i], false) >= 0);
+			print_result(join_group(argv[i], false) >= 0);
 	} else if (!strcmp(call, "member")) {
-		member(argc - 2, argv + 2);
+		join_groups(argc - 2, argv + 2);
 	} else if (!strcmp(call, "peers")) {
-		peers(argc - 2, argv + 2);
+		connect_to_each(argc - 2, argv + 2);
 	} else if (argc == 3 && !strcmp(call, "mail")) {
-		say(mail(argv[2]));
+		print_result(send_to_each(argv[2]));
 	} else {
 		for (i = 1; i + 1 < argc; i += 2) {
 			if (is_call(argv[i]))
 				call = argv[i++];
 			if (!strcmp(call, "talk")) {
-				say(talk(argv[i], argv[i + 1]));
+				print_result(transfer(argv[i], argv[i + 1]));
 				continue;
 			}
-			fd = attempt_at(call, argv[i], argv[i + 1]);
-			if (say(fd >= 0))
+			fd = do_call_at(call, argv[i], argv[i + 1]);
+			if (print_result(fd >= 0))
 				close(fd);
 		}
 	}

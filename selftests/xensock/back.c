@@ -49,14 +49,14 @@ static unsigned int front_number(const char *name)
 /* A frontend that gives up closes. Before INITIALISING it may not have begun yet. */
 static bool wait_front(enum state state, unsigned int msec)
 {
-	__u64 until = now_msec() + msec;
+	__u64 deadline = now_msec() + msec;
 	enum state now;
 
 	while ((now = xs_state(back.front)) != state) {
-		if (back_is_over || now_msec() > until ||
+		if (back_is_over || now_msec() > deadline ||
 		    (state != INITIALISING && now >= CLOSING))
 			return false;
-		nap(20000);
+		sleep_usec(20000);
 	}
 	return true;
 }

@@ -73,7 +73,7 @@ bool raw_frame(const char *how, struct frame *f, struct info *info, __u32 *prod)
 			continue;
 		*f = frames[i].frame;
 		*prod = frames[i].prod ?:
-			FRAME_LEN(f->len + frame_more(f));
+			FRAME_LEN(f->len + frame_info_len(f));
 		return true;
 	}
 	return false;

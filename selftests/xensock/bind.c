@@ -9,13 +9,13 @@
 #include "util.h"
 
 FIXTURE(bind) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(bind)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	self->fd = new_socket(0);
 	ASSERT_LE(0, self->fd);
 }
@@ -23,21 +23,21 @@ FIXTURE_SETUP(bind)
 FIXTURE_TEARDOWN(bind)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
-static void serves(struct __test_metadata *_metadata, int listener,
-		   struct puppet *peer)
+static void check_listener(struct __test_metadata *_metadata, int listener,
+			   struct peer *peer)
 {
 	char data[8];
-	int fd = puppet_visit(peer, listener, 0);
+	int fd = peer_accept(peer, listener, 0);
 
 	ASSERT_LE(0, fd);
-	EXPECT_STREQ("ok 8", puppet_do(peer, "send 8 1"));
+	EXPECT_STREQ("ok 8", peer_run(peer, "send 8 1"));
 	EXPECT_EQ(8, recv_all(fd, data, 8));
 	EXPECT_TRUE(stream_check(1, 0, data, 8));
 	EXPECT_EQ(0, close(fd));
-	EXPECT_STREQ("eof 0", puppet_do(peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(peer, "drain 1"));
 }
 
 /* Returns a port that was free a moment ago. */
@@ -64,7 +64,7 @@ TEST_F(bind, port_0_gives_a_port_that_works)
 		EXPECT_LT(0, port);
 		EXPECT_EQ(0, listen(fd, 1));
 		EXPECT_EQ(port, local_port(fd));
-		serves(_metadata, fd, &self->peer);
+		check_listener(_metadata, fd, &self->peer);
 		close(fd);
 	}
 }
@@ -87,16 +87,16 @@ TEST_F(bind, a_port_of_ones_own_choice)
 	EXPECT_EQ(0, bind_to(self->fd, opt.host, port));
 	EXPECT_EQ(port, local_port(self->fd));
 	EXPECT_EQ(0, listen(self->fd, 1));
-	serves(_metadata, self->fd, &self->peer);
+	check_listener(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(bind, bound_alone_takes_no_connection)
 {
 	EXPECT_EQ(0, bind_to(self->fd, opt.host, 0));
-	EXPECT_STREQ("err 111", puppet_do(&self->peer, "connect %u",
-					  local_port(self->fd)));
+	EXPECT_STREQ("err 111", peer_run(&self->peer, "connect %u",
+					 local_port(self->fd)));
 	EXPECT_EQ(0, listen(self->fd, 1));
-	serves(_metadata, self->fd, &self->peer);
+	check_listener(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(bind, closing_gives_the_port_back)
@@ -128,7 +128,7 @@ TEST_F(bind, twice_is_einval)
 TEST_F(bind, too_late_is_einval)
 {
 	int i, fds[3] = {
-		puppet_connect(&self->peer, 0),	/* connected */
+		peer_connect(&self->peer, 0),	/* connected */
 		new_socket(0),			/* listening, unbound */
 		open_listener(1, 0),
 	};
@@ -162,7 +162,7 @@ TEST_F(bind, taken_port_is_eaddrinuse)
 	close(second);
 	EXPECT_EQ(0, bind_to(self->fd, opt.host, port));
 	EXPECT_EQ(0, listen(self->fd, 1));
-	serves(_metadata, self->fd, &self->peer);
+	check_listener(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(bind, bound_ports_are_taken_before_they_listen)
@@ -249,8 +249,8 @@ TEST_F(bind, connects_from_there)
 	snprintf(expected, sizeof(expected), "ok %s %u", opt.host,
 		 local_port(self->fd));
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	EXPECT_STREQ(expected, puppet_do(&self->peer, "peer"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	EXPECT_STREQ(expected, peer_run(&self->peer, "peer"));
 }
 
 /* Connects twice from the same port, each time to another port of the peer. */
@@ -260,18 +260,18 @@ TEST_F(bind, connects_from_there_again)
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		struct puppet other;
+		struct peer other;
 
-		ASSERT_TRUE(puppet_open(&other, 0));
+		ASSERT_TRUE(peer_open(&other, 0));
 		ASSERT_EQ(0, bind_to(self->fd, opt.host, i ? port : 0));
 		port = local_port(self->fd);
 		EXPECT_EQ(0, connect_to(self->fd, opt.host, other.port));
-		EXPECT_STREQ("ok", puppet_do(&other, "accept"));
+		EXPECT_STREQ("ok", peer_run(&other, "accept"));
 		/* The peer closes first, so the port is free at once. */
-		EXPECT_STREQ("ok", puppet_do(&other, "close"));
+		EXPECT_STREQ("ok", peer_run(&other, "close"));
 		ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 		close(self->fd);
-		puppet_close(&other);
+		peer_close(&other);
 		self->fd = new_socket(0);
 	}
 }
@@ -284,14 +284,14 @@ TEST_F(bind, unspec_keeps_what_was_bound)
 
 	ASSERT_EQ(0, bind_to(self->fd, opt.host, port));
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 	EXPECT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
-	EXPECT_STREQ("rst", puppet_do(&self->peer, "end"));
+	EXPECT_STREQ("rst", peer_run(&self->peer, "end"));
 	EXPECT_EQ(port, local_port(self->fd));
 	EXPECT_EQ(ECONNRESET, so_error(self->fd));
 	EXPECT_EQ(0, listen(self->fd, 1));
 	EXPECT_EQ(port, local_port(self->fd));
-	serves(_metadata, self->fd, &self->peer);
+	check_listener(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(bind, a_failed_connect_keeps_what_was_bound)
@@ -305,7 +305,7 @@ TEST_F(bind, a_failed_connect_keeps_what_was_bound)
 	EXPECT_EQ(port, local_port(self->fd));
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
 	EXPECT_EQ(port, local_port(self->fd));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 }
 
 /* Ports below 1024 need CAP_NET_BIND_SERVICE. */
@@ -320,7 +320,7 @@ TEST_F(bind, privileged_port_is_eacces)
 	EXPECT_LE(1024, local_port(self->fd));
 }
 
-static int reuse(int fd, int option)
+static int allow_reuse(int fd, int option)
 {
 	return setsockopt(fd, SOL_SOCKET, option, &(int){ 1 }, sizeof(int));
 }
@@ -331,14 +331,14 @@ TEST_F(bind, reuseaddr_for_a_server_that_starts_again)
 	int listener = new_socket(0), fd;
 	unsigned int port;
 
-	ASSERT_EQ(0, reuse(listener, SO_REUSEADDR));
+	ASSERT_EQ(0, allow_reuse(listener, SO_REUSEADDR));
 	ASSERT_EQ(0, bind_to(listener, opt.host, 0));
 	ASSERT_EQ(0, listen(listener, 1));
 	port = local_port(listener);
-	fd = puppet_visit(&self->peer, listener, 0);
+	fd = peer_accept(&self->peer, listener, 0);
 	ASSERT_LE(0, fd);
 	/* SO_REUSEADDR does not help while the other socket listens. */
-	ASSERT_EQ(0, reuse(self->fd, SO_REUSEADDR));
+	ASSERT_EQ(0, allow_reuse(self->fd, SO_REUSEADDR));
 	EXPECT_EQ(-1, bind_to(self->fd, opt.host, port));
 	EXPECT_EQ(EADDRINUSE, errno);
 	close(listener);
@@ -349,16 +349,16 @@ TEST_F(bind, reuseaddr_for_a_server_that_starts_again)
 	EXPECT_EQ(0, listen(self->fd, 1));
 	close(listener);
 	close(fd);
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
-	serves(_metadata, self->fd, &self->peer);
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
+	check_listener(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(bind, reuseport_shares_when_both_ask)
 {
 	int second = new_socket(0), third = new_socket(0);
 
-	ASSERT_EQ(0, reuse(self->fd, SO_REUSEPORT));
-	ASSERT_EQ(0, reuse(second, SO_REUSEPORT));
+	ASSERT_EQ(0, allow_reuse(self->fd, SO_REUSEPORT));
+	ASSERT_EQ(0, allow_reuse(second, SO_REUSEPORT));
 	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
 	EXPECT_EQ(-1, bind_to(third, opt.host, local_port(self->fd)));
 	EXPECT_EQ(EADDRINUSE, errno);
@@ -366,7 +366,7 @@ TEST_F(bind, reuseport_shares_when_both_ask)
 	EXPECT_EQ(0, listen(self->fd, 1));
 	EXPECT_EQ(0, listen(second, 1));
 	close(self->fd);
-	serves(_metadata, second, &self->peer);
+	check_listener(_metadata, second, &self->peer);
 	close(second);
 	close(third);
 	self->fd = new_socket(0);
@@ -378,20 +378,20 @@ TEST_F(bind, reuseport_shares_with_the_same_user)
 	unsigned int port;
 	int second, third;
 
-	ASSERT_EQ(0, reuse(self->fd, SO_REUSEPORT));
+	ASSERT_EQ(0, allow_reuse(self->fd, SO_REUSEPORT));
 	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
 	ASSERT_EQ(0, listen(self->fd, 1));
 	port = local_port(self->fd);
 	ASSERT_EQ(0, setuid(65534));
 	second = new_socket(0);
-	ASSERT_EQ(0, reuse(second, SO_REUSEPORT));
+	ASSERT_EQ(0, allow_reuse(second, SO_REUSEPORT));
 	EXPECT_EQ(-1, bind_to(second, opt.host, port));
 	EXPECT_EQ(EADDRINUSE, errno);
 	EXPECT_EQ(-1, bind_to(second, ANY_HOST, port));
 	EXPECT_EQ(EADDRINUSE, errno);
 	ASSERT_EQ(0, bind_to(second, opt.host, 0));
 	third = new_socket(0);
-	ASSERT_EQ(0, reuse(third, SO_REUSEPORT));
+	ASSERT_EQ(0, allow_reuse(third, SO_REUSEPORT));
 	EXPECT_EQ(0, bind_to(third, opt.host, local_port(second)));
 	close(third);
 	close(second);

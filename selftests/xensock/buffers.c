@@ -15,13 +15,13 @@
 #include "util.h"
 
 FIXTURE(buffers) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(buffers)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
 	self->fd = new_socket(0);
 	ASSERT_LE(0, self->fd);
 }
@@ -29,15 +29,15 @@ FIXTURE_SETUP(buffers)
 FIXTURE_TEARDOWN(buffers)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
-static int set(int fd, int option, int value)
+static int set_option(int fd, int option, int value)
 {
 	return setsockopt(fd, SOL_SOCKET, option, &value, sizeof(value));
 }
 
-static int get(int fd, int option)
+static int get_option(int fd, int option)
 {
 	socklen_t len = sizeof(int);
 	int value = -1;
@@ -54,18 +54,18 @@ TEST_F(buffers, say_twice_what_was_set)
 	int bytes;
 
 	for (i = 0; i < ARRAY_LEN(options); i++) {
-		EXPECT_LT(2048, get(self->fd, options[i]));
+		EXPECT_LT(2048, get_option(self->fd, options[i]));
 		for (bytes = 8192; bytes <= 65536; bytes *= 2) {
-			EXPECT_EQ(0, set(self->fd, options[i], bytes));
-			EXPECT_EQ(2 * bytes, get(self->fd, options[i]));
+			EXPECT_EQ(0, set_option(self->fd, options[i], bytes));
+			EXPECT_EQ(2 * bytes, get_option(self->fd, options[i]));
 		}
 		/* The size is never zero and never more than the system allows. */
-		EXPECT_EQ(0, set(self->fd, options[i], 0));
-		EXPECT_LT(1024, get(self->fd, options[i]));
-		EXPECT_EQ(0, set(self->fd, options[i], 0x7fffffff));
-		EXPECT_LT(65536, get(self->fd, options[i]));
-		EXPECT_GT(1 << 30, get(self->fd, options[i]));
-		EXPECT_EQ(0, set(self->fd, options[i], -1));
+		EXPECT_EQ(0, set_option(self->fd, options[i], 0));
+		EXPECT_LT(1024, get_option(self->fd, options[i]));
+		EXPECT_EQ(0, set_option(self->fd, options[i], 0x7fffffff));
+		EXPECT_LT(65536, get_option(self->fd, options[i]));
+		EXPECT_GT(1 << 30, get_option(self->fd, options[i]));
+		EXPECT_EQ(0, set_option(self->fd, options[i], -1));
 	}
 }
 
@@ -74,12 +74,12 @@ TEST_F(buffers, can_be_set_on_a_connection)
 	char data[100];
 
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	EXPECT_EQ(0, set(self->fd, SO_SNDBUF, 20000));
-	EXPECT_EQ(0, set(self->fd, SO_RCVBUF, 20000));
-	EXPECT_EQ(40000, get(self->fd, SO_SNDBUF));
-	EXPECT_EQ(40000, get(self->fd, SO_RCVBUF));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	EXPECT_EQ(0, set_option(self->fd, SO_SNDBUF, 20000));
+	EXPECT_EQ(0, set_option(self->fd, SO_RCVBUF, 20000));
+	EXPECT_EQ(40000, get_option(self->fd, SO_SNDBUF));
+	EXPECT_EQ(40000, get_option(self->fd, SO_RCVBUF));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
 	EXPECT_EQ(100, recv_all(self->fd, data, 100));
 }
 
@@ -94,8 +94,8 @@ TEST_F(buffers, of_any_size_carry_everything)
 	stream_fill(1, 0, data, whole);
 	for (i = 0; i < ARRAY_LEN(sizes); i++) {
 		fd = new_socket(0);
-		ASSERT_EQ(0, set(fd, SO_SNDBUF, sizes[i]));
-		ASSERT_EQ(0, set(fd, SO_RCVBUF, sizes[i]));
+		ASSERT_EQ(0, set_option(fd, SO_SNDBUF, sizes[i]));
+		ASSERT_EQ(0, set_option(fd, SO_RCVBUF, sizes[i]));
 		ASSERT_EQ(0, connect_to(fd, opt.host, opt.port + PEER_ECHO));
 		memset(echo, 0, sizeof(echo));
 		/* No more bytes are under way than even the smallest buffer can hold. */
@@ -114,19 +114,19 @@ TEST_F(buffers, small_ones_take_little)
 {
 	__u64 taken;
 
-	ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 1024));
+	ASSERT_EQ(0, set_option(self->fd, SO_SNDBUF, 1024));
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 	taken = fill_socket(self->fd, 1, 4096);
 	EXPECT_GT(200000, taken);
 	EXPECT_LT(4096, taken);
-	puppet_do(&self->peer, "recv %llu 1", taken);
+	peer_run(&self->peer, "recv %llu 1", taken);
 	/* The same on a connection that had its buffers before the option was set. */
 	close(self->fd);
 	self->fd = new_socket(0);
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 1024));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	ASSERT_EQ(0, set_option(self->fd, SO_SNDBUF, 1024));
 	EXPECT_GT(300000, fill_socket(self->fd, 1, 4096));
 }
 
@@ -135,12 +135,12 @@ TEST_F(buffers, small_ones_take_few_tiny_pieces)
 {
 	__u64 taken;
 
-	ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 1024));
+	ASSERT_EQ(0, set_option(self->fd, SO_SNDBUF, 1024));
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 	taken = fill_socket(self->fd, 1, 1);
 	EXPECT_GT(200000, taken);
-	puppet_do(&self->peer, "recv %llu 1", taken);
+	peer_run(&self->peer, "recv %llu 1", taken);
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2)) TH_LOG("%s", self->peer.line);
 }
 
@@ -148,7 +148,7 @@ TEST_F(buffers, small_ones_take_few_tiny_pieces)
 TEST_F(buffers, one_send_fills_them)
 {
 	static char data[1 << 20];
-	int i, said;
+	int i, sndbuf;
 	ssize_t n;
 
 	/* The usual size, a size set before connecting, and one set while connected. */
@@ -156,17 +156,17 @@ TEST_F(buffers, one_send_fills_them)
 		close(self->fd);
 		self->fd = new_socket(0);
 		if (i == 1)
-			ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 100000));
+			ASSERT_EQ(0, set_option(self->fd, SO_SNDBUF, 100000));
 		ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-		EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+		EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 		if (i == 2)
-			ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 100000));
-		said = get(self->fd, SO_SNDBUF);
+			ASSERT_EQ(0, set_option(self->fd, SO_SNDBUF, 100000));
+		sndbuf = get_option(self->fd, SO_SNDBUF);
 		stream_fill(1, 0, data, sizeof(data));
 		n = send(self->fd, data, sizeof(data), MSG_DONTWAIT);
 		/* A part of the reported size is for overhead. */
-		EXPECT_LE(said / 2, n) TH_LOG("%d: %zd of %d", i, n, said);
-		puppet_do(&self->peer, "recv %zd 1", n);
+		EXPECT_LE(sndbuf / 2, n) TH_LOG("%d: %zd of %d", i, n, sndbuf);
+		peer_run(&self->peer, "recv %zd 1", n);
 		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2)) TH_LOG("%s", self->peer.line);
 	}
 }
@@ -178,11 +178,11 @@ TEST_F(buffers, larger_ones_take_more)
 
 	for (i = 0; i < 2; i++) {
 		fd = new_socket(0);
-		ASSERT_EQ(0, set(fd, SO_SNDBUF, i ? 200000 : 4096));
+		ASSERT_EQ(0, set_option(fd, SO_SNDBUF, i ? 200000 : 4096));
 		ASSERT_EQ(0, connect_to(fd, opt.host, self->peer.port));
-		EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+		EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 		taken[i] = fill_socket(fd, 1, 10000);
-		puppet_do(&self->peer, "recv %llu 1", taken[i]);
+		peer_run(&self->peer, "recv %llu 1", taken[i]);
 		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
 		close(fd);
 	}
@@ -236,10 +236,10 @@ TEST_F(buffers, time_limits_of_every_call)
 	/* Without a time limit the call waits for its data. */
 	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVTIMEO, &none,
 				sizeof(none)));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	puppet_say(&self->peer, "send 1 1");
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	peer_send(&self->peer, "send 1 1");
 	EXPECT_EQ(1, recv(self->fd, &c, 1, 0));
-	puppet_answer(&self->peer);
+	peer_answer(&self->peer);
 
 	fd = open_listener(1, 0);
 	ASSERT_EQ(0, set_timeout(fd, SO_RCVTIMEO, 200));
@@ -260,13 +260,13 @@ TEST_F(buffers, time_limits_of_every_call)
 
 TEST_F(buffers, low_water_marks)
 {
-	EXPECT_EQ(1, get(self->fd, SO_RCVLOWAT));
-	EXPECT_EQ(0, set(self->fd, SO_RCVLOWAT, 100));
-	EXPECT_EQ(100, get(self->fd, SO_RCVLOWAT));
-	EXPECT_EQ(0, set(self->fd, SO_RCVLOWAT, 0));
-	EXPECT_EQ(1, get(self->fd, SO_RCVLOWAT));
-	EXPECT_EQ(1, get(self->fd, SO_SNDLOWAT));
-	EXPECT_EQ(-1, set(self->fd, SO_SNDLOWAT, 10));
+	EXPECT_EQ(1, get_option(self->fd, SO_RCVLOWAT));
+	EXPECT_EQ(0, set_option(self->fd, SO_RCVLOWAT, 100));
+	EXPECT_EQ(100, get_option(self->fd, SO_RCVLOWAT));
+	EXPECT_EQ(0, set_option(self->fd, SO_RCVLOWAT, 0));
+	EXPECT_EQ(1, get_option(self->fd, SO_RCVLOWAT));
+	EXPECT_EQ(1, get_option(self->fd, SO_SNDLOWAT));
+	EXPECT_EQ(-1, set_option(self->fd, SO_SNDLOWAT, 10));
 	EXPECT_EQ(ENOPROTOOPT, errno);
 }
 
@@ -278,7 +278,7 @@ static bool writable_within(int fd, int msec)
 }
 
 /* Writes while poll reports room. The result is the number of bytes not yet sent. */
-static int write_while_told(int fd)
+static int write_while_writable(int fd)
 {
 	char data[500] = { 0 };
 	int unsent = -1;
@@ -304,16 +304,16 @@ TEST_F(buffers, not_sent_low_water_mark)
 			ASSERT_EQ(0, setsockopt(listener, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat,
 						sizeof(lowat)));
 			close(fd);
-			fd = puppet_visit(&self->peer, listener, 0);
+			fd = peer_accept(&self->peer, listener, 0);
 			ASSERT_LE(0, fd);
 		} else {
 			ASSERT_EQ(0, connect_to(fd, opt.host, self->peer.port));
-			ASSERT_STREQ("ok", puppet_do(&self->peer, "accept"));
+			ASSERT_STREQ("ok", peer_run(&self->peer, "accept"));
 		}
 		if (i == 1)
 			ASSERT_EQ(0, setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat,
 						sizeof(lowat)));
-		EXPECT_GE(lowat, write_while_told(fd)) TH_LOG("%d", i);
+		EXPECT_GE(lowat, write_while_writable(fd)) TH_LOG("%d", i);
 		EXPECT_FALSE(writable_within(fd, 0));
 		/* There is room: a larger mark makes the socket writable at once. */
 		lowat = 0;
@@ -329,7 +329,7 @@ TEST_F(buffers, not_sent_low_water_mark)
 TEST_F(buffers, what_a_socket_says_of_itself)
 {
 	int i, fds[4] = {
-		self->fd, open_listener(1, 0), puppet_connect(&self->peer, 0),
+		self->fd, open_listener(1, 0), peer_connect(&self->peer, 0),
 	};
 	static const struct {
 		int option;
@@ -340,17 +340,17 @@ TEST_F(buffers, what_a_socket_says_of_itself)
 	};
 	size_t j;
 
-	fds[3] = puppet_visit(&self->peer, fds[1], 0);
+	fds[3] = peer_accept(&self->peer, fds[1], 0);
 	for (i = 0; i < 4; i++) {
 		ASSERT_LE(0, fds[i]);
 		for (j = 0; j < ARRAY_LEN(cases); j++)
 			EXPECT_EQ(cases[j].value,
-				  get(fds[i], cases[j].option))
+				  get_option(fds[i], cases[j].option))
 				TH_LOG("option %d", cases[j].option);
-		EXPECT_EQ(opt.family, get(fds[i], SO_DOMAIN));
+		EXPECT_EQ(opt.family, get_option(fds[i], SO_DOMAIN));
 		EXPECT_EQ(opt.family == AF_INET ? IPPROTO_TCP : 0,
-			  get(fds[i], SO_PROTOCOL));
-		EXPECT_EQ(i == 1, get(fds[i], SO_ACCEPTCONN));
+			  get_option(fds[i], SO_PROTOCOL));
+		EXPECT_EQ(i == 1, get_option(fds[i], SO_ACCEPTCONN));
 	}
 	for (i = 1; i < 4; i++)
 		close(fds[i]);
@@ -365,22 +365,22 @@ TEST_F(buffers, what_can_only_be_read)
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(options); i++) {
-		EXPECT_EQ(-1, set(self->fd, options[i], 1));
+		EXPECT_EQ(-1, set_option(self->fd, options[i], 1));
 		EXPECT_EQ(ENOPROTOOPT, errno);
 	}
-	EXPECT_EQ(-1, set(self->fd, 9999, 1));
+	EXPECT_EQ(-1, set_option(self->fd, 9999, 1));
 	EXPECT_EQ(ENOPROTOOPT, errno);
-	EXPECT_EQ(-ENOPROTOOPT, get(self->fd, 9999));
+	EXPECT_EQ(-ENOPROTOOPT, get_option(self->fd, 9999));
 }
 
 TEST_F(buffers, so_error_is_told_once)
 {
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "unlisten"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "unlisten"));
 	set_nonblock(self->fd, true);
 	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
 	ASSERT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
-	EXPECT_EQ(ECONNREFUSED, get(self->fd, SO_ERROR));
-	EXPECT_EQ(0, get(self->fd, SO_ERROR));
+	EXPECT_EQ(ECONNREFUSED, get_option(self->fd, SO_ERROR));
+	EXPECT_EQ(0, get_option(self->fd, SO_ERROR));
 }
 
 TEST_F(buffers, accepted_sockets_inherit)
@@ -389,27 +389,27 @@ TEST_F(buffers, accepted_sockets_inherit)
 	socklen_t len = sizeof(tv);
 	int fd;
 
-	ASSERT_EQ(0, set(self->fd, SO_SNDBUF, 30000));
-	ASSERT_EQ(0, set(self->fd, SO_RCVBUF, 20000));
-	ASSERT_EQ(0, set(self->fd, SO_RCVLOWAT, 10));
+	ASSERT_EQ(0, set_option(self->fd, SO_SNDBUF, 30000));
+	ASSERT_EQ(0, set_option(self->fd, SO_RCVBUF, 20000));
+	ASSERT_EQ(0, set_option(self->fd, SO_RCVLOWAT, 10));
 	ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 12000));
 	ASSERT_EQ(0, set_timeout(self->fd, SO_SNDTIMEO, 13000));
 	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
 	ASSERT_EQ(0, listen(self->fd, 1));
-	fd = puppet_visit(&self->peer, self->fd, 0);
+	fd = peer_accept(&self->peer, self->fd, 0);
 	ASSERT_LE(0, fd);
-	EXPECT_EQ(60000, get(fd, SO_SNDBUF));
-	EXPECT_EQ(40000, get(fd, SO_RCVBUF));
-	EXPECT_EQ(10, get(fd, SO_RCVLOWAT));
+	EXPECT_EQ(60000, get_option(fd, SO_SNDBUF));
+	EXPECT_EQ(40000, get_option(fd, SO_RCVBUF));
+	EXPECT_EQ(10, get_option(fd, SO_RCVLOWAT));
 	EXPECT_EQ(0, getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, &len));
 	EXPECT_EQ(12, tv.tv_sec);
 	EXPECT_EQ(0, getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, &len));
 	EXPECT_EQ(13, tv.tv_sec);
 	/* The low water mark applies: nine bytes are not enough. */
-	EXPECT_STREQ("ok 9", puppet_do(&self->peer, "send 9 1"));
+	EXPECT_STREQ("ok 9", peer_run(&self->peer, "send 9 1"));
 	ASSERT_TRUE(wait_readable(fd, 9));
 	EXPECT_EQ(POLLOUT | POLLWRNORM, poll_now(fd));
-	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "send 1 1"));
+	EXPECT_STREQ("ok 1", peer_run(&self->peer, "send 1 1"));
 	EXPECT_TRUE(wait_poll(fd, POLLIN, NULL));
 	close(fd);
 }

@@ -94,7 +94,7 @@ TEST_F_TIMEOUT(bulk, both_directions_at_once, 1700)
 	__u64 verdict = 0, began = now_msec();
 	struct direction up, down;
 
-	self->fd = open_port(opt.port + PEER_EXCHANGE, 0);
+	self->fd = connect_port(opt.port + PEER_EXCHANGE, 0);
 	ASSERT_LE(0, self->fd);
 	up = (struct direction){ .fd = self->fd };
 	down = up;

@@ -9,14 +9,14 @@
 #include "util.h"
 
 FIXTURE(close) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(close)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	self->fd = puppet_connect(&self->peer, SOCK_CLOEXEC);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	self->fd = peer_connect(&self->peer, SOCK_CLOEXEC);
 	ASSERT_LE(0, self->fd);
 }
 
@@ -24,7 +24,7 @@ FIXTURE_TEARDOWN(close)
 {
 	if (self->fd >= 0)
 		close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 #define CLOSES() do {							\
@@ -35,8 +35,8 @@ FIXTURE_TEARDOWN(close)
 TEST_F(close, idle_is_the_end_for_the_peer)
 {
 	CLOSES();
-	EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 }
 
 TEST_F(close, delivers_what_was_sent)
@@ -46,7 +46,7 @@ TEST_F(close, delivers_what_was_sent)
 	stream_fill(1, 0, data, sizeof(data));
 	EXPECT_EQ(5000, send(self->fd, data, 5000, 0));
 	CLOSES();
-	EXPECT_STREQ("eof 5000", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 5000", peer_run(&self->peer, "drain 1"));
 }
 
 /* All buffers on the way are full when the socket is closed. */
@@ -58,41 +58,41 @@ TEST_F(close, delivers_what_was_sent_to_a_slow_peer)
 	CLOSES();
 	snprintf(expected, sizeof(expected), "eof %llu",
 		 sent);
-	EXPECT_STREQ(expected, puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ(expected, peer_run(&self->peer, "drain 1"));
 }
 
 TEST_F(close, with_data_unread_is_a_reset)
 {
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 10));
 	CLOSES();
-	EXPECT_STREQ("err 104 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("err 104 0", peer_run(&self->peer, "drain 1"));
 }
 
 /* More data comes after the close. Nobody will read it, so the peer gets a reset. */
 TEST_F(close, peer_that_goes_on_sending_is_reset)
 {
 	CLOSES();
-	EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
-	puppet_do(&self->peer, "send 100000000 1");
+	EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
+	peer_run(&self->peer, "send 100000000 1");
 	EXPECT_EQ(0, strncmp("err", self->peer.line, 3))
 		TH_LOG("%s", self->peer.line);
 }
 
 TEST_F(close, after_the_peer)
 {
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	CLOSES();
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 }
 
 TEST_F(close, after_a_reset)
 {
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLHUP, NULL));
 	CLOSES();
-	self->fd = open_port(opt.port + PEER_ECHO, 0);
+	self->fd = connect_port(opt.port + PEER_ECHO, 0);
 	EXPECT_LE(0, self->fd);
 }
 
@@ -113,7 +113,7 @@ TEST(never_connected)
 									\
 	stream_fill(1, 0, __data, 8);					\
 	EXPECT_EQ(8, send(fd, __data, 8, MSG_NOSIGNAL));		\
-	EXPECT_STREQ("ok 8", puppet_do(&self->peer, "recv 8 1"));	\
+	EXPECT_STREQ("ok 8", peer_run(&self->peer, "recv 8 1"));	\
 } while (0)
 
 TEST_F(close, not_while_there_is_a_duplicate)
@@ -123,7 +123,7 @@ TEST_F(close, not_while_there_is_a_duplicate)
 	CLOSES();
 	STILL_OPEN(copy);
 	EXPECT_EQ(0, close(copy));
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 }
 
 TEST_F(close, not_while_a_child_has_it)
@@ -147,11 +147,11 @@ TEST_F(close, not_while_a_child_has_it)
 	close(pipes[0]);
 	CLOSES();
 	EXPECT_EQ(1, write(pipes[1], "", 1));
-	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "recv 1 1"));
+	EXPECT_STREQ("ok 1", peer_run(&self->peer, "recv 1 1"));
 	close(pipes[1]);
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 }
 
 TEST_F(close, not_while_it_is_on_its_way)
@@ -165,15 +165,15 @@ TEST_F(close, not_while_it_is_on_its_way)
 	ASSERT_LE(0, fd);
 	STILL_OPEN(fd);
 	EXPECT_EQ(0, close(fd));
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 	/* A file that is discarded before it is received is closed too. */
-	fd = puppet_connect(&self->peer, 0);
+	fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, send_fd(pair[0], fd));
 	EXPECT_EQ(0, close(fd));
 	close(pair[0]);
 	close(pair[1]);
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 }
 
 /* Exiting closes the socket as close() does. */
@@ -186,15 +186,15 @@ TEST_F(close, at_exit)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		int fd = open_port(self->peer.port, 0);
+		int fd = connect_port(self->peer.port, 0);
 
 		stream_fill(1, 0, data, sizeof(data));
 		_exit(send(fd, data, sizeof(data), 0) != sizeof(data));
 	}
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	EXPECT_STREQ("eof 5000", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 5000", peer_run(&self->peer, "drain 1"));
 }
 
 XENSOCK_TEST_MAIN

@@ -10,17 +10,17 @@
 #include "util.h"
 
 FIXTURE(connect) {
-	struct puppet peer;
-	struct puppet closed;
+	struct peer peer;
+	struct peer closed;
 	int fd;
 };
 
 FIXTURE_SETUP(connect)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	/* A port that was open a moment ago and is certainly closed now. */
-	ASSERT_TRUE(puppet_open(&self->closed, 0));
-	ASSERT_STREQ("ok", puppet_do(&self->closed, "unlisten"));
+	ASSERT_TRUE(peer_open(&self->closed, 0));
+	ASSERT_STREQ("ok", peer_run(&self->closed, "unlisten"));
 	self->fd = new_socket(0);
 	ASSERT_LE(0, self->fd);
 }
@@ -28,20 +28,20 @@ FIXTURE_SETUP(connect)
 FIXTURE_TEARDOWN(connect)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
-	puppet_close(&self->closed);
+	peer_close(&self->peer);
+	peer_close(&self->closed);
 }
 
-static void works(struct __test_metadata *_metadata, int fd,
-		  struct puppet *peer)
+static void check_transfer(struct __test_metadata *_metadata, int fd,
+			   struct peer *peer)
 {
 	char data[8];
 
-	EXPECT_STREQ("ok", puppet_do(peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(peer, "accept"));
 	stream_fill(2, 0, data, 8);
 	EXPECT_EQ(8, send(fd, data, 8, 0));
-	EXPECT_STREQ("ok 8", puppet_do(peer, "recv 8 2"));
-	EXPECT_STREQ("ok 8", puppet_do(peer, "send 8 1"));
+	EXPECT_STREQ("ok 8", peer_run(peer, "recv 8 2"));
+	EXPECT_STREQ("ok 8", peer_run(peer, "send 8 1"));
 	EXPECT_EQ(8, recv_all(fd, data, 8));
 	EXPECT_TRUE(stream_check(1, 0, data, 8));
 }
@@ -50,7 +50,7 @@ TEST_F(connect, blocking_to_listener)
 {
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
 	EXPECT_EQ(0, so_error(self->fd));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(connect, blocking_to_closed_port_then_again)
@@ -61,7 +61,7 @@ TEST_F(connect, blocking_to_closed_port_then_again)
 	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->closed.port));
 	EXPECT_EQ(ECONNREFUSED, errno);
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(connect, nonblocking_to_listener)
@@ -79,7 +79,7 @@ TEST_F(connect, nonblocking_to_listener)
 	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
 	EXPECT_EQ(EISCONN, errno);
 	set_nonblock(self->fd, false);
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(connect, nonblocking_to_closed_port_by_so_error)
@@ -98,7 +98,7 @@ TEST_F(connect, nonblocking_to_closed_port_by_so_error)
 	EXPECT_EQ(ECONNABORTED, errno);
 	set_nonblock(self->fd, false);
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(connect, nonblocking_to_closed_port_by_connect)
@@ -111,7 +111,7 @@ TEST_F(connect, nonblocking_to_closed_port_by_connect)
 	EXPECT_EQ(ECONNREFUSED, errno);
 	set_nonblock(self->fd, false);
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(connect, nonblocking_to_closed_port_by_recv)
@@ -148,19 +148,19 @@ TEST_F(connect, black_hole_while_connecting)
 TEST_F(connect, black_hole_delays_no_other)
 {
 	__u64 began;
-	int hole, i;
+	int pending, i;
 
 	for (i = 0; i < 8; i++) {
-		hole = new_socket(SOCK_NONBLOCK);
-		ASSERT_LE(0, hole);
-		EXPECT_EQ(-1, connect_to(hole, opt.blackhole, 80));
+		pending = new_socket(SOCK_NONBLOCK);
+		ASSERT_LE(0, pending);
+		EXPECT_EQ(-1, connect_to(pending, opt.blackhole, 80));
 		EXPECT_EQ(EINPROGRESS, errno);
 	}
 	began = now_msec();
 	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->closed.port));
 	EXPECT_EQ(ECONNREFUSED, errno);
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 	EXPECT_GT(AT_ONCE_MSEC, now_msec() - began);
 }
 
@@ -173,7 +173,7 @@ TEST_F(connect, black_hole_closed_while_connecting)
 	began = now_msec();
 	EXPECT_EQ(0, close(self->fd));
 	EXPECT_GT(AT_ONCE_MSEC, now_msec() - began);
-	self->fd = open_port(self->peer.port, 0);
+	self->fd = connect_port(self->peer.port, 0);
 	EXPECT_LE(0, self->fd);
 }
 
@@ -195,7 +195,7 @@ TEST_F(connect, black_hole_times_out)
 	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
 	EXPECT_EQ(ETIMEDOUT, errno);
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(connect, no_way_there)
@@ -205,7 +205,7 @@ TEST_F(connect, no_way_there)
 	EXPECT_EQ(-1, connect_to(self->fd, opt.noroute, 80));
 	EXPECT_EQ(ENETUNREACH, errno);
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 /* Errors that are known locally are returned at once, blocking or not. */
@@ -220,7 +220,7 @@ TEST_F(connect, nonblocking_and_no_way_there)
 	EXPECT_EQ(POLLOUT | POLLWRNORM | POLLHUP, poll_now(self->fd));
 	set_nonblock(self->fd, false);
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 /* Two sockets share a port and may have no other: only one can connect to the peer. */
@@ -242,7 +242,7 @@ TEST_F(connect, no_port_is_left)
 		EXPECT_EQ(0, so_error(other));
 		close(other);
 	}
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(connect, connected_is_eisconn)
@@ -252,7 +252,7 @@ TEST_F(connect, connected_is_eisconn)
 	EXPECT_EQ(EISCONN, errno);
 	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
 	EXPECT_EQ(EISCONN, errno);
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(connect, bad_addresses)
@@ -283,7 +283,7 @@ TEST_F(connect, bad_addresses)
 			TH_LOG("%s", cases[i].name);
 	}
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(connect, longer_address_is_fine)
@@ -293,7 +293,7 @@ TEST_F(connect, longer_address_is_fine)
 
 	memcpy(&ss, &sin, sizeof(sin));
 	EXPECT_EQ(0, connect(self->fd, (struct sockaddr *)&ss, sizeof(ss)));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(connect, unspec_disconnects)
@@ -302,13 +302,13 @@ TEST_F(connect, unspec_disconnects)
 
 	EXPECT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 	EXPECT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
-	EXPECT_STREQ("rst", puppet_do(&self->peer, "end"));
+	EXPECT_STREQ("rst", peer_run(&self->peer, "end"));
 	EXPECT_EQ(ECONNRESET, so_error(self->fd));
 	EXPECT_EQ(POLLOUT | POLLWRNORM | POLLHUP, poll_now(self->fd));
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(connect, unspec_ends_an_attempt)
@@ -320,7 +320,7 @@ TEST_F(connect, unspec_ends_an_attempt)
 	EXPECT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
 	set_nonblock(self->fd, false);
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	works(_metadata, self->fd, &self->peer);
+	check_transfer(_metadata, self->fd, &self->peer);
 }
 
 XENSOCK_TEST_MAIN

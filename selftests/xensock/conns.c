@@ -10,10 +10,10 @@
 
 #include "peer.h"
 
-int connect_out(const char *host, unsigned int port, unsigned int rcvbuf)
+int connect_host(const char *host, unsigned int port, unsigned int rcvbuf)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = any_address(host, port, &ss);
+	socklen_t len = parse_address(host, port, &ss);
 	int saved, fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
@@ -28,7 +28,7 @@ int connect_out(const char *host, unsigned int port, unsigned int rcvbuf)
 	return -1;
 }
 
-int crowd_open(struct crowd *c, unsigned int port, unsigned int more)
+int conns_open(struct conns *c, unsigned int port, unsigned int more)
 {
 	int fd;
 
@@ -36,7 +36,7 @@ int crowd_open(struct crowd *c, unsigned int port, unsigned int more)
 	if (!c->fds)
 		return ENOMEM;
 	while (more--) {
-		fd = connect_out(opt.host, port, 0);
+		fd = connect_host(opt.host, port, 0);
 		if (fd < 0)
 			return errno;
 		c->fds[c->count++] = fd;
@@ -48,7 +48,7 @@ int crowd_open(struct crowd *c, unsigned int port, unsigned int more)
  * Each connection sends a stream of its own and, when all have sent, gets it
  * back from the other side. Returns the number of connections that did.
  */
-unsigned int crowd_chorus(struct crowd *c, size_t bytes)
+unsigned int conns_echo(struct conns *c, size_t bytes)
 {
 	char *data = malloc(bytes);
 	unsigned int i, good = 0;
@@ -67,7 +67,7 @@ unsigned int crowd_chorus(struct crowd *c, size_t bytes)
 	return good;
 }
 
-void crowd_close(struct crowd *c)
+void conns_close(struct conns *c)
 {
 	while (c->count)
 		close(c->fds[--c->count]);
@@ -80,8 +80,8 @@ void crowd_close(struct crowd *c)
  * while a handshake ends may leave a connection that only we know of: sending a
  * byte (@poke) reveals that.
  */
-void crowd_ends(struct crowd *c, bool poke, unsigned int *fins,
-		unsigned int *resets)
+void conns_wait_end(struct conns *c, bool poke, unsigned int *fins,
+		    unsigned int *resets)
 {
 	struct pollfd pfd = { .events = POLLRDHUP };
 	unsigned int i;
@@ -99,7 +99,7 @@ void crowd_ends(struct crowd *c, bool poke, unsigned int *fins,
 		else
 			++*fins;
 	}
-	crowd_close(c);
+	conns_close(c);
 }
 
 struct client {
@@ -113,9 +113,9 @@ struct client {
 };
 
 /* Sends a stream and gets it back, then each end finishes. */
-static int visit(const struct client *c, char *out, char *in)
+static int echo_once(const struct client *c, char *out, char *in)
 {
-	int error = 0, fd = connect_out(opt.host, c->port, 0);
+	int error = 0, fd = connect_host(opt.host, c->port, 0);
 	ssize_t n;
 
 	if (fd < 0)
@@ -136,14 +136,14 @@ static int visit(const struct client *c, char *out, char *in)
 	return error;
 }
 
-static void *be_client(void *arg)
+static void *client_thread(void *arg)
 {
 	struct client *c = arg;
 	char *data = malloc(2 * c->bytes);
 	unsigned int i;
 
 	for (i = 0; i < c->rounds && !c->error; i++) {
-		c->error = data ? visit(c, data, data + c->bytes) : ENOMEM;
+		c->error = data ? echo_once(c, data, data + c->bytes) : ENOMEM;
 		c->good += !c->error;
 	}
 	free(data);
@@ -151,8 +151,8 @@ static void *be_client(void *arg)
 }
 
 /* Threads that each connect @rounds times to a program that echoes. */
-int swarm(unsigned int port, unsigned int clients, size_t bytes,
-	  unsigned int rounds, unsigned int *good)
+int run_clients(unsigned int port, unsigned int clients, size_t bytes,
+		unsigned int rounds, unsigned int *good)
 {
 	struct client *all = calloc(clients, sizeof(*all));
 	unsigned int i;
@@ -166,7 +166,7 @@ int swarm(unsigned int port, unsigned int clients, size_t bytes,
 		all[i].seed = i;
 		all[i].rounds = rounds ? rounds : 1;
 		all[i].bytes = bytes;
-		if (pthread_create(&all[i].thread, NULL, be_client, &all[i])) {
+		if (pthread_create(&all[i].thread, NULL, client_thread, &all[i])) {
 			error = EAGAIN;
 			break;
 		}

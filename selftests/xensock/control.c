@@ -13,29 +13,29 @@
 #define SOL_TCP IPPROTO_TCP
 
 FIXTURE(control) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(control)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 0));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(control)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
-static int set(int fd, int level, int option, int value)
+static int set_option(int fd, int level, int option, int value)
 {
 	return setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-static int get(int fd, int level, int option)
+static int get_option(int fd, int level, int option)
 {
 	socklen_t len = sizeof(int);
 	int value = -1;
@@ -69,22 +69,22 @@ TEST_F(control, tcp_inq_tells_what_is_left)
 {
 	char data[100];
 
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 100));
 	EXPECT_EQ(-1, recv_int(self->fd, MSG_PEEK, data, 1, SOL_TCP, TCP_CM_INQ));
-	EXPECT_EQ(0, get(self->fd, SOL_TCP, TCP_INQ));
-	ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_INQ, 1));
-	EXPECT_EQ(1, get(self->fd, SOL_TCP, TCP_INQ));
+	EXPECT_EQ(0, get_option(self->fd, SOL_TCP, TCP_INQ));
+	ASSERT_EQ(0, set_option(self->fd, SOL_TCP, TCP_INQ, 1));
+	EXPECT_EQ(1, get_option(self->fd, SOL_TCP, TCP_INQ));
 	EXPECT_EQ(100, recv_int(self->fd, MSG_PEEK, data, 10, SOL_TCP, TCP_CM_INQ));
 	EXPECT_EQ(90, recv_int(self->fd, 0, data, 10, SOL_TCP, TCP_CM_INQ));
 	EXPECT_EQ(0, recv_int(self->fd, 0, data, 90, SOL_TCP, TCP_CM_INQ));
 	EXPECT_EQ(-EAGAIN, recv_int(self->fd, MSG_DONTWAIT, data, 1, SOL_TCP, TCP_CM_INQ));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	EXPECT_EQ(1, recv_int(self->fd, 0, data, 1, SOL_TCP, TCP_CM_INQ));
-	EXPECT_EQ(-1, set(self->fd, SOL_TCP, TCP_INQ, 2));
+	EXPECT_EQ(-1, set_option(self->fd, SOL_TCP, TCP_INQ, 2));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_EQ(0, set(self->fd, SOL_TCP, TCP_INQ, 0));
+	EXPECT_EQ(0, set_option(self->fd, SOL_TCP, TCP_INQ, 0));
 	EXPECT_EQ(-1, recv_int(self->fd, 0, data, 1, SOL_TCP, TCP_CM_INQ));
 }
 
@@ -93,20 +93,20 @@ TEST_F(control, tcp_inq_set_before)
 	int fd = new_socket(0), listener = new_socket(0), accepted;
 	char data[100];
 
-	ASSERT_EQ(0, set(fd, SOL_TCP, TCP_INQ, 1));
+	ASSERT_EQ(0, set_option(fd, SOL_TCP, TCP_INQ, 1));
 	ASSERT_EQ(0, connect_to(fd, opt.host, opt.port + PEER_ECHO));
 	EXPECT_EQ(3, send(fd, "abc", 3, 0));
 	ASSERT_TRUE(wait_readable(fd, 3));
 	EXPECT_EQ(2, recv_int(fd, 0, data, 1, SOL_TCP, TCP_CM_INQ));
 	close(fd);
 
-	ASSERT_EQ(0, set(listener, SOL_TCP, TCP_INQ, 1));
+	ASSERT_EQ(0, set_option(listener, SOL_TCP, TCP_INQ, 1));
 	ASSERT_EQ(0, bind_to(listener, opt.host, 0));
 	ASSERT_EQ(0, listen(listener, 1));
-	accepted = puppet_visit(&self->peer, listener, 0);
+	accepted = peer_accept(&self->peer, listener, 0);
 	ASSERT_LE(0, accepted);
-	EXPECT_EQ(1, get(accepted, SOL_TCP, TCP_INQ));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	EXPECT_EQ(1, get_option(accepted, SOL_TCP, TCP_INQ));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
 	ASSERT_TRUE(wait_readable(accepted, 100));
 	EXPECT_EQ(99, recv_int(accepted, 0, data, 1, SOL_TCP, TCP_CM_INQ));
 	close(accepted);
@@ -117,28 +117,28 @@ TEST_F(control, peek_offset_of_a_stream)
 {
 	char data[100];
 
-	EXPECT_EQ(-1, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	EXPECT_EQ(-1, get_option(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 100));
-	ASSERT_EQ(0, set(self->fd, SOL_SOCKET, SO_PEEK_OFF, 10));
+	ASSERT_EQ(0, set_option(self->fd, SOL_SOCKET, SO_PEEK_OFF, 10));
 	EXPECT_EQ(20, recv(self->fd, data, 20, MSG_PEEK));
 	EXPECT_TRUE(stream_check(1, 10, data, 20));
-	EXPECT_EQ(30, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(30, get_option(self->fd, SOL_SOCKET, SO_PEEK_OFF));
 	EXPECT_EQ(20, recv(self->fd, data, 20, MSG_PEEK));
 	EXPECT_TRUE(stream_check(1, 30, data, 20));
 	/* Reading moves the offset back, but not below zero. */
 	EXPECT_EQ(40, recv(self->fd, data, 40, 0));
 	EXPECT_TRUE(stream_check(1, 0, data, 40));
-	EXPECT_EQ(10, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(10, get_option(self->fd, SOL_SOCKET, SO_PEEK_OFF));
 	EXPECT_EQ(50, recv(self->fd, data, 100, MSG_PEEK));
 	EXPECT_TRUE(stream_check(1, 50, data, 50));
 	EXPECT_EQ(-1, recv(self->fd, data, 100, MSG_PEEK | MSG_DONTWAIT));
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_EQ(60, recv(self->fd, data, 100, 0));
 	EXPECT_TRUE(stream_check(1, 40, data, 60));
-	EXPECT_EQ(0, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
-	ASSERT_EQ(0, set(self->fd, SOL_SOCKET, SO_PEEK_OFF, -1));
-	EXPECT_EQ(-1, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(0, get_option(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+	ASSERT_EQ(0, set_option(self->fd, SOL_SOCKET, SO_PEEK_OFF, -1));
+	EXPECT_EQ(-1, get_option(self->fd, SOL_SOCKET, SO_PEEK_OFF));
 }
 
 static long in_peek(struct waiter *w)
@@ -151,23 +151,23 @@ TEST_F(control, peek_offset_waits_for_what_comes)
 	struct waiter w = { 0 };
 	char data[10];
 
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 10));
-	ASSERT_EQ(0, set(self->fd, SOL_SOCKET, SO_PEEK_OFF, 10));
+	ASSERT_EQ(0, set_option(self->fd, SOL_SOCKET, SO_PEEK_OFF, 10));
 	ASSERT_TRUE(waiter_start(&w, in_peek, self->fd));
-	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "send 5 1"));
+	EXPECT_STREQ("ok 5", peer_run(&self->peer, "send 5 1"));
 	EXPECT_EQ(5, waiter_end(&w));
 	EXPECT_TRUE(stream_check(1, 10, w.data, 5));
 	EXPECT_EQ(10, recv(self->fd, data, 10, 0));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
-	EXPECT_EQ(5, get(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(5, get_option(self->fd, SOL_SOCKET, SO_PEEK_OFF));
 	EXPECT_EQ(0, recv(self->fd, data, 10, MSG_PEEK));
 	EXPECT_EQ(5, recv(self->fd, data, 10, 0));
 }
 
 /* Receives one byte. Returns true if its timestamp is between @from and now. */
-static bool is_stamped(int fd, int type, time_t from)
+static bool recv_stamped(int fd, int type, time_t from)
 {
 	char control[256], data;
 	struct iovec iov = { &data, 1 };
@@ -198,15 +198,15 @@ static const struct {
 };
 
 /* The kernel begins to take timestamps a moment after the request. */
-static bool becomes_stamped(struct puppet *peer, int fd, int type)
+static bool wait_stamped(struct peer *peer, int fd, int type)
 {
 	time_t from = time(NULL);
 	int i;
 
 	for (i = 0; i < 1000; i++) {
-		if (strcmp("ok 1", puppet_do(peer, "send 1 1")))
+		if (strcmp("ok 1", peer_run(peer, "send 1 1")))
 			return false;
-		if (is_stamped(fd, type, from))
+		if (recv_stamped(fd, type, from))
 			return true;
 	}
 	return false;
@@ -221,11 +221,11 @@ TEST_F(control, timestamps_of_a_stream)
 
 		int option = stamps[i].option;
 
-		ASSERT_EQ(0, set(self->fd, SOL_SOCKET, option, stamps[i].value));
-		EXPECT_TRUE(becomes_stamped(&self->peer, self->fd, option)) TH_LOG("%d", option);
-		ASSERT_EQ(0, set(self->fd, SOL_SOCKET, option, 0));
-		EXPECT_STREQ("ok 1", puppet_do(&self->peer, "send 1 1"));
-		EXPECT_FALSE(is_stamped(self->fd, option, from)) TH_LOG("%d", option);
+		ASSERT_EQ(0, set_option(self->fd, SOL_SOCKET, option, stamps[i].value));
+		EXPECT_TRUE(wait_stamped(&self->peer, self->fd, option)) TH_LOG("%d", option);
+		ASSERT_EQ(0, set_option(self->fd, SOL_SOCKET, option, 0));
+		EXPECT_STREQ("ok 1", peer_run(&self->peer, "send 1 1"));
+		EXPECT_FALSE(recv_stamped(self->fd, option, from)) TH_LOG("%d", option);
 	}
 }
 
@@ -233,13 +233,13 @@ TEST_F(control, timestamps_are_inherited)
 {
 	int listener = new_socket(0), fd;
 
-	ASSERT_EQ(0, set(listener, SOL_SOCKET, SO_TIMESTAMPNS, 1));
+	ASSERT_EQ(0, set_option(listener, SOL_SOCKET, SO_TIMESTAMPNS, 1));
 	ASSERT_EQ(0, bind_to(listener, opt.host, 0));
 	ASSERT_EQ(0, listen(listener, 1));
-	fd = puppet_visit(&self->peer, listener, 0);
+	fd = peer_accept(&self->peer, listener, 0);
 	ASSERT_LE(0, fd);
-	EXPECT_EQ(1, get(fd, SOL_SOCKET, SO_TIMESTAMPNS));
-	EXPECT_TRUE(becomes_stamped(&self->peer, fd, SO_TIMESTAMPNS));
+	EXPECT_EQ(1, get_option(fd, SOL_SOCKET, SO_TIMESTAMPNS));
+	EXPECT_TRUE(wait_stamped(&self->peer, fd, SO_TIMESTAMPNS));
 	close(fd);
 	close(listener);
 }
@@ -255,20 +255,20 @@ TEST(timestamps_of_datagrams)
 		int option = stamps[i].option;
 		time_t now = time(NULL);
 
-		ASSERT_EQ(0, set(to, SOL_SOCKET, option, stamps[i].value));
+		ASSERT_EQ(0, set_option(to, SOL_SOCKET, option, stamps[i].value));
 		/* This, too, may take a moment. */
 		for (n = 0, stamped = false; n < 1000 && !stamped; n++) {
 			EXPECT_EQ(1, send_to(from, opt.host, local_port(to), "!", 1));
-			stamped = is_stamped(to, option, now);
+			stamped = recv_stamped(to, option, now);
 		}
 		EXPECT_TRUE(stamped) TH_LOG("%d", option);
-		ASSERT_EQ(0, set(to, SOL_SOCKET, option, 0));
+		ASSERT_EQ(0, set_option(to, SOL_SOCKET, option, 0));
 		EXPECT_EQ(1, send_to(from, opt.host, local_port(to), "!", 1));
-		EXPECT_FALSE(is_stamped(to, option, now)) TH_LOG("%d", option);
+		EXPECT_FALSE(recv_stamped(to, option, now)) TH_LOG("%d", option);
 	}
 	/* Transmit timestamps are the backend's, and it does not report them. */
 	if (opt.family != AF_INET) {
-		EXPECT_EQ(-1, set(to, SOL_SOCKET, SO_TIMESTAMPING, 1 << 1 | RX_SOFTWARE));
+		EXPECT_EQ(-1, set_option(to, SOL_SOCKET, SO_TIMESTAMPING, 1 << 1 | RX_SOFTWARE));
 		EXPECT_EQ(EOPNOTSUPP, errno);
 	}
 	close(to);
@@ -281,20 +281,20 @@ TEST(peek_offset_of_datagrams)
 	unsigned int port = local_port(to);
 	char data[20];
 
-	EXPECT_EQ(-1, get(to, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(-1, get_option(to, SOL_SOCKET, SO_PEEK_OFF));
 	EXPECT_EQ(10, send_to(from, opt.host, port, "0123456789", 10));
 	EXPECT_EQ(5, send_to(from, opt.host, port, "abcde", 5));
 	EXPECT_EQ(1, send_to(from, opt.host, port, "!", 1));
-	ASSERT_EQ(0, set(to, SOL_SOCKET, SO_PEEK_OFF, 4));
+	ASSERT_EQ(0, set_option(to, SOL_SOCKET, SO_PEEK_OFF, 4));
 	EXPECT_EQ(3, recv(to, data, 3, MSG_PEEK));
 	EXPECT_EQ(0, memcmp(data, "456", 3));
 	EXPECT_EQ(3, recv(to, data, 20, MSG_PEEK));
 	EXPECT_EQ(0, memcmp(data, "789", 3));
-	EXPECT_EQ(10, get(to, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(10, get_option(to, SOL_SOCKET, SO_PEEK_OFF));
 	EXPECT_EQ(5, recv(to, data, 20, MSG_PEEK));
 	EXPECT_EQ(0, memcmp(data, "abcde", 5));
 	EXPECT_EQ(10, recv(to, data, 20, 0));
-	EXPECT_EQ(5, get(to, SOL_SOCKET, SO_PEEK_OFF));
+	EXPECT_EQ(5, get_option(to, SOL_SOCKET, SO_PEEK_OFF));
 	EXPECT_EQ(1, recv(to, data, 20, MSG_PEEK));
 	EXPECT_EQ('!', data[0]);
 	EXPECT_EQ(-1, recv(to, data, 20, MSG_PEEK | MSG_DONTWAIT));

@@ -68,7 +68,7 @@ static inline ssize_t send_to(int fd, const char *host, unsigned int port,
 			      const void *data, size_t len)
 {
 	struct sockaddr_storage ss;
-	socklen_t size = any_address(host, port, &ss);
+	socklen_t size = parse_address(host, port, &ss);
 
 	return sendto(fd, data, len, 0, (struct sockaddr *)&ss, size);
 }
@@ -79,7 +79,7 @@ static inline bool wait_input(int fd)
 }
 
 /* Returns the errno of sending a datagram there, or 0 if that succeeds. */
-static inline int refusal(int fd, const char *host, unsigned int port)
+static inline int send_to_error(int fd, const char *host, unsigned int port)
 {
 	struct pollfd pfd = { .fd = fd };
 

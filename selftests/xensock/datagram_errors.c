@@ -18,7 +18,7 @@
 #define IPV6_RECVERR 25
 #endif
 
-#define ROOM 600
+#define DATA_MAX 600
 
 /* One error, as recvmsg() returns it. */
 struct queued {
@@ -29,7 +29,7 @@ struct queued {
 	bool has_error;
 	struct sock_extended_err ee;
 	struct sockaddr_storage offender;
-	char data[ROOM];
+	char data[DATA_MAX];
 };
 
 static bool next_error(int fd, struct queued *q, size_t room)
@@ -65,14 +65,14 @@ static bool next_error(int fd, struct queued *q, size_t room)
 	return true;
 }
 
-static int has_errors(int fd)
+static int poll_errors(int fd)
 {
 	struct pollfd pfd = { .fd = fd };
 
 	return poll(&pfd, 1, WAIT_LIMIT_MSEC) == 1 ? pfd.revents : 0;
 }
 
-static int reports(int fd, int on)
+static int set_recverr(int fd, int on)
 {
 	return setsockopt(fd, SOL_IP, IP_RECVERR, &on, sizeof(on));
 }
@@ -99,7 +99,7 @@ FIXTURE_SETUP(errors)
 	self->closed = closed_port();
 	self->fd = open_datagram();
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, reports(self->fd, 1));
+	ASSERT_EQ(0, set_recverr(self->fd, 1));
 }
 
 FIXTURE_TEARDOWN(errors)
@@ -114,14 +114,14 @@ TEST_F(errors, the_option_is_what_it_was_set_to)
 
 	EXPECT_EQ(0, getsockopt(self->fd, SOL_IP, IP_RECVERR, &value, &len));
 	EXPECT_EQ(1, value);
-	EXPECT_EQ(0, reports(self->fd, 0));
+	EXPECT_EQ(0, set_recverr(self->fd, 0));
 	EXPECT_EQ(0, getsockopt(self->fd, SOL_IP, IP_RECVERR, &value, &len));
 	EXPECT_EQ(0, value);
 }
 
 TEST_F(errors, nothing_is_queued_at_first)
 {
-	EXPECT_FALSE(next_error(self->fd, &self->q, ROOM));
+	EXPECT_FALSE(next_error(self->fd, &self->q, DATA_MAX));
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_EQ(POLLOUT, poll_now(self->fd) & ~(POLLWRNORM | POLLWRBAND));
 }
@@ -134,12 +134,12 @@ TEST_F(errors, nobody_there)
 
 	stream_fill(5, 0, data, sizeof(data));
 	ASSERT_EQ(100, send_to(self->fd, opt.host, self->closed, data, 100));
-	EXPECT_EQ(POLLERR, has_errors(self->fd));
+	EXPECT_EQ(POLLERR, poll_errors(self->fd));
 	/* The error is both pending and queued. */
 	EXPECT_EQ(-1, recv(self->fd, data, 1, MSG_DONTWAIT));
 	EXPECT_EQ(ECONNREFUSED, errno);
-	EXPECT_EQ(POLLERR, has_errors(self->fd));
-	ASSERT_TRUE(next_error(self->fd, &self->q, ROOM));
+	EXPECT_EQ(POLLERR, poll_errors(self->fd));
+	ASSERT_TRUE(next_error(self->fd, &self->q, DATA_MAX));
 	EXPECT_EQ(100, self->q.len);
 	EXPECT_TRUE(stream_check(5, 0, self->q.data, 100));
 	EXPECT_EQ(MSG_ERRQUEUE, self->q.flags);
@@ -154,7 +154,7 @@ TEST_F(errors, nobody_there)
 	EXPECT_EQ(0, self->q.ee.ee_info);
 	EXPECT_EQ(AF_INET, from->sin_family);
 	EXPECT_EQ(sin->sin_addr.s_addr, from->sin_addr.s_addr);
-	EXPECT_FALSE(next_error(self->fd, &self->q, ROOM));
+	EXPECT_FALSE(next_error(self->fd, &self->q, DATA_MAX));
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_EQ(0, poll_now(self->fd) & POLLERR);
 	EXPECT_EQ(0, so_error(self->fd));
@@ -168,8 +168,8 @@ TEST_F(errors, read_from_the_queue_it_is_over)
 
 	for (i = 0; i < 5; i++) {
 		ASSERT_EQ(1, send_to(self->fd, opt.host, self->closed, "x", 1));
-		EXPECT_EQ(POLLERR, has_errors(self->fd));
-		ASSERT_TRUE(next_error(self->fd, &self->q, ROOM));
+		EXPECT_EQ(POLLERR, poll_errors(self->fd));
+		ASSERT_TRUE(next_error(self->fd, &self->q, DATA_MAX));
 		EXPECT_EQ(1, self->q.len);
 		EXPECT_EQ('x', self->q.data[0]);
 	}
@@ -192,8 +192,8 @@ TEST_F(errors, each_with_its_address_in_order)
 		EXPECT_EQ(ECONNREFUSED, pending_error(self->fd));
 	}
 	for (i = 0; i < 4; i++) {
-		EXPECT_EQ(POLLERR, has_errors(self->fd) & POLLERR);
-		ASSERT_TRUE(next_error(self->fd, &self->q, ROOM));
+		EXPECT_EQ(POLLERR, poll_errors(self->fd) & POLLERR);
+		ASSERT_TRUE(next_error(self->fd, &self->q, DATA_MAX));
 		EXPECT_EQ(i + 1, self->q.len);
 		EXPECT_EQ('a' + i, self->q.data[0]);
 		EXPECT_EQ(ports[i], ntohs(sin->sin_port));
@@ -207,12 +207,12 @@ TEST_F(errors, what_does_not_fit_is_cut_off)
 
 	stream_fill(6, 0, data, sizeof(data));
 	ASSERT_EQ(100, send_to(self->fd, opt.host, self->closed, data, 100));
-	EXPECT_EQ(POLLERR, has_errors(self->fd));
+	EXPECT_EQ(POLLERR, poll_errors(self->fd));
 	ASSERT_TRUE(next_error(self->fd, &self->q, 10));
 	EXPECT_EQ(10, self->q.len);
 	EXPECT_TRUE(stream_check(6, 0, self->q.data, 10));
 	EXPECT_EQ(MSG_ERRQUEUE | MSG_TRUNC, self->q.flags);
-	EXPECT_FALSE(next_error(self->fd, &self->q, ROOM));
+	EXPECT_FALSE(next_error(self->fd, &self->q, DATA_MAX));
 }
 
 /* Reading data skips an error that nobody has read. */
@@ -233,17 +233,17 @@ TEST_F(errors, data_pass_them)
 		EXPECT_EQ('a' + i, c);
 	}
 	for (i = 0; i < 3; i++)
-		EXPECT_TRUE(next_error(self->fd, &self->q, ROOM));
-	EXPECT_FALSE(next_error(self->fd, &self->q, ROOM));
+		EXPECT_TRUE(next_error(self->fd, &self->q, DATA_MAX));
+	EXPECT_FALSE(next_error(self->fd, &self->q, DATA_MAX));
 	close(other);
 }
 
 TEST_F(errors, turned_off_they_go)
 {
 	ASSERT_EQ(1, send_to(self->fd, opt.host, self->closed, "x", 1));
-	EXPECT_EQ(POLLERR, has_errors(self->fd));
-	EXPECT_EQ(0, reports(self->fd, 0));
-	EXPECT_FALSE(next_error(self->fd, &self->q, ROOM));
+	EXPECT_EQ(POLLERR, poll_errors(self->fd));
+	EXPECT_EQ(0, set_recverr(self->fd, 0));
+	EXPECT_FALSE(next_error(self->fd, &self->q, DATA_MAX));
 	EXPECT_EQ(EAGAIN, errno);
 	/* A socket without a peer is no longer told. */
 	so_error(self->fd);
@@ -251,7 +251,7 @@ TEST_F(errors, turned_off_they_go)
 	ASSERT_EQ(1, send_to(self->fd, opt.host, local_port(self->fd), "y", 1));
 	EXPECT_TRUE(wait_input(self->fd));
 	EXPECT_EQ(0, so_error(self->fd));
-	EXPECT_FALSE(next_error(self->fd, &self->q, ROOM));
+	EXPECT_FALSE(next_error(self->fd, &self->q, DATA_MAX));
 }
 
 /* The queue is charged to the receive buffer, so its size is limited. */
@@ -265,7 +265,7 @@ TEST_F(errors, as_many_as_have_room)
 		ASSERT_EQ(1, send_to(self->fd, opt.host, self->closed, "x", 1));
 		EXPECT_EQ(ECONNREFUSED, pending_error(self->fd));
 	}
-	while (next_error(self->fd, &self->q, ROOM))
+	while (next_error(self->fd, &self->q, DATA_MAX))
 		count++;
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_LT(0, count);
@@ -277,7 +277,7 @@ static int open_datagram6(void)
 {
 	int fd = new_datagram6();
 	struct sockaddr_storage ss;
-	socklen_t len = any_address(opt.host6, 0, &ss);
+	socklen_t len = parse_address(opt.host6, 0, &ss);
 
 	if (fd >= 0 && bind(fd, (struct sockaddr *)&ss, len)) {
 		close(fd);
@@ -297,14 +297,14 @@ TEST(of_ipv6)
 	ASSERT_LE(0, fd);
 	closed = local_port(fd);
 	close(fd);
-	any_address(opt.host6, 0, &ss);
+	parse_address(opt.host6, 0, &ss);
 	memcpy(&host, &ss, sizeof(host));
 	fd = open_datagram6();
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, setsockopt(fd, SOL_IPV6, IPV6_RECVERR, &on, sizeof(on)));
 	ASSERT_EQ(1, send_to(fd, opt.host6, closed, "x", 1));
-	EXPECT_EQ(POLLERR, has_errors(fd));
-	ASSERT_TRUE(next_error(fd, &q, ROOM));
+	EXPECT_EQ(POLLERR, poll_errors(fd));
+	ASSERT_TRUE(next_error(fd, &q, DATA_MAX));
 	EXPECT_EQ(1, q.len);
 	sin6 = (void *)&q.to;
 	from = (void *)&q.offender;

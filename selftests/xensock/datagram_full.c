@@ -14,7 +14,7 @@
 
 static char data[1000];
 
-#define must(condition) do {						\
+#define CHECK(condition) do {						\
 	if (!(condition)) {						\
 		printf("%s:%d: %s: %m\n", __FILE__, __LINE__, #condition); \
 		exit(1);						\
@@ -44,30 +44,30 @@ int main(int argc, char **argv)
 	sigaction(SIGUSR1, &sa, NULL);
 	to = address(opt.host, opt.port);
 	fd = new_datagram(0);
-	must(poll_now(fd) == CAN_WRITE);
+	CHECK(poll_now(fd) == CAN_WRITE);
 	while (sendto(fd, data, sizeof(data), MSG_DONTWAIT,
 		      (struct sockaddr *)&to, sizeof(to)) == sizeof(data))
 		n++;
-	must(errno == EAGAIN && n > 1);
+	CHECK(errno == EAGAIN && n > 1);
 	printf("%d datagrams\n", n);
-	must(!(poll_now(fd) & CAN_WRITE));
+	CHECK(!(poll_now(fd) & CAN_WRITE));
 
-	must(!set_timeout(fd, SO_SNDTIMEO, 200));
+	CHECK(!set_timeout(fd, SO_SNDTIMEO, 200));
 	began = now_msec();
-	must(in_one_send(&(struct waiter){ .fd = fd }) < 0 && errno == EAGAIN);
-	must(now_msec() - began >= AT_LEAST_OF(200));
-	must(!set_timeout(fd, SO_SNDTIMEO, 0));
-	must(waiter_start(&w, in_one_send, fd));
+	CHECK(in_one_send(&(struct waiter){ .fd = fd }) < 0 && errno == EAGAIN);
+	CHECK(now_msec() - began >= AT_LEAST_OF(200));
+	CHECK(!set_timeout(fd, SO_SNDTIMEO, 0));
+	CHECK(waiter_start(&w, in_one_send, fd));
 	pthread_kill(w.thread, SIGUSR1);
-	must(waiter_end(&w) < 0 && errno == EINTR);
+	CHECK(waiter_end(&w) < 0 && errno == EINTR);
 
 	/* Receiving still works. A second socket makes the backend empty the ring. */
-	must(recv(fd, data, sizeof(data), 0) == 5);
-	must(waiter_start(&w, in_one_send, fd));
+	CHECK(recv(fd, data, sizeof(data), 0) == 5);
+	CHECK(waiter_start(&w, in_one_send, fd));
 	other = new_datagram(0);
-	must(send_to(other, opt.host, opt.port, "go", 2) == 2);
-	must(waiter_end(&w) == sizeof(data));
-	must(wait_poll(fd, POLLOUT, &events) && events == POLLOUT);
-	must(in_one_send(&(struct waiter){ .fd = fd }) == sizeof(data));
+	CHECK(send_to(other, opt.host, opt.port, "go", 2) == 2);
+	CHECK(waiter_end(&w) == sizeof(data));
+	CHECK(wait_poll(fd, POLLOUT, &events) && events == POLLOUT);
+	CHECK(in_one_send(&(struct waiter){ .fd = fd }) == sizeof(data));
 	return 0;
 }

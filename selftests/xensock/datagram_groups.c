@@ -20,13 +20,13 @@
 
 TEST(groups_of_others)
 {
-	unsigned int port, mail;
-	struct puppet peer;
+	unsigned int port, udp_port;
+	struct peer peer;
 	int fd, value = -1;
 	char data[100];
 	socklen_t len = sizeof(value);
 
-	ASSERT_TRUE(puppet_open(&peer, 0));
+	ASSERT_TRUE(peer_open(&peer, 0));
 	fd = new_datagram(0);
 	ASSERT_EQ(0, bind_to(fd, ANY_HOST, 0));
 	port = local_port(fd);
@@ -35,20 +35,20 @@ TEST(groups_of_others)
 	if (opt.family == AF_INET)
 		EXPECT_EQ(0, setsockopt(fd, SOL_IP, IP_MULTICAST_ALL, &(int){ 0 },
 					sizeof(int)));
-	ASSERT_EQ(1, sscanf(puppet_do(&peer, "mail " ANY_HOST), "ok %u", &mail));
-	ASSERT_STREQ("ok", puppet_do(&peer, "join " GROUP " %s", opt.host));
+	ASSERT_EQ(1, sscanf(peer_run(&peer, "udp " ANY_HOST), "ok %u", &udp_port));
+	ASSERT_STREQ("ok", peer_run(&peer, "join " GROUP " %s", opt.host));
 	/* The first datagram is to the group, the second is not. */
-	EXPECT_STREQ("ok 10", puppet_do(&peer, "post %u 10 1 " GROUP, port));
-	EXPECT_STREQ("ok 20", puppet_do(&peer, "post %u 20 2 %s", port, opt.host));
+	EXPECT_STREQ("ok 10", peer_run(&peer, "sendto %u 10 1 " GROUP, port));
+	EXPECT_STREQ("ok 20", peer_run(&peer, "sendto %u 20 2 %s", port, opt.host));
 	EXPECT_EQ(20, recv(fd, data, sizeof(data), 0));
 	EXPECT_TRUE(stream_check(2, 0, data, 20));
 	EXPECT_EQ(-1, recv(fd, data, sizeof(data), MSG_DONTWAIT));
 	/* The peer's socket, which has joined, receives the datagram: it was sent, and came. */
-	EXPECT_STREQ("ok 30", puppet_do(&peer, "post %u 30 3 " GROUP, mail));
-	puppet_do(&peer, "take 3");
+	EXPECT_STREQ("ok 30", peer_run(&peer, "sendto %u 30 3 " GROUP, udp_port));
+	peer_run(&peer, "recvfrom 3");
 	EXPECT_EQ(0, strncmp(peer.line, "ok 30", 5)) TH_LOG("%s", peer.line);
-	puppet_do(&peer, "nomail");
-	puppet_close(&peer);
+	peer_run(&peer, "closeudp");
+	peer_close(&peer);
 	close(fd);
 }
 
@@ -74,21 +74,21 @@ static int any_group(int fd, int level, int name, const char *group)
 {
 	struct group_req req = { .gr_interface = 0 };
 
-	any_address(group, 0, &req.gr_group);
+	parse_address(group, 0, &req.gr_group);
 	return setsockopt(fd, level, name, &req, sizeof(req)) ? errno : 0;
 }
 
 FIXTURE(groups) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 	unsigned int port;
 };
 
 FIXTURE_SETUP(groups)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
-	ASSERT_EQ(0, strncmp(puppet_do(&self->peer, "mail " ANY_HOST), "ok ", 3));
-	ASSERT_STREQ("ok", puppet_do(&self->peer, "join " GROUP " %s", opt.host));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
+	ASSERT_EQ(0, strncmp(peer_run(&self->peer, "udp " ANY_HOST), "ok ", 3));
+	ASSERT_STREQ("ok", peer_run(&self->peer, "join " GROUP " %s", opt.host));
 	self->fd = new_datagram(0);
 	ASSERT_EQ(0, bind_to(self->fd, ANY_HOST, 0));
 	self->port = local_port(self->fd);
@@ -100,8 +100,8 @@ FIXTURE_SETUP(groups)
 
 FIXTURE_TEARDOWN(groups)
 {
-	puppet_do(&self->peer, "nomail");
-	puppet_close(&self->peer);
+	peer_run(&self->peer, "closeudp");
+	peer_close(&self->peer);
 	close(self->fd);
 }
 
@@ -133,16 +133,16 @@ TEST_F(groups, joined)
 
 	EXPECT_EQ(0, group_option(fd, IP_ADD_MEMBERSHIP, GROUP));
 	EXPECT_EQ(EADDRINUSE, group_option(fd, IP_ADD_MEMBERSHIP, GROUP));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "post %u 10 1 " GROUP, self->port));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "sendto %u 10 1 " GROUP, self->port));
 	EXPECT_STREQ(GROUP, destination(fd, 10));
 	EXPECT_EQ(0, group_option(fd, IP_DROP_MEMBERSHIP, GROUP));
 	EXPECT_EQ(EADDRNOTAVAIL, group_option(fd, IP_DROP_MEMBERSHIP, GROUP));
-	EXPECT_STREQ("ok 11", puppet_do(&self->peer, "post %u 11 1 " GROUP, self->port));
-	EXPECT_STREQ("ok 20", puppet_do(&self->peer, "post %u 20 2 %s", self->port, opt.host));
+	EXPECT_STREQ("ok 11", peer_run(&self->peer, "sendto %u 11 1 " GROUP, self->port));
+	EXPECT_STREQ("ok 20", peer_run(&self->peer, "sendto %u 20 2 %s", self->port, opt.host));
 	EXPECT_STREQ(opt.host, destination(fd, 20));
 	EXPECT_EQ(0, any_group(fd, SOL_IP, MCAST_JOIN_GROUP, GROUP));
 	EXPECT_EQ(EADDRINUSE, group_option(fd, IP_ADD_MEMBERSHIP, GROUP));
-	EXPECT_STREQ("ok 30", puppet_do(&self->peer, "post %u 30 3 " GROUP, self->port));
+	EXPECT_STREQ("ok 30", peer_run(&self->peer, "sendto %u 30 3 " GROUP, self->port));
 	EXPECT_STREQ(GROUP, destination(fd, 30));
 	EXPECT_EQ(0, any_group(fd, SOL_IP, MCAST_LEAVE_GROUP, GROUP));
 }
@@ -159,7 +159,7 @@ TEST_F(groups, joined_first)
 	EXPECT_EQ(0, group_option(fd, IP_DROP_MEMBERSHIP, "239.192.77.2"));
 	ASSERT_EQ(0, bind_to(fd, ANY_HOST, 0));
 	port = local_port(fd);
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "post %u 10 1 " GROUP, port));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "sendto %u 10 1 " GROUP, port));
 	EXPECT_STREQ(GROUP, destination(fd, 10));
 	close(fd);
 }
@@ -197,28 +197,28 @@ TEST(groups_of_ipv6)
 TEST(received_from_ipv6)
 {
 	struct sockaddr_storage any;
-	socklen_t len = any_address("::", 0, &any);
+	socklen_t len = parse_address("::", 0, &any);
 	int fd = new_datagram6();
-	struct puppet peer;
+	struct peer peer;
 	unsigned int port;
 	char data[100];
 
-	ASSERT_TRUE(puppet_open(&peer, 0));
-	ASSERT_EQ(0, strncmp(puppet_do(&peer, "mail ::"), "ok ", 3));
+	ASSERT_TRUE(peer_open(&peer, 0));
+	ASSERT_EQ(0, strncmp(peer_run(&peer, "udp ::"), "ok ", 3));
 	ASSERT_EQ(0, bind(fd, (struct sockaddr *)&any, len));
 	port = local_port(fd);
-	EXPECT_STREQ("ok 10", puppet_do(&peer, "post %u 10 1 " GROUP6, port));
+	EXPECT_STREQ("ok 10", peer_run(&peer, "sendto %u 10 1 " GROUP6, port));
 	EXPECT_EQ(0, group_option6(fd, IPV6_ADD_MEMBERSHIP, GROUP6));
-	EXPECT_STREQ("ok 20", puppet_do(&peer, "post %u 20 2 " GROUP6, port));
+	EXPECT_STREQ("ok 20", peer_run(&peer, "sendto %u 20 2 " GROUP6, port));
 	EXPECT_EQ(20, recv(fd, data, sizeof(data), 0));
 	EXPECT_TRUE(stream_check(2, 0, data, 20));
 	EXPECT_EQ(0, group_option6(fd, IPV6_DROP_MEMBERSHIP, GROUP6));
-	EXPECT_STREQ("ok 30", puppet_do(&peer, "post %u 30 3 " GROUP6, port));
-	EXPECT_STREQ("ok 40", puppet_do(&peer, "post %u 40 4 %s", port, opt.host6));
+	EXPECT_STREQ("ok 30", peer_run(&peer, "sendto %u 30 3 " GROUP6, port));
+	EXPECT_STREQ("ok 40", peer_run(&peer, "sendto %u 40 4 %s", port, opt.host6));
 	EXPECT_EQ(40, recv(fd, data, sizeof(data), 0));
 	EXPECT_TRUE(stream_check(4, 0, data, 40));
-	puppet_do(&peer, "nomail");
-	puppet_close(&peer);
+	peer_run(&peer, "closeudp");
+	peer_close(&peer);
 	close(fd);
 }
 

@@ -9,35 +9,35 @@
 
 #include "datagram.h"
 
-#define PATIENCE_MSEC 60000
+#define TIMEOUT_MSEC 60000
 
 static char data[100];
 
-#define must(condition) do {						\
+#define CHECK(condition) do {						\
 	if (!(condition)) {						\
 		printf("%s:%d: %s: %m\n", __FILE__, __LINE__, #condition); \
 		exit(1);						\
 	}								\
 } while (0)
 
-static bool says_down(ssize_t result)
+static bool is_enetdown(ssize_t result)
 {
 	return result < 0 && errno == ENETDOWN;
 }
 
 /* A socket without a port or a peer has nothing to lose, and gets nothing. */
-static void nothing_new_works(void)
+static void check_new_sockets(void)
 {
 	int fd = new_datagram(0);
 
-	must(says_down(send_to(fd, opt.host, opt.port, "x", 1)));
-	must(says_down(bind_to(fd, opt.host, 0)));
-	must(says_down(connect_to(fd, opt.host, opt.port)));
-	must(poll_now(fd) == (POLLOUT | POLLWRNORM | POLLWRBAND));
+	CHECK(is_enetdown(send_to(fd, opt.host, opt.port, "x", 1)));
+	CHECK(is_enetdown(bind_to(fd, opt.host, 0)));
+	CHECK(is_enetdown(connect_to(fd, opt.host, opt.port)));
+	CHECK(poll_now(fd) == (POLLOUT | POLLWRNORM | POLLWRBAND));
 	close(fd);
 }
 
-static int option(int fd, int name)
+static int get_option(int fd, int name)
 {
 	socklen_t len = sizeof(int);
 	int value = -1;
@@ -56,37 +56,37 @@ int main(int argc, char **argv)
 	parse_options(argc, argv);
 	setlinebuf(stdout);
 	bound = open_datagram();
-	must(bound >= 0);
+	CHECK(bound >= 0);
 	port = local_port(bound);
 	connected = new_datagram(0);
-	must(!setsockopt(connected, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl)));
-	must(!connect_to(connected, opt.host, port));
-	must(send(connected, "before", 6, 0) == 6);
-	must(recv(bound, data, sizeof(data), 0) == 6);
-	must(!set_timeout(bound, SO_RCVTIMEO, 0));
-	must(waiter_start(&w, in_recv, bound));
+	CHECK(!setsockopt(connected, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl)));
+	CHECK(!connect_to(connected, opt.host, port));
+	CHECK(send(connected, "before", 6, 0) == 6);
+	CHECK(recv(bound, data, sizeof(data), 0) == 6);
+	CHECK(!set_timeout(bound, SO_RCVTIMEO, 0));
+	CHECK(waiter_start(&w, in_recv, bound));
 	printf("ready\n");
 
-	must(poll(&(struct pollfd){ connected, 0, 0 }, 1, PATIENCE_MSEC) == 1);
+	CHECK(poll(&(struct pollfd){ connected, 0, 0 }, 1, TIMEOUT_MSEC) == 1);
 	began = now_msec();
-	must(says_down(waiter_end(&w)));
-	must(poll_now(connected) & POLLERR);
-	must(so_error(connected) == ENETDOWN);
-	must(says_down(send(connected, "x", 1, 0)));
-	must(says_down(recv(connected, data, 1, 0)));
-	must(says_down(recv(bound, data, 1, 0)));
-	must(wait_poll(bound, POLLIN, &events));
-	nothing_new_works();
-	must(now_msec() - began < AT_ONCE_MSEC);
+	CHECK(is_enetdown(waiter_end(&w)));
+	CHECK(poll_now(connected) & POLLERR);
+	CHECK(so_error(connected) == ENETDOWN);
+	CHECK(is_enetdown(send(connected, "x", 1, 0)));
+	CHECK(is_enetdown(recv(connected, data, 1, 0)));
+	CHECK(is_enetdown(recv(bound, data, 1, 0)));
+	CHECK(wait_poll(bound, POLLIN, &events));
+	check_new_sockets();
+	CHECK(now_msec() - began < AT_ONCE_MSEC);
 	printf("told\n");
 
 	began = now_msec();
-	while (says_down(recv(bound, data, 1, MSG_DONTWAIT)))
-		must(now_msec() - began < PATIENCE_MSEC);
-	must(errno == EAGAIN);
-	must(local_port(bound) == port);
-	must(send(connected, "after", 5, 0) == 5);
-	must(recv(bound, data, sizeof(data), 0) == 5);
-	must(option(connected, IP_TTL) == ttl);
+	while (is_enetdown(recv(bound, data, 1, MSG_DONTWAIT)))
+		CHECK(now_msec() - began < TIMEOUT_MSEC);
+	CHECK(errno == EAGAIN);
+	CHECK(local_port(bound) == port);
+	CHECK(send(connected, "after", 5, 0) == 5);
+	CHECK(recv(bound, data, sizeof(data), 0) == 5);
+	CHECK(get_option(connected, IP_TTL) == ttl);
 	return 0;
 }

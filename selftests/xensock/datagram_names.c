@@ -8,12 +8,12 @@
 
 static char data[2000];
 
-static struct name name(const char *host, unsigned int port)
+static struct name text_of(const char *host, unsigned int port)
 {
 	struct sockaddr_storage ss;
 	struct name name;
 
-	any_address(host, port, &ss);
+	parse_address(host, port, &ss);
 	address_text(&ss, name.text);
 	return name;
 }
@@ -48,7 +48,7 @@ static int forget_peer(int fd)
 }
 
 /* Sends a datagram from @fd to @other. Returns the sender that @other sees. */
-static struct name sender(int fd, int other)
+static struct name seen_sender(int fd, int other)
 {
 	struct sockaddr_storage ss = { 0 };
 	socklen_t len = sizeof(ss);
@@ -66,10 +66,10 @@ static struct name sender(int fd, int other)
 
 TEST_F(names, a_new_socket_has_none)
 {
-	EXPECT_STREQ("0.0.0.0 0", OUR_NAME(self->fd));
-	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
-	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->other));
-	EXPECT_STREQ(name(opt.host, self->port).text, OUR_NAME(self->other));
+	EXPECT_STREQ("0.0.0.0 0", LOCAL_NAME(self->fd));
+	EXPECT_STREQ("ENOTCONN", REMOTE_NAME(self->fd));
+	EXPECT_STREQ("ENOTCONN", REMOTE_NAME(self->other));
+	EXPECT_STREQ(text_of(opt.host, self->port).text, LOCAL_NAME(self->other));
 }
 
 /* The first datagram gives the socket a port, for answers. */
@@ -80,10 +80,10 @@ TEST_F(names, sending_gives_a_port)
 	EXPECT_EQ(1, send_to(self->fd, opt.host, self->port, "1", 1));
 	port = local_port(self->fd);
 	ASSERT_NE(0, port);
-	EXPECT_STREQ(name("0.0.0.0", port).text, OUR_NAME(self->fd));
+	EXPECT_STREQ(text_of("0.0.0.0", port).text, LOCAL_NAME(self->fd));
 	EXPECT_EQ(1, recv(self->other, data, sizeof(data), 0));
-	EXPECT_STREQ(name(opt.host, port).text,
-		     sender(self->fd, self->other).text);
+	EXPECT_STREQ(text_of(opt.host, port).text,
+		     seen_sender(self->fd, self->other).text);
 	EXPECT_EQ(6, send_to(self->other, opt.host, port, "answer", 6));
 	EXPECT_EQ(6, recv(self->fd, data, sizeof(data), 0));
 	EXPECT_EQ(port, local_port(self->fd));
@@ -99,21 +99,21 @@ TEST_F(names, connecting_gives_an_address)
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->port));
 	port = local_port(self->fd);
 	ASSERT_NE(0, port);
-	EXPECT_STREQ(name(opt.host, port).text, OUR_NAME(self->fd));
-	EXPECT_STREQ(name(opt.host, self->port).text, PEER_NAME(self->fd));
+	EXPECT_STREQ(text_of(opt.host, port).text, LOCAL_NAME(self->fd));
+	EXPECT_STREQ(text_of(opt.host, self->port).text, REMOTE_NAME(self->fd));
 	EXPECT_EQ(-1, bind_to(self->fd, opt.host, 0));
 	EXPECT_EQ(EINVAL, errno);
 	/* Without the peer the socket has neither address nor port. */
 	EXPECT_EQ(0, forget_peer(self->fd));
-	EXPECT_STREQ("0.0.0.0 0", OUR_NAME(self->fd));
-	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
+	EXPECT_STREQ("0.0.0.0 0", LOCAL_NAME(self->fd));
+	EXPECT_STREQ("ENOTCONN", REMOTE_NAME(self->fd));
 	EXPECT_EQ(0, bind_to(self->fd, opt.host, 0));
 	EXPECT_EQ(-1, send(self->fd, "x", 1, 0));
 	EXPECT_EQ(EDESTADDRREQ, errno);
 	port = local_port(self->fd);
 	EXPECT_NE(0, port);
-	EXPECT_STREQ(name(opt.host, port).text,
-		     sender(self->fd, self->other).text);
+	EXPECT_STREQ(text_of(opt.host, port).text,
+		     seen_sender(self->fd, self->other).text);
 }
 
 TEST_F(names, unspec_keeps_what_was_bound)
@@ -121,16 +121,16 @@ TEST_F(names, unspec_keeps_what_was_bound)
 	unsigned int port = closed_port();
 
 	ASSERT_EQ(0, bind_to(self->fd, ANY_HOST, port));
-	EXPECT_STREQ(name(ANY_HOST, port).text, OUR_NAME(self->fd));
+	EXPECT_STREQ(text_of(ANY_HOST, port).text, LOCAL_NAME(self->fd));
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->port));
-	EXPECT_STREQ(name(opt.host, port).text, OUR_NAME(self->fd));
+	EXPECT_STREQ(text_of(opt.host, port).text, LOCAL_NAME(self->fd));
 	EXPECT_EQ(0, forget_peer(self->fd));
-	EXPECT_STREQ(name(ANY_HOST, port).text, OUR_NAME(self->fd));
+	EXPECT_STREQ(text_of(ANY_HOST, port).text, LOCAL_NAME(self->fd));
 	EXPECT_EQ(0, forget_peer(self->fd));
 	EXPECT_EQ(-1, bind_to(self->fd, opt.host, 0));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_STREQ(name(opt.host, port).text,
-		     sender(self->fd, self->other).text);
+	EXPECT_STREQ(text_of(opt.host, port).text,
+		     seen_sender(self->fd, self->other).text);
 }
 
 /* A port that the system chose is given back, a bound address is kept. */
@@ -145,11 +145,11 @@ TEST_F(names, unspec_gives_a_chosen_port_back)
 		ASSERT_EQ(0, bind_to(fd, hosts[i], 0));
 		EXPECT_NE(0, local_port(fd));
 		EXPECT_EQ(0, forget_peer(fd));
-		EXPECT_STREQ(name(hosts[i], 0).text, OUR_NAME(fd));
+		EXPECT_STREQ(text_of(hosts[i], 0).text, LOCAL_NAME(fd));
 		EXPECT_EQ(0, bind_to(fd, opt.host, 0));
-		EXPECT_STREQ(name(opt.host, local_port(fd)).text,
-			     OUR_NAME(fd));
-		EXPECT_STREQ(OUR_NAME(fd), sender(fd, self->other).text);
+		EXPECT_STREQ(text_of(opt.host, local_port(fd)).text,
+			     LOCAL_NAME(fd));
+		EXPECT_STREQ(LOCAL_NAME(fd), seen_sender(fd, self->other).text);
 		close(fd);
 	}
 }
@@ -162,8 +162,8 @@ TEST_F(names, peers_one_after_another)
 
 	for (i = 0; i < 20; i++) {
 		ASSERT_EQ(0, connect_to(self->fd, opt.host, ports[i % 2]));
-		EXPECT_STREQ(name(opt.host, ports[i % 2]).text,
-			     PEER_NAME(self->fd));
+		EXPECT_STREQ(text_of(opt.host, ports[i % 2]).text,
+			     REMOTE_NAME(self->fd));
 		/* Each datagram goes to the peer at the time it is sent. */
 		EXPECT_EQ(i, send(self->fd, data, i, 0));
 		if (i % 3 == 0)
@@ -198,10 +198,10 @@ TEST_F(names, connected_may_send_elsewhere)
 	int third = open_datagram();
 
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->port));
-	EXPECT_STREQ(OUR_NAME(self->fd), sender(self->fd, third).text);
+	EXPECT_STREQ(LOCAL_NAME(self->fd), seen_sender(self->fd, third).text);
 	EXPECT_EQ(1, send(self->fd, "x", 1, 0));
 	EXPECT_EQ(1, recv(self->other, data, sizeof(data), 0));
-	EXPECT_STREQ(name(opt.host, self->port).text, PEER_NAME(self->fd));
+	EXPECT_STREQ(text_of(opt.host, self->port).text, REMOTE_NAME(self->fd));
 	close(third);
 }
 
@@ -285,8 +285,8 @@ TEST_F(names, where_no_way_leads)
 		fd = new_datagram(0);
 		EXPECT_EQ(-1, connect_to(fd, cases[i].host, 9));
 		EXPECT_EQ(cases[i].error, errno) TH_LOG("%s", cases[i].host);
-		EXPECT_STREQ("ENOTCONN", PEER_NAME(fd));
-		EXPECT_EQ(cases[i].error, refusal(fd, cases[i].host, 9))
+		EXPECT_STREQ("ENOTCONN", REMOTE_NAME(fd));
+		EXPECT_EQ(cases[i].error, send_to_error(fd, cases[i].host, 9))
 			TH_LOG("%s", cases[i].host);
 		/* Afterwards the socket is as before. */
 		EXPECT_EQ(0, so_error(fd));
@@ -302,7 +302,7 @@ TEST_F(names, a_failed_connect_changes_nothing)
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->port));
 	EXPECT_EQ(-1, connect_to(self->fd, opt.noroute, 9));
 	EXPECT_EQ(ENETUNREACH, errno);
-	EXPECT_STREQ(name(opt.host, self->port).text, PEER_NAME(self->fd));
+	EXPECT_STREQ(text_of(opt.host, self->port).text, REMOTE_NAME(self->fd));
 	EXPECT_EQ(4, send(self->fd, "peer", 4, 0));
 	EXPECT_EQ(4, recv(self->other, data, sizeof(data), 0));
 }
@@ -323,7 +323,7 @@ TEST_F(names, everybody_if_that_is_wanted)
 				sizeof(off)));
 	EXPECT_EQ(-1, connect_to(self->fd, "192.0.2.255", 9));
 	EXPECT_EQ(EACCES, errno);
-	EXPECT_EQ(EACCES, refusal(self->fd, "192.0.2.255", 9));
+	EXPECT_EQ(EACCES, send_to_error(self->fd, "192.0.2.255", 9));
 }
 
 TEST_F(names, ports_that_cannot_be_had)
@@ -334,15 +334,15 @@ TEST_F(names, ports_that_cannot_be_had)
 	EXPECT_EQ(EADDRINUSE, errno);
 	EXPECT_EQ(-1, bind_to(self->fd, opt.blackhole, 0));
 	EXPECT_EQ(EADDRNOTAVAIL, errno);
-	EXPECT_STREQ("0.0.0.0 0", OUR_NAME(self->fd));
+	EXPECT_STREQ("0.0.0.0 0", LOCAL_NAME(self->fd));
 	close(self->other);
 	EXPECT_EQ(0, bind_to(self->fd, opt.host, self->port));
-	EXPECT_STREQ(name(opt.host, self->port).text, OUR_NAME(self->fd));
+	EXPECT_STREQ(text_of(opt.host, self->port).text, LOCAL_NAME(self->fd));
 	EXPECT_EQ(-1, bind_to(self->fd, opt.host, 0));
 	EXPECT_EQ(EINVAL, errno);
 	self->other = open_datagram();
-	EXPECT_STREQ(name(opt.host, self->port).text,
-		     sender(self->fd, self->other).text);
+	EXPECT_STREQ(text_of(opt.host, self->port).text,
+		     seen_sender(self->fd, self->other).text);
 }
 
 TEST_F(names, privileged_port_is_eacces)
@@ -393,7 +393,7 @@ FIXTURE(ipv6) {
 static int bind6(int fd, const char *host)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = any_address(host, 0, &ss);
+	socklen_t len = parse_address(host, 0, &ss);
 
 	return bind(fd, (struct sockaddr *)&ss, len);
 }
@@ -401,7 +401,7 @@ static int bind6(int fd, const char *host)
 static int connect6(int fd, const char *host, unsigned int port)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = any_address(host, port, &ss);
+	socklen_t len = parse_address(host, port, &ss);
 
 	return connect(fd, (struct sockaddr *)&ss, len);
 }
@@ -429,19 +429,19 @@ TEST_F(ipv6, there_and_back)
 	char text[ADDRESS_TEXT];
 
 	EXPECT_EQ(5, send_to(self->fd, opt.host6, self->port, "first", 5));
-	EXPECT_STREQ(name("::", local_port(self->fd)).text, OUR_NAME(self->fd));
+	EXPECT_STREQ(text_of("::", local_port(self->fd)).text, LOCAL_NAME(self->fd));
 	EXPECT_EQ(5, recvfrom(self->other, data, sizeof(data), 0,
 			      (struct sockaddr *)&ss, &len));
 	EXPECT_EQ(sizeof(struct sockaddr_in6), len);
-	EXPECT_STREQ(name(opt.host6, local_port(self->fd)).text,
+	EXPECT_STREQ(text_of(opt.host6, local_port(self->fd)).text,
 		     address_text(&ss, text));
 	EXPECT_EQ(3, sendto(self->other, "two", 3, 0, (struct sockaddr *)&ss,
 			    len));
 	EXPECT_EQ(3, recv(self->fd, data, sizeof(data), 0));
 	ASSERT_EQ(0, connect6(self->fd, opt.host6, self->port));
-	EXPECT_STREQ(name(opt.host6, self->port).text, PEER_NAME(self->fd));
-	EXPECT_STREQ(name(opt.host6, local_port(self->fd)).text,
-		     OUR_NAME(self->fd));
+	EXPECT_STREQ(text_of(opt.host6, self->port).text, REMOTE_NAME(self->fd));
+	EXPECT_STREQ(text_of(opt.host6, local_port(self->fd)).text,
+		     LOCAL_NAME(self->fd));
 	EXPECT_EQ(5, send(self->fd, "three", 5, 0));
 	EXPECT_EQ(5, recv(self->other, data, sizeof(data), 0));
 }
@@ -471,18 +471,18 @@ TEST_F(ipv6, reaches_ipv4)
 	EXPECT_EQ(5, send_to(self->fd, mapped, local_port(fd4), "first", 5));
 	EXPECT_EQ(5, recvfrom(fd4, data, sizeof(data), 0,
 			      (struct sockaddr *)&ss, &len));
-	EXPECT_STREQ(name(opt.host, local_port(self->fd)).text,
+	EXPECT_STREQ(text_of(opt.host, local_port(self->fd)).text,
 		     address_text(&ss, text));
 	EXPECT_EQ(3, sendto(fd4, "two", 3, 0, (struct sockaddr *)&ss, len));
 	len = sizeof(ss);
 	EXPECT_EQ(3, recvfrom(self->fd, data, sizeof(data), 0,
 			      (struct sockaddr *)&ss, &len));
-	EXPECT_STREQ(name(mapped, local_port(fd4)).text,
+	EXPECT_STREQ(text_of(mapped, local_port(fd4)).text,
 		     address_text(&ss, text));
 	EXPECT_EQ(5, send_to(self->fd, opt.host, local_port(fd4), "three", 5));
 	EXPECT_EQ(5, recv(fd4, data, sizeof(data), 0));
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, local_port(fd4)));
-	EXPECT_STREQ(name(mapped, local_port(fd4)).text, PEER_NAME(self->fd));
+	EXPECT_STREQ(text_of(mapped, local_port(fd4)).text, REMOTE_NAME(self->fd));
 	EXPECT_EQ(4, send(self->fd, "four", 4, 0));
 	EXPECT_EQ(4, recv(fd4, data, sizeof(data), 0));
 	close(fd4);

@@ -178,14 +178,14 @@ TEST_F(dgpoll, nobody_asks_who_has_refused)
 }
 
 /* Receives the next datagram on a socket that may no longer wait. */
-static ssize_t late(int fd)
+static ssize_t recv_late(int fd)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 	ssize_t n;
 
 	do
 		n = recv(fd, data, sizeof(data), 0);
-	while (n == 0 && now_msec() < until);
+	while (n == 0 && now_msec() < deadline);
 	return n;
 }
 
@@ -228,7 +228,7 @@ TEST_F(dgpoll, shut_down)
 		}
 		/* A datagram that comes nevertheless is received. */
 		EXPECT_EQ(4, send(self->other, "late", 4, 0));
-		EXPECT_EQ(4, late(fd));
+		EXPECT_EQ(4, recv_late(fd));
 		close(fd);
 	}
 }
@@ -258,7 +258,7 @@ TEST_F(dgpoll, shutdown_ends_a_wait)
 	EXPECT_EQ(0, waiter_end(&w));
 }
 
-static int ask(int fd, unsigned long request)
+static int ioctl_int(int fd, unsigned long request)
 {
 	int value = -1;
 
@@ -267,30 +267,30 @@ static int ask(int fd, unsigned long request)
 
 TEST_F(dgpoll, ioctls)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 
-	EXPECT_EQ(0, ask(self->fd, FIONREAD));
+	EXPECT_EQ(0, ioctl_int(self->fd, FIONREAD));
 	EXPECT_EQ(100, send(self->other, data, 100, 0));
 	EXPECT_EQ(7, send(self->other, data, 7, 0));
 	EXPECT_EQ(0, send(self->other, data, 0, 0));
 	ASSERT_TRUE(wait_input(self->fd));
 	/* The length of the next datagram. */
-	EXPECT_EQ(100, ask(self->fd, FIONREAD));
+	EXPECT_EQ(100, ioctl_int(self->fd, FIONREAD));
 	EXPECT_EQ(10, recv(self->fd, data, 10, 0));
 	ASSERT_TRUE(wait_input(self->fd));
-	EXPECT_EQ(7, ask(self->fd, SIOCINQ));
+	EXPECT_EQ(7, ioctl_int(self->fd, SIOCINQ));
 	EXPECT_EQ(7, recv(self->fd, data, 10, 0));
 	ASSERT_TRUE(wait_input(self->fd));
-	EXPECT_EQ(0, ask(self->fd, FIONREAD));
+	EXPECT_EQ(0, ioctl_int(self->fd, FIONREAD));
 	EXPECT_EQ(0, recv(self->fd, data, 10, 0));
-	while (ask(self->other, SIOCOUTQ) && now_msec() < until)
+	while (ioctl_int(self->other, SIOCOUTQ) && now_msec() < deadline)
 		poll(NULL, 0, 1);
-	EXPECT_EQ(0, ask(self->other, SIOCOUTQ));
-	EXPECT_GT(0, ask(self->fd, SIOCATMARK));
-	EXPECT_GT(0, ask(self->fd, SIOCOUTQNSD));
+	EXPECT_EQ(0, ioctl_int(self->other, SIOCOUTQ));
+	EXPECT_GT(0, ioctl_int(self->fd, SIOCATMARK));
+	EXPECT_GT(0, ioctl_int(self->fd, SIOCOUTQNSD));
 }
 
-static int int_option(int fd, int level, int name)
+static int get_option(int fd, int level, int name)
 {
 	socklen_t len = sizeof(int);
 	int value = -1;
@@ -303,11 +303,11 @@ TEST(what_a_socket_says_of_itself)
 	int fd = socket(opt.family, SOCK_DGRAM, IPPROTO_UDP);
 
 	ASSERT_LE(0, fd);
-	EXPECT_EQ(SOCK_DGRAM, int_option(fd, SOL_SOCKET, SO_TYPE));
-	EXPECT_EQ(opt.family, int_option(fd, SOL_SOCKET, SO_DOMAIN));
-	EXPECT_EQ(IPPROTO_UDP, int_option(fd, SOL_SOCKET, SO_PROTOCOL));
-	EXPECT_EQ(0, int_option(fd, SOL_SOCKET, SO_ACCEPTCONN));
-	EXPECT_EQ(0, int_option(fd, SOL_SOCKET, SO_ERROR));
+	EXPECT_EQ(SOCK_DGRAM, get_option(fd, SOL_SOCKET, SO_TYPE));
+	EXPECT_EQ(opt.family, get_option(fd, SOL_SOCKET, SO_DOMAIN));
+	EXPECT_EQ(IPPROTO_UDP, get_option(fd, SOL_SOCKET, SO_PROTOCOL));
+	EXPECT_EQ(0, get_option(fd, SOL_SOCKET, SO_ACCEPTCONN));
+	EXPECT_EQ(0, get_option(fd, SOL_SOCKET, SO_ERROR));
 	EXPECT_EQ(-1, listen(fd, 1));
 	EXPECT_EQ(EOPNOTSUPP, errno);
 	EXPECT_EQ(-1, accept(fd, NULL, NULL));
@@ -345,17 +345,17 @@ TEST_F(dgpoll, options_of_the_real_socket)
 						cases[i].name, &cases[i].value,
 						sizeof(int)));
 			EXPECT_EQ(cases[i].value,
-				  int_option(fds[n], cases[i].level,
+				  get_option(fds[n], cases[i].level,
 					     cases[i].name));
 		}
-		EXPECT_GT(0, int_option(fds[n], IPPROTO_TCP, TCP_NODELAY));
+		EXPECT_GT(0, get_option(fds[n], IPPROTO_TCP, TCP_NODELAY));
 		EXPECT_EQ(-1, setsockopt(fds[n], IPPROTO_TCP, TCP_NODELAY,
 					 &n, sizeof(n)));
 		EXPECT_EQ(ENOPROTOOPT, errno);
 	}
 	/* A new socket keeps what was set. */
 	EXPECT_EQ(1, send_to(fresh, opt.host, self->port, "x", 1));
-	EXPECT_EQ(7, int_option(fresh, IPPROTO_IP, IP_TTL));
+	EXPECT_EQ(7, get_option(fresh, IPPROTO_IP, IP_TTL));
 	close(fresh);
 }
 
@@ -363,12 +363,12 @@ TEST_F(dgpoll, options_of_the_real_socket)
 TEST(options_are_in_order_with_datagrams)
 {
 	int ttl, fd = new_datagram(0);
-	struct puppet peer;
+	struct peer peer;
 	unsigned int port;
 	char wanted[16];
 
-	ASSERT_TRUE(puppet_open(&peer, 0));
-	ASSERT_EQ(1, sscanf(puppet_do(&peer, "mail"), "ok %u", &port));
+	ASSERT_TRUE(peer_open(&peer, 0));
+	ASSERT_EQ(1, sscanf(peer_run(&peer, "udp"), "ok %u", &port));
 	ASSERT_EQ(0, connect_to(fd, opt.host, port));
 	for (ttl = 1; ttl < 50; ttl++) {
 		EXPECT_EQ(0, setsockopt(fd, IPPROTO_IP, IP_TTL, &ttl,
@@ -377,9 +377,9 @@ TEST(options_are_in_order_with_datagrams)
 	}
 	for (ttl = 1; ttl < 50; ttl++) {
 		snprintf(wanted, sizeof(wanted), "ok %d", ttl);
-		EXPECT_STREQ(wanted, puppet_do(&peer, "ttl"));
+		EXPECT_STREQ(wanted, peer_run(&peer, "ttl"));
 	}
-	puppet_close(&peer);
+	peer_close(&peer);
 	close(fd);
 }
 
@@ -389,8 +389,8 @@ TEST_F(dgpoll, buffers)
 
 	EXPECT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &value, 4));
 	EXPECT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &value, 4));
-	EXPECT_EQ(2 * value, int_option(fd, SOL_SOCKET, SO_RCVBUF));
-	EXPECT_EQ(2 * value, int_option(fd, SOL_SOCKET, SO_SNDBUF));
+	EXPECT_EQ(2 * value, get_option(fd, SOL_SOCKET, SO_RCVBUF));
+	EXPECT_EQ(2 * value, get_option(fd, SOL_SOCKET, SO_SNDBUF));
 	ASSERT_EQ(0, bind_to(fd, opt.host, 0));
 	ASSERT_EQ(0, connect_to(fd, opt.host, self->port));
 	ASSERT_EQ(0, connect_to(self->other, opt.host, local_port(fd)));

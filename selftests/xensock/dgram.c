@@ -6,11 +6,11 @@
 #include "raw.h"
 #include "util.h"
 
-#define PATIENCE_MSEC 20000
+#define TIMEOUT_MSEC 20000
 
 struct info dgram_info;
 
-int ask_dgram(struct link *l, __u64 id, __u32 domain)
+int req_dgram(struct link *l, __u64 id, __u32 domain)
 {
 	struct request r = {
 		.cmd = SOCKET,
@@ -18,10 +18,10 @@ int ask_dgram(struct link *l, __u64 id, __u32 domain)
 		.socket = { .domain = domain, .type = 2 },
 	};
 
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
-int ask_attach(struct link *l, struct raw *c)
+int req_attach(struct link *l, struct raw_conn *c)
 {
 	struct request r = {
 		.cmd = ATTACH,
@@ -29,16 +29,16 @@ int ask_attach(struct link *l, struct raw *c)
 		.attach = { .ref = c->pages.refs[0], .evtchn = c->port },
 	};
 
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
-bool dgram_open(struct link *l, struct raw *c, unsigned int order)
+bool dgram_open(struct link *l, struct raw_conn *c, unsigned int order)
 {
-	return raw_ring(l, c, order) && !ask_dgram(l, c->id, AF_INET) &&
-	       !ask_attach(l, c);
+	return raw_ring(l, c, order) && !req_dgram(l, c->id, AF_INET) &&
+	       !req_attach(l, c);
 }
 
-int ask_connect(struct link *l, __u64 id, const char *host, unsigned int port,
+int req_connect(struct link *l, __u64 id, const char *host, unsigned int port,
 		struct sockaddr_in *local)
 {
 	struct request r = { .cmd = CONNECT, .id = id, .connect.len = 2 };
@@ -51,7 +51,7 @@ int ask_connect(struct link *l, __u64 id, const char *host, unsigned int port,
 		memcpy(r.connect.addr, &sin, sizeof(sin));
 		r.connect.len = sizeof(sin);
 	}
-	ret = answer(l, ask_later(l, &r), &response);
+	ret = wait_response_to(l, send_request(l, &r), &response);
 	if (local)
 		memcpy(local, response.addr, sizeof(*local));
 	return ret;
@@ -70,7 +70,7 @@ struct frame dgram_frame(const char *host, unsigned int port, __u32 len)
 	return f;
 }
 
-void dgram_poke(struct raw *c, __u32 index, const void *data, size_t len)
+void dgram_write(struct raw_conn *c, __u32 index, const void *data, size_t len)
 {
 	__u32 at = index % c->size;
 	size_t first = len < c->size - at ? len : c->size - at;
@@ -79,7 +79,7 @@ void dgram_poke(struct raw *c, __u32 index, const void *data, size_t len)
 	memcpy(c->out, data + first, len - first);
 }
 
-static void dgram_peek(struct raw *c, __u32 index, void *data, size_t len)
+static void dgram_read(struct raw_conn *c, __u32 index, void *data, size_t len)
 {
 	__u32 at = index % c->size;
 	size_t first = len < c->size - at ? len : c->size - at;
@@ -88,36 +88,36 @@ static void dgram_peek(struct raw *c, __u32 index, void *data, size_t len)
 	memcpy(data + first, c->in, len - first);
 }
 
-bool dgram_put_info(struct link *l, struct raw *c, const struct frame *f,
+bool dgram_put_info(struct link *l, struct raw_conn *c, const struct frame *f,
 		    const struct info *info, __u64 seed)
 {
-	__u64 until = now_msec() + PATIENCE_MSEC;
-	__u32 total = FRAME_LEN(frame_more(f) + f->len);
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
+	__u32 total = FRAME_LEN(frame_info_len(f) + f->len);
 	static char data[65536];
 
 	if (f->len > sizeof(data) || total > c->size)
 		return false;
 	while (c->size - (c->out_prod - load(&c->words[OUT_CONS])) < total) {
-		if (now_msec() > until)
+		if (now_msec() > deadline)
 			return false;
-		nap(1000);
+		sleep_usec(1000);
 	}
 	stream_fill(seed, 0, data, f->len);
-	dgram_poke(c, c->out_prod, f, sizeof(*f));
-	dgram_poke(c, c->out_prod + sizeof(*f), info, frame_more(f));
-	dgram_poke(c, c->out_prod + sizeof(*f) + frame_more(f), data, f->len);
+	dgram_write(c, c->out_prod, f, sizeof(*f));
+	dgram_write(c, c->out_prod + sizeof(*f), info, frame_info_len(f));
+	dgram_write(c, c->out_prod + sizeof(*f) + frame_info_len(f), data, f->len);
 	c->out_prod += total;
 	store(&c->words[OUT_PROD], c->out_prod);
 	raw_notify(l, c);
 	return true;
 }
 
-bool dgram_put(struct link *l, struct raw *c, const struct frame *f, __u64 seed)
+bool dgram_put(struct link *l, struct raw_conn *c, const struct frame *f, __u64 seed)
 {
 	return dgram_put_info(l, c, f, NULL, seed);
 }
 
-bool dgram_send(struct link *l, struct raw *c, const char *host,
+bool dgram_send(struct link *l, struct raw_conn *c, const char *host,
 		unsigned int port, __u32 len, __u64 seed)
 {
 	struct frame f = dgram_frame(host, port, len);
@@ -125,65 +125,65 @@ bool dgram_send(struct link *l, struct raw *c, const char *host,
 	return dgram_put(l, c, &f, seed);
 }
 
-bool dgram_next(struct link *l, struct raw *c, struct frame *f, __u64 seed)
+bool dgram_next(struct link *l, struct raw_conn *c, struct frame *f, __u64 seed)
 {
 	__u32 ready = load(&c->words[IN_PROD]) - c->in_cons;
 	static char data[65536];
 
 	if (ready < sizeof(*f) || ready > c->size)
 		return false;
-	dgram_peek(c, c->in_cons, f, sizeof(*f));
-	if (f->len > sizeof(data) || FRAME_LEN(frame_more(f) + f->len) > ready) {
+	dgram_read(c, c->in_cons, f, sizeof(*f));
+	if (f->len > sizeof(data) || FRAME_LEN(frame_info_len(f) + f->len) > ready) {
 		fprintf(stderr, "# a frame of %u bytes, %u are ready\n", f->len,
 			ready);
 		return false;
 	}
-	if (frame_more(f))
-		dgram_peek(c, c->in_cons + sizeof(*f), &dgram_info, frame_more(f));
-	dgram_peek(c, c->in_cons + sizeof(*f) + frame_more(f), data, f->len);
-	c->in_cons += FRAME_LEN(frame_more(f) + f->len);
+	if (frame_info_len(f))
+		dgram_read(c, c->in_cons + sizeof(*f), &dgram_info, frame_info_len(f));
+	dgram_read(c, c->in_cons + sizeof(*f) + frame_info_len(f), data, f->len);
+	c->in_cons += FRAME_LEN(frame_info_len(f) + f->len);
 	store(&c->words[IN_CONS], c->in_cons);
 	raw_notify(l, c);
 	return stream_check(seed, 0, data, f->len);
 }
 
-bool dgram_recv(struct link *l, struct raw *c, struct frame *f, __u64 seed)
+bool dgram_recv(struct link *l, struct raw_conn *c, struct frame *f, __u64 seed)
 {
-	__u64 until = now_msec() + PATIENCE_MSEC;
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
 
 	while (load(&c->words[IN_PROD]) == c->in_cons) {
-		if (now_msec() > until)
+		if (now_msec() > deadline)
 			return false;
-		nap(1000);
+		sleep_usec(1000);
 	}
 	return dgram_next(l, c, f, seed);
 }
 
-int dgram_error(struct link *l, struct raw *c)
+int dgram_error(struct link *l, struct raw_conn *c)
 {
 	struct frame f;
 
 	return dgram_recv(l, c, &f, 0) && f.type == 1 && !f.len ? f.error : 0;
 }
 
-bool dgram_drained(struct raw *c)
+bool dgram_drained(struct raw_conn *c)
 {
-	__u64 until = now_msec() + PATIENCE_MSEC;
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
 
 	while (load(&c->words[OUT_CONS]) != c->out_prod) {
-		if (now_msec() > until)
+		if (now_msec() > deadline)
 			return false;
-		nap(1000);
+		sleep_usec(1000);
 	}
 	return true;
 }
 
-unsigned int raw_puppet_mail(struct link *l, struct raw_puppet *p,
-			     const char *host)
+unsigned int raw_peer_udp(struct link *l, struct raw_peer *p,
+			  const char *host)
 {
 	unsigned int port;
 	char text[64];
 
-	snprintf(text, sizeof(text), "mail %s", host);
-	return sscanf(raw_puppet_do(l, p, text), "ok %u", &port) == 1 ? port : 0;
+	snprintf(text, sizeof(text), "udp %s", host);
+	return sscanf(raw_peer_run(l, p, text), "ok %u", &port) == 1 ? port : 0;
 }

@@ -17,13 +17,13 @@
 
 #include "peer.h"
 
-struct question {
+struct diag_request {
 	struct nlmsghdr head;
 	struct inet_diag_req_v2 req;
 };
 
-static void put_end(const struct sockaddr_storage *ss, __be16 *port,
-		    __be32 *addr)
+static void put_address(const struct sockaddr_storage *ss, __be16 *port,
+			__be32 *addr)
 {
 	const struct sockaddr_in6 *sin6 = (const void *)ss;
 	const struct sockaddr_in *sin = (const void *)ss;
@@ -37,7 +37,7 @@ static void put_end(const struct sockaddr_storage *ss, __be16 *port,
 	}
 }
 
-static int ask(int fd, struct question *q)
+static int make_request(int fd, struct diag_request *q)
 {
 	struct sockaddr_storage local, remote;
 	socklen_t local_len = sizeof(local), remote_len = sizeof(remote);
@@ -45,7 +45,7 @@ static int ask(int fd, struct question *q)
 	if (getsockname(fd, (struct sockaddr *)&local, &local_len) ||
 	    getpeername(fd, (struct sockaddr *)&remote, &remote_len))
 		return -1;
-	*q = (struct question){
+	*q = (struct diag_request){
 		.head = {
 			.nlmsg_len = sizeof(*q),
 			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
@@ -65,12 +65,12 @@ static int ask(int fd, struct question *q)
 		},
 	};
 	/* The other socket's local end is our remote end. */
-	put_end(&remote, &q->req.id.idiag_sport, q->req.id.idiag_src);
-	put_end(&local, &q->req.id.idiag_dport, q->req.id.idiag_dst);
+	put_address(&remote, &q->req.id.idiag_sport, q->req.id.idiag_src);
+	put_address(&local, &q->req.id.idiag_dport, q->req.id.idiag_dst);
 	return 0;
 }
 
-static void put_reply(struct nlmsghdr *head, char *answer, size_t size)
+static void format_reply(struct nlmsghdr *head, char *answer, size_t size)
 {
 	struct inet_diag_msg *msg = NLMSG_DATA(head);
 	struct rtattr *attr = (void *)(msg + 1);
@@ -100,15 +100,15 @@ static void put_reply(struct nlmsghdr *head, char *answer, size_t size)
 		 tclass, mss, cong);
 }
 
-int put_diag(int fd, char *answer, size_t size)
+int format_diag(int fd, char *answer, size_t size)
 {
 	char reply[8192] __attribute__((aligned(8)));
 	struct nlmsghdr *head = (void *)reply;
-	struct question q;
+	struct diag_request q;
 	ssize_t n = -1;
 	int nl;
 
-	if (ask(fd, &q))
+	if (make_request(fd, &q))
 		return -1;
 	nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 	if (nl >= 0 && send(nl, &q, sizeof(q), 0) == sizeof(q))
@@ -120,6 +120,6 @@ int put_diag(int fd, char *answer, size_t size)
 		errno = -((struct nlmsgerr *)NLMSG_DATA(head))->error;
 		return -1;
 	}
-	put_reply(head, answer, size);
+	format_reply(head, answer, size);
 	return 0;
 }

@@ -18,13 +18,13 @@
 enum state { ESTABLISHED = 1, CLOSED = 7, CLOSE_WAIT, LISTENING = 10 };
 
 FIXTURE(effects) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(effects)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	self->fd = new_socket(0);
 	ASSERT_LE(0, self->fd);
 }
@@ -32,64 +32,64 @@ FIXTURE_SETUP(effects)
 FIXTURE_TEARDOWN(effects)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
-static int set(int fd, int level, int option, int value)
+static int set_option(int fd, int level, int option, int value)
 {
 	return setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-static void set_all(struct __test_metadata *_metadata, int fd)
+static void set_options(struct __test_metadata *_metadata, int fd)
 {
-	EXPECT_EQ(0, set(fd, SOL_IP, IP_TOS, 0xb8));
-	EXPECT_EQ(0, set(fd, SOL_TCP, TCP_KEEPIDLE, 500));
-	EXPECT_EQ(0, set(fd, SOL_SOCKET, SO_KEEPALIVE, 1));
+	EXPECT_EQ(0, set_option(fd, SOL_IP, IP_TOS, 0xb8));
+	EXPECT_EQ(0, set_option(fd, SOL_TCP, TCP_KEEPIDLE, 500));
+	EXPECT_EQ(0, set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1));
 	EXPECT_EQ(0, setsockopt(fd, SOL_TCP, TCP_CONGESTION, "reno", 4));
 }
 
 static __u64 info_of(int fd, size_t at, size_t size);
 
 /* Returns the value of "NAME=VALUE" in the peer's information on our socket. */
-static unsigned int found(const struct puppet *p, const char *name)
+static unsigned int diag_value(const struct peer *p, const char *name)
 {
 	const char *at = strstr(p->line, name);
 
 	return at ? strtoul(at + strlen(name), NULL, 10) : ~0U;
 }
 
-static void has_all(struct __test_metadata *_metadata, struct puppet *peer)
+static void check_options(struct __test_metadata *_metadata, struct peer *peer)
 {
-	puppet_do(peer, "diag");
-	EXPECT_EQ(ESTABLISHED, found(peer, "state=")) TH_LOG("%s", peer->line);
-	EXPECT_EQ(0xb8, found(peer, "tos=")) TH_LOG("%s", peer->line);
+	peer_run(peer, "diag");
+	EXPECT_EQ(ESTABLISHED, diag_value(peer, "state=")) TH_LOG("%s", peer->line);
+	EXPECT_EQ(0xb8, diag_value(peer, "tos=")) TH_LOG("%s", peer->line);
 	/* The keepalive timer is set, with more than the default interval. */
-	EXPECT_EQ(2, found(peer, "timer=")) TH_LOG("%s", peer->line);
-	EXPECT_LT(400000, found(peer, "expires=")) TH_LOG("%s", peer->line);
-	EXPECT_GE(500000, found(peer, "expires=")) TH_LOG("%s", peer->line);
+	EXPECT_EQ(2, diag_value(peer, "timer=")) TH_LOG("%s", peer->line);
+	EXPECT_LT(400000, diag_value(peer, "expires=")) TH_LOG("%s", peer->line);
+	EXPECT_GE(500000, diag_value(peer, "expires=")) TH_LOG("%s", peer->line);
 	EXPECT_NE(NULL, strstr(peer->line, "cong=reno"))
 		TH_LOG("%s", peer->line);
 }
 
 TEST_F(effects, of_options_set_before_connect)
 {
-	set_all(_metadata, self->fd);
+	set_options(_metadata, self->fd);
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	has_all(_metadata, &self->peer);
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	check_options(_metadata, &self->peer);
 }
 
 TEST_F(effects, of_options_set_after_connect)
 {
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	set_all(_metadata, self->fd);
-	has_all(_metadata, &self->peer);
-	EXPECT_EQ(0, set(self->fd, SOL_SOCKET, SO_KEEPALIVE, 0));
-	EXPECT_EQ(0, set(self->fd, SOL_IP, IP_TOS, 0));
-	puppet_do(&self->peer, "diag");
-	EXPECT_EQ(0, found(&self->peer, "timer="));
-	EXPECT_EQ(0, found(&self->peer, "tos="));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	set_options(_metadata, self->fd);
+	check_options(_metadata, &self->peer);
+	EXPECT_EQ(0, set_option(self->fd, SOL_SOCKET, SO_KEEPALIVE, 0));
+	EXPECT_EQ(0, set_option(self->fd, SOL_IP, IP_TOS, 0));
+	peer_run(&self->peer, "diag");
+	EXPECT_EQ(0, diag_value(&self->peer, "timer="));
+	EXPECT_EQ(0, diag_value(&self->peer, "tos="));
 }
 
 /* The backend connects with another socket in the end. */
@@ -98,12 +98,12 @@ TEST_F(effects, of_options_set_before_a_connect_that_fails)
 	int closed = new_socket(0);
 
 	ASSERT_EQ(0, bind_to(closed, opt.host, 0));
-	set_all(_metadata, self->fd);
+	set_options(_metadata, self->fd);
 	EXPECT_EQ(-1, connect_to(self->fd, opt.host, local_port(closed)));
 	EXPECT_EQ(ECONNREFUSED, errno);
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	has_all(_metadata, &self->peer);
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	check_options(_metadata, &self->peer);
 	close(closed);
 }
 
@@ -111,12 +111,12 @@ TEST_F(effects, of_options_set_on_a_listener)
 {
 	int fd;
 
-	set_all(_metadata, self->fd);
+	set_options(_metadata, self->fd);
 	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
 	ASSERT_EQ(0, listen(self->fd, 1));
-	fd = puppet_visit(&self->peer, self->fd, 0);
+	fd = peer_accept(&self->peer, self->fd, 0);
 	ASSERT_LE(0, fd);
-	has_all(_metadata, &self->peer);
+	check_options(_metadata, &self->peer);
 	close(fd);
 }
 
@@ -126,20 +126,20 @@ TEST_F(effects, of_keepalive_set_on_a_listener_after_a_connection)
 	int fd, shown = -1;
 	socklen_t len = sizeof(shown);
 
-	ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_KEEPIDLE, 500));
+	ASSERT_EQ(0, set_option(self->fd, SOL_TCP, TCP_KEEPIDLE, 500));
 	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
 	ASSERT_EQ(0, listen(self->fd, 1));
-	puppet_do(&self->peer, "connect %u", local_port(self->fd));
+	peer_run(&self->peer, "connect %u", local_port(self->fd));
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
 	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
-	EXPECT_EQ(0, set(self->fd, SOL_SOCKET, SO_KEEPALIVE, 1));
+	EXPECT_EQ(0, set_option(self->fd, SOL_SOCKET, SO_KEEPALIVE, 1));
 	fd = accept(self->fd, NULL, NULL);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(0, getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &shown, &len));
 	/* Earlier requests are done by now. */
 	EXPECT_EQ(ESTABLISHED, info_of(fd, offsetof(struct tcp_info, tcpi_state), 1));
-	puppet_do(&self->peer, "diag");
-	EXPECT_EQ(shown ? 2 : 0, found(&self->peer, "timer="))
+	peer_run(&self->peer, "diag");
+	EXPECT_EQ(shown ? 2 : 0, diag_value(&self->peer, "timer="))
 		TH_LOG("shown %d, %s", shown, self->peer.line);
 	close(fd);
 }
@@ -150,10 +150,10 @@ TEST_F(effects, of_options_set_on_an_accepted_socket)
 
 	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
 	ASSERT_EQ(0, listen(self->fd, 1));
-	fd = puppet_visit(&self->peer, self->fd, 0);
+	fd = peer_accept(&self->peer, self->fd, 0);
 	ASSERT_LE(0, fd);
-	set_all(_metadata, fd);
-	has_all(_metadata, &self->peer);
+	set_options(_metadata, fd);
+	check_options(_metadata, &self->peer);
 	close(fd);
 }
 
@@ -161,11 +161,11 @@ TEST_F(effects, of_tcp_maxseg)
 {
 	unsigned int mss;
 
-	EXPECT_EQ(0, set(self->fd, SOL_TCP, TCP_MAXSEG, 500));
+	EXPECT_EQ(0, set_option(self->fd, SOL_TCP, TCP_MAXSEG, 500));
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	puppet_do(&self->peer, "diag");
-	mss = found(&self->peer, "mss=");
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	peer_run(&self->peer, "diag");
+	mss = diag_value(&self->peer, "mss=");
 	EXPECT_GE(500, mss);
 	EXPECT_LT(400, mss);
 }
@@ -192,10 +192,10 @@ TEST_F(effects, tcp_info_tells_the_state)
 	EXPECT_EQ(CLOSED, INFO(self->fd, tcpi_state));
 	EXPECT_EQ(LISTENING, INFO(listener, tcpi_state));
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 	EXPECT_EQ(ESTABLISHED, INFO(self->fd, tcpi_state));
 	EXPECT_LT(0, INFO(self->fd, tcpi_snd_mss));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	EXPECT_EQ(CLOSE_WAIT, INFO(self->fd, tcpi_state));
 	close(listener);
@@ -209,15 +209,15 @@ TEST_F(effects, of_tcp_cork)
 	char data[100];
 
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 	for (attempt = 0; attempt < 5; attempt++) {
-		ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_CORK, 1));
+		ASSERT_EQ(0, set_option(self->fd, SOL_TCP, TCP_CORK, 1));
 		segments = INFO(self->fd, tcpi_data_segs_out);
 		stream_fill(1, attempt * 100, data, 100);
 		for (i = 0; i < 10; i++)
 			ASSERT_EQ(10, send(self->fd, data + i * 10, 10, 0));
-		ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_CORK, 0));
-		EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
+		ASSERT_EQ(0, set_option(self->fd, SOL_TCP, TCP_CORK, 0));
+		EXPECT_STREQ("ok 100", peer_run(&self->peer, "recv 100 1"));
 		segments = INFO(self->fd, tcpi_data_segs_out) - segments;
 		if (segments == 1)
 			break;
@@ -231,17 +231,17 @@ TEST_F(effects, of_tcp_defer_accept)
 	int listener = open_listener(2, 0), fd;
 	char data[10];
 
-	ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_DEFER_ACCEPT, 60));
+	ASSERT_EQ(0, set_option(self->fd, SOL_TCP, TCP_DEFER_ACCEPT, 60));
 	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
 	ASSERT_EQ(0, listen(self->fd, 2));
-	puppet_do(&self->peer, "connect %u", local_port(self->fd));
+	peer_run(&self->peer, "connect %u", local_port(self->fd));
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
 	/* A connection made later is there, this one is not. */
-	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "open %u 1",
-				       local_port(listener)));
+	EXPECT_STREQ("ok 1", peer_run(&self->peer, "open %u 1",
+				      local_port(listener)));
 	ASSERT_TRUE(wait_poll(listener, POLLIN, NULL));
 	EXPECT_EQ(0, poll_now(self->fd));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	fd = accept(self->fd, NULL, NULL);
 	ASSERT_LE(0, fd);
@@ -254,7 +254,7 @@ TEST_F(effects, of_tcp_user_timeout)
 {
 	__u64 began = now_msec();
 
-	ASSERT_EQ(0, set(self->fd, SOL_TCP, TCP_USER_TIMEOUT, 300));
+	ASSERT_EQ(0, set_option(self->fd, SOL_TCP, TCP_USER_TIMEOUT, 300));
 	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
 	EXPECT_EQ(ETIMEDOUT, errno);
 	EXPECT_GT(AT_ONCE_MSEC, now_msec() - began);
@@ -266,7 +266,7 @@ TEST_F(effects, of_tcp_user_timeout)
  */
 #define ROOM 160
 
-static bool leaks(int fd, int level, int name, socklen_t len)
+static bool returns_too_much(int fd, int level, int name, socklen_t len)
 {
 	unsigned char a[ROOM], b[ROOM];
 	socklen_t la = len, lb = len;
@@ -299,19 +299,19 @@ TEST_F(effects, of_reading_any_option)
 	size_t level, len;
 	char data[10];
 
-	fds[2] = puppet_connect(&self->peer, 0);
+	fds[2] = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, fds[2]);
 	for (level = 0; level < ARRAY_LEN(levels); level++)
 		for (name = -1; name < 140; name++)
 			for (i = 0; i < 3; i++)
 				for (len = 0; len < ARRAY_LEN(lens); len++)
-					EXPECT_FALSE(leaks(fds[i],
-							   levels[level], name,
-							   lens[len]))
+					EXPECT_FALSE(returns_too_much(fds[i],
+								      levels[level], name,
+								      lens[len]))
 						TH_LOG("socket %d level %d option %d length %u",
 						       i, levels[level], name,
 						       lens[len]);
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	EXPECT_EQ(10, recv_all(fds[2], data, 10));
 	close(fds[1]);
 	close(fds[2]);

@@ -8,21 +8,21 @@
 #include "util.h"
 
 FIXTURE(eof) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(eof)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 0));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(eof)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 /* Reads to the end in pieces. Returns the number of good bytes. */
@@ -53,15 +53,15 @@ TEST_F(eof, all_data_comes_before_it)
 	int fd;
 
 	for (i = 0; i < ARRAY_LEN(cases); i++) {
-		fd = puppet_connect(&self->peer, 0);
+		fd = peer_connect(&self->peer, 0);
 		ASSERT_LE(0, fd);
-		puppet_say(&self->peer, "send %lu 1", cases[i].len);
-		puppet_say(&self->peer, "close");
+		peer_send(&self->peer, "send %lu 1", cases[i].len);
+		peer_send(&self->peer, "close");
 		EXPECT_EQ(cases[i].len, read_to_the_end(fd, cases[i].piece));
 		EXPECT_EQ(0, read_to_the_end(fd, 1));
 		EXPECT_EQ(0, read_to_the_end(fd, 100));
-		puppet_answer(&self->peer);
-		EXPECT_STREQ("ok", puppet_answer(&self->peer));
+		peer_answer(&self->peer);
+		EXPECT_STREQ("ok", peer_answer(&self->peer));
 		close(fd);
 	}
 }
@@ -71,8 +71,8 @@ TEST_F(eof, queued_behind_data)
 {
 	char data[100];
 
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "close"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "close"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	EXPECT_EQ(100, recv(self->fd, data, 100, MSG_PEEK));
 	EXPECT_EQ(100, read_to_the_end(self->fd, 30));
@@ -83,9 +83,9 @@ TEST_F(eof, a_receiver_is_woken)
 {
 	char c;
 
-	puppet_say(&self->peer, "fin");
+	peer_send(&self->peer, "fin");
 	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
-	EXPECT_STREQ("ok", puppet_answer(&self->peer));
+	EXPECT_STREQ("ok", peer_answer(&self->peer));
 }
 
 TEST_F(eof, the_other_direction_goes_on)
@@ -93,16 +93,16 @@ TEST_F(eof, the_other_direction_goes_on)
 	char data[5000], c;
 	int i;
 
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
 	for (i = 0; i < 20; i++) {
 		stream_fill(1, i * sizeof(data), data, sizeof(data));
 		EXPECT_EQ(sizeof(data), send_all(self->fd, data, sizeof(data)));
 	}
-	EXPECT_STREQ("ok 100000", puppet_do(&self->peer, "recv 100000 1"));
+	EXPECT_STREQ("ok 100000", peer_run(&self->peer, "recv 100000 1"));
 	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
 	close(self->fd);
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 	self->fd = new_socket(0);
 }
 

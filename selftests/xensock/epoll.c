@@ -8,18 +8,18 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define PATIENCE 10000
+#define TIMEOUT_MSEC 10000
 
 FIXTURE(epoll) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 	int ep;
 };
 
 FIXTURE_SETUP(epoll)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	self->fd = puppet_connect(&self->peer, SOCK_NONBLOCK);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	self->fd = peer_connect(&self->peer, SOCK_NONBLOCK);
 	ASSERT_LE(0, self->fd);
 	self->ep = epoll_create1(0);
 	ASSERT_LE(0, self->ep);
@@ -29,7 +29,7 @@ FIXTURE_TEARDOWN(epoll)
 {
 	close(self->ep);
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 TEST_F(epoll, level_repeats)
@@ -38,8 +38,8 @@ TEST_F(epoll, level_repeats)
 
 	ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_ADD, self->fd, EPOLLIN));
 	EXPECT_EQ(0, events_within(self->ep, 0));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
-	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, TIMEOUT_MSEC));
 	EXPECT_EQ(EPOLLIN, events_within(self->ep, 0));
 	EXPECT_EQ(10, recv(self->fd, data, 10, 0));
 	EXPECT_EQ(0, events_within(self->ep, 0));
@@ -53,12 +53,12 @@ TEST_F(epoll, edge_tells_once)
 			   EPOLLIN | EPOLLOUT | EPOLLET));
 	EXPECT_EQ(EPOLLOUT, events_within(self->ep, 0));
 	EXPECT_EQ(0, events_within(self->ep, 0));
-	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "send 5 1"));
-	EXPECT_EQ(EPOLLIN | EPOLLOUT, events_within(self->ep, PATIENCE));
+	EXPECT_STREQ("ok 5", peer_run(&self->peer, "send 5 1"));
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, events_within(self->ep, TIMEOUT_MSEC));
 	EXPECT_EQ(0, events_within(self->ep, 0));
 	/* More data is a new event even while the first is unread. */
-	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "send 5 1"));
-	EXPECT_EQ(EPOLLIN | EPOLLOUT, events_within(self->ep, PATIENCE));
+	EXPECT_STREQ("ok 5", peer_run(&self->peer, "send 5 1"));
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, events_within(self->ep, TIMEOUT_MSEC));
 	ASSERT_TRUE(wait_readable(self->fd, 10));
 	/* Reading a part causes no event. */
 	EXPECT_EQ(3, recv(self->fd, data, 3, 0));
@@ -66,8 +66,8 @@ TEST_F(epoll, edge_tells_once)
 	EXPECT_EQ(7, recv(self->fd, data, 10, 0));
 	EXPECT_EQ(-1, recv(self->fd, data, 10, 0));
 	EXPECT_EQ(EAGAIN, errno);
-	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "send 1 1"));
-	EXPECT_EQ(EPOLLIN | EPOLLOUT, events_within(self->ep, PATIENCE));
+	EXPECT_STREQ("ok 1", peer_run(&self->peer, "send 1 1"));
+	EXPECT_EQ(EPOLLIN | EPOLLOUT, events_within(self->ep, TIMEOUT_MSEC));
 }
 
 TEST_F(epoll, edge_when_room_is_made)
@@ -79,9 +79,9 @@ TEST_F(epoll, edge_when_room_is_made)
 	sent = fill_socket(self->fd, 1, 30000);
 	events_within(self->ep, 0);
 	EXPECT_EQ(0, events_within(self->ep, 0));
-	puppet_say(&self->peer, "recv %llu 1", sent);
-	EXPECT_EQ(EPOLLOUT, events_within(self->ep, PATIENCE));
-	puppet_answer(&self->peer);
+	peer_send(&self->peer, "recv %llu 1", sent);
+	EXPECT_EQ(EPOLLOUT, events_within(self->ep, TIMEOUT_MSEC));
+	peer_answer(&self->peer);
 }
 
 TEST_F(epoll, edge_of_the_end)
@@ -91,13 +91,13 @@ TEST_F(epoll, edge_of_the_end)
 	ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_ADD, self->fd,
 			   EPOLLIN | EPOLLRDHUP | EPOLLET));
 	EXPECT_EQ(0, events_within(self->ep, 0));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
-	EXPECT_EQ(EPOLLIN | EPOLLRDHUP, events_within(self->ep, PATIENCE));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
+	EXPECT_EQ(EPOLLIN | EPOLLRDHUP, events_within(self->ep, TIMEOUT_MSEC));
 	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
 	EXPECT_EQ(0, events_within(self->ep, 0));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	EXPECT_EQ(EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP,
-		  events_within(self->ep, PATIENCE));
+		  events_within(self->ep, TIMEOUT_MSEC));
 }
 
 TEST_F(epoll, edge_of_a_connect)
@@ -109,7 +109,7 @@ TEST_F(epoll, edge_of_a_connect)
 	EXPECT_EQ(EINPROGRESS, errno);
 	ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_ADD, fd,
 			   EPOLLIN | EPOLLOUT | EPOLLET));
-	EXPECT_EQ(EPOLLOUT, events_within(self->ep, PATIENCE));
+	EXPECT_EQ(EPOLLOUT, events_within(self->ep, TIMEOUT_MSEC));
 	EXPECT_EQ(0, so_error(fd));
 	EXPECT_EQ(0, events_within(self->ep, 0));
 	close(fd);
@@ -120,12 +120,12 @@ TEST_F(epoll, edge_of_a_refusal)
 	int fd = new_socket(SOCK_NONBLOCK);
 
 	ASSERT_LE(0, fd);
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "unlisten"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "unlisten"));
 	EXPECT_EQ(-1, connect_to(fd, opt.host, self->peer.port));
 	EXPECT_EQ(EINPROGRESS, errno);
 	ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_ADD, fd, EPOLLOUT | EPOLLET));
 	EXPECT_EQ(EPOLLOUT | EPOLLERR | EPOLLHUP,
-		  events_within(self->ep, PATIENCE));
+		  events_within(self->ep, TIMEOUT_MSEC));
 	EXPECT_EQ(ECONNREFUSED, so_error(fd));
 	close(fd);
 }
@@ -136,9 +136,9 @@ TEST_F(epoll, oneshot_until_armed_again)
 
 	ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_ADD, self->fd,
 			   EPOLLIN | EPOLLONESHOT));
-	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "send 5 1"));
-	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
-	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "send 5 1"));
+	EXPECT_STREQ("ok 5", peer_run(&self->peer, "send 5 1"));
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, TIMEOUT_MSEC));
+	EXPECT_STREQ("ok 5", peer_run(&self->peer, "send 5 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 10));
 	EXPECT_EQ(0, events_within(self->ep, 0));
 	ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_MOD, self->fd,
@@ -159,10 +159,10 @@ TEST_F(epoll, every_watcher_is_told)
 	ASSERT_EQ(0, watch(second, EPOLL_CTL_ADD, self->fd, EPOLLIN));
 	ASSERT_EQ(0, watch(outer, EPOLL_CTL_ADD, second, EPOLLIN));
 	EXPECT_EQ(0, events_within(outer, 0));
-	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "send 5 1"));
-	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
-	EXPECT_EQ(EPOLLIN, events_within(second, PATIENCE));
-	EXPECT_EQ(EPOLLIN, events_within(outer, PATIENCE));
+	EXPECT_STREQ("ok 5", peer_run(&self->peer, "send 5 1"));
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, TIMEOUT_MSEC));
+	EXPECT_EQ(EPOLLIN, events_within(second, TIMEOUT_MSEC));
+	EXPECT_EQ(EPOLLIN, events_within(outer, TIMEOUT_MSEC));
 	close(second);
 	close(outer);
 }
@@ -173,7 +173,7 @@ TEST_F(epoll, closing_the_socket_ends_the_watch)
 	EXPECT_EQ(EPOLLOUT, events_within(self->ep, 0));
 	EXPECT_EQ(0, close(self->fd));
 	EXPECT_EQ(0, events_within(self->ep, 0));
-	EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
+	EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
 	self->fd = new_socket(0);
 }
 

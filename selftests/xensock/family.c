@@ -16,21 +16,21 @@
 #include "datagram.h"
 
 FIXTURE(family) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(family)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 0));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(family)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 TEST(sockets_that_there_are_not)
@@ -69,7 +69,7 @@ TEST(no_pairs)
 	EXPECT_EQ(EOPNOTSUPP, errno);
 }
 
-static int int_option(int fd, int name)
+static int get_option(int fd, int name)
 {
 	socklen_t len = sizeof(int);
 	int value = -1;
@@ -87,11 +87,11 @@ TEST_F(family, what_a_socket_says_of_itself)
 	fds[0] = fresh;
 	fds[1] = self->fd;
 	for (i = 0; i < 2; i++) {
-		EXPECT_EQ(SOCK_STREAM, int_option(fds[i], SO_TYPE));
-		EXPECT_EQ(AF_XENSOCK, int_option(fds[i], SO_DOMAIN));
-		EXPECT_EQ(0, int_option(fds[i], SO_PROTOCOL));
-		EXPECT_EQ(0, int_option(fds[i], SO_ACCEPTCONN));
-		EXPECT_EQ(0, int_option(fds[i], SO_ERROR));
+		EXPECT_EQ(SOCK_STREAM, get_option(fds[i], SO_TYPE));
+		EXPECT_EQ(AF_XENSOCK, get_option(fds[i], SO_DOMAIN));
+		EXPECT_EQ(0, get_option(fds[i], SO_PROTOCOL));
+		EXPECT_EQ(0, get_option(fds[i], SO_ACCEPTCONN));
+		EXPECT_EQ(0, get_option(fds[i], SO_ERROR));
 	}
 	close(fresh);
 }
@@ -141,7 +141,7 @@ TEST_F(family, options_set_to_anything)
 	int name, fd;
 
 	for (level = 0; level <= ARRAY_LEN(levels); level++) {
-		fd = open_port(opt.port + PEER_ECHO, 0);
+		fd = connect_port(opt.port + PEER_ECHO, 0);
 		ASSERT_LE(0, fd);
 		for (name = 0; name < 140; name++) {
 			for (i = 0; i < sizeof(value); i++) {
@@ -156,7 +156,7 @@ TEST_F(family, options_set_to_anything)
 					sizeof(off)));
 		EXPECT_EQ(0, close(fd));
 	}
-	EXPECT_STREQ("ok 40", puppet_do(&self->peer, "send 40 1"));
+	EXPECT_STREQ("ok 40", peer_run(&self->peer, "send 40 1"));
 	EXPECT_EQ(40, recv_all(self->fd, value, 40));
 }
 
@@ -184,7 +184,7 @@ TEST_F(family, options_of_sol_socket)
 					len));
 	}
 	setsockopt(self->fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof(none));
-	EXPECT_STREQ("ok 64", puppet_do(&self->peer, "send 64 1"));
+	EXPECT_STREQ("ok 64", peer_run(&self->peer, "send 64 1"));
 	EXPECT_EQ(64, recv_all(self->fd, data, 64));
 	EXPECT_TRUE(stream_check(1, 0, data, 64));
 }
@@ -199,7 +199,7 @@ TEST_F(family, ioctls_of_other_families)
 		ioctl(self->fd, number, data);
 	}
 	ioctl(self->fd, FIONBIO, &(int){ 0 });
-	EXPECT_STREQ("ok 64", puppet_do(&self->peer, "send 64 1"));
+	EXPECT_STREQ("ok 64", peer_run(&self->peer, "send 64 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 64));
 	EXPECT_EQ(64, recv(self->fd, data, 64, 0));
 }
@@ -226,7 +226,7 @@ TEST(loopback_of_the_backend)
 	int fd;
 
 	for (i = 0; i < ARRAY_LEN(hosts); i++) {
-		len = any_address(hosts[i], opt.port, &ss);
+		len = parse_address(hosts[i], opt.port, &ss);
 		fd = new_socket(0);
 		EXPECT_EQ(-1, connect(fd, (struct sockaddr *)&ss, len));
 		EXPECT_EQ(EACCES, errno) TH_LOG("%s", hosts[i]);
@@ -234,7 +234,7 @@ TEST(loopback_of_the_backend)
 		fd = new_datagram(0);
 		EXPECT_EQ(-1, connect(fd, (struct sockaddr *)&ss, len));
 		EXPECT_EQ(EACCES, errno) TH_LOG("%s", hosts[i]);
-		EXPECT_EQ(EACCES, refusal(fd, hosts[i], opt.port))
+		EXPECT_EQ(EACCES, send_to_error(fd, hosts[i], opt.port))
 			TH_LOG("%s", hosts[i]);
 		close(fd);
 	}

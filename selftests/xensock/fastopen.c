@@ -9,7 +9,7 @@
 #include "util.h"
 
 FIXTURE(fastopen) {
-	struct puppet peer;
+	struct peer peer;
 	struct sockaddr_in to;
 	char data[100];
 	int fd;
@@ -17,7 +17,7 @@ FIXTURE(fastopen) {
 
 FIXTURE_SETUP(fastopen)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
 	self->to = address(opt.host, self->peer.port);
 	stream_fill(1, 0, self->data, sizeof(self->data));
 	self->fd = new_socket(0);
@@ -27,15 +27,15 @@ FIXTURE_SETUP(fastopen)
 FIXTURE_TEARDOWN(fastopen)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
-static int set(int fd, int name, int value)
+static int set_option(int fd, int name, int value)
 {
 	return setsockopt(fd, IPPROTO_TCP, name, &value, sizeof(value)) ? errno : 0;
 }
 
-static int get(int fd, int name)
+static int get_option(int fd, int name)
 {
 	socklen_t len = sizeof(int);
 	int value = -1;
@@ -48,8 +48,8 @@ static int get(int fd, int name)
 	       (struct sockaddr *)&self->to, sizeof(self->to))
 
 #define PEER_GETS_IT() do {						\
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));		\
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));	\
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));		\
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "recv 100 1"));	\
 } while (0)
 
 TEST_F(fastopen, sendto_connects_and_sends)
@@ -81,7 +81,7 @@ TEST_F(fastopen, nonblocking)
 
 TEST_F(fastopen, to_a_closed_port)
 {
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "unlisten"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "unlisten"));
 	EXPECT_EQ(-1, SEND_FAST(100, MSG_NOSIGNAL));
 	EXPECT_EQ(ECONNREFUSED, errno);
 	EXPECT_EQ(0, so_error(self->fd));
@@ -103,11 +103,11 @@ TEST_F(fastopen, connect_with_the_option)
 {
 	int nonblock;
 
-	EXPECT_EQ(EINVAL, set(self->fd, TCP_FASTOPEN_CONNECT, 2));
-	EXPECT_EQ(0, get(self->fd, TCP_FASTOPEN_CONNECT));
+	EXPECT_EQ(EINVAL, set_option(self->fd, TCP_FASTOPEN_CONNECT, 2));
+	EXPECT_EQ(0, get_option(self->fd, TCP_FASTOPEN_CONNECT));
 	for (nonblock = 0; nonblock < 2; nonblock++) {
-		EXPECT_EQ(0, set(self->fd, TCP_FASTOPEN_CONNECT, 1));
-		EXPECT_EQ(1, get(self->fd, TCP_FASTOPEN_CONNECT));
+		EXPECT_EQ(0, set_option(self->fd, TCP_FASTOPEN_CONNECT, 1));
+		EXPECT_EQ(1, get_option(self->fd, TCP_FASTOPEN_CONNECT));
 		set_nonblock(self->fd, nonblock);
 		EXPECT_EQ(nonblock ? -1 : 0, connect_to(self->fd, opt.host, self->peer.port));
 		if (nonblock)
@@ -115,7 +115,7 @@ TEST_F(fastopen, connect_with_the_option)
 		EXPECT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
 		EXPECT_EQ(100, send(self->fd, self->data, 100, 0));
 		PEER_GETS_IT();
-		EXPECT_EQ(EINVAL, set(self->fd, TCP_FASTOPEN_CONNECT, 0));
+		EXPECT_EQ(EINVAL, set_option(self->fd, TCP_FASTOPEN_CONNECT, 0));
 		close(self->fd);
 		self->fd = new_socket(0);
 	}
@@ -126,16 +126,16 @@ TEST_F(fastopen, server_with_the_option)
 	int listener = new_socket(0), fd;
 
 	ASSERT_EQ(0, bind_to(listener, ANY_HOST, opt.ports));
-	EXPECT_EQ(EINVAL, set(listener, TCP_FASTOPEN, -1));
-	EXPECT_EQ(0, set(listener, TCP_FASTOPEN, 16));
+	EXPECT_EQ(EINVAL, set_option(listener, TCP_FASTOPEN, -1));
+	EXPECT_EQ(0, set_option(listener, TCP_FASTOPEN, 16));
 	ASSERT_EQ(0, listen(listener, 4));
-	EXPECT_EQ(16, get(listener, TCP_FASTOPEN));
-	EXPECT_EQ(0, set(listener, TCP_FASTOPEN, 5));
-	fd = puppet_visit(&self->peer, listener, 0);
+	EXPECT_EQ(16, get_option(listener, TCP_FASTOPEN));
+	EXPECT_EQ(0, set_option(listener, TCP_FASTOPEN, 5));
+	fd = peer_accept(&self->peer, listener, 0);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(100, send(fd, self->data, 100, 0));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
-	EXPECT_EQ(EINVAL, set(fd, TCP_FASTOPEN, 5));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "recv 100 1"));
+	EXPECT_EQ(EINVAL, set_option(fd, TCP_FASTOPEN, 5));
 	close(fd);
 	close(listener);
 }

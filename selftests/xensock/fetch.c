@@ -19,7 +19,7 @@ int main(int argc, char **argv)
 	int fd, len;
 
 	argc = parse_options(argc, argv);
-	fd = open_port(opt.port + PEER_HTTP, 0);
+	fd = connect_port(opt.port + PEER_HTTP, 0);
 	if (fd < 0) {
 		fprintf(stderr, "fetch: %s:%u: %m\n", opt.host,
 			opt.port + PEER_HTTP);

@@ -8,21 +8,21 @@
 #include "util.h"
 
 FIXTURE(flags) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(flags)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 0));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(flags)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 TEST_F(flags, peek_takes_nothing)
@@ -32,7 +32,7 @@ TEST_F(flags, peek_takes_nothing)
 
 	EXPECT_EQ(-1, recv(self->fd, data, 1, MSG_PEEK | MSG_DONTWAIT));
 	EXPECT_EQ(EAGAIN, errno);
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 100));
 	for (i = 1; i <= 100; i += 33) {
 		memset(data, 0, sizeof(data));
@@ -53,7 +53,7 @@ TEST_F(flags, peek_across_the_end_of_the_ring)
 	const ssize_t total = 2500000;
 	ssize_t done, n;
 
-	puppet_say(&self->peer, "send %zd 1", total);
+	peer_send(&self->peer, "send %zd 1", total);
 	for (done = 0; done < total; done += n) {
 		n = recv(self->fd, peeked, sizeof(peeked), MSG_PEEK);
 		ASSERT_LT(0, n);
@@ -61,15 +61,15 @@ TEST_F(flags, peek_across_the_end_of_the_ring)
 		ASSERT_EQ(0, memcmp(peeked, taken, n));
 		ASSERT_TRUE(stream_check(1, done, taken, n));
 	}
-	EXPECT_STREQ("ok 2500000", puppet_answer(&self->peer));
+	EXPECT_STREQ("ok 2500000", peer_answer(&self->peer));
 }
 
 TEST_F(flags, peek_at_the_end)
 {
 	char data[8];
 
-	EXPECT_STREQ("ok 3", puppet_do(&self->peer, "send 3 1"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok 3", peer_run(&self->peer, "send 3 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	ASSERT_TRUE(wait_readable(self->fd, 3));
 	EXPECT_EQ(3, recv(self->fd, data, 3, 0));
 	EXPECT_EQ(0, recv(self->fd, data, 8, MSG_PEEK));
@@ -80,11 +80,11 @@ TEST_F(flags, waitall_waits_for_all)
 {
 	char data[30];
 
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 10));
 	EXPECT_EQ(10, recv(self->fd, data, 30, MSG_WAITALL | MSG_DONTWAIT));
-	puppet_say(&self->peer, "send 10 1");
-	puppet_say(&self->peer, "send 20 1");
+	peer_send(&self->peer, "send 10 1");
+	peer_send(&self->peer, "send 20 1");
 	EXPECT_EQ(30, recv(self->fd, data, 30, MSG_WAITALL));
 	EXPECT_TRUE(stream_check(1, 10, data, 30));
 }
@@ -93,7 +93,7 @@ TEST_F(flags, peek_after_a_part_was_taken)
 {
 	char data[100];
 
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 100));
 	EXPECT_EQ(30, recv(self->fd, data, 30, 0));
 	EXPECT_EQ(70, recv(self->fd, data, 100, MSG_PEEK));
@@ -106,8 +106,8 @@ TEST_F(flags, waitall_gives_what_came_before_the_end)
 {
 	char data[30];
 
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	EXPECT_EQ(10, recv(self->fd, data, 30, MSG_WAITALL));
 	EXPECT_EQ(0, recv(self->fd, data, 30, MSG_WAITALL));
 }
@@ -117,7 +117,7 @@ TEST_F(flags, waitall_of_more_than_a_ring)
 {
 	static char data[3 << 20];
 
-	puppet_say(&self->peer, "send %zu 1", sizeof(data));
+	peer_send(&self->peer, "send %zu 1", sizeof(data));
 	EXPECT_EQ(sizeof(data), recv(self->fd, data, sizeof(data),
 				     MSG_WAITALL));
 	EXPECT_TRUE(stream_check(1, 0, data, sizeof(data)));
@@ -127,7 +127,7 @@ TEST_F(flags, trunc_discards)
 {
 	char data[100];
 
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 100));
 	memset(data, 0x55, sizeof(data));
 	EXPECT_EQ(30, recv(self->fd, data, 30, MSG_TRUNC | MSG_PEEK));
@@ -146,12 +146,12 @@ TEST_F(flags, rcvlowat)
 
 	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat,
 				sizeof(lowat)));
-	EXPECT_STREQ("ok 60", puppet_do(&self->peer, "send 60 1"));
+	EXPECT_STREQ("ok 60", peer_run(&self->peer, "send 60 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 60));
 	EXPECT_EQ(POLLOUT | POLLWRNORM, poll_now(self->fd));
 	/* A call that must not wait takes what is there. */
 	EXPECT_EQ(10, recv(self->fd, data, 10, MSG_DONTWAIT));
-	EXPECT_STREQ("ok 50", puppet_do(&self->peer, "send 50 1"));
+	EXPECT_STREQ("ok 50", peer_run(&self->peer, "send 50 1"));
 	EXPECT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	EXPECT_EQ(100, recv(self->fd, data, 100, 0));
 	EXPECT_TRUE(stream_check(1, 10, data, 100));
@@ -165,7 +165,7 @@ TEST_F(flags, rcvlowat_of_more_than_a_ring)
 
 	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat,
 				sizeof(lowat)));
-	puppet_say(&self->peer, "send %zu 1", sizeof(data));
+	peer_send(&self->peer, "send %zu 1", sizeof(data));
 	EXPECT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	lowat = 1;
 	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat,
@@ -181,8 +181,8 @@ TEST_F(flags, rcvlowat_and_the_end)
 
 	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat,
 				sizeof(lowat)));
-	EXPECT_STREQ("ok 60", puppet_do(&self->peer, "send 60 1"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok 60", peer_run(&self->peer, "send 60 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	EXPECT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	EXPECT_EQ(60, recv(self->fd, data, 100, 0));
 	EXPECT_EQ(0, recv(self->fd, data, 100, 0));
@@ -197,10 +197,10 @@ TEST_F(flags, refused_or_without_effect)
 	EXPECT_EQ(1, send(self->fd, data + 1, 1, MSG_DONTROUTE | MSG_EOR));
 	EXPECT_EQ(1, send(self->fd, data + 2, 1, MSG_CONFIRM));
 	EXPECT_EQ(1, send(self->fd, data + 3, 1, MSG_NOSIGNAL));
-	EXPECT_STREQ("ok 4", puppet_do(&self->peer, "recv 4 1"));
+	EXPECT_STREQ("ok 4", peer_run(&self->peer, "recv 4 1"));
 	EXPECT_EQ(-1, recv(self->fd, data, 4, MSG_ERRQUEUE));
 	EXPECT_EQ(EAGAIN, errno);
-	EXPECT_STREQ("ok 4", puppet_do(&self->peer, "send 4 1"));
+	EXPECT_STREQ("ok 4", peer_run(&self->peer, "send 4 1"));
 	EXPECT_EQ(4, recv(self->fd, data, 4, MSG_CMSG_CLOEXEC | MSG_WAITALL));
 }
 

@@ -19,51 +19,51 @@
 #include "fuzz.h"
 #include "util.h"
 
-#define A_LINK 4000
+#define REQUESTS_PER_LINK 4000
 /* All sockets are released after this many requests: few are usable by then. */
-#define A_ROUND 250
-#define PATIENCE_MSEC 60000
+#define REQUESTS_PER_ROUND 250
+#define TIMEOUT_MSEC 60000
 /* Slots kept free for RELEASE, which ends requests that wait. */
-#define SPARE 4
+#define RESERVED_SLOTS 4
 
 static struct fuzz fuzz;
-static struct scribbler scribbler;
-/* The current link. Without scribbler each response can be checked. */
-static bool is_calm;
-static __u32 sent, taken;
+static struct corruptor corruptor;
+/* The current link. Without a corruptor each response can be checked. */
+static bool can_check;
+static __u32 sent, answered;
 static struct request unanswered[SLOTS];
-/* Counts for all links, and only of those without scribbler. */
+/* Counts for all links, and only of those without a corruptor. */
 static unsigned int good[COMMANDS], bad[COMMANDS];
 
-static bool is_over;
+static bool has_failed;
 
-static bool complain(const char *what)
+static bool report_failure(const char *what)
 {
-	is_over = true;
+	has_failed = true;
 	printf("%s: %u requests sent, %u answered, backend in state %d\n", what,
-	       sent, taken, xs_state(fuzz.link.backend));
+	       sent, answered, xs_state(fuzz.link.backend));
 	return false;
 }
 
-static void write_over(struct scribbler *s)
+static void corrupt_word(struct corruptor *s)
 {
-	struct chance *x = &s->chance;
+	struct prng *x = &s->prng;
 	struct link *l = &fuzz.link;
-	struct raw *c = &fuzz.rings[below(x, IDS)];
-	struct pages *more = &fuzz.more[below(x, IDS)][below(x, 2)];
-	unsigned int i = below(x, PAGE / 4);
+	struct raw_conn *c = &fuzz.rings[prng_below(x, IDS)];
+	struct pages *more = &fuzz.more[prng_below(x, IDS)][prng_below(x, 2)];
+	unsigned int i = prng_below(x, PAGE / 4);
 	__u32 *word = NULL, value;
 
-	switch (below(x, 8)) {
+	switch (prng_below(x, 8)) {
 	case 0 ... 2:
 		word = (__u32 *)l->slots + i % (SLOTS * 16);
 		break;
 	case 3:
-		word = &l->words[one_in(x, 2) ? REQ_EVENT : RSP_EVENT];
+		word = &l->words[prng_one_in(x, 2) ? REQ_EVENT : RSP_EVENT];
 		break;
 	case 4:
 		/* Rarely the first words: each change may end a connection. */
-		word = &c->words[one_in(x, 20) ? i % RING_ORDER : i];
+		word = &c->words[prng_one_in(x, 20) ? i % RING_ORDER : i];
 		break;
 	case 5:
 		word = (__u32 *)c->in + i % (c->size / 2);
@@ -77,27 +77,27 @@ static void write_over(struct scribbler *s)
 	}
 	if (!word)
 		return;
-	value = odd_word(x, load(word));
+	value = wrong_word(x, load(word));
 	/* Where a grant may be, the value is one of ours or no grant. */
 	if (word > &c->words[RING_ORDER] && word < &c->words[PAGE / 4])
-		value = some_ref(&fuzz, x);
+		value = random_ref(&fuzz, x);
 	if (word >= (__u32 *)l->slots && word < (__u32 *)&l->slots[SLOTS]) {
 		i = (word - (__u32 *)l->slots) % 16;
 		if (i == 2 || i == 3)
-			value = nth_id(below(x, ALL_IDS)) >> 32 * (i - 2);
+			value = nth_id(prng_below(x, ALL_IDS)) >> 32 * (i - 2);
 		else if (i && i == ref_word(l->slots[(word - (__u32 *)l->slots) / 16].cmd))
-			value = some_ref(&fuzz, x);
+			value = random_ref(&fuzz, x);
 	}
 	store(word, value);
 }
 
-static void scribble_on(void)
+static void start_corruptor(void)
 {
-	if (!is_calm)
-		scribbler_start(&scribbler, write_over, &fuzz, opt.seed ^ sent);
+	if (!can_check)
+		corruptor_start(&corruptor, corrupt_word, &fuzz, opt.seed ^ sent);
 }
 
-static bool check(const struct response *response)
+static bool check_response(const struct response *response)
 {
 	unsigned int i;
 
@@ -116,35 +116,35 @@ static bool check(const struct response *response)
 	}
 	printf("answer %u to request %u for %llx: %d\n", response->cmd,
 	       response->req_id, (unsigned long long)response->id, response->ret);
-	return complain("no such request");
+	return report_failure("no such request");
 }
 
 /* Takes the responses that are there. */
-static bool collect(void)
+static bool read_responses(void)
 {
 	struct response response;
 
-	if (load(&fuzz.link.words[RSP_PROD]) - taken > sent - taken)
-		return complain("answers to nothing");
-	while (take(&fuzz.link, &response)) {
-		taken++;
-		if (is_calm && !check(&response))
+	if (load(&fuzz.link.words[RSP_PROD]) - answered > sent - answered)
+		return report_failure("answers to nothing");
+	while (take_response(&fuzz.link, &response)) {
+		answered++;
+		if (can_check && !check_response(&response))
 			return false;
 	}
 	return true;
 }
 
 /* Waits until at most @most requests are unanswered. */
-static bool wait_answers(__u32 most, unsigned int msec)
+static bool wait_responses(__u32 most, unsigned int msec)
 {
-	__u64 until = now_msec() + msec;
+	__u64 deadline = now_msec() + msec;
 
-	while (collect() && sent - taken > most) {
-		if (now_msec() > until)
+	while (read_responses() && sent - answered > most) {
+		if (now_msec() > deadline)
 			return false;
-		nap(200);
+		sleep_usec(200);
 	}
-	return sent - taken <= most;
+	return sent - answered <= most;
 }
 
 static void publish(struct request *r, bool notify)
@@ -152,7 +152,7 @@ static void publish(struct request *r, bool notify)
 	struct link *l = &fuzz.link;
 	unsigned int i;
 
-	if (is_calm) {
+	if (can_check) {
 		r->req_id = ++l->req_id;
 		for (i = 0; unanswered[i].req_id; i++)
 			;
@@ -166,53 +166,53 @@ static void publish(struct request *r, bool notify)
 }
 
 /* Releases all sockets. Afterwards no request can wait any more. */
-static bool drain(void)
+static bool release_all(void)
 {
-	__u64 until = now_msec() + PATIENCE_MSEC;
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
 	unsigned int i, count = IDS + 2, msec = 200;
 
-	scribbler_stop(&scribbler);
+	corruptor_stop(&corruptor);
 	for (;;) {
 		for (i = 0; i < count; i++) {
 			struct request r = { .cmd = RELEASE, .id = nth_id(i) };
 
-			if (!wait_answers(SLOTS - 1, PATIENCE_MSEC))
-				return complain("RELEASE is not answered");
+			if (!wait_responses(SLOTS - 1, TIMEOUT_MSEC))
+				return report_failure("RELEASE is not answered");
 			publish(&r, true);
 		}
-		if (wait_answers(0, msec))
+		if (wait_responses(0, msec))
 			return true;
-		if (is_over || now_msec() > until)
-			return complain("requests are not answered");
-		/* The scribbler may have made sockets with other numbers. */
+		if (has_failed || now_msec() > deadline)
+			return report_failure("requests are not answered");
+		/* The corruptor may have made sockets with other numbers. */
 		count = ALL_IDS;
 		msec = 5000;
 	}
 }
 
 /* Changes something in the memory of one ring. */
-static void stir(void)
+static void change_ring(void)
 {
-	struct chance *x = &fuzz.chance;
+	struct prng *x = &fuzz.prng;
 	struct link *l = &fuzz.link;
-	struct raw *c = &fuzz.rings[below(x, IDS)];
+	struct raw_conn *c = &fuzz.rings[prng_below(x, IDS)];
 	__u32 more, room = c->size - (c->out_prod - load(&c->words[OUT_CONS]));
-	unsigned int word = below(x, RING_ORDER);
+	unsigned int word = prng_below(x, RING_ORDER);
 	struct frame frame;
 	struct info info;
 
 	if (room > c->size)
 		room = 0;
-	switch (below(x, 10)) {
+	switch (prng_below(x, 10)) {
 	case 0 ... 2:
-		c->out_prod += below(x, room + 1);
+		c->out_prod += prng_below(x, room + 1);
 		store(&c->words[OUT_PROD], c->out_prod);
 		break;
 	case 3 ... 5:
-		frame = some_frame(x, c->size, &info);
-		dgram_poke(c, c->out_prod, &frame, sizeof(frame));
-		more = frame_more(&frame);
-		dgram_poke(c, c->out_prod + sizeof(frame), &info, more);
+		frame = random_frame(x, c->size, &info);
+		dgram_write(c, c->out_prod, &frame, sizeof(frame));
+		more = frame_info_len(&frame);
+		dgram_write(c, c->out_prod + sizeof(frame), &info, more);
 		more = FRAME_LEN(more + frame.len);
 		c->out_prod += more < room ? more : room & ~7U;
 		store(&c->words[OUT_PROD], c->out_prod);
@@ -228,11 +228,11 @@ static void stir(void)
 		store(&c->words[IN_FOLLOWED], load(&c->words[IN_GENERATION]));
 		break;
 	default:
-		if (one_in(x, 4))
-			store(&c->words[word], odd_word(x, load(&c->words[word])));
+		if (prng_one_in(x, 4))
+			store(&c->words[word], wrong_word(x, load(&c->words[word])));
 	}
-	if (l->news.mem && one_in(x, 8))
-		news_set(l->news.mem, &news_out, below(x, NEWS_SLOTS));
+	if (l->news.mem && prng_one_in(x, 8))
+		news_set(l->news.mem, &news_out, prng_below(x, NEWS_SLOTS));
 	raw_notify(l, c);
 }
 
@@ -242,31 +242,31 @@ static bool open_link(void)
 		"event-index", "status", "datagram", "datagram-info",
 		"ring-reuse", "urgent", "waiting", "ring-resize",
 	};
-	struct chance *x = &fuzz.chance;
+	struct prng *x = &fuzz.prng;
 	struct link *l = &fuzz.link;
 	char path[64];
 	int i, j, way;
 
-	raw_mode = one_in(x, 2) ? SHARED_CHANNEL : PLAIN;
+	raw_mode = prng_one_in(x, 2) ? SHARED_CHANNEL : PLAIN;
 	if (!link_begin(l))
-		return complain("no link");
+		return report_failure("no link");
 	for (i = 0; i < ARRAY_LEN(features); i++) {
 		snprintf(path, sizeof(path), "%s/%s", l->front, features[i]);
-		xs_write(path, "%d", !one_in(x, 3));
+		xs_write(path, "%d", !prng_one_in(x, 3));
 	}
 	if (!link_finish(l))
-		return complain("no link");
+		return report_failure("no link");
 	for (i = 0; i < IDS; i++) {
-		unsigned int order = 1 + below(x, 3);
-		struct raw *c = &fuzz.rings[i];
+		unsigned int order = 1 + prng_below(x, 3);
+		struct raw_conn *c = &fuzz.rings[i];
 
 		if (!raw_ring(l, c, order))
-			return complain("no ring");
+			return report_failure("no ring");
 		for (way = 0; way < 2; way++) {
 			struct pages *more = &fuzz.more[i][way];
 
 			if (!pages_grant(more, l->backend_id, 1U << order, true))
-				return complain("no pages");
+				return report_failure("no pages");
 			for (j = 0; j < 1U << order; j++)
 				c->words[(way ? OUT_REF : IN_REF) + j] =
 					more->refs[j];
@@ -289,47 +289,48 @@ static void close_link(void)
 
 static bool run_link(__u64 seed, unsigned int count)
 {
-	struct chance *x = &fuzz.chance;
+	struct prng *x = &fuzz.prng;
 	struct link *l = &fuzz.link;
 	unsigned int i;
 
 	memset(&fuzz, 0, sizeof(fuzz));
 	memset(unanswered, 0, sizeof(unanswered));
 	sent = 0;
-	taken = 0;
+	answered = 0;
 	x->state = seed;
-	is_calm = one_in(x, 2);
+	can_check = prng_one_in(x, 2);
 	if (!open_link())
 		return false;
 	for (i = 0; i < count; i++) {
 		struct request r;
 
-		if (i % A_ROUND == 0)
+		if (i % REQUESTS_PER_ROUND == 0)
 			memset(fuzz.stages, 0, sizeof(fuzz.stages));
-		r = some_request(&fuzz);
-		if (!collect())
+		r = random_request(&fuzz);
+		if (!read_responses())
 			return false;
 		/* The time of this depends on timing, the requests do not. */
-		if (i % A_ROUND == 0 || !wait_answers(SLOTS - SPARE - 1, 200)) {
-			if (!drain())
+		if (i % REQUESTS_PER_ROUND == 0 ||
+		    !wait_responses(SLOTS - RESERVED_SLOTS - 1, 200)) {
+			if (!release_all())
 				return false;
-			scribble_on();
+			start_corruptor();
 		}
-		publish(&r, !one_in(x, 4));
-		if (one_in(x, 2))
-			stir();
+		publish(&r, !prng_one_in(x, 4));
+		if (prng_one_in(x, 2))
+			change_ring();
 	}
-	if (!drain())
+	if (!release_all())
 		return false;
 	if (xs_state(l->backend) != CONNECTED)
-		return complain("the link has ended");
-	if (one_in(x, 3)) {
+		return report_failure("the link has ended");
+	if (prng_one_in(x, 3)) {
 		static const __u32 far[] = { SLOTS + 1, 1U << 31, -1U };
 
-		store(&l->words[REQ_PROD], l->req_prod + far[below(x, 3)]);
+		store(&l->words[REQ_PROD], l->req_prod + far[prng_below(x, 3)]);
 		evtchn_notify(l->evtchn, l->port);
 		if (!xs_wait_state(l->backend, CLOSING))
-			return complain("the link has not ended");
+			return report_failure("the link has not ended");
 	}
 	close_link();
 	return true;
@@ -346,13 +347,13 @@ int main(int argc, char **argv)
 	}
 	setlinebuf(stdout);
 	for (done = 0; done < opt.cycles; done += n, opt.seed++) {
-		n = opt.cycles - done < A_LINK ? opt.cycles - done : A_LINK;
+		n = opt.cycles - done < REQUESTS_PER_LINK ? opt.cycles - done : REQUESTS_PER_LINK;
 		printf("after %u requests: --seed %llu\n", done, opt.seed);
 		if (!run_link(opt.seed, n))
 			return 1;
 	}
 	raw_mode = PLAIN;
-	if (!honest_link()) {
+	if (!new_link_works()) {
 		printf("no good link is possible any more\n");
 		return 1;
 	}

@@ -23,7 +23,7 @@
 
 #define RINGS 64
 /* Responses and changes of memory in one link, unless they end the link earlier. */
-#define DEEDS 3000
+#define ACTIONS_PER_LINK 3000
 
 /* A ring that the frontend has named, mapped as long as it may be in use. */
 struct ring {
@@ -38,18 +38,18 @@ struct ring {
 	bool used;
 };
 
-static struct chance chance;
-static struct scribbler scribbler;
+static struct prng prng;
+static struct corruptor corruptor;
 static struct ring rings[RINGS];
 /* Protects the rings against the second thread. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* Requests that are not answered yet, or never will be. */
 static struct request waiting[SLOTS];
-static unsigned int n_waiting, served, deeds;
+static unsigned int n_waiting, served, actions;
 /* One response out of this number is wrong. */
-static unsigned int rudeness;
+static unsigned int error_interval;
 
-static void drop(struct ring *ring)
+static void unmap_ring(struct ring *ring)
 {
 	pthread_mutex_lock(&lock);
 	pages_unmap(ring->words, 1);
@@ -61,7 +61,7 @@ static void drop(struct ring *ring)
 }
 
 /* Returns the ring for this socket, kept or new, or NULL. */
-static struct ring *find(__u64 id, __u32 ref, __u32 remote)
+static struct ring *find_ring(__u64 id, __u32 ref, __u32 remote)
 {
 	struct ring new = { .id = id, .ref = ref, .remote = remote, .used = true };
 	struct ring *free = NULL;
@@ -106,9 +106,9 @@ static struct ring *find(__u64 id, __u32 ref, __u32 remote)
 }
 
 /* Returns a ring that a socket has, or NULL. */
-static struct ring *some_ring(struct chance *x)
+static struct ring *random_ring(struct prng *x)
 {
-	unsigned int i, first = below(x, RINGS);
+	unsigned int i, first = prng_below(x, RINGS);
 
 	for (i = 0; i < RINGS; i++)
 		if (rings[(first + i) % RINGS].used)
@@ -128,27 +128,27 @@ static void notify(struct ring *ring)
 	evtchn_notify(back.evtchn, back.news_port);
 }
 
-static void write_over(struct scribbler *s)
+static void corrupt_word(struct corruptor *s)
 {
-	struct chance *x = &s->chance;
-	unsigned int i = below(x, PAGE / 4);
+	struct prng *x = &s->prng;
+	unsigned int i = prng_below(x, PAGE / 4);
 	struct ring *ring;
 	__u32 *word = NULL;
 
 	pthread_mutex_lock(&lock);
-	ring = some_ring(x);
-	switch (below(x, 8)) {
+	ring = random_ring(x);
+	switch (prng_below(x, 8)) {
 	case 0:
 	case 1:
 		/* Rarely: each change may end the link. */
-		if (one_in(x, 1000))
+		if (prng_one_in(x, 1000))
 			word = (__u32 *)back_slot(0) + i % (SLOTS * 16);
 		break;
 	case 2:
-		word = &back.words[one_in(x, 2) ? REQ_EVENT : RSP_EVENT];
+		word = &back.words[prng_one_in(x, 2) ? REQ_EVENT : RSP_EVENT];
 		break;
 	case 3:
-		if (ring && one_in(x, 200))
+		if (ring && prng_one_in(x, 200))
 			word = &ring->words[i % RING_ORDER];
 		break;
 	case 4:
@@ -165,11 +165,11 @@ static void write_over(struct scribbler *s)
 			word = (__u32 *)back.news + i;
 	}
 	if (word)
-		store(word, odd_word(x, load(word)));
+		store(word, wrong_word(x, load(word)));
 	pthread_mutex_unlock(&lock);
 }
 
-static int some_error(struct chance *x)
+static int random_error(struct prng *x)
 {
 	static const int errors[] = {
 		ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EACCES, EMFILE, ENOBUFS,
@@ -177,14 +177,14 @@ static int some_error(struct chance *x)
 		EAGAIN, EINTR, 512, 4000,
 	};
 
-	return -errors[below(x, ARRAY_LEN(errors))];
+	return -errors[prng_below(x, ARRAY_LEN(errors))];
 }
 
 /* Changes something in the memory of one ring in use. */
-static void stir(void)
+static void change_ring(void)
 {
-	struct chance *x = &chance;
-	struct ring *ring = some_ring(x);
+	struct prng *x = &prng;
+	struct ring *ring = random_ring(x);
 	__u32 *words, room, prod, more, word;
 	struct frame frame;
 	struct info info;
@@ -192,21 +192,21 @@ static void stir(void)
 
 	if (!ring)
 		return;
-	deeds++;
+	actions++;
 	words = ring->words;
 	prod = load(&words[IN_PROD]);
 	room = ring->size - (prod - load(&words[IN_CONS]));
 	room = room > ring->size ? 0 : room;
-	switch (below(x, 12)) {
+	switch (prng_below(x, 12)) {
 	case 0 ... 1:
-		store(&words[IN_PROD], prod + below(x, room + 1));
+		store(&words[IN_PROD], prod + prng_below(x, room + 1));
 		break;
 	case 2 ... 4:
 		store(&words[OUT_CONS], load(&words[OUT_PROD]));
 		break;
 	case 5 ... 6:
-		frame = some_frame(x, ring->size, &info);
-		more = FRAME_LEN(frame_more(&frame) + frame.len);
+		frame = random_frame(x, ring->size, &info);
+		more = FRAME_LEN(frame_info_len(&frame) + frame.len);
 		to = (__u8 *)ring->in + prod % ring->size;
 		if (prod % ring->size + sizeof(frame) + sizeof(info) <= ring->size) {
 			memcpy(to, &frame, sizeof(frame));
@@ -216,13 +216,13 @@ static void stir(void)
 		break;
 	case 7 ... 8:
 		store(&words[NAME_LEN],
-		      some_address(x, (__u8 *)&words[NAME]));
-		store(&words[STATUS], one_in(x, 5) ? some_error(x) : 1);
+		      random_address(x, (__u8 *)&words[NAME]));
+		store(&words[STATUS], prng_one_in(x, 5) ? random_error(x) : 1);
 		break;
 	case 9:
-		if (one_in(x, 3))
-			store(&words[one_in(x, 2) ? IN_ERROR : OUT_ERROR],
-			      some_error(x));
+		if (prng_one_in(x, 3))
+			store(&words[prng_one_in(x, 2) ? IN_ERROR : OUT_ERROR],
+			      random_error(x));
 		break;
 	case 10:
 		store(&words[IN_SWITCH], prod);
@@ -230,15 +230,15 @@ static void stir(void)
 		store(&words[OUT_FOLLOWED], load(&words[OUT_GENERATION]));
 		break;
 	default:
-		word = below(x, RING_ORDER);
-		if (one_in(x, rudeness))
-			store(&words[word], odd_word(x, load(&words[word])));
+		word = prng_below(x, RING_ORDER);
+		if (prng_one_in(x, error_interval))
+			store(&words[word], wrong_word(x, load(&words[word])));
 	}
 	notify(ring);
 }
 
 /* Updates the rings when a request is answered. */
-static bool follow(const struct request *r)
+static bool update_rings(const struct request *r)
 {
 	int i;
 
@@ -246,11 +246,11 @@ static bool follow(const struct request *r)
 	case CONNECT:
 		/* A CONNECT of a datagram socket has no ring. */
 		return !r->connect.ref ||
-		       find(r->id, r->connect.ref, r->connect.evtchn);
+		       find_ring(r->id, r->connect.ref, r->connect.evtchn);
 	case ACCEPT:
-		return find(r->accept.id_new, r->accept.ref, r->accept.evtchn);
+		return find_ring(r->accept.id_new, r->accept.ref, r->accept.evtchn);
 	case ATTACH:
-		return find(r->id, r->attach.ref, r->attach.evtchn);
+		return find_ring(r->id, r->attach.ref, r->attach.evtchn);
 	case RELEASE:
 		for (i = 0; i < RINGS; i++) {
 			if (!rings[i].words || rings[i].id != r->id)
@@ -258,47 +258,47 @@ static bool follow(const struct request *r)
 			if (r->release.reuse)
 				rings[i].used = false;
 			else
-				drop(&rings[i]);
+				unmap_ring(&rings[i]);
 		}
 		break;
 	case UNMAP:
 		for (i = 0; i < RINGS; i++)
 			if (rings[i].words && rings[i].ref == r->unmap.ref)
-				drop(&rings[i]);
+				unmap_ring(&rings[i]);
 		break;
 	}
 	return true;
 }
 
-static void reply(const struct request *r)
+static void send_reply(const struct request *r)
 {
-	struct chance *x = &chance;
-	bool follows = follow(r);
-	struct response response = back_response(r, follows ? 0 : -EINVAL);
+	struct prng *x = &prng;
+	bool is_valid = update_rings(r);
+	struct response response = back_response(r, is_valid ? 0 : -EINVAL);
 	__u32 i, *words = (__u32 *)&response;
 
-	deeds++;
-	if (one_in(x, 10) && r->cmd != RELEASE && r->cmd != UNMAP)
-		response.ret = some_error(x);
+	actions++;
+	if (prng_one_in(x, 10) && r->cmd != RELEASE && r->cmd != UNMAP)
+		response.ret = random_error(x);
 	if (r->cmd == GETSOCKOPT) {
-		response.value[0] = below(x, 3);
-		response.total = one_in(x, 8) ? below(x, 1100) : 4;
+		response.value[0] = prng_below(x, 3);
+		response.total = prng_one_in(x, 8) ? prng_below(x, 1100) : 4;
 	} else if (r->cmd == CONNECT || r->cmd == ACCEPT || r->cmd == GETNAME) {
-		response.len = some_address(x, response.addr);
+		response.len = random_address(x, response.addr);
 	}
-	if (one_in(x, rudeness)) {
-		i = below(x, sizeof(response) / 4);
-		words[i] = odd_word(x, words[i]);
+	if (prng_one_in(x, error_interval)) {
+		i = prng_below(x, sizeof(response) / 4);
+		words[i] = wrong_word(x, words[i]);
 	}
 	memcpy(back_slot(back.rsp_prod++), &response, sizeof(response));
-	if (one_in(x, rudeness * 4))
-		back_publish(back.rsp_prod + odd_word(x, 0));
+	if (prng_one_in(x, error_interval * 4))
+		back_publish(back.rsp_prod + wrong_word(x, 0));
 	else
 		back_publish(back.rsp_prod);
 }
 
 /* Answers the requests that wait for a socket before its RELEASE is answered. */
-static void abort_all(__u64 id)
+static void abort_requests(__u64 id)
 {
 	unsigned int i = 0;
 
@@ -316,21 +316,21 @@ static void abort_all(__u64 id)
 }
 
 /* Answers one of the waiting requests, or lets it wait. */
-static void decide(void)
+static void answer_one(void)
 {
-	unsigned int i = below(&chance, n_waiting);
+	unsigned int i = prng_below(&prng, n_waiting);
 	struct request r = waiting[i];
 
 	/* Most POLL and ACCEPT requests wait: nobody connects. */
-	if ((r.cmd == POLL || r.cmd == ACCEPT) && !one_in(&chance, 20))
+	if ((r.cmd == POLL || r.cmd == ACCEPT) && !prng_one_in(&prng, 20))
 		return;
 	/* The request is never answered, or when it is picked again. */
-	if (one_in(&chance, 50))
+	if (prng_one_in(&prng, 50))
 		return;
 	waiting[i] = waiting[--n_waiting];
-	if (r.cmd == RELEASE && !one_in(&chance, rudeness))
-		abort_all(r.id);
-	reply(&r);
+	if (r.cmd == RELEASE && !prng_one_in(&prng, error_interval))
+		abort_requests(r.id);
+	send_reply(&r);
 }
 
 static bool open_link(void)
@@ -346,43 +346,43 @@ static bool open_link(void)
 	if (!back_begin())
 		return false;
 	for (i = 0; i < ARRAY_LEN(features); i++)
-		back_node(features[i], one_in(&chance, 3) ? "0" : "1");
+		back_node(features[i], prng_one_in(&prng, 3) ? "0" : "1");
 	return back_finish(30000);
 }
 
 static bool run_link(__u64 seed)
 {
 	static const char *const ends[] = { "1", "5", "6", "6", "77" };
-	unsigned int until = deeds + DEEDS;
+	unsigned int deadline = actions + ACTIONS_PER_LINK;
 	int i;
 
-	chance.state = seed;
-	rudeness = one_in(&chance, 4) ? 200 : 3000;
+	prng.state = seed;
+	error_interval = prng_one_in(&prng, 4) ? 200 : 3000;
 	if (!open_link()) {
 		printf("no link, frontend in state %d\n", xs_state(back.front));
 		return false;
 	}
-	if (one_in(&chance, 2))
-		scribbler_start(&scribbler, write_over, NULL, seed);
-	while (deeds < until && !back_is_over) {
+	if (prng_one_in(&prng, 2))
+		corruptor_start(&corruptor, corrupt_word, NULL, seed);
+	while (actions < deadline && !back_is_over) {
 		while (n_waiting < SLOTS && back_take(&waiting[n_waiting])) {
 			n_waiting++;
 			served++;
 		}
-		for (i = below(&chance, 4); i && n_waiting; i--)
-			decide();
+		for (i = prng_below(&prng, 4); i && n_waiting; i--)
+			answer_one();
 		/* Occasionally more changes than the frontend can deal with. */
-		for (i = one_in(&chance, 200) ? 100 : 1; i; i--)
-			stir();
+		for (i = prng_one_in(&prng, 200) ? 100 : 1; i; i--)
+			change_ring();
 		/* The frontend may have ended the link. */
-		if (one_in(&chance, 100) && xs_state(back.front) != CONNECTED)
+		if (prng_one_in(&prng, 100) && xs_state(back.front) != CONNECTED)
 			break;
-		nap(below(&chance, 1000));
+		sleep_usec(prng_below(&prng, 1000));
 	}
-	scribbler_stop(&scribbler);
-	back_node("state", ends[below(&chance, ARRAY_LEN(ends))]);
+	corruptor_stop(&corruptor);
+	back_node("state", ends[prng_below(&prng, ARRAY_LEN(ends))]);
 	for (i = 0; i < RINGS; i++)
-		drop(&rings[i]);
+		unmap_ring(&rings[i]);
 	n_waiting = 0;
 	back_end();
 	return true;
@@ -400,11 +400,11 @@ int main(int argc, char **argv)
 	}
 	setlinebuf(stdout);
 	back_init(atoi(argv[1]));
-	for (links = 0; deeds < opt.cycles && !back_is_over; links++) {
-		printf("after %u deeds: --seed %llu\n", deeds, opt.seed);
+	for (links = 0; actions < opt.cycles && !back_is_over; links++) {
+		printf("after %u actions: --seed %llu\n", actions, opt.seed);
 		if (!run_link(opt.seed++))
 			return 1;
 	}
-	printf("%u deeds, %u requests, %u links\n", deeds, served, links);
+	printf("%u actions, %u requests, %u links\n", actions, served, links);
 	return 0;
 }

@@ -30,7 +30,7 @@ struct result {
 	int error;
 };
 
-static bool tell_driver(const char *file)
+static bool write_driver_file(const char *file)
 {
 	int fd = open(file, O_WRONLY);
 	bool done = fd >= 0 &&
@@ -40,11 +40,11 @@ static bool tell_driver(const char *file)
 	return done;
 }
 
-static void send_much(int report)
+static void send_and_report(int report)
 {
 	static char data[1 << 20];
 	struct result result;
-	int fd = open_port(opt.port + PEER_ECHO, 0);
+	int fd = connect_port(opt.port + PEER_ECHO, 0);
 
 	result.taken = send(fd, data, sizeof(data), MSG_DONTWAIT | MSG_NOSIGNAL);
 	result.error = send(fd, data, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ?
@@ -53,10 +53,10 @@ static void send_much(int report)
 	_exit(0);
 }
 
-/* 1: it has told what became of it; 0: it was killed before. */
+/* Returns 1 if the program has reported, 0 if it was killed before, or -1. */
 static int try_once(const char *how, struct result *result)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 	int report[2];
 	long before = count_of("GROW");
 	ssize_t n;
@@ -66,19 +66,19 @@ static int try_once(const char *how, struct result *result)
 		return -1;
 	pid = fork();
 	if (!pid)
-		send_much(report[1]);
+		send_and_report(report[1]);
 	close(report[1]);
 	while (count_of("GROW") == before)
-		if (now_msec() > until)
+		if (now_msec() > deadline)
 			return -1;
 	if (!strcmp(how, "kill"))
 		kill(pid, SIGKILL);
-	if (!strcmp(how, "unbind") && !tell_driver(DRIVER "unbind"))
+	if (!strcmp(how, "unbind") && !write_driver_file(DRIVER "unbind"))
 		return -1;
 	n = read(report[0], result, sizeof(*result));
 	close(report[0]);
 	waitpid(pid, NULL, 0);
-	if (!strcmp(how, "unbind") && !tell_driver(DRIVER "bind"))
+	if (!strcmp(how, "unbind") && !write_driver_file(DRIVER "bind"))
 		return -1;
 	return n == sizeof(*result);
 }
@@ -87,19 +87,19 @@ int main(int argc, char **argv)
 {
 	struct result result;
 	bool kills;
-	int i, told;
+	int i, reported;
 
 	argc = parse_options(argc, argv);
 	if (argc != 2)
 		return 4;
 	kills = !strcmp(argv[1], "kill");
 	for (i = 0; i < TRIES; i++) {
-		told = try_once(argv[1], &result);
-		if (told < 0)
+		reported = try_once(argv[1], &result);
+		if (reported < 0)
 			return 1;
-		if (told && kills)
+		if (reported && kills)
 			continue;
-		if (told)
+		if (reported)
 			printf("%zd %s\n", result.taken,
 			       result.error ? strerrorname_np(result.error) : "more");
 		else

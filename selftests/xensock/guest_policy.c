@@ -38,7 +38,7 @@
 #define DENY	MOV(BPF_REG_0, 0), EXIT
 
 FIXTURE(cgroup_bpf) {
-	struct puppet peer;
+	struct peer peer;
 	struct cgroup cgroup;
 };
 
@@ -47,7 +47,7 @@ FIXTURE_SETUP(cgroup_bpf)
 	int error;
 
 	self->cgroup.fd = -1;
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	ASSERT_EQ(0, cgroup_open(&self->cgroup));
 	/* Attaches a program that allows everything. */
 	error = ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET_SOCK_CREATE, ALLOW);
@@ -59,18 +59,18 @@ FIXTURE_SETUP(cgroup_bpf)
 FIXTURE_TEARDOWN(cgroup_bpf)
 {
 	cgroup_close(&self->cgroup);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
-static bool reaches_peer(int fd, struct puppet *peer, const char *host, unsigned int port)
+static bool send_to_peer(int fd, struct peer *peer, const char *host, unsigned int port)
 {
 	char data[100];
 
-	if (connect_to(fd, host, port) || strcmp(puppet_do(peer, "accept"), "ok"))
+	if (connect_to(fd, host, port) || strcmp(peer_run(peer, "accept"), "ok"))
 		return false;
 	stream_fill(7, 0, data, sizeof(data));
 	return send_all(fd, data, sizeof(data)) == sizeof(data) &&
-	       !strcmp(puppet_do(peer, "recv 100 7"), "ok 100");
+	       !strcmp(peer_run(peer, "recv 100 7"), "ok 100");
 }
 
 /* The policy and the program both see a TCP socket. */
@@ -114,7 +114,7 @@ TEST_F(cgroup_bpf, connect_is_redirected)
 			    STORE(BPF_REG_1, ADDR(user_port), BPF_REG_3),
 			    ALLOW));
 	fd = socket(opt.family, SOCK_STREAM, 0);
-	EXPECT_TRUE(reaches_peer(fd, &self->peer, NOBODY, 9));
+	EXPECT_TRUE(send_to_peer(fd, &self->peer, NOBODY, 9));
 	ASSERT_EQ(0, getpeername(fd, (void *)&name, &len));
 	snprintf(there, sizeof(there), "%s %u", opt.host, self->peer.port);
 	EXPECT_STREQ(there, address_text((void *)&name, text));
@@ -225,7 +225,7 @@ TEST_F(cgroup_bpf, post_bind_is_denied)
 	close(fd);
 }
 
-static unsigned int peer_port_of(int fd)
+static unsigned int remote_port(int fd)
 {
 	struct sockaddr_in name = {};
 	socklen_t len = sizeof(name);
@@ -246,22 +246,22 @@ TEST_F(cgroup_bpf, names_are_changed)
 			    STORE_IMM(BPF_REG_1, ADDR(user_port), htons(4321)),
 			    ALLOW));
 	fd = socket(opt.family, SOCK_STREAM, 0);
-	ASSERT_TRUE(reaches_peer(fd, &self->peer, opt.host, self->peer.port));
+	ASSERT_TRUE(send_to_peer(fd, &self->peer, opt.host, self->peer.port));
 	EXPECT_EQ(4321, local_port(fd));
-	EXPECT_EQ(1234, peer_port_of(fd));
+	EXPECT_EQ(1234, remote_port(fd));
 	close(fd);
-	ASSERT_STREQ("fin", puppet_do(&self->peer, "end"));
-	puppet_do(&self->peer, "close");
+	ASSERT_STREQ("fin", peer_run(&self->peer, "end"));
+	peer_run(&self->peer, "close");
 	listener = socket(opt.family, SOCK_STREAM, 0);
 	ASSERT_EQ(0, bind_to(listener, opt.host, port));
 	ASSERT_EQ(0, listen(listener, 1));
 	EXPECT_EQ(4321, local_port(listener));
-	ASSERT_TRUE(puppet_say(&self->peer, "connect %u", port));
+	ASSERT_TRUE(peer_send(&self->peer, "connect %u", port));
 	child = accept(listener, NULL, NULL);
 	ASSERT_LE(0, child);
-	puppet_answer(&self->peer);
+	peer_answer(&self->peer);
 	EXPECT_EQ(4321, local_port(child));
-	EXPECT_EQ(1234, peer_port_of(child));
+	EXPECT_EQ(1234, remote_port(child));
 	close(child);
 	close(listener);
 }
@@ -277,7 +277,7 @@ TEST_F(cgroup_bpf, creation_is_denied)
 			    ALLOW, DENY));
 	fd = socket(opt.family, SOCK_STREAM, 0);
 	EXPECT_LE(0, fd);
-	EXPECT_TRUE(reaches_peer(fd, &self->peer, opt.host, self->peer.port));
+	EXPECT_TRUE(send_to_peer(fd, &self->peer, opt.host, self->peer.port));
 	close(fd);
 	EXPECT_EQ(-1, socket(opt.family, SOCK_DGRAM, 0));
 	EXPECT_EQ(EPERM, errno);
@@ -318,7 +318,7 @@ TEST_F(cgroup_bpf, sockets_are_counted_once)
 		ASSERT_LE(0, fds[i]);
 	}
 	EXPECT_EQ(4, read_count(made));
-	EXPECT_TRUE(reaches_peer(fds[0], &self->peer, opt.host, self->peer.port));
+	EXPECT_TRUE(send_to_peer(fds[0], &self->peer, opt.host, self->peer.port));
 	/* While sockets are hijacked, this one falls back to the guest's own TCP. */
 	EXPECT_EQ(-1, connect_to(fds[2], "127.0.0.1", 1));
 	EXPECT_EQ(0, read_count(ended));
@@ -332,8 +332,9 @@ TEST_F(cgroup_bpf, sockets_are_counted_once)
 TEST_F(cgroup_bpf, packets_are_denied)
 {
 	struct pollfd pfd = { .events = POLLOUT };
-	long before = decided("packet-filter");
-	bool hijacked = !strcmp(get("hijack"), "1") || !strcmp(get("hijack"), "2");
+	long before = decision_count("packet-filter");
+	bool hijacked = !strcmp(read_setting("hijack"), "1") ||
+			!strcmp(read_setting("hijack"), "2");
 	int early = socket(opt.family, SOCK_STREAM, 0), fd;
 
 	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SKB, CGROUP_INET_EGRESS, DENY));
@@ -353,7 +354,7 @@ TEST_F(cgroup_bpf, packets_are_denied)
 		EXPECT_EQ(0, poll(&pfd, 1, 200));
 	close(early);
 	if (hijacked)
-		EXPECT_EQ(before + 2, decided("packet-filter"));
+		EXPECT_EQ(before + 2, decision_count("packet-filter"));
 }
 
 FIXTURE(cgroup_bpf_udp) {
@@ -456,17 +457,17 @@ TEST_F(cgroup_bpf_udp, post_bind_is_denied)
 }
 
 FIXTURE(landlock) {
-	struct puppet peer;
+	struct peer peer;
 };
 
 FIXTURE_SETUP(landlock)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 }
 
 FIXTURE_TEARDOWN(landlock)
 {
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 struct net_rule {
@@ -501,10 +502,10 @@ static bool has_landlock(void)
 
 TEST_F(landlock, tcp)
 {
-	unsigned int mine = 61000 + getpid() % 2000;
+	unsigned int own_port = 61000 + getpid() % 2000;
 	const struct net_rule rules[] = {
 		{ ACCESS_CONNECT_TCP, self->peer.port },
-		{ ACCESS_BIND_TCP, mine },
+		{ ACCESS_BIND_TCP, own_port },
 	};
 	struct sockaddr_storage addr;
 	int status = -1, fd;
@@ -521,13 +522,13 @@ TEST_F(landlock, tcp)
 		fd = socket(opt.family, SOCK_STREAM, 0);
 		if (!connect_to(fd, opt.host, opt.port + PEER_ECHO) || errno != EACCES)
 			_exit(2);
-		if (!bind_to(fd, opt.host, mine + 1) || errno != EACCES)
+		if (!bind_to(fd, opt.host, own_port + 1) || errno != EACCES)
 			_exit(3);
 		if (!bind_to(fd, opt.host, 0) || errno != EACCES)
 			_exit(4);
-		if (bind_to(fd, opt.host, mine))
+		if (bind_to(fd, opt.host, own_port))
 			_exit(5);
-		if (!reaches_peer(fd, &self->peer, opt.host, self->peer.port))
+		if (!send_to_peer(fd, &self->peer, opt.host, self->peer.port))
 			_exit(6);
 		close(fd);
 		/* Protocol 257 is denied too. */
@@ -536,7 +537,7 @@ TEST_F(landlock, tcp)
 				errno != EACCES))
 			_exit(7);
 		fd = socket(AF_INET6, SOCK_STREAM, 0);
-		len = any_address(opt.host6, opt.port + PEER_ECHO, &addr);
+		len = parse_address(opt.host6, opt.port + PEER_ECHO, &addr);
 		if (!connect(fd, (void *)&addr, len) || errno != EACCES)
 			_exit(8);
 		_exit(0);

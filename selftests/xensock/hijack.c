@@ -25,7 +25,7 @@
 #include "settings.h"
 #include "util.h"
 
-static int option(int fd, int level, int name)
+static int get_option(int fd, int level, int name)
 {
 	socklen_t len = sizeof(int);
 	int value = -1;
@@ -34,39 +34,39 @@ static int option(int fd, int level, int name)
 }
 
 FIXTURE(hijack) {
-	struct puppet peer;
+	struct peer peer;
 	int local;
 	unsigned int local_port;
 };
 
 FIXTURE_SETUP(hijack)
 {
-	restore();
-	self->local = own_listener();
+	restore_settings();
+	self->local = local_listener();
 	ASSERT_LE(0, self->local);
 	self->local_port = local_port(self->local);
-	ASSERT_EQ(0, set("hijack", "1"));
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_EQ(0, write_setting("hijack", "1"));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 }
 
 FIXTURE_TEARDOWN(hijack)
 {
-	restore();
+	restore_settings();
 	close(self->local);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
-static bool talks_to_peer(int fd, struct puppet *peer)
+static bool peer_transfer(int fd, struct peer *peer)
 {
 	char data[100];
 
 	if (connect_to(fd, opt.host, peer->port) ||
-	    strcmp(puppet_do(peer, "accept"), "ok"))
+	    strcmp(peer_run(peer, "accept"), "ok"))
 		return false;
 	stream_fill(7, 0, data, sizeof(data));
 	if (send_all(fd, data, sizeof(data)) != sizeof(data) ||
-	    strcmp(puppet_do(peer, "recv 100 7"), "ok 100") ||
-	    strcmp(puppet_do(peer, "send 100 8"), "ok 100"))
+	    strcmp(peer_run(peer, "recv 100 7"), "ok 100") ||
+	    strcmp(peer_run(peer, "send 100 8"), "ok 100"))
 		return false;
 	return recv_all(fd, data, sizeof(data)) == sizeof(data) &&
 	       stream_check(8, 0, data, sizeof(data));
@@ -74,12 +74,12 @@ static bool talks_to_peer(int fd, struct puppet *peer)
 
 TEST_F(hijack, goes_to_the_backend)
 {
-	long before = decided("xensock");
+	long before = decision_count("xensock");
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	ASSERT_LE(0, fd);
-	EXPECT_TRUE(talks_to_peer(fd, &self->peer));
-	EXPECT_EQ(before + 1, decided("xensock"));
+	EXPECT_TRUE(peer_transfer(fd, &self->peer));
+	EXPECT_EQ(before + 1, decision_count("xensock"));
 	close(fd);
 }
 
@@ -97,9 +97,9 @@ TEST_F(hijack, looks_like_tcp)
 		for (j = 0; j < ARRAY_LEN(protocols); j++) {
 			fd = socket(families[i], SOCK_STREAM, protocols[j]);
 			ASSERT_LE(0, fd);
-			EXPECT_EQ(families[i], option(fd, SOL_SOCKET, SO_DOMAIN));
-			EXPECT_EQ(SOCK_STREAM, option(fd, SOL_SOCKET, SO_TYPE));
-			EXPECT_EQ(IPPROTO_TCP, option(fd, SOL_SOCKET, SO_PROTOCOL));
+			EXPECT_EQ(families[i], get_option(fd, SOL_SOCKET, SO_DOMAIN));
+			EXPECT_EQ(SOCK_STREAM, get_option(fd, SOL_SOCKET, SO_TYPE));
+			EXPECT_EQ(IPPROTO_TCP, get_option(fd, SOL_SOCKET, SO_PROTOCOL));
 			EXPECT_EQ(0, fstat(fd, &st));
 			EXPECT_TRUE(S_ISSOCK(st.st_mode));
 			close(fd);
@@ -124,7 +124,7 @@ TEST_F(hijack, has_names_of_its_family)
 	name.sin6_addr.s6_addr[11] = 0xff;
 	inet_pton(AF_INET, opt.host, &name.sin6_addr.s6_addr[12]);
 	ASSERT_EQ(0, connect(fd, (void *)&name, sizeof(name)));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 	len = sizeof(name);
 	ASSERT_EQ(0, getpeername(fd, (void *)&name, &len));
 	EXPECT_EQ(AF_INET6, name.sin6_family);
@@ -148,7 +148,7 @@ TEST_F(hijack, leaves_other_sockets_alone)
 	int fds[4];
 	size_t i;
 
-	snprintf(before, sizeof(before), "%s", get("decisions"));
+	snprintf(before, sizeof(before), "%s", read_setting("decisions"));
 	fds[0] = socket(AF_INET, SOCK_DGRAM, 0);
 	fds[1] = socket(AF_UNIX, SOCK_STREAM, 0);
 	fds[2] = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
@@ -159,7 +159,7 @@ TEST_F(hijack, leaves_other_sockets_alone)
 		EXPECT_EQ(-1, connect_to(fds[i], opt.host, 9));
 		close(fds[i]);
 	}
-	after = (char *)get("decisions");
+	after = (char *)read_setting("decisions");
 	EXPECT_STREQ(before, after);
 }
 
@@ -168,14 +168,14 @@ TEST_F(hijack, is_turned_off_and_on)
 {
 	int ours = socket(AF_INET, SOCK_STREAM, 0), local, again;
 
-	ASSERT_TRUE(talks_to_peer(ours, &self->peer));
-	ASSERT_EQ(0, set("hijack", "0"));
-	EXPECT_STREQ("0", get("hijack"));
+	ASSERT_TRUE(peer_transfer(ours, &self->peer));
+	ASSERT_EQ(0, write_setting("hijack", "0"));
+	EXPECT_STREQ("0", read_setting("hijack"));
 	local = socket(AF_INET, SOCK_STREAM, 0);
-	EXPECT_TRUE(talks_locally(local, self->local, self->local_port));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 8"));
+	EXPECT_TRUE(local_transfer(local, self->local, self->local_port));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 8"));
 	EXPECT_TRUE(wait_readable(ours, 10));
-	ASSERT_EQ(0, set("hijack", "1"));
+	ASSERT_EQ(0, write_setting("hijack", "1"));
 	again = dup(local);
 	EXPECT_EQ(1, send(again, "x", 1, MSG_NOSIGNAL) > 0);
 	close(again);
@@ -185,12 +185,12 @@ TEST_F(hijack, is_turned_off_and_on)
 
 TEST_F(hijack, exempts_destinations)
 {
-	long before, xensock = decided("xensock");
+	long before, xensock = decision_count("xensock");
 	int fd, nodelay = 1;
 
-	ASSERT_EQ(0, set("exempt_destinations", "10.0.0.0/8 127.0.0.0/8:1-65535"));
-	EXPECT_STREQ("10.0.0.0/8 127.0.0.0/8:1-65535", get("exempt_destinations"));
-	before = decided("exempt-destination");
+	ASSERT_EQ(0, write_setting("exempt_destinations", "10.0.0.0/8 127.0.0.0/8:1-65535"));
+	EXPECT_STREQ("10.0.0.0/8 127.0.0.0/8:1-65535", read_setting("exempt_destinations"));
+	before = decision_count("exempt-destination");
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	/* Options set before the decision are copied. */
 	ASSERT_EQ(0, setsockopt(fd, SOL_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay)));
@@ -198,19 +198,19 @@ TEST_F(hijack, exempts_destinations)
 	nodelay = 30;
 	ASSERT_EQ(0, setsockopt(fd, SOL_TCP, TCP_KEEPIDLE, &nodelay, sizeof(nodelay)));
 	ASSERT_EQ(0, set_timeout(fd, SO_RCVTIMEO, 5000));
-	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
-	EXPECT_EQ(1, option(fd, SOL_TCP, TCP_NODELAY));
-	EXPECT_EQ(30, option(fd, SOL_TCP, TCP_KEEPIDLE));
-	EXPECT_EQ(1, option(fd, SOL_SOCKET, SO_KEEPALIVE));
-	EXPECT_EQ(IPPROTO_TCP, option(fd, SOL_SOCKET, SO_PROTOCOL));
-	EXPECT_EQ(before + 1, decided("exempt-destination"));
+	EXPECT_TRUE(local_transfer(fd, self->local, self->local_port));
+	EXPECT_EQ(1, get_option(fd, SOL_TCP, TCP_NODELAY));
+	EXPECT_EQ(30, get_option(fd, SOL_TCP, TCP_KEEPIDLE));
+	EXPECT_EQ(1, get_option(fd, SOL_SOCKET, SO_KEEPALIVE));
+	EXPECT_EQ(IPPROTO_TCP, get_option(fd, SOL_SOCKET, SO_PROTOCOL));
+	EXPECT_EQ(before + 1, decision_count("exempt-destination"));
 	/* The socket is native: the backend does not carry this option. */
-	EXPECT_LE(0, option(fd, SOL_TCP, TCP_FASTOPEN));
+	EXPECT_LE(0, get_option(fd, SOL_TCP, TCP_FASTOPEN));
 	close(fd);
 	/* Other destinations are still carried. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
-	EXPECT_TRUE(talks_to_peer(fd, &self->peer));
-	EXPECT_EQ(xensock + 1, decided("xensock"));
+	EXPECT_TRUE(peer_transfer(fd, &self->peer));
+	EXPECT_EQ(xensock + 1, decision_count("xensock"));
 	close(fd);
 }
 
@@ -220,7 +220,7 @@ TEST_F(hijack, falls_back_under_epoll)
 	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
 	int ep = epoll_create1(0), fd, other;
 
-	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
+	ASSERT_EQ(0, write_setting("exempt_destinations", "127.0.0.0/8"));
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	ASSERT_EQ(0, epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event));
 	/* The same events as for an unconnected TCP socket. */
@@ -242,7 +242,7 @@ TEST_F(hijack, falls_back_under_epoll)
 }
 
 /* Returns true if /proc/net/tcp lists a socket with that port and the inode of the file. */
-static bool tcp_lists(unsigned int port, int fd)
+static bool is_in_proc_tcp(unsigned int port, int fd)
 {
 	FILE *file = fopen("/proc/net/tcp", "r");
 	char line[256], local[16], inode[32];
@@ -271,7 +271,7 @@ TEST_F(hijack, falls_back_behind_the_file)
 	sigemptyset(&set_io);
 	sigaddset(&set_io, SIGIO);
 	sigprocmask(SIG_BLOCK, &set_io, NULL);
-	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
+	ASSERT_EQ(0, write_setting("exempt_destinations", "127.0.0.0/8"));
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	copy = dup(fd);
 	ASSERT_EQ(0, fcntl(fd, F_SETOWN, getpid()));
@@ -284,7 +284,7 @@ TEST_F(hijack, falls_back_behind_the_file)
 	EXPECT_EQ(1, send(other, "x", 1, 0));
 	EXPECT_EQ(SIGIO, sigtimedwait(&set_io, NULL, &limit));
 	EXPECT_EQ(0, getsockname(copy, (void *)&name, &len));
-	EXPECT_TRUE(tcp_lists(ntohs(name.sin_port), fd));
+	EXPECT_TRUE(is_in_proc_tcp(ntohs(name.sin_port), fd));
 	/* Both descriptors are equivalent. */
 	EXPECT_EQ(1, send(copy, "y", 1, 0));
 	EXPECT_EQ(0, fcntl(copy, F_SETFL, 0));
@@ -297,41 +297,41 @@ TEST_F(hijack, falls_back_behind_the_file)
 TEST_F(hijack, exempts_ports)
 {
 	unsigned int port = 61000 + getpid() % 4000;
-	long before = decided("exempt-port");
+	long before = decision_count("exempt-port");
 	char text[16];
 	int listener, fd;
 
 	snprintf(text, sizeof(text), "%u", port);
-	ASSERT_EQ(0, set("exempt_bind_ports", text));
-	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
+	ASSERT_EQ(0, write_setting("exempt_bind_ports", text));
+	ASSERT_EQ(0, write_setting("exempt_destinations", "127.0.0.0/8"));
 	listener = socket(AF_INET, SOCK_STREAM, 0);
 	ASSERT_EQ(0, bind_to(listener, ANY_HOST, port));
 	ASSERT_EQ(0, listen(listener, 4));
-	EXPECT_EQ(before + 1, decided("exempt-port"));
+	EXPECT_EQ(before + 1, decision_count("exempt-port"));
 	fd = socket(AF_INET, SOCK_STREAM, 0);
-	EXPECT_TRUE(talks_locally(fd, listener, port));
+	EXPECT_TRUE(local_transfer(fd, listener, port));
 	/* Nothing listens there in the domain of the backend. */
-	EXPECT_TRUE(puppet_refused(&self->peer, port));
+	EXPECT_TRUE(peer_refused(&self->peer, port));
 	close(fd);
 	close(listener);
 }
 
 TEST_F(hijack, keeps_local_addresses_local)
 {
-	long before = decided("local");
+	long before = decision_count("local");
 	int fd;
 
-	ASSERT_EQ(0, set("hijack_loopback", "0"));
+	ASSERT_EQ(0, write_setting("hijack_loopback", "0"));
 	fd = socket(AF_INET, SOCK_STREAM, 0);
-	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
-	EXPECT_EQ(before + 1, decided("local"));
+	EXPECT_TRUE(local_transfer(fd, self->local, self->local_port));
+	EXPECT_EQ(before + 1, decision_count("local"));
 	close(fd);
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	EXPECT_EQ(0, bind_to(fd, LOCALHOST, 0));
-	EXPECT_EQ(before + 2, decided("local"));
+	EXPECT_EQ(before + 2, decision_count("local"));
 	close(fd);
 	fd = socket(AF_INET, SOCK_STREAM, 0);
-	EXPECT_TRUE(talks_to_peer(fd, &self->peer));
+	EXPECT_TRUE(peer_transfer(fd, &self->peer));
 	close(fd);
 }
 
@@ -347,7 +347,7 @@ TEST_F(hijack, falls_back_for_options)
 		{ SOL_SOCKET, SO_BINDTOIFINDEX, 1 },
 		{ SOL_IP, IP_TRANSPARENT, 1 },
 	};
-	long before = decided("option");
+	long before = decision_count("option");
 	size_t i;
 	int fd;
 
@@ -357,7 +357,7 @@ TEST_F(hijack, falls_back_for_options)
 					&cases[i].value, sizeof(int))) {
 			TH_LOG("%d %d: %s", cases[i].level, cases[i].name, strerror(errno));
 		}
-		EXPECT_EQ(before + (long)i + 1, decided("option"));
+		EXPECT_EQ(before + (long)i + 1, decision_count("option"));
 		close(fd);
 	}
 	/* An unknown option does not decide, and neither does one that is carried. */
@@ -365,16 +365,16 @@ TEST_F(hijack, falls_back_for_options)
 	EXPECT_EQ(-1, setsockopt(fd, SOL_TCP, 999, &cases[0].value, sizeof(int)));
 	EXPECT_EQ(ENOPROTOOPT, errno);
 	EXPECT_EQ(0, setsockopt(fd, SOL_TCP, TCP_NODELAY, &cases[0].value, sizeof(int)));
-	EXPECT_TRUE(talks_to_peer(fd, &self->peer));
+	EXPECT_TRUE(peer_transfer(fd, &self->peer));
 	/* After the decision such an option fails. */
 	EXPECT_EQ(-1, setsockopt(fd, SOL_TCP, TCP_ULP, "tls", 3));
-	EXPECT_EQ(before + (long)ARRAY_LEN(cases), decided("option"));
+	EXPECT_EQ(before + (long)ARRAY_LEN(cases), decision_count("option"));
 	close(fd);
 	/* Turning off an option that is off does not decide. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	i = 0;
 	EXPECT_EQ(0, setsockopt(fd, SOL_TCP, TCP_FASTOPEN_CONNECT, &i, sizeof(int)));
-	EXPECT_EQ(before + (long)ARRAY_LEN(cases), decided("option"));
+	EXPECT_EQ(before + (long)ARRAY_LEN(cases), decision_count("option"));
 	close(fd);
 }
 
@@ -390,11 +390,11 @@ TEST_F(hijack, wakes_who_receives)
 	struct waiter waiter;
 	int fd, other, one = 1;
 
-	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
+	ASSERT_EQ(0, write_setting("exempt_destinations", "127.0.0.0/8"));
 	other = socket(AF_INET, SOCK_DGRAM, 0);
 	any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	ASSERT_EQ(0, bind(other, (void *)&any, sizeof(any)));
-	ASSERT_EQ(0, set("hijack", "2"));
+	ASSERT_EQ(0, write_setting("hijack", "2"));
 	fd = socket(AF_INET, SOCK_DGRAM, 0);
 	/* Resolvers set this option. */
 	EXPECT_EQ(0, setsockopt(fd, SOL_IP, IP_RECVERR, &one, sizeof(one)));
@@ -414,17 +414,17 @@ TEST_F(hijack, wakes_who_receives)
 /* The guest's policy refuses this address. */
 TEST_F(hijack, falls_back_if_it_is_refused)
 {
-	long before = decided("refused");
+	long before = decision_count("refused");
 	int fd, error;
 
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	EXPECT_EQ(-1, connect_to(fd, LOCALHOST, self->local_port));
 	EXPECT_EQ(EACCES, errno);
 	close(fd);
-	ASSERT_EQ(0, set("fallback", "1"));
+	ASSERT_EQ(0, write_setting("fallback", "1"));
 	fd = socket(AF_INET, SOCK_STREAM, 0);
-	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
-	EXPECT_EQ(before + 1, decided("refused"));
+	EXPECT_TRUE(local_transfer(fd, self->local, self->local_port));
+	EXPECT_EQ(before + 1, decision_count("refused"));
 	close(fd);
 	/* The same without waiting for the outcome. */
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -432,32 +432,32 @@ TEST_F(hijack, falls_back_if_it_is_refused)
 	EXPECT_TRUE(error == EINPROGRESS || !error);
 	EXPECT_TRUE(wait_poll(fd, POLLOUT, NULL));
 	EXPECT_EQ(0, so_error(fd));
-	EXPECT_EQ(before + 2, decided("refused"));
+	EXPECT_EQ(before + 2, decision_count("refused"));
 	close(fd);
 	/* The backend refuses this port. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	EXPECT_EQ(0, bind_to(fd, ANY_HOST, 80));
-	EXPECT_EQ(before + 3, decided("refused"));
+	EXPECT_EQ(before + 3, decision_count("refused"));
 	close(fd);
 	/* Other errors do not make the socket native. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	EXPECT_EQ(-1, connect_to(fd, opt.host, 1));
 	EXPECT_EQ(ECONNREFUSED, errno);
-	EXPECT_EQ(before + 3, decided("refused"));
+	EXPECT_EQ(before + 3, decision_count("refused"));
 	close(fd);
 }
 
 TEST_F(hijack, settings_are_checked)
 {
-	EXPECT_EQ(EINVAL, set("hijack", "3"));
-	EXPECT_EQ(EINVAL, set("hijack", "yes"));
-	EXPECT_EQ(EINVAL, set("fallback", "-1"));
-	EXPECT_EQ(EINVAL, set("exempt_destinations", "10.0.0.1/8"));
-	EXPECT_EQ(EINVAL, set("exempt_destinations", "example.org"));
-	EXPECT_EQ(EINVAL, set("exempt_bind_ports", "80-22"));
-	EXPECT_NE(0, set("decisions", "0"));
-	EXPECT_STREQ("1", get("hijack"));
-	EXPECT_STREQ("", get("exempt_destinations"));
+	EXPECT_EQ(EINVAL, write_setting("hijack", "3"));
+	EXPECT_EQ(EINVAL, write_setting("hijack", "yes"));
+	EXPECT_EQ(EINVAL, write_setting("fallback", "-1"));
+	EXPECT_EQ(EINVAL, write_setting("exempt_destinations", "10.0.0.1/8"));
+	EXPECT_EQ(EINVAL, write_setting("exempt_destinations", "example.org"));
+	EXPECT_EQ(EINVAL, write_setting("exempt_bind_ports", "80-22"));
+	EXPECT_NE(0, write_setting("decisions", "0"));
+	EXPECT_STREQ("1", read_setting("hijack"));
+	EXPECT_STREQ("", read_setting("exempt_destinations"));
 }
 
 /* A new network namespace has its own settings, and hijacking is off. */
@@ -468,7 +468,7 @@ TEST_F(hijack, other_namespaces_are_left_alone)
 
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		if (unshare(CLONE_NEWNET) || strcmp(get("hijack"), "0"))
+		if (unshare(CLONE_NEWNET) || strcmp(read_setting("hijack"), "0"))
 			_exit(1);
 		fd = socket(AF_INET, SOCK_STREAM, 0);
 		if (!connect_to(fd, opt.host, self->peer.port) || errno != ENETUNREACH)
@@ -476,13 +476,13 @@ TEST_F(hijack, other_namespaces_are_left_alone)
 		if (socket(AF_INET, SOCK_STREAM, IPPROTO_XENSOCK) >= 0)
 			_exit(3);
 		/* The administrator can turn it on. */
-		if (set("hijack", "1"))
+		if (write_setting("hijack", "1"))
 			_exit(4);
 		fd = socket(AF_INET, SOCK_STREAM, 0);
 		if (connect_to(fd, opt.host, self->peer.port))
 			_exit(5);
 		/* The root of an unprivileged user namespace cannot. */
-		if (unshare(CLONE_NEWUSER | CLONE_NEWNET) || !set("hijack", "1"))
+		if (unshare(CLONE_NEWUSER | CLONE_NEWNET) || !write_setting("hijack", "1"))
 			_exit(6);
 		_exit(0);
 	}
@@ -490,11 +490,11 @@ TEST_F(hijack, other_namespaces_are_left_alone)
 	EXPECT_EQ(0, status) {
 		TH_LOG("step %d", WEXITSTATUS(status));
 	}
-	EXPECT_STREQ("1", get("hijack"));
+	EXPECT_STREQ("1", read_setting("hijack"));
 }
 
 /* Returns true if /proc/net/xensock has a line with all of these words. */
-static bool is_listed(const char *const words[], size_t count)
+static bool is_in_proc_xensock(const char *const words[], size_t count)
 {
 	FILE *file = fopen("/proc/net/xensock", "r");
 	char line[512];
@@ -518,26 +518,26 @@ TEST_F(hijack, is_listed)
 	struct stat st;
 	int fd = socket(AF_INET, SOCK_STREAM, 0), listener;
 
-	ASSERT_TRUE(talks_to_peer(fd, &self->peer));
+	ASSERT_TRUE(peer_transfer(fd, &self->peer));
 	ASSERT_EQ(0, fstat(fd, &st));
 	snprintf(inode, sizeof(inode), " %lu ", (unsigned long)st.st_ino);
 	snprintf(ours, sizeof(ours), ":%u ", local_port(fd));
 	snprintf(theirs, sizeof(theirs), " %s:%u ", opt.host, self->peer.port);
-	EXPECT_TRUE(is_listed(words, ARRAY_LEN(words)));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 8"));
+	EXPECT_TRUE(is_in_proc_xensock(words, ARRAY_LEN(words)));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 8"));
 	EXPECT_TRUE(wait_readable(fd, 10));
 	words[1] = " ESTAB 10 0 ";
-	EXPECT_TRUE(is_listed(words, ARRAY_LEN(words)));
+	EXPECT_TRUE(is_in_proc_xensock(words, ARRAY_LEN(words)));
 	EXPECT_EQ(10, recv(fd, data, sizeof(data), 0));
 	close(fd);
-	EXPECT_FALSE(is_listed(words, ARRAY_LEN(words)));
+	EXPECT_FALSE(is_in_proc_xensock(words, ARRAY_LEN(words)));
 
 	listener = socket(AF_INET6, SOCK_STREAM, 0);
 	ASSERT_EQ(0, listen(listener, 2));
 	snprintf(ours, sizeof(ours), ":%u ", local_port(listener));
 	words[0] = "inet6 stream LISTEN 0 0 ";
 	words[1] = ours;
-	EXPECT_TRUE(is_listed(words, 2));
+	EXPECT_TRUE(is_in_proc_xensock(words, 2));
 	close(listener);
 }
 
@@ -548,7 +548,7 @@ struct racer {
 	atomic_int fd;
 };
 
-static void *race(void *arg)
+static void *race_thread(void *arg)
 {
 	struct racer *racer = arg;
 	struct sockaddr_in name;
@@ -562,8 +562,8 @@ static void *race(void *arg)
 		recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
 		len = sizeof(name);
 		getsockname(fd, (void *)&name, &len);
-		option(fd, SOL_TCP, TCP_NODELAY);
-		option(fd, SOL_SOCKET, SO_ERROR);
+		get_option(fd, SOL_TCP, TCP_NODELAY);
+		get_option(fd, SOL_SOCKET, SO_ERROR);
 		ioctl(fd, FIONREAD, &len);
 	}
 	return NULL;
@@ -574,12 +574,12 @@ TEST_F(hijack, gives_way_while_others_look)
 	struct racer racer = { .fd = -1 };
 	int i, fd;
 
-	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.0/8"));
-	ASSERT_EQ(0, pthread_create(&racer.thread, NULL, race, &racer));
+	ASSERT_EQ(0, write_setting("exempt_destinations", "127.0.0.0/8"));
+	ASSERT_EQ(0, pthread_create(&racer.thread, NULL, race_thread, &racer));
 	for (i = 0; i < rounds(300); i++) {
 		fd = socket(AF_INET, SOCK_STREAM, 0);
 		atomic_store(&racer.fd, fd);
-		EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
+		EXPECT_TRUE(local_transfer(fd, self->local, self->local_port));
 		close(fd);
 	}
 	atomic_store(&racer.stop, true);
@@ -594,16 +594,16 @@ FIXTURE(no_backend) {
 
 FIXTURE_SETUP(no_backend)
 {
-	restore();
-	self->local = own_listener();
+	restore_settings();
+	self->local = local_listener();
 	ASSERT_LE(0, self->local);
 	self->local_port = local_port(self->local);
-	ASSERT_EQ(0, set("hijack", "1"));
+	ASSERT_EQ(0, write_setting("hijack", "1"));
 }
 
 FIXTURE_TEARDOWN(no_backend)
 {
-	restore();
+	restore_settings();
 	close(self->local);
 }
 
@@ -612,9 +612,9 @@ TEST_F(no_backend, is_reported)
 	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
 
 	ASSERT_LE(0, fd);
-	EXPECT_EQ(0, option(fd, SOL_TCP, TCP_NODELAY));
+	EXPECT_EQ(0, get_option(fd, SOL_TCP, TCP_NODELAY));
 	EXPECT_EQ(0, setsockopt(fd, SOL_TCP, TCP_NODELAY, &one, sizeof(one)));
-	EXPECT_EQ(1, option(fd, SOL_TCP, TCP_NODELAY));
+	EXPECT_EQ(1, get_option(fd, SOL_TCP, TCP_NODELAY));
 	EXPECT_EQ(-1, connect_to(fd, opt.host, opt.port));
 	EXPECT_EQ(ENETDOWN, errno);
 	EXPECT_EQ(-1, bind_to(fd, ANY_HOST, 0));
@@ -622,27 +622,27 @@ TEST_F(no_backend, is_reported)
 	EXPECT_EQ(-1, listen(fd, 1));
 	EXPECT_EQ(ENETDOWN, errno);
 	/* An exempt address needs no backend. */
-	ASSERT_EQ(0, set("exempt_destinations", "127.0.0.1"));
-	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
-	EXPECT_EQ(1, option(fd, SOL_TCP, TCP_NODELAY));
+	ASSERT_EQ(0, write_setting("exempt_destinations", "127.0.0.1"));
+	EXPECT_TRUE(local_transfer(fd, self->local, self->local_port));
+	EXPECT_EQ(1, get_option(fd, SOL_TCP, TCP_NODELAY));
 	close(fd);
 }
 
 TEST_F(no_backend, falls_back)
 {
-	long before = decided("no-backend");
+	long before = decision_count("no-backend");
 	int fd, early = socket(AF_INET, SOCK_STREAM, 0), one = 1;
 
 	ASSERT_EQ(0, setsockopt(early, SOL_TCP, TCP_NODELAY, &one, sizeof(one)));
-	ASSERT_EQ(0, set("fallback", "1"));
+	ASSERT_EQ(0, write_setting("fallback", "1"));
 	fd = socket(AF_INET, SOCK_STREAM, 0);
-	EXPECT_EQ(before + 1, decided("no-backend"));
-	EXPECT_TRUE(talks_locally(fd, self->local, self->local_port));
+	EXPECT_EQ(before + 1, decision_count("no-backend"));
+	EXPECT_TRUE(local_transfer(fd, self->local, self->local_port));
 	close(fd);
 	/* A socket opened earlier decides now. */
-	EXPECT_TRUE(talks_locally(early, self->local, self->local_port));
-	EXPECT_EQ(1, option(early, SOL_TCP, TCP_NODELAY));
-	EXPECT_EQ(before + 2, decided("no-backend"));
+	EXPECT_TRUE(local_transfer(early, self->local, self->local_port));
+	EXPECT_EQ(1, get_option(early, SOL_TCP, TCP_NODELAY));
+	EXPECT_EQ(before + 2, decision_count("no-backend"));
 	close(early);
 }
 

@@ -23,7 +23,7 @@
 #include "util.h"
 
 FIXTURE(hijack_local) {
-	struct puppet peer;
+	struct peer peer;
 	int listener;
 	unsigned int port;
 };
@@ -49,7 +49,7 @@ static int bind_all(int fd, int family, unsigned int port)
 	struct sockaddr_storage any = {};
 
 	return bind(fd, (void *)&any,
-		    any_address(family == AF_INET ? ANY_HOST : "::", port, &any));
+		    parse_address(family == AF_INET ? ANY_HOST : "::", port, &any));
 }
 
 /*
@@ -57,17 +57,17 @@ static int bind_all(int fd, int family, unsigned int port)
  * choose a port for which the guest itself has an old connection; the guest
  * then has no server there.
  */
-static int listener_of_both(int family)
+static int bind_on_both_sides(int family)
 {
 	unsigned int port;
 	int fd, tries;
 
 	for (tries = 0; tries < 10; tries++) {
-		restore();
+		restore_settings();
 		fd = socket(family, SOCK_STREAM, 0);
 		port = bind_all(fd, family, 0) ? 0 : local_port(fd);
 		close(fd);
-		if (set("hijack_loopback", "0") || set("hijack", "1"))
+		if (write_setting("hijack_loopback", "0") || write_setting("hijack", "1"))
 			return -1;
 		fd = socket(family, SOCK_STREAM, 0);
 		if (!bind_all(fd, family, port))
@@ -81,9 +81,9 @@ FIXTURE_SETUP(hijack_local)
 {
 	int nodelay = 1;
 
-	self->listener = listener_of_both(variant->family);
+	self->listener = bind_on_both_sides(variant->family);
 	ASSERT_LE(0, self->listener);
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	ASSERT_EQ(0, setsockopt(self->listener, SOL_TCP, TCP_NODELAY, &nodelay,
 				sizeof(nodelay)));
 	ASSERT_EQ(0, listen(self->listener, 8));
@@ -93,13 +93,13 @@ FIXTURE_SETUP(hijack_local)
 
 FIXTURE_TEARDOWN(hijack_local)
 {
-	restore();
+	restore_settings();
 	close(self->listener);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 /* Connects a client in the guest. */
-static int own_client(unsigned int port)
+static int local_client(unsigned int port)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -110,9 +110,9 @@ static int own_client(unsigned int port)
 }
 
 /* Connects a client on the other side. */
-static bool visit(struct puppet *peer, unsigned int port)
+static bool remote_client(struct peer *peer, unsigned int port)
 {
-	return !strncmp(puppet_do(peer, "connect %u", port), "ok", 2);
+	return !strncmp(peer_run(peer, "connect %u", port), "ok", 2);
 }
 
 TEST_F(hijack_local, has_clients_of_both_sides)
@@ -121,16 +121,16 @@ TEST_F(hijack_local, has_clients_of_both_sides)
 
 	EXPECT_EQ(0, poll_now(self->listener));
 	fd = socket(AF_INET, SOCK_STREAM, 0);
-	EXPECT_TRUE(talks_locally(fd, self->listener, self->port));
+	EXPECT_TRUE(local_transfer(fd, self->listener, self->port));
 	close(fd);
-	other = puppet_visit(&self->peer, self->listener, 0);
+	other = peer_accept(&self->peer, self->listener, 0);
 	ASSERT_LE(0, other);
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 8"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 8"));
 	EXPECT_TRUE(wait_readable(other, 10));
 	close(other);
 	/* The same after a client of each side has been there. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
-	EXPECT_TRUE(talks_locally(fd, self->listener, self->port));
+	EXPECT_TRUE(local_transfer(fd, self->listener, self->port));
 	close(fd);
 	EXPECT_EQ(0, poll_now(self->listener));
 }
@@ -141,7 +141,7 @@ TEST_F(hijack_local, accepts_a_socket_of_tcp)
 	struct sockaddr_storage name, mine;
 	socklen_t len = sizeof(name);
 	char text[ADDRESS_TEXT], expected[ADDRESS_TEXT];
-	int fd = own_client(self->port), other, value = 0;
+	int fd = local_client(self->port), other, value = 0;
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, getsockname(fd, (void *)&mine, &len));
@@ -179,7 +179,7 @@ TEST_F(hijack_local, has_options_that_were_set_later)
 
 	ASSERT_EQ(0, setsockopt(self->listener, SOL_TCP, TCP_KEEPIDLE, &value,
 				sizeof(value)));
-	fd = own_client(self->port);
+	fd = local_client(self->port);
 	other = accept(self->listener, NULL, NULL);
 	ASSERT_LE(0, other);
 	value = 0;
@@ -197,9 +197,9 @@ TEST_F(hijack_local, wakes_who_accepts)
 	for (i = 0; i < 2; i++)
 		ASSERT_TRUE(waiter_start(&waiters[i], in_accept, self->listener));
 	/* One connection for each of the two threads. */
-	fd = own_client(self->port);
+	fd = local_client(self->port);
 	ASSERT_LE(0, fd);
-	EXPECT_TRUE(visit(&self->peer, self->port));
+	EXPECT_TRUE(remote_client(&self->peer, self->port));
 	for (i = 0; i < 2; i++) {
 		other = waiter_end(&waiters[i]);
 		EXPECT_LE(0, other);
@@ -219,12 +219,12 @@ TEST_F(hijack_local, is_ready_under_epoll)
 	ASSERT_EQ(0, epoll_ctl(ep, EPOLL_CTL_ADD, self->listener, &event));
 	EXPECT_EQ(0, epoll_wait(ep, &event, 1, 0));
 	for (i = 0; i < 2; i++) {
-		fds[i] = own_client(self->port);
+		fds[i] = local_client(self->port);
 		ASSERT_LE(0, fds[i]);
 		EXPECT_EQ(1, epoll_wait(ep, &event, 1, WAIT_LIMIT_MSEC));
 		EXPECT_EQ(EPOLLIN, event.events);
 	}
-	EXPECT_TRUE(visit(&self->peer, self->port));
+	EXPECT_TRUE(remote_client(&self->peer, self->port));
 	EXPECT_EQ(1, epoll_wait(ep, &event, 1, WAIT_LIMIT_MSEC));
 	for (i = 0; i < 3; i++) {
 		EXPECT_TRUE(wait_poll(self->listener, POLLIN, NULL));
@@ -243,7 +243,7 @@ TEST_F(hijack_local, is_ready_under_epoll)
 /* Clients that were not accepted are reset. */
 TEST_F(hijack_local, ends_on_both_sides)
 {
-	int fd = own_client(self->port);
+	int fd = local_client(self->port);
 	char byte;
 
 	ASSERT_LE(0, fd) TH_LOG("%m");
@@ -252,22 +252,22 @@ TEST_F(hijack_local, ends_on_both_sides)
 	EXPECT_EQ(-1, recv(fd, &byte, 1, 0));
 	EXPECT_EQ(ECONNRESET, errno);
 	close(fd);
-	EXPECT_EQ(-1, own_client(self->port));
+	EXPECT_EQ(-1, local_client(self->port));
 	EXPECT_EQ(ECONNREFUSED, errno);
-	EXPECT_TRUE(puppet_refused(&self->peer, self->port));
+	EXPECT_TRUE(peer_refused(&self->peer, self->port));
 }
 
 TEST_F(hijack_local, ends_with_shutdown)
 {
 	ASSERT_EQ(0, shutdown(self->listener, SHUT_RD));
-	EXPECT_EQ(-1, own_client(self->port));
+	EXPECT_EQ(-1, local_client(self->port));
 	EXPECT_EQ(ECONNREFUSED, errno);
 	EXPECT_EQ(-1, accept(self->listener, NULL, NULL));
 	EXPECT_EQ(EINVAL, errno);
 	/* Another listen() makes it serve again. */
 	ASSERT_EQ(0, listen(self->listener, 4));
 	self->port = local_port(self->listener);
-	EXPECT_LE(0, own_client(self->port));
+	EXPECT_LE(0, local_client(self->port));
 }
 
 /* A client in the guest that tries until there is a server, or until it need not. */
@@ -283,7 +283,7 @@ static void *keep_trying(void *arg)
 	struct client *client = arg;
 
 	do {
-		client->fd = own_client(client->port);
+		client->fd = local_client(client->port);
 	} while (client->fd < 0 && !client->is_over);
 	return NULL;
 }
@@ -322,7 +322,7 @@ TEST_F(hijack_local, ends_while_it_begins)
 	CPU_SET(0, &one);
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
 	for (i = 0; i < rounds(100); i++) {
-		fd = listener_of_both(variant->family);
+		fd = bind_on_both_sides(variant->family);
 		ASSERT_LE(0, fd);
 		client.port = local_port(fd);
 		client.is_over = 0;
@@ -344,13 +344,13 @@ TEST_F(hijack_local, has_the_port_alone)
 {
 	int fd;
 
-	ASSERT_EQ(0, set("exempt_bind_ports", "0-65535"));
+	ASSERT_EQ(0, write_setting("exempt_bind_ports", "0-65535"));
 	fd = socket(variant->family, SOCK_STREAM, 0);
 	EXPECT_EQ(-1, bind_all(fd, variant->family, self->port));
 	EXPECT_EQ(EADDRINUSE, errno);
 	ASSERT_EQ(0, bind_all(fd, variant->family, 0));
 	ASSERT_EQ(0, listen(fd, 1));
-	ASSERT_EQ(0, set("exempt_bind_ports", ""));
+	ASSERT_EQ(0, write_setting("exempt_bind_ports", ""));
 	close(self->listener);
 	self->listener = socket(variant->family, SOCK_STREAM, 0);
 	ASSERT_EQ(0, bind_all(self->listener, variant->family, local_port(fd)));
@@ -386,7 +386,7 @@ TEST_F(hijack_local, listens_without_privileges)
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_TRUE(set_unprivileged("1024"));
-	EXPECT_LE(0, own_client(port));
+	EXPECT_LE(0, local_client(port));
 	close(fd);
 }
 
@@ -399,9 +399,9 @@ TEST_F(hijack_local, is_for_all_addresses_only)
 	ASSERT_EQ(0, bind_to(fd, opt.host, 0));
 	ASSERT_EQ(0, listen(fd, 4));
 	port = local_port(fd);
-	EXPECT_EQ(-1, own_client(port));
+	EXPECT_EQ(-1, local_client(port));
 	EXPECT_EQ(ECONNREFUSED, errno);
-	EXPECT_TRUE(visit(&self->peer, port));
+	EXPECT_TRUE(remote_client(&self->peer, port));
 	close(fd);
 }
 
@@ -421,7 +421,7 @@ TEST_F(hijack_local, is_reached_from_a_port_of_all_addresses)
 	ASSERT_EQ(0, bind_all(fd, variant->family, 0));
 	port = local_port(fd);
 	ASSERT_NE(0, port);
-	EXPECT_EQ(0, connect(fd, (void *)&to, any_address(variant->family == AF_INET ?
+	EXPECT_EQ(0, connect(fd, (void *)&to, parse_address(variant->family == AF_INET ?
 			LOCALHOST : variant->peer, local_port(server), &to))) TH_LOG("%m");
 	EXPECT_EQ(port, local_port(fd));
 	other = accept(server, (void *)&from, &len);
@@ -451,10 +451,10 @@ TEST_F(hijack_local, has_datagrams_from_a_port_of_all_addresses)
 	unsigned int port;
 	char data[8];
 
-	ASSERT_EQ(0, set("hijack", "2"));
+	ASSERT_EQ(0, write_setting("hijack", "2"));
 	set_timeout(server, SO_RCVTIMEO, WAIT_LIMIT_MSEC);
 	ASSERT_EQ(0, bind_to(server, LOCALHOST, 0));
-	size = any_address(host, local_port(server), &to);
+	size = parse_address(host, local_port(server), &to);
 	for (chosen = 0; chosen < 2; chosen++) {
 		fd = socket(variant->family, SOCK_DGRAM, 0);
 		ASSERT_EQ(0, bind_all(fd, variant->family, 0));
@@ -485,13 +485,13 @@ TEST_F(hijack_local, has_datagrams_from_a_port_of_all_addresses)
 	fd = socket(AF_INET, SOCK_DGRAM, 0);
 	ASSERT_EQ(0, bind_all(fd, AF_INET, 0));
 	port = local_port(fd);
-	size = any_address(opt.host, local_port(server), &to);
+	size = parse_address(opt.host, local_port(server), &to);
 	EXPECT_EQ(2, sendto(fd, "hi", 2, 0, (void *)&to, size));
 	EXPECT_EQ(2, recv(server, data, 8, 0));
-	any_address(LOCALHOST, 9, &to);
+	parse_address(LOCALHOST, 9, &to);
 	sendto(fd, "?", 1, 0, (void *)&to, size);
 	EXPECT_EQ(port, local_port(fd));
-	any_address(opt.host, port, &to);
+	parse_address(opt.host, port, &to);
 	EXPECT_EQ(3, sendto(server, "yes", 3, 0, (void *)&to, size));
 	set_timeout(fd, SO_RCVTIMEO, WAIT_LIMIT_MSEC);
 	while (recv(fd, data, 8, 0) != 3 && errno != EAGAIN)

@@ -51,7 +51,7 @@ struct holder {
 	atomic_int tid;
 	ssize_t result;
 	int error;
-	__u64 told;
+	__u64 end_msec;
 };
 
 static char flood[8 << 20];
@@ -79,7 +79,7 @@ static void wait_in_epoll(struct holder *h)
 	close(ep);
 }
 
-static void *hold(void *arg)
+static void *holder_thread(void *arg)
 {
 	struct holder *h = arg;
 	char c;
@@ -107,23 +107,23 @@ static void *hold(void *arg)
 		h->result = connect_to(h->fd, opt.blackhole, 80);
 		h->error = errno;
 	}
-	h->told = now_msec();
+	h->end_msec = now_msec();
 	return NULL;
 }
 
-static bool start(struct holder *h, struct puppet *p, enum wait wait)
+static bool start_holder(struct holder *h, struct peer *p, enum wait wait)
 {
 	h->wait = wait;
 	h->tid = 0;
-	h->fd = wait == IN_CONNECT ? new_socket(0) : puppet_connect(p, 0);
-	if (h->fd < 0 || pthread_create(&h->thread, NULL, hold, h))
+	h->fd = wait == IN_CONNECT ? new_socket(0) : peer_connect(p, 0);
+	if (h->fd < 0 || pthread_create(&h->thread, NULL, holder_thread, h))
 		return false;
 	while (!h->tid)
 		;
 	return wait_asleep(h->tid);
 }
 
-static bool told_well(const struct holder *h)
+static bool check_result(const struct holder *h)
 {
 	bool polled = h->wait == IN_POLL || h->wait == IN_EPOLL;
 	bool reset = h->error == ECONNRESET || h->error == EPIPE;
@@ -139,23 +139,23 @@ static bool told_well(const struct holder *h)
 }
 
 /* The old sockets stay dead. A new one works once the link does. */
-static bool recovers(const struct holder *dead)
+static bool check_recovery(const struct holder *holder)
 {
-	__u64 until = now_msec() + RECOVERY_MSEC;
+	__u64 deadline = now_msec() + RECOVERY_MSEC;
 	char data[10];
 	int fd = -1;
 
-	if (send(dead->fd, "x", 1, MSG_NOSIGNAL) != -1 || errno != EPIPE ||
-	    recv(dead->fd, data, 1, 0) != 0) {
+	if (send(holder->fd, "x", 1, MSG_NOSIGNAL) != -1 || errno != EPIPE ||
+	    recv(holder->fd, data, 1, 0) != 0) {
 		printf("a dead socket is not quite dead\n");
 		return false;
 	}
-	while ((fd = open_port(opt.port + PEER_ECHO, 0)) < 0) {
+	while ((fd = connect_port(opt.port + PEER_ECHO, 0)) < 0) {
 		if (errno != ENETDOWN && errno != ENODEV) {
 			printf("meanwhile: %s\n", strerrorname_np(errno));
 			return false;
 		}
-		if (now_msec() > until)
+		if (now_msec() > deadline)
 			return false;
 		poll(NULL, 0, 20);
 	}
@@ -168,14 +168,14 @@ static bool recovers(const struct holder *dead)
 static int lost(void)
 {
 	struct holder holders[WAITS];
-	struct puppet puppets[WAITS];
+	struct peer peers[WAITS];
 	__u64 first = ~0ULL, last = 0;
-	bool well = true;
+	bool ok = true;
 	int i;
 
 	for (i = 0; i < WAITS; i++) {
-		if (!puppet_open(&puppets[i], 16384) ||
-		    !start(&holders[i], &puppets[i], i)) {
+		if (!peer_open(&peers[i], 16384) ||
+		    !start_holder(&holders[i], &peers[i], i)) {
 			printf("cannot get into %s\n", names[i]);
 			return 1;
 		}
@@ -183,14 +183,14 @@ static int lost(void)
 	printf("ready\n");
 	for (i = 0; i < WAITS; i++) {
 		pthread_join(holders[i].thread, NULL);
-		first = holders[i].told < first ? holders[i].told : first;
-		last = holders[i].told > last ? holders[i].told : last;
-		well &= told_well(&holders[i]);
+		first = holders[i].end_msec < first ? holders[i].end_msec : first;
+		last = holders[i].end_msec > last ? holders[i].end_msec : last;
+		ok &= check_result(&holders[i]);
 	}
 	printf("told within %llu ms\n", (last - first));
-	if (!well || last - first > AT_ONCE_MSEC)
+	if (!ok || last - first > AT_ONCE_MSEC)
 		return 1;
-	if (!recovers(&holders[IN_RECV])) {
+	if (!check_recovery(&holders[IN_RECV])) {
 		printf("no new socket works\n");
 		return 1;
 	}
@@ -206,7 +206,7 @@ static void busy(void)
 	int i, fds[BUSY];
 
 	for (i = 0; i < BUSY; i++) {
-		fds[i] = open_port(opt.port + PEER_ECHO, SOCK_NONBLOCK);
+		fds[i] = connect_port(opt.port + PEER_ECHO, SOCK_NONBLOCK);
 		if (fds[i] < 0) {
 			perror("hold");
 			exit(1);
@@ -281,7 +281,7 @@ static int nobody(void)
 		return 4;
 	}
 	for (i = 0; i < opt.sockets; i++)
-		if (open_port(opt.port + PEER_ECHO, 0) < 0)
+		if (connect_port(opt.port + PEER_ECHO, 0) < 0)
 			break;
 	printf("full: %s\n", i < opt.sockets ? strerror(errno) : "it is not");
 	for (;;)
@@ -302,7 +302,7 @@ static int drain(void)
 	listener = open_listener(128, 0);
 	port = local_port(listener);
 	for (i = 0; i < opt.sockets; i++) {
-		fd = open_port(port, 0);
+		fd = connect_port(port, 0);
 		if (fd < 0)
 			break;
 		while (send(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
@@ -318,7 +318,7 @@ static int drain(void)
 static int swollen(void)
 {
 	static const char data[1 << 18];
-	int fd, listener, few = 4096, some = 100000;
+	int fd, listener, rcvbuf = 4096, sndbuf = 100000;
 	unsigned int i;
 
 	allow_files(opt.sockets + 64);
@@ -327,14 +327,14 @@ static int swollen(void)
 		return 4;
 	}
 	listener = new_socket(0);
-	if (setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &few, sizeof(few)) ||
+	if (setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf)) ||
 	    bind_to(listener, ANY_HOST, 0) || listen(listener, 128)) {
 		perror("hold: listen");
 		return 1;
 	}
 	for (i = 0; i < opt.sockets; i++) {
 		fd = new_socket(0);
-		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &some, sizeof(some));
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf));
 		if (connect_to(fd, opt.host, local_port(listener))) {
 			perror("hold: connect");
 			return 1;
@@ -355,7 +355,7 @@ static int idle(bool fills)
 
 	allow_files(opt.sockets + 64);
 	for (i = 0; i < opt.sockets; i++) {
-		fd = open_port(opt.port + PEER_ECHO, 0);
+		fd = connect_port(opt.port + PEER_ECHO, 0);
 		if (fd < 0 || send(fd, &c, 1, 0) != 1 ||
 		    recv(fd, &c, 1, 0) != 1 ||
 		    (fills && send(fd, flood, sizeof(flood), MSG_DONTWAIT) < 0)) {
@@ -369,7 +369,7 @@ static int idle(bool fills)
 }
 
 /* Reads what is there of a stream, up to @end. @done is the number of bytes read so far. */
-static bool read_on(int fd, __u64 seed, __u64 *done, __u64 end)
+static bool read_part(int fd, __u64 seed, __u64 *done, __u64 end)
 {
 	static char data[65536];
 	__u64 len = end - *done;
@@ -392,7 +392,7 @@ static int unread(void)
 
 	allow_files(opt.sockets + 64);
 	for (i = 0; i < opt.sockets; i++) {
-		pfds[i].fd = open_port(opt.port + PEER_EXCHANGE, 0);
+		pfds[i].fd = connect_port(opt.port + PEER_EXCHANGE, 0);
 		pfds[i].events = POLLIN;
 		x.seed = i;
 		if (pfds[i].fd < 0 ||
@@ -401,7 +401,7 @@ static int unread(void)
 			return 1;
 		}
 		while (done[i] < part)
-			if (!read_on(pfds[i].fd, i + 1, &done[i], part))
+			if (!read_part(pfds[i].fd, i + 1, &done[i], part))
 				return 1;
 	}
 	printf("ready\n");
@@ -412,7 +412,7 @@ static int unread(void)
 		for (i = 0; i < opt.sockets; i++) {
 			if (!pfds[i].revents)
 				continue;
-			if (read_on(pfds[i].fd, i + 1, &done[i], opt.bytes) &&
+			if (read_part(pfds[i].fd, i + 1, &done[i], opt.bytes) &&
 			    done[i] < opt.bytes)
 				continue;
 			good += done[i] == opt.bytes;

@@ -15,20 +15,20 @@
 
 FIXTURE(hostile) {
 	struct link link;
-	struct raw c;
+	struct raw_conn c;
 };
 
 FIXTURE_SETUP(hostile)
 {
 	ASSERT_TRUE(link_up(&self->link));
-	ASSERT_TRUE(honest(&self->link));
+	ASSERT_TRUE(link_works(&self->link));
 	ASSERT_TRUE(raw_ring(&self->link, &self->c, 4));
 }
 
 FIXTURE_TEARDOWN(hostile)
 {
 	raw_free(&self->link, &self->c);
-	EXPECT_TRUE(honest(&self->link));
+	EXPECT_TRUE(link_works(&self->link));
 	link_down(&self->link);
 }
 
@@ -37,24 +37,24 @@ TEST_F(hostile, connect_without_socket)
 	struct request r = raw_request(&self->c, opt.host,
 				       opt.port + PEER_ECHO);
 
-	EXPECT_EQ(-EBADF, ask(&self->link, &r));
+	EXPECT_EQ(-EBADF, do_request(&self->link, &r));
 	r.id = 0;
-	EXPECT_EQ(-EBADF, ask(&self->link, &r));
+	EXPECT_EQ(-EBADF, do_request(&self->link, &r));
 	r.id = ~0ULL;
-	EXPECT_EQ(-EBADF, ask(&self->link, &r));
+	EXPECT_EQ(-EBADF, do_request(&self->link, &r));
 }
 
 TEST_F(hostile, duplicate_id)
 {
 	struct link *l = &self->link;
 
-	EXPECT_EQ(0, ask_socket(l, 0));
-	EXPECT_EQ(-EEXIST, ask_socket(l, 0));
-	EXPECT_EQ(0, ask_release(l, 0, false));
+	EXPECT_EQ(0, req_socket(l, 0));
+	EXPECT_EQ(-EEXIST, req_socket(l, 0));
+	EXPECT_EQ(0, req_release(l, 0, false));
 	EXPECT_EQ(0, raw_connect(l, &self->c, opt.host, opt.port + PEER_ECHO));
-	EXPECT_EQ(-EEXIST, ask_socket(l, self->c.id));
+	EXPECT_EQ(-EEXIST, req_socket(l, self->c.id));
 	EXPECT_EQ(4, raw_send(l, &self->c, "ping", 4));
-	EXPECT_EQ(0, ask_release(l, self->c.id, false));
+	EXPECT_EQ(0, req_release(l, self->c.id, false));
 }
 
 TEST_F(hostile, unknown_commands)
@@ -68,22 +68,22 @@ TEST_F(hostile, unknown_commands)
 
 	for (i = 0; i < ARRAY_LEN(unknown); i++) {
 		r.cmd = unknown[i];
-		EXPECT_EQ(-EOPNOTSUPP, ask(&self->link, &r));
+		EXPECT_EQ(-EOPNOTSUPP, do_request(&self->link, &r));
 	}
 	/* All commands, with a socket number that is not in use. */
 	for (r.cmd = 0; r.cmd < COMMANDS; r.cmd++) {
 		if (r.cmd == SOCKET || r.cmd == RELEASE)
 			continue;
-		EXPECT_GT(0, ask(&self->link, &r));
+		EXPECT_GT(0, do_request(&self->link, &r));
 	}
 	r.cmd = SHUTDOWN;
 	r.how = 3;
-	EXPECT_EQ(-EINVAL, ask(&self->link, &r));
+	EXPECT_EQ(-EINVAL, do_request(&self->link, &r));
 	r.cmd = GETNAME;
-	EXPECT_EQ(-EINVAL, ask(&self->link, &r));
+	EXPECT_EQ(-EINVAL, do_request(&self->link, &r));
 	r.cmd = SETSOCKOPT;
 	r.option.len = sizeof(r.option.value) + 1;
-	EXPECT_EQ(-EINVAL, ask(&self->link, &r));
+	EXPECT_EQ(-EINVAL, do_request(&self->link, &r));
 }
 
 TEST_F(hostile, unknown_kinds_of_socket)
@@ -115,10 +115,10 @@ TEST_F(hostile, unknown_kinds_of_socket)
 		r.socket.domain = kinds[i].domain;
 		r.socket.type = kinds[i].type;
 		r.socket.protocol = kinds[i].protocol;
-		EXPECT_EQ(kinds[i].ret, ask(&self->link, &r));
+		EXPECT_EQ(kinds[i].ret, do_request(&self->link, &r));
 	}
-	EXPECT_EQ(0, ask_socket(&self->link, 5));
-	EXPECT_EQ(0, ask_release(&self->link, 5, false));
+	EXPECT_EQ(0, req_socket(&self->link, 5));
+	EXPECT_EQ(0, req_release(&self->link, 5, false));
 }
 
 TEST_F(hostile, malformed_addresses)
@@ -153,7 +153,7 @@ TEST_F(hostile, malformed_addresses)
 		r.connect.len = addresses[i].len;
 		TH_LOG("family %u len %u", addresses[i].family,
 		       addresses[i].len);
-		EXPECT_EQ(addresses[i].ret, try_request(&self->link, &r));
+		EXPECT_EQ(addresses[i].ret, req_with_socket(&self->link, &r));
 	}
 }
 
@@ -171,37 +171,37 @@ TEST_F(hostile, forbidden_addresses)
 
 	for (i = 0; i < ARRAY_LEN(hosts); i++) {
 		r = raw_request(&self->c, hosts[i], 22);
-		EXPECT_EQ(-EACCES, try_request(&self->link, &r));
+		EXPECT_EQ(-EACCES, req_with_socket(&self->link, &r));
 	}
 	for (i = 0; i < ARRAY_LEN(nowhere); i++) {
 		r = raw_request(&self->c, nowhere[i], 22);
-		EXPECT_GT(0, try_request(&self->link, &r));
+		EXPECT_GT(0, req_with_socket(&self->link, &r));
 	}
 	inet_pton(AF_INET6, "::ffff:127.0.0.1", &mapped.sin6_addr);
 	memcpy(r.connect.addr, &mapped, 28);
 	r.connect.len = 28;
-	EXPECT_GT(0, try_request(&self->link, &r));
+	EXPECT_GT(0, req_with_socket(&self->link, &r));
 }
 
 /* Sends many requests, a ringful at a time. Returns how many gave @ret. */
-static int ask_many(struct link *l, __u32 cmd, __u64 id, int count, int ret)
+static int req_many(struct link *l, __u32 cmd, __u64 id, int count, int ret)
 {
 	struct request r = {
 		.cmd = cmd,
 		.socket = { .domain = cmd == SOCKET ? 2 : 0, .type = 1 },
 	};
-	int sent = 0, taken = 0, found = 0;
+	int sent = 0, answered = 0, found = 0;
 	struct response response;
 
-	while (taken < count) {
-		for (; sent < count && sent - taken < SLOTS; sent++) {
+	while (answered < count) {
+		for (; sent < count && sent - answered < SLOTS; sent++) {
 			r.id = id + sent;
-			ask_later(l, &r);
+			send_request(l, &r);
 		}
-		if (!take_within(l, &response, 20000))
+		if (!wait_response(l, &response, 20000))
 			return -1;
 		found += response.ret == ret;
-		taken++;
+		answered++;
 	}
 	return found;
 }
@@ -211,15 +211,15 @@ TEST_F_TIMEOUT(hostile, too_many_sockets, 120)
 	unsigned int more = opt.sockets + 100;
 	struct link *l = &self->link;
 
-	EXPECT_EQ(opt.sockets, ask_many(l, SOCKET, 100000, more, 0));
-	EXPECT_EQ(100, ask_many(l, SOCKET, 200000, 100, -EMFILE));
+	EXPECT_EQ(opt.sockets, req_many(l, SOCKET, 100000, more, 0));
+	EXPECT_EQ(100, req_many(l, SOCKET, 200000, 100, -EMFILE));
 	/* Each RELEASE makes room for one socket. */
-	EXPECT_EQ(0, ask_release(l, 100000, false));
-	EXPECT_EQ(0, ask_socket(l, 100000));
-	EXPECT_EQ(-EMFILE, ask_socket(l, 99999));
-	EXPECT_EQ(more, ask_many(l, RELEASE, 100000, more, 0));
-	EXPECT_EQ(0, ask_socket(l, 99999));
-	EXPECT_EQ(0, ask_release(l, 99999, false));
+	EXPECT_EQ(0, req_release(l, 100000, false));
+	EXPECT_EQ(0, req_socket(l, 100000));
+	EXPECT_EQ(-EMFILE, req_socket(l, 99999));
+	EXPECT_EQ(more, req_many(l, RELEASE, 100000, more, 0));
+	EXPECT_EQ(0, req_socket(l, 99999));
+	EXPECT_EQ(0, req_release(l, 99999, false));
 }
 
 TEST_F(hostile, connect_twice)
@@ -231,29 +231,29 @@ TEST_F(hostile, connect_twice)
 	__u32 first, second;
 	char data[4];
 
-	ASSERT_EQ(0, ask_socket(l, r.id));
-	first = ask_later(l, &r);
-	second = ask_later(l, &r);
-	EXPECT_EQ(-EISCONN, answer(l, second, &response));
-	EXPECT_EQ(0, answer(l, first, &response));
-	EXPECT_EQ(-EISCONN, ask(l, &r));
+	ASSERT_EQ(0, req_socket(l, r.id));
+	first = send_request(l, &r);
+	second = send_request(l, &r);
+	EXPECT_EQ(-EISCONN, wait_response_to(l, second, &response));
+	EXPECT_EQ(0, wait_response_to(l, first, &response));
+	EXPECT_EQ(-EISCONN, do_request(l, &r));
 	EXPECT_EQ(4, raw_send(l, &self->c, "ping", 4));
 	EXPECT_EQ(4, raw_recv(l, &self->c, data, 4));
-	EXPECT_EQ(0, ask_release(l, r.id, false));
+	EXPECT_EQ(0, req_release(l, r.id, false));
 }
 
 TEST_F(hostile, release_twice)
 {
 	struct link *l = &self->link;
 
-	EXPECT_EQ(0, ask_release(l, 0, false));
-	EXPECT_EQ(0, ask_release(l, ~0ULL, true));
-	EXPECT_EQ(0, ask_socket(l, 7));
-	EXPECT_EQ(0, ask_release(l, 7, false));
-	EXPECT_EQ(0, ask_release(l, 7, false));
+	EXPECT_EQ(0, req_release(l, 0, false));
+	EXPECT_EQ(0, req_release(l, ~0ULL, true));
+	EXPECT_EQ(0, req_socket(l, 7));
+	EXPECT_EQ(0, req_release(l, 7, false));
+	EXPECT_EQ(0, req_release(l, 7, false));
 	EXPECT_EQ(0, raw_connect(l, &self->c, opt.host, opt.port + PEER_ECHO));
-	EXPECT_EQ(0, ask_release(l, self->c.id, true));
-	EXPECT_EQ(0, ask_release(l, self->c.id, true));
+	EXPECT_EQ(0, req_release(l, self->c.id, true));
+	EXPECT_EQ(0, req_release(l, self->c.id, true));
 }
 
 TEST_F(hostile, release_while_connecting)
@@ -266,17 +266,17 @@ TEST_F(hostile, release_while_connecting)
 	int i;
 
 	for (i = 0; i < rounds(20); i++) {
-		ASSERT_EQ(0, ask_socket(l, r.id));
-		connect = ask_later(l, &r);
+		ASSERT_EQ(0, req_socket(l, r.id));
+		connect = send_request(l, &r);
 		if (i % 2)
-			nap(20000);
+			sleep_usec(20000);
 		release.release.abort = i % 3 == 0;
-		ask_later(l, &release);
+		send_request(l, &release);
 		/* The responses come in this order. */
-		ASSERT_TRUE(take_within(l, &response, 10000));
+		ASSERT_TRUE(wait_response(l, &response, 10000));
 		EXPECT_EQ(connect, response.req_id);
 		EXPECT_EQ(-ECONNABORTED, response.ret);
-		ASSERT_TRUE(take_within(l, &response, 10000));
+		ASSERT_TRUE(wait_response(l, &response, 10000));
 		EXPECT_EQ(RELEASE, response.cmd);
 		EXPECT_EQ(0, response.ret);
 	}
@@ -285,17 +285,17 @@ TEST_F(hostile, release_while_connecting)
 TEST_F(hostile, abort_is_a_reset)
 {
 	struct link *l = &self->link;
-	struct raw_puppet peer;
-	struct raw c;
+	struct raw_peer peer;
+	struct raw_conn c;
 	int abort;
 
-	ASSERT_TRUE(raw_puppet_open(l, &peer));
+	ASSERT_TRUE(raw_peer_open(l, &peer));
 	for (abort = 0; abort < 2; abort++) {
 		ASSERT_TRUE(raw_open(l, &c, 1, peer.port));
-		EXPECT_STREQ("ok", raw_puppet_do(l, &peer, "accept"));
+		EXPECT_STREQ("ok", raw_peer_run(l, &peer, "accept"));
 		EXPECT_EQ(0, raw_close(l, &c, abort));
 		EXPECT_STREQ(abort ? "rst" : "fin",
-			     raw_puppet_do(l, &peer, "end"));
+			     raw_peer_run(l, &peer, "end"));
 	}
 	EXPECT_EQ(0, raw_close(l, &peer.control, false));
 }
@@ -310,7 +310,7 @@ TEST_F_TIMEOUT(hostile, garbage, 120)
 {
 	struct link *l = &self->link;
 	struct response response;
-	unsigned int i, j, taken = 0;
+	unsigned int i, j, answered = 0;
 	__u64 random = opt.seed;
 	__u32 slot[16];
 
@@ -330,17 +330,17 @@ TEST_F_TIMEOUT(hostile, garbage, 120)
 			slot[13] = self->c.pages.refs[slot[13] % 17];
 			slot[14] = slot[14] % 2 ? self->c.port : slot[14] % 64;
 		}
-		put(l, slot);
-		while (i + 1 - taken > SLOTS / 2 &&
-		       take_within(l, &response, 20000))
-			taken++;
-		ASSERT_GE(SLOTS / 2, i + 1 - taken);
+		put_slot(l, slot);
+		while (i + 1 - answered > SLOTS / 2 &&
+		       wait_response(l, &response, 20000))
+			answered++;
+		ASSERT_GE(SLOTS / 2, i + 1 - answered);
 	}
-	while (taken < i && take_within(l, &response, 20000))
-		taken++;
-	EXPECT_EQ(i, taken);
+	while (answered < i && wait_response(l, &response, 20000))
+		answered++;
+	EXPECT_EQ(i, answered);
 	for (i = 1; i <= 8; i++)
-		EXPECT_EQ(0, ask_release(l, i, true));
+		EXPECT_EQ(0, req_release(l, i, true));
 }
 
 XENSOCK_TEST_MAIN

@@ -35,7 +35,7 @@ static const struct {
 	const char *how;
 	const char *node;
 	const char *value;
-} offers[] = {
+} bad_nodes[] = {
 	{ "versions-2", "versions", "2" },
 	{ "versions-none", "versions", NULL },
 	{ "versions-empty", "versions", "" },
@@ -50,7 +50,7 @@ static const struct {
 	{ "event-2", "feature-event-index", "2" },
 };
 
-static bool link_with_front(const char *how)
+static bool connect_front(const char *how)
 {
 	int i, msec = 15000;
 
@@ -67,10 +67,10 @@ static bool link_with_front(const char *how)
 	back_node("feature-ring-reuse", strncmp(how, "reuse-", 6) ? NULL : "1");
 	back_node("feature-ring-resize", strncmp(how, "resize-", 7) ? NULL : "1");
 	back_node("feature-shared-channel", strncmp(how, "news-", 5) ? NULL : "1");
-	for (i = 0; i < ARRAY_LEN(offers); i++) {
-		if (strcmp(how, offers[i].how))
+	for (i = 0; i < ARRAY_LEN(bad_nodes); i++) {
+		if (strcmp(how, bad_nodes[i].how))
 			continue;
-		back_node(offers[i].node, offers[i].value);
+		back_node(bad_nodes[i].node, bad_nodes[i].value);
 		msec = 2000;
 	}
 	if (!back_finish(msec)) {
@@ -82,7 +82,7 @@ static bool link_with_front(const char *how)
 }
 
 /* Makes the response to CONNECT, which can be changed before it is published. */
-static struct response *connected(void)
+static struct response *make_response(void)
 {
 	struct response *response = back_slot(back.rsp_prod++);
 
@@ -120,7 +120,7 @@ static const struct {
 	const char *how;
 	unsigned int word;
 	__u32 value;
-} answers[] = {
+} bad_responses[] = {
 	{ "req-id", 0, 0x12345 },
 	{ "req-id-huge", 0, 0xffffffff },
 	{ "req-id-0", 0, 0 },
@@ -143,7 +143,7 @@ static const struct {
 	unsigned int word;
 	int sizes;
 	__u32 more;
-} indexes[] = {
+} bad_indexes[] = {
 	{ "in-prod-1", IN_PROD, 1, 1 },
 	{ "in-prod-far", IN_PROD, 0, 1U << 31 },
 	{ "in-prod-back", IN_PROD, 0, -1 },
@@ -165,11 +165,11 @@ static const struct {
 };
 
 /* For two seconds: random indexes, errors and events. */
-static void scribble(void)
+static void corrupt_indexes(void)
 {
-	__u64 random = opt.seed, until = now_msec() + 2000;
+	__u64 random = opt.seed, deadline = now_msec() + 2000;
 
-	while (now_msec() < until) {
+	while (now_msec() < deadline) {
 		random = random * 6364136223846793005ULL + 1;
 		store(&conn.words[(random >> 40) % (PAGE / 4)],
 		      random >> (random >> 59));
@@ -178,25 +178,25 @@ static void scribble(void)
 	}
 }
 
-static void storm(void)
+static void flood_events(void)
 {
-	__u64 until = now_msec() + 2000;
+	__u64 deadline = now_msec() + 2000;
 
-	while (now_msec() < until) {
+	while (now_msec() < deadline) {
 		evtchn_notify(back.evtchn, conn.port);
 		evtchn_notify(back.evtchn, back.port);
 	}
 }
 
 /* For two seconds: news for everything, again and again, or random news. */
-static void cry(const char *how)
+static void flood_news(const char *how)
 {
-	__u64 random = opt.seed, until = now_msec() + 2000;
-	bool scribbles = !strcmp(how, "news-scribble");
+	__u64 random = opt.seed, deadline = now_msec() + 2000;
+	bool is_random = !strcmp(how, "news-scribble");
 
-	while (now_msec() < until) {
+	while (now_msec() < deadline) {
 		random = random * 6364136223846793005ULL + 1;
-		if (scribbles)
+		if (is_random)
 			store((__u32 *)back.news + (random >> 40) % (PAGE / 4),
 			      random >> (random >> 59));
 		else
@@ -218,24 +218,24 @@ static void establish(void)
 /* For two seconds, refuses connections on a ring that no connection has. */
 static void refuse_early(void)
 {
-	__u64 until = now_msec() + 2000;
+	__u64 deadline = now_msec() + 2000;
 
-	while (now_msec() < until) {
+	while (now_msec() < deadline) {
 		store(&conn.words[STATUS], -ECONNREFUSED);
 		evtchn_notify(back.evtchn, conn.port);
-		nap(100);
+		sleep_usec(100);
 	}
 }
 
 /* Does what HOW says to a CONNECT. */
-static void misbehave(const char *how)
+static void answer_connect(const char *how)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_LEN(answers); i++) {
-		if (strcmp(how, answers[i].how))
+	for (i = 0; i < ARRAY_LEN(bad_responses); i++) {
+		if (strcmp(how, bad_responses[i].how))
 			continue;
-		((__u32 *)connected())[answers[i].word] = answers[i].value;
+		((__u32 *)make_response())[bad_responses[i].word] = bad_responses[i].value;
 		back_publish(back.rsp_prod);
 		return;
 	}
@@ -260,24 +260,24 @@ static void misbehave(const char *how)
 		back_node("state", NULL);
 	} else if (map_ring(conn.request.connect.ref,
 			    conn.request.connect.evtchn)) {
-		for (i = 0; i < ARRAY_LEN(indexes); i++)
-			if (!strcmp(how, indexes[i].how))
-				store(&conn.words[indexes[i].word],
-				      conn.size * indexes[i].sizes +
-				      indexes[i].more);
+		for (i = 0; i < ARRAY_LEN(bad_indexes); i++)
+			if (!strcmp(how, bad_indexes[i].how))
+				store(&conn.words[bad_indexes[i].word],
+				      conn.size * bad_indexes[i].sizes +
+				      bad_indexes[i].more);
 		if (!strcmp(how, "reuse-early"))
 			establish();
-		connected();
+		make_response();
 		back_publish(back.rsp_prod);
 		if (!strcmp(how, "twice"))
 			back_respond(&conn.request, 0);
 		if (!strcmp(how, "scribble"))
-			scribble();
+			corrupt_indexes();
 		if (!strcmp(how, "storm"))
-			storm();
+			flood_events();
 		if (back.news)
-			cry(how);
-		nap(50000);
+			flood_news(how);
+		sleep_usec(50000);
 		evtchn_notify(back.evtchn, conn.port);
 	}
 }
@@ -286,7 +286,7 @@ static void misbehave(const char *how)
  * Answers ATTACH and sends a frame, which is good for all sockets but the first. Nothing is
  * consumed from the ring of the first socket before the second comes.
  */
-static void deliver(const char *how)
+static void answer_attach(const char *how)
 {
 	static bool is_good;
 	static __u32 *first, first_port;
@@ -315,7 +315,7 @@ static void deliver(const char *how)
 }
 
 /* Consumes everything in the ring without reading it. */
-static void drain(void)
+static void consume_ring(void)
 {
 	__u32 prod = load(&conn.words[OUT_PROD]);
 
@@ -326,7 +326,7 @@ static void drain(void)
 }
 
 /* Claims that received data are in the other memory from @at on. */
-static void change_in(__u32 at, __u32 generation)
+static void switch_in(__u32 at, __u32 generation)
 {
 	store(&conn.words[IN_SWITCH], at);
 	store(&conn.words[IN_GENERATION], generation);
@@ -335,10 +335,10 @@ static void change_in(__u32 at, __u32 generation)
 }
 
 /* A GROW that is answered when the connection is released. */
-static struct request late;
+static struct request delayed_grow;
 
 /* Answers GROW or SHRINK. Resizing the direction that the guest sends in works properly. */
-static void resize(const char *how, const struct request *r)
+static void answer_resize(const char *how, const struct request *r)
 {
 	printf("%s %u\n", r->cmd == GROW ? "GROW" : "SHRINK", r->resize.way);
 	if (!strcmp(how, "resize-deaf"))
@@ -348,7 +348,7 @@ static void resize(const char *how, const struct request *r)
 		return;
 	}
 	if (!strcmp(how, "resize-late")) {
-		late = *r;
+		delayed_grow = *r;
 		return;
 	}
 	if (!strcmp(how, "resize-refuse")) {
@@ -360,25 +360,25 @@ static void resize(const char *how, const struct request *r)
 	back_respond(r, 0);
 	/* There was no memory to switch to. */
 	if (!strcmp(how, "resize-in"))
-		change_in(0, 1);
+		switch_in(0, 1);
 	if (!strcmp(how, "resize-window"))
-		change_in(conn.size + 1, 1);
+		switch_in(conn.size + 1, 1);
 	if (!strcmp(how, "resize-skip"))
-		change_in(0, 7);
+		switch_in(0, 7);
 }
 
 /* Those that hold slots, the oldest first. */
 static struct request held[SLOTS];
-static unsigned int holding;
-static atomic_int goes_on;
+static unsigned int n_held;
+static atomic_int is_released;
 
-static void on_go(int sig)
+static void on_release(int sig)
 {
-	goes_on = sig;
+	is_released = sig;
 }
 
 /* One after the other, until there is a request of another kind. */
-static void let_go(void)
+static void release_held(void)
 {
 	unsigned int answered = 0;
 	struct request r;
@@ -386,67 +386,67 @@ static void let_go(void)
 	do {
 		back_respond(&held[0], -EINVAL);
 		answered++;
-		memmove(&held[0], &held[1], --holding * sizeof(held[0]));
+		memmove(&held[0], &held[1], --n_held * sizeof(held[0]));
 		while (!back_take(&r))
-			if (nap(100), back_is_over)
+			if (sleep_usec(100), back_is_over)
 				return;
-		held[holding++] = r;
+		held[n_held++] = r;
 	} while (r.cmd == GETSOCKOPT);
 	printf("other after %u\n", answered);
-	while (holding)
-		back_respond(&held[--holding], 0);
+	while (n_held)
+		back_respond(&held[--n_held], 0);
 }
 
 /* Returns false once nothing is held any more. */
-static bool hold(const struct request *r)
+static bool hold_request(const struct request *r)
 {
-	if (goes_on)
+	if (is_released)
 		return false;
-	held[holding++] = *r;
-	if (holding < SLOTS)
+	held[n_held++] = *r;
+	if (n_held < SLOTS)
 		return true;
 	printf("full\n");
-	while (!goes_on && !back_is_over)
-		nap(1000);
-	if (goes_on)
-		let_go();
+	while (!is_released && !back_is_over)
+		sleep_usec(1000);
+	if (is_released)
+		release_held();
 	return true;
 }
 
 static void serve(const char *how)
 {
 	struct request r;
-	bool drains = !strncmp(how, "resize-", 7);
+	bool consumes = !strncmp(how, "resize-", 7);
 
 	while (!back_take(&r)) {
-		if (nap(drains ? 100 : 1000), back_is_over)
+		if (sleep_usec(consumes ? 100 : 1000), back_is_over)
 			return;
-		if (drains && conn.words)
-			drain();
+		if (consumes && conn.words)
+			consume_ring();
 	}
 	if (r.cmd == CONNECT) {
 		conn.request = r;
 		printf("CONNECT\n");
-		misbehave(how);
+		answer_connect(how);
 		return;
 	}
 	if (r.cmd == ATTACH) {
 		conn.request = r;
 		printf("ATTACH\n");
-		deliver(how);
+		answer_attach(how);
 		return;
 	}
 	if (r.cmd == GROW || r.cmd == SHRINK) {
-		resize(how, &r);
+		answer_resize(how, &r);
 		return;
 	}
-	if (r.cmd == GETSOCKOPT && !strcmp(how, "slots") && hold(&r))
+	if (r.cmd == GETSOCKOPT && !strcmp(how, "slots") && hold_request(&r))
 		return;
 	if (r.cmd == RELEASE)
 		printf("RELEASE\n");
-	if (r.cmd == RELEASE && late.cmd == GROW) {
-		back_respond(&late, -EPERM);
-		late.cmd = 0;
+	if (r.cmd == RELEASE && delayed_grow.cmd == GROW) {
+		back_respond(&delayed_grow, -EPERM);
+		delayed_grow.cmd = 0;
 	}
 	if ((r.cmd == RELEASE && !strcmp(how, "deaf")) ||
 	    (r.cmd == UNMAP && !strcmp(how, "reuse-deaf")))
@@ -455,7 +455,7 @@ static void serve(const char *how)
 	if (r.cmd == RELEASE && conn.words && !strcmp(how, "reuse-early"))
 		refuse_early();
 	if (r.cmd == RELEASE && conn.words && !strcmp(how, "reuse-scribble"))
-		scribble();
+		corrupt_indexes();
 }
 
 int main(int argc, char **argv)
@@ -468,8 +468,8 @@ int main(int argc, char **argv)
 	how = argv[2];
 	setlinebuf(stdout);
 	back_init(atoi(argv[1]));
-	signal(SIGUSR1, on_go);
-	if (link_with_front(how))
+	signal(SIGUSR1, on_release);
+	if (connect_front(how))
 		while (!back_is_over)
 			serve(how);
 	back_end();

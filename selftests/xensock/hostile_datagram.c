@@ -18,8 +18,8 @@
 /* A socket to break, and a good one. */
 FIXTURE(frames) {
 	struct link link;
-	struct raw c;
-	struct raw good;
+	struct raw_conn c;
+	struct raw_conn good;
 	struct sockaddr_in name;	/* of the good one */
 };
 
@@ -31,52 +31,52 @@ FIXTURE_SETUP(frames)
 	ASSERT_TRUE(link_up(l));
 	ASSERT_TRUE(dgram_open(l, &self->c, 2));
 	ASSERT_TRUE(dgram_open(l, &self->good, 2));
-	ASSERT_EQ(0, ask_bind(l, self->good.id, opt.host, 0, &self->name));
+	ASSERT_EQ(0, req_bind(l, self->good.id, opt.host, 0, &self->name));
 }
 
 /* Sends a datagram to the good socket. Returns true if it arrives. */
-static bool passes(struct link *l, struct raw *from, struct raw *good,
-		   struct sockaddr_in *name)
+static bool dgram_transfer(struct link *l, struct raw_conn *from, struct raw_conn *good,
+			   struct sockaddr_in *name)
 {
 	struct frame f = {};
-	bool whole = dgram_send(l, from, opt.host, ntohs(name->sin_port), 300, 9);
+	bool ok = dgram_send(l, from, opt.host, ntohs(name->sin_port), 300, 9);
 
 	/* Datagrams of other sockets may come first. */
-	while (whole && f.len != 300) {
+	while (ok && f.len != 300) {
 		f.type = NO_FRAME;
-		whole = dgram_recv(l, good, &f, 9) || f.len != 300;
+		ok = dgram_recv(l, good, &f, 9) || f.len != 300;
 		if (f.type == NO_FRAME)
 			return false;
 	}
-	return whole;
+	return ok;
 }
 
 FIXTURE_TEARDOWN(frames)
 {
 	struct link *l = &self->link;
 
-	EXPECT_TRUE(passes(l, &self->good, &self->good, &self->name));
+	EXPECT_TRUE(dgram_transfer(l, &self->good, &self->good, &self->name));
 	EXPECT_EQ(0, raw_close(l, &self->c, false));
 	EXPECT_EQ(0, raw_close(l, &self->good, false));
-	EXPECT_TRUE(honest(l));
+	EXPECT_TRUE(link_works(l));
 	link_down(l);
 }
 
 /* Returns true once the backend has closed the socket. Only the id is left then. */
-static bool is_closed(struct link *l, struct raw *c)
+static bool is_closed(struct link *l, struct raw_conn *c)
 {
-	__u64 until = now_msec() + 20000;
+	__u64 deadline = now_msec() + 20000;
 	struct sockaddr_in name;
 	int ret;
 
 	raw_notify(l, c);
-	while (!(ret = ask_name(l, c->id, false, &name)) && now_msec() < until)
-		nap(1000);
-	return ret == -ENOTCONN && ask_dgram(l, c->id, AF_INET) == -EEXIST &&
-	       ask_attach(l, c) == -EISCONN &&
-	       ask_bind(l, c->id, opt.host, 0, &name) == -ENOTCONN &&
-	       ask_connect(l, c->id, opt.host, 9, NULL) == -ENOTCONN &&
-	       ask_connect(l, c->id, NULL, 0, NULL) == -ENOTCONN;
+	while (!(ret = req_name(l, c->id, false, &name)) && now_msec() < deadline)
+		sleep_usec(1000);
+	return ret == -ENOTCONN && req_dgram(l, c->id, AF_INET) == -EEXIST &&
+	       req_attach(l, c) == -EISCONN &&
+	       req_bind(l, c->id, opt.host, 0, &name) == -ENOTCONN &&
+	       req_connect(l, c->id, opt.host, 9, NULL) == -ENOTCONN &&
+	       req_connect(l, c->id, NULL, 0, NULL) == -ENOTCONN;
 }
 
 /* An invalid header, and the number of bytes queued with it. */
@@ -112,7 +112,7 @@ TEST_F_TIMEOUT(frames, headers, 90)
 {
 	struct link *l = &self->link;
 	struct frame f;
-	struct raw c;
+	struct raw_conn c;
 	int i, after;
 
 	for (i = 0; i < ARRAY_LEN(headers); i++) {
@@ -125,7 +125,7 @@ TEST_F_TIMEOUT(frames, headers, 90)
 				ASSERT_TRUE(dgram_put(l, &c, &f, 1));
 				ASSERT_TRUE(dgram_drained(&c));
 			}
-			dgram_poke(&c, c.out_prod, &headers[i].f, 40);
+			dgram_write(&c, c.out_prod, &headers[i].f, 40);
 			c.out_prod += headers[i].queued;
 			store(&c.words[OUT_PROD], c.out_prod);
 			EXPECT_TRUE(is_closed(l, &c));
@@ -147,7 +147,7 @@ TEST_F(frames, impossible_indexes)
 		{ IN_CONS, -size - 1 },
 	};
 	struct link *l = &self->link;
-	struct raw c;
+	struct raw_conn c;
 	int i;
 
 	for (i = 0; i < ARRAY_LEN(indexes); i++) {
@@ -166,17 +166,17 @@ TEST_F(frames, unaligned_consumer)
 {
 	struct sockaddr_in name;
 	struct link *l = &self->link;
-	struct raw *c = &self->c;
+	struct raw_conn *c = &self->c;
 	struct frame f;
 	__u32 prod = 0;
 	int i;
 
-	ASSERT_EQ(0, ask_bind(l, c->id, opt.host, 0, &name));
+	ASSERT_EQ(0, req_bind(l, c->id, opt.host, 0, &name));
 	for (i = 0; i < 200; i++) {
 		prod += FRAME_LEN(i);
 		dgram_send(l, c, opt.host, ntohs(name.sin_port), i, i);
 		while (load(&c->words[IN_PROD]) != prod)
-			nap(1000);
+			sleep_usec(1000);
 		store(&c->words[IN_CONS], load(&c->words[IN_PROD]) - i % 41);
 		raw_notify(l, c);
 	}
@@ -192,7 +192,7 @@ TEST_F(frames, unaligned_consumer)
 TEST_F(frames, what_is_not_ours_to_write)
 {
 	struct link *l = &self->link;
-	struct raw *c = &self->c;
+	struct raw_conn *c = &self->c;
 
 	store(&c->words[RING_ORDER], 31);
 	memset(&c->words[REF], 0xff, 64);
@@ -204,7 +204,7 @@ TEST_F(frames, what_is_not_ours_to_write)
 	store(&c->words[4], 0xdeadbeef);
 	store(&c->words[19], 0xdeadbeef);
 	store(&c->words[OUT_CONS], 0);
-	EXPECT_TRUE(passes(l, c, &self->good, &self->name));
+	EXPECT_TRUE(dgram_transfer(l, c, &self->good, &self->name));
 }
 
 TEST_F_TIMEOUT(frames, scribbled_memory, 90)
@@ -212,7 +212,7 @@ TEST_F_TIMEOUT(frames, scribbled_memory, 90)
 	struct link *l = &self->link;
 	struct overwriter s;
 	struct frame f;
-	struct raw c;
+	struct raw_conn c;
 	int i, j;
 
 	for (i = 0; i < 40; i++) {
@@ -227,7 +227,7 @@ TEST_F_TIMEOUT(frames, scribbled_memory, 90)
 		for (j = 0; j < 500; j++) {
 			f = dgram_frame(opt.host, ntohs(self->name.sin_port),
 					j % 100);
-			dgram_poke(&c, c.out_prod, &f, sizeof(f));
+			dgram_write(&c, c.out_prod, &f, sizeof(f));
 			c.out_prod += FRAME_LEN(f.len);
 			store(&c.words[OUT_PROD], c.out_prod);
 			raw_notify(l, &c);
@@ -242,14 +242,14 @@ TEST_F_TIMEOUT(frames, scribbled_memory, 90)
 /* An echo of its own datagrams, which never ends by itself. */
 TEST_F_TIMEOUT(frames, storm, 60)
 {
-	__u64 until = now_msec() + 3000;
+	__u64 deadline = now_msec() + 3000;
 	struct link *l = &self->link;
-	struct raw *c = &self->c;
+	struct raw_conn *c = &self->c;
 	struct sockaddr_in name;
 	unsigned int count = 0;
 
-	ASSERT_EQ(0, ask_bind(l, c->id, opt.host, 0, &name));
-	while (now_msec() < until) {
+	ASSERT_EQ(0, req_bind(l, c->id, opt.host, 0, &name));
+	while (now_msec() < deadline) {
 		if (!dgram_send(l, c, opt.host, ntohs(name.sin_port), 20, 1) ||
 		    !dgram_send(l, c, NULL, 0, 20, 1))
 			break;
@@ -257,9 +257,9 @@ TEST_F_TIMEOUT(frames, storm, 60)
 		store(&c->words[IN_CONS], load(&c->words[IN_PROD]));
 		count++;
 	}
-	EXPECT_LE(until, now_msec());
+	EXPECT_LE(deadline, now_msec());
 	TH_LOG("%u of them", 2 * count);
-	EXPECT_TRUE(passes(l, &self->good, &self->good, &self->name));
+	EXPECT_TRUE(dgram_transfer(l, &self->good, &self->good, &self->name));
 }
 
 /* Impossible rings: the backend keeps nothing of them, and a good one may follow. */
@@ -268,36 +268,36 @@ TEST_F(frames, bad_rings)
 	struct link *l = &self->link;
 	static const __u32 orders[] = { 0, 10, 31, 32, 0x80000000, 0xffffffff };
 	struct request r;
-	struct raw c;
+	struct raw_conn c;
 	__u32 ref, word;
 	int i;
 
 	ASSERT_TRUE(raw_ring(l, &c, 2));
-	ASSERT_EQ(0, ask_dgram(l, c.id, AF_INET));
+	ASSERT_EQ(0, req_dgram(l, c.id, AF_INET));
 	for (i = 0; i < ARRAY_LEN(orders); i++) {
 		store(&c.words[RING_ORDER], orders[i]);
-		EXPECT_EQ(-EINVAL, ask_attach(l, &c));
+		EXPECT_EQ(-EINVAL, req_attach(l, &c));
 	}
 	store(&c.words[RING_ORDER], 2);
 	ref = c.words[REF + 3];
 	for (word = 0xfffffff0; word; word <<= 4) {
 		store(&c.words[REF + 3], word);
-		EXPECT_EQ(-EINVAL, ask_attach(l, &c));
+		EXPECT_EQ(-EINVAL, req_attach(l, &c));
 	}
 	store(&c.words[REF + 3], ref);
 	r = (struct request){
 		.cmd = ATTACH, .id = c.id,
 		.attach = { .ref = 0xffffff, .evtchn = c.port },
 	};
-	EXPECT_EQ(-EINVAL, ask(l, &r));
+	EXPECT_EQ(-EINVAL, do_request(l, &r));
 	r.attach.ref = c.pages.refs[0];
 	r.attach.evtchn = 0xffff;
-	EXPECT_GT(0, ask(l, &r));
+	EXPECT_GT(0, do_request(l, &r));
 	r.attach.evtchn = self->good.port;
-	EXPECT_GT(0, ask(l, &r));
-	EXPECT_EQ(0, ask_attach(l, &c));
-	EXPECT_EQ(-EISCONN, ask_attach(l, &c));
-	EXPECT_TRUE(passes(l, &c, &self->good, &self->name));
+	EXPECT_GT(0, do_request(l, &r));
+	EXPECT_EQ(0, req_attach(l, &c));
+	EXPECT_EQ(-EISCONN, req_attach(l, &c));
+	EXPECT_TRUE(dgram_transfer(l, &c, &self->good, &self->name));
 	EXPECT_EQ(0, raw_close(l, &c, false));
 }
 
@@ -309,7 +309,7 @@ TEST_F_TIMEOUT(frames, all_at_once, 240)
 	struct link *l = &self->link;
 	struct request r;
 	__u32 last;
-	struct raw c;
+	struct raw_conn c;
 	int i, n;
 
 	for (i = 0; i < rounds(100); i++) {
@@ -318,7 +318,7 @@ TEST_F_TIMEOUT(frames, all_at_once, 240)
 			.cmd = SOCKET, .id = c.id,
 			.socket = { .domain = AF_INET, .type = 2 },
 		};
-		last = ask_later(l, &r);
+		last = send_request(l, &r);
 		for (n = 0; n < 8; n++) {
 			r = (struct request){
 				.cmd = n % 2 ? CONNECT : ATTACH, .id = c.id,
@@ -332,12 +332,12 @@ TEST_F_TIMEOUT(frames, all_at_once, 240)
 				if (r.connect.len == 2)
 					memset(r.connect.addr, 0, 2);
 			}
-			last = ask_later(l, &r);
+			last = send_request(l, &r);
 		}
 		dgram_send(l, &c, opt.host, ntohs(self->name.sin_port), 5, 1);
 		r = (struct request){ .cmd = RELEASE, .id = c.id };
-		last = ask_later(l, &r);
-		ASSERT_EQ(0, answer(l, last, &response));
+		last = send_request(l, &r);
+		ASSERT_EQ(0, wait_response_to(l, last, &response));
 		l->n_kept = 0;
 		raw_free(l, &c);
 	}
@@ -347,7 +347,7 @@ TEST_F_TIMEOUT(frames, all_at_once, 240)
 TEST(links_that_go)
 {
 	struct sockaddr_in name;
-	struct raw c[10];
+	struct raw_conn c[10];
 	struct link l;
 	int i, n;
 
@@ -356,10 +356,10 @@ TEST(links_that_go)
 		ASSERT_TRUE(link_up(&l));
 		for (i = 0; i < ARRAY_LEN(c); i++) {
 			ASSERT_TRUE(raw_ring(&l, &c[i], 1));
-			ASSERT_EQ(0, ask_dgram(&l, c[i].id, AF_INET));
+			ASSERT_EQ(0, req_dgram(&l, c[i].id, AF_INET));
 			if (i % 3)
-				ASSERT_EQ(0, ask_attach(&l, &c[i]));
-			ASSERT_EQ(0, ask_bind(&l, c[i].id, opt.host, 0, &name));
+				ASSERT_EQ(0, req_attach(&l, &c[i]));
+			ASSERT_EQ(0, req_bind(&l, c[i].id, opt.host, 0, &name));
 			dgram_send(&l, &c[i], opt.host, ntohs(name.sin_port),
 				   1000, i);
 		}
@@ -368,7 +368,7 @@ TEST(links_that_go)
 			pages_free(&c[i].pages);
 	}
 	raw_mode = PLAIN;
-	EXPECT_TRUE(honest_link());
+	EXPECT_TRUE(new_link_works());
 }
 
 /* --sockets is the limit in the policy. Released sockets do not count. */
@@ -382,12 +382,12 @@ TEST(as_many_as_allowed)
 	for (n = 0; n < 3; n++) {
 		/* UDP may take a moment to free the sockets. */
 		for (i = 0; i < opt.sockets; i++)
-			while (ask_dgram(&l, i, AF_INET))
+			while (req_dgram(&l, i, AF_INET))
 				ASSERT_NE(0, n);
-		EXPECT_EQ(-EMFILE, ask_dgram(&l, i, AF_INET));
-		EXPECT_EQ(-EMFILE, ask_socket(&l, i));
+		EXPECT_EQ(-EMFILE, req_dgram(&l, i, AF_INET));
+		EXPECT_EQ(-EMFILE, req_socket(&l, i));
 		for (i = 0; i < opt.sockets; i++)
-			EXPECT_EQ(0, ask_release(&l, i, false));
+			EXPECT_EQ(0, req_release(&l, i, false));
 	}
 	link_down(&l);
 }

@@ -15,28 +15,28 @@
 
 FIXTURE(grants) {
 	struct link link;
-	struct raw c;
+	struct raw_conn c;
 };
 
 FIXTURE_SETUP(grants)
 {
 	ASSERT_TRUE(link_up(&self->link));
-	ASSERT_TRUE(honest(&self->link));
+	ASSERT_TRUE(link_works(&self->link));
 	ASSERT_TRUE(raw_ring(&self->link, &self->c, 4));
 }
 
 FIXTURE_TEARDOWN(grants)
 {
 	raw_free(&self->link, &self->c);
-	EXPECT_TRUE(honest(&self->link));
+	EXPECT_TRUE(link_works(&self->link));
 	link_down(&self->link);
 }
 
-static int try_connect(struct link *l, struct raw *c)
+static int try_connect(struct link *l, struct raw_conn *c)
 {
 	struct request r = raw_request(c, opt.host, opt.port + PEER_ECHO);
 
-	return try_request(l, &r);
+	return req_with_socket(l, &r);
 }
 
 TEST_F(grants, bad_indexes_page)
@@ -52,20 +52,20 @@ TEST_F(grants, bad_indexes_page)
 
 	for (i = 0; i < ARRAY_LEN(grants); i++) {
 		r.connect.ref = grants[i];
-		EXPECT_EQ(-EINVAL, try_request(&self->link, &r));
+		EXPECT_EQ(-EINVAL, req_with_socket(&self->link, &r));
 	}
 	/* Read-only, for another domain, no longer granted. */
 	ASSERT_TRUE(pages_grant(&pages, self->link.backend_id, 1, false));
 	memcpy(pages.mem, self->c.words, PAGE);
 	r.connect.ref = pages.refs[0];
-	EXPECT_EQ(-EINVAL, try_request(&self->link, &r));
+	EXPECT_EQ(-EINVAL, req_with_socket(&self->link, &r));
 	pages_free(&pages);
 	ASSERT_TRUE(pages_grant(&pages, 31000, 1, true));
 	memcpy(pages.mem, self->c.words, PAGE);
 	r.connect.ref = pages.refs[0];
-	EXPECT_EQ(-EINVAL, try_request(&self->link, &r));
+	EXPECT_EQ(-EINVAL, req_with_socket(&self->link, &r));
 	pages_free(&pages);
-	EXPECT_EQ(-EINVAL, try_request(&self->link, &r));
+	EXPECT_EQ(-EINVAL, req_with_socket(&self->link, &r));
 }
 
 TEST_F(grants, bad_orders)
@@ -110,7 +110,7 @@ TEST_F(grants, bad_data_grants)
 /* The indexes page among the data pages, and one ring for two sockets. */
 TEST_F(grants, rings_that_overlap)
 {
-	struct raw other = self->c, *c = &self->c;
+	struct raw_conn other = self->c, *c = &self->c;
 	struct link *l = &self->link;
 	char data[4096];
 
@@ -123,13 +123,13 @@ TEST_F(grants, rings_that_overlap)
 	store(&c->words[OUT_PROD], 8000);
 	raw_notify(l, c);
 	raw_notify(l, &other);
-	nap(200000);
+	sleep_usec(200000);
 	memcpy(c->words, data, 96);
 	raw_notify(l, c);
 	raw_notify(l, &other);
-	nap(200000);
-	EXPECT_EQ(0, ask_release(l, c->id, false));
-	EXPECT_EQ(0, ask_release(l, other.id, true));
+	sleep_usec(200000);
+	EXPECT_EQ(0, req_release(l, c->id, false));
+	EXPECT_EQ(0, req_release(l, other.id, true));
 	evtchn_close(l->evtchn, other.port);
 }
 
@@ -140,7 +140,7 @@ TEST_F(grants, bad_event_channels)
 		0, 0xffffffff, 0x7fffffff, 4095, 100000, l->port,
 		evtchn_alloc(l->evtchn, 31000),
 	};
-	struct raw *c = &self->c, other;
+	struct raw_conn *c = &self->c, other;
 	__u32 port = c->port;
 	int i;
 
@@ -159,24 +159,24 @@ TEST_F(grants, bad_event_channels)
 /* 64 of the largest rings share their pages, which count each time. */
 TEST_F_TIMEOUT(grants, too_many_pages, 120)
 {
-	int i, fit = QUOTA_PAGES / 513;
+	int i, limit = QUOTA_PAGES / 513;
 	struct link *l = &self->link;
-	struct raw c;
+	struct raw_conn c;
 
 	ASSERT_TRUE(raw_ring(l, &c, 9));
-	for (i = 0; i <= fit; i++) {
+	for (i = 0; i <= limit; i++) {
 		c.id = 5000 + i;
 		if (i)
 			c.port = evtchn_alloc(l->evtchn, l->backend_id);
-		ASSERT_EQ(i < fit ? 0 : -ENOBUFS,
+		ASSERT_EQ(i < limit ? 0 : -ENOBUFS,
 			  raw_connect(l, &c, opt.host, opt.port + PEER_ECHO));
 	}
 	/* Releasing one makes room for one. */
-	EXPECT_EQ(0, ask_release(l, 5000, true));
-	EXPECT_EQ(0, ask_release(l, c.id, true));
+	EXPECT_EQ(0, req_release(l, 5000, true));
+	EXPECT_EQ(0, req_release(l, c.id, true));
 	EXPECT_EQ(0, raw_connect(l, &c, opt.host, opt.port + PEER_ECHO));
-	for (i = 0; i <= fit; i++)
-		EXPECT_EQ(0, ask_release(l, 5000 + i, true));
+	for (i = 0; i <= limit; i++)
+		EXPECT_EQ(0, req_release(l, 5000 + i, true));
 	raw_free(l, &c);
 }
 

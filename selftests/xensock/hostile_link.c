@@ -15,7 +15,7 @@
 #include "util.h"
 
 /* Time for the backend to look. Whether it has looked cannot be known. */
-#define A_WHILE 60000
+#define WAIT_USEC 60000
 
 FIXTURE(nodes) {
 	struct link link;
@@ -23,75 +23,75 @@ FIXTURE(nodes) {
 
 FIXTURE_SETUP(nodes)
 {
-	ASSERT_TRUE(honest_link());
+	ASSERT_TRUE(new_link_works());
 	ASSERT_TRUE(link_begin(&self->link));
 }
 
 FIXTURE_TEARDOWN(nodes)
 {
 	link_drop(&self->link);
-	EXPECT_TRUE(honest_link());
+	EXPECT_TRUE(new_link_works());
 }
 
-static const char *const absurd[] = {
+static const char *const bad_values[] = {
 	"-1", "abc", "4294967296", "99999999999999999999", "", " 5", "5 ",
 	"0x10", "1e3", "\xff\xfe", "4294967295", "2147483648",
 };
 
 /* Tests the node twice, since the backend keeps waiting for a valid one. */
-static bool is_refused(struct link *l)
+static bool is_rejected(struct link *l)
 {
 	int i;
 
 	for (i = 0; i < 2; i++) {
 		xs_write(DEVICE "/state", "%d", INITIALISED);
-		nap(A_WHILE);
+		sleep_usec(WAIT_USEC);
 		if (xs_state(l->backend) == CONNECTED)
 			return false;
 	}
 	return true;
 }
 
-static void try_node(struct __test_metadata *_metadata, struct link *l,
-		     const char *node)
+static void check_node(struct __test_metadata *_metadata, struct link *l,
+		       const char *node)
 {
 	static char huge[1900];
 	char value[32], child[64];
 	int i;
 
 	ASSERT_TRUE(xs_read(node, value, sizeof(value)));
-	for (i = 0; i < ARRAY_LEN(absurd); i++) {
-		xs_write(node, "%s", absurd[i]);
-		EXPECT_TRUE(is_refused(l))
-			TH_LOG("'%s' was taken", absurd[i]);
+	for (i = 0; i < ARRAY_LEN(bad_values); i++) {
+		xs_write(node, "%s", bad_values[i]);
+		EXPECT_TRUE(is_rejected(l))
+			TH_LOG("'%s' was taken", bad_values[i]);
 	}
 	memset(huge, '9', sizeof(huge) - 1);
 	EXPECT_TRUE(xs_write(node, "%s", huge));
-	EXPECT_TRUE(is_refused(l));
+	EXPECT_TRUE(is_rejected(l));
 	memset(huge, '0', sizeof(huge) - 1);
 	EXPECT_TRUE(xs_write(node, "%s", huge));
-	EXPECT_TRUE(is_refused(l));
+	EXPECT_TRUE(is_rejected(l));
 	xs_remove(node);
-	EXPECT_TRUE(is_refused(l));
+	EXPECT_TRUE(is_rejected(l));
 	/* The node is a directory with an empty value. */
 	snprintf(child, sizeof(child), "%s/5", node);
 	xs_write(child, "5");
-	EXPECT_TRUE(is_refused(l));
+	EXPECT_TRUE(is_rejected(l));
 	/* Then the right value. */
 	xs_write(node, "%s", value);
 	xs_write(DEVICE "/state", "%d", INITIALISED);
 	EXPECT_TRUE(xs_wait_state(l->backend, CONNECTED));
-	EXPECT_TRUE(honest(l));
+	EXPECT_TRUE(link_works(l));
 }
 
 TEST_F_TIMEOUT(nodes, ring_ref, 60)
 {
-	try_node(_metadata, &self->link, DEVICE "/ring-ref");
+	check_node(_metadata, &self->link, DEVICE "/ring-ref");
 }
 
 TEST_F_TIMEOUT(nodes, port, 60)
 {
-	try_node(_metadata, &self->link, DEVICE "/port");
+	check_node(_metadata, &self->link, DEVICE "/port");
 }
 
 TEST_F_TIMEOUT(nodes, event_index, 60)
@@ -101,7 +101,7 @@ TEST_F_TIMEOUT(nodes, event_index, 60)
 
 	for (i = 0; i < ARRAY_LEN(values); i++) {
 		xs_write(DEVICE "/event-index", "%s", values[i]);
-		EXPECT_TRUE(is_refused(&self->link));
+		EXPECT_TRUE(is_rejected(&self->link));
 	}
 	xs_remove(DEVICE "/event-index");
 }
@@ -115,7 +115,7 @@ TEST_F_TIMEOUT(nodes, another_address_while_connected, 90)
 
 	xs_write(DEVICE "/state", "%d", INITIALISED);
 	ASSERT_TRUE(xs_wait_state(l->backend, CONNECTED));
-	ASSERT_TRUE(honest(l));
+	ASSERT_TRUE(link_works(l));
 	/* The backend switches to the new ring and port. */
 	ASSERT_TRUE(pages_grant(&page, l->backend_id, 1, true));
 	port = evtchn_alloc(l->evtchn, l->backend_id);
@@ -130,11 +130,11 @@ TEST_F_TIMEOUT(nodes, another_address_while_connected, 90)
 	l->port = port;
 	l->req_prod = 0;
 	l->rsp_cons = 0;
-	EXPECT_TRUE(honest(l));
+	EXPECT_TRUE(link_works(l));
 	/* A ring that cannot be mapped ends the link. */
 	xs_write(DEVICE "/ring-ref", "12345678");
 	xs_write(DEVICE "/state", "%d", CONNECTED);
-	nap(A_WHILE);
+	sleep_usec(WAIT_USEC);
 	EXPECT_NE(INITIALISED, xs_state(l->backend));
 }
 
@@ -154,14 +154,14 @@ TEST_F_TIMEOUT(nodes, no_address_while_connected, 90)
 		ASSERT_TRUE(xs_read(nodes[i], value, sizeof(value)));
 		xs_remove(nodes[i]);
 		xs_write(DEVICE "/state", "%d", CONNECTED);
-		nap(A_WHILE);
+		sleep_usec(WAIT_USEC);
 		EXPECT_EQ(CONNECTED, xs_state(l->backend));
-		EXPECT_TRUE(honest(l));
+		EXPECT_TRUE(link_works(l));
 		xs_write(nodes[i], "%s", value);
 		xs_write(DEVICE "/state", "%d", CONNECTED);
-		nap(A_WHILE);
+		sleep_usec(WAIT_USEC);
 		EXPECT_EQ(CONNECTED, xs_state(l->backend));
-		EXPECT_TRUE(honest(l));
+		EXPECT_TRUE(link_works(l));
 	}
 }
 
@@ -177,7 +177,7 @@ TEST_F_TIMEOUT(nodes, impossible_states, 90)
 		ASSERT_TRUE(link_begin(&self->link))
 			TH_LOG("after '%s'", states[i ? i - 1 : 0]);
 		xs_write(DEVICE "/state", "%s", states[i]);
-		nap(A_WHILE);
+		sleep_usec(WAIT_USEC);
 	}
 }
 
@@ -191,7 +191,7 @@ TEST_F_TIMEOUT(nodes, impossible_states_while_connected, 90)
 		link_drop(&self->link);
 		ASSERT_TRUE(link_up(&self->link));
 		xs_write(DEVICE "/state", "%s", states[i]);
-		nap(A_WHILE);
+		sleep_usec(WAIT_USEC);
 	}
 }
 
@@ -223,7 +223,7 @@ TEST_F_TIMEOUT(nodes, flapping_with_nothing_to_map, 120)
 	xs_write(DEVICE "/ring-ref", "12345678");
 	for (i = 0; i < 150; i++) {
 		xs_write(DEVICE "/state", "%d", INITIALISED);
-		nap(2000);
+		sleep_usec(2000);
 	}
 }
 
@@ -252,7 +252,7 @@ TEST_F_TIMEOUT(nodes, rings_broken_in_advance, 120)
 		store(&self->link.words[REQ_PROD], 1000);
 		xs_write(DEVICE "/state", "%d", INITIALISED);
 		ASSERT_TRUE(xs_wait_state(self->link.backend, CLOSING));
-		nap(A_WHILE);
+		sleep_usec(WAIT_USEC);
 		EXPECT_EQ(CLOSING, xs_state(self->link.backend));
 	}
 }
@@ -261,7 +261,7 @@ TEST_F_TIMEOUT(nodes, rings_broken_in_advance, 120)
 TEST_F_TIMEOUT(nodes, memory_taken_back, 60)
 {
 	struct link *l = &self->link;
-	struct raw c, other;
+	struct raw_conn c, other;
 	char data[8192];
 	int i;
 
@@ -273,7 +273,7 @@ TEST_F_TIMEOUT(nodes, memory_taken_back, 60)
 		raw_free(l, &c);
 		/* The grant references are used again at once. */
 		ASSERT_TRUE(raw_ring(l, &other, 4));
-		EXPECT_EQ(0, ask_release(l, c.id, i % 2));
+		EXPECT_EQ(0, req_release(l, c.id, i % 2));
 		raw_free(l, &other);
 	}
 	/* The commands ring too: nobody answers, and nothing breaks. */
@@ -284,7 +284,7 @@ TEST_F_TIMEOUT(nodes, memory_taken_back, 60)
 /* A program that is killed in the middle of its work. */
 TEST_F_TIMEOUT(nodes, killed, 90)
 {
-	struct raw c[8];
+	struct raw_conn c[8];
 	struct link l;
 	pid_t pid;
 	int i, j;
@@ -303,7 +303,7 @@ TEST_F_TIMEOUT(nodes, killed, 90)
 		}
 		ASSERT_EQ(pid, waitpid(pid, &j, 0));
 		EXPECT_TRUE(WIFSIGNALED(j));
-		EXPECT_TRUE(honest_link());
+		EXPECT_TRUE(new_link_works());
 	}
 	link_drop(&self->link);
 	ASSERT_TRUE(link_begin(&self->link));
@@ -317,7 +317,7 @@ TEST(state_removed)
 {
 	static const char *const states[] = { "0", "9", "77", "abc", "", "-1" };
 	struct link l;
-	struct raw c;
+	struct raw_conn c;
 
 	ASSERT_TRUE(link_up(&l));
 	ASSERT_TRUE(raw_open(&l, &c, 4, opt.port + PEER_ECHO));
@@ -334,7 +334,7 @@ TEST(state_removed)
 /* Only tests with a fixture can have a time limit. */
 FIXTURE(stubborn) {
 	struct link link;
-	struct raw c;
+	struct raw_conn c;
 };
 
 FIXTURE_SETUP(stubborn)
@@ -357,7 +357,7 @@ TEST_F_TIMEOUT(stubborn, never_closes, 180)
 {
 	ksft_print_msg("ready\n");
 	while (xs_state(self->link.backend) != UNKNOWN)
-		nap(100000);
+		sleep_usec(100000);
 }
 
 XENSOCK_TEST_MAIN

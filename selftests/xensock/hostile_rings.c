@@ -17,8 +17,8 @@
 /* A connection whose peer is under remote control, and a connection that behaves. */
 FIXTURE(rings) {
 	struct link link;
-	struct raw_puppet peer;
-	struct raw c;
+	struct raw_peer peer;
+	struct raw_conn c;
 };
 
 FIXTURE_SETUP(rings)
@@ -26,10 +26,10 @@ FIXTURE_SETUP(rings)
 	struct link *l = &self->link;
 
 	ASSERT_TRUE(link_up(l));
-	ASSERT_TRUE(honest(l));
-	ASSERT_TRUE(raw_puppet_open(l, &self->peer));
+	ASSERT_TRUE(link_works(l));
+	ASSERT_TRUE(raw_peer_open(l, &self->peer));
 	ASSERT_TRUE(raw_open(l, &self->c, 4, self->peer.port));
-	ASSERT_STREQ("ok", raw_puppet_do(l, &self->peer, "accept"));
+	ASSERT_STREQ("ok", raw_peer_run(l, &self->peer, "accept"));
 }
 
 FIXTURE_TEARDOWN(rings)
@@ -38,7 +38,7 @@ FIXTURE_TEARDOWN(rings)
 
 	EXPECT_EQ(0, raw_close(l, &self->c, true));
 	EXPECT_EQ(0, raw_close(l, &self->peer.control, false));
-	EXPECT_TRUE(honest(l));
+	EXPECT_TRUE(link_works(l));
 	link_down(l);
 }
 
@@ -47,10 +47,10 @@ FIXTURE_TEARDOWN(rings)
 	struct request again = raw_request(&self->c, opt.host, 80);	\
 									\
 	raw_notify(&self->link, &self->c);				\
-	EXPECT_STREQ("rst", raw_puppet_do(&self->link, &self->peer,	\
-					  "end"));			\
-	EXPECT_EQ(-EISCONN, ask(&self->link, &again));			\
-	EXPECT_EQ(-EEXIST, ask_socket(&self->link, self->c.id));	\
+	EXPECT_STREQ("rst", raw_peer_run(&self->link, &self->peer,	\
+					 "end"));			\
+	EXPECT_EQ(-EISCONN, do_request(&self->link, &again));		\
+	EXPECT_EQ(-EEXIST, req_socket(&self->link, self->c.id));	\
 } while (0)
 
 TEST_F(rings, out_prod_one_too_many)
@@ -69,7 +69,7 @@ TEST_F(rings, out_prod_backwards)
 {
 	EXPECT_EQ(5, raw_send(&self->link, &self->c, "12345", 5));
 	while (load(&self->c.words[OUT_CONS]) != 5)
-		nap(1000);
+		sleep_usec(1000);
 	store(&self->c.words[OUT_PROD], 4);
 	IS_RESET();
 }
@@ -95,11 +95,11 @@ TEST_F(rings, in_cons_too_far_behind)
 /* The index claims room that does not exist: the backend would overwrite unread data. */
 TEST_F(rings, in_cons_backwards)
 {
-	struct raw *c = &self->c;
+	struct raw_conn *c = &self->c;
 	char data[100];
 
-	EXPECT_STREQ("ok 100", raw_puppet_do(&self->link, &self->peer,
-					     "send 100 1"));
+	EXPECT_STREQ("ok 100", raw_peer_run(&self->link, &self->peer,
+					    "send 100 1"));
 	EXPECT_EQ(100, raw_recv(&self->link, c, data, 100));
 	store(&c->words[IN_CONS], -c->size);
 	IS_RESET();
@@ -109,7 +109,7 @@ TEST_F(rings, in_cons_backwards)
 TEST_F(rings, what_is_not_ours_to_write)
 {
 	struct link *l = &self->link;
-	struct raw *c = &self->c;
+	struct raw_conn *c = &self->c;
 	char data[300];
 
 	store(&c->words[RING_ORDER], 31);
@@ -124,11 +124,11 @@ TEST_F(rings, what_is_not_ours_to_write)
 	store(&c->words[OUT_PROD], 300);
 	raw_notify(l, c);
 	while (load(&c->words[OUT_CONS]) != 300)
-		nap(1000);
-	EXPECT_STREQ("ok 300", raw_puppet_do(l, &self->peer, "send 300 1"));
+		sleep_usec(1000);
+	EXPECT_STREQ("ok 300", raw_peer_run(l, &self->peer, "send 300 1"));
 	store(&c->words[IN_ERROR], 0);
 	while (load(&c->words[IN_PROD]) != 300)
-		nap(1000);
+		sleep_usec(1000);
 	EXPECT_EQ(300, raw_recv(l, c, data, 300));
 	EXPECT_TRUE(stream_check(1, 0, data, 300));
 	c->out_prod = 300;
@@ -138,11 +138,11 @@ TEST_F(rings, what_is_not_ours_to_write)
  * Sends events, with a peer that sends data, until the backend gives the
  * connection up, which it does whenever it sees an impossible index.
  */
-static void flood(struct link *l, struct raw *c, unsigned int msec)
+static void flood_events(struct link *l, struct raw_conn *c, unsigned int msec)
 {
-	__u64 until = now_msec() + msec;
+	__u64 deadline = now_msec() + msec;
 
-	while (now_msec() < until) {
+	while (now_msec() < deadline) {
 		raw_notify(l, c);
 		evtchn_notify(l->evtchn, l->port);
 	}
@@ -152,16 +152,16 @@ TEST_F_TIMEOUT(rings, scribbled_indexes_page, 90)
 {
 	struct link *l = &self->link;
 	struct overwriter s;
-	struct raw c;
+	struct raw_conn c;
 	int i;
 
 	for (i = 0; i < 20; i++) {
 		ASSERT_TRUE(raw_open(l, &c, i % 4 + 1, opt.port + PEER_ECHO));
 		overwriter_start(&s, c.words, i % 2 ? 24 : PAGE / 4);
-		flood(l, &c, 100);
+		flood_events(l, &c, 100);
 		overwriter_stop(&s);
 		EXPECT_EQ(0, raw_close(l, &c, i % 3));
-		EXPECT_TRUE(honest(l));
+		EXPECT_TRUE(link_works(l));
 	}
 }
 
@@ -169,12 +169,12 @@ TEST_F_TIMEOUT(rings, scribbled_indexes_page, 90)
 TEST_F_TIMEOUT(rings, indexes_that_never_rest, 60)
 {
 	struct link *l = &self->link;
-	__u64 until = now_msec() + 3000;
-	struct raw c;
+	__u64 deadline = now_msec() + 3000;
+	struct raw_conn c;
 
 	ASSERT_TRUE(raw_open(l, &c, 4, opt.port + PEER_ECHO));
 	raw_notify(l, &c);
-	while (now_msec() < until) {
+	while (now_msec() < deadline) {
 		if (c.out_prod - load(&c.words[OUT_CONS]) < c.size)
 			store(&c.words[OUT_PROD], ++c.out_prod);
 		store(&c.words[IN_CONS], load(&c.words[IN_PROD]));
@@ -187,7 +187,7 @@ TEST_F_TIMEOUT(rings, indexes_that_never_rest, 60)
 TEST_F_TIMEOUT(rings, scribbled_data, 90)
 {
 	struct link *l = &self->link;
-	struct raw *c = &self->c;
+	struct raw_conn *c = &self->c;
 	static char data[1 << 20];
 	struct overwriter s;
 	char line[64];
@@ -195,7 +195,7 @@ TEST_F_TIMEOUT(rings, scribbled_data, 90)
 	overwriter_start(&s, c->out, c->size / 4);
 	EXPECT_EQ(sizeof(data), raw_send(l, c, data, sizeof(data)));
 	while (load(&c->words[OUT_CONS]) != c->out_prod)
-		nap(1000);
+		sleep_usec(1000);
 	overwriter_stop(&s);
 	overwriter_start(&s, c->in, c->size / 4);
 	snprintf(line, sizeof(line), "send %zu 1", sizeof(data));
@@ -218,25 +218,25 @@ TEST_F_TIMEOUT(rings, scribbled_commands_ring, 60)
 
 	overwriter_start(&s, &l->words[RSP_EVENT], PAGE / 4 - RSP_EVENT);
 	for (i = 0; i < 300; i++) {
-		put(l, &(struct request){ .cmd = SOCKET, .id = 1 });
-		if (!take_within(l, &response, 10000))
+		put_slot(l, &(struct request){ .cmd = SOCKET, .id = 1 });
+		if (!wait_response(l, &response, 10000))
 			break;
 	}
 	overwriter_stop(&s);
 	EXPECT_EQ(300, i);
-	ask_release(l, 1, false);
+	req_release(l, 1, false);
 }
 
 /* The backend ends the link and says so. The next link works. */
 FIXTURE(commands) {
 	struct link link;
-	struct raw c;
+	struct raw_conn c;
 };
 
 FIXTURE_SETUP(commands)
 {
 	ASSERT_TRUE(link_up(&self->link));
-	ASSERT_TRUE(honest(&self->link));
+	ASSERT_TRUE(link_works(&self->link));
 	ASSERT_TRUE(raw_open(&self->link, &self->c, 2, opt.port + PEER_ECHO));
 }
 
@@ -244,10 +244,10 @@ FIXTURE_TEARDOWN(commands)
 {
 	EXPECT_TRUE(xs_wait_state(self->link.backend, CLOSING));
 	/* The backend listens to nothing any more. */
-	flood(&self->link, &self->c, 50);
+	flood_events(&self->link, &self->c, 50);
 	raw_free(&self->link, &self->c);
 	link_down(&self->link);
-	EXPECT_TRUE(honest_link());
+	EXPECT_TRUE(new_link_works());
 }
 
 static void publish(struct link *l, __u32 req_prod)
@@ -279,9 +279,9 @@ TEST_F(commands, more_than_there_is_room)
 
 	r.id = 77;
 	r.connect.evtchn = evtchn_alloc(l->evtchn, l->backend_id);
-	EXPECT_EQ(0, ask_socket(l, 77));
-	ask_later(l, &r);
-	nap(100000);
+	EXPECT_EQ(0, req_socket(l, 77));
+	send_request(l, &r);
+	sleep_usec(100000);
 	publish(l, l->req_prod + SLOTS);
 }
 
@@ -297,16 +297,16 @@ FIXTURE_SETUP(storm)
 
 FIXTURE_TEARDOWN(storm)
 {
-	EXPECT_TRUE(honest(&self->link));
+	EXPECT_TRUE(link_works(&self->link));
 	link_down(&self->link);
 }
 
 TEST_F_TIMEOUT(storm, on_both_channels, 300)
 {
-	struct raw c;
+	struct raw_conn c;
 
 	ASSERT_TRUE(raw_open(&self->link, &c, 4, opt.port + PEER_ECHO));
-	flood(&self->link, &c, opt.cycles);
+	flood_events(&self->link, &c, opt.cycles);
 	EXPECT_EQ(0, raw_close(&self->link, &c, false));
 }
 

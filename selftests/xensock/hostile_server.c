@@ -26,7 +26,7 @@ static const char *const stage_names[STAGES] = {
 };
 
 /* Commands, and the result of each. PARKS: the answer comes later. */
-enum { PARKS = 1 };
+enum { PENDING = 1 };
 
 #define E_ALL(e) { e, e, e, e, e, e, e, e, e, e }
 
@@ -34,7 +34,7 @@ static const struct {
 	const char *name;
 	struct request r;
 	int ret[STAGES];
-} attempts[] = {
+} requests[] = {
 	{
 		"SOCKET", { .cmd = SOCKET, .socket = { .domain = 2, .type = 1 } },
 		{ [NONE] = 0, -EEXIST, -EEXIST, -EEXIST, -EEXIST, -EEXIST,
@@ -69,11 +69,11 @@ static const struct {
 		  -EINVAL },
 	}, {
 		"ACCEPT", { .cmd = ACCEPT },
-		{ -EBADF, -EINVAL, -EINVAL, PARKS, -EINVAL, -EINVAL, -EINVAL,
+		{ -EBADF, -EINVAL, -EINVAL, PENDING, -EINVAL, -EINVAL, -EINVAL,
 		  -EINVAL, -EINVAL, -EINVAL },
 	}, {
 		"POLL", { .cmd = POLL },
-		{ -EBADF, -EINVAL, -EINVAL, PARKS, -EINVAL, -EINVAL, -EINVAL,
+		{ -EBADF, -EINVAL, -EINVAL, PENDING, -EINVAL, -EINVAL, -EINVAL,
 		  -EINVAL, -EINVAL, -EINVAL },
 	}, {
 		"SETSOCKOPT", { .cmd = SETSOCKOPT, .option = {
@@ -106,9 +106,9 @@ static const struct {
 FIXTURE(server) {
 	struct link link;
 	struct raw_listener listener;
-	struct raw c;
-	struct raw other;	/* a second socket that the request names */
-	struct raw spare;	/* a ring for requests that need one */
+	struct raw_conn c;
+	struct raw_conn other;	/* a second socket that the request names */
+	struct raw_conn spare;	/* a ring for requests that need one */
 };
 
 FIXTURE_VARIANT(server) {
@@ -129,7 +129,7 @@ FIXTURE_SETUP(server)
 
 	raw_mode = variant->mode;
 	ASSERT_TRUE(link_up(l));
-	ASSERT_TRUE(honest(l));
+	ASSERT_TRUE(link_works(l));
 	ASSERT_TRUE(raw_listen(l, &self->listener, 100));
 }
 
@@ -137,14 +137,14 @@ FIXTURE_TEARDOWN(server)
 {
 	struct link *l = &self->link;
 
-	EXPECT_EQ(0, ask_release(l, self->listener.id, false));
-	EXPECT_TRUE(honest(l));
+	EXPECT_EQ(0, req_release(l, self->listener.id, false));
+	EXPECT_TRUE(link_works(l));
 	link_down(l);
 }
 
 /* Makes a socket in that state, with a ring, under c->id. */
-static bool make(struct link *l, struct raw_listener *s, struct raw *c,
-		 struct raw *other, enum stage stage)
+static bool make_socket(struct link *l, struct raw_listener *s, struct raw_conn *c,
+			struct raw_conn *other, enum stage stage)
 {
 	struct raw_listener own = { .id = c->id };
 	struct request r;
@@ -153,19 +153,19 @@ static bool make(struct link *l, struct raw_listener *s, struct raw *c,
 	case NONE:
 		return true;
 	case FRESH:
-		return !ask_socket(l, c->id);
+		return !req_socket(l, c->id);
 	case BOUND:
-		return !ask_socket(l, c->id) &&
-		       !ask_bind(l, c->id, opt.host, 0, NULL);
+		return !req_socket(l, c->id) &&
+		       !req_bind(l, c->id, opt.host, 0, NULL);
 	case LISTENING:
-		return !ask_socket(l, own.id) && !ask_listen(l, own.id, 5);
+		return !req_socket(l, own.id) && !req_listen(l, own.id, 5);
 	case POSTED:
 		return !raw_post(l, s, c);
 	case CONNECTING:
 		r = raw_request(c, opt.blackhole, 80);
-		if (ask_socket(l, c->id))
+		if (req_socket(l, c->id))
 			return false;
-		c->req_id = ask_later(l, &r);
+		c->req_id = send_request(l, &r);
 		return true;
 	case ESTABLISHED:
 		return !raw_connect(l, c, opt.host, opt.port + PEER_ECHO);
@@ -186,11 +186,11 @@ static bool make(struct link *l, struct raw_listener *s, struct raw *c,
 }
 
 /* Returns true if a request is still unanswered once a later one is answered. */
-static bool is_parked(struct link *l, __u32 req_id)
+static bool is_pending(struct link *l, __u32 req_id)
 {
 	unsigned int i;
 
-	if (ask_release(l, 0xdead, false))
+	if (req_release(l, 0xdead, false))
 		return false;
 	for (i = 0; i < l->n_kept; i++)
 		if (l->kept[i].req_id == req_id)
@@ -201,20 +201,20 @@ static bool is_parked(struct link *l, __u32 req_id)
 /* Each command in each state, followed by RELEASE. */
 TEST_F_TIMEOUT(server, every_command_in_every_stage, 180)
 {
-	struct raw *c = &self->c, *other = &self->other, *spare = &self->spare;
+	struct raw_conn *c = &self->c, *other = &self->other, *spare = &self->spare;
 	struct link *l = &self->link;
 	struct response response;
 	int i, stage, ret, want;
 	struct request r;
 	__u32 id;
 
-	for (i = 0; i < ARRAY_LEN(attempts) * STAGES; i++) {
+	for (i = 0; i < ARRAY_LEN(requests) * STAGES; i++) {
 		stage = i % STAGES;
-		r = attempts[i / STAGES].r;
-		want = attempts[i / STAGES].ret[stage];
+		r = requests[i / STAGES].r;
+		want = requests[i / STAGES].ret[stage];
 		ASSERT_TRUE(raw_ring(l, c, 1) && raw_ring(l, spare, 1));
 		other->id = 0;
-		ASSERT_TRUE(make(l, &self->listener, c, other, stage))
+		ASSERT_TRUE(make_socket(l, &self->listener, c, other, stage))
 			TH_LOG("%s", stage_names[stage]);
 		if (r.cmd == CONNECT && !r.connect.len)
 			r = raw_request(spare, opt.host, opt.port + PEER_ECHO);
@@ -230,26 +230,26 @@ TEST_F_TIMEOUT(server, every_command_in_every_stage, 180)
 			r.accept.evtchn = spare->port;
 		}
 		r.id = c->id;
-		id = ask_later(l, &r);
-		if (want == PARKS && (r.cmd == POLL || l->mode != BY_STATUS)) {
-			EXPECT_TRUE(is_parked(l, id));
+		id = send_request(l, &r);
+		if (want == PENDING && (r.cmd == POLL || l->mode != BY_STATUS)) {
+			EXPECT_TRUE(is_pending(l, id));
 		} else {
-			ret = answer(l, id, &response);
-			want = want == PARKS ? 0 : want;
+			ret = wait_response_to(l, id, &response);
+			want = want == PENDING ? 0 : want;
 			EXPECT_EQ(want, ret)
-				TH_LOG("%s when %s", attempts[i / STAGES].name,
+				TH_LOG("%s when %s", requests[i / STAGES].name,
 				       stage_names[stage]);
 			id = 0;
 		}
-		EXPECT_EQ(0, ask_release(l, c->id, i % 2));
+		EXPECT_EQ(0, req_release(l, c->id, i % 2));
 		if (id)
-			EXPECT_EQ(-ECONNABORTED, answer(l, id, &response));
+			EXPECT_EQ(-ECONNABORTED, wait_response_to(l, id, &response));
 		if (stage == CONNECTING && c->req_id && l->mode != BY_STATUS)
 			EXPECT_EQ(-ECONNABORTED, raw_outcome(l, c, NULL));
 		if (stage == POSTED && l->mode != BY_STATUS)
 			EXPECT_EQ(-ECONNABORTED, raw_outcome(l, c, NULL));
-		EXPECT_EQ(0, ask_release(l, c->id, false));
-		EXPECT_EQ(0, ask_release(l, spare->id, false));
+		EXPECT_EQ(0, req_release(l, c->id, false));
+		EXPECT_EQ(0, req_release(l, spare->id, false));
 		if (other->id)
 			EXPECT_EQ(0, raw_close(l, other, true));
 		raw_free(l, spare);
@@ -268,7 +268,7 @@ static __u64 next_random(void)
 }
 
 /* Sends requests, as many at a time as fit. Stores the result of each in @ret. */
-static void ask_all(struct link *l, struct request *r, int *ret, int count)
+static void do_requests(struct link *l, struct request *r, int *ret, int count)
 {
 	struct response response;
 	int i, j, n;
@@ -276,9 +276,9 @@ static void ask_all(struct link *l, struct request *r, int *ret, int count)
 	for (i = 0; i < count; i += n) {
 		n = count - i < SLOTS ? count - i : SLOTS;
 		for (j = i; j < i + n; j++)
-			ask_later(l, &r[j]);
+			send_request(l, &r[j]);
 		for (j = i; j < i + n; j++)
-			ret[j] = answer(l, r[j].req_id, &response);
+			ret[j] = wait_response_to(l, r[j].req_id, &response);
 	}
 }
 
@@ -293,7 +293,7 @@ TEST_F_TIMEOUT(server, options_that_are_none, 120)
 	static struct request r[N];
 	static int ret[N];
 	int i, got = 0, set = 0;
-	struct raw *c = &self->c;
+	struct raw_conn *c = &self->c;
 	struct link *l = &self->link;
 
 	ASSERT_TRUE(raw_open(l, c, 1, opt.port + PEER_ECHO));
@@ -302,7 +302,7 @@ TEST_F_TIMEOUT(server, options_that_are_none, 120)
 		r[i].option.level = levels[i / NAMES];
 		r[i].option.name = i % NAMES - 2;
 	}
-	ask_all(l, r, ret, N);
+	do_requests(l, r, ret, N);
 	for (i = 0; i < N; i++) {
 		/* Linux has this other error for IPv6 options of an IPv4 socket. */
 		EXPECT_TRUE(!ret[i] || ret[i] == -ENOPROTOOPT ||
@@ -314,7 +314,7 @@ TEST_F_TIMEOUT(server, options_that_are_none, 120)
 		r[i].option.len = 4;
 		r[i].option.value[0] = 1;
 	}
-	ask_all(l, r, ret, N);
+	do_requests(l, r, ret, N);
 	for (i = 0; i < N; i++) {
 		EXPECT_TRUE(!ret[i] || ret[i] == -ENOPROTOOPT ||
 			    ret[i] == -EINVAL)
@@ -338,7 +338,7 @@ TEST_F_TIMEOUT(server, lengths_and_offsets_that_are_none, 60)
 	static const __u32 offsets[] = {
 		1, 16, 31, 33, 4096, 1024, 0x80000000, 0xffffffe0, 0xffffffff,
 	};
-	struct raw *c = &self->c;
+	struct raw_conn *c = &self->c;
 	struct link *l = &self->link;
 	struct response response;
 	struct request r = { .cmd = SETSOCKOPT };
@@ -353,62 +353,62 @@ TEST_F_TIMEOUT(server, lengths_and_offsets_that_are_none, 60)
 	r.option.name = 1;
 	for (i = 0; i < ARRAY_LEN(lengths); i++) {
 		r.option.len = lengths[i];
-		EXPECT_EQ(-EINVAL, ask(l, &r));
+		EXPECT_EQ(-EINVAL, do_request(l, &r));
 	}
 	/* Invalid names of congestion control algorithms. */
 	r.option.name = 13;
 	r.option.len = 16;
-	EXPECT_EQ(-ENOENT, ask(l, &r));
+	EXPECT_EQ(-ENOENT, do_request(l, &r));
 	memcpy(r.option.value, "../../x", 7);
-	EXPECT_EQ(-ENOENT, ask(l, &r));
+	EXPECT_EQ(-ENOENT, do_request(l, &r));
 	memcpy(r.option.value, "nosuch\0", 7);
-	EXPECT_EQ(-ENOENT, ask(l, &r));
+	EXPECT_EQ(-ENOENT, do_request(l, &r));
 	memset(r.option.value, 'a', 32);
-	EXPECT_EQ(-EINVAL, ask(l, &r));
+	EXPECT_EQ(-EINVAL, do_request(l, &r));
 	/* A later offset needs an earlier read of the same option. */
 	r.cmd = GETSOCKOPT;
 	r.option.name = 11;
 	r.option.len = 32;
-	EXPECT_EQ(-EINVAL, ask(l, &r));
+	EXPECT_EQ(-EINVAL, do_request(l, &r));
 	r.option.name = 1;
-	EXPECT_EQ(-EINVAL, ask(l, &r));
+	EXPECT_EQ(-EINVAL, do_request(l, &r));
 	r.option.len = 0;
-	EXPECT_EQ(0, ask(l, &r));
+	EXPECT_EQ(0, do_request(l, &r));
 	r.option.len = 32;
-	EXPECT_EQ(-EINVAL, ask(l, &r));
+	EXPECT_EQ(-EINVAL, do_request(l, &r));
 	r.option.name = 11;
 	r.option.len = 0;
-	ASSERT_EQ(0, answer(l, ask_later(l, &r), &response));
+	ASSERT_EQ(0, wait_response_to(l, send_request(l, &r), &response));
 	total = response.total;
 	TH_LOG("TCP_INFO has %u bytes", total);
 	ASSERT_LT(100, total);
 	for (i = 0; i < ARRAY_LEN(offsets); i++) {
 		r.option.len = offsets[i];
-		EXPECT_EQ(-EINVAL, ask(l, &r));
+		EXPECT_EQ(-EINVAL, do_request(l, &r));
 	}
 	for (at = 32; at < total; at += 32) {
 		r.option.len = at;
-		ASSERT_EQ(0, answer(l, ask_later(l, &r), &response));
+		ASSERT_EQ(0, wait_response_to(l, send_request(l, &r), &response));
 		EXPECT_EQ(total, response.total);
 	}
 	r.option.len = at;
-	EXPECT_EQ(-EINVAL, ask(l, &r));
+	EXPECT_EQ(-EINVAL, do_request(l, &r));
 	for (i = 0; i < ARRAY_LEN(many); i++) {
 		r.option.name = next_random() % 2 ? 11 : next_random() % 30;
 		r.option.len = next_random() % 2 ? next_random() % 20 * 32 :
 						   next_random();
 		many[i] = r;
 	}
-	ask_all(l, many, ret, ARRAY_LEN(many));
+	do_requests(l, many, ret, ARRAY_LEN(many));
 	for (i = 0; i < ARRAY_LEN(many); i++)
-		EXPECT_NE(NO_ANSWER, ret[i]);
+		EXPECT_NE(NO_RESPONSE, ret[i]);
 	EXPECT_EQ(0, raw_close(l, c, true));
 }
 
 /* The same id for two sockets, and an id that is in use. */
 TEST_F(server, ids_in_use)
 {
-	struct raw *c = &self->c, *spare = &self->spare;
+	struct raw_conn *c = &self->c, *spare = &self->spare;
 	struct link *l = &self->link;
 	struct response response;
 	struct request r;
@@ -416,7 +416,7 @@ TEST_F(server, ids_in_use)
 	int i;
 
 	ASSERT_TRUE(raw_ring(l, c, 1));
-	ASSERT_EQ(0, ask_socket(l, 5));
+	ASSERT_EQ(0, req_socket(l, 5));
 	ASSERT_EQ(0, raw_post(l, &self->listener, c));
 	ASSERT_TRUE(raw_ring(l, spare, 1));
 	taken[0] = 5;
@@ -433,19 +433,19 @@ TEST_F(server, ids_in_use)
 				.evtchn = spare->port,
 			},
 		};
-		EXPECT_EQ(-EEXIST, answer(l, ask_later(l, &r), &response));
+		EXPECT_EQ(-EEXIST, wait_response_to(l, send_request(l, &r), &response));
 	}
 	/* After invalid rings the id is still free. */
 	r.accept.id_new = 77;
 	r.accept.ref = 0xffffff;
-	EXPECT_EQ(-EINVAL, answer(l, ask_later(l, &r), &response));
+	EXPECT_EQ(-EINVAL, wait_response_to(l, send_request(l, &r), &response));
 	r.accept.ref = spare->pages.refs[0];
 	r.accept.evtchn = c->port;
-	EXPECT_EQ(-EINVAL, answer(l, ask_later(l, &r), &response));
-	EXPECT_EQ(0, ask_socket(l, 77));
-	EXPECT_EQ(0, ask_release(l, 77, false));
-	EXPECT_EQ(0, ask_release(l, 5, false));
-	EXPECT_EQ(0, ask_release(l, c->id, false));
+	EXPECT_EQ(-EINVAL, wait_response_to(l, send_request(l, &r), &response));
+	EXPECT_EQ(0, req_socket(l, 77));
+	EXPECT_EQ(0, req_release(l, 77, false));
+	EXPECT_EQ(0, req_release(l, 5, false));
+	EXPECT_EQ(0, req_release(l, c->id, false));
 	raw_free(l, spare);
 	raw_free(l, c);
 }
@@ -453,32 +453,32 @@ TEST_F(server, ids_in_use)
 /* More than the quota. The scenario has set it to opt.sockets. */
 TEST_F_TIMEOUT(server, too_many_posted, 120)
 {
-	int i, fit = opt.sockets - 1;
-	struct raw *c = calloc(opt.sockets, sizeof(*c));
+	int i, limit = opt.sockets - 1;
+	struct raw_conn *c = calloc(opt.sockets, sizeof(*c));
 	struct link *l = &self->link;
 	struct response response;
 	struct request r;
-	struct raw client;
+	struct raw_conn client;
 
 	if (l->mode != BY_STATUS)
 		SKIP(return, "an ACCEPT holds a slot");
-	for (i = 0; i < fit; i++)
+	for (i = 0; i < limit; i++)
 		ASSERT_TRUE(raw_post_new(l, &self->listener, &c[i]));
 	ASSERT_TRUE(raw_ring(l, &client, 1));
 	EXPECT_EQ(-EMFILE, raw_post(l, &self->listener, &client));
-	EXPECT_EQ(-EMFILE, ask_socket(l, client.id));
+	EXPECT_EQ(-EMFILE, req_socket(l, client.id));
 	/* Releases one in the middle, the last and the first, then connects. */
-	EXPECT_EQ(0, raw_close(l, &c[fit / 2], false));
-	EXPECT_EQ(0, raw_close(l, &c[fit - 1], true));
+	EXPECT_EQ(0, raw_close(l, &c[limit / 2], false));
+	EXPECT_EQ(0, raw_close(l, &c[limit - 1], true));
 	EXPECT_EQ(0, raw_close(l, &c[0], true));
 	ASSERT_EQ(0, raw_connect(l, &client, opt.host, self->listener.port));
 	EXPECT_EQ(0, raw_outcome(l, &c[1], NULL));
 	EXPECT_EQ(0, raw_close(l, &client, true));
 	/* Releases all the others at once. */
 	r = (struct request){ .cmd = RELEASE, .id = self->listener.id };
-	EXPECT_EQ(0, answer(l, ask_later(l, &r), &response));
-	for (i = 1; i < fit - 1; i++) {
-		if (i == fit / 2)
+	EXPECT_EQ(0, wait_response_to(l, send_request(l, &r), &response));
+	for (i = 1; i < limit - 1; i++) {
+		if (i == limit / 2)
 			continue;
 		EXPECT_EQ(i == 1 ? 0 : -ECONNABORTED,
 			  raw_outcome(l, &c[i], NULL));
@@ -487,7 +487,7 @@ TEST_F_TIMEOUT(server, too_many_posted, 120)
 	free(c);
 }
 
-static int ask_socket_of(struct link *l, __u64 id, __u64 owner)
+static int req_socket_of(struct link *l, __u64 id, __u64 owner)
 {
 	struct request r = {
 		.cmd = SOCKET,
@@ -495,17 +495,17 @@ static int ask_socket_of(struct link *l, __u64 id, __u64 owner)
 		.socket = { .domain = 2, .type = 1, .owner = owner },
 	};
 
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
 /* TCP frees a socket some time after its release, so this may have to wait. */
-static bool gets_socket_of(struct link *l, __u64 id, __u64 owner)
+static bool wait_socket_of(struct link *l, __u64 id, __u64 owner)
 {
-	__u64 until = now_msec() + 10000;
+	__u64 deadline = now_msec() + 10000;
 	int ret;
 
-	while ((ret = ask_socket_of(l, id, owner)) && now_msec() < until)
-		nap(1000);
+	while ((ret = req_socket_of(l, id, owner)) && now_msec() < deadline)
+		sleep_usec(1000);
 	return !ret;
 }
 
@@ -514,58 +514,58 @@ TEST_F_TIMEOUT(server, too_many_posted_by_a_user, 120)
 {
 	/* Root has a reserve and one socket. A user's share is half of the rest. */
 	int i, share = (opt.sockets - opt.sockets / 16 - 1 + 1) / 2;
-	struct raw *c = calloc(opt.sockets, sizeof(*c));
+	struct raw_conn *c = calloc(opt.sockets, sizeof(*c));
 	struct raw_listener own = { .id = 4000 };
 	struct link *l = &self->link;
-	struct raw more;
+	struct raw_conn more;
 
 	if (l->mode != BY_STATUS)
 		SKIP(return, "an ACCEPT holds a slot");
-	ASSERT_EQ(0, ask_socket_of(l, own.id, 1000));
-	ASSERT_EQ(0, ask_listen(l, own.id, 100));
+	ASSERT_EQ(0, req_socket_of(l, own.id, 1000));
+	ASSERT_EQ(0, req_listen(l, own.id, 100));
 	for (i = 0; i < share - 1; i++)
 		ASSERT_TRUE(raw_post_new(l, &own, &c[i])) TH_LOG("%d", i);
 	ASSERT_TRUE(raw_ring(l, &more, 1));
 	EXPECT_EQ(-EDQUOT, raw_post(l, &own, &more));
-	EXPECT_EQ(-EDQUOT, ask_socket_of(l, more.id, 1000));
+	EXPECT_EQ(-EDQUOT, req_socket_of(l, more.id, 1000));
 	for (i = 0; i < share / 2; i++)
-		EXPECT_EQ(0, ask_socket_of(l, 4001 + i, 1001));
-	EXPECT_EQ(-EDQUOT, ask_socket_of(l, more.id, 1001));
+		EXPECT_EQ(0, req_socket_of(l, 4001 + i, 1001));
+	EXPECT_EQ(-EDQUOT, req_socket_of(l, more.id, 1001));
 	EXPECT_EQ(0, raw_post(l, &self->listener, &more));
 	EXPECT_EQ(0, raw_close(l, &more, true));
 	for (i = 0; i < share / 2; i++)
-		EXPECT_EQ(0, ask_release(l, 4001 + i, false));
+		EXPECT_EQ(0, req_release(l, 4001 + i, false));
 	/* The sockets count until they are released. */
-	EXPECT_EQ(0, ask_release(l, own.id, false));
-	EXPECT_TRUE(gets_socket_of(l, own.id, 1000));
-	EXPECT_EQ(-EDQUOT, ask_socket_of(l, 5000, 1000));
+	EXPECT_EQ(0, req_release(l, own.id, false));
+	EXPECT_TRUE(wait_socket_of(l, own.id, 1000));
+	EXPECT_EQ(-EDQUOT, req_socket_of(l, 5000, 1000));
 	for (i = 0; i < share - 1; i++)
 		EXPECT_EQ(0, raw_close(l, &c[i], true));
 	for (i = 1; i < share; i++)
-		EXPECT_TRUE(gets_socket_of(l, 5000 + i, 1000));
-	EXPECT_EQ(-EDQUOT, ask_socket_of(l, 5000, 1000));
+		EXPECT_TRUE(wait_socket_of(l, 5000 + i, 1000));
+	EXPECT_EQ(-EDQUOT, req_socket_of(l, 5000, 1000));
 	free(c);
 }
 
 TEST_F_TIMEOUT(server, too_many_listeners, 60)
 {
-	int i, ret, fit = 0;
+	int i, ret, limit = 0;
 	struct link *l = &self->link;
 
 	/* One listener exists already. The scenario has allowed opt.cycles. */
 	for (i = 0; i < opt.cycles + 5; i++) {
-		ASSERT_EQ(0, ask_socket(l, 5000 + i));
-		ret = ask_listen(l, 5000 + i, 1);
+		ASSERT_EQ(0, req_socket(l, 5000 + i));
+		ret = req_listen(l, 5000 + i, 1);
 		EXPECT_TRUE(ret == 0 || ret == -ENOBUFS);
-		fit += !ret;
+		limit += !ret;
 	}
-	EXPECT_EQ(opt.cycles - 1, fit);
+	EXPECT_EQ(opt.cycles - 1, limit);
 	/* Each RELEASE makes room for one listener. */
-	EXPECT_EQ(0, ask_release(l, 5000, false));
-	EXPECT_EQ(0, ask_listen(l, 5000 + opt.cycles, 1));
-	EXPECT_EQ(-ENOBUFS, ask_listen(l, 5000 + opt.cycles + 1, 1));
+	EXPECT_EQ(0, req_release(l, 5000, false));
+	EXPECT_EQ(0, req_listen(l, 5000 + opt.cycles, 1));
+	EXPECT_EQ(-ENOBUFS, req_listen(l, 5000 + opt.cycles + 1, 1));
 	for (i = 0; i < opt.cycles + 5; i++)
-		EXPECT_EQ(0, ask_release(l, 5000 + i, false));
+		EXPECT_EQ(0, req_release(l, 5000 + i, false));
 }
 
 /* Listeners and posted ACCEPTs are released while connections come in. */
@@ -573,7 +573,7 @@ TEST_F_TIMEOUT(server, released_while_filled, 120)
 {
 	enum { N = 4 };
 	const int turns = rounds(60);
-	struct raw server[N], client[N];
+	struct raw_conn server[N], client[N];
 	struct link *l = &self->link;
 	struct response response;
 	struct raw_listener s;
@@ -586,29 +586,29 @@ TEST_F_TIMEOUT(server, released_while_filled, 120)
 		for (i = 0; i < N; i++) {
 			ASSERT_TRUE(raw_post_new(l, &s, &server[i]));
 			ASSERT_TRUE(raw_ring(l, &client[i], 1));
-			ASSERT_EQ(0, ask_socket(l, client[i].id));
+			ASSERT_EQ(0, req_socket(l, client[i].id));
 		}
 		/* Sends all requests at once, with the releases at varying places. */
 		for (i = 0; i < N; i++) {
 			r = raw_request(&client[i], opt.host, s.port);
-			client[i].req_id = ask_later(l, &r);
+			client[i].req_id = send_request(l, &r);
 			r = (struct request){ .cmd = RELEASE };
 			r.id = round % 3 ? server[i].id : 0;
 			r.release.abort = round & 8;
-			ids[i] = ask_later(l, &r);
+			ids[i] = send_request(l, &r);
 			if (i == round % N) {
 				r.id = s.id;
-				all = ask_later(l, &r);
+				all = send_request(l, &r);
 			}
 		}
 		for (i = 0; i < N; i++) {
-			EXPECT_EQ(0, answer(l, ids[i], &response));
+			EXPECT_EQ(0, wait_response_to(l, ids[i], &response));
 			if (l->mode != BY_STATUS)
 				filled += !raw_outcome(l, &server[i], NULL);
 		}
-		EXPECT_EQ(0, answer(l, all, &response));
+		EXPECT_EQ(0, wait_response_to(l, all, &response));
 		for (i = 0; i < N; i++) {
-			EXPECT_NE(NO_ANSWER,
+			EXPECT_NE(NO_RESPONSE,
 				  raw_outcome(l, &client[i], NULL));
 			EXPECT_EQ(0, raw_close(l, &server[i], false));
 			EXPECT_EQ(0, raw_close(l, &client[i], true));
@@ -629,7 +629,7 @@ TEST_F_TIMEOUT(server, posted_rings_with_nonsense, 60)
 		{ STATUS, 77 }, { NAME_LEN, 0xffffffff }, { IN_ERROR, 5 },
 		{ OUT_ERROR, -5 }, { RING_ORDER, 99 }, { REF, 0 },
 	};
-	struct raw *c = &self->c, client, next;
+	struct raw_conn *c = &self->c, client, next;
 	struct link *l = &self->link;
 	int i, ret;
 
@@ -653,13 +653,13 @@ TEST_F_TIMEOUT(server, posted_rings_with_nonsense, 60)
 		EXPECT_EQ(0, raw_close(l, &next, false));
 		EXPECT_EQ(0, raw_close(l, c, true));
 		if (c->req_id && l->mode == PLAIN)
-			EXPECT_NE(NO_ANSWER, raw_outcome(l, c, NULL));
+			EXPECT_NE(NO_RESPONSE, raw_outcome(l, c, NULL));
 	}
 }
 
 TEST_F_TIMEOUT(server, shutdown_again_and_again, 60)
 {
-	struct raw *c = &self->c;
+	struct raw_conn *c = &self->c;
 	struct link *l = &self->link;
 	int i, ret;
 
@@ -667,7 +667,7 @@ TEST_F_TIMEOUT(server, shutdown_again_and_again, 60)
 		if (i % 30 == 0)
 			ASSERT_TRUE(raw_open(l, c, 1, opt.port + PEER_ECHO));
 		store(&c->words[OUT_PROD], c->out_prod += next_random() % 9);
-		ret = ask_shutdown(l, c->id, next_random() % 4);
+		ret = req_shutdown(l, c->id, next_random() % 4);
 		EXPECT_TRUE(!ret || ret == -EINVAL || ret == -ENOTCONN)
 			TH_LOG("%d", ret);
 		if (i % 30 == 29)
@@ -678,7 +678,7 @@ TEST_F_TIMEOUT(server, shutdown_again_and_again, 60)
 /* The link goes down with sockets in every state: nothing is left. */
 TEST_F_TIMEOUT(server, link_down_in_every_stage, 90)
 {
-	struct raw c[STAGES], other[STAGES];
+	struct raw_conn c[STAGES], other[STAGES];
 	struct link *l = &self->link;
 	int i, round;
 
@@ -687,8 +687,8 @@ TEST_F_TIMEOUT(server, link_down_in_every_stage, 90)
 		for (i = STAGES - 1; i >= 0; i--) {
 			ASSERT_TRUE(raw_ring(l, &c[i], 1));
 			other[i].id = 0;
-			ASSERT_TRUE(make(l, &self->listener, &c[i], &other[i],
-					 i));
+			ASSERT_TRUE(make_socket(l, &self->listener, &c[i], &other[i],
+						i));
 		}
 		link_down(l);
 		for (i = 0; i < STAGES; i++) {
@@ -707,7 +707,7 @@ TEST_F_TIMEOUT(server, link_down_in_every_stage, 90)
  */
 FIXTURE(orphans) {
 	struct link link;
-	struct raw_puppet peer;
+	struct raw_peer peer;
 };
 
 FIXTURE_SETUP(orphans)
@@ -716,7 +716,7 @@ FIXTURE_SETUP(orphans)
 	ASSERT_TRUE(link_up(&self->link));
 	ASSERT_TRUE(raw_open(&self->link, &self->peer.control, 1,
 			     opt.port + PEER_CONTROL));
-	ASSERT_EQ(1, sscanf(raw_puppet_do(&self->link, &self->peer, "listen 1"),
+	ASSERT_EQ(1, sscanf(raw_peer_run(&self->link, &self->peer, "listen 1"),
 			    "ok %u", &self->peer.port));
 }
 
@@ -730,7 +730,7 @@ TEST_F_TIMEOUT(orphans, are_counted, 90)
 	struct link *l = &self->link;
 	static char data[32768];
 	int i, ret, left = 0;
-	struct raw c;
+	struct raw_conn c;
 
 	for (i = 0; i < opt.sockets; i++) {
 		ASSERT_TRUE(raw_ring(l, &c, 4));
@@ -739,11 +739,11 @@ TEST_F_TIMEOUT(orphans, are_counted, 90)
 		EXPECT_EQ(sizeof(data), raw_send(l, &c, data, sizeof(data)));
 		EXPECT_EQ(sizeof(data), raw_send(l, &c, data, sizeof(data)));
 		while (load(&c.words[OUT_CONS]) != c.out_prod)
-			nap(1000);
+			sleep_usec(1000);
 		EXPECT_EQ(0, raw_close(l, &c, false));
 	}
 	/* Only so many are left to TCP. The others were reset. */
-	for (i = 0; !(ret = ask_socket(l, 100 + i)); i++)
+	for (i = 0; !(ret = req_socket(l, 100 + i)); i++)
 		;
 	EXPECT_EQ(-EMFILE, ret);
 	left = opt.sockets - 1 - i;
@@ -752,13 +752,13 @@ TEST_F_TIMEOUT(orphans, are_counted, 90)
 	/* Closing the control connection ends the peer's listener, which resets them. */
 	EXPECT_EQ(0, raw_close(l, &self->peer.control, true));
 	for (; i < opt.sockets; i++) {
-		__u64 until = now_msec() + 10000;
+		__u64 deadline = now_msec() + 10000;
 
-		while ((ret = ask_socket(l, 100 + i)) && now_msec() < until)
-			nap(1000);
+		while ((ret = req_socket(l, 100 + i)) && now_msec() < deadline)
+			sleep_usec(1000);
 		ASSERT_EQ(0, ret) TH_LOG("%d", i);
 	}
-	EXPECT_EQ(-EMFILE, ask_socket(l, 5));
+	EXPECT_EQ(-EMFILE, req_socket(l, 5));
 }
 
 XENSOCK_TEST_MAIN

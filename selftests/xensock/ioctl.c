@@ -12,37 +12,37 @@
 #include "util.h"
 
 FIXTURE(ioctl) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(ioctl)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(ioctl)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 /* Returns the number that the ioctl gives, or -errno. */
-static int ask(int fd, unsigned long request)
+static int ioctl_int(int fd, unsigned long request)
 {
 	int value = -1;
 
 	return ioctl(fd, request, &value) ? -errno : value;
 }
 
-static bool becomes(int fd, unsigned long request, int wanted)
+static bool wait_ioctl(int fd, unsigned long request, int wanted)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 
-	while (ask(fd, request) != wanted) {
-		if (now_msec() > until)
+	while (ioctl_int(fd, request) != wanted) {
+		if (now_msec() > deadline)
 			return false;
 		poll(NULL, 0, 1);
 	}
@@ -53,16 +53,16 @@ TEST_F(ioctl, fionread_counts_what_can_be_read)
 {
 	char data[100];
 
-	EXPECT_EQ(0, ask(self->fd, FIONREAD));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
-	EXPECT_TRUE(becomes(self->fd, FIONREAD, 100));
-	EXPECT_EQ(100, ask(self->fd, SIOCINQ));
+	EXPECT_EQ(0, ioctl_int(self->fd, FIONREAD));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
+	EXPECT_TRUE(wait_ioctl(self->fd, FIONREAD, 100));
+	EXPECT_EQ(100, ioctl_int(self->fd, SIOCINQ));
 	EXPECT_EQ(40, recv(self->fd, data, 40, MSG_PEEK));
-	EXPECT_EQ(100, ask(self->fd, FIONREAD));
+	EXPECT_EQ(100, ioctl_int(self->fd, FIONREAD));
 	EXPECT_EQ(40, recv(self->fd, data, 40, 0));
-	EXPECT_EQ(60, ask(self->fd, FIONREAD));
+	EXPECT_EQ(60, ioctl_int(self->fd, FIONREAD));
 	EXPECT_EQ(60, recv(self->fd, data, 100, 0));
-	EXPECT_EQ(0, ask(self->fd, FIONREAD));
+	EXPECT_EQ(0, ioctl_int(self->fd, FIONREAD));
 }
 
 /* The end of the stream does not count as a byte. */
@@ -70,44 +70,44 @@ TEST_F(ioctl, fionread_and_the_end)
 {
 	char data[10];
 
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
-	EXPECT_EQ(10, ask(self->fd, FIONREAD));
+	EXPECT_EQ(10, ioctl_int(self->fd, FIONREAD));
 	EXPECT_EQ(10, recv_all(self->fd, data, 10));
-	EXPECT_EQ(0, ask(self->fd, FIONREAD));
+	EXPECT_EQ(0, ioctl_int(self->fd, FIONREAD));
 	EXPECT_EQ(0, recv(self->fd, data, 10, 0));
-	EXPECT_EQ(0, ask(self->fd, FIONREAD));
+	EXPECT_EQ(0, ioctl_int(self->fd, FIONREAD));
 }
 
 TEST_F(ioctl, siocoutq_is_0_when_all_has_arrived)
 {
 	char data[5000];
 
-	EXPECT_EQ(0, ask(self->fd, SIOCOUTQ));
-	EXPECT_EQ(0, ask(self->fd, SIOCOUTQNSD));
+	EXPECT_EQ(0, ioctl_int(self->fd, SIOCOUTQ));
+	EXPECT_EQ(0, ioctl_int(self->fd, SIOCOUTQNSD));
 	stream_fill(1, 0, data, sizeof(data));
 	EXPECT_EQ(5000, send(self->fd, data, 5000, 0));
 	/* The peer's kernel has acknowledged everything. */
-	EXPECT_TRUE(becomes(self->fd, SIOCOUTQ, 0));
-	EXPECT_EQ(0, ask(self->fd, SIOCOUTQNSD));
-	EXPECT_STREQ("ok 5000", puppet_do(&self->peer, "recv 5000 1"));
+	EXPECT_TRUE(wait_ioctl(self->fd, SIOCOUTQ, 0));
+	EXPECT_EQ(0, ioctl_int(self->fd, SIOCOUTQNSD));
+	EXPECT_STREQ("ok 5000", peer_run(&self->peer, "recv 5000 1"));
 }
 
 TEST_F(ioctl, siocoutq_counts_what_the_peer_has_not)
 {
 	__u64 sent = fill_socket(self->fd, 1, 30000);
-	int unsent, queued = ask(self->fd, SIOCOUTQ);
+	int unsent, queued = ioctl_int(self->fd, SIOCOUTQ);
 
 	/* The peer's kernel has a part, but by far not all. */
 	EXPECT_LT(0, queued);
 	EXPECT_GT(sent, queued);
-	unsent = ask(self->fd, SIOCOUTQNSD);
+	unsent = ioctl_int(self->fd, SIOCOUTQNSD);
 	EXPECT_LT(0, unsent);
 	EXPECT_GE(queued, unsent);
-	puppet_do(&self->peer, "recv %llu 1", sent);
-	EXPECT_TRUE(becomes(self->fd, SIOCOUTQ, 0));
-	EXPECT_EQ(0, ask(self->fd, SIOCOUTQNSD));
+	peer_run(&self->peer, "recv %llu 1", sent);
+	EXPECT_TRUE(wait_ioctl(self->fd, SIOCOUTQ, 0));
+	EXPECT_EQ(0, ioctl_int(self->fd, SIOCOUTQNSD));
 }
 
 TEST_F(ioctl, in_every_state)
@@ -118,12 +118,12 @@ TEST_F(ioctl, in_every_state)
 	int fresh = new_socket(0), listener = open_listener(1, 0);
 	size_t i;
 
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLHUP, NULL));
 	for (i = 0; i < ARRAY_LEN(requests); i++) {
-		EXPECT_EQ(0, ask(fresh, requests[i]));
-		EXPECT_EQ(-EINVAL, ask(listener, requests[i]));
-		EXPECT_EQ(0, ask(self->fd, requests[i]));
+		EXPECT_EQ(0, ioctl_int(fresh, requests[i]));
+		EXPECT_EQ(-EINVAL, ioctl_int(listener, requests[i]));
+		EXPECT_EQ(0, ioctl_int(self->fd, requests[i]));
 		EXPECT_EQ(-1, ioctl(fresh, requests[i], (void *)1));
 		EXPECT_EQ(EFAULT, errno);
 	}
@@ -134,10 +134,10 @@ TEST_F(ioctl, in_every_state)
 /* Without urgent data there is never a mark. */
 TEST_F(ioctl, siocatmark)
 {
-	EXPECT_EQ(0, ask(self->fd, SIOCATMARK));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_EQ(0, ioctl_int(self->fd, SIOCATMARK));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 10));
-	EXPECT_EQ(0, ask(self->fd, SIOCATMARK));
+	EXPECT_EQ(0, ioctl_int(self->fd, SIOCATMARK));
 }
 
 TEST_F(ioctl, fionbio_is_o_nonblock)
@@ -150,8 +150,8 @@ TEST_F(ioctl, fionbio_is_o_nonblock)
 		EXPECT_EQ(on ? O_NONBLOCK : 0,
 			  fcntl(self->fd, F_GETFL) & O_NONBLOCK);
 		if (!on)
-			EXPECT_STREQ("ok 1", puppet_do(&self->peer,
-						       "send 1 1"));
+			EXPECT_STREQ("ok 1", peer_run(&self->peer,
+						      "send 1 1"));
 		EXPECT_EQ(on ? -1 : 1, recv(self->fd, &c, 1, 0));
 	}
 }
@@ -180,16 +180,16 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	signals_seen++;
 }
 
-static bool signalled(void)
+static bool wait_signal(void)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 
-	while (!signals_seen && now_msec() < until)
+	while (!signals_seen && now_msec() < deadline)
 		poll(NULL, 0, 1);
 	return signals_seen > 0;
 }
 
-static void ask_for_signals(int fd, int signum)
+static void enable_signals(int fd, int signum)
 {
 	struct sigaction sa = {
 		.sa_sigaction = on_signal,
@@ -208,15 +208,15 @@ TEST_F(ioctl, fioasync_signals_data)
 {
 	char c;
 
-	ask_for_signals(self->fd, SIGIO);
+	enable_signals(self->fd, SIGIO);
 	EXPECT_EQ(O_ASYNC, fcntl(self->fd, F_GETFL) & O_ASYNC);
-	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "send 1 1"));
-	EXPECT_TRUE(signalled());
+	EXPECT_STREQ("ok 1", peer_run(&self->peer, "send 1 1"));
+	EXPECT_TRUE(wait_signal());
 	EXPECT_EQ(1, recv(self->fd, &c, 1, 0));
 	/* Turned off, there are no signals. */
 	EXPECT_EQ(0, ioctl(self->fd, FIOASYNC, &(int){ 0 }));
 	signals_seen = 0;
-	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "send 1 1"));
+	EXPECT_STREQ("ok 1", peer_run(&self->peer, "send 1 1"));
 	EXPECT_TRUE(wait_readable(self->fd, 1));
 	EXPECT_EQ(0, signals_seen);
 }
@@ -227,11 +227,11 @@ TEST_F(ioctl, fioasync_signals_the_end)
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(ends); i++) {
-		int fd = puppet_connect(&self->peer, 0);
+		int fd = peer_connect(&self->peer, 0);
 
-		ask_for_signals(fd, SIGRTMIN);
-		EXPECT_STREQ("ok", puppet_do(&self->peer, "%s", ends[i]));
-		EXPECT_TRUE(signalled()) TH_LOG("%s", ends[i]);
+		enable_signals(fd, SIGRTMIN);
+		EXPECT_STREQ("ok", peer_run(&self->peer, "%s", ends[i]));
+		EXPECT_TRUE(wait_signal()) TH_LOG("%s", ends[i]);
 		EXPECT_EQ(fd, signal_fd);
 		close(fd);
 	}
@@ -242,11 +242,11 @@ TEST_F(ioctl, fioasync_signals_room)
 {
 	__u64 sent;
 
-	ask_for_signals(self->fd, SIGRTMIN);
+	enable_signals(self->fd, SIGRTMIN);
 	sent = fill_socket(self->fd, 1, 30000);
 	signals_seen = 0;
-	puppet_do(&self->peer, "recv %llu 1", sent);
-	EXPECT_TRUE(signalled());
+	peer_run(&self->peer, "recv %llu 1", sent);
+	EXPECT_TRUE(wait_signal());
 	EXPECT_EQ(self->fd, signal_fd);
 }
 
@@ -254,9 +254,9 @@ TEST_F(ioctl, fioasync_signals_a_connection)
 {
 	int fd, listener = open_listener(1, 0);
 
-	ask_for_signals(listener, SIGRTMIN);
-	puppet_do(&self->peer, "connect %u", local_port(listener));
-	EXPECT_TRUE(signalled());
+	enable_signals(listener, SIGRTMIN);
+	peer_run(&self->peer, "connect %u", local_port(listener));
+	EXPECT_TRUE(wait_signal());
 	EXPECT_EQ(listener, signal_fd);
 	fd = accept(listener, NULL, NULL);
 	EXPECT_LE(0, fd);
@@ -264,9 +264,9 @@ TEST_F(ioctl, fioasync_signals_a_connection)
 	close(listener);
 
 	fd = new_socket(SOCK_NONBLOCK);
-	ask_for_signals(fd, SIGRTMIN);
+	enable_signals(fd, SIGRTMIN);
 	connect_to(fd, opt.host, self->peer.port);
-	EXPECT_TRUE(signalled());
+	EXPECT_TRUE(wait_signal());
 	EXPECT_EQ(fd, signal_fd);
 	close(fd);
 }

@@ -13,7 +13,7 @@
 #include "util.h"
 
 FIXTURE(ipv6) {
-	struct puppet peer;
+	struct peer peer;
 	unsigned int port6;	/* the peer's listener for IPv6 */
 	int fd;
 };
@@ -27,7 +27,7 @@ static int new_socket6(int flags)
 static int connect6(int fd, const char *host, unsigned int port)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = any_address(host, port, &ss);
+	socklen_t len = parse_address(host, port, &ss);
 
 	return connect(fd, (struct sockaddr *)&ss, len);
 }
@@ -35,7 +35,7 @@ static int connect6(int fd, const char *host, unsigned int port)
 static int bind6(int fd, const char *host, unsigned int port)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = any_address(host, port, &ss);
+	socklen_t len = parse_address(host, port, &ss);
 
 	return bind(fd, (struct sockaddr *)&ss, len);
 }
@@ -47,8 +47,8 @@ static int set_v6only(int fd, int on)
 
 FIXTURE_SETUP(ipv6)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	puppet_do(&self->peer, "listen 16384 %s", opt.host6);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	peer_run(&self->peer, "listen 16384 %s", opt.host6);
 	ASSERT_EQ(1, sscanf(self->peer.line, "ok %u", &self->port6));
 	ASSERT_NE(0, self->port6);
 	self->fd = new_socket6(0);
@@ -58,25 +58,25 @@ FIXTURE_SETUP(ipv6)
 FIXTURE_TEARDOWN(ipv6)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 /* @prefix precedes the address at one end, and not at the other. */
-static void works(struct __test_metadata *_metadata, int fd,
-		  struct puppet *peer, const char *prefix)
+static void check_transfer(struct __test_metadata *_metadata, int fd,
+			   struct peer *peer, const char *prefix)
 {
 	char data[8], expected[2 * ADDRESS_TEXT];
 
-	puppet_do(peer, "name");
+	peer_run(peer, "name");
 	snprintf(expected, sizeof(expected), "%s%s", prefix, peer->line + 3);
-	EXPECT_STREQ(expected, PEER_NAME(fd));
-	puppet_do(peer, "peer");
+	EXPECT_STREQ(expected, REMOTE_NAME(fd));
+	peer_run(peer, "peer");
 	snprintf(expected, sizeof(expected), "%s%s", prefix, peer->line + 3);
-	EXPECT_STREQ(expected, OUR_NAME(fd));
+	EXPECT_STREQ(expected, LOCAL_NAME(fd));
 	stream_fill(2, 0, data, 8);
 	EXPECT_EQ(8, send(fd, data, 8, 0));
-	EXPECT_STREQ("ok 8", puppet_do(peer, "recv 8 2"));
-	EXPECT_STREQ("ok 8", puppet_do(peer, "send 8 1"));
+	EXPECT_STREQ("ok 8", peer_run(peer, "recv 8 2"));
+	EXPECT_STREQ("ok 8", peer_run(peer, "send 8 1"));
 	EXPECT_EQ(8, recv_all(fd, data, 8));
 	EXPECT_TRUE(stream_check(1, 0, data, 8));
 }
@@ -84,8 +84,8 @@ static void works(struct __test_metadata *_metadata, int fd,
 TEST_F(ipv6, connect_blocking)
 {
 	ASSERT_EQ(0, connect6(self->fd, opt.host6, self->port6));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	works(_metadata, self->fd, &self->peer, "");
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	check_transfer(_metadata, self->fd, &self->peer, "");
 	EXPECT_EQ(-1, connect6(self->fd, opt.host6, self->port6));
 	EXPECT_EQ(EISCONN, errno);
 }
@@ -98,8 +98,8 @@ TEST_F(ipv6, connect_nonblocking)
 	ASSERT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
 	EXPECT_EQ(0, so_error(self->fd));
 	set_nonblock(self->fd, false);
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	works(_metadata, self->fd, &self->peer, "");
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	check_transfer(_metadata, self->fd, &self->peer, "");
 }
 
 TEST_F(ipv6, connect_refused_then_again)
@@ -110,8 +110,8 @@ TEST_F(ipv6, connect_refused_then_again)
 	EXPECT_EQ(-1, connect6(self->fd, opt.host6, local_port(closed)));
 	EXPECT_EQ(ECONNREFUSED, errno);
 	ASSERT_EQ(0, connect6(self->fd, opt.host6, self->port6));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	works(_metadata, self->fd, &self->peer, "");
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	check_transfer(_metadata, self->fd, &self->peer, "");
 	close(closed);
 }
 
@@ -127,7 +127,7 @@ TEST_F(ipv6, bad_addresses)
 	};
 	size_t i;
 
-	any_address(opt.host6, self->port6, &ss);
+	parse_address(opt.host6, self->port6, &ss);
 	for (i = 0; i < ARRAY_LEN(cases); i++) {
 		EXPECT_EQ(-1, connect(self->fd, (void *)&ss, cases[i].len));
 		EXPECT_EQ(cases[i].error, errno)
@@ -138,8 +138,8 @@ TEST_F(ipv6, bad_addresses)
 	}
 	/* RFC 2133 has no scope: its shorter address still works. */
 	EXPECT_EQ(0, connect(self->fd, (void *)sin6, 24));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	works(_metadata, self->fd, &self->peer, "");
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	check_transfer(_metadata, self->fd, &self->peer, "");
 }
 
 TEST_F(ipv6, accept)
@@ -156,14 +156,14 @@ TEST_F(ipv6, accept)
 		self->fd = new_socket6(0);
 		ASSERT_EQ(0, bind6(self->fd, hosts[i], 0));
 		ASSERT_EQ(0, listen(self->fd, 1));
-		puppet_do(&self->peer, "connect %u %s", local_port(self->fd),
-			  opt.host6);
+		peer_run(&self->peer, "connect %u %s", local_port(self->fd),
+			 opt.host6);
 		len = sizeof(ss);
 		fd = accept(self->fd, (struct sockaddr *)&ss, &len);
 		ASSERT_LE(0, fd);
 		EXPECT_EQ(sizeof(struct sockaddr_in6), len);
-		EXPECT_STREQ(PEER_NAME(fd), address_text(&ss, text));
-		works(_metadata, fd, &self->peer, "");
+		EXPECT_STREQ(REMOTE_NAME(fd), address_text(&ss, text));
+		check_transfer(_metadata, fd, &self->peer, "");
 		close(fd);
 	}
 }
@@ -193,15 +193,15 @@ TEST_F(ipv6, dual_stack_listener)
 	ASSERT_EQ(0, bind6(self->fd, "::", 0));
 	ASSERT_EQ(0, listen(self->fd, 2));
 	for (i = 0; i < 2; i++) {
-		puppet_do(&self->peer, "connect %u %s", local_port(self->fd),
-			  hosts[i]);
+		peer_run(&self->peer, "connect %u %s", local_port(self->fd),
+			 hosts[i]);
 		len = sizeof(ss);
 		fd = accept(self->fd, (struct sockaddr *)&ss, &len);
 		ASSERT_LE(0, fd);
 		EXPECT_EQ(sizeof(struct sockaddr_in6), len);
 		EXPECT_EQ(i, strncmp("::ffff:", address_text(&ss, text), 7) == 0)
 			TH_LOG("%s", text);
-		works(_metadata, fd, &self->peer, i ? "::ffff:" : "");
+		check_transfer(_metadata, fd, &self->peer, i ? "::ffff:" : "");
 		close(fd);
 	}
 }
@@ -234,20 +234,20 @@ TEST_F(ipv6, v6only_listener)
 	ASSERT_EQ(0, set_v6only(self->fd, 1));
 	ASSERT_EQ(0, bind6(self->fd, "::", 0));
 	ASSERT_EQ(0, listen(self->fd, 2));
-	EXPECT_STREQ("err 111", puppet_do(&self->peer, "connect %u",
-					  local_port(self->fd)));
+	EXPECT_STREQ("err 111", peer_run(&self->peer, "connect %u",
+					 local_port(self->fd)));
 	close(self->fd);
 	self->fd = new_socket6(0);
 	/* The port is free for IPv4. */
 	ASSERT_TRUE(listen_twice(&self->fd, second));
-	fd = puppet_visit(&self->peer, second, 0);
+	fd = peer_accept(&self->peer, second, 0);
 	EXPECT_LE(0, fd);
 	close(fd);
-	puppet_do(&self->peer, "connect %u %s", local_port(self->fd),
-		  opt.host6);
+	peer_run(&self->peer, "connect %u %s", local_port(self->fd),
+		 opt.host6);
 	fd = accept(self->fd, NULL, NULL);
 	ASSERT_LE(0, fd);
-	works(_metadata, fd, &self->peer, "");
+	check_transfer(_metadata, fd, &self->peer, "");
 	close(fd);
 	close(second);
 }
@@ -282,8 +282,8 @@ TEST_F(ipv6, options)
 			EXPECT_EQ(cases[i].get, value) TH_LOG("case %zu", i);
 	}
 	ASSERT_EQ(0, connect6(self->fd, opt.host6, self->port6));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	puppet_do(&self->peer, "diag");
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	peer_run(&self->peer, "diag");
 	EXPECT_NE(NULL, strstr(self->peer.line, "tclass=32"))
 		TH_LOG("%s", self->peer.line);
 	/* The option cannot change once the socket has an address. */
@@ -298,19 +298,19 @@ TEST_F(ipv6, mapped_addresses_are_ipv4)
 	int fd;
 
 	snprintf(mapped, sizeof(mapped), "::ffff:%s", opt.host);
-	puppet_do(&self->peer, "listen 16384");
+	peer_run(&self->peer, "listen 16384");
 	ASSERT_EQ(1, sscanf(self->peer.line, "ok %u", &port));
 	ASSERT_EQ(0, connect6(self->fd, mapped, port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	works(_metadata, self->fd, &self->peer, "::ffff:");
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	check_transfer(_metadata, self->fd, &self->peer, "::ffff:");
 	/* The other way round. */
 	close(self->fd);
 	self->fd = new_socket6(0);
 	ASSERT_EQ(0, bind6(self->fd, mapped, 0));
 	ASSERT_EQ(0, listen(self->fd, 1));
-	fd = puppet_visit(&self->peer, self->fd, 0);
+	fd = peer_accept(&self->peer, self->fd, 0);
 	ASSERT_LE(0, fd);
-	works(_metadata, fd, &self->peer, "::ffff:");
+	check_transfer(_metadata, fd, &self->peer, "::ffff:");
 	close(fd);
 	/* An IPv6-only socket cannot have such an address. */
 	fd = new_socket6(0);
@@ -333,7 +333,7 @@ TEST_F(ipv6, link_local_addresses_have_a_scope)
 		SKIP(return, "no --scope");
 	snprintf(local, sizeof(local), "fe80::1%%%u", opt.scope);
 	snprintf(wrong, sizeof(wrong), "fe80::1%%%u", opt.scope + 1000);
-	puppet_do(&self->peer, "listen 16384 %s", local);
+	peer_run(&self->peer, "listen 16384 %s", local);
 	ASSERT_EQ(1, sscanf(self->peer.line, "ok %u", &port));
 	EXPECT_EQ(-1, connect6(self->fd, "fe80::1", port));
 	EXPECT_EQ(EINVAL, errno);
@@ -344,17 +344,17 @@ TEST_F(ipv6, link_local_addresses_have_a_scope)
 	close(self->fd);
 	self->fd = new_socket6(0);
 	ASSERT_EQ(0, connect6(self->fd, local, port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	works(_metadata, self->fd, &self->peer, "");
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	check_transfer(_metadata, self->fd, &self->peer, "");
 	close(self->fd);
 
 	self->fd = new_socket6(0);
 	ASSERT_EQ(0, bind6(self->fd, local, 0));
 	ASSERT_EQ(0, listen(self->fd, 1));
-	puppet_do(&self->peer, "connect %u %s", local_port(self->fd), local);
+	peer_run(&self->peer, "connect %u %s", local_port(self->fd), local);
 	fd = accept(self->fd, NULL, NULL);
 	ASSERT_LE(0, fd);
-	works(_metadata, fd, &self->peer, "");
+	check_transfer(_metadata, fd, &self->peer, "");
 	close(fd);
 }
 

@@ -10,14 +10,14 @@
 #include "util.h"
 
 FIXTURE(linger) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(linger)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	self->fd = puppet_connect(&self->peer, SOCK_CLOEXEC);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	self->fd = peer_connect(&self->peer, SOCK_CLOEXEC);
 	ASSERT_LE(0, self->fd);
 }
 
@@ -25,7 +25,7 @@ FIXTURE_TEARDOWN(linger)
 {
 	if (self->fd >= 0)
 		close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 static int set_linger(int fd, int on, int seconds)
@@ -47,13 +47,13 @@ static int set_linger(int fd, int on, int seconds)
 	EXPECT_GT(AT_ONCE_MSEC, now_msec() - __began);			\
 } while (0)
 
-static void all_arrives(struct __test_metadata *_metadata, struct puppet *peer,
-			__u64 sent)
+static void check_received(struct __test_metadata *_metadata, struct peer *peer,
+			   __u64 sent)
 {
 	char expected[32];
 
 	snprintf(expected, sizeof(expected), "eof %llu", sent);
-	EXPECT_STREQ(expected, puppet_do(peer, "drain 1"));
+	EXPECT_STREQ(expected, peer_run(peer, "drain 1"));
 }
 
 TEST_F(linger, says_what_was_set)
@@ -89,8 +89,8 @@ TEST_F(linger, zero_resets_an_idle_connection)
 {
 	ASSERT_EQ(0, set_linger(self->fd, 1, 0));
 	CLOSES();
-	EXPECT_STREQ("rst", puppet_do(&self->peer, "end"));
-	EXPECT_STREQ("err 104 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("rst", peer_run(&self->peer, "end"));
+	EXPECT_STREQ("err 104 0", peer_run(&self->peer, "drain 1"));
 }
 
 /* Data that has not arrived is discarded. */
@@ -101,8 +101,8 @@ TEST_F(linger, zero_resets_with_all_buffers_full)
 	sent = fill_socket(self->fd, 1, 30000);
 	ASSERT_EQ(0, set_linger(self->fd, 1, 0));
 	CLOSES_AT_ONCE();
-	EXPECT_STREQ("rst", puppet_do(&self->peer, "end"));
-	puppet_do(&self->peer, "drain 1");
+	EXPECT_STREQ("rst", peer_run(&self->peer, "end"));
+	peer_run(&self->peer, "drain 1");
 	EXPECT_EQ(2, sscanf(self->peer.line, "err %llu %llu", &error, &got))
 		TH_LOG("%s", self->peer.line);
 	EXPECT_EQ(ECONNRESET, error);
@@ -117,20 +117,20 @@ TEST_F(linger, zero_resets_after_either_end_has_finished)
 		ASSERT_EQ(0, set_linger(self->fd, 1, 0));
 		if (i) {
 			EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
-			EXPECT_STREQ("eof 0", puppet_do(&self->peer,
-							"drain 1"));
+			EXPECT_STREQ("eof 0", peer_run(&self->peer,
+						       "drain 1"));
 		} else {
-			EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+			EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 			ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 		}
 		CLOSES();
 		if (i) {
-			puppet_do(&self->peer, "send 100000000 1");
+			peer_run(&self->peer, "send 100000000 1");
 			EXPECT_EQ(0, strncmp("err", self->peer.line, 3));
 		} else {
-			EXPECT_STREQ("rst", puppet_do(&self->peer, "end"));
+			EXPECT_STREQ("rst", peer_run(&self->peer, "end"));
 		}
-		self->fd = puppet_connect(&self->peer, 0);
+		self->fd = peer_connect(&self->peer, 0);
 		ASSERT_LE(0, self->fd);
 	}
 }
@@ -142,9 +142,9 @@ TEST_F(linger, zero_only_when_the_last_descriptor_goes)
 	ASSERT_EQ(0, set_linger(self->fd, 1, 0));
 	CLOSES();
 	EXPECT_EQ(4, send(copy, "\0\0\0\0", 4, 0));
-	EXPECT_STREQ("bad 0", puppet_do(&self->peer, "recv 4 1"));
+	EXPECT_STREQ("bad 0", peer_run(&self->peer, "recv 4 1"));
 	EXPECT_EQ(0, close(copy));
-	EXPECT_STREQ("rst", puppet_do(&self->peer, "end"));
+	EXPECT_STREQ("rst", peer_run(&self->peer, "end"));
 }
 
 /* A non-blocking socket waits too. */
@@ -160,10 +160,10 @@ TEST_F(linger, waits_until_the_peer_has_everything)
 		ASSERT_EQ(0, set_linger(self->fd, 1, 60));
 		began = now_msec();
 		ASSERT_TRUE(waiter_start(&w, in_close, self->fd));
-		all_arrives(_metadata, &self->peer, sent);
+		check_received(_metadata, &self->peer, sent);
 		EXPECT_EQ(0, waiter_end(&w));
 		EXPECT_GT(20000, now_msec() - began);
-		self->fd = puppet_connect(&self->peer, SOCK_CLOEXEC);
+		self->fd = peer_connect(&self->peer, SOCK_CLOEXEC);
 		ASSERT_LE(0, self->fd);
 	}
 }
@@ -177,7 +177,7 @@ TEST_F(linger, waits_no_longer_than_it_may)
 	began = now_msec();
 	CLOSES();
 	EXPECT_LE(AT_LEAST_OF(1000), now_msec() - began);
-	all_arrives(_metadata, &self->peer, sent);
+	check_received(_metadata, &self->peer, sent);
 }
 
 TEST_F(linger, does_not_wait_when_there_is_nothing_to_wait_for)
@@ -186,28 +186,28 @@ TEST_F(linger, does_not_wait_when_there_is_nothing_to_wait_for)
 
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
 	CLOSES_AT_ONCE();
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 
 	/* Everything fits into the peer's buffers. */
-	self->fd = puppet_connect(&self->peer, 0);
+	self->fd = peer_connect(&self->peer, 0);
 	stream_fill(1, 0, data, sizeof(data));
 	EXPECT_EQ(5000, send(self->fd, data, 5000, 0));
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
 	CLOSES_AT_ONCE();
-	EXPECT_STREQ("eof 5000", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 5000", peer_run(&self->peer, "drain 1"));
 
 	/* The peer has closed before. */
-	self->fd = puppet_connect(&self->peer, 0);
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	CLOSES_AT_ONCE();
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 
 	/* The peer has reset the connection. */
-	self->fd = puppet_connect(&self->peer, 0);
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLHUP, NULL));
 	CLOSES_AT_ONCE();
 }
@@ -218,17 +218,17 @@ TEST_F(linger, off_does_not_wait)
 
 	ASSERT_EQ(0, set_linger(self->fd, 0, 60));
 	CLOSES_AT_ONCE();
-	all_arrives(_metadata, &self->peer, sent);
+	check_received(_metadata, &self->peer, sent);
 }
 
 TEST_F(linger, with_data_unread_resets_at_once)
 {
 	fill_socket(self->fd, 1, 30000);
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 10));
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
 	CLOSES_AT_ONCE();
-	EXPECT_STREQ("rst", puppet_do(&self->peer, "end"));
+	EXPECT_STREQ("rst", peer_run(&self->peer, "end"));
 }
 
 TEST(linger_without_a_connection)
@@ -259,7 +259,7 @@ TEST_F(linger, the_wait_ends_when_the_peer_resets)
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
 	ASSERT_TRUE(waiter_start(&w, in_close, self->fd));
 	self->fd = -1;
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	EXPECT_EQ(0, waiter_end(&w));
 }
 
@@ -280,32 +280,32 @@ TEST_F(linger, a_signal_ends_the_wait)
 	self->fd = -1;
 	pthread_kill(w.thread, SIGUSR1);
 	EXPECT_EQ(0, waiter_end(&w));
-	all_arrives(_metadata, &self->peer, sent);
+	check_received(_metadata, &self->peer, sent);
 }
 
 TEST_F(linger, a_process_that_exits_does_not_wait)
 {
 	__u64 sent = fill_socket(self->fd, 1, 30000), began = now_msec();
-	int status, gate[2];
+	int status, release[2];
 	pid_t pid;
 
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
 	/* The child's close() comes later and is the last one. */
-	ASSERT_EQ(0, pipe(gate));
+	ASSERT_EQ(0, pipe(release));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		char c;
 
-		close(gate[1]);
-		_exit(read(gate[0], &c, 1) != 0);
+		close(release[1]);
+		_exit(read(release[0], &c, 1) != 0);
 	}
 	CLOSES_AT_ONCE();
-	close(gate[1]);
+	close(release[1]);
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_GT(AT_ONCE_MSEC, now_msec() - began);
-	all_arrives(_metadata, &self->peer, sent);
+	check_received(_metadata, &self->peer, sent);
 }
 
 TEST_F(linger, accepted_sockets_inherit_it)
@@ -314,10 +314,10 @@ TEST_F(linger, accepted_sockets_inherit_it)
 
 	ASSERT_LE(0, listener);
 	ASSERT_EQ(0, set_linger(listener, 1, 0));
-	fd = puppet_visit(&self->peer, listener, 0);
+	fd = peer_accept(&self->peer, listener, 0);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(0, close(fd));
-	EXPECT_STREQ("rst", puppet_do(&self->peer, "end"));
+	EXPECT_STREQ("rst", peer_run(&self->peer, "end"));
 	close(listener);
 }
 

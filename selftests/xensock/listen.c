@@ -12,13 +12,13 @@
 #include "util.h"
 
 FIXTURE(listen) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(listen)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	self->fd = open_listener(16, 0);
 	ASSERT_LE(0, self->fd);
 }
@@ -26,20 +26,20 @@ FIXTURE_SETUP(listen)
 FIXTURE_TEARDOWN(listen)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
-static void serves(struct __test_metadata *_metadata, int listener,
-		   struct puppet *peer)
+static void check_listener(struct __test_metadata *_metadata, int listener,
+			   struct peer *peer)
 {
 	char data[8];
-	int fd = puppet_visit(peer, listener, 0);
+	int fd = peer_accept(peer, listener, 0);
 
 	ASSERT_LE(0, fd);
 	stream_fill(1, 0, data, 8);
 	EXPECT_EQ(8, send(fd, data, 8, 0));
 	EXPECT_EQ(0, close(fd));
-	EXPECT_STREQ("eof 8", puppet_do(peer, "drain 1"));
+	EXPECT_STREQ("eof 8", peer_run(peer, "drain 1"));
 }
 
 static int accept_conn(int fd)
@@ -57,7 +57,7 @@ TEST_F(listen, unbound_takes_a_port)
 
 	EXPECT_EQ(0, listen(fd, 1));
 	EXPECT_LT(0, local_port(fd));
-	serves(_metadata, fd, &self->peer);
+	check_listener(_metadata, fd, &self->peer);
 	close(fd);
 }
 
@@ -71,7 +71,7 @@ TEST_F(listen, so_acceptconn_tells)
 	ASSERT_EQ(0, listen(fd, 1));
 	EXPECT_EQ(1, accept_conn(fd));
 	close(fd);
-	fd = puppet_visit(&self->peer, self->fd, 0);
+	fd = peer_accept(&self->peer, self->fd, 0);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(0, accept_conn(fd));
 	close(fd);
@@ -86,7 +86,7 @@ TEST_F(listen, backlogs_of_any_size)
 	for (i = 0; i < ARRAY_LEN(backlogs); i++) {
 		fd = open_listener(backlogs[i], 0);
 		ASSERT_LE(0, fd) TH_LOG("%d", backlogs[i]);
-		serves(_metadata, fd, &self->peer);
+		check_listener(_metadata, fd, &self->peer);
 		close(fd);
 	}
 }
@@ -95,15 +95,15 @@ TEST_F(listen, holds_what_nobody_accepts_yet)
 {
 	int i, fds[16];
 
-	EXPECT_STREQ("ok 16", puppet_do(&self->peer, "open %u 16",
-					local_port(self->fd)));
+	EXPECT_STREQ("ok 16", peer_run(&self->peer, "open %u 16",
+				       local_port(self->fd)));
 	for (i = 0; i < 16; i++) {
 		fds[i] = accept(self->fd, NULL, NULL);
 		EXPECT_LE(0, fds[i]);
 	}
 	for (i = 0; i < 16; i++)
 		EXPECT_EQ(0, close(fds[i]));
-	EXPECT_STREQ("fin 16 rst 0", puppet_do(&self->peer, "ends"));
+	EXPECT_STREQ("fin 16 rst 0", peer_run(&self->peer, "ends"));
 }
 
 /* The connections are not refused: TCP tries again until there is room. */
@@ -112,15 +112,15 @@ TEST_F(listen, more_than_the_backlog_wait)
 	int i, fds[4];
 
 	ASSERT_EQ(0, listen(self->fd, 1));
-	puppet_say(&self->peer, "open %u 4", local_port(self->fd));
+	peer_send(&self->peer, "open %u 4", local_port(self->fd));
 	for (i = 0; i < 4; i++) {
 		fds[i] = accept(self->fd, NULL, NULL);
 		EXPECT_LE(0, fds[i]);
 	}
-	EXPECT_STREQ("ok 4", puppet_answer(&self->peer));
+	EXPECT_STREQ("ok 4", peer_answer(&self->peer));
 	for (i = 0; i < 4; i++)
 		EXPECT_EQ(0, close(fds[i]));
-	EXPECT_STREQ("fin 4 rst 0", puppet_do(&self->peer, "ends"));
+	EXPECT_STREQ("fin 4 rst 0", peer_run(&self->peer, "ends"));
 }
 
 static int count_waiting(int fd)
@@ -134,7 +134,7 @@ static int count_waiting(int fd)
 }
 
 /* Returns true if no answer comes for a while. */
-static bool is_silent(struct puppet *p)
+static bool no_answer(struct peer *p)
 {
 	struct pollfd pfd = { .fd = p->control, .events = POLLIN };
 
@@ -155,18 +155,18 @@ TEST_F(listen, a_backlog_of_zero_holds_one)
 	port = local_port(self->fd);
 	/* Each round takes a second: TCP sends SYN again after that time. */
 	for (i = 0; i < turns; i++) {
-		puppet_do(&self->peer, "open %u 1", port);
+		peer_run(&self->peer, "open %u 1", port);
 		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
 		EXPECT_EQ(1, wait_poll(self->fd, POLLIN, NULL));
 		EXPECT_EQ(1, count_waiting(self->fd));
-		puppet_say(&self->peer, "open %u 1", port);
-		EXPECT_TRUE(is_silent(&self->peer));
+		peer_send(&self->peer, "open %u 1", port);
+		EXPECT_TRUE(no_answer(&self->peer));
 		EXPECT_EQ(1, count_waiting(self->fd));
 		fd = accept(self->fd, NULL, NULL);
 		EXPECT_LE(0, fd);
 		EXPECT_EQ(0, close(fd));
 		/* The second connection has room now. */
-		puppet_answer(&self->peer);
+		peer_answer(&self->peer);
 		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2));
 		fd = accept(self->fd, NULL, NULL);
 		EXPECT_LE(0, fd);
@@ -174,16 +174,16 @@ TEST_F(listen, a_backlog_of_zero_holds_one)
 		EXPECT_EQ(0, count_waiting(self->fd));
 	}
 	snprintf(ends, sizeof(ends), "fin %d rst 0", 2 * turns);
-	EXPECT_STREQ(ends, puppet_do(&self->peer, "ends"));
-	puppet_do(&self->peer, "open %u 1", port);
-	puppet_say(&self->peer, "open %u 1", port);
-	EXPECT_TRUE(is_silent(&self->peer));
+	EXPECT_STREQ(ends, peer_run(&self->peer, "ends"));
+	peer_run(&self->peer, "open %u 1", port);
+	peer_send(&self->peer, "open %u 1", port);
+	EXPECT_TRUE(no_answer(&self->peer));
 	ASSERT_EQ(0, listen(self->fd, 4));
-	EXPECT_STREQ("ok 2", puppet_answer(&self->peer));
-	EXPECT_STREQ("ok 5", puppet_do(&self->peer, "open %u 3", port));
+	EXPECT_STREQ("ok 2", peer_answer(&self->peer));
+	EXPECT_STREQ("ok 5", peer_run(&self->peer, "open %u 3", port));
 	/* All waiting connections are reset with the listener. */
 	close(self->fd);
-	EXPECT_STREQ("fin 0 rst 5", puppet_do(&self->peer, "ends"));
+	EXPECT_STREQ("fin 0 rst 5", peer_run(&self->peer, "ends"));
 	self->fd = new_socket(0);
 }
 
@@ -193,9 +193,9 @@ TEST_F(listen, again_changes_the_backlog)
 	int i, fd;
 
 	ASSERT_EQ(0, listen(self->fd, 1));
-	EXPECT_STREQ("ok 2", puppet_do(&self->peer, "open %u 2", port));
+	EXPECT_STREQ("ok 2", peer_run(&self->peer, "open %u 2", port));
 	ASSERT_EQ(0, listen(self->fd, 20));
-	EXPECT_STREQ("ok 20", puppet_do(&self->peer, "open %u 18", port));
+	EXPECT_STREQ("ok 20", peer_run(&self->peer, "open %u 18", port));
 	/* A smaller backlog loses no waiting connection. */
 	ASSERT_EQ(0, listen(self->fd, 1));
 	for (i = 0; i < 20; i++) {
@@ -203,14 +203,14 @@ TEST_F(listen, again_changes_the_backlog)
 		EXPECT_LE(0, fd);
 		EXPECT_EQ(0, close(fd));
 	}
-	EXPECT_STREQ("fin 20 rst 0", puppet_do(&self->peer, "ends"));
+	EXPECT_STREQ("fin 20 rst 0", peer_run(&self->peer, "ends"));
 	EXPECT_EQ(port, local_port(self->fd));
-	serves(_metadata, self->fd, &self->peer);
+	check_listener(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(listen, a_connection_is_einval)
 {
-	int fd = puppet_connect(&self->peer, 0);
+	int fd = peer_connect(&self->peer, 0);
 
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(-1, listen(fd, 1));
@@ -238,13 +238,13 @@ TEST_F(listen, a_listener_is_no_connection)
 	EXPECT_EQ(-1, getpeername(self->fd, (struct sockaddr *)&ss, &len));
 	EXPECT_EQ(ENOTCONN, errno);
 	EXPECT_EQ(0, so_error(self->fd));
-	serves(_metadata, self->fd, &self->peer);
+	check_listener(_metadata, self->fd, &self->peer);
 }
 
 TEST_F(listen, only_a_listener_accepts)
 {
 	int i, fds[3] = {
-		new_socket(0), new_socket(0), puppet_connect(&self->peer, 0),
+		new_socket(0), new_socket(0), peer_connect(&self->peer, 0),
 	};
 
 	ASSERT_EQ(0, bind_to(fds[1], opt.host, 0));
@@ -259,27 +259,27 @@ TEST_F(listen, shutdown_of_writing_changes_nothing)
 {
 	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
 	EXPECT_EQ(1, accept_conn(self->fd));
-	serves(_metadata, self->fd, &self->peer);
+	check_listener(_metadata, self->fd, &self->peer);
 }
 
 /* Ends a listener without closing it. Afterwards the socket is like new. */
-static void ends_and_starts_again(struct __test_metadata *_metadata, int fd,
-				  struct puppet *peer, int (*end)(int fd))
+static void check_restart(struct __test_metadata *_metadata, int fd,
+			  struct peer *peer, int (*end)(int fd))
 {
 	unsigned int port = local_port(fd);
 
-	EXPECT_STREQ("ok 3", puppet_do(peer, "open %u 3", port));
+	EXPECT_STREQ("ok 3", peer_run(peer, "open %u 3", port));
 	EXPECT_EQ(0, end(fd));
-	EXPECT_STREQ("fin 0 rst 3", puppet_do(peer, "ends"));
+	EXPECT_STREQ("fin 0 rst 3", peer_run(peer, "ends"));
 	EXPECT_EQ(0, accept_conn(fd));
 	EXPECT_EQ(-1, accept(fd, NULL, NULL));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_TRUE(puppet_refused(peer, port));
+	EXPECT_TRUE(peer_refused(peer, port));
 	EXPECT_EQ(0, listen(fd, 1));
-	serves(_metadata, fd, peer);
+	check_listener(_metadata, fd, peer);
 	EXPECT_EQ(0, end(fd));
 	EXPECT_EQ(0, connect_to(fd, opt.host, peer->port));
-	EXPECT_STREQ("ok", puppet_do(peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(peer, "accept"));
 }
 
 static int end_by_shutdown(int fd)
@@ -296,13 +296,13 @@ static int end_by_unspec(int fd)
 
 TEST_F(listen, shutdown_ends_it)
 {
-	ends_and_starts_again(_metadata, self->fd, &self->peer,
-			      end_by_shutdown);
+	check_restart(_metadata, self->fd, &self->peer,
+		      end_by_shutdown);
 }
 
 TEST_F(listen, unspec_ends_it)
 {
-	ends_and_starts_again(_metadata, self->fd, &self->peer, end_by_unspec);
+	check_restart(_metadata, self->fd, &self->peer, end_by_unspec);
 }
 
 /* More connections wait than a frontend may have asked for in advance. */
@@ -312,17 +312,17 @@ TEST_F(listen, close_resets_what_was_not_accepted)
 	char data[10];
 	int fd;
 
-	EXPECT_STREQ("ok 12", puppet_do(&self->peer, "open %u 12", port));
+	EXPECT_STREQ("ok 12", peer_run(&self->peer, "open %u 12", port));
 	fd = accept(self->fd, NULL, NULL);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(0, close(self->fd));
-	EXPECT_TRUE(puppet_refused(&self->peer, port));
+	EXPECT_TRUE(peer_refused(&self->peer, port));
 	/* The accepted socket does not depend on its listener. */
 	EXPECT_EQ(-1, recv(fd, data, 1, MSG_DONTWAIT));
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_EQ(1, send(fd, "x", 1, 0));
 	EXPECT_EQ(0, close(fd));
-	EXPECT_STREQ("fin 1 rst 11", puppet_do(&self->peer, "ends"));
+	EXPECT_STREQ("fin 1 rst 11", peer_run(&self->peer, "ends"));
 	self->fd = new_socket(0);
 }
 
@@ -336,17 +336,17 @@ TEST_F(listen, close_while_connections_come)
 		close(self->fd);
 		self->fd = open_listener(16, 0);
 		port = local_port(self->fd);
-		puppet_say(&self->peer, "open %u 4", port);
+		peer_send(&self->peer, "open %u 4", port);
 		if (i % 3 == 1)
 			wait_poll(self->fd, POLLIN, NULL);
 		if (i % 3 == 2)
 			close(accept(self->fd, NULL, NULL));
 		close(self->fd);
 		self->fd = -1;
-		puppet_answer(&self->peer);
-		puppet_do(&self->peer, "ends 1");
+		peer_answer(&self->peer);
+		peer_run(&self->peer, "ends 1");
 		EXPECT_EQ(0, strncmp("fin", self->peer.line, 3));
-		EXPECT_TRUE(puppet_refused(&self->peer, port));
+		EXPECT_TRUE(peer_refused(&self->peer, port));
 	}
 }
 
@@ -392,15 +392,15 @@ TEST_F(listen, many_long_backlogs)
 		fds[i] = open_listener(128, 0);
 		ASSERT_LE(0, fds[i]);
 	}
-	EXPECT_STREQ("ok 30", puppet_do(&self->peer, "open %u 30",
-					local_port(fds[39])));
-	EXPECT_STREQ("ok 60", puppet_do(&self->peer, "open %u 30",
-					local_port(fds[0])));
+	EXPECT_STREQ("ok 30", peer_run(&self->peer, "open %u 30",
+				       local_port(fds[39])));
+	EXPECT_STREQ("ok 60", peer_run(&self->peer, "open %u 30",
+				       local_port(fds[0])));
 	for (i = 0; i < 30; i++) {
 		EXPECT_EQ(0, close(accept(fds[0], NULL, NULL)));
 		EXPECT_EQ(0, close(accept(fds[39], NULL, NULL)));
 	}
-	EXPECT_STREQ("fin 60 rst 0", puppet_do(&self->peer, "ends"));
+	EXPECT_STREQ("fin 60 rst 0", peer_run(&self->peer, "ends"));
 	for (i = 0; i < 40; i++)
 		close(fds[i]);
 }
@@ -414,7 +414,7 @@ TEST_F(listen, many_listeners)
 		ASSERT_LE(0, fds[i]);
 	}
 	for (i = 20; i--;) {
-		serves(_metadata, fds[i], &self->peer);
+		check_listener(_metadata, fds[i], &self->peer);
 		EXPECT_EQ(0, close(fds[i]));
 	}
 }

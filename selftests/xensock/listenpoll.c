@@ -11,18 +11,18 @@
 #include "util.h"
 
 #define CAN_ACCEPT (POLLIN | POLLRDNORM)
-#define PATIENCE 10000
+#define TIMEOUT_MSEC 10000
 #define WATCHERS 4
 
 FIXTURE(listenpoll) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 	int ep;
 };
 
 FIXTURE_SETUP(listenpoll)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	self->fd = open_listener(16, SOCK_NONBLOCK);
 	ASSERT_LE(0, self->fd);
 	self->ep = epoll_create1(0);
@@ -33,11 +33,11 @@ FIXTURE_TEARDOWN(listenpoll)
 {
 	close(self->ep);
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 #define PEER_CONNECTS() do {						\
-	puppet_do(&self->peer, "connect %u", local_port(self->fd));	\
+	peer_run(&self->peer, "connect %u", local_port(self->fd));	\
 	ASSERT_EQ(0, strncmp("ok", self->peer.line, 2))			\
 		TH_LOG("%s", self->peer.line);				\
 } while (0)
@@ -69,8 +69,8 @@ TEST_F(listenpoll, connections_come_and_go)
 	PEER_CONNECTS();
 	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	EXPECT_EQ(CAN_ACCEPT, poll_now(self->fd));
-	EXPECT_STREQ("ok 2", puppet_do(&self->peer, "open %u 2",
-				       local_port(self->fd)));
+	EXPECT_STREQ("ok 2", peer_run(&self->peer, "open %u 2",
+				      local_port(self->fd)));
 	ACCEPTS();
 	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	ACCEPTS();
@@ -85,7 +85,7 @@ TEST_F(listenpoll, a_connection_that_has_been_reset)
 {
 	PEER_CONNECTS();
 	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	PEER_CONNECTS();
 	EXPECT_EQ(CAN_ACCEPT, poll_now(self->fd));
 	ACCEPTS();
@@ -98,7 +98,7 @@ static long in_poll(struct waiter *w)
 {
 	struct pollfd pfd = { .fd = w->fd, .events = POLLIN };
 
-	return poll(&pfd, 1, PATIENCE) == 1 ? pfd.revents : -1;
+	return poll(&pfd, 1, TIMEOUT_MSEC) == 1 ? pfd.revents : -1;
 }
 
 TEST_F(listenpoll, every_sleeper_is_woken)
@@ -125,7 +125,7 @@ TEST_F(listenpoll, shutdown_wakes_a_sleeper)
 
 TEST_F(listenpoll, select_agrees)
 {
-	struct timeval soon = { .tv_sec = 10 };
+	struct timeval timeout = { .tv_sec = 10 };
 	fd_set in, out, ex;
 
 #define SELECT() ({							\
@@ -135,13 +135,13 @@ TEST_F(listenpoll, select_agrees)
 	FD_SET(self->fd, &in);						\
 	FD_SET(self->fd, &out);						\
 	FD_SET(self->fd, &ex);						\
-	select(self->fd + 1, &in, &out, &ex, &soon);			\
+	select(self->fd + 1, &in, &out, &ex, &timeout);			\
 })
 	PEER_CONNECTS();
 	EXPECT_EQ(1, SELECT());
 	EXPECT_TRUE(FD_ISSET(self->fd, &in));
 	ACCEPTS();
-	soon = (struct timeval){ 0 };
+	timeout = (struct timeval){ 0 };
 	EXPECT_EQ(0, SELECT());
 }
 
@@ -151,7 +151,7 @@ TEST_F(listenpoll, level_repeats)
 			   EPOLLIN | EPOLLOUT));
 	EXPECT_EQ(0, events_within(self->ep, 0));
 	PEER_CONNECTS();
-	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, TIMEOUT_MSEC));
 	EXPECT_EQ(EPOLLIN, events_within(self->ep, 0));
 	ACCEPTS();
 	EXPECT_EQ(0, events_within(self->ep, 0));
@@ -162,12 +162,12 @@ TEST_F(listenpoll, edge_tells_of_each_arrival)
 	ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_ADD, self->fd,
 			   EPOLLIN | EPOLLET));
 	PEER_CONNECTS();
-	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, TIMEOUT_MSEC));
 	EXPECT_EQ(0, events_within(self->ep, 0));
 	/* Another connection is a new event even while the first waits. */
-	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "open %u 1",
-				       local_port(self->fd)));
-	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
+	EXPECT_STREQ("ok 1", peer_run(&self->peer, "open %u 1",
+				      local_port(self->fd)));
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, TIMEOUT_MSEC));
 	EXPECT_EQ(0, events_within(self->ep, 0));
 	/* Accepting causes no event: what is left was reported before. */
 	ACCEPTS();
@@ -176,7 +176,7 @@ TEST_F(listenpoll, edge_tells_of_each_arrival)
 	EXPECT_EQ(-1, accept(self->fd, NULL, NULL));
 	EXPECT_EQ(EAGAIN, errno);
 	PEER_CONNECTS();
-	EXPECT_EQ(EPOLLIN, events_within(self->ep, PATIENCE));
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, TIMEOUT_MSEC));
 	ACCEPTS();
 }
 
@@ -211,60 +211,60 @@ struct watcher {
 	struct waiter w;
 	int ep;
 	int listener;
-	int bell;
-	int told;
+	int wakeup;
+	int woken;
 };
 
 static long in_epoll(struct waiter *w)
 {
 	struct watcher *self = (struct watcher *)w;
 	struct epoll_event events[2];
-	bool rung = false;
+	bool is_woken = false;
 	int i, n;
 
-	while (!rung) {
-		n = epoll_wait(self->ep, events, 2, PATIENCE);
+	while (!is_woken) {
+		n = epoll_wait(self->ep, events, 2, TIMEOUT_MSEC);
 		if (n <= 0)
 			return -1;
 		for (i = 0; i < n; i++) {
-			if (events[i].data.fd == self->bell)
-				rung = true;
+			if (events[i].data.fd == self->wakeup)
+				is_woken = true;
 			else
-				self->told++;
+				self->woken++;
 		}
 	}
 	return 0;
 }
 
 static int count_woken(struct __test_metadata *_metadata, int listener,
-		       struct puppet *peer, uint32_t mode)
+		       struct peer *peer, uint32_t mode)
 {
 	struct watcher all[WATCHERS] = { 0 };
-	int i, told = 0, bell = eventfd(0, 0);
+	int i, woken = 0, wakeup = eventfd(0, 0);
 
 	for (i = 0; i < WATCHERS; i++) {
 		all[i].ep = epoll_create1(0);
 		all[i].listener = listener;
-		all[i].bell = bell;
+		all[i].wakeup = wakeup;
 		EXPECT_EQ(0, watch(all[i].ep, EPOLL_CTL_ADD, listener,
 				   EPOLLIN | EPOLLET | mode));
-		EXPECT_EQ(0, watch(all[i].ep, EPOLL_CTL_ADD, bell, EPOLLIN));
+		EXPECT_EQ(0, watch(all[i].ep, EPOLL_CTL_ADD, wakeup, EPOLLIN));
 		EXPECT_TRUE(waiter_start(&all[i].w, in_epoll, -1));
 	}
-	EXPECT_STREQ("ok 1", puppet_do(peer, "open %u 1",
-				       local_port(listener)));
+	EXPECT_STREQ("ok 1", peer_run(peer, "open %u 1",
+				      local_port(listener)));
 	EXPECT_TRUE(wait_poll(listener, POLLIN, NULL));
-	EXPECT_EQ(8, write(bell, &(__u64){ 1 }, 8));
+	EXPECT_EQ(8, write(wakeup, &(__u64){ 1 }, 8));
 	for (i = 0; i < WATCHERS; i++) {
 		EXPECT_EQ(0, waiter_end(&all[i].w));
-		EXPECT_GE(1, all[i].told);
-		told += all[i].told;
+		EXPECT_GE(1, all[i].woken);
+		woken += all[i].woken;
 		close(all[i].ep);
 	}
-	close(bell);
+	close(wakeup);
 	close(accept(listener, NULL, NULL));
-	puppet_do(peer, "disband");
-	return told;
+	peer_run(peer, "closeall");
+	return woken;
 }
 
 TEST_F(listenpoll, exclusive_wakes_one)

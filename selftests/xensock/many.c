@@ -40,7 +40,7 @@ TEST_F_TIMEOUT(many, sockets_at_once, 180)
 
 	allow_files(opt.sockets + 64);
 	for (i = 0; i < opt.sockets; i++) {
-		fds[i] = open_port(opt.port + PEER_ECHO, 0);
+		fds[i] = connect_port(opt.port + PEER_ECHO, 0);
 		ASSERT_LE(0, fds[i]) TH_LOG("socket %u: %m", i);
 	}
 	/* All of them have data under way at the same time. */
@@ -63,7 +63,7 @@ TEST_F_TIMEOUT(many, cycles_of_connect_exchange_close, 300)
 	unsigned int i;
 
 	for (i = 0; i < opt.cycles; i++) {
-		self->fd = open_port(opt.port + PEER_ECHO, 0);
+		self->fd = connect_port(opt.port + PEER_ECHO, 0);
 		ASSERT_LE(0, self->fd) TH_LOG("cycle %u: %m", i);
 		ASSERT_TRUE(exchange(self->fd, i, 1 + i % 1000))
 			TH_LOG("cycle %u: %m", i);
@@ -85,7 +85,7 @@ TEST_F_TIMEOUT(many, short_connections_in_parallel, 180)
 		if (pids[i])
 			continue;
 		for (j = 0; j < 25; j++) {
-			fd = open_port(opt.port + PEER_ECHO, 0);
+			fd = connect_port(opt.port + PEER_ECHO, 0);
 			if (fd < 0)
 				_exit(1);
 			if (!exchange(fd, i * 1000 + j, 700))
@@ -114,7 +114,7 @@ TEST_F_TIMEOUT(many, given_up_while_connecting, 120)
 		EXPECT_EQ(EINPROGRESS, errno);
 		EXPECT_EQ(0, close(self->fd));
 	}
-	self->fd = open_port(opt.port + PEER_ECHO, 0);
+	self->fd = connect_port(opt.port + PEER_ECHO, 0);
 	ASSERT_LE(0, self->fd);
 	EXPECT_TRUE(exchange(self->fd, 1, 1000));
 }

@@ -9,13 +9,13 @@
 #include "util.h"
 
 FIXTURE(names) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(names)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	self->fd = new_socket(0);
 	ASSERT_LE(0, self->fd);
 }
@@ -23,23 +23,23 @@ FIXTURE_SETUP(names)
 FIXTURE_TEARDOWN(names)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 /* Checks that both ends agree on both names. */
-static void agrees(struct __test_metadata *_metadata, int fd,
-		   struct puppet *peer)
+static void check_names(struct __test_metadata *_metadata, int fd,
+			struct peer *peer)
 {
-	puppet_do(peer, "name");
-	EXPECT_STREQ(peer->line + 3, PEER_NAME(fd));
-	puppet_do(peer, "peer");
-	EXPECT_STREQ(peer->line + 3, OUR_NAME(fd));
+	peer_run(peer, "name");
+	EXPECT_STREQ(peer->line + 3, REMOTE_NAME(fd));
+	peer_run(peer, "peer");
+	EXPECT_STREQ(peer->line + 3, LOCAL_NAME(fd));
 }
 
 TEST_F(names, of_a_fresh_socket)
 {
-	EXPECT_STREQ("0.0.0.0 0", OUR_NAME(self->fd));
-	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
+	EXPECT_STREQ("0.0.0.0 0", LOCAL_NAME(self->fd));
+	EXPECT_STREQ("ENOTCONN", REMOTE_NAME(self->fd));
 }
 
 TEST_F(names, of_a_bound_socket)
@@ -54,10 +54,10 @@ TEST_F(names, of_a_bound_socket)
 		ASSERT_EQ(0, bind_to(fd, hosts[i], 0));
 		snprintf(expected, sizeof(expected), "%s %u", hosts[i],
 			 local_port(fd));
-		EXPECT_STREQ(expected, OUR_NAME(fd));
+		EXPECT_STREQ(expected, LOCAL_NAME(fd));
 		ASSERT_EQ(0, listen(fd, 1));
-		EXPECT_STREQ(expected, OUR_NAME(fd));
-		EXPECT_STREQ("ENOTCONN", PEER_NAME(fd));
+		EXPECT_STREQ(expected, LOCAL_NAME(fd));
+		EXPECT_STREQ("ENOTCONN", REMOTE_NAME(fd));
 		close(fd);
 	}
 }
@@ -67,14 +67,14 @@ TEST_F(names, of_a_connected_socket)
 	char ours[ADDRESS_TEXT];
 
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
-	agrees(_metadata, self->fd, &self->peer);
-	snprintf(ours, sizeof(ours), "%s", OUR_NAME(self->fd));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	check_names(_metadata, self->fd, &self->peer);
+	snprintf(ours, sizeof(ours), "%s", LOCAL_NAME(self->fd));
 	/* The names stay when one direction has ended. */
 	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
-	agrees(_metadata, self->fd, &self->peer);
-	EXPECT_STREQ(ours, OUR_NAME(self->fd));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
+	check_names(_metadata, self->fd, &self->peer);
+	EXPECT_STREQ(ours, LOCAL_NAME(self->fd));
 }
 
 /* The listener has all addresses. The connection has the address that the client used. */
@@ -85,13 +85,13 @@ TEST_F(names, of_an_accepted_socket)
 
 	ASSERT_EQ(0, bind_to(self->fd, ANY_HOST, 0));
 	ASSERT_EQ(0, listen(self->fd, 1));
-	fd = puppet_visit(&self->peer, self->fd, 0);
+	fd = peer_accept(&self->peer, self->fd, 0);
 	ASSERT_LE(0, fd);
-	agrees(_metadata, fd, &self->peer);
+	check_names(_metadata, fd, &self->peer);
 	snprintf(expected, sizeof(expected), "%s %u", opt.host,
 		 local_port(self->fd));
-	EXPECT_STREQ(expected, OUR_NAME(fd));
-	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
+	EXPECT_STREQ(expected, LOCAL_NAME(fd));
+	EXPECT_STREQ("ENOTCONN", REMOTE_NAME(self->fd));
 	close(fd);
 }
 
@@ -100,40 +100,40 @@ TEST_F(names, while_connecting)
 	set_nonblock(self->fd, true);
 	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
 	EXPECT_EQ(EINPROGRESS, errno);
-	EXPECT_EQ(0, strncmp(opt.host, OUR_NAME(self->fd), strlen(opt.host)))
-		TH_LOG("%s", OUR_NAME(self->fd));
+	EXPECT_EQ(0, strncmp(opt.host, LOCAL_NAME(self->fd), strlen(opt.host)))
+		TH_LOG("%s", LOCAL_NAME(self->fd));
 	EXPECT_LT(0, local_port(self->fd));
-	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
+	EXPECT_STREQ("ENOTCONN", REMOTE_NAME(self->fd));
 }
 
 TEST_F(names, after_a_refusal)
 {
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "unlisten"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "unlisten"));
 	EXPECT_EQ(-1, connect_to(self->fd, opt.host, self->peer.port));
 	EXPECT_EQ(ECONNREFUSED, errno);
-	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
+	EXPECT_STREQ("ENOTCONN", REMOTE_NAME(self->fd));
 }
 
 /* Both directions have ended, and so has the last handshake. */
 TEST_F(names, after_the_end)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 	static const char *const ends[] = { "rst", "fin" };
 	size_t i;
 	int fd;
 
 	for (i = 0; i < ARRAY_LEN(ends); i++) {
-		fd = puppet_connect(&self->peer, 0);
-		EXPECT_STREQ("ok", puppet_do(&self->peer, "%s", ends[i]));
+		fd = peer_connect(&self->peer, 0);
+		EXPECT_STREQ("ok", peer_run(&self->peer, "%s", ends[i]));
 		ASSERT_TRUE(wait_poll(fd, POLLRDHUP, NULL));
 		if (i == 1) {
 			EXPECT_EQ(0, shutdown(fd, SHUT_WR));
-			EXPECT_STREQ("eof 0", puppet_do(&self->peer,
-							"drain 1"));
+			EXPECT_STREQ("eof 0", peer_run(&self->peer,
+						       "drain 1"));
 		}
-		while (strcmp("ENOTCONN", PEER_NAME(fd)) && now_msec() < until)
+		while (strcmp("ENOTCONN", REMOTE_NAME(fd)) && now_msec() < deadline)
 			poll(NULL, 0, 1);
-		EXPECT_STREQ("ENOTCONN", PEER_NAME(fd))
+		EXPECT_STREQ("ENOTCONN", REMOTE_NAME(fd))
 			TH_LOG("after %s", ends[i]);
 		close(fd);
 	}
@@ -145,8 +145,8 @@ TEST_F(names, after_unspec)
 
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
 	EXPECT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
-	EXPECT_STREQ("ENOTCONN", PEER_NAME(self->fd));
-	EXPECT_EQ(0, strncmp("0.0.0.0 ", OUR_NAME(self->fd), 8));
+	EXPECT_STREQ("ENOTCONN", REMOTE_NAME(self->fd));
+	EXPECT_EQ(0, strncmp("0.0.0.0 ", LOCAL_NAME(self->fd), 8));
 }
 
 TEST_F(names, in_too_little_room)
@@ -191,15 +191,15 @@ TEST_F(names, are_the_same_for_a_duplicate)
 	int copy;
 
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 	copy = dup(self->fd);
 	EXPECT_EQ(0, close(self->fd));
-	agrees(_metadata, copy, &self->peer);
+	check_names(_metadata, copy, &self->peer);
 	self->fd = copy;
 }
 
 /* Passes a file on and closes it here. */
-static int give(int through, int fd)
+static int pass_fd(int through, int fd)
 {
 	return send_fd(through, fd) ? -1 : close(fd);
 }
@@ -212,7 +212,7 @@ TEST_F(names, are_passed_on_with_a_listener)
 
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
 	ASSERT_EQ(0, listen(self->fd, 4));
-	puppet_do(&self->peer, "connect %u", local_port(self->fd));
+	peer_run(&self->peer, "connect %u", local_port(self->fd));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
@@ -220,15 +220,15 @@ TEST_F(names, are_passed_on_with_a_listener)
 		close(pair[0]);
 		self->fd = recv_fd(pair[1]);
 		fd = accept(self->fd, NULL, NULL);
-		_exit(fd < 0 || give(pair[1], fd));
+		_exit(fd < 0 || pass_fd(pair[1], fd));
 	}
 	close(pair[1]);
-	EXPECT_EQ(0, give(pair[0], self->fd));
+	EXPECT_EQ(0, pass_fd(pair[0], self->fd));
 	fd = recv_fd(pair[0]);
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	ASSERT_LE(0, fd);
-	agrees(_metadata, fd, &self->peer);
+	check_names(_metadata, fd, &self->peer);
 	/* The child was the last owner of the listener and has exited. */
 	self->fd = fd;
 	close(pair[0]);

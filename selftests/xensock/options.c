@@ -83,32 +83,32 @@ static bool same_option(const struct value *a, const struct value *b)
 }
 
 /* Options for which a connection returns a value of its own. */
-static bool is_fleeting(const struct value *v)
+static bool is_volatile(const struct value *v)
 {
 	return v->level == SOL_TCP &&
 	       (v->option == TCP_MAXSEG || v->option == TCP_QUICKACK);
 }
 
 FIXTURE(options) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(options)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 0));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(options)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 /* Sets every value, and checks that an option keeps the last good one. */
-static void takes_all(struct __test_metadata *_metadata, int fd, bool connected)
+static void check_each(struct __test_metadata *_metadata, int fd, bool connected)
 {
 	const struct value *v;
 	int kept = 0;
@@ -118,7 +118,7 @@ static void takes_all(struct __test_metadata *_metadata, int fd, bool connected)
 			TH_LOG("%s = %d", v->name, v->set);
 		if (v->get >= 0)
 			kept = v->get;
-		if (!connected || !is_fleeting(v))
+		if (!connected || !is_volatile(v))
 			EXPECT_EQ(kept, get_int(fd, v))
 				TH_LOG("%s = %d", v->name, v->set);
 	}
@@ -128,7 +128,7 @@ TEST_F(options, before_anything_else)
 {
 	int fd = new_socket(0);
 
-	takes_all(_metadata, fd, false);
+	check_each(_metadata, fd, false);
 	close(fd);
 }
 
@@ -137,9 +137,9 @@ TEST_F(options, bound_then_listening)
 	int fd = new_socket(0);
 
 	ASSERT_EQ(0, bind_to(fd, opt.host, 0));
-	takes_all(_metadata, fd, false);
+	check_each(_metadata, fd, false);
 	ASSERT_EQ(0, listen(fd, 1));
-	takes_all(_metadata, fd, false);
+	check_each(_metadata, fd, false);
 	close(fd);
 }
 
@@ -147,12 +147,12 @@ TEST_F(options, connected)
 {
 	char data[10];
 
-	takes_all(_metadata, self->fd, true);
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	check_each(_metadata, self->fd, true);
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	EXPECT_EQ(10, recv_all(self->fd, data, 10));
 }
 
-static void set_all(int fd)
+static void set_values(int fd)
 {
 	const struct value *v;
 
@@ -161,14 +161,14 @@ static void set_all(int fd)
 }
 
 /* Checks that each option has its last good value, after a connection was made or failed. */
-static void has_all(struct __test_metadata *_metadata, int fd)
+static void check_values(struct __test_metadata *_metadata, int fd)
 {
 	const struct value *v, *last = NULL;
 
 	for (v = values; v < END_OF_VALUES; v++) {
 		if (v->get >= 0)
 			last = v;
-		if (is_fleeting(v) ||
+		if (is_volatile(v) ||
 		    (v + 1 < END_OF_VALUES && same_option(v, v + 1)))
 			continue;
 		EXPECT_EQ(last->get, get_int(fd, v)) TH_LOG("%s", v->name);
@@ -179,9 +179,9 @@ TEST_F(options, kept_when_a_connection_is_made)
 {
 	int fd = new_socket(0);
 
-	set_all(fd);
+	set_values(fd);
 	ASSERT_EQ(0, connect_to(fd, opt.host, self->peer.port));
-	has_all(_metadata, fd);
+	check_values(_metadata, fd);
 	close(fd);
 }
 
@@ -191,16 +191,16 @@ TEST_F(options, kept_when_a_connection_fails_or_ends)
 	unsigned int closed = local_port(self->fd);
 	int fd = new_socket(0);
 
-	set_all(fd);
+	set_values(fd);
 	EXPECT_EQ(-1, connect_to(fd, opt.host, closed));
 	EXPECT_EQ(ECONNREFUSED, errno);
-	has_all(_metadata, fd);
+	check_values(_metadata, fd);
 	ASSERT_EQ(0, connect_to(fd, opt.host, self->peer.port));
-	has_all(_metadata, fd);
+	check_values(_metadata, fd);
 	EXPECT_EQ(0, connect(fd, &unspec, sizeof(unspec)));
-	has_all(_metadata, fd);
+	check_values(_metadata, fd);
 	ASSERT_EQ(0, connect_to(fd, opt.host, self->peer.port));
-	has_all(_metadata, fd);
+	check_values(_metadata, fd);
 	close(fd);
 }
 
@@ -208,12 +208,12 @@ TEST_F(options, inherited_by_accepted_sockets)
 {
 	int listener = new_socket(0), fd;
 
-	set_all(listener);
+	set_values(listener);
 	ASSERT_EQ(0, bind_to(listener, opt.host, 0));
 	ASSERT_EQ(0, listen(listener, 1));
-	fd = puppet_visit(&self->peer, listener, 0);
+	fd = peer_accept(&self->peer, listener, 0);
 	ASSERT_LE(0, fd);
-	has_all(_metadata, fd);
+	check_values(_metadata, fd);
 	close(fd);
 	close(listener);
 }

@@ -27,7 +27,7 @@ void close_with_reset(int fd)
 	close(fd);
 }
 
-void put_stats(char *answer, size_t size)
+void format_stats(char *answer, size_t size)
 {
 	snprintf(answer, size, "%lu %lu %lu %lu %lu", accepted, connections,
 		 bytes, fins, resets);

@@ -9,27 +9,27 @@
 
 #include "util.h"
 
-bool puppet_open(struct puppet *p, unsigned int rcvbuf)
+bool peer_open(struct peer *p, unsigned int rcvbuf)
 {
 	const char *text;
 
 	memset(p, 0, sizeof(*p));
-	p->control = open_port(opt.port + PEER_CONTROL, SOCK_CLOEXEC);
+	p->control = connect_port(opt.port + PEER_CONTROL, SOCK_CLOEXEC);
 	if (p->control < 0) {
 		fprintf(stderr, "# no control connection to %s:%u: %m\n",
 			opt.host, opt.port);
 		return false;
 	}
-	text = puppet_do(p, "listen %u", rcvbuf);
+	text = peer_run(p, "listen %u", rcvbuf);
 	return sscanf(text, "ok %u", &p->port) == 1;
 }
 
-void puppet_close(struct puppet *p)
+void peer_close(struct peer *p)
 {
 	close(p->control);
 }
 
-bool puppet_say(struct puppet *p, const char *format, ...)
+bool peer_send(struct peer *p, const char *format, ...)
 {
 	va_list args;
 	char text[128];
@@ -43,7 +43,7 @@ bool puppet_say(struct puppet *p, const char *format, ...)
 }
 
 /* The text is valid until the next answer is read. */
-const char *puppet_answer(struct puppet *p)
+const char *peer_answer(struct peer *p)
 {
 	char *end;
 	ssize_t n;
@@ -65,7 +65,7 @@ const char *puppet_answer(struct puppet *p)
 	return p->line;
 }
 
-const char *puppet_do(struct puppet *p, const char *format, ...)
+const char *peer_run(struct peer *p, const char *format, ...)
 {
 	va_list args;
 	char text[100];
@@ -73,12 +73,12 @@ const char *puppet_do(struct puppet *p, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	return puppet_say(p, "%s", text) ? puppet_answer(p) : "not said";
+	return peer_send(p, "%s", text) ? peer_answer(p) : "not sent";
 }
 
-int puppet_visit(struct puppet *p, int listener, int flags)
+int peer_accept(struct peer *p, int listener, int flags)
 {
-	puppet_do(p, "connect %u", local_port(listener));
+	peer_run(p, "connect %u", local_port(listener));
 	if (strncmp(p->line, "ok", 2)) {
 		fprintf(stderr, "# the peer cannot connect: %s\n", p->line);
 		return -1;
@@ -86,30 +86,30 @@ int puppet_visit(struct puppet *p, int listener, int flags)
 	return accept4(listener, NULL, NULL, flags);
 }
 
-static int accept_one(struct puppet *p, int flags)
+static int accept_one(struct peer *p, int flags)
 {
 	int fd, listener = open_listener(1, 0);
 
 	if (listener < 0)
 		return -1;
-	fd = puppet_visit(p, listener, flags);
+	fd = peer_accept(p, listener, flags);
 	close(listener);
 	return fd;
 }
 
-int puppet_connect(struct puppet *p, int flags)
+int peer_connect(struct peer *p, int flags)
 {
 	int fd;
 
 	if (opt.accepts)
 		return accept_one(p, flags);
-	fd = open_port(p->port, flags);
+	fd = connect_port(p->port, flags);
 	if (fd < 0) {
 		fprintf(stderr, "# no connection to %s:%u: %m\n", opt.host,
 			p->port);
 		return -1;
 	}
-	if (strcmp(puppet_do(p, "accept"), "ok")) {
+	if (strcmp(peer_run(p, "accept"), "ok")) {
 		fprintf(stderr, "# accept: %s\n", p->line);
 		close(fd);
 		return -1;
@@ -117,10 +117,10 @@ int puppet_connect(struct puppet *p, int flags)
 	return fd;
 }
 
-bool puppet_refused(struct puppet *p, unsigned int port)
+bool peer_refused(struct peer *p, unsigned int port)
 {
 	int error;
 
-	puppet_do(p, "connect %u", port);
+	peer_run(p, "connect %u", port);
 	return sscanf(p->line, "err %d", &error) == 1 && error == ECONNREFUSED;
 }

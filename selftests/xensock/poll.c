@@ -17,21 +17,21 @@
 #define ALL_OVER (READ_END | CAN_WRITE | POLLHUP)
 
 FIXTURE(poll) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(poll)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(poll)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 TEST(fresh)
@@ -58,7 +58,7 @@ TEST_F(poll, refused)
 	int fd = new_socket(SOCK_NONBLOCK);
 
 	ASSERT_LE(0, fd);
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "unlisten"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "unlisten"));
 	EXPECT_EQ(-1, connect_to(fd, opt.host, self->peer.port));
 	ASSERT_TRUE(wait_poll(fd, POLLOUT, NULL));
 	EXPECT_EQ(ALL_OVER | POLLERR, poll_now(fd));
@@ -76,7 +76,7 @@ TEST_F(poll, data_comes_and_goes)
 {
 	char data[10];
 
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	EXPECT_EQ(CAN_READ | CAN_WRITE, poll_now(self->fd));
 	EXPECT_EQ(9, recv(self->fd, data, 9, 0));
@@ -91,10 +91,10 @@ TEST_F(poll, full_then_drained)
 
 	EXPECT_EQ(0, poll_now(self->fd));
 	/* Data from the peer changes nothing for the writer. */
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 2"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 2"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	EXPECT_EQ(CAN_READ, poll_now(self->fd));
-	puppet_do(&self->peer, "recv %llu 1", sent);
+	peer_run(&self->peer, "recv %llu 1", sent);
 	EXPECT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
 	EXPECT_EQ(CAN_READ | CAN_WRITE, poll_now(self->fd));
 }
@@ -103,8 +103,8 @@ TEST_F(poll, peer_has_finished)
 {
 	char data[10];
 
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	EXPECT_EQ(READ_END | CAN_WRITE, poll_now(self->fd));
 	EXPECT_EQ(10, recv_all(self->fd, data, 10));
@@ -116,7 +116,7 @@ TEST_F(poll, peer_has_finished)
 TEST_F(poll, peer_has_finished_and_we_are_full)
 {
 	EXPECT_LT(0, fill_socket(self->fd, 1, 30000));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	EXPECT_EQ(READ_END, poll_now(self->fd));
 }
@@ -125,7 +125,7 @@ TEST_F(poll, peer_has_reset)
 {
 	char c;
 
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	EXPECT_EQ(ALL_OVER | POLLERR, poll_now(self->fd));
 	EXPECT_EQ(-1, recv(self->fd, &c, 1, 0));
@@ -139,9 +139,9 @@ TEST_F(poll, peer_has_reset_with_data_queued)
 {
 	char data[10];
 
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 10));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	EXPECT_EQ(ALL_OVER | POLLERR, poll_now(self->fd));
 	EXPECT_EQ(10, recv(self->fd, data, 10, 0));
@@ -150,9 +150,9 @@ TEST_F(poll, peer_has_reset_with_data_queued)
 
 TEST_F(poll, peer_has_reset_after_finishing)
 {
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLPRI, NULL));
 	EXPECT_EQ(ALL_OVER | POLLERR, poll_now(self->fd));
 	EXPECT_EQ(EPIPE, so_error(self->fd));
@@ -165,7 +165,7 @@ TEST_F(poll, asking_for_nothing)
 	struct pollfd pfd = { .fd = self->fd };
 
 	EXPECT_EQ(0, poll(&pfd, 1, 0));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	EXPECT_EQ(1, poll(&pfd, 1, 10000));
 	EXPECT_EQ(POLLERR | POLLHUP, pfd.revents);
 }
@@ -173,7 +173,7 @@ TEST_F(poll, asking_for_nothing)
 TEST_F(poll, a_sleeper_is_woken)
 {
 	const struct {
-		const char *say;
+		const char *command;
 		short events;
 		short revents;
 	} cases[] = {
@@ -187,11 +187,11 @@ TEST_F(poll, a_sleeper_is_woken)
 	char c;
 
 	for (i = 0; i < ARRAY_LEN(cases); i++) {
-		puppet_say(&self->peer, "%s", cases[i].say);
+		peer_send(&self->peer, "%s", cases[i].command);
 		EXPECT_TRUE(wait_poll(self->fd, cases[i].events, &revents));
 		EXPECT_EQ(cases[i].revents, revents)
-			TH_LOG("%s", cases[i].say);
-		puppet_answer(&self->peer);
+			TH_LOG("%s", cases[i].command);
+		peer_answer(&self->peer);
 		EXPECT_NE(-2, recv(self->fd, &c, 1, MSG_DONTWAIT));
 	}
 }
@@ -212,11 +212,11 @@ TEST_F(poll, select_agrees)
 })
 	EXPECT_EQ(1, SELECT());
 	EXPECT_TRUE(FD_ISSET(self->fd, &out));
-	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "send 1 1"));
+	EXPECT_STREQ("ok 1", peer_run(&self->peer, "send 1 1"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	EXPECT_EQ(2, SELECT());
 	EXPECT_TRUE(FD_ISSET(self->fd, &in) && FD_ISSET(self->fd, &out));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	EXPECT_EQ(2, SELECT());
 	EXPECT_FALSE(FD_ISSET(self->fd, &ex));

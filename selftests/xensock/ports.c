@@ -17,17 +17,17 @@
 #define ROUNDS rounds(30)
 
 FIXTURE(ports) {
-	struct puppet peer;
+	struct peer peer;
 };
 
 FIXTURE_SETUP(ports)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 }
 
 FIXTURE_TEARDOWN(ports)
 {
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 static int end_by_close(int fd)
@@ -94,7 +94,7 @@ TEST_F_TIMEOUT(ports, refuse_at_once, 90)
 			ASSERT_LE(0, fd);
 			port = local_port(fd);
 			ASSERT_EQ(0, ways[i].end(fd));
-			EXPECT_TRUE(puppet_refused(&self->peer, port))
+			EXPECT_TRUE(peer_refused(&self->peer, port))
 				TH_LOG("%s: %s", ways[i].name, self->peer.line);
 		}
 	}
@@ -112,14 +112,14 @@ TEST_F_TIMEOUT(ports, free_at_once, 90)
 			ASSERT_LE(0, fd);
 			port = local_port(fd);
 			EXPECT_STREQ("ok 2",
-				     puppet_do(&self->peer, "open %u 2", port));
+				     peer_run(&self->peer, "open %u 2", port));
 			EXPECT_TRUE(wait_poll(fd, POLLIN, NULL));
 			ASSERT_EQ(0, ways[i].end(fd));
 			EXPECT_TRUE(can_bind(port))
 				TH_LOG("%s: %m", ways[i].name);
 			EXPECT_STREQ("fin 0 rst 2",
-				     puppet_do(&self->peer, "ends"));
-			EXPECT_STREQ("ok", puppet_do(&self->peer, "disband"));
+				     peer_run(&self->peer, "ends"));
+			EXPECT_STREQ("ok", peer_run(&self->peer, "closeall"));
 		}
 	}
 }
@@ -143,13 +143,13 @@ TEST_F(ports, free_after_an_exit)
 			_exit(!wait_poll(fd, POLLIN, NULL));
 		}
 		ASSERT_EQ(sizeof(port), recv_all(ends[0], &port, sizeof(port)));
-		EXPECT_STREQ("ok 2", puppet_do(&self->peer, "open %u 2", port));
+		EXPECT_STREQ("ok 2", peer_run(&self->peer, "open %u 2", port));
 		EXPECT_EQ(1, send_all(ends[0], "x", 1));
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_EQ(0, status);
 		EXPECT_TRUE(can_bind(port)) TH_LOG("round %d: %m", i);
-		EXPECT_STREQ("fin 0 rst 2", puppet_do(&self->peer, "ends"));
-		EXPECT_STREQ("ok", puppet_do(&self->peer, "disband"));
+		EXPECT_STREQ("fin 0 rst 2", peer_run(&self->peer, "ends"));
+		EXPECT_STREQ("ok", peer_run(&self->peer, "closeall"));
 		close(ends[0]);
 		close(ends[1]);
 	}
@@ -194,7 +194,7 @@ TEST_F(ports, bound_and_connected)
 			close(fd);
 		} else {
 			EXPECT_EQ(0, connect_to(fd, opt.host, self->peer.port));
-			EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+			EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 			close_with_a_reset(fd);
 		}
 		EXPECT_TRUE(can_bind(port)) TH_LOG("round %d: %m", i);
@@ -210,7 +210,7 @@ TEST_F(ports, accepted_and_reset)
 		fd = open_listener(1, 0);
 		ASSERT_LE(0, fd);
 		port = local_port(fd);
-		child = puppet_visit(&self->peer, fd, 0);
+		child = peer_accept(&self->peer, fd, 0);
 		ASSERT_LE(0, child);
 		close_with_a_reset(child);
 		close(fd);

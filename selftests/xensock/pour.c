@@ -18,7 +18,7 @@ int main(int argc, char **argv)
 	int fd;
 
 	parse_options(argc, argv);
-	fd = open_port(opt.port + PEER_ECHO, 0);
+	fd = connect_port(opt.port + PEER_ECHO, 0);
 	if (fd < 0)
 		return 2;
 	for (left = opt.bytes; left; left -= n) {

@@ -15,7 +15,7 @@
 #include "raw.h"
 #include "util.h"
 
-#define PATIENCE_MSEC 20000
+#define TIMEOUT_MSEC 20000
 
 /* include/uapi/xen/{gntalloc,gntdev,evtchn}.h */
 #define ALLOC_GREF _IOC(_IOC_NONE, 'G', 5, 24)
@@ -54,7 +54,7 @@ struct xs_message {
 	__u32 len;
 };
 
-void nap(unsigned int usec)
+void sleep_usec(unsigned int usec)
 {
 	struct timespec ts = { .tv_nsec = usec * 1000 };
 
@@ -133,15 +133,15 @@ enum state xs_state(const char *dir)
 
 bool xs_wait_state(const char *dir, enum state state)
 {
-	__u64 until = now_msec() + PATIENCE_MSEC;
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
 
 	while (xs_state(dir) != state) {
-		if (now_msec() > until) {
+		if (now_msec() > deadline) {
 			fprintf(stderr, "# %s stays in state %d, not %d\n", dir,
 				xs_state(dir), state);
 			return false;
 		}
-		nap(2000);
+		sleep_usec(2000);
 	}
 	return true;
 }

@@ -20,7 +20,7 @@
 #define SLOTS 32
 #define DEVICE "device/xensock/0"
 
-#define NO_ANSWER (-9999)
+#define NO_RESPONSE (-9999)
 
 enum state {
 	UNKNOWN, INITIALISING, INIT_WAIT, INITIALISED, CONNECTED, CLOSING,
@@ -221,21 +221,21 @@ bool news_take(char *page, const struct news *d, __u32 slot);
 /* Waits for the mark of a slot and clears it. */
 bool news_wait(char *page, const struct news *d, __u32 slot);
 
-/* Requests. ask() waits for the response and returns its ret, or NO_ANSWER. */
-__u32 ask_later(struct link *l, struct request *r);
-int answer(struct link *l, __u32 req_id, struct response *response);
-int ask(struct link *l, struct request *r);
-void put(struct link *l, const void *slot);
-bool take(struct link *l, struct response *response);
-bool take_within(struct link *l, struct response *response, int msec);
+/* Requests. do_request() waits for the response and returns its ret, or NO_RESPONSE. */
+__u32 send_request(struct link *l, struct request *r);
+int wait_response_to(struct link *l, __u32 req_id, struct response *response);
+int do_request(struct link *l, struct request *r);
+void put_slot(struct link *l, const void *slot);
+bool take_response(struct link *l, struct response *response);
+bool wait_response(struct link *l, struct response *response, int msec);
 
-int ask_socket(struct link *l, __u64 id);
-int ask_release(struct link *l, __u64 id, bool abort);
+int req_socket(struct link *l, __u64 id);
+int req_release(struct link *l, __u64 id, bool abort);
 /* Sends SOCKET, this CONNECT and RELEASE. Returns the ret of CONNECT. */
-int try_request(struct link *l, struct request *r);
+int req_with_socket(struct link *l, struct request *r);
 
 /* A connection. A test may break its ring before or after it is connected. */
-struct raw {
+struct raw_conn {
 	__u64 id;
 	struct pages pages;	/* the indexes page, then the data pages */
 	__u32 *words;
@@ -248,26 +248,26 @@ struct raw {
 	__u32 req_id;	/* of the request that decides the outcome */
 };
 
-bool raw_ring(struct link *l, struct raw *c, unsigned int order);
-struct request raw_request(struct raw *c, const char *host, unsigned int port);
+bool raw_ring(struct link *l, struct raw_conn *c, unsigned int order);
+struct request raw_request(struct raw_conn *c, const char *host, unsigned int port);
 /* Sends SOCKET and CONNECT. Returns the ret of the first that failed. */
-int raw_connect(struct link *l, struct raw *c, const char *host,
+int raw_connect(struct link *l, struct raw_conn *c, const char *host,
 		unsigned int port);
-bool raw_open(struct link *l, struct raw *c, unsigned int order,
+bool raw_open(struct link *l, struct raw_conn *c, unsigned int order,
 	      unsigned int port);
-int raw_close(struct link *l, struct raw *c, bool abort);
-void raw_free(struct link *l, struct raw *c);
+int raw_close(struct link *l, struct raw_conn *c, bool abort);
+void raw_free(struct link *l, struct raw_conn *c);
 /* RELEASE that keeps the ring for another connection; raw_renew() prepares the ring for it. */
-int ask_keep(struct link *l, struct raw *c, bool abort);
-void raw_renew(struct link *l, struct raw *c);
-int ask_unmap(struct link *l, struct raw *c);
+int req_keep(struct link *l, struct raw_conn *c, bool abort);
+void raw_renew(struct link *l, struct raw_conn *c);
+int req_unmap(struct link *l, struct raw_conn *c);
 /* Return the bytes moved: fewer if it took too long or the backend has ended the connection. */
-size_t raw_send(struct link *l, struct raw *c, const void *data, size_t len);
-size_t raw_recv(struct link *l, struct raw *c, void *data, size_t len);
-void raw_notify(struct link *l, struct raw *c);
-bool raw_wait_error(struct raw *c, unsigned int word);
+size_t raw_send(struct link *l, struct raw_conn *c, const void *data, size_t len);
+size_t raw_recv(struct link *l, struct raw_conn *c, void *data, size_t len);
+void raw_notify(struct link *l, struct raw_conn *c);
+bool raw_wait_error(struct raw_conn *c, unsigned int word);
 /* Waits for the outcome of a request that was accepted, and for the name that comes with it. */
-int raw_outcome(struct link *l, struct raw *c, struct sockaddr_in *name);
+int raw_outcome(struct link *l, struct raw_conn *c, struct sockaddr_in *name);
 
 /* A listening socket. */
 struct raw_listener {
@@ -278,34 +278,34 @@ struct raw_listener {
 /* Sends SOCKET, BIND to a port of the backend's choice, and LISTEN. */
 bool raw_listen(struct link *l, struct raw_listener *s, unsigned int backlog);
 /* Sends ACCEPT. Returns an immediate error; raw_outcome() has the rest. */
-int raw_post(struct link *l, struct raw_listener *s, struct raw *c);
+int raw_post(struct link *l, struct raw_listener *s, struct raw_conn *c);
 /* Sends ACCEPT with a new ring of order 1. */
-bool raw_post_new(struct link *l, struct raw_listener *s, struct raw *c);
+bool raw_post_new(struct link *l, struct raw_listener *s, struct raw_conn *c);
 /* Makes both ends of a connection, and checks a stream from one end to the other. */
-bool raw_pair(struct link *l, struct raw_listener *s, struct raw *server,
-	      struct raw *client);
-bool raw_passes(struct link *l, struct raw *from, struct raw *to, size_t len);
-int ask_bind(struct link *l, __u64 id, const char *host, unsigned int port,
+bool raw_pair(struct link *l, struct raw_listener *s, struct raw_conn *server,
+	      struct raw_conn *client);
+bool raw_transfer(struct link *l, struct raw_conn *from, struct raw_conn *to, size_t len);
+int req_bind(struct link *l, __u64 id, const char *host, unsigned int port,
 	     struct sockaddr_in *bound);
-int ask_listen(struct link *l, __u64 id, unsigned int backlog);
-int ask_shutdown(struct link *l, __u64 id, int how);
-int ask_name(struct link *l, __u64 id, bool peer, struct sockaddr_in *name);
+int req_listen(struct link *l, __u64 id, unsigned int backlog);
+int req_shutdown(struct link *l, __u64 id, int how);
+int req_name(struct link *l, __u64 id, bool remote, struct sockaddr_in *name);
 
 /* The remote control of the peer over a raw connection, see util.h. */
-struct raw_puppet {
-	struct raw control;
+struct raw_peer {
+	struct raw_conn control;
 	unsigned int port;
 	char line[128];
 };
 
 /* Opens the peer's datagram socket. Returns its port, or 0. */
-unsigned int raw_puppet_mail(struct link *l, struct raw_puppet *p,
-			     const char *host);
-bool raw_puppet_open(struct link *l, struct raw_puppet *p);
-const char *raw_puppet_do(struct link *l, struct raw_puppet *p,
-			  const char *text);
-void raw_puppet_say(struct link *l, struct raw_puppet *p, const char *text);
-const char *raw_puppet_answer(struct link *l, struct raw_puppet *p);
+unsigned int raw_peer_udp(struct link *l, struct raw_peer *p,
+			  const char *host);
+bool raw_peer_open(struct link *l, struct raw_peer *p);
+const char *raw_peer_run(struct link *l, struct raw_peer *p,
+			 const char *text);
+void raw_peer_send(struct link *l, struct raw_peer *p, const char *text);
+const char *raw_peer_answer(struct link *l, struct raw_peer *p);
 
 /* The header of each datagram in a ring. */
 struct frame {
@@ -341,7 +341,7 @@ enum { INFO_TOS = 1, INFO_TTL = 2, INFO_SEGMENT = 4, INFO_DROPS = 8 };
 extern struct info dgram_info;
 
 /* Returns the number of bytes between the header of a frame and its payload. */
-static inline __u32 frame_more(const struct frame *f)
+static inline __u32 frame_info_len(const struct frame *f)
 {
 	return f->type == 2 || f->type == 3 ? sizeof(struct info) : 0;
 }
@@ -350,37 +350,37 @@ static inline __u32 frame_more(const struct frame *f)
 bool raw_frame(const char *how, struct frame *f, struct info *info, __u32 *prod);
 
 /* Datagram sockets. dgram_open() makes the ring and sends SOCKET and ATTACH. */
-bool dgram_open(struct link *l, struct raw *c, unsigned int order);
-int ask_dgram(struct link *l, __u64 id, __u32 domain);
-int ask_attach(struct link *l, struct raw *c);
+bool dgram_open(struct link *l, struct raw_conn *c, unsigned int order);
+int req_dgram(struct link *l, __u64 id, __u32 domain);
+int req_attach(struct link *l, struct raw_conn *c);
 /* Without a host, the peer is forgotten. */
-int ask_connect(struct link *l, __u64 id, const char *host, unsigned int port,
+int req_connect(struct link *l, __u64 id, const char *host, unsigned int port,
 		struct sockaddr_in *local);
 struct frame dgram_frame(const char *host, unsigned int port, __u32 len);
 /* Writes bytes into our half of the ring, wrapping around. */
-void dgram_poke(struct raw *c, __u32 index, const void *data, size_t len);
+void dgram_write(struct raw_conn *c, __u32 index, const void *data, size_t len);
 /* Waits for room. The payload is the stream of @seed. A frame of type 2 or 3 has @info. */
-bool dgram_put_info(struct link *l, struct raw *c, const struct frame *f,
+bool dgram_put_info(struct link *l, struct raw_conn *c, const struct frame *f,
 		    const struct info *info, __u64 seed);
-bool dgram_put(struct link *l, struct raw *c, const struct frame *f, __u64 seed);
+bool dgram_put(struct link *l, struct raw_conn *c, const struct frame *f, __u64 seed);
 /* Without a host, the datagram goes to the peer of the socket. */
-bool dgram_send(struct link *l, struct raw *c, const char *host,
+bool dgram_send(struct link *l, struct raw_conn *c, const char *host,
 		unsigned int port, __u32 len, __u64 seed);
 /* Waits for a frame. Returns false if there is none or its payload is not that stream. */
-bool dgram_recv(struct link *l, struct raw *c, struct frame *f, __u64 seed);
+bool dgram_recv(struct link *l, struct raw_conn *c, struct frame *f, __u64 seed);
 /* The same for a frame that is already there. */
-bool dgram_next(struct link *l, struct raw *c, struct frame *f, __u64 seed);
+bool dgram_next(struct link *l, struct raw_conn *c, struct frame *f, __u64 seed);
 /* Returns the errno of the next frame if it is an error, or 0. */
-int dgram_error(struct link *l, struct raw *c);
+int dgram_error(struct link *l, struct raw_conn *c);
 /* Waits until the backend has consumed the whole ring. */
-bool dgram_drained(struct raw *c);
+bool dgram_drained(struct raw_conn *c);
 
 /* Returns true if an exchange that keeps to all rules works. */
-bool honest(struct link *l);
+bool link_works(struct link *l);
 /* The same over a new link. */
-bool honest_link(void);
+bool new_link_works(void);
 
-void nap(unsigned int usec);
+void sleep_usec(unsigned int usec);
 
 /* A thread that writes over memory until the end of a test. */
 struct overwriter {

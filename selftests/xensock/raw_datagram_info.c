@@ -26,14 +26,14 @@ static int set_option(struct link *l, __u64 id, __u32 level, __u32 name, __u32 v
 	};
 
 	memcpy(r.option.value, &value, 4);
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
 /* A sender and a receiver. */
 FIXTURE(info) {
 	struct link link;
-	struct raw c;
-	struct raw to;
+	struct raw_conn c;
+	struct raw_conn to;
 	struct sockaddr_in name;	/* of the receiver */
 };
 
@@ -45,7 +45,7 @@ FIXTURE_SETUP(info)
 	ASSERT_TRUE(link_up(l));
 	ASSERT_TRUE(dgram_open(l, &self->c, 6));
 	ASSERT_TRUE(dgram_open(l, &self->to, 6));
-	ASSERT_EQ(0, ask_bind(l, self->to.id, opt.host, 0, &self->name));
+	ASSERT_EQ(0, req_bind(l, self->to.id, opt.host, 0, &self->name));
 }
 
 FIXTURE_TEARDOWN(info)
@@ -57,7 +57,7 @@ FIXTURE_TEARDOWN(info)
 	EXPECT_TRUE(dgram_recv(l, &self->to, &f, 9));
 	EXPECT_EQ(0, raw_close(l, &self->c, false));
 	EXPECT_EQ(0, raw_close(l, &self->to, false));
-	EXPECT_TRUE(honest(l));
+	EXPECT_TRUE(link_works(l));
 	link_down(l);
 }
 
@@ -69,7 +69,7 @@ FIXTURE_TEARDOWN(info)
 	ASSERT_TRUE(dgram_put_info(&self->link, &self->c, &_f, info, seed));		\
 })
 
-#define TAKE(bytes, seed, kind) ({							\
+#define CHECK_RECEIVED(bytes, seed, kind) ({						\
 	struct frame _f;								\
 											\
 	ASSERT_TRUE(dgram_recv(&self->link, &self->to, &_f, seed));			\
@@ -77,7 +77,7 @@ FIXTURE_TEARDOWN(info)
 	EXPECT_EQ(kind, _f.type);							\
 })
 
-static void name_local(struct info *info, const char *host)
+static void set_local(struct info *info, const char *host)
 {
 	struct sockaddr_in sin = address(host, 0);
 
@@ -93,13 +93,13 @@ TEST_F(info, both_ways)
 	__u64 to = self->to.id;
 	int i;
 
-	name_local(&info, opt.host);
+	set_local(&info, opt.host);
 	/* The receiver is not told what it has not asked for, though the sender says more. */
 	SEND_INFO(10, 1, &info);
-	TAKE(10, 1, 0);
+	CHECK_RECEIVED(10, 1, 0);
 	EXPECT_EQ(0, set_option(l, to, SOL_IP, IP_RECVTTL, 1));
 	EXPECT_EQ(0, dgram_send(l, &self->c, opt.host, ntohs(self->name.sin_port), 10, 2) ? 0 : 1);
-	TAKE(10, 2, 2);
+	CHECK_RECEIVED(10, 2, 2);
 	EXPECT_EQ(INFO_TTL, dgram_info.flags);
 	EXPECT_EQ(64, dgram_info.ttl);
 	EXPECT_EQ(0, dgram_info.local_len | dgram_info.to_len | dgram_info.reserved);
@@ -109,7 +109,7 @@ TEST_F(info, both_ways)
 	/* Also around the end of the ring. */
 	for (i = 0; i < 40; i++) {
 		SEND_INFO(9000 + i, i, &info);
-		TAKE(9000 + i, i, 2);
+		CHECK_RECEIVED(9000 + i, i, 2);
 		EXPECT_EQ(INFO_TOS | INFO_TTL, dgram_info.flags);
 		EXPECT_EQ(0x68, dgram_info.tos);
 		EXPECT_EQ(7, dgram_info.ttl);
@@ -122,7 +122,7 @@ TEST_F(info, both_ways)
 	/* From now on the frames are of type 2. */
 	EXPECT_EQ(0, set_option(l, to, SOL_IP, IP_RECVTTL, 0));
 	SEND_INFO(65507, 3, &info);
-	TAKE(65507, 3, 2);
+	CHECK_RECEIVED(65507, 3, 2);
 	EXPECT_EQ(INFO_TOS, dgram_info.flags);
 }
 
@@ -170,12 +170,12 @@ TEST_F(info, segments)
 	}
 	EXPECT_EQ(0, set_option(l, self->to.id, SOL_UDP, UDP_GRO, 1));
 	SEND_INFO(2500, 2, &info);
-	TAKE(2500, 2, 2);
+	CHECK_RECEIVED(2500, 2, 2);
 	EXPECT_EQ(INFO_SEGMENT, dgram_info.flags);
 	EXPECT_EQ(1000, dgram_info.segment);
 	info.segment = 0;
 	SEND_INFO(2500, 3, &info);
-	TAKE(2500, 3, 2);
+	CHECK_RECEIVED(2500, 3, 2);
 	EXPECT_EQ(0, dgram_info.flags);
 }
 
@@ -193,7 +193,7 @@ TEST_F(info, refused)
 	SEND_INFO(60000, 1, &info);
 	EXPECT_EQ(EINVAL, dgram_error(l, &self->c));
 	info.flags = 0;
-	name_local(&info, NOT_OURS);
+	set_local(&info, NOT_OURS);
 	SEND_INFO(10, 1, &info);
 	error = dgram_error(l, &self->c);
 	EXPECT_TRUE(error == EINVAL || error == ENETUNREACH);
@@ -209,7 +209,7 @@ TEST_F(info, refused)
 	memcpy(info.to, &self->name, 16);
 	info.to_len = 16;
 	SEND_INFO(10, 1, &info);
-	TAKE(10, 1, 0);
+	CHECK_RECEIVED(10, 1, 0);
 	/* Only these control messages are supported. */
 	EXPECT_EQ(-ENOPROTOOPT, set_option(l, self->to.id, SOL_IP, IP_RECVOPTS, 1));
 	EXPECT_EQ(-ENOPROTOOPT, set_option(l, self->to.id, SOL_IP, IP_RETOPTS, 1));
@@ -243,8 +243,8 @@ TEST_F_TIMEOUT(info, blocks_that_are_none, 90)
 {
 	struct link *l = &self->link;
 	struct sockaddr_in name;
-	struct raw c;
-	__u64 until;
+	struct raw_conn c;
+	__u64 deadline;
 	int i, ret;
 
 	for (i = 0; i < ARRAY_LEN(blocks); i++) {
@@ -254,14 +254,14 @@ TEST_F_TIMEOUT(info, blocks_that_are_none, 90)
 		TH_LOG("%s", blocks[i].what);
 		f.type = 2;
 		ASSERT_TRUE(dgram_open(l, &c, 2));
-		dgram_poke(&c, 0, &f, sizeof(f));
-		dgram_poke(&c, sizeof(f), &blocks[i].info, sizeof(struct info));
+		dgram_write(&c, 0, &f, sizeof(f));
+		dgram_write(&c, sizeof(f), &blocks[i].info, sizeof(struct info));
 		c.out_prod = blocks[i].queued;
 		store(&c.words[OUT_PROD], c.out_prod);
 		raw_notify(l, &c);
-		until = now_msec() + 20000;
-		while (!(ret = ask_name(l, c.id, false, &name)) && now_msec() < until)
-			nap(1000);
+		deadline = now_msec() + 20000;
+		while (!(ret = req_name(l, c.id, false, &name)) && now_msec() < deadline)
+			sleep_usec(1000);
 		EXPECT_EQ(-ENOTCONN, ret);
 		EXPECT_EQ(0, raw_close(l, &c, false));
 	}
@@ -273,7 +273,7 @@ TEST_F_TIMEOUT(info, garbage, 90)
 	struct link *l = &self->link;
 	__u64 random = opt.seed;
 	struct info info;
-	struct raw c;
+	struct raw_conn c;
 	int i, j;
 
 	for (i = 0; i < 300; i++) {
@@ -301,7 +301,7 @@ TEST_F_TIMEOUT(info, garbage, 90)
 /* For a device whose policy does not allow to bind to the port that the socket gets. */
 FIXTURE(policy) {
 	struct link link;
-	struct raw c;
+	struct raw_conn c;
 };
 
 FIXTURE_SETUP(policy)
@@ -322,7 +322,7 @@ TEST_F(policy, of_the_source)
 	struct frame f = dgram_frame(opt.host, 9, 10);
 	struct info info = {};
 
-	name_local(&info, opt.host);
+	set_local(&info, opt.host);
 	f.type = 2;
 	ASSERT_TRUE(dgram_put_info(&self->link, &self->c, &f, &info, 1));
 	EXPECT_EQ(EACCES, dgram_error(&self->link, &self->c));

@@ -15,8 +15,8 @@
 FIXTURE(news) {
 	struct link link;
 	struct raw_listener listener;
-	struct raw server;
-	struct raw client;
+	struct raw_conn server;
+	struct raw_conn client;
 };
 
 FIXTURE_SETUP(news)
@@ -33,22 +33,22 @@ FIXTURE_TEARDOWN(news)
 {
 	struct link *l = &self->link;
 
-	EXPECT_TRUE(honest(l));
+	EXPECT_TRUE(link_works(l));
 	EXPECT_EQ(0, raw_close(l, &self->server, false));
 	EXPECT_EQ(0, raw_close(l, &self->client, false));
-	EXPECT_EQ(0, ask_release(l, self->listener.id, false));
-	EXPECT_TRUE(honest(l));
+	EXPECT_EQ(0, req_release(l, self->listener.id, false));
+	EXPECT_TRUE(link_works(l));
 	link_down(l);
 }
 
-static bool both_pass(struct link *l, struct raw *server, struct raw *client)
+static bool transfer_both_ways(struct link *l, struct raw_conn *server, struct raw_conn *client)
 {
-	return raw_passes(l, client, server, 3001) &&
-	       raw_passes(l, server, client, 4001) &&
-	       raw_passes(l, client, server, 4096);
+	return raw_transfer(l, client, server, 3001) &&
+	       raw_transfer(l, server, client, 4001) &&
+	       raw_transfer(l, client, server, 4096);
 }
 
-static bool echoes(struct link *l, struct raw *c)
+static bool echo_works(struct link *l, struct raw_conn *c)
 {
 	char data[3] = { 0 };
 
@@ -57,36 +57,36 @@ static bool echoes(struct link *l, struct raw *c)
 }
 
 /* Makes a connection in this slot. Returns the result of CONNECT. */
-static int open_in(struct link *l, struct raw *c, __u32 slot)
+static int connect_in_slot(struct link *l, struct raw_conn *c, __u32 slot)
 {
 	if (!raw_ring(l, c, 1))
-		return NO_ANSWER;
+		return NO_RESPONSE;
 	c->port = slot;
 	return raw_connect(l, c, opt.host, opt.port + PEER_ECHO);
 }
 
 TEST_F(news, streams_of_both_kinds)
 {
-	EXPECT_TRUE(both_pass(&self->link, &self->server, &self->client));
+	EXPECT_TRUE(transfer_both_ways(&self->link, &self->server, &self->client));
 }
 
 /* Each end marks the slot concerned and no other. */
 TEST_F(news, the_backend_says_which)
 {
 	struct link *l = &self->link;
-	struct raw *c = &self->client;
+	struct raw_conn *c = &self->client;
 	char *page = l->news.mem;
-	struct raw other;
+	struct raw_conn other;
 	__u32 slot;
 
-	ASSERT_EQ(0, open_in(l, &other, 4242));
+	ASSERT_EQ(0, connect_in_slot(l, &other, 4242));
 	for (slot = 0; slot < NEWS_SLOTS; slot++)
 		news_take(page, &news_in, slot);
 	ASSERT_EQ(3, raw_send(l, &self->server, "abc", 3));
 	EXPECT_TRUE(news_wait(page, &news_in, c->port));
 	/* The backend clears our mark. */
 	while (load(&self->server.words[OUT_CONS]) != 3)
-		nap(1000);
+		sleep_usec(1000);
 	EXPECT_FALSE(news_take(page, &news_out, self->server.port));
 	ASSERT_EQ(3, raw_send(l, &other, "abc", 3));
 	EXPECT_TRUE(news_wait(page, &news_in, 4242));
@@ -101,13 +101,13 @@ TEST_F(news, the_first_slot_and_the_last)
 {
 	struct link *l = &self->link;
 	static const __u32 slots[] = { 31, 32, 8160, NEWS_SLOTS - 1 };
-	struct raw c[ARRAY_LEN(slots)];
+	struct raw_conn c[ARRAY_LEN(slots)];
 	int i;
 
 	for (i = 0; i < ARRAY_LEN(slots); i++)
-		ASSERT_EQ(0, open_in(l, &c[i], slots[i]));
+		ASSERT_EQ(0, connect_in_slot(l, &c[i], slots[i]));
 	for (i = ARRAY_LEN(slots); i-- > 0;) {
-		EXPECT_TRUE(echoes(l, &c[i]));
+		EXPECT_TRUE(echo_works(l, &c[i]));
 		EXPECT_EQ(0, raw_close(l, &c[i], false));
 	}
 }
@@ -118,25 +118,25 @@ TEST_F(news, bad_slots)
 	struct link *l = &self->link;
 	__u32 slots[] = { NEWS_SLOTS, 1U << 31, ~0U, self->client.port,
 			  self->server.port, l->news_port + NEWS_SLOTS };
-	struct raw c;
+	struct raw_conn c;
 	int i;
 
 	for (i = 0; i < ARRAY_LEN(slots); i++) {
-		EXPECT_EQ(-EINVAL, open_in(l, &c, slots[i]));
+		EXPECT_EQ(-EINVAL, connect_in_slot(l, &c, slots[i]));
 		EXPECT_EQ(0, raw_close(l, &c, false));
 	}
-	EXPECT_TRUE(both_pass(l, &self->server, &self->client));
+	EXPECT_TRUE(transfer_both_ways(l, &self->server, &self->client));
 }
 
 TEST_F(news, a_slot_is_free_after_release)
 {
 	struct link *l = &self->link;
-	struct raw c;
+	struct raw_conn c;
 	int i;
 
 	for (i = 0; i < 40; i++) {
-		ASSERT_EQ(0, open_in(l, &c, 77));
-		EXPECT_TRUE(echoes(l, &c));
+		ASSERT_EQ(0, connect_in_slot(l, &c, 77));
+		EXPECT_TRUE(echo_works(l, &c));
 		EXPECT_EQ(0, raw_close(l, &c, i % 2));
 	}
 	/* A failed attempt frees its slot too. */
@@ -144,7 +144,7 @@ TEST_F(news, a_slot_is_free_after_release)
 	c.port = 77;
 	EXPECT_EQ(-ECONNREFUSED, raw_connect(l, &c, opt.host, 1));
 	EXPECT_EQ(0, raw_close(l, &c, false));
-	ASSERT_EQ(0, open_in(l, &c, 77));
+	ASSERT_EQ(0, connect_in_slot(l, &c, 77));
 	EXPECT_EQ(0, raw_close(l, &c, false));
 }
 
@@ -152,19 +152,19 @@ TEST_F(news, a_slot_is_free_after_release)
 TEST_F(news, kept_rings)
 {
 	struct link *l = &self->link;
-	struct raw *c = &self->client, other;
+	struct raw_conn *c = &self->client, other;
 	__u32 slot = c->port;
 
-	ASSERT_EQ(0, ask_keep(l, c, false));
+	ASSERT_EQ(0, req_keep(l, c, false));
 	raw_notify(l, c);
-	EXPECT_EQ(-EINVAL, open_in(l, &other, slot));
+	EXPECT_EQ(-EINVAL, connect_in_slot(l, &other, slot));
 	EXPECT_EQ(0, raw_close(l, &other, false));
 	raw_renew(l, c);
 	ASSERT_EQ(0, raw_connect(l, c, opt.host, opt.port + PEER_ECHO));
-	EXPECT_TRUE(echoes(l, c));
-	ASSERT_EQ(0, ask_keep(l, c, false));
-	EXPECT_EQ(0, ask_unmap(l, c));
-	ASSERT_EQ(0, open_in(l, &other, slot));
+	EXPECT_TRUE(echo_works(l, c));
+	ASSERT_EQ(0, req_keep(l, c, false));
+	EXPECT_EQ(0, req_unmap(l, c));
+	ASSERT_EQ(0, connect_in_slot(l, &other, slot));
 	EXPECT_EQ(0, raw_close(l, &other, false));
 }
 
@@ -172,12 +172,12 @@ TEST_F(news, datagrams)
 {
 	struct link *l = &self->link;
 	struct sockaddr_in name;
-	struct raw a, b;
+	struct raw_conn a, b;
 	struct frame f;
 
 	ASSERT_TRUE(dgram_open(l, &a, 4));
 	ASSERT_TRUE(dgram_open(l, &b, 4));
-	ASSERT_EQ(0, ask_bind(l, a.id, opt.host, 0, &name));
+	ASSERT_EQ(0, req_bind(l, a.id, opt.host, 0, &name));
 	ASSERT_TRUE(dgram_send(l, &b, opt.host, ntohs(name.sin_port), 900, 5));
 	EXPECT_TRUE(news_wait(l->news.mem, &news_in, a.port));
 	EXPECT_TRUE(dgram_recv(l, &a, &f, 5));
@@ -196,10 +196,10 @@ TEST_F_TIMEOUT(news, any_contents, 90)
 		memset(l->news.mem, i % 3 ? 0xff : 0x55, PAGE);
 		evtchn_notify(l->evtchn, l->news_port);
 		evtchn_notify(l->evtchn, l->port);
-		nap(1000);
+		sleep_usec(1000);
 	}
 	memset(l->news.mem, 0, PAGE);
-	EXPECT_TRUE(both_pass(l, &self->server, &self->client));
+	EXPECT_TRUE(transfer_both_ways(l, &self->server, &self->client));
 }
 
 /* News while the connection ends, and for the next connection in the slot. */
@@ -207,11 +207,11 @@ TEST_F_TIMEOUT(news, closed_while_there_are_news, 90)
 {
 	struct link *l = &self->link;
 	char *page = l->news.mem;
-	struct raw c;
+	struct raw_conn c;
 	int i;
 
 	for (i = 0; i < 60; i++) {
-		ASSERT_EQ(0, open_in(l, &c, 99));
+		ASSERT_EQ(0, connect_in_slot(l, &c, 99));
 		news_set(page, &news_out, 99);
 		if (i % 3)
 			news_summarize(page, &news_out, 99);
@@ -222,27 +222,27 @@ TEST_F_TIMEOUT(news, closed_while_there_are_news, 90)
 			evtchn_notify(l->evtchn, l->news_port);
 	}
 	/* Old news does not disturb the next connection. */
-	ASSERT_EQ(0, open_in(l, &c, 99));
-	EXPECT_TRUE(echoes(l, &c));
+	ASSERT_EQ(0, connect_in_slot(l, &c, 99));
+	EXPECT_TRUE(echo_works(l, &c));
 	EXPECT_EQ(0, raw_close(l, &c, false));
 }
 
 /* A thread that marks these slots continuously. */
-struct crier {
+struct flooder {
 	pthread_t thread;
 	struct link *link;
 	__u32 first, last;
 	atomic_bool stop;
 };
 
-static void *cry(void *arg)
+static void *flood_thread(void *arg)
 {
-	struct crier *crier = arg;
-	struct link *l = crier->link;
+	struct flooder *flooder = arg;
+	struct link *l = flooder->link;
 	__u32 slot;
 
-	while (!crier->stop) {
-		for (slot = crier->first; slot <= crier->last; slot++) {
+	while (!flooder->stop) {
+		for (slot = flooder->first; slot <= flooder->last; slot++) {
 			news_set(l->news.mem, &news_out, slot);
 			news_summarize(l->news.mem, &news_out, slot);
 		}
@@ -251,20 +251,20 @@ static void *cry(void *arg)
 	return NULL;
 }
 
-static void cry_start(struct crier *crier, struct link *l, __u32 first,
-		      __u32 last)
+static void flooder_start(struct flooder *flooder, struct link *l, __u32 first,
+			  __u32 last)
 {
-	memset(crier, 0, sizeof(*crier));
-	crier->link = l;
-	crier->first = first;
-	crier->last = last;
-	pthread_create(&crier->thread, NULL, cry, crier);
+	memset(flooder, 0, sizeof(*flooder));
+	flooder->link = l;
+	flooder->first = first;
+	flooder->last = last;
+	pthread_create(&flooder->thread, NULL, flood_thread, flooder);
 }
 
-static void cry_end(struct crier *crier)
+static void flooder_stop(struct flooder *flooder)
 {
-	crier->stop = true;
-	pthread_join(crier->thread, NULL);
+	flooder->stop = true;
+	pthread_join(flooder->thread, NULL);
 }
 
 /*
@@ -275,16 +275,16 @@ TEST_F_TIMEOUT(news, others_have_their_turn, 240)
 {
 	struct link *l = &self->link;
 	__u32 ends[] = { 99, NEWS_SLOTS - 1 };
-	struct crier crier;
-	struct raw c;
+	struct flooder flooder;
+	struct raw_conn c;
 	int i;
 
-	ASSERT_EQ(0, open_in(l, &c, 99));
+	ASSERT_EQ(0, connect_in_slot(l, &c, 99));
 	for (i = 0; i < ARRAY_LEN(ends); i++) {
-		cry_start(&crier, l, i ? 0 : 99, ends[i]);
-		EXPECT_TRUE(raw_passes(l, &self->client, &self->server, 3001));
-		EXPECT_TRUE(raw_passes(l, &self->server, &self->client, 3001));
-		cry_end(&crier);
+		flooder_start(&flooder, l, i ? 0 : 99, ends[i]);
+		EXPECT_TRUE(raw_transfer(l, &self->client, &self->server, 3001));
+		EXPECT_TRUE(raw_transfer(l, &self->server, &self->client, 3001));
+		flooder_stop(&flooder);
 	}
 	EXPECT_EQ(0, raw_close(l, &c, false));
 }
@@ -293,29 +293,29 @@ TEST_F_TIMEOUT(news, others_have_their_turn, 240)
 TEST_F_TIMEOUT(news, slots_change_hands, 240)
 {
 	struct link *l = &self->link;
-	struct crier crier;
-	struct raw c[4];
+	struct flooder flooder;
+	struct raw_conn c[4];
 	int i, j;
 
-	cry_start(&crier, l, 90, 140);
+	flooder_start(&flooder, l, 90, 140);
 	for (i = 0; i < 25; i++) {
 		for (j = 0; j < 4; j++)
-			ASSERT_EQ(0, open_in(l, &c[j], 100 + 10 * j));
+			ASSERT_EQ(0, connect_in_slot(l, &c[j], 100 + 10 * j));
 		for (j = 0; j < 4; j++)
-			EXPECT_TRUE(echoes(l, &c[(i + j) % 4]));
+			EXPECT_TRUE(echo_works(l, &c[(i + j) % 4]));
 		for (j = 0; j < 4; j++)
 			EXPECT_EQ(0, raw_close(l, &c[j], j % 2));
 	}
-	cry_end(&crier);
+	flooder_stop(&flooder);
 }
 
 /* The channel belongs to the link and goes with it, whatever is marked then. */
 TEST_F(news, the_link_ends)
 {
 	struct link *l = &self->link, next;
-	struct raw c;
+	struct raw_conn c;
 
-	ASSERT_EQ(0, open_in(l, &c, 99));
+	ASSERT_EQ(0, connect_in_slot(l, &c, 99));
 	memset(l->news.mem + news_out.summary, 0xff, 32);
 	memset(l->news.mem + news_out.bits, 0xff, 1024);
 	evtchn_notify(l->evtchn, l->news_port);
@@ -325,7 +325,7 @@ TEST_F(news, the_link_ends)
 	raw_free(l, &self->client);
 	raw_mode = SHARED_CHANNEL;
 	ASSERT_TRUE(link_up(&next));
-	EXPECT_TRUE(honest(&next));
+	EXPECT_TRUE(link_works(&next));
 	ASSERT_TRUE(raw_listen(&next, &self->listener, 10));
 	ASSERT_TRUE(raw_pair(&next, &self->listener, &self->server,
 			     &self->client));
@@ -349,11 +349,11 @@ FIXTURE_TEARDOWN(nodes)
 
 	EXPECT_TRUE(xs_write(DEVICE "/state", "%d", INITIALISED));
 	/* The backend has tried, and its offer stands. */
-	nap(500000);
+	sleep_usec(500000);
 	EXPECT_EQ(INIT_WAIT, xs_state(l->backend));
 	EXPECT_TRUE(xs_write(DEVICE "/state", "%d", INITIALISING));
 	link_drop(l);
-	EXPECT_TRUE(honest_link());
+	EXPECT_TRUE(new_link_works());
 }
 
 TEST_F(nodes, no_page)
@@ -394,23 +394,23 @@ FIXTURE_SETUP(storm)
 
 FIXTURE_TEARDOWN(storm)
 {
-	EXPECT_TRUE(honest(&self->link));
+	EXPECT_TRUE(link_works(&self->link));
 	link_down(&self->link);
 }
 
 TEST_F_TIMEOUT(storm, of_all_slots, 300)
 {
 	struct link *l = &self->link;
-	struct raw c[100];
-	struct crier crier;
+	struct raw_conn c[100];
+	struct flooder flooder;
 	int i;
 
 	for (i = 0; i < ARRAY_LEN(c); i++)
-		ASSERT_EQ(0, open_in(l, &c[i], 80 * i));
-	cry_start(&crier, l, 0, NEWS_SLOTS - 1);
+		ASSERT_EQ(0, connect_in_slot(l, &c[i], 80 * i));
+	flooder_start(&flooder, l, 0, NEWS_SLOTS - 1);
 	for (i = 0; i < opt.cycles; i += 100)
-		nap(100000);
-	cry_end(&crier);
+		sleep_usec(100000);
+	flooder_stop(&flooder);
 	for (i = 0; i < ARRAY_LEN(c); i++)
 		EXPECT_EQ(0, raw_close(l, &c[i], false));
 }

@@ -43,18 +43,18 @@ FIXTURE_SETUP(server)
 
 FIXTURE_TEARDOWN(server)
 {
-	EXPECT_EQ(0, ask_release(&self->link, self->listener.id, false));
-	EXPECT_TRUE(honest(&self->link));
+	EXPECT_EQ(0, req_release(&self->link, self->listener.id, false));
+	EXPECT_TRUE(link_works(&self->link));
 	link_down(&self->link);
 }
 
-static bool is_open(struct raw *c)
+static bool is_open(struct raw_conn *c)
 {
 	return !load(&c->words[IN_ERROR]) && !load(&c->words[OUT_ERROR]);
 }
 
 /* Returns the final error word of a direction, or 0 if none comes. */
-static int ending(struct raw *c, unsigned int word)
+static int wait_end_error(struct raw_conn *c, unsigned int word)
 {
 	return raw_wait_error(c, word) ? load(&c->words[word]) : 0;
 }
@@ -63,14 +63,14 @@ TEST_F(server, accept_and_exchange)
 {
 	struct sockaddr_in peer, local;
 	struct link *l = &self->link;
-	struct raw server, client;
+	struct raw_conn server, client;
 	struct request r;
 
 	ASSERT_TRUE(raw_post_new(l, &self->listener, &server));
 	ASSERT_TRUE(raw_ring(l, &client, 1));
-	ASSERT_EQ(0, ask_socket(l, client.id));
+	ASSERT_EQ(0, req_socket(l, client.id));
 	r = raw_request(&client, opt.host, self->listener.port);
-	client.req_id = ask_later(l, &r);
+	client.req_id = send_request(l, &r);
 	ASSERT_EQ(0, raw_outcome(l, &client, &local));
 	ASSERT_EQ(0, raw_outcome(l, &server, &peer));
 	if (variant->mode != PVCALLS) {
@@ -78,18 +78,18 @@ TEST_F(server, accept_and_exchange)
 		EXPECT_EQ(local.sin_port, peer.sin_port);
 		EXPECT_EQ(local.sin_addr.s_addr, peer.sin_addr.s_addr);
 	}
-	EXPECT_TRUE(raw_passes(l, &client, &server, 3000));
-	EXPECT_TRUE(raw_passes(l, &server, &client, 4000));
+	EXPECT_TRUE(raw_transfer(l, &client, &server, 3000));
+	EXPECT_TRUE(raw_transfer(l, &server, &client, 4000));
 	EXPECT_TRUE(is_open(&server) && is_open(&client));
 	EXPECT_EQ(0, raw_close(l, &server, false));
-	EXPECT_EQ(-ENOTCONN, ending(&client, IN_ERROR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(&client, IN_ERROR));
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
 
 /* Connections that come before any ACCEPT, and the other way round. */
 TEST_F(server, in_the_order_posted)
 {
-	struct raw server[6], client[6];
+	struct raw_conn server[6], client[6];
 	struct link *l = &self->link;
 	char name;
 	int i;
@@ -116,33 +116,33 @@ TEST_F(server, in_the_order_posted)
 
 TEST_F(server, posted_is_taken_back)
 {
-	struct raw first, second, client;
+	struct raw_conn first, second, client;
 	struct link *l = &self->link;
 
 	ASSERT_TRUE(raw_post_new(l, &self->listener, &first));
 	ASSERT_TRUE(raw_post_new(l, &self->listener, &second));
-	EXPECT_EQ(0, ask_release(l, first.id, false));
+	EXPECT_EQ(0, req_release(l, first.id, false));
 	EXPECT_EQ(-ECONNABORTED, raw_outcome(l, &first, NULL));
 	raw_free(l, &first);
 	/* The second ACCEPT gets the next connection. */
 	ASSERT_TRUE(raw_open(l, &client, 1, self->listener.port));
 	ASSERT_EQ(0, raw_outcome(l, &second, NULL));
-	EXPECT_TRUE(raw_passes(l, &client, &second, 100));
+	EXPECT_TRUE(raw_transfer(l, &client, &second, 100));
 	EXPECT_EQ(0, raw_close(l, &second, false));
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
 
-static int ask_withdraw(struct link *l, __u64 id)
+static int req_withdraw(struct link *l, __u64 id)
 {
 	struct request r = { .cmd = WITHDRAW, .id = id };
 
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
 /* An ACCEPT with a connection stays. One without is aborted before the answer comes. */
 TEST_F(server, withdrawn_unless_it_is_filled)
 {
-	struct raw server[3], client[2];
+	struct raw_conn server[3], client[2];
 	struct link *l = &self->link;
 	int i;
 
@@ -152,20 +152,20 @@ TEST_F(server, withdrawn_unless_it_is_filled)
 		ASSERT_TRUE(raw_post_new(l, &self->listener, &server[i]));
 	ASSERT_TRUE(raw_open(l, &client[0], 1, self->listener.port));
 	ASSERT_EQ(0, raw_outcome(l, &server[0], NULL));
-	EXPECT_EQ(0, ask_withdraw(l, server[0].id));
-	EXPECT_EQ(0, ask_withdraw(l, server[1].id));
+	EXPECT_EQ(0, req_withdraw(l, server[0].id));
+	EXPECT_EQ(0, req_withdraw(l, server[1].id));
 	if (variant->mode == BY_STATUS)
 		EXPECT_EQ(-ECONNABORTED, load(&server[1].words[STATUS]));
 	EXPECT_EQ(-ECONNABORTED, raw_outcome(l, &server[1], NULL));
-	EXPECT_GE(0, ask_withdraw(l, server[1].id));
+	EXPECT_GE(0, req_withdraw(l, server[1].id));
 	/* The next connection goes to a later ACCEPT. */
 	ASSERT_TRUE(raw_open(l, &client[1], 1, self->listener.port));
 	ASSERT_EQ(0, raw_outcome(l, &server[2], NULL));
-	EXPECT_TRUE(raw_passes(l, &client[0], &server[0], 100));
-	EXPECT_TRUE(raw_passes(l, &client[1], &server[2], 100));
-	EXPECT_EQ(0, ask_release(l, server[1].id, false));
-	EXPECT_EQ(-EBADF, ask_withdraw(l, server[1].id));
-	EXPECT_EQ(-EINVAL, ask_withdraw(l, self->listener.id));
+	EXPECT_TRUE(raw_transfer(l, &client[0], &server[0], 100));
+	EXPECT_TRUE(raw_transfer(l, &client[1], &server[2], 100));
+	EXPECT_EQ(0, req_release(l, server[1].id, false));
+	EXPECT_EQ(-EBADF, req_withdraw(l, server[1].id));
+	EXPECT_EQ(-EINVAL, req_withdraw(l, self->listener.id));
 	raw_free(l, &server[1]);
 	for (i = 0; i < 2; i++) {
 		EXPECT_EQ(0, raw_close(l, &server[2 * i], false));
@@ -175,7 +175,7 @@ TEST_F(server, withdrawn_unless_it_is_filled)
 
 TEST_F(server, released_with_posted_and_waiting)
 {
-	struct raw server[3], filled, waiting;
+	struct raw_conn server[3], filled, waiting;
 	struct link *l = &self->link;
 	struct raw_listener other;
 	int i;
@@ -183,7 +183,7 @@ TEST_F(server, released_with_posted_and_waiting)
 	ASSERT_TRUE(raw_listen(l, &other, 10));
 	for (i = 0; i < 3; i++)
 		ASSERT_TRUE(raw_post_new(l, &other, &server[i]));
-	EXPECT_EQ(0, ask_release(l, other.id, false));
+	EXPECT_EQ(0, req_release(l, other.id, false));
 	for (i = 0; i < 3; i++) {
 		/* A C frontend has no place for such an answer any more. */
 		if (variant->mode != PVCALLS)
@@ -191,17 +191,17 @@ TEST_F(server, released_with_posted_and_waiting)
 				  raw_outcome(l, &server[i], NULL));
 		/* Without status words, the id is free. */
 		EXPECT_EQ(variant->mode == BY_STATUS ? -EEXIST : 0,
-			  ask_socket(l, server[i].id));
+			  req_socket(l, server[i].id));
 		EXPECT_EQ(0, raw_close(l, &server[i], false));
 	}
 	/* Nobody has accepted the second connection: it is reset. The first is unaffected. */
 	ASSERT_TRUE(raw_listen(l, &other, 10));
 	ASSERT_TRUE(raw_pair(l, &other, &server[0], &filled));
 	ASSERT_TRUE(raw_open(l, &waiting, 1, other.port));
-	EXPECT_EQ(0, ask_release(l, other.id, false));
-	EXPECT_EQ(-ECONNRESET, ending(&waiting, IN_ERROR));
-	EXPECT_EQ(-ECONNRESET, ending(&waiting, OUT_ERROR));
-	EXPECT_TRUE(raw_passes(l, &filled, &server[0], 1000));
+	EXPECT_EQ(0, req_release(l, other.id, false));
+	EXPECT_EQ(-ECONNRESET, wait_end_error(&waiting, IN_ERROR));
+	EXPECT_EQ(-ECONNRESET, wait_end_error(&waiting, OUT_ERROR));
+	EXPECT_TRUE(raw_transfer(l, &filled, &server[0], 1000));
 	EXPECT_EQ(0, raw_close(l, &server[0], false));
 	EXPECT_EQ(0, raw_close(l, &filled, false));
 	EXPECT_EQ(0, raw_close(l, &waiting, false));
@@ -212,7 +212,7 @@ TEST_F(server, reset_before_it_is_accepted)
 {
 	struct link *l = &self->link;
 	struct sockaddr_in peer = { };
-	struct raw server, client;
+	struct raw_conn server, client;
 
 	ASSERT_TRUE(raw_open(l, &client, 1, self->listener.port));
 	EXPECT_EQ(0, raw_close(l, &client, true));
@@ -220,11 +220,11 @@ TEST_F(server, reset_before_it_is_accepted)
 	ASSERT_EQ(0, raw_outcome(l, &server, &peer));
 	if (variant->mode == PVCALLS) {
 		/* A PV Calls frontend cannot request a reset. */
-		EXPECT_EQ(-ENOTCONN, ending(&server, IN_ERROR));
+		EXPECT_EQ(-ENOTCONN, wait_end_error(&server, IN_ERROR));
 	} else {
 		EXPECT_EQ(AF_INET, peer.sin_family);
-		EXPECT_EQ(-ECONNRESET, ending(&server, IN_ERROR));
-		EXPECT_EQ(-ECONNRESET, ending(&server, OUT_ERROR));
+		EXPECT_EQ(-ECONNRESET, wait_end_error(&server, IN_ERROR));
+		EXPECT_EQ(-ECONNRESET, wait_end_error(&server, OUT_ERROR));
 	}
 	EXPECT_EQ(0, raw_close(l, &server, false));
 }
@@ -234,24 +234,24 @@ TEST_F(server, poll)
 	struct request poll = { .cmd = POLL, .id = self->listener.id };
 	struct link *l = &self->link;
 	struct response response;
-	struct raw server, client;
+	struct raw_conn server, client;
 	__u32 id;
 
-	id = ask_later(l, &poll);
-	EXPECT_EQ(-EALREADY, ask(l, &poll));
-	EXPECT_FALSE(take(l, &response));
+	id = send_request(l, &poll);
+	EXPECT_EQ(-EALREADY, do_request(l, &poll));
+	EXPECT_FALSE(take_response(l, &response));
 	ASSERT_TRUE(raw_open(l, &client, 1, self->listener.port));
-	EXPECT_EQ(0, answer(l, id, &response));
+	EXPECT_EQ(0, wait_response_to(l, id, &response));
 	EXPECT_EQ(POLL, response.cmd);
 	EXPECT_EQ(self->listener.id, response.id);
 	/* POLL reports the connection again until it is accepted. */
-	EXPECT_EQ(0, ask(l, &poll));
+	EXPECT_EQ(0, do_request(l, &poll));
 	ASSERT_TRUE(raw_post_new(l, &self->listener, &server));
 	ASSERT_EQ(0, raw_outcome(l, &server, NULL));
-	id = ask_later(l, &poll);
-	EXPECT_EQ(-EALREADY, ask(l, &poll));
-	EXPECT_EQ(0, ask_release(l, self->listener.id, false));
-	EXPECT_EQ(-ECONNABORTED, answer(l, id, &response));
+	id = send_request(l, &poll);
+	EXPECT_EQ(-EALREADY, do_request(l, &poll));
+	EXPECT_EQ(0, req_release(l, self->listener.id, false));
+	EXPECT_EQ(-ECONNABORTED, wait_response_to(l, id, &response));
 	EXPECT_EQ(0, raw_close(l, &server, false));
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
@@ -260,14 +260,14 @@ TEST_F(server, poll)
 TEST_F(server, release_with_bytes_unread)
 {
 	struct link *l = &self->link;
-	struct raw server, client;
+	struct raw_conn server, client;
 
 	ASSERT_TRUE(raw_pair(l, &self->listener, &server, &client));
 	ASSERT_EQ(3, raw_send(l, &client, "abc", 3));
 	while (load(&server.words[IN_PROD]) != 3)
-		nap(1000);
+		sleep_usec(1000);
 	EXPECT_EQ(0, raw_close(l, &server, false));
-	EXPECT_EQ(-ECONNRESET, ending(&client, IN_ERROR));
+	EXPECT_EQ(-ECONNRESET, wait_end_error(&client, IN_ERROR));
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
 
@@ -275,7 +275,7 @@ TEST_F(server, release_with_bytes_unread)
 TEST_F(server, release_with_bytes_to_send)
 {
 	struct link *l = &self->link;
-	struct raw server, client;
+	struct raw_conn server, client;
 	char data[3000], got[3000];
 	int i;
 
@@ -288,7 +288,7 @@ TEST_F(server, release_with_bytes_to_send)
 		EXPECT_EQ(0, raw_close(l, &client, false));
 		EXPECT_EQ(sizeof(got), raw_recv(l, &server, got, sizeof(got)));
 		EXPECT_EQ(0, memcmp(data, got, sizeof(data)));
-		EXPECT_EQ(-ENOTCONN, ending(&server, IN_ERROR));
+		EXPECT_EQ(-ENOTCONN, wait_end_error(&server, IN_ERROR));
 		EXPECT_EQ(0, raw_close(l, &server, false));
 	}
 }
@@ -297,8 +297,8 @@ TEST_F(server, release_with_bytes_to_send)
 FIXTURE(native) {
 	struct link link;
 	struct raw_listener listener;
-	struct raw server;
-	struct raw client;
+	struct raw_conn server;
+	struct raw_conn client;
 };
 
 FIXTURE_VARIANT(native) {
@@ -330,41 +330,41 @@ FIXTURE_TEARDOWN(native)
 
 	EXPECT_EQ(0, raw_close(l, &self->server, false));
 	EXPECT_EQ(0, raw_close(l, &self->client, false));
-	EXPECT_EQ(0, ask_release(l, self->listener.id, false));
-	EXPECT_TRUE(honest(l));
+	EXPECT_EQ(0, req_release(l, self->listener.id, false));
+	EXPECT_TRUE(link_works(l));
 	link_down(l);
 }
 
 /* The peer gets all bytes, then the end. The other direction goes on. */
 TEST_F(native, shutdown_of_sending)
 {
-	struct raw *c = &self->client, *s = &self->server;
+	struct raw_conn *c = &self->client, *s = &self->server;
 	struct link *l = &self->link;
 	char data[4096], got[4096];
 
 	stream_fill(1, 0, data, sizeof(data));
 	ASSERT_EQ(sizeof(data), raw_send(l, c, data, sizeof(data)));
-	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_WR));
-	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
+	EXPECT_EQ(0, req_shutdown(l, c->id, SHUT_WR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(c, OUT_ERROR));
 	/* The ring is full: the end waits for room as data does. */
 	EXPECT_EQ(0, load(&s->words[IN_ERROR]));
 	EXPECT_EQ(sizeof(got), raw_recv(l, s, got, sizeof(got)));
 	EXPECT_EQ(0, memcmp(data, got, sizeof(data)));
-	EXPECT_EQ(-ENOTCONN, ending(s, IN_ERROR));
-	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_WR));
-	EXPECT_TRUE(raw_passes(l, s, c, 3000));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(s, IN_ERROR));
+	EXPECT_EQ(0, req_shutdown(l, c->id, SHUT_WR));
+	EXPECT_TRUE(raw_transfer(l, s, c, 3000));
 	EXPECT_EQ(0, load(&s->words[OUT_ERROR]));
 	EXPECT_EQ(0, load(&c->words[IN_ERROR]));
-	EXPECT_EQ(0, ask_shutdown(l, s->id, SHUT_WR));
-	EXPECT_EQ(-ENOTCONN, ending(c, IN_ERROR));
-	EXPECT_EQ(-ENOTCONN, ending(s, OUT_ERROR));
-	EXPECT_EQ(-ENOTCONN, ask_shutdown(l, s->id, SHUT_WR));
+	EXPECT_EQ(0, req_shutdown(l, s->id, SHUT_WR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(c, IN_ERROR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(s, OUT_ERROR));
+	EXPECT_EQ(-ENOTCONN, req_shutdown(l, s->id, SHUT_WR));
 }
 
 /* Both sides shut down at once: no reset and no error, in any order of the segments. */
 TEST_F(native, shutdown_of_both_sides)
 {
-	struct raw *c = &self->client, *s = &self->server;
+	struct raw_conn *c = &self->client, *s = &self->server;
 	struct link *l = &self->link;
 	struct request r[2] = {
 		{ .cmd = SHUTDOWN, .id = c->id, .how = SHUT_WR },
@@ -373,22 +373,22 @@ TEST_F(native, shutdown_of_both_sides)
 	struct response response;
 	__u32 id[2];
 
-	id[0] = ask_later(l, &r[0]);
-	id[1] = ask_later(l, &r[1]);
-	EXPECT_EQ(0, answer(l, id[0], &response));
+	id[0] = send_request(l, &r[0]);
+	id[1] = send_request(l, &r[1]);
+	EXPECT_EQ(0, wait_response_to(l, id[0], &response));
 	/* By then the other shutdown may be complete. */
-	EXPECT_LE(-ENOTCONN, answer(l, id[1], &response));
-	EXPECT_EQ(-ENOTCONN, ending(c, IN_ERROR));
-	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
-	EXPECT_EQ(-ENOTCONN, ending(s, IN_ERROR));
-	EXPECT_EQ(-ENOTCONN, ending(s, OUT_ERROR));
+	EXPECT_LE(-ENOTCONN, wait_response_to(l, id[1], &response));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(c, IN_ERROR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(c, OUT_ERROR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(s, IN_ERROR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(s, OUT_ERROR));
 }
 
 /*
  * Sends these bytes repeatedly until nothing moves any more, leaving a full ring. Returns the
  * number of bytes sent.
  */
-static size_t fill(struct link *l, struct raw *c, const char *data, size_t size)
+static size_t fill(struct link *l, struct raw_conn *c, const char *data, size_t size)
 {
 	size_t sent = 0;
 	int n;
@@ -397,7 +397,7 @@ static size_t fill(struct link *l, struct raw *c, const char *data, size_t size)
 		__u32 room = c->size - (c->out_prod - load(&c->words[OUT_CONS]));
 
 		if (!room) {
-			nap(5000);
+			sleep_usec(5000);
 			continue;
 		}
 		if (room > size - sent % size)
@@ -414,7 +414,7 @@ static size_t fill(struct link *l, struct raw *c, const char *data, size_t size)
 TEST_F_TIMEOUT(native, release_with_more_than_goes, 60)
 {
 	static char data[1 << 20];
-	struct raw *c = &self->client, *s = &self->server;
+	struct raw_conn *c = &self->client, *s = &self->server;
 	struct link *l = &self->link;
 
 	stream_fill(5, 0, data, sizeof(data));
@@ -422,7 +422,7 @@ TEST_F_TIMEOUT(native, release_with_more_than_goes, 60)
 	EXPECT_EQ(0, raw_close(l, c, false));
 	while (!load(&s->words[IN_ERROR]))
 		raw_recv(l, s, data, 1024);
-	EXPECT_EQ(-ECONNRESET, ending(s, IN_ERROR));
+	EXPECT_EQ(-ECONNRESET, wait_end_error(s, IN_ERROR));
 	EXPECT_EQ(0, raw_close(l, s, false));
 	ASSERT_TRUE(raw_pair(l, &self->listener, s, c));
 }
@@ -431,7 +431,7 @@ TEST_F_TIMEOUT(native, release_with_more_than_goes, 60)
 TEST_F_TIMEOUT(native, shutdown_waits_for_all, 60)
 {
 	static char data[1 << 20], got[1 << 20];
-	struct raw *c = &self->client, *s = &self->server, big;
+	struct raw_conn *c = &self->client, *s = &self->server, big;
 	struct link *l = &self->link;
 	size_t sent = 0, n;
 
@@ -444,7 +444,7 @@ TEST_F_TIMEOUT(native, shutdown_waits_for_all, 60)
 	stream_fill(5, 0, data, sizeof(data));
 	sent = fill(l, c, data, sizeof(data));
 	TH_LOG("%zu bytes", sent);
-	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_RDWR));
+	EXPECT_EQ(0, req_shutdown(l, c->id, SHUT_RDWR));
 	/* Once the first bytes are received, there may be room for all the rest. */
 	EXPECT_EQ(0, load(&c->words[OUT_ERROR]));
 	for (n = 0; n < sent; n += sizeof(got)) {
@@ -453,51 +453,51 @@ TEST_F_TIMEOUT(native, shutdown_waits_for_all, 60)
 		ASSERT_EQ(part, raw_recv(l, s, got, part));
 		ASSERT_EQ(0, memcmp(data, got, part));
 	}
-	EXPECT_EQ(-ENOTCONN, ending(s, IN_ERROR));
-	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(s, IN_ERROR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(c, OUT_ERROR));
 	EXPECT_EQ(0, load(&c->words[IN_ERROR]));
-	EXPECT_EQ(0, ask_shutdown(l, s->id, SHUT_WR));
-	EXPECT_EQ(-ENOTCONN, ending(c, IN_ERROR));
+	EXPECT_EQ(0, req_shutdown(l, s->id, SHUT_WR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(c, IN_ERROR));
 }
 
 /* A socket with both directions shut down resets a peer that goes on sending. */
 TEST_F(native, shutdown_of_both_then_data)
 {
-	struct raw *c = &self->client, *s = &self->server;
+	struct raw_conn *c = &self->client, *s = &self->server;
 	struct link *l = &self->link;
 
-	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_RDWR));
-	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
-	EXPECT_EQ(-ENOTCONN, ending(s, IN_ERROR));
+	EXPECT_EQ(0, req_shutdown(l, c->id, SHUT_RDWR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(c, OUT_ERROR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(s, IN_ERROR));
 	EXPECT_EQ(0, load(&c->words[IN_ERROR]));
 	EXPECT_EQ(1, raw_send(l, s, "x", 1));
-	EXPECT_EQ(-EPIPE, ending(s, OUT_ERROR));
-	EXPECT_EQ(-ECONNRESET, ending(c, IN_ERROR));
+	EXPECT_EQ(-EPIPE, wait_end_error(s, OUT_ERROR));
+	EXPECT_EQ(-ECONNRESET, wait_end_error(c, IN_ERROR));
 }
 
 /* Shutting down receiving tells the peer nothing and drops no data. */
 TEST_F(native, shutdown_of_receiving)
 {
-	struct raw *c = &self->client, *s = &self->server;
+	struct raw_conn *c = &self->client, *s = &self->server;
 	struct link *l = &self->link;
 
-	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_RD));
-	EXPECT_TRUE(raw_passes(l, c, s, 1000));
-	EXPECT_TRUE(raw_passes(l, s, c, 1000));
+	EXPECT_EQ(0, req_shutdown(l, c->id, SHUT_RD));
+	EXPECT_TRUE(raw_transfer(l, c, s, 1000));
+	EXPECT_TRUE(raw_transfer(l, s, c, 1000));
 	EXPECT_TRUE(is_open(c) && is_open(s));
 }
 
 /* The peer resets before it has acknowledged our end. */
 TEST_F(native, reset_after_shutdown)
 {
-	struct raw *c = &self->client, *s = &self->server;
+	struct raw_conn *c = &self->client, *s = &self->server;
 	struct link *l = &self->link;
 
 	ASSERT_EQ(3, raw_send(l, c, "abc", 3));
-	EXPECT_EQ(0, ask_shutdown(l, c->id, SHUT_WR));
-	EXPECT_EQ(-ENOTCONN, ending(c, OUT_ERROR));
+	EXPECT_EQ(0, req_shutdown(l, c->id, SHUT_WR));
+	EXPECT_EQ(-ENOTCONN, wait_end_error(c, OUT_ERROR));
 	EXPECT_EQ(0, raw_close(l, s, true));
-	EXPECT_EQ(-ECONNRESET, ending(c, IN_ERROR));
+	EXPECT_EQ(-ECONNRESET, wait_end_error(c, IN_ERROR));
 	/* This direction had ended already and keeps its first error. */
 	EXPECT_EQ(-ENOTCONN, load(&c->words[OUT_ERROR]));
 	ASSERT_TRUE(raw_ring(l, s, 1));
@@ -508,25 +508,25 @@ TEST_F(native, names)
 	struct sockaddr_in a, b;
 	struct link *l = &self->link;
 
-	EXPECT_EQ(0, ask_name(l, self->client.id, false, &a));
-	EXPECT_EQ(0, ask_name(l, self->server.id, true, &b));
+	EXPECT_EQ(0, req_name(l, self->client.id, false, &a));
+	EXPECT_EQ(0, req_name(l, self->server.id, true, &b));
 	EXPECT_EQ(a.sin_port, b.sin_port);
 	EXPECT_EQ(a.sin_addr.s_addr, b.sin_addr.s_addr);
-	EXPECT_EQ(0, ask_name(l, self->client.id, true, &a));
-	EXPECT_EQ(0, ask_name(l, self->server.id, false, &b));
+	EXPECT_EQ(0, req_name(l, self->client.id, true, &a));
+	EXPECT_EQ(0, req_name(l, self->server.id, false, &b));
 	EXPECT_EQ(a.sin_port, b.sin_port);
 	EXPECT_EQ(self->listener.port, ntohs(a.sin_port));
-	EXPECT_EQ(0, ask_name(l, self->listener.id, false, &a));
+	EXPECT_EQ(0, req_name(l, self->listener.id, false, &a));
 	EXPECT_EQ(self->listener.port, ntohs(a.sin_port));
-	EXPECT_EQ(-ENOTCONN, ask_name(l, self->listener.id, true, &a));
+	EXPECT_EQ(-ENOTCONN, req_name(l, self->listener.id, true, &a));
 	/* An unbound socket has all zeroes except for the family. */
-	ASSERT_EQ(0, ask_socket(l, 7));
-	EXPECT_EQ(0, ask_name(l, 7, false, &a));
+	ASSERT_EQ(0, req_socket(l, 7));
+	EXPECT_EQ(0, req_name(l, 7, false, &a));
 	EXPECT_EQ(AF_INET, a.sin_family);
 	EXPECT_EQ(0, a.sin_port);
-	EXPECT_EQ(-ENOTCONN, ask_name(l, 7, true, &a));
-	EXPECT_EQ(0, ask_release(l, 7, false));
-	EXPECT_EQ(-EBADF, ask_name(l, 7, true, &a));
+	EXPECT_EQ(-ENOTCONN, req_name(l, 7, true, &a));
+	EXPECT_EQ(0, req_release(l, 7, false));
+	EXPECT_EQ(-EBADF, req_name(l, 7, true, &a));
 }
 
 TEST_F(native, bind_errors)
@@ -535,42 +535,42 @@ TEST_F(native, bind_errors)
 	struct link *l = &self->link;
 	struct sockaddr_in a;
 
-	ASSERT_EQ(0, ask_socket(l, 7));
-	EXPECT_EQ(-EADDRINUSE, ask_bind(l, 7, opt.host, port, NULL));
-	EXPECT_EQ(-EADDRNOTAVAIL, ask_bind(l, 7, "203.0.113.7", 0, NULL));
-	EXPECT_EQ(-EACCES, ask_bind(l, 7, opt.host, 80, NULL));
-	EXPECT_EQ(0, ask_bind(l, 7, opt.host, 0, &a));
+	ASSERT_EQ(0, req_socket(l, 7));
+	EXPECT_EQ(-EADDRINUSE, req_bind(l, 7, opt.host, port, NULL));
+	EXPECT_EQ(-EADDRNOTAVAIL, req_bind(l, 7, "203.0.113.7", 0, NULL));
+	EXPECT_EQ(-EACCES, req_bind(l, 7, opt.host, 80, NULL));
+	EXPECT_EQ(0, req_bind(l, 7, opt.host, 0, &a));
 	EXPECT_NE(0, a.sin_port);
-	EXPECT_EQ(-EINVAL, ask_bind(l, 7, opt.host, 0, NULL));
-	EXPECT_EQ(0, ask_listen(l, 7, 1));
-	EXPECT_EQ(0, ask_listen(l, 7, 5));
-	EXPECT_EQ(-EINVAL, ask_bind(l, 7, opt.host, 0, NULL));
-	EXPECT_EQ(0, ask_release(l, 7, false));
+	EXPECT_EQ(-EINVAL, req_bind(l, 7, opt.host, 0, NULL));
+	EXPECT_EQ(0, req_listen(l, 7, 1));
+	EXPECT_EQ(0, req_listen(l, 7, 5));
+	EXPECT_EQ(-EINVAL, req_bind(l, 7, opt.host, 0, NULL));
+	EXPECT_EQ(0, req_release(l, 7, false));
 	/* The port is free at once. */
-	ASSERT_EQ(0, ask_socket(l, 7));
-	EXPECT_EQ(0, ask_bind(l, 7, opt.host, ntohs(a.sin_port), NULL));
-	EXPECT_EQ(0, ask_listen(l, 7, 5));
-	EXPECT_EQ(0, ask_release(l, 7, false));
+	ASSERT_EQ(0, req_socket(l, 7));
+	EXPECT_EQ(0, req_bind(l, 7, opt.host, ntohs(a.sin_port), NULL));
+	EXPECT_EQ(0, req_listen(l, 7, 5));
+	EXPECT_EQ(0, req_release(l, 7, false));
 }
 
 /* As with TCP, the system chooses the port. */
 TEST_F(native, listen_without_bind)
 {
 	struct link *l = &self->link;
-	struct raw server, client;
+	struct raw_conn server, client;
 	struct raw_listener other;
 	struct sockaddr_in a;
 
 	other.id = 7;
-	ASSERT_EQ(0, ask_socket(l, 7));
-	EXPECT_EQ(0, ask_listen(l, 7, 5));
-	EXPECT_EQ(0, ask_name(l, 7, false, &a));
+	ASSERT_EQ(0, req_socket(l, 7));
+	EXPECT_EQ(0, req_listen(l, 7, 5));
+	EXPECT_EQ(0, req_name(l, 7, false, &a));
 	other.port = ntohs(a.sin_port);
 	ASSERT_TRUE(raw_pair(l, &other, &server, &client));
-	EXPECT_TRUE(raw_passes(l, &client, &server, 100));
+	EXPECT_TRUE(raw_transfer(l, &client, &server, 100));
 	EXPECT_EQ(0, raw_close(l, &server, false));
 	EXPECT_EQ(0, raw_close(l, &client, false));
-	EXPECT_EQ(0, ask_release(l, 7, false));
+	EXPECT_EQ(0, req_release(l, 7, false));
 }
 
 static int set_option(struct link *l, __u64 id, __u32 level, __u32 name,
@@ -583,7 +583,7 @@ static int set_option(struct link *l, __u64 id, __u32 level, __u32 name,
 	};
 
 	memcpy(r.option.value, &value, sizeof(value));
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
 static int get_option(struct link *l, __u64 id, __u32 level, __u32 name)
@@ -596,7 +596,7 @@ static int get_option(struct link *l, __u64 id, __u32 level, __u32 name)
 	struct response response;
 	int value;
 
-	if (answer(l, ask_later(l, &r), &response) || response.total != 4)
+	if (wait_response_to(l, send_request(l, &r), &response) || response.total != 4)
 		return -9999;
 	memcpy(&value, response.value, sizeof(value));
 	return value;
@@ -620,11 +620,11 @@ TEST_F(native, options)
 	};
 	struct link *l = &self->link;
 	struct raw_listener other = { .id = 7 };
-	struct raw server, client;
+	struct raw_conn server, client;
 	struct sockaddr_in a;
 	int i;
 
-	ASSERT_EQ(0, ask_socket(l, 7));
+	ASSERT_EQ(0, req_socket(l, 7));
 	for (i = 0; i < ARRAY_LEN(options); i++) {
 		EXPECT_NE(options[i].value, get_option(l, 7, options[i].level,
 						       options[i].name));
@@ -633,8 +633,8 @@ TEST_F(native, options)
 	}
 	EXPECT_EQ(0, set_option(l, 7, 1, 2, 1));	/* SO_REUSEADDR */
 	EXPECT_EQ(0, set_option(l, 7, 1, 9, 1));	/* SO_KEEPALIVE */
-	EXPECT_EQ(0, ask_listen(l, 7, 5));
-	EXPECT_EQ(0, ask_name(l, 7, false, &a));
+	EXPECT_EQ(0, req_listen(l, 7, 5));
+	EXPECT_EQ(0, req_name(l, 7, false, &a));
 	other.port = ntohs(a.sin_port);
 	ASSERT_TRUE(raw_pair(l, &other, &server, &client));
 	for (i = 0; i < ARRAY_LEN(options); i++)
@@ -645,7 +645,7 @@ TEST_F(native, options)
 	EXPECT_EQ(0, get_option(l, server.id, 6, 1));
 	EXPECT_EQ(0, raw_close(l, &server, false));
 	EXPECT_EQ(0, raw_close(l, &client, false));
-	EXPECT_EQ(0, ask_release(l, 7, false));
+	EXPECT_EQ(0, req_release(l, 7, false));
 }
 
 /* Unacknowledged data: everything that the peer has no room for. */
@@ -653,26 +653,26 @@ TEST_F(native, outq)
 {
 	static char data[32768];
 	struct link *l = &self->link;
-	struct raw_puppet peer;
-	struct raw c;
+	struct raw_peer peer;
+	struct raw_conn c;
 	int i;
 
 	ASSERT_TRUE(raw_open(l, &peer.control, 1, opt.port + PEER_CONTROL));
-	ASSERT_TRUE(sscanf(raw_puppet_do(l, &peer, "listen 1"), "ok %u",
+	ASSERT_TRUE(sscanf(raw_peer_run(l, &peer, "listen 1"), "ok %u",
 			   &peer.port) == 1);
 	ASSERT_TRUE(raw_open(l, &c, 4, peer.port));
-	EXPECT_STREQ("ok", raw_puppet_do(l, &peer, "accept"));
+	EXPECT_STREQ("ok", raw_peer_run(l, &peer, "accept"));
 	EXPECT_EQ(0, get_option(l, c.id, 0x5853, 1));
 	for (i = 0; i < 2; i++) {
 		stream_fill(3, i * sizeof(data), data, sizeof(data));
 		ASSERT_EQ(sizeof(data), raw_send(l, &c, data, sizeof(data)));
 	}
 	while (load(&c.words[OUT_CONS]) != c.out_prod)
-		nap(1000);
+		sleep_usec(1000);
 	EXPECT_LT(40000, get_option(l, c.id, 0x5853, 1));
-	EXPECT_STREQ("ok 65536", raw_puppet_do(l, &peer, "recv 65536 3"));
+	EXPECT_STREQ("ok 65536", raw_peer_run(l, &peer, "recv 65536 3"));
 	for (i = 0; i < 1000 && get_option(l, c.id, 0x5853, 1); i++)
-		nap(1000);
+		sleep_usec(1000);
 	EXPECT_EQ(0, get_option(l, c.id, 0x5853, 1));
 	EXPECT_EQ(0, raw_close(l, &c, false));
 	EXPECT_EQ(0, raw_close(l, &peer.control, false));
@@ -690,8 +690,8 @@ static struct sockaddr_in6 address6(const char *host, unsigned int port)
 }
 
 /* SOCKET, and BIND, CONNECT or LISTEN, for IPv6. */
-static int ask6(struct link *l, __u64 id, __u32 cmd, const char *host,
-		unsigned int port, struct raw *ring)
+static int req_ipv6(struct link *l, __u64 id, __u32 cmd, const char *host,
+		    unsigned int port, struct raw_conn *ring)
 {
 	struct sockaddr_in6 sin6 = address6(host, port);
 	struct request r = {
@@ -699,7 +699,7 @@ static int ask6(struct link *l, __u64 id, __u32 cmd, const char *host,
 		.id = id,
 		.socket = { .domain = 10, .type = 1 },
 	};
-	int ret = ask(l, &r);
+	int ret = do_request(l, &r);
 
 	if (ret && ret != -EEXIST)
 		return ret;
@@ -707,20 +707,20 @@ static int ask6(struct link *l, __u64 id, __u32 cmd, const char *host,
 	memcpy(r.connect.addr, &sin6, sizeof(sin6));
 	r.connect.len = sizeof(sin6);
 	if (!ring)
-		return ask(l, &r);
+		return do_request(l, &r);
 	r.connect.ref = ring->pages.refs[0];
 	r.connect.evtchn = ring->port;
-	ring->req_id = ask_later(l, &r);
+	ring->req_id = send_request(l, &r);
 	return raw_outcome(l, ring, NULL);
 }
 
-static bool name_is(struct link *l, __u64 id, bool peer, const char *host)
+static bool check_name(struct link *l, __u64 id, bool remote, const char *host)
 {
-	struct request r = { .cmd = GETNAME, .id = id, .peer = peer };
+	struct request r = { .cmd = GETNAME, .id = id, .peer = remote };
 	struct sockaddr_in6 want = address6(host, 0), got;
 	struct response response;
 
-	if (answer(l, ask_later(l, &r), &response))
+	if (wait_response_to(l, send_request(l, &r), &response))
 		return false;
 	memcpy(&got, response.addr, sizeof(got));
 	return response.len == sizeof(got) && got.sin6_family == AF_INET6 &&
@@ -731,7 +731,7 @@ TEST_F(native, ipv6)
 {
 	struct link *l = &self->link;
 	struct raw_listener other = { .id = 7 };
-	struct raw server, client;
+	struct raw_conn server, client;
 	struct response response;
 	struct sockaddr_in6 any;
 	struct request r;
@@ -739,10 +739,10 @@ TEST_F(native, ipv6)
 	int i;
 
 	snprintf(mapped, sizeof(mapped), "::ffff:%s", opt.host);
-	ASSERT_EQ(0, ask6(l, 7, BIND, "::", 0, NULL));
-	ASSERT_EQ(0, ask_listen(l, 7, 5));
+	ASSERT_EQ(0, req_ipv6(l, 7, BIND, "::", 0, NULL));
+	ASSERT_EQ(0, req_listen(l, 7, 5));
 	r = (struct request){ .cmd = GETNAME, .id = 7 };
-	ASSERT_EQ(0, answer(l, ask_later(l, &r), &response));
+	ASSERT_EQ(0, wait_response_to(l, send_request(l, &r), &response));
 	memcpy(&any, response.addr, sizeof(any));
 	other.port = ntohs(any.sin6_port);
 	/* IPv6; IPv4 from an IPv6 socket; IPv4 from an IPv4 socket. */
@@ -751,34 +751,34 @@ TEST_F(native, ipv6)
 		ASSERT_TRUE(raw_ring(l, &client, 1));
 		ASSERT_EQ(0, i == 2 ? raw_connect(l, &client, opt.host,
 						  other.port) :
-			     ask6(l, client.id, CONNECT, i ? mapped : opt.host6,
-				  other.port, &client))
+			     req_ipv6(l, client.id, CONNECT, i ? mapped : opt.host6,
+				      other.port, &client))
 			TH_LOG("%d", i);
 		ASSERT_EQ(0, raw_outcome(l, &server, NULL));
-		EXPECT_TRUE(raw_passes(l, &client, &server, 1000));
-		EXPECT_TRUE(name_is(l, server.id, true, i ? mapped : opt.host6));
-		EXPECT_TRUE(name_is(l, server.id, false, i ? mapped : opt.host6));
+		EXPECT_TRUE(raw_transfer(l, &client, &server, 1000));
+		EXPECT_TRUE(check_name(l, server.id, true, i ? mapped : opt.host6));
+		EXPECT_TRUE(check_name(l, server.id, false, i ? mapped : opt.host6));
 		EXPECT_EQ(0, raw_close(l, &server, false));
 		EXPECT_EQ(0, raw_close(l, &client, false));
 	}
-	EXPECT_EQ(0, ask_release(l, 7, false));
+	EXPECT_EQ(0, req_release(l, 7, false));
 	/* An IPv6-only socket. */
 	r = (struct request){ .cmd = SOCKET, .id = 7,
 			      .socket = { .domain = 10, .type = 1 } };
-	ASSERT_EQ(0, ask(l, &r));
+	ASSERT_EQ(0, do_request(l, &r));
 	EXPECT_EQ(0, set_option(l, 7, 41, 26, 1));
 	EXPECT_EQ(1, get_option(l, 7, 41, 26));
 	EXPECT_EQ(0, set_option(l, 7, 41, 67, 0x20));
 	EXPECT_EQ(0x20, get_option(l, 7, 41, 67));
-	EXPECT_EQ(0, ask_listen(l, 7, 5));
+	EXPECT_EQ(0, req_listen(l, 7, 5));
 	r = (struct request){ .cmd = GETNAME, .id = 7 };
-	ASSERT_EQ(0, answer(l, ask_later(l, &r), &response));
+	ASSERT_EQ(0, wait_response_to(l, send_request(l, &r), &response));
 	memcpy(&any, response.addr, sizeof(any));
 	ASSERT_TRUE(raw_ring(l, &client, 1));
 	EXPECT_EQ(-ECONNREFUSED, raw_connect(l, &client, opt.host,
 					     ntohs(any.sin6_port)));
 	EXPECT_EQ(0, raw_close(l, &client, false));
-	EXPECT_EQ(0, ask_release(l, 7, false));
+	EXPECT_EQ(0, req_release(l, 7, false));
 }
 
 TEST_F(native, ipv6_addresses_that_are_none)
@@ -796,25 +796,25 @@ TEST_F(native, ipv6_addresses_that_are_none)
 	};
 	struct raw_listener other = { .id = 7 };
 	struct link *l = &self->link;
-	struct raw client;
+	struct raw_conn client;
 	int i;
 
 	for (i = 0; i < ARRAY_LEN(hosts); i++) {
 		ASSERT_TRUE(raw_ring(l, &client, 1));
-		EXPECT_EQ(hosts[i].ret, ask6(l, client.id, CONNECT,
-					     hosts[i].host, 22, &client))
+		EXPECT_EQ(hosts[i].ret, req_ipv6(l, client.id, CONNECT,
+						 hosts[i].host, 22, &client))
 			TH_LOG("%s", hosts[i].host);
 		EXPECT_EQ(0, raw_close(l, &client, false));
 	}
 	/* Addresses of the other family. */
-	EXPECT_EQ(-EADDRNOTAVAIL, ask6(l, 7, BIND, "2001:db8:dead::1", 0,
-				       NULL));
-	EXPECT_EQ(-EAFNOSUPPORT, ask_bind(l, 7, opt.host, 0, NULL));
-	EXPECT_EQ(0, ask_release(l, 7, false));
-	ASSERT_EQ(0, ask_socket(l, 7));
-	EXPECT_EQ(-EAFNOSUPPORT, ask6(l, 7, BIND, opt.host6, 0, NULL));
-	EXPECT_EQ(0, ask_listen(l, 7, 1));
-	EXPECT_EQ(0, ask_release(l, other.id, false));
+	EXPECT_EQ(-EADDRNOTAVAIL, req_ipv6(l, 7, BIND, "2001:db8:dead::1", 0,
+					   NULL));
+	EXPECT_EQ(-EAFNOSUPPORT, req_bind(l, 7, opt.host, 0, NULL));
+	EXPECT_EQ(0, req_release(l, 7, false));
+	ASSERT_EQ(0, req_socket(l, 7));
+	EXPECT_EQ(-EAFNOSUPPORT, req_ipv6(l, 7, BIND, opt.host6, 0, NULL));
+	EXPECT_EQ(0, req_listen(l, 7, 1));
+	EXPECT_EQ(0, req_release(l, other.id, false));
 }
 
 /* A bound socket keeps its address when it connects. */
@@ -822,15 +822,15 @@ TEST_F(native, connect_from_a_bound_port)
 {
 	struct link *l = &self->link;
 	struct sockaddr_in bound, local, peer;
-	struct raw server, client;
+	struct raw_conn server, client;
 	struct request r;
 
 	ASSERT_TRUE(raw_post_new(l, &self->listener, &server));
 	ASSERT_TRUE(raw_ring(l, &client, 1));
-	ASSERT_EQ(0, ask_socket(l, client.id));
-	ASSERT_EQ(0, ask_bind(l, client.id, opt.host, 0, &bound));
+	ASSERT_EQ(0, req_socket(l, client.id));
+	ASSERT_EQ(0, req_bind(l, client.id, opt.host, 0, &bound));
 	r = raw_request(&client, opt.host, self->listener.port);
-	client.req_id = ask_later(l, &r);
+	client.req_id = send_request(l, &r);
 	ASSERT_EQ(0, raw_outcome(l, &client, &local));
 	ASSERT_EQ(0, raw_outcome(l, &server, &peer));
 	EXPECT_EQ(bound.sin_port, local.sin_port);

@@ -19,14 +19,14 @@ static void on_sigpipe(int sig)
 }
 
 FIXTURE(reset) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(reset)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 	signal(SIGPIPE, on_sigpipe);
 }
@@ -34,11 +34,11 @@ FIXTURE_SETUP(reset)
 FIXTURE_TEARDOWN(reset)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 #define PEER_RESETS() do {						\
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));		\
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));		\
 	ASSERT_TRUE(wait_poll(self->fd, POLLPRI, NULL));		\
 } while (0)
 
@@ -90,7 +90,7 @@ TEST_F(reset, data_first_then_the_error)
 {
 	char data[100];
 
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 100));
 	PEER_RESETS();
 	EXPECT_EQ(60, recv(self->fd, data, 60, 0));
@@ -105,7 +105,7 @@ TEST_F(reset, waitall_gives_the_data_first)
 {
 	char data[100];
 
-	EXPECT_STREQ("ok 50", puppet_do(&self->peer, "send 50 1"));
+	EXPECT_STREQ("ok 50", peer_run(&self->peer, "send 50 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 50));
 	PEER_RESETS();
 	EXPECT_EQ(50, recv(self->fd, data, 100, MSG_WAITALL));
@@ -117,7 +117,7 @@ TEST_F(reset, after_the_end)
 {
 	char c = 0;
 
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
 	PEER_RESETS();
 	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
@@ -132,8 +132,8 @@ TEST_F(reset, after_the_end_of_much)
 	static char data[BYTES];
 	char c;
 
-	EXPECT_STREQ("ok 49152", puppet_do(&self->peer, "send 49152 1"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok 49152", peer_run(&self->peer, "send 49152 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	PEER_RESETS();
 	EXPECT_EQ(BYTES, recv_all(self->fd, data, BYTES));
 	EXPECT_TRUE(stream_check(1, 0, data, BYTES));
@@ -152,7 +152,7 @@ TEST_F(reset, behind_much)
 	static char data[BYTES];
 	ssize_t n, done = 0;
 
-	EXPECT_STREQ("ok 60000", puppet_do(&self->peer, "send 60000 1"));
+	EXPECT_STREQ("ok 60000", peer_run(&self->peer, "send 60000 1"));
 	PEER_RESETS();
 	do {
 		EXPECT_EQ(POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLERR |
@@ -176,7 +176,7 @@ TEST_F(reset, behind_much_and_asked_for)
 	static char data[BYTES];
 	ssize_t n, done = 0;
 
-	EXPECT_STREQ("ok 60000", puppet_do(&self->peer, "send 60000 1"));
+	EXPECT_STREQ("ok 60000", peer_run(&self->peer, "send 60000 1"));
 	PEER_RESETS();
 	EXPECT_EQ(ECONNRESET, so_error(self->fd));
 	EXPECT_EQ(0, so_error(self->fd));
@@ -193,7 +193,7 @@ TEST_F(reset, sending_to_one_who_closed)
 {
 	char c = 0;
 
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "close"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "close"));
 	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
 	EXPECT_EQ(1, send(self->fd, &c, 1, 0));
 	ASSERT_TRUE(wait_poll(self->fd, POLLPRI, NULL));
@@ -209,7 +209,7 @@ TEST_F(reset, with_our_data_unread)
 
 	EXPECT_LT(0, fill_socket(self->fd, 1, 30000));
 	/* The peer closes with unread data, which causes a reset too. */
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "close"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "close"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLPRI, NULL));
 	EXPECT_EQ(-1, recv(self->fd, &c, 1, 0));
 	EXPECT_EQ(ECONNRESET, errno);
@@ -223,7 +223,7 @@ TEST(at_once_after_accept)
 	int i, fd;
 
 	for (i = 0; i < rounds(50); i++) {
-		fd = open_port(opt.port + PEER_RESET, 0);
+		fd = connect_port(opt.port + PEER_RESET, 0);
 		if (fd < 0) {
 			ASSERT_EQ(ECONNRESET, errno);
 			continue;
@@ -281,7 +281,7 @@ TEST_F(reset, wakes_a_receiver)
 	struct sleeper s = { .fd = self->fd };
 
 	ASSERT_TRUE(sleep_in(&s, sleep_in_recv));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	pthread_join(s.thread, NULL);
 	EXPECT_EQ(-1, s.result);
 	EXPECT_EQ(ECONNRESET, s.error);
@@ -293,7 +293,7 @@ TEST_F(reset, wakes_a_sender)
 
 	EXPECT_LT(0, fill_socket(self->fd, 1, 30000));
 	ASSERT_TRUE(sleep_in(&s, sleep_in_send));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	pthread_join(s.thread, NULL);
 	EXPECT_EQ(-1, s.result);
 	EXPECT_EQ(ECONNRESET, s.error);

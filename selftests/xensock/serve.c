@@ -11,14 +11,14 @@
 #define CLIENTS 16
 
 FIXTURE(serve) {
-	struct puppet peer;
+	struct peer peer;
 	int listener;
 	unsigned int port;
 };
 
 FIXTURE_SETUP(serve)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	self->listener = open_listener(128, SOCK_CLOEXEC);
 	ASSERT_LE(0, self->listener);
 	self->port = local_port(self->listener);
@@ -27,7 +27,7 @@ FIXTURE_SETUP(serve)
 FIXTURE_TEARDOWN(serve)
 {
 	close(self->listener);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 TEST_F_TIMEOUT(serve, short_connections, 300)
@@ -39,10 +39,10 @@ TEST_F_TIMEOUT(serve, short_connections, 300)
 	int i;
 
 	for (i = 0; i < WORKERS; i++)
-		ASSERT_TRUE(waiter_start(&w[i], in_service, self->listener));
+		ASSERT_TRUE(waiter_start(&w[i], in_accept_loop, self->listener));
 	snprintf(all, sizeof(all), "ok %u", each * CLIENTS);
-	EXPECT_STREQ(all, puppet_do(&self->peer, "swarm %u %u 200 %u",
-				    self->port, CLIENTS, each));
+	EXPECT_STREQ(all, peer_run(&self->peer, "clients %u %u 200 %u",
+				   self->port, CLIENTS, each));
 	EXPECT_EQ(0, shutdown(self->listener, SHUT_RDWR));
 	for (i = 0; i < WORKERS; i++)
 		served += waiter_end(&w[i]);
@@ -102,10 +102,10 @@ TEST_F_TIMEOUT(serve, all_at_once, 180)
 	allow_files(opt.sockets + 64);
 	ASSERT_TRUE(waiter_start(&w, in_event_loop, self->listener));
 	snprintf(all, sizeof(all), "ok %u", opt.sockets);
-	EXPECT_STREQ(all, puppet_do(&self->peer, "open %u %u", self->port,
-				    opt.sockets));
-	EXPECT_STREQ(all, puppet_do(&self->peer, "chorus 300"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "disband"));
+	EXPECT_STREQ(all, peer_run(&self->peer, "open %u %u", self->port,
+				   opt.sockets));
+	EXPECT_STREQ(all, peer_run(&self->peer, "echo 300"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "closeall"));
 	EXPECT_EQ(0, shutdown(self->listener, SHUT_RDWR));
 	EXPECT_EQ(opt.sockets, waiter_end(&w));
 }

@@ -54,7 +54,7 @@ static void serve(int fd)
 	echo_all(fd);
 }
 
-static void *in_accept_for_ever(void *arg)
+static void *accept_thread(void *arg)
 {
 	int fd, listener = *(int *)arg;
 
@@ -66,7 +66,7 @@ static void *in_accept_for_ever(void *arg)
 	return NULL;
 }
 
-static void *in_poll_for_ever(void *arg)
+static void *poll_thread(void *arg)
 {
 	struct pollfd pfd = { .fd = *(int *)arg, .events = POLLIN };
 	int fd;
@@ -83,29 +83,29 @@ static void *in_poll_for_ever(void *arg)
 
 int main(int argc, char **argv)
 {
-	int waits, polls, mail;
+	int blocking, nonblocking, udp;
 	struct sockaddr_in from;
 	pthread_t threads[3];
 	char data[2048];
 
 	parse_options(argc, argv);
 	setlinebuf(stdout);
-	waits = open_tcp(PORT, 0);
-	polls = open_tcp(PORT + 1, SOCK_NONBLOCK);
-	mail = new_datagram(0);
-	check(!set_timeout(mail, SO_RCVTIMEO, 0), "SO_RCVTIMEO");
-	check(!bind_to(mail, ANY_HOST, PORT + 2), "bind of UDP");
-	pthread_create(&threads[0], NULL, in_accept_for_ever, &waits);
-	pthread_create(&threads[1], NULL, in_accept_for_ever, &waits);
-	pthread_create(&threads[2], NULL, in_poll_for_ever, &polls);
+	blocking = open_tcp(PORT, 0);
+	nonblocking = open_tcp(PORT + 1, SOCK_NONBLOCK);
+	udp = new_datagram(0);
+	check(!set_timeout(udp, SO_RCVTIMEO, 0), "SO_RCVTIMEO");
+	check(!bind_to(udp, ANY_HOST, PORT + 2), "bind of UDP");
+	pthread_create(&threads[0], NULL, accept_thread, &blocking);
+	pthread_create(&threads[1], NULL, accept_thread, &blocking);
+	pthread_create(&threads[2], NULL, poll_thread, &nonblocking);
 	printf("ready\n");
 	for (;;) {
 		socklen_t len = sizeof(from);
-		ssize_t n = recvfrom(mail, data, sizeof(data), 0,
+		ssize_t n = recvfrom(udp, data, sizeof(data), 0,
 				     (struct sockaddr *)&from, &len);
 
 		check(n >= 0, "recvfrom");
 		/* The datagram may be lost, with the link or in any network. */
-		sendto(mail, data, n, 0, (struct sockaddr *)&from, len);
+		sendto(udp, data, n, 0, (struct sockaddr *)&from, len);
 	}
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The peer under remote control: a listener, a connection that it accepts or
- * makes, and a crowd of other connections. See util.h for the commands.
+ * makes, and many other connections. See util.h for the commands.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,25 +15,25 @@
 
 #include "peer.h"
 
-#define WORDS 5
+#define ARGS 5
 
-struct stage {
+struct session {
 	int listener;
 	int fd;
 	unsigned int rcvbuf;
 	__u64 sent;
 	__u64 received;
-	struct crowd crowd;
-	int mail;
+	struct conns conns;
+	int udp;
 	char answer[160];
 };
 
 /* The arguments of a command. Absent ones are empty strings, and 0 as numbers. */
-struct words {
-	const char *text[WORDS];
+struct args {
+	const char *text[ARGS];
 };
 
-static __printf(2, 3) void say(struct stage *s, const char *format, ...)
+static __printf(2, 3) void set_answer(struct session *s, const char *format, ...)
 {
 	va_list args;
 
@@ -42,23 +42,23 @@ static __printf(2, 3) void say(struct stage *s, const char *format, ...)
 	va_end(args);
 }
 
-static void say_result(struct stage *s, int result)
+static void answer_result(struct session *s, int result)
 {
 	if (result)
-		say(s, "err %d", errno);
+		set_answer(s, "err %d", errno);
 	else
-		say(s, "ok");
+		set_answer(s, "ok");
 }
 
-static __u64 number(const struct words *w, int i)
+static __u64 arg_number(const struct args *args, int i)
 {
-	return strtoull(w->text[i], NULL, 10);
+	return strtoull(args->text[i], NULL, 10);
 }
 
 int listen_on(const char *host, unsigned int port, unsigned int rcvbuf)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = any_address(host, port, &ss);
+	socklen_t len = parse_address(host, port, &ss);
 	int on = 1, fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
@@ -73,21 +73,21 @@ int listen_on(const char *host, unsigned int port, unsigned int rcvbuf)
 	return fd;
 }
 
-/* Prints the name of one end of the connection, in the form of address_text(). */
-static void say_name(struct stage *s, bool peer)
+/* Answers with the name of one end of the connection, in the form of address_text(). */
+static void answer_name(struct session *s, bool remote)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
 	char text[ADDRESS_TEXT];
 
-	if (peer ? getpeername(s->fd, (struct sockaddr *)&ss, &len) :
-		   getsockname(s->fd, (struct sockaddr *)&ss, &len))
-		say(s, "err %d", errno);
+	if (remote ? getpeername(s->fd, (struct sockaddr *)&ss, &len) :
+		     getsockname(s->fd, (struct sockaddr *)&ss, &len))
+		set_answer(s, "err %d", errno);
 	else
-		say(s, "ok %s", address_text(&ss, text));
+		set_answer(s, "ok %s", address_text(&ss, text));
 }
 
-static void drop(struct stage *s, bool reset)
+static void drop_connection(struct session *s, bool reset)
 {
 	if (s->fd >= 0 && reset)
 		close_with_reset(s->fd);
@@ -98,83 +98,83 @@ static void drop(struct stage *s, bool reset)
 	s->received = 0;
 }
 
-static void do_listen(struct stage *s, const struct words *w)
+static void do_listen(struct session *s, const struct args *args)
 {
-	const char *host = *w->text[2] ? w->text[2] : opt.host;
+	const char *host = *args->text[2] ? args->text[2] : opt.host;
 
 	if (s->listener >= 0)
 		close(s->listener);
-	s->rcvbuf = number(w, 1);
+	s->rcvbuf = arg_number(args, 1);
 	s->listener = listen_on(host, 0, s->rcvbuf);
-	say(s, "ok %u", local_port(s->listener));
+	set_answer(s, "ok %u", local_port(s->listener));
 }
 
-static void do_unlisten(struct stage *s, const struct words *w)
+static void do_unlisten(struct session *s, const struct args *args)
 {
-	(void)w;
-	say_result(s, close(s->listener));
+	(void)args;
+	answer_result(s, close(s->listener));
 	s->listener = -1;
 }
 
-static void do_accept(struct stage *s, const struct words *w)
+static void do_accept(struct session *s, const struct args *args)
 {
-	(void)w;
-	drop(s, false);
+	(void)args;
+	drop_connection(s, false);
 	s->fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
-	say_result(s, s->fd < 0);
+	answer_result(s, s->fd < 0);
 }
 
-static void do_connect(struct stage *s, const struct words *w)
+static void do_connect(struct session *s, const struct args *args)
 {
-	drop(s, false);
-	s->fd = connect_out(*w->text[2] ? w->text[2] : opt.host, number(w, 1),
-			    s->rcvbuf);
+	drop_connection(s, false);
+	s->fd = connect_host(*args->text[2] ? args->text[2] : opt.host, arg_number(args, 1),
+			     s->rcvbuf);
 	if (s->fd < 0)
-		say(s, "err %d", errno);
+		set_answer(s, "err %d", errno);
 	else
-		say(s, "ok %u", local_port(s->fd));
+		set_answer(s, "ok %u", local_port(s->fd));
 }
 
-static void do_name(struct stage *s, const struct words *w)
+static void do_name(struct session *s, const struct args *args)
 {
-	(void)w;
-	say_name(s, false);
+	(void)args;
+	answer_name(s, false);
 }
 
-static void do_peer(struct stage *s, const struct words *w)
+static void do_peer(struct session *s, const struct args *args)
 {
-	(void)w;
-	say_name(s, true);
+	(void)args;
+	answer_name(s, true);
 }
 
-static void do_diag(struct stage *s, const struct words *w)
+static void do_diag(struct session *s, const struct args *args)
 {
-	(void)w;
-	if (put_diag(s->fd, s->answer, sizeof(s->answer) - 1))
-		say(s, "err %d", errno);
+	(void)args;
+	if (format_diag(s->fd, s->answer, sizeof(s->answer) - 1))
+		set_answer(s, "err %d", errno);
 }
 
-static void do_send(struct stage *s, const struct words *w)
+static void do_send(struct session *s, const struct args *args)
 {
-	__u64 done = 0, len = number(w, 1);
+	__u64 done = 0, len = arg_number(args, 1);
 	char data[16384];
 	ssize_t n;
 
 	while (done < len) {
 		n = len - done < sizeof(data) ? len - done : sizeof(data);
-		stream_fill(number(w, 2), s->sent, data, n);
+		stream_fill(arg_number(args, 2), s->sent, data, n);
 		n = send(s->fd, data, n, MSG_NOSIGNAL);
 		if (n < 0) {
-			say(s, "err %d %llu", errno, done);
+			set_answer(s, "err %d %llu", errno, done);
 			return;
 		}
 		done += n;
 		s->sent += n;
 	}
-	say(s, "ok %llu", done);
+	set_answer(s, "ok %llu", done);
 }
 
-static void receive(struct stage *s, __u64 len, __u64 seed)
+static void receive(struct session *s, __u64 len, __u64 seed)
 {
 	char data[16384];
 	__u64 done = 0;
@@ -184,287 +184,287 @@ static void receive(struct stage *s, __u64 len, __u64 seed)
 		n = len - done < sizeof(data) ? len - done : sizeof(data);
 		n = recv(s->fd, data, n, 0);
 		if (n < 0) {
-			say(s, "err %d %llu", errno, done);
+			set_answer(s, "err %d %llu", errno, done);
 			return;
 		}
 		if (!n) {
-			say(s, "eof %llu", done);
+			set_answer(s, "eof %llu", done);
 			return;
 		}
 		if (!stream_check(seed, s->received, data, n)) {
-			say(s, "bad %llu", done);
+			set_answer(s, "bad %llu", done);
 			return;
 		}
 		done += n;
 		s->received += n;
 	}
-	say(s, "ok %llu", done);
+	set_answer(s, "ok %llu", done);
 }
 
-static void do_recv(struct stage *s, const struct words *w)
+static void do_recv(struct session *s, const struct args *args)
 {
-	receive(s, number(w, 1), number(w, 2));
+	receive(s, arg_number(args, 1), arg_number(args, 2));
 }
 
-static void do_drain(struct stage *s, const struct words *w)
+static void do_drain(struct session *s, const struct args *args)
 {
-	receive(s, ~0ULL, number(w, 1));
+	receive(s, ~0ULL, arg_number(args, 1));
 }
 
 /* As drain, for bytes that are not a stream. */
-static void do_count(struct stage *s, const struct words *w)
+static void do_count(struct session *s, const struct args *args)
 {
 	char data[16384];
 	__u64 done = 0;
 	ssize_t n;
 
-	(void)w;
+	(void)args;
 	while ((n = recv(s->fd, data, sizeof(data), 0)) > 0)
 		done += n;
 	if (n < 0)
-		say(s, "err %d %llu", errno, done);
+		set_answer(s, "err %d %llu", errno, done);
 	else
-		say(s, "eof %llu", done);
+		set_answer(s, "eof %llu", done);
 }
 
-static void do_say(struct stage *s, const struct words *w)
+static void do_write(struct session *s, const struct args *args)
 {
-	say_word(s->fd, w->text[1], 0, s->answer, sizeof(s->answer) - 1);
+	send_word(s->fd, args->text[1], 0, s->answer, sizeof(s->answer) - 1);
 }
 
-static void do_urge(struct stage *s, const struct words *w)
+static void do_writeoob(struct session *s, const struct args *args)
 {
-	say_word(s->fd, w->text[1], MSG_OOB, s->answer, sizeof(s->answer) - 1);
+	send_word(s->fd, args->text[1], MSG_OOB, s->answer, sizeof(s->answer) - 1);
 }
 
-static void do_hear(struct stage *s, const struct words *w)
+static void do_read(struct session *s, const struct args *args)
 {
-	(void)w;
-	hear_word(s->fd, s->answer, sizeof(s->answer) - 1);
+	(void)args;
+	recv_word(s->fd, s->answer, sizeof(s->answer) - 1);
 }
 
-static void do_inline(struct stage *s, const struct words *w)
+static void do_oobinline(struct session *s, const struct args *args)
 {
 	int on = 1;
 
-	(void)w;
-	say_result(s, setsockopt(s->fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)));
+	(void)args;
+	answer_result(s, setsockopt(s->fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)));
 }
 
-static void do_oob(struct stage *s, const struct words *w)
+static void do_readoob(struct session *s, const struct args *args)
 {
-	(void)w;
-	hear_urgent(s->fd, s->answer, sizeof(s->answer) - 1);
+	(void)args;
+	recv_urgent(s->fd, s->answer, sizeof(s->answer) - 1);
 }
 
-static void do_exchange(struct stage *s, const struct words *w)
+static void do_exchange(struct session *s, const struct args *args)
 {
-	(void)w;
-	say_result(s, exchange_streams(s->fd));
+	(void)args;
+	answer_result(s, exchange_streams(s->fd));
 }
 
 /* Reports how the other side ends, without reading its data. */
-static void do_end(struct stage *s, const struct words *w)
+static void do_end(struct session *s, const struct args *args)
 {
 	struct pollfd pfd = { .fd = s->fd, .events = POLLRDHUP };
 
-	(void)w;
+	(void)args;
 	while (poll(&pfd, 1, -1) < 0)
 		;
-	say(s, "%s", pfd.revents & POLLERR ? "rst" : "fin");
+	set_answer(s, "%s", pfd.revents & POLLERR ? "rst" : "fin");
 }
 
 /* Waits for the end of both directions, which is more than a FIN. */
-static void do_gone(struct stage *s, const struct words *w)
+static void do_hup(struct session *s, const struct args *args)
 {
 	struct pollfd pfd = { .fd = s->fd };
 
-	(void)w;
+	(void)args;
 	while (poll(&pfd, 1, -1) < 0)
 		;
-	say(s, "%s", pfd.revents & POLLERR ? "rst" : "fin");
+	set_answer(s, "%s", pfd.revents & POLLERR ? "rst" : "fin");
 }
 
-static void do_fin(struct stage *s, const struct words *w)
+static void do_fin(struct session *s, const struct args *args)
 {
-	(void)w;
-	say_result(s, shutdown(s->fd, SHUT_WR));
+	(void)args;
+	answer_result(s, shutdown(s->fd, SHUT_WR));
 }
 
-static void do_close(struct stage *s, const struct words *w)
+static void do_close(struct session *s, const struct args *args)
 {
-	(void)w;
-	drop(s, false);
-	say(s, "ok");
+	(void)args;
+	drop_connection(s, false);
+	set_answer(s, "ok");
 }
 
-static void do_rst(struct stage *s, const struct words *w)
+static void do_rst(struct session *s, const struct args *args)
 {
-	(void)w;
-	drop(s, true);
-	say(s, "ok");
+	(void)args;
+	drop_connection(s, true);
+	set_answer(s, "ok");
 }
 
-static void do_open(struct stage *s, const struct words *w)
+static void do_open(struct session *s, const struct args *args)
 {
-	int error = crowd_open(&s->crowd, number(w, 1), number(w, 2));
+	int error = conns_open(&s->conns, arg_number(args, 1), arg_number(args, 2));
 
 	if (error)
-		say(s, "err %d %u", error, s->crowd.count);
+		set_answer(s, "err %d %u", error, s->conns.count);
 	else
-		say(s, "ok %u", s->crowd.count);
+		set_answer(s, "ok %u", s->conns.count);
 }
 
-static void do_ends(struct stage *s, const struct words *w)
+static void do_ends(struct session *s, const struct args *args)
 {
 	unsigned int fins, resets;
 
-	crowd_ends(&s->crowd, number(w, 1), &fins, &resets);
-	say(s, "fin %u rst %u", fins, resets);
+	conns_wait_end(&s->conns, arg_number(args, 1), &fins, &resets);
+	set_answer(s, "fin %u rst %u", fins, resets);
 }
 
-static void do_chorus(struct stage *s, const struct words *w)
+static void do_echo(struct session *s, const struct args *args)
 {
-	say(s, "ok %u", crowd_chorus(&s->crowd, number(w, 1)));
+	set_answer(s, "ok %u", conns_echo(&s->conns, arg_number(args, 1)));
 }
 
-static void do_disband(struct stage *s, const struct words *w)
+static void do_closeall(struct session *s, const struct args *args)
 {
-	(void)w;
-	crowd_close(&s->crowd);
-	say(s, "ok");
+	(void)args;
+	conns_close(&s->conns);
+	set_answer(s, "ok");
 }
 
-static void do_swarm(struct stage *s, const struct words *w)
+static void do_clients(struct session *s, const struct args *args)
 {
 	unsigned int good;
-	int error = swarm(number(w, 1), number(w, 2), number(w, 3),
-			  number(w, 4), &good);
+	int error = run_clients(arg_number(args, 1), arg_number(args, 2), arg_number(args, 3),
+				arg_number(args, 4), &good);
 
 	if (error)
-		say(s, "err %d %u", error, good);
+		set_answer(s, "err %d %u", error, good);
 	else
-		say(s, "ok %u", good);
+		set_answer(s, "ok %u", good);
 }
 
-static void do_mail(struct stage *s, const struct words *w)
+static void do_udp(struct session *s, const struct args *args)
 {
-	if (s->mail >= 0)
-		close(s->mail);
-	s->mail = mail_open(*w->text[1] ? w->text[1] : opt.host);
-	if (s->mail < 0)
-		say(s, "err %d", errno);
+	if (s->udp >= 0)
+		close(s->udp);
+	s->udp = udp_open(*args->text[1] ? args->text[1] : opt.host);
+	if (s->udp < 0)
+		set_answer(s, "err %d", errno);
 	else
-		say(s, "ok %u", local_port(s->mail));
+		set_answer(s, "ok %u", local_port(s->udp));
 }
 
-static void do_join(struct stage *s, const struct words *w)
+static void do_join(struct session *s, const struct args *args)
 {
-	say_result(s, mail_join(s->mail, w->text[1], w->text[2]));
+	answer_result(s, udp_join(s->udp, args->text[1], args->text[2]));
 }
 
-static void do_post(struct stage *s, const struct words *w)
+static void do_sendto(struct session *s, const struct args *args)
 {
-	ssize_t n = mail_post(s->mail, *w->text[4] ? w->text[4] : opt.host,
-			      number(w, 1), number(w, 3), number(w, 2));
+	ssize_t n = udp_send(s->udp, *args->text[4] ? args->text[4] : opt.host,
+			     arg_number(args, 1), arg_number(args, 3), arg_number(args, 2));
 
 	if (n < 0)
-		say(s, "err %d", errno);
+		set_answer(s, "err %d", errno);
 	else
-		say(s, "ok %zd", n);
+		set_answer(s, "ok %zd", n);
 }
 
-static void do_take(struct stage *s, const struct words *w)
+static void do_recvfrom(struct session *s, const struct args *args)
 {
-	mail_take(s->mail, number(w, 1), s->answer, sizeof(s->answer) - 1);
+	udp_recv(s->udp, arg_number(args, 1), s->answer, sizeof(s->answer) - 1);
 }
 
-static void do_ttl(struct stage *s, const struct words *w)
+static void do_ttl(struct session *s, const struct args *args)
 {
-	(void)w;
-	say(s, "ok %d", mail_ttl(s->mail));
+	(void)args;
+	set_answer(s, "ok %d", udp_ttl(s->udp));
 }
 
-static void do_return(struct stage *s, const struct words *w)
+static void do_echoudp(struct session *s, const struct args *args)
 {
-	say(s, "ok %u", mail_return(s->mail, number(w, 1)));
+	set_answer(s, "ok %u", udp_echo(s->udp, arg_number(args, 1)));
 }
 
-static void do_drops(struct stage *s, const struct words *w)
+static void do_drops(struct session *s, const struct args *args)
 {
-	say(s, "ok %ld", mail_drops(number(w, 1)));
+	set_answer(s, "ok %ld", udp_drops(arg_number(args, 1)));
 }
 
-static void do_nomail(struct stage *s, const struct words *w)
+static void do_closeudp(struct session *s, const struct args *args)
 {
-	(void)w;
-	say_result(s, close(s->mail));
-	s->mail = -1;
+	(void)args;
+	answer_result(s, close(s->udp));
+	s->udp = -1;
 }
 
-static void do_stats(struct stage *s, const struct words *w)
+static void do_stats(struct session *s, const struct args *args)
 {
-	(void)w;
-	put_stats(s->answer, sizeof(s->answer) - 1);
+	(void)args;
+	format_stats(s->answer, sizeof(s->answer) - 1);
 }
 
 static const struct {
-	const char *verb;
-	void (*carry_out)(struct stage *s, const struct words *w);
+	const char *name;
+	void (*run)(struct session *s, const struct args *args);
 } commands[] = {
 	{ "listen", do_listen }, { "unlisten", do_unlisten },
 	{ "accept", do_accept }, { "connect", do_connect },
 	{ "name", do_name }, { "peer", do_peer }, { "diag", do_diag },
 	{ "send", do_send }, { "recv", do_recv }, { "drain", do_drain },
 	{ "count", do_count }, { "exchange", do_exchange }, { "end", do_end },
-	{ "gone", do_gone },
-	{ "say", do_say }, { "urge", do_urge }, { "hear", do_hear },
-	{ "oob", do_oob }, { "inline", do_inline },
+	{ "hup", do_hup },
+	{ "write", do_write }, { "writeoob", do_writeoob }, { "read", do_read },
+	{ "readoob", do_readoob }, { "oobinline", do_oobinline },
 	{ "fin", do_fin }, { "close", do_close }, { "rst", do_rst },
-	{ "open", do_open }, { "chorus", do_chorus }, { "ends", do_ends },
-	{ "disband", do_disband }, { "swarm", do_swarm }, { "stats", do_stats },
-	{ "mail", do_mail }, { "post", do_post }, { "take", do_take },
+	{ "open", do_open }, { "echo", do_echo }, { "ends", do_ends },
+	{ "closeall", do_closeall }, { "clients", do_clients }, { "stats", do_stats },
+	{ "udp", do_udp }, { "sendto", do_sendto }, { "recvfrom", do_recvfrom },
 	{ "ttl", do_ttl }, { "join", do_join },
-	{ "return", do_return }, { "drops", do_drops }, { "nomail", do_nomail },
+	{ "echoudp", do_echoudp }, { "drops", do_drops }, { "closeudp", do_closeudp },
 };
 
-static void obey(struct stage *s, char *line)
+static void run_command(struct session *s, char *line)
 {
-	struct words w;
+	struct args args;
 	char *rest = line, *word;
 	size_t i;
 
-	for (i = 0; i < WORDS; i++) {
+	for (i = 0; i < ARGS; i++) {
 		word = strtok_r(i ? NULL : line, " \n", &rest);
-		w.text[i] = word ? word : "";
+		args.text[i] = word ? word : "";
 	}
 	for (i = 0; i < ARRAY_LEN(commands); i++) {
-		if (!strcmp(w.text[0], commands[i].verb)) {
-			commands[i].carry_out(s, &w);
+		if (!strcmp(args.text[0], commands[i].name)) {
+			commands[i].run(s, &args);
 			return;
 		}
 	}
-	say(s, "what? %s", w.text[0]);
+	set_answer(s, "what? %s", args.text[0]);
 }
 
 void serve_control(int fd)
 {
-	struct stage stage = { .listener = -1, .fd = -1, .mail = -1 };
+	struct session session = { .listener = -1, .fd = -1, .udp = -1 };
 	FILE *in = fdopen(fd, "r");
 	char line[160];
 
 	while (in && fgets(line, sizeof(line), in)) {
-		obey(&stage, line);
-		strcat(stage.answer, "\n");
-		if (send_all(fd, stage.answer, strlen(stage.answer)) < 0)
+		run_command(&session, line);
+		strcat(session.answer, "\n");
+		if (send_all(fd, session.answer, strlen(session.answer)) < 0)
 			break;
 	}
-	drop(&stage, false);
-	crowd_close(&stage.crowd);
-	if (stage.listener >= 0)
-		close(stage.listener);
-	if (stage.mail >= 0)
-		close(stage.mail);
+	drop_connection(&session, false);
+	conns_close(&session.conns);
+	if (session.listener >= 0)
+		close(session.listener);
+	if (session.udp >= 0)
+		close(session.udp);
 	if (in)
 		fclose(in);
 }

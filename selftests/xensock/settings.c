@@ -13,7 +13,7 @@
 
 #define DIRECTORY "/proc/sys/net/xensock/"
 
-int set(const char *name, const char *value)
+int write_setting(const char *name, const char *value)
 {
 	char path[80];
 	int fd, error = 0;
@@ -28,7 +28,7 @@ int set(const char *name, const char *value)
 	return error;
 }
 
-const char *get(const char *name)
+const char *read_setting(const char *name)
 {
 	static char text[512];
 	char path[80];
@@ -46,9 +46,9 @@ const char *get(const char *name)
 	return text;
 }
 
-long decided(const char *reason)
+long decision_count(const char *reason)
 {
-	const char *text = get("decisions"), *found;
+	const char *text = read_setting("decisions"), *found;
 	char word[40];
 
 	snprintf(word, sizeof(word), "%s=", reason);
@@ -56,16 +56,16 @@ long decided(const char *reason)
 	return found ? strtol(found + strlen(word), NULL, 10) : -1;
 }
 
-void restore(void)
+void restore_settings(void)
 {
-	set("hijack", "0");
-	set("fallback", "0");
-	set("hijack_loopback", "1");
-	set("exempt_destinations", "");
-	set("exempt_bind_ports", "");
+	write_setting("hijack", "0");
+	write_setting("fallback", "0");
+	write_setting("hijack_loopback", "1");
+	write_setting("exempt_destinations", "");
+	write_setting("exempt_bind_ports", "");
 }
 
-int own_listener(void)
+int local_listener(void)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -75,7 +75,7 @@ int own_listener(void)
 	return -1;
 }
 
-bool talks_locally(int fd, int listener, unsigned int port)
+bool local_transfer(int fd, int listener, unsigned int port)
 {
 	char word[4] = "";
 	int other;

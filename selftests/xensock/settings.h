@@ -11,16 +11,16 @@
 #define LOCALHOST "127.0.0.1"
 
 /* Writes a setting. Returns 0 or an errno. */
-int set(const char *name, const char *value);
-const char *get(const char *name);
-void restore(void);
+int write_setting(const char *name, const char *value);
+const char *read_setting(const char *name);
+void restore_settings(void);
 
 /* Returns the number of sockets decided for this reason. */
-long decided(const char *reason);
+long decision_count(const char *reason);
 
 /* Listens with the guest's own TCP on its loopback interface. Call it while hijacking is off. */
-int own_listener(void);
+int local_listener(void);
 /* Connects to a listener in the guest and exchanges a word with what it accepts. */
-bool talks_locally(int fd, int listener, unsigned int port);
+bool local_transfer(int fd, int listener, unsigned int port);
 
 #endif

@@ -16,14 +16,14 @@
 #define ALL_OVER (READ_END | CAN_WRITE | POLLHUP)
 
 FIXTURE(shutdown) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(shutdown)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	self->fd = puppet_connect(&self->peer, SOCK_CLOEXEC);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	self->fd = peer_connect(&self->peer, SOCK_CLOEXEC);
 	ASSERT_LE(0, self->fd);
 }
 
@@ -31,7 +31,7 @@ FIXTURE_TEARDOWN(shutdown)
 {
 	if (self->fd >= 0)
 		close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 static atomic_int sigpipes;
@@ -72,7 +72,7 @@ TEST_F(shutdown, each_way)
 	int fd, again;
 
 	for (i = 0; i < ARRAY_LEN(cases); i++) {
-		fd = puppet_connect(&self->peer, 0);
+		fd = peer_connect(&self->peer, 0);
 		ASSERT_LE(0, fd);
 		/* A second call changes nothing. */
 		for (again = 0; again < 2; again++) {
@@ -94,7 +94,7 @@ TEST_F(shutdown, one_way_then_the_other)
 	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
 	EXPECT_EQ(0, shutdown(self->fd, SHUT_RD));
 	EXPECT_EQ(ALL_OVER, poll_now(self->fd));
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 }
 
 TEST_F(shutdown, no_such_way)
@@ -114,7 +114,7 @@ TEST_F(shutdown, without_a_connection)
 	int how, i, fds[2] = { new_socket(0), new_socket(0) };
 
 	ASSERT_EQ(0, bind_to(fds[1], opt.host, 0));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLHUP, NULL));
 	for (how = SHUT_RD; how <= SHUT_RDWR; how++) {
 		for (i = 0; i < 3; i++) {
@@ -152,13 +152,13 @@ TEST_F(shutdown, writing_ends_after_all_data)
 	stream_fill(1, 0, data, sizeof(data));
 	EXPECT_EQ(5000, send(self->fd, data, 5000, 0));
 	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
-	EXPECT_STREQ("eof 5000", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 5000", peer_run(&self->peer, "drain 1"));
 	/* The other direction goes on until the peer ends it. */
-	EXPECT_STREQ("ok 5000", puppet_do(&self->peer, "send 5000 2"));
+	EXPECT_STREQ("ok 5000", peer_run(&self->peer, "send 5000 2"));
 	EXPECT_EQ(5000, recv_all(self->fd, data, 5000));
 	EXPECT_TRUE(stream_check(2, 0, data, 5000));
 	EXPECT_EQ(EAGAIN, try_recv(self->fd));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	EXPECT_EQ(0, recv(self->fd, data, 1, 0));
 	EXPECT_EQ(ALL_OVER, poll_now(self->fd));
 }
@@ -171,8 +171,8 @@ TEST_F(shutdown, writing_ends_at_once_with_all_buffers_full)
 	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
 	EXPECT_EQ(CAN_WRITE, poll_now(self->fd));
 	snprintf(expected, sizeof(expected), "eof %llu", sent);
-	EXPECT_STREQ(expected, puppet_do(&self->peer, "drain 1"));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 2"));
+	EXPECT_STREQ(expected, peer_run(&self->peer, "drain 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 2"));
 	EXPECT_TRUE(wait_readable(self->fd, 10));
 }
 
@@ -198,8 +198,8 @@ TEST_F(shutdown, writing_has_ended_is_epipe)
 TEST_F(shutdown, writing_ends_then_the_peer_resets)
 {
 	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "rst"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	EXPECT_EQ(ALL_OVER | POLLERR, poll_now(self->fd));
 	EXPECT_EQ(ECONNRESET, try_recv(self->fd));
@@ -213,18 +213,18 @@ TEST_F(shutdown, both_ends_have_finished)
 	int peer_first, fd;
 
 	for (peer_first = 0; peer_first < 2; peer_first++) {
-		fd = puppet_connect(&self->peer, 0);
+		fd = peer_connect(&self->peer, 0);
 		ASSERT_LE(0, fd);
 		if (peer_first) {
-			EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+			EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 			ASSERT_TRUE(wait_poll(fd, POLLRDHUP, NULL));
 			EXPECT_EQ(READ_END | CAN_WRITE, poll_now(fd));
 			EXPECT_EQ(0, shutdown(fd, SHUT_WR));
 		} else {
 			EXPECT_EQ(0, shutdown(fd, SHUT_WR));
-			EXPECT_STREQ("eof 0", puppet_do(&self->peer,
-							"drain 1"));
-			EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+			EXPECT_STREQ("eof 0", peer_run(&self->peer,
+						       "drain 1"));
+			EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 		}
 		ASSERT_TRUE(wait_poll(fd, POLLHUP, NULL));
 		EXPECT_TRUE(wait_poll(fd, POLLRDHUP, NULL));
@@ -232,7 +232,7 @@ TEST_F(shutdown, both_ends_have_finished)
 		EXPECT_EQ(0, try_recv(fd));
 		EXPECT_EQ(EPIPE, try_send(fd));
 		EXPECT_EQ(0, so_error(fd));
-		EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+		EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 		EXPECT_EQ(0, close(fd));
 	}
 }
@@ -240,18 +240,18 @@ TEST_F(shutdown, both_ends_have_finished)
 /* Data that came before is read, and so is data that comes later. */
 TEST_F(shutdown, reading_ends_but_data_does_not)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 	char data[20];
 	int have = 0;
 
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 10));
 	EXPECT_EQ(0, shutdown(self->fd, SHUT_RD));
 	EXPECT_EQ(10, recv(self->fd, data, 20, 0));
 	EXPECT_TRUE(stream_check(1, 0, data, 10));
 	EXPECT_EQ(0, recv(self->fd, data, 20, 0));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
-	while (have < 10 && now_msec() < until)
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
+	while (have < 10 && now_msec() < deadline)
 		ASSERT_EQ(0, ioctl(self->fd, FIONREAD, &have));
 	EXPECT_EQ(10, recv(self->fd, data, 20, 0));
 	EXPECT_TRUE(stream_check(1, 10, data, 10));
@@ -260,7 +260,7 @@ TEST_F(shutdown, reading_ends_but_data_does_not)
 	EXPECT_EQ(0, try_send(self->fd));
 	EXPECT_EQ(0, close(self->fd));
 	self->fd = -1;
-	EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
+	EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
 }
 
 /* A socket with both directions shut down resets a peer that goes on, at once or later. */
@@ -268,11 +268,11 @@ TEST_F(shutdown, of_both_ways_resets_a_peer_that_goes_on)
 {
 	char name[sizeof(struct sockaddr_storage)];
 	socklen_t len;
-	__u64 until;
+	__u64 deadline;
 	int i, fd;
 
 	for (i = 0; i < 2; i++) {
-		fd = puppet_connect(&self->peer, 0);
+		fd = peer_connect(&self->peer, 0);
 		ASSERT_LE(0, fd);
 		if (i) {
 			EXPECT_EQ(0, shutdown(fd, SHUT_WR));
@@ -280,17 +280,17 @@ TEST_F(shutdown, of_both_ways_resets_a_peer_that_goes_on)
 		} else {
 			EXPECT_EQ(0, shutdown(fd, SHUT_RDWR));
 		}
-		EXPECT_STREQ("fin", puppet_do(&self->peer, "end"));
+		EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
 		/* The peer has not closed: the connection exists. */
 		len = sizeof(name);
 		EXPECT_EQ(0, getpeername(fd, (struct sockaddr *)name, &len));
 		/* Over AF_XENSOCK the request may still be under way. */
-		until = now_msec() + WAIT_LIMIT_MSEC;
+		deadline = now_msec() + WAIT_LIMIT_MSEC;
 		do {
-			puppet_do(&self->peer, "send 10 1");
-		} while (!(poll_now(fd) & POLLERR) && now_msec() < until);
+			peer_run(&self->peer, "send 10 1");
+		} while (!(poll_now(fd) & POLLERR) && now_msec() < deadline);
 		EXPECT_EQ(ECONNRESET, so_error(fd));
-		EXPECT_STREQ("err 32 0", puppet_do(&self->peer, "send 10 1"));
+		EXPECT_STREQ("err 32 0", peer_run(&self->peer, "send 10 1"));
 		EXPECT_EQ(0, close(fd));
 	}
 }
@@ -301,7 +301,7 @@ TEST_F(shutdown, a_receiver_is_woken)
 	int how;
 
 	for (how = SHUT_RD; how <= SHUT_RDWR; how += 2) {
-		int fd = puppet_connect(&self->peer, 0);
+		int fd = peer_connect(&self->peer, 0);
 
 		ASSERT_TRUE(waiter_start(&w, in_recv, fd));
 		EXPECT_EQ(0, shutdown(fd, how));
@@ -321,7 +321,7 @@ TEST_F(shutdown, a_sender_is_woken)
 	sent = waiter_end(&w);
 	EXPECT_LT(0, sent);
 	EXPECT_EQ(EPIPE, try_send(self->fd));
-	puppet_do(&self->peer, "count");
+	peer_run(&self->peer, "count");
 	EXPECT_EQ(sent, strtol(self->peer.line + 4, NULL, 10))
 		TH_LOG("%s", self->peer.line);
 	EXPECT_EQ(0, strncmp("eof", self->peer.line, 3));
@@ -347,7 +347,7 @@ TEST_F(shutdown, a_sleeper_in_poll_is_woken)
 	int fd;
 
 	for (i = 0; i < ARRAY_LEN(cases); i++) {
-		fd = puppet_connect(&self->peer, 0);
+		fd = peer_connect(&self->peer, 0);
 		ASSERT_TRUE(waiter_start(&w, in_poll, fd));
 		EXPECT_EQ(0, shutdown(fd, cases[i].how));
 		EXPECT_EQ(cases[i].events, waiter_end(&w));
@@ -359,7 +359,7 @@ TEST_F(shutdown, a_sleeper_in_poll_is_woken)
 TEST_F(shutdown, an_echo_gives_back_all_before_the_end)
 {
 	static char out[60000], in[60000];
-	int fd = open_port(opt.port + PEER_ECHO, 0);
+	int fd = connect_port(opt.port + PEER_ECHO, 0);
 
 	ASSERT_LE(0, fd);
 	stream_fill(1, 0, out, sizeof(out));
@@ -382,9 +382,9 @@ TEST_F(shutdown, by_another_process)
 		_exit(shutdown(self->fd, SHUT_WR) != 0);
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 	EXPECT_EQ(EPIPE, try_send(self->fd));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 2"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 2"));
 	EXPECT_TRUE(wait_readable(self->fd, 10));
 }
 
@@ -394,13 +394,13 @@ TEST_F(shutdown, close_with_data_unread_is_a_reset_all_the_same)
 
 	for (how = SHUT_RD; how <= SHUT_RDWR; how++) {
 		close(self->fd);
-		self->fd = puppet_connect(&self->peer, 0);
-		EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+		self->fd = peer_connect(&self->peer, 0);
+		EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 		ASSERT_TRUE(wait_readable(self->fd, 10));
 		EXPECT_EQ(0, shutdown(self->fd, how));
 		EXPECT_EQ(0, close(self->fd));
 		self->fd = -1;
-		puppet_do(&self->peer, "send 100000000 1");
+		peer_run(&self->peer, "send 100000000 1");
 		EXPECT_EQ(0, strncmp("err", self->peer.line, 3))
 			TH_LOG("how %d: %s", how, self->peer.line);
 	}

@@ -20,7 +20,7 @@ static void on_signal(int sig)
 	signals_seen++;
 }
 
-static void handle(int flags)
+static void set_handler(int flags)
 {
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = flags };
 
@@ -28,21 +28,21 @@ static void handle(int flags)
 }
 
 FIXTURE(signals) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(signals)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(signals)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 static char flood[8 << 20];
@@ -105,13 +105,13 @@ TEST_F(signals, recv_ends)
 	struct caller c = { .call = RECV, .fd = self->fd };
 	char data[10];
 
-	handle(0);
+	set_handler(0);
 	ASSERT_TRUE(start_call(&c));
 	interrupt(&c);
 	pthread_join(c.thread, NULL);
 	EXPECT_EQ(-1, c.result);
 	EXPECT_EQ(EINTR, c.error);
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	EXPECT_EQ(10, recv_all(self->fd, data, 10));
 }
 
@@ -119,11 +119,11 @@ TEST_F(signals, recv_goes_on_with_sa_restart)
 {
 	struct caller c = { .call = RECV, .fd = self->fd };
 
-	handle(SA_RESTART);
+	set_handler(SA_RESTART);
 	ASSERT_TRUE(start_call(&c));
 	interrupt(&c);
 	ASSERT_TRUE(wait_asleep(c.tid));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	pthread_join(c.thread, NULL);
 	EXPECT_EQ(10, c.result);
 }
@@ -133,7 +133,7 @@ TEST_F(signals, recv_with_a_time_limit_ends)
 {
 	struct caller c = { .call = RECV, .fd = self->fd };
 
-	handle(SA_RESTART);
+	set_handler(SA_RESTART);
 	ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 20000));
 	ASSERT_TRUE(start_call(&c));
 	interrupt(&c);
@@ -145,20 +145,20 @@ TEST_F(signals, recv_with_a_time_limit_ends)
 /* A non-blocking call need not wait, so a signal does not affect it. */
 TEST_F(signals, a_call_that_does_not_wait_goes_on)
 {
-	struct itimerval often = { { 0, 500 }, { 0, 500 } }, never = { };
+	struct itimerval interval = { { 0, 500 }, { 0, 500 } }, disabled = { };
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 	int i, other = 0;
 	char data[10];
 
 	signals_seen = 0;
 	sigaction(SIGALRM, &sa, NULL);
-	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &interval, NULL));
 	for (i = 0; i < 200000 && signals_seen < 1000 && !other; i++) {
 		EXPECT_EQ(-1, recv(self->fd, data, 10, MSG_DONTWAIT));
 		if (errno != EAGAIN)
 			other = errno;
 	}
-	setitimer(ITIMER_REAL, &never, NULL);
+	setitimer(ITIMER_REAL, &disabled, NULL);
 	EXPECT_EQ(0, other);
 	EXPECT_LT(0, signals_seen);
 }
@@ -167,8 +167,8 @@ TEST_F(signals, waitall_gives_what_it_has)
 {
 	struct caller c = { .call = RECV_ALL, .fd = self->fd };
 
-	handle(SA_RESTART);
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	set_handler(SA_RESTART);
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 10));
 	ASSERT_TRUE(start_call(&c));
 	interrupt(&c);
@@ -181,7 +181,7 @@ TEST_F(signals, send_gives_what_it_has_sent)
 {
 	struct caller c = { .call = SEND, .fd = self->fd };
 
-	handle(SA_RESTART);
+	set_handler(SA_RESTART);
 	stream_fill(1, 0, flood, sizeof(flood));
 	ASSERT_TRUE(start_call(&c));
 	interrupt(&c);
@@ -189,10 +189,10 @@ TEST_F(signals, send_gives_what_it_has_sent)
 	EXPECT_LT(0, c.result);
 	EXPECT_GT((ssize_t)sizeof(flood), c.result);
 	EXPECT_EQ(0, close(self->fd));
-	puppet_do(&self->peer, "recv %zd 1", c.result);
+	peer_run(&self->peer, "recv %zd 1", c.result);
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2))
 		TH_LOG("of %zd: %s", c.result, self->peer.line);
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 	self->fd = new_socket(0);
 }
 
@@ -201,7 +201,7 @@ TEST_F(signals, connect_ends_but_the_attempt_goes_on)
 	struct caller c = { .call = CONNECT, .fd = new_socket(0) };
 
 	ASSERT_LE(0, c.fd);
-	handle(0);
+	set_handler(0);
 	ASSERT_TRUE(start_call(&c));
 	interrupt(&c);
 	pthread_join(c.thread, NULL);
@@ -219,7 +219,7 @@ TEST_F(signals, connect_goes_on_with_sa_restart)
 	struct caller c = { .call = CONNECT, .fd = new_socket(0) };
 
 	ASSERT_LE(0, c.fd);
-	handle(SA_RESTART);
+	set_handler(SA_RESTART);
 	ASSERT_TRUE(start_call(&c));
 	interrupt(&c);
 	EXPECT_TRUE(wait_asleep(c.tid));
@@ -253,7 +253,7 @@ TEST_F(signals, kill_ends_every_wait)
 		EXPECT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_TRUE(WIFSIGNALED(status));
 	}
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	EXPECT_TRUE(wait_readable(self->fd, 10));
 }
 

@@ -19,21 +19,21 @@
 /* Those of "inquire". */
 #define SOCKETS 3
 
-static atomic_int goes_on;
+static atomic_int is_signalled;
 
-static void on_go(int sig)
+static void on_signal(int sig)
 {
-	goes_on = sig;
+	is_signalled = sig;
 }
 
-static bool link_with_front(const char *said)
+static bool connect_front(const char *message)
 {
 	if (!back_begin())
 		return false;
 	back_node("feature-datagram", "1");
 	if (!back_finish(15000))
 		return false;
-	printf("%s\n", said);
+	printf("%s\n", message);
 	return true;
 }
 
@@ -41,7 +41,7 @@ static bool link_with_front(const char *said)
 static bool next_request(struct request *r, const atomic_int *is_over)
 {
 	while (!back_take(r))
-		if (nap(1000), back_is_over || *is_over)
+		if (sleep_usec(1000), back_is_over || *is_over)
 			return false;
 	return true;
 }
@@ -55,22 +55,22 @@ static void serve(void)
 {
 	struct request r;
 
-	while (next_request(&r, &goes_on))
+	while (next_request(&r, &is_signalled))
 		respond(&r);
 }
 
-static void serve_silently(void)
+static void serve_without_response(void)
 {
-	struct request r, first = {}, question = {};
+	struct request r, first = {}, unanswered = {};
 	int rings = 0;
 
 	while (next_request(&r, &back_is_over)) {
-		if (r.cmd == BIND && !first.cmd && !question.cmd) {
+		if (r.cmd == BIND && !first.cmd && !unanswered.cmd) {
 			first = r;
 			continue;
 		}
-		if (r.cmd == GETSOCKOPT && !question.cmd) {
-			question = r;
+		if (r.cmd == GETSOCKOPT && !unanswered.cmd) {
+			unanswered = r;
 			if (first.cmd)
 				respond(&first);
 			continue;
@@ -81,7 +81,7 @@ static void serve_silently(void)
 		rings++;
 		if (rings == SOCKETS - 1) {
 			printf("others\n");
-			respond(&question);
+			respond(&unanswered);
 		} else if (rings == SOCKETS) {
 			printf("all\n");
 		}
@@ -95,12 +95,12 @@ int main(int argc, char **argv)
 		return 4;
 	setlinebuf(stdout);
 	back_init(atoi(argv[1]));
-	signal(SIGUSR1, on_go);
-	if (link_with_front("ready")) {
+	signal(SIGUSR1, on_signal);
+	if (connect_front("ready")) {
 		serve();
 		back_end();
-		if (link_with_front("again"))
-			serve_silently();
+		if (connect_front("again"))
+			serve_without_response();
 	}
 	back_end();
 	return 0;

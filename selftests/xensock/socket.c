@@ -38,7 +38,7 @@ int connect_to(int fd, const char *host, unsigned int port)
 	return connect(fd, (struct sockaddr *)&sin, sizeof(sin));
 }
 
-int open_port(unsigned int port, int flags)
+int connect_port(unsigned int port, int flags)
 {
 	int fd = new_socket(flags & ~SOCK_NONBLOCK);
 	int saved;
@@ -170,8 +170,8 @@ unsigned int local_port(int fd)
 	return ntohs(((struct sockaddr_in *)&ss)->sin_port);
 }
 
-socklen_t any_address(const char *host, unsigned int port,
-		      struct sockaddr_storage *ss)
+socklen_t parse_address(const char *host, unsigned int port,
+			struct sockaddr_storage *ss)
 {
 	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)ss;
 	struct sockaddr_in *sin = (struct sockaddr_in *)ss;
@@ -219,14 +219,14 @@ const char *address_text(const struct sockaddr_storage *ss,
 	return text;
 }
 
-struct name name_of(int fd, bool peer)
+struct name name_of(int fd, bool remote)
 {
 	struct sockaddr_storage ss = { 0 };
 	socklen_t len = sizeof(ss);
 	struct name name;
 
-	if (peer ? getpeername(fd, (struct sockaddr *)&ss, &len) :
-		   getsockname(fd, (struct sockaddr *)&ss, &len))
+	if (remote ? getpeername(fd, (struct sockaddr *)&ss, &len) :
+		     getsockname(fd, (struct sockaddr *)&ss, &len))
 		snprintf(name.text, sizeof(name.text), "%s",
 			 strerrorname_np(errno));
 	else if (len != (ss.ss_family == AF_INET ? sizeof(struct sockaddr_in) :

@@ -17,10 +17,10 @@
 #include "util.h"
 
 #define PORT 7330
-#define MOST 1000
-#define PATIENCE_MSEC 60000
+#define MAX_CONNECTIONS 1000
+#define TIMEOUT_MSEC 60000
 
-static void must(bool good, const char *what)
+static void check(bool good, const char *what)
 {
 	if (good)
 		return;
@@ -29,46 +29,46 @@ static void must(bool good, const char *what)
 }
 
 /* Returns a connection, or -1 with errno. */
-static int accept_soon(int listener)
+static int wait_accept(int listener)
 {
 	struct pollfd pfd = { .fd = listener, .events = POLLIN };
 
-	must(poll(&pfd, 1, PATIENCE_MSEC) == 1, "no event");
-	must(pfd.revents == POLLIN, "the listener has ended");
+	check(poll(&pfd, 1, TIMEOUT_MSEC) == 1, "no event");
+	check(pfd.revents == POLLIN, "the listener has ended");
 	return accept(listener, NULL, NULL);
 }
 
 int main(int argc, char **argv)
 {
-	int listener, fd, others[MOST], count = 0;
+	int listener, fd, others[MAX_CONNECTIONS], count = 0;
 	sigset_t go;
 	int sig;
 
 	parse_options(argc, argv);
 	setlinebuf(stdout);
-	allow_files(MOST + 64);
+	allow_files(MAX_CONNECTIONS + 64);
 	sigemptyset(&go);
 	sigaddset(&go, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &go, NULL);
 	listener = new_socket(SOCK_NONBLOCK);
-	must(!bind_to(listener, ANY_HOST, PORT), "bind");
-	must(!listen(listener, 1), "listen");
+	check(!bind_to(listener, ANY_HOST, PORT), "bind");
+	check(!listen(listener, 1), "listen");
 	printf("ready\n");
 
 	sigwait(&go, &sig);
-	while (count < MOST && (fd = open_port(opt.port + PEER_ECHO, 0)) >= 0)
+	while (count < MAX_CONNECTIONS && (fd = connect_port(opt.port + PEER_ECHO, 0)) >= 0)
 		others[count++] = fd;
-	must(errno == ENOBUFS, "connect");
+	check(errno == ENOBUFS, "connect");
 	printf("full\n");
 
-	must(accept_soon(listener) < 0 && errno == ENOBUFS, "accept");
+	check(wait_accept(listener) < 0 && errno == ENOBUFS, "accept");
 	printf("short\n");
 	while (count)
 		close(others[--count]);
 	do {
-		fd = accept_soon(listener);
+		fd = wait_accept(listener);
 	} while (fd < 0 && (errno == ENOBUFS || errno == EAGAIN));
-	must(fd >= 0, "accept of a client");
+	check(fd >= 0, "accept of a client");
 	set_nonblock(fd, false);
 	echo_all(fd);
 	return 0;

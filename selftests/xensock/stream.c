@@ -14,21 +14,21 @@
 #include "util.h"
 
 FIXTURE(stream) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(stream)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(stream)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 static atomic_int sigpipes;
@@ -97,11 +97,11 @@ TEST_F(stream, iovecs_of_any_shape)
 		msg.msg_iovlen = pieces;
 		ASSERT_EQ(len, sendmsg(self->fd, &msg, 0));
 		sent += len;
-		ASSERT_STRNE("", puppet_do(&self->peer, "recv %zu 1", len));
+		ASSERT_STRNE("", peer_run(&self->peer, "recv %zu 1", len));
 		ASSERT_EQ(0, strncmp("ok", self->peer.line, 2))
 			TH_LOG("shape %zu: %s", i, self->peer.line);
 
-		puppet_do(&self->peer, "send %zu 2", len);
+		peer_run(&self->peer, "send %zu 2", len);
 		ASSERT_TRUE(wait_readable(self->fd, len));
 		memset(data, 0, sizeof(data));
 		msg.msg_flags = -1;
@@ -126,7 +126,7 @@ TEST_F(stream, a_thousand_pieces_and_one_too_many)
 	}
 	stream_fill(1, 0, data, UIO_MAXIOV);
 	EXPECT_EQ(UIO_MAXIOV, sendmsg(self->fd, &msg, 0));
-	EXPECT_STREQ("ok 1024", puppet_do(&self->peer, "recv 1024 1"));
+	EXPECT_STREQ("ok 1024", peer_run(&self->peer, "recv 1024 1"));
 	msg.msg_iovlen = UIO_MAXIOV + 1;
 	EXPECT_EQ(-1, sendmsg(self->fd, &msg, 0));
 	EXPECT_EQ(EMSGSIZE, errno);
@@ -145,7 +145,7 @@ TEST_F(stream, nothing_to_send_and_no_room_to_receive)
 	EXPECT_EQ(0, read(self->fd, &c, 0));
 	EXPECT_EQ(-1, recv(self->fd, &c, 0, MSG_DONTWAIT));
 	EXPECT_EQ(EAGAIN, errno);
-	EXPECT_STREQ("ok 3", puppet_do(&self->peer, "send 3 1"));
+	EXPECT_STREQ("ok 3", peer_run(&self->peer, "send 3 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 3));
 	EXPECT_EQ(0, recv(self->fd, &c, 0, 0));
 	EXPECT_TRUE(wait_readable(self->fd, 3));
@@ -169,13 +169,13 @@ TEST_F(stream, no_addresses_no_control_data)
 	/* The address is ignored, since the socket is connected. */
 	stream_fill(1, 0, data, 4);
 	EXPECT_EQ(4, sendto(self->fd, data, 4, 0, (void *)&sin, sizeof(sin)));
-	EXPECT_STREQ("ok 4", puppet_do(&self->peer, "recv 4 1"));
-	EXPECT_STREQ("ok 8", puppet_do(&self->peer, "send 8 2"));
+	EXPECT_STREQ("ok 4", peer_run(&self->peer, "recv 4 1"));
+	EXPECT_STREQ("ok 8", peer_run(&self->peer, "send 8 2"));
 	EXPECT_EQ(4, recv_all(self->fd, data, 4));
 	EXPECT_EQ(4, recvmsg(self->fd, &msg, 0));
 	EXPECT_EQ(0, msg.msg_namelen);
 	EXPECT_EQ(0, msg.msg_controllen);
-	EXPECT_STREQ("ok 4", puppet_do(&self->peer, "send 4 2"));
+	EXPECT_STREQ("ok 4", peer_run(&self->peer, "send 4 2"));
 	EXPECT_EQ(4, recvfrom(self->fd, data, 4, MSG_WAITALL, (void *)&sin,
 			      &len));
 	EXPECT_EQ(0, len);
@@ -197,8 +197,8 @@ TEST_F(stream, many_messages_a_call)
 	}
 	stream_fill(1, 0, data, sizeof(data));
 	EXPECT_EQ(3, sendmmsg(self->fd, msgs, 3, 0));
-	EXPECT_STREQ("ok 3000", puppet_do(&self->peer, "recv 3000 1"));
-	EXPECT_STREQ("ok 2500", puppet_do(&self->peer, "send 2500 2"));
+	EXPECT_STREQ("ok 3000", peer_run(&self->peer, "recv 3000 1"));
+	EXPECT_STREQ("ok 2500", peer_run(&self->peer, "send 2500 2"));
 	ASSERT_TRUE(wait_readable(self->fd, 2500));
 	EXPECT_EQ(3, recvmmsg(self->fd, msgs, 3, MSG_DONTWAIT, NULL));
 	EXPECT_EQ(500, msgs[2].msg_len);
@@ -230,14 +230,14 @@ TEST_F(stream, full_then_drained_loses_nothing)
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_LT(0, sent);
 	EXPECT_EQ(0, poll_now(self->fd));
-	puppet_say(&self->peer, "recv %llu 1", sent);
+	peer_send(&self->peer, "recv %llu 1", sent);
 	EXPECT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
-	EXPECT_EQ(0, strncmp("ok", puppet_answer(&self->peer), 2))
+	EXPECT_EQ(0, strncmp("ok", peer_answer(&self->peer), 2))
 		TH_LOG("of %llu: %s", sent,
 		       self->peer.line);
 	/* The peer has received exactly what was counted as sent. */
 	EXPECT_EQ(0, close(self->fd));
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 	self->fd = new_socket(0);
 }
 
@@ -246,9 +246,9 @@ TEST_F(stream, blocking_send_waits_for_the_reader)
 	static char data[8 << 20];
 
 	stream_fill(1, 0, data, sizeof(data));
-	puppet_say(&self->peer, "recv %zu 1", sizeof(data));
+	peer_send(&self->peer, "recv %zu 1", sizeof(data));
 	EXPECT_EQ(sizeof(data), send(self->fd, data, sizeof(data), 0));
-	EXPECT_STREQ("ok 8388608", puppet_answer(&self->peer));
+	EXPECT_STREQ("ok 8388608", peer_answer(&self->peer));
 }
 
 TEST_F(stream, rcvtimeo)
@@ -261,7 +261,7 @@ TEST_F(stream, rcvtimeo)
 	EXPECT_EQ(-1, recv(self->fd, data, 1, 0));
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_LE(AT_LEAST_OF(200), now_msec() - began);
-	EXPECT_STREQ("ok 3", puppet_do(&self->peer, "send 3 1"));
+	EXPECT_STREQ("ok 3", peer_run(&self->peer, "send 3 1"));
 	EXPECT_EQ(3, recv(self->fd, data, 8, MSG_WAITALL));
 }
 
@@ -273,21 +273,21 @@ TEST_F(stream, busy_polling)
 
 	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_BUSY_POLL, &usec, sizeof(usec)));
 	for (i = 0; i < 20; i++) {
-		puppet_say(&self->peer, "send 3 1");
+		peer_send(&self->peer, "send 3 1");
 		ASSERT_EQ(3, recv(self->fd, data, 3, MSG_WAITALL));
 		EXPECT_TRUE(stream_check(1, 3 * i, data, 3));
-		EXPECT_STREQ("ok 3", puppet_answer(&self->peer));
+		EXPECT_STREQ("ok 3", peer_answer(&self->peer));
 	}
 	EXPECT_EQ(0, poll_now(self->fd) & POLLIN);
-	puppet_say(&self->peer, "send 3 1");
+	peer_send(&self->peer, "send 3 1");
 	EXPECT_TRUE(wait_poll(self->fd, POLLIN, NULL));
 	EXPECT_EQ(3, recv(self->fd, data, 8, 0));
-	EXPECT_STREQ("ok 3", puppet_answer(&self->peer));
+	EXPECT_STREQ("ok 3", peer_answer(&self->peer));
 	ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 200));
 	EXPECT_EQ(-1, recv(self->fd, data, 1, 0));
 	EXPECT_EQ(EAGAIN, errno);
 	ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 0));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	EXPECT_EQ(0, recv(self->fd, data, 1, 0));
 }
 
@@ -313,11 +313,11 @@ TEST_F(stream, sndtimeo)
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_LE(AT_LEAST_OF(300), now_msec() - began);
 	EXPECT_EQ(0, close(self->fd));
-	puppet_do(&self->peer, "recv %llu 1", sent);
+	peer_run(&self->peer, "recv %llu 1", sent);
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2))
 		TH_LOG("of %llu: %s", sent,
 		       self->peer.line);
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 	self->fd = new_socket(0);
 }
 
@@ -327,13 +327,13 @@ TEST_F(stream, little_pieces_until_all_is_full)
 	__u64 sent = fill_socket(self->fd, 1, 20);
 	char data[100];
 
-	puppet_do(&self->peer, "recv %llu 1", sent);
+	peer_run(&self->peer, "recv %llu 1", sent);
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2))
 		TH_LOG("of %llu: %s", sent, self->peer.line);
 	EXPECT_TRUE(wait_poll(self->fd, POLLOUT, NULL));
 	stream_fill(1, sent, data, 100);
 	EXPECT_EQ(100, send(self->fd, data, 100, 0));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "recv 100 1"));
 }
 
 /* Data from and to a file, without a buffer of the program. */
@@ -348,10 +348,10 @@ TEST_F(stream, sendfile_and_splice)
 	stream_fill(1, 0, data, sizeof(data));
 	ASSERT_EQ(20000, write(file, data, sizeof(data)));
 	EXPECT_EQ(20000, sendfile(self->fd, file, &(off_t){ 0 }, 20000));
-	EXPECT_STREQ("ok 20000", puppet_do(&self->peer, "recv 20000 1"));
+	EXPECT_STREQ("ok 20000", peer_run(&self->peer, "recv 20000 1"));
 
 	ASSERT_EQ(0, pipe(pipes));
-	EXPECT_STREQ("ok 20000", puppet_do(&self->peer, "send 20000 2"));
+	EXPECT_STREQ("ok 20000", peer_run(&self->peer, "send 20000 2"));
 	while (done < sizeof(data)) {
 		n = splice(self->fd, NULL, pipes[1], NULL, 20000 - done, 0);
 		ASSERT_LT(0, n);
@@ -372,7 +372,7 @@ TEST_F(stream, splice_takes_as_much_as_recv)
 
 	ASSERT_EQ(0, pipe(pipes));
 	for (i = 0; i < 20; i++) {
-		EXPECT_STREQ("ok 3000", puppet_do(&self->peer, "send 3000 1"));
+		EXPECT_STREQ("ok 3000", peer_run(&self->peer, "send 3000 1"));
 		ASSERT_TRUE(wait_readable(self->fd, 3000));
 		if (i % 2) {
 			ASSERT_EQ(3000, recv(self->fd, data, 3000, 0));
@@ -404,19 +404,19 @@ TEST_F(stream, splice_takes_what_there_is)
 		ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 50));
 		EXPECT_EQ(-1, splice(self->fd, NULL, pipes[1], NULL, 1 << 20, 0));
 		EXPECT_EQ(EAGAIN, errno);
-		EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+		EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
 		ASSERT_TRUE(wait_readable(self->fd, 100));
 		EXPECT_EQ(60, splice(self->fd, NULL, pipes[1], NULL, 60, 0));
 		EXPECT_EQ(40, splice(self->fd, NULL, pipes[1], NULL, 1 << 20, 0));
 		EXPECT_EQ(100, read(pipes[0], data, sizeof(data)));
 		EXPECT_TRUE(stream_check(1, 0, data, 100));
-		EXPECT_STREQ("ok", puppet_do(&self->peer, ends[i]));
+		EXPECT_STREQ("ok", peer_run(&self->peer, ends[i]));
 		ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 		EXPECT_EQ(i ? -1 : 0, splice(self->fd, NULL, pipes[1], NULL, 1 << 20, 0));
 		if (i)
 			EXPECT_EQ(ECONNRESET, errno);
 		close(self->fd);
-		self->fd = puppet_connect(&self->peer, 0);
+		self->fd = peer_connect(&self->peer, 0);
 	}
 	close(pipes[0]);
 	close(pipes[1]);
@@ -437,7 +437,7 @@ TEST_F(stream, bad_memory_to_receive_into)
 	char *page = last_page(), data[10000];
 	ssize_t n;
 
-	EXPECT_STREQ("ok 10000", puppet_do(&self->peer, "send 10000 1"));
+	EXPECT_STREQ("ok 10000", peer_run(&self->peer, "send 10000 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 10000));
 	EXPECT_EQ(-1, recv(self->fd, (void *)1, 100, 0));
 	EXPECT_EQ(EFAULT, errno);
@@ -475,10 +475,10 @@ TEST_F(stream, bad_memory_to_send_from)
 	stream_fill(1, n, page, 100);
 	EXPECT_EQ(100, send(self->fd, page, 100, 0));
 	close(self->fd);
-	puppet_do(&self->peer, "recv %zd 1", n + 100);
+	peer_run(&self->peer, "recv %zd 1", n + 100);
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2))
 		TH_LOG("%s", self->peer.line);
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 	self->fd = new_socket(0);
 }
 

@@ -18,7 +18,7 @@
 #define PIECE 100000
 /* Ring size of an idle connection, in each direction. */
 #define SMALL_RING 8192
-#define PATIENCE_MSEC 60000
+#define TIMEOUT_MSEC 60000
 
 struct direction {
 	pthread_t thread;
@@ -34,7 +34,7 @@ FIXTURE(swell) {
 
 FIXTURE_SETUP(swell)
 {
-	self->fd = open_port(opt.port + PEER_ECHO, 0);
+	self->fd = connect_port(opt.port + PEER_ECHO, 0);
 	ASSERT_LE(0, self->fd);
 }
 
@@ -44,7 +44,7 @@ FIXTURE_TEARDOWN(swell)
 }
 
 /* Reads the ring sizes of a socket. Returns false if /proc has no such list. */
-static bool ring_of(int fd, unsigned long *in, unsigned long *out)
+static bool ring_sizes(int fd, unsigned long *in, unsigned long *out)
 {
 	unsigned long inode;
 	char line[512];
@@ -63,7 +63,7 @@ static bool ring_of(int fd, unsigned long *in, unsigned long *out)
 	return found;
 }
 
-static void *send_it(void *arg)
+static void *send_thread(void *arg)
 {
 	static char data[PIECE];
 	struct direction *d = arg;
@@ -83,7 +83,7 @@ static void *send_it(void *arg)
 	return NULL;
 }
 
-static void *recv_it(void *arg)
+static void *recv_thread(void *arg)
 {
 	static char data[PIECE];
 	struct direction *d = arg;
@@ -108,16 +108,16 @@ TEST_F_TIMEOUT(swell, by_turns, 900)
 {
 	unsigned long in, out, most_in, most_out;
 	struct direction up, down;
-	__u64 from = 0, until;
+	__u64 from = 0, deadline;
 	int i;
 
 	for (i = 0; i < opt.cycles; i++, from += opt.bytes) {
 		up = (struct direction){ .fd = self->fd, .from = from };
 		down = up;
-		ASSERT_EQ(0, pthread_create(&up.thread, NULL, send_it, &up));
-		ASSERT_EQ(0, pthread_create(&down.thread, NULL, recv_it, &down));
+		ASSERT_EQ(0, pthread_create(&up.thread, NULL, send_thread, &up));
+		ASSERT_EQ(0, pthread_create(&down.thread, NULL, recv_thread, &down));
 		most_in = most_out = 0;
-		while (ring_of(self->fd, &in, &out) && down.done < opt.bytes &&
+		while (ring_sizes(self->fd, &in, &out) && down.done < opt.bytes &&
 		       !up.error && !down.error) {
 			most_in = in > most_in ? in : most_in;
 			most_out = out > most_out ? out : most_out;
@@ -127,17 +127,17 @@ TEST_F_TIMEOUT(swell, by_turns, 900)
 		pthread_join(down.thread, NULL);
 		ASSERT_EQ(0, up.error);
 		ASSERT_EQ(0, down.error) TH_LOG("at %llu", from + down.done);
-		if (!ring_of(self->fd, &in, &out))
+		if (!ring_sizes(self->fd, &in, &out))
 			continue;
 		printf("# grown to %lu and %lu bytes\n", most_in, most_out);
 		if (opt.seed) {
 			EXPECT_LT(SMALL_RING, most_in);
 			EXPECT_LT(SMALL_RING, most_out);
 		}
-		until = now_msec() + PATIENCE_MSEC;
-		while (ring_of(self->fd, &in, &out) &&
+		deadline = now_msec() + TIMEOUT_MSEC;
+		while (ring_sizes(self->fd, &in, &out) &&
 		       (in > SMALL_RING || out > SMALL_RING) &&
-		       now_msec() < until)
+		       now_msec() < deadline)
 			usleep(100000);
 		EXPECT_GE(SMALL_RING, in);
 		EXPECT_GE(SMALL_RING, out);
@@ -151,7 +151,7 @@ TEST_F_TIMEOUT(swell, by_turns, 900)
 TEST_F_TIMEOUT(swell, signals_afterwards, 300)
 {
 	struct direction up = { .fd = self->fd }, down = up;
-	struct timespec limit = { .tv_sec = PATIENCE_MSEC / 1000 };
+	struct timespec limit = { .tv_sec = TIMEOUT_MSEC / 1000 };
 	sigset_t io;
 	char c = 0;
 
@@ -160,8 +160,8 @@ TEST_F_TIMEOUT(swell, signals_afterwards, 300)
 	sigemptyset(&io);
 	sigaddset(&io, SIGIO);
 	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &io, NULL));
-	ASSERT_EQ(0, pthread_create(&up.thread, NULL, send_it, &up));
-	ASSERT_EQ(0, pthread_create(&down.thread, NULL, recv_it, &down));
+	ASSERT_EQ(0, pthread_create(&up.thread, NULL, send_thread, &up));
+	ASSERT_EQ(0, pthread_create(&down.thread, NULL, recv_thread, &down));
 	pthread_join(up.thread, NULL);
 	pthread_join(down.thread, NULL);
 	ASSERT_EQ(0, up.error);

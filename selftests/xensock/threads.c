@@ -11,21 +11,21 @@
 #include "util.h"
 
 FIXTURE(threads) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(threads)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(threads)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 /* A thread that is in one blocking call, or has returned from it. */
@@ -40,7 +40,7 @@ struct caller {
 
 static char flood[8 << 20];
 
-static void *call(void *arg)
+static void *call_thread(void *arg)
 {
 	struct caller *c = arg;
 
@@ -54,7 +54,7 @@ static void *call(void *arg)
 
 static bool start_call(struct caller *c)
 {
-	if (pthread_create(&c->thread, NULL, call, c))
+	if (pthread_create(&c->thread, NULL, call_thread, c))
 		return false;
 	while (!c->tid)
 		sched_yield();
@@ -69,14 +69,14 @@ TEST_F(threads, sleeping_receiver_lets_all_else_go_on)
 	ASSERT_TRUE(start_call(&c));
 	stream_fill(1, 0, data, 100);
 	EXPECT_EQ(100, send(self->fd, data, 100, 0));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "recv 100 1"));
 	EXPECT_EQ(POLLOUT | POLLWRNORM, poll_now(self->fd));
 	EXPECT_EQ(-1, recv(self->fd, data, 1, MSG_DONTWAIT));
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_EQ(0, so_error(self->fd));
 	EXPECT_EQ(-1, connect_to(self->fd, opt.host, 1));
 	EXPECT_EQ(EISCONN, errno);
-	EXPECT_STREQ("ok 16", puppet_do(&self->peer, "send 16 2"));
+	EXPECT_STREQ("ok 16", peer_run(&self->peer, "send 16 2"));
 	pthread_join(c.thread, NULL);
 	EXPECT_EQ(16, c.result);
 	EXPECT_TRUE(stream_check(2, 0, c.data, 16));
@@ -89,11 +89,11 @@ TEST_F(threads, sleeping_sender_lets_all_else_go_on)
 
 	stream_fill(1, 0, flood, sizeof(flood));
 	ASSERT_TRUE(start_call(&c));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 2"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 2"));
 	EXPECT_EQ(100, recv_all(self->fd, data, 100));
 	EXPECT_TRUE(stream_check(2, 0, data, 100));
 	EXPECT_EQ(0, so_error(self->fd));
-	EXPECT_STREQ("ok 8388608", puppet_do(&self->peer, "recv 8388608 1"));
+	EXPECT_STREQ("ok 8388608", peer_run(&self->peer, "recv 8388608 1"));
 	pthread_join(c.thread, NULL);
 	EXPECT_EQ(sizeof(flood), c.result);
 }
@@ -107,10 +107,10 @@ TEST_F(threads, close_does_not_wait_for_a_receiver)
 	EXPECT_EQ(0, close(self->fd));
 	EXPECT_EQ(-1, send(self->fd, "", 1, MSG_NOSIGNAL));
 	EXPECT_EQ(EBADF, errno);
-	EXPECT_STREQ("ok 16", puppet_do(&self->peer, "send 16 2"));
+	EXPECT_STREQ("ok 16", peer_run(&self->peer, "send 16 2"));
 	pthread_join(c.thread, NULL);
 	EXPECT_EQ(16, c.result);
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 	self->fd = new_socket(0);
 }
 
@@ -122,10 +122,10 @@ TEST_F(threads, both_directions_asleep_at_once)
 	stream_fill(1, 0, flood, sizeof(flood));
 	ASSERT_TRUE(start_call(&in));
 	ASSERT_TRUE(start_call(&out));
-	EXPECT_STREQ("ok 8388608", puppet_do(&self->peer, "recv 8388608 1"));
+	EXPECT_STREQ("ok 8388608", peer_run(&self->peer, "recv 8388608 1"));
 	pthread_join(out.thread, NULL);
 	EXPECT_EQ(sizeof(flood), out.result);
-	EXPECT_STREQ("ok 16", puppet_do(&self->peer, "send 16 2"));
+	EXPECT_STREQ("ok 16", peer_run(&self->peer, "send 16 2"));
 	pthread_join(in.thread, NULL);
 	EXPECT_EQ(16, in.result);
 }
@@ -136,8 +136,8 @@ TEST_F(threads, one_piece_of_data_wakes_one_of_two)
 
 	ASSERT_TRUE(start_call(&a));
 	ASSERT_TRUE(start_call(&b));
-	EXPECT_STREQ("ok 16", puppet_do(&self->peer, "send 16 1"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
+	EXPECT_STREQ("ok 16", peer_run(&self->peer, "send 16 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
 	pthread_join(a.thread, NULL);
 	pthread_join(b.thread, NULL);
 	EXPECT_EQ(16, a.result + b.result);
@@ -198,7 +198,7 @@ static void *read_share(void *arg)
 TEST(many_readers_and_writers)
 {
 	struct worker writers[WORKERS], readers[WORKERS];
-	int i, j, fd = open_port(opt.port + PEER_ECHO, 0);
+	int i, j, fd = connect_port(opt.port + PEER_ECHO, 0);
 	unsigned long sum;
 
 	ASSERT_LE(0, fd);

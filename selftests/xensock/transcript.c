@@ -73,7 +73,7 @@ static const char *const script[] = {
 	"recv 5", "recv 5", "poll", "shut wr",
 	"= we finish with all buffers full",
 	"fill", "shut wr", "poll", "send 5", "< send 10 2", "wait in", "poll",
-	"read-all", "< drain 1", "poll", "close", "< gone",
+	"read-all", "< drain 1", "poll", "close", "< hup",
 	"= we read no more",
 	"< send 10 2", "wait in", "shut rd", "poll", "recv 4", "queued",
 	"recv 10", "recv 5", "poll", "send 5", "< recv 5 1", "error",
@@ -94,7 +94,7 @@ static const char *const script[] = {
 	"refused", "shut wr", "poll", "recv 5", "error", "poll", "shut rdwr",
 };
 
-static struct puppet peer;
+static struct peer peer;
 static __u64 sent, filled;
 static int fd = -1;
 static atomic_int sigpipes;
@@ -134,25 +134,25 @@ static void put_result(ssize_t n)
 	sigpipes = 0;
 }
 
-static void begin(void)
+static void begin_case(void)
 {
 	if (fd >= 0)
 		close(fd);
 	if (peer.control > 0)
-		puppet_close(&peer);
+		peer_close(&peer);
 	sent = 0;
 	filled = 0;
-	if (!puppet_open(&peer, 16384))
+	if (!peer_open(&peer, 16384))
 		exit(1);
-	fd = puppet_connect(&peer, SOCK_NONBLOCK);
+	fd = peer_connect(&peer, SOCK_NONBLOCK);
 	if (fd < 0)
 		exit(1);
 }
 
-static void refused(void)
+static void connect_refused(void)
 {
 	close(fd);
-	puppet_do(&peer, "unlisten");
+	peer_run(&peer, "unlisten");
 	fd = new_socket(SOCK_NONBLOCK);
 	put_result(connect_to(fd, opt.host, peer.port));
 	wait_poll(fd, POLLOUT, NULL);
@@ -167,20 +167,20 @@ static short named_events(const char *name)
 	return strcmp(name, "pri") ? POLLRDHUP : POLLPRI;
 }
 
-static void transfer(const char *verb, size_t len)
+static void transfer(const char *call, size_t len)
 {
 	char data[256] = { 0 };
 	ssize_t n;
 
-	if (!strcmp(verb, "send")) {
+	if (!strcmp(call, "send")) {
 		stream_fill(1, sent, data, len);
 		n = send(fd, data, len, 0);
 		put_result(n);
 		sent += n > 0 ? n : 0;
 		return;
 	}
-	n = recv(fd, data, len, verb[0] == 'p' ? MSG_PEEK :
-		 verb[0] == 'a' ? MSG_WAITALL : 0);
+	n = recv(fd, data, len, call[0] == 'p' ? MSG_PEEK :
+		 call[0] == 'a' ? MSG_WAITALL : 0);
 	put_result(n);
 	if (n > 0) {
 		ssize_t i;
@@ -192,62 +192,62 @@ static void transfer(const char *verb, size_t len)
 	}
 }
 
-static void step(const char *line)
+static void run_step(const char *line)
 {
-	char verb[16] = "", word[16] = "";
+	char call[16] = "", word[16] = "";
 	short revents = 0;
 
 	if (line[0] == '=') {
-		begin();
+		begin_case();
 		printf("\n%s\n", line + 2);
 		return;
 	}
 	if (line[0] == '<') {
-		printf("  peer: %s: %s\n", line + 2, puppet_do(&peer, "%s",
-							       line + 2));
+		printf("  peer: %s: %s\n", line + 2, peer_run(&peer, "%s",
+							      line + 2));
 		return;
 	}
 	printf("  %s", line);
-	if (sscanf(line, "%15s %15s", verb, word) < 1)
+	if (sscanf(line, "%15s %15s", call, word) < 1)
 		return;
-	if (!strcmp(verb, "poll")) {
+	if (!strcmp(call, "poll")) {
 		put_events(poll_now(fd));
-	} else if (!strcmp(verb, "wait")) {
+	} else if (!strcmp(call, "wait")) {
 		if (!wait_poll(fd, named_events(word), &revents))
 			printf(" TIMEOUT");
 		put_events(revents);
-	} else if (!strcmp(verb, "error")) {
+	} else if (!strcmp(call, "error")) {
 		int error = so_error(fd);
 
 		printf(" %s\n", error ? strerrorname_np(error) : "none");
-	} else if (!strcmp(verb, "fill")) {
+	} else if (!strcmp(call, "fill")) {
 		filled = fill_socket(fd, 1, 30000);
 		sent = filled;
 		printf(" %s\n", filled ? "until full" : "nothing");
-	} else if (!strcmp(verb, "read-all")) {
+	} else if (!strcmp(call, "read-all")) {
 		char expected[32];
 
 		snprintf(expected, sizeof(expected), "ok %llu",
 			 filled);
-		puppet_do(&peer, "recv %llu 1", filled);
+		peer_run(&peer, "recv %llu 1", filled);
 		printf(" %s\n", strcmp(peer.line, expected) ? peer.line :
 		       "by the peer: everything");
-	} else if (!strcmp(verb, "refused")) {
-		refused();
-	} else if (!strcmp(verb, "shut")) {
+	} else if (!strcmp(call, "refused")) {
+		connect_refused();
+	} else if (!strcmp(call, "shut")) {
 		put_result(shutdown(fd, !strcmp(word, "rd") ? SHUT_RD :
 				    !strcmp(word, "wr") ? SHUT_WR :
 				    SHUT_RDWR));
-	} else if (!strcmp(verb, "queued")) {
+	} else if (!strcmp(call, "queued")) {
 		int queued = -1;
 
 		ioctl(fd, FIONREAD, &queued);
 		printf(" %d\n", queued);
-	} else if (!strcmp(verb, "close")) {
+	} else if (!strcmp(call, "close")) {
 		put_result(close(fd));
 		fd = -1;
 	} else {
-		transfer(verb, strtoul(word, NULL, 10));
+		transfer(call, strtoul(word, NULL, 10));
 	}
 }
 
@@ -259,6 +259,6 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, on_sigpipe);
 	for (i = 0; i < ARRAY_LEN(script); i++)
-		step(script[i]);
+		run_step(script[i]);
 	return 0;
 }

@@ -14,14 +14,14 @@
 #include "util.h"
 
 FIXTURE(tsi) {
-	struct puppet peer;
+	struct peer peer;
 	int listener;
 	unsigned int port;
 };
 
 FIXTURE_SETUP(tsi)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
+	ASSERT_TRUE(peer_open(&self->peer, 0));
 	self->listener = open_listener(16, 0);
 	ASSERT_LE(0, self->listener);
 	self->port = local_port(self->listener);
@@ -30,10 +30,10 @@ FIXTURE_SETUP(tsi)
 FIXTURE_TEARDOWN(tsi)
 {
 	close(self->listener);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
-static int set(int fd, int level, int option, int value)
+static int set_option(int fd, int level, int option, int value)
 {
 	return setsockopt(fd, level, option, &value, sizeof(value));
 }
@@ -48,8 +48,8 @@ TEST_F(tsi, libkrun_819_accept_holds_the_lock)
 	ASSERT_TRUE(waiter_start(&w, in_accept, self->listener));
 	EXPECT_EQ(self->port, local_port(self->listener));
 	EXPECT_EQ(0, poll_now(self->listener));
-	EXPECT_EQ(0, set(self->listener, SOL_SOCKET, SO_KEEPALIVE, 1));
-	EXPECT_EQ(0, set(self->listener, SOL_TCP, TCP_NODELAY, 1));
+	EXPECT_EQ(0, set_option(self->listener, SOL_SOCKET, SO_KEEPALIVE, 1));
+	EXPECT_EQ(0, set_option(self->listener, SOL_TCP, TCP_NODELAY, 1));
 	EXPECT_EQ(0, getsockopt(self->listener, SOL_TCP, TCP_NODELAY, &value,
 				&len));
 	EXPECT_EQ(0, listen(self->listener, 8));
@@ -63,7 +63,7 @@ TEST_F(tsi, libkrun_819_accept_holds_the_lock)
 /* libkrunfw#89 is the same for a connection: a debugger or server cannot exit. */
 TEST_F(tsi, libkrunfw_89_recv_holds_the_lock)
 {
-	int fd = puppet_connect(&self->peer, 0), value;
+	int fd = peer_connect(&self->peer, 0), value;
 	socklen_t len = sizeof(value);
 	struct waiter w;
 
@@ -99,16 +99,16 @@ static void *relay(void *arg)
 
 TEST_F(tsi, a3s_box_446_blocked_recv_blocks_send)
 {
-	int near = puppet_connect(&self->peer, 0);
-	int far = open_port(opt.port + PEER_ECHO, 0);
+	int near = peer_connect(&self->peer, 0);
+	int far = connect_port(opt.port + PEER_ECHO, 0);
 	struct relay there = { .from = near, .to = far };
 	struct relay back = { .from = far, .to = near };
 
 	ASSERT_EQ(0, pthread_create(&there.thread, NULL, relay, &there));
 	ASSERT_EQ(0, pthread_create(&back.thread, NULL, relay, &back));
-	EXPECT_STREQ("ok 100000", puppet_do(&self->peer, "send 100000 1"));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
-	EXPECT_STREQ("eof 100000", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("ok 100000", peer_run(&self->peer, "send 100000 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
+	EXPECT_STREQ("eof 100000", peer_run(&self->peer, "drain 1"));
 	pthread_join(there.thread, NULL);
 	pthread_join(back.thread, NULL);
 	close(near);
@@ -122,8 +122,8 @@ TEST_F(tsi, libkrunfw_137_accept_until_eagain)
 
 	set_nonblock(self->listener, true);
 	for (round = 0; round < 3; round++) {
-		EXPECT_STREQ("ok 5", puppet_do(&self->peer, "open %u 5",
-					       self->port));
+		EXPECT_STREQ("ok 5", peer_run(&self->peer, "open %u 5",
+					      self->port));
 		for (i = 0; i < 5; i += fd >= 0) {
 			ASSERT_TRUE(wait_poll(self->listener, POLLIN, NULL));
 			fd = accept4(self->listener, NULL, NULL,
@@ -134,7 +134,7 @@ TEST_F(tsi, libkrunfw_137_accept_until_eagain)
 		EXPECT_EQ(-1, accept4(self->listener, NULL, NULL,
 				      SOCK_NONBLOCK | SOCK_CLOEXEC));
 		EXPECT_EQ(EAGAIN, errno);
-		EXPECT_STREQ("fin 5 rst 0", puppet_do(&self->peer, "ends"));
+		EXPECT_STREQ("fin 5 rst 0", peer_run(&self->peer, "ends"));
 	}
 }
 
@@ -146,10 +146,10 @@ TEST_F(tsi, libkrun_818_port_0)
 	ASSERT_EQ(0, bind_to(fd, ANY_HOST, 0));
 	ASSERT_EQ(0, listen(fd, 1));
 	EXPECT_LT(0, local_port(fd));
-	accepted = puppet_visit(&self->peer, fd, 0);
+	accepted = peer_accept(&self->peer, fd, 0);
 	ASSERT_LE(0, accepted);
 	EXPECT_EQ(local_port(fd), local_port(accepted));
-	puppet_do(&self->peer, "peer");
+	peer_run(&self->peer, "peer");
 	EXPECT_EQ(local_port(fd), strtoul(strrchr(self->peer.line, ' '), NULL,
 					  10));
 	close(accepted);
@@ -167,7 +167,7 @@ TEST_F(tsi, libkrun_860_reuseport_only_when_asked)
 	EXPECT_EQ(0, value);
 	EXPECT_EQ(-1, bind_to(fd, opt.host, self->port));
 	EXPECT_EQ(EADDRINUSE, errno);
-	EXPECT_EQ(0, set(fd, SOL_SOCKET, SO_REUSEPORT, 1));
+	EXPECT_EQ(0, set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1));
 	EXPECT_EQ(-1, bind_to(fd, opt.host, self->port));
 	EXPECT_EQ(EADDRINUSE, errno);
 	EXPECT_EQ(-1, bind_to(fd, opt.host, opt.port + PEER_ECHO));
@@ -179,7 +179,7 @@ TEST_F(tsi, libkrun_860_reuseport_only_when_asked)
 TEST_F(tsi, libkrunfw_140_any_option_of_any_socket)
 {
 	int i, level, name, fds[3] = {
-		new_socket(0), self->listener, puppet_connect(&self->peer, 0),
+		new_socket(0), self->listener, peer_connect(&self->peer, 0),
 	};
 	char value[256], data[10];
 	socklen_t len;
@@ -191,7 +191,7 @@ TEST_F(tsi, libkrunfw_140_any_option_of_any_socket)
 				getsockopt(fds[i], level, name, value, &len);
 				EXPECT_GE(sizeof(value), len);
 			}
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 	EXPECT_EQ(10, recv_all(fds[2], data, 10));
 	close(fds[0]);
 	close(fds[2]);
@@ -208,7 +208,7 @@ static void *ping(void *arg)
 	int i, j, fd;
 
 	for (i = 0; i < ROUNDS; i++) {
-		fd = open_port(opt.port + PEER_ECHO, 0);
+		fd = connect_port(opt.port + PEER_ECHO, 0);
 		for (j = 0; j < 10; j++)
 			*good += send(fd, data, 64, MSG_NOSIGNAL) == 64 &&
 				 recv_all(fd, data, 64) == 64;
@@ -234,14 +234,14 @@ TEST_F(tsi, libkrun_511_short_connections_at_once)
 /* Idle connections die silently: keepalives do not work. */
 TEST_F(tsi, smolvm_177_keepalives_are_the_real_sockets)
 {
-	int fd = puppet_connect(&self->peer, 0);
+	int fd = peer_connect(&self->peer, 0);
 	unsigned int expires = 0;
 	char *at;
 
 	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, set(fd, SOL_TCP, TCP_KEEPIDLE, 77));
-	ASSERT_EQ(0, set(fd, SOL_SOCKET, SO_KEEPALIVE, 1));
-	puppet_do(&self->peer, "diag");
+	ASSERT_EQ(0, set_option(fd, SOL_TCP, TCP_KEEPIDLE, 77));
+	ASSERT_EQ(0, set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1));
+	peer_run(&self->peer, "diag");
 	EXPECT_NE(NULL, strstr(self->peer.line, "timer=2 "))
 		TH_LOG("%s", self->peer.line);
 	at = strstr(self->peer.line, "expires=");

@@ -11,18 +11,18 @@
 
 #include "peer.h"
 
-#define LARGEST 65536
+#define DATA_MAX 65536
 
-int mail_open(const char *host)
+int udp_open(const char *host)
 {
-	struct timeval patience = { .tv_sec = WAIT_LIMIT_MSEC / 1000 };
+	struct timeval timeout = { .tv_sec = WAIT_LIMIT_MSEC / 1000 };
 	struct sockaddr_storage ss;
-	socklen_t len = any_address(host, 0, &ss);
+	socklen_t len = parse_address(host, 0, &ss);
 	int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &(int){ 1 }, sizeof(int));
 	/* A lost datagram fails the test instead of hanging it. */
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	if (bind(fd, (struct sockaddr *)&ss, len)) {
 		close(fd);
 		return -1;
@@ -31,7 +31,7 @@ int mail_open(const char *host)
 }
 
 /* Joins a group on the interface that leads to @host, and sends to groups there. */
-int mail_join(int fd, const char *group, const char *host)
+int udp_join(int fd, const char *group, const char *host)
 {
 	struct ip_mreq mreq;
 
@@ -45,12 +45,12 @@ int mail_join(int fd, const char *group, const char *host)
 	       setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &mreq, sizeof(mreq));
 }
 
-ssize_t mail_post(int fd, const char *host, unsigned int port, __u64 seed,
-		  size_t len)
+ssize_t udp_send(int fd, const char *host, unsigned int port, __u64 seed,
+		 size_t len)
 {
 	struct sockaddr_storage ss;
-	socklen_t size = any_address(host, port, &ss);
-	char data[LARGEST];
+	socklen_t size = parse_address(host, port, &ss);
+	char data[DATA_MAX];
 
 	if (len > sizeof(data)) {
 		errno = EMSGSIZE;
@@ -60,11 +60,11 @@ ssize_t mail_post(int fd, const char *host, unsigned int port, __u64 seed,
 	return sendto(fd, data, len, 0, (struct sockaddr *)&ss, size);
 }
 
-void mail_take(int fd, __u64 seed, char *answer, size_t size)
+void udp_recv(int fd, __u64 seed, char *answer, size_t size)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
-	char data[LARGEST], text[ADDRESS_TEXT];
+	char data[DATA_MAX], text[ADDRESS_TEXT];
 	ssize_t n = recvfrom(fd, data, sizeof(data), 0, (struct sockaddr *)&ss,
 			     &len);
 
@@ -76,9 +76,9 @@ void mail_take(int fd, __u64 seed, char *answer, size_t size)
 			 address_text(&ss, text));
 }
 
-int mail_ttl(int fd)
+int udp_ttl(int fd)
 {
-	char data[LARGEST], control[64];
+	char data[DATA_MAX], control[64];
 	struct iovec iov = { data, sizeof(data) };
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1,
@@ -95,10 +95,10 @@ int mail_ttl(int fd)
 	return ttl;
 }
 
-unsigned int mail_return(int fd, unsigned int count)
+unsigned int udp_echo(int fd, unsigned int count)
 {
 	struct sockaddr_storage ss;
-	char data[LARGEST];
+	char data[DATA_MAX];
 	unsigned int i;
 	socklen_t len;
 	ssize_t n;
@@ -115,7 +115,7 @@ unsigned int mail_return(int fd, unsigned int count)
 }
 
 /* Returns the drops column of /proc/net/udp for the socket with this port. */
-long mail_drops(unsigned int port)
+long udp_drops(unsigned int port)
 {
 	FILE *file = fopen("/proc/net/udp", "r");
 	unsigned int found;

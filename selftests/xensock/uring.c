@@ -10,16 +10,16 @@
 #include "util.h"
 
 FIXTURE(uring) {
-	struct puppet peer;
+	struct peer peer;
 	struct ring r;
 	int fd;
 };
 
 FIXTURE_SETUP(uring)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
 	ASSERT_TRUE(ring_open(&self->r));
-	self->fd = puppet_connect(&self->peer, 0);
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
@@ -27,23 +27,23 @@ FIXTURE_TEARDOWN(uring)
 {
 	close(self->r.fd);
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
-static struct io_uring_sqe *ask_connect(struct ring *r, int fd,
-					const struct sockaddr_in *sin)
+static struct io_uring_sqe *queue_connect(struct ring *r, int fd,
+					  const struct sockaddr_in *sin)
 {
-	struct io_uring_sqe *sqe = ask(r, IORING_OP_CONNECT, fd, 1);
+	struct io_uring_sqe *sqe = queue_op(r, IORING_OP_CONNECT, fd, 1);
 
 	sqe->addr = (unsigned long)sin;
 	sqe->off = sizeof(*sin);
 	return sqe;
 }
 
-static struct io_uring_sqe *ask_transfer(struct ring *r, int op, int fd,
-					 void *data, unsigned int len)
+static struct io_uring_sqe *queue_transfer(struct ring *r, int op, int fd,
+					   void *data, unsigned int len)
 {
-	struct io_uring_sqe *sqe = ask(r, op, fd, 2);
+	struct io_uring_sqe *sqe = queue_op(r, op, fd, 2);
 
 	sqe->addr = (unsigned long)data;
 	sqe->len = len;
@@ -56,19 +56,19 @@ TEST_F(uring, connect_to_a_listener)
 	int fd = new_socket(0);
 	char data[8];
 
-	ask_connect(&self->r, fd, &sin);
+	queue_connect(&self->r, fd, &sin);
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_EQ(0, result(&self->r, 1, NULL));
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "accept"));
+	EXPECT_EQ(0, wait_result(&self->r, 1, NULL));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
 	stream_fill(1, 0, data, 8);
-	ask_transfer(&self->r, IORING_OP_SEND, fd, data, 8);
+	queue_transfer(&self->r, IORING_OP_SEND, fd, data, 8);
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_EQ(8, result(&self->r, 2, NULL));
-	EXPECT_STREQ("ok 8", puppet_do(&self->peer, "recv 8 1"));
-	ask(&self->r, IORING_OP_CLOSE, fd, 3);
+	EXPECT_EQ(8, wait_result(&self->r, 2, NULL));
+	EXPECT_STREQ("ok 8", peer_run(&self->peer, "recv 8 1"));
+	queue_op(&self->r, IORING_OP_CLOSE, fd, 3);
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_EQ(0, result(&self->r, 3, NULL));
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_EQ(0, wait_result(&self->r, 3, NULL));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 }
 
 /* The request waits whether the socket is blocking or not. */
@@ -77,12 +77,12 @@ TEST_F(uring, connect_to_a_closed_port)
 	struct sockaddr_in sin = address(opt.host, self->peer.port);
 	int nonblock, fd;
 
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "unlisten"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "unlisten"));
 	for (nonblock = 0; nonblock < 2; nonblock++) {
 		fd = new_socket(nonblock ? SOCK_NONBLOCK : 0);
-		ask_connect(&self->r, fd, &sin);
+		queue_connect(&self->r, fd, &sin);
 		ASSERT_TRUE(submit(&self->r));
-		EXPECT_EQ(-ECONNREFUSED, result(&self->r, 1, NULL));
+		EXPECT_EQ(-ECONNREFUSED, wait_result(&self->r, 1, NULL));
 		close(fd);
 	}
 }
@@ -94,24 +94,24 @@ TEST_F(uring, connect_to_a_black_hole_is_cancelled)
 	struct io_uring_sqe *sqe;
 	int fd = new_socket(0);
 
-	ask_connect(&self->r, fd, &sin);
+	queue_connect(&self->r, fd, &sin);
 	ASSERT_TRUE(submit(&self->r));
-	sqe = ask(&self->r, IORING_OP_ASYNC_CANCEL, -1, 2);
+	sqe = queue_op(&self->r, IORING_OP_ASYNC_CANCEL, -1, 2);
 	sqe->addr = 1;
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_EQ(-ECANCELED, result(&self->r, 1, NULL));
+	EXPECT_EQ(-ECANCELED, wait_result(&self->r, 1, NULL));
 	close(fd);
 
 	fd = new_socket(0);
-	sqe = ask_connect(&self->r, fd, &sin);
+	sqe = queue_connect(&self->r, fd, &sin);
 	sqe->flags = IOSQE_IO_LINK;
-	sqe = ask(&self->r, IORING_OP_LINK_TIMEOUT, -1, 1);
+	sqe = queue_op(&self->r, IORING_OP_LINK_TIMEOUT, -1, 1);
 	sqe->addr = (unsigned long)&limit;
 	sqe->len = 1;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_EQ(-ECANCELED + -ETIME, result(&self->r, 1, NULL) +
-				       result(&self->r, 1, NULL));
+	EXPECT_EQ(-ECANCELED + -ETIME, wait_result(&self->r, 1, NULL) +
+				       wait_result(&self->r, 1, NULL));
 	close(fd);
 }
 
@@ -123,17 +123,17 @@ TEST_F(uring, accept_waits_and_gives_the_address)
 	struct io_uring_sqe *sqe;
 	char text[ADDRESS_TEXT];
 
-	sqe = ask(&self->r, IORING_OP_ACCEPT, listener, 1);
+	sqe = queue_op(&self->r, IORING_OP_ACCEPT, listener, 1);
 	sqe->addr = (unsigned long)&ss;
 	sqe->addr2 = (unsigned long)&len;
 	sqe->accept_flags = SOCK_NONBLOCK;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_TRUE(nothing_ended(&self->r));
-	puppet_do(&self->peer, "connect %u", local_port(listener));
-	fd = result(&self->r, 1, NULL);
+	EXPECT_TRUE(no_completion(&self->r));
+	peer_run(&self->peer, "connect %u", local_port(listener));
+	fd = wait_result(&self->r, 1, NULL);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(O_NONBLOCK, fcntl(fd, F_GETFL) & O_NONBLOCK);
-	puppet_do(&self->peer, "name");
+	peer_run(&self->peer, "name");
 	EXPECT_STREQ(self->peer.line + 3, address_text(&ss, text));
 	close(fd);
 	close(listener);
@@ -145,22 +145,22 @@ TEST_F(uring, multishot_accept)
 	struct io_uring_sqe *sqe;
 	unsigned int flags = 0;
 
-	sqe = ask(&self->r, IORING_OP_ACCEPT, listener, 1);
+	sqe = queue_op(&self->r, IORING_OP_ACCEPT, listener, 1);
 	sqe->ioprio = IORING_ACCEPT_MULTISHOT;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_TRUE(nothing_ended(&self->r));
-	EXPECT_STREQ("ok 6", puppet_do(&self->peer, "open %u 6",
-				       local_port(listener)));
+	EXPECT_TRUE(no_completion(&self->r));
+	EXPECT_STREQ("ok 6", peer_run(&self->peer, "open %u 6",
+				      local_port(listener)));
 	for (i = 0; i < 6; i++) {
-		fd = result(&self->r, 1, &flags);
+		fd = wait_result(&self->r, 1, &flags);
 		ASSERT_LE(0, fd);
 		EXPECT_TRUE(flags & IORING_CQE_F_MORE);
 		close(fd);
 	}
-	EXPECT_STREQ("fin 6 rst 0", puppet_do(&self->peer, "ends"));
+	EXPECT_STREQ("fin 6 rst 0", peer_run(&self->peer, "ends"));
 	/* Shutting down the listener ends the request. */
 	EXPECT_EQ(0, shutdown(listener, SHUT_RD));
-	EXPECT_EQ(-EINVAL, result(&self->r, 1, &flags));
+	EXPECT_EQ(-EINVAL, wait_result(&self->r, 1, &flags));
 	EXPECT_FALSE(flags & IORING_CQE_F_MORE);
 	close(listener);
 }
@@ -172,13 +172,13 @@ TEST_F(uring, socket_commands)
 	struct io_uring_sqe *sqe;
 	int i, wanted[] = { 100, 0 };
 
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
 	ASSERT_TRUE(wait_readable(self->fd, 100));
 	for (i = 0; i < 2; i++) {
-		sqe = ask(&self->r, IORING_OP_URING_CMD, self->fd, 1);
+		sqe = queue_op(&self->r, IORING_OP_URING_CMD, self->fd, 1);
 		sqe->cmd_op = ops[i];
 		ASSERT_TRUE(submit(&self->r));
-		EXPECT_EQ(wanted[i], result(&self->r, 1, NULL));
+		EXPECT_EQ(wanted[i], wait_result(&self->r, 1, NULL));
 	}
 }
 
@@ -187,8 +187,8 @@ static int accept_one(struct ring *r, int listener, bool *is_last)
 	unsigned int flags = 0;
 	int fd;
 
-	ask(r, IORING_OP_ACCEPT, listener, 1);
-	fd = submit(r) ? result(r, 1, &flags) : -1;
+	queue_op(r, IORING_OP_ACCEPT, listener, 1);
+	fd = submit(r) ? wait_result(r, 1, &flags) : -1;
 	*is_last = !(flags & IORING_CQE_F_SOCK_NONEMPTY);
 	return fd;
 }
@@ -196,15 +196,15 @@ static int accept_one(struct ring *r, int listener, bool *is_last)
 /* The completion says if there is another connection, once both have arrived. */
 TEST_F(uring, accept_tells_of_more)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 	int fds[2], listener = open_listener(8, 0);
 	bool is_last = true;
 	int i;
 
-	while (is_last && now_msec() < until) {
-		puppet_do(&self->peer, "disband");
-		EXPECT_STREQ("ok 2", puppet_do(&self->peer, "open %u 2",
-					       local_port(listener)));
+	while (is_last && now_msec() < deadline) {
+		peer_run(&self->peer, "closeall");
+		EXPECT_STREQ("ok 2", peer_run(&self->peer, "open %u 2",
+					      local_port(listener)));
 		fds[0] = accept_one(&self->r, listener, &is_last);
 		fds[1] = accept_one(&self->r, listener, &(bool){ 0 });
 		for (i = 0; i < 2; i++) {
@@ -213,8 +213,8 @@ TEST_F(uring, accept_tells_of_more)
 		}
 	}
 	EXPECT_FALSE(is_last);
-	puppet_do(&self->peer, "disband");
-	EXPECT_STREQ("ok 1", puppet_do(&self->peer, "open %u 1", local_port(listener)));
+	peer_run(&self->peer, "closeall");
+	EXPECT_STREQ("ok 1", peer_run(&self->peer, "open %u 1", local_port(listener)));
 	fds[0] = accept_one(&self->r, listener, &is_last);
 	EXPECT_TRUE(is_last);
 	close(fds[0]);
@@ -228,11 +228,11 @@ TEST_F(uring, recv_waits)
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(ops); i++) {
-		ask_transfer(&self->r, ops[i], self->fd, data, 100);
+		queue_transfer(&self->r, ops[i], self->fd, data, 100);
 		ASSERT_TRUE(submit(&self->r));
-		EXPECT_TRUE(nothing_ended(&self->r));
-		EXPECT_STREQ("ok 50", puppet_do(&self->peer, "send 50 1"));
-		EXPECT_EQ(50, result(&self->r, 2, NULL));
+		EXPECT_TRUE(no_completion(&self->r));
+		EXPECT_STREQ("ok 50", peer_run(&self->peer, "send 50 1"));
+		EXPECT_EQ(50, wait_result(&self->r, 2, NULL));
 		EXPECT_TRUE(stream_check(1, i * 50, data, 50));
 	}
 }
@@ -241,12 +241,12 @@ TEST_F(uring, recv_waits_for_all)
 {
 	char data[100];
 
-	ask_transfer(&self->r, IORING_OP_RECV, self->fd, data, 100)->msg_flags =
+	queue_transfer(&self->r, IORING_OP_RECV, self->fd, data, 100)->msg_flags =
 		MSG_WAITALL;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_STREQ("ok 60", puppet_do(&self->peer, "send 60 1"));
-	EXPECT_STREQ("ok 40", puppet_do(&self->peer, "send 40 1"));
-	EXPECT_EQ(100, result(&self->r, 2, NULL));
+	EXPECT_STREQ("ok 60", peer_run(&self->peer, "send 60 1"));
+	EXPECT_STREQ("ok 40", peer_run(&self->peer, "send 40 1"));
+	EXPECT_EQ(100, wait_result(&self->r, 2, NULL));
 	EXPECT_TRUE(stream_check(1, 0, data, 100));
 }
 
@@ -258,12 +258,12 @@ TEST_F(uring, recv_and_the_end)
 	int fd;
 
 	for (i = 0; i < ARRAY_LEN(ends); i++) {
-		fd = puppet_connect(&self->peer, 0);
-		ask_transfer(&self->r, IORING_OP_RECV, fd, data, 10);
+		fd = peer_connect(&self->peer, 0);
+		queue_transfer(&self->r, IORING_OP_RECV, fd, data, 10);
 		ASSERT_TRUE(submit(&self->r));
-		EXPECT_TRUE(nothing_ended(&self->r));
-		EXPECT_STREQ("ok", puppet_do(&self->peer, "%s", ends[i]));
-		EXPECT_EQ(i ? -ECONNRESET : 0, result(&self->r, 2, NULL));
+		EXPECT_TRUE(no_completion(&self->r));
+		EXPECT_STREQ("ok", peer_run(&self->peer, "%s", ends[i]));
+		EXPECT_EQ(i ? -ECONNRESET : 0, wait_result(&self->r, 2, NULL));
 		close(fd);
 	}
 }
@@ -273,12 +273,12 @@ TEST_F(uring, send_waits_for_room)
 	static char data[8 << 20];
 
 	stream_fill(1, 0, data, sizeof(data));
-	ask_transfer(&self->r, IORING_OP_SEND, self->fd, data,
-		     sizeof(data))->msg_flags = MSG_WAITALL;
+	queue_transfer(&self->r, IORING_OP_SEND, self->fd, data,
+		       sizeof(data))->msg_flags = MSG_WAITALL;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_TRUE(nothing_ended(&self->r));
-	EXPECT_STREQ("ok 8388608", puppet_do(&self->peer, "recv 8388608 1"));
-	EXPECT_EQ(sizeof(data), result(&self->r, 2, NULL));
+	EXPECT_TRUE(no_completion(&self->r));
+	EXPECT_STREQ("ok 8388608", peer_run(&self->peer, "recv 8388608 1"));
+	EXPECT_EQ(sizeof(data), wait_result(&self->r, 2, NULL));
 }
 
 /* Incoming data fills one buffer of a group after another. */
@@ -289,28 +289,28 @@ TEST_F(uring, multishot_recv)
 	unsigned int flags = 0;
 	int i;
 
-	sqe = ask(&self->r, IORING_OP_PROVIDE_BUFFERS, 4, 1);
+	sqe = queue_op(&self->r, IORING_OP_PROVIDE_BUFFERS, 4, 1);
 	sqe->addr = (unsigned long)buffers;
 	sqe->len = 64;
 	sqe->buf_group = 7;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_EQ(0, result(&self->r, 1, NULL));
-	sqe = ask(&self->r, IORING_OP_RECV, self->fd, 2);
+	EXPECT_EQ(0, wait_result(&self->r, 1, NULL));
+	sqe = queue_op(&self->r, IORING_OP_RECV, self->fd, 2);
 	sqe->flags = IOSQE_BUFFER_SELECT;
 	sqe->buf_group = 7;
 	sqe->ioprio = IORING_RECV_MULTISHOT;
 	ASSERT_TRUE(submit(&self->r));
 	for (i = 0; i < 3; i++) {
-		EXPECT_STREQ("ok 50", puppet_do(&self->peer, "send 50 1"));
-		EXPECT_EQ(50, result(&self->r, 2, &flags));
+		EXPECT_STREQ("ok 50", peer_run(&self->peer, "send 50 1"));
+		EXPECT_EQ(50, wait_result(&self->r, 2, &flags));
 		ASSERT_TRUE(flags & IORING_CQE_F_BUFFER);
 		EXPECT_TRUE(flags & IORING_CQE_F_MORE);
 		EXPECT_TRUE(stream_check(1, i * 50,
 					 buffers[flags >> IORING_CQE_BUFFER_SHIFT],
 					 50));
 	}
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
-	EXPECT_EQ(0, result(&self->r, 2, &flags));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
+	EXPECT_EQ(0, wait_result(&self->r, 2, &flags));
 	EXPECT_FALSE(flags & IORING_CQE_F_MORE);
 }
 
@@ -320,22 +320,22 @@ TEST_F(uring, poll_of_a_connection)
 	unsigned int flags = 0;
 	char data[10];
 
-	sqe = ask(&self->r, IORING_OP_POLL_ADD, self->fd, 1);
+	sqe = queue_op(&self->r, IORING_OP_POLL_ADD, self->fd, 1);
 	sqe->poll32_events = POLLIN | POLLRDHUP;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_TRUE(nothing_ended(&self->r));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
-	EXPECT_EQ(POLLIN, result(&self->r, 1, NULL));
+	EXPECT_TRUE(no_completion(&self->r));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
+	EXPECT_EQ(POLLIN, wait_result(&self->r, 1, NULL));
 	EXPECT_EQ(10, recv(self->fd, data, 10, 0));
-	sqe = ask(&self->r, IORING_OP_POLL_ADD, self->fd, 1);
+	sqe = queue_op(&self->r, IORING_OP_POLL_ADD, self->fd, 1);
 	sqe->poll32_events = POLLIN | POLLRDHUP;
 	sqe->len = IORING_POLL_ADD_MULTI;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_STREQ("ok 10", puppet_do(&self->peer, "send 10 1"));
-	EXPECT_EQ(POLLIN, result(&self->r, 1, &flags));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
+	EXPECT_EQ(POLLIN, wait_result(&self->r, 1, &flags));
 	EXPECT_TRUE(flags & IORING_CQE_F_MORE);
-	EXPECT_STREQ("ok", puppet_do(&self->peer, "fin"));
-	EXPECT_EQ(POLLIN | POLLRDHUP, result(&self->r, 1, &flags));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
+	EXPECT_EQ(POLLIN | POLLRDHUP, wait_result(&self->r, 1, &flags));
 }
 
 TEST_F(uring, poll_of_a_listener)
@@ -343,12 +343,12 @@ TEST_F(uring, poll_of_a_listener)
 	int listener = open_listener(4, SOCK_NONBLOCK), fd;
 	struct io_uring_sqe *sqe;
 
-	sqe = ask(&self->r, IORING_OP_POLL_ADD, listener, 1);
+	sqe = queue_op(&self->r, IORING_OP_POLL_ADD, listener, 1);
 	sqe->poll32_events = POLLIN;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_TRUE(nothing_ended(&self->r));
-	puppet_do(&self->peer, "connect %u", local_port(listener));
-	EXPECT_EQ(POLLIN, result(&self->r, 1, NULL));
+	EXPECT_TRUE(no_completion(&self->r));
+	peer_run(&self->peer, "connect %u", local_port(listener));
+	EXPECT_EQ(POLLIN, wait_result(&self->r, 1, NULL));
 	fd = accept(listener, NULL, NULL);
 	EXPECT_LE(0, fd);
 	close(fd);
@@ -362,26 +362,26 @@ TEST_F(uring, socket_bind_listen_shutdown)
 	struct io_uring_sqe *sqe;
 	int fd;
 
-	sqe = ask(&self->r, IORING_OP_SOCKET, opt.family, 1);
+	sqe = queue_op(&self->r, IORING_OP_SOCKET, opt.family, 1);
 	sqe->off = SOCK_STREAM;
 	ASSERT_TRUE(submit(&self->r));
-	fd = result(&self->r, 1, NULL);
+	fd = wait_result(&self->r, 1, NULL);
 	ASSERT_LE(0, fd);
-	sqe = ask(&self->r, OP_BIND, fd, 2);
+	sqe = queue_op(&self->r, OP_BIND, fd, 2);
 	sqe->addr = (unsigned long)&sin;
 	sqe->off = sizeof(sin);
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_EQ(0, result(&self->r, 2, NULL));
-	ask(&self->r, OP_LISTEN, fd, 3)->len = 4;
+	EXPECT_EQ(0, wait_result(&self->r, 2, NULL));
+	queue_op(&self->r, OP_LISTEN, fd, 3)->len = 4;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_EQ(0, result(&self->r, 3, NULL));
+	EXPECT_EQ(0, wait_result(&self->r, 3, NULL));
 	close(self->fd);
-	self->fd = puppet_visit(&self->peer, fd, 0);
+	self->fd = peer_accept(&self->peer, fd, 0);
 	ASSERT_LE(0, self->fd);
-	ask(&self->r, IORING_OP_SHUTDOWN, self->fd, 4)->len = SHUT_WR;
+	queue_op(&self->r, IORING_OP_SHUTDOWN, self->fd, 4)->len = SHUT_WR;
 	ASSERT_TRUE(submit(&self->r));
-	EXPECT_EQ(0, result(&self->r, 4, NULL));
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_EQ(0, wait_result(&self->r, 4, NULL));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 	close(fd);
 }
 

@@ -51,8 +51,8 @@ static inline bool ring_open(struct ring *r)
 }
 
 /* Returns the next request with these fields set. The caller sets the rest. */
-static inline struct io_uring_sqe *ask(struct ring *r, int op, int fd,
-				       __u64 tag)
+static inline struct io_uring_sqe *queue_op(struct ring *r, int op, int fd,
+					    __u64 tag)
 {
 	unsigned int tail = *WORD(r->sq, r->p.sq_off.tail);
 	unsigned int slot = tail & (r->p.sq_entries - 1);
@@ -78,7 +78,7 @@ static inline bool submit(struct ring *r)
 }
 
 /* Returns the result of the next completion, which must have that tag. */
-static inline int result(struct ring *r, __u64 tag, unsigned int *flags)
+static inline int wait_result(struct ring *r, __u64 tag, unsigned int *flags)
 {
 	unsigned int head = *WORD(r->cq, r->p.cq_off.head);
 	struct io_uring_cqe *cqes = (void *)(r->cq + r->p.cq_off.cqes), *cqe;
@@ -94,7 +94,7 @@ static inline int result(struct ring *r, __u64 tag, unsigned int *flags)
 	return cqe->user_data == tag ? cqe->res : -20000 - cqe->user_data;
 }
 
-static inline bool nothing_ended(struct ring *r)
+static inline bool no_completion(struct ring *r)
 {
 	return *WORD(r->cq, r->p.cq_off.head) == *WORD(r->cq, r->p.cq_off.tail);
 }

@@ -16,13 +16,13 @@
 #define NOBODY 65534
 #define OTHER 65533
 
-static int connected(void)
+static int open_connection(void)
 {
-	return open_port(opt.port + PEER_ECHO, 0);
+	return connect_port(opt.port + PEER_ECHO, 0);
 }
 
 /* Root, at one end, maps users for the processes at the other end that have a user namespace. */
-static int mapper[2];
+static int map_sockets[2];
 
 static void map_users(void)
 {
@@ -30,61 +30,61 @@ static void map_users(void)
 	pid_t pid;
 	int fd;
 
-	close(mapper[1]);
-	while (read(mapper[0], &pid, sizeof(pid)) == sizeof(pid)) {
+	close(map_sockets[1]);
+	while (read(map_sockets[0], &pid, sizeof(pid)) == sizeof(pid)) {
 		snprintf(path, sizeof(path), "/proc/%d/uid_map", pid);
 		fd = open(path, O_WRONLY);
 		dprintf(fd, "1 100000 1");
 		close(fd);
-		write(mapper[0], &pid, sizeof(pid));
+		write(map_sockets[0], &pid, sizeof(pid));
 	}
 	_exit(0);
 }
 
 /* Connects as another user, in a user namespace of its own. */
-static int connected_elsewhere(void)
+static int open_connection_in_userns(void)
 {
-	static bool is_there;
+	static bool is_done;
 	pid_t pid = getpid();
 
-	if (!is_there) {
+	if (!is_done) {
 		if (unshare(CLONE_NEWUSER) ||
-		    write(mapper[1], &pid, sizeof(pid)) != sizeof(pid) ||
-		    read(mapper[1], &pid, sizeof(pid)) != sizeof(pid) ||
+		    write(map_sockets[1], &pid, sizeof(pid)) != sizeof(pid) ||
+		    read(map_sockets[1], &pid, sizeof(pid)) != sizeof(pid) ||
 		    setresuid(1, 1, 1))
 			return -1;
-		is_there = true;
+		is_done = true;
 	}
-	return connected();
+	return open_connection();
 }
 
-static int listening(void)
+static int open_one_listener(void)
 {
 	return open_listener(1, 0);
 }
 
 /* Opens a listener once, for which eight connections are posted ahead. */
-static int listening_once(void)
+static int open_listener_once(void)
 {
-	static bool is_there;
+	static bool is_done;
 
-	if (is_there) {
+	if (is_done) {
 		errno = EMFILE;
 		return -1;
 	}
-	is_there = true;
+	is_done = true;
 	return open_listener(8, 0);
 }
 
-static int listening_and_connected(void)
+static int open_listener_then_connections(void)
 {
-	int fd = listening_once();
+	int fd = open_listener_once();
 
-	return fd < 0 ? connected() : fd;
+	return fd < 0 ? open_connection() : fd;
 }
 
 /* Makes sockets until one fails with that error. Returns their number, or -1. */
-static int until(int (*make)(void), int error)
+static int count_until(int (*make)(void), int error)
 {
 	int n;
 
@@ -97,7 +97,7 @@ static int until(int (*make)(void), int error)
 }
 
 /* Makes as many sockets as a user can have, and keeps them until the pipe is closed. */
-static int taken_by(uid_t user, int (*make)(void), int error, int keep[2])
+static int count_as_user(uid_t user, int (*make)(void), int error, int keep[2])
 {
 	int n, report[2];
 	char byte;
@@ -107,7 +107,7 @@ static int taken_by(uid_t user, int (*make)(void), int error, int keep[2])
 	if (!fork()) {
 		close(report[0]);
 		close(keep[1]);
-		n = setuid(user) ? -1 : until(make, error);
+		n = setuid(user) ? -1 : count_until(make, error);
 		write(report[1], &n, sizeof(n));
 		read(keep[0], &byte, 1);
 		_exit(0);
@@ -143,38 +143,38 @@ static int share(unsigned int most, unsigned int taken)
 
 TEST_F_TIMEOUT(users, sockets, 120)
 {
-	int first = taken_by(NOBODY, connected, EMFILE, self->keep);
-	int second = taken_by(OTHER, connected, EMFILE, self->keep);
+	int first = count_as_user(NOBODY, open_connection, EMFILE, self->keep);
+	int second = count_as_user(OTHER, open_connection, EMFILE, self->keep);
 
 	EXPECT_EQ(share(opt.sockets, 0), first);
 	EXPECT_EQ(share(opt.sockets, first), second);
-	EXPECT_EQ(opt.sockets - first - second, until(connected, EMFILE));
+	EXPECT_EQ(opt.sockets - first - second, count_until(open_connection, EMFILE));
 }
 
 TEST_F_TIMEOUT(users, who_make_namespaces, 120)
 {
 	int first;
 
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, mapper));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, map_sockets));
 	if (!fork()) {
 		close(self->keep[1]);
 		map_users();
 	}
-	first = taken_by(NOBODY, connected, EMFILE, self->keep);
+	first = count_as_user(NOBODY, open_connection, EMFILE, self->keep);
 	EXPECT_EQ(share(opt.sockets, 0), first);
-	EXPECT_EQ(0, taken_by(NOBODY, connected_elsewhere, EMFILE, self->keep));
+	EXPECT_EQ(0, count_as_user(NOBODY, open_connection_in_userns, EMFILE, self->keep));
 	EXPECT_EQ(share(opt.sockets, first),
-		  taken_by(OTHER, connected_elsewhere, EMFILE, self->keep));
-	close(mapper[0]);
-	close(mapper[1]);
+		  count_as_user(OTHER, open_connection_in_userns, EMFILE, self->keep));
+	close(map_sockets[0]);
+	close(map_sockets[1]);
 }
 
-static bool withdrawn(long count)
+static bool wait_withdrawn(long count)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 
 	while (count_of("WITHDRAW") != count)
-		if (poll(NULL, 0, 1) || now_msec() > until) {
+		if (poll(NULL, 0, 1) || now_msec() > deadline) {
 			printf("# %ld WITHDRAWs, not %ld\n", count_of("WITHDRAW"), count);
 			return false;
 		}
@@ -190,19 +190,19 @@ TEST_F_TIMEOUT(users, asked_for_ahead, 120)
 	long before = count_of("WITHDRAW");
 
 	ASSERT_LE(0, before);
-	EXPECT_EQ(1, taken_by(OTHER, listening_once, EMFILE, self->keep));
-	EXPECT_LT(1, taken_by(NOBODY, listening_and_connected, EMFILE, self->keep));
-	EXPECT_TRUE(withdrawn(before + 7));
+	EXPECT_EQ(1, count_as_user(OTHER, open_listener_once, EMFILE, self->keep));
+	EXPECT_LT(1, count_as_user(NOBODY, open_listener_then_connections, EMFILE, self->keep));
+	EXPECT_TRUE(wait_withdrawn(before + 7));
 	/* There may be more now for a while. */
-	EXPECT_LE(0, taken_by(NOBODY, connected, EMFILE, self->keep));
-	EXPECT_LE(0, taken_by(NOBODY, connected, EMFILE, self->keep));
+	EXPECT_LE(0, count_as_user(NOBODY, open_connection, EMFILE, self->keep));
+	EXPECT_LE(0, count_as_user(NOBODY, open_connection, EMFILE, self->keep));
 	EXPECT_EQ(before + 7, count_of("WITHDRAW"));
-	EXPECT_LE(0, until(connected, EMFILE));
-	EXPECT_TRUE(withdrawn(before + 14));
+	EXPECT_LE(0, count_until(open_connection, EMFILE));
+	EXPECT_TRUE(wait_withdrawn(before + 14));
 }
 
 /* Makes connections as another user and closes all of them at once. */
-static bool come_and_go(uid_t user, int count)
+static bool connect_and_close(uid_t user, int count)
 {
 	pid_t pid = fork();
 	int status;
@@ -211,7 +211,7 @@ static bool come_and_go(uid_t user, int count)
 		if (setuid(user))
 			_exit(1);
 		while (count--)
-			if (connected() < 0)
+			if (open_connection() < 0)
 				_exit(1);
 		_exit(0);
 	}
@@ -219,13 +219,13 @@ static bool come_and_go(uid_t user, int count)
 }
 
 /* Makes one connection after the other as another user. Returns how many rings were used again. */
-static long reused_by(uid_t user, int count)
+static long rings_reused(uid_t user, int count)
 {
 	long before = count_of("rings-reused");
 	int i;
 
 	for (i = 0; i < count; i++)
-		if (!come_and_go(user, 1))
+		if (!connect_and_close(user, 1))
 			return -1;
 	return count_of("rings-reused") - before;
 }
@@ -236,20 +236,20 @@ static long reused_by(uid_t user, int count)
  */
 TEST_F_TIMEOUT(users, spare_rings, 120)
 {
-	ASSERT_LE(0, reused_by(OTHER, 1));
-	ASSERT_TRUE(come_and_go(NOBODY, 40));
-	EXPECT_LE(10, reused_by(OTHER, 20));
+	ASSERT_LE(0, rings_reused(OTHER, 1));
+	ASSERT_TRUE(connect_and_close(NOBODY, 40));
+	EXPECT_LE(10, rings_reused(OTHER, 20));
 }
 
 TEST_F_TIMEOUT(users, listeners, 120)
 {
 	unsigned int most = opt.sockets / 4;
-	int first = taken_by(NOBODY, listening, ENOBUFS, self->keep);
-	int second = taken_by(OTHER, listening, ENOBUFS, self->keep);
+	int first = count_as_user(NOBODY, open_one_listener, ENOBUFS, self->keep);
+	int second = count_as_user(OTHER, open_one_listener, ENOBUFS, self->keep);
 
 	EXPECT_EQ(share(most, 0), first);
 	EXPECT_EQ(share(most, first), second);
-	EXPECT_EQ(most - first - second, until(listening, ENOBUFS));
+	EXPECT_EQ(most - first - second, count_until(open_one_listener, ENOBUFS));
 }
 
 XENSOCK_TEST_MAIN

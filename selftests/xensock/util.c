@@ -216,7 +216,7 @@ __u64 now_msec(void)
 
 bool wait_readable(int fd, size_t bytes)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 	char *data = malloc(bytes);
 	ssize_t n;
 
@@ -225,7 +225,7 @@ bool wait_readable(int fd, size_t bytes)
 		if (n == (ssize_t)bytes || !n || (n < 0 && errno != EAGAIN))
 			break;
 		poll(NULL, 0, 1);
-	} while (now_msec() < until);
+	} while (now_msec() < deadline);
 	free(data);
 	return n == (ssize_t)bytes;
 }

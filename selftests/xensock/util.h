@@ -79,7 +79,7 @@ int main(int argc, char **argv)				\
 struct sockaddr_in address(const char *host, unsigned int port);
 int new_socket(int flags);
 int connect_to(int fd, const char *host, unsigned int port);
-int open_port(unsigned int port, int flags);
+int connect_port(unsigned int port, int flags);
 int so_error(int fd);
 int set_timeout(int fd, int option, unsigned int msec);
 void set_nonblock(int fd, bool on);
@@ -99,8 +99,8 @@ void echo_all(int fd);
 unsigned int local_port(int fd);
 
 /* Parses an IPv4 or IPv6 address, with %NUMBER for a scope. Returns 0 for anything else. */
-socklen_t any_address(const char *host, unsigned int port,
-		      struct sockaddr_storage *ss);
+socklen_t parse_address(const char *host, unsigned int port,
+			struct sockaddr_storage *ss);
 #define ADDRESS_TEXT 80
 /* Formats an address as "ADDRESS PORT", the form that the peer uses for its own sockets. */
 const char *address_text(const struct sockaddr_storage *ss,
@@ -111,9 +111,9 @@ struct name {
 	char text[ADDRESS_TEXT];
 };
 
-struct name name_of(int fd, bool peer);
-#define OUR_NAME(fd) name_of(fd, false).text
-#define PEER_NAME(fd) name_of(fd, true).text
+struct name name_of(int fd, bool remote);
+#define LOCAL_NAME(fd) name_of(fd, false).text
+#define REMOTE_NAME(fd) name_of(fd, true).text
 
 /* Passes a file over the socket @through, and receives one: -1 on failure. */
 int send_fd(int through, int fd);
@@ -183,7 +183,7 @@ bool waiter_start(struct waiter *w, long (*call)(struct waiter *w), int fd);
 long waiter_end(struct waiter *w);
 long in_accept(struct waiter *w);
 /* Accepts and echoes until the listener is shut down. Returns the number accepted, or -1. */
-long in_service(struct waiter *w);
+long in_accept_loop(struct waiter *w);
 long in_recv(struct waiter *w);	/* waits for all of w->data, or for the end */
 long in_send(struct waiter *w);	/* sends more than all buffers hold */
 long in_close(struct waiter *w);
@@ -203,23 +203,24 @@ long in_close(struct waiter *w);
  *   recv N SEED       ok N | eof N | err E N | bad N
  *   drain SEED        eof N | err E N | bad N     reads until the end
  *   count             eof N | err E N   the same for bytes that are no stream
- *   say WORD, urge WORD   ok N          sends WORD; urge with MSG_OOB
- *   hear              ok WORD | eof     the result of one recv()
- *   oob               ok LETTER         waits for an urgent byte
- *   inline            ok                sets SO_OOBINLINE
+ *   write WORD, writeoob WORD   ok N    sends WORD; writeoob with MSG_OOB
+ *   read              ok WORD | eof     the result of one recv()
+ *   readoob           ok LETTER         waits for an urgent byte
+ *   oobinline         ok                sets SO_OOBINLINE
  *   exchange          ok                as on PEER_EXCHANGE
  *   end               fin | rst         waits for the end, reads nothing
+ *   hup               fin | rst         waits for the end of both directions
  *   fin, close, rst   ok
  *
  * Besides that connection the peer can make many more:
  *
  *   open PORT N       ok ALL            makes N connections and keeps them
- *   chorus BYTES      ok N              number of connections that got back what
+ *   echo BYTES        ok N              number of connections that got back what
  *                                       they sent, all at the same time
  *   ends [1]          fin N rst N       waits until all of them have ended;
  *                                       1: sends a byte on each of them first
- *   disband           ok                closes all of them
- *   swarm PORT N BYTES ROUNDS   ok N*ROUNDS   N clients at once; each sends,
+ *   closeall          ok                closes all of them
+ *   clients PORT N BYTES ROUNDS   ok N*ROUNDS   N clients at once; each sends,
  *                                       finishes and gets it all back, ROUNDS
  *                                       times
  *   stats             ACCEPTED OPEN BYTES FINS RESETS  of the fixed ports
@@ -228,18 +229,18 @@ long in_close(struct waiter *w);
  * stream. If a datagram does not come within WAIT_LIMIT_MSEC, the answer is
  * "err 11":
  *
- *   mail [ADDR]       ok PORT           opens the socket, replacing an old one
- *   post PORT N SEED [ADDR]   ok N      sends one datagram of N bytes
- *   take SEED         ok N ADDR PORT | bad N ADDR PORT   receives a datagram
+ *   udp [ADDR]        ok PORT           opens the socket, replacing an old one
+ *   sendto PORT N SEED [ADDR]   ok N    sends one datagram of N bytes
+ *   recvfrom SEED     ok N ADDR PORT | bad N ADDR PORT   receives a datagram
  *   ttl               ok TTL            receives a datagram, returns its TTL
- *   return N          ok N              sends the next N datagrams back
+ *   echoudp N         ok N              sends the next N datagrams back
  *   drops PORT        ok N              datagrams dropped for lack of room by
  *                                       the socket at PORT
  *   join GROUP HOST   ok                joins a group, and sends to groups, on
  *                                       the interface that leads to HOST
- *   nomail            ok                closes the socket
+ *   closeudp          ok                closes the socket
  */
-struct puppet {
+struct peer {
 	int control;
 	unsigned int port;
 	char line[256];
@@ -247,22 +248,22 @@ struct puppet {
 	size_t used;
 };
 
-bool puppet_open(struct puppet *p, unsigned int rcvbuf);
-void puppet_close(struct puppet *p);
+bool peer_open(struct peer *p, unsigned int rcvbuf);
+void peer_close(struct peer *p);
 /* Sends a command, waits, and returns the text of the answer. */
-const char *puppet_do(struct puppet *p, const char *format, ...)
+const char *peer_run(struct peer *p, const char *format, ...)
 	__printf(2, 3);
-bool puppet_say(struct puppet *p, const char *format, ...)
+bool peer_send(struct peer *p, const char *format, ...)
 	__printf(2, 3);
-const char *puppet_answer(struct puppet *p);
+const char *peer_answer(struct peer *p);
 /*
  * Returns a socket of ours connected to @p's, or -1. We connect and the peer
  * accepts; with --side accept the peer connects.
  */
-int puppet_connect(struct puppet *p, int flags);
+int peer_connect(struct peer *p, int flags);
 /* A socket that @listener has accepted from @p's connection, or -1. */
-int puppet_visit(struct puppet *p, int listener, int flags);
+int peer_accept(struct peer *p, int listener, int flags);
 /* Returns true if nothing listens on the port any more. */
-bool puppet_refused(struct puppet *p, unsigned int port);
+bool peer_refused(struct peer *p, unsigned int port);
 
 #endif

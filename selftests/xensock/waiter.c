@@ -14,7 +14,7 @@
 
 bool wait_asleep(pid_t tid)
 {
-	__u64 until = now_msec() + WAIT_LIMIT_MSEC;
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 	char path[64], text[256], *state;
 	ssize_t n;
 	int fd;
@@ -33,7 +33,7 @@ bool wait_asleep(pid_t tid)
 		if (state && state[2] == 'S')
 			return true;
 		poll(NULL, 0, 1);
-	} while (now_msec() < until);
+	} while (now_msec() < deadline);
 	return false;
 }
 
@@ -71,7 +71,7 @@ long in_accept(struct waiter *w)
 	return accept4(w->fd, NULL, NULL, SOCK_CLOEXEC);
 }
 
-long in_service(struct waiter *w)
+long in_accept_loop(struct waiter *w)
 {
 	long served = 0;
 	int fd;

@@ -14,13 +14,13 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define CROWD 64
+#define CONNECTIONS 64
 
 FIXTURE(waiting) {
-	struct puppet peer;
+	struct peer peer;
 	unsigned int port;
 	int fd;
-	int accepted[2 * CROWD];
+	int accepted[2 * CONNECTIONS];
 	int count;
 };
 
@@ -36,8 +36,8 @@ static int shared_listener(unsigned int port, int backlog)
 
 FIXTURE_SETUP(waiting)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 0));
-	self->fd = shared_listener(0, 2 * CROWD);
+	ASSERT_TRUE(peer_open(&self->peer, 0));
+	self->fd = shared_listener(0, 2 * CONNECTIONS);
 	ASSERT_LE(0, self->fd);
 	self->port = local_port(self->fd);
 	self->count = 0;
@@ -48,7 +48,7 @@ FIXTURE_TEARDOWN(waiting)
 	while (self->count)
 		close(self->accepted[--self->count]);
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 /* Accepts without waiting until there are no more connections. */
@@ -66,11 +66,11 @@ static int accept_all(FIXTURE_DATA(waiting) *self, int fd)
 	return self->count - before;
 }
 
-static void all_end(FIXTURE_DATA(waiting) *self)
+static void close_all(FIXTURE_DATA(waiting) *self)
 {
 	while (self->count)
 		close(self->accepted[--self->count]);
-	puppet_do(&self->peer, "ends");
+	peer_run(&self->peer, "ends");
 }
 
 TEST_F(waiting, all_are_there_before_eagain)
@@ -78,16 +78,16 @@ TEST_F(waiting, all_are_there_before_eagain)
 	int round;
 
 	for (round = 0; round < 5; round++) {
-		EXPECT_STREQ("ok 64", puppet_do(&self->peer, "open %u %d",
-						self->port, CROWD));
-		EXPECT_EQ(CROWD, accept_all(self, self->fd));
+		EXPECT_STREQ("ok 64", peer_run(&self->peer, "open %u %d",
+					       self->port, CONNECTIONS));
+		EXPECT_EQ(CONNECTIONS, accept_all(self, self->fd));
 		EXPECT_EQ(EAGAIN, errno);
 		EXPECT_EQ(0, poll_now(self->fd));
 		EXPECT_EQ(0, close(self->fd));
-		EXPECT_TRUE(puppet_refused(&self->peer, self->port));
-		all_end(self);
+		EXPECT_TRUE(peer_refused(&self->peer, self->port));
+		close_all(self);
 		EXPECT_STREQ("fin 64 rst 0", self->peer.line);
-		self->fd = shared_listener(0, 2 * CROWD);
+		self->fd = shared_listener(0, 2 * CONNECTIONS);
 		ASSERT_LE(0, self->fd);
 		self->port = local_port(self->fd);
 	}
@@ -102,7 +102,7 @@ TEST_F(waiting, each_is_there_at_once)
 		EXPECT_EQ(-1, accept(self->fd, NULL, NULL));
 		EXPECT_EQ(EAGAIN, errno);
 		EXPECT_EQ(0, poll_now(self->fd));
-		puppet_do(&self->peer, "connect %u", self->port);
+		peer_run(&self->peer, "connect %u", self->port);
 		ASSERT_EQ(0, strncmp("ok", self->peer.line, 2));
 		if (i % 2)
 			EXPECT_EQ(POLLIN, poll_now(self->fd) & POLLIN)
@@ -116,9 +116,9 @@ TEST_F(waiting, poll_tells_of_each)
 {
 	int i;
 
-	EXPECT_STREQ("ok 64", puppet_do(&self->peer, "open %u %d", self->port,
-					CROWD));
-	for (i = 0; i < CROWD; i++) {
+	EXPECT_STREQ("ok 64", peer_run(&self->peer, "open %u %d", self->port,
+				       CONNECTIONS));
+	for (i = 0; i < CONNECTIONS; i++) {
 		EXPECT_EQ(POLLIN, poll_now(self->fd) & POLLIN)
 			TH_LOG("after %d", i);
 		self->accepted[self->count] = accept(self->fd, NULL, NULL);
@@ -126,7 +126,7 @@ TEST_F(waiting, poll_tells_of_each)
 	}
 	EXPECT_EQ(0, poll_now(self->fd));
 	EXPECT_EQ(0, close(self->fd));
-	all_end(self);
+	close_all(self);
 	EXPECT_STREQ("fin 64 rst 0", self->peer.line);
 	self->fd = -1;
 }
@@ -137,33 +137,33 @@ TEST_F(waiting, a_reload_resets_none)
 	int other, i;
 
 	for (i = 0; i < 3; i++) {
-		EXPECT_STREQ("ok 40", puppet_do(&self->peer, "open %u 40",
-						self->port));
-		other = shared_listener(self->port, 2 * CROWD);
+		EXPECT_STREQ("ok 40", peer_run(&self->peer, "open %u 40",
+					       self->port));
+		other = shared_listener(self->port, 2 * CONNECTIONS);
 		ASSERT_LE(0, other);
-		EXPECT_STREQ("ok 60", puppet_do(&self->peer, "open %u 20",
-						self->port));
+		EXPECT_STREQ("ok 60", peer_run(&self->peer, "open %u 20",
+					       self->port));
 		EXPECT_LE(40, accept_all(self, self->fd));
 		EXPECT_EQ(EAGAIN, errno);
 		EXPECT_EQ(0, close(self->fd));
 		self->fd = other;
 		accept_all(self, self->fd);
 		EXPECT_EQ(60, self->count);
-		all_end(self);
+		close_all(self);
 		EXPECT_STREQ("fin 60 rst 0", self->peer.line);
 	}
 }
 
-struct taker {
+struct acceptor {
 	pthread_t thread;
 	int fd;
 	int count;
 	int error;
 };
 
-static void *take(void *arg)
+static void *accept_thread(void *arg)
 {
-	struct taker *t = arg;
+	struct acceptor *t = arg;
 	int fd;
 
 	while ((fd = accept(t->fd, NULL, NULL)) >= 0) {
@@ -176,15 +176,15 @@ static void *take(void *arg)
 
 TEST_F(waiting, several_threads_take_all)
 {
-	struct taker t[4];
+	struct acceptor t[4];
 	int i, round, sum;
 
 	for (round = 0; round < 5; round++) {
-		EXPECT_STREQ("ok 64", puppet_do(&self->peer, "open %u %d",
-						self->port, CROWD));
+		EXPECT_STREQ("ok 64", peer_run(&self->peer, "open %u %d",
+					       self->port, CONNECTIONS));
 		for (i = 0, sum = 0; i < 4; i++) {
-			t[i] = (struct taker){ .fd = self->fd };
-			ASSERT_EQ(0, pthread_create(&t[i].thread, NULL, take,
+			t[i] = (struct acceptor){ .fd = self->fd };
+			ASSERT_EQ(0, pthread_create(&t[i].thread, NULL, accept_thread,
 						    &t[i]));
 		}
 		for (i = 0; i < 4; i++) {
@@ -192,13 +192,13 @@ TEST_F(waiting, several_threads_take_all)
 			EXPECT_EQ(EAGAIN, t[i].error);
 			sum += t[i].count;
 		}
-		EXPECT_EQ(CROWD, sum);
-		EXPECT_STREQ("fin 64 rst 0", puppet_do(&self->peer, "ends"));
+		EXPECT_EQ(CONNECTIONS, sum);
+		EXPECT_STREQ("fin 64 rst 0", peer_run(&self->peer, "ends"));
 	}
 }
 
-static void expect_info(struct __test_metadata *_metadata, int fd,
-			unsigned int waiting, unsigned int backlog)
+static void check_info(struct __test_metadata *_metadata, int fd,
+		       unsigned int waiting, unsigned int backlog)
 {
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
@@ -210,17 +210,17 @@ static void expect_info(struct __test_metadata *_metadata, int fd,
 
 TEST_F(waiting, tcp_info_counts_them)
 {
-	expect_info(_metadata, self->fd, 0, 2 * CROWD);
-	EXPECT_STREQ("ok 3", puppet_do(&self->peer, "open %u 3", self->port));
-	expect_info(_metadata, self->fd, 3, 2 * CROWD);
-	EXPECT_STREQ("ok 40", puppet_do(&self->peer, "open %u 37", self->port));
-	expect_info(_metadata, self->fd, 40, 2 * CROWD);
+	check_info(_metadata, self->fd, 0, 2 * CONNECTIONS);
+	EXPECT_STREQ("ok 3", peer_run(&self->peer, "open %u 3", self->port));
+	check_info(_metadata, self->fd, 3, 2 * CONNECTIONS);
+	EXPECT_STREQ("ok 40", peer_run(&self->peer, "open %u 37", self->port));
+	check_info(_metadata, self->fd, 40, 2 * CONNECTIONS);
 	close(accept(self->fd, NULL, NULL));
-	expect_info(_metadata, self->fd, 39, 2 * CROWD);
+	check_info(_metadata, self->fd, 39, 2 * CONNECTIONS);
 	ASSERT_EQ(0, listen(self->fd, 50));
-	expect_info(_metadata, self->fd, 39, 50);
+	check_info(_metadata, self->fd, 39, 50);
 	EXPECT_EQ(39, accept_all(self, self->fd));
-	expect_info(_metadata, self->fd, 0, 50);
+	check_info(_metadata, self->fd, 0, 50);
 }
 
 XENSOCK_TEST_MAIN

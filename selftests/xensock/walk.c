@@ -17,8 +17,8 @@
 
 #include "util.h"
 
-#define ROOM 64
-#define SHOWN 16
+#define VALUE_MAX 64
+#define BYTES_SHOWN 16
 
 static const struct {
 	int level;
@@ -39,21 +39,21 @@ static const struct {
 	{ "nothing", 0, 0 }, { "0", 4, 0 }, { "8bytes", 8, 1 },
 };
 
-static void put_read(int fd, int level, int name)
+static void print_option(int fd, int level, int name)
 {
-	unsigned char data[ROOM] = { 0 };
-	socklen_t len = ROOM, i;
+	unsigned char data[VALUE_MAX] = { 0 };
+	socklen_t len = VALUE_MAX, i;
 
 	if (getsockopt(fd, level, name, data, &len)) {
 		printf(" %s", strerrorname_np(errno));
 		return;
 	}
 	printf(" %u:", len);
-	for (i = 0; i < len && i < SHOWN; i++)
+	for (i = 0; i < len && i < BYTES_SHOWN; i++)
 		printf("%02x", data[i]);
 }
 
-static int make(bool is_stream, bool is_ipv6)
+static int make_socket(bool is_stream, bool is_ipv6)
 {
 	int family = opt.family;
 
@@ -62,9 +62,9 @@ static int make(bool is_stream, bool is_ipv6)
 	return socket(family, is_stream ? SOCK_STREAM : SOCK_DGRAM, 0);
 }
 
-static int in_state(const char *state, bool is_stream, bool is_ipv6)
+static int socket_in_state(const char *state, bool is_stream, bool is_ipv6)
 {
-	int fd = make(is_stream, is_ipv6), rc = 0;
+	int fd = make_socket(is_stream, is_ipv6), rc = 0;
 
 	if (!strcmp(state, "connected"))
 		rc = connect_to(fd, opt.host, opt.port + PEER_ECHO);
@@ -77,19 +77,19 @@ static int in_state(const char *state, bool is_stream, bool is_ipv6)
 
 static void walk(const char *state, bool is_stream, bool is_ipv6, int level, int name)
 {
-	int fd = in_state(state, is_stream, is_ipv6);
+	int fd = socket_in_state(state, is_stream, is_ipv6);
 	struct { int value; int more; } given = { 0 };
 	size_t i;
 
 	printf("%s%c %s %d %d:", is_stream ? "stream" : "datagram",
 	       is_ipv6 ? '6' : '4', state, level, name);
-	put_read(fd, level, name);
+	print_option(fd, level, name);
 	for (i = 0; i < ARRAY_LEN(values); i++) {
 		given.value = values[i].value;
 		printf(" | %s", values[i].name);
 		printf(" %s", setsockopt(fd, level, name, &given, values[i].len) ?
 		       strerrorname_np(errno) : "ok");
-		put_read(fd, level, name);
+		print_option(fd, level, name);
 	}
 	printf("\n");
 	close(fd);

@@ -22,15 +22,15 @@ static int limit_of(int fd)
 
 int main(int argc, char **argv)
 {
-	struct puppet peer;
+	struct peer peer;
 	int fd, on = 1;
 	char byte;
 
 	parse_options(argc, argv);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (!puppet_open(&peer, 0))
+	if (!peer_open(&peer, 0))
 		return 1;
-	fd = puppet_connect(&peer, 0);
+	fd = peer_connect(&peer, 0);
 	/* An option that has nothing to do with buffers. */
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on))) {
 		perror("window");
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
 	printf("window %d\n", limit_of(fd));
 	while (access("/tmp/go", F_OK))
 		poll(NULL, 0, 50);
-	if (!puppet_say(&peer, "send 1 1") || recv(fd, &byte, 1, 0) != 1)
+	if (!peer_send(&peer, "send 1 1") || recv(fd, &byte, 1, 0) != 1)
 		return 1;
 	printf("%d\n", limit_of(fd));
 	return 0;

@@ -10,7 +10,7 @@
 #include "raw.h"
 #include "util.h"
 
-#define PATIENCE_MSEC 20000
+#define TIMEOUT_MSEC 20000
 
 enum mode raw_mode;
 
@@ -37,7 +37,7 @@ static __u32 from_dialect(struct link *l, __u32 cmd)
 }
 
 /* Writes a node of our own directory. */
-static bool put_node(struct link *l, const char *node, unsigned int value)
+static bool write_node(struct link *l, const char *node, unsigned int value)
 {
 	char path[64];
 
@@ -45,8 +45,8 @@ static bool put_node(struct link *l, const char *node, unsigned int value)
 	return xs_write(path, "%u", value);
 }
 
-static bool get_node(struct link *l, const char *node, char *value,
-		     size_t size)
+static bool read_node(struct link *l, const char *node, char *value,
+		      size_t size)
 {
 	char path[64];
 
@@ -61,8 +61,8 @@ bool link_begin(struct link *l)
 	memset(l, 0, sizeof(*l));
 	l->mode = raw_mode;
 	l->front = l->mode == PVCALLS ? "device/pvcalls/0" : DEVICE;
-	if (!get_node(l, "backend", l->backend, sizeof(l->backend)) ||
-	    !get_node(l, "backend-id", id, sizeof(id)))
+	if (!read_node(l, "backend", l->backend, sizeof(l->backend)) ||
+	    !read_node(l, "backend-id", id, sizeof(id)))
 		return false;
 	l->backend_id = atoi(id);
 	l->next_id = 1000;
@@ -81,31 +81,31 @@ bool link_begin(struct link *l)
 		    !pages_grant(&l->news, l->backend_id, 1, true))
 			return false;
 		memset(l->news.mem, 0, PAGE);
-		put_node(l, "news-ref", l->news.refs[0]);
-		put_node(l, "news-port", l->news_port);
+		write_node(l, "news-ref", l->news.refs[0]);
+		write_node(l, "news-port", l->news_port);
 	}
-	put_node(l, "shared-channel", l->mode == SHARED_CHANNEL);
-	put_node(l, "event-index", 0);
-	put_node(l, "status", l->mode == BY_STATUS);
-	put_node(l, "datagram", l->mode == DATAGRAMS ||
-		 l->mode == DATAGRAM_INFO || l->mode == SHARED_CHANNEL);
-	put_node(l, "datagram-info", l->mode == DATAGRAM_INFO);
-	put_node(l, "ring-reuse", l->mode == REUSE ||
-		 l->mode == SHARED_CHANNEL);
-	put_node(l, "urgent", l->mode == URGENT);
-	put_node(l, "ring-resize", l->mode == RESIZE);
-	put_node(l, "version", 1);
-	put_node(l, "ring-ref", l->page.refs[0]);
-	put_node(l, "port", l->port);
-	return put_node(l, "state", INITIALISING) &&
+	write_node(l, "shared-channel", l->mode == SHARED_CHANNEL);
+	write_node(l, "event-index", 0);
+	write_node(l, "status", l->mode == BY_STATUS);
+	write_node(l, "datagram", l->mode == DATAGRAMS ||
+		   l->mode == DATAGRAM_INFO || l->mode == SHARED_CHANNEL);
+	write_node(l, "datagram-info", l->mode == DATAGRAM_INFO);
+	write_node(l, "ring-reuse", l->mode == REUSE ||
+		   l->mode == SHARED_CHANNEL);
+	write_node(l, "urgent", l->mode == URGENT);
+	write_node(l, "ring-resize", l->mode == RESIZE);
+	write_node(l, "version", 1);
+	write_node(l, "ring-ref", l->page.refs[0]);
+	write_node(l, "port", l->port);
+	return write_node(l, "state", INITIALISING) &&
 	       xs_wait_state(l->backend, INIT_WAIT);
 }
 
 bool link_finish(struct link *l)
 {
-	return put_node(l, "state", INITIALISED) &&
+	return write_node(l, "state", INITIALISED) &&
 	       xs_wait_state(l->backend, CONNECTED) &&
-	       put_node(l, "state", CONNECTED);
+	       write_node(l, "state", CONNECTED);
 }
 
 bool link_up(struct link *l)
@@ -122,21 +122,21 @@ void link_drop(struct link *l)
 
 void link_down(struct link *l)
 {
-	put_node(l, "state", CLOSING);
+	write_node(l, "state", CLOSING);
 	xs_wait_state(l->backend, CLOSING);
-	put_node(l, "state", CLOSED);
+	write_node(l, "state", CLOSED);
 	xs_wait_state(l->backend, CLOSED);
 	link_drop(l);
 }
 
-void put(struct link *l, const void *slot)
+void put_slot(struct link *l, const void *slot)
 {
 	memcpy(&l->slots[l->req_prod % SLOTS], slot, sizeof(struct request));
 	store(&l->words[REQ_PROD], ++l->req_prod);
 	evtchn_notify(l->evtchn, l->port);
 }
 
-bool take(struct link *l, struct response *response)
+bool take_response(struct link *l, struct response *response)
 {
 	if (load(&l->words[RSP_PROD]) == l->rsp_cons)
 		return false;
@@ -145,30 +145,30 @@ bool take(struct link *l, struct response *response)
 	return true;
 }
 
-bool take_within(struct link *l, struct response *response, int msec)
+bool wait_response(struct link *l, struct response *response, int msec)
 {
-	__u64 until = now_msec() + msec;
+	__u64 deadline = now_msec() + msec;
 
-	while (!take(l, response)) {
-		if (now_msec() > until)
+	while (!take_response(l, response)) {
+		if (now_msec() > deadline)
 			return false;
-		nap(1000);
+		sleep_usec(1000);
 	}
 	return true;
 }
 
-__u32 ask_later(struct link *l, struct request *r)
+__u32 send_request(struct link *l, struct request *r)
 {
 	struct request copy = *r;
 
 	copy.req_id = ++l->req_id;
 	copy.cmd = to_dialect(l, r->cmd);
 	r->req_id = copy.req_id;
-	put(l, &copy);
+	put_slot(l, &copy);
 	return copy.req_id;
 }
 
-int answer(struct link *l, __u32 req_id, struct response *response)
+int wait_response_to(struct link *l, __u32 req_id, struct response *response)
 {
 	unsigned int i;
 
@@ -179,27 +179,27 @@ int answer(struct link *l, __u32 req_id, struct response *response)
 		l->kept[i] = l->kept[--l->n_kept];
 		return response->ret;
 	}
-	while (take_within(l, response, PATIENCE_MSEC)) {
+	while (wait_response(l, response, TIMEOUT_MSEC)) {
 		if (response->req_id == req_id)
 			return response->ret;
 		if (l->n_kept < SLOTS)
 			l->kept[l->n_kept++] = *response;
 	}
-	return NO_ANSWER;
+	return NO_RESPONSE;
 }
 
-int ask(struct link *l, struct request *r)
+int do_request(struct link *l, struct request *r)
 {
 	struct response response;
-	int ret = answer(l, ask_later(l, r), &response);
+	int ret = wait_response_to(l, send_request(l, r), &response);
 
-	if (ret != NO_ANSWER &&
+	if (ret != NO_RESPONSE &&
 	    (response.cmd != r->cmd || response.id != r->id))
-		return NO_ANSWER;
+		return NO_RESPONSE;
 	return ret;
 }
 
-int ask_socket(struct link *l, __u64 id)
+int req_socket(struct link *l, __u64 id)
 {
 	struct request r = {
 		.cmd = SOCKET,
@@ -207,10 +207,10 @@ int ask_socket(struct link *l, __u64 id)
 		.socket = { .domain = 2, .type = 1 },
 	};
 
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
-int ask_release(struct link *l, __u64 id, bool abort)
+int req_release(struct link *l, __u64 id, bool abort)
 {
 	struct request r = {
 		.cmd = RELEASE,
@@ -218,20 +218,20 @@ int ask_release(struct link *l, __u64 id, bool abort)
 		.release = { .abort = abort },
 	};
 
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
-int try_request(struct link *l, struct request *r)
+int req_with_socket(struct link *l, struct request *r)
 {
-	int ret = ask_socket(l, r->id);
+	int ret = req_socket(l, r->id);
 
 	if (ret)
 		return ret;
-	ret = ask(l, r);
-	return ask_release(l, r->id, true) ? NO_ANSWER : ret;
+	ret = do_request(l, r);
+	return req_release(l, r->id, true) ? NO_RESPONSE : ret;
 }
 
-bool raw_ring(struct link *l, struct raw *c, unsigned int order)
+bool raw_ring(struct link *l, struct raw_conn *c, unsigned int order)
 {
 	unsigned int i, count = 1U << order;
 
@@ -254,7 +254,7 @@ bool raw_ring(struct link *l, struct raw *c, unsigned int order)
 	return true;
 }
 
-struct request raw_request(struct raw *c, const char *host, unsigned int port)
+struct request raw_request(struct raw_conn *c, const char *host, unsigned int port)
 {
 	struct sockaddr_in sin = address(host, port);
 	struct request r = {
@@ -271,28 +271,28 @@ struct request raw_request(struct raw *c, const char *host, unsigned int port)
 	return r;
 }
 
-int raw_connect(struct link *l, struct raw *c, const char *host,
+int raw_connect(struct link *l, struct raw_conn *c, const char *host,
 		unsigned int port)
 {
 	struct request r = raw_request(c, host, port);
-	int ret = ask_socket(l, c->id);
+	int ret = req_socket(l, c->id);
 
 	if (ret)
 		return ret;
-	c->req_id = ask_later(l, &r);
+	c->req_id = send_request(l, &r);
 	return raw_outcome(l, c, NULL);
 }
 
 /* Returns the outcome, from the response or from the status word. */
-int raw_outcome(struct link *l, struct raw *c, struct sockaddr_in *name)
+int raw_outcome(struct link *l, struct raw_conn *c, struct sockaddr_in *name)
 {
 	struct response response;
-	int ret = c->req_id ? answer(l, c->req_id, &response) : 0;
+	int ret = c->req_id ? wait_response_to(l, c->req_id, &response) : 0;
 	const void *found = response.addr;
 
 	if (l->mode == BY_STATUS && !ret) {
 		if (!raw_wait_error(c, STATUS))
-			return NO_ANSWER;
+			return NO_RESPONSE;
 		ret = load(&c->words[STATUS]);
 		ret = ret == 1 ? 0 : ret;
 		found = &c->words[NAME];
@@ -302,7 +302,7 @@ int raw_outcome(struct link *l, struct raw *c, struct sockaddr_in *name)
 	return ret;
 }
 
-bool raw_open(struct link *l, struct raw *c, unsigned int order,
+bool raw_open(struct link *l, struct raw_conn *c, unsigned int order,
 	      unsigned int port)
 {
 	int ret;
@@ -315,7 +315,7 @@ bool raw_open(struct link *l, struct raw *c, unsigned int order,
 	return !ret;
 }
 
-void raw_renew(struct link *l, struct raw *c)
+void raw_renew(struct link *l, struct raw_conn *c)
 {
 	c->id = l->next_id++;
 	memset(c->words, 0, RING_ORDER * sizeof(*c->words));
@@ -323,7 +323,7 @@ void raw_renew(struct link *l, struct raw *c)
 	c->out_prod = 0;
 }
 
-int ask_keep(struct link *l, struct raw *c, bool abort)
+int req_keep(struct link *l, struct raw_conn *c, bool abort)
 {
 	struct request r = {
 		.cmd = RELEASE,
@@ -331,29 +331,29 @@ int ask_keep(struct link *l, struct raw *c, bool abort)
 		.release = { .reuse = true, .abort = abort },
 	};
 
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
-int ask_unmap(struct link *l, struct raw *c)
+int req_unmap(struct link *l, struct raw_conn *c)
 {
 	struct request r = {
 		.cmd = UNMAP,
 		.unmap = { .ref = c->pages.refs[0], .evtchn = c->port },
 	};
 
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
-void raw_free(struct link *l, struct raw *c)
+void raw_free(struct link *l, struct raw_conn *c)
 {
 	if (l->mode != SHARED_CHANNEL)
 		evtchn_close(l->evtchn, c->port);
 	pages_free(&c->pages);
 }
 
-int raw_close(struct link *l, struct raw *c, bool abort)
+int raw_close(struct link *l, struct raw_conn *c, bool abort)
 {
-	int ret = ask_release(l, c->id, abort);
+	int ret = req_release(l, c->id, abort);
 
 	raw_free(l, c);
 	return ret;
@@ -393,17 +393,17 @@ bool news_take(char *page, const struct news *d, __u32 slot)
 
 bool news_wait(char *page, const struct news *d, __u32 slot)
 {
-	__u64 until = now_msec() + PATIENCE_MSEC;
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
 
 	while (!news_take(page, d, slot)) {
-		if (now_msec() > until)
+		if (now_msec() > deadline)
 			return false;
-		nap(1000);
+		sleep_usec(1000);
 	}
 	return true;
 }
 
-void raw_notify(struct link *l, struct raw *c)
+void raw_notify(struct link *l, struct raw_conn *c)
 {
 	if (l->mode != SHARED_CHANNEL)
 		return evtchn_notify(l->evtchn, c->port);
@@ -412,13 +412,13 @@ void raw_notify(struct link *l, struct raw *c)
 		evtchn_notify(l->evtchn, l->news_port);
 }
 
-size_t raw_send(struct link *l, struct raw *c, const void *data, size_t len)
+size_t raw_send(struct link *l, struct raw_conn *c, const void *data, size_t len)
 {
-	__u64 until = now_msec() + PATIENCE_MSEC;
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
 	__u32 room, at;
 	size_t n, done = 0;
 
-	while (done < len && now_msec() < until &&
+	while (done < len && now_msec() < deadline &&
 	       !load(&c->words[OUT_ERROR])) {
 		room = c->size - (c->out_prod - load(&c->words[OUT_CONS]));
 		at = c->out_prod % c->size;
@@ -426,7 +426,7 @@ size_t raw_send(struct link *l, struct raw *c, const void *data, size_t len)
 		if (n > c->size - at)
 			n = c->size - at;
 		if (!n || room > c->size) {
-			nap(1000);
+			sleep_usec(1000);
 			continue;
 		}
 		memcpy(c->out + at, data + done, n);
@@ -438,13 +438,13 @@ size_t raw_send(struct link *l, struct raw *c, const void *data, size_t len)
 	return done;
 }
 
-size_t raw_recv(struct link *l, struct raw *c, void *data, size_t len)
+size_t raw_recv(struct link *l, struct raw_conn *c, void *data, size_t len)
 {
-	__u64 until = now_msec() + PATIENCE_MSEC;
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
 	__u32 ready, error, at;
 	size_t n, done = 0;
 
-	while (done < len && now_msec() < until) {
+	while (done < len && now_msec() < deadline) {
 		error = load(&c->words[IN_ERROR]);
 		ready = load(&c->words[IN_PROD]) - c->in_cons;
 		at = c->in_cons % c->size;
@@ -454,7 +454,7 @@ size_t raw_recv(struct link *l, struct raw *c, void *data, size_t len)
 		if (!n && error)
 			break;
 		if (!n || ready > c->size) {
-			nap(1000);
+			sleep_usec(1000);
 			continue;
 		}
 		memcpy(data + done, c->in + at, n);
@@ -466,19 +466,19 @@ size_t raw_recv(struct link *l, struct raw *c, void *data, size_t len)
 	return done;
 }
 
-bool raw_wait_error(struct raw *c, unsigned int word)
+bool raw_wait_error(struct raw_conn *c, unsigned int word)
 {
-	__u64 until = now_msec() + PATIENCE_MSEC;
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
 
 	while (!load(&c->words[word])) {
-		if (now_msec() > until)
+		if (now_msec() > deadline)
 			return false;
-		nap(1000);
+		sleep_usec(1000);
 	}
 	return true;
 }
 
-int ask_bind(struct link *l, __u64 id, const char *host, unsigned int port,
+int req_bind(struct link *l, __u64 id, const char *host, unsigned int port,
 	     struct sockaddr_in *bound)
 {
 	struct sockaddr_in sin = address(host, port);
@@ -488,31 +488,31 @@ int ask_bind(struct link *l, __u64 id, const char *host, unsigned int port,
 
 	memcpy(r.bind.addr, &sin, sizeof(sin));
 	r.bind.len = sizeof(sin);
-	ret = answer(l, ask_later(l, &r), &response);
+	ret = wait_response_to(l, send_request(l, &r), &response);
 	if (bound)
 		memcpy(bound, response.addr, sizeof(*bound));
 	return ret;
 }
 
-int ask_listen(struct link *l, __u64 id, unsigned int backlog)
+int req_listen(struct link *l, __u64 id, unsigned int backlog)
 {
 	struct request r = { .cmd = LISTEN, .id = id, .backlog = backlog };
 
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
-int ask_shutdown(struct link *l, __u64 id, int how)
+int req_shutdown(struct link *l, __u64 id, int how)
 {
 	struct request r = { .cmd = SHUTDOWN, .id = id, .how = how };
 
-	return ask(l, &r);
+	return do_request(l, &r);
 }
 
-int ask_name(struct link *l, __u64 id, bool peer, struct sockaddr_in *name)
+int req_name(struct link *l, __u64 id, bool remote, struct sockaddr_in *name)
 {
-	struct request r = { .cmd = GETNAME, .id = id, .peer = peer };
+	struct request r = { .cmd = GETNAME, .id = id, .peer = remote };
 	struct response response;
-	int ret = answer(l, ask_later(l, &r), &response);
+	int ret = wait_response_to(l, send_request(l, &r), &response);
 
 	memcpy(name, response.addr, sizeof(*name));
 	return ret;
@@ -529,15 +529,15 @@ bool raw_listen(struct link *l, struct raw_listener *s, unsigned int backlog)
 		port = 10000 + getpid() % 1000 * 8 + next++;
 
 	s->id = l->next_id++;
-	if (ask_socket(l, s->id) ||
-	    ask_bind(l, s->id, opt.host, port, &bound) ||
-	    ask_listen(l, s->id, backlog))
+	if (req_socket(l, s->id) ||
+	    req_bind(l, s->id, opt.host, port, &bound) ||
+	    req_listen(l, s->id, backlog))
 		return false;
 	s->port = port ?: ntohs(bound.sin_port);
 	return true;
 }
 
-int raw_post(struct link *l, struct raw_listener *s, struct raw *c)
+int raw_post(struct link *l, struct raw_listener *s, struct raw_conn *c)
 {
 	struct request r = {
 		.cmd = ACCEPT,
@@ -551,27 +551,27 @@ int raw_post(struct link *l, struct raw_listener *s, struct raw *c)
 	struct response response;
 	int ret;
 
-	c->req_id = ask_later(l, &r);
+	c->req_id = send_request(l, &r);
 	if (l->mode != BY_STATUS)
 		return 0;
-	ret = answer(l, c->req_id, &response);
+	ret = wait_response_to(l, c->req_id, &response);
 	c->req_id = 0;
 	return ret;
 }
 
-bool raw_post_new(struct link *l, struct raw_listener *s, struct raw *c)
+bool raw_post_new(struct link *l, struct raw_listener *s, struct raw_conn *c)
 {
 	return raw_ring(l, c, 1) && !raw_post(l, s, c);
 }
 
-bool raw_pair(struct link *l, struct raw_listener *s, struct raw *server,
-	      struct raw *client)
+bool raw_pair(struct link *l, struct raw_listener *s, struct raw_conn *server,
+	      struct raw_conn *client)
 {
 	return raw_post_new(l, s, server) &&
 	       raw_open(l, client, 1, s->port) && !raw_outcome(l, server, NULL);
 }
 
-bool raw_passes(struct link *l, struct raw *from, struct raw *to, size_t len)
+bool raw_transfer(struct link *l, struct raw_conn *from, struct raw_conn *to, size_t len)
 {
 	static char sent[4096], got[4096];
 
@@ -580,13 +580,13 @@ bool raw_passes(struct link *l, struct raw *from, struct raw *to, size_t len)
 	       raw_recv(l, to, got, len) == len && !memcmp(sent, got, len);
 }
 
-void raw_puppet_say(struct link *l, struct raw_puppet *p, const char *text)
+void raw_peer_send(struct link *l, struct raw_peer *p, const char *text)
 {
 	raw_send(l, &p->control, text, strlen(text));
 	raw_send(l, &p->control, "\n", 1);
 }
 
-const char *raw_puppet_answer(struct link *l, struct raw_puppet *p)
+const char *raw_peer_answer(struct link *l, struct raw_peer *p)
 {
 	size_t used = 0;
 
@@ -598,24 +598,24 @@ const char *raw_puppet_answer(struct link *l, struct raw_puppet *p)
 	return p->line;
 }
 
-const char *raw_puppet_do(struct link *l, struct raw_puppet *p,
-			  const char *text)
+const char *raw_peer_run(struct link *l, struct raw_peer *p,
+			 const char *text)
 {
-	raw_puppet_say(l, p, text);
-	return raw_puppet_answer(l, p);
+	raw_peer_send(l, p, text);
+	return raw_peer_answer(l, p);
 }
 
-bool raw_puppet_open(struct link *l, struct raw_puppet *p)
+bool raw_peer_open(struct link *l, struct raw_peer *p)
 {
 	return raw_open(l, &p->control, 1, opt.port + PEER_CONTROL) &&
-	       sscanf(raw_puppet_do(l, p, "listen"), "ok %u", &p->port) == 1;
+	       sscanf(raw_peer_run(l, p, "listen"), "ok %u", &p->port) == 1;
 }
 
-bool honest(struct link *l)
+bool link_works(struct link *l)
 {
 	static char sent[10000], back[10000];
 	size_t i, n = 2000;
-	struct raw c;
+	struct raw_conn c;
 	bool ok = true;
 
 	if (!raw_open(l, &c, 1, opt.port + PEER_ECHO))
@@ -631,10 +631,10 @@ bool honest(struct link *l)
 	return !raw_close(l, &c, false) && ok;
 }
 
-bool honest_link(void)
+bool new_link_works(void)
 {
 	struct link l;
-	bool ok = link_up(&l) && honest(&l);
+	bool ok = link_up(&l) && link_works(&l);
 
 	link_down(&l);
 	return ok;

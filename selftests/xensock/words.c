@@ -12,9 +12,9 @@
 #include "peer.h"
 
 /* The longest word in an answer. */
-#define MOST 100
+#define WORD_MAX 100
 
-void say_word(int fd, const char *word, int flags, char *answer, size_t size)
+void send_word(int fd, const char *word, int flags, char *answer, size_t size)
 {
 	ssize_t n = send(fd, word, strlen(word), MSG_NOSIGNAL | flags);
 
@@ -24,7 +24,7 @@ void say_word(int fd, const char *word, int flags, char *answer, size_t size)
 		snprintf(answer, size, "ok %zd", n);
 }
 
-static void put_word(ssize_t n, const char *word, char *answer, size_t size)
+static void format_word(ssize_t n, const char *word, char *answer, size_t size)
 {
 	if (n < 0)
 		snprintf(answer, size, "err %d", errno);
@@ -34,19 +34,19 @@ static void put_word(ssize_t n, const char *word, char *answer, size_t size)
 		snprintf(answer, size, "ok %.*s", (int)n, word);
 }
 
-void hear_word(int fd, char *answer, size_t size)
+void recv_word(int fd, char *answer, size_t size)
 {
-	char word[MOST];
+	char word[WORD_MAX];
 
-	put_word(recv(fd, word, sizeof(word), 0), word, answer, size);
+	format_word(recv(fd, word, sizeof(word), 0), word, answer, size);
 }
 
-void hear_urgent(int fd, char *answer, size_t size)
+void recv_urgent(int fd, char *answer, size_t size)
 {
 	char byte;
 
 	if (!wait_poll(fd, POLLPRI, NULL))
 		snprintf(answer, size, "err %d", EAGAIN);
 	else
-		put_word(recv(fd, &byte, 1, MSG_OOB), &byte, answer, size);
+		format_word(recv(fd, &byte, 1, MSG_OOB), &byte, answer, size);
 }

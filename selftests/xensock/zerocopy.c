@@ -19,21 +19,21 @@
 #endif
 
 FIXTURE(zerocopy) {
-	struct puppet peer;
+	struct peer peer;
 	int fd;
 };
 
 FIXTURE_SETUP(zerocopy)
 {
-	ASSERT_TRUE(puppet_open(&self->peer, 16384));
-	self->fd = puppet_connect(&self->peer, 0);
+	ASSERT_TRUE(peer_open(&self->peer, 16384));
+	self->fd = peer_connect(&self->peer, 0);
 	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(zerocopy)
 {
 	close(self->fd);
-	puppet_close(&self->peer);
+	peer_close(&self->peer);
 }
 
 static int set_zerocopy(int fd, int value)
@@ -50,7 +50,7 @@ static int get_zerocopy(int fd)
 }
 
 /* Reads the next notification, for all calls from @low to @high. */
-static bool next_answer(int fd, unsigned int *low, unsigned int *high)
+static bool next_completion(int fd, unsigned int *low, unsigned int *high)
 {
 	char control[256];
 	struct msghdr msg = { .msg_control = control, .msg_controllen = sizeof(control) };
@@ -85,7 +85,7 @@ TEST_F(zerocopy, option)
 
 	listener = open_listener(1, 0);
 	EXPECT_EQ(0, set_zerocopy(listener, 1));
-	fd = puppet_visit(&self->peer, listener, 0);
+	fd = peer_accept(&self->peer, listener, 0);
 	EXPECT_EQ(1, get_zerocopy(fd));
 	close(fd);
 	close(listener);
@@ -102,9 +102,9 @@ TEST_F(zerocopy, every_call_is_answered)
 	stream_fill(1, 0, data, sizeof(data));
 	for (i = 0; i < 5; i++)
 		ASSERT_EQ(200, send(self->fd, data + 200 * i, 200, MSG_ZEROCOPY));
-	EXPECT_STREQ("ok 1000", puppet_do(&self->peer, "recv 1000 1"));
+	EXPECT_STREQ("ok 1000", peer_run(&self->peer, "recv 1000 1"));
 	while (next < 5) {
-		ASSERT_TRUE(next_answer(self->fd, &low, &high));
+		ASSERT_TRUE(next_completion(self->fd, &low, &high));
 		EXPECT_EQ(next, low);
 		EXPECT_LE(low, high);
 		next = high + 1;
@@ -123,13 +123,13 @@ TEST_F(zerocopy, an_answer_is_no_error_of_the_socket)
 	ASSERT_EQ(0, set_zerocopy(self->fd, 1));
 	stream_fill(1, 0, data, sizeof(data));
 	ASSERT_EQ(100, send(self->fd, data, 100, MSG_ZEROCOPY));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "recv 100 1"));
 	ASSERT_TRUE(wait_poll(self->fd, 0, NULL));
 	EXPECT_EQ(POLLOUT | POLLWRNORM | POLLERR, poll_now(self->fd));
 	EXPECT_EQ(0, so_error(self->fd));
 	EXPECT_EQ(-1, recv(self->fd, data, 1, MSG_DONTWAIT));
 	EXPECT_EQ(EAGAIN, errno);
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "send 100 2"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 2"));
 	EXPECT_EQ(100, recv_all(self->fd, data, 100));
 }
 
@@ -145,8 +145,8 @@ TEST_F(zerocopy, only_what_was_sent)
 	EXPECT_EQ(EFAULT, errno);
 	stream_fill(1, 0, data, sizeof(data));
 	EXPECT_EQ(100, send(self->fd, data, 100, MSG_ZEROCOPY));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
-	ASSERT_TRUE(next_answer(self->fd, &low, &high));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "recv 100 1"));
+	ASSERT_TRUE(next_completion(self->fd, &low, &high));
 	EXPECT_EQ(0, low);
 	EXPECT_EQ(0, high);
 }
@@ -157,7 +157,7 @@ TEST_F(zerocopy, not_asked_for)
 
 	stream_fill(1, 0, data, sizeof(data));
 	EXPECT_EQ(100, send(self->fd, data, 100, MSG_ZEROCOPY));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "recv 100 1"));
 	EXPECT_EQ(-1, recv(self->fd, data, 1, MSG_ERRQUEUE));
 	EXPECT_EQ(EAGAIN, errno);
 }
@@ -170,16 +170,16 @@ TEST_F(zerocopy, close_with_answers)
 	ASSERT_EQ(0, set_zerocopy(self->fd, 1));
 	stream_fill(1, 0, data, sizeof(data));
 	EXPECT_EQ(100, send(self->fd, data, 100, MSG_ZEROCOPY));
-	EXPECT_STREQ("ok 100", puppet_do(&self->peer, "recv 100 1"));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "recv 100 1"));
 	EXPECT_EQ(0, close(self->fd));
-	EXPECT_STREQ("eof 0", puppet_do(&self->peer, "drain 1"));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 	self->fd = new_socket(0);
 }
 
-static void ask_to_send(struct ring *r, int op, int fd, const void *data, size_t len,
-			struct msghdr *msg)
+static void queue_send(struct ring *r, int op, int fd, const void *data, size_t len,
+		       struct msghdr *msg)
 {
-	struct io_uring_sqe *sqe = ask(r, op, fd, 2);
+	struct io_uring_sqe *sqe = queue_op(r, op, fd, 2);
 
 	sqe->ioprio = IORING_SEND_ZC_REPORT_USAGE;
 	/* Sends everything, however long it takes. */
@@ -212,13 +212,13 @@ TEST_F(zerocopy, by_io_uring)
 		for (j = 0; j < ARRAY_LEN(sizes); j++) {
 			stream_fill(1, sent, data, sizes[j]);
 			iov.iov_len = sizes[j];
-			ask_to_send(&r, ops[i], self->fd, data, sizes[j], i ? &msg : NULL);
+			queue_send(&r, ops[i], self->fd, data, sizes[j], i ? &msg : NULL);
 			ASSERT_TRUE(submit(&r));
-			EXPECT_EQ(sizes[j], result(&r, 2, &flags));
+			EXPECT_EQ(sizes[j], wait_result(&r, 2, &flags));
 			ASSERT_TRUE(flags & IORING_CQE_F_MORE);
 			snprintf(answer, sizeof(answer), "ok %zu", sizes[j]);
-			EXPECT_STREQ(answer, puppet_do(&self->peer, "recv %zu 1", sizes[j]));
-			usage = result(&r, 2, &flags);
+			EXPECT_STREQ(answer, peer_run(&self->peer, "recv %zu 1", sizes[j]));
+			usage = wait_result(&r, 2, &flags);
 			EXPECT_EQ(IORING_NOTIF_USAGE_ZC_COPIED, usage);
 			EXPECT_EQ(IORING_CQE_F_NOTIF, flags);
 			sent += sizes[j];

@@ -36,7 +36,7 @@ def first_names(text, at):
             return
 
 
-def used(path):
+def used_names(path):
     """Returns the names of the crate that a file and its directory use."""
     files = [path, *sorted(path.with_suffix("").glob("**/*.rs"))]
     if path.name == "mod.rs":
@@ -50,14 +50,14 @@ def used(path):
     return names
 
 
-def circles(arrows):
+def cycles(edges):
     """Returns sets of files that reach each other, each after the sets it uses (Tarjan)."""
     order, low, stack, found = {}, {}, [], []
 
     def visit(node):
         order[node] = low[node] = len(order)
         stack.append(node)
-        for other in sorted(arrows[node]):
+        for other in sorted(edges[node]):
             if other not in order:
                 visit(other)
             if other in stack:
@@ -67,7 +67,7 @@ def circles(arrows):
             found.append(sorted(stack[at:]))
             del stack[at:]
 
-    for node in sorted(arrows):
+    for node in sorted(edges):
         if node not in order:
             visit(node)
     return found
@@ -81,19 +81,19 @@ def main():
             name: root.parent / (path or f"{name}.rs")
             for path, name in MODULE.findall(root.read_text())
         }
-        names = {name: used(path) for name, path in modules.items()}
+        names = {name: used_names(path) for name, path in modules.items()}
         for name, others in names.items():
             if upward := others - set(modules) - GENERATED:
                 print(f"{root.parent}: {name} uses what the root has: {' '.join(sorted(upward))}")
                 failed = True
-        arrows = {name: others & set(modules) - {name} for name, others in names.items()}
+        edges = {name: others & set(modules) - {name} for name, others in names.items()}
         floors = {}
-        for circle in circles(arrows):
-            below = {floors[other] for name in circle for other in arrows[name] if other in floors}
-            floors |= dict.fromkeys(circle, max(below, default=-1) + 1)
-            if len(circle) > 1:
-                print(f"{root.parent}: a circle of {len(circle)}: {' '.join(circle)}")
-            failed |= len(circle) > limit
+        for cycle in cycles(edges):
+            below = {floors[other] for name in cycle for other in edges[name] if other in floors}
+            floors |= dict.fromkeys(cycle, max(below, default=-1) + 1)
+            if len(cycle) > 1:
+                print(f"{root.parent}: a cycle of {len(cycle)}: {' '.join(cycle)}")
+            failed |= len(cycle) > limit
         for floor in sorted(set(floors.values()), reverse=True):
             names = sorted(name for name in floors if floors[name] == floor)
             print(f"{root.parent}: {floor:2} {' '.join(names)}")

@@ -13,12 +13,12 @@ DOM0 = "console=hvc0 rdinit=/bed/init panic=1 {extra}"
 
 # Its processors constantly wait for each other, and other processes of this machine would interrupt
 # them for milliseconds. So they get real-time priority where that is allowed.
-FIRST = ("chrt", "--rr", "1")
+REALTIME = ("chrt", "--rr", "1")
 
 
-def may_go_first():
+def may_use_realtime():
     """Returns True if this machine allows that."""
-    return subprocess.run((*FIRST, "true"), stderr=subprocess.DEVNULL, check=False).returncode == 0
+    return subprocess.run((*REALTIME, "true"), stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def x86(boot, dom0_memory, extra):
@@ -51,25 +51,25 @@ class Machine:
 
     def __init__(self, qemu, path, memory, interactive=False):
         """qemu: the command, with the machine and its images. path: the path of its line to us."""
-        self._talk = os.path.join(path, "talk")
+        self._pipe = os.path.join(path, "talk")
         for end in ("in", "out"):
-            os.mkfifo(f"{self._talk}.{end}")
+            os.mkfifo(f"{self._pipe}.{end}")
         # Opened for reading and writing, so that neither QEMU nor we wait for the other.
-        self._talk_fd = os.open(f"{self._talk}.out", os.O_RDWR | os.O_NONBLOCK)
-        self._answer_fd = os.open(f"{self._talk}.in", os.O_RDWR | os.O_NONBLOCK)
+        self._read_fd = os.open(f"{self._pipe}.out", os.O_RDWR | os.O_NONBLOCK)
+        self._write_fd = os.open(f"{self._pipe}.in", os.O_RDWR | os.O_NONBLOCK)
         console = "stdio,id=console,signal=off" if interactive else "stdio,id=console"
         self._qemu = subprocess.Popen(
             # QEMU ends when this process ends, even by SIGKILL.
-            ["setpriv", "--pdeathsig", "KILL", *(FIRST if may_go_first() else ()),
+            ["setpriv", "--pdeathsig", "KILL", *(REALTIME if may_use_realtime() else ()),
              *qemu, "-accel", "tcg,thread=multi", "-m", f"{memory}M", "-smp", "2",
              "-display", "none", "-nic", "none", "-no-reboot",
              "-chardev", console, "-serial", "chardev:console",
-             "-chardev", f"pipe,id=talk,path={self._talk}",
+             "-chardev", f"pipe,id=talk,path={self._pipe}",
              "-device", "virtserialport,chardev=talk,name=bed"],
             stdin=None if interactive else subprocess.DEVNULL,
             stdout=None if interactive else subprocess.PIPE,
             stderr=None if interactive else subprocess.STDOUT)
-        self._sources = {self._talk_fd: "talk"}
+        self._sources = {self._read_fd: "talk"}
         if not interactive:
             self._sources[self._qemu.stdout.fileno()] = "console"
         self._pending = {"talk": b"", "console": b""}
@@ -97,13 +97,13 @@ class Machine:
 
     def answer(self, text):
         """Sends a line to dom0's program. It has asked for it, so there is room."""
-        os.write(self._answer_fd, f"{text}\n".encode())
+        os.write(self._write_fd, f"{text}\n".encode())
 
     def kill(self):
         if self.running:
             self._qemu.kill()
         self._qemu.wait()
-        os.close(self._talk_fd)
-        os.close(self._answer_fd)
+        os.close(self._read_fd)
+        os.close(self._write_fd)
         for end in ("in", "out"):
-            os.unlink(f"{self._talk}.{end}")
+            os.unlink(f"{self._pipe}.{end}")

@@ -57,7 +57,7 @@ class Results:
         self.show("ktap", text)
 
 
-class Lane:
+class MachineRun:
     """One machine of a run: its output, and its current file."""
 
     def __init__(self, results, name, machine):
@@ -73,7 +73,7 @@ class Lane:
         """Returns the name of one of its logs, in the directory of the run."""
         return os.path.join(self._name, name)
 
-    def take(self, source, line):
+    def handle_line(self, source, line):
         """Takes one line of the machine, from its console or from dom0's program."""
         results = self._results
         if source == "console":

@@ -64,7 +64,7 @@ static void die(const char *what)
 /* Connects and sends these bytes. The first byte is the mode. */
 static int client_with(const char *bytes, size_t len)
 {
-	int on = 1, fd = open_port(opt.port + BENCH_PORT, 0);
+	int on = 1, fd = connect_port(opt.port + BENCH_PORT, 0);
 
 	if (fd < 0)
 		die("connect");
@@ -80,7 +80,7 @@ static int client(char mode)
 }
 
 /* Moves as much as possible without waiting. */
-static void move(struct stream *stream, char mode, size_t size)
+static void transfer(struct stream *stream, char mode, size_t size)
 {
 	ssize_t n = mode == SINK ? send(stream->fd, data, size, 0) :
 				   recv(stream->fd, data, size, 0);
@@ -91,7 +91,7 @@ static void move(struct stream *stream, char mode, size_t size)
 		die(mode == SINK ? "send" : "recv");
 }
 
-static void move_all(char mode, int count, size_t size, __u64 end)
+static void transfer_all(char mode, int count, size_t size, __u64 end)
 {
 	struct epoll_event events[64], event = { .events = mode == SINK ? EPOLLOUT : EPOLLIN };
 	int epoll = epoll_create1(0), i, n;
@@ -105,7 +105,7 @@ static void move_all(char mode, int count, size_t size, __u64 end)
 	while (now_usec() < end) {
 		n = epoll_wait(epoll, events, ARRAY_LEN(events), 100);
 		for (i = 0; i < n; i++)
-			move(events[i].data.ptr, mode, size);
+			transfer(events[i].data.ptr, mode, size);
 	}
 	for (i = 0; i < count; i++)
 		set_nonblock(streams[i].fd, false);
@@ -134,9 +134,9 @@ static int measure_streams(char mode, __u64 usec, int count, size_t size)
 	began = now_usec();
 	if (count == 1)
 		while (now_usec() - began < usec)
-			move(&streams[0], mode, size);
+			transfer(&streams[0], mode, size);
 	else
-		move_all(mode, count, size, began + usec);
+		transfer_all(mode, count, size, began + usec);
 	for (i = 0; mode == SINK && i < count; i++)
 		finish(&streams[i]);
 	usec = now_usec() - began;

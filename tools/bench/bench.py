@@ -97,7 +97,7 @@ class Results:
         self._done = {}
         self._used = {}
         # The 99th percentile of requests, or the slowest stream's share of the fastest.
-        self.others = {}
+        self.extra_numbers = {}
 
     def add(self, measure, path, numbers, costs):
         rate = numbers[0]
@@ -106,15 +106,15 @@ class Results:
         self._done[key] = self._done.get(key, 0) + rate * MSEC / 1000 / (measure.scale if measure.is_bulk else 1000)
         self._used[key] = [sum(pair) for pair in zip(self._used.get(key, [0] * len(COSTS)), costs)]
         if len(numbers) == 2:
-            self.others.setdefault(key, []).append(numbers[1])
+            self.extra_numbers.setdefault(key, []).append(numbers[1])
         elif len(numbers) == 3:
-            self.others.setdefault(key, []).append(numbers[1] / max(numbers[2], 1))
+            self.extra_numbers.setdefault(key, []).append(numbers[1] / max(numbers[2], 1))
 
     def median(self, measure, path):
         return statistics.median(self.rates[measure.key, path])
 
-    def other(self, measure, path):
-        return statistics.median(self.others.get((measure.key, path), [0]))
+    def extra_median(self, measure, path):
+        return statistics.median(self.extra_numbers.get((measure.key, path), [0]))
 
     def costs(self, measure, path):
         key = (measure.key, path)
@@ -125,7 +125,7 @@ class Results:
         return json.dumps({
             "msec": MSEC,
             "rates": {name: self.rates[key] for name, key in names.items()},
-            "others": {name: self.others[key] for name, key in names.items() if key in self.others},
+            "others": {name: self.extra_numbers[key] for name, key in names.items() if key in self.extra_numbers},
             "costs": {name: [value / self._done[key] for value in self._used[key]]
                       for name, key in names.items()},
         })
@@ -155,8 +155,8 @@ def _tables(bed, results):
     bed.note("")
     bed.note(f"{'slowest/fastest stream; 99th percentile in us':38} {heads}")
     for measure in MEASURES:
-        if any((measure.key, path) in results.others for path in PATHS):
-            columns = "".join(f"{results.other(measure, path):10.2f}" for path in PATHS)
+        if any((measure.key, path) in results.extra_numbers for path in PATHS):
+            columns = "".join(f"{results.extra_median(measure, path):10.2f}" for path in PATHS)
             bed.note(f"{measure.title:38} {columns}")
     bed.note("")
     bed.note(f"{'of a MB, or of 1,000':38} {'':>10}" + "".join(f"{name:>14}" for name in COSTS))

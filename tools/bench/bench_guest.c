@@ -18,7 +18,7 @@
 
 #include "util.h"
 
-static void need(bool good, const char *what)
+static void check(bool good, const char *what)
 {
 	if (good)
 		return;
@@ -45,7 +45,7 @@ static void one_socket(void)
 {
 	int fd = new_socket(0);
 
-	need(fd >= 0, "socket");
+	check(fd >= 0, "socket");
 	close(fd);
 }
 
@@ -55,42 +55,42 @@ static double measure_socket(__u64 msec)
 }
 
 /* Both ends of a connection, or a single socket that sends to itself. */
-static int listener, near, far;
+static int listener, client, server;
 static struct sockaddr_in name;
 
 static void open_both(void)
 {
-	near = new_socket(0);
-	need(!connect(near, (struct sockaddr *)&name, sizeof(name)), "connect");
-	far = accept(listener, NULL, NULL);
-	need(far >= 0, "accept");
+	client = new_socket(0);
+	check(!connect(client, (struct sockaddr *)&name, sizeof(name)), "connect");
+	server = accept(listener, NULL, NULL);
+	check(server >= 0, "accept");
 }
 
 static void one_connection(void)
 {
 	open_both();
 	/* The end that closes first would keep the port for a while. */
-	need(!setsockopt(near, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 },
-			 sizeof(struct linger)), "SO_LINGER");
-	close(near);
-	close(far);
+	check(!setsockopt(client, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 },
+			  sizeof(struct linger)), "SO_LINGER");
+	close(client);
+	close(server);
 }
 
 static void bind_any(int fd)
 {
 	socklen_t len = sizeof(name);
 
-	need(fd >= 0, "socket");
+	check(fd >= 0, "socket");
 	name = address(opt.host, 0);
-	need(!bind(fd, (struct sockaddr *)&name, sizeof(name)), "bind");
-	need(!getsockname(fd, (struct sockaddr *)&name, &len), "getsockname");
+	check(!bind(fd, (struct sockaddr *)&name, sizeof(name)), "bind");
+	check(!getsockname(fd, (struct sockaddr *)&name, &len), "getsockname");
 }
 
 static void listen_any(void)
 {
 	listener = new_socket(0);
 	bind_any(listener);
-	need(!listen(listener, 128), "listen");
+	check(!listen(listener, 128), "listen");
 }
 
 static double measure_connect(__u64 msec)
@@ -103,8 +103,8 @@ static void one_byte(void)
 {
 	char c = 'x';
 
-	need(send(near, &c, 1, 0) == 1, "send");
-	need(recv(far, &c, 1, 0) == 1, "recv");
+	check(send(client, &c, 1, 0) == 1, "send");
+	check(recv(server, &c, 1, 0) == 1, "recv");
 }
 
 static double measure_stream(__u64 msec)
@@ -118,14 +118,14 @@ static void one_datagram(void)
 {
 	char c = 'x';
 
-	need(sendto(near, &c, 1, 0, (struct sockaddr *)&name, sizeof(name)) == 1, "sendto");
-	need(recv(near, &c, 1, 0) == 1, "recv");
+	check(sendto(client, &c, 1, 0, (struct sockaddr *)&name, sizeof(name)) == 1, "sendto");
+	check(recv(client, &c, 1, 0) == 1, "recv");
 }
 
 static double measure_datagram(__u64 msec)
 {
-	near = socket(opt.family, SOCK_DGRAM, 0);
-	bind_any(near);
+	client = socket(opt.family, SOCK_DGRAM, 0);
+	bind_any(client);
 	return rate(msec, one_datagram);
 }
 
@@ -136,7 +136,7 @@ static double slab(void)
 	unsigned long long kib = 0;
 	char line[128];
 
-	need(file, "/proc/meminfo");
+	check(file, "/proc/meminfo");
 	while (fgets(line, sizeof(line), file))
 		if (sscanf(line, "Slab: %llu", &kib) == 1)
 			break;
@@ -152,7 +152,7 @@ static double measure_memory(__u64 count)
 	allow_files(count + 16);
 	before = slab();
 	for (i = 0; i < count; i++)
-		need(new_socket(0) >= 0, "socket");
+		check(new_socket(0) >= 0, "socket");
 	return (slab() - before) / count;
 }
 

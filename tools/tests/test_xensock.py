@@ -187,15 +187,15 @@ class Managing(Caller):
             patch.start()
             self.addCleanup(patch.stop)
 
-    def left(self):
+    def remaining_nodes(self):
         """Returns the nodes of the device."""
         return [node for node in self.store.nodes if node.startswith((FRONT, BACK))]
 
-    def fails(self, *words, saying="", status=1):
+    def fails(self, *words, message="", status=1):
         before = dict(self.store.nodes)
         done, _, errors = self.run_command(*words)
         self.assertEqual(done, status, errors)
-        self.assertIn(saying, errors)
+        self.assertIn(message, errors)
         self.assertEqual(self.store.nodes, before, "something was changed all the same")
 
 
@@ -224,7 +224,7 @@ class Commands(Managing):
         self.assertEqual(set(self.store.events), {None}, "something was written by itself")
         self.assertEqual(self.store.conflicts, 0)
         self.store.conflicts = 1000
-        self.fails("set", "g1", "max-backlog=8", saying="all the time")
+        self.fails("set", "g1", "max-backlog=8", message="all the time")
 
     def test_permissions(self):
         self.json("attach", "g1", "--backend=net", "max-backlog=5")
@@ -240,29 +240,29 @@ class Commands(Managing):
     def test_domains(self):
         self.json("attach", "7")  # the number comes before the name
         self.assertIn("/local/domain/7/device/xensock/0/state", self.store.nodes)
-        self.fails("attach", "g2", saying="there is no domain 'g2'")
-        self.fails("attach", "99", saying="there is no domain '99'")
-        self.fails("attach", "g1", "--backend=g1", saying="cannot serve itself")
+        self.fails("attach", "g2", message="there is no domain 'g2'")
+        self.fails("attach", "99", message="there is no domain '99'")
+        self.fails("attach", "g1", "--backend=g1", message="cannot serve itself")
 
     def test_attach_twice(self):
         self.json("attach", "g1")
-        self.fails("attach", "g1", saying="has a xensock device already, served by Domain-0 (0)")
-        self.fails("attach", "g1", "--type=pvcalls", saying="has a xensock device already")
+        self.fails("attach", "g1", message="has a xensock device already, served by Domain-0 (0)")
+        self.fails("attach", "g1", "--type=pvcalls", message="has a xensock device already")
 
     def test_several(self):
         self.json("attach", "g1")
         self.json("attach", "g1", "--backend=net", "--device=1")
         self.assertEqual(self.store.nodes["/local/domain/5/device/xensock/1/backend"],
                          "/local/domain/3/backend/xensock/5/1")
-        self.fails("attach", "g1", "--device=1", saying="has a xensock device already, served by net (3)")
-        self.fails("show", "g1", saying="has several devices: --type=xensock --device=0, "
-                                        "--type=xensock --device=1")
+        self.fails("attach", "g1", "--device=1", message="has a xensock device already, served by net (3)")
+        self.fails("show", "g1", message="has several devices: --type=xensock --device=0, "
+                                         "--type=xensock --device=1")
         self.assertEqual(self.json("show", "g1", "--device=1")["backend"]["id"], 3)
-        self.fails("detach", "g1", "--device=2", saying="no xensock or pvcalls device with the number 2")
+        self.fails("detach", "g1", "--device=2", message="no xensock or pvcalls device with the number 2")
         self.json("apply", "g1", "--device=0")
-        self.fails("apply", "g1", "--device=1", saying="that serves the device, net (3): run this there")
+        self.fails("apply", "g1", "--device=1", message="that serves the device, net (3): run this there")
         self.store.remove("/local/domain/3")
-        self.fails("attach", "g1", "--device=1", saying="is gone: detach it first, by "
+        self.fails("attach", "g1", "--device=1", message="is gone: detach it first, by "
                    "'xensock detach g1 --type=xensock --device=1'")
         self.json("detach", "g1", "--device=1")
         self.json("attach", "g1", "--device=1")
@@ -273,7 +273,7 @@ class Commands(Managing):
         self.store.remove("/local/domain/3")
         shown = self.json("show", "g1")
         self.assertIsNone(shown["backend"])
-        self.fails("set", "g1", "max-sockets=5", saying="attach it again")
+        self.fails("set", "g1", "max-sockets=5", message="attach it again")
         self.json("attach", "g1")
         self.assertNotIn(f"{FRONT}/state", self.store.nodes)
         self.assertEqual(self.store.nodes["/local/domain/5/device/xensock/1/backend"],
@@ -290,18 +290,18 @@ class Commands(Managing):
     def test_detach(self):
         self.json("attach", "g1")
         self.json("detach", "g1")
-        self.assertEqual(self.left(), [])
-        self.fails("detach", "g1", saying="has no xensock or pvcalls device")
+        self.assertEqual(self.remaining_nodes(), [])
+        self.fails("detach", "g1", message="has no xensock or pvcalls device")
 
     def test_detach_of_nobody(self):
-        self.fails("detach", "77", saying="there is no domain 77, and none has left a device behind")
+        self.fails("detach", "77", message="there is no domain 77, and none has left a device behind")
 
     def test_detach_of_a_guest_that_is_gone(self):
         self.json("attach", "g1")
         self.store.write(f"{BACK}/state", "4")
         self.store.remove("/local/domain/5")
         self.json("detach", "5")
-        self.assertEqual(self.left(), [])
+        self.assertEqual(self.remaining_nodes(), [])
 
     def test_detach_waits(self):
         self.json("attach", "g1")
@@ -322,13 +322,13 @@ class Commands(Managing):
         self.json("set", "g1", "max-sockets=default")
         self.assertNotIn(f"{BACK}/policy/max-sockets", self.store.nodes)
         self.json("set", "g1", "max-sockets=default")
-        self.fails("set", "g1", "max-backlog=8", "max-sockets=all", saying="not a number")
-        self.fails("set", "g1", saying="NODE=VALUE is expected\nUsage: xensock set DOMAIN NODE=VALUE...\n", status=2)
-        self.fails("set", "g7", "max-sockets=1", saying="domain g7 (7) has no xensock or pvcalls device")
-        self.fails("set", "g1", "--backend=net", "max-sockets=1", saying="device that net (3) serves: see")
+        self.fails("set", "g1", "max-backlog=8", "max-sockets=all", message="not a number")
+        self.fails("set", "g1", message="NODE=VALUE is expected\nUsage: xensock set DOMAIN NODE=VALUE...\n", status=2)
+        self.fails("set", "g7", "max-sockets=1", message="domain g7 (7) has no xensock or pvcalls device")
+        self.fails("set", "g1", "--backend=net", "max-sockets=1", message="device that net (3) serves: see")
         # Words are read before anything is asked of xenstore.
         with mock.patch.object(xensock, "Xenstore", side_effect=AssertionError):
-            self.fails("set", "g1", "max-sockets=all", saying="not a number")
+            self.fails("set", "g1", "max-sockets=all", message="not a number")
 
     def test_the_guest_cannot_redirect(self):
         self.json("attach", "g1")
@@ -370,9 +370,9 @@ class Commands(Managing):
 
     def test_not_the_manager(self):
         with mock.patch.object(self.store, "children", side_effect=PermissionError(errno.EACCES, "EACCES", "x")):
-            self.fails("list", saying="usually dom0: run this there")
-            self.fails("counts", "g1", saying="give the number of 'g1'")
-            self.fails("apply", "g1", saying="such as xensock-5-0")
+            self.fails("list", message="usually dom0: run this there")
+            self.fails("counts", "g1", message="give the number of 'g1'")
+            self.fails("apply", "g1", message="such as xensock-5-0")
 
     def test_list(self):
         self.assertEqual(self.json("list"), [])
@@ -389,12 +389,12 @@ class Commands(Managing):
         for words in ((), ("frob",), ("show",), ("show", "g1", "g2"), ("list", "g1"), ("list", "-x"),
                       ("show", "g1", "--type=vif"), ("set", "g1"), ("list", "--device=1"),
                       ("show", "g1", "--device=x"), ("apply", "g1", "--save")):
-            self.fails(*words, status=2, saying="\nUsage: xensock ")
+            self.fails(*words, status=2, message="\nUsage: xensock ")
         # Each command says how it is called.
         for name in (*xensock.COMMAND_NAMES, "run"):
-            self.fails(name, "--frob", status=2, saying=f"--frob not recognized\nUsage: xensock {name}")
-        self.fails("list", "g1", status=2, saying="\nUsage: xensock list\n")
-        self.fails("show", status=2, saying="\nUsage: xensock show DOMAIN\n")
+            self.fails(name, "--frob", status=2, message=f"--frob not recognized\nUsage: xensock {name}")
+        self.fails("list", "g1", status=2, message="\nUsage: xensock list\n")
+        self.fails("show", status=2, message="\nUsage: xensock show DOMAIN\n")
 
     def test_errors_as_json(self):
         status, out, _ = self.run_command("show", "nobody", "--json")
@@ -409,9 +409,9 @@ class Files(Managing):
         directory = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
         self.addCleanup(directory.cleanup)
         self.files = f"{directory.name}/xensock"
-        self.said = []
+        self.messages = []
         for patch in (mock.patch.object(xensock, "POLICIES", self.files),
-                      mock.patch.object(xensock.syslog, "syslog", lambda _, text: self.said.append(text))):
+                      mock.patch.object(xensock.syslog, "syslog", lambda _, text: self.messages.append(text))):
             patch.start()
             self.addCleanup(patch.stop)
 
@@ -432,49 +432,49 @@ class Files(Managing):
         return {node.removeprefix(start): value for node, value in self.store.nodes.items()
                 if node.startswith(start)}
 
-    def appears(self, guest=5):
+    def apply_new(self, guest=5):
         return self.run_command("apply", "--new", f"pvcalls-{guest}-0")
 
     def test_by_name(self):
         self.file("g1.conf", "# Ünser\n\n max-sockets=5\nconnect-allow=10.0.0.1  80\nmax-backlog=default\n")
         self.file("default.conf", "max-sockets=6")
         back = self.device()
-        self.assertEqual(self.appears()[0], 0)
+        self.assertEqual(self.apply_new()[0], 0)
         self.assertEqual(self.policy(back), {"max-sockets": "5", "connect-allow": "10.0.0.1  80", "complete": "1"})
         self.assertEqual(self.store.permissions[f"{back}/policy"], ["n0"])
-        self.assertEqual(self.appears(guest=7)[0], 1)
+        self.assertEqual(self.apply_new(guest=7)[0], 1)
         back = self.device(guest=7)
-        self.assertEqual(self.appears(guest=7)[0], 0)
+        self.assertEqual(self.apply_new(guest=7)[0], 0)
         self.assertEqual(self.policy(back), {"max-sockets": "6", "complete": "1"})
 
     def test_without_files(self):
         back = self.device()
-        self.assertEqual(self.appears()[0], 0)
+        self.assertEqual(self.apply_new()[0], 0)
         self.assertEqual(self.policy(back), {"complete": "1"})
-        self.assertEqual(self.said, [])
+        self.assertEqual(self.messages, [])
 
     def test_errors_allow_nothing(self):
-        for text, saying in (("max-sockets=many", ":1: max-sockets: 'many' is not a number"),
-                             ("\n#\nmax-bread=1", ":3: there is no node 'max-bread'"),
-                             ("max-sockets", ":1: 'max-sockets': NODE=VALUE is expected"),
-                             ("max-sockets=1\nmax-sockets=1", ":2: max-sockets is given twice"),
-                             ("#" * 70000, "it is too long"), ("\udcff", "this is not a text")):
+        for text, message in (("max-sockets=many", ":1: max-sockets: 'many' is not a number"),
+                              ("\n#\nmax-bread=1", ":3: there is no node 'max-bread'"),
+                              ("max-sockets", ":1: 'max-sockets': NODE=VALUE is expected"),
+                              ("max-sockets=1\nmax-sockets=1", ":2: max-sockets is given twice"),
+                              ("#" * 70000, "it is too long"), ("\udcff", "this is not a text")):
             with self.subTest(text[:20]):
                 self.file("g1.conf", "")
                 with open(f"{self.files}/g1.conf", "wb") as file:
                     file.write(text.encode(errors="surrogateescape"))
-                self.said.clear()
+                self.messages.clear()
                 back = self.device()
                 self.store.remove(f"{back}/policy")
-                self.assertEqual(self.appears()[0], 1)
+                self.assertEqual(self.apply_new()[0], 1)
                 self.assertEqual(self.policy(back), {"connect-allow": "", "bind-allow": "", "complete": "1"})
-                self.assertIn(saying, self.said[0])
-                self.assertIn(f"{self.files}/g1.conf", self.said[0])
+                self.assertIn(message, self.messages[0])
+                self.assertIn(f"{self.files}/g1.conf", self.messages[0])
                 self.assertEqual(self.store.permissions[f"{back}/policy-error"], ["n0"])
-                self.assertIn(saying, self.json("show", "g1")["policy_error"])
+                self.assertIn(message, self.json("show", "g1")["policy_error"])
                 self.assertIn("NOTHING IS ALLOWED", self.run_command("show", "g1")[1])
-                self.fails("set", "g1", "max-sockets=7", "--save", saying=saying)
-                self.fails("apply", "g1", saying=saying)
+                self.fails("set", "g1", "max-sockets=7", "--save", message=message)
+                self.fails("apply", "g1", message=message)
         # A corrected file applies with the next command.
         self.file("g1.conf", "max-sockets=3")
         self.json("apply", "g1")
@@ -485,7 +485,7 @@ class Files(Managing):
         self.file("g1.conf", "max-sockets=5")
         back = self.device()
         self.json("set", "g1", "max-backlog=3")
-        self.assertEqual(self.appears()[0], 0)
+        self.assertEqual(self.apply_new()[0], 0)
         self.assertEqual(self.policy(back), {"max-backlog": "3", "complete": "1"})
         self.json("apply", "g1")
         self.assertEqual(self.policy(back), {"max-sockets": "5", "complete": "1"})
@@ -496,7 +496,7 @@ class Files(Managing):
         self.assertEqual(self.policy("/local/domain/0/backend/xensock/7/0"),
                          {"max-sockets": "5", "max-backlog": "3", "complete": "1"})
         self.file("net.conf", "max-sockets=all")
-        self.fails("attach", "net", saying="net.conf:1: max-sockets")
+        self.fails("attach", "net", message="net.conf:1: max-sockets")
 
     def test_names(self):
         for name, path in (("web 1/../x", "web%201%2f..%2fx"), ("default", "%64efault"), (".hidden", "%2ehidden"),
@@ -518,15 +518,15 @@ class Files(Managing):
         self.file("default.conf", "max-sockets=6")
         with mock.patch.object(self.store, "read", deny), mock.patch.object(
                 xensock.Device, "states", lambda _: (None, 1)):
-            self.assertEqual(self.appears()[0], 0)
+            self.assertEqual(self.apply_new()[0], 0)
             self.assertEqual(self.policy(back), {"max-sockets": "6", "complete": "1"})
             self.store.remove(f"{back}/policy")
             self.file("g1.conf", "max-sockets=5")
-            self.assertEqual(self.appears()[0], 1)
+            self.assertEqual(self.apply_new()[0], 1)
             self.assertEqual(self.policy(back)["connect-allow"], "")
             self.store.remove(f"{back}/policy")
             self.store.write(f"{back}/guest-name", "g1")
-            self.assertEqual(self.appears()[0], 0)
+            self.assertEqual(self.apply_new()[0], 0)
             self.assertEqual(self.policy(back), {"max-sockets": "5", "complete": "1"})
 
     def test_attach_tells_a_driver_domain_the_name(self):
@@ -539,8 +539,8 @@ class Files(Managing):
         self.file("g1.conf", "max-sockets=5")
         back = self.device()
         self.store.write(f"{back}/state", "2")
-        self.assertEqual(self.appears()[0], 1)
-        self.assertIn("load xensock_back with await_policy=1", self.said[0])
+        self.assertEqual(self.apply_new()[0], 1)
+        self.assertIn("load xensock_back with await_policy=1", self.messages[0])
         self.assertEqual(self.policy(back), {"max-sockets": "5", "complete": "1"})
 
     def test_save(self):
@@ -554,12 +554,12 @@ class Files(Managing):
             self.assertEqual(file.read(), "# why\nmax-sockets=5\n# how\nconnect-deny=80 81\nmax-backlog=2\n")
         self.assertEqual(os.listdir(self.files), ["g1.conf"])
         self.store.remove(f"{back}/policy")
-        self.assertEqual(self.appears()[0], 0)
+        self.assertEqual(self.apply_new()[0], 0)
         self.assertEqual(self.policy(back),
                          {"max-sockets": "5", "connect-deny": "80 81", "max-backlog": "2", "complete": "1"})
         self.json("attach", "g7", "--backend=net")
-        self.fails("set", "g7", "max-backlog=2", "--save", saying="in the domain that serves the device")
-        self.fails("show", "g1", "--save", status=2, saying="no option --save")
+        self.fails("set", "g7", "max-backlog=2", "--save", message="in the domain that serves the device")
+        self.fails("show", "g1", "--save", status=2, message="no option --save")
 
 
 LISTING = """\
@@ -609,10 +609,10 @@ class Guest(Caller):
         with open(f"{self.settings}/hijack", encoding="ascii") as file:
             return file.read()
 
-    def fails(self, *words, saying, status):
+    def fails(self, *words, message, status):
         done, out, errors = self.run_command(*words)
         self.assertEqual((done, out), (status, ""), errors)
-        self.assertIn(saying, errors)
+        self.assertIn(message, errors)
 
     def runs(self, *words):
         """Returns the program that the command becomes, and its messages before that."""
@@ -657,7 +657,7 @@ class Guest(Caller):
 
     def test_not_loaded(self):
         for name in ("sockets", "decisions"):
-            self.fails(name, saying="module xensock is not loaded", status=1)
+            self.fails(name, message="module xensock is not loaded", status=1)
             status, out, _ = self.run_command(name, "--json")
             self.assertEqual((status, list(json.loads(out))), (1, ["error"]))
 
@@ -680,13 +680,13 @@ class Guest(Caller):
 
     def test_run_what_is_none(self):
         self.load()
-        self.fails("run", "/nowhere/true", saying="/nowhere/true: No such file", status=127)
-        self.fails("run", "no-such-program", saying="no-such-program: No such file", status=127)
-        self.fails("run", "/etc/passwd", saying="/etc/passwd: Permission denied", status=126)
-        self.fails("run", saying="a program is expected", status=2)
-        self.fails("run", "--tcp", "true", saying="--tcp not recognized", status=2)
+        self.fails("run", "/nowhere/true", message="/nowhere/true: No such file", status=127)
+        self.fails("run", "no-such-program", message="no-such-program: No such file", status=127)
+        self.fails("run", "/etc/passwd", message="/etc/passwd: Permission denied", status=126)
+        self.fails("run", message="a program is expected", status=2)
+        self.fails("run", "--tcp", "true", message="--tcp not recognized", status=2)
         for words in (("sockets", "g1"), ("decisions", "--type=xensock")):
-            self.fails(*words, saying="Usage:", status=2)
+            self.fails(*words, message="Usage:", status=2)
 
     def test_run_loads_the_module(self):
         def modprobe(words, **_):
@@ -700,15 +700,15 @@ class Guest(Caller):
 
     def test_run_where_it_cannot(self):
         with mock.patch.object(xensock, "leave_network", side_effect=PermissionError(errno.EPERM, "no")):
-            self.fails("run", "true", saying="only root of the guest may", status=125)
-        self.fails("run", "true", saying="has no settings net.xensock", status=125)
+            self.fails("run", "true", message="only root of the guest may", status=125)
+        self.fails("run", "true", message="has no settings net.xensock", status=125)
         self.modprobe = subprocess.CompletedProcess([], 1, "", "modprobe: No such device\n")
-        self.fails("run", "true", saying="this is not a Xen guest", status=125)
+        self.fails("run", "true", message="this is not a Xen guest", status=125)
         with open(self.device, "w", encoding="ascii"):
             pass
-        self.fails("run", "true", saying="cannot be loaded: modprobe: No such device", status=125)
+        self.fails("run", "true", message="cannot be loaded: modprobe: No such device", status=125)
         with mock.patch.object(xensock.subprocess, "run", side_effect=FileNotFoundError):
-            self.fails("run", "true", saying="there is no modprobe", status=125)
+            self.fails("run", "true", message="there is no modprobe", status=125)
 
 
 class Counts(Caller):
@@ -736,10 +736,10 @@ class Counts(Caller):
             self.put(f"xensock_back/{device}/counts", "sockets 4\nsockets-most 70\nerrors 0\n")
             self.put(f"xensock_back/{device}/refused", "bind 5\nconnect 0\n")
 
-    def fails(self, *words, saying):
+    def fails(self, *words, message):
         status, out, errors = self.run_command("counts", *words)
         self.assertEqual((status, out), (1, ""), errors)
-        self.assertIn(saying, errors)
+        self.assertIn(message, errors)
 
     def test_json(self):
         self.put_all()
@@ -766,12 +766,12 @@ class Counts(Caller):
     def test_one_guest(self):
         self.put_all()
         self.assertEqual([one["device"] for one in self.json("counts", "9")], ["pvcalls-9-1", "xensock-9-0"])
-        self.fails("0", saying="this domain serves no device of domain 0")
+        self.fails("0", message="this domain serves no device of domain 0")
         store = Store({"domid": "0"})
         store.put({**DOMAINS, "/local/domain/10/name": "ten"})
         with mock.patch.object(xensock, "Xenstore", lambda: store):
             self.assertEqual([one["device"] for one in self.json("counts", "ten")], ["xensock-10-0"])
-            self.fails("g2", saying="there is no domain 'g2'")
+            self.fails("g2", message="there is no domain 'g2'")
 
     def test_device_that_goes(self):
         self.put_all()
@@ -783,13 +783,13 @@ class Counts(Caller):
         self.assertEqual(self.json("counts"), [])
 
     def test_missing(self):
-        self.fails(saying="there is no debugfs: mount")
+        self.fails(message="there is no debugfs: mount")
         self.put("other", "")
-        self.fails(saying="neither module xensock nor xensock_back is loaded")
+        self.fails(message="neither module xensock nor xensock_back is loaded")
         with mock.patch.object(xensock.os, "listdir", side_effect=PermissionError):
-            self.fails(saying="only root may")
+            self.fails(message="only root may")
         with mock.patch.object(xensock, "DEBUGFS", "/nowhere"):
-            self.fails(saying="without CONFIG_DEBUG_FS")
+            self.fails(message="without CONFIG_DEBUG_FS")
 
     def test_usage(self):
         for words in (("counts", "g1", "g2"), ("counts", "--backend=net")):
@@ -830,12 +830,12 @@ class Written(unittest.TestCase):
         self.assertEqual(set(re.findall(r"^\.It Fl \w , Fl Fl (\w+)", description, re.M)), self.options)
         nodes = re.findall(r"^\.It Cm ([a-z-]+) Ns = Ns Ar (.*)\n((?:[^.].*\n|\.(?!It|El).*\n)*)", description, re.M)
         self.assertEqual([node for node, *_ in nodes], list(xensock.NODES))
-        for node, value, said in nodes:
+        for node, value, messages in nodes:
             kind = xensock.NODES[node]
             if isinstance(kind, xensock.Limit):
                 least, most = kind.range
                 self.assertEqual(value, "number")
-                self.assertIn(f"{least} to {most}, default {kind.default.partition(' has ')[0]}", said)
+                self.assertIn(f"{least} to {most}, default {kind.default.partition(' has ')[0]}", messages)
 
     def test_example(self):
         policy = xensock.read_policy(os.path.join(HERE, "../packaging/examples/default.conf"))
@@ -844,9 +844,9 @@ class Written(unittest.TestCase):
     def test_man_page_quotes_what_is_said(self):
         """Each diagnostic of the man page is one of the command's, but for what it fills in."""
         code = re.sub('"\n *f?"', "", self.read("xensock"))
-        for said in re.findall(r'^\.It "(.*)"$', self.read("xensock.8"), re.M):
-            for part in said.split("..."):
-                self.assertTrue(part.strip() in code, said)
+        for messages in re.findall(r'^\.It "(.*)"$', self.read("xensock.8"), re.M):
+            for part in messages.split("..."):
+                self.assertTrue(part.strip() in code, messages)
 
 
 class NoXen(unittest.TestCase):

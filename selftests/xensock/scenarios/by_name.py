@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import administrator
 from bed import timeout
-from scenarios.common import must, peer, unload, wait_link
+from scenarios.common import run_checked, start_peer, unload, wait_link
 
 FILES = "/etc/xensock"
 
@@ -23,11 +23,11 @@ def _read(name):
 
 
 @contextmanager
-def _awaited(bed):
+def _backend_awaits_policy(bed):
     """Loads the backend as the package does: it waits for policies."""
     if bed.loaded("xensock_back"):
         unload(bed, "xensock_back")
-    must(bed, "modprobe xensock_back")
+    run_checked(bed, "modprobe xensock_back")
     try:
         yield
     finally:
@@ -41,9 +41,9 @@ def _states(bed, guest):
     return shown["guest"]["state"], shown["backend"]["state"]
 
 
-def _refuses(guest, address, port=7001):
-    must(guest, f"i=0; until attempt connect {address} {port} | grep -q EACCES; do "
-                "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
+def _wait_refused(guest, address, port=7001):
+    run_checked(guest, f"i=0; until attempt connect {address} {port} | grep -q EACCES; do "
+                       "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
 
 
 def _apply(bed, *words):
@@ -55,7 +55,7 @@ def _apply(bed, *words):
     return None
 
 
-def _guest_that_waits(bed, name):
+def _guest_without_policy(bed, name):
     """A guest with a device that has no policy yet."""
     guest = bed.guest(name=name, device=None, modules=["xensock"])
     store = administrator.Xenstore()
@@ -66,37 +66,38 @@ def _guest_that_waits(bed, name):
 @timeout(300)
 def test_udev(bed):
     """With a line in xl.cfg and a file, udev's rule has set the policy by the time xl is done."""
-    peer(bed)
-    with _awaited(bed):
+    start_peer(bed)
+    with _backend_awaits_policy(bed):
         bed.start("exec /usr/lib/systemd/systemd-udevd")
-        must(bed, "i=0; until udevadm control --ping; do i=$((i + 1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done")
-        _write("named", f"connect-allow={bed.reach}", f"connect-deny={bed.address}:7001")
+        run_checked(bed, "i=0; until udevadm control --ping; do i=$((i + 1)); [ $i -lt 100 ] || exit 1; "
+                         "sleep 0.1; done")
+        _write("named", f"connect-allow={bed.connect_allow}", f"connect-deny={bed.address}:7001")
         began = time.monotonic()
         guest = bed.guest(name="named", device=None, config="pvcalls = ['backend=0']", modules=["xensock"])
         bed.note(f"created and booted within {time.monotonic() - began:.1f} s")
         assert bed.xensock("show", str(guest.domid))["policy"]["connect-deny"] == f"{bed.address}:7001"
         wait_link(guest)
-        _refuses(guest, bed.address)
+        _wait_refused(guest, bed.address)
         guest.destroy()
 
 
 @timeout(240)
 def test_waits(bed):
     """Without a policy the link stays down. A policy set later applies from the first call on."""
-    peer(bed)
-    with _awaited(bed):
-        guest = _guest_that_waits(bed, "waits")
-        until = time.monotonic() + 1
-        while time.monotonic() < until:
+    start_peer(bed)
+    with _backend_awaits_policy(bed):
+        guest = _guest_without_policy(bed, "waits")
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
             assert _states(bed, guest) == (1, 1)
             time.sleep(0.5)
-        out = must(guest, f"attempt connect {bed.address} 7001")
+        out = run_checked(guest, f"attempt connect {bed.address} 7001")
         assert out == "ENETDOWN", out
         assert "waits for the policy" in bed.xensock("show", str(guest.domid))["warning"]
-        bed.xensock("set", str(guest.domid), f"connect-allow={bed.reach}", f"connect-deny={bed.address}:7001",
+        bed.xensock("set", str(guest.domid), f"connect-allow={bed.connect_allow}", f"connect-deny={bed.address}:7001",
                     "--save")
         wait_link(guest)
-        _refuses(guest, bed.address)
+        _wait_refused(guest, bed.address)
         assert f"connect-deny={bed.address}:7001\n" in _read("waits")
         guest.destroy()
 
@@ -104,18 +105,18 @@ def test_waits(bed):
 @timeout(240)
 def test_error(bed):
     """If the file has an error, the guest connects but may do nothing, and the error is reported."""
-    peer(bed)
-    with _awaited(bed):
-        guest = _guest_that_waits(bed, "mistaken")
-        _write("mistaken", "# open", f"connect-allow={bed.reach}", "bind-alow=tcp:80")
-        said = _apply(bed, "--new", f"xensock-{guest.domid}-0")
+    start_peer(bed)
+    with _backend_awaits_policy(bed):
+        guest = _guest_without_policy(bed, "mistaken")
+        _write("mistaken", "# open", f"connect-allow={bed.connect_allow}", "bind-alow=tcp:80")
+        error = _apply(bed, "--new", f"xensock-{guest.domid}-0")
         assert f"nothing is allowed to mistaken ({guest.domid}): {FILES}/mistaken.conf:3: there is no node " \
-               "'bind-alow'" in said, said
-        _refuses(guest, bed.address)
-        out = must(guest, f"attempt connect {bed.address} 80 {bed.address} 7001")
+               "'bind-alow'" in error, error
+        _wait_refused(guest, bed.address)
+        out = run_checked(guest, f"attempt connect {bed.address} 80 {bed.address} 7001")
         assert out.split() == ["EACCES"] * 2, out
         assert "mistaken.conf:3" in bed.xensock("show", str(guest.domid))["policy_error"]
-        _write("mistaken", f"connect-allow={bed.reach}")
+        _write("mistaken", f"connect-allow={bed.connect_allow}")
         assert _apply(bed, str(guest.domid)) is None
         wait_link(guest)
         assert bed.xensock("show", str(guest.domid))["policy_error"] is None
@@ -126,17 +127,17 @@ def test_error(bed):
 def test_driver_domain(bed):
     """A driver domain has files of its own. dom0 tells it the guest's name, which it may not read."""
     server = bed.guest("net", memory=768, device=None, modules=[], extra="dummy.numdummies=1", programs=True)
-    must(server, f"modprobe xensock_back await_policy=1 && ip address add {bed.address}/24 dev dummy0 && "
-                 "ip link set dummy0 up")
+    run_checked(server, f"modprobe xensock_back await_policy=1 && ip address add {bed.address}/24 dev dummy0 && "
+                        "ip link set dummy0 up")
     server.start(f"peer --host {bed.address}").wait_line("peer: ready", 30 * bed.scale)
     guest = bed.guest(name="served", device=None, modules=["xensock"])
     bed.xensock("attach", str(guest.domid), f"--backend={server.domid}")
-    assert must(guest, f"attempt connect {bed.address} 7001") == "ENETDOWN"
-    must(server, f"mkdir -p {FILES}; echo 'connect-allow={bed.reach}' >{FILES}/served.conf; "
-                 f"echo 'connect-deny={bed.address}:7001' >>{FILES}/served.conf")
-    must(server, f"xensock apply --new xensock-{guest.domid}-0", 60 * bed.scale)
+    assert run_checked(guest, f"attempt connect {bed.address} 7001") == "ENETDOWN"
+    run_checked(server, f"mkdir -p {FILES}; echo 'connect-allow={bed.connect_allow}' >{FILES}/served.conf; "
+                        f"echo 'connect-deny={bed.address}:7001' >>{FILES}/served.conf")
+    run_checked(server, f"xensock apply --new xensock-{guest.domid}-0", 60 * bed.scale)
     wait_link(guest)
-    _refuses(guest, bed.address)
+    _wait_refused(guest, bed.address)
     # Without the name no file can match.
     back = f"/local/domain/{server.domid}/backend/xensock/{guest.domid}/0"
     bed.xenstore.rm(f"{back}/guest-name")

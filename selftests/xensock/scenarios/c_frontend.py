@@ -7,7 +7,7 @@ leaves the choice of ports to the program. Its other limits are in pvcalls.rst.
 """
 
 from bed import timeout
-from scenarios.common import SERVES, must, peer, settled
+from scenarios.common import SERVER_POLICY, run_checked, start_peer, wait_released
 
 
 # Calls that wait. A non-blocking accept() takes more than one call here, and a cancelled one may
@@ -24,10 +24,10 @@ ACCEPT = (
 
 def _guest(bed):
     guest = bed.shared_guest(device="pvcalls", backend="xensock_back",
-                             modules=("pvcalls-front", "pvcalls_user"), policy=SERVES)
-    peer(bed)
-    must(guest, "i=0; until fetch --family pvcalls >/dev/null 2>&1; do i=$((i + 1)); "
-                "[ $i -lt 150 ] || { fetch --family pvcalls; exit 1; }; usleep 200000; done", 60)
+                             modules=("pvcalls-front", "pvcalls_user"), policy=SERVER_POLICY)
+    start_peer(bed)
+    run_checked(guest, "i=0; until fetch --family pvcalls >/dev/null 2>&1; do i=$((i + 1)); "
+                       "[ $i -lt 150 ] || { fetch --family pvcalls; exit 1; }; usleep 200000; done", 60)
     return guest
 
 
@@ -35,7 +35,7 @@ def _guest(bed):
 def test_connect_and_transfer(bed):
     """Fetches a page, then sends both ways at once on one socket, checked."""
     guest = _guest(bed)
-    page = must(guest, "fetch --family pvcalls")
+    page = run_checked(guest, "fetch --family pvcalls")
     assert "Hello from dom0" in page, page
     size = "2m" if bed.kconfig == "fast" else "256k"
     guest.ktap(f"bulk --family pvcalls --bytes {size}", 150 * bed.scale)
@@ -54,8 +54,8 @@ def test_cycles(bed):
     """500 connections one after another. Nothing of them is left in dom0."""
     guest = _guest(bed)
     cycles = "many --family pvcalls -t cycles_of_connect_exchange_close"
-    must(guest, f"{cycles} --cycles 20 >/dev/null")
-    before = bed.at_rest()
+    run_checked(guest, f"{cycles} --cycles 20 >/dev/null")
+    before = bed.quiet_snapshot()
     guest.ktap(f"{cycles} --cycles 500", 200 * bed.scale)
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"

@@ -2,7 +2,7 @@
 """Every call on a socket, in a guest over AF_XENSOCK and in dom0 over TCP."""
 
 from bed import timeout
-from scenarios.common import SMALL, in_dom0, in_guest, must, peer, serving_guest
+from scenarios.common import SMALL_BUFFER, in_dom0, in_guest, run_checked, serving_guest, start_peer
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -11,7 +11,7 @@ GROUP = "serves"
 @timeout(180)
 def test_tcp(bed):
     """This kernel's TCP meets the expectations of the tests."""
-    peer(bed, SMALL)
+    start_peer(bed, SMALL_BUFFER)
     in_dom0(bed, "connect", "fastopen", "stream", "flags", "urgent", "poll", "epoll", "rst", "eof", "threads", "signals",
             "close", "shutdown", "linger")
 
@@ -68,8 +68,8 @@ def test_transcript(bed):
     """A program sees the same over AF_XENSOCK as over TCP, whatever either end does."""
     guest = serving_guest(bed)
     for side in ("connect", "accept"):
-        over_tcp = must(bed, f"transcript --family inet --side {side}", 60 * bed.scale)
-        over_xensock = must(guest, f"transcript --side {side}", 60 * bed.scale)
+        over_tcp = run_checked(bed, f"transcript --family inet --side {side}", 60 * bed.scale)
+        over_xensock = run_checked(guest, f"transcript --side {side}", 60 * bed.scale)
         _compare(over_tcp.splitlines(), over_xensock.splitlines())
 
 
@@ -89,5 +89,5 @@ def _compare(over_tcp, over_xensock):
 def test_no_device(bed):
     """Without a device, or before it is connected, calls fail with ENETDOWN at once."""
     guest = bed.guest(name="bare", device=None)
-    must(guest, "modprobe xensock")
+    run_checked(guest, "modprobe xensock")
     guest.ktap("family -f no_device")

@@ -7,7 +7,7 @@ import json
 import administrator
 from bed import timeout
 from scenarios import programs
-from scenarios.common import HIJACK, hijacked, must
+from scenarios.common import SETTINGS, hijacked, run_checked
 
 # Files of a group share a guest and run one after another.
 GROUP = "programs"
@@ -32,14 +32,14 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 def _guest(bed):
     where = programs.guest(bed)
-    assert must(where, f"cat {HIJACK}/hijack") == "0"
+    assert run_checked(where, f"cat {SETTINGS}/hijack") == "0"
     return where
 
 
-def _fails(guest, command, status, *saying):
+def _fails(guest, command, status, *texts):
     rc, out = guest.run(command)
     assert rc == status, f"{command}: exit status {rc}: {out}"
-    for text in saying:
+    for text in texts:
         assert text in out, f"{command}: {out}"
 
 
@@ -49,22 +49,22 @@ def test_program(bed):
     guest = _guest(bed)
     curl = f"curl -sS http://{bed.address}:7080/"
     _fails(guest, curl, 7)
-    assert "Hello" in must(guest, f"xensock run {curl}")
-    assert "Hello" in must(guest, "xensock run fetch_static --family inet")
-    out = must(guest, f"xensock run sh -c '{curl} | cat; fetch_static --family inet & wait $!'")
+    assert "Hello" in run_checked(guest, f"xensock run {curl}")
+    assert "Hello" in run_checked(guest, "xensock run fetch_static --family inet")
+    out = run_checked(guest, f"xensock run sh -c '{curl} | cat; fetch_static --family inet & wait $!'")
     assert out.count("Hello") == 2, out
     _fails(guest, curl, 7)
-    assert must(guest, f"cat {HIJACK}/hijack") == "0"
+    assert run_checked(guest, f"cat {SETTINGS}/hijack") == "0"
 
 
 @timeout(180)
 def test_namespace(bed):
     """The namespace has a loopback interface. TCP, or UDP too, is carried and counted separately."""
     guest = _guest(bed)
-    assert must(guest, f"xensock run cat {HIJACK}/hijack") == "1"
-    assert must(guest, f"xensock run --udp cat {HIJACK}/hijack") == "2"
-    assert "127.0.0.1/8" in must(guest, "xensock run ip address show up")
-    out = must(guest, "xensock run sh -c 'fetch_static --family inet >/dev/null && xensock decisions --json'")
+    assert run_checked(guest, f"xensock run cat {SETTINGS}/hijack") == "1"
+    assert run_checked(guest, f"xensock run --udp cat {SETTINGS}/hijack") == "2"
+    assert "127.0.0.1/8" in run_checked(guest, "xensock run ip address show up")
+    out = run_checked(guest, "xensock run sh -c 'fetch_static --family inet >/dev/null && xensock decisions --json'")
     counts = json.loads(out)
     assert counts.pop("xensock") == 1 and not any(counts.values()), out
 
@@ -75,9 +75,9 @@ def test_as_it_is(bed):
     guest = _guest(bed)
     _fails(guest, "xensock run sh -c 'exit 41'", 41)
     _fails(guest, "xensock run sh -c 'kill -9 $$'", 128 + 9)
-    assert must(guest, "xensock run -- echo --udp -j") == "--udp -j"
+    assert run_checked(guest, "xensock run -- echo --udp -j") == "--udp -j"
     ignored = "grep SigIgn /proc/self/status"
-    assert must(guest, f"xensock run {ignored}") == must(guest, ignored)
+    assert run_checked(guest, f"xensock run {ignored}") == run_checked(guest, ignored)
 
 
 @timeout(180)
@@ -110,19 +110,19 @@ def test_cgroup(bed):
     if guest.run("[ -e /sys/kernel/btf/vmlinux ]")[0]:
         bed.skip("this kernel has no BTF; KCONFIG=bpf has")
     with hijacked(guest, hijack=1):
-        programs.more(bed, guest, "bpf")
-    must(guest, BPF)
-    must(guest, f"echo '{MPTCP}' >/tmp/mptcp.py")
-    assert must(guest, "python3 /tmp/mptcp.py") == "262"
+        programs.install_archive(bed, guest, "bpf")
+    run_checked(guest, BPF)
+    run_checked(guest, f"echo '{MPTCP}' >/tmp/mptcp.py")
+    assert run_checked(guest, "python3 /tmp/mptcp.py") == "262"
     curl = f"curl -sS http://{bed.address}:7080/"
     for cgroup in ("carried", "carried/below"):
         inside = f"echo 0 >/sys/fs/cgroup/{cgroup}/cgroup.procs; exec"
-        assert "Hello" in must(guest, f"sh -c '{inside} {curl}'")
-        assert "Hello" in must(guest, f"sh -c '{inside} fetch_static --family inet'")
-        assert must(guest, f"sh -c '{inside} python3 /tmp/mptcp.py'") == "6"
+        assert "Hello" in run_checked(guest, f"sh -c '{inside} {curl}'")
+        assert "Hello" in run_checked(guest, f"sh -c '{inside} fetch_static --family inet'")
+        assert run_checked(guest, f"sh -c '{inside} python3 /tmp/mptcp.py'") == "6"
     _fails(guest, f"sh -c 'echo 0 >/sys/fs/cgroup/other/cgroup.procs; exec {curl}'", 7)
     _fails(guest, curl, 7)
-    must(guest, "rm /sys/fs/bpf/xensock")
+    run_checked(guest, "rm /sys/fs/bpf/xensock")
     _fails(guest, f"sh -c 'echo 0 >/sys/fs/cgroup/carried/cgroup.procs; exec {curl}'", 7)
 
 
@@ -133,7 +133,7 @@ def test_sockets(bed):
     job = guest.start(CONNECTED.format(host=bed.address, port=PORT))
     pid, client, server = map(int, job.wait_line("ready", 60 * bed.scale).split()[1:])
     inside = f"nsenter -t {pid} -n xensock sockets"
-    found = {one["inode"]: one for one in json.loads(must(guest, f"{inside} --json"))}
+    found = {one["inode"]: one for one in json.loads(run_checked(guest, f"{inside} --json"))}
     assert set(found) == {client, server}, found
     one = found[client]
     assert (one["family"], one["type"], one["state"]) == ("inet", "stream", "ESTAB"), one
@@ -141,9 +141,9 @@ def test_sockets(bed):
     assert (one["recv-q"], one["send-q"], one["uid"]) == (0, 0, 0) and one["in"] == one["out"] == 8192, one
     one = found[server]
     assert (one["state"], one["local"], one["peer"]) == ("LISTEN", f"0.0.0.0:{PORT}", None), one
-    head, *lines = must(guest, inside).splitlines()
+    head, *lines = run_checked(guest, inside).splitlines()
     assert head.split()[:3] == ["FAMILY", "TYPE", "STATE"] and len(lines) == 2, [head, *lines]
-    assert not set(found) & {one["inode"] for one in json.loads(must(guest, "xensock sockets --json"))}
+    assert not set(found) & {one["inode"] for one in json.loads(run_checked(guest, "xensock sockets --json"))}
     job.kill()
 
 
@@ -152,18 +152,18 @@ def test_counts(bed):
     """Both ends show their counts. A refusal is counted once at each end."""
     guest = _guest(bed)
     command = "xensock counts --json"
-    (front,) = json.loads(must(guest, command))
+    (front,) = json.loads(run_checked(guest, command))
     (back,) = administrator.xensock("counts", str(guest.domid))
     assert (front["device"], front["guest"], front["refused"]) == ("xensock-0", None, None), front
     assert (back["device"], back["guest"]) == (f"xensock-{guest.domid}-0", guest.domid), back
     assert front["counts"]["listeners"] == back["counts"]["listeners"], (front, back)
-    out = must(guest, "attempt connect 127.0.0.1 80")
+    out = run_checked(guest, "attempt connect 127.0.0.1 80")
     assert out == "EACCES", out
     (refused,) = administrator.xensock("counts", str(guest.domid))
     assert refused["refused"] == dict(back["refused"], connect=back["refused"]["connect"] + 1), refused
-    now = json.loads(must(guest, command))[0]["counts"]
+    now = json.loads(run_checked(guest, command))[0]["counts"]
     assert (now["CONNECT"], now["errors"]) == (front["counts"]["CONNECT"] + 1, front["counts"]["errors"] + 1), now
-    lines = must(guest, "xensock counts").splitlines()
+    lines = run_checked(guest, "xensock counts").splitlines()
     assert lines[0].split() == ["DEVICE", "COUNT", "NUMBER", "MOST"], lines
     assert ["xensock-0", "CONNECT", str(now["CONNECT"])] in map(str.split, lines), lines
     _fails(guest, "xensock counts 0", 1, "this domain serves no device of domain 0")
@@ -178,5 +178,5 @@ def test_no_backend(bed):
     _fails(guest, "xensock counts", 1, "neither module xensock nor xensock_back is loaded")
     _fails(guest, "xensock run fetch_static --family inet", 1,
            "no backend is connected", "Network is down")
-    assert json.loads(must(guest, "xensock sockets --json")) == []
-    assert json.loads(must(guest, "xensock counts --json")) == []
+    assert json.loads(run_checked(guest, "xensock sockets --json")) == []
+    assert json.loads(run_checked(guest, "xensock counts --json")) == []

@@ -9,13 +9,13 @@ import spent
 import xenstore
 
 # Send buffers of dom0 that fill up soon: many tests wait for that.
-SMALL = 128 << 10
+SMALL_BUFFER = 128 << 10
 
 # Settings by which the guest decides which sockets of AF_INET go to the backend.
-HIJACK = "/proc/sys/net/xensock"
+SETTINGS = "/proc/sys/net/xensock"
 
 # Policy of a guest that serves: it may bind to all unprivileged ports.
-SERVES = ("bind-allow=0 1024-65535",)
+SERVER_POLICY = ("bind-allow=0 1024-65535",)
 
 
 # sysctls that the peer or scenarios change. A program's verdict depends on them.
@@ -29,10 +29,10 @@ def sysctl(where, **values):
             with open(f"/proc/sys/net/ipv4/{name}", "w", encoding="ascii") as file:
                 file.write(str(value))
         return
-    must(where, " && ".join(f"echo '{value}' >/proc/sys/net/ipv4/{name}" for name, value in values.items()))
+    run_checked(where, " && ".join(f"echo '{value}' >/proc/sys/net/ipv4/{name}" for name, value in values.items()))
 
 
-def peer(bed, largest_send_buffer=4 << 20, where=None):
+def start_peer(bed, largest_send_buffer=4 << 20, where=None):
     """Starts the peer of all tests, at the host or elsewhere. It ends with the test."""
     where = where or bed.host
     # Connecting to a black hole takes 3 s instead of 127 s to fail.
@@ -53,8 +53,8 @@ def stats(bed):
 
 def serving_guest(bed, **options):
     """Returns a shared guest that may serve. Starts the peer of its tests."""
-    guest = bed.shared_guest(policy=SERVES, **options)
-    peer(bed, SMALL)
+    guest = bed.shared_guest(policy=SERVER_POLICY, **options)
+    start_peer(bed, SMALL_BUFFER)
     return guest
 
 
@@ -90,7 +90,7 @@ def in_dom0(bed, *commands):
     assert not failed, f"over TCP in dom0: {', '.join(failed)}"
 
 
-def must(where, command, timeout=60):
+def run_checked(where, command, timeout=60):
     """Runs a command that must succeed. Returns its output."""
     rc, out = where.run(command, timeout)
     assert rc == 0, f"{command}: exit status {rc}: {out}"
@@ -99,22 +99,22 @@ def must(where, command, timeout=60):
 
 def unbind(where, module):
     """Unbinds the module's devices: xenbus holds a module while it has devices."""
-    must(where, f"for d in /sys/bus/xen*/drivers/{module}/*-[0-9]*; do "
-                "[ ! -e $d ] || echo ${d##*/} >${d%/*}/unbind; done")
+    run_checked(where, f"for d in /sys/bus/xen*/drivers/{module}/*-[0-9]*; do "
+                       "[ ! -e $d ] || echo ${d##*/} >${d%/*}/unbind; done")
 
 
 def unload(where, module):
     """Unloads a module that has devices. Its last sockets may take a moment to be freed."""
     unbind(where, module)
-    must(where, f"i=0; until rmmod {module} 2>/dev/null; do i=$((i + 1)); "
-                f"[ $i -lt 100 ] || {{ rmmod {module}; exit 1; }}; sleep 0.1; done")
+    run_checked(where, f"i=0; until rmmod {module} 2>/dev/null; do i=$((i + 1)); "
+                       f"[ $i -lt 100 ] || {{ rmmod {module}; exit 1; }}; sleep 0.1; done")
 
 
 def set_order(guest, order):
     """Reloads the guest's module with data rings of that order."""
     guest.changed = True
     unload(guest, "xensock")
-    must(guest, f"modprobe xensock ring_order={order}")
+    run_checked(guest, f"modprobe xensock ring_order={order}")
     wait_link(guest)
 
 
@@ -122,14 +122,14 @@ def set_order(guest, order):
 def hijacked(guest, **settings):
     """The guest's sockets go to the backend inside the block. All settings are restored afterwards."""
     settings.setdefault("hijack", 1)
-    before = {name: must(guest, f"cat {HIJACK}/{name}").strip() for name in settings}
+    before = {name: run_checked(guest, f"cat {SETTINGS}/{name}").strip() for name in settings}
     for name, value in settings.items():
-        must(guest, f"echo {value} >{HIJACK}/{name}")
+        run_checked(guest, f"echo {value} >{SETTINGS}/{name}")
     try:
         yield
     finally:
         for name, value in before.items():
-            must(guest, f"echo '{value}' >{HIJACK}/{name}")
+            run_checked(guest, f"echo '{value}' >{SETTINGS}/{name}")
 
 
 def wait_connected(guest):
@@ -139,22 +139,22 @@ def wait_connected(guest):
         wait_link(guest)
 
 
-@spent.on("waiting for links")
+@spent.measure("waiting for links")
 def wait_link(guest, timeout=30):
     """Waits until the guest's sockets work again."""
-    must(guest, f"i=0; until fetch >/dev/null 2>&1; do i=$((i + 1)); [ $i -lt {timeout * 5} ] || "
-                "{ fetch; exit 1; }; usleep 200000; done", timeout + 10)
+    run_checked(guest, f"i=0; until fetch >/dev/null 2>&1; do i=$((i + 1)); [ $i -lt {timeout * 5} ] || "
+                       "{ fetch; exit 1; }; usleep 200000; done", timeout + 10)
 
 
-@spent.on("accounts of what is left")
-def settled(bed, before, tolerance=None, patience=30):
+@spent.measure("accounts of what is left")
+def wait_released(bed, before, tolerance=None, seconds=30):
     """Waits until dom0 uses no more of any resource than before. Returns the excess."""
     tolerance = tolerance or {}
-    until = time.monotonic() + patience * bed.scale
+    deadline = time.monotonic() + seconds * bed.scale
     while True:
         after = bed.snapshot()
-        off = {key: (before[key], after[key]) for key in before
-               if after[key] - before[key] > tolerance.get(key, 0)}
-        if not off or time.monotonic() > until:
-            return off
+        leaks = {key: (before[key], after[key]) for key in before
+                 if after[key] - before[key] > tolerance.get(key, 0)}
+        if not leaks or time.monotonic() > deadline:
+            return leaks
         time.sleep(0.2)

@@ -4,7 +4,7 @@
 import time
 
 from bed import timeout
-from scenarios.common import must, peer, sysctl
+from scenarios.common import run_checked, start_peer, sysctl
 
 # Twice the number of slots of the commands ring: an attempt must not keep a slot.
 HOLES = 64
@@ -14,35 +14,35 @@ HOLES = 64
 def test_black_hole_delays_nobody(bed):
     """While 64 sockets connect to a black hole, other connections and transfers are not slowed."""
     guest = bed.shared_guest()
-    peer(bed)
+    start_peer(bed)
     sysctl(bed, tcp_syn_retries=4)  # 31 s: longer than the measurement
     quick = "many --sockets 8 --cycles 100 -t cycles_of_connect_exchange_close"
     alone = _seconds(guest, quick)
     holes = guest.start(f"hold holes --sockets {HOLES}")
     holes.wait_line("ready", 30 * bed.scale)
-    assert _syns_become(bed, HOLES), f"{_syns()} sockets of dom0 are connecting"
+    assert _wait_syns(bed, HOLES), f"{_syns()} sockets of dom0 are connecting"
     beside = _seconds(guest, quick)
     bed.note(f"100 cycles alone {alone:.2f} s, beside {HOLES} black holes {beside:.2f} s")
     assert holes.running and _syns() == HOLES, "the black holes have ended before the measurement"
     assert beside < 2 * alone + 1
-    must(guest, "connect -t blocking_to_closed_port_then_again")
+    run_checked(guest, "connect -t blocking_to_closed_port_then_again")
     holes.kill()
-    assert _syns_become(bed, 0), "dom0 goes on connecting for sockets that are closed"
+    assert _wait_syns(bed, 0), "dom0 goes on connecting for sockets that are closed"
 
 
 @timeout(120)
 def test_black_hole_ends(bed):
     """All attempts to connect to a black hole end with ETIMEDOUT when TCP gives up."""
     guest = bed.shared_guest()
-    peer(bed)
-    must(guest, f"hold holes --sockets {HOLES}", 60 * bed.scale)
-    assert _syns_become(bed, 0), "dom0 is still connecting"
+    start_peer(bed)
+    run_checked(guest, f"hold holes --sockets {HOLES}", 60 * bed.scale)
+    assert _wait_syns(bed, 0), "dom0 is still connecting"
 
 
 def _seconds(guest, command):
     """Returns the time that a test program takes in the guest."""
-    out = must(guest, f"read a b </proc/uptime; {command} >/tmp/out || {{ cat /tmp/out; exit 1; }}; "
-                      "read c d </proc/uptime; echo $a $c")
+    out = run_checked(guest, f"read a b </proc/uptime; {command} >/tmp/out || {{ cat /tmp/out; exit 1; }}; "
+                             "read c d </proc/uptime; echo $a $c")
     began, ended = map(float, out.splitlines()[-1].split())
     return ended - began
 
@@ -53,9 +53,9 @@ def _syns():
         return sum(line.split()[3] == "02" for line in file)
 
 
-def _syns_become(bed, number):
+def _wait_syns(bed, number):
     """Waits until there are that many of them."""
-    until = time.monotonic() + 10 * bed.scale
-    while _syns() != number and time.monotonic() < until:
+    deadline = time.monotonic() + 10 * bed.scale
+    while _syns() != number and time.monotonic() < deadline:
         time.sleep(0.1)
     return _syns() == number

@@ -4,7 +4,7 @@
 import time
 
 from bed import read, timeout
-from scenarios.common import SERVES, must, peer, unload, wait_link
+from scenarios.common import SERVER_POLICY, run_checked, start_peer, unload, wait_link
 
 DEBUGFS = "/sys/kernel/debug"
 
@@ -23,16 +23,16 @@ def _both(bed, guest):
             _counts(bed, f"xensock_back/xensock-{guest.domid}-0/counts"))
 
 
-def _at_rest(bed, guest):
+def _quiet_counts(bed, guest):
     """Waits for the last socket to end, then returns both counts."""
-    until = time.monotonic() + 20 * bed.scale
+    deadline = time.monotonic() + 20 * bed.scale
     last = None
     while True:
         front, back = _both(bed, guest)
         if not (front["connections"] or back["sockets"] or back["ring-pages"]) and (front, back) == last:
             return front, back
         last = front, back
-        assert time.monotonic() < until, f"sockets are left: {front} {back}"
+        assert time.monotonic() < deadline, f"sockets are left: {front} {back}"
         time.sleep(0.2)
 
 
@@ -47,14 +47,14 @@ def _growth(before, after):
 @timeout(240)
 def test_sockets(bed):
     """The number of sockets, and its maximum."""
-    peer(bed)
-    guest = bed.guest("counted", policy=SERVES)
+    start_peer(bed)
+    guest = bed.guest("counted", policy=SERVER_POLICY)
     wait_link(guest)
-    front, back = _at_rest(bed, guest)
+    front, back = _quiet_counts(bed, guest)
     assert (front["connections-most"], back["sockets-most"], back["ring-pages-most"]) == (1, 1, RING), \
         (front, back)
-    must(guest, "attempt crowd 192.0.2.1 7001 --sockets 12")
-    front, back = _at_rest(bed, guest)
+    run_checked(guest, "attempt crowd 192.0.2.1 7001 --sockets 12")
+    front, back = _quiet_counts(bed, guest)
     assert (front["connections-most"], back["sockets-most"], back["ring-pages-most"]) == \
         (12, 12, 12 * RING), (front, back)
     assert (front["listeners-most"], back["listeners-most"]) == (0, 0), (front, back)
@@ -70,7 +70,7 @@ def test_sockets(bed):
     for job in (server, kept):
         job.kill()
         job.wait()
-    front, back = _at_rest(bed, guest)
+    front, back = _quiet_counts(bed, guest)
     assert (front["listeners"], back["listeners"]) == (0, 0), (front, back)
     assert (front["listeners-most"], back["listeners-most"]) == (1, 1), (front, back)
 
@@ -78,14 +78,14 @@ def test_sockets(bed):
 @timeout(240)
 def test_commands(bed):
     """Each request is counted by its command, and each error, at both ends."""
-    peer(bed)
-    guest = bed.shared_guest("busy", policy=SERVES)
+    start_peer(bed)
+    guest = bed.shared_guest("busy", policy=SERVER_POLICY)
     wait_link(guest)
-    before = _at_rest(bed, guest)
+    before = _quiet_counts(bed, guest)
     # The last is refused at once. The one before is refused after it was accepted.
-    out = must(guest, "attempt connect 192.0.2.1 7001 192.0.2.1 1 127.0.0.1 80").split()
+    out = run_checked(guest, "attempt connect 192.0.2.1 7001 192.0.2.1 1 127.0.0.1 80").split()
     assert out == ["ok", "ECONNREFUSED", "EACCES"], out
-    after = _at_rest(bed, guest)
+    after = _quiet_counts(bed, guest)
     for old, new in zip(before, after):
         grown = _growth(old, new)
         assert grown == {"SOCKET": 3, "CONNECT": 3, "RELEASE": 3, "errors": 1}, grown
@@ -94,13 +94,13 @@ def test_commands(bed):
 @timeout(240)
 def test_rings(bed):
     """Connections that follow each other use the same rings. Unused rings are given up."""
-    peer(bed)
-    guest = bed.shared_guest("busy", policy=SERVES)
+    start_peer(bed)
+    guest = bed.shared_guest("busy", policy=SERVER_POLICY)
     wait_link(guest)
-    before, _ = _at_rest(bed, guest)
-    must(guest, "many -t cycles_of_connect_exchange_close --cycles 100")
+    before, _ = _quiet_counts(bed, guest)
+    run_checked(guest, "many -t cycles_of_connect_exchange_close --cycles 100")
     now, _ = _both(bed, guest)
-    after, _ = _at_rest(bed, guest)
+    after, _ = _quiet_counts(bed, guest)
     assert now["CONNECT"] == before["CONNECT"] + 100, (before, now)
     assert after["rings-reused"] > before["rings-reused"], (before, after)
     assert after["UNMAP"] > before["UNMAP"], (before, after)
@@ -109,37 +109,37 @@ def test_rings(bed):
 @timeout(240)
 def test_links(bed):
     """Counts survive a link. They are removed with the device or the module, and so are the files."""
-    peer(bed)
-    guest = bed.shared_guest("busy", policy=SERVES)
+    start_peer(bed)
+    guest = bed.shared_guest("busy", policy=SERVER_POLICY)
     wait_link(guest)
-    before, _ = _at_rest(bed, guest)
+    before, _ = _quiet_counts(bed, guest)
     assert before["links"] == before["links-lost"] + 1, before
 
     unload(bed, "xensock_back")
-    must(bed, f"[ ! -e {DEBUGFS}/xensock_back ]")
-    until = time.monotonic() + 20 * bed.scale
+    run_checked(bed, f"[ ! -e {DEBUGFS}/xensock_back ]")
+    deadline = time.monotonic() + 20 * bed.scale
     while not (grown := _growth(before, _counts(guest, "xensock/xensock-0"))):
-        assert time.monotonic() < until, "the guest has not heard of it"
+        assert time.monotonic() < deadline, "the guest has not heard of it"
         time.sleep(0.2)
     assert grown == {"links-lost": 1}, grown
     bed.modprobe("xensock_back")
     wait_link(guest)
-    after, new = _at_rest(bed, guest)
+    after, new = _quiet_counts(bed, guest)
     assert (after["links"], after["links-lost"]) == (before["links"] + 1, before["links-lost"] + 1), after
     assert (new["links"], new["links-lost"]) == (1, 0), new
 
     unload(guest, "xensock")
-    must(guest, f"[ ! -e {DEBUGFS}/xensock ]")
-    must(guest, "modprobe xensock")
+    run_checked(guest, f"[ ! -e {DEBUGFS}/xensock ]")
+    run_checked(guest, "modprobe xensock")
     wait_link(guest)
-    after, new = _at_rest(bed, guest)
+    after, new = _quiet_counts(bed, guest)
     assert (after["links"], after["links-lost"], new["links"], new["links-lost"]) == (1, 0, 2, 1), \
         (after, new)
 
     guest.detach()
-    must(bed, f"i=0; while [ -e {DEBUGFS}/xensock_back/xensock-{guest.domid}-0 ]; do "
-              "i=$((i + 1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done")
-    must(guest, f"i=0; while [ -e {DEBUGFS}/xensock/xensock-0 ]; do "
-                "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
-    guest.attach("xensock", *SERVES)
+    run_checked(bed, f"i=0; while [ -e {DEBUGFS}/xensock_back/xensock-{guest.domid}-0 ]; do "
+                     "i=$((i + 1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done")
+    run_checked(guest, f"i=0; while [ -e {DEBUGFS}/xensock/xensock-0 ]; do "
+                       "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
+    guest.attach("xensock", *SERVER_POLICY)
     wait_link(guest)

@@ -4,7 +4,8 @@
 import contextlib
 
 from bed import timeout
-from scenarios.common import SERVES, hijacked, in_dom0, must, peer, settled, wait_connected, wait_link
+from scenarios.common import (
+    SERVER_POLICY, hijacked, in_dom0, run_checked, start_peer, wait_connected, wait_link, wait_released)
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -14,14 +15,14 @@ PROGRAMS = ("datagram", "datagram_names", "datagram_poll", "datagram_control", "
 
 
 def _guest(bed):
-    guest = bed.shared_guest(policy=SERVES)
-    peer(bed)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
+    start_peer(bed)
     wait_connected(guest)
     return guest
 
 
 def _route_groups(bed):
-    must(bed.host, "ip route replace 239.192.77.0/24 dev dummy0")
+    run_checked(bed.host, "ip route replace 239.192.77.0/24 dev dummy0")
 
 
 @contextlib.contextmanager
@@ -39,7 +40,7 @@ def _groups(bed):
 @timeout(180)
 def test_udp(bed):
     """This kernel's UDP meets the expectations of the tests."""
-    peer(bed)
+    start_peer(bed)
     _route_groups(bed)
     in_dom0(bed, *PROGRAMS)
 
@@ -97,7 +98,7 @@ def test_lost_link(bed):
             held.wait_line("ready", 30 * bed.scale)
             guest.detach()
             held.wait_line("told", 20 * bed.scale)
-            guest.attach("xensock", *SERVES)
+            guest.attach("xensock", *SERVER_POLICY)
             rc, out = held.wait(70 * bed.scale)
             assert rc == 0, out
 
@@ -108,7 +109,7 @@ def test_nothing_is_left(bed):
     once = " && ".join(PROGRAMS)
     with _groups(bed) as guest:
         wait_link(guest)
-        before = bed.at_rest()
-        must(guest, once, 200 * bed.scale)
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+        before = bed.quiet_snapshot()
+        run_checked(guest, once, 200 * bed.scale)
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"

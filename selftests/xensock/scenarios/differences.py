@@ -49,11 +49,11 @@ def _same(want, got):
         a == b or (a.startswith("E") and b in REFUSED) for a, b in pairs)
 
 
-def unexpected(what, here, there):
+def unexpected(what, expected_lines, guest_lines):
     """Returns the lines of `walk` that differ between dom0's TCP or UDP and a guest's socket."""
-    expected = dict(line.split(": ", 1) for line in here if ": " in line)
+    expected = dict(line.split(": ", 1) for line in expected_lines if ": " in line)
     wrong = []
-    for line in there:
+    for line in guest_lines:
         if ": " not in line:
             continue
         key, got = line.split(": ", 1)

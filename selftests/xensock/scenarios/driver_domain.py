@@ -4,10 +4,10 @@
 import time
 
 from bed import timeout
-from scenarios.common import SERVES, must, settled, wait_link
+from scenarios.common import SERVER_POLICY, run_checked, wait_link, wait_released
 
 
-def _with_peer(bed, server):
+def with_peer(bed, server):
     """Makes a driver domain that runs the peer of all tests."""
     server.start(f"peer --host {bed.address}").wait_line("peer: ready", 30 * bed.scale)
     return server
@@ -15,7 +15,7 @@ def _with_peer(bed, server):
 
 def _server(bed):
     """Returns the driver domain that all tests share."""
-    return _with_peer(bed, bed.shared_driver_domain())
+    return with_peer(bed, bed.shared_driver_domain())
 
 
 def _guest(bed, server, *policy):
@@ -52,11 +52,11 @@ def test_policy(bed):
     """dom0 sets the policy. The driver domain applies it and counts refusals."""
     server = _server(bed)
     guest = _guest(bed, server, f"connect-deny={bed.address}:7001")
-    assert must(guest, f"attempt connect {bed.address} 7001 127.0.0.1 7001").split() == ["EACCES"] * 2
+    assert run_checked(guest, f"attempt connect {bed.address} 7001 127.0.0.1 7001").split() == ["EACCES"] * 2
     bed.xensock("set", str(guest.domid), "connect-deny=default")
-    must(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q ok; do "
-                "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
-    counts = must(server, f"cat /sys/kernel/debug/xensock_back/xensock-{guest.domid}-0/refused")
+    run_checked(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q ok; do "
+                       "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
+    counts = run_checked(server, f"cat /sys/kernel/debug/xensock_back/xensock-{guest.domid}-0/refused")
     assert int(dict(line.split() for line in counts.splitlines())["connect"]) >= 2, counts
     assert bed.xensock("show", str(guest.domid))["refused"] is None, "dom0 cannot know this"
 
@@ -77,10 +77,10 @@ def test_back_to_dom0(bed):
         assert _served_by(bed, guest) == (chosen.domid if chosen else 0)
 
 
-def _talks(bed, server, port):
+def wait_service(bed, server, port):
     """Waits until a service of the guest answers the driver domain."""
-    must(server, f"i=0; until attempt --family inet connect {bed.address} {port} | grep -q ok; do "
-                 "i=$((i + 1)); [ $i -lt 150 ] || exit 1; sleep 0.2; done", 60 * bed.scale)
+    run_checked(server, f"i=0; until attempt --family inet connect {bed.address} {port} | grep -q ok; do "
+                        "i=$((i + 1)); [ $i -lt 150 ] || exit 1; sleep 0.2; done", 60 * bed.scale)
     client = server.start(f"exec attempt --family inet keep {bed.address} {port}")
     client.wait_line("ok", 30 * bed.scale)
     client.kill()
@@ -91,10 +91,10 @@ def test_destroyed_in_mid_transfer(bed):
     """The driver domain is destroyed while sockets are busy: they are told at once. With a new
     domain new sockets work, and servers go on."""
     server = _server(bed)
-    guest = _guest(bed, server, *SERVES)
+    guest = _guest(bed, server, *SERVER_POLICY)
     service = guest.start("service")
     service.wait_line("ready", 30 * bed.scale)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     for number in range(bed.pick(daily=1, slow=2, debug=1)):
         busy = guest.start("hold busy")
         busy.wait_line("ready", 30 * bed.scale)
@@ -106,16 +106,16 @@ def test_destroyed_in_mid_transfer(bed):
         bed.note(f"all were told {time.monotonic() - began:.1f} s after")
         busy.kill()
         assert bed.xensock("show", str(guest.domid))["backend"] is None
-        server = _with_peer(bed, bed.driver_domain(f"net{number}"))
+        server = with_peer(bed, bed.driver_domain(f"net{number}"))
         guest.server = server
-        guest.attach("xensock", *SERVES)
-        _talks(bed, server, 7100)
-        _talks(bed, server, 7101)
+        guest.attach("xensock", *SERVER_POLICY)
+        wait_service(bed, server, 7100)
+        wait_service(bed, server, 7101)
         assert service.running, service.output
         rc, out = held.wait(60 * bed.scale)
         assert rc == 0, out
         wait_link(guest)
         assert _served_by(bed, guest) == server.domid
         guest.ktap("bulk --bytes 256k", 200 * bed.scale)
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"

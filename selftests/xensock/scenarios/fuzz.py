@@ -4,9 +4,9 @@
 import signal
 
 from bed import timeout
-from scenarios.common import must, peer, settled, unload, wait_connected, wait_link
-from scenarios.hostile import Neighbour, said
-from scenarios.hostile_backend import prey
+from scenarios.common import run_checked, start_peer, unload, wait_connected, wait_link, wait_released
+from scenarios.hostile import Neighbour, backend_log
+from scenarios.hostile_backend import guest_in_dom0
 
 _POLICY = ("bind-allow=0 1024-65535", "max-sockets=200")
 
@@ -15,10 +15,10 @@ _POLICY = ("bind-allow=0 1024-65535", "max-sockets=200")
 def test_backend(bed):
     """A guest sends random requests and overwrites shared memory: the backend answers each request,
     leaks nothing, logs little, and other guests go on."""
-    peer(bed)
+    start_peer(bed)
     guest = bed.shared_guest("fuzz", modules=[], vcpus=2, policy=_POLICY)
     wait_connected(bed.shared_guest("good"))
-    before, lines = bed.at_rest(), len(said(bed, guest))
+    before, lines = bed.quiet_snapshot(), len(backend_log(bed, guest))
     good = Neighbour(bed)
     requests = 1000000 if bed.kconfig == "kasan" else bed.pick(daily=10000, slow=1000000, debug=10000)
     bed.note(f"{requests} requests, seed {bed.seed}")
@@ -26,10 +26,10 @@ def test_backend(bed):
     for line in out.splitlines()[-20:]:
         bed.note(line)
     assert rc == 0, f"exit status {rc}"
-    good.verdict(bed)
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
-    lines = said(bed, guest)[lines:]
+    good.check(bed)
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
+    lines = backend_log(bed, guest)[lines:]
     for line in lines[:20]:
         bed.note(line)
     # A few lines for each link, which has at most 4000 requests.
@@ -40,15 +40,15 @@ def test_backend(bed):
 def test_frontend(bed):
     """A backend answers at random and overwrites shared memory: programs get errors and can be
     killed, each new link works, and in the end a good backend serves the guest."""
-    guest = prey(bed, vcpus=2)
+    guest = guest_in_dom0(bed, vcpus=2)
     wait_connected(guest)
     unload(bed, "xensock_back")
-    lines = len(must(guest, "dmesg | grep xensock").splitlines())
-    deeds = 1000000 if bed.kconfig == "kasan" else bed.pick(daily=8000, slow=1000000, debug=5000)
-    bed.note(f"{deeds} answers and changes of memory, seed {bed.seed}")
+    lines = len(run_checked(guest, "dmesg | grep xensock").splitlines())
+    actions = 1000000 if bed.kconfig == "kasan" else bed.pick(daily=8000, slow=1000000, debug=5000)
+    bed.note(f"{actions} answers and changes of memory, seed {bed.seed}")
     programs = guest.start(f"exec restless --seed {bed.seed}")
     programs.wait_line("ready", 30 * bed.scale)
-    rc, out = bed.run(f"fuzz_back {guest.domid} --seed {bed.seed} --cycles {deeds}", 3500 * bed.scale)
+    rc, out = bed.run(f"fuzz_back {guest.domid} --seed {bed.seed} --cycles {actions}", 3500 * bed.scale)
     for line in out.splitlines()[-3:]:
         bed.note(line)
     assert rc == 0, f"exit status {rc}"
@@ -62,7 +62,7 @@ def test_frontend(bed):
     wait_link(guest)
     # Each socket holds the module: none is left.
     unload(guest, "xensock")
-    must(guest, "modprobe xensock")
+    run_checked(guest, "modprobe xensock")
     wait_link(guest)
-    lines = must(guest, "dmesg | grep xensock").splitlines()[lines:]
+    lines = run_checked(guest, "dmesg | grep xensock").splitlines()[lines:]
     assert len(lines) <= 20 + links, f"the guest's log has {len(lines)} lines for {links} links"

@@ -4,7 +4,8 @@
 import time
 
 from bed import timeout
-from scenarios.common import SERVES, must, peer, set_order, settled, unload, wait_connected, wait_link
+from scenarios.common import (
+    SERVER_POLICY, run_checked, set_order, start_peer, unload, wait_connected, wait_link, wait_released)
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -16,17 +17,17 @@ MEGABYTES = {"fast": 32, "debug": 4}
 
 
 def _counts(guest):
-    return {name: int(count) for name, count in map(str.split, must(guest, f"cat {COUNTS}").splitlines())}
+    return {name: int(count) for name, count in map(str.split, run_checked(guest, f"cat {COUNTS}").splitlines())}
 
 
-def _guest(bed, name=None, policy=SERVES):
-    peer(bed)
+def _guest(bed, name=None, policy=SERVER_POLICY):
+    start_peer(bed)
     guest = bed.guest(name, policy=policy) if name else bed.shared_guest(policy=policy)
     wait_connected(guest)
     return guest
 
 
-def _swell(bed, guest, more, megabytes=None):
+def _grow(bed, guest, more, megabytes=None):
     guest.ktap(f"swell --bytes {megabytes or MEGABYTES[bed.kconfig]}m {more}", 600 * bed.scale)
 
 
@@ -34,61 +35,61 @@ def _swell(bed, guest, more, megabytes=None):
 def test_by_turns(bed):
     """Busy and idle in turns: a ring has 5 pages at first, grows, and has 5 pages again."""
     guest = _guest(bed)
-    before, quiet = _counts(guest), bed.at_rest()
+    before, quiet = _counts(guest), bed.quiet_snapshot()
     events = "/sys/kernel/tracing/events/xensock/xensock_resize"
-    must(guest, f"[ -e {events} ] || mount -t tracefs tracefs /sys/kernel/tracing; echo 1 >{events}/enable")
+    run_checked(guest, f"[ -e {events} ] || mount -t tracefs tracefs /sys/kernel/tracing; echo 1 >{events}/enable")
     cycles = bed.pick(daily=2, slow=5, debug=3)
-    _swell(bed, guest, f"--cycles {cycles}")
-    must(guest, f"echo 0 >{events}/enable")
+    _grow(bed, guest, f"--cycles {cycles}")
+    run_checked(guest, f"echo 0 >{events}/enable")
     after = _counts(guest)
     grown, shrunk = (after[f"rings-{what}"] - before[f"rings-{what}"] for what in ("grown", "shrunk"))
     # The last connection may be closed after it switched back, before SHRINK is answered.
     assert grown >= 2 * cycles and shrunk >= 2 * cycles - 1, (before, after)
-    seen = must(guest, f"cat {events}/../../../trace")
+    seen = run_checked(guest, f"cat {events}/../../../trace")
     for line in ("way=in bytes=524288 error=0", "way=out bytes=524288 error=0", "way=in bytes=8192 error=0",
                  "way=out bytes=8192 error=0"):
         assert line in seen, f"no {line} in the trace"
-    off = settled(bed, quiet)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, quiet)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 @timeout(300)
 def test_of_another_user(bed):
     """A user whose rings have grown, however many, leaves those of others their size."""
     guest = _guest(bed)
-    quiet = bed.at_rest()
+    quiet = bed.quiet_snapshot()
     before = _counts(guest)["rings-grown"]
     holder = guest.start("hold swollen --sockets 60")
     holder.wait_line("ready", 100 * bed.scale)
     grown = _counts(guest)["rings-grown"] - before
     assert grown >= 60, grown
     events = "/sys/kernel/tracing/events/xensock/xensock_resize"
-    must(guest, f"[ -e {events} ] || mount -t tracefs tracefs /sys/kernel/tracing; "
-                f"echo >{events}/../../../trace; echo 1 >{events}/enable")
-    _swell(bed, guest, "--cycles 1 --seed 0 --user 1001", 4)
-    must(guest, f"echo 0 >{events}/enable")
-    seen = must(guest, f"cat {events}/../../../trace")
+    run_checked(guest, f"[ -e {events} ] || mount -t tracefs tracefs /sys/kernel/tracing; "
+                       f"echo >{events}/../../../trace; echo 1 >{events}/enable")
+    _grow(bed, guest, "--cycles 1 --seed 0 --user 1001", 4)
+    run_checked(guest, f"echo 0 >{events}/enable")
+    seen = run_checked(guest, f"cat {events}/../../../trace")
     assert "way=out bytes=524288 error=0" in seen and "way=in bytes=524288 error=0" in seen, seen
     holder.kill()
     holder.wait()
-    off = settled(bed, quiet)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, quiet)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 @timeout(400)
 def test_ceilings(bed):
     """The module parameter, and a policy that allows fewer pages than the rings would grow to."""
-    guest = _guest(bed, "short", policy=(*SERVES, "max-ring-pages=60"))
+    guest = _guest(bed, "short", policy=(*SERVER_POLICY, "max-ring-pages=60"))
     before = _counts(guest)
-    _swell(bed, guest, "--cycles 1 --seed 0")
+    _grow(bed, guest, "--cycles 1 --seed 0")
     after = _counts(guest)
     assert after["errors"] > before["errors"], (before, after)
     assert after["rings-grown"] > before["rings-grown"], "not even by a little"
     set_order(guest, 2)
-    _swell(bed, guest, "--cycles 1 --seed 0", 1)
+    _grow(bed, guest, "--cycles 1 --seed 0", 1)
     assert _counts(guest)["GROW"] == 0, _counts(guest)
     set_order(guest, 3)
-    _swell(bed, guest, "--cycles 1", 2)
+    _grow(bed, guest, "--cycles 1", 2)
     assert _counts(guest)["rings-grown"] == 2, _counts(guest)
 
 
@@ -105,7 +106,7 @@ def test_many(bed):
     assert 0 < grown <= 64, f"{grown} of 80 have grown"
 
 
-def _swollen(bed, guest, megabytes):
+def _start_growth(bed, guest, megabytes):
     """Starts a connection that grows. The ring stays grown for a few seconds once it is idle."""
     before = _counts(guest)["rings-grown"]
     job = guest.start(f"swell --bytes {megabytes}m --cycles 1 --seed 0")
@@ -117,24 +118,24 @@ def _swollen(bed, guest, megabytes):
 @timeout(300)
 def test_leaves_room(bed):
     """Grown rings give up pages and grants for new connections."""
-    guest = _guest(bed, "curbed", policy=(*SERVES, "max-ring-pages=45"))
-    swollen = _swollen(bed, guest, MEGABYTES[bed.kconfig])
+    guest = _guest(bed, "curbed", policy=(*SERVER_POLICY, "max-ring-pages=45"))
+    growing = _start_growth(bed, guest, MEGABYTES[bed.kconfig])
     held = guest.start("hold idle --sockets 3")
     held.wait_line("ready", 20 * bed.scale)
     held.kill()
-    rc, out = swollen.wait(100 * bed.scale)
+    rc, out = growing.wait(100 * bed.scale)
     assert rc == 0, out
     guest.destroy()
 
     # Of 1,024 grants, three quarters are for connections, 3 to 5 for each.
     guest = bed.guest("few", config="max_grant_frames = 2")
     wait_connected(guest)
-    swollen = _swollen(bed, guest, MEGABYTES[bed.kconfig])
+    growing = _start_growth(bed, guest, MEGABYTES[bed.kconfig])
     rc, out = guest.run("hold idle --sockets 300", 60 * bed.scale)
     bed.note(out)
     assert rc == 1 and "No buffer space available" in out, f"{rc}, {out}"
     assert int(out.split()[2].rstrip(":")) > 140, out
-    rc, out = swollen.wait(100 * bed.scale)
+    rc, out = growing.wait(100 * bed.scale)
     assert rc == 0, out
 
 
@@ -142,23 +143,23 @@ def test_leaves_room(bed):
 def test_closed_meanwhile(bed):
     """Closing while a ring grows, regularly or by a kill, leaves nothing."""
     guest = _guest(bed)
-    before, quiet = _counts(guest), bed.at_rest()
-    must(guest, "i=64; while [ $i -lt 124 ]; do pour --bytes ${i}k >/dev/null; i=$((i + 1)); done; "
-                "for i in 01 02 03 04 05 06 07 08 09 10; do timeout -s KILL 0.$i pour --bytes 64m; done; true",
-         200 * bed.scale)
+    before, quiet = _counts(guest), bed.quiet_snapshot()
+    run_checked(guest, "i=64; while [ $i -lt 124 ]; do pour --bytes ${i}k >/dev/null; i=$((i + 1)); done; "
+                       "for i in 01 02 03 04 05 06 07 08 09 10; do timeout -s KILL 0.$i pour --bytes 64m; done; true",
+                200 * bed.scale)
     after = _counts(guest)
     bed.note(f"GROW {after['GROW'] - before['GROW']}, grown {after['rings-grown'] - before['rings-grown']}")
     assert after["GROW"] > before["GROW"], (before, after)
     guest.ktap("bulk --bytes 4m", 100 * bed.scale)
-    off = settled(bed, quiet)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, quiet)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 @timeout(400)
 def test_lost_link(bed):
     """The backend is removed repeatedly while rings grow and shrink: nothing is left at either end."""
     guest = _guest(bed)
-    quiet = bed.at_rest()
+    quiet = bed.quiet_snapshot()
     for turn in range(0, 6, bed.pick(daily=2, slow=1, debug=1)):
         job = guest.start(f"bulk --bytes 64m --seed {turn}")
         time.sleep(0.3 + 0.4 * turn)
@@ -168,8 +169,8 @@ def test_lost_link(bed):
         bed.modprobe("xensock_back")
         wait_link(guest)
     unload(guest, "xensock")
-    must(guest, "modprobe xensock")
+    run_checked(guest, "modprobe xensock")
     wait_link(guest)
     guest.ktap("bulk --bytes 8m", 200 * bed.scale)
-    off = settled(bed, quiet)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, quiet)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"

@@ -2,7 +2,7 @@
 """The guest's own policy for TCP and UDP also applies to hijacked sockets."""
 
 from bed import timeout
-from scenarios.common import SERVES, SMALL, hijacked, in_dom0, peer, wait_connected
+from scenarios.common import SERVER_POLICY, SMALL_BUFFER, hijacked, in_dom0, start_peer, wait_connected
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -17,7 +17,7 @@ def _need_policy(bed):
 def test_tcp(bed):
     """This kernel's TCP and UDP meet the expectations of the tests."""
     _need_policy(bed)
-    peer(bed, SMALL)
+    start_peer(bed, SMALL_BUFFER)
     in_dom0(bed, "guest_policy")
 
 
@@ -25,8 +25,8 @@ def test_tcp(bed):
 def test_hijack(bed):
     """BPF programs in control groups, and Landlock, see TCP and UDP, and their decisions apply."""
     _need_policy(bed)
-    guest = bed.shared_guest(policy=SERVES)
-    peer(bed, SMALL)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
+    start_peer(bed, SMALL_BUFFER)
     wait_connected(guest)
     with hijacked(guest, hijack=2, exempt_destinations="127.0.0.0/8"):
         guest.ktap("guest_policy --family inet", 150 * bed.scale)

@@ -2,15 +2,15 @@
 """Sockets of AF_INET and AF_INET6 that the sysctl carries: each call behaves as on TCP."""
 
 from bed import slow, timeout
-from scenarios.common import SERVES, SMALL, hijacked, must, peer, wait_connected
+from scenarios.common import SERVER_POLICY, SMALL_BUFFER, hijacked, run_checked, start_peer, wait_connected
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
 
 
 def _in_guest(bed, *names, mode=1):
-    guest = bed.shared_guest(policy=SERVES)
-    peer(bed, SMALL)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
+    start_peer(bed, SMALL_BUFFER)
     wait_connected(guest)
     with hijacked(guest, hijack=mode):
         for name in names:
@@ -20,8 +20,8 @@ def _in_guest(bed, *names, mode=1):
 @timeout(180)
 def test_choice(bed):
     """Sockets that are carried, and sockets that fall back to the guest's own TCP."""
-    guest = bed.shared_guest(policy=SERVES)
-    peer(bed, SMALL)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
+    start_peer(bed, SMALL_BUFFER)
     wait_connected(guest)
     guest.ktap("hijack --family inet -F no_backend", 150 * bed.scale)
 
@@ -30,8 +30,8 @@ def test_choice(bed):
 def test_local(bed):
     """The guest's own addresses stay in the guest: servers at all addresses have clients on both
     sides."""
-    guest = bed.shared_guest(policy=SERVES)
-    peer(bed, SMALL)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
+    start_peer(bed, SMALL_BUFFER)
     wait_connected(guest)
     guest.ktap("hijack_local --family inet", 150 * bed.scale)
 
@@ -39,7 +39,7 @@ def test_local(bed):
 def test_no_backend(bed):
     """Without a backend: ENETDOWN, or the guest's own TCP."""
     guest = bed.guest(name="bare", device=None)
-    must(guest, "modprobe xensock")
+    run_checked(guest, "modprobe xensock")
     guest.ktap("hijack --family inet -f no_backend")
 
 

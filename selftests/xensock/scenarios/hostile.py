@@ -4,7 +4,7 @@
 import time
 
 from bed import timeout
-from scenarios.common import must, peer, settled, wait_connected
+from scenarios.common import run_checked, start_peer, wait_connected, wait_released
 
 # Limit for the sockets of a guest that asks for too many.
 LIMIT = 200
@@ -22,11 +22,11 @@ class Neighbour:
         self._job = self.guest.start(_GOOD)
         self._job.wait_line("good", 20 * bed.scale)
 
-    def verdict(self, bed):
+    def check(self, bed):
         """Checks that the guest has never failed and still works."""
         lines = len(self._job.lines)
-        until = time.monotonic() + 20 * bed.scale
-        while len(self._job.lines) < lines + 3 and time.monotonic() < until:
+        deadline = time.monotonic() + 20 * bed.scale
+        while len(self._job.lines) < lines + 3 and time.monotonic() < deadline:
             time.sleep(0.1)
         assert len(self._job.lines) >= lines + 3, "the other guest's connections hang"
         bad = [line for line in self._job.lines if line != "good"]
@@ -34,35 +34,35 @@ class Neighbour:
         self._job.kill()
 
 
-def _evil(bed):
-    return bed.shared_guest("evil", modules=[], vcpus=2)
+def _hostile_guest(bed):
+    return bed.shared_guest("hostile", modules=[], vcpus=2)
 
 
-def _hoarder(bed):
+def _limited_guest(bed):
     """Returns a guest with a low limit."""
-    return bed.shared_guest("hoarder", modules=[], vcpus=2, policy=(f"max-sockets={LIMIT}", "bind-allow=udp:0"))
+    return bed.shared_guest("limited", modules=[], vcpus=2, policy=(f"max-sockets={LIMIT}", "bind-allow=udp:0"))
 
 
-def said(bed, guest):
+def backend_log(bed, guest):
     """Returns the lines that the backend's driver has logged about a guest."""
     _, log = bed.host.run(f"dmesg | grep 'xensock[- _].*\\b{guest.domid}-0\\b'")
     return log.splitlines()
 
 
-def _batch(bed, command, lines, seconds=300, guest=None):
+def _run_hostile(bed, command, lines, seconds=300, guest=None):
     """Runs one program of a hostile guest. Checks what is left in dom0, and the number of log
     lines."""
-    peer(bed)
-    guest = guest or _evil(bed)
+    start_peer(bed)
+    guest = guest or _hostile_guest(bed)
     wait_connected(bed.shared_guest("good"))
     # Before the neighbour has connections, which are gone when its verdict is requested.
-    before, lines_before = bed.at_rest(), len(said(bed, guest))
+    before, lines_before = bed.quiet_snapshot(), len(backend_log(bed, guest))
     good = Neighbour(bed)
     guest.ktap(command, seconds * bed.scale)
-    good.verdict(bed)
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
-    log = said(bed, guest)[lines_before:]
+    good.check(bed)
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
+    log = backend_log(bed, guest)[lines_before:]
     for line in log[:20]:
         bed.note(line)
     bed.note(f"{len(log)} lines in dom0's log")
@@ -72,53 +72,53 @@ def _batch(bed, command, lines, seconds=300, guest=None):
 @timeout(400)
 def test_requests(bed):
     """Malformed requests, and too many: they are answered, and nothing is logged."""
-    _batch(bed, f"hostile --sockets {LIMIT}", 0, guest=_hoarder(bed))
+    _run_hostile(bed, f"hostile --sockets {LIMIT}", 0, guest=_limited_guest(bed))
 
 
 @timeout(400)
 def test_grants(bed):
     """Invalid grants and event channels, or too many: answered, and nothing stays mapped."""
-    _batch(bed, "hostile_grants", 1)
+    _run_hostile(bed, "hostile_grants", 1)
 
 
 @timeout(400)
 def test_rings(bed):
     """Impossible indexes and changing memory: at most a log line for each link."""
-    _batch(bed, f"hostile_rings --cycles {bed.pick(daily=800, slow=2000, debug=2000)}", 30)
+    _run_hostile(bed, f"hostile_rings --cycles {bed.pick(daily=800, slow=2000, debug=2000)}", 30)
 
 
 @timeout(400)
 def test_datagrams(bed):
     """Invalid frames and too many sockets: at most a log line for each link."""
-    _batch(bed, f"hostile_datagram --sockets {LIMIT}", 40, guest=_hoarder(bed))
+    _run_hostile(bed, f"hostile_datagram --sockets {LIMIT}", 40, guest=_limited_guest(bed))
 
 
 @timeout(400)
 def test_xenstore(bed):
     """Absurd nodes, impossible states, revoked memory: few log lines for many links."""
-    _batch(bed, "hostile_link -f nodes", 60)
+    _run_hostile(bed, "hostile_link -f nodes", 60)
 
 
 def _bulk(bed, guest):
     began = time.monotonic()
-    must(guest, "bulk --bytes 4m >/dev/null", 200 * bed.scale)
+    run_checked(guest, "bulk --bytes 4m >/dev/null", 200 * bed.scale)
     return time.monotonic() - began
 
 
 def _storm(bed, command):
     """Runs the command while another guest transfers data."""
-    peer(bed)
-    guest, good = _evil(bed), bed.shared_guest("good")
+    start_peer(bed)
+    guest, good = _hostile_guest(bed), bed.shared_guest("good")
     wait_connected(good)
     _bulk(bed, good)
     quiet = _bulk(bed, good)
     storm = guest.start(command)
     time.sleep(1)
-    stormy = _bulk(bed, good)
+    busy = _bulk(bed, good)
     assert storm.running, "the storm was over too soon"
     storm.kill()
-    bed.note(f"4 MiB each way: {quiet:.1f} s, in the storm {stormy:.1f} s")
-    assert stormy < 8 * quiet + 2
+    bed.note(f"4 MiB each way: {quiet:.1f} s, in the storm {busy:.1f} s")
+    assert busy < 8 * quiet + 2
 
 
 @timeout(300)
@@ -136,30 +136,30 @@ def test_storm_of_news(bed):
 @timeout(200)
 def test_gone_without_a_word(bed):
     """The guest's state node is removed: the backend removes its device, and a new one works."""
-    peer(bed)
-    guest, good = _evil(bed), Neighbour(bed)
+    start_peer(bed)
+    guest, good = _hostile_guest(bed), Neighbour(bed)
     for number in range(7):
         guest.ktap(f"hostile_link -t state_removed --seed {number}")
         bed.xenstore.rm(f"/local/domain/{guest.domid}/device/xensock/0")
         guest.attach()
     guest.ktap("hostile -t connect_twice")
-    good.verdict(bed)
+    good.check(bed)
 
 
 @timeout(300)
 def test_never_closes(bed):
     """The guest does not answer when told to close: the toolstack removes the device anyway."""
-    peer(bed)
-    guest = _evil(bed)
+    start_peer(bed)
+    guest = _hostile_guest(bed)
     wait_connected(bed.shared_guest("good"))
-    before, good = bed.at_rest(), Neighbour(bed)
-    stubborn = guest.start("hostile_link -f stubborn")
-    stubborn.wait_line("ready", 20 * bed.scale)
+    before, good = bed.quiet_snapshot(), Neighbour(bed)
+    program = guest.start("hostile_link -f stubborn")
+    program.wait_line("ready", 20 * bed.scale)
     guest.detach()
-    rc, out = stubborn.wait(120 * bed.scale)
+    rc, out = program.wait(120 * bed.scale)
     assert rc == 0, out
-    good.verdict(bed)
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    good.check(bed)
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
     guest.attach()
     guest.ktap("hostile -t connect_twice")

@@ -6,7 +6,7 @@ import signal
 import time
 
 from bed import timeout
-from scenarios.common import must, peer, unload, wait_connected, wait_link
+from scenarios.common import run_checked, start_peer, unload, wait_connected, wait_link
 
 # Misdeeds of a backend, grouped by what a waiting program must see.
 _OFFERS = ("versions-2", "versions-none", "versions-empty", "order-0", "order-abc", "order-none",
@@ -26,119 +26,119 @@ _FRAMES = ("type", "type-huge", "len", "len-max", "len-wrap", "header", "tail", 
            "report-offender", "report-half")
 _ERRORS = ("error-0", "error-unknown", "error-again", "error-minus")
 _GROWTHS = ("gone", "in", "window", "skip")
-_PATIENT = ("never", "release-first", "scribble", "storm", "versions-list", "order-99", "event-2",
-            "news-all", "news-scribble")
+_HANGS = ("never", "release-first", "scribble", "storm", "versions-list", "order-99", "event-2",
+          "news-all", "news-scribble")
 
 
-def _mislead(bed, guest, how, program="fetch", patience=4):
+def _run_fault(bed, guest, how, program="fetch", seconds=4):
     """Runs one misdeed of a backend. Returns the outcome of the guest's program, with its exit
     status."""
     back = bed.start(f"hostile_back {guest.domid} {how}")
-    until = time.monotonic() + 30 * bed.scale
-    while back.running and not back.lines and time.monotonic() < until:
+    deadline = time.monotonic() + 30 * bed.scale
+    while back.running and not back.lines and time.monotonic() < deadline:
         time.sleep(0.05)
     state = back.lines[0] if back.lines else "silent"
     # If the program survives the signal, it sleeps uninterruptibly.
-    rc, out = guest.run(f"timeout -s KILL {patience * bed.scale} {program} 2>&1", 30 * bed.scale)
+    rc, out = guest.run(f"timeout -s KILL {seconds * bed.scale} {program} 2>&1", 30 * bed.scale)
     back.kill(signal.SIGTERM)
     back.wait(20 * bed.scale)
     bed.note(f"{how}: {state}, {program} {rc} {out.strip()}")
     return state, rc, out
 
 
-def prey(bed, **options):
+def guest_in_dom0(bed, **options):
     """Returns a guest that a backend of dom0 may misuse or a good backend may serve."""
-    peer(bed, where=bed)
-    return bed.shared_guest("prey", in_dom0=True, **options)
+    start_peer(bed, where=bed)
+    return bed.shared_guest("misused", in_dom0=True, **options)
 
 
 def _guest_log(guest):
-    return must(guest, "dmesg | grep xensock").splitlines()
+    return run_checked(guest, "dmesg | grep xensock").splitlines()
 
 
-def _backend_batch(bed, deeds, check, program="fetch", patience=4):
+def _check_faults(bed, faults, check, program="fetch", seconds=4):
     """Runs a batch of misdeeds. In the end a good backend comes, and all works."""
-    guest = prey(bed)
+    guest = guest_in_dom0(bed)
     wait_connected(guest)
     unload(bed, "xensock_back")
-    said = len(_guest_log(guest))
-    wrong = [how for how in deeds if not check(*_mislead(bed, guest, how, program, patience))]
-    said = _guest_log(guest)[said:]
-    for line in said[:12]:
+    lines = len(_guest_log(guest))
+    failed = [how for how in faults if not check(*_run_fault(bed, guest, how, program, seconds))]
+    log = _guest_log(guest)[lines:]
+    for line in log[:12]:
         bed.note(line)
     bed.modprobe("xensock_back")
     wait_link(guest)
     # Each socket holds the module: none is left.
     unload(guest, "xensock")
-    must(guest, "modprobe xensock")
+    run_checked(guest, "modprobe xensock")
     wait_link(guest)
     # "connected to domain 0", and one more line.
-    assert len(said) <= 2 * len(deeds), f"{len(said)} lines for {len(deeds)} links"
-    assert not wrong, f"not as they should be: {wrong}"
+    assert len(log) <= 2 * len(faults), f"{len(log)} lines for {len(faults)} links"
+    assert not failed, f"not as they should be: {failed}"
 
 
-def _is_told(state, rc, _):
+def _is_error(state, rc, _):
     return state == "ready" and rc == 1
 
 
 @timeout(300)
 def test_offers_nonsense(bed):
     """The frontend rejects the offer, and its programs are told that there is no network."""
-    _backend_batch(bed, _OFFERS, lambda state, rc, _: state.startswith("refused") and rc == 1)
+    _check_faults(bed, _OFFERS, lambda state, rc, _: state.startswith("refused") and rc == 1)
 
 
 @timeout(400)
 def test_answers_nonsense(bed):
     """Responses to nothing, and impossible contents: the program gets an error at once."""
-    _backend_batch(bed, _ANSWERS, _is_told)
+    _check_faults(bed, _ANSWERS, _is_error)
 
 
 @timeout(400)
 def test_breaks_rings(bed):
     """Impossible indexes and error words: the program gets an error at once."""
-    _backend_batch(bed, _RINGS, _is_told)
+    _check_faults(bed, _RINGS, _is_error)
 
 
 @timeout(400)
 def test_frames_nonsense(bed):
     """Invalid frames end the socket that gets them, and no other."""
-    _backend_batch(bed, [f"frame-{how}" for how in _FRAMES],
-                   lambda state, rc, out: state == "ready" and out.split() == ["ECONNABORTED", "5"],
-                   "knock")
+    _check_faults(bed, [f"frame-{how}" for how in _FRAMES],
+                  lambda state, rc, out: state == "ready" and out.split() == ["ECONNABORTED", "5"],
+                  "knock")
 
 
 @timeout(180)
 def test_errors_nonsense(bed):
     """Invalid errors of datagrams are errors, and the socket goes on."""
-    _backend_batch(bed, [f"frame-{how}" for how in _ERRORS],
-                   lambda state, rc, out: state == "ready" and out.split() == ["EIO", "5"], "knock")
+    _check_faults(bed, [f"frame-{how}" for how in _ERRORS],
+                  lambda state, rc, out: state == "ready" and out.split() == ["EIO", "5"], "knock")
 
 
 @timeout(180)
 def test_says_more_of_errors(bed):
     """Well-formed frames with more information on an error are treated as that error."""
-    _backend_batch(bed, ["frame-report-good"],
-                   lambda state, rc, out: state == "ready" and out.split() == ["ECONNREFUSED", "5"], "knock")
+    _check_faults(bed, ["frame-report-good"],
+                  lambda state, rc, out: state == "ready" and out.split() == ["ECONNREFUSED", "5"], "knock")
 
 
 @timeout(180)
 def test_says_more_of_datagrams(bed):
     """Well-formed frames with more than addresses are accepted."""
-    _backend_batch(bed, ["frame-info-good"],
-                   lambda state, rc, out: state == "ready" and out.split() == ["5", "5"], "knock")
+    _check_faults(bed, ["frame-info-good"],
+                  lambda state, rc, out: state == "ready" and out.split() == ["5", "5"], "knock")
 
 
 @timeout(180)
 def test_takes_no_datagrams(bed):
     """A full ring: sending waits, or returns EAGAIN, and goes on when there is room."""
-    _backend_batch(bed, ["frame-stall"], lambda state, rc, _: state == "ready" and rc == 0,
-                   "datagram_full")
+    _check_faults(bed, ["frame-stall"], lambda state, rc, _: state == "ready" and rc == 0,
+                  "datagram_full")
 
 
 @timeout(300)
 def test_vanishes(bed):
     """The backend disappears during a connect."""
-    _backend_batch(bed, _STATES, _is_told)
+    _check_faults(bed, _STATES, _is_error)
 
 
 @timeout(200)
@@ -146,55 +146,55 @@ def test_breaks_kept_rings(bed):
     """Kept rings that are spoiled or never released: programs and the guest go on."""
     # The first program is killed and leaves its ring to the second.
     program = "sh -c 'timeout -s KILL 1 fetch; fetch'"
-    _backend_batch(bed, ("reuse-deaf", "reuse-early", "reuse-scribble"),
-                   lambda state, rc, _: state == "ready" and rc in (1, 137), program, patience=2)
+    _check_faults(bed, ("reuse-deaf", "reuse-early", "reuse-scribble"),
+                  lambda state, rc, _: state == "ready" and rc in (1, 137), program, seconds=2)
 
 
 @timeout(300)
 def test_breaks_rings_that_grow(bed):
     """GROW is answered against the rules, or memory is switched that does not exist: the program is
     told."""
-    _backend_batch(bed, [f"resize-{how}" for how in _GROWTHS],
-                   lambda state, rc, _: state == "ready" and rc == 1, "pour --bytes 16m", patience=20)
+    _check_faults(bed, [f"resize-{how}" for how in _GROWTHS],
+                  lambda state, rc, _: state == "ready" and rc == 1, "pour --bytes 16m", seconds=20)
 
 
 @timeout(300)
 def test_grows_no_ring(bed):
     """GROW is refused, or never answered: sending goes on as before."""
-    _backend_batch(bed, ["resize-refuse", "resize-deaf"],
-                   lambda state, rc, _: state == "ready" and rc == 0, "pour --bytes 2m", patience=25)
+    _check_faults(bed, ["resize-refuse", "resize-deaf"],
+                  lambda state, rc, _: state == "ready" and rc == 0, "pour --bytes 2m", seconds=25)
 
 
 @timeout(300)
 def test_goes_while_it_grows(bed):
     """A send() that waits a moment for GROW to be answered: the program is killed or the link goes down, the
     call returns what was taken before, and nothing is left."""
-    guest = prey(bed)
+    guest = guest_in_dom0(bed)
     wait_connected(guest)
     unload(bed, "xensock_back")
     # It may have waited long enough before the link is down, which the next call tells.
-    for how, act, told in (("resize-late", "kill", "killed"), ("resize-late", "unbind", "ECONNRESET"),
-                           ("resize-vanish", "nothing", "ECONNRESET")):
+    for how, action, expected in (("resize-late", "kill", "killed"), ("resize-late", "unbind", "ECONNRESET"),
+                                  ("resize-vanish", "nothing", "ECONNRESET")):
         for _ in range(6):
-            state, rc, out = _mislead(bed, guest, how, f"growing {act}", patience=30)
-            assert (state, rc) == ("ready", 0), (how, act, state, rc, out)
-            *taken, said = out.split()
+            state, rc, out = _run_fault(bed, guest, how, f"growing {action}", seconds=30)
+            assert (state, rc) == ("ready", 0), (how, action, state, rc, out)
+            *taken, result = out.split()
             assert not taken or 0 < int(taken[0]) < 1 << 20, out
-            if said == told:
+            if result == expected:
                 break
-        assert said == told, (how, act, out)
+        assert result == expected, (how, action, out)
     bed.modprobe("xensock_back")
     wait_link(guest)
     # Each socket holds the module: none was left behind.
     unload(guest, "xensock")
-    must(guest, "modprobe xensock")
+    run_checked(guest, "modprobe xensock")
     wait_link(guest)
 
 
 @timeout(200)
 def test_users_take_turns(bed):
     """A user whose requests wait for slots of the commands ring, however many, keeps no other user waiting."""
-    guest = prey(bed)
+    guest = guest_in_dom0(bed)
     wait_connected(guest)
     unload(bed, "xensock_back")
     back = bed.start(f"hostile_back {guest.domid} slots")
@@ -218,7 +218,7 @@ def test_users_take_turns(bed):
 def test_leaves_a_call_waiting(bed):
     """A lost socket whose call waits for the backend keeps no other from being set up again, and follows
     when the call ends."""
-    guest = prey(bed)
+    guest = guest_in_dom0(bed)
     wait_connected(guest)
     unload(bed, "xensock_back")
     back = bed.start(f"silent_back {guest.domid}")
@@ -227,8 +227,8 @@ def test_leaves_a_call_waiting(bed):
     inquiring.wait_line("bound", 30 * bed.scale)
     back.kill(signal.SIGUSR1)
     try:
-        for said in ("again", "others", "all"):
-            back.wait_line(said, 30 * bed.scale)
+        for line in ("again", "others", "all"):
+            back.wait_line(line, 30 * bed.scale)
     finally:
         back.kill(signal.SIGTERM)
         back.wait(20 * bed.scale)
@@ -241,13 +241,13 @@ def test_leaves_a_call_waiting(bed):
 @timeout(200)
 def test_never_lets_go(bed):
     """close() of a listener waits for the backend. A killed program or one that exits does not."""
-    guest = prey(bed)
+    guest = guest_in_dom0(bed)
     wait_connected(guest)
     unload(bed, "xensock_back")
     back = bed.start(f"hostile_back {guest.domid} deaf")
     back.wait_line("ready", 30 * bed.scale)
     # Exiting closes the sockets of the program.
-    must(guest, "attempt listeners 0.0.0.0 --sockets 2", 20 * bed.scale)
+    run_checked(guest, "attempt listeners 0.0.0.0 --sockets 2", 20 * bed.scale)
     closing = guest.start("attempt serve 0.0.0.0 8000 0.0.0.0 8001")
     closing.wait_line("ok", 20 * bed.scale)
     rc, out = guest.run("timeout -s KILL 3 attempt serve 0.0.0.0 8002 0.0.0.0 8003", 20 * bed.scale)
@@ -265,4 +265,4 @@ def test_never_lets_go(bed):
 @timeout(300)
 def test_keeps_waiting(bed):
     """No response, or far too many: the program can still be killed."""
-    _backend_batch(bed, _PATIENT, lambda state, rc, _: state == "ready" and rc in (1, 137), patience=1)
+    _check_faults(bed, _HANGS, lambda state, rc, _: state == "ready" and rc in (1, 137), seconds=1)

@@ -8,15 +8,16 @@ import time
 from contextlib import contextmanager
 
 from bed import timeout
-from scenarios.common import SERVES, SMALL, must, peer, settled, unload, wait_connected, wait_link
+from scenarios.common import (
+    SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, unload, wait_connected, wait_link, wait_released)
 
 # The user in dom0 for root of the first domain, and the distance of the users of a guest.
-FIRST_USER = 0x78530000
-APART = 1 << 16
+FIRST_UID = 0x78530000
+UIDS_APART = 1 << 16
 
 
 # A transfer counts as slow only if it is slow this many times.
-PATIENCE = 5
+ATTEMPTS = 5
 
 
 class Neighbour:
@@ -33,12 +34,13 @@ class Neighbour:
 
     def _transfer(self):
         began = time.monotonic()
-        must(self.guest, "bulk --bytes 2m >/dev/null && many --sockets 4 --cycles 4 >/dev/null", 200 * self._bed.scale)
+        run_checked(self.guest, "bulk --bytes 2m >/dev/null && many --sockets 4 --cycles 4 >/dev/null",
+                    200 * self._bed.scale)
         return time.monotonic() - began
 
-    def goes_on(self, what):
+    def check_speed(self, what):
         busy = []
-        while not busy or (min(busy) > 2 * self._quiet and len(busy) < PATIENCE):
+        while not busy or (min(busy) > 2 * self._quiet and len(busy) < ATTEMPTS):
             busy.append(self._transfer())
         times = " ".join(f"{seconds:.1f}" for seconds in busy)
         self._bed.note(f"{what}: the neighbour's transfers take {times} s, and {self._quiet:.1f} s before")
@@ -64,8 +66,8 @@ _SMALL_RINGS = ("max-ring-order=4",)
 def _buffers(bed, guest, user=0):
     """Returns what dom0's TCP holds in the buffers of each of a user's sockets, as dom0's own tool says it: of
     root, or of the first, second... other user of the guest."""
-    uid = f"uid:{FIRST_USER + guest.domid + user * APART} "
-    lines = [line for line in must(bed, "ss -tnmeO").splitlines() if uid in line]
+    uid = f"uid:{FIRST_UID + guest.domid + user * UIDS_APART} "
+    lines = [line for line in run_checked(bed, "ss -tnmeO").splitlines() if uid in line]
     return [sum(map(int, re.search(r"skmem:\(r(\d+),.*,w(\d+),", line).groups())) for line in lines]
 
 
@@ -74,7 +76,7 @@ def _memory(bed, guest, user=0):
     return sum(_buffers(bed, guest, user))
 
 
-def _full_memory(bed, guest, user=0):
+def _final_memory(bed, guest, user=0):
     """The same, once it grows no more."""
     last = -1
     while (held := _memory(bed, guest, user)) != last:
@@ -86,42 +88,42 @@ def _full_memory(bed, guest, user=0):
 @timeout(600)
 def test_memory_of_tcp(bed):
     """Unread connections: dom0's TCP holds no more memory than the guest may have."""
-    peer(bed, SMALL)
+    start_peer(bed, SMALL_BUFFER)
     guest = bed.shared_guest("greedy", policy=("max-memory=1024", *_SMALL_RINGS))
     wait_connected(guest)
     neighbour = Neighbour(bed)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     sockets, size = bed.pick(daily=(10, 1 << 19), slow=(20, 1 << 19), debug=(10, 1 << 19))
     holder = guest.start(f"hold unread --sockets {sockets} --bytes {size}")
     holder.wait_line("ready", 120 * bed.scale)
-    held = _full_memory(bed, guest)
+    held = _final_memory(bed, guest)
     bed.note(f"{held >> 10} KiB are held for {sockets} connections, of {sockets * size * 3 // 5 >> 10} sent")
     # Those that were there before can get one packet more, of 64 KiB and its overhead; those that
     # came later were never promised that much.
     assert 1 << 19 < held < 3 << 19, held
-    neighbour.goes_on("no memory left")
+    neighbour.check_speed("no memory left")
     # Sockets that were held back receive everything that was sent to them.
-    must(guest, "touch /tmp/go")
+    run_checked(guest, "touch /tmp/go")
     rc, out = holder.wait(300 * bed.scale)
-    must(guest, "rm /tmp/go")
+    run_checked(guest, "rm /tmp/go")
     assert rc == 0 and out.splitlines()[-1] == str(sockets), out
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 @timeout(300)
 def test_memory_of_a_user(bed):
     """Connections of which nothing is read: one user holds half of the guest's memory of TCP at most, and
     another one gets more than the floor."""
-    peer(bed, SMALL)
+    start_peer(bed, SMALL_BUFFER)
     guest = bed.guest("memory", policy=("max-memory=2048", *_SMALL_RINGS))
     wait_connected(guest)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     holders, held = [], {}
     for user, sockets, size in ((1, 8, 1 << 19), (2, 1, 1 << 20)):
         holders.append(guest.start(f"hold unread --user {1000 + user} --sockets {sockets} --bytes {size}"))
         holders[-1].wait_line("ready", 120 * bed.scale)
-        held[user] = _full_memory(bed, guest, user) >> 10
+        held[user] = _final_memory(bed, guest, user) >> 10
     bed.note(f"KiB held by user: {held}")
     # A sixteenth of the memory is root's; half of the rest, and what can come then, see above.
     assert 960 < held[1] < 960 + 512, held
@@ -130,31 +132,31 @@ def test_memory_of_a_user(bed):
     for holder in holders:
         holder.kill()
         holder.wait()
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 def _windows(bed, guest):
     """Returns the largest windows that dom0 would promise to the peers of the guest's root."""
-    lines = must(bed, "ss -tnieO").splitlines()
-    uid = f"uid:{FIRST_USER + guest.domid} "
+    lines = run_checked(bed, "ss -tnieO").splitlines()
+    uid = f"uid:{FIRST_UID + guest.domid} "
     return [int(match[1]) for line in lines if uid in line and (match := re.search(r"rcv_ssthresh:(\d+)", line))]
 
 
 @timeout(300)
 def test_memory_comes_back(bed):
     """A connection that begins while no memory is left has the usual window once there is some."""
-    peer(bed, SMALL)
+    start_peer(bed, SMALL_BUFFER)
     guest = bed.guest("memory", policy=("max-memory=1024", *_SMALL_RINGS))
     wait_connected(guest)
     holder = guest.start(f"hold unread --sockets 10 --bytes {1 << 19}")
     holder.wait_line("ready", 120 * bed.scale)
-    _full_memory(bed, guest)
+    _final_memory(bed, guest)
     later = [guest.start(f"window --user 1001 --side {side}") for side in ("accept", "connect", "accept", "connect")]
     small = [int(job.wait_line("window ", 60 * bed.scale).split()[1]) for job in later]
     holder.kill()
-    _await(bed, lambda: not _memory(bed, guest), "the memory is still in use")
-    must(guest, "touch /tmp/go")
+    _wait_until(bed, lambda: not _memory(bed, guest), "the memory is still in use")
+    run_checked(guest, "touch /tmp/go")
     usual = [int(job.wait(60 * bed.scale)[1].split()[-1]) for job in later]
     bed.note(f"windows while no memory is left: {small}, and once there is some: {usual}")
     assert max(small) < 1 << 13 and min(usual) > 1 << 15, (small, usual)
@@ -179,9 +181,10 @@ class _Client:
 def _ethernet(bed):
     """Another host with a peer, on an Ethernet of dom0. Returns its address."""
     near, far = "10.77.0.1", "10.77.0.2"
-    must(bed, "ip netns add far && ip link add near0 type veth peer name far0 netns far && "
-              f"ip addr add {near}/24 dev near0 && ip link set near0 up && "
-              f"ip -n far addr add {far}/24 dev far0 && ip -n far link set far0 up && ip -n far route add default via {near}")
+    run_checked(bed, "ip netns add far && ip link add near0 type veth peer name far0 netns far && "
+                     f"ip addr add {near}/24 dev near0 && ip link set near0 up && "
+                     f"ip -n far addr add {far}/24 dev far0 && ip -n far link set far0 up && "
+                     f"ip -n far route add default via {near}")
     job = bed.start(f"ip netns exec far peer --host {far}")
     try:
         job.wait_line("peer: ready", 30 * bed.scale)
@@ -194,28 +197,29 @@ def _ethernet(bed):
 def test_memory_of_a_server(bed):
     """Connections to a server that reads nothing. Those that come while no memory is left are promised
     little, and have the usual window once there is some."""
-    peer(bed, SMALL)
-    guest = bed.guest("memory", policy=(*SERVES, "max-memory=1024", *_SMALL_RINGS))
+    start_peer(bed, SMALL_BUFFER)
+    guest = bed.guest("memory", policy=(*SERVER_POLICY, "max-memory=1024", *_SMALL_RINGS))
     wait_connected(guest)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     with _ethernet(bed) as far:
         early, late, size = 10, 20, 1 << 19
         server = guest.start(f"deaf --sockets {early + late + 1} --bytes {size}")
         server.wait_line("ready", 60 * bed.scale)
         port = int(server.lines[0])
         clients = [_Client(bed, port, size, bed.address) for _ in range(early)]
-        full = _full_memory(bed, guest)
+        full = _final_memory(bed, guest)
         clients += [_Client(bed, port, size, bed.address) for _ in range(late)]
         clients.append(_Client(bed, port, size, far))
-        _await(bed, lambda: (all(bufs := _buffers(bed, guest)) and len(bufs) == len(clients)), "not all have sent something")
-        held = _full_memory(bed, guest)
+        _wait_until(bed, lambda: (all(bufs := _buffers(bed, guest)) and len(bufs) == len(clients)),
+                    "not all have sent something")
+        held = _final_memory(bed, guest)
         bed.note(f"{early} connections hold {full >> 10} KiB, {late} more {held - full >> 10} KiB; "
                  f"windows {sorted(_windows(bed, guest))}")
         # The first one may be promised the usual window.
         assert 1 << 20 < full < 3 << 19, full
         assert held - full < late * (16 << 10), held
         # When the first ones are read there is memory for the later ones.
-        must(guest, "touch /tmp/go")
+        run_checked(guest, "touch /tmp/go")
         assert [client.sent() for client in clients] == [size] * len(clients)
         server.wait_line(f"received: {len(clients)}", 60 * bed.scale)
         windows = _windows(bed, guest)
@@ -225,19 +229,19 @@ def test_memory_of_a_server(bed):
         server.wait()
         for client in clients:
             client.close()
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 @timeout(300)
 def test_memory_and_close(bed):
     """While no memory is left, a connection that is closed delivers what was sent, and ends in order."""
-    peer(bed, SMALL)
+    start_peer(bed, SMALL_BUFFER)
     guest = bed.guest("memory", policy=("max-memory=1024", *_SMALL_RINGS))
     wait_connected(guest)
     holder = guest.start(f"hold unread --user 1001 --sockets 6 --bytes {1 << 19}")
     holder.wait_line("ready", 120 * bed.scale)
-    _full_memory(bed, guest, 1)
+    _final_memory(bed, guest, 1)
     guest.ktap("close --user 1001", 120 * bed.scale)
 
 
@@ -248,7 +252,7 @@ def _ring_pages(bed, guest):
 @timeout(400)
 def test_pages_of_all_guests(bed):
     """While all guests use all pages that may be mapped, each guest has its share."""
-    peer(bed)
+    start_peer(bed)
     guest = bed.shared_guest("greedy")
     neighbour = Neighbour(bed)
     unload(bed, "xensock_back")
@@ -260,19 +264,19 @@ def test_pages_of_all_guests(bed):
         rc, out = guest.run("hold idle --sockets 600")
         assert rc == 1 and "No buffer space available" in out, (rc, out)
         fit = int(re.search("socket ([0-9]+):", out)[1])
-        before = bed.at_rest()
+        before = bed.quiet_snapshot()
         holder = guest.start(f"hold idle --sockets {fit}")
         holder.wait_line("ready", 60 * bed.scale)
         bed.note(f"{fit} connections are held")
-        neighbour.goes_on("all pages are mapped")
+        neighbour.check_speed("all pages are mapped")
         own = neighbour.guest.start("hold idle --sockets 10")
         own.wait_line("ready", 60 * bed.scale)
         assert _ring_pages(bed, neighbour.guest) == refused
         for job in (own, holder):
             job.kill()
             job.wait()
-        off = settled(bed, before)
-        assert not off, f"dom0 has kept (before, after): {off}"
+        leaks = wait_released(bed, before)
+        assert not leaks, f"dom0 has kept (before, after): {leaks}"
     finally:
         unload(bed, "xensock_back")
         bed.modprobe("xensock_back")
@@ -284,8 +288,8 @@ def test_pages_of_all_guests(bed):
 def test_users_of_a_guest(bed):
     """A user of the guest leaves as many sockets, listeners and spare rings as it takes, and root has a
     reserve."""
-    peer(bed)
-    guest = bed.shared_guest("users", policy=(*SERVES, "max-sockets=96", "max-listeners=24"))
+    start_peer(bed)
+    guest = bed.shared_guest("users", policy=(*SERVER_POLICY, "max-sockets=96", "max-listeners=24"))
     wait_connected(guest)
     # First: sockets of the other tests count for as long as TCP needs them.
     guest.ktap("users --sockets 96 -t asked_for_ahead", 150 * bed.scale)
@@ -296,38 +300,38 @@ def test_users_of_a_guest(bed):
 def test_users_go_on(bed):
     """One user of the guest takes all it can, also closed sockets that drain: another user and root
     keep at least half of their speed."""
-    peer(bed)
-    guest = bed.guest("shares", policy=(*SERVES, "max-sockets=256", "max-listeners=16"))
+    start_peer(bed)
+    guest = bed.guest("shares", policy=(*SERVER_POLICY, "max-sockets=256", "max-listeners=16"))
     wait_connected(guest)
     users = {"root": "", "1001": "--user 1001"}
     used = []
 
-    def work(user):
+    def time_work(user):
         began = time.monotonic()
-        must(guest, f"bulk --bytes 2m {user} >/dev/null && bulk --side accept --bytes 2m {user} >/dev/null && "
-                    f"many --sockets 4 --cycles 20 {user} >/dev/null", 120 * bed.scale)
+        run_checked(guest, f"bulk --bytes 2m {user} >/dev/null && bulk --side accept --bytes 2m {user} >/dev/null && "
+                           f"many --sockets 4 --cycles 20 {user} >/dev/null", 120 * bed.scale)
         return time.monotonic() - began
 
-    def beside_a_greedy_one():
-        before = bed.at_rest()
+    def times_beside_greedy_user():
+        before = bed.quiet_snapshot()
         greedy = [guest.start("hold drain --sockets 100")]
         greedy[0].wait_line("closed:", 60 * bed.scale)
         greedy.append(guest.start("hold nobody --sockets 2000"))
         greedy[1].wait_line("full: Too many open files", 60 * bed.scale)
         # The share of one user is half of the memory, without root's reserve.
         used.append(_count(guest, "memory"))
-        times = {name: work(user) for name, user in users.items()}
+        times = {name: time_work(user) for name, user in users.items()}
         for job in greedy:
             job.kill()
             job.wait()
-        off = settled(bed, before)
-        assert not off, f"dom0 has kept (before, after): {off}"
+        leaks = wait_released(bed, before)
+        assert not leaks, f"dom0 has kept (before, after): {leaks}"
         return times
 
     # A single slow transfer may be chance: no user may be slow in every round.
     slow = set(users)
-    for _ in range(PATIENCE):
-        quiet, busy = {name: work(user) for name, user in users.items()}, beside_a_greedy_one()
+    for _ in range(ATTEMPTS):
+        quiet, busy = {name: time_work(user) for name, user in users.items()}, times_beside_greedy_user()
         for name in users:
             bed.note(f"{name}: {busy[name]:.1f} s beside a user that takes all it can, and {quiet[name]:.1f} s before")
         slow -= {name for name in users if busy[name] <= 2 * quiet[name]}
@@ -342,8 +346,8 @@ def test_users_go_on(bed):
 @timeout(200)
 def test_idle_listeners(bed):
     """Idle listeners hold nothing in advance that other sockets of the guest need."""
-    peer(bed)
-    guest = bed.shared_guest("users", policy=(*SERVES, "max-sockets=64", "max-listeners=16"))
+    start_peer(bed)
+    guest = bed.shared_guest("users", policy=(*SERVER_POLICY, "max-sockets=64", "max-listeners=16"))
     wait_connected(guest)
     guest.ktap("ahead", 150 * bed.scale)
 
@@ -351,44 +355,44 @@ def test_idle_listeners(bed):
 @timeout(200)
 def test_grants_of_a_guest(bed):
     """A user of the guest that takes all grants it can get leaves some to others, and to root."""
-    peer(bed)
+    start_peer(bed)
     guest = bed.guest("grants", config="max_grant_frames = 4")
     wait_connected(guest)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     holder = guest.start("hold nobody --sockets 2000")
     holder.wait_line("full: No buffer space available", 60 * bed.scale)
-    must(guest, "fetch")
-    must(guest, "bulk --bytes 1m --user 1001 >/dev/null", 60 * bed.scale)
+    run_checked(guest, "fetch")
+    run_checked(guest, "bulk --bytes 1m --user 1001 >/dev/null", 60 * bed.scale)
     holder.kill()
     holder.wait()
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 @timeout(200)
 def test_pages_of_a_guest(bed):
     """A user of the guest that has as many pages mapped as it can leaves some to others, and to root."""
-    peer(bed)
+    start_peer(bed)
     guest = bed.guest("pages", policy=("max-ring-pages=300",))
     wait_connected(guest)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     holder = guest.start("hold nobody --sockets 200")
     holder.wait_line("full: No buffer space available", 60 * bed.scale)
-    must(guest, "bulk --bytes 1m --user 1001 >/dev/null", 60 * bed.scale)
-    must(guest, "fetch")
+    run_checked(guest, "bulk --bytes 1m --user 1001 >/dev/null", 60 * bed.scale)
+    run_checked(guest, "fetch")
     of_root = guest.start("hold idle --sockets 25")
     of_root.wait_line("ready", 60 * bed.scale)
     for job in (of_root, holder):
         job.kill()
         job.wait()
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
-def _await(bed, condition, what):
-    until = time.monotonic() + 20 * bed.scale
+def _wait_until(bed, condition, what):
+    deadline = time.monotonic() + 20 * bed.scale
     while not condition():
-        assert time.monotonic() < until, what
+        assert time.monotonic() < deadline, what
         time.sleep(0.1)
 
 
@@ -397,43 +401,46 @@ def test_neighbour_table(bed):
     """A guest that may reach a whole network makes a neighbour entry for each address, like any
     program of dom0. One that may reach only its router makes none. Permanent entries stay in any
     case."""
-    peer(bed)
+    start_peer(bed)
     guest = bed.shared_guest("greedy", policy=("max-memory=1024", *_SMALL_RINGS))
     wait_link(guest)
     net, own, many = "10.77.0.0/16", "10.77.0.2", "attempt mail 10.77.1.0 --sockets 1500"
     # The table never has more entries.
-    limit = int(must(bed, "cat /proc/sys/net/ipv4/neigh/default/gc_thresh3"))
+    limit = int(run_checked(bed, "cat /proc/sys/net/ipv4/neigh/default/gc_thresh3"))
     assert limit < 1500
 
     def neighbours():
-        return must(bed, "ip neigh show dev near0").splitlines()
+        return run_checked(bed, "ip neigh show dev near0").splitlines()
 
     def refused():
         return bed.xensock("show", str(guest.domid))["refused"]["connect"]
 
-    must(bed, "ip link add near0 type veth peer name far0 && ip link set far0 up && ip link set near0 up && "
-              f"ip addr add 10.77.0.1/16 dev near0 && ip neigh add {own} lladdr 02:00:00:00:00:02 dev near0 nud permanent")
+    run_checked(bed, "ip link add near0 type veth peer name far0 && ip link set far0 up && ip link set near0 up && "
+                     "ip addr add 10.77.0.1/16 dev near0 && "
+                     f"ip neigh add {own} lladdr 02:00:00:00:00:02 dev near0 nud permanent")
     try:
-        must(guest, many)
-        _await(bed, lambda: len(neighbours()) > limit // 2, "nothing was sent")
+        run_checked(guest, many)
+        _wait_until(bed, lambda: len(neighbours()) > limit // 2, "nothing was sent")
         bed.note(f"{len(neighbours())} neighbours of {limit}")
         # Permanent entries neither disturb others nor are disturbed.
-        must(bed, "ip neigh add 10.77.0.3 lladdr 02:00:00:00:00:03 dev near0 nud permanent")
+        run_checked(bed, "ip neigh add 10.77.0.3 lladdr 02:00:00:00:00:03 dev near0 nud permanent")
         assert len(neighbours()) <= limit + 2
         assert sum("PERMANENT" in line for line in neighbours()) == 2
         # The guest's program ends before dom0 has sent everything.
-        _await(bed, lambda: f"uid:{FIRST_USER + guest.domid} " not in must(bed, "ss -uaneO"), "it is still sending")
-        must(bed, "ip neigh flush dev near0 nud all; ip neigh flush dev near0 nud permanent; "
-                  f"ip neigh add {own} lladdr 02:00:00:00:00:02 dev near0 nud permanent")
+        _wait_until(bed, lambda: f"uid:{FIRST_UID + guest.domid} " not in run_checked(bed, "ss -uaneO"),
+                    "it is still sending")
+        run_checked(bed, "ip neigh flush dev near0 nud all; ip neigh flush dev near0 nud permanent; "
+                         f"ip neigh add {own} lladdr 02:00:00:00:00:02 dev near0 nud permanent")
         bed.xensock("set", str(guest.domid), f"connect-deny={net}")
-        _await(bed, lambda: guest.run("attempt datagram 10.77.0.2 9")[1].split() == ["EACCES"], "the policy is old")
+        _wait_until(bed, lambda: guest.run("attempt datagram 10.77.0.2 9")[1].split() == ["EACCES"],
+                    "the policy is old")
         before = refused()
-        must(guest, many)
-        _await(bed, lambda: refused() == before + 1500, "not all were refused")
+        run_checked(guest, many)
+        _wait_until(bed, lambda: refused() == before + 1500, "not all were refused")
         assert [line.split()[0] for line in neighbours()] == [own], neighbours()
     finally:
         bed.xensock("set", str(guest.domid), "connect-deny=default")
-        must(bed, "ip link del near0")
+        run_checked(bed, "ip link del near0")
 
 
 # Linux runs this when STP is enabled on a bridge, and holds RTNL until it has ended.
@@ -443,17 +450,17 @@ _STP = "/sbin/bridge-stp"
 @contextmanager
 def _network_devices_held(bed):
     """Changes a network device of dom0, and does not finish before the end of the block."""
-    must(bed, f"printf '#!/bin/sh\\n>/tmp/stp-begun\\nwhile [ -e /tmp/stp ]; do sleep 0.1; done\\nexit 1\\n' >{_STP} && "
-              f"chmod +x {_STP} && touch /tmp/stp && ip link add stp0 type bridge")
+    run_checked(bed, "printf '#!/bin/sh\\n>/tmp/stp-begun\\nwhile [ -e /tmp/stp ]; do sleep 0.1; done\\nexit 1\\n' "
+                     f">{_STP} && chmod +x {_STP} && touch /tmp/stp && ip link add stp0 type bridge")
     job = bed.start("ip link set stp0 type bridge stp_state 1")
     try:
-        _await(bed, lambda: os.path.exists("/tmp/stp-begun"), "nobody holds RTNL")
+        _wait_until(bed, lambda: os.path.exists("/tmp/stp-begun"), "nobody holds RTNL")
         yield
         assert job.running, f"it was not held: {job.output}"
     finally:
-        must(bed, "rm -f /tmp/stp")
+        run_checked(bed, "rm -f /tmp/stp")
         job.wait(30 * bed.scale)
-        must(bed, f"ip link del stp0; rm -f {_STP} /tmp/stp-begun")
+        run_checked(bed, f"ip link del stp0; rm -f {_STP} /tmp/stp-begun")
 
 
 
@@ -461,11 +468,11 @@ def _network_devices_held(bed):
 @timeout(300)
 def test_network_devices(bed):
     """While network devices of dom0 are changed, sockets that join groups wait, and no others."""
-    peer(bed)
+    start_peer(bed)
     guest = bed.guest("groups", policy=("bind-allow=0 1024-65535", "multicast-allow=239.192.77.0/24"))
-    must(bed, "ip route replace 239.192.77.0/24 dev dummy0")
+    run_checked(bed, "ip route replace 239.192.77.0/24 dev dummy0")
     wait_link(guest)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     members = [guest.start(f"exec attempt member 239.192.77.{i + 1}") for i in range(6)]
     for member in members:
         member.wait_line("ok", 30 * bed.scale)
@@ -473,15 +480,15 @@ def test_network_devices(bed):
     with _network_devices_held(bed):
         # More than the threads that work for a guest, to join and to leave.
         joins = [guest.start(f"exec attempt join 239.192.77.{i + 1}") for i in range(6)]
-        _await(bed, lambda: _count(guest, "SETSOCKOPT") == asked + 6, "nobody joins a group")
+        _wait_until(bed, lambda: _count(guest, "SETSOCKOPT") == asked + 6, "nobody joins a group")
         for member in members:
             member.kill()
             member.wait(30 * bed.scale)
         for _ in range(3):
-            must(guest, "fetch >/dev/null", 30 * bed.scale)
+            run_checked(guest, "fetch >/dev/null", 30 * bed.scale)
         assert all(job.running for job in joins), [job.output for job in joins]
     for job in joins:
         rc, out = job.wait(30 * bed.scale)
         assert (rc, out.split()) == (0, ["ok"]), out
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"

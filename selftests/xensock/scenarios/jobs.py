@@ -4,7 +4,7 @@
 from collections import deque
 
 from bed import timeout
-from scenarios.common import SERVES, SMALL, peer, wait_connected
+from scenarios.common import SERVER_POLICY, SMALL_BUFFER, start_peer, wait_connected
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -16,8 +16,8 @@ AT_ONCE = 8
 @timeout(900)
 def test_fetch(bed):
     """Many jobs fetch a page, and each reports its end."""
-    guest = bed.shared_guest(policy=SERVES)
-    peer(bed, SMALL)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
+    start_peer(bed, SMALL_BUFFER)
     wait_connected(guest)
     running, failed = deque(), []
     jobs = bed.pick(**JOBS)

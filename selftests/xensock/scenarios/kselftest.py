@@ -2,7 +2,7 @@
 """The test programs run by the kernel's own runner: make -C tools/testing/selftests
 TARGETS=net/xensock."""
 
-from scenarios.common import SERVES
+from scenarios.common import SERVER_POLICY
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -13,7 +13,7 @@ NAME = "1 selftests: net/xensock: xensock.sh"
 
 def test_with_a_backend(bed):
     """The cases that need no peer in the backend domain pass."""
-    rc, out = bed.shared_guest(policy=SERVES).run(RUN, 120 * bed.scale)
+    rc, out = bed.shared_guest(policy=SERVER_POLICY).run(RUN, 120 * bed.scale)
     assert rc == 0 and f"\nok {NAME}\n" in f"{out}\n" and "# ok 9 stream/before_connect" in out, out
 
 

@@ -7,7 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from bed import timeout
-from scenarios.common import SERVES, hijacked, must, peer, settled, unbind, unload, wait_connected, wait_link
+from scenarios.common import (
+    SERVER_POLICY, hijacked, run_checked, start_peer, unbind, unload, wait_connected, wait_link, wait_released)
 
 # Ports of the program "service": TCP that waits in accept, TCP that polls, UDP.
 SERVICES = ((7100, socket.SOCK_STREAM), (7101, socket.SOCK_STREAM), (7102, socket.SOCK_DGRAM))
@@ -32,7 +33,7 @@ def _lose_link(bed, guest, lose, come_back):
 def test_backend_reload(bed):
     """The backend's module is unloaded with sockets open and loaded again, several times."""
     guest = bed.shared_guest()
-    peer(bed)
+    start_peer(bed)
     for _ in range(bed.pick(daily=2, slow=10, debug=3)):
         _lose_link(bed, guest, lambda: unload(bed.host, "xensock_back"),
                    lambda: bed.host.modprobe("xensock_back"))
@@ -43,7 +44,7 @@ def test_unbind_in_mid_transfer(bed):
     """The backend's driver is unbound from busy devices, several times. When that returns, dom0 has
     nothing of the guest mapped any more."""
     guest = bed.shared_guest()
-    peer(bed)
+    start_peer(bed)
     wait_connected(guest)
     unload(bed.host, "xensock_back")
     before = bed.snapshot()["grants"]
@@ -67,20 +68,20 @@ def test_unbind_in_mid_transfer(bed):
 def test_detach_and_attach(bed):
     """The device is detached with sockets open, and attached again."""
     guest = bed.shared_guest()
-    peer(bed)
+    start_peer(bed)
     _lose_link(bed, guest, guest.detach, guest.attach)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     for _ in range(3):
         guest.detach()
         guest.attach()
         wait_link(guest)
-    assert not settled(bed, before)
+    assert not wait_released(bed, before)
 
 
 def _server(bed):
     """Returns a guest that may bind and that programs of dom0 can reach."""
-    guest = bed.shared_guest("server", policy=SERVES, in_dom0=True)
-    peer(bed, where=bed)
+    guest = bed.shared_guest("server", policy=SERVER_POLICY, in_dom0=True)
+    start_peer(bed, where=bed)
     wait_connected(guest)
     return guest
 
@@ -97,13 +98,13 @@ def _echoes(bed, port, kind):
         return False
 
 
-def serving(bed, job, patience=30):
+def wait_services(bed, job, seconds=30):
     """Connects until each service answers. Checks that none of them has ended."""
-    until = time.monotonic() + patience * bed.scale
+    deadline = time.monotonic() + seconds * bed.scale
     for port, kind in SERVICES:
         while not _echoes(bed, port, kind):
             assert job.running, f"the services have ended: {job.output}"
-            assert time.monotonic() < until, f"nobody answers at port {port}: {job.output}"
+            assert time.monotonic() < deadline, f"nobody answers at port {port}: {job.output}"
             time.sleep(0.05)
     assert job.running, f"the services have ended: {job.output}"
 
@@ -115,25 +116,25 @@ def test_services(bed):
     guest = _server(bed)
     job = guest.start("service")
     job.wait_line("ready", 30 * bed.scale)
-    serving(bed, job)
-    before = bed.at_rest()
+    wait_services(bed, job)
+    before = bed.quiet_snapshot()
     rounds = bed.pick(daily=1, slow=10, debug=2)
     for _ in range(rounds):
         unload(bed, "xensock_back")
         assert not any(_echoes(bed, *service) for service in SERVICES)
         bed.modprobe("xensock_back")
-        serving(bed, job)
+        wait_services(bed, job)
     for _ in range(rounds):
         guest.detach()
-        guest.attach("xensock", *SERVES)
-        serving(bed, job)
+        guest.attach("xensock", *SERVER_POLICY)
+        wait_services(bed, job)
     # A listener may ask for fewer connections in advance than before.
-    off = {key: counts for key, counts in settled(bed, before).items() if counts[1] > counts[0]}
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = {key: counts for key, counts in wait_released(bed, before).items() if counts[1] > counts[0]}
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
     # A listener closed while there is no link is gone for good.
     guest.detach()
     job.kill()
-    guest.attach("xensock", *SERVES)
+    guest.attach("xensock", *SERVER_POLICY)
     wait_link(guest)
     assert not any(_echoes(bed, *service) for service in SERVICES)
 
@@ -149,7 +150,7 @@ def test_services_are_reset(bed):
         rc, out = job.wait(30 * bed.scale)
         # Any of its threads may be the first. poll() has no error number.
         assert rc == 1 and ("ENETDOWN" in out or "POLLERR" in out), out
-        guest.attach("xensock", *SERVES)
+        guest.attach("xensock", *SERVER_POLICY)
         wait_link(guest)
 
 
@@ -161,7 +162,7 @@ def test_services_without_their_ports(bed):
     job.wait_line("ready", 30 * bed.scale)
     guest.detach()
     with socket.create_server((bed.address, 7100)):
-        guest.attach("xensock", *SERVES)
+        guest.attach("xensock", *SERVER_POLICY)
         rc, out = job.wait(30 * bed.scale)
     assert rc == 1 and "EADDRINUSE" in out, out
     wait_link(guest)
@@ -174,7 +175,7 @@ def test_link_wait(bed):
     attempts = f"echo begun; exec attempt connect {bed.address} 7001 bind 0.0.0.0 7103 serve 0.0.0.0 7104"
     guest.detach()
     with hijacked(guest, hijack=0, link_wait=10):
-        assert must(guest, attempts).split() == ["begun"] + ["ENETDOWN"] * 3
+        assert run_checked(guest, attempts).split() == ["begun"] + ["ENETDOWN"] * 3
     with hijacked(guest, hijack=0, link_wait=1000 * 1000):
         ended = guest.start(attempts)
         waits = guest.start(attempts)
@@ -183,7 +184,7 @@ def test_link_wait(bed):
         ended.kill(signal.SIGTERM)
         rc, out = ended.wait(30 * bed.scale)
         assert rc == 128 + signal.SIGTERM, f"exit status {rc}: {out}"
-        guest.attach("xensock", *SERVES)
+        guest.attach("xensock", *SERVER_POLICY)
         rc, out = waits.wait(30 * bed.scale)
         assert out.split() == ["begun"] + ["ok"] * 3, out
     wait_connected(guest)
@@ -194,9 +195,9 @@ def test_frontend_reload(bed):
     """The guest's module stays while sockets are open, can be unloaded when they are closed, and
     loads again."""
     guest = bed.shared_guest()
-    peer(bed)
+    start_peer(bed)
     wait_link(guest)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     held = guest.start("hold busy")
     held.wait_line("ready", 30 * bed.scale)
     unbind(guest, "xensock")
@@ -207,12 +208,12 @@ def test_frontend_reload(bed):
     wait_link(guest)  # the first socket of the family loads the module
     unload(guest, "xensock")
     for _ in range(5):
-        must(guest, "modprobe xensock")
+        run_checked(guest, "modprobe xensock")
         wait_link(guest)
         unload(guest, "xensock")
-    must(guest, "modprobe xensock")
+    run_checked(guest, "modprobe xensock")
     wait_link(guest)
-    assert not settled(bed, before)
+    assert not wait_released(bed, before)
 
 
 @timeout(120)
@@ -223,30 +224,30 @@ def test_frontend_waits_for_backend(bed):
     guest = bed.guest(name="early", backend="", modules=[])
     # Loading the module waits for the device for a while, like all of xenbus.
     loading = guest.start("modprobe xensock")
-    must(guest, "i=0; until [ -e /sys/bus/xen/drivers/xensock/xensock-0 ]; do "
-                "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
+    run_checked(guest, "i=0; until [ -e /sys/bus/xen/drivers/xensock/xensock-0 ]; do "
+                       "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
     rc, out = guest.run("fetch 2>&1 >/dev/null", 10)
     assert rc != 0 and "Network is down" in out, out
     assert loading.running, "the module did not wait for the device"
-    peer(bed)
+    start_peer(bed)
     bed.host.modprobe("xensock_back")
     rc, out = loading.wait(60 * bed.scale)
     assert rc == 0, out
-    must(guest, "fetch >/dev/null")
+    run_checked(guest, "fetch >/dev/null")
 
 
 @timeout(600)
 def test_destroyed_in_mid_transfer(bed):
     """A guest is destroyed with 8 busy sockets, several times: nothing is left in dom0."""
-    peer(bed)
+    start_peer(bed)
     bed.host.modprobe("xensock_back")
-    before, nodes = bed.at_rest(), _backend_nodes(bed)
+    before, nodes = bed.quiet_snapshot(), _backend_nodes(bed)
     # One guest boots while another is made or destroyed.
     with ThreadPoolExecutor(2) as pool:
         numbers = range(bed.pick(daily=4, slow=20, debug=5))
-        domids = set(pool.map(lambda number: _brief(bed, number), numbers))
-    off = settled(bed, before, patience=60)
-    assert not off, f"dom0 has kept (before, after): {off}"
+        domids = set(pool.map(lambda number: _boot_and_destroy(bed, number), numbers))
+    leaks = wait_released(bed, before, seconds=60)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
     _, domains = bed.run("xl list | awk 'NR > 1 { print $2 }'")
     left = domids & set(domains.split())
     assert not left, f"domains cannot die, something of them is still mapped: {left}"
@@ -254,7 +255,7 @@ def test_destroyed_in_mid_transfer(bed):
     assert not left, f"backend directories are left: {left}"
 
 
-def _brief(bed, number):
+def _boot_and_destroy(bed, number):
     """Boots a guest, uses it and destroys it. Returns its domain ID."""
     guest = bed.guest(name=f"brief{number}", memory=64 if bed.kconfig == "fast" else 128)
     guest.start("hold busy").wait_line("ready", 60 * bed.scale)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from bed import Bed, timeout
 from scenarios import programs
-from scenarios.common import hijacked, must
+from scenarios.common import hijacked, run_checked
 
 FOUR, SIX = Bed.address, Bed.address6
 # The records of the name server.
@@ -48,14 +48,14 @@ def _guest(bed):
     """Makes a guest, and a name server for it."""
     guest = programs.guest(bed)
     programs.serve(bed, DNSMASQ, "started, version")
-    must(guest, "echo 'hosts: files dns' >/etc/nsswitch.conf")
+    run_checked(guest, "echo 'hosts: files dns' >/etc/nsswitch.conf")
     return guest
 
 
 @contextmanager
-def _asks(guest, way):
+def _resolver(guest, way):
     hijack, resolv = way
-    must(guest, f"cat >/etc/resolv.conf <<-END\n{resolv}END")
+    run_checked(guest, f"cat >/etc/resolv.conf <<-END\n{resolv}END")
     with hijacked(guest, hijack=hijack):
         yield
 
@@ -67,29 +67,29 @@ def _getent(guest, database, name):
     return {line.split()[0] for line in out.splitlines()}
 
 
-def _resolves(bed, way):
+def _check_names(bed, way):
     guest = _guest(bed)
     programs.nginx(bed, SERVERS, bed, f"http://{FOUR}:{BOTH}/")
-    with _asks(guest, way):
+    with _resolver(guest, way):
         for name, wanted in NAMES.items():
             got = _getent(guest, "ahosts", name)
             assert got == wanted, f"{name} is {got}"
         assert not _getent(guest, "ahosts", "none.test")
         for url, wanted in REACHED:
-            got = must(guest, f"curl -sS -m 20 http://{url}/", 30)
+            got = run_checked(guest, f"curl -sS -m 20 http://{url}/", 30)
             assert got == wanted, f"{url} was reached at {got}"
 
 
 @timeout(180)
 def test_tcp(bed):
     """With hijack 1, over TCP: getent, and curl to names with an address that refuses or is silent."""
-    _resolves(bed, TCP)
+    _check_names(bed, TCP)
 
 
 @timeout(180)
 def test_udp(bed):
     """The same with hijack 2, over UDP."""
-    _resolves(bed, UDP)
+    _check_names(bed, UDP)
 
 
 @timeout(120)
@@ -97,7 +97,7 @@ def test_by_ipv6(bed):
     """A name server at an IPv6 address, over TCP and over UDP."""
     guest = _guest(bed)
     for way in TCP_BY_IPV6, UDP_BY_IPV6:
-        with _asks(guest, way):
+        with _resolver(guest, way):
             got = _getent(guest, "ahosts", "both.test")
             assert got == NAMES["both.test"], f"{way}: {got}"
 
@@ -112,11 +112,11 @@ def test_addrconfig(bed):
         ("192.0.2.10/32", {"ahosts": {FOUR}, "ahostsv4": {FOUR}, "ahostsv6": set()}),
         ("2001:db8::10/128", {"ahosts": {FOUR, SIX}, "ahostsv4": {FOUR}, "ahostsv6": {SIX}}),
     )
-    with _asks(guest, TCP):
+    with _resolver(guest, TCP):
         try:
             for address, answers in steps:
                 if address:
-                    must(guest, f"ip addr add {address} dev lo")
+                    run_checked(guest, f"ip addr add {address} dev lo")
                 for database, wanted in answers.items():
                     got = _getent(guest, database, "both.test")
                     assert got == wanted, f"getent {database}, {address} added: {got}"

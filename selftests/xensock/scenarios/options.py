@@ -5,7 +5,7 @@ import base64
 import gzip
 
 from bed import timeout
-from scenarios.common import SMALL, hijacked, in_dom0, in_guest, must, peer, serving_guest
+from scenarios.common import SMALL_BUFFER, hijacked, in_dom0, in_guest, run_checked, serving_guest, start_peer
 from scenarios.differences import unexpected
 
 # Files of a group share a guest and run one after another.
@@ -21,7 +21,7 @@ def _ipv6():
 @timeout(180)
 def test_tcp(bed):
     """This kernel's TCP meets the expectations of the tests."""
-    peer(bed, SMALL)
+    start_peer(bed, SMALL_BUFFER)
     in_dom0(bed, "options", "effects", "buffers", "control", "names", "ioctl", _ipv6())
 
 
@@ -46,7 +46,7 @@ def test_control(bed):
 def _walk(where, family):
     """Returns the lines of `walk`, compressed: the console of a guest is slow, and the lines are
     similar."""
-    packed = must(where, f"walk --family {family} | gzip -c | base64", 250)
+    packed = run_checked(where, f"walk --family {family} | gzip -c | base64", 250)
     return gzip.decompress(base64.b64decode(packed)).decode().splitlines()
 
 
@@ -54,14 +54,14 @@ def _walk(where, family):
 def test_every_option(bed):
     """An unprivileged program can set and read the same as over TCP and UDP."""
     guest = serving_guest(bed)
-    here = _walk(bed, "inet")
+    over_tcp = _walk(bed, "inet")
     over_xensock = _walk(guest, "xensock")
     with hijacked(guest, hijack=2):
         as_inet = _walk(guest, "inet")
-    assert len(here) == len(as_inet) > 1000, f"{len(here)} and {len(as_inet)} options"
+    assert len(over_tcp) == len(as_inet) > 1000, f"{len(over_tcp)} and {len(as_inet)} options"
     assert len(over_xensock) > 500, f"{len(over_xensock)} options"
-    wrong = (unexpected("AF_XENSOCK", here, over_xensock) +
-             unexpected("hijacked", here, as_inet))
+    wrong = (unexpected("AF_XENSOCK", over_tcp, over_xensock) +
+             unexpected("hijacked", over_tcp, as_inet))
     assert not wrong, f"{len(wrong)} options\n" + "\n".join(wrong)
 
 

@@ -6,13 +6,13 @@ import socket
 import time
 
 from bed import timeout
-from scenarios.common import hijacked, must, peer, settled, sysctl, wait_link
+from scenarios.common import hijacked, run_checked, start_peer, sysctl, wait_link, wait_released
 
 # Port of the servers in namespaces, each at 127.0.0.1.
 PORT = 7600
 
 # User ID in dom0 of the sockets of a guest's root: this number plus the guest's domain ID.
-FIRST_USER = 0x78530000
+FIRST_UID = 0x78530000
 
 NODES = ("netns", "local-ports", "bind-allow", "connect-allow", "connect-deny", "multicast-allow", "max-sockets",
          "max-listeners", "max-backlog", "max-ring-order", "max-ring-pages", "max-memory", "max-datagram",
@@ -21,7 +21,7 @@ NODES = ("netns", "local-ports", "bind-allow", "connect-allow", "connect-deny", 
 
 def _set(bed, guest, **nodes):
     """Sets these nodes, and all others to their defaults, except that guests may reach dom0."""
-    nodes.setdefault("connect_allow", bed.reach)
+    nodes.setdefault("connect_allow", bed.connect_allow)
     values = {node: nodes.pop(node.replace("-", "_"), "default") for node in NODES}
     assert not nodes, nodes
     bed.xensock("set", str(guest.domid), *(f"{node}={value}" for node, value in values.items()))
@@ -32,19 +32,19 @@ def _write(bed, guest, node, value):
     bed.xenstore.write(f"/local/domain/0/backend/xensock/{guest.domid}/0/policy/{node}", value)
 
 
-def _refused(bed, guest, reason):
+def _refused_count(bed, guest, reason):
     return bed.xensock("show", str(guest.domid))["refused"][reason]
 
 
 def _attempt(guest, what):
-    return must(guest, f"attempt {what}").split()
+    return run_checked(guest, f"attempt {what}").split()
 
 
-def _becomes(bed, guest, what, expected):
+def _wait_result(bed, guest, what, expected):
     """Waits until attempts end like that: the backend learns of a change a moment later."""
-    until = time.monotonic() + 10 * bed.scale
+    deadline = time.monotonic() + 10 * bed.scale
     while (last := _attempt(guest, what)) != expected.split():
-        assert time.monotonic() < until, f"{what}: {last}, and not {expected}"
+        assert time.monotonic() < deadline, f"{what}: {last}, and not {expected}"
 
 
 def _states(bed, guest):
@@ -60,7 +60,7 @@ def _guest(bed, name="policy"):
     return guest
 
 
-def _log(bed, guest, text):
+def _log_count(bed, guest, text):
     """Returns the number of lines of dom0's log with this text on the guest's device."""
     _, log = bed.run(f"dmesg | grep -c 'xensock-{guest.domid}-0: {text}'")
     return int(log)
@@ -69,33 +69,33 @@ def _log(bed, guest, text):
 @timeout(240)
 def test_connect(bed):
     """Addresses that may be connected to: by default, by lists, changed while a connection stays."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
     local = bed.start(f"peer --host 127.0.0.1 --port {PORT}")
     local.wait_line("peer: ready", 30 * bed.scale)
     kept = guest.start("attempt keep 192.0.2.1 7001")
     kept.wait_line("ok")
 
-    _becomes(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1}",
-             "ok EACCES EACCES")
+    _wait_result(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1}",
+                 "ok EACCES EACCES")
     _set(bed, guest, connect_deny="192.0.2.0/24:7001")
-    _becomes(bed, guest, "connect 192.0.2.1 7001 192.0.2.1 7080", "EACCES ok")
+    _wait_result(bed, guest, "connect 192.0.2.1 7001 192.0.2.1 7080", "EACCES ok")
     _set(bed, guest, connect_allow="tcp:192.0.2.1:7000-7001 udp:7080")
-    _becomes(bed, guest, "connect 192.0.2.1 7080 192.0.2.1 7001 203.0.113.1 7001", "EACCES ok EACCES")
+    _wait_result(bed, guest, "connect 192.0.2.1 7080 192.0.2.1 7001 203.0.113.1 7001", "EACCES ok EACCES")
     _set(bed, guest, connect_allow="0.0.0.0/0 192.0.2.1", connect_deny="192.0.2.1:7080")
-    _becomes(bed, guest, f"connect 192.0.2.1 7080 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "EACCES ok EACCES")
+    _wait_result(bed, guest, f"connect 192.0.2.1 7080 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "EACCES ok EACCES")
     # Loopback needs a rule that names it, and only that address is allowed.
     _set(bed, guest, connect_allow=f"127.0.0.1:{PORT + 1}")
-    _becomes(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT}",
-             "EACCES ok ok EACCES")
+    _wait_result(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT}",
+                 "EACCES ok ok EACCES")
     _set(bed, guest, connect_allow="")
-    _becomes(bed, guest, "connect 192.0.2.1 7001", "EACCES")
+    _wait_result(bed, guest, "connect 192.0.2.1 7001", "EACCES")
     _set(bed, guest)
-    _becomes(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "ok EACCES")
+    _wait_result(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "ok EACCES")
     # An existing connection stays.
     so_far = len(kept.lines)
-    until = time.monotonic() + 20 * bed.scale
-    while len(kept.lines) < so_far + 3 and time.monotonic() < until:
+    deadline = time.monotonic() + 20 * bed.scale
+    while len(kept.lines) < so_far + 3 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert len(kept.lines) >= so_far + 3 and set(kept.lines) == {"ok"}, kept.lines[-3:]
 
@@ -103,7 +103,7 @@ def test_connect(bed):
 @timeout(240)
 def test_own_addresses(bed):
     """By default dom0's own addresses cannot be reached. A rule must name them."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
     everywhere = bed.start(f"peer --host 0.0.0.0 --port {PORT + 200}")
     everywhere.wait_line("peer: ready", 30 * bed.scale)
@@ -115,24 +115,24 @@ def test_own_addresses(bed):
     all_of_them = "connect " + " ".join(f"{host} {port}" for host in own)
     try:
         _set(bed, guest, connect_allow="default")
-        _becomes(bed, guest, all_of_them, " ".join(["EACCES"] * len(own)))
+        _wait_result(bed, guest, all_of_them, " ".join(["EACCES"] * len(own)))
         # Other addresses are not affected: one without a route, and one that never answers.
         assert _attempt(guest, "connect 203.0.113.1 80 192.0.2.99 80") == ["EHOSTUNREACH", "ETIMEDOUT"]
         # Datagrams are refused too, and so is broadcast.
-        refused = _refused(bed, guest, "connect")
-        must(guest, "knock --host 192.0.2.1 --port 7001; knock --host 192.0.2.255 --port 7001")
-        assert _refused(bed, guest, "connect") == refused + 4
+        refused = _refused_count(bed, guest, "connect")
+        run_checked(guest, "knock --host 192.0.2.1 --port 7001; knock --host 192.0.2.255 --port 7001")
+        assert _refused_count(bed, guest, "connect") == refused + 4
         # Wider rules do not include these addresses.
         for rules in ("0.0.0.0/0 [::/0]", "192.0.2.0/24 [2001:db8::/32]", f"{port}", "0-65535"):
             _set(bed, guest, connect_allow=rules)
-            _becomes(bed, guest, all_of_them, " ".join(["EACCES"] * len(own)))
+            _wait_result(bed, guest, all_of_them, " ".join(["EACCES"] * len(own)))
         _set(bed, guest, connect_allow=f"192.0.2.1:{port} 169.254.0.0/16")
-        _becomes(bed, guest, f"connect 192.0.2.1 {port} ::ffff:192.0.2.1 {port} 169.254.7.7 {port} "
-                             f"192.0.2.1 {port - 1} 127.0.0.1 {port} 198.51.100.9 {port}",
-                 "ok ok ok EACCES EACCES EACCES")
+        _wait_result(bed, guest, f"connect 192.0.2.1 {port} ::ffff:192.0.2.1 {port} 169.254.7.7 {port} "
+                                 f"192.0.2.1 {port - 1} 127.0.0.1 {port} 198.51.100.9 {port}",
+                     "ok ok ok EACCES EACCES EACCES")
         # The unspecified address means loopback, or the address that the socket has.
         _set(bed, guest, connect_allow=f"127.0.0.0/8:{port}")
-        _becomes(bed, guest, f"connect 127.0.0.1 {port} 0.0.0.0 {port} 192.0.2.1 {port}", "ok ok EACCES")
+        _wait_result(bed, guest, f"connect 127.0.0.1 {port} 0.0.0.0 {port} 192.0.2.1 {port}", "ok ok EACCES")
     finally:
         bed.run("ip address del 169.254.7.7/32 dev dummy0; ip address del 2001:db8::7 dev dummy0; "
                 "ip route del local 198.51.100.0/24 dev lo; ip -6 route del local 2001:db8:7::/64 dev lo")
@@ -142,9 +142,9 @@ def test_own_addresses(bed):
 @timeout(240)
 def test_counts(bed):
     """Each refusal is counted by its reason."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
-    _becomes(bed, guest, "connect 192.0.2.1 7001 127.0.0.1 80", "ok EACCES")
+    _wait_result(bed, guest, "connect 192.0.2.1 7001 127.0.0.1 80", "ok EACCES")
     before = bed.xensock("show", str(guest.domid))["refused"]
     _attempt(guest, "connect 127.0.0.1 80 127.0.0.1 81 192.0.2.1 7001 0.0.0.0 80")
     after = bed.xensock("show", str(guest.domid))["refused"]
@@ -159,17 +159,17 @@ def test_trace(bed):
         bed.run("mount -t tracefs tracefs /sys/kernel/tracing")
     if not os.path.isdir(events):
         bed.skip("this kernel has no tracing")
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
-    _becomes(bed, guest, "connect 192.0.2.1 7001", "ok")
-    must(bed, f"echo >{events}/../trace; echo 1 >{events}/xensock/xensock_refused/enable")
+    _wait_result(bed, guest, "connect 192.0.2.1 7001", "ok")
+    run_checked(bed, f"echo >{events}/../trace; echo 1 >{events}/xensock/xensock_refused/enable")
     try:
         _attempt(guest, "connect 127.0.0.1 80 192.0.2.1 7001")
         _set(bed, guest, max_sockets="0")
-        _becomes(bed, guest, "connect 192.0.2.1 7001", "EMFILE")
+        _wait_result(bed, guest, "connect 192.0.2.1 7001", "EMFILE")
     finally:
-        must(bed, f"echo 0 >{events}/xensock/xensock_refused/enable")
-    seen = [line.split("xensock_refused: ")[1] for line in must(bed, f"cat {events}/../trace").splitlines()
+        run_checked(bed, f"echo 0 >{events}/xensock/xensock_refused/enable")
+    seen = [line.split("xensock_refused: ")[1] for line in run_checked(bed, f"cat {events}/../trace").splitlines()
             if "xensock_refused: " in line]
     of = f"guest={guest.domid} reason="
     assert seen[0] == f"{of}connect error=-13 addr=127.0.0.1:80", seen
@@ -179,81 +179,81 @@ def test_trace(bed):
 @timeout(240)
 def test_quotas(bed):
     """Sockets, pages and ring sizes: limits lowered and raised while the guest stays connected."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
     crowd = "crowd 192.0.2.1 7001 --sockets 12"
-    rest = bed.at_rest()
+    rest = bed.quiet_snapshot()
     for sockets, result in (("5", "5 EMFILE"), ("9", "9 EMFILE"), ("0", "0 EMFILE"), ("12", "12 ok")):
-        before = _refused(bed, guest, "sockets")
+        before = _refused_count(bed, guest, "sockets")
         _set(bed, guest, max_sockets=sockets)
-        _becomes(bed, guest, crowd, result)
-        assert ("ok" in result) or _refused(bed, guest, "sockets") > before
+        _wait_result(bed, guest, crowd, result)
+        assert ("ok" in result) or _refused_count(bed, guest, "sockets") > before
     # Rings kept for refused requests are given up.
     _set(bed, guest, max_sockets="0")
-    _becomes(bed, guest, crowd, "0 EMFILE")
-    off = settled(bed, rest)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    _wait_result(bed, guest, crowd, "0 EMFILE")
+    leaks = wait_released(bed, rest)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
     _set(bed, guest, max_sockets="12")
     # An idle ring has 4 pages and an indexes page.
     for pages, result in (("15", "3 ENOBUFS"), ("14", "2 ENOBUFS"), ("4", "0 ENOBUFS")):
-        before = _refused(bed, guest, "ring-pages")
+        before = _refused_count(bed, guest, "ring-pages")
         _set(bed, guest, max_ring_pages=pages)
-        _becomes(bed, guest, crowd, result)
-        assert _refused(bed, guest, "ring-pages") > before
+        _wait_result(bed, guest, crowd, result)
+        assert _refused_count(bed, guest, "ring-pages") > before
     # An address that is not allowed needs no pages.
-    _becomes(bed, guest, "connect 127.0.0.1 80", "EACCES")
-    before = _refused(bed, guest, "ring-order")
+    _wait_result(bed, guest, "connect 127.0.0.1 80", "EACCES")
+    before = _refused_count(bed, guest, "ring-order")
     _set(bed, guest, max_ring_order="1")
-    _becomes(bed, guest, crowd, "0 ENOBUFS")
-    assert _refused(bed, guest, "ring-order") > before
+    _wait_result(bed, guest, crowd, "0 ENOBUFS")
+    assert _refused_count(bed, guest, "ring-order") > before
     _set(bed, guest, max_ring_order="4")
-    _becomes(bed, guest, crowd, "12 ok")
+    _wait_result(bed, guest, crowd, "12 ok")
 
 
 @timeout(240)
 def test_bind(bed):
     """Addresses that sockets may be bound to: none by default, then those in a list."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
-    _becomes(bed, guest, "bind 0.0.0.0 8000 192.0.2.1 0 :: 8000", "EACCES EACCES EACCES")
+    _wait_result(bed, guest, "bind 0.0.0.0 8000 192.0.2.1 0 :: 8000", "EACCES EACCES EACCES")
     assert _attempt(guest, "serve 192.0.2.1 8000") == ["EACCES"]
     _set(bed, guest, bind_allow="tcp:8000-8001 tcp:192.0.2.1:8090 udp:8002")
-    _becomes(bed, guest, "serve 0.0.0.0 8000 192.0.2.1 8001 0.0.0.0 8002 192.0.2.1 8090 0.0.0.0 8090 "
-                         "127.0.0.1 8090 0.0.0.0 0",
-             "ok ok EACCES ok EACCES EACCES EACCES")
+    _wait_result(bed, guest, "serve 0.0.0.0 8000 192.0.2.1 8001 0.0.0.0 8002 192.0.2.1 8090 0.0.0.0 8090 "
+                             "127.0.0.1 8090 0.0.0.0 0",
+                 "ok ok EACCES ok EACCES EACCES EACCES")
     _set(bed, guest, bind_allow="tcp:0 [::/0]:8003")
-    _becomes(bed, guest, "serve 0.0.0.0 0 0.0.0.0 8000 ::1 8003 :: 8003", "ok EACCES ok EACCES")
+    _wait_result(bed, guest, "serve 0.0.0.0 0 0.0.0.0 8000 ::1 8003 :: 8003", "ok EACCES ok EACCES")
     # A port that is privileged in dom0 needs only the list.
     _set(bed, guest, bind_allow="tcp:443")
-    _becomes(bed, guest, "serve 192.0.2.1 443 :: 443 192.0.2.1 444", "ok ok EACCES")
+    _wait_result(bed, guest, "serve 192.0.2.1 443 :: 443 192.0.2.1 444", "ok ok EACCES")
     _set(bed, guest)
-    _becomes(bed, guest, "bind 192.0.2.1 0", "EACCES")
+    _wait_result(bed, guest, "bind 192.0.2.1 0", "EACCES")
 
 
-def _tcp(bed, name):
-    return must(bed, f"cat /proc/sys/net/ipv4/tcp_{name}").strip()
+def _tcp_sysctl(bed, name):
+    return run_checked(bed, f"cat /proc/sys/net/ipv4/tcp_{name}").strip()
 
 
 @timeout(240)
 def test_privileges(bed):
     """Options give a guest only what they give an unprivileged program in dom0."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
     # Not loaded, restricted, unrestricted, and two names that do not exist.
     tries = "algorithm westwood cubic reno ../westwood ''"
     names = ("congestion_control", "allowed_congestion_control")
-    before = [_tcp(bed, name) for name in names]
-    assert "westwood" not in _tcp(bed, "available_congestion_control"), "it is loaded already"
+    before = [_tcp_sysctl(bed, name) for name in names]
+    assert "westwood" not in _tcp_sysctl(bed, "available_congestion_control"), "it is loaded already"
     try:
         for name in names:
             sysctl(bed, **{f"tcp_{name}": "reno"})
-        of_nobody = must(bed, "setpriv --reuid=65534 --regid=65534 --clear-groups "
-                              f"attempt --family inet {tries}").split()
+        of_nobody = run_checked(bed, "setpriv --reuid=65534 --regid=65534 --clear-groups "
+                                     f"attempt --family inet {tries}").split()
         assert of_nobody[:3] == ["ENOENT", "EPERM", "ok"], of_nobody
         assert _attempt(guest, tries) == of_nobody
         assert not bed.loaded("tcp_westwood"), "the guest has had a module loaded"
         # A privileged program may use both, otherwise the test would prove nothing.
-        assert must(bed, "attempt --family inet algorithm cubic westwood").split() == ["ok", "ok"]
+        assert run_checked(bed, "attempt --family inet algorithm cubic westwood").split() == ["ok", "ok"]
         assert bed.loaded("tcp_westwood")
         assert _attempt(guest, "algorithm westwood") == ["EPERM"]
     finally:
@@ -262,7 +262,7 @@ def test_privileges(bed):
         bed.run("rmmod tcp_westwood")
 
 
-def _users(port):
+def _socket_uids(port):
     """Returns the owners of dom0's sockets with this local port."""
     with open("/proc/net/tcp", encoding="ascii") as file:
         rows = [line.split() for line in file.readlines()[1:]]
@@ -272,32 +272,32 @@ def _users(port):
 @timeout(300)
 def test_owners(bed):
     """A guest's sockets belong to it: no other guest, and no program of dom0, can share its ports."""
-    peer(bed)
+    start_peer(bed)
     guest, other = _guest(bed), _guest(bed, "other")
     for one in (guest, other):
         _set(bed, one, bind_allow="tcp:8000-8001")
-    _becomes(bed, other, "bind 192.0.2.1 8001", "ok")
-    _becomes(bed, guest, "bind 192.0.2.1 8001", "ok")
+    _wait_result(bed, other, "bind 192.0.2.1 8001", "ok")
+    _wait_result(bed, guest, "bind 192.0.2.1 8001", "ok")
     server = guest.start("attempt stay share 192.0.2.1 8000")
     server.wait_line("ok")
     # Programs of the same guest can share a port, as on any machine.
     assert _attempt(guest, "share 192.0.2.1 8000 serve 192.0.2.1 8000") == ["ok", "EADDRINUSE"]
     for what in ("share 192.0.2.1 8000", "share 0.0.0.0 8000", "serve 192.0.2.1 8000", "share :: 8000"):
         assert _attempt(other, what) == ["EADDRINUSE"], what
-        assert must(bed, f"attempt --family inet {what}").split() == ["EADDRINUSE"], what
+        assert run_checked(bed, f"attempt --family inet {what}").split() == ["EADDRINUSE"], what
     # An accepted socket belongs to the guest too.
     client = bed.start("attempt --family inet stay connect 192.0.2.1 8000")
     client.wait_line("ok")
-    assert _users(8000) == {FIRST_USER + guest.domid}, _users(8000)
+    assert _socket_uids(8000) == {FIRST_UID + guest.domid}, _socket_uids(8000)
     assert _attempt(other, "share 192.0.2.1 8000") == ["EADDRINUSE"]
     client.kill()
     server.kill()
     server.wait()
     # The same for the other guest, now that the port is free.
-    _becomes(bed, other, "share 192.0.2.1 8000", "ok")
+    _wait_result(bed, other, "share 192.0.2.1 8000", "ok")
     server = other.start("attempt stay share 192.0.2.1 8000")
     server.wait_line("ok")
-    assert _users(8000) == {FIRST_USER + other.domid}, _users(8000)
+    assert _socket_uids(8000) == {FIRST_UID + other.domid}, _socket_uids(8000)
     assert _attempt(guest, "share 192.0.2.1 8000") == ["EADDRINUSE"]
     server.kill()
 
@@ -306,33 +306,33 @@ def _ports(guest):
     """Returns the local ports of the guest's connections in dom0."""
     with open("/proc/net/tcp", encoding="ascii") as file:
         rows = [line.split() for line in file.readlines()[1:]]
-    return {int(row[1].split(":")[1], 16) for row in rows if int(row[7]) == FIRST_USER + guest.domid}
+    return {int(row[1].split(":")[1], 16) for row in rows if int(row[7]) == FIRST_UID + guest.domid}
 
 
 @timeout(240)
 def test_local_ports(bed):
     """A guest that has used up its ports to a service has taken no ports of others."""
-    peer(bed)
+    start_peer(bed)
     guest, other = _guest(bed), _guest(bed, "other")
     _set(bed, guest, local_ports="50000-50009", bind_allow="tcp:0")
-    _becomes(bed, guest, "bind 0.0.0.0 0", "ok")
+    _wait_result(bed, guest, "bind 0.0.0.0 0", "ok")
     # Connections that it closes first stay in TIME-WAIT in dom0, with their ports.
     assert _attempt(guest, "crowd 192.0.2.1 7001 --sockets 12") == ["10", "EADDRNOTAVAIL"]
     assert _attempt(guest, "connect 192.0.2.1 7001 192.0.2.1 7002") == ["EADDRNOTAVAIL", "ok"]
     # A non-blocking connect() gets the error at once, too.
     assert _attempt(guest, "start 192.0.2.1 7001 192.0.2.1 7080") == ["EADDRNOTAVAIL", "EINPROGRESS"]
     assert _attempt(other, "connect 192.0.2.1 7001") == ["ok"]
-    assert must(bed, "attempt --family inet connect 192.0.2.1 7001").split() == ["ok"]
+    assert run_checked(bed, "attempt --family inet connect 192.0.2.1 7001").split() == ["ok"]
     # By default the last quarter of dom0's ports is reserved for dom0.
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
         usual = file.read().strip()
     sysctl(bed, ip_local_port_range="50000 50039")
     try:
         _set(bed, guest)
-        _becomes(bed, guest, "bind 0.0.0.0 0", "EACCES")
+        _wait_result(bed, guest, "bind 0.0.0.0 0", "EACCES")
         count, error = _attempt(guest, "crowd 192.0.2.1 7001 --sockets 40")
         assert error == "EADDRNOTAVAIL" and 10 <= int(count) <= 31, (count, error)
-        assert must(bed, "attempt --family inet crowd 192.0.2.1 7001 --sockets 5").split() == ["5", "ok"]
+        assert run_checked(bed, "attempt --family inet crowd 192.0.2.1 7001 --sockets 5").split() == ["5", "ok"]
         held = guest.start("attempt stay connect 192.0.2.1 7002")
         held.wait_line("ok")
         assert _ports(guest) and max(_ports(guest)) <= 50030, _ports(guest)
@@ -344,14 +344,14 @@ def test_local_ports(bed):
 @timeout(240)
 def test_listeners(bed):
     """The number of sockets that may listen: lowered and raised."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
     for listeners, result in (("3", "3 ENOBUFS"), ("0", "0 ENOBUFS"), ("8", "8 ok")):
         _set(bed, guest, max_listeners=listeners, bind_allow="tcp:0")
-        _becomes(bed, guest, "listeners 192.0.2.1 --sockets 8", result)
+        _wait_result(bed, guest, "listeners 192.0.2.1 --sockets 8", result)
 
 
-def _waiting(ports):
+def _waiting_counts(ports):
     """Returns the number of connections that wait in dom0 at each of these ports."""
     with open("/proc/net/tcp", encoding="ascii") as file:
         rows = [line.split() for line in file.readlines()[1:]]
@@ -359,7 +359,7 @@ def _waiting(ports):
                       if row[3] == "0A" and row[1].endswith(f":{port:04X}")) for port in ports}
 
 
-def _knock(ports, each):
+def _start_connecting(ports, each):
     """Starts that many connection attempts to each of these ports."""
     sockets = []
     for port in ports * each:
@@ -372,26 +372,26 @@ def _knock(ports, each):
 @timeout(300)
 def test_backlogs(bed):
     """The connections waiting at all listeners have a limit, and each listener has a share of it."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
     # 40 for all listeners, and at least 5 for each of the 8.
     _set(bed, guest, max_sockets="40", max_listeners="8", bind_allow="tcp:0")
-    _becomes(bed, guest, "bind 0.0.0.0 0", "ok")
+    _wait_result(bed, guest, "bind 0.0.0.0 0", "ok")
     server = guest.start("hold waiting --sockets 4")
     server.wait_line("ready", 20 * bed.scale)
     ports = [int(line) for line in server.lines[:4]]
-    clients = _knock(ports[:1], 60)
-    until = time.monotonic() + 20 * bed.scale
-    while (first := _waiting(ports)[ports[0]]) < 40 and time.monotonic() < until:
+    clients = _start_connecting(ports[:1], 60)
+    deadline = time.monotonic() + 20 * bed.scale
+    while (first := _waiting_counts(ports)[ports[0]]) < 40 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert first == 40, first
-    clients += _knock(ports[1:], 60)
-    while len(set(list(_waiting(ports).values())[1:])) > 1 or _waiting(ports)[ports[1]] < 5:
-        assert time.monotonic() < until, _waiting(ports)
+    clients += _start_connecting(ports[1:], 60)
+    while len(set(list(_waiting_counts(ports).values())[1:])) > 1 or _waiting_counts(ports)[ports[1]] < 5:
+        assert time.monotonic() < deadline, _waiting_counts(ports)
         time.sleep(0.1)
     # TCP sends SYN again after a second.
     time.sleep(2)
-    held = _waiting(ports)
+    held = _waiting_counts(ports)
     bed.note(f"{held} of 60 each")
     assert held[ports[0]] <= 41 and all(5 <= held[port] <= 6 for port in ports[1:]), held
     # When the first listener has gone, new attempts succeed.
@@ -399,14 +399,14 @@ def test_backlogs(bed):
         client.close()
     server.kill()
     server.wait()
-    assert set(_waiting(ports).values()) == {0}
+    assert set(_waiting_counts(ports).values()) == {0}
     server = guest.start("hold waiting --sockets 1")
     server.wait_line("ready", 20 * bed.scale)
     port = int(server.lines[0])
-    clients += _knock([port], 30)
-    until = time.monotonic() + 20 * bed.scale
-    while _waiting([port])[port] < 22:
-        assert time.monotonic() < until, _waiting([port])
+    clients += _start_connecting([port], 30)
+    deadline = time.monotonic() + 20 * bed.scale
+    while _waiting_counts([port])[port] < 22:
+        assert time.monotonic() < deadline, _waiting_counts([port])
         time.sleep(0.1)
     server.kill()
     for client in clients:
@@ -417,26 +417,26 @@ def test_backlogs(bed):
 def test_backlogs_of_users(bed):
     """A user's waiting connections leave room for as many of others. A listener that was held back by
     those of another takes in more when they are gone."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
     # 40 for all listeners, of which two are for root only, and at least 5 for each of the 8.
     _set(bed, guest, max_sockets="40", max_listeners="8", bind_allow="tcp:0")
-    _becomes(bed, guest, "bind 0.0.0.0 0", "ok")
+    _wait_result(bed, guest, "bind 0.0.0.0 0", "ok")
     servers, ports, clients = [], [], []
     for user, most in ((1001, 19), (1002, 10), (0, 11)):
         servers.append(guest.start(f"hold waiting --user {user} --sockets 1"))
         servers[-1].wait_line("ready", 20 * bed.scale)
         ports.append(int(servers[-1].lines[0]))
-        clients += _knock(ports[-1:], 60)
-        _await(bed, lambda: _waiting(ports)[ports[-1]] >= most, f"fewer than {most} wait")
-    held = _waiting(ports)
+        clients += _start_connecting(ports[-1:], 60)
+        _wait_until(bed, lambda: _waiting_counts(ports)[ports[-1]] >= most, f"fewer than {most} wait")
+    held = _waiting_counts(ports)
     bed.note(f"{held} of 60 each")
     assert all(most <= held[port] <= most + 1 for port, most in zip(ports, (19, 10, 11))), held
     servers[0].kill()
     servers[0].wait()
-    _await(bed, lambda: not _waiting(ports)[ports[0]], "the listener is still there")
-    clients += _knock(ports[-1:], 20)
-    _await(bed, lambda: _waiting(ports)[ports[-1]] > 15, "root's listener is still held back")
+    _wait_until(bed, lambda: not _waiting_counts(ports)[ports[0]], "the listener is still there")
+    clients += _start_connecting(ports[-1:], 20)
+    _wait_until(bed, lambda: _waiting_counts(ports)[ports[-1]] > 15, "root's listener is still held back")
     for server in servers[1:]:
         server.kill()
     for client in clients:
@@ -446,59 +446,59 @@ def test_backlogs_of_users(bed):
 @timeout(240)
 def test_groups(bed):
     """A guest joins the groups that a rule names, up to a limit. Closing its sockets leaves them."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
-    must(bed, "ip route replace 239.192.77.0/24 dev dummy0")
-    before, five = _refused(bed, guest, "multicast"), "239.192.77.1 239.192.77.2 239.192.78.1 ff15::77 ff15::78"
+    run_checked(bed, "ip route replace 239.192.77.0/24 dev dummy0")
+    before, five = _refused_count(bed, guest, "multicast"), "239.192.77.1 239.192.77.2 239.192.78.1 ff15::77 ff15::78"
     assert _attempt(guest, f"join {five}") == ["EPERM"] * 5
-    assert _refused(bed, guest, "multicast") == before + 5
+    assert _refused_count(bed, guest, "multicast") == before + 5
     with hijacked(guest, hijack=2):
         # The guest's own network is asked then, and it has no route there.
         assert _attempt(guest, "--family inet join 239.192.77.1") == ["ENODEV"]
     _set(bed, guest, multicast_allow="239.192.77.0/24 [ff15::77]")
-    _becomes(bed, guest, f"join {five}", "ok ok EPERM ok EPERM")
+    _wait_result(bed, guest, f"join {five}", "ok ok EPERM ok EPERM")
     _set(bed, guest, multicast_allow="239.192.77.0/24 [ff15::77]", max_groups="2")
-    _becomes(bed, guest, "join 239.192.77.1 ff15::77 239.192.77.2", "ok ok ENOBUFS")
+    _wait_result(bed, guest, "join 239.192.77.1 ff15::77 239.192.77.2", "ok ok ENOBUFS")
 
     # A user has its share of them, and others have the rest.
     _set(bed, guest, bind_allow="0 1024-65535", multicast_allow="239.192.77.0/24", max_groups="9")
     five = " ".join(f"239.192.77.{i}" for i in range(1, 6))
-    _becomes(bed, guest, f"join --user 65534 {five} 239.192.77.6", "ok ok ok ok ok ENOBUFS")
+    _wait_result(bed, guest, f"join --user 65534 {five} 239.192.77.6", "ok ok ok ok ok ENOBUFS")
     member = guest.start(f"exec attempt member --user 65534 {five}")
-    _await(bed, lambda: member.output.split() == ["ok"] * 5, "the user has its share")
-    _becomes(bed, guest, f"join {five}", "ok ok ok ok ENOBUFS")
+    _wait_until(bed, lambda: member.output.split() == ["ok"] * 5, "the user has its share")
+    _wait_result(bed, guest, f"join {five}", "ok ok ok ok ENOBUFS")
     member.kill()
-    _await(bed, lambda: _memberships() == (False, False), "the groups are left with the sockets")
+    _wait_until(bed, lambda: _memberships() == (False, False), "the groups are left with the sockets")
 
-    may = {"bind-allow": "0 1024-65535", "multicast-allow": "239.192.77.0/24 [ff15::77]"}
-    _set(bed, guest, bind_allow=may["bind-allow"], multicast_allow=may["multicast-allow"])
+    allowed = {"bind-allow": "0 1024-65535", "multicast-allow": "239.192.77.0/24 [ff15::77]"}
+    _set(bed, guest, bind_allow=allowed["bind-allow"], multicast_allow=allowed["multicast-allow"])
     member = guest.start("attempt member 239.192.77.1 ff15::77")
-    _await(bed, lambda: _memberships() == (True, True), "the groups are joined")
+    _wait_until(bed, lambda: _memberships() == (True, True), "the groups are joined")
     # Memberships go with the link and come back with the next.
     guest.detach()
-    _await(bed, lambda: _memberships() == (False, False), "the groups are left with the link")
-    guest.attach("xensock", *(f"{node}={value}" for node, value in may.items()))
-    _await(bed, lambda: _memberships() == (True, True), "the groups are joined again")
+    _wait_until(bed, lambda: _memberships() == (False, False), "the groups are left with the link")
+    guest.attach("xensock", *(f"{node}={value}" for node, value in allowed.items()))
+    _wait_until(bed, lambda: _memberships() == (True, True), "the groups are joined again")
     assert member.output.split() == ["ok", "ok"], member.output
     member.kill()
-    _await(bed, lambda: _memberships() == (False, False), "the groups are left with the sockets")
+    _wait_until(bed, lambda: _memberships() == (False, False), "the groups are left with the sockets")
 
 
 @timeout(240)
 def test_groups_that_are_refused_later(bed):
     """A socket is told if a group is refused when the link comes back, and the socket goes on."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
-    must(bed, "ip route replace 239.192.77.0/24 dev dummy0")
+    run_checked(bed, "ip route replace 239.192.77.0/24 dev dummy0")
     _set(bed, guest, bind_allow="0 1024-65535", multicast_allow="239.192.77.0/24 [ff15::77]")
-    _becomes(bed, guest, "join 239.192.77.1", "ok")
+    _wait_result(bed, guest, "join 239.192.77.1", "ok")
     member = guest.start("attempt member 239.192.77.1 ff15::77")
-    _await(bed, lambda: _memberships() == (True, True), "the groups are joined")
+    _wait_until(bed, lambda: _memberships() == (True, True), "the groups are joined")
     guest.detach()
-    _await(bed, lambda: _memberships() == (False, False), "the groups are left with the link")
+    _wait_until(bed, lambda: _memberships() == (False, False), "the groups are left with the link")
     guest.attach("xensock", "bind-allow=0 1024-65535", "multicast-allow=[ff15::77]")
     member.wait_line("EPERM", 30 * bed.scale)
-    _await(bed, lambda: _memberships() == (False, True), "one group is joined again")
+    _wait_until(bed, lambda: _memberships() == (False, True), "one group is joined again")
     assert member.output.split() == ["ok", "ok", "EPERM"], member.output
     member.kill()
 
@@ -509,29 +509,29 @@ def _memberships():
         return "01005e404d01" in v4.read(), "ff150000000000000000000000000077" in v6.read()
 
 
-def _await(bed, condition, what):
-    until = time.monotonic() + 20 * bed.scale
+def _wait_until(bed, condition, what):
+    deadline = time.monotonic() + 20 * bed.scale
     while not condition():
-        assert time.monotonic() < until, what
+        assert time.monotonic() < deadline, what
         time.sleep(0.1)
 
 
 @timeout(240)
 def test_smaller_rings_are_offered(bed):
     """A guest that connects again is told the largest ring size, and keeps to it."""
-    peer(bed)
+    start_peer(bed)
     guest = bed.guest("small", policy=("max-ring-order=2",))
     wait_link(guest)
     back = f"/local/domain/0/backend/xensock/{guest.domid}/0"
     assert bed.xenstore.read(f"{back}/max-page-order") == "2"
     guest.ktap("bulk --bytes 256k", 200 * bed.scale)
-    assert _refused(bed, guest, "ring-order") == 0
+    assert _refused_count(bed, guest, "ring-order") == 0
 
 
 @timeout(300)
 def test_wrong_values(bed):
     """Unreadable values are logged once and read in the safest sense. The link stays."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
     connect, works = "connect 192.0.2.1 7001", "ok"
     for node, value, what, result in (
@@ -549,27 +549,27 @@ def test_wrong_values(bed):
             ("netns", "blue", connect, "EACCES"),
             ("netns", "4711", connect, "EACCES"),
             ("max-bread", "1", connect, works)):
-        said = _log(bed, guest, f"policy/{node}: not understood")
+        logged = _log_count(bed, guest, f"policy/{node}: not understood")
         _write(bed, guest, node, value)
-        _becomes(bed, guest, what, result)
+        _wait_result(bed, guest, what, result)
         # A change of another node does not log it again.
         _write(bed, guest, "max-backlog", "5")
         _write(bed, guest, "max-backlog", "6")
-        _becomes(bed, guest, what, result)
+        _wait_result(bed, guest, what, result)
         assert _states(bed, guest) == (4, 4), _states(bed, guest)
-        said = _log(bed, guest, f"policy/{node}: not understood") - said
-        assert said == 1, f"{node}='{value}': dom0's log has {said} lines"
+        logged = _log_count(bed, guest, f"policy/{node}: not understood") - logged
+        assert logged == 1, f"{node}='{value}': dom0's log has {logged} lines"
         bed.xenstore.rm(f"/local/domain/0/backend/xensock/{guest.domid}/0/policy/{node}")
         if node == "connect-allow":
-            _write(bed, guest, node, bed.reach)
-        _becomes(bed, guest, connect, works)
+            _write(bed, guest, node, bed.connect_allow)
+        _wait_result(bed, guest, connect, works)
 
 
 def _namespace(bed, name, number=None):
     """Makes a network namespace of dom0 with a loopback interface and a server."""
-    must(bed, f"ip netns add {name} && ip -n {name} link set lo up")
+    run_checked(bed, f"ip netns add {name} && ip -n {name} link set lo up")
     if number is not None:
-        must(bed, f"ip netns set {name} {number}")
+        run_checked(bed, f"ip netns set {name} {number}")
     server = bed.start(f"ip netns exec {name} peer --host 127.0.0.1 --port {PORT}")
     server.wait_line("peer: ready", 30 * bed.scale)
 
@@ -582,25 +582,25 @@ def _remove_namespaces(bed, *names):
 @timeout(240)
 def test_namespace(bed):
     """A namespace of its own: the guest has its loopback, and cannot see dom0's."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
     local = bed.start(f"peer --host 127.0.0.1 --port {PORT + 100}")
     local.wait_line("peer: ready", 30 * bed.scale)
     try:
         _namespace(bed, "blue", 7)
         _set(bed, guest, netns="7")
-        _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1} 127.0.0.1 {PORT + 101} 192.0.2.1 7001",
-                 "ok ECONNREFUSED ENETUNREACH")
-        page = must(guest, f"fetch --host 127.0.0.1 --port {PORT}")
+        _wait_result(bed, guest, f"connect 127.0.0.1 {PORT + 1} 127.0.0.1 {PORT + 101} 192.0.2.1 7001",
+                     "ok ECONNREFUSED ENETUNREACH")
+        page = run_checked(guest, f"fetch --host 127.0.0.1 --port {PORT}")
         assert "Hello" in page, page
-        _becomes(bed, guest, f"connect 0.0.0.0 {PORT + 1}", "ok")
+        _wait_result(bed, guest, f"connect 0.0.0.0 {PORT + 1}", "ok")
         # The lists apply there too.
         _set(bed, guest, netns="7", connect_deny=f"127.0.0.0/8:{PORT + 1}")
-        _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT + 80}",
-                 "EACCES EACCES ok")
+        _wait_result(bed, guest, f"connect 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT + 80}",
+                     "EACCES EACCES ok")
         # Back to dom0's namespace.
         _set(bed, guest)
-        _becomes(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 101}", "ok EACCES")
+        _wait_result(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 101}", "ok EACCES")
     finally:
         _set(bed, guest)
         _remove_namespaces(bed, "blue")
@@ -609,18 +609,18 @@ def test_namespace(bed):
 @timeout(240)
 def test_namespace_that_comes_later(bed):
     """A namespace ID that does not exist gives no sockets, until it exists and is set again."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
     try:
         rc, out = bed.run(f"xensock set {guest.domid} netns=9")
         assert rc == 1 and "no network namespace here has the id 9" in out, out
-        before = _refused(bed, guest, "netns")
+        before = _refused_count(bed, guest, "netns")
         _write(bed, guest, "netns", "9")
-        _becomes(bed, guest, "connect 192.0.2.1 7001", "EACCES")
-        assert _refused(bed, guest, "netns") > before
+        _wait_result(bed, guest, "connect 192.0.2.1 7001", "EACCES")
+        assert _refused_count(bed, guest, "netns") > before
         _namespace(bed, "late", 9)
         _set(bed, guest, netns="9")
-        _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ok")
+        _wait_result(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ok")
         # The guest keeps the namespace when its name and ID are gone.
         _remove_namespaces(bed, "late")
         assert _attempt(guest, f"connect 127.0.0.1 {PORT + 1} 192.0.2.1 7001") == \
@@ -633,8 +633,8 @@ def test_namespace_that_comes_later(bed):
 @timeout(240)
 def test_device_that_goes(bed):
     """When a device is removed by force, its policy is removed last."""
-    peer(bed)
-    must(bed, "ip netns add bare && ip netns set bare 13")
+    start_peer(bed)
+    run_checked(bed, "ip netns add bare && ip netns set bare 13")
     try:
         guest = bed.guest("leaving", policy=("netns=13",))
         tries = guest.start(f"while :; do attempt connect {'192.0.2.1 7001 ' * 50} | sort -u; done")
@@ -650,29 +650,29 @@ def test_device_that_goes(bed):
 @timeout(300)
 def test_two_namespaces(bed):
     """Two guests, each with a namespace of its own, use the same ports and do not meet."""
-    peer(bed)
+    start_peer(bed)
     guest, other = _guest(bed), _guest(bed, "other")
     try:
         _namespace(bed, "red", 11)
-        must(bed, "ip netns add green && ip -n green link set lo up && ip netns set green 12")
+        run_checked(bed, "ip netns add green && ip -n green link set lo up && ip netns set green 12")
         _set(bed, guest, netns="11")
         _set(bed, other, netns="12")
-        _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ok")
-        _becomes(bed, other, f"connect 127.0.0.1 {PORT + 1}", "ECONNREFUSED")
+        _wait_result(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ok")
+        _wait_result(bed, other, f"connect 127.0.0.1 {PORT + 1}", "ECONNREFUSED")
         server = bed.start(f"ip netns exec green peer --host 127.0.0.1 --port {PORT}")
         server.wait_line("peer: ready", 30 * bed.scale)
-        _becomes(bed, other, f"connect 127.0.0.1 {PORT + 1}", "ok")
+        _wait_result(bed, other, f"connect 127.0.0.1 {PORT + 1}", "ok")
         # Sockets of one guest reach each other at 127.0.0.1, on a port that the other guest uses
         # too.
         for one in (guest, other):
             assert _attempt(one, "talk 127.0.0.1 8000 127.0.0.1 0") == ["ok", "ok"]
         server = guest.start("attempt stay 127.0.0.1 8001")
         server.wait_line("ok")
-        _becomes(bed, other, "connect 127.0.0.1 8001 serve 127.0.0.1 8001", "ECONNREFUSED ok")
+        _wait_result(bed, other, "connect 127.0.0.1 8001 serve 127.0.0.1 8001", "ECONNREFUSED ok")
         assert _attempt(guest, "connect 127.0.0.1 8001 serve 127.0.0.1 8001") == ["ok", "EADDRINUSE"]
         assert bed.run("grep -q ':1F41 ' /proc/net/tcp")[0] == 1, "dom0 has a socket on the port"
         _remove_namespaces(bed, "red")
-        _becomes(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ECONNREFUSED")
+        _wait_result(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ECONNREFUSED")
         assert _attempt(other, f"connect 127.0.0.1 {PORT + 1}") == ["ok"]
     finally:
         for one in (guest, other):
@@ -683,15 +683,15 @@ def test_two_namespaces(bed):
 @timeout(240)
 def test_command(bed):
     """list, show, and errors of the command."""
-    peer(bed)
+    start_peer(bed)
     guest = _guest(bed)
     listed = [device for device in bed.xensock("list") if device["guest"]["id"] == guest.domid]
     assert [(d["type"], d["guest"]["name"], d["guest"]["state"], d["backend"]["id"], d["backend"]["state"])
             for d in listed] == [("xensock", "policy", 4, 0, 4)], listed
-    text = must(bed, "xensock show policy")
+    text = run_checked(bed, "xensock show policy")
     for words in ("guest        policy", "Connected (4)", "max-sockets      (default: 4096)", "refused"):
         assert words in text, text
-    for words, status, says in (
+    for words, status, message in (
             ("show nobody", 1, "there is no domain 'nobody'"),
             ("attach policy", 1, "has a xensock device already"),
             ("set policy max-socket=1", 1, "there is no node 'max-socket'; there are netns"),
@@ -699,11 +699,11 @@ def test_command(bed):
             ("show policy --type=pvcalls", 1, "has no pvcalls device"),
             ("frobnicate policy", 2, "is not a command")):
         rc, out = bed.run(f"xensock {words}")
-        assert rc == status and says in out, f"xensock {words}: {rc}: {out}"
+        assert rc == status and message in out, f"xensock {words}: {rc}: {out}"
     # The guest cannot read its policy, and cannot write any node of the backend.
     back = f"/local/domain/0/backend/xensock/{guest.domid}/0"
     bed.xensock("set", "policy", "max-sockets=100")
-    permissions = must(bed, f"xenstore-ls -p {back}")
+    permissions = run_checked(bed, f"xenstore-ls -p {back}")
     for line in permissions.splitlines():
         assert "(n0" in line, line
         if line.lstrip().startswith(("policy", "max-sockets")):

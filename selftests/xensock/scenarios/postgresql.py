@@ -3,8 +3,8 @@
 
 import signal
 
-from scenarios.common import must
-from scenarios.programs import ends, more, serve
+from scenarios.common import run_checked
+from scenarios.programs import install_archive, serve, server_client_pairs
 
 HOME = "/usr/lib/postgresql/17"
 BIN = f"{HOME}/bin"
@@ -27,17 +27,18 @@ BALANCED = f"{CLIENTS * TRANSACTIONS}|t|t|t|100000"
 
 def pgbench(bed, where):
     """pgbench fills its tables over one connection, then runs four clients, and psql adds up."""
-    more(bed, where, "postgresql")
-    for server, client, number in ends(bed, where):
+    install_archive(bed, where, "postgresql")
+    for server, client, number in server_client_pairs(bed, where):
         port = 5430 + number
         to = f"-h {bed.address} -p {port} -U postgres"
-        must(server, UNPACK)
+        run_checked(server, UNPACK)
         job = serve(server, SERVER.format(port=port), "ready to accept connections")
-        must(client, f"{BIN}/pgbench {to} -i -q -I dtgp postgres", 120 * bed.scale)
-        out = must(client, f"{BIN}/pgbench {to} -n -c {CLIENTS} -j 2 -t {TRANSACTIONS} postgres", 120 * bed.scale)
+        run_checked(client, f"{BIN}/pgbench {to} -i -q -I dtgp postgres", 120 * bed.scale)
+        out = run_checked(client, f"{BIN}/pgbench {to} -n -c {CLIENTS} -j 2 -t {TRANSACTIONS} postgres",
+                          120 * bed.scale)
         bed.note(out.splitlines()[-1])
-        got = must(client, f'{BIN}/psql {to} -XAt -c "{BALANCE}" postgres')
+        got = run_checked(client, f'{BIN}/psql {to} -XAt -c "{BALANCE}" postgres')
         assert got == BALANCED, f"{got} instead of {BALANCED}: {out}"
         job.kill(signal.SIGQUIT)
         job.wait(60)
-        must(server, "rm -rf /tmp/cluster")
+        run_checked(server, "rm -rf /tmp/cluster")

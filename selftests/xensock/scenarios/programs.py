@@ -11,7 +11,7 @@ import os
 import re
 
 from bed import timeout
-from scenarios.common import SERVES, must, peer, wait_connected
+from scenarios.common import SERVER_POLICY, run_checked, start_peer, wait_connected
 
 # Files of a group share a guest and run one after another.
 GROUP = "programs"
@@ -50,7 +50,7 @@ PAGES = """rm -rf /tmp/www; mkdir -p /tmp/www && cd /tmp/www
 for i in $(seq {count}); do head -c $((i * i * 1000)) /dev/urandom >$i; done
 """
 # curl itself would wait for a second before it tries again.
-FIRST = """i=0
+WAIT_PAGE = """i=0
 until {preload} curl -sS --fail -o /dev/null {url}; do
 	i=$((i + 1)); [ $i -lt 300 ] || exit 1; sleep 0.1
 done
@@ -83,26 +83,26 @@ SSH_OPTIONS = ("-q -F none -c aes128-gcm@openssh.com -i /tmp/key -o BatchMode=ye
 
 def guest(bed):
     """A guest that has these programs."""
-    where = bed.shared_guest(memory=768, programs=True, policy=SERVES)
-    peer(bed)
+    where = bed.shared_guest(memory=768, programs=True, policy=SERVER_POLICY)
+    start_peer(bed)
     wait_connected(where)
-    must(where, ACCOUNTS)
+    run_checked(where, ACCOUNTS)
     return where
 
 
-def more(bed, where, name):
+def install_archive(bed, where, name):
     """Copies one more archive of tools/bed/images to a guest, whose sockets are dom0's."""
     archive = ARCHIVE.format(name=name)
     if not os.path.exists(archive):
         bed.skip(f"there is no {archive} for this machine")
     sender = bed.start(f"exec socat -u OPEN:{archive} TCP-LISTEN:{ARCHIVE_PORT},reuseaddr")
-    must(where, f"socat -u TCP:{bed.address}:{ARCHIVE_PORT},retry=50,interval=0.2 CREATE:/tmp/more && "
-                "cd / && gunzip </tmp/more | cpio -idm && rm /tmp/more", 60 * bed.scale)
+    run_checked(where, f"socat -u TCP:{bed.address}:{ARCHIVE_PORT},retry=50,interval=0.2 CREATE:/tmp/more && "
+                       "cd / && gunzip </tmp/more | cpio -idm && rm /tmp/more", 60 * bed.scale)
     rc, out = sender.wait()
     assert rc == 0, out
 
 
-def ends(bed, where):
+def server_client_pairs(bed, where):
     """Server and client: the guest and dom0, then dom0 and the guest."""
     return ((where, bed, 1), (bed, where, 2))
 
@@ -116,32 +116,32 @@ def serve(where, command, text):
 
 def nginx(where, servers, client, url, preload="", client_preload=""):
     """Starts nginx with these servers, and waits until the client gets that page."""
-    must(where, NGINX.format(servers=servers))
+    run_checked(where, NGINX.format(servers=servers))
     job = where.start(f"{preload} exec nginx -e stderr -c /tmp/nginx.conf")
-    rc, out = client.run(FIRST.format(preload=client_preload, url=url))
+    rc, out = client.run(WAIT_PAGE.format(preload=client_preload, url=url))
     assert rc == 0 and job.running, f"{url}: {out}: {job.output}"
     return job
 
 
-def sums(where, directory):
-    return must(where, f"cd {directory} && sha256sum * | sort")
+def checksums(where, directory):
+    return run_checked(where, f"cd {directory} && sha256sum * | sort")
 
 
 def download(server, client, url, count, preload=""):
     """Downloads all pages of the server with curl over ten connections, and compares them."""
-    must(client, CURL.format(preload=preload, url=url, count=count))
-    wanted = sums(server, "/tmp/www")
+    run_checked(client, CURL.format(preload=preload, url=url, count=count))
+    wanted = checksums(server, "/tmp/www")
     assert len(wanted.splitlines()) == count
-    assert wanted == sums(client, "/tmp/got"), "the files differ"
+    assert wanted == checksums(client, "/tmp/got"), "the files differ"
 
 
 def http(bed, where, preload=""):
     """nginx with two workers, and curl with ten connections, each in the guest and in dom0."""
-    for server, client, number in ends(bed, where):
+    for server, client, number in server_client_pairs(bed, where):
         port = 8080 + number
         url = f"http://{bed.address}:{port}"
         preloads = (preload, "") if server is where else ("", preload)
-        must(server, PAGES.format(count=30))
+        run_checked(server, PAGES.format(count=30))
         job = nginx(server, FILES.format(port=port), client, f"{url}/1", *preloads)
         download(server, client, url, 30, preloads[1])
         job.kill()
@@ -153,21 +153,21 @@ def test_http(bed):
     http(bed, guest(bed), PRELOAD)
 
 
-def redis_says(bed, where, port, command):
+def redis_cli(bed, where, port, command):
     """Returns the server's answer to redis-cli."""
-    return must(where, f"redis-cli -h {bed.address} -p {port} {command}")
+    return run_checked(where, f"redis-cli -h {bed.address} -p {port} {command}")
 
 
 def redis(bed, where):
     """redis, a line protocol, with redis-cli and with 50 clients at once, each in the guest and in
     dom0."""
-    for server, client, number in ends(bed, where):
+    for server, client, number in server_client_pairs(bed, where):
         port = 6380 + number
         job = serve(server, REDIS.format(port=port), "Ready to accept connections")
-        before = redis_says(bed, client, port, "INFO stats")
-        out = must(client, f"redis-benchmark -h {bed.address} -p {port} -q "
-                           f"-c {REDIS_CLIENTS} -n {REDIS_REQUESTS} -t ping_inline,set,get", 120 * bed.scale)
-        after = redis_says(bed, client, port, "INFO stats")
+        before = redis_cli(bed, client, port, "INFO stats")
+        out = run_checked(client, f"redis-benchmark -h {bed.address} -p {port} -q "
+                                  f"-c {REDIS_CLIENTS} -n {REDIS_REQUESTS} -t ping_inline,set,get", 120 * bed.scale)
+        after = redis_cli(bed, client, port, "INFO stats")
         connections, commands = (
             int(re.search(f"{name}:(\\d+)", after)[1]) - int(re.search(f"{name}:(\\d+)", before)[1])
             for name in ("total_connections_received", "total_commands_processed"))
@@ -176,21 +176,21 @@ def redis(bed, where):
         assert commands >= 3 * REDIS_REQUESTS, f"{commands} commands"
         for command, answer in (("GET key:__rand_int__", "VXK"),
                                 ("RPUSH list a b c", "3"), ("LRANGE list 0 -1", "a\nb\nc")):
-            got = redis_says(bed, client, port, command)
+            got = redis_cli(bed, client, port, command)
             assert got == answer, f"{command}: {got}"
         job.kill()
 
 
 def iperf3(bed, where):
     """iperf3 both ways, with one connection and with eight, server and client in the guest in turn."""
-    for server, client, number in ends(bed, where):
+    for server, client, number in server_client_pairs(bed, where):
         port = 5200 + number
         job = server.start(f"exec iperf3 --forceflush -s -p {port}")
         for count, options in enumerate(IPERF, 1):
             # The server takes one client at a time and refuses others until it has finished.
             job.wait_line(f"(test #{count})", 30 * bed.scale)
-            out = must(client, f"iperf3 --json -t {bed.scale} -p {port} -c {bed.address} {options}",
-                       60 * bed.scale)
+            out = run_checked(client, f"iperf3 --json -t {bed.scale} -p {port} -c {bed.address} {options}",
+                              60 * bed.scale)
             end = json.loads(out)["end"]
             bed.note(f"iperf3 {options}: {end['sum_received']['bits_per_second'] / 1e6:.0f} Mbit/s")
             assert len(end["streams"]) == (8 if "-P 8" in options else 1)
@@ -201,15 +201,15 @@ def iperf3(bed, where):
 
 def ssh_key(bed, where):
     """Makes one key for everything: servers and clients."""
-    must(bed, "rm -f /tmp/key*; ssh-keygen -q -t ed25519 -N '' -f /tmp/key")
+    run_checked(bed, "rm -f /tmp/key*; ssh-keygen -q -t ed25519 -N '' -f /tmp/key")
     for name in ("key", "key.pub"):
-        text = must(bed, f"cat /tmp/{name}")
-        must(where, f"umask 077; cat >/tmp/{name} <<'END'\n{text}\nEND")
+        text = run_checked(bed, f"cat /tmp/{name}")
+        run_checked(where, f"umask 077; cat >/tmp/{name} <<'END'\n{text}\nEND")
 
 
 def sshd(where, port):
     """Starts an OpenSSH server."""
-    must(where, SSHD.format(port=port))
+    run_checked(where, SSHD.format(port=port))
     return serve(where, "/usr/sbin/sshd -D -e -f /tmp/sshd.conf", "Server listening")
 
 
@@ -218,14 +218,14 @@ def ssh(bed, where):
     compared."""
     ssh_key(bed, where)
     size = bed.pick(daily=20, slow=100, debug=5) << 20
-    must(where, f"head -c {size} /dev/urandom >/tmp/data", 60 * bed.scale)
-    wanted = must(where, "sha256sum </tmp/data")
+    run_checked(where, f"head -c {size} /dev/urandom >/tmp/data", 60 * bed.scale)
+    wanted = run_checked(where, "sha256sum </tmp/data")
     sshd(bed, 2201)
-    must(where, f"scp {SSH_OPTIONS} -P 2201 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
-    assert must(bed, "sha256sum </tmp/data") == wanted, "dom0 has something else"
-    must(where, "rm /tmp/data")
-    wanted = must(bed, "truncate -s 10M /tmp/data && sha256sum </tmp/data")
+    run_checked(where, f"scp {SSH_OPTIONS} -P 2201 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
+    assert run_checked(bed, "sha256sum </tmp/data") == wanted, "dom0 has something else"
+    run_checked(where, "rm /tmp/data")
+    wanted = run_checked(bed, "truncate -s 10M /tmp/data && sha256sum </tmp/data")
     sshd(where, 2202)
-    must(bed, f"scp {SSH_OPTIONS} -P 2202 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
-    assert must(where, "sha256sum </tmp/data") == wanted, "the guest has something else"
-    must(bed, "rm /tmp/data")
+    run_checked(bed, f"scp {SSH_OPTIONS} -P 2202 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
+    assert run_checked(where, "sha256sum </tmp/data") == wanted, "the guest has something else"
+    run_checked(bed, "rm /tmp/data")

@@ -7,7 +7,7 @@ the last data.
 """
 
 from bed import timeout
-from scenarios.common import must, peer, wait_link
+from scenarios.common import run_checked, start_peer, wait_link
 
 # Unloads dom0's other driver: shared guests would have to boot again.
 LAST = True
@@ -22,9 +22,9 @@ def _guest(bed):
 def test_connect_and_close(bed):
     """One page through the C backend; the device is of type pvcalls."""
     guest = _guest(bed)
-    peer(bed)
+    start_peer(bed)
     wait_link(guest)
-    page = must(guest, "fetch")
+    page = run_checked(guest, "fetch")
     assert "Hello from dom0" in page, page
     assert bed.run("grep -q '^pvcalls_back ' /proc/modules")[0] == 0
     assert bed.xenstore.read(f"/local/domain/{guest.domid}/device/pvcalls/0/state") == "4"
@@ -34,7 +34,7 @@ def test_connect_and_close(bed):
 def test_transfer(bed):
     """Both ways at once on one socket, checked."""
     guest = _guest(bed)
-    peer(bed)
+    start_peer(bed)
     wait_link(guest)
     guest.ktap(f"bulk --bytes {bed.pick(**MEGABYTES)}m", 280 * bed.scale)
 
@@ -43,12 +43,12 @@ def test_transfer(bed):
 def test_many(bed):
     """Many connections, at once and one after another."""
     guest = _guest(bed)
-    peer(bed)
+    start_peer(bed)
     wait_link(guest)
     for name in ("sockets_at_once", "cycles_of_connect_exchange_close",
                  "short_connections_in_parallel"):
         guest.ktap(f"many --sockets 30 --cycles 100 -t {name}")
-    counts = must(guest, "cat /sys/kernel/debug/xensock/pvcalls-0").splitlines()
+    counts = run_checked(guest, "cat /sys/kernel/debug/xensock/pvcalls-0").splitlines()
     assert {"rings-reused 0", "UNMAP 0"} <= set(counts), counts
 
 
@@ -57,7 +57,7 @@ def test_calls(bed):
     """Peeking, MSG_WAITALL, discarding, polling, threads: calls that need nothing new of the
     backend."""
     guest = _guest(bed)
-    peer(bed)
+    start_peer(bed)
     wait_link(guest)
     for name, cases in (("flags", ("peek_takes_nothing", "waitall_of_more_than_a_ring", "trunc_discards")),
                         ("poll", ("fresh", "idle", "data_comes_and_goes")),
@@ -97,7 +97,7 @@ SERVERS = (
 def test_servers(bed):
     """bind, listen, accept and waiting for connections, on a backend with room for one ACCEPT."""
     guest = _guest(bed)
-    peer(bed)
+    start_peer(bed)
     wait_link(guest)
     for name, cases in SERVERS:
         guest.ktap(f"{name} --ports 20000 {' '.join(f'-t {case}' for case in cases)}", 150 * bed.scale)
@@ -107,17 +107,17 @@ def test_lost_slots(bed):
     """A listener without clients holds a slot of the commands ring. Other requests still have
     slots."""
     guest = bed.guest(name="greedy", device="pvcalls")
-    peer(bed)
+    start_peer(bed)
     wait_link(guest)
-    out = must(guest, "attempt serve " + " ".join(f"224.0.0.1 {20000 + number}" for number in range(40))).split()
+    out = run_checked(guest, "attempt serve " + " ".join(f"224.0.0.1 {20000 + number}" for number in range(40))).split()
     assert out == ["ok"] * 24 + ["ENOBUFS"] * 16, out
-    must(guest, "attempt connect 192.0.2.1 7001 && fetch >/dev/null")
+    run_checked(guest, "attempt connect 192.0.2.1 7001 && fetch >/dev/null")
 
 
 def test_no_datagrams(bed):
     """PV Calls has streams only, and a program gets an error."""
     guest = _guest(bed)
-    peer(bed)
+    start_peer(bed)
     wait_link(guest)
-    out = must(guest, "knock")
+    out = run_checked(guest, "knock")
     assert out.split() == 2 * ["ESOCKTNOSUPPORT"], out

@@ -5,7 +5,7 @@ Calls, handlers and work items of a socket run at the same time here.
 """
 
 from bed import slow, timeout
-from scenarios.common import hijacked, in_guest, must, serving_guest, unbind, unload, wait_link
+from scenarios.common import hijacked, in_guest, run_checked, serving_guest, unbind, unload, wait_link
 
 PVH = {"kind": "pvh", "vcpus": 2}
 
@@ -67,5 +67,5 @@ def test_frontend_reload(bed):
         unbind(guest, "xensock")
         busy.kill()
         unload(guest, "xensock")
-        must(guest, "modprobe xensock")
+        run_checked(guest, "modprobe xensock")
         wait_link(guest)

@@ -4,7 +4,7 @@
 import contextlib
 
 from bed import timeout
-from scenarios.common import SMALL, must, peer, settled, sysctl
+from scenarios.common import SMALL_BUFFER, run_checked, start_peer, sysctl, wait_released
 
 # Any unprivileged port, and ports that the backend chooses.
 _BIND = "bind-allow=0 1024-65535"
@@ -13,18 +13,18 @@ _BIND = "bind-allow=0 1024-65535"
 _UNANSWERED = "10.0.0.99"
 
 # dom0's send buffers: larger than what a test fills and counts, and soon full.
-_BUFFER = 4 * SMALL
+_BUFFER = 4 * SMALL_BUFFER
 
 
-def _server(bed, guest, tests, seconds=200):
-    before = bed.at_rest()
+def _run_tests(bed, guest, tests, seconds=200):
+    before = bed.quiet_snapshot()
     guest.ktap(tests, seconds * bed.scale)
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 def _guest(bed):
-    peer(bed, _BUFFER)
+    start_peer(bed, _BUFFER)
     return bed.shared_guest("raw", modules=[], vcpus=2, policy=(_BIND,))
 
 
@@ -41,46 +41,46 @@ def _limited(bed, guest, **policy):
 @timeout(300)
 def test_server(bed):
     """Listening, accepting, polling, with and without status words."""
-    _server(bed, _guest(bed), "raw_server -V pvcalls -f server")
+    _run_tests(bed, _guest(bed), "raw_server -V pvcalls -f server")
 
 
 @timeout(300)
 def test_native(bed):
     """shutdown, names, options, IPv6: features of the native dialect only."""
-    _server(bed, _guest(bed), "raw_server -f native")
+    _run_tests(bed, _guest(bed), "raw_server -f native")
 
 
 @timeout(300)
 def test_pvcalls(bed):
     """A device of type pvcalls with the same backend: the protocol of C frontends."""
-    peer(bed, _BUFFER)
+    start_peer(bed, _BUFFER)
     guest = bed.shared_guest("pv", device="pvcalls", backend="xensock_back", modules=[], vcpus=2,
                              policy=(_BIND,))
-    _server(bed, guest, "raw_server -v pvcalls")
+    _run_tests(bed, guest, "raw_server -v pvcalls")
 
 
 @timeout(300)
 def test_reuse(bed):
     """Rings that CONNECT and ACCEPT use again, and violations by the guest."""
-    _server(bed, _guest(bed), "raw_reuse -F quota")
+    _run_tests(bed, _guest(bed), "raw_reuse -F quota")
 
 
 @timeout(500)
 def test_news(bed):
     """Rings that share a channel, and violations concerning the news page."""
-    _server(bed, _guest(bed), "raw_news -F storm", 400)
+    _run_tests(bed, _guest(bed), "raw_news -F storm", 400)
 
 
 @timeout(300)
 def test_urgent(bed):
     """Urgent bytes both ways, and marks that make no sense."""
-    _server(bed, _guest(bed), "raw_urgent")
+    _run_tests(bed, _guest(bed), "raw_urgent")
 
 
 @timeout(300)
 def test_resize(bed):
     """Rings that grow and shrink step by step, and violations by the guest."""
-    _server(bed, _guest(bed), "raw_resize")
+    _run_tests(bed, _guest(bed), "raw_resize")
 
 
 @timeout(400)
@@ -88,13 +88,13 @@ def test_datagram(bed):
     """UDP: both ways, all sizes, with and without a peer, errors, a full ring."""
     # The kernel gives a neighbour up after three times this time.
     sysctl(bed.host, **{"neigh/br0/unres_qlen_bytes": 4 << 20, "neigh/br0/retrans_time_ms": 250})
-    _server(bed, _guest(bed), f"raw_datagram -f datagram --blackhole {_UNANSWERED}")
+    _run_tests(bed, _guest(bed), f"raw_datagram -f datagram --blackhole {_UNANSWERED}")
 
 
 @timeout(300)
 def test_datagram_info(bed):
     """Infos of datagrams: both ways, refused, and invalid blocks."""
-    _server(bed, _guest(bed), "raw_datagram_info -F policy")
+    _run_tests(bed, _guest(bed), "raw_datagram_info -F policy")
 
 
 @timeout(300)
@@ -104,7 +104,7 @@ def test_datagram_policy(bed):
     if bed.host is not bed:
         bed.skip("dom0 does not know what a driver domain has refused")
     guest = _guest(bed)
-    must(bed, "ip route replace 239.192.77.0/24 dev dummy0")
+    run_checked(bed, "ip route replace 239.192.77.0/24 dev dummy0")
     before = bed.xensock("show", str(guest.domid))["refused"]
     with _limited(bed, guest, **{
             "bind-allow": "udp:9000 tcp:9001", "connect-deny": "udp:7009", "max-datagram": 1000,
@@ -122,4 +122,4 @@ def test_hostile(bed):
     """Every command in every state of a socket, too many of everything, all at once."""
     guest = _guest(bed)
     with _limited(bed, guest, **{"max-sockets": 100, "max-listeners": 8}):
-        _server(bed, guest, "hostile_server --sockets 100 --cycles 8", 550)
+        _run_tests(bed, guest, "hostile_server --sockets 100 --cycles 8", 550)

@@ -9,7 +9,7 @@ import threading
 import time
 
 from bed import timeout
-from scenarios.common import SERVES, must, peer, set_order, settled, sysctl, wait_connected
+from scenarios.common import SERVER_POLICY, run_checked, set_order, start_peer, sysctl, wait_connected, wait_released
 
 # Losing one object for each of 1,200 connections would exceed this. A cache that merely keeps some
 # objects for later stays below.
@@ -31,8 +31,8 @@ AT_ONCE = 4000
 
 
 def _guest(bed):
-    guest = bed.shared_guest(policy=SERVES)
-    job = peer(bed)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
+    job = start_peer(bed)
     # Thousands of connections in TIME_WAIT would hide a leak.
     sysctl(bed.host, tcp_max_tw_buckets=0)
     wait_connected(guest)
@@ -41,7 +41,7 @@ def _guest(bed):
 
 def _guest_counts(guest):
     """Returns event channels, pages and objects of the guest."""
-    out = must(guest, "grep -c xen-dyn /proc/interrupts; grep -E 'MemAvailable|Slab:' /proc/meminfo")
+    out = run_checked(guest, "grep -c xen-dyn /proc/interrupts; grep -E 'MemAvailable|Slab:' /proc/meminfo")
     lines = out.splitlines()
     return {"event channels": int(lines[0]),
             **{line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}}
@@ -55,7 +55,7 @@ def _slab_growth(before, after):
 
 def _sockets(bed):
     """Returns the number of the host's connections with the peer that are not closing."""
-    states = [line.split()[3] for line in must(bed.host, "cat /proc/net/tcp").splitlines()[1:]]
+    states = [line.split()[3] for line in run_checked(bed.host, "cat /proc/net/tcp").splitlines()[1:]]
     return sum(state not in ("06", "0A") for state in states)
 
 
@@ -68,27 +68,27 @@ def _meminfo(text):
 def _memory(bed):
     """Returns KiB that the host could use. The balloon keeps the pages replaced by mapped grants,
     for reuse."""
-    values = _meminfo(must(bed.host, "cat /proc/meminfo"))
+    values = _meminfo(run_checked(bed.host, "cat /proc/meminfo"))
     return values["MemAvailable"] + values["Balloon"]
 
 
 @contextlib.contextmanager
-def _nothing_stays(bed, guest):
+def _check_nothing_left(bed, guest):
     """Checks that both domains are the same after the block as before."""
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     slab, inside = bed.slab(), _guest_counts(guest)
     sockets, memory = _sockets(bed), _memory(bed)
 
     yield
 
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
     assert _sockets(bed) <= sockets, "dom0 has kept sockets"
     growth = _slab_growth(slab, bed.slab())
     assert not growth, f"dom0's slab caches have grown (before, after): {growth}"
     # The balloon takes a while to take its pages back.
-    until = time.monotonic() + 60 * bed.scale
-    while (lost := memory - _memory(bed)) >= LOST_LIMIT and time.monotonic() < until:
+    deadline = time.monotonic() + 60 * bed.scale
+    while (lost := memory - _memory(bed)) >= LOST_LIMIT and time.monotonic() < deadline:
         time.sleep(0.5)
     assert lost < LOST_LIMIT, f"dom0 has lost {lost} KiB of memory"
     after = _guest_counts(guest)
@@ -103,9 +103,9 @@ def _nothing_stays(bed, guest):
 def test_many(bed):
     """Cycles of connect, exchange and close leave nothing behind."""
     guest, job = _guest(bed)
-    must(guest, "many --cycles 50 >/dev/null", 120 * bed.scale)  # fills all caches
+    run_checked(guest, "many --cycles 50 >/dev/null", 120 * bed.scale)  # fills all caches
     cycles = bed.pick(daily=1200, slow=2000, debug=200)
-    with _nothing_stays(bed, guest):
+    with _check_nothing_left(bed, guest):
         guest.ktap(f"many --sockets 200 --cycles {cycles}", 400 * bed.scale)
     assert job.running, "the peer has ended"
 
@@ -117,8 +117,8 @@ def test_hundreds_at_once(bed):
     sockets = bed.pick(daily=500, slow=1000, debug=200)
     both = "many -t sockets_at_once --sockets {0}", "serve -t all_at_once --sockets {0}"
     for command in both:
-        must(guest, command.format(sockets // 4), 120 * bed.scale)
-    with _nothing_stays(bed, guest):
+        run_checked(guest, command.format(sockets // 4), 120 * bed.scale)
+    with _check_nothing_left(bed, guest):
         for command in both:
             guest.ktap(command.format(sockets), 180 * bed.scale)
     assert job.running, "the peer has ended"
@@ -130,8 +130,8 @@ def test_server_of_short_connections(bed):
     guest, job = _guest(bed)
     cycles = bed.pick(daily=2500, slow=10000, debug=800)
     command = "serve -t short_connections --cycles {}"
-    must(guest, command.format(160), 120 * bed.scale)
-    with _nothing_stays(bed, guest):
+    run_checked(guest, command.format(160), 120 * bed.scale)
+    with _check_nothing_left(bed, guest):
         guest.ktap(command.format(cycles), 300 * bed.scale)
     assert job.running, "the peer has ended"
 
@@ -182,7 +182,7 @@ class Echo:
 
 def _channels(guest):
     """Returns the number of event channels of a guest's devices, of all kinds."""
-    return int(must(guest, "grep -c xen-dyn /proc/interrupts"))
+    return int(run_checked(guest, "grep -c xen-dyn /proc/interrupts"))
 
 
 @timeout(900)
@@ -191,11 +191,11 @@ def test_thousands_at_once(bed):
     sockets = bed.pick(daily=1200, slow=AT_ONCE, debug=200)
     # The test uses a server in dom0 without a thread for each connection.
     guest = bed.guest("thousands", memory=384, in_dom0=True)
-    peer(bed, where=bed)
+    start_peer(bed, where=bed)
     wait_connected(guest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (sockets + 200, sockets + 200))
     with Echo(bed.address):
-        before = bed.at_rest(), _channels(guest)
+        before = bed.quiet_snapshot(), _channels(guest)
         began = time.monotonic()
         held = guest.start(f"hold idle --sockets {sockets} --port {Echo.PORT - 1}")
         held.wait_line("ready", 800 * bed.scale)
@@ -210,8 +210,8 @@ def test_thousands_at_once(bed):
         # Other connections go on beside them, and their slots are used again.
         guest.ktap("many -t cycles_of_connect_exchange_close --cycles 100", 300 * bed.scale)
         held.kill()
-        off = settled(bed, before[0])
-        assert not off, f"dom0 has kept (before, after): {off}"
+        leaks = wait_released(bed, before[0])
+        assert not leaks, f"dom0 has kept (before, after): {leaks}"
         guest.ktap(f"many -t sockets_at_once --sockets {sockets} --port {Echo.PORT - 1}", 300 * bed.scale)
 
 
@@ -223,7 +223,7 @@ def test_flood_beside_others(bed):
 
     def seconds():
         began = time.monotonic()
-        must(guest, f"{command} >/dev/null", 200 * bed.scale)
+        run_checked(guest, f"{command} >/dev/null", 200 * bed.scale)
         return time.monotonic() - began
 
     seconds()
@@ -238,21 +238,21 @@ def test_flood_beside_others(bed):
 
 def _kernel_memory(where):
     """Returns KiB of a kernel's objects, and of the pages replaced by mapped grants."""
-    values = _meminfo(must(where, "echo 3 >/proc/sys/vm/drop_caches; cat /proc/meminfo"))
+    values = _meminfo(run_checked(where, "echo 3 >/proc/sys/vm/drop_caches; cat /proc/meminfo"))
     return {"objects": values["Slab"] + values["Percpu"], "mapped": -values["MemTotal"] - values["Balloon"]}
 
 
 def _cost(bed, guest, sockets, family):
     """Returns the cost of idle connections in dom0 and in the guest, in KiB for each."""
     holder = bed.host if family == "inet" else guest
-    quiet = bed.at_rest()
+    quiet = bed.quiet_snapshot()
     before = [_kernel_memory(where) for where in (bed.host, guest)]
     job = holder.start(f"hold idle --family {family} --sockets {sockets}")
     job.wait_line("ready", 120 * bed.scale)
     after = [_kernel_memory(where) for where in (bed.host, guest)]
     job.kill()
-    off = settled(bed, quiet)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, quiet)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
     return [{key: (late[key] - early[key]) / sockets for key in early} for early, late in zip(before, after)]
 
 
@@ -279,11 +279,11 @@ def test_memory_of_idle_connections(bed):
 def test_limits_of_xen(bed):
     """A guest without free grants reports an error, and all its sockets go on."""
     guest = bed.guest(name="small", config="max_event_channels = 64\nmax_grant_frames = 4")
-    peer(bed)
+    start_peer(bed)
     wait_connected(guest)
     # There are enough channels, but 4 frames hold 2,048 grants.
     held = guest.start("hold idle --sockets 2000")
     rc, out = held.wait(60 * bed.scale)
     assert rc == 1 and "No buffer space available" in out, f"{rc}, {out}"
     bed.note(out)
-    must(guest, "many --sockets 8 --cycles 1 >/dev/null", 60 * bed.scale)
+    run_checked(guest, "many --sockets 8 --cycles 1 >/dev/null", 60 * bed.scale)

@@ -4,7 +4,8 @@
 import time
 
 from bed import timeout
-from scenarios.common import SERVES, SMALL, in_dom0, in_guest, must, peer, serving_guest, settled, wait_link
+from scenarios.common import (
+    SERVER_POLICY, SMALL_BUFFER, in_dom0, in_guest, run_checked, serving_guest, start_peer, wait_link, wait_released)
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -16,7 +17,7 @@ CONNECTIONS = ("stream", "flags", "urgent", "poll", "epoll", "rst", "eof", "clos
 @timeout(180)
 def test_tcp(bed):
     """This kernel's TCP meets the expectations of the tests."""
-    peer(bed, SMALL)
+    start_peer(bed, SMALL_BUFFER)
     in_dom0(bed, "bind", "listen", "ports", "accept", "acceptors", "waiting", "ahead", "listenpoll",
             "uring", "zerocopy", "tsi")
 
@@ -86,7 +87,7 @@ def test_a3s_box_371_servers_are_not_exposed(bed):
     rc, out = guest.run("hold refused --sockets 1", 20 * bed.scale)
     assert rc == 1 and "bind: Permission denied" in out, out
     guest.detach()
-    guest.attach("xensock", *SERVES)
+    guest.attach("xensock", *SERVER_POLICY)
     wait_link(guest)
 
 
@@ -107,8 +108,8 @@ def test_libkrun_344_refused_sockets_are_quiet(bed):
 def _interrupts(guest):
     """Returns the events that the guest has got on the channels of its sockets and of the commands
     ring."""
-    out = must(guest, "awk '/xensock/ { for (i = 2; i <= NF && $i ~ /^[0-9]+$/; i++) n += $i } "
-                      "END { print n + 0 }' /proc/interrupts")
+    out = run_checked(guest, "awk '/xensock/ { for (i = 2; i <= NF && $i ~ /^[0-9]+$/; i++) n += $i } "
+                             "END { print n + 0 }' /proc/interrupts")
     return int(out)
 
 
@@ -118,7 +119,7 @@ def test_nothing_is_left(bed):
     guest = serving_guest(bed)
     wait_link(guest)
     once = "listen -T more_than_the_backlog_wait && acceptors"
-    before = bed.at_rest()
-    must(guest, once, 200 * bed.scale)
-    off = settled(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    before = bed.quiet_snapshot()
+    run_checked(guest, once, 200 * bed.scale)
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"

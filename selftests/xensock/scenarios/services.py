@@ -5,15 +5,15 @@ import socket
 
 from bed import slow, timeout
 from scenarios import programs
-from scenarios.common import SERVES, hijacked, must, peer, settled, sysctl, unload, wait_link
-from scenarios.lifecycle import serving
+from scenarios.common import SERVER_POLICY, hijacked, run_checked, start_peer, sysctl, unload, wait_link, wait_released
+from scenarios.lifecycle import wait_services
 
 # Files of a group share a guest and run one after another.
 GROUP = "programs"
 
 NGINX, REDIS, RESOLVER = 8591, 8592, 8593
 # Answers every request for an address.
-ANSWERS = """exec python3 -u -c '
+DNS_SERVER = """exec python3 -u -c '
 import socket
 own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 own.bind(("0.0.0.0", {port}))
@@ -27,7 +27,7 @@ while True:
         pass
 '"""
 QUERY = bytes.fromhex("1234 010000010000 00000000 04") + b"test" + bytes.fromhex("00 0001 0001")
-UNTIL = """i=0
+RETRY = """i=0
 until [ "$({command} 2>/dev/null)" = '{wanted}' ]; do
 	i=$((i + 1)); [ $i -lt 200 ] || {{ {command}; exit 1; }}; sleep 0.2
 done
@@ -36,23 +36,23 @@ done
 
 # A guest that moves
 
-def _moves(bed, move, **options):
+def _check_move(bed, move, **options):
     """The bed's own services in a guest whose device xl makes, which moves to another domain."""
     if bed.machine != "x86_64":
         bed.skip("Xen saves guests on x86 only")
-    peer(bed)
+    start_peer(bed)
     # Moving takes longer than an attempt to connect to a black hole would.
     sysctl(bed, tcp_syn_retries=6)
     bed.modprobe("xensock_back")
-    policy = f"connect-allow={bed.reach}", *SERVES
+    policy = f"connect-allow={bed.connect_allow}", *SERVER_POLICY
     guest = bed.guest(name="moving", memory=128, device=None, config="pvcalls = ['backend=0']",
                       modules=["xensock"], **options)
     bed.xensock("set", str(guest.domid), *policy)
     wait_link(guest)
     job = guest.start("service")
     job.wait_line("ready", 30 * bed.scale)
-    serving(bed, job)
-    before = bed.at_rest()
+    wait_services(bed, job)
+    before = bed.quiet_snapshot()
     for _ in range(bed.pick(daily=1, slow=10, debug=1)):
         held = guest.start("hold lost")
         held.wait_line("ready", 30 * bed.scale)
@@ -61,16 +61,16 @@ def _moves(bed, move, **options):
         assert guest.domid != old
         rc, out = held.wait(60 * bed.scale)
         assert rc == 0, out
-        serving(bed, job)
+        wait_services(bed, job)
         assert not bed.xenstore.ls(f"/local/domain/0/backend/pvcalls/{old}")
-    off = {key: counts for key, counts in settled(bed, before).items() if counts[1] > counts[0]}
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = {key: counts for key, counts in wait_released(bed, before).items() if counts[1] > counts[0]}
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 @timeout(400)
 def test_save_and_restore(bed):
     """xl save and xl restore: connections are reset, servers go on with the new domain's device."""
-    _moves(bed, lambda guest, *policy, **options: guest.restore(*policy, **options))
+    _check_move(bed, lambda guest, *policy, **options: guest.restore(*policy, **options))
 
 
 @slow
@@ -78,12 +78,12 @@ def test_save_and_restore(bed):
 def test_migrate(bed):
     """xl migrate, live, to the same host. Under emulation Xen does not track the writes of a PV
     guest."""
-    _moves(bed, lambda guest, *policy, **options: guest.migrate(*policy, **options), kind="pvh")
+    _check_move(bed, lambda guest, *policy, **options: guest.migrate(*policy, **options), kind="pvh")
 
 
 # Debian's programs
 
-def _resolves(bed):
+def _resolver_answers(bed):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(0.5)
         client.connect((bed.address, RESOLVER))
@@ -102,33 +102,33 @@ def test_programs(bed):
     again."""
     guest = programs.guest(bed)
     with hijacked(guest, hijack=2):
-        must(guest, programs.PAGES.format(count=10))
+        run_checked(guest, programs.PAGES.format(count=10))
         url = f"http://{bed.address}:{NGINX}/9"
         jobs = [programs.nginx(guest, programs.FILES.format(port=NGINX), bed, url),
                 programs.serve(guest, programs.REDIS.format(port=REDIS), "Ready to accept connections"),
-                guest.start(ANSWERS.format(port=RESOLVER))]
+                guest.start(DNS_SERVER.format(port=RESOLVER))]
         jobs[-1].wait_line("ready", 30 * bed.scale)
         # The same process serves it afterwards.
         redis = f"redis-cli -h {bed.address} -p {REDIS}"
-        must(bed, f"{redis} SET survivor yes")
-        commands = ((f"curl -sS -m 5 --fail {url} | sha256sum", must(guest, "sha256sum </tmp/www/9")),
+        run_checked(bed, f"{redis} SET survivor yes")
+        commands = ((f"curl -sS -m 5 --fail {url} | sha256sum", run_checked(guest, "sha256sum </tmp/www/9")),
                     (f"{redis} GET survivor", "yes"))
 
-        def go_on():
+        def check_services():
             for command, wanted in commands:
-                must(bed, UNTIL.format(command=command, wanted=wanted), 100 * bed.scale)
-            assert _resolves(bed), "the name server is silent"
+                run_checked(bed, RETRY.format(command=command, wanted=wanted), 100 * bed.scale)
+            assert _resolver_answers(bed), "the name server is silent"
             for job in jobs:
                 assert job.running, f"{job.command}: {job.output}"
 
-        go_on()
-        before = bed.at_rest()
+        check_services()
+        before = bed.quiet_snapshot()
         for _ in range(bed.pick(daily=1, slow=10, debug=1)):
             unload(bed, "xensock_back")
             bed.modprobe("xensock_back")
-            go_on()
+            check_services()
             guest.detach()
-            guest.attach("xensock", *SERVES)
-            go_on()
-        off = {key: counts for key, counts in settled(bed, before).items() if counts[1] > counts[0]}
-        assert not off, f"dom0 has kept (before, after): {off}"
+            guest.attach("xensock", *SERVER_POLICY)
+            check_services()
+        leaks = {key: counts for key, counts in wait_released(bed, before).items() if counts[1] > counts[0]}
+        assert not leaks, f"dom0 has kept (before, after): {leaks}"

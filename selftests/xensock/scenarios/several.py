@@ -6,8 +6,8 @@ import time
 from contextlib import contextmanager
 
 from bed import timeout
-from scenarios.common import HIJACK, SERVES, hijacked, must, peer, settled, unload
-from scenarios.driver_domain import _talks, _with_peer
+from scenarios.common import SERVER_POLICY, SETTINGS, hijacked, run_checked, start_peer, unload, wait_released
+from scenarios.driver_domain import wait_service, with_peer
 
 FIRST, SECOND = "xensock-0", "xensock-1"
 
@@ -19,23 +19,23 @@ def _state(guest, device):
 
 def _wait_connected(guest, *devices):
     for device in devices:
-        must(guest, f"i=0; until grep -q ^Connected /sys/bus/xen/devices/{device}/state; do "
-                    "i=$((i + 1)); [ $i -lt 150 ] || exit 1; usleep 200000; done", 60)
+        run_checked(guest, f"i=0; until grep -q ^Connected /sys/bus/xen/devices/{device}/state; do "
+                           "i=$((i + 1)); [ $i -lt 150 ] || exit 1; usleep 200000; done", 60)
 
 
 def _attach_second(bed, guest, server):
     bed.xensock("attach", str(guest.domid), "--device=1", f"--backend={server.domid}",
-                f"connect-allow={bed.reach}", *SERVES)
+                f"connect-allow={bed.connect_allow}", *SERVER_POLICY)
 
 
 def _several(bed):
     """Returns the guest and the driver domain. Both backends have the same addresses."""
-    peer(bed)
-    server = _with_peer(bed, bed.shared_driver_domain())
+    start_peer(bed)
+    server = with_peer(bed, bed.shared_driver_domain())
     for where in (bed, server):
         where.start(f"exec attempt --family inet stay serve {bed.address6} 7001").wait_line("ok", 30 * bed.scale)
-    guest = bed.shared_guest("several", policy=SERVES)
-    for device, attach in ((FIRST, lambda: guest.attach("xensock", *SERVES)),
+    guest = bed.shared_guest("several", policy=SERVER_POLICY)
+    for device, attach in ((FIRST, lambda: guest.attach("xensock", *SERVER_POLICY)),
                            (SECOND, lambda: _attach_second(bed, guest, server))):
         if not bed.xenstore.ls(f"/local/domain/{guest.domid}/device/xensock/{device[-1]}"):
             attach()
@@ -44,11 +44,11 @@ def _several(bed):
 
 
 def _sockets(guest):
-    head, *lines = [line.split() for line in must(guest, "cat /proc/net/xensock").splitlines()]
+    head, *lines = [line.split() for line in run_checked(guest, "cat /proc/net/xensock").splitlines()]
     return {line[head.index("inode")]: dict(zip(head, line)) for line in lines}
 
 
-def _goes_by(bed, guest, what):
+def _device_used(bed, guest, what):
     """Returns the device of a new socket that makes this attempt."""
     before = _sockets(guest)
     job = guest.start(f"exec attempt {what}")
@@ -64,7 +64,7 @@ def _goes_by(bed, guest, what):
 @contextmanager
 def _routed(guest, routes):
     with hijacked(guest, hijack=0, route=f"'{routes}'"):
-        assert must(guest, f"cat {HIJACK}/route").strip() == routes
+        assert run_checked(guest, f"cat {SETTINGS}/route").strip() == routes
         yield
 
 
@@ -83,42 +83,42 @@ def test_routes(bed):
             ("192.0.2.0/24=xensock-7 0.0.0.0/0=xensock-1", {to4: SECOND})):
         with _routed(guest, routes):
             for to, device in expected.items():
-                assert _goes_by(bed, guest, f"stay connect {to}") == device, (routes, to)
+                assert _device_used(bed, guest, f"stay connect {to}") == device, (routes, to)
     with _routed(guest, "192.0.2.0/24=xensock-1"):
-        assert _goes_by(bed, guest, f"stay datagram {to4}") == SECOND
-        assert _goes_by(bed, guest, f"stay from {to4}") == FIRST, "a port was bound by the other"
-        assert _goes_by(bed, guest, f"stay serve {bed.address} 7311") == SECOND
-        assert _goes_by(bed, guest, "stay serve 0.0.0.0 7312") == FIRST
+        assert _device_used(bed, guest, f"stay datagram {to4}") == SECOND
+        assert _device_used(bed, guest, f"stay from {to4}") == FIRST, "a port was bound by the other"
+        assert _device_used(bed, guest, f"stay serve {bed.address} 7311") == SECOND
+        assert _device_used(bed, guest, "stay serve 0.0.0.0 7312") == FIRST
         with hijacked(guest, hijack=2):
             for call in ("connect", "datagram"):
-                assert _goes_by(bed, guest, f"--family inet stay {call} {to4}") == SECOND
+                assert _device_used(bed, guest, f"--family inet stay {call} {to4}") == SECOND
     # A socket that cannot reach a peer through the other device keeps its own.
     bed.xensock("set", str(guest.domid), "--device=1", f"connect-allow=[{bed.address6}]")
     with _routed(guest, "198.51.100.0/24=xensock-1"):
-        said = must(guest, f"attempt peers {to4} 198.51.100.1 7001").split()
-        assert said == ["ok", "EACCES", "ECONNREFUSED"], said
-    bed.xensock("set", str(guest.domid), "--device=1", f"connect-allow={bed.reach}")
+        output = run_checked(guest, f"attempt peers {to4} 198.51.100.1 7001").split()
+        assert output == ["ok", "EACCES", "ECONNREFUSED"], output
+    bed.xensock("set", str(guest.domid), "--device=1", f"connect-allow={bed.connect_allow}")
     with _routed(guest, "default=xensock-1"):
-        must(guest, f"i=0; until attempt connect {to4} | grep -q ok; do "
-                    "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
-    assert must(guest, "ls /sys/kernel/debug/xensock").split() == [FIRST, SECOND]
+        run_checked(guest, f"i=0; until attempt connect {to4} | grep -q ok; do "
+                           "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
+    assert run_checked(guest, "ls /sys/kernel/debug/xensock").split() == [FIRST, SECOND]
 
 
 @timeout(300)
 def test_by_xl(bed):
     """xl makes both devices, numbered in the order of its configuration."""
-    peer(bed)
-    server = _with_peer(bed, bed.shared_driver_domain())
+    start_peer(bed)
+    server = with_peer(bed, bed.shared_driver_domain())
     bed.modprobe("xensock_back")
     guest = bed.guest("byxl", device=None, config=f"pvcalls = ['backend=0', 'backend={server.name}']",
                       modules=["xensock"])
     for number in (0, 1):
-        bed.xensock("set", str(guest.domid), f"--device={number}", f"connect-allow={bed.reach}")
+        bed.xensock("set", str(guest.domid), f"--device={number}", f"connect-allow={bed.connect_allow}")
     _wait_connected(guest, "pvcalls-0", "pvcalls-1")
     to = f"stay connect {bed.address} 7001"
-    assert _goes_by(bed, guest, to) == "pvcalls-0"
+    assert _device_used(bed, guest, to) == "pvcalls-0"
     with _routed(guest, "default=pvcalls-1"):
-        assert _goes_by(bed, guest, to) == "pvcalls-1"
+        assert _device_used(bed, guest, to) == "pvcalls-1"
     # libxl waits 10 s for a driver domain's own toolstack to remove the device. There is none.
     bed.xenstore.rm(f"/libxl/{guest.domid}/device/pvcalls/1")
 
@@ -127,8 +127,8 @@ def test_by_xl(bed):
 def test_users(bed):
     """Users of the guest share ports with themselves over two devices of one backend, and not with
     each other."""
-    peer(bed)
-    guest = bed.shared_guest("twice", policy=SERVES)
+    start_peer(bed)
+    guest = bed.shared_guest("twice", policy=SERVER_POLICY)
     if not bed.xenstore.ls(f"/local/domain/{guest.domid}/device/xensock/1"):
         _attach_second(bed, guest, bed.host)
     _wait_connected(guest, FIRST, SECOND)
@@ -138,9 +138,9 @@ def test_users(bed):
         server.wait_line("ok", 30 * bed.scale)
     with _routed(guest, "default=xensock-1"):
         # The first user to have a socket of this device, besides root, as 1001 is of the other.
-        assert must(guest, f"attempt --user 1002 {share}").split() == ["EADDRINUSE"]
-        assert must(guest, f"attempt {share}").split() == ["EADDRINUSE"]
-        assert must(guest, f"attempt --user 1001 {share}").split() == ["ok"]
+        assert run_checked(guest, f"attempt --user 1002 {share}").split() == ["EADDRINUSE"]
+        assert run_checked(guest, f"attempt {share}").split() == ["EADDRINUSE"]
+        assert run_checked(guest, f"attempt --user 1001 {share}").split() == ["ok"]
     server.kill()
 
 
@@ -151,10 +151,10 @@ def test_bad_routes(bed):
     with _routed(guest, "10.0.0.0/8=xensock-1"):
         for routes in ("10.0.0.0/8", "10.0.0.0/8=1", "10.0.0.1/8=xensock-1", "default=eth0",
                        "10.0.0.0/8=xensock-1 x"):
-            rc, out = guest.run(f"echo '{routes}' >{HIJACK}/route")
+            rc, out = guest.run(f"echo '{routes}' >{SETTINGS}/route")
             assert rc and "nvalid" in out, (routes, out)
-        assert must(guest, f"cat {HIJACK}/route").strip() == "10.0.0.0/8=xensock-1"
-        assert "default=eth0" in must(guest, "dmesg | grep route:")
+        assert run_checked(guest, f"cat {SETTINGS}/route").strip() == "10.0.0.0/8=xensock-1"
+        assert "default=eth0" in run_checked(guest, "dmesg | grep route:")
 
 
 @timeout(400)
@@ -162,11 +162,11 @@ def test_one_goes(bed):
     """When a device goes for good, its sockets are told or move to the other. When it is back, new
     sockets use it."""
     guest, server = _several(bed)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     with _routed(guest, "default=xensock-1"):
         service = guest.start("service")
         service.wait_line("ready", 30 * bed.scale)
-        _talks(bed, server, 7100)
+        wait_service(bed, server, 7100)
         held = guest.start("hold lost")
         held.wait_line("ready", 30 * bed.scale)
         assert {line["device"] for line in _sockets(guest).values()} == {SECOND}
@@ -174,20 +174,20 @@ def test_one_goes(bed):
         rc, out = held.wait(60 * bed.scale)
         assert rc == 0, out
         for port in (7100, 7101):
-            _talks(bed, bed, port)
+            wait_service(bed, bed, port)
         assert {line["device"] for line in _sockets(guest).values()} == {FIRST}
-        assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == FIRST
+        assert _device_used(bed, guest, f"stay connect {bed.address} 7001") == FIRST
         bed.xensock("detach", str(guest.domid), "--device=1")
-        server = _with_peer(bed, bed.driver_domain("net2"))
+        server = with_peer(bed, bed.driver_domain("net2"))
         _attach_second(bed, guest, server)
         _wait_connected(guest, SECOND)
-        assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == SECOND
-        _talks(bed, bed, 7100)
+        assert _device_used(bed, guest, f"stay connect {bed.address} 7001") == SECOND
+        wait_service(bed, bed, 7100)
         assert service.running, service.output
         service.kill()
     bed.xensock("detach", str(guest.domid), "--device=1")
-    off = {key: counts for key, counts in settled(bed, before).items() if counts[1] > counts[0]}
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = {key: counts for key, counts in wait_released(bed, before).items() if counts[1] > counts[0]}
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 @timeout(300)
@@ -196,15 +196,15 @@ def test_backend_reload(bed):
     guest, _ = _several(bed)
     service = guest.start("service")
     service.wait_line("ready", 30 * bed.scale)
-    _talks(bed, bed, 7100)
+    wait_service(bed, bed, 7100)
     unload(bed, "xensock_back")
-    assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == SECOND
+    assert _device_used(bed, guest, f"stay connect {bed.address} 7001") == SECOND
     states = {line["state"] for line in _sockets(guest).values()}
     assert "LISTEN" not in states, "a service has moved"
     bed.modprobe("xensock_back")
     for port in (7100, 7101):
-        _talks(bed, bed, port)
-    assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == FIRST
+        wait_service(bed, bed, port)
+    assert _device_used(bed, guest, f"stay connect {bed.address} 7001") == FIRST
     assert service.running, service.output
 
 
@@ -212,20 +212,21 @@ def test_backend_reload(bed):
 def test_short_of_grants(bed):
     """A listener that gets another link while the guest has no grants for its connections goes on
     listening."""
-    peer(bed, where=bed)
-    guest = bed.guest("short", policy=SERVES, in_dom0=True, config="max_grant_frames = 2")
-    bed.xensock("attach", str(guest.domid), "--device=1", "--backend=0", f"connect-allow={bed.reach}", *SERVES)
+    start_peer(bed, where=bed)
+    guest = bed.guest("short", policy=SERVER_POLICY, in_dom0=True, config="max_grant_frames = 2")
+    bed.xensock("attach", str(guest.domid), "--device=1", "--backend=0", f"connect-allow={bed.connect_allow}",
+                *SERVER_POLICY)
     _wait_connected(guest, FIRST, SECOND)
     driver = "/sys/bus/xen-backend/drivers/xensock_back"
     with _routed(guest, "192.0.2.0/24=xensock-1"):
         starved = guest.start("exec starved")
         starved.wait_line("ready", 30 * bed.scale)
-        must(bed, f"echo xensock-{guest.domid}-0 >{driver}/unbind")
-        must(guest, f"i=0; while grep -q ^Connected /sys/bus/xen/devices/{FIRST}/state; do "
-                    "i=$((i + 1)); [ $i -lt 150 ] || exit 1; usleep 200000; done", 60)
+        run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/unbind")
+        run_checked(guest, f"i=0; while grep -q ^Connected /sys/bus/xen/devices/{FIRST}/state; do "
+                           "i=$((i + 1)); [ $i -lt 150 ] || exit 1; usleep 200000; done", 60)
         starved.kill(signal.SIGUSR1)
         starved.wait_line("full", 60 * bed.scale)
-        must(bed, f"echo xensock-{guest.domid}-0 >{driver}/bind")
+        run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/bind")
         starved.wait_line("short", 60 * bed.scale)
         client = bed.start(f"exec attempt --family inet keep {bed.address} 7330")
         client.wait_line("ok", 60 * bed.scale)
@@ -238,7 +239,7 @@ def test_short_of_grants(bed):
 def test_unload(bed):
     """The guest's module is unloaded with both devices, and loaded again."""
     guest, _ = _several(bed)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     with _routed(guest, "[2001:db8::/32]=xensock-1"):
         jobs = [guest.start(f"exec attempt stay connect {to} 7001") for to in (bed.address, bed.address6)]
         for job in jobs:
@@ -248,14 +249,14 @@ def test_unload(bed):
             job.kill()
             job.wait(30 * bed.scale)
     unload(guest, "xensock")
-    must(guest, "modprobe xensock")
+    run_checked(guest, "modprobe xensock")
     _wait_connected(guest, FIRST, SECOND)
-    assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == FIRST
+    assert _device_used(bed, guest, f"stay connect {bed.address} 7001") == FIRST
     bed.xensock("detach", str(guest.domid), "--device=0")
-    until = time.monotonic() + 30 * bed.scale
+    deadline = time.monotonic() + 30 * bed.scale
     while _state(guest, FIRST) == "Connected":
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.2)
-    assert _goes_by(bed, guest, f"stay connect {bed.address} 7001") == SECOND
-    off = {key: counts for key, counts in settled(bed, before).items() if counts[1] > counts[0]}
-    assert not off, f"dom0 has kept (before, after): {off}"
+    assert _device_used(bed, guest, f"stay connect {bed.address} 7001") == SECOND
+    leaks = {key: counts for key, counts in wait_released(bed, before).items() if counts[1] > counts[0]}
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"

@@ -3,15 +3,15 @@
 speaks the native dialect, with a C driver at either end PV Calls."""
 
 from bed import timeout
-from scenarios.common import SERVES, SMALL, must, peer, unload, wait_link
+from scenarios.common import SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, unload, wait_link
 
 
 def _guest(bed):
     """Returns a guest with a device made by xl."""
-    peer(bed, SMALL)
+    start_peer(bed, SMALL_BUFFER)
     bed.modprobe("xensock_back")
     guest = bed.shared_guest("byxl", device=None, config="pvcalls = ['backend=0']", modules=["xensock"])
-    bed.xensock("set", str(guest.domid), f"connect-allow={bed.reach}", "connect-deny=default", *SERVES)
+    bed.xensock("set", str(guest.domid), f"connect-allow={bed.connect_allow}", "connect-deny=default", *SERVER_POLICY)
     wait_link(guest)
     assert _native(bed, guest) == ("1", "1")
     return guest
@@ -33,8 +33,8 @@ def test_native(bed):
     guest.ktap("datagram", 150 * bed.scale)
     # The administrator's policy applies to this device as to any.
     bed.xensock("set", str(guest.domid), f"connect-deny={bed.address}:7001")
-    must(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q EACCES; do "
-                "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
+    run_checked(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q EACCES; do "
+                       "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
 
 
 @timeout(240)
@@ -44,7 +44,7 @@ def test_frontend_reload(bed):
     guest = _guest(bed)
     unload(guest, "xensock")
     assert _native(bed, guest) == ("1", None)
-    must(guest, "modprobe xensock")
+    run_checked(guest, "modprobe xensock")
     wait_link(guest)
     assert _native(bed, guest) == ("1", "1")
 
@@ -65,5 +65,5 @@ def test_destroyed(bed):
     """xl removes the device and reports no error of the backend."""
     guest = _guest(bed)
     guest.start("hold busy").wait_line("ready", 30 * bed.scale)
-    said = guest.destroy(by_command=True)
-    assert not said, said
+    output = guest.destroy(by_command=True)
+    assert not output, output

@@ -2,7 +2,7 @@
 """Megabytes each way with a checksum, both ways at once on one socket, at several ring orders."""
 
 from bed import timeout
-from scenarios.common import SMALL, peer, set_order
+from scenarios.common import SMALL_BUFFER, set_order, start_peer
 
 # The test looks for bugs where a ring wraps: these are 2,048 rounds of the two smaller rings, 256
 # and 64 of the others.
@@ -11,7 +11,7 @@ MEGABYTES = {1: 8, 4: 64, 6: 32, 9: 64}
 
 def _transfer(bed, order):
     guest = bed.shared_guest()
-    peer(bed)
+    start_peer(bed)
     set_order(guest, order)
     megabytes = bed.pick(daily=MEGABYTES[order], slow=256, debug=8)
     guest.ktap(f"bulk --bytes {megabytes}m --seed {order}", 1700 * bed.scale)
@@ -45,7 +45,7 @@ def test_order_9(bed):
 def test_flags_at_the_extremes(bed):
     """Peeking and waiting for more than a ring holds, with the smallest ring and the largest."""
     guest = bed.shared_guest()
-    peer(bed, SMALL)
+    start_peer(bed, SMALL_BUFFER)
     set_order(guest, 1)
     guest.ktap("flags")
     # These two wait for more bytes to be there than such a ring holds.

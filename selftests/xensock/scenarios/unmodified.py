@@ -3,8 +3,8 @@
 
 from bed import timeout
 from scenarios import postgresql, programs, web
-from scenarios.common import SERVES, hijacked, must, wait_link
-from scenarios.programs import ends, serve
+from scenarios.common import SERVER_POLICY, hijacked, run_checked, wait_link
+from scenarios.programs import serve, server_client_pairs
 
 # Files of a group share a guest and run one after another.
 GROUP = "programs"
@@ -89,21 +89,21 @@ def test_copy(bed):
     """rsync and socat."""
     guest = programs.guest(bed)
     with hijacked(guest):
-        for server, client, number in ends(bed, guest):
+        for server, client, number in server_client_pairs(bed, guest):
             port = 8300 + number
-            must(server, "rm -rf /tmp/got; mkdir /tmp/got")
-            must(server, RSYNCD.format(directory="/tmp/got"))
+            run_checked(server, "rm -rf /tmp/got; mkdir /tmp/got")
+            run_checked(server, RSYNCD.format(directory="/tmp/got"))
             job = server.start(f"exec rsync --daemon --no-detach --port {port} --config /tmp/rsyncd.conf")
-            must(client, web.TREE)
-            must(client, "i=0; until rsync -a --port " + f"{port} /tmp/files/ rsync://{bed.address}/files/; do "
-                         "i=$((i + 1)); [ $i -lt 30 ] || exit 1; usleep 200000 2>/dev/null || sleep 0.2; done")
-            wanted = must(client, "cd /tmp/files && sha256sum *")
-            assert must(server, "cd /tmp/got && sha256sum *") == wanted, "rsync has copied something else"
+            run_checked(client, web.TREE)
+            run_checked(client, "i=0; until rsync -a --port " + f"{port} /tmp/files/ rsync://{bed.address}/files/; do "
+                                "i=$((i + 1)); [ $i -lt 30 ] || exit 1; usleep 200000 2>/dev/null || sleep 0.2; done")
+            wanted = run_checked(client, "cd /tmp/files && sha256sum *")
+            assert run_checked(server, "cd /tmp/got && sha256sum *") == wanted, "rsync has copied something else"
             job.kill()
             job = server.start(f"exec socat -u TCP-LISTEN:{port + 10},reuseaddr CREATE:/tmp/socat")
-            must(client, f"socat -u /tmp/files/8 TCP:{bed.address}:{port + 10},retry=50,interval=0.2")
+            run_checked(client, f"socat -u /tmp/files/8 TCP:{bed.address}:{port + 10},retry=50,interval=0.2")
             job.wait(30)
-            assert must(server, "sha256sum </tmp/socat") == must(client, "sha256sum </tmp/files/8")
+            assert run_checked(server, "sha256sum </tmp/socat") == run_checked(client, "sha256sum </tmp/files/8")
 
 
 @timeout(60)
@@ -111,7 +111,7 @@ def test_static(bed):
     """A statically linked program."""
     guest = programs.guest(bed)
     with hijacked(guest):
-        assert "Hello" in must(guest, "fetch_static --family inet")
+        assert "Hello" in run_checked(guest, "fetch_static --family inet")
 
 
 @timeout(240)
@@ -122,32 +122,32 @@ def test_toggled(bed):
     serve(bed, programs.REDIS.format(port=8401), "Ready to accept connections")
     programs.ssh_key(bed, guest)
     programs.sshd(bed, 8402)
-    must(guest, "head -c $((8 << 20)) /dev/urandom >/tmp/data")
+    run_checked(guest, "head -c $((8 << 20)) /dev/urandom >/tmp/data")
     with hijacked(guest):
         server = serve(guest, "python3 -u -m http.server -d /bin 8400", "Serving HTTP")
         loads = []
         for command, port, count in LOADS:
             loads.append(guest.start(command.format(host=bed.address)))
-            must(bed, CONNECTED.format(port=port, count=count), 30 * bed.scale)
+            run_checked(bed, CONNECTED.format(port=port, count=count), 30 * bed.scale)
         toggler = guest.start(TOGGLE)
         for load in loads:
             rc, out = load.wait(120 * bed.scale)
             assert rc == 0, f"{load.command}: {out}"
-        must(guest, "rm /tmp/toggle")
+        run_checked(guest, "rm /tmp/toggle")
         rc, out = toggler.wait()
         assert rc == 0, out
         bed.note(f"toggled {out.strip()} times")
         assert int(out) >= 10, "too few times to show anything"
         # This server has listened all the time.
-        must(bed, f"curl -sS --fail -o /dev/null http://{bed.address}:8400/")
+        run_checked(bed, f"curl -sS --fail -o /dev/null http://{bed.address}:8400/")
         server.kill()
 
 
 def _nginx(guest):
     """Starts a server at port 80. Returns the checksum of one of its pages."""
-    must(guest, programs.PAGES.format(count=10))
+    run_checked(guest, programs.PAGES.format(count=10))
     programs.nginx(guest, programs.FILES.format(port=80), guest, "http://127.0.0.1/1")
-    return must(guest, "sha256sum </tmp/www/9")
+    return run_checked(guest, "sha256sum </tmp/www/9")
 
 
 @timeout(300)
@@ -155,26 +155,26 @@ def test_two_guests(bed):
     """Two guests, each with a namespace in dom0, both serve on port 80 and reach an outside
     network."""
     guests = {"red": programs.guest(bed),
-              "green": bed.guest("green", memory=768, programs=True, policy=SERVES)}
+              "green": bed.guest("green", memory=768, programs=True, policy=SERVER_POLICY)}
     try:
-        must(bed, NETWORK.format(outside=OUTSIDE))
-        must(bed, "mkdir -p /tmp/outside && head -c 300000 /dev/urandom >/tmp/outside/page")
+        run_checked(bed, NETWORK.format(outside=OUTSIDE))
+        run_checked(bed, "mkdir -p /tmp/outside && head -c 300000 /dev/urandom >/tmp/outside/page")
         outside = bed.start("exec ip netns exec outside python3 -u -m http.server -d /tmp/outside 80")
         outside.wait_line("Serving HTTP", 60)
-        page = must(bed, "sha256sum </tmp/outside/page")
+        page = run_checked(bed, "sha256sum </tmp/outside/page")
         pages = {}
         for name, guest in guests.items():
-            must(bed, NAMESPACE.format(name=name, number=NETS[name]))
-            must(bed, f"xensock set {guest.domid} netns={NETS[name]} 'bind-allow=0 80 1024-65535'")
+            run_checked(bed, NAMESPACE.format(name=name, number=NETS[name]))
+            run_checked(bed, f"xensock set {guest.domid} netns={NETS[name]} 'bind-allow=0 80 1024-65535'")
             wait_link(guest)
-            must(guest, programs.ACCOUNTS)
-            must(guest, "echo 1 >/proc/sys/net/xensock/hijack")
+            run_checked(guest, programs.ACCOUNTS)
+            run_checked(guest, "echo 1 >/proc/sys/net/xensock/hijack")
             pages[name] = _nginx(guest)
         assert pages["red"] != pages["green"]
         for name, guest in guests.items():
-            got = must(bed, f"curl -sS http://10.{NETS[name]}.0.2/9 | sha256sum")
+            got = run_checked(bed, f"curl -sS http://10.{NETS[name]}.0.2/9 | sha256sum")
             assert got == pages[name], f"dom0 has not got {name}'s page"
-            assert must(guest, f"curl -sS http://{OUTSIDE}/page | sha256sum") == page
+            assert run_checked(guest, f"curl -sS http://{OUTSIDE}/page | sha256sum") == page
             # The guest has a loopback of its own. dom0's, with the peer's ports, is another.
             rc, _ = guest.run("curl -sS -m 5 http://127.0.0.1:7080/")
             assert rc == 7, rc

@@ -3,8 +3,8 @@
 
 import re
 
-from scenarios.common import hijacked, must
-from scenarios.programs import FILES, PAGES, download, ends, more, nginx, serve
+from scenarios.common import hijacked, run_checked
+from scenarios.programs import FILES, PAGES, download, install_archive, nginx, serve, server_client_pairs
 
 TREE = """rm -rf /tmp/files; mkdir -p /tmp/files && cd /tmp/files &&
 for i in $(seq 8); do head -c $((i * i * 20000)) /dev/urandom >$i; done
@@ -46,10 +46,10 @@ REQUESTS = 30
 
 def proxy(bed, where):
     """nginx that has pages, nginx at the other end that passes requests on to it, and curl beside the first."""
-    for server, other, number in ends(bed, where):
+    for server, other, number in server_client_pairs(bed, where):
         origin, port = 8500 + number, 8510 + number
         url = f"http://{bed.address}:{port}"
-        must(server, PAGES.format(count=20))
+        run_checked(server, PAGES.format(count=20))
         jobs = [nginx(server, FILES.format(port=origin), other, f"http://{bed.address}:{origin}/1"),
                 nginx(other, PROXY.format(host=bed.address, origin=origin, port=port), server, f"{url}/1")]
         download(server, server, url, 20)
@@ -59,64 +59,64 @@ def proxy(bed, where):
 
 def python(bed, where):
     """Python's http.server, wget and urllib."""
-    for server, client, number in ends(bed, where):
+    for server, client, number in server_client_pairs(bed, where):
         port = 8100 + number
-        must(server, TREE)
-        wanted = must(server, "cd /tmp/files && sha256sum *")
+        run_checked(server, TREE)
+        wanted = run_checked(server, "cd /tmp/files && sha256sum *")
         job = serve(server, f"python3 -u -m http.server -d /tmp/files {port}", "Serving HTTP")
-        must(client, "rm -rf /tmp/wget; mkdir /tmp/wget && cd /tmp/wget && "
-                     f"for i in $(seq 8); do {WGET} -q http://{bed.address}:{port}/$i || exit 1; done")
-        assert must(client, "cd /tmp/wget && sha256sum *") == wanted, "wget has got something else"
-        assert must(client, URLLIB.format(host=bed.address, port=port)) == wanted, \
+        run_checked(client, "rm -rf /tmp/wget; mkdir /tmp/wget && cd /tmp/wget && "
+                            f"for i in $(seq 8); do {WGET} -q http://{bed.address}:{port}/$i || exit 1; done")
+        assert run_checked(client, "cd /tmp/wget && sha256sum *") == wanted, "wget has got something else"
+        assert run_checked(client, URLLIB.format(host=bed.address, port=port)) == wanted, \
             "urllib has got something else"
         job.kill()
 
 
 def https(bed, where):
     """openssl's server, curl and wget over TLS."""
-    for server, client, number in ends(bed, where):
+    for server, client, number in server_client_pairs(bed, where):
         port = 8200 + number
-        must(server, KEY)
-        must(server, TREE)
+        run_checked(server, KEY)
+        run_checked(server, TREE)
         job = serve(server, "sh -c 'cd /tmp/files && exec openssl s_server -WWW -key /tmp/tls.key "
                             f"-cert /tmp/tls.crt -accept {port}'", "ACCEPT")
-        wanted = must(server, "sha256sum </tmp/files/8")
+        wanted = run_checked(server, "sha256sum </tmp/files/8")
         for command in ("curl -sSk", f"{WGET} -q -O - --no-check-certificate"):
-            got = must(client, f"{command} https://{bed.address}:{port}/8 | sha256sum")
+            got = run_checked(client, f"{command} https://{bed.address}:{port}/8 | sha256sum")
             assert got == wanted, f"{command}: something else"
         job.kill()
 
 
 def git(bed, where):
     """git clone over http, from nginx."""
-    more(bed, where, "git")
-    for server, client, number in ends(bed, where):
+    install_archive(bed, where, "git")
+    for server, client, number in server_client_pairs(bed, where):
         port = 8520 + number
         url = f"http://{bed.address}:{port}/source/.git"
-        must(server, REPOSITORY)
+        run_checked(server, REPOSITORY)
         job = nginx(server, FILES.format(port=port), client, f"{url}/HEAD")
-        must(client, f"rm -rf /tmp/clone; git clone -q {url} /tmp/clone", 60 * bed.scale)
+        run_checked(client, f"rm -rf /tmp/clone; git clone -q {url} /tmp/clone", 60 * bed.scale)
         # Commit names are checksums of all their contents, which fsck computes again.
-        got = must(client, "cd /tmp/clone && git fsck --full --no-progress && git status --porcelain && "
-                           "git rev-parse HEAD")
-        wanted = must(server, "cd /tmp/www/source && git rev-parse HEAD")
+        got = run_checked(client, "cd /tmp/clone && git fsck --full --no-progress && git status --porcelain && "
+                                  "git rev-parse HEAD")
+        wanted = run_checked(server, "cd /tmp/www/source && git rev-parse HEAD")
         assert got == wanted, f"{got} instead of {wanted}"
         job.kill()
 
 
 def go(bed, where):
     """hey and webhook, written in Go: its runtime calls the kernel without the C library."""
-    more(bed, where, "go")
+    install_archive(bed, where, "go")
     # A Go server listens on IPv6 as well if such a socket can be bound to 127.0.0.1.
     with hijacked(where, hijack_loopback=0):
-        for server, client, number in ends(bed, where):
+        for server, client, number in server_client_pairs(bed, where):
             port = 8530 + number
-            must(server, HOOKS)
+            run_checked(server, HOOKS)
             job = serve(server, f"webhook -hooks /tmp/hooks.json -port {port} -verbose", "serving hooks on")
             for host in (bed.address, f"[{bed.address6}]"):
                 url = f"http://{host}:{port}/hooks/say?text=from{number}"
-                said = must(client, f"curl -sSg '{url}'")
-                assert said == f"from{number}", f"{url}: {said}"
-                out = must(client, f"hey -n {REQUESTS} -c 10 '{url}'", 60 * bed.scale)
+                output = run_checked(client, f"curl -sSg '{url}'")
+                assert output == f"from{number}", f"{url}: {output}"
+                out = run_checked(client, f"hey -n {REQUESTS} -c 10 '{url}'", 60 * bed.scale)
                 assert re.search(rf"\[200\]\s+{REQUESTS} responses", out), f"{url}: {out}"
             job.kill()

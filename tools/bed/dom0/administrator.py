@@ -26,7 +26,7 @@ def device(store, domid, kind="xensock"):
 _lock = threading.Lock()
 
 
-@spent.on("the xensock command")
+@spent.measure("the xensock command")
 def xensock(*words):
     """Runs the command with --json. Returns its output; raises RuntimeError if it fails."""
     port.emit("D", f"$ xensock {' '.join(words)}")

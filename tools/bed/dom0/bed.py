@@ -75,7 +75,7 @@ class Bed:
     unreachable = "203.0.113.1"
     bridge_address = "10.0.0.1"
     # The value of connect-allow for guests, unless a test sets another.
-    reach = guests.REACH
+    connect_allow = guests.CONNECT_ALLOW
 
     xenstore = xenstore
     xensock = staticmethod(administrator.xensock)
@@ -94,12 +94,12 @@ class Bed:
         self._shared = {}
         # Shared guests that no file uses at present, by their options.
         self._kept = {}
-        self._making = threading.Lock()
+        self._memory_lock = threading.Lock()
         self._jobs = []
         self._host = None
         self._running = False
-        self._death = None
-        signal.signal(signal.SIGUSR1, self._interrupted)
+        self._error = None
+        signal.signal(signal.SIGUSR1, self._raise_error)
 
     # Guests
 
@@ -128,9 +128,9 @@ class Bed:
             self._serve(backend or BACKENDS[device])
         if vif:
             self.modprobe("xen-netback")
-        with self._making:
-            self._make_room(memory)
-        new = guests.Guest(name, memory, vcpus, vif, extra, self._died, **domain)
+        with self._memory_lock:
+            self._free_memory(memory)
+        new = guests.Guest(name, memory, vcpus, vif, extra, self._guest_died, **domain)
         self._guests.append(new)
         new.server = server
         if device:
@@ -146,10 +146,10 @@ class Bed:
 
     def shared_driver_domain(self, name="net"):
         """Returns the driver domain shared by all tests of a file."""
-        known = self._shared.get(name)
-        if known is None or not known.alive:
-            known = self._shared[name] = self.driver_domain(name)
-        return known
+        found = self._shared.get(name)
+        if found is None or not found.alive:
+            found = self._shared[name] = self.driver_domain(name)
+        return found
 
     def driver_domain(self, name="net", **domain):
         """Boots a guest that serves others, at the addresses that dom0 has for its own guests."""
@@ -174,31 +174,31 @@ class Bed:
 
         Without a name it may be a guest that another file with the same options has used.
         """
-        known = self._shared.get(name)
-        if known is None or not known.alive:
+        found = self._shared.get(name)
+        if found is None or not found.alive:
             wanted = repr((name, sorted(options.items())))
-            known = self._kept.pop(wanted, None)
-            if known is None or not known.alive:
-                known = self.guest(self._free_name(name), **options)
-                known.options = wanted if name == "shared" else None
-            self._shared[name] = known
-        return known
+            found = self._kept.pop(wanted, None)
+            if found is None or not found.alive:
+                found = self.guest(self._free_name(name), **options)
+                found.options = wanted if name == "shared" else None
+            self._shared[name] = found
+        return found
 
     def _free_name(self, name):
         taken = {g.name for g in self._guests if g.alive}
         return next(free for free in (name, *(f"{name}{n}" for n in range(2, 99))) if free not in taken)
 
-    def _make_room(self, memory):
+    def _free_memory(self, memory):
         """Destroys kept guests if their memory is needed."""
         for options in list(self._kept):
             used = sum(g.memory for g in self._guests if g.alive)
             if used + memory > MEMORY.get(self.kconfig, MEMORY["fast"]):
-                self._discard(options)
+                self._destroy_kept(options)
 
-    def _discard(self, options):
-        known = self._kept.pop(options)
-        self._guests.remove(known)
-        self._part(known)
+    def _destroy_kept(self, options):
+        found = self._kept.pop(options)
+        self._guests.remove(found)
+        self._destroy(found)
 
     # dom0
 
@@ -216,7 +216,7 @@ class Bed:
         if not self.loaded(name):
             # The package's configuration is not used: without udev nobody would set the policy of a
             # device made by xl, and a parameter of a Rust module cannot be given twice.
-            self._must(f"modprobe --config=/dev/null {name} {' '.join(parameters)}")
+            self._run_checked(f"modprobe --config=/dev/null {name} {' '.join(parameters)}")
 
     def loaded(self, name):
         return os.path.isdir(f"/sys/module/{name.replace('-', '_')}")
@@ -227,14 +227,14 @@ class Bed:
             if other != name and self.loaded(other):
                 # Their devices belong to that driver and hold it.
                 for options in list(self._kept):
-                    self._discard(options)
+                    self._destroy_kept(options)
                 self.rmmod(other)
         self.modprobe(name)
 
     def rmmod(self, name):
-        self._must(f"rmmod {name}")
+        self._run_checked(f"rmmod {name}")
 
-    def _must(self, command):
+    def _run_checked(self, command):
         rc, out = self.run(command)
         if rc:
             raise RuntimeError(f"{command}: {out}")
@@ -255,7 +255,7 @@ class Bed:
 
     # Resources
 
-    @spent.on("counting")
+    @spent.measure("counting")
     def snapshot(self):
         """Counts resources of dom0 and of the host. A quiet system returns to the same counts."""
         counts = {"event channels": 0}
@@ -273,8 +273,8 @@ class Bed:
         counts["grants"] = sum(domid in alive for domid in hypervisor.mapped_grants())
         return counts
 
-    @spent.on("waiting for rest")
-    def at_rest(self):
+    @spent.measure("waiting for rest")
+    def quiet_snapshot(self):
         """Waits until dom0 is quiet. Returns the counts of its resources."""
         # Longer than guests keep rings for further use.
         deadline = time.monotonic() + 2.5
@@ -311,7 +311,7 @@ class Bed:
 
     def begin(self):
         self._running = True
-        self._death = None
+        self._error = None
 
     def stop(self):
         """From now on the death of a guest no longer interrupts the test."""
@@ -323,21 +323,21 @@ class Bed:
             if task.running:
                 task.kill()
         self._jobs.clear()
-        stay = [g for g in (*self._shared.values(), *self._kept.values(), self._host) if g and g.alive]
-        for known in stay:
-            known.kill_jobs()
-        gone = [g for g in self._guests if g not in stay]
-        self._guests = stay
-        for known in gone:
-            self._part(known)
+        remaining = [g for g in (*self._shared.values(), *self._kept.values(), self._host) if g and g.alive]
+        for found in remaining:
+            found.kill_jobs()
+        gone = [g for g in self._guests if g not in remaining]
+        self._guests = remaining
+        for found in gone:
+            self._destroy(found)
 
     def end_file(self, all_well):
         """Ends a file: keeps shared guests that other files may use if all went well, destroys the
         rest."""
-        for known in self._shared.values():
-            if all_well and known.alive and known.options and not known.changed:
-                known.run("rm -rf /tmp/*")
-                self._kept[known.options] = known
+        for found in self._shared.values():
+            if all_well and found.alive and found.options and not found.changed:
+                found.run("rm -rf /tmp/*")
+                self._kept[found.options] = found
         self._shared.clear()
         self.end()
 
@@ -347,19 +347,19 @@ class Bed:
         self._host = None
         self.end()
 
-    def _part(self, known):
+    def _destroy(self, found):
         try:
-            if known.alive and self.kconfig in CHECKED:
-                known.run(guests.SCAN, 300)
+            if found.alive and self.kconfig in CHECKED:
+                found.run(guests.SCAN_LEAKS, 300)
         finally:
-            known.destroy()
+            found.destroy()
 
-    def _died(self, why):
-        self._death = why
+    def _guest_died(self, error):
+        self._error = error
         if threading.current_thread() is not threading.main_thread():
             os.kill(os.getpid(), signal.SIGUSR1)
 
-    def _interrupted(self, *_):
-        if self._running and self._death:
+    def _raise_error(self, *_):
+        if self._running and self._error:
             self._running = False
-            raise self._death
+            raise self._error

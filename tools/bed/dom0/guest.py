@@ -22,7 +22,7 @@ DEVICES = ("xensock", "pvcalls")
 
 # Guests may reach whatever dom0 reaches, and dom0 itself, where the servers of the tests are. That
 # needs rules that name dom0, and the broadcast address of its network.
-REACH = "0.0.0.0/0 [::/0] 192.0.2.1 192.0.2.255 10.0.0.1 [2001:db8::1] [fe80::/10]"
+CONNECT_ALLOW = "0.0.0.0/0 [::/0] 192.0.2.1 192.0.2.255 10.0.0.1 [2001:db8::1] [fe80::/10]"
 
 CONFIG = """
 name = "{name}"
@@ -42,13 +42,13 @@ on_poweroff = "destroy"
 # which its emulator cannot do. Without a size of the XSAVE state, in the nested guest's view, the
 # kernel does not boot. A vCPU that moves to the other processor sometimes ends in a triple fault with
 # Xen's registers, so each vCPU has a processor of its own.
-OF_TYPE = {
+TYPE_CONFIG = {
     "pv": 'type = "pv"',
     "pvh": 'type = "pvh"\ntsc_mode = "native"\ncpuid = "host,svm=0,xsave=0,avx=0"\ncpus = ["0", "1"]',
 }
 if os.uname().machine == "aarch64":
     # There is one type on Arm.
-    OF_TYPE = dict.fromkeys(OF_TYPE, 'type = "pvh"')
+    TYPE_CONFIG = dict.fromkeys(TYPE_CONFIG, 'type = "pvh"')
 
 # Images: a kernel and an initramfs in a subdirectory of this directory. The directory itself has
 # dom0's kernel, "checked" another kernel for the modules under test, and "installed" a machine made
@@ -59,16 +59,17 @@ PROGRAMS = "/bed/guest/programs"
 
 
 # The first scan also finds objects in use at that moment. The second scan confirms a leak.
-LEAKS = "/sys/kernel/debug/kmemleak"
-SCAN = f"[ ! -e {LEAKS} ] || {{ echo scan >{LEAKS}; echo scan >{LEAKS}; sed 's/^/kmemleak: /' {LEAKS}; }}"
+KMEMLEAK = "/sys/kernel/debug/kmemleak"
+SCAN_LEAKS = (f"[ ! -e {KMEMLEAK} ] || {{ echo scan >{KMEMLEAK}; echo scan >{KMEMLEAK}; "
+              f"sed 's/^/kmemleak: /' {KMEMLEAK}; }}")
 
 
 def _with_programs(name, initrd):
     """Makes an initramfs of both archives. Returns its path."""
     path = f"/run/xen/{name}.initrd"
-    with open(path, "wb") as whole, open(initrd, "rb") as own, open(PROGRAMS, "rb") as programs:
+    with open(path, "wb") as target, open(initrd, "rb") as own, open(PROGRAMS, "rb") as programs:
         for archive in (own, programs):
-            shutil.copyfileobj(archive, whole, 1 << 20)
+            shutil.copyfileobj(archive, target, 1 << 20)
     return path
 
 
@@ -79,7 +80,7 @@ class GuestDied(Exception):
 class GuestJob(job.Job):
     """A shell command in a guest."""
 
-    where = "commands in guests"
+    category = "commands in guests"
 
     def __init__(self, guest, number, command, on_line=None):
         super().__init__(command, on_line)
@@ -119,8 +120,8 @@ class Guest:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._ready = threading.Event()
-        self._death = None
-        self._expected = False
+        self._error = None
+        self._end_expected = False
         self._pty = -1
         self._reader = None
         kernel, initrd = (os.path.join(IMAGES, image, file) for file in ("kernel", "initrd"))
@@ -128,9 +129,9 @@ class Guest:
         path = f"/run/xen/{name}.cfg"
         with open(path, "w") as file:
             file.write(CONFIG.format(name=name, kernel=kernel, memory=memory, vcpus=vcpus, extra=extra,
-                                     config=f"{OF_TYPE[kind]}\n{config}", ramdisk=ramdisk,
+                                     config=f"{TYPE_CONFIG[kind]}\n{config}", ramdisk=ramdisk,
                                      vif="'bridge=br0'" if vif else ""))
-        self._tool("xl", "create", "-q", "-p", path)
+        self._run_tool("xl", "create", "-q", "-p", path)
         if ramdisk != initrd:
             os.unlink(ramdisk)
         self.domid = self._find_domid()
@@ -145,10 +146,10 @@ class Guest:
                 return domid
         raise RuntimeError(f"there is no domain {self.name}")
 
-    def _tool(self, *command, timeout=60):
+    def _run_tool(self, *command, timeout=60):
         port.emit("D", "$ " + " ".join(command))
         # The toolstack runs at high priority: the workers of busy connections would take its time.
-        with spent.on(" ".join(command[:2])):
+        with spent.measure(" ".join(command[:2])):
             done = subprocess.run(("nice", "-n", "-19") + command, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, timeout=timeout, text=True, check=False)
         for line in done.stdout.splitlines():
@@ -164,17 +165,17 @@ class Guest:
     def unpause(self, timeout=60):
         """Unpauses the guest and waits for its agent."""
         self._unpause()
-        with spent.on("guests that boot"):
+        with spent.measure("guests that boot"):
             ready = self._ready.wait(timeout)
         if not ready:
-            raise self._death or job.CommandTimeout(f"guest {self.name} did not boot within {timeout} s")
-        if self._death:
-            raise self._death
+            raise self._error or job.CommandTimeout(f"guest {self.name} did not boot within {timeout} s")
+        if self._error:
+            raise self._error
 
     def start(self, command, on_line=None):
         """Starts a shell command in the background of the guest."""
-        if self._death or not self.alive:
-            raise self._death or GuestDied(f"guest {self.name} is not running")
+        if self._error or not self.alive:
+            raise self._error or GuestDied(f"guest {self.name} is not running")
         number = next(self._numbers)
         task = GuestJob(self, number, command, on_line)
         with self._lock:
@@ -195,7 +196,7 @@ class Guest:
             rc, _ = self.start(self.soak + command, stream.line).wait(timeout)
         finally:
             stream.close()
-        stream.judge(rc)
+        stream.check_status(rc)
 
     def modprobe(self, name):
         rc, out = self.run(f"modprobe {name}")
@@ -213,7 +214,7 @@ class Guest:
         """Gives the guest a device of its driver domain or of dom0. policy: NODE=VALUE words."""
         backend = self.server.domid if self.server else 0
         if not any(word.startswith("connect-allow=") for word in policy):
-            policy += (f"connect-allow={REACH}",)
+            policy += (f"connect-allow={CONNECT_ALLOW}",)
         administrator.xensock("attach", str(self.domid), f"--type={device}",
                               f"--backend={backend}", *policy)
 
@@ -236,30 +237,30 @@ class Guest:
 
     def _move(self, policy, timeout, *commands):
         """Makes another domain of this one with these commands, sets its policy and unpauses it."""
-        self._expected = True
+        self._end_expected = True
         for command in commands:
-            self._tool(*command, timeout=timeout)
+            self._run_tool(*command, timeout=timeout)
         # The new domain has another console.
         self._reader.join()
         self.domid = self._find_domid()
         self._open_console()
-        self._expected = False
+        self._end_expected = False
         administrator.xensock("set", str(self.domid), *policy)
         self._unpause()
 
     def destroy(self, by_command=False):
         """Destroys the domain, and the device nodes that xl does not know. Returns the output of
         xl, if it is used."""
-        said = ""
+        output = ""
         if not self.alive:
-            return said
-        self._expected = True
+            return output
+        self._end_expected = True
         self.alive = False
         if by_command:
-            said = self._tool("xl", "destroy", str(self.domid))
+            output = self._run_tool("xl", "destroy", str(self.domid))
         else:
             port.emit("D", f"destroy {self.domid}")
-            with spent.on("guests that are destroyed"):
+            with spent.measure("guests that are destroyed"):
                 error = hypervisor.destroy(self.domid)
             # The domain may have gone by itself.
             if error and xenstore.read(f"/local/domain/{self.domid}/name") is not None:
@@ -267,7 +268,7 @@ class Guest:
         for device in DEVICES:
             xenstore.rm(f"/local/domain/0/backend/{device}/{self.domid}")
         self._fail_jobs(GuestDied(f"guest {self.name} was destroyed"))
-        return said
+        return output
 
     def _open_console(self):
         path = xenstore.read(f"/local/domain/{self.domid}/console/tty")
@@ -293,11 +294,11 @@ class Guest:
                 break
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
-                self._take(line.decode(errors="replace").rstrip("\r"))
+                self._handle_line(line.decode(errors="replace").rstrip("\r"))
         os.close(self._pty)
-        self._died("its domain went away")
+        self._mark_dead("its domain went away")
 
-    def _take(self, line):
+    def _handle_line(self, line):
         if match := re.match(r"@(\d+) (.*)", line):
             if match[2]:
                 port.emit("G", f"{self.name} {match[2]}")
@@ -315,18 +316,18 @@ class Guest:
         elif line:
             port.emit("G", f"{self.name} {line}")
             if "Kernel panic" in line:
-                self._died(line)
+                self._mark_dead(line)
 
-    def _died(self, why):
-        if self._expected or self._death:
+    def _mark_dead(self, reason):
+        if self._end_expected or self._error:
             return
-        self._death = GuestDied(f"guest {self.name}: {why} (see guest-{self.name}.log)")
+        self._error = GuestDied(f"guest {self.name}: {reason} (see guest-{self.name}.log)")
         self.alive = False
-        port.emit("G", f"{self.name} -- {self._death}")
-        self._fail_jobs(self._death)
+        port.emit("G", f"{self.name} -- {self._error}")
+        self._fail_jobs(self._error)
         self._ready.set()
         if self._on_death:
-            self._on_death(self._death)
+            self._on_death(self._error)
 
     def _fail_jobs(self, error):
         with self._lock:

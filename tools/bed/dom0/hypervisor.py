@@ -29,14 +29,14 @@ _log.xtl_createlogger_stdiostream.restype = ctypes.c_void_p
 _context = ctypes.c_void_p()
 
 
-def _must(rc, what):
+def _check(rc, what):
     if rc:
         raise OSError(ctypes.get_errno(), what)
 
 
 def unpause(domid):
     """Unpauses a domain like xl unpause."""
-    _must(_xc.xc_domain_unpause(_handle, ctypes.c_uint32(domid)), "xc_domain_unpause")
+    _check(_xc.xc_domain_unpause(_handle, ctypes.c_uint32(domid)), "xc_domain_unpause")
 
 
 def destroy(domid):
@@ -53,8 +53,8 @@ def destroy(domid):
 def _console(clear):
     """Returns the contents of Xen's console ring."""
     count, index = ctypes.c_uint(SIZE), ctypes.c_uint(0)
-    _must(_xc.xc_readconsolering(_handle, _text, ctypes.byref(count), int(clear), 0, ctypes.byref(index)),
-          "xc_readconsolering")
+    _check(_xc.xc_readconsolering(_handle, _text, ctypes.byref(count), int(clear), 0, ctypes.byref(index)),
+           "xc_readconsolering")
     return ctypes.string_at(_text, count.value).decode(errors="replace")
 
 
@@ -62,7 +62,7 @@ def mapped_grants():
     """Returns the owner of each grant that another domain has mapped."""
     with _lock:
         _console(clear=True)
-        _must(_xc.xc_send_debug_keys(_handle, b"g"), "xc_send_debug_keys")
+        _check(_xc.xc_send_debug_keys(_handle, b"g"), "xc_send_debug_keys")
         text = _console(clear=False)
     mapped, current = [], None
     for line in text.splitlines():

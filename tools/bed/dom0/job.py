@@ -20,7 +20,7 @@ class CommandTimeout(Exception):
 class Job:
     """The state of a command: its lines so far and, once ended, its exit status."""
 
-    where = ""
+    category = ""
 
     def __init__(self, command, on_line=None):
         self.command = command
@@ -42,7 +42,7 @@ class Job:
 
     def wait(self, timeout=60):
         """Waits for the end. Returns (exit status, output). Kills the command after the timeout."""
-        with spent.on(self.where), self._changed:
+        with spent.measure(self.category), self._changed:
             ended = self._changed.wait_for(lambda: self.rc is not None or self._error, timeout)
             if self._error:
                 raise self._error
@@ -55,7 +55,7 @@ class Job:
         """Waits until a line containing the text is printed. Returns that line."""
         def found():
             return next((line for line in self.lines if text in line), None)
-        with spent.on(self.where), self._changed:
+        with spent.measure(self.category), self._changed:
             self._changed.wait_for(lambda: found() or self.rc is not None or self._error, timeout)
             if self._error:
                 raise self._error
@@ -89,7 +89,7 @@ class Job:
 class LocalJob(Job):
     """A shell command in dom0."""
 
-    where = "commands in dom0"
+    category = "commands in dom0"
 
     def __init__(self, command):
         super().__init__(command)

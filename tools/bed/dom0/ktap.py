@@ -94,7 +94,7 @@ class Subtests:
         """Ignores further output of the program."""
         self._closed = True
 
-    def judge(self, rc):
+    def check_status(self, rc):
         """Judges a program that has ended: missing results count as a failure."""
         if self._plan == 0:
             return  # all tests were skipped, with the reason

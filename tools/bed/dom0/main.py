@@ -44,7 +44,7 @@ def run_test(bed, number, file, name, test):
     bed.begin()
     try:
         try:
-            with spent.on("scenarios"):
+            with spent.measure("scenarios"):
                 test(bed)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -54,7 +54,7 @@ def run_test(bed, number, file, name, test):
         ok, directive = True, f"SKIP {reason}"
     except BaseException:  # pylint: disable=broad-except
         ktap.note(traceback.format_exc())
-    with spent.on("ends of tests"):
+    with spent.measure("ends of tests"):
         ok &= clean_up(bed.end)
     ktap.result(number, name, ok, directive)
     port.emit("S", f"{file}.{name} {time.monotonic() - began:.2f}")
@@ -83,7 +83,7 @@ def choose(patterns, with_slow, times):
         try:
             tests, is_last, group = load(name, path)
         except Exception:  # pylint: disable=broad-except
-            tests, is_last, group = [("load", broken(traceback.format_exc()))], False, name
+            tests, is_last, group = [("load", failing_test(traceback.format_exc()))], False, name
         tests = [(key, test) for key, test in tests
                  if (with_slow or not getattr(test, "slow", False))
                  and (key == "load" or any(fnmatch.fnmatch(f"{name}.{key}", pattern)
@@ -95,7 +95,7 @@ def choose(patterns, with_slow, times):
     return {name: tests for *_, name, tests in chosen}
 
 
-def broken(text):
+def failing_test(text):
     """Returns a test that stands for a scenario file that cannot be loaded."""
     def test(_):
         raise ImportError(text)
@@ -107,7 +107,7 @@ def run_file(bed, number, name, tests):
     with ktap.nested(name, len(tests)):
         for index, (key, test) in enumerate(tests, 1):
             ok &= run_test(bed, index, name, key, test)
-    with spent.on("ends of files"):
+    with spent.measure("ends of files"):
         ok &= clean_up(lambda: bed.end_file(ok))
     ktap.result(number, name, ok)
 
@@ -133,10 +133,10 @@ def shell():
     with open(config, "w") as file:
         file.write(guest.CONFIG.format(name="g1", memory=256, vcpus=1, extra="shell", vif="",
                                        kernel=f"{guest.IMAGES}/kernel", ramdisk=f"{guest.IMAGES}/initrd",
-                                       config=guest.OF_TYPE["pv"]))
+                                       config=guest.TYPE_CONFIG["pv"]))
     subprocess.run(
         "modprobe xensock_back; xl create -q -p /run/xen/g1.cfg && "
-        f"xensock attach g1 connect-allow='{guest.REACH}' && xl unpause g1; "
+        f"xensock attach g1 connect-allow='{guest.CONNECT_ALLOW}' && xl unpause g1; "
         "echo; echo 'This is dom0 (192.0.2.1), which the guest g1 may reach. xl console g1 gives the guest, "
         "Ctrl-] comes back; exit switches off.'; setsid -c bash -l </dev/hvc0 >/dev/hvc0 2>&1", shell=True, check=False)
 
@@ -159,8 +159,8 @@ def main():
         else:
             run_all(options)
             if options["kconfig"] == "debug":
-                job.LocalJob(guest.SCAN).wait(600)
-        spent.tell()
+                job.LocalJob(guest.SCAN_LEAKS).wait(600)
+        spent.send_totals()
         port.emit("E", "done")
     except BaseException:  # pylint: disable=broad-except
         for line in traceback.format_exc().splitlines():

@@ -13,7 +13,7 @@ _totals = {}
 
 
 @contextlib.contextmanager
-def on(what):
+def measure(what):
     """Accounts the time of the block under these words, without the time of such blocks inside it."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -30,7 +30,7 @@ def on(what):
             _inner[-1] += seconds
 
 
-def tell():
+def send_totals():
     """Sends the totals to the host, at the end of the run."""
     for what, (count, seconds) in _totals.items():
         port.emit("W", f"{seconds:.2f} {count} {what}")

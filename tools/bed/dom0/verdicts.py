@@ -8,11 +8,11 @@ import port
 
 
 def _digest(*paths):
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as file:
-            whole.update(hashlib.sha256(file.read()).digest())
-    return whole.hexdigest()
+            digest.update(hashlib.sha256(file.read()).digest())
+    return digest.hexdigest()
 
 
 class Verdicts:
@@ -21,13 +21,13 @@ class Verdicts:
     def __init__(self, kernel, passed):
         """kernel: a key of the kernel's source, patches and configuration, made by the host."""
         self._passed = set(passed)
-        self._surroundings = kernel + _digest(glob.glob("/lib/*-linux-gnu/libc.so.6")[0], "/usr/lib/xensock/peer")
+        self._environment = kernel + _digest(glob.glob("/lib/*-linux-gnu/libc.so.6")[0], "/usr/lib/xensock/peer")
 
     def key(self, command, *settings):
         """Returns a key of the command, its program, these settings, the kernel and the files it
         needs."""
         program = f"/usr/lib/xensock/{command.split()[0]}"
-        text = "\n".join((command, _digest(program), self._surroundings, *settings))
+        text = "\n".join((command, _digest(program), self._environment, *settings))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def passed(self, key):

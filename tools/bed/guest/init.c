@@ -67,7 +67,7 @@ static void die(const char *what)
 		pause();
 }
 
-static void add(struct text *text, const char *data, size_t len)
+static void append(struct text *text, const char *data, size_t len)
 {
 	if (text->len + len > text->room) {
 		text->room = 2 * (text->len + len);
@@ -81,7 +81,7 @@ static void add(struct text *text, const char *data, size_t len)
 
 /* Console */
 
-static void say(const char *data, size_t len)
+static void write_console(const char *data, size_t len)
 {
 	while (len) {
 		ssize_t written = write(console, data, len);
@@ -96,7 +96,7 @@ static void say(const char *data, size_t len)
 }
 
 __attribute__((format(printf, 1, 2)))
-static void say_line(const char *format, ...)
+static void print_line(const char *format, ...)
 {
 	char line[64];
 	va_list args;
@@ -105,12 +105,12 @@ static void say_line(const char *format, ...)
 	va_start(args, format);
 	len = vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
-	say(line, len);
+	write_console(line, len);
 }
 
 /* Jobs */
 
-static struct job *find(long id)
+static struct job *find_job(long id)
 {
 	for (int i = 0; i < count; i++)
 		if (jobs[i].id == id)
@@ -144,30 +144,30 @@ static void run(long id, char *script)
 	count++;
 }
 
-static void end_if_done(struct job *job)
+static void finish_job(struct job *job)
 {
 	if (job->fd >= 0 || job->status < 0)
 		return;
-	say_line("#%ld %d\n", job->id, job->status);
+	print_line("#%ld %d\n", job->id, job->status);
 	free(job->line.data);
 	*job = jobs[--count];
 }
 
 /* Sends a line in one write, adding the newline that the last line may lack. */
-static void say_output(struct job *job)
+static void send_output(struct job *job)
 {
 	struct text whole = {};
 	char id[32];
 
-	add(&whole, id, snprintf(id, sizeof(id), "@%ld ", job->id));
-	add(&whole, job->line.data, job->line.len);
-	add(&whole, "\n", 1);
-	say(whole.data, whole.len);
+	append(&whole, id, snprintf(id, sizeof(id), "@%ld ", job->id));
+	append(&whole, job->line.data, job->line.len);
+	append(&whole, "\n", 1);
+	write_console(whole.data, whole.len);
 	free(whole.data);
 	job->line.len = 0;
 }
 
-static void take_output(struct job *job)
+static void read_output(struct job *job)
 {
 	char data[4096], *from = data, *end;
 	ssize_t got = read(job->fd, data, sizeof(data));
@@ -176,18 +176,18 @@ static void take_output(struct job *job)
 		return;
 	if (got <= 0) {
 		if (job->line.len)
-			say_output(job);
+			send_output(job);
 		close(job->fd);
 		job->fd = -1;
-		end_if_done(job);
+		finish_job(job);
 		return;
 	}
 	while ((end = memchr(from, '\n', data + got - from))) {
-		add(&job->line, from, end - from);
-		say_output(job);
+		append(&job->line, from, end - from);
+		send_output(job);
 		from = end + 1;
 	}
-	add(&job->line, from, data + got - from);
+	append(&job->line, from, data + got - from);
 }
 
 static void reap(void)
@@ -202,7 +202,7 @@ static void reap(void)
 				continue;
 			jobs[i].status = WIFEXITED(status) ? WEXITSTATUS(status)
 							   : 128 + WTERMSIG(status);
-			end_if_done(&jobs[i]);
+			finish_job(&jobs[i]);
 			break;
 		}
 	}
@@ -223,7 +223,7 @@ static void unescape(char *text)
 	*to = 0;
 }
 
-static void obey(char *line)
+static void run_command(char *line)
 {
 	struct job *job;
 	int at = 0, sig;
@@ -233,13 +233,13 @@ static void obey(char *line)
 		unescape(line + at);
 		run(id, line + at);
 	} else if (sscanf(line, "kill %ld %d", &id, &sig) == 2) {
-		job = find(id);
+		job = find_job(id);
 		if (job)
 			kill(-job->pid, sig);
 	}
 }
 
-static void take_commands(void)
+static void read_commands(void)
 {
 	static struct text line;
 	char data[4096], *from = data, *end;
@@ -250,17 +250,17 @@ static void take_commands(void)
 	if (got <= 0)
 		die("console");
 	while ((end = memchr(from, '\n', data + got - from))) {
-		add(&line, from, end + 1 - from);
+		append(&line, from, end + 1 - from);
 		line.data[line.len - 1] = 0;
-		obey(line.data);
+		run_command(line.data);
 		line.len = 0;
 		from = end + 1;
 	}
-	add(&line, from, data + got - from);
+	append(&line, from, data + got - from);
 }
 
 /* Sends the first line of each kernel log record up to this level, one record for each read. */
-static void take_log(int log, int records, long level)
+static void read_log(int log, int records, long level)
 {
 	char record[8192] = "%";
 
@@ -277,7 +277,7 @@ static void take_log(int log, int records, long level)
 			continue;
 		end = strchrnul(record, '\n');
 		*end = '\n';
-		say(record, end + 1 - record);
+		write_console(record, end + 1 - record);
 	}
 }
 
@@ -296,8 +296,8 @@ static void agent(void)
 	 * From the boot only records above informational level: sending all takes longer than
 	 * booting.
 	 */
-	take_log(fds[2].fd, INT_MAX, 5);
-	say_line("!ready\n");
+	read_log(fds[2].fd, INT_MAX, 5);
+	print_line("!ready\n");
 	for (;;) {
 		struct signalfd_siginfo info;
 		int n = 3;
@@ -311,16 +311,16 @@ static void agent(void)
 		/* From the end: the place of a job that ends is taken by the last job. */
 		for (int i = n - 1; i >= 3; i--)
 			if (fds[i].fd >= 0 && fds[i].revents)
-				take_output(&jobs[i - 3]);
+				read_output(&jobs[i - 3]);
 		if (fds[2].revents)
-			take_log(fds[2].fd, RECORDS, 7);
+			read_log(fds[2].fd, RECORDS, 7);
 		if (fds[1].revents) {
 			while (read(fds[1].fd, &info, sizeof(info)) > 0)
 				;
 			reap();
 		}
 		if (fds[0].revents)
-			take_commands();
+			read_commands();
 	}
 }
 
