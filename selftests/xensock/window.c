@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Has a connection with the peer, and waits for a file /tmp/go. Then receives
- * one byte. Prints the limit of its receive window before and afterwards.
+ * one byte. Prints the limit of its receive window before, and afterwards when
+ * it has changed.
  */
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -23,7 +24,8 @@ static int limit_of(int fd)
 int main(int argc, char **argv)
 {
 	struct peer peer;
-	int fd, on = 1;
+	int fd, before, now, on = 1;
+	__u64 until;
 	char byte;
 
 	parse_options(argc, argv);
@@ -36,11 +38,16 @@ int main(int argc, char **argv)
 		perror("window");
 		return 1;
 	}
-	printf("window %d\n", limit_of(fd));
+	before = limit_of(fd);
+	printf("window %d\n", before);
 	while (access("/tmp/go", F_OK))
 		poll(NULL, 0, 50);
 	if (!peer_send(&peer, "send 1 1") || recv(fd, &byte, 1, 0) != 1)
 		return 1;
-	printf("%d\n", limit_of(fd));
+	/* The backend changes it after it has passed the byte on. */
+	until = now_msec() + WAIT_LIMIT_MSEC;
+	while ((now = limit_of(fd)) == before && now_msec() < until)
+		poll(NULL, 0, 10);
+	printf("%d\n", now);
 	return 0;
 }
