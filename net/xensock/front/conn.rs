@@ -131,7 +131,7 @@ pub(crate) struct Conn {
     growing: Work<Conn, GROWTH>,
     #[pin]
     teardown: Work<Conn>,
-    /// Ends the wait for a backend that does not take the bytes that were sent.
+    /// Resets a closed connection if the backend takes none of the bytes that were sent.
     #[pin]
     patience: DelayedWork<Conn, PATIENCE>,
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Every call on a socket, in a guest over AF_XENSOCK and in dom0 over TCP."""
 
-from bed import timeout
+from bed import slow, timeout
 from scenarios.common import SMALL_BUFFER, in_dom0, in_guest, run_checked, serving_guest, start_peer
 
 # Files of a group share a guest and run one after another.
@@ -50,6 +50,21 @@ def test_end(bed):
 def test_shutdown(bed):
     """Each direction ends alone; close waits for the peer, or resets."""
     in_guest(bed, "shutdown", "linger")
+
+
+@slow
+@timeout(300)
+def test_orphan(bed):
+    """After close(), a peer that reads slowly gets everything, one that does not read a reset."""
+    in_guest(bed, "orphan")
+
+
+@slow
+@timeout(300)
+def test_orphan_of_tcp(bed):
+    """The same over TCP."""
+    start_peer(bed, SMALL_BUFFER)
+    in_dom0(bed, "orphan")
 
 
 @timeout(180)

@@ -46,7 +46,6 @@ use kernel::{
     },
     workqueue::{
         owned::{
-            cancel_delayed_sync,
             enqueue_delayed,
             OnQueue,
             OwnedQueue, //
@@ -59,8 +58,9 @@ use kernel::{
 /// The work item [`Conn::patience`].
 pub(super) const PATIENCE: u64 = 1;
 
-/// Time in which the backend has to take the bytes of a closed connection, in milliseconds. About
-/// as long as TCP retries for an orphaned socket.
+/// Time after which a closed connection is reset if the backend has taken none of its bytes
+/// meanwhile, in milliseconds. About as long as TCP retries for an orphaned socket whose peer takes
+/// nothing.
 const MAX_PATIENCE: Msecs = 100_000;
 
 /// The beginning.
@@ -370,22 +370,27 @@ impl Conn {
                 this.set_death(ECONNRESET);
                 state.end(true);
             } else {
-                state.phase = Phase::Draining { was_established };
+                let left = this.ring.peek_queued();
+                state.phase = Phase::Draining {
+                    was_established,
+                    left,
+                };
+                Self::begin_patience(this);
             }
         }
         if abort {
             return Self::send_release(this.as_arc_borrow(), true);
         }
         this.expect_drained();
-        let delay = msecs_to_jiffies(MAX_PATIENCE);
-        // Queued once only: a connection is closed once.
-        let _ = enqueue_delayed::<_, PATIENCE>(this.clone(), delay);
         Self::release_if_drained(this.as_arc_borrow());
-        // RELEASE may have been sent before the item was queued: nothing has cancelled the item
-        // then.
-        if this.state.lock().is_over() {
-            let _ = cancel_delayed_sync::<_, PATIENCE>(this);
-        }
+    }
+
+    /// Queues the work item that looks if the backend takes bytes. Called under `state`, in the
+    /// phase [`Phase::Draining`]: the end of the connection comes later and cancels the item.
+    fn begin_patience(this: &Arc<Self>) {
+        let delay = msecs_to_jiffies(MAX_PATIENCE);
+        // The item is not queued: a connection is closed once, and the item queues itself.
+        let _ = enqueue_delayed::<_, PATIENCE>(this.clone(), delay);
     }
 
     /// Takes the connection from those that can be accepted. It will be reset, and no task is
@@ -433,12 +438,19 @@ impl OnQueue for Conn {
 impl WorkItem<PATIENCE> for Conn {
     type Pointer = Arc<Conn>;
 
-    /// Ends a connection whose backend has had enough time to take the bytes sent.
+    /// Resets a closed connection whose backend has taken none of the bytes sent since the item was
+    /// queued. As nothing more is sent, a backend cannot go on for ever.
     fn run(this: Arc<Conn>) {
+        // The backend may have taken the last bytes without an event.
+        Self::release_if_drained(this.as_arc_borrow());
         {
             let mut state = this.state.lock();
-            if !matches!(state.phase, Phase::Draining { .. }) {
+            let Phase::Draining { left, .. } = &mut state.phase else {
                 return;
+            };
+            let now = this.ring.peek_queued();
+            if now < core::mem::replace(left, now) {
+                return Self::begin_patience(&this);
             }
             state.end(true);
         }

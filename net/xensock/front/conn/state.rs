@@ -54,9 +54,10 @@ pub(super) enum Phase {
     ///
     /// # Invariants
     ///
-    /// RELEASE was not sent, and `patience` is queued or about to be. `was_established` is set
-    /// unless the socket was closed before the outcome of CONNECT was known.
-    Draining { was_established: bool },
+    /// RELEASE was not sent, and `patience` is queued or running. `was_established` is set unless
+    /// the socket was closed before the outcome of CONNECT was known. `left` is the number of bytes
+    /// that the backend had yet to take when `patience` was queued.
+    Draining { was_established: bool, left: u32 },
     /// The connection has ended.
     ///
     /// # Invariants
@@ -98,7 +99,9 @@ impl ConnState {
         let end = match self.phase {
             Phase::Connecting | Phase::Posted => (false, has_no_socket),
             Phase::Ready | Phase::Open { .. } => (true, has_no_socket),
-            Phase::Draining { was_established } => (was_established, true),
+            Phase::Draining {
+                was_established, ..
+            } => (was_established, true),
             Phase::Released(_) | Phase::Gone => return,
         };
         self.phase = Phase::Released(match end {
