@@ -336,9 +336,12 @@ impl Conn {
     /// Asks the backend to reset a peer that goes on sending. For a program that stops receiving
     /// after [`Self::end_sending`].
     pub(crate) fn refuse_more(&self) -> Result {
+        let shutdown = self.shutdown()?;
+        // For lack of memory, the backend may not have been asked to end sending.
+        self.finish();
         self.remote
             .link
-            .send_with_priority(&self.shutdown()?, None, Priority::Unawaited);
+            .send_with_priority(&shutdown, None, Priority::Unawaited);
         Ok(())
     }
 

@@ -66,13 +66,13 @@ impl Stream {
                     conn.set_unwanted();
                 }
                 sk.add_shutdown(mask);
+                // If sending was ended before, the backend has yet to hear of the rest.
+                let refuses = mask.contains(Shutdown::Recv)
+                    && before.contains(Shutdown::Send)
+                    && !before.contains(Shutdown::Recv);
                 match conn {
+                    Some(conn) if refuses => refuse_more(&conn),
                     Some(conn) if mask.contains(Shutdown::Send) => end_sending(&conn),
-                    Some(conn)
-                        if before.contains(Shutdown::Send) && !before.contains(Shutdown::Recv) =>
-                    {
-                        refuse_more(&conn)
-                    }
                     _ => Ok(()),
                 }
             }
