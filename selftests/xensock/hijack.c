@@ -9,6 +9,8 @@
 #include <linux/xensock.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -644,6 +646,99 @@ TEST_F(no_backend, falls_back)
 	EXPECT_EQ(1, get_option(early, SOL_TCP, TCP_NODELAY));
 	EXPECT_EQ(before + 2, decision_count("no-backend"));
 	close(early);
+}
+
+/* An accepted socket that the program connects anew decides again, as a new one does. */
+TEST_F(hijack, accepted_sockets_are_connected_anew)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	long local = decision_count("exempt-destination"), carried;
+	int listener = open_listener(1, 0), fd;
+
+	ASSERT_LE(0, listener);
+	ASSERT_EQ(0, write_setting("exempt_destinations", "127.0.0.0/8"));
+	fd = peer_accept(&self->peer, listener, 0);
+	ASSERT_LE(0, fd);
+	carried = decision_count("xensock");
+	EXPECT_EQ(0, connect(fd, &unspec, sizeof(unspec)));
+	EXPECT_TRUE(peer_transfer(fd, &self->peer));
+	EXPECT_EQ(carried + 1, decision_count("xensock"));
+	EXPECT_EQ(0, connect(fd, &unspec, sizeof(unspec)));
+	EXPECT_TRUE(local_transfer(fd, self->local, self->local_port));
+	EXPECT_EQ(local + 1, decision_count("exempt-destination"));
+	EXPECT_EQ(0, close(fd));
+	close(listener);
+}
+
+/* A thread that sets options of a socket while it falls back. */
+struct setter {
+	pthread_t thread;
+	atomic_int round;
+	atomic_int done;
+	int fd;
+	int errors;
+};
+
+#define ROUNDS rounds(10000)
+
+static bool set_number(int fd, int level, int name, int value)
+{
+	return !setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+static void *set_options(void *arg)
+{
+	struct setter *s = arg;
+	int i, last = ROUNDS;
+	atomic_int pause;
+
+	for (i = 1; i <= last; i++) {
+		while (s->round < i)
+			sched_yield();
+		/* Begins a little later each time, at all moments of the fallback. */
+		for (pause = i * 7 % 2000; pause; pause--)
+			;
+		if (!set_number(s->fd, SOL_SOCKET, SO_RCVLOWAT, i) ||
+		    !set_number(s->fd, SOL_SOCKET, SO_KEEPALIVE, 1) ||
+		    !set_number(s->fd, SOL_TCP, TCP_NODELAY, 1) ||
+		    !set_number(s->fd, SOL_TCP, TCP_NOTSENT_LOWAT, i))
+			s->errors++;
+		s->done = i;
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(hijack, options_while_it_falls_back, 120)
+{
+	int i, lost[4] = {}, other, last = ROUNDS;
+	struct setter s = { .fd = -1 };
+
+	ASSERT_EQ(0, write_setting("exempt_destinations", "127.0.0.0/8"));
+	ASSERT_EQ(0, pthread_create(&s.thread, NULL, set_options, &s));
+	for (i = 1; i <= last; i++) {
+		s.fd = socket(AF_INET, SOCK_STREAM, 0);
+		/* Options that the fallback sets anew take it some time. */
+		set_number(s.fd, SOL_TCP, TCP_KEEPIDLE, 30);
+		set_number(s.fd, SOL_TCP, TCP_KEEPINTVL, 30);
+		set_number(s.fd, SOL_TCP, TCP_KEEPCNT, 3);
+		set_number(s.fd, SOL_TCP, TCP_USER_TIMEOUT, 30000);
+		s.round = i;
+		EXPECT_EQ(0, connect_to(s.fd, LOCALHOST, self->local_port));
+		while (s.done < i)
+			sched_yield();
+		lost[0] += get_option(s.fd, SOL_SOCKET, SO_RCVLOWAT) != i;
+		lost[1] += get_option(s.fd, SOL_SOCKET, SO_KEEPALIVE) != 1;
+		lost[2] += get_option(s.fd, SOL_TCP, TCP_NODELAY) != 1;
+		lost[3] += get_option(s.fd, SOL_TCP, TCP_NOTSENT_LOWAT) != i;
+		other = accept(self->local, NULL, NULL);
+		close(s.fd);
+		close(other);
+	}
+	pthread_join(s.thread, NULL);
+	EXPECT_EQ(0, s.errors);
+	for (i = 0; i < 4; i++) {
+		EXPECT_EQ(0, lost[i]) TH_LOG("option %d", i);
+	}
 }
 
 XENSOCK_TEST_MAIN

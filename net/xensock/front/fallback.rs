@@ -144,8 +144,8 @@ fn move_port<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> 
     }
 }
 
-/// Has a socket fall back with its options, unless it is in use or has no native socket. The reason
-/// may concern an address.
+/// Has a socket fall back with its options, unless it is in use or of AF_XENSOCK. The reason may
+/// concern an address.
 ///
 /// # Errors
 ///

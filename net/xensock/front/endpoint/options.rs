@@ -209,9 +209,13 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Notes an option that does not concern the backend.
+    /// Notes an option that does not concern the backend. Fails if the native socket has taken over,
+    /// which has the options that were noted before.
     fn note(&self, option: &SockOpt, value: Value) -> Result {
         let _call = self.lock_call()?;
+        if self.is_native() {
+            return Err(EAGAIN);
+        }
         let old = self.inner.lock().settings.clone();
         let settings = SavedOptions::with(old.as_deref(), option, value)?;
         self.set_local_option(option, &value);

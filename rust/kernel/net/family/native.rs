@@ -27,18 +27,20 @@ use crate::{
         socket::Socket, //
     },
     prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Full,
-        Relaxed,
-        Release, //
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        barrier::smp_mb, //
     },
     types::Opaque, //
 };
 
 use core::{
-    cell::UnsafeCell,
     mem::ManuallyDrop,
     net::SocketAddr,
     ptr::NonNull, //
@@ -157,12 +159,15 @@ impl NewSocket {
 ///
 /// # Invariants
 ///
-/// - `socket` is [`None`], or was created by `__sock_create` with the family and type of the socket
-///   that it is behind. It is valid until [`Native::close`] starts, and is not used after that.
+/// - `socket` is null, or was created by `__sock_create` with the family and type of the socket that
+///   it is behind. Until [`Native::close`] starts, it is valid and does not change any more. It is
+///   not used after that.
 /// - If `is_forwarded` is set, `entry` is in the wait queue of the native socket, and forwards
 ///   wake-ups to the wait queue of the socket in front, which outlives this membership.
 pub(super) struct Native {
-    socket: UnsafeCell<Option<NonNull<bindings::socket>>>,
+    socket: Atomic<*mut bindings::socket>,
+    /// Set before the options of the socket in front are copied.
+    is_taking_over: Atomic<bool>,
     is_in_use: Atomic<bool>,
     is_forwarded: Atomic<bool>,
     entry: Opaque<bindings::wait_queue_entry>,
@@ -173,7 +178,8 @@ impl Native {
         // INVARIANT: Callers only pass sockets from `__sock_create`. `into_raw` gives up their
         // ownership.
         Self {
-            socket: UnsafeCell::new(socket.map(NewSocket::into_raw)),
+            socket: Atomic::new(socket.map_or(core::ptr::null_mut(), |s| s.into_raw().as_ptr())),
+            is_taking_over: Atomic::new(false),
             is_in_use: Atomic::new(false),
             is_forwarded: Atomic::new(false),
             entry: Opaque::zeroed(),
@@ -195,16 +201,36 @@ impl Native {
         NewSocket::create(net, family, kind, 0, is_kernel)
     }
 
-    #[inline]
-    fn get(&self) -> Option<NonNull<bindings::socket>> {
-        // SAFETY: Only `close` changes this, when it is not in use otherwise.
-        unsafe { *self.socket.get() }
-    }
-
     /// Returns the native socket, if there is one.
     #[inline]
     pub(super) fn as_raw(&self) -> Option<*mut bindings::socket> {
-        self.get().map(NonNull::as_ptr)
+        let socket = self.socket.load(Acquire);
+        (!socket.is_null()).then_some(socket)
+    }
+
+    /// Stores the native socket of an accepted socket, unless it has one. Returns that socket.
+    fn populate(&self, new: NewSocket) -> *mut bindings::socket {
+        // INVARIANT: Callers only pass sockets from `__sock_create`, and nothing is replaced.
+        match self
+            .socket
+            .cmpxchg(core::ptr::null_mut(), new.as_raw(), Full)
+        {
+            Ok(_) => new.into_raw().as_ptr(),
+            Err(socket) => socket,
+        }
+    }
+
+    /// Returns the native socket if it takes over, or has done so: then it may have got its options
+    /// before the caller set one on the socket in front.
+    pub(super) fn taking_over(&self) -> Option<*mut bindings::socket> {
+        // Pairs with the barrier of `fall_back`: either the new value of the option is copied, or
+        // the flag is seen.
+        smp_mb(Full);
+        if self.is_taking_over.load(Acquire) {
+            self.as_raw()
+        } else {
+            None
+        }
     }
 
     /// Returns the native socket if it has taken over.
@@ -242,17 +268,17 @@ impl Native {
     /// `socket` must be the socket in front of it; it may be null if no program has ever had that
     /// socket.
     pub(super) unsafe fn close(&self, socket: *mut bindings::socket) {
-        // SAFETY: The safety requirements guarantee exclusive access.
-        let Some(native) = (unsafe { (*self.socket.get()).take() }) else {
+        let Some(native) = self.as_raw() else {
             return;
         };
+        self.socket.store(core::ptr::null_mut(), Relaxed);
         if self.is_forwarded.load(Relaxed) {
             // SAFETY: By the type invariants the entry is in this queue.
-            unsafe { bindings::sock_forward_end(native.as_ptr(), self.entry.get()) };
+            unsafe { bindings::sock_forward_end(native, self.entry.get()) };
         }
         // SAFETY: By the type invariants the native socket is valid, and the safety requirements
         // allow the use of `socket`.
-        unsafe { bindings::sock_release_native(native.as_ptr(), socket) };
+        unsafe { bindings::sock_release_native(native, socket) };
     }
 }
 
@@ -267,7 +293,8 @@ impl<T: Ops> TypedSock<T> {
     /// on. All that remains of this socket is its memory.
     ///
     /// The native socket gets the options of [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET) that
-    /// were set, after which `prepare` can set further options.
+    /// were set, after which `prepare` can set further options. An accepted socket has no native
+    /// socket until then: it gets one now, as if the program had called socket(2).
     ///
     /// Process context, may sleep. The caller must exclude other operations that change the socket,
     /// and make sure that none changes it afterwards. Such operations have to fail instead, with
@@ -275,19 +302,30 @@ impl<T: Ops> TypedSock<T> {
     ///
     /// # Errors
     ///
-    /// The errors of `prepare`; `EINVAL` if this is not the `struct sock` of `socket`, if there is
-    /// no native socket, or if it has taken over already. In these cases the native socket has not
-    /// taken over.
+    /// The errors of `prepare`, and of socket(2) for an accepted socket; `EINVAL` if this is not the
+    /// `struct sock` of `socket`, or if the native socket has taken over already. In these cases the
+    /// native socket has not taken over.
     pub fn fall_back(&self, socket: &Socket, prepare: impl FnOnce(&Socket) -> Result) -> Result {
         let sk = self.as_raw();
         let outer = socket.as_raw();
         // SAFETY: The socket is valid.
         let is_ours = core::ptr::eq(unsafe { (*outer).sk }, sk);
-        let native = self.native().as_raw().filter(|_| is_ours).ok_or(EINVAL)?;
-        if self.has_fallen_back() {
+        if !is_ours || self.has_fallen_back() {
             return Err(EINVAL);
         }
+        let native = match self.native().as_raw() {
+            Some(native) => native,
+            None => {
+                // SAFETY: The socket is valid, and keeps its namespace alive.
+                let (net, is_kernel) = unsafe { (bindings::sock_net(sk), is_kernel(sk)) };
+                // SAFETY: The namespace is valid.
+                let new = unsafe { Native::create(net, T::FAMILY, socket.sock_type(), is_kernel) }?;
+                self.native().populate(new)
+            }
+        };
 
+        // The full barrier pairs with that of `Native::taking_over`.
+        self.native().is_taking_over.xchg(true, Full);
         {
             let _guard = self.lock();
             // SAFETY: The native socket is not in use, and this socket is locked.
@@ -295,7 +333,10 @@ impl<T: Ops> TypedSock<T> {
         }
         // SAFETY: By its type invariants the native socket is valid, and it was allocated by
         // `sock_alloc`.
-        prepare(unsafe { Socket::from_raw(native) })?;
+        if let Err(error) = prepare(unsafe { Socket::from_raw(native) }) {
+            self.native().is_taking_over.store(false, Relaxed);
+            return Err(error);
+        }
 
         self.native().is_in_use.store(true, Release);
         // SAFETY: Both sockets are valid and belong together. The native socket is closed before
@@ -334,12 +375,7 @@ impl<T: Ops> TypedSock<T> {
 
         let sk = self.as_raw();
         // SAFETY: The socket is valid and keeps its namespace alive.
-        let (net, is_kernel) = unsafe {
-            (
-                bindings::sock_net(sk),
-                bindings::sock_common::skc_net_refcnt_raw(&raw const (*sk).__sk_common) == 0,
-            )
-        };
+        let (net, is_kernel) = unsafe { (bindings::sock_net(sk), is_kernel(sk)) };
         let (kind, protocol) = (bindings::sock_type_SOCK_STREAM, bindings::IPPROTO_TCP);
         // CAST: Small constants.
         let new = NewSocket::create(net, T::FAMILY, kind as i32, protocol as i32, is_kernel)?;
@@ -358,4 +394,14 @@ impl<T: Ops> TypedSock<T> {
         listener.listen_permitted(backlog)?;
         Ok(listener)
     }
+}
+
+/// Returns `true` if a socket belongs to the kernel: it does not keep its namespace.
+///
+/// # Safety
+///
+/// `sk` must be valid.
+unsafe fn is_kernel(sk: *mut bindings::sock) -> bool {
+    // SAFETY: The safety requirements guarantee that the socket is valid.
+    unsafe { bindings::sock_common::skc_net_refcnt_raw(&raw const (*sk).__sk_common) == 0 }
 }

@@ -5,7 +5,7 @@
 //! The BPF programs of the socket's control group are asked about the native socket, at the same
 //! points where TCP and UDP ask them, and may change addresses in the same way. Security modules
 //! are asked about the native socket before an operation is called. An accepted socket has no
-//! native socket: policy is asked about that socket itself.
+//! native socket until it falls back: policy is asked about that socket itself.
 //!
 //! Callers pass the program's `struct socket`, which exists as long as an operation runs, and so
 //! does the native socket.
@@ -203,6 +203,8 @@ impl<T: Ops> TypedSock<T> {
     /// address. Any context.
     pub fn has_native_name(&self, socket: &Socket) -> bool {
         self.policy_sock(socket)
+            // An accepted socket has names of its own.
+            .filter(|sk| !core::ptr::eq(*sk, self.as_raw()))
             // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6.
             .is_some_and(|sk| unsafe { bindings::inet_sock_has_name(sk) })
     }

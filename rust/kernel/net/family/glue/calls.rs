@@ -335,16 +335,24 @@ impl<T: Ops> Glue<T> {
         value: bindings::sockptr_t,
         len: c_uint,
     ) -> c_int {
-        let operation = |socket: &_, sk: &_| {
+        let set_native = |native: *mut bindings::socket| {
+            // SAFETY: The native socket is valid, and the other arguments come from the caller.
+            unsafe { bindings::sock_setsockopt(native, level, name, value, len) }
+        };
+        let operation = |socket: &_, sk: &TypedSock<T>| {
             // SAFETY: The caller passes the address of the value and its length.
-            let value = unsafe { OptionIn::from_raw(value, len) };
-            T::setsockopt(socket, sk, level, name, &value)?;
+            let given = unsafe { OptionIn::from_raw(value, len) };
+            T::setsockopt(socket, sk, level, name, &given)?;
+            // The option is in our `struct sock`, which a fallback may have copied before. The
+            // option was accepted, so the result does not matter.
+            if let (SOL_SOCKET, Some(native)) = (level, sk.native().taking_over()) {
+                let _ = set_native(native);
+            }
             Ok(0)
         };
         let native_operation = |native: *mut bindings::socket, ops: &bindings::proto_ops| {
             if level == SOL_SOCKET {
-                // SAFETY: The native socket is valid, and the other arguments come from the caller.
-                return Some(unsafe { bindings::sock_setsockopt(native, level, name, value, len) });
+                return Some(set_native(native));
             }
             // SAFETY: As above.
             Some(unsafe { ops.setsockopt?(native, level, name, value, len) })
