@@ -2,6 +2,7 @@
 /* The peer has sent its last byte: the end comes after all data, and stays. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include "kselftest_harness.h"
@@ -104,6 +105,40 @@ TEST_F(eof, the_other_direction_goes_on)
 	close(self->fd);
 	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 	self->fd = new_socket(0);
+}
+
+/*
+ * A receiver hears of the end only when another thread has connected the socket again: all else has
+ * a lower priority on the one processor of both.
+ */
+TEST_F(eof, is_that_of_one_connection)
+{
+	struct sched_param first = { .sched_priority = 1 };
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	struct waiter w;
+	cpu_set_t cpus;
+	char c;
+
+	if (opt.accepts)
+		SKIP(return, "the test connects");
+	CPU_ZERO(&cpus);
+	CPU_SET(0, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		SKIP(return, "no processor 0");
+	ASSERT_TRUE(waiter_start(&w, in_recv, self->fd));
+	if (sched_setscheduler(0, SCHED_FIFO, &first))
+		SKIP(return, "needs root");
+	peer_send(&self->peer, "fin");
+	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
+	ASSERT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	waiter_end(&w);
+	EXPECT_STREQ("ok", peer_answer(&self->peer));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
+	EXPECT_EQ(-1, recv(self->fd, &c, 1, 0));
+	EXPECT_EQ(ECONNRESET, errno);
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
 }
 
 XENSOCK_TEST_MAIN

@@ -59,6 +59,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Relaxed,
             Release, //
         },
         Arc,
@@ -121,6 +122,9 @@ pub(crate) struct Conn {
     /// Set once the program wants to receive nothing more. The socket's own flag is also set when
     /// nothing more will come. `recv()` reads it without a lock.
     is_unwanted: Atomic<bool>,
+    /// Set once a read has reported the orderly end of the stream. Not in the socket, which another
+    /// thread may have connected again by then.
+    is_end_read: Atomic<bool>,
     /// Set if an option was set that the backend may not have seen, see
     /// [`Priority::Deferred`](crate::commands::Priority::Deferred). `send()` reads it without a
     /// lock.
@@ -209,6 +213,7 @@ impl Conn {
                 receive_queue <- new_spinlock_irq!(ReceiveQueue::default(), "xensock_receive"),
                 urgent <- new_spinlock_irq!(UrgentIn::default(), "xensock_urgent"),
                 is_unwanted: Atomic::new(false),
+                is_end_read: Atomic::new(false),
                 has_deferred: Atomic::new(false),
                 growth <- Growth::new(),
                 growing <- new_work!("xensock_growth"),
@@ -283,6 +288,16 @@ impl Conn {
     /// Returns `true` once the program wants to receive nothing more.
     pub(crate) fn is_unwanted(&self) -> bool {
         self.is_unwanted.load(Acquire)
+    }
+
+    /// Notes that a read has reported the orderly end of the stream.
+    pub(crate) fn set_end_read(&self) {
+        self.is_end_read.store(true, Relaxed);
+    }
+
+    /// Returns `true` once a read has reported the orderly end of the stream.
+    pub(crate) fn is_end_read(&self) -> bool {
+        self.is_end_read.load(Relaxed)
     }
 
     /// Returns the error that ended the connection, other than the ring's error words.

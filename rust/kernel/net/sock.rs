@@ -114,8 +114,6 @@ pub enum SockFlag {
     Dead = bindings::sock_flags_SOCK_DEAD,
     /// A program is notified of events by a signal (`O_ASYNC`).
     Async = bindings::sock_flags_SOCK_FASYNC,
-    /// The peer will not send more data, and the program has been told so.
-    Done = bindings::sock_flags_SOCK_DONE,
     /// Closing waits until all data has been sent (`SO_LINGER`).
     Linger = bindings::sock_flags_SOCK_LINGER,
     /// Urgent data is part of the stream.
@@ -244,13 +242,9 @@ impl Sock {
         }
     }
 
-    /// Reopens both directions of a socket that is about to be connected again. Process context,
-    /// may sleep.
+    /// Reopens both directions of a socket that is about to be connected again. Any context.
     pub fn clear_shutdown(&self) {
-        let _guard = self.lock();
         self.raw_shutdown().store(0, Release);
-        // SAFETY: The socket is valid by the type invariants, and its lock is held.
-        unsafe { bindings::sock_reset_flag(self.as_raw(), SockFlag::Done as u32) };
     }
 
     /// Sets the pending error, which the next call reports. Any context.

@@ -13,10 +13,7 @@ use crate::{
 use kernel::{
     net::{
         msghdr::MsgHdr,
-        sock::{
-            Sock,
-            SockFlag, //
-        }, //
+        sock::Sock, //
     },
     prelude::*, //
 };
@@ -36,7 +33,7 @@ impl Stream {
         if self.endpoint.known_option(SOL_TCP, TCP_INQ) != 0 {
             let unread = conn.ring.peek_readable();
             // The end of the stream counts as something to read.
-            let shown = if unread == 0 && sk.is_flag(SockFlag::Done) {
+            let shown = if unread == 0 && conn.is_end_read() {
                 1
             } else {
                 unread

@@ -166,7 +166,7 @@ impl Stream {
                     continue;
                 }
                 Ok(Received::Nothing) => (),
-                Ok(Received::Impossible) => break no_more(sk, received > 0),
+                Ok(Received::Impossible) => break no_more(sk, &conn, received > 0),
                 Err(error) => break Err(error),
             }
             if let Some(end) = end_of_data(sk, &conn, peeked, received > 0) {
@@ -370,8 +370,8 @@ fn consume(conn: &Conn, n: u32) {
 
 /// Returns the result of a read when nothing more will come. A reset is reported once; after that
 /// the stream has just ended.
-fn no_more(sk: &Sock, has_received: bool) -> Result {
-    if has_received || sk.is_flag(SockFlag::Done) {
+fn no_more(sk: &Sock, conn: &Conn, has_received: bool) -> Result {
+    if has_received || conn.is_end_read() {
         return Ok(());
     }
     sk.take_error().map_or(Ok(()), Err)
@@ -417,14 +417,14 @@ fn end_of_data(sk: &Sock, conn: &Conn, peeked: u32, has_received: bool) -> Optio
     if conn.ring.peek_readable() > peeked {
         return None;
     }
-    if has_received || sk.is_flag(SockFlag::Done) {
+    if has_received || conn.is_end_read() {
         return Some(Ok(()));
     }
     if ending == Ending::Orderly {
-        sk.lock().set_flag(SockFlag::Done);
+        conn.set_end_read();
         return Some(Ok(()));
     }
     // The event that reports it may still be on its way.
     conn.update_socket();
-    Some(no_more(sk, false))
+    Some(no_more(sk, conn, false))
 }

@@ -40,7 +40,7 @@ impl Stream {
         if sk.is_flag(SockFlag::UrgInline) || is_none(&conn) {
             return Err(EINVAL);
         }
-        if sk.state() == TcpState::Close && !sk.is_flag(SockFlag::Done) {
+        if sk.state() == TcpState::Close && !conn.is_end_read() {
             return Err(ENOTCONN);
         }
         match conn.take_urgent(flags & msg::PEEK != 0) {
