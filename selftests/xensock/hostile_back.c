@@ -5,8 +5,9 @@
  * "refused", and then does what HOW says, most of it to a CONNECT. "deaf" is done to RELEASE,
  * "reuse-" to rings that are used again, "resize-" to rings that are to grow, "news-" to the news
  * page. "slots" leaves each GETSOCKOPT without a response until they hold all slots and SIGUSR1
- * comes; then it prints how many it answers before another request comes. SIGTERM ends the program,
- * which then closes the link in the regular way.
+ * comes; then it prints how many it answers before another request comes. "out-error-first" has
+ * each connection fail at its first byte, and never says that all of "in" is there. SIGTERM ends
+ * the program, which then closes the link in the regular way.
  */
 #include <errno.h>
 #include <limits.h>
@@ -325,6 +326,15 @@ static void consume_ring(void)
 	}
 }
 
+/* Reports a failure for the direction that the guest sends in, once it has sent anything. */
+static void fail_connection(void)
+{
+	if (load(&conn.words[OUT_PROD]) && !load(&conn.words[OUT_ERROR])) {
+		store(&conn.words[OUT_ERROR], -ECONNRESET);
+		evtchn_notify(back.evtchn, conn.port);
+	}
+}
+
 /* Claims that received data are in the other memory from @at on. */
 static void switch_in(__u32 at, __u32 generation)
 {
@@ -416,13 +426,15 @@ static bool hold_request(const struct request *r)
 static void serve(const char *how)
 {
 	struct request r;
-	bool consumes = !strncmp(how, "resize-", 7);
+	bool consumes = !strncmp(how, "resize-", 7), fails = !strcmp(how, "out-error-first");
 
 	while (!back_take(&r)) {
 		if (sleep_usec(consumes ? 100 : 1000), back_is_over)
 			return;
 		if (consumes && conn.words)
 			consume_ring();
+		if (fails && conn.words)
+			fail_connection();
 	}
 	if (r.cmd == CONNECT) {
 		conn.request = r;

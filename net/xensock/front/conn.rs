@@ -125,6 +125,9 @@ pub(crate) struct Conn {
     /// Set once a read has reported the orderly end of the stream. Not in the socket, which another
     /// thread may have connected again by then.
     is_end_read: Atomic<bool>,
+    /// Set once a read has waited long enough for the bytes before a failure: nothing more will
+    /// come.
+    is_given_up: Atomic<bool>,
     /// Set if an option was set that the backend may not have seen, see
     /// [`Priority::Deferred`](crate::commands::Priority::Deferred). `send()` reads it without a
     /// lock.
@@ -214,6 +217,7 @@ impl Conn {
                 urgent <- new_spinlock_irq!(UrgentIn::default(), "xensock_urgent"),
                 is_unwanted: Atomic::new(false),
                 is_end_read: Atomic::new(false),
+                is_given_up: Atomic::new(false),
                 has_deferred: Atomic::new(false),
                 growth <- Growth::new(),
                 growing <- new_work!("xensock_growth"),
@@ -298,6 +302,16 @@ impl Conn {
     /// Returns `true` once a read has reported the orderly end of the stream.
     pub(crate) fn is_end_read(&self) -> bool {
         self.is_end_read.load(Relaxed)
+    }
+
+    /// Notes that reads need not wait any more for the bytes before a failure.
+    pub(crate) fn give_up_rest(&self) {
+        self.is_given_up.store(true, Relaxed);
+    }
+
+    /// Returns `true` once reads need not wait for the bytes before a failure.
+    pub(crate) fn is_rest_given_up(&self) -> bool {
+        self.is_given_up.load(Relaxed)
     }
 
     /// Returns the error that ended the connection, other than the ring's error words.

@@ -99,6 +99,15 @@ def test_breaks_rings(bed):
     _check_faults(bed, _RINGS, _is_error)
 
 
+@timeout(200)
+def test_never_ends_a_failure(bed):
+    """The failure of a connection, without the end of the bytes before it: recv() returns the failure, and
+    then 0."""
+    _check_faults(bed, ["out-error-first"],
+                  lambda state, rc, out: state == "ready" and out.split() == ["ECONNRESET", "0"] + 2 * ["ECONNRESET"],
+                  "failing", seconds=30)
+
+
 @timeout(400)
 def test_frames_nonsense(bed):
     """Invalid frames end the socket that gets them, and no other."""

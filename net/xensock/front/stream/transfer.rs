@@ -23,7 +23,8 @@ use kernel::{
             Sock,
             SockFlag,
             TcpState,
-            Timeout, //
+            Timeout,
+            WaitError, //
         },
     },
     prelude::*,
@@ -176,25 +177,13 @@ impl Stream {
                 break Ok(());
             }
             // A nonblocking call is not interrupted either.
-            if !timeout.is_zero() && current!().signal_pending() {
+            if !timeout.is_zero() && !has_rest(&conn) && current!().signal_pending() {
                 break Err(timeout.interrupted());
             }
-
-            let has_news = || {
-                conn.ring.peek_readable() > peeked
-                    || conn.expect_data(sk) > peeked
-                    || is_over(&conn)
-            };
             if !timeout.is_zero() {
                 sk.busy_poll(|| conn.ring.peek_readable() > peeked || is_over(&conn));
             }
-            let waited = if has_rest(&conn) {
-                let mut patience = Timeout::from_jiffies(msecs_to_jiffies(REST_PATIENCE));
-                sk.wait(&mut patience, has_news)
-            } else {
-                sk.wait(&mut timeout, has_news)
-            };
-            if let Err(error) = waited {
+            if let Err(error) = wait_for_bytes(sk, &conn, peeked, &mut timeout) {
                 break Err(error.into());
             }
         };
@@ -238,9 +227,9 @@ impl Stream {
             // The following receive returns the error.
             return Ok(1);
         };
-        sk.wait(&mut timeout, || {
-            conn.ring.peek_readable() > 0 || conn.expect_data(sk) > 0 || is_over(&conn)
-        })?;
+        while conn.ring.peek_readable() == 0 && !is_over(&conn) {
+            wait_for_bytes(sk, &conn, 0, &mut timeout)?;
+        }
         Ok(len.min(conn.ring.peek_readable() as usize).max(1))
     }
 }
@@ -394,7 +383,10 @@ fn never_connected(sk: &Sock) -> Result {
 ///
 /// The socket's shutdown flag is not enough: after a reset bytes may still be on their way.
 fn is_over(conn: &Conn) -> bool {
-    conn.ring.rx_ending() != Ending::Open || conn.death().is_some() || conn.is_unwanted()
+    conn.ring.rx_ending() != Ending::Open
+        || conn.death().is_some()
+        || conn.is_unwanted()
+        || conn.is_rest_given_up()
 }
 
 /// Time that a read waits for the backend after a failure, whatever its own timeout, in
@@ -402,9 +394,36 @@ fn is_over(conn: &Conn) -> bool {
 const REST_PATIENCE: Msecs = 1000;
 
 /// Returns `true` if the connection has failed, and earlier bytes may still be on their way through
-/// the ring. With TCP they would be there: a read takes them, and never returns EAGAIN.
+/// the ring.
 fn has_rest(conn: &Conn) -> bool {
     matches!(conn.ring.tx_ending(), Ending::Failed(_)) && !is_over(conn)
+}
+
+/// Waits until there are bytes behind the `peeked` ones, nothing more comes, or the connection has
+/// failed. The caller looks again.
+///
+/// After a failure, waits for the bytes before it. With TCP they would be there: a read takes them,
+/// whatever its timeout, and no signal interrupts it. A backend that does not pass them on in time
+/// is not waited for again: the next thing to read is the failure.
+fn wait_for_bytes(
+    sk: &Sock,
+    conn: &Conn,
+    peeked: u32,
+    timeout: &mut Timeout,
+) -> Result<(), WaitError> {
+    let has_news =
+        || conn.ring.peek_readable() > peeked || conn.expect_data(sk) > peeked || is_over(conn);
+    if !has_rest(conn) {
+        return sk.wait(timeout, || has_news() || has_rest(conn));
+    }
+    let mut patience = Timeout::from_jiffies(msecs_to_jiffies(REST_PATIENCE));
+    match sk.wait_killable(&mut patience, has_news) {
+        Err(WaitError::TimedOut) => {
+            conn.give_up_rest();
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 /// Returns the result of a read if an empty ring stays empty, else `None`.
