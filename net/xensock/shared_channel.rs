@@ -11,6 +11,9 @@
 //! items has begun and found news, or all have begun and found none. So a peer has at most one
 //! event until something is done for it, and events without news are delayed. The end of an event
 //! does not wait for work to be completed: rings with much work do not keep other rings waiting.
+//!
+//! The owner of the channel can also poll: it rings the bells of rings that have news all the time,
+//! and the peer sends no events meanwhile.
 
 use crate::{
     proto::news::{
@@ -31,6 +34,7 @@ use kernel::{
     new_work,
     prelude::*,
     sync::{
+        atomic::Relaxed,
         Arc,
         ArcBorrow,
         SpinLockIrq, //
@@ -77,6 +81,10 @@ impl Bits for SharedPages {
 
     fn take(&self, offset: usize) -> u32 {
         self.take_word(offset).unwrap_or(0)
+    }
+
+    fn load(&self, offset: usize) -> u32 {
+        self.word(offset).map_or(0, |word| word.load(Relaxed))
     }
 }
 
@@ -125,6 +133,12 @@ impl Slots {
         group.as_deref_mut()
     }
 
+    /// Returns the groups with slots in use.
+    fn used_groups(&self) -> impl Iterator<Item = usize> + '_ {
+        let groups = self.0.iter().enumerate();
+        groups.filter_map(|(i, group)| (group.as_ref()?.count > 0).then_some(i))
+    }
+
     fn remove(&mut self, slot: Slot) -> Option<Arc<dyn Bell>> {
         let group = self.group(slot, &mut None)?;
         let bell = group.bells.get_mut(slot.bit())?.take()?;
@@ -138,6 +152,11 @@ impl Slots {
 struct EventState {
     slots: Slots,
     pass: Pass,
+    /// Set while the owner of the channel polls, so that the peer sends no events.
+    is_polled: bool,
+    /// Set if the owner has polled since the last event. It may have found the news of the next
+    /// event, which then counts as one with news.
+    was_polled: bool,
     /// Set while the work item has to continue the pass.
     must_continue: bool,
     /// Number of users that were told and have not looked yet, including those told by earlier
@@ -169,6 +188,8 @@ pub struct SharedChannel<P: NewsPage> {
     page: P,
     /// The words of the news page for the peer.
     ours: NewsWords,
+    /// The words of the peer for this end.
+    theirs: NewsWords,
     queue: Arc<OwnedQueue>,
     /// Held while the bells are rung.
     #[pin]
@@ -226,6 +247,8 @@ impl<P: NewsPage> Opened<P> {
         let state = EventState {
             slots: Slots::new()?,
             pass: Pass::new(theirs),
+            is_polled: false,
+            was_polled: false,
             must_continue: false,
             pending_looks: 0,
             has_news: false,
@@ -235,6 +258,7 @@ impl<P: NewsPage> Opened<P> {
             pin_init!(SharedChannel {
                 page,
                 ours,
+                theirs,
                 queue,
                 state <- new_spinlock_irq!(state, "xensock_slots"),
                 channel <- new_spinlock_irq!(None, "xensock_shared_channel"),
@@ -337,6 +361,48 @@ impl<P: NewsPage> SharedChannel<P> {
         self.eoi(end);
     }
 
+    /// Keeps the peer from sending events, until [`Self::end_polling`]. The caller has to call
+    /// [`Self::poll`] all the time, and so must not be preempted meanwhile. Any context.
+    pub fn begin_polling(&self) {
+        let mut state = self.state.lock();
+        state.is_polled = true;
+        state.was_polled = true;
+        for group in state.slots.used_groups() {
+            self.theirs.silence(&*self.page, group);
+        }
+    }
+
+    /// Returns `true` if a ring has news. Any context.
+    pub fn has_news(&self) -> bool {
+        self.theirs.has_news(&*self.page)
+    }
+
+    /// Rings the bells of the rings that have news, without an event. Any context.
+    pub fn poll(this: ArcBorrow<'_, Self>) {
+        let end = {
+            let mut state = this.state.lock();
+            if state.must_continue {
+                // The work item is at it. A longer pass might not end.
+                return;
+            }
+            state.pass.begin_polled(&*this.page);
+            Self::continue_pass(this, &mut state)
+        };
+        this.eoi(end);
+    }
+
+    /// Lets the peer send events again, and looks for the news that it has not sent one for. Any
+    /// context.
+    pub fn end_polling(this: ArcBorrow<'_, Self>) {
+        let end = {
+            let mut state = this.state.lock();
+            state.is_polled = false;
+            state.pass.begin(&*this.page);
+            Self::continue_pass(this, &mut state)
+        };
+        this.eoi(end);
+    }
+
     /// Continues a pass, for at most one turn. Returns the way in which the event ends, or `None`
     /// if it ends later.
     fn continue_pass(this: ArcBorrow<'_, Self>, state: &mut EventState) -> Option<Eoi> {
@@ -376,8 +442,12 @@ impl<P: NewsPage> Handler for SharedChannel<P> {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
         let mut state = this.state.lock();
         state.owes_eoi = true;
-        state.has_news = false;
-        state.pass.begin(&*this.page);
+        state.has_news = core::mem::take(&mut state.was_polled);
+        match state.is_polled {
+            // Of a group that was not used when the polling began, or sent before.
+            true => state.pass.begin_polled(&*this.page),
+            false => state.pass.begin(&*this.page),
+        }
         Self::continue_pass(this, &mut state).unwrap_or(Eoi::Later)
     }
 }

@@ -20,6 +20,10 @@
 //! so the other end finds it. An end that finds the bit in the summary clear notifies. So no news
 //! is lost, and one event is enough for all news that come before the other end begins to look.
 //!
+//! A receiver can look at the words without being notified. It sets bits of the summary itself, and
+//! leaves them set. The sender finds them set, and does not notify. When the receiver has looked for
+//! long enough it takes the summary, and looks once more, as after an event.
+//!
 //! The other end may set or clear any bit at any time. The worst result is a look at a ring without
 //! news, or that news of the other end's own are not looked at.
 
@@ -44,6 +48,8 @@ pub trait Bits {
     fn set(&self, n: usize) -> bool;
     /// Returns the word at byte `offset`, and sets it to 0.
     fn take(&self, offset: usize) -> u32;
+    /// Returns the word at byte `offset`. Not ordered.
+    fn load(&self, offset: usize) -> u32;
 }
 
 /// The number of a ring, which replaces an event channel on the wire.
@@ -112,24 +118,59 @@ impl NewsWords {
         page.set(self.bits * 8 + slot.number() as usize);
         !page.set(self.summary * 8 + slot.group())
     }
+
+    /// Keeps the other end from notifying of the rings of a group, until this end takes the
+    /// summary. Until then this end has to look by [`Pass::begin_polled`]. For the receiver.
+    pub fn silence(self, page: &impl Bits, group: usize) {
+        if group < GROUPS {
+            // OVERFLOW: It lies in the page.
+            page.set(self.summary * 8 + group);
+        }
+    }
+
+    /// Returns `true` if a ring has news in a group that the summary names. For the receiver.
+    pub fn has_news(self, page: &impl Bits) -> bool {
+        let summary = (0..SUMMARY).map(|i| page.load(self.summary + 4 * i));
+        summary
+            .enumerate()
+            .flat_map(|(i, left)| {
+                let base = i * BITS;
+                BitsOf(left).map(move |bit| base + bit)
+            })
+            .any(|number| page.load(self.bits + 4 * number) != 0)
+    }
+}
+
+/// Iterator over the bits that are set in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct BitsOf(u32);
+
+impl Iterator for BitsOf {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let bit = self.0.trailing_zeros() as usize;
+        // OVERFLOW: It has a bit, so it is not 0.
+        self.0 &= self.0 - 1;
+        Some(bit)
+    }
 }
 
 /// Iterator over the slots of one word that have news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
     number: usize,
-    left: u32,
+    left: BitsOf,
 }
 
 impl Iterator for Group {
     type Item = Slot;
 
     fn next(&mut self) -> Option<Slot> {
-        let bit = self.left.trailing_zeros() as usize;
-        let slot = Slot::of(self.number, bit)?;
-        // OVERFLOW: It has a bit, so it is not 0.
-        self.left &= self.left - 1;
-        Some(slot)
+        Slot::of(self.number, self.left.next()?)
     }
 }
 
@@ -162,6 +203,13 @@ impl Pass {
         }
     }
 
+    /// Begins a pass while this end looks without being notified: leaves the summary as it is.
+    pub fn begin_polled(&mut self, page: &impl Bits) {
+        for (i, left) in self.left.iter_mut().enumerate() {
+            *left |= page.load(self.direction.summary + 4 * i);
+        }
+    }
+
     /// Returns the next group, which may be empty; [`None`] at the end.
     pub fn next(&mut self, page: &impl Bits) -> Option<Group> {
         let (i, left) = self
@@ -174,7 +222,7 @@ impl Pass {
         *left &= *left - 1;
         Some(Group {
             number,
-            left: page.take(self.direction.bits + 4 * number),
+            left: BitsOf(page.take(self.direction.bits + 4 * number)),
         })
     }
 }

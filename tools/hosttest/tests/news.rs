@@ -78,12 +78,28 @@ impl Bits for Page {
         self.taken.set(self.taken.get() + 1);
         word
     }
+
+    fn load(&self, offset: usize) -> u32 {
+        assert_eq!(offset % 4, 0);
+        u32::from_le_bytes(self.bytes.borrow()[offset..offset + 4].try_into().unwrap())
+    }
 }
 
 /// All slots of a pass, in order.
 fn pass(page: &Page, direction: NewsWords) -> Vec<u32> {
     let mut pass = Pass::new(direction);
     pass.begin(page);
+    rest(&mut pass, page)
+}
+
+/// As [`pass`], while the other end does not notify.
+fn polled_pass(page: &Page, direction: NewsWords) -> Vec<u32> {
+    let mut pass = Pass::new(direction);
+    pass.begin_polled(page);
+    rest(&mut pass, page)
+}
+
+fn rest(pass: &mut Pass, page: &Page) -> Vec<u32> {
     std::iter::from_fn(|| pass.next(page)).flatten().map(Slot::number).collect()
 }
 
@@ -134,6 +150,35 @@ fn one_event_is_enough_for_a_word() {
 }
 
 #[test]
+fn no_event_while_the_receiver_polls() {
+    let page = Page::empty();
+    OUT.silence(&page, 0);
+    OUT.silence(&page, GROUPS - 1);
+    OUT.silence(&page, GROUPS);
+    assert!(!OUT.has_news(&page));
+    for number in [3, 31, 8191, 3] {
+        assert!(!OUT.announce(&page, slot(number)));
+        assert!(OUT.has_news(&page));
+        assert_eq!(polled_pass(&page, OUT), [number]);
+        assert!(!OUT.has_news(&page));
+    }
+    // A group that is not silenced brings one event, and is polled from then on.
+    assert!(OUT.announce(&page, slot(32)));
+    assert_eq!(polled_pass(&page, OUT), [32]);
+    assert!(!OUT.announce(&page, slot(33)));
+    assert!(OUT.has_news(&page));
+    // The polling ends as an event does.
+    assert_eq!(pass(&page, OUT), [33]);
+    assert!(!OUT.has_news(&page));
+    for number in [3, 33, 8191] {
+        assert!(OUT.announce(&page, slot(number)));
+    }
+    // The other direction is another matter.
+    assert!(!IN.has_news(&page));
+    assert!(IN.announce(&page, slot(3)));
+}
+
+#[test]
 fn what_comes_during_a_pass_is_for_the_next() {
     let page = Page::empty();
     let _ = IN.announce(&page, slot(100));
@@ -161,6 +206,10 @@ fn a_pass_ends() {
         let all: Vec<_> = (0..SLOTS as u32).collect();
         assert_eq!(pass(&page, direction), all);
         assert_eq!(page.taken.get(), 8 + GROUPS);
+        page.taken.set(0);
+        assert!(direction.has_news(&page));
+        assert_eq!(polled_pass(&page, direction), all);
+        assert_eq!(page.taken.get(), GROUPS);
     }
 }
 
@@ -184,6 +233,35 @@ proptest! {
         }
     }
 
+    /// Whatever is in the page, and whoever is silenced: one who polls finds all that is announced.
+    #[test]
+    fn polled_contents(
+        bytes in vec(any::<u8>(), LEN),
+        silenced in vec(0..GROUPS, 0..10),
+        announced in vec(0..SLOTS as u32, 0..50),
+        later in vec(0..SLOTS as u32, 0..50),
+    ) {
+        let page = Page::new(bytes);
+        for &group in &silenced {
+            OUT.silence(&page, group);
+        }
+        let mut all = Pass::new(OUT);
+        for (announced, is_last) in [(&announced, false), (&later, true)] {
+            for &number in announced {
+                let notifies = OUT.announce(&page, slot(number));
+                prop_assert!(!notifies || !silenced.contains(&slot(number).group()));
+            }
+            let has_news = OUT.has_news(&page);
+            match is_last {
+                false => all.begin_polled(&page),
+                true => all.begin(&page),
+            }
+            let told: BTreeSet<_> = rest(&mut all, &page).into_iter().collect();
+            prop_assert_eq!(has_news, !told.is_empty());
+            prop_assert!(announced.iter().all(|number| told.contains(number)));
+        }
+    }
+
     /// In an honest page: just those that were announced, and an event if there are any.
     #[test]
     fn honest_contents(announced in vec(0..SLOTS as u32, 0..200)) {
@@ -203,21 +281,30 @@ struct Shared {
     /// The indexes of the rings.
     rings: [AtomicU32; 3],
     event: Notify,
-    /// The summary is set before the bits: that must not work.
-    is_wrong: bool,
+    mistake: Mistake,
+}
+
+/// What must not work.
+#[derive(Clone, Copy, PartialEq)]
+enum Mistake {
+    None,
+    /// The summary is set before the bits.
+    Order,
+    /// The polling ends with the last look.
+    NoLastLook,
 }
 
 /// The rings of the model.
 const RINGS: [u32; 3] = [0, 1, 32];
 
 impl Shared {
-    fn new(is_wrong: bool) -> Arc<Self> {
+    fn new(mistake: Mistake) -> Arc<Self> {
         Arc::new(Self {
             summary: AtomicU32::new(0),
             groups: [0, 0].map(AtomicU32::new),
             rings: [0, 0, 0].map(AtomicU32::new),
             event: Notify::new(),
-            is_wrong,
+            mistake,
         })
     }
 
@@ -225,7 +312,7 @@ impl Shared {
     fn produce(&self, ring: usize) {
         self.rings[ring].fetch_add(1, Ordering::Relaxed);
         let slot = slot(RINGS[ring]);
-        let notifies = if self.is_wrong {
+        let notifies = if self.mistake == Mistake::Order {
             let was_set = self.set(slot.group());
             self.set(8 * 1024 + slot.number() as usize);
             !was_set
@@ -238,16 +325,42 @@ impl Shared {
     }
 
     /// Waits for events until the rings have come to these indexes, as far as it was told to look.
-    fn consume(&self, goal: [u32; 3]) {
+    /// Polls first, with this number of looks.
+    fn consume(&self, goal: [u32; 3], looks: usize) {
         let mut pass = Pass::new(IN);
         let mut seen = [0; 3];
+        self.poll(&mut pass, &mut seen, looks);
         while seen != goal {
             self.event.wait();
             pass.begin(self);
-            for slot in std::iter::from_fn(|| pass.next(self)).flatten() {
-                let ring = RINGS.iter().position(|&n| n == slot.number()).unwrap();
-                seen[ring] = self.rings[ring].load(Ordering::Relaxed);
+            self.look(&mut pass, &mut seen);
+        }
+    }
+
+    fn look(&self, pass: &mut Pass, seen: &mut [u32; 3]) {
+        for slot in std::iter::from_fn(|| pass.next(self)).flatten() {
+            let ring = RINGS.iter().position(|&n| n == slot.number()).unwrap();
+            seen[ring] = self.rings[ring].load(Ordering::Relaxed);
+        }
+    }
+
+    /// Polls, if `looks` is not 0. Rings of the second group bring an event.
+    fn poll(&self, pass: &mut Pass, seen: &mut [u32; 3], looks: usize) {
+        if looks == 0 {
+            return;
+        }
+        IN.silence(self, 0);
+        for _ in 0..looks {
+            if IN.has_news(self) {
+                pass.begin_polled(self);
+                self.look(pass, seen);
             }
+        }
+        pass.begin(self);
+        if self.mistake != Mistake::NoLastLook {
+            self.look(pass, seen);
+        } else {
+            *pass = Pass::new(IN);
         }
     }
 }
@@ -268,14 +381,23 @@ impl Bits for Shared {
             Some(offset) => self.groups[offset / 4].swap(0, Ordering::SeqCst),
         }
     }
+
+    fn load(&self, offset: usize) -> u32 {
+        match offset.checked_sub(1024) {
+            None if offset == 0 => self.summary.load(Ordering::Relaxed),
+            None => 0,
+            Some(offset) => self.groups[offset / 4].load(Ordering::Relaxed),
+        }
+    }
 }
 
-/// Each thread produces once for each of its rings.
-fn model(is_wrong: bool, threads: &'static [&'static [usize]]) {
+/// Each thread produces once for each of its rings. The one who is told polls with this number of
+/// looks.
+fn model(mistake: Mistake, threads: &'static [&'static [usize]], looks: usize) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.check(move || {
-        let shared = Shared::new(is_wrong);
+        let shared = Shared::new(mistake);
         let mut goal = [0; 3];
         let producers: Vec<_> = threads
             .iter()
@@ -285,7 +407,7 @@ fn model(is_wrong: bool, threads: &'static [&'static [usize]]) {
                 thread::spawn(move || rings.iter().for_each(|&ring| shared.produce(ring)))
             })
             .collect();
-        shared.consume(goal);
+        shared.consume(goal, looks);
         for producer in producers {
             producer.join().unwrap();
         }
@@ -294,21 +416,42 @@ fn model(is_wrong: bool, threads: &'static [&'static [usize]]) {
 
 #[test]
 fn two_rings_of_one_word() {
-    model(false, &[&[0], &[1]]);
+    model(Mistake::None, &[&[0], &[1]], 0);
 }
 
 #[test]
 fn one_ring_again_and_again() {
-    model(false, &[&[0, 0], &[0]]);
+    model(Mistake::None, &[&[0, 0], &[0]], 0);
 }
 
 #[test]
 fn rings_of_two_words() {
-    model(false, &[&[0, 2], &[2, 1]]);
+    model(Mistake::None, &[&[0, 2], &[2, 1]], 0);
+}
+
+#[test]
+fn polled_rings_of_one_word() {
+    model(Mistake::None, &[&[0], &[1]], 1);
+}
+
+#[test]
+fn a_polled_ring_again_and_again() {
+    model(Mistake::None, &[&[0, 0]], 2);
+}
+
+#[test]
+fn polled_rings_of_two_words() {
+    model(Mistake::None, &[&[0, 2]], 2);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn the_model_notices_an_end_without_a_look() {
+    model(Mistake::NoLastLook, &[&[0], &[1]], 1);
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn the_model_notices_the_wrong_order() {
-    model(true, &[&[0], &[1]]);
+    model(Mistake::Order, &[&[0], &[1]], 0);
 }
