@@ -5,6 +5,7 @@
 use crate::{
     doorbell::Doorbell,
     notifier::Notifier,
+    poller::Poller,
     proto::{
         indexes,
         ring::{
@@ -100,6 +101,8 @@ pub(crate) struct ConnRing {
     at: RingRef,
     /// The guest's indexes at the last EOI. Only the task that moves bytes uses them.
     seen: [Atomic<u32>; 2],
+    /// Told of news, if the ring shares its channel.
+    poller: Option<Arc<Poller>>,
     /// The owner of the socket that it was mapped for, who is charged.
     owner: u64,
     _charges: [Charge; 2],
@@ -139,13 +142,14 @@ impl ConnRing {
         let ring = Arc::pin_init(ring, GFP_KERNEL)?;
         let doorbell = Doorbell::new()?;
         doorbell.connect(user);
-        let shared = transport.shared_channel()?;
-        let notifier = Notifier::bind(transport.dev(), shared.as_ref(), at.port, doorbell)?;
+        let (channel, poller) = transport.shared_channel()?.unzip();
+        let notifier = Notifier::bind(transport.dev(), channel.as_ref(), at.port, doorbell)?;
         Ok(Self {
             notifier,
             ring,
             at,
             seen: [Atomic::new(0), Atomic::new(0)],
+            poller,
             owner,
             _charges: charges,
         })
@@ -194,7 +198,11 @@ impl ConnRing {
             .zip(indexes)
             .filter(|pair| is_same(*pair))
             .count();
-        self.notifier.eoi(same == indexes.len());
+        let spurious = same == indexes.len();
+        if let Some(poller) = self.poller.as_ref().filter(|_| !spurious) {
+            poller.note_news();
+        }
+        self.notifier.eoi(spurious);
     }
 
     /// Passes events to `user` from now on, as if the ring were new. Any context.

@@ -74,7 +74,7 @@ impl Guest {
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
-                transport <- Transport::new(dev, queues, log, counters.clone()),
+                transport <- Transport::new(dev, queues, log, in_force.clone(), counters.clone()),
                 counters,
                 in_force,
                 pool <- RingPool::new(),

@@ -63,6 +63,8 @@ pub(crate) struct Policy {
     max_memory: u32,
     max_datagram: u32,
     max_groups: u32,
+    /// In microseconds.
+    busy_poll: u32,
     /// Set if the policy is complete, or if no node has to say so.
     is_complete: bool,
     /// The nodes that cannot be understood.

@@ -7,6 +7,8 @@ use crate::{
     commands::Commands,
     counters::Counters,
     log::LogLimit,
+    policy::InForce,
+    poller::Poller,
     proto::{
         errno,
         node,
@@ -61,6 +63,9 @@ use kernel::{
 /// The features that this backend offers.
 pub(crate) const OFFERED: Features = Features::ALL;
 
+/// The channel that the data rings of a link share, and the poller of their news.
+pub(crate) type Shared = (Arc<SharedChannel<MappedPages>>, Arc<Poller>);
+
 /// The location of a guest's commands ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -77,6 +82,19 @@ impl Address {
     }
 }
 
+/// The channel that the data rings of a link share, and the poller of their news. Dropping it ends
+/// both, and sleeps.
+struct News {
+    channel: Opened<MappedPages>,
+    poller: Arc<Poller>,
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        self.poller.close();
+    }
+}
+
 /// The commands ring and the channels of a link.
 #[pin_data]
 pub(crate) struct Transport {
@@ -89,10 +107,9 @@ pub(crate) struct Transport {
     pub(crate) queues: Arc<Queues>,
     #[pin]
     pub(crate) commands: Commands,
-    /// The channel and page that the data rings share, with [`Feature::SharedChannel`]. `None` once
-    /// the link is down.
+    /// With [`Feature::SharedChannel`], until the link is down.
     #[pin]
-    news: Mutex<Option<Opened<MappedPages>>>,
+    news: Mutex<Option<News>>,
     counters: Arc<Counters>,
     log: Arc<LogLimit>,
     has_warned: Atomic<bool>,
@@ -104,6 +121,7 @@ impl Transport {
         dev: &'a xenbus::Device<Bound>,
         queues: Arc<Queues>,
         log: Arc<LogLimit>,
+        in_force: Arc<InForce>,
         counters: Arc<Counters>,
     ) -> impl PinInit<Self, Error> + 'a {
         pin_init::pin_init_scope(move || {
@@ -123,7 +141,14 @@ impl Transport {
                 let news_ref = dev.read_u32(Dir::Otherend, node::NEWS_REF)?;
                 let port = Port::new(dev.read_u32(Dir::Otherend, node::NEWS_PORT)?);
                 let page = MappedPages::new(dev.otherend_id(), &[GrantRef::new(news_ref)])?;
-                Some(Opened::bind(dev, port, page, queues.work.clone())?)
+                let channel = Opened::bind(dev, port, page, queues.work.clone())?;
+                let poller = Poller::new(
+                    dev.otherend_id(),
+                    channel.channel().clone(),
+                    queues.clone(),
+                    in_force,
+                )?;
+                Some(News { channel, poller })
             } else {
                 None
             };
@@ -156,7 +181,7 @@ impl Transport {
     /// Closes the transport: afterwards no request comes and no response is sent. May sleep.
     pub(crate) fn close(&self) {
         self.commands.close();
-        // This closes the channel; the page stays while a ring is left.
+        // This ends the polling and closes the channel; the page stays while a ring is left.
         let news = self.news.lock().take();
         drop(news);
     }
@@ -191,15 +216,15 @@ impl Transport {
         self.features.has(feature)
     }
 
-    /// Returns the channel that data rings share, or `None` if they share none. `ENETDOWN` once the
-    /// link is down.
-    pub(crate) fn shared_channel(&self) -> Result<Option<Arc<SharedChannel<MappedPages>>>> {
+    /// Returns the channel that data rings share, with its poller, or `None` if they share none.
+    /// `ENETDOWN` once the link is down.
+    pub(crate) fn shared_channel(&self) -> Result<Option<Shared>> {
         if !self.has(Feature::SharedChannel) {
             return Ok(None);
         }
         let news = self.news.lock();
         let news = (*news).as_ref().ok_or(ENETDOWN)?;
-        Ok(Some(news.channel().clone()))
+        Ok(Some((news.channel.channel().clone(), news.poller.clone())))
     }
 
     /// Reports a mistake of the guest: to the tracepoint, and at most once for each link to the

@@ -22,6 +22,7 @@
 //! - [`notifier::Notifier`]: an event channel, or a slot in the [`shared_channel::SharedChannel`]
 //!   of the link. In either case a [`doorbell::Doorbell`] receives the events and passes them to
 //!   the current user of the ring.
+//! - [`poller::Poller`]: polls the shared channel instead, if the policy asks for it.
 //! - [`ring_pool::RingPool`]: the rings of ended connections, for other connections of the guest.
 //! - [`datagram_socket::DatagramSocket`]: a datagram socket. With a ring, it has a
 //!   [`frames::Frames`]: the [`conn_ring::ConnRing`] and the UDP socket.
@@ -89,8 +90,8 @@
 //!    `GuestSocket::groups` (RTNL under it), `RingPool::rings` (mutexes).
 //! 5. `Commands::ring`, `Conn::pending`, `PumpData::teardown`, `DatagramSocket::socket` (spinlocks)
 //!    and `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
-//!    `Commands::channel`, `Backlog::state` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy`
-//!    (spinlocks): short.
+//!    `Commands::channel`, `Backlog::state`, `Poller::worker` (spinlocks, IRQ), `LogLimit::last`,
+//!    `InForce::policy` (spinlocks): short.
 //! 6. `Conn::path`, `SocketMemory::usual`, the extension of a direction (spinlocks, IRQ):
 //!    innermost.
 //!
@@ -110,6 +111,8 @@
 //!   busy with events.
 //! - `WorkItem<SOFTIRQ>` of a connection: softirq. All others: process context, on the queues of
 //!   the device ([`queues::Queues`]): one queue, and another for sockets that join groups.
+//! - The thread of a [`poller::Poller`]: process context without preemption while it polls; it also
+//!   runs soft interrupts then.
 
 #![forbid(unsafe_code)]
 
@@ -143,6 +146,7 @@ mod offer;
 mod outcome_report;
 mod owners;
 mod policy;
+mod poller;
 #[path = "../proto/mod.rs"]
 pub mod proto;
 mod pump;

@@ -59,7 +59,7 @@ pub const LOCAL_PORTS: &CStr = c"policy/local-ports";
 pub const COMPLETE: &CStr = c"policy/complete";
 
 /// Every node of a guest's policy.
-pub const NODES: [&CStr; 14] = [
+pub const NODES: [&CStr; 15] = [
     NETNS,
     LOCAL_PORTS,
     BIND_ALLOW,
@@ -74,6 +74,7 @@ pub const NODES: [&CStr; 14] = [
     Limit::MEMORY.node,
     Limit::DATAGRAM.node,
     Limit::GROUPS.node,
+    Limit::BUSY_POLL.node,
 ];
 
 /// A limit on the amount of a resource that a guest may have.
@@ -111,12 +112,14 @@ impl Limit {
     pub const MEMORY: Self = Self::new(c"policy/max-memory", 0, 1 << 22, 1 << 22);
     /// Bytes of a datagram.
     pub const DATAGRAM: Self = Self::new(c"policy/max-datagram", 0, 65535, 65535);
-
     /// Groups that the guest's sockets are in, counted for each socket.
     pub const GROUPS: Self = Self::new(c"policy/max-groups", 0, 4096, 64);
+    /// Microseconds for which an idle CPU of the backend's domain polls the rings of the guest after
+    /// their last news.
+    pub const BUSY_POLL: Self = Self::new(c"policy/busy-poll", 0, 100000, 0);
 
     /// Every limit.
-    pub const ALL: [&'static Self; 8] = [
+    pub const ALL: [&'static Self; 9] = [
         &Self::SOCKETS,
         &Self::LISTENERS,
         &Self::BACKLOG,
@@ -125,6 +128,7 @@ impl Limit {
         &Self::MEMORY,
         &Self::DATAGRAM,
         &Self::GROUPS,
+        &Self::BUSY_POLL,
     ];
 
     const fn new(node: &'static CStr, min: u32, max: u32, default: u32) -> Self {

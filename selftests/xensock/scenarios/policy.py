@@ -16,7 +16,7 @@ FIRST_UID = 0x78530000
 
 NODES = ("netns", "local-ports", "bind-allow", "connect-allow", "connect-deny", "multicast-allow", "max-sockets",
          "max-listeners", "max-backlog", "max-ring-order", "max-ring-pages", "max-memory", "max-datagram",
-         "max-groups")
+         "max-groups", "busy-poll")
 
 
 def _set(bed, guest, **nodes):

@@ -13,6 +13,10 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         SpinLock, //
     },
@@ -25,6 +29,8 @@ pub(crate) struct InForce {
     dev: ARef<xenbus::Device>,
     #[pin]
     policy: SpinLock<Arc<Policy>>,
+    /// Copied from the policy, for each look at a ring.
+    busy_poll: Atomic<u32>,
     pub(crate) owners: Arc<Owners>,
     sockets: Arc<Sockets>,
     pub(crate) refused: Arc<Refused>,
@@ -42,10 +48,12 @@ impl InForce {
             dev_info!(dev.as_ref(), "waits for its policy\n");
         }
         policy.limit_memory(&sockets);
+        let busy_poll = Atomic::new(policy.busy_poll);
         Arc::pin_init(
             pin_init!(Self {
                 dev: dev.into(),
                 policy <- new_spinlock!(policy, "xensock_policy"),
+                busy_poll,
                 owners,
                 sockets,
                 refused,
@@ -59,6 +67,12 @@ impl InForce {
         self.policy.lock().clone()
     }
 
+    /// Returns the time in microseconds for which the rings are polled after their last news. Any
+    /// context.
+    pub(crate) fn busy_poll(&self) -> u32 {
+        self.busy_poll.load(Relaxed)
+    }
+
     /// Reads the nodes again. May sleep; one caller at a time.
     pub(crate) fn read_again(&self) {
         match Policy::read(&self.dev, &self.refused) {
@@ -68,6 +82,7 @@ impl InForce {
                 let old = core::mem::replace(&mut *self.policy.lock(), new.clone());
                 new.complain(&self.dev, &old.wrong);
                 new.limit_memory(&self.sockets);
+                self.busy_poll.store(new.busy_poll, Relaxed);
             }
             // The device is being removed.
             Err(ENOENT) => (),

@@ -82,6 +82,7 @@ impl Policy {
             max_memory: reader.limit_or(&Limit::MEMORY, default_memory())?,
             max_datagram: reader.limit(&Limit::DATAGRAM)?,
             max_groups: reader.limit(&Limit::GROUPS)?,
+            busy_poll: reader.limit(&Limit::BUSY_POLL)?,
             is_complete: !is_awaited() || reader.value(policy::COMPLETE)?.is_some(),
             wrong: reader.wrong,
         })
