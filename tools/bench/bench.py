@@ -236,6 +236,48 @@ def test_alone(bed):
     bed.note("JSON " + json.dumps({"alone": rates}))
 
 
+# Microseconds of the policy's busy-poll; 0 is the default.
+POLLED = (0, 500, 1000, 4000)
+POLLED_MEASURES = tuple(measure for measure in MEASURES
+                        if measure.key in ("rr", "rr-1000", "connect"))
+
+
+@timeout(900)
+def test_polling(bed):
+    """Requests and connections while dom0 polls the rings, beside netfront, in turns."""
+    _serve(bed)
+    guest = bed.guest(name="polled", vif=True, memory=512)
+    _many_ports(guest)
+    paths = _paths(bed, guest)[:2]
+    for _, where, options in paths:
+        _wait(where, options)
+    titles = [f"{usec} us" for usec in POLLED] + ["netfront"]
+    rates, costs = {}, {}
+    for _ in range(ROUNDS + 1):
+        for measure in POLLED_MEASURES:
+            for title, usec in zip(titles, (*POLLED, None)):
+                _, where, options = paths[usec is None]
+                bed.xensock("set", str(guest.domid), f"busy-poll={usec or 0}")
+                # The backend learns of the change a moment later.
+                where.run(f"bench rr 300 {options}")
+                numbers, cost = _measure(bed, guest, measure, where, options)
+                key = f"{measure.key} {title}"
+                rates.setdefault(key, []).append(numbers[0])
+                count = numbers[0] * MSEC / 1000 / (measure.scale if measure.is_bulk else 1000)
+                costs.setdefault(key, []).append([value / count for value in cost])
+    for measure in POLLED_MEASURES:
+        bed.note("")
+        bed.note(f"{measure.title + ' ' + measure.unit:38} {'rate':>10}  /netfront" +
+                 "".join(f"{name:>14}" for name in COSTS))
+        base = statistics.median(rates[f"{measure.key} netfront"])
+        for title in titles:
+            key = f"{measure.key} {title}"
+            rate = statistics.median(rates[key])
+            columns = "".join(f"{statistics.median(values):14.4f}" for values in zip(*costs[key]))
+            bed.note(f"{title:>38} {rate / measure.scale:10.1f}{rate / base:11.2f}{columns}")
+    bed.note("JSON " + json.dumps({"msec": MSEC, "polling": rates}))
+
+
 # Features that a guest can turn off: their masks, see reference.rst.
 EVERYTHING = 0xffff
 SWITCHES = (
