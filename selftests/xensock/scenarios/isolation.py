@@ -147,7 +147,7 @@ def _windows(bed, guest):
 def test_memory_comes_back(bed):
     """A connection that begins while no memory is left has the usual window once there is some."""
     start_peer(bed, SMALL_BUFFER)
-    guest = bed.guest("memory", policy=(*SERVES, "max-memory=1024", *_SMALL_RINGS))
+    guest = bed.guest("memory", policy=(*SERVER_POLICY, "max-memory=1024", *_SMALL_RINGS))
     wait_connected(guest)
     holder = guest.start(f"hold unread --sockets 10 --bytes {1 << 19}")
     holder.wait_line("ready", 120 * bed.scale)

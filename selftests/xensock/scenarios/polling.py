@@ -5,7 +5,7 @@ import os
 import time
 
 from bed import timeout
-from scenarios.common import SERVES, must, peer, settled, unload, wait_link
+from scenarios.common import SERVER_POLICY, run_checked, start_peer, unload, wait_link, wait_released
 
 # The longest time of the policy, in microseconds: a slow machine answers a request within it.
 _ON = "busy-poll=100000"
@@ -17,9 +17,9 @@ def _guest(bed):
     """Returns a connected guest whose rings are not polled. Starts servers for it."""
     if bed.host is not bed:
         bed.skip("the threads of a driver domain are not seen")
-    peer(bed)
+    start_peer(bed)
     bed.start(f"bench_server --host {bed.address}").wait_line("bench: ready", 30 * bed.scale)
-    guest = bed.shared_guest("polled", policy=SERVES)
+    guest = bed.shared_guest("polled", policy=SERVER_POLICY)
     _set(bed, guest, "busy-poll=default")
     wait_link(guest)
     return guest
@@ -76,7 +76,7 @@ def _events():
 def _events_of_requests(bed, guest):
     """Returns dom0's events for each request of one byte, and the requests of a second."""
     before = _events()
-    rate = float(must(guest, f"bench rr {MSEC} --host {bed.address}").split()[0])
+    rate = float(run_checked(guest, f"bench rr {MSEC} --host {bed.address}").split()[0])
     return (_events() - before) / (rate * MSEC / 1000), rate
 
 
@@ -120,7 +120,7 @@ def test_data(bed):
     for command in ("stream", "bulk", "close", "datagram", "datagram_poll"):
         guest.ktap(command, 150 * bed.scale)
     _sleeps(bed, guest)
-    off = settled(bed, before)
+    off = wait_released(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"
 
 
@@ -148,7 +148,7 @@ def test_link_down(bed):
     ways = (
         (lambda: unload(bed, "xensock_back"), lambda: bed.modprobe("xensock_back")),
         (lambda: unload(guest, "xensock"), lambda: guest.modprobe("xensock")),
-        (guest.detach, lambda: guest.attach("xensock", *SERVES)),
+        (guest.detach, lambda: guest.attach("xensock", *SERVER_POLICY)),
     )
     before = bed.at_rest()
     for lose, come_back in ways:
@@ -163,13 +163,13 @@ def test_link_down(bed):
         assert job.wait(30 * bed.scale)[0] != 0
         come_back()
         wait_link(guest)
-    off = settled(bed, before)
+    off = wait_released(bed, before)
     assert not off, f"dom0 has kept (before, after): {off}"
 
 
 def _loud(bed):
-    peer(bed)
-    return bed.shared_guest("loud", modules=[], vcpus=2, policy=(*SERVES, _ON))
+    start_peer(bed)
+    return bed.shared_guest("loud", modules=[], vcpus=2, policy=(*SERVER_POLICY, _ON))
 
 
 @timeout(500)
