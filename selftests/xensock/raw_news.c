@@ -411,8 +411,7 @@ TEST_F_TIMEOUT(storm, of_all_slots, 300)
 	for (i = 0; i < 20; i++)
 		EXPECT_TRUE(echo_works(l, &c[0]));
 	flooder_start(&flooder, l, 0, NEWS_SLOTS - 1);
-	ksft_print_msg("ready
-");
+	ksft_print_msg("ready\n");
 	for (i = 0; i < opt.cycles; i += 100)
 		sleep_usec(100000);
 	flooder_stop(&flooder);

@@ -50,9 +50,9 @@ def _stat(pid):
 
 
 def _wait(bed, what, seconds=20):
-    until = time.monotonic() + seconds * bed.scale
+    deadline = time.monotonic() + seconds * bed.scale
     while not (result := what()):
-        assert time.monotonic() < until, "it has not happened"
+        assert time.monotonic() < deadline, "it has not happened"
         time.sleep(0.02)
     return result
 
@@ -80,7 +80,7 @@ def _events_of_requests(bed, guest):
     return (_events() - before) / (rate * MSEC / 1000), rate
 
 
-def _becomes(bed, guest, is_right):
+def _wait_events(bed, guest, is_right):
     """Measures until the events are as expected: the backend learns of a change a moment later."""
     seen = []
 
@@ -99,14 +99,14 @@ def test_events(bed):
     """While dom0 polls, requests need few events. The node takes effect at once, both ways, and the
     thread sleeps when there is nothing to poll."""
     guest = _guest(bed)
-    _becomes(bed, guest, lambda events: events > 0.8)
+    _wait_events(bed, guest, lambda events: events > 0.8)
     made = _thread(guest)
     for _ in range(2):
         _set(bed, guest, _ON)
-        _becomes(bed, guest, lambda events: events < 0.4)
+        _wait_events(bed, guest, lambda events: events < 0.4)
         _sleeps(bed, guest)
         _set(bed, guest, "busy-poll=0")
-        _becomes(bed, guest, lambda events: events > 0.8)
+        _wait_events(bed, guest, lambda events: events > 0.8)
         _sleeps(bed, guest)
     assert made is None, "there was a thread before it was needed"
 
@@ -116,12 +116,12 @@ def test_data(bed):
     """Streams and datagrams arrive as without polling."""
     guest = _guest(bed)
     _set(bed, guest, _ON)
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     for command in ("stream", "bulk", "close", "datagram", "datagram_poll"):
         guest.ktap(command, 150 * bed.scale)
     _sleeps(bed, guest)
-    off = wait_released(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 @timeout(300)
@@ -130,15 +130,15 @@ def test_rivals(bed):
     answered."""
     guest = _guest(bed)
     _set(bed, guest, _ON)
-    _becomes(bed, guest, lambda events: events < 0.4)
+    _wait_events(bed, guest, lambda events: events < 0.4)
     rival = bed.start("while :; do :; done")
     try:
         guest.ktap("stream", 150 * bed.scale)
-        _becomes(bed, guest, lambda events: events > 0.6)
+        _wait_events(bed, guest, lambda events: events > 0.6)
     finally:
         rival.kill()
         rival.wait(30)
-    _becomes(bed, guest, lambda events: events < 0.4)
+    _wait_events(bed, guest, lambda events: events < 0.4)
 
 
 @timeout(400)
@@ -150,7 +150,7 @@ def test_link_down(bed):
         (lambda: unload(guest, "xensock"), lambda: guest.modprobe("xensock")),
         (guest.detach, lambda: guest.attach("xensock", *SERVER_POLICY)),
     )
-    before = bed.at_rest()
+    before = bed.quiet_snapshot()
     for lose, come_back in ways:
         _set(bed, guest, _ON)
         job = guest.start(f"bench rr 60000 --host {bed.address}")
@@ -163,8 +163,8 @@ def test_link_down(bed):
         assert job.wait(30 * bed.scale)[0] != 0
         come_back()
         wait_link(guest)
-    off = wait_released(bed, before)
-    assert not off, f"dom0 has kept (before, after): {off}"
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 def _loud(bed):
