@@ -62,10 +62,13 @@ impl TcpMemory {
     }
 
     /// Sets the limit of the guest in bytes, for `max_sockets` sockets.
+    ///
+    /// One user has half of the sockets at most, and a socket has its floor even when the user's
+    /// share, half of the limit, is used up. So all floors together are half of the limit.
     pub(crate) fn set_max(&self, bytes: usize, max_sockets: usize) {
         self.max.store(bytes, Relaxed);
-        self.floor
-            .store(MIN_BUFFER.max(bytes / max_sockets.max(1)), Relaxed);
+        let floor = bytes / max_sockets.max(1) / 2;
+        self.floor.store(MIN_BUFFER.max(floor), Relaxed);
     }
 
     /// Returns the number of bytes that the guest's sockets hold.

@@ -318,7 +318,8 @@ def test_users_go_on(bed):
         greedy[0].wait_line("closed:", 60 * bed.scale)
         greedy.append(guest.start("hold nobody --sockets 2000"))
         greedy[1].wait_line("full: Too many open files", 60 * bed.scale)
-        # The share of one user is half of the memory, without root's reserve.
+        # The share of one user is half of the memory, without root's reserve, and its sockets have
+        # less than half of the floors, which are half of the memory.
         used.append(_count(guest, "memory"))
         times = {name: time_work(user) for name, user in users.items()}
         for job in greedy:
@@ -340,7 +341,7 @@ def test_users_go_on(bed):
     assert not slow, slow
     limit = _tcp_memory() // 8
     bed.note(f"the user's sockets hold {max(used) >> 10} KiB of {limit >> 10}")
-    assert max(used) < limit * 5 // 8, used
+    assert max(used) < limit * 3 // 4, used
 
 
 @timeout(200)
