@@ -168,13 +168,17 @@ class _Client:
     def __init__(self, bed, port, size, peer_at):
         self._control = socket.create_connection((peer_at, 7000), timeout=120 * bed.scale)
         self._answers = self._control.makefile()
-        self.close = self._control.close
         self._control.sendall(f"connect {port} {bed.address}\nsend {size} 1\n".encode())
         assert (answer := self._answers.readline()).startswith("ok"), answer
 
     def sent(self):
         """Waits until everything is sent. Returns the number of bytes."""
         return int(self._answers.readline().removeprefix("ok"))
+
+    def close(self):
+        """Has the peer close the connection."""
+        self._answers.close()
+        self._control.close()
 
 
 @contextmanager
