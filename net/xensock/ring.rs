@@ -71,6 +71,7 @@ use kernel::{
     xen::shared::SharedPages, //
 };
 use pages::Pages;
+pub(crate) use resize::TakenExtension;
 
 /// The end of a ring.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,8 @@ use crate::{
     quota::Charge,
     ring::{
         DataRing,
-        End, //
+        End,
+        TakenExtension, //
     },
     transport::Transport, //
 };
@@ -239,9 +240,15 @@ impl ConnRing {
         let mut done = [true; 2];
         for (way, done) in Way::ALL.into_iter().zip(&mut done) {
             if unwanted(way) {
-                let extension = self.ring.take_extension(way)?;
-                drop(extension);
-                *done = !self.ring.is_extended(way);
+                // GROW may add another extension at once.
+                *done = match self.ring.take_extension(way)? {
+                    TakenExtension::InUse => false,
+                    // This unmaps the extension.
+                    TakenExtension::Removed(extension) => {
+                        drop(extension);
+                        true
+                    }
+                };
             }
         }
         Ok(done)

@@ -21,6 +21,14 @@ use kernel::{
     xen::shared::SharedPages, //
 };
 
+/// The outcome of [`DataRing::take_extension`].
+pub enum TakenExtension<P> {
+    /// The extension is in use, and stays.
+    InUse,
+    /// The extension was removed, if there was one.
+    Removed(Option<Arc<P>>),
+}
+
 impl<P: Deref<Target = SharedPages>> DataRing<P> {
     /// Returns `true` if we consume this direction.
     fn is_rx(&self, way: Way) -> bool {
@@ -70,9 +78,9 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         Ok(())
     }
 
-    /// Removes and returns the extension of a direction, unless it is in use or there is none. For
-    /// the consumer or the producer of the direction only.
-    pub fn take_extension(&self, way: Way) -> Result<Option<Arc<P>>, Violation> {
+    /// Removes and returns the extension of a direction, unless it is in use. For the consumer or
+    /// the producer of the direction only.
+    pub fn take_extension(&self, way: Way) -> Result<TakenExtension<P>, Violation> {
         let mut slot = self.pages(way).extension.lock();
         // INVARIANT: The extension is not in use, nor will it be.
         let is_unused = if self.is_rx(way) {
@@ -81,9 +89,9 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
             self.tx.memory() == Memory::Base
         };
         if !is_unused {
-            return Ok(None);
+            return Ok(TakenExtension::InUse);
         }
-        Ok(slot.take())
+        Ok(TakenExtension::Removed(slot.take()))
     }
 
     /// Returns `true` if the peer has left the extension that we consume from, as far as

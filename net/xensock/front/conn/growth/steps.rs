@@ -19,7 +19,8 @@ use crate::{
         },
         Call,
         Way, //
-    }, //
+    },
+    ring::TakenExtension, //
 };
 use kernel::{
     net::sock::Sock,
@@ -230,10 +231,10 @@ impl Conn {
         match guard {
             // Another task moves bytes, or the program has not read all bytes in the extension.
             None => return,
-            Some(Ok(None)) if way == Way::In && this.ring.is_leaving() => return,
-            Some(Ok(Some(extension))) => extension.revoke(),
+            Some(Ok(TakenExtension::InUse)) if way == Way::In && this.ring.is_leaving() => return,
+            Some(Ok(TakenExtension::Removed(Some(extension)))) => extension.revoke(),
             // The backend still uses the extension, or was never allowed to.
-            Some(Ok(None) | Err(_)) => return Self::broken(this.as_arc_borrow()),
+            Some(_) => return Self::broken(this.as_arc_borrow()),
         }
         this.set_stage(way, GrowthStage::Small);
         let is_wanted = this.growth.sides.lock().side(way).wanted.is_some();
