@@ -302,6 +302,26 @@ int tcp_send_locked(struct sock *sk, struct msghdr *msg)
 EXPORT_SYMBOL_GPL(tcp_send_locked);
 
 /**
+ * tcp_raise_window_limit - raise the limit of a connection's receive window
+ * @sk: a TCP socket
+ * @most: the highest limit in bytes
+ *
+ * The limit is not raised above what the receive buffer has room for. A socket without a limit gets
+ * none. Any context. The caller need not hold the lock of the socket: TCP may set the limit at the
+ * same time, and either value will do.
+ */
+void tcp_raise_window_limit(struct sock *sk, u32 most)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	u32 room = min_t(u32, tcp_full_space(sk), most);
+	u32 limit = READ_ONCE(tp->window_clamp);
+
+	if (limit && limit < room)
+		WRITE_ONCE(tp->window_clamp, room);
+}
+EXPORT_SYMBOL_GPL(tcp_raise_window_limit);
+
+/**
  * sock_getsockopt_kernel - getsockopt(2) with a value in kernel memory
  * @sock: the socket
  * @level: the level of the option

@@ -376,21 +376,6 @@ __rust_helper u32 rust_helper_tcp_window_limit(const struct sock *sk)
 	return READ_ONCE(tcp_sk(sk)->window_clamp);
 }
 
-/*
- * Raises the limit of a connection's receive window to @most, or to what the receive buffer has
- * room for if that is less. The caller need not hold the lock of the socket: TCP may set the limit
- * at the same time, and either value will do.
- */
-__rust_helper void rust_helper_tcp_raise_window_limit(struct sock *sk, u32 most)
-{
-	struct tcp_sock *tp = tcp_sk(sk);
-	u32 room = tcp_full_space(sk);
-	u32 limit = READ_ONCE(tp->window_clamp);
-
-	if (limit && limit < min(room, most))
-		WRITE_ONCE(tp->window_clamp, min(room, most));
-}
-
 __rust_helper long rust_helper_tcp_mem_pressure(void)
 {
 	return READ_ONCE(sysctl_tcp_mem[1]);
