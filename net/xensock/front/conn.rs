@@ -177,7 +177,19 @@ impl Conn {
         Self::make(remote, sk, order, Content::Frames, phase)
     }
 
+    /// Sets up a connection, whose memory the memory cgroup of `sk` pays for: a listener's work item
+    /// sets connections up, too.
     fn make(
+        remote: RemoteSocket,
+        sk: &Sock,
+        order: Order,
+        content: Content,
+        phase: Phase,
+    ) -> Result<UnusedConn> {
+        sk.with_memcg(|| Self::make_charged(remote, sk, order, content, phase))
+    }
+
+    fn make_charged(
         remote: RemoteSocket,
         sk: &Sock,
         order: Order,
@@ -224,7 +236,7 @@ impl Conn {
                 teardown <- new_work!("xensock_teardown"),
                 patience <- new_delayed_work!("xensock_patience"),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         held.dismiss();
         Ok(ScopeGuard::new_with_data(conn, Self::discard))

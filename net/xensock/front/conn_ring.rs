@@ -185,7 +185,7 @@ impl ConnRing {
                 unsharing <- new_mutex!((), "xensock_unsharing"),
                 _share: share,
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         shared.ring.reset_words();
         Ok(shared)

@@ -95,7 +95,7 @@ impl Listener {
                     "xensock_posted"
                 ),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 

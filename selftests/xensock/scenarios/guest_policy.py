@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's own policy for TCP and UDP also applies to hijacked sockets."""
+"""The guest's own policy and limits for TCP and UDP also apply to our sockets."""
+
+import socket
+import time
 
 from bed import timeout
-from scenarios.common import SERVER_POLICY, SMALL_BUFFER, hijacked, in_dom0, start_peer, wait_connected
+from scenarios.common import SERVER_POLICY, SMALL_BUFFER, hijacked, in_dom0, run_checked, start_peer, wait_connected
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -30,3 +33,42 @@ def test_hijack(bed):
     wait_connected(guest)
     with hijacked(guest, hijack=2, exempt_destinations="127.0.0.0/8"):
         guest.ktap("guest_policy --family inet", 150 * bed.scale)
+
+
+# Pages of a small ring, with its indexes.
+_RING_KIB = 4 * 5
+
+
+@timeout(180)
+def test_memory(bed):
+    """The rings of a server's connections are charged to the memory cgroup of its socket, although work
+    items make them."""
+    guest = bed.shared_guest(policy=SERVER_POLICY)
+    wait_connected(guest)
+    if guest.run("grep -q ^memory /proc/cgroups")[0]:
+        bed.skip("this kernel has no memory cgroups; KCONFIG=fast has")
+    top, connections = "/tmp/cgroup", 100
+    run_checked(guest, f"mkdir {top} && mount -t cgroup2 cgroup2 {top} && "
+                       f"echo +memory >{top}/cgroup.subtree_control && mkdir {top}/server")
+
+    def charged():
+        stat = run_checked(guest, f"cat {top}/server/memory.stat")
+        return int(dict(map(str.split, stat.splitlines()))["kernel"]) >> 10
+
+    server = guest.start(f"sh -c 'echo 0 >{top}/server/cgroup.procs; exec deaf --sockets {connections}'")
+    server.wait_line("ready", 60 * bed.scale)
+    before = charged()
+    clients = [socket.create_connection((bed.address, int(server.lines[0])), timeout=30 * bed.scale)
+               for _ in range(connections)]
+    # The first few rings were there before.
+    expected = connections * _RING_KIB * 4 // 5
+    deadline = time.monotonic() + 30 * bed.scale
+    while (now := charged()) - before < expected:
+        assert time.monotonic() < deadline, (before, now, expected)
+        time.sleep(0.5)
+    bed.note(f"{connections} connections: {now - before} KiB are charged to the server's cgroup")
+    for client in clients:
+        client.close()
+    server.kill()
+    server.wait()
+    run_checked(guest, f"rmdir {top}/server && umount {top} && rmdir {top}")
