@@ -81,7 +81,7 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Backend::link`, `LinkOffer::is_open`, `owners::Guests::list` (mutexes).
+//! 1. `Backend::link`, `LinkOffer::is_open`, `Guests::list` (mutexes).
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while
 //!    it moves data, by the listener while it fills the place, and by ATTACH.
