@@ -183,7 +183,7 @@ impl Iterator for Group {
 pub struct Pass {
     direction: NewsWords,
     /// The summary that was taken, without the groups that are done.
-    left: [u32; SUMMARY],
+    left: [BitsOf; SUMMARY],
 }
 
 impl Pass {
@@ -191,7 +191,7 @@ impl Pass {
     pub const fn new(direction: NewsWords) -> Self {
         Self {
             direction,
-            left: [0; SUMMARY],
+            left: [BitsOf(0); SUMMARY],
         }
     }
 
@@ -199,27 +199,22 @@ impl Pass {
     /// its rest.
     pub fn begin(&mut self, page: &impl Bits) {
         for (i, left) in self.left.iter_mut().enumerate() {
-            *left |= page.take(self.direction.summary + 4 * i);
+            left.0 |= page.take(self.direction.summary + 4 * i);
         }
     }
 
     /// Begins a pass while this end looks without being notified: leaves the summary as it is.
     pub fn begin_polled(&mut self, page: &impl Bits) {
         for (i, left) in self.left.iter_mut().enumerate() {
-            *left |= page.load(self.direction.summary + 4 * i);
+            left.0 |= page.load(self.direction.summary + 4 * i);
         }
     }
 
     /// Returns the next group, which may be empty; [`None`] at the end.
     pub fn next(&mut self, page: &impl Bits) -> Option<Group> {
-        let (i, left) = self
-            .left
-            .iter_mut()
-            .enumerate()
-            .find(|(_, left)| **left != 0)?;
-        // OVERFLOW: It is not 0, and there are that many groups.
-        let number = i * BITS + left.trailing_zeros() as usize;
-        *left &= *left - 1;
+        let mut words = self.left.iter_mut().enumerate();
+        // OVERFLOW: There are that many groups.
+        let number = words.find_map(|(i, left)| Some(i * BITS + left.next()?))?;
         Some(Group {
             number,
             left: BitsOf(page.take(self.direction.bits + 4 * number)),
