@@ -25,10 +25,14 @@ __rust_helper void rust_helper_local_bh_enable(void)
 	local_bh_enable();
 }
 
-/* Another task should run, at once or when it suits this one. */
-__rust_helper bool rust_helper_need_resched_any(void)
+__rust_helper bool rust_helper_need_resched(void)
 {
-	return need_resched() || tif_test_bit(TIF_NEED_RESCHED_LAZY);
+	return need_resched();
+}
+
+__rust_helper bool rust_helper_need_resched_lazy(void)
+{
+	return tif_test_bit(TIF_NEED_RESCHED_LAZY);
 }
 
 __rust_helper void rust_helper_set_current_state(unsigned int state)

@@ -79,6 +79,6 @@ impl Drop for SoftirqsDisabled {
 /// current task.
 #[inline]
 pub fn need_resched() -> bool {
-    // SAFETY: This only reads flags of the current task.
-    unsafe { bindings::need_resched_any() }
+    // SAFETY: These only read flags of the current task.
+    unsafe { bindings::need_resched() || bindings::need_resched_lazy() }
 }
