@@ -41,7 +41,8 @@ pub struct Doorbell<T: Handler + ?Sized> {
     /// Held while the handler runs.
     #[pin]
     owner: SpinLockIrq<BellOwner<T>>,
-    /// Set from a handler's return of `Later` until the event is ended.
+    /// Set while an event waits for its end, after the handler has returned `Later`. Also set while
+    /// the handler runs.
     owes_eoi: Atomic<bool>,
 }
 
@@ -69,8 +70,9 @@ impl<T: Handler + ?Sized> Doorbell<T> {
         }
     }
 
-    /// As [`Self::connect`], and runs the handler once, to look for what earlier events would have
-    /// told. Does nothing if `is_over` says that [`Self::disconnect`] was called first.
+    /// As [`Self::connect`], and runs the handler once, for news whose events came before there was
+    /// an owner. Does nothing if there is an owner already, or if `is_over` says that
+    /// [`Self::disconnect`] was called first.
     pub fn connect_and_look(&self, owner: Arc<T>, is_over: impl FnOnce(&T) -> bool) {
         let mut current = self.owner.lock();
         if matches!(*current, BellOwner::Nobody) && !is_over(&owner) {

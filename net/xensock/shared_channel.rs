@@ -382,7 +382,7 @@ impl<P: NewsPage> SharedChannel<P> {
         let end = {
             let mut state = this.state.lock();
             if state.must_continue {
-                // The work item is at it. A longer pass might not end.
+                // The work item continues this pass, which might not end if polling added to it.
                 return;
             }
             state.pass.begin_polled(&*this.page);
@@ -444,7 +444,7 @@ impl<P: NewsPage> Handler for SharedChannel<P> {
         state.owes_eoi = true;
         state.has_news = core::mem::take(&mut state.was_polled);
         match state.is_polled {
-            // Of a group that was not used when the polling began, or sent before.
+            // An event for a group without slots in use when polling began, or sent before that.
             true => state.pass.begin_polled(&*this.page),
             false => state.pass.begin(&*this.page),
         }

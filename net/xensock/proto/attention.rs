@@ -48,9 +48,9 @@ impl Attention {
         }
     }
 
-    /// Notes if a task waits for a response now: `ahead` is the number of responses due before that
-    /// one. If this is because of a request that the backend has seen, [take](Self::begin_taking)
-    /// the responses then.
+    /// Notes if a task waits for a response now. `ahead` is the number of responses due before that
+    /// one, or [`None`] if no task waits. If the backend saw the request before this call, the
+    /// response may be there already: the caller has to [take](Self::begin_taking) responses then.
     pub fn set_awaited(&mut self, ahead: Option<u32>, ring: &mut impl Responses) {
         match ahead {
             Some(skip) if !self.is_requested => ring.request_event_after(skip),

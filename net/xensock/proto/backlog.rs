@@ -49,9 +49,9 @@ impl Shares {
         }
     }
 
-    /// Returns the number of waiting connections at which held-back listeners should be told: a
-    /// quarter of the limit less than `now`, when one of them was held back. `None` if there cannot
-    /// be so few.
+    /// Returns the number of waiting connections at which listeners that were held back should
+    /// check again: a quarter of the limit less than `now`, the number when one of them was held
+    /// back. [`None`] if there cannot be so few.
     pub fn next_room(&self, now: usize) -> Option<usize> {
         // CAST: Widens.
         now.checked_sub((self.all / 4).max(1) as usize)

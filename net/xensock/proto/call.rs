@@ -76,7 +76,7 @@ pub enum Call {
     Socket {
         /// Id of the new socket.
         id: u64,
-        /// [`addr::AF_INET`] or [`addr::AF_INET6`].
+        /// [`AF_INET`](super::addr::AF_INET) or [`AF_INET6`](super::addr::AF_INET6).
         domain: u32,
         /// The type of socket: [`SOCK_STREAM`] or [`SOCK_DGRAM`].
         kind: u32,
@@ -113,7 +113,8 @@ pub enum Call {
         /// [`SHUT_RD`], [`SHUT_WR`] or [`SHUT_RDWR`].
         how: u32,
     },
-    /// Ends a socket. After the answer the backend does not use its ring any more.
+    /// Ends a socket. After the answer the backend does not use its ring any more, but with `reuse`
+    /// may keep it mapped.
     Release {
         /// The socket.
         id: u64,

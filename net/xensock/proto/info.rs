@@ -101,8 +101,8 @@ impl Info {
         })
     }
 
-    /// Returns `true` if a backend that cannot receive this information would not do what it asks
-    /// for.
+    /// Returns `true` if the datagram must not be sent to a backend that cannot receive this
+    /// information.
     pub const fn is_needed(&self) -> bool {
         self.local.is_some() || self.segment.is_some()
     }

@@ -17,7 +17,8 @@
 //!
 //! # Objects
 //!
-//! - [`Dialect`] is one of the two variants of the protocol; only the codec looks at it.
+//! - [`Dialect`] is one of the two variants of the protocol. The codec handles the differences in
+//!   format, and the drivers handle the others by their `Quirks`.
 //! - [`feature::Features`] are the optional parts of a link beyond version 1, from nodes of their
 //!   own.
 //! - [`request::Request`] and [`response::Response`] are the slots of the *commands ring*: one ring
@@ -27,8 +28,10 @@
 //! - [`id::Handle`] is an opaque number with which an end names sockets on the wire.
 //! - [`indexes`] is the layout of the page which each connection has for its *data ring*, and
 //!   [`ring`] the arithmetic of the free-running indexes in it.
-//! - [`frame`] is the form of datagrams in such a ring, and [`info`] the information that may go
-//!   with them. [`control`] converts that to and from the control messages of programs and Linux.
+//! - [`frame`] is the form of datagrams in such a ring, [`info`] the information that may go with
+//!   them, and [`report`] an error that the network has reported on one. [`control`] converts the
+//!   information to and from the control messages of programs and Linux, and reports from Linux's.
+//! - [`news`] is the page that tells which rings have news, if they share one event channel.
 //! - [`status`] has the words of that page which report the outcome of CONNECT and ACCEPT.
 //! - [`stream`] is the order of loads, stores and barriers around those indexes, written once for
 //!   both ends and for the models that check it: [`producer::Producer`], [`consumer::Consumer`].

@@ -20,9 +20,9 @@
 //! so the other end finds it. An end that finds the bit in the summary clear notifies. So no news
 //! is lost, and one event is enough for all news that come before the other end begins to look.
 //!
-//! A receiver can look at the words without being notified. It sets bits of the summary itself, and
-//! leaves them set. The sender finds them set, and does not notify. When the receiver has looked for
-//! long enough it takes the summary, and looks once more, as after an event.
+//! A receiver can also poll: it sets the bits of the summary itself and leaves them set. The sender
+//! finds them set, and does not notify. When the receiver has polled for long enough it takes the
+//! summary, and looks once more, as after an event.
 //!
 //! The other end may set or clear any bit at any time. The worst result is a look at a ring without
 //! news, or that news of the other end's own are not looked at.
@@ -203,7 +203,7 @@ impl Pass {
         }
     }
 
-    /// Begins a pass while this end looks without being notified: leaves the summary as it is.
+    /// Begins a pass while this end polls: leaves the summary as it is.
     pub fn begin_polled(&mut self, page: &impl Bits) {
         for (i, left) in self.left.iter_mut().enumerate() {
             left.0 |= page.load(self.direction.summary + 4 * i);

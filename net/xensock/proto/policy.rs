@@ -114,8 +114,8 @@ impl Limit {
     pub const DATAGRAM: Self = Self::new(c"policy/max-datagram", 0, 65535, 65535);
     /// Groups that the guest's sockets are in, counted for each socket.
     pub const GROUPS: Self = Self::new(c"policy/max-groups", 0, 4096, 64);
-    /// Microseconds for which an idle CPU of the backend's domain polls the rings of the guest after
-    /// their last news.
+    /// Microseconds for which an idle CPU of the backend's domain polls the rings of the guest
+    /// after their last news.
     pub const BUSY_POLL: Self = Self::new(c"policy/busy-poll", 0, 100000, 0);
 
     /// Every limit.
@@ -278,9 +278,9 @@ fn taken_by_bind(ip: IpAddr) -> [Option<IpAddr>; 2] {
     }
 }
 
-/// Returns the addresses that `ip` may reach: to Linux, the unspecified address is the loopback
-/// address, and the unspecified IPv6 address is that of IPv4 if the socket is bound to an IPv4
-/// address.
+/// Returns the addresses that a socket may reach if it connects to `ip`. To Linux the unspecified
+/// address means the loopback address, and the unspecified IPv6 address means that of IPv4 if the
+/// socket is bound to an IPv4 address.
 fn reached_by_connect(ip: IpAddr) -> [Option<IpAddr>; 2] {
     const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);

@@ -6,7 +6,8 @@
 //! parts; at least one of the last two must be there:
 //!
 //! ```text
-//! [tcp:|udp:] ADDRESS[/LENGTH] [:PORT[-PORT]]     10.0.0.0/8     tcp:192.0.2.1:80     [2001:db8::/32]:53
+//! [tcp:|udp:] ADDRESS[/LENGTH] [:PORT[-PORT]]     10.0.0.0/8     tcp:192.0.2.1:80
+//!                                                 [2001:db8::/32]:53
 //! [tcp:|udp:] PORT[-PORT]                         8000-8999      udp:53
 //! ```
 //!

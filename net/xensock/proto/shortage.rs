@@ -2,7 +2,7 @@
 
 //! Shortages of sockets, pages, grants and memory, by user.
 
-/// Who is short of something.
+/// The users that are short of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shortage {
     /// A user who has used up its share.
@@ -40,7 +40,8 @@ impl Shortages {
         users: [None; MAX_USERS],
     };
 
-    /// Notes a shortage. If there is no place for another user, its next refusal is noted.
+    /// Notes a shortage. Does nothing if other users have all places: then a later refusal of this
+    /// user is noted.
     pub fn note(&mut self, shortage: Shortage) {
         match shortage {
             Shortage::OfAll => self.is_of_all = true,

@@ -7,7 +7,7 @@ use super::owner::left_to;
 /// Largest number of spare rings. The backend keeps no more for a guest.
 pub const MAX_RINGS: usize = 32;
 
-/// What one user has.
+/// The spare rings of one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
     owner: u64,
@@ -30,7 +30,7 @@ struct Held {
 #[derive(Debug)]
 pub struct Places {
     max_grants: u32,
-    /// Those of users without a ring are free.
+    /// An entry without rings is free.
     held: [Held; MAX_RINGS],
 }
 

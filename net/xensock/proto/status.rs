@@ -6,7 +6,7 @@
 //! begun to perform them, so a request that takes long holds no slot of the commands ring. The
 //! indexes page of the data ring reports the outcome, in words that only the backend writes: first
 //! the address that belongs to it, then, with a release store, the status, once. Then the backend
-//! notifies the event channel of the connection.
+//! notifies the frontend.
 
 use core::net::SocketAddr;
 

@@ -26,7 +26,7 @@
 //! An end that ends the direction stores the error word (release) after its last move of an index,
 //! and always notifies. The consumer loads the error word first, so if it sees the error it sees
 //! every byte before it.
-
+//!
 //! # Changes of the memory
 //!
 //! The bytes are in the *base* of the direction, or in its *extension*. The producer changes from

@@ -17,7 +17,7 @@ pub fn queue_of(owner: u64) -> usize {
     }
 }
 
-/// Which queues have requests, and which of them is next.
+/// The queues that have requests, and the next of them.
 ///
 /// # Examples
 ///
@@ -63,7 +63,7 @@ impl Turns {
         Some(((self.first + ahead) % u64::BITS) as usize)
     }
 
-    /// Notes that a queue has had its turn. `has_more` tells whether it has further requests.
+    /// Notes that a queue has had its turn. `has_more` says if it has further requests.
     pub fn pass(&mut self, queue: usize, has_more: bool) {
         if !has_more {
             self.full &= !bit(queue);
