@@ -89,7 +89,8 @@ impl Deref for Granted {
 
 /// The user of a data ring: a connection, from its first request until it has left the ring.
 pub(crate) trait RingUser: Send + Sync {
-    /// Called for the events of the ring, as [`Handler::handle`] is.
+    /// Called when the ring may have news, with a spinlock of its doorbell held. Any context. The
+    /// result is as for [`Handler::handle`].
     fn handle(self: ArcBorrow<'_, Self>) -> Eoi;
 
     /// Returns `true` if the user has left the ring, or is about to. It must receive no further
@@ -109,8 +110,9 @@ pub(crate) struct ConnRing {
     #[pin]
     ring: DataRing<Granted>,
     at: RingRef,
-    /// The network namespace that the ring was created for, and the user.
+    /// The network namespace that pays for the ring, see [`payer`].
     payer: usize,
+    /// The user that the ring was created for.
     owner: u64,
     doorbell: Arc<Doorbell<dyn RingUser>>,
     /// `None` once nothing is shared any more.
@@ -215,7 +217,7 @@ impl ConnRing {
         Ok(order)
     }
 
-    /// Resets the ring to a new one. The backend and the last user no longer use it.
+    /// Resets the ring to the state of a new one. The backend and the last user no longer use it.
     pub(crate) fn restart(&self) {
         self.ring.restart();
         self.ring.reset_words();
@@ -286,7 +288,7 @@ impl ConnRing {
     pub(crate) fn unshare(&self) {
         let _guard = self.unsharing.lock();
         let notifier = self.notifier.lock().take();
-        // Outside the lock: waits for a running handler.
+        // Outside the spinlock: this waits for a running handler.
         drop(notifier);
         self.doorbell.close();
         for extension in self.ring.extensions().into_iter().flatten() {

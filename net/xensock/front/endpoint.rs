@@ -87,10 +87,11 @@ pub(crate) struct Endpoint {
 pub(crate) enum EndpointState {
     /// No data ring. The backend has a socket for it once it was needed.
     Idle(Option<RemoteSocket>),
-    /// With a data ring. For a stream: from the start of `connect()` until the socket is reset or
-    /// closed.
+    /// With a data ring. For a stream: from the start of `connect()`, or from `accept()`, until the
+    /// socket is reset or closed.
     Connection(Arc<Conn>),
-    /// Listening, until the link goes down at the latest.
+    /// Listening. When the link goes down the listener stays here: lost, until another one replaces
+    /// it, or closed, until the next call drops it.
     Listening(Arc<Listener>),
     /// No socket of the backend: the socket has fallen back.
     Native,
@@ -201,8 +202,8 @@ impl Endpoint {
         self.is_lost.store(is_lost, Release);
     }
 
-    /// Returns `true` if the next call that asks the backend needs a link, and the socket has none.
-    /// Any context.
+    /// Returns `true` if the next call that asks the backend has to find a link that is up: the
+    /// socket has no data ring, or has lost it, and does not listen. Does not sleep.
     pub(crate) fn needs_link(&self) -> bool {
         match &self.inner.lock().state {
             EndpointState::Idle(_) => true,
@@ -211,13 +212,13 @@ impl Endpoint {
         }
     }
 
-    /// Returns `true` if there is a link for such a call. Any context.
+    /// Returns `true` if there is a link for such a call. Process context, does not sleep.
     pub(crate) fn has_link(&self, sk: &Sock) -> bool {
         self.link_for(sk, self.bound_device(), self.domain, None)
             .is_ok()
     }
 
-    /// Returns `true` if the program has chosen an address. Any context.
+    /// Returns `true` if the program has chosen an address. Does not sleep.
     pub(crate) fn is_bound(&self) -> bool {
         self.inner.lock().local.is_some()
     }
@@ -252,7 +253,7 @@ impl Endpoint {
         .ok_or(ENETDOWN)
     }
 
-    /// Returns the connection, if there is one. Any context.
+    /// Returns the connection, if there is one. Does not sleep.
     pub(crate) fn conn(&self) -> Option<Arc<Conn>> {
         match &self.inner.lock().state {
             EndpointState::Connection(conn) => Some(conn.clone()),
@@ -260,7 +261,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns the listener, even after its link went down. Any context.
+    /// Returns the listener, even after its link went down. Does not sleep.
     pub(crate) fn listener(&self) -> Option<Arc<Listener>> {
         match &self.inner.lock().state {
             EndpointState::Listening(listener) => Some(listener.clone()),
@@ -268,7 +269,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns `true` if the native socket has taken over. Any context.
+    /// Returns `true` if the native socket has taken over. Does not sleep.
     pub(crate) fn is_native(&self) -> bool {
         matches!(self.inner.lock().state, EndpointState::Native)
     }

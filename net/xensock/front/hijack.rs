@@ -196,7 +196,7 @@ impl Hijack {
         self.link_wait.load(Relaxed)
     }
 
-    /// Returns the rules that assign addresses to devices, if there are any. Any context.
+    /// Returns the rules that assign addresses to devices, if there are any. Does not sleep.
     pub(crate) fn routes(&self) -> Option<Arc<List<Route>>> {
         self.routes.lock().clone()
     }

@@ -76,7 +76,7 @@ pub(crate) struct Summary {
     pub(crate) sizes: Option<(u32, u32)>,
 }
 
-/// A socket known to a link, by its handle at the backend.
+/// A member of a link: a connection or a listener, which is notified when the link goes down.
 pub(crate) trait Member: Send + Sync {
     /// Returns `true` for a listening socket. The other members share memory with the backend.
     fn is_listener(&self) -> bool;
@@ -88,8 +88,8 @@ pub(crate) trait Member: Send + Sync {
     fn link_down(self: Arc<Self>);
 
     /// Called periodically by the work item of [`Link::start_expiry`]. Shrinks the ring if it is
-    /// quiet, or if its owner `is_short` of memory. Returns `true` if the ring has grown. Does not
-    /// sleep.
+    /// quiet, or if its owner `is_short` of anything. Returns `true` if the ring has grown. Does
+    /// not sleep.
     fn age(self: Arc<Self>, is_short: bool) -> bool;
 
     /// Returns `true` if [`Member::maintain`] has to be called as well. Does not sleep.
@@ -135,7 +135,7 @@ pub(crate) struct Link {
     /// Gives up spare rings.
     #[pin]
     reclaim: DelayedWork<Link, RECLAIM>,
-    /// The users who have to give back what they can do without.
+    /// The users that have to give back what they can do without.
     #[pin]
     shortages: SpinLockIrq<Shortages>,
     /// Looks after connections that have grown.
@@ -249,7 +249,8 @@ impl Link {
         }
     }
 
-    /// Takes the link down: every socket sees a reset, and no memory is shared any longer.
+    /// Takes the link down. Connections of streams are reset. Listening and datagram sockets wait
+    /// for another link, or fail. No memory is shared any longer.
     ///
     /// May sleep. Idempotent. xenbus may report Closed to the backend once this has returned.
     pub(crate) fn take_down(self: &Arc<Self>) {

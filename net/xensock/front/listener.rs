@@ -129,12 +129,12 @@ impl Listener {
     }
 
     /// Returns `true` if the socket no longer listens, or another listener has replaced this one.
-    /// Any context.
+    /// Does not sleep.
     pub(crate) fn is_closed(&self) -> bool {
         self.phase() == ListenPhase::Closed
     }
 
-    /// Returns `true` if the link is down and the listener waits for another one. Any context.
+    /// Returns `true` if the link is down and the listener waits for another one. Does not sleep.
     pub(crate) fn is_lost(&self) -> bool {
         self.phase() == ListenPhase::Lost
     }
@@ -161,7 +161,7 @@ impl Listener {
         }
     }
 
-    /// Returns `true` if there is a connection of the backend.
+    /// Returns `true` if a connection of the backend waits for `accept()`.
     pub(crate) fn has_connection(&self) -> bool {
         self.posted.lock().conns.iter().any(|conn| conn.is_ready())
     }

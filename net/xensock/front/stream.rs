@@ -87,7 +87,7 @@ impl Stream {
         Ok(guard)
     }
 
-    /// Returns the connection, if there is one. Any context.
+    /// Returns the connection, if there is one. Does not sleep.
     fn conn(&self) -> Option<Arc<Conn>> {
         self.endpoint.conn()
     }

@@ -14,7 +14,8 @@ use kernel::{
     }, //
 };
 
-/// The queue for the teardown of connections, which may wait for the backend.
+/// The queue for the work items of links and connections, which may wait for the backend: for
+/// example the teardown of a connection.
 pub(crate) static WORKERS: GlobalArc<OwnedQueue> = GlobalArc::new();
 
 /// The queue for links whose backend has broken the rules, and for other work that must not wait

@@ -7,8 +7,8 @@
 //! - [`driver::Frontend`]: one per xenbus device. A guest may have several devices, each with its
 //!   own backend.
 //! - [`devices::Devices`]: all devices of the guest. Sockets look up their link here.
-//! - [`link::Link`]: the connection with a backend. A new link is created each time the device
-//!   comes up. A [`link::Member`] is notified when the link ends.
+//! - [`link::Link`]: the link to a backend. A new one is created each time the device comes up. A
+//!   [`link::Member`] is notified when the link ends.
 //! - [`transport::Transport`]: requests, responses and negotiated features of a link.
 //!   [`quirks::Quirks`] are the differences between another dialect and the native one.
 //! - [`commands::Commands`]: the commands ring of a link and its pending requests.
@@ -73,8 +73,9 @@
 //!
 //! 1. `Endpoint::call` (mutex, taken killably): held by calls that change the socket by a response
 //!    of the backend, while they wait for that response, killably too. Calls that must not wait for
-//!    the backend do not take it: `send()`, `recv()`, `poll()`, `accept()`, `shutdown()` and
-//!    `close()`. Where `shutdown()` and `close()` wait for the response to RELEASE, they hold no
+//!    each other do not take it: `send()`, `recv()`, `poll()`, `accept()`, `shutdown()` and
+//!    `close()`. The exceptions are `send()` and `recv()` of a datagram socket that needs a data
+//!    ring first. Where `shutdown()` and `close()` wait for the response to RELEASE, they hold no
 //!    lock.
 //! 2. `Stream::transition` (mutex): changes of the socket's state. Not held while waiting.
 //! 3. `Frontend::link`, then `Link::connected` (mutexes): the current link; held while the link is
@@ -86,7 +87,7 @@
 //!    grants; no lock of this list is taken under it.
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): the right to move an index of the data ring. Held over the
 //!    copy, not while waiting. Independent of each other: full duplex.
-//! 5. `Datagram::names`, `Endpoint::inner`, then `Listener::posted` (spinlocks): short.
+//! 5. `Endpoint::inner`, then `Datagram::names` or `Listener::posted` (spinlocks): short.
 //!    `Hijack::exempt`, `Hijack::routes` and the lock of a `LocalListener` (spinlocks) do not nest
 //!    with others.
 //! 6. `SharedChannel::state`, then `Doorbell::owner` (spinlocks, IRQ): held while the handler of a
@@ -101,18 +102,20 @@
 //! A socket falls back under `Endpoint::call` and `Stream::transition`. A call that has waited for
 //! one of them sees the fallback and is repeated with the native socket.
 //!
-//! `lock_sock()` is taken under the mutexes of 1 and 2 or under no lock: to change flags of the
-//! socket, to open both directions anew, and to copy what an accepted socket inherits.
+//! `lock_sock()` is taken under the mutexes of 1 and 2 or under no lock: to change flags and
+//! options of the socket, and to copy them to another one: an accepted socket, or one of the
+//! guest's own TCP or UDP.
 //!
 //! # Contexts
 //!
 //! - Calls of programs: process context.
 //! - `Handler::handle()` of a link and of a connection: hard interrupt. The handler of a connection
-//!   also runs in a work item, when many slots of a shared channel have news. Handlers wake
-//!   programs, deliver responses and send requests that were prepared before. They never sleep,
-//!   allocate or drop a last reference, other than that of an exchange.
+//!   also runs in a work item, when many slots of a shared channel have news, and in the call that
+//!   connects it to its ring. Handlers wake programs, deliver responses and send requests that were
+//!   prepared before. They never sleep, nor drop a last reference, other than that of an exchange.
+//!   They allocate only what is not essential: the payload and the queue entry of a report.
 //! - `Fallback::create()`: process context.
-//! - `SavedOptions` and `SocketList::show()`: process context.
+//! - `Hijack::show()`, `Hijack::store()` and `SocketList::show()`: process context.
 //! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`workers::WORKERS`]; and
 //!   [`workers::FAILURES`] for a link that ends by itself and for events that were too many for a
 //!   handler.

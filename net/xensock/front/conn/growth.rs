@@ -3,7 +3,8 @@
 //! Growth and shrinking of the directions of a data ring.
 //!
 //! A connection begins small. A direction that is repeatedly found full gets an extension, see
-//! [`crate::ring`]. It gives the extension back after some quiet seconds, or when memory is short.
+//! [`crate::ring`]. It gives the extension back after some quiet seconds, or when grants, pages or
+//! memory are short.
 //! A failed step leaves the direction as it was.
 //!
 //! One work item does all steps. It never waits: it continues when a response has arrived. A step
@@ -72,8 +73,8 @@ const PAUSE: i64 = 10_000;
 /// answers much sooner.
 const MAX_GROW_WAIT: Msecs = 100;
 
-/// Number of a user's grown directions from which on a nonblocking call does not wait for another to
-/// grow.
+/// Number of a user's grown directions from which on a nonblocking call does not wait for another
+/// to grow.
 ///
 /// The memory for many directions is small anyway, and a program with one thread for hundreds of
 /// connections would wait once for each.
@@ -116,7 +117,7 @@ struct DirectionGrowth {
     full: u32,
     full_since: Option<Instant<Monotonic>>,
     full_at: u32,
-    /// Time when an attempt to grow failed, or memory was short.
+    /// Time when an attempt to grow failed, or something was short.
     paused_since: Option<Instant<Monotonic>>,
     /// Largest order to try: the backend has refused larger ones.
     limit: Order,
@@ -294,7 +295,8 @@ impl Conn {
     /// nonblocking. Returns `true` if there may be more room.
     ///
     /// Only the call that begins the growth waits. A backend that never answers delays one call,
-    /// not each. If the user has many that have grown, this one grows later, see [`Self::note_full`].
+    /// not each. If [`MANY`] directions of the user have grown, this one grows later, see
+    /// [`Self::note_full`].
     pub(crate) fn grow_now(this: &Arc<Self>, sk: &Sock) -> Result<bool> {
         let is_growing = || this.growth.sides.lock().side(Way::Out).is_growing();
         if is_growing() || budget::grown(this.remote.owner) >= MANY {
@@ -324,7 +326,7 @@ impl Conn {
         }
     }
 
-    /// Handles the response to GROW or SHRINK. Hard IRQ.
+    /// Handles the response to GROW or SHRINK. Any context.
     pub(crate) fn resized(this: &Arc<Self>, way: Way, response: Result) {
         this.growth.sides.lock().side(way).response = Some(response);
         Self::grow_later(this);
@@ -345,9 +347,9 @@ impl Conn {
         self.ring.rx_size() > self.ring.order().half_size()
     }
 
-    /// Checks the directions that have an extension. Shrinks the quiet ones, or all if memory is
-    /// short, and continues steps that were not possible before. Returns `true` if there are such
-    /// directions.
+    /// Checks the directions that have an extension. Shrinks the quiet ones, or all if the user
+    /// `is_short` of anything, and continues steps that were not possible before. Returns `true` if
+    /// there are such directions.
     pub(super) fn look_at_growth(this: &Arc<Self>, is_short: bool) -> bool {
         if this.receives_large() {
             this.expect_more();

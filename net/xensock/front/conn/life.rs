@@ -65,7 +65,7 @@ const MAX_PATIENCE: Msecs = 100_000;
 
 /// The beginning.
 impl Conn {
-    /// Handles the response to the POLL that precedes ACCEPT. Hard IRQ.
+    /// Handles the response to the POLL that precedes ACCEPT. Any context.
     pub(crate) fn handle_poll_response(this: ArcBorrow<'_, Self>, response: Result) {
         if let Err(error) = response {
             return Self::failed(this, error);
@@ -80,7 +80,7 @@ impl Conn {
         }
     }
 
-    /// Handles the response to CONNECT or ACCEPT. Hard IRQ.
+    /// Handles the response to CONNECT or ACCEPT. Any context.
     pub(crate) fn handle_connect_response(
         this: ArcBorrow<'_, Self>,
         response: Result<Option<SocketAddr>>,
@@ -183,7 +183,8 @@ impl Conn {
         );
     }
 
-    /// Wakes the listening socket, unless this connection is established or has failed.
+    /// Wakes tasks that wait on the listening socket, unless this connection is established or has
+    /// failed.
     pub(super) fn wake_listener(&self) {
         let state = self.state.lock();
         if state.phase == Phase::Posted {
@@ -256,7 +257,8 @@ impl Conn {
         sk.error_report();
     }
 
-    /// Waits until a failure whose error the socket has is reported in full. Any context.
+    /// Waits until [`Self::report_failure`] is complete, if it is running: it sets the error of the
+    /// socket first, and then the rest. Any context.
     pub(crate) fn wait_for_report(&self) {
         drop(self.state.lock());
     }
@@ -275,7 +277,8 @@ impl Conn {
             .release(abort, priority, || this.leave_ring(), Some(conn));
     }
 
-    /// Handles the response to RELEASE. Hard IRQ.
+    /// Has a work item end a connection that the backend does not know any more, or never knew:
+    /// after the response to RELEASE, or if the connection could not enter its link. Any context.
     pub(crate) fn released(this: Arc<Self>) {
         let link = this.remote.link.clone();
         // One queued item does all the work.

@@ -319,8 +319,8 @@ impl Conn {
         }
     }
 
-    /// Returns the datagram with the byte at `offset` from the first, for a caller that leaves the
-    /// datagram in the ring. The caller holds `rx`.
+    /// Returns the datagram with the byte at `offset` of the payloads, counted from the first
+    /// datagram. The caller holds `rx`. If `offset` is not 0, it leaves the datagram in the ring.
     pub(crate) fn datagram_at(this: ArcBorrow<'_, Self>, offset: u32) -> Option<QueuedDatagram> {
         let mut queued = Self::first_datagram(this)?;
         let mut skip = offset;

@@ -209,8 +209,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Notes an option that does not concern the backend. Fails if the native socket has taken over,
-    /// which has the options that were noted before.
+    /// Notes an option that does not concern the backend. Fails if the native socket has taken
+    /// over: it has the options that were noted before.
     fn note(&self, option: &SockOpt, value: Value) -> Result {
         let _call = self.lock_call()?;
         if self.is_native() {
@@ -286,18 +286,18 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Returns `true` if the socket has joined a group. Any context.
+    /// Returns `true` if the socket has joined a group. Does not sleep.
     pub(crate) fn has_groups(&self) -> bool {
         let inner = self.inner.lock();
         inner.settings.as_ref().is_some_and(|s| s.has_groups())
     }
 
-    /// Returns the options that were set. Any context.
+    /// Returns the options that were set. Does not sleep.
     pub(crate) fn known_options(&self) -> Option<Arc<SavedOptions>> {
         self.inner.lock().settings.clone()
     }
 
-    /// Returns the value that an option was set to, or 0. Any context.
+    /// Returns the value that an option was set to, or 0. Does not sleep.
     pub(crate) fn known_option(&self, level: u32, name: u32) -> i32 {
         let inner = self.inner.lock();
         let value = inner.settings.as_ref().and_then(|s| s.find(level, name));
@@ -331,7 +331,7 @@ impl Endpoint {
     }
 
     /// Sets an option of a connection without waiting for the response. If many responses were not
-    /// waited for, waits for this one; responses come in order.
+    /// waited for, waits for this one: a backend usually answers such requests in their order.
     ///
     /// An option for sending does not affect the first bytes, so its request may be published
     /// later, with other requests.

@@ -295,9 +295,9 @@ enum Received {
     Bytes(u32),
     /// The urgent byte, which is left out.
     Urgent,
-    /// The ring has an invalid index: no more bytes will come.
+    /// There are no bytes now.
     Nothing,
-    /// The ring has an invalid index, for ever.
+    /// The ring has an impossible index: no more bytes will come.
     Impossible,
 }
 
