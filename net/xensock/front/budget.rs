@@ -51,7 +51,7 @@ struct User {
     holding: Arc<Holding>,
 }
 
-/// What a user has.
+/// The grants of a user.
 struct Holding {
     used: Atomic<usize>,
     /// Number of directions that have grown.

@@ -3,9 +3,9 @@
 //! The commands ring, requests that wait for a slot, and requests that wait for their response.
 //!
 //! The ring has 32 slots. Each request holds a slot until it is answered. Requests that do not fit
-//! wait in queues, those of each user in order; users take turns. An [`Exchange`] is allocated before
-//! it is submitted, and the exchange of RELEASE together with its socket. So a request from an
-//! interrupt handler can neither fail nor sleep.
+//! wait in queues, those of each user in order; users take turns. An [`Exchange`] is allocated
+//! before it is submitted, and the exchange of RELEASE together with its socket. So a request from
+//! an interrupt handler can neither fail nor sleep.
 //!
 //! The backend is asked for an event only while a task waits for a response, or a request for a
 //! slot. The other responses are taken with that event, or when the link

@@ -53,7 +53,7 @@ impl Gauge {
 pub(crate) struct Counters {
     links: Atomic<u64>,
     lost: Atomic<u64>,
-    /// Sockets with a data ring.
+    /// Connections, also those that wait for `accept()` or have yet to end at the backend.
     connections: Gauge,
     listeners: Gauge,
     /// Number of connections that got the ring of an earlier one.
@@ -91,12 +91,12 @@ impl Counters {
         self.lost.add(1, Relaxed);
     }
 
-    /// Counts a socket that was added to a link.
+    /// Counts a connection or a listener that was added to a link.
     pub(crate) fn enter(&self, is_listener: bool) {
         self.gauge(is_listener).enter();
     }
 
-    /// Counts a socket that was removed from a link.
+    /// Counts a connection or a listener that was removed from a link.
     pub(crate) fn leave(&self, is_listener: bool) {
         self.gauge(is_listener).leave();
     }

@@ -168,7 +168,8 @@ impl Datagram {
         Conn::close(&conn, true);
     }
 
-    /// Returns the link for the state that a socket has lost. Fails with `ENETDOWN` if there is none.
+    /// Returns the link on which the state that the socket has lost can be set up again. Fails with
+    /// `ENETDOWN` if there is none.
     pub(crate) fn next_link(&self, sk: &Sock) -> Result<Arc<Link>> {
         let (peer, domain) = {
             let names = self.names.lock();

@@ -205,8 +205,8 @@ impl xenbus::Driver for Frontend {
     }
 }
 
-/// Has lost sockets set up again and waiting calls look for a link: a link has come, or the expected
-/// one will not.
+/// Has lost sockets set up again, and has waiting calls look for a link: a link has come, or one
+/// has gone, or the expected one will not come.
 fn links_changed() {
     Survivors::notify_calls();
     devices::Devices::revive();

@@ -4,7 +4,7 @@
 //!
 //! While a network namespace is hijacked, sockets that its programs open as TCP (or UDP) are
 //! created as IPPROTO_XENSOCK. The first use of a socket decides. If it is not for the backend, the
-//! socket falls back to the socket of the guest's own protocol behind it.
+//! socket falls back to its native socket, one of the guest's own TCP or UDP.
 
 mod substitute;
 

@@ -67,7 +67,7 @@ impl Families {
     }
 }
 
-/// A socket's operations, by its type.
+/// A stream or a datagram socket.
 pub(crate) enum AnySocket {
     Stream(Pin<KBox<Stream>>),
     Datagram(Pin<KBox<Datagram>>),
@@ -132,7 +132,7 @@ impl<F: AddressFamily> AcceptedSocket for Child<Family<F>> {
     }
 }
 
-/// Returns the operations of a socket, if it belongs to one of the families.
+/// Returns the stream or datagram socket of a `struct sock`, if it belongs to one of the families.
 fn socket_of(sk: &Sock) -> Option<&AnySocket> {
     fn of<F: AddressFamily>(sk: &Sock) -> Option<&AnySocket> {
         Sk::<F>::of(sk).map(|sk| sk.data().get_ref())

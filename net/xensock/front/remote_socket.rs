@@ -178,8 +178,8 @@ impl RemoteSocket {
         }
     }
 
-    /// Notes the shortage that `error` of the backend tells of, if any, and returns the error for the
-    /// program: `no_more` if only the user has used up its share. Any context.
+    /// Notes the shortage that `error` of the backend tells of, if any, and returns the error for
+    /// the program: `no_more` if only the user has used up its share. Any context.
     pub(crate) fn note_refusal(&self, error: Error, no_more: Error) -> Error {
         match error {
             EDQUOT => {

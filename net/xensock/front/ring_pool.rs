@@ -118,7 +118,7 @@ impl RingPool {
                     && ring.is_paid_by(payer, owner)
             })
         };
-        // Second, because the number of available grants is a question to the hypervisor.
+        // Second, because `affordable` makes a hypercall.
         take(Some(order)).or_else(|| take(budget::affordable(owner, order)))
     }
 

@@ -45,8 +45,8 @@ pub(crate) trait Survivor {
     /// Sets up the lost state again, or reports to the program that this is not possible. Waits for
     /// the backend.
     ///
-    /// The socket stays lost if there is no link for it. It also stays lost if a call holds it; when
-    /// the call ends, this is tried again.
+    /// The socket stays lost if there is no link for it. It also stays lost if a call holds it;
+    /// when the call ends, this is tried again.
     fn revive(&self, sk: &Sock);
 }
 
@@ -194,8 +194,8 @@ impl Survivors {
         }
     }
 
-    /// Sets up again the sockets that would use the link of a device, one after the other. Waits for
-    /// the backend.
+    /// Sets up again the sockets that would use the link of a device, one after the other. Waits
+    /// for the backend.
     pub(crate) fn revive(device: DeviceName) {
         let Some(survivors) = SURVIVORS.get() else {
             return;

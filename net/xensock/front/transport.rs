@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The connection between a link and its backend: negotiated features, requests and responses, and
+//! The means by which a link reaches its backend: negotiated features, requests and responses, and
 //! the resources that data rings share.
 
 use crate::{
@@ -295,7 +295,7 @@ impl Transport {
         self.commands.lock().flush();
     }
 
-    /// Returns `true` if a POLL of this socket waits for its response.
+    /// Returns `true` if a POLL of this socket waits, see [`Commands::is_polling`].
     pub(crate) fn is_polling(&self, id: u64) -> bool {
         self.commands.lock().is_polling(id)
     }

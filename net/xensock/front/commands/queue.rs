@@ -2,8 +2,9 @@
 
 //! Requests that wait for a slot of the commands ring.
 //!
-//! The requests of a user are sent in their order, and so are those of a socket, which is one user's.
-//! Users take turns: a user with many requests delays those of others by one request at most.
+//! The requests of a user are sent in their order, and so are those of a socket, which belongs to
+//! one user. Users take turns: a user with many requests has one of them sent before it is the turn
+//! of the next user.
 
 use super::Exchange;
 use crate::proto::{

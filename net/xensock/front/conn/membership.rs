@@ -57,7 +57,8 @@ impl Conn {
         Self::leave_link(this);
     }
 
-    /// Returns the socket of the connection, unless the connection still waits for `accept()`.
+    /// Returns the socket of the connection, unless the connection still waits for `accept()` or
+    /// has ended.
     fn owner_for_listing(&self) -> Option<ARef<Sock>> {
         let state = self.state.lock();
         let is_its_own = match state.phase {
@@ -95,7 +96,7 @@ impl Conn {
     /// more once the link is down.
     fn leave_link(this: Arc<Self>) {
         let (link, ring, id) = (this.remote.link.clone(), this.ring.clone(), this.remote.id);
-        // For the order of these steps, see `ConnRing::connect`.
+        // The phase first: `ConnRing::connect` then does not connect the ring after `disconnect`.
         let ended = core::mem::replace(&mut this.state.lock().phase, Phase::Gone);
         this.end_growth();
         ring.disconnect();

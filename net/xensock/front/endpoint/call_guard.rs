@@ -55,8 +55,8 @@ impl Endpoint {
         Ok(self.begin_call(self.call.lock_killable()?))
     }
 
-    /// Takes the lock if no call holds it. Otherwise all links look for lost sockets again when that
-    /// call has ended. Does not sleep.
+    /// Takes the lock if no call holds it. Otherwise all links look for lost sockets again when
+    /// that call has ended. Does not sleep.
     ///
     /// For work items that serve all sockets: a call may wait for a backend that does not respond.
     pub(crate) fn try_lock_call(&self) -> Option<CallGuard<'_>> {

@@ -73,7 +73,7 @@ impl Substitute for Fallback {
         if !is_ours {
             return Ok(None);
         }
-        // Policy for a new TCP or UDP socket is applied to this one.
+        // The native socket. Policy for a new TCP or UDP socket is applied to it.
         let native = match transport {
             IpProtocol::Tcp => IPPROTO_TCP,
             IpProtocol::Udp => IPPROTO_UDP,
@@ -91,7 +91,7 @@ impl Substitute for Fallback {
     }
 }
 
-/// Returns `true` if a socket is taken over that was not requested by XenSock's protocol number.
+/// Returns `true` if XenSock takes over a socket that a program has requested as TCP or UDP.
 fn is_taken(config: &Hijack, transport: IpProtocol) -> bool {
     let is_stream = transport == IpProtocol::Tcp;
     if !config.takes(is_stream) {

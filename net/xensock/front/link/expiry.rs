@@ -37,15 +37,16 @@ impl Link {
         });
     }
 
-    /// Notes that a user or everybody was refused grants, pages, sockets or memory. Their grown rings
-    /// shrink, and their listeners give back the connections they posted ahead. Any context.
+    /// Notes that a user or everybody was refused grants, pages, sockets or memory. Their grown
+    /// rings shrink, and their listeners give back the connections they posted ahead. Any context.
     pub(crate) fn note_shortage(self: &Arc<Self>, shortage: Shortage) {
         self.shortages.lock().note(shortage);
         // If the item is already queued with a delay, it sees the shortage when it runs.
         let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), 0);
     }
 
-    /// Notes that a connection which a listener posted ahead was refused. Any context.
+    /// Notes that a connection which a listener posted ahead was refused, or that none could be
+    /// posted. Any context.
     pub(crate) fn note_refusal(self: &Arc<Self>) {
         let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(PERIOD));
     }

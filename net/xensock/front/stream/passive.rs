@@ -207,8 +207,8 @@ impl Stream {
         }
     }
 
-    /// Returns the link for a listener that was lost with its own. Fails with `ENETDOWN` if there is
-    /// none.
+    /// Returns the link on which a listener that has lost its own can be set up again. Fails with
+    /// `ENETDOWN` if there is none.
     pub(crate) fn next_link(&self, sk: &Sock) -> Result<Arc<Link>> {
         let lost = self.endpoint.listener().ok_or(ENETDOWN)?;
         let ip = lost.remote.local.and_then(|local| specific(local.ip()));
@@ -217,8 +217,8 @@ impl Stream {
             .link_for(sk, former, Some(lost.remote.domain), ip)
     }
 
-    /// Sets up a listener with the current link for a socket that has lost its own. The socket stays
-    /// lost if there is no link, or if a call holds it. After an error it no longer listens.
+    /// Sets up a listener with the current link for a socket that has lost its own. The socket
+    /// stays lost if there is no link, or if a call holds it. After an error it no longer listens.
     pub(crate) fn revive(&self, sk: &Sock) {
         let Some(call) = self.endpoint.try_lock_call() else {
             return;
