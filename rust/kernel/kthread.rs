@@ -86,7 +86,7 @@ impl<T: ThreadBody> Drop for IdleThread<T> {
     /// Stops the thread, and waits for its end. May sleep.
     fn drop(&mut self) {
         let task = self.task.as_ptr();
-        // Otherwise it might not get a CPU for long, and the caller waits for it.
+        // With SCHED_IDLE it might not get a CPU for a long time, while the caller waits for it.
         //
         // SAFETY: By the type invariant, this is a task that we have a reference to.
         unsafe { bindings::sched_set_normal(task, 0) };
@@ -134,8 +134,8 @@ impl IdleContext {
 
     /// Sleeps until `cond` is true. Returns `false` if the thread has to stop.
     ///
-    /// Calls `cond` first, and then after each [`IdleThread::wake`], whose caller changes what
-    /// `cond` checks beforehand. `cond` must not sleep.
+    /// Calls `cond` first, and then after each [`IdleThread::wake`]. The caller of `wake` has to
+    /// change what `cond` checks beforehand. `cond` must not sleep.
     pub fn sleep_until(&self, mut cond: impl FnMut() -> bool) -> bool {
         loop {
             // SAFETY: This concerns only the current task. The next statements check what it waits

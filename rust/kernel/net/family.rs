@@ -223,9 +223,9 @@ impl<T: Ops> Drop for Registration<T> {
             Entry::Protocols(KVec::new()),
         ));
         if T::PROTOCOL.is_some() && self.proto.live.load(Acquire) > 0 {
-            // The sockets are in the protocol's slab cache. No module gets here that keeps its
-            // registration as long as it can be unloaded; otherwise neither the protocol nor the
-            // module is ever removed.
+            // The sockets are in the protocol's slab cache. A module that keeps its registration
+            // until it is unloaded does not get here, as sockets keep it loaded. Otherwise neither
+            // the protocol nor the module is ever removed.
             pr_err!("a protocol is left while it has sockets\n");
             // SAFETY: The module is running this code.
             unsafe { bindings::__module_get((*self.proto.as_raw()).owner) };

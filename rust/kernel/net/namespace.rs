@@ -145,7 +145,7 @@ impl Namespace {
     }
 
     /// Returns `true` if `ip` is the broadcast address of a network that this host is in, as seen
-    /// from this namespace: this host receives what it sends to it, too.
+    /// from this namespace: this host also receives what it sends to that address itself.
     ///
     /// Process context.
     pub fn is_broadcast(&self, ip: IpAddr) -> bool {

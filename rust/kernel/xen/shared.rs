@@ -30,8 +30,8 @@ static_assert!(PAGE_SIZE % XEN_PAGE_SIZE == 0);
 ///
 /// # Invariants
 ///
-/// `addr` is the address, in the linear mapping, of [`XEN_PAGE_SIZE`] bytes of `page`, and a multiple
-/// of [`XEN_PAGE_SIZE`].
+/// `addr` is the address, in the linear mapping, of [`XEN_PAGE_SIZE`] bytes of `page`, and a
+/// multiple of [`XEN_PAGE_SIZE`].
 #[derive(Clone, Copy)]
 pub(super) struct PageFrame {
     page: NonNull<bindings::page>,
@@ -78,13 +78,13 @@ impl PageFrame {
         self.page
     }
 
-    /// Returns whether this is the first frame of the page.
+    /// Returns `true` if this is the first frame of the page.
     #[inline]
     pub(super) fn is_first(&self) -> bool {
         self.start() == 0
     }
 
-    /// Returns where in the page this begins.
+    /// Returns the offset of this frame in the page.
     #[inline]
     fn start(&self) -> usize {
         self.addr.as_ptr() as usize % PAGE_SIZE
@@ -162,7 +162,7 @@ impl SharedPages {
         &self.frames
     }
 
-    /// Returns the size in bytes, a multiple of 4096.
+    /// Returns the size in bytes, a multiple of [`XEN_PAGE_SIZE`].
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "there is always a page")]
     pub fn len(&self) -> usize {

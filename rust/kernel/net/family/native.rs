@@ -159,9 +159,9 @@ impl NewSocket {
 ///
 /// # Invariants
 ///
-/// - `socket` is null, or was created by `__sock_create` with the family and type of the socket that
-///   it is behind. Until [`Native::close`] starts, it is valid and does not change any more. It is
-///   not used after that.
+/// - `socket` is null, or was created by `__sock_create` with the family and type of the socket
+///   that it is behind. Until [`Native::close`] starts, it is valid and does not change any more.
+///   It is not used after that.
 /// - If `is_forwarded` is set, `entry` is in the wait queue of the native socket, and forwards
 ///   wake-ups to the wait queue of the socket in front, which outlives this membership.
 pub(super) struct Native {
@@ -302,9 +302,9 @@ impl<T: Ops> TypedSock<T> {
     ///
     /// # Errors
     ///
-    /// The errors of `prepare`, and of socket(2) for an accepted socket; `EINVAL` if this is not the
-    /// `struct sock` of `socket`, or if the native socket has taken over already. In these cases the
-    /// native socket has not taken over.
+    /// The errors of `prepare`, and of socket(2) for an accepted socket: then the native socket has
+    /// not taken over. `EINVAL` if this is not the `struct sock` of `socket`, or if the native
+    /// socket has taken over already.
     pub fn fall_back(&self, socket: &Socket, prepare: impl FnOnce(&Socket) -> Result) -> Result {
         let sk = self.as_raw();
         let outer = socket.as_raw();

@@ -78,7 +78,7 @@ impl<T: Ops> TypedSock<T> {
     /// Stores that a datagram socket has a port that was assigned automatically: policy has already
     /// been asked. Any context.
     pub fn mark_bound(&self, socket: &Socket) {
-        /// An arbitrary port: only the backend knows the real one.
+        /// An arbitrary port: the real one is not known here.
         const SOME: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 1));
 
         if let Some(sk) = self.policy_sock(socket) {
@@ -191,8 +191,8 @@ impl<T: Ops> TypedSock<T> {
         told.unwrap_or(addr)
     }
 
-    /// Returns `true` if BPF programs of the socket's control group filter its packets. The socket
-    /// has no packets to filter. Any context.
+    /// Returns `true` if BPF programs of the socket's control group filter packets, of which this
+    /// socket has none. Any context.
     pub fn has_packet_filter(&self, socket: &Socket) -> bool {
         self.policy_sock(socket)
             // SAFETY: The socket is valid.
@@ -210,7 +210,7 @@ impl<T: Ops> TypedSock<T> {
     }
 
     /// Returns the socket that policy is asked about: the native socket, or this one if there is
-    /// none.
+    /// none. [`None`] in a family with its own number: policy for TCP and UDP does not concern it.
     #[inline]
     fn policy_sock(&self, socket: &Socket) -> Option<*mut bindings::sock> {
         T::PROTOCOL?;

@@ -59,7 +59,7 @@ use core::ptr::NonNull;
 ///
 /// socket.set_owner(owner);
 /// assert_eq!(socket.set_option(SOL_SOCKET, SO_MARK, &1i32.to_ne_bytes()), Err(EPERM));
-/// // Which ports are for whom is not the owner's concern.
+/// // An owner may bind to any port.
 /// socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1)))?;
 /// assert!(Owner::new(u32::MAX).is_err());
 /// # Ok::<(), Error>(())

@@ -133,7 +133,7 @@ impl Buffer {
     }
 }
 
-/// Sockets are tested before user space can bring the loopback device up.
+/// Brings the loopback device up: the tests run before user space can do so.
 fn bring_loopback_up() -> Result {
     // SAFETY: The initial namespace and its loopback device always exist.
     let err = unsafe {
@@ -168,7 +168,7 @@ fn listener() -> Result<KernelSocket<Tcp>> {
     Ok(listener)
 }
 
-/// Connects a new socket to the listener, and waits until the listener has been notified.
+/// Connects a new socket to the listener, and waits until that socket is connected.
 fn connect(listener: &KernelSocket<Tcp>) -> Result<KernelSocket<Tcp>> {
     let client = stream()?;
     let bells = Bells::on(&client, 1)?;

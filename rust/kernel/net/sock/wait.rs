@@ -91,7 +91,7 @@ impl Sock {
     ///
     /// Process context. The caller must not hold a spinlock, nor any lock that is needed to make
     /// the condition true. To be used in calls by a program, and in
-    /// `Ops::release`.
+    /// [`Ops::release`](crate::net::family::Ops::release).
     pub fn wait(&self, timeout: &mut Timeout, cond: impl FnMut() -> bool) -> Result<(), WaitError> {
         self.wait_until(WaitMode::Interruptible, timeout, cond)
     }

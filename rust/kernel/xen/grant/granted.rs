@@ -46,13 +46,13 @@ const __GFP_NORETRY: bindings::gfp_t = 1 << bindings::___GFP_NORETRY_BIT;
 /// XSA-396): if the peer still has a page mapped when access is revoked, that page goes back to the
 /// page allocator only once the peer has unmapped it, however long that takes.
 ///
-/// Where the kernel's pages are larger than Xen's, one of the kernel's is allocated for several of
-/// Xen's. It has a grant for each of those, and is freed after the last. Nothing else is ever in
-/// it, even if the run does not fill it, so the peer never sees other data of this kernel.
-///
 /// This is a safety net and not the usual way: the grant table code checks such pages once a
 /// second, by default ten of them at a time (module parameter `grant_table.free_per_iteration`). If
 /// the protocol has a message for it, wait until the peer has unmapped the pages.
+///
+/// Where the kernel's pages are larger than Xen's, one of the kernel's is allocated for several of
+/// Xen's. It has a grant for each of those, and is freed after the last. Nothing else is ever in
+/// it, even if the run does not fill it, so the peer never sees other data of this kernel.
 ///
 /// Dropping this calls [`GrantedPages::revoke`] and frees the pages; the same context rules apply.
 ///

@@ -43,8 +43,8 @@ const GNTST_OKAY: i32 = bindings::GNTST_okay as i32;
 ///
 /// Each page has its own address in the kernel's linear mapping and a `struct page`, so kernel
 /// sockets may copy from and to it. Where the kernel's pages are larger than Xen's, it is at the
-/// beginning of one, and the rest of that is not used: the grant table code keeps one grant for each
-/// `struct page`. Creating and dropping this may sleep, and require process context.
+/// beginning of one, and the rest of that one is not used: the grant table code keeps one grant for
+/// each `struct page`. Creating and dropping this may sleep, and require process context.
 ///
 /// [`Drop`] waits until all other references to the pages are gone before it unmaps them.
 ///

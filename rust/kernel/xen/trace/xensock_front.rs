@@ -162,7 +162,8 @@ pub fn accept(
     }
 }
 
-/// Traces the decision which transport serves a program's socket.
+/// Traces the decision between the backend and the guest's own TCP or UDP for a program's socket:
+/// its reason, the transport protocol, and the address that it concerns, if any.
 #[inline]
 pub fn decision(reason: &'static CStr, transport: &'static CStr, addr: Option<SocketAddr>) {
     if is_traced!(xensock_decision) {
@@ -187,7 +188,7 @@ pub fn resize(id: u64, out: bool, bytes: u32, result: Result) {
     unsafe { xensock_resize(id, out, bytes, errno(result)) };
 }
 
-/// Traces the end of a socket because of the backend's behaviour.
+/// Traces the end of a socket whose backend has broken a rule, has ended the socket, or has gone.
 #[inline]
 pub fn error(id: u64, error: Error, what: &'static CStr) {
     // SAFETY: `what` is a valid string.

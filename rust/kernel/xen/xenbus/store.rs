@@ -120,7 +120,7 @@ impl Transaction<'_> {
     }
 }
 
-/// Access to nodes in xenstore. The methods exchange messages with the xenstore daemon: process
+/// Changes to our directory. The methods exchange messages with the xenstore daemon: process
 /// context, may sleep.
 impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// Writes a node in our directory, creating the node if needed.
@@ -196,8 +196,7 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     }
 }
 
-/// Access to nodes in xenstore. The methods exchange messages with the xenstore daemon: process
-/// context, may sleep.
+/// Access to our directory.
 impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// Returns our directory for reading.
     ///
@@ -207,7 +206,7 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     }
 }
 
-/// Access to nodes in xenstore. The methods exchange messages with the xenstore daemon: process
+/// Access to both directories. The methods exchange messages with the xenstore daemon: process
 /// context, may sleep.
 impl Device<device::Bound> {
     /// Returns the path of the other end's directory in xenstore.
