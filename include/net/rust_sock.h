@@ -30,6 +30,7 @@ struct inode *sk_get_inode(struct sock *sk);
 int tcp_recv_locked(struct sock *sk, struct iov_iter *to);
 int tcp_send_locked(struct sock *sk, struct msghdr *msg);
 void tcp_raise_window_limit(struct sock *sk, u32 most);
+bool tcp_fix_rcvbuf(struct sock *sk, bool fixed);
 int sock_getsockopt_kernel(struct socket *sock, int level, int optname, void *optval,
 			   int *optlen);
 struct cred *prepare_user_cred(u32 user, bool may_bind);

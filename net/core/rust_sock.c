@@ -322,6 +322,28 @@ void tcp_raise_window_limit(struct sock *sk, u32 most)
 EXPORT_SYMBOL_GPL(tcp_raise_window_limit);
 
 /**
+ * tcp_fix_rcvbuf - have TCP keep to the size of a receive buffer, or choose it again
+ * @sk: a TCP socket whose lock is held
+ * @fixed: true to keep to the present size
+ *
+ * When more arrives than fits, TCP enlarges a buffer that is not fixed, as long as all of TCP has
+ * enough memory. A socket that has not connected is left alone: TCP would choose the scale of its
+ * window for the present size.
+ *
+ * Return: false if the buffer was fixed, or not, already, or if the socket has not connected.
+ */
+bool tcp_fix_rcvbuf(struct sock *sk, bool fixed)
+{
+	if (fixed == !!(sk->sk_userlocks & SOCK_RCVBUF_LOCK))
+		return false;
+	if (fixed && sk->sk_state == TCP_CLOSE)
+		return false;
+	sk->sk_userlocks ^= SOCK_RCVBUF_LOCK;
+	return true;
+}
+EXPORT_SYMBOL_GPL(tcp_fix_rcvbuf);
+
+/**
  * sock_getsockopt_kernel - getsockopt(2) with a value in kernel memory
  * @sock: the socket
  * @level: the level of the option

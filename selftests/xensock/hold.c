@@ -20,6 +20,7 @@
  *                many received everything
  *   hold waiting has --sockets listening, with a backlog of 128, and accepts
  *                nothing: prints the port of each first
+ *   hold roomy   the same, with the largest receive buffers
  */
 #include <errno.h>
 #include <poll.h>
@@ -424,14 +425,15 @@ static int unread(void)
 	return 0;
 }
 
-static int waiting(void)
+static int waiting(bool roomy)
 {
+	int fd, rcvbuf = 1 << 30;
 	unsigned int i;
-	int fd;
 
 	for (i = 0; i < opt.sockets; i++) {
 		fd = open_listener(128, 0);
-		if (fd < 0) {
+		if (fd < 0 || (roomy && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf,
+						   sizeof(rcvbuf)))) {
 			fprintf(stderr, "hold: socket %u: %m\n", i);
 			return 1;
 		}
@@ -466,10 +468,12 @@ int main(int argc, char **argv)
 	if (argc == 2 && !strcmp(argv[1], "drain"))
 		return drain();
 	if (argc == 2 && !strcmp(argv[1], "waiting"))
-		return waiting();
+		return waiting(false);
+	if (argc == 2 && !strcmp(argv[1], "roomy"))
+		return waiting(true);
 	if (argc == 2 && !strcmp(argv[1], "unread"))
 		return unread();
-	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|full|drain|nobody|unread|waiting "
-		"[options]\n");
+	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|full|drain|nobody|unread|waiting|"
+		"roomy [options]\n");
 	return 4;
 }

@@ -340,13 +340,13 @@ impl Pump for Conn {
     }
 
     fn socket_changed(path: &Arc<FastPath>) {
-        path.socket.update_memory();
+        path.socket.update_memory_in_callback(None);
     }
 
     fn receive(&self, path: &Arc<FastPath>, tcp: &Locked<'_>) -> bool {
         let is_done = self.mover.in_softirq(|| path.receive(tcp));
         // More may arrive before the work item runs.
-        path.socket.update_memory();
+        path.socket.update_memory_in_callback(Some(tcp));
         is_done
     }
 }

@@ -385,7 +385,7 @@ impl Callbacks for ArrivalWaker {
     fn data_ready(&self, _tcp: Option<&Locked<'_>>) {
         self.listener.backlog.adjust(self.socket.tcp());
         // Connections inherit the sizes of the buffers.
-        self.socket.update_memory();
+        self.socket.update_memory_in_callback(None);
         self.listener.show_waiting();
         self.listener.wake();
     }

@@ -16,6 +16,8 @@ use kernel::{
         tcp_memory,
         Buffers,
         KernelSocket,
+        Locked,
+        Protocol,
         Tally,
         Tcp, //
     },
@@ -35,6 +37,10 @@ use kernel::{
 
 /// The minimum size of a buffer: TCP needs so much to make progress.
 const MIN_BUFFER: usize = 4608;
+
+/// The size with which a receive buffer begins, as `SO_RCVBUF` names it: the half of what the second
+/// number of `net.ipv4.tcp_rmem` is by default.
+const FIRST_RCVBUF: i32 = 1 << 16;
 
 /// The memory of the open sockets of all guests.
 static ALL_GUESTS: GlobalUsage = GlobalUsage::new();
@@ -147,15 +153,27 @@ struct Usual {
     window: Option<u32>,
 }
 
+/// Decisions on the buffers of one socket.
+struct Choice {
+    /// The limits before the buffers were last held back.
+    usual: Option<Usual>,
+    /// Set if the program has chosen a small receive buffer.
+    is_small: bool,
+    /// The number of changes by the program that are under way.
+    changes: u32,
+}
+
 /// The memory of one socket, as a part of its user's.
 #[pin_data]
 pub(crate) struct SocketMemory {
     bytes: MemoryCharge,
     /// Set while the buffers are held back.
     is_held_back: Atomic<bool>,
-    /// The limits before the buffers were last held back. Also taken in callbacks of the socket.
+    /// Set while TCP may not enlarge the receive buffer because it is held back.
+    is_fixed: Atomic<bool>,
+    /// Also taken in callbacks of the socket.
     #[pin]
-    usual: SpinLockIrq<Option<Usual>>,
+    choice: SpinLockIrq<Choice>,
 }
 
 /// The bytes of one socket. They count for its user and its guest until this is dropped.
@@ -173,15 +191,38 @@ impl SocketMemory {
         pin_init!(Self {
             bytes,
             is_held_back: Atomic::new(false),
-            usual <- new_spinlock_irq!(None, "xensock_held"),
+            is_fixed: Atomic::new(false),
+            choice <- new_spinlock_irq!(
+                Choice {
+                    usual: None,
+                    is_small: false,
+                    changes: 0,
+                },
+                "xensock_held"
+            ),
         })
     }
 
     /// Counts the memory that a socket holds now, and holds its buffers back if its user has used
-    /// up its share. Any context.
-    ///
-    /// Changes of less than a page are not counted, so that sockets seldom contend for the count.
+    /// up its share. Any context but callbacks of the socket.
     pub(crate) fn update(&self, tcp: &KernelSocket<Tcp>) {
+        self.count(tcp);
+        if self.is_fixed.load(Relaxed) != self.is_held_back() {
+            // While a process has the lock, this is left to the next update.
+            let _ = tcp.with_lock(|locked| self.fix(locked));
+        }
+    }
+
+    /// As [`Self::update`], in a callback of the socket, with what the callback has got.
+    pub(crate) fn update_in_callback(&self, tcp: &KernelSocket<Tcp>, locked: Option<&Locked<'_>>) {
+        self.count(tcp);
+        if let Some(locked) = locked {
+            self.fix(locked);
+        }
+    }
+
+    /// Changes of less than a page are not counted, so that sockets seldom contend for the count.
+    fn count(&self, tcp: &KernelSocket<Tcp>) {
         let user = &self.bytes.user;
         let now = tcp.buffered();
         let bytes = now.received.saturating_add(now.sent);
@@ -216,13 +257,31 @@ impl SocketMemory {
         }
     }
 
+    /// Has TCP keep to the size of a receive buffer while that is held back. Otherwise TCP enlarges
+    /// the buffer when more arrives than fits, as long as TCP has enough memory, and the peer may
+    /// have been promised much.
+    fn fix(&self, locked: &Locked<'_>) {
+        let wanted = self.is_held_back();
+        if self.is_fixed.load(Relaxed) == wanted {
+            return;
+        }
+        // The program's own choice has fixed the buffer, too.
+        let is_small = self.choice.lock().is_small;
+        if is_small || locked.fix_receive_buffer(wanted) {
+            self.is_fixed.store(wanted, Relaxed);
+        }
+    }
+
     /// Limits each buffer to its present contents, or to the floor if that is more.
     fn hold_back(&self, floor: usize, now: Buffers, tcp: &KernelSocket<Tcp>) {
-        let mut usual = self.usual.lock();
+        let mut choice = self.choice.lock();
+        if choice.changes != 0 {
+            return;
+        }
         let sizes = tcp.buffer_sizes();
         if !self.is_held_back.xchg(true, Relaxed) {
             let window = tcp.window_limit();
-            *usual = Some(Usual { sizes, window });
+            choice.usual = Some(Usual { sizes, window });
         }
         tcp.set_buffer_sizes(Buffers {
             received: sizes.received.min(now.received.max(floor)),
@@ -232,9 +291,12 @@ impl SocketMemory {
 
     /// Restores the usual limits.
     fn restore(&self, tcp: &KernelSocket<Tcp>) {
-        let usual = self.usual.lock();
+        let choice = self.choice.lock();
+        if choice.changes != 0 {
+            return;
+        }
         self.is_held_back.store(false, Relaxed);
-        let Some(usual) = *usual else {
+        let Some(usual) = choice.usual else {
             return;
         };
         let sizes = tcp.buffer_sizes();
@@ -249,18 +311,48 @@ impl SocketMemory {
     /// Takes over the usual limits of the listening socket from which the socket was accepted. If
     /// that was held back when the connection arrived, so is this one.
     pub(crate) fn inherit(&self, listener: &Self) {
-        let inherited = *listener.usual.lock();
-        if inherited.is_some() {
-            *self.usual.lock() = inherited;
+        let (usual, is_small) = {
+            let choice = listener.choice.lock();
+            (choice.usual, choice.is_small)
+        };
+        let mut choice = self.choice.lock();
+        choice.is_small = is_small;
+        if usual.is_some() {
+            choice.usual = usual;
             self.is_held_back.store(true, Relaxed);
         }
     }
 
-    /// Changes the usual sizes, as the program has set the size of a buffer.
-    pub(crate) fn change_usual(&self, change: impl FnOnce(&mut Buffers)) {
-        if let Some(usual) = &mut *self.usual.lock() {
-            change(&mut usual.sizes);
+    /// Returns the size of TCP's receive buffer when the program has chosen `wanted`, both as
+    /// `SO_RCVBUF` names them; `None` if TCP goes on choosing.
+    ///
+    /// A program can have a smaller buffer, not a larger one. What TCP receives ahead of a program
+    /// is not always counted: not for a connection that waits to be accepted, nor while a part is
+    /// missing. If the program reads, TCP enlarges the buffer by itself.
+    pub(crate) fn received_size(&self, wanted: i32) -> Option<i32> {
+        let mut choice = self.choice.lock();
+        choice.is_small |= wanted < FIRST_RCVBUF;
+        choice.is_small.then_some(wanted.min(FIRST_RCVBUF))
+    }
+
+    /// Changes the size of a buffer by `set`, as the program has chosen it, and has `note` change
+    /// the usual sizes to the new ones.
+    ///
+    /// Meanwhile the buffers are not held back, which `set` itself would cause by a callback.
+    pub(crate) fn change_sizes<P: Protocol>(
+        &self,
+        socket: &KernelSocket<P>,
+        set: impl FnOnce() -> Result,
+        note: impl FnOnce(&mut Buffers, Buffers),
+    ) -> Result {
+        self.choice.lock().changes += 1;
+        let result = set();
+        let mut choice = self.choice.lock();
+        choice.changes -= 1;
+        if let (Ok(()), Some(usual)) = (result, &mut choice.usual) {
+            note(&mut usual.sizes, socket.buffer_sizes());
         }
+        result
     }
 }
 

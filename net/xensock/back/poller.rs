@@ -11,7 +11,9 @@
 //! guest send events again. So no news wait for the thread. If the CPU is idle again in time, the
 //! thread goes on.
 //!
-//! News that bring no work do not count. So the guest cannot make the thread poll for longer.
+//! News after which the guest's indexes are the same do not count: a bit in the page alone does not
+//! make the thread poll for longer. A guest that moves an index each time does, as one that sends a
+//! byte each time. It takes only time that no other task wants.
 
 use crate::{
     policy::InForce,

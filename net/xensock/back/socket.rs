@@ -43,6 +43,7 @@ use kernel::{
         kernel_socket::{
             Callbacks,
             KernelSocket,
+            Locked,
             Tcp,
             Udp, //
         },
@@ -128,9 +129,14 @@ impl GuestSocket<Tcp> {
         &self.inner
     }
 
-    /// Counts the memory that the socket holds. Any context.
+    /// Counts the memory that the socket holds. Any context but callbacks of the socket.
     pub(crate) fn update_memory(&self) {
         self.memory.update(&self.inner);
+    }
+
+    /// As [`Self::update_memory`], in a callback of the socket, with what the callback has got.
+    pub(crate) fn update_memory_in_callback(&self, locked: Option<&Locked<'_>>) {
+        self.memory.update_in_callback(&self.inner, locked);
     }
 
     /// Returns how many of `len` bytes may be sent at once. Any context.

@@ -92,7 +92,7 @@
 //!    and `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
 //!    `Commands::channel`, `Backlog::state`, `Poller::worker` (spinlocks, IRQ), `LogLimit::last`,
 //!    `InForce::policy` (spinlocks): short.
-//! 6. `Conn::path`, `SocketMemory::usual`, the extension of a direction (spinlocks, IRQ):
+//! 6. `Conn::path`, `SocketMemory::choice`, the extension of a direction (spinlocks, IRQ):
 //!    innermost.
 //!
 //! The fast path takes the spinlock of its socket with no other lock held. Under that spinlock and

@@ -240,6 +240,42 @@ def test_memory_of_a_server(bed):
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
+def _unread(bed, port):
+    """Returns what each connection to a port of the guest holds in dom0 and nobody has read."""
+    lines = run_checked(bed, f"ss -tnmOH state established 'sport = :{port}'").splitlines()
+    return [int(re.search(r"skmem:\(r(\d+),", line)[1]) for line in lines]
+
+
+@timeout(300)
+def test_memory_of_those_who_wait(bed):
+    """Connections that wait to be accepted hold no more if their listener has a large receive buffer."""
+    guest = bed.guest("memory", policy=SERVER_POLICY)
+    wait_connected(guest)
+    server = guest.start("hold roomy --sockets 1")
+    server.wait_line("ready", 60 * bed.scale)
+    port = int(server.lines[0])
+    clients = [socket.create_connection((bed.address, port), timeout=30 * bed.scale) for _ in range(24)]
+    data = bytes(1 << 20)
+    for client in clients:
+        client.setblocking(False)
+    last = None
+    while (now := _unread(bed, port)) != last:
+        for client in clients:
+            try:
+                while client.send(data):
+                    pass
+            except BlockingIOError:
+                pass
+        last = now
+        time.sleep(1)
+    bed.note(f"the connections hold {[each >> 10 for each in sorted(now)]} KiB")
+    assert len(now) == len(clients) and max(now) < 1 << 18, now
+    for client in clients:
+        client.close()
+    server.kill()
+    server.wait()
+
+
 @timeout(300)
 def test_memory_and_close(bed):
     """While no memory is left, a connection that is closed delivers what was sent, and ends in order."""

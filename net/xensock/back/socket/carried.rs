@@ -2,6 +2,7 @@
 
 //! The protocols of guests' sockets.
 
+use super::GuestSocket;
 use crate::proto::rule::IpProtocol;
 use kernel::net::kernel_socket::{
     KernelSocket,
@@ -17,6 +18,9 @@ pub(crate) trait Carried: Protocol {
 
     /// Returns the number of bytes that the peer of a connection has not acknowledged yet.
     fn unacked_bytes(socket: &KernelSocket<Self>) -> usize;
+
+    /// Counts the memory that a socket holds, if it is counted. Any context but callbacks.
+    fn update_memory(socket: &GuestSocket<Self>);
 }
 
 impl Carried for Tcp {
@@ -24,6 +28,10 @@ impl Carried for Tcp {
 
     fn unacked_bytes(socket: &KernelSocket<Self>) -> usize {
         socket.unacked_bytes()
+    }
+
+    fn update_memory(socket: &GuestSocket<Self>) {
+        socket.update_memory();
     }
 }
 
@@ -33,4 +41,7 @@ impl Carried for Udp {
     fn unacked_bytes(_: &KernelSocket<Self>) -> usize {
         0
     }
+
+    /// Datagrams are taken at once.
+    fn update_memory(_: &GuestSocket<Self>) {}
 }

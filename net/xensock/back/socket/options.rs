@@ -25,7 +25,10 @@ use crate::proto::{
     }, //
 };
 use kernel::{
-    net::sockopt::SOL_SOCKET,
+    net::{
+        kernel_socket::Buffers,
+        sockopt::SOL_SOCKET, //
+    },
     prelude::*,
     sync::atomic::Relaxed, //
 };
@@ -56,6 +59,9 @@ impl<P: Carried> GuestSocket<P> {
             }
         }
         let mut number = value.to_int();
+        if let (SOL_XS, XS_SNDBUF | XS_RCVBUF, Some(size)) = (level, name, number) {
+            return self.set_buffer_size(name, size);
+        }
         if (level, name) == (option::SOL_IP, IP_LOCAL_PORT_RANGE) {
             number = number.map(|range| self.narrow(range));
         }
@@ -65,28 +71,40 @@ impl<P: Carried> GuestSocket<P> {
             Some(number) if option.is_number() => number,
             _ => value.as_bytes(),
         };
-        let (level, name) = match (level, name) {
-            (SOL_XS, XS_SNDBUF) => (SOL_SOCKET, SO_SNDBUF),
-            (SOL_XS, XS_RCVBUF) => (SOL_SOCKET, SO_RCVBUF),
-            _ => (i32::try_from(level)?, i32::try_from(name)?),
-        };
-        self.inner.set_option(level, name, value)?;
-        if level == SOL_SOCKET {
-            let sizes = self.inner.buffer_sizes();
-            match name {
-                SO_SNDBUF => self.memory.change_usual(|usual| usual.sent = sizes.sent),
-                SO_RCVBUF => self
-                    .memory
-                    .change_usual(|usual| usual.received = sizes.received),
-                _ => (),
-            }
-        }
+        self.inner
+            .set_option(i32::try_from(level)?, i32::try_from(name)?, value)?;
         if option.is_for_info() && self.has_info {
             self.wants_info.store(true, Relaxed);
         }
         if option.is_for_reports() {
             self.wants_reports.store(true, Relaxed);
         }
+        Ok(())
+    }
+
+    /// Sets the size of a buffer.
+    fn set_buffer_size(&self, name: u32, size: i32) -> Result {
+        let set = |name, size: i32| {
+            self.inner
+                .set_option(SOL_SOCKET, name, &size.to_ne_bytes())
+        };
+        if name == XS_SNDBUF {
+            let note = |usual: &mut Buffers, now: Buffers| usual.sent = now.sent;
+            self.memory
+                .change_sizes(&self.inner, || set(SO_SNDBUF, size), note)?;
+        } else {
+            let chosen = match P::TRANSPORT {
+                IpProtocol::Tcp => self.memory.received_size(size),
+                IpProtocol::Udp => Some(size),
+            };
+            let Some(size) = chosen else {
+                return Ok(());
+            };
+            let note = |usual: &mut Buffers, now: Buffers| usual.received = now.received;
+            self.memory
+                .change_sizes(&self.inner, || set(SO_RCVBUF, size), note)?;
+        }
+        P::update_memory(self);
         Ok(())
     }
 

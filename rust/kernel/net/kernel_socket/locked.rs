@@ -99,6 +99,15 @@ impl Locked<'_> {
     }
 }
 
+impl Locked<'_> {
+    /// Has TCP keep to the size of the receive buffer, as `SO_RCVBUF` does, or choose it again. Returns
+    /// `false` without any effect if it does so already, or if the socket has not connected.
+    pub fn fix_receive_buffer(&self, fixed: bool) -> bool {
+        // SAFETY: By the type invariant, this is a TCP socket whose lock is held.
+        unsafe { bindings::tcp_fix_rcvbuf(self.sk, fixed) }
+    }
+}
+
 impl KernelSocket<Tcp> {
     /// Calls `what` with the locked connection. Returns [`None`] if a process context owns its
     /// lock, or if the socket listens.

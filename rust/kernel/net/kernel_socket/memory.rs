@@ -65,9 +65,11 @@ impl<P: Protocol> KernelSocket<P> {
 
     /// Changes the limits of the buffers.
     ///
-    /// TCP may raise them again. Buffers keep their current contents. If the peer has been promised
-    /// more room than is left, what it sends beyond the limit is dropped, and the peer is told to
-    /// wait.
+    /// TCP may raise them again, unless [`Locked::fix_receive_buffer`] forbids it: then what a peer
+    /// sends beyond the limit is dropped, even if it has been promised more room, and the peer is
+    /// told to wait. Buffers keep their current contents.
+    ///
+    /// [`Locked::fix_receive_buffer`]: super::Locked::fix_receive_buffer
     pub fn set_buffer_sizes(&self, sizes: Buffers) {
         let size = |bytes| i32::try_from(bytes).unwrap_or(i32::MAX);
 
