@@ -29,7 +29,7 @@ def test_choice(bed):
 @timeout(180)
 def test_threads_choose(bed):
     """An option that one thread sets while the socket falls back in another is never lost."""
-    guest = bed.shared_guest(policy=SERVER_POLICY, vcpus=2)
+    guest = bed.guest("two", policy=SERVER_POLICY, vcpus=2)
     start_peer(bed, SMALL_BUFFER)
     wait_connected(guest)
     guest.ktap("hijack --family inet -t options_while_it_falls_back", 150 * bed.scale)

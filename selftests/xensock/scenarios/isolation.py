@@ -296,7 +296,7 @@ def _ring_pages(bed, guest):
 def test_pages_of_all_guests(bed):
     """While all guests use all pages that may be mapped, each guest has its share."""
     start_peer(bed)
-    guest = bed.shared_guest("greedy")
+    guest = bed.guest("hoarder")
     neighbour = Neighbour(bed)
     unload(bed, "xensock_back")
     bed.modprobe("xensock_back", "max_ring_pages=2000")
@@ -332,7 +332,7 @@ def test_users_of_a_guest(bed):
     """A user of the guest leaves as many sockets, listeners and spare rings as it takes, and root has a
     reserve."""
     start_peer(bed)
-    guest = bed.shared_guest("users", policy=(*SERVER_POLICY, "max-sockets=96", "max-listeners=24"))
+    guest = bed.guest("users", policy=(*SERVER_POLICY, "max-sockets=96", "max-listeners=24"))
     wait_connected(guest)
     # First: sockets of the other tests count for as long as TCP needs them.
     guest.ktap("users --sockets 96 -t asked_for_ahead", 150 * bed.scale)
@@ -391,7 +391,7 @@ def test_users_go_on(bed):
 def test_idle_listeners(bed):
     """Idle listeners hold nothing in advance that other sockets of the guest need."""
     start_peer(bed)
-    guest = bed.shared_guest("users", policy=(*SERVER_POLICY, "max-sockets=64", "max-listeners=16"))
+    guest = bed.guest("idle", policy=(*SERVER_POLICY, "max-sockets=64", "max-listeners=16"))
     wait_connected(guest)
     guest.ktap("ahead", 150 * bed.scale)
 

@@ -174,14 +174,16 @@ class Bed:
 
         Without a name it may be a guest that another file with the same options has used.
         """
+        wanted = repr((name, sorted(options.items())))
         found = self._shared.get(name)
         if found is None or not found.alive:
-            wanted = repr((name, sorted(options.items())))
             found = self._kept.pop(wanted, None)
             if found is None or not found.alive:
                 found = self.guest(self._free_name(name), **options)
-                found.options = wanted if name == "shared" else None
+                found.options = wanted
             self._shared[name] = found
+        if found.options != wanted:
+            raise RuntimeError(f"{wanted}: the shared guest of that name has other options: {found.options}")
         return found
 
     def _free_name(self, name):
@@ -334,8 +336,8 @@ class Bed:
     def end_file(self, all_well):
         """Ends a file: keeps shared guests that other files may use if all went well, destroys the
         rest."""
-        for found in self._shared.values():
-            if all_well and found.alive and found.options and not found.changed:
+        for name, found in self._shared.items():
+            if all_well and found.alive and name == "shared" and not found.changed:
                 found.run("rm -rf /tmp/*")
                 self._kept[found.options] = found
         self._shared.clear()

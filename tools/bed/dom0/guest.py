@@ -114,6 +114,7 @@ class Guest:
         self.serves = False
         # The driver domain that serves the guest, or None for dom0.
         self.server = None
+        # Options of a shared guest.
         self.options = None
         self._on_death = on_death
         self._jobs = {}
@@ -137,6 +138,9 @@ class Guest:
         self.domid = self._find_domid()
         self.alive = True
         self._open_console()
+
+    def __repr__(self):
+        return self.name
 
     def _find_domid(self):
         """Finds the domain ID in xenstore, ten times faster than xl. The newest domain of this name
