@@ -309,12 +309,29 @@ def _ports(guest):
     return {int(row[1].split(":")[1], 16) for row in rows if int(row[7]) == FIRST_UID + guest.domid}
 
 
+def _free_ports(count):
+    """Returns the first of that many local ports that no socket of dom0 has, not even in TIME-WAIT."""
+    # That state lasts a minute.
+    deadline = time.monotonic() + 90
+    while True:
+        used = set()
+        for name in ("tcp", "tcp6"):
+            with open(f"/proc/net/{name}", encoding="ascii") as file:
+                used |= {int(line.split()[1].split(":")[1], 16) for line in file.readlines()[1:]}
+        for first in range(50000, 60000, 10):
+            if used.isdisjoint(range(first, first + count)):
+                return first
+        assert time.monotonic() < deadline, f"there are no {count} free ports"
+        time.sleep(1)
+
+
 @timeout(240)
 def test_local_ports(bed):
     """A guest that has used up its ports to a service has taken no ports of others."""
     start_peer(bed)
     guest, other = _guest(bed), _guest(bed, "other")
-    _set(bed, guest, local_ports="50000-50009", bind_allow="tcp:0")
+    first = _free_ports(40)
+    _set(bed, guest, local_ports=f"{first}-{first + 9}", bind_allow="tcp:0")
     _wait_result(bed, guest, "bind 0.0.0.0 0", "ok")
     # Connections that it closes first stay in TIME-WAIT in dom0, with their ports.
     assert _attempt(guest, "crowd 192.0.2.1 7001 --sockets 12") == ["10", "EADDRNOTAVAIL"]
@@ -326,7 +343,7 @@ def test_local_ports(bed):
     # By default the last quarter of dom0's ports is reserved for dom0.
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
         usual = file.read().strip()
-    sysctl(bed, ip_local_port_range="50000 50039")
+    sysctl(bed, ip_local_port_range=f"{first} {first + 39}")
     try:
         _set(bed, guest)
         _wait_result(bed, guest, "bind 0.0.0.0 0", "EACCES")
@@ -335,7 +352,7 @@ def test_local_ports(bed):
         assert run_checked(bed, "attempt --family inet crowd 192.0.2.1 7001 --sockets 5").split() == ["5", "ok"]
         held = guest.start("attempt stay connect 192.0.2.1 7002")
         held.wait_line("ok")
-        assert _ports(guest) and max(_ports(guest)) <= 50030, _ports(guest)
+        assert _ports(guest) and max(_ports(guest)) <= first + 30, _ports(guest)
         held.kill()
     finally:
         sysctl(bed, ip_local_port_range=usual)
