@@ -144,11 +144,14 @@ TEST_F(buffers, small_ones_take_few_tiny_pieces)
 	EXPECT_EQ(0, strncmp("ok", self->peer.line, 2)) TH_LOG("%s", self->peer.line);
 }
 
-/* The first call already takes as much as the buffer size promises. */
+/*
+ * The first call already takes as much as the buffer size promises. It waits for that, but only
+ * for a moment, which may be too short on a busy machine.
+ */
 TEST_F(buffers, one_send_fills_them)
 {
 	static char data[1 << 20];
-	int i, sndbuf;
+	int i, tries = 0, sndbuf;
 	ssize_t n;
 
 	/* The usual size, a size set before connecting, and one set while connected. */
@@ -164,10 +167,16 @@ TEST_F(buffers, one_send_fills_them)
 		sndbuf = get_option(self->fd, SO_SNDBUF);
 		stream_fill(1, 0, data, sizeof(data));
 		n = send(self->fd, data, sizeof(data), MSG_DONTWAIT);
-		/* A part of the reported size is for overhead. */
-		EXPECT_LE(sndbuf / 2, n) TH_LOG("%d: %zd of %d", i, n, sndbuf);
+		ASSERT_LT(0, n);
 		peer_run(&self->peer, "recv %zd 1", n);
 		EXPECT_EQ(0, strncmp("ok", self->peer.line, 2)) TH_LOG("%s", self->peer.line);
+		/* A part of the reported size is for overhead. */
+		if (n < sndbuf / 2 && ++tries < 10) {
+			i--;
+			continue;
+		}
+		EXPECT_LE(sndbuf / 2, n) TH_LOG("%d: %zd of %d", i, n, sndbuf);
+		tries = 0;
 	}
 }
 
@@ -270,20 +279,13 @@ TEST_F(buffers, low_water_marks)
 	EXPECT_EQ(ENOPROTOOPT, errno);
 }
 
-static bool writable_within(int fd, int msec)
-{
-	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
-
-	return poll(&pfd, 1, msec) == 1;
-}
-
 /* Writes while poll reports room. The result is the number of bytes not yet sent. */
 static int write_while_writable(int fd)
 {
 	char data[500] = { 0 };
 	int unsent = -1;
 
-	while (writable_within(fd, 200))
+	while (wait_room(fd, 400))
 		if (send(fd, data, sizeof(data), MSG_DONTWAIT) < 0)
 			break;
 	ioctl(fd, SIOCOUTQNSD, &unsent);
@@ -314,13 +316,13 @@ TEST_F(buffers, not_sent_low_water_mark)
 			ASSERT_EQ(0, setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat,
 						sizeof(lowat)));
 		EXPECT_GE(lowat, write_while_writable(fd)) TH_LOG("%d", i);
-		EXPECT_FALSE(writable_within(fd, 0));
+		EXPECT_FALSE(wait_room(fd, 0));
 		/* There is room: a larger mark makes the socket writable at once. */
 		lowat = 0;
 		EXPECT_EQ(0, setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat,
 					sizeof(lowat)));
 		lowat = 4000;
-		EXPECT_TRUE(writable_within(fd, WAIT_LIMIT_MSEC));
+		EXPECT_TRUE(wait_poll(fd, POLLOUT, NULL));
 		close(fd);
 	}
 	close(listener);

@@ -195,7 +195,7 @@ __u64 fill_socket(int fd, __u64 seed, size_t chunk)
 			continue;
 		piece = chunk;
 		if (++quiet < 2)
-			poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, 300);
+			wait_room(fd, 600);
 	}
 	free(data);
 	return done;
@@ -238,6 +238,19 @@ bool wait_poll(int fd, short events, short *revents)
 	if (revents)
 		*revents = pfd.revents;
 	return n == 1;
+}
+
+bool wait_room(int fd, int msec)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+	int left = msec;
+
+	do {
+		if (poll(&pfd, 1, left < 10 ? left : 10) == 1)
+			return true;
+		left -= 10;
+	} while (left > 0);
+	return false;
 }
 
 long count_of(const char *name)

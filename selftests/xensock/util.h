@@ -148,6 +148,11 @@ __u64 fill_socket(int fd, __u64 seed, size_t chunk);
 bool wait_readable(int fd, size_t bytes);
 bool wait_poll(int fd, short events, short *revents);
 bool wait_asleep(pid_t tid);
+/*
+ * Waits so long for room to send, in short steps: if the machine stops for a while, that counts
+ * as one step only.
+ */
+bool wait_room(int fd, int msec);
 int poll_now(int fd);
 int watch(int ep, int op, int fd, __u32 events);
 /* Returns the events of the one socket that is watched, or 0 if there are none in that time. */
