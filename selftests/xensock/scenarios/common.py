@@ -35,7 +35,7 @@ def sysctl(where, **values):
 def start_peer(bed, largest_send_buffer=4 << 20, where=None):
     """Starts the peer of all tests, at the host or elsewhere. It ends with the test."""
     where = where or bed.host
-    # Connecting to a black hole takes 3 s instead of 127 s to fail.
+    # Connecting to a black hole takes 7 or 11 s instead of 131 s to fail.
     sysctl(where, tcp_max_tw_buckets=8192, tcp_syn_retries=1 if bed.kconfig == "fast" else 2,
            tcp_wmem=f"4096 16384 {largest_send_buffer}")
     job = where.start(f"peer --host {bed.address}")
