@@ -30,7 +30,7 @@ _HANGS = ("never", "release-first", "scribble", "storm", "versions-list", "order
           "news-all", "news-scribble")
 
 
-def _run_fault(bed, guest, how, program="fetch", seconds=4):
+def _run_fault(bed, guest, how, program="fetch", seconds=20):
     """Runs one misdeed of a backend. Returns the outcome of the guest's program, with its exit
     status."""
     back = bed.start(f"hostile_back {guest.domid} {how}")
@@ -39,7 +39,7 @@ def _run_fault(bed, guest, how, program="fetch", seconds=4):
         time.sleep(0.05)
     state = back.lines[0] if back.lines else "silent"
     # If the program survives the signal, it sleeps uninterruptibly.
-    rc, out = guest.run(f"timeout -s KILL {seconds * bed.scale} {program} 2>&1", 30 * bed.scale)
+    rc, out = guest.run(f"timeout -s KILL {seconds * bed.scale} {program} 2>&1", (seconds + 30) * bed.scale)
     back.kill(signal.SIGTERM)
     back.wait(20 * bed.scale)
     bed.note(f"{how}: {state}, {program} {rc} {out.strip()}")
@@ -56,7 +56,7 @@ def _guest_log(guest):
     return run_checked(guest, "dmesg | grep xensock").splitlines()
 
 
-def _check_faults(bed, faults, check, program="fetch", seconds=4):
+def _check_faults(bed, faults, check, program="fetch", seconds=20):
     """Runs a batch of misdeeds. In the end a good backend comes, and all works."""
     guest = guest_in_dom0(bed)
     wait_connected(guest)

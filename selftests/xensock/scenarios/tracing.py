@@ -190,7 +190,7 @@ def _run_fault(bed, guest, how):
     """Such a backend serves the guest's program, and ends."""
     back = bed.start(f"hostile_back {guest.domid} {how}")
     back.wait_line("ready", 30 * bed.scale)
-    rc, out = guest.run(f"timeout -s KILL {4 * bed.scale} fetch 2>&1", 30 * bed.scale)
+    rc, out = guest.run(f"timeout -s KILL {20 * bed.scale} fetch 2>&1", 50 * bed.scale)
     assert rc == 1, out
     back.kill(signal.SIGTERM)
     back.wait(20 * bed.scale)
