@@ -63,8 +63,10 @@ def test_of_another_user(bed):
     bed.xensock("set", str(guest.domid), "max-memory=65536")
     holder = guest.start("hold swollen --sockets 60")
     holder.wait_line("ready", 100 * bed.scale)
-    grown = _counts(guest)["rings-grown"] - before
-    assert grown >= 60, grown
+    deadline = time.monotonic() + 30 * bed.scale
+    while (grown := _counts(guest)["rings-grown"] - before) < 60:
+        assert time.monotonic() < deadline, f"{grown} have grown"
+        time.sleep(0.2)
     events = "/sys/kernel/tracing/events/xensock/xensock_resize"
     run_checked(guest, f"[ -e {events} ] || mount -t tracefs tracefs /sys/kernel/tracing; "
                        f"echo >{events}/../../../trace; echo 1 >{events}/enable")
@@ -103,7 +105,9 @@ def test_many(bed):
     before = _counts(guest)
     full = guest.start("hold full --sockets 80")
     full.wait_line("ready", 60 * bed.scale)
-    grown = _counts(guest)["GROW"] - before["GROW"]
+    # On a slow machine the first ones may shrink before the last ones are filled.
+    counts = _counts(guest)
+    grown = counts["GROW"] - before["GROW"] - (counts["SHRINK"] - before["SHRINK"])
     full.kill()
     full.wait(30 * bed.scale)
     assert 0 < grown <= 64, f"{grown} of 80 have grown"

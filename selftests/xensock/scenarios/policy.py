@@ -398,25 +398,20 @@ def test_backlogs(bed):
     server.wait_line("ready", 20 * bed.scale)
     ports = [int(line) for line in server.lines[:4]]
     clients = _start_connecting(ports[:1], 60)
-    deadline = time.monotonic() + 20 * bed.scale
-    while (first := _waiting_counts(ports)[ports[0]]) < 40 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert first == 40, first
+    _wait_until(bed, lambda: _waiting_counts(ports)[ports[0]] >= 40, "fewer than 40 wait")
     clients += _start_connecting(ports[1:], 60)
-    while len(set(list(_waiting_counts(ports).values())[1:])) > 1 or _waiting_counts(ports)[ports[1]] < 5:
-        assert time.monotonic() < deadline, _waiting_counts(ports)
-        time.sleep(0.1)
+    _wait_until(bed, lambda: min(_waiting_counts(ports[1:]).values()) >= 5, "fewer than 5 wait at one of the others")
     # TCP sends SYN again after a second.
     time.sleep(2)
     held = _waiting_counts(ports)
     bed.note(f"{held} of 60 each")
-    assert held[ports[0]] <= 41 and all(5 <= held[port] <= 6 for port in ports[1:]), held
+    assert 40 <= held[ports[0]] <= 41 and all(5 <= held[port] <= 6 for port in ports[1:]), held
     # When the first listener has gone, new attempts succeed.
     for client in clients[:60]:
         client.close()
     server.kill()
     server.wait()
-    assert set(_waiting_counts(ports).values()) == {0}
+    _wait_until(bed, lambda: not any(_waiting_counts(ports).values()), "the listeners are still there")
     server = guest.start("hold waiting --sockets 1")
     server.wait_line("ready", 20 * bed.scale)
     port = int(server.lines[0])
