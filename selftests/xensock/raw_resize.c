@@ -185,6 +185,7 @@ TEST_F(resize, in)
 	EXPECT_EQ(-EBUSY, req_shrink(l, c->id, IN));
 	store(&c->words[IN_FOLLOWED], 1);
 	ASSERT_STREQ("ok 20000", raw_peer_run(l, &self->peer, "send 20000 2"));
+	deadline = now_msec() + 10000;
 	while (load(&c->words[IN_PROD]) != 20100 && now_msec() < deadline)
 		sleep_usec(1000);
 	at = c->in_cons;
