@@ -849,6 +849,38 @@ class Written(unittest.TestCase):
                 self.assertTrue(part.strip() in code, messages)
 
 
+class Completion(unittest.TestCase):
+    """Completion in bash, as root, of what guests are called."""
+
+    LIST = """\
+Name                                        ID   Mem VCPUs\tState\tTime(s)
+Domain-0                                     0  1024     2     r-----      12.3
+g1                                           5   256     1     -b----       0.1
+two words                                    6   256     1     -b----       0.1
+$(touch${IFS}made)                           7   256     1     -b----       0.1
+`touch${IFS}made`                            8   256     1     -b----       0.1
+*                                            9   256     1     -b----       0.1
+--type                                      10   256     1     -b----       0.1
+"""
+
+    def names(self, cur=""):
+        """Returns the names that are offered, and the files that this has made."""
+        script = 'xl() { echo "$LIST"; }; . "$1"; cur=$2; _xensock_domains; printf "%s\\n" "${COMPREPLY[@]}"'
+        completion = os.path.join(HERE, "../packaging/xensock.completion")
+        with tempfile.TemporaryDirectory() as path:
+            with open(f"{path}/file", "w", encoding="ascii"):
+                pass
+            done = subprocess.run(["bash", "-c", script, "bash", completion, cur], cwd=path, capture_output=True,
+                                  text=True, check=True, env=os.environ | {"LIST": self.LIST})
+            self.assertEqual(done.stderr, "")
+            return done.stdout.split("\n")[:-1], os.listdir(path)
+
+    def test_names_are_not_run(self):
+        """A name that would be more than a word on the command line is not offered either."""
+        self.assertEqual(self.names(), (["Domain-0", "g1"], ["file"]))
+        self.assertEqual(self.names("g"), (["g1"], ["file"]))
+
+
 class NoXen(unittest.TestCase):
     """On a machine that is not a Xen domain, or not the right one."""
 
