@@ -420,6 +420,10 @@ class Files(Managing):
         with open(f"{self.files}/{name}", "w", encoding="utf-8") as file:
             file.write(text)
 
+    def read(self, name):
+        with open(f"{self.files}/{name}", encoding="utf-8") as file:
+            return file.read()
+
     def device(self, guest=5, back="/local/domain/0/backend/pvcalls/{}/0"):
         """Writes the nodes that xl writes."""
         back, front = back.format(guest), f"/local/domain/{guest}/device/pvcalls/0"
@@ -548,18 +552,41 @@ class Files(Managing):
         self.json("set", "g1", "max-sockets=5", "connect-deny=80 \n 81", "--save")
         self.assertEqual(xensock.read_policy(f"{self.files}/g1.conf"),
                          {"max-sockets": "5", "connect-deny": "80 81"})
-        self.file("g1.conf", "# why\nmax-sockets=4\n# how\nnetns=1\n")
-        self.json("set", "g1", "max-backlog=2", "--save")
-        with open(f"{self.files}/g1.conf", encoding="utf-8") as file:
-            self.assertEqual(file.read(), "# why\nmax-sockets=5\n# how\nconnect-deny=80 81\nmax-backlog=2\n")
+        # Lines of nodes that are not set now are meant for the next start.
+        self.file("g1.conf", "# why\nmax-sockets=4\n# how\n netns=1\nmax-groups=3\nbusy-poll=default\n")
+        self.json("set", "g1", "max-backlog=2", "max-groups=default", "max-sockets=6", "--save")
+        self.assertEqual(self.read("g1.conf"), "# why\nmax-sockets=6\n# how\n netns=1\nbusy-poll=default\nmax-backlog=2\n")
         self.assertEqual(os.listdir(self.files), ["g1.conf"])
         self.store.remove(f"{back}/policy")
         self.assertEqual(self.apply_new()[0], 0)
-        self.assertEqual(self.policy(back),
-                         {"max-sockets": "5", "connect-deny": "80 81", "max-backlog": "2", "complete": "1"})
+        self.assertEqual(self.policy(back), {"max-sockets": "6", "netns": "1", "max-backlog": "2", "complete": "1"})
         self.json("attach", "g7", "--backend=net")
         self.fails("set", "g7", "max-backlog=2", "--save", message="in the domain that serves the device")
         self.fails("show", "g1", "--save", status=2, message="no option --save")
+
+    def test_save_of_a_first_file(self):
+        """A guest's file takes the place of the common one, so it begins with all that is in force."""
+        self.file("default.conf", "connect-allow=tcp:80\nmax-sockets=4")
+        self.device()
+        self.apply_new()
+        self.json("set", "g1", "max-backlog=2", "--save")
+        self.assertEqual(self.read("g1.conf"), "connect-allow=tcp:80\nmax-sockets=4\nmax-backlog=2\n")
+        back = self.device(guest=7)
+        self.apply_new(guest=7)
+        self.store.put({f"{back}/policy/max-bread": "1", f"{back}/policy/max-groups": "many"})
+        self.fails("set", "g7", "max-backlog=2", "--save", message="--save: the present max-groups: 'many' is not")
+        self.json("set", "g7", "max-groups=2", "max-sockets=default", "--save")
+        self.assertEqual(self.read("g7.conf"), "connect-allow=tcp:80\nmax-groups=2\n")
+
+    def test_save_does_not_keep_what_an_error_allows(self):
+        """A policy that allows nothing because of an error is not what is to be saved."""
+        self.file("default.conf", "max-sockets=all")
+        self.device()
+        self.assertEqual(self.apply_new()[0], 1)
+        self.fails("set", "g1", "max-backlog=2", "--save", message="default.conf:1: max-sockets")
+        self.file("default.conf", "max-sockets=4")
+        self.json("set", "g1", "max-backlog=2", "--save")
+        self.assertEqual(self.read("g1.conf"), "max-sockets=4\nmax-backlog=2\n")
 
 
 LISTING = """\
