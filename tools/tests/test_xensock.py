@@ -485,14 +485,20 @@ class Files(Managing):
         self.assertEqual(self.policy(back), {"max-sockets": "3", "complete": "1"})
         self.assertIsNone(self.json("show", "g1")["policy_error"])
 
-    def test_what_was_set_stays(self):
-        self.file("g1.conf", "max-sockets=5")
+    def test_set_before_the_file_was_applied(self):
+        """The file counts too, and what was set counts more."""
+        self.file("g1.conf", "max-sockets=5\nmax-groups=9\nnetns=1")
         back = self.device()
-        self.json("set", "g1", "max-backlog=3")
+        self.json("set", "g1", "max-backlog=3", "max-groups=8", "netns=default")
+        merged = {"max-sockets": "5", "max-groups": "8", "max-backlog": "3", "complete": "1"}
+        self.assertEqual(self.policy(back), merged)
         self.assertEqual(self.apply_new()[0], 0)
-        self.assertEqual(self.policy(back), {"max-backlog": "3", "complete": "1"})
+        self.assertEqual(self.policy(back), merged)
         self.json("apply", "g1")
-        self.assertEqual(self.policy(back), {"max-sockets": "5", "complete": "1"})
+        self.assertEqual(self.policy(back), {"max-sockets": "5", "max-groups": "9", "netns": "1", "complete": "1"})
+        self.file("g7.conf", "max-sockets=all")
+        self.device(guest=7)
+        self.fails("set", "g7", "max-backlog=3", message="g7.conf:1: max-sockets")
 
     def test_attach(self):
         self.file("g7.conf", "max-sockets=5\nmax-backlog=9")
@@ -538,6 +544,40 @@ class Files(Managing):
         back = "/local/domain/3/backend/xensock/5/0"
         self.assertEqual(self.store.nodes[f"{back}/guest-name"], "g1")
         self.assertEqual(self.policy(back), {})
+
+    def test_words_for_a_driver_domain(self):
+        """Its file is applied there, under the words of attach and of set."""
+        self.fails("attach", "g1", "--backend=net", "netns=default", message="netns=default: the file is in net (3)")
+        self.json("attach", "g1", "--backend=net", "max-backlog=3")
+        back = "/local/domain/3/backend/xensock/5/0"
+        self.assertEqual(self.store.nodes[f"{back}/guest-name"], "g1")
+        self.assertEqual(self.policy(back), {"max-backlog": "3"})
+        self.assertEqual(self.store.permissions[f"{back}/policy/max-backlog"], ["n3"])
+        self.assertIn("run 'xensock apply' in the domain that serves", self.json("show", "g1")["warning"])
+        self.assertIn("net (3) has not given the device its policy", self.json("set", "g1", "max-groups=7")["warning"])
+        self.assertEqual(self.policy(back), {"max-backlog": "3", "max-groups": "7"})
+        self.fails("set", "g1", "max-groups=default", message="net (3) has not given the device its policy")
+        self.store.write(f"{back}/policy/max-bread", "1")
+        self.file("g1.conf", "max-backlog=2\nmax-sockets=5")
+        for words in (("--new",), ()):
+            before = dict(self.store.nodes)
+            self.store.nodes["domid"] = "3"
+            self.json("apply", *words, "xensock-5-0")
+            self.store.nodes["domid"] = "0"
+            self.assertEqual(self.policy(back), {"max-backlog": "3", "max-groups": "7", "max-sockets": "5", "complete": "1"})
+            applied, self.store.nodes = self.store.nodes, before
+        self.store.nodes = applied
+        shown = self.json("set", "g1", "max-groups=default")
+        self.assertIsNone(shown["warning"])
+        self.assertEqual(self.policy(back), {"max-backlog": "3", "max-sockets": "5", "complete": "1"})
+
+    def test_driver_domain_that_does_not_wait(self):
+        """Without the package there, the words are the whole policy at once."""
+        self.json("attach", "g1", "--backend=net", "max-backlog=3", "max-groups=7")
+        back = "/local/domain/3/backend/xensock/5/0"
+        self.store.put({f"{back}/state": "4", f"{FRONT}/state": "4"})
+        self.assertIsNone(self.json("set", "g1", "max-groups=default", "max-sockets=5")["warning"])
+        self.assertEqual(self.policy(back), {"max-backlog": "3", "max-sockets": "5"})
 
     def test_too_late(self):
         self.file("g1.conf", "max-sockets=5")
