@@ -183,6 +183,8 @@ class Managing(Caller):
         self.store.put(DOMAINS)
         for patch in (mock.patch.object(xensock, "Xenstore", lambda: self.store),
                       mock.patch.object(xensock, "POLICIES", "/nowhere"),
+                      mock.patch.object(xensock, "BACKEND_BUS", "/nowhere"),
+                      mock.patch.object(xensock.syslog, "syslog"),
                       mock.patch.object(xensock, "namespace_missing", lambda *_: None)):
             patch.start()
             self.addCleanup(patch.stop)
@@ -367,6 +369,40 @@ class Commands(Managing):
         self.assertEqual(said(), "refused      not known: see 'xensock counts' in the backend's domain")
         self.store.remove("/local/domain/3")
         self.assertEqual(said(), "refused      not known: the domain that has served the device is gone")
+
+    def test_driver_without_policies(self):
+        """The C driver may serve a device of type pvcalls, and enforces nothing."""
+        said = "no policy is in force: a driver that has none, such as pvcalls_back, serves the device in "
+        with tempfile.TemporaryDirectory() as bus, mock.patch.object(xensock, "BACKEND_BUS", bus):
+            link = f"{bus}/devices/pvcalls-5-0/driver"
+            os.makedirs(f"{bus}/drivers/pvcalls")
+            os.makedirs(os.path.dirname(link))
+            self.assertIn("pvcalls_back is loaded", self.json("attach", "g1", "--type=pvcalls")["warning"])
+            os.symlink("../../drivers/pvcalls", link)
+            self.assertIn(said + "Domain-0 (0)", self.json("show", "g1")["warning"])
+            self.fails("set", "g1", "max-sockets=5", message=said)
+            self.fails("apply", "g1", message=said)
+            # The policy is there for a driver that comes next, which udev would not tell.
+            back = "/local/domain/0/backend/pvcalls/5/0"
+            self.store.remove(f"{back}/policy")
+            self.assertEqual(self.run_command("apply", "--new", "pvcalls-5-0")[0], 1)
+            self.assertIn(f"{back}/policy/complete", self.store.nodes)
+            os.remove(link)
+            os.makedirs(f"{bus}/drivers/xensock_back")
+            os.symlink("../../drivers/xensock_back", link)
+            self.assertIsNone(self.json("show", "g1")["warning"])
+            self.json("set", "g1", "max-sockets=5")
+            self.json("apply", "g1")
+        self.json("attach", "g7", "--type=pvcalls", "--backend=net")
+        back = "/local/domain/3/backend/pvcalls/7/0"
+        self.json("set", "g7", "max-sockets=5")
+        for state in (2, 4):
+            self.store.write(f"{back}/state", state)
+            self.assertIn(said + "net (3)", self.json("show", "g7")["warning"])
+            self.fails("set", "g7", "max-sockets=5", message=said)
+        self.store.write(f"{back}/feature-native", 1)
+        self.assertIsNone(self.json("show", "g7")["warning"])
+        self.json("set", "g7", "max-sockets=5")
 
     def test_not_the_manager(self):
         with mock.patch.object(self.store, "children", side_effect=PermissionError(errno.EACCES, "EACCES", "x")):
