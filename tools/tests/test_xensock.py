@@ -952,6 +952,21 @@ class Written(unittest.TestCase):
                 self.assertTrue(part.strip() in code, messages)
 
 
+class Units(unittest.TestCase):
+    """The units of systemd, as far as systemd-analyze does not check them."""
+
+    @staticmethod
+    def read(name):
+        with open(os.path.join(HERE, "../packaging", f"{name}.service"), encoding="ascii") as file:
+            return [line.split("=", 1) for line in file.read().splitlines() if "=" in line]
+
+    def test_guest_comes_before_the_network(self):
+        """A passive target orders nothing unless somebody wants it."""
+        unit = self.read("xensock")
+        for words in (["Before", "network.target"], ["Wants", "network.target"]):
+            self.assertIn(words, unit)
+
+
 class Completion(unittest.TestCase):
     """Completion in bash, as root, of what guests are called."""
 
