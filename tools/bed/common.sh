@@ -88,3 +88,18 @@ mirror() {
 }
 
 key_of() { sha256sum | cut -c1-12; }
+
+# version_of VERSION PATH...: prints VERSION+gitTIME.COMMIT for a package of these files, of the last
+# commit that has changed one of them. Times order the versions, also those of one day. Without git it
+# is VERSION.
+version_of() {
+	local version=$1 commit
+	shift
+	git_in_top() { git -c safe.directory="$TOP" -C "$TOP" "$@" 2>/dev/null; }
+	commit=$(TZ=UTC git_in_top log -1 --date=format-local:%Y%m%d%H%M%S --abbrev=12 --format=%cd.%h -- "$@") || commit=
+	if [ -n "$commit" ]; then
+		version+=+git$commit
+		[ -z "$(git_in_top status --porcelain -- "$@")" ] || version+=.changed
+	fi
+	echo "$version"
+}

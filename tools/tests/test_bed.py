@@ -5,6 +5,7 @@ import fnmatch
 import glob
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -27,6 +28,45 @@ class ProgressTest(unittest.TestCase):
         progress.spend("commands", 10, 9)
         progress.spend("guests that boot", 1, 1)
         self.assertEqual(progress.spent(), ["    9.0 s     10 x commands", "    3.5 s      4 x guests that boot"])
+
+
+class VersionTest(unittest.TestCase):
+    """The versions of packages, which apt compares."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
+        self.addCleanup(directory.cleanup)
+        self.top = directory.name
+
+    def run_in_top(self, *words, **environment):
+        # git sets variables that name a repository for what it runs, such as these tests.
+        others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        return subprocess.run(words, cwd=self.top, env=others | environment, check=True, text=True,
+                              capture_output=True).stdout.strip()
+
+    def version(self, path="file"):
+        return self.run_in_top("bash", "-c", '. "$1/common.sh"; TOP=$PWD; version_of 0.1 "$PWD/$2"', "bash", BED, path,
+                               XENSOCK_CACHE=self.top, KCONFIG="fast")
+
+    def commit(self, text, date):
+        with open(f"{self.top}/file", "w", encoding="ascii") as file:
+            file.write(text)
+        self.run_in_top("git", "add", "file")
+        self.run_in_top("git", "-c", "user.name=x", "-c", "user.email=x", "commit", "-m", "x",
+                        GIT_COMMITTER_DATE=date, GIT_AUTHOR_DATE=date)
+        return self.run_in_top("git", "rev-parse", "--short=12", "HEAD")
+
+    def test_of_a_commit(self):
+        self.assertEqual(self.version(), "0.1")
+        self.run_in_top("git", "init", "-q")
+        first = self.commit("a", "2026-11-29T01:02:03+0200")
+        self.assertEqual(self.version(), f"0.1+git20261128230203.{first}")
+        self.assertEqual(self.version("other"), "0.1")
+        second = self.commit("b", "2026-11-28T23:02:04+0000")
+        self.assertEqual(self.version(), f"0.1+git20261128230204.{second}")
+        with open(f"{self.top}/file", "w", encoding="ascii") as file:
+            file.write("c")
+        self.assertEqual(self.version(), f"0.1+git20261128230204.{second}.changed")
 
 
 class WantedTest(unittest.TestCase):
