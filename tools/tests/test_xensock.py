@@ -1046,9 +1046,34 @@ class Wire(unittest.TestCase):
         _, value = self.talk(self.message(16, b"ENOENT\0"), lambda store: store.read("a"))
         self.assertIsNone(value)
 
+    def said(self, action):
+        with self.assertRaises(OSError) as caught:
+            action()
+        return xensock.explain(caught.exception)
+
     def test_refused(self):
         with self.assertRaises(PermissionError):
             self.talk(self.message(16, b"EACCES\0"), lambda store: store.read("a"))
+        for name, message in ((b"EACCES", "xenstore: a: Permission denied: this domain may not do that: run "),
+                              (b"ENOSPC", "xenstore: a: No space left on device: the domain that owns the node has "),
+                              (b"EROFS", "xenstore: a: Read-only file system"), (b"EODD", "xenstore: a: EODD")):
+            said = self.said(lambda: self.talk(self.message(16, name + b"\0"), lambda store: store.read("a")))
+            self.assertTrue(said.startswith(message), said)
+
+    def test_longer_than_a_message(self):
+        sent, _ = self.talk(self.message(11, b"OK\0"), lambda store: store.write("a/b", "c" * 4076))
+        self.assertEqual(len(sent), 4096)
+        said = self.said(lambda: self.talk(b"", lambda store: store.write("a/b", "c" * 4077)))
+        self.assertEqual(said, "xenstore: a/b: Argument list too long: a value is longer than xenstore takes, about "
+                               "4000 bytes")
+
+    def test_kernel_that_refuses(self):
+        """The kernel does not know of which node it is."""
+        file = mock.Mock()
+        file.write.side_effect = OSError(errno.EIO, "Input/output error")
+        with mock.patch("builtins.open", return_value=file):
+            self.assertEqual(self.said(lambda: xensock.Xenstore().write("a/b", "c")),
+                             "xenstore: a/b: Input/output error")
 
 
 if __name__ == "__main__":
