@@ -57,6 +57,12 @@ class Values(unittest.TestCase):
         xensock.check("connect-deny", "80 " * 32)
         self.assertRaises(xensock.Problem, xensock.check, "connect-deny", "80 " * 33)
 
+    def test_long_numbers(self):
+        for text in ("9" * 10, "9" * 11, "9" * 5000):
+            with self.assertRaises(xensock.Problem) as caught:
+                xensock.check("max-sockets", text)
+            self.assertIn("is not in the range from 0 to 65536", str(caught.exception))
+
     def test_blanks(self):
         xensock.check("connect-deny", " \t10.0.0.1  80\n udp:53 ")
         # Unicode blanks are not blanks.
@@ -95,6 +101,7 @@ class Store(xensock.Xenstore):
         self.permissions = {}
         self.events = []
         self.conflicts = 0
+        self.refused = ()
 
     def _ask(self, kind, *strings, value=b""):
         path = strings[0]
@@ -104,6 +111,10 @@ class Store(xensock.Xenstore):
         if kind == self.END:
             return self._end(path)
         if kind == self.WRITE:
+            if 16 + len(path) + 1 + len(value) > self.MAX_MESSAGE:
+                raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), path)
+            if path in self.refused:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
             self._make(path)
             self.nodes[path] = value.decode()
             self.events.append(path if not self._transaction else None)
@@ -480,7 +491,7 @@ class Files(Managing):
         self.file("default.conf", "max-sockets=6")
         back = self.device()
         self.assertEqual(self.apply_new()[0], 0)
-        self.assertEqual(self.policy(back), {"max-sockets": "5", "connect-allow": "10.0.0.1  80", "complete": "1"})
+        self.assertEqual(self.policy(back), {"max-sockets": "5", "connect-allow": "10.0.0.1 80", "complete": "1"})
         self.assertEqual(self.store.permissions[f"{back}/policy"], ["n0"])
         self.assertEqual(self.apply_new(guest=7)[0], 1)
         back = self.device(guest=7)
@@ -498,7 +509,9 @@ class Files(Managing):
                               ("\n#\nmax-bread=1", ":3: there is no node 'max-bread'"),
                               ("max-sockets", ":1: 'max-sockets': NODE=VALUE is expected"),
                               ("max-sockets=1\nmax-sockets=1", ":2: max-sockets is given twice"),
-                              ("#" * 70000, "it is too long"), ("\udcff", "this is not a text")):
+                              ("#" * 70000, "it is too long"),
+                              ("max-sockets=" + "9" * 5000, ":1: max-sockets: 99"),
+                              ("connect-deny=" + "x" * 60000, ":1: connect-deny: 'xx"), ("\udcff", "this is not a text")):
             with self.subTest(text[:20]):
                 self.file("g1.conf", "")
                 with open(f"{self.files}/g1.conf", "wb") as file:
@@ -520,6 +533,30 @@ class Files(Managing):
         self.json("apply", "g1")
         self.assertEqual(self.policy(back), {"max-sockets": "3", "complete": "1"})
         self.assertIsNone(self.json("show", "g1")["policy_error"])
+
+    def test_blanks_take_no_space(self):
+        """What xenstore takes in one message suffices for every policy that is valid."""
+        self.file("g1.conf", f"connect-allow={' ' * 20000}80{' ' * 20000}81\n")
+        back = self.device()
+        self.assertEqual(self.apply_new()[0], 0)
+        self.assertEqual(self.policy(back), {"connect-allow": "80 81", "complete": "1"})
+        rule = "udp:[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128]:65534-65535"
+        self.json("set", "g1", f"connect-deny={' '.join([rule] * xensock.MAX_RULES)}")
+
+    def test_policy_that_cannot_be_written(self):
+        self.file("g1.conf", "max-sockets=5")
+        back = self.device()
+        self.store.refused = (f"{back}/policy/max-sockets",)
+        status, _, errors = self.run_command("apply", "--new", "pvcalls-5-0")
+        self.assertEqual(status, 1)
+        self.assertIn("No space left on device", errors)
+        self.assertEqual(self.policy(back), {"connect-allow": "", "bind-allow": "", "complete": "1"})
+        self.assertIn("No space left on device", self.json("show", "g1")["policy_error"])
+        self.fails("apply", "g1", message="No space left")
+        self.store.remove(f"{back}/policy")
+        self.store.refused += (f"{back}/policy/complete",)
+        self.assertEqual(self.run_command("apply", "--new", "pvcalls-5-0")[0], 1)
+        self.assertEqual(self.policy(back), {})
 
     def test_set_before_the_file_was_applied(self):
         """The file counts too, and what was set counts more."""
