@@ -989,6 +989,27 @@ class Written(unittest.TestCase):
                 self.assertTrue(part.strip() in code, messages)
 
 
+class Package(unittest.TestCase):
+    """The scripts of the Debian package."""
+
+    def test_module_that_does_not_wait(self):
+        """It is loaded before the package is installed, for the first time or again."""
+        with open(os.path.join(HERE, "../packaging/debian/xensock-tools.preinst"), encoding="ascii") as file:
+            script = file.read()
+        with tempfile.TemporaryDirectory() as module:
+            loaded = script.replace("/sys/module/xensock_back", module)
+            for text, words, warns in ((loaded, "install", True), (loaded, "install 0.1", True),
+                                       (loaded, "upgrade 0.1", False),
+                                       (script.replace("/sys/module/xensock_back", f"{module}/none"), "install", False)):
+                done = subprocess.run(["sh", "-c", text, "preinst", *words.split()], check=True, capture_output=True)
+                self.assertEqual(b"'Policy by name'" in done.stderr, warns, words)
+        page = os.path.join(HERE, "../../Documentation/networking/xensock/admin.rst")
+        with open(page, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        for title in re.findall(r"'([A-Z][a-z ]+)'", script):
+            self.assertIn(title, lines)
+
+
 class Units(unittest.TestCase):
     """The units of systemd, as far as systemd-analyze does not check them."""
 
