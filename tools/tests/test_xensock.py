@@ -1025,6 +1025,12 @@ class Units(unittest.TestCase):
             self.assertIn(words, unit)
 
 
+    def test_nothing_without_xen(self):
+        """The kernel makes the buses on any machine, and this device only on Xen."""
+        for name in ("xensock", "xensock-backend"):
+            self.assertIn(["ConditionPathExists", xensock.Xenstore.DEVICE], self.read(name))
+
+
 class Completion(unittest.TestCase):
     """Completion in bash, as root, of what guests are called."""
 
