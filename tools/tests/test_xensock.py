@@ -364,6 +364,10 @@ class Commands(Managing):
         self.assertIn("max-backlog      lots\\x1b[2J\n                 WRONG", out)
         self.assertNotIn("\x1b", out)
         self.assertIn("max-bread        WRONG, not used", out)
+        self.store.put({f"{BACK}/policy/local-ports": "0-5", f"{BACK}/policy/netns": "blue"})
+        _, out, _ = self.run_command("show", "g1")
+        self.assertIn("local-ports      0-5\n                 WRONG, the default is used: local-ports: 0 is not", out)
+        self.assertIn("netns            blue\n                 WRONG, taken in its safest sense", out)
 
     def test_show_says_why_nothing_is_known_of_refusals(self):
         def said():
