@@ -681,6 +681,27 @@ class Files(Managing):
         self.fails("set", "g7", "max-backlog=2", "--save", message="in the domain that serves the device")
         self.fails("show", "g1", "--save", status=2, message="no option --save")
 
+    def test_error_stays_until_something_is_allowed(self):
+        self.file("g1.conf", "max-sockets=all")
+        back = self.device()
+        for word, stays in (("max-sockets=5", True), ("connect-deny=80", True), ("bind-allow=", True),
+                            ("bind-allow=default", True), ("connect-allow=80", False)):
+            self.apply_new()
+            self.json("set", "g1", word)
+            self.assertEqual(self.json("show", "g1")["policy_error"] is not None, stays, word)
+            if stays:
+                self.assertEqual(self.store.permissions[f"{back}/policy-error"], ["n0"])
+        self.store.remove(f"{back}/policy")
+        self.apply_new()
+        self.json("set", "g1", "bind-allow=default", "netns=1")
+        self.assertIsNone(self.json("show", "g1")["policy_error"])
+        # A policy that is meant to allow nothing is no error.
+        self.store.remove(f"{back}/policy")
+        self.apply_new()
+        self.file("g1.conf", "connect-allow=\nbind-allow=")
+        self.json("apply", "g1")
+        self.assertIsNone(self.json("show", "g1")["policy_error"])
+
     def test_save_of_a_first_file(self):
         """A guest's file takes the place of the common one, so it begins with all that is in force."""
         self.file("default.conf", "connect-allow=tcp:80\nmax-sockets=4")
