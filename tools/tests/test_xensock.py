@@ -502,6 +502,30 @@ class Files(Managing):
         self.assertEqual(self.apply_new(guest=7)[0], 0)
         self.assertEqual(self.policy(back), {"max-sockets": "6", "complete": "1"})
 
+    def test_file_without_settings(self):
+        """A guest's file replaces the common one entirely, unless nothing is in it."""
+        self.file("default.conf", "connect-allow=80\nmax-sockets=6")
+        back = self.device()
+        for text, policy in (("", {"connect-allow": "80", "max-sockets": "6"}),
+                             ("# nothing yet\n", {"connect-allow": "80", "max-sockets": "6"}),
+                             ("max-groups=default", {}), ("max-groups=5", {"max-groups": "5"})):
+            self.file("g1.conf", text)
+            self.json("apply", "g1")
+            self.assertEqual(self.policy(back), policy | {"complete": "1"})
+
+    def test_save_to_a_file_without_settings(self):
+        self.file("default.conf", "connect-allow=80")
+        self.file("g1.conf", "# mine\n")
+        back = self.device()
+        self.apply_new()
+        self.json("set", "g1", "max-sockets=6", "--save")
+        self.assertEqual(self.read("g1.conf"), "# mine\nconnect-allow=80\nmax-sockets=6\n")
+        # A file whose last setting is taken back stays the guest's.
+        self.json("set", "g1", "max-sockets=default", "connect-allow=default", "--save")
+        self.assertEqual(self.read("g1.conf"), "# mine\nmax-sockets=default\nconnect-allow=default\n")
+        self.json("apply", "g1")
+        self.assertEqual(self.policy(back), {"complete": "1"})
+
     def test_without_files(self):
         back = self.device()
         self.assertEqual(self.apply_new()[0], 0)
