@@ -441,6 +441,8 @@ class Commands(Managing):
                       ("show", "g1", "--type=vif"), ("set", "g1"), ("list", "--device=1"),
                       ("show", "g1", "--device=x"), ("apply", "g1", "--save")):
             self.fails(*words, status=2, message="\nUsage: xensock ")
+        for option in ("--device=1", "--type=xensock", "--backend=0"):
+            self.fails("apply", "xensock-5-0", option, status=2, message="'xensock-5-0' is a device already")
         # Each command says how it is called.
         for name in (*xensock.COMMAND_NAMES, "run"):
             self.fails(name, "--frob", status=2, message=f"--frob not recognized\nUsage: xensock {name}")
