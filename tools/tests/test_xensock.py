@@ -771,7 +771,9 @@ class Guest(Caller):
         self.listing = f"{directory.name}/sockets"
         self.device = f"{directory.name}/device"
         self.steps = []
-        self.connected = True
+        self.connected = f"{directory.name}/xensock-0/state"
+        os.mkdir(os.path.dirname(self.connected))
+        self.state("Connected")
         self.modprobe = subprocess.CompletedProcess([], 0, "", "")
         for target, name, value in (
                 (xensock, "SETTINGS", self.settings),
@@ -779,13 +781,17 @@ class Guest(Caller):
                 (xensock.Xenstore, "DEVICE", self.device),
                 (xensock, "leave_network", lambda: self.steps.append("leave")),
                 (xensock, "bring_up_loopback", lambda: self.steps.append("lo")),
-                (xensock, "is_connected", lambda: self.connected),
+                (xensock, "FRONT_STATES", f"{directory.name}/*/state"),
                 (xensock.subprocess, "run", lambda *_, **__: self.modprobe)):
             patch = mock.patch.object(target, name, value)
             patch.start()
             self.addCleanup(patch.stop)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+    def state(self, text):
+        with open(self.connected, "w", encoding="ascii") as file:
+            file.write(text + "\n")
 
     def load(self):
         """Makes the module appear loaded from now on."""
@@ -846,6 +852,10 @@ class Guest(Caller):
         self.assertIn("exempt-port  0      the guest's own: exempt_bind_ports", out)
         self.assertIn("\nnew-one      3\n", out)
 
+    def test_not_readable(self):
+        with mock.patch("builtins.open", side_effect=PermissionError(errno.EACCES, "Permission denied")):
+            self.fails("sockets", message=f"xensock: {self.listing}: Permission denied", status=1)
+
     def test_not_loaded(self):
         for name in ("sockets", "decisions"):
             self.fails(name, message="module xensock is not loaded", status=1)
@@ -864,10 +874,17 @@ class Guest(Caller):
 
     def test_run_without_a_backend(self):
         self.load()
-        self.connected = False
+        self.state("Closed")
         arguments, errors = self.runs("true")
         self.assertEqual((arguments, self.hijack()), (["true"], "1"))
         self.assertIn("no backend is connected", errors)
+        # The device may go between the look for the file and into it.
+        os.remove(self.connected)
+        os.symlink("nowhere", self.connected)
+        self.assertIn("no backend is connected", self.runs("true")[1])
+        os.remove(self.connected)
+        os.mkdir(self.connected)
+        self.assertIn("no backend is connected", self.runs("true")[1])
 
     def test_run_what_is_none(self):
         self.load()
@@ -876,6 +893,11 @@ class Guest(Caller):
         self.fails("run", "/etc/passwd", message="/etc/passwd: Permission denied", status=126)
         self.fails("run", message="a program is expected", status=2)
         self.fails("run", "--tcp", "true", message="--tcp not recognized", status=2)
+        for words in (("-j", "run", "x"), ("--json", "run", "--udp", "x"), ("--udp", "run", "x"), ("-u", "run", "x"),
+                      ("--type=xensock", "run")):
+            self.fails(*words, message="run: its options are -u and -h, and follow the word 'run'\nUsage: xensock run",
+                       status=2)
+        self.fails("--udp", "list", message="option --udp not recognized", status=2)
         for words in (("sockets", "g1"), ("decisions", "--type=xensock")):
             self.fails(*words, message="Usage:", status=2)
 
@@ -892,6 +914,8 @@ class Guest(Caller):
     def test_run_where_it_cannot(self):
         with mock.patch.object(xensock, "leave_network", side_effect=PermissionError(errno.EPERM, "no")):
             self.fails("run", "true", message="only root of the guest may", status=125)
+        with mock.patch.object(xensock, "leave_network", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+            self.fails("run", "true", message="namespace: No space left on device: there are as many as", status=125)
         self.fails("run", "true", message="has no settings net.xensock", status=125)
         self.modprobe = subprocess.CompletedProcess([], 1, "", "modprobe: No such device\n")
         self.fails("run", "true", message="this is not a Xen guest", status=125)
