@@ -125,19 +125,22 @@ def test_error(bed):
 
 @timeout(300)
 def test_driver_domain(bed):
-    """A driver domain has files of its own. dom0 tells it the guest's name, which it may not read."""
+    """A driver domain has files of its own. dom0 tells it the guest's name, which it may not read, and
+    words of dom0 count more."""
     server = bed.guest("net", memory=768, device=None, modules=[], extra="dummy.numdummies=1", programs=True)
     run_checked(server, f"modprobe xensock_back await_policy=1 && ip address add {bed.address}/24 dev dummy0 && "
                         "ip link set dummy0 up")
     server.start(f"peer --host {bed.address}").wait_line("peer: ready", 30 * bed.scale)
     guest = bed.guest(name="served", device=None, modules=["xensock"])
-    bed.xensock("attach", str(guest.domid), f"--backend={server.domid}")
+    bed.xensock("attach", str(guest.domid), f"--backend={server.domid}", "max-sockets=77")
     assert run_checked(guest, f"attempt connect {bed.address} 7001") == "ENETDOWN"
     run_checked(server, f"mkdir -p {FILES}; echo 'connect-allow={bed.connect_allow}' >{FILES}/served.conf; "
                         f"echo 'connect-deny={bed.address}:7001' >>{FILES}/served.conf")
     run_checked(server, f"xensock apply --new xensock-{guest.domid}-0", 60 * bed.scale)
     wait_link(guest)
     _wait_refused(guest, bed.address)
+    policy = bed.xensock("show", str(guest.domid))["policy"]
+    assert (policy["max-sockets"], policy["connect-deny"]) == ("77", f"{bed.address}:7001"), policy
     # Without the name no file can match.
     back = f"/local/domain/{server.domid}/backend/xensock/{guest.domid}/0"
     bed.xenstore.rm(f"{back}/guest-name")
