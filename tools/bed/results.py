@@ -63,6 +63,8 @@ class MachineRun:
     def __init__(self, results, name, machine):
         """name: the subdirectory of its logs; empty if it is the only machine."""
         self.machine = machine
+        # Set when dom0's program has said something.
+        self.has_begun = False
         self.ended = False
         self.quiet_since = time.monotonic() + 60
         self._results = results
@@ -79,6 +81,7 @@ class MachineRun:
         if source == "console":
             results.console(self.log("xen" if line.startswith("(XEN)") else "dom0"), line)
             return
+        self.has_begun = True
         self.quiet_since = time.monotonic()
         kind, _, text = line.partition(" ")
         if kind == "T":
