@@ -166,6 +166,55 @@ TEST_F(cgroup_bpf, bind_is_denied_and_changed)
 	close(fd);
 }
 
+/* An accepted socket without its connection, which can be used like a new one. */
+static int accept_and_disconnect(struct peer *peer)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	int listener = open_listener(1, 0), fd = peer_accept(peer, listener, 0);
+
+	close(listener);
+	if (fd >= 0 && connect(fd, &unspec, sizeof(unspec))) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static ssize_t send_fast(int fd, unsigned int port)
+{
+	struct sockaddr_in to = address(opt.host, port);
+
+	return sendto(fd, "x", 1, MSG_FASTOPEN, (void *)&to, sizeof(to));
+}
+
+TEST_F(cgroup_bpf, an_accepted_socket_is_connected_anew)
+{
+	unsigned int port = 61000 + getpid() % 2000;
+	int fd = accept_and_disconnect(&self->peer);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_CONNECT,
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(protocol)),
+			    SKIP_UNLESS(BPF_REG_2, IPPROTO_TCP, 4),
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_port)),
+			    SKIP_UNLESS(BPF_REG_2, htons(self->peer.port), 2),
+			    DENY, ALLOW));
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_BIND,
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(protocol)),
+			    SKIP_UNLESS(BPF_REG_2, IPPROTO_TCP, 4),
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_port)),
+			    SKIP_UNLESS(BPF_REG_2, htons(port), 2),
+			    DENY, ALLOW));
+	EXPECT_EQ(-1, send_fast(fd, self->peer.port));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(-1, connect_to(fd, opt.host, self->peer.port));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(-1, bind_to(fd, opt.host, port));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(0, connect_to(fd, opt.host, opt.port + PEER_ECHO));
+	close(fd);
+}
+
 /* A BPF program allows an unprivileged program to bind to a port. */
 TEST_F(cgroup_bpf, bind_without_a_capability)
 {
@@ -546,6 +595,37 @@ TEST_F(landlock, tcp)
 	EXPECT_EQ(0, status) {
 		TH_LOG("step %d", WEXITSTATUS(status));
 	}
+}
+
+TEST_F(landlock, an_accepted_socket_is_connected_anew)
+{
+	int status = -1, fd = accept_and_disconnect(&self->peer);
+	const struct net_rule rule = { ACCESS_CONNECT_TCP, self->peer.port };
+	pid_t pid;
+
+	if (!has_landlock())
+		SKIP(return, "this kernel has no Landlock");
+	ASSERT_LE(0, fd);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (!restrict_to(ACCESS_CONNECT_TCP | ACCESS_BIND_TCP, &rule, 1))
+			_exit(1);
+		if (!bind_to(fd, opt.host, 61000 + getpid() % 2000) || errno != EACCES)
+			_exit(2);
+		if (send_fast(fd, opt.port + PEER_ECHO) >= 0 || errno != EACCES)
+			_exit(3);
+		if (!connect_to(fd, opt.host, opt.port + PEER_ECHO) || errno != EACCES)
+			_exit(4);
+		if (connect_to(fd, opt.host, self->peer.port))
+			_exit(5);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status) {
+		TH_LOG("step %d", WEXITSTATUS(status));
+	}
+	close(fd);
 }
 
 TEST_F(landlock, udp)

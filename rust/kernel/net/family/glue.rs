@@ -168,19 +168,24 @@ impl<T: Ops> Glue<T> {
             .unwrap_or(EOPNOTSUPP.to_errno())
     }
 
-    /// Asks the security modules about the native socket, if there is one. The socket layer has
-    /// asked them about the socket in front, but they decide by the protocol.
+    /// Asks the security modules about the native socket, in a family that has such sockets. The
+    /// socket layer has asked them about the socket in front, but they decide by the protocol. An
+    /// accepted socket gets its native socket now, so that policy is asked about that one.
     ///
     /// # Safety
     ///
-    /// As for [`Self::sk`].
+    /// As for [`Self::perform`].
     #[inline]
     unsafe fn ask_security(
         socket: *mut bindings::socket,
         ask: impl FnOnce(*mut bindings::socket) -> c_int,
     ) -> c_int {
-        // SAFETY: The requirements of `sk` are those of this function.
-        unsafe { Self::sk(socket) }.native().as_raw().map_or(0, ask)
+        if T::PROTOCOL.is_none() {
+            return 0;
+        }
+        // SAFETY: The safety requirements are those of `sk` and `from_raw`.
+        let (sk, socket) = unsafe { (Self::sk(socket), Socket::from_raw(socket)) };
+        from_result(|| sk.native_or_new(socket).map(ask))
     }
 
     /// Sets the flags of a new socket that tell the socket layer what its operations support.

@@ -289,12 +289,28 @@ impl<T: Ops> TypedSock<T> {
         T::PROTOCOL.is_some() && self.native().in_use().is_some()
     }
 
+    /// Returns the native socket. An accepted socket has none until it needs one: it gets one now,
+    /// as if the program had called socket(2). `socket` is the `struct socket` of this socket.
+    ///
+    /// Process context, may sleep. Fails with the errors of socket(2) for an accepted socket.
+    pub(super) fn native_or_new(&self, socket: &Socket) -> Result<*mut bindings::socket> {
+        if let Some(native) = self.native().as_raw() {
+            return Ok(native);
+        }
+        let sk = self.as_raw();
+        // SAFETY: The socket is valid, and keeps its namespace alive.
+        let (net, is_kernel) = unsafe { (bindings::sock_net(sk), is_kernel(sk)) };
+        // SAFETY: The namespace is valid.
+        let new = unsafe { Native::create(net, T::FAMILY, socket.sock_type(), is_kernel) }?;
+        Ok(self.native().populate(new))
+    }
+
     /// Makes the native socket take over, as SMC does: the program uses the native socket from now
     /// on. All that remains of this socket is its memory.
     ///
     /// The native socket gets the options of [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET) that
-    /// were set, after which `prepare` can set further options. An accepted socket has no native
-    /// socket until then: it gets one now, as if the program had called socket(2).
+    /// were set, after which `prepare` can set further options. An accepted socket may get its
+    /// native socket only now.
     ///
     /// Process context, may sleep. The caller must exclude other operations that change the socket,
     /// and make sure that none changes it afterwards. Such operations have to fail instead, with
@@ -313,16 +329,7 @@ impl<T: Ops> TypedSock<T> {
         if !is_ours || self.has_fallen_back() {
             return Err(EINVAL);
         }
-        let native = match self.native().as_raw() {
-            Some(native) => native,
-            None => {
-                // SAFETY: The socket is valid, and keeps its namespace alive.
-                let (net, is_kernel) = unsafe { (bindings::sock_net(sk), is_kernel(sk)) };
-                // SAFETY: The namespace is valid.
-                let new = unsafe { Native::create(net, T::FAMILY, socket.sock_type(), is_kernel) }?;
-                self.native().populate(new)
-            }
-        };
+        let native = self.native_or_new(socket)?;
 
         // The full barrier pairs with that of `Native::taking_over`.
         self.native().is_taking_over.xchg(true, Full);

@@ -4,8 +4,9 @@
 //!
 //! The BPF programs of the socket's control group are asked about the native socket, at the same
 //! points where TCP and UDP ask them, and may change addresses in the same way. Security modules
-//! are asked about the native socket before an operation is called. An accepted socket has no
-//! native socket until it falls back: policy is asked about that socket itself.
+//! are asked about the native socket before an operation is called. An accepted socket gets its
+//! native socket when the program binds or connects it anew. Until then policy is asked about the
+//! accepted socket itself.
 //!
 //! Callers pass the program's `struct socket`, which exists as long as an operation runs, and so
 //! does the native socket.
@@ -203,7 +204,7 @@ impl<T: Ops> TypedSock<T> {
     /// address. Any context.
     pub fn has_native_name(&self, socket: &Socket) -> bool {
         self.policy_sock(socket)
-            // An accepted socket has names of its own.
+            // An accepted socket without a native socket has names of its own.
             .filter(|sk| !core::ptr::eq(*sk, self.as_raw()))
             // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6.
             .is_some_and(|sk| unsafe { bindings::inet_sock_has_name(sk) })

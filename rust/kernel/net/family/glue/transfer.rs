@@ -78,17 +78,17 @@ impl<T: Ops> Glue<T> {
         // SAFETY: The caller passes a socket of this family, and valid arguments, which are passed
         // on.
         unsafe {
+            // Permission for a connection includes permission to send.
+            let is_asked = i32::from((*socket).type_) != SOCK_STREAM
+                || (*msg).msg_flags & bindings::MSG_FASTOPEN != 0;
             checked(
-                Self::ask_security(socket, |sock| {
-                    // Permission for a connection includes permission to send.
-                    let is_asked = i32::from((*sock).type_) != SOCK_STREAM
-                        || (*msg).msg_flags & bindings::MSG_FASTOPEN != 0;
-                    if is_asked {
+                if is_asked {
+                    Self::ask_security(socket, |sock| {
                         bindings::sock_may_send(sock, msg, c_len(len))
-                    } else {
-                        0
-                    }
-                }),
+                    })
+                } else {
+                    0
+                },
                 || {
                     Self::perform(socket, operation, |native, ops| {
                         Some(ops.sendmsg?(native, msg, len))
