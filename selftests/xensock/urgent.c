@@ -292,6 +292,22 @@ TEST_F(urgent, and_the_end)
 	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
 }
 
+/* The connection has ended in both directions, and the byte is still there. */
+TEST_F(urgent, and_both_ends)
+{
+	char c;
+
+	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
+	EXPECT_STREQ("ok 1", peer_run(&self->peer, "writeoob D"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
+	ASSERT_TRUE(wait_urgent(self->fd, 'D'));
+	ASSERT_TRUE(wait_poll(self->fd, POLLHUP, NULL));
+	EXPECT_EQ('D', recv_oob(self->fd, 0, NULL));
+	EXPECT_EQ(-EINVAL, recv_oob(self->fd, 0, NULL));
+	EXPECT_EQ(0, recv(self->fd, &c, 1, 0));
+}
+
 TEST_F(urgent, and_a_reset)
 {
 	EXPECT_STREQ("ok 1", peer_run(&self->peer, "writeoob D"));

@@ -5,7 +5,10 @@
 use super::Stream;
 use crate::{
     conn::Conn,
-    proto::urgent::UrgentValue, //
+    proto::{
+        errno::Ending,
+        urgent::UrgentValue, //
+    }, //
 };
 use kernel::{
     net::{
@@ -40,7 +43,7 @@ impl Stream {
         if sk.is_flag(SockFlag::UrgInline) || is_none(&conn) {
             return Err(EINVAL);
         }
-        if sk.state() == TcpState::Close && !conn.is_end_read() {
+        if sk.state() == TcpState::Close && conn.ring.rx_ending() != Ending::Orderly {
             return Err(ENOTCONN);
         }
         match conn.take_urgent(flags & msg::PEEK != 0) {
