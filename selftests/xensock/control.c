@@ -88,6 +88,37 @@ TEST_F(control, tcp_inq_tells_what_is_left)
 	EXPECT_EQ(-1, recv_int(self->fd, 0, data, 1, SOL_TCP, TCP_CM_INQ));
 }
 
+/* The end counts as a byte as soon as it has arrived, so that the program goes on reading. */
+TEST_F(control, tcp_inq_tells_of_the_end)
+{
+	char data[100];
+
+	ASSERT_EQ(0, set_option(self->fd, SOL_TCP, TCP_INQ, 1));
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
+	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
+	EXPECT_EQ(91, recv_int(self->fd, 0, data, 10, SOL_TCP, TCP_CM_INQ));
+	EXPECT_EQ(1, recv_int(self->fd, 0, data, 90, SOL_TCP, TCP_CM_INQ));
+	EXPECT_EQ(1, recv_int(self->fd, 0, data, 1, SOL_TCP, TCP_CM_INQ));
+}
+
+/* Bytes that were received are not lost if there is no memory for a control message. */
+TEST_F(control, tcp_inq_in_bad_memory)
+{
+	char data[10];
+	struct iovec iov = { data, sizeof(data) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = (void *)1, .msg_controllen = 64,
+	};
+
+	ASSERT_EQ(0, set_option(self->fd, SOL_TCP, TCP_INQ, 1));
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 10));
+	EXPECT_EQ(10, recvmsg(self->fd, &msg, 0));
+	EXPECT_TRUE(stream_check(1, 0, data, 10));
+}
+
 TEST_F(control, tcp_inq_set_before)
 {
 	int fd = new_socket(0), listener = new_socket(0), accepted;

@@ -221,6 +221,48 @@ TEST_F(uring, accept_tells_of_more)
 	close(listener);
 }
 
+/* Returns the number of bytes received, and whether there is more to read. */
+static int recv_one(struct ring *r, int op, int fd, unsigned int len, bool *has_more)
+{
+	static char data[100];
+	struct iovec iov = { data, len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	unsigned int flags = 0;
+	int n;
+
+	if (op == IORING_OP_RECVMSG)
+		queue_transfer(r, op, fd, &msg, 1);
+	else
+		queue_transfer(r, op, fd, data, len);
+	n = submit(r) ? wait_result(r, 2, &flags) : -1;
+	*has_more = flags & IORING_CQE_F_SOCK_NONEMPTY;
+	return n;
+}
+
+/* The end of the stream is more to read, too. */
+TEST_F(uring, recv_tells_of_more)
+{
+	static const int ops[] = { IORING_OP_RECV, IORING_OP_RECVMSG };
+	bool has_more;
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(ops); i++) {
+		EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
+		ASSERT_TRUE(wait_readable(self->fd, 100));
+		EXPECT_EQ(10, recv_one(&self->r, ops[i], self->fd, 10, &has_more));
+		EXPECT_TRUE(has_more);
+		EXPECT_EQ(90, recv_one(&self->r, ops[i], self->fd, 90, &has_more));
+		EXPECT_FALSE(has_more);
+	}
+	EXPECT_STREQ("ok 100", peer_run(&self->peer, "send 100 1"));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "fin"));
+	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
+	EXPECT_EQ(100, recv_one(&self->r, IORING_OP_RECV, self->fd, 100, &has_more));
+	EXPECT_TRUE(has_more);
+	EXPECT_EQ(0, recv_one(&self->r, IORING_OP_RECV, self->fd, 100, &has_more));
+	EXPECT_TRUE(has_more);
+}
+
 TEST_F(uring, recv_waits)
 {
 	static const int ops[] = { IORING_OP_RECV, IORING_OP_READ };

@@ -188,6 +188,20 @@ impl MsgHdr {
         unsafe { (*self.as_raw()).msg_controllen != 0 }
     }
 
+    /// Returns `true` if the receiver wants [`Self::set_unread`], as io_uring does.
+    #[inline]
+    pub fn wants_unread(&self) -> bool {
+        // SAFETY: The message is valid by the type invariants.
+        unsafe { &*self.as_raw() }.msg_get_inq()
+    }
+
+    /// Sets the number of bytes that can be received after this message.
+    #[inline]
+    pub fn set_unread(&mut self, bytes: i32) {
+        // SAFETY: The message is valid by the type invariants and we have exclusive access.
+        unsafe { (*self.as_raw()).msg_inq = bytes };
+    }
+
     /// Appends a control message to a message that is being received. If there is not enough room,
     /// it is truncated and [`msg::CTRUNC`] is set in the result.
     ///

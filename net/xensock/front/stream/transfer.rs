@@ -201,9 +201,7 @@ impl Stream {
         match result {
             Err(error) if received == 0 => Err(error),
             _ => {
-                if msg.wants_control() {
-                    self.put_control(sk, &conn, msg, received > 0)?;
-                }
+                self.put_control(sk, &conn, msg, received > 0);
                 Ok(received)
             }
         }
