@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 #include <linux/inetdevice.h>
 #include <linux/security.h>
+#include <linux/udp.h>
 #include <linux/uio.h>
 #include <linux/user_namespace.h>
 #include <net/addrconf.h>
@@ -154,7 +155,11 @@ void sk_inherit(struct sock *newsk, const struct sock *sk)
 		SOCK_URGINLINE, SOCK_LINGER, SOCK_RXQ_OVFL, SOCK_WIFI_STATUS,
 		SOCK_NOFCS, SOCK_SELECT_ERR_QUEUE, SOCK_RCVMARK, SOCK_RCVPRIORITY,
 		SOCK_RCVTSTAMP, SOCK_RCVTSTAMPNS, SOCK_TSTAMP_NEW,
-		SOCK_ZEROCOPY,
+		SOCK_TIMESTAMPING_ANY, SOCK_ZEROCOPY,
+	};
+	/* Each socket with one of these keeps the timestamps of packets enabled. */
+	static const enum sock_flags stamps[] = {
+		SOCK_TIMESTAMP, SOCK_TIMESTAMPING_RX_SOFTWARE,
 	};
 	int i;
 
@@ -167,6 +172,7 @@ void sk_inherit(struct sock *newsk, const struct sock *sk)
 	newsk->sk_sndtimeo = READ_ONCE(sk->sk_sndtimeo);
 	newsk->sk_lingertime = READ_ONCE(sk->sk_lingertime);
 	newsk->sk_peek_off = READ_ONCE(sk->sk_peek_off);
+	newsk->sk_tsflags = READ_ONCE(sk->sk_tsflags);
 	newsk->sk_reuse = sk->sk_reuse;
 	newsk->sk_reuseport = sk->sk_reuseport;
 	newsk->sk_no_check_tx = sk->sk_no_check_tx;
@@ -180,6 +186,10 @@ void sk_inherit(struct sock *newsk, const struct sock *sk)
 #endif
 	for (i = 0; i < ARRAY_SIZE(flags); i++)
 		sock_valbool_flag(newsk, flags[i], sock_flag(sk, flags[i]));
+	for (i = 0; i < ARRAY_SIZE(stamps); i++) {
+		if (sock_flag(sk, stamps[i]))
+			sock_enable_timestamp(newsk, stamps[i]);
+	}
 	security_sk_clone(sk, newsk);
 }
 EXPORT_SYMBOL_GPL(sk_inherit);
@@ -198,24 +208,17 @@ void sk_take_over(struct sock *newsk, const struct sock *sk)
 
 	sk_inherit(newsk, sk);
 	/* UDP keeps more state for SO_PEEK_OFF than sk_peek_off. */
-	if (newsk->sk_type == SOCK_DGRAM)
-		newsk->sk_peek_off = -1;
+	if (sk_is_udp(newsk))
+		udp_set_peek_off(newsk, newsk->sk_peek_off);
 	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK))
 		newsk->sk_sndbuf = sndbuf;
 	if (!(sk->sk_userlocks & SOCK_RCVBUF_LOCK))
 		newsk->sk_rcvbuf = rcvbuf;
 	newsk->sk_priority = READ_ONCE(sk->sk_priority);
+	newsk->sk_incoming_cpu = READ_ONCE(sk->sk_incoming_cpu);
 	newsk->sk_uid = READ_ONCE(sk->sk_uid);
 	if (newsk->sk_max_pacing_rate != ~0UL)
 		cmpxchg(&newsk->sk_pacing_status, SK_PACING_NONE, SK_PACING_NEEDED);
-	if (sock_flag(sk, SOCK_RCVTSTAMP)) {
-		bool is_new = sock_flag(sk, SOCK_TSTAMP_NEW);
-		bool is_ns = sock_flag(sk, SOCK_RCVTSTAMPNS);
-
-		sock_set_timestamp(newsk, is_ns ? is_new ? SO_TIMESTAMPNS_NEW : SO_TIMESTAMPNS_OLD :
-						  is_new ? SO_TIMESTAMP_NEW : SO_TIMESTAMP_OLD,
-				   true);
-	}
 }
 EXPORT_SYMBOL_GPL(sk_take_over);
 

@@ -262,17 +262,21 @@ TEST_F(control, timestamps_of_a_stream)
 
 TEST_F(control, timestamps_are_inherited)
 {
-	int listener = new_socket(0), fd;
+	size_t i;
 
-	ASSERT_EQ(0, set_option(listener, SOL_SOCKET, SO_TIMESTAMPNS, 1));
-	ASSERT_EQ(0, bind_to(listener, opt.host, 0));
-	ASSERT_EQ(0, listen(listener, 1));
-	fd = peer_accept(&self->peer, listener, 0);
-	ASSERT_LE(0, fd);
-	EXPECT_EQ(1, get_option(fd, SOL_SOCKET, SO_TIMESTAMPNS));
-	EXPECT_TRUE(wait_stamped(&self->peer, fd, SO_TIMESTAMPNS));
-	close(fd);
-	close(listener);
+	for (i = 0; i < ARRAY_LEN(stamps); i++) {
+		int listener = new_socket(0), option = stamps[i].option, fd;
+
+		ASSERT_EQ(0, set_option(listener, SOL_SOCKET, option, stamps[i].value));
+		ASSERT_EQ(0, bind_to(listener, opt.host, 0));
+		ASSERT_EQ(0, listen(listener, 1));
+		fd = peer_accept(&self->peer, listener, 0);
+		ASSERT_LE(0, fd);
+		EXPECT_EQ(stamps[i].value, get_option(fd, SOL_SOCKET, option)) TH_LOG("%d", option);
+		EXPECT_TRUE(wait_stamped(&self->peer, fd, option)) TH_LOG("%d", option);
+		close(fd);
+		close(listener);
+	}
 }
 
 TEST(timestamps_of_datagrams)

@@ -380,6 +380,44 @@ TEST_F(hijack, falls_back_for_options)
 	close(fd);
 }
 
+/* The kernel keeps these itself, and gives them to the socket that takes over. */
+TEST_F(hijack, falls_back_with_options_of_the_kernel)
+{
+	static const struct {
+		int name, value;
+	} options[] = {
+		{ SO_TIMESTAMPING, 1 << 3 | 1 << 4 },
+		{ SO_INCOMING_CPU, 0 },
+		{ SO_PEEK_OFF, 2 },
+	};
+	static const int types[] = { SOCK_STREAM, SOCK_DGRAM };
+	struct sockaddr_in to;
+	char data[8] = {};
+	size_t i, j;
+	int fd;
+
+	ASSERT_EQ(0, write_setting("exempt_bind_ports", "0"));
+	ASSERT_EQ(0, write_setting("hijack", "2"));
+	for (i = 0; i < ARRAY_LEN(types); i++) {
+		fd = socket(AF_INET, types[i], 0);
+		ASSERT_LE(0, fd);
+		for (j = 0; j < ARRAY_LEN(options); j++)
+			EXPECT_EQ(0, setsockopt(fd, SOL_SOCKET, options[j].name, &options[j].value,
+						sizeof(int)));
+		ASSERT_EQ(0, bind_to(fd, LOCALHOST, 0));
+		for (j = 0; j < ARRAY_LEN(options); j++)
+			EXPECT_EQ(options[j].value, get_option(fd, SOL_SOCKET, options[j].name))
+				TH_LOG("type %d, option %d", types[i], options[j].name);
+		if (types[i] == SOCK_DGRAM) {
+			to = address(LOCALHOST, local_port(fd));
+			EXPECT_EQ(4, sendto(fd, "abcd", 4, 0, (void *)&to, sizeof(to)));
+			EXPECT_EQ(2, recv(fd, data, sizeof(data), MSG_PEEK));
+			EXPECT_STREQ("cd", data);
+		}
+		close(fd);
+	}
+}
+
 /* A thread waiting in recv() is woken when the socket falls back. */
 static long in_recv_once(struct waiter *w)
 {
