@@ -176,6 +176,7 @@ void sk_inherit(struct sock *newsk, const struct sock *sk)
 	newsk->sk_reuse = sk->sk_reuse;
 	newsk->sk_reuseport = sk->sk_reuseport;
 	newsk->sk_no_check_tx = sk->sk_no_check_tx;
+	newsk->sk_incoming_cpu = raw_smp_processor_id();
 	newsk->sk_mark = READ_ONCE(sk->sk_mark);
 	newsk->sk_bound_dev_if = READ_ONCE(sk->sk_bound_dev_if);
 	newsk->sk_max_pacing_rate = READ_ONCE(sk->sk_max_pacing_rate);

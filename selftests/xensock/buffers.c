@@ -375,6 +375,24 @@ TEST_F(buffers, what_can_only_be_read)
 	EXPECT_EQ(-ENOPROTOOPT, get_option(self->fd, 9999));
 }
 
+TEST_F(buffers, incoming_cpu)
+{
+	int fd;
+
+	EXPECT_EQ(-1, get_option(self->fd, SO_INCOMING_CPU));
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_LE(0, get_option(self->fd, SO_INCOMING_CPU));
+	close(self->fd);
+	self->fd = new_socket(0);
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, 0));
+	ASSERT_EQ(0, listen(self->fd, 1));
+	EXPECT_EQ(-1, get_option(self->fd, SO_INCOMING_CPU));
+	fd = peer_accept(&self->peer, self->fd, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_LE(0, get_option(fd, SO_INCOMING_CPU));
+	close(fd);
+}
+
 TEST_F(buffers, so_error_is_told_once)
 {
 	EXPECT_STREQ("ok", peer_run(&self->peer, "unlisten"));

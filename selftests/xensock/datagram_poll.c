@@ -298,6 +298,20 @@ static int get_option(int fd, int level, int name)
 	return getsockopt(fd, level, name, &value, &len) ? -errno : value;
 }
 
+/* Without a peer, the value is the program's. */
+TEST_F(dgpoll, incoming_cpu)
+{
+	int fd = open_datagram();
+
+	EXPECT_EQ(1, send(self->other, "x", 1, 0));
+	ASSERT_TRUE(wait_input(self->fd));
+	EXPECT_LE(0, get_option(self->fd, SOL_SOCKET, SO_INCOMING_CPU));
+	EXPECT_EQ(1, send_to(fd, opt.host, local_port(fd), "x", 1));
+	ASSERT_TRUE(wait_input(fd));
+	EXPECT_EQ(-1, get_option(fd, SOL_SOCKET, SO_INCOMING_CPU));
+	close(fd);
+}
+
 TEST(what_a_socket_says_of_itself)
 {
 	int fd = socket(opt.family, SOCK_DGRAM, IPPROTO_UDP);

@@ -117,6 +117,11 @@ __rust_helper void rust_helper_sk_set_txrehash(struct sock *sk, int val)
 	WRITE_ONCE(sk->sk_txrehash, rehash);
 }
 
+__rust_helper void rust_helper_sk_incoming_cpu_update(struct sock *sk)
+{
+	sk_incoming_cpu_update(sk);
+}
+
 __rust_helper u64 rust_helper_sock_i_ino(const struct sock *sk)
 {
 	return sock_i_ino(sk);

@@ -6,12 +6,13 @@ SOCKET, IP, TCP, UDP, IPV6 = 1, 0, 6, 17, 41
 # (sockets, level, options): reason. `sockets` is the beginning of "FACE SOCKET STATE".
 KNOWN = {
     # Values that differ for each socket, moment or kernel.
-    ("", SOCKET, (55, 56, 57, 71)): "SO_MEMINFO, SO_INCOMING_NAPI_ID, SO_COOKIE, SO_NETNS_COOKIE",
+    ("", SOCKET, (49, 55, 56, 57, 71)):
+        "SO_INCOMING_CPU, SO_MEMINFO, SO_INCOMING_NAPI_ID, SO_COOKIE, SO_NETNS_COOKIE",
     ("", TCP, (11, 24, 26)): "TCP_INFO, TCP_TIMESTAMP, TCP_CC_INFO",
     ("", IP, (52,)): "IP_PROTOCOL is the local port, in truth",
     ("", IP, (51,)): "IP_LOCAL_PORT_RANGE is within the ports that the policy gives the guest",
     # Options that the guest handles itself.
-    ("", SOCKET, (18, 49)): "SO_RCVLOWAT has no buffer for a limit; SO_INCOMING_CPU, no packets",
+    ("", SOCKET, (18,)): "SO_RCVLOWAT has no buffer for a limit",
     ("", SOCKET, (37, 65)): "SO_TIMESTAMPING is not tied to the state of a connection",
     ("", SOCKET, (74,)): "SO_TXREHASH is set, and can be read of TCP only",
     ("", SOCKET, (80,)): "SO_DEVMEM_DONTNEED looks for the socket of another family first",

@@ -301,6 +301,7 @@ impl Conn {
         };
         self.check_urgent(sk);
         if has_data {
+            sk.update_incoming_cpu();
             self.note_arrival(sk);
             sk.data_ready();
         }

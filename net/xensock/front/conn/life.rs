@@ -139,6 +139,7 @@ impl Conn {
                 this.trace_connect(Ok(()));
                 this.set_names(&state.sk);
                 state.phase = Phase::Open { has_failed: false };
+                state.sk.update_incoming_cpu();
                 state.sk.set_state(TcpState::Established);
                 state.sk.state_changed();
                 state.sk.write_space();

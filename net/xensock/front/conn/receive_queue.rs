@@ -35,7 +35,8 @@ use core::net::SocketAddr;
 use kernel::{
     net::sock::{
         NetworkError,
-        Sock, //
+        Sock,
+        TcpState, //
     },
     prelude::*,
     sync::ArcBorrow, //
@@ -235,6 +236,10 @@ impl Conn {
                 sk.error_report();
             }
             if news.has_datagram {
+                // As in UDP: without a peer, the CPU is the program's choice.
+                if sk.state() == TcpState::Established {
+                    sk.update_incoming_cpu();
+                }
                 self.note_arrival(sk);
                 sk.data_ready();
             }

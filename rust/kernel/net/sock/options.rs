@@ -163,6 +163,15 @@ impl Sock {
         unsafe { bindings::ktime_get_real_ns() }
     }
 
+    /// Notes the current CPU as the one where something has arrived (`SO_INCOMING_CPU`). Any
+    /// context.
+    #[inline]
+    pub fn update_incoming_cpu(&self) {
+        // SAFETY: The socket is valid by the type invariants; this writes an aligned word with a
+        // single store.
+        unsafe { bindings::sk_incoming_cpu_update(self.as_raw()) };
+    }
+
     /// Adds the arrival time to a message that is being received, in the form that the program has
     /// requested, if any.
     pub fn put_timestamp(&self, msg: &mut MsgHdr, arrived: i64) {
