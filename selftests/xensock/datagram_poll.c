@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #include "kselftest_harness.h"
 #include "datagram.h"
@@ -288,6 +289,30 @@ TEST_F(dgpoll, ioctls)
 	EXPECT_EQ(0, ioctl_int(self->other, SIOCOUTQ));
 	EXPECT_GT(0, ioctl_int(self->fd, SIOCATMARK));
 	EXPECT_GT(0, ioctl_int(self->fd, SIOCOUTQNSD));
+}
+
+/* The time when the last datagram arrived that was received. */
+TEST_F(dgpoll, time_of_arrival)
+{
+	time_t from = time(NULL);
+	struct timespec ts;
+	struct timeval tv;
+	int i;
+
+	EXPECT_EQ(-1, ioctl(self->fd, SIOCGSTAMP, &tv));
+	EXPECT_EQ(ENOENT, errno);
+	EXPECT_EQ(-1, ioctl(self->fd, SIOCGSTAMPNS, &ts));
+	EXPECT_EQ(ENOENT, errno);
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(1, send(self->other, "x", 1, 0));
+		EXPECT_EQ(1, recv(self->fd, data, 1, 0));
+		ASSERT_EQ(0, ioctl(self->fd, SIOCGSTAMP, &tv));
+		EXPECT_LE(from - 1, tv.tv_sec);
+		EXPECT_GE(time(NULL) + 1, tv.tv_sec);
+		ASSERT_EQ(0, ioctl(self->fd, SIOCGSTAMPNS, &ts));
+		EXPECT_EQ(tv.tv_sec, ts.tv_sec);
+		EXPECT_EQ(tv.tv_usec, ts.tv_nsec / 1000);
+	}
 }
 
 static int get_option(int fd, int level, int name)

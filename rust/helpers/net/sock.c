@@ -106,6 +106,15 @@ __rust_helper void rust_helper_sk_put_timestamp(struct msghdr *msg, struct sock 
 	tcp_recv_timestamp(msg, sk, &tss);
 }
 
+/* Stores the time when a datagram arrived for SIOCGSTAMP, as sock_recv_cmsgs() does. */
+__rust_helper void rust_helper_sk_store_timestamp(struct sock *sk, s64 ns)
+{
+	if (sock_flag(sk, SOCK_TIMESTAMP))
+		sock_write_timestamp(sk, ns_to_ktime(ns));
+	else if (sock_read_timestamp(sk) == SK_DEFAULT_STAMP)
+		sock_write_timestamp(sk, 0);
+}
+
 /* Does what SO_TXREHASH does, which is limited to TCP. */
 __rust_helper void rust_helper_sk_set_txrehash(struct sock *sk, int val)
 {

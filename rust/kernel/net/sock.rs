@@ -124,6 +124,8 @@ pub enum SockFlag {
     Broadcast = bindings::sock_flags_SOCK_BROADCAST,
     /// The program gets notifications for `MSG_ZEROCOPY`.
     ZeroCopy = bindings::sock_flags_SOCK_ZEROCOPY,
+    /// The arrival time of a datagram is stored (`SIOCGSTAMP`).
+    Timestamp = bindings::sock_flags_SOCK_TIMESTAMP,
 }
 
 /// A socket as seen by protocols.

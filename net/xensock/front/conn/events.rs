@@ -241,7 +241,7 @@ impl Conn {
 
     /// Notes the time of arrival, if the program wants timestamps.
     pub(super) fn note_arrival(&self, sk: &Sock) {
-        if sk.wants_timestamp() {
+        if sk.wants_timestamp() || sk.keeps_timestamp() {
             self.events.arrived_at.store(Sock::time_of_day(), Relaxed);
         }
     }

@@ -115,7 +115,10 @@ impl Datagram {
         if n < left {
             msg.add_flags(msg::TRUNC);
         }
-        if msg.wants_control() && sk.wants_timestamp() {
+        if !sk.wants_timestamp() {
+            let keeps = sk.keeps_timestamp();
+            sk.store_timestamp(if keeps { conn.take_arrival() } else { 0 });
+        } else if msg.wants_control() {
             sk.put_timestamp(msg, conn.take_arrival());
         }
         let peer = || self.names.lock().peer;

@@ -179,6 +179,19 @@ impl Sock {
         unsafe { bindings::sk_put_timestamp(msg.as_raw(), self.as_raw(), arrived) };
     }
 
+    /// Returns `true` if the program has asked for the arrival time of a datagram (`SIOCGSTAMP`).
+    /// Any context.
+    pub fn keeps_timestamp(&self) -> bool {
+        self.is_flag(SockFlag::Timestamp)
+    }
+
+    /// Stores the arrival time of a datagram for `SIOCGSTAMP`, if [`Self::keeps_timestamp`]. If
+    /// not, stores only that a datagram has arrived. Any context.
+    pub fn store_timestamp(&self, arrived: i64) {
+        // SAFETY: The socket is valid by the type invariants.
+        unsafe { bindings::sk_store_timestamp(self.as_raw(), arrived) };
+    }
+
     /// Checks the control messages of level `SOL_SOCKET` in a message that is being sent, as all
     /// protocols do, and the format of all control messages.
     ///
