@@ -121,6 +121,24 @@ TEST_F(dgpoll, a_refused_datagram_is_told)
 	}
 }
 
+/* For select(), which has no set of its own for errors. */
+TEST_F(dgpoll, an_error_is_exceptional_data)
+{
+	int fd = new_datagram(0), on = 1;
+
+	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_SELECT_ERR_QUEUE, &on, sizeof(on)));
+	ASSERT_EQ(0, setsockopt(fd, SOL_IP, IP_RECVERR, &on, sizeof(on)));
+	ASSERT_EQ(0, connect_to(fd, opt.host, closed_port()));
+	EXPECT_EQ(CAN_WRITE, poll_now(fd));
+	EXPECT_EQ(1, send(fd, "x", 1, 0));
+	ASSERT_TRUE(wait_poll(fd, 0, NULL));
+	EXPECT_EQ(CAN_WRITE | POLLERR | POLLPRI, poll_now(fd));
+	/* The error is still in the queue. */
+	EXPECT_EQ(ECONNREFUSED, so_error(fd));
+	EXPECT_EQ(CAN_WRITE | POLLERR | POLLPRI, poll_now(fd));
+	close(fd);
+}
+
 /* The error comes every time: nobody ever receives there. */
 TEST_F(dgpoll, refused_again_and_again)
 {

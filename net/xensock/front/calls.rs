@@ -254,14 +254,11 @@ impl<F: AddressFamily> Ops for Family<F> {
     }
 
     fn poll(sk: &Sk<F>) -> u32 {
-        let mask = match sk.data().get_ref() {
+        match sk.data().get_ref() {
+            AnySocket::Stream(stream) if sk.has_queued_error() => stream.poll(sk) | EPOLLERR,
             AnySocket::Stream(stream) => stream.poll(sk),
             AnySocket::Datagram(datagram) => datagram.poll(sk),
-        };
-        if sk.has_queued_error() {
-            return mask | EPOLLERR;
         }
-        mask
     }
 
     fn ioctl(sk: &Sk<F>, cmd: u32) -> Result<i32> {

@@ -124,6 +124,8 @@ pub enum SockFlag {
     Broadcast = bindings::sock_flags_SOCK_BROADCAST,
     /// The program gets notifications for `MSG_ZEROCOPY`.
     ZeroCopy = bindings::sock_flags_SOCK_ZEROCOPY,
+    /// A pending error also counts as exceptional data (`SO_SELECT_ERR_QUEUE`).
+    SelectErrQueue = bindings::sock_flags_SOCK_SELECT_ERR_QUEUE,
     /// The arrival time of a datagram is stored (`SIOCGSTAMP`).
     Timestamp = bindings::sock_flags_SOCK_TIMESTAMP,
 }

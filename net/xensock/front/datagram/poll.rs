@@ -10,6 +10,7 @@ use kernel::net::{
         EPOLLHUP,
         EPOLLIN,
         EPOLLOUT,
+        EPOLLPRI,
         EPOLLRDHUP,
         EPOLLRDNORM,
         EPOLLWRBAND,
@@ -17,7 +18,8 @@ use kernel::net::{
     },
     sock::{
         Shutdown,
-        Sock, //
+        Sock,
+        SockFlag, //
     }, //
 };
 
@@ -51,8 +53,11 @@ impl Datagram {
         if writable {
             mask |= EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
         }
-        if sk.error().is_some() {
+        if sk.error().is_some() || sk.has_queued_error() {
             mask |= EPOLLERR;
+            if sk.is_flag(SockFlag::SelectErrQueue) {
+                mask |= EPOLLPRI;
+            }
         }
         mask
     }
