@@ -168,6 +168,33 @@ TEST_F(ipv6, accept)
 	}
 }
 
+/* The length counts before the family. AF_XENSOCK has both families. */
+TEST_F(ipv6, addresses_of_ipv4)
+{
+	struct sockaddr_storage ss = {};
+	socklen_t len;
+
+	if (opt.family != AF_INET)
+		SKIP(return, "for sockets of AF_INET6");
+	parse_address(opt.host, self->peer.port, &ss);
+	for (len = sizeof(struct sockaddr_in); len <= sizeof(struct sockaddr_in6); len += 4) {
+		EXPECT_EQ(-1, connect(self->fd, (struct sockaddr *)&ss, len));
+		EXPECT_EQ(len < 24 ? EINVAL : EAFNOSUPPORT, errno) TH_LOG("length %u", len);
+		EXPECT_EQ(-1, bind(self->fd, (struct sockaddr *)&ss, len));
+		EXPECT_EQ(len < 24 ? EINVAL : EAFNOSUPPORT, errno) TH_LOG("length %u", len);
+	}
+	parse_address(opt.host6, self->port6, &ss);
+	close(self->fd);
+	self->fd = socket(AF_INET, SOCK_STREAM, 0);
+	ASSERT_LE(0, self->fd);
+	for (len = sizeof(struct sockaddr_in); len <= sizeof(struct sockaddr_in6); len += 4) {
+		EXPECT_EQ(-1, connect(self->fd, (struct sockaddr *)&ss, len));
+		EXPECT_EQ(EAFNOSUPPORT, errno) TH_LOG("length %u", len);
+		EXPECT_EQ(-1, bind(self->fd, (struct sockaddr *)&ss, len));
+		EXPECT_EQ(EAFNOSUPPORT, errno) TH_LOG("length %u", len);
+	}
+}
+
 TEST_F(ipv6, bind_errors)
 {
 	EXPECT_EQ(-1, bind6(self->fd, "2001:db8:ffff::1", 0));

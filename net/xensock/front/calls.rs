@@ -350,13 +350,24 @@ fn may_have_datagrams() -> bool {
     Devices::may_have(|link| link.has(Feature::Datagram))
 }
 
+/// Bytes of an IPv4 address, and of an IPv6 address without a scope: shorter ones are invalid.
+const MIN_LEN: usize = 16;
+const MIN_LEN6: usize = 24;
+
+/// Returns the beginning of an address for a socket of `domain`. As with internet sockets, the
+/// length that this needs counts before the family that the address has.
+fn checked_bytes<'a>(domain: Option<Domain>, addr: &RawAddr<'a>) -> Result<&'a [u8; MIN_LEN]> {
+    let bytes = addr.as_bytes();
+    if domain == Some(Domain::Inet6) && bytes.len() < MIN_LEN6 {
+        return Err(EINVAL);
+    }
+    bytes.first_chunk().ok_or(EINVAL)
+}
+
 /// Returns the address for `bind()`. As with internet sockets, AF_UNSPEC may stand for the
 /// unspecified address.
 fn addr_to_bind(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
-    /// Bytes of the smallest address, including the address proper.
-    const MIN_LEN: usize = 16;
-
-    let bytes = addr.as_bytes().first_chunk::<MIN_LEN>().ok_or(EINVAL)?;
+    let bytes = checked_bytes(domain, addr)?;
     match (addr.family().ok_or(EINVAL)?, domain, bytes) {
         (AF_INET, None | Some(Domain::Inet), _) => addr.parse(),
         (AF_INET6, None | Some(Domain::Inet6), _) => addr.parse(),
@@ -375,9 +386,11 @@ fn addr_to_bind(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr
 /// Returns the address for `connect()` of a stream: an IPv6 socket accepts an IPv4 address only in
 /// mapped form.
 fn addr_to_connect(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
-    let addr = addr.parse()?;
-    match domain {
-        Some(domain) if domain != Domain::from(&addr) => Err(EAFNOSUPPORT),
-        _ => Ok(addr),
+    checked_bytes(domain, addr)?;
+    match (addr.family().ok_or(EINVAL)?, domain) {
+        (AF_INET, None | Some(Domain::Inet)) | (AF_INET6, None | Some(Domain::Inet6)) => {
+            addr.parse()
+        }
+        _ => Err(EAFNOSUPPORT),
     }
 }
