@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "kselftest_harness.h"
@@ -204,6 +205,38 @@ TEST_F(options, kept_when_a_connection_fails_or_ends)
 	close(fd);
 }
 
+static int set_congestion(int fd, const char *name, socklen_t len)
+{
+	return setsockopt(fd, SOL_TCP, TCP_CONGESTION, name, len);
+}
+
+/* The program has yet to close the socket, or to connect it again. */
+TEST_F(options, after_a_failure)
+{
+	unsigned int closed = local_port(self->fd);
+	int fd = new_socket(SOCK_NONBLOCK);
+	struct tcp_info info = {};
+	socklen_t len = sizeof(info);
+	const struct value *v;
+
+	EXPECT_EQ(-1, connect_to(fd, opt.host, closed));
+	EXPECT_EQ(EINPROGRESS, errno);
+	ASSERT_TRUE(wait_poll(fd, POLLOUT, NULL));
+	for (v = values; v < END_OF_VALUES; v++)
+		EXPECT_LE(0, get_int(fd, v)) TH_LOG("%s", v->name);
+	EXPECT_EQ(0, getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len));
+	EXPECT_EQ(TCP_CLOSE, info.tcpi_state);
+	EXPECT_EQ(-1, set_congestion(fd, "nobody", 6));
+	EXPECT_EQ(ENOENT, errno);
+	EXPECT_EQ(ECONNREFUSED, so_error(fd));
+	check_each(_metadata, fd, false);
+	set_nonblock(fd, false);
+	if (connect_to(fd, opt.host, self->peer.port))
+		EXPECT_EQ(0, connect_to(fd, opt.host, self->peer.port));
+	check_values(_metadata, fd);
+	close(fd);
+}
+
 TEST_F(options, inherited_by_accepted_sockets)
 {
 	int listener = new_socket(0), fd;
@@ -216,11 +249,6 @@ TEST_F(options, inherited_by_accepted_sockets)
 	check_values(_metadata, fd);
 	close(fd);
 	close(listener);
-}
-
-static int set_congestion(int fd, const char *name, socklen_t len)
-{
-	return setsockopt(fd, SOL_TCP, TCP_CONGESTION, name, len);
 }
 
 TEST_F(options, congestion_is_a_name)

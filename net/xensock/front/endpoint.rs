@@ -261,6 +261,11 @@ impl Endpoint {
         }
     }
 
+    /// Returns the connection, if there is one and it has not failed. Does not sleep.
+    pub(crate) fn live_conn(&self) -> Option<Arc<Conn>> {
+        self.conn().filter(|conn| conn.death().is_none())
+    }
+
     /// Returns the listener, even after its link went down. Does not sleep.
     pub(crate) fn listener(&self) -> Option<Arc<Listener>> {
         match &self.inner.lock().state {

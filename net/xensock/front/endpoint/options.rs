@@ -269,8 +269,7 @@ impl Endpoint {
             remote.send_and_wait(call).map(|_| ())
         });
         match result {
-            // After a failed `connect()` the backend has no socket. The next socket gets the
-            // option.
+            // The connection has failed meanwhile. The next socket gets the option.
             Ok(()) | Err(EBADF) => (),
             // The socket on the next link gets the option.
             Err(ENETDOWN) if self.is_lost() => (),
@@ -327,7 +326,7 @@ impl Endpoint {
     /// option is not refused, and does not affect bytes sent meanwhile.
     fn can_skip_wait(&self, option: &SockOpt) -> bool {
         let has_options = |conn: &Arc<Conn>| conn.remote.link.quirks().has_options();
-        option.is_order_independent() && self.conn().as_ref().is_some_and(has_options)
+        option.is_order_independent() && self.live_conn().as_ref().is_some_and(has_options)
     }
 
     /// Sets an option of a connection without waiting for the response. If many responses were not
@@ -363,6 +362,9 @@ impl Endpoint {
     }
 
     /// Calls `ask` with the backend's socket, which is created if there is none.
+    ///
+    /// After a failure the backend has closed its socket, and TCP still has options. So another one
+    /// with the same options answers, for this call alone.
     fn with_remote<T>(
         &self,
         call: &CallGuard<'_>,
@@ -370,9 +372,14 @@ impl Endpoint {
         option: &SockOpt,
         ask: impl FnOnce(&RemoteSocket) -> Result<T>,
     ) -> Result<T> {
-        let result = if let Some(conn) = self.conn() {
+        let result = if let Some(conn) = self.live_conn() {
             conn.wait_until_taken()?;
             ask(&conn.remote)
+        } else if let Some(conn) = self.conn() {
+            let domain = conn.remote.domain;
+            self.link_for(sk, None, Some(domain), None)
+                .and_then(|link| self.make_remote(link, domain, None))
+                .and_then(|remote| ask(&remote))
         } else if let Some(listener) = self.listener() {
             ask(&listener.remote)
         } else {

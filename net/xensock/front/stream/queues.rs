@@ -42,7 +42,7 @@ impl Stream {
         // Read the unsent bytes first: bytes sent meanwhile should rather count twice than not at
         // all.
         let unsent = self.unsent(sk)?;
-        if sk.state() == TcpState::SynSent || self.conn().is_none() {
+        if sk.state() == TcpState::SynSent || self.endpoint.live_conn().is_none() {
             return Ok(unsent);
         }
         match self.endpoint.sent_not_acknowledged(sk) {
