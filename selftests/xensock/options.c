@@ -223,7 +223,7 @@ TEST_F(options, after_a_failure)
 	EXPECT_EQ(EINPROGRESS, errno);
 	ASSERT_TRUE(wait_poll(fd, POLLOUT, NULL));
 	for (v = values; v < END_OF_VALUES; v++)
-		EXPECT_LE(0, get_int(fd, v)) TH_LOG("%s", v->name);
+		EXPECT_LE(0, get_int(fd, v)) TH_LOG("option %d of %d", v->option, v->level);
 	EXPECT_EQ(0, getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len));
 	EXPECT_EQ(TCP_CLOSE, info.tcpi_state);
 	EXPECT_EQ(-1, set_congestion(fd, "nobody", 6));

@@ -46,6 +46,42 @@ pub(crate) fn destination(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// Returns the address of the peer when a socket with the address `local` is connected to `peer`,
+/// as `getpeername()` returns it.
+pub(crate) fn connected(peer: SocketAddr, local: Option<SocketAddr>) -> SocketAddr {
+    let local = local.and_then(|local| specific(local.ip()));
+    let own = match local {
+        Some(IpAddr::V4(ip)) => ip,
+        _ => Ipv4Addr::LOCALHOST,
+    };
+    let addr = match peer {
+        SocketAddr::V4(addr) if addr.ip().is_unspecified() => {
+            return SocketAddr::from((own, addr.port()))
+        }
+        SocketAddr::V4(_) => return peer,
+        SocketAddr::V6(addr) => addr,
+    };
+    let ip = match (addr.ip().to_canonical(), local) {
+        (IpAddr::V4(ip), _) if ip.is_unspecified() => own.to_ipv6_mapped(),
+        (IpAddr::V6(ip), Some(IpAddr::V4(_))) if ip.is_unspecified() => {
+            Ipv4Addr::LOCALHOST.to_ipv6_mapped()
+        }
+        (IpAddr::V6(ip), _) if ip.is_unspecified() => Ipv6Addr::LOCALHOST,
+        _ => *addr.ip(),
+    };
+    let scope = match has_scope(&ip) {
+        true => addr.scope_id(),
+        false => 0,
+    };
+    SocketAddrV6::new(ip, addr.port(), 0, scope).into()
+}
+
+/// Returns `true` if an address needs an interface, as in `ipv6_addr_needs_scope_id()`.
+fn has_scope(ip: &Ipv6Addr) -> bool {
+    let [first, second, ..] = ip.octets();
+    ip.is_unicast_link_local() || (first == 0xff && matches!(second & 0xf, 1 | 2))
+}
+
 /// Returns the address unless it is the unspecified address.
 pub(crate) fn specific(ip: IpAddr) -> Option<IpAddr> {
     Some(ip.to_canonical()).filter(|ip| !ip.is_unspecified())

@@ -22,7 +22,7 @@ def _ipv6():
 def test_tcp(bed):
     """This kernel's TCP meets the expectations of the tests."""
     start_peer(bed, SMALL_BUFFER)
-    in_dom0(bed, "options", "effects", "buffers", "control", "names", "ioctl", _ipv6())
+    in_dom0(bed, "options", "effects", "buffers", "control", "names", "loopback", "ioctl", _ipv6())
 
 
 @timeout(180)

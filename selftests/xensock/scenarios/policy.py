@@ -606,6 +606,9 @@ def test_namespace(bed):
         page = run_checked(guest, f"fetch --host 127.0.0.1 --port {PORT}")
         assert "Hello" in page, page
         _wait_result(bed, guest, f"connect 0.0.0.0 {PORT + 1}", "ok")
+        guest.ktap("loopback")
+        with hijacked(guest, hijack=2):
+            guest.ktap("loopback --family inet")
         # The lists apply there too.
         _set(bed, guest, netns="7", connect_deny=f"127.0.0.0/8:{PORT + 1}")
         _wait_result(bed, guest, f"connect 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT + 80}",

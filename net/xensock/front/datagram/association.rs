@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     addresses::{
+        connected,
         destination,
         in_domain,
         specific, //
@@ -126,6 +127,7 @@ impl Datagram {
         former.map_or(conn, |former| former).wait_until_taken()?;
         self.names.lock().is_automatic = true;
         set_peer(conn, peer)?;
+        let peer = connected(peer, Some(self.endpoint.bound_name()));
         self.names.lock().peer = Some(peer);
         Ok(())
     }

@@ -7,7 +7,10 @@ use super::{
     Stream, //
 };
 use crate::{
-    addresses::destination,
+    addresses::{
+        connected,
+        destination, //
+    },
     commands::Exchange,
     conn::{
         Conn,
@@ -156,6 +159,7 @@ impl Stream {
             return Err(EOPNOTSUPP);
         }
         let order = ring_order(&remote.link, sk);
+        let peer = connected(peer, remote.local);
         let fresh = Conn::new(remote, sk, order)?;
         fresh.set_not_sent_lowat(self.endpoint.not_sent_lowat());
         let _ = fresh.peer.populate(peer);
