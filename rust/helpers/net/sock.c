@@ -305,12 +305,24 @@ __rust_helper bool rust_helper_tcp_urgent_change(struct sock *sk, u32 *seq, u16 
 }
 
 /*
- * Returns true if @sk is a TCP socket that does not listen and whose lock no task owns. The holder
- * of the spinlock then holds the socket.
+ * Returns true if @sk is a TCP socket that listens or has listened. TCP may still use a former
+ * listener as one for an RCU grace period: it copies the socket, and notifies it without its lock.
+ */
+__rust_helper bool rust_helper_tcp_has_listened(const struct sock *sk)
+{
+	/* inet_hash() sets the flag after this state, and before anything can find the socket. */
+	return sk_is_tcp(sk) && (inet_sk_state_load(sk) == TCP_LISTEN ||
+				 sock_flag(sk, SOCK_RCU_FREE));
+}
+
+/*
+ * Returns true if @sk is a TCP socket that has never listened and whose lock no task owns. The
+ * holder of the spinlock then holds the socket.
  */
 __rust_helper bool rust_helper_tcp_is_unowned(struct sock *sk)
 {
-	return sk_is_tcp(sk) && sk->sk_state != TCP_LISTEN && !sock_owned_by_user_nocheck(sk);
+	return sk_is_tcp(sk) && !rust_helper_tcp_has_listened(sk) &&
+	       !sock_owned_by_user_nocheck(sk);
 }
 
 __rust_helper bool rust_helper_tcp_trylock_bh(struct sock *sk)

@@ -98,8 +98,8 @@ use core::{
 ///   and that has no file, but has a `struct sock`.
 /// - Its `sk_user_data`, if it has the flag `SK_USER_DATA_NOCOPY` and no other, points to an
 ///   `Installed` that this object owns.
-/// - `reserves_backlog` is only set for a TCP socket, which then listens and counts one connection
-///   more than there are in its queue.
+/// - `reserves_backlog` is only set for a TCP socket that listens, or did so until others destroyed
+///   it, and that counts one connection more than there are in its queue.
 /// - The callbacks of the socket are `RawCallbacks::OURS` if an `Installed` is set, and those of
 ///   its protocol otherwise, except that BPF may have put others in front of them.
 ///

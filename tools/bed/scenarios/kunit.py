@@ -6,7 +6,8 @@ from bed import timeout
 RESULTS = "/sys/kernel/debug/kunit"
 
 # Suites of the kernel crate, which run when the guest boots.
-ABSTRACTIONS = {"rust_kernel_socket", "rust_socket_family", "rust_xen_ring", "rust_xen_store"}
+ABSTRACTIONS = {"rust_kernel_socket", "rust_kernel_socket_interference", "rust_socket_family", "rust_xen_ring",
+                "rust_xen_store"}
 
 
 @timeout(300)

@@ -277,7 +277,8 @@ unsafe extern "C" fn data_ready_callback(sk: *mut bindings::sock) {
         dispatch(
             sk,
             |raw| raw.data_ready,
-            // SAFETY: TCP calls this with the lock held for sockets that do not listen.
+            // SAFETY: TCP calls this with the lock held, except for a socket that listens, or that
+            // listened when TCP found it.
             |target| target.data_ready(Locked::in_callback(sk).as_ref()),
         )
     };

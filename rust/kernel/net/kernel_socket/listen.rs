@@ -69,7 +69,8 @@ impl KernelSocket<Tcp> {
     /// this.
     ///
     /// Lets a connection that was accepted keep its place in the backlog. Ends when the socket
-    /// stops listening.
+    /// stops listening. If others destroy the socket meanwhile (`ss -K`), TCP warns that its queue
+    /// seems not to be empty.
     ///
     /// # Examples
     ///

@@ -31,8 +31,8 @@ use core::{
 ///
 /// # Invariants
 ///
-/// `sk` points to a valid TCP socket that does not listen. Its spinlock is held on this CPU as long
-/// as this object exists, and no process context owns its lock.
+/// `sk` points to a valid TCP socket that has never listened. Its spinlock is held on this CPU as
+/// long as this object exists, and no process context owns its lock.
 pub struct Locked<'a> {
     sk: *mut bindings::sock,
     _held: PhantomData<&'a mut bindings::sock>,
@@ -44,15 +44,14 @@ impl Locked<'_> {
     ///
     /// # Safety
     ///
-    /// `sk` must be valid. If it is a TCP socket that does not listen, the caller must hold its
+    /// `sk` must be valid. If it is a TCP socket that has never listened, the caller must hold its
     /// lock, and keep it until the result has been dropped.
     pub(super) unsafe fn in_callback(sk: *mut bindings::sock) -> Option<Self> {
         // SAFETY: The safety requirements guarantee that the socket is valid.
         let is_unowned = unsafe { bindings::tcp_is_unowned(sk) };
 
-        // INVARIANT: `tcp_is_unowned` has checked that this is a TCP socket that does not listen,
-        // so the caller holds its lock. No process context owns it, so it is the spinlock that is
-        // held.
+        // INVARIANT: `tcp_is_unowned` has checked that this is a TCP socket that never listened, so
+        // the caller holds its lock. No process context owns it, so it is the spinlock that is held.
         is_unowned.then_some(Self {
             sk,
             _held: PhantomData,
@@ -110,7 +109,7 @@ impl Locked<'_> {
 
 impl KernelSocket<Tcp> {
     /// Calls `what` with the locked connection. Returns [`None`] if a process context owns its
-    /// lock, or if the socket listens.
+    /// lock, or if the socket listens or has listened.
     ///
     /// For soft interrupts and threads. Must not be called in [`Callbacks`].
     pub fn with_lock<R>(&self, what: impl FnOnce(&Locked<'_>) -> R) -> Option<R> {

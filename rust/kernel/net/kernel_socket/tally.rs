@@ -9,7 +9,6 @@ use super::{
 
 use crate::{
     bindings,
-    net::sock::TcpState,
     prelude::*,
     sync::{
         atomic::{
@@ -198,6 +197,8 @@ unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
 /// Counting.
 impl<P: Protocol> KernelSocket<P> {
     /// Counts the socket in `tally` until it is freed, possibly long after this object was dropped.
+    ///
+    /// A socket that has listened is counted only until this object is dropped.
     pub fn count_in(&mut self, tally: &Arc<Tally>) -> Result {
         for tally in tally.all() {
             tally.sockets.fetch_add(1, Relaxed);
@@ -227,12 +228,14 @@ impl<P: Protocol> KernelSocket<P> {
         for tally in counted.tally.all() {
             tally.memory.fetch_add(counted.memory, Relaxed);
         }
-        // A listening socket may be copied with its user data while it is being closed. It has
-        // nothing to send, so nothing of it remains.
-        if self.sk().state() != TcpState::Listen {
+        let sk = self.sk().as_raw();
+        // TCP may copy a listener, even a former one, with its user data while it is being closed.
+        // A listener has nothing to send, so nothing of it remains.
+        // SAFETY: By the type invariants, the socket is valid.
+        if !unsafe { bindings::tcp_has_listened(sk) } {
             // SAFETY: By the type invariants, the socket is valid and `sk_user_data` is ours, and
             // it is null without callbacks. The caller closes the socket.
-            unsafe { Counted::move_to_socket(counted, self.sk().as_raw()) };
+            unsafe { Counted::move_to_socket(counted, sk) };
         }
     }
 }

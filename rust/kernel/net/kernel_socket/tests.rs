@@ -2,6 +2,8 @@
 
 //! Tests of kernel sockets, over the loopback device of the initial network namespace.
 
+mod interference;
+
 use super::{
     Callbacks,
     KernelSocket,
