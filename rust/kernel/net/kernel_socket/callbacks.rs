@@ -92,7 +92,7 @@ pub(super) struct RawCallbacks {
 
 impl RawCallbacks {
     /// The functions that call the [`Callbacks`] of a socket.
-    const OURS: Self = Self {
+    pub(super) const OURS: Self = Self {
         state_change: Some(state_change_callback),
         data_ready: Some(data_ready_callback),
         write_space: Some(write_space_callback),
@@ -116,6 +116,14 @@ impl RawCallbacks {
             write_space: one(ours.write_space, self.write_space, found.write_space),
             error_report: one(ours.error_report, self.error_report, found.error_report),
         }
+    }
+
+    /// Returns the callbacks that a socket has without ours.
+    ///
+    /// A socket may have some of our functions although nothing is installed: a listener gave them
+    /// to it, or BPF had saved them and has put them back.
+    fn without_ours(found: Self) -> Self {
+        TCP.as_ref().map_or(found, |tcp| tcp.merged_with(&found))
     }
 
     /// Replaces our functions by these among the callbacks of a socket.
@@ -322,10 +330,12 @@ impl<P: Protocol> KernelSocket<P> {
         let busy = !unsafe { (*sk).sk_user_data }.is_null();
         if !busy {
             // SAFETY: The socket is valid and the lock held.
-            installed.original = unsafe { RawCallbacks::of(sk) };
+            let found = unsafe { RawCallbacks::of(sk) };
             if P::LISTENS {
-                let _ = TCP.populate(installed.original);
+                // Only the first socket counts, when no socket can have our functions yet.
+                let _ = TCP.populate(found);
             }
+            installed.original = RawCallbacks::without_ours(found);
             // SAFETY: The socket is valid and the lock held. The pointer is aligned such that the
             // flag bits are free.
             //
@@ -390,7 +400,7 @@ impl<P: Protocol> KernelSocket<P> {
         match unsafe { guard.installed() } {
             Some(installed) => installed.original,
             // SAFETY: The socket is valid and the lock held.
-            None => unsafe { RawCallbacks::of(sk) },
+            None => RawCallbacks::without_ours(unsafe { RawCallbacks::of(sk) }),
         }
     }
 }

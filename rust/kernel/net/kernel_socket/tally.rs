@@ -146,12 +146,13 @@ pub(super) struct Counted {
 static_assert!(align_of::<Counted>() >= 8);
 
 impl Counted {
-    /// Hands `this` to the socket, which keeps it until it is freed.
+    /// Hands `this` to the socket, which keeps it until it is freed. Drops `this` at once if BPF
+    /// uses the `sk_user_data` of the socket.
     ///
     /// # Safety
     ///
-    /// `sk` must be valid. The caller must be about to close it, and must be the only user of its
-    /// `sk_user_data`, which must be null, and must not be changed afterwards.
+    /// `sk` must be valid, must never have listened, and must have nothing installed. The caller
+    /// must do nothing but close it afterwards.
     unsafe fn move_to_socket(mut this: KBox<Self>, sk: *mut bindings::sock) {
         // SAFETY: The socket is valid, and only its protocol has set this field, when the socket
         // was created.
@@ -159,14 +160,22 @@ impl Counted {
 
         // SAFETY: The socket is valid.
         unsafe { bindings::sk_callback_write_lock_bh(sk) };
-        // SAFETY: The socket is valid, the lock is held, and the caller allows the change of
-        // `sk_user_data`. The destructor is called only after the last use of the socket.
-        unsafe {
-            (&raw mut (*sk).sk_user_data).write_volatile(KBox::into_raw(this).cast());
-            (*sk).sk_destruct = Some(destruct);
-        }
+        // SAFETY: The socket is valid and the lock held.
+        let unused = if unsafe { (*sk).sk_user_data }.is_null() {
+            // SAFETY: The socket is valid and the lock held, and nothing uses `sk_user_data`. BPF
+            // leaves the field alone while it is not null. The socket is not copied, and the
+            // destructor is called only after its last use.
+            unsafe {
+                (&raw mut (*sk).sk_user_data).write_volatile(KBox::into_raw(this).cast());
+                (*sk).sk_destruct = Some(destruct);
+            }
+            None
+        } else {
+            Some(this)
+        };
         // SAFETY: The lock was taken above.
         unsafe { bindings::sk_callback_write_unlock_bh(sk) };
+        drop(unused);
     }
 }
 
@@ -198,7 +207,8 @@ unsafe extern "C" fn destruct(sk: *mut bindings::sock) {
 impl<P: Protocol> KernelSocket<P> {
     /// Counts the socket in `tally` until it is freed, possibly long after this object was dropped.
     ///
-    /// A socket that has listened is counted only until this object is dropped.
+    /// A socket that has listened, or that BPF has put into a map, is counted only until this
+    /// object is dropped.
     pub fn count_in(&mut self, tally: &Arc<Tally>) -> Result {
         for tally in tally.all() {
             tally.sockets.fetch_add(1, Relaxed);
@@ -233,8 +243,8 @@ impl<P: Protocol> KernelSocket<P> {
         // A listener has nothing to send, so nothing of it remains.
         // SAFETY: By the type invariants, the socket is valid.
         if !unsafe { bindings::tcp_has_listened(sk) } {
-            // SAFETY: By the type invariants, the socket is valid and `sk_user_data` is ours, and
-            // it is null without callbacks. The caller closes the socket.
+            // SAFETY: By the type invariants, the socket is valid. It has never listened, and the
+            // caller has cleared the callbacks and closes it.
             unsafe { Counted::move_to_socket(counted, sk) };
         }
     }

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of what others do to a kernel socket: administrators destroy it.
+//! Tests of what others do to a kernel socket: administrators destroy it, BPF puts it into a map.
 
 use super::{
     super::{
+        callbacks::RawCallbacks,
         Callbacks,
         Locked,
         Tally, //
     },
     listener,
-    stream, //
+    stream,
+    Bells, //
 };
 
 use crate::{
+    bindings,
     net::sock::{
         Sock,
         TcpState, //
@@ -104,6 +107,50 @@ mod suite {
         assert_eq!(tally.count(), 1);
         drop(sk);
         assert_eq!(tally.count(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn user_data_of_others_stays() -> Result {
+        let tally = Arc::new(Tally::new(), GFP_KERNEL)?;
+        let mut socket = stream()?;
+        socket.count_in(&tally)?;
+
+        let sk: ARef<Sock> = socket.sk().into();
+        let theirs = (&raw const *tally).cast_mut().cast::<c_void>();
+        // SAFETY: The socket is valid, and nothing else uses it.
+        unsafe { (*sk.as_raw()).sk_user_data = theirs };
+        drop(socket);
+        // SAFETY: As above.
+        assert_eq!(unsafe { (*sk.as_raw()).sk_user_data }, theirs);
+        assert_eq!(tally.count(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn our_own_callbacks_are_not_the_original_ones() -> Result {
+        let listener = listener()?;
+        // From now on it is known which callbacks TCP sets.
+        let _bells = Bells::on(&listener, 0)?;
+        let socket = stream()?;
+        let sk = socket.sk().as_raw();
+
+        // BPF has saved the callbacks that a listener had given to the socket, and puts them back.
+        // SAFETY: The socket is valid, and these callbacks suit each socket.
+        unsafe {
+            bindings::sk_callback_write_lock_bh(sk);
+            RawCallbacks::OURS.set(sk);
+            bindings::sk_callback_write_unlock_bh(sk);
+        }
+        let bells = Bells::on(&socket, 1)?;
+        // SAFETY: The socket is valid, and nothing changes its callbacks.
+        if let Some(state_change) = unsafe { (*sk).sk_state_change } {
+            // SAFETY: TCP calls this in the same way.
+            unsafe { state_change(sk) };
+        }
+        bells.state.wait_for_completion();
+        socket.clear_callbacks();
+        listener.clear_callbacks();
         Ok(())
     }
 }
