@@ -382,7 +382,7 @@ pub(crate) struct NetSettings {
 pernet_storage!(NetSettings);
 
 impl PerNet for NetSettings {
-    fn new(_net: &Namespace, entries: &mut Entries<'_>) -> Result<KBox<Self>> {
+    fn new(entries: &mut Entries) -> Result<KBox<Self>> {
         let hijack = Arc::pin_init(Hijack::new(), GFP_KERNEL)?;
         entries.add_sysctl(hijack.clone())?;
         entries.add_proc::<SocketList>()?;

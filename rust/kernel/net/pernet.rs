@@ -64,31 +64,41 @@ macro_rules! pernet_storage {
 /// [`pernet_storage!`](crate::pernet_storage).
 pub trait PerNet: StaticStorage + Send + Sync {
     /// Creates the data for a namespace. Called for each existing namespace on registration, and
-    /// for each new namespace, whose creation fails if this fails.
+    /// for each new namespace, whose creation fails if this fails. An existing namespace may have
+    /// no references any more, so it is not passed.
     ///
     /// Process context, may sleep. The data is dropped in such a context too, when the namespace is
     /// destroyed or the registration ends, after everything added to `entries`.
-    fn new(net: &Namespace, entries: &mut Entries<'_>) -> Result<KBox<Self>>;
+    fn new(entries: &mut Entries) -> Result<KBox<Self>>;
 }
 
 /// The settings and files of a module that programs in a namespace see.
-pub struct Entries<'a> {
-    net: &'a Namespace,
+///
+/// # Invariants
+///
+/// `net` is valid, and is not freed before `entries` has been dropped. It may have no references.
+pub struct Entries {
+    net: *mut bindings::net,
     entries: KVec<KBox<dyn Send + Sync>>,
 }
 
-impl Entries<'_> {
+impl Entries {
     /// Adds settings below `/proc/sys`. Process context, may sleep.
     pub fn add_sysctl<T: sysctl::Settings>(&mut self, settings: Arc<T>) -> Result {
-        let entry: KBox<dyn Send + Sync> =
-            KBox::new(sysctl::Registration::new(self.net, settings)?, GFP_KERNEL)?;
-        Ok(self.entries.push(entry, GFP_KERNEL)?)
+        // SAFETY: By the type invariants the namespace is valid until the entry has been dropped.
+        let entry = unsafe { sysctl::Registration::new(self.net, settings) }?;
+        self.add(entry)
     }
 
     /// Adds a file below `/proc/net`. Process context, may sleep.
     pub fn add_proc<T: proc::Show>(&mut self) -> Result {
-        let entry: KBox<dyn Send + Sync> =
-            KBox::new(proc::Registration::new::<T>(self.net)?, GFP_KERNEL)?;
+        // SAFETY: By the type invariants the namespace is valid until the entry has been dropped.
+        let entry = unsafe { proc::Registration::new::<T>(self.net) }?;
+        self.add(entry)
+    }
+
+    fn add(&mut self, entry: impl Send + Sync + 'static) -> Result {
+        let entry: KBox<dyn Send + Sync> = KBox::new(entry, GFP_KERNEL)?;
         Ok(self.entries.push(entry, GFP_KERNEL)?)
     }
 }
@@ -166,13 +176,13 @@ impl<T: PerNet> Storage<T> {
     /// Must only be called for a namespace that has no data yet.
     unsafe extern "C" fn init(net: *mut bindings::net) -> c_int {
         from_result(|| {
-            // SAFETY: The caller passes a namespace that is not destroyed during this call.
-            let namespace = unsafe { Namespace::from_raw(net) };
+            // INVARIANT: The caller passes a valid namespace. It calls `exit`, which drops the
+            // entries, before it frees the namespace.
             let mut entries = Entries {
-                net: namespace,
+                net,
                 entries: KVec::new(),
             };
-            let data = T::new(namespace, &mut entries)?;
+            let data = T::new(&mut entries)?;
             let slot = NetData {
                 _entries: entries.entries,
                 data,

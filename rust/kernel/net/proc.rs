@@ -41,11 +41,10 @@ unsafe impl Sync for Registration {}
 impl Registration {
     /// Registers a file for a namespace. Process context, may sleep.
     ///
-    /// Must be dropped before the namespace is destroyed; [`Entries`](super::pernet::Entries) does
-    /// so.
-    pub(super) fn new<T: Show>(net: &Namespace) -> Result<Self> {
-        let net = net.as_raw();
-
+    /// # Safety
+    ///
+    /// `net` must be valid until the result has been dropped.
+    pub(super) unsafe fn new<T: Show>(net: *mut bindings::net) -> Result<Self> {
         // SAFETY: The namespace is valid, and so is the name, which is a constant. The file is
         // removed before the module's code goes away.
         let entry = unsafe {

@@ -8,7 +8,6 @@
 use crate::{
     bindings,
     error::from_result,
-    net::namespace::Namespace,
     prelude::*,
     sync::Arc, //
 };
@@ -60,9 +59,10 @@ unsafe impl<T: Settings> Sync for Registration<T> {}
 impl<T: Settings> Registration<T> {
     /// Registers settings for a namespace. Process context, may sleep.
     ///
-    /// Must be dropped before the namespace is destroyed; [`Entries`](super::pernet::Entries) does
-    /// so.
-    pub(super) fn new(net: &Namespace, settings: Arc<T>) -> Result<Self> {
+    /// # Safety
+    ///
+    /// `net` must be valid until the result has been dropped.
+    pub(super) unsafe fn new(net: *mut bindings::net, settings: Arc<T>) -> Result<Self> {
         let mut table = KVec::with_capacity(T::NAMES.len(), GFP_KERNEL)?;
 
         for (number, name) in T::NAMES.iter().enumerate() {
@@ -80,7 +80,7 @@ impl<T: Settings> Registration<T> {
         // They stay valid until the table is unregistered.
         let header = unsafe {
             bindings::register_net_sysctl_sz(
-                net.as_raw(),
+                net,
                 T::PATH.as_char_ptr(),
                 table.as_ptr(),
                 table.len(),
