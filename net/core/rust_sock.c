@@ -201,13 +201,19 @@ EXPORT_SYMBOL_GPL(sk_inherit);
  * @sk: the socket that @newsk replaces, locked
  *
  * A setting that was never chosen for @sk keeps the default of the protocol of
- * @newsk.
+ * @newsk. An interface or a mark that a BPF program has given to @newsk stays.
  */
 void sk_take_over(struct sock *newsk, const struct sock *sk)
 {
 	int sndbuf = newsk->sk_sndbuf, rcvbuf = newsk->sk_rcvbuf;
+	int bound_dev_if = newsk->sk_bound_dev_if;
+	u32 mark = newsk->sk_mark;
 
 	sk_inherit(newsk, sk);
+	if (!newsk->sk_bound_dev_if)
+		newsk->sk_bound_dev_if = bound_dev_if;
+	if (!newsk->sk_mark)
+		newsk->sk_mark = mark;
 	/* UDP keeps more state for SO_PEEK_OFF than sk_peek_off. */
 	if (sk_is_udp(newsk))
 		udp_set_peek_off(newsk, newsk->sk_peek_off);

@@ -62,6 +62,11 @@ FIXTURE_TEARDOWN(cgroup_bpf)
 	peer_close(&self->peer);
 }
 
+static bool is_hijacked(void)
+{
+	return !strcmp(read_setting("hijack"), "1") || !strcmp(read_setting("hijack"), "2");
+}
+
 static bool send_to_peer(int fd, struct peer *peer, const char *host, unsigned int port)
 {
 	char data[100];
@@ -340,6 +345,50 @@ TEST_F(cgroup_bpf, creation_is_denied)
 	EXPECT_EQ(EPERM, errno);
 }
 
+#define MARK 0x77
+
+/* Sets SO_MARK of the socket that the program was called for. */
+#define SET_MARK \
+	STORE_IMM(BPF_REG_10, -4, MARK), \
+	MOV(BPF_REG_2, SOL_SOCKET), \
+	MOV(BPF_REG_3, SO_MARK), \
+	MOV_REG(BPF_REG_4, BPF_REG_10), \
+	ADD(BPF_REG_4, -4), \
+	MOV(BPF_REG_5, 4), \
+	CALL(BPF_FUNC_setsockopt), \
+	ALLOW
+
+static int mark_of(int fd)
+{
+	socklen_t len = sizeof(int);
+	int mark = -1;
+
+	return getsockopt(fd, SOL_SOCKET, SO_MARK, &mark, &len) ? -1 : mark;
+}
+
+/* A program marks sockets as they are bound or connected. A marked socket is native. */
+TEST_F(cgroup_bpf, mark_is_set)
+{
+	long before = decision_count("option");
+	int fd;
+
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_BIND, SET_MARK));
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_CONNECT, SET_MARK));
+	fd = socket(opt.family, SOCK_STREAM, 0);
+	EXPECT_EQ(0, mark_of(fd));
+	EXPECT_EQ(0, bind_to(fd, ANY_HOST, 0));
+	EXPECT_EQ(MARK, mark_of(fd));
+	close(fd);
+	fd = socket(opt.family, SOCK_STREAM, 0);
+	/* Nobody listens there. */
+	EXPECT_EQ(-1, connect_to(fd, "127.0.0.1", 1));
+	EXPECT_EQ(ECONNREFUSED, errno);
+	EXPECT_EQ(MARK, mark_of(fd));
+	close(fd);
+	if (is_hijacked())
+		EXPECT_EQ(before + 2, decision_count("option"));
+}
+
 #define COUNT_IN(MAP) \
 	STORE_IMM(BPF_REG_10, -4, 0), \
 	MOV_REG(BPF_REG_2, BPF_REG_10), \
@@ -382,8 +431,6 @@ TEST_F(cgroup_bpf, packets_are_denied)
 {
 	struct pollfd pfd = { .events = POLLOUT };
 	long before = decision_count("packet-filter");
-	bool hijacked = !strcmp(read_setting("hijack"), "1") ||
-			!strcmp(read_setting("hijack"), "2");
 	int early = socket(opt.family, SOCK_STREAM, 0), fd;
 
 	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SKB, CGROUP_INET_EGRESS, DENY));
@@ -402,7 +449,7 @@ TEST_F(cgroup_bpf, packets_are_denied)
 	if (errno == EINPROGRESS)
 		EXPECT_EQ(0, poll(&pfd, 1, 200));
 	close(early);
-	if (hijacked)
+	if (is_hijacked())
 		EXPECT_EQ(before + 2, decision_count("packet-filter"));
 }
 

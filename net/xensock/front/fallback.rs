@@ -99,8 +99,9 @@ pub(crate) fn join_refused<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, error:
 /// Returns the reason why the first use of a socket is not for the backend, if there is one.
 fn exemption<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Option<Decision> {
     let (config, net) = (config(sk)?, sk.namespace()?);
-    // A BPF program of a control group may have set these.
-    if sk.has_route() || sk.has_native_name(socket) {
+    // A BPF program of a control group may have set these: when the socket was created, or just now
+    // as it was asked about an address.
+    if sk.has_route() || sk.has_native_name_or_route(socket) {
         return Some(Decision::Option);
     }
     if sk.has_packet_filter(socket) {

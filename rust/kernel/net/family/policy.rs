@@ -201,13 +201,15 @@ impl<T: Ops> TypedSock<T> {
     }
 
     /// Returns `true` if a BPF program of the socket's control group has given the native socket an
-    /// address. Any context.
-    pub fn has_native_name(&self, socket: &Socket) -> bool {
+    /// address, an interface or a routing mark. Any context.
+    pub fn has_native_name_or_route(&self, socket: &Socket) -> bool {
         self.policy_sock(socket)
             // An accepted socket without a native socket has names of its own.
             .filter(|sk| !core::ptr::eq(*sk, self.as_raw()))
             // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6.
-            .is_some_and(|sk| unsafe { bindings::inet_sock_has_name(sk) })
+            .is_some_and(|sk| unsafe {
+                bindings::inet_sock_has_name(sk) || bindings::sk_has_route(sk)
+            })
     }
 
     /// Returns the socket that policy is asked about: the native socket, or this one if there is
