@@ -48,6 +48,7 @@ bool sock_fall_back(struct socket *sock, struct socket *native)
 {
 	struct sock *sk = native->sk;
 	struct file *file = sock->file;
+	bool is_async;
 
 	if (!file)
 		return false;
@@ -58,14 +59,18 @@ bool sock_fall_back(struct socket *sock, struct socket *native)
 	write_unlock_bh(&sk->sk_callback_lock);
 	native->file = file;
 
-	/* Excludes a sock_fasync() that has not read private_data before. */
+	/* Excludes a sock_fasync() that changes the list of @sock. */
 	lock_sock(sock->sk);
-	/* Pairs with the address dependency of the readers of private_data. */
-	smp_store_release(&file->private_data, native);
+	is_async = sock->wq.fasync_list;
 	native->wq.fasync_list = sock->wq.fasync_list;
 	sock->wq.fasync_list = NULL;
+	/*
+	 * A sock_fasync() that reads the new value changes the list of @native. Pairs with the
+	 * address dependency of the readers of private_data.
+	 */
+	smp_store_release(&file->private_data, native);
 	release_sock(sock->sk);
-	if (native->wq.fasync_list) {
+	if (is_async) {
 		lock_sock(sk);
 		sock_set_flag(sk, SOCK_FASYNC);
 		release_sock(sk);
