@@ -99,14 +99,24 @@ static int forward_wake(struct wait_queue_entry *entry, unsigned int mode, int f
  * sock_forward_wakes - forward wakeups from one socket to the waiters of another
  * @native: the socket whose events are forwarded
  * @sock: the socket whose waiters are woken
- * @entry: stays in the wait queue of @native until sock_forward_end()
+ * @entry: all zeroes at the first call; stays in the wait queue of @native until sock_forward_end()
+ *
+ * Several tasks may call this at the same time. For each of them the wakeups are forwarded when it
+ * returns.
  */
 void sock_forward_wakes(struct socket *native, struct socket *sock,
 			struct wait_queue_entry *entry)
 {
-	init_waitqueue_func_entry(entry, forward_wake);
-	entry->private = &sock->wq.wait;
-	add_wait_queue(&native->wq.wait, entry);
+	struct wait_queue_head *head = &native->wq.wait;
+	unsigned long irq_flags;
+
+	spin_lock_irqsave(&head->lock, irq_flags);
+	if (!entry->func) {
+		init_waitqueue_func_entry(entry, forward_wake);
+		entry->private = &sock->wq.wait;
+		__add_wait_queue(head, entry);
+	}
+	spin_unlock_irqrestore(&head->lock, irq_flags);
 }
 EXPORT_SYMBOL_GPL(sock_forward_wakes);
 

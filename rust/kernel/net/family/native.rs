@@ -252,12 +252,14 @@ impl Native {
         let Some(native) = self.as_raw() else {
             return;
         };
-        if self.is_forwarded.cmpxchg(false, true, Full).is_ok() {
-            // SAFETY: Both sockets are valid. The entry is not in use, and `close` removes it
-            // before `socket` is freed.
-            // INVARIANT: The entry was added to the queue, and only once.
-            unsafe { bindings::sock_forward_wakes(native, socket, self.entry.get()) };
+        if self.is_forwarded.load(Acquire) {
+            return;
         }
+        // SAFETY: Both sockets are valid. The entry is zeroed, or in this queue already. `close`
+        // removes it before `socket` is freed.
+        unsafe { bindings::sock_forward_wakes(native, socket, self.entry.get()) };
+        // INVARIANT: The entry is in the queue. Only now may others rely on it.
+        self.is_forwarded.store(true, Release);
     }
 
     /// Closes the native socket. May sleep.
