@@ -29,13 +29,10 @@ use crate::{
 };
 use kernel::{
     impl_has_work,
-    net::{
-        kernel_socket::{
-            Callbacks,
-            Locked,
-            Tcp, //
-        },
-        sock::TcpState, //
+    net::kernel_socket::{
+        Callbacks,
+        Locked,
+        Tcp, //
     },
     new_mutex,
     new_spinlock_irq,
@@ -329,15 +326,14 @@ impl Listener {
             return false;
         };
         let Some(conn) = open.posted.first() else {
-            if open.poll.is_some() && open.socket.tcp().has_connection() {
+            if open.poll.is_some() && open.is_ready() {
                 if let Some(ticket) = open.poll.take() {
                     self.guest.transport.answer(ticket, Ok(Body::Empty));
                 }
             }
             return false;
         };
-        let tcp = open.socket.tcp();
-        let filled = if tcp.has_connection() || tcp.tcp_state() != TcpState::Listen {
+        let filled = if open.is_ready() {
             // Has to be set before the connection leaves TCP's queue.
             open.has_handed_over = open.posted.len() == 1;
             open.reserve_backlog(self.guest.transport.quirks);
@@ -392,7 +388,11 @@ impl Callbacks for ArrivalWaker {
 
     fn write_space(&self) {}
 
-    fn state_change(&self) {}
+    /// The socket does not listen any more: an administrator has destroyed it. The posted places
+    /// fail.
+    fn state_change(&self) {
+        self.listener.wake();
+    }
 
     fn error_report(&self) {}
 }

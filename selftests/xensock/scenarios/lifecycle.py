@@ -170,6 +170,31 @@ def test_services_without_their_ports(bed):
     wait_link(guest)
 
 
+def _killed(bed, where, family):
+    """Destroys a listener and a connection of a program. Returns what the program was told."""
+    job = where.start(f"killed {family}")
+    job.wait_line("ready", 30 * bed.scale)
+    for port in job.lines[:2]:
+        # ss prints the sockets that it has destroyed.
+        destroyed = run_checked(bed, f"ss -HKatn 'sport = :{port}'")
+        assert f":{port} " in destroyed, f"port {port}: {destroyed}"
+    rc, out = job.wait(60 * bed.scale)
+    assert rc == 0, out
+    return out.split("ready\n")[1]
+
+
+@timeout(120)
+def test_killed_in_dom0(bed):
+    """``ss -K`` in dom0 destroys a listening socket and a connection of a guest. The guest is told what
+    a program of dom0 is told. The link stays, and nothing is left."""
+    guest = _server(bed)
+    over_tcp = _killed(bed, bed, "--family inet")
+    before = bed.quiet_snapshot()
+    assert _killed(bed, guest, "") == over_tcp
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
+
+
 @timeout(120)
 def test_link_wait(bed):
     """Calls wait for a link as long as the administrator allows, or until a signal."""

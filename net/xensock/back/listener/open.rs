@@ -10,7 +10,10 @@ use crate::{
     socket::GuestSocket, //
 };
 use kernel::{
-    net::kernel_socket::Tcp,
+    net::{
+        kernel_socket::Tcp,
+        sock::TcpState, //
+    },
     prelude::*,
     sync::Arc, //
 };
@@ -37,6 +40,13 @@ impl Open {
     /// Returns the number of connections that may wait with TCP.
     pub(super) fn backlog(&self) -> u32 {
         self.backlog.saturating_sub(self.ahead)
+    }
+
+    /// Returns `true` if `accept()` on TCP's socket has a result: a connection, or the error that the
+    /// socket does not listen any more.
+    pub(super) fn is_ready(&self) -> bool {
+        let tcp = self.socket.tcp();
+        tcp.has_connection() || tcp.tcp_state() != TcpState::Listen
     }
 
     /// Keeps TCP from taking in another connection if only one may wait at all and this one waits
