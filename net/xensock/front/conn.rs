@@ -8,6 +8,7 @@ mod events;
 mod growth;
 mod life;
 mod membership;
+mod patience;
 mod receive_queue;
 mod send_queue;
 mod state;
@@ -73,7 +74,7 @@ use kernel::{
         Work, //
     }, //
 };
-use life::PATIENCE;
+use patience::PATIENCE;
 use receive_queue::ReceiveQueue;
 use state::{
     ConnState,

@@ -40,28 +40,8 @@ use kernel::{
         Arc,
         ArcBorrow, //
     },
-    time::{
-        msecs_to_jiffies,
-        Msecs, //
-    },
-    workqueue::{
-        owned::{
-            enqueue_delayed,
-            OnQueue,
-            OwnedQueue, //
-        },
-        WorkItem, //
-    },
     xen::trace::xensock_front as trace, //
 };
-
-/// The work item [`Conn::patience`].
-pub(super) const PATIENCE: u64 = 1;
-
-/// Time after which a closed connection is reset if the backend has taken none of its bytes
-/// meanwhile, in milliseconds. About as long as TCP retries for an orphaned socket whose peer takes
-/// nothing.
-const MAX_PATIENCE: Msecs = 100_000;
 
 /// The beginning.
 impl Conn {
@@ -265,7 +245,7 @@ impl Conn {
     }
 
     /// Sends RELEASE of an ended connection. With `abort`, RELEASE resets it.
-    fn send_release(this: ArcBorrow<'_, Self>, abort: bool) {
+    pub(super) fn send_release(this: ArcBorrow<'_, Self>, abort: bool) {
         let conn = Arc::<Self>::from(this);
         // `close()` waits for the end of a reset, or for an address to become free.
         let is_waited_for = abort || this.is_datagram() || this.remote.local.is_some();
@@ -392,14 +372,6 @@ impl Conn {
         Self::release_if_drained(this.as_arc_borrow());
     }
 
-    /// Queues the work item that looks if the backend takes bytes. Called under `state`, in the
-    /// phase [`Phase::Draining`]: the end of the connection comes later and cancels the item.
-    fn begin_patience(this: &Arc<Self>) {
-        let delay = msecs_to_jiffies(MAX_PATIENCE);
-        // The item is not queued: a connection is closed once, and the item queues itself.
-        let _ = enqueue_delayed::<_, PATIENCE>(this.clone(), delay);
-    }
-
     /// Takes the connection from those that can be accepted. It will be reset, and no task is
     /// notified.
     pub(crate) fn withdraw(&self) {
@@ -433,34 +405,5 @@ impl Conn {
     /// Returns `true` if the backend has taken all bytes sent, or will take no more.
     pub(crate) fn is_drained(&self) -> bool {
         self.ring.tx_ending() != Ending::Open || self.ring.peek_queued() == 0
-    }
-}
-
-impl OnQueue for Conn {
-    fn queue(&self) -> &Arc<OwnedQueue> {
-        &self.remote.link.workers
-    }
-}
-
-impl WorkItem<PATIENCE> for Conn {
-    type Pointer = Arc<Conn>;
-
-    /// Resets a closed connection whose backend has taken none of the bytes sent since the item was
-    /// queued. As nothing more is sent, a backend cannot go on for ever.
-    fn run(this: Arc<Conn>) {
-        // The backend may have taken the last bytes without an event.
-        Self::release_if_drained(this.as_arc_borrow());
-        {
-            let mut state = this.state.lock();
-            let Phase::Draining { left, .. } = &mut state.phase else {
-                return;
-            };
-            let now = this.ring.peek_queued();
-            if now < core::mem::replace(left, now) {
-                return Self::begin_patience(&this);
-            }
-            state.end(true);
-        }
-        Self::send_release(this.as_arc_borrow(), true);
     }
 }

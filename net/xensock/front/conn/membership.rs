@@ -4,7 +4,7 @@
 //! longer shared.
 
 use super::{
-    life::PATIENCE,
+    patience::PATIENCE,
     state::{
         EndedRing,
         Phase, //
