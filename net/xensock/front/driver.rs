@@ -17,10 +17,7 @@ use crate::{
     },
     survivors::Survivors,
     transport::read_name,
-    workers::{
-        FAILURES,
-        WORKERS, //
-    }, //
+    workers::Workers, //
 };
 use kernel::{
     debugfs,
@@ -112,9 +109,9 @@ impl Frontend {
 
     fn connect(&self, dev: &xenbus::Device<Bound>) -> Result {
         self.take_down();
-        let workers = WORKERS.get().ok_or(ENODEV)?;
-        let failures = FAILURES.get().ok_or(ENODEV)?;
+        let workers = Workers::of_device(read_name(dev)?)?;
         let counters = self.counters.clone();
+        let failures = Workers::failures()?;
         let link = Link::new(dev, workers, failures, counters, Survivors::revive)?;
         *self.link.lock() = Some(link);
         dev.switch_state(State::Initialised)

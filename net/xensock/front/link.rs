@@ -115,6 +115,7 @@ type Members = RBTree<u64, Arc<dyn Member>>;
 pub(crate) struct Link {
     #[pin]
     transport: Transport,
+    /// Runs work items that may wait for this backend.
     pub(crate) workers: Arc<OwnedQueue>,
     failures: Arc<OwnedQueue>,
     revive: Revive,

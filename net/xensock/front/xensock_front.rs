@@ -84,7 +84,8 @@
 //!    one ring. `Survivors::lost` (mutex): the sockets that wait for a link. `Growth::has_ended`
 //!    (mutex), outside of `Link::members`: held for a step of growth, which tries the locks of 4
 //!    and does not wait for them. `Budget::users` (mutex): held while a ring or a direction takes
-//!    grants; no lock of this list is taken under it.
+//!    grants; no lock of this list is taken under it. `Workers::devices` (mutex): held while a
+//!    device gets its workqueue; likewise.
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): the right to move an index of the data ring. Held over the
 //!    copy, not while waiting. Independent of each other: full duplex.
 //! 5. `Endpoint::inner`, then `Datagram::names` or `Listener::posted` (spinlocks): short.
@@ -116,9 +117,9 @@
 //!   They allocate only what is not essential: the payload and the queue entry of a report.
 //! - `Fallback::create()`: process context.
 //! - `Hijack::show()`, `Hijack::store()` and `SocketList::show()`: process context.
-//! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: [`workers::WORKERS`]; and
-//!   [`workers::FAILURES`] for a link that ends by itself and for events that were too many for a
-//!   handler.
+//! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: the queue of their device; and
+//!   the queue of failures for a link that ends by itself and for events that were too many for a
+//!   handler. [`workers::Workers`] has all of these queues.
 //! - `Drop` of a `Stream` or a `Datagram`: any context. Nothing is left to tear down by then.
 
 #![forbid(unsafe_code)]
@@ -202,7 +203,7 @@ struct XenSock {
     _namespaces: pernet::Registration<hijack::NetSettings>,
     _survivors: Keeper<survivors::Survivors>,
     _devices: Keeper<devices::Devices>,
-    _workers: workers::Workers,
+    _workers: workers::WorkersKeeper,
     _budget: Keeper<budget::Budget>,
 }
 
@@ -210,7 +211,7 @@ impl InPlaceModule for XenSock {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             // Before programs can have sockets: the steps after the registration should not fail.
-            _workers: on_xen().and_then(|()| workers::Workers::new())?,
+            _workers: on_xen().and_then(|()| workers::Workers::keep())?,
             _devices: devices::Devices::keep()?,
             _survivors: survivors::Survivors::keep(family::survivor)?,
             _budget: budget::Budget::keep()?,
