@@ -43,7 +43,6 @@ use content::Content;
 use core::net::SocketAddr;
 use events::Events;
 use growth::{
-    is_shortage,
     Growth,
     GROWTH, //
 };
@@ -203,7 +202,11 @@ impl Conn {
         let ring = ring.inspect_err(|error| match *error {
             // There are no grants for even the smallest ring.
             ENOBUFS => link.note_shortage(budget::shortage(owner, Order::MIN)),
-            error if is_shortage(error) => link.note_shortage(Shortage::OfAll),
+            // The grant table is full: others have taken what the budget leaves.
+            ENOSPC => link.note_shortage(Shortage::OfAll),
+            // Usually the memory cgroup of the socket is full, which is no reason for other users
+            // to give anything back.
+            ENOMEM => link.note_shortage(Shortage::OfUser(owner)),
             _ => (),
         })?;
         if ring.order() < order {
