@@ -37,6 +37,7 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::Atomic,
         Arc,
         SpinLock, //
     },
@@ -62,6 +63,9 @@ pub(crate) struct Listener {
     pub(crate) local: Option<Arc<LocalListener>>,
     #[pin]
     posted: SpinLock<PostedConns>,
+    /// The handle of the posted connection of which the backend has told too little for too long:
+    /// calls that do not block wait for it no more.
+    overdue: Atomic<u64>,
 }
 
 impl Listener {
@@ -94,6 +98,7 @@ impl Listener {
                     },
                     "xensock_posted"
                 ),
+                overdue: Atomic::new(pending::NONE),
             }),
             GFP_KERNEL_ACCOUNT,
         )

@@ -31,6 +31,10 @@ use kernel::{
         Completion,
         LockedBy,
         SetOnce, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
     }, //
 };
 
@@ -155,6 +159,12 @@ impl Exchange {
     /// Returns `true` once the exchange has ended. Any context.
     pub(crate) fn is_over(&self) -> bool {
         self.response.as_ref().is_some()
+    }
+
+    /// Waits killably until the exchange has ended, at most for this time. Returns `true` if it has.
+    pub(crate) fn wait_at_most(&self, time: Msecs) -> Result<bool> {
+        let time = msecs_to_jiffies(time);
+        self.done.wait_for_completion_killable_timeout(time)
     }
 
     /// Waits killably for the response. If the program is killed, the response is dropped.

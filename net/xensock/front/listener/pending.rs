@@ -12,26 +12,46 @@ use crate::{
     proto::Feature, //
 };
 use kernel::{
-    net::sock::Timeout,
+    net::sock::{
+        Timeout,
+        WaitError, //
+    },
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    }, //
 };
+
+/// Longest wait of a call that does not block for what the backend is about to tell, in
+/// milliseconds. A working backend tells it much sooner. `poll()` waits under locks of others: epoll
+/// has a lock that is the same for all programs.
+const MAX_WAIT: Msecs = 1000;
+
+/// Value of [`Listener::overdue`] for no connection.
+pub(super) const NONE: u64 = 0;
 
 /// The backend's connections that it has not handed over.
 enum Pending {
     /// There is none.
     Nothing,
-    /// The exchange has to be answered first: connections that had arrived before are handed over
-    /// then.
-    Unanswered(Arc<Exchange>),
-    /// The backend is about to hand over a connection.
-    Coming,
+    /// The exchange, ACCEPT of the connection with this handle, has to be answered first:
+    /// connections that had arrived before are handed over then.
+    Unanswered(u64, Arc<Exchange>),
+    /// The backend is about to hand over a connection, to the connection with this handle.
+    Coming(u64),
     /// A connection was handed over just now, or has failed.
     Decided,
 }
 
 impl Listener {
-    /// Checks if the backend has a connection, as far as that is known without waiting.
+    /// Checks if the backend has a connection, as far as that is known without waiting. A backend
+    /// that has kept a call waiting for too long has none until it tells more, and then tasks are
+    /// woken.
     ///
     /// Once its ACCEPT was answered, the oldest posted connection shows if connections wait without
     /// an ACCEPT. Connections that arrived before were handed over.
@@ -50,8 +70,15 @@ impl Listener {
         let Some(oldest) = oldest else {
             return Pending::Nothing;
         };
+        let id = oldest.remote.id;
+        let is_overdue = self.overdue.load(Relaxed) == id;
         match oldest.accept.as_ref() {
-            Some(accept) if !accept.is_over() => return Pending::Unanswered(accept.clone()),
+            Some(accept) if !accept.is_over() => {
+                return match is_overdue {
+                    true => Pending::Nothing,
+                    false => Pending::Unanswered(id, accept.clone()),
+                };
+            }
             _ => (),
         }
         // In this order: the backend counts a connection until it is handed over.
@@ -59,33 +86,36 @@ impl Listener {
         Conn::look_for_outcome(oldest.as_arc_borrow());
         match (oldest.is_pending(), is_coming) {
             (false, _) => Pending::Decided,
-            (true, true) => Pending::Coming,
-            (true, false) => Pending::Nothing,
+            (true, true) if !is_overdue => Pending::Coming(id),
+            (true, true) => Pending::Nothing,
+            (true, false) => {
+                self.overdue.store(NONE, Relaxed);
+                Pending::Nothing
+            }
         }
     }
 
-    /// Waits killably until it is certain that the backend has no connection. Returns `false` if
-    /// there may be one now.
+    /// Waits killably, and not for long, until it is certain that the backend has no connection.
+    /// Returns `false` if there may be one now.
     pub(crate) fn confirm_none_pending(&self) -> Result<bool> {
         match self.pending() {
             Pending::Nothing => return Ok(true),
             Pending::Decided => (),
-            Pending::Unanswered(accept) => {
-                if let Err(ERESTARTSYS) = accept.wait() {
-                    return Err(ERESTARTSYS);
+            Pending::Unanswered(id, accept) => self.await_response(id, &accept)?,
+            Pending::Coming(id) => {
+                let is_over = || !matches!(self.pending(), Pending::Coming(_));
+                let mut timeout = Timeout::from_jiffies(msecs_to_jiffies(MAX_WAIT));
+                match self.sk.wait_killable(&mut timeout, is_over) {
+                    Err(WaitError::TimedOut) => self.overdue.store(id, Relaxed),
+                    waited => waited?,
                 }
-            }
-            Pending::Coming => {
-                let is_over = || !matches!(self.pending(), Pending::Coming);
-                let mut timeout = Timeout::FOREVER;
-                self.sk.wait_killable(&mut timeout, is_over)?;
             }
         }
         Ok(false)
     }
 
-    /// Returns `true` if `poll()` reports a connection. May wait killably for the response to a
-    /// recent ACCEPT.
+    /// Returns `true` if `poll()` reports a connection. May wait killably, and not for long, for
+    /// the response to a recent ACCEPT.
     pub(crate) fn poll(&self) -> bool {
         loop {
             if self.is_ready() {
@@ -94,13 +124,22 @@ impl Listener {
             match self.pending() {
                 Pending::Nothing => return false,
                 Pending::Decided => (),
-                Pending::Unanswered(accept) => {
-                    if let Err(ERESTARTSYS) = accept.wait() {
+                Pending::Unanswered(id, accept) => {
+                    if self.await_response(id, &accept).is_err() {
                         return false;
                     }
                 }
-                Pending::Coming => return true,
+                Pending::Coming(_) => return true,
             }
         }
+    }
+
+    /// Waits killably for the response to the ACCEPT of the connection `id`, or notes that no call
+    /// waits for this connection any more.
+    fn await_response(&self, id: u64, accept: &Exchange) -> Result {
+        if !accept.wait_at_most(MAX_WAIT)? {
+            self.overdue.store(id, Relaxed);
+        }
+        Ok(())
     }
 }
