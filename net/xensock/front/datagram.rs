@@ -228,8 +228,9 @@ impl Datagram {
             let waits = is_bound && !current!().is_exiting() && conn.wait_until_taken().is_ok();
             Conn::close(&conn, false);
             if waits {
-                // `close` has sent RELEASE, unless the link is down. Then this ends at once.
-                conn.remote.end();
+                // The backend may say now that it has not taken everything, or the connection may
+                // have ended otherwise: then `close` has sent no RELEASE.
+                Conn::release_now(&conn, false);
                 let _ = conn.remote.release_exchange().wait();
             }
         }

@@ -303,6 +303,14 @@ impl Conn {
         true
     }
 
+    /// Ends a closed connection now, even if the backend has yet to take bytes, and sends RELEASE
+    /// unless it was sent. If the link is down, RELEASE ends at once. For a task that waits for
+    /// [`RemoteSocket::release_exchange`](crate::remote_socket::RemoteSocket::release_exchange).
+    pub(crate) fn release_now(this: &Arc<Self>, abort: bool) {
+        this.state.lock().end(true);
+        Self::send_release(this.as_arc_borrow(), abort);
+    }
+
     /// Asks the backend to send the end of the stream after the bytes sent before. If the program
     /// wants to receive nothing more, the backend also resets a peer that goes on sending.
     ///

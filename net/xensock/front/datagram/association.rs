@@ -61,6 +61,8 @@ impl Datagram {
                     let lost = self.endpoint.inner.lock().take_state();
                     drop(lost);
                     Conn::close(&conn, true);
+                    // If the connection had ended before, `close` has sent no RELEASE.
+                    Conn::release_now(&conn, true);
                     let _ = conn.remote.release_exchange().wait();
                     return Err(error);
                 }
