@@ -20,6 +20,7 @@ use crate::{
     conn::Conn,
     endpoint::{
         directions,
+        may_wait_for_end,
         CallGuard,
         Endpoint,
         EndpointState, //
@@ -215,7 +216,8 @@ impl Datagram {
     }
 
     /// `close()`: the backend still takes the datagrams sent. A bound address is free when the call
-    /// returns, unless the program is exiting or killed.
+    /// returns, unless the program is exiting or killed, or a kernel thread drops the last
+    /// reference to the file.
     pub(crate) fn release(&self, sk: &Sock) {
         let (state, former, is_bound) = {
             let mut inner = self.endpoint.inner.lock();
@@ -225,7 +227,7 @@ impl Datagram {
         };
         drop(former);
         if let EndpointState::Connection(conn) = state {
-            let waits = is_bound && !current!().is_exiting() && conn.wait_until_taken().is_ok();
+            let waits = is_bound && may_wait_for_end() && conn.wait_until_taken().is_ok();
             Conn::close(&conn, false);
             if waits {
                 // The backend may say now that it has not taken everything, or the connection may

@@ -326,6 +326,13 @@ pub(crate) fn give_back(remote: RemoteSocket) {
     let _ = release.wait();
 }
 
+/// Returns `true` if the current task may wait until the backend has ended a socket. Tasks that
+/// cannot be killed do not wait: an exiting program, and kernel threads, which others wait for.
+pub(crate) fn may_wait_for_end() -> bool {
+    let task = current!();
+    !task.is_exiting() && task.mm().is_some()
+}
+
 /// Returns the directions that `shutdown()` ends.
 pub(crate) fn directions(how: How) -> ShutdownMask {
     match how {

@@ -8,7 +8,8 @@
 use super::EndpointState;
 use crate::{
     commands::Exchange,
-    conn::Conn, //
+    conn::Conn,
+    endpoint::may_wait_for_end, //
 };
 use kernel::{
     prelude::*,
@@ -56,11 +57,9 @@ impl Closing {
 
     /// Waits killably until the backend has ended everything. No lock may be held.
     ///
-    /// Tasks that cannot be killed do not wait: an exiting program, and kernel threads, which
-    /// others wait for.
+    /// Some tasks [do not wait](may_wait_for_end).
     pub(super) fn wait(self) {
-        let task = current!();
-        if task.is_exiting() || task.mm().is_none() {
+        if !may_wait_for_end() {
             return;
         }
         // Whatever the response is, the socket has ended.
