@@ -160,13 +160,18 @@ impl Datagram {
         {
             let mut inner = self.endpoint.inner.lock();
             if !inner.is_closed {
-                inner.state = EndpointState::Connection(conn);
+                inner.state = EndpointState::Connection(conn.clone());
                 drop(inner);
-                return self.endpoint.set_lost(false);
+                return self.set_found(&conn);
             }
         }
         // The socket was closed during this, see `revive`.
         Conn::close(&conn, true);
+    }
+
+    /// Notes that the socket is no longer lost, unless its connection has been lost meanwhile.
+    fn set_found(&self, conn: &Conn) {
+        conn.unless_lost(|| self.endpoint.set_lost(false));
     }
 
     /// Returns the link on which the state that the socket has lost can be set up again. Fails with
@@ -191,8 +196,12 @@ impl Datagram {
             return;
         }
         match self.open(&call, sk, None) {
-            // Tasks that wait for a datagram go on with the new ring.
-            Ok(_) => sk.state_changed(),
+            // Tasks that wait for a datagram go on with the new ring, or with the one that the
+            // socket still has: during a `connect()` that changes the link there are two.
+            Ok(conn) => {
+                self.set_found(&conn);
+                sk.state_changed();
+            }
             Err(ENETDOWN) => (),
             // The next call tries again.
             Err(error) => {

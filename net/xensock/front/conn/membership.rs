@@ -57,6 +57,16 @@ impl Conn {
         Self::leave_link(this);
     }
 
+    /// Calls `what` unless the connection has ended and its link is down. Any context; `what` must
+    /// not sleep.
+    pub(crate) fn unless_lost(&self, what: impl FnOnce()) {
+        // The end of the link ends the connection under this lock.
+        let _state = self.state.lock();
+        if self.death().is_none() || self.remote.link.is_up() {
+            what();
+        }
+    }
+
     /// Returns the socket of the connection, unless the connection still waits for `accept()` or
     /// has ended.
     fn owner_for_listing(&self) -> Option<ARef<Sock>> {
@@ -129,8 +139,12 @@ impl Member for Conn {
     /// Ends the connection: notifies the socket, and stops sharing memory.
     fn link_down(self: Arc<Self>) {
         let error = self.content.loss();
-        let sk = self.state.lock().sk.clone();
-        let may_survive = self.content.survives(&sk);
+        let (sk, was_open) = {
+            let state = self.state.lock();
+            (state.sk.clone(), state.is_open())
+        };
+        // A closed connection is of no concern to its socket, which may have lost another one.
+        let may_survive = was_open && self.content.survives(&sk);
         let survives = {
             let mut state = self.state.lock();
             let survives = may_survive && state.is_open();
@@ -148,6 +162,10 @@ impl Member for Conn {
         };
         if may_survive && !survives {
             Survivors::remove(&sk);
+        } else if survives && !self.content.survives(&sk) {
+            // Again, because the socket may have been set up in between, with this connection. If
+            // there is no memory, its tasks see the loss.
+            sk.state_changed();
         }
         let _ = cancel_delayed_sync::<_, PATIENCE>(&self);
         self.end_growth();
