@@ -111,8 +111,14 @@ impl Frontend {
         self.take_down();
         let workers = Workers::of_device(read_name(dev)?)?;
         let counters = self.counters.clone();
-        let failures = Workers::failures()?;
-        let link = Link::new(dev, workers, failures, counters, Survivors::revive)?;
+        let link = Link::new(
+            dev,
+            workers,
+            Workers::failures()?,
+            counters,
+            Survivors::revive,
+            links_changed,
+        )?;
         *self.link.lock() = Some(link);
         dev.switch_state(State::Initialised)
     }

@@ -119,6 +119,8 @@ pub(crate) struct Link {
     pub(crate) workers: Arc<OwnedQueue>,
     failures: Arc<OwnedQueue>,
     revive: Revive,
+    /// Called when the link has ended by itself. May sleep.
+    on_failure: fn(),
     /// Members that are notified when the link ends. `None` marks a link that is down or going
     /// down.
     #[pin]
@@ -159,13 +161,14 @@ impl_has_delayed_work! {
 
 impl Link {
     /// Sets up the commands ring and announces it to the backend. `revive` sets up lost sockets
-    /// again. May sleep.
+    /// again. `on_failure` is called when the link has ended by itself. May sleep.
     pub(crate) fn new(
         dev: &xenbus::Device<Bound>,
         workers: Arc<OwnedQueue>,
         failures: Arc<OwnedQueue>,
         counters: Arc<Counters>,
         revive: Revive,
+        on_failure: fn(),
     ) -> Result<Arc<Self>> {
         let link = Arc::pin_init(
             try_pin_init!(Self {
@@ -173,6 +176,7 @@ impl Link {
                 workers,
                 failures,
                 revive,
+                on_failure,
                 members <- new_mutex!(Some(RBTree::new()), "xensock_members"),
                 ring_pool <- RingPool::new(),
                 connected <- new_mutex!(false, "xensock_connected"),
@@ -279,12 +283,18 @@ impl Link {
     }
 
     /// Takes the link down because the backend broke the rules, unless the link is down already.
+    /// Such a backend may never react, so the lost sockets do not wait for the driver to see that.
     fn fail(self: &Arc<Self>) {
-        let connected = self.connected.lock();
-        if self.end(*connected, Err(EPROTO)) {
+        {
+            let connected = self.connected.lock();
+            if !self.end(*connected, Err(EPROTO)) {
+                return;
+            }
+            // Under the lock: the driver must not have set up another link by then.
             self.dev
                 .fatal(EPROTO, c"impossible response or index in the commands ring");
         }
+        (self.on_failure)();
     }
 
     /// Queues the work item that calls [`Self::fail`]. Any context.
