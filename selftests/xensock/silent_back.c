@@ -1,16 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A backend in the user space of dom0 that leaves one call of the guest without a response:
- * silent_back DOMID, with "inquire" in the guest. It says "ready" when the link is up, and "again"
- * when another one is, after SIGUSR1. On that link, the first of the guest's sockets is not bound
- * before the guest has asked for an option, which is then left without a response. It says "others"
- * when all sockets but one have a ring, ends the call, and says "all" when the last one has a ring.
- * SIGTERM ends the program.
+ * A backend in the user space of dom0 that leaves some of the guest's requests without a response,
+ * or ends with a wrong one: silent_back DOMID HOW. It says "ready" when the link is up. SIGTERM
+ * ends the program, which then closes the link in the regular way.
+ *
+ *   call     for "inquire" in the guest. After SIGUSR1 there is another link, and it says "again".
+ *            On that link, the first of the guest's sockets is not bound before the guest has asked
+ *            for an option, which is then left without a response. It says "others" when all
+ *            sockets but one have a ring, ends the call, and says "all" when the last one has one
+ *   accept   ACCEPT has no response before SIGUSR1, and then a connection
+ *   release  RELEASE has no response: it says "RELEASE" instead
+ *   unmap    for "keeper". It says "full" when --sockets connections have rings that were kept.
+ *            From then on RELEASE has no response before SIGUSR1. After that UNMAP has none, and it
+ *            says "no slots" when these requests have all slots
+ *   wrong    after SIGUSR1 it sends a response to nothing, and then no more
+ *   taken    it claims to have taken one byte more of datagrams than were sent
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "back.h"
@@ -26,11 +37,19 @@ static void on_signal(int sig)
 	is_signalled = sig;
 }
 
-static bool connect_front(const char *message)
+static bool connect_front(const char *how, const char *message)
 {
+	bool unmaps = !strcmp(how, "unmap");
+	bool has_status = unmaps || !strcmp(how, "accept");
+
 	if (!back_begin())
 		return false;
-	back_node("feature-datagram", "1");
+	/* The driver has offered it before. */
+	back_node("feature-shared-channel", NULL);
+	back_node("feature-datagram", has_status ? NULL : "1");
+	back_node("feature-status", has_status ? "1" : NULL);
+	back_node("feature-waiting", has_status ? "1" : NULL);
+	back_node("feature-ring-reuse", unmaps ? "1" : NULL);
 	if (!back_finish(15000))
 		return false;
 	printf("%s\n", message);
@@ -41,7 +60,7 @@ static bool connect_front(const char *message)
 static bool next_request(struct request *r, const atomic_int *is_over)
 {
 	while (!back_take(r))
-		if (sleep_usec(1000), back_is_over || *is_over)
+		if (sleep_usec(200), back_is_over || *is_over)
 			return false;
 	return true;
 }
@@ -51,15 +70,15 @@ static void respond(const struct request *r)
 	back_respond(r, r->cmd == GETSOCKOPT ? -ENOPROTOOPT : 0);
 }
 
-static void serve(void)
+static void serve(const atomic_int *is_over)
 {
 	struct request r;
 
-	while (next_request(&r, &is_signalled))
+	while (next_request(&r, is_over))
 		respond(&r);
 }
 
-static void serve_without_response(void)
+static void leave_call(void)
 {
 	struct request r, first = {}, unanswered = {};
 	int rings = 0;
@@ -88,19 +107,162 @@ static void serve_without_response(void)
 	}
 }
 
+/* Fills the ring of a CONNECT or an ACCEPT with a connection. */
+static void establish(__u32 ref)
+{
+	struct sockaddr_in sin = address("192.0.2.1", 7001);
+	__u32 *words = pages_map(back.domid, &ref, 1);
+
+	if (!words)
+		return;
+	memcpy(&words[NAME], &sin, sizeof(sin));
+	store(&words[NAME_LEN], sizeof(sin));
+	store(&words[STATUS], 1);
+	pages_unmap(words, 1);
+}
+
+static void leave_accept(void)
+{
+	struct request r, unanswered[SLOTS];
+	unsigned int n = 0;
+
+	while (next_request(&r, &is_signalled)) {
+		if (r.cmd == ACCEPT)
+			unanswered[n++] = r;
+		else
+			respond(&r);
+	}
+	while (n) {
+		establish(unanswered[--n].accept.ref);
+		respond(&unanswered[n]);
+	}
+	serve(&back_is_over);
+}
+
+static void leave_release(void)
+{
+	struct request r;
+
+	while (next_request(&r, &back_is_over)) {
+		if (r.cmd == RELEASE)
+			printf("RELEASE\n");
+		else
+			respond(&r);
+	}
+}
+
+/* Rings by their grants, and the rings of connections by the ends of their handles. */
+static bool is_kept[1 << 16];
+static __u16 rings[1 << 16];
+
+/* Connects to the first port only. Returns true if the connection stays and its ring was kept. */
+static bool answer_connect(const struct request *r)
+{
+	const struct sockaddr_in *to = (const void *)r->connect.addr;
+	bool is_first = ntohs(to->sin_port) == opt.port;
+
+	rings[(__u16)r->id] = r->connect.ref;
+	if (is_first)
+		establish(r->connect.ref);
+	respond(r);
+	return !is_first && is_kept[(__u16)r->connect.ref];
+}
+
+static void leave_unmap(void)
+{
+	struct request r, unanswered[SLOTS];
+	unsigned int kept = 0, n = 0, i, unmaps = 0;
+
+	while (next_request(&r, &is_signalled)) {
+		if (r.cmd == CONNECT) {
+			kept += answer_connect(&r);
+			if (kept == opt.sockets)
+				printf("full\n");
+		} else if (r.cmd == RELEASE && kept >= opt.sockets) {
+			unanswered[n++] = r;
+		} else {
+			if (r.cmd == RELEASE)
+				is_kept[rings[(__u16)r.id]] = r.release.reuse;
+			if (r.cmd == UNMAP)
+				is_kept[(__u16)r.unmap.ref] = false;
+			respond(&r);
+		}
+	}
+	for (i = 0; i < n; i++)
+		respond(&unanswered[i]);
+	while (next_request(&r, &back_is_over)) {
+		if (r.cmd != UNMAP)
+			respond(&r);
+		else if (++unmaps == SLOTS)
+			printf("no slots\n");
+	}
+}
+
+static void take_too_much(void)
+{
+	__u32 *words = NULL, port = 0, prod;
+	struct request r;
+
+	while (!back_is_over) {
+		prod = words ? load(&words[OUT_PROD]) : 0;
+		if (prod && load(&words[OUT_CONS]) != prod + 1) {
+			store(&words[OUT_CONS], prod + 1);
+			evtchn_notify(back.evtchn, port);
+		}
+		if (!back_take(&r)) {
+			sleep_usec(200);
+			continue;
+		}
+		if (r.cmd == ATTACH || r.cmd == RELEASE) {
+			pages_unmap(words, 1);
+			words = NULL;
+		}
+		if (r.cmd == ATTACH) {
+			port = evtchn_bind(back.evtchn, back.domid, r.attach.evtchn);
+			words = pages_map(back.domid, &r.attach.ref, 1);
+		}
+		respond(&r);
+	}
+}
+
+static void end_with_nonsense(void)
+{
+	struct request nothing = { .req_id = 0x12345 };
+
+	serve(&is_signalled);
+	back_respond(&nothing, 0);
+	while (!back_is_over)
+		sleep_usec(1000);
+}
+
 int main(int argc, char **argv)
 {
+	const char *how;
+
 	argc = parse_options(argc, argv);
-	if (argc != 2)
+	if (argc != 3)
 		return 4;
+	how = argv[2];
 	setlinebuf(stdout);
 	back_init(atoi(argv[1]));
 	signal(SIGUSR1, on_signal);
-	if (connect_front("ready")) {
-		serve();
+	if (!connect_front(how, "ready")) {
+		printf("no link\n");
+	} else if (!strcmp(how, "call")) {
+		serve(&is_signalled);
 		back_end();
-		if (connect_front("again"))
-			serve_without_response();
+		if (connect_front(how, "again"))
+			leave_call();
+	} else if (!strcmp(how, "accept")) {
+		leave_accept();
+	} else if (!strcmp(how, "release")) {
+		leave_release();
+	} else if (!strcmp(how, "unmap")) {
+		leave_unmap();
+	} else if (!strcmp(how, "wrong")) {
+		end_with_nonsense();
+	} else if (!strcmp(how, "taken")) {
+		take_too_much();
 	}
 	back_end();
 	return 0;

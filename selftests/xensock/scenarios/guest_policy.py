@@ -3,6 +3,7 @@
 
 import socket
 import time
+from contextlib import contextmanager
 
 from bed import timeout
 from scenarios.common import SERVER_POLICY, SMALL_BUFFER, hijacked, in_dom0, run_checked, start_peer, wait_connected
@@ -35,6 +36,23 @@ def test_hijack(bed):
         guest.ktap("guest_policy --family inet", 150 * bed.scale)
 
 
+@contextmanager
+def _memory_cgroup(guest, bed, name):
+    """A memory cgroup of the guest, by its directory."""
+    top = "/tmp/cgroup"
+    run_checked(guest, f"mkdir {top} && mount -t cgroup2 cgroup2 {top}")
+    try:
+        if guest.run(f"grep -qw memory {top}/cgroup.controllers")[0]:
+            bed.skip("this kernel has no memory cgroups; KCONFIG=fast has")
+        run_checked(guest, f"echo +memory >{top}/cgroup.subtree_control && mkdir {top}/{name}")
+        yield f"{top}/{name}"
+        # Its last program may take a moment to go.
+        run_checked(guest, f"i=0; until rmdir {top}/{name}; do i=$((i + 1)); [ $i -lt 100 ] || exit 1; "
+                           "usleep 100000; done")
+    finally:
+        run_checked(guest, f"umount {top} && rmdir {top}")
+
+
 # Pages of a small ring, with its indexes.
 _RING_KIB = 4 * 5
 
@@ -45,30 +63,64 @@ def test_memory(bed):
     items make them."""
     guest = bed.shared_guest(policy=SERVER_POLICY)
     wait_connected(guest)
-    top, connections = "/tmp/cgroup", 100
-    run_checked(guest, f"mkdir {top} && mount -t cgroup2 cgroup2 {top}")
-    if guest.run(f"grep -qw memory {top}/cgroup.controllers")[0]:
-        bed.skip("this kernel has no memory cgroups; KCONFIG=fast has")
-    run_checked(guest, f"echo +memory >{top}/cgroup.subtree_control && mkdir {top}/server")
+    connections = 100
+    with _memory_cgroup(guest, bed, "server") as cgroup:
+        def charged():
+            stat = run_checked(guest, f"cat {cgroup}/memory.stat")
+            return int(dict(map(str.split, stat.splitlines()))["kernel"]) >> 10
 
-    def charged():
-        stat = run_checked(guest, f"cat {top}/server/memory.stat")
-        return int(dict(map(str.split, stat.splitlines()))["kernel"]) >> 10
+        server = guest.start(f"sh -c 'echo 0 >{cgroup}/cgroup.procs; exec deaf --sockets {connections}'")
+        server.wait_line("ready", 60 * bed.scale)
+        before = charged()
+        clients = [socket.create_connection((bed.address, int(server.lines[0])), timeout=30 * bed.scale)
+                   for _ in range(connections)]
+        # The first few rings were there before.
+        expected = connections * _RING_KIB * 4 // 5
+        deadline = time.monotonic() + 30 * bed.scale
+        while (now := charged()) - before < expected:
+            assert time.monotonic() < deadline, (before, now, expected)
+            time.sleep(0.5)
+        bed.note(f"{connections} connections: {now - before} KiB are charged to the server's cgroup")
+        for client in clients:
+            client.close()
+        server.kill()
+        server.wait()
 
-    server = guest.start(f"sh -c 'echo 0 >{top}/server/cgroup.procs; exec deaf --sockets {connections}'")
-    server.wait_line("ready", 60 * bed.scale)
-    before = charged()
-    clients = [socket.create_connection((bed.address, int(server.lines[0])), timeout=30 * bed.scale)
-               for _ in range(connections)]
-    # The first few rings were there before.
-    expected = connections * _RING_KIB * 4 // 5
-    deadline = time.monotonic() + 30 * bed.scale
-    while (now := charged()) - before < expected:
-        assert time.monotonic() < deadline, (before, now, expected)
-        time.sleep(0.5)
-    bed.note(f"{connections} connections: {now - before} KiB are charged to the server's cgroup")
-    for client in clients:
-        client.close()
-    server.kill()
-    server.wait()
-    run_checked(guest, f"rmdir {top}/server && umount {top} && rmdir {top}")
+
+@timeout(300)
+def test_full_memory(bed):
+    """A user whose memory cgroup is full leaves the rings of others their size."""
+    guest = bed.shared_guest(policy=SERVER_POLICY)
+    start_peer(bed)
+    wait_connected(guest)
+
+    def count(name):
+        counts = run_checked(guest, "cat /sys/kernel/debug/xensock/xensock-0")
+        return int(dict(map(str.split, counts.splitlines()))[name])
+
+    with _memory_cgroup(guest, bed, "small") as cgroup:
+        # A program that is killed for lack of memory is no failure of the guest's kernel.
+        console = "/sys/module/printk/parameters/ignore_loglevel"
+        run_checked(guest, f"echo 6M >{cgroup}/memory.max && echo N >{console} && dmesg -n 1")
+        grown = count("rings-grown")
+        busy = guest.start("bulk --bytes 8192m --seed 1")
+        deadline = time.monotonic() + 60 * bed.scale
+        while count("rings-grown") == grown:
+            assert busy.running and time.monotonic() < deadline, busy.output
+            time.sleep(0.2)
+        shrunk = count("rings-shrunk")
+        for _ in range(4):
+            full = guest.start(f"exec sh -c 'echo 0 >{cgroup}/cgroup.procs; exec hold nobody --sockets 1000'")
+            # It says so, or is killed for lack of memory.
+            deadline = time.monotonic() + 60 * bed.scale
+            while full.running and not full.lines:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            assert "it is not" not in full.output, full.output
+            full.kill()
+            full.wait(20 * bed.scale)
+        assert busy.running, busy.output
+        assert count("rings-shrunk") == shrunk
+        # Its child does the work.
+        run_checked(guest, f"killall -9 bulk; dmesg -n 7; echo Y >{console}")
+        busy.wait(60 * bed.scale)

@@ -255,6 +255,63 @@ def test_short_of_grants(bed):
         assert rc == 0, out
 
 
+@contextmanager
+def _first_misused(bed, how):
+    """A guest with two devices of dom0. A program serves the first, and does not answer everything."""
+    start_peer(bed, where=bed)
+    guest = bed.shared_guest("pair", policy=SERVER_POLICY, in_dom0=True, config="max_event_channels = 4096")
+    if not bed.xenstore.ls(f"/local/domain/{guest.domid}/device/xensock/1"):
+        bed.xensock("attach", str(guest.domid), "--device=1", "--backend=0",
+                    f"connect-allow={bed.connect_allow}", *SERVER_POLICY)
+    _wait_connected(guest, FIRST, SECOND)
+    driver = "/sys/bus/xen-backend/drivers/xensock_back"
+    run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/unbind")
+    back = bed.start(f"silent_back {guest.domid} {how}")
+    try:
+        back.wait_line("ready", 30 * bed.scale)
+        yield guest, back
+    finally:
+        back.kill(signal.SIGTERM)
+        back.wait(20 * bed.scale)
+        run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/bind")
+
+
+@timeout(400)
+def test_one_lets_work_wait(bed):
+    """More work items wait for one backend than the kernel runs of a workqueue at a time. Those of the
+    other device go on."""
+    counts = f"/sys/kernel/debug/xensock/{SECOND}"
+    with _first_misused(bed, "unmap --sockets 1100") as (guest, back):
+        with _routed(guest, "default=xensock-0"):
+            keeper = guest.start("exec keeper")
+            back.wait_line("full", 200 * bed.scale)
+            keeper.kill()
+            keeper.wait(60 * bed.scale)
+            back.kill(signal.SIGUSR1)
+            back.wait_line("no slots", 60 * bed.scale)
+        with _routed(guest, "default=xensock-1"):
+            output = run_checked(guest, f"attempt connect {bed.address} 7001")
+            assert output.split() == ["ok"], output
+        run_checked(guest, f"i=0; until grep -q '^connections 0$' {counts}; do i=$((i + 1)); "
+                           f"[ $i -lt 300 ] || {{ cat {counts}; exit 1; }}; usleep 100000; done", 60)
+
+
+@timeout(200)
+def test_one_breaks_rules(bed):
+    """When the guest ends a link whose backend has broken the rules, a socket without an address of its
+    own moves to the other device, even if that backend never notices."""
+    with _first_misused(bed, "wrong") as (guest, back), _routed(guest, "default=xensock-0"):
+        job = guest.start(f"exec attempt stay datagram {bed.address6} 7001")
+        job.wait_line("ok", 30 * bed.scale)
+        assert {line["device"] for line in _sockets(guest).values()} == {FIRST}
+        back.kill(signal.SIGUSR1)
+        run_checked(guest, f"i=0; until grep -q {SECOND} /proc/net/xensock; do i=$((i + 1)); "
+                           "[ $i -lt 300 ] || { cat /proc/net/xensock; exit 1; }; usleep 100000; done", 60)
+        assert job.running and _state(guest, FIRST) != "Connected"
+        job.kill()
+        job.wait(30 * bed.scale)
+
+
 @timeout(300)
 def test_unload(bed):
     """The guest's module is unloaded with both devices, and loaded again."""

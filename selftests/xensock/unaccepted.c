@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A server that does not want to wait, while it is not known if a connection has arrived: prints
+ * "none" when poll() and accept() have said so, 100 times, and "accepted" for the connection that
+ * comes later.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "util.h"
+
+#define CHECK(condition) do {						\
+	if (!(condition)) {						\
+		printf("%s:%d: %s: %m\n", __FILE__, __LINE__, #condition); \
+		exit(1);						\
+	}								\
+} while (0)
+
+int main(int argc, char **argv)
+{
+	int fd, i, inner = epoll_create1(0), outer = epoll_create1(0);
+
+	parse_options(argc, argv);
+	setlinebuf(stdout);
+	fd = open_listener(1, SOCK_NONBLOCK);
+	CHECK(fd >= 0);
+	for (i = 0; i < 100; i++) {
+		CHECK(poll_now(fd) == 0);
+		CHECK(accept(fd, NULL, NULL) < 0 && errno == EAGAIN);
+	}
+	CHECK(!watch(inner, EPOLL_CTL_ADD, fd, EPOLLIN));
+	CHECK(!watch(outer, EPOLL_CTL_ADD, inner, EPOLLIN));
+	printf("none\n");
+	CHECK(events_within(outer, 60000) == EPOLLIN);
+	CHECK(accept(fd, NULL, NULL) >= 0);
+	printf("accepted\n");
+	return 0;
+}
