@@ -84,10 +84,7 @@ impl<P: Carried> GuestSocket<P> {
 
     /// Sets the size of a buffer.
     fn set_buffer_size(&self, name: u32, size: i32) -> Result {
-        let set = |name, size: i32| {
-            self.inner
-                .set_option(SOL_SOCKET, name, &size.to_ne_bytes())
-        };
+        let set = |name, size: i32| self.inner.set_option(SOL_SOCKET, name, &size.to_ne_bytes());
         if name == XS_SNDBUF {
             let note = |usual: &mut Buffers, now: Buffers| usual.sent = now.sent;
             self.memory
