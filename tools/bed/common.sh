@@ -95,7 +95,7 @@ key_of() { sha256sum | cut -c1-12; }
 version_of() {
 	local version=$1 commit
 	shift
-	git_in_top() { git -c safe.directory="$TOP" -C "$TOP" "$@" 2>/dev/null; }
+	git_in_top() { git --no-optional-locks -c safe.directory="$TOP" -C "$TOP" "$@" 2>/dev/null; }
 	commit=$(TZ=UTC git_in_top log -1 --date=format-local:%Y%m%d%H%M%S --abbrev=12 --format=%cd.%h -- "$@") || commit=
 	if [ -n "$commit" ]; then
 		version+=+git$commit
