@@ -157,8 +157,6 @@ struct Usual {
 struct Choice {
     /// The limits before the buffers were last held back.
     usual: Option<Usual>,
-    /// Set if the program has chosen a small receive buffer.
-    is_small: bool,
     /// The number of changes by the program that are under way.
     changes: u32,
 }
@@ -169,7 +167,9 @@ pub(crate) struct SocketMemory {
     bytes: MemoryCharge,
     /// Set while the buffers are held back.
     is_held_back: Atomic<bool>,
-    /// Set while TCP may not enlarge the receive buffer because it is held back.
+    /// Set if the program has chosen a small receive buffer.
+    is_small: Atomic<bool>,
+    /// Set while TCP may not enlarge the receive buffer, as far as this is known.
     is_fixed: Atomic<bool>,
     /// Also taken in callbacks of the socket.
     #[pin]
@@ -191,11 +191,11 @@ impl SocketMemory {
         pin_init!(Self {
             bytes,
             is_held_back: Atomic::new(false),
+            is_small: Atomic::new(false),
             is_fixed: Atomic::new(false),
             choice <- new_spinlock_irq!(
                 Choice {
                     usual: None,
-                    is_small: false,
                     changes: 0,
                 },
                 "xensock_held"
@@ -207,7 +207,7 @@ impl SocketMemory {
     /// up its share. Any context but callbacks of the socket.
     pub(crate) fn update(&self, tcp: &KernelSocket<Tcp>) {
         self.count(tcp);
-        if self.is_fixed.load(Relaxed) != self.is_held_back() {
+        if self.is_fixed.load(Relaxed) != self.should_be_fixed() {
             // While a process has the lock, this is left to the next update.
             let _ = tcp.with_lock(|locked| self.fix(locked));
         }
@@ -257,17 +257,17 @@ impl SocketMemory {
         }
     }
 
-    /// Has TCP keep to the size of a receive buffer while that is held back. Otherwise TCP enlarges
-    /// the buffer when more arrives than fits, as long as TCP has enough memory, and the peer may
-    /// have been promised much.
+    /// Returns `true` if TCP should keep to the size of the receive buffer: if the program has chosen
+    /// a small one, and while the buffer is held back. TCP would enlarge it when more arrives than
+    /// fits, as long as TCP has enough memory, and the peer may have been promised much.
+    fn should_be_fixed(&self) -> bool {
+        self.is_small.load(Relaxed) || self.is_held_back()
+    }
+
+    /// Has TCP keep to the size of the receive buffer if it should.
     fn fix(&self, locked: &Locked<'_>) {
-        let wanted = self.is_held_back();
-        if self.is_fixed.load(Relaxed) == wanted {
-            return;
-        }
-        // The program's own choice has fixed the buffer, too.
-        let is_small = self.choice.lock().is_small;
-        if is_small || locked.fix_receive_buffer(wanted) {
+        let wanted = self.should_be_fixed();
+        if self.is_fixed.load(Relaxed) != wanted && locked.fix_receive_buffer(wanted) {
             self.is_fixed.store(wanted, Relaxed);
         }
     }
@@ -311,15 +311,17 @@ impl SocketMemory {
     /// Takes over the usual limits of the listening socket from which the socket was accepted. If
     /// that was held back when the connection arrived, so is this one.
     pub(crate) fn inherit(&self, listener: &Self) {
-        let (usual, is_small) = {
-            let choice = listener.choice.lock();
-            (choice.usual, choice.is_small)
-        };
-        let mut choice = self.choice.lock();
-        choice.is_small = is_small;
+        let usual = listener.choice.lock().usual;
         if usual.is_some() {
-            choice.usual = usual;
+            self.choice.lock().usual = usual;
             self.is_held_back.store(true, Relaxed);
+        }
+        self.is_small
+            .store(listener.is_small.load(Relaxed), Relaxed);
+        // The connection may have come before the listener's buffer was fixed, or after. So the next
+        // update sees to it.
+        if listener.is_fixed.load(Relaxed) {
+            self.is_fixed.store(!self.should_be_fixed(), Relaxed);
         }
     }
 
@@ -330,9 +332,15 @@ impl SocketMemory {
     /// is not always counted: not for a connection that waits to be accepted, nor while a part is
     /// missing. If the program reads, TCP enlarges the buffer by itself.
     pub(crate) fn received_size(&self, wanted: i32) -> Option<i32> {
-        let mut choice = self.choice.lock();
-        choice.is_small |= wanted < FIRST_RCVBUF;
-        choice.is_small.then_some(wanted.min(FIRST_RCVBUF))
+        let is_small = wanted < FIRST_RCVBUF;
+        let was_small = self.is_small.xchg(is_small, Relaxed);
+        if !is_small && !was_small {
+            return None;
+        }
+        // The program's choice fixes the buffer. If it is not small any more, the next update has TCP
+        // choose again.
+        self.is_fixed.store(true, Relaxed);
+        Some(wanted.min(FIRST_RCVBUF))
     }
 
     /// Changes the size of a buffer by `set`, as the program has chosen it, and has `note` change

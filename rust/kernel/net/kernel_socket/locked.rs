@@ -100,7 +100,7 @@ impl Locked<'_> {
 
 impl Locked<'_> {
     /// Has TCP keep to the size of the receive buffer, as `SO_RCVBUF` does, or choose it again. Returns
-    /// `false` without any effect if it does so already, or if the socket has not connected.
+    /// `true` if TCP now does. A socket that has not connected does not begin to keep to it.
     pub fn fix_receive_buffer(&self, fixed: bool) -> bool {
         // SAFETY: By the type invariant, this is a TCP socket whose lock is held.
         unsafe { bindings::tcp_fix_rcvbuf(self.sk, fixed) }
