@@ -247,9 +247,13 @@ impl Conn {
     }
 
     /// Returns the time when the data being received arrived, as reported by the last event, or the
-    /// current time if no event has reported them.
-    pub(crate) fn take_arrival(&self) -> i64 {
-        match self.events.arrived_at.xchg(0, Relaxed) {
+    /// current time if no event has reported them. Keeps it for a later call if `is_peek`.
+    pub(crate) fn take_arrival(&self, is_peek: bool) -> i64 {
+        let arrived = match is_peek {
+            true => self.events.arrived_at.load(Relaxed),
+            false => self.events.arrived_at.xchg(0, Relaxed),
+        };
+        match arrived {
             0 => Sock::time_of_day(),
             arrived => arrived,
         }

@@ -117,9 +117,9 @@ impl Datagram {
         }
         if !sk.wants_timestamp() {
             let keeps = sk.keeps_timestamp();
-            sk.store_timestamp(if keeps { conn.take_arrival() } else { 0 });
+            sk.store_timestamp(if keeps { conn.take_arrival(is_peek) } else { 0 });
         } else if msg.wants_control() {
-            sk.put_timestamp(msg, conn.take_arrival());
+            sk.put_timestamp(msg, conn.take_arrival(is_peek));
         }
         let peer = || self.names.lock().peer;
         if let Some(from) = arrived.from.or_else(peer) {

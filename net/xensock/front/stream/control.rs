@@ -21,10 +21,17 @@ use kernel::net::{
 
 impl Stream {
     /// Adds what the program has asked for.
-    pub(super) fn put_control(&self, sk: &Sock, conn: &Conn, msg: &mut MsgHdr, has_received: bool) {
+    pub(super) fn put_control(
+        &self,
+        sk: &Sock,
+        conn: &Conn,
+        msg: &mut MsgHdr,
+        has_received: bool,
+        is_peek: bool,
+    ) {
         let wants_control = msg.wants_control();
         if wants_control && has_received && sk.wants_timestamp() {
-            sk.put_timestamp(msg, conn.take_arrival());
+            sk.put_timestamp(msg, conn.take_arrival(is_peek));
         }
         let wants_inq = wants_control && self.endpoint.known_option(SOL_TCP, TCP_INQ) != 0;
         if !wants_inq && !msg.wants_unread() {

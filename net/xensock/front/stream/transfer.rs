@@ -201,7 +201,7 @@ impl Stream {
         match result {
             Err(error) if received == 0 => Err(error),
             _ => {
-                self.put_control(sk, &conn, msg, received > 0);
+                self.put_control(sk, &conn, msg, received > 0, is_peek);
                 Ok(received)
             }
         }
