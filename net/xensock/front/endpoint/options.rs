@@ -380,6 +380,11 @@ impl Endpoint {
             self.link_for(sk, None, Some(domain), None)
                 .and_then(|link| self.make_remote(link, domain, None))
                 .and_then(|remote| ask(&remote))
+                // There can be no other socket now.
+                .map_err(|error| match error {
+                    EMFILE | ENOBUFS | ENOMEM => EBADF,
+                    error => error,
+                })
         } else if let Some(listener) = self.listener() {
             ask(&listener.remote)
         } else {
