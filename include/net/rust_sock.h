@@ -25,7 +25,7 @@ void inet_sock_set_names(struct sock *sk, const struct sockaddr_in6 *local,
 			 const struct sockaddr_in6 *peer);
 bool net_is_local(struct net *net, const struct in6_addr *addr);
 void sk_inherit(struct sock *newsk, const struct sock *sk);
-void sk_take_over(struct sock *newsk, const struct sock *sk);
+void sk_take_over(struct sock *newsk, const struct sock *sk, bool keep_route);
 struct inode *sk_get_inode(struct sock *sk);
 int tcp_recv_locked(struct sock *sk, struct iov_iter *to);
 int tcp_send_locked(struct sock *sk, struct msghdr *msg);

@@ -173,6 +173,7 @@ void sk_inherit(struct sock *newsk, const struct sock *sk)
 	newsk->sk_lingertime = READ_ONCE(sk->sk_lingertime);
 	newsk->sk_peek_off = READ_ONCE(sk->sk_peek_off);
 	newsk->sk_tsflags = READ_ONCE(sk->sk_tsflags);
+	newsk->sk_bind_phc = READ_ONCE(sk->sk_bind_phc);
 	newsk->sk_reuse = sk->sk_reuse;
 	newsk->sk_reuseport = sk->sk_reuseport;
 	newsk->sk_no_check_tx = sk->sk_no_check_tx;
@@ -199,21 +200,25 @@ EXPORT_SYMBOL_GPL(sk_inherit);
  * sk_take_over - copy the settings of a socket to the one that replaces it
  * @newsk: a new socket of any protocol, not yet published
  * @sk: the socket that @newsk replaces, locked
+ * @keep_route: an interface or a mark of @newsk stays if @sk has none
  *
  * A setting that was never chosen for @sk keeps the default of the protocol of
- * @newsk. An interface or a mark that a BPF program has given to @newsk stays.
+ * @newsk.
  */
-void sk_take_over(struct sock *newsk, const struct sock *sk)
+void sk_take_over(struct sock *newsk, const struct sock *sk, bool keep_route)
 {
 	int sndbuf = newsk->sk_sndbuf, rcvbuf = newsk->sk_rcvbuf;
 	int bound_dev_if = newsk->sk_bound_dev_if;
 	u32 mark = newsk->sk_mark;
 
 	sk_inherit(newsk, sk);
-	if (!newsk->sk_bound_dev_if)
+	if (keep_route && !newsk->sk_bound_dev_if)
 		newsk->sk_bound_dev_if = bound_dev_if;
-	if (!newsk->sk_mark)
+	if (keep_route && !newsk->sk_mark)
 		newsk->sk_mark = mark;
+	/* TCP lets nobody ask for this before the socket connects: it counts from there. */
+	if (sk_is_tcp(newsk))
+		newsk->sk_tsflags &= ~(SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_ID_TCP);
 	/* UDP keeps more state for SO_PEEK_OFF than sk_peek_off. */
 	if (sk_is_udp(newsk))
 		udp_set_peek_off(newsk, newsk->sk_peek_off);
@@ -340,16 +345,15 @@ EXPORT_SYMBOL_GPL(tcp_raise_window_limit);
  * enough memory. A socket that has not connected is left alone: TCP would choose the scale of its
  * window for the present size.
  *
- * Return: false if the buffer was fixed, or not, already, or if the socket has not connected.
+ * Return: true if the buffer is now fixed, or not, as wanted.
  */
 bool tcp_fix_rcvbuf(struct sock *sk, bool fixed)
 {
-	if (fixed == !!(sk->sk_userlocks & SOCK_RCVBUF_LOCK))
-		return false;
-	if (fixed && sk->sk_state == TCP_CLOSE)
-		return false;
-	sk->sk_userlocks ^= SOCK_RCVBUF_LOCK;
-	return true;
+	if (!fixed)
+		sk->sk_userlocks &= ~SOCK_RCVBUF_LOCK;
+	else if (sk->sk_state != TCP_CLOSE)
+		sk->sk_userlocks |= SOCK_RCVBUF_LOCK;
+	return fixed == !!(sk->sk_userlocks & SOCK_RCVBUF_LOCK);
 }
 EXPORT_SYMBOL_GPL(tcp_fix_rcvbuf);
 

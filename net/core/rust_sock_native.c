@@ -26,7 +26,7 @@ int sock_stand_in(struct socket *sock, struct socket *native)
 
 	/* Copies what BPF programs of the control group have set. */
 	lock_sock(native->sk);
-	sk_take_over(sk, native->sk);
+	sk_take_over(sk, native->sk, false);
 	release_sock(native->sk);
 	/* BPF programs of the control group are told of the native socket only. */
 	sk->sk_kern_sock = true;

@@ -338,7 +338,8 @@ impl<T: Ops> TypedSock<T> {
         {
             let _guard = self.lock();
             // SAFETY: The native socket is not in use, and this socket is locked.
-            unsafe { bindings::sk_take_over((*native).sk, sk) };
+            // BPF programs may have given the native socket an interface or a mark.
+            unsafe { bindings::sk_take_over((*native).sk, sk, true) };
         }
         // SAFETY: By its type invariants the native socket is valid, and it was allocated by
         // `sock_alloc`.
@@ -391,7 +392,7 @@ impl<T: Ops> TypedSock<T> {
         {
             let _guard = self.lock();
             // SAFETY: Nothing else refers to the new socket, and this socket is locked.
-            unsafe { bindings::sk_take_over((*new.as_raw()).sk, sk) };
+            unsafe { bindings::sk_take_over((*new.as_raw()).sk, sk, false) };
         }
         // SAFETY: By its type invariants the new socket is valid, and it was allocated by
         // `sock_alloc`.

@@ -344,8 +344,16 @@ impl<T: Ops> Glue<T> {
             let given = unsafe { OptionIn::from_raw(value, len) };
             T::setsockopt(socket, sk, level, name, &given)?;
             // The option is in our `struct sock`, which a fallback may have copied before. The
-            // option was accepted, so the result does not matter.
-            if let (SOL_SOCKET, Some(native)) = (level, sk.native().taking_over()) {
+            // interface and the mark are in both sockets, as BPF programs may change those of the
+            // native one. The option was accepted, so the result does not matter.
+            // CAST: The bits remain the same.
+            let native = match name as u32 {
+                bindings::SO_BINDTODEVICE | bindings::SO_BINDTOIFINDEX | bindings::SO_MARK => {
+                    sk.native().as_raw()
+                }
+                _ => sk.native().taking_over(),
+            };
+            if let (SOL_SOCKET, Some(native)) = (level, native) {
                 let _ = set_native(native);
             }
             Ok(0)
