@@ -3,10 +3,14 @@
  * Has a connection with the peer, and waits for a file /tmp/go. Then receives
  * one byte. Prints the limit of its receive window before, and afterwards when
  * it has changed.
+ *
+ *   window SIZE...  sets SO_RCVBUF to each of the sizes, and receives --bytes.
+ *                   Prints "ready" then, and keeps the connection.
  */
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +25,30 @@ static int limit_of(int fd)
 	return limit;
 }
 
+static int receive_with(struct peer *peer, int fd, char **sizes)
+{
+	static char data[65536];
+	unsigned long long left;
+	ssize_t n;
+
+	for (; *sizes; sizes++) {
+		int size = atoi(*sizes);
+
+		if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)))
+			return 1;
+	}
+	if (!peer_send(peer, "send %llu 1", (unsigned long long)opt.bytes))
+		return 1;
+	for (left = opt.bytes; left; left -= n) {
+		n = recv(fd, data, sizeof(data), 0);
+		if (n <= 0)
+			return 1;
+	}
+	printf("ready\n");
+	pause();
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct peer peer;
@@ -28,7 +56,7 @@ int main(int argc, char **argv)
 	__u64 until;
 	char byte;
 
-	parse_options(argc, argv);
+	argc = parse_options(argc, argv);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!peer_open(&peer, 0))
 		return 1;
@@ -38,6 +66,8 @@ int main(int argc, char **argv)
 		perror("window");
 		return 1;
 	}
+	if (argc > 1)
+		return receive_with(&peer, fd, argv + 1);
 	before = limit_of(fd);
 	printf("window %d\n", before);
 	while (access("/tmp/go", F_OK))

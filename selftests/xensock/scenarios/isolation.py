@@ -281,6 +281,31 @@ def test_memory_of_those_who_wait(bed):
     server.wait()
 
 
+def _receive_buffers(bed, guest):
+    """Returns the sizes of the receive buffers of root's connections, without those that control the peer."""
+    lines = run_checked(bed, "ss -tnmeOH state established 'dport != :7000'").splitlines()
+    uid = f"uid:{FIRST_UID + guest.domid} "
+    return [int(re.search(r"skmem:\(r\d+,rb(\d+),", line)[1]) for line in lines if uid in line]
+
+
+@timeout(200)
+def test_receive_buffers(bed):
+    """SO_RCVBUF makes the receive buffer of dom0's TCP small. Otherwise TCP chooses its size."""
+    start_peer(bed)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
+    wait_connected(guest)
+    for sizes, is_small in (("8192", True), ("4000000", False), ("8192 4000000", False), ("4000000 8192", True)):
+        # With a small buffer, TCP over loopback waits for its timers.
+        job = guest.start(f"window --bytes {'8k' if is_small else '8m'} {sizes}")
+        job.wait_line("ready", 60 * bed.scale)
+        found = _receive_buffers(bed, guest)
+        bed.note(f"SO_RCVBUF {sizes}: {found} bytes")
+        assert len(found) == 1 and (found[0] == 16384 if is_small else found[0] > 1 << 17), found
+        job.kill()
+        job.wait()
+        _wait_until(bed, lambda: not _receive_buffers(bed, guest), "it is still connected")
+
+
 @timeout(300)
 def test_memory_and_close(bed):
     """While no memory is left, a connection that is closed delivers what was sent, and ends in order."""
