@@ -334,13 +334,13 @@ impl SocketMemory {
     pub(crate) fn received_size(&self, wanted: i32) -> Option<i32> {
         let is_small = wanted < FIRST_RCVBUF;
         let was_small = self.is_small.xchg(is_small, Relaxed);
-        if !is_small && !was_small {
-            return None;
-        }
-        // The program's choice fixes the buffer. If it is not small any more, the next update has TCP
-        // choose again.
+        (is_small || was_small).then_some(wanted.min(FIRST_RCVBUF))
+    }
+
+    /// Notes that `SO_RCVBUF` has fixed the receive buffer. If that is not small any more, the next
+    /// update has TCP choose its size again.
+    pub(crate) fn note_fixed(&self) {
         self.is_fixed.store(true, Relaxed);
-        Some(wanted.min(FIRST_RCVBUF))
     }
 
     /// Changes the size of a buffer by `set`, as the program has chosen it, and has `note` change

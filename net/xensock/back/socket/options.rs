@@ -100,6 +100,7 @@ impl<P: Carried> GuestSocket<P> {
             let note = |usual: &mut Buffers, now: Buffers| usual.received = now.received;
             self.memory
                 .change_sizes(&self.inner, || set(SO_RCVBUF, size), note)?;
+            self.memory.note_fixed();
         }
         P::update_memory(self);
         Ok(())
