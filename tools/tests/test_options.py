@@ -95,6 +95,8 @@ class Options(unittest.TestCase):
                 self.assertIn(access, accesses)
                 if row.becomes == "falls back":
                     self.assertEqual(native.get(row.option), row.number)
+                elif access == "Get":
+                    self.assertEqual("falls back when it is set" in row.why, row.option in native)
                 if row.becomes == "refused":
                     self.assertNotIn(row.option, native)
                 if has_reason:
