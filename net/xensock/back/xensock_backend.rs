@@ -4,7 +4,7 @@
 //!
 //! # Objects
 //!
-//! - [`driver::Backend`]: one for each xenbus device, that is, for each guest.
+//! - [`driver::Backend`]: one for each xenbus device; a guest may have several.
 //! - [`link::Link`]: a link with a guest. Each time the guest's end comes up, there is a new one.
 //! - [`calls`]: performs the requests of a guest, one at a time.
 //! - [`table::Table`]: the sockets of a guest by their ids.
