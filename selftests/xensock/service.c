@@ -5,6 +5,8 @@
  * accept(), and UDP. Prints "ready", and in the end what has failed.
  *
  *   service           at ports 7100, 7101 and 7102
+ *   service once      at ports 7110, 7111 and 7112, without SO_REUSEADDR; TCP
+ *                     closes each connection after one answer
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -17,7 +19,10 @@
 #include "datagram.h"
 
 #define PORT 7100
+#define PORT_ONCE 7110
 #define TTL 42
+
+static bool is_once;
 
 static void fail(const char *what)
 {
@@ -35,7 +40,7 @@ static int open_tcp(unsigned int port, int flags)
 {
 	int one = 1, ttl = TTL, fd = new_socket(flags);
 
-	check(!setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)),
+	check(is_once || !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)),
 	      "SO_REUSEADDR");
 	check(!setsockopt(fd, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl)), "IP_TTL");
 	check(!bind_to(fd, ANY_HOST, port), "bind");
@@ -46,12 +51,19 @@ static int open_tcp(unsigned int port, int flags)
 /* An accepted socket has the options of its listener, over each link. */
 static void serve(int fd)
 {
+	char data[16];
+	ssize_t n;
 	int ttl = 0;
 	socklen_t len = sizeof(ttl);
 
 	if (!getsockopt(fd, IPPROTO_IP, IP_TTL, &ttl, &len))
 		check(ttl == TTL, "the option is lost");
-	echo_all(fd);
+	if (!is_once)
+		return echo_all(fd);
+	n = recv(fd, data, sizeof(data), 0);
+	if (n > 0)
+		send(fd, data, n, MSG_NOSIGNAL);
+	close(fd);
 }
 
 static void *accept_thread(void *arg)
@@ -87,14 +99,17 @@ int main(int argc, char **argv)
 	struct sockaddr_in from;
 	pthread_t threads[3];
 	char data[2048];
+	int port;
 
-	parse_options(argc, argv);
+	argc = parse_options(argc, argv);
+	is_once = argc == 2 && !strcmp(argv[1], "once");
+	port = is_once ? PORT_ONCE : PORT;
 	setlinebuf(stdout);
-	blocking = open_tcp(PORT, 0);
-	nonblocking = open_tcp(PORT + 1, SOCK_NONBLOCK);
+	blocking = open_tcp(port, 0);
+	nonblocking = open_tcp(port + 1, SOCK_NONBLOCK);
 	udp = new_datagram(0);
 	check(!set_timeout(udp, SO_RCVTIMEO, 0), "SO_RCVTIMEO");
-	check(!bind_to(udp, ANY_HOST, PORT + 2), "bind of UDP");
+	check(!bind_to(udp, ANY_HOST, port + 2), "bind of UDP");
 	pthread_create(&threads[0], NULL, accept_thread, &blocking);
 	pthread_create(&threads[1], NULL, accept_thread, &blocking);
 	pthread_create(&threads[2], NULL, poll_thread, &nonblocking);

@@ -118,6 +118,8 @@ pub(crate) struct EndpointInner {
     pub(crate) device: Option<DeviceName>,
     /// The options that the program has set, if any. A further socket of the backend gets them too.
     pub(crate) settings: Option<Arc<SavedOptions>>,
+    /// Set if the socket has listened at its address until its link went down.
+    pub(crate) has_listened: bool,
     /// Set if options were set while listening: connections posted before may lack them.
     pub(crate) has_late_settings: bool,
     /// The RELEASE of the last socket of the backend with an address: once it is answered, the
@@ -179,6 +181,7 @@ impl Endpoint {
                     local: None,
                     device: None,
                     settings: None,
+                    has_listened: false,
                     has_late_settings: false,
                     former: None,
                     unawaited: None,

@@ -11,7 +11,12 @@ use crate::{
     },
     link::Link,
     proto::{
+        option::{
+            SOL_SOCKET,
+            SO_REUSEADDR, //
+        },
         shortage::Shortage,
+        value::Value,
         Call,
         Response, //
     },
@@ -190,6 +195,20 @@ impl RemoteSocket {
             _ => (),
         }
         error
+    }
+
+    /// Sets SO_REUSEADDR in the backend, whatever the program has set: then BIND and LISTEN ignore
+    /// connections at the port that have it too. Sent with the next request. May sleep.
+    ///
+    /// Without effect if the backend has no options.
+    pub(crate) fn set_reuse(&self, on: bool) {
+        let call = Call::SetSockOpt {
+            id: self.id,
+            level: SOL_SOCKET,
+            name: SO_REUSEADDR,
+            value: Value::int(on.into()),
+        };
+        let _ = self.send_with_priority(call, Priority::Deferred);
     }
 
     /// Gives the socket an address, and waits killably for the response.

@@ -12,6 +12,8 @@ from scenarios.common import (
 
 # Ports of the program "service": TCP that waits in accept, TCP that polls, UDP.
 SERVICES = ((7100, socket.SOCK_STREAM), (7101, socket.SOCK_STREAM), (7102, socket.SOCK_DGRAM))
+# The same of "service once".
+ONCE = tuple((port + 10, kind) for port, kind in SERVICES)
 
 
 def _lose_link(bed, guest, lose, come_back):
@@ -99,10 +101,10 @@ def _echoes(bed, port, kind):
         return False
 
 
-def wait_services(bed, job, seconds=30):
+def wait_services(bed, job, seconds=30, services=SERVICES):
     """Connects until each service answers. Checks that none of them has ended."""
     deadline = time.monotonic() + seconds * bed.scale
-    for port, kind in SERVICES:
+    for port, kind in services:
         while not _echoes(bed, port, kind):
             assert job.running, f"the services have ended: {job.output}"
             assert time.monotonic() < deadline, f"nobody answers at port {port}: {job.output}"
@@ -139,6 +141,28 @@ def test_services(bed):
     guest.attach("xensock", *SERVER_POLICY)
     wait_link(guest)
     assert not any(_echoes(bed, *service) for service in SERVICES)
+
+
+@timeout(180)
+def test_services_after_connections(bed):
+    """Listening sockets without SO_REUSEADDR survive their link although dom0 still has connections that
+    the guest was the first to close."""
+    guest = _server(bed)
+    job = guest.start("service once")
+    job.wait_line("ready", 30 * bed.scale)
+    for port, kind in ONCE:
+        if kind == socket.SOCK_STREAM:
+            with socket.create_connection((bed.address, port), 10 * bed.scale) as client:
+                client.sendall(b"hello")
+                assert client.makefile("rb").read() == b"hello"
+    unload(bed, "xensock_back")
+    for port, kind in ONCE:
+        if kind == socket.SOCK_STREAM:
+            assert run_checked(bed, f"ss -Htan state time-wait 'sport = :{port}'"), port
+    bed.modprobe("xensock_back")
+    wait_services(bed, job, services=ONCE)
+    job.kill()
+    job.wait(30 * bed.scale)
 
 
 @timeout(120)

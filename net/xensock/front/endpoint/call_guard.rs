@@ -98,6 +98,7 @@ impl Endpoint {
                 let device = remote.link.name;
                 (inner.local, inner.device) = (Some(local), Some(device));
             }
+            inner.has_listened |= matches!(inner.state, EndpointState::Listening(_));
             inner.take_state()
         };
         drop(lost);
@@ -170,11 +171,19 @@ impl Endpoint {
         domain: Domain,
         local: Option<SocketAddr>,
     ) -> Result<RemoteSocket> {
-        let settings = self.inner.lock().settings.clone();
+        let (settings, has_listened) = {
+            let inner = self.inner.lock();
+            let listens = matches!(inner.state, EndpointState::Listening(_));
+            (inner.settings.clone(), listens || inner.has_listened)
+        };
         let device = link.name;
         let mut remote =
             RemoteSocket::new(link, self.kind, domain, self.owner, settings.as_deref())?;
         if let Some(local) = local.filter(is_chosen) {
+            if has_listened {
+                // Its own connections must not keep the socket from its port.
+                remote.set_reuse(true);
+            }
             remote.bind(local)?;
         }
         if local.is_some() {

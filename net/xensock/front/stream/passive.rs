@@ -21,7 +21,13 @@ use crate::{
         Listener,
         LocalListener, //
     },
-    proto::Call,
+    proto::{
+        option::{
+            SOL_SOCKET,
+            SO_REUSEADDR, //
+        },
+        Call, //
+    },
     remote_socket::RemoteSocket, //
 };
 use core::net::SocketAddr;
@@ -135,7 +141,8 @@ impl Stream {
             return Ok(());
         }
         let mut remote = self.endpoint.take_remote(&call, sk, None, None)?;
-        let local = match listen_with(&mut remote, backlog, local) {
+        let reuses = self.endpoint.known_option(SOL_SOCKET, SO_REUSEADDR) != 0;
+        let local = match listen_with(&mut remote, backlog, reuses, local) {
             Ok(local) => local,
             Err(error) => {
                 self.endpoint.keep_after(&call, remote, error);
@@ -150,7 +157,11 @@ impl Stream {
         let listener = Listener::new(remote, sk, order, backlog, local)?;
         {
             let _guard = self.transition.lock();
-            self.endpoint.inner.lock().state = EndpointState::Listening(listener.clone());
+            {
+                let mut inner = self.endpoint.inner.lock();
+                inner.state = EndpointState::Listening(listener.clone());
+                inner.has_listened = false;
+            }
             sk.set_max_ack_backlog(backlog);
             sk.set_state(TcpState::Listen);
         }
@@ -241,7 +252,8 @@ impl Stream {
         let link = self.next_link(sk)?;
         let mut remote = self.endpoint.make_remote(link, domain, local)?;
         let backlog = sk.max_ack_backlog();
-        listen_with(&mut remote, backlog, |_| Ok(None))?;
+        // The backend's socket has SO_REUSEADDR already, as it was bound again.
+        listen_with(&mut remote, backlog, true, |_| Ok(None))?;
         let order = ring_order(&remote.link, sk);
         let listener = Listener::new(remote, sk, order, backlog, lost.local.clone())?;
         let is_wanted = {
@@ -310,10 +322,15 @@ impl Stream {
     }
 }
 
-/// Makes the backend's socket listen, on any port if it has none yet.
+/// Makes the backend's socket listen, on any port if it has none yet. `reuses` is SO_REUSEADDR of
+/// the backend's socket.
+///
+/// While the socket listens, the option has no effect on it. But the connections inherit it, and
+/// those that outlive this link must not keep the next one from listening at the port.
 fn listen_with(
     remote: &mut RemoteSocket,
     backlog: u32,
+    reuses: bool,
     local: impl FnOnce(SocketAddr) -> Result<Option<KernelSocket<Tcp>>>,
 ) -> Result<Option<KernelSocket<Tcp>>> {
     if remote.local.is_none() {
@@ -326,6 +343,14 @@ fn listen_with(
     let id = remote.id;
     // Before any peer can connect.
     remote.link.may_listen()?;
-    remote.send_and_wait(Call::Listen { id, backlog })?;
+    if !reuses {
+        remote.set_reuse(true);
+    }
+    if let Err(error) = remote.send_and_wait(Call::Listen { id, backlog }) {
+        if !reuses {
+            remote.set_reuse(false);
+        }
+        return Err(error);
+    }
     Ok(local)
 }
