@@ -12,6 +12,8 @@
  *   attempt keep HOST PORT        keeps a connection to an echo, and prints
  *                                 "ok" for each byte
  *   attempt stay [CALL] HOST PORT serves, and stays
+ *   attempt again HOST PORT       binds, listens and, if that is "ok", accepts.
+ *                                 Then it listens again, and compares the port
  *   attempt algorithm NAME...     sets TCP_CONGESTION
  *   attempt join GROUP...         joins groups, with a socket for each
  *   attempt peers HOST PORT...    connects a datagram socket to one peer after
@@ -150,6 +152,18 @@ static void connect_many(const char *call, const char *host, const char *port)
 	print_result(n == opt.sockets);
 }
 
+static void listen_again(const char *host, const char *port)
+{
+	int fd = do_call_at("bind", host, port);
+	unsigned int before = local_port(fd);
+
+	if (print_result(fd >= 0 && !listen(fd, 1)))
+		print_result(accept(fd, NULL, NULL) >= 0);
+	print_result(!listen(fd, 1));
+	errno = EADDRNOTAVAIL;
+	print_result(before && local_port(fd) == before);
+}
+
 static void keep_connected(const char *host, const char *port)
 {
 	int fd = do_call_at("connect", host, port);
@@ -267,6 +281,8 @@ int main(int argc, char **argv)
 		connect_many("serve", argv[2], "0");
 	} else if (argc == 4 && !strcmp(call, "keep")) {
 		keep_connected(argv[2], argv[3]);
+	} else if (argc == 4 && !strcmp(call, "again")) {
+		listen_again(argv[2], argv[3]);
 	} else if (argc >= 4 && !strcmp(call, "stay")) {
 		call = is_call(argv[2]) ? argv[2] : "serve";
 		if (print_result(do_call_at(call, argv[argc - 2], argv[argc - 1]) >= 0))

@@ -206,12 +206,13 @@ impl Endpoint {
     }
 
     /// Returns `true` if the next call that asks the backend has to find a link that is up: the
-    /// socket has no data ring, or has lost it, and does not listen. Does not sleep.
+    /// socket has no data ring, or has lost it, and does not listen any more. Does not sleep.
     pub(crate) fn needs_link(&self) -> bool {
         match &self.inner.lock().state {
             EndpointState::Idle(_) => true,
             EndpointState::Connection(conn) => self.kind == SOCK_DGRAM && conn.death().is_some(),
-            _ => false,
+            EndpointState::Listening(listener) => listener.is_closed(),
+            EndpointState::Native => false,
         }
     }
 
@@ -229,7 +230,11 @@ impl Endpoint {
     /// Returns the device where the socket has its address, if it has one.
     pub(crate) fn bound_device(&self) -> Option<DeviceName> {
         let inner = self.inner.lock();
-        inner.device.filter(|_| inner.local.is_some())
+        match &inner.state {
+            // `listen()` may have chosen the port.
+            EndpointState::Listening(listener) => Some(listener.remote.link.name),
+            _ => inner.device.filter(|_| inner.local.is_some()),
+        }
     }
 
     /// Returns the link for a new socket of the backend. This is the link of the `former` device,

@@ -238,6 +238,15 @@ def test_link_wait(bed):
         guest.attach("xensock", *SERVER_POLICY)
         rc, out = waits.wait(30 * bed.scale)
         assert out.split() == ["begun"] + ["ok"] * 3, out
+    # A listening socket that was told of the loss.
+    with hijacked(guest, hijack=0, link_loss="reset", link_wait=1000 * 1000):
+        again = guest.start("exec attempt again 0.0.0.0 7105")
+        again.wait_line("ok", 30 * bed.scale)
+        guest.detach()
+        again.wait_line("ENETDOWN", 30 * bed.scale)
+        guest.attach("xensock", *SERVER_POLICY)
+        rc, out = again.wait(30 * bed.scale)
+        assert out.split() == ["ok", "ENETDOWN", "ok", "ok"], out
     wait_connected(guest)
 
 
