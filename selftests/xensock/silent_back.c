@@ -10,6 +10,7 @@
  *            sockets but one have a ring, ends the call, and says "all" when the last one has one
  *   accept   ACCEPT has no response before SIGUSR1, and then a connection
  *   release  RELEASE has no response: it says "RELEASE" instead
+ *   listen   LISTEN has no response: it says "LISTEN" instead. BIND gives a socket port PORT
  *   unmap    for "keeper". It says "full" when --sockets connections have rings that were kept.
  *            From then on RELEASE has no response before SIGUSR1. After that UNMAP has none, and it
  *            says "no slots" when these requests have all slots
@@ -29,6 +30,7 @@
 
 /* Those of "inquire". */
 #define SOCKETS 3
+#define PORT 7390
 
 static atomic_int is_signalled;
 
@@ -151,6 +153,20 @@ static void leave_release(void)
 	}
 }
 
+static void leave_listen(void)
+{
+	struct request r;
+
+	while (next_request(&r, &back_is_over)) {
+		if (r.cmd == BIND)
+			((struct sockaddr_in *)r.bind.addr)->sin_port = htons(PORT);
+		if (r.cmd == LISTEN)
+			printf("LISTEN\n");
+		else
+			respond(&r);
+	}
+}
+
 /* Rings by their grants, and the rings of connections by the ends of their handles. */
 static bool is_kept[1 << 16];
 static __u16 rings[1 << 16];
@@ -257,6 +273,8 @@ int main(int argc, char **argv)
 		leave_accept();
 	} else if (!strcmp(how, "release")) {
 		leave_release();
+	} else if (!strcmp(how, "listen")) {
+		leave_listen();
 	} else if (!strcmp(how, "unmap")) {
 		leave_unmap();
 	} else if (!strcmp(how, "wrong")) {

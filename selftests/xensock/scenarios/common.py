@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Shared by the scenarios: the peer in dom0, guests, the order of the data rings."""
 
+import signal
 import socket
 import time
 from contextlib import contextmanager
@@ -144,6 +145,22 @@ def wait_link(guest, timeout=30):
     """Waits until the guest's sockets work again."""
     run_checked(guest, f"i=0; until fetch >/dev/null 2>&1; do i=$((i + 1)); [ $i -lt {timeout * 5} ] || "
                        "{ fetch; exit 1; }; usleep 200000; done", timeout + 10)
+
+
+@contextmanager
+def silent(bed, guest, how):
+    """A program in the place of the guest's backend, which does not answer everything."""
+    wait_connected(guest)
+    unload(bed, "xensock_back")
+    back = bed.start(f"silent_back {guest.domid} {how}")
+    try:
+        back.wait_line("ready", 30 * bed.scale)
+        yield back
+    finally:
+        back.kill(signal.SIGTERM)
+        back.wait(20 * bed.scale)
+        bed.modprobe("xensock_back")
+        wait_link(guest)
 
 
 @spent.measure("accounts of what is left")

@@ -4,10 +4,9 @@ recovers."""
 
 import signal
 import time
-from contextlib import contextmanager
 
 from bed import timeout
-from scenarios.common import run_checked, start_peer, unload, wait_connected, wait_link
+from scenarios.common import run_checked, silent, start_peer, unload, wait_connected, wait_link
 
 # Misdeeds of a backend, grouped by what a waiting program must see.
 _OFFERS = ("versions-2", "versions-none", "versions-empty", "order-0", "order-abc", "order-none",
@@ -272,28 +271,12 @@ def test_never_lets_go(bed):
     wait_link(guest)
 
 
-@contextmanager
-def _silent(bed, guest, how):
-    """A program in the place of the guest's backend, which does not answer everything."""
-    wait_connected(guest)
-    unload(bed, "xensock_back")
-    back = bed.start(f"silent_back {guest.domid} {how}")
-    try:
-        back.wait_line("ready", 30 * bed.scale)
-        yield back
-    finally:
-        back.kill(signal.SIGTERM)
-        back.wait(20 * bed.scale)
-        bed.modprobe("xensock_back")
-        wait_link(guest)
-
-
 @timeout(200)
 def test_never_accepts(bed):
     """poll() and a nonblocking accept() do not wait for ever for a response to ACCEPT, nor again and
     again. The connection that comes later wakes the program."""
     guest = guest_in_dom0(bed)
-    with _silent(bed, guest, "accept") as back:
+    with silent(bed, guest, "accept") as back:
         server = guest.start("exec unaccepted")
         server.wait_line("none", 60 * bed.scale)
         back.kill(signal.SIGUSR1)
@@ -306,7 +289,7 @@ def test_takes_too_much(bed):
     nothing behind on the link."""
     guest = guest_in_dom0(bed)
     counts = "/sys/kernel/debug/xensock/xensock-0"
-    with _silent(bed, guest, "taken"):
+    with silent(bed, guest, "taken"):
         run_checked(guest, "closer sent --sockets 5", 60 * bed.scale)
         run_checked(guest, f"i=0; until grep -q '^connections 0$' {counts}; do i=$((i + 1)); "
                            f"[ $i -lt 300 ] || {{ cat {counts}; exit 1; }}; usleep 100000; done", 60)
@@ -317,7 +300,7 @@ def test_delays_no_other_file(bed):
     """A kernel thread that closes a datagram socket, and all other files that are closed so late, does
     not wait for the backend."""
     guest = guest_in_dom0(bed)
-    with _silent(bed, guest, "release") as back:
+    with silent(bed, guest, "release") as back:
         cycle = guest.start("exec closer cycle")
         back.wait_line("RELEASE", 60 * bed.scale)
         run_checked(guest, "closer pipe", 60 * bed.scale)

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bed import timeout
 from scenarios.common import (
-    SERVER_POLICY, hijacked, run_checked, start_peer, unbind, unload, wait_connected, wait_link, wait_released)
+    SERVER_POLICY, hijacked, run_checked, silent, start_peer, unbind, unload, wait_connected, wait_link,
+    wait_released)
 
 # Ports of the program "service": TCP that waits in accept, TCP that polls, UDP.
 SERVICES = ((7100, socket.SOCK_STREAM), (7101, socket.SOCK_STREAM), (7102, socket.SOCK_DGRAM))
@@ -248,6 +249,18 @@ def test_link_wait(bed):
         rc, out = again.wait(30 * bed.scale)
         assert out.split() == ["ok", "ENETDOWN", "ok", "ok"], out
     wait_connected(guest)
+
+
+@timeout(120)
+def test_port_is_kept(bed):
+    """A socket keeps the port that the backend has chosen if the link ends while listen() waits."""
+    guest = _server(bed)
+    with hijacked(guest, hijack=0, link_wait=1000 * 1000):
+        with silent(bed, guest, "listen") as back:
+            again = guest.start("exec attempt again 0.0.0.0 0")
+            back.wait_line("LISTEN", 30 * bed.scale)
+        rc, out = again.wait(30 * bed.scale)
+    assert out.split() == ["ENETDOWN", "ok", "ok"], out
 
 
 @timeout(180)

@@ -9,7 +9,10 @@ use super::{
 use crate::{
     devices::Devices,
     link::Link,
-    proto::call::SOCK_DGRAM,
+    proto::{
+        call::SOCK_DGRAM,
+        rule::route::DeviceName, //
+    },
     remote_socket::RemoteSocket, //
 };
 use core::net::{
@@ -206,6 +209,23 @@ impl Endpoint {
     pub(crate) fn keep_after(&self, call: &CallGuard<'_>, remote: RemoteSocket, error: Error) {
         if !matches!(error, ERESTARTSYS | ENETDOWN) && remote.is_usable() {
             self.keep(call, remote);
+        } else {
+            self.keep_address(call, remote.local, remote.link.name);
+        }
+    }
+
+    /// Keeps the address of a socket of the backend that is dropped, for the next one: the program
+    /// may know the port that the backend has chosen.
+    pub(crate) fn keep_address(
+        &self,
+        _call: &CallGuard<'_>,
+        local: Option<SocketAddr>,
+        device: DeviceName,
+    ) {
+        let mut inner = self.inner.lock();
+        // A port that `listen()` has chosen is not known yet.
+        if local.is_some() && inner.local.is_some() {
+            (inner.local, inner.device) = (local, Some(device));
         }
     }
 }

@@ -149,6 +149,20 @@ impl Stream {
                 return Err(error);
             }
         };
+        let (address, device) = (remote.local, remote.link.name);
+        self.begin_listening(socket, sk, remote, backlog, local)
+            .inspect_err(|_| self.endpoint.keep_address(&call, address, device))
+    }
+
+    /// Begins to take connections of the backend's socket, which listens.
+    fn begin_listening(
+        &self,
+        socket: &Socket,
+        sk: &Sock,
+        remote: RemoteSocket,
+        backlog: u32,
+        local: Option<KernelSocket<Tcp>>,
+    ) -> Result {
         let local = match local {
             Some(local) => Some(Arc::new(LocalListener::new(local, sk)?, GFP_KERNEL)?),
             None => None,
