@@ -171,7 +171,7 @@ impl Datagram {
 
     /// Notes that the socket is no longer lost, unless its connection has been lost meanwhile.
     fn set_found(&self, conn: &Conn) {
-        conn.unless_lost(|| self.endpoint.set_lost(false));
+        conn.unless_lost(|| self.endpoint.set_found());
     }
 
     /// Returns the link on which the state that the socket has lost can be set up again. Fails with
@@ -205,7 +205,7 @@ impl Datagram {
             Err(ENETDOWN) => (),
             // The next call tries again.
             Err(error) => {
-                self.endpoint.set_lost(false);
+                self.endpoint.set_found();
                 sk.set_error(error);
                 sk.state_changed();
                 sk.error_report();

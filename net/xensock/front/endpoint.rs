@@ -200,9 +200,18 @@ impl Endpoint {
         self.is_lost.load(Acquire)
     }
 
-    /// Sets or clears this flag. Any context.
-    pub(crate) fn set_lost(&self, is_lost: bool) {
-        self.is_lost.store(is_lost, Release);
+    /// Sets this flag, unless the file was closed. Does not sleep.
+    pub(crate) fn set_lost(&self) {
+        let inner = self.inner.lock();
+        // Under the lock: the task that closes the file looks at the flag after it.
+        if !inner.is_closed {
+            self.is_lost.store(true, Release);
+        }
+    }
+
+    /// Clears this flag. Any context.
+    pub(crate) fn set_found(&self) {
+        self.is_lost.store(false, Release);
     }
 
     /// Returns `true` if the next call that asks the backend has to find a link that is up: the

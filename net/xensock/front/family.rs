@@ -103,8 +103,12 @@ impl Survivor for AnySocket {
         self.endpoint().is_lost()
     }
 
-    fn set_lost(&self, is_lost: bool) {
-        self.endpoint().set_lost(is_lost);
+    fn set_lost(&self) {
+        self.endpoint().set_lost();
+    }
+
+    fn set_found(&self) {
+        self.endpoint().set_found();
     }
 
     fn device(&self, sk: &Sock) -> Option<DeviceName> {

@@ -35,8 +35,11 @@ pub(crate) trait Survivor {
     /// Returns `true` if the socket is one of the [`Survivors`], or about to be.
     fn is_lost(&self) -> bool;
 
-    /// Sets or clears this state. Any context.
-    fn set_lost(&self, is_lost: bool);
+    /// Sets this state, unless the socket was closed and nobody would clear it. Does not sleep.
+    fn set_lost(&self);
+
+    /// Clears this state. Any context.
+    fn set_found(&self);
 
     /// Returns the device that the lost state would be set up with: the same one, or another one if
     /// that is gone for good. Returns `None` if it has no link now. Does not sleep.
@@ -117,15 +120,15 @@ impl Survivors {
         let Some(survivor) = (survivors.find)(sk) else {
             return false;
         };
-        survivor.set_lost(true);
+        survivor.set_lost();
         let entered = survivors.push(sk, survivor);
         if !entered {
-            survivor.set_lost(false);
+            survivor.set_found();
         }
         entered
     }
 
-    /// Adds a socket once, unless it was removed meanwhile.
+    /// Adds a socket once, unless it was closed or removed meanwhile.
     fn push(&self, sk: &Sock, survivor: &dyn Survivor) -> bool {
         let mut lost = self.lost.lock();
         let new = LostSock {
@@ -141,7 +144,7 @@ impl Survivors {
     pub(crate) fn remove(sk: &Sock) {
         if let Some(survivors) = SURVIVORS.get() {
             if let Some(survivor) = (survivors.find)(sk) {
-                survivor.set_lost(false);
+                survivor.set_found();
             }
             survivors.forget(sk);
         }

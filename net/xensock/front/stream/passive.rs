@@ -254,7 +254,7 @@ impl Stream {
         match self.listen_again(&call, sk, &lost) {
             Ok(()) | Err(ENETDOWN) => (),
             Err(error) => {
-                self.endpoint.set_lost(false);
+                self.endpoint.set_found();
                 lost.fail(error);
             }
         }
@@ -285,7 +285,7 @@ impl Stream {
             drop(listener.close());
             return Ok(());
         }
-        self.endpoint.set_lost(false);
+        self.endpoint.set_found();
         let entered = Listener::enter(&listener);
         lost.retire();
         match entered {
