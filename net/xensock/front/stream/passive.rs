@@ -289,7 +289,8 @@ impl Stream {
         let entered = Listener::enter(&listener);
         lost.retire();
         match entered {
-            Err(_) if !listener.remote.link.is_up() => listener.lose_link(),
+            // The link has begun to end, and does not know the listener.
+            Err(ENETDOWN) => listener.lose_link(),
             Err(error) => listener.fail(error),
             // The next `accept()` posts a connection, or reports why it cannot. So does the link.
             Ok(()) if listener.post().is_err() => listener.remote.link.note_refusal(),
