@@ -7,7 +7,11 @@
  *   closer cycle   leaves such a socket, which has sent nothing, to the garbage collector of UNIX
  *                  sockets, and starts it again and again
  *   closer pipe    leaves the end of a pipe to it, and prints "closed" when it was closed
+ *   closer late KIND       has a socket with a port, a "listener" or a "datagram" socket. After
+ *                  SIGUSR1 it closes the socket, prints "waits" if that has to wait, and binds
+ *                  another to the port
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -88,6 +92,33 @@ static int leave_pipe(void)
 	return 0;
 }
 
+static int open_server(bool is_datagram)
+{
+	int fd = is_datagram ? new_datagram(0) : new_socket(0);
+
+	return bind_one(fd, PORT) && (is_datagram || !listen(fd, 1)) ? fd : -1;
+}
+
+static int close_late(bool is_datagram)
+{
+	int fd = open_server(is_datagram), sig;
+	struct waiter closing;
+	sigset_t usr1;
+
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &usr1, NULL);
+	if (fd < 0)
+		return 1;
+	printf("ready\n");
+	sigwait(&usr1, &sig);
+	if (!waiter_begin(&closing, in_close, fd))
+		return 1;
+	if (wait_state(closing.tid, 'D'))
+		printf("waits\n");
+	return waiter_end(&closing) || open_server(is_datagram) < 0;
+}
+
 int main(int argc, char **argv)
 {
 	argc = parse_options(argc, argv);
@@ -98,5 +129,7 @@ int main(int argc, char **argv)
 		return leave_socket();
 	if (argc == 2 && !strcmp(argv[1], "pipe"))
 		return leave_pipe();
+	if (argc == 3 && !strcmp(argv[1], "late"))
+		return close_late(!strcmp(argv[2], "datagram"));
 	return 4;
 }

@@ -10,6 +10,7 @@
  *            sockets but one have a ring, ends the call, and says "all" when the last one has one
  *   accept   ACCEPT has no response before SIGUSR1, and then a connection
  *   release  RELEASE has no response: it says "RELEASE" instead
+ *   bind     BIND has no response before SIGUSR1: it says "BIND" instead
  *   listen   LISTEN has no response: it says "LISTEN" instead. BIND gives a socket port PORT
  *   unmap    for "keeper". It says "full" when --sockets connections have rings that were kept.
  *            From then on RELEASE has no response before SIGUSR1. After that UNMAP has none, and it
@@ -153,6 +154,20 @@ static void leave_release(void)
 	}
 }
 
+static void leave_bind(void)
+{
+	struct request r, unanswered;
+
+	while (next_request(&r, &back_is_over) && r.cmd != BIND)
+		respond(&r);
+	unanswered = r;
+	printf("BIND\n");
+	while (next_request(&r, &is_signalled))
+		respond(&r);
+	respond(&unanswered);
+	serve(&back_is_over);
+}
+
 static void leave_listen(void)
 {
 	struct request r;
@@ -273,6 +288,8 @@ int main(int argc, char **argv)
 		leave_accept();
 	} else if (!strcmp(how, "release")) {
 		leave_release();
+	} else if (!strcmp(how, "bind")) {
+		leave_bind();
 	} else if (!strcmp(how, "listen")) {
 		leave_listen();
 	} else if (!strcmp(how, "unmap")) {

@@ -147,6 +147,8 @@ __u64 fill_socket(int fd, __u64 seed, size_t chunk);
 
 bool wait_readable(int fd, size_t bytes);
 bool wait_poll(int fd, short events, short *revents);
+/* Waits for a state in /proc/PID/stat: S, or D for a sleep that only a fatal signal ends. */
+bool wait_state(pid_t tid, char wanted);
 bool wait_asleep(pid_t tid);
 /*
  * Waits so long for room to send, in short steps: if the machine stops for a while, that counts
@@ -182,6 +184,8 @@ struct waiter {
 	char data[128];
 };
 
+/* Begins the call. */
+bool waiter_begin(struct waiter *w, long (*call)(struct waiter *w), int fd);
 /* Returns false if the thread does not fall asleep. */
 bool waiter_start(struct waiter *w, long (*call)(struct waiter *w), int fd);
 /* Waits for the end of the call. Returns its result, and sets errno. */

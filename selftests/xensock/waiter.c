@@ -12,7 +12,7 @@
 
 #include "util.h"
 
-bool wait_asleep(pid_t tid)
+bool wait_state(pid_t tid, char wanted)
 {
 	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
 	char path[64], text[256], *state;
@@ -30,11 +30,16 @@ bool wait_asleep(pid_t tid)
 			return false;
 		text[n] = 0;
 		state = strrchr(text, ')');
-		if (state && state[2] == 'S')
+		if (state && state[2] == wanted)
 			return true;
 		poll(NULL, 0, 1);
 	} while (now_msec() < deadline);
 	return false;
+}
+
+bool wait_asleep(pid_t tid)
+{
+	return wait_state(tid, 'S');
 }
 
 static void *make_call(void *arg)
@@ -47,7 +52,7 @@ static void *make_call(void *arg)
 	return NULL;
 }
 
-bool waiter_start(struct waiter *w, long (*call)(struct waiter *w), int fd)
+bool waiter_begin(struct waiter *w, long (*call)(struct waiter *w), int fd)
 {
 	w->call = call;
 	w->fd = fd;
@@ -56,7 +61,12 @@ bool waiter_start(struct waiter *w, long (*call)(struct waiter *w), int fd)
 		return false;
 	while (!w->tid)
 		sched_yield();
-	return wait_asleep(w->tid);
+	return true;
+}
+
+bool waiter_start(struct waiter *w, long (*call)(struct waiter *w), int fd)
+{
+	return waiter_begin(w, call, fd) && wait_asleep(w->tid);
 }
 
 long waiter_end(struct waiter *w)

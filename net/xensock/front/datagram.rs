@@ -165,8 +165,8 @@ impl Datagram {
                 return self.set_found(&conn);
             }
         }
-        // The socket was closed during this, see `revive`.
-        Conn::close(&conn, true);
+        // The socket was closed during this, see `revive`: `release` waits until this has ended.
+        end_at_once(&conn);
     }
 
     /// Notes that the socket is no longer lost, unless its connection has been lost meanwhile.
@@ -247,6 +247,10 @@ impl Datagram {
         }
         if self.endpoint.is_lost() {
             Survivors::remove(sk);
+            if is_bound && may_wait_for_end() {
+                // A work item may be restoring the address. It ends what it has set up.
+                drop(self.endpoint.lock_call());
+            }
         }
         sk.set_state(TcpState::Close);
     }
@@ -285,6 +289,14 @@ fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
         }
     }
     Ok(conn)
+}
+
+/// Resets a connection, and waits killably until its address is free.
+fn end_at_once(conn: &Arc<Conn>) {
+    Conn::close(conn, true);
+    // If the connection had ended before, `close` has sent no RELEASE.
+    Conn::release_now(conn, true);
+    let _ = conn.remote.release_exchange().wait();
 }
 
 /// Has the backend set the peer of a socket. Waits killably.

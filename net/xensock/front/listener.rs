@@ -293,8 +293,9 @@ impl Listener {
         }
     }
 
-    /// Stops listening. Resets the connections that were not accepted, and returns them. May sleep.
-    pub(crate) fn close(&self) -> KVec<Arc<Conn>> {
+    /// Stops listening. Resets the connections that were not accepted, and returns them, and
+    /// whether the listener was lost. May sleep.
+    pub(crate) fn close(&self) -> (KVec<Arc<Conn>>, bool) {
         let (conns, was_lost) = {
             let mut posted = self.posted.lock();
             let was_lost = posted.phase == ListenPhase::Lost;
@@ -313,7 +314,7 @@ impl Listener {
         own.iter().for_each(Conn::release_withdrawn);
         conns.iter().for_each(Conn::release_withdrawn);
         self.remote.link.forget(self.remote.id);
-        conns
+        (conns, was_lost)
     }
 
     /// Stops listening because the link went down. Another listener replaces this one with the next

@@ -264,6 +264,22 @@ def test_port_is_kept(bed):
 
 
 @timeout(180)
+def test_closed_while_set_up(bed):
+    """close() of a socket that is just being set up on the next link returns when its port is free."""
+    guest = _server(bed)
+    for kind in ("listener", "datagram"):
+        closer = guest.start(f"exec closer late {kind}")
+        closer.wait_line("ready", 30 * bed.scale)
+        with silent(bed, guest, "bind") as back:
+            back.wait_line("BIND", 30 * bed.scale)
+            closer.kill(signal.SIGUSR1)
+            closer.wait_line("waits", 30 * bed.scale)
+            back.kill(signal.SIGUSR1)
+            rc, out = closer.wait(30 * bed.scale)
+            assert rc == 0, out
+
+
+@timeout(180)
 def test_frontend_reload(bed):
     """The guest's module stays while sockets are open, can be unloaded when they are closed, and
     loads again."""

@@ -4,6 +4,7 @@
 
 use super::{
     attach,
+    end_at_once,
     set_peer,
     Datagram, //
 };
@@ -60,10 +61,7 @@ impl Datagram {
                     // The next call creates another ring, for a socket without the address.
                     let lost = self.endpoint.inner.lock().take_state();
                     drop(lost);
-                    Conn::close(&conn, true);
-                    // If the connection had ended before, `close` has sent no RELEASE.
-                    Conn::release_now(&conn, true);
-                    let _ = conn.remote.release_exchange().wait();
+                    end_at_once(&conn);
                     return Err(error);
                 }
                 (Some(bound), conn.remote.link.name)

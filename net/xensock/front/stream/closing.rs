@@ -9,7 +9,10 @@ use super::EndpointState;
 use crate::{
     commands::Exchange,
     conn::Conn,
-    endpoint::may_wait_for_end, //
+    endpoint::{
+        may_wait_for_end,
+        Endpoint, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -24,6 +27,8 @@ pub(super) struct Closing {
     socket: Option<Arc<Exchange>>,
     /// Connections of that socket that were not accepted.
     conns: KVec<Arc<Conn>>,
+    /// Set for a listener that had lost its link.
+    was_lost: bool,
 }
 
 impl Closing {
@@ -48,17 +53,18 @@ impl Closing {
                     .map(|_| conn.remote.release_exchange());
             }
             EndpointState::Listening(listener) => {
-                closing.conns = listener.close();
+                (closing.conns, closing.was_lost) = listener.close();
                 closing.socket = Some(listener.remote.release_exchange());
             }
         }
         closing
     }
 
-    /// Waits killably until the backend has ended everything. No lock may be held.
+    /// Waits killably until the backend has ended everything that belongs to the state of this
+    /// `endpoint`. No lock may be held.
     ///
     /// Some tasks [do not wait](may_wait_for_end).
-    pub(super) fn wait(self) {
+    pub(super) fn wait(self, endpoint: &Endpoint) {
         if !may_wait_for_end() {
             return;
         }
@@ -69,6 +75,10 @@ impl Closing {
         // Connections that ended with the link have no RELEASE.
         for conn in self.conns.iter().filter(|c| c.remote.is_released()) {
             let _ = conn.remote.release_exchange().wait();
+        }
+        if self.was_lost {
+            // A work item may be setting up the listener again. It ends what it has set up.
+            drop(endpoint.lock_call());
         }
     }
 }

@@ -179,7 +179,7 @@ impl Stream {
             self.reset(socket, sk)
         };
         sk.error_report();
-        closing.wait();
+        closing.wait(&self.endpoint);
         Ok(())
     }
 

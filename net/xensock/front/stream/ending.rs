@@ -80,7 +80,7 @@ impl Stream {
         // Wakes tasks that sleep in a call.
         sk.state_changed();
         drop(guard);
-        closing.wait();
+        closing.wait(&self.endpoint);
         result
     }
 
@@ -104,7 +104,7 @@ impl Stream {
             sk.set_state(TcpState::Close);
             Closing::from(state, linger.is_some_and(Timeout::is_zero))
         };
-        closing.wait();
+        closing.wait(&self.endpoint);
     }
 }
 

@@ -281,8 +281,10 @@ impl Stream {
             is_wanted
         };
         if !is_wanted {
-            // The program has ended the listener meanwhile.
+            // The program has ended the listener meanwhile, and waits for the end of this one.
+            let release = listener.remote.release_exchange();
             drop(listener.close());
+            let _ = release.wait();
             return Ok(());
         }
         self.endpoint.set_found();
