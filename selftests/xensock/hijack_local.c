@@ -240,6 +240,28 @@ TEST_F(hijack_local, is_ready_under_epoll)
 	close(ep);
 }
 
+/* Clients of the guest need not wait until there are no others. */
+TEST_F(hijack_local, takes_turns)
+{
+	int fd = -1, i, other;
+	bool is_local;
+
+	EXPECT_STREQ("ok 4", peer_run(&self->peer, "open %u 4", self->port));
+	for (i = 0; i < 2; i++) {
+		/* The first one may be told of the others before the client comes. */
+		other = accept(self->listener, NULL, NULL);
+		ASSERT_LE(0, other);
+		is_local = !strncmp(REMOTE_NAME(other), variant->peer, strlen(variant->peer));
+		EXPECT_EQ(i, is_local);
+		close(other);
+		if (!i)
+			fd = local_client(self->port);
+	}
+	EXPECT_LE(0, fd);
+	close(fd);
+	EXPECT_STREQ("ok", peer_run(&self->peer, "closeall"));
+}
+
 /* Clients that were not accepted are reset. */
 TEST_F(hijack_local, ends_on_both_sides)
 {

@@ -37,7 +37,10 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        atomic::Atomic,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         SpinLock, //
     },
@@ -61,6 +64,8 @@ pub(crate) struct Listener {
     order: Order,
     /// The listening socket in the guest itself, if there is one.
     pub(crate) local: Option<Arc<LocalListener>>,
+    /// Set if the last connection that was accepted is the backend's.
+    is_local_next: Atomic<bool>,
     #[pin]
     posted: SpinLock<PostedConns>,
     /// The handle of the posted connection of which the backend has told too little for too long:
@@ -87,6 +92,7 @@ impl Listener {
                 sk: sk.into(),
                 order,
                 local,
+                is_local_next: Atomic::new(false),
                 posted <- new_spinlock!(
                     PostedConns {
                         conns,
@@ -175,6 +181,7 @@ impl Listener {
     pub(crate) fn take(&self) -> Option<Arc<Conn>> {
         let mut posted = self.posted.lock();
         let index = posted.conns.iter().position(|conn| conn.is_ready())?;
+        self.is_local_next.store(true, Relaxed);
         posted.wanted = posted.limit.min(posted.wanted + 1);
         posted.remove(index)
     }

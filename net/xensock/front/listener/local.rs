@@ -6,6 +6,7 @@
 //! guest connect to each other with the guest's own TCP. A server that listens on all addresses has
 //! to receive these connections as well. It gets them as plain TCP sockets.
 
+use super::Listener;
 use crate::{
     proto::{
         option::SockOpt,
@@ -27,6 +28,7 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::Relaxed,
         Arc,
         SpinLock, //
     }, //
@@ -61,7 +63,7 @@ impl LocalListener {
     }
 
     /// Returns the socket if it has a connection. May sleep.
-    pub(crate) fn ready(&self) -> Open {
+    fn ready(&self) -> Open {
         self.get().filter(|socket| socket.has_connection())
     }
 
@@ -97,6 +99,19 @@ impl LocalListener {
             // A task in `accept()` may still hold a reference.
             socket.clear_callbacks();
         }
+    }
+}
+
+impl Listener {
+    /// Returns the socket that listens in the guest itself if it has a connection. With `in_turn`,
+    /// only after a connection of the backend. May sleep.
+    pub(crate) fn take_local(&self, in_turn: bool) -> Open {
+        if in_turn && !self.is_local_next.load(Relaxed) {
+            return None;
+        }
+        let local = self.local.as_ref()?.ready()?;
+        self.is_local_next.store(false, Relaxed);
+        Some(local)
     }
 }
 

@@ -201,6 +201,10 @@ impl Stream {
         let mut timeout = sk.rcv_timeout(nonblock);
 
         loop {
+            // The clients of the guest itself get their turn.
+            if let Some(local) = listener.take_local(true) {
+                return Ok(Acceptance::Local(local));
+            }
             if listener.has_connection() {
                 // Before the connection is taken, so that it is not lost if there is no memory.
                 let new = make()?;
@@ -213,7 +217,7 @@ impl Stream {
                 // Another thread was faster.
                 continue;
             }
-            if let Some(local) = listener.local.as_ref().and_then(|l| l.ready()) {
+            if let Some(local) = listener.take_local(false) {
                 return Ok(Acceptance::Local(local));
             }
             if listener.is_closed() {
