@@ -4,6 +4,8 @@
 #include <linux/udp.h>
 #include <netinet/in.h>
 #include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <time.h>
 
 #include "kselftest_harness.h"
@@ -417,6 +419,31 @@ TEST_F(control, corked)
 	EXPECT_EQ(50, recv(self->to, data, sizeof(data), 0));
 	EXPECT_EQ(-1, recv(self->to, data, sizeof(data), MSG_DONTWAIT));
 	EXPECT_EQ(EAGAIN, errno);
+}
+
+/* sendfile() asks for more than the file has, so its last part does not say that it is the last. */
+TEST_F(control, a_file_is_a_datagram)
+{
+	int file = memfd_create("data", 0);
+
+	ASSERT_LE(0, file);
+	stream_fill(1, 0, data, 200);
+	ASSERT_EQ(100, write(file, data, 100));
+	EXPECT_EQ(100, sendfile(self->from, file, &(off_t){ 0 }, 65536));
+	EXPECT_EQ(100, recv(self->to, data, sizeof(data), 0));
+	EXPECT_TRUE(stream_check(1, 0, data, 100));
+	EXPECT_EQ(1, send(self->from, "x", 1, 0));
+	EXPECT_EQ(1, recv(self->to, data, sizeof(data), 0));
+
+	/* What is corked stays so. */
+	ASSERT_EQ(0, set_option(self->from, SOL_UDP, UDP_CORK, 1));
+	EXPECT_EQ(100, sendfile(self->from, file, &(off_t){ 0 }, 65536));
+	stream_fill(1, 0, data, 200);
+	EXPECT_EQ(100, send(self->from, data + 100, 100, 0));
+	EXPECT_EQ(0, set_option(self->from, SOL_UDP, UDP_CORK, 0));
+	EXPECT_EQ(200, recv(self->to, data, sizeof(data), 0));
+	EXPECT_TRUE(stream_check(1, 0, data, 200));
+	close(file);
 }
 
 /* The control messages of the first part count. */

@@ -314,6 +314,14 @@ impl<F: AddressFamily> Ops for Family<F> {
         }
     }
 
+    fn splice_eof(sk: &Sk<F>) {
+        match sk.data().get_ref() {
+            // A stream holds nothing back.
+            AnySocket::Stream(_) => (),
+            AnySocket::Datagram(datagram) => datagram.end_parts(),
+        }
+    }
+
     fn recvmsg(sk: &Sk<F>, msg: &mut MsgHdr, len: usize, flags: u32) -> Result<usize> {
         if flags & msg::ERRQUEUE != 0 {
             return sk.recv_error(msg, len);

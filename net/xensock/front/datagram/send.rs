@@ -13,6 +13,7 @@ use crate::{
     },
     commands::wire_error,
     conn::{
+        push,
         put,
         Conn,
         Corked,
@@ -90,6 +91,15 @@ impl Datagram {
                     || conn.death().is_some()
                     || conn.expect_room() >= wanted
             })?;
+        }
+    }
+
+    /// Sends the datagram that was begun, unless UDP_CORK holds it back.
+    pub(crate) fn end_parts(&self) {
+        let is_corked = self.endpoint.known_option(SOL_UDP, UDP_CORK) != 0;
+        if let Some(conn) = self.endpoint.conn().filter(|_| !is_corked) {
+            // After an error the datagram is dropped, as with UDP.
+            let _ = push(&conn);
         }
     }
 

@@ -110,6 +110,11 @@ impl<T: Ops> Glue<T> {
         } else {
             None
         },
+        splice_eof: if T::HAS_SPLICE_EOF {
+            Some(Self::splice_eof)
+        } else {
+            None
+        },
         set_peek_off: if T::PEEK_OFFSET {
             Some(bindings::sk_set_peek_off)
         } else {

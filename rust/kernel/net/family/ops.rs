@@ -297,6 +297,12 @@ pub trait Ops: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Sends what earlier calls with [`MSG_MORE`](crate::net::msghdr::msg::MORE) have held back:
+    /// sendfile(2) expected more, but the file has ended.
+    fn splice_eof(_sk: &TypedSock<Self>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Receives up to `len` bytes into `msg` and returns the number of bytes; 0 at the end.
     fn recvmsg(
         _sk: &TypedSock<Self>,

@@ -65,6 +65,22 @@ impl<T: Ops> Glue<T> {
     /// # Safety
     ///
     /// Must only be called through `OPS`.
+    pub(super) unsafe extern "C" fn splice_eof(socket: *mut bindings::socket) {
+        // SAFETY: The caller passes a socket of this family.
+        let sk = unsafe { Self::sk(socket) };
+        let Some(native) = sk.native().in_use() else {
+            return T::splice_eof(sk);
+        };
+        // SAFETY: The native socket and its operations are valid until `socket` is released.
+        if let Some(splice_eof) = unsafe { (*(*native).ops).splice_eof } {
+            // SAFETY: The socket has these operations.
+            unsafe { splice_eof(native) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Must only be called through `OPS`.
     pub(super) unsafe extern "C" fn sendmsg(
         socket: *mut bindings::socket,
         msg: *mut bindings::msghdr,
