@@ -2,6 +2,7 @@
 /* MSG_PEEK, MSG_WAITALL, MSG_TRUNC, SO_RCVLOWAT, and the flags that TCP refuses. */
 #include <errno.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "kselftest_harness.h"
@@ -172,6 +173,32 @@ TEST_F(flags, rcvlowat_of_more_than_a_ring)
 				sizeof(lowat)));
 	EXPECT_EQ(sizeof(data), recv_all(self->fd, data, sizeof(data)));
 	EXPECT_TRUE(stream_check(1, 0, data, sizeof(data)));
+}
+
+/* A lower mark is an event for what has arrived before. */
+TEST_F(flags, rcvlowat_is_lowered)
+{
+	int lowat, ep = epoll_create1(0);
+	char data[100];
+
+	ASSERT_LE(0, ep);
+	lowat = 100;
+	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat,
+				sizeof(lowat)));
+	ASSERT_EQ(0, watch(ep, EPOLL_CTL_ADD, self->fd, EPOLLIN));
+	EXPECT_STREQ("ok 60", peer_run(&self->peer, "send 60 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 60));
+	EXPECT_EQ(0, events_within(ep, 0));
+	lowat = 61;
+	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat,
+				sizeof(lowat)));
+	EXPECT_EQ(0, events_within(ep, 0));
+	lowat = 60;
+	ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat,
+				sizeof(lowat)));
+	EXPECT_EQ(EPOLLIN, events_within(ep, WAIT_LIMIT_MSEC));
+	EXPECT_EQ(60, recv(self->fd, data, 60, MSG_WAITALL));
+	close(ep);
 }
 
 TEST_F(flags, rcvlowat_and_the_end)

@@ -63,11 +63,15 @@ use kernel::{
         },
         sockopt::{
             OptionIn,
-            OptionOut, //
+            OptionOut,
+            SOL_SOCKET, //
         },
     },
     prelude::*, //
 };
+
+/// The number of received bytes from which on a stream is readable.
+const SO_RCVLOWAT: i32 = 18;
 
 #[vtable]
 impl<F: AddressFamily> Ops for Family<F> {
@@ -228,6 +232,11 @@ impl<F: AddressFamily> Ops for Family<F> {
                     && !endpoint.has_groups() =>
             {
                 fallback::join_refused(socket, sk, error)?;
+            }
+            Ok(()) if (level, name) == (SOL_SOCKET, SO_RCVLOWAT) => {
+                if let AnySocket::Stream(stream) = sk.data().get_ref() {
+                    stream.lowat_changed(sk);
+                }
             }
             _ => (),
         }

@@ -55,6 +55,15 @@ impl Stream {
         mask
     }
 
+    /// Wakes the waiters for data if SO_RCVLOWAT was set to no more than has arrived, as
+    /// `tcp_set_rcvlowat()` does.
+    pub(crate) fn lowat_changed(&self, sk: &Sock) {
+        let conn = self.conn().filter(|_| sk.state() != TcpState::SynSent);
+        if conn.is_some_and(|conn| is_readable(sk, &conn)) {
+            sk.data_ready();
+        }
+    }
+
     /// Returns the poll events of a listening socket.
     fn poll_listener(&self) -> u32 {
         match self.endpoint.listener() {
@@ -78,21 +87,10 @@ fn end_events(state: TcpState, shutdown: ShutdownMask) -> u32 {
 
 /// Returns the poll events of the ring, and has the program woken for the others.
 fn poll_ring(sk: &Sock, conn: &Arc<Conn>, shutdown: ShutdownMask) -> u32 {
-    // No more than the ring can hold while the backend waits for room.
-    let wanted = sk.rcv_lowat(false, usize::MAX);
-    let mut target = conn.max_wait().min(wanted);
-    if target < wanted {
-        Conn::note_too_small(conn, Way::In);
-    }
     let mut mask = 0;
 
     conn.set_polled();
-    conn.check_urgent(sk);
-    if conn.is_at_mark(0) && !sk.is_flag(SockFlag::UrgInline) {
-        // That byte will be left out.
-        target += 1;
-    }
-    if conn.ring.peek_readable() as usize >= target || conn.expect_data(sk) as usize >= target {
+    if is_readable(sk, conn) {
         mask |= EPOLLIN | EPOLLRDNORM;
     }
     sk.want_space();
@@ -103,4 +101,20 @@ fn poll_ring(sk: &Sock, conn: &Arc<Conn>, shutdown: ShutdownMask) -> u32 {
         mask |= EPOLLPRI;
     }
     mask
+}
+
+/// Returns `true` if the bytes that SO_RCVLOWAT asks for have arrived. If not, asks for an event.
+fn is_readable(sk: &Sock, conn: &Arc<Conn>) -> bool {
+    // No more than the ring can hold while the backend waits for room.
+    let wanted = sk.rcv_lowat(false, usize::MAX);
+    let mut target = conn.max_wait().min(wanted);
+    if target < wanted {
+        Conn::note_too_small(conn, Way::In);
+    }
+    conn.check_urgent(sk);
+    if conn.is_at_mark(0) && !sk.is_flag(SockFlag::UrgInline) {
+        // That byte will be left out.
+        target += 1;
+    }
+    conn.ring.peek_readable() as usize >= target || conn.expect_data(sk) as usize >= target
 }
