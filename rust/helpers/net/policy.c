@@ -8,6 +8,7 @@
 #include <linux/bpf-cgroup.h>
 #include <linux/security.h>
 #include <net/inet_common.h>
+#include <net/inet_connection_sock.h>
 #include <net/inet_sock.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
@@ -62,14 +63,21 @@ __rust_helper int rust_helper_sk_ask_post_bind(struct sock *sk)
 	return err;
 }
 
-/* Clears the local name: unhashing a socket expects that it has no port that it does not own. */
+/*
+ * Clears the local name: unhashing a socket expects that it has no port that it does not own. A port
+ * that it does own, because a BPF program has bound it, is released.
+ */
 __rust_helper void rust_helper_inet_sock_forget_names(struct sock *sk)
 {
 	struct inet_sock *inet = inet_sk(sk);
 
+	lock_sock(sk);
+	if (sk_is_tcp(sk) ? !!inet_csk(sk)->icsk_bind_hash : sk_hashed(sk))
+		sk->sk_prot->put_port(sk);
 	inet->inet_num = 0;
 	inet->inet_sport = 0;
 	inet_reset_saddr(sk);
+	release_sock(sk);
 }
 
 __rust_helper u16 rust_helper_inet_sock_num(const struct sock *sk)

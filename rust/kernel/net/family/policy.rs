@@ -92,10 +92,12 @@ impl<T: Ops> TypedSock<T> {
         }
     }
 
-    /// Stores that the socket has no port any more. Any context.
+    /// Stores that the socket has no port any more, and releases a port that a BPF program has
+    /// bound the native socket to. Process context.
     pub fn mark_unbound(&self, socket: &Socket) {
         if let Some(sk) = self.policy_sock(socket) {
-            // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6.
+            // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6. The caller has not
+            // locked it.
             unsafe { bindings::inet_sock_forget_names(sk) };
         }
     }
