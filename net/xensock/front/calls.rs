@@ -296,7 +296,7 @@ impl<F: AddressFamily> Ops for Family<F> {
                 stream.send(sk, msg, flags)
             }
             AnySocket::Datagram(datagram) => {
-                sk.ask_sendmsg(socket, msg)?;
+                let given = sk.ask_sendmsg(socket, msg)?;
                 let send = |msg: &mut MsgHdr| {
                     await_link(sk, flags & msg::DONTWAIT != 0)?;
                     datagram.send(sk, msg, len, flags)
@@ -304,7 +304,12 @@ impl<F: AddressFamily> Ops for Family<F> {
                 let sent = match msg.name().map(|name| name.parse()) {
                     Some(peer) => fallback::first(socket, sk, FirstUse::Send(peer), || send(msg)),
                     None => send(msg),
-                }?;
+                };
+                if let (Err(_), Some(given)) = (&sent, given) {
+                    // If the call is repeated, policy is asked again.
+                    msg.set_name(given);
+                }
+                let sent = sent?;
                 sk.mark_bound(socket);
                 Ok(sent)
             }

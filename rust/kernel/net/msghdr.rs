@@ -139,9 +139,10 @@ impl MsgHdr {
         unsafe { RawAddr::from_raw(name.cast(), len) }.ok()
     }
 
-    /// Sets the source address of a message that is being received.
+    /// Sets the source address of a message that is being received, or replaces the destination of
+    /// one that is being sent.
     ///
-    /// Does nothing if the caller has not asked for the address.
+    /// Does nothing if the caller has not asked for the address, or the message has none.
     pub fn set_name(&mut self, addr: SocketAddr) {
         // SAFETY: The message is valid by the type invariants.
         let name = unsafe { (*self.as_raw()).msg_name };

@@ -114,22 +114,22 @@ impl<T: Ops> TypedSock<T> {
         })
     }
 
-    /// Asks if a datagram may be sent to the message's destination, which this may change. Process
-    /// context.
+    /// Asks if a datagram may be sent to the message's destination, which this may change. Returns
+    /// the destination that the program gave if it was changed. Process context.
     ///
     /// # Errors
     ///
     /// `EOPNOTSUPP` if policy wants another source address than the socket's.
-    pub fn ask_sendmsg(&self, socket: &Socket, msg: &mut MsgHdr) -> Result {
+    pub fn ask_sendmsg(&self, socket: &Socket, msg: &mut MsgHdr) -> Result<Option<SocketAddr>> {
         let Some((sk, peer)) = self
             .policy_sock(socket)
             .zip(msg.name().and_then(|n| destination::<T>(&n)))
         else {
-            return Ok(());
+            return Ok(None);
         };
         // The protocol reports an invalid port as an error.
         if peer.port() == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let mut from = bindings::in6_addr::default();
         // For these addresses, UDP itself sends with IPv4.
@@ -151,15 +151,16 @@ impl<T: Ops> TypedSock<T> {
         if unsafe { from.in6_u.u6_addr32 } != [0; 4] {
             return Err(EOPNOTSUPP);
         }
-        if addr != asked {
-            msg.set_name(match addr {
-                SocketAddr::V4(v4) if is_mapped => {
-                    SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into()
-                }
-                addr => addr,
-            });
+        if addr == asked {
+            return Ok(None);
         }
-        Ok(())
+        msg.set_name(match addr {
+            SocketAddr::V4(v4) if is_mapped => {
+                SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into()
+            }
+            addr => addr,
+        });
+        Ok(Some(peer))
     }
 
     /// Lets policy change the source address of a datagram that was received. Process context.
