@@ -274,12 +274,7 @@ impl<P: Protocol> KernelSocket<P> {
         }))
     }
 
-    /// Binds the socket to an address without checking the privilege for its port: the caller has
-    /// checked it elsewhere.
-    ///
-    /// # Errors
-    ///
-    /// The errors of bind(2), including those of security modules, for the current task.
+    /// Like [`Socket::bind_permitted`](super::socket::Socket::bind_permitted).
     pub(in crate::net) fn bind_permitted(&self, addr: SocketAddr) -> Result {
         // SAFETY: By the type invariants the socket is valid, and it was allocated by `sock_alloc`.
         unsafe { super::socket::Socket::from_raw(self.as_raw()) }.bind_permitted(addr)

@@ -184,22 +184,21 @@ impl Socket {
         })
     }
 
-    /// Binds the socket to an address without checking the privilege for its port: the caller has
-    /// checked it elsewhere.
+    /// Binds the socket to an address without checking the privilege for its port, and without
+    /// asking security modules: they were asked about the port that the program has named, and may
+    /// allow no other although the program has named none.
     ///
     /// Process context, may sleep; takes the lock of the socket.
     ///
     /// # Errors
     ///
-    /// The errors of bind(2), including those of security modules, for the current task.
+    /// The errors of bind(2).
     pub fn bind_permitted(&self, addr: SocketAddr) -> Result {
         let addr = SockAddrBuf::from(addr);
         let raw = addr.as_ptr().cast_mut();
 
         // SAFETY: The socket is valid by the type invariants, and the address has the length
         // `c_len()`. C code does not change the address.
-        to_result(unsafe { bindings::sock_may_bind(self.as_raw(), raw.cast(), addr.c_len()) })?;
-        // SAFETY: As above.
         to_result(unsafe { bindings::sock_bind_permitted(self.as_raw(), raw.cast(), addr.c_len()) })
     }
 

@@ -367,7 +367,7 @@ impl<T: Ops> TypedSock<T> {
     /// Programs can get the connections that it accepts, see [`Accepted::From`].
     ///
     /// Process context, may sleep. The caller must have checked that the program may use the port:
-    /// this does not check capabilities, but it asks security modules.
+    /// security modules are asked only if the socket may be created and may listen.
     ///
     /// # Errors
     ///
