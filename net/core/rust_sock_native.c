@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 #include <linux/net.h>
 #include <linux/security.h>
+#include <linux/sock_diag.h>
 #include <linux/wait.h>
 #include <net/rust_sock.h>
 #include <net/sock.h>
@@ -28,6 +29,8 @@ int sock_stand_in(struct socket *sock, struct socket *native)
 	lock_sock(native->sk);
 	sk_take_over(sk, native->sk, false);
 	release_sock(native->sk);
+	/* BPF programs know the native socket by its cookie, and so does the program. */
+	atomic64_set(&sk->sk_cookie, sock_gen_cookie(native->sk));
 	/* BPF programs of the control group are told of the native socket only. */
 	sk->sk_kern_sock = true;
 	return security_socket_post_create(sock, sk->sk_family, sock->type,
