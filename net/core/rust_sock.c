@@ -198,7 +198,8 @@ EXPORT_SYMBOL_GPL(sk_inherit);
 
 /**
  * sk_take_over - copy the settings of a socket to the one that replaces it
- * @newsk: a new socket of any protocol, not yet published
+ * @newsk: a new socket of any protocol, of the family of @sk. It is locked here, as options may be
+ *	   set on it at the same time
  * @sk: the socket that @newsk replaces, locked
  * @keep_route: an interface or a mark of @newsk stays if @sk has none
  *
@@ -207,10 +208,14 @@ EXPORT_SYMBOL_GPL(sk_inherit);
  */
 void sk_take_over(struct sock *newsk, const struct sock *sk, bool keep_route)
 {
-	int sndbuf = newsk->sk_sndbuf, rcvbuf = newsk->sk_rcvbuf;
-	int bound_dev_if = newsk->sk_bound_dev_if;
-	u32 mark = newsk->sk_mark;
+	int sndbuf, rcvbuf, bound_dev_if;
+	u32 mark;
 
+	lock_sock_nested(newsk, SINGLE_DEPTH_NESTING);
+	sndbuf = newsk->sk_sndbuf;
+	rcvbuf = newsk->sk_rcvbuf;
+	bound_dev_if = newsk->sk_bound_dev_if;
+	mark = newsk->sk_mark;
 	sk_inherit(newsk, sk);
 	if (keep_route && !newsk->sk_bound_dev_if)
 		newsk->sk_bound_dev_if = bound_dev_if;
@@ -231,6 +236,7 @@ void sk_take_over(struct sock *newsk, const struct sock *sk, bool keep_route)
 	newsk->sk_uid = READ_ONCE(sk->sk_uid);
 	if (newsk->sk_max_pacing_rate != ~0UL)
 		cmpxchg(&newsk->sk_pacing_status, SK_PACING_NONE, SK_PACING_NEEDED);
+	release_sock(newsk);
 }
 EXPORT_SYMBOL_GPL(sk_take_over);
 

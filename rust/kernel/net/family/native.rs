@@ -337,7 +337,7 @@ impl<T: Ops> TypedSock<T> {
         self.native().is_taking_over.xchg(true, Full);
         {
             let _guard = self.lock();
-            // SAFETY: The native socket is not in use, and this socket is locked.
+            // SAFETY: The native socket is valid, and this socket is locked.
             // BPF programs may have given the native socket an interface or a mark.
             unsafe { bindings::sk_take_over((*native).sk, sk, true) };
         }
