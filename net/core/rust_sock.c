@@ -234,6 +234,8 @@ void sk_take_over(struct sock *newsk, const struct sock *sk, bool keep_route)
 	newsk->sk_priority = READ_ONCE(sk->sk_priority);
 	newsk->sk_incoming_cpu = READ_ONCE(sk->sk_incoming_cpu);
 	newsk->sk_uid = READ_ONCE(sk->sk_uid);
+	/* shutdown() has an effect even on a socket that was never connected. */
+	WRITE_ONCE(newsk->sk_shutdown, READ_ONCE(sk->sk_shutdown));
 	if (newsk->sk_max_pacing_rate != ~0UL)
 		cmpxchg(&newsk->sk_pacing_status, SK_PACING_NONE, SK_PACING_NEEDED);
 	release_sock(newsk);

@@ -128,6 +128,39 @@ TEST_F(shutdown, without_a_connection)
 	close(fds[1]);
 }
 
+/* It fails, and yet the connection that is made later has no such direction. */
+TEST_F(shutdown, before_there_is_a_connection)
+{
+	static const struct {
+		int how;
+		short events;
+		int recv;
+		int send;
+	} cases[] = {
+		{ SHUT_RD, READ_END | CAN_WRITE, 0, 0 },
+		{ SHUT_WR, CAN_WRITE, EAGAIN, EPIPE },
+		{ SHUT_RDWR, ALL_OVER, 0, EPIPE },
+	};
+	size_t i;
+	int fd;
+
+	for (i = 0; i < ARRAY_LEN(cases); i++) {
+		fd = new_socket(0);
+		EXPECT_EQ(-1, shutdown(fd, cases[i].how));
+		EXPECT_EQ(ENOTCONN, errno);
+		ASSERT_EQ(0, connect_to(fd, opt.host, self->peer.port));
+		EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+		EXPECT_EQ(cases[i].events, poll_now(fd)) TH_LOG("how %d", cases[i].how);
+		EXPECT_EQ(cases[i].recv, try_recv(fd)) TH_LOG("how %d", cases[i].how);
+		EXPECT_EQ(cases[i].send, try_send(fd)) TH_LOG("how %d", cases[i].how);
+		/* The peer has not been told. */
+		EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
+		EXPECT_EQ(0, shutdown(fd, SHUT_WR));
+		EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
+		close(fd);
+	}
+}
+
 TEST_F(shutdown, ends_an_attempt_to_connect)
 {
 	int fd = new_socket(SOCK_NONBLOCK);

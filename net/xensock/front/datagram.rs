@@ -218,6 +218,11 @@ impl Datagram {
         sk.add_shutdown(directions(how));
         // Wakes tasks that sleep in a call.
         sk.state_changed();
+        if self.endpoint.is_native() {
+            // A fallback may have copied the directions before. When it has ended, the error has
+            // the call repeated.
+            drop(self.endpoint.lock_call()?);
+        }
         match sk.state() {
             TcpState::Established => Ok(()),
             _ => Err(ENOTCONN),

@@ -246,7 +246,7 @@ impl Sock {
         }
     }
 
-    /// Reopens both directions of a socket that is about to be connected again. Any context.
+    /// Reopens both directions of a socket that is connected no longer. Any context.
     pub fn clear_shutdown(&self) {
         self.raw_shutdown().store(0, Release);
     }

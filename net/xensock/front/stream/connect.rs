@@ -30,6 +30,7 @@ use kernel::{
     net::{
         addr::Domain,
         sock::{
+            Shutdown,
             Sock,
             TcpState,
             Timeout,
@@ -130,7 +131,10 @@ impl Stream {
 
         let _guard = self.transition.lock();
         let _ = sk.take_error();
-        sk.clear_shutdown();
+        // As with TCP, shutdown() before connect() has its effect on the connection.
+        if sk.shutdown_mask().contains(Shutdown::Recv) {
+            fresh.set_unwanted();
+        }
         sk.set_state(TcpState::SynSent);
         self.endpoint.inner.lock().state = EndpointState::Connection((*fresh).clone());
         // From here on the end of the link notifies the connection.
