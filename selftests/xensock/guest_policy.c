@@ -67,6 +67,27 @@ static bool is_hijacked(void)
 	return !strcmp(read_setting("hijack"), "1") || !strcmp(read_setting("hijack"), "2");
 }
 
+/* A socket of this system itself at its loopback address, whatever is hijacked. */
+static int open_native(int type, unsigned int port)
+{
+	bool hijacked = is_hijacked();
+	char before[8];
+	int fd;
+
+	snprintf(before, sizeof(before), "%s", read_setting("hijack"));
+	if (hijacked)
+		write_setting("hijack", "0");
+	fd = socket(AF_INET, type, 0);
+	if (hijacked)
+		write_setting("hijack", before);
+	if (fd >= 0 && !bind_to(fd, LOCALHOST, port)) {
+		set_timeout(fd, SO_RCVTIMEO, WAIT_LIMIT_MSEC);
+		return fd;
+	}
+	close(fd);
+	return -1;
+}
+
 static bool send_to_peer(int fd, struct peer *peer, const char *host, unsigned int port)
 {
 	char data[100];
@@ -124,6 +145,60 @@ TEST_F(cgroup_bpf, connect_is_redirected)
 	snprintf(there, sizeof(there), "%s %u", opt.host, self->peer.port);
 	EXPECT_STREQ(there, address_text((void *)&name, text));
 	close(fd);
+}
+
+static unsigned int remote_port(int fd)
+{
+	struct sockaddr_in name = {};
+	socklen_t len = sizeof(name);
+
+	return getpeername(fd, (void *)&name, &len) ? 0 : ntohs(name.sin_port);
+}
+
+/* Binds a socket that is about to connect to port TO to port OWN, and denies what cannot be bound. */
+#define BIND_BEFORE(TO, OWN) \
+	LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_port)), \
+	SKIP_UNLESS(BPF_REG_2, htons(TO), 11), \
+	STORE_IMM(BPF_REG_10, -16, AF_INET | (__u32)htons(OWN) << 16), \
+	STORE_IMM(BPF_REG_10, -12, inet_addr(LOCALHOST)), \
+	STORE_IMM(BPF_REG_10, -8, 0), \
+	STORE_IMM(BPF_REG_10, -4, 0), \
+	MOV_REG(BPF_REG_2, BPF_REG_10), \
+	ADD(BPF_REG_2, -16), \
+	MOV(BPF_REG_3, sizeof(struct sockaddr_in)), \
+	CALL(BPF_FUNC_bind), \
+	SKIP_IF_ZERO(BPF_REG_0, 2), \
+	DENY, ALLOW
+
+/* The program chooses the port of a client. The port is free again when the client is closed. */
+TEST_F(cgroup_bpf, connect_is_bound)
+{
+	unsigned int port = 61000 + getpid() % 2000, to;
+	const struct linger reset = { .l_onoff = 1 };
+	int server = open_native(SOCK_STREAM, 0), i, fd, other;
+
+	ASSERT_LE(0, server);
+	ASSERT_EQ(0, listen(server, 4));
+	to = local_port(server);
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_CONNECT,
+			    BIND_BEFORE(to, port)));
+	for (i = 0; i < 3; i++) {
+		fd = socket(opt.family, SOCK_STREAM, 0);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, connect_to(fd, LOCALHOST, to)) TH_LOG("%m");
+		EXPECT_EQ(port, local_port(fd));
+		other = accept(server, NULL, NULL);
+		ASSERT_LE(0, other);
+		EXPECT_EQ(port, remote_port(other));
+		/* Without TIME-WAIT, which has the port too. */
+		ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)));
+		close(fd);
+		close(other);
+		fd = open_native(SOCK_STREAM, port);
+		EXPECT_LE(0, fd) TH_LOG("%m");
+		close(fd);
+	}
+	close(server);
 }
 
 /* Programs for IPv6 see an IPv4 address in its mapped form. */
@@ -277,14 +352,6 @@ TEST_F(cgroup_bpf, post_bind_is_denied)
 	EXPECT_EQ(0, listen(fd, 1));
 	close(other);
 	close(fd);
-}
-
-static unsigned int remote_port(int fd)
-{
-	struct sockaddr_in name = {};
-	socklen_t len = sizeof(name);
-
-	return getpeername(fd, (void *)&name, &len) ? 0 : ntohs(name.sin_port);
 }
 
 /* The names of a connected socket, a listening socket and an accepted socket. */
@@ -514,6 +581,61 @@ TEST_F(cgroup_bpf_udp, datagrams_are_denied_and_redirected)
 	close(fd);
 }
 
+/* The program redirects to the guest itself, and allows nobody to send there directly. */
+TEST_F(cgroup_bpf_udp, datagrams_are_redirected_once)
+{
+	int to = open_native(SOCK_DGRAM, 0), i, fd;
+	unsigned int port = local_port(to);
+	char data[8];
+
+	ASSERT_LE(0, to);
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_UDP4_SENDMSG,
+			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_port)),
+			    SKIP_UNLESS(BPF_REG_2, htons(port), 2),
+			    DENY,
+			    SKIP_UNLESS(BPF_REG_2, htons(10), 4),
+			    MOV(BPF_REG_3, inet_addr(LOCALHOST)),
+			    STORE(BPF_REG_1, ADDR(user_ip4), BPF_REG_3),
+			    MOV(BPF_REG_3, htons(port)),
+			    STORE(BPF_REG_1, ADDR(user_port), BPF_REG_3),
+			    ALLOW));
+	fd = new_datagram(0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, send_to(fd, LOCALHOST, port, "never", 5));
+	EXPECT_EQ(EPERM, errno);
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(4, send_to(fd, NOBODY, 10, "here", 4)) TH_LOG("%m");
+		EXPECT_EQ(4, recv(to, data, sizeof(data), 0));
+	}
+	close(fd);
+	close(to);
+}
+
+TEST_F(cgroup_bpf_udp, connect_is_bound)
+{
+	unsigned int port = 61000 + getpid() % 2000, to;
+	int server = open_native(SOCK_DGRAM, 0), i, fd;
+	char data[8];
+
+	ASSERT_LE(0, server);
+	to = local_port(server);
+	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_CONNECT,
+			    BIND_BEFORE(to, port)));
+	for (i = 0; i < 3; i++) {
+		fd = new_datagram(0);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, connect_to(fd, LOCALHOST, to)) TH_LOG("%m");
+		EXPECT_EQ(port, local_port(fd));
+		EXPECT_EQ(4, send(fd, "here", 4, 0));
+		EXPECT_EQ(4, recv(server, data, sizeof(data), 0));
+		close(fd);
+		fd = open_native(SOCK_DGRAM, port);
+		EXPECT_LE(0, fd) TH_LOG("%m");
+		close(fd);
+	}
+	close(server);
+}
+
 TEST_F(cgroup_bpf_udp, senders_are_changed)
 {
 	struct sockaddr_in from = {};
@@ -591,9 +713,19 @@ static bool restrict_to(__u64 handled, const struct net_rule *rules, size_t coun
 	       !syscall(__NR_landlock_restrict_self, fd, 0);
 }
 
+static long landlock_version(void)
+{
+	return syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+}
+
 static bool has_landlock(void)
 {
-	return syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) >= 4;
+	return landlock_version() >= 4;
+}
+
+static bool has_landlock_for_udp(void)
+{
+	return landlock_version() >= 10;
 }
 
 TEST_F(landlock, tcp)
@@ -685,7 +817,7 @@ TEST_F(landlock, udp)
 	};
 	pid_t pid;
 
-	if (syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 10)
+	if (!has_landlock_for_udp())
 		SKIP(return, "this kernel has no Landlock for UDP");
 	pid = fork();
 	ASSERT_LE(0, pid);
@@ -709,6 +841,58 @@ TEST_F(landlock, udp)
 	EXPECT_EQ(0, status) {
 		TH_LOG("step %d", WEXITSTATUS(status));
 	}
+	close(to);
+}
+
+/* A program that may bind no port by number may have one chosen, and use it for everything. */
+TEST_F(landlock, a_chosen_port_is_allowed)
+{
+	__u64 access = ACCESS_BIND_TCP | (has_landlock_for_udp() ? ACCESS_BIND_UDP : 0);
+	const struct net_rule rules[] = { { access, 0 } };
+	int server = open_native(SOCK_STREAM, 0), to = open_native(SOCK_DGRAM, 0);
+	int status = -1, fd;
+	pid_t pid;
+
+	if (!has_landlock())
+		SKIP(return, "this kernel has no Landlock");
+	ASSERT_LE(0, server);
+	ASSERT_LE(0, to);
+	ASSERT_EQ(0, listen(server, 4));
+	/* A server at all addresses listens in the guest too. */
+	if (is_hijacked())
+		ASSERT_EQ(0, write_setting("hijack_loopback", "0"));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (!restrict_to(access, rules, ARRAY_LEN(rules)))
+			_exit(1);
+		fd = socket(opt.family, SOCK_STREAM, 0);
+		if (!bind_to(fd, ANY_HOST, 61000 + getpid() % 2000) || errno != EACCES)
+			_exit(2);
+		if (bind_to(fd, ANY_HOST, 0))
+			_exit(3);
+		if (connect_to(fd, LOCALHOST, local_port(server)))
+			_exit(4);
+		fd = socket(opt.family, SOCK_STREAM, 0);
+		if (listen(fd, 4))
+			_exit(5);
+		fd = socket(opt.family, SOCK_STREAM, 0);
+		if (bind_to(fd, ANY_HOST, 0) || listen(fd, 4))
+			_exit(6);
+		fd = new_datagram(0);
+		if (bind_to(fd, ANY_HOST, 0))
+			_exit(7);
+		if (send_to(fd, LOCALHOST, local_port(to), "hello", 5) != 5)
+			_exit(8);
+		_exit(0);
+	}
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	if (is_hijacked())
+		EXPECT_EQ(0, write_setting("hijack_loopback", "1"));
+	EXPECT_EQ(0, status) {
+		TH_LOG("step %d", WEXITSTATUS(status));
+	}
+	close(server);
 	close(to);
 }
 
