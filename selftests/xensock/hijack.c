@@ -418,6 +418,62 @@ TEST_F(hijack, falls_back_with_options_of_the_kernel)
 	}
 }
 
+static __u64 cookie_of(int fd)
+{
+	__u64 cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) ? 0 : cookie;
+}
+
+/* Programs give BPF programs the cookie of a socket before they use it. */
+TEST_F(hijack, falls_back_with_its_cookie)
+{
+	int i, fds[2];
+	__u64 cookies[2];
+
+	ASSERT_EQ(0, write_setting("exempt_destinations", "127.0.0.0/8"));
+	for (i = 0; i < 2; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+		ASSERT_LE(0, fds[i]);
+		cookies[i] = cookie_of(fds[i]);
+		EXPECT_NE(0, cookies[i]);
+		EXPECT_TRUE(local_transfer(fds[i], self->local, self->local_port));
+		EXPECT_EQ(cookies[i], cookie_of(fds[i]));
+	}
+	EXPECT_NE(cookies[0], cookies[1]);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+TEST_F(hijack, falls_back_with_what_was_shut_down)
+{
+	/* Datagrams are not carried yet. */
+	int fd, server = socket(AF_INET, SOCK_DGRAM, 0);
+	struct sockaddr_in to;
+
+	ASSERT_EQ(0, bind_to(server, LOCALHOST, 0));
+	to = address(LOCALHOST, local_port(server));
+	ASSERT_EQ(0, write_setting("exempt_destinations", "127.0.0.0/8"));
+	ASSERT_EQ(0, write_setting("hijack", "2"));
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_EQ(-1, shutdown(fd, SHUT_WR));
+	EXPECT_EQ(ENOTCONN, errno);
+	EXPECT_EQ(0, connect_to(fd, LOCALHOST, self->local_port));
+	EXPECT_EQ(-1, send(fd, "x", 1, MSG_NOSIGNAL));
+	EXPECT_EQ(EPIPE, errno);
+	close(fd);
+
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	EXPECT_EQ(-1, shutdown(fd, SHUT_RD));
+	EXPECT_EQ(ENOTCONN, errno);
+	EXPECT_EQ(1, sendto(fd, "x", 1, 0, (void *)&to, sizeof(to)));
+	EXPECT_TRUE(poll_now(fd) & POLLRDHUP);
+	EXPECT_EQ(0, recv(fd, &to, 1, 0));
+	close(fd);
+	close(server);
+}
+
 /* A thread waiting in recv() is woken when the socket falls back. */
 static long in_recv_once(struct waiter *w)
 {
@@ -748,7 +804,8 @@ static void *set_options(void *arg)
 
 TEST_F_TIMEOUT(hijack, options_while_it_falls_back, 120)
 {
-	int i, lost[4] = {}, other, last = ROUNDS;
+	const struct linger linger = { .l_onoff = 1, .l_linger = 5 };
+	int i, lost[7] = {}, other, last = ROUNDS;
 	struct setter s = { .fd = -1 };
 
 	ASSERT_EQ(0, write_setting("exempt_destinations", "127.0.0.0/8"));
@@ -760,6 +817,10 @@ TEST_F_TIMEOUT(hijack, options_while_it_falls_back, 120)
 		set_number(s.fd, SOL_TCP, TCP_KEEPINTVL, 30);
 		set_number(s.fd, SOL_TCP, TCP_KEEPCNT, 3);
 		set_number(s.fd, SOL_TCP, TCP_USER_TIMEOUT, 30000);
+		/* These are bits beside the one that the thread sets. */
+		set_number(s.fd, SOL_SOCKET, SO_BROADCAST, 1);
+		set_number(s.fd, SOL_SOCKET, SO_OOBINLINE, 1);
+		setsockopt(s.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 		s.round = i;
 		EXPECT_EQ(0, connect_to(s.fd, LOCALHOST, self->local_port));
 		while (s.done < i)
@@ -768,13 +829,17 @@ TEST_F_TIMEOUT(hijack, options_while_it_falls_back, 120)
 		lost[1] += get_option(s.fd, SOL_SOCKET, SO_KEEPALIVE) != 1;
 		lost[2] += get_option(s.fd, SOL_TCP, TCP_NODELAY) != 1;
 		lost[3] += get_option(s.fd, SOL_TCP, TCP_NOTSENT_LOWAT) != i;
+		lost[4] += get_option(s.fd, SOL_SOCKET, SO_BROADCAST) != 1;
+		lost[5] += get_option(s.fd, SOL_SOCKET, SO_OOBINLINE) != 1;
+		/* The first word. */
+		lost[6] += get_option(s.fd, SOL_SOCKET, SO_LINGER) != 1;
 		other = accept(self->local, NULL, NULL);
 		close(s.fd);
 		close(other);
 	}
 	pthread_join(s.thread, NULL);
 	EXPECT_EQ(0, s.errors);
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < (int)ARRAY_LEN(lost); i++) {
 		EXPECT_EQ(0, lost[i]) TH_LOG("option %d", i);
 	}
 }
