@@ -539,4 +539,29 @@ TEST_F(hijack_local, has_datagrams_from_a_port_of_all_addresses)
 	close(server);
 }
 
+/* Old programs leave the family of the address out. */
+TEST(datagrams_to_an_address_without_a_family)
+{
+	long before = decision_count("local");
+	struct sockaddr_in to;
+	int server, fd;
+	char data[8];
+
+	restore_settings();
+	server = socket(AF_INET, SOCK_DGRAM, 0);
+	set_timeout(server, SO_RCVTIMEO, WAIT_LIMIT_MSEC);
+	ASSERT_EQ(0, bind_to(server, LOCALHOST, 0));
+	to = address(LOCALHOST, local_port(server));
+	to.sin_family = AF_UNSPEC;
+	ASSERT_EQ(0, write_setting("hijack_loopback", "0"));
+	ASSERT_EQ(0, write_setting("hijack", "2"));
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	EXPECT_EQ(2, sendto(fd, "hi", 2, 0, (void *)&to, sizeof(to))) TH_LOG("%m");
+	EXPECT_EQ(2, recv(server, data, 8, 0)) TH_LOG("%m");
+	EXPECT_EQ(before + 1, decision_count("local"));
+	restore_settings();
+	close(fd);
+	close(server);
+}
+
 XENSOCK_TEST_MAIN

@@ -4,6 +4,7 @@
 
 use crate::{
     addresses::in_domain,
+    datagram::address::destination,
     devices::Devices,
     endpoint::{
         may_bind,
@@ -301,7 +302,7 @@ impl<F: AddressFamily> Ops for Family<F> {
                     await_link(sk, flags & msg::DONTWAIT != 0)?;
                     datagram.send(sk, msg, len, flags)
                 };
-                let sent = match msg.name().map(|name| name.parse()) {
+                let sent = match destination(msg, F::DOMAIN).transpose() {
                     Some(peer) => fallback::first(socket, sk, FirstUse::Send(peer), || send(msg)),
                     None => send(msg),
                 };

@@ -9,7 +9,7 @@
 //! The backend's socket and the data ring are created when first needed, and again after they were
 //! lost. They hold no connection state, only an address, a peer and options.
 
-mod address;
+pub(crate) mod address;
 mod association;
 mod poll;
 mod recv;

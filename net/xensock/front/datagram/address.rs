@@ -25,7 +25,7 @@ use kernel::{
 /// family of the socket, if it is decided.
 ///
 /// Fails as `udp_sendmsg()` and `udpv6_sendmsg()` do.
-pub(super) fn destination(msg: &MsgHdr, domain: Option<Domain>) -> Result<Option<SocketAddr>> {
+pub(crate) fn destination(msg: &MsgHdr, domain: Option<Domain>) -> Result<Option<SocketAddr>> {
     let Some(name) = msg.name() else {
         return Ok(None);
     };
