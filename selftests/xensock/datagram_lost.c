@@ -3,6 +3,9 @@
  * Datagram sockets that outlive their link. Prints "ready", and "told" when the link has gone down
  * and each call has said so at once. When another link is up, sockets that were bound and connected
  * must work again as before: exit status 0.
+ *
+ * With the argument "peer" it prints only "ready". When another link is up, whose backend refuses
+ * port 9, a socket that was connected to that has to say so and must work with another peer.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +48,32 @@ static int get_option(int fd, int name)
 	return getsockopt(fd, IPPROTO_IP, name, &value, &len) ? -1 : value;
 }
 
+/* While link_loss is "keep". */
+static int lose_peer(void)
+{
+	int bound = open_datagram(), connected = new_datagram(0);
+	unsigned int port = local_port(bound);
+	__u64 began;
+
+	CHECK(bound >= 0);
+	CHECK(!connect_to(connected, opt.host, 9));
+	printf("ready\n");
+
+	CHECK(poll(&(struct pollfd){ connected, 0, 0 }, 1, TIMEOUT_MSEC) == 1);
+	CHECK(so_error(connected) == EACCES);
+	CHECK(send(connected, "x", 1, 0) < 0 && errno == EACCES);
+	CHECK(connect_to(connected, opt.noroute, 10) < 0 && errno == ENETUNREACH);
+	CHECK(!connect_to(connected, opt.host, port));
+	/* The other socket may be set up later. */
+	began = now_msec();
+	while (is_enetdown(send_to(bound, opt.host, port, "self", 4)))
+		CHECK(now_msec() - began < TIMEOUT_MSEC);
+	CHECK(recv(bound, data, sizeof(data), 0) == 4);
+	CHECK(send(connected, "after", 5, 0) == 5);
+	CHECK(recv(bound, data, sizeof(data), 0) == 5);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int bound, connected, ttl = 9;
@@ -53,8 +82,10 @@ int main(int argc, char **argv)
 	short events;
 	__u64 began;
 
-	parse_options(argc, argv);
+	argc = parse_options(argc, argv);
 	setlinebuf(stdout);
+	if (argc > 1)
+		return lose_peer();
 	bound = open_datagram();
 	CHECK(bound >= 0);
 	port = local_port(bound);

@@ -136,14 +136,8 @@ impl Datagram {
         if let Some(conn) = self.endpoint.conn() {
             return Ok(conn);
         }
-        let (peer, known) = {
-            let names = self.names.lock();
-            (names.peer, names.domain)
-        };
-        let domain = known.or(target.as_ref().map(Domain::from));
-        let ip = peer.or(target).map(|to| destination(to.ip()));
-        let remote = self.endpoint.take_remote(call, sk, domain, ip)?;
-        let conn = attach(sk, remote)?;
+        let peer = self.names.lock().peer;
+        let conn = self.make(call, sk, peer.or(target))?;
         if let Some(peer) = peer {
             if let Err(error) = set_peer(&conn, peer) {
                 Conn::close(&conn, true);
@@ -152,6 +146,20 @@ impl Datagram {
         }
         self.keep(call, conn.clone());
         Ok(conn)
+    }
+
+    /// Makes a connection without a peer for a socket that has none, for datagrams to `target` if
+    /// that is known. The caller keeps it or closes it.
+    fn make(
+        &self,
+        call: &CallGuard<'_>,
+        sk: &Sock,
+        target: Option<SocketAddr>,
+    ) -> Result<Arc<Conn>> {
+        let known = self.names.lock().domain;
+        let domain = known.or(target.as_ref().map(Domain::from));
+        let ip = target.map(|to| destination(to.ip()));
+        attach(sk, self.endpoint.take_remote(call, sk, domain, ip)?)
     }
 
     /// Stores the connection of the socket.

@@ -103,6 +103,21 @@ def test_lost_link(bed):
             assert rc == 0, out
 
 
+@timeout(180)
+def test_lost_peer(bed):
+    """A socket whose peer the next backend refuses says so, and can be connected to another peer."""
+    guest = _guest(bed)
+    held = guest.start("datagram_lost peer")
+    held.wait_line("ready", 30 * bed.scale)
+    guest.detach()
+    guest.attach("xensock", "connect-deny=udp:9", *SERVER_POLICY)
+    try:
+        rc, out = held.wait(70 * bed.scale)
+        assert rc == 0, out
+    finally:
+        bed.xensock("set", str(guest.domid), "connect-deny=default")
+
+
 @timeout(300)
 def test_nothing_is_left(bed):
     """Sockets, rings and lost datagrams leave nothing in dom0."""

@@ -92,43 +92,52 @@ impl Datagram {
     }
 
     /// `connect()` to an address, as `__ip4_datagram_connect()` does it.
+    ///
+    /// If it fails, the socket keeps its connection, or has none: as a new socket, it can still
+    /// fall back, and a socket that has lost its peer can lose it again.
     pub(crate) fn connect(&self, sk: &Sock, peer: SocketAddr) -> Result {
         let call = self.endpoint.lock_call()?;
         let former = self.endpoint.conn();
-        let other = former
-            .as_ref()
-            .and_then(|former| self.other_link(sk, former, peer));
-        let conn = match (&former, other) {
-            (Some(former), Some(link)) => {
-                let domain = former.remote.domain;
-                attach(sk, self.endpoint.make_remote(link, domain, None)?)?
-            }
-            _ => self.open(&call, sk, Some(peer))?,
+        let (conn, is_new) = match &former {
+            Some(former) => match self.other_link(sk, former, peer) {
+                Some(link) => {
+                    let domain = former.remote.domain;
+                    let remote = self.endpoint.make_remote(link, domain, None)?;
+                    (attach(sk, remote)?, true)
+                }
+                None => (former.clone(), false),
+            },
+            None => (self.make(&call, sk, Some(peer))?, true),
         };
-        let has_moved = former.filter(|former| !Arc::ptr_eq(former, &conn));
-        if let Err(error) = self.associate(&conn, has_moved.as_ref(), peer) {
-            if has_moved.is_some() {
-                Conn::close(&conn, true);
+        if let Err(error) = self.associate(&conn, former.as_ref(), peer) {
+            match is_new {
+                true => Conn::close(&conn, true),
+                // The backend may have chosen a port.
+                false => self.names.lock().is_automatic = true,
             }
             return Err(error);
         }
-        if let Some(former) = has_moved {
+        if is_new {
             self.keep(&call, conn);
-            Conn::close(&former, true);
+            if let Some(former) = former {
+                Conn::close(&former, true);
+            }
         }
         sk.set_state(TcpState::Established);
         Ok(())
     }
 
-    /// Sets the peer of a socket, which may still use the ring of the `former` connection.
+    /// Sets the peer of a socket, which has its `former` connection until this has succeeded.
     fn associate(&self, conn: &Conn, former: Option<&Arc<Conn>>, peer: SocketAddr) -> Result {
         let peer = in_domain(Some(conn.remote.domain), peer)?;
-        // Datagrams sent before go to the previous peer.
-        former.map_or(conn, |former| former).wait_until_taken()?;
-        self.names.lock().is_automatic = true;
+        if let Some(former) = former {
+            // Datagrams sent before go to the previous peer.
+            former.wait_until_taken()?;
+        }
         set_peer(conn, peer)?;
         let peer = connected(peer, Some(self.endpoint.bound_name()));
-        self.names.lock().peer = Some(peer);
+        let mut names = self.names.lock();
+        (names.peer, names.is_automatic) = (Some(peer), true);
         Ok(())
     }
 
