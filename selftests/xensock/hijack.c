@@ -543,6 +543,63 @@ TEST_F(hijack, falls_back_if_it_is_refused)
 	close(fd);
 }
 
+/* The same for UDP: a connected socket, and one that only sends. */
+TEST_F(hijack, falls_back_if_a_datagram_is_refused)
+{
+	int server = socket(AF_INET, SOCK_DGRAM, 0), fd, sends, flags;
+	long refused = decision_count("refused"), carried;
+	struct sockaddr_in to, from;
+	char data[8], expected[64];
+	unsigned int port;
+	socklen_t len;
+
+	ASSERT_EQ(0, set_timeout(server, SO_RCVTIMEO, WAIT_LIMIT_MSEC));
+	ASSERT_EQ(0, bind_to(server, LOCALHOST, 0));
+	to = address(LOCALHOST, local_port(server));
+	ASSERT_EQ(0, write_setting("hijack", "2"));
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	EXPECT_EQ(-1, connect(fd, (void *)&to, sizeof(to)));
+	EXPECT_EQ(EACCES, errno);
+	/* That socket is as it was. */
+	ASSERT_EQ(0, write_setting("fallback", "1"));
+	for (sends = 0; sends < 3; sends++) {
+		flags = sends == 2 ? MSG_DONTWAIT : 0;
+		if (!sends) {
+			EXPECT_EQ(0, connect(fd, (void *)&to, sizeof(to))) TH_LOG("%m");
+		}
+		EXPECT_EQ(2, sendto(fd, "hi", 2, flags, sends ? (void *)&to : NULL,
+				    sends ? sizeof(to) : 0)) TH_LOG("%m");
+		EXPECT_EQ(refused + sends + 1, decision_count("refused"));
+		len = sizeof(from);
+		EXPECT_EQ(2, recvfrom(server, data, 8, 0, (void *)&from, &len)) TH_LOG("%m");
+		EXPECT_EQ(3, sendto(server, "yes", 3, 0, (void *)&from, len));
+		set_timeout(fd, SO_RCVTIMEO, WAIT_LIMIT_MSEC);
+		EXPECT_EQ(3, recv(fd, data, 8, 0)) TH_LOG("%m");
+		EXPECT_EQ(0, so_error(fd));
+		close(fd);
+		fd = socket(AF_INET, SOCK_DGRAM, 0);
+	}
+	/* Other destinations are carried, from one port. */
+	carried = decision_count("xensock");
+	ASSERT_EQ(1, sscanf(peer_run(&self->peer, "udp"), "ok %u", &port));
+	to = address(opt.host, port);
+	for (sends = 0; sends < 2; sends++) {
+		stream_fill(sends, 0, data, 4);
+		EXPECT_EQ(4, sendto(fd, data, 4, 0, (void *)&to, sizeof(to)));
+		snprintf(expected, sizeof(expected), "ok 4 %s %u", opt.host, local_port(fd));
+		EXPECT_STREQ(expected, peer_run(&self->peer, "recvfrom %d", sends));
+	}
+	EXPECT_EQ(carried + 1, decision_count("xensock"));
+	/* This one can no longer fall back. */
+	to = address(LOCALHOST, local_port(server));
+	EXPECT_EQ(1, sendto(fd, "x", 1, 0, (void *)&to, sizeof(to)));
+	EXPECT_TRUE(wait_poll(fd, POLLERR, NULL));
+	EXPECT_EQ(EACCES, so_error(fd));
+	EXPECT_EQ(refused + 3, decision_count("refused"));
+	close(fd);
+	close(server);
+}
+
 TEST_F(hijack, settings_are_checked)
 {
 	EXPECT_EQ(EINVAL, write_setting("hijack", "3"));

@@ -298,13 +298,18 @@ impl<F: AddressFamily> Ops for Family<F> {
             }
             AnySocket::Datagram(datagram) => {
                 let given = sk.ask_sendmsg(socket, msg)?;
-                let send = |msg: &mut MsgHdr| {
+                let send = |msg: &mut MsgHdr, peer: Option<SocketAddr>| {
                     await_link(sk, flags & msg::DONTWAIT != 0)?;
+                    if let Some(peer) = peer.filter(|_| fallback::may_be_refused(sk)) {
+                        datagram.ask_for_peer(sk, peer)?;
+                    }
                     datagram.send(sk, msg, len, flags)
                 };
                 let sent = match destination(msg, F::DOMAIN).transpose() {
-                    Some(peer) => fallback::first(socket, sk, FirstUse::Send(peer), || send(msg)),
-                    None => send(msg),
+                    Some(peer) => {
+                        fallback::first(socket, sk, FirstUse::Send(peer), || send(msg, peer.ok()))
+                    }
+                    None => send(msg, None),
                 };
                 if let (Err(_), Some(given)) = (&sent, given) {
                     // If the call is repeated, policy is asked again.

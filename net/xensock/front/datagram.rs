@@ -323,6 +323,14 @@ fn set_peer(conn: &Conn, peer: SocketAddr) -> Result {
     conn.remote.send_and_wait(call).map(|_| ())
 }
 
+/// Has the backend remove the peer of a socket. Waits killably.
+fn forget_peer(conn: &Conn) -> Result {
+    let id = conn.remote.id;
+    conn.remote
+        .send_and_wait(Call::Disconnect { id })
+        .map(|_| ())
+}
+
 /// Returns the order of new rings of a socket, for the buffer sizes that the program has set. A
 /// direction without a size has room for the largest datagram.
 fn ring_order(link: &Link, sk: &Sock) -> Order {

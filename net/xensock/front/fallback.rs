@@ -120,6 +120,11 @@ fn may_return<F: AddressFamily>(sk: &Sk<F>) -> bool {
     F::PROTOCOL.is_some() && config(sk).is_some_and(|config| config.falls_back())
 }
 
+/// Returns `true` if a socket has yet to be used, and falls back if the backend refuses that.
+pub(crate) fn may_be_refused<F: AddressFamily>(sk: &Sk<F>) -> bool {
+    is_open(sk) && may_return(sk)
+}
+
 /// Has a socket fall back with its port if it was only bound to a port of all addresses, and is
 /// about to connect or send to an address that the guest reaches by itself.
 fn move_port<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Result {

@@ -5,6 +5,7 @@
 use super::{
     attach,
     end_at_once,
+    forget_peer,
     set_peer,
     Datagram, //
 };
@@ -141,6 +142,29 @@ impl Datagram {
         Ok(())
     }
 
+    /// Asks the backend if its policy allows datagrams to `peer`, for the first datagram of a
+    /// socket that may fall back. If so, the socket gets its connection.
+    ///
+    /// CONNECT says so at once. A datagram is refused only when the call that sends it is over.
+    pub(crate) fn ask_for_peer(&self, sk: &Sock, peer: SocketAddr) -> Result {
+        let call = self.endpoint.lock_call()?;
+        if self.endpoint.conn().is_some() || self.has_port() {
+            // Another thread has sent the first datagram.
+            return Ok(());
+        }
+        let conn = self.make(&call, sk, Some(peer))?;
+        // Other errors are those of the datagram itself.
+        let asked = match set_peer(&conn, peer) {
+            Err(error @ (EACCES | ENETDOWN | ERESTARTSYS)) => Err(error),
+            _ => forget_peer(&conn),
+        };
+        match asked {
+            Ok(()) => self.keep(&call, conn),
+            Err(_) => Conn::close(&conn, true),
+        }
+        asked
+    }
+
     /// Returns the link by which a socket without an address reaches a peer, if its data ring
     /// belongs to another link.
     fn other_link(&self, sk: &Sock, conn: &Conn, peer: SocketAddr) -> Option<Arc<Link>> {
@@ -163,10 +187,9 @@ impl Datagram {
         }
         if let Some(conn) = self.endpoint.conn() {
             conn.wait_until_taken()?;
-            let id = conn.remote.id;
-            match conn.remote.send_and_wait(Call::Disconnect { id }) {
+            match forget_peer(&conn) {
                 // The peer is lost with the link: the next socket will have none.
-                Ok(_) | Err(ENETDOWN) => (),
+                Ok(()) | Err(ENETDOWN) => (),
                 Err(error) => return Err(error),
             }
         }
