@@ -119,6 +119,22 @@ TEST_F(control, tcp_inq_in_bad_memory)
 	EXPECT_TRUE(stream_check(1, 0, data, 10));
 }
 
+/* The program learns that it has no room for a message. */
+TEST_F(control, no_room_for_messages)
+{
+	char data[10];
+	struct iovec iov = { data, 1 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 10));
+	EXPECT_EQ(1, recvmsg(self->fd, &msg, 0));
+	EXPECT_EQ(0, msg.msg_flags);
+	ASSERT_EQ(0, set_option(self->fd, SOL_TCP, TCP_INQ, 1));
+	EXPECT_EQ(1, recvmsg(self->fd, &msg, 0));
+	EXPECT_EQ(MSG_CTRUNC, msg.msg_flags);
+}
+
 TEST_F(control, tcp_inq_set_before)
 {
 	int fd = new_socket(0), listener = new_socket(0), accepted;

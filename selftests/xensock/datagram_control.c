@@ -215,6 +215,20 @@ TEST_F(control, no_room_for_what_is_told)
 	EXPECT_EQ(-1, message_tos(&m));
 	EXPECT_EQ(1, send(self->from, "?", 1, 0));
 	EXPECT_EQ(1, recv(self->to, data, 1, 0));
+	/* No room at all. */
+	EXPECT_EQ(1, send(self->from, "?", 1, 0));
+	message_init(&m, 1);
+	EXPECT_EQ(1, recvmsg(self->to, &m.msg, MSG_PEEK));
+	EXPECT_EQ(MSG_CTRUNC, m.msg.msg_flags);
+	EXPECT_EQ(0, set_option(self->to, SOL_IP, IP_RECVTTL, 0));
+	EXPECT_EQ(0, set_option(self->to, SOL_IP, IP_RECVTOS, 0));
+	message_init(&m, 1);
+	EXPECT_EQ(1, recvmsg(self->to, &m.msg, MSG_PEEK));
+	EXPECT_EQ(0, m.msg.msg_flags);
+	EXPECT_EQ(0, set_option(self->to, SOL_SOCKET, SO_TIMESTAMP, 1));
+	message_init(&m, 1);
+	EXPECT_EQ(1, recvmsg(self->to, &m.msg, 0));
+	EXPECT_EQ(MSG_CTRUNC, m.msg.msg_flags);
 }
 
 TEST_F(control, said_of_one_datagram)

@@ -100,10 +100,7 @@ impl Datagram {
         };
         let left = arrived.len - arrived.skip;
         let n = left.min(u32::try_from(len).unwrap_or(u32::MAX));
-        let info = msg
-            .wants_control()
-            .then(|| conn.info_of(&arrived))
-            .flatten();
+        let info = conn.info_of(&arrived);
         let copied = conn.ring.copy_out(arrived.payload(), n, msg.dest());
         if !is_peek {
             // Also after a fault: the datagram is lost then, as with UDP.
@@ -118,7 +115,7 @@ impl Datagram {
         if !sk.wants_timestamp() {
             let keeps = sk.keeps_timestamp();
             sk.store_timestamp(if keeps { conn.take_arrival(is_peek) } else { 0 });
-        } else if msg.wants_control() {
+        } else {
             sk.put_timestamp(msg, conn.take_arrival(is_peek));
         }
         let peer = || self.names.lock().peer;

@@ -29,11 +29,10 @@ impl Stream {
         has_received: bool,
         is_peek: bool,
     ) {
-        let wants_control = msg.wants_control();
-        if wants_control && has_received && sk.wants_timestamp() {
+        if has_received && sk.wants_timestamp() {
             sk.put_timestamp(msg, conn.take_arrival(is_peek));
         }
-        let wants_inq = wants_control && self.endpoint.known_option(SOL_TCP, TCP_INQ) != 0;
+        let wants_inq = self.endpoint.known_option(SOL_TCP, TCP_INQ) != 0;
         if !wants_inq && !msg.wants_unread() {
             return;
         }
