@@ -254,6 +254,54 @@ TEST_F(errors, turned_off_they_go)
 	EXPECT_FALSE(next_error(self->fd, &self->q, DATA_MAX));
 }
 
+/* Returns the number of errors that are queued for the host that does not answer. */
+static int count_unanswered(int fd)
+{
+	struct queued q;
+	int count = 0;
+
+	while (next_error(fd, &q, DATA_MAX))
+		count += q.has_error && q.ee.ee_errno == EHOSTUNREACH;
+	return count;
+}
+
+/* Sends many numbers, each until that succeeds, and returns true if all of them arrive. */
+static bool numbers_arrive(int fd, int other, unsigned int port)
+{
+	unsigned int number, got;
+
+	for (number = 0; number < 200; )
+		number += send_to(fd, opt.host, port, &number, sizeof(number)) == sizeof(number);
+	for (number = 0; number < 200; number++)
+		if (recv(other, &got, sizeof(got), 0) != sizeof(got) || got != number)
+			return false;
+	return true;
+}
+
+/*
+ * Errors of several datagrams that come all at once stop none to another address. Datagrams to
+ * --absent wait together until it is certain that there is no such host.
+ */
+TEST_F(errors, those_to_others_are_sent)
+{
+	int other = open_datagram(), round, told, sent;
+	unsigned int port = local_port(other);
+	__u64 end;
+
+	ASSERT_LE(0, other);
+	if (!opt.absent)
+		SKIP(return, "needs --absent");
+	for (round = 0; round < rounds(20); round++) {
+		for (sent = 0; sent < 3; )
+			sent += send_to(self->fd, opt.absent, 9, "x", 1) == 1;
+		end = now_msec() + WAIT_LIMIT_MSEC;
+		for (told = 0; told < 3 && now_msec() < end; told += count_unanswered(self->fd))
+			ASSERT_TRUE(numbers_arrive(self->fd, other, port)) TH_LOG("%m");
+		EXPECT_EQ(3, told);
+	}
+	close(other);
+}
+
 /* The queue is charged to the receive buffer, so its size is limited. */
 TEST_F(errors, as_many_as_have_room)
 {

@@ -43,6 +43,7 @@ static const char usage[] =
 	"  --blackhole ADDR        takes packets and never answers\n"
 	"  --unreachable ADDR      a route of type unreachable leads there\n"
 	"  --noroute ADDR          no route leads there\n"
+	"  --absent ADDR           no host has it, on a link that has others\n"
 	"  --bytes N[k|m]          bytes each way (bulk)\n"
 	"  --sockets N --cycles N  (many)\n"
 	"  --seed N                of the random sizes\n";
@@ -80,6 +81,8 @@ static bool parse_one(const char *name, const char *value)
 		opt.unreachable = value;
 	} else if (!strcmp(name, "noroute")) {
 		opt.noroute = value;
+	} else if (!strcmp(name, "absent")) {
+		opt.absent = value;
 	} else if (!strcmp(name, "port")) {
 		opt.port = strtoul(value, NULL, 10);
 	} else if (!strcmp(name, "sockets")) {

@@ -53,6 +53,7 @@ struct options {
 	const char *blackhole;
 	const char *unreachable;
 	const char *noroute;
+	const char *absent;
 	unsigned int port;
 	unsigned int ports;
 	unsigned int scope;

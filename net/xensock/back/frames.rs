@@ -134,20 +134,13 @@ impl Frames {
         Ok(true)
     }
 
-    /// Moves one datagram or one error from the socket to `in`, or drops it for lack of room.
+    /// Moves one datagram, or all errors, from the socket to `in`, or drops it for lack of room.
     /// Returns `true` if there was one.
     fn receive(&self) -> Result<bool, Broken> {
+        if self.receive_errors()? {
+            return Ok(true);
+        }
         let udp = self.socket.udp();
-        if self.socket.wants_reports() && self.receive_report()? {
-            return Ok(true);
-        }
-        if let Some(error) = udp.take_error() {
-            // UDP sets the error after it has queued the report, which may have been sent already.
-            if self.last_reported.replace(None) != Some(error) {
-                self.report(error)?;
-            }
-            return Ok(true);
-        }
         let ring = &self.shared.ring;
         let room = ring.writable()?;
         let has_info = self.socket.wants_info();
@@ -179,6 +172,25 @@ impl Frames {
                 Ok(true)
             }
         }
+    }
+
+    /// Moves the errors of the socket to `in`: first the reports, up to [`BUDGET`], then the
+    /// pending error. Returns `true` if there were any.
+    ///
+    /// UDP makes the error of the next report the pending one, and returns it instead of sending.
+    fn receive_errors(&self) -> Result<bool, Broken> {
+        let mut reports = 0;
+        while self.socket.wants_reports() && self.receive_report()? {
+            reports += 1;
+            if reports == BUDGET {
+                return Ok(true);
+            }
+        }
+        match self.socket.udp().take_error() {
+            Some(error) => self.report_earlier(error)?,
+            None => return Ok(reports > 0),
+        }
+        Ok(true)
     }
 
     /// Moves one report of an error from the socket to `in`, or drops it for lack of room. Returns
@@ -249,7 +261,17 @@ impl Frames {
             }
             info = Some(Info::decode(&block)?);
         }
-        match self.send(policy, len, addr, info.as_ref()) {
+        let mut sent = self.send(policy, len, addr, info.as_ref());
+        if let Err(error @ (ECONNREFUSED | EHOSTUNREACH | ENETUNREACH | EPROTO)) = sent {
+            // The network may have reported that just now, for a datagram sent before. UDP has
+            // cleared the error then, and sends.
+            sent = self.send(policy, len, addr, info.as_ref());
+            if sent != Err(error) {
+                self.receive_errors()?;
+                self.report_earlier(error)?;
+            }
+        }
+        match sent {
             Ok(()) => (),
             // The first time, the caller tries again: room may have appeared before `wants_room`
             // was set.
@@ -278,6 +300,15 @@ impl Frames {
             }
             self.socket.send(payload, addr, info)
         })
+    }
+
+    /// Puts the error of an earlier datagram into `in`, unless that was reported. UDP sets the
+    /// error after it has queued the report.
+    fn report_earlier(&self, error: Error) -> Result<(), Violation> {
+        match self.last_reported.replace(None) {
+            Some(reported) if reported == error => Ok(()),
+            _ => self.report(error),
+        }
     }
 
     /// Puts an error into `in`.
