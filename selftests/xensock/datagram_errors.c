@@ -254,6 +254,21 @@ TEST_F(errors, turned_off_they_go)
 	EXPECT_FALSE(next_error(self->fd, &self->q, DATA_MAX));
 }
 
+/* An error after that is a new one, even if it is the same as the last that was queued. */
+TEST_F(errors, turned_off_the_next_is_pending)
+{
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->closed));
+	ASSERT_EQ(1, send(self->fd, "x", 1, 0));
+	EXPECT_EQ(ECONNREFUSED, pending_error(self->fd));
+	EXPECT_TRUE(next_error(self->fd, &self->q, DATA_MAX));
+	EXPECT_EQ(0, set_recverr(self->fd, 0));
+	EXPECT_EQ(0, so_error(self->fd));
+	ASSERT_EQ(1, send(self->fd, "y", 1, 0));
+	EXPECT_EQ(POLLERR, poll_errors(self->fd));
+	EXPECT_EQ(ECONNREFUSED, so_error(self->fd));
+	EXPECT_FALSE(next_error(self->fd, &self->q, DATA_MAX));
+}
+
 /* Returns the number of errors that are queued for the host that does not answer. */
 static int count_unanswered(int fd)
 {

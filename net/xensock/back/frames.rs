@@ -272,7 +272,8 @@ impl Frames {
             }
         }
         match sent {
-            Ok(()) => (),
+            // Another error of the same number is a new one.
+            Ok(()) => self.last_reported.set(None),
             // The first time, the caller tries again: room may have appeared before `wants_room`
             // was set.
             Err(EAGAIN) => return Ok(!wants_room.xchg(true, Full)),
