@@ -199,11 +199,12 @@ impl<W: PrivateWord> Consumer<W> {
     pub fn peek_ready(&self, words: &impl SharedWords) -> u32 {
         loop {
             let before = self.cons.load_acquire();
-            let most = self.base.max(self.extension.load());
-            let ready = queued(words.load_acquire(self.direction.prod), before, most);
-            // The two values belong together only if our index has not moved meanwhile.
+            let prod = words.load_acquire(self.direction.prod);
+            // Loaded after the producer's index: an extension is there before bytes are in it.
+            let most = self.base.max(self.extension.load_acquire());
+            // The values belong together only if our index has not moved meanwhile.
             if self.cons.load_acquire() == before {
-                return ready.unwrap_or(most);
+                return queued(prod, before, most).unwrap_or(most);
             }
         }
     }
@@ -290,7 +291,8 @@ impl<W: PrivateWord> Consumer<W> {
         self.follow(words)?;
         let is_unused = self.size.load() == self.base && self.is_changing.load() == 0;
         if is_unused {
-            self.extension.store(0);
+            // After the last byte in it was consumed.
+            self.extension.store_release(0);
         }
         Ok(is_unused)
     }

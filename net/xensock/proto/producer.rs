@@ -37,6 +37,7 @@ const MAX_LOOKS: usize = 64;
 /// - `prod` is the value that this end has stored in the shared word, or is about to store: the
 ///   shared word is never read back.
 /// - `former` is 0, or the size of the memory that this end produced into before the last change.
+/// - `largest` is stored before anything is published in a memory of that size.
 #[derive(Debug)]
 pub struct Producer<W> {
     /// Offsets of the words of the direction.
@@ -51,6 +52,8 @@ pub struct Producer<W> {
     size: W,
     /// Bytes of the former memory, which the consumer may not have left yet.
     former: W,
+    /// Bytes of the largest memory so far.
+    largest: W,
     /// Number of changes of memory.
     generation: W,
 }
@@ -75,6 +78,7 @@ impl<W: PrivateWord> Producer<W> {
             prod: W::new(index),
             size: W::new(base),
             former: W::new(0),
+            largest: W::new(base),
             generation: W::new(0),
         }
     }
@@ -83,6 +87,7 @@ impl<W: PrivateWord> Producer<W> {
     pub fn restart(&self) {
         self.size.store(self.base);
         self.former.store(0);
+        self.largest.store(self.base);
         self.generation.store(0);
         self.prod.store(0);
     }
@@ -134,7 +139,9 @@ impl<W: PrivateWord> Producer<W> {
     pub fn peek_queued(&self, words: &impl SharedWords) -> u32 {
         loop {
             let before = self.prod.load_acquire();
-            let most = self.size.load().max(self.former.load());
+            // Not `size` and `former`: another CPU may see one of them as it was before a change,
+            // and the other as it is after the change.
+            let most = self.largest.load();
             let queued = queued(before, words.load_acquire(self.direction.cons), most);
             // The two values belong together only if our index has not moved meanwhile.
             if self.prod.load_acquire() == before {
@@ -236,6 +243,8 @@ impl<W: PrivateWord> Producer<W> {
         }
         let (prod, generation) = (self.prod.load(), self.generation.load().wrapping_add(1));
 
+        // INVARIANT: Nothing has been published in the new memory yet.
+        self.largest.store(self.largest.load().max(size));
         // INVARIANT: All queued bytes were produced into that memory.
         self.former.store(self.size.load());
         self.size.store(size);

@@ -218,6 +218,42 @@ fn the_memory_shrinks_again() {
 }
 
 #[test]
+fn who_looks_while_the_memory_shrinks_sees_what_is_queued() {
+    check(|| {
+        let shared = Shared::<Word>::new(Run::NORMAL);
+        shared.consumer.extend(LARGE);
+        assert!(shared.producer.change_to(&*shared, LARGE));
+        assert_eq!(shared.consumer.ready(&*shared).unwrap().len, 0);
+        let _ = shared.producer.publish(&*shared, LARGE);
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || assert_eq!(shared.producer.peek_queued(&*shared), LARGE))
+        };
+
+        assert!(shared.producer.change_to(&*shared, SIZE));
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn who_looks_while_the_memory_grows_sees_what_has_come() {
+    check(|| {
+        let shared = Shared::<Word>::new(Run::NORMAL);
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                shared.consumer.extend(LARGE);
+                assert!(shared.producer.change_to(&*shared, LARGE));
+                let _ = shared.producer.publish(&*shared, LARGE);
+            })
+        };
+
+        assert!([0, LARGE].contains(&shared.consumer.peek_ready(&*shared)));
+        other.join().unwrap();
+    });
+}
+
+#[test]
 fn who_looks_at_the_ring_is_told_of_room() {
     check(|| {
         let shared = Shared::<Word>::new(Run {
