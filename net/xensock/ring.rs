@@ -458,6 +458,12 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         self.tx.expect_room(self, wanted);
     }
 
+    /// Asks to be notified once the peer has taken all that was produced. As
+    /// [`expect_room`](Self::expect_room).
+    pub fn expect_all_taken(&self) {
+        self.tx.expect_all_taken(self);
+    }
+
     /// Asks to be notified of the next byte that the peer takes, unless it has taken all. Those who
     /// ask exclude each other, and look again afterwards.
     pub fn expect_taken(&self) {

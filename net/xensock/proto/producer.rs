@@ -187,11 +187,21 @@ impl<W: PrivateWord> Producer<W> {
     /// thread that is notified and does not find the room has to ask again. After a change of the
     /// memory all threads that wait have to ask again.
     pub fn expect_room(&self, words: &impl SharedWords, wanted: u32) {
+        self.expect_left(words, || self.size.load().saturating_sub(wanted.max(1)));
+    }
+
+    /// Asks to be notified once everything is taken, whatever memory this end produces into by then.
+    /// As [`Self::expect_room`].
+    pub fn expect_all_taken(&self, words: &impl SharedWords) {
+        self.expect_left(words, || 0);
+    }
+
+    /// Asks to be notified once no more than `left` bytes are queued.
+    fn expect_left(&self, words: &impl SharedWords, left: impl Fn() -> u32) {
         loop {
             let prod = self.prod.load();
             if self.event_index {
-                let missing = self.size.load().saturating_sub(wanted.max(1));
-                words.store(self.direction.cons_event, prod.wrapping_sub(missing));
+                words.store(self.direction.cons_event, prod.wrapping_sub(left()));
             }
             words.full_barrier();
             // If our index has moved meanwhile, the peer may have passed the event before it was
@@ -218,7 +228,7 @@ impl<W: PrivateWord> Producer<W> {
                 return;
             }
         }
-        self.expect_room(words, self.size());
+        self.expect_all_taken(words);
     }
 
     /// Returns `true` if the consumer has left the memory that this end produced into before the

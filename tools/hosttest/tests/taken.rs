@@ -110,6 +110,19 @@ fn nothing_is_expected_of_one_that_has_taken_all() {
     }
 }
 
+#[test]
+fn the_last_byte_is_told_whatever_memory_it_is_in() {
+    for prod in PRODS {
+        let last = prod.wrapping_sub(1);
+        let (page, producer) = ChangingPage::new(prod, |_| last);
+        producer.expect_all_taken(&page);
+        assert!(producer.change_to(&page, 4 * SIZE));
+        assert!(crossed(page.event(), last, prod));
+        producer.expect_all_taken(&page);
+        assert!(crossed(page.event(), last, prod));
+    }
+}
+
 /// See [`ChangingPage`] for how often it may be; and if it rests then, the last byte is told.
 #[test]
 fn one_that_never_rests_is_not_looked_at_for_ever() {
