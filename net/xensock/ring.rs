@@ -233,6 +233,11 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         self.rx.size()
     }
 
+    /// Returns the number of bytes of the largest memory that the peer can produce into.
+    pub fn largest_rx_size(&self) -> u32 {
+        self.rx.largest()
+    }
+
     /// Returns the number of bytes of the memory that we produce into.
     pub fn tx_size(&self) -> u32 {
         self.tx.size()

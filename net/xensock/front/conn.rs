@@ -276,7 +276,7 @@ impl Conn {
     /// Returns the largest number of bytes that a call may wait for. The backend fills a full ring
     /// again once a quarter of the ring is free, so more bytes may never be there at once.
     pub(crate) fn max_wait(&self) -> usize {
-        self.ring.rx_size() as usize / 2
+        self.rx_capacity() as usize / 2
     }
 
     /// Returns `true` once anything was sent.

@@ -113,6 +113,12 @@ impl<W: PrivateWord> Consumer<W> {
         self.size.load()
     }
 
+    /// Returns the bytes of the extension or, if there is none, of the base. Other threads may call
+    /// it.
+    pub fn largest(&self) -> u32 {
+        self.base.max(self.extension.load_acquire())
+    }
+
     /// Returns the index up to which this end has consumed. Other threads may call it.
     pub fn index(&self) -> u32 {
         self.cons.load()
@@ -201,7 +207,7 @@ impl<W: PrivateWord> Consumer<W> {
             let before = self.cons.load_acquire();
             let prod = words.load_acquire(self.direction.prod);
             // Loaded after the producer's index: an extension is there before bytes are in it.
-            let most = self.base.max(self.extension.load_acquire());
+            let most = self.largest();
             // The values belong together only if our index has not moved meanwhile.
             if self.cons.load_acquire() == before {
                 return queued(prod, before, most).unwrap_or(most);

@@ -54,6 +54,12 @@ def test_by_turns(bed):
 
 
 @timeout(300)
+def test_unread(bed):
+    """A program waits for more bytes than an idle ring holds: the ring does not shrink before it reads."""
+    _guest(bed).ktap("unread", 200 * bed.scale)
+
+
+@timeout(300)
 def test_of_another_user(bed):
     """A user whose rings have grown, however many, leaves those of others their size."""
     guest = _guest(bed)
@@ -144,6 +150,7 @@ def test_leaves_room(bed):
     assert int(out.split()[2].rstrip(":")) > 140, out
     rc, out = growing.wait(100 * bed.scale)
     assert rc == 0, out
+    guest.ktap("unread --sockets 300 --cycles 1 -t has_to_do_for_lack_of_grants", 100 * bed.scale)
 
 
 @timeout(300)

@@ -60,7 +60,8 @@ const FULL_TIMES: u32 = 8;
 /// In milliseconds. Long enough for a peer that acknowledges late.
 const FULL_TIME: i64 = 1000;
 
-/// A direction is quiet if fewer bytes than this pass between two checks.
+/// A direction is quiet if fewer bytes than this pass between two checks. `in` is not while bytes are
+/// unread: a program may wait for more of them than the base holds.
 const QUIET: u32 = 64 << 10;
 
 /// Number of quiet checks before a direction shrinks.
@@ -219,6 +220,9 @@ pub(super) struct Growth {
     sides: SpinLockIrq<Sides>,
     /// Set if `in` or `out` may grow. Calls that move bytes read this before they take `sides`.
     may_grow: [Atomic<bool>; 2],
+    /// Set while the backend has the extension of `in` and is not asked to give it back. Tasks that
+    /// wait for bytes read this without a lock.
+    is_in_large: Atomic<bool>,
     /// Set if bytes are sent into the extension of `out`. Read by each `send()`, which holds `tx`
     /// but not `sides`.
     sends_large: Atomic<bool>,
@@ -233,6 +237,7 @@ impl Growth {
         pin_init!(Self {
             sides <- new_spinlock_irq!(Sides([DirectionGrowth::NEW, DirectionGrowth::NEW]), "xensock_growth"),
             may_grow: [Atomic::new(false), Atomic::new(false)],
+            is_in_large: Atomic::new(false),
             sends_large: Atomic::new(false),
             has_ended <- new_mutex!(false, "xensock_resizing"),
         })
@@ -268,6 +273,10 @@ impl Conn {
     fn set_stage(&self, way: Way, stage: GrowthStage) {
         self.growth.sides.lock().side(way).stage = stage;
         self.set_may_grow(way, stage == GrowthStage::Small);
+        if way == Way::In {
+            let is_large = stage == GrowthStage::Large;
+            self.growth.is_in_large.store(is_large, Relaxed);
+        }
     }
 
     /// Notes that a direction was found full. Any context.
@@ -347,6 +356,18 @@ impl Conn {
         self.ring.rx_size() > self.ring.order().half_size()
     }
 
+    /// Returns the number of bytes that `in` can hold if the program reads nothing more. Any context.
+    ///
+    /// This is not the size of the memory that the program reads from: the backend may be ahead in
+    /// the other memory.
+    pub(crate) fn rx_capacity(&self) -> u32 {
+        if self.growth.is_in_large.load(Relaxed) {
+            self.ring.largest_rx_size()
+        } else {
+            self.ring.order().half_size()
+        }
+    }
+
     /// Checks the directions that have an extension. Shrinks the quiet ones, or all if the user
     /// `is_short` of anything, and continues steps that were not possible before. Returns `true` if
     /// there are such directions.
@@ -363,12 +384,13 @@ impl Conn {
                     Way::In => this.ring.consumed(),
                     Way::Out => this.ring.produced(),
                 };
-                let moved = index.wrapping_sub(side.index);
+                let is_unread = way == Way::In && this.has_unread();
+                let is_quiet = index.wrapping_sub(side.index) < QUIET && !is_unread;
                 side.index = index;
                 is_any |= side.stage != GrowthStage::Small;
                 match side.stage {
                     GrowthStage::Large => {
-                        side.quiet = if moved < QUIET { side.quiet + 1 } else { 0 };
+                        side.quiet = if is_quiet { side.quiet + 1 } else { 0 };
                         if is_short {
                             side.pause();
                         }

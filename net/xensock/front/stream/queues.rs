@@ -25,7 +25,7 @@ impl Stream {
         };
         conn.check_urgent(sk);
         let readable = conn.ring.peek_readable();
-        if readable > conn.ring.rx_size() / 2 {
+        if readable as usize > conn.max_wait() {
             // The program may wait for more bytes than the ring has room for.
             Conn::note_too_small(&conn, Way::In);
         }

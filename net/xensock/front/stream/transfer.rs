@@ -129,7 +129,7 @@ impl Stream {
         let Some(conn) = self.conn() else {
             return never_connected(sk).map(|()| 0);
         };
-        let mut target = sk.rcv_lowat(flags & msg::WAITALL != 0, len);
+        let target = sk.rcv_lowat(flags & msg::WAITALL != 0, len);
         let is_peek = flags & msg::PEEK != 0;
         let peek_offset = sk.peek_offset();
         let first = peek_offset.filter(|_| is_peek).unwrap_or(0);
@@ -139,8 +139,9 @@ impl Stream {
             if target > most || (len > there && there > most) {
                 Conn::note_too_small(&conn, Way::In);
             }
-            target = target.min(most);
         }
+        // Looked at anew each time: `in` may shrink meanwhile.
+        let is_enough = |n: usize| n >= len || n >= target || is_peek && n >= conn.max_wait();
         let mut received = 0;
         // Number of bytes that were peeked at or passed over and are still in the ring.
         let mut peeked = first;
@@ -158,7 +159,7 @@ impl Stream {
                 Ok(Received::Bytes(n)) => {
                     received += n as usize;
                     peeked += left(n, flags);
-                    if received >= target || received >= len {
+                    if is_enough(received) {
                         break Ok(());
                     }
                 }
@@ -173,7 +174,7 @@ impl Stream {
             if let Some(end) = end_of_data(sk, &conn, peeked, received > 0) {
                 break end;
             }
-            if received > 0 && timeout.is_zero() {
+            if received > 0 && (timeout.is_zero() || is_enough(received)) {
                 break Ok(());
             }
             // A nonblocking call is not interrupted either.
@@ -183,7 +184,8 @@ impl Stream {
             if !timeout.is_zero() {
                 sk.busy_poll(|| conn.ring.peek_readable() > peeked || is_over(&conn));
             }
-            if let Err(error) = wait_for_bytes(sk, &conn, peeked, &mut timeout) {
+            let has_enough = || received > 0 && is_enough(received);
+            if let Err(error) = wait_for_bytes(sk, &conn, peeked, &mut timeout, has_enough) {
                 break Err(error.into());
             }
         };
@@ -226,7 +228,7 @@ impl Stream {
             return Ok(1);
         };
         while conn.ring.peek_readable() == 0 && !is_over(&conn) {
-            wait_for_bytes(sk, &conn, 0, &mut timeout)?;
+            wait_for_bytes(sk, &conn, 0, &mut timeout, || false)?;
         }
         Ok(len.min(conn.ring.peek_readable() as usize).max(1))
     }
@@ -398,7 +400,7 @@ fn has_rest(conn: &Conn) -> bool {
 }
 
 /// Waits until there are bytes behind the `peeked` ones, nothing more comes, or the connection has
-/// failed. The caller looks again.
+/// failed, or `has_enough` returns `true`. The caller looks again.
 ///
 /// After a failure, waits for the bytes before it. With TCP they would be there: a read takes them,
 /// whatever its timeout, and no signal interrupts it. A backend that does not pass them on in time
@@ -408,9 +410,14 @@ fn wait_for_bytes(
     conn: &Conn,
     peeked: u32,
     timeout: &mut Timeout,
+    has_enough: impl Fn() -> bool,
 ) -> Result<(), WaitError> {
-    let has_news =
-        || conn.ring.peek_readable() > peeked || conn.expect_data(sk) > peeked || is_over(conn);
+    let has_news = || {
+        conn.ring.peek_readable() > peeked
+            || conn.expect_data(sk) > peeked
+            || is_over(conn)
+            || has_enough()
+    };
     if !has_rest(conn) {
         return sk.wait(timeout, || has_news() || has_rest(conn));
     }

@@ -73,6 +73,13 @@ impl Conn {
         sk.state_changed();
     }
 
+    /// Has tasks look again that wait for more bytes than the smaller `in` holds, see
+    /// [`Self::max_wait`].
+    fn wake_readers(&self) {
+        let sk = self.state.lock().sk.clone();
+        sk.data_ready();
+    }
+
     /// Returns the largest order for a direction, as set by the program or by the administrator.
     fn most(&self, sk: &Sock, way: Way) -> Order {
         let wanted = match way {
@@ -217,6 +224,9 @@ impl Conn {
                 }
                 this.set_stage(way, GrowthStage::Leaving);
                 Self::leave(this, way);
+                if way == Way::In && this.has_unread() {
+                    this.wake_readers();
+                }
             }
         }
     }
