@@ -181,6 +181,14 @@ impl Conn {
         self.path.lock().as_ref().map(|path| path.socket.clone())
     }
 
+    /// Counts the memory of the socket, if there is one. Any context.
+    pub(crate) fn count_memory(&self) {
+        // Under the lock: another reference could delay the end of the socket.
+        if let Some(path) = &*self.path.lock() {
+            path.socket.update_memory_in_callback(None);
+        }
+    }
+
     /// Checks that there is a connection. `ENOTCONN` before it is established and after it has
     /// ended.
     pub(crate) fn check_connected(&self) -> Result {

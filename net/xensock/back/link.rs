@@ -84,6 +84,7 @@ impl Link {
             }),
             GFP_KERNEL,
         )?;
+        link.table.begin_recounts();
         if let Err(error) = link.transport().open(dev, link.clone()) {
             link.take_down();
             return Err(error);
@@ -118,6 +119,7 @@ impl Link {
     /// Not to be called from a work item.
     pub(crate) fn take_down(self: Arc<Self>) {
         self.close();
+        self.table.end_recounts();
         let (gone, queues) = (self.gone.clone(), self.transport().queues.clone());
         drop(self);
         // Each socket is taken apart in a turn of its work item, which comes when a command that has

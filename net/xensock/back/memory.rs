@@ -9,7 +9,8 @@
 
 use crate::{
     proto::owner::left_to,
-    quota::GlobalUsage, //
+    quota::GlobalUsage,
+    recount::Recounter, //
 };
 use kernel::{
     net::kernel_socket::{
@@ -52,16 +53,19 @@ pub(crate) struct TcpMemory {
     closed: Arc<Tally>,
     max: Atomic<usize>,
     floor: Atomic<usize>,
+    pub(crate) recounter: Arc<Recounter>,
 }
 
 impl TcpMemory {
     pub(crate) fn new(closed: Arc<Tally>) -> Result<Arc<Self>> {
+        let recounter = Recounter::new()?;
         ALL_GUESTS.join();
         let memory = Self {
             open: Atomic::new(0),
             closed,
             max: Atomic::new(usize::MAX),
             floor: Atomic::new(MIN_BUFFER),
+            recounter,
         };
         // If this fails, dropping the value leaves `ALL_GUESTS` again.
         Ok(Arc::new(memory, GFP_KERNEL)?)
@@ -126,11 +130,18 @@ impl UserMemory {
         Ok(Arc::new(memory, GFP_KERNEL)?)
     }
 
-    /// Returns `true` if the user has used up its share of the guest's limit.
-    pub(crate) fn is_used_up(&self) -> bool {
+    /// Returns how much more the user may have, in KiB, and whether that is little.
+    fn left(&self) -> (usize, bool) {
         let own = self.open.load(Relaxed).saturating_add(self.closed.memory());
         let limit = u32::try_from(self.guest.limit() >> 10).unwrap_or(u32::MAX);
-        left_to(self.number, limit, self.guest.used() >> 10, own >> 10) == 0
+        let left = left_to(self.number, limit, self.guest.used() >> 10, own >> 10);
+        // A user begins with half of the limit.
+        (left, left <= limit as usize / 4)
+    }
+
+    /// Returns `true` if the user has used up its share of the guest's limit.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.left().0 == 0
     }
 
     /// Returns `true` if a socket that is closed may keep `bytes` until they are delivered: even if
@@ -229,7 +240,12 @@ impl SocketMemory {
         if bytes.abs_diff(self.bytes.bytes.load(Relaxed)) >= PAGE_SIZE {
             self.bytes.change(bytes);
         }
-        if user.is_used_up() {
+        let (left, is_little) = user.left();
+        if is_little {
+            // Some of what is counted may be gone.
+            user.guest.recounter.ask();
+        }
+        if left == 0 {
             self.hold_back(user.guest.floor.load(Relaxed), now, tcp);
         } else if self.is_held_back.load(Relaxed) {
             self.restore(tcp);

@@ -134,7 +134,8 @@ impl GuestSocket<Tcp> {
         self.memory.update(&self.inner);
     }
 
-    /// As [`Self::update_memory`], in a callback of the socket, with what the callback has got.
+    /// As [`Self::update_memory`], in a callback of the socket or in any other context, with what the
+    /// callback has got.
     pub(crate) fn update_memory_in_callback(&self, locked: Option<&Locked<'_>>) {
         self.memory.update_in_callback(&self.inner, locked);
     }

@@ -20,13 +20,16 @@ use crate::{
         Charge,
         Holding, //
     },
+    recount::Recount,
     socket::{
         GuestSocket,
         SocketCalls, //
     }, //
 };
 use kernel::{
+    impl_has_delayed_work,
     net::kernel_socket::Tcp,
+    new_delayed_work,
     new_mutex,
     prelude::*,
     rbtree::{
@@ -36,8 +39,25 @@ use kernel::{
     sync::{
         Arc,
         Mutex, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
+    workqueue::{
+        owned::{
+            cancel_delayed_sync,
+            enqueue_delayed,
+            OnQueue,
+            OwnedQueue, //
+        },
+        DelayedWork,
+        WorkItem, //
     }, //
 };
+
+/// Time until the memory of all connections is counted again, in milliseconds.
+const RECOUNT_DELAY: Msecs = 1000;
 
 /// A socket of a guest.
 #[derive(Clone)]
@@ -126,6 +146,13 @@ pub(crate) struct Table {
     /// `None` once the link is down.
     #[pin]
     entries: Mutex<Option<SocketTree>>,
+    /// Counts the memory of all connections.
+    #[pin]
+    recounting: DelayedWork<Table>,
+}
+
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self> for Table { self.recounting }
 }
 
 impl Table {
@@ -138,6 +165,7 @@ impl Table {
             pin_init!(Self {
                 guest,
                 entries <- new_mutex!(Some(entries), "xensock_table"),
+                recounting <- new_delayed_work!("xensock_recount"),
             }),
             GFP_KERNEL,
         )
@@ -145,6 +173,23 @@ impl Table {
 
     fn with<R>(&self, what: impl FnOnce(&mut SocketTree) -> Result<R>) -> Result<R> {
         what((*self.entries.lock()).as_mut().ok_or(ENETDOWN)?)
+    }
+
+    /// Has the memory of the connections counted again when a user has little left.
+    pub(crate) fn begin_recounts(self: &Arc<Self>) {
+        self.guest
+            .counters
+            .sockets
+            .memory
+            .recounter
+            .set(Some(self.clone()));
+    }
+
+    /// Ends what [`Self::begin_recounts`] has begun. Sleeps. Not to be called from a work item.
+    pub(crate) fn end_recounts(self: &Arc<Self>) {
+        self.guest.counters.sockets.memory.recounter.set(None);
+        // Nothing queues it again.
+        let _ = cancel_delayed_sync::<_, 0>(self);
     }
 
     /// Adds a new socket of a user. `EEXIST` if the id is in use, `EMFILE` if the guest would have too
@@ -246,6 +291,35 @@ impl Listeners for Table {
                     listener.wake();
                 }
             }
+            Ok(())
+        });
+    }
+}
+
+impl Recount for Table {
+    fn recount_later(self: Arc<Self>) {
+        // An item that is queued already does it.
+        let _ = enqueue_delayed::<_, 0>(self, msecs_to_jiffies(RECOUNT_DELAY));
+    }
+}
+
+impl OnQueue for Table {
+    fn queue(&self) -> &Arc<OwnedQueue> {
+        &self.guest.transport.queues.work
+    }
+}
+
+impl WorkItem for Table {
+    type Pointer = Arc<Table>;
+
+    fn run(this: Arc<Table>) {
+        this.guest.counters.sockets.memory.recounter.begin();
+        // If the link is down, there is nothing to count.
+        let _ = this.with(|entries| {
+            entries
+                .entries()
+                .filter_map(TableEntry::conn)
+                .for_each(|conn| conn.count_memory());
             Ok(())
         });
     }

@@ -37,6 +37,7 @@
 //! - [`quota::Quota`]: the amount of something that a guest has; [`sockets::Sockets`]: the count of
 //!   its sockets. TCP itself reports when a socket is gone, which may be long after it was closed.
 //! - [`memory::TcpMemory`]: the amount of TCP's memory that the buffers of a guest's sockets hold.
+//!   [`recount::Recounter`]: has the table count it once more.
 //! - [`counters::Counters`]: the quotas of a guest and counts of its requests, over all links of
 //!   its device. Debugfs shows them, in the module's [`directory`].
 //! - [`quirks::Quirks`]: the differences of PV Calls frontends.
@@ -50,7 +51,8 @@
 //! These hold an `Arc`:
 //!
 //! - of a link: its device and its command channel;
-//! - of the table: the link; listeners and places, until the link takes all of them out;
+//! - of the table: the link; listeners and places, until the link takes all of them out; the
+//!   `Recounter` and the work item, until the link ends;
 //! - of the guest: the link, the table, connections, listeners and datagram sockets;
 //! - of a connection: the table, its doorbell, the callbacks of its socket, its work item, and its
 //!   listener until the place is filled;
@@ -92,8 +94,8 @@
 //!    and `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
 //!    `Commands::channel`, `Backlog::state`, `Poller::worker` (spinlocks, IRQ), `LogLimit::last`,
 //!    `InForce::policy` (spinlocks): short.
-//! 6. `Conn::path`, `SocketMemory::choice`, the extension of a direction (spinlocks, IRQ):
-//!    innermost.
+//! 6. `Conn::path`, then `SocketMemory::choice` or `Recounter::target`; the extension of a direction
+//!    (spinlocks, IRQ): innermost.
 //!
 //! The fast path takes the spinlock of its socket with no other lock held. Under that spinlock and
 //! in socket callbacks, `SharedChannel::channel` and the locks of 6 are taken. A listener's
@@ -153,6 +155,7 @@ mod pump;
 mod queues;
 mod quirks;
 mod quota;
+mod recount;
 mod refused;
 #[path = "../ring.rs"]
 pub mod ring;

@@ -170,6 +170,26 @@ def test_memory_comes_back(bed):
     assert max(small) < 1 << 13 and min(usual) > 1 << 15, (small, usual)
 
 
+@timeout(200)
+def test_memory_of_idle_ones(bed):
+    """What peers acknowledge while their connections are idle is soon free for other connections."""
+    start_peer(bed)
+    guest = bed.guest("memory", policy=("max-memory=4096", *_SMALL_RINGS))
+    wait_connected(guest)
+    job = guest.start("acked --user 1001 --sockets 20 --bytes 64k")
+    job.wait_line("ready", 60 * bed.scale)
+    sent = _count(guest, "memory")
+    # Half of the limit is where the user would be held back.
+    assert 1 << 20 < sent < 1 << 21, sent
+    run_checked(guest, "touch /tmp/go")
+    job.wait_line("taken", 60 * bed.scale)
+    _wait_until(bed, lambda: not _memory(bed, guest, 1), "not everything is acknowledged")
+    # Less than a page of each connection is not counted.
+    _wait_until(bed, lambda: _count(guest, "memory") < 40 << 12, f"it counts as it did when {sent} bytes were sent")
+    job.kill()
+    job.wait()
+
+
 class _Client:
     """A connection of a peer to a port of the guest, which sends so many bytes."""
 
