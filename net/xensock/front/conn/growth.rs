@@ -304,15 +304,16 @@ impl Conn {
     /// nonblocking. Returns `true` if there may be more room.
     ///
     /// Only the call that begins the growth waits. A backend that never answers delays one call,
-    /// not each. If [`MANY`] directions of the user have grown, this one grows later, see
-    /// [`Self::note_full`].
+    /// not each. A program that waits for events is told of the room by one: it has other
+    /// connections to serve meanwhile. If [`MANY`] directions of the user have grown, this one grows
+    /// later, see [`Self::note_full`].
     pub(crate) fn grow_now(this: &Arc<Self>, sk: &Sock) -> Result<bool> {
         let is_growing = || this.growth.sides.lock().side(Way::Out).is_growing();
-        if is_growing() || budget::grown(this.remote.owner) >= MANY {
+        if !this.may_grow(Way::Out) || is_growing() || budget::grown(this.remote.owner) >= MANY {
             return Ok(false);
         }
         Self::note_too_small(this, Way::Out);
-        if !is_growing() {
+        if this.is_polled() || !is_growing() {
             return Ok(false);
         }
         let mut timeout = Timeout::from_jiffies(msecs_to_jiffies(MAX_GROW_WAIT));
