@@ -140,7 +140,7 @@ impl Link {
     /// Queues the work item.
     fn wake(self: &Arc<Self>) {
         // An item that is already queued will see the new work.
-        let _ = self.transport().queues.work.enqueue(self.clone());
+        let _ = self.transport().queues.commands.enqueue(self.clone());
     }
 
     /// Serves requests until there are none, or until it has served as many as the ring has slots.

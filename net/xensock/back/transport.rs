@@ -141,7 +141,7 @@ impl Transport {
                 let news_ref = dev.read_u32(Dir::Otherend, node::NEWS_REF)?;
                 let port = Port::new(dev.read_u32(Dir::Otherend, node::NEWS_PORT)?);
                 let page = MappedPages::new(dev.otherend_id(), &[GrantRef::new(news_ref)])?;
-                let channel = Opened::bind(dev, port, page, queues.work.clone())?;
+                let channel = Opened::bind(dev, port, page, queues.commands.clone())?;
                 let poller = Poller::new(
                     dev.otherend_id(),
                     channel.channel().clone(),
