@@ -52,7 +52,9 @@ pub(crate) struct TcpMemory {
     /// The closed sockets that TCP still needs.
     closed: Arc<Tally>,
     max: Atomic<usize>,
-    floor: Atomic<usize>,
+    /// The floor while the guest has as many sockets as it may have.
+    min_floor: Atomic<usize>,
+    sockets: Atomic<usize>,
     pub(crate) recounter: Arc<Recounter>,
 }
 
@@ -64,7 +66,8 @@ impl TcpMemory {
             open: Atomic::new(0),
             closed,
             max: Atomic::new(usize::MAX),
-            floor: Atomic::new(MIN_BUFFER),
+            min_floor: Atomic::new(MIN_BUFFER),
+            sockets: Atomic::new(0),
             recounter,
         };
         // If this fails, dropping the value leaves `ALL_GUESTS` again.
@@ -78,7 +81,14 @@ impl TcpMemory {
     pub(crate) fn set_max(&self, bytes: usize, max_sockets: usize) {
         self.max.store(bytes, Relaxed);
         let floor = bytes / max_sockets.max(1) / 2;
-        self.floor.store(MIN_BUFFER.max(floor), Relaxed);
+        self.min_floor.store(MIN_BUFFER.max(floor), Relaxed);
+    }
+
+    /// Returns the memory that each socket may have even when the user's share is used up. The fewer
+    /// sockets are open, the more.
+    fn floor(&self) -> usize {
+        let floor = self.limit() / self.sockets.load(Relaxed).max(1) / 2;
+        floor.max(self.min_floor.load(Relaxed))
     }
 
     /// Returns the number of bytes that the guest's sockets hold.
@@ -148,7 +158,7 @@ impl UserMemory {
     /// the user's share is used up, each socket may have its floor, and the last packet may exceed
     /// it.
     pub(crate) fn may_keep(&self, bytes: usize) -> bool {
-        bytes / 2 <= self.guest.floor.load(Relaxed) || !self.is_used_up()
+        bytes / 2 <= self.guest.min_floor.load(Relaxed) || !self.is_used_up()
     }
 
     fn change(&self, before: usize, now: usize) {
@@ -195,10 +205,7 @@ struct MemoryCharge {
 
 impl SocketMemory {
     pub(crate) fn new(user: Arc<UserMemory>) -> impl PinInit<Self> {
-        let bytes = MemoryCharge {
-            user,
-            bytes: Atomic::new(0),
-        };
+        let bytes = MemoryCharge::new(user);
         pin_init!(Self {
             bytes,
             is_held_back: Atomic::new(false),
@@ -246,7 +253,7 @@ impl SocketMemory {
             user.guest.recounter.ask();
         }
         if left == 0 {
-            self.hold_back(user.guest.floor.load(Relaxed), now, tcp);
+            self.hold_back(user.guest.floor(), now, tcp);
         } else if self.is_held_back.load(Relaxed) {
             self.restore(tcp);
         }
@@ -288,7 +295,8 @@ impl SocketMemory {
         }
     }
 
-    /// Limits each buffer to its present contents, or to the floor if that is more.
+    /// Limits each buffer to its present contents, or to the floor if that is more. The floor rises
+    /// when sockets are closed.
     fn hold_back(&self, floor: usize, now: Buffers, tcp: &KernelSocket<Tcp>) {
         let mut choice = self.choice.lock();
         if choice.changes != 0 {
@@ -299,9 +307,10 @@ impl SocketMemory {
             let window = tcp.window_limit();
             choice.usual = Some(Usual { sizes, window });
         }
+        let usual = choice.usual.map_or(sizes, |usual| usual.sizes);
         tcp.set_buffer_sizes(Buffers {
             received: sizes.received.min(now.received.max(floor)),
-            sent: sizes.sent.min(now.sent.max(floor)),
+            sent: sizes.sent.min(now.sent).max(floor).min(usual.sent),
         });
     }
 
@@ -381,6 +390,14 @@ impl SocketMemory {
 }
 
 impl MemoryCharge {
+    fn new(user: Arc<UserMemory>) -> Self {
+        user.guest.sockets.add(1, Relaxed);
+        Self {
+            user,
+            bytes: Atomic::new(0),
+        }
+    }
+
     fn change(&self, bytes: usize) {
         let before = self.bytes.xchg(bytes, Full);
         self.user.change(before, bytes);
@@ -391,5 +408,6 @@ impl Drop for MemoryCharge {
     fn drop(&mut self) {
         // The socket is closed.
         self.change(0);
+        self.user.guest.sockets.fetch_sub(1, Relaxed);
     }
 }
