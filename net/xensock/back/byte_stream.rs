@@ -178,15 +178,19 @@ impl ByteStream {
         if let Some(error) = self.socket().tcp().take_error() {
             self.fail(error);
         }
+        // After a pass in which nothing had arrived, only the last one looks again: looking costs as
+        // much as sending.
+        let mut looks = true;
         for _ in 0..BUDGET {
-            let has_received = self.receive()?;
+            let has_received = looks && self.receive()?;
             let has_sent = self.transmit()?;
             self.socket().update_memory();
-            if !has_received && !has_sent {
+            if !has_received && !has_sent && (looks || !self.receive()?) {
                 self.shut_down(shut)?;
                 self.end_out();
                 return Ok(Progress::Idle);
             }
+            looks = has_received || !has_sent;
         }
         Ok(Progress::Busy)
     }

@@ -138,13 +138,19 @@ impl FastPath {
             room = ring.writable().map_err(leave_to_work_item)?;
         }
         // Done even without room: there may be an urgent byte.
-        match ring.with_writable(0, room, |vecs| tcp.recv(vecs)) {
+        let mut offered = 0;
+        let received = ring.with_writable(0, room, |vecs| {
+            offered = vecs.len_bytes();
+            tcp.recv(vecs)
+        });
+        match received {
             Ok(n) => {
                 // CAST: No more than `room`.
                 if ring.produce(n as u32) {
                     self.shared.notifier.notify();
                 }
-                Ok(true)
+                // Nothing arrives while the connection is locked.
+                Ok(n == offered)
             }
             Err(EAGAIN) => Ok(false),
             Err(error) => Err(error),
