@@ -281,10 +281,12 @@ impl ByteStream {
         };
         let len = self.socket().sendable(piece.len);
         let sent = ring.with_readable(0, len, |from| {
-            if piece.is_urgent {
-                self.socket().tcp().send_urgent(from)
-            } else {
-                self.socket().tcp().send(from)
+            let tcp = self.socket().tcp();
+            match piece.is_urgent {
+                true => tcp.send_urgent(from),
+                // The next pass sends the rest.
+                false if from.len_bytes() < len as usize => tcp.send_part(from),
+                false => tcp.send(from),
             }
         });
         match sent {

@@ -174,7 +174,11 @@ impl FastPath {
             }
         }
         let len = self.socket.sendable(len);
-        let n = ring.with_readable(0, len, |from| tcp.send(from))?;
+        let n = ring.with_readable(0, len, |from| {
+            // The next pass or the work item sends the rest.
+            let is_part = from.len_bytes() < len as usize;
+            tcp.send(from, is_part)
+        })?;
         // CAST: No more than `len`.
         if ring.consume(n as u32) {
             self.shared.notifier.notify();

@@ -70,6 +70,12 @@ impl<P: Protocol> KernelSocket<P> {
 
 /// Stream data.
 impl KernelSocket<Tcp> {
+    /// Like [`KernelSocket::send`], but the last packet may wait until it is full (`MSG_MORE`). To be
+    /// followed by another call that sends, at once or when there is room.
+    pub fn send_part(&self, from: &BioVecs<'_>) -> Result<usize> {
+        self.sendmsg(from, None, None, bindings::MSG_MORE)
+    }
+
     /// Like [`KernelSocket::send`], but the last byte sent is urgent (`MSG_OOB`).
     pub fn send_urgent(&self, from: &BioVecs<'_>) -> Result<usize> {
         self.sendmsg(from, None, None, bindings::MSG_OOB)

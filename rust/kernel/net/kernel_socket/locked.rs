@@ -77,16 +77,18 @@ impl Locked<'_> {
         }
     }
 
-    /// Sends as much as there is room for, and returns the number of bytes. The data is copied.
+    /// Sends as much as there is room for, and returns the number of bytes. The data is copied. If
+    /// `is_part` is set, see [`KernelSocket::send_part`].
     ///
     /// # Errors
     ///
     /// `EAGAIN` if there is no room, or no memory available without sleeping; in contrast to
     /// [`KernelSocket::send`], no callback tells when there is room. `EBUSY` if the connection is
     /// not established, is shut down for sending, or has failed.
-    pub fn send(&self, from: &BioVecs<'_>) -> Result<usize> {
+    pub fn send(&self, from: &BioVecs<'_>, is_part: bool) -> Result<usize> {
+        let more = if is_part { bindings::MSG_MORE } else { 0 };
         let mut msg = bindings::msghdr {
-            msg_flags: bindings::MSG_DONTWAIT | bindings::MSG_NOSIGNAL,
+            msg_flags: bindings::MSG_DONTWAIT | bindings::MSG_NOSIGNAL | more,
             ..Default::default()
         };
 

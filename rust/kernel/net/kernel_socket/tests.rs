@@ -330,7 +330,9 @@ mod suite {
 
         assert_eq!(accepted.with_lock(|tcp| tcp.recv(&vecs)), Some(Err(EAGAIN)));
         let own = Bells::on(&accepted, 0)?;
-        let sent = Buffer::with(b"bytes", |vecs| client.with_lock(|tcp| tcp.send(vecs)))?;
+        let sent = Buffer::with(b"bytes", |vecs| {
+            client.with_lock(|tcp| tcp.send(vecs, false))
+        })?;
         assert_eq!(sent, Some(Ok(5)));
         own.data.wait_for_completion();
         assert_eq!(accepted.with_lock(|tcp| tcp.recv(&vecs)), Some(Ok(4)));
@@ -361,7 +363,10 @@ mod suite {
         client.set_linger_abort();
         drop(client);
         own.error.wait_for_completion();
-        assert_eq!(accepted.with_lock(|tcp| tcp.send(&vecs)), Some(Err(EBUSY)));
+        assert_eq!(
+            accepted.with_lock(|tcp| tcp.send(&vecs, false)),
+            Some(Err(EBUSY))
+        );
         assert_eq!(accepted.take_error(), Some(ECONNRESET));
         Ok(())
     }
