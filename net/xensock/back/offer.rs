@@ -72,13 +72,10 @@ impl LinkOffer {
             return Ok(false);
         }
         let quirks = quirks::of(self.dialect);
-        let order = quirks.offered_order(policy.max_ring_order().get());
+        let order = policy.max_ring_order().get();
         self.dev.transaction(|t| {
             t.write(node::VERSIONS, fmt!("1"))?;
-            t.write(node::MAX_PAGE_ORDER, fmt!("{order}"))?;
-            for (node, value) in quirks.offered_nodes() {
-                t.write(node, fmt!("{value}"))?;
-            }
+            quirks.offer(order, &mut |node, value| t.write(node, fmt!("{value}")))?;
             for feature in Feature::ALL {
                 let has = u32::from(OFFERED.has(feature));
                 t.write(feature.offered(), fmt!("{has}"))?;
@@ -100,8 +97,9 @@ impl LinkOffer {
     /// Ends the offers: afterwards none is made.
     pub(crate) fn end<Ctx: DeviceContext>(&self, dev: &xenbus::Device<Ctx>) {
         *self.is_open.lock() = false;
-        // The next driver may be the C driver of PV Calls, which would leave this node there.
+        // The next driver may be the C driver of PV Calls, which would leave these nodes there.
         let _ = dev.remove(node::NATIVE_OFFERED);
+        let _ = dev.remove(node::NATIVE_MAX_PAGE_ORDER);
     }
 
     /// Makes the offers that had to wait for the policy.

@@ -10,14 +10,9 @@ use kernel::prelude::*;
 
 /// The backend's behaviour towards frontends of a dialect. The defaults are XenSock's.
 pub(crate) trait Quirks: Sync {
-    /// Returns the largest order of a ring to offer, if the policy allows `order`.
-    fn offered_order(&self, order: u32) -> u32 {
-        order
-    }
-
-    /// Returns the additional nodes of an offer.
-    fn offered_nodes(&self) -> &'static [(&'static CStr, u32)] {
-        &[]
+    /// Has `write` write the numbers of an offer, if the policy allows rings of `order`.
+    fn offer(&self, order: u32, write: &mut dyn FnMut(&CStr, u32) -> Result) -> Result {
+        write(node::MAX_PAGE_ORDER, order)
     }
 
     /// Returns `true` if sockets can be IPv6 sockets.
@@ -49,16 +44,13 @@ impl Quirks for XenSockQuirks {}
 struct PvCallsQuirks;
 
 impl Quirks for PvCallsQuirks {
-    fn offered_order(&self, order: u32) -> u32 {
-        // With a smaller order the frontend sets up no link. The policy still refuses larger rings.
-        order.max(node::PVCALLS_PAGE_ORDER)
-    }
-
-    fn offered_nodes(&self) -> &'static [(&'static CStr, u32)] {
-        &[
-            (node::FUNCTION_CALLS, node::ALL_CALLS),
-            (node::NATIVE_OFFERED, 1),
-        ]
+    fn offer(&self, order: u32, write: &mut dyn FnMut(&CStr, u32) -> Result) -> Result {
+        // With a smaller order the C frontend sets up no link. The policy still refuses larger
+        // rings.
+        write(node::MAX_PAGE_ORDER, order.max(node::PVCALLS_PAGE_ORDER))?;
+        write(node::FUNCTION_CALLS, node::ALL_CALLS)?;
+        write(node::NATIVE_OFFERED, 1)?;
+        write(node::NATIVE_MAX_PAGE_ORDER, order)
     }
 
     fn has_ipv6(&self) -> bool {

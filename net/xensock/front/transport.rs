@@ -76,10 +76,18 @@ fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, 
         Err(error) => Err(error),
     };
     let dialect = Dialect::of_link(device, number(node::NATIVE_OFFERED)?);
+    let max_page_order = dev.read_u32(Dir::Otherend, node::MAX_PAGE_ORDER)?;
+    let max_page_order = match (device, dialect) {
+        // There, MAX_PAGE_ORDER has to suit the C frontend.
+        (Dialect::PvCalls, Dialect::XenSock) => {
+            number(node::NATIVE_MAX_PAGE_ORDER)?.unwrap_or(max_page_order)
+        }
+        _ => max_page_order,
+    };
     let offer = Offer::read(
         dialect,
         &dev.read(Dir::Otherend, node::VERSIONS)?,
-        dev.read_u32(Dir::Otherend, node::MAX_PAGE_ORDER)?,
+        max_page_order,
         number(node::FUNCTION_CALLS)?,
         Features::read(dialect, |feature| number(feature.offered()))?
             .within(module_parameters::features.value()),

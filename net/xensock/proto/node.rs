@@ -48,6 +48,10 @@ pub const ALL_CALLS: u32 = 1;
 /// Backend, `pvcalls` only: 1 if it supports the native dialect on this device too.
 pub const NATIVE_OFFERED: &CStr = c"feature-native";
 
+/// Backend, `pvcalls` only: the order of the largest data ring of a link that uses the native
+/// dialect. Without this node, [`MAX_PAGE_ORDER`] says it.
+pub const NATIVE_MAX_PAGE_ORDER: &CStr = c"native-max-page-order";
+
 /// Frontend, `pvcalls` only: 1 if this link uses the native dialect.
 pub const NATIVE_TAKEN: &CStr = c"native";
 

@@ -38,6 +38,30 @@ def test_native(bed):
 
 
 @timeout(240)
+def test_smaller_rings(bed):
+    """The policy's order of rings holds for the native dialect, although a C driver needs a larger one."""
+    guest = _guest(bed)
+    back = bed.xenstore.read(f"/local/domain/{guest.domid}/device/pvcalls/0/backend")
+    try:
+        for order in (2, 1):
+            bed.xensock("set", str(guest.domid), f"max-ring-order={order}")
+            unload(guest, "xensock")
+            run_checked(guest, "modprobe xensock")
+            wait_link(guest)
+            assert bed.xenstore.read(f"{back}/max-page-order") == "4"
+            assert bed.xenstore.read(f"{back}/native-max-page-order") == str(order)
+            run_checked(guest, "attempt connect 192.0.2.1 7001 | grep -qx ok")
+            guest.ktap("datagram -t peeking_takes_nothing", 60 * bed.scale)
+            guest.ktap("bulk --bytes 256k", 60 * bed.scale)
+            assert bed.xensock("show", str(guest.domid))["refused"]["ring-order"] == 0
+    finally:
+        bed.xensock("set", str(guest.domid), "max-ring-order=default")
+        unload(guest, "xensock")
+        run_checked(guest, "modprobe xensock")
+        wait_link(guest)
+
+
+@timeout(240)
 def test_frontend_reload(bed):
     """A frontend that is unloaded removes its node, as the C driver may come next. A loaded one
     writes it again."""
