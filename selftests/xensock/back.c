@@ -17,14 +17,25 @@ static void on_term(int sig)
 	back_is_over = sig;
 }
 
-void back_init(unsigned int domid)
+static void init(unsigned int domid, const char *type)
 {
 	back.domid = domid;
 	signal(SIGTERM, on_term);
-	snprintf(back.front, sizeof(back.front), "/local/domain/%u/" DEVICE,
-		 domid);
+	snprintf(back.front, sizeof(back.front), "/local/domain/%u/device/%s/0",
+		 domid, type);
 	snprintf(back.dir, sizeof(back.dir),
-		 "/local/domain/0/backend/xensock/%u/0", domid);
+		 "/local/domain/0/backend/%s/%u/0", type, domid);
+}
+
+void back_init(unsigned int domid)
+{
+	init(domid, "xensock");
+}
+
+void back_init_pvcalls(unsigned int domid)
+{
+	back.is_pvcalls = true;
+	init(domid, "pvcalls");
 }
 
 void back_node(const char *name, const char *value)
@@ -69,6 +80,10 @@ bool back_begin(void)
 	back_node("versions", "1");
 	back_node("max-page-order", "9");
 	back_node("feature-event-index", NULL);
+	if (back.is_pvcalls) {
+		back_node("function-calls", "1");
+		back_node("feature-native", NULL);
+	}
 	return true;
 }
 
@@ -85,7 +100,8 @@ bool back_finish(unsigned int msec)
 	back.words = pages_map(back.domid, &ref, 1);
 	back.evtchn = evtchn_open();
 	back.port = evtchn_bind(back.evtchn, back.domid, front_number("port"));
-	if (front_number("shared-channel")) {
+	/* An earlier link in the native dialect may have left this node. */
+	if (!back.is_pvcalls && front_number("shared-channel")) {
 		ref = front_number("news-ref");
 		back.news = pages_map(back.domid, &ref, 1);
 		back.news_port = evtchn_bind(back.evtchn, back.domid,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A XenSock backend in the user space of dom0, where no driver for the device
- * is loaded.
+ * A backend in the user space of dom0, where no driver for the device is
+ * loaded.
  */
 #ifndef XENSOCK_SELFTEST_BACK_H
 #define XENSOCK_SELFTEST_BACK_H
@@ -13,6 +13,8 @@
 /* The backend. A program has one, with one link at a time. */
 struct back {
 	unsigned int domid;
+	/* The device has this type, and the link speaks PV Calls. */
+	bool is_pvcalls;
 	char front[64];
 	char dir[64];
 	int evtchn;
@@ -30,6 +32,8 @@ extern struct back back;
 extern atomic_int back_is_over;
 
 void back_init(unsigned int domid);
+/* The same for a device of type pvcalls. */
+void back_init_pvcalls(unsigned int domid);
 /* Writes a node of our own directory. NULL removes the node. */
 void back_node(const char *name, const char *value);
 /* Makes an offer without features to a frontend that waits for one. */

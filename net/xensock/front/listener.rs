@@ -212,7 +212,8 @@ impl Listener {
     /// Fails if no connection is left. May sleep.
     pub(crate) fn post(&self) -> Result {
         let mut result = self.drop_failed();
-        while result.is_ok() && self.posted.lock().begin() {
+        let ahead = self.remote.link.quirks().accepts_ahead();
+        while result.is_ok() && self.posted.lock().begin(ahead) {
             result = self.post_one();
         }
         // A few connections are better than none. `lose_link` reports the end of the link.

@@ -148,11 +148,11 @@ def wait_link(guest, timeout=30):
 
 
 @contextmanager
-def silent(bed, guest, how):
+def silent(bed, guest, how, program="silent_back"):
     """A program in the place of the guest's backend, which does not answer everything."""
     wait_connected(guest)
     unload(bed, "xensock_back")
-    back = bed.start(f"silent_back {guest.domid} {how}")
+    back = bed.start(f"{program} {guest.domid} {how}")
     try:
         back.wait_line("ready", 30 * bed.scale)
         yield back

@@ -283,6 +283,26 @@ def test_never_accepts(bed):
         server.wait_line("accepted", 60 * bed.scale)
 
 
+def _pvcalls_guest(bed):
+    """Returns a guest with a device of type pvcalls that a backend of dom0 may misuse."""
+    start_peer(bed, where=bed)
+    guest = bed.shared_guest("robbed", in_dom0=True, device="pvcalls", backend="xensock_back", vcpus=2)
+    wait_connected(guest)
+    return guest
+
+
+@timeout(200)
+def test_one_poll_at_a_time(bed):
+    """Several threads in accept() request one connection at a time from a backend of PV Calls."""
+    guest = _pvcalls_guest(bed)
+    with silent(bed, guest, "crowd", "pvcalls_back") as back:
+        server = guest.start("exec accepting --sockets 300")
+        server.wait_line("accepted", 60 * bed.scale)
+        server.kill(signal.SIGUSR1)
+        server.wait_line("bound", 60 * bed.scale)
+        assert "two at once" not in back.lines, back.lines
+
+
 @timeout(200)
 def test_takes_too_much(bed):
     """A datagram socket that is closed while its backend claims to have taken more than was sent leaves

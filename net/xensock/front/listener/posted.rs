@@ -41,16 +41,19 @@ pub(super) struct PostedConns {
 }
 
 impl PostedConns {
-    /// Returns `true` if another connection has to be set up, and counts it. At least one
-    /// connection is kept posted, see
+    /// Returns `true` if another connection has to be set up, and counts it.
+    ///
+    /// With `accepts_ahead`, at least one connection is kept posted, see
     /// [`Listener::confirm_none_pending`](super::Listener::confirm_none_pending), even if other
-    /// tasks are already setting up as many as are wanted.
-    pub(super) fn begin(&mut self) -> bool {
+    /// tasks are already setting up as many as are wanted. Without, there is one at most: the C
+    /// backend would answer the POLLs of two for the same connection, and the second ACCEPT not
+    /// before there is another.
+    pub(super) fn begin(&mut self, accepts_ahead: bool) -> bool {
         let has_room = self.conns.len() + self.coming < MAX_AHEAD;
         // `conns` contains the withdrawn connections too.
         let is_wanted =
             self.conns.len().saturating_sub(self.given_back.len()) + self.coming < self.wanted;
-        let is_needed = self.conns.is_empty();
+        let is_needed = self.conns.is_empty() && (accepts_ahead || self.coming == 0);
         let begins = self.phase == ListenPhase::Open && has_room && (is_wanted || is_needed);
         if begins {
             self.coming += 1;
