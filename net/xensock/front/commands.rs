@@ -103,7 +103,7 @@ struct Inflight {
 /// [`Priority::Awaited`]. More responses left in the ring would leave no slots for other requests.
 const MAX_UNAWAITED: usize = SLOTS as usize / 2;
 
-/// RELEASE exchanges in flight, by their slots.
+/// RELEASE exchanges that are not answered, by their slots or those that they wait for.
 pub(crate) type Releases = [Option<Arc<Exchange>>; SLOTS as usize];
 
 /// A response, ready to be delivered.
@@ -201,7 +201,9 @@ impl Commands {
     /// Sends queued requests while the ring has free slots.
     fn send(&mut self) {
         while let Some(item) = self.waiting.pop() {
-            if let Some(request) = self.send_one(&item) {
+            if self.must_wait(item.call()) {
+                self.waiting.set_aside(item);
+            } else if let Some(request) = self.send_one(&item) {
                 let slot = request.req_id & (SLOTS - 1);
                 if let Some(entry) = self.inflight.get_mut(slot as usize) {
                     *entry = Some(request);
@@ -258,13 +260,10 @@ impl Commands {
         self.send();
     }
 
-    /// Puts one request into the ring, if the ring has a free slot and the request may be sent now.
+    /// Puts one request into the ring, if the ring has a free slot.
     fn send_one(&mut self, item: &ListArc<Exchange>) -> Option<Inflight> {
         let slot = self.inflight.iter().position(Option::is_none)?;
         let call = item.call();
-        if matches!(call, Call::Release { id, .. } if self.is_accepting(id)) {
-            return None;
-        }
         let ring = self.ring.as_mut().filter(|ring| !ring.is_full())?;
         let number = self.sent;
         // The slot number, with a sequence number that tells its uses apart.
@@ -292,11 +291,16 @@ impl Commands {
         })
     }
 
-    /// Returns the RELEASE exchanges that were sent and are not answered.
+    /// Returns the RELEASE exchanges that were sent and are not answered, and those of listening
+    /// sockets that wait for an ACCEPT.
     pub(crate) fn releases(&self) -> Releases {
         self.inflight.each_ref().map(|entry| {
             let exchange = &entry.as_ref()?.exchange;
-            matches!(exchange.call(), Call::Release { .. }).then(|| exchange.clone())
+            match exchange.call() {
+                Call::Release { .. } => Some(exchange.clone()),
+                Call::Accept { id, .. } => self.waiting.aside_of(id),
+                _ => None,
+            }
         })
     }
 
@@ -347,6 +351,9 @@ impl Commands {
         }
         let entry = self.inflight.get_mut(slot).and_then(Option::take);
         let exchange = entry.ok_or(EPROTO)?.exchange;
+        if polls::is_accept(call) {
+            self.waiting.resume();
+        }
         let result = response.result(self.dialect).map_err(wire_error);
         self.counters.count_response(result);
         trace::response(response.req_id, call.command().name(), call.id(), result);
@@ -375,6 +382,7 @@ impl Commands {
     /// Takes the ring and its channel out, for a link that goes down. The caller drops them without
     /// the lock, in process context.
     pub(crate) fn close(&mut self) -> (Option<KBox<dyn Notify>>, Option<FrontRing>) {
+        self.waiting.resume();
         (self.channel.take(), self.ring.take())
     }
 

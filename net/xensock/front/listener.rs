@@ -321,7 +321,12 @@ impl Listener {
         self.remote.end();
         own.iter().for_each(Conn::release_withdrawn);
         conns.iter().for_each(Conn::release_withdrawn);
-        self.remote.link.forget(self.remote.id);
+        if self.is_accepting() {
+            // The C backend usually answers an ACCEPT at once. If not, `maintain` sees to it.
+            self.remote.link.maintain_later();
+        } else {
+            self.leave();
+        }
         (conns, was_lost)
     }
 
@@ -396,13 +401,20 @@ impl Member for Listener {
     }
 
     fn needs_maintenance(&self, is_short: bool) -> bool {
-        let needs_maintenance = self.posted.lock().needs_maintenance();
-        self.remote.link.quirks().accepts_ahead() && (is_short || needs_maintenance)
+        let posted = self.posted.lock();
+        match self.remote.link.quirks().accepts_ahead() {
+            true => is_short || posted.needs_maintenance(),
+            false => posted.phase == ListenPhase::Closed,
+        }
     }
 
     /// Withdraws posted connections if the user is short of anything, drops withdrawn ones, and
-    /// posts a connection if none is left.
+    /// posts a connection if none is left. Ends the ACCEPT that keeps a closed listener from being
+    /// released.
     fn maintain(&self, is_short: bool) -> bool {
+        if self.is_closed() {
+            return self.end_accept();
+        }
         if is_short {
             self.give_back(1);
         }
@@ -426,6 +438,9 @@ impl Member for Listener {
     }
 
     fn summary(&self) -> Option<Summary> {
+        if self.is_closed() {
+            return None;
+        }
         Some(Summary {
             sk: self.sk.clone(),
             is_stream: true,

@@ -308,12 +308,17 @@ impl Transport {
         self.commands.lock().is_polling(id)
     }
 
+    /// Returns `true` if an ACCEPT of this listening socket waits, see [`Commands::is_accepting`].
+    pub(crate) fn is_accepting(&self, id: u64) -> bool {
+        self.commands.lock().is_accepting(id)
+    }
+
     /// Returns the number of lost slots in the commands ring, see [`Commands::lost_slots`].
     pub(crate) fn lost_slots(&self) -> usize {
         self.commands.lock().lost_slots()
     }
 
-    /// Returns the RELEASE exchanges that were sent and are not answered.
+    /// Returns the RELEASE exchanges that are not answered, see [`Commands::releases`].
     pub(crate) fn releases(&self) -> Releases {
         self.commands.lock().releases()
     }

@@ -304,6 +304,38 @@ def test_one_poll_at_a_time(bed):
 
 
 @timeout(200)
+def test_loses_a_connection(bed):
+    """A backend of PV Calls that has lost the connection which it has reported. Closing the listener
+    ends the ACCEPT and frees the address."""
+    guest = _pvcalls_guest(bed)
+    for ends in (lambda server: server.kill(signal.SIGUSR1), lambda server: server.kill()):
+        with silent(bed, guest, "robbed", "pvcalls_back") as back:
+            server = guest.start("exec accepting --sockets 0")
+            server.wait_line("accepted", 60 * bed.scale)
+            back.wait_line("ACCEPT", 60 * bed.scale)
+            ends(server)
+            back.wait_line("itself", 60 * bed.scale)
+            back.wait_line("RELEASE", 60 * bed.scale)
+            server.wait(60 * bed.scale)
+            assert server.lines[1:] in ([], ["closed", "bound"]), server.lines
+
+
+@timeout(200)
+def test_keeps_an_accept(bed):
+    """A closed listener that a backend of PV Calls cannot release delays no other socket."""
+    guest = _pvcalls_guest(bed)
+    with silent(bed, guest, "stubborn", "pvcalls_back") as back:
+        server = guest.start("exec accepting --sockets 0")
+        back.wait_line("ACCEPT", 60 * bed.scale)
+        server.kill(signal.SIGUSR1)
+        back.wait_line("itself", 60 * bed.scale)
+        assert run_checked(guest, "attempt connect 192.0.2.1 7001", 60).split() == ["ECONNREFUSED"]
+        server.kill()
+        assert run_checked(guest, "attempt connect 192.0.2.1 7001", 60).split() == ["ECONNREFUSED"]
+        assert "RELEASE" not in back.lines, back.lines
+
+
+@timeout(200)
 def test_takes_too_much(bed):
     """A datagram socket that is closed while its backend claims to have taken more than was sent leaves
     nothing behind on the link."""

@@ -18,19 +18,36 @@ fn is_poll(call: Call) -> bool {
     matches!(call, Call::Poll { .. })
 }
 
+pub(super) fn is_accept(call: Call) -> bool {
+    matches!(call, Call::Accept { .. })
+}
+
 impl Commands {
-    /// Returns `true` if RELEASE of a socket has to wait for an ACCEPT.
-    pub(super) fn is_accepting(&self, id: u64) -> bool {
-        let is_accept = |call: Call| matches!(call, Call::Accept { .. }) && concerns(&call, id);
-        let mut calls = self.inflight.iter().flatten().map(|i| i.exchange.call());
-        !self.quirks.releases_accepting() && calls.any(is_accept)
+    /// Returns `true` if a request is a RELEASE that has to wait for the response to an ACCEPT.
+    pub(super) fn must_wait(&self, call: Call) -> bool {
+        let Call::Release { id, .. } = call else {
+            return false;
+        };
+        let mut sent = self.sent_calls();
+        !self.quirks.releases_accepting() && sent.any(|call| is_accept(call) && concerns(&call, id))
     }
 
     /// Returns `true` if a POLL of this socket waits for its response, or for a slot.
     pub(crate) fn is_polling(&self, id: u64) -> bool {
-        let is_polling = |call: Call| is_poll(call) && concerns(&call, id);
-        let mut sent = self.inflight.iter().flatten().map(|i| i.exchange.call());
-        sent.any(is_polling) || self.waiting.calls().any(is_polling)
+        self.is_unanswered(|call| is_poll(call) && call.id() == id)
+    }
+
+    /// Returns `true` if an ACCEPT of this listening socket waits for its response, or for a slot.
+    pub(crate) fn is_accepting(&self, id: u64) -> bool {
+        self.is_unanswered(|call| is_accept(call) && call.id() == id)
+    }
+
+    fn sent_calls(&self) -> impl Iterator<Item = Call> + '_ {
+        self.inflight.iter().flatten().map(|i| i.exchange.call())
+    }
+
+    fn is_unanswered(&self, is_it: impl Fn(Call) -> bool) -> bool {
+        self.sent_calls().any(&is_it) || self.waiting.calls().any(&is_it)
     }
 
     /// Returns the number of slots that are lost to POLLs that were never answered, and for whose

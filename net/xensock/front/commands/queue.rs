@@ -4,7 +4,8 @@
 //!
 //! The requests of a user are sent in their order, and so are those of a socket, which belongs to
 //! one user. Users take turns: a user with many requests has one of them sent before it is the turn
-//! of the next user.
+//! of the next user. A RELEASE that has to wait for an ACCEPT is set aside, so that it delays no
+//! other request.
 
 use super::Exchange;
 use crate::proto::{
@@ -15,15 +16,20 @@ use crate::proto::{
     },
     Call, //
 };
-use kernel::list::{
-    List,
-    ListArc, //
+use kernel::{
+    list::{
+        List,
+        ListArc, //
+    },
+    sync::Arc, //
 };
 
 /// Requests that wait for a slot. Two users may share a queue.
 pub(super) struct RequestQueue {
     queues: [List<Exchange>; QUEUES],
     turns: Turns,
+    /// The requests that were set aside, in their order. They are the last of their sockets.
+    aside: List<Exchange>,
 }
 
 impl RequestQueue {
@@ -31,9 +37,11 @@ impl RequestQueue {
         Self {
             queues: core::array::from_fn(|_| List::new()),
             turns: Turns::new(),
+            aside: List::new(),
         }
     }
 
+    /// Returns `true` if there are no requests, but for those set aside.
     pub(super) fn is_empty(&self) -> bool {
         self.turns.is_over()
     }
@@ -65,7 +73,25 @@ impl RequestQueue {
         }
     }
 
-    /// Returns all requests, in no particular order.
+    /// Sets a request aside, which is to be the last of its socket.
+    pub(super) fn set_aside(&mut self, item: ListArc<Exchange>) {
+        self.aside.push_back(item);
+    }
+
+    /// Makes the requests that were set aside the next of their users.
+    pub(super) fn resume(&mut self) {
+        while let Some(item) = self.aside.pop_back() {
+            self.put_back(item);
+        }
+    }
+
+    /// Returns the request of a socket that was set aside.
+    pub(super) fn aside_of(&self, id: u64) -> Option<Arc<Exchange>> {
+        let item = self.aside.iter().find(|item| item.call().id() == id)?;
+        Some(item.into())
+    }
+
+    /// Returns all requests, but for those set aside, in no particular order.
     pub(super) fn calls(&self) -> impl Iterator<Item = Call> + '_ {
         let queues = self.queues.iter();
         queues.flat_map(|items| items.iter().map(|item| item.call()))

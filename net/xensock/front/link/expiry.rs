@@ -48,6 +48,12 @@ impl Link {
     /// Notes that a connection which a listener posted ahead was refused, or that none could be
     /// posted. Any context.
     pub(crate) fn note_refusal(self: &Arc<Self>) {
+        self.maintain_later();
+    }
+
+    /// Has [`Member::maintain`](super::Member::maintain) called for members that need it. Any
+    /// context.
+    pub(crate) fn maintain_later(self: &Arc<Self>) {
         let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(PERIOD));
     }
 }

@@ -50,8 +50,33 @@ impl Listener {
         self.connect_to_itself().ok()
     }
 
-    /// Has the backend connect to its own socket, so that it answers the pending POLL. The C
-    /// backend never does once the socket is released. May sleep.
+    /// Returns `true` if the C backend has yet to answer an ACCEPT. RELEASE waits for that.
+    pub(crate) fn is_accepting(&self) -> bool {
+        let link = &self.remote.link;
+        !link.quirks().accepts_ahead() && link.is_accepting(self.remote.id)
+    }
+
+    /// Ends an ACCEPT of a closed listener that still waits for a connection, because another one
+    /// has got the connection that POLL had reported. Returns `true` if this has to be tried again.
+    /// May sleep.
+    pub(super) fn end_accept(&self) -> bool {
+        if self.is_accepting() {
+            match self.connect_to_itself() {
+                Ok(own) => Conn::release_withdrawn(&own),
+                Err(_) => return true,
+            }
+        }
+        self.leave();
+        false
+    }
+
+    /// Leaves the link after the listener was closed. May sleep. Idempotent.
+    pub(crate) fn leave(&self) {
+        self.remote.link.forget(self.remote.id);
+    }
+
+    /// Has the backend connect to its own socket, so that it answers the pending POLL or ACCEPT.
+    /// The C backend never answers a POLL once the socket is released. May sleep.
     fn connect_to_itself(&self) -> Result<Arc<Conn>> {
         let link = &self.remote.link;
         let id = self.remote.id;

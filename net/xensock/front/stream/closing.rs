@@ -12,7 +12,8 @@ use crate::{
     endpoint::{
         may_wait_for_end,
         Endpoint, //
-    }, //
+    },
+    listener::Listener, //
 };
 use kernel::{
     prelude::*,
@@ -25,6 +26,8 @@ use kernel::{
 pub(super) struct Closing {
     /// The RELEASE of a socket with an address of its own.
     socket: Option<Arc<Exchange>>,
+    /// That socket, if it listened.
+    listener: Option<Arc<Listener>>,
     /// Connections of that socket that were not accepted.
     conns: KVec<Arc<Conn>>,
     /// Set for a listener that had lost its link.
@@ -55,6 +58,7 @@ impl Closing {
             EndpointState::Listening(listener) => {
                 (closing.conns, closing.was_lost) = listener.close();
                 closing.socket = Some(listener.remote.release_exchange());
+                closing.listener = Some(listener);
             }
         }
         closing
@@ -71,6 +75,10 @@ impl Closing {
         // Whatever the response is, the socket has ended.
         if let Some(release) = self.socket {
             let _ = release.wait();
+        }
+        // It may have stayed until now.
+        if let Some(listener) = self.listener.filter(|listener| !listener.is_accepting()) {
+            listener.leave();
         }
         // Connections that ended with the link have no RELEASE.
         for conn in self.conns.iter().filter(|c| c.remote.is_released()) {
