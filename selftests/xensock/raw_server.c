@@ -256,6 +256,49 @@ TEST_F(server, poll)
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
 
+/* Sends CONNECT for the socket @id with a new ring. Returns the outcome. */
+static int connect_again(struct link *l, struct raw_conn *c, __u64 id,
+			 const char *host, unsigned int port)
+{
+	struct request r;
+
+	if (!raw_ring(l, c, 1))
+		return NO_RESPONSE;
+	c->id = id;
+	r = raw_request(c, host, port);
+	c->req_id = send_request(l, &r);
+	return raw_outcome(l, c, NULL);
+}
+
+/* A C frontend sends CONNECT for the same socket if the program connects again. */
+TEST_F(server, connects_again_after_a_failure)
+{
+	struct raw_conn refused, denied, client, more, server;
+	unsigned int port = self->listener.port;
+	struct link *l = &self->link;
+
+	ASSERT_TRUE(raw_ring(l, &refused, 1));
+	EXPECT_EQ(-ECONNREFUSED, raw_connect(l, &refused, opt.host, 9));
+	if (variant->mode != PVCALLS) {
+		EXPECT_EQ(-EISCONN, connect_again(l, &more, refused.id, opt.host, port));
+		raw_free(l, &more);
+		EXPECT_EQ(0, raw_close(l, &refused, false));
+		return;
+	}
+	EXPECT_EQ(-EACCES, connect_again(l, &denied, refused.id, "127.0.0.1", port));
+	ASSERT_EQ(0, connect_again(l, &client, refused.id, opt.host, port));
+	EXPECT_EQ(-EISCONN, connect_again(l, &more, refused.id, opt.host, port));
+	ASSERT_TRUE(raw_post_new(l, &self->listener, &server));
+	ASSERT_EQ(0, raw_outcome(l, &server, NULL));
+	EXPECT_TRUE(raw_transfer(l, &client, &server, 3000));
+	EXPECT_TRUE(raw_transfer(l, &server, &client, 3000));
+	EXPECT_EQ(0, raw_close(l, &server, false));
+	EXPECT_EQ(0, raw_close(l, &client, false));
+	raw_free(l, &refused);
+	raw_free(l, &denied);
+	raw_free(l, &more);
+}
+
 /* Bytes left in the ring count as unread. */
 TEST_F(server, release_with_bytes_unread)
 {

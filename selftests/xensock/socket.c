@@ -129,13 +129,18 @@ static unsigned int next_port(void)
 	return opt.ports + (getpid() * 32 + used++) % 10000;
 }
 
+int bind_anywhere(int fd)
+{
+	return bind_to(fd, opt.host, next_port());
+}
+
 int open_listener(int backlog, int flags)
 {
 	int saved, fd = new_socket(flags);
 
 	if (fd < 0)
 		return -1;
-	if (bind_to(fd, opt.host, next_port()) || listen(fd, backlog)) {
+	if (bind_anywhere(fd) || listen(fd, backlog)) {
 		saved = errno;
 		close(fd);
 		errno = saved;

@@ -90,10 +90,11 @@ ssize_t recv_all(int fd, void *data, size_t len);
 #define ANY_HOST "0.0.0.0"
 
 /*
- * Servers. The system chooses the port of open_listener(); a backend that
- * cannot report the port needs --ports.
+ * Servers. The system chooses the port of bind_anywhere() and open_listener();
+ * a backend that cannot report the port needs --ports.
  */
 int bind_to(int fd, const char *host, unsigned int port);
+int bind_anywhere(int fd);
 int open_listener(int backlog, int flags);
 /* Echoes the data received on @fd until the end of the stream, then closes @fd. */
 void echo_all(int fd);

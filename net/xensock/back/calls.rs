@@ -219,10 +219,14 @@ fn connect(
             return Ok(Some(Body::Addr(datagram.connect(Some(addr))?)))
         }
         TableEntry::Listener(_) => return Err(EINVAL),
+        entry if entry.has_failed() && table.guest.transport.quirks.reconnects() => {
+            let (policy, tenant) = (table.guest.policy(), table.tenant(id)?);
+            GuestSocket::stream(&table.guest, policy, Domain::from(&addr), tenant)?
+        }
         TableEntry::Conn(_) | TableEntry::Accepted(..) | TableEntry::Dead => return Err(EISCONN),
     };
     let completion = OutcomeReport::new(&table.guest.transport, ticket);
-    // The entry stays `Dead` if this fails: a socket has only one attempt to connect.
+    // The entry stays `Dead` if this fails: TCP's socket has only one attempt to connect.
     table.change(id, TableEntry::Dead)?;
     let conn = Conn::connect(&table.guest, id, socket, addr, ring, completion)?;
     table

@@ -25,6 +25,11 @@ pub(crate) trait Quirks: Sync {
         true
     }
 
+    /// Returns `true` if a socket may connect again after CONNECT has failed.
+    fn reconnects(&self) -> bool {
+        false
+    }
+
     /// Returns `true` if ACCEPTs come before a program asks for a connection, so that connections
     /// wait with the guest.
     fn accepts_ahead(&self) -> bool {
@@ -60,6 +65,11 @@ impl Quirks for PvCallsQuirks {
     fn listens_unbound(&self) -> bool {
         // These frontends do not report a failed BIND to the program, but they report this error.
         false
+    }
+
+    fn reconnects(&self) -> bool {
+        // These frontends have a program that connects again send CONNECT for the same socket.
+        true
     }
 
     fn accepts_ahead(&self) -> bool {

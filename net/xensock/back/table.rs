@@ -65,7 +65,7 @@ pub(crate) enum TableEntry {
     /// A stream made by SOCKET: neither connected nor listening.
     Unused(Arc<GuestSocket<Tcp>>),
     /// A stream whose CONNECT has failed at once, or whose BIND to an interface has failed: it can
-    /// only be released.
+    /// only be released, or connect again if the dialect has that.
     Dead,
     /// From CONNECT on.
     Conn(Arc<Conn>),
@@ -83,6 +83,16 @@ impl TableEntry {
         match self {
             Self::Conn(conn) | Self::Accepted(conn, _) => Some(conn),
             Self::Unused(_) | Self::Dead | Self::Listener(_) | Self::Datagram(_) => None,
+        }
+    }
+
+    /// Returns `true` if it is what a CONNECT has left that failed, or a connection that was taken
+    /// apart.
+    pub(crate) fn has_failed(&self) -> bool {
+        match self {
+            Self::Dead => true,
+            Self::Conn(conn) => conn.socket().is_none(),
+            _ => false,
         }
     }
 
@@ -108,7 +118,7 @@ struct Owned {
     entry: TableEntry,
     /// Counts for the user even while there is no TCP or UDP socket.
     _charge: Charge,
-    _tenant: Arc<Tenant>,
+    tenant: Arc<Tenant>,
 }
 
 struct SocketTree {
@@ -212,7 +222,7 @@ impl Table {
             let owned = Owned {
                 entry: TableEntry::Dead,
                 _charge: user_sockets.entries.take(1),
-                _tenant: tenant.clone(),
+                tenant: tenant.clone(),
             };
             entries.add(id, owned)
         })
@@ -227,6 +237,11 @@ impl Table {
     /// Returns the entry of a socket.
     pub(crate) fn get(&self, id: u64) -> Result<TableEntry> {
         self.with(|entries| entries.get(id).cloned())
+    }
+
+    /// Returns the user of a socket.
+    pub(crate) fn tenant(&self, id: u64) -> Result<Arc<Tenant>> {
+        self.with(|entries| Ok(entries.by_id.get(&id).ok_or(EBADF)?.tenant.clone()))
     }
 
     /// Replaces the entry of a socket.

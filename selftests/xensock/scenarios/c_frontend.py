@@ -17,7 +17,7 @@ ACCEPT = (
                 "data_that_came_before", "data_and_end_that_came_before",
                 "with_both_ends_in_one_program", "sockets_live_longer_than_their_listener",
                 "closing_one_leaves_the_others")),
-    ("listen", ("holds_what_nobody_accepts_yet",)),
+    ("listen", ("holds_what_nobody_accepts_yet", "a_failed_connect_succeeds_when_somebody_listens")),
     ("acceptors", ("each_thread_gets_a_connection_of_its_own",)),
 )
 
