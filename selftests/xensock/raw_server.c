@@ -256,6 +256,32 @@ TEST_F(server, poll)
 	EXPECT_EQ(0, raw_close(l, &client, false));
 }
 
+/* The connections that wait are those that the backlog allows, beside those with an ACCEPT. */
+TEST_F(server, accept_takes_nothing_of_the_backlog)
+{
+	struct raw_conn server[3], client[3];
+	struct link *l = &self->link;
+	struct raw_listener other;
+	int i;
+
+	if (variant->mode != PVCALLS)
+		SKIP(return, "connections wait in ACCEPTs that are posted ahead");
+	ASSERT_TRUE(raw_listen(l, &other, 1));
+	ASSERT_TRUE(raw_pair(l, &other, &server[0], &client[0]));
+	/* As in TCP, one more than the backlog. */
+	for (i = 1; i < 3; i++)
+		ASSERT_TRUE(raw_open(l, &client[i], 1, other.port));
+	for (i = 1; i < 3; i++) {
+		ASSERT_TRUE(raw_post_new(l, &other, &server[i]));
+		ASSERT_EQ(0, raw_outcome(l, &server[i], NULL));
+	}
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(0, raw_close(l, &server[i], false));
+		EXPECT_EQ(0, raw_close(l, &client[i], false));
+	}
+	EXPECT_EQ(0, req_release(l, other.id, false));
+}
+
 /* Sends CONNECT for the socket @id with a new ring. Returns the outcome. */
 static int connect_again(struct link *l, struct raw_conn *c, __u64 id,
 			 const char *host, unsigned int port)

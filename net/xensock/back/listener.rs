@@ -200,7 +200,7 @@ impl Listener {
         open.posted.push(conn, GFP_KERNEL)?;
         open.has_handed_over = false;
         open.reserve_backlog(self.guest.transport.quirks);
-        let posted = u32::try_from(open.posted.len())?;
+        let posted = open.posted_ahead(self.guest.transport.quirks);
         if posted > open.ahead {
             open.ahead = posted;
             self.adjust(open);
@@ -216,7 +216,7 @@ impl Listener {
     /// many.
     pub(crate) fn refused(&self) {
         if let Some(open) = (*self.open.lock()).as_mut() {
-            let posted = u32::try_from(open.posted.len()).unwrap_or(u32::MAX);
+            let posted = open.posted_ahead(self.guest.transport.quirks);
             open.ahead = open.ahead.saturating_sub(1).max(posted);
             self.adjust(open);
         }

@@ -37,6 +37,15 @@ pub(super) struct Open {
 }
 
 impl Open {
+    /// Returns the number of posted ACCEPTs, each of which lets a connection wait with the guest.
+    /// It is 0 if a program waits for each.
+    pub(super) fn posted_ahead(&self, quirks: &dyn Quirks) -> u32 {
+        match quirks.accepts_ahead() {
+            true => u32::try_from(self.posted.len()).unwrap_or(u32::MAX),
+            false => 0,
+        }
+    }
+
     /// Returns the number of connections that may wait with TCP.
     pub(super) fn backlog(&self) -> u32 {
         self.backlog.saturating_sub(self.ahead)
