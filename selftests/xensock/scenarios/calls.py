@@ -82,10 +82,12 @@ def test_family(bed):
 def test_transcript(bed):
     """A program sees the same over AF_XENSOCK as over TCP, whatever either end does."""
     guest = serving_guest(bed)
-    for side in ("connect", "accept"):
-        over_tcp = run_checked(bed, f"transcript --family inet --side {side}", 60 * bed.scale)
-        over_xensock = run_checked(guest, f"transcript --side {side}", 60 * bed.scale)
-        _compare(over_tcp.splitlines(), over_xensock.splitlines())
+    pairs = [(bed.start(f"transcript --family inet --side {side}"), guest.start(f"transcript --side {side}"))
+             for side in ("connect", "accept")]
+    for pair in pairs:
+        results = [task.wait(60 * bed.scale) for task in pair]
+        assert all(rc == 0 for rc, _ in results), results
+        _compare(*(out.splitlines() for _, out in results))
 
 
 def _compare(over_tcp, over_xensock):

@@ -13,8 +13,7 @@ def _in_guest(bed, *names, mode=1):
     start_peer(bed, SMALL_BUFFER)
     wait_connected(guest)
     with hijacked(guest, hijack=mode):
-        for name in names:
-            guest.ktap(f"{name} --family inet", 150 * bed.scale)
+        guest.ktap_together([f"{name} --family inet" for name in names], 150 * bed.scale)
 
 
 @timeout(180)

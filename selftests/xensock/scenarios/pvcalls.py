@@ -59,11 +59,11 @@ def test_calls(bed):
     guest = _guest(bed)
     start_peer(bed)
     wait_link(guest)
-    for name, cases in (("flags", ("peek_takes_nothing", "waitall_of_more_than_a_ring", "trunc_discards")),
-                        ("poll", ("fresh", "idle", "data_comes_and_goes")),
-                        ("stream", ("iovecs_of_any_shape", "blocking_send_waits_for_the_reader")),
-                        ("threads", ("sleeping_receiver_lets_all_else_go_on",))):
-        guest.ktap(f"{name} {' '.join(f'-t {case}' for case in cases)}")
+    programs = (("flags", ("peek_takes_nothing", "waitall_of_more_than_a_ring", "trunc_discards")),
+                ("poll", ("fresh", "idle", "data_comes_and_goes")),
+                ("stream", ("iovecs_of_any_shape", "blocking_send_waits_for_the_reader")),
+                ("threads", ("sleeping_receiver_lets_all_else_go_on",)))
+    guest.ktap_together([f"{name} {' '.join(f'-t {case}' for case in cases)}" for name, cases in programs])
 
 
 # Server calls within the older protocol: no end of a single direction, no reset, no address of a

@@ -202,6 +202,25 @@ class Guest:
             stream.close()
         stream.check_status(rc)
 
+    def ktap_together(self, commands, timeout=120):
+        """Runs kselftest programs in the guest at the same time: they mostly wait. Their results
+        become subtests of the running test, one program after another."""
+        tasks = [self.start(self.soak + command) for command in commands]
+        errors = []
+        for task in tasks:
+            stream = ktap.Subtests()
+            rc = None
+            try:
+                rc, _ = task.wait(timeout)
+            finally:
+                for line in task.lines:
+                    stream.line(line)
+            try:
+                stream.check_status(rc)
+            except AssertionError as error:
+                errors.append(f"{task.command}: {error}")
+        assert not errors, "; ".join(errors)
+
     def modprobe(self, name):
         rc, out = self.run(f"modprobe {name}")
         if rc:
