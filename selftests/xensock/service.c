@@ -45,6 +45,10 @@ static int open_tcp(unsigned int port, int flags)
 	check(!setsockopt(fd, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl)), "IP_TTL");
 	check(!bind_to(fd, ANY_HOST, port), "bind");
 	check(!listen(fd, 20), "listen");
+	/* Without effect while it listens. */
+	one = 0;
+	check(!is_once || !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)),
+	      "SO_REUSEADDR");
 	return fd;
 }
 

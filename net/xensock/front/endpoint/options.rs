@@ -34,6 +34,7 @@ use crate::{
             SOL_UDP,
             SO_MAX_PACING_RATE,
             SO_PRIORITY,
+            SO_REUSEADDR,
             SO_REUSEPORT,
             SO_TXREHASH,
             TCP_NOTSENT_LOWAT,
@@ -250,7 +251,8 @@ impl Endpoint {
         let old = self.inner.lock().settings.clone();
         let settings = SavedOptions::with(old.as_deref(), option, value)?;
 
-        if self.can_defer(option) {
+        if self.can_defer(option) || self.is_set_for_listening(option) {
+            self.set_local_option(option, &value);
             let old = self.inner.lock().settings.replace(settings);
             drop(old);
             return Ok(());
@@ -320,6 +322,13 @@ impl Endpoint {
         is_unused
             && self.domain.is_some()
             && Devices::find(|link| !is_certain || !link.quirks().has_options()).is_none()
+    }
+
+    /// Returns `true` for SO_REUSEADDR of a listening socket, which the backend's socket has whatever
+    /// the program has set: see `listen_with`.
+    fn is_set_for_listening(&self, option: &SockOpt) -> bool {
+        (option.level, option.name) == (SOL_SOCKET, SO_REUSEADDR)
+            && matches!(self.inner.lock().state, EndpointState::Listening(_))
     }
 
     /// Returns `true` if no task has to wait for the response to an option of a connection: the
