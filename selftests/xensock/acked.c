@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Sends --bytes on each of --sockets connections, whose peers take hardly any of it, and prints
- * "ready". When there is a file /tmp/go, has the peers take everything, prints "taken", and leaves
+ * "ready". With --bytes 0 it fills one connection after the other. When there is a file /tmp/go, has the peers take everything, prints "taken", and leaves
  * the connections idle.
  */
 #include <linux/sockios.h>
@@ -18,6 +18,15 @@
 /* Of the peers. */
 #define RCVBUF 4096
 
+/* Sends as much as there is room for, in large buffers. */
+static bool fill(int fd)
+{
+	int size = 4 << 20;
+
+	return !setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) &&
+	       fill_socket(fd, SEED, 65536);
+}
+
 /* Waits until the backend has taken everything. */
 static bool wait_taken(int fd)
 {
@@ -32,6 +41,11 @@ static bool wait_taken(int fd)
 		poll(NULL, 0, 1);
 	} while (now_msec() < deadline);
 	return false;
+}
+
+static bool send_whole(int fd, const char *data)
+{
+	return send_all(fd, data, opt.bytes) >= 0 && wait_taken(fd);
 }
 
 int main(int argc, char **argv)
@@ -51,7 +65,7 @@ int main(int argc, char **argv)
 		if (!peer_open(&peers[i], RCVBUF))
 			return 1;
 		fd = peer_connect(&peers[i], 0);
-		if (fd < 0 || send_all(fd, data, opt.bytes) < 0 || !wait_taken(fd)) {
+		if (fd < 0 || !(opt.bytes ? send_whole(fd, data) : fill(fd))) {
 			fprintf(stderr, "acked: socket %u: %m\n", i);
 			return 1;
 		}

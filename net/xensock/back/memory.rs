@@ -84,11 +84,20 @@ impl TcpMemory {
         self.min_floor.store(MIN_BUFFER.max(floor), Relaxed);
     }
 
-    /// Returns the memory that each socket may have even when the user's share is used up. The fewer
-    /// sockets are open, the more.
-    fn floor(&self) -> usize {
-        let floor = self.limit() / self.sockets.load(Relaxed).max(1) / 2;
-        floor.max(self.min_floor.load(Relaxed))
+    /// Returns the memory that each socket may have even when the user's share is used up. For sending,
+    /// the fewer sockets are open, the more.
+    ///
+    /// All floors together are half of the limit, less what exceeds the limit: a socket keeps what it
+    /// got when there were fewer sockets.
+    fn floors(&self) -> Buffers {
+        let half = self.limit() / 2;
+        let left = half.saturating_mul(3).saturating_sub(self.used());
+        let sent = left.min(half) / self.sockets.load(Relaxed).max(1);
+        let received = self.min_floor.load(Relaxed);
+        Buffers {
+            received,
+            sent: sent.max(received),
+        }
     }
 
     /// Returns the number of bytes that the guest's sockets hold.
@@ -253,7 +262,7 @@ impl SocketMemory {
             user.guest.recounter.ask();
         }
         if left == 0 {
-            self.hold_back(user.guest.floor(), now, tcp);
+            self.hold_back(user.guest.floors(), now, tcp);
         } else if self.is_held_back.load(Relaxed) {
             self.restore(tcp);
         }
@@ -295,9 +304,10 @@ impl SocketMemory {
         }
     }
 
-    /// Limits each buffer to its present contents, or to the floor if that is more. The floor rises
-    /// when sockets are closed.
-    fn hold_back(&self, floor: usize, now: Buffers, tcp: &KernelSocket<Tcp>) {
+    /// Limits each buffer to its present contents, or to the floor if that is more. The floor of the
+    /// send buffer rises when sockets are closed; that of the receive buffer is always the smallest,
+    /// as TCP promises the peer what there is room for.
+    fn hold_back(&self, floors: Buffers, now: Buffers, tcp: &KernelSocket<Tcp>) {
         let mut choice = self.choice.lock();
         if choice.changes != 0 {
             return;
@@ -307,10 +317,17 @@ impl SocketMemory {
             let window = tcp.window_limit();
             choice.usual = Some(Usual { sizes, window });
         }
-        let usual = choice.usual.map_or(sizes, |usual| usual.sizes);
+        let usual = match &mut choice.usual {
+            Some(usual) => {
+                // It is TCP that has enlarged the buffer: for the peer that is now known, say.
+                usual.sizes.sent = usual.sizes.sent.max(sizes.sent);
+                usual.sizes
+            }
+            None => sizes,
+        };
         tcp.set_buffer_sizes(Buffers {
-            received: sizes.received.min(now.received.max(floor)),
-            sent: sizes.sent.min(now.sent).max(floor).min(usual.sent),
+            received: sizes.received.min(now.received.max(floors.received)),
+            sent: sizes.sent.min(now.sent).max(floors.sent).min(usual.sent),
         });
     }
 

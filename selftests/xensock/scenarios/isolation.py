@@ -190,6 +190,24 @@ def test_memory_of_idle_ones(bed):
     job.wait()
 
 
+@timeout(300)
+def test_memory_of_one_by_one(bed):
+    """Connections that are opened and filled one after another, each with a large send buffer, hold not
+    much more than the limit together."""
+    start_peer(bed)
+    guest = bed.guest("memory", policy=("max-memory=1024", *_SMALL_RINGS))
+    wait_connected(guest)
+    sockets = 40
+    job = guest.start(f"acked --user 1001 --sockets {sockets} --bytes 0")
+    job.wait_line("ready", 150 * bed.scale)
+    held = _memory(bed, guest, 1)
+    bed.note(f"{held >> 10} KiB are held for {sockets} connections")
+    # The user's share, the floors, and the last packets.
+    assert held < 3 << 19, held
+    job.kill()
+    job.wait()
+
+
 class _Client:
     """A connection of a peer to a port of the guest, which sends so many bytes."""
 
