@@ -5,12 +5,13 @@ import contextlib
 
 from bed import timeout
 from scenarios.common import (
-    SERVER_POLICY, hijacked, in_dom0, run_checked, start_peer, sysctl, wait_connected, wait_link, wait_released)
+    ABSENT, SERVER_POLICY, hijacked, in_dom0, run_checked, start_peer, sysctl, wait_connected, wait_link,
+    wait_released)
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
 
-ERRORS = "datagram_errors --absent 10.0.0.99"
+ERRORS = f"datagram_errors --absent {ABSENT}"
 PROGRAMS = ("datagram", "datagram_names", "datagram_poll", "datagram_control", ERRORS, "datagram_groups")
 
 

@@ -4,13 +4,10 @@
 import contextlib
 
 from bed import timeout
-from scenarios.common import SMALL_BUFFER, run_checked, start_peer, sysctl, wait_released
+from scenarios.common import ABSENT, SMALL_BUFFER, run_checked, start_peer, sysctl, wait_released
 
 # Any unprivileged port, and ports that the backend chooses.
 _BIND = "bind-allow=0 1024-65535"
-
-# No host has this address of the bridge: datagrams to it wait until that is certain.
-_UNANSWERED = "10.0.0.99"
 
 # dom0's send buffers: larger than what a test fills and counts, and soon full.
 _BUFFER = 4 * SMALL_BUFFER
@@ -88,7 +85,7 @@ def test_datagram(bed):
     """UDP: both ways, all sizes, with and without a peer, errors, a full ring."""
     # The kernel gives a neighbour up after three times this time.
     sysctl(bed.host, **{"neigh/br0/unres_qlen_bytes": 4 << 20, "neigh/br0/retrans_time_ms": 250})
-    _run_tests(bed, _guest(bed), f"raw_datagram -f datagram --blackhole {_UNANSWERED}")
+    _run_tests(bed, _guest(bed), f"raw_datagram -f datagram --blackhole {ABSENT}")
 
 
 @timeout(300)
