@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 import tty
 
 import administrator
@@ -206,18 +207,18 @@ class Guest:
         """Runs kselftest programs in the guest at the same time: they mostly wait. Their results
         become subtests of the running test, one program after another."""
         tasks = [self.start(self.soak + command) for command in commands]
+        deadline = time.monotonic() + timeout
         errors = []
         for task in tasks:
             stream = ktap.Subtests()
-            rc = None
             try:
-                rc, _ = task.wait(timeout)
-            finally:
-                for line in task.lines:
-                    stream.line(line)
-            try:
+                try:
+                    rc, _ = task.wait(max(deadline - time.monotonic(), 0))
+                finally:
+                    for line in task.lines:
+                        stream.line(line)
                 stream.check_status(rc)
-            except AssertionError as error:
+            except (job.CommandTimeout, AssertionError) as error:
                 errors.append(f"{task.command}: {error}")
         assert not errors, "; ".join(errors)
 
