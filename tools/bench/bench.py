@@ -16,6 +16,9 @@ from bed import timeout
 
 ROUNDS = 3
 MSEC = 700
+# For many streams: each has to move several times what all buffers on its way hold.
+LONG_MSEC = 3000
+MANY_STREAMS = 64
 
 # Cost for each domain: seconds of CPU, events and context switches, for a MB or for 1,000 operations.
 COSTS = ("dom0 s", "guest s", "dom0 events", "guest events", "dom0 switches", "guest switches")
@@ -26,9 +29,10 @@ BULK = ((1, 256), (8, 256), (64, 256), (512, 256), (1, 64), (1, 4))
 class Measure:
     """One measurement: the arguments of bench, and the meaning of its first number."""
 
-    def __init__(self, words, title, scale=1):
+    def __init__(self, words, title, scale=1, msec=MSEC):
         self.key = "-".join(words).replace("-MSEC", "")
-        self.words = " ".join(words).replace("MSEC", str(MSEC))
+        self.words = " ".join(words).replace("MSEC", str(msec))
+        self.msec = msec
         self.title = title
         self.is_bulk = scale != 1
         self.scale = scale
@@ -37,13 +41,18 @@ class Measure:
     def unit(self):
         return "MB/s" if self.is_bulk else "/s"
 
+    def amount(self, rate):
+        """Returns the MB, or thousands of operations, that were done at this rate."""
+        return rate * self.msec / 1000 / (self.scale if self.is_bulk else 1000)
+
 
 def _bulk(word, title):
     for streams, kib in BULK:
         what = f"{title}, {streams} streams" if streams > 1 else title
         if kib != 256:
             what += f", {kib} KiB at a time"
-        yield Measure((word, "MSEC", str(streams), str(kib << 10)), what, 1e6)
+        msec = LONG_MSEC if streams >= MANY_STREAMS else MSEC
+        yield Measure((word, "MSEC", str(streams), str(kib << 10)), what, 1e6, msec)
 
 
 MEASURES = (
@@ -103,7 +112,7 @@ class Results:
         rate = numbers[0]
         key = (measure.key, path)
         self.rates.setdefault(key, []).append(rate)
-        self._done[key] = self._done.get(key, 0) + rate * MSEC / 1000 / (measure.scale if measure.is_bulk else 1000)
+        self._done[key] = self._done.get(key, 0) + measure.amount(rate)
         self._used[key] = [sum(pair) for pair in zip(self._used.get(key, [0] * len(COSTS)), costs)]
         if len(numbers) == 2:
             self.extra_numbers.setdefault(key, []).append(numbers[1])
@@ -132,11 +141,12 @@ class Results:
 
 
 def _measure(bed, guest, measure, where, options):
-    """Returns the numbers of bench, and their cost in dom0 and the guest."""
-    before = _used(bed, guest)
+    """Returns the numbers of bench, and their cost in dom0 and the guest, without that of counting."""
+    early, before = _used(bed, guest), _used(bed, guest)
     rc, out = where.run(f"bench {measure.words} {options}")
     assert rc == 0, f"{options} {measure.words}: {out}"
-    costs = [late - early for early, late in zip(before, _used(bed, guest))]
+    after = _used(bed, guest)
+    costs = [late - middle - (middle - first) for first, middle, late in zip(early, before, after)]
     return [float(word) for word in out.split()], costs
 
 
@@ -263,7 +273,7 @@ def test_polling(bed):
                 numbers, cost = _measure(bed, guest, measure, where, options)
                 key = f"{measure.key} {title}"
                 rates.setdefault(key, []).append(numbers[0])
-                count = numbers[0] * MSEC / 1000 / (measure.scale if measure.is_bulk else 1000)
+                count = measure.amount(numbers[0])
                 costs.setdefault(key, []).append([value / count for value in cost])
     for measure in POLLED_MEASURES:
         bed.note("")
