@@ -84,15 +84,16 @@ impl TcpMemory {
         self.min_floor.store(MIN_BUFFER.max(floor), Relaxed);
     }
 
-    /// Returns the memory that each socket may have even when the user's share is used up. For sending,
-    /// the fewer sockets are open, the more.
+    /// Returns the memory that each socket of a user with `own` sockets may have even when the user's
+    /// share is used up. For sending, the fewer sockets are open, the more.
     ///
     /// All floors together are half of the limit, less what exceeds the limit: a socket keeps what it
-    /// got when there were fewer sockets.
-    fn floors(&self) -> Buffers {
+    /// got when there were fewer sockets. Those of one user are half of that.
+    fn floors(&self, own: usize) -> Buffers {
         let half = self.limit() / 2;
         let left = half.saturating_mul(3).saturating_sub(self.used());
-        let sent = left.min(half) / self.sockets.load(Relaxed).max(1);
+        let parts = self.sockets.load(Relaxed).max(own.saturating_mul(2));
+        let sent = left.min(half) / parts.max(1);
         let received = self.min_floor.load(Relaxed);
         Buffers {
             received,
@@ -129,6 +130,7 @@ pub(crate) struct UserMemory {
     number: u64,
     guest: Arc<TcpMemory>,
     open: Atomic<usize>,
+    sockets: Atomic<usize>,
     /// The user's closed sockets that TCP still needs.
     closed: Arc<Tally>,
 }
@@ -144,6 +146,7 @@ impl UserMemory {
             number,
             guest: guest.clone(),
             open: Atomic::new(0),
+            sockets: Atomic::new(0),
             closed: closed.clone(),
         };
         Ok(Arc::new(memory, GFP_KERNEL)?)
@@ -168,6 +171,10 @@ impl UserMemory {
     /// it.
     pub(crate) fn may_keep(&self, bytes: usize) -> bool {
         bytes / 2 <= self.guest.min_floor.load(Relaxed) || !self.is_used_up()
+    }
+
+    fn floors(&self) -> Buffers {
+        self.guest.floors(self.sockets.load(Relaxed))
     }
 
     fn change(&self, before: usize, now: usize) {
@@ -262,7 +269,7 @@ impl SocketMemory {
             user.guest.recounter.ask();
         }
         if left == 0 {
-            self.hold_back(user.guest.floors(), now, tcp);
+            self.hold_back(user.floors(), now, tcp);
         } else if self.is_held_back.load(Relaxed) {
             self.restore(tcp);
         }
@@ -408,6 +415,7 @@ impl SocketMemory {
 
 impl MemoryCharge {
     fn new(user: Arc<UserMemory>) -> Self {
+        user.sockets.add(1, Relaxed);
         user.guest.sockets.add(1, Relaxed);
         Self {
             user,
@@ -426,5 +434,6 @@ impl Drop for MemoryCharge {
         // The socket is closed.
         self.change(0);
         self.user.guest.sockets.fetch_sub(1, Relaxed);
+        self.user.sockets.fetch_sub(1, Relaxed);
     }
 }
