@@ -185,7 +185,7 @@ impl Conn {
     pub(crate) fn count_memory(&self) {
         // Under the lock: another reference could delay the end of the socket.
         if let Some(path) = &*self.path.lock() {
-            path.socket.update_memory_in_callback(None);
+            path.socket.count_memory_again();
         }
     }
 

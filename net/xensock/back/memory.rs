@@ -255,8 +255,29 @@ impl SocketMemory {
         }
     }
 
-    /// Changes of less than a page are not counted, so that sockets seldom contend for the count.
+    /// Counts the memory that a socket holds now, and holds its buffers back or restores them.
     fn count(&self, tcp: &KernelSocket<Tcp>) {
+        let (now, is_used_up) = self.charge(tcp);
+        if is_used_up {
+            self.hold_back(self.bytes.user.floors(), now, tcp);
+        } else if self.is_held_back.load(Relaxed) {
+            self.restore(tcp);
+        }
+    }
+
+    /// Counts the memory that a socket holds now, without an event of the socket. Any context.
+    ///
+    /// If its buffers are held back, they stay so until its next event: all sockets of a user at once
+    /// would take much more than is free.
+    pub(crate) fn count_again(&self, tcp: &KernelSocket<Tcp>) {
+        self.charge(tcp);
+    }
+
+    /// Counts the memory that a socket holds now. Returns it, and `true` if the user has used up its
+    /// share.
+    ///
+    /// Changes of less than a page are not counted, so that sockets seldom contend for the count.
+    fn charge(&self, tcp: &KernelSocket<Tcp>) -> (Buffers, bool) {
         let user = &self.bytes.user;
         let now = tcp.buffered();
         let bytes = now.received.saturating_add(now.sent);
@@ -268,11 +289,7 @@ impl SocketMemory {
             // Some of what is counted may be gone.
             user.guest.recounter.ask();
         }
-        if left == 0 {
-            self.hold_back(user.floors(), now, tcp);
-        } else if self.is_held_back.load(Relaxed) {
-            self.restore(tcp);
-        }
+        (now, left == 0)
     }
 
     /// Returns `true` if the buffers are held back. Any context.

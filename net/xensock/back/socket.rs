@@ -134,8 +134,12 @@ impl GuestSocket<Tcp> {
         self.memory.update(&self.inner);
     }
 
-    /// As [`Self::update_memory`], in a callback of the socket or in any other context, with what the
-    /// callback has got.
+    /// Counts the memory that the socket holds now, without an event of the socket. Any context.
+    pub(crate) fn count_memory_again(&self) {
+        self.memory.count_again(self.tcp());
+    }
+
+    /// As [`Self::update_memory`], in a callback of the socket, with what the callback has got.
     pub(crate) fn update_memory_in_callback(&self, locked: Option<&Locked<'_>>) {
         self.memory.update_in_callback(&self.inner, locked);
     }
