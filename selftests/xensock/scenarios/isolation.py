@@ -7,7 +7,7 @@ import socket
 import time
 from contextlib import contextmanager
 
-from bed import timeout
+from bed import slow, timeout
 from scenarios.common import (
     SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, unload, wait_connected, wait_link, wait_released)
 
@@ -190,6 +190,7 @@ def test_memory_of_idle_ones(bed):
     job.wait()
 
 
+@slow
 @timeout(300)
 def test_memory_of_one_by_one(bed):
     """Connections that are opened and filled one after another, each with a large send buffer, hold not
