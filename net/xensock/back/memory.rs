@@ -52,9 +52,7 @@ pub(crate) struct TcpMemory {
     /// The closed sockets that TCP still needs.
     closed: Arc<Tally>,
     max: Atomic<usize>,
-    /// The floor while the guest has as many sockets as it may have.
-    min_floor: Atomic<usize>,
-    sockets: Atomic<usize>,
+    floor: Atomic<usize>,
     pub(crate) recounter: Arc<Recounter>,
 }
 
@@ -66,8 +64,7 @@ impl TcpMemory {
             open: Atomic::new(0),
             closed,
             max: Atomic::new(usize::MAX),
-            min_floor: Atomic::new(MIN_BUFFER),
-            sockets: Atomic::new(0),
+            floor: Atomic::new(MIN_BUFFER),
             recounter,
         };
         // If this fails, dropping the value leaves `ALL_GUESTS` again.
@@ -81,24 +78,7 @@ impl TcpMemory {
     pub(crate) fn set_max(&self, bytes: usize, max_sockets: usize) {
         self.max.store(bytes, Relaxed);
         let floor = bytes / max_sockets.max(1) / 2;
-        self.min_floor.store(MIN_BUFFER.max(floor), Relaxed);
-    }
-
-    /// Returns the memory that each socket of a user with `own` sockets may have even when the user's
-    /// share is used up. For sending, the fewer sockets are open, the more.
-    ///
-    /// All floors together are half of the limit, less what exceeds the limit: a socket keeps what it
-    /// got when there were fewer sockets. Those of one user are half of that.
-    fn floors(&self, own: usize) -> Buffers {
-        let half = self.limit() / 2;
-        let left = half.saturating_mul(3).saturating_sub(self.used());
-        let parts = self.sockets.load(Relaxed).max(own.saturating_mul(2));
-        let sent = left.min(half) / parts.max(1);
-        let received = self.min_floor.load(Relaxed);
-        Buffers {
-            received,
-            sent: sent.max(received),
-        }
+        self.floor.store(MIN_BUFFER.max(floor), Relaxed);
     }
 
     /// Returns the number of bytes that the guest's sockets hold.
@@ -130,7 +110,6 @@ pub(crate) struct UserMemory {
     number: u64,
     guest: Arc<TcpMemory>,
     open: Atomic<usize>,
-    sockets: Atomic<usize>,
     /// The user's closed sockets that TCP still needs.
     closed: Arc<Tally>,
 }
@@ -146,7 +125,6 @@ impl UserMemory {
             number,
             guest: guest.clone(),
             open: Atomic::new(0),
-            sockets: Atomic::new(0),
             closed: closed.clone(),
         };
         Ok(Arc::new(memory, GFP_KERNEL)?)
@@ -170,11 +148,7 @@ impl UserMemory {
     /// the user's share is used up, each socket may have its floor, and the last packet may exceed
     /// it.
     pub(crate) fn may_keep(&self, bytes: usize) -> bool {
-        bytes / 2 <= self.guest.min_floor.load(Relaxed) || !self.is_used_up()
-    }
-
-    fn floors(&self) -> Buffers {
-        self.guest.floors(self.sockets.load(Relaxed))
+        bytes / 2 <= self.guest.floor.load(Relaxed) || !self.is_used_up()
     }
 
     fn change(&self, before: usize, now: usize) {
@@ -221,7 +195,10 @@ struct MemoryCharge {
 
 impl SocketMemory {
     pub(crate) fn new(user: Arc<UserMemory>) -> impl PinInit<Self> {
-        let bytes = MemoryCharge::new(user);
+        let bytes = MemoryCharge {
+            user,
+            bytes: Atomic::new(0),
+        };
         pin_init!(Self {
             bytes,
             is_held_back: Atomic::new(false),
@@ -259,7 +236,7 @@ impl SocketMemory {
     fn count(&self, tcp: &KernelSocket<Tcp>) {
         let (now, is_used_up) = self.charge(tcp);
         if is_used_up {
-            self.hold_back(self.bytes.user.floors(), now, tcp);
+            self.hold_back(self.bytes.user.guest.floor.load(Relaxed), now, tcp);
         } else if self.is_held_back.load(Relaxed) {
             self.restore(tcp);
         }
@@ -328,10 +305,8 @@ impl SocketMemory {
         }
     }
 
-    /// Limits each buffer to its present contents, or to the floor if that is more. The floor of the
-    /// send buffer rises when sockets are closed; that of the receive buffer is always the smallest,
-    /// as TCP promises the peer what there is room for.
-    fn hold_back(&self, floors: Buffers, now: Buffers, tcp: &KernelSocket<Tcp>) {
+    /// Limits each buffer to its present contents, or to the floor if that is more.
+    fn hold_back(&self, floor: usize, now: Buffers, tcp: &KernelSocket<Tcp>) {
         let mut choice = self.choice.lock();
         if choice.changes != 0 {
             return;
@@ -341,17 +316,9 @@ impl SocketMemory {
             let window = tcp.window_limit();
             choice.usual = Some(Usual { sizes, window });
         }
-        let usual = match &mut choice.usual {
-            Some(usual) => {
-                // It is TCP that has enlarged the buffer: for the peer that is now known, say.
-                usual.sizes.sent = usual.sizes.sent.max(sizes.sent);
-                usual.sizes
-            }
-            None => sizes,
-        };
         tcp.set_buffer_sizes(Buffers {
-            received: sizes.received.min(now.received.max(floors.received)),
-            sent: sizes.sent.min(now.sent).max(floors.sent).min(usual.sent),
+            received: sizes.received.min(now.received.max(floor)),
+            sent: sizes.sent.min(now.sent.max(floor)),
         });
     }
 
@@ -431,15 +398,6 @@ impl SocketMemory {
 }
 
 impl MemoryCharge {
-    fn new(user: Arc<UserMemory>) -> Self {
-        user.sockets.add(1, Relaxed);
-        user.guest.sockets.add(1, Relaxed);
-        Self {
-            user,
-            bytes: Atomic::new(0),
-        }
-    }
-
     fn change(&self, bytes: usize) {
         let before = self.bytes.xchg(bytes, Full);
         self.user.change(before, bytes);
@@ -450,7 +408,5 @@ impl Drop for MemoryCharge {
     fn drop(&mut self) {
         // The socket is closed.
         self.change(0);
-        self.user.guest.sockets.fetch_sub(1, Relaxed);
-        self.user.sockets.fetch_sub(1, Relaxed);
     }
 }
