@@ -56,18 +56,20 @@ static int try_send(int fd)
 	return send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? errno : 0;
 }
 
+/* What a connection does after a shutdown(). */
+static const struct {
+	int how;
+	short events;
+	int recv;
+	int send;
+} cases[] = {
+	{ SHUT_RD, READ_END | CAN_WRITE, 0, 0 },
+	{ SHUT_WR, CAN_WRITE, EAGAIN, EPIPE },
+	{ SHUT_RDWR, ALL_OVER, 0, EPIPE },
+};
+
 TEST_F(shutdown, each_way)
 {
-	static const struct {
-		int how;
-		short events;
-		int recv;
-		int send;
-	} cases[] = {
-		{ SHUT_RD, READ_END | CAN_WRITE, 0, 0 },
-		{ SHUT_WR, CAN_WRITE, EAGAIN, EPIPE },
-		{ SHUT_RDWR, ALL_OVER, 0, EPIPE },
-	};
 	size_t i;
 	int fd, again;
 
@@ -128,19 +130,9 @@ TEST_F(shutdown, without_a_connection)
 	close(fds[1]);
 }
 
-/* It fails, and yet the connection that is made later has no such direction. */
+/* It fails, and yet the connection that is made later does not have that direction. */
 TEST_F(shutdown, before_there_is_a_connection)
 {
-	static const struct {
-		int how;
-		short events;
-		int recv;
-		int send;
-	} cases[] = {
-		{ SHUT_RD, READ_END | CAN_WRITE, 0, 0 },
-		{ SHUT_WR, CAN_WRITE, EAGAIN, EPIPE },
-		{ SHUT_RDWR, ALL_OVER, 0, EPIPE },
-	};
 	size_t i;
 	int fd;
 

@@ -282,11 +282,13 @@ impl ByteStream {
         let len = self.socket().sendable(piece.len);
         let sent = ring.with_readable(0, len, |from| {
             let tcp = self.socket().tcp();
-            match piece.is_urgent {
-                true => tcp.send_urgent(from),
+            if piece.is_urgent {
+                tcp.send_urgent(from)
+            } else if from.len_bytes() < len as usize {
                 // The next pass sends the rest.
-                false if from.len_bytes() < len as usize => tcp.send_part(from),
-                false => tcp.send(from),
+                tcp.send_part(from)
+            } else {
+                tcp.send(from)
             }
         });
         match sent {
