@@ -64,8 +64,9 @@ __rust_helper int rust_helper_sk_ask_post_bind(struct sock *sk)
 }
 
 /*
- * Clears the local name: unhashing a socket expects that it has no port that it does not own. A port
- * that it does own, because a BPF program has bound it, is released.
+ * Clears the local name: unhashing a socket expects that it has no port that it
+ * does not own. A port that it does own, because a BPF program has bound it, is
+ * released.
  */
 __rust_helper void rust_helper_inet_sock_forget_names(struct sock *sk)
 {
