@@ -7,6 +7,9 @@
  *   service           at ports 7100, 7101 and 7102
  *   service once      at ports 7110, 7111 and 7112, without SO_REUSEADDR; TCP
  *                     closes each connection after one answer
+ *   service again     one server, at port 7120 and without SO_REUSEADDR, which
+ *                     has a local client; once it is told that the link is
+ *                     lost, it listens again and has another
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -20,6 +23,7 @@
 
 #define PORT 7100
 #define PORT_ONCE 7110
+#define PORT_AGAIN 7120
 #define TTL 42
 
 static bool is_once;
@@ -97,6 +101,32 @@ static void *poll_thread(void *arg)
 	return NULL;
 }
 
+/* The server closes first, so that its end remains in TIME-WAIT. */
+static void serve_local_client(int listener)
+{
+	int client = new_socket(0), child;
+
+	check(!connect_to(client, "127.0.0.1", PORT_AGAIN), "connect");
+	child = accept(listener, NULL, NULL);
+	check(child >= 0, "accept of a local client");
+	close(child);
+	close(client);
+}
+
+static int listen_again(void)
+{
+	int fd = new_socket(0);
+
+	check(!bind_to(fd, ANY_HOST, PORT_AGAIN), "bind");
+	check(!listen(fd, 20), "listen");
+	serve_local_client(fd);
+	printf("ready\n");
+	check(accept(fd, NULL, NULL) < 0 && errno == ENETDOWN, "accept");
+	check(!listen(fd, 20), "listen again");
+	serve_local_client(fd);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int blocking, nonblocking, udp;
@@ -109,6 +139,8 @@ int main(int argc, char **argv)
 	is_once = argc == 2 && !strcmp(argv[1], "once");
 	port = is_once ? PORT_ONCE : PORT;
 	setlinebuf(stdout);
+	if (argc == 2 && !strcmp(argv[1], "again"))
+		return listen_again();
 	blocking = open_tcp(port, 0);
 	nonblocking = open_tcp(port + 1, SOCK_NONBLOCK);
 	udp = new_datagram(0);

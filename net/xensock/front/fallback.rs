@@ -44,7 +44,11 @@ use kernel::{
             Tcp, //
         },
         namespace::Namespace,
-        socket::Socket, //
+        socket::Socket,
+        sockopt::{
+            SOL_SOCKET,
+            SO_REUSEADDR, //
+        }, //
     },
     prelude::*,
     sync::Arc, //
@@ -235,13 +239,20 @@ pub(crate) fn create_native_listener<F: AddressFamily>(
     if !is_wanted {
         return Ok(None);
     }
-    let (settings, local) = {
+    let (settings, local, has_listened) = {
         let inner = sk.data().get_ref().endpoint().inner.lock();
-        (inner.settings.clone(), inner.local)
+        (inner.settings.clone(), inner.local, inner.has_listened)
     };
     let name = in_domain(F::DOMAIN, name)?;
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-    let prepare = |new: &Socket| repeat(&settings, new);
+    let prepare = |new: &Socket| {
+        repeat(&settings, new)?;
+        if has_listened {
+            // Its own connections must not keep it from its port.
+            new.set_safe_option(SOL_SOCKET, SO_REUSEADDR, &1i32.to_ne_bytes())?;
+        }
+        Ok(())
+    };
     match sk.create_native_listener(name, backlog, prepare) {
         Err(EADDRINUSE) if local.is_none_or(|local| local.port() == 0) => Ok(None),
         result => result.map(Some),

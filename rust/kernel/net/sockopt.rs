@@ -20,6 +20,9 @@ use core::marker::PhantomData;
 /// The level of options that all sockets have.
 pub const SOL_SOCKET: i32 = bindings::SOL_SOCKET as i32;
 
+/// Option of [`SOL_SOCKET`]: the socket may be bound to an address that only connections have.
+pub const SO_REUSEADDR: i32 = bindings::SO_REUSEADDR as i32;
+
 /// A value passed to setsockopt(2).
 ///
 /// The value can be read any number of times. User space may change it between two reads, so the

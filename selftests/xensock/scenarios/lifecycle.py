@@ -182,6 +182,20 @@ def test_services_are_reset(bed):
 
 
 @timeout(120)
+def test_server_listens_again(bed):
+    """A server that was told, and has no SO_REUSEADDR, can listen again at its port, at both ends."""
+    guest = _server(bed)
+    with hijacked(guest, hijack=1, hijack_loopback=0, link_loss="reset", link_wait=60000 * bed.scale):
+        job = guest.start("service --family inet again")
+        job.wait_line("ready", 30 * bed.scale)
+        guest.detach()
+        guest.attach("xensock", *SERVER_POLICY)
+        rc, out = job.wait(60 * bed.scale)
+        assert rc == 0, out
+        wait_link(guest)
+
+
+@timeout(120)
 def test_services_without_their_ports(bed):
     """A service is told if another socket has taken its port meanwhile."""
     guest = _server(bed)

@@ -24,7 +24,11 @@ use crate::{
             Tcp, //
         },
         namespace::Namespace,
-        socket::Socket, //
+        socket::Socket,
+        sockopt::{
+            SOL_SOCKET,
+            SO_REUSEADDR, //
+        }, //
     },
     prelude::*,
     sync::{
@@ -364,7 +368,8 @@ impl<T: Ops> TypedSock<T> {
     /// The new socket has the same family, namespace and options of
     /// [`SOL_SOCKET`](crate::net::sockopt::SOL_SOCKET); `prepare` may set further options.
     ///
-    /// Programs can get the connections that it accepts, see [`Accepted::From`].
+    /// Programs can get the connections that it accepts, see [`Accepted::From`]. These have
+    /// [`SO_REUSEADDR`], so that they do not keep a later listener with this option from the port.
     ///
     /// Process context, may sleep. The caller must have checked that the program may use the port:
     /// security modules are asked only if the socket may be created and may listen.
@@ -374,6 +379,7 @@ impl<T: Ops> TypedSock<T> {
     /// The errors of socket(2), bind(2) and listen(2), and those of `prepare`.
     ///
     /// [`Accepted::From`]: super::Accepted::From
+    /// [`SO_REUSEADDR`]: crate::net::sockopt::SO_REUSEADDR
     pub fn create_native_listener(
         &self,
         addr: SocketAddr,
@@ -401,6 +407,7 @@ impl<T: Ops> TypedSock<T> {
         // a TCP socket, with a `struct sock` where nothing has been installed.
         let listener: KernelSocket<Tcp> = unsafe { KernelSocket::from_raw(new.into_raw()) };
         listener.bind_permitted(addr)?;
+        listener.set_option(SOL_SOCKET, SO_REUSEADDR, &1i32.to_ne_bytes())?;
         listener.listen_permitted(backlog)?;
         Ok(listener)
     }
