@@ -5,7 +5,7 @@ import signal
 import time
 from contextlib import contextmanager
 
-from bed import timeout
+from bed import COUNTS, timeout
 from scenarios.common import SERVER_POLICY, SETTINGS, hijacked, run_checked, start_peer, unload, wait_released
 from scenarios.driver_domain import wait_service, with_peer
 
@@ -20,7 +20,7 @@ def _state(guest, device):
 def _wait_connected(guest, *devices):
     for device in devices:
         run_checked(guest, f"i=0; until grep -q ^Connected /sys/bus/xen/devices/{device}/state; do "
-                           "i=$((i + 1)); [ $i -lt 150 ] || exit 1; usleep 200000; done", 60)
+                           "i=$((i + 1)); [ $i -lt 600 ] || exit 1; usleep 50000; done", 60)
 
 
 def _attach_second(bed, guest, server):
@@ -229,6 +229,12 @@ def test_backend_reload(bed):
     assert service.running, service.output
 
 
+def _requests(guest):
+    """Returns the number of requests of the guest's first device."""
+    with open(f"{COUNTS}/xensock-{guest.domid}-0/counts", encoding="ascii") as file:
+        return sum(int(count) for name, count in map(str.split, file) if name.isupper())
+
+
 @timeout(200)
 def test_short_of_grants(bed):
     """A listener that gets another link while the guest has no grants for its connections goes on
@@ -248,6 +254,11 @@ def test_short_of_grants(bed):
         starved.wait_line("full", 60 * bed.scale)
         run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/bind")
         starved.wait_line("short", 60 * bed.scale)
+        # It is tried again, but not without end: each attempt costs dom0 a request.
+        before, began = _requests(guest), time.monotonic()
+        time.sleep(3)
+        made, passed = _requests(guest) - before, time.monotonic() - began
+        assert 0 < made <= 10 + 10 * passed, f"{made} requests in {passed:.1f} s"
         client = bed.start(f"exec attempt --family inet keep {bed.address} 7330")
         client.wait_line("ok", 60 * bed.scale)
         client.kill()

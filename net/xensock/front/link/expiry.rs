@@ -4,11 +4,7 @@
 //! work item of the link checks its members once a second, as long as there is work left.
 
 use super::Link;
-use crate::proto::shortage::{
-    Shortage,
-    Shortages, //
-};
-use core::mem::replace;
+use crate::proto::shortage::Shortage;
 use kernel::{
     prelude::*,
     sync::Arc,
@@ -40,9 +36,11 @@ impl Link {
     /// Notes that a user or everybody was refused grants, pages, sockets or memory. Their grown
     /// rings shrink, and their listeners give back the connections they posted ahead. Any context.
     pub(crate) fn note_shortage(self: &Arc<Self>, shortage: Shortage) {
-        self.shortages.lock().note(shortage);
-        // If the item is already queued with a delay, it sees the shortage when it runs.
-        let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), 0);
+        let is_urgent = self.shortages.lock().note(shortage);
+        if is_urgent {
+            // If the item is already queued with a delay, it sees the shortage when it runs.
+            let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), 0);
+        }
     }
 
     /// Notes that a connection which a listener posted ahead was refused, or that none could be
@@ -62,7 +60,7 @@ impl WorkItem<EXPIRY> for Link {
     type Pointer = Arc<Link>;
 
     fn run(this: Arc<Link>) {
-        let shortages = replace(&mut *this.shortages.lock(), Shortages::NONE);
+        let shortages = this.shortages.lock().begin_check();
         let mut is_any = false;
         let mut members = KVec::new();
         this.for_each(|member| {
@@ -78,6 +76,7 @@ impl WorkItem<EXPIRY> for Link {
         for (member, is_short) in &members {
             is_any |= member.maintain(*is_short);
         }
+        is_any |= this.shortages.lock().end_check();
         if is_any {
             this.start_expiry();
         }
