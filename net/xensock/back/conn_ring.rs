@@ -161,6 +161,11 @@ impl ConnRing {
         self.owner == owner
     }
 
+    /// Returns the number of its pages, without extensions.
+    pub(crate) fn pages(&self) -> usize {
+        self.ring.order().grants()
+    }
+
     /// Returns `true` if the guest has the ring at `at`.
     pub(crate) fn is_at(&self, at: RingRef) -> bool {
         self.at == at

@@ -33,6 +33,8 @@ pub(crate) struct Counters {
     pub(crate) listeners: Arc<Quota>,
     /// The pages mapped for data rings.
     pub(crate) pages: Arc<Quota>,
+    /// Those of spare rings.
+    spare_pages: Atomic<usize>,
     links: Atomic<u64>,
     lost: Atomic<u64>,
     requests: Requests,
@@ -46,6 +48,7 @@ impl Counters {
             sockets: Sockets::new()?,
             listeners: Quota::new()?,
             pages: Quota::part_of(&MAPPED_PAGES)?,
+            spare_pages: Atomic::new(0),
             links: Atomic::new(0),
             lost: Atomic::new(0),
             requests: Requests::new(),
@@ -63,6 +66,16 @@ impl Counters {
     /// Counts a link that has gone down.
     pub(crate) fn link_lost(&self) {
         self.lost.add(1, Relaxed);
+    }
+
+    /// Counts the pages of a ring that has become a spare ring.
+    pub(crate) fn count_spare(&self, pages: usize) {
+        self.spare_pages.add(pages, Relaxed);
+    }
+
+    /// Counts the pages of a ring that is no spare ring any more.
+    pub(crate) fn count_no_spare(&self, pages: usize) {
+        self.spare_pages.fetch_sub(pages, Relaxed);
     }
 
     /// Counts a request, or with [`None`] a malformed request.
@@ -91,6 +104,8 @@ impl Counters {
         show(c"groups", &self.sockets.groups, f)?;
         f.write_fmt(fmt!("memory {}\n", self.sockets.memory.used()))?;
         show(c"ring-pages", &self.pages, f)?;
+        let spare = self.spare_pages.load(Relaxed);
+        f.write_fmt(fmt!("spare-pages {spare}\n"))?;
         self.requests.show(f)?;
         let malformed = self.malformed.load(Relaxed);
         let errors = self.errors.load(Relaxed);

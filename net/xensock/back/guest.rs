@@ -75,9 +75,9 @@ impl Guest {
         Arc::pin_init(
             try_pin_init!(Self {
                 transport <- Transport::new(dev, queues, log, in_force.clone(), counters.clone()),
+                pool <- RingPool::new(counters.clone()),
                 counters,
                 in_force,
-                pool <- RingPool::new(),
                 _gone: CompleteOnDrop(gone),
             }),
             GFP_KERNEL,

@@ -8,6 +8,7 @@
 
 use crate::{
     conn_ring::ConnRing,
+    counters::Counters,
     proto::RingRef, //
 };
 use kernel::{
@@ -28,12 +29,15 @@ pub(crate) struct RingPool {
     /// `None` once the link is down.
     #[pin]
     rings: Mutex<Option<KVec<Arc<ConnRing>>>>,
+    /// Has the number of their pages.
+    counters: Arc<Counters>,
 }
 
 impl RingPool {
-    pub(crate) fn new() -> impl PinInit<Self> {
+    pub(crate) fn new(counters: Arc<Counters>) -> impl PinInit<Self> {
         pin_init!(Self {
             rings <- new_mutex!(Some(KVec::new()), "xensock_ring_pool"),
+            counters,
         })
     }
 
@@ -42,8 +46,11 @@ impl RingPool {
         let mut rings = self.rings.lock();
         if let Some(rings) = (*rings).as_mut() {
             if rings.len() < MAX_RINGS && rings.reserve(1, GFP_KERNEL).is_ok() {
+                let pages = ring.pages();
                 // There is room; if not, the ring is dropped.
-                let _ = rings.push(ring, GFP_KERNEL);
+                if rings.push_within_capacity(ring).is_ok() {
+                    self.counters.count_spare(pages);
+                }
             }
         }
     }
@@ -57,7 +64,9 @@ impl RingPool {
         let mut rings = self.rings.lock();
         let rings = (*rings).as_mut()?;
         let found = rings.iter().position(|ring| is_one(ring))?;
-        rings.remove(found).ok()
+        let ring = rings.remove(found).ok()?;
+        self.counters.count_no_spare(ring.pages());
+        Some(ring)
     }
 
     /// Unmaps the spare rings for which `is_one` returns `true`.
@@ -71,6 +80,9 @@ impl RingPool {
     /// Unmaps all spare rings, and those that are put here later.
     pub(crate) fn close(&self) {
         let rings = self.rings.lock().take();
+        for ring in rings.iter().flatten() {
+            self.counters.count_no_spare(ring.pages());
+        }
         // Outside the lock.
         drop(rings);
     }
