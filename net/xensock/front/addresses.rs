@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Conversion and tests of socket addresses.
+//! Socket addresses: from programs, conversions and tests.
 
 use crate::proto::frame;
 use core::net::{
@@ -11,9 +11,60 @@ use core::net::{
     SocketAddrV6, //
 };
 use kernel::{
-    net::addr::Domain,
+    net::addr::{
+        Domain,
+        RawAddr,
+        AF_INET,
+        AF_INET6,
+        AF_UNSPEC, //
+    },
     prelude::*, //
 };
+
+/// Bytes of an IPv4 address, and of an IPv6 address without a scope: shorter ones are invalid.
+const MIN_LEN: usize = 16;
+const MIN_LEN6: usize = 24;
+
+/// Returns the beginning of an address for a socket of `domain`. As with internet sockets, the
+/// length that this needs counts before the family that the address has.
+fn checked_bytes<'a>(domain: Option<Domain>, addr: &RawAddr<'a>) -> Result<&'a [u8; MIN_LEN]> {
+    let bytes = addr.as_bytes();
+    if domain == Some(Domain::Inet6) && bytes.len() < MIN_LEN6 {
+        return Err(EINVAL);
+    }
+    bytes.first_chunk().ok_or(EINVAL)
+}
+
+/// Returns the address for `bind()`. As with internet sockets, AF_UNSPEC may stand for the
+/// unspecified address.
+pub(crate) fn addr_to_bind(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
+    let bytes = checked_bytes(domain, addr)?;
+    match (addr.family().ok_or(EINVAL)?, domain, bytes) {
+        (AF_INET, None | Some(Domain::Inet), _) => addr.parse(),
+        (AF_INET6, None | Some(Domain::Inet6), _) => addr.parse(),
+        (
+            AF_UNSPEC,
+            None | Some(Domain::Inet),
+            [_, _, port @ .., 0, 0, 0, 0, _, _, _, _, _, _, _, _],
+        ) => {
+            let port: [u8; 2] = *port.first_chunk().ok_or(EINVAL)?;
+            Ok((Ipv4Addr::UNSPECIFIED, u16::from_be_bytes(port)).into())
+        }
+        _ => Err(EAFNOSUPPORT),
+    }
+}
+
+/// Returns the address for `connect()` of a stream: an IPv6 socket accepts an IPv4 address only in
+/// mapped form.
+pub(crate) fn addr_to_connect(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
+    checked_bytes(domain, addr)?;
+    match (addr.family().ok_or(EINVAL)?, domain) {
+        (AF_INET, None | Some(Domain::Inet)) | (AF_INET6, None | Some(Domain::Inet6)) => {
+            addr.parse()
+        }
+        _ => Err(EAFNOSUPPORT),
+    }
+}
 
 /// Returns an address as a socket of `domain` uses it: an IPv6 socket reaches IPv4 by mapped
 /// addresses.

@@ -3,7 +3,11 @@
 //! The calls of programs on the sockets of all families.
 
 use crate::{
-    addresses::in_domain,
+    addresses::{
+        addr_to_bind,
+        addr_to_connect,
+        in_domain, //
+    },
     datagram::address::destination,
     devices::Devices,
     endpoint::{
@@ -36,8 +40,6 @@ use kernel::{
         addr::{
             Domain,
             RawAddr,
-            AF_INET,
-            AF_INET6,
             AF_UNSPEC, //
         },
         family::{
@@ -376,49 +378,4 @@ fn await_link<F: AddressFamily>(sk: &Sk<F>, nonblock: bool) -> Result {
 /// Returns `true` if the backend may support datagrams; without a link this is assumed.
 fn may_have_datagrams() -> bool {
     Devices::may_have(|link| link.has(Feature::Datagram))
-}
-
-/// Bytes of an IPv4 address, and of an IPv6 address without a scope: shorter ones are invalid.
-const MIN_LEN: usize = 16;
-const MIN_LEN6: usize = 24;
-
-/// Returns the beginning of an address for a socket of `domain`. As with internet sockets, the
-/// length that this needs counts before the family that the address has.
-fn checked_bytes<'a>(domain: Option<Domain>, addr: &RawAddr<'a>) -> Result<&'a [u8; MIN_LEN]> {
-    let bytes = addr.as_bytes();
-    if domain == Some(Domain::Inet6) && bytes.len() < MIN_LEN6 {
-        return Err(EINVAL);
-    }
-    bytes.first_chunk().ok_or(EINVAL)
-}
-
-/// Returns the address for `bind()`. As with internet sockets, AF_UNSPEC may stand for the
-/// unspecified address.
-fn addr_to_bind(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
-    let bytes = checked_bytes(domain, addr)?;
-    match (addr.family().ok_or(EINVAL)?, domain, bytes) {
-        (AF_INET, None | Some(Domain::Inet), _) => addr.parse(),
-        (AF_INET6, None | Some(Domain::Inet6), _) => addr.parse(),
-        (
-            AF_UNSPEC,
-            None | Some(Domain::Inet),
-            [_, _, port @ .., 0, 0, 0, 0, _, _, _, _, _, _, _, _],
-        ) => {
-            let port: [u8; 2] = *port.first_chunk().ok_or(EINVAL)?;
-            Ok((core::net::Ipv4Addr::UNSPECIFIED, u16::from_be_bytes(port)).into())
-        }
-        _ => Err(EAFNOSUPPORT),
-    }
-}
-
-/// Returns the address for `connect()` of a stream: an IPv6 socket accepts an IPv4 address only in
-/// mapped form.
-fn addr_to_connect(domain: Option<Domain>, addr: &RawAddr<'_>) -> Result<SocketAddr> {
-    checked_bytes(domain, addr)?;
-    match (addr.family().ok_or(EINVAL)?, domain) {
-        (AF_INET, None | Some(Domain::Inet)) | (AF_INET6, None | Some(Domain::Inet6)) => {
-            addr.parse()
-        }
-        _ => Err(EAFNOSUPPORT),
-    }
 }

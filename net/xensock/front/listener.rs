@@ -8,6 +8,7 @@
 //! accepted are reset when the socket is closed.
 
 mod local;
+mod maintenance;
 mod pending;
 mod posted;
 mod request;
@@ -16,11 +17,7 @@ pub(crate) use local::LocalListener;
 
 use crate::{
     conn::Conn,
-    link::{
-        Link,
-        Member,
-        Summary, //
-    },
+    link::Link,
     proto::{
         ring::Order,
         Call, //
@@ -274,33 +271,6 @@ impl Listener {
         }
     }
 
-    /// Asks the backend to withdraw the posted connections that are not filled, except the `keep`
-    /// oldest. May sleep.
-    ///
-    /// The backend may fill some of them meanwhile: those stay. Each `accept()` posts one more
-    /// again.
-    fn give_back(&self, keep: usize) {
-        {
-            let mut posted = self.posted.lock();
-            posted.wanted = posted.wanted.min(keep);
-        }
-        loop {
-            let idle = self.posted.lock().idle().nth(keep).cloned();
-            let Some(conn) = idle else {
-                return;
-            };
-            let link = &self.remote.link;
-            let id = conn.remote.id;
-            let Ok(withdraw) = conn.remote.exchange(Call::Withdraw { id }) else {
-                return;
-            };
-            if !self.posted.lock().note_given_back(&conn, &withdraw) {
-                return;
-            }
-            link.submit(&withdraw, None);
-        }
-    }
-
     /// Stops listening. Resets the connections that were not accepted, and returns them, and
     /// whether the listener was lost. May sleep.
     pub(crate) fn close(&self) -> (KVec<Arc<Conn>>, bool) {
@@ -380,76 +350,6 @@ impl Listener {
         drop(conns);
         // Tasks that wait for a connection go on with the other listener.
         self.sk.state_changed();
-    }
-}
-
-impl Member for Listener {
-    fn is_listener(&self) -> bool {
-        true
-    }
-
-    fn owner(&self) -> u64 {
-        self.remote.owner
-    }
-
-    fn link_down(self: Arc<Self>) {
-        self.lose_link();
-    }
-
-    fn age(self: Arc<Self>, _is_short: bool) -> bool {
-        false
-    }
-
-    fn needs_maintenance(&self, is_short: bool) -> bool {
-        let posted = self.posted.lock();
-        match self.remote.link.quirks().accepts_ahead() {
-            true => is_short || posted.needs_maintenance(),
-            false => posted.phase == ListenPhase::Closed,
-        }
-    }
-
-    /// Withdraws posted connections if the user is short of anything, drops withdrawn ones, and
-    /// posts a connection if none is left. Ends the ACCEPT that keeps a closed listener from being
-    /// released.
-    fn maintain(&self, is_short: bool) -> bool {
-        if self.is_closed() {
-            return self.end_accept();
-        }
-        if is_short {
-            self.give_back(1);
-        }
-        for (conn, _) in &self.posted.lock().given_back {
-            Conn::look_for_outcome(conn.as_arc_borrow());
-        }
-        // Waiting tasks were notified of the failure.
-        let _ = self.drop_failed();
-        {
-            let mut posted = self.posted.lock();
-            posted
-                .given_back
-                .retain(|(_, withdraw)| !withdraw.is_over());
-            if !posted.needs_maintenance() {
-                return false;
-            }
-        }
-        // Other listeners may have withdrawn connections meanwhile.
-        let _ = self.post();
-        true
-    }
-
-    fn summary(&self) -> Option<Summary> {
-        if self.is_closed() {
-            return None;
-        }
-        Some(Summary {
-            sk: self.sk.clone(),
-            is_stream: true,
-            recv_queue: self.waiting(),
-            send_queue: 0,
-            local: self.remote.local,
-            peer: None,
-            sizes: None,
-        })
     }
 }
 

@@ -12,7 +12,8 @@ mod names;
 mod passive;
 mod poll;
 mod queues;
-mod transfer;
+mod recv;
+mod send;
 mod urgent;
 
 use crate::{
