@@ -67,7 +67,7 @@ static bool wait_front(enum state state, unsigned int msec)
 		if (back_is_over || now_msec() > deadline ||
 		    (state != INITIALISING && now >= CLOSING))
 			return false;
-		sleep_usec(20000);
+		sleep_usec(2000);
 	}
 	return true;
 }

@@ -172,7 +172,7 @@ static void corrupt_indexes(void)
 {
 	__u64 random = opt.seed, deadline = now_msec() + 2000;
 
-	while (now_msec() < deadline) {
+	while (now_msec() < deadline && !back_is_over) {
 		random = random * 6364136223846793005ULL + 1;
 		store(&conn.words[(random >> 40) % (PAGE / 4)],
 		      random >> (random >> 59));
@@ -185,7 +185,7 @@ static void flood_events(void)
 {
 	__u64 deadline = now_msec() + 2000;
 
-	while (now_msec() < deadline) {
+	while (now_msec() < deadline && !back_is_over) {
 		evtchn_notify(back.evtchn, conn.port);
 		evtchn_notify(back.evtchn, back.port);
 	}
@@ -197,7 +197,7 @@ static void flood_news(const char *how)
 	__u64 random = opt.seed, deadline = now_msec() + 2000;
 	bool is_random = !strcmp(how, "news-scribble");
 
-	while (now_msec() < deadline) {
+	while (now_msec() < deadline && !back_is_over) {
 		random = random * 6364136223846793005ULL + 1;
 		if (is_random)
 			store((__u32 *)back.news + (random >> 40) % (PAGE / 4),
@@ -223,7 +223,7 @@ static void refuse_early(void)
 {
 	__u64 deadline = now_msec() + 2000;
 
-	while (now_msec() < deadline) {
+	while (now_msec() < deadline && !back_is_over) {
 		store(&conn.words[STATUS], -ECONNREFUSED);
 		evtchn_notify(back.evtchn, conn.port);
 		sleep_usec(100);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A signal ends every wait, or the call is restarted, according to sigaction(). */
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -217,8 +218,11 @@ TEST_F(signals, connect_ends_but_the_attempt_goes_on)
 TEST_F(signals, connect_goes_on_with_sa_restart)
 {
 	struct caller c = { .call = CONNECT, .fd = new_socket(0) };
+	int msec = 2000;
 
 	ASSERT_LE(0, c.fd);
+	ASSERT_EQ(0, setsockopt(c.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &msec,
+				sizeof(msec)));
 	set_handler(SA_RESTART);
 	ASSERT_TRUE(start_call(&c));
 	interrupt(&c);

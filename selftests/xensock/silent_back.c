@@ -31,6 +31,9 @@
 
 /* Those of "inquire". */
 #define SOCKETS 3
+#define FIRST_PORT 7340
+
+/* Given to listeners. */
 #define PORT 7390
 
 static atomic_int is_signalled;
@@ -81,13 +84,21 @@ static void serve(const atomic_int *is_over)
 		respond(&r);
 }
 
+static bool is_bind_of_first(const struct request *r)
+{
+	const struct sockaddr_in *to = (const void *)r->bind.addr;
+
+	return r->cmd == BIND && ntohs(to->sin_port) == FIRST_PORT;
+}
+
 static void leave_call(void)
 {
 	struct request r, first = {}, unanswered = {};
 	int rings = 0;
 
 	while (next_request(&r, &back_is_over)) {
-		if (r.cmd == BIND && !first.cmd && !unanswered.cmd) {
+		/* The call may bind its socket too. */
+		if (is_bind_of_first(&r) && !unanswered.cmd) {
 			first = r;
 			continue;
 		}

@@ -3,7 +3,7 @@
  * Listens, and says "ready". On SIGUSR1, after the listener has lost its link, makes connections
  * over another link until the guest can have no more, and says "full". When the listener is on a
  * link again, the program must be told that there is no connection for lack of resources, and says
- * "short". Then it closes its own connections, and serves one client: exit status 0.
+ * "short". On another SIGUSR1 it closes its own connections, and serves one client: exit status 0.
  */
 #include <errno.h>
 #include <poll.h>
@@ -63,6 +63,7 @@ int main(int argc, char **argv)
 
 	check(wait_accept(listener) < 0 && errno == ENOBUFS, "accept");
 	printf("short\n");
+	sigwait(&go, &sig);
 	while (count)
 		close(others[--count]);
 	do {

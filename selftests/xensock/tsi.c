@@ -234,13 +234,17 @@ TEST_F(tsi, libkrun_511_short_connections_at_once)
 /* Idle connections die silently: keepalives do not work. */
 TEST_F(tsi, smolvm_177_keepalives_are_the_real_sockets)
 {
-	int fd = peer_connect(&self->peer, 0);
+	int fd = peer_connect(&self->peer, 0), value;
+	socklen_t len = sizeof(value);
 	unsigned int expires = 0;
 	char *at;
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, set_option(fd, SOL_TCP, TCP_KEEPIDLE, 77));
 	ASSERT_EQ(0, set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1));
+	/* An option may be set a moment later, but before one is read. */
+	ASSERT_EQ(0, getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &value, &len));
+	EXPECT_EQ(1, value);
 	peer_run(&self->peer, "diag");
 	EXPECT_NE(NULL, strstr(self->peer.line, "timer=2 "))
 		TH_LOG("%s", self->peer.line);

@@ -152,7 +152,7 @@ bool wait_response(struct link *l, struct response *response, int msec)
 	while (!take_response(l, response)) {
 		if (now_msec() > deadline)
 			return false;
-		sleep_usec(1000);
+		sleep_usec(100);
 	}
 	return true;
 }
@@ -398,7 +398,7 @@ bool news_wait(char *page, const struct news *d, __u32 slot)
 	while (!news_take(page, d, slot)) {
 		if (now_msec() > deadline)
 			return false;
-		sleep_usec(1000);
+		sleep_usec(100);
 	}
 	return true;
 }
@@ -426,7 +426,7 @@ size_t raw_send(struct link *l, struct raw_conn *c, const void *data, size_t len
 		if (n > c->size - at)
 			n = c->size - at;
 		if (!n || room > c->size) {
-			sleep_usec(1000);
+			sleep_usec(100);
 			continue;
 		}
 		memcpy(c->out + at, data + done, n);
@@ -454,7 +454,7 @@ size_t raw_recv(struct link *l, struct raw_conn *c, void *data, size_t len)
 		if (!n && error)
 			break;
 		if (!n || ready > c->size) {
-			sleep_usec(1000);
+			sleep_usec(100);
 			continue;
 		}
 		memcpy(data + done, c->in + at, n);
@@ -473,7 +473,7 @@ bool raw_wait_error(struct raw_conn *c, unsigned int word)
 	while (!load(&c->words[word])) {
 		if (now_msec() > deadline)
 			return false;
-		sleep_usec(1000);
+		sleep_usec(100);
 	}
 	return true;
 }

@@ -38,6 +38,14 @@ class Results:
             with open(path) as file:
                 sys.stderr.writelines(file.readlines()[-15:])
 
+    def first_splat(self):
+        """Returns the lines from the first splat on, as far as they concern it."""
+        name, _, line = self.splats[0].partition(": ")
+        with open(os.path.join(self.path, name)) as file:
+            lines = file.read().splitlines()
+        began = next(number for number, text in enumerate(lines) if text.endswith(line))
+        return lines[began:began + 40]
+
     def console(self, name, line):
         """Takes a line of a console: logs it and checks it for failures of the run."""
         self.log(f"{name}.log", line)

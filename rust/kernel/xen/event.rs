@@ -35,7 +35,7 @@ pub enum Eoi {
     Done,
 
     /// The handler has found nothing to do. If this happens repeatedly, the next event is delayed
-    /// by up to a second.
+    /// by a few milliseconds, see `xen_irq_lateeoi_locked()`.
     Spurious,
 
     /// The work continues elsewhere, and the code that finishes it calls [`EventChannel::eoi`].

@@ -16,40 +16,18 @@ def test_tcp(bed):
             "close", "shutdown", "linger")
 
 
-@timeout(180)
-def test_connect(bed):
-    """connect(): listening, closed, black-holed and unreachable addresses, blocking or not, all at once."""
-    in_guest(bed, "connect", "fastopen")
+@timeout(300)
+def test_data(bed):
+    """connect(), send() and recv(): addresses of every kind, all flags, time limits, bad memory, urgent bytes;
+    poll, select and epoll in every state of a socket."""
+    in_guest(bed, "connect", "fastopen", "stream", "flags", "urgent", "poll", "epoll")
 
 
-@timeout(180)
-def test_transfer(bed):
-    """send and recv: vectors of buffers, all flags, time limits, bad memory."""
-    in_guest(bed, "stream", "flags")
-
-
-@timeout(180)
-def test_urgent(bed):
-    """Urgent bytes: none is lost from the stream."""
-    in_guest(bed, "urgent")
-
-
-@timeout(180)
-def test_poll(bed):
-    """poll, select and epoll in every state of a socket."""
-    in_guest(bed, "poll", "epoll")
-
-
-@timeout(180)
-def test_end(bed):
-    """The peer resets or finishes, or the socket is closed: order of data and errors."""
-    in_guest(bed, "rst", "eof", "close")
-
-
-@timeout(180)
-def test_shutdown(bed):
-    """Each direction ends alone; close waits for the peer, or resets."""
-    in_guest(bed, "shutdown", "linger")
+@timeout(300)
+def test_ends(bed):
+    """The peer resets or finishes, or the socket is closed or shut down: order of data and errors. Threads that share
+    a socket, and signals during every wait. Unsupported calls of AF_XENSOCK, and what the backend does not allow."""
+    in_guest(bed, "rst", "eof", "close", "shutdown", "linger", "threads", "signals", "family -F no_device")
 
 
 @slow
@@ -65,18 +43,6 @@ def test_orphan_of_tcp(bed):
     """The same over TCP."""
     start_peer(bed, SMALL_BUFFER)
     in_dom0(bed, "orphan")
-
-
-@timeout(180)
-def test_concurrency(bed):
-    """Threads that share a socket, and signals during every wait."""
-    in_guest(bed, "threads", "signals")
-
-
-@timeout(180)
-def test_family(bed):
-    """Unsupported calls of AF_XENSOCK, and what the backend does not allow."""
-    in_guest(bed, "family -F no_device")
 
 
 def test_transcript(bed):

@@ -70,19 +70,23 @@ def in_guest(bed, *commands):
 def in_dom0(bed, *commands):
     """Runs kselftests over TCP: this kernel's TCP must meet the expectations for AF_XENSOCK.
 
-    A program that has passed with the same kernel, program, peer and settings is not run again.
+    A program that has passed with the same kernel, program, peer and settings is not run again. The others run at the
+    same time.
     """
     settings = []
     for name in SYSCTLS:
         with open(f"/proc/sys/net/ipv4/{name}", encoding="ascii") as file:
             settings.append(file.read())
-    failed = []
+    jobs = {}
     for command in commands:
         key = bed.verdicts.key(command, *settings)
         if bed.verdicts.passed(key):
             bed.note(f"{command}: has passed before with the same kernel and program")
-            continue
-        rc, out = bed.run(f"{bed.soak}{command} --family inet", 120 * bed.scale)
+        else:
+            jobs[command] = key, bed.start(f"{bed.soak}{command} --family inet")
+    failed = []
+    for command, (key, job) in jobs.items():
+        rc, out = job.wait(120 * bed.scale)
         if not rc:
             bed.verdicts.note(key)
         else:
@@ -109,7 +113,7 @@ def unload(where, module):
     """Unloads a module that has devices. Its last sockets may take a moment to be freed."""
     unbind(where, module)
     run_checked(where, f"i=0; until rmmod {module} 2>/dev/null; do i=$((i + 1)); "
-                       f"[ $i -lt 100 ] || {{ rmmod {module}; exit 1; }}; sleep 0.1; done")
+                       f"[ $i -lt 500 ] || {{ rmmod {module}; exit 1; }}; sleep 0.02; done")
 
 
 def set_order(guest, order):
@@ -144,8 +148,8 @@ def wait_connected(guest):
 @spent.measure("waiting for links")
 def wait_link(guest, timeout=30):
     """Waits until the guest's sockets work again."""
-    run_checked(guest, f"i=0; until fetch >/dev/null 2>&1; do i=$((i + 1)); [ $i -lt {timeout * 5} ] || "
-                       "{ fetch; exit 1; }; usleep 200000; done", timeout + 10)
+    run_checked(guest, f"i=0; until fetch >/dev/null 2>&1; do i=$((i + 1)); [ $i -lt {timeout * 20} ] || "
+                       "{ fetch; exit 1; }; usleep 50000; done", timeout + 10)
 
 
 @contextmanager
@@ -175,4 +179,4 @@ def wait_released(bed, before, tolerance=None, seconds=30):
                  if after[key] - before[key] > tolerance.get(key, 0)}
         if not leaks or time.monotonic() > deadline:
             return leaks
-        time.sleep(0.2)
+        time.sleep(0.1)

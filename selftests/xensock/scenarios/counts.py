@@ -79,7 +79,7 @@ def test_sockets(bed):
 def test_commands(bed):
     """Each request is counted by its command, and each error, at both ends."""
     start_peer(bed)
-    guest = bed.shared_guest("busy", policy=SERVER_POLICY)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
     wait_link(guest)
     before = _quiet_counts(bed, guest)
     # The last is refused at once. The one before is refused after it was accepted.
@@ -95,7 +95,7 @@ def test_commands(bed):
 def test_rings(bed):
     """Connections that follow each other use the same rings. Unused rings are given up."""
     start_peer(bed)
-    guest = bed.shared_guest("busy", policy=SERVER_POLICY)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
     wait_link(guest)
     before, _ = _quiet_counts(bed, guest)
     run_checked(guest, "many -t cycles_of_connect_exchange_close --cycles 100")
@@ -110,7 +110,7 @@ def test_rings(bed):
 def test_links(bed):
     """Counts survive a link. They are removed with the device or the module, and so are the files."""
     start_peer(bed)
-    guest = bed.shared_guest("busy", policy=SERVER_POLICY)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
     wait_link(guest)
     before, _ = _quiet_counts(bed, guest)
     assert before["links"] == before["links-lost"] + 1, before

@@ -5,8 +5,7 @@ import contextlib
 
 from bed import timeout
 from scenarios.common import (
-    ABSENT, SERVER_POLICY, hijacked, in_dom0, run_checked, start_peer, sysctl, wait_connected, wait_link,
-    wait_released)
+    ABSENT, SERVER_POLICY, hijacked, in_dom0, run_checked, start_peer, sysctl, wait_connected, wait_released)
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -53,47 +52,24 @@ def test_udp(bed):
     in_dom0(bed, *PROGRAMS)
 
 
-@timeout(180)
-def test_transfer(bed):
-    """One call is one datagram: lengths, flags, peeking, waiting, losses."""
-    _guest(bed).ktap("datagram", 150 * bed.scale)
-
-
-@timeout(180)
-def test_names(bed):
-    """bind, connect, automatic ports, changing peers, bad addresses, IPv6."""
-    _guest(bed).ktap("datagram_names", 150 * bed.scale)
-
-
-@timeout(180)
-def test_poll(bed):
-    """poll and epoll, asynchronous errors, shutdown, ioctls, options."""
-    _guest(bed).ktap("datagram_poll", 150 * bed.scale)
-
-
-@timeout(180)
-def test_control(bed):
-    """Control messages both ways, segments, corks."""
-    _guest(bed).ktap("datagram_control", 150 * bed.scale)
-
-
-@timeout(180)
-def test_errors(bed):
-    """IP_RECVERR: errors from the network in the error queue; also while hijacked."""
-    guest = _guest(bed)
-    guest.ktap(ERRORS, 80 * bed.scale)
-    with hijacked(guest, hijack=2):
-        guest.ktap(f"{ERRORS} --family inet", 80 * bed.scale)
-
-
-@timeout(180)
-def test_groups(bed):
-    """The guest receives datagrams of a group only if it has joined the group itself, not if only
-    dom0 has."""
+@timeout(300)
+def test_calls(bed):
+    """One call is one datagram: lengths, flags, peeking, waiting, losses; automatic ports, changing peers, bad
+    addresses, IPv6; poll, epoll and asynchronous errors; control messages, segments, corks. IP_RECVERR: errors from
+    the network. Groups: only what the guest has joined itself, not what only dom0 has. All this leaves nothing in
+    dom0."""
     with _groups(bed) as guest:
-        guest.ktap("datagram_groups", 80 * bed.scale)
-        with hijacked(guest, hijack=2):
-            guest.ktap("datagram_groups --family inet", 80 * bed.scale)
+        before = bed.quiet_snapshot()
+        guest.ktap_together(PROGRAMS, 150 * bed.scale)
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
+
+
+@timeout(180)
+def test_hijacked(bed):
+    """Errors and groups of sockets of AF_INET."""
+    with _groups(bed) as guest, hijacked(guest, hijack=2):
+        guest.ktap_together((f"{ERRORS} --family inet", "datagram_groups --family inet"), 80 * bed.scale)
 
 
 @timeout(180)
@@ -124,15 +100,3 @@ def test_lost_peer(bed):
         assert rc == 0, out
     finally:
         bed.xensock("set", str(guest.domid), "connect-deny=default")
-
-
-@timeout(300)
-def test_nothing_is_left(bed):
-    """Sockets, rings and lost datagrams leave nothing in dom0."""
-    once = " && ".join(PROGRAMS)
-    with _groups(bed) as guest:
-        wait_link(guest)
-        before = bed.quiet_snapshot()
-        run_checked(guest, once, 200 * bed.scale)
-    leaks = wait_released(bed, before)
-    assert not leaks, f"dom0 has kept (before, after): {leaks}"

@@ -3,9 +3,10 @@
 recovers."""
 
 import signal
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 from bed import timeout
+from job import CommandTimeout
 from scenarios.common import run_checked, silent, start_peer, unload, wait_connected, wait_link
 
 # Misdeeds of a backend, grouped by what a waiting program must see.
@@ -30,14 +31,32 @@ _HANGS = ("never", "release-first", "scribble", "storm", "versions-list", "order
           "news-all", "news-scribble")
 
 
+class _Case:
+    """A misdeed of a backend, and what a program that the guest runs meanwhile must see."""
+
+    def __init__(self, how, check, program="fetch", seconds=20):
+        """check: gets what the backend says, the program's exit status and its output. The program is killed after
+        these seconds."""
+        self.how, self.check, self.program, self.seconds = how, check, program, seconds
+
+    def run(self, bed, guest):
+        """Runs it in the place of the guest's backend. Returns True if all is as it must be."""
+        return self.check(*_run_fault(bed, guest, self.how, self.program, self.seconds))
+
+
+def _cases(faults, *check):
+    return [_Case(how, *check) for how in faults]
+
+
 def _run_fault(bed, guest, how, program="fetch", seconds=20):
     """Runs one misdeed of a backend. Returns the outcome of the guest's program, with its exit
     status."""
     back = bed.start(f"hostile_back {guest.domid} {how}")
-    deadline = time.monotonic() + 30 * bed.scale
-    while back.running and not back.lines and time.monotonic() < deadline:
-        time.sleep(0.05)
-    state = back.lines[0] if back.lines else "silent"
+    try:
+        back.wait_line("", 30 * bed.scale)
+        state = back.lines[0]
+    except CommandTimeout:
+        state = "silent"
     # If the program survives the signal, it sleeps uninterruptibly.
     rc, out = guest.run(f"timeout -s KILL {seconds * bed.scale} {program} 2>&1", (seconds + 30) * bed.scale)
     back.kill(signal.SIGTERM)
@@ -56,122 +75,95 @@ def _guest_log(guest):
     return run_checked(guest, "dmesg | grep xensock").splitlines()
 
 
-def _check_faults(bed, faults, check, program="fetch", seconds=20):
-    """Runs a batch of misdeeds. In the end a good backend comes, and all works."""
-    guest = guest_in_dom0(bed)
-    wait_connected(guest)
+def _check_faults(bed, *cases):
+    """Runs misdeeds, in two guests side by side. In the end a good backend comes, and all works."""
+    guests = [guest_in_dom0(bed), bed.shared_guest("misused2", in_dom0=True)]
+    for guest in guests:
+        wait_connected(guest)
     unload(bed, "xensock_back")
-    lines = len(_guest_log(guest))
-    failed = [how for how in faults if not check(*_run_fault(bed, guest, how, program, seconds))]
-    log = _guest_log(guest)[lines:]
-    for line in log[:12]:
-        bed.note(line)
+    waiting = [case for group in cases for case in group]
+    waiting.reverse()
+
+    def misuse(guest):
+        before, count, failed = len(_guest_log(guest)), 0, []
+        while waiting:
+            case, count = waiting.pop(), count + 1
+            if not case.run(bed, guest):
+                failed.append(case.how)
+        return count, failed, _guest_log(guest)[before:]
+
+    with ThreadPoolExecutor(len(guests)) as pool:
+        results = list(pool.map(misuse, guests))
     bed.modprobe("xensock_back")
-    wait_link(guest)
-    # Each socket holds the module: none is left.
-    unload(guest, "xensock")
-    run_checked(guest, "modprobe xensock")
-    wait_link(guest)
-    # "connected to domain 0", and one more line.
-    assert len(log) <= 2 * len(faults), f"{len(log)} lines for {len(faults)} links"
-    assert not failed, f"not as they should be: {failed}"
+    for guest in guests:
+        wait_link(guest)
+        # Each socket holds the module: none is left.
+        unload(guest, "xensock")
+        run_checked(guest, "modprobe xensock")
+        wait_link(guest)
+    for count, failed, log in results:
+        for line in log[:12]:
+            bed.note(line)
+        # "connected to domain 0", and one more line.
+        assert len(log) <= 2 * count, f"{len(log)} lines for {count} links"
+        assert not failed, f"not as they should be: {failed}"
 
 
 def _is_error(state, rc, _):
     return state == "ready" and rc == 1
 
 
-@timeout(300)
-def test_offers_nonsense(bed):
-    """The frontend rejects the offer, and its programs are told that there is no network."""
-    _check_faults(bed, _OFFERS, lambda state, rc, _: state.startswith("refused") and rc == 1)
+def _has_ended(state, rc, _):
+    return state == "ready" and rc == 0
 
 
-@timeout(400)
-def test_answers_nonsense(bed):
-    """Responses to nothing, and impossible contents: the program gets an error at once."""
-    _check_faults(bed, _ANSWERS, _is_error)
+def _has_printed(*words):
+    return lambda state, rc, out: state == "ready" and out.split() == list(words)
 
 
-@timeout(400)
-def test_breaks_rings(bed):
-    """Impossible indexes and error words: the program gets an error at once."""
-    _check_faults(bed, _RINGS, _is_error)
+@timeout(600)
+def test_breaks_the_link(bed):
+    """An offer that is nonsense, responses to nothing, impossible contents, indexes and error words, a backend that
+    disappears: the program gets an error at once."""
+    _check_faults(bed, _cases(_OFFERS, lambda state, rc, _: state.startswith("refused") and rc == 1),
+                  _cases(_ANSWERS + _RINGS + _STATES, _is_error))
 
 
 @timeout(200)
 def test_never_ends_a_failure(bed):
     """The failure of a connection, without the end of the bytes before it: recv() returns the failure, and
     then 0."""
-    _check_faults(bed, ["out-error-first"],
-                  lambda state, rc, out: state == "ready" and out.split() == ["ECONNRESET", "0"] + 2 * ["ECONNRESET"],
-                  "failing", seconds=30)
+    _check_faults(bed, _cases(["out-error-first"], _has_printed("ECONNRESET", "0", "ECONNRESET", "ECONNRESET"),
+                              "failing", 30))
 
 
-@timeout(400)
+@timeout(600)
 def test_frames_nonsense(bed):
-    """Invalid frames end the socket that gets them, and no other."""
-    _check_faults(bed, [f"frame-{how}" for how in _FRAMES],
-                  lambda state, rc, out: state == "ready" and out.split() == ["ECONNABORTED", "5"],
-                  "knock")
-
-
-@timeout(180)
-def test_errors_nonsense(bed):
-    """Invalid errors of datagrams are errors, and the socket goes on."""
-    _check_faults(bed, [f"frame-{how}" for how in _ERRORS],
-                  lambda state, rc, out: state == "ready" and out.split() == ["EIO", "5"], "knock")
-
-
-@timeout(180)
-def test_says_more_of_errors(bed):
-    """Well-formed frames with more information on an error are treated as that error."""
-    _check_faults(bed, ["frame-report-good"],
-                  lambda state, rc, out: state == "ready" and out.split() == ["ECONNREFUSED", "5"], "knock")
-
-
-@timeout(180)
-def test_says_more_of_datagrams(bed):
-    """Well-formed frames with more than addresses are accepted."""
-    _check_faults(bed, ["frame-info-good"],
-                  lambda state, rc, out: state == "ready" and out.split() == ["5", "5"], "knock")
-
-
-@timeout(180)
-def test_takes_no_datagrams(bed):
-    """A full ring: sending waits, or returns EAGAIN, and goes on when there is room."""
-    _check_faults(bed, ["frame-stall"], lambda state, rc, _: state == "ready" and rc == 0,
-                  "datagram_full")
+    """Invalid frames end the socket that gets them, and no other. Invalid errors of datagrams are errors, and the
+    socket goes on. Well-formed frames with more than addresses, or more on an error, are accepted. Sending to a full
+    ring waits, or returns EAGAIN, and goes on when there is room."""
+    _check_faults(bed, _cases([f"frame-{how}" for how in _FRAMES], _has_printed("ECONNABORTED", "5"), "knock"),
+                  _cases([f"frame-{how}" for how in _ERRORS], _has_printed("EIO", "5"), "knock"),
+                  _cases(["frame-report-good"], _has_printed("ECONNREFUSED", "5"), "knock"),
+                  _cases(["frame-info-good"], _has_printed("5", "5"), "knock"),
+                  _cases(["frame-stall"], _has_ended, "datagram_full"))
 
 
 @timeout(300)
-def test_vanishes(bed):
-    """The backend disappears during a connect."""
-    _check_faults(bed, _STATES, _is_error)
-
-
-@timeout(200)
 def test_breaks_kept_rings(bed):
     """Kept rings that are spoiled or never released: programs and the guest go on."""
     # The first program is killed and leaves its ring to the second.
     program = "sh -c 'timeout -s KILL 1 fetch; fetch'"
-    _check_faults(bed, ("reuse-deaf", "reuse-early", "reuse-scribble"),
-                  lambda state, rc, _: state == "ready" and rc in (1, 137), program, seconds=2)
+    _check_faults(bed, _cases(("reuse-deaf", "reuse-early", "reuse-scribble"),
+                              lambda state, rc, _: state == "ready" and rc in (1, 137), program, 2))
 
 
-@timeout(300)
+@timeout(400)
 def test_breaks_rings_that_grow(bed):
     """GROW is answered against the rules, or memory is switched that does not exist: the program is
-    told."""
-    _check_faults(bed, [f"resize-{how}" for how in _GROWTHS],
-                  lambda state, rc, _: state == "ready" and rc == 1, "pour --bytes 16m", seconds=20)
-
-
-@timeout(300)
-def test_grows_no_ring(bed):
-    """GROW is refused, or never answered: sending goes on as before."""
-    _check_faults(bed, ["resize-refuse", "resize-deaf"],
-                  lambda state, rc, _: state == "ready" and rc == 0, "pour --bytes 2m", seconds=25)
+    told. GROW is refused, or never answered: sending goes on as before."""
+    _check_faults(bed, _cases([f"resize-{how}" for how in _GROWTHS], _is_error, "pour --bytes 16m"),
+                  _cases(["resize-refuse", "resize-deaf"], _has_ended, "pour --bytes 2m", 25))
 
 
 @timeout(300)
@@ -363,4 +355,4 @@ def test_delays_no_other_file(bed):
 @timeout(300)
 def test_keeps_waiting(bed):
     """No response, or far too many: the program can still be killed."""
-    _check_faults(bed, _HANGS, lambda state, rc, _: state == "ready" and rc in (1, 137), seconds=1)
+    _check_faults(bed, _cases(_HANGS, lambda state, rc, _: state == "ready" and rc in (1, 137), "fetch", 1))

@@ -94,12 +94,19 @@ def _final_memory(bed, guest, user=0):
     return held
 
 
+def _greedy(bed, *policy):
+    """Returns a connected guest with this policy."""
+    guest = bed.shared_guest("greedy", policy=policy)
+    wait_connected(guest)
+    run_checked(guest, "rm -f /tmp/go")
+    return guest
+
+
 @timeout(600)
 def test_memory_of_tcp(bed):
     """Unread connections: dom0's TCP holds no more memory than the guest may have."""
     start_peer(bed, SMALL_BUFFER)
-    guest = bed.shared_guest("greedy", policy=("max-memory=1024", *_SMALL_RINGS))
-    wait_connected(guest)
+    guest = _greedy(bed, "max-memory=1024", *_SMALL_RINGS)
     neighbour = Neighbour(bed)
     before = bed.quiet_snapshot()
     sockets, size = bed.pick(daily=(10, 1 << 19), slow=(20, 1 << 19), debug=(10, 1 << 19))
@@ -123,8 +130,7 @@ def test_memory_of_a_user(bed):
     """Connections of which nothing is read: one user holds half of the guest's memory of TCP at most, and
     another one gets more than the floor."""
     start_peer(bed, SMALL_BUFFER)
-    guest = bed.guest("memory", policy=("max-memory=2048", *_SMALL_RINGS))
-    wait_connected(guest)
+    guest = _greedy(bed, "max-memory=2048", *_SMALL_RINGS)
     before = bed.quiet_snapshot()
     holders, held = [], {}
     many = 8
@@ -155,8 +161,7 @@ def _windows(bed, guest):
 def test_memory_comes_back(bed):
     """A connection that begins while no memory is left has the usual window once there is some."""
     start_peer(bed, SMALL_BUFFER)
-    guest = bed.guest("memory", policy=(*SERVER_POLICY, "max-memory=1024", *_SMALL_RINGS))
-    wait_connected(guest)
+    guest = _greedy(bed, *SERVER_POLICY, "max-memory=1024", *_SMALL_RINGS)
     holder = guest.start(f"hold unread --sockets 10 --bytes {1 << 19}")
     holder.wait_line("ready", 120 * bed.scale)
     _final_memory(bed, guest)
@@ -174,8 +179,7 @@ def test_memory_comes_back(bed):
 def test_memory_of_idle_ones(bed):
     """What peers acknowledge while their connections are idle is soon free for other connections."""
     start_peer(bed)
-    guest = bed.guest("memory", policy=("max-memory=4096", *_SMALL_RINGS))
-    wait_connected(guest)
+    guest = _greedy(bed, "max-memory=4096", *_SMALL_RINGS)
     job = guest.start("acked --user 1001 --sockets 20 --bytes 64k")
     job.wait_line("ready", 60 * bed.scale)
     sent = _count(guest, "memory")
@@ -196,8 +200,7 @@ def test_memory_of_one_by_one(bed):
     """Connections that are opened and filled one after another, each with a large send buffer, hold not
     much more than the limit together."""
     start_peer(bed)
-    guest = bed.guest("memory", policy=("max-memory=1024", *_SMALL_RINGS))
-    wait_connected(guest)
+    guest = _greedy(bed, "max-memory=1024", *_SMALL_RINGS)
     sockets = 40
     job = guest.start(f"acked --user 1001 --sockets {sockets} --bytes 0")
     job.wait_line("ready", 150 * bed.scale)
@@ -249,8 +252,7 @@ def test_memory_of_a_server(bed):
     """Connections to a server that reads nothing. Those that come while no memory is left are promised
     little, and have the usual window once there is some."""
     start_peer(bed, SMALL_BUFFER)
-    guest = bed.guest("memory", policy=(*SERVER_POLICY, "max-memory=1024", *_SMALL_RINGS))
-    wait_connected(guest)
+    guest = _greedy(bed, *SERVER_POLICY, "max-memory=1024", *_SMALL_RINGS)
     before = bed.quiet_snapshot()
     with _ethernet(bed) as far:
         early, late, size = 10, 20, 1 << 19
@@ -293,8 +295,7 @@ def _unread(bed, port):
 @timeout(300)
 def test_memory_of_those_who_wait(bed):
     """Connections that wait to be accepted hold no more if their listener has a large receive buffer."""
-    guest = bed.guest("memory", policy=SERVER_POLICY)
-    wait_connected(guest)
+    guest = _greedy(bed, *SERVER_POLICY)
     server = guest.start("hold roomy --sockets 1")
     server.wait_line("ready", 60 * bed.scale)
     port = int(server.lines[0])
@@ -349,8 +350,7 @@ def test_receive_buffers(bed):
 def test_memory_and_close(bed):
     """While no memory is left, a connection that is closed delivers what was sent, and ends in order."""
     start_peer(bed, SMALL_BUFFER)
-    guest = bed.guest("memory", policy=("max-memory=1024", *_SMALL_RINGS))
-    wait_connected(guest)
+    guest = _greedy(bed, "max-memory=1024", *_SMALL_RINGS)
     holder = guest.start(f"hold unread --user 1001 --sockets 6 --bytes {1 << 19}")
     holder.wait_line("ready", 120 * bed.scale)
     _final_memory(bed, guest, 1)
@@ -402,8 +402,7 @@ def test_users_of_a_guest(bed):
     """A user of the guest leaves as many sockets, listeners and spare rings as it takes, and root has a
     reserve."""
     start_peer(bed)
-    guest = bed.guest("users", policy=(*SERVER_POLICY, "max-sockets=96", "max-listeners=24"))
-    wait_connected(guest)
+    guest = _greedy(bed, *SERVER_POLICY, "max-sockets=96", "max-listeners=24")
     # First: sockets of the other tests count for as long as TCP needs them.
     guest.ktap("users --sockets 96 -t asked_for_ahead", 150 * bed.scale)
     guest.ktap("users --sockets 96 -T asked_for_ahead", 150 * bed.scale)
@@ -414,8 +413,7 @@ def test_users_go_on(bed):
     """One user of the guest takes all it can, also closed sockets that drain: another user and root
     keep at least half of their speed."""
     start_peer(bed)
-    guest = bed.guest("shares", policy=(*SERVER_POLICY, "max-sockets=256", "max-listeners=16"))
-    wait_connected(guest)
+    guest = _greedy(bed, *SERVER_POLICY, "max-sockets=256", "max-listeners=16")
     users = {"root": "", "1001": "--user 1001"}
     used = []
 
@@ -461,8 +459,7 @@ def test_users_go_on(bed):
 def test_idle_listeners(bed):
     """Idle listeners hold nothing in advance that other sockets of the guest need."""
     start_peer(bed)
-    guest = bed.guest("idle", policy=(*SERVER_POLICY, "max-sockets=64", "max-listeners=16"))
-    wait_connected(guest)
+    guest = _greedy(bed, *SERVER_POLICY, "max-sockets=64", "max-listeners=16")
     guest.ktap("ahead", 150 * bed.scale)
 
 
@@ -487,8 +484,7 @@ def test_grants_of_a_guest(bed):
 def test_pages_of_a_guest(bed):
     """A user of the guest that has as many pages mapped as it can leaves some to others, and to root."""
     start_peer(bed)
-    guest = bed.guest("pages", policy=("max-ring-pages=300",))
-    wait_connected(guest)
+    guest = _greedy(bed, "max-ring-pages=300")
     before = bed.quiet_snapshot()
     holder = guest.start("hold nobody --sockets 200")
     holder.wait_line("full: No buffer space available", 60 * bed.scale)
@@ -516,8 +512,7 @@ def test_neighbour_table(bed):
     program of dom0. One that may reach only its router makes none. Permanent entries stay in any
     case."""
     start_peer(bed)
-    guest = bed.shared_guest("greedy", policy=("max-memory=1024", *_SMALL_RINGS))
-    wait_link(guest)
+    guest = _greedy(bed, "max-memory=1024", *_SMALL_RINGS)
     net, own, many = "10.77.0.0/16", "10.77.0.2", "attempt mail 10.77.1.0 --sockets 1500"
     # The table never has more entries.
     limit = int(run_checked(bed, "cat /proc/sys/net/ipv4/neigh/default/gc_thresh3"))
@@ -583,9 +578,8 @@ def _network_devices_held(bed):
 def test_network_devices(bed):
     """While network devices of dom0 are changed, sockets that join groups wait, and no others."""
     start_peer(bed)
-    guest = bed.guest("groups", policy=("bind-allow=0 1024-65535", "multicast-allow=239.192.77.0/24"))
+    guest = _greedy(bed, *SERVER_POLICY, "multicast-allow=239.192.77.0/24")
     run_checked(bed, "ip route replace 239.192.77.0/24 dev dummy0")
-    wait_link(guest)
     before = bed.quiet_snapshot()
     members = [guest.start(f"exec attempt member 239.192.77.{i + 1}") for i in range(6)]
     for member in members:

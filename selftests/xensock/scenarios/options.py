@@ -25,22 +25,17 @@ def test_tcp(bed):
     in_dom0(bed, "options", "effects", "buffers", "control", "names", "loopback", "ioctl", _ipv6())
 
 
-@timeout(180)
+@timeout(300)
 def test_carried(bed):
-    """Options of the real socket: set, read, kept, inherited; lengths of every kind."""
-    in_guest(bed, "options", "options --side accept")
+    """Options of the real socket and those that the guest handles itself: set, read, kept, inherited; control messages
+    and ioctls; names of sockets that are shared and passed on; IPv6, mapped addresses, scopes."""
+    in_guest(bed, "options", "options --side accept", "control", "buffers", "ioctl", "names", _ipv6())
 
 
 @timeout(180)
 def test_effects(bed):
-    """Options have their effects, and reading any option returns no more than there is."""
+    """Options have their effects, some within a time, and reading any option returns no more than there is."""
     in_guest(bed, "effects")
-
-
-@timeout(180)
-def test_control(bed):
-    """Control messages of recvmsg, and the place where MSG_PEEK reads."""
-    in_guest(bed, "control")
 
 
 def _walk(where, family):
@@ -63,21 +58,3 @@ def test_every_option(bed):
     wrong = (unexpected("AF_XENSOCK", over_tcp, over_xensock) +
              unexpected("hijacked", over_tcp, as_inet))
     assert not wrong, f"{len(wrong)} options\n" + "\n".join(wrong)
-
-
-@timeout(180)
-def test_own(bed):
-    """Options and ioctls that the guest handles itself: buffers, time limits, queues, signals."""
-    in_guest(bed, "buffers", "ioctl")
-
-
-@timeout(180)
-def test_names(bed):
-    """getsockname, getpeername, and sockets that are shared and passed on."""
-    in_guest(bed, "names")
-
-
-@timeout(180)
-def test_ipv6(bed):
-    """IPv6, both versions on one listener, mapped addresses, scopes."""
-    in_guest(bed, _ipv6())

@@ -121,8 +121,7 @@ def test_data(bed):
     guest = _guest(bed)
     _set(bed, guest, _ON)
     before = bed.quiet_snapshot()
-    for command in ("stream", "bulk", "close", "datagram", "datagram_poll"):
-        guest.ktap(command, 150 * bed.scale)
+    guest.ktap_together(("stream", "bulk", "close", "datagram", "datagram_poll"), 300 * bed.scale)
     _sleeps(bed, guest)
     leaks = wait_released(bed, before)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"

@@ -5,7 +5,8 @@ import time
 
 from bed import timeout
 from scenarios.common import (
-    SERVER_POLICY, SMALL_BUFFER, in_dom0, in_guest, run_checked, serving_guest, start_peer, wait_link, wait_released)
+    SERVER_POLICY, SMALL_BUFFER, in_dom0, in_guest, run_checked, serving_guest, start_peer, wait_connected,
+    wait_link, wait_released)
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -22,44 +23,26 @@ def test_tcp(bed):
             "uring", "zerocopy", "tsi")
 
 
-@timeout(180)
-def test_bind(bed):
-    """bind: chosen, given, taken, foreign and privileged ports."""
-    in_guest(bed, "bind")
-
-
-@timeout(180)
-def test_listen(bed):
-    """listen: backlogs, and connections when a listener ends."""
-    in_guest(bed, "listen")
+@timeout(300)
+def test_listeners(bed):
+    """bind, listen and accept: ports of every kind, backlogs, order, connections that have already ended, threads and
+    processes that share a listener. Bugs that users have reported of another socket family carried to a host. All
+    this leaves nothing in dom0."""
+    guest = serving_guest(bed)
+    wait_connected(guest)
+    before = bed.quiet_snapshot()
+    guest.ktap_together(("bind", "listen", "accept", "acceptors", "waiting", "tsi"), 200 * bed.scale)
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 @timeout(300)
 def test_ports(bed):
-    """The port of a closed socket refuses connections and is free."""
+    """The port of a closed socket refuses connections and is free. No other program may use ports meanwhile."""
     in_guest(bed, "ports")
 
 
-@timeout(180)
-def test_accept(bed):
-    """accept: order, addresses, flags, time limits, connections that have already ended."""
-    in_guest(bed, "accept")
-
-
-@timeout(180)
-def test_acceptors(bed):
-    """Many threads and processes on one listener, interrupted and killed."""
-    in_guest(bed, "acceptors")
-
-
-@timeout(180)
-def test_waiting(bed):
-    """A non-blocking accept() gets all waiting connections, and closing the listener then loses
-    none."""
-    in_guest(bed, "waiting")
-
-
-@timeout(180)
+@timeout(300)
 def test_poll(bed):
     """poll, select and epoll of a listener, and io_uring."""
     in_guest(bed, "listenpoll", "uring", "zerocopy")
@@ -69,12 +52,6 @@ def test_poll(bed):
 def test_accepted(bed):
     """An accepted connection behaves like one made by connect()."""
     in_guest(bed, *(f"{name} --side accept" for name in CONNECTIONS))
-
-
-@timeout(180)
-def test_tsi(bed):
-    """Bugs that users have reported of another socket family carried to a host."""
-    in_guest(bed, "tsi")
 
 
 @timeout(120)
@@ -111,15 +88,3 @@ def _interrupts(guest):
     out = run_checked(guest, "awk '/xensock/ { for (i = 2; i <= NF && $i ~ /^[0-9]+$/; i++) n += $i } "
                              "END { print n + 0 }' /proc/interrupts")
     return int(out)
-
-
-@timeout(300)
-def test_nothing_is_left(bed):
-    """Listeners, full backlogs, accepted and reset connections leave nothing in dom0."""
-    guest = serving_guest(bed)
-    wait_link(guest)
-    once = "listen -T more_than_the_backlog_wait && acceptors"
-    before = bed.quiet_snapshot()
-    run_checked(guest, once, 200 * bed.scale)
-    leaks = wait_released(bed, before)
-    assert not leaks, f"dom0 has kept (before, after): {leaks}"

@@ -28,9 +28,7 @@ def _native(bed, guest):
 def test_native(bed):
     """One line in xl.cfg is enough: datagrams, IPv6, resets and options work, which PV Calls lacks."""
     guest = _guest(bed)
-    guest.ktap("stream -T bad_memory_to_receive_into", 150 * bed.scale)
-    guest.ktap("rst", 150 * bed.scale)
-    guest.ktap("datagram", 150 * bed.scale)
+    guest.ktap_together(("stream -T bad_memory_to_receive_into", "rst", "datagram"), 200 * bed.scale)
     # The administrator's policy applies to this device as to any.
     bed.xensock("set", str(guest.domid), f"connect-deny={bed.address}:7001")
     run_checked(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q EACCES; do "

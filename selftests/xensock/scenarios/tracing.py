@@ -54,7 +54,7 @@ def _wait_events(where, name, expected, **fields):
 
 
 def _guest(bed):
-    guest = bed.shared_guest("traced", policy=SERVER_POLICY)
+    guest = bed.shared_guest(policy=SERVER_POLICY)
     start_peer(bed)
     wait_connected(guest)
     return guest

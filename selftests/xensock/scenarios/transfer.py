@@ -47,9 +47,7 @@ def test_flags_at_the_extremes(bed):
     guest = bed.shared_guest()
     start_peer(bed, SMALL_BUFFER)
     set_order(guest, 1)
-    guest.ktap("flags")
-    # These two wait for more bytes to be there than such a ring holds.
-    guest.ktap("stream -T iovecs_of_any_shape -T bad_memory_to_receive_into")
+    # Two wait for more bytes to be there than such a ring holds.
+    guest.ktap_together(("flags", "stream -T iovecs_of_any_shape -T bad_memory_to_receive_into"))
     set_order(guest, 9)
-    guest.ktap("flags")
-    guest.ktap("stream")
+    guest.ktap_together(("flags", "stream"))

@@ -169,22 +169,40 @@ class Bed:
             self._host = self.driver_domain("host", memory=768, vcpus=2)
         return self._host
 
-    def shared_guest(self, name="shared", **options):
-        """Returns the guest shared by all tests of a file. It is booted once, and again if it died.
+    def shared_guest(self, name="shared", policy=(), **options):
+        """Returns the guest shared by all tests of a file. It is booted once, and again if it died. It gets another
+        device for another policy.
 
         Without a name it may be a guest that another file with the same options has used.
         """
         wanted = repr((name, sorted(options.items())))
-        found = self._shared.get(name)
+        device = options.get("device", "xensock")
+        found, has_changed = self._shared.get(name), False
         if found is None or not found.alive:
-            found = self._kept.pop(wanted, None)
+            found, has_changed = self._kept.pop(wanted, None), True
             if found is None or not found.alive:
-                found = self.guest(self._free_name(name), **options)
-                found.options = wanted
+                found, has_changed = self.guest(self._free_name(name), policy=policy, **options), False
+                found.options, found.policy = wanted, policy
             self._shared[name] = found
         if found.options != wanted:
             raise RuntimeError(f"{wanted}: the shared guest of that name has other options: {found.options}")
+        if found.policy != policy:
+            found.detach(device)
+            found.attach(device, *policy)
+            found.policy, has_changed = policy, True
+        if has_changed and device and options.get("modules") != []:
+            self._restore_link(found, device, options.get("backend"))
         return found
+
+    def _restore_link(self, guest, device, backend):
+        """Waits until the guest has a link. Another file may have unloaded its driver in dom0."""
+        if not guest.server and backend != "":
+            self._serve(backend or BACKENDS[device])
+        deadline = time.monotonic() + 30 * self.scale
+        while xenstore.read(f"/local/domain/{guest.domid}/device/{device}/0/state") != "4":
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"guest {guest.name} has no link")
+            time.sleep(0.02)
 
     def _free_name(self, name):
         taken = {g.name for g in self._guests if g.alive}
@@ -272,15 +290,14 @@ class Bed:
                         name = f"{protocol.lower()} {key}"
                         counts[name] = counts.get(name, 0) + int(value)
         alive = {g.domid for g in self._guests if g.alive}
-        counts["grants"] = sum(domid in alive for domid in hypervisor.mapped_grants())
+        counts["grants"] = sum(domid in alive for domid in hypervisor.mapped_grants()) - self._count("spare-pages")
         return counts
 
     @spent.measure("waiting for rest")
     def quiet_snapshot(self):
         """Waits until dom0 is quiet. Returns the counts of its resources."""
-        # Longer than guests keep rings for further use.
         deadline = time.monotonic() + 2.5
-        while (self._has_rings() or self.snapshot()["tcp orphan"]) and time.monotonic() < deadline:
+        while (self._count("sockets-closed") or self.snapshot()["tcp orphan"]) and time.monotonic() < deadline:
             time.sleep(0.1)
         before = None
         while (after := self.snapshot()) != before:
@@ -288,12 +305,11 @@ class Bed:
             time.sleep(0.3)
         return after
 
-    def _has_rings(self):
-        """Returns True if a backend has mapped data rings, or has sockets that TCP has not finished
-        with."""
+    def _count(self, name):
+        """Returns a count of all backends: the sum over their devices."""
         counts = [self._counts_here(), *(g.run(f"cat {COUNTS}/*/counts 2>/dev/null")[1] for g in self._guests
                                          if g.serves and g.alive)]
-        return any(re.search(r"^(ring-pages|sockets-closed)\s+[1-9]", text, re.MULTILINE) for text in counts)
+        return sum(map(int, re.findall(rf"^{name} (\d+)$", "\n".join(counts), re.MULTILINE)))
 
     @staticmethod
     def _counts_here():

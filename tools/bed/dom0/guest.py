@@ -115,8 +115,9 @@ class Guest:
         self.serves = False
         # The driver domain that serves the guest, or None for dom0.
         self.server = None
-        # Options of a shared guest.
+        # Options of a shared guest, and the policy of its device.
         self.options = None
+        self.policy = ()
         self._on_death = on_death
         self._jobs = {}
         self._numbers = itertools.count(1)

@@ -58,6 +58,15 @@ def _console(clear):
     return ctypes.string_at(_text, count.value).decode(errors="replace")
 
 
+def state():
+    """Returns lines on what processors and domains do: clocks, timers, run queues. Xen's console has more."""
+    with _lock:
+        _console(clear=True)
+        _check(_xc.xc_send_debug_keys(_handle, b"tarq"), "xc_send_debug_keys")
+        text = _console(clear=False)
+    return [line for line in text.splitlines() if re.search(r"skew|NOW|CPU ?\d|d\d+v\d+|VCPU\d", line)]
+
+
 def mapped_grants():
     """Returns the owner of each grant that another domain has mapped."""
     with _lock:

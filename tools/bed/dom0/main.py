@@ -15,6 +15,7 @@ import traceback
 
 import bed as beds
 import guest
+import hypervisor
 import job
 import ktap
 import port
@@ -52,8 +53,11 @@ def run_test(bed, number, file, name, test):
         ok = not ktap.Subtests.failed
     except beds.Skip as reason:
         ok, directive = True, f"SKIP {reason}"
-    except BaseException:  # pylint: disable=broad-except
+    except BaseException as error:  # pylint: disable=broad-except
         ktap.note(traceback.format_exc())
+        if isinstance(error, job.CommandTimeout):
+            # The reason may be a domain that does not run, or its clock.
+            ktap.note("\n".join(hypervisor.state()[:60]))
     with spent.measure("ends of tests"):
         ok &= clean_up(bed.end)
     ktap.result(number, name, ok, directive)
