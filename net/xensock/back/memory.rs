@@ -5,10 +5,15 @@
 //! TCP has one pool of memory for all sockets, and lets the buffers of each connection grow to
 //! megabytes. So the actual memory in the buffers of a guest's sockets is counted. Once a user's
 //! sockets hold the user's share of the guest's limit, each of them keeps to the memory that it
-//! holds, or to its floor, until the share is larger or the sum is smaller.
+//! holds, or to its floor, until the share is larger or the sum is smaller. As long as the sum is
+//! not much larger than the share, the floor of a send buffer is an equal part of the share.
+//! Otherwise a few connections that were the first to send would go on with nearly all the memory.
 
 use crate::{
-    proto::owner::left_to,
+    proto::owner::{
+        left_to,
+        share_of, //
+    },
     quota::GlobalUsage,
     recount::Recounter, //
 };
@@ -49,20 +54,20 @@ static ALL_GUESTS: GlobalUsage = GlobalUsage::new();
 /// The memory of a guest's sockets.
 pub(crate) struct TcpMemory {
     open: Atomic<usize>,
-    /// The closed sockets that TCP still needs.
-    closed: Arc<Tally>,
+    /// All sockets. It knows what those hold that are closed and that TCP still needs.
+    sockets: Arc<Tally>,
     max: Atomic<usize>,
     floor: Atomic<usize>,
     pub(crate) recounter: Arc<Recounter>,
 }
 
 impl TcpMemory {
-    pub(crate) fn new(closed: Arc<Tally>) -> Result<Arc<Self>> {
+    pub(crate) fn new(sockets: Arc<Tally>) -> Result<Arc<Self>> {
         let recounter = Recounter::new()?;
         ALL_GUESTS.join();
         let memory = Self {
             open: Atomic::new(0),
-            closed,
+            sockets,
             max: Atomic::new(usize::MAX),
             floor: Atomic::new(MIN_BUFFER),
             recounter,
@@ -83,7 +88,9 @@ impl TcpMemory {
 
     /// Returns the number of bytes that the guest's sockets hold.
     pub(crate) fn used(&self) -> usize {
-        self.open.load(Relaxed).saturating_add(self.closed.memory())
+        self.open
+            .load(Relaxed)
+            .saturating_add(self.sockets.memory())
     }
 
     /// Returns the limit of the guest in bytes: that of its policy or, while all guests have half
@@ -110,8 +117,8 @@ pub(crate) struct UserMemory {
     number: u64,
     guest: Arc<TcpMemory>,
     open: Atomic<usize>,
-    /// The user's closed sockets that TCP still needs.
-    closed: Arc<Tally>,
+    /// All sockets of the user, as [`TcpMemory::sockets`].
+    sockets: Arc<Tally>,
 }
 
 impl UserMemory {
@@ -119,24 +126,46 @@ impl UserMemory {
     pub(crate) fn new(
         number: u64,
         guest: &Arc<TcpMemory>,
-        closed: &Arc<Tally>,
+        sockets: &Arc<Tally>,
     ) -> Result<Arc<Self>> {
         let memory = Self {
             number,
             guest: guest.clone(),
             open: Atomic::new(0),
-            closed: closed.clone(),
+            sockets: sockets.clone(),
         };
         Ok(Arc::new(memory, GFP_KERNEL)?)
     }
 
+    /// Returns the limit of the guest, what its sockets hold, and what those of the user hold, in
+    /// KiB.
+    fn now(&self) -> (u32, usize, usize) {
+        let own = self
+            .open
+            .load(Relaxed)
+            .saturating_add(self.sockets.memory());
+        let limit = u32::try_from(self.guest.limit() >> 10).unwrap_or(u32::MAX);
+        (limit, self.guest.used() >> 10, own >> 10)
+    }
+
     /// Returns how much more the user may have, in KiB, and whether that is little.
     fn left(&self) -> (usize, bool) {
-        let own = self.open.load(Relaxed).saturating_add(self.closed.memory());
-        let limit = u32::try_from(self.guest.limit() >> 10).unwrap_or(u32::MAX);
-        let left = left_to(self.number, limit, self.guest.used() >> 10, own >> 10);
+        let (limit, used, own) = self.now();
+        let left = left_to(self.number, limit, used, own);
         // A user begins with half of the limit.
         (left, left <= limit as usize / 4)
+    }
+
+    /// Returns the floor of a send buffer in bytes: an equal part of the user's share, as long as
+    /// the user's sockets hold less than the share and a quarter of the limit.
+    fn send_floor(&self) -> usize {
+        let floor = self.guest.floor.load(Relaxed);
+        let (limit, used, own) = self.now();
+        let share = share_of(self.number, limit, used, own);
+        if own >= share + limit as usize / 4 {
+            return floor;
+        }
+        floor.max((share << 10) / self.sockets.count().max(1))
     }
 
     /// Returns `true` if the user has used up its share of the guest's limit.
@@ -148,7 +177,7 @@ impl UserMemory {
     /// the user's share is used up, each socket may have its floor, and the last packet may exceed
     /// it.
     pub(crate) fn may_keep(&self, bytes: usize) -> bool {
-        bytes / 2 <= self.guest.floor.load(Relaxed) || !self.is_used_up()
+        bytes / 2 <= self.send_floor() || !self.is_used_up()
     }
 
     fn change(&self, before: usize, now: usize) {
@@ -236,7 +265,7 @@ impl SocketMemory {
     fn count(&self, tcp: &KernelSocket<Tcp>) {
         let (now, is_used_up) = self.charge(tcp);
         if is_used_up {
-            self.hold_back(self.bytes.user.guest.floor.load(Relaxed), now, tcp);
+            self.hold_back(now, tcp);
         } else if self.is_held_back.load(Relaxed) {
             self.restore(tcp);
         }
@@ -305,8 +334,10 @@ impl SocketMemory {
         }
     }
 
-    /// Limits each buffer to its present contents, or to the floor if that is more.
-    fn hold_back(&self, floor: usize, now: Buffers, tcp: &KernelSocket<Tcp>) {
+    /// Limits each buffer to its present contents, or to its floor if that is more.
+    fn hold_back(&self, now: Buffers, tcp: &KernelSocket<Tcp>) {
+        let user = &self.bytes.user;
+        let floor = user.guest.floor.load(Relaxed);
         let mut choice = self.choice.lock();
         if choice.changes != 0 {
             return;
@@ -316,9 +347,11 @@ impl SocketMemory {
             let window = tcp.window_limit();
             choice.usual = Some(Usual { sizes, window });
         }
+        let usual = choice.usual.map_or(sizes, |usual| usual.sizes);
         tcp.set_buffer_sizes(Buffers {
             received: sizes.received.min(now.received.max(floor)),
-            sent: sizes.sent.min(now.sent.max(floor)),
+            // The floor may have risen.
+            sent: usual.sent.min(now.sent.max(user.send_floor())),
         });
     }
 

@@ -50,3 +50,26 @@ pub fn left_to(owner: u64, limit: u32, used: usize, own: usize) -> usize {
         _ => left.saturating_sub(own).div_ceil(2),
     }
 }
+
+/// Returns the amount of a resource, of which `own` of `used` in all are the user's, from which on
+/// the user may have no more: see [`left_to`].
+///
+/// # Examples
+///
+/// ```
+/// use xensock_hosttest::proto::owner::{share_of, ROOT};
+/// assert_eq!(share_of(ROOT, 64, 60, 0), 4);
+/// assert_eq!(share_of(ROOT, 64, 70, 70), 64);
+/// assert_eq!(share_of(1000, 64, 30, 30), 30);
+/// assert_eq!(share_of(1000, 64, 50, 40), 25);
+/// assert_eq!(share_of(1001, 64, 70, 0), 0);
+/// ```
+pub fn share_of(owner: u64, limit: u32, used: usize, own: usize) -> usize {
+    let others = used.saturating_sub(own);
+    // CAST: Widens.
+    let share = (part_of(owner, limit) as usize).saturating_sub(others);
+    match owner {
+        ROOT => share,
+        _ => share.div_ceil(2),
+    }
+}
