@@ -9,7 +9,8 @@ import subprocess
 # listing of all grants.
 XEN = ("loglvl=warning guest_loglvl=warning conring_size=4M bootscrub=off "
        "dom0_max_vcpus=1 dom0_mem={memory}M")
-DOM0 = "console=hvc0 rdinit=/bed/init panic=1 {extra}"
+# A busy host can keep a processor from running for 20 s. That is no lockup.
+DOM0 = "console=hvc0 rdinit=/bed/init panic=1 watchdog_thresh=30 {extra}"
 
 # Its processors constantly wait for each other, and other processes of this machine would interrupt
 # them for milliseconds. So they get real-time priority where that is allowed.

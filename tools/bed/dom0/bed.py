@@ -103,11 +103,22 @@ class Bed:
 
     # Guests
 
-    def guest(self, name="g1", memory=256, device="xensock", vif=False, vcpus=1,
-              modules=None, backend=None, server=None, in_dom0=False, policy=(), extra="", **domain):
-        """Boots a guest and waits for it.
+    def guest(self, name="g1", **options):
+        """Boots a guest and waits for it, see _boot() for the options.
 
-        device: "xensock", "pvcalls" or None. The driver for it is loaded in
+        Under the emulator a new domain sometimes does not run: then another is made, once.
+        """
+        try:
+            return self._boot(name, **options)
+        except guests.GuestSilent as error:
+            ktap.note("\n".join((str(error), *hypervisor.state()[:60])))
+            self._guests.remove(error.guest)
+            self._destroy(error.guest)
+            return self._boot(name, **options)
+
+    def _boot(self, name, memory=256, device="xensock", vif=False, vcpus=1,
+              modules=None, backend=None, server=None, in_dom0=False, policy=(), extra="", **domain):
+        """device: "xensock", "pvcalls" or None. The driver for it is loaded in
         dom0 (backend names another) and in the guest (modules, by default
         xensock if there is a device). server: a driver domain that serves
         the device instead of the host; dom0 serves it if in_dom0. policy: NODE=VALUE,
@@ -135,7 +146,7 @@ class Bed:
         new.server = server
         if device:
             new.attach(device, *policy)
-        new.unpause(60 * self.scale)
+        new.unpause(30 * self.scale)
         for module in modules:
             new.modprobe(module)
         if vif:

@@ -31,7 +31,7 @@ kernel = "{kernel}"
 ramdisk = "{ramdisk}"
 memory = {memory}
 vcpus = {vcpus}
-extra = "console=hvc0 rdinit=/init loglevel=1 panic=0 dummy.numdummies=0 name={name} {extra}"
+extra = "console=hvc0 rdinit=/init loglevel=1 panic=0 watchdog_thresh=30 dummy.numdummies=0 name={name} {extra}"
 vif = [{vif}]
 on_crash = "destroy"
 on_reboot = "destroy"
@@ -76,6 +76,14 @@ def _with_programs(name, initrd):
 
 class GuestDied(Exception):
     """The guest crashed or disappeared unexpectedly."""
+
+
+class GuestSilent(job.CommandTimeout):
+    """The guest has not printed a line: its kernel did not get as far as our modules."""
+
+    def __init__(self, guest, timeout):
+        super().__init__(f"guest {guest.name} has not printed anything within {timeout} s")
+        self.guest = guest
 
 
 class GuestJob(job.Job):
@@ -125,6 +133,7 @@ class Guest:
         self._ready = threading.Event()
         self._error = None
         self._end_expected = False
+        self._was_heard = False
         self._pty = -1
         self._reader = None
         kernel, initrd = (os.path.join(IMAGES, image, file) for file in ("kernel", "initrd"))
@@ -174,6 +183,8 @@ class Guest:
         with spent.measure("guests that boot"):
             ready = self._ready.wait(timeout)
         if not ready:
+            if not self._error and not self._was_heard:
+                raise GuestSilent(self, timeout)
             raise self._error or job.CommandTimeout(f"guest {self.name} did not boot within {timeout} s")
         if self._error:
             raise self._error
@@ -324,6 +335,7 @@ class Guest:
         self._mark_dead("its domain went away")
 
     def _handle_line(self, line):
+        self._was_heard = True
         if match := re.match(r"@(\d+) (.*)", line):
             if match[2]:
                 port.emit("G", f"{self.name} {match[2]}")
