@@ -164,11 +164,12 @@ impl Conn {
         );
     }
 
-    /// Wakes tasks that wait on the listening socket, unless this connection is established or has
-    /// failed.
+    /// Wakes tasks that wait on the listening socket if no connection is about to be handed over,
+    /// unless this connection is established or has failed. Otherwise the connection wakes them when
+    /// it is established, once, as with TCP.
     pub(super) fn wake_listener(&self) {
         let state = self.state.lock();
-        if state.phase == Phase::Posted {
+        if state.phase == Phase::Posted && !self.ring.has_waiting() {
             state.sk.data_ready();
         }
     }
