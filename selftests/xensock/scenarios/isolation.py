@@ -540,7 +540,8 @@ def test_neighbour_table(bed):
                     "it is still sending")
         # An entry that goes at that moment ends the command.
         run_checked(bed, "i=0; until ip neigh flush dev near0 nud all; do i=$((i + 1)); [ $i -lt 100 ] || exit 1; done; "
-                         f"ip neigh flush dev near0 nud permanent; ip neigh add {own} lladdr 02:00:00:00:00:02 dev near0 nud permanent")
+                         "ip neigh flush dev near0 nud permanent; "
+                         f"ip neigh add {own} lladdr 02:00:00:00:00:02 dev near0 nud permanent")
         bed.xensock("set", str(guest.domid), f"connect-deny={net}")
         _wait_until(bed, lambda: guest.run("attempt datagram 10.77.0.2 9")[1].split() == ["EACCES"],
                     "the policy is old")
