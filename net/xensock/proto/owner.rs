@@ -43,12 +43,7 @@ pub fn part_of(owner: u64, limit: u32) -> u32 {
 /// assert_eq!(left_to(1000, 1, 0, 0), 1);
 /// ```
 pub fn left_to(owner: u64, limit: u32, used: usize, own: usize) -> usize {
-    // CAST: Widens.
-    let left = (part_of(owner, limit) as usize).saturating_sub(used);
-    match owner {
-        ROOT => left,
-        _ => left.saturating_sub(own).div_ceil(2),
-    }
+    share_of(owner, limit, used, own).saturating_sub(own)
 }
 
 /// Returns the amount of a resource, of which `own` of `used` in all are the user's, from which on
