@@ -112,7 +112,8 @@
 //!   done; the shared channel, until the work has begun (late EOI). So a guest cannot keep a CPU
 //!   busy with events.
 //! - `WorkItem<SOFTIRQ>` of a connection: softirq. All others: process context, on the queues of
-//!   the device ([`queues::Queues`]): one queue, and another for sockets that join groups.
+//!   the device ([`queues::Queues`]): one for commands, one for sockets that join groups, and one
+//!   for the rest.
 //! - The thread of a [`poller::Poller`]: process context without preemption while it polls; it also
 //!   runs soft interrupts then.
 
