@@ -4,7 +4,12 @@
 
 # in_buildroot [DIR=AT]... -- COMMAND...: the mounts are in a mount namespace of the command's own,
 # so nothing stays mounted whatever happens to the command.
-in_buildroot() {
+in_buildroot() (
+	exec_in_buildroot "$@"
+)
+
+# The same, in place of this shell.
+exec_in_buildroot() {
 	local root bind
 	local -a binds=()
 	root=$("$BED/buildroot")
@@ -17,7 +22,7 @@ in_buildroot() {
 		mkdir -p "${bind%%=*}" "$root${bind##*=}"
 	done
 	# shellcheck disable=SC2016 # expanded by the inner shell
-	unshare --mount --propagation private bash -euc '
+	exec unshare --mount --propagation private bash -euc '
 		root=$1; shift
 		mount -t proc proc "$root/proc"
 		mount --rbind /dev "$root/dev"

@@ -12,6 +12,9 @@ XEN = ("loglvl=warning guest_loglvl=warning conring_size=4M bootscrub=off "
 # A busy host can keep a processor from running for 20 s. That is no lockup.
 DOM0 = "console=hvc0 rdinit=/bed/init panic=1 watchdog_thresh=30 {extra}"
 
+# QEMU, in the build root.
+EMULATOR = os.path.join(os.path.dirname(os.path.realpath(__file__)), "emulator")
+
 # Its processors constantly wait for each other, and other processes of this machine would interrupt
 # them for milliseconds. So they get real-time priority where that is allowed.
 REALTIME = ("chrt", "--rr", "1")
@@ -26,7 +29,7 @@ def x86(boot, dom0_memory, extra):
     """A PC, as a command."""
     # Lazy FPU switching under TCG mixes up the vector registers of domains.
     xen = XEN.format(memory=dom0_memory) + f",max:{dom0_memory}M console=com1 com1=115200,8n1 spec-ctrl=eager-fpu"
-    return ["qemu-system-x86_64",
+    return [EMULATOR, "x86_64",
             # With SMAP a PV dom0 dies in its first instructions under TCG. The default family
             # makes it read MSRs that QEMU lacks.
             "-cpu", "max,-smap,-smep,family=21,model=2", "-device", "virtio-serial-pci",
@@ -38,7 +41,7 @@ def arm64(boot, dom0_memory, extra):
     """QEMU's own machine for Arm, as a command."""
     # Memory begins at 0x40000000, with Xen. The device tree at 0x48000000 tells Xen where the other
     # images are. With QEMU's GICv2, dom0 sometimes stops getting the interrupts of its line to us.
-    return ["qemu-system-aarch64", "-machine", "virt,virtualization=on,gic-version=3", "-cpu", "cortex-a57",
+    return [EMULATOR, "aarch64", "-machine", "virt,virtualization=on,gic-version=3", "-cpu", "cortex-a57",
             "-global", "virtio-mmio.force-legacy=false", "-device", "virtio-serial-device",
             "-kernel", os.path.join(boot, "xen"),
             # By default, Xen on Arm lets guests communicate with dom0 only, not with driver domains.
@@ -67,10 +70,11 @@ class Machine:
              "-chardev", console, "-serial", "chardev:console",
              "-chardev", f"pipe,id=talk,path={self._pipe}",
              "-device", "virtserialport,chardev=talk,name=bed"],
-            stdin=None if interactive else subprocess.DEVNULL,
+            stdin=None if interactive else subprocess.PIPE,
             stdout=None if interactive else subprocess.PIPE,
             stderr=None if interactive else subprocess.STDOUT)
         self._sources = {self._read_fd: "talk"}
+        self._has_typed = interactive
         if not interactive:
             self._sources[self._qemu.stdout.fileno()] = "console"
         self._pending = {"talk": b"", "console": b""}
@@ -93,6 +97,10 @@ class Machine:
         if not data:
             selector.unregister(fd)
         source = self._sources[fd]
+        if source == "talk" and not self._has_typed:
+            # Xen polls its console a thousand times a second until the first interrupt of it.
+            os.write(self._qemu.stdin.fileno(), b"\n")
+            self._has_typed = True
         *lines, self._pending[source] = (self._pending[source] + data).split(b"\n")
         return [(source, line.decode(errors="replace").strip("\r")) for line in lines]
 
@@ -104,6 +112,8 @@ class Machine:
         if self.running:
             self._qemu.kill()
         self._qemu.wait()
+        if self._qemu.stdin:
+            self._qemu.stdin.close()
         os.close(self._read_fd)
         os.close(self._write_fd)
         for end in ("in", "out"):
