@@ -4,7 +4,7 @@
 import signal
 
 from scenarios.common import run_checked
-from scenarios.programs import install_archive, serve, server_client_pairs
+from scenarios.programs import both_ways, install_archive, serve
 
 HOME = "/usr/lib/postgresql/17"
 BIN = f"{HOME}/bin"
@@ -28,7 +28,8 @@ BALANCED = f"{CLIENTS * TRANSACTIONS}|t|t|t|100000"
 def pgbench(bed, where):
     """pgbench fills its tables over one connection, then runs four clients, and psql adds up."""
     install_archive(bed, where, "postgresql")
-    for server, client, number in server_client_pairs(bed, where):
+
+    def way(server, client, number):
         port = 5430 + number
         to = f"-h {bed.address} -p {port} -U postgres"
         run_checked(server, UNPACK)
@@ -42,3 +43,5 @@ def pgbench(bed, where):
         job.kill(signal.SIGQUIT)
         job.wait(60)
         run_checked(server, "rm -rf /tmp/cluster")
+
+    both_ways(bed, where, way)

@@ -9,6 +9,7 @@ there: the code is the same.
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 from bed import timeout
 from scenarios.common import SERVER_POLICY, run_checked, start_peer, wait_connected
@@ -107,6 +108,13 @@ def server_client_pairs(bed, where):
     return ((where, bed, 1), (bed, where, 2))
 
 
+def both_ways(bed, where, way):
+    """Calls way(server, client, number) for both pairs at the same time: one alone would let each domain wait for the other."""
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(way, *pair) for pair in server_client_pairs(bed, where)]:
+            done.result()
+
+
 def serve(where, command, text):
     """Starts a server and waits until it is ready."""
     job = where.start(f"exec {command}")
@@ -137,7 +145,7 @@ def download(server, client, url, count, preload=""):
 
 def http(bed, where, preload=""):
     """nginx with two workers, and curl with ten connections, each in the guest and in dom0."""
-    for server, client, number in server_client_pairs(bed, where):
+    def way(server, client, number):
         port = 8080 + number
         url = f"http://{bed.address}:{port}"
         preloads = (preload, "") if server is where else ("", preload)
@@ -145,6 +153,8 @@ def http(bed, where, preload=""):
         job = nginx(server, FILES.format(port=port), client, f"{url}/1", *preloads)
         download(server, client, url, 30, preloads[1])
         job.kill()
+
+    both_ways(bed, where, way)
 
 
 @timeout(180)
@@ -161,7 +171,7 @@ def redis_cli(bed, where, port, command):
 def redis(bed, where):
     """redis, a line protocol, with redis-cli and with 50 clients at once, each in the guest and in
     dom0."""
-    for server, client, number in server_client_pairs(bed, where):
+    def way(server, client, number):
         port = 6380 + number
         job = serve(server, REDIS.format(port=port), "Ready to accept connections")
         before = redis_cli(bed, client, port, "INFO stats")
@@ -179,6 +189,8 @@ def redis(bed, where):
             got = redis_cli(bed, client, port, command)
             assert got == answer, f"{command}: {got}"
         job.kill()
+
+    both_ways(bed, where, way)
 
 
 def iperf3(bed, where):

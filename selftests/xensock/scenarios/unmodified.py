@@ -4,7 +4,7 @@
 from bed import timeout
 from scenarios import postgresql, programs, web
 from scenarios.common import SERVER_POLICY, hijacked, run_checked, wait_link
-from scenarios.programs import serve, server_client_pairs
+from scenarios.programs import both_ways, serve
 
 # Files of a group share a guest and run one after another.
 GROUP = "programs"
@@ -89,7 +89,7 @@ def test_copy(bed):
     """rsync and socat."""
     guest = programs.guest(bed)
     with hijacked(guest):
-        for server, client, number in server_client_pairs(bed, guest):
+        def way(server, client, number):
             port = 8300 + number
             run_checked(server, "rm -rf /tmp/got; mkdir /tmp/got")
             run_checked(server, RSYNCD.format(directory="/tmp/got"))
@@ -104,6 +104,8 @@ def test_copy(bed):
             run_checked(client, f"socat -u /tmp/files/8 TCP:{bed.address}:{port + 10},retry=50,interval=0.2")
             job.wait(30)
             assert run_checked(server, "sha256sum </tmp/socat") == run_checked(client, "sha256sum </tmp/files/8")
+
+        both_ways(bed, guest, way)
 
 
 @timeout(60)

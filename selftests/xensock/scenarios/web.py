@@ -4,7 +4,7 @@
 import re
 
 from scenarios.common import hijacked, run_checked
-from scenarios.programs import FILES, PAGES, download, install_archive, nginx, serve, server_client_pairs
+from scenarios.programs import FILES, PAGES, both_ways, download, install_archive, nginx, serve, server_client_pairs
 
 TREE = """rm -rf /tmp/files; mkdir -p /tmp/files && cd /tmp/files &&
 for i in $(seq 8); do head -c $((i * i * 20000)) /dev/urandom >$i; done
@@ -59,7 +59,7 @@ def proxy(bed, where):
 
 def python(bed, where):
     """Python's http.server, wget and urllib."""
-    for server, client, number in server_client_pairs(bed, where):
+    def way(server, client, number):
         port = 8100 + number
         run_checked(server, TREE)
         wanted = run_checked(server, "cd /tmp/files && sha256sum *")
@@ -71,10 +71,12 @@ def python(bed, where):
             "urllib has got something else"
         job.kill()
 
+    both_ways(bed, where, way)
+
 
 def https(bed, where):
     """openssl's server, curl and wget over TLS."""
-    for server, client, number in server_client_pairs(bed, where):
+    def way(server, client, number):
         port = 8200 + number
         run_checked(server, KEY)
         run_checked(server, TREE)
@@ -86,11 +88,14 @@ def https(bed, where):
             assert got == wanted, f"{command}: something else"
         job.kill()
 
+    both_ways(bed, where, way)
+
 
 def git(bed, where):
     """git clone over http, from nginx."""
     install_archive(bed, where, "git")
-    for server, client, number in server_client_pairs(bed, where):
+
+    def way(server, client, number):
         port = 8520 + number
         url = f"http://{bed.address}:{port}/source/.git"
         run_checked(server, REPOSITORY)
@@ -103,13 +108,15 @@ def git(bed, where):
         assert got == wanted, f"{got} instead of {wanted}"
         job.kill()
 
+    both_ways(bed, where, way)
+
 
 def go(bed, where):
     """hey and webhook, written in Go: its runtime calls the kernel without the C library."""
     install_archive(bed, where, "go")
     # A Go server listens on IPv6 as well if such a socket can be bound to 127.0.0.1.
     with hijacked(where, hijack_loopback=0):
-        for server, client, number in server_client_pairs(bed, where):
+        def way(server, client, number):
             port = 8530 + number
             run_checked(server, HOOKS)
             job = serve(server, f"webhook -hooks /tmp/hooks.json -port {port} -verbose", "serving hooks on")
@@ -120,3 +127,5 @@ def go(bed, where):
                 out = run_checked(client, f"hey -n {REQUESTS} -c 10 '{url}'", 60 * bed.scale)
                 assert re.search(rf"\[200\]\s+{REQUESTS} responses", out), f"{url}: {out}"
             job.kill()
+
+        both_ways(bed, where, way)
