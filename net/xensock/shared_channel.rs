@@ -15,14 +15,16 @@
 //! The owner of the channel can also poll: it rings the bells of rings that have news all the time,
 //! and the peer sends no events meanwhile.
 
+#[path = "shared_channel/slots.rs"]
+mod slots;
+
 use crate::{
     proto::news::{
         self,
         Bits,
         NewsWords,
         Pass,
-        Slot,
-        GROUPS, //
+        Slot, //
     },
     ring::End, //
 };
@@ -55,19 +57,14 @@ use kernel::{
         Port, //
     }, //
 };
+pub(crate) use slots::Bell;
+use slots::{
+    BellGroup,
+    Slots, //
+};
 
 /// Maximum number of bells that are rung before other work has its turn.
 const BUDGET: usize = 32;
-
-/// The number of slots in one word of bits.
-const GROUP: usize = news::SLOTS / GROUPS;
-
-/// Receives the news of a ring.
-pub trait Bell: Send + Sync {
-    /// Makes the user of the ring look at it. Any context. After [`Eoi::Later`], the user calls
-    /// [`SharedChannel::note_look`] once.
-    fn ring(&self) -> Eoi;
-}
 
 /// The news page, at either end.
 pub trait NewsPage: Deref<Target = SharedPages> + Send + Sync + 'static {}
@@ -85,66 +82,6 @@ impl Bits for SharedPages {
 
     fn load(&self, offset: usize) -> u32 {
         self.word(offset).map_or(0, |word| word.load(Relaxed))
-    }
-}
-
-/// The bells of the slots of one word.
-struct BellGroup {
-    bells: [Option<Arc<dyn Bell>>; GROUP],
-    count: usize,
-}
-
-/// The bells of all slots.
-struct Slots(KVec<Option<KBox<BellGroup>>>);
-
-impl Slots {
-    fn new() -> Result<Self> {
-        let mut groups = KVec::with_capacity(GROUPS, GFP_KERNEL)?;
-        for _ in 0..GROUPS {
-            groups.push(None, GFP_KERNEL)?;
-        }
-        Ok(Self(groups))
-    }
-
-    fn get(&self, slot: Slot) -> Option<&Arc<dyn Bell>> {
-        let group = self.0.get(slot.group())?.as_ref()?;
-        group.bells.get(slot.bit())?.as_ref()
-    }
-
-    /// Returns the lowest free slot.
-    fn first_free(&self) -> Option<Slot> {
-        self.0.iter().enumerate().find_map(|(i, group)| {
-            let bit = match group {
-                None => 0,
-                Some(group) if group.count == GROUP => return None,
-                Some(group) => group.bells.iter().position(Option::is_none)?,
-            };
-            Slot::of(i, bit)
-        })
-    }
-
-    /// Returns the group of a slot. If there is none, `spare` becomes that group. [`None`] if there
-    /// is no spare one either.
-    fn group(&mut self, slot: Slot, spare: &mut Option<KBox<BellGroup>>) -> Option<&mut BellGroup> {
-        let group = self.0.get_mut(slot.group())?;
-        if group.is_none() {
-            *group = spare.take();
-        }
-        group.as_deref_mut()
-    }
-
-    /// Returns the groups with slots in use.
-    fn used_groups(&self) -> impl Iterator<Item = usize> + '_ {
-        let groups = self.0.iter().enumerate();
-        groups.filter_map(|(i, group)| (group.as_ref()?.count > 0).then_some(i))
-    }
-
-    fn remove(&mut self, slot: Slot) -> Option<Arc<dyn Bell>> {
-        let group = self.group(slot, &mut None)?;
-        let bell = group.bells.get_mut(slot.bit())?.take()?;
-        // OVERFLOW: It was counted.
-        group.count -= 1;
-        Some(bell)
     }
 }
 
@@ -311,25 +248,10 @@ impl<P: NewsPage> SharedChannel<P> {
     pub(crate) fn claim(&self, wanted: Option<Slot>, bell: Arc<dyn Bell>) -> Result<Slot> {
         let mut spare = None;
         loop {
-            {
-                let mut state = self.state.lock();
-                let slot = wanted.or_else(|| state.slots.first_free()).ok_or(ENOBUFS)?;
-                if let Some(group) = state.slots.group(slot, &mut spare) {
-                    let place = group.bells.get_mut(slot.bit()).ok_or(EINVAL)?;
-                    if place.is_some() {
-                        return Err(EINVAL);
-                    }
-                    *place = Some(bell);
-                    // OVERFLOW: There are that many places.
-                    group.count += 1;
-                    return Ok(slot);
-                }
+            if let Some(slot) = self.state.lock().slots.add(wanted, &bell, &mut spare)? {
+                return Ok(slot);
             }
-            let group = BellGroup {
-                bells: [const { None }; GROUP],
-                count: 0,
-            };
-            spare = Some(KBox::new(group, GFP_KERNEL)?);
+            spare = Some(BellGroup::new()?);
         }
     }
 
