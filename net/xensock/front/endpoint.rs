@@ -329,7 +329,7 @@ pub(crate) fn owner(net: &Namespace) -> u64 {
 /// know the program.
 pub(crate) fn may_bind(sk: &Sock, addr: &SocketAddr) -> Result {
     let is_allowed = |net: ARef<Namespace>| net.may_bind(addr.port());
-    if addr.port() != 0 && !sk.namespace().is_none_or(is_allowed) {
+    if !sk.namespace().is_none_or(is_allowed) {
         return Err(EACCES);
     }
     Ok(())

@@ -115,7 +115,7 @@ __rust_helper bool rust_helper_current_userns_owner(kuid_t *owner)
 /* Does the port check of __inet_bind(). */
 __rust_helper bool rust_helper_net_may_bind(struct net *net, u16 port)
 {
-	return !inet_port_requires_bind_service(net, port) ||
+	return !port || !inet_port_requires_bind_service(net, port) ||
 	       ns_capable(net->user_ns, CAP_NET_BIND_SERVICE);
 }
 

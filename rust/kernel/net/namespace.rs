@@ -119,7 +119,8 @@ impl Namespace {
     }
 
     /// Returns `true` if the current task may bind a socket of this namespace to `port`: ports
-    /// below `net.ipv4.ip_unprivileged_port_start` require `CAP_NET_BIND_SERVICE`.
+    /// below `net.ipv4.ip_unprivileged_port_start` require `CAP_NET_BIND_SERVICE`. Port 0, which
+    /// asks for any port, requires nothing.
     ///
     /// Process context.
     pub fn may_bind(&self, port: u16) -> bool {
