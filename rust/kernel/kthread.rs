@@ -26,10 +26,12 @@ pub trait ThreadBody: Send + Sync + 'static {
     fn run(this: ArcBorrow<'_, Self>, thread: &IdleContext);
 }
 
-/// A kernel thread that runs while its CPU would otherwise be idle (`SCHED_IDLE`).
+/// A kernel thread for work that matters less than any other (`SCHED_IDLE`).
 ///
-/// Every other runnable task on the CPU comes first. So such a thread must not hold a lock that
-/// others wait for while it can be preempted. Dropping it waits for the end of the thread.
+/// The scheduler gives it a CPU that has nothing else to do. Beside other tasks it gets a small
+/// share of the CPU, about 3 to 1024 of a task with default priority, and a task that wakes up
+/// preempts it. So such a thread must not hold a lock that others wait for while it can be
+/// preempted. Dropping it waits for the end of the thread.
 ///
 /// # Invariants
 ///
@@ -153,7 +155,8 @@ impl IdleContext {
         }
     }
 
-    /// Lets other tasks run. Returns when the CPU has nothing else to do.
+    /// Lets other tasks run. Returns when the CPU has nothing else to do, or when the thread is to
+    /// have its small share.
     pub fn give_way(&self) {
         // SAFETY: The task may sleep; its state is `TASK_RUNNING`, so it goes on later.
         unsafe { bindings::schedule() };

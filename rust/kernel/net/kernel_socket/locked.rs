@@ -82,9 +82,10 @@ impl Locked<'_> {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` if there is no room, or no memory available without sleeping; in contrast to
-    /// [`KernelSocket::send`], no callback tells when there is room. `EBUSY` if the connection is
-    /// not established, is shut down for sending, or has failed.
+    /// `EAGAIN` if there is no room, or no memory available without sleeping. As after
+    /// [`KernelSocket::send`], [`Callbacks::write_space`] is called when there is room; if nothing
+    /// is in the send queue, TCP calls it at once, before this returns. `EBUSY` if the connection
+    /// is not established, is shut down for sending, or has failed.
     pub fn send(&self, from: &BioVecs<'_>, is_part: bool) -> Result<usize> {
         let more = if is_part { bindings::MSG_MORE } else { 0 };
         let mut msg = bindings::msghdr {

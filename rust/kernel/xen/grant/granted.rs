@@ -54,7 +54,9 @@ const __GFP_NORETRY: bindings::gfp_t = 1 << bindings::___GFP_NORETRY_BIT;
 /// Xen's. It has a grant for each of those, and is freed after the last. Nothing else is ever in
 /// it, even if the run does not fill it, so the peer never sees other data of this kernel.
 ///
-/// Dropping this calls [`GrantedPages::revoke`] and frees the pages; the same context rules apply.
+/// Dropping this calls [`GrantedPages::revoke`], whose context rules apply, and frees the pages and
+/// their lists. The lists of many pages may be in memory of `vmalloc()`, and freeing that may sleep
+/// except in an interrupt. So drop this in process context without a spin lock.
 ///
 /// # Invariants
 ///
