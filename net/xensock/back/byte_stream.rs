@@ -138,7 +138,7 @@ impl ByteStream {
             return Ok(false);
         };
         match self.socket().tcp().tcp_state() {
-            TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv => return Ok(false),
+            TcpState::SynSent | TcpState::SynRecv => return Ok(false),
             TcpState::Close => {
                 let error = self.socket().tcp().take_error();
                 // TCP returns the error once, and this may be the second call.
@@ -349,7 +349,7 @@ impl ByteStream {
             return false;
         }
         match self.socket().tcp().tcp_state() {
-            TcpState::FinWait2 | TcpState::TimeWait => true,
+            TcpState::FinWait2 => true,
             // TCP gets here after an error, too. Then the error is pending, and its callback
             // follows.
             TcpState::Close => !self.socket().tcp().has_error(),

@@ -54,6 +54,9 @@ use core::ptr::NonNull;
 static_assert!(size_of::<bindings::sock>() == bindings::SOCK_SIZE);
 
 /// The states of TCP. Other stream protocols use them as well, so that tools can show them.
+///
+/// `TIME_WAIT` and `NEW_SYN_RECV` are missing: no [`Sock`] has them. To the kernel they mean that
+/// the object is not a `struct sock`, but a smaller one that begins in the same way.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the names are those of RFC 9293")]
@@ -63,13 +66,11 @@ pub enum TcpState {
     SynRecv = bindings::TCP_SYN_RECV as u8,
     FinWait1 = bindings::TCP_FIN_WAIT1 as u8,
     FinWait2 = bindings::TCP_FIN_WAIT2 as u8,
-    TimeWait = bindings::TCP_TIME_WAIT as u8,
     Close = bindings::TCP_CLOSE as u8,
     CloseWait = bindings::TCP_CLOSE_WAIT as u8,
     LastAck = bindings::TCP_LAST_ACK as u8,
     Listen = bindings::TCP_LISTEN as u8,
     Closing = bindings::TCP_CLOSING as u8,
-    NewSynRecv = bindings::TCP_NEW_SYN_RECV as u8,
 }
 
 impl TcpState {
@@ -80,12 +81,10 @@ impl TcpState {
             bindings::TCP_SYN_RECV => Self::SynRecv,
             bindings::TCP_FIN_WAIT1 => Self::FinWait1,
             bindings::TCP_FIN_WAIT2 => Self::FinWait2,
-            bindings::TCP_TIME_WAIT => Self::TimeWait,
             bindings::TCP_CLOSE_WAIT => Self::CloseWait,
             bindings::TCP_LAST_ACK => Self::LastAck,
             bindings::TCP_LISTEN => Self::Listen,
             bindings::TCP_CLOSING => Self::Closing,
-            bindings::TCP_NEW_SYN_RECV => Self::NewSynRecv,
             _ => Self::Close,
         }
     }
