@@ -66,14 +66,9 @@ __rust_helper bool rust_helper_sock_flag(const struct sock *sk, enum sock_flags 
 	return sock_flag(sk, flag);
 }
 
-__rust_helper void rust_helper_sock_reset_flag(struct sock *sk, enum sock_flags flag)
+__rust_helper void rust_helper_sk_set_zerocopy(struct sock *sk, bool on)
 {
-	sock_reset_flag(sk, flag);
-}
-
-__rust_helper void rust_helper_sock_set_flag(struct sock *sk, enum sock_flags flag)
-{
-	sock_set_flag(sk, flag);
+	sock_valbool_flag(sk, SOCK_ZEROCOPY, on);
 }
 
 __rust_helper u32 rust_helper_sk_userlocks(const struct sock *sk)

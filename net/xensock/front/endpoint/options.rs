@@ -52,10 +52,7 @@ use check::check_early;
 use kernel::{
     net::{
         addr::Domain,
-        sock::{
-            Sock,
-            SockFlag, //
-        },
+        sock::Sock,
         socket::Socket,
         sockopt::OptionIn, //
     },
@@ -418,8 +415,8 @@ impl Endpoint {
 /// Enables or disables MSG_ZEROCOPY. The kernel does this only for protocols it knows.
 fn set_zerocopy(sk: &Sock, given: &OptionIn<'_>) -> Result {
     match given.read_int()? {
-        0 => sk.lock().reset_flag(SockFlag::ZeroCopy),
-        1 => sk.lock().set_flag(SockFlag::ZeroCopy),
+        0 => sk.lock().set_zerocopy(false),
+        1 => sk.lock().set_zerocopy(true),
         _ => return Err(EINVAL),
     }
     Ok(())

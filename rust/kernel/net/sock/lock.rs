@@ -2,10 +2,7 @@
 
 //! The lock of a socket, and the fields that only its holder may change.
 
-use super::{
-    Sock,
-    SockFlag, //
-};
+use super::Sock;
 
 use crate::{
     bindings,
@@ -42,17 +39,12 @@ pub struct SockGuard<'a> {
 }
 
 impl SockGuard<'_> {
-    /// Sets a flag.
-    pub fn set_flag(&mut self, flag: SockFlag) {
+    /// Sets if the program gets notifications for `MSG_ZEROCOPY` (`SO_ZEROCOPY`). The kernel's own
+    /// code does so only for protocols that it knows.
+    pub fn set_zerocopy(&mut self, on: bool) {
         // SAFETY: The socket is valid by the type invariants of `Sock`. By the type invariants of
         // `Self`, its lock is held, which protects changes to the flags.
-        unsafe { bindings::sock_set_flag(self.sk.as_raw(), flag as u32) };
-    }
-
-    /// Resets a flag.
-    pub fn reset_flag(&mut self, flag: SockFlag) {
-        // SAFETY: As above.
-        unsafe { bindings::sock_reset_flag(self.sk.as_raw(), flag as u32) };
+        unsafe { bindings::sk_set_zerocopy(self.sk.as_raw(), on) };
     }
 
     /// Sets the value that `SO_REUSEPORT` returns. The kernel's own code does so only for internet
