@@ -43,7 +43,7 @@ pub struct DomId(u16);
 
 impl DomId {
     /// The domain ID that no domain has.
-    pub const INVALID: Self = Self(bindings::DOMID_INVALID as u16);
+    const INVALID: Self = Self(bindings::DOMID_INVALID as u16);
 
     /// Creates a domain ID from a number.
     #[inline]

@@ -22,7 +22,6 @@ static_assert((__force u32)EPOLLOUT == 0x0004);
 static_assert((__force u32)EPOLLERR == 0x0008);
 static_assert((__force u32)EPOLLHUP == 0x0010);
 static_assert((__force u32)EPOLLRDNORM == 0x0040);
-static_assert((__force u32)EPOLLRDBAND == 0x0080);
 static_assert((__force u32)EPOLLWRNORM == 0x0100);
 static_assert((__force u32)EPOLLWRBAND == 0x0200);
 static_assert((__force u32)EPOLLRDHUP == 0x2000);
@@ -41,11 +40,6 @@ __rust_helper sockptr_t rust_helper_KERNEL_SOCKPTR(void *p)
 __rust_helper int rust_helper_copy_from_sockptr(void *dst, sockptr_t src, size_t size)
 {
 	return copy_from_sockptr(dst, src, size);
-}
-
-__rust_helper long rust_helper_strncpy_from_sockptr(char *dst, sockptr_t src, size_t count)
-{
-	return strncpy_from_sockptr(dst, src, count);
 }
 
 /* Reads an address of @sock, which has a protocol: see getname in struct proto_ops. */

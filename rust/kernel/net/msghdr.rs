@@ -37,16 +37,10 @@ pub mod msg {
     pub const OOB: u32 = bindings::MSG_OOB;
     /// Read data without removing it.
     pub const PEEK: u32 = bindings::MSG_PEEK;
-    /// Do not use a gateway.
-    pub const DONTROUTE: u32 = bindings::MSG_DONTROUTE;
-    /// Result: control data was truncated.
-    pub const CTRUNC: u32 = bindings::MSG_CTRUNC;
     /// Receive: discard the data instead of copying it (streams), or return its real length.
     pub const TRUNC: u32 = bindings::MSG_TRUNC;
     /// Do not block.
     pub const DONTWAIT: u32 = bindings::MSG_DONTWAIT;
-    /// End of a record.
-    pub const EOR: u32 = bindings::MSG_EOR;
     /// Receive: wait for the full amount of data.
     pub const WAITALL: u32 = bindings::MSG_WAITALL;
     /// Receive from the error queue.
@@ -55,8 +49,6 @@ pub mod msg {
     pub const NOSIGNAL: u32 = bindings::MSG_NOSIGNAL;
     /// More data follows.
     pub const MORE: u32 = bindings::MSG_MORE;
-    /// The data may be used in place, without copying it.
-    pub const SPLICE_PAGES: u32 = bindings::MSG_SPLICE_PAGES;
     /// The program will not change the data until it is notified that the data is no longer in use.
     pub const ZEROCOPY: u32 = bindings::MSG_ZEROCOPY;
     /// Connect and send data in one call.
@@ -114,7 +106,7 @@ impl MsgHdr {
     /// Returns `true` if the sender has provided its own completion notification (`msg_ubuf`), as
     /// io_uring does. If the data is copied, the sender is notified without our doing.
     #[inline]
-    pub fn has_ubuf(&self) -> bool {
+    pub(in crate::net) fn has_ubuf(&self) -> bool {
         // SAFETY: The message is valid by the type invariants.
         unsafe { !(*self.as_raw()).msg_ubuf.is_null() }
     }
@@ -204,7 +196,7 @@ impl MsgHdr {
     }
 
     /// Appends a control message to a message that is being received. If there is not enough room,
-    /// it is truncated and [`msg::CTRUNC`] is set in the result.
+    /// it is truncated and `MSG_CTRUNC` is set in the result.
     ///
     /// # Errors
     ///

@@ -109,16 +109,12 @@ impl_flags!(
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum SockFlag {
-    /// The socket does not belong to any program any more.
-    Dead = bindings::sock_flags_SOCK_DEAD,
     /// A program is notified of events by a signal (`O_ASYNC`).
     Async = bindings::sock_flags_SOCK_FASYNC,
     /// Closing waits until all data has been sent (`SO_LINGER`).
     Linger = bindings::sock_flags_SOCK_LINGER,
     /// Urgent data is part of the stream.
     UrgInline = bindings::sock_flags_SOCK_URGINLINE,
-    /// The connection is probed while it is idle.
-    KeepOpen = bindings::sock_flags_SOCK_KEEPOPEN,
     /// Datagrams may be sent to broadcast addresses.
     Broadcast = bindings::sock_flags_SOCK_BROADCAST,
     /// The program gets notifications for `MSG_ZEROCOPY`.

@@ -33,9 +33,6 @@ pub const SOCK_STREAM: i32 = bindings::sock_type_SOCK_STREAM as i32;
 /// `SOCK_DGRAM`: datagrams.
 pub const SOCK_DGRAM: i32 = bindings::sock_type_SOCK_DGRAM as i32;
 
-/// `SOCK_SEQPACKET`: a reliable sequence of packets.
-pub const SOCK_SEQPACKET: i32 = bindings::sock_type_SOCK_SEQPACKET as i32;
-
 /// The connection state of a socket as the program sees it: `enum socket_state`.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -45,9 +45,6 @@ pub const SO_REUSEADDR: i32 = bindings::SO_REUSEADDR as i32;
 /// assert_eq!(value.read_int(), Ok(5));
 /// assert_eq!(value.read::<2>(), Ok([bytes[0], bytes[1]]));
 /// assert_eq!(value.read::<5>(), Err(EINVAL));
-///
-/// let mut name = [0; 16];
-/// assert_eq!(OptionIn::new(b"cubic\0junk").read_str(&mut name), Ok(&b"cubic"[..]));
 /// # Ok::<(), Error>(())
 /// ```
 pub struct OptionIn<'a> {
@@ -146,34 +143,6 @@ impl<'a> OptionIn<'a> {
     pub fn read_int(&self) -> Result<i32> {
         self.read().map(i32::from_ne_bytes)
     }
-
-    /// Reads a string, without a terminating NUL. Truncates what does not fit in `out`.
-    ///
-    /// Does not access any bytes after the NUL.
-    ///
-    /// # Errors
-    ///
-    /// Returns `EINVAL` if the length is 0, and `EFAULT` if the program's memory is not accessible.
-    pub fn read_str<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8]> {
-        let max = self.len.min(out.len());
-        if max == 0 {
-            return Err(EINVAL);
-        }
-
-        // SAFETY: `out` has room for `max` bytes. By the type invariants there are `max` bytes to
-        // copy, or they are in user space, where the callee checks access.
-        let len =
-            unsafe { bindings::strncpy_from_sockptr(out.as_mut_ptr().cast(), self.value, max) };
-        if len < 0 {
-            return Err(EFAULT);
-        }
-
-        // For a kernel address, C code takes the last byte for a NUL without checking, and counts
-        // the NUL.
-        let copied = out.get(..max).unwrap_or(&[]);
-        let end = copied.iter().position(|&byte| byte == 0).unwrap_or(max);
-        Ok(copied.get(..end).unwrap_or(&[]))
-    }
 }
 
 /// The destination of the value that getsockopt(2) returns.
@@ -237,10 +206,5 @@ impl OptionOut<'_> {
         // SAFETY: By the type invariants `opt` is valid and ours.
         unsafe { (*self.opt).optlen = value.len() as c_int };
         Ok(())
-    }
-
-    /// Returns an `int` to the program, as [`OptionOut::put`] does.
-    pub fn put_int(self, value: i32) -> Result {
-        self.put(&value.to_ne_bytes())
     }
 }

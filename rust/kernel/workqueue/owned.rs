@@ -20,10 +20,6 @@ use super::{
 };
 
 use crate::{
-    alloc::{
-        AllocError,
-        Flags, //
-    },
     bindings,
     container_of,
     impl_flags,
@@ -48,21 +44,6 @@ impl_flags!(
         /// Work runs on the CPU that it was queued on. The default unless [`WqFlag::Unbound`] is
         /// set.
         PerCpu = bindings::wq_flags_WQ_PERCPU,
-
-        /// Workers are frozen while the system is being suspended.
-        Freezable = bindings::wq_flags_WQ_FREEZABLE,
-
-        /// At least one work item makes progress even when memory is short.
-        MemReclaim = bindings::wq_flags_WQ_MEM_RECLAIM,
-
-        /// Work runs on high-priority workers.
-        HighPri = bindings::wq_flags_WQ_HIGHPRI,
-
-        /// Long-running work of a per-CPU queue does not delay other work.
-        CpuIntensive = bindings::wq_flags_WQ_CPU_INTENSIVE,
-
-        /// The queue is visible and tunable in sysfs.
-        Sysfs = bindings::wq_flags_WQ_SYSFS,
     }
 );
 
@@ -79,14 +60,44 @@ impl_flags!(
 /// # Examples
 ///
 /// ```
-/// use kernel::workqueue::owned::{
-///     OwnedQueue,
-///     WqFlag, //
+/// use kernel::{
+///     sync::Arc,
+///     workqueue::{
+///         impl_has_work,
+///         new_work,
+///         owned::{
+///             OwnedQueue,
+///             WqFlag, //
+///         },
+///         Work,
+///         WorkItem, //
+///     }, //
 /// };
 ///
-/// let queue = OwnedQueue::new(c"example", WqFlag::Unbound | WqFlag::MemReclaim, 0)?;
+/// #[pin_data]
+/// struct Greeting {
+///     #[pin]
+///     work: Work<Greeting>,
+/// }
 ///
-/// queue.try_spawn(GFP_KERNEL, || pr_info!("executed before the queue is gone\n"))?;
+/// impl_has_work! {
+///     impl HasWork<Self> for Greeting { self.work }
+/// }
+///
+/// impl WorkItem for Greeting {
+///     type Pointer = Arc<Greeting>;
+///
+///     fn run(_this: Arc<Greeting>) {
+///         pr_info!("executed before the queue is gone\n");
+///     }
+/// }
+///
+/// let greeting = pin_init!(Greeting {
+///     work <- new_work!("Greeting::work"),
+/// });
+/// let queue = OwnedQueue::new(c"example", WqFlag::Unbound, 0)?;
+///
+/// let _ = queue.enqueue(Arc::pin_init(greeting, GFP_KERNEL)?);
 /// drop(queue);
 /// # Ok::<(), Error>(())
 /// ```
@@ -134,15 +145,6 @@ impl OwnedQueue {
         W: RawWorkItem<ID> + Send + 'static,
     {
         self.as_queue().enqueue(item)
-    }
-
-    /// Executes a function as a work item. See [`Queue::try_spawn`].
-    pub fn try_spawn<T: 'static + Send + FnOnce()>(
-        &self,
-        flags: Flags,
-        func: T,
-    ) -> Result<(), AllocError> {
-        self.as_queue().try_spawn(flags, func)
     }
 
     /// Waits until all work that was queued before this call has been executed.

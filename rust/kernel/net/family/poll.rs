@@ -16,8 +16,6 @@ pub const EPOLLERR: u32 = 0x0008;
 pub const EPOLLHUP: u32 = 0x0010;
 /// There is normal data to read.
 pub const EPOLLRDNORM: u32 = 0x0040;
-/// There is priority data to read.
-pub const EPOLLRDBAND: u32 = 0x0080;
 /// There is room to write normal data.
 pub const EPOLLWRNORM: u32 = 0x0100;
 /// There is room to write priority data.

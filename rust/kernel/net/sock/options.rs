@@ -129,19 +129,10 @@ impl Sock {
     }
 
     /// Returns the number of connections that wait to be accepted. Any context.
-    pub fn ack_backlog(&self) -> u32 {
-        self.raw_ack_backlog().load(Relaxed)
-    }
-
-    /// Sets the number of connections that wait to be accepted, for tools. Any context.
-    pub fn set_ack_backlog(&self, waiting: u32) {
-        self.raw_ack_backlog().store(waiting, Relaxed);
-    }
-
-    fn raw_ack_backlog(&self) -> &Atomic<u32> {
+    pub(in crate::net) fn ack_backlog(&self) -> u32 {
         // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
         // single stores.
-        unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_ack_backlog) }
+        unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).sk_ack_backlog) }.load(Relaxed)
     }
 
     fn raw_max_ack_backlog(&self) -> &Atomic<u32> {

@@ -27,9 +27,6 @@ use core::ptr::NonNull;
 pub struct Timeout(c_long);
 
 impl Timeout {
-    /// No time: the call does not block.
-    pub const ZERO: Self = Self(0);
-
     /// No limit.
     pub const FOREVER: Self = Self(MAX_SCHEDULE_TIMEOUT);
 

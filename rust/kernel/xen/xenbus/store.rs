@@ -214,7 +214,7 @@ impl Device<device::Bound> {
     /// Reads the path from our directory, as the bus does. The bus's own copy can't be used: the
     /// bus frees it when the driver is unbound or the domain is restored on another host, even
     /// while it is being read.
-    pub fn otherend(&self) -> Result<CString> {
+    pub(super) fn otherend(&self) -> Result<CString> {
         let node = if self.nodename().to_bytes().starts_with(b"backend/") {
             c"frontend"
         } else {
