@@ -41,7 +41,6 @@ use kernel::{
             DeviceId,
             Side,
             State,
-            Verdict,
             Watch, //
         }, //
     },
@@ -215,7 +214,7 @@ impl xenbus::Driver for Backend {
         dev: &'bound xenbus::Device<Bound>,
         data: Pin<&Self>,
         _state: State,
-    ) -> Verdict {
+    ) {
         for _ in 0..MAX_STEPS {
             match data.step(dev) {
                 Ok(true) => (),
@@ -228,7 +227,6 @@ impl xenbus::Driver for Backend {
                 }
             }
         }
-        Verdict::Keep
     }
 
     fn unbind<'bound>(dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {

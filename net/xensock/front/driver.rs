@@ -37,8 +37,7 @@ use kernel::{
             self,
             DeviceId,
             Side,
-            State,
-            Verdict, //
+            State, //
         }, //
     },
     xenbus_device_table, //
@@ -173,7 +172,7 @@ impl xenbus::Driver for Frontend {
         dev: &'bound xenbus::Device<Bound>,
         data: Pin<&Self>,
         _state: State,
-    ) -> Verdict {
+    ) {
         if dev.otherend_state() != State::Unknown {
             data.entry.expect(true);
         }
@@ -197,7 +196,6 @@ impl xenbus::Driver for Frontend {
         if dev.otherend_state() == State::Unknown {
             data.expect_no_more();
         }
-        Verdict::Keep
     }
 
     fn unbind<'bound>(dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {

@@ -21,8 +21,7 @@ pub use self::driver::{
     DeviceId,
     Driver,
     IdTable,
-    Side,
-    Verdict, //
+    Side, //
 };
 pub use self::store::{
     Dir,

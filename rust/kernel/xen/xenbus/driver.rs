@@ -40,20 +40,6 @@ pub enum Side {
     Backend,
 }
 
-/// The fate of a device after a change of the other end's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Verdict {
-    /// The device stays registered.
-    Keep,
-
-    /// The device is unregistered, which unbinds the driver.
-    ///
-    /// Only for [`Side::Backend`], whose devices go away when their frontend has gone for good; the
-    /// toolstack then finds `Closed` and cleans up. For a frontend, same as [`Verdict::Keep`].
-    Unregister,
-}
-
 /// An adapter for the registration of xenbus drivers.
 pub struct Adapter<T: Driver>(T);
 
@@ -147,32 +133,21 @@ impl<T: Driver> Adapter<T> {
         xdev: *mut bindings::xenbus_device,
         state: bindings::xenbus_state,
     ) {
-        let verdict = {
-            // SAFETY: The bus only ever calls this callback with a valid pointer to a
-            // `struct xenbus_device` that is bound to this driver.
-            //
-            // INVARIANT: `xdev` is valid and bound for the duration of this block. The bus calls
-            // this from a watch that it sets up after `probe_callback()` has succeeded. Before the
-            // bus calls `remove_callback()`, it removes the watch and waits for a running call,
-            // unless the removal comes from the call itself, that is, from `device_unregister()`
-            // below.
-            let xdev = unsafe { &*xdev.cast::<Device<device::BoundInternal>>() };
+        // SAFETY: The bus only ever calls this callback with a valid pointer to a
+        // `struct xenbus_device` that is bound to this driver.
+        //
+        // INVARIANT: `xdev` is valid and bound for the duration of `otherend_changed_callback()`.
+        // The bus calls this from a watch that it sets up after `probe_callback()` has succeeded.
+        // Before the bus calls `remove_callback()`, it removes the watch and waits for a running
+        // call.
+        let xdev = unsafe { &*xdev.cast::<Device<device::BoundInternal>>() };
 
-            // SAFETY: As above, this is only ever called after a successful call to
-            // `probe_callback`, hence it's guaranteed that `Device::set_drvdata()` has been called
-            // and stored a `Pin<KBox<T::Data<'_>>>`, which is dropped after `remove_callback()`.
-            let data = unsafe { xdev.as_ref().drvdata_borrow::<T::Data<'_>>() };
+        // SAFETY: As above, this is only ever called after a successful call to `probe_callback`,
+        // hence it's guaranteed that `Device::set_drvdata()` has been called and stored a
+        // `Pin<KBox<T::Data<'_>>>`, which is dropped after `remove_callback()`.
+        let data = unsafe { xdev.as_ref().drvdata_borrow::<T::Data<'_>>() };
 
-            T::otherend_changed(xdev, data, State::from_raw(state))
-        };
-
-        if T::SIDE == Side::Backend && verdict == Verdict::Unregister {
-            // SAFETY: `xdev` is a valid and registered device. Backend devices are registered and
-            // unregistered only by the thread that calls watches, one at a time, and this is that
-            // thread; so nothing else is unregistering the device. Neither this function nor its
-            // callers access the device, its driver or the driver's data after this call.
-            unsafe { bindings::device_unregister(&raw mut (*xdev).dev) };
-        }
+        T::otherend_changed(xdev, data, State::from_raw(state));
     }
 }
 
@@ -258,9 +233,7 @@ macro_rules! xenbus_device_table {
 /// # Locking
 ///
 /// Before `unbind` the bus waits for a running `otherend_changed` with the device lock held, so
-/// `otherend_changed` must not wait for that lock. [`Verdict::Unregister`] does wait for it, as in
-/// C drivers: unbinding a backend through sysfs at the very moment at which its frontend goes for
-/// good is a deadlock that xenbus has for all backends.
+/// `otherend_changed` must not wait for that lock.
 ///
 /// # Examples
 ///
@@ -273,8 +246,7 @@ macro_rules! xenbus_device_table {
 ///     xen::xenbus::{
 ///         self,
 ///         Side,
-///         State,
-///         Verdict, //
+///         State, //
 ///     }, //
 /// };
 ///
@@ -299,15 +271,10 @@ macro_rules! xenbus_device_table {
 ///         xdev: &'bound xenbus::Device<Bound>,
 ///         _data: Pin<&Self::Data<'bound>>,
 ///         state: State,
-///     ) -> Verdict {
-///         if state != State::Closed && state != State::Unknown {
-///             return Verdict::Keep;
+///     ) {
+///         if state == State::Closed {
+///             let _ = xdev.switch_state(State::Closed);
 ///         }
-///         let _ = xdev.switch_state(State::Closed);
-///         if state == State::Closed && xdev.is_online() {
-///             return Verdict::Keep;
-///         }
-///         Verdict::Unregister
 ///     }
 ///
 ///     fn unbind<'bound>(
@@ -337,7 +304,7 @@ pub trait Driver {
         xdev: &'bound Device<device::Bound>,
         data: Pin<&Self::Data<'bound>>,
         state: State,
-    ) -> Verdict;
+    );
 
     /// Called when the driver is about to be unbound. May sleep.
     ///
