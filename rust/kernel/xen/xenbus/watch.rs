@@ -70,10 +70,12 @@ pub trait Watcher: Send + Sync + 'static {
 
 /// A registered watch on a xenstore node and all nodes below it.
 ///
-/// Dropping the watch unregisters it; after that the handler is not running and is never called
-/// again. Drop in process context, since this may sleep, and without locks that the handler takes.
-/// The thread that calls the handlers may drop the watch, even from its own handler, which then
-/// runs to its end.
+/// Dropping the watch unregisters it: the handler is not called again. Unless the thread that calls
+/// handlers drops it, this also waits for a running call. That thread may drop the watch from its
+/// own handler, which then runs to its end, and keeps the [`Watcher`] until then. Nothing waits for
+/// that end, so something else has to keep the handler's module loaded.
+///
+/// Drop in process context, since this may sleep, and without locks that the handler takes.
 ///
 /// # Invariants
 ///
@@ -134,9 +136,11 @@ impl<T: Watcher> Watch<T> {
 
 impl<T: Watcher> Drop for Watch<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, the watch is registered. If the current thread is the one
-        // that calls handlers, and is inside this watch's handler, then that call holds its own
-        // reference to the handler and does not touch the watch any more.
+        // SAFETY: By the type invariants, the watch is registered. It is freed after this call, and
+        // nothing refers to it then: C code has removed its events and has waited for its handler.
+        // If the handler is running nevertheless, since the current thread is the one that calls
+        // it, then that call holds its own reference to the `Watcher`, and neither it nor its
+        // caller touches the watch any more.
         unsafe { bindings::unregister_xenbus_watch(self.inner.watch.get()) };
     }
 }
@@ -178,8 +182,8 @@ unsafe extern "C" fn changed_callback<T: Watcher>(
 
         // The handler may drop the watch. The reference taken here keeps the handler alive then.
 
-        // SAFETY: The watch is registered, so the object exists until the watch is unregistered,
-        // which the handler itself may do at the earliest.
+        // SAFETY: The object exists until `unregister_xenbus_watch` has returned. That waits for
+        // this function unless the handler makes the call, which has not begun yet.
         unsafe { (*inner).handler.clone() }
     };
 
