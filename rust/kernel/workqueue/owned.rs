@@ -4,7 +4,8 @@
 //!
 //! The kernel's own queues ([`workqueue::system`] and others) outlive every module, so a module
 //! that uses them needs another way to make sure that none of its work items is left when its code
-//! goes away. Dropping an [`OwnedQueue`] waits for all of its work.
+//! goes away. The end of an [`OwnedQueue`] waits for all of its work. But a delayed work item keeps
+//! its queue from ending: it has to be cancelled first, see [`enqueue_delayed`].
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 //!
@@ -50,8 +51,10 @@ impl_flags!(
 /// A work queue that is destroyed when it is dropped.
 ///
 /// Dropping the queue executes all pending work, including work queued by that work, and waits for
-/// it to finish. This may sleep, and must not happen in a work item of the same queue. A delayed
-/// work item keeps its queue alive: see [`enqueue_delayed`].
+/// it to finish. This may sleep, and must not happen in a work item of the same queue.
+///
+/// Delayed work items refer to a queue that is shared in an [`Arc`]. Dropping one reference waits
+/// for nothing as long as there is such an item: see [`enqueue_delayed`].
 ///
 /// # Invariants
 ///
@@ -168,6 +171,14 @@ pub trait OnQueue {
 /// Until the delay has passed, only the item's timer refers to the queue, and destroying the queue
 /// would not wait for the item. Therefore the timer holds a reference to the item, and through it
 /// to the queue.
+///
+/// The caller has to call [`cancel_delayed_sync`] when the item is not going to be enqueued any
+/// more, and before it drops its own reference to the queue. Otherwise:
+///
+/// - The queue exists as long as the item is enqueued, possibly longer than the module whose code
+///   the item executes.
+/// - The item may drop the last reference to the queue while it runs. The queue would then wait for
+///   the item, and the item for the queue.
 pub fn enqueue_delayed<T, const ID: u64>(item: Arc<T>, delay: Jiffies) -> Result<(), Arc<T>>
 where
     T: WorkItem<ID, Pointer = Arc<T>> + HasDelayedWork<T, ID> + OnQueue + Send + Sync + 'static,
