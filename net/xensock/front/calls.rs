@@ -89,11 +89,7 @@ impl<F: AddressFamily> Ops for Family<F> {
     const ZEROCOPY: bool = true;
     const PEEK_OFFSET: bool = true;
 
-    fn create(
-        net: &Namespace,
-        socket: &Socket,
-        protocol: i32,
-    ) -> Result<impl PinInit<AnySocket, Error>> {
+    fn create(net: &Namespace, kind: i32, protocol: i32) -> Result<impl PinInit<AnySocket, Error>> {
         // A namespace of its own can keep a program off the network. So sockets are created there
         // only if the administrator allows it.
         if net != Namespace::init() && !fallback::is_wanted(net) {
@@ -104,7 +100,7 @@ impl<F: AddressFamily> Ops for Family<F> {
             Some(_) => 0,
             None => protocol,
         };
-        match (socket.sock_type(), protocol) {
+        match (kind, protocol) {
             (SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(AnySocket::stream(F::DOMAIN, owner(net))),
             (SOCK_DGRAM, 0 | IPPROTO_UDP) if may_have_datagrams() => {
                 Ok(AnySocket::datagram(F::DOMAIN, owner(net)))

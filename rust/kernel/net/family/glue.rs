@@ -213,20 +213,16 @@ impl<T: Ops> Glue<T> {
         kern: c_int,
     ) -> c_int {
         from_result(|| {
-            let init = T::create(
-                // SAFETY: The caller guarantees that the namespace is valid.
-                unsafe { Namespace::from_raw(net) },
-                // SAFETY: The caller has just allocated the socket by `sock_alloc`.
-                unsafe { Socket::from_raw(socket) },
-                protocol,
-            )?;
+            // SAFETY: The caller has just allocated the socket by `sock_alloc`.
+            let new = unsafe { Socket::from_raw(socket) };
+            // SAFETY: The caller guarantees that the namespace is valid.
+            let init = T::create(unsafe { Namespace::from_raw(net) }, new.sock_type(), protocol)?;
 
             // SAFETY: The caller guarantees that the namespace is valid, and the socket is new.
             unsafe { alloc::<T>(net, socket, protocol, kern != 0, None, init) }?;
             // SAFETY: The socket is valid and nothing else refers to it.
             unsafe { (*socket).ops = T::Proto::get().ops };
-            // SAFETY: The caller has just allocated the socket by `sock_alloc`.
-            Self::prepare(unsafe { Socket::from_raw(socket) });
+            Self::prepare(new);
             Ok(0)
         })
     }
@@ -245,12 +241,13 @@ impl<T: Ops> Glue<T> {
             // SAFETY: As above.
             let protocol = c_int::from(unsafe { (*sk).sk_protocol });
 
-            let init = T::create(net, socket, protocol)?;
+            let kind = socket.sock_type();
+            let init = T::create(net, kind, protocol)?;
             // SAFETY: The caller has initialised the `struct sock`.
             let is_kernel = unsafe {
                 bindings::sock_common::skc_net_refcnt_raw(&raw const (*sk).__sk_common) == 0
             };
-            let (net, kind) = (net.as_raw(), socket.sock_type());
+            let net = net.as_raw();
             // SAFETY: The namespace is valid.
             let native = unsafe { Native::create(net, T::FAMILY, kind, is_kernel) }?;
             // SAFETY: The caller has allocated and initialised `sk` with `T::Proto`, and nothing

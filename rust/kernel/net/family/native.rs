@@ -121,13 +121,8 @@ impl NewSocket {
         // SAFETY: Only we use the socket.
         unsafe { (*raw).type_ = kind };
 
-        let init = T::create(
-            // SAFETY: The native socket keeps its namespace alive.
-            unsafe { Namespace::from_raw(net) },
-            // SAFETY: The socket was allocated by `sock_alloc`.
-            unsafe { Socket::from_raw(raw) },
-            protocol,
-        )?;
+        // SAFETY: The native socket keeps its namespace alive.
+        let init = T::create(unsafe { Namespace::from_raw(net) }, i32::from(kind), protocol)?;
         // SAFETY: The namespace is valid, and the socket is new and has no `struct sock` yet.
         unsafe { alloc::<T>(net, raw, protocol, false, Some(self), init) }?;
         // SAFETY: The socket is complete except for its operations. They come with a reference to

@@ -105,10 +105,10 @@ impl Name {
 ///
 ///     fn create(
 ///         _net: &Namespace,
-///         socket: &Socket,
+///         kind: i32,
 ///         protocol: i32,
 ///     ) -> Result<impl PinInit<Self::Data, Error>> {
-///         if socket.sock_type() != SOCK_STREAM {
+///         if kind != SOCK_STREAM {
 ///             return Err(ESOCKTNOSUPPORT);
 ///         }
 ///         if protocol != 0 {
@@ -176,13 +176,11 @@ pub trait Ops: Sized + 'static {
     /// Prepares a new socket: checks its type and protocol, and returns an initialiser for its
     /// data.
     ///
-    /// `net` is the network namespace of the program. Should fail with `ESOCKTNOSUPPORT` or
+    /// `net` is the network namespace of the program. `kind` is the type of the socket, for example
+    /// [`SOCK_STREAM`](crate::net::socket::SOCK_STREAM). Should fail with `ESOCKTNOSUPPORT` or
     /// `EPROTONOSUPPORT` for an unknown type or protocol.
-    fn create(
-        net: &Namespace,
-        socket: &Socket,
-        protocol: i32,
-    ) -> Result<impl PinInit<Self::Data, Error>>;
+    fn create(net: &Namespace, kind: i32, protocol: i32)
+        -> Result<impl PinInit<Self::Data, Error>>;
 
     /// Ends the work of a socket that is being closed. No other operation is called for the socket.
     ///

@@ -105,7 +105,7 @@ impl Ops for Keeper {
     type Proto = Self;
     type OwnerModule = BuiltIn;
 
-    fn create(_: &Namespace, _: &Socket, _: i32) -> Result<impl PinInit<Kept, Error>> {
+    fn create(_: &Namespace, _: i32, _: i32) -> Result<impl PinInit<Kept, Error>> {
         Ok(Kept::new(0))
     }
 
