@@ -44,7 +44,10 @@ use kernel::{
             Tcp, //
         },
         namespace::Namespace,
-        socket::Socket,
+        socket::{
+            NativeSocket,
+            Socket, //
+        },
         sockopt::{
             SOL_SOCKET,
             SO_REUSEADDR, //
@@ -245,7 +248,7 @@ pub(crate) fn create_native_listener<F: AddressFamily>(
     };
     let name = in_domain(F::DOMAIN, name)?;
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-    let prepare = |new: &Socket| {
+    let prepare = |new: &NativeSocket| {
         repeat(&settings, new)?;
         if has_listened {
             // Its own connections must not keep it from its port.
@@ -260,7 +263,7 @@ pub(crate) fn create_native_listener<F: AddressFamily>(
 }
 
 /// Sets the options of one socket on another.
-fn repeat(settings: &Option<Arc<SavedOptions>>, new: &Socket) -> Result {
+fn repeat(settings: &Option<Arc<SavedOptions>>, new: &NativeSocket) -> Result {
     for (level, name, value) in settings.iter().flat_map(|settings| settings.iter()) {
         // Errors are ignored: the backend may have options that this kernel does not have.
         let _ = with_bytes(value, |v| new.set_safe_option(level as i32, name as i32, v));

@@ -57,7 +57,10 @@ use crate::{
             Sock,
             TcpState, //
         },
-        socket::How,
+        socket::{
+            How,
+            NativeSocket, //
+        }, //
     },
     prelude::*,
     sync::{
@@ -274,10 +277,11 @@ impl<P: Protocol> KernelSocket<P> {
         }))
     }
 
-    /// Like [`Socket::bind_permitted`](super::socket::Socket::bind_permitted).
-    pub(in crate::net) fn bind_permitted(&self, addr: SocketAddr) -> Result {
-        // SAFETY: By the type invariants the socket is valid, and it was allocated by `sock_alloc`.
-        unsafe { super::socket::Socket::from_raw(self.as_raw()) }.bind_permitted(addr)
+    /// Returns the socket as what it is apart from this object.
+    pub(super) fn native(&self) -> &NativeSocket {
+        // SAFETY: By the type invariants the socket is of `P`, which is TCP or UDP, and has a
+        // `struct sock`. No program has it.
+        unsafe { NativeSocket::from_raw(self.as_raw()) }
     }
 
     /// Returns the address of the socket.

@@ -156,49 +156,6 @@ impl Socket {
         to_result(unsafe { bindings::sock_setsockopt(socket, SOL_SOCKET, name, value, len) })
     }
 
-    /// Sets an option of any level as setsockopt(2) does, provided that its value is plain data.
-    ///
-    /// Process context, may sleep; takes the lock of the socket.
-    ///
-    /// # Errors
-    ///
-    /// The errors of setsockopt(2). `ENOPROTOOPT` also for options that have to be set by a
-    /// program. `EINVAL` if the socket is still being created.
-    pub fn set_safe_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
-        if !is_safe_option(level, name) {
-            return Err(ENOPROTOOPT);
-        }
-        // SAFETY: The socket is valid by the type invariants.
-        if unsafe { (*self.as_raw()).sk }.is_null() {
-            return Err(EINVAL);
-        }
-        let len = c_uint::try_from(value.len()).map_err(|_| EINVAL)?;
-
-        // SAFETY: The socket is valid by the type invariants, and `value` has `len` bytes. This
-        // option only reads them.
-        to_result(unsafe {
-            bindings::sock_setsockopt_kernel(self.as_raw(), level, name, value.as_ptr().cast(), len)
-        })
-    }
-
-    /// Binds the socket to an address without checking the privilege for its port, and without
-    /// asking security modules: they were asked about the port that the program has named, and may
-    /// allow no other although the program has named none.
-    ///
-    /// Process context, may sleep; takes the lock of the socket.
-    ///
-    /// # Errors
-    ///
-    /// The errors of bind(2).
-    pub fn bind_permitted(&self, addr: SocketAddr) -> Result {
-        let addr = SockAddrBuf::from(addr);
-        let raw = addr.as_ptr().cast_mut();
-
-        // SAFETY: The socket is valid by the type invariants, and the address has the length
-        // `c_len()`. C code does not change the address.
-        to_result(unsafe { bindings::sock_bind_permitted(self.as_raw(), raw.cast(), addr.c_len()) })
-    }
-
     /// Has the family's `setsockopt` called for options of level [`SOL_SOCKET`].
     pub(super) fn set_custom_sockopt(&self) {
         // SAFETY: The socket is valid by the type invariants.
@@ -229,3 +186,67 @@ impl Socket {
 // SAFETY: A shared reference gives access to the type, which is constant, to the state and flags,
 // which are atomic, and to C functions that take the socket's lock.
 unsafe impl Sync for Socket {}
+
+/// A socket of the kernel's own TCP or UDP, over IPv4 or IPv6.
+///
+/// # Invariants
+///
+/// - The `struct socket` is valid, is of TCP or UDP, and has a `struct sock`.
+/// - No program uses it yet.
+#[repr(transparent)]
+pub struct NativeSocket(Opaque<bindings::socket>);
+
+impl NativeSocket {
+    /// Creates a reference to a [`NativeSocket`] from a valid pointer.
+    ///
+    /// # Safety
+    ///
+    /// For the duration of `'a`, `ptr` must point to a valid `struct socket` that fulfils the type
+    /// invariants.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::socket) -> &'a Self {
+        // SAFETY: The pointer is valid by the safety requirements and `Self` has the same layout.
+        //
+        // INVARIANT: The safety requirements guarantee the type invariants.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Sets an option of any level as setsockopt(2) does, provided that its value is plain data.
+    ///
+    /// Process context, may sleep; takes the lock of the socket.
+    ///
+    /// # Errors
+    ///
+    /// The errors of setsockopt(2). `ENOPROTOOPT` also for options that have to be set by a
+    /// program.
+    pub fn set_safe_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
+        if !is_safe_option(level, name) {
+            return Err(ENOPROTOOPT);
+        }
+        let len = c_uint::try_from(value.len()).map_err(|_| EINVAL)?;
+
+        // SAFETY: By the type invariants this is a complete socket, and `value` has `len` bytes.
+        // This option only reads them.
+        to_result(unsafe {
+            bindings::sock_setsockopt_kernel(self.0.get(), level, name, value.as_ptr().cast(), len)
+        })
+    }
+
+    /// Binds the socket to an address without checking the privilege for its port, and without
+    /// asking security modules: they were asked about the port that the program has named, and may
+    /// allow no other although the program has named none.
+    ///
+    /// Process context, may sleep; takes the lock of the socket.
+    ///
+    /// # Errors
+    ///
+    /// The errors of bind(2).
+    pub fn bind_permitted(&self, addr: SocketAddr) -> Result {
+        let addr = SockAddrBuf::from(addr);
+        let raw = addr.as_ptr().cast_mut();
+
+        // SAFETY: By the type invariants this is a complete socket of IPv4 or IPv6, whose protocol
+        // has ports. The address has the length `c_len()`, and C code does not change it.
+        to_result(unsafe { bindings::sock_bind_permitted(self.0.get(), raw.cast(), addr.c_len()) })
+    }
+}

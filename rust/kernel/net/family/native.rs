@@ -24,7 +24,12 @@ use crate::{
             Tcp, //
         },
         namespace::Namespace,
-        socket::Socket,
+        socket::{
+            NativeSocket,
+            Socket,
+            SOCK_DGRAM,
+            SOCK_STREAM, //
+        },
         sockopt::{
             SOL_SOCKET,
             SO_REUSEADDR, //
@@ -49,6 +54,10 @@ use core::{
     net::SocketAddr,
     ptr::NonNull, //
 };
+
+// CAST: Small constants.
+const IPPROTO_TCP: i32 = bindings::IPPROTO_TCP as i32;
+const IPPROTO_UDP: i32 = bindings::IPPROTO_UDP as i32;
 
 /// A new socket that nothing else refers to. Dropping it closes the socket: process context, may
 /// sleep.
@@ -158,9 +167,9 @@ impl NewSocket {
 ///
 /// # Invariants
 ///
-/// - `socket` is null, or was created by `__sock_create` with the family and type of the socket
-///   that it is behind. Until [`Native::close`] starts, it is valid and does not change any more.
-///   It is not used after that.
+/// - `socket` is null, or a socket of TCP or UDP that was created by `__sock_create` with the
+///   family and type of the socket that it is behind. Until [`Native::close`] starts, it is valid
+///   and does not change any more. It is not used after that.
 /// - If `is_forwarded` is set, `entry` is in the wait queue of the native socket, and forwards
 ///   wake-ups to the wait queue of the socket in front, which outlives this membership.
 pub(super) struct Native {
@@ -174,8 +183,8 @@ pub(super) struct Native {
 
 impl Native {
     pub(super) fn new(socket: Option<NewSocket>) -> Self {
-        // INVARIANT: Callers only pass sockets from `__sock_create`. `into_raw` gives up their
-        // ownership.
+        // INVARIANT: Callers only pass sockets from `Native::create`, or such as `stand_in` has
+        // checked. `into_raw` gives up their ownership.
         Self {
             socket: Atomic::new(socket.map_or(core::ptr::null_mut(), |s| s.into_raw().as_ptr())),
             is_taking_over: Atomic::new(false),
@@ -185,7 +194,8 @@ impl Native {
         }
     }
 
-    /// Creates the native socket for a socket that was found by its protocol number.
+    /// Creates the native socket for a socket that was found by its protocol number. Fails with
+    /// `ESOCKTNOSUPPORT` if there is none of this type.
     ///
     /// # Safety
     ///
@@ -196,8 +206,12 @@ impl Native {
         kind: i32,
         is_kernel: bool,
     ) -> Result<NewSocket> {
-        // Protocol 0 selects the default protocol of the type.
-        NewSocket::create(net, family, kind, 0, is_kernel)
+        let protocol = match kind {
+            SOCK_STREAM => IPPROTO_TCP,
+            SOCK_DGRAM => IPPROTO_UDP,
+            _ => return Err(ESOCKTNOSUPPORT),
+        };
+        NewSocket::create(net, family, kind, protocol, is_kernel)
     }
 
     /// Returns the native socket, if there is one.
@@ -209,7 +223,7 @@ impl Native {
 
     /// Stores the native socket of an accepted socket, unless it has one. Returns that socket.
     fn populate(&self, new: NewSocket) -> *mut bindings::socket {
-        // INVARIANT: Callers only pass sockets from `__sock_create`, and nothing is replaced.
+        // INVARIANT: Callers only pass sockets from `Native::create`, and nothing is replaced.
         match self
             .socket
             .cmpxchg(core::ptr::null_mut(), new.as_raw(), Full)
@@ -322,7 +336,11 @@ impl<T: Ops> TypedSock<T> {
     /// The errors of `prepare`, and of socket(2) for an accepted socket: then the native socket has
     /// not taken over. `EINVAL` if this is not the `struct sock` of `socket`, or if the native
     /// socket has taken over already.
-    pub fn fall_back(&self, socket: &Socket, prepare: impl FnOnce(&Socket) -> Result) -> Result {
+    pub fn fall_back(
+        &self,
+        socket: &Socket,
+        prepare: impl FnOnce(&NativeSocket) -> Result,
+    ) -> Result {
         let sk = self.as_raw();
         let outer = socket.as_raw();
         // SAFETY: The socket is valid.
@@ -340,9 +358,9 @@ impl<T: Ops> TypedSock<T> {
             // BPF programs may have given the native socket an interface or a mark.
             unsafe { bindings::sk_take_over((*native).sk, sk, true) };
         }
-        // SAFETY: By its type invariants the native socket is valid, and it was allocated by
-        // `sock_alloc`.
-        if let Err(error) = prepare(unsafe { Socket::from_raw(native) }) {
+        // SAFETY: By the type invariants of `Native` this is a complete socket of TCP or UDP, and
+        // it has not taken over yet.
+        if let Err(error) = prepare(unsafe { NativeSocket::from_raw(native) }) {
             self.native().is_taking_over.store(false, Relaxed);
             return Err(error);
         }
@@ -379,7 +397,7 @@ impl<T: Ops> TypedSock<T> {
         &self,
         addr: SocketAddr,
         backlog: i32,
-        prepare: impl FnOnce(&Socket) -> Result,
+        prepare: impl FnOnce(&NativeSocket) -> Result,
     ) -> Result<KernelSocket<Tcp>> {
         // The family is IPv4 or IPv6 then.
         build_assert!(T::PROTOCOL.is_some());
@@ -387,21 +405,18 @@ impl<T: Ops> TypedSock<T> {
         let sk = self.as_raw();
         // SAFETY: The socket is valid and keeps its namespace alive.
         let (net, is_kernel) = unsafe { (bindings::sock_net(sk), is_kernel(sk)) };
-        let (kind, protocol) = (bindings::sock_type_SOCK_STREAM, bindings::IPPROTO_TCP);
-        // CAST: Small constants.
-        let new = NewSocket::create(net, T::FAMILY, kind as i32, protocol as i32, is_kernel)?;
+        let new = NewSocket::create(net, T::FAMILY, SOCK_STREAM, IPPROTO_TCP, is_kernel)?;
         {
             let _guard = self.lock();
             // SAFETY: Nothing else refers to the new socket, and this socket is locked.
             unsafe { bindings::sk_take_over((*new.as_raw()).sk, sk, false) };
         }
-        // SAFETY: By its type invariants the new socket is valid, and it was allocated by
-        // `sock_alloc`.
-        prepare(unsafe { Socket::from_raw(new.as_raw()) })?;
+        // SAFETY: The new socket was created as a TCP socket, and is ours alone.
+        prepare(unsafe { NativeSocket::from_raw(new.as_raw()) })?;
         // SAFETY: By its type invariants the new socket is valid and ours alone. It was created as
         // a TCP socket, with a `struct sock` where nothing has been installed.
         let listener: KernelSocket<Tcp> = unsafe { KernelSocket::from_raw(new.into_raw()) };
-        listener.bind_permitted(addr)?;
+        listener.native().bind_permitted(addr)?;
         listener.set_option(SOL_SOCKET, SO_REUSEADDR, &1i32.to_ne_bytes())?;
         listener.listen_permitted(backlog)?;
         Ok(listener)

@@ -353,7 +353,7 @@ mod suite {
 
         let on = 1i32.to_ne_bytes();
         assert_eq!(
-            socket.set_safe_option(SOL_SOCKET, SO_KEEPALIVE, &on),
+            socket.set_option(SO_KEEPALIVE, &OptionIn::new(&on)),
             Err(EINVAL)
         );
         // SAFETY: It is ours.

@@ -12,10 +12,7 @@ use super::{
 use crate::{
     bindings,
     error::to_result,
-    net::{
-        socket::Socket,
-        sockopt::SOL_SOCKET, //
-    },
+    net::sockopt::SOL_SOCKET,
     prelude::*, //
 };
 
@@ -208,10 +205,7 @@ impl<P: Protocol> KernelSocket<P> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
-        // SAFETY: By the type invariants the socket is valid, and it was allocated by `sock_alloc`.
-        let socket = unsafe { Socket::from_raw(self.as_raw()) };
-
-        self.as_owner(|| socket.set_safe_option(level, name, value))
+        self.as_owner(|| self.native().set_safe_option(level, name, value))
     }
 
     /// Reads an option into `value`, and returns the number of bytes stored. The option is
