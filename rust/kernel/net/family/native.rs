@@ -109,7 +109,8 @@ impl NewSocket {
     ///
     /// # Errors
     ///
-    /// The errors of [`Ops::create`]; `EINVAL` if this socket is of another family.
+    /// The errors of [`Ops::create`]; `EINVAL` if this socket is of another family, or is neither
+    /// of TCP nor of UDP.
     pub fn stand_in<T: Ops>(self) -> Result<Self> {
         let protocol = c_int::from(T::PROTOCOL.ok_or(EINVAL)?);
         let native = self.as_raw();
@@ -117,7 +118,14 @@ impl NewSocket {
         let (sk, kind) = unsafe { ((*native).sk, (*native).type_) };
         // SAFETY: As above.
         let (net, family) = unsafe { (bindings::sock_net(sk), (*sk).__sk_common.skc_family) };
-        if i32::from(family) != T::FAMILY {
+        // SAFETY: As above.
+        let number = i32::from(unsafe { (*sk).sk_protocol });
+        // A socket that stands in for another has a protocol of its own.
+        let is_native = matches!(
+            (i32::from(kind), number),
+            (SOCK_STREAM, IPPROTO_TCP) | (SOCK_DGRAM, IPPROTO_UDP)
+        );
+        if i32::from(family) != T::FAMILY || !is_native {
             return Err(EINVAL);
         }
 
