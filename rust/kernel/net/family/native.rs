@@ -182,7 +182,8 @@ impl NewSocket {
 ///   wake-ups to the wait queue of the socket in front, which outlives this membership.
 pub(super) struct Native {
     socket: Atomic<*mut bindings::socket>,
-    /// Set before the options of the socket in front are copied.
+    /// Set before the options of the socket in front are copied, by the only task that has it take
+    /// over. Stays set if that succeeds.
     is_taking_over: Atomic<bool>,
     is_in_use: Atomic<bool>,
     is_forwarded: Atomic<bool>,
@@ -343,23 +344,27 @@ impl<T: Ops> TypedSock<T> {
     ///
     /// The errors of `prepare`, and of socket(2) for an accepted socket: then the native socket has
     /// not taken over. `EINVAL` if this is not the `struct sock` of `socket`, or if the native
-    /// socket has taken over already.
+    /// socket has taken over already, or is just doing so.
     pub fn fall_back(
         &self,
         socket: &Socket,
         prepare: impl FnOnce(&NativeSocket) -> Result,
     ) -> Result {
+        // The family is IPv4 or IPv6 then.
+        build_assert!(T::PROTOCOL.is_some());
+
         let sk = self.as_raw();
         let outer = socket.as_raw();
         // SAFETY: The socket is valid.
-        let is_ours = core::ptr::eq(unsafe { (*outer).sk }, sk);
-        if !is_ours || self.has_fallen_back() {
+        if !core::ptr::eq(unsafe { (*outer).sk }, sk) {
             return Err(EINVAL);
         }
         let native = self.native_or_new(socket)?;
 
         // The full barrier pairs with that of `Native::taking_over`.
-        self.native().is_taking_over.xchg(true, Full);
+        if self.native().is_taking_over.xchg(true, Full) {
+            return Err(EINVAL);
+        }
         {
             let _guard = self.lock();
             // SAFETY: The native socket is valid, and this socket is locked.
