@@ -215,11 +215,14 @@ impl<T: Ops> Glue<T> {
         from_result(|| {
             // SAFETY: The caller has just allocated the socket by `sock_alloc`.
             let new = unsafe { Socket::from_raw(socket) };
-            // SAFETY: The caller guarantees that the namespace is valid.
-            let init = T::create(unsafe { Namespace::from_raw(net) }, new.sock_type(), protocol)?;
+            // The namespace of a program is alive. But one where the kernel creates a socket for
+            // itself may be in the process of being destroyed.
+            // SAFETY: The caller guarantees that the memory of the namespace is valid.
+            let net = unsafe { Namespace::try_get(net) }.ok_or(EAFNOSUPPORT)?;
+            let init = T::create(&net, new.sock_type(), protocol)?;
 
-            // SAFETY: The caller guarantees that the namespace is valid, and the socket is new.
-            unsafe { alloc::<T>(net, socket, protocol, kern != 0, None, init) }?;
+            // SAFETY: The namespace is alive, and the socket is new.
+            unsafe { alloc::<T>(net.as_raw(), socket, protocol, kern != 0, None, init) }?;
             // SAFETY: The socket is valid and nothing else refers to it.
             unsafe { (*socket).ops = T::Proto::get().ops };
             Self::prepare(new);
@@ -236,20 +239,19 @@ impl<T: Ops> Glue<T> {
             let raw = unsafe { (*sk).sk_socket };
             // SAFETY: The caller has a `struct socket` for it, which was allocated by `sock_alloc`.
             let socket = unsafe { Socket::from_raw(raw) };
-            // SAFETY: As in `create`.
-            let net = unsafe { Namespace::from_raw(bindings::sock_net(sk)) };
+            // SAFETY: The `struct sock` keeps at least the memory of its namespace. See `create`.
+            let net = unsafe { Namespace::try_get(bindings::sock_net(sk)) }.ok_or(EAFNOSUPPORT)?;
             // SAFETY: As above.
             let protocol = c_int::from(unsafe { (*sk).sk_protocol });
 
             let kind = socket.sock_type();
-            let init = T::create(net, kind, protocol)?;
+            let init = T::create(&net, kind, protocol)?;
             // SAFETY: The caller has initialised the `struct sock`.
             let is_kernel = unsafe {
                 bindings::sock_common::skc_net_refcnt_raw(&raw const (*sk).__sk_common) == 0
             };
-            let net = net.as_raw();
-            // SAFETY: The namespace is valid.
-            let native = unsafe { Native::create(net, T::FAMILY, kind, is_kernel) }?;
+            // SAFETY: The namespace is alive.
+            let native = unsafe { Native::create(net.as_raw(), T::FAMILY, kind, is_kernel) }?;
             // SAFETY: The caller has allocated and initialised `sk` with `T::Proto`, and nothing
             // else refers to it.
             unsafe { complete::<T>(sk, Some(native), init) }?;

@@ -78,10 +78,15 @@ impl Drop for NewSocket {
 impl NewSocket {
     /// Creates a socket for the current program, as socket(2) does.
     pub fn new(net: &Namespace, family: i32, kind: i32, protocol: i32) -> Result<Self> {
-        Self::create(net.as_raw(), family, kind, protocol, false)
+        // SAFETY: The namespace is alive by its type invariants.
+        unsafe { Self::create(net.as_raw(), family, kind, protocol, false) }
     }
 
-    fn create(
+    /// # Safety
+    ///
+    /// `net` must be valid, and must be alive unless `is_kernel` is set: a socket of the kernel
+    /// keeps only the memory of its namespace.
+    unsafe fn create(
         net: *mut bindings::net,
         family: i32,
         kind: i32,
@@ -90,7 +95,7 @@ impl NewSocket {
     ) -> Result<Self> {
         let mut new = core::ptr::null_mut();
 
-        // SAFETY: The callers pass a valid namespace, and `new` is valid for writing.
+        // SAFETY: The namespace is as the safety requirements say, and `new` is valid for writing.
         to_result(unsafe {
             bindings::__sock_create(
                 net,
@@ -118,6 +123,8 @@ impl NewSocket {
         let (sk, kind) = unsafe { ((*native).sk, (*native).type_) };
         // SAFETY: As above.
         let (net, family) = unsafe { (bindings::sock_net(sk), (*sk).__sk_common.skc_family) };
+        // SAFETY: The native socket keeps at least the memory of its namespace.
+        let net = unsafe { Namespace::try_get(net) }.ok_or(EAFNOSUPPORT)?;
         // SAFETY: As above.
         let number = i32::from(unsafe { (*sk).sk_protocol });
         // A socket that stands in for another has a protocol of its own.
@@ -138,10 +145,9 @@ impl NewSocket {
         // SAFETY: Only we use the socket.
         unsafe { (*raw).type_ = kind };
 
-        // SAFETY: The native socket keeps its namespace alive.
-        let init = T::create(unsafe { Namespace::from_raw(net) }, i32::from(kind), protocol)?;
-        // SAFETY: The namespace is valid, and the socket is new and has no `struct sock` yet.
-        unsafe { alloc::<T>(net, raw, protocol, false, Some(self), init) }?;
+        let init = T::create(&net, i32::from(kind), protocol)?;
+        // SAFETY: The namespace is alive, and the socket is new and has no `struct sock` yet.
+        unsafe { alloc::<T>(net.as_raw(), raw, protocol, false, Some(self), init) }?;
         // SAFETY: The socket is complete except for its operations. They come with a reference to
         // their module, which is running this code.
         unsafe {
@@ -208,7 +214,7 @@ impl Native {
     ///
     /// # Safety
     ///
-    /// `net` must be valid.
+    /// As for [`NewSocket::create`].
     pub(super) unsafe fn create(
         net: *mut bindings::net,
         family: i32,
@@ -220,7 +226,8 @@ impl Native {
             SOCK_DGRAM => IPPROTO_UDP,
             _ => return Err(ESOCKTNOSUPPORT),
         };
-        NewSocket::create(net, family, kind, protocol, is_kernel)
+        // SAFETY: The requirements are those of this function.
+        unsafe { NewSocket::create(net, family, kind, protocol, is_kernel) }
     }
 
     /// Returns the native socket, if there is one.
@@ -322,9 +329,9 @@ impl<T: Ops> TypedSock<T> {
             return Ok(native);
         }
         let sk = self.as_raw();
-        // SAFETY: The socket is valid, and keeps its namespace alive.
+        // SAFETY: The socket is valid.
         let (net, is_kernel) = unsafe { (bindings::sock_net(sk), is_kernel(sk)) };
-        // SAFETY: The namespace is valid.
+        // SAFETY: The socket keeps its namespace alive, or its memory if it belongs to the kernel.
         let new = unsafe { Native::create(net, T::FAMILY, socket.sock_type(), is_kernel) }?;
         Ok(self.native().populate(new))
     }
@@ -416,9 +423,11 @@ impl<T: Ops> TypedSock<T> {
         build_assert!(T::PROTOCOL.is_some());
 
         let sk = self.as_raw();
-        // SAFETY: The socket is valid and keeps its namespace alive.
+        // SAFETY: The socket is valid.
         let (net, is_kernel) = unsafe { (bindings::sock_net(sk), is_kernel(sk)) };
-        let new = NewSocket::create(net, T::FAMILY, SOCK_STREAM, IPPROTO_TCP, is_kernel)?;
+        let (kind, protocol) = (SOCK_STREAM, IPPROTO_TCP);
+        // SAFETY: The socket keeps its namespace alive, or its memory if it belongs to the kernel.
+        let new = unsafe { NewSocket::create(net, T::FAMILY, kind, protocol, is_kernel) }?;
         {
             let _guard = self.lock();
             // SAFETY: Nothing else refers to the new socket, and this socket is locked.

@@ -179,7 +179,8 @@ impl<T: Ops> Child<T> {
         let raw = parent.as_raw();
 
         // SAFETY:
-        // - `parent` is a valid socket, and keeps its network namespace.
+        // - `parent` is a valid socket, and keeps its network namespace alive, or, if it belongs to
+        //   the kernel, the memory of the namespace. The new socket does the same.
         // - There is no `struct socket`.
         let sk = unsafe {
             alloc::<T>(
@@ -226,7 +227,7 @@ impl<T: Ops> Deref for Child<T> {
 ///
 /// # Safety
 ///
-/// - `net` must be valid.
+/// - `net` must be valid, and must be alive unless `kern` is set.
 /// - `socket` must be null, or valid and without a `struct sock`; on success it refers to the new
 ///   one.
 pub(super) unsafe fn alloc<T: Ops>(
@@ -239,7 +240,8 @@ pub(super) unsafe fn alloc<T: Ops>(
 ) -> Result<NonNull<bindings::sock>> {
     let proto = T::Proto::get().as_raw();
 
-    // SAFETY: `net` is valid by the safety requirements, and `proto` by its type invariants.
+    // SAFETY: By the safety requirements `net` is valid, and alive if the socket is to keep it so.
+    // `proto` is valid by its type invariants.
     let sk = NonNull::new(unsafe {
         bindings::sk_alloc(
             net,
@@ -307,7 +309,7 @@ pub(super) unsafe fn complete<T: Ops>(
 
     // SAFETY: Nothing else refers to the socket, and its data was initialised above.
     unsafe { (*sk).sk_destruct = Some(Glue::<T>::destruct) };
-    // SAFETY: The namespace and the protocol are valid.
+    // SAFETY: The socket keeps the memory of its namespace, and the protocol is valid.
     unsafe { bindings::sock_prot_inuse_add(bindings::sock_net(sk), T::Proto::get().as_raw(), 1) };
     T::Proto::get().live.add(1, Relaxed);
     Ok(())
