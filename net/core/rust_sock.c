@@ -84,13 +84,16 @@ EXPORT_SYMBOL_GPL(inet_sock_end);
  * @sk: a socket of AF_INET or AF_INET6
  * @local: the local address; an IPv4 address is mapped
  * @peer: the address of the peer; an IPv4 address is mapped
+ *
+ * A socket of TCP or UDP has to be locked, and must not have a port. Others are
+ * in no hash table, and what reads their names needs no exact ones.
  */
 void inet_sock_set_names(struct sock *sk, const struct sockaddr_in6 *local,
 			 const struct sockaddr_in6 *peer)
 {
 	struct inet_sock *inet = inet_sk(sk);
 
-	inet->inet_num = ntohs(local->sin6_port);
+	WRITE_ONCE(inet->inet_num, ntohs(local->sin6_port));
 	inet->inet_sport = local->sin6_port;
 	inet->inet_dport = peer->sin6_port;
 	if (ipv6_addr_v4mapped(&local->sin6_addr))

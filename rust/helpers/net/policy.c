@@ -12,6 +12,7 @@
 #include <net/inet_sock.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
+#include <net/rust_sock.h>
 #include <net/sock.h>
 
 #ifdef CONFIG_RUST_SOCKET_ABSTRACTIONS
@@ -49,41 +50,47 @@ __rust_helper int rust_helper_sk_ask_bind(struct sock *sk, struct sockaddr_unsiz
 	return BPF_CGROUP_RUN_PROG_INET_BIND_LOCK(sk, addr, &len, CGROUP_INET4_BIND, flags);
 }
 
-/* As in __inet_bind() and __inet6_bind(): BPF programs inspect the local address of @sk. */
-__rust_helper int rust_helper_sk_ask_post_bind(struct sock *sk)
-{
-	int err;
-
-	lock_sock(sk);
-	if (sk->sk_family == AF_INET6)
-		err = BPF_CGROUP_RUN_PROG_INET6_POST_BIND(sk);
-	else
-		err = BPF_CGROUP_RUN_PROG_INET4_POST_BIND(sk);
-	release_sock(sk);
-	return err;
-}
-
 /*
- * Clears the local name: unhashing a socket expects that it has no port that it
- * does not own. A port that it does own, because a BPF program has bound it, is
- * released.
+ * Clears the local name of a locked socket: unhashing a socket expects that it
+ * has no port that it does not own. A port that it does own, because a BPF
+ * program has bound it, is released.
  */
 __rust_helper void rust_helper_inet_sock_forget_names(struct sock *sk)
 {
 	struct inet_sock *inet = inet_sk(sk);
 
-	lock_sock(sk);
 	if (sk_is_tcp(sk) ? !!inet_csk(sk)->icsk_bind_hash : sk_hashed(sk))
 		sk->sk_prot->put_port(sk);
-	inet->inet_num = 0;
+	WRITE_ONCE(inet->inet_num, 0);
 	inet->inet_sport = 0;
 	inet_reset_saddr(sk);
-	release_sock(sk);
+}
+
+/*
+ * As in __inet_bind() and __inet6_bind(): BPF programs inspect the local
+ * address of @sk, which is locked. Only a datagram socket that may keep the
+ * address has it after that. A port that a BPF program has bound is released
+ * first, since the hash tables find it by these names.
+ */
+__rust_helper int rust_helper_sk_ask_post_bind(struct sock *sk, const struct sockaddr_in6 *local,
+					       const struct sockaddr_in6 *peer)
+{
+	int err;
+
+	rust_helper_inet_sock_forget_names(sk);
+	inet_sock_set_names(sk, local, peer);
+	if (sk->sk_family == AF_INET6)
+		err = BPF_CGROUP_RUN_PROG_INET6_POST_BIND(sk);
+	else
+		err = BPF_CGROUP_RUN_PROG_INET4_POST_BIND(sk);
+	if (err || sk->sk_type == SOCK_STREAM)
+		rust_helper_inet_sock_forget_names(sk);
+	return err;
 }
 
 __rust_helper u16 rust_helper_inet_sock_num(const struct sock *sk)
 {
-	return inet_sk(sk)->inet_num;
+	return READ_ONCE(inet_sk(sk)->inet_num);
 }
 
 __rust_helper bool rust_helper_inet_sock_has_name(const struct sock *sk)

@@ -222,6 +222,16 @@ impl SockAddrBuf {
         self.len as c_int
     }
 
+    /// Returns the address as an IPv6 address; an IPv4 address is mapped.
+    pub(super) fn mapped(addr: &SocketAddr) -> Self {
+        match addr {
+            SocketAddr::V4(addr) => {
+                SocketAddr::from((addr.ip().to_ipv6_mapped(), addr.port())).into()
+            }
+            SocketAddr::V6(_) => (*addr).into(),
+        }
+    }
+
     fn put(&mut self, offset: usize, value: &[u8]) {
         for (to, from) in self.bytes.iter_mut().skip(offset).zip(value) {
             *to = *from;

@@ -330,5 +330,7 @@ unsafe impl AlwaysRefCounted for Sock {
 unsafe impl Send for Sock {}
 
 // SAFETY: The methods that take a shared reference access the socket atomically or under its locks,
-// or only read fields that do not change.
+// or only read fields that do not change. The exception is `set_names`: like the internet
+// protocols, it stores addresses that C code reads at any time without a lock, to show or to
+// compare them, and there it does not matter if some are old and others new.
 unsafe impl Sync for Sock {}

@@ -60,46 +60,73 @@ impl<T: Ops> TypedSock<T> {
 
     /// Asks if the socket may keep the address that it was bound to. Process context.
     pub fn ask_post_bind(&self, socket: &Socket, local: &SocketAddr) -> Result {
-        let Some(sk) = self.policy_sock(socket) else {
-            return Ok(());
-        };
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6.
-        let named = unsafe { Sock::from_raw(sk) };
-        named.set_names(local, &any);
-        // SAFETY: As above; the socket is not locked by the caller.
-        let result = to_result(unsafe { bindings::sk_ask_post_bind(sk) });
-        // SAFETY: As above.
-        if result.is_err() || unsafe { (*sk).sk_type } == bindings::sock_type_SOCK_STREAM as u16 {
-            self.mark_unbound(socket);
-        }
-        result
+        let (local, peer) = (SockAddrBuf::mapped(local), SockAddrBuf::mapped(&any));
+
+        self.change_names(socket, |sk| {
+            // SAFETY: `change_names` passes a locked socket of IPv4 or IPv6. Both addresses are
+            // IPv6 addresses.
+            to_result(unsafe {
+                bindings::sk_ask_post_bind(sk, local.as_ptr().cast(), peer.as_ptr().cast())
+            })
+        })
     }
 
     /// Stores that a datagram socket has a port that was assigned automatically: policy has already
-    /// been asked. Any context.
+    /// been asked. Process context.
     pub fn mark_bound(&self, socket: &Socket) {
         /// An arbitrary port: the real one is not known here.
         const SOME: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 1));
 
-        if let Some(sk) = self.policy_sock(socket) {
+        let is_unbound = |sk: *mut bindings::sock| {
             // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6.
-            let named = unsafe { Sock::from_raw(sk) };
-            // SAFETY: As above.
-            if unsafe { bindings::inet_sock_num(sk) } == 0 {
-                named.set_names(&SOME, &SOME);
-            }
+            unsafe { bindings::inet_sock_num(sk) == 0 }
+        };
+        // In the common case there is a port. This avoids the lock then.
+        if !self.policy_sock(socket).is_some_and(is_unbound) {
+            return;
         }
+        let name = SockAddrBuf::mapped(&SOME);
+        let _ = self.change_names(socket, |sk| {
+            if is_unbound(sk) {
+                // SAFETY: `change_names` passes a locked socket of IPv4 or IPv6, and it has no
+                // port. The address is an IPv6 address.
+                unsafe {
+                    bindings::inet_sock_set_names(sk, name.as_ptr().cast(), name.as_ptr().cast())
+                };
+            }
+            Ok(())
+        });
     }
 
     /// Stores that the socket has no port any more, and releases a port that a BPF program has
     /// bound the native socket to. Process context.
     pub fn mark_unbound(&self, socket: &Socket) {
-        if let Some(sk) = self.policy_sock(socket) {
-            // SAFETY: By `policy_sock`, this is a valid socket of IPv4 or IPv6. The caller has not
-            // locked it.
+        let _ = self.change_names(socket, |sk| {
+            // SAFETY: `change_names` passes a locked socket of IPv4 or IPv6.
             unsafe { bindings::inet_sock_forget_names(sk) };
+            Ok(())
+        });
+    }
+
+    /// Calls `change` with the socket that policy is asked about, locked, so that it can change the
+    /// names of that socket. Does nothing if the native socket takes over: its names are real then.
+    fn change_names(
+        &self,
+        socket: &Socket,
+        change: impl FnOnce(*mut bindings::sock) -> Result,
+    ) -> Result {
+        let Some(sk) = self.policy_sock(socket) else {
+            return Ok(());
+        };
+        // SAFETY: By `policy_sock`, the socket is valid, and it is not closed before `socket`.
+        let _guard = unsafe { Sock::from_raw(sk) }.lock();
+        // `fall_back` takes this lock between setting the flag and giving the native socket a name.
+        // So it is either seen here, or waits until the names are changed.
+        if self.native().taking_over().is_some() {
+            return Ok(());
         }
+        change(sk)
     }
 
     /// Asks if the socket may be connected to `peer`. Returns the address to use instead. Process
@@ -217,9 +244,13 @@ impl<T: Ops> TypedSock<T> {
 
     /// Returns the socket that policy is asked about: the native socket, or this one if there is
     /// none. [`None`] in a family with its own number: policy for TCP and UDP does not concern it.
+    /// [`None`] also if the native socket has taken over: then the operation is repeated with that
+    /// one, which asks policy itself.
     #[inline]
     fn policy_sock(&self, socket: &Socket) -> Option<*mut bindings::sock> {
-        T::PROTOCOL?;
+        if T::PROTOCOL.is_none() || self.has_fallen_back() {
+            return None;
+        }
         let own = self.as_raw();
         // SAFETY: The socket is valid.
         let native = match unsafe { (*socket.as_raw()).sk } == own {

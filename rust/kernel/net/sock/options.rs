@@ -235,20 +235,19 @@ impl Sock {
 
     /// Stores the addresses of the socket and its peer where the rest of the kernel looks for them,
     /// if the socket is of IPv4 or IPv6. Any context.
+    ///
+    /// Does nothing if the protocol gives its sockets ports itself, as TCP and UDP do: its hash
+    /// tables depend on these addresses.
     pub fn set_names(&self, local: &SocketAddr, peer: &SocketAddr) {
-        if !matches!(self.family(), AF_INET | AF_INET6) {
+        // SAFETY: The socket is valid by the type invariants, and so is its protocol.
+        let has_ports = unsafe { (*(*self.as_raw()).__sk_common.skc_prot).put_port }.is_some();
+        if has_ports || !matches!(self.family(), AF_INET | AF_INET6) {
             return;
         }
-        let mapped = |addr: &SocketAddr| match addr {
-            SocketAddr::V4(addr) => {
-                SockAddrBuf::from(SocketAddr::from((addr.ip().to_ipv6_mapped(), addr.port())))
-            }
-            SocketAddr::V6(addr) => SockAddrBuf::from(SocketAddr::V6(*addr)),
-        };
-        let (local, peer) = (mapped(local), mapped(peer));
+        let (local, peer) = (SockAddrBuf::mapped(local), SockAddrBuf::mapped(peer));
 
         // SAFETY: The socket is valid by the type invariants. By its family, it begins with a
-        // `struct inet_sock`. Both addresses are IPv6 addresses.
+        // `struct inet_sock`, and it is in no hash table. Both addresses are IPv6 addresses.
         unsafe {
             bindings::inet_sock_set_names(
                 self.as_raw(),
