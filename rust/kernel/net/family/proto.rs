@@ -60,7 +60,8 @@ macro_rules! socket_proto {
 ///
 /// # Invariants
 ///
-/// `obj_size` is the size of a [`TypedSock`] of `T`, and `owner` the module that `T` is part of.
+/// `obj_size` is the size of a [`TypedSock`] of `T`, which needs no more alignment than the slab
+/// allocator gives, and `owner` is the module that `T` is part of.
 pub struct Proto<T: Ops> {
     proto: Opaque<bindings::proto>,
     /// The operations. Stored here so that they have a single address.
@@ -81,6 +82,14 @@ impl<T: Ops> Proto<T> {
             size <= u32::MAX as usize,
             "the data of a socket are too large"
         );
+        // The slab allocator gives objects at least this alignment, in a cache of their own or not.
+        assert!(
+            align_of::<TypedSock<T>>() <= bindings::ARCH_SLAB_MINALIGN
+                && align_of::<TypedSock<T>>() <= bindings::ARCH_KMALLOC_MINALIGN,
+            "the data of a socket need more alignment than sockets have"
+        );
+        // The socket layer has room for these families, and stores them in a `u16`.
+        assert!(T::FAMILY > 0 && T::FAMILY < bindings::AF_MAX as i32);
 
         // `inet_create` and `inet6_create` initialise these parts of the structure.
         assert!(T::PROTOCOL.is_some() == T::Head::INET);
@@ -113,7 +122,8 @@ impl<T: Ops> Proto<T> {
             i += 1;
         }
 
-        // INVARIANT: The size and the owner were set above; the other fields are valid when zero.
+        // INVARIANT: The size and the owner were set above, and the alignment was checked; the
+        // other fields are valid when zero.
         Self {
             proto: Opaque::new(proto),
             ops: Glue::<T>::OPS,

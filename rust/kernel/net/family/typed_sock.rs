@@ -46,7 +46,8 @@ use core::{
 /// # Invariants
 ///
 /// - The object was allocated by `sk_alloc` with a [`Proto`](super::Proto) that has its size. So
-///   all of it belongs to the `struct sock` that it begins with, and is freed with it.
+///   all of it belongs to the `struct sock` that it begins with, and is freed with it. The object
+///   is aligned.
 /// - All fields are initialised, and they do not move until `sk_destruct` drops `data`.
 /// - The invariants of [`Sock`] hold for the `struct sock` at the beginning.
 #[repr(C)]
@@ -297,7 +298,7 @@ pub(super) unsafe fn complete<T: Ops>(
     init: impl PinInit<T::Data, Error>,
 ) -> Result {
     let this = sk.cast::<TypedSock<T>>();
-    // SAFETY: By the type invariants of `Proto`, there is room for a `TypedSock`.
+    // SAFETY: By the type invariants of `Proto`, there is aligned room for a `TypedSock`.
     let slot = unsafe { addr_of_mut!((*this).data) };
 
     // SAFETY:
