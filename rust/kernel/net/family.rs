@@ -178,6 +178,10 @@ impl Drop for Entry {
 impl<T: Ops> Registration<T> {
     /// Registers the family. May sleep.
     ///
+    /// Programs can have sockets when this returns. If the initialisation of a module fails later,
+    /// the kernel frees the module's code at once, even if sockets refer to it. So this has to be
+    /// the last step that can fail, or nearly so.
+    ///
     /// # Errors
     ///
     /// Returns `EBUSY` if this family is registered already, and `EEXIST` if another family has the
@@ -222,17 +226,22 @@ impl<T: Ops> Drop for Registration<T> {
             &mut self.entry,
             Entry::Protocols(KVec::new()),
         ));
+        // A module that is unloaded has no sockets any more: they have kept it loaded until their
+        // memory was freed. This is for a registration that ends earlier. A socket counts until
+        // just before its memory is freed, so if the last one is gone in this moment then the slab
+        // cache may still warn that it is not empty.
         if T::PROTOCOL.is_some() && self.proto.live.load(Acquire) > 0 {
-            // The sockets are in the protocol's slab cache. A module that keeps its registration
-            // until it is unloaded does not get here, as sockets keep it loaded. Otherwise neither
-            // the protocol nor the module is ever removed.
+            // The sockets are in the protocol's slab cache. Neither the protocol nor the module is
+            // ever removed, except for a module whose initialisation fails: see `new`.
             pr_err!("a protocol is left while it has sockets\n");
             // SAFETY: The module is running this code.
             unsafe { bindings::__module_get((*self.proto.as_raw()).owner) };
             return;
         }
         // SAFETY: By the type invariants, this object has registered the protocol. Sockets that
-        // still refer to the protocol do not use what is undone here.
+        // still refer to it are not in a slab cache of the protocol, and use only its index in
+        // tables of counters, which stays valid. If another protocol gets the index, these sockets
+        // spoil its number in /proc/net/protocols, and nothing else.
         unsafe { bindings::proto_unregister(self.proto.as_raw()) };
         self.proto.registered.store(false, Release);
     }

@@ -294,6 +294,7 @@ impl<T: Ops> Glue<T> {
             // SAFETY: By the requirements of `Head`, the socket begins with a `struct inet_sock`.
             unsafe { bindings::inet_sock_end(sk) };
         }
+        // The caller frees the memory, and puts the module after that.
         T::Proto::get().live.fetch_sub(1, Release);
     }
 
