@@ -118,12 +118,34 @@ impl RawCallbacks {
         }
     }
 
+    /// Returns the place of the callbacks that the protocol gives a socket.
+    ///
+    /// # Safety
+    ///
+    /// `sk` must be a valid socket of TCP or UDP.
+    unsafe fn defaults(sk: *mut bindings::sock) -> &'static SetOnce<Self> {
+        // SAFETY: The safety requirements guarantee that the socket is valid. The number of its
+        // protocol does not change.
+        match u32::from(unsafe { (*sk).sk_protocol }) {
+            bindings::IPPROTO_TCP => &TCP,
+            _ => &UDP,
+        }
+    }
+
     /// Returns the callbacks that a socket has without ours.
     ///
     /// A socket may have some of our functions although nothing is installed: a listener gave them
     /// to it, or BPF had saved them and has put them back.
-    fn without_ours(found: Self) -> Self {
-        TCP.as_ref().map_or(found, |tcp| tcp.merged_with(&found))
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::of`]; the socket must be of TCP or UDP.
+    unsafe fn without_ours(sk: *mut bindings::sock) -> Self {
+        // SAFETY: The safety requirements are those of both functions.
+        let (found, defaults) = unsafe { (Self::of(sk), Self::defaults(sk)) };
+        defaults
+            .as_ref()
+            .map_or(found, |original| original.merged_with(&found))
     }
 
     /// Replaces our functions by these among the callbacks of a socket.
@@ -188,8 +210,11 @@ struct Installed {
 // The lowest bits of `sk_user_data` are flags.
 static_assert!(align_of::<Installed>() >= 8);
 
-/// The callbacks that TCP gives its sockets. Set before any listening socket gets ours.
+/// The callbacks that TCP gives its sockets. Set before any of them gets ours.
 static TCP: SetOnce<RawCallbacks> = SetOnce::new();
+
+/// The callbacks that UDP gives its sockets. Set before any of them gets ours.
+static UDP: SetOnce<RawCallbacks> = SetOnce::new();
 
 /// Holds `sk_callback_lock` of a socket for reading, with soft interrupts disabled.
 ///
@@ -239,7 +264,7 @@ impl Drop for CallbackReadGuard {
 /// There may be no installed object. A socket created by a listener has the listener's callbacks,
 /// but not its installed object, until [`KernelSocket::accept`] restores the original callbacks;
 /// TCP may have moved it to another listener; BPF may have saved our callbacks and restored them
-/// later; or the callbacks may just have been cleared. TCP's own callback is called then.
+/// later; or the callbacks may just have been cleared. The protocol's own callback is called then.
 ///
 /// # Safety
 ///
@@ -257,10 +282,11 @@ unsafe fn dispatch(
     // uses another flag.
     let installed = unsafe { guard.installed() };
     let raw = installed.map(|installed| &installed.original);
-    // A UDP socket creates no other sockets.
-    if let Some(original) = raw.or(TCP.as_ref()).and_then(original) {
-        // SAFETY: The socket's protocol has set this function as the callback for the same event,
-        // or would have.
+    // SAFETY: As above, the socket is valid, and a `KernelSocket` is of TCP or UDP.
+    let defaults = unsafe { RawCallbacks::defaults(sk) };
+    if let Some(original) = raw.or(defaults.as_ref()).and_then(original) {
+        // SAFETY: The socket's protocol has set this function as the callback for the same event of
+        // this socket or, if nothing is installed, of another socket of the protocol.
         unsafe { original(sk) };
     }
     if let Some(installed) = installed {
@@ -329,13 +355,11 @@ impl<P: Protocol> KernelSocket<P> {
         // SAFETY: The socket is valid and the lock held.
         let busy = !unsafe { (*sk).sk_user_data }.is_null();
         if !busy {
+            // Only the first socket of the protocol counts, when none can have our functions yet.
             // SAFETY: The socket is valid and the lock held.
-            let found = unsafe { RawCallbacks::of(sk) };
-            if P::LISTENS {
-                // Only the first socket counts, when no socket can have our functions yet.
-                let _ = TCP.populate(found);
-            }
-            installed.original = RawCallbacks::without_ours(found);
+            let _ = unsafe { RawCallbacks::defaults(sk).populate(RawCallbacks::of(sk)) };
+            // SAFETY: As above.
+            installed.original = unsafe { RawCallbacks::without_ours(sk) };
             // SAFETY: The socket is valid and the lock held. The pointer is aligned such that the
             // flag bits are free.
             //
@@ -400,7 +424,7 @@ impl<P: Protocol> KernelSocket<P> {
         match unsafe { guard.installed() } {
             Some(installed) => installed.original,
             // SAFETY: The socket is valid and the lock held.
-            None => RawCallbacks::without_ours(unsafe { RawCallbacks::of(sk) }),
+            None => unsafe { RawCallbacks::without_ours(sk) },
         }
     }
 }

@@ -11,8 +11,6 @@ pub(super) mod sealed {
         const TYPE: u32;
         /// Protocol number.
         const NUMBER: u32;
-        /// Set if the protocol's sockets can listen, and thereby create other sockets.
-        const LISTENS: bool;
     }
 }
 
@@ -43,7 +41,6 @@ impl Protocol for Tcp {}
 impl sealed::Protocol for Tcp {
     const TYPE: u32 = bindings::sock_type_SOCK_STREAM;
     const NUMBER: u32 = bindings::IPPROTO_TCP;
-    const LISTENS: bool = true;
 }
 
 impl Protocol for Udp {}
@@ -51,5 +48,4 @@ impl Protocol for Udp {}
 impl sealed::Protocol for Udp {
     const TYPE: u32 = bindings::sock_type_SOCK_DGRAM;
     const NUMBER: u32 = bindings::IPPROTO_UDP;
-    const LISTENS: bool = false;
 }
