@@ -64,7 +64,7 @@ pub mod msg {
 /// - The `struct msghdr` is valid. Its iterator may be used to copy data from it (in a message that
 ///   is being sent) or to it (in a message that is being received), and knows its own direction.
 /// - `msg_name` is null or points to a `struct sockaddr_storage`, whose first `msg_namelen` bytes
-///   are initialised in a message that is being sent.
+///   are initialised.
 /// - In a message that is being sent, `msg_control` points to `msg_controllen` initialised bytes in
 ///   the kernel that do not change, unless the message says that they are in user space.
 #[repr(transparent)]
@@ -79,6 +79,7 @@ impl MsgHdr {
     ///
     /// - `ptr` must point to a `struct msghdr` as the socket layer passes it to `sendmsg` or
     ///   `recvmsg` of a `struct proto_ops`;
+    /// - if the message is being received, its `msg_namelen` must be 0, as nothing is stored yet;
     /// - the `struct msghdr` must only be accessed through the returned reference.
     #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::msghdr) -> &'a mut Self {
@@ -118,7 +119,8 @@ impl MsgHdr {
         unsafe { (*self.as_raw()).msg_flags |= flags };
     }
 
-    /// Returns the destination address of a message that is being sent, if it has one. The address
+    /// Returns the destination address of a message that is being sent, if it has one, or the
+    /// address that [`Self::set_name`] has stored in a message that is being received. The address
     /// may be empty, which is different from [`None`].
     pub fn name(&self) -> Option<RawAddr<'_>> {
         // SAFETY: The message is valid by the type invariants.
@@ -149,6 +151,8 @@ impl MsgHdr {
         // larger than any `SockAddrBuf` and to which we have exclusive access.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), name.cast(), bytes.len()) };
         // SAFETY: The message is valid by the type invariants and we have exclusive access.
+        //
+        // INVARIANT: That many bytes were stored just above.
         unsafe { (*self.as_raw()).msg_namelen = addr.c_len() };
     }
 

@@ -124,8 +124,10 @@ impl<T: Ops> Glue<T> {
         flags: c_int,
     ) -> c_int {
         let operation = |socket: &Socket, sk: &TypedSock<T>| {
-            // SAFETY: The caller passes the arguments of `recvmsg`, and only we use the message
-            // during this call.
+            // The system calls have set this, but not all of the kernel's own callers.
+            // SAFETY: The caller passes the arguments of `recvmsg`.
+            unsafe { (*msg).msg_namelen = 0 };
+            // SAFETY: As above; only we use the message during this call. It has no address yet.
             let msg = unsafe { MsgHdr::from_raw(msg) };
             // CAST: The bits remain the same.
             let received = T::recvmsg(sk, msg, len, flags as u32)?;
