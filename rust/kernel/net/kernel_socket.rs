@@ -18,7 +18,7 @@ mod tally;
 mod tests;
 mod urgent;
 
-pub(super) use self::options::is_safe_option;
+pub(super) use self::options::is_safe_to_set;
 
 pub use self::{
     callbacks::Callbacks,
@@ -317,9 +317,7 @@ impl<P: Protocol> KernelSocket<P> {
 
     /// Returns the address family, `AF_INET` for example.
     pub(super) fn family(&self) -> i32 {
-        // SAFETY: The socket is valid by the type invariants and has a `struct sock`. Its family
-        // changes only from `AF_INET6` to `AF_INET` (`IPV6_ADDRFORM`), if at all.
-        i32::from(unsafe { (*self.sk().as_raw()).__sk_common.skc_family })
+        i32::from(self.sk().family())
     }
 
     /// Undoes `KernelSocket::reserve_backlog`, if it is in effect.

@@ -11,7 +11,7 @@ use crate::{
     error::to_result,
     net::{
         addr::SockAddrBuf,
-        kernel_socket::is_safe_option,
+        kernel_socket::is_safe_to_set,
         sockopt::{
             OptionIn,
             SOL_SOCKET, //
@@ -220,7 +220,7 @@ impl NativeSocket {
     /// The errors of setsockopt(2). `ENOPROTOOPT` also for options that have to be set by a
     /// program.
     pub fn set_safe_option(&self, level: i32, name: i32, value: &[u8]) -> Result {
-        if !is_safe_option(level, name) {
+        if !is_safe_to_set(level, name) {
             return Err(ENOPROTOOPT);
         }
         let len = c_uint::try_from(value.len()).map_err(|_| EINVAL)?;

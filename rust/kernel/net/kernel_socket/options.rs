@@ -25,12 +25,22 @@ const SOL_TCP: i32 = bindings::SOL_TCP as i32;
 const SOL_UDP: i32 = bindings::SOL_UDP as i32;
 const SOL_IPV6: i32 = bindings::SOL_IPV6 as i32;
 
-/// Returns `true` if an option is safe to set or read on behalf of others.
+/// Returns `true` if an option is safe to set on behalf of others.
 ///
 /// The value of such an option is plain data of the given length, without pointers, and the option
 /// does not change the kind of the socket. The code of other options assumes that a program is
 /// calling, with its own memory, files and user.
-pub(in crate::net) fn is_safe_option(level: i32, name: i32) -> bool {
+pub(in crate::net) fn is_safe_to_set(level: i32, name: i32) -> bool {
+    // CAST: A small constant.
+    const IPV6_ADDRFORM: i32 = bindings::IPV6_ADDRFORM as i32;
+
+    // This turns the socket into one of IPv4.
+    (level, name) != (SOL_IPV6, IPV6_ADDRFORM) && is_safe_to_read(level, name)
+}
+
+/// Returns `true` if an option is safe to read on behalf of others: its value is plain data of the
+/// given length, without pointers.
+fn is_safe_to_read(level: i32, name: i32) -> bool {
     let Ok(name) = u32::try_from(name) else {
         return false;
     };
@@ -216,7 +226,7 @@ impl<P: Protocol> KernelSocket<P> {
     /// The errors of getsockopt(2). `ENOPROTOOPT` also for options that have to be read by a
     /// program.
     pub fn get_option(&self, level: i32, name: i32, value: &mut [u8]) -> Result<usize> {
-        if !is_safe_option(level, name) {
+        if !is_safe_to_read(level, name) {
             return Err(ENOPROTOOPT);
         }
         let mut len = c_int::try_from(value.len()).map_err(|_| EINVAL)?;

@@ -448,6 +448,7 @@ mod suite {
         const TCP_ULP: i32 = 31;
         const TCP_ZEROCOPY_RECEIVE: i32 = 35;
         const SOL_IPV6: i32 = 41;
+        const IPV6_ADDRFORM: i32 = 1;
         const IPV6_V6ONLY: i32 = 26;
 
         let socket = stream()?;
@@ -476,6 +477,8 @@ mod suite {
         assert_eq!(zerocopy, Err(ENOPROTOOPT));
         let v6only = socket.get_option(SOL_IPV6, IPV6_V6ONLY, &mut value);
         assert_eq!(v6only, Err(EOPNOTSUPP));
+        let to_ipv4 = socket.set_option(SOL_IPV6, IPV6_ADDRFORM, &2i32.to_ne_bytes());
+        assert_eq!(to_ipv4, Err(ENOPROTOOPT));
         let udp_has_no_tcp = datagram()?.get_option(SOL_TCP, TCP_INFO, &mut value);
         assert_eq!(udp_has_no_tcp, Err(EOPNOTSUPP));
         Ok(())

@@ -229,8 +229,10 @@ impl Sock {
 
     /// Returns the address family of the socket. Any context.
     pub fn family(&self) -> u16 {
-        // SAFETY: The socket is valid by the type invariants, and its family does not change.
-        unsafe { (*self.as_raw()).__sk_common.skc_family }
+        // SAFETY: The socket is valid by the type invariants. C code changes the family of a socket
+        // only from `AF_INET6` to `AF_INET` (`IPV6_ADDRFORM`), with a single store, and never that
+        // of a socket of our own families.
+        unsafe { (&raw const (*self.as_raw()).__sk_common.skc_family).read_volatile() }
     }
 
     /// Stores the addresses of the socket and its peer where the rest of the kernel looks for them,
