@@ -121,7 +121,8 @@ impl PageFrame {
 ///
 /// - Each entry of `frames` is [`XEN_PAGE_SIZE`] bytes, mapped readable and writable at its address
 ///   for the lifetime of `self`. The address is a multiple of [`XEN_PAGE_SIZE`].
-/// - This kernel accesses the memory only through `self`.
+/// - This kernel accesses the memory only through `self`, and through the pages in a [`BioVecs`]
+///   that borrows it.
 ///
 /// [`virt_mb`]: crate::sync::barrier::virt_mb
 pub struct SharedPages {
@@ -223,10 +224,11 @@ impl SharedPages {
         // SAFETY:
         // - By the type invariant, the frame is mapped as long as `self` lives. Its address is
         //   a multiple of the page size and `start` is one of 4, so the pointer is aligned.
-        // - By the type invariant, this kernel accesses the memory only through `self`, that is,
-        //   with atomic operations and with `memcpy()`, whose result is never used as an index. The
-        //   other domain is not part of this program; treating it as a peer that uses atomic
-        //   operations is the best that can be said about it.
+        // - By the type invariant, this kernel accesses the memory only through `self`, by atomic
+        //   operations and by `memcpy()`, and through IO vectors and kernel sockets. No Rust code
+        //   makes a plain access: C code and devices copy the bytes, whatever they are. The other
+        //   domain is not part of this program; treating it as a peer that uses atomic operations
+        //   is the best that can be said about it.
         Ok(unsafe { Atomic::from_ptr(frame.addr.add(start).as_ptr().cast()) })
     }
 
