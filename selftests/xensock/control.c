@@ -356,4 +356,39 @@ TEST(peek_offset_of_datagrams)
 	close(from);
 }
 
+/* A call that waits goes on with the offset with which it began. */
+TEST(peek_offset_of_two_calls)
+{
+	int to = open_datagram(), from = new_datagram(0);
+	struct waiter first = { 0 }, second = { 0 };
+	unsigned int port = local_port(to);
+
+	ASSERT_EQ(0, set_option(to, SOL_SOCKET, SO_PEEK_OFF, 0));
+	ASSERT_TRUE(waiter_start(&first, in_peek, to));
+	ASSERT_TRUE(waiter_start(&second, in_peek, to));
+	EXPECT_EQ(5, send_to(from, opt.host, port, "01234", 5));
+	/* UDP wakes one of them for each datagram. */
+	EXPECT_EQ(3, send_to(from, opt.host, port, "abc", 3));
+	EXPECT_EQ(5, waiter_end(&first));
+	EXPECT_EQ(5, waiter_end(&second));
+	EXPECT_EQ(10, get_option(to, SOL_SOCKET, SO_PEEK_OFF));
+	close(to);
+	close(from);
+}
+
+TEST(peek_offset_that_changes_during_a_call)
+{
+	int to = open_datagram(), from = new_datagram(0);
+	struct waiter w = { 0 };
+
+	ASSERT_EQ(0, set_option(to, SOL_SOCKET, SO_PEEK_OFF, 0));
+	ASSERT_TRUE(waiter_start(&w, in_peek, to));
+	ASSERT_EQ(0, set_option(to, SOL_SOCKET, SO_PEEK_OFF, 5000));
+	EXPECT_EQ(5, send_to(from, opt.host, local_port(to), "01234", 5));
+	EXPECT_EQ(5, waiter_end(&w));
+	EXPECT_EQ(5005, get_option(to, SOL_SOCKET, SO_PEEK_OFF));
+	close(to);
+	close(from);
+}
+
 XENSOCK_TEST_MAIN

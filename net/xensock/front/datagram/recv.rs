@@ -33,7 +33,12 @@ impl Datagram {
         flags: u32,
     ) -> Result<usize> {
         let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
-        let looks_further = flags & msg::PEEK != 0 && sk.peek_offset().is_some_and(|n| n > 0);
+        // Once, as in UDP: another thread may change the offset.
+        let first = match flags & msg::PEEK {
+            0 => 0,
+            _ => sk.peek_offset().unwrap_or(0),
+        };
+        let looks_further = first > 0;
 
         loop {
             if let Some(error) = sk.take_error() {
@@ -48,7 +53,7 @@ impl Datagram {
                 if looks_further {
                     seen = conn.known();
                 }
-                if let Some(received) = self.recv_one(sk, conn, msg, len, flags)? {
+                if let Some(received) = self.recv_one(sk, conn, msg, len, flags, first)? {
                     return Ok(received);
                 }
             }
@@ -70,6 +75,10 @@ impl Datagram {
             if sk.shutdown_mask().contains(Shutdown::Recv) {
                 return Ok(0);
             }
+            // There may be news each time, none of them what this call waits for.
+            if current!().signal_pending() {
+                return Err(timeout.interrupted());
+            }
             sk.wait(&mut timeout, || {
                 // Another thread may have created the ring.
                 let conn = self.endpoint.conn();
@@ -82,7 +91,8 @@ impl Datagram {
         }
     }
 
-    /// Receives the first datagram, if there is one.
+    /// Receives the first datagram, or peeks at the one with the byte at `first` of the payloads,
+    /// if there is one.
     fn recv_one(
         &self,
         sk: &Sock,
@@ -90,11 +100,10 @@ impl Datagram {
         msg: &mut MsgHdr,
         len: usize,
         flags: u32,
+        first: u32,
     ) -> Result<Option<usize>> {
         let _rx = conn.rx.lock();
         let is_peek = flags & msg::PEEK != 0;
-        let offset = sk.peek_offset();
-        let first = offset.filter(|_| is_peek).unwrap_or(0);
         let Some(arrived) = Conn::datagram_at(conn.as_arc_borrow(), first) else {
             return Ok(None);
         };
@@ -137,9 +146,7 @@ impl Datagram {
         } else {
             n
         };
-        if offset.is_some() {
-            move_peek_offset(sk, is_peek, shown as usize);
-        }
+        move_peek_offset(sk, is_peek, shown as usize);
         Ok(Some(shown as usize))
     }
 }
