@@ -6,8 +6,9 @@
  * "reuse-" to rings that are used again, "resize-" to rings that are to grow, "news-" to the news
  * page. "slots" leaves each GETSOCKOPT without a response until they hold all slots and SIGUSR1
  * comes; then it prints how many it answers before another request comes. "out-error-first" has
- * each connection fail at its first byte, and never says that all of "in" is there. SIGTERM ends
- * the program, which then closes the link in the regular way.
+ * each connection fail at its first byte, and never says that all of "in" is there.
+ * "frame-spoilt" sends a good frame to a datagram socket, writes over it on SIGUSR1, and closes the
+ * link. SIGTERM ends the program, which then closes the link in the regular way.
  */
 #include <errno.h>
 #include <limits.h>
@@ -30,6 +31,14 @@ static struct {
 	__u32 ref;
 	__u32 remote;
 } conn;
+
+/* Set by SIGUSR1. */
+static atomic_int is_released;
+
+static void on_release(int sig)
+{
+	is_released = sig;
+}
 
 /* Values of HOW that are bad nodes: a node, its value, and if it is accepted nevertheless. */
 static const struct {
@@ -297,6 +306,8 @@ static void answer_attach(const char *how)
 	struct info info;
 	__u32 prod;
 
+	if (!strcmp(how, "frame-spoilt"))
+		is_good = true;
 	if (!raw_frame(is_good ? "frame-good" : how, &frame, &info, &prod) ||
 	    !map_ring(conn.request.attach.ref, conn.request.attach.evtchn)) {
 		back_respond(&conn.request, -EINVAL);
@@ -315,6 +326,15 @@ static void answer_attach(const char *how)
 	back_respond(&conn.request, 0);
 	store(&conn.words[IN_PROD], prod);
 	evtchn_notify(back.evtchn, conn.port);
+}
+
+/* Writes over the frame of the last socket, and closes the link before it is received. */
+static void spoil_frame(void)
+{
+	memset(conn.in, 0xff, sizeof(struct frame));
+	back_node("state", "5");
+	while (!back_is_over)
+		sleep_usec(1000);
 }
 
 /* Consumes everything in the ring without reading it. */
@@ -382,12 +402,6 @@ static void answer_resize(const char *how, const struct request *r)
 /* Those that hold slots, the oldest first. */
 static struct request held[SLOTS];
 static unsigned int n_held;
-static atomic_int is_released;
-
-static void on_release(int sig)
-{
-	is_released = sig;
-}
 
 /* One after the other, until there is a request of another kind. */
 static void release_held(void)
@@ -437,6 +451,8 @@ static void serve(const char *how)
 			consume_ring();
 		if (fails && conn.words)
 			fail_connection();
+		if (is_released && !strcmp(how, "frame-spoilt"))
+			spoil_frame();
 	}
 	if (r.cmd == CONNECT) {
 		conn.request = r;

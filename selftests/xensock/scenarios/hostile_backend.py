@@ -149,6 +149,25 @@ def test_frames_nonsense(bed):
                   _cases(["frame-stall"], _has_ended, "datagram_full"))
 
 
+@timeout(200)
+def test_spoils_a_frame(bed):
+    """A datagram that has arrived and is written over, before the link goes down: recv() waits for another."""
+    guest = guest_in_dom0(bed)
+    wait_connected(guest)
+    unload(bed, "xensock_back")
+    back = bed.start(f"hostile_back {guest.domid} frame-spoilt")
+    back.wait_line("ready", 30 * bed.scale)
+    program = guest.start("exec spoilt")
+    program.wait_line("arrived", 30 * bed.scale)
+    back.kill(signal.SIGUSR1)
+    rc, out = program.wait(60 * bed.scale)
+    back.kill(signal.SIGTERM)
+    back.wait(20 * bed.scale)
+    bed.modprobe("xensock_back")
+    wait_link(guest)
+    assert (rc, out.split()) == (0, ["arrived", "EAGAIN"]), (rc, out)
+
+
 @timeout(300)
 def test_breaks_kept_rings(bed):
     """Kept rings that are spoiled or never released: programs and the guest go on."""

@@ -296,6 +296,15 @@ impl Conn {
                 return None;
             }
             match frame_at(&this.ring, 0, known) {
+    /// Ends a connection with a frame that the backend has broken since it was checked. Nothing is
+    /// received from the ring any more: if the connection has ended before, tasks would come upon
+    /// the frame again and again.
+    fn broken_frame(this: ArcBorrow<'_, Self>) {
+        Self::broken(this);
+        // After the end of the connection no frames are added.
+        *this.receive_queue.lock() = ReceiveQueue::default();
+    }
+
                 Ok((
                     Frame::Data {
                         len,
@@ -317,7 +326,7 @@ impl Conn {
                     this.consume_frame(frame, false)
                 }
                 Err(Broken) => {
-                    Self::broken(this);
+                    Self::broken_frame(this);
                     return None;
                 }
             }
@@ -360,7 +369,7 @@ impl Conn {
                         queued.frame = frame;
                     }
                     Err(Broken) => {
-                        Self::broken(this);
+                        Self::broken_frame(this);
                         return None;
                     }
                 }
