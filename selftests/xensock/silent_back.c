@@ -9,6 +9,7 @@
  *            for an option, which is then left without a response. It says "others" when all
  *            sockets but one have a ring, ends the call, and says "all" when the last one has one
  *   accept   ACCEPT has no response before SIGUSR1, and then a connection
+ *   coming   there is a connection for an ACCEPT ten times a second, which goes again
  *   release  RELEASE has no response: it says "RELEASE" instead
  *   bind     BIND has no response before SIGUSR1: it says "BIND" instead
  *   listen   LISTEN has no response: it says "LISTEN" instead. BIND gives a socket port PORT
@@ -46,7 +47,7 @@ static void on_signal(int sig)
 static bool connect_front(const char *how, const char *message)
 {
 	bool unmaps = !strcmp(how, "unmap");
-	bool has_status = unmaps || !strcmp(how, "accept");
+	bool has_status = unmaps || !strcmp(how, "accept") || !strcmp(how, "coming");
 
 	if (!back_begin())
 		return false;
@@ -151,6 +152,32 @@ static void leave_accept(void)
 		respond(&unanswered[n]);
 	}
 	serve(&back_is_over);
+}
+
+/* Only the change back brings an event. */
+static void take_back(void)
+{
+	__u64 next = now_msec();
+	__u32 *words = NULL, port = 0;
+	struct request r;
+
+	while (!back_is_over) {
+		if (words && now_msec() >= next) {
+			next = now_msec() + 50;
+			store(&words[WAITING], !load(&words[WAITING]));
+			if (!load(&words[WAITING]))
+				evtchn_notify(back.evtchn, port);
+		}
+		if (!back_take(&r)) {
+			sleep_usec(200);
+			continue;
+		}
+		if (r.cmd == ACCEPT) {
+			port = evtchn_bind(back.evtchn, back.domid, r.accept.evtchn);
+			words = pages_map(back.domid, &r.accept.ref, 1);
+		}
+		respond(&r);
+	}
 }
 
 static void leave_release(void)
@@ -297,6 +324,8 @@ int main(int argc, char **argv)
 			leave_call();
 	} else if (!strcmp(how, "accept")) {
 		leave_accept();
+	} else if (!strcmp(how, "coming")) {
+		take_back();
 	} else if (!strcmp(how, "release")) {
 		leave_release();
 	} else if (!strcmp(how, "bind")) {

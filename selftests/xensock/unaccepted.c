@@ -3,8 +3,12 @@
  * A server that does not want to wait, while it is not known if a connection has arrived: prints
  * "none" when poll() and accept() have said so, 100 times, and "accepted" for the connection that
  * comes later.
+ *
+ * "unaccepted often": calls accept() until it has waited ten times for a connection that does not
+ * come, and prints how many of these waits were as long as a call may wait.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -19,14 +23,33 @@
 	}								\
 } while (0)
 
+static int accept_often(int fd)
+{
+	int waits = 0, longest = 0;
+	__u64 began, msec;
+
+	while (waits < 10) {
+		began = now_msec();
+		CHECK(accept(fd, NULL, NULL) < 0 && errno == EAGAIN);
+		msec = now_msec() - began;
+		waits += msec >= 10;
+		longest += msec >= 1000;
+		poll(NULL, 0, 1);
+	}
+	printf("%d\n", longest);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int fd, i, inner = epoll_create1(0), outer = epoll_create1(0);
 
-	parse_options(argc, argv);
+	argc = parse_options(argc, argv);
 	setlinebuf(stdout);
 	fd = open_listener(1, SOCK_NONBLOCK);
 	CHECK(fd >= 0);
+	if (argc > 1)
+		return accept_often(fd);
 	for (i = 0; i < 100; i++) {
 		CHECK(poll_now(fd) == 0);
 		CHECK(accept(fd, NULL, NULL) < 0 && errno == EAGAIN);

@@ -56,7 +56,7 @@ struct RequestedEvents {
     wants_taken: bool,
 }
 
-/// The state of the ring at the last event.
+/// The state of the ring.
 #[derive(PartialEq, Eq)]
 struct RingState {
     arrived: u32,
@@ -74,7 +74,8 @@ pub(super) struct Events {
     /// The events that the backend was asked for.
     #[pin]
     requested: SpinLockIrq<RequestedEvents>,
-    /// The state of the ring at the last event. Used by the handler only.
+    /// The state of the ring at the last event, with `has_waiting` as last seen. Read from the ring
+    /// under this lock.
     #[pin]
     seen: SpinLockIrq<RingState>,
     /// Time when data last arrived, if the program wants timestamps and has not received it; else
@@ -335,6 +336,7 @@ impl Conn {
 
     /// Returns `true` if the backend has changed anything since the last event.
     fn has_news(&self) -> bool {
+        let mut seen = self.events.seen.lock();
         let now = RingState {
             arrived: self.ring.arrived(),
             taken: self.ring.taken(),
@@ -344,10 +346,18 @@ impl Conn {
             urgent: Notice::load(&**self.ring),
             has_waiting: self.ring.has_waiting(),
         };
-        let mut seen = self.events.seen.lock();
         let has_news = *seen != now;
         *seen = now;
         has_news
+    }
+
+    /// Returns `true` if the backend has connections for which there is no ACCEPT, as far as this
+    /// posted connection shows. If it has none later, that is news, although the backend has not
+    /// notified of having some.
+    pub(crate) fn sees_waiting(&self) -> bool {
+        let mut seen = self.events.seen.lock();
+        seen.has_waiting = self.ring.has_waiting();
+        seen.has_waiting
     }
 }
 

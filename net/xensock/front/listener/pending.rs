@@ -82,7 +82,7 @@ impl Listener {
             _ => (),
         }
         // In this order: the backend counts a connection until it is handed over.
-        let is_coming = oldest.ring.has_waiting();
+        let is_coming = oldest.sees_waiting();
         Conn::look_for_outcome(oldest.as_arc_borrow());
         match (oldest.is_pending(), is_coming) {
             (false, _) => Pending::Decided,
