@@ -149,21 +149,19 @@ impl<F: AddressFamily> Ops for Family<F> {
             };
         }
         let peer = match sk.data().get_ref() {
-            AnySocket::Stream(stream) => {
-                let peer = addr_to_connect(F::DOMAIN, addr);
-                if stream.can_start(socket, sk) {
-                    Ok(sk.ask_connect(socket, peer?)?)
-                } else {
-                    peer
-                }
+            AnySocket::Stream(stream) if stream.can_start(socket, sk) => {
+                Ok(sk.ask_connect(socket, addr_to_connect(F::DOMAIN, addr)?)?)
             }
+            // Nobody was asked about the address. So it must not be used, even if another thread
+            // ends the attempt or the connection meanwhile.
+            AnySocket::Stream(_) => Err(EALREADY),
             AnySocket::Datagram(_) => Ok(sk.ask_connect(socket, addr.parse()?)?),
         };
         let first = FirstUse::Connect(peer);
         fallback::first(socket, sk, first, || {
             await_link(sk, nonblock)?;
             match sk.data().get_ref() {
-                // An invalid address matters only to a socket without a connection.
+                // The error matters only to a socket without a connection.
                 AnySocket::Stream(stream) => stream.connect(socket, sk, peer, nonblock),
                 AnySocket::Datagram(datagram) => {
                     datagram.connect(sk, peer?)?;

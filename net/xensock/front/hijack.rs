@@ -49,7 +49,7 @@ use list::List;
 #[derive(Clone, Copy)]
 pub(crate) enum FirstUse {
     Bind(SocketAddr),
-    /// `Err` if the program gave no valid address.
+    /// `Err` if the address is of no use.
     Connect(Result<SocketAddr>),
     /// `Err` if the program gave no valid address.
     Send(Result<SocketAddr>),

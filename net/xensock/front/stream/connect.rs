@@ -46,7 +46,8 @@ use kernel::{
 };
 
 impl Stream {
-    /// `connect()` to an address, as `__inet_stream_connect()` does it.
+    /// `connect()` to an address, as `__inet_stream_connect()` does it. If the call would begin an
+    /// attempt, it fails with the error of `peer`.
     ///
     /// A nonblocking call also waits for the response of the backend, as long as the response does
     /// not depend on the peer. So the call itself returns errors of the address or of the policy,
@@ -118,7 +119,7 @@ impl Stream {
         if sk.state() != TcpState::Close {
             return Err(EISCONN);
         }
-        // An invalid address matters only here.
+        // Only here: otherwise the state of the socket is the reason to fail.
         let peer = peer?;
         let fresh = self.set_up(&call, sk, peer)?;
         let link = fresh.remote.link.clone();
