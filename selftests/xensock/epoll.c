@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "kselftest_harness.h"
@@ -68,6 +69,26 @@ TEST_F(epoll, edge_tells_once)
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_STREQ("ok 1", peer_run(&self->peer, "send 1 1"));
 	EXPECT_EQ(EPOLLIN | EPOLLOUT, events_within(self->ep, TIMEOUT_MSEC));
+}
+
+/* A program that begins to watch when there is something to read. */
+TEST_F(epoll, edge_after_what_was_there)
+{
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
+	int unread = 0;
+
+	EXPECT_STREQ("ok 5", peer_run(&self->peer, "send 5 1"));
+	/* A call that looks for them could be the one that asks for an event. */
+	while (!ioctl(self->fd, FIONREAD, &unread) && unread < 5 &&
+	       now_msec() < deadline)
+		poll(NULL, 0, 1);
+	ASSERT_EQ(5, unread);
+	ASSERT_EQ(0, watch(self->ep, EPOLL_CTL_ADD, self->fd,
+			   EPOLLIN | EPOLLET));
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, 0));
+	EXPECT_EQ(0, events_within(self->ep, 0));
+	EXPECT_STREQ("ok 5", peer_run(&self->peer, "send 5 1"));
+	EXPECT_EQ(EPOLLIN, events_within(self->ep, TIMEOUT_MSEC));
 }
 
 TEST_F(epoll, edge_when_room_is_made)

@@ -261,11 +261,14 @@ impl Conn {
         }
     }
 
-    /// Notes that a program polls the socket.
-    pub(crate) fn set_polled(&self) {
-        if !self.events.is_polled.load(Relaxed) {
+    /// Notes that a program polls the socket. Returns `true` if none has before: then the caller
+    /// has to ask for an event.
+    pub(crate) fn set_polled(&self) -> bool {
+        let is_first = !self.events.is_polled.load(Relaxed);
+        if is_first {
             self.events.is_polled.store(true, Relaxed);
         }
+        is_first
     }
 
     /// Returns `true` once a program has polled the socket.

@@ -89,7 +89,10 @@ fn end_events(state: TcpState, shutdown: ShutdownMask) -> u32 {
 fn poll_ring(sk: &Sock, conn: &Arc<Conn>, shutdown: ShutdownMask) -> u32 {
     let mut mask = 0;
 
-    conn.set_polled();
+    if conn.set_polled() {
+        // Even if there are bytes: the next ones are an edge too.
+        conn.expect_data(sk);
+    }
     if is_readable(sk, conn) {
         mask |= EPOLLIN | EPOLLRDNORM;
     }
