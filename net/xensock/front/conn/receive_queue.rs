@@ -96,25 +96,32 @@ impl QueuedDatagram {
 }
 
 impl ReceiveQueue {
-    /// Checks the frames that have arrived, up to a report, and asks for an event with the next
-    /// frame. Frames may have an [`Info`] block only if `may_have_info`.
+    /// Returns the number of bytes that have yet to be checked, and asks for an event with the next
+    /// frame.
+    fn unchecked(&self, ring: &DataRing<Granted>) -> Result<u32, Broken> {
+        ring.expect_data();
+        // Nothing is consumed meanwhile: consuming takes the lock of this queue.
+        let queued = ring.readable().map_err(|_| Broken)?;
+        queued.checked_sub(self.known).ok_or(Broken)
+    }
+
+    /// Checks the frames in the next `left` bytes, up to a report, and subtracts their lengths.
+    /// Frames may have an [`Info`] block only if `may_have_info`.
     fn check_frames(
         &mut self,
         ring: &DataRing<Granted>,
+        left: &mut u32,
         may_have_info: bool,
     ) -> Result<Arrival, Broken> {
         let mut news = Arrival::default();
 
-        ring.expect_data();
-        // Nothing is consumed meanwhile: consuming takes the lock of this queue.
-        let queued = ring.readable().map_err(|_| Broken)?;
         loop {
-            let left = queued.checked_sub(self.known).ok_or(Broken)?;
-            if left == 0 {
+            if *left == 0 {
                 return Ok(news);
             }
             let at = self.known;
-            let (frame, len) = frame_at(ring, at, left)?;
+            let (frame, len) = frame_at(ring, at, *left)?;
+            *left = left.checked_sub(len).ok_or(Broken)?;
             self.known = self.known.wrapping_add(len);
             match frame {
                 Frame::Data { has_info, .. } => {
@@ -226,11 +233,13 @@ impl Conn {
             sk.write_space();
         }
         let may_have_info = self.remote.link.has(Feature::Info);
+        // Read once: a backend that goes on producing must not keep the handler busy.
+        let mut left = self.receive_queue.lock().unchecked(&self.ring)?;
         loop {
-            let news = self
-                .receive_queue
-                .lock()
-                .check_frames(&self.ring, may_have_info)?;
+            let news = {
+                let mut queue = self.receive_queue.lock();
+                queue.check_frames(&self.ring, &mut left, may_have_info)?
+            };
             if let Some(error) = news.error {
                 sk.set_error(error);
                 sk.error_report();
@@ -287,15 +296,6 @@ impl Conn {
         self.receive_queue.lock().known
     }
 
-    /// Returns the first datagram. Consumes the frames before it, which are errors that were
-    /// reported. The caller holds `rx`.
-    pub(crate) fn first_datagram(this: ArcBorrow<'_, Self>) -> Option<QueuedDatagram> {
-        loop {
-            let known = this.receive_queue.lock().known;
-            if known == 0 {
-                return None;
-            }
-            match frame_at(&this.ring, 0, known) {
     /// Ends a connection with a frame that the backend has broken since it was checked. Nothing is
     /// received from the ring any more: if the connection has ended before, tasks would come upon
     /// the frame again and again.
@@ -305,6 +305,15 @@ impl Conn {
         *this.receive_queue.lock() = ReceiveQueue::default();
     }
 
+    /// Returns the first datagram. Consumes the frames before it, which are errors that were
+    /// reported. The caller holds `rx`.
+    pub(crate) fn first_datagram(this: ArcBorrow<'_, Self>) -> Option<QueuedDatagram> {
+        loop {
+            let known = this.receive_queue.lock().known;
+            if known == 0 {
+                return None;
+            }
+            match frame_at(&this.ring, 0, known) {
                 Ok((
                     Frame::Data {
                         len,
