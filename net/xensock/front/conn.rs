@@ -179,6 +179,9 @@ impl Conn {
 
     /// Sets up a connection, whose memory the memory cgroup of `sk` pays for: a listener's work item
     /// sets connections up, too.
+    ///
+    /// If this fails, waits killably until the backend has closed `remote`, unless the connection
+    /// is posted: a program that tries again and again would otherwise queue requests without end.
     fn make(
         remote: RemoteSocket,
         sk: &Sock,
@@ -186,7 +189,13 @@ impl Conn {
         content: Content,
         phase: Phase,
     ) -> Result<UnusedConn> {
-        sk.with_memcg(|| Self::make_charged(remote, sk, order, content, phase))
+        let release = (phase != Phase::Posted).then(|| remote.release_exchange());
+        let made = sk.with_memcg(|| Self::make_charged(remote, sk, order, content, phase));
+        made.inspect_err(|_| {
+            if let Some(release) = release {
+                let _ = release.wait();
+            }
+        })
     }
 
     fn make_charged(

@@ -40,7 +40,8 @@ use kernel::{
     }, //
 };
 
-/// A socket of the backend, by its handle. Released when it is dropped, in any context.
+/// A socket of the backend, by its handle. Released when it is dropped, in any context; that of an
+/// ACCEPT by its connection.
 pub(crate) struct RemoteSocket {
     pub(crate) link: Arc<Link>,
     /// The handle of the socket on the wire.
@@ -307,6 +308,9 @@ impl RemoteSocket {
 
 impl Drop for RemoteSocket {
     fn drop(&mut self) {
-        self.end();
+        // The backend knows the socket of an ACCEPT only from a connection, which has ended it.
+        if self.creation.is_some() {
+            self.end();
+        }
     }
 }

@@ -382,6 +382,22 @@ def test_delays_no_other_file(bed):
 
 
 @timeout(300)
+def test_releases_nothing(bed):
+    """A program that has no grants for a further connection waits until the backend has released the socket for it, and
+    can be killed: it does not queue requests without end."""
+    start_peer(bed, where=bed)
+    guest = bed.guest("poor", in_dom0=True, config="max_grant_frames = 2")
+    with silent(bed, guest, "release") as back:
+        crowd = guest.start("exec attempt crowd 192.0.2.1 7001 --sockets 1000")
+        back.wait_line("RELEASE", 60 * bed.scale)
+        run_checked(guest, "until grep -q ') D ' /proc/$(pidof attempt)/stat; do usleep 100000; done", 20 * bed.scale)
+        assert back.lines.count("RELEASE") == 1, back.lines
+        crowd.kill()
+        rc, out = crowd.wait(20 * bed.scale)
+        assert rc != 0 and not out, (rc, out)
+
+
+@timeout(300)
 def test_keeps_waiting(bed):
     """No response, or far too many: the program can still be killed."""
     _check_faults(bed, _cases(_HANGS, lambda state, rc, _: state == "ready" and rc in (1, 137), "fetch", 1))

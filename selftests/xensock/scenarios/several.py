@@ -254,12 +254,10 @@ def test_short_of_grants(bed):
         starved.wait_line("full", 60 * bed.scale)
         run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/bind")
         starved.wait_line("short", 60 * bed.scale)
-        # It is tried again, but not without end: each attempt costs dom0 a request.
-        before, began = _requests(guest), time.monotonic()
+        # It is tried again. An attempt that gets no grants costs dom0 nothing.
+        before = _requests(guest)
         time.sleep(3)
-        made, passed = _requests(guest) - before, time.monotonic() - began
-        bed.note(f"{made} requests in {passed:.1f} s")
-        assert 0 < made <= 10 + 10 * passed
+        assert _requests(guest) == before
         starved.kill(signal.SIGUSR1)
         client = bed.start(f"exec attempt --family inet keep {bed.address} 7330")
         client.wait_line("ok", 60 * bed.scale)
