@@ -27,6 +27,7 @@ use kernel::{
     new_mutex,
     new_spinlock_irq,
     new_work,
+    preempt::PreemptDisabled,
     prelude::*,
     rbtree::{
         RBTree,
@@ -342,6 +343,9 @@ impl Link {
     /// Delivers the responses of the backend. Returns `true` if there were any, or if another
     /// context takes them. Any context.
     fn take_responses(&self) -> Result<bool> {
+        // Not preempted: all who wait for responses have to wait for this task. Under PREEMPT_RT
+        // the locks sleep.
+        let _taking = (!cfg!(CONFIG_PREEMPT_RT)).then(PreemptDisabled::new);
         if !self.begin_taking() {
             return Ok(true);
         }
