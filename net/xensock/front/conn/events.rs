@@ -317,6 +317,12 @@ impl Conn {
         if has_room {
             sk.write_space();
         }
+        let failure = [tx_ending, rx_ending].into_iter().find_map(|e| match e {
+            Ending::Failed(errno) => Some(wire_error(errno)),
+            _ => None,
+        });
+        // Before the end: tasks must not take a failure for an orderly end.
+        let is_told = failure.is_some_and(|error| self.report_failure(phase, sk, error));
         if has_end {
             sk.add_shutdown(Shutdown::Recv);
         }
@@ -326,14 +332,9 @@ impl Conn {
                 rx_ending == Ending::Orderly,
                 tx_ending == Ending::Orderly,
             ));
-            sk.state_changed();
-        }
-        let failure = [tx_ending, rx_ending].into_iter().find_map(|e| match e {
-            Ending::Failed(errno) => Some(wire_error(errno)),
-            _ => None,
-        });
-        if let Some(error) = failure {
-            self.report_failure(phase, sk, error);
+            if !is_told {
+                sk.state_changed();
+            }
         }
     }
 

@@ -227,16 +227,17 @@ impl Conn {
         state.end(false);
     }
 
-    /// Reports a failure to the socket, once.
-    pub(super) fn report_failure(&self, phase: &mut Phase, sk: &Sock, error: Error) {
+    /// Reports a failure to the socket, once. Returns `true` if this call has reported it.
+    pub(super) fn report_failure(&self, phase: &mut Phase, sk: &Sock, error: Error) -> bool {
         if let Phase::Open { has_failed } = phase {
             if core::mem::replace(has_failed, true) {
-                return;
+                return false;
             }
         }
         sk.set_error(error);
         self.content.end_socket(sk);
         sk.error_report();
+        true
     }
 
     /// Waits until [`Self::report_failure`] is complete, if it is running: it sets the error of the
