@@ -347,11 +347,16 @@ impl SocketMemory {
             let window = tcp.window_limit();
             choice.usual = Some(Usual { sizes, window });
         }
-        let usual = choice.usual.map_or(sizes, |usual| usual.sizes);
+        let mut usual = sizes.sent;
+        if let Some(kept) = &mut choice.usual {
+            // TCP enlarges the send buffer of a new connection.
+            kept.sizes.sent = kept.sizes.sent.max(usual);
+            usual = kept.sizes.sent;
+        }
         tcp.set_buffer_sizes(Buffers {
             received: sizes.received.min(now.received.max(floor)),
             // The floor may have risen.
-            sent: usual.sent.min(now.sent.max(user.send_floor())),
+            sent: usual.min(now.sent.max(user.send_floor())),
         });
     }
 

@@ -194,6 +194,24 @@ def test_memory_of_idle_ones(bed):
     job.wait()
 
 
+@timeout(200)
+def test_memory_of_late_ones(bed):
+    """A connection that begins while its user's share is used up may have an equal part of it to send."""
+    start_peer(bed)
+    guest = _greedy(bed, *SERVER_POLICY, "max-memory=2048", *_SMALL_RINGS)
+    jobs = [guest.start("acked --user 1001 --sockets 1 --bytes 0")]
+    jobs[0].wait_line("ready", 60 * bed.scale)
+    held = _memory(bed, guest, 1) >> 10
+    # A sixteenth of the memory is root's; this is half of the rest.
+    assert 960 <= held < 960 + 80, held
+    for side in ("connect", "accept"):
+        jobs.append(guest.start(f"acked --user 1001 --side {side} --sockets 1 --bytes 64k"))
+        jobs[-1].wait_line("ready", 60 * bed.scale)
+    for job in jobs:
+        job.kill()
+        job.wait()
+
+
 @slow
 @timeout(300)
 def test_memory_of_one_by_one(bed):
