@@ -14,6 +14,7 @@
  *   attempt stay [CALL] HOST PORT serves, and stays
  *   attempt again HOST PORT       binds, listens and, if that is "ok", accepts.
  *                                 Then it listens again, and compares the port
+ *   attempt later HOST PORT       binds, and listens once there is a file /tmp/go
  *   attempt algorithm NAME...     sets TCP_CONGESTION
  *   attempt join GROUP...         joins groups, with a socket for each
  *   attempt peers HOST PORT...    connects a datagram socket to one peer after
@@ -164,6 +165,16 @@ static void listen_again(const char *host, const char *port)
 	print_result(before && local_port(fd) == before);
 }
 
+static void listen_later(const char *host, const char *port)
+{
+	int fd = do_call_at("bind", host, port);
+
+	print_result(fd >= 0);
+	while (access("/tmp/go", F_OK))
+		poll(NULL, 0, 50);
+	print_result(!listen(fd, 1));
+}
+
 static void keep_connected(const char *host, const char *port)
 {
 	int fd = do_call_at("connect", host, port);
@@ -277,6 +288,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 4 && !strcmp(call, "crowd")) {
 		connect_many("connect", argv[2], argv[3]);
+	} else if (argc == 4 && !strcmp(call, "later")) {
+		listen_later(argv[2], argv[3]);
 	} else if (argc == 3 && !strcmp(call, "listeners")) {
 		connect_many("serve", argv[2], "0");
 	} else if (argc == 4 && !strcmp(call, "keep")) {

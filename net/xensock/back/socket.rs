@@ -89,6 +89,8 @@ pub(crate) struct GuestSocket<P: Carried> {
     /// The policy that is in force now.
     in_force: Arc<InForce>,
     tenant: Arc<Tenant>,
+    /// Set if the socket was bound without a port, so that the system has chosen one.
+    has_any_port: Atomic<bool>,
     #[pin]
     memory: SocketMemory,
     sockets: Arc<Sockets>,
@@ -155,12 +157,14 @@ impl GuestSocket<Tcp> {
         self.memory.is_held_back()
     }
 
-    /// Begins to listen. An unbound socket gets a port then, if the guest may have one.
+    /// Begins to listen, if the guest may still bind to the address. An unbound socket gets a port
+    /// then.
     pub(crate) fn listen(&self, backlog: u32) -> Result {
-        let addr = self.local_addr()?;
-        if addr.port() == 0 {
-            self.check(|policy| policy.may_bind(IpProtocol::Tcp, &addr))?;
+        let mut addr = self.local_addr()?;
+        if self.has_any_port.load(Relaxed) {
+            addr.set_port(0);
         }
+        self.check(|policy| policy.may_bind(IpProtocol::Tcp, &addr))?;
         self.inner.listen(i32::try_from(backlog)?)
     }
 
@@ -298,6 +302,7 @@ impl<P: Carried> GuestSocket<P> {
             has_info,
             policy,
             in_force,
+            has_any_port: Atomic::new(false),
             memory <- SocketMemory::new(tenant.user_sockets().memory.clone()),
             tenant,
             sockets,
@@ -371,6 +376,9 @@ impl<P: Carried> GuestSocket<P> {
     /// Binds to an address, and returns the resulting address.
     pub(crate) fn bind(&self, addr: Bindable) -> Result<SocketAddr> {
         self.inner.bind(addr.0)?;
+        if addr.0.port() == 0 {
+            self.has_any_port.store(true, Relaxed);
+        }
         self.local_addr()
     }
 

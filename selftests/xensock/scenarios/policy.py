@@ -230,6 +230,27 @@ def test_bind(bed):
     _wait_result(bed, guest, "bind 192.0.2.1 0", "EACCES")
 
 
+@timeout(240)
+def test_listen_later(bed):
+    """A bound socket may listen if it might be bound at that time, too."""
+    start_peer(bed)
+    guest = _guest(bed)
+    run_checked(guest, "rm -f /tmp/go")
+    _set(bed, guest, bind_allow="tcp:0 tcp:8000-8001")
+    _wait_result(bed, guest, "bind 192.0.2.1 8000", "ok")
+    expected = {"192.0.2.1 0": "ok", "0.0.0.0 8000": "EACCES", ":: 8001": "EACCES"}
+    jobs = {where: guest.start(f"attempt later {where}") for where in expected}
+    for job in jobs.values():
+        job.wait_line("ok", 30 * bed.scale)
+    _set(bed, guest, bind_allow="tcp:0")
+    _wait_result(bed, guest, "bind 192.0.2.1 8000", "EACCES")
+    run_checked(guest, "touch /tmp/go")
+    found = {where: job.wait(30 * bed.scale)[1].split()[-1] for where, job in jobs.items()}
+    run_checked(guest, "rm /tmp/go")
+    _set(bed, guest)
+    assert found == expected, found
+
+
 def _tcp_sysctl(bed, name):
     return run_checked(bed, f"cat /proc/sys/net/ipv4/tcp_{name}").strip()
 
