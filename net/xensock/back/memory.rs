@@ -9,22 +9,20 @@
 //! not much larger than the share, the floor of a send buffer is an equal part of the share.
 //! Otherwise a few connections that were the first to send would go on with nearly all the memory.
 
-use crate::{
-    proto::owner::{
-        left_to,
-        share_of, //
-    },
-    quota::GlobalUsage,
-    recount::Recounter, //
+mod amounts;
+
+pub(crate) use amounts::{
+    TcpMemory,
+    UserMemory, //
 };
+
+use amounts::MemoryCharge;
 use kernel::{
     net::kernel_socket::{
-        tcp_memory,
         Buffers,
         KernelSocket,
         Locked,
         Protocol,
-        Tally,
         Tcp, //
     },
     new_spinlock_irq,
@@ -33,7 +31,6 @@ use kernel::{
     sync::{
         atomic::{
             Atomic,
-            Full,
             Relaxed, //
         },
         Arc,
@@ -41,150 +38,9 @@ use kernel::{
     }, //
 };
 
-/// The minimum size of a buffer: TCP needs so much to make progress.
-const MIN_BUFFER: usize = 4608;
-
 /// The size with which a receive buffer begins, as `SO_RCVBUF` names it: the half of what the second
 /// number of `net.ipv4.tcp_rmem` is by default.
 const FIRST_RCVBUF: i32 = 1 << 16;
-
-/// The memory of the open sockets of all guests.
-static ALL_GUESTS: GlobalUsage = GlobalUsage::new();
-
-/// The memory of a guest's sockets.
-pub(crate) struct TcpMemory {
-    open: Atomic<usize>,
-    /// All sockets. It knows what those hold that are closed and that TCP still needs.
-    sockets: Arc<Tally>,
-    max: Atomic<usize>,
-    floor: Atomic<usize>,
-    pub(crate) recounter: Arc<Recounter>,
-}
-
-impl TcpMemory {
-    pub(crate) fn new(sockets: Arc<Tally>) -> Result<Arc<Self>> {
-        let recounter = Recounter::new()?;
-        ALL_GUESTS.join();
-        let memory = Self {
-            open: Atomic::new(0),
-            sockets,
-            max: Atomic::new(usize::MAX),
-            floor: Atomic::new(MIN_BUFFER),
-            recounter,
-        };
-        // If this fails, dropping the value leaves `ALL_GUESTS` again.
-        Ok(Arc::new(memory, GFP_KERNEL)?)
-    }
-
-    /// Sets the limit of the guest in bytes, for `max_sockets` sockets.
-    ///
-    /// One user has half of the sockets at most, and a socket has its floor even when the user's
-    /// share, half of the limit, is used up. So all floors together are half of the limit.
-    pub(crate) fn set_max(&self, bytes: usize, max_sockets: usize) {
-        self.max.store(bytes, Relaxed);
-        let floor = bytes / max_sockets.max(1) / 2;
-        self.floor.store(MIN_BUFFER.max(floor), Relaxed);
-    }
-
-    /// Returns the number of bytes that the guest's sockets hold.
-    pub(crate) fn used(&self) -> usize {
-        self.open
-            .load(Relaxed)
-            .saturating_add(self.sockets.memory())
-    }
-
-    /// Returns the limit of the guest in bytes: that of its policy or, while all guests have half
-    /// of the memory that TCP may take, its part of that half.
-    fn limit(&self) -> usize {
-        ALL_GUESTS.share(tcp_memory() / 2, self.max.load(Relaxed))
-    }
-
-    fn change(&self, before: usize, now: usize) {
-        self.open.add(now.wrapping_sub(before), Relaxed);
-        ALL_GUESTS.change(before, now);
-    }
-}
-
-impl Drop for TcpMemory {
-    fn drop(&mut self) {
-        // No socket is open any more.
-        ALL_GUESTS.leave();
-    }
-}
-
-/// The memory of the sockets of one user of a guest.
-pub(crate) struct UserMemory {
-    number: u64,
-    guest: Arc<TcpMemory>,
-    open: Atomic<usize>,
-    /// All sockets of the user, as [`TcpMemory::sockets`].
-    sockets: Arc<Tally>,
-}
-
-impl UserMemory {
-    /// Creates the count of the user with that number.
-    pub(crate) fn new(
-        number: u64,
-        guest: &Arc<TcpMemory>,
-        sockets: &Arc<Tally>,
-    ) -> Result<Arc<Self>> {
-        let memory = Self {
-            number,
-            guest: guest.clone(),
-            open: Atomic::new(0),
-            sockets: sockets.clone(),
-        };
-        Ok(Arc::new(memory, GFP_KERNEL)?)
-    }
-
-    /// Returns the limit of the guest, what its sockets hold, and what those of the user hold, in
-    /// KiB.
-    fn now(&self) -> (u32, usize, usize) {
-        let own = self
-            .open
-            .load(Relaxed)
-            .saturating_add(self.sockets.memory());
-        let limit = u32::try_from(self.guest.limit() >> 10).unwrap_or(u32::MAX);
-        (limit, self.guest.used() >> 10, own >> 10)
-    }
-
-    /// Returns how much more the user may have, in KiB, and whether that is little.
-    fn left(&self) -> (usize, bool) {
-        let (limit, used, own) = self.now();
-        let left = left_to(self.number, limit, used, own);
-        // A user begins with half of the limit.
-        (left, left <= limit as usize / 4)
-    }
-
-    /// Returns the floor of a send buffer in bytes: an equal part of the user's share, as long as
-    /// the user's sockets hold less than the share and a quarter of the limit.
-    fn send_floor(&self) -> usize {
-        let floor = self.guest.floor.load(Relaxed);
-        let (limit, used, own) = self.now();
-        let share = share_of(self.number, limit, used, own);
-        if own >= share + limit as usize / 4 {
-            return floor;
-        }
-        floor.max((share << 10) / self.sockets.count().max(1))
-    }
-
-    /// Returns `true` if the user has used up its share of the guest's limit.
-    pub(crate) fn is_used_up(&self) -> bool {
-        self.left().0 == 0
-    }
-
-    /// Returns `true` if a socket that is closed may keep `bytes` until they are delivered: even if
-    /// the user's share is used up, each socket may have its floor, and the last packet may exceed
-    /// it.
-    pub(crate) fn may_keep(&self, bytes: usize) -> bool {
-        bytes / 2 <= self.send_floor() || !self.is_used_up()
-    }
-
-    fn change(&self, before: usize, now: usize) {
-        self.open.add(now.wrapping_sub(before), Relaxed);
-        self.guest.change(before, now);
-    }
-}
 
 /// The limits of a socket while it is not held back.
 #[derive(Clone, Copy)]
@@ -216,20 +72,10 @@ pub(crate) struct SocketMemory {
     choice: SpinLockIrq<Choice>,
 }
 
-/// The bytes of one socket. They count for its user and its guest until this is dropped.
-struct MemoryCharge {
-    user: Arc<UserMemory>,
-    bytes: Atomic<usize>,
-}
-
 impl SocketMemory {
     pub(crate) fn new(user: Arc<UserMemory>) -> impl PinInit<Self> {
-        let bytes = MemoryCharge {
-            user,
-            bytes: Atomic::new(0),
-        };
         pin_init!(Self {
-            bytes,
+            bytes: MemoryCharge::new(user),
             is_held_back: Atomic::new(false),
             is_small: Atomic::new(false),
             is_fixed: Atomic::new(false),
@@ -284,16 +130,16 @@ impl SocketMemory {
     ///
     /// Changes of less than a page are not counted, so that sockets seldom contend for the count.
     fn charge(&self, tcp: &KernelSocket<Tcp>) -> (Buffers, bool) {
-        let user = &self.bytes.user;
+        let user = self.bytes.user();
         let now = tcp.buffered();
         let bytes = now.received.saturating_add(now.sent);
-        if bytes.abs_diff(self.bytes.bytes.load(Relaxed)) >= PAGE_SIZE {
+        if bytes.abs_diff(self.bytes.bytes()) >= PAGE_SIZE {
             self.bytes.change(bytes);
         }
         let (left, is_little) = user.left();
         if is_little {
             // Some of what is counted may be gone.
-            user.guest.recounter.ask();
+            user.ask_for_recount();
         }
         (now, left == 0)
     }
@@ -336,8 +182,8 @@ impl SocketMemory {
 
     /// Limits each buffer to its present contents, or to its floor if that is more.
     fn hold_back(&self, now: Buffers, tcp: &KernelSocket<Tcp>) {
-        let user = &self.bytes.user;
-        let floor = user.guest.floor.load(Relaxed);
+        let user = self.bytes.user();
+        let floor = user.floor();
         let mut choice = self.choice.lock();
         if choice.changes != 0 {
             return;
@@ -432,19 +278,5 @@ impl SocketMemory {
             note(&mut usual.sizes, socket.buffer_sizes());
         }
         result
-    }
-}
-
-impl MemoryCharge {
-    fn change(&self, bytes: usize) {
-        let before = self.bytes.xchg(bytes, Full);
-        self.user.change(before, bytes);
-    }
-}
-
-impl Drop for MemoryCharge {
-    fn drop(&mut self) {
-        // The socket is closed.
-        self.change(0);
     }
 }

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The amounts of memory that sockets hold, and the shares of their users.
+
+use crate::{
+    proto::owner::{
+        left_to,
+        share_of, //
+    },
+    quota::GlobalUsage,
+    recount::Recounter, //
+};
+use kernel::{
+    net::kernel_socket::{
+        tcp_memory,
+        Tally, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+
+/// The minimum size of a buffer: TCP needs so much to make progress.
+const MIN_BUFFER: usize = 4608;
+
+/// The memory of the open sockets of all guests.
+static ALL_GUESTS: GlobalUsage = GlobalUsage::new();
+
+/// The memory of a guest's sockets.
+pub(crate) struct TcpMemory {
+    open: Atomic<usize>,
+    /// All sockets. It knows what those hold that are closed and that TCP still needs.
+    sockets: Arc<Tally>,
+    max: Atomic<usize>,
+    floor: Atomic<usize>,
+    pub(crate) recounter: Arc<Recounter>,
+}
+
+impl TcpMemory {
+    pub(crate) fn new(sockets: Arc<Tally>) -> Result<Arc<Self>> {
+        let recounter = Recounter::new()?;
+        ALL_GUESTS.join();
+        let memory = Self {
+            open: Atomic::new(0),
+            sockets,
+            max: Atomic::new(usize::MAX),
+            floor: Atomic::new(MIN_BUFFER),
+            recounter,
+        };
+        // If this fails, dropping the value leaves `ALL_GUESTS` again.
+        Ok(Arc::new(memory, GFP_KERNEL)?)
+    }
+
+    /// Sets the limit of the guest in bytes, for `max_sockets` sockets.
+    ///
+    /// One user has half of the sockets at most, and a socket has its floor even when the user's
+    /// share, half of the limit, is used up. So all floors together are half of the limit.
+    pub(crate) fn set_max(&self, bytes: usize, max_sockets: usize) {
+        self.max.store(bytes, Relaxed);
+        let floor = bytes / max_sockets.max(1) / 2;
+        self.floor.store(MIN_BUFFER.max(floor), Relaxed);
+    }
+
+    /// Returns the number of bytes that the guest's sockets hold.
+    pub(crate) fn used(&self) -> usize {
+        self.open
+            .load(Relaxed)
+            .saturating_add(self.sockets.memory())
+    }
+
+    /// Returns the limit of the guest in bytes: that of its policy or, while all guests have half
+    /// of the memory that TCP may take, its part of that half.
+    fn limit(&self) -> usize {
+        ALL_GUESTS.share(tcp_memory() / 2, self.max.load(Relaxed))
+    }
+
+    fn change(&self, before: usize, now: usize) {
+        self.open.add(now.wrapping_sub(before), Relaxed);
+        ALL_GUESTS.change(before, now);
+    }
+}
+
+impl Drop for TcpMemory {
+    fn drop(&mut self) {
+        // No socket is open any more.
+        ALL_GUESTS.leave();
+    }
+}
+
+/// The memory of the sockets of one user of a guest.
+pub(crate) struct UserMemory {
+    number: u64,
+    guest: Arc<TcpMemory>,
+    open: Atomic<usize>,
+    /// All sockets of the user, as [`TcpMemory::sockets`].
+    sockets: Arc<Tally>,
+}
+
+impl UserMemory {
+    /// Creates the count of the user with that number.
+    pub(crate) fn new(
+        number: u64,
+        guest: &Arc<TcpMemory>,
+        sockets: &Arc<Tally>,
+    ) -> Result<Arc<Self>> {
+        let memory = Self {
+            number,
+            guest: guest.clone(),
+            open: Atomic::new(0),
+            sockets: sockets.clone(),
+        };
+        Ok(Arc::new(memory, GFP_KERNEL)?)
+    }
+
+    /// Returns the limit of the guest, what its sockets hold, and what those of the user hold, in
+    /// KiB.
+    fn now(&self) -> (u32, usize, usize) {
+        let own = self
+            .open
+            .load(Relaxed)
+            .saturating_add(self.sockets.memory());
+        let limit = u32::try_from(self.guest.limit() >> 10).unwrap_or(u32::MAX);
+        (limit, self.guest.used() >> 10, own >> 10)
+    }
+
+    /// Returns how much more the user may have, in KiB, and whether that is little.
+    pub(super) fn left(&self) -> (usize, bool) {
+        let (limit, used, own) = self.now();
+        let left = left_to(self.number, limit, used, own);
+        // A user begins with half of the limit.
+        (left, left <= limit as usize / 4)
+    }
+
+    /// Returns the floor of a send buffer in bytes: an equal part of the user's share, as long as
+    /// the user's sockets hold less than the share and a quarter of the limit.
+    pub(super) fn send_floor(&self) -> usize {
+        let floor = self.floor();
+        let (limit, used, own) = self.now();
+        let share = share_of(self.number, limit, used, own);
+        if own >= share + limit as usize / 4 {
+            return floor;
+        }
+        floor.max((share << 10) / self.sockets.count().max(1))
+    }
+
+    /// Returns the floor of a receive buffer in bytes.
+    pub(super) fn floor(&self) -> usize {
+        self.guest.floor.load(Relaxed)
+    }
+
+    /// Has the memory of the guest's connections counted again soon.
+    pub(super) fn ask_for_recount(&self) {
+        self.guest.recounter.ask();
+    }
+
+    /// Returns `true` if the user has used up its share of the guest's limit.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.left().0 == 0
+    }
+
+    /// Returns `true` if a socket that is closed may keep `bytes` until they are delivered: even if
+    /// the user's share is used up, each socket may have its floor, and the last packet may exceed
+    /// it.
+    pub(crate) fn may_keep(&self, bytes: usize) -> bool {
+        bytes / 2 <= self.send_floor() || !self.is_used_up()
+    }
+
+    fn change(&self, before: usize, now: usize) {
+        self.open.add(now.wrapping_sub(before), Relaxed);
+        self.guest.change(before, now);
+    }
+}
+
+/// The bytes of one socket. They count for its user and its guest until this is dropped.
+pub(super) struct MemoryCharge {
+    user: Arc<UserMemory>,
+    bytes: Atomic<usize>,
+}
+
+impl MemoryCharge {
+    pub(super) fn new(user: Arc<UserMemory>) -> Self {
+        Self {
+            user,
+            bytes: Atomic::new(0),
+        }
+    }
+
+    /// Returns the user whose socket it is.
+    pub(super) fn user(&self) -> &UserMemory {
+        &self.user
+    }
+
+    /// Returns the number of bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Changes the number of bytes.
+    pub(super) fn change(&self, bytes: usize) {
+        let before = self.bytes.xchg(bytes, Full);
+        self.user.change(before, bytes);
+    }
+}
+
+impl Drop for MemoryCharge {
+    fn drop(&mut self) {
+        // The socket is closed.
+        self.change(0);
+    }
+}
