@@ -18,20 +18,42 @@ use kernel::{
     }, //
 };
 
+/// A sum of amounts that change.
+///
+/// Changes of one amount may be added in another order than they were made, so the sum of all
+/// differences may be less than 0 for a moment. It counts as 0 then.
+pub(crate) struct Sum(Atomic<isize>);
+
+impl Sum {
+    pub(crate) const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Replaces the amount `before` by `now`.
+    pub(crate) fn change(&self, before: usize, now: usize) {
+        // CAST: The bits of a difference that wraps are those of the negative number.
+        self.0.add(now.wrapping_sub(before) as isize, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        usize::try_from(self.0.load(Relaxed)).unwrap_or(0)
+    }
+}
+
 /// The use of a resource by all guests, of which this domain has one pool.
 ///
 /// As long as this use is below a limit, each guest may have as much as its policy says. Beyond the
 /// limit, each guest may have its part of it, if that is less: other guests do not affect a guest
 /// that keeps to its part.
 pub(crate) struct GlobalUsage {
-    used: Atomic<usize>,
+    used: Sum,
     guests: Atomic<usize>,
 }
 
 impl GlobalUsage {
     pub(crate) const fn new() -> Self {
         Self {
-            used: Atomic::new(0),
+            used: Sum::new(),
             guests: Atomic::new(0),
         }
     }
@@ -48,13 +70,13 @@ impl GlobalUsage {
 
     /// Replaces the amount `before` of a guest by `now`.
     pub(crate) fn change(&self, before: usize, now: usize) {
-        self.used.add(now.wrapping_sub(before), Relaxed);
+        self.used.change(before, now);
     }
 
     /// Returns the amount that a guest may have: `own`, or its part once all guests together have
     /// `limit`.
     pub(crate) fn share(&self, limit: usize, own: usize) -> usize {
-        if self.used.load(Relaxed) < limit {
+        if self.used.get() < limit {
             return own;
         }
         own.min(limit / self.guests.load(Relaxed).max(1))

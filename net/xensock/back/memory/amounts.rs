@@ -7,7 +7,10 @@ use crate::{
         left_to,
         share_of, //
     },
-    quota::GlobalUsage,
+    quota::{
+        GlobalUsage,
+        Sum, //
+    },
     recount::Recounter, //
 };
 use kernel::{
@@ -34,7 +37,7 @@ static ALL_GUESTS: GlobalUsage = GlobalUsage::new();
 
 /// The memory of a guest's sockets.
 pub(crate) struct TcpMemory {
-    open: Atomic<usize>,
+    open: Sum,
     /// All sockets. It knows what those hold that are closed and that TCP still needs.
     sockets: Arc<Tally>,
     max: Atomic<usize>,
@@ -47,7 +50,7 @@ impl TcpMemory {
         let recounter = Recounter::new()?;
         ALL_GUESTS.join();
         let memory = Self {
-            open: Atomic::new(0),
+            open: Sum::new(),
             sockets,
             max: Atomic::new(usize::MAX),
             floor: Atomic::new(MIN_BUFFER),
@@ -69,9 +72,7 @@ impl TcpMemory {
 
     /// Returns the number of bytes that the guest's sockets hold.
     pub(crate) fn used(&self) -> usize {
-        self.open
-            .load(Relaxed)
-            .saturating_add(self.sockets.memory())
+        self.open.get().saturating_add(self.sockets.memory())
     }
 
     /// Returns the limit of the guest in bytes: that of its policy or, while all guests have half
@@ -81,7 +82,7 @@ impl TcpMemory {
     }
 
     fn change(&self, before: usize, now: usize) {
-        self.open.add(now.wrapping_sub(before), Relaxed);
+        self.open.change(before, now);
         ALL_GUESTS.change(before, now);
     }
 }
@@ -97,7 +98,7 @@ impl Drop for TcpMemory {
 pub(crate) struct UserMemory {
     number: u64,
     guest: Arc<TcpMemory>,
-    open: Atomic<usize>,
+    open: Sum,
     /// All sockets of the user, as [`TcpMemory::sockets`].
     sockets: Arc<Tally>,
 }
@@ -112,7 +113,7 @@ impl UserMemory {
         let memory = Self {
             number,
             guest: guest.clone(),
-            open: Atomic::new(0),
+            open: Sum::new(),
             sockets: sockets.clone(),
         };
         Ok(Arc::new(memory, GFP_KERNEL)?)
@@ -121,10 +122,7 @@ impl UserMemory {
     /// Returns the limit of the guest, what its sockets hold, and what those of the user hold, in
     /// KiB.
     fn now(&self) -> (u32, usize, usize) {
-        let own = self
-            .open
-            .load(Relaxed)
-            .saturating_add(self.sockets.memory());
+        let own = self.open.get().saturating_add(self.sockets.memory());
         let limit = u32::try_from(self.guest.limit() >> 10).unwrap_or(u32::MAX);
         (limit, self.guest.used() >> 10, own >> 10)
     }
@@ -172,7 +170,7 @@ impl UserMemory {
     }
 
     fn change(&self, before: usize, now: usize) {
-        self.open.add(now.wrapping_sub(before), Relaxed);
+        self.open.change(before, now);
         self.guest.change(before, now);
     }
 }
