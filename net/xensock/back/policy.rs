@@ -194,7 +194,7 @@ impl Policy {
     /// Returns the number of pages that a guest may have in data rings.
     pub(crate) fn max_ring_pages(&self) -> usize {
         // CAST: Widens.
-        MAPPED_PAGES.share(max_pages_of_all(), self.max_ring_pages as usize)
+        MAPPED_PAGES.share(0, max_pages_of_all(), self.max_ring_pages as usize)
     }
 
     /// Returns the number of pages up to which data rings may grow. The rest is reserved for new

@@ -74,9 +74,9 @@ impl GlobalUsage {
     }
 
     /// Returns the amount that a guest may have: `own`, or its part once all guests together have
-    /// `limit`.
-    pub(crate) fn share(&self, limit: usize, own: usize) -> usize {
-        if self.used.get() < limit {
+    /// `limit`, of which `besides` is not counted here.
+    pub(crate) fn share(&self, besides: usize, limit: usize, own: usize) -> usize {
+        if self.used.get().saturating_add(besides) < limit {
             return own;
         }
         own.min(limit / self.guests.load(Relaxed).max(1))

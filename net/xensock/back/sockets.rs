@@ -7,6 +7,7 @@ use crate::{
         UserWaiting,
         Waiting, //
     },
+    keeper::Keeper,
     memory::{
         TcpMemory,
         UserMemory, //
@@ -23,8 +24,20 @@ use kernel::{
         Tally, //
     },
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        GlobalArc, //
+    }, //
 };
+
+/// The sockets of all guests, including closed sockets that TCP still needs.
+static ALL_GUESTS: GlobalArc<Tally> = GlobalArc::new();
+
+/// Creates the count of the sockets of all guests. May sleep.
+pub(crate) fn keep() -> Result<Keeper<Tally>> {
+    let tally = Arc::new(Tally::new(), GFP_KERNEL)?;
+    Ok(Keeper::new(&ALL_GUESTS, tally))
+}
 
 /// The sockets of a guest, over all its links.
 pub(crate) struct Sockets {
@@ -40,9 +53,10 @@ pub(crate) struct Sockets {
 
 impl Sockets {
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let all = Arc::new(Tally::new(), GFP_KERNEL)?;
+        let of_all_guests = ALL_GUESTS.get().ok_or(ENODEV)?;
+        let all = Arc::new(Tally::part_of(&of_all_guests), GFP_KERNEL)?;
         let open = Quota::new()?;
-        let memory = TcpMemory::new(all.clone())?;
+        let memory = TcpMemory::new(all.clone(), of_all_guests)?;
         let groups = Quota::new()?;
         let sockets = Self {
             all,

@@ -173,6 +173,7 @@ use keeper::Keeper;
 use kernel::{
     debugfs::Dir,
     driver::Registration,
+    net::kernel_socket::Tally,
     prelude::*,
     xen::xenbus,
     InPlaceModule, //
@@ -184,6 +185,7 @@ struct XenSockBack {
     #[pin]
     _driver: Registration<xenbus::Adapter<driver::Backend>>,
     _guests: Keeper<owners::Guests>,
+    _sockets: Keeper<Tally>,
     _directory: Keeper<Dir>,
 }
 
@@ -191,6 +193,7 @@ impl InPlaceModule for XenSockBack {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _directory: directory::keep(c"xensock_back")?,
+            _sockets: sockets::keep()?,
             _guests: owners::keep()?,
             _driver <- Registration::new(c"xensock_back", module),
         })

@@ -32,7 +32,7 @@ use kernel::{
 /// The minimum size of a buffer: TCP needs so much to make progress.
 const MIN_BUFFER: usize = 4608;
 
-/// The memory of the open sockets of all guests.
+/// The memory of the open sockets of all guests. A [`Tally`] has that of the closed ones.
 static ALL_GUESTS: GlobalUsage = GlobalUsage::new();
 
 /// The memory of a guest's sockets.
@@ -40,18 +40,22 @@ pub(crate) struct TcpMemory {
     open: Sum,
     /// All sockets. It knows what those hold that are closed and that TCP still needs.
     sockets: Arc<Tally>,
+    /// The sockets of all guests, likewise.
+    of_all_guests: Arc<Tally>,
     max: Atomic<usize>,
     floor: Atomic<usize>,
     pub(crate) recounter: Arc<Recounter>,
 }
 
 impl TcpMemory {
-    pub(crate) fn new(sockets: Arc<Tally>) -> Result<Arc<Self>> {
+    /// Creates the count for a guest with these sockets, which `of_all_guests` also counts.
+    pub(crate) fn new(sockets: Arc<Tally>, of_all_guests: Arc<Tally>) -> Result<Arc<Self>> {
         let recounter = Recounter::new()?;
         ALL_GUESTS.join();
         let memory = Self {
             open: Sum::new(),
             sockets,
+            of_all_guests,
             max: Atomic::new(usize::MAX),
             floor: Atomic::new(MIN_BUFFER),
             recounter,
@@ -78,7 +82,8 @@ impl TcpMemory {
     /// Returns the limit of the guest in bytes: that of its policy or, while all guests have half
     /// of the memory that TCP may take, its part of that half.
     fn limit(&self) -> usize {
-        ALL_GUESTS.share(tcp_memory() / 2, self.max.load(Relaxed))
+        let closed = self.of_all_guests.memory();
+        ALL_GUESTS.share(closed, tcp_memory() / 2, self.max.load(Relaxed))
     }
 
     fn change(&self, before: usize, now: usize) {
