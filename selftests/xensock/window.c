@@ -4,6 +4,8 @@
  * one byte. Prints the limit of its receive window before, and afterwards when
  * it has changed.
  *
+ *   window clamp SIZE  sets TCP_WINDOW_CLAMP before, and prints the limit afterwards
+ *                   in any case
  *   window SIZE...  sets SO_RCVBUF to each of the sizes, and receives --bytes.
  *                   Prints "ready" then, and keeps the connection.
  */
@@ -11,6 +13,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,6 +26,11 @@ static int limit_of(int fd)
 
 	getsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &limit, &len);
 	return limit;
+}
+
+static int set_limit(int fd, int limit)
+{
+	return setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &limit, sizeof(limit));
 }
 
 static int receive_with(struct peer *peer, int fd, char **sizes)
@@ -53,6 +61,7 @@ int main(int argc, char **argv)
 {
 	struct peer peer;
 	int fd, before, now, on = 1;
+	bool has_clamp;
 	__u64 until;
 	char byte;
 
@@ -66,7 +75,12 @@ int main(int argc, char **argv)
 		perror("window");
 		return 1;
 	}
-	if (argc > 1)
+	has_clamp = argc == 3 && !strcmp(argv[1], "clamp");
+	if (has_clamp && set_limit(fd, atoi(argv[2]))) {
+		perror("window clamp");
+		return 1;
+	}
+	if (argc > 1 && !has_clamp)
 		return receive_with(&peer, fd, argv + 1);
 	before = limit_of(fd);
 	printf("window %d\n", before);
@@ -75,7 +89,7 @@ int main(int argc, char **argv)
 	if (!peer_send(&peer, "send 1 1") || recv(fd, &byte, 1, 0) != 1)
 		return 1;
 	/* The backend changes it after it has passed the byte on. */
-	until = now_msec() + WAIT_LIMIT_MSEC;
+	until = now_msec() + (has_clamp ? 1000 : WAIT_LIMIT_MSEC);
 	while ((now = limit_of(fd)) == before && now_msec() < until)
 		poll(NULL, 0, 10);
 	printf("%d\n", now);

@@ -22,7 +22,6 @@ use kernel::{
         Buffers,
         KernelSocket,
         Locked,
-        Protocol,
         Tcp, //
     },
     new_spinlock_irq,
@@ -44,9 +43,10 @@ const FIRST_RCVBUF: i32 = 1 << 16;
 
 /// The limits of a socket while it is not held back.
 #[derive(Clone, Copy)]
-struct Usual {
-    sizes: Buffers,
-    window: Option<u32>,
+pub(crate) struct Usual {
+    pub(crate) sizes: Buffers,
+    /// The limit of the receive window of a connection.
+    pub(crate) window: Option<u32>,
 }
 
 /// Decisions on the buffers of one socket.
@@ -260,22 +260,22 @@ impl SocketMemory {
         self.is_fixed.store(true, Relaxed);
     }
 
-    /// Changes the size of a buffer by `set`, as the program has chosen it, and has `note` change
-    /// the usual sizes to the new ones.
+    /// Changes a limit by `set`, as the program has chosen it, and has `note` change the usual limit
+    /// to the new one.
     ///
-    /// Meanwhile the buffers are not held back, which `set` itself would cause by a callback.
-    pub(crate) fn change_sizes<P: Protocol>(
+    /// Meanwhile the buffers are neither held back nor restored, which `set` itself would cause by a
+    /// callback.
+    pub(crate) fn change_limit(
         &self,
-        socket: &KernelSocket<P>,
         set: impl FnOnce() -> Result,
-        note: impl FnOnce(&mut Buffers, Buffers),
+        note: impl FnOnce(&mut Usual),
     ) -> Result {
         self.choice.lock().changes += 1;
         let result = set();
         let mut choice = self.choice.lock();
         choice.changes -= 1;
         if let (Ok(()), Some(usual)) = (result, &mut choice.usual) {
-            note(&mut usual.sizes, socket.buffer_sizes());
+            note(usual);
         }
         result
     }

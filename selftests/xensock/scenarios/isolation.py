@@ -166,6 +166,8 @@ def test_memory_comes_back(bed):
     holder.wait_line("ready", 120 * bed.scale)
     _final_memory(bed, guest)
     later = [guest.start(f"window --user 1001 --side {side}") for side in ("accept", "connect", "accept", "connect")]
+    clamped = guest.start("window --user 1001 clamp 20000")
+    clamped.wait_line("window 20000", 60 * bed.scale)
     small = [int(job.wait_line("window ", 60 * bed.scale).split()[1]) for job in later]
     holder.kill()
     _wait_until(bed, lambda: not _memory(bed, guest), "the memory is still in use")
@@ -173,6 +175,8 @@ def test_memory_comes_back(bed):
     usual = [int(job.wait(60 * bed.scale)[1].split()[-1]) for job in later]
     bed.note(f"windows while no memory is left: {small}, and once there is some: {usual}")
     assert max(small) < 1 << 13 and min(usual) > 1 << 15, (small, usual)
+    # The program's own limit stays.
+    assert (limit := clamped.wait(60 * bed.scale)[1].split()[-1]) == "20000", limit
 
 
 @timeout(200)

@@ -19,6 +19,9 @@ pub(crate) trait Carried: Protocol {
     /// Returns the number of bytes that the peer of a connection has not acknowledged yet.
     fn unacked_bytes(socket: &KernelSocket<Self>) -> usize;
 
+    /// Returns the limit of the receive window of a connection, if it has one.
+    fn window_limit(socket: &KernelSocket<Self>) -> Option<u32>;
+
     /// Counts the memory that a socket holds, if it is counted. Any context but callbacks.
     fn update_memory(socket: &GuestSocket<Self>);
 }
@@ -28,6 +31,10 @@ impl Carried for Tcp {
 
     fn unacked_bytes(socket: &KernelSocket<Self>) -> usize {
         socket.unacked_bytes()
+    }
+
+    fn window_limit(socket: &KernelSocket<Self>) -> Option<u32> {
+        socket.window_limit()
     }
 
     fn update_memory(socket: &GuestSocket<Self>) {
@@ -40,6 +47,10 @@ impl Carried for Udp {
 
     fn unacked_bytes(_: &KernelSocket<Self>) -> usize {
         0
+    }
+
+    fn window_limit(_: &KernelSocket<Self>) -> Option<u32> {
+        None
     }
 
     /// Datagrams are taken at once.

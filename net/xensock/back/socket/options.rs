@@ -6,29 +6,29 @@ use super::{
     Carried,
     GuestSocket, //
 };
-use crate::proto::{
-    option::{
-        self,
-        Kind,
-        SockOpt,
-        SOL_XS,
-        XS_RCVBUF,
-        XS_SNDBUF, //
-    },
-    rule::IpProtocol,
-    value::{
-        Piece,
-        Value,
-        INT_LEN,
-        MAX_LEN,
-        NAME_LEN, //
+use crate::{
+    memory::Usual,
+    proto::{
+        option::{
+            self,
+            Kind,
+            SockOpt,
+            SOL_XS,
+            XS_RCVBUF,
+            XS_SNDBUF, //
+        },
+        rule::IpProtocol,
+        value::{
+            Piece,
+            Value,
+            INT_LEN,
+            MAX_LEN,
+            NAME_LEN, //
+        }, //
     }, //
 };
 use kernel::{
-    net::{
-        kernel_socket::Buffers,
-        sockopt::SOL_SOCKET, //
-    },
+    net::sockopt::SOL_SOCKET,
     prelude::*,
     sync::atomic::Relaxed, //
 };
@@ -40,6 +40,9 @@ const SO_REUSEPORT: i32 = option::SO_REUSEPORT as i32;
 
 /// The option that limits the ports for automatic binding.
 const IP_LOCAL_PORT_RANGE: u32 = 51;
+
+/// The option that limits the receive window.
+const TCP_WINDOW_CLAMP: u32 = 10;
 
 /// The value of an option when the guest began to read it.
 pub(super) struct Snapshot {
@@ -71,8 +74,14 @@ impl<P: Carried> GuestSocket<P> {
             Some(number) if option.is_number() => number,
             _ => value.as_bytes(),
         };
-        self.inner
-            .set_option(i32::try_from(level)?, i32::try_from(name)?, value)?;
+        let linux = (i32::try_from(level)?, i32::try_from(name)?);
+        let set = || self.inner.set_option(linux.0, linux.1, value);
+        if (level, name) == (option::SOL_TCP, TCP_WINDOW_CLAMP) {
+            self.memory
+                .change_limit(set, |usual| usual.window = P::window_limit(&self.inner))?;
+        } else {
+            set()?;
+        }
         if option.is_for_info() && self.has_info {
             self.wants_info.store(true, Relaxed);
         }
@@ -86,9 +95,8 @@ impl<P: Carried> GuestSocket<P> {
     fn set_buffer_size(&self, name: u32, size: i32) -> Result {
         let set = |name, size: i32| self.inner.set_option(SOL_SOCKET, name, &size.to_ne_bytes());
         if name == XS_SNDBUF {
-            let note = |usual: &mut Buffers, now: Buffers| usual.sent = now.sent;
-            self.memory
-                .change_sizes(&self.inner, || set(SO_SNDBUF, size), note)?;
+            let note = |usual: &mut Usual| usual.sizes.sent = self.inner.buffer_sizes().sent;
+            self.memory.change_limit(|| set(SO_SNDBUF, size), note)?;
         } else {
             let chosen = match P::TRANSPORT {
                 IpProtocol::Tcp => self.memory.received_size(size),
@@ -97,9 +105,9 @@ impl<P: Carried> GuestSocket<P> {
             let Some(size) = chosen else {
                 return Ok(());
             };
-            let note = |usual: &mut Buffers, now: Buffers| usual.received = now.received;
-            self.memory
-                .change_sizes(&self.inner, || set(SO_RCVBUF, size), note)?;
+            let note =
+                |usual: &mut Usual| usual.sizes.received = self.inner.buffer_sizes().received;
+            self.memory.change_limit(|| set(SO_RCVBUF, size), note)?;
             self.memory.note_fixed();
         }
         P::update_memory(self);
