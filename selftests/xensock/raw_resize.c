@@ -282,6 +282,27 @@ TEST_F(resize, what_cannot_be)
 	EXPECT_TRUE(peer_recv(l, &self->peer, 4096, 1));
 }
 
+/* The ring of a connection that is not there yet stays as it is. */
+TEST_F(resize, before_the_connection)
+{
+	struct link *l = &self->link;
+	struct response response;
+	struct raw_conn c;
+	struct request r;
+	__u32 i, connect;
+
+	ASSERT_TRUE(raw_ring(l, &c, BASE));
+	for (i = 0; i < 1U << (LARGE - 1); i++)
+		c.words[OUT_REF + i] = self->resized[OUT].refs[i];
+	ASSERT_EQ(0, req_socket(l, c.id));
+	r = raw_request(&c, opt.blackhole, 80);
+	connect = send_request(l, &r);
+	EXPECT_EQ(-ENOTCONN, req_grow(l, c.id, OUT, LARGE));
+	EXPECT_EQ(0, req_shrink(l, c.id, OUT));
+	EXPECT_EQ(0, raw_close(l, &c, true));
+	EXPECT_EQ(-ECONNABORTED, wait_response_to(l, connect, &response));
+}
+
 TEST_F(resize, a_change_without_an_extension)
 {
 	switch_out(&self->link, &self->c, 0, 1);

@@ -208,9 +208,10 @@ impl Conn {
         Ok(())
     }
 
-    /// Adds an extension to a direction of the ring. `ENOTCONN` if there is no ring any more. May
+    /// Adds an extension to a direction of the ring. `ENOTCONN` if there is no connection. May
     /// sleep.
     pub(crate) fn grow(self: &Arc<Self>, way: Way, order: Order) -> Result {
+        self.check_connected()?;
         let (ring, socket) = {
             let path = self.path.lock();
             let path = (*path).as_ref().ok_or(ENOTCONN)?;
