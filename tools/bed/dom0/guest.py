@@ -101,6 +101,26 @@ class GuestJob(job.Job):
             self._guest._send(f"kill {self._number} {int(signum)}")
 
 
+def ktap_together(programs, timeout=120):
+    """Runs kselftest programs at the same time: pairs of a guest and a command. They mostly wait. Their
+    results become subtests of the running test, one program after another."""
+    tasks = [guest.start(guest.soak + command) for guest, command in programs]
+    deadline = time.monotonic() + timeout
+    errors = []
+    for task in tasks:
+        stream = ktap.Subtests()
+        try:
+            try:
+                rc, _ = task.wait(max(deadline - time.monotonic(), 0))
+            finally:
+                for line in task.lines:
+                    stream.line(line)
+            stream.check_status(rc)
+        except (job.CommandTimeout, AssertionError) as error:
+            errors.append(f"{task.command}: {error}")
+    assert not errors, "; ".join(errors)
+
+
 class Guest:
     """A domain and its agent.
 
@@ -216,23 +236,8 @@ class Guest:
         stream.check_status(rc)
 
     def ktap_together(self, commands, timeout=120):
-        """Runs kselftest programs in the guest at the same time: they mostly wait. Their results
-        become subtests of the running test, one program after another."""
-        tasks = [self.start(self.soak + command) for command in commands]
-        deadline = time.monotonic() + timeout
-        errors = []
-        for task in tasks:
-            stream = ktap.Subtests()
-            try:
-                try:
-                    rc, _ = task.wait(max(deadline - time.monotonic(), 0))
-                finally:
-                    for line in task.lines:
-                        stream.line(line)
-                stream.check_status(rc)
-            except (job.CommandTimeout, AssertionError) as error:
-                errors.append(f"{task.command}: {error}")
-        assert not errors, "; ".join(errors)
+        """Runs kselftest programs in the guest at the same time."""
+        ktap_together([(self, command) for command in commands], timeout)
 
     def modprobe(self, name):
         rc, out = self.run(f"modprobe {name}")
