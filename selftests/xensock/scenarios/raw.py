@@ -4,6 +4,7 @@
 import contextlib
 
 from bed import timeout
+from guest import ktap_together
 from scenarios.common import ABSENT, SMALL_BUFFER, run_checked, start_peer, sysctl, wait_released
 
 # Any unprivileged port, and ports that the backend chooses.
@@ -13,16 +14,22 @@ _BIND = "bind-allow=0 1024-65535"
 _BUFFER = 4 * SMALL_BUFFER
 
 
-def _run_tests(bed, guest, tests, seconds=200):
+def _run_tests(bed, *programs, seconds=400):
+    """Runs programs at the same time: pairs of a guest and a command."""
     before = bed.quiet_snapshot()
-    guest.ktap(tests, seconds * bed.scale)
+    ktap_together(programs, seconds * bed.scale)
     leaks = wait_released(bed, before)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
-def _guest(bed):
+def _guests(bed, *names):
     start_peer(bed, _BUFFER)
-    return bed.shared_guest("raw", modules=[], vcpus=2, policy=(_BIND,))
+    return [bed.shared_guest(name, modules=[], vcpus=2, policy=(_BIND,)) for name in names]
+
+
+def _run_pair(bed, *commands):
+    """Runs two programs at the same time, each in a guest of its own."""
+    _run_tests(bed, *zip(_guests(bed, "raw", "raw2"), commands))
 
 
 @contextlib.contextmanager
@@ -35,63 +42,43 @@ def _limited(bed, guest, **policy):
         bed.xensock("set", str(guest.domid), _BIND, *(f"{node}=default" for node in policy if node != "bind-allow"))
 
 
-@timeout(300)
-def test_server(bed):
-    """Listening, accepting, polling, with and without status words."""
-    _run_tests(bed, _guest(bed), "raw_server -V pvcalls -f server")
+@timeout(500)
+def test_server_and_news(bed):
+    """Listening, accepting, polling, with and without status words. Rings that share a channel, and violations
+    concerning the news page."""
+    _run_pair(bed, "raw_server -V pvcalls -f server", "raw_news -F storm")
 
 
-@timeout(300)
-def test_native(bed):
-    """shutdown, names, options, IPv6: features of the native dialect only."""
-    _run_tests(bed, _guest(bed), "raw_server -f native")
+@timeout(500)
+def test_native_and_datagram(bed):
+    """shutdown, names, options, IPv6: features of the native dialect only. UDP: both ways, all sizes, with and without
+    a peer, errors, a full ring."""
+    # The kernel gives a neighbour up after three times this time.
+    sysctl(bed.host, **{"neigh/br0/unres_qlen_bytes": 4 << 20, "neigh/br0/retrans_time_ms": 250})
+    _run_pair(bed, "raw_server -f native", f"raw_datagram -f datagram --blackhole {ABSENT}")
 
 
-@timeout(300)
+@timeout(500)
+def test_resize_and_datagram_info(bed):
+    """Rings that grow and shrink step by step, and violations by the guest. Infos of datagrams: both ways, refused,
+    and invalid blocks."""
+    _run_pair(bed, "raw_resize", "raw_datagram_info -F policy")
+
+
+@timeout(500)
+def test_reuse_and_urgent(bed):
+    """Rings that CONNECT and ACCEPT use again, and violations by the guest. Urgent bytes both ways, and marks that make
+    no sense."""
+    _run_pair(bed, "raw_reuse -F quota", "raw_urgent")
+
+
+@timeout(500)
 def test_pvcalls(bed):
     """A device of type pvcalls with the same backend: the protocol of C frontends."""
     start_peer(bed, _BUFFER)
     guest = bed.shared_guest("pv", device="pvcalls", backend="xensock_back", modules=[], vcpus=2,
                              policy=(_BIND,))
-    _run_tests(bed, guest, "raw_server -v pvcalls")
-
-
-@timeout(300)
-def test_reuse(bed):
-    """Rings that CONNECT and ACCEPT use again, and violations by the guest."""
-    _run_tests(bed, _guest(bed), "raw_reuse -F quota")
-
-
-@timeout(500)
-def test_news(bed):
-    """Rings that share a channel, and violations concerning the news page."""
-    _run_tests(bed, _guest(bed), "raw_news -F storm", 400)
-
-
-@timeout(300)
-def test_urgent(bed):
-    """Urgent bytes both ways, and marks that make no sense."""
-    _run_tests(bed, _guest(bed), "raw_urgent")
-
-
-@timeout(300)
-def test_resize(bed):
-    """Rings that grow and shrink step by step, and violations by the guest."""
-    _run_tests(bed, _guest(bed), "raw_resize")
-
-
-@timeout(400)
-def test_datagram(bed):
-    """UDP: both ways, all sizes, with and without a peer, errors, a full ring."""
-    # The kernel gives a neighbour up after three times this time.
-    sysctl(bed.host, **{"neigh/br0/unres_qlen_bytes": 4 << 20, "neigh/br0/retrans_time_ms": 250})
-    _run_tests(bed, _guest(bed), f"raw_datagram -f datagram --blackhole {ABSENT}")
-
-
-@timeout(300)
-def test_datagram_info(bed):
-    """Infos of datagrams: both ways, refused, and invalid blocks."""
-    _run_tests(bed, _guest(bed), "raw_datagram_info -F policy")
+    _run_tests(bed, (guest, "raw_server -v pvcalls"))
 
 
 @timeout(300)
@@ -100,7 +87,7 @@ def test_datagram_policy(bed):
     pages from other sockets."""
     if bed.host is not bed:
         bed.skip("dom0 does not know what a driver domain has refused")
-    guest = _guest(bed)
+    guest, = _guests(bed, "raw")
     run_checked(bed, "ip route replace 239.192.77.0/24 dev dummy0")
     before = bed.xensock("show", str(guest.domid))["refused"]
     with _limited(bed, guest, **{
@@ -117,6 +104,6 @@ def test_datagram_policy(bed):
 @timeout(600)
 def test_hostile(bed):
     """Every command in every state of a socket, too many of everything, all at once."""
-    guest = _guest(bed)
+    guest, = _guests(bed, "raw")
     with _limited(bed, guest, **{"max-sockets": 100, "max-listeners": 8}):
-        _run_tests(bed, guest, "hostile_server --sockets 100 --cycles 8", 550)
+        _run_tests(bed, (guest, "hostile_server --sockets 100 --cycles 8"), seconds=550)
