@@ -212,7 +212,7 @@ def test_thousands_at_once(bed):
         held = guest.start(f"hold idle --sockets {sockets} --port {Echo.PORT - 1}")
         held.wait_line("ready", 800 * bed.scale)
         took = time.monotonic() - began
-        at_once = bed.snapshot(), _channels(guest)
+        at_once = bed.counts(), _channels(guest)
         bed.note(f"{sockets} connections in {took:.1f} s; event channels in dom0 "
                  f"{before[0]['event channels']}, then {at_once[0]['event channels']}; in the guest "
                  f"{before[1]}, then {at_once[1]}")

@@ -287,8 +287,8 @@ class Bed:
     # Resources
 
     @spent.measure("counting")
-    def snapshot(self):
-        """Counts resources of dom0 and of the host. A quiet system returns to the same counts."""
+    def counts(self):
+        """Counts those resources of dom0 and of the host that are soon counted."""
         counts = {"event channels": 0}
         for where in {self, self.host}:
             counts["event channels"] += read(where, "/proc/interrupts").count("xen-dyn")
@@ -300,6 +300,13 @@ class Bed:
                                            ("UDP", "inuse")):
                         name = f"{protocol.lower()} {key}"
                         counts[name] = counts.get(name, 0) + int(value)
+        return counts
+
+    @spent.measure("counting grants")
+    def snapshot(self):
+        """Counts resources of dom0 and of the host. A quiet system returns to the same counts."""
+        counts = self.counts()
+        # Xen prints all grants on its serial line.
         alive = {g.domid for g in self._guests if g.alive}
         counts["grants"] = sum(domid in alive for domid in hypervisor.mapped_grants()) - self._count("spare-pages")
         return counts
@@ -308,7 +315,7 @@ class Bed:
     def quiet_snapshot(self):
         """Waits until dom0 is quiet. Returns the counts of its resources."""
         deadline = time.monotonic() + 2.5
-        while (self._count("sockets-closed") or self.snapshot()["tcp orphan"]) and time.monotonic() < deadline:
+        while (self._count("sockets-closed") or self.counts()["tcp orphan"]) and time.monotonic() < deadline:
             time.sleep(0.1)
         before = None
         while (after := self.snapshot()) != before:

@@ -6,13 +6,15 @@ import glob
 import re
 import threading
 
-# The ring of Xen's console is 4 MiB, see machine.py.
-SIZE = 4 << 20
+# What is read at a time of the ring of Xen's console, which is 4 MiB, see machine.py.
+PIECE = 128 << 10
 # The level of an error in xentoollog.h.
 XTL_ERROR = 8
 
 _lock = threading.Lock()
-_text = ctypes.create_string_buffer(SIZE)
+_text = ctypes.create_string_buffer(PIECE)
+# Where in the ring the next piece begins.
+_index = ctypes.c_uint(0)
 
 
 def _library(name):
@@ -50,31 +52,34 @@ def destroy(domid):
     return _xl.libxl_domain_destroy(_context, ctypes.c_uint32(domid), None)
 
 
-def _console(clear):
-    """Returns the contents of Xen's console ring."""
-    count, index = ctypes.c_uint(SIZE), ctypes.c_uint(0)
-    _check(_xc.xc_readconsolering(_handle, _text, ctypes.byref(count), int(clear), 0, ctypes.byref(index)),
-           "xc_readconsolering")
-    return ctypes.string_at(_text, count.value).decode(errors="replace")
+def _console():
+    """Returns what Xen's console ring has got since the last call."""
+    pieces, count = [], ctypes.c_uint(PIECE)
+    while count.value:
+        count.value = PIECE
+        _check(_xc.xc_readconsolering(_handle, _text, ctypes.byref(count), 0, 1, ctypes.byref(_index)),
+               "xc_readconsolering")
+        pieces.append(ctypes.string_at(_text, count.value))
+    return b"".join(pieces).decode(errors="replace")
+
+
+def _answer(keys):
+    """Returns the lines that Xen prints for debug keys."""
+    with _lock:
+        _console()
+        _check(_xc.xc_send_debug_keys(_handle, keys), "xc_send_debug_keys")
+        return _console().splitlines()
 
 
 def state():
     """Returns lines on what processors and domains do: clocks, timers, run queues. Xen's console has more."""
-    with _lock:
-        _console(clear=True)
-        _check(_xc.xc_send_debug_keys(_handle, b"tarq"), "xc_send_debug_keys")
-        text = _console(clear=False)
-    return [line for line in text.splitlines() if re.search(r"skew|NOW|CPU ?\d|d\d+v\d+|VCPU\d", line)]
+    return [line for line in _answer(b"tarq") if re.search(r"skew|NOW|CPU ?\d|d\d+v\d+|VCPU\d", line)]
 
 
 def mapped_grants():
     """Returns the owner of each grant that another domain has mapped."""
-    with _lock:
-        _console(clear=True)
-        _check(_xc.xc_send_debug_keys(_handle, b"g"), "xc_send_debug_keys")
-        text = _console(clear=False)
     mapped, current = [], None
-    for line in text.splitlines():
+    for line in _answer(b"g"):
         if match := re.search(r"grant-table for remote d(?:omain)?\s*(\d+)", line):
             current = int(match[1])
         elif re.search(r"\[0x[0-9a-f]+\]\s+\d+\s+0x", line):
