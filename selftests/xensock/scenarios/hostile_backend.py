@@ -77,7 +77,7 @@ def _guest_log(guest):
 
 def _check_faults(bed, *cases):
     """Runs misdeeds, in two guests side by side. In the end a good backend comes, and all works."""
-    guests = [guest_in_dom0(bed), bed.shared_guest("misused2", in_dom0=True)]
+    guests = bed.at_once(lambda: guest_in_dom0(bed), lambda: bed.shared_guest("misused2", in_dom0=True))
     for guest in guests:
         wait_connected(guest)
     unload(bed, "xensock_back")

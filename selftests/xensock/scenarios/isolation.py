@@ -106,7 +106,8 @@ def _greedy(bed, *policy):
 def test_memory_of_tcp(bed):
     """Unread connections: dom0's TCP holds no more memory than the guest may have."""
     start_peer(bed, SMALL_BUFFER)
-    guest = _greedy(bed, "max-memory=1024", *_SMALL_RINGS)
+    guest, _ = bed.at_once(lambda: _greedy(bed, "max-memory=1024", *_SMALL_RINGS),
+                           lambda: bed.shared_guest("neighbour"))
     neighbour = Neighbour(bed)
     before = bed.quiet_snapshot()
     sockets, size = bed.pick(daily=(10, 1 << 19), slow=(20, 1 << 19), debug=(10, 1 << 19))

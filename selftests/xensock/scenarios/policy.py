@@ -60,6 +60,11 @@ def _guest(bed, name="policy"):
     return guest
 
 
+def _guests(bed):
+    """Returns two such guests."""
+    return bed.at_once(lambda: _guest(bed), lambda: _guest(bed, "other"))
+
+
 def _log_count(bed, guest, text):
     """Returns the number of lines of dom0's log with this text on the guest's device."""
     _, log = bed.run(f"dmesg | grep -c 'xensock-{guest.domid}-0: {text}'")
@@ -294,7 +299,7 @@ def _socket_uids(port):
 def test_owners(bed):
     """A guest's sockets belong to it: no other guest, and no program of dom0, can share its ports."""
     start_peer(bed)
-    guest, other = _guest(bed), _guest(bed, "other")
+    guest, other = _guests(bed)
     for one in (guest, other):
         _set(bed, one, bind_allow="tcp:8000-8001")
     _wait_result(bed, other, "bind 192.0.2.1 8001", "ok")
@@ -350,7 +355,7 @@ def _free_ports(count):
 def test_local_ports(bed):
     """A guest that has used up its ports to a service has taken no ports of others."""
     start_peer(bed)
-    guest, other = _guest(bed), _guest(bed, "other")
+    guest, other = _guests(bed)
     first = _free_ports(40)
     _set(bed, guest, local_ports=f"{first}-{first + 9}", bind_allow="tcp:0")
     _wait_result(bed, guest, "bind 0.0.0.0 0", "ok")
@@ -687,7 +692,7 @@ def test_device_that_goes(bed):
 def test_two_namespaces(bed):
     """Two guests, each with a namespace of its own, use the same ports and do not meet."""
     start_peer(bed)
-    guest, other = _guest(bed), _guest(bed, "other")
+    guest, other = _guests(bed)
     try:
         _namespace(bed, "red", 11)
         run_checked(bed, "ip netns add green && ip -n green link set lo up && ip netns set green 12")

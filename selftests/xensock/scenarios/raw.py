@@ -22,14 +22,15 @@ def _run_tests(bed, *programs, seconds=400):
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
-def _guests(bed, *names):
-    start_peer(bed, _BUFFER)
-    return [bed.shared_guest(name, modules=[], vcpus=2, policy=(_BIND,)) for name in names]
+def _guest(bed, name="raw"):
+    return bed.shared_guest(name, modules=[], vcpus=2, policy=(_BIND,))
 
 
 def _run_pair(bed, *commands):
     """Runs two programs at the same time, each in a guest of its own."""
-    _run_tests(bed, *zip(_guests(bed, "raw", "raw2"), commands))
+    start_peer(bed, _BUFFER)
+    guests = bed.at_once(lambda: _guest(bed), lambda: _guest(bed, "raw2"))
+    _run_tests(bed, *zip(guests, commands))
 
 
 @contextlib.contextmanager
@@ -87,7 +88,8 @@ def test_datagram_policy(bed):
     pages from other sockets."""
     if bed.host is not bed:
         bed.skip("dom0 does not know what a driver domain has refused")
-    guest, = _guests(bed, "raw")
+    start_peer(bed, _BUFFER)
+    guest = _guest(bed)
     run_checked(bed, "ip route replace 239.192.77.0/24 dev dummy0")
     before = bed.xensock("show", str(guest.domid))["refused"]
     with _limited(bed, guest, **{
@@ -104,6 +106,7 @@ def test_datagram_policy(bed):
 @timeout(600)
 def test_hostile(bed):
     """Every command in every state of a socket, too many of everything, all at once."""
-    guest, = _guests(bed, "raw")
+    start_peer(bed, _BUFFER)
+    guest = _guest(bed)
     with _limited(bed, guest, **{"max-sockets": 100, "max-listeners": 8}):
         _run_tests(bed, (guest, "hostile_server --sockets 100 --cycles 8"), seconds=550)

@@ -31,10 +31,10 @@ def _attach_second(bed, guest, server):
 def _several(bed):
     """Returns the guest and the driver domain. Both backends have the same addresses."""
     start_peer(bed)
-    server = with_peer(bed, bed.shared_driver_domain())
+    server, guest = bed.at_once(bed.shared_driver_domain, lambda: bed.shared_guest("several", policy=SERVER_POLICY))
+    with_peer(bed, server)
     for where in (bed, server):
         where.start(f"exec attempt --family inet stay serve {bed.address6} 7001").wait_line("ok", 30 * bed.scale)
-    guest = bed.shared_guest("several", policy=SERVER_POLICY)
     for device, attach in ((FIRST, lambda: guest.attach("xensock", *SERVER_POLICY)),
                            (SECOND, lambda: _attach_second(bed, guest, server))):
         if not bed.xenstore.ls(f"/local/domain/{guest.domid}/device/xensock/{device[-1]}"):

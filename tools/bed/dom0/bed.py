@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import administrator
 import guest as guests
@@ -94,9 +95,11 @@ class Bed:
         self._shared = {}
         # Shared guests that no file uses at present, by their options.
         self._kept = {}
-        self._memory_lock = threading.Lock()
+        # Held to load drivers and to make guests: several may boot at the same time.
+        self._lock = threading.Lock()
         self._jobs = []
         self._host = None
+        self._host_lock = threading.Lock()
         self._running = False
         self._error = None
         signal.signal(signal.SIGUSR1, self._raise_error)
@@ -139,10 +142,10 @@ class Bed:
             self._serve(backend or BACKENDS[device])
         if vif:
             self.modprobe("xen-netback")
-        with self._memory_lock:
+        with self._lock:
             self._free_memory(memory)
-        new = guests.Guest(name, memory, vcpus, vif, extra, self._guest_died, **domain)
-        self._guests.append(new)
+            new = guests.Guest(name, memory, vcpus, vif, extra, self._guest_died, **domain)
+            self._guests.append(new)
         new.server = server
         if device:
             new.attach(device, *policy)
@@ -176,9 +179,10 @@ class Bed:
         """The domain that serves guests by default: dom0, or a permanent driver domain."""
         if self.kconfig != "kasan":
             return self
-        if self._host is None or not self._host.alive:
-            self._host = self.driver_domain("host", memory=768, vcpus=2)
-        return self._host
+        with self._host_lock:
+            if self._host is None or not self._host.alive:
+                self._host = self.driver_domain("host", memory=768, vcpus=2)
+            return self._host
 
     def shared_guest(self, name="shared", policy=(), **options):
         """Returns the guest shared by all tests of a file. It is booted once, and again if it died. It gets another
@@ -231,6 +235,13 @@ class Bed:
         self._guests.remove(found)
         self._destroy(found)
 
+    @staticmethod
+    @spent.measure("guests that boot")
+    def at_once(*calls):
+        """Makes calls that boot guests at the same time. Returns their results."""
+        with ThreadPoolExecutor(len(calls)) as pool:
+            return [task.result() for task in [pool.submit(call) for call in calls]]
+
     # dom0
 
     def start(self, command):
@@ -254,13 +265,14 @@ class Bed:
 
     def _serve(self, name):
         """Loads this driver and unloads the others: two drivers may want the same type of device."""
-        for other in BACKENDS.values():
-            if other != name and self.loaded(other):
-                # Their devices belong to that driver and hold it.
-                for options in list(self._kept):
-                    self._destroy_kept(options)
-                self.rmmod(other)
-        self.modprobe(name)
+        with self._lock:
+            for other in BACKENDS.values():
+                if other != name and self.loaded(other):
+                    # Their devices belong to that driver and hold it.
+                    for options in list(self._kept):
+                        self._destroy_kept(options)
+                    self.rmmod(other)
+            self.modprobe(name)
 
     def rmmod(self, name):
         self._run_checked(f"rmmod {name}")
