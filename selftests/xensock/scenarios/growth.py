@@ -20,26 +20,50 @@ def _counts(guest):
     return {name: int(count) for name, count in map(str.split, run_checked(guest, f"cat {COUNTS}").splitlines())}
 
 
-def _guest(bed, name=None, policy=SERVER_POLICY):
+def _guest(bed, policy=SERVER_POLICY):
     start_peer(bed)
-    guest = bed.guest(name, policy=policy) if name else bed.shared_guest(policy=policy)
+    guest = bed.shared_guest(policy=policy)
     wait_connected(guest)
     return guest
 
 
+def _swell(bed, more, megabytes=None):
+    return f"swell --bytes {megabytes or MEGABYTES[bed.kconfig]}m {more}"
+
+
 def _grow(bed, guest, more, megabytes=None):
-    guest.ktap(f"swell --bytes {megabytes or MEGABYTES[bed.kconfig]}m {more}", 600 * bed.scale)
+    guest.ktap(_swell(bed, more, megabytes), 600 * bed.scale)
 
 
-@timeout(700)
-def test_by_turns(bed):
-    """Busy and idle in turns: a ring has 5 pages at first, grows, and has 5 pages again."""
-    guest = _guest(bed)
+def _check_ceilings(bed, guest):
+    before = _counts(guest)
+    _grow(bed, guest, "--cycles 1 --seed 0")
+    after = _counts(guest)
+    assert after["errors"] > before["errors"], (before, after)
+    assert after["rings-grown"] > before["rings-grown"], "not even by a little"
+    set_order(guest, 2)
+    _grow(bed, guest, "--cycles 1 --seed 0", 1)
+    assert _counts(guest)["GROW"] == 0, _counts(guest)
+    set_order(guest, 3)
+    _grow(bed, guest, "--cycles 1", 2)
+    assert _counts(guest)["rings-grown"] == 2, _counts(guest)
+
+
+@timeout(1000)
+def test_by_turns_and_ceilings(bed):
+    """Busy and idle in turns: a ring has 5 pages at first, grows, and has 5 pages again. Beside that, a guest whose
+    rings grow less: the module parameter, and a policy that allows fewer pages."""
+    start_peer(bed)
+    guest, short = bed.at_once(lambda: bed.shared_guest(policy=SERVER_POLICY),
+                               lambda: bed.guest("short", policy=(*SERVER_POLICY, "max-ring-pages=60")))
+    for each in (guest, short):
+        wait_connected(each)
     before, quiet = _counts(guest), bed.quiet_snapshot()
     events = "/sys/kernel/tracing/events/xensock/xensock_resize"
     run_checked(guest, f"[ -e {events} ] || mount -t tracefs tracefs /sys/kernel/tracing; echo 1 >{events}/enable")
     cycles = bed.pick(daily=2, slow=5, debug=3)
-    _grow(bed, guest, f"--cycles {cycles}")
+    with guest.ktap_beside(_swell(bed, f"--cycles {cycles}"), 600 * bed.scale):
+        _check_ceilings(bed, short)
     run_checked(guest, f"echo 0 >{events}/enable")
     after = _counts(guest)
     grown, shrunk = (after[f"rings-{what}"] - before[f"rings-{what}"] for what in ("grown", "shrunk"))
@@ -87,23 +111,6 @@ def test_of_another_user(bed):
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
-@timeout(400)
-def test_ceilings(bed):
-    """The module parameter, and a policy that allows fewer pages than the rings would grow to."""
-    guest = _guest(bed, "short", policy=(*SERVER_POLICY, "max-ring-pages=60"))
-    before = _counts(guest)
-    _grow(bed, guest, "--cycles 1 --seed 0")
-    after = _counts(guest)
-    assert after["errors"] > before["errors"], (before, after)
-    assert after["rings-grown"] > before["rings-grown"], "not even by a little"
-    set_order(guest, 2)
-    _grow(bed, guest, "--cycles 1 --seed 0", 1)
-    assert _counts(guest)["GROW"] == 0, _counts(guest)
-    set_order(guest, 3)
-    _grow(bed, guest, "--cycles 1", 2)
-    assert _counts(guest)["rings-grown"] == 2, _counts(guest)
-
-
 @timeout(200)
 def test_many(bed):
     """A program that fills many connections without waiting does not wait for each of them to grow."""
@@ -131,25 +138,26 @@ def _start_growth(bed, guest, megabytes):
 @timeout(300)
 def test_leaves_room(bed):
     """Grown rings give up pages and grants for new connections."""
-    guest = _guest(bed, policy=(*SERVER_POLICY, "max-ring-pages=45"))
-    growing = _start_growth(bed, guest, MEGABYTES[bed.kconfig])
+    start_peer(bed)
+    guest, few = bed.at_once(lambda: bed.shared_guest(policy=(*SERVER_POLICY, "max-ring-pages=45")),
+                             lambda: bed.guest("few", config="max_grant_frames = 2"))
+    for each in (guest, few):
+        wait_connected(each)
+    growing = [_start_growth(bed, guest, MEGABYTES[bed.kconfig])]
     held = guest.start("hold idle --sockets 3")
     held.wait_line("ready", 20 * bed.scale)
     held.kill()
-    rc, out = growing.wait(100 * bed.scale)
-    assert rc == 0, out
 
     # Of 1,024 grants, three quarters are for connections, 3 to 5 for each.
-    guest = bed.guest("few", config="max_grant_frames = 2")
-    wait_connected(guest)
-    growing = _start_growth(bed, guest, MEGABYTES[bed.kconfig])
-    rc, out = guest.run("hold idle --sockets 300", 60 * bed.scale)
+    growing.append(_start_growth(bed, few, MEGABYTES[bed.kconfig]))
+    rc, out = few.run("hold idle --sockets 300", 60 * bed.scale)
     bed.note(out)
     assert rc == 1 and "No buffer space available" in out, f"{rc}, {out}"
     assert int(out.split()[2].rstrip(":")) > 140, out
-    rc, out = growing.wait(100 * bed.scale)
-    assert rc == 0, out
-    guest.ktap("unread --sockets 300 --cycles 1 -t has_to_do_for_lack_of_grants", 100 * bed.scale)
+    for job in growing:
+        rc, out = job.wait(100 * bed.scale)
+        assert rc == 0, out
+    few.ktap("unread --sockets 300 --cycles 1 -t has_to_do_for_lack_of_grants", 100 * bed.scale)
 
 
 @timeout(300)

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import tty
+from contextlib import contextmanager
 
 import administrator
 import hypervisor
@@ -104,7 +105,11 @@ class GuestJob(job.Job):
 def ktap_together(programs, timeout=120):
     """Runs kselftest programs at the same time: pairs of a guest and a command. They mostly wait. Their
     results become subtests of the running test, one program after another."""
-    tasks = [guest.start(guest.soak + command) for guest, command in programs]
+    _take_results([guest.start(guest.soak + command) for guest, command in programs], timeout)
+
+
+def _take_results(tasks, timeout):
+    """Makes the results of these programs subtests of the running test."""
     deadline = time.monotonic() + timeout
     errors = []
     for task in tasks:
@@ -238,6 +243,13 @@ class Guest:
     def ktap_together(self, commands, timeout=120):
         """Runs kselftest programs in the guest at the same time."""
         ktap_together([(self, command) for command in commands], timeout)
+
+    @contextmanager
+    def ktap_beside(self, command, timeout=120):
+        """Runs a kselftest program in the guest beside the block. Its results follow those of the block."""
+        task = self.start(self.soak + command)
+        yield
+        _take_results([task], timeout)
 
     def modprobe(self, name):
         rc, out = self.run(f"modprobe {name}")
