@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from bed import slow, timeout
 from scenarios.common import (
-    SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, unload, wait_connected, wait_link, wait_released)
+    SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, sysctl, unload, wait_connected, wait_link, wait_released)
 
 # The user in dom0 for root of the first domain, and the distance of the users of a guest.
 FIRST_UID = 0x78530000
@@ -550,6 +550,8 @@ def test_neighbour_table(bed):
     run_checked(bed, "ip link add near0 type veth peer name far0 && ip link set far0 up && ip link set near0 up && "
                      "ip addr add 10.77.0.1/16 dev near0 && "
                      f"ip neigh add {own} lladdr 02:00:00:00:00:02 dev near0 nud permanent")
+    # The kernel gives a neighbour up after three times this time.
+    sysctl(bed, **{"neigh/near0/retrans_time_ms": 250})
     try:
         run_checked(guest, many)
         _wait_until(bed, lambda: len(neighbours()) > limit // 2, "nothing was sent")
