@@ -5,6 +5,7 @@ import os
 import time
 
 from bed import timeout
+from guest import ktap_together
 from scenarios.common import SERVER_POLICY, run_checked, start_peer, unload, wait_link, wait_released
 
 # The longest time of the policy, in microseconds: a slow machine answers a request within it.
@@ -115,13 +116,18 @@ def test_events(bed):
     assert made is None, "there was a thread before it was needed"
 
 
-@timeout(400)
+def _loud(bed):
+    return bed.shared_guest("loud", modules=[], vcpus=2, policy=(*SERVER_POLICY, _ON))
+
+
+@timeout(500)
 def test_data(bed):
-    """Streams and datagrams arrive as without polling."""
-    guest = _guest(bed)
+    """Streams and datagrams arrive as without polling, beside violations concerning the news page of another guest."""
+    guest, loud = _guest(bed), _loud(bed)
     _set(bed, guest, _ON)
     before = bed.quiet_snapshot()
-    guest.ktap_together(("stream", "bulk", "close", "datagram", "datagram_poll"), 300 * bed.scale)
+    programs = [(guest, name) for name in ("stream", "bulk", "close", "datagram", "datagram_poll")]
+    ktap_together([*programs, (loud, "raw_news -F storm")], 400 * bed.scale)
     _sleeps(bed, guest)
     leaks = wait_released(bed, before)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
@@ -170,25 +176,12 @@ def test_link_down(bed):
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
-def _loud(bed):
-    start_peer(bed)
-    return bed.shared_guest("loud", modules=[], vcpus=2, policy=(*SERVER_POLICY, _ON))
-
-
-@timeout(500)
-def test_raw(bed):
-    """Violations concerning the news page, while that is polled."""
-    if bed.host is not bed:
-        bed.skip("the threads of a driver domain are not seen")
-    guest = _loud(bed)
-    guest.ktap("raw_news -F storm", 400 * bed.scale)
-
-
 @timeout(300)
 def test_storm(bed):
     """News without end that bring no work: the thread does not poll for longer."""
     if bed.host is not bed:
         bed.skip("the threads of a driver domain are not seen")
+    start_peer(bed)
     guest = _loud(bed)
     storm = guest.start("raw_news --cycles 60000 -f storm")
     storm.wait_line("ready", 60 * bed.scale)
