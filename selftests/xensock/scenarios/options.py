@@ -5,7 +5,7 @@ import base64
 import gzip
 
 from bed import timeout
-from scenarios.common import SMALL_BUFFER, hijacked, in_dom0, in_guest, run_checked, serving_guest, start_peer
+from scenarios.common import SMALL_BUFFER, hijacked, in_dom0, in_guest, serving_guest, start_peer
 from scenarios.differences import unexpected
 
 # Files of a group share a guest and run one after another.
@@ -44,10 +44,14 @@ def test_effects(bed):
     in_guest(bed, "effects")
 
 
-def _walk(where, family):
-    """Returns the lines of `walk`, compressed: the console of a guest is slow, and the lines are
-    similar."""
-    packed = run_checked(where, f"walk --family {family} | gzip -c | base64", 250)
+def _start_walk(where, family):
+    """Starts `walk`. Its lines are compressed: the console of a guest is slow, and the lines are similar."""
+    return where.start(f"walk --family {family} | gzip -c | base64")
+
+
+def _lines(bed, walk):
+    rc, packed = walk.wait(250 * bed.scale)
+    assert rc == 0, packed
     return gzip.decompress(base64.b64decode(packed)).decode().splitlines()
 
 
@@ -55,10 +59,9 @@ def _walk(where, family):
 def test_every_option(bed):
     """An unprivileged program can set and read the same as over TCP and UDP."""
     guest = serving_guest(bed)
-    over_tcp = _walk(bed, "inet")
-    over_xensock = _walk(guest, "xensock")
     with hijacked(guest, hijack=2):
-        as_inet = _walk(guest, "inet")
+        walks = _start_walk(bed, "inet"), _start_walk(guest, "xensock"), _start_walk(guest, "inet")
+        over_tcp, over_xensock, as_inet = (_lines(bed, walk) for walk in walks)
     assert len(over_tcp) == len(as_inet) > 1000, f"{len(over_tcp)} and {len(as_inet)} options"
     assert len(over_xensock) > 500, f"{len(over_xensock)} options"
     wrong = (unexpected("AF_XENSOCK", over_tcp, over_xensock) +
