@@ -167,7 +167,7 @@ def test_two_guests(bed):
         pages = {}
         for name, guest in guests.items():
             run_checked(bed, NAMESPACE.format(name=name, number=NETS[name]))
-            run_checked(bed, f"xensock set {guest.domid} netns={NETS[name]} 'bind-allow=0 80 1024-65535'")
+            bed.xensock("set", str(guest.domid), f"netns={NETS[name]}", "bind-allow=0 80 1024-65535")
             wait_link(guest)
             run_checked(guest, programs.ACCOUNTS)
             run_checked(guest, "echo 1 >/proc/sys/net/xensock/hijack")
@@ -185,5 +185,6 @@ def test_two_guests(bed):
     finally:
         for name, guest in guests.items():
             guest.run("echo 0 >/proc/sys/net/xensock/hijack; pkill nginx")
-            bed.run(f"xensock set {guest.domid} netns=default 'bind-allow=0 1024-65535'; ip netns del {name}")
+            bed.xensock("set", str(guest.domid), "netns=default", "bind-allow=0 1024-65535")
+            bed.run(f"ip netns del {name}")
         bed.run("ip netns del outside; nft delete table ip guests; echo 0 >/proc/sys/net/ipv4/ip_forward")
