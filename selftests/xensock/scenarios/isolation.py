@@ -388,7 +388,7 @@ def _ring_pages(bed, guest):
 def test_pages_of_all_guests(bed):
     """While all guests use all pages that may be mapped, each guest has its share."""
     start_peer(bed)
-    guest = bed.guest("hoarder")
+    guest = _greedy(bed)
     neighbour = Neighbour(bed)
     unload(bed, "xensock_back")
     bed.modprobe("xensock_back", "max_ring_pages=2000")

@@ -23,8 +23,8 @@ def _wait_connected(guest, *devices):
                            "i=$((i + 1)); [ $i -lt 600 ] || exit 1; usleep 50000; done", 60)
 
 
-def _attach_second(bed, guest, server):
-    bed.xensock("attach", str(guest.domid), "--device=1", f"--backend={server.domid}",
+def _attach(bed, guest, number, server):
+    bed.xensock("attach", str(guest.domid), f"--device={number}", f"--backend={server.domid}",
                 f"connect-allow={bed.connect_allow}", *SERVER_POLICY)
 
 
@@ -35,10 +35,9 @@ def _several(bed):
     with_peer(bed, server)
     for where in (bed, server):
         where.start(f"exec attempt --family inet stay serve {bed.address6} 7001").wait_line("ok", 30 * bed.scale)
-    for device, attach in ((FIRST, lambda: guest.attach("xensock", *SERVER_POLICY)),
-                           (SECOND, lambda: _attach_second(bed, guest, server))):
-        if not bed.xenstore.ls(f"/local/domain/{guest.domid}/device/xensock/{device[-1]}"):
-            attach()
+    for number, backend in enumerate((bed.host, server)):
+        if not bed.xenstore.ls(f"/local/domain/{guest.domid}/device/xensock/{number}"):
+            _attach(bed, guest, number, backend)
     _wait_connected(guest, FIRST, SECOND)
     return guest, server
 
@@ -142,15 +141,21 @@ def test_by_xl(bed):
     bed.xenstore.rm(f"/libxl/{guest.domid}/device/pvcalls/1")
 
 
+def _pair(bed):
+    """Returns a guest with two devices of dom0."""
+    start_peer(bed, where=bed)
+    guest = bed.shared_guest("pair", policy=SERVER_POLICY, in_dom0=True, config="max_event_channels = 4096")
+    if not bed.xenstore.ls(f"/local/domain/{guest.domid}/device/xensock/1"):
+        _attach(bed, guest, 1, bed)
+    _wait_connected(guest, FIRST, SECOND)
+    return guest
+
+
 @timeout(200)
 def test_users(bed):
     """Users of the guest share ports with themselves over two devices of one backend, and not with
     each other."""
-    start_peer(bed)
-    guest = bed.shared_guest("twice", policy=SERVER_POLICY)
-    if not bed.xenstore.ls(f"/local/domain/{guest.domid}/device/xensock/1"):
-        _attach_second(bed, guest, bed.host)
-    _wait_connected(guest, FIRST, SECOND)
+    guest = _pair(bed)
     share = f"share {bed.address} 7320"
     with _routed(guest, "default=xensock-0"):
         server = guest.start(f"exec attempt --user 1001 stay {share}")
@@ -174,40 +179,6 @@ def test_bad_routes(bed):
             assert rc and "nvalid" in out, (routes, out)
         assert run_checked(guest, f"cat {SETTINGS}/route").strip() == "10.0.0.0/8=xensock-1"
         assert "default=eth0" in run_checked(guest, "dmesg | grep route:")
-
-
-@timeout(400)
-def test_one_goes(bed):
-    """When a device goes for good, its sockets are told or move to the other. When it is back, new
-    sockets use it."""
-    guest, server = _several(bed)
-    before = bed.quiet_snapshot()
-    with _routed(guest, "default=xensock-1"):
-        service = guest.start("service")
-        service.wait_line("ready", 30 * bed.scale)
-        wait_service(bed, server, 7100)
-        held = guest.start("hold lost")
-        held.wait_line("ready", 30 * bed.scale)
-        # Closed sockets of earlier programs may take a moment to be freed.
-        _wait_until(bed, lambda: _devices(guest), {SECOND})
-        server.destroy()
-        rc, out = held.wait(60 * bed.scale)
-        assert rc == 0, out
-        for port in (7100, 7101):
-            wait_service(bed, bed, port)
-        _wait_until(bed, lambda: _devices(guest), {FIRST})
-        assert _device_used(bed, guest, f"stay connect {bed.address} 7001") == FIRST
-        bed.xensock("detach", str(guest.domid), "--device=1")
-        server = with_peer(bed, bed.driver_domain("net2"))
-        _attach_second(bed, guest, server)
-        _wait_connected(guest, SECOND)
-        assert _device_used(bed, guest, f"stay connect {bed.address} 7001") == SECOND
-        wait_service(bed, bed, 7100)
-        assert service.running, service.output
-        service.kill()
-    bed.xensock("detach", str(guest.domid), "--device=1")
-    leaks = {key: counts for key, counts in wait_released(bed, before).items() if counts[1] > counts[0]}
-    assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
 @timeout(300)
@@ -241,8 +212,7 @@ def test_short_of_grants(bed):
     listening."""
     start_peer(bed, where=bed)
     guest = bed.guest("short", policy=SERVER_POLICY, in_dom0=True, config="max_grant_frames = 2")
-    bed.xensock("attach", str(guest.domid), "--device=1", "--backend=0", f"connect-allow={bed.connect_allow}",
-                *SERVER_POLICY)
+    _attach(bed, guest, 1, bed)
     _wait_connected(guest, FIRST, SECOND)
     driver = "/sys/bus/xen-backend/drivers/xensock_back"
     with _routed(guest, "192.0.2.0/24=xensock-1"):
@@ -269,12 +239,7 @@ def test_short_of_grants(bed):
 @contextmanager
 def _first_misused(bed, how):
     """A guest with two devices of dom0. A program serves the first, and does not answer everything."""
-    start_peer(bed, where=bed)
-    guest = bed.shared_guest("pair", policy=SERVER_POLICY, in_dom0=True, config="max_event_channels = 4096")
-    if not bed.xenstore.ls(f"/local/domain/{guest.domid}/device/xensock/1"):
-        bed.xensock("attach", str(guest.domid), "--device=1", "--backend=0",
-                    f"connect-allow={bed.connect_allow}", *SERVER_POLICY)
-    _wait_connected(guest, FIRST, SECOND)
+    guest = _pair(bed)
     driver = "/sys/bus/xen-backend/drivers/xensock_back"
     run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/unbind")
     back = bed.start(f"silent_back {guest.domid} {how}")
@@ -343,5 +308,40 @@ def test_unload(bed):
     bed.xensock("detach", str(guest.domid), "--device=0")
     _wait_down(bed, guest, FIRST)
     assert _device_used(bed, guest, f"stay connect {bed.address} 7001") == SECOND
+    leaks = {key: counts for key, counts in wait_released(bed, before).items() if counts[1] > counts[0]}
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
+
+
+# The last one: it replaces the driver domain.
+@timeout(400)
+def test_one_goes(bed):
+    """When a device goes for good, its sockets are told or move to the other. When it is back, new
+    sockets use it."""
+    guest, server = _several(bed)
+    before = bed.quiet_snapshot()
+    with _routed(guest, "default=xensock-1"):
+        service = guest.start("service")
+        service.wait_line("ready", 30 * bed.scale)
+        wait_service(bed, server, 7100)
+        held = guest.start("hold lost")
+        held.wait_line("ready", 30 * bed.scale)
+        # Closed sockets of earlier programs may take a moment to be freed.
+        _wait_until(bed, lambda: _devices(guest), {SECOND})
+        server.destroy()
+        rc, out = held.wait(60 * bed.scale)
+        assert rc == 0, out
+        for port in (7100, 7101):
+            wait_service(bed, bed, port)
+        _wait_until(bed, lambda: _devices(guest), {FIRST})
+        assert _device_used(bed, guest, f"stay connect {bed.address} 7001") == FIRST
+        bed.xensock("detach", str(guest.domid), "--device=1")
+        server = with_peer(bed, bed.driver_domain("net2"))
+        _attach(bed, guest, 1, server)
+        _wait_connected(guest, SECOND)
+        assert _device_used(bed, guest, f"stay connect {bed.address} 7001") == SECOND
+        wait_service(bed, bed, 7100)
+        assert service.running, service.output
+        service.kill()
+    bed.xensock("detach", str(guest.domid), "--device=1")
     leaks = {key: counts for key, counts in wait_released(bed, before).items() if counts[1] > counts[0]}
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
