@@ -73,15 +73,6 @@ def test_reuse_and_urgent(bed):
     _run_pair(bed, "raw_reuse -F quota", "raw_urgent")
 
 
-@timeout(500)
-def test_pvcalls(bed):
-    """A device of type pvcalls with the same backend: the protocol of C frontends."""
-    start_peer(bed, _BUFFER)
-    guest = bed.shared_guest("pv", device="pvcalls", backend="xensock_back", modules=[], vcpus=2,
-                             policy=(_BIND,))
-    _run_tests(bed, (guest, "raw_server -v pvcalls"))
-
-
 @timeout(300)
 def test_datagram_policy(bed):
     """Each datagram is checked by the policy, and each refusal is counted. Kept rings do not take
@@ -104,9 +95,13 @@ def test_datagram_policy(bed):
 
 
 @timeout(600)
-def test_hostile(bed):
-    """Every command in every state of a socket, too many of everything, all at once."""
+def test_hostile_and_pvcalls(bed):
+    """Every command in every state of a socket, too many of everything, all at once. A device of type pvcalls with the
+    same backend: the protocol of C frontends."""
     start_peer(bed, _BUFFER)
-    guest = _guest(bed)
+    guest, of_pvcalls = bed.at_once(
+        lambda: _guest(bed),
+        lambda: bed.shared_guest("pv", device="pvcalls", backend="xensock_back", modules=[], vcpus=2, policy=(_BIND,)))
     with _limited(bed, guest, **{"max-sockets": 100, "max-listeners": 8}):
-        _run_tests(bed, (guest, "hostile_server --sockets 100 --cycles 8"), seconds=550)
+        _run_tests(bed, (guest, "hostile_server --sockets 100 --cycles 8"), (of_pvcalls, "raw_server -v pvcalls"),
+                   seconds=550)
