@@ -15,6 +15,8 @@
  *                nobody
  *   hold nobody  connects as many sockets as the user nobody can have, up to
  *                --sockets: prints why there cannot be more
+ *   hold burst   connects --sockets to the port and sends --bytes on each. Sends
+ *                as much again, at once, when there is a file /tmp/go
  *   hold unread  has --sockets, each of which has received a part of --bytes;
  *                reads the rest when there is a file /tmp/go, and prints how
  *                many received everything
@@ -425,6 +427,29 @@ static int unread(void)
 	return 0;
 }
 
+static int burst(void)
+{
+	int *fds = calloc(opt.sockets, sizeof(*fds));
+	unsigned int i;
+
+	allow_files(opt.sockets + 64);
+	for (i = 0; i < opt.sockets; i++) {
+		fds[i] = connect_port(opt.port, 0);
+		if (fds[i] < 0 || send_all(fds[i], flood, opt.bytes) < 0) {
+			fprintf(stderr, "hold: socket %u: %m\n", i);
+			return 1;
+		}
+	}
+	printf("ready\n");
+	while (access("/tmp/go", F_OK))
+		poll(NULL, 0, 10);
+	for (i = 0; i < opt.sockets; i++)
+		send(fds[i], flood, opt.bytes, MSG_DONTWAIT);
+	printf("sent\n");
+	pause();
+	return 0;
+}
+
 static int waiting(bool roomy)
 {
 	int fd, rcvbuf = 1 << 30;
@@ -471,9 +496,11 @@ int main(int argc, char **argv)
 		return waiting(false);
 	if (argc == 2 && !strcmp(argv[1], "roomy"))
 		return waiting(true);
+	if (argc == 2 && !strcmp(argv[1], "burst"))
+		return burst();
 	if (argc == 2 && !strcmp(argv[1], "unread"))
 		return unread();
-	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|full|drain|nobody|unread|waiting|"
+	fprintf(stderr, "usage: hold lost|busy|holes|refused|idle|full|drain|nobody|burst|unread|waiting|"
 		"roomy [options]\n");
 	return 4;
 }

@@ -183,7 +183,7 @@ impl ByteStream {
         let mut looks = true;
         for _ in 0..BUDGET {
             let has_received = looks && self.receive()?;
-            let has_sent = self.transmit()?;
+            let has_sent = self.transmit(false)?;
             self.socket().update_memory();
             if !has_received && !has_sent && (looks || !self.receive()?) {
                 self.shut_down(shut)?;
@@ -256,8 +256,9 @@ impl ByteStream {
         }
     }
 
-    /// Moves bytes from `out` to the socket. Returns `true` if there may be more.
-    fn transmit(&mut self) -> Result<bool, Violation> {
+    /// Moves bytes from `out` to the socket, up to what the user may have, or all that TCP takes if
+    /// the ring is about to go. Returns `true` if there may be more.
+    fn transmit(&mut self, is_last: bool) -> Result<bool, Violation> {
         // Bytes behind the guest's end of stream are ignored.
         if self.failure.is_some() || self.shut.contains(Shutdown::Send) {
             return Ok(false);
@@ -279,7 +280,10 @@ impl ByteStream {
             }
             None => NextBytes::all(len),
         };
-        let len = self.socket().sendable(piece.len);
+        let len = match is_last {
+            true => piece.len,
+            false => self.socket().sendable(piece.len),
+        };
         let sent = ring.with_readable(0, len, |from| {
             let tcp = self.socket().tcp();
             if piece.is_urgent {
@@ -309,7 +313,7 @@ impl ByteStream {
     /// if nothing remains to be sent.
     fn send_rest(&mut self) -> bool {
         for _ in 0..BUDGET {
-            match self.transmit() {
+            match self.transmit(true) {
                 Ok(true) => (),
                 Ok(false) => break,
                 Err(Violation) => return false,

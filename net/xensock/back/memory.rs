@@ -109,8 +109,8 @@ impl SocketMemory {
 
     /// Counts the memory that a socket holds now, and holds its buffers back or restores them.
     fn count(&self, tcp: &KernelSocket<Tcp>) {
-        let (now, is_used_up) = self.charge(tcp);
-        if is_used_up {
+        let (now, left) = self.charge(tcp);
+        if left == 0 {
             self.hold_back(now, tcp);
         } else if self.is_held_back.load(Relaxed) {
             self.restore(tcp);
@@ -125,11 +125,11 @@ impl SocketMemory {
         self.charge(tcp);
     }
 
-    /// Counts the memory that a socket holds now. Returns it, and `true` if the user has used up its
-    /// share.
+    /// Counts the memory that a socket holds now. Returns it, and how much more the user may have, in
+    /// KiB.
     ///
     /// Changes of less than a page are not counted, so that sockets seldom contend for the count.
-    fn charge(&self, tcp: &KernelSocket<Tcp>) -> (Buffers, bool) {
+    fn charge(&self, tcp: &KernelSocket<Tcp>) -> (Buffers, usize) {
         let user = self.bytes.user();
         let now = tcp.buffered();
         let bytes = now.received.saturating_add(now.sent);
@@ -141,7 +141,7 @@ impl SocketMemory {
             // Some of what is counted may be gone.
             user.ask_for_recount();
         }
-        (now, left == 0)
+        (now, left)
     }
 
     /// Returns `true` if the buffers are held back. Any context.
@@ -153,10 +153,14 @@ impl SocketMemory {
     ///
     /// TCP takes a packet of up to 64 KiB as long as there is any room. A socket that is held back
     /// sends only what fits, or all if nothing does: then TCP refuses it, and tells when there is
-    /// room.
+    /// room. Another socket sends no more than is left of the share. If nothing is, it is held back.
     pub(crate) fn sendable(&self, len: u32, tcp: &KernelSocket<Tcp>) -> u32 {
-        if !self.is_held_back.load(Relaxed) {
-            return len;
+        let (now, left) = self.charge(tcp);
+        if left == 0 {
+            // Also if it is held back: TCP may have enlarged the buffer since.
+            self.hold_back(now, tcp);
+        } else if !self.is_held_back() {
+            return len.min(u32::try_from(left << 10).unwrap_or(u32::MAX));
         }
         let room = tcp.buffer_sizes().sent.saturating_sub(tcp.buffered().sent);
         match u32::try_from(room) {
