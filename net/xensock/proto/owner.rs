@@ -8,6 +8,9 @@ pub const ROOT: u64 = 0;
 /// The divisor that gives root's reserve of a limit.
 const RESERVE: u32 = 16;
 
+/// The divisor that gives the part of a limit that the floors of one user have.
+const FLOORS: usize = 8;
+
 /// Returns the part of a limit of the guest that a user may use up. The last sixteenth is reserved
 /// for root, as in file systems, so that root can still examine and repair the system.
 ///
@@ -67,4 +70,24 @@ pub fn share_of(owner: u64, limit: u32, used: usize, own: usize) -> usize {
         ROOT => share,
         _ => share.div_ceil(2),
     }
+}
+
+/// Returns the floor of each of the two buffers of a socket, if all buffers may have `limit` and the
+/// guest may have so many sockets. It is granted even when the share of the user is used up.
+///
+/// One user has half of the sockets at most, whose floors are an eighth of the limit together.
+///
+/// # Examples
+///
+/// ```
+/// use xensock_hosttest::proto::owner::{floor_of, left_to};
+/// assert_eq!(floor_of(8 << 20, 64), 16 << 10);
+/// assert_eq!(floor_of(8 << 20, 0), 1 << 20);
+///
+/// // A user has a share, an eighth of the limit in addition, and the floors.
+/// let used = 30 + 64 / 8 + floor_of(64 << 10, 8) * 2 * 4 / 1024;
+/// assert_eq!(left_to(1001, 64, used, 0), 7);
+/// ```
+pub fn floor_of(limit: usize, sockets: usize) -> usize {
+    limit / sockets.max(1) / FLOORS
 }

@@ -4,6 +4,7 @@
 
 use crate::{
     proto::owner::{
+        floor_of,
         left_to,
         share_of, //
     },
@@ -66,11 +67,12 @@ impl TcpMemory {
 
     /// Sets the limit of the guest in bytes, for `max_sockets` sockets.
     ///
-    /// One user has half of the sockets at most, and a socket has its floor even when the user's
-    /// share, half of the limit, is used up. So all floors together are half of the limit.
+    /// With the share, half of the limit, with what [`UserMemory::send_floor`] adds and with the
+    /// floors, one user has three quarters of the limit at most, unless [`MIN_BUFFER`] is larger than
+    /// the floors.
     pub(crate) fn set_max(&self, bytes: usize, max_sockets: usize) {
         self.max.store(bytes, Relaxed);
-        let floor = bytes / max_sockets.max(1) / 2;
+        let floor = floor_of(bytes, max_sockets);
         self.floor.store(MIN_BUFFER.max(floor), Relaxed);
     }
 
@@ -141,12 +143,12 @@ impl UserMemory {
     }
 
     /// Returns the floor of a send buffer in bytes: an equal part of the user's share, as long as
-    /// the user's sockets hold less than the share and a quarter of the limit.
+    /// the user's sockets hold less than the share and an eighth of the limit.
     pub(super) fn send_floor(&self) -> usize {
         let floor = self.floor();
         let (limit, used, own) = self.now();
         let share = share_of(self.number, limit, used, own);
-        if own >= share + limit as usize / 4 {
+        if own >= share + limit as usize / 8 {
             return floor;
         }
         floor.max((share << 10) / self.sockets.count().max(1))
