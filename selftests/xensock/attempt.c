@@ -5,6 +5,7 @@
  *   attempt CALL HOST PORT [[CALL] HOST PORT]...
  *       connect and bind are the system calls; start connects without waiting;
  *       datagram connects a datagram socket; from binds to any port first;
+ *       free binds with IPV6_FREEBIND;
  *       serve binds and listens; share does so with SO_REUSEPORT; talk sends a
  *       byte from a server to a client, both of them ours
  *   attempt crowd HOST PORT       connects --sockets sockets, prints how many
@@ -71,7 +72,7 @@ static int do_call(const char *call, const struct sockaddr *to, socklen_t len)
 	bool starts = !strcmp(call, "start");
 	int type = is_datagram ? SOCK_DGRAM : starts ? SOCK_STREAM | SOCK_NONBLOCK : SOCK_STREAM;
 	int error, fd = socket(family, type | SOCK_CLOEXEC, 0);
-	bool shares = !strcmp(call, "share"), failed;
+	bool shares = !strcmp(call, "share"), is_free = !strcmp(call, "free"), failed;
 	static const int one = 1;
 
 	if (fd < 0)
@@ -84,8 +85,10 @@ static int do_call(const char *call, const struct sockaddr *to, socklen_t len)
 	else
 		failed = (shares && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT,
 					       &one, sizeof(one))) ||
+			 (is_free && setsockopt(fd, SOL_IPV6, IPV6_FREEBIND,
+						&one, sizeof(one))) ||
 			 bind(fd, to, len) ||
-			 (strcmp(call, "bind") && listen(fd, 1));
+			 (strcmp(call, "bind") && !is_free && listen(fd, 1));
 	if (!failed)
 		return fd;
 	error = errno;
@@ -105,6 +108,7 @@ static int do_call_at(const char *call, const char *host, const char *port)
 static bool is_call(const char *word)
 {
 	return !strcmp(word, "connect") || !strcmp(word, "bind") || !strcmp(word, "start") ||
+	       !strcmp(word, "free") ||
 	       !strcmp(word, "datagram") || !strcmp(word, "from") ||
 	       !strcmp(word, "serve") || !strcmp(word, "share") ||
 	       !strcmp(word, "talk");

@@ -98,6 +98,12 @@ impl Policy {
         self.check(may, Refusal::Bind, Some(addr))
     }
 
+    /// Returns `true` if a socket that may be bound to `addr` may also send from there.
+    pub(crate) fn may_be_from(&self, transport: IpProtocol, addr: &SocketAddr) -> bool {
+        self.rules
+            .may_be_from(transport, addr, |ip| self.takes_in(ip))
+    }
+
     /// Checks that a socket may connect or send to `addr`. `EACCES` if not.
     pub(crate) fn may_connect(&self, transport: IpProtocol, addr: &SocketAddr) -> Result {
         let may = self

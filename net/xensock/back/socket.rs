@@ -239,6 +239,9 @@ impl GuestSocket<Udp> {
             if own.ip() != source.ip() {
                 let source = SocketAddr::new(source.ip(), own.port());
                 self.check(|policy| policy.may_bind(IpProtocol::Udp, &source))?;
+                if !self.may_be_from(&source) {
+                    return Err(EINVAL);
+                }
             }
         }
         let mut controls = ControlBuf::new();
@@ -373,8 +376,19 @@ impl<P: Carried> GuestSocket<P> {
         Ok(Bindable(addr))
     }
 
+    /// Returns `true` if the guest may send from `addr`, to which it may bind: if so, Linux decides.
+    fn may_be_from(&self, addr: &SocketAddr) -> bool {
+        [&self.policy, &self.in_force.get()]
+            .into_iter()
+            .all(|policy| policy.may_be_from(P::TRANSPORT, addr))
+    }
+
     /// Binds to an address, and returns the resulting address.
     pub(crate) fn bind(&self, addr: Bindable) -> Result<SocketAddr> {
+        // A socket does not send from a group to which it is bound.
+        if !addr.0.ip().is_multicast() && !self.may_be_from(&addr.0) {
+            return Err(EADDRNOTAVAIL);
+        }
         self.inner.bind(addr.0)?;
         if addr.0.port() == 0 {
             self.has_any_port.store(true, Relaxed);

@@ -225,6 +225,28 @@ impl<L: Deref<Target = [Rule]>> Rules<L> {
             .all(|ip| covers(rules, transport, ip, addr.port()))
     }
 
+    /// Returns `true` if a socket that may be bound to `addr` may send from there. `is_own` says if
+    /// the backend's domain itself receives packets to an address.
+    ///
+    /// Linux refuses the addresses of others, but for a socket with `IP_FREEBIND` only those of IPv4.
+    /// Only a rule for exactly such an address allows it.
+    pub fn may_be_from(
+        &self,
+        transport: IpProtocol,
+        addr: &SocketAddr,
+        is_own: impl Fn(IpAddr) -> bool,
+    ) -> bool {
+        let ip = addr.ip().to_canonical();
+        let is_named = |rule: &Rule| rule.is_explicit() && rule.covers(transport, ip, addr.port());
+        ip.is_ipv4()
+            || ip.is_unspecified()
+            || is_own(ip)
+            || self
+                .bind_allow
+                .as_ref()
+                .is_some_and(|rules| rules.iter().any(is_named))
+    }
+
     /// Returns `true` if a socket may connect or send to `addr`. `is_own` says if the backend's
     /// domain itself receives packets to an address.
     pub fn may_connect(

@@ -228,6 +228,10 @@ def test_bind(bed):
                  "ok ok EACCES ok EACCES EACCES EACCES")
     _set(bed, guest, bind_allow="tcp:0 [::/0]:8003")
     _wait_result(bed, guest, "serve 0.0.0.0 0 0.0.0.0 8000 ::1 8003 :: 8003", "ok EACCES ok EACCES")
+    # Linux would let a socket send from an IPv6 address that dom0 does not have.
+    _set(bed, guest, bind_allow="[::/0]:8004 [2001:db8::77]:8005")
+    _wait_result(bed, guest, "free 2001:db8::77 8004 2001:db8::77 8005 2001:db8::1 8004 ::1 8004",
+                 "EADDRNOTAVAIL ok ok ok")
     # A port that is privileged in dom0 needs only the list.
     _set(bed, guest, bind_allow="tcp:443")
     _wait_result(bed, guest, "serve 192.0.2.1 443 :: 443 192.0.2.1 444", "ok ok EACCES")

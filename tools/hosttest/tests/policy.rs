@@ -7,6 +7,7 @@ mod policies;
 
 use policies::{
     addr,
+    is_own,
     list,
     policy,
     reaches,
@@ -236,6 +237,32 @@ fn defaults_in_a_private_namespace() {
     {
         assert!(reaches(&policy, Tcp, &addr(to)), "{to}");
         assert!(policy.may_bind(Tcp, &addr(to)), "{to}");
+    }
+}
+
+/// Linux refuses to send from an IPv4 address of others, and not always from one of IPv6.
+#[test]
+fn addresses_of_others_are_to_be_named() {
+    let list = "[::/0] 0.0.0.0/0 tcp:[2001:db8::9]:80";
+    for (policy, has_list) in [
+        (policy(true, None, None, ""), false),
+        (policy(true, Some(list), None, ""), true),
+        (policy(false, Some(list), None, ""), true),
+    ] {
+        for (from, may) in [
+            ("[2001:db8::7]:80", true),
+            ("[2001:db8::7]:0", true),
+            ("[::]:80", true),
+            ("198.51.100.1:80", true),
+            ("[::ffff:198.51.100.1]:80", true),
+            ("[2001:db8::8]:80", false),
+            ("[2001:db8::9]:80", has_list),
+            ("[2001:db8::9]:81", false),
+            ("[fe80::1]:80", false),
+        ] {
+            assert_eq!(policy.may_be_from(Tcp, &addr(from), is_own), may, "{from}");
+        }
+        assert!(!policy.may_be_from(Udp, &addr("[2001:db8::9]:80"), is_own));
     }
 }
 

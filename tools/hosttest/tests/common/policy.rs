@@ -51,7 +51,7 @@ pub(crate) const OWN: [&str; 4] = [
     "[::ffff:192.0.2.7]:80",
 ];
 
-fn is_own(ip: IpAddr) -> bool {
+pub(crate) fn is_own(ip: IpAddr) -> bool {
     OWN.iter().any(|own| addr(own).ip() == ip)
 }
 
