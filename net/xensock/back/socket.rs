@@ -2,11 +2,16 @@
 
 //! A socket of a guest: the TCP or UDP socket, its options and its names.
 
+mod addresses;
 mod any;
 mod carried;
 mod groups;
 mod options;
 
+pub(crate) use addresses::{
+    Bindable,
+    Reachable, //
+};
 pub(crate) use any::SocketCalls;
 pub(crate) use options::from_number;
 
@@ -30,11 +35,7 @@ use crate::{
 use carried::Carried;
 use core::{
     mem::MaybeUninit,
-    net::{
-        IpAddr,
-        Ipv4Addr,
-        SocketAddr, //
-    }, //
+    net::SocketAddr, //
 };
 use kernel::{
     bvec::BioVecs,
@@ -65,14 +66,6 @@ use kernel::{
     }, //
 };
 use options::Snapshot;
-
-/// An address that a guest may reach from its socket.
-#[derive(Clone, Copy)]
-pub(crate) struct Reachable(SocketAddr);
-
-/// An address that a guest may bind its socket to.
-#[derive(Clone, Copy)]
-pub(crate) struct Bindable(SocketAddr);
 
 /// A socket of a guest.
 ///
@@ -216,7 +209,7 @@ impl GuestSocket<Udp> {
         info: Option<&Info>,
     ) -> Result {
         let to = to.map(|addr| self.reachable(addr)).transpose()?;
-        let to = to.map(|Reachable(addr)| addr);
+        let to = to.map(Reachable::addr);
         let sent = match (info, to) {
             (Some(info), _) => self.inner.send_with(from, to, &mut self.controls(info)?),
             (None, None) => self.inner.send(from),
@@ -325,97 +318,6 @@ impl<P: Carried> GuestSocket<P> {
     /// Returns the tenant that owns the socket.
     pub(crate) fn tenant(&self) -> &Arc<Tenant> {
         &self.tenant
-    }
-
-    /// Begins to connect: `EINPROGRESS`. For a datagram socket, sets the peer and is done.
-    pub(crate) fn connect(&self, peer: Reachable) -> Result {
-        self.inner.connect(peer.0)
-    }
-
-    /// Resolves `addr`, if the guest may reach it.
-    pub(crate) fn reachable(&self, addr: SocketAddr) -> Result<Reachable> {
-        self.check_family(&addr)?;
-        let addr = self.resolve(addr)?;
-        self.check(|policy| policy.may_connect(P::TRANSPORT, &addr))?;
-        Ok(Reachable(addr))
-    }
-
-    /// Replaces the unspecified IPv4 address as Linux does: by the address of the socket or, if it
-    /// has none, by the loopback address.
-    fn resolve(&self, addr: SocketAddr) -> Result<SocketAddr> {
-        let IpAddr::V4(Ipv4Addr::UNSPECIFIED) = addr.ip().to_canonical() else {
-            return Ok(addr);
-        };
-        let ip = match self.local_addr()?.ip().to_canonical() {
-            IpAddr::V4(own) if !own.is_unspecified() => own,
-            _ => Ipv4Addr::LOCALHOST,
-        };
-        let ip = match addr {
-            SocketAddr::V4(_) => IpAddr::V4(ip),
-            SocketAddr::V6(_) => IpAddr::V6(ip.to_ipv6_mapped()),
-        };
-        Ok(SocketAddr::new(ip, addr.port()))
-    }
-
-    /// Checks that both policies allow an operation: the one under which the socket was made, which
-    /// has its namespace, and the one now in force.
-    fn check(&self, allows: impl Fn(&Policy) -> Result) -> Result {
-        allows(&self.policy)?;
-        let now = self.in_force.get();
-        if Arc::ptr_eq(&now, &self.policy) {
-            return Ok(());
-        }
-        now.check_namespace(&self.policy)?;
-        allows(&now)
-    }
-
-    /// Checks that the guest may bind to `addr`.
-    pub(crate) fn bindable(&self, addr: SocketAddr) -> Result<Bindable> {
-        self.check_family(&addr)?;
-        self.check(|policy| policy.may_bind(P::TRANSPORT, &addr))?;
-        Ok(Bindable(addr))
-    }
-
-    /// Returns `true` if the guest may send from `addr`, to which it may bind: if so, Linux decides.
-    fn may_be_from(&self, addr: &SocketAddr) -> bool {
-        [&self.policy, &self.in_force.get()]
-            .into_iter()
-            .all(|policy| policy.may_be_from(P::TRANSPORT, addr))
-    }
-
-    /// Binds to an address, and returns the resulting address.
-    pub(crate) fn bind(&self, addr: Bindable) -> Result<SocketAddr> {
-        // A socket does not send from a group to which it is bound.
-        if !addr.0.ip().is_multicast() && !self.may_be_from(&addr.0) {
-            return Err(EADDRNOTAVAIL);
-        }
-        self.inner.bind(addr.0)?;
-        if addr.0.port() == 0 {
-            self.has_any_port.store(true, Relaxed);
-        }
-        self.local_addr()
-    }
-
-    /// Returns the address of the socket.
-    pub(crate) fn local_addr(&self) -> Result<SocketAddr> {
-        self.inner.local_addr()
-    }
-
-    /// Returns the address of the peer. `ENOTCONN` if there is none.
-    pub(crate) fn peer_addr(&self) -> Result<SocketAddr> {
-        self.inner.peer_addr()
-    }
-
-    /// Returns `true` if the socket has a port.
-    pub(crate) fn is_bound(&self) -> Result<bool> {
-        Ok(self.local_addr()?.port() != 0)
-    }
-
-    fn check_family(&self, addr: &SocketAddr) -> Result {
-        if Domain::from(addr) != self.domain {
-            return Err(EAFNOSUPPORT);
-        }
-        Ok(())
     }
 
     /// Sets the callbacks, which are called until they are cleared or the socket is closed.
