@@ -257,7 +257,12 @@ impl Listener {
             Some(open) => {
                 let before = open.posted.len();
                 open.posted.retain(|posted| !Arc::ptr_eq(posted, conn));
-                self.update_waiting(open, 0);
+                // The guest may wait for a connection that has gone to another place.
+                if self.update_waiting(open, 0) {
+                    if let Some(oldest) = open.posted.first() {
+                        oldest.notify();
+                    }
+                }
                 let is_posted = open.posted.len() < before;
                 if is_posted {
                     // One connection fewer can wait with the guest.
