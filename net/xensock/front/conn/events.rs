@@ -356,12 +356,14 @@ impl Conn {
     }
 
     /// Returns `true` if the backend has connections for which there is no ACCEPT, as far as this
-    /// posted connection shows. If it has none later, that is news, although the backend has not
-    /// notified of having some.
+    /// posted connection shows. If it has none later, that is news for the handler, although the
+    /// backend has not notified of having some.
     pub(crate) fn sees_waiting(&self) -> bool {
         let mut seen = self.events.seen.lock();
-        seen.has_waiting = self.ring.has_waiting();
-        seen.has_waiting
+        let waits = self.ring.has_waiting();
+        // Only the handler notes that none wait any more, and wakes those who have seen some.
+        seen.has_waiting |= waits;
+        waits
     }
 }
 

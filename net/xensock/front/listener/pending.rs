@@ -102,20 +102,13 @@ impl Listener {
             Pending::Nothing => return Ok(true),
             Pending::Decided => (),
             Pending::Unanswered(id, accept) => self.await_response(id, &accept)?,
-            Pending::Coming(id) => {
-                let is_over = || !matches!(self.pending(), Pending::Coming(_));
-                let mut timeout = Timeout::from_jiffies(msecs_to_jiffies(MAX_WAIT));
-                match self.sk.wait_killable(&mut timeout, is_over) {
-                    Err(WaitError::TimedOut) => self.overdue.store(id, Relaxed),
-                    waited => waited?,
-                }
-            }
+            Pending::Coming(id) => self.await_handover(id)?,
         }
         Ok(false)
     }
 
     /// Returns `true` if `poll()` reports a connection. May wait killably, and not for long, for
-    /// the response to a recent ACCEPT.
+    /// the response to a recent ACCEPT, or until a connection is handed over.
     pub(crate) fn poll(&self) -> bool {
         loop {
             if self.is_ready() {
@@ -129,9 +122,27 @@ impl Listener {
                         return false;
                     }
                 }
-                Pending::Coming(_) => return true,
+                // Only then are those who wait for the listener woken: as with TCP, nobody sees a
+                // connection before that.
+                Pending::Coming(id) => {
+                    if self.await_handover(id).is_err() {
+                        return false;
+                    }
+                }
             }
         }
+    }
+
+    /// Waits killably until the backend has handed over the connection that it has, to the posted
+    /// connection `id` or another one, or notes that no call waits for that any more.
+    fn await_handover(&self, id: u64) -> Result {
+        let is_over = || !matches!(self.pending(), Pending::Coming(_));
+        let mut timeout = Timeout::from_jiffies(msecs_to_jiffies(MAX_WAIT));
+        match self.sk.wait_killable(&mut timeout, is_over) {
+            Err(WaitError::TimedOut) => self.overdue.store(id, Relaxed),
+            waited => waited?,
+        }
+        Ok(())
     }
 
     /// Waits killably for the response to the ACCEPT of the connection `id`, or notes that no call
