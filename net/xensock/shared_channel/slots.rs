@@ -17,7 +17,7 @@ use kernel::{
 const GROUP: usize = news::SLOTS / GROUPS;
 
 /// Receives the news of a ring.
-pub trait Bell: Send + Sync {
+pub(crate) trait Bell: Send + Sync {
     /// Makes the user of the ring look at it. Any context. After [`Eoi::Later`], the user calls
     /// [`note_look`](super::SharedChannel::note_look) once.
     fn ring(&self) -> Eoi;
