@@ -153,18 +153,11 @@ def test_frames_nonsense(bed):
 def test_spoils_a_frame(bed):
     """A datagram that has arrived and is written over, before the link goes down: recv() waits for another."""
     guest = guest_in_dom0(bed)
-    wait_connected(guest)
-    unload(bed, "xensock_back")
-    back = bed.start(f"hostile_back {guest.domid} frame-spoilt")
-    back.wait_line("ready", 30 * bed.scale)
-    program = guest.start("exec spoilt")
-    program.wait_line("arrived", 30 * bed.scale)
-    back.kill(signal.SIGUSR1)
-    rc, out = program.wait(60 * bed.scale)
-    back.kill(signal.SIGTERM)
-    back.wait(20 * bed.scale)
-    bed.modprobe("xensock_back")
-    wait_link(guest)
+    with silent(bed, guest, "frame-spoilt", "hostile_back") as back:
+        program = guest.start("exec spoilt")
+        program.wait_line("arrived", 30 * bed.scale)
+        back.kill(signal.SIGUSR1)
+        rc, out = program.wait(60 * bed.scale)
     assert (rc, out.split()) == (0, ["arrived", "EAGAIN"]), (rc, out)
 
 
@@ -215,21 +208,14 @@ def test_goes_while_it_grows(bed):
 def test_users_take_turns(bed):
     """A user whose requests wait for slots of the commands ring, however many, keeps no other user waiting."""
     guest = guest_in_dom0(bed)
-    wait_connected(guest)
-    unload(bed, "xensock_back")
-    back = bed.start(f"hostile_back {guest.domid} slots")
-    back.wait_line("ready", 30 * bed.scale)
-    asking = guest.start("exec asking --sockets 80")
-    back.wait_line("full", 60 * bed.scale)
-    asking.wait_line("asking", 60 * bed.scale)
-    back.kill(signal.SIGUSR1)
-    after = int(back.wait_line("other after ", 30 * bed.scale).split()[2])
-    bed.note(f"{after} of the first user's were answered before the other was heard")
-    rc, out = asking.wait(60 * bed.scale)
-    back.kill(signal.SIGTERM)
-    back.wait(20 * bed.scale)
-    bed.modprobe("xensock_back")
-    wait_link(guest)
+    with silent(bed, guest, "slots", "hostile_back") as back:
+        asking = guest.start("exec asking --sockets 80")
+        back.wait_line("full", 60 * bed.scale)
+        asking.wait_line("asking", 60 * bed.scale)
+        back.kill(signal.SIGUSR1)
+        after = int(back.wait_line("other after ", 30 * bed.scale).split()[2])
+        bed.note(f"{after} of the first user's were answered before the other was heard")
+        rc, out = asking.wait(60 * bed.scale)
     assert (rc, out.split()) == (0, ["asking", "connected"]), (rc, out)
     assert after <= 2, after
 
