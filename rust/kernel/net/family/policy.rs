@@ -121,8 +121,8 @@ impl<T: Ops> TypedSock<T> {
         };
         // SAFETY: By `policy_sock`, the socket is valid, and it is not closed before `socket`.
         let _guard = unsafe { Sock::from_raw(sk) }.lock();
-        // `fall_back` takes this lock between setting the flag and giving the native socket a name.
-        // So it is either seen here, or waits until the names are changed.
+        // Whatever gives the native socket a real name takes this lock after `fall_back` has set the
+        // flag. So the flag is either seen here, or the name is given after this change.
         if self.native().taking_over().is_some() {
             return Ok(());
         }
