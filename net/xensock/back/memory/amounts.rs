@@ -34,7 +34,7 @@ use kernel::{
 const MIN_BUFFER: usize = 4608;
 
 /// The memory of the open sockets of all guests. A [`Tally`] has that of the closed ones.
-static ALL_GUESTS: GlobalUsage = GlobalUsage::new();
+static OPEN_SOCKETS: GlobalUsage = GlobalUsage::new();
 
 /// The memory of a guest's sockets.
 pub(crate) struct TcpMemory {
@@ -52,7 +52,7 @@ impl TcpMemory {
     /// Creates the count for a guest with these sockets, which `of_all_guests` also counts.
     pub(crate) fn new(sockets: Arc<Tally>, of_all_guests: Arc<Tally>) -> Result<Arc<Self>> {
         let recounter = Recounter::new()?;
-        ALL_GUESTS.join();
+        OPEN_SOCKETS.join();
         let memory = Self {
             open: Sum::new(),
             sockets,
@@ -61,7 +61,7 @@ impl TcpMemory {
             floor: Atomic::new(MIN_BUFFER),
             recounter,
         };
-        // If this fails, dropping the value leaves `ALL_GUESTS` again.
+        // If this fails, dropping the value leaves `OPEN_SOCKETS` again.
         Ok(Arc::new(memory, GFP_KERNEL)?)
     }
 
@@ -85,19 +85,19 @@ impl TcpMemory {
     /// of the memory that TCP may take, its part of that half.
     fn limit(&self) -> usize {
         let closed = self.of_all_guests.memory();
-        ALL_GUESTS.share(closed, tcp_memory() / 2, self.max.load(Relaxed))
+        OPEN_SOCKETS.share(closed, tcp_memory() / 2, self.max.load(Relaxed))
     }
 
     fn change(&self, before: usize, now: usize) {
         self.open.change(before, now);
-        ALL_GUESTS.change(before, now);
+        OPEN_SOCKETS.change(before, now);
     }
 }
 
 impl Drop for TcpMemory {
     fn drop(&mut self) {
         // No socket is open any more.
-        ALL_GUESTS.leave();
+        OPEN_SOCKETS.leave();
     }
 }
 
