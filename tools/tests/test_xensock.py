@@ -13,6 +13,7 @@ import json
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
 import tempfile
@@ -527,6 +528,21 @@ class Files(Managing):
         self.assertEqual(self.read("g1.conf"), "# mine\nmax-sockets=default\nconnect-allow=default\n")
         self.json("apply", "g1")
         self.assertEqual(self.policy(back), {"complete": "1"})
+
+    def test_new_again(self):
+        """udev runs this for a device that is taken by a driver, too, whose policy is there by then."""
+        self.file("g1.conf", "max-sockets=5")
+        back = self.device()
+        self.assertEqual(self.apply_new()[0], 0)
+        self.json("set", "g1", "max-sockets=6")
+        for text in ("max-sockets=7", "max-sockets=all"):
+            for state in ("1", "4"):
+                self.file("g1.conf", text)
+                self.store.write(f"{back}/state", state)
+                self.assertEqual(self.apply_new()[0], 0)
+                self.assertEqual(self.policy(back), {"max-sockets": "6", "complete": "1"})
+        self.assertEqual(self.messages, [])
+        self.assertIsNone(self.json("show", "g1")["policy_error"])
 
     def test_without_files(self):
         back = self.device()
@@ -1083,6 +1099,33 @@ class Package(unittest.TestCase):
             lines = file.read().splitlines()
         for title in re.findall(r"'([A-Z][a-z ]+)'", script):
             self.assertIn(title, lines)
+
+
+    def test_devices_that_are_there(self):
+        """udev's rule is run for devices that were there before, if udev runs."""
+        with open(os.path.join(HERE, "../packaging/debian/xensock-tools.postinst"), encoding="ascii") as file:
+            script = file.read()
+        with tempfile.TemporaryDirectory() as path, socket.socket(socket.AF_UNIX) as control:
+            with open(f"{path}/udevadm", "w", encoding="ascii") as file:
+                file.write(f"#!/bin/sh\necho $1 >>{path}/said\nexit 1\n")
+            os.chmod(f"{path}/udevadm", 0o755)
+            control.bind(f"{path}/control")
+            runs = script.replace("/run/udev/control", f"{path}/control")
+            for text, words, said in ((script.replace("/run/udev", path + "/none"), "configure", ""),
+                                      (runs, "abort-upgrade 0.1", ""), (runs, "configure", "control\ntrigger\n"),
+                                      (runs, "configure 0.1", "control\ntrigger\n")):
+                with open(f"{path}/said", "w", encoding="ascii"):
+                    pass
+                subprocess.run(["sh", "-c", text, "postinst", *words.split()], check=True,
+                               env={"PATH": f"{path}:{os.environ['PATH']}"})
+                with open(f"{path}/said", encoding="ascii") as file:
+                    self.assertEqual(file.read(), said, words)
+
+    def test_rule(self):
+        """A module that is loaded again finds devices that udev does not call new."""
+        with open(os.path.join(HERE, "../packaging/xensock.rules"), encoding="ascii") as file:
+            rule = next(line for line in file if "xen-backend" in line)
+        self.assertTrue(rule.startswith('ACTION=="add|bind", '), rule)
 
 
 class Units(unittest.TestCase):
