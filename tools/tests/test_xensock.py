@@ -632,6 +632,36 @@ class Files(Managing):
                            ("g1--incoming", "g1"), ("é", "%c3%a9"), ("50%", "50%25"), ("g1", "g1")):
             self.assertEqual(xensock.policy_path(name), f"{self.files}/{path}.conf")
 
+    def test_names_in_upper_case(self):
+        self.store.write("/local/domain/5/name", "günther")
+        self.file("g%C3%BCnther.conf", "max-sockets=5")
+        back = self.device()
+        self.apply_new()
+        self.assertEqual(self.policy(back), {"max-sockets": "5", "complete": "1"})
+        self.json("set", "5", "max-sockets=6", "--save")
+        self.assertEqual(os.listdir(self.files), ["g%C3%BCnther.conf"])
+        self.file("g%c3%bcnther.conf", "max-sockets=7")
+        self.assertEqual(self.json("apply", "5")["policy"]["max-sockets"], "7")
+
+    def test_the_file_is_named(self):
+        self.device()
+        for name, text in ((None, ""), ("default.conf", "max-sockets=5"), ("g1.conf", "max-sockets=6")):
+            if name:
+                self.file(name, text)
+            path = f"{self.files}/{name}" if name else None
+            line = f"file         {path or f'none in {self.files}: the built-in default'}\n"
+            self.assertEqual(self.run_command("apply", "g1"), (0, line, ""))
+            self.assertIn(line, self.run_command("show", "g1")[1])
+            self.assertEqual((self.json("apply", "g1")["file"], self.json("show", "g1")["file"]), (path, path))
+        self.assertEqual(self.run_command("apply", "--new", "pvcalls-5-0"), (0, "", ""))
+        self.file("g1.conf", "max-sockets=all")
+        self.assertIn(f"file         {path}:1: max-sockets: 'all' is not", self.run_command("show", "g1")[1])
+        shown = self.json("show", "g1")
+        self.assertEqual((shown["file"], shown["policy_error"]), (None, None))
+        self.assertIn("g1.conf:1", shown["file_error"])
+        self.json("attach", "g7", "--backend=net")
+        self.assertNotIn("\nfile ", self.run_command("show", "g7")[1])
+
     def test_driver_domain(self):
         """A driver domain may not read the names of guests, unless dom0 has written them to the
         device."""
