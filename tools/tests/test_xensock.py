@@ -1172,6 +1172,15 @@ class Units(unittest.TestCase):
         for words in (["Before", "network.target"], ["Wants", "network.target"]):
             self.assertIn(words, unit)
 
+    def test_guest_comes_before_sockets_of_systemd(self):
+        """sockets.target follows sysinit.target, which a unit with default dependencies follows too."""
+        unit = self.read("xensock")
+        self.assertIn(["DefaultDependencies", "no"], unit)
+        self.assertIn(["WantedBy", "sysinit.target"], unit)
+        self.assertIn(["Conflicts", "shutdown.target"], unit)
+        before = {word for key, words in unit if key == "Before" for word in words.split()}
+        self.assertLessEqual({"sysinit.target", "systemd-sysctl.service", "shutdown.target"}, before)
+        self.assertFalse(before & {word for key, words in unit if key == "After" for word in words.split()})
 
     def test_nothing_without_xen(self):
         """The kernel makes the buses on any machine, and this device only on Xen."""
