@@ -1157,6 +1157,12 @@ class Package(unittest.TestCase):
             rule = next(line for line in file if "xen-backend" in line)
         self.assertTrue(rule.startswith('ACTION=="add|bind", '), rule)
 
+    def test_settings_do_not_depend_on_the_unit(self):
+        """udev runs the unit's command if something else loads the module."""
+        command = dict(Units.read("xensock"))["ExecStart"].removeprefix("-")
+        with open(os.path.join(HERE, "../packaging/xensock.rules"), encoding="ascii") as file:
+            self.assertIn(f'ACTION=="add", SUBSYSTEM=="module", KERNEL=="xensock", RUN+="{command}"\n', file)
+
 
 class Units(unittest.TestCase):
     """The units of systemd, as far as systemd-analyze does not check them."""
