@@ -34,6 +34,8 @@ def load():
 
 
 xensock = load()
+# The tests of the command put another in its place.
+POPEN = subprocess.Popen
 
 
 class Values(unittest.TestCase):
@@ -820,7 +822,7 @@ class Guest(Caller):
         self.connected = f"{directory.name}/xensock-0/state"
         os.mkdir(os.path.dirname(self.connected))
         self.state("Connected")
-        self.modprobe = subprocess.CompletedProcess([], 0, "", "")
+        self.modprobe = "true"
         for target, name, value in (
                 (xensock, "SETTINGS", self.settings),
                 (xensock, "SOCKETS", self.listing),
@@ -828,12 +830,17 @@ class Guest(Caller):
                 (xensock, "leave_network", lambda: self.steps.append("leave")),
                 (xensock, "bring_up_loopback", lambda: self.steps.append("lo")),
                 (xensock, "FRONT_STATES", f"{directory.name}/*/state"),
-                (xensock.subprocess, "run", lambda *_, **__: self.modprobe)):
+                (xensock.subprocess, "Popen", self.popen)):
             patch = mock.patch.object(target, name, value)
             patch.start()
             self.addCleanup(patch.stop)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+    def popen(self, words, **options):
+        """Runs a shell command in place of modprobe."""
+        self.assertEqual(words, ["modprobe", "xensock"])
+        return POPEN(["sh", "-c", self.modprobe], **options)
 
     def state(self, text):
         with open(self.connected, "w", encoding="ascii") as file:
@@ -948,14 +955,18 @@ class Guest(Caller):
             self.fails(*words, message="Usage:", status=2)
 
     def test_run_loads_the_module(self):
-        def modprobe(words, **_):
-            self.assertEqual(words, ["modprobe", "xensock"])
-            self.load()
-            return self.modprobe
-
-        with mock.patch.object(xensock.subprocess, "run", modprobe):
-            self.runs("true")
+        self.modprobe = f"mkdir {self.settings}"
+        self.assertEqual(self.runs("true")[1], "")
         self.assertEqual(self.hijack(), "1")
+
+    def test_run_waits_for_the_device(self):
+        """The kernel lets modprobe wait for a device that no backend offers."""
+        self.modprobe = f"sleep 0.5; mkdir {self.settings}"
+        self.state("Initialising")
+        with mock.patch.object(xensock, "SOON", 0.1):
+            said = self.runs("true")[1].splitlines()
+        self.assertIn("waiting up to 30 seconds for the backend", said[0])
+        self.assertIn("no backend is connected", said[1])
 
     def test_run_where_it_cannot(self):
         with mock.patch.object(xensock, "leave_network", side_effect=PermissionError(errno.EPERM, "no")):
@@ -963,12 +974,12 @@ class Guest(Caller):
         with mock.patch.object(xensock, "leave_network", side_effect=OSError(errno.ENOSPC, "No space left on device")):
             self.fails("run", "true", message="namespace: No space left on device: there are as many as", status=125)
         self.fails("run", "true", message="has no settings net.xensock", status=125)
-        self.modprobe = subprocess.CompletedProcess([], 1, "", "modprobe: No such device\n")
+        self.modprobe = "echo modprobe: No such device >&2; exit 1"
         self.fails("run", "true", message="this is not a Xen guest", status=125)
         with open(self.device, "w", encoding="ascii"):
             pass
         self.fails("run", "true", message="cannot be loaded: modprobe: No such device", status=125)
-        with mock.patch.object(xensock.subprocess, "run", side_effect=FileNotFoundError):
+        with mock.patch.object(xensock.subprocess, "Popen", side_effect=FileNotFoundError):
             self.fails("run", "true", message="there is no modprobe", status=125)
 
 
