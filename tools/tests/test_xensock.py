@@ -330,6 +330,16 @@ class Commands(Managing):
         with mock.patch.object(xensock.time, "sleep", close):
             self.assertTrue(self.json("detach", "g1")["closed"])
 
+    def test_detach_of_a_closed_device(self):
+        """No driver would see that it is to close, and write that it is closed."""
+        self.json("attach", "g1")
+        self.store.put({f"{BACK}/state": "6", f"{FRONT}/state": "6"})
+        with mock.patch.object(xensock.time, "sleep", side_effect=AssertionError), \
+                mock.patch.object(self.store, "write", wraps=self.store.write) as write:
+            self.assertTrue(self.json("detach", "g1")["closed"])
+        self.assertNotIn(f"{BACK}/state", [call.args[0] for call in write.call_args_list])
+        self.assertEqual(self.remaining_nodes(), [])
+
     def test_set(self):
         self.json("attach", "g1", "max-sockets=5")
         shown = self.json("set", "g1", "connect-deny=10.0.0.0/8 udp:53", "max-backlog=7")
