@@ -1247,6 +1247,22 @@ $(touch${IFS}made)                           7   256     1     -b----       0.1
         self.assertEqual(self.names("g"), (["g1"], ["file"]))
 
 
+class Silent:
+    """A device that takes everything, and has nothing to read."""
+
+    def __init__(self, path):
+        self._file = os.open(path, os.O_RDWR)
+
+    def __del__(self):
+        os.close(self._file)
+
+    def fileno(self):
+        return self._file
+
+    def write(self, _):
+        pass
+
+
 class NoXen(unittest.TestCase):
     """On a machine that is not a Xen domain, or not the right one."""
 
@@ -1262,6 +1278,13 @@ class NoXen(unittest.TestCase):
     def test_no_answer(self):
         self.assertIn("has closed the connection", self.run_with("/dev/null"))
 
+    def test_no_daemon(self):
+        """The kernel takes the request, and nobody answers."""
+        with tempfile.TemporaryDirectory() as path, mock.patch.object(xensock.Xenstore, "PATIENCE", 0.1):
+            os.mkfifo(f"{path}/xenbus")
+            with mock.patch("builtins.open", lambda path, *_, **__: Silent(path)):
+                self.assertIn("is xenstored running", self.run_with(f"{path}/xenbus"))
+
 
 class Wire(unittest.TestCase):
     """The xenstore protocol, byte by byte."""
@@ -1270,7 +1293,7 @@ class Wire(unittest.TestCase):
         """Returns the request that the action sends, and the action's result for this answer."""
         file = mock.Mock()
         file.read.side_effect = [answer[:5], answer[5:16], answer[16:]]
-        with mock.patch("builtins.open", return_value=file):
+        with mock.patch("builtins.open", return_value=file), mock.patch.object(xensock.select, "poll"):
             result = action(xensock.Xenstore())
         return file.write.call_args.args[0], result
 
@@ -1319,7 +1342,7 @@ class Wire(unittest.TestCase):
         """The kernel does not know of which node it is."""
         file = mock.Mock()
         file.write.side_effect = OSError(errno.EIO, "Input/output error")
-        with mock.patch("builtins.open", return_value=file):
+        with mock.patch("builtins.open", return_value=file), mock.patch.object(xensock.select, "poll"):
             self.assertEqual(self.said(lambda: xensock.Xenstore().write("a/b", "c")),
                              "xenstore: a/b: Input/output error")
 
