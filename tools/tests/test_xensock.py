@@ -765,6 +765,16 @@ class Files(Managing):
         self.fails("set", "g7", "max-backlog=2", "--save", message="in the domain that serves the device")
         self.fails("show", "g1", "--save", status=2, message="no option --save")
 
+    def test_save_with_several_devices(self):
+        """All devices of one domain have the same file."""
+        self.json("attach", "g1", "--device=0")
+        self.json("attach", "g1", "--device=1", "--backend=net")
+        self.json("set", "g1", "--device=0", "max-sockets=5", "--save")
+        self.json("attach", "g1", "--device=2")
+        self.fails("set", "g1", "--device=0", "max-sockets=6", "--save",
+                   message=f"--save: the file is also that of the guest's xensock-2: edit {self.files}/g1.conf, or leave")
+        self.assertEqual(self.read("g1.conf"), "max-sockets=5\n")
+
     def test_error_stays_until_something_is_allowed(self):
         self.file("g1.conf", "max-sockets=all")
         back = self.device()
