@@ -17,6 +17,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import unittest
 from unittest import mock
 
@@ -764,6 +765,50 @@ class Files(Managing):
         self.json("attach", "g7", "--backend=net")
         self.fails("set", "g7", "max-backlog=2", "--save", message="in the domain that serves the device")
         self.fails("show", "g1", "--save", status=2, message="no option --save")
+
+    def test_save_through_a_link(self):
+        """The link stays, and so do owner and mode of the file."""
+        self.file("../policies", "max-sockets=4\n")
+        os.chmod(f"{self.files}/../policies", 0o640)
+        if os.getuid() == 0:
+            os.chown(f"{self.files}/../policies", 5, 6)
+        before = os.stat(f"{self.files}/../policies")
+        os.symlink("../policies", f"{self.files}/g1.conf")
+        self.device()
+        self.json("set", "g1", "max-sockets=5", "--save")
+        self.assertEqual(os.readlink(f"{self.files}/g1.conf"), "../policies")
+        after = os.stat(f"{self.files}/../policies")
+        self.assertEqual((self.read("../policies"), after.st_mode, after.st_uid, after.st_gid),
+                         ("max-sockets=5\n", before.st_mode, before.st_uid, before.st_gid))
+        self.assertEqual(sorted(os.listdir(f"{self.files}/..")), ["policies", "xensock"])
+
+    def test_save_beside_another(self):
+        """One that saves waits for another that does, before it looks at anything."""
+        self.device()
+        self.file("g1.conf", "max-sockets=4\n")
+        with xensock.policies_locked():
+            other = threading.Thread(target=self.json, args=("set", "g1", "max-backlog=3", "--save"))
+            with mock.patch.object(xensock, "policy_to_save", wraps=xensock.policy_to_save) as looks:
+                other.start()
+                other.join(0.2)
+                self.assertTrue(other.is_alive())
+                looks.assert_not_called()
+            self.file("g1.conf", "max-groups=4\n")
+        other.join()
+        self.assertEqual(self.read("g1.conf"), "max-groups=4\nmax-backlog=3\n")
+        self.assertEqual(os.listdir(self.files), ["g1.conf"])
+
+    def test_save_that_fails(self):
+        """Nothing is left of it."""
+        self.device()
+        self.apply_new()
+        with mock.patch.object(xensock.os, "replace", side_effect=OSError(errno.EROFS, "Read-only file system")):
+            _, _, errors = self.run_command("set", "g1", "max-sockets=5", "--save")
+        self.assertIn(f"the policy is set, but not saved: {self.files}/g1.conf: Read-only file system", errors)
+        self.assertEqual(os.listdir(self.files), [])
+        with open(f"{self.files}/../file", "w", encoding="ascii"), mock.patch.object(
+                xensock, "POLICIES", f"{self.files}/../file"):
+            self.fails("set", "g1", "max-sockets=6", "--save", message="--save: ")
 
     def test_save_with_several_devices(self):
         """All devices of one domain have the same file."""
