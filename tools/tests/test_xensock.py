@@ -35,6 +35,7 @@ def load():
 
 
 xensock = load()
+NAMESPACE_MISSING = xensock.namespace_missing
 # The tests of the command put another in its place.
 POPEN = subprocess.Popen
 
@@ -644,6 +645,33 @@ class Files(Managing):
         for name, path in (("web 1/../x", "web%201%2f..%2fx"), ("default", "%64efault"), (".hidden", "%2ehidden"),
                            ("g1--incoming", "g1"), ("é", "%c3%a9"), ("50%", "50%25"), ("g1", "g1")):
             self.assertEqual(xensock.policy_path(name), f"{self.files}/{path}.conf")
+
+    def test_namespace_of_the_file(self):
+        """A file may name a namespace that this domain does not have."""
+        said = "netns: no network namespace here has the id 7: ip netns set NAME 7"
+        self.file("g1.conf", "netns=7")
+        self.file("g7.conf", "netns=7")
+        back = self.device()
+        listed = subprocess.CompletedProcess([], 0, "nsid 1 (iproute2 netns name: a)\nnsid 77 \n", "")
+        os.makedirs(f"{self.files}/../bus/drivers/xensock_back")
+        with mock.patch.object(xensock, "namespace_missing", NAMESPACE_MISSING), \
+                mock.patch.object(xensock, "BACKEND_BUS", f"{self.files}/../bus"), \
+                mock.patch.object(xensock.subprocess, "run", return_value=listed):
+            self.assertIn(said, self.json("set", "g1", "max-sockets=5")["warning"])
+            self.store.remove(f"{back}/policy")
+            status, _, errors = self.run_command("apply", "--new", "pvcalls-5-0")
+            self.assertEqual((status, self.policy(back)), (0, {"netns": "7", "complete": "1"}))
+            self.assertIn(said, errors)
+            self.assertIn(f"pvcalls-5-0: {said}", self.messages[0])
+            self.assertIn(said, self.json("show", "g1")["warning"])
+            self.assertIn(said, self.json("apply", "g1")["warning"])
+            self.assertEqual(len(self.messages), 1)
+            self.fails("set", "g1", "netns=7", message=said)
+            self.fails("attach", "g7", message=said)
+            self.json("attach", "g7", "netns=1")
+            self.assertIsNone(self.json("show", "g7")["warning"])
+            self.store.write(f"{back}/policy/netns", "(")
+            self.assertIsNone(self.json("show", "g1")["warning"])
 
     def test_names_in_upper_case(self):
         self.store.write("/local/domain/5/name", "günther")
