@@ -67,7 +67,7 @@ pub(crate) struct Policy {
     busy_poll: u32,
     /// Set if the policy is complete, or if no node has to say so.
     is_complete: bool,
-    /// The nodes that cannot be understood.
+    /// What is wrong with the nodes.
     wrong: KVec<CString>,
 }
 
@@ -241,11 +241,11 @@ impl Policy {
         Ok(())
     }
 
-    /// Logs the nodes that cannot be understood, except those in `known`.
+    /// Logs what is wrong with the nodes, except what is in `known`.
     fn complain(&self, dev: &xenbus::Device, known: &[CString]) {
-        for node in &self.wrong {
-            if !known.iter().any(|known| **known == **node) {
-                dev_warn!(dev.as_ref(), "{}: not understood\n", &**node);
+        for text in &self.wrong {
+            if !known.iter().any(|known| **known == **text) {
+                dev_warn!(dev.as_ref(), "{}\n", &**text);
             }
         }
     }

@@ -591,7 +591,8 @@ def test_wrong_values(bed):
             ("netns", "blue", connect, "EACCES"),
             ("netns", "4711", connect, "EACCES"),
             ("max-bread", "1", connect, works)):
-        logged = _log_count(bed, guest, f"policy/{node}: not understood")
+        wrong = f"policy/{node}: {'no such namespace' if value == '4711' else 'not understood'}"
+        logged = _log_count(bed, guest, wrong)
         _write(bed, guest, node, value)
         _wait_result(bed, guest, what, result)
         # A change of another node does not log it again.
@@ -599,7 +600,7 @@ def test_wrong_values(bed):
         _write(bed, guest, "max-backlog", "6")
         _wait_result(bed, guest, what, result)
         assert _states(bed, guest) == (4, 4), _states(bed, guest)
-        logged = _log_count(bed, guest, f"policy/{node}: not understood") - logged
+        logged = _log_count(bed, guest, wrong) - logged
         assert logged == 1, f"{node}='{value}': dom0's log has {logged} lines"
         bed.xenstore.rm(f"/local/domain/0/backend/xensock/{guest.domid}/0/policy/{node}")
         if node == "connect-allow":

@@ -89,7 +89,7 @@ impl Policy {
     }
 }
 
-/// Reads nodes, and notes those that cannot be understood.
+/// Reads nodes, and notes what is wrong with them.
 ///
 /// Fails only for lack of memory, never because of a node's value.
 struct Reader<'a> {
@@ -98,8 +98,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Notes that a node cannot be understood.
     fn note_wrong(&mut self, node: fmt::Arguments<'_>) -> Result {
-        Ok(self.wrong.push(CString::try_from_fmt(node)?, GFP_KERNEL)?)
+        self.note(fmt!("{}: not understood", node))
+    }
+
+    fn note(&mut self, text: fmt::Arguments<'_>) -> Result {
+        Ok(self.wrong.push(CString::try_from_fmt(text)?, GFP_KERNEL)?)
     }
 
     /// Notes the nodes that no policy has.
@@ -197,9 +202,13 @@ impl Reader<'_> {
         let Some(value) = self.value(policy::NETNS)? else {
             return Ok(Some(Namespace::init().into()));
         };
-        let namespace = policy::netns(&value).ok().and_then(Namespace::by_id);
-        if namespace.is_none() {
+        let Ok(id) = policy::netns(&value) else {
             self.note_wrong(fmt!("{}", policy::NETNS))?;
+            return Ok(None);
+        };
+        let namespace = Namespace::by_id(id);
+        if namespace.is_none() {
+            self.note(fmt!("{}: no such namespace", policy::NETNS))?;
         }
         Ok(namespace)
     }
