@@ -307,9 +307,30 @@ class Commands(Managing):
 
     def test_detach(self):
         self.json("attach", "g1")
+        self.json("attach", "g1", "--device=1")
+        self.json("detach", "g1", "--device=1")
+        self.assertEqual(self.store.nodes[f"{BACK}/state"], "1")
         self.json("detach", "g1")
         self.assertEqual(self.remaining_nodes(), [])
         self.fails("detach", "g1", message="has no xensock or pvcalls device")
+
+    def test_nothing_is_left(self):
+        """The directory above that of a device goes with the last device of a domain."""
+        self.json("attach", "g1")
+        self.json("detach", "g1")
+        self.assertNotIn("/local/domain/0/backend/xensock/5", self.store.nodes)
+        # The driver removes only its own. The device of a domain that is gone may be in use, too.
+        base = "/local/domain/{}/backend/{}"
+        self.store.put({base.format(0, "xensock/4"): "", base.format(0, "pvcalls/4"): "", base.format(3, "xensock/4"): "",
+                        base.format(0, "xensock/7"): "", base.format(0, "xensock/8/0/state"): "4"})
+        self.json("attach", "g1")
+        self.assertNotIn(base.format(0, "xensock/4"), self.store.nodes)
+        self.assertNotIn(base.format(0, "pvcalls/4"), self.store.nodes)
+        self.assertIn(base.format(3, "xensock/4"), self.store.nodes)
+        self.assertIn(base.format(0, "xensock/7"), self.store.nodes)
+        self.assertIn(base.format(0, "xensock/8/0/state"), self.store.nodes)
+        self.json("attach", "g7", "--backend=net")
+        self.assertNotIn(base.format(3, "xensock/4"), self.store.nodes)
 
     def test_detach_of_nobody(self):
         self.fails("detach", "77", message="there is no domain 77, and none has left a device behind")
