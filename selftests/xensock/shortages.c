@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Goes on although memory is short at either end: a call that says so is made again. Whatever has
+ * begun goes well. How short it is, the scenario says.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "util.h"
+
+/* Enough for the data rings to grow on the way. */
+#define BULK 200000
+#define MAX_TRIES 10000
+
+static bool is_shortage(void)
+{
+	return errno == ENOMEM || errno == ENOBUFS || errno == ENFILE || errno == EMFILE;
+}
+
+/* Makes a call until there is memory for it. */
+#define PERSIST(call) ({								\
+	long persist_result, persist_tries = 0;						\
+											\
+	do										\
+		persist_result = (call);						\
+	while (persist_result < 0 && is_shortage() && persist_tries++ < MAX_TRIES);	\
+	persist_result;									\
+})
+
+static bool sends(int fd, const char *data, size_t len)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < len) {
+		n = PERSIST(send(fd, data + done, len - done, MSG_NOSIGNAL));
+		if (n < 0)
+			return false;
+		done += n;
+	}
+	return true;
+}
+
+static bool receives(int fd, __u64 seed, size_t len)
+{
+	static char data[BULK];
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < len) {
+		n = PERSIST(recv(fd, data + done, len - done, 0));
+		if (n <= 0)
+			return false;
+		done += n;
+	}
+	return stream_check(seed, 0, data, len);
+}
+
+FIXTURE(shortages) {
+	struct peer peer;
+};
+
+FIXTURE_SETUP(shortages)
+{
+	ASSERT_EQ(0, PERSIST(peer_open(&self->peer, 0) ? 0 : -1));
+}
+
+FIXTURE_TEARDOWN(shortages)
+{
+	peer_close(&self->peer);
+}
+
+/* Moves bytes both ways on a connection of the peer. */
+static void use(struct __test_metadata *_metadata, FIXTURE_DATA(shortages) *self, int fd, __u64 seed)
+{
+	static char data[BULK];
+
+	stream_fill(seed, 0, data, BULK);
+	EXPECT_TRUE(peer_send(&self->peer, "recv %u %llu", BULK, seed));
+	EXPECT_TRUE(sends(fd, data, BULK)) TH_LOG("connection %llu: %m", seed);
+	EXPECT_STREQ("ok 200000", peer_answer(&self->peer));
+	EXPECT_TRUE(peer_send(&self->peer, "send %u %llu", BULK, seed));
+	EXPECT_TRUE(receives(fd, seed, BULK)) TH_LOG("connection %llu: %m", seed);
+	EXPECT_STREQ("ok 200000", peer_answer(&self->peer));
+	EXPECT_EQ(0, PERSIST(shutdown(fd, SHUT_WR)));
+	EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
+	close(fd);
+}
+
+TEST_F(shortages, clients)
+{
+	for (unsigned int n = 0; n < opt.cycles; n++) {
+		int fd = PERSIST(new_socket(0));
+
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, PERSIST(connect_to(fd, opt.host, self->peer.port)))
+			TH_LOG("connection %u: %m", n);
+		ASSERT_STREQ("ok", peer_run(&self->peer, "accept"));
+		use(_metadata, self, fd, n);
+	}
+}
+
+TEST_F(shortages, server)
+{
+	int listener = PERSIST(new_socket(0));
+
+	ASSERT_LE(0, listener);
+	ASSERT_EQ(0, PERSIST(bind_anywhere(listener)));
+	ASSERT_EQ(0, PERSIST(listen(listener, 5)));
+	for (unsigned int n = 0; n < opt.cycles; n++) {
+		int fd;
+
+		ASSERT_EQ(0, strncmp("ok", peer_run(&self->peer, "connect %u", local_port(listener)), 2));
+		fd = PERSIST(accept(listener, NULL, NULL));
+		ASSERT_LE(0, fd) TH_LOG("connection %u: %m", n);
+		use(_metadata, self, fd, n);
+	}
+	close(listener);
+}
+
+XENSOCK_TEST_MAIN
