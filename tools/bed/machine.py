@@ -6,8 +6,8 @@ import selectors
 import subprocess
 
 # QEMU's memory is zeroed already: scrubbing it would only take time. The console ring must hold a
-# listing of all grants.
-XEN = ("loglvl=warning guest_loglvl=warning conring_size=4M bootscrub=off "
+# listing of all grants. The registers of a guest that crashes are information.
+XEN = ("loglvl=info guest_loglvl=info conring_size=4M bootscrub=off "
        "dom0_max_vcpus=1 dom0_mem={memory}M")
 # A busy host can keep a processor from running for 20 s. That is no lockup.
 DOM0 = "console=hvc0 rdinit=/bed/init panic=1 watchdog_thresh=30 {extra}"

@@ -76,7 +76,11 @@ def _with_programs(name, initrd):
 
 
 class GuestDied(Exception):
-    """The guest crashed or disappeared unexpectedly."""
+    """The guest crashed or disappeared unexpectedly. domid: the domain, if it did."""
+
+    def __init__(self, text, domid=None):
+        super().__init__(text)
+        self.domid = domid
 
 
 class GuestSilent(job.CommandTimeout):
@@ -375,7 +379,7 @@ class Guest:
     def _mark_dead(self, reason):
         if self._end_expected or self._error:
             return
-        self._error = GuestDied(f"guest {self.name}: {reason} (see guest-{self.name}.log)")
+        self._error = GuestDied(f"guest {self.name}: {reason} (see guest-{self.name}.log)", self.domid)
         self.alive = False
         port.emit("G", f"{self.name} -- {self._error}")
         self._fail_jobs(self._error)

@@ -11,10 +11,17 @@ PIECE = 128 << 10
 # The level of an error in xentoollog.h.
 XTL_ERROR = 8
 
+# A vCPU that stopped where no guest can be: at Xen's own code, with Xen's code segment, or unable to read its
+# table of interrupts. The emulator has mixed up the states of guest and host.
+MIXED_UP = re.compile(r"\bd(\d+)v\d+ Triple fault(?:(?!Triple fault).)*?"
+                      r"(?:RIP: +e008:|cr2: fffffe0000000[0-9a-f]{3}\b)", re.DOTALL)
+
 _lock = threading.Lock()
 _text = ctypes.create_string_buffer(PIECE)
 # Where in the ring the next piece begins.
 _index = ctypes.c_uint(0)
+# The domains that the emulator has ended.
+_mixed_up = set()
 
 
 def _library(name):
@@ -60,7 +67,16 @@ def _console():
         _check(_xc.xc_readconsolering(_handle, _text, ctypes.byref(count), 0, 1, ctypes.byref(_index)),
                "xc_readconsolering")
         pieces.append(ctypes.string_at(_text, count.value))
-    return b"".join(pieces).decode(errors="replace")
+    text = b"".join(pieces).decode(errors="replace")
+    _mixed_up.update(int(match[1]) for match in MIXED_UP.finditer(text))
+    return text
+
+
+def was_mixed_up(domid):
+    """Returns True if the emulator has ended this domain."""
+    with _lock:
+        _console()
+    return domid in _mixed_up
 
 
 def _answer(keys):
