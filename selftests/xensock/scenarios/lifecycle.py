@@ -319,6 +319,36 @@ def test_frontend_reload(bed):
     assert not wait_released(bed, before)
 
 
+@timeout(240)
+def test_frontend_frees_its_grants(bed):
+    """The driver is unbound from busy sockets again and again, in a guest with few grants. The backend still has them
+    mapped then; soon after they can be used again."""
+    start_peer(bed)
+    guest = bed.guest("reloaded", config="max_grant_frames = 6")
+    for _ in range(8):
+        wait_link(guest)
+        busy = guest.start("hold busy")
+        busy.wait_line("ready", 30 * bed.scale)
+        unbind(guest, "xensock")
+        busy.kill()
+        unload(guest, "xensock")
+        run_checked(guest, "modprobe xensock")
+
+
+@timeout(120)
+def test_made_anew(bed):
+    """A device is removed and made again at once, before either end has seen that it was gone."""
+    guest = bed.guest("anew", in_dom0=True)
+    start_peer(bed, where=bed)
+    wait_link(guest)
+    held = guest.start("hold lost")
+    held.wait_line("ready", 30 * bed.scale)
+    bed.xenstore.make_anew(guest.domid)
+    rc, out = held.wait(60 * bed.scale)
+    assert rc == 0, out
+    run_checked(guest, "fetch >/dev/null")
+
+
 @timeout(120)
 def test_frontend_waits_for_backend(bed):
     """A guest whose device exists before dom0 has a driver for it works as soon as there is one."""

@@ -36,3 +36,17 @@ def tree(path):
 def rm(path):
     with _lock:
         _store.remove(path)
+
+
+def make_anew(domid):
+    """Removes a guest's device that dom0 serves and makes it again in one transaction: who watches it sees only the
+    new one."""
+    device = administrator.device(_store, domid)
+
+    def replace():
+        policy, _ = device.policy()
+        device.remove()
+        device.create(policy)
+
+    with _lock:
+        _store.change(replace)
