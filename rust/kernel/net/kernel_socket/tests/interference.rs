@@ -9,9 +9,11 @@ use super::{
         Locked,
         Tally, //
     },
-    listener,
-    stream,
-    Bells, //
+    loopback::{
+        listener,
+        stream,
+        Bells, //
+    }, //
 };
 
 use crate::{
