@@ -29,6 +29,7 @@ mod glue;
 mod head;
 mod ioctl;
 mod native;
+mod new_socket;
 mod ops;
 mod policy;
 mod poll;
@@ -44,7 +45,7 @@ pub use self::{
         InetSock, //
     },
     ioctl::*,
-    native::NewSocket,
+    new_socket::NewSocket,
     ops::{
         Name,
         Ops, //

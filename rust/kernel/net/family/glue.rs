@@ -3,6 +3,7 @@
 //! Functions that C code calls, and the tables that refer to them.
 
 mod calls;
+mod options;
 mod transfer;
 
 use super::{

@@ -4,10 +4,8 @@
 
 use super::{
     glue::Glue,
-    native::{
-        Native,
-        NewSocket, //
-    },
+    native::Native,
+    new_socket::NewSocket,
     Head,
     Ops,
     StaticProto, //
