@@ -6,13 +6,10 @@
 //! arguments of the command. Both dialects have the same fields at the same offsets. Bytes without
 //! a meaning are sent as zeroes and ignored.
 
-use core::net::SocketAddr;
+mod fields;
 
 use super::{
-    addr::{
-        self,
-        BadAddr, //
-    },
+    addr,
     bytes::{
         get,
         get_u32,
@@ -45,71 +42,7 @@ use super::{
         Value, //
     }, //
 };
-
-/// Offset of `req_id`, of every request.
-const REQ_ID: usize = 0;
-/// Offset of `cmd`, of every request.
-const CMD: usize = 4;
-/// Offset of the id of the socket, of every request.
-const ID: usize = 8;
-/// Offset of the family of SOCKET.
-const DOMAIN: usize = 16;
-/// Offset of the type of SOCKET.
-const KIND: usize = 20;
-/// Offset of the protocol of SOCKET.
-const PROTOCOL: usize = 24;
-/// Offset of the owner of SOCKET.
-const OWNER: usize = 32;
-/// Offset of the address of CONNECT and BIND.
-const ADDR: usize = 16;
-/// Offset of the length of that address.
-const ADDR_LEN: usize = 44;
-/// Offset of the flags of CONNECT.
-const FLAGS: usize = 48;
-/// Offset of the grant of the indexes page in CONNECT.
-const CONNECT_REF: usize = 52;
-/// Offset of the event channel in CONNECT.
-const CONNECT_PORT: usize = 56;
-/// Offset of the direction of SHUTDOWN.
-const HOW: usize = 16;
-/// Offset of the byte of RELEASE which says that the grants and the event channel will be used
-/// again.
-const REUSE: usize = 16;
-/// Offset of the byte of RELEASE which says to reset the connection.
-const ABORT: usize = 17;
-/// Offset of the backlog of LISTEN.
-const BACKLOG: usize = 16;
-/// Offset of the id of the new socket in ACCEPT.
-const ID_NEW: usize = 16;
-/// Offset of the grant of the indexes page in ACCEPT.
-const ACCEPT_REF: usize = 24;
-/// Offset of the event channel in ACCEPT.
-const ACCEPT_PORT: usize = 28;
-/// Offset of the level of SETSOCKOPT and GETSOCKOPT.
-const LEVEL: usize = 16;
-/// Offset of the option of SETSOCKOPT and GETSOCKOPT.
-const NAME: usize = 20;
-/// Offset of the length of the value in SETSOCKOPT.
-const VALUE_LEN: usize = 24;
-/// Offset of the value in SETSOCKOPT.
-const VALUE: usize = 28;
-/// Offset of the position in the value in GETSOCKOPT.
-const OFFSET: usize = 24;
-/// Offset of the word of GETNAME which chooses the socket or the peer.
-const PEER: usize = 16;
-/// Offset of the grant of the indexes page in ATTACH.
-const ATTACH_REF: usize = 16;
-/// Offset of the event channel in ATTACH.
-const ATTACH_PORT: usize = 20;
-/// Offset of the grant of the indexes page in UNMAP.
-const UNMAP_REF: usize = 16;
-/// Offset of the event channel in UNMAP.
-const UNMAP_PORT: usize = 20;
-
-/// Offset of the direction of GROW and SHRINK.
-const WAY: usize = 16;
-/// Offset of the order of GROW.
-const ORDER: usize = 20;
+use fields::*;
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -382,28 +315,4 @@ impl Request {
             body: Body::Empty,
         })
     }
-}
-
-/// Returns `true` if the address of CONNECT has family 0, which PV Calls does not have.
-fn is_unspec(dialect: Dialect, slot: &[u8; SLOT]) -> bool {
-    dialect == Dialect::XenSock
-        && addr::is_unspec(&get::<ADDR, { addr::LEN }>(slot), get_u32::<ADDR_LEN>(slot))
-}
-
-/// Puts the address of CONNECT or BIND.
-fn put_addr(dialect: Dialect, slot: &mut [u8; SLOT], addr: &SocketAddr) -> Option<()> {
-    let (bytes, len) = addr::encode(dialect, addr)?;
-
-    put::<ADDR, { addr::LEN }>(slot, bytes);
-    put_u32::<ADDR_LEN>(slot, len);
-    Some(())
-}
-
-/// Returns the address of CONNECT or BIND.
-fn get_addr(dialect: Dialect, slot: &[u8; SLOT]) -> Result<SocketAddr, BadAddr> {
-    addr::decode(
-        dialect,
-        &get::<ADDR, { addr::LEN }>(slot),
-        get_u32::<ADDR_LEN>(slot),
-    )
 }
