@@ -5,11 +5,12 @@
 //! Runs in the link's work item and never waits for the outcome of a request. If a request takes
 //! long, the connection or listener that it concerns answers it later.
 
+mod listening;
+
 use crate::{
     conn::Conn,
     datagram_socket::DatagramSocket,
     guest::Guest,
-    listener::Listener,
     outcome_report::OutcomeReport,
     owners::Tenant,
     policy::Policy,
@@ -44,6 +45,12 @@ use kernel::{
     },
     prelude::*,
     sync::Arc, //
+};
+use listening::{
+    accept,
+    listen,
+    listener,
+    withdraw, //
 };
 
 /// Protocol numbers that a guest may give instead of 0, which stands for the default of the type.
@@ -314,15 +321,6 @@ fn release(
     Ok(Some(Body::Empty))
 }
 
-/// Gives up a place that has no connection yet. A connection that is already in the place stays.
-fn withdraw(table: &Table, id: u64) -> Result<ResponseBody> {
-    let TableEntry::Accepted(conn, listener) = table.get(id)? else {
-        return Err(EINVAL);
-    };
-    listener.withdraw(&conn);
-    Ok(Some(Body::Empty))
-}
-
 /// Makes a socket one that can only be released.
 fn mark_dead(table: &Table, id: u64) -> Result {
     match table.get(id)? {
@@ -355,55 +353,6 @@ fn stream(table: &Table, id: u64) -> Result<TableEntry> {
         TableEntry::Datagram(_) => Err(EOPNOTSUPP),
         entry => Ok(entry),
     }
-}
-
-fn listen(table: &Arc<Table>, id: u64, backlog: u32) -> Result<ResponseBody> {
-    match stream(table, id)? {
-        TableEntry::Unused(socket) => {
-            if !table.guest.transport.quirks.listens_unbound() && !socket.is_bound()? {
-                return Err(EINVAL);
-            }
-            let listener = Listener::new(&table.guest, table.clone(), socket, backlog)?;
-            table
-                .change(id, TableEntry::Listener(listener.clone()))
-                .inspect_err(|_| listener.close())?;
-        }
-        TableEntry::Listener(listener) => listener.set_backlog(backlog)?,
-        _ => return Err(EINVAL),
-    }
-    Ok(Some(Body::Empty))
-}
-
-fn listener(table: &Table, id: u64) -> Result<Arc<Listener>> {
-    match stream(table, id)? {
-        TableEntry::Listener(listener) => Ok(listener),
-        _ => Err(EINVAL),
-    }
-}
-
-fn accept(
-    table: &Arc<Table>,
-    id: u64,
-    id_new: u64,
-    ring: RingRef,
-    ticket: Response,
-) -> Result<ResponseBody> {
-    let listener = listener(table, id)?;
-    let completion = OutcomeReport::new(&table.guest.transport, ticket);
-    let socket = listener.socket().ok_or(EINVAL)?;
-    let conn = table
-        .add(id_new, socket.tenant(), &table.guest.policy())
-        .and_then(|()| {
-            let (registry, tenant) = (table.clone(), socket.tenant());
-            Conn::post(&table.guest, registry, id_new, ring, tenant, completion)
-                .inspect_err(|_| table.drop_new(id_new))
-        })
-        .inspect_err(|_| listener.refused())?;
-    table
-        .change(id_new, TableEntry::Accepted(conn.clone(), listener.clone()))
-        .inspect_err(|_| conn.abandon())?;
-    listener.post(conn);
-    Ok(initial_response(completion))
 }
 
 fn name(table: &Table, id: u64, peer: bool) -> Result<ResponseBody> {
