@@ -4,14 +4,15 @@
 //! peers.
 
 mod content;
+mod establishment;
 mod events;
 mod growth;
-mod life;
 mod membership;
 mod patience;
 mod receive_queue;
 mod send_queue;
 mod state;
+mod termination;
 mod urgent;
 
 pub(crate) use send_queue::{

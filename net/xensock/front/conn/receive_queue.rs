@@ -6,6 +6,8 @@
 //! unread frames. A receiving task reads the frame's header anew and uses only that: the backend
 //! may have changed it meanwhile.
 
+mod queued_datagram;
+
 use super::Conn;
 use crate::{
     addresses::any,
@@ -71,29 +73,6 @@ struct Reported {
 
 /// The backend has broken a rule.
 struct Broken;
-
-/// A datagram that waits to be received.
-pub(crate) struct QueuedDatagram {
-    /// Bytes of its payload.
-    pub(crate) len: u32,
-    /// Source address; `None` stands for the peer of the socket.
-    pub(crate) from: Option<SocketAddr>,
-    /// Set if the frame has an [`Info`] block.
-    has_info: bool,
-    /// Bytes of the frames before it.
-    before: u32,
-    /// Bytes of its payload that the program skips.
-    pub(crate) skip: u32,
-    /// Bytes of the whole frame.
-    frame: u32,
-}
-
-impl QueuedDatagram {
-    /// Returns the offset of the payload after `skip`, from the first frame on.
-    pub(crate) fn payload(&self) -> u32 {
-        payload_at(self.has_info) + self.before + self.skip
-    }
-}
 
 impl ReceiveQueue {
     /// Returns the number of bytes that have yet to be checked, and asks for an event with the next
@@ -294,134 +273,5 @@ impl Conn {
     /// Returns the number of bytes in the received frames. Any context.
     pub(crate) fn known(&self) -> u32 {
         self.receive_queue.lock().known
-    }
-
-    /// Ends a connection with a frame that the backend has broken since it was checked. Nothing is
-    /// received from the ring any more: if the connection has ended before, tasks would come upon
-    /// the frame again and again.
-    fn broken_frame(this: ArcBorrow<'_, Self>) {
-        Self::broken(this);
-        // After the end of the connection no frames are added.
-        *this.receive_queue.lock() = ReceiveQueue::default();
-    }
-
-    /// Returns the first datagram. Consumes the frames before it, which are errors that were
-    /// reported. The caller holds `rx`.
-    pub(crate) fn first_datagram(this: ArcBorrow<'_, Self>) -> Option<QueuedDatagram> {
-        loop {
-            let known = this.receive_queue.lock().known;
-            if known == 0 {
-                return None;
-            }
-            match frame_at(&this.ring, 0, known) {
-                Ok((
-                    Frame::Data {
-                        len,
-                        addr,
-                        has_info,
-                    },
-                    frame,
-                )) => {
-                    return Some(QueuedDatagram {
-                        len,
-                        from: addr,
-                        has_info,
-                        before: 0,
-                        skip: 0,
-                        frame,
-                    })
-                }
-                Ok((Frame::Error(_) | Frame::Report { .. }, frame)) => {
-                    this.consume_frame(frame, false)
-                }
-                Err(Broken) => {
-                    Self::broken_frame(this);
-                    return None;
-                }
-            }
-        }
-    }
-
-    /// Returns the datagram with the byte at `offset` of the payloads, counted from the first
-    /// datagram. The caller holds `rx`. If `offset` is not 0, it leaves the datagram in the ring.
-    pub(crate) fn datagram_at(this: ArcBorrow<'_, Self>, offset: u32) -> Option<QueuedDatagram> {
-        let mut queued = Self::first_datagram(this)?;
-        let mut skip = offset;
-
-        // The loop ends: each turn passes a received frame.
-        while skip > 0 && skip >= queued.len {
-            skip -= queued.len;
-            loop {
-                let before = queued.before.checked_add(queued.frame)?;
-                let left = this.known().checked_sub(before).filter(|left| *left > 0)?;
-                match frame_at(&this.ring, before, left) {
-                    Ok((
-                        Frame::Data {
-                            len,
-                            addr,
-                            has_info,
-                        },
-                        frame,
-                    )) => {
-                        queued = QueuedDatagram {
-                            len,
-                            from: addr,
-                            has_info,
-                            before,
-                            skip: 0,
-                            frame,
-                        };
-                        break;
-                    }
-                    Ok((Frame::Error(_) | Frame::Report { .. }, frame)) => {
-                        queued.before = before;
-                        queued.frame = frame;
-                    }
-                    Err(Broken) => {
-                        Self::broken_frame(this);
-                        return None;
-                    }
-                }
-            }
-        }
-        Some(QueuedDatagram { skip, ..queued })
-    }
-
-    /// Returns the [`Info`] of a datagram, if it has a valid one. The caller holds `rx`.
-    pub(crate) fn info_of(&self, queued: &QueuedDatagram) -> Option<Info> {
-        let info = queued
-            .has_info
-            .then(|| info_at(&self.ring, queued.before))?;
-        info.ok()
-    }
-
-    /// Gives the place of a datagram back to the backend. The caller holds `rx`.
-    pub(crate) fn consume_datagram(&self, queued: &QueuedDatagram) {
-        self.consume_frame(queued.frame, true);
-    }
-
-    fn consume_frame(&self, frame: u32, is_datagram: bool) {
-        let notify = {
-            let mut receive_queue = self.receive_queue.lock();
-            receive_queue.forget(frame, is_datagram);
-            self.ring.consume(frame)
-        };
-        if notify {
-            self.notify();
-        }
-    }
-
-    /// Consumes the frames if all of them are errors, to make room: a program that only sends never
-    /// receives.
-    pub(crate) fn drop_errors(this: ArcBorrow<'_, Self>) {
-        let has_only_errors = {
-            let receive_queue = this.receive_queue.lock();
-            receive_queue.known > 0 && receive_queue.datagrams == 0
-        };
-        if has_only_errors {
-            if let Some(_rx) = this.rx.try_lock() {
-                let _ = Self::first_datagram(this);
-            }
-        }
     }
 }
