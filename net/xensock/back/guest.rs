@@ -30,7 +30,6 @@ use crate::{
     transport::Transport, //
 };
 use kernel::{
-    device::Bound,
     prelude::*,
     sync::{
         Arc,
@@ -65,7 +64,7 @@ pub(crate) struct Guest {
 impl Guest {
     /// Maps the commands ring of a guest. `gone` is completed when the result is dropped. May sleep.
     pub(crate) fn new(
-        dev: &xenbus::Device<Bound>,
+        dev: &xenbus::Device,
         queues: Arc<Queues>,
         log: Arc<LogLimit>,
         in_force: Arc<InForce>,

@@ -16,7 +16,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    device::Bound,
     impl_has_work,
     new_work,
     prelude::*,
@@ -65,7 +64,7 @@ impl_has_work! {
 impl Link {
     /// Maps the commands ring of a guest. [`Self::serve`] has to follow. May sleep.
     pub(crate) fn new(
-        dev: &xenbus::Device<Bound>,
+        dev: &xenbus::Device,
         queues: Arc<Queues>,
         log: Arc<LogLimit>,
         in_force: Arc<InForce>,

@@ -30,7 +30,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    device::Bound,
     new_mutex,
     prelude::*,
     sync::{
@@ -74,7 +73,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    pub(crate) fn read(dev: &xenbus::Device<Bound>) -> Result<Self> {
+    pub(crate) fn read(dev: &xenbus::Device) -> Result<Self> {
         Ok(Self {
             ring_ref: dev.read_u32(Dir::Otherend, node::RING_REF)?,
             port: dev.read_u32(Dir::Otherend, node::PORT)?,
@@ -118,7 +117,7 @@ pub(crate) struct Transport {
 impl Transport {
     /// Maps the commands ring of a guest. May sleep.
     pub(crate) fn new<'a>(
-        dev: &'a xenbus::Device<Bound>,
+        dev: &'a xenbus::Device,
         queues: Arc<Queues>,
         log: Arc<LogLimit>,
         in_force: Arc<InForce>,
@@ -154,7 +153,7 @@ impl Transport {
             };
             let quirks = quirks::of(dialect);
             Ok(try_pin_init!(Self {
-                dev: dev.normal().into(),
+                dev: dev.into(),
                 dialect,
                 quirks,
                 features,
@@ -172,7 +171,7 @@ impl Transport {
     /// Binds to the channel of the commands ring; `handler` receives its events. May sleep.
     ///
     /// There is no event for requests sent before that.
-    pub(crate) fn open<H: Handler>(&self, dev: &xenbus::Device<Bound>, handler: Arc<H>) -> Result {
+    pub(crate) fn open<H: Handler>(&self, dev: &xenbus::Device, handler: Arc<H>) -> Result {
         let port = Port::new(self.address.port);
         let channel = EventChannel::bind(dev, port, c"xensock-commands", handler)?;
         self.commands.open(channel)

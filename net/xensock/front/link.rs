@@ -19,7 +19,6 @@ use core::{
 };
 use expiry::EXPIRY;
 use kernel::{
-    device::Bound,
     impl_has_delayed_work,
     impl_has_work,
     net::sock::Sock,
@@ -164,7 +163,7 @@ impl Link {
     /// Sets up the commands ring and announces it to the backend. `revive` sets up lost sockets
     /// again. `on_failure` is called when the link has ended by itself. May sleep.
     pub(crate) fn new(
-        dev: &xenbus::Device<Bound>,
+        dev: &xenbus::Device,
         workers: Arc<OwnedQueue>,
         failures: Arc<OwnedQueue>,
         counters: Arc<Counters>,

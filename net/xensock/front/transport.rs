@@ -38,7 +38,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    device::Bound,
     net::addr::Domain,
     new_spinlock_irq,
     prelude::*,
@@ -69,7 +68,7 @@ use kernel::{
 
 /// Reads the backend's offer, limited to what this driver knows and the administrator allows, and
 /// the dialect that both ends have. Fails with `EOPNOTSUPP` for an unusable backend.
-fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, Offer)> {
+fn read_offer(dev: &xenbus::Device, device: Dialect) -> Result<(Dialect, Offer)> {
     let number = |node| match dev.read_u32(Dir::Otherend, node) {
         Ok(number) => Ok(Some(number)),
         Err(ENOENT) => Ok(None),
@@ -100,7 +99,7 @@ fn read_offer(dev: &xenbus::Device<Bound>, device: Dialect) -> Result<(Dialect, 
 static LAST_ID: Atomic<u64> = Atomic::new(0);
 
 /// Reads the name of a device.
-pub(crate) fn read_name(dev: &xenbus::Device<Bound>) -> Result<DeviceName> {
+pub(crate) fn read_name(dev: &xenbus::Device) -> Result<DeviceName> {
     let name = dev.as_ref().name().to_str().map_err(|_| ENODEV)?;
     name.parse().map_err(|_| ENODEV)
 }
@@ -127,7 +126,7 @@ impl Transport {
     /// Sets up the commands ring. `failures` runs work items that must not wait for the backend.
     /// May sleep.
     pub(crate) fn new<'a>(
-        dev: &'a xenbus::Device<Bound>,
+        dev: &'a xenbus::Device,
         failures: Arc<OwnedQueue>,
         counters: Arc<Counters>,
     ) -> impl PinInit<Self, Error> + 'a {
@@ -144,7 +143,7 @@ impl Transport {
                 None
             };
             Ok(try_pin_init!(Self {
-                dev: dev.normal().into(),
+                dev: dev.into(),
                 name,
                 device,
                 dialect,
@@ -159,7 +158,7 @@ impl Transport {
 
     /// Opens the event channel of the commands ring with `handler`, and writes the nodes for the
     /// backend. May sleep.
-    pub(crate) fn open<H: Handler>(&self, dev: &xenbus::Device<Bound>, handler: Arc<H>) -> Result {
+    pub(crate) fn open<H: Handler>(&self, dev: &xenbus::Device, handler: Arc<H>) -> Result {
         let channel = EventChannel::alloc(dev, c"xensock-commands", handler)?;
         let port = channel.port();
         let channel = KBox::new(channel, GFP_KERNEL)?;

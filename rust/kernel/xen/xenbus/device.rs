@@ -116,6 +116,20 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
         unsafe { bindings::xenbus_frontend_closed(self.as_raw()) };
     }
 
+    /// Reads the state of the other end.
+    ///
+    /// Returns [`State::Unknown`] if the other end has no state.
+    pub fn otherend_state(&self) -> State {
+        let Ok(path) = self.otherend() else {
+            return State::Unknown;
+        };
+
+        // SAFETY: By the type invariant, the device is valid; `path` is a valid string.
+        State::from_raw(unsafe {
+            bindings::xenbus_read_driver_state(self.as_raw(), path.as_char_ptr())
+        })
+    }
+
     /// Returns `true` while the toolstack wants a backend to serve this device.
     ///
     /// Then the backend has to stay even after the frontend has closed the device, since the
@@ -149,22 +163,6 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
                 msg.as_char_ptr(),
             )
         };
-    }
-}
-
-impl Device<device::Bound> {
-    /// Reads the state of the other end.
-    ///
-    /// Returns [`State::Unknown`] if the other end has no state.
-    pub fn otherend_state(&self) -> State {
-        let Ok(path) = self.otherend() else {
-            return State::Unknown;
-        };
-
-        // SAFETY: By the type invariant, the device is valid; `path` is a valid string.
-        State::from_raw(unsafe {
-            bindings::xenbus_read_driver_state(self.as_raw(), path.as_char_ptr())
-        })
     }
 }
 

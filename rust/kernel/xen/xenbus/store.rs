@@ -178,7 +178,8 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     }
 }
 
-/// Access to our directory.
+/// Access to both directories. Unless their documentation says otherwise, the methods exchange
+/// messages with the xenstore daemon: process context, may sleep.
 impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// Returns our directory for reading.
     ///
@@ -186,11 +187,7 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     pub fn own_dir(&self) -> Directory<'_> {
         Directory::new(self.nodename())
     }
-}
 
-/// Access to both directories. The methods exchange messages with the xenstore daemon: process
-/// context, may sleep.
-impl Device<device::Bound> {
     /// Returns the path of the other end's directory in xenstore.
     ///
     /// Reads the path from our directory, as the bus does. The bus's own copy can't be used: the
