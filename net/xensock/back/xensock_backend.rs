@@ -50,7 +50,8 @@
 //!
 //! These hold an `Arc`:
 //!
-//! - of a link: its device and its command channel;
+//! - of a backend: the driver's data, and its work item until the driver is unbound;
+//! - of a link: its backend and its command channel;
 //! - of the table: the link; listeners and places, until the link takes all of them out; the
 //!   `Recounter` and the work item, until the link ends;
 //! - of the guest: the link, the table, connections, listeners and datagram sockets;
@@ -83,7 +84,7 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Backend::link`, `LinkOffer::is_open`, `Guests::list` (mutexes).
+//! 1. `Backend::ends`, then `LinkOffer::is_open`; `Guests::list` (mutexes).
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while
 //!    it moves data, by the listener while it fills the place, and by ATTACH.
@@ -111,9 +112,10 @@
 //!   softirq; they queue the work item, or receive. An event channel stays masked until the work is
 //!   done; the shared channel, until the work has begun (late EOI). So a guest cannot keep a CPU
 //!   busy with events.
-//! - `WorkItem<SOFTIRQ>` of a connection: softirq. All others: process context, on the queues of
-//!   the device ([`queues::Queues`]): one for commands, one for sockets that join groups, and one
-//!   for the rest.
+//! - `WorkItem<SOFTIRQ>` of a connection: softirq. The work item of a `Backend`: process context, on
+//!   a queue of the kernel, as it waits for those of the device. All others: process context, on the
+//!   queues of the device ([`queues::Queues`]): one for commands, one for sockets that join groups,
+//!   and one for the rest.
 //! - The thread of a [`poller::Poller`]: process context without preemption while it polls; it also
 //!   runs soft interrupts then.
 

@@ -14,10 +14,12 @@
 //! - On every report, read the other end's state, act, and repeat until the action is `Ignore`. The
 //!   repetition matters: after a `Reset` there may already be an offer to connect to.
 //! - An action that sets something up first drops the rest of an earlier link.
-//! - A backend whose `Connect` fails reports that (`xenbus_dev_error()`), keeps nothing, stays
-//!   `InitWait` and waits for the next report. The usual reason is a frontend that has gone
+//! - Whatever fails for the moment, see [`is_lasting`], is looked at again after a second, as for a
+//!   report. The own state stays as it is until then.
+//! - A backend whose `Connect` fails otherwise reports that (`xenbus_dev_error()`), keeps nothing,
+//!   stays `InitWait` and waits for the next report. The usual reason is a frontend that has gone
 //!   meanwhile, and perhaps come back: it may be answering the same offer.
-//! - Any other action that fails, and a peer that breaks the protocol, lead to tearing down and
+//! - Any other action that fails so, and a peer that breaks the protocol, lead to tearing down and
 //!   writing `Closing` (`xenbus_dev_fatal()`). Such a link comes back only when one of the two
 //!   drivers is loaded again or the device is made anew: a fault never becomes a loop.
 //! - In `unbind`, tear down; xenbus then writes `Closed`.
@@ -25,7 +27,10 @@
 //! `tools/hosttest/tests/link.rs` explores all interleavings of both machines while modules come
 //! and go, ends fail and devices are removed, and shows where they come to rest.
 
-use super::Dialect;
+use super::{
+    errno,
+    Dialect, //
+};
 
 /// A xenbus state, with the numbers that are in xenstore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -205,4 +210,27 @@ pub const fn back_next(own: EndState, other: EndState, online: bool) -> BackActi
 
         _ => BackAction::Ignore,
     }
+}
+
+/// Returns `true` if an action that has failed with this (positive) number would fail again until
+/// the other end, or an administrator, does something: the number says what is wrong with the nodes
+/// or the memory of the other end.
+///
+/// All other failures are of the moment: memory, grants, event channels or mappings were short, or
+/// xenstore was busy. They say nothing about the other end, and must not end its link for good. A
+/// number that is not known here counts as such: to try again costs little.
+pub const fn is_lasting(number: i32) -> bool {
+    matches!(
+        number,
+        errno::EPERM
+            | errno::ENOENT
+            | errno::ESRCH
+            | errno::E2BIG
+            | errno::EACCES
+            | errno::ENODEV
+            | errno::EINVAL
+            | errno::ERANGE
+            | errno::EPROTO
+            | errno::EOPNOTSUPP
+    )
 }

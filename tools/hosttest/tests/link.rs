@@ -14,12 +14,16 @@ use world::{
     Dialect8,
     World, //
 };
-use xensock_hosttest::proto::link::{
-    back_next,
-    front_next,
-    BackAction,
-    EndState,
-    FrontAction, //
+use xensock_hosttest::proto::{
+    errno,
+    link::{
+        back_next,
+        front_next,
+        is_lasting,
+        BackAction,
+        EndState,
+        FrontAction, //
+    }, //
 };
 
 /// How many things happen from outside.
@@ -295,6 +299,32 @@ fn a_failed_link_does_not_begin_again_by_itself() {
         Closed
     );
     assert_eq!(front_states(Connected, &[Closing, Closed]), Closed);
+}
+
+#[test]
+fn only_what_is_wrong_with_the_other_end_lasts() {
+    for number in [
+        errno::ENOENT,
+        errno::EACCES,
+        errno::EINVAL,
+        errno::ERANGE,
+        errno::E2BIG,
+        errno::EPROTO,
+        errno::EOPNOTSUPP,
+    ] {
+        assert!(is_lasting(number), "{number}");
+    }
+    for number in [
+        errno::ENOMEM,
+        errno::ENOSPC,
+        errno::ENOBUFS,
+        errno::EAGAIN,
+        errno::EBUSY,
+        errno::EINTR,
+        errno::EIO,
+    ] {
+        assert!(!is_lasting(number), "{number}");
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //!
 //! Each driver handles its watch as xenbus lets it: a report says that something was written, the
 //! state is read, the action follows some time after, and then the driver looks again. Modules come
-//! and go, either end fails, the toolstack takes the device away, the guest dies.
+//! and go, either end fails for the moment or for good, the toolstack takes the device away, the
+//! guest dies.
 
 use std::collections::{
     HashMap,
@@ -304,6 +305,26 @@ impl World {
             } else if base.front.store != EndState::Unknown {
                 next.push(base.load_back());
             }
+        }
+        // A step fails for the moment and is tried again, without the link that it was to set up.
+        if let Phase::Read(_) = base.front.phase {
+            let mut world = base;
+            world.front.phase = Phase::Idle;
+            world.front.pending = true;
+            next.push(world);
+        }
+        if let Phase::Read(other) = base.back.phase {
+            let mut world = base;
+            world.back.phase = Phase::Idle;
+            world.back.pending = true;
+            match back_next(world.back.own, other, world.online) {
+                BackAction::Connect => world.back.ring = None,
+                BackAction::Recheck if world.back.ring != Some(world.node) => {
+                    world.back.ring = None;
+                }
+                _ => (),
+            }
+            next.push(world);
         }
         if modules_only {
             return next;
