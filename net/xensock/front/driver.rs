@@ -10,6 +10,7 @@ use crate::{
     proto::{
         link::{
             front_next,
+            is_lasting,
             EndState,
             FrontAction, //
         },
@@ -19,17 +20,28 @@ use crate::{
     transport::read_name,
     workers::Workers, //
 };
+use core::mem::replace;
 use kernel::{
     debugfs,
     device::{
         Bound,
         Core, //
     },
+    impl_has_delayed_work,
+    new_delayed_work,
     new_mutex,
     prelude::*,
     sync::{
+        aref::ARef,
         Arc,
         Mutex, //
+    },
+    time::msecs_to_jiffies,
+    workqueue::{
+        self,
+        owned::cancel_delayed_sync,
+        DelayedWork,
+        WorkItem, //
     },
     xen::{
         trace::xensock_front as trace,
@@ -48,12 +60,26 @@ xenbus_device_table!(
     [DeviceId::new(c"xensock"), DeviceId::new(c"pvcalls")]
 );
 
+/// The part of a frontend that changes with the states of the two ends.
+struct Ends {
+    /// `false` once the driver is unbound.
+    is_bound: bool,
+    /// Set while steps fail for the moment, which is reported once.
+    has_failed: bool,
+    /// The link, from `Initialised` on.
+    link: Option<Arc<Link>>,
+}
+
 /// The frontend of one device.
 #[pin_data]
 pub(crate) struct Frontend {
-    /// The link, from `Initialised` on.
+    dev: ARef<xenbus::Device>,
+    /// Held for all steps, which the thread of xenbus and the work item take.
     #[pin]
-    link: Mutex<Option<Arc<Link>>>,
+    ends: Mutex<Ends>,
+    /// Continues when a step has failed for the moment.
+    #[pin]
+    retry: DelayedWork<Frontend>,
     /// The entry by which sockets find the link.
     entry: devices::DeviceEntry,
     counters: Arc<Counters>,
@@ -62,13 +88,100 @@ pub(crate) struct Frontend {
     _counts: debugfs::File<Arc<Counters>>,
 }
 
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self> for Frontend { self.retry }
+}
+
 /// Largest number of steps for one report of the backend's state. It takes two or three to settle,
 /// and each further change by the backend causes another report.
 const MAX_STEPS: usize = 8;
 
+/// Time in milliseconds until steps that have failed for the moment are tried again.
+const RETRY_DELAY: u32 = 1000;
+
 impl Frontend {
+    fn new(dev: &xenbus::Device) -> Result<Arc<Self>> {
+        // An earlier instance of the module has left the device closed.
+        if dev.state() != State::Initialising {
+            dev.switch_state(State::Initialising)?;
+        }
+        let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
+        let dir = DEBUGFS.get().ok_or(ENODEV)?;
+        let ends = Ends {
+            is_bound: true,
+            has_failed: false,
+            link: None,
+        };
+        Arc::pin_init(
+            try_pin_init!(Self {
+                dev: dev.into(),
+                ends <- new_mutex!(ends, "xensock_ends"),
+                retry <- new_delayed_work!("xensock_retry"),
+                entry: devices::DeviceEntry::new(read_name(dev)?)?,
+                _counts <- dir.read_callback_file(
+                    dev.as_ref().name(),
+                    counters.clone(),
+                    &|counters: &Arc<Counters>, f| counters.show(f),
+                ),
+                counters,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Does the steps that the states of the two ends ask for. If one fails for the moment, this
+    /// happens again later: the backend has no reason to write its state once more.
+    fn settle(self: &Arc<Self>) {
+        let mut ends = self.ends.lock();
+        if !ends.is_bound {
+            return;
+        }
+        let dev = &*self.dev;
+        if dev.otherend_state() != State::Unknown {
+            self.entry.expect(true);
+        }
+        let result = self.take_steps(&mut ends.link);
+        if let Err(error) = result {
+            let (name, peer) = (dev.as_ref().name(), dev.otherend_id());
+            trace::link(name, peer, c"failed", Err(error));
+        }
+        match result {
+            Err(error) if is_lasting(-error.to_errno()) => {
+                self.take_down(&mut ends.link);
+                dev.fatal(error, c"cannot connect to the backend");
+            }
+            Err(error) => {
+                if !replace(&mut ends.has_failed, true) {
+                    dev.error(error, c"cannot follow the backend for now");
+                }
+                self.retry_later();
+            }
+            Ok(()) => ends.has_failed = false,
+        }
+        if dev.otherend_state() == State::Unknown {
+            self.expect_no_more();
+        }
+    }
+
+    /// Has the work item do the steps. Called under `ends`, while the driver is bound.
+    fn retry_later(self: &Arc<Self>) {
+        // An item that is queued already does it.
+        let _ = workqueue::system_long()
+            .enqueue_delayed::<_, 0>(self.clone(), msecs_to_jiffies(RETRY_DELAY));
+    }
+
+    fn take_steps(&self, link: &mut Option<Arc<Link>>) -> Result {
+        for _ in 0..MAX_STEPS {
+            if !self.step(link)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Does one step for the state of the backend. Returns `true` if there may be more to do.
-    fn step(&self, dev: &xenbus::Device<Bound>) -> Result<bool> {
+    fn step(&self, link: &mut Option<Arc<Link>>) -> Result<bool> {
+        let dev = &*self.dev;
         let other = dev.otherend_state();
         if matches!(other, State::Reconfiguring | State::Reconfigured) {
             // Not used by this protocol, and to be ignored.
@@ -77,9 +190,9 @@ impl Frontend {
         let action = front_next(end_state(dev.state()), end_state(other));
         match action {
             FrontAction::Ignore => return Ok(false),
-            FrontAction::Connect => self.connect(dev)?,
+            FrontAction::Connect => self.connect(link)?,
             FrontAction::Connected => {
-                let Some(link) = self.link.lock().clone() else {
+                let Some(link) = &*link else {
                     return Ok(false);
                 };
                 let is_up = link.connect(|| {
@@ -95,37 +208,36 @@ impl Frontend {
                 links_changed();
             }
             FrontAction::Close => {
-                self.take_down();
+                self.take_down(link);
                 dev.frontend_closed();
             }
             FrontAction::Reset => {
-                self.take_down();
+                self.take_down(link);
                 dev.switch_state(State::Initialising)?;
             }
         }
         Ok(true)
     }
 
-    fn connect(&self, dev: &xenbus::Device<Bound>) -> Result {
-        self.take_down();
+    fn connect(&self, link: &mut Option<Arc<Link>>) -> Result {
+        self.take_down(link);
+        let dev = &*self.dev;
         let workers = Workers::of_device(read_name(dev)?)?;
         let counters = self.counters.clone();
-        let link = Link::new(
+        *link = Some(Link::new(
             dev,
             workers,
             Workers::failures()?,
             counters,
             Survivors::revive,
             links_changed,
-        )?;
-        *self.link.lock() = Some(link);
+        )?);
         dev.switch_state(State::Initialised)
     }
 
     /// Ends the link, if there is one. Afterwards nothing is shared with the backend.
-    fn take_down(&self) {
-        let link = self.link.lock().take();
-        if let Some(link) = link {
+    fn take_down(&self, link: &mut Option<Arc<Link>>) {
+        if let Some(link) = link.take() {
             self.entry.set_link(None);
             link.take_down();
             // Sockets without an address use another device, if there is one.
@@ -140,67 +252,49 @@ impl Frontend {
             links_changed();
         }
     }
+
+    /// Ends the link for good: no steps follow. May sleep.
+    fn end(self: &Arc<Self>) {
+        {
+            let mut ends = self.ends.lock();
+            ends.is_bound = false;
+            self.take_down(&mut ends.link);
+        }
+        // Nothing queues it again.
+        let _ = cancel_delayed_sync::<_, 0>(self);
+        self.expect_no_more();
+    }
+}
+
+impl WorkItem for Frontend {
+    type Pointer = Arc<Frontend>;
+
+    fn run(this: Arc<Frontend>) {
+        this.settle();
+    }
 }
 
 impl xenbus::Driver for Frontend {
-    type Data<'bound> = Self;
+    type Data<'bound> = Arc<Self>;
     const SIDE: Side = Side::Frontend;
     const ID_TABLE: xenbus::IdTable = &ID_TABLE;
 
-    fn probe<'bound>(dev: &'bound xenbus::Device<Core<'_>>) -> impl PinInit<Self, Error> + 'bound {
-        pin_init::pin_init_scope(move || {
-            // An earlier instance of the module has left the device closed.
-            if dev.state() != State::Initialising {
-                dev.switch_state(State::Initialising)?;
-            }
-            let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
-            let dir = DEBUGFS.get().ok_or(ENODEV)?;
-            Ok(try_pin_init!(Self {
-                link <- new_mutex!(None, "xensock_link"),
-                entry: devices::DeviceEntry::new(read_name(dev)?)?,
-                _counts <- dir.read_callback_file(
-                    dev.as_ref().name(),
-                    counters.clone(),
-                    &|counters: &Arc<Counters>, f| counters.show(f),
-                ),
-                counters,
-            }))
-        })
+    fn probe<'bound>(
+        dev: &'bound xenbus::Device<Core<'_>>,
+    ) -> impl PinInit<Arc<Self>, Error> + 'bound {
+        pin_init::pin_init_scope(move || Ok(Self::new(dev)))
     }
 
     fn otherend_changed<'bound>(
-        dev: &'bound xenbus::Device<Bound>,
-        data: Pin<&Self>,
+        _dev: &'bound xenbus::Device<Bound>,
+        data: Pin<&Arc<Self>>,
         _state: State,
     ) {
-        if dev.otherend_state() != State::Unknown {
-            data.entry.expect(true);
-        }
-        for _ in 0..MAX_STEPS {
-            match data.step(dev) {
-                Ok(true) => (),
-                Ok(false) => break,
-                Err(error) => {
-                    data.take_down();
-                    trace::link(
-                        dev.as_ref().name(),
-                        dev.otherend_id(),
-                        c"failed",
-                        Err(error),
-                    );
-                    dev.fatal(error, c"cannot connect to the backend");
-                    break;
-                }
-            }
-        }
-        if dev.otherend_state() == State::Unknown {
-            data.expect_no_more();
-        }
+        data.settle();
     }
 
-    fn unbind<'bound>(dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Self>) {
-        data.take_down();
-        data.expect_no_more();
+    fn unbind<'bound>(dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Arc<Self>>) {
+        data.end();
         // The C driver of PV Calls may bind next, and does not know this node.
         let _ = dev.remove(node::NATIVE_TAKEN);
     }

@@ -78,7 +78,7 @@
 //!    ring first. Where `shutdown()` and `close()` wait for the response to RELEASE, they hold no
 //!    lock.
 //! 2. `Stream::transition` (mutex): changes of the socket's state. Not held while waiting.
-//! 3. `Frontend::link`, then `Link::connected` (mutexes): the current link; held while the link is
+//! 3. `Frontend::ends`, then `Link::connected` (mutexes): the current link; held while the link is
 //!    taken down. `Link::members`, `RingPool::rings` (mutexes): the connections, listeners and
 //!    rings that have to be taken down. `ConnRing::unsharing` (mutex): the end of the sharing of
 //!    one ring. `Survivors::lost` (mutex): the sockets that wait for a link. `Growth::has_ended`
@@ -117,9 +117,9 @@
 //!   They allocate only what is not essential: the payload and the queue entry of a report.
 //! - `Fallback::create()`: process context.
 //! - `Hijack::show()`, `Hijack::store()` and `SocketList::show()`: process context.
-//! - `Frontend`: the xenbus thread. `Conn` and `Link` as work items: the queue of their device; and
-//!   the queue of failures for a link that ends by itself and for events that were too many for a
-//!   handler. [`workers::Workers`] has all of these queues.
+//! - `Frontend`: the xenbus thread, and a queue of the kernel to try again. `Conn` and `Link` as
+//!   work items: the queue of their device; and the queue of failures for a link that ends by itself
+//!   and for events that were too many for a handler. [`workers::Workers`] has these queues.
 //! - `Drop` of a `Stream` or a `Datagram`: any context. Nothing is left to tear down by then.
 
 #![forbid(unsafe_code)]
