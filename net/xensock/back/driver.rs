@@ -195,12 +195,16 @@ impl Backend {
     /// another.
     fn step(&self, link: &mut Option<Arc<Link>>) -> Result<bool> {
         let dev = &*self.dev;
-        let other = dev.otherend_state();
+        if dev.has_vanished() {
+            // The directory is that of another device, and not to be removed.
+            return Ok(false);
+        }
+        let other = dev.otherend_state()?;
         if matches!(other, State::Reconfiguring | State::Reconfigured) {
             // This protocol does not use these states; they are ignored.
             return Ok(false);
         }
-        let action = back_next(end_state(dev.state()), end_state(other), dev.is_online());
+        let action = back_next(end_state(dev.state()), end_state(other), dev.is_online()?);
         match action {
             BackAction::Ignore => return Ok(false),
             BackAction::Offer => {

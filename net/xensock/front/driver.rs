@@ -137,9 +137,6 @@ impl Frontend {
             return;
         }
         let dev = &*self.dev;
-        if dev.otherend_state() != State::Unknown {
-            self.entry.expect(true);
-        }
         let result = self.take_steps(&mut ends.link);
         if let Err(error) = result {
             let (name, peer) = (dev.as_ref().name(), dev.otherend_id());
@@ -157,9 +154,6 @@ impl Frontend {
                 self.retry_later();
             }
             Ok(()) => ends.has_failed = false,
-        }
-        if dev.otherend_state() == State::Unknown {
-            self.expect_no_more();
         }
     }
 
@@ -182,14 +176,27 @@ impl Frontend {
     /// Does one step for the state of the backend. Returns `true` if there may be more to do.
     fn step(&self, link: &mut Option<Arc<Link>>) -> Result<bool> {
         let dev = &*self.dev;
-        let other = dev.otherend_state();
+        if dev.has_vanished() {
+            // The directory is that of another device.
+            return Ok(false);
+        }
+        let other = dev.otherend_state()?;
+        if other != State::Unknown {
+            self.entry.expect(true);
+        }
         if matches!(other, State::Reconfiguring | State::Reconfigured) {
             // Not used by this protocol, and to be ignored.
             return Ok(false);
         }
         let action = front_next(end_state(dev.state()), end_state(other));
         match action {
-            FrontAction::Ignore => return Ok(false),
+            FrontAction::Ignore => {
+                // Not before the link is down, whose sockets then use another device.
+                if other == State::Unknown {
+                    self.expect_no_more();
+                }
+                return Ok(false);
+            }
             FrontAction::Connect => self.connect(link)?,
             FrontAction::Connected => {
                 let Some(link) = &*link else {

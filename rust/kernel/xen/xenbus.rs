@@ -81,6 +81,11 @@ impl State {
         self.into_raw().0
     }
 
+    /// Converts from the number in xenstore. As [`Self::from_raw`].
+    pub(super) fn from_number(number: u32) -> Self {
+        Self::from_raw(bindings::xenbus_state(number))
+    }
+
     /// Converts from the C value. Values without a defined meaning, which the peer can write,
     /// become [`State::Unknown`].
     pub(super) fn from_raw(state: bindings::xenbus_state) -> Self {

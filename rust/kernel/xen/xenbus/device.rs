@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/xen/xenbus.h`](srctree/include/xen/xenbus.h)
 
-use super::State;
+use super::{
+    Dir,
+    State, //
+};
 
 use crate::{
     bindings,
@@ -116,27 +119,39 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
         unsafe { bindings::xenbus_frontend_closed(self.as_raw()) };
     }
 
+    /// Returns `true` if the bus has found that the device was removed and made anew, so that its
+    /// directory is that of another one. It is about to be unbound.
+    ///
+    /// Any context.
+    #[inline]
+    pub fn has_vanished(&self) -> bool {
+        // SAFETY: By the type invariant, the device is valid. C code may set the field concurrently.
+        unsafe { (&raw const (*self.as_raw()).vanished).read_volatile() }
+    }
+
     /// Reads the state of the other end.
     ///
-    /// Returns [`State::Unknown`] if the other end has no state.
-    pub fn otherend_state(&self) -> State {
-        let Ok(path) = self.otherend() else {
-            return State::Unknown;
-        };
-
-        // SAFETY: By the type invariant, the device is valid; `path` is a valid string.
-        State::from_raw(unsafe {
-            bindings::xenbus_read_driver_state(self.as_raw(), path.as_char_ptr())
-        })
+    /// Returns [`State::Unknown`] if the other end has no state that we may read, or none with a
+    /// defined meaning. Any error is one of the moment, such as [`ENOMEM`]: it says nothing about
+    /// the other end, which may have any state.
+    pub fn otherend_state(&self) -> Result<State> {
+        match self.read_u32(Dir::Otherend, c"state") {
+            Ok(number) => Ok(State::from_number(number)),
+            Err(ENOENT | EACCES | EINVAL | ERANGE | E2BIG) => Ok(State::Unknown),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns `true` while the toolstack wants a backend to serve this device.
     ///
     /// Then the backend has to stay even after the frontend has closed the device, since the
-    /// frontend may come back.
-    pub fn is_online(&self) -> bool {
-        // SAFETY: By the type invariant, the device is valid.
-        unsafe { bindings::xenbus_dev_is_online(self.as_raw()) != 0 }
+    /// frontend may come back. Fails if that can't be read, as in [`Device::otherend_state`].
+    pub fn is_online(&self) -> Result<bool> {
+        match self.read_u32(Dir::Own, c"online") {
+            Ok(number) => Ok(number != 0),
+            Err(ENOENT | EACCES | EINVAL | ERANGE | E2BIG) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Logs an error, and writes it to xenstore for the toolstack.

@@ -215,8 +215,9 @@ macro_rules! xenbus_device_table {
 /// - [`Driver::otherend_changed`] is called by the thread that serves all of xenbus, once right
 ///   after `probe` and then after each write to the other end's node `state`. Calls for one device
 ///   never overlap, neither with each other nor with `probe` and `unbind`. Changes may be missed:
-///   the argument is the current state. While a call runs, no other xenstore event of this domain
-///   is delivered to any driver.
+///   the argument is the current state. [`State::Unknown`] may also mean that the bus could not
+///   read it, which [`Device::otherend_state`] tells from a state that is not there. While a call
+///   runs, no other xenstore event of this domain is delivered to any driver.
 /// - [`Driver::unbind`] is called after the last call of `otherend_changed` has returned.
 /// - Then the bus writes the state `Closed`, unless that is the state already, and **only after
 ///   that** drops the driver's data.

@@ -193,7 +193,7 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// Reads the path from our directory, as the bus does. The bus's own copy can't be used: the
     /// bus frees it when the driver is unbound or the domain is restored on another host, even
     /// while it is being read.
-    pub(super) fn otherend(&self) -> Result<CString> {
+    fn otherend(&self) -> Result<CString> {
         let node = if self.nodename().to_bytes().starts_with(b"backend/") {
             c"frontend"
         } else {
