@@ -36,6 +36,7 @@ use kernel::{
     sync::{
         aref::ARef,
         Arc,
+        ArcBorrow,
         Mutex, //
     },
     time::msecs_to_jiffies,
@@ -52,7 +53,8 @@ use kernel::{
             DeviceId,
             Side,
             State,
-            Watch, //
+            Watch,
+            Watcher, //
         }, //
     },
     xenbus_device_table, //
@@ -75,16 +77,15 @@ struct Ends {
 #[pin_data]
 pub(crate) struct Backend {
     dev: ARef<xenbus::Device>,
-    /// Held for all steps, which the thread of xenbus and the work item take.
+    /// Held for all steps, and while the policy is read, by the thread of xenbus and the work item.
     #[pin]
     ends: Mutex<Ends>,
-    /// Continues when a step has failed for the moment.
+    /// Continues when something has failed for the moment.
     #[pin]
     retry: DelayedWork<Backend>,
     log: Arc<LogLimit>,
     policy: Arc<InForce>,
-    offer: Arc<LinkOffer>,
-    _watch: Watch<LinkOffer>,
+    offer: LinkOffer,
     counters: Arc<Counters>,
     /// Shows how often the guest was refused, for each reason.
     #[pin]
@@ -118,8 +119,7 @@ impl Backend {
         }
         let counters = Counters::new()?;
         let policy = InForce::new(dev, counters.sockets.clone())?;
-        let offer = LinkOffer::new(dev, dialect, policy.clone())?;
-        let watch = dev.watch(policy::DIR, offer.clone())?;
+        let offer = LinkOffer::new(dev, dialect, policy.clone());
         offer.begin()?;
         let log = Arc::pin_init(LogLimit::new(), GFP_KERNEL)?;
         let dir = DEBUGFS.get().ok_or(ENODEV)?.subdir(dev.as_ref().name());
@@ -145,7 +145,6 @@ impl Backend {
                 ),
                 policy,
                 offer,
-                _watch: watch,
                 counters,
                 queues,
             }),
@@ -153,36 +152,55 @@ impl Backend {
         )
     }
 
-    /// Takes the steps that the states of the two ends ask for. If one fails for the moment, this
-    /// happens again later: the frontend has no reason to write its state once more.
+    /// Takes the steps that the states of the two ends ask for.
     fn settle(self: &Arc<Self>) {
+        let mut ends = self.ends.lock();
+        if ends.is_bound {
+            self.take_steps(&mut ends.link);
+        }
+    }
+
+    /// Reads the policy again, and takes the steps that have had to wait for it.
+    fn refresh(self: &Arc<Self>) {
         let mut ends = self.ends.lock();
         if !ends.is_bound {
             return;
         }
-        for _ in 0..MAX_STEPS {
-            match self.step(&mut ends.link) {
-                Ok(true) => (),
-                Ok(false) => break,
-                Err(error) => {
-                    trace::link(self.dev.otherend_id(), c"failed", Err(error));
-                    if lasts(error) {
-                        self.take_down(&mut ends.link);
-                        let what = c"cannot serve the frontend";
-                        self.log.fatal(&self.dev, error, what);
-                    } else {
-                        self.retry_later(error);
-                    }
+        if let Err(error) = self.policy.read_again() {
+            // Whoever has changed the policy believes that it is in force.
+            let what = c"the policy stays as it was: cannot read the new one for now";
+            self.retry_later(error, what);
+        }
+        self.take_steps(&mut ends.link);
+    }
+
+    /// Takes the steps that the states ask for. If one fails for the moment, this happens again
+    /// later: the frontend has no reason to write its state once more. Called under `ends`, while
+    /// the driver is bound.
+    fn take_steps(self: &Arc<Self>, link: &mut Option<Arc<Link>>) {
+        let result = self.offer.begin().and_then(|()| {
+            for _ in 0..MAX_STEPS {
+                if !self.step(link)? {
                     break;
                 }
+            }
+            Ok(())
+        });
+        if let Err(error) = result {
+            trace::link(self.dev.otherend_id(), c"failed", Err(error));
+            if lasts(error) {
+                self.take_down(link);
+                let what = c"cannot serve the frontend";
+                self.log.fatal(&self.dev, error, what);
+            } else {
+                self.retry_later(error, c"cannot follow the frontend for now");
             }
         }
     }
 
-    /// Has the work item take the steps. Called under `ends`, while the driver is bound.
-    fn retry_later(self: &Arc<Self>, error: Error) {
+    /// Has the work item do everything again. Called under `ends`, while the driver is bound.
+    fn retry_later(self: &Arc<Self>, error: Error, what: &'static CStr) {
         if self.log.allows() {
-            let what = c"cannot follow the frontend for now";
             self.dev.error(error, what);
         }
         // Not on a queue of the device: the end of a link waits for these. An item that is queued
@@ -299,32 +317,57 @@ impl WorkItem for Backend {
     type Pointer = Arc<Backend>;
 
     fn run(this: Arc<Backend>) {
-        this.settle();
+        this.refresh();
+    }
+}
+
+impl Watcher for Backend {
+    /// The policy has changed.
+    fn changed(this: ArcBorrow<'_, Self>, _path: &CStr) {
+        let backend: Arc<Self> = this.into();
+        backend.refresh();
+    }
+}
+
+/// The driver's data.
+pub(crate) struct Binding {
+    /// Watches the policy. Nothing is done for it once the backend has ended.
+    _watch: Watch<Backend>,
+    backend: Arc<Backend>,
+}
+
+impl Binding {
+    fn new(dev: &xenbus::Device) -> Result<Self> {
+        let backend = Backend::new(dev)?;
+        Ok(Self {
+            _watch: dev.watch(policy::DIR, backend.clone())?,
+            backend,
+        })
     }
 }
 
 impl xenbus::Driver for Backend {
-    type Data<'bound> = Arc<Self>;
+    type Data<'bound> = Binding;
     const SIDE: Side = Side::Backend;
     const ID_TABLE: xenbus::IdTable = &ID_TABLE;
 
     fn probe<'bound>(
         dev: &'bound xenbus::Device<Core<'_>>,
-    ) -> impl PinInit<Arc<Self>, Error> + 'bound {
-        pin_init::pin_init_scope(move || Ok(Self::new(dev)))
+    ) -> impl PinInit<Binding, Error> + 'bound {
+        pin_init::pin_init_scope(move || Ok(Binding::new(dev)))
     }
 
     fn otherend_changed<'bound>(
         _dev: &'bound xenbus::Device<Bound>,
-        data: Pin<&Arc<Self>>,
+        data: Pin<&Binding>,
         _state: State,
     ) {
-        data.settle();
+        data.backend.settle();
     }
 
-    fn unbind<'bound>(dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Arc<Self>>) {
-        data.end();
-        data.offer.end(dev);
+    fn unbind<'bound>(_dev: &'bound xenbus::Device<Core<'_>>, data: Pin<&Binding>) {
+        data.backend.end();
+        data.backend.offer.end();
     }
 }
 

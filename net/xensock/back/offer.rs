@@ -17,58 +17,39 @@ use crate::{
     transport::OFFERED, //
 };
 use kernel::{
-    device::DeviceContext,
-    new_mutex,
     prelude::*,
-    str::CString,
     sync::{
         aref::ARef,
-        Arc,
-        ArcBorrow,
-        Mutex, //
+        Arc, //
     },
     xen::xenbus::{
         self,
-        Directory,
-        State,
-        Watcher, //
+        State, //
     }, //
 };
 
 /// The offer of one device. No frontend connects without an offer, and the offer waits for the
 /// policy. So no frontend connects before its policy is there.
-#[pin_data]
 pub(crate) struct LinkOffer {
     dev: ARef<xenbus::Device>,
     dialect: Dialect,
     policy: Arc<InForce>,
-    /// `true` until [`Self::end`]: the offer can still be made. Locked while it is made.
-    #[pin]
-    is_open: Mutex<bool>,
 }
 
 impl LinkOffer {
-    pub(crate) fn new(
-        dev: &xenbus::Device,
-        dialect: Dialect,
-        policy: Arc<InForce>,
-    ) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                dev: dev.into(),
-                dialect,
-                policy,
-                is_open <- new_mutex!(true, "xensock_offer"),
-            }),
-            GFP_KERNEL,
-        )
+    pub(crate) fn new(dev: &xenbus::Device, dialect: Dialect, policy: Arc<InForce>) -> Self {
+        Self {
+            dev: dev.into(),
+            dialect,
+            policy,
+        }
     }
 
-    /// Makes the offer, unless the policy is not there yet. Returns `true` if it has made it.
+    /// Makes the offer, unless the policy is not there yet. Returns `true` if it has made it. May
+    /// sleep.
     pub(crate) fn make(&self) -> Result<bool> {
-        let is_open = self.is_open.lock();
         let policy = self.policy.get();
-        if !*is_open || !policy.is_complete() {
+        if !policy.is_complete() {
             return Ok(false);
         }
         let quirks = quirks::of(self.dialect);
@@ -86,50 +67,19 @@ impl LinkOffer {
         Ok(true)
     }
 
-    /// Makes the offer at the end of `probe`, if the dialect has it made then.
+    /// Makes the first offer, if the dialect has it made without a frontend that asks. May sleep.
     pub(crate) fn begin(&self) -> Result {
-        if back_probe(self.dialect) == BackAction::Offer {
+        let is_first = self.dev.state() == State::Initialising;
+        if is_first && back_probe(self.dialect) == BackAction::Offer {
             self.make()?;
         }
         Ok(())
     }
 
-    /// Ends the offers: afterwards none is made.
-    pub(crate) fn end<Ctx: DeviceContext>(&self, dev: &xenbus::Device<Ctx>) {
-        *self.is_open.lock() = false;
-        // The next driver may be the C driver of PV Calls, which would leave these nodes there.
-        let _ = dev.remove(node::NATIVE_OFFERED);
-        let _ = dev.remove(node::NATIVE_MAX_PAGE_ORDER);
-    }
-
-    /// Makes the offers that had to wait for the policy.
-    fn catch_up(&self) -> Result {
-        self.begin()?;
-        if self.frontend_asks() {
-            self.make()?;
-        }
-        Ok(())
-    }
-
-    /// Returns `true` if the frontend waits for an offer.
-    fn frontend_asks(&self) -> bool {
-        let state = || -> Result<u32> {
-            let path = self.dev.own_dir().read(c"frontend")?;
-            let path = core::str::from_utf8(&path).map_err(|_| EINVAL)?;
-            Directory::new(&CString::try_from_fmt(fmt!("{path}"))?).read_u32(c"state")
-        };
-        state() == Ok(State::Initialising.number())
-    }
-}
-
-impl Watcher for LinkOffer {
-    fn changed(this: ArcBorrow<'_, Self>, _path: &CStr) {
-        let waited = !this.policy.get().is_complete();
-        this.policy.read_again();
-        if waited && this.policy.get().is_complete() {
-            if let Err(error) = this.catch_up() {
-                this.dev.fatal(error, c"cannot serve the frontend");
-            }
-        }
+    /// Takes back what is left of the offers: the next driver may be the C driver of PV Calls, which
+    /// would leave these nodes there.
+    pub(crate) fn end(&self) {
+        let _ = self.dev.remove(node::NATIVE_OFFERED);
+        let _ = self.dev.remove(node::NATIVE_MAX_PAGE_ORDER);
     }
 }

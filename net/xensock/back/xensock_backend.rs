@@ -50,7 +50,7 @@
 //!
 //! These hold an `Arc`:
 //!
-//! - of a backend: the driver's data, and its work item until the driver is unbound;
+//! - of a backend: the driver's data with its watch, and its work item until the driver is unbound;
 //! - of a link: its backend and its command channel;
 //! - of the table: the link; listeners and places, until the link takes all of them out; the
 //!   `Recounter` and the work item, until the link ends;
@@ -84,7 +84,7 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Backend::ends`, then `LinkOffer::is_open`; `Guests::list` (mutexes).
+//! 1. `Backend::ends`, `Guests::list` (mutexes).
 //! 2. `Listener::open` (mutex): held while a connection is accepted.
 //! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while
 //!    it moves data, by the listener while it fills the place, and by ATTACH.

@@ -73,24 +73,22 @@ impl InForce {
         self.busy_poll.load(Relaxed)
     }
 
-    /// Reads the nodes again. May sleep; one caller at a time.
-    pub(crate) fn read_again(&self) {
+    /// Reads the nodes again. If that fails, the policy stays as it was, and the caller has to try
+    /// again: the new one may allow less. May sleep; one caller at a time.
+    pub(crate) fn read_again(&self) -> Result {
         match Policy::read(&self.dev, &self.refused) {
             // The directory of the device is being recreated.
-            Ok(new) if !new.is_complete() && self.get().is_complete() => (),
+            Ok(new) if !new.is_complete() && self.get().is_complete() => Ok(()),
             Ok(new) => {
                 let old = core::mem::replace(&mut *self.policy.lock(), new.clone());
                 new.complain(&self.dev, &old.wrong);
                 new.limit_memory(&self.sockets);
                 self.busy_poll.store(new.busy_poll, Relaxed);
+                Ok(())
             }
             // The device is being removed.
-            Err(ENOENT) => (),
-            Err(error) => dev_warn!(
-                self.dev.as_ref(),
-                "the policy stays as it was: cannot read the new one ({:?})\n",
-                error
-            ),
+            Err(ENOENT) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }
