@@ -120,7 +120,6 @@ impl Backend {
         let counters = Counters::new()?;
         let policy = InForce::new(dev, counters.sockets.clone())?;
         let offer = LinkOffer::new(dev, dialect, policy.clone());
-        offer.begin()?;
         let log = Arc::pin_init(LogLimit::new(), GFP_KERNEL)?;
         let dir = DEBUGFS.get().ok_or(ENODEV)?.subdir(dev.as_ref().name());
         let ends = Ends {
@@ -339,8 +338,12 @@ pub(crate) struct Binding {
 impl Binding {
     fn new(dev: &xenbus::Device) -> Result<Self> {
         let backend = Backend::new(dev)?;
+        // The last step that can fail: a frontend may answer an offer at once.
+        let watch = dev.watch(policy::DIR, backend.clone())?;
+        // The C frontend of PV Calls looks for the offer when it is loaded, and never again.
+        backend.settle();
         Ok(Self {
-            _watch: dev.watch(policy::DIR, backend.clone())?,
+            _watch: watch,
             backend,
         })
     }
