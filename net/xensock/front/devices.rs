@@ -14,7 +14,10 @@ use crate::{
         Route, //
     }, //
 };
-use core::net::IpAddr;
+use core::{
+    mem::swap,
+    net::IpAddr, //
+};
 use kernel::{
     new_spinlock,
     prelude::*,
@@ -56,13 +59,29 @@ pub(crate) struct DeviceEntry(DeviceName);
 impl DeviceEntry {
     /// Adds a device whose backend is expected. May sleep.
     pub(crate) fn new(name: DeviceName) -> Result<Self> {
-        let device = KnownDevice {
-            name,
-            link: None,
-            is_expected: true,
-        };
         let devices = DEVICES.get().ok_or(ENODEV)?;
-        devices.all.lock().push(device, GFP_ATOMIC)?;
+        let mut room = KVec::new();
+        loop {
+            let len = {
+                let mut all = devices.all.lock();
+                if room.capacity() > all.len() {
+                    // There is room for all of them.
+                    for device in all.drain_all() {
+                        let _ = room.push_within_capacity(device);
+                    }
+                    let _ = room.push_within_capacity(KnownDevice {
+                        name,
+                        link: None,
+                        is_expected: true,
+                    });
+                    swap(&mut *all, &mut room);
+                    break;
+                }
+                all.len()
+            };
+            // Outside the lock, where memory can be waited for.
+            room = KVec::with_capacity(len + 1, GFP_KERNEL)?;
+        }
         Ok(Self(name))
     }
 
