@@ -275,8 +275,11 @@ impl Listener {
                 }
             }
         }
-        // The filled place is the first.
+        // The place is the first.
         let _ = open.posted.remove(0);
+        if filled.is_err() {
+            self.lose_place(open);
+        }
         true
     }
 }

@@ -22,7 +22,10 @@ impl Listener {
         match self.push(conn.clone()) {
             Ok(()) if self.accept() => self.wake(),
             Ok(()) => (),
-            Err(error) => conn.cancel(Some(error)),
+            Err(error) => {
+                self.refused();
+                conn.cancel(Some(error));
+            }
         }
     }
 
@@ -48,10 +51,14 @@ impl Listener {
     /// many.
     pub(crate) fn refused(&self) {
         if let Some(open) = (*self.open.lock()).as_mut() {
-            let posted = open.posted_ahead(self.guest.transport.quirks);
-            open.ahead = open.ahead.saturating_sub(1).max(posted);
-            self.adjust(open);
+            self.lose_place(open);
         }
+    }
+
+    pub(super) fn lose_place(&self, open: &mut Open) {
+        let posted = open.posted_ahead(self.guest.transport.quirks);
+        open.ahead = open.ahead.saturating_sub(1).max(posted);
+        self.adjust(open);
     }
 
     /// Shows in the place `index` if a connection waits that has no place. This place is the oldest
