@@ -155,7 +155,7 @@ impl Conn {
         let conn = Self::new(guest, id)?;
         let shared = guest.ring_for(ring, conn.clone(), socket.tenant())?;
 
-        let path = FastPath::new(guest, socket.clone(), shared)?;
+        let path = FastPath::put(FastPath::place()?, guest, socket.clone(), shared);
         // If the user has used up its memory, the peer is promised little room from the start.
         socket.update_memory();
         match socket.connect(peer) {

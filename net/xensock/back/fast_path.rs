@@ -22,6 +22,7 @@ use crate::{
     },
     socket::GuestSocket, //
 };
+use core::mem::MaybeUninit;
 use kernel::{
     net::kernel_socket::{
         Locked,
@@ -35,7 +36,8 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc, //
+        Arc,
+        UniqueArc, //
     }, //
 };
 
@@ -83,18 +85,26 @@ pub(crate) struct FastPath {
 }
 
 impl FastPath {
-    pub(crate) fn new(
+    /// Allocates the memory for [`Self::put`].
+    pub(crate) fn place() -> Result<UniqueArc<MaybeUninit<Self>>> {
+        Ok(UniqueArc::new_uninit(GFP_KERNEL)?)
+    }
+
+    /// Makes the fast path of a connection in memory that was allocated for it.
+    pub(crate) fn put(
+        place: UniqueArc<MaybeUninit<Self>>,
         guest: &Guest,
         socket: Arc<GuestSocket<Tcp>>,
         shared: Arc<ConnRing>,
-    ) -> Result<Arc<Self>> {
+    ) -> Arc<Self> {
         let has_urgent = guest.transport.has(Feature::Urgent);
-        let path = Self {
-            socket,
-            shared,
-            urgent: has_urgent.then(|| Atomic::new(0)),
-        };
-        Ok(Arc::new(path, GFP_KERNEL)?)
+        place
+            .write(Self {
+                socket,
+                shared,
+                urgent: has_urgent.then(|| Atomic::new(0)),
+            })
+            .into()
     }
 
     /// Notes the word for urgent bytes that the work item has handled.

@@ -164,14 +164,13 @@ impl GuestSocket<Tcp> {
     /// Accepts a waiting connection. Returns its socket and the address of its peer. `EAGAIN` if no
     /// connection waits.
     ///
-    /// If memory is short, the connection goes on waiting, or its peer gets a reset.
+    /// If memory is short, the connection goes on waiting.
     pub(crate) fn accept(&self) -> Result<(Arc<Self>, SocketAddr)> {
+        let user = self.tenant.user_sockets();
         let place = UniqueArc::new_uninit(GFP_KERNEL)?;
+        let counted = user.place()?;
         let (mut tcp, peer) = self.inner.accept()?;
-        let open = self
-            .sockets
-            .enter(&mut tcp, self.tenant.user_sockets())
-            .inspect_err(|_| tcp.set_linger_abort())?;
+        let open = self.sockets.enter_in(counted, &mut tcp, user);
         let rules = (self.policy.clone(), self.in_force.clone());
         let (tenant, sockets) = (self.tenant.clone(), self.sockets.clone());
         let nature = (self.domain, self.has_info);

@@ -21,7 +21,8 @@ use kernel::{
     net::kernel_socket::{
         KernelSocket,
         Protocol,
-        Tally, //
+        Tally,
+        TallyPlace, //
     },
     prelude::*,
     sync::{
@@ -75,8 +76,18 @@ impl Sockets {
         socket: &mut KernelSocket<P>,
         user: &UserSockets,
     ) -> Result<[Charge; 2]> {
-        socket.count_in(&user.all)?;
-        Ok([self.open.take(1), user.open.take(1)])
+        Ok(self.enter_in(user.place()?, socket, user))
+    }
+
+    /// As [`Self::enter`], in a place of [`UserSockets::place`].
+    pub(crate) fn enter_in<P: Protocol>(
+        &self,
+        place: TallyPlace,
+        socket: &mut KernelSocket<P>,
+        user: &UserSockets,
+    ) -> [Charge; 2] {
+        socket.count_as(place);
+        [self.open.take(1), user.open.take(1)]
     }
 
     /// Returns the count of open sockets.
@@ -127,6 +138,11 @@ impl UserSockets {
             groups: Quota::new()?,
         };
         Ok(Arc::new(user, GFP_KERNEL)?)
+    }
+
+    /// Takes the memory that it takes to count another socket, which is counted from now on.
+    pub(crate) fn place(&self) -> Result<TallyPlace> {
+        self.all.place()
     }
 
     /// Returns the number of sockets, open and closed, and of places for sockets.

@@ -21,7 +21,10 @@ mod urgent;
 pub(super) use self::options::is_safe_to_set;
 
 pub use self::{
-    callbacks::Callbacks,
+    callbacks::{
+        Callbacks,
+        CallbacksPlace, //
+    },
     data::ReceivedDatagram,
     locked::Locked,
     memory::{
@@ -34,7 +37,10 @@ pub use self::{
         Tcp,
         Udp, //
     },
-    tally::Tally,
+    tally::{
+        Tally,
+        TallyPlace, //
+    },
     urgent::{
         UrgentByte,
         UrgentChange,

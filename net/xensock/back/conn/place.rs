@@ -18,10 +18,17 @@ use crate::{
     },
     socket::GuestSocket, //
 };
+use core::mem::MaybeUninit;
 use kernel::{
-    net::kernel_socket::Tcp,
+    net::kernel_socket::{
+        CallbacksPlace,
+        Tcp, //
+    },
     prelude::*,
-    sync::Arc,
+    sync::{
+        Arc,
+        UniqueArc, //
+    },
     xen::trace::xensock_back as trace, //
 };
 
@@ -43,6 +50,12 @@ pub(super) struct AcceptPlace {
     /// Set while the guest is told that connections wait, see [`Conn::set_waiting`].
     shows_waiting: bool,
 }
+
+/// The memory for the objects of a connection.
+type Room = (
+    UniqueArc<MaybeUninit<FastPath>>,
+    CallbacksPlace<Waker<Conn>>,
+);
 
 impl Conn {
     /// Makes a place for a connection that a listener of that tenant will accept.
@@ -102,9 +115,12 @@ impl Conn {
         if !matches!(*state, PumpState::Idle(Posted)) || self.pump.is_ending() {
             return Ok(());
         }
+        // The connection could not go back to TCP's queue, so all memory for it is there before it
+        // leaves.
+        let room = (FastPath::place()?, CallbacksPlace::new()?);
         let (socket, peer) = listener.accept()?;
         let path = self
-            .path_in_place(&socket)
+            .path_in_place(&socket, room)
             .inspect_err(|_| socket.tcp().set_linger_abort())?;
         before();
         let place = self.place.lock().take();
@@ -126,11 +142,18 @@ impl Conn {
         Ok(())
     }
 
-    /// Connects the events of `socket` to this place, made by [`Self::post`]. The place stays.
-    fn path_in_place(self: &Arc<Self>, socket: &Arc<GuestSocket<Tcp>>) -> Result<Arc<FastPath>> {
+    /// Connects the events of `socket` to this place, made by [`Self::post`]. The place stays. Fails
+    /// only if BPF uses the socket.
+    fn path_in_place(
+        self: &Arc<Self>,
+        socket: &Arc<GuestSocket<Tcp>>,
+        (path, callbacks): Room,
+    ) -> Result<Arc<FastPath>> {
         let shared = self.place.lock().as_ref().map(|place| place.shared.clone());
-        let path = FastPath::new(self.guest(), socket.clone(), shared.ok_or(ECONNABORTED)?)?;
-        socket.set_callbacks(Waker::new(self, path.clone()))?;
+        let shared = shared.ok_or(ECONNABORTED)?;
+        let path = FastPath::put(path, self.guest(), socket.clone(), shared);
+        let waker = Waker::new(self, path.clone());
+        socket.tcp().set_callbacks_in(callbacks, waker)?;
         Ok(path)
     }
 

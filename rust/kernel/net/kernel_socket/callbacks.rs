@@ -17,9 +17,14 @@ use super::{
 use crate::{
     bindings,
     prelude::*,
-    sync::Arc,
+    sync::{
+        Arc,
+        UniqueArc, //
+    },
     task::might_sleep, //
 };
+
+use core::mem::MaybeUninit;
 
 /// Notifications of events of a [`KernelSocket`].
 ///
@@ -92,6 +97,22 @@ struct Installed {
 
 // The lowest bits of `sk_user_data` are flags.
 static_assert!(align_of::<Installed>() >= 8);
+
+/// The memory for callbacks of type `T`, for [`KernelSocket::set_callbacks_in`].
+pub struct CallbacksPlace<T> {
+    target: UniqueArc<MaybeUninit<T>>,
+    installed: KBox<MaybeUninit<Installed>>,
+}
+
+impl<T: Callbacks + 'static> CallbacksPlace<T> {
+    /// Allocates the memory. May sleep.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            target: UniqueArc::new_uninit(GFP_KERNEL)?,
+            installed: KBox::new_uninit(GFP_KERNEL)?,
+        })
+    }
+}
 
 /// Holds `sk_callback_lock` of a socket for reading, with soft interrupts disabled.
 ///
@@ -218,14 +239,25 @@ impl<P: Protocol> KernelSocket<P> {
     /// The callbacks may be called before this function returns. They are not called for earlier
     /// events, so the caller has to check for those afterwards.
     pub fn set_callbacks<T: Callbacks + 'static>(&self, callbacks: Arc<T>) -> Result {
+        self.install(KBox::new_uninit(GFP_KERNEL)?, callbacks)
+    }
+
+    /// As [`KernelSocket::set_callbacks`], in memory that was allocated before.
+    pub fn set_callbacks_in<T: Callbacks + 'static>(
+        &self,
+        place: CallbacksPlace<T>,
+        callbacks: T,
+    ) -> Result {
+        let target: Arc<T> = place.target.write(callbacks).into();
+        self.install(place.installed, target)
+    }
+
+    fn install(&self, place: KBox<MaybeUninit<Installed>>, target: Arc<dyn Callbacks>) -> Result {
         let sk = self.sk().as_raw();
-        let mut installed = KBox::new(
-            Installed {
-                original: RawCallbacks::OURS,
-                target: callbacks,
-            },
-            GFP_KERNEL,
-        )?;
+        let mut installed = place.write(Installed {
+            original: RawCallbacks::OURS,
+            target,
+        });
 
         // SAFETY: The socket is valid by the type invariants.
         unsafe { bindings::sk_callback_write_lock_bh(sk) };

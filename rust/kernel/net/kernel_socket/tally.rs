@@ -110,6 +110,49 @@ impl Tally {
         core::iter::successors(Some(self), |tally| tally.whole.as_deref())
     }
 
+    /// Takes a place for a socket that does not exist yet, for [`KernelSocket::count_as`]. It counts
+    /// as a socket until it is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{
+    ///     net::{
+    ///         addr::Domain,
+    ///         kernel_socket::{
+    ///             KernelSocket,
+    ///             Tally, //
+    ///         },
+    ///         namespace::Namespace, //
+    ///     },
+    ///     sync::Arc, //
+    /// };
+    ///
+    /// let tally = Arc::new(Tally::new(), GFP_KERNEL)?;
+    /// let (place, unused) = (tally.place()?, tally.place()?);
+    /// assert_eq!(tally.count(), 2);
+    ///
+    /// let mut socket = KernelSocket::stream(Namespace::init(), Domain::Inet)?;
+    /// socket.count_as(place);
+    /// drop(unused);
+    /// assert_eq!(tally.count(), 1);
+    /// drop(socket);
+    /// assert_eq!(tally.count(), 0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn place(self: &Arc<Self>) -> Result<TallyPlace> {
+        for tally in self.all() {
+            tally.sockets.fetch_add(1, Relaxed);
+        }
+        // INVARIANT: All tallies have counted this object just above.
+        let counted = Counted {
+            tally: self.clone(),
+            memory: 0,
+            original: None,
+        };
+        Ok(TallyPlace(KBox::new(counted, GFP_KERNEL)?))
+    }
+
     /// Returns the number of sockets. Any context.
     pub fn count(&self) -> usize {
         self.sockets.load(Relaxed)
@@ -127,6 +170,9 @@ impl Default for Tally {
         Self::new()
     }
 }
+
+/// A place in a [`Tally`]: to count a socket with it takes no memory.
+pub struct TallyPlace(KBox<Counted>);
 
 /// The membership of a socket in a [`Tally`], which ends when this is dropped. Any context.
 ///
@@ -210,17 +256,13 @@ impl<P: Protocol> KernelSocket<P> {
     /// A socket that has listened, or that BPF has put into a map, is counted only until this
     /// object is dropped.
     pub fn count_in(&mut self, tally: &Arc<Tally>) -> Result {
-        for tally in tally.all() {
-            tally.sockets.fetch_add(1, Relaxed);
-        }
-        // INVARIANT: All tallies have counted this object just above.
-        let counted = Counted {
-            tally: tally.clone(),
-            memory: 0,
-            original: None,
-        };
-        self.counted = Some(KBox::new(counted, GFP_KERNEL)?);
+        self.count_as(tally.place()?);
         Ok(())
+    }
+
+    /// As [`KernelSocket::count_in`], in a place that was taken before.
+    pub fn count_as(&mut self, place: TallyPlace) {
+        self.counted = Some(place.0);
     }
 
     /// Hands the tally membership to the socket, which is about to be closed, until it is freed.
