@@ -58,11 +58,18 @@ pub(crate) struct Families {
 impl Families {
     /// Allows programs to create sockets.
     pub(crate) fn new() -> Result<Self> {
+        // First all that may lack memory: a program may have a socket of one family before there is
+        // the next, and the code of a module that cannot be initialised is freed under it.
+        let xensock = Registration::prepare()?;
+        let inet = Registration::prepare()?;
+        #[cfg(CONFIG_IPV6)]
+        let inet6 = Registration::prepare()?;
         Ok(Self {
-            _xensock: Registration::new()?,
-            _inet: Registration::new()?,
+            // The number that another family may have comes first.
+            _xensock: xensock.register()?,
+            _inet: inet.register()?,
             #[cfg(CONFIG_IPV6)]
-            _inet6: Registration::new()?,
+            _inet6: inet6.register()?,
         })
     }
 }

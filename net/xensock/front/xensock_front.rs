@@ -192,13 +192,24 @@ fn on_xen() -> Result {
     }
 }
 
+type Driver = Registration<xenbus::Adapter<driver::Frontend>>;
+
+/// Registers the driver, and waits a while for the devices that there are.
+///
+/// Programs may have sockets by now, and the kernel would free the code under them if the module
+/// failed. So without the driver the module stays, and there are no devices.
+fn register_driver(module: &'static ThisModule) -> Option<Pin<KBox<Driver>>> {
+    KBox::pin_init(Registration::new(c"xensock", module), GFP_KERNEL)
+        .inspect_err(|error| pr_err!("no devices: cannot register the driver ({:?})\n", error))
+        .ok()
+}
+
 /// The module. Its fields are dropped in this order.
 #[pin_data]
 struct XenSock {
     _substitute: substitute::Registration<fallback::Fallback>,
     _families: family::Families,
-    #[pin]
-    _driver: Registration<xenbus::Adapter<driver::Frontend>>,
+    _driver: Option<Pin<KBox<Driver>>>,
     _directory: Keeper<Dir>,
     _namespaces: pernet::Registration<hijack::NetSettings>,
     _survivors: Keeper<survivors::Survivors>,
@@ -210,7 +221,7 @@ struct XenSock {
 impl InPlaceModule for XenSock {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // Before programs can have sockets: the steps after the registration should not fail.
+            // Before programs can have sockets, after which nothing may fail.
             _workers: on_xen().and_then(|()| workers::Workers::keep())?,
             _devices: devices::Devices::keep()?,
             _survivors: survivors::Survivors::keep(family::survivor)?,
@@ -218,9 +229,10 @@ impl InPlaceModule for XenSock {
             _directory: directory::keep(c"xensock")?,
             _namespaces: pernet::Registration::new()?,
             _families: family::Families::new()?,
+            // Fails only if another module substitutes sockets.
             _substitute: substitute::Registration::new()?,
             // Last, because it waits for devices, and programs should not wait for them.
-            _driver <- Registration::new(c"xensock", module),
+            _driver: register_driver(module),
         })
     }
 }

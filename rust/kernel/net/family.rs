@@ -82,7 +82,7 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// `proto` and the family are registered by this object.
+/// `proto`, and what `entry` has, are registered by this object.
 ///
 /// # Examples
 ///
@@ -113,8 +113,11 @@ enum Entry {
     /// A family with its own number.
     Family(i32),
     /// Protocols of `AF_INET` or `AF_INET6`, one for each type of socket.
-    Protocols(KVec<KBox<Opaque<bindings::inet_protosw>>>),
+    Protocols(RawProtocols),
 }
+
+/// Protocols of `AF_INET` or `AF_INET6`, as they are registered.
+type RawProtocols = KVec<KBox<Opaque<bindings::inet_protosw>>>;
 
 // SAFETY: Any thread may unregister it.
 unsafe impl Send for Entry {}
@@ -123,37 +126,24 @@ unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 
 impl Entry {
-    /// Registers the family. May sleep.
-    fn new<T: Ops>() -> Result<Self> {
-        let Some(protocol) = T::PROTOCOL else {
+    /// Registers the family, or `protocols`, for which `room` has room. May sleep.
+    fn new<T: Ops>(room: RawProtocols, protocols: RawProtocols) -> Result<Self> {
+        if T::PROTOCOL.is_none() {
             // SAFETY: The family is a constant. It is unregistered before the module's code goes
             // away, by the drop of `Registration` at the latest.
             to_result(unsafe { bindings::sock_register(Glue::<T>::FAMILY) })?;
             // INVARIANT: The family was registered just above.
             return Ok(Self::Family(T::FAMILY));
-        };
-
+        }
         // INVARIANT: There are no protocols yet.
-        let mut entry = Self::Protocols(KVec::new());
-        if let Self::Protocols(protocols) = &mut entry {
-            for type_ in T::SOCK_TYPES {
-                let protocol = KBox::new(
-                    Opaque::new(bindings::inet_protosw {
-                        type_: *type_,
-                        protocol,
-                        prot: T::Proto::get().as_raw(),
-                        ops: T::Proto::get().ops,
-                        ..pin_init::zeroed()
-                    }),
-                    GFP_KERNEL,
-                )?;
-                let raw = protocol.get();
-                protocols.reserve(1, GFP_KERNEL)?;
-                // SAFETY: `raw` is valid, and does not move until it is unregistered.
-                to_result(unsafe { bindings::inet_any_register_protosw(raw) })?;
-                // INVARIANT: The protocol was registered just above. `push` can't fail, since room
-                // was reserved.
-                let _ = protocols.push(protocol, GFP_KERNEL);
+        let mut entry = Self::Protocols(room);
+        if let Self::Protocols(registered) = &mut entry {
+            for protocol in protocols {
+                // SAFETY: The protocol is valid, and does not move until it is unregistered.
+                to_result(unsafe { bindings::inet_any_register_protosw(protocol.get()) })?;
+                // INVARIANT: The protocol was registered just above. `push_within_capacity` can't
+                // fail, since there is room.
+                let _ = registered.push_within_capacity(protocol);
             }
         }
         Ok(entry)
@@ -176,20 +166,60 @@ impl Drop for Entry {
     }
 }
 
-impl<T: Ops> Registration<T> {
+/// A family that can be registered without any further memory.
+pub struct Prepared<T: Ops> {
+    registration: Registration<T>,
+    protocols: RawProtocols,
+    room: RawProtocols,
+}
+
+impl<T: Ops> Prepared<T> {
     /// Registers the family. May sleep.
     ///
     /// Programs can have sockets when this returns. If the initialisation of a module fails later,
-    /// the kernel frees the module's code at once, even if sockets refer to it. So this has to be
-    /// the last step that can fail, or nearly so.
+    /// the kernel frees the module's code at once, even if sockets refer to it. So nothing that can
+    /// fail should follow, nor precede that could be prepared.
     ///
     /// # Errors
     ///
-    /// Returns `EBUSY` if this family is registered already, and `EEXIST` if another family has the
-    /// same number.
-    pub fn new() -> Result<Self> {
-        let proto = T::Proto::get();
+    /// Returns `EEXIST` if another family has the same number.
+    pub fn register(self) -> Result<Registration<T>> {
+        let mut registration = self.registration;
+        // INVARIANT: The family, or each protocol, is registered, or this stays as it is.
+        registration.entry = Entry::new::<T>(self.room, self.protocols)?;
+        Ok(registration)
+    }
+}
 
+impl<T: Ops> Registration<T> {
+    /// Registers the family, as [`Registration::prepare`] and [`Prepared::register`] together do.
+    pub fn new() -> Result<Self> {
+        Self::prepare()?.register()
+    }
+
+    /// Does everything for a registration that may lack memory. Programs can't have sockets yet. May
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// Returns `EBUSY` if this family is registered already.
+    pub fn prepare() -> Result<Prepared<T>> {
+        let proto = T::Proto::get();
+        let mut protocols = KVec::with_capacity(T::SOCK_TYPES.len(), GFP_KERNEL)?;
+        let room = KVec::with_capacity(T::SOCK_TYPES.len(), GFP_KERNEL)?;
+
+        if let Some(protocol) = T::PROTOCOL {
+            for type_ in T::SOCK_TYPES {
+                let raw = Opaque::new(bindings::inet_protosw {
+                    type_: *type_,
+                    protocol,
+                    prot: proto.as_raw(),
+                    ops: proto.ops,
+                    ..pin_init::zeroed()
+                });
+                protocols.push(KBox::new(raw, GFP_KERNEL)?, GFP_KERNEL)?;
+            }
+        }
         if proto.registered.cmpxchg(false, true, Full).is_err() {
             return Err(EBUSY);
         }
@@ -205,17 +235,16 @@ impl<T: Ops> Registration<T> {
             proto.registered.store(false, Release);
             return Err(err);
         }
-
-        match Entry::new::<T>() {
-            // INVARIANT: Both `proto` and the family were registered.
-            Ok(entry) => Ok(Self { proto, entry }),
-            Err(err) => {
-                // SAFETY: `proto` was registered above.
-                unsafe { bindings::proto_unregister(proto.as_raw()) };
-                proto.registered.store(false, Release);
-                Err(err)
-            }
-        }
+        // INVARIANT: `proto` was registered just above, and there are no protocols yet.
+        let registration = Self {
+            proto,
+            entry: Entry::Protocols(KVec::new()),
+        };
+        Ok(Prepared {
+            registration,
+            protocols,
+            room,
+        })
     }
 }
 
