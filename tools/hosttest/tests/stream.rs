@@ -4,13 +4,16 @@
 //!
 //! `loom` runs the producer and the consumer of `proto::stream` as two threads and tries everything.
 //! A byte lost, doubled or read too early fails an assertion; a lost wake-up is a deadlock, which
-//! loom reports. Tests that must fail show that the model would notice: without the barriers, and
-//! where one of several who wait does not tell the others.
+//! loom reports. Tests that must fail show that the model would notice: without the barriers, where
+//! one of several who wait does not tell the others, and where the memory shrinks behind the back of
+//! one who waits for room.
 
 #[path = "common/private_word.rs"]
 mod private_word;
 #[path = "stream/ring.rs"]
 mod ring;
+#[path = "stream/room.rs"]
+mod room;
 #[path = "stream/waiters.rs"]
 mod waiters;
 
@@ -30,6 +33,7 @@ use ring::{
     LARGE,
     SIZE, //
 };
+use room::waits_while_it_shrinks;
 use waiters::two_wait;
 use xensock_hosttest::proto::{
     errno::{
@@ -315,6 +319,17 @@ fn all_who_wait_are_told() {
 #[test]
 fn all_who_wait_are_told_each_in_its_time() {
     two_wait([1, 2], true, true);
+}
+
+#[test]
+fn who_waits_while_the_memory_shrinks_is_told_of_room() {
+    waits_while_it_shrinks(true);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn the_model_notices_who_does_not_ask_again_after_a_change() {
+    waits_while_it_shrinks(false);
 }
 
 #[test]

@@ -206,6 +206,9 @@ impl Conn {
         // If the backend has not followed the last change yet, this is tried again later.
         if self.ring.produce_into(memory) {
             self.notify();
+            // There may be more room. If there is less, a sender that waits has asked for an event
+            // by the former size, which the backend may have passed.
+            self.update_socket();
         }
     }
 

@@ -137,8 +137,6 @@ impl Conn {
                     if let Some(_tx) = this.tx.try_lock() {
                         this.choose_memory();
                     }
-                    // There is more room.
-                    this.update_socket();
                 }
             }
             Err(error) => {
