@@ -8,7 +8,8 @@
  *            On that link, the first of the guest's sockets is not bound before the guest has asked
  *            for an option, which is then left without a response. It says "others" when all
  *            sockets but one have a ring, ends the call, and says "all" when the last one has one
- *   accept   ACCEPT has no response before SIGUSR1, and then a connection
+ *   accept   ACCEPT has no response before SIGUSR1, and then a connection. The next ACCEPT has no
+ *            response before the next request
  *   coming   there is a connection for an ACCEPT ten times a second, which goes again
  *   release  RELEASE has no response: it says "RELEASE" instead
  *   bind     BIND has no response before SIGUSR1: it says "BIND" instead
@@ -151,7 +152,16 @@ static void leave_accept(void)
 		establish(unanswered[--n].accept.ref);
 		respond(&unanswered[n]);
 	}
-	serve(&back_is_over);
+	while (next_request(&r, &back_is_over)) {
+		if (r.cmd == ACCEPT) {
+			unanswered[n++] = r;
+			continue;
+		}
+		/* RELEASE may not be answered before. */
+		while (n)
+			respond(&unanswered[--n]);
+		respond(&r);
+	}
 }
 
 /* Only the change back brings an event. */

@@ -198,6 +198,13 @@ impl<F: AddressFamily> Ops for Family<F> {
         }
     }
 
+    fn can_accept(sk: &Sk<F>) -> bool {
+        match sk.data().get_ref() {
+            AnySocket::Stream(stream) => stream.can_accept(),
+            AnySocket::Datagram(_) => false,
+        }
+    }
+
     fn shutdown(socket: &Socket, sk: &Sk<F>, how: How) -> Result {
         match sk.data().get_ref() {
             AnySocket::Stream(stream) => stream.shutdown(socket, sk, how),

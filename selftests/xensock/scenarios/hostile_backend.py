@@ -271,7 +271,7 @@ def test_never_lets_go(bed):
 @timeout(200)
 def test_never_accepts(bed):
     """poll() and a nonblocking accept() do not wait for ever for a response to ACCEPT, nor again and
-    again. The connection that comes later wakes the program."""
+    again. The connection that comes later wakes the program, and accept() returns it at once."""
     guest = guest_in_dom0(bed)
     with silent(bed, guest, "accept") as back:
         server = guest.start("exec unaccepted")

@@ -236,6 +236,13 @@ impl Stream {
         }
     }
 
+    /// Returns `true` if another `accept()` would not wait, as far as is known. Unlike `poll()` this
+    /// does not wait for what the backend is about to tell: tasks are woken for that. Does not sleep.
+    pub(crate) fn can_accept(&self) -> bool {
+        let listener = self.endpoint.listener();
+        listener.is_some_and(|listener| listener.is_ready())
+    }
+
     /// Returns the link on which a listener that has lost its own can be set up again. Fails with
     /// `ENETDOWN` if there is none.
     pub(crate) fn next_link(&self, sk: &Sock) -> Result<Arc<Link>> {

@@ -211,6 +211,13 @@ pub trait Ops: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Returns `true` if another [`Ops::accept`] would not wait now.
+    ///
+    /// Called when a connection was accepted, also by a non-blocking call. Must not sleep.
+    fn can_accept(_sk: &TypedSock<Self>) -> bool {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Starts listening, or changes how many connections may wait to be accepted.
     ///
     /// `backlog` is the program's argument, limited to `net.core.somaxconn`.

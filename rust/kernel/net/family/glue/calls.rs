@@ -9,8 +9,7 @@ use super::{
         Name,
         Ops,
         StaticProto,
-        TypedSock,
-        EPOLLIN, //
+        TypedSock, //
     },
     Glue, //
 };
@@ -111,9 +110,9 @@ impl<T: Ops> Glue<T> {
             let nonblock = is_nonblock(unsafe { (*arg).flags });
             // Reports to io_uring if there is another connection.
             let note_rest = || {
-                if T::HAS_POLL {
+                if T::HAS_CAN_ACCEPT {
                     // SAFETY: The caller passes valid arguments.
-                    unsafe { (*arg).is_empty = c_int::from(T::poll(sk) & EPOLLIN == 0) };
+                    unsafe { (*arg).is_empty = c_int::from(!T::can_accept(sk)) };
                 }
             };
             let child = loop {
