@@ -38,13 +38,15 @@ impl Stream {
         if how == How::Write && conn.as_ref().is_some_and(|conn| !has_shutdown(conn)) {
             return Err(EOPNOTSUPP);
         }
+        // Read once: the connection may be established meanwhile.
+        let state = sk.state();
         if socket.state() == SocketState::Connecting {
-            socket.set_state(match sk.state() {
+            socket.set_state(match state {
                 TcpState::SynSent | TcpState::Close => SocketState::Disconnecting,
                 _ => SocketState::Connected,
             });
         }
-        let result = match sk.state() {
+        let result = match state {
             TcpState::Listen if !mask.contains(Shutdown::Recv) => Ok(()),
             TcpState::Listen => {
                 closing = self.reset(socket, sk);
