@@ -206,8 +206,9 @@ impl Stream {
                 return Ok(Acceptance::Local(local));
             }
             if listener.has_connection() {
-                // Before the connection is taken, so that it is not lost if there is no memory.
-                let new = make()?;
+                // Before the connection is taken, so that it is not lost if there is no memory. The
+                // event of the connection has woken only this task: then another one can take it.
+                let new = make().inspect_err(|_| sk.data_ready())?;
                 let (child, stream) = new.stream()?;
                 if self.take_into(&listener, child, stream) {
                     // If this fails, the next call reports it.
