@@ -4,6 +4,7 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -186,6 +187,45 @@ TEST_F(control, peek_offset_of_a_stream)
 	EXPECT_EQ(0, get_option(self->fd, SOL_SOCKET, SO_PEEK_OFF));
 	ASSERT_EQ(0, set_option(self->fd, SOL_SOCKET, SO_PEEK_OFF, -1));
 	EXPECT_EQ(-1, get_option(self->fd, SOL_SOCKET, SO_PEEK_OFF));
+}
+
+/* A thread that peeks at one byte after another. */
+struct peeker {
+	pthread_t thread;
+	int fd;
+	/* How often it has seen each value. */
+	unsigned int seen[256];
+};
+
+static void *peek_on(void *arg)
+{
+	struct peeker *p = arg;
+	unsigned char byte;
+
+	while (recv(p->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1)
+		p->seen[byte]++;
+	return NULL;
+}
+
+TEST_F(control, peek_offset_of_two_threads)
+{
+	struct peeker peekers[2] = { { .fd = self->fd }, { .fd = self->fd } };
+	unsigned char data[2000];
+	unsigned int i, wanted[256] = { 0 };
+
+	stream_fill(1, 0, data, sizeof(data));
+	for (i = 0; i < sizeof(data); i++)
+		wanted[data[i]]++;
+	EXPECT_STREQ("ok 2000", peer_run(&self->peer, "send 2000 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 2000));
+	ASSERT_EQ(0, set_option(self->fd, SOL_SOCKET, SO_PEEK_OFF, 0));
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&peekers[i].thread, NULL, peek_on, &peekers[i]));
+	for (i = 0; i < 2; i++)
+		pthread_join(peekers[i].thread, NULL);
+	for (i = 0; i < 256; i++)
+		EXPECT_EQ(wanted[i], peekers[0].seen[i] + peekers[1].seen[i]);
+	EXPECT_EQ(2000, get_option(self->fd, SOL_SOCKET, SO_PEEK_OFF));
 }
 
 static long in_peek(struct waiter *w)

@@ -359,14 +359,11 @@ pub(crate) fn directions(how: How) -> ShutdownMask {
     }
 }
 
-/// Moves the peek offset after a call that has peeked at or received `len` bytes.
-pub(crate) fn move_peek_offset(sk: &Sock, is_peek: bool, len: usize) {
-    let len = u32::try_from(len).unwrap_or(u32::MAX);
-    let moved = |offset: u32| match is_peek {
+/// Moves the peek offset when `len` bytes were peeked at or received. Called under `rx`, so in the
+/// order of these reads.
+pub(crate) fn move_peek_offset(sk: &Sock, is_peek: bool, len: u32) {
+    sk.move_peek_offset(|offset| match is_peek {
         true => offset.saturating_add(len),
         false => offset.saturating_sub(len),
-    };
-    if let Some(offset) = sk.peek_offset() {
-        sk.set_peek_offset(Some(moved(offset)));
-    }
+    });
 }

@@ -146,7 +146,7 @@ impl Datagram {
         } else {
             n
         };
-        move_peek_offset(sk, is_peek, shown as usize);
+        move_peek_offset(sk, is_peek, shown);
         Ok(Some(shown as usize))
     }
 }

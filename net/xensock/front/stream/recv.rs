@@ -56,8 +56,6 @@ impl Stream {
         };
         let target = sk.rcv_lowat(flags & msg::WAITALL != 0, len);
         let is_peek = flags & msg::PEEK != 0;
-        let peek_offset = sk.peek_offset();
-        let first = peek_offset.filter(|_| is_peek).unwrap_or(0);
         if is_peek {
             // Peeked bytes stay in the ring, and the program may wait for more.
             let (most, there) = (conn.max_wait(), conn.ring.peek_readable() as usize);
@@ -68,11 +66,10 @@ impl Stream {
         // Looked at anew each time: `in` may shrink meanwhile.
         let is_enough = |n: usize| n >= len || n >= target || is_peek && n >= conn.max_wait();
         let mut received = 0;
-        // Number of bytes that were peeked at or passed over and are still in the ring.
-        let mut peeked = first;
+        let mut place = Place::First;
 
         let result = loop {
-            if conn.is_at_mark(peeked) {
+            if conn.is_at_mark(place.peeked(sk, flags)) {
                 if received > 0 {
                     break Ok(());
                 }
@@ -80,23 +77,20 @@ impl Stream {
                     break Err(interrupted(timeout));
                 }
             }
-            match recv_some(sk, &conn, msg, len - received, peeked, flags) {
+            match recv_some(sk, &conn, msg, len - received, &mut place, flags) {
                 Ok(Received::Bytes(n)) => {
                     received += n as usize;
-                    peeked += left(n, flags);
                     if is_enough(received) {
                         break Ok(());
                     }
                 }
-                Ok(Received::Urgent) => {
-                    peeked += left(1, flags);
-                    continue;
-                }
+                Ok(Received::Urgent) => continue,
                 Ok(Received::Nothing) => (),
                 Ok(Received::Impossible) => break no_more(sk, &conn, received > 0),
                 Err(error) => break Err(error),
             }
-            if let Some(end) = end_of_data(sk, &conn, peeked, received > 0) {
+            let peeked = || place.peeked(sk, flags);
+            if let Some(end) = end_of_data(sk, &conn, peeked(), received > 0) {
                 break end;
             }
             if received > 0 && (timeout.is_zero() || is_enough(received)) {
@@ -107,7 +101,7 @@ impl Stream {
                 break Err(timeout.interrupted());
             }
             if !timeout.is_zero() {
-                sk.busy_poll(|| conn.ring.peek_readable() > peeked || is_over(&conn));
+                sk.busy_poll(|| conn.ring.peek_readable() > peeked() || is_over(&conn));
             }
             let has_enough = || received > 0 && is_enough(received);
             if let Err(error) = wait_for_bytes(sk, &conn, peeked, &mut timeout, has_enough) {
@@ -121,9 +115,6 @@ impl Stream {
         let comes_back = sk.busy_polls() || conn.receives_large();
         if received == 0 || wants_edge || !comes_back {
             conn.expect_data(sk);
-        }
-        if let (Some(_), true) = (peek_offset, received > 0) {
-            move_peek_offset(sk, is_peek, received);
         }
         match result {
             Err(error) if received == 0 => Err(error),
@@ -143,7 +134,7 @@ impl Stream {
             return Ok(1);
         };
         while conn.ring.peek_readable() == 0 && !is_over(&conn) {
-            wait_for_bytes(sk, &conn, 0, &mut timeout, || false)?;
+            wait_for_bytes(sk, &conn, || 0, &mut timeout, || false)?;
         }
         Ok(len.min(conn.ring.peek_readable() as usize).max(1))
     }
@@ -167,6 +158,27 @@ fn left(n: u32, flags: u32) -> u32 {
     }
 }
 
+/// The place of a call in the bytes of the ring.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Where a call begins: at the first byte, or behind those that SO_PEEK_OFF skips. Another task
+    /// may move that.
+    First,
+    /// Behind so many bytes that were skipped, peeked at or passed over and are still in the ring.
+    Behind(u32),
+}
+
+impl Place {
+    /// Returns the number of bytes before this place. To read there, the caller holds `rx`.
+    fn peeked(self, sk: &Sock, flags: u32) -> u32 {
+        match self {
+            Self::Behind(peeked) => peeked,
+            Self::First if flags & msg::PEEK != 0 => sk.peek_offset().unwrap_or(0),
+            Self::First => 0,
+        }
+    }
+}
+
 /// The result of one read from the ring.
 enum Received {
     Bytes(u32),
@@ -178,16 +190,17 @@ enum Received {
     Impossible,
 }
 
-/// Receives up to `len` bytes behind the `peeked` ones.
+/// Receives up to `len` bytes at a place, and advances it.
 fn recv_some(
     sk: &Sock,
     conn: &Arc<Conn>,
     msg: &mut MsgHdr,
     len: usize,
-    peeked: u32,
+    place: &mut Place,
     flags: u32,
 ) -> Result<Received> {
     let _guard = conn.rx.lock();
+    let peeked = place.peeked(sk, flags);
     let Ok(readable) = conn.ring.readable() else {
         Conn::broken(conn.as_arc_borrow());
         return Ok(Received::Impossible);
@@ -206,6 +219,7 @@ fn recv_some(
             Step::Read(n) => len = n,
             Step::Skip => {
                 consume(conn, 1 - left(1, flags));
+                *place = Place::Behind(peeked + left(1, flags));
                 return Ok(Received::Urgent);
             }
         }
@@ -220,6 +234,8 @@ fn recv_some(
         return Err(EFAULT);
     }
     consume(conn, n - left(n, flags));
+    *place = Place::Behind(peeked + left(n, flags));
+    move_peek_offset(sk, flags & msg::PEEK != 0, n);
     Ok(Received::Bytes(n))
 }
 
@@ -276,8 +292,8 @@ fn has_rest(conn: &Conn) -> bool {
     matches!(conn.ring.tx_ending(), Ending::Failed(_)) && !is_over(conn)
 }
 
-/// Waits until there are bytes behind the `peeked` ones, nothing more comes, or the connection has
-/// failed, or `has_enough` returns `true`. The caller looks again.
+/// Waits until there are bytes behind as many as `peeked` returns, nothing more comes, or the
+/// connection has failed, or `has_enough` returns `true`. The caller looks again.
 ///
 /// After a failure, waits for the bytes before it. With TCP they would be there: a read takes them,
 /// whatever its timeout, and no signal interrupts it. A backend that does not pass them on in time
@@ -285,13 +301,13 @@ fn has_rest(conn: &Conn) -> bool {
 fn wait_for_bytes(
     sk: &Sock,
     conn: &Conn,
-    peeked: u32,
+    peeked: impl Fn() -> u32,
     timeout: &mut Timeout,
     has_enough: impl Fn() -> bool,
 ) -> Result<(), WaitError> {
     let has_news = || {
-        conn.ring.peek_readable() > peeked
-            || conn.expect_data(sk) > peeked
+        conn.ring.peek_readable() > peeked()
+            || conn.expect_data(sk) > peeked()
             || is_over(conn)
             || has_enough()
     };

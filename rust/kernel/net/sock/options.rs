@@ -67,6 +67,20 @@ impl Sock {
         self.raw_peek_offset().store(raw, Relaxed);
     }
 
+    /// Moves this offset, if the program has set one, to where `moved` says for the offset by now.
+    /// Any context.
+    pub fn move_peek_offset(&self, moved: impl Fn(u32) -> u32) {
+        let raw = self.raw_peek_offset();
+        let mut old = raw.load(Relaxed);
+        while let Ok(offset) = u32::try_from(old) {
+            let new = i32::try_from(moved(offset)).unwrap_or(i32::MAX);
+            match raw.cmpxchg(old, new, Relaxed) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+
     fn raw_peek_offset(&self) -> &Atomic<i32> {
         // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
         // single stores.
