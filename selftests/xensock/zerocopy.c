@@ -3,7 +3,11 @@
 #include <errno.h>
 #include <time.h>
 #include <linux/errqueue.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "kselftest_harness.h"
@@ -149,6 +153,48 @@ TEST_F(zerocopy, only_what_was_sent)
 	ASSERT_TRUE(next_completion(self->fd, &low, &high));
 	EXPECT_EQ(0, low);
 	EXPECT_EQ(0, high);
+}
+
+struct failing {
+	pthread_t thread;
+	int fd;
+	atomic_bool is_over;
+};
+
+static void *fail_on(void *arg)
+{
+	struct failing *f = arg;
+
+	while (!f->is_over)
+		if (send(f->fd, (void *)1, 100, MSG_ZEROCOPY) >= 0 || errno != EFAULT)
+			return f;
+	return NULL;
+}
+
+/* Nor are those of another thread, which fail beside calls that send. */
+TEST_F(zerocopy, only_what_was_sent_beside_failures)
+{
+	struct failing f = { .fd = self->fd };
+	unsigned int i, low, high;
+	void *failed;
+	char data[1000];
+	int on = 1;
+
+	ASSERT_EQ(0, set_zerocopy(self->fd, 1));
+	/* Each byte is sent at once. */
+	ASSERT_EQ(0, setsockopt(self->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)));
+	stream_fill(1, 0, data, sizeof(data));
+	ASSERT_EQ(0, pthread_create(&f.thread, NULL, fail_on, &f));
+	for (i = 0; i < sizeof(data); i++) {
+		if (send(self->fd, data + i, 1, MSG_ZEROCOPY) != 1 ||
+		    !next_completion(self->fd, &low, &high) || low != i || high != i)
+			break;
+	}
+	f.is_over = true;
+	pthread_join(f.thread, &failed);
+	EXPECT_EQ(sizeof(data), i);
+	EXPECT_EQ(NULL, failed);
+	EXPECT_STREQ("ok 1000", peer_run(&self->peer, "recv 1000 1"));
 }
 
 TEST_F(zerocopy, not_asked_for)

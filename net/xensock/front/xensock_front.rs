@@ -105,7 +105,7 @@
 //!
 //! `lock_sock()` is taken under the mutexes of 1 and 2 or under no lock: to change flags and
 //! options of the socket, and to copy them to another one: an accepted socket, or one of the
-//! guest's own TCP or UDP.
+//! guest's own TCP or UDP; and to number calls with `MSG_ZEROCOPY`.
 //!
 //! # Contexts
 //!

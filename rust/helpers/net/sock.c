@@ -358,22 +358,35 @@ __rust_helper void rust_helper_sk_send_sigurg(struct sock *sk)
 /*
  * Makes the notification for @size bytes sent with MSG_ZEROCOPY, which says that they were copied.
  * rust_helper_sk_zerocopy_end() completes it. Returns NULL if there is no room.
+ *
+ * TCP holds the lock of the socket until it knows if anything was sent. Here other calls may begin
+ * and end in between. So the number of the call is given back, and taken anew in the end.
  */
 __rust_helper struct ubuf_info *rust_helper_sk_zerocopy_begin(struct sock *sk, size_t size)
 {
-	struct ubuf_info *uarg = msg_zerocopy_realloc(sk, size, NULL, false);
+	struct ubuf_info *uarg;
 
-	if (uarg)
+	lock_sock(sk);
+	uarg = msg_zerocopy_realloc(sk, size, NULL, false);
+	if (uarg) {
 		uarg_to_msgzc(uarg)->zerocopy = 0;
+		atomic_dec(&sk->sk_zckey);
+	}
+	release_sock(sk);
 	return uarg;
 }
 
-__rust_helper void rust_helper_sk_zerocopy_end(struct ubuf_info *uarg, bool was_sent)
+__rust_helper void rust_helper_sk_zerocopy_end(struct sock *sk, struct ubuf_info *uarg,
+					       bool was_sent)
 {
+	/* Under the lock, so that notifications are queued in the order of their numbers. */
+	lock_sock(sk);
 	if (was_sent)
-		net_zcopy_put(uarg);
+		uarg_to_msgzc(uarg)->id = (u32)atomic_inc_return(&sk->sk_zckey) - 1;
 	else
-		net_zcopy_put_abort(uarg, true);
+		uarg_to_msgzc(uarg)->len = 0;
+	net_zcopy_put(uarg);
+	release_sock(sk);
 }
 
 __rust_helper bool rust_helper_sk_has_queued_error(const struct sock *sk)

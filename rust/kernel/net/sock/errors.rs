@@ -21,7 +21,6 @@ use crate::{
 };
 
 use core::{
-    mem::ManuallyDrop,
     net::SocketAddr,
     ptr::NonNull, //
 };
@@ -31,29 +30,34 @@ use core::{
 /// It tells the program that it may reuse its memory. Since the data has been copied, the
 /// notification can be sent right after the call.
 ///
-/// If this is dropped, no notification is sent: nothing has been sent from the program's memory.
+/// If this is dropped, no notification is sent: nothing has been sent from the program's memory, and
+/// the call is not counted.
 ///
 /// # Invariants
 ///
-/// The pointer was returned by `sk_zerocopy_begin` and has yet to be passed to `sk_zerocopy_end`.
+/// `sk_zerocopy_begin` returned `pending` for `sk`, and it has yet to be passed to
+/// `sk_zerocopy_end`.
 #[must_use = "the program waits for it"]
-pub struct ZerocopyNotification(NonNull<bindings::ubuf_info>);
+pub struct ZerocopyNotification<'a> {
+    sk: &'a Sock,
+    pending: NonNull<bindings::ubuf_info>,
+    was_sent: bool,
+}
 
-impl ZerocopyNotification {
-    /// Notifies the program, through the error queue.
-    pub fn complete(self) {
-        let notification = ManuallyDrop::new(self);
-
-        // SAFETY: By the type invariants we may end the notification, and `ManuallyDrop` makes sure
-        // that this happens once.
-        unsafe { bindings::sk_zerocopy_end(notification.0.as_ptr(), true) };
+impl ZerocopyNotification<'_> {
+    /// Notifies the program, through the error queue. May sleep.
+    pub fn complete(mut self) {
+        self.was_sent = true;
     }
 }
 
-impl Drop for ZerocopyNotification {
+impl Drop for ZerocopyNotification<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants we may end the notification, and this happens once.
-        unsafe { bindings::sk_zerocopy_end(self.0.as_ptr(), false) };
+        let (sk, pending) = (self.sk.as_raw(), self.pending.as_ptr());
+
+        // SAFETY: The socket is valid by its type invariants. By ours, `pending` belongs to it and
+        // may be ended, which happens once.
+        unsafe { bindings::sk_zerocopy_end(sk, pending, self.was_sent) };
     }
 }
 
@@ -137,7 +141,7 @@ impl Sock {
         &self,
         msg: &MsgHdr,
         len: usize,
-    ) -> Result<Option<ZerocopyNotification>> {
+    ) -> Result<Option<ZerocopyNotification<'_>>> {
         let is_wanted = msg.flags() & msg::ZEROCOPY != 0
             && len > 0
             && !msg.has_ubuf()
@@ -146,11 +150,13 @@ impl Sock {
             return Ok(None);
         }
         // SAFETY: The socket is valid by the type invariants.
-        let notification = unsafe { bindings::sk_zerocopy_begin(self.as_raw(), len) };
+        let pending = unsafe { bindings::sk_zerocopy_begin(self.as_raw(), len) };
         // INVARIANT: `sk_zerocopy_begin` returned the pointer just above.
-        Ok(Some(ZerocopyNotification(
-            NonNull::new(notification).ok_or(ENOBUFS)?,
-        )))
+        Ok(Some(ZerocopyNotification {
+            sk: self,
+            pending: NonNull::new(pending).ok_or(ENOBUFS)?,
+            was_sent: false,
+        }))
     }
 
     /// Removes the network errors from the error queue.
