@@ -293,7 +293,7 @@ impl Listener {
         conns.iter().for_each(Conn::release_withdrawn);
         if self.is_accepting() {
             // The C backend usually answers an ACCEPT at once. If not, `maintain` sees to it.
-            self.remote.link.maintain_later();
+            self.remote.link.start_expiry();
         } else {
             self.leave();
         }

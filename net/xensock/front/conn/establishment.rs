@@ -127,6 +127,7 @@ impl Conn {
                         None,
                         Err(error),
                     );
+                    // Under `state`, so before the end of the link ends the connection.
                     this.remote.link.note_refusal();
                 }
                 Phase::Connecting => this.trace_connect(Err(error)),

@@ -25,12 +25,17 @@ pub(super) const EXPIRY: u64 = 2;
 const PERIOD: Msecs = 1000;
 
 impl Link {
-    /// Starts the periodic check of connections that have grown. May sleep.
+    /// Starts the periodic check of the members: of connections that have grown, and of listeners
+    /// that need [`Member::maintain`](super::Member::maintain). May sleep.
     pub(crate) fn start_expiry(self: &Arc<Self>) {
-        self.if_open(|| {
-            // One queued item looks after all members.
-            let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(PERIOD));
-        });
+        // The end of the link cancels the item. A later one would have nothing to look at, and could
+        // outlive the module.
+        self.if_open(|| self.check_later());
+    }
+
+    fn check_later(self: &Arc<Self>) {
+        // One queued item looks after all members.
+        let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(PERIOD));
     }
 
     /// Notes that a user or everybody was refused grants, pages, sockets or memory. Their grown
@@ -43,16 +48,11 @@ impl Link {
         }
     }
 
-    /// Notes that a connection which a listener posted ahead was refused, or that none could be
-    /// posted. Any context.
+    /// Notes that a connection which a listener posted ahead was refused. Any context. The end of
+    /// the link must not have ended this connection yet.
     pub(crate) fn note_refusal(self: &Arc<Self>) {
-        self.maintain_later();
-    }
-
-    /// Has [`Member::maintain`](super::Member::maintain) called for members that need it. Any
-    /// context.
-    pub(crate) fn maintain_later(self: &Arc<Self>) {
-        let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(PERIOD));
+        // The end of the link cancels the item after that.
+        self.check_later();
     }
 }
 

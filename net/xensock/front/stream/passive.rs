@@ -307,7 +307,7 @@ impl Stream {
             Err(ENETDOWN) => listener.lose_link(),
             Err(error) => listener.fail(error),
             // The next `accept()` posts a connection, or reports why it cannot. So does the link.
-            Ok(()) if listener.post().is_err() => listener.remote.link.note_refusal(),
+            Ok(()) if listener.post().is_err() => listener.remote.link.start_expiry(),
             Ok(()) => (),
         }
         Ok(())
