@@ -255,8 +255,12 @@ impl Sock {
     /// Does nothing if the protocol gives its sockets ports itself, as TCP and UDP do: its hash
     /// tables depend on these addresses.
     pub fn set_names(&self, local: &SocketAddr, peer: &SocketAddr) {
-        // SAFETY: The socket is valid by the type invariants, and so is its protocol.
-        let has_ports = unsafe { (*(*self.as_raw()).__sk_common.skc_prot).put_port }.is_some();
+        let sk = self.as_raw();
+        // BPF or an upper layer may replace the protocol, with single stores.
+        // SAFETY: The socket is valid by the type invariants.
+        let proto = unsafe { (&raw const (*sk).__sk_common.skc_prot).read_volatile() };
+        // SAFETY: A socket has a valid protocol at any time.
+        let has_ports = unsafe { (*proto).put_port }.is_some();
         if has_ports || !matches!(self.family(), AF_INET | AF_INET6) {
             return;
         }
@@ -264,12 +268,6 @@ impl Sock {
 
         // SAFETY: The socket is valid by the type invariants. By its family, it begins with a
         // `struct inet_sock`, and it is in no hash table. Both addresses are IPv6 addresses.
-        unsafe {
-            bindings::inet_sock_set_names(
-                self.as_raw(),
-                local.as_ptr().cast(),
-                peer.as_ptr().cast(),
-            )
-        };
+        unsafe { bindings::inet_sock_set_names(sk, local.as_ptr().cast(), peer.as_ptr().cast()) };
     }
 }
