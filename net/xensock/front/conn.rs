@@ -120,6 +120,8 @@ pub(crate) struct Conn {
     /// The urgent byte of a stream.
     #[pin]
     urgent: SpinLockIrq<UrgentIn>,
+    /// Set once the listener has given the posted connection back: if it fails, no task is woken.
+    is_given_back: Atomic<bool>,
     /// Set once the program wants to receive nothing more. The socket's own flag is also set when
     /// nothing more will come. `recv()` reads it without a lock.
     is_unwanted: Atomic<bool>,
@@ -241,6 +243,7 @@ impl Conn {
                 events <- Events::new(),
                 receive_queue <- new_spinlock_irq!(ReceiveQueue::default(), "xensock_receive"),
                 urgent <- new_spinlock_irq!(UrgentIn::default(), "xensock_urgent"),
+                is_given_back: Atomic::new(false),
                 is_unwanted: Atomic::new(false),
                 is_end_read: Atomic::new(false),
                 is_given_up: Atomic::new(false),

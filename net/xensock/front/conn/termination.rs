@@ -30,7 +30,10 @@ use kernel::{
     },
     prelude::*,
     sync::{
-        atomic::Release,
+        atomic::{
+            Relaxed,
+            Release, //
+        },
         Arc,
         ArcBorrow, //
     },
@@ -48,6 +51,9 @@ impl Conn {
     pub(super) fn fail(&self, state: &mut ConnState, error: Error) {
         self.set_death(error);
         match state.phase {
+            // Nothing has come, and nothing is missing. If no other connection is left, the listener
+            // posts one, or wakes tasks if it cannot: see `Listener::post`.
+            Phase::Posted if self.is_given_back.load(Relaxed) => (),
             // A waiting `accept()` looks at the next connection.
             Phase::Posted | Phase::Ready => state.sk.data_ready(),
             Phase::Connecting | Phase::Open { .. } => {
@@ -213,6 +219,11 @@ impl Conn {
         }
         this.expect_drained();
         Self::release_if_drained(this.as_arc_borrow());
+    }
+
+    /// Notes that the listener asks the backend to withdraw the posted connection.
+    pub(crate) fn set_given_back(&self) {
+        self.is_given_back.store(true, Relaxed);
     }
 
     /// Takes the connection from those that can be accepted. It will be reset, and no task is

@@ -111,6 +111,7 @@ impl Listener {
             if !self.posted.lock().note_given_back(&conn, &withdraw) {
                 return;
             }
+            conn.set_given_back();
             link.submit(&withdraw, None);
         }
     }
