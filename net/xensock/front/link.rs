@@ -26,7 +26,6 @@ use kernel::{
     new_mutex,
     new_spinlock_irq,
     new_work,
-    preempt::PreemptDisabled,
     prelude::*,
     rbtree::{
         RBTree,
@@ -59,7 +58,10 @@ use kernel::{
     }, //
 };
 use reclaim::RECLAIM;
-use responses::RESPONSES;
+use responses::{
+    RESPONSES,
+    TAKING, //
+};
 pub(crate) use revival::Revive;
 use revival::REVIVAL;
 
@@ -147,11 +149,15 @@ pub(crate) struct Link {
     /// Takes responses that no task waits for.
     #[pin]
     responses: DelayedWork<Link, RESPONSES>,
+    /// Goes on with taking responses.
+    #[pin]
+    taking: Work<Link, TAKING>,
 }
 
 impl_has_work! {
     impl HasWork<Self> for Link { self.failure }
     impl HasWork<Self, REVIVAL> for Link { self.revival }
+    impl HasWork<Self, TAKING> for Link { self.taking }
 }
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, RECLAIM> for Link { self.reclaim }
@@ -186,6 +192,7 @@ impl Link {
                 shortages <- new_spinlock_irq!(Shortages::NONE, "xensock_shortages"),
                 expiry <- new_delayed_work!("xensock_expiry"),
                 responses <- new_delayed_work!("xensock_answers"),
+                taking <- new_work!("xensock_taking"),
             }),
             GFP_KERNEL,
         )?;
@@ -338,25 +345,6 @@ impl Link {
         let _ = cancel_delayed_sync::<_, RESPONSES>(self);
         true
     }
-
-    /// Delivers the responses of the backend. Returns `true` if there were any, or if another
-    /// context takes them. Any context.
-    fn take_responses(&self) -> Result<bool> {
-        // Not preempted: all who wait for responses have to wait for this task. Under PREEMPT_RT
-        // the locks sleep.
-        let _taking = (!cfg!(CONFIG_PREEMPT_RT)).then(PreemptDisabled::new);
-        if !self.begin_taking() {
-            return Ok(true);
-        }
-        let mut any = false;
-        loop {
-            match self.next_response()? {
-                Some(ready) => ready.deliver(),
-                None => return Ok(any),
-            }
-            any = true;
-        }
-    }
 }
 
 impl Deref for Link {
@@ -369,7 +357,7 @@ impl Deref for Link {
 
 impl Handler for Link {
     fn handle(this: ArcBorrow<'_, Self>) -> Eoi {
-        match this.take_responses() {
+        match Link::take_responses(this) {
             Ok(true) => Eoi::Done,
             Ok(false) => Eoi::Spurious,
             Err(_) => {

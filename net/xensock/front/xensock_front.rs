@@ -119,7 +119,8 @@
 //! - `Hijack::show()`, `Hijack::store()` and `SocketList::show()`: process context.
 //! - `Frontend`: the xenbus thread, and a queue of the kernel to try again. `Conn` and `Link` as
 //!   work items: the queue of their device; and the queue of failures for a link that ends by itself
-//!   and for events that were too many for a handler. [`workers::Workers`] has these queues.
+//!   and for events and responses that were too many for a handler. [`workers::Workers`] has these
+//!   queues.
 //! - `Drop` of a `Stream` or a `Datagram`: any context. Nothing is left to tear down by then.
 
 #![forbid(unsafe_code)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Responses that no task waits for. They bring no event; the frontend takes them with other
-//! responses, or after a delay.
+//! How responses are taken and delivered. Those that no task waits for bring no event; the frontend
+//! takes them with other responses, or after a delay.
 
 use super::Link;
 use crate::commands::{
@@ -10,7 +10,12 @@ use crate::commands::{
     Recipient, //
 };
 use kernel::{
-    sync::Arc,
+    preempt::PreemptDisabled,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
     time::{
         msecs_to_jiffies,
         Msecs, //
@@ -23,6 +28,12 @@ use kernel::{
 
 /// The work item [`Link::responses`].
 pub(super) const RESPONSES: u64 = 3;
+
+/// The work item [`Link::taking`].
+pub(super) const TAKING: u64 = 5;
+
+/// Maximum number of responses that are delivered before other work has its turn.
+const BUDGET: usize = 64;
 
 /// Longest delay of a response that no task waits for, in milliseconds. Long enough for another
 /// connection to be made meanwhile, and too short for the resources held until then to be missed.
@@ -50,8 +61,51 @@ impl Link {
     /// [`Priority::Awaited`]. Any context; no lock may be held.
     pub(crate) fn flush(self: &Arc<Self>) {
         self.flush_commands();
-        if self.take_responses().is_err() {
+        if Self::take_responses(self.as_arc_borrow()).is_err() {
             self.fail_later();
+        }
+    }
+
+    /// Delivers the responses of the backend. Returns `true` if there were any, or if another
+    /// context takes them. Any context.
+    pub(super) fn take_responses(this: ArcBorrow<'_, Self>) -> Result<bool> {
+        let _taking = not_preempted();
+        if !this.begin_taking() {
+            return Ok(true);
+        }
+        Self::deliver_some(this)
+    }
+
+    /// Delivers responses, in the context that has begun to take them. A work item goes on if there
+    /// are too many: while they are delivered, further requests can be sent and answered. Returns
+    /// `true` if there were any. Any context.
+    fn deliver_some(this: ArcBorrow<'_, Self>) -> Result<bool> {
+        for delivered in 0..BUDGET {
+            match this.next_response()? {
+                Some(ready) => ready.deliver(),
+                None => return Ok(delivered > 0),
+            }
+        }
+        // Not the queue of the device: its items may all wait for these responses.
+        let _ = this.failures.enqueue::<_, TAKING>(Arc::<Self>::from(this));
+        Ok(true)
+    }
+}
+
+/// Keeps a task from being preempted while it delivers responses: all who wait for some have to wait
+/// for this task. Under PREEMPT_RT the locks sleep.
+fn not_preempted() -> Option<PreemptDisabled> {
+    (!cfg!(CONFIG_PREEMPT_RT)).then(PreemptDisabled::new)
+}
+
+impl WorkItem<TAKING> for Link {
+    type Pointer = Arc<Link>;
+
+    /// Goes on with taking responses, after another context or the item itself has begun.
+    fn run(this: Arc<Link>) {
+        let _taking = not_preempted();
+        if Self::deliver_some(this.as_arc_borrow()).is_err() {
+            this.fail_later();
         }
     }
 }
