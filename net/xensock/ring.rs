@@ -334,7 +334,7 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         self.tx.publish(self, n)
     }
 
-    /// Asks to be notified of the next byte that arrives.
+    /// Asks to be notified of the next byte that arrives, whichever byte that is by now.
     ///
     /// Returns the peer's index, up to which bytes have already arrived. Callers exclude each
     /// other, and must look again afterwards.

@@ -21,7 +21,8 @@ use super::{
         load_ending,
         store_ending,
         PrivateWord,
-        SharedWords, //
+        SharedWords,
+        MAX_LOOKS, //
     }, //
 };
 
@@ -266,21 +267,36 @@ impl<W: PrivateWord> Consumer<W> {
         crossed(words.load(self.direction.cons_event), old, new)
     }
 
-    /// Asks to be notified of the next byte that arrives. Returns the producer's index, up to which
-    /// bytes have already arrived.
+    /// Asks to be notified of the next byte that arrives, whichever byte that is by now. Returns the
+    /// producer's index, up to which bytes have already arrived.
     ///
     /// Several threads of this end may wait. They exclude each other here, and look again
     /// afterwards; they need not exclude the consumer. There is one event word, so a caller
     /// overwrites the request of an earlier one. If the index differs from that of the last call,
     /// the earlier request may have been met without a notification: then the threads that wait
     /// have to be told.
+    ///
+    /// A byte that arrives between the look at the index and the request meets the request before
+    /// the producer sees it, and the byte after it would not be notified of. So this looks again
+    /// after the request. Not for ever: a producer that breaks the rules may move its index each
+    /// time, and loses its own notifications only.
     pub fn expect_more(&self, words: &impl SharedWords) -> u32 {
-        let prod = words.load(self.direction.prod);
+        let mut prod = words.load(self.direction.prod);
 
-        if self.event_index {
-            words.store(self.direction.prod_event, prod.wrapping_add(1));
+        if !self.event_index {
+            // Each byte is notified of.
+            words.full_barrier();
+            return prod;
         }
-        words.full_barrier();
+        for _ in 0..MAX_LOOKS {
+            words.store(self.direction.prod_event, prod.wrapping_add(1));
+            words.full_barrier();
+            let now = words.load(self.direction.prod);
+            if now == prod {
+                break;
+            }
+            prod = now;
+        }
         prod
     }
 

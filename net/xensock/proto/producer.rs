@@ -21,12 +21,10 @@ use super::{
         load_ending,
         store_ending,
         PrivateWord,
-        SharedWords, //
+        SharedWords,
+        MAX_LOOKS, //
     }, //
 };
-
-/// Number of attempts to ask for an event while the consumer keeps moving its index.
-const MAX_LOOKS: usize = 64;
 
 /// The producing end of a direction.
 ///

@@ -17,11 +17,15 @@
 //!                                              notify if crossed
 //!   expect_room(): store cons_event            expect_more(): store prod_event
 //!                  full barrier                               full barrier
-//!   room() again, then sleep                   ready() again, then sleep
+//!   room() again, then sleep                                  load prod: again if it has moved
+//!                                              ready() again, then sleep
 //! ```
 //!
 //! If two ends each store and then load across a full barrier, at least one sees the other's store:
 //! either the sleeping end sees the move, or the moving end sees the event index and notifies.
+//!
+//! A consumer may sleep although there are bytes, because it has seen to them without consuming
+//! them, or needs more. So it asks again until the index is what it has asked with.
 //!
 //! An end that ends the direction stores the error word (release) after its last move of an index,
 //! and always notifies. The consumer loads the error word first, so if it sees the error it sees
@@ -60,6 +64,9 @@ pub use super::{
     },
     producer::Producer, //
 };
+
+/// Number of attempts to ask for an event while the other end keeps moving its index.
+pub(super) const MAX_LOOKS: usize = 64;
 
 /// The shared words of a data ring, by their offset in the indexes page.
 ///

@@ -40,7 +40,8 @@ use xensock_hosttest::proto::{
         Ending,
         ECONNRESET, //
     },
-    indexes, //
+    indexes,
+    stream::SharedWords, //
 };
 
 /// Has the producer go to the other memory, if it is time.
@@ -307,6 +308,50 @@ fn who_looks_at_the_ring_is_told_of_room() {
             other.join().unwrap();
         }
     });
+}
+
+/// Asks for the next byte once, as who does not look if it has come meanwhile.
+fn ask_once(shared: &Shared) {
+    let d = shared.run.direction;
+    let prod = shared.load(d.prod);
+    shared.store(d.prod_event, prod.wrapping_add(1));
+    shared.full_barrier();
+}
+
+/// Consumes by events only: with each event it asks for the next, and then takes what there is.
+fn by_events(ask: fn(&Shared)) {
+    check(move || {
+        let shared = Shared::<Plain>::new(Run::NORMAL);
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || produce(&shared))
+        };
+
+        let mut number = 0;
+        while number < shared.run.bytes {
+            shared.wake_consumer.wait();
+            ask(&shared);
+            let len = shared.consumer.ready(&*shared).unwrap().len;
+            number += len;
+            if len > 0 && shared.consumer.consume(&*shared, len) {
+                shared.wake_producer.notify();
+            }
+        }
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_byte_that_comes_while_the_next_is_asked_for_hides_no_other() {
+    by_events(|shared| {
+        shared.consumer.expect_more(shared);
+    });
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn the_model_notices_who_asks_only_once() {
+    by_events(ask_once);
 }
 
 #[test]

@@ -76,8 +76,9 @@ struct Broken;
 
 impl ReceiveQueue {
     /// Returns the number of bytes that have yet to be checked, and asks for an event with the next
-    /// frame.
+    /// frame after these.
     fn unchecked(&self, ring: &DataRing<Granted>) -> Result<u32, Broken> {
+        // Before the look at the index: frames that come later bring the event.
         ring.expect_data();
         // Nothing is consumed meanwhile: consuming takes the lock of this queue.
         let queued = ring.readable().map_err(|_| Broken)?;

@@ -82,6 +82,10 @@ impl Datagram {
             sk.wait(&mut timeout, || {
                 // Another thread may have created the ring.
                 let conn = self.endpoint.conn();
+                if let Some(conn) = conn.as_ref().filter(|conn| !conn.has_frame()) {
+                    // Ahead of the event, and even if a backend breaks the rules of events.
+                    Conn::queue_frames(conn.as_arc_borrow());
+                }
                 conn.is_some_and(|conn| conn.has_frame() && conn.known() != seen)
                     || (self.has_lost() && !self.endpoint.is_lost())
                     || self.endpoint.is_native()
