@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Datagrams: what one call sends, one call receives as a whole, or not at all. */
 #include <arpa/inet.h>
+#include <netinet/udp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -262,6 +263,40 @@ TEST_F(datagram, put_together)
 	EXPECT_EQ(4, send(self->from, "next", 4, 0));
 	EXPECT_EQ(4, recv(self->to, in, sizeof(in), 0));
 	close(fd);
+}
+
+/* A part that fails discards the parts before, and the next datagram comes alone. */
+TEST_F(datagram, a_part_that_fails_discards_the_datagram)
+{
+	int one = 1, none = 0;
+
+	EXPECT_EQ(1000, send(self->from, out, 1000, MSG_MORE));
+	EXPECT_EQ(-1, send(self->from, (void *)1, 10, 0));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(4, send(self->from, "next", 4, 0));
+	EXPECT_EQ(4, recv(self->to, in, sizeof(in), 0));
+
+	ASSERT_EQ(0, setsockopt(self->from, IPPROTO_UDP, UDP_CORK, &one, sizeof(one)));
+	EXPECT_EQ(1000, send(self->from, out, 1000, 0));
+	EXPECT_EQ(-1, send(self->from, (void *)1, 10, 0));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(6, send(self->from, "corked", 6, 0));
+	ASSERT_EQ(0, setsockopt(self->from, IPPROTO_UDP, UDP_CORK, &none, sizeof(none)));
+	EXPECT_EQ(6, recv(self->to, in, sizeof(in), 0));
+}
+
+/* shutdown() does not concern a datagram that was begun, only the next one. */
+TEST_F(datagram, shutdown_amid_a_datagram)
+{
+	stream_fill(1, 0, out, 300);
+	EXPECT_EQ(100, send(self->from, out, 100, MSG_MORE));
+	EXPECT_EQ(0, shutdown(self->from, SHUT_WR));
+	EXPECT_EQ(100, send(self->from, out + 100, 100, MSG_MORE));
+	EXPECT_EQ(100, send(self->from, out + 200, 100, 0));
+	EXPECT_EQ(300, recv(self->to, in, sizeof(in), 0));
+	EXPECT_TRUE(stream_check(1, 0, in, 300));
+	EXPECT_EQ(-1, send(self->from, "x", 1, MSG_NOSIGNAL));
+	EXPECT_EQ(EPIPE, errno);
 }
 
 TEST_F(datagram, as_a_file)

@@ -76,7 +76,7 @@ static int lose_peer(void)
 
 int main(int argc, char **argv)
 {
-	int bound, connected, ttl = 9;
+	int bound, connected, begun, ttl = 9;
 	struct waiter w = { 0 };
 	unsigned int port;
 	short events;
@@ -94,6 +94,9 @@ int main(int argc, char **argv)
 	CHECK(!connect_to(connected, opt.host, port));
 	CHECK(send(connected, "before", 6, 0) == 6);
 	CHECK(recv(bound, data, sizeof(data), 0) == 6);
+	begun = new_datagram(0);
+	CHECK(!connect_to(begun, opt.host, port));
+	CHECK(send(begun, "half", 4, MSG_MORE) == 4);
 	CHECK(!set_timeout(bound, SO_RCVTIMEO, 0));
 	CHECK(waiter_start(&w, in_recv, bound));
 	printf("ready\n");
@@ -119,5 +122,13 @@ int main(int argc, char **argv)
 	CHECK(send(connected, "after", 5, 0) == 5);
 	CHECK(recv(bound, data, sizeof(data), 0) == 5);
 	CHECK(get_option(connected, IP_TTL) == ttl);
+
+	/* The first half was lost, so the other one is not sent either. */
+	CHECK(is_enetdown(send(begun, "rest", 4, 0)));
+	began = now_msec();
+	while (is_enetdown(send(begun, "whole", 5, 0)))
+		CHECK(now_msec() - began < TIMEOUT_MSEC);
+	CHECK(recv(bound, data, sizeof(data), 0) == 5);
+	CHECK(!memcmp(data, "whole", 5));
 	return 0;
 }

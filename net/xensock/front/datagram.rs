@@ -49,6 +49,7 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
+        atomic::Atomic,
         Arc,
         SpinLock, //
     }, //
@@ -64,6 +65,10 @@ pub(crate) struct Datagram {
     pub(crate) endpoint: Endpoint,
     #[pin]
     names: SpinLock<DatagramNames>,
+    /// The id of the connection with the datagram that was begun with `MSG_MORE` or `UDP_CORK`, or
+    /// 0. Threads that build datagrams on one socket at the same time may make it outdated: then
+    /// there is no such datagram.
+    begun_on: Atomic<u64>,
 }
 
 /// The addresses of a socket, besides the one it was bound to.
@@ -93,6 +98,7 @@ impl Datagram {
                 },
                 "xensock_names"
             ),
+            begun_on: Atomic::new(0),
         })
     }
 

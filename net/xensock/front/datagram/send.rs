@@ -37,10 +37,15 @@ use kernel::{
         sock::{
             Shutdown,
             Sock,
-            SockFlag, //
+            SockFlag,
+            Timeout, //
         }, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    }, //
 };
 
 /// Largest length of a datagram, whatever protocol is below UDP.
@@ -61,15 +66,42 @@ impl Datagram {
         if flags & msg::OOB != 0 {
             return Err(EOPNOTSUPP);
         }
+        let begun = self.begun()?;
         let new = match self.begin(sk, msg, len) {
             Ok(new) => Some(new),
             // The message continues a datagram that was begun.
-            Err(_) if self.has_begun() => None,
+            Err(_) if begun.is_some() => None,
             Err(error) => return Err(error),
         };
         let more = flags & msg::MORE != 0 || self.endpoint.known_option(SOL_UDP, UDP_CORK) != 0;
         let mut timeout = sk.snd_timeout(flags & msg::DONTWAIT != 0);
+        let sent = match &begun {
+            Some(conn) => continue_on(conn, sk, msg, new, len, more, &mut timeout),
+            None => self.send_new(sk, msg, new, len, more, &mut timeout),
+        };
+        match (&sent, begun) {
+            (Ok(id), _) => self.begun_on.store(if more { *id } else { 0 }, Relaxed),
+            (Err(_), Some(conn)) => {
+                // As in UDP, an error discards the parts before: they must not become the beginning
+                // of the next datagram.
+                *conn.tx.lock() = None;
+                self.begun_on.store(0, Relaxed);
+            }
+            (Err(_), None) => (),
+        }
+        sent.map(|_| len)
+    }
 
+    /// Sends a datagram, or its first part. Returns the id of the connection.
+    fn send_new(
+        &self,
+        sk: &Sock,
+        msg: &mut MsgHdr,
+        new: Option<Corked>,
+        len: usize,
+        more: bool,
+        timeout: &mut Timeout,
+    ) -> Result<u64> {
         loop {
             if let Some(error) = sk.take_error() {
                 return Err(error);
@@ -81,11 +113,11 @@ impl Datagram {
             Conn::drop_errors(conn.as_arc_borrow());
             let Some(wanted) = put(&conn, msg, new, len, more)? else {
                 self.names.lock().is_automatic = true;
-                return Ok(len);
+                return Ok(conn.remote.id);
             };
 
             sk.want_space();
-            sk.wait(&mut timeout, || {
+            sk.wait(timeout, || {
                 sk.error().is_some()
                     || sk.shutdown_mask().contains(Shutdown::Send)
                     || conn.death().is_some()
@@ -96,10 +128,13 @@ impl Datagram {
 
     /// Sends the datagram that was begun, unless UDP_CORK holds it back.
     pub(crate) fn end_parts(&self) {
-        let is_corked = self.endpoint.known_option(SOL_UDP, UDP_CORK) != 0;
-        if let Some(conn) = self.endpoint.conn().filter(|_| !is_corked) {
+        if self.endpoint.known_option(SOL_UDP, UDP_CORK) != 0 {
+            return;
+        }
+        if let Ok(Some(conn)) = self.begun() {
             // After an error the datagram is dropped, as with UDP.
             let _ = push(&conn);
+            self.begun_on.store(0, Relaxed);
         }
     }
 
@@ -142,9 +177,52 @@ impl Datagram {
         Ok(target)
     }
 
-    /// Returns `true` if a datagram was begun and is not complete.
-    fn has_begun(&self) -> bool {
-        let conn = self.endpoint.conn();
-        conn.is_some_and(|conn| conn.tx.lock().is_some())
+    /// Returns the connection with the datagram that was begun and is not complete, if there is one.
+    /// Fails once if the connection was lost since: the rest is not a datagram by itself.
+    fn begun(&self) -> Result<Option<Arc<Conn>>> {
+        let id = self.begun_on.load(Relaxed);
+        if id == 0 {
+            return Ok(None);
+        }
+        let conn = self.endpoint.live_conn();
+        match conn.filter(|conn| conn.remote.id == id) {
+            Some(conn) => {
+                let has_begun = conn.tx.lock().is_some();
+                Ok(has_begun.then_some(conn))
+            }
+            None => {
+                self.begun_on.store(0, Relaxed);
+                Err(ENETDOWN)
+            }
+        }
+    }
+}
+
+/// Sends a further part of the datagram that was begun on a connection. Returns the id of the
+/// connection.
+///
+/// As in UDP, neither an error of the socket nor `shutdown()` concerns such a part.
+fn continue_on(
+    conn: &Arc<Conn>,
+    sk: &Sock,
+    msg: &mut MsgHdr,
+    new: Option<Corked>,
+    len: usize,
+    more: bool,
+    timeout: &mut Timeout,
+) -> Result<u64> {
+    loop {
+        if let Some(error) = conn.death() {
+            return Err(error);
+        }
+        Conn::drop_errors(conn.as_arc_borrow());
+        // Another thread may have completed the datagram: then this one is new.
+        let Some(wanted) = put(conn, msg, new, len, more)? else {
+            return Ok(conn.remote.id);
+        };
+        sk.want_space();
+        sk.wait(timeout, || {
+            conn.death().is_some() || conn.expect_room() >= wanted
+        })?;
     }
 }
