@@ -333,6 +333,88 @@ TEST_F(dgpoll, time_of_arrival)
 	}
 }
 
+static __u64 realtime(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+/* Receives a byte. Returns the time at which it has arrived, as a control message has it. */
+static __u64 stamp_of_next(int fd)
+{
+	char control[CMSG_SPACE(sizeof(struct timespec))];
+	struct iovec iov = { data, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *c;
+	struct timespec at;
+
+	if (recvmsg(fd, &msg, MSG_DONTWAIT) != 1)
+		return 0;
+	c = CMSG_FIRSTHDR(&msg);
+	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SO_TIMESTAMPNS)
+		return 0;
+	memcpy(&at, CMSG_DATA(c), sizeof(at));
+	return at.tv_sec * 1000000000ULL + at.tv_nsec;
+}
+
+/* The same, as the program asks for it afterwards. */
+static __u64 asked_of_next(int fd)
+{
+	struct timespec at;
+
+	if (recv(fd, data, 1, MSG_DONTWAIT) != 1 || ioctl(fd, SIOCGSTAMPNS, &at))
+		return 0;
+	return at.tv_sec * 1000000000ULL + at.tv_nsec;
+}
+
+/* Each of two datagrams has its own time, although both were there before one was received. */
+TEST_F(dgpoll, times_of_two_that_wait)
+{
+	__u64 (*const next[])(int fd) = { stamp_of_next, asked_of_next };
+	__u64 before, between, after, first, second;
+	struct timespec ts;
+	int one, i, n;
+
+	for (i = 0; i < 2; i++) {
+		one = !i;
+		ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one)));
+		if (i)
+			ioctl(self->fd, SIOCGSTAMPNS, &ts);
+		/* The kernel begins to take timestamps a moment after the request. */
+		for (n = 0; n < 100; n++) {
+			before = realtime();
+			EXPECT_EQ(1, send(self->other, "1", 1, 0));
+			ASSERT_TRUE(wait_input(self->fd));
+			poll(NULL, 0, 2);
+			between = realtime();
+			EXPECT_EQ(1, send(self->other, "2", 1, 0));
+			/* Wait for the second one. */
+			one = 1;
+			ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_PEEK_OFF, &one, sizeof(one)));
+			ASSERT_EQ(1, recv(self->fd, data, 1, MSG_PEEK));
+			EXPECT_EQ('2', data[0]);
+			one = -1;
+			ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_PEEK_OFF, &one, sizeof(one)));
+			after = realtime();
+			first = next[i](self->fd);
+			second = next[i](self->fd);
+			if (first && first <= between)
+				break;
+		}
+		EXPECT_LE(before, first);
+		EXPECT_GE(between, first);
+		EXPECT_LE(between, second);
+		EXPECT_GE(after, second);
+	}
+}
+
 static int get_option(int fd, int level, int name)
 {
 	socklen_t len = sizeof(int);

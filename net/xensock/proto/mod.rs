@@ -51,6 +51,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod arrivals;
 pub mod attention;
 pub mod backlog;
 mod bytes;

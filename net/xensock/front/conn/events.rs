@@ -79,8 +79,8 @@ pub(super) struct Events {
     /// under this lock.
     #[pin]
     seen: SpinLockIrq<RingState>,
-    /// Time when data last arrived, if the program wants timestamps and has not received it; else
-    /// 0. Set by the handler, and taken by `recv()` under `rx`.
+    /// Time when bytes of a stream last arrived, if the program wants timestamps and has not received
+    /// them; else 0. Set by the handler, and taken by `recv()` under `rx`.
     arrived_at: Atomic<i64>,
     /// Set once a program polls the socket: each arrival is an edge. `poll()` sets it without a
     /// lock.

@@ -14,6 +14,7 @@ use crate::{
     commands::wire_error,
     conn_ring::Granted,
     proto::{
+        arrivals::Arrivals,
         errno::Ending,
         frame::{
             payload_at,
@@ -51,6 +52,8 @@ pub(super) struct ReceiveQueue {
     known: u32,
     /// Number of datagrams among these frames.
     datagrams: u32,
+    /// The times at which these frames have arrived, as far as the program has asked for them.
+    arrivals: Arrivals,
 }
 
 /// The frames that arrived since the last check.
@@ -132,6 +135,7 @@ impl ReceiveQueue {
     /// Removes the first frame, which is being consumed.
     fn forget(&mut self, frame: u32, is_datagram: bool) {
         self.known = self.known.saturating_sub(frame);
+        self.arrivals.forget(frame);
         self.datagrams = match self.known {
             // Also correct if the backend has changed the kind of a frame meanwhile.
             0 => 0,
@@ -213,12 +217,20 @@ impl Conn {
             sk.write_space();
         }
         let may_have_info = self.remote.link.has(Feature::Info);
+        let wants_time = sk.wants_timestamp() || sk.keeps_timestamp();
+        let now = wants_time.then(Sock::time_of_day);
         // Read once: a backend that goes on producing must not keep the handler busy.
         let mut left = self.receive_queue.lock().unchecked(&self.ring)?;
         loop {
             let news = {
                 let mut queue = self.receive_queue.lock();
-                queue.check_frames(&self.ring, &mut left, may_have_info)?
+                let from = queue.known;
+                let news = queue.check_frames(&self.ring, &mut left, may_have_info)?;
+                if let Some(now) = now {
+                    let to = queue.known;
+                    queue.arrivals.note(from, to, now);
+                }
+                news
             };
             if let Some(error) = news.error {
                 sk.set_error(error);
@@ -229,7 +241,6 @@ impl Conn {
                 if sk.state() == TcpState::Established {
                     sk.update_incoming_cpu();
                 }
-                self.note_arrival(sk);
                 sk.data_ready();
             }
             match news.report {

@@ -114,6 +114,11 @@ impl Datagram {
         let left = arrived.len - arrived.skip;
         let n = left.min(u32::try_from(len).unwrap_or(u32::MAX));
         let info = conn.info_of(&arrived);
+        let wants_time = sk.wants_timestamp();
+        let time = match wants_time || sk.keeps_timestamp() {
+            true => conn.arrival_of(&arrived),
+            false => 0,
+        };
         let copied = conn.ring.copy_out(arrived.payload(), n, msg.dest());
         if !is_peek {
             // Also after a fault: the datagram is lost then, as with UDP.
@@ -125,11 +130,9 @@ impl Datagram {
         if n < left {
             msg.add_flags(msg::TRUNC);
         }
-        if !sk.wants_timestamp() {
-            let keeps = sk.keeps_timestamp();
-            sk.store_timestamp(if keeps { conn.take_arrival(is_peek) } else { 0 });
-        } else {
-            sk.put_timestamp(msg, conn.take_arrival(is_peek));
+        match wants_time {
+            true => sk.put_timestamp(msg, time),
+            false => sk.store_timestamp(time),
         }
         let peer = || self.names.lock().peer;
         if let Some(from) = arrived.from.or_else(peer) {

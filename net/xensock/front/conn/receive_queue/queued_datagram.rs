@@ -17,7 +17,10 @@ use crate::proto::{
     info::Info, //
 };
 use core::net::SocketAddr;
-use kernel::sync::ArcBorrow;
+use kernel::{
+    net::sock::Sock,
+    sync::ArcBorrow, //
+};
 
 /// A datagram that waits to be received.
 pub(crate) struct QueuedDatagram {
@@ -140,6 +143,13 @@ impl Conn {
             .has_info
             .then(|| info_at(&self.ring, queued.before))?;
         info.ok()
+    }
+
+    /// Returns the time at which a datagram has arrived, or the current time if that was not noted.
+    /// The caller holds `rx`.
+    pub(crate) fn arrival_of(&self, queued: &QueuedDatagram) -> i64 {
+        let noted = self.receive_queue.lock().arrivals.time_of(queued.before);
+        noted.unwrap_or_else(Sock::time_of_day)
     }
 
     /// Gives the place of a datagram back to the backend. The caller holds `rx`.
