@@ -396,6 +396,48 @@ TEST(peek_offset_of_datagrams)
 	close(from);
 }
 
+/* The offset does not count an empty datagram. It is passed once a call has peeked at it. */
+TEST(peek_offset_and_empty_datagrams)
+{
+	static const char *const sent[] = { "", "abc", "", "", "de" };
+	int to = open_datagram(), from = new_datagram(0);
+	unsigned int port = local_port(to);
+	struct waiter w = { 0 };
+	char data[20];
+	size_t i, n;
+
+	for (i = 0; i < ARRAY_LEN(sent); i++)
+		EXPECT_EQ(strlen(sent[i]), send_to(from, opt.host, port, sent[i], strlen(sent[i])));
+	ASSERT_EQ(0, set_option(to, SOL_SOCKET, SO_PEEK_OFF, 0));
+	for (n = 0; n < 2; n++) {
+		for (i = 0; i < ARRAY_LEN(sent); i++) {
+			/* All empty ones were passed the first time. */
+			if (n && !sent[i][0])
+				continue;
+			EXPECT_EQ(strlen(sent[i]), recv(to, data, 20, MSG_PEEK)) TH_LOG("%zu", i);
+			EXPECT_EQ(0, memcmp(data, sent[i], strlen(sent[i])));
+		}
+		EXPECT_EQ(-1, recv(to, data, 20, MSG_PEEK | MSG_DONTWAIT));
+		EXPECT_EQ(EAGAIN, errno);
+		ASSERT_EQ(0, set_option(to, SOL_SOCKET, SO_PEEK_OFF, 0));
+	}
+	/* Without an offset, or as soon as they are received, they are there. */
+	ASSERT_EQ(0, set_option(to, SOL_SOCKET, SO_PEEK_OFF, -1));
+	EXPECT_EQ(0, recv(to, data, 20, MSG_PEEK));
+	for (i = 0; i < ARRAY_LEN(sent); i++)
+		EXPECT_EQ(strlen(sent[i]), recv(to, data, 20, 0));
+
+	/* The same while a call waits for the next one. */
+	ASSERT_EQ(0, set_option(to, SOL_SOCKET, SO_PEEK_OFF, 0));
+	EXPECT_EQ(0, send_to(from, opt.host, port, "", 0));
+	EXPECT_EQ(0, recv(to, data, 20, MSG_PEEK));
+	ASSERT_TRUE(waiter_start(&w, in_peek, to));
+	EXPECT_EQ(5, send_to(from, opt.host, port, "01234", 5));
+	EXPECT_EQ(5, waiter_end(&w));
+	close(to);
+	close(from);
+}
+
 /* A call that waits goes on with the offset with which it began. */
 TEST(peek_offset_of_two_calls)
 {

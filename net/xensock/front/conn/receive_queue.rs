@@ -52,6 +52,9 @@ pub(super) struct ReceiveQueue {
     known: u32,
     /// Number of datagrams among these frames.
     datagrams: u32,
+    /// Bytes up to the end of the last empty datagram that a peek has returned. `SO_PEEK_OFF` passes
+    /// these: they have no byte that the offset could count.
+    peeked: u32,
     /// The times at which these frames have arrived, as far as the program has asked for them.
     arrivals: Arrivals,
 }
@@ -135,6 +138,7 @@ impl ReceiveQueue {
     /// Removes the first frame, which is being consumed.
     fn forget(&mut self, frame: u32, is_datagram: bool) {
         self.known = self.known.saturating_sub(frame);
+        self.peeked = self.peeked.saturating_sub(frame);
         self.arrivals.forget(frame);
         self.datagrams = match self.known {
             // Also correct if the backend has changed the kind of a frame meanwhile.
@@ -282,8 +286,9 @@ impl Conn {
         self.receive_queue.lock().known > 0
     }
 
-    /// Returns the number of bytes in the received frames. Any context.
-    pub(crate) fn known(&self) -> u32 {
-        self.receive_queue.lock().known
+    /// Returns the index up to which frames were checked. Any context.
+    pub(crate) fn checked(&self) -> u32 {
+        let queue = self.receive_queue.lock();
+        self.ring.consumed().wrapping_add(queue.known)
     }
 }

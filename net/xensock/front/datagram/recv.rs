@@ -35,23 +35,23 @@ impl Datagram {
         let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
         // Once, as in UDP: another thread may change the offset.
         let first = match flags & msg::PEEK {
-            0 => 0,
-            _ => sk.peek_offset().unwrap_or(0),
+            0 => None,
+            _ => sk.peek_offset(),
         };
-        let looks_further = first > 0;
 
         loop {
             if let Some(error) = sk.take_error() {
                 return Err(error);
             }
             let conn = self.endpoint.conn();
-            let mut seen = 0;
+            // What was there when the call has passed all of it.
+            let mut seen = None;
             if let Some(conn) = &conn {
-                if !conn.has_frame() || looks_further {
+                if !conn.has_frame() || first.is_some() {
                     Conn::queue_frames(conn.as_arc_borrow());
                 }
-                if looks_further {
-                    seen = conn.known();
+                if first.is_some() {
+                    seen = Some(conn.checked());
                 }
                 if let Some(received) = self.recv_one(sk, conn, msg, len, flags, first)? {
                     return Ok(received);
@@ -86,7 +86,7 @@ impl Datagram {
                     // Ahead of the event, and even if a backend breaks the rules of events.
                     Conn::queue_frames(conn.as_arc_borrow());
                 }
-                conn.is_some_and(|conn| conn.has_frame() && conn.known() != seen)
+                conn.is_some_and(|conn| conn.has_frame() && seen != Some(conn.checked()))
                     || (self.has_lost() && !self.endpoint.is_lost())
                     || self.endpoint.is_native()
                     || sk.error().is_some()
@@ -95,8 +95,8 @@ impl Datagram {
         }
     }
 
-    /// Receives the first datagram, or peeks at the one with the byte at `first` of the payloads,
-    /// if there is one.
+    /// Receives the first datagram, or peeks at it, or at the one with the byte at `first` of the
+    /// payloads, if there is one.
     fn recv_one(
         &self,
         sk: &Sock,
@@ -104,7 +104,7 @@ impl Datagram {
         msg: &mut MsgHdr,
         len: usize,
         flags: u32,
-        first: u32,
+        first: Option<u32>,
     ) -> Result<Option<usize>> {
         let _rx = conn.rx.lock();
         let is_peek = flags & msg::PEEK != 0;
@@ -120,7 +120,9 @@ impl Datagram {
             false => 0,
         };
         let copied = conn.ring.copy_out(arrived.payload(), n, msg.dest());
-        if !is_peek {
+        if is_peek {
+            conn.note_peek(&arrived);
+        } else {
             // Also after a fault: the datagram is lost then, as with UDP.
             conn.consume_datagram(&arrived);
         }

@@ -93,17 +93,28 @@ impl Conn {
     }
 
     /// Returns the datagram with the byte at `offset` of the payloads, counted from the first
-    /// datagram. The caller holds `rx`. If `offset` is not 0, it leaves the datagram in the ring.
-    pub(crate) fn datagram_at(this: ArcBorrow<'_, Self>, offset: u32) -> Option<QueuedDatagram> {
+    /// datagram; without an offset, the first datagram. Passes empty datagrams that a peek has
+    /// returned, as `__skb_try_recv_from_queue()` does. The caller holds `rx`. With an offset, it
+    /// leaves the datagram in the ring.
+    pub(crate) fn datagram_at(
+        this: ArcBorrow<'_, Self>,
+        offset: Option<u32>,
+    ) -> Option<QueuedDatagram> {
         let mut queued = Self::first_datagram(this)?;
-        let mut skip = offset;
+        let Some(mut skip) = offset else {
+            return Some(queued);
+        };
+        let (known, peeked) = {
+            let receive_queue = this.receive_queue.lock();
+            (receive_queue.known, receive_queue.peeked)
+        };
 
         // The loop ends: each turn passes a received frame.
-        while skip > 0 && skip >= queued.len {
+        while skip >= queued.len && (skip > 0 || queued.before < peeked) {
             skip -= queued.len;
             loop {
                 let before = queued.before.checked_add(queued.frame)?;
-                let left = this.known().checked_sub(before).filter(|left| *left > 0)?;
+                let left = known.checked_sub(before).filter(|left| *left > 0)?;
                 match frame_at(&this.ring, before, left) {
                     Ok((
                         Frame::Data {
@@ -150,6 +161,15 @@ impl Conn {
     pub(crate) fn arrival_of(&self, queued: &QueuedDatagram) -> i64 {
         let noted = self.receive_queue.lock().arrivals.time_of(queued.before);
         noted.unwrap_or_else(Sock::time_of_day)
+    }
+
+    /// Notes that a peek has returned a datagram. The caller holds `rx`.
+    pub(crate) fn note_peek(&self, queued: &QueuedDatagram) {
+        if queued.len == 0 {
+            let mut receive_queue = self.receive_queue.lock();
+            let end = queued.before.saturating_add(queued.frame);
+            receive_queue.peeked = receive_queue.peeked.max(end);
+        }
     }
 
     /// Gives the place of a datagram back to the backend. The caller holds `rx`.
