@@ -79,6 +79,11 @@ pub(crate) fn in_domain(domain: Option<Domain>, addr: SocketAddr) -> Result<Sock
     }
 }
 
+/// Returns `true` if an address, if there is one, is of the family of a socket of `domain`.
+pub(crate) fn is_of(domain: Domain, addr: Option<&SocketAddr>) -> bool {
+    addr.is_none_or(|addr| Domain::from(addr) == domain)
+}
+
 /// Returns the address that leaves the choice to the backend.
 pub(crate) fn any(domain: Domain) -> SocketAddr {
     let ip = match domain {

@@ -122,6 +122,14 @@ impl Frame {
         }
     }
 
+    /// Returns the address in the header, if there is one.
+    pub const fn addr(&self) -> Option<&SocketAddr> {
+        match self {
+            Self::Data { addr, .. } | Self::Report { addr, .. } => addr.as_ref(),
+            Self::Error(_) => None,
+        }
+    }
+
     /// Returns the header.
     pub fn encode(&self) -> [u8; HEADER] {
         let (len, kind, addr, addr_len) = match self {

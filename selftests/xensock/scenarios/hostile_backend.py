@@ -22,9 +22,10 @@ _RINGS = ("in-prod-1", "in-prod-far", "in-prod-back", "out-cons-1", "out-cons-fa
 _STATES = ("closed", "closing", "initialising", "state-77", "state-gone")
 # Bad frames for a datagram socket, and frames with bad errors, which still are errors.
 _FRAMES = ("type", "type-huge", "len", "len-max", "len-wrap", "header", "tail", "odd", "addr-len",
-           "addr-short", "addr-huge", "addr-family", "error-len", "prod-far", "prod-back", "info-flags",
-           "info-local", "info-to", "info-none", "info-half", "info-wrap", "report-origin",
-           "report-offender", "report-half")
+           "addr-short", "addr-huge", "addr-family", "addr-other", "error-len", "prod-far", "prod-back",
+           "info-flags", "info-local", "info-local-other", "info-to", "info-to-other", "info-none",
+           "info-half", "info-wrap", "report-origin", "report-offender", "report-offender-other",
+           "report-other", "report-half")
 _ERRORS = ("error-0", "error-unknown", "error-again", "error-minus")
 _GROWTHS = ("gone", "in", "window", "skip")
 _HANGS = ("never", "release-first", "scribble", "storm", "versions-list", "order-99", "event-2",

@@ -10,7 +10,10 @@ mod queued_datagram;
 
 use super::Conn;
 use crate::{
-    addresses::any,
+    addresses::{
+        any,
+        is_of, //
+    },
     commands::wire_error,
     conn_ring::Granted,
     proto::{
@@ -36,10 +39,13 @@ use crate::{
 };
 use core::net::SocketAddr;
 use kernel::{
-    net::sock::{
-        NetworkError,
-        Sock,
-        TcpState, //
+    net::{
+        addr::Domain,
+        sock::{
+            NetworkError,
+            Sock,
+            TcpState, //
+        }, //
     },
     prelude::*,
     sync::ArcBorrow, //
@@ -92,10 +98,12 @@ impl ReceiveQueue {
     }
 
     /// Checks the frames in the next `left` bytes, up to a report, and subtracts their lengths.
-    /// Frames may have an [`Info`] block only if `may_have_info`.
+    /// Their addresses are to be of `domain`. Frames may have an [`Info`] block only if
+    /// `may_have_info`.
     fn check_frames(
         &mut self,
         ring: &DataRing<Granted>,
+        domain: Domain,
         left: &mut u32,
         may_have_info: bool,
     ) -> Result<Arrival, Broken> {
@@ -106,12 +114,12 @@ impl ReceiveQueue {
                 return Ok(news);
             }
             let at = self.known;
-            let (frame, len) = frame_at(ring, at, *left)?;
+            let (frame, len) = frame_at(ring, domain, at, *left)?;
             *left = left.checked_sub(len).ok_or(Broken)?;
             self.known = self.known.wrapping_add(len);
             match frame {
                 Frame::Data { has_info, .. } => {
-                    if has_info && (!may_have_info || info_at(ring, at).is_err()) {
+                    if has_info && (!may_have_info || info_at(ring, domain, at).is_err()) {
                         return Err(Broken);
                     }
                     self.datagrams = self.datagrams.wrapping_add(1);
@@ -122,7 +130,7 @@ impl ReceiveQueue {
                     if !may_have_info {
                         return Err(Broken);
                     }
-                    let report = report_at(ring, at)?;
+                    let report = report_at(ring, domain, at)?;
                     let payload = payload_of(ring, at, len);
                     news.report = Some(Reported {
                         report,
@@ -150,30 +158,51 @@ impl ReceiveQueue {
 
 /// Reads the header `skip` bytes past the first, where `queued` bytes are. Returns the frame and
 /// its length.
-fn frame_at(ring: &DataRing<Granted>, skip: u32, queued: u32) -> Result<(Frame, u32), Broken> {
+///
+/// With UDP programs rely on the family of an address, which decides its length. So another family
+/// is invalid, here and in the blocks.
+fn frame_at(
+    ring: &DataRing<Granted>,
+    domain: Domain,
+    skip: u32,
+    queued: u32,
+) -> Result<(Frame, u32), Broken> {
     let mut header = [0; HEADER];
 
     // Bytes behind the queued ones may be read here; the decoder does not use them.
     ring.read(skip, &mut header).map_err(|_| Broken)?;
-    Frame::decode(&header, queued).map_err(|_| Broken)
+    let (frame, len) = Frame::decode(&header, queued).map_err(|_| Broken)?;
+    match is_of(domain, frame.addr()) {
+        true => Ok((frame, len)),
+        false => Err(Broken),
+    }
 }
 
 /// Reads the [`Info`] block of the datagram whose frame is `skip` bytes past the first.
-fn info_at(ring: &DataRing<Granted>, skip: u32) -> Result<Info, Broken> {
+fn info_at(ring: &DataRing<Granted>, domain: Domain, skip: u32) -> Result<Info, Broken> {
     let mut block = [0; info::LEN];
 
     ring.read(skip + payload_at(false), &mut block)
         .map_err(|_| Broken)?;
-    Info::decode(&block).map_err(|_| Broken)
+    let info = Info::decode(&block).map_err(|_| Broken)?;
+    let addrs = [&info.local, &info.destination];
+    match addrs.iter().all(|addr| is_of(domain, addr.as_ref())) {
+        true => Ok(info),
+        false => Err(Broken),
+    }
 }
 
 /// Reads the [`Report`] block of the error whose frame is `skip` bytes past the first.
-fn report_at(ring: &DataRing<Granted>, skip: u32) -> Result<Report, Broken> {
+fn report_at(ring: &DataRing<Granted>, domain: Domain, skip: u32) -> Result<Report, Broken> {
     let mut block = [0; info::LEN];
 
     ring.read(skip + payload_at(false), &mut block)
         .map_err(|_| Broken)?;
-    Report::decode(&block).map_err(|_| Broken)
+    let report = Report::decode(&block).map_err(|_| Broken)?;
+    match is_of(domain, report.offender.as_ref()) {
+        true => Ok(report),
+        false => Err(Broken),
+    }
 }
 
 /// Reads the payload of a returned datagram, up to [`report::MAX_PAYLOAD`] bytes.
@@ -220,6 +249,7 @@ impl Conn {
         if self.has_taken() {
             sk.write_space();
         }
+        let domain = self.remote.domain;
         let may_have_info = self.remote.link.has(Feature::Info);
         let wants_time = sk.wants_timestamp() || sk.keeps_timestamp();
         let now = wants_time.then(Sock::time_of_day);
@@ -229,7 +259,7 @@ impl Conn {
             let news = {
                 let mut queue = self.receive_queue.lock();
                 let from = queue.known;
-                let news = queue.check_frames(&self.ring, &mut left, may_have_info)?;
+                let news = queue.check_frames(&self.ring, domain, &mut left, may_have_info)?;
                 if let Some(now) = now {
                     let to = queue.known;
                     queue.arrivals.note(from, to, now);

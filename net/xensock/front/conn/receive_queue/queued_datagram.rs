@@ -63,7 +63,7 @@ impl Conn {
             if known == 0 {
                 return None;
             }
-            match frame_at(&this.ring, 0, known) {
+            match frame_at(&this.ring, this.remote.domain, 0, known) {
                 Ok((
                     Frame::Data {
                         len,
@@ -115,7 +115,7 @@ impl Conn {
             loop {
                 let before = queued.before.checked_add(queued.frame)?;
                 let left = known.checked_sub(before).filter(|left| *left > 0)?;
-                match frame_at(&this.ring, before, left) {
+                match frame_at(&this.ring, this.remote.domain, before, left) {
                     Ok((
                         Frame::Data {
                             len,
@@ -152,7 +152,7 @@ impl Conn {
     pub(crate) fn info_of(&self, queued: &QueuedDatagram) -> Option<Info> {
         let info = queued
             .has_info
-            .then(|| info_at(&self.ring, queued.before))?;
+            .then(|| info_at(&self.ring, self.remote.domain, queued.before))?;
         info.ok()
     }
 
