@@ -6,6 +6,10 @@ use super::Sock;
 
 use crate::{
     bindings,
+    net::family::{
+        EPOLLERR,
+        EPOLLIN, //
+    },
     prelude::*,
     processor::cpu_relax,
     sync::barrier::{
@@ -107,10 +111,11 @@ impl Sock {
 
     /// Sleeps until `cond` returns `true`, like [`Sock::wait`], as an exclusive waiter.
     ///
-    /// [`Sock::data_ready`] and similar methods wake only one exclusive waiter, the one that has
-    /// waited longest; [`Sock::state_changed`] wakes all. For programs that accept connections:
-    /// `data_ready` is called once for each connection, and `cond` takes one. A wake-up of a waiter
-    /// that gives up is not lost.
+    /// [`Sock::data_ready`] and [`Sock::error_report`] wake only one exclusive waiter, the one that
+    /// has slept longest; [`Sock::wake_all`] and [`Sock::state_changed`] wake all, and
+    /// [`Sock::write_space`] none. For programs that take what there is once, such as connections
+    /// or datagrams: `data_ready` is called for each, and the waiter takes one. A wake-up of a
+    /// waiter that gives up is not lost.
     pub fn wait_exclusive(
         &self,
         timeout: &mut Timeout,
@@ -215,8 +220,9 @@ impl WaitMode {
         self,
     ) -> unsafe extern "C" fn(*mut WaitEntry, c_uint, c_int, *mut c_void) -> c_int {
         match self {
-            Self::Interruptible | Self::Exclusive => bindings::woken_wake_function,
+            Self::Interruptible => bindings::woken_wake_function,
             Self::Killable => wake_killable,
+            Self::Exclusive => wake_receiver,
         }
     }
 
@@ -245,6 +251,28 @@ unsafe extern "C" fn wake_killable(
 ) -> c_int {
     // SAFETY: The arguments come from the caller; the mode only says which tasks to wake.
     unsafe { bindings::woken_wake_function(entry, bindings::TASK_NORMAL, sync, key) }
+}
+
+/// Wakes a task for input or an error, or if the caller does not say for what. Room to send must not
+/// be the one wake-up that an exclusive waiter gets: another waiter would miss it.
+///
+/// # Safety
+///
+/// As [`wake_killable`].
+unsafe extern "C" fn wake_receiver(
+    entry: *mut WaitEntry,
+    mode: c_uint,
+    sync: c_int,
+    key: *mut c_void,
+) -> c_int {
+    // The key is no pointer: see `poll_to_key()`.
+    let events = key.addr();
+    // CAST: Widens.
+    if events != 0 && events & (EPOLLIN | EPOLLERR) as usize == 0 {
+        return 0;
+    }
+    // SAFETY: The arguments come from the caller.
+    unsafe { bindings::woken_wake_function(entry, mode, sync, key) }
 }
 
 /// A reference to the inode that a `struct socket` is part of.

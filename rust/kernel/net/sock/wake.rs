@@ -15,11 +15,10 @@ use crate::{
 
 /// Notifications of events.
 impl Sock {
-    /// Wakes all waiters after a change of the socket's state.
+    /// Wakes all waiters, for whatever they wait.
     ///
-    /// Any context including hard interrupts, as long as `sk_state_change` has not been replaced,
-    /// which holds for all sockets of programs.
-    pub fn state_changed(&self) {
+    /// Any context, with the restriction of [`Sock::state_changed`].
+    pub fn wake_all(&self) {
         let sk = self.as_raw();
 
         // SAFETY: The socket is valid by the type invariants, and `sock_init_data` has set its
@@ -28,6 +27,14 @@ impl Sock {
             // SAFETY: This is the purpose of the callback.
             unsafe { state_change(sk) };
         }
+    }
+
+    /// Wakes all waiters after a change of the socket's state.
+    ///
+    /// Any context including hard interrupts, as long as `sk_state_change` has not been replaced,
+    /// which holds for all sockets of programs.
+    pub fn state_changed(&self) {
+        self.wake_all();
 
         // The signals for programs that have requested them (`F_SETSIG`), as TCP sends them.
         let mask = self.shutdown_mask();
