@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/udp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 
@@ -517,6 +518,79 @@ TEST_F(datagram, closing_loses_nothing)
 		EXPECT_EQ(LONGEST, recv(self->to, in, sizeof(in), 0));
 		EXPECT_EQ(3, recv(self->to, in, sizeof(in), 0));
 	}
+}
+
+static atomic_int received;
+
+static long in_recv_counted(struct waiter *w)
+{
+	long result = recv(w->fd, w->data, sizeof(w->data), 0);
+
+	received++;
+	return result;
+}
+
+static bool wait_received(int n)
+{
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
+
+	while (received < n && now_msec() < deadline)
+		poll(NULL, 0, 1);
+	return received == n;
+}
+
+/* Returns how often a thread has slept. */
+static long sleeps_of(pid_t tid)
+{
+	char path[64], line[128];
+	long n = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "voluntary_ctxt_switches: %ld", &n) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/*
+ * A datagram wakes one of the threads that wait, and as many datagrams as there are wake all of
+ * them: also those that a thread leaves which is interrupted.
+ */
+TEST_F(datagram, one_datagram_wakes_one_thread)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+	struct waiter w[4] = { 0 };
+	long before[4];
+	int i, slept = 0, failed = 0;
+
+	received = 0;
+	sigaction(SIGUSR1, &sa, NULL);
+	ASSERT_EQ(0, set_timeout(self->to, SO_RCVTIMEO, 0));
+	for (i = 0; i < 4; i++) {
+		ASSERT_TRUE(waiter_start(&w[i], in_recv_counted, self->to));
+		before[i] = sleeps_of(w[i].tid);
+	}
+	EXPECT_EQ(1, send(self->from, "1", 1, 0));
+	ASSERT_TRUE(wait_received(1));
+	/* Who is woken in vain sleeps once more. */
+	for (i = 0; i < 4; i++)
+		slept += !w[i].data[0] && wait_asleep(w[i].tid) &&
+			 sleeps_of(w[i].tid) == before[i];
+	EXPECT_EQ(3, slept);
+
+	/* The first one has its datagram: another one is interrupted. */
+	pthread_kill(w[3].thread, SIGUSR1);
+	ASSERT_TRUE(wait_received(2));
+	EXPECT_EQ(1, send(self->from, "2", 1, 0));
+	EXPECT_EQ(1, send(self->from, "3", 1, 0));
+	ASSERT_TRUE(wait_received(4));
+	for (i = 0; i < 4; i++)
+		failed += waiter_end(&w[i]) == -1 && errno == EINTR;
+	EXPECT_EQ(1, failed);
 }
 
 XENSOCK_TEST_MAIN

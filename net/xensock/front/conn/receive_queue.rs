@@ -51,6 +51,9 @@ use kernel::{
     sync::ArcBorrow, //
 };
 
+/// Number of datagrams that arrive at once for which tasks are woken one by one.
+const MAX_WAKES: u32 = 64;
+
 /// The received frames that are not consumed.
 #[derive(Default)]
 pub(super) struct ReceiveQueue {
@@ -68,7 +71,8 @@ pub(super) struct ReceiveQueue {
 /// The frames that arrived since the last check.
 #[derive(Default)]
 struct Arrival {
-    has_datagram: bool,
+    /// Number of datagrams.
+    datagrams: u32,
     error: Option<Error>,
     /// The last frame that was checked. More frames may follow.
     report: Option<Reported>,
@@ -123,7 +127,7 @@ impl ReceiveQueue {
                         return Err(Broken);
                     }
                     self.datagrams = self.datagrams.wrapping_add(1);
-                    news.has_datagram = true;
+                    news.datagrams = news.datagrams.wrapping_add(1);
                 }
                 Frame::Error(number) => news.error = Some(wire_error(number)),
                 Frame::Report { len, addr } => {
@@ -205,6 +209,16 @@ fn report_at(ring: &DataRing<Granted>, domain: Domain, skip: u32) -> Result<Repo
     }
 }
 
+/// Wakes a task for each of the datagrams that have arrived, as UDP does, or all tasks.
+fn wake_receivers(sk: &Sock, datagrams: u32) {
+    for _ in 0..datagrams.min(MAX_WAKES) {
+        sk.data_ready();
+    }
+    if datagrams > MAX_WAKES {
+        sk.wake_all();
+    }
+}
+
 /// Reads the payload of a returned datagram, up to [`report::MAX_PAYLOAD`] bytes.
 fn payload_of(ring: &DataRing<Granted>, skip: u32, len: u32) -> KVec<u8> {
     let len = len.min(report::MAX_PAYLOAD) as usize;
@@ -270,12 +284,12 @@ impl Conn {
                 sk.set_error(error);
                 sk.error_report();
             }
-            if news.has_datagram {
+            if news.datagrams > 0 {
                 // As in UDP: without a peer, the CPU is the program's choice.
                 if sk.state() == TcpState::Established {
                     sk.update_incoming_cpu();
                 }
-                sk.data_ready();
+                wake_receivers(sk, news.datagrams);
             }
             match news.report {
                 Some(reported) => self.queue_report(sk, &reported),

@@ -79,7 +79,7 @@ impl Datagram {
             if current!().signal_pending() {
                 return Err(timeout.interrupted());
             }
-            sk.wait(&mut timeout, || {
+            let has_news = || {
                 // Another thread may have created the ring.
                 let conn = self.endpoint.conn();
                 if let Some(conn) = conn.as_ref().filter(|conn| !conn.has_frame()) {
@@ -91,7 +91,12 @@ impl Datagram {
                     || self.endpoint.is_native()
                     || sk.error().is_some()
                     || sk.shutdown_mask().contains(Shutdown::Recv)
-            })?;
+            };
+            match flags & msg::PEEK {
+                // One task is woken for each datagram, as it will take it.
+                0 => sk.wait_exclusive(&mut timeout, has_news)?,
+                _ => sk.wait(&mut timeout, has_news)?,
+            }
         }
     }
 
