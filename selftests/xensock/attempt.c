@@ -20,6 +20,9 @@
  *   attempt join GROUP...         joins groups, with a socket for each
  *   attempt peers HOST PORT...    connects a datagram socket to one peer after
  *                                 the other, and prints the error of sending
+ *   attempt move HOST HOST2       has a thread receive on a datagram socket that
+ *                                 is connected to HOST, connects it to a socket
+ *                                 bound to HOST2, and sends from there
  *   attempt member GROUP...       as join, with ports; stays and prints errors
  *   attempt mail HOST             sends a datagram to each of --sockets IPv4
  *                                 addresses, the first of which is HOST
@@ -264,6 +267,24 @@ static void connect_to_each(int count, char **words)
 	print_result(false);
 }
 
+static bool move(const char *host, const char *host2)
+{
+	int fd = do_call_at("datagram", host, "9"), other = socket(opt.family, SOCK_DGRAM, 0);
+	struct sockaddr_storage name;
+	socklen_t len = sizeof(name);
+	struct waiter w = { 0 };
+
+	if (fd < 0 || set_timeout(fd, SO_RCVTIMEO, 0) || !waiter_start(&w, in_recv, fd))
+		return false;
+	if (bind_to(other, host2, 0) ||
+	    getsockname(other, (struct sockaddr *)&name, &len) ||
+	    connect(fd, (struct sockaddr *)&name, len) ||
+	    getsockname(fd, (struct sockaddr *)&name, &len) ||
+	    sendto(other, "x", 1, 0, (struct sockaddr *)&name, len) != 1)
+		return false;
+	return waiter_end(&w) == 1 && w.data[0] == 'x';
+}
+
 static bool send_to_each(const char *host)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) };
@@ -314,6 +335,8 @@ int main(int argc, char **argv)
 		join_groups(argc - 2, argv + 2);
 	} else if (!strcmp(call, "peers")) {
 		connect_to_each(argc - 2, argv + 2);
+	} else if (argc == 4 && !strcmp(call, "move")) {
+		print_result(move(argv[2], argv[3]));
 	} else if (argc == 3 && !strcmp(call, "mail")) {
 		print_result(send_to_each(argv[2]));
 	} else {

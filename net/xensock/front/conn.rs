@@ -19,6 +19,7 @@ pub(crate) use send_queue::{
     push,
     put,
     Corked,
+    Part,
     Target, //
 };
 

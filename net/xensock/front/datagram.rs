@@ -150,7 +150,7 @@ impl Datagram {
                 return Err(error);
             }
         }
-        self.keep(call, conn.clone());
+        self.keep(call, sk, conn.clone());
         Ok(conn)
     }
 
@@ -168,15 +168,18 @@ impl Datagram {
         attach(sk, self.endpoint.take_remote(call, sk, domain, ip)?)
     }
 
-    /// Stores the connection of the socket.
-    fn keep(&self, _call: &CallGuard<'_>, conn: Arc<Conn>) {
+    /// Stores the connection of the socket, and has the tasks that wait go on with it.
+    fn keep(&self, _call: &CallGuard<'_>, sk: &Sock, conn: Arc<Conn>) {
         self.names.lock().domain = Some(conn.remote.domain);
         {
             let mut inner = self.endpoint.inner.lock();
             if !inner.is_closed {
                 inner.state = EndpointState::Connection(conn.clone());
                 drop(inner);
-                return self.set_found(&conn);
+                self.set_found(&conn);
+                // Datagrams may have arrived since the backend has the ring. The handler has woken
+                // tasks then, which did not find them.
+                return sk.wake_all();
             }
         }
         // The socket was closed during this, see `revive`: `release` waits until this has ended.

@@ -109,6 +109,11 @@ def test_routes(bed):
         with hijacked(guest, hijack=2):
             for call in ("connect", "datagram"):
                 assert _device_used(bed, guest, f"--family inet stay {call} {to4}") == SECOND
+    # A thread that receives goes on with the device of the new peer.
+    with _routed(guest, "192.0.2.0/24=xensock-1 192.0.2.99=xensock-0"):
+        output = run_checked(guest, f"timeout -s KILL {30 * bed.scale} attempt move 192.0.2.99 {bed.address}",
+                             60 * bed.scale)
+        assert output.split() == ["ok"], output
     # A socket that cannot reach a peer through the other device keeps its own.
     bed.xensock("set", str(guest.domid), "--device=1", f"connect-allow=[{bed.address6}]")
     with _routed(guest, "198.51.100.0/24=xensock-1"):

@@ -41,15 +41,19 @@ pub(crate) struct Corked {
     len: usize,
 }
 
-/// Puts a message into the ring: a datagram, the rest of one, or with `more` a part that is not the
-/// last. Returns the room that the frame needs if there is too little.
-pub(crate) fn put(
-    conn: &Arc<Conn>,
-    msg: &mut MsgHdr,
-    new: Option<Corked>,
-    len: usize,
-    more: bool,
-) -> Result<Option<u32>> {
+/// A message: a datagram, or a part of one.
+pub(crate) struct Part {
+    /// The empty datagram that it begins, unless one was begun before.
+    pub(crate) new: Option<Corked>,
+    /// Bytes of the message.
+    pub(crate) len: usize,
+    /// Set if it is not the last part.
+    pub(crate) more: bool,
+}
+
+/// Puts a message into the ring. Returns the room that the frame needs if there is too little.
+pub(crate) fn put(conn: &Arc<Conn>, msg: &mut MsgHdr, part: &Part) -> Result<Option<u32>> {
+    let &Part { new, len, more } = part;
     let mut tx = conn.tx.lock();
     let has_begun = tx.is_some();
     let mut begun = tx.take().or(new).ok_or(EDESTADDRREQ)?;

@@ -80,7 +80,7 @@ impl Datagram {
                     give_back(remote);
                     return Err(error);
                 }
-                self.keep(&call, attach(sk, remote)?);
+                self.keep(&call, sk, attach(sk, remote)?);
                 (bound, device)
             }
         };
@@ -93,6 +93,10 @@ impl Datagram {
     }
 
     /// `connect()` to an address, as `__ip4_datagram_connect()` does it.
+    ///
+    /// If the peer belongs to another device, the socket gets another connection. Datagrams that
+    /// have arrived through the former one are dropped: they are from addresses that another
+    /// backend knows.
     ///
     /// If it fails, the socket keeps its connection, or has none: as a new socket, it can still
     /// fall back, and a socket that has lost its peer can lose it again.
@@ -119,9 +123,10 @@ impl Datagram {
             return Err(error);
         }
         if is_new {
-            self.keep(&call, conn);
+            self.keep(&call, sk, conn);
             if let Some(former) = former {
-                Conn::close(&former, true);
+                // Another thread may have sent something since. Tasks in a call see no failure.
+                Conn::close(&former, false);
             }
         }
         sk.set_state(TcpState::Established);
@@ -159,7 +164,7 @@ impl Datagram {
             _ => forget_peer(&conn),
         };
         match asked {
-            Ok(()) => self.keep(&call, conn),
+            Ok(()) => self.keep(&call, sk, conn),
             Err(_) => Conn::close(&conn, true),
         }
         asked

@@ -17,6 +17,7 @@ use crate::{
         put,
         Conn,
         Corked,
+        Part,
         Target, //
     },
     proto::{
@@ -73,11 +74,13 @@ impl Datagram {
             Err(_) if begun.is_some() => None,
             Err(error) => return Err(error),
         };
-        let more = flags & msg::MORE != 0 || self.endpoint.known_option(SOL_UDP, UDP_CORK) != 0;
+        let is_corked = self.endpoint.known_option(SOL_UDP, UDP_CORK) != 0;
+        let more = flags & msg::MORE != 0 || is_corked;
+        let part = Part { new, len, more };
         let mut timeout = sk.snd_timeout(flags & msg::DONTWAIT != 0);
         let sent = match &begun {
-            Some(conn) => continue_on(conn, sk, msg, new, len, more, &mut timeout),
-            None => self.send_new(sk, msg, new, len, more, &mut timeout),
+            Some(conn) => self.continue_on(conn, sk, msg, &part, &mut timeout),
+            None => self.send_new(sk, msg, &part, &mut timeout),
         };
         match (&sent, begun) {
             (Ok(id), _) => self.begun_on.store(if more { *id } else { 0 }, Relaxed),
@@ -97,9 +100,7 @@ impl Datagram {
         &self,
         sk: &Sock,
         msg: &mut MsgHdr,
-        new: Option<Corked>,
-        len: usize,
-        more: bool,
+        part: &Part,
         timeout: &mut Timeout,
     ) -> Result<u64> {
         loop {
@@ -109,9 +110,10 @@ impl Datagram {
             if sk.shutdown_mask().contains(Shutdown::Send) {
                 return Err(EPIPE);
             }
-            let conn = self.opened(sk, new.map(|new| new.target().addr))?;
+            let target = part.new.map(|new| new.target().addr);
+            let conn = self.opened(sk, target)?;
             Conn::drop_errors(conn.as_arc_borrow());
-            let Some(wanted) = put(&conn, msg, new, len, more)? else {
+            let Some(wanted) = put(&conn, msg, part)? else {
                 self.names.lock().is_automatic = true;
                 return Ok(conn.remote.id);
             };
@@ -120,9 +122,35 @@ impl Datagram {
             sk.wait(timeout, || {
                 sk.error().is_some()
                     || sk.shutdown_mask().contains(Shutdown::Send)
-                    || conn.death().is_some()
+                    || !self.uses(&conn)
                     || conn.expect_room() >= wanted
             })?;
+        }
+    }
+
+    /// Sends a further part of the datagram that was begun on a connection. Returns the id of the
+    /// connection.
+    ///
+    /// As in UDP, neither an error of the socket nor `shutdown()` concerns such a part.
+    fn continue_on(
+        &self,
+        conn: &Arc<Conn>,
+        sk: &Sock,
+        msg: &mut MsgHdr,
+        part: &Part,
+        timeout: &mut Timeout,
+    ) -> Result<u64> {
+        loop {
+            if !self.uses(conn) {
+                return Err(conn.death().unwrap_or(ENETDOWN));
+            }
+            Conn::drop_errors(conn.as_arc_borrow());
+            // Another thread may have completed the datagram: then this one is new.
+            let Some(wanted) = put(conn, msg, part)? else {
+                return Ok(conn.remote.id);
+            };
+            sk.want_space();
+            sk.wait(timeout, || !self.uses(conn) || conn.expect_room() >= wanted)?;
         }
     }
 
@@ -196,33 +224,10 @@ impl Datagram {
             }
         }
     }
-}
 
-/// Sends a further part of the datagram that was begun on a connection. Returns the id of the
-/// connection.
-///
-/// As in UDP, neither an error of the socket nor `shutdown()` concerns such a part.
-fn continue_on(
-    conn: &Arc<Conn>,
-    sk: &Sock,
-    msg: &mut MsgHdr,
-    new: Option<Corked>,
-    len: usize,
-    more: bool,
-    timeout: &mut Timeout,
-) -> Result<u64> {
-    loop {
-        if let Some(error) = conn.death() {
-            return Err(error);
-        }
-        Conn::drop_errors(conn.as_arc_borrow());
-        // Another thread may have completed the datagram: then this one is new.
-        let Some(wanted) = put(conn, msg, new, len, more)? else {
-            return Ok(conn.remote.id);
-        };
-        sk.want_space();
-        sk.wait(timeout, || {
-            conn.death().is_some() || conn.expect_room() >= wanted
-        })?;
+    /// Returns `true` unless the connection has failed, or the socket has got another one.
+    fn uses(&self, conn: &Arc<Conn>) -> bool {
+        let now = self.endpoint.live_conn();
+        now.is_some_and(|now| Arc::ptr_eq(&now, conn))
     }
 }
