@@ -261,15 +261,11 @@ impl Frames {
             }
             info = Some(Info::decode(&block)?);
         }
-        let mut sent = self.send(policy, len, addr, info.as_ref());
-        if let Err(error @ (ECONNREFUSED | EHOSTUNREACH | ENETUNREACH | EPROTO)) = sent {
-            // The network may have reported that just now, for a datagram sent before. UDP has
-            // cleared the error then, and sends.
-            sent = self.send(policy, len, addr, info.as_ref());
-            if sent != Err(error) {
-                self.receive_errors()?;
-                self.report_earlier(error)?;
-            }
+        let mut earlier = None;
+        let sent = self.send(policy, len, addr, info.as_ref(), &mut earlier);
+        if let Some(error) = earlier {
+            self.receive_errors()?;
+            self.report_earlier(error)?;
         }
         match sent {
             // Another error of the same number is a new one.
@@ -285,13 +281,14 @@ impl Frames {
         Ok(true)
     }
 
-    /// Sends the first datagram of `out`.
+    /// Sends the first datagram of `out`. Stores an error of an earlier one in `earlier`.
     fn send(
         &self,
         policy: &Policy,
         len: u32,
         addr: Option<SocketAddr>,
         info: Option<&Info>,
+        earlier: &mut Option<Error>,
     ) -> Result {
         policy.may_send(len as usize)?;
         let begin = payload_at(info.is_some());
@@ -299,7 +296,7 @@ impl Frames {
             if payload.len_bytes() != len as usize {
                 return Err(EMSGSIZE);
             }
-            self.socket.send(payload, addr, info)
+            self.socket.send(payload, addr, info, earlier)
         })
     }
 

@@ -25,6 +25,7 @@ use crate::{
     },
     proto::{
         control,
+        errno,
         info::Info,
         rule::IpProtocol,
         Feature, //
@@ -200,26 +201,44 @@ impl GuestSocket<Udp> {
     }
 
     /// Sends a datagram, as a whole, if the guest may. Without an address it goes to the peer that
-    /// [`Self::connect`] has set.
+    /// [`Self::connect`] has set. Stores an error of an earlier datagram in `earlier`.
     pub(crate) fn send(
         &self,
         from: &BioVecs<'_>,
         to: Option<SocketAddr>,
         info: Option<&Info>,
+        earlier: &mut Option<Error>,
     ) -> Result {
         let to = to.map(|addr| self.reachable(addr)).transpose()?;
         let to = to.map(Reachable::addr);
-        let sent = match (info, to) {
-            (Some(info), _) => self.inner.send_with(from, to, &mut self.controls(info)?),
+        let mut controls = info.map(|info| self.controls(info)).transpose()?;
+        let mut send = || match (&mut controls, to) {
+            (Some(controls), _) => self.inner.send_with(from, to, controls),
             (None, None) => self.inner.send(from),
             (None, Some(addr)) => self.inner.send_to(from, addr),
         };
+        let mut sent = send();
+        if let Err(error) = sent {
+            if self.may_be_earlier(error) {
+                // The network may have reported that just now, for a datagram sent before. UDP has
+                // cleared the error then, and sends.
+                sent = send();
+                *earlier = Some(error).filter(|error| sent != Err(*error));
+            }
+        }
         match sent {
             Ok(_) => Ok(()),
             // UDP does not lack room, for which to wait, but a port.
             Err(EAGAIN) if !self.is_bound()? => Err(EADDRNOTAVAIL),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns `true` if an error that UDP has returned may be that of an earlier datagram.
+    fn may_be_earlier(&self, error: Error) -> bool {
+        // With reports, UDP makes one of this each time that a datagram is too long.
+        let is_reported = error == EMSGSIZE && self.wants_reports();
+        errno::is_of_network(-error.to_errno()) && !is_reported
     }
 
     /// Returns the control messages for a datagram. The guest may send from an address if it may

@@ -140,6 +140,23 @@ pub const fn final_from_wire(word: i32) -> i32 {
     }
 }
 
+/// Returns `true` if a message of ICMP or ICMPv6 may stand for this number, as Linux reads them.
+pub const fn is_of_network(number: i32) -> bool {
+    matches!(
+        number,
+        EACCES
+            | ENONET
+            | EPROTO
+            | EMSGSIZE
+            | ENOPROTOOPT
+            | EOPNOTSUPP
+            | ENETUNREACH
+            | ECONNREFUSED
+            | EHOSTDOWN
+            | EHOSTUNREACH
+    )
+}
+
 /// The meaning of an error word of a data ring for its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

@@ -143,3 +143,32 @@ proptest! {
         }
     }
 }
+
+/// As `icmp_err_convert` and `icmpv6_err_convert()` have them, and what UDP makes of other messages.
+#[test]
+fn numbers_of_the_network() {
+    let of_network: Vec<_> = errno::TABLE
+        .iter()
+        .filter(|(_, number)| errno::is_of_network(*number))
+        .map(|(name, _)| *name)
+        .collect();
+    assert_eq!(
+        of_network,
+        [
+            "EACCES",
+            "ENONET",
+            "EPROTO",
+            "EMSGSIZE",
+            "ENOPROTOOPT",
+            "EOPNOTSUPP",
+            "ENETUNREACH",
+            "ECONNREFUSED",
+            "EHOSTDOWN",
+            "EHOSTUNREACH",
+        ]
+    );
+    // Another attempt may end otherwise although no earlier datagram was concerned.
+    for number in [errno::EAGAIN, errno::ENOBUFS, errno::ENOMEM, errno::EPERM] {
+        assert!(!errno::is_of_network(number));
+    }
+}
