@@ -151,6 +151,38 @@ TEST_F(info, reports)
 	}
 }
 
+/* Datagrams are received although each of our own brings an error. */
+TEST_F(info, datagrams_amid_errors)
+{
+	struct frame f = dgram_frame(opt.host, 1, 24);
+	__u64 now, next = 0, deadline = now_msec() + 20000;
+	struct link *l = &self->link;
+	struct raw_conn *c = &self->c;
+	struct sockaddr_in name;
+	bool has_come = false;
+	__u32 at;
+
+	ASSERT_EQ(0, req_bind(l, c->id, opt.host, 0, &name));
+	EXPECT_EQ(0, set_option(l, c->id, SOL_IP, IP_RECVERR, 1));
+	for (at = 0; at < c->size; at += FRAME_LEN(f.len))
+		dgram_write(c, at, &f, sizeof(f));
+	while (!has_come && (now = now_msec()) < deadline) {
+		/* The ring is full all the time. */
+		c->out_prod = load(&c->words[OUT_CONS]) + c->size;
+		store(&c->words[OUT_PROD], c->out_prod);
+		raw_notify(l, c);
+		if (now >= next) {
+			next = now + 10;
+			dgram_send(l, &self->to, opt.host, ntohs(name.sin_port), 77, 5);
+		}
+		while (!has_come && load(&c->words[IN_PROD]) != c->in_cons) {
+			dgram_next(l, c, &f, 5);
+			has_come = f.type == 0 && f.len == 77;
+		}
+	}
+	EXPECT_TRUE(has_come);
+}
+
 TEST_F(info, segments)
 {
 	struct info info = { .flags = INFO_SEGMENT, .segment = 1000 };

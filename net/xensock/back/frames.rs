@@ -134,12 +134,12 @@ impl Frames {
         Ok(true)
     }
 
-    /// Moves one datagram, or all errors, from the socket to `in`, or drops it for lack of room.
-    /// Returns `true` if there was one.
+    /// Moves the errors and one datagram from the socket to `in`, or drops them for lack of room.
+    /// Returns `true` if there was anything.
+    ///
+    /// With errors all the time, datagrams must be received all the same.
     fn receive(&self) -> Result<bool, Broken> {
-        if self.receive_errors()? {
-            return Ok(true);
-        }
+        let had_errors = self.receive_errors()?;
         let udp = self.socket.udp();
         let ring = &self.shared.ring;
         let room = ring.writable()?;
@@ -166,7 +166,7 @@ impl Frames {
                 self.produce(&frame, info.map(|info| info.encode()).as_ref(), room);
                 Ok(true)
             }
-            Err(EAGAIN) => Ok(false),
+            Err(EAGAIN) => Ok(had_errors),
             Err(error) => {
                 self.report(error)?;
                 Ok(true)
