@@ -4,32 +4,45 @@
 from contextlib import contextmanager
 
 from bed import timeout
-from scenarios.common import hijacked, in_dom0, run_checked, serving_guest, start_peer, wait_released
+from scenarios.common import (
+    hijacked, in_dom0, run_checked, serving_guest, start_peer, unbind, wait_connected, wait_link, wait_released)
 
 FAULTS = "/sys/kernel/debug"
 
 
+# A change of state that fails is final: xenbus then closes the device, and does not tell its driver.
+SPARED = "xenbus_switch_state"
+
+
+def _range(where, function):
+    """Returns where a function of the kernel begins, and where the next one does."""
+    lines = run_checked(where, f"grep -i ' t ' /proc/kallsyms | sort | grep -A1 ' {function}$'").splitlines()
+    return [int(line.split()[0], 16) for line in lines[:2]]
+
+
 @contextmanager
-def _short(where, module, percent):
-    """Inside the block, that share of the allocations fails that the module's code asks for, in every context."""
+def _short(where, module, percent, times=-1):
+    """Inside the block, that share of the allocations fails that the module's code asks for, in every context, but
+    not more than so many times."""
     start, size = (run_checked(where, f"cat /sys/module/{module}/{file}").strip()
                    for file in ("sections/.text", "coresize"))
-    settings = {"ignore-gfp-wait": "N", "verbose": 0, "times": -1, "stacktrace-depth": 32,
-                "require-start": int(start, 16), "require-end": int(start, 16) + int(size), "probability": percent}
+    spared = _range(where, SPARED)
+    settings = {"ignore-gfp-wait": "N", "verbose": 0, "times": times, "stacktrace-depth": 32,
+                "require-start": int(start, 16), "require-end": int(start, 16) + int(size),
+                "reject-start": spared[0], "reject-end": spared[1], "probability": percent}
     for fault, more in (("failslab", {}), ("fail_page_alloc", {"min-order": 0, "ignore-gfp-highmem": "N"})):
-        for name, value in (more | settings).items():
-            run_checked(where, f"echo {value} >{FAULTS}/{fault}/{name}")
+        words = "; ".join(f"echo {value} >{FAULTS}/{fault}/{name}" for name, value in (more | settings).items())
+        run_checked(where, words)
     try:
         yield
     finally:
-        for fault in ("failslab", "fail_page_alloc"):
-            run_checked(where, f"echo 0 >{FAULTS}/{fault}/probability")
+        run_checked(where, f"for f in failslab fail_page_alloc; do echo 0 >{FAULTS}/$f/probability; done")
 
 
 def test_tcp(bed):
-    """The expectations of the tests, of this kernel's TCP."""
+    """The expectations of the tests, of this kernel's TCP. It sends no FIN if there is no memory for it."""
     start_peer(bed)
-    in_dom0(bed, "failnth")
+    in_dom0(bed, "failnth -T close -T shutdown")
 
 
 @timeout(240)
@@ -62,5 +75,24 @@ def test_backend(bed):
     before = bed.quiet_snapshot()
     with _short(bed.host, "xensock_back", 10):
         guest.ktap("shortages --cycles 50", 100 * bed.scale)
+    leaks = wait_released(bed, before)
+    assert not leaks, leaks
+
+
+@timeout(240)
+def test_link(bed):
+    """An end whose first allocations fail when the other end comes connects by itself."""
+    guest = serving_guest(bed)
+    wait_connected(guest)
+    before = bed.quiet_snapshot()
+    for times in (1, 2, 3, 5, 8, 13, 21):
+        for where, module in ((bed.host, "xensock_back"), (guest, "xensock")):
+            other, its_module, bus = ((guest, "xensock", "xen") if where is not guest else
+                                      (bed.host, "xensock_back", "xen-backend"))
+            unbind(other, its_module)
+            with _short(where, module, 100, times):
+                run_checked(other, f"for d in /sys/bus/{bus}/devices/xensock-*; do "
+                                   f"[ -e $d/driver ] || echo ${{d##*/}} >/sys/bus/{bus}/drivers/{its_module}/bind; done")
+                wait_link(guest)
     leaks = wait_released(bed, before)
     assert not leaks, leaks
