@@ -442,7 +442,9 @@ static bool hold_request(const struct request *r)
 static void serve(const char *how)
 {
 	struct request r;
-	bool consumes = !strncmp(how, "resize-", 7), fails = !strcmp(how, "out-error-first");
+	bool fails = !strcmp(how, "out-error-first");
+	/* A closed connection keeps its ring until everything is taken. */
+	bool consumes = !strncmp(how, "resize-", 7) || !strncmp(how, "reuse-", 6);
 
 	while (!back_take(&r)) {
 		if (sleep_usec(consumes ? 100 : 1000), back_is_over)
@@ -473,7 +475,9 @@ static void serve(const char *how)
 	if (r.cmd == GETSOCKOPT && !strcmp(how, "slots") && hold_request(&r))
 		return;
 	if (r.cmd == RELEASE)
-		printf("RELEASE\n");
+		printf("RELEASE\n%s", r.release.reuse ? "kept\n" : "");
+	if (r.cmd == UNMAP)
+		printf("UNMAP\n");
 	if (r.cmd == RELEASE && delayed_grow.cmd == GROW) {
 		back_respond(&delayed_grow, -EPERM);
 		delayed_grow.cmd = 0;
