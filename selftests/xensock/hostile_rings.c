@@ -173,13 +173,15 @@ TEST_F_TIMEOUT(rings, indexes_that_never_rest, 60)
 	struct raw_conn c;
 
 	ASSERT_TRUE(raw_open(l, &c, 4, opt.port + PEER_ECHO));
+	store(&c.words[OUT_PROD], ++c.out_prod);
 	raw_notify(l, &c);
 	while (now_msec() < deadline) {
 		if (c.out_prod - load(&c.words[OUT_CONS]) < c.size)
 			store(&c.words[OUT_PROD], ++c.out_prod);
 		store(&c.words[IN_CONS], load(&c.words[IN_PROD]));
 	}
-	TH_LOG("%u bytes", c.out_prod);
+	/* The backend has taken some meanwhile. */
+	EXPECT_LT(c.size, c.out_prod);
 	EXPECT_EQ(0, raw_close(l, &c, true));
 }
 

@@ -605,6 +605,13 @@ TEST_F_TIMEOUT(server, released_while_filled, 120)
 		for (i = 0; i < N; i++) {
 			r = raw_request(&client[i], opt.host, s.port);
 			client[i].req_id = send_request(l, &r);
+			if (!i && round % 6 == 5) {
+				/* One connection is there before. */
+				EXPECT_EQ(0, raw_outcome(l, &client[0], NULL));
+				EXPECT_EQ(0, raw_outcome(l, &server[0], NULL));
+				client[0].req_id = 0;
+				server[0].req_id = 0;
+			}
 			r = (struct request){ .cmd = RELEASE };
 			r.id = round % 3 ? server[i].id : 0;
 			r.release.abort = round & 8;
@@ -627,7 +634,8 @@ TEST_F_TIMEOUT(server, released_while_filled, 120)
 			EXPECT_EQ(0, raw_close(l, &client[i], true));
 		}
 	}
-	TH_LOG("%d were filled", filled);
+	if (l->mode != BY_STATUS)
+		EXPECT_LT(0, filled);
 }
 
 /* The rings of posted ACCEPTs are shared already and can be overwritten. */
