@@ -96,7 +96,7 @@ def in_dom0(bed, *commands):
     assert not failed, f"over TCP in dom0: {', '.join(failed)}"
 
 
-def run_checked(where, command, timeout=60):
+def run_checked(where, command, timeout=None):
     """Runs a command that must succeed. Returns its output."""
     rc, out = where.run(command, timeout)
     assert rc == 0, f"{command}: exit status {rc}: {out}"
@@ -146,10 +146,10 @@ def wait_connected(guest):
 
 
 @spent.measure("waiting for links")
-def wait_link(guest, timeout=30):
+def wait_link(guest):
     """Waits until the guest's sockets work again."""
-    run_checked(guest, f"i=0; until fetch >/dev/null 2>&1; do i=$((i + 1)); [ $i -lt {timeout * 20} ] || "
-                       "{ fetch; exit 1; }; usleep 50000; done", timeout + 10)
+    run_checked(guest, "i=0; until fetch >/dev/null 2>&1; do i=$((i + 1)); [ $i -lt 600 ] || "
+                       "{ fetch; exit 1; }; usleep 50000; done")
 
 
 @contextmanager

@@ -90,7 +90,7 @@ class Bed:
         # The slow set runs everything again.
         self.verdicts = verdicts.Verdicts(kernel, () if with_slow else passed)
         # Slowness relative to one machine with a fast kernel. Waits are scaled by it.
-        self.scale = scale
+        self.scale = guests.Guest.scale = job.Job.scale = scale
         self._guests = []
         self._shared = {}
         # Shared guests that no file uses at present, by their options.
@@ -250,7 +250,7 @@ class Bed:
         self._jobs.append(task)
         return task
 
-    def run(self, command, timeout=60):
+    def run(self, command, timeout=None):
         """Runs a shell command in dom0. Returns (exit status, output)."""
         return self.start(command).wait(timeout)
 

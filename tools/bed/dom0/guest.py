@@ -106,15 +106,15 @@ class GuestJob(job.Job):
             self._guest._send(f"kill {self._number} {int(signum)}")
 
 
-def ktap_together(programs, timeout=120):
+def ktap_together(programs, timeout=None):
     """Runs kselftest programs at the same time: pairs of a guest and a command. They mostly wait. Their
     results become subtests of the running test, one program after another."""
     _take_results([guest.start(guest.soak + command) for guest, command in programs], timeout)
 
 
 def _take_results(tasks, timeout):
-    """Makes the results of these programs subtests of the running test."""
-    deadline = time.monotonic() + timeout
+    """Makes the results of these programs subtests of the running test. They have two minutes by default."""
+    deadline = time.monotonic() + (timeout or 120 * Guest.scale)
     errors = []
     for task in tasks:
         stream = ktap.Subtests()
@@ -139,6 +139,8 @@ class Guest:
 
     # Prefix of a kselftest command: see rounds() in selftests/xensock/util.h.
     soak = ""
+    # Slowness of the machine, see Bed.
+    scale = 1
 
     def __init__(self, name, memory=256, vcpus=1, vif=False, extra="", on_death=None,
                  programs=False, config="", kind="pv", image=""):
@@ -231,25 +233,25 @@ class Guest:
         self._send(f"run {number} {line}")
         return task
 
-    def run(self, command, timeout=60):
+    def run(self, command, timeout=None):
         """Runs a shell command in the guest. Returns (exit status, output)."""
         return self.start(command).wait(timeout)
 
-    def ktap(self, command, timeout=120):
+    def ktap(self, command, timeout=None):
         """Runs a kselftest program in the guest. Its results become subtests of the running test."""
         stream = ktap.Subtests()
         try:
-            rc, _ = self.start(self.soak + command, stream.line).wait(timeout)
+            rc, _ = self.start(self.soak + command, stream.line).wait(timeout or 120 * self.scale)
         finally:
             stream.close()
         stream.check_status(rc)
 
-    def ktap_together(self, commands, timeout=120):
+    def ktap_together(self, commands, timeout=None):
         """Runs kselftest programs in the guest at the same time."""
         ktap_together([(self, command) for command in commands], timeout)
 
     @contextmanager
-    def ktap_beside(self, command, timeout=120):
+    def ktap_beside(self, command, timeout=None):
         """Runs a kselftest program in the guest beside the block. Its results follow those of the block."""
         task = self.start(self.soak + command)
         yield

@@ -21,6 +21,8 @@ class Job:
     """The state of a command: its lines so far and, once ended, its exit status."""
 
     category = ""
+    # Slowness of the machine. Time limits that nobody gives are scaled by it.
+    scale = 1
 
     def __init__(self, command, on_line=None):
         self.command = command
@@ -40,8 +42,10 @@ class Job:
         with self._changed:
             return self.rc is None and self._error is None
 
-    def wait(self, timeout=60):
-        """Waits for the end. Returns (exit status, output). Kills the command after the timeout."""
+    def wait(self, timeout=None):
+        """Waits for the end. Returns (exit status, output). Kills the command after the timeout, of a minute by
+        default."""
+        timeout = 60 * self.scale if timeout is None else timeout
         with spent.measure(self.category), self._changed:
             ended = self._changed.wait_for(lambda: self.rc is not None or self._error, timeout)
             if self._error:
@@ -51,8 +55,10 @@ class Job:
         self.kill()
         raise CommandTimeout(f"'{self.command}' did not end within {timeout} s; its output: {self.output}")
 
-    def wait_line(self, text, timeout=30):
-        """Waits until a line containing the text is printed. Returns that line."""
+    def wait_line(self, text, timeout=None):
+        """Waits until a line containing the text is printed, half a minute by default. Returns that line."""
+        timeout = 30 * self.scale if timeout is None else timeout
+
         def found():
             return next((line for line in self.lines if text in line), None)
         with spent.measure(self.category), self._changed:
