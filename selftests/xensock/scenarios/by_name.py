@@ -43,7 +43,7 @@ def _states(bed, guest):
 
 def _wait_refused(guest, address, port=7001):
     run_checked(guest, f"i=0; until attempt connect {address} {port} | grep -q EACCES; do "
-                       "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
+                       "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
 
 
 def _apply(bed, *words):

@@ -41,7 +41,7 @@ def pgbench(bed, where):
         got = run_checked(client, f'{BIN}/psql {to} -XAt -c "{BALANCE}" postgres')
         assert got == BALANCED, f"{got} instead of {BALANCED}: {out}"
         job.kill(signal.SIGQUIT)
-        job.wait(60)
+        job.wait()
         run_checked(server, "rm -rf /tmp/cluster")
 
     both_ways(bed, where, way)

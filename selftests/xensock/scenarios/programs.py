@@ -118,7 +118,7 @@ def both_ways(bed, where, way):
 def serve(where, command, text):
     """Starts a server and waits until it is ready."""
     job = where.start(f"exec {command}")
-    job.wait_line(text, 60)
+    job.wait_line(text)
     return job
 
 

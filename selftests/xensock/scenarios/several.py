@@ -20,7 +20,7 @@ def _state(guest, device):
 def _wait_connected(guest, *devices):
     for device in devices:
         run_checked(guest, f"i=0; until grep -q ^Connected /sys/bus/xen/devices/{device}/state; do "
-                           "i=$((i + 1)); [ $i -lt 600 ] || exit 1; usleep 50000; done", 60)
+                           "i=$((i + 1)); [ $i -lt 600 ] || exit 1; usleep 50000; done")
 
 
 def _attach(bed, guest, number, server):
@@ -123,7 +123,7 @@ def test_routes(bed):
     bed.xensock("set", str(guest.domid), "--device=1", f"connect-allow={bed.connect_allow}")
     with _routed(guest, "default=xensock-1"):
         run_checked(guest, f"i=0; until attempt connect {to4} | grep -q ok; do "
-                           "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done", 60)
+                           "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
     assert run_checked(guest, "ls /sys/kernel/debug/xensock").split() == [FIRST, SECOND]
 
 
@@ -274,7 +274,7 @@ def test_one_lets_work_wait(bed):
             output = run_checked(guest, f"attempt connect {bed.address} 7001")
             assert output.split() == ["ok"], output
         run_checked(guest, f"i=0; until grep -q '^connections 0$' {counts}; do i=$((i + 1)); "
-                           f"[ $i -lt 300 ] || {{ cat {counts}; exit 1; }}; usleep 100000; done", 60)
+                           f"[ $i -lt 300 ] || {{ cat {counts}; exit 1; }}; usleep 100000; done")
 
 
 @timeout(200)
@@ -287,7 +287,7 @@ def test_one_breaks_rules(bed):
         assert {line["device"] for line in _sockets(guest).values()} == {FIRST}
         back.kill(signal.SIGUSR1)
         run_checked(guest, f"i=0; until grep -q {SECOND} /proc/net/xensock; do i=$((i + 1)); "
-                           "[ $i -lt 300 ] || { cat /proc/net/xensock; exit 1; }; usleep 100000; done", 60)
+                           "[ $i -lt 300 ] || { cat /proc/net/xensock; exit 1; }; usleep 100000; done")
         assert job.running and _state(guest, FIRST) != "Connected"
         job.kill()
         job.wait(30 * bed.scale)

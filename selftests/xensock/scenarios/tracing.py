@@ -46,7 +46,7 @@ def _select(events, name, **fields):
 
 def _wait_events(where, name, expected, **fields):
     """Waits for that many events. Returns all events."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 20 * where.scale
     while len(_select(events := _events(where), name, **fields)) < expected:
         assert time.monotonic() < deadline, f"not {expected} of {name} {fields}: {events}"
         time.sleep(0.2)

@@ -102,7 +102,7 @@ def test_copy(bed):
             job.kill()
             job = server.start(f"exec socat -u TCP-LISTEN:{port + 10},reuseaddr CREATE:/tmp/socat")
             run_checked(client, f"socat -u /tmp/files/8 TCP:{bed.address}:{port + 10},retry=50,interval=0.2")
-            job.wait(30)
+            job.wait()
             assert run_checked(server, "sha256sum </tmp/socat") == run_checked(client, "sha256sum </tmp/files/8")
 
         both_ways(bed, guest, way)
@@ -162,7 +162,7 @@ def test_two_guests(bed):
         run_checked(bed, NETWORK.format(outside=OUTSIDE))
         run_checked(bed, "mkdir -p /tmp/outside && head -c 300000 /dev/urandom >/tmp/outside/page")
         outside = bed.start("exec ip netns exec outside python3 -u -m http.server -d /tmp/outside 80")
-        outside.wait_line("Serving HTTP", 60)
+        outside.wait_line("Serving HTTP")
         page = run_checked(bed, "sha256sum </tmp/outside/page")
         pages = {}
         for name, guest in guests.items():
