@@ -277,7 +277,7 @@ fn who_looks_in_between_leaves_none() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "deadlock")]
 fn would_notice_that_nobody_says_he_waits() {
     check(Run {
         says: false,
@@ -286,7 +286,7 @@ fn would_notice_that_nobody_says_he_waits() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "deadlock")]
 fn would_notice_a_missing_barrier() {
     check(Run {
         requests: &[true, true],

@@ -404,7 +404,7 @@ fn the_work_item_gets_its_turn() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "deadlock")]
 fn would_notice_a_promise_that_is_not_kept() {
     check::<Turn>(Run {
         bytes: 1,
@@ -415,7 +415,7 @@ fn would_notice_a_promise_that_is_not_kept() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "deadlock")]
 fn would_notice_that_nobody_runs_again() {
     check::<Turn>(Run {
         wakes: false,
@@ -424,7 +424,7 @@ fn would_notice_that_nobody_runs_again() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "deadlock")]
 fn would_notice_that_nobody_looks_again() {
     check::<Turn>(Run {
         looks_again: false,

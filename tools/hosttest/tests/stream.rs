@@ -47,13 +47,13 @@ use xensock_hosttest::proto::{
 /// Has the producer go to the other memory, if it is time.
 fn switch_memory(shared: &Shared, number: u32) {
     let [larger, smaller] = shared.run.changes;
-    let size = match number {
-        n if n == larger => LARGE,
-        n if n == smaller => SIZE,
-        _ => return,
-    };
-    // If the consumer has not followed the last time, it just stays.
-    shared.producer.change_to(shared, size);
+
+    if number == larger {
+        assert!(shared.producer.change_to(shared, LARGE), "it is the first");
+    } else if number == smaller {
+        // If the consumer has not followed the last time, it just stays.
+        shared.producer.change_to(shared, SIZE);
+    }
 }
 
 /// Produces the numbers from 1; returns how the consumer ended the direction, if it did.
@@ -122,7 +122,7 @@ fn data_then_end(shared: &Arc<Shared<Plain>>) {
     let other = {
         let shared = shared.clone();
         thread::spawn(move || {
-            produce(&shared);
+            assert_eq!(produce(&shared), Ending::Open);
             shared.producer.end(&*shared, Ending::Orderly);
             shared.wake_consumer.notify();
         })
