@@ -8,26 +8,23 @@ from scenarios.common import SMALL_BUFFER, in_dom0, in_guest, run_checked, servi
 GROUP = "serves"
 
 
-@timeout(180)
-def test_tcp(bed):
-    """This kernel's TCP meets the expectations of the tests."""
-    start_peer(bed, SMALL_BUFFER)
-    in_dom0(bed, "connect", "fastopen", "stream", "flags", "urgent", "poll", "epoll", "rst", "eof", "threads", "signals",
-            "close", "shutdown", "linger")
+_DATA = ("connect", "fastopen", "stream", "flags", "urgent", "poll", "epoll")
+_ENDS = ("rst", "eof", "close", "shutdown", "linger", "threads", "signals")
 
 
 @timeout(300)
 def test_data(bed):
     """connect(), send() and recv(): addresses of every kind, all flags, time limits, bad memory, urgent bytes;
-    poll, select and epoll in every state of a socket."""
-    in_guest(bed, "connect", "fastopen", "stream", "flags", "urgent", "poll", "epoll")
+    poll, select and epoll in every state of a socket. This kernel's TCP meets the same expectations."""
+    in_guest(bed, *_DATA, over_tcp=_DATA)
 
 
 @timeout(300)
 def test_ends(bed):
     """The peer resets or finishes, or the socket is closed or shut down: order of data and errors. Threads that share
-    a socket, and signals during every wait. Unsupported calls of AF_XENSOCK, and what the backend does not allow."""
-    in_guest(bed, "rst", "eof", "close", "shutdown", "linger", "threads", "signals", "family -F no_device")
+    a socket, and signals during every wait. Unsupported calls of AF_XENSOCK, and what the backend does not allow. TCP
+    does the same."""
+    in_guest(bed, *_ENDS, "family -F no_device", over_tcp=_ENDS)
 
 
 @slow

@@ -62,17 +62,32 @@ def serving_guest(bed, **options):
     return guest
 
 
-def in_guest(bed, *commands):
-    """Runs kselftests in such a guest, at the same time."""
-    serving_guest(bed).ktap_together(commands, 150 * bed.scale)
+def in_guest(bed, *commands, over_tcp=()):
+    """Runs kselftests in such a guest, at the same time, and beside them others over TCP, see in_dom0()."""
+    guest = serving_guest(bed)
+    with beside_dom0(bed, *over_tcp):
+        guest.ktap_together(commands, 150 * bed.scale)
 
 
 def in_dom0(bed, *commands):
-    """Runs kselftests over TCP: this kernel's TCP must meet the expectations for AF_XENSOCK.
+    """Runs kselftests over TCP: this kernel's TCP must meet the expectations for AF_XENSOCK. They run at the same time.
 
-    A program that has passed with the same kernel, program, peer and settings is not run again. The others run at the
-    same time.
+    A program that has passed with the same kernel, program, peer and settings is not run again.
     """
+    with beside_dom0(bed, *commands):
+        pass
+
+
+@contextmanager
+def beside_dom0(bed, *commands):
+    """Runs kselftests in dom0 beside the block. They may not use ports that a program in the block has to find free."""
+    jobs = _start_in_dom0(bed, commands)
+    yield
+    _collect(bed, jobs)
+
+
+def _start_in_dom0(bed, commands):
+    """Returns the programs that have not passed before: the key of each, and its job."""
     settings = []
     for name in SYSCTLS:
         with open(f"/proc/sys/net/ipv4/{name}", encoding="ascii") as file:
@@ -84,6 +99,10 @@ def in_dom0(bed, *commands):
             bed.note(f"{command}: has passed before with the same kernel and program")
         else:
             jobs[command] = key, bed.start(f"{bed.soak}{command} --family inet")
+    return jobs
+
+
+def _collect(bed, jobs):
     failed = []
     for command, (key, job) in jobs.items():
         rc, out = job.wait(120 * bed.scale)
