@@ -5,7 +5,7 @@ import base64
 import gzip
 
 from bed import timeout
-from scenarios.common import SMALL_BUFFER, hijacked, in_dom0, in_guest, serving_guest, start_peer
+from scenarios.common import hijacked, in_dom0, in_guest, serving_guest
 from scenarios.differences import unexpected
 
 # Files of a group share a guest and run one after another.
@@ -18,30 +18,28 @@ def _ipv6():
         return f"ipv6 --scope {file.read().strip()}"
 
 
-@timeout(180)
-def test_tcp(bed):
-    """This kernel's TCP meets the expectations of the tests."""
-    start_peer(bed, SMALL_BUFFER)
-    in_dom0(bed, "options", "effects", "buffers", "control", "names", "loopback", "ioctl", _ipv6())
-
-
 @timeout(300)
 def test_carried(bed):
     """Options of the real socket and those that the guest handles itself: set, read, kept, inherited; control messages
-    and ioctls; names of sockets that are shared and passed on."""
-    in_guest(bed, "options", "options --side accept", "control", "buffers", "ioctl", "names")
+    and ioctls; names of sockets that are shared and passed on. TCP does the same."""
+    in_guest(bed, "options", "options --side accept", "control", "buffers", "ioctl", "names",
+             over_tcp=("options", "control", "buffers", "ioctl", "names", "loopback"))
 
 
-@timeout(180)
+@timeout(300)
 def test_ipv6(bed):
-    """IPv6, both versions on one listener, mapped addresses, scopes. No other program may use the same port of IPv4."""
-    in_guest(bed, _ipv6())
+    """IPv6, both versions on one listener, mapped addresses, scopes, as with TCP. No other program may use the same
+    port of IPv4."""
+    guest = serving_guest(bed)
+    in_dom0(bed, _ipv6())
+    guest.ktap(_ipv6(), 150 * bed.scale)
 
 
-@timeout(180)
+@timeout(300)
 def test_effects(bed):
-    """Options have their effects, some within a time, and reading any option returns no more than there is."""
-    in_guest(bed, "effects")
+    """Options have their effects, some within a time, and reading any option returns no more than there is. TCP does
+    the same."""
+    in_guest(bed, "effects", over_tcp=["effects"])
 
 
 def _start_walk(where, family):
