@@ -5,8 +5,8 @@ import time
 
 from bed import timeout
 from scenarios.common import (
-    SERVER_POLICY, SMALL_BUFFER, in_dom0, in_guest, run_checked, serving_guest, start_peer, wait_connected,
-    wait_link, wait_released)
+    SERVER_POLICY, beside_dom0, in_dom0, in_guest, run_checked, serving_guest, wait_connected, wait_link,
+    wait_released)
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -15,39 +15,40 @@ GROUP = "serves"
 CONNECTIONS = ("stream", "flags", "urgent", "poll", "epoll", "rst", "eof", "close", "shutdown", "ioctl")
 
 
-@timeout(180)
-def test_tcp(bed):
-    """This kernel's TCP meets the expectations of the tests."""
-    start_peer(bed, SMALL_BUFFER)
-    in_dom0(bed, "bind", "listen", "ports", "accept", "acceptors", "waiting", "ahead", "listenpoll",
-            "uring", "zerocopy", "tsi")
+_LISTENERS = ("bind", "listen", "accept", "acceptors", "waiting")
 
 
-@timeout(300)
+@timeout(400)
 def test_listeners(bed):
     """bind, listen and accept: ports of every kind, backlogs, order, connections that have already ended, threads and
-    processes that share a listener. All this leaves nothing in dom0."""
+    processes that share a listener, as with TCP. All this leaves nothing in dom0."""
     guest = serving_guest(bed)
     wait_connected(guest)
     before = bed.quiet_snapshot()
-    guest.ktap_together(("bind", "listen", "accept", "acceptors", "waiting"), 200 * bed.scale)
+    with beside_dom0(bed, *_LISTENERS):
+        guest.ktap_together(_LISTENERS, 200 * bed.scale)
     leaks = wait_released(bed, before)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
-@timeout(300)
+@timeout(400)
 def test_ports(bed):
-    """The port of a closed socket refuses connections and is free. No other program may use ports meanwhile."""
-    in_guest(bed, "ports")
+    """The port of a closed socket refuses connections and is free, as with TCP. No other program may use ports
+    meanwhile."""
+    guest = serving_guest(bed)
+    in_dom0(bed, "ports")
+    guest.ktap("ports", 150 * bed.scale)
 
 
-@timeout(300)
+@timeout(600)
 def test_poll(bed):
-    """poll, select and epoll of a listener, and io_uring."""
+    """poll, select and epoll of a listener, and io_uring, as with TCP."""
     guest = serving_guest(bed)
     # Alone: it counts how many tasks one connection wakes.
+    in_dom0(bed, "listenpoll")
     guest.ktap("listenpoll", 150 * bed.scale)
-    guest.ktap_together(("uring", "zerocopy"), 150 * bed.scale)
+    with beside_dom0(bed, "uring", "zerocopy"):
+        guest.ktap_together(("uring", "zerocopy"), 150 * bed.scale)
 
 
 @timeout(400)
@@ -56,10 +57,10 @@ def test_accepted(bed):
     in_guest(bed, *(f"{name} --side accept" for name in CONNECTIONS))
 
 
-@timeout(180)
+@timeout(300)
 def test_tsi(bed):
-    """Bugs that users have reported of another socket family carried to a host."""
-    in_guest(bed, "tsi")
+    """Bugs that users have reported of another socket family carried to a host, and that TCP does not have."""
+    in_guest(bed, "tsi", over_tcp=("tsi", "ahead"))
 
 
 @timeout(120)
