@@ -5,13 +5,14 @@ import contextlib
 
 from bed import timeout
 from scenarios.common import (
-    ABSENT, SERVER_POLICY, hijacked, in_dom0, run_checked, start_peer, sysctl, wait_connected, wait_released)
+    ABSENT, SERVER_POLICY, beside_dom0, hijacked, run_checked, start_peer, sysctl, wait_connected, wait_released)
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
 
 ERRORS = f"datagram_errors --absent {ABSENT}"
-PROGRAMS = ("datagram", "datagram_names", "datagram_poll", "datagram_control", ERRORS, "datagram_groups")
+GROUPS = "datagram_groups"
+OTHERS = ("datagram", "datagram_names", "datagram_poll", "datagram_control")
 
 
 def _give_up_soon(bed):
@@ -43,24 +44,16 @@ def _groups(bed):
         bed.xensock("set", str(guest.domid), "multicast-allow=default")
 
 
-@timeout(180)
-def test_udp(bed):
-    """This kernel's UDP meets the expectations of the tests."""
-    start_peer(bed)
-    _route_groups(bed)
-    _give_up_soon(bed)
-    in_dom0(bed, *PROGRAMS)
-
-
-@timeout(300)
+@timeout(400)
 def test_calls(bed):
     """One call is one datagram: lengths, flags, peeking, waiting, losses; automatic ports, changing peers, bad
     addresses, IPv6; poll, epoll and asynchronous errors; control messages, segments, corks. IP_RECVERR: errors from
     the network. Groups: only what the guest has joined itself, not what only dom0 has. All this leaves nothing in
-    dom0."""
+    dom0. This kernel's UDP meets the same expectations."""
     with _groups(bed) as guest:
         before = bed.quiet_snapshot()
-        guest.ktap_together(PROGRAMS, 150 * bed.scale)
+        with beside_dom0(bed, *OTHERS):
+            guest.ktap_together((*OTHERS, ERRORS, GROUPS), 150 * bed.scale)
     leaks = wait_released(bed, before)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
@@ -69,14 +62,16 @@ def test_calls(bed):
 def test_hijacked(bed):
     """Errors and groups of sockets of AF_INET."""
     with _groups(bed) as guest, hijacked(guest, hijack=2):
-        guest.ktap_together((f"{ERRORS} --family inet", "datagram_groups --family inet"), 80 * bed.scale)
+        guest.ktap_together((f"{ERRORS} --family inet", f"{GROUPS} --family inet"), 80 * bed.scale)
 
 
-@timeout(180)
+@timeout(300)
 def test_lost_link(bed):
     """Every call reports at once that the link is down. Afterwards the sockets work as before."""
     guest = _guest(bed)
-    with hijacked(guest, hijack=0, link_loss="reset"):
+    _route_groups(bed)
+    # Those of UDP that share a neighbour, or a group, with the same programs in the guest.
+    with hijacked(guest, hijack=0, link_loss="reset"), beside_dom0(bed, ERRORS, GROUPS):
         for _ in range(2):
             held = guest.start("datagram_lost")
             held.wait_line("ready", 30 * bed.scale)
