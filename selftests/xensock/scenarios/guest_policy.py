@@ -6,7 +6,8 @@ import time
 from contextlib import contextmanager
 
 from bed import timeout
-from scenarios.common import SERVER_POLICY, SMALL_BUFFER, hijacked, in_dom0, run_checked, start_peer, wait_connected
+from scenarios.common import (
+    SERVER_POLICY, SMALL_BUFFER, beside_dom0, hijacked, run_checked, start_peer, wait_connected)
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
@@ -17,22 +18,14 @@ def _need_policy(bed):
         bed.skip("this kernel has no policy that could be asked; KCONFIG=fast has")
 
 
-@timeout(180)
-def test_tcp(bed):
-    """This kernel's TCP and UDP meet the expectations of the tests."""
-    _need_policy(bed)
-    start_peer(bed, SMALL_BUFFER)
-    in_dom0(bed, "guest_policy")
-
-
-@timeout(180)
+@timeout(300)
 def test_hijack(bed):
-    """BPF programs in control groups, and Landlock, see TCP and UDP, and their decisions apply."""
+    """BPF programs in control groups, and Landlock, see TCP and UDP, and their decisions apply, as in dom0."""
     _need_policy(bed)
     guest = bed.shared_guest(policy=SERVER_POLICY)
     start_peer(bed, SMALL_BUFFER)
     wait_connected(guest)
-    with hijacked(guest, hijack=2, exempt_destinations="127.0.0.0/8"):
+    with beside_dom0(bed, "guest_policy"), hijacked(guest, hijack=2, exempt_destinations="127.0.0.0/8"):
         guest.ktap("guest_policy --family inet", 150 * bed.scale)
 
 
