@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
+from unittest import mock
 
 TOP = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../..")
 BED = os.path.join(TOP, "tools/bed")
@@ -28,6 +30,106 @@ class ProgressTest(unittest.TestCase):
         progress.spend("commands", 10, 9)
         progress.spend("guests that boot", 1, 1)
         self.assertEqual(progress.spent(), ["    9.0 s     10 x commands", "    3.5 s      4 x guests that boot"])
+
+
+class FakeGuest:
+    def __init__(self, name):
+        self.name, self.domid, self.memory, self.alive, self.changed = name, 1, 256, True, False
+        self.server, self.options, self.policy, self.log = None, None, (), []
+
+    def kill_jobs(self):
+        pass
+
+    def run(self, command):
+        self.log.append(command)
+
+    def attach(self, device, *policy):
+        self.log.append(("attach", device, *policy))
+
+    def detach(self, device):
+        self.log.append(("detach", device))
+
+    def destroy(self):
+        self.alive = False
+
+
+class SharedGuestTest(unittest.TestCase):
+    """Which guest a scenario file gets."""
+
+    def setUp(self):
+        # Those need Xen's tools.
+        tools = {name: types.ModuleType(name) for name in ("administrator", "hypervisor", "xenstore")}
+        tools["administrator"].xensock = tools["hypervisor"].state = None
+        tools["xenstore"].read = lambda _: "4"
+        with mock.patch.dict(sys.modules, tools):
+            import bed  # pylint: disable=import-outside-toplevel
+        patcher = mock.patch.object(bed.verdicts, "Verdicts")
+        patcher.start()
+        self.addCleanup(patcher.stop)
+        self.bed = bed.Bed()
+        self.bed._serve = mock.Mock()
+        self.bed.guest = self.boot
+        self.booted = []
+
+    def boot(self, name, policy=(), **_):
+        self.bed._free_memory(256)
+        guest = FakeGuest(name)
+        guest.policy = policy
+        self.booted.append(guest)
+        self.bed._guests.append(guest)
+        return guest
+
+    def next_file(self, all_well=True):
+        self.bed.end_file(all_well)
+
+    def test_within_a_file(self):
+        one = self.bed.shared_guest("a", vcpus=2)
+        self.assertIs(self.bed.shared_guest("a", vcpus=2), one)
+        self.assertIsNot(self.bed.shared_guest("b", vcpus=2), one)
+        with self.assertRaises(RuntimeError):
+            self.bed.shared_guest("a")
+
+    def test_by_another_name(self):
+        one = self.bed.shared_guest("a", policy=("x=1",), vcpus=2)
+        self.next_file()
+        self.assertIsNot(self.bed.shared_guest("other"), one)
+        # With the same policy too: the file may have changed it.
+        self.assertIs(self.bed.shared_guest("b", policy=("x=1",), vcpus=2), one)
+        self.assertEqual(one.log, ["rm -rf /tmp/*", ("detach", "xensock"), ("attach", "xensock", "x=1")])
+        self.bed._serve.assert_called_once_with("xensock_back")
+
+    def test_without_a_name(self):
+        one = self.bed.shared_guest(policy=("x=1",))
+        self.next_file()
+        self.assertIs(self.bed.shared_guest(policy=("x=1",)), one)
+        self.assertEqual(one.log, ["rm -rf /tmp/*"])
+
+    def test_two_of_a_kind(self):
+        both = {self.bed.shared_guest("a"), self.bed.shared_guest("b")}
+        self.next_file()
+        self.assertEqual({self.bed.shared_guest("c"), self.bed.shared_guest("d")}, both)
+        self.assertNotIn(self.bed.shared_guest("e"), both)
+
+    def test_not_for_others(self):
+        self.bed.shared_guest("changed").changed = True
+        self.bed.shared_guest("served", server="net")
+        self.next_file()
+        self.bed.shared_guest("failed")
+        self.next_file(all_well=False)
+        self.assertFalse(any(guest.alive for guest in self.booted))
+
+    def test_no_device(self):
+        one = self.bed.shared_guest("a", device=None)
+        self.next_file()
+        self.assertIs(self.bed.shared_guest("b", device=None), one)
+        self.assertEqual(one.log, ["rm -rf /tmp/*"])
+
+    def test_memory(self):
+        for number in range(6):
+            self.bed.shared_guest(f"a{number}")
+        self.next_file()
+        self.bed.shared_guest("b", vcpus=2)
+        self.assertEqual([guest.alive for guest in self.booted], [False] + [True] * 6)
 
 
 class VersionTest(unittest.TestCase):

@@ -85,6 +85,7 @@ def test_detach_and_attach(bed):
 def _server(bed):
     """Returns a guest that may bind and that programs of dom0 can reach."""
     guest = bed.shared_guest("server", policy=SERVER_POLICY, in_dom0=True)
+    guest.changed = True
     start_peer(bed, where=bed)
     wait_connected(guest)
     return guest

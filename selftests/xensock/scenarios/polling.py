@@ -183,6 +183,8 @@ def test_storm(bed):
         bed.skip("the threads of a driver domain are not seen")
     start_peer(bed)
     guest = _loud(bed)
+    # The program is killed, and leaves its link up.
+    guest.changed = True
     storm = guest.start("raw_news --cycles 60000 -f storm")
     storm.wait_line("ready", 60 * bed.scale)
     # The echoes before are polled.

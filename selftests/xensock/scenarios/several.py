@@ -32,6 +32,7 @@ def _several(bed):
     """Returns the guest and the driver domain. Both backends have the same addresses."""
     start_peer(bed)
     server, guest = bed.at_once(bed.shared_driver_domain, lambda: bed.shared_guest("several", policy=SERVER_POLICY))
+    guest.changed = True
     with_peer(bed, server)
     for where in (bed, server):
         where.start(f"exec attempt --family inet stay serve {bed.address6} 7001").wait_line("ok", 30 * bed.scale)
@@ -150,6 +151,7 @@ def _pair(bed):
     """Returns a guest with two devices of dom0."""
     start_peer(bed, where=bed)
     guest = bed.shared_guest("pair", policy=SERVER_POLICY, in_dom0=True, config="max_event_channels = 4096")
+    guest.changed = True
     if not bed.xenstore.ls(f"/local/domain/{guest.domid}/device/xensock/1"):
         _attach(bed, guest, 1, bed)
     _wait_connected(guest, FIRST, SECOND)

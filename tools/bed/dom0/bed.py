@@ -93,8 +93,8 @@ class Bed:
         self.scale = guests.Guest.scale = job.Job.scale = scale
         self._guests = []
         self._shared = {}
-        # Shared guests that no file uses at present, by their options.
-        self._kept = {}
+        # Shared guests that no file uses at present, in the order in which they were kept.
+        self._kept = []
         # Held to load drivers and to make guests: several may boot at the same time.
         self._lock = threading.Lock()
         self._jobs = []
@@ -188,31 +188,44 @@ class Bed:
         """Returns the guest shared by all tests of a file. It is booted once, and again if it died. It gets another
         device for another policy.
 
-        Without a name it may be a guest that another file with the same options has used.
+        It may be a guest that another file with the same options has used, under any name.
         """
-        wanted = repr((name, sorted(options.items())))
+        wanted = repr(sorted(options.items()))
         device = options.get("device", "xensock")
         found, has_changed = self._shared.get(name), False
         if found is None or not found.alive:
-            found, has_changed = self._kept.pop(wanted, None), True
-            if found is None or not found.alive:
+            found, has_changed = self._take_kept(wanted), True
+            if found is None:
                 found, has_changed = self.guest(self._free_name(name), policy=policy, **options), False
                 found.options, found.policy = wanted, policy
+                # Its driver domain ends with the file.
+                found.changed = "server" in options
+            elif device and not found.server and options.get("backend") != "":
+                # Another file may have unloaded its driver in dom0.
+                self._serve(options.get("backend") or BACKENDS[device])
             self._shared[name] = found
         if found.options != wanted:
             raise RuntimeError(f"{wanted}: the shared guest of that name has other options: {found.options}")
         if found.policy != policy:
-            found.detach(device)
-            found.attach(device, *policy)
+            if device:
+                found.detach(device)
+                found.attach(device, *policy)
             found.policy, has_changed = policy, True
         if has_changed and device and options.get("modules") != []:
-            self._restore_link(found, device, options.get("backend"))
+            self._wait_link(found, device)
         return found
 
-    def _restore_link(self, guest, device, backend):
-        """Waits until the guest has a link. Another file may have unloaded its driver in dom0."""
-        if not guest.server and backend != "":
-            self._serve(backend or BACKENDS[device])
+    def _take_kept(self, options):
+        """Returns a kept guest with these options, or None."""
+        with self._lock:
+            for found in reversed(self._kept):
+                if found.options == options and found.alive:
+                    self._kept.remove(found)
+                    return found
+        return None
+
+    def _wait_link(self, guest, device):
+        """Waits until the guest has a link."""
         deadline = time.monotonic() + 30 * self.scale
         while xenstore.read(f"/local/domain/{guest.domid}/device/{device}/0/state") != "4":
             if time.monotonic() > deadline:
@@ -225,13 +238,13 @@ class Bed:
 
     def _free_memory(self, memory):
         """Destroys kept guests if their memory is needed."""
-        for options in list(self._kept):
+        for found in list(self._kept):
             used = sum(g.memory for g in self._guests if g.alive)
             if used + memory > MEMORY.get(self.kconfig, MEMORY["fast"]):
-                self._destroy_kept(options)
+                self._destroy_kept(found)
 
-    def _destroy_kept(self, options):
-        found = self._kept.pop(options)
+    def _destroy_kept(self, found):
+        self._kept.remove(found)
         self._guests.remove(found)
         self._destroy(found)
 
@@ -269,8 +282,8 @@ class Bed:
             for other in BACKENDS.values():
                 if other != name and self.loaded(other):
                     # Their devices belong to that driver and hold it.
-                    for options in list(self._kept):
-                        self._destroy_kept(options)
+                    for found in list(self._kept):
+                        self._destroy_kept(found)
                     self.rmmod(other)
             self.modprobe(name)
 
@@ -371,7 +384,8 @@ class Bed:
             if task.running:
                 task.kill()
         self._jobs.clear()
-        remaining = [g for g in (*self._shared.values(), *self._kept.values(), self._host) if g and g.alive]
+        self._kept = [found for found in self._kept if found.alive]
+        remaining = [g for g in (*self._shared.values(), *self._kept, self._host) if g and g.alive]
         for found in remaining:
             found.kill_jobs()
         gone = [g for g in self._guests if g not in remaining]
@@ -383,9 +397,12 @@ class Bed:
         """Ends a file: keeps shared guests that other files may use if all went well, destroys the
         rest."""
         for name, found in self._shared.items():
-            if all_well and found.alive and name == "shared" and not found.changed:
+            if all_well and found.alive and found.options is not None and not found.changed:
                 found.run("rm -rf /tmp/*")
-                self._kept[found.options] = found
+                if name != "shared":
+                    # Who uses it next gets another device, as this file may have changed its policy.
+                    found.policy = None
+                self._kept.append(found)
         self._shared.clear()
         self.end()
 

@@ -154,7 +154,7 @@ class Guest:
         self.serves = False
         # The driver domain that serves the guest, or None for dom0.
         self.server = None
-        # Options of a shared guest, and the policy of its device.
+        # Options of a shared guest, and the policy of its device, None if that is not known.
         self.options = None
         self.policy = ()
         self._on_death = on_death
