@@ -68,6 +68,6 @@ def _compare(over_tcp, over_xensock):
 
 def test_no_device(bed):
     """Without a device, or before it is connected, calls fail with ENETDOWN at once."""
-    guest = bed.guest(name="bare", device=None)
+    guest = bed.shared_guest("bare", device=None)
     run_checked(guest, "modprobe xensock")
     guest.ktap("family -f no_device")

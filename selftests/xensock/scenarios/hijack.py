@@ -38,7 +38,8 @@ def test_local(bed):
 
 def test_no_backend(bed):
     """Without a backend: ENETDOWN, or the guest's own TCP."""
-    guest = bed.guest(name="bare", device=None)
+    guest = bed.shared_guest("bare", device=None)
+    guest.changed = True
     run_checked(guest, "modprobe xensock")
     guest.ktap("hijack --family inet -f no_backend")
 

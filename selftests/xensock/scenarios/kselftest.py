@@ -19,5 +19,5 @@ def test_with_a_backend(bed):
 
 def test_without_a_backend(bed):
     """The cases are skipped, with the reason."""
-    _, out = bed.guest(name="bare", device=None).run(RUN, 60 * bed.scale)
+    _, out = bed.shared_guest("bare", device=None).run(RUN, 60 * bed.scale)
     assert f"\nok {NAME} # SKIP" in out and "# 1..0 # SKIP no backend is connected" in out, out
