@@ -194,8 +194,8 @@ def redis(bed, where):
 
 
 def iperf3(bed, where):
-    """iperf3 both ways, with one connection and with eight, server and client in the guest in turn."""
-    for server, client, number in server_client_pairs(bed, where):
+    """iperf3 both ways, with one connection and with eight, server and client in the guest."""
+    def way(server, client, number):
         port = 5200 + number
         job = server.start(f"exec iperf3 --forceflush -s -p {port}")
         for count, options in enumerate(IPERF, 1):
@@ -211,6 +211,8 @@ def iperf3(bed, where):
             for stream in end["streams"]:
                 assert stream["sender"]["bytes"] and stream["receiver"]["bytes"], stream
         job.kill()
+
+    both_ways(bed, where, way)
 
 
 def ssh_key(bed, where):
