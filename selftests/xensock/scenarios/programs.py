@@ -230,18 +230,19 @@ def sshd(where, port):
 
 
 def ssh(bed, where):
-    """scp of many MB from the guest to dom0, then 10 by a client in dom0 to the guest; checksums
-    compared."""
+    """scp of many MB from the guest to dom0, and of 10 by a client in dom0 to the guest; checksums compared."""
     ssh_key(bed, where)
-    size = bed.pick(daily=20, slow=100, debug=5) << 20
-    run_checked(where, f"head -c {size} /dev/urandom >/tmp/data", 60 * bed.scale)
-    wanted = run_checked(where, "sha256sum </tmp/data")
-    sshd(bed, 2201)
-    run_checked(where, f"scp {SSH_OPTIONS} -P 2201 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
-    assert run_checked(bed, "sha256sum </tmp/data") == wanted, "dom0 has something else"
-    run_checked(where, "rm /tmp/data")
-    wanted = run_checked(bed, "truncate -s 10M /tmp/data && sha256sum </tmp/data")
-    sshd(where, 2202)
-    run_checked(bed, f"scp {SSH_OPTIONS} -P 2202 /tmp/data {bed.address}:/tmp/data", 120 * bed.scale)
-    assert run_checked(where, "sha256sum </tmp/data") == wanted, "the guest has something else"
-    run_checked(bed, "rm /tmp/data")
+    many = bed.pick(daily=20, slow=100, debug=5) << 20
+
+    def way(server, client, number):
+        port, data = 2200 + number, f"/tmp/data.{number}"
+        size = 10 << 20 if client is bed else many
+        run_checked(client, f"head -c {size} /dev/urandom >{data}", 60 * bed.scale)
+        wanted = run_checked(client, f"sha256sum <{data}")
+        sshd(server, port)
+        run_checked(client, f"scp {SSH_OPTIONS} -P {port} {data} {bed.address}:{data}", 120 * bed.scale)
+        assert run_checked(server, f"sha256sum <{data}") == wanted, "the server has something else"
+        for each in (server, client):
+            run_checked(each, f"rm {data}")
+
+    both_ways(bed, where, way)
