@@ -4,9 +4,9 @@
 from bed import timeout
 from scenarios.common import SMALL_BUFFER, set_order, start_peer
 
-# The test looks for bugs where a ring wraps: these are 2,048 rounds of the two smaller rings, 256
-# and 64 of the others.
-MEGABYTES = {1: 8, 4: 64, 6: 32, 9: 64}
+# The test looks for bugs where a ring wraps: these are 2,048 rounds of the smallest ring, and 512,
+# 128 and 32 of the others.
+MEGABYTES = {1: 8, 4: 16, 6: 16, 9: 32}
 
 
 def _transfer(bed, order):
