@@ -222,7 +222,7 @@ TEST_F_TIMEOUT(frames, scribbled_memory, 90)
 	struct raw_conn c;
 	int i, j;
 
-	for (i = 0; i < 40; i++) {
+	for (i = 0; i < rounds(40); i++) {
 		ASSERT_TRUE(dgram_open(l, &c, i % 4 + 1));
 		/* Overwrites indexes, headers and all that follows, or both. */
 		if (i % 3 == 0)

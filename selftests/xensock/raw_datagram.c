@@ -129,12 +129,15 @@ TEST_F_TIMEOUT(datagram, several_at_once, 90)
 	struct sockaddr_in name;
 	struct link *l = &self->link;
 	struct raw_conn *c = &self->c;
+	const int all = 8 * rounds(100);
 	struct frame f;
+	char text[32];
 	int i, j;
 
 	ASSERT_TRUE(bind_any(l, c, &name));
-	raw_peer_send(l, &self->peer, "echoudp 800");
-	for (i = 0; i < 800; i += 8) {
+	snprintf(text, sizeof(text), "echoudp %d", all);
+	raw_peer_send(l, &self->peer, text);
+	for (i = 0; i < all; i += 8) {
 		for (j = i; j < i + 8; j++)
 			ASSERT_TRUE(dgram_send(l, c, opt.host, self->port,
 					       j * 3 % 1400, j));
@@ -143,7 +146,8 @@ TEST_F_TIMEOUT(datagram, several_at_once, 90)
 			ASSERT_EQ(j * 3 % 1400, f.len);
 		}
 	}
-	EXPECT_STREQ("ok 800", raw_peer_answer(l, &self->peer));
+	snprintf(text, sizeof(text), "ok %d", all);
+	EXPECT_STREQ(text, raw_peer_answer(l, &self->peer));
 }
 
 TEST_F(datagram, with_a_peer)
@@ -548,7 +552,7 @@ TEST_F_TIMEOUT(datagram, many_sockets, 90)
 	struct raw_conn c;
 	int i;
 
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < rounds(300); i++) {
 		ASSERT_TRUE(dgram_open(l, &c, 1));
 		ASSERT_TRUE(bind_any(l, &c, &name));
 		dgram_send(l, &c, opt.host, ntohs(name.sin_port), i * 10, i);
@@ -668,7 +672,7 @@ TEST_F_TIMEOUT(datagram, released_after_a_failed_bind, 90)
 	struct raw_conn c, other;
 	int i;
 
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < rounds(200); i++) {
 		ASSERT_TRUE(raw_ring(l, &c, 2));
 		other = c;
 		other.id = l->next_id++;

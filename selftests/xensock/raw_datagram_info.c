@@ -308,7 +308,7 @@ TEST_F_TIMEOUT(info, garbage, 90)
 	struct raw_conn c;
 	int i, j;
 
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < rounds(300); i++) {
 		struct frame f = dgram_frame(opt.host, 9, 0);
 
 		for (j = 0; j < sizeof(info); j++) {

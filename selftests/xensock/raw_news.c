@@ -192,7 +192,7 @@ TEST_F_TIMEOUT(news, any_contents, 90)
 	struct link *l = &self->link;
 	int i;
 
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < rounds(200); i++) {
 		memset(l->news.mem, i % 3 ? 0xff : 0x55, PAGE);
 		evtchn_notify(l->evtchn, l->news_port);
 		evtchn_notify(l->evtchn, l->port);

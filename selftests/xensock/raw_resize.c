@@ -217,7 +217,7 @@ TEST_F_TIMEOUT(resize, both_at_once, 120)
 	};
 	__u32 generation = 0, size = 2048U << LARGE;
 	int i, grown = 0, ret[2];
-	const int turns = 200;
+	const int turns = rounds(200);
 	bool before, is_last;
 
 	for (i = 0; i < turns; i++) {
@@ -230,7 +230,7 @@ TEST_F_TIMEOUT(resize, both_at_once, 120)
 		if (is_last)
 			ret[0] = wait_response_to(l, r[0].req_id, &response);
 		else
-			sleep_usec(i);
+			sleep_usec(200 * i / turns);
 		send_request(l, &r[1]);
 		if (!is_last)
 			ret[0] = wait_response_to(l, r[0].req_id, &response);
