@@ -14,8 +14,11 @@
 #include "raw.h"
 #include "util.h"
 
-/* Time for the backend to look. Whether it has looked cannot be known. */
-#define WAIT_USEC 60000
+/*
+ * Time for the backend to look. Whether it has looked cannot be known, but what it has taken late is
+ * seen the next time.
+ */
+#define WAIT_USEC 20000
 
 FIXTURE(nodes) {
 	struct link link;
