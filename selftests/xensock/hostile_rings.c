@@ -158,7 +158,7 @@ TEST_F_TIMEOUT(rings, scribbled_indexes_page, 90)
 	for (i = 0; i < 20; i++) {
 		ASSERT_TRUE(raw_open(l, &c, i % 4 + 1, opt.port + PEER_ECHO));
 		overwriter_start(&s, c.words, i % 2 ? 24 : PAGE / 4);
-		flood_events(l, &c, 100);
+		flood_events(l, &c, 50);
 		overwriter_stop(&s);
 		EXPECT_EQ(0, raw_close(l, &c, i % 3));
 		EXPECT_TRUE(link_works(l));
@@ -169,7 +169,7 @@ TEST_F_TIMEOUT(rings, scribbled_indexes_page, 90)
 TEST_F_TIMEOUT(rings, indexes_that_never_rest, 60)
 {
 	struct link *l = &self->link;
-	__u64 deadline = now_msec() + 3000;
+	__u64 deadline = now_msec() + 1000;
 	struct raw_conn c;
 
 	ASSERT_TRUE(raw_open(l, &c, 4, opt.port + PEER_ECHO));

@@ -349,7 +349,7 @@ FIXTURE_TEARDOWN(nodes)
 
 	EXPECT_TRUE(xs_write(DEVICE "/state", "%d", INITIALISED));
 	/* The backend has tried, and its offer stands. */
-	sleep_usec(500000);
+	sleep_usec(100000);
 	EXPECT_EQ(INIT_WAIT, xs_state(l->backend));
 	EXPECT_TRUE(xs_write(DEVICE "/state", "%d", INITIALISING));
 	link_drop(l);
