@@ -345,7 +345,7 @@ class Bed:
         before = None
         while (after := self.snapshot()) != before:
             before = after
-            time.sleep(0.3)
+            time.sleep(0.1)
         return after
 
     def _count(self, name):
