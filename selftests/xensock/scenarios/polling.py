@@ -65,7 +65,7 @@ def _sleeps(bed, guest):
 
     def stays_asleep():
         before = _stat(pid)
-        time.sleep(1)
+        time.sleep(0.3)
         return before[0] == "I" and _stat(pid) == before
 
     _wait(bed, stays_asleep)
