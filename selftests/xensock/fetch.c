@@ -16,6 +16,7 @@ int main(int argc, char **argv)
 {
 	char data[4096], *body, *length;
 	ssize_t n = 0, left = -1;
+	size_t have = 0;
 	int fd, len;
 
 	argc = parse_options(argc, argv);
@@ -32,22 +33,30 @@ int main(int argc, char **argv)
 		perror("fetch: send");
 		return 1;
 	}
-	/* Reads as many bytes as the header announces, or until the end of the connection. */
-	while (left && (n = recv(fd, data, sizeof(data) - 1, 0)) > 0) {
-		fwrite(data, 1, n, stdout);
-		data[n] = 0;
-		body = strstr(data, "\r\n\r\n");
-		length = strstr(data, "Content-Length: ");
-		if (left < 0 && body && length)
-			left = strtol(length + 16, NULL, 10) + 4 + body - data;
-		if (left > 0)
+	/* The header may come in pieces. It announces how many bytes follow. */
+	while (left && (n = recv(fd, data + have, sizeof(data) - 1 - have, 0)) > 0) {
+		fwrite(data + have, 1, n, stdout);
+		if (left > 0) {
 			left -= n < left ? n : left;
+			continue;
+		}
+		have += n;
+		data[have] = 0;
+		body = strstr(data, "\r\n\r\n");
+		if (!body)
+			continue;
+		length = strstr(data, "Content-Length: ");
+		if (!length || length > body)
+			break;
+		left = strtol(length + 16, NULL, 10) - (data + have - body - 4);
+		left = left > 0 ? left : 0;
+		have = 0;
 	}
 	if (n < 0) {
 		perror("fetch: recv");
 		return 1;
 	}
-	if (left > 0) {
+	if (left) {
 		fprintf(stderr, "fetch: the page has an early end\n");
 		return 1;
 	}
