@@ -137,8 +137,7 @@ TEST_F_TIMEOUT(nodes, another_address_while_connected, 90)
 	/* A ring that cannot be mapped ends the link. */
 	xs_write(DEVICE "/ring-ref", "12345678");
 	xs_write(DEVICE "/state", "%d", CONNECTED);
-	sleep_usec(WAIT_USEC);
-	EXPECT_NE(INITIALISED, xs_state(l->backend));
+	EXPECT_TRUE(xs_wait_state(l->backend, CLOSING));
 }
 
 /* As when it has just gone: that is no fault, and until it says so the link stands. */
