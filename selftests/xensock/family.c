@@ -281,14 +281,12 @@ FIXTURE(no_device) {
 FIXTURE_SETUP(no_device)
 {
 	self->fd = new_socket(0);
-	if (self->fd < 0)
-		ASSERT_EQ(ENETDOWN, errno);
+	ASSERT_LE(0, self->fd);
 }
 
 FIXTURE_TEARDOWN(no_device)
 {
-	if (self->fd >= 0)
-		close(self->fd);
+	close(self->fd);
 }
 
 TEST_F(no_device, connect_says_so_at_once)
@@ -296,8 +294,6 @@ TEST_F(no_device, connect_says_so_at_once)
 	__u64 began = now_msec();
 	int i;
 
-	if (self->fd < 0)
-		return;
 	for (i = 0; i < 2; i++) {
 		EXPECT_EQ(-1, connect_to(self->fd, opt.host, opt.port));
 		EXPECT_EQ(ENETDOWN, errno);
@@ -326,8 +322,6 @@ TEST_F(no_device, all_else_is_as_unconnected)
 {
 	char c = 0;
 
-	if (self->fd < 0)
-		return;
 	EXPECT_EQ(POLLOUT | POLLWRNORM | POLLHUP, poll_now(self->fd));
 	EXPECT_EQ(-1, recv(self->fd, &c, 1, 0));
 	EXPECT_EQ(ENOTCONN, errno);
@@ -344,8 +338,6 @@ TEST_F(no_device, options_are_set_at_both_ends_or_at_none)
 	int value = 1, i;
 	socklen_t len;
 
-	if (self->fd < 0)
-		return;
 	for (i = 0; i < ARRAY_LEN(options); i++) {
 		EXPECT_EQ(-1, setsockopt(self->fd, SOL_SOCKET, options[i],
 					 &value, sizeof(value)));
