@@ -461,6 +461,7 @@ static long in_flood(struct waiter *w)
 	char data[1000];
 	long i;
 
+	memset(data, w->data[0], sizeof(data));
 	for (i = 0; i < 2000; i++)
 		if (send(w->fd, data, sizeof(data), 0) != sizeof(data))
 			return -1;
@@ -470,16 +471,18 @@ static long in_flood(struct waiter *w)
 /* Two threads that share a socket do not mix up their datagrams. */
 TEST_F(datagram, two_threads_send)
 {
-	struct waiter w = { 0 }, v = { 0 };
+	struct waiter w = { .data = "w" }, v = { .data = "v" };
 	ssize_t len;
 
-	w.call = in_flood;
-	waiter_start(&w, in_flood, self->from);
-	waiter_start(&v, in_flood, self->from);
+	ASSERT_TRUE(waiter_begin(&w, in_flood, self->from));
+	ASSERT_TRUE(waiter_begin(&v, in_flood, self->from));
 	ASSERT_EQ(1000, recv(self->to, in, sizeof(in), 0));
 	ASSERT_EQ(0, set_timeout(self->to, SO_RCVTIMEO, 500));
-	while ((len = recv(self->to, in, sizeof(in), 0)) == 1000)
-		;
+	do {
+		ASSERT_TRUE(in[0] == 'w' || in[0] == 'v');
+		ASSERT_EQ(0, memcmp(in, in + 1, 999));
+		len = recv(self->to, in, sizeof(in), 0);
+	} while (len == 1000);
 	EXPECT_EQ(-1, len);
 	EXPECT_EQ(2000, waiter_end(&w));
 	EXPECT_EQ(2000, waiter_end(&v));
