@@ -127,8 +127,10 @@ TEST_F_TIMEOUT(swell, by_turns, 900)
 		pthread_join(down.thread, NULL);
 		ASSERT_EQ(0, up.error);
 		ASSERT_EQ(0, down.error) TH_LOG("at %llu", from + down.done);
-		if (!ring_sizes(self->fd, &in, &out))
+		/* A socket of TCP has no rings. */
+		if (opt.family == AF_INET)
 			continue;
+		ASSERT_TRUE(ring_sizes(self->fd, &in, &out));
 		printf("# grown to %lu and %lu bytes\n", most_in, most_out);
 		if (opt.seed) {
 			EXPECT_LT(SMALL_RING, most_in);
