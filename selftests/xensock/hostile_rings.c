@@ -308,6 +308,7 @@ TEST_F_TIMEOUT(storm, on_both_channels, 300)
 	struct raw_conn c;
 
 	ASSERT_TRUE(raw_open(&self->link, &c, 4, opt.port + PEER_ECHO));
+	ksft_print_msg("ready\n");
 	flood_events(&self->link, &c, opt.cycles);
 	EXPECT_EQ(0, raw_close(&self->link, &c, false));
 }

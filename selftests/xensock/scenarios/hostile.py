@@ -113,7 +113,7 @@ def _storm(bed, command):
     _bulk(bed, good)
     quiet = _bulk(bed, good)
     storm = guest.start(command)
-    time.sleep(1)
+    storm.wait_line("ready", 60 * bed.scale)
     busy = _bulk(bed, good)
     assert storm.running, "the storm was over too soon"
     # A single slow transfer may be chance.
