@@ -251,8 +251,7 @@ impl Policy {
     }
 }
 
-/// Returns the number of pages that the data rings of all guests may have before each guest is
-/// limited to its part.
+/// Returns the number of pages that the data rings of all guests may have.
 fn max_pages_of_all() -> usize {
     // CAST: Widens.
     crate::module_parameters::max_ring_pages.value() as usize

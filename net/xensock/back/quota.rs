@@ -42,9 +42,9 @@ impl Sum {
 
 /// The use of a resource by all guests, of which this domain has one pool.
 ///
-/// As long as this use is below a limit, each guest may have as much as its policy says. Beyond the
-/// limit, each guest may have its part of it, if that is less: other guests do not affect a guest
-/// that keeps to its part.
+/// As long as this use is below half of a limit, each guest may have as much as its policy says.
+/// Beyond that, each guest may have its part of the other half, if that is less: other guests do not
+/// affect a guest that keeps to its part, and the parts of all guests still fit below the limit.
 pub(crate) struct GlobalUsage {
     used: Sum,
     guests: Atomic<usize>,
@@ -74,12 +74,12 @@ impl GlobalUsage {
     }
 
     /// Returns the amount that a guest may have: `own`, or its part once all guests together have
-    /// `limit`, of which `besides` is not counted here.
+    /// half of `limit`, of which `besides` is not counted here.
     pub(crate) fn share(&self, besides: usize, limit: usize, own: usize) -> usize {
-        if self.used.get().saturating_add(besides) < limit {
+        if self.used.get().saturating_add(besides) < limit / 2 {
             return own;
         }
-        own.min(limit / self.guests.load(Relaxed).max(1))
+        own.min(limit / 2 / self.guests.load(Relaxed).max(1))
     }
 }
 

@@ -216,7 +216,7 @@ module! {
         },
         max_ring_pages: u32 {
             default: 131072,
-            description: "Pages of data rings of all guests, above which each has no more than its part",
+            description: "Pages of data rings of all guests; from half of it on, each has no more than its part",
         },
     },
 }

@@ -479,6 +479,9 @@ def test_pages_of_all_guests(bed):
         own = neighbour.guest.start("hold idle --sockets 10")
         own.wait_line("ready", 60 * bed.scale)
         assert _ring_pages(bed, neighbour.guest) == refused
+        mapped = [_count(one, "ring-pages") for one in (guest, neighbour.guest)]
+        bed.note(f"{mapped} pages are mapped, of 2000")
+        assert sum(mapped) <= 2000, mapped
         for job in (own, holder):
             job.kill()
             job.wait()

@@ -81,8 +81,8 @@ impl TcpMemory {
         self.open.get().saturating_add(self.sockets.memory())
     }
 
-    /// Returns the limit of the guest in bytes: that of its policy or, while all guests have half
-    /// of the memory that TCP may take, its part of that half.
+    /// Returns the limit of the guest in bytes: that of its policy or its part, for all guests may
+    /// have half of the memory that TCP may take.
     fn limit(&self) -> usize {
         let closed = self.of_all_guests.memory();
         OPEN_SOCKETS.share(closed, tcp_memory() / 2, self.max.load(Relaxed))
