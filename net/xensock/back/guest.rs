@@ -96,15 +96,15 @@ impl Guest {
 
     /// Returns `true` if TCP may keep a socket of `tenant` that is being closed, to deliver the
     /// `sent` bytes that it holds. Peers can make that last long, so it ends before nothing is left
-    /// for new sockets.
+    /// for new sockets, or for others of this domain.
     pub(crate) fn may_linger(&self, tenant: &Tenant, sent: usize) -> bool {
-        let own = tenant.user_sockets();
+        let (own, all) = (tenant.user_sockets(), &self.counters.sockets);
         let closed = Holding {
             owner: tenant.number(),
             own: own.closed(),
-            used: self.counters.sockets.closed(),
+            used: all.closed(),
         };
-        self.policy().may_linger(closed) && own.memory.may_keep(sent)
+        self.policy().may_linger(closed, all) && own.memory.may_keep(sent)
     }
 
     /// Charges the pages of a ring or an extension of this order to the guest, whose limit then is

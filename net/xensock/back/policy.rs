@@ -139,11 +139,12 @@ impl Policy {
         self.may_share(1, self.max_sockets as usize, sockets, Refusal::Sockets)
     }
 
-    /// Returns `true` if one more socket may stay after it is closed, as those of `closed` do.
-    /// Closed sockets may be a quarter of all.
-    pub(crate) fn may_linger(&self, closed: Holding) -> bool {
+    /// Returns `true` if one more of the guest's `sockets` may stay after it is closed, as those of
+    /// `closed` do. Closed sockets may be a quarter of all.
+    pub(crate) fn may_linger(&self, closed: Holding, sockets: &Sockets) -> bool {
         // CAST: Widens.
-        closed.left((self.max_sockets / 4 + 1) as usize) > 0
+        let most = (self.max_sockets / 4 + 1) as usize;
+        closed.left(sockets.memory.most_closed(most)) > 0
     }
 
     /// Returns the limits on the connections that may wait to be accepted, at all listening sockets

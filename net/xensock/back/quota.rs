@@ -76,7 +76,12 @@ impl GlobalUsage {
     /// Returns the amount that a guest may have: `own`, or its part once all guests together have
     /// half of `limit`, of which `besides` is not counted here.
     pub(crate) fn share(&self, besides: usize, limit: usize, own: usize) -> usize {
-        if self.used.get().saturating_add(besides) < limit / 2 {
+        self.share_of(self.used.get().saturating_add(besides), limit, own)
+    }
+
+    /// As [`Self::share`], for another resource of the same guests, which have `used` of it.
+    pub(crate) fn share_of(&self, used: usize, limit: usize, own: usize) -> usize {
+        if used < limit / 2 {
             return own;
         }
         own.min(limit / 2 / self.guests.load(Relaxed).max(1))

@@ -88,7 +88,7 @@ pub(crate) struct GuestSocket<P: Carried> {
     #[pin]
     memory: SocketMemory,
     sockets: Arc<Sockets>,
-    _open: [Charge; 2],
+    _open: Charge,
     /// One charge for each group that the socket is in. The socket has left the groups when these
     /// are dropped.
     #[pin]
@@ -303,7 +303,7 @@ impl<P: Carried> GuestSocket<P> {
     fn put(
         place: UniqueArc<MaybeUninit<Self>>,
         mut inner: KernelSocket<P>,
-        open: [Charge; 2],
+        open: Charge,
         (domain, has_info): (Domain, bool),
         (policy, in_force): (Arc<Policy>, Arc<InForce>),
         tenant: Arc<Tenant>,

@@ -75,7 +75,7 @@ impl Sockets {
         &self,
         socket: &mut KernelSocket<P>,
         user: &UserSockets,
-    ) -> Result<[Charge; 2]> {
+    ) -> Result<Charge> {
         Ok(self.enter_in(user.place()?, socket, user))
     }
 
@@ -85,9 +85,9 @@ impl Sockets {
         place: TallyPlace,
         socket: &mut KernelSocket<P>,
         user: &UserSockets,
-    ) -> [Charge; 2] {
+    ) -> Charge {
         socket.count_as(place);
-        [self.open.take(1), user.open.take(1)]
+        self.open.take(1)
     }
 
     /// Returns the count of open sockets.
@@ -102,14 +102,13 @@ impl Sockets {
 
     /// Returns the number of closed sockets that TCP still needs.
     pub(crate) fn closed(&self) -> usize {
-        self.count().saturating_sub(self.open.used())
+        self.all.closed()
     }
 }
 
 /// The sockets of one user of a guest.
 pub(crate) struct UserSockets {
     all: Arc<Tally>,
-    open: Arc<Quota>,
     /// The entries in the table, including those without a TCP or UDP socket.
     pub(crate) entries: Arc<Quota>,
     /// The listening sockets.
@@ -131,7 +130,6 @@ impl UserSockets {
             memory: UserMemory::new(number, &sockets.memory, &all)?,
             waiting: UserWaiting::new(number, &sockets.waiting)?,
             all,
-            open: Quota::new()?,
             entries: Quota::new()?,
             listeners: Quota::new()?,
             pages: Quota::new()?,
@@ -152,6 +150,6 @@ impl UserSockets {
 
     /// Returns the number of closed sockets that TCP still needs.
     pub(crate) fn closed(&self) -> usize {
-        self.all.count().saturating_sub(self.open.used())
+        self.all.closed()
     }
 }

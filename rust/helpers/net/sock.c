@@ -415,6 +415,11 @@ __rust_helper long rust_helper_tcp_mem_pressure(void)
 	return READ_ONCE(sysctl_tcp_mem[1]);
 }
 
+__rust_helper int rust_helper_tcp_max_orphans(void)
+{
+	return READ_ONCE(sysctl_tcp_max_orphans);
+}
+
 /* Returns the value of SIOCOUTQ for a connection. */
 __rust_helper size_t rust_helper_sk_unacked(struct sock *sk)
 {

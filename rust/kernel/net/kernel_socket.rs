@@ -38,6 +38,7 @@ pub use self::{
         Udp, //
     },
     tally::{
+        tcp_max_closed,
         Tally,
         TallyPlace, //
     },

@@ -451,6 +451,51 @@ def test_memory_and_close(bed):
     guest.ktap("close --user 1001", 120 * bed.scale)
 
 
+def _orphans(bed, port):
+    """Returns how many closed sockets dom0's TCP keeps, to deliver the rest to a port of dom0."""
+    return len(run_checked(bed, f"ss -tnOH state fin-wait-1 'dport = :{port}'").splitlines())
+
+
+@timeout(400)
+def test_closed_sockets_of_all_guests(bed):
+    """A guest leaves closed sockets to dom0, again and again: others of dom0 keep half of those that TCP
+    allows, and another guest's connections end in order."""
+    start_peer(bed)
+    guest, neighbour = bed.at_once(lambda: _greedy(bed), lambda: bed.shared_guest("neighbour"))
+    wait_connected(neighbour)
+    before = bed.quiet_snapshot()
+    usual = run_checked(bed, "cat /proc/sys/net/ipv4/tcp_max_orphans").strip()
+    most, left = 100, []
+    with socket.socket() as server:
+        # It accepts nothing, and little fits.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        server.bind((bed.address, 0))
+        server.listen(1000)
+        port = server.getsockname()[1]
+        sysctl(bed, tcp_max_orphans=2 * most)
+        try:
+            for _ in range(6):
+                job = guest.start(f"exec hold burst --port {port} --sockets 130 --bytes 12k")
+                job.wait_line("ready", 120 * bed.scale)
+                job.kill()
+                job.wait()
+                _wait_until(bed, lambda: _count(guest, "sockets") == 0, "it has open sockets")
+                left.append(_orphans(bed, port))
+                if len(left) == 1:
+                    neighbour.ktap("close", 120 * bed.scale)
+                # As when it is created again.
+                guest.detach()
+                guest.attach()
+                wait_link(guest)
+        finally:
+            sysctl(bed, tcp_max_orphans=usual)
+    bed.note(f"{left} closed sockets, of {2 * most} that TCP allows")
+    # The work items of a guest close some at the same time.
+    assert most // 4 < left[0] < most // 2 + 5 and left[0] < max(left) < most + 5, left
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
+
+
 def _ring_pages(bed, guest):
     return bed.xensock("show", str(guest.domid))["refused"]["ring-pages"]
 

@@ -16,6 +16,7 @@ use crate::{
 };
 use kernel::{
     net::kernel_socket::{
+        tcp_max_closed,
         tcp_memory,
         Tally, //
     },
@@ -86,6 +87,25 @@ impl TcpMemory {
     fn limit(&self) -> usize {
         let closed = self.of_all_guests.memory();
         OPEN_SOCKETS.share(closed, tcp_memory() / 2, self.max.load(Relaxed))
+    }
+
+    /// Returns how many of the guest's sockets may stay after they are closed, if its policy allows
+    /// `own`: all guests may have half of those from which on TCP resets all closed connections of
+    /// this domain.
+    pub(crate) fn most_closed(&self, own: usize) -> usize {
+        let (closed, limit) = (self.of_all_guests.closed(), tcp_max_closed() / 2);
+        // Sockets of a guest that is gone can stay for long, and a guest can come again and again.
+        // So the parts alone do not keep within the limit.
+        if closed >= limit {
+            return 0;
+        }
+        OPEN_SOCKETS.share_of(closed, limit, own)
+    }
+
+    /// Returns `true` if the closed sockets of all guests hold no more than a quarter of the memory
+    /// that TCP may take.
+    fn may_keep_more(&self) -> bool {
+        self.of_all_guests.memory() <= tcp_memory() / 4
     }
 
     fn change(&self, before: usize, now: usize) {
@@ -171,9 +191,11 @@ impl UserMemory {
 
     /// Returns `true` if a socket that is closed may keep `bytes` until they are delivered: even if
     /// the user's share is used up, each socket may have its floor, and the last packet may exceed
-    /// it.
+    /// it. If the closed sockets of all guests hold too much, the smallest floor counts.
     pub(crate) fn may_keep(&self, bytes: usize) -> bool {
-        bytes / 2 <= self.send_floor() || !self.is_used_up()
+        let is_within = |floor| bytes / 2 <= floor;
+        is_within(MIN_BUFFER)
+            || (self.guest.may_keep_more() && (is_within(self.send_floor()) || !self.is_used_up()))
     }
 
     fn change(&self, before: usize, now: usize) {

@@ -46,16 +46,18 @@ use crate::{
 /// let mut socket = KernelSocket::stream(Namespace::init(), Domain::Inet)?;
 ///
 /// socket.count_in(&tally)?;
-/// assert_eq!(tally.count(), 1);
+/// assert_eq!((tally.count(), tally.closed()), (1, 0));
 /// drop(socket);
 /// // It was never connected: there is nothing left to do.
-/// assert_eq!(tally.count(), 0);
+/// assert_eq!((tally.count(), tally.closed()), (0, 0));
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Tally {
     /// Another tally, which also counts the sockets of this one.
     whole: Option<Arc<Tally>>,
     sockets: Atomic<usize>,
+    /// Those that were closed.
+    closed: Atomic<usize>,
     /// Bytes that closed sockets had in their send buffers when they were closed.
     memory: Atomic<usize>,
 }
@@ -101,6 +103,7 @@ impl Tally {
         Self {
             whole,
             sockets: Atomic::new(0),
+            closed: Atomic::new(0),
             memory: Atomic::new(0),
         }
     }
@@ -147,7 +150,7 @@ impl Tally {
         // INVARIANT: All tallies have counted this object just above.
         let counted = Counted {
             tally: self.clone(),
-            memory: 0,
+            memory: None,
             original: None,
         };
         Ok(TallyPlace(KBox::new(counted, GFP_KERNEL)?))
@@ -158,11 +161,25 @@ impl Tally {
         self.sockets.load(Relaxed)
     }
 
+    /// Returns the number of those sockets that were closed and not freed yet. Any context.
+    pub fn closed(&self) -> usize {
+        self.closed.load(Relaxed)
+    }
+
     /// Returns an upper limit on the bytes of memory of those sockets that were closed and not
     /// freed yet. Any context.
     pub fn memory(&self) -> usize {
         self.memory.load(Relaxed)
     }
+}
+
+/// Returns the number of closed sockets from which on TCP resets every connection that is closed,
+/// whoever had it (`net.ipv4.tcp_max_orphans`). Any context.
+pub fn tcp_max_closed() -> usize {
+    // SAFETY: This may be called at any time.
+    let sockets = unsafe { bindings::tcp_max_orphans() };
+
+    usize::try_from(sockets).unwrap_or(0)
 }
 
 impl Default for Tally {
@@ -178,12 +195,13 @@ pub struct TallyPlace(KBox<Counted>);
 ///
 /// # Invariants
 ///
-/// The tally, and the tallies that it is a part of, count this object and its `memory`.
+/// The tally, and the tallies that it is a part of, count this object and, once it has `memory`, that
+/// and a closed socket.
 #[repr(align(8))]
 pub(super) struct Counted {
     tally: Arc<Tally>,
-    /// Bytes of memory that this socket has added to the tally.
-    memory: usize,
+    /// Bytes of memory that this socket has added to the tally, once it is being closed.
+    memory: Option<usize>,
     /// The destructor that the socket's protocol has set.
     original: Option<unsafe extern "C" fn(*mut bindings::sock)>,
 }
@@ -229,7 +247,10 @@ impl Drop for Counted {
     fn drop(&mut self) {
         for tally in self.tally.all() {
             tally.sockets.fetch_sub(1, Relaxed);
-            tally.memory.fetch_sub(self.memory, Relaxed);
+            if let Some(memory) = self.memory {
+                tally.closed.fetch_sub(1, Relaxed);
+                tally.memory.fetch_sub(memory, Relaxed);
+            }
         }
     }
 }
@@ -276,10 +297,13 @@ impl<P: Protocol> KernelSocket<P> {
             return;
         };
         // Closing frees received data that was not read, so that does not count.
-        counted.memory = self.buffered().sent;
+        let memory = self.buffered().sent;
         for tally in counted.tally.all() {
-            tally.memory.fetch_add(counted.memory, Relaxed);
+            tally.closed.fetch_add(1, Relaxed);
+            tally.memory.fetch_add(memory, Relaxed);
         }
+        // INVARIANT: All tallies have counted this just above.
+        counted.memory = Some(memory);
         let sk = self.sk().as_raw();
         // TCP may copy a listener, even a former one, with its user data while it is being closed.
         // A listener has nothing to send, so nothing of it remains.

@@ -105,10 +105,11 @@ mod suite {
         socket.count_in(&tally)?;
 
         let sk: ARef<Sock> = socket.sk().into();
+        assert_eq!((tally.count(), tally.closed()), (1, 0));
         drop(socket);
-        assert_eq!(tally.count(), 1);
+        assert_eq!((tally.count(), tally.closed()), (1, 1));
         drop(sk);
-        assert_eq!(tally.count(), 0);
+        assert_eq!((tally.count(), tally.closed()), (0, 0));
         Ok(())
     }
 
