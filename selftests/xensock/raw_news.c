@@ -112,6 +112,29 @@ TEST_F(news, the_first_slot_and_the_last)
 	}
 }
 
+/* More connections have news than soft interrupts handle at a time: each is served. */
+TEST_F_TIMEOUT(news, of_many_at_once, 120)
+{
+	struct link *l = &self->link;
+	struct raw_conn c[100];
+	int i, round;
+
+	for (i = 0; i < ARRAY_LEN(c); i++)
+		ASSERT_EQ(0, connect_in_slot(l, &c[i], 500 + 60 * i));
+	for (round = 0; round < 20; round++) {
+		for (i = 0; i < ARRAY_LEN(c); i++)
+			EXPECT_EQ(3, raw_send(l, &c[i], "abc", 3));
+		for (i = 0; i < ARRAY_LEN(c); i++) {
+			char data[3] = { 0 };
+
+			EXPECT_EQ(3, raw_recv(l, &c[i], data, 3));
+			EXPECT_EQ(0, memcmp(data, "abc", 3));
+		}
+	}
+	for (i = 0; i < ARRAY_LEN(c); i++)
+		EXPECT_EQ(0, raw_close(l, &c[i], false));
+}
+
 /* Slots that do not exist, and slots in use. */
 TEST_F(news, bad_slots)
 {

@@ -63,10 +63,7 @@ use kernel::{
         SpinLock,
         SpinLockIrq, //
     },
-    workqueue::{
-        owned::cancel_sync,
-        Work, //
-    }, //
+    workqueue::Work, //
 };
 use place::AcceptPlace;
 
@@ -344,8 +341,7 @@ impl Pump for Conn {
     }
 
     fn flush_events(self: &Arc<Self>) {
-        // The last events may have queued it.
-        let _ = cancel_sync::<_, SOFTIRQ>(self);
+        self.flush_softirq();
     }
 
     fn socket_changed(path: &Arc<FastPath>) {

@@ -4,7 +4,13 @@
 
 use kernel::{
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
     workqueue::owned::{
         OwnedQueue,
         WqFlag, //
@@ -15,6 +21,11 @@ use kernel::{
 /// All sockets of a guest can have work all the time, and one guest must not occupy the domain.
 const MAX_WORKERS: u16 = 4;
 
+/// Maximum number of a guest's work items that wait or run in soft interrupts at a time. A processor
+/// has one list of such items for all guests, so the items of one guest must not be many. They are
+/// few as long as the processor keeps up.
+const MAX_SOFTIRQS: u32 = 16;
+
 /// The work queues of a device. Dropping them waits for their work.
 pub(crate) struct Queues {
     /// For the commands of the guest, which do not wait for the data of its sockets.
@@ -24,6 +35,8 @@ pub(crate) struct Queues {
     /// For sockets that join groups. Joining and leaving a group takes RTNL, which other tasks may
     /// hold for long.
     pub(crate) groups: OwnedQueue,
+    /// Work items that wait or run in soft interrupts, or are about to be queued there.
+    softirqs: Atomic<u32>,
 }
 
 impl Queues {
@@ -35,8 +48,25 @@ impl Queues {
             commands: Arc::new(commands, GFP_KERNEL)?,
             work: Arc::new(work, GFP_KERNEL)?,
             groups: OwnedQueue::new(c"xensock_groups", WqFlag::Unbound, MAX_WORKERS)?,
+            softirqs: Atomic::new(0),
         };
         Ok(Arc::new(queues, GFP_KERNEL)?)
+    }
+
+    /// Returns `true` if one more work item may wait for a soft interrupt. Then
+    /// [`Self::end_softirq`] has to follow: when the item has run, or if it is not queued or was
+    /// cancelled. Any context.
+    pub(crate) fn begin_softirq(&self) -> bool {
+        if self.softirqs.fetch_add(1, Relaxed) < MAX_SOFTIRQS {
+            return true;
+        }
+        self.end_softirq();
+        false
+    }
+
+    /// Ends what [`Self::begin_softirq`] has begun. Any context.
+    pub(crate) fn end_softirq(&self) {
+        self.softirqs.fetch_sub(1, Relaxed);
     }
 
     /// Waits for the work that has been queued. May sleep. Not to be called from a work item.

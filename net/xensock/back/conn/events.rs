@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     conn_ring::RingUser,
-    pump::Pump, //
+    pump::Pump,
+    queues::Queues, //
 };
 use kernel::{
     sync::{
@@ -17,18 +18,35 @@ use kernel::{
     },
     workqueue::{
         self,
+        owned::cancel_sync,
         WorkItem, //
     }, //
 };
 
+impl Conn {
+    fn queues(&self) -> &Queues {
+        &self.guest().transport.queues
+    }
+
+    /// Waits for the work item that soft interrupts execute, after the last event, which may have
+    /// queued it. Sleeps.
+    pub(super) fn flush_softirq(self: &Arc<Self>) {
+        if cancel_sync::<_, SOFTIRQ>(self) {
+            self.queues().end_softirq();
+        }
+    }
+}
+
 impl RingUser for Conn {
     fn ring_has_news(self: ArcBorrow<'_, Self>) {
         let conn: Arc<Self> = self.into();
-        if conn.mover.is_free() {
-            // An item that is already queued will see the news.
-            let _ = workqueue::system_bh().enqueue::<_, SOFTIRQ>(conn);
-        } else {
+        if !conn.mover.is_free() || !conn.queues().begin_softirq() {
             conn.wake();
+            return;
+        }
+        if let Err(conn) = workqueue::system_bh().enqueue::<_, SOFTIRQ>(conn) {
+            // The item that is already queued will see the news.
+            conn.queues().end_softirq();
         }
     }
 }
@@ -53,5 +71,6 @@ impl WorkItem<SOFTIRQ> for Conn {
         if !is_done {
             this.wake();
         }
+        this.queues().end_softirq();
     }
 }
