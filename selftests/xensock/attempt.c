@@ -43,21 +43,13 @@
 static socklen_t resolve(const char *host, const char *port,
 			 struct sockaddr_storage *to)
 {
-	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)to;
-	struct sockaddr_in *sin = (struct sockaddr_in *)to;
+	socklen_t len = parse_address(host, strtoul(port, NULL, 10), to);
 
-	memset(to, 0, sizeof(*to));
-	sin->sin_port = htons(strtoul(port, NULL, 10));
-	if (inet_pton(AF_INET, host, &sin->sin_addr) == 1) {
-		to->ss_family = AF_INET;
-		return sizeof(*sin);
+	if (!len) {
+		fprintf(stderr, "attempt: %s is not an address\n", host);
+		exit(4);
 	}
-	if (inet_pton(AF_INET6, host, &sin6->sin6_addr) == 1) {
-		to->ss_family = AF_INET6;
-		return sizeof(*sin6);
-	}
-	fprintf(stderr, "attempt: %s is not an address\n", host);
-	exit(4);
+	return len;
 }
 
 static int bind_any(int fd, sa_family_t family, socklen_t len)

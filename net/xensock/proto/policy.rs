@@ -21,6 +21,7 @@ use core::{
 use super::{
     ring::Order,
     rule::{
+        is_always_on_link,
         is_special,
         number,
         range,
@@ -196,8 +197,9 @@ pub fn default_ports(first: u16, last: u16) -> (u16, u16) {
 /// In a namespace of its own a guest may bind and connect everywhere, unless the lists say
 /// otherwise. In the backend domain's initial namespace it may bind nothing without a list that
 /// allows it. There it does not reach addresses whose packets the domain itself receives: the
-/// domain's own addresses, and all special ones ([`is_special`]). Only a rule for exactly such an
-/// address allows that ([`Rule::is_explicit`]).
+/// domain's own addresses, and all special ones ([`is_special`]). Nowhere does it reach link-local
+/// addresses of IPv6 ([`is_always_on_link`]). Only a rule for exactly such an address allows that
+/// ([`Rule::is_explicit`]).
 #[derive(Debug)]
 pub struct Rules<L> {
     /// Set if the namespace is not the backend domain's initial one.
@@ -276,7 +278,8 @@ impl<L: Deref<Target = [Rule]>> Rules<L> {
         if covers(&self.connect_deny, transport, ip, port) {
             return false;
         }
-        let is_guarded = !self.is_private && (is_special(ip) || is_own(ip));
+        let is_guarded =
+            is_always_on_link(ip) || !self.is_private && (is_special(ip) || is_own(ip));
         match &self.connect_allow {
             Some(rules) => rules.iter().any(|rule| {
                 rule.covers(transport, ip, port) && (!is_guarded || rule.is_explicit())

@@ -77,6 +77,12 @@ const GROUPS: [Prefix; 2] = [
     },
 ];
 
+/// fe80::/10.
+const LINK_LOCAL_V6: Prefix = Prefix::V6 {
+    bits: 0xfe80 << 112,
+    mask: 0xffc0 << 112,
+};
+
 /// Addresses that stand for a host itself, for hosts on the same link, or for several hosts at
 /// once. A host may itself receive the packets that it sends to such an address.
 const SPECIAL: [Prefix; 7] = [
@@ -94,10 +100,7 @@ const SPECIAL: [Prefix; 7] = [
         bits: 0xa9fe_0000,
         mask: 0xffff_0000,
     },
-    Prefix::V6 {
-        bits: 0xfe80 << 112,
-        mask: 0xffc0 << 112,
-    },
+    LINK_LOCAL_V6,
     GROUPS[0],
     GROUPS[1],
     // Broadcast.
@@ -239,6 +242,16 @@ impl Rule {
 pub fn is_special(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     SPECIAL.into_iter().any(|kind| kind.has(ip))
+}
+
+/// Returns `true` if Linux takes any such address for that of a neighbour, in every namespace and
+/// without an address of the same network. Each takes an entry of the table of neighbours, which all
+/// namespaces share.
+///
+/// That is true of link-local addresses of IPv6 alone. Those of IPv4 need a route, as other
+/// addresses do, and entries for multicast give way to others.
+pub fn is_always_on_link(ip: IpAddr) -> bool {
+    LINK_LOCAL_V6.has(ip)
 }
 
 impl FromStr for Rule {

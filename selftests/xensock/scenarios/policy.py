@@ -653,6 +653,29 @@ def test_namespace(bed):
 
 
 @timeout(240)
+def test_neighbours_in_a_namespace(bed):
+    """In a namespace of its own, too, a guest reaches link-local addresses of IPv6 only if a rule says so: each is
+    a neighbour, and dom0 has one table of these for all namespaces."""
+    start_peer(bed)
+    guest = _guest(bed)
+    try:
+        run_checked(bed, "ip netns add blue && ip netns set blue 7 && "
+                         "ip link add near0 type veth peer name near1 netns blue && "
+                         "ip link set near0 up && ip -n blue link set near1 up && "
+                         "ip -n blue addr add fe80::7/64 dev near1 nodad")
+        index = run_checked(bed, "ip -n blue -o link show near1").split(":")[0]
+        tries = f"datagram fe80::9%{index} 9 fe80::7%{index} 9 192.0.2.1 9"
+        _set(bed, guest, netns="7", connect_allow="[fe80::/10]")
+        _wait_result(bed, guest, tries, "ok ok EACCES")
+        _set(bed, guest, netns="7", connect_allow="default")
+        _wait_result(bed, guest, tries, "EACCES EACCES ENETUNREACH")
+    finally:
+        _set(bed, guest)
+        bed.run("ip link del near0")
+        _remove_namespaces(bed, "blue")
+
+
+@timeout(240)
 def test_namespace_that_comes_later(bed):
     """A namespace ID that does not exist gives no sockets, until it exists and is set again."""
     start_peer(bed)

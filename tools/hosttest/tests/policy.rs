@@ -200,6 +200,9 @@ const SPECIAL: [&str; 8] = [
     "[ff02::fb]:5353",
 ];
 
+/// Those of them that Linux takes for neighbours in any case.
+const LINK_LOCAL: [&str; 2] = ["[fe80::1]:80", "[febf::1]:80"];
+
 #[test]
 fn defaults_in_the_initial_namespace() {
     let policy = policy(false, None, None, "");
@@ -235,9 +238,26 @@ fn defaults_in_a_private_namespace() {
         .chain(SPECIAL)
         .chain(["192.0.2.1:80", "0.0.0.0:0"])
     {
-        assert!(reaches(&policy, Tcp, &addr(to)), "{to}");
+        let is_guarded = LINK_LOCAL.contains(&to);
+        assert_eq!(reaches(&policy, Tcp, &addr(to)), !is_guarded, "{to}");
         assert!(policy.may_bind(Tcp, &addr(to)), "{to}");
     }
+}
+
+/// Each of them may take an entry of the table of neighbours, of which there is one for all.
+#[test]
+fn neighbours_are_to_be_named_in_a_private_namespace() {
+    for allow in ["0.0.0.0/0 [::/0]", "0-65535", "[fe00::/9]"] {
+        let policy = policy(true, None, Some(allow), "");
+        for to in LINK_LOCAL {
+            assert!(!reaches(&policy, Udp, &addr(to)), "{allow} {to}");
+        }
+    }
+    let policy = policy(true, None, Some("[::/0] [fe80::/16]:80"), "");
+    assert!(reaches(&policy, Udp, &addr("[fe80::1]:80")));
+    assert!(!reaches(&policy, Udp, &addr("[fe80::1]:81")));
+    assert!(!reaches(&policy, Udp, &addr("[febf::1]:80")));
+    assert!(reaches(&policy, Udp, &addr("[2001:db8::1]:81")));
 }
 
 /// Linux refuses to send from an IPv4 address of others, and not always from one of IPv6.
