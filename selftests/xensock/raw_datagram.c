@@ -649,6 +649,76 @@ TEST_F(datagram, may_not_bind_to_an_interface)
 	}
 }
 
+static struct request connect6(__u64 id, const char *host, __u32 scope, unsigned int port)
+{
+	struct request r = bind6(id, host, scope, port);
+	struct request c = { .cmd = CONNECT, .id = id, .connect = { .len = r.bind.len } };
+
+	memcpy(c.connect.addr, r.bind.addr, sizeof(c.connect.addr));
+	return c;
+}
+
+/* Sends a datagram to a port that nobody has. */
+static bool send6(struct link *l, struct raw_conn *c, const char *host, __u32 scope)
+{
+	struct request r = bind6(c->id, host, scope, 9);
+	struct frame f = { .len = 5, .addr_len = r.bind.len };
+
+	memcpy(f.addr, r.bind.addr, r.bind.len);
+	return dgram_put(l, c, &f, 1);
+}
+
+/*
+ * With a scope, Linux sends through that interface to any address from then on. That is not for the
+ * guest to choose. --scope is the interface of dom0's fe80::1.
+ */
+TEST_F(datagram, tied_to_an_interface)
+{
+	static const char *const others[] = { "2001:db8::1", "::ffff:192.0.2.1" };
+	struct link *l = &self->link;
+	struct raw_conn c, bound;
+	struct request r;
+	int i;
+
+	if (!opt.scope)
+		SKIP(return, "no --scope");
+	ASSERT_TRUE(raw_ring(l, &c, 2));
+	ASSERT_EQ(0, req_dgram(l, c.id, AF_INET6));
+	ASSERT_EQ(0, req_attach(l, &c));
+	r = connect6(c.id, "fe80::1", opt.scope, 9);
+	ASSERT_EQ(0, do_request(l, &r));
+	for (i = 0; i < ARRAY_LEN(others); i++) {
+		ASSERT_TRUE(send6(l, &c, others[i], 0));
+		EXPECT_EQ(ENETUNREACH, dgram_error(l, &c));
+		r = connect6(c.id, others[i], 0, 9);
+		EXPECT_EQ(-ENETUNREACH, do_request(l, &r));
+	}
+	/* Nobody is there, so this is how a datagram that was sent ends. */
+	ASSERT_TRUE(send6(l, &c, "fe80::1", 0));
+	EXPECT_EQ(ECONNREFUSED, dgram_error(l, &c));
+	/* It is so even if that fails. */
+	EXPECT_EQ(0, req_connect(l, c.id, NULL, 0, NULL));
+	r = connect6(c.id, others[0], 0, 9);
+	EXPECT_EQ(0, do_request(l, &r));
+	r = connect6(c.id, "fe80::1", opt.scope + 1000, 9);
+	EXPECT_GT(0, do_request(l, &r));
+	ASSERT_TRUE(dgram_send(l, &c, NULL, 0, 5, 1));
+	EXPECT_EQ(ENETUNREACH, dgram_error(l, &c));
+	/* Linux ends it together with the association. */
+	EXPECT_EQ(0, req_connect(l, c.id, NULL, 0, NULL));
+	r = connect6(c.id, others[0], 0, 9);
+	EXPECT_EQ(0, do_request(l, &r));
+	EXPECT_EQ(0, raw_close(l, &c, false));
+
+	ASSERT_TRUE(raw_ring(l, &bound, 2));
+	ASSERT_EQ(0, req_dgram(l, bound.id, AF_INET6));
+	r = bind6(bound.id, "fe80::1", opt.scope, 0);
+	EXPECT_EQ(0, do_request(l, &r));
+	r = connect6(bound.id, others[0], 0, 9);
+	EXPECT_EQ(-ENETUNREACH, do_request(l, &r));
+	EXPECT_EQ(0, raw_close(l, &bound, false));
+}
+
 /* Waits for the next response, without sleeping. */
 static bool take_at_once(struct link *l, struct response *response)
 {

@@ -148,7 +148,7 @@ impl DatagramSocket {
         let socket = self.socket().ok_or(ENOTCONN)?;
         match peer {
             Some(addr) => socket.connect(socket.reachable(addr)?)?,
-            None => socket.udp().disconnect()?,
+            None => socket.disconnect()?,
         }
         socket.local_addr()
     }

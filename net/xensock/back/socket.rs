@@ -7,6 +7,7 @@ mod any;
 mod carried;
 mod groups;
 mod options;
+mod tie;
 
 pub(crate) use addresses::{
     Bindable,
@@ -67,6 +68,7 @@ use kernel::{
     }, //
 };
 use options::Snapshot;
+use tie::Tie;
 
 /// A socket of a guest.
 ///
@@ -85,6 +87,8 @@ pub(crate) struct GuestSocket<P: Carried> {
     tenant: Arc<Tenant>,
     /// Set if the socket was bound without a port, so that the system has chosen one.
     has_any_port: Atomic<bool>,
+    #[pin]
+    tie: Tie,
     #[pin]
     memory: SocketMemory,
     sockets: Arc<Sockets>,
@@ -211,6 +215,8 @@ impl GuestSocket<Udp> {
     ) -> Result {
         let to = to.map(|addr| self.reachable(addr)).transpose()?;
         let to = to.map(Reachable::addr);
+        // Held until it is sent.
+        let _tie = self.check_tie_to_send(to, info)?;
         let mut controls = info.map(|info| self.controls(info)).transpose()?;
         let mut send = || match (&mut controls, to) {
             (Some(controls), _) => self.inner.send_with(from, to, controls),
@@ -317,6 +323,7 @@ impl<P: Carried> GuestSocket<P> {
             policy,
             in_force,
             has_any_port: Atomic::new(false),
+            tie <- Tie::new(),
             memory <- SocketMemory::new(tenant.user_sockets().memory.clone()),
             tenant,
             sockets,

@@ -2,7 +2,10 @@
 
 //! Socket addresses: from programs, conversions and tests.
 
-use crate::proto::frame;
+use crate::proto::{
+    control::is_link_local,
+    frame, //
+};
 use core::net::{
     IpAddr,
     Ipv4Addr,
@@ -125,17 +128,11 @@ pub(crate) fn connected(peer: SocketAddr, local: Option<SocketAddr>) -> SocketAd
         (IpAddr::V6(ip), _) if ip.is_unspecified() => Ipv6Addr::LOCALHOST,
         _ => *addr.ip(),
     };
-    let scope = match has_scope(&ip) {
+    let scope = match is_link_local(&ip) {
         true => addr.scope_id(),
         false => 0,
     };
     SocketAddrV6::new(ip, addr.port(), 0, scope).into()
-}
-
-/// Returns `true` if an address needs an interface, as in `ipv6_addr_needs_scope_id()`.
-fn has_scope(ip: &Ipv6Addr) -> bool {
-    let [first, second, ..] = ip.octets();
-    ip.is_unicast_link_local() || (first == 0xff && matches!(second & 0xf, 1 | 2))
 }
 
 /// Returns the address unless it is the unspecified address.

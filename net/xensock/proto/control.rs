@@ -145,8 +145,9 @@ fn source_v6(data: &[u8]) -> Result<SocketAddrV6, i32> {
     Ok(SocketAddrV6::new(ip, 0, 0, scope))
 }
 
-/// Returns `true` if an address is valid on one link only.
-pub(super) fn is_link_local(ip: &Ipv6Addr) -> bool {
+/// Returns `true` if an address is valid on one link only, and so needs the number of an interface, its
+/// scope: `ipv6_addr_needs_scope_id()`.
+pub fn is_link_local(ip: &Ipv6Addr) -> bool {
     let [first, second, ..] = ip.octets();
     match first {
         0xfe => second & 0xc0 == 0x80,

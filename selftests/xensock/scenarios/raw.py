@@ -56,7 +56,9 @@ def test_native_and_datagram(bed):
     a peer, errors, a full ring."""
     # The kernel gives a neighbour up after three times this time.
     sysctl(bed.host, **{"neigh/br0/unres_qlen_bytes": 4 << 20, "neigh/br0/retrans_time_ms": 250})
-    _run_pair(bed, "raw_server -f native", f"raw_datagram -f datagram --blackhole {ABSENT}")
+    # That of the host's link-local address.
+    scope = run_checked(bed.host, "cat /sys/class/net/dummy0/ifindex").strip()
+    _run_pair(bed, "raw_server -f native", f"raw_datagram -f datagram --blackhole {ABSENT} --scope {scope}")
 
 
 @timeout(500)

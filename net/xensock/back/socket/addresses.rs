@@ -38,7 +38,8 @@ pub(crate) struct Bindable(SocketAddr);
 impl<P: Carried> GuestSocket<P> {
     /// Begins to connect: `EINPROGRESS`. For a datagram socket, sets the peer and is done.
     pub(crate) fn connect(&self, peer: Reachable) -> Result {
-        self.inner.connect(peer.0)
+        self.check_tie(&peer.0)?;
+        self.tied_by(&peer.0, || self.inner.connect(peer.0))
     }
 
     /// Resolves `addr`, if the guest may reach it.
@@ -98,7 +99,7 @@ impl<P: Carried> GuestSocket<P> {
         if !addr.0.ip().is_multicast() && !self.may_be_from(&addr.0) {
             return Err(EADDRNOTAVAIL);
         }
-        self.inner.bind(addr.0)?;
+        self.tied_by(&addr.0, || self.inner.bind(addr.0))?;
         if addr.0.port() == 0 {
             self.has_any_port.store(true, Relaxed);
         }
