@@ -16,6 +16,7 @@
  *   attempt again HOST PORT       binds, listens and, if that is "ok", accepts.
  *                                 Then it listens again, and compares the port
  *   attempt later HOST PORT       binds, and listens once there is a file /tmp/go
+ *   attempt twice HOST PORT       as later, and binds without any port first
  *   attempt algorithm NAME...     sets TCP_CONGESTION
  *   attempt join GROUP...         joins groups, with a socket for each
  *   attempt peers HOST PORT...    connects a datagram socket to one peer after
@@ -164,9 +165,25 @@ static void listen_again(const char *host, const char *port)
 	print_result(before && local_port(fd) == before);
 }
 
-static void listen_later(const char *host, const char *port)
+/* Binds a socket to the address, without a port at first, and then with the port. */
+static int bind_twice(const char *host, const char *port)
 {
-	int fd = do_call_at("bind", host, port);
+	struct sockaddr_storage first, second;
+	socklen_t len = resolve(host, "0", &first);
+	static const int one = 1;
+	int fd;
+
+	resolve(host, port, &second);
+	fd = socket(opt.family == AF_INET ? first.ss_family : opt.family, SOCK_STREAM, 0);
+	if (fd < 0 || setsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)) ||
+	    bind(fd, (struct sockaddr *)&first, len) || bind(fd, (struct sockaddr *)&second, len))
+		return -1;
+	return fd;
+}
+
+static void listen_later(const char *host, const char *port, bool is_bound_twice)
+{
+	int fd = is_bound_twice ? bind_twice(host, port) : do_call_at("bind", host, port);
 
 	print_result(fd >= 0);
 	while (access("/tmp/go", F_OK))
@@ -305,8 +322,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 4 && !strcmp(call, "crowd")) {
 		connect_many("connect", argv[2], argv[3]);
-	} else if (argc == 4 && !strcmp(call, "later")) {
-		listen_later(argv[2], argv[3]);
+	} else if (argc == 4 && (!strcmp(call, "later") || !strcmp(call, "twice"))) {
+		listen_later(argv[2], argv[3], !strcmp(call, "twice"));
 	} else if (argc == 3 && !strcmp(call, "listeners")) {
 		connect_many("serve", argv[2], "0");
 	} else if (argc == 4 && !strcmp(call, "keep")) {

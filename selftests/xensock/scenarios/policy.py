@@ -245,16 +245,18 @@ def test_listen_later(bed):
     start_peer(bed)
     guest = _guest(bed)
     run_checked(guest, "rm -f /tmp/go")
-    _set(bed, guest, bind_allow="tcp:0 tcp:8000-8001")
+    _set(bed, guest, bind_allow="tcp:0 tcp:8000-8002")
     _wait_result(bed, guest, "bind 192.0.2.1 8000", "ok")
-    expected = {"192.0.2.1 0": "ok", "0.0.0.0 8000": "EACCES", ":: 8001": "EACCES"}
-    jobs = {where: guest.start(f"attempt later {where}") for where in expected}
+    # This one had no port at first, and then one of its own choice.
+    expected = {"later 192.0.2.1 0": "ok", "later 0.0.0.0 8000": "EACCES", "later :: 8001": "EACCES",
+                "twice 192.0.2.1 8002": "EACCES"}
+    jobs = {what: guest.start(f"attempt {what}") for what in expected}
     for job in jobs.values():
         job.wait_line("ok", 30 * bed.scale)
     _set(bed, guest, bind_allow="tcp:0")
     _wait_result(bed, guest, "bind 192.0.2.1 8000", "EACCES")
     run_checked(guest, "touch /tmp/go")
-    found = {where: job.wait(30 * bed.scale)[1].split()[-1] for where, job in jobs.items()}
+    found = {what: job.wait(30 * bed.scale)[1].split()[-1] for what, job in jobs.items()}
     run_checked(guest, "rm /tmp/go")
     _set(bed, guest)
     assert found == expected, found

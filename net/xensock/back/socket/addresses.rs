@@ -100,9 +100,8 @@ impl<P: Carried> GuestSocket<P> {
             return Err(EADDRNOTAVAIL);
         }
         self.tied_by(&addr.0, || self.inner.bind(addr.0))?;
-        if addr.0.port() == 0 {
-            self.has_any_port.store(true, Relaxed);
-        }
+        // With IP_BIND_ADDRESS_NO_PORT it may be bound again, to a port.
+        self.has_any_port.store(addr.0.port() == 0, Relaxed);
         self.local_addr()
     }
 
