@@ -126,6 +126,12 @@ TEST_F(info, both_ways)
 	EXPECT_EQ(INFO_TOS, dgram_info.flags);
 }
 
+/* Datagrams that are to leave slowly would fill a queue of the backend's interface. */
+TEST_F(info, no_pacing)
+{
+	EXPECT_EQ(-ENOPROTOOPT, set_option(&self->link, self->c.id, 1, SO_MAX_PACING_RATE, 1));
+}
+
 /* Errors from the network come in frames of type 3, once they are asked for. */
 TEST_F(info, reports)
 {

@@ -126,8 +126,14 @@ impl SockOpt {
     }
 
     /// Returns `true` if the option exists on streams only.
+    ///
+    /// A datagram leaves the socket when it is sent. With a low rate it would wait in a queue of the
+    /// interface, with those of others, where nobody counts it for the guest.
     pub const fn needs_stream(&self) -> bool {
-        matches!(self.level, SOL_TCP | SOL_XS)
+        matches!(
+            (self.level, self.name),
+            (SOL_TCP | SOL_XS, _) | (SOL_SOCKET, SO_MAX_PACING_RATE)
+        )
     }
 
     /// Returns `true` if the option is carried to the backend.

@@ -389,7 +389,9 @@ fn lengths_of_what_is_read() {
 fn which_sockets_have_it() {
     for (symbol, option) in option::TABLE {
         assert_eq!(option.needs_ipv6(), symbol.starts_with("IPV6_"));
-        let stream = symbol.starts_with("TCP_") || symbol.starts_with("XS_");
+        let stream = symbol.starts_with("TCP_")
+            || symbol.starts_with("XS_")
+            || *symbol == "SO_MAX_PACING_RATE";
         assert_eq!(option.needs_stream(), stream);
         let datagrams = symbol.starts_with("UDP_") || symbol.ends_with("_MEMBERSHIP");
         assert_eq!(option.needs_datagrams(), datagrams);

@@ -12,6 +12,7 @@ use crate::{
             SockOpt,
             SOL_TCP,
             SO_BROADCAST,
+            SO_MAX_PACING_RATE,
             SO_NO_CHECK,
             SO_RXQ_OVFL,
             SO_TXREHASH,
@@ -38,7 +39,7 @@ impl Endpoint {
     pub(super) fn concerns_backend(&self, option: &SockOpt) -> bool {
         match option.name {
             SO_BROADCAST | SO_NO_CHECK | SO_RXQ_OVFL => self.kind == SOCK_DGRAM,
-            SO_TXREHASH => self.kind != SOCK_DGRAM,
+            SO_MAX_PACING_RATE | SO_TXREHASH => self.kind != SOCK_DGRAM,
             _ => true,
         }
     }
