@@ -49,6 +49,11 @@ __rust_helper bool rust_helper_net_is_broadcast(struct net *net, __be32 addr)
 	return inet_addr_type(net, addr) == RTN_BROADCAST;
 }
 
+__rust_helper bool rust_helper_ipv6_mod_enabled(void)
+{
+	return ipv6_mod_enabled();
+}
+
 /* Returns the range in the format of IP_LOCAL_PORT_RANGE. */
 __rust_helper u32 rust_helper_net_local_ports(const struct net *net)
 {

@@ -172,9 +172,15 @@ impl KernelSocket<Udp> {
 }
 
 impl<P: Protocol> KernelSocket<P> {
+    /// Creates a socket. `EAFNOSUPPORT` if the kernel does not have the domain.
     fn new(net: &Namespace, domain: Domain) -> Result<Self> {
         let mut socket = core::ptr::null_mut();
 
+        // Without IPv6 (`ipv6.disable=1`), C code would have a program look for a module each time.
+        // SAFETY: This may be called at any time.
+        if domain == Domain::Inet6 && !unsafe { bindings::ipv6_mod_enabled() } {
+            return Err(EAFNOSUPPORT);
+        }
         // SAFETY: The namespace is alive by its type invariants, and `socket` is valid for writing.
         to_result(unsafe {
             bindings::sock_create_kern(
