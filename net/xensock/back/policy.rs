@@ -90,18 +90,31 @@ impl Policy {
         self.local_ports
     }
 
+    /// Returns `true` if the system may choose `port` for a socket of the guest.
+    fn chooses(&self, port: u16) -> bool {
+        let is_within = |(first, last)| (first..=last).contains(&port);
+        self.local_ports.is_none_or(is_within)
+            && self
+                .namespace
+                .as_ref()
+                .is_some_and(|namespace| namespace.chooses_port(port))
+    }
+
     /// Checks that a socket may be bound to `addr`. `EACCES` if not.
     ///
     /// An unbound listener counts as bound to the unspecified address and port 0.
     pub(crate) fn may_bind(&self, transport: IpProtocol, addr: &SocketAddr) -> Result {
-        let may = self.rules.may_bind(transport, addr);
+        let may = self
+            .rules
+            .may_bind(transport, addr, self.chooses(addr.port()));
         self.check(may, Refusal::Bind, Some(addr))
     }
 
     /// Returns `true` if a socket that may be bound to `addr` may also send from there.
     pub(crate) fn may_be_from(&self, transport: IpProtocol, addr: &SocketAddr) -> bool {
+        let is_any = self.chooses(addr.port());
         self.rules
-            .may_be_from(transport, addr, |ip| self.takes_in(ip))
+            .may_be_from(transport, addr, is_any, |ip| self.takes_in(ip))
     }
 
     /// Checks that a socket may connect or send to `addr`. `EACCES` if not.

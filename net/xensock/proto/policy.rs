@@ -39,7 +39,8 @@ pub const DIR: &CStr = c"policy";
 pub const NETNS: &CStr = c"policy/netns";
 
 /// The addresses and ports that sockets may be bound to, a list of rules. Port 0 stands for a bind
-/// that leaves the choice of the port to the system. Absent: see [`Rules`].
+/// that leaves the choice of the port to the system, and for one to a port that the system might
+/// have chosen. Absent: see [`Rules`].
 pub const BIND_ALLOW: &CStr = c"policy/bind-allow";
 
 /// The addresses and ports that may be connected to, a list of rules. Absent: see [`Rules`].
@@ -216,19 +217,25 @@ pub struct Rules<L> {
 }
 
 impl<L: Deref<Target = [Rule]>> Rules<L> {
-    /// Returns `true` if a socket may be bound to `addr`.
-    pub fn may_bind(&self, transport: IpProtocol, addr: &SocketAddr) -> bool {
+    /// Returns `true` if a socket may be bound to `addr`. `is_any` says if the system might have
+    /// chosen the port.
+    ///
+    /// If so, a rule for port 0 is enough: a socket that has its port from the system is bound to it
+    /// again with the next link. Otherwise a guest could bind until the system chooses the port.
+    pub fn may_bind(&self, transport: IpProtocol, addr: &SocketAddr, is_any: bool) -> bool {
         let Some(rules) = &self.bind_allow else {
             return self.is_private;
         };
-        taken_by_bind(addr.ip())
-            .into_iter()
-            .flatten()
-            .all(|ip| covers(rules, transport, ip, addr.port()))
+        taken_by_bind(addr.ip()).into_iter().flatten().all(|ip| {
+            rules
+                .iter()
+                .any(|rule| rule.covers_bind(transport, ip, addr.port(), is_any))
+        })
     }
 
-    /// Returns `true` if a socket that may be bound to `addr` may send from there. `is_own` says if
-    /// the backend's domain itself receives packets to an address.
+    /// Returns `true` if a socket that may be bound to `addr` may send from there. `is_any` is as for
+    /// [`Self::may_bind`], and `is_own` says if the backend's domain itself receives packets to an
+    /// address.
     ///
     /// Linux refuses the addresses of others, but for a socket with `IP_FREEBIND` only those of IPv4.
     /// Only a rule for exactly such an address allows it.
@@ -236,10 +243,13 @@ impl<L: Deref<Target = [Rule]>> Rules<L> {
         &self,
         transport: IpProtocol,
         addr: &SocketAddr,
+        is_any: bool,
         is_own: impl Fn(IpAddr) -> bool,
     ) -> bool {
         let ip = addr.ip().to_canonical();
-        let is_named = |rule: &Rule| rule.is_explicit() && rule.covers(transport, ip, addr.port());
+        let is_named = |rule: &Rule| {
+            rule.is_explicit() && rule.covers_bind(transport, ip, addr.port(), is_any)
+        };
         ip.is_ipv4()
             || ip.is_unspecified()
             || is_own(ip)

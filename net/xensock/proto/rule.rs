@@ -219,6 +219,12 @@ impl Rule {
             && (self.first..=self.last).contains(&port)
     }
 
+    /// Returns `true` if the rule covers this address and port, or port 0 there while the port is one
+    /// that the system might choose, as `is_any` says.
+    pub fn covers_bind(&self, transport: IpProtocol, ip: IpAddr, port: u16, is_any: bool) -> bool {
+        self.covers(transport, ip, port) || is_any && self.covers(transport, ip, 0)
+    }
+
     /// Returns `true` if the rule covers a single address, or only special addresses of one kind:
     /// its author meant exactly these.
     pub fn is_explicit(&self) -> bool {

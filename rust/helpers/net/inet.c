@@ -63,6 +63,11 @@ __rust_helper u32 rust_helper_net_local_ports(const struct net *net)
 	return (u32)high << 16 | low;
 }
 
+__rust_helper bool rust_helper_net_reserves_port(struct net *net, u16 port)
+{
+	return inet_is_local_reserved_port(net, port);
+}
+
 __rust_helper struct net *rust_helper_seq_file_single_net(struct seq_file *seq)
 {
 	return seq_file_single_net(seq);

@@ -103,6 +103,29 @@ impl Namespace {
         (range as u16, (range >> 16) as u16)
     }
 
+    /// Returns `true` if `port` may be assigned automatically: it is in the range of
+    /// [`Self::local_ports`], and not reserved (`net.ipv4.ip_local_reserved_ports`). Any context.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::net::namespace::Namespace;
+    ///
+    /// let net = Namespace::init();
+    /// let (first, last) = net.local_ports();
+    ///
+    /// assert!(net.chooses_port(first) && net.chooses_port(last));
+    /// assert!(!net.chooses_port(0));
+    /// assert!(!net.chooses_port(first - 1));
+    /// ```
+    pub fn chooses_port(&self, port: u16) -> bool {
+        let (first, last) = self.local_ports();
+        // SAFETY: By the type invariants the namespace is valid.
+        let is_reserved = unsafe { bindings::net_reserves_port(self.as_raw(), port) };
+
+        (first..=last).contains(&port) && !is_reserved
+    }
+
     /// Returns the cookie of the namespace, a number that no other namespace has had. Any context.
     ///
     /// # Examples

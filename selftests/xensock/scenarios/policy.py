@@ -240,6 +240,40 @@ def test_bind(bed):
 
 
 @timeout(240)
+def test_ports_that_might_be_chosen(bed):
+    """A rule for port 0 is one for each port that the system might choose for the guest, so that a socket gets its
+    port back with the next link."""
+    guest = _guest(bed)
+    first = _free_ports(40)
+    reserved = run_checked(bed, "cat /proc/sys/net/ipv4/ip_local_reserved_ports").strip()
+    sysctl(bed, ip_local_reserved_ports=str(first + 5))
+    try:
+        _set(bed, guest, local_ports=f"{first}-{first + 9}", bind_allow="tcp:0")
+        inside, outside = first + 4, first + 10
+        _wait_result(bed, guest, f"serve 192.0.2.1 0 0.0.0.0 {inside} :: {inside} 0.0.0.0 {first + 5} "
+                                 f"0.0.0.0 {outside} 0.0.0.0 {first - 1} 192.0.2.1 8000",
+                     "ok ok ok EACCES EACCES EACCES EACCES")
+        server = guest.start("hold waiting --sockets 1")
+        server.wait_line("ready", 20 * bed.scale)
+        port = int(server.lines[0])
+        guest.detach()
+        _wait_until(bed, lambda: not _is_listening(port), "the link is still up")
+        guest.attach("xensock", f"local-ports={first}-{first + 9}", "bind-allow=tcp:0")
+        _wait_until(bed, lambda: _is_listening(port), "the listener has not come back")
+        server.kill()
+        server.wait()
+    finally:
+        # An empty text would not be written.
+        sysctl(bed, ip_local_reserved_ports=reserved or "\n")
+
+
+def _is_listening(port):
+    """Returns True if a socket of dom0 listens at this port."""
+    with open("/proc/net/tcp", encoding="ascii") as file:
+        return any(row[3] == "0A" and row[1].endswith(f":{port:04X}") for row in map(str.split, file))
+
+
+@timeout(240)
 def test_listen_later(bed):
     """A bound socket may listen if it might be bound at that time, too."""
     start_peer(bed)

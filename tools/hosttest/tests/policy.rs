@@ -222,10 +222,10 @@ fn defaults_in_the_initial_namespace() {
         "[fe7f::1]:80",
     ] {
         assert!(reaches(&policy, Tcp, &addr(to)), "{to}");
-        assert!(!policy.may_bind(Tcp, &addr(to)), "{to}");
+        assert!(!policy.may_bind(Tcp, &addr(to), false), "{to}");
     }
-    assert!(!policy.may_bind(Tcp, &addr("0.0.0.0:0")));
-    assert!(!policy.may_bind(Udp, &addr("[::]:0")));
+    assert!(!policy.may_bind(Tcp, &addr("0.0.0.0:0"), false));
+    assert!(!policy.may_bind(Udp, &addr("[::]:0"), false));
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn defaults_in_a_private_namespace() {
     {
         let is_guarded = LINK_LOCAL.contains(&to);
         assert_eq!(reaches(&policy, Tcp, &addr(to)), !is_guarded, "{to}");
-        assert!(policy.may_bind(Tcp, &addr(to)), "{to}");
+        assert!(policy.may_bind(Tcp, &addr(to), false), "{to}");
     }
 }
 
@@ -280,9 +280,13 @@ fn addresses_of_others_are_to_be_named() {
             ("[2001:db8::9]:81", false),
             ("[fe80::1]:80", false),
         ] {
-            assert_eq!(policy.may_be_from(Tcp, &addr(from), is_own), may, "{from}");
+            assert_eq!(
+                policy.may_be_from(Tcp, &addr(from), false, is_own),
+                may,
+                "{from}"
+            );
         }
-        assert!(!policy.may_be_from(Udp, &addr("[2001:db8::9]:80"), is_own));
+        assert!(!policy.may_be_from(Udp, &addr("[2001:db8::9]:80"), false, is_own));
     }
 }
 
@@ -378,7 +382,7 @@ fn deny_is_stronger() {
 #[test]
 fn binding() {
     let may = |allow: &str, transport, to: &str| {
-        policy(false, Some(allow), None, "").may_bind(transport, &addr(to))
+        policy(false, Some(allow), None, "").may_bind(transport, &addr(to), false)
     };
 
     assert!(may("tcp:8000-8999", Tcp, "0.0.0.0:8000"));
@@ -398,6 +402,29 @@ fn binding() {
     assert!(may("[::/0]:80 0.0.0.0:80", Tcp, "[::]:80"));
     assert!(may("[::/0]:80", Tcp, "[::1]:80"));
     // Nothing at all, also in a namespace of its own.
-    assert!(!policy(true, Some(""), None, "").may_bind(Tcp, &addr("127.0.0.1:80")));
-    assert!(!policy(true, Some("nonsense"), None, "").may_bind(Tcp, &addr("127.0.0.1:80")));
+    assert!(!policy(true, Some(""), None, "").may_bind(Tcp, &addr("127.0.0.1:80"), true));
+    assert!(!policy(true, Some("nonsense"), None, "").may_bind(Tcp, &addr("127.0.0.1:80"), true));
+}
+
+/// A port that the system has chosen is bound again with the next link.
+#[test]
+fn binding_to_a_port_that_the_system_might_choose() {
+    let may = |allow: &str, transport, to: &str| {
+        policy(false, Some(allow), None, "").may_bind(transport, &addr(to), true)
+    };
+
+    assert!(may("tcp:0", Tcp, "0.0.0.0:40000"));
+    assert!(may("tcp:0", Tcp, "[::]:40000"));
+    assert!(may("tcp:80 192.0.2.1:0", Tcp, "192.0.2.1:40000"));
+    assert!(!may("tcp:80 192.0.2.1:0", Tcp, "192.0.2.2:40000"));
+    assert!(!may("tcp:0", Udp, "0.0.0.0:40000"));
+    assert!(!may("[::/0]:0", Tcp, "[::]:40000"));
+    assert!(!may("tcp:80 tcp:1-39999", Tcp, "0.0.0.0:40000"));
+    // Such a port itself still does as well.
+    assert!(may("tcp:40000", Tcp, "0.0.0.0:40000"));
+
+    let named = policy(false, Some("[2001:db8::9]:0"), None, "");
+    let from = addr("[2001:db8::9]:40000");
+    assert!(named.may_be_from(Tcp, &from, true, is_own));
+    assert!(!named.may_be_from(Tcp, &from, false, is_own));
 }

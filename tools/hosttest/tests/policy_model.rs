@@ -24,7 +24,8 @@ use xensock_hosttest::proto::{
     policy::{
         netns,
         Limit,
-        Reading, //
+        Reading,
+        Rules, //
     },
     rule::{
         rules,
@@ -244,7 +245,10 @@ proptest! {
         let clean = policy(is_private, Some(&good), Some(&good), "");
         let changed = policy(is_private, Some(&both), Some(&both), "");
         prop_assert_eq!(reaches(&changed, transport, &to), reaches(&clean, transport, &to));
-        prop_assert_eq!(changed.may_bind(transport, &to), clean.may_bind(transport, &to));
+        for is_any in [false, true] {
+            let may = |policy: &Rules<Vec<Rule>>| policy.may_bind(transport, &to, is_any);
+            prop_assert_eq!(may(&changed), may(&clean));
+        }
         if !bad.is_empty() {
             prop_assert!(!reaches(&policy(is_private, None, None, &both), transport, &to));
         }
