@@ -6,6 +6,7 @@
 mod content;
 mod establishment;
 mod events;
+mod groups;
 mod growth;
 mod membership;
 mod patience;
@@ -54,6 +55,7 @@ use kernel::{
     net::sock::Sock,
     new_delayed_work,
     new_mutex,
+    new_spinlock,
     new_spinlock_irq,
     new_work,
     prelude::*,
@@ -67,6 +69,7 @@ use kernel::{
         Arc,
         Mutex,
         SetOnce,
+        SpinLock,
         SpinLockIrq, //
     },
     types::ScopeGuard,
@@ -118,6 +121,9 @@ pub(crate) struct Conn {
     /// Received frames of a datagram socket.
     #[pin]
     receive_queue: SpinLockIrq<ReceiveQueue>,
+    /// The groups that a datagram socket has yet to join again.
+    #[pin]
+    joins: SpinLock<KVec<Arc<Exchange>>>,
     /// The urgent byte of a stream.
     #[pin]
     urgent: SpinLockIrq<UrgentIn>,
@@ -243,6 +249,7 @@ impl Conn {
                 dead: Atomic::new(ALIVE),
                 events <- Events::new(),
                 receive_queue <- new_spinlock_irq!(ReceiveQueue::default(), "xensock_receive"),
+                joins <- new_spinlock!(KVec::new(), "xensock_joins"),
                 urgent <- new_spinlock_irq!(UrgentIn::default(), "xensock_urgent"),
                 is_given_back: Atomic::new(false),
                 is_unwanted: Atomic::new(false),

@@ -34,7 +34,10 @@ use crate::{
         Call, //
     },
     remote_socket::RemoteSocket,
-    survivors::Survivors, //
+    survivors::{
+        may_pass,
+        Survivors, //
+    }, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -204,13 +207,14 @@ impl Datagram {
     }
 
     /// Restores the state that a socket has lost, with the current link. The socket stays lost if
-    /// there is no link, or if a call holds it.
-    pub(crate) fn revive(&self, sk: &Sock) {
+    /// there is no link, or if a call holds it, or after an error that [may pass](may_pass): then
+    /// this returns `true`.
+    pub(crate) fn revive(&self, sk: &Sock, is_new: bool) -> bool {
         let Some(call) = self.endpoint.try_lock_call() else {
-            return;
+            return false;
         };
         if !self.endpoint.is_lost() {
-            return;
+            return false;
         }
         match self.open(&call, sk, None) {
             // Tasks that wait for a datagram go on with the new ring, or with the one that the
@@ -220,6 +224,7 @@ impl Datagram {
                 sk.state_changed();
             }
             Err(ENETDOWN) => (),
+            Err(error) if may_pass(error, is_new) => return true,
             // The next call tries again.
             Err(error) => {
                 self.endpoint.set_found();
@@ -228,6 +233,7 @@ impl Datagram {
                 sk.error_report();
             }
         }
+        false
     }
 
     /// `shutdown()`, as `inet_shutdown()` does it: only for this end.
@@ -280,7 +286,7 @@ impl Datagram {
 
 /// Gives a socket of the backend its data ring, and waits killably for the response.
 fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
-    let joins = remote.take_joins();
+    let mut joins = remote.take_joins();
     let order = ring_order(&remote.link, sk);
     let fresh = Conn::datagram(remote, sk, order)?;
     let link = fresh.remote.link.clone();
@@ -296,6 +302,7 @@ fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
         Conn::close(&conn, true);
         return Err(conn.remote.first_error(error));
     }
+    let is_new = link.is_new();
     for join in &joins {
         match join.wait() {
             Ok(_) => (),
@@ -303,6 +310,7 @@ fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
                 Conn::close(&conn, true);
                 return Err(error);
             }
+            Err(error) if may_pass(error, is_new) => (),
             // The socket goes on without the group, although the program has joined it.
             Err(error) => {
                 sk.set_error(error);
@@ -310,6 +318,8 @@ fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
             }
         }
     }
+    joins.retain(|join| join.error().is_some_and(|error| may_pass(error, is_new)));
+    conn.join_later(joins);
     Ok(conn)
 }
 

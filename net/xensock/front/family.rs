@@ -126,10 +126,10 @@ impl Survivor for AnySocket {
         link.ok().map(|link| link.name)
     }
 
-    fn revive(&self, sk: &Sock) {
+    fn revive(&self, sk: &Sock, is_new: bool) -> bool {
         match self {
-            Self::Stream(stream) => stream.revive(sk),
-            Self::Datagram(datagram) => datagram.revive(sk),
+            Self::Stream(stream) => stream.revive(sk, is_new),
+            Self::Datagram(datagram) => datagram.revive(sk, is_new),
         }
     }
 }

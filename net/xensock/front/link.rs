@@ -38,6 +38,10 @@ use kernel::{
         Mutex,
         SpinLockIrq, //
     },
+    time::{
+        Instant,
+        Monotonic, //
+    },
     workqueue::{
         owned::{
             cancel_delayed_sync,
@@ -63,7 +67,10 @@ use responses::{
     TAKING, //
 };
 pub(crate) use revival::Revive;
-use revival::REVIVAL;
+use revival::{
+    NEXT_REVIVAL,
+    REVIVAL, //
+};
 
 /// A socket's line in `/proc/net/xensock`.
 pub(crate) struct Summary {
@@ -137,6 +144,11 @@ pub(crate) struct Link {
     /// Sets up lost sockets again.
     #[pin]
     revival: Work<Link, REVIVAL>,
+    /// Has the sockets that could not be set up tried again.
+    #[pin]
+    next_revival: DelayedWork<Link, NEXT_REVIVAL>,
+    /// The time when the link was created.
+    birth: Instant<Monotonic>,
     /// Gives up spare rings.
     #[pin]
     reclaim: DelayedWork<Link, RECLAIM>,
@@ -160,6 +172,7 @@ impl_has_work! {
     impl HasWork<Self, TAKING> for Link { self.taking }
 }
 impl_has_delayed_work! {
+    impl HasDelayedWork<Self, NEXT_REVIVAL> for Link { self.next_revival }
     impl HasDelayedWork<Self, RECLAIM> for Link { self.reclaim }
     impl HasDelayedWork<Self, EXPIRY> for Link { self.expiry }
     impl HasDelayedWork<Self, RESPONSES> for Link { self.responses }
@@ -188,6 +201,8 @@ impl Link {
                 connected <- new_mutex!(false, "xensock_connected"),
                 failure <- new_work!("xensock_failure"),
                 revival <- new_work!("xensock_revival"),
+                next_revival <- new_delayed_work!("xensock_next_revival"),
+                birth: Instant::now(),
                 reclaim <- new_delayed_work!("xensock_reclaim"),
                 shortages <- new_spinlock_irq!(Shortages::NONE, "xensock_shortages"),
                 expiry <- new_delayed_work!("xensock_expiry"),
@@ -340,6 +355,7 @@ impl Link {
         self.end_unanswered();
         // The requests that running work items wait for have ended, and nothing queues the items
         // again.
+        let _ = cancel_delayed_sync::<_, NEXT_REVIVAL>(self);
         let _ = cancel_delayed_sync::<_, RECLAIM>(self);
         let _ = cancel_delayed_sync::<_, EXPIRY>(self);
         let _ = cancel_delayed_sync::<_, RESPONSES>(self);

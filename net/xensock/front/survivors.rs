@@ -49,8 +49,22 @@ pub(crate) trait Survivor {
     /// the backend.
     ///
     /// The socket stays lost if there is no link for it. It also stays lost if a call holds it;
-    /// when the call ends, this is tried again.
-    fn revive(&self, sk: &Sock);
+    /// when the call ends, this is tried again. Returns `true` if the socket stays lost because of
+    /// an error that [may pass](may_pass), with this value of `is_new`.
+    fn revive(&self, sk: &Sock, is_new: bool) -> bool;
+}
+
+/// Returns `true` if what has kept a socket from being set up again may pass by itself, so that the
+/// socket has to be tried again later: nobody has done anything to the socket.
+///
+/// The domain of a backend that `is_new` may still be booting, and have no addresses and routes
+/// yet.
+pub(crate) fn may_pass(error: Error, is_new: bool) -> bool {
+    match error {
+        ENOMEM | ENOBUFS | ENOSPC | EMFILE | ENFILE => true,
+        EADDRNOTAVAIL | ENETUNREACH | ENODEV => is_new,
+        _ => false,
+    }
 }
 
 /// Returns the survivor of a socket, if the socket is one of XenSock's.
@@ -197,12 +211,14 @@ impl Survivors {
         }
     }
 
-    /// Sets up again the sockets that would use the link of a device, one after the other. Waits
-    /// for the backend.
-    pub(crate) fn revive(device: DeviceName) {
+    /// Sets up again the sockets that would use the link of a device, one after the other. `is_new`
+    /// says if the link has come up only recently. Returns `true` if this has to be called again
+    /// later. Waits for the backend.
+    pub(crate) fn revive(device: DeviceName, is_new: bool) -> bool {
         let Some(survivors) = SURVIVORS.get() else {
-            return;
+            return false;
         };
+        let mut is_any_left = false;
         let pass = {
             let mut lost = survivors.lost.lock();
             lost.passes += 1;
@@ -210,10 +226,11 @@ impl Survivors {
         };
         while let Some(sk) = survivors.next(device, pass) {
             if let Some(survivor) = (survivors.find)(&sk) {
-                survivor.revive(&sk);
+                is_any_left |= survivor.revive(&sk, is_new);
             }
             survivors.forget(&sk);
         }
+        is_any_left
     }
 
     /// Returns the first socket for a device that was not tried in this pass or a later one.

@@ -210,6 +210,85 @@ def test_services_without_their_ports(bed):
     wait_link(guest)
 
 
+@timeout(180)
+def test_services_without_sockets(bed):
+    """A service goes on when the guest may have sockets again that it could not have when its link
+    came back."""
+    guest = _server(bed)
+    job = guest.start("service")
+    job.wait_line("ready", 30 * bed.scale)
+    wait_services(bed, job)
+    guest.detach()
+    guest.attach("xensock", *SERVER_POLICY, "max-sockets=0")
+    wait_connected(guest)
+    # Each service is tried several times meanwhile.
+    time.sleep(3)
+    assert job.running, job.output
+    assert not any(_echoes(bed, *service) for service in SERVICES)
+    bed.xensock("set", str(guest.domid), "max-sockets=default")
+    wait_services(bed, job)
+    job.kill()
+    job.wait(30 * bed.scale)
+
+
+def _at_address(bed, address):
+    """Returns a program of a guest that serves at an address of dom0 that has gone with the link, and
+    the guest, on a new link."""
+    guest = _server(bed)
+    run_checked(bed, f"ip address add {address}/32 dev lo")
+    try:
+        job = guest.start(f"exec attempt stay serve {address} 7140")
+        job.wait_line("ok", 30 * bed.scale)
+        guest.detach()
+    finally:
+        run_checked(bed, f"ip address del {address}/32 dev lo")
+    guest.attach("xensock", *SERVER_POLICY)
+    wait_link(guest)
+    return guest, job
+
+
+@timeout(180)
+def test_address_that_comes_late(bed):
+    """A service waits for its address, which dom0 has only after the link has come back."""
+    address = "192.0.2.140"
+    _, job = _at_address(bed, address)
+    time.sleep(2)
+    run_checked(bed, f"ip address add {address}/32 dev lo")
+    try:
+        deadline = time.monotonic() + 30 * bed.scale
+        while True:
+            try:
+                socket.create_connection((address, 7140), timeout=10).close()
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline, "nobody listens there"
+                time.sleep(0.1)
+    finally:
+        run_checked(bed, f"ip address del {address}/32 dev lo")
+    job.kill()
+    job.wait(30 * bed.scale)
+
+
+@timeout(240)
+def test_address_that_does_not_come(bed):
+    """A service is told, after a minute, that dom0 does not have its address any more."""
+    guest = _server(bed)
+    address = "192.0.2.141"
+    run_checked(bed, f"ip address add {address}/32 dev lo")
+    try:
+        job = guest.start(f"exec attempt again {address} 7141")
+        job.wait_line("ok", 30 * bed.scale)
+        guest.detach()
+    finally:
+        run_checked(bed, f"ip address del {address}/32 dev lo")
+    guest.attach("xensock", *SERVER_POLICY)
+    wait_link(guest)
+    time.sleep(10)
+    assert job.output.split() == ["ok"], job.output
+    job.wait_line("EADDRNOTAVAIL", 90 * bed.scale)
+    job.wait(30 * bed.scale)
+
+
 def _killed(bed, where, family):
     """Destroys a listener and a connection of a program. Returns what the program was told."""
     job = where.start(f"killed {family}")

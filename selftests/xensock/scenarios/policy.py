@@ -581,6 +581,33 @@ def test_groups_that_are_refused_later(bed):
     member.kill()
 
 
+@timeout(240)
+def test_groups_that_come_late(bed):
+    """A socket joins a group again when dom0 has an interface for it, and goes on until then."""
+    start_peer(bed)
+    guest = _guest(bed)
+    policy = {"bind-allow": "0 1024-65535", "multicast-allow": "239.192.77.0/24 [ff15::77]"}
+    run_checked(bed, "ip route replace 239.192.77.0/24 dev dummy0")
+    _set(bed, guest, bind_allow=policy["bind-allow"], multicast_allow=policy["multicast-allow"])
+    _wait_result(bed, guest, "join 239.192.77.1", "ok")
+    member = guest.start("attempt member 239.192.77.1 ff15::77")
+    _wait_until(bed, lambda: _memberships() == (True, True), "the groups are joined")
+    guest.detach()
+    # UDP finds no interface by such a route: ENODEV.
+    run_checked(bed, "ip route replace unreachable 239.192.77.0/24")
+    try:
+        guest.attach("xensock", *(f"{node}={value}" for node, value in policy.items()))
+        _wait_until(bed, lambda: _memberships() == (False, True), "one group is joined again")
+        time.sleep(3)
+        assert member.output.split() == ["ok", "ok"], member.output
+    finally:
+        run_checked(bed, "ip route del unreachable 239.192.77.0/24; ip route replace 239.192.77.0/24 dev dummy0")
+    _wait_until(bed, lambda: _memberships() == (True, True), "both groups are joined again")
+    assert member.output.split() == ["ok", "ok"], member.output
+    member.kill()
+    _wait_until(bed, lambda: _memberships() == (False, False), "the groups are left with the sockets")
+
+
 def _memberships():
     """Returns True if these groups, the first by its hexadecimal address, have members in dom0."""
     with open("/proc/net/dev_mcast", encoding="ascii") as v4, open("/proc/net/igmp6", encoding="ascii") as v6:

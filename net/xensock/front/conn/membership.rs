@@ -176,6 +176,14 @@ impl Member for Conn {
         Self::look_at_growth(&self, is_short)
     }
 
+    fn needs_maintenance(&self, _is_short: bool) -> bool {
+        self.misses_groups()
+    }
+
+    fn maintain(&self, _is_short: bool) -> bool {
+        self.join_again()
+    }
+
     fn summary(&self) -> Option<Summary> {
         Some(Summary {
             sk: self.owner_for_listing()?,

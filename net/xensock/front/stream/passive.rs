@@ -28,7 +28,8 @@ use crate::{
         },
         Call, //
     },
-    remote_socket::RemoteSocket, //
+    remote_socket::RemoteSocket,
+    survivors::may_pass, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -255,19 +256,22 @@ impl Stream {
     }
 
     /// Sets up a listener with the current link for a socket that has lost its own. The socket
-    /// stays lost if there is no link, or if a call holds it. After an error it no longer listens.
-    pub(crate) fn revive(&self, sk: &Sock) {
+    /// stays lost if there is no link, or if a call holds it, or after an error that
+    /// [may pass](may_pass): then this returns `true`. After another error it no longer listens.
+    pub(crate) fn revive(&self, sk: &Sock, is_new: bool) -> bool {
         let Some(call) = self.endpoint.try_lock_call() else {
-            return;
+            return false;
         };
         let Some(lost) = self.endpoint.listener().filter(|l| l.is_lost()) else {
-            return;
+            return false;
         };
         match self.listen_again(&call, sk, &lost) {
-            Ok(()) | Err(ENETDOWN) => (),
+            Ok(()) | Err(ENETDOWN) => false,
+            Err(error) if may_pass(error, is_new) => true,
             Err(error) => {
                 self.endpoint.set_found();
                 lost.fail(error);
+                false
             }
         }
     }
@@ -302,13 +306,15 @@ impl Stream {
         self.endpoint.set_found();
         let entered = Listener::enter(&listener);
         lost.retire();
-        match entered {
-            // The link has begun to end, and does not know the listener.
-            Err(ENETDOWN) => listener.lose_link(),
-            Err(error) => listener.fail(error),
-            // The next `accept()` posts a connection, or reports why it cannot. So does the link.
-            Ok(()) if listener.post().is_err() => listener.remote.link.start_expiry(),
-            Ok(()) => (),
+        if let Err(error) = entered {
+            // The link has begun to end and does not know the listener, or there is no memory.
+            listener.lose_link();
+            listener.remote.end();
+            return Err(error);
+        }
+        // The next `accept()` posts a connection, or reports why it cannot. So does the link.
+        if listener.post().is_err() {
+            listener.remote.link.start_expiry();
         }
         Ok(())
     }

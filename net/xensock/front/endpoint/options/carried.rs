@@ -90,6 +90,8 @@ impl Endpoint {
             Ok(()) | Err(EBADF) => (),
             // The socket on the next link gets the option.
             Err(ENETDOWN) if self.is_lost() => (),
+            // The socket was yet to join the group again.
+            Err(EADDRNOTAVAIL) if self.leaves_early(option, &value) => (),
             Err(error) => return Err(error),
         }
         self.set_local_option(option, &value);
@@ -100,6 +102,13 @@ impl Endpoint {
         };
         drop(old);
         Ok(())
+    }
+
+    /// Forgets the group that `option` leaves, if the socket was yet to join it again. Returns `true`
+    /// if so.
+    fn leaves_early(&self, option: &SockOpt, value: &Value) -> bool {
+        let conn = self.conn().filter(|_| option.leaves());
+        conn.is_some_and(|conn| conn.leave_early(option, value))
     }
 
     /// Returns `true` if an option need not be sent before the backend has a socket: no backend
