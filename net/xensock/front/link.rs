@@ -3,6 +3,7 @@
 //! The link to a backend. A new link is created each time the device comes up.
 
 mod expiry;
+mod member;
 mod reclaim;
 mod responses;
 mod revival;
@@ -13,15 +14,11 @@ use crate::{
     ring_pool::RingPool,
     transport::Transport, //
 };
-use core::{
-    net::SocketAddr,
-    ops::Deref, //
-};
+use core::ops::Deref;
 use expiry::EXPIRY;
 use kernel::{
     impl_has_delayed_work,
     impl_has_work,
-    net::sock::Sock,
     new_delayed_work,
     new_mutex,
     new_spinlock_irq,
@@ -32,7 +29,6 @@ use kernel::{
         RBTreeNode, //
     },
     sync::{
-        aref::ARef,
         Arc,
         ArcBorrow,
         Mutex,
@@ -61,6 +57,10 @@ use kernel::{
         xenbus, //
     }, //
 };
+pub(crate) use member::{
+    Member,
+    Summary, //
+};
 use reclaim::RECLAIM;
 use responses::{
     RESPONSES,
@@ -71,50 +71,6 @@ use revival::{
     NEXT_REVIVAL,
     REVIVAL, //
 };
-
-/// A socket's line in `/proc/net/xensock`.
-pub(crate) struct Summary {
-    pub(crate) sk: ARef<Sock>,
-    pub(crate) is_stream: bool,
-    /// Bytes in the receive queue; for a listening socket, connections that wait for `accept()`.
-    pub(crate) recv_queue: usize,
-    pub(crate) send_queue: u32,
-    pub(crate) local: Option<SocketAddr>,
-    pub(crate) peer: Option<SocketAddr>,
-    /// Sizes of the data ring in the two directions, if the socket has one.
-    pub(crate) sizes: Option<(u32, u32)>,
-}
-
-/// A member of a link: a connection or a listener, which is notified when the link goes down.
-pub(crate) trait Member: Send + Sync {
-    /// Returns `true` for a listening socket. The other members share memory with the backend.
-    fn is_listener(&self) -> bool;
-
-    /// Returns the user that it belongs to, see [`owner`](crate::endpoint::owner).
-    fn owner(&self) -> u64;
-
-    /// Called when the link goes down, for listening sockets first. May sleep.
-    fn link_down(self: Arc<Self>);
-
-    /// Called periodically by the work item of [`Link::start_expiry`]. Shrinks the ring if it is
-    /// quiet, or if its owner `is_short` of anything. Returns `true` if the ring has grown. Does
-    /// not sleep.
-    fn age(self: Arc<Self>, is_short: bool) -> bool;
-
-    /// Returns `true` if [`Member::maintain`] has to be called as well. Does not sleep.
-    fn needs_maintenance(&self, _is_short: bool) -> bool {
-        false
-    }
-
-    /// Does the work that may sleep, which [`Member::age`] cannot. Returns `true` if more is left
-    /// to do. May sleep.
-    fn maintain(&self, _is_short: bool) -> bool {
-        false
-    }
-
-    /// Returns the summary of the socket, or `None` if another member reports the socket.
-    fn summary(&self) -> Option<Summary>;
-}
 
 /// The members of a link, by the handle of their socket.
 type Members = RBTree<u64, Arc<dyn Member>>;
