@@ -145,7 +145,8 @@ TEST_F(shutdown, before_there_is_a_connection)
 		EXPECT_EQ(cases[i].events, poll_now(fd)) TH_LOG("how %d", cases[i].how);
 		EXPECT_EQ(cases[i].recv, try_recv(fd)) TH_LOG("how %d", cases[i].how);
 		EXPECT_EQ(cases[i].send, try_send(fd)) TH_LOG("how %d", cases[i].how);
-		/* The peer has not been told. */
+		/* The peer has not been told, and is not when receiving ends as well. */
+		EXPECT_EQ(0, shutdown(fd, SHUT_RD));
 		EXPECT_STREQ("ok 10", peer_run(&self->peer, "send 10 1"));
 		EXPECT_EQ(0, shutdown(fd, SHUT_WR));
 		EXPECT_STREQ("fin", peer_run(&self->peer, "end"));

@@ -106,6 +106,9 @@ pub(crate) struct Conn {
     pub(crate) peer: SetOnce<SocketAddr>,
     /// The ACCEPT request. In PV Calls it is sent when the response to POLL reports a connection.
     pub(crate) accept: SetOnce<Arc<Exchange>>,
+    /// SHUTDOWN of a stream, if the dialect has it. Allocated in advance, so that the end of sending
+    /// cannot fail.
+    shutdown: Option<Arc<Exchange>>,
     /// Serialises the consumers of the ring. Held while they copy.
     #[pin]
     pub(crate) rx: Mutex<()>,
@@ -217,6 +220,7 @@ impl Conn {
     ) -> Result<UnusedConn> {
         let link = remote.link.clone();
         let owner = remote.owner;
+        let shutdown = content.shutdown(&remote)?;
         let ring = content.new_ring(&link, sk, owner, order);
         let ring = ring.inspect_err(|error| match *error {
             // There are no grants for even the smallest ring.
@@ -244,6 +248,7 @@ impl Conn {
                 local: SetOnce::new(),
                 peer: SetOnce::new(),
                 accept: SetOnce::new(),
+                shutdown,
                 rx <- new_mutex!((), "xensock_rx"),
                 tx <- new_mutex!(None, "xensock_tx"),
                 dead: Atomic::new(ALIVE),

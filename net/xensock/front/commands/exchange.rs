@@ -4,6 +4,7 @@
 
 use super::Commands;
 use crate::proto::{
+    call::SHUT_RDWR,
     Body,
     Call,
     Response, //
@@ -77,6 +78,9 @@ pub(crate) struct Exchange {
     /// RELEASE: set if the ring is left to another connection. Known only when the exchange is
     /// submitted.
     reuse: Atomic<bool>,
+    /// SHUTDOWN: set if the program wants to receive nothing more either. Known only when the
+    /// exchange is submitted.
+    refuses: Atomic<bool>,
     /// Recipient of the response, until the response arrives.
     pub(crate) recipient: LockedBy<Option<Arc<dyn Recipient>>, Commands>,
     /// Set when the exchange is submitted.
@@ -110,6 +114,7 @@ impl Exchange {
                 owner,
                 abort: Atomic::new(false),
                 reuse: Atomic::new(false),
+                refuses: Atomic::new(false),
                 recipient: LockedBy::new(commands, None),
                 priority: LockedBy::new(commands, Priority::Awaited),
                 response: SetOnce::new(),
@@ -129,6 +134,9 @@ impl Exchange {
                 abort: self.abort.load(Relaxed),
                 reuse: self.reuse.load(Relaxed),
             },
+            Call::Shutdown { id, .. } if self.refuses.load(Relaxed) => {
+                Call::Shutdown { id, how: SHUT_RDWR }
+            }
             call => call,
         }
     }
@@ -141,6 +149,11 @@ impl Exchange {
     /// Makes RELEASE leave the ring to another connection.
     pub(crate) fn set_reuse(&self) {
         self.reuse.store(true, Relaxed);
+    }
+
+    /// Makes SHUTDOWN end both directions.
+    pub(crate) fn set_refuses(&self) {
+        self.refuses.store(true, Relaxed);
     }
 
     /// Stores the response, or the error if there will be none, and wakes waiting tasks. Any

@@ -4,12 +4,16 @@
 
 use super::Conn;
 use crate::{
+    commands::Exchange,
     conn_ring::ConnRing,
     link::Link,
     proto::{
+        call::SHUT_WR,
         frame,
-        ring::Order, //
+        ring::Order,
+        Call, //
     },
+    remote_socket::RemoteSocket,
     survivors::Survivors, //
 };
 use kernel::{
@@ -47,6 +51,16 @@ impl Content {
             Self::Bytes => link.new_ring(sk, owner, order),
             Self::Frames => ConnRing::new(link, sk, owner, order),
         }
+    }
+
+    /// Makes the request by which sending ends, if this kind of data has an end and the dialect has
+    /// the request. May sleep.
+    pub(super) fn shutdown(self, remote: &RemoteSocket) -> Result<Option<Arc<Exchange>>> {
+        if self == Self::Frames || !remote.link.quirks().has_shutdown() {
+            return Ok(None);
+        }
+        let (id, how) = (remote.id, SHUT_WR);
+        remote.exchange(Call::Shutdown { id, how }).map(Some)
     }
 
     /// Returns `true` if the ring can be left to another connection.

@@ -15,10 +15,7 @@ use crate::{
         Priority, //
     },
     proto::{
-        call::{
-            SHUT_RDWR,
-            SHUT_WR, //
-        },
+        call::SHUT_RDWR,
         errno::Ending,
         Call, //
     }, //
@@ -155,37 +152,34 @@ impl Conn {
     /// Asks the backend to send the end of the stream after the bytes sent before. If the program
     /// wants to receive nothing more, the backend also resets a peer that goes on sending.
     ///
-    /// Fails before anything has changed.
-    pub(crate) fn end_sending(&self) -> Result {
-        let shutdown = self.shutdown()?;
-        if self.finish() {
-            self.remote
-                .link
-                .send_with_priority(&shutdown, None, Priority::Unawaited);
+    /// Only the first call for a connection has an effect. Without effect if the dialect cannot end
+    /// sending alone.
+    pub(crate) fn end_sending(&self) {
+        let Some(shutdown) = self.shutdown.as_ref().filter(|_| self.finish()) else {
+            return;
+        };
+        if self.is_unwanted() {
+            shutdown.set_refuses();
         }
-        Ok(())
-    }
-
-    /// Asks the backend to reset a peer that goes on sending. For a program that stops receiving
-    /// after [`Self::end_sending`].
-    pub(crate) fn refuse_more(&self) -> Result {
-        let shutdown = self.shutdown()?;
-        // For lack of memory, the backend may not have been asked to end sending.
-        self.finish();
         self.remote
             .link
-            .send_with_priority(&shutdown, None, Priority::Unawaited);
-        Ok(())
+            .send_with_priority(shutdown, None, Priority::Unawaited);
     }
 
-    fn shutdown(&self) -> Result<Arc<Exchange>> {
-        let how = if self.is_unwanted() {
-            SHUT_RDWR
-        } else {
-            SHUT_WR
-        };
-        let id = self.remote.id;
-        self.remote.exchange(Call::Shutdown { id, how })
+    /// Makes the request for [`Self::refuse_more`]. May sleep.
+    pub(crate) fn refusal(&self) -> Result<Arc<Exchange>> {
+        self.remote.exchange(Call::Shutdown {
+            id: self.remote.id,
+            how: SHUT_RDWR,
+        })
+    }
+
+    /// Asks the backend to reset a peer that goes on sending, by a [`Self::refusal`]. For a program
+    /// that stops receiving after [`Self::end_sending`].
+    pub(crate) fn refuse_more(&self, refusal: &Arc<Exchange>) {
+        self.remote
+            .link
+            .send_with_priority(refusal, None, Priority::Unawaited);
     }
 
     /// Ends the socket's use of the connection. Bytes sent are still delivered, unless `abort` asks

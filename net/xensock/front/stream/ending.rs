@@ -63,20 +63,26 @@ impl Stream {
                 Err(ENOTCONN)
             }
             _ => {
-                let before = sk.shutdown_mask();
-                if let Some(conn) = conn.as_ref().filter(|_| mask.contains(Shutdown::Recv)) {
+                let refuses = mask.contains(Shutdown::Recv);
+                // If sending was ended before, the backend has yet to hear of the rest. Before
+                // anything changes, as there may be no memory for that.
+                let is_news = refuses && !sk.shutdown_mask().contains(Shutdown::Recv);
+                let refusal = match &conn {
+                    Some(conn) if is_news && has_ended_sending(sk) && has_shutdown(conn) => {
+                        Some(conn.refusal()?)
+                    }
+                    _ => None,
+                };
+                if let Some(conn) = conn.as_ref().filter(|_| refuses) {
                     conn.set_unwanted();
                 }
                 sk.add_shutdown(mask);
-                // If sending was ended before, the backend has yet to hear of the rest.
-                let refuses = mask.contains(Shutdown::Recv)
-                    && before.contains(Shutdown::Send)
-                    && !before.contains(Shutdown::Recv);
-                match conn {
-                    Some(conn) if refuses => refuse_more(&conn),
-                    Some(conn) if mask.contains(Shutdown::Send) => end_sending(&conn),
-                    _ => Ok(()),
+                match (conn, refusal) {
+                    (Some(conn), Some(refusal)) => conn.refuse_more(&refusal),
+                    (Some(conn), None) if mask.contains(Shutdown::Send) => end_sending(&conn),
+                    _ => (),
                 }
+                Ok(())
             }
         };
         // Wakes tasks that sleep in a call.
@@ -117,24 +123,20 @@ fn has_shutdown(conn: &Conn) -> bool {
 }
 
 /// Ends sending. The socket is marked as shut down already.
-fn end_sending(conn: &Arc<Conn>) -> Result {
+fn end_sending(conn: &Arc<Conn>) {
     // A concurrent sender may have passed the check before: let it finish, it does not wait.
     drop(conn.tx.lock());
-    if !has_shutdown(conn) {
+    match has_shutdown(conn) {
+        true => conn.end_sending(),
         // The program will receive nothing either.
-        Conn::close(conn, false);
-        return Ok(());
+        false => Conn::close(conn, false),
     }
-    conn.end_sending()
 }
 
-/// Stops receiving, after sending was ended.
-fn refuse_more(conn: &Conn) -> Result {
-    match has_shutdown(conn) {
-        true => conn.refuse_more(),
-        // The connection is closed already.
-        false => Ok(()),
-    }
+/// Returns `true` if a connected socket has ended sending. Its mask does not say so: the program may
+/// have set that before it connected the socket, which sends nothing.
+fn has_ended_sending(sk: &Sock) -> bool {
+    !matches!(sk.state(), TcpState::Established | TcpState::CloseWait)
 }
 
 /// Waits until the peer has acknowledged everything, or the time is over.
@@ -144,10 +146,9 @@ fn linger_for(sk: &Sock, conn: &Arc<Conn>, mut time: Timeout) {
     }
     sk.add_shutdown(Shutdown::Send | Shutdown::Recv);
     let can_ask = has_shutdown(conn);
-    if !can_ask {
-        conn.finish();
-    } else if conn.end_sending().is_err() {
-        return;
+    match can_ask {
+        true => conn.end_sending(),
+        false => _ = conn.finish(),
     }
     let _ = sk.wait(&mut time, || {
         let is_closing = matches!(
