@@ -44,6 +44,7 @@ use kernel::{
     xen::trace::xensock_front as trace, //
 };
 use posted::{
+    is_shortage,
     ListenPhase,
     PostedConns,
     MAX_AHEAD, //
@@ -97,6 +98,7 @@ impl Listener {
                         coming: 0,
                         wanted: limit,
                         limit,
+                        is_short: false,
                         phase: ListenPhase::Open,
                     },
                     "xensock_posted"
@@ -147,7 +149,8 @@ impl Listener {
         self.phase() == ListenPhase::Lost
     }
 
-    /// Returns `true` if `accept()` would not wait: there is a connection, or an error.
+    /// Returns `true` if `accept()` would not wait: there is a connection, or an error other than a
+    /// shortage.
     pub(crate) fn is_ready(&self) -> bool {
         if self.local.as_ref().is_some_and(|l| l.has_connection()) {
             return true;
@@ -159,13 +162,14 @@ impl Listener {
             ListenPhase::Closed => true,
             ListenPhase::Lost => false,
             // Without posted connections `accept()` has to post one; but not on a link that is
-            // about to end.
-            ListenPhase::Open if !is_waiting => self.remote.link.is_up(),
-            // The program is not told of withdrawn connections, unless no others are left.
-            ListenPhase::Open => {
-                conns.any(|c| c.is_ready() || (c.death().is_some() && !posted.is_given_back(c)))
-                    || (posted.coming == 0 && posted.conns.iter().all(|c| c.death().is_some()))
-            }
+            // about to end, and not if there was just too little for one.
+            ListenPhase::Open if !is_waiting => !posted.is_short && self.remote.link.is_up(),
+            // The program is not told of withdrawn connections, nor of those that there was too
+            // little for: `maintain` replaces them.
+            ListenPhase::Open => conns.any(|conn| {
+                let has_failed = conn.death().is_some_and(|error| !is_shortage(error));
+                conn.is_ready() || (has_failed && !posted.is_given_back(conn))
+            }),
         }
     }
 
@@ -201,24 +205,40 @@ impl Listener {
             (posted.limit, posted.wanted) = (limit, limit);
         }
         self.give_back(limit);
-        self.post()
+        self.post_if_possible()
+    }
+
+    /// As [`Self::post`] for a socket that listens already: a shortage is no error. May sleep.
+    pub(crate) fn post_if_possible(&self) -> Result {
+        match self.post() {
+            Err(error) if is_shortage(error) => Ok(()),
+            result => result,
+        }
     }
 
     /// Drops failed connections, and posts connections until there are enough.
     ///
-    /// Fails if no connection is left. May sleep.
+    /// Fails if no connection is left. The link tries again later. May sleep.
     pub(crate) fn post(&self) -> Result {
         let mut result = self.drop_failed();
         let ahead = self.remote.link.quirks().accepts_ahead();
         while result.is_ok() && self.posted.lock().begin(ahead) {
             result = self.post_one();
         }
-        // A few connections are better than none. `lose_link` reports the end of the link.
-        if matches!(result, Ok(()) | Err(ENETDOWN)) || !self.posted.lock().conns.is_empty() {
-            return Ok(());
+        let is_short = {
+            let mut posted = self.posted.lock();
+            // A few connections are better than none. `lose_link` reports the end of the link.
+            if matches!(result, Ok(()) | Err(ENETDOWN)) || !posted.conns.is_empty() {
+                return Ok(());
+            }
+            posted.is_short = result.is_err_and(is_shortage);
+            posted.is_short
+        };
+        self.remote.link.start_expiry();
+        if !is_short {
+            // Tasks that may have waited for these connections have to try themselves.
+            self.sk.data_ready();
         }
-        // Tasks that may have waited for these connections have to try themselves.
-        self.sk.data_ready();
         result
     }
 
@@ -235,6 +255,7 @@ impl Listener {
         }
         // In the order of the backend's queue. There is room: see `PostedConns::begin`.
         if posted.conns.push_within_capacity(conn.clone()).is_ok() {
+            posted.is_short = false;
             Conn::begin(conn, &first);
         }
         Ok(())
@@ -256,12 +277,14 @@ impl Listener {
                 .get(index)
                 .is_some_and(|c| posted.is_given_back(c));
             let failed = posted.remove(index);
+            let death = failed.as_ref().and_then(|conn| conn.death());
             let left = posted.conns.len();
+            posted.is_short = left == 0 && death.is_some_and(is_shortage);
             if !is_given_back {
                 posted.wanted = left.max(1);
             }
             drop(posted);
-            match failed.and_then(|conn| conn.death()) {
+            match death {
                 Some(EAGAIN | EINTR | ERESTART | EALREADY | EINPROGRESS | ECONNABORTED) => (),
                 Some(error) if left == 0 => {
                     return Err(self.remote.note_refusal(error, EMFILE));

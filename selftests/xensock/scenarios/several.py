@@ -216,7 +216,7 @@ def _requests(guest):
 @timeout(200)
 def test_short_of_grants(bed):
     """A listener that gets another link while the guest has no grants for its connections goes on
-    listening."""
+    listening. As with TCP, its program is told nothing, and a client waits."""
     start_peer(bed, where=bed)
     guest = bed.guest("short", policy=SERVER_POLICY, in_dom0=True, config="max_grant_frames = 2")
     _attach(bed, guest, 1, bed)
@@ -230,13 +230,21 @@ def test_short_of_grants(bed):
         starved.kill(signal.SIGUSR1)
         starved.wait_line("full", 60 * bed.scale)
         run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/bind")
-        starved.wait_line("short", 60 * bed.scale)
+        # It waits in dom0's queue, as for a program that is busy.
+        client = bed.start(f"exec attempt --family inet keep {bed.address} 7330")
+        deadline = time.monotonic() + 60 * bed.scale
+        while not run_checked(bed, "ss -Htn state established 'dport = :7330'"):
+            # Until the listener is back, the client is refused.
+            if not client.running:
+                client = bed.start(f"exec attempt --family inet keep {bed.address} 7330")
+            assert time.monotonic() < deadline, client.output
+            time.sleep(0.2)
         # It is tried again. An attempt that gets no grants costs dom0 nothing.
         before = _requests(guest)
         time.sleep(3)
         assert _requests(guest) == before
         starved.kill(signal.SIGUSR1)
-        client = bed.start(f"exec attempt --family inet keep {bed.address} 7330")
+        starved.wait_line("quiet", 60 * bed.scale)
         client.wait_line("ok", 60 * bed.scale)
         client.kill()
         rc, out = starved.wait(60 * bed.scale)

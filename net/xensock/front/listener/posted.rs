@@ -14,6 +14,12 @@ use kernel::{
 /// Largest number of connections posted ahead. Each costs a data ring.
 pub(super) const MAX_AHEAD: usize = 8;
 
+/// Returns `true` if an error says that the backend or the guest has no more of something. With TCP
+/// the clients go on waiting then, and no program is told.
+pub(super) fn is_shortage(error: Error) -> bool {
+    matches!(error, ENOMEM | ENOBUFS | ENOSPC | EMFILE | ENFILE | EDQUOT)
+}
+
 /// The phase of a listener.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ListenPhase {
@@ -37,6 +43,9 @@ pub(super) struct PostedConns {
     pub(super) wanted: usize,
     /// Largest number of connections to post, from the program's backlog.
     pub(super) limit: usize,
+    /// Set if no connection is posted for lack of resources. Until one is, the listener is like one
+    /// with an empty queue.
+    pub(super) is_short: bool,
     pub(super) phase: ListenPhase,
 }
 

@@ -212,7 +212,7 @@ impl Stream {
                 let new = make().inspect_err(|_| sk.data_ready())?;
                 let (child, stream) = new.stream()?;
                 if self.take_into(&listener, child, stream) {
-                    // If this fails, the next call reports it.
+                    // If this fails, the next call reports it, or the link tries again.
                     let _ = listener.post();
                     return Ok(Acceptance::Socket(new));
                 }
@@ -230,7 +230,7 @@ impl Stream {
                 };
                 continue;
             }
-            listener.post()?;
+            listener.post_if_possible()?;
             if timeout.is_zero() && !listener.confirm_none_pending()? {
                 continue;
             }
@@ -312,10 +312,8 @@ impl Stream {
             listener.remote.end();
             return Err(error);
         }
-        // The next `accept()` posts a connection, or reports why it cannot. So does the link.
-        if listener.post().is_err() {
-            listener.remote.link.start_expiry();
-        }
+        // If this fails, the link tries again.
+        let _ = listener.post();
         Ok(())
     }
 
