@@ -372,6 +372,18 @@ TEST_F(hijack, falls_back_for_options)
 	EXPECT_EQ(-1, setsockopt(fd, SOL_TCP, TCP_ULP, "tls", 3));
 	EXPECT_EQ(before + (long)ARRAY_LEN(cases), decision_count("option"));
 	close(fd);
+	/*
+	 * Nor does the layer for TLS: a library asks for it before it connects, when no socket has
+	 * it. TCP says ENOTCONN then if the kernel has the layer.
+	 */
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	EXPECT_EQ(-1, setsockopt(fd, SOL_TCP, TCP_ULP, "tls", sizeof("tls")));
+	EXPECT_EQ(ENOENT, errno);
+	EXPECT_TRUE(peer_transfer(fd, &self->peer));
+	EXPECT_EQ(-1, setsockopt(fd, SOL_TCP, TCP_ULP, "tls", sizeof("tls")));
+	EXPECT_EQ(ENOENT, errno);
+	EXPECT_EQ(before + (long)ARRAY_LEN(cases), decision_count("option"));
+	close(fd);
 	/* Turning off an option that is off does not decide. */
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	i = 0;

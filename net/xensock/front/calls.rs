@@ -29,6 +29,7 @@ use crate::{
     },
     proto::{
         native,
+        option::GIVEN_LEN,
         Feature, //
     },
     stream::Acceptance,
@@ -219,12 +220,14 @@ impl<F: AddressFamily> Ops for Family<F> {
         name: i32,
         value: &OptionIn<'_>,
     ) -> Result {
-        // Turning an option off needs no fallback: the option is not set.
         let kind = socket.sock_type() == SOCK_STREAM;
-        if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6))
-            && native::is_asked_for(level, name, value.read_int().ok())
-        {
-            fallback::fall_back(socket, sk, Decision::Option, None)?;
+        if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6)) {
+            // Turning an option off needs no fallback: the option is not set.
+            let mut given = [0; GIVEN_LEN];
+            let len = value.read_prefix(&mut given)?;
+            if native::is_asked_for(level, name, given.get(..len).unwrap_or(&given)) {
+                fallback::fall_back(socket, sk, Decision::Option, None)?;
+            }
         }
         let endpoint = sk.data().get_ref().endpoint();
         let result = endpoint.set_option(socket, sk, level, name, value);

@@ -74,13 +74,18 @@ pub fn joins(level: i32, name: i32) -> bool {
 }
 
 /// Returns `true` if the value that a program gives for such an option needs a socket of the
-/// guest's own. Turning an option off does not need one.
-pub fn is_asked_for(level: i32, name: i32, value: Option<i32>) -> bool {
-    match (level, name, value) {
+/// guest's own: the value, or its first [`GIVEN_LEN`](super::option::GIVEN_LEN) bytes. Turning an
+/// option off does not need one.
+pub fn is_asked_for(level: i32, name: i32, given: &[u8]) -> bool {
+    let number = given.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+    match (level, name, number) {
         (SOL_SOCKET, SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW, Some(flags)) => {
             flags & TIMES_OF_PACKETS != 0
         }
-        (_, _, value) => value != Some(0),
+        // Libraries for TLS ask every socket for this layer, also before it is connected, when no
+        // socket has it, and do without it where it does not exist.
+        (SOL_TCP, TCP_ULP, _) => !matches!(given, [] | b"tls" | [b't', b'l', b's', 0, ..]),
+        (_, _, number) => number != Some(0),
     }
 }
 

@@ -235,6 +235,7 @@ fn refusal(level: u32, name: u32, given: &[u8]) -> i32 {
     const IPV6_XFRM_POLICIES: [u32; 2] = [34, 35];
 
     match (level, name) {
+        (SOL_TCP, TCP_ULP) if !given.is_empty() => errno::ENOENT,
         // TCP, UDP and the socket itself check the length before the name.
         (SOL_SOCKET | SOL_TCP | SOL_UDP, _) if given.len() < INT_LEN => errno::EINVAL,
         (

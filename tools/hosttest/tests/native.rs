@@ -3,6 +3,7 @@
 //! Which options make a socket one of the guest's own.
 
 use xensock_hosttest::proto::{
+    errno,
     native::{
         is_asked_for,
         is_needed, //
@@ -32,18 +33,39 @@ fn carried_options_are_none() {
 fn to_turn_one_off_is_to_have_none() {
     const SOL_SOCKET: i32 = 1;
     const SO_MARK: i32 = 36;
-    assert!(is_asked_for(SOL_SOCKET, SO_MARK, Some(1)));
-    assert!(is_asked_for(SOL_SOCKET, SO_MARK, None));
-    assert!(!is_asked_for(SOL_SOCKET, SO_MARK, Some(0)));
+    let is_asked_for = |name, number: i32| is_asked_for(SOL_SOCKET, name, &number.to_ne_bytes());
+    assert!(is_asked_for(SO_MARK, 1));
+    assert!(!is_asked_for(SO_MARK, 0));
     for so_timestamping in [37, 65] {
         // What arrives is seen in the guest; what is sent, or by hardware, is not.
         assert!(is_needed(SOL_SOCKET, so_timestamping, true, false));
-        assert!(!is_asked_for(SOL_SOCKET, so_timestamping, Some(1 << 3 | 1 << 4)));
+        assert!(!is_asked_for(so_timestamping, 1 << 3 | 1 << 4));
         for bit in [0, 1, 2, 6, 8, 9, 18] {
-            assert!(is_asked_for(SOL_SOCKET, so_timestamping, Some(1 << 4 | 1 << bit)));
+            assert!(is_asked_for(so_timestamping, 1 << 4 | 1 << bit));
         }
-        assert!(is_asked_for(SOL_SOCKET, so_timestamping, None));
     }
+}
+
+#[test]
+fn a_value_that_is_too_short_is_for_the_guest() {
+    assert!(is_asked_for(1, 36, &[]));
+    assert!(is_asked_for(1, 37, &[0; 3]));
+}
+
+#[test]
+fn of_the_layers_above_tcp_only_tls_can_be_missed() {
+    const SOL_TCP: i32 = 6;
+    const TCP_ULP: i32 = 31;
+    for tls in [&b"tls"[..], b"tls\0", b"tls\0\0\xff"] {
+        assert!(!is_asked_for(SOL_TCP, TCP_ULP, tls));
+        let error = option::to_set(SOL_TCP as u32, TCP_ULP as u32, tls);
+        assert_eq!(error, Err(errno::ENOENT), "as in a kernel without the module");
+    }
+    for other in [&b"smc"[..], b"tl", b"tlss", b"\0tls", b"TLS"] {
+        assert!(is_asked_for(SOL_TCP, TCP_ULP, other));
+    }
+    assert!(!is_asked_for(SOL_TCP, TCP_ULP, b""));
+    assert_eq!(option::to_set(SOL_TCP as u32, TCP_ULP as u32, b""), Err(errno::EINVAL));
 }
 
 #[test]

@@ -142,10 +142,11 @@ impl Endpoint {
     ) -> Result {
         match name {
             SO_ZEROCOPY => return set_zerocopy(sk, given),
-            SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW
-                if native::is_asked_for(SOL_SOCKET as i32, name as i32, given.read_int().ok()) =>
-            {
-                return Err(EOPNOTSUPP);
+            SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW => {
+                let flags = given.read::<4>()?;
+                if native::is_asked_for(SOL_SOCKET as i32, name as i32, &flags) {
+                    return Err(EOPNOTSUPP);
+                }
             }
             _ => (),
         }
