@@ -100,7 +100,15 @@ impl Policy {
                 .is_some_and(|namespace| namespace.chooses_port(port))
     }
 
-    /// Checks that a socket may be bound to `addr`. `EACCES` if not.
+    /// Checks that a socket may be bound to `addr` as long as it does not listen. `EACCES` if not.
+    pub(crate) fn may_bind_client(&self, transport: IpProtocol, addr: &SocketAddr) -> Result {
+        let may = self
+            .rules
+            .may_bind_client(transport, addr, self.chooses(addr.port()));
+        self.check(may, Refusal::Bind, Some(addr))
+    }
+
+    /// Checks that a socket may be bound to `addr`, and listen there. `EACCES` if not.
     ///
     /// An unbound listener counts as bound to the unspecified address and port 0.
     pub(crate) fn may_bind(&self, transport: IpProtocol, addr: &SocketAddr) -> Result {

@@ -40,7 +40,7 @@ pub const NETNS: &CStr = c"policy/netns";
 
 /// The addresses and ports that sockets may be bound to, a list of rules. Port 0 stands for a bind
 /// that leaves the choice of the port to the system, and for one to a port that the system might
-/// have chosen. Absent: see [`Rules`].
+/// have chosen; at all addresses only listening needs it. Absent: see [`Rules`].
 pub const BIND_ALLOW: &CStr = c"policy/bind-allow";
 
 /// The addresses and ports that may be connected to, a list of rules. Absent: see [`Rules`].
@@ -217,8 +217,8 @@ pub struct Rules<L> {
 }
 
 impl<L: Deref<Target = [Rule]>> Rules<L> {
-    /// Returns `true` if a socket may be bound to `addr`. `is_any` says if the system might have
-    /// chosen the port.
+    /// Returns `true` if a socket may be bound to `addr`, and listen there. `is_any` says if the
+    /// system might have chosen the port.
     ///
     /// If so, a rule for port 0 is enough: a socket that has its port from the system is bound to it
     /// again with the next link. Otherwise a guest could bind until the system chooses the port.
@@ -231,6 +231,26 @@ impl<L: Deref<Target = [Rule]>> Rules<L> {
                 .iter()
                 .any(|rule| rule.covers_bind(transport, ip, addr.port(), is_any))
         })
+    }
+
+    /// Returns `true` if a socket may be bound to `addr` as long as it does not listen.
+    ///
+    /// A socket that connects or sends without an address gets an automatic port of all addresses.
+    /// Some programs ask for just that before, so every guest that may connect at all may do so.
+    /// With the next link, such a socket is bound to that port again. `is_any` is as for
+    /// [`Self::may_bind`].
+    pub fn may_bind_client(&self, transport: IpProtocol, addr: &SocketAddr, is_any: bool) -> bool {
+        let is_automatic =
+            (addr.port() == 0 || is_any) && addr.ip().to_canonical().is_unspecified();
+        self.may_bind(transport, addr, is_any) || (is_automatic && self.may_connect_at_all())
+    }
+
+    fn may_connect_at_all(&self) -> bool {
+        let allows_any = self
+            .connect_allow
+            .as_ref()
+            .is_none_or(|rules| !rules.is_empty());
+        allows_any && !self.connect_deny.contains(&Rule::ALL)
     }
 
     /// Returns `true` if a socket that may be bound to `addr` may send from there. `is_any` is as for

@@ -237,6 +237,12 @@ def test_bind(bed):
     _wait_result(bed, guest, "serve 192.0.2.1 443 :: 443 192.0.2.1 444", "ok ok EACCES")
     _set(bed, guest)
     _wait_result(bed, guest, "bind 192.0.2.1 0", "EACCES")
+    # A client may ask for the port that it would get anyway, and does not become a server by that.
+    assert _attempt(guest, "bind 0.0.0.0 0 :: 0") == ["ok"] * 2
+    assert _attempt(guest, "from 192.0.2.1 7001") == ["ok"]
+    assert _attempt(guest, "serve 0.0.0.0 0 :: 0") == ["EACCES"] * 2
+    _set(bed, guest, connect_allow="")
+    _wait_result(bed, guest, "bind 0.0.0.0 0 :: 0", "EACCES EACCES")
 
 
 @timeout(240)
@@ -412,7 +418,7 @@ def test_local_ports(bed):
     sysctl(bed, ip_local_port_range=f"{first} {first + 39}")
     try:
         _set(bed, guest)
-        _wait_result(bed, guest, "bind 0.0.0.0 0", "EACCES")
+        _wait_result(bed, guest, "serve 0.0.0.0 0", "EACCES")
         count, error = _attempt(guest, "crowd 192.0.2.1 7001 --sockets 40")
         assert error == "EADDRNOTAVAIL" and 10 <= int(count) <= 31, (count, error)
         assert run_checked(bed, "attempt --family inet crowd 192.0.2.1 7001 --sockets 5").split() == ["5", "ok"]

@@ -379,6 +379,31 @@ fn deny_is_stronger() {
     }
 }
 
+/// What sockets get that connect or send without an address. Not that of a socket that listens.
+#[test]
+fn an_automatic_port_needs_no_rule() {
+    let anywhere = [addr("0.0.0.0:0"), addr("[::]:0"), addr("[::ffff:0.0.0.0]:0")];
+    let elsewhere = ["0.0.0.0:1", "[::]:1", "192.0.2.1:0", "127.0.0.1:0", "[2001:db8::1]:0"];
+    for (bind, connect) in [(None, None), (Some(""), Some("192.0.2.1")), (Some("tcp:80"), None)] {
+        let policy = policy(false, bind, connect, "192.0.2.2");
+        for transport in [Tcp, Udp] {
+            for to in &anywhere {
+                assert!(policy.may_bind_client(transport, to, false), "{to}");
+                assert!(!policy.may_bind(transport, to), "{to}");
+            }
+            for to in elsewhere {
+                assert!(!policy.may_bind_client(transport, &addr(to), false), "{to}");
+            }
+        }
+    }
+    // A guest that reaches nothing gets nothing.
+    for (connect, deny) in [(Some(""), ""), (None, "nonsense"), (Some("192.0.2.1"), "nonsense")] {
+        let policy = policy(false, None, connect, deny);
+        assert!(!policy.may_bind_client(Udp, &anywhere[0], false));
+    }
+    assert!(policy(true, Some("tcp:0"), Some(""), "").may_bind_client(Tcp, &anywhere[0], false));
+}
+
 #[test]
 fn binding() {
     let may = |allow: &str, transport, to: &str| {

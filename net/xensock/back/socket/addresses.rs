@@ -79,10 +79,10 @@ impl<P: Carried> GuestSocket<P> {
         allows(&now)
     }
 
-    /// Checks that the guest may bind to `addr`.
+    /// Checks that the guest may bind to `addr`. LISTEN checks it anew.
     pub(crate) fn bindable(&self, addr: SocketAddr) -> Result<Bindable> {
         self.check_family(&addr)?;
-        self.check(|policy| policy.may_bind(P::TRANSPORT, &addr))?;
+        self.check(|policy| policy.may_bind_client(P::TRANSPORT, &addr))?;
         Ok(Bindable(addr))
     }
 
