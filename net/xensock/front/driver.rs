@@ -188,6 +188,10 @@ impl Frontend {
             // Not used by this protocol, and to be ignored.
             return Ok(false);
         }
+        if dev.state() == State::Initialising && link.is_some() {
+            // The domain was restored, and xenbus has begun anew. No backend knows the link.
+            self.take_down(link);
+        }
         let action = front_next(end_state(dev.state()), end_state(other));
         match action {
             FrontAction::Ignore => {

@@ -13,7 +13,9 @@
 //!   then do [`back_probe`]; xenbus itself makes the first report of the other end's state.
 //! - On every report, read the other end's state, act, and repeat until the action is `Ignore`. The
 //!   repetition matters: after a `Reset` there may already be an offer to connect to.
-//! - An action that sets something up first drops the rest of an earlier link.
+//! - An action that sets something up first drops the rest of an earlier link. So does a frontend
+//!   that finds itself `Initialising` with a link: xenbus writes that when a domain is restored, and
+//!   the new backend may offer nothing for a long time.
 //! - Whatever fails for the moment, see [`is_lasting`], is looked at again after a second, as for a
 //!   report. The own state stays as it is until then.
 //! - A backend whose `Connect` fails otherwise reports that (`xenbus_dev_error()`), keeps nothing,

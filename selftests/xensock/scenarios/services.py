@@ -74,6 +74,29 @@ def test_save_and_restore(bed):
     _check_move(bed, lambda guest, *policy, **options: guest.restore(*policy, **options))
 
 
+@timeout(400)
+def test_restore_without_backend(bed):
+    """A guest is restored before dom0's module is loaded: its connections are reset at once, not when
+    there is a backend."""
+    if bed.machine != "x86_64":
+        bed.skip("Xen saves guests on x86 only")
+    start_peer(bed)
+    bed.modprobe("xensock_back")
+    policy = f"connect-allow={bed.connect_allow}", *SERVER_POLICY
+    guest = bed.guest(name="early", memory=128, device=None, config="pvcalls = ['backend=0']", modules=["xensock"])
+    bed.xensock("set", str(guest.domid), *policy)
+    wait_link(guest)
+    held = guest.start("hold lost")
+    held.wait_line("ready", 30 * bed.scale)
+    guest.restore(*policy, timeout=120 * bed.scale, meanwhile=lambda: unload(bed, "xensock_back"))
+    held.wait_line("told within", 30 * bed.scale)
+    assert run_checked(guest, f"attempt connect {bed.address} 7001").split() == ["ENETDOWN"]
+    bed.modprobe("xensock_back")
+    rc, out = held.wait(60 * bed.scale)
+    assert rc == 0, out
+    wait_link(guest)
+
+
 @slow
 @timeout(400)
 def test_migrate(bed):

@@ -280,12 +280,15 @@ class Guest:
     def detach(self, device="xensock"):
         administrator.xensock("detach", str(self.domid), f"--type={device}")
 
-    def restore(self, *policy, timeout=60):
-        """Saves the guest to a file and has xl restore a domain from it. Its programs just go on."""
+    def restore(self, *policy, timeout=60, meanwhile=None):
+        """Saves the guest to a file and has xl restore a domain from it. Its programs just go on.
+
+        Calls meanwhile() while there is no domain.
+        """
         path = f"/run/xen/{self.name}.saved"
         save = "xl", "save", str(self.domid), path
         try:
-            self._move(policy, timeout, save, ("xl", "restore", "-p", path))
+            self._move(policy, timeout, save, ("xl", "restore", "-p", path), meanwhile=meanwhile)
         finally:
             os.unlink(path)
 
@@ -294,10 +297,12 @@ class Guest:
         # An empty ssh command makes xl run the receiver locally.
         self._move(policy, timeout, ("xl", "migrate", "-s", "", str(self.domid), "xl migrate-receive -p"))
 
-    def _move(self, policy, timeout, *commands):
+    def _move(self, policy, timeout, *commands, meanwhile=None):
         """Makes another domain of this one with these commands, sets its policy and unpauses it."""
         self._end_expected = True
-        for command in commands:
+        for number, command in enumerate(commands):
+            if number and meanwhile:
+                meanwhile()
             self._run_tool(*command, timeout=timeout)
         # The new domain has another console.
         self._reader.join()
