@@ -165,6 +165,7 @@ impl Datagram {
         sk: &Sock,
         target: Option<SocketAddr>,
     ) -> Result<Arc<Conn>> {
+        self.endpoint.reserve_place()?;
         let known = self.names.lock().domain;
         let domain = known.or(target.as_ref().map(Domain::from));
         let ip = target.map(|to| destination(to.ip()));

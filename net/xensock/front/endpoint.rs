@@ -22,7 +22,11 @@ use crate::{
         rule::route::DeviceName, //
     },
     remote_socket::RemoteSocket,
-    saved_options::SavedOptions, //
+    saved_options::SavedOptions,
+    survivors::{
+        Place,
+        Survivors, //
+    }, //
 };
 pub(crate) use call_guard::CallGuard;
 use core::net::{
@@ -55,6 +59,7 @@ use kernel::{
         },
         Arc,
         Mutex,
+        SetOnce,
         SpinLock, //
     },
     task::Kuid, //
@@ -79,6 +84,8 @@ pub(crate) struct Endpoint {
     /// Set while the socket has lost its link and is among the
     /// [survivors](crate::survivors::Survivors).
     is_lost: Atomic<bool>,
+    /// Held from when there is something to lose.
+    place: SetOnce<Place>,
     /// Set if a work item has found `call` taken, and has to be queued again when it is released.
     is_awaited: Atomic<bool>,
 }
@@ -190,6 +197,7 @@ impl Endpoint {
                 "xensock_endpoint"
             ),
             is_lost: Atomic::new(false),
+            place: SetOnce::new(),
             is_awaited: Atomic::new(false),
         })
     }
@@ -212,6 +220,16 @@ impl Endpoint {
     /// Clears this flag. Any context.
     pub(crate) fn set_found(&self) {
         self.is_lost.store(false, Release);
+    }
+
+    /// Makes sure that the socket can wait for another link, however little memory there is by then.
+    /// May sleep.
+    pub(crate) fn reserve_place(&self) -> Result {
+        if self.place.as_ref().is_none() {
+            // If another task was faster, its place counts.
+            let _ = self.place.populate(Survivors::reserve()?);
+        }
+        Ok(())
     }
 
     /// Returns `true` if the next call that asks the backend has to find a link that is up: the

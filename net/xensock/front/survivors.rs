@@ -18,6 +18,10 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         CondVar,
         CondVarTimeoutResult,
@@ -76,13 +80,16 @@ pub(crate) struct Survivors {
     find: Find,
     #[pin]
     lost: Mutex<LostSocks>,
+    /// Number of [`Place`]s. Grows with `lost` held.
+    places: Atomic<usize>,
     /// Signalled when links come or go. Tasks wait with `lost` held.
     #[pin]
     arrival: CondVar,
 }
 
 struct LostSocks {
-    socks: KVec<LostSock>,
+    /// There is room for as many as there are [`Place`]s. A socket in the list has one.
+    socks: KVVec<LostSock>,
     /// Number of passes over the sockets that were begun, see [`Survivors::revive`].
     passes: u64,
 }
@@ -101,6 +108,17 @@ impl LostSocks {
     }
 }
 
+/// A place in the list for a socket, so that it needs no memory when it loses its link. The socket
+/// keeps it to its end, which may be in any context.
+pub(crate) struct Place(Arc<Survivors>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // The room stays. The reference is not the last one: a socket keeps the module loaded.
+        self.0.places.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Survivors {
     /// Allows sockets to survive. May sleep.
     pub(crate) fn keep(find: Find) -> Result<Keeper<Self>> {
@@ -109,11 +127,12 @@ impl Survivors {
                 find,
                 lost <- new_mutex!(
                     LostSocks {
-                        socks: KVec::new(),
+                        socks: KVVec::new(),
                         passes: 0,
                     },
                     "xensock_survivors"
                 ),
+                places: Atomic::new(0),
                 arrival <- new_condvar!("xensock_arrival"),
             }),
             GFP_KERNEL,
@@ -121,8 +140,21 @@ impl Survivors {
         Ok(Keeper::new(&SURVIVORS, survivors))
     }
 
-    /// Has a socket set up again when there is a link. Returns `false` if its namespace does not
-    /// allow that, or there is no memory. May sleep.
+    /// Returns a place for a socket that may lose its link. May sleep.
+    pub(crate) fn reserve() -> Result<Place> {
+        let survivors = SURVIVORS.get().ok_or(ENODEV)?;
+        {
+            let mut lost = survivors.lost.lock();
+            let places = survivors.places.load(Relaxed) + 1;
+            let missing = places.saturating_sub(lost.socks.len());
+            lost.socks.reserve(missing, GFP_KERNEL)?;
+            survivors.places.add(1, Relaxed);
+        }
+        Ok(Place(survivors))
+    }
+
+    /// Has a socket that has a [`Place`] set up again when there is a link. Returns `false` if its
+    /// namespace does not allow that. May sleep.
     pub(crate) fn enter(sk: &Sock) -> bool {
         let settings = sk.namespace().and_then(|net| Hijack::of(&net));
         if !settings.is_some_and(|settings| settings.keeps_services()) {
@@ -151,7 +183,7 @@ impl Survivors {
         };
         !survivor.is_lost()
             || lost.position(sk).is_some()
-            || lost.socks.push(new, GFP_KERNEL).is_ok()
+            || lost.socks.push_within_capacity(new).is_ok()
     }
 
     /// Removes a socket that has ended, or was not lost. May sleep.

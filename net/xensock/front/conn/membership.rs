@@ -164,7 +164,7 @@ impl Member for Conn {
             Survivors::remove(&sk);
         } else if survives && !self.content.survives(&sk) {
             // Again, because the socket may have been set up in between, with this connection. If
-            // there is no memory, its tasks see the loss.
+            // its namespace does not allow that any more, its tasks see the loss.
             sk.state_changed();
         }
         let _ = cancel_delayed_sync::<_, PATIENCE>(&self);

@@ -68,6 +68,7 @@ impl Datagram {
                 (Some(bound), conn.remote.link.name)
             }
             None => {
+                self.endpoint.reserve_place()?;
                 let domain = Some(Domain::from(&addr));
                 let ip = specific(addr.ip());
                 let mut remote = self.endpoint.take_remote(&call, sk, domain, ip)?;

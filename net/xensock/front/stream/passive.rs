@@ -164,6 +164,7 @@ impl Stream {
         backlog: u32,
         local: Option<KernelSocket<Tcp>>,
     ) -> Result {
+        self.endpoint.reserve_place()?;
         let local = match local {
             Some(local) => Some(Arc::new(LocalListener::new(local, sk)?, GFP_KERNEL)?),
             None => None,
