@@ -51,7 +51,8 @@ pub(crate) struct RemoteSocket {
     pub(crate) owner: u64,
     /// The address that the program has given the socket.
     pub(crate) local: Option<SocketAddr>,
-    /// Set if BIND to an address with an interface has failed: the socket can only be released.
+    /// Set if the socket can only be released: BIND to an address with an interface has failed, or
+    /// an option could not be restored.
     is_spent: bool,
     /// SOCKET. `None` for the socket of an ACCEPT.
     creation: Option<Arc<Exchange>>,
@@ -202,14 +203,23 @@ impl RemoteSocket {
     /// connections at the port that have it too. Sent with the next request. May sleep.
     ///
     /// Without effect if the backend has no options.
-    pub(crate) fn set_reuse(&self, on: bool) {
+    pub(crate) fn set_reuse(&self, on: bool) -> Result {
         let call = Call::SetSockOpt {
             id: self.id,
             level: SOL_SOCKET,
             name: SO_REUSEADDR,
             value: Value::int(on.into()),
         };
-        let _ = self.send_with_priority(call, Priority::Deferred);
+        match self.send_with_priority(call, Priority::Deferred) {
+            Ok(_) | Err(EOPNOTSUPP) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Self::set_reuse`] to what the program has set. If that fails, the socket can only be
+    /// released.
+    pub(crate) fn restore_reuse(&mut self, on: bool) {
+        self.is_spent |= self.set_reuse(on).is_err();
     }
 
     /// Gives the socket an address, and waits killably for the response.

@@ -185,7 +185,7 @@ impl Endpoint {
         if let Some(local) = local.filter(is_chosen) {
             if has_listened {
                 // Its own connections must not keep the socket from its port.
-                remote.set_reuse(true);
+                remote.set_reuse(true)?;
             }
             remote.bind(local)?;
         }

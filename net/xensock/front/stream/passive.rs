@@ -378,11 +378,11 @@ fn listen_with(
     // Before any peer can connect.
     remote.link.may_listen()?;
     if !reuses {
-        remote.set_reuse(true);
+        remote.set_reuse(true)?;
     }
     if let Err(error) = remote.send_and_wait(Call::Listen { id, backlog }) {
         if !reuses {
-            remote.set_reuse(false);
+            remote.restore_reuse(false);
         }
         return Err(error);
     }
