@@ -316,6 +316,12 @@ impl RemoteSocket {
     }
 }
 
+/// Returns `true` if an error says that there is nothing to ask: the socket has ended, its link is
+/// down, or the dialect does not have the request. Only then can a call do without the response.
+pub(crate) fn has_nothing_to_ask(error: Error) -> bool {
+    matches!(error, EBADF | ENOTCONN | ENETDOWN | EOPNOTSUPP)
+}
+
 impl Drop for RemoteSocket {
     fn drop(&mut self) {
         // The backend knows the socket of an ACCEPT only from a connection, which has ended it.

@@ -20,7 +20,8 @@ use crate::{
     conn::Conn,
     endpoint::give_back,
     link::Link,
-    proto::Call, //
+    proto::Call,
+    remote_socket::has_nothing_to_ask, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -232,10 +233,9 @@ impl Datagram {
             let id = conn.remote.id;
             match conn.remote.send_and_wait(Call::GetName { id, peer: false }) {
                 Ok(response) => return address(&response).ok_or(EPROTO),
-                // A killed program does not need the address.
-                Err(ERESTARTSYS) => return Err(ERESTARTSYS),
                 // The name was lost with the link.
-                Err(_) => (),
+                Err(error) if has_nothing_to_ask(error) => (),
+                Err(error) => return Err(error),
             }
         }
         Ok(self.endpoint.bound_name())

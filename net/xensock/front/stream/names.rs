@@ -7,7 +7,8 @@ use crate::{
     addresses::any,
     commands::address,
     conn::Conn,
-    proto::Call, //
+    proto::Call,
+    remote_socket::has_nothing_to_ask, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -62,9 +63,7 @@ fn connected_name(conn: &Conn) -> Result<Option<SocketAddr>> {
             }
             Ok(name)
         }
-        // A killed program does not need the address.
-        Err(ERESTARTSYS) => Err(ERESTARTSYS),
-        // PV Calls has no such request, and an ended connection has no socket.
-        Err(_) => Ok(None),
+        Err(error) if has_nothing_to_ask(error) => Ok(None),
+        Err(error) => Err(error),
     }
 }

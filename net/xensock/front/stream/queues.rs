@@ -5,7 +5,8 @@
 use super::Stream;
 use crate::{
     conn::Conn,
-    proto::Way, //
+    proto::Way,
+    remote_socket::has_nothing_to_ask, //
 };
 use kernel::{
     net::sock::{
@@ -47,9 +48,10 @@ impl Stream {
         }
         match self.endpoint.sent_not_acknowledged(sk) {
             Ok(sent) => Ok(unsent.saturating_add(sent)),
-            Err(ERESTARTSYS) => Err(ERESTARTSYS),
-            // PV Calls has no such request, and an ended connection has no bytes in flight.
-            Err(_) => Ok(unsent),
+            // PV Calls has no options, and an ended connection has no bytes in flight.
+            Err(ENOPROTOOPT) => Ok(unsent),
+            Err(error) if has_nothing_to_ask(error) => Ok(unsent),
+            Err(error) => Err(error),
         }
     }
 
