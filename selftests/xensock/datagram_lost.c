@@ -7,6 +7,8 @@
  * With the argument "peer" it prints only "ready". When another link is up, whose backend refuses
  * port 9, a socket that was connected to that has to say so and must work with another peer.
  */
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -48,6 +50,29 @@ static int get_option(int fd, int name)
 	return getsockopt(fd, IPPROTO_IP, name, &value, &len) ? -1 : value;
 }
 
+/* Returns an IPv6 socket that is connected to the peer's IPv4 address. */
+static int connect_mapped(void)
+{
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_port = htons(opt.port) };
+	int fd = socket(opt.family == AF_INET ? AF_INET6 : opt.family, SOCK_DGRAM, 0);
+	char host[64];
+
+	snprintf(host, sizeof(host), "::ffff:%s", opt.host);
+	CHECK(inet_pton(AF_INET6, host, &to.sin6_addr) == 1);
+	CHECK(!connect(fd, (struct sockaddr *)&to, sizeof(to)));
+	return fd;
+}
+
+/* glibc's getaddrinfo() ends the program otherwise. */
+static bool has_mapped_name(int fd)
+{
+	struct sockaddr_in6 name = {};
+	socklen_t len = sizeof(name);
+
+	return !getsockname(fd, (struct sockaddr *)&name, &len) && len == sizeof(name) &&
+	       name.sin6_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&name.sin6_addr);
+}
+
 /* While link_loss is "keep". */
 static int lose_peer(void)
 {
@@ -76,7 +101,7 @@ static int lose_peer(void)
 
 int main(int argc, char **argv)
 {
-	int bound, connected, begun, ttl = 9;
+	int bound, connected, begun, mapped, ttl = 9;
 	struct waiter w = { 0 };
 	unsigned int port;
 	short events;
@@ -98,6 +123,8 @@ int main(int argc, char **argv)
 	CHECK(!connect_to(begun, opt.host, port));
 	CHECK(send(begun, "half", 4, MSG_MORE) == 4);
 	CHECK(!set_timeout(bound, SO_RCVTIMEO, 0));
+	mapped = connect_mapped();
+	CHECK(has_mapped_name(mapped));
 	CHECK(waiter_start(&w, in_recv, bound));
 	printf("ready\n");
 
@@ -111,6 +138,7 @@ int main(int argc, char **argv)
 	CHECK(is_enetdown(recv(bound, data, 1, 0)));
 	CHECK(wait_poll(bound, POLLIN, &events));
 	check_new_sockets();
+	CHECK(has_mapped_name(mapped));
 	CHECK(now_msec() - began < AT_ONCE_MSEC);
 	printf("told\n");
 

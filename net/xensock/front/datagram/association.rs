@@ -23,7 +23,10 @@ use crate::{
     proto::Call,
     remote_socket::has_nothing_to_ask, //
 };
-use core::net::SocketAddr;
+use core::net::{
+    Ipv4Addr,
+    SocketAddr, //
+};
 use kernel::{
     net::{
         addr::Domain,
@@ -238,6 +241,20 @@ impl Datagram {
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.endpoint.bound_name())
+        let name = self.endpoint.bound_name();
+        let is_v4 = |peer: SocketAddr| peer.ip().to_canonical().is_ipv4();
+        match self
+            .names
+            .lock()
+            .peer
+            .filter(|_| name.ip().is_unspecified())
+        {
+            // As with UDP, the address is of the protocol by which the peer is reached.
+            Some(peer) if name.is_ipv6() && is_v4(peer) => {
+                let any = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
+                Ok(SocketAddr::new(any.into(), name.port()))
+            }
+            _ => Ok(name),
+        }
     }
 }
