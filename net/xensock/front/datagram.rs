@@ -295,8 +295,12 @@ fn attach(sk: &Sock, mut remote: RemoteSocket) -> Result<Arc<Conn>> {
         id: fresh.remote.id,
         ring: fresh.ring.reference(),
     })?;
+    let release = fresh.remote.release_exchange();
     // From here on the end of the link notifies the connection.
-    let conn = Conn::enter(fresh)?;
+    let conn = Conn::enter(fresh).inspect_err(|_| {
+        // A work item ends it. If the program tries again at once, the address has to be free.
+        let _ = release.wait();
+    })?;
     link.submit(&attach, None);
     conn.ring.connect(conn.clone());
     if let Err(error) = attach.wait() {
