@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/xensock.h>
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -388,7 +389,30 @@ TEST_F(hijack, falls_back_for_options)
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	i = 0;
 	EXPECT_EQ(0, setsockopt(fd, SOL_TCP, TCP_FASTOPEN_CONNECT, &i, sizeof(int)));
+	EXPECT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "", 1));
+	EXPECT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, NULL, 0));
+	EXPECT_EQ(0, setsockopt(fd, SOL_IP, IP_OPTIONS, NULL, 0));
 	EXPECT_EQ(before + (long)ARRAY_LEN(cases), decision_count("option"));
+	EXPECT_TRUE(peer_transfer(fd, &self->peer));
+	close(fd);
+}
+
+/* A structure asks for something even if its first field is 0. */
+TEST_F(hijack, falls_back_for_structures)
+{
+	struct ip_mreqn mreq = { .imr_ifindex = if_nametoindex("lo") };
+	long before = decision_count("option");
+	int fd;
+
+	ASSERT_EQ(0, write_setting("hijack", "2"));
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	EXPECT_EQ(0, setsockopt(fd, SOL_IP, IP_MULTICAST_IF, &mreq, sizeof(mreq)));
+	EXPECT_EQ(before + 1, decision_count("option"));
+	close(fd);
+	mreq.imr_ifindex = 0;
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	EXPECT_EQ(0, setsockopt(fd, SOL_IP, IP_MULTICAST_IF, &mreq, sizeof(mreq)));
+	EXPECT_EQ(before + 1, decision_count("option"));
 	close(fd);
 }
 

@@ -75,7 +75,7 @@ pub fn joins(level: i32, name: i32) -> bool {
 
 /// Returns `true` if the value that a program gives for such an option needs a socket of the
 /// guest's own: the value, or its first [`GIVEN_LEN`](super::option::GIVEN_LEN) bytes. Turning an
-/// option off does not need one.
+/// option off does not need one. Most values are numbers, of which 0 is off.
 pub fn is_asked_for(level: i32, name: i32, given: &[u8]) -> bool {
     let number = given.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
     match (level, name, number) {
@@ -85,7 +85,43 @@ pub fn is_asked_for(level: i32, name: i32, given: &[u8]) -> bool {
         // Libraries for TLS ask every socket for this layer, also before it is connected, when no
         // socket has it, and do without it where it does not exist.
         (SOL_TCP, TCP_ULP, _) => !matches!(given, [] | b"tls" | [b't', b'l', b's', 0, ..]),
+        // A name. Without one, the socket is bound to no device.
+        (SOL_SOCKET, SO_BINDTODEVICE, _) => given.first().is_some_and(|&byte| byte != 0),
+        // Files and clocks, of which 0 is one, and an option of which setting it is all.
+        (SOL_SOCKET, SO_ATTACH_BPF | SO_ATTACH_REUSEPORT_EBPF | SO_TXTIME, _)
+        | (SOL_IPV6, IPV6_2292PKTOPTIONS, _) => true,
+        _ if is_struct(level, name) => given.iter().any(|&byte| byte != 0),
         (_, _, number) => number != Some(0),
+    }
+}
+
+/// Returns `true` if the value of such an option is a structure, or bytes: the first field may be 0.
+fn is_struct(level: i32, name: i32) -> bool {
+    match level {
+        SOL_SOCKET => matches!(name, SO_ATTACH_FILTER | SO_ATTACH_REUSEPORT_CBPF),
+        SOL_IP => matches!(
+            name,
+            IP_OPTIONS
+                | IP_IPSEC_POLICY
+                | IP_XFRM_POLICY
+                | IP_MULTICAST_IF
+                | IP_ADD_SOURCE_MEMBERSHIP
+                | MCAST_JOIN_SOURCE_GROUP
+        ),
+        SOL_TCP => matches!(
+            name,
+            TCP_MD5SIG | TCP_MD5SIG_EXT | TCP_FASTOPEN_KEY | TCP_AO_ADD_KEY
+        ),
+        SOL_IPV6 => matches!(
+            name,
+            IPV6_IPSEC_POLICY
+                | IPV6_XFRM_POLICY
+                | IPV6_HOPOPTS
+                | IPV6_RTHDR
+                | IPV6_DSTOPTS
+                | MCAST_JOIN_SOURCE_GROUP
+        ),
+        _ => false,
     }
 }
 

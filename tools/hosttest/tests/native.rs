@@ -52,6 +52,43 @@ fn a_value_that_is_too_short_is_for_the_guest() {
     assert!(is_asked_for(1, 37, &[0; 3]));
 }
 
+/// Linux has structures whose first field is 0 although they ask for something, and numbers that
+/// stand for no end of it.
+#[test]
+fn structures_are_off_if_all_of_them_is_zero() {
+    const SOL_SOCKET: i32 = 1;
+    const SOL_IP: i32 = 0;
+    const SOL_TCP: i32 = 6;
+    const SOL_IPV6: i32 = 41;
+    // (level, name, length): IP_XFRM_POLICY, IP_MULTICAST_IF, IP_ADD_SOURCE_MEMBERSHIP,
+    // MCAST_JOIN_SOURCE_GROUP, SO_ATTACH_FILTER, TCP_MD5SIG, IPV6_HOPOPTS.
+    let structures = [
+        (SOL_IP, 17, 136),
+        (SOL_IP, 32, 12),
+        (SOL_IP, 39, 12),
+        (SOL_IP, 46, 136),
+        (SOL_SOCKET, 26, 16),
+        (SOL_TCP, 14, 136),
+        (SOL_IPV6, 54, 8),
+        (SOL_IPV6, 46, 136),
+    ];
+    for (level, name, len) in structures {
+        let mut value = vec![0; len];
+        assert!(!is_asked_for(level, name, &value), "{level} {name}");
+        assert!(!is_asked_for(level, name, &[]), "{level} {name}");
+        value[len - 1] = 1;
+        assert!(is_asked_for(level, name, &value), "{level} {name}");
+    }
+    const SO_BINDTODEVICE: i32 = 25;
+    assert!(is_asked_for(SOL_SOCKET, SO_BINDTODEVICE, b"l"));
+    assert!(!is_asked_for(SOL_SOCKET, SO_BINDTODEVICE, b""));
+    assert!(!is_asked_for(SOL_SOCKET, SO_BINDTODEVICE, b"\0lo"));
+    // SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_EBPF, SO_TXTIME.
+    for name in [50, 52, 61] {
+        assert!(is_asked_for(SOL_SOCKET, name, &[0; 8]));
+    }
+}
+
 #[test]
 fn of_the_layers_above_tcp_only_tls_can_be_missed() {
     const SOL_TCP: i32 = 6;
