@@ -8,7 +8,8 @@
  *       free binds with IPV6_FREEBIND;
  *       serve binds and listens; share does so with SO_REUSEPORT; talk sends a
  *       byte from a server to a client, both of them ours
- *   attempt crowd HOST PORT       connects --sockets sockets, prints how many
+ *   attempt crowd [datagram] HOST PORT   connects --sockets sockets, prints how
+ *                                 many
  *   attempt listeners HOST        the same with listening sockets
  *   attempt keep HOST PORT        keeps a connection to an echo, and prints
  *                                 "ok" for each byte
@@ -322,6 +323,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 4 && !strcmp(call, "crowd")) {
 		connect_many("connect", argv[2], argv[3]);
+	} else if (argc == 5 && !strcmp(call, "crowd")) {
+		connect_many(argv[2], argv[3], argv[4]);
 	} else if (argc == 4 && (!strcmp(call, "later") || !strcmp(call, "twice"))) {
 		listen_later(argv[2], argv[3], !strcmp(call, "twice"));
 	} else if (argc == 3 && !strcmp(call, "listeners")) {

@@ -232,12 +232,7 @@ impl GuestSocket<Udp> {
                 *earlier = Some(error).filter(|error| sent != Err(*error));
             }
         }
-        match sent {
-            Ok(_) => Ok(()),
-            // UDP does not lack room, for which to wait, but a port.
-            Err(EAGAIN) if !self.is_bound()? => Err(EADDRNOTAVAIL),
-            Err(error) => Err(error),
-        }
+        sent.map(|_| ()).map_err(|error| self.reason(error))
     }
 
     /// Returns `true` if an error that UDP has returned may be that of an earlier datagram.

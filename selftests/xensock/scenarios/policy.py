@@ -387,7 +387,7 @@ def _free_ports(count):
     deadline = time.monotonic() + 90
     while True:
         used = set()
-        for name in ("tcp", "tcp6"):
+        for name in ("tcp", "tcp6", "udp", "udp6"):
             with open(f"/proc/net/{name}", encoding="ascii") as file:
                 used |= {int(line.split()[1].split(":")[1], 16) for line in file.readlines()[1:]}
         for first in range(50000, 60000, 10):
@@ -410,6 +410,7 @@ def test_local_ports(bed):
     assert _attempt(guest, "connect 192.0.2.1 7001 192.0.2.1 7002") == ["EADDRNOTAVAIL", "ok"]
     # A non-blocking connect() gets the error at once, too.
     assert _attempt(guest, "start 192.0.2.1 7001 192.0.2.1 7080") == ["EADDRNOTAVAIL", "EINPROGRESS"]
+    assert _attempt(guest, "crowd datagram 192.0.2.1 7001 --sockets 12") == ["10", "EADDRNOTAVAIL"]
     assert _attempt(other, "connect 192.0.2.1 7001") == ["ok"]
     assert run_checked(bed, "attempt --family inet connect 192.0.2.1 7001").split() == ["ok"]
     # By default the last quarter of dom0's ports is reserved for dom0.

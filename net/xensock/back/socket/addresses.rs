@@ -39,7 +39,17 @@ impl<P: Carried> GuestSocket<P> {
     /// Begins to connect: `EINPROGRESS`. For a datagram socket, sets the peer and is done.
     pub(crate) fn connect(&self, peer: Reachable) -> Result {
         self.check_tie(&peer.0)?;
-        self.tied_by(&peer.0, || self.inner.connect(peer.0))
+        let connected = self.tied_by(&peer.0, || self.inner.connect(peer.0));
+        connected.map_err(|error| self.reason(error))
+    }
+
+    /// Returns the error for an error of Linux. A socket that gets no port fails with `EAGAIN` if it
+    /// is one of UDP: there is nothing to wait for.
+    pub(super) fn reason(&self, error: Error) -> Error {
+        match error {
+            EAGAIN if self.is_bound() == Ok(false) => EADDRNOTAVAIL,
+            error => error,
+        }
     }
 
     /// Resolves `addr`, if the guest may reach it.
