@@ -385,4 +385,51 @@ TEST_F(ipv6, link_local_addresses_have_a_scope)
 	close(fd);
 }
 
+/* Returns the error of sending a datagram from fe80::1 without a scope, or 0. */
+static int send_from_link(int fd, const char *host, unsigned int port)
+{
+	struct in6_pktinfo info = {};
+	char control[CMSG_SPACE(sizeof(info))] = {};
+	struct iovec iov = { "x", 1 };
+	struct sockaddr_storage ss;
+	struct msghdr msg = {
+		.msg_name = &ss,
+		.msg_namelen = parse_address(host, port, &ss),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	inet_pton(AF_INET6, "fe80::1", &info.ipi6_addr);
+	c->cmsg_level = IPPROTO_IPV6;
+	c->cmsg_type = IPV6_PKTINFO;
+	c->cmsg_len = CMSG_LEN(sizeof(info));
+	memcpy(CMSG_DATA(c), &info, sizeof(info));
+	return sendmsg(fd, &msg, 0) == 1 ? 0 : errno;
+}
+
+/* The scope of the destination is also that of the source. */
+TEST_F(ipv6, a_datagram_has_one_scope)
+{
+	int family = opt.family == AF_INET ? AF_INET6 : opt.family;
+	int to = socket(family, SOCK_DGRAM, 0), from = socket(family, SOCK_DGRAM, 0);
+	struct sockaddr_storage ss;
+	char local[64], data;
+
+	if (!opt.scope)
+		SKIP(return, "no --scope");
+	snprintf(local, sizeof(local), "fe80::1%%%u", opt.scope);
+	ASSERT_EQ(0, bind(to, (void *)&ss, parse_address(local, 0, &ss)));
+	ASSERT_EQ(0, bind(from, (void *)&ss, parse_address("::", 0, &ss)));
+	ASSERT_EQ(0, set_timeout(to, SO_RCVTIMEO, WAIT_LIMIT_MSEC));
+	EXPECT_EQ(EINVAL, send_from_link(from, opt.host6, local_port(to)));
+	EXPECT_EQ(EINVAL, send_from_link(from, "fe80::1", local_port(to)));
+	EXPECT_EQ(0, send_from_link(from, local, local_port(to)));
+	EXPECT_EQ(1, recv(to, &data, 1, 0));
+	close(from);
+	close(to);
+}
+
 XENSOCK_TEST_MAIN

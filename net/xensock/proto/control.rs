@@ -74,7 +74,7 @@ pub fn info_from_program<'a>(
                 let ip = source.ip().to_ipv4_mapped().ok_or(errno::EINVAL)?;
                 info.local = source_v4(ip, to);
             }
-            (SOL_IPV6, _) if !is_ipv4 => parse_ipv6(&mut info, kind, data)?,
+            (SOL_IPV6, _) if !is_ipv4 => parse_ipv6(&mut info, kind, data, to)?,
             _ => (),
         }
     }
@@ -96,12 +96,18 @@ fn parse_ipv4(info: &mut Info, kind: i32, data: &[u8], to: &SocketAddr) -> Resul
     Ok(())
 }
 
-fn parse_ipv6(info: &mut Info, kind: i32, data: &[u8]) -> Result<(), i32> {
+fn parse_ipv6(info: &mut Info, kind: i32, data: &[u8], to: &SocketAddr) -> Result<(), i32> {
     match kind {
         IPV6_PKTINFO | IPV6_2292PKTINFO => {
-            let source = source_v6(data)?;
+            let mut source = source_v6(data)?;
             if is_link_local(source.ip()) && source.scope_id() == 0 {
-                return Err(errno::EINVAL);
+                // The interface of the destination will do, if it has one.
+                match to {
+                    SocketAddr::V6(to) if is_link_local(to.ip()) && to.scope_id() != 0 => {
+                        source.set_scope_id(to.scope_id());
+                    }
+                    _ => return Err(errno::EINVAL),
+                }
             }
             info.local = (!source.ip().is_unspecified()).then_some(SocketAddr::V6(source));
         }

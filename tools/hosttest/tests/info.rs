@@ -177,6 +177,16 @@ fn asked_over_ipv6() {
         let is_it = SocketAddr::V6(SocketAddrV6::new(local, 0, 0, 7));
         assert_eq!(source.local, Some(is_it));
     }
+    // Without an interface of its own, a source of the link has that of the destination.
+    let unscoped = [(41, 50, pktinfo6(local, 0))];
+    let link = |ip: &str, scope| SocketAddrV6::new(ip.parse().unwrap(), 53, 0, scope).into();
+    for to in [link("fe80::2", 4), link("ff02::1", 4)] {
+        let is_it = SocketAddr::V6(SocketAddrV6::new(local, 0, 0, 4));
+        assert_eq!(ask(&unscoped, to).unwrap().local, Some(is_it));
+    }
+    for to in [link("fe80::2", 0), link("2001:db8::1", 4), to_v6()] {
+        assert_eq!(ask(&unscoped, to), Err(errno::EINVAL));
+    }
     let none = ask(&[(41, 50, pktinfo6(Ipv6Addr::UNSPECIFIED, 7))], to_v6());
     assert_eq!(none, Ok(Info::default()));
     let both = ask(&[(41, 52, int(0)), (41, 67, int(3))], to_v6()).unwrap();
