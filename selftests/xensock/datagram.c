@@ -10,7 +10,12 @@
 #include "kselftest_harness.h"
 #include "datagram.h"
 
-static char out[LONGEST + 1], in[LONGEST + 1];
+/* The C library calls it MSG_PROXY. */
+#ifndef MSG_PROBE
+#define MSG_PROBE 0x10
+#endif
+
+static char out[LONGEST + 1], in[LONGEST + 1], data_of_70000[70000];
 
 FIXTURE(datagram) {
 	int from;	/* connected to @to */
@@ -323,6 +328,50 @@ TEST_F(datagram, flags_that_there_are_not)
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_EQ(1, send(self->from, "x", 1, MSG_NOSIGNAL | MSG_EOR));
 	EXPECT_EQ(1, recv(self->to, in, 1, MSG_NOSIGNAL | MSG_CMSG_CLOEXEC));
+}
+
+/* Over IPv6, UDP looks at neither the flag nor the length first. */
+TEST_F(datagram, flags_and_lengths_over_ipv6)
+{
+	struct sockaddr_storage to, mapped;
+	socklen_t len, mapped_len;
+	int fd = new_datagram6();
+	char text[80];
+
+	len = parse_address("::", 0, &to);
+	ASSERT_EQ(0, bind(fd, (void *)&to, len));
+	len = parse_address(opt.host6, local_port(fd), &to);
+	snprintf(text, sizeof(text), "::ffff:%s", opt.host);
+	mapped_len = parse_address(text, 9, &mapped);
+	EXPECT_EQ(1, sendto(fd, "x", 1, MSG_OOB, (void *)&to, len));
+	EXPECT_EQ(1, recv(fd, in, 1, 0));
+	EXPECT_EQ(-1, sendto(fd, "x", 1, MSG_OOB, (void *)&mapped, mapped_len));
+	EXPECT_EQ(EOPNOTSUPP, errno);
+	EXPECT_EQ(-1, send(fd, "x", 1, MSG_OOB));
+	EXPECT_EQ(EDESTADDRREQ, errno);
+	EXPECT_EQ(-1, send(fd, out, sizeof(out), 0));
+	EXPECT_EQ(EDESTADDRREQ, errno);
+	EXPECT_EQ(-1, send(fd, data_of_70000, sizeof(data_of_70000), 0));
+	EXPECT_EQ(EDESTADDRREQ, errno);
+	EXPECT_EQ(-1, sendto(fd, data_of_70000, sizeof(data_of_70000), 0, (void *)&to, len));
+	EXPECT_EQ(EMSGSIZE, errno);
+	close(fd);
+}
+
+/* A probe sends none of its data, but ends a datagram that was begun. */
+TEST_F(datagram, probes)
+{
+	EXPECT_EQ(1, send(self->from, "x", 1, MSG_PROBE));
+	EXPECT_EQ(0, send(self->from, "", 0, MSG_PROBE));
+	EXPECT_EQ(0, send(self->from, "", 0, MSG_PROBE | MSG_CONFIRM));
+	EXPECT_EQ(1, send(self->from, "x", 1, MSG_PROBE | MSG_MORE));
+	EXPECT_EQ(2, send(self->from, "ab", 2, MSG_MORE));
+	EXPECT_EQ(1, send(self->from, "x", 1, MSG_PROBE | MSG_MORE));
+	EXPECT_EQ(1, send(self->from, "x", 1, MSG_PROBE));
+	EXPECT_EQ(2, recv(self->to, in, sizeof(in), 0));
+	EXPECT_EQ(0, memcmp(in, "ab", 2));
+	EXPECT_EQ(-1, recv(self->to, in, sizeof(in), MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
 }
 
 TEST_F(datagram, nothing_there_is_eagain)

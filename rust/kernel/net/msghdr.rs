@@ -39,6 +39,8 @@ pub mod msg {
     pub const PEEK: u32 = bindings::MSG_PEEK;
     /// Receive: discard the data instead of copying it (streams), or return its real length.
     pub const TRUNC: u32 = bindings::MSG_TRUNC;
+    /// Send nothing; only what this needs, such as the route, is looked up.
+    pub const PROBE: u32 = bindings::MSG_PROBE;
     /// Do not block.
     pub const DONTWAIT: u32 = bindings::MSG_DONTWAIT;
     /// Receive: wait for the full amount of data.

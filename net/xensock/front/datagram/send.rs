@@ -31,6 +31,10 @@ use crate::{
 };
 use kernel::{
     net::{
+        addr::{
+            Domain,
+            AF_INET6, //
+        },
         msghdr::{
             msg,
             MsgHdr, //
@@ -61,14 +65,11 @@ impl Datagram {
         len: usize,
         flags: u32,
     ) -> Result<usize> {
-        if len > MAX_LEN {
-            return Err(EMSGSIZE);
-        }
-        if flags & msg::OOB != 0 {
-            return Err(EOPNOTSUPP);
+        if !self.is_ipv6(msg) {
+            check_for_ipv4(len, flags)?;
         }
         let begun = self.begun()?;
-        let new = match self.begin(sk, msg, len) {
+        let new = match self.begin(sk, msg, len, flags) {
             Ok(new) => Some(new),
             // The message continues a datagram that was begun.
             Err(_) if begun.is_some() => None,
@@ -76,6 +77,13 @@ impl Datagram {
         };
         let is_corked = self.endpoint.known_option(SOL_UDP, UDP_CORK) != 0;
         let more = flags & msg::MORE != 0 || is_corked;
+        if flags & msg::PROBE != 0 {
+            // The data of such a call are not sent, only those of earlier parts.
+            if begun.is_some() && !more {
+                self.push_parts();
+            }
+            return Ok(len);
+        }
         let part = Part { new, len, more };
         let mut timeout = sk.snd_timeout(flags & msg::DONTWAIT != 0);
         let sent = match &begun {
@@ -159,6 +167,11 @@ impl Datagram {
         if self.endpoint.known_option(SOL_UDP, UDP_CORK) != 0 {
             return;
         }
+        self.push_parts();
+    }
+
+    /// Sends the datagram that was begun, if there is one.
+    fn push_parts(&self) {
         if let Ok(Some(conn)) = self.begun() {
             // After an error the datagram is dropped, as with UDP.
             let _ = push(&conn);
@@ -167,8 +180,8 @@ impl Datagram {
     }
 
     /// Returns the datagram that a message begins, if it is allowed.
-    fn begin(&self, sk: &Sock, msg: &MsgHdr, len: usize) -> Result<Corked> {
-        let target = self.target(sk, msg, len)?;
+    fn begin(&self, sk: &Sock, msg: &MsgHdr, len: usize, flags: u32) -> Result<Corked> {
+        let target = self.target(sk, msg, len, flags)?;
         let mut info = None;
         if msg.wants_control() {
             sk.check_controls(msg)?;
@@ -180,7 +193,7 @@ impl Datagram {
     }
 
     /// Returns the destination of a message, if it is allowed.
-    fn target(&self, sk: &Sock, msg: &MsgHdr, len: usize) -> Result<Target> {
+    fn target(&self, sk: &Sock, msg: &MsgHdr, len: usize, flags: u32) -> Result<Target> {
         let (domain, peer) = {
             let names = self.names.lock();
             (names.domain, names.peer)
@@ -195,6 +208,9 @@ impl Datagram {
                 is_peer: true,
             },
         };
+        if target.addr.ip().to_canonical().is_ipv4() {
+            check_for_ipv4(len, flags)?;
+        }
         // The peer needs no check: `connect()` to a broadcast address fails without SO_BROADCAST.
         if !target.is_peer && is_broadcast(&target.addr) && !sk.is_flag(SockFlag::Broadcast) {
             return Err(EACCES);
@@ -203,6 +219,16 @@ impl Datagram {
             return Err(EMSGSIZE);
         }
         Ok(target)
+    }
+
+    /// Returns `true` if `udpv6_sendmsg()` would send a message. If the family of the socket is not
+    /// decided, the address decides.
+    fn is_ipv6(&self, msg: &MsgHdr) -> bool {
+        let domain = self.names.lock().domain;
+        match domain {
+            Some(domain) => domain == Domain::Inet6,
+            None => msg.name().and_then(|name| name.family()) == Some(AF_INET6),
+        }
     }
 
     /// Returns the connection with the datagram that was begun and is not complete, if there is one.
@@ -230,4 +256,15 @@ impl Datagram {
         let now = self.endpoint.live_conn();
         now.is_some_and(|now| Arc::ptr_eq(&now, conn))
     }
+}
+
+/// Checks what `udp_sendmsg()` checks first, and `udpv6_sendmsg()` does not.
+fn check_for_ipv4(len: usize, flags: u32) -> Result {
+    if len > MAX_LEN {
+        return Err(EMSGSIZE);
+    }
+    if flags & msg::OOB != 0 {
+        return Err(EOPNOTSUPP);
+    }
+    Ok(())
 }
