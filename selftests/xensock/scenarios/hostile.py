@@ -4,6 +4,7 @@
 import time
 
 from bed import timeout
+from guest import ktap_together
 from scenarios.common import run_checked, start_peer, wait_connected, wait_released
 
 # Limit for the sockets of a guest that asks for too many.
@@ -49,54 +50,47 @@ def backend_log(bed, guest):
     return log.splitlines()
 
 
-def _run_hostile(bed, command, lines, seconds=300, guest=None):
-    """Runs one program of a hostile guest. Checks what is left in dom0, and the number of log
-    lines."""
+def _run_hostile(bed, of_limited, of_other):
+    """Runs a program of each hostile guest at the same time. Checks what is left in dom0, and the number of log
+    lines. of_limited, of_other: the command, and the largest number of lines about that guest."""
     start_peer(bed)
-    guest = guest or _hostile_guest(bed)
-    wait_connected(bed.shared_guest("good"))
+    *guests, good = bed.at_once(lambda: _limited_guest(bed), lambda: _hostile_guest(bed),
+                                lambda: bed.shared_guest("good"))
+    wait_connected(good)
     # Before the neighbour has connections, which are gone when its verdict is requested.
-    before, lines_before = bed.quiet_snapshot(), len(backend_log(bed, guest))
+    before, lines_before = bed.quiet_snapshot(), [len(backend_log(bed, guest)) for guest in guests]
     good = Neighbour(bed)
-    guest.ktap(command, seconds * bed.scale)
+    ktap_together([(guest, command) for guest, (command, _) in zip(guests, (of_limited, of_other))], 350 * bed.scale)
     good.check(bed)
     leaks = wait_released(bed, before)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
-    log = backend_log(bed, guest)[lines_before:]
-    for line in log[:20]:
-        bed.note(line)
-    bed.note(f"{len(log)} lines in dom0's log")
-    assert len(log) <= lines, f"dom0's log has {len(log)} lines for this"
+    for guest, lines, (command, most) in zip(guests, lines_before, (of_limited, of_other)):
+        log = backend_log(bed, guest)[lines:]
+        for line in log[:20]:
+            bed.note(line)
+        bed.note(f"{command}: {len(log)} lines in dom0's log")
+        assert len(log) <= most, f"dom0's log has {len(log)} lines for {command}"
 
 
-@timeout(400)
+@timeout(450)
 def test_requests(bed):
-    """Malformed requests, and too many: they are answered, and nothing is logged."""
-    _run_hostile(bed, f"hostile --sockets {LIMIT}", 0, guest=_limited_guest(bed))
+    """Malformed requests, and too many: they are answered, and nothing is logged. Absurd nodes, impossible states,
+    revoked memory: few log lines for many links."""
+    _run_hostile(bed, (f"hostile --sockets {LIMIT}", 0), ("hostile_link -f nodes", 60))
 
 
-@timeout(400)
+@timeout(450)
+def test_datagrams(bed):
+    """Invalid frames and too many sockets: at most a log line for each link. Impossible indexes and changing memory:
+    the same."""
+    _run_hostile(bed, (f"hostile_datagram --sockets {LIMIT}", 40),
+                 (f"hostile_rings --cycles {bed.pick(daily=800, slow=2000, debug=2000)}", 30))
+
+
+@timeout(450)
 def test_grants(bed):
     """Invalid grants and event channels, or too many: answered, and nothing stays mapped."""
-    _run_hostile(bed, "hostile_grants", 1)
-
-
-@timeout(400)
-def test_rings(bed):
-    """Impossible indexes and changing memory: at most a log line for each link."""
-    _run_hostile(bed, f"hostile_rings --cycles {bed.pick(daily=800, slow=2000, debug=2000)}", 30)
-
-
-@timeout(400)
-def test_datagrams(bed):
-    """Invalid frames and too many sockets: at most a log line for each link."""
-    _run_hostile(bed, f"hostile_datagram --sockets {LIMIT}", 40, guest=_limited_guest(bed))
-
-
-@timeout(400)
-def test_xenstore(bed):
-    """Absurd nodes, impossible states, revoked memory: few log lines for many links."""
-    _run_hostile(bed, "hostile_link -f nodes", 60)
+    _run_hostile(bed, (f"hostile -t connect_twice --sockets {LIMIT}", 0), ("hostile_grants", 1))
 
 
 def _bulk(bed, guest):
