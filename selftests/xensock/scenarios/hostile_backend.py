@@ -95,15 +95,17 @@ def _check_faults(bed, *cases):
                 failed.append(case.how)
         return count, failed, _guest_log(guest)[before:]
 
-    with ThreadPoolExecutor(len(guests)) as pool:
-        results = list(pool.map(misuse, guests))
-    bed.modprobe("xensock_back")
-    for guest in guests:
+    def reload(guest):
         wait_link(guest)
         # Each socket holds the module: none is left.
         unload(guest, "xensock")
         run_checked(guest, "modprobe xensock")
         wait_link(guest)
+
+    with ThreadPoolExecutor(len(guests)) as pool:
+        results = list(pool.map(misuse, guests))
+        bed.modprobe("xensock_back")
+        list(pool.map(reload, guests))
     for count, failed, log in results:
         for line in log[:12]:
             bed.note(line)
