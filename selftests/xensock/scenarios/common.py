@@ -36,6 +36,16 @@ def sysctl(where, **values):
     run_checked(where, " && ".join(f"echo '{value}' >/proc/sys/net/ipv4/{name}" for name, value in values.items()))
 
 
+@contextmanager
+def short_connects(bed):
+    """Connecting to a black hole fails after 3 or 7 s inside the block, see start_peer()."""
+    sysctl(bed.host, tcp_syn_linear_timeouts=0)
+    try:
+        yield
+    finally:
+        sysctl(bed.host, tcp_syn_linear_timeouts=4)
+
+
 def start_peer(bed, largest_send_buffer=4 << 20, where=None):
     """Starts the peer of all tests, at the host or elsewhere. It ends with the test."""
     where = where or bed.host
