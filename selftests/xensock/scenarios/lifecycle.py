@@ -51,7 +51,7 @@ def test_unbind_in_mid_transfer(bed):
     wait_connected(guest)
     unload(bed.host, "xensock_back")
     before = bed.snapshot()["grants"]
-    for _ in range(bed.pick(daily=6, slow=40, debug=6)):
+    for _ in range(bed.pick(daily=3, slow=40, debug=6)):
         bed.host.modprobe("xensock_back")
         # The state of the last link may still be in xenstore.
         wait_link(guest)
@@ -390,7 +390,7 @@ def test_frontend_reload(bed):
     unload(guest, "xensock")
     wait_link(guest)  # the first socket of the family loads the module
     unload(guest, "xensock")
-    for _ in range(5):
+    for _ in range(bed.pick(daily=2, slow=5, debug=5)):
         run_checked(guest, "modprobe xensock")
         wait_link(guest)
         unload(guest, "xensock")

@@ -140,7 +140,7 @@ def test_hundreds_at_once(bed):
 def test_server_of_short_connections(bed):
     """Connections to a server in the guest, one after another and 16 at once: none is lost."""
     guest, job = _guest(bed)
-    cycles = bed.pick(daily=2500, slow=10000, debug=800)
+    cycles = bed.pick(daily=1250, slow=10000, debug=800)
     command = "serve -t short_connections --cycles {}"
     run_checked(guest, command.format(160), 120 * bed.scale)
     with _check_nothing_left(bed, guest):
