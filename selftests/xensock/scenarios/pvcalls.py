@@ -68,29 +68,29 @@ def test_calls(bed):
 
 # Server calls within the older protocol: no end of a single direction, no reset, no address of a
 # peer, no option.
-SERVERS = (
-    ("bind", ("port_0_gives_a_port_that_works", "port_0_gives_every_socket_another", "a_port_of_ones_own_choice",
-              "bound_alone_takes_no_connection", "closing_gives_the_port_back", "twice_is_einval",
-              "too_late_is_einval", "taken_port_is_eaddrinuse", "bound_ports_are_taken_before_they_listen",
-              "addresses_of_others_are_eaddrnotavail", "bad_addresses", "wildcard_without_a_family",
-              "longer_address_is_fine")),
-    ("listen", ("unbound_takes_a_port", "so_acceptconn_tells", "backlogs_of_any_size",
-                "holds_what_nobody_accepts_yet", "more_than_the_backlog_wait", "again_changes_the_backlog",
-                "a_connection_is_einval", "a_listener_is_no_connection", "only_a_listener_accepts",
-                "shutdown_of_writing_changes_nothing", "a_failed_connect_succeeds_when_somebody_listens",
-                "one_after_another", "many_listeners")),
-    ("accept", ("one_that_is_there", "waits_for_one", "address_in_too_little_room", "address_in_bad_memory",
-                "accept4_flags", "nonblocking_until_eagain", "rcvtimeo_limits_the_wait",
-                "without_a_free_descriptor_loses_nothing", "data_that_came_before",
-                "with_both_ends_in_one_program", "sockets_live_longer_than_their_listener",
-                "closing_one_leaves_the_others")),
-    ("acceptors", ("each_thread_gets_a_connection_of_its_own", "a_thread_without_a_connection_sleeps_on",
-                   "shutdown_wakes_every_thread", "close_leaves_a_thread_in_its_call", "a_signal_ends_the_wait",
-                   "a_signal_with_sa_restart_does_not", "a_signal_ends_a_wait_with_a_limit",
-                   "time_limits_lose_no_connection", "killed_in_its_call_leaves_the_listener_whole")),
-    ("listenpoll", ("every_state", "connections_come_and_go", "every_sleeper_is_woken", "shutdown_wakes_a_sleeper",
-                    "select_agrees", "level_repeats", "edge_and_oneshot_armed_late", "exclusive_wakes_one")),
-)
+SERVERS = {
+    "bind": ("port_0_gives_a_port_that_works", "port_0_gives_every_socket_another", "a_port_of_ones_own_choice",
+             "bound_alone_takes_no_connection", "closing_gives_the_port_back", "twice_is_einval",
+             "too_late_is_einval", "taken_port_is_eaddrinuse", "bound_ports_are_taken_before_they_listen",
+             "addresses_of_others_are_eaddrnotavail", "bad_addresses", "wildcard_without_a_family",
+             "longer_address_is_fine"),
+    "listen": ("unbound_takes_a_port", "so_acceptconn_tells", "backlogs_of_any_size",
+               "holds_what_nobody_accepts_yet", "more_than_the_backlog_wait", "again_changes_the_backlog",
+               "a_connection_is_einval", "a_listener_is_no_connection", "only_a_listener_accepts",
+               "shutdown_of_writing_changes_nothing", "a_failed_connect_succeeds_when_somebody_listens",
+               "one_after_another", "many_listeners"),
+    "accept": ("one_that_is_there", "waits_for_one", "address_in_too_little_room", "address_in_bad_memory",
+               "accept4_flags", "nonblocking_until_eagain", "rcvtimeo_limits_the_wait",
+               "without_a_free_descriptor_loses_nothing", "data_that_came_before",
+               "with_both_ends_in_one_program", "sockets_live_longer_than_their_listener",
+               "closing_one_leaves_the_others"),
+    "acceptors": ("each_thread_gets_a_connection_of_its_own", "a_thread_without_a_connection_sleeps_on",
+                  "shutdown_wakes_every_thread", "close_leaves_a_thread_in_its_call", "a_signal_ends_the_wait",
+                  "a_signal_with_sa_restart_does_not", "a_signal_ends_a_wait_with_a_limit",
+                  "time_limits_lose_no_connection", "killed_in_its_call_leaves_the_listener_whole"),
+    "listenpoll": ("every_state", "connections_come_and_go", "every_sleeper_is_woken", "shutdown_wakes_a_sleeper",
+                   "select_agrees", "level_repeats", "edge_and_oneshot_armed_late", "exclusive_wakes_one"),
+}
 
 
 @timeout(240)
@@ -99,8 +99,17 @@ def test_servers(bed):
     guest = _guest(bed)
     start_peer(bed)
     wait_link(guest)
-    for name, cases in SERVERS:
-        guest.ktap(f"{name} --ports 20000 {' '.join(f'-t {case}' for case in cases)}", 150 * bed.scale)
+
+    def run(**ports):
+        guest.ktap_together([f"{name} --ports {first} {' '.join(f'-t {case}' for case in SERVERS[name])}"
+                             for name, first in ports.items()], 150 * bed.scale)
+
+    # In one range, each process has ports of its own.
+    run(bind=12000, accept=22000, acceptors=22000)
+    # Alone: its listeners take most slots of the commands ring.
+    run(listen=22000)
+    # Alone: it counts how many tasks one connection wakes.
+    run(listenpoll=22000)
 
 
 def test_lost_slots(bed):
