@@ -31,7 +31,7 @@ int main(int argc, char **argv)
 	/* Another socket finds that out: sending would give the received datagram up. */
 	while (bind_anew() != ENETDOWN)
 		poll(NULL, 0, 10);
-	set_timeout(fd, SO_RCVTIMEO, 1000);
+	set_timeout(fd, SO_RCVTIMEO, 300);
 	n = recv(fd, data, sizeof(data), 0);
 	if (n < 0)
 		printf("%s\n", strerrorname_np(errno));

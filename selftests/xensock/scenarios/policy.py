@@ -476,7 +476,7 @@ def test_backlogs(bed):
     clients += _start_connecting(ports[1:], 60)
     _wait_until(bed, lambda: min(_waiting_counts(ports[1:]).values()) >= 5, "fewer than 5 wait at one of the others")
     # TCP sends SYN again after a second.
-    time.sleep(2)
+    time.sleep(1.3)
     held = _waiting_counts(ports)
     bed.note(f"{held} of 60 each")
     assert 40 <= held[ports[0]] <= 41 and all(5 <= held[port] <= 6 for port in ports[1:]), held
