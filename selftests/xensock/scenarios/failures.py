@@ -51,7 +51,7 @@ def test_calls(bed):
     guest = serving_guest(bed)
     before = bed.quiet_snapshot()
     guest.ktap("failnth", 100 * bed.scale)
-    with hijacked(guest):
+    with hijacked(guest, hijack=2):
         guest.ktap("failnth --family inet", 100 * bed.scale)
     leaks = wait_released(bed, before)
     assert not leaks, leaks
