@@ -51,6 +51,8 @@ static bool receives(int fd, __u64 seed, size_t len)
 	size_t done = 0;
 	ssize_t n;
 
+	/* A page that is not there yet would be an allocation too. */
+	memset(data, 1, BULK);
 	while (done < len) {
 		n = PERSIST(recv(fd, data + done, len - done, 0));
 		if (n <= 0)
