@@ -16,8 +16,8 @@ SPARED = "xenbus_switch_state"
 
 def _range(where, function):
     """Returns where a function of the kernel begins, and where the next one does."""
-    lines = run_checked(where, f"grep -i ' t ' /proc/kallsyms | sort | grep -A1 ' {function}$'").splitlines()
-    return [int(line.split()[0], 16) for line in lines[:2]]
+    lines = run_checked(where, f"grep -A1 ' T {function}$' /proc/kallsyms").splitlines()
+    return [int(line.split()[0], 16) for line in lines]
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def test_link(bed):
     guest = serving_guest(bed)
     wait_connected(guest)
     before = bed.quiet_snapshot()
-    for times in (1, 2, 3, 5, 8, 13, 21):
+    for times in (1, 4, 12):
         for where, module in ((bed.host, "xensock_back"), (guest, "xensock")):
             other, its_module, bus = ((guest, "xensock", "xen") if where is not guest else
                                       (bed.host, "xensock_back", "xen-backend"))
