@@ -175,7 +175,7 @@ impl GuestSocket<Tcp> {
         let place = UniqueArc::new_uninit(GFP_KERNEL)?;
         let counted = user.place()?;
         let (mut tcp, peer) = self.inner.accept()?;
-        let open = self.sockets.enter_in(counted, &mut tcp, user);
+        let open = self.sockets.enter_in(counted, &mut tcp);
         let rules = (self.policy.clone(), self.in_force.clone());
         let (tenant, sockets) = (self.tenant.clone(), self.sockets.clone());
         let nature = (self.domain, self.has_info);

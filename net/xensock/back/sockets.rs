@@ -76,7 +76,7 @@ impl Sockets {
         socket: &mut KernelSocket<P>,
         user: &UserSockets,
     ) -> Result<Charge> {
-        Ok(self.enter_in(user.place()?, socket, user))
+        Ok(self.enter_in(user.place()?, socket))
     }
 
     /// As [`Self::enter`], in a place of [`UserSockets::place`].
@@ -84,7 +84,6 @@ impl Sockets {
         &self,
         place: TallyPlace,
         socket: &mut KernelSocket<P>,
-        user: &UserSockets,
     ) -> Charge {
         socket.count_as(place);
         self.open.take(1)

@@ -30,7 +30,7 @@ impl Conn {
     pub(crate) fn join_later(&self, joins: KVec<Arc<Exchange>>) {
         if !joins.is_empty() {
             *self.joins.lock() = joins;
-            self.remote.link.maintain_later();
+            self.remote.link.start_expiry();
         }
     }
 

@@ -23,7 +23,7 @@ use kernel::{
 pub(super) const REVIVAL: u64 = 4;
 
 /// The work item [`Link::next_revival`].
-pub(super) const NEXT_REVIVAL: u64 = 5;
+pub(super) const NEXT_REVIVAL: u64 = 6;
 
 /// Time between two attempts, in milliseconds.
 const PERIOD: Msecs = 1000;
