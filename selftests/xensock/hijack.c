@@ -9,6 +9,7 @@
 #include <linux/xensock.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -426,7 +427,7 @@ TEST_F(hijack, falls_back_with_options_of_the_kernel)
 		{ SO_INCOMING_CPU, 0 },
 		{ SO_PEEK_OFF, 2 },
 	};
-	static const int types[] = { SOCK_STREAM, SOCK_DGRAM };
+	static const int types[] = { SOCK_STREAM, SOCK_DGRAM }, one = 1, off;
 	struct sockaddr_in to;
 	char data[8] = {};
 	size_t i, j;
@@ -440,11 +441,15 @@ TEST_F(hijack, falls_back_with_options_of_the_kernel)
 		for (j = 0; j < ARRAY_LEN(options); j++)
 			EXPECT_EQ(0, setsockopt(fd, SOL_SOCKET, options[j].name, &options[j].value,
 						sizeof(int)));
+		if (types[i] == SOCK_DGRAM)
+			EXPECT_EQ(0, setsockopt(fd, SOL_UDP, UDP_CORK, &one, sizeof(one)));
 		ASSERT_EQ(0, bind_to(fd, LOCALHOST, 0));
 		for (j = 0; j < ARRAY_LEN(options); j++)
 			EXPECT_EQ(options[j].value, get_option(fd, SOL_SOCKET, options[j].name))
 				TH_LOG("type %d, option %d", types[i], options[j].name);
 		if (types[i] == SOCK_DGRAM) {
+			EXPECT_EQ(1, get_option(fd, SOL_UDP, UDP_CORK));
+			EXPECT_EQ(0, setsockopt(fd, SOL_UDP, UDP_CORK, &off, sizeof(off)));
 			to = address(LOCALHOST, local_port(fd));
 			EXPECT_EQ(4, sendto(fd, "abcd", 4, 0, (void *)&to, sizeof(to)));
 			EXPECT_EQ(2, recv(fd, data, sizeof(data), MSG_PEEK));

@@ -32,6 +32,7 @@ use crate::{
         rule::IpProtocol, //
     },
     saved_options::{
+        unless_unknown,
         with_bytes,
         SavedOptions, //
     }, //
@@ -265,8 +266,9 @@ pub(crate) fn create_native_listener<F: AddressFamily>(
 /// Sets the options of one socket on another.
 fn repeat(settings: &Option<Arc<SavedOptions>>, new: &NativeSocket) -> Result {
     for (level, name, value) in settings.iter().flat_map(|settings| settings.iter()) {
-        // Errors are ignored: the backend may have options that this kernel does not have.
-        let _ = with_bytes(value, |v| new.set_safe_option(level as i32, name as i32, v));
+        unless_unknown(with_bytes(value, |v| {
+            new.set_safe_option(level as i32, name as i32, v)
+        }))?;
     }
     Ok(())
 }

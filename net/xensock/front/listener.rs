@@ -178,10 +178,17 @@ impl Listener {
         self.posted.lock().conns.iter().any(|conn| conn.is_ready())
     }
 
-    /// Takes the connection that arrived first. May sleep.
-    pub(crate) fn take(&self) -> Option<Arc<Conn>> {
+    /// Returns the connection that arrived first. It stays.
+    pub(crate) fn first(&self) -> Option<Arc<Conn>> {
+        let posted = self.posted.lock();
+        posted.conns.iter().find(|conn| conn.is_ready()).cloned()
+    }
+
+    /// Takes a connection, unless another task has. May sleep.
+    pub(crate) fn take(&self, conn: &Arc<Conn>) -> Option<Arc<Conn>> {
         let mut posted = self.posted.lock();
-        let index = posted.conns.iter().position(|conn| conn.is_ready())?;
+        let mut conns = posted.conns.iter();
+        let index = conns.position(|posted| Arc::ptr_eq(posted, conn))?;
         self.is_local_next.store(true, Relaxed);
         posted.wanted = posted.limit.min(posted.wanted + 1);
         posted.remove(index)

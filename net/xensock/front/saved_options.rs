@@ -44,6 +44,16 @@ pub(crate) fn with_bytes<T>(value: &Value, what: impl FnOnce(&[u8]) -> T) -> T {
     }
 }
 
+/// Returns the result of setting an option of the backend on a socket of this kernel. Most errors do
+/// not count, as this kernel may not have the option; but a shortage does: the program believes that
+/// the option is set.
+pub(crate) fn unless_unknown(result: Result) -> Result {
+    match result {
+        Err(ENOMEM | ENOBUFS) => result,
+        _ => Ok(()),
+    }
+}
+
 /// The options that were set successfully. A further socket of the backend gets those that concern
 /// it.
 ///

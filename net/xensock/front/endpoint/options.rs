@@ -174,7 +174,7 @@ impl Endpoint {
                 // PV Calls has no such option. Programs can do without it, but not without a port
                 // that they share.
                 Err(ENOPROTOOPT) if name != SO_REUSEPORT || is_off => {
-                    self.set_local_option(option, &value);
+                    self.set_local_option(option, &value)?;
                 }
                 Err(error) => return Err(error),
             },
@@ -200,7 +200,7 @@ impl Endpoint {
         }
         let old = self.inner.lock().settings.clone();
         let settings = SavedOptions::with(old.as_deref(), option, value)?;
-        self.set_local_option(option, &value);
+        self.set_local_option(option, &value)?;
         let old = self.inner.lock().settings.replace(settings);
         drop(old);
         Ok(())
@@ -225,10 +225,11 @@ impl Endpoint {
     }
 
     /// Sets an option on the socket that listens in the guest itself, if there is one.
-    fn set_local_option(&self, option: &SockOpt, value: &Value) {
+    fn set_local_option(&self, option: &SockOpt, value: &Value) -> Result {
         let listener = self.listener();
-        if let Some(local) = listener.as_ref().and_then(|l| l.local.as_ref()) {
-            local.set_option(option, value);
+        match listener.as_ref().and_then(|l| l.local.as_ref()) {
+            Some(local) => local.set_option(option, value),
+            None => Ok(()),
         }
     }
 }

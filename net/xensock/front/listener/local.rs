@@ -12,7 +12,10 @@ use crate::{
         option::SockOpt,
         value::Value, //
     },
-    saved_options::with_bytes, //
+    saved_options::{
+        unless_unknown,
+        with_bytes, //
+    }, //
 };
 use kernel::{
     net::{
@@ -84,12 +87,14 @@ impl LocalListener {
     }
 
     /// Sets an option that was set on the backend's socket. May sleep.
-    pub(crate) fn set_option(&self, option: &SockOpt, value: &Value) {
-        if let Some(socket) = self.get() {
-            let (level, name) = (option.level as i32, option.name as i32);
-            // Errors are ignored: the backend may have options that this kernel does not have.
-            let _ = with_bytes(value, |value| socket.set_option(level, name, value));
-        }
+    pub(crate) fn set_option(&self, option: &SockOpt, value: &Value) -> Result {
+        let Some(socket) = self.get() else {
+            return Ok(());
+        };
+        let (level, name) = (option.level as i32, option.name as i32);
+        unless_unknown(with_bytes(value, |value| {
+            socket.set_option(level, name, value)
+        }))
     }
 
     /// Stops listening, and resets the connections that were not accepted. May sleep.

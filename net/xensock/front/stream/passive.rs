@@ -212,7 +212,7 @@ impl Stream {
                 // event of the connection has woken only this task: then another one can take it.
                 let new = make().inspect_err(|_| sk.data_ready())?;
                 let (child, stream) = new.stream()?;
-                if self.take_into(&listener, child, stream) {
+                if self.take_into(&listener, child, stream)? {
                     // If this fails, the next call reports it, or the link tries again.
                     let _ = listener.post();
                     return Ok(Acceptance::Socket(new));
@@ -318,20 +318,31 @@ impl Stream {
         Ok(())
     }
 
-    /// Gives the connection that arrived first to a new socket.
-    fn take_into(&self, listener: &Arc<Listener>, child: &Sock, stream: &Self) -> bool {
-        let Some(conn) = listener.take() else {
-            return false;
+    /// Gives the connection that arrived first to a new socket. If this fails, the connection stays.
+    fn take_into(&self, listener: &Arc<Listener>, child: &Sock, stream: &Self) -> Result<bool> {
+        let Some(conn) = listener.first() else {
+            return Ok(false);
         };
         let (settings, is_late) = {
             let inner = self.endpoint.inner.lock();
             (inner.settings.clone(), inner.has_late_settings)
         };
+        // The options that the program can read from the new socket have to take effect.
+        let mut late = KVec::new();
         if let Some(settings) = settings.as_ref().filter(|_| is_late) {
-            // The options that the program can read from the new socket have to take effect.
             for call in settings.calls_for_accepted(conn.remote.id) {
-                let _ = conn.remote.send(call);
+                match conn.remote.exchange(call) {
+                    // PV Calls has no options.
+                    Err(EOPNOTSUPP) => break,
+                    exchange => late.push(exchange?, GFP_KERNEL)?,
+                }
             }
+        }
+        let Some(conn) = listener.take(&conn) else {
+            return Ok(false);
+        };
+        for exchange in &late {
+            conn.remote.link.submit(exchange, None);
         }
         {
             let mut inner = stream.endpoint.inner.lock();
@@ -348,11 +359,11 @@ impl Stream {
                 peer,
                 Ok(()),
             );
-            return true;
+            return Ok(true);
         }
         // The link has gone down. The new socket is dropped without being closed.
         stream.endpoint.inner.lock().state = EndpointState::Idle(None);
-        false
+        Ok(false)
     }
 }
 

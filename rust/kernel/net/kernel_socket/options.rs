@@ -130,7 +130,8 @@ fn is_safe_to_read(level: i32, name: i32) -> bool {
         ),
         SOL_UDP => matches!(
             name,
-            bindings::UDP_NO_CHECK6_TX
+            bindings::UDP_CORK
+                | bindings::UDP_NO_CHECK6_TX
                 | bindings::UDP_NO_CHECK6_RX
                 | bindings::UDP_SEGMENT
                 | bindings::UDP_GRO

@@ -67,7 +67,7 @@ impl Endpoint {
         let settings = SavedOptions::with(old.as_deref(), option, value)?;
 
         if self.can_defer(option) || self.is_set_for_listening(option) {
-            self.set_local_option(option, &value);
+            self.set_local_option(option, &value)?;
             let old = self.inner.lock().settings.replace(settings);
             drop(old);
             return Ok(());
@@ -94,7 +94,7 @@ impl Endpoint {
             Err(EADDRNOTAVAIL) if self.leaves_early(option, &value) => (),
             Err(error) => return Err(error),
         }
-        self.set_local_option(option, &value);
+        self.set_local_option(option, &value)?;
         let old = {
             let mut inner = self.inner.lock();
             inner.has_late_settings |= matches!(inner.state, EndpointState::Listening(_));
