@@ -14,6 +14,7 @@
 mod datagram;
 mod groups;
 mod kind;
+mod packet;
 mod table;
 
 pub use groups::{

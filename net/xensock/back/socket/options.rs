@@ -211,6 +211,7 @@ impl<P: Carried> GuestSocket<P> {
             &mut value,
         )?;
         value.truncate(len);
+        option.hide_interfaces(&mut value);
         if let (true, Ok(number)) = (option.is_number(), <[u8; INT_LEN]>::try_from(&*value)) {
             value.copy_from_slice(&i32::from_ne_bytes(number).to_le_bytes());
         }
