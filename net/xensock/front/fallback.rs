@@ -266,7 +266,7 @@ pub(crate) fn create_native_listener<F: AddressFamily>(
 /// Sets the options of one socket on another.
 fn repeat(settings: &Option<Arc<SavedOptions>>, new: &NativeSocket) -> Result {
     for (level, name, value) in settings.iter().flat_map(|settings| settings.iter()) {
-        unless_unknown(with_bytes(value, |v| {
+        unless_unknown(with_bytes(&value, |v| {
             new.set_safe_option(level as i32, name as i32, v)
         }))?;
     }

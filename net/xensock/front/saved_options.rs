@@ -8,6 +8,7 @@ use crate::proto::{
         is_group_of,
         is_kept_group,
         may_set,
+        Interface,
         SockOpt,
         SOL_IPV6,
         SOL_SOCKET,
@@ -33,6 +34,7 @@ struct SavedOption {
     level: u32,
     name: u32,
     value: Value,
+    interface: Interface,
 }
 
 /// Calls `what` with a value in the format of the kernel's own protocols, where numbers have native
@@ -68,13 +70,19 @@ impl SavedOptions {
 
     /// Returns the `old` options with one option set, or one group joined or left. May sleep. Fails
     /// with `ENOBUFS` if there are too many groups.
-    pub(crate) fn with(old: Option<&Self>, option: &SockOpt, value: Value) -> Result<Arc<Self>> {
+    pub(crate) fn with(
+        old: Option<&Self>,
+        option: &SockOpt,
+        value: Value,
+        interface: Interface,
+    ) -> Result<Arc<Self>> {
         let old = old.map_or(&[][..], |settings| &settings.0);
         let mut settings = KVec::with_capacity(old.len() + 1, GFP_KERNEL)?;
         let setting = SavedOption {
             level: option.level,
             name: option.kept_as(),
             value,
+            interface,
         };
         let is_same = |s: &SavedOption| (s.level, s.name) == (setting.level, setting.name);
         let is_replaced = |s: &SavedOption| {
@@ -102,9 +110,12 @@ impl SavedOptions {
         Ok(Arc::new(Self(settings), GFP_KERNEL)?)
     }
 
-    /// Iterates over all options: level, name and value.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32, &Value)> {
-        self.0.iter().map(|s| (s.level, s.name, &s.value))
+    /// Iterates over all options: level, name and the value for a socket of this kernel.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32, Value)> + '_ {
+        self.0.iter().map(|s| {
+            let value = s.interface.restore_in(s.level, s.name, &s.value);
+            (s.level, s.name, value)
+        })
     }
 
     /// Returns the value of an option, if it was set.

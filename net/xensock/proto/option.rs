@@ -20,7 +20,8 @@ mod table;
 pub use groups::{
     group,
     is_group_of,
-    is_kept_group, //
+    is_kept_group,
+    Interface, //
 };
 pub use kind::Kind;
 pub use table::*;

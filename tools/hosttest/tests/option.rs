@@ -272,6 +272,42 @@ fn names() {
     assert_eq!(may(b"a/b\0\0\0\0\0\0\0\0\0\0\0\0\0"), Some(ENOENT));
 }
 
+/// The backend does not hear of the interface, and the guest's own UDP does.
+#[test]
+fn the_interface_of_a_group_is_kept() {
+    use option::*;
+
+    let restored = |level, name, given: &[u8]| {
+        let (option, value) = to_set(level, name, given).unwrap();
+        let interface = Interface::of(level, name, given);
+        interface.restore_in(level, option.kept_as(), &value).as_bytes().to_vec()
+    };
+    let index = 3u32.to_ne_bytes();
+    let (own, v4) = ([192, 0, 2, 1], [239, 1, 2, 3]);
+    let mreqn = [v4, own, index].concat();
+    assert_eq!(restored(SOL_IP, IP_ADD_MEMBERSHIP, &mreqn), mreqn);
+    assert_eq!(restored(SOL_IP, IP_ADD_MEMBERSHIP, &mreqn[..8]), [v4, own, [0; 4]].concat());
+
+    let v6 = [0xff, 0x15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+    let mreq6 = [&v6[..], &index].concat();
+    assert_eq!(restored(SOL_IPV6, IPV6_ADD_MEMBERSHIP, &mreq6), mreq6);
+
+    // A struct group_req, with MCAST_JOIN_GROUP.
+    let request = |family: u16, rest: &[u8]| {
+        let mut given = [&index[..], &[0; 4], &family.to_ne_bytes(), rest].concat();
+        given.resize(136, 0);
+        given
+    };
+    let given = request(2, &[&[0; 2][..], &v4].concat());
+    assert_eq!(restored(SOL_IP, 42, &given), [v4, [0; 4], index].concat());
+    let given = request(10, &[&[0; 6][..], &v6].concat());
+    assert_eq!(restored(SOL_IPV6, 42, &given), mreq6);
+
+    // What is no group stays.
+    let ttl = restored(SOL_IP, IP_TTL, &[7, 0, 0, 0]);
+    assert_eq!(ttl, [7, 0, 0, 0]);
+}
+
 #[test]
 fn groups() {
     use option::*;

@@ -19,6 +19,7 @@ use crate::{
         option::{
             self,
             Access,
+            Interface,
             SockOpt,
             GIVEN_LEN,
             SOL_SOCKET,
@@ -91,7 +92,7 @@ impl Endpoint {
             }
             // A stream has no such reports.
             _ if option.is_for_reports() => self.note(option, value)?,
-            _ => self.carry(sk, option, value)?,
+            _ => self.carry_at(sk, option, value, Interface::of(level, name, given))?,
         }
         match (level, name, self.conn()) {
             (SOL_TCP, TCP_NOTSENT_LOWAT, Some(conn)) => {
@@ -199,7 +200,7 @@ impl Endpoint {
             return Err(EAGAIN);
         }
         let old = self.inner.lock().settings.clone();
-        let settings = SavedOptions::with(old.as_deref(), option, value)?;
+        let settings = SavedOptions::with(old.as_deref(), option, value, Interface::default())?;
         self.set_local_option(option, &value)?;
         let old = self.inner.lock().settings.replace(settings);
         drop(old);

@@ -112,6 +112,62 @@ pub(super) fn encode(level: u32, name: u32, given: &[u8]) -> Option<Result<(u32,
     Some(value.map(|value| (name, value)).ok_or(errno::EINVAL))
 }
 
+/// The interface that a program names with a group: by an address of its own or by a number, both
+/// in the form of `struct ip_mreqn`. The backend does not hear of it, but the guest's own UDP does if
+/// the socket falls back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    address: [u8; 4],
+    index: [u8; 4],
+}
+
+impl Interface {
+    /// Returns the interface in the value that a program gives for an option, if the option concerns
+    /// a group and names one.
+    pub fn of(level: u32, name: u32, given: &[u8]) -> Self {
+        let word = |at: usize| {
+            let bytes = given.get(at..).and_then(|rest| rest.first_chunk());
+            bytes.copied().unwrap_or_default()
+        };
+        match (level, name) {
+            (SOL_IP, IP_ADD_MEMBERSHIP | IP_DROP_MEMBERSHIP) => Self {
+                address: word(4),
+                index: word(8),
+            },
+            (SOL_IPV6, IPV6_ADD_MEMBERSHIP | IPV6_DROP_MEMBERSHIP) => Self {
+                index: word(16),
+                ..Self::default()
+            },
+            (SOL_IP | SOL_IPV6, MCAST_JOIN_GROUP | MCAST_LEAVE_GROUP) => Self {
+                index: word(0),
+                ..Self::default()
+            },
+            _ => Self::default(),
+        }
+    }
+
+    /// Returns the value by which the guest's own UDP joins the group that `value` names, at this
+    /// interface. Any other value stays.
+    pub fn restore_in(&self, level: u32, name: u32, value: &Value) -> Value {
+        let mut bytes = [0; 20];
+        let restored = match (level, value.as_bytes()) {
+            (SOL_IP, &[a, b, c, d, ..]) if is_kept_group(level, name) => {
+                bytes[..4].copy_from_slice(&[a, b, c, d]);
+                bytes[4..8].copy_from_slice(&self.address);
+                bytes[8..12].copy_from_slice(&self.index);
+                Value::of(&bytes[..12])
+            }
+            (SOL_IPV6, group) if is_kept_group(level, name) && group.len() == bytes.len() => {
+                bytes.copy_from_slice(group);
+                bytes[16..].copy_from_slice(&self.index);
+                Value::of(&bytes)
+            }
+            _ => None,
+        };
+        restored.unwrap_or(*value)
+    }
+}
+
 /// Returns the name of the carried option that stands for an option of programs, at a level.
 pub(super) const fn carried_name(level: u32, name: u32) -> u32 {
     match (level, name) {

@@ -14,6 +14,7 @@ use crate::{
     proto::{
         option::{
             self,
+            Interface,
             Kind,
             SockOpt,
             SOL_SOCKET,
@@ -61,10 +62,21 @@ impl Endpoint {
 
     /// Has the backend set an option, and notes it for further sockets.
     pub(super) fn carry(&self, sk: &Sock, option: &SockOpt, value: Value) -> Result {
+        self.carry_at(sk, option, value, Interface::default())
+    }
+
+    /// As [`Self::carry`], and notes the interface that the program has named.
+    pub(super) fn carry_at(
+        &self,
+        sk: &Sock,
+        option: &SockOpt,
+        value: Value,
+        interface: Interface,
+    ) -> Result {
         self.check_has(option)?;
         let call = self.lock_call()?;
         let old = self.inner.lock().settings.clone();
-        let settings = SavedOptions::with(old.as_deref(), option, value)?;
+        let settings = SavedOptions::with(old.as_deref(), option, value, interface)?;
 
         if self.can_defer(option) || self.is_set_for_listening(option) {
             self.set_local_option(option, &value)?;
