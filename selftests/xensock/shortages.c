@@ -76,21 +76,19 @@ FIXTURE_TEARDOWN(shortages)
 	peer_close(&self->peer);
 }
 
-/* Moves bytes both ways on a connection of the peer. */
-static void use(struct __test_metadata *_metadata, FIXTURE_DATA(shortages) *self, int fd, __u64 seed)
+/* Exchanges bytes on a connection to the peer's port for that. */
+static void exchange(struct __test_metadata *_metadata, int fd, __u64 seed)
 {
+	struct exchange wanted = { .up = BULK, .down = BULK, .seed = seed };
 	static char data[BULK];
+	__u64 verdict = 0;
 
 	stream_fill(seed, 0, data, BULK);
-	EXPECT_TRUE(peer_send(&self->peer, "recv %u %llu", BULK, seed));
+	EXPECT_TRUE(sends(fd, (char *)&wanted, sizeof(wanted)));
 	EXPECT_TRUE(sends(fd, data, BULK)) TH_LOG("connection %llu: %m", seed);
-	EXPECT_STREQ("ok 200000", peer_answer(&self->peer));
-	EXPECT_TRUE(peer_send(&self->peer, "send %u %llu", BULK, seed));
-	EXPECT_TRUE(receives(fd, seed, BULK)) TH_LOG("connection %llu: %m", seed);
-	EXPECT_STREQ("ok 200000", peer_answer(&self->peer));
-	EXPECT_EQ(0, PERSIST(shutdown(fd, SHUT_WR)));
-	EXPECT_STREQ("fin", peer_run(&self->peer, "end"));
-	close(fd);
+	EXPECT_TRUE(receives(fd, seed + 1, BULK)) TH_LOG("connection %llu: %m", seed);
+	EXPECT_EQ(sizeof(verdict), PERSIST(recv(fd, &verdict, sizeof(verdict), MSG_WAITALL)));
+	EXPECT_EQ(EXCHANGE_GOOD, verdict);
 }
 
 TEST_F(shortages, clients)
@@ -99,10 +97,10 @@ TEST_F(shortages, clients)
 		int fd = PERSIST(new_socket(0));
 
 		ASSERT_LE(0, fd);
-		ASSERT_EQ(0, PERSIST(connect_to(fd, opt.host, self->peer.port)))
+		ASSERT_EQ(0, PERSIST(connect_to(fd, opt.host, opt.port + PEER_EXCHANGE)))
 			TH_LOG("connection %u: %m", n);
-		ASSERT_STREQ("ok", peer_run(&self->peer, "accept"));
-		use(_metadata, self, fd, n);
+		exchange(_metadata, fd, n);
+		close(fd);
 	}
 }
 
@@ -119,7 +117,10 @@ TEST_F(shortages, server)
 		ASSERT_EQ(0, strncmp("ok", peer_run(&self->peer, "connect %u", local_port(listener)), 2));
 		fd = PERSIST(accept(listener, NULL, NULL));
 		ASSERT_LE(0, fd) TH_LOG("connection %u: %m", n);
-		use(_metadata, self, fd, n);
+		ASSERT_TRUE(peer_send(&self->peer, "exchange"));
+		exchange(_metadata, fd, n);
+		EXPECT_STREQ("ok", peer_answer(&self->peer));
+		close(fd);
 	}
 	close(listener);
 }
