@@ -13,6 +13,7 @@
 #include <net/busy_poll.h>
 #include <net/sock.h>
 #include <net/tcp.h>
+#include <net/udp.h>
 
 #ifdef CONFIG_RUST_SOCKET_ABSTRACTIONS
 
@@ -418,6 +419,16 @@ __rust_helper long rust_helper_tcp_mem_pressure(void)
 __rust_helper int rust_helper_tcp_max_orphans(void)
 {
 	return READ_ONCE(sysctl_tcp_max_orphans);
+}
+
+__rust_helper long rust_helper_udp_mem_pressure(void)
+{
+	return READ_ONCE(sysctl_udp_mem[1]);
+}
+
+__rust_helper int rust_helper_sk_wmem_alloc_get(const struct sock *sk)
+{
+	return sk_wmem_alloc_get(sk);
 }
 
 /* Returns the value of SIOCOUTQ for a connection. */

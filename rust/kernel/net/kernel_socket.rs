@@ -29,6 +29,7 @@ pub use self::{
     locked::Locked,
     memory::{
         tcp_memory,
+        udp_memory,
         Buffers, //
     },
     owner::Owner,

@@ -5,12 +5,14 @@
 use super::{
     KernelSocket,
     Protocol,
-    Tcp, //
+    Tcp,
+    Udp, //
 };
 
 use crate::{
     bindings,
     page::PAGE_SIZE,
+    prelude::*,
     sync::atomic::{
         Atomic,
         Relaxed, //
@@ -30,8 +32,17 @@ pub struct Buffers {
 /// under memory pressure (`net.ipv4.tcp_mem`, the second number). Any context.
 pub fn tcp_memory() -> usize {
     // SAFETY: This may be called at any time.
-    let pages = unsafe { bindings::tcp_mem_pressure() };
+    bytes(unsafe { bindings::tcp_mem_pressure() })
+}
 
+/// Returns the amount of memory in bytes that all UDP sockets together may use before UDP comes
+/// under memory pressure (`net.ipv4.udp_mem`, the second number). Any context.
+pub fn udp_memory() -> usize {
+    // SAFETY: This may be called at any time.
+    bytes(unsafe { bindings::udp_mem_pressure() })
+}
+
+fn bytes(pages: c_long) -> usize {
     usize::try_from(pages)
         .unwrap_or(0)
         .saturating_mul(PAGE_SIZE)
@@ -40,7 +51,8 @@ pub fn tcp_memory() -> usize {
 /// Buffer memory. Any context: TCP changes the sizes of its buffers as connections need it, also
 /// concurrently with these methods.
 impl<P: Protocol> KernelSocket<P> {
-    /// Returns the current use of the buffers. `sent` is 0 for datagrams.
+    /// Returns the current use of the buffers. `sent` is 0 for datagrams, see
+    /// [`KernelSocket::in_flight`].
     pub fn buffered(&self) -> Buffers {
         let sk = self.sk().as_raw();
 
@@ -87,6 +99,20 @@ impl<P: Protocol> KernelSocket<P> {
         // SAFETY: The socket is valid by the type invariants; C code writes this aligned word with
         // single stores.
         unsafe { Atomic::from_ptr(&raw mut (*self.sk().as_raw()).sk_sndbuf) }
+    }
+}
+
+/// Datagrams. Any context.
+impl KernelSocket<Udp> {
+    /// Returns the bytes of memory in datagrams that were sent and have not left this system,
+    /// including the kernel's overhead.
+    ///
+    /// While [`Callbacks::write_space`] is called for a datagram, one byte of it still counts.
+    ///
+    /// [`Callbacks::write_space`]: super::Callbacks::write_space
+    pub fn in_flight(&self) -> usize {
+        // SAFETY: The socket is valid by the type invariants.
+        size(unsafe { bindings::sk_wmem_alloc_get(self.sk().as_raw()) })
     }
 }
 

@@ -18,6 +18,10 @@ use self::loopback::{
     Buffer, //
 };
 
+use super::{
+    udp_memory,
+    Buffers, //
+};
 use crate::{
     net::{
         sock::TcpState,
@@ -122,6 +126,35 @@ mod suite {
         }
         assert_eq!(accepted.peer_addr().err(), Some(ENOTCONN));
         assert_eq!(accepted.take_error(), Some(ECONNRESET));
+        Ok(())
+    }
+
+    /// Those who hold a socket to a small buffer rely on that.
+    #[test]
+    fn an_empty_buffer_takes_one_datagram_of_any_length() -> Result {
+        bring_loopback_up()?;
+        let (from, to) = (datagram()?, datagram()?);
+        let send = || Buffer::with(&[7; 64], |vecs| from.send_to(vecs, to.local_addr()?))?;
+        let buffer = Buffer::new()?;
+        let vecs = buffer.vecs(64)?;
+        let sizes = to.buffer_sizes();
+
+        assert!(udp_memory() > 0);
+        to.set_buffer_sizes(Buffers {
+            received: 1,
+            ..sizes
+        });
+        for _ in 0..2 {
+            assert_eq!(to.buffered().received, 0);
+            assert_eq!(send(), Ok(64));
+            when_ready(&to, || to.recv_from(&vecs))?;
+            assert_eq!(send(), Ok(64));
+            assert_eq!(send(), Ok(64));
+            when_ready(&to, || to.recv_from(&vecs))?;
+            assert_eq!(to.recv_from(&vecs).err(), Some(EAGAIN));
+        }
+        // The loopback device has taken all of them.
+        assert_eq!(from.in_flight(), 0);
         Ok(())
     }
 
