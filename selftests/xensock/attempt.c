@@ -25,6 +25,8 @@
  *   attempt move HOST HOST2       has a thread receive on a datagram socket that
  *                                 is connected to HOST, connects it to a socket
  *                                 bound to HOST2, and sends from there
+ *   attempt flood HOST            has --sockets datagram sockets send to each
+ *                                 other, which read nothing; stays
  *   attempt member GROUP...       as join, with ports; stays and prints errors
  *   attempt mail HOST             sends a datagram to each of --sockets IPv4
  *                                 addresses, the first of which is HOST
@@ -295,6 +297,37 @@ static bool move(const char *host, const char *host2)
 	return waiter_end(&w) == 1 && w.data[0] == 'x';
 }
 
+static bool flood(const char *host)
+{
+	static char data[8000];
+	struct sockaddr_storage name;
+	unsigned int i, n, sent;
+	socklen_t len;
+	int *fds;
+
+	allow_files(opt.sockets + 64);
+	fds = calloc(opt.sockets, sizeof(*fds));
+	for (i = 0; i < opt.sockets; i++) {
+		fds[i] = socket(opt.family, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+		if (bind_to(fds[i], host, 0))
+			return false;
+	}
+	for (i = 0; i < opt.sockets; i++) {
+		len = sizeof(name);
+		if (getsockname(fds[(i + 1) % opt.sockets], (struct sockaddr *)&name, &len) ||
+		    connect(fds[i], (struct sockaddr *)&name, len))
+			return false;
+	}
+	print_result(true);
+	for (;;) {
+		for (i = 0, sent = 0; i < opt.sockets; i++)
+			for (n = 0; n < 16 && send(fds[i], data, sizeof(data), 0) > 0; n++)
+				sent++;
+		if (!sent)
+			poll(NULL, 0, 1);
+	}
+}
+
 static bool send_to_each(const char *host)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) };
@@ -349,6 +382,8 @@ int main(int argc, char **argv)
 		connect_to_each(argc - 2, argv + 2);
 	} else if (argc == 4 && !strcmp(call, "move")) {
 		print_result(move(argv[2], argv[3]));
+	} else if (argc == 3 && !strcmp(call, "flood")) {
+		print_result(flood(argv[2]));
 	} else if (argc == 3 && !strcmp(call, "mail")) {
 		print_result(send_to_each(argv[2]));
 	} else {

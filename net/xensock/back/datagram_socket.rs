@@ -100,7 +100,8 @@ impl DatagramSocket {
             GFP_KERNEL,
         )?;
         // The socket has no port yet, so there was no event before the callbacks.
-        socket.set_callbacks(Waker::new(&datagram, ()))?;
+        let source = socket.clone();
+        socket.set_callbacks(Waker::new(&datagram, source))?;
         Ok(datagram)
     }
 
@@ -159,7 +160,8 @@ impl Pump for DatagramSocket {
     type Idle = Arc<GuestSocket<Udp>>;
     /// From ATTACH on.
     type Flow = Frames;
-    type Source = ();
+    /// Counts its memory with each datagram that arrives or has left.
+    type Source = Arc<GuestSocket<Udp>>;
 
     fn data(&self) -> &PumpData<Self> {
         &self.pump
@@ -167,6 +169,10 @@ impl Pump for DatagramSocket {
 
     fn shared(frames: &Frames) -> &ConnRing {
         frames.shared()
+    }
+
+    fn socket_changed(socket: &Arc<GuestSocket<Udp>>) {
+        socket.update_memory();
     }
 
     fn idle_turn(&self, socket: Option<&Arc<GuestSocket<Udp>>>) -> bool {

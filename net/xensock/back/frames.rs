@@ -59,15 +59,16 @@ const HEADER_END: u32 = payload_at(false);
 ///
 /// Otherwise UDP would keep them, in the memory that it has for all sockets.
 pub(crate) fn discard(socket: &GuestSocket<Udp>) -> bool {
-    for _ in 0..BUDGET {
-        match socket.udp().recv_from(&BioVecs::new()) {
-            Ok(_) => socket.udp().count_drop(),
-            Err(EAGAIN) => return false,
-            // This consumes a network error.
-            Err(_) => (),
+    let has_more = (0..BUDGET).all(|_| match socket.udp().recv_from(&BioVecs::new()) {
+        Ok(_) => {
+            socket.udp().count_drop();
+            true
         }
-    }
-    true
+        // Other errors are those of the network, and are consumed by this.
+        Err(error) => error != EAGAIN,
+    });
+    socket.update_memory();
+    has_more
 }
 
 /// The guest broke the rules: the beginning of the next frame is not known.
@@ -123,6 +124,12 @@ impl Frames {
         guest: &Guest,
         wants_room: &Atomic<bool>,
     ) -> Result<bool, Broken> {
+        let result = self.move_some(guest, wants_room);
+        self.socket.update_memory();
+        result
+    }
+
+    fn move_some(&self, guest: &Guest, wants_room: &Atomic<bool>) -> Result<bool, Broken> {
         let policy = guest.policy();
         for _ in 0..BUDGET {
             let has_received = self.receive()?;
@@ -262,7 +269,10 @@ impl Frames {
             info = Some(Info::decode(&block)?);
         }
         let mut earlier = None;
-        let sent = self.send(policy, len, addr, info.as_ref(), &mut earlier);
+        let sent = match self.socket.must_wait() {
+            true => Err(EAGAIN),
+            false => self.send(policy, len, addr, info.as_ref(), &mut earlier),
+        };
         if let Some(error) = earlier {
             self.receive_errors()?;
             self.report_earlier(error)?;

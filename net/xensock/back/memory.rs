@@ -10,10 +10,15 @@
 //! Otherwise a few connections that were the first to send would go on with nearly all the memory.
 
 mod amounts;
+mod datagrams;
 
 pub(crate) use amounts::{
-    TcpMemory,
-    UserMemory, //
+    Closed,
+    Connections,
+    GuestMemory,
+    UserMemory,
+    TCP,
+    UDP, //
 };
 
 use amounts::MemoryCharge;

@@ -45,6 +45,9 @@ use kernel::{
     xen::xenbus, //
 };
 
+/// The divisor that gives the limit on the memory of UDP from that on the memory of TCP.
+const DATAGRAMS: usize = 4;
+
 /// The policy for a guest.
 ///
 /// Each refusal is counted and traced.
@@ -217,6 +220,10 @@ impl Policy {
         // CAST: These widen.
         let (kib, max_sockets) = (self.max_memory as usize, self.max_sockets as usize);
         sockets.memory.set_max(kib << 10, max_sockets);
+        // In another pool, and so in addition.
+        sockets
+            .datagrams
+            .set_max((kib << 10) / DATAGRAMS, max_sockets);
     }
 
     /// Returns the number of pages that a guest may have in data rings.

@@ -273,8 +273,9 @@ impl<P: Pump> Callbacks for Waker<P> {
 
     fn write_space(&self) {
         if self.pump.wants_room() {
-            self.wake();
+            return self.wake();
         }
+        P::socket_changed(&self.source);
     }
 
     fn state_change(&self) {

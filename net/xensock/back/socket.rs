@@ -204,6 +204,17 @@ impl GuestSocket<Udp> {
         &self.inner
     }
 
+    /// Counts the memory that the socket holds. Any context, callbacks of the socket included.
+    pub(crate) fn update_memory(&self) {
+        self.memory.update_datagrams(&self.inner);
+    }
+
+    /// Returns `true` if the next datagram has to wait until others have left: the user has no
+    /// memory left. UDP reports each that leaves.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.memory.must_wait(&self.inner)
+    }
+
     /// Sends a datagram, as a whole, if the guest may. Without an address it goes to the peer that
     /// [`Self::connect`] has set. Stores an error of an earlier datagram in `earlier`.
     pub(crate) fn send(
@@ -319,7 +330,7 @@ impl<P: Carried> GuestSocket<P> {
             in_force,
             has_any_port: Atomic::new(false),
             tie <- Tie::new(),
-            memory <- SocketMemory::new(tenant.user_sockets().memory.clone()),
+            memory <- SocketMemory::new(P::memory_of(tenant.user_sockets()).clone()),
             tenant,
             sockets,
             _open: open,

@@ -9,13 +9,18 @@ use crate::{
     },
     keeper::Keeper,
     memory::{
-        TcpMemory,
-        UserMemory, //
+        Closed,
+        Connections,
+        GuestMemory,
+        UserMemory,
+        TCP,
+        UDP, //
     },
     quota::{
         Charge,
         Quota, //
-    }, //
+    },
+    recount::Recounter, //
 };
 use kernel::{
     net::kernel_socket::{
@@ -47,7 +52,12 @@ pub(crate) struct Sockets {
     open: Arc<Quota>,
     /// The groups that the sockets are in.
     pub(crate) groups: Arc<Quota>,
-    pub(crate) memory: Arc<TcpMemory>,
+    /// The memory of TCP that they hold.
+    pub(crate) memory: Arc<GuestMemory>,
+    /// Has that of the connections counted again.
+    pub(crate) recounter: Arc<Recounter>,
+    /// The memory of UDP that they hold.
+    pub(crate) datagrams: Arc<GuestMemory>,
     /// The connections that wait to be accepted.
     pub(crate) waiting: Arc<Waiting>,
 }
@@ -57,13 +67,21 @@ impl Sockets {
         let of_all_guests = ALL_GUESTS.get().ok_or(ENODEV)?;
         let all = Arc::new(Tally::part_of(&of_all_guests), GFP_KERNEL)?;
         let open = Quota::new()?;
-        let memory = TcpMemory::new(all.clone(), of_all_guests)?;
+        let sockets = all.clone();
+        let closed = Closed {
+            sockets,
+            of_all_guests,
+        };
+        let memory = GuestMemory::new(&TCP, Some(closed))?;
+        let datagrams = GuestMemory::new(&UDP, None)?;
         let groups = Quota::new()?;
         let sockets = Self {
             all,
             open,
             groups,
             memory,
+            recounter: Recounter::new()?,
+            datagrams,
             waiting: Waiting::new()?,
         };
         Ok(Arc::new(sockets, GFP_KERNEL)?)
@@ -116,7 +134,10 @@ pub(crate) struct UserSockets {
     pub(crate) pages: Arc<Quota>,
     /// The groups that they are in.
     pub(crate) groups: Arc<Quota>,
+    /// The memory of TCP that they hold.
     pub(crate) memory: Arc<UserMemory>,
+    /// The memory of UDP that they hold.
+    pub(crate) datagrams: Arc<UserMemory>,
     /// The connections that wait at them to be accepted.
     pub(crate) waiting: Arc<UserWaiting>,
 }
@@ -125,8 +146,13 @@ impl UserSockets {
     /// Creates the counts of the user with that number.
     pub(crate) fn new(number: u64, sockets: &Sockets) -> Result<Arc<Self>> {
         let all = Arc::new(Tally::part_of(&sockets.all), GFP_KERNEL)?;
+        let connections = Connections {
+            sockets: all.clone(),
+            recounter: sockets.recounter.clone(),
+        };
         let user = Self {
-            memory: UserMemory::new(number, &sockets.memory, &all)?,
+            memory: UserMemory::new(number, &sockets.memory, Some(connections))?,
+            datagrams: UserMemory::new(number, &sockets.datagrams, None)?,
             waiting: UserWaiting::new(number, &sockets.waiting)?,
             all,
             entries: Quota::new()?,

@@ -190,14 +190,13 @@ impl Table {
         self.guest
             .counters
             .sockets
-            .memory
             .recounter
             .set(Some(self.clone()));
     }
 
     /// Ends what [`Self::begin_recounts`] has begun. Sleeps. Not to be called from a work item.
     pub(crate) fn end_recounts(self: &Arc<Self>) {
-        self.guest.counters.sockets.memory.recounter.set(None);
+        self.guest.counters.sockets.recounter.set(None);
         // Nothing queues it again.
         let _ = cancel_delayed_sync::<_, 0>(self);
     }
@@ -328,7 +327,7 @@ impl WorkItem for Table {
     type Pointer = Arc<Table>;
 
     fn run(this: Arc<Table>) {
-        this.guest.counters.sockets.memory.recounter.begin();
+        this.guest.counters.sockets.recounter.begin();
         // If the link is down, there is nothing to count.
         let _ = this.with(|entries| {
             entries

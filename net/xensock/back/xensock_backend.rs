@@ -36,8 +36,8 @@
 //!   the guest tells apart. The devices of a guest have the same users.
 //! - [`quota::Quota`]: the amount of something that a guest has; [`sockets::Sockets`]: the count of
 //!   its sockets. TCP itself reports when a socket is gone, which may be long after it was closed.
-//! - [`memory::TcpMemory`]: the amount of TCP's memory that the buffers of a guest's sockets hold.
-//!   [`recount::Recounter`]: has the table count it once more.
+//! - [`memory::GuestMemory`]: the amount of memory that the buffers of a guest's sockets hold: one
+//!   for TCP, one for UDP. [`recount::Recounter`]: has the table count that of TCP once more.
 //! - [`counters::Counters`]: the quotas of a guest and counts of its requests, over all links of
 //!   its device. Debugfs shows them, in the module's [`directory`].
 //! - [`quirks::Quirks`]: the differences of PV Calls frontends.

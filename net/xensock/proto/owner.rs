@@ -72,6 +72,24 @@ pub fn share_of(owner: u64, limit: u32, used: usize, own: usize) -> usize {
     }
 }
 
+/// Returns the size of a receive buffer with the size `usual` that holds `received` bytes, while the
+/// user may have `left` more. It has its `floor` in any case.
+///
+/// # Examples
+///
+/// ```
+/// use xensock_hosttest::proto::owner::fitted;
+/// assert_eq!(fitted(100, 20, 500, 10), 100);
+/// assert_eq!(fitted(100, 20, 30, 10), 50);
+/// assert_eq!(fitted(100, 20, 0, 10), 20);
+/// assert_eq!(fitted(100, 0, 0, 10), 10);
+/// assert_eq!(fitted(5, 0, 0, 10), 5);
+/// assert_eq!(fitted(100, 20, usize::MAX, 10), 100);
+/// ```
+pub fn fitted(usual: usize, received: usize, left: usize, floor: usize) -> usize {
+    usual.min(received.saturating_add(left).max(floor))
+}
+
 /// Returns the floor of each of the two buffers of a socket, if all buffers may have `limit` and the
 /// guest may have so many sockets. It is granted even when the share of the user is used up.
 ///

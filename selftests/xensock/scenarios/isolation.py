@@ -422,6 +422,64 @@ def _receive_buffers(bed, guest):
     return [int(re.search(r"skmem:\(r\d+,rb(\d+),", line)[1]) for line in lines if uid in line]
 
 
+def _udp_memory():
+    """Returns the memory in bytes that all sockets of dom0's UDP have."""
+    with open("/proc/net/sockstat", encoding="ascii") as file:
+        return int(re.search(r"^UDP: .* mem (\d+)", file.read(), re.M)[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def _udp_echo(bed):
+    """A datagram server in dom0, at the peer's port."""
+    server, goes_on = socket.socket(type=socket.SOCK_DGRAM), True
+    server.bind((bed.address, 7000))
+    server.settimeout(0.1)
+
+    def serve():
+        while goes_on:
+            try:
+                data, client = server.recvfrom(1 << 16)
+                server.sendto(data, client)
+            except TimeoutError:
+                pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        goes_on = False
+        thread.join()
+        server.close()
+
+
+@timeout(300)
+def test_memory_of_datagrams(bed):
+    """Sockets of one user that send to each other: dom0's UDP holds no more for them than the user may have, and
+    the datagrams of another user and of dom0 arrive."""
+    guest = _greedy(bed, *SERVER_POLICY, "max-memory=4096")
+    sockets, most, answers = 100, 0, []
+    before = _udp_memory()
+    with _udp_echo(bed):
+        job = guest.start(f"attempt flood {bed.address} --user 1001 --sockets {sockets}")
+        job.wait_line("ok", 120 * bed.scale)
+        for _ in range(5):
+            knock = guest.start("knock --user 1002")
+            deadline = time.monotonic() + 60 * bed.scale
+            while knock.running and time.monotonic() < deadline:
+                most = max(most, _udp_memory() - before)
+                time.sleep(0.02)
+            answers += knock.wait(60 * bed.scale)[1].split()
+        job.kill()
+        job.wait()
+    bed.note(f"{most >> 10} KiB at the most for {sockets} sockets; answers: {answers}")
+    # The share of the user, and a datagram and a page or two for each socket.
+    assert most < (1 << 20) + sockets * (24 << 10), most
+    # An answer may be lost, as with UDP.
+    assert answers.count("5") >= 8, answers
+    _wait_until(bed, lambda: _udp_memory() <= before + (1 << 20), "the memory is still in use")
+
+
 @timeout(200)
 def test_receive_buffers(bed):
     """SO_RCVBUF makes the receive buffer of dom0's TCP small. Otherwise TCP chooses its size."""

@@ -18,6 +18,7 @@ use kernel::{
     net::kernel_socket::{
         tcp_max_closed,
         tcp_memory,
+        udp_memory,
         Tally, //
     },
     prelude::*,
@@ -34,35 +35,59 @@ use kernel::{
 /// The minimum size of a buffer: TCP needs so much to make progress.
 const MIN_BUFFER: usize = 4608;
 
-/// The memory of the open sockets of all guests. A [`Tally`] has that of the closed ones.
-static OPEN_SOCKETS: GlobalUsage = GlobalUsage::new();
-
-/// The memory of a guest's sockets.
-pub(crate) struct TcpMemory {
-    open: Sum,
-    /// All sockets. It knows what those hold that are closed and that TCP still needs.
-    sockets: Arc<Tally>,
-    /// The sockets of all guests, likewise.
-    of_all_guests: Arc<Tally>,
-    max: Atomic<usize>,
-    floor: Atomic<usize>,
-    pub(crate) recounter: Arc<Recounter>,
+/// A pool of memory that this domain has for the sockets of all, and what the open sockets of all
+/// guests have of it.
+pub(crate) struct Pool {
+    open: GlobalUsage,
+    /// Returns the bytes of the pool.
+    size: fn() -> usize,
 }
 
-impl TcpMemory {
-    /// Creates the count for a guest with these sockets, which `of_all_guests` also counts.
-    pub(crate) fn new(sockets: Arc<Tally>, of_all_guests: Arc<Tally>) -> Result<Arc<Self>> {
-        let recounter = Recounter::new()?;
-        OPEN_SOCKETS.join();
+/// The pool of TCP. A [`Tally`] has what closed sockets hold.
+pub(crate) static TCP: Pool = Pool::new(tcp_memory);
+
+/// The pool of UDP. The guests have their own limit here: otherwise datagrams would have to wait
+/// for connections.
+pub(crate) static UDP: Pool = Pool::new(udp_memory);
+
+impl Pool {
+    const fn new(size: fn() -> usize) -> Self {
+        Self {
+            open: GlobalUsage::new(),
+            size,
+        }
+    }
+}
+
+/// What a protocol needs that keeps sockets after they were closed.
+pub(crate) struct Closed {
+    /// All sockets. It knows what those hold that are closed and that TCP still needs.
+    pub(crate) sockets: Arc<Tally>,
+    /// The sockets of all guests, likewise.
+    pub(crate) of_all_guests: Arc<Tally>,
+}
+
+/// The memory of a guest's sockets in a pool.
+pub(crate) struct GuestMemory {
+    pool: &'static Pool,
+    open: Sum,
+    closed: Option<Closed>,
+    max: Atomic<usize>,
+    floor: Atomic<usize>,
+}
+
+impl GuestMemory {
+    /// Creates the count for the sockets of a guest.
+    pub(crate) fn new(pool: &'static Pool, closed: Option<Closed>) -> Result<Arc<Self>> {
+        pool.open.join();
         let memory = Self {
+            pool,
             open: Sum::new(),
-            sockets,
-            of_all_guests,
+            closed,
             max: Atomic::new(usize::MAX),
             floor: Atomic::new(MIN_BUFFER),
-            recounter,
         };
-        // If this fails, dropping the value leaves `OPEN_SOCKETS` again.
+        // If this fails, dropping the value leaves the pool again.
         Ok(Arc::new(memory, GFP_KERNEL)?)
     }
 
@@ -79,69 +104,82 @@ impl TcpMemory {
 
     /// Returns the number of bytes that the guest's sockets hold.
     pub(crate) fn used(&self) -> usize {
-        self.open.get().saturating_add(self.sockets.memory())
+        let closed = self.closed.as_ref().map_or(0, |it| it.sockets.memory());
+        self.open.get().saturating_add(closed)
     }
 
     /// Returns the limit of the guest in bytes: that of its policy or its part, for all guests may
-    /// have half of the memory that TCP may take.
+    /// have half of the pool.
     fn limit(&self) -> usize {
-        let closed = self.of_all_guests.memory();
-        OPEN_SOCKETS.share(closed, tcp_memory() / 2, self.max.load(Relaxed))
+        let closed = self.closed.as_ref();
+        let closed = closed.map_or(0, |it| it.of_all_guests.memory());
+        let Pool { open, size } = self.pool;
+        open.share(closed, size() / 2, self.max.load(Relaxed))
     }
 
     /// Returns how many of the guest's sockets may stay after they are closed, if its policy allows
     /// `own`: all guests may have half of those from which on TCP resets all closed connections of
     /// this domain.
     pub(crate) fn most_closed(&self, own: usize) -> usize {
-        let (closed, limit) = (self.of_all_guests.closed(), tcp_max_closed() / 2);
+        let Some(closed) = &self.closed else {
+            return own;
+        };
+        let (closed, limit) = (closed.of_all_guests.closed(), tcp_max_closed() / 2);
         // Sockets of a guest that is gone can stay for long, and a guest can come again and again.
         // So the parts alone do not keep within the limit.
         if closed >= limit {
             return 0;
         }
-        OPEN_SOCKETS.share_of(closed, limit, own)
+        self.pool.open.share_of(closed, limit, own)
     }
 
-    /// Returns `true` if the closed sockets of all guests hold no more than a quarter of the memory
-    /// that TCP may take.
+    /// Returns `true` if the closed sockets of all guests hold no more than a quarter of the
+    /// pool.
     fn may_keep_more(&self) -> bool {
-        self.of_all_guests.memory() <= tcp_memory() / 4
+        let closed = self.closed.as_ref();
+        closed.is_none_or(|it| it.of_all_guests.memory() <= (self.pool.size)() / 4)
     }
 
     fn change(&self, before: usize, now: usize) {
         self.open.change(before, now);
-        OPEN_SOCKETS.change(before, now);
+        self.pool.open.change(before, now);
     }
 }
 
-impl Drop for TcpMemory {
+impl Drop for GuestMemory {
     fn drop(&mut self) {
         // No socket is open any more.
-        OPEN_SOCKETS.leave();
+        self.pool.open.leave();
     }
 }
 
-/// The memory of the sockets of one user of a guest.
+/// What the memory of a user's connections needs besides.
+pub(crate) struct Connections {
+    /// All sockets of the user, as [`Closed::sockets`].
+    pub(crate) sockets: Arc<Tally>,
+    pub(crate) recounter: Arc<Recounter>,
+}
+
+/// The memory of the sockets of one user of a guest in a pool.
 pub(crate) struct UserMemory {
     number: u64,
-    guest: Arc<TcpMemory>,
+    guest: Arc<GuestMemory>,
     open: Sum,
-    /// All sockets of the user, as [`TcpMemory::sockets`].
-    sockets: Arc<Tally>,
+    connections: Option<Connections>,
 }
 
 impl UserMemory {
     /// Creates the count of the user with that number.
     pub(crate) fn new(
         number: u64,
-        guest: &Arc<TcpMemory>,
-        sockets: &Arc<Tally>,
+        guest: &Arc<GuestMemory>,
+        connections: Option<Connections>,
     ) -> Result<Arc<Self>> {
         let memory = Self {
             number,
             guest: guest.clone(),
             open: Sum::new(),
-            sockets: sockets.clone(),
+            connections,
         };
         Ok(Arc::new(memory, GFP_KERNEL)?)
     }
@@ -149,7 +187,11 @@ impl UserMemory {
     /// Returns the limit of the guest, what its sockets hold, and what those of the user hold, in
     /// KiB.
     fn now(&self) -> (u32, usize, usize) {
-        let own = self.open.get().saturating_add(self.sockets.memory());
+        let closed = self
+            .connections
+            .as_ref()
+            .map_or(0, |it| it.sockets.memory());
+        let own = self.open.get().saturating_add(closed);
         let limit = u32::try_from(self.guest.limit() >> 10).unwrap_or(u32::MAX);
         (limit, self.guest.used() >> 10, own >> 10)
     }
@@ -171,7 +213,8 @@ impl UserMemory {
         if own >= share + limit as usize / 8 {
             return floor;
         }
-        floor.max((share << 10) / self.sockets.count().max(1))
+        let sockets = self.connections.as_ref().map_or(0, |it| it.sockets.count());
+        floor.max((share << 10) / sockets.max(1))
     }
 
     /// Returns the floor of a receive buffer in bytes.
@@ -181,7 +224,9 @@ impl UserMemory {
 
     /// Has the memory of the guest's connections counted again soon.
     pub(super) fn ask_for_recount(&self) {
-        self.guest.recounter.ask();
+        if let Some(connections) = &self.connections {
+            connections.recounter.ask();
+        }
     }
 
     /// Returns `true` if the user has used up its share of the guest's limit.

@@ -3,12 +3,19 @@
 //! The protocols of guests' sockets.
 
 use super::GuestSocket;
-use crate::proto::rule::IpProtocol;
-use kernel::net::kernel_socket::{
-    KernelSocket,
-    Protocol,
-    Tcp,
-    Udp, //
+use crate::{
+    memory::UserMemory,
+    proto::rule::IpProtocol,
+    sockets::UserSockets, //
+};
+use kernel::{
+    net::kernel_socket::{
+        KernelSocket,
+        Protocol,
+        Tcp,
+        Udp, //
+    },
+    sync::Arc,
 };
 
 /// A protocol of guests' sockets.
@@ -22,7 +29,10 @@ pub(crate) trait Carried: Protocol {
     /// Returns the limit of the receive window of a connection, if it has one.
     fn window_limit(socket: &KernelSocket<Self>) -> Option<u32>;
 
-    /// Counts the memory that a socket holds, if it is counted. Any context but callbacks.
+    /// Returns the memory of a user to which sockets are charged.
+    fn memory_of(user: &UserSockets) -> &Arc<UserMemory>;
+
+    /// Counts the memory that a socket holds. Any context but callbacks.
     fn update_memory(socket: &GuestSocket<Self>);
 }
 
@@ -35,6 +45,10 @@ impl Carried for Tcp {
 
     fn window_limit(socket: &KernelSocket<Self>) -> Option<u32> {
         socket.window_limit()
+    }
+
+    fn memory_of(user: &UserSockets) -> &Arc<UserMemory> {
+        &user.memory
     }
 
     fn update_memory(socket: &GuestSocket<Self>) {
@@ -53,6 +67,11 @@ impl Carried for Udp {
         None
     }
 
-    /// Datagrams are taken at once.
-    fn update_memory(_: &GuestSocket<Self>) {}
+    fn memory_of(user: &UserSockets) -> &Arc<UserMemory> {
+        &user.datagrams
+    }
+
+    fn update_memory(socket: &GuestSocket<Self>) {
+        socket.update_memory();
+    }
 }
