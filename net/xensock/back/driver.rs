@@ -114,9 +114,7 @@ impl Backend {
         let dialect = Dialect::from_device_name(dev.devicetype()).ok_or(ENODEV)?;
         let queues = Queues::new()?;
 
-        if dev.state() != State::Initialising {
-            dev.switch_state(State::Initialising)?;
-        }
+        dev.restart()?;
         let counters = Counters::new()?;
         let policy = InForce::new(dev, counters.sockets.clone())?;
         let offer = LinkOffer::new(dev, dialect, policy.clone());

@@ -102,9 +102,7 @@ const RETRY_DELAY: u32 = 1000;
 impl Frontend {
     fn new(dev: &xenbus::Device) -> Result<Arc<Self>> {
         // An earlier instance of the module has left the device closed.
-        if dev.state() != State::Initialising {
-            dev.switch_state(State::Initialising)?;
-        }
+        dev.restart()?;
         let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
         let dir = DEBUGFS.get().ok_or(ENODEV)?;
         let ends = Ends {

@@ -110,6 +110,25 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
         to_result(unsafe { bindings::xenbus_switch_state(self.as_raw(), state.into_raw()) })
     }
 
+    /// Begins anew in [`State::Initialising`], for a driver that gets the device.
+    ///
+    /// An earlier driver has left another state. So may a program that has taken the part of a
+    /// driver, of which the bus does not know: then only the node differs.
+    pub fn restart(&self) -> Result {
+        const STATE: &CStr = c"state";
+
+        let wanted = State::Initialising;
+        if self.state() != wanted {
+            return self.switch_state(wanted);
+        }
+        match self.own_dir().read_u32(STATE) {
+            Ok(state) if state != wanted.number() => self.write(STATE, fmt!("{}", wanted.number())),
+            // Without a node, the device is being removed.
+            Ok(_) | Err(ENOENT) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Switches a frontend to [`State::Closed`], and lets a system shutdown that waits for this
     /// state continue.
     pub fn frontend_closed(&self) {
