@@ -17,7 +17,6 @@
  *   attempt again HOST PORT       binds, listens and, if that is "ok", accepts.
  *                                 Then it listens again, and compares the port
  *   attempt later HOST PORT       binds, and listens once there is a file /tmp/go
- *   attempt twice HOST PORT       as later, and binds without any port first
  *   attempt algorithm NAME...     sets TCP_CONGESTION
  *   attempt join GROUP...         joins groups, with a socket for each
  *   attempt peers HOST PORT...    connects a datagram socket to one peer after
@@ -168,25 +167,9 @@ static void listen_again(const char *host, const char *port)
 	print_result(before && local_port(fd) == before);
 }
 
-/* Binds a socket to the address, without a port at first, and then with the port. */
-static int bind_twice(const char *host, const char *port)
+static void listen_later(const char *host, const char *port)
 {
-	struct sockaddr_storage first, second;
-	socklen_t len = resolve(host, "0", &first);
-	static const int one = 1;
-	int fd;
-
-	resolve(host, port, &second);
-	fd = socket(opt.family == AF_INET ? first.ss_family : opt.family, SOCK_STREAM, 0);
-	if (fd < 0 || setsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)) ||
-	    bind(fd, (struct sockaddr *)&first, len) || bind(fd, (struct sockaddr *)&second, len))
-		return -1;
-	return fd;
-}
-
-static void listen_later(const char *host, const char *port, bool is_bound_twice)
-{
-	int fd = is_bound_twice ? bind_twice(host, port) : do_call_at("bind", host, port);
+	int fd = do_call_at("bind", host, port);
 
 	print_result(fd >= 0);
 	while (access("/tmp/go", F_OK))
@@ -358,8 +341,8 @@ int main(int argc, char **argv)
 		connect_many("connect", argv[2], argv[3]);
 	} else if (argc == 5 && !strcmp(call, "crowd")) {
 		connect_many(argv[2], argv[3], argv[4]);
-	} else if (argc == 4 && (!strcmp(call, "later") || !strcmp(call, "twice"))) {
-		listen_later(argv[2], argv[3], !strcmp(call, "twice"));
+	} else if (argc == 4 && !strcmp(call, "later")) {
+		listen_later(argv[2], argv[3]);
 	} else if (argc == 3 && !strcmp(call, "listeners")) {
 		connect_many("serve", argv[2], "0");
 	} else if (argc == 4 && !strcmp(call, "keep")) {

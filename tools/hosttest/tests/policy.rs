@@ -389,7 +389,7 @@ fn an_automatic_port_needs_no_rule() {
         for transport in [Tcp, Udp] {
             for to in &anywhere {
                 assert!(policy.may_bind_client(transport, to, false), "{to}");
-                assert!(!policy.may_bind(transport, to), "{to}");
+                assert!(!policy.may_bind(transport, to, false), "{to}");
             }
             for to in elsewhere {
                 assert!(!policy.may_bind_client(transport, &addr(to), false), "{to}");
