@@ -63,7 +63,7 @@ def test_guest(bed):
     guest = serving_guest(bed)
     before = bed.quiet_snapshot()
     with _short(guest, "xensock", 10, SWITCH_STATE):
-        guest.ktap("shortages --cycles 50", 100 * bed.scale)
+        guest.ktap("shortages --cycles 20", 100 * bed.scale)
     leaks = wait_released(bed, before)
     assert not leaks, leaks
 
