@@ -170,7 +170,7 @@ TEST_F_TIMEOUT(nodes, no_address_while_connected, 90)
 TEST_F_TIMEOUT(nodes, impossible_states, 90)
 {
 	static const char *const states[] = {
-		"4", "2", "5", "6", "7", "8", "3", "04",
+		"4", "2", "5", "6", "7", "8", "3",
 	};
 	int i;
 
@@ -318,7 +318,7 @@ TEST_F_TIMEOUT(nodes, killed, 90)
 TEST(state_removed)
 {
 	static const char *const states[] = {
-		"0", "9", "77", "abc", "", "-1", "4294967297", "1 2",
+		"0", "9", "77", "abc", "", "-1", "4294967297", "1 2", "04",
 	};
 	struct link l;
 	struct raw_conn c;

@@ -141,7 +141,7 @@ def test_gone_without_a_word(bed):
     one works."""
     start_peer(bed)
     guest, good = _hostile_guest(bed), Neighbour(bed)
-    for number in range(9):
+    for number in range(10):
         guest.ktap(f"hostile_link -t state_removed --seed {number}")
         bed.xenstore.rm(f"/local/domain/{guest.domid}/device/xensock/0")
         guest.attach()
