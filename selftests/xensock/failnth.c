@@ -118,13 +118,13 @@ static bool is_shortage(void)
 #define EXPECT_FAILURES(least)								\
 	EXPECT_LT(least, self->nth)
 
-TEST_F(failnth, socket)
+static void create(struct __test_metadata *_metadata, FIXTURE_DATA(failnth) *self, int type)
 {
 	while (next(self)) {
 		int fd;
 
 		begin(self);
-		fd = socket(opt.family, SOCK_STREAM, 0);
+		fd = socket(opt.family, type, 0);
 		end(self);
 		if (fd < 0) {
 			EXPECT_SHORTAGE("socket");
@@ -135,21 +135,14 @@ TEST_F(failnth, socket)
 	EXPECT_FAILURES(2);
 }
 
+TEST_F(failnth, socket)
+{
+	create(_metadata, self, SOCK_STREAM);
+}
+
 TEST_F(failnth, datagram_socket)
 {
-	while (next(self)) {
-		int fd;
-
-		begin(self);
-		fd = socket(opt.family, SOCK_DGRAM, 0);
-		end(self);
-		if (fd < 0) {
-			EXPECT_SHORTAGE("socket");
-			continue;
-		}
-		close(fd);
-	}
-	EXPECT_FAILURES(2);
+	create(_metadata, self, SOCK_DGRAM);
 }
 
 /* Sends a word on an echoing connection. */

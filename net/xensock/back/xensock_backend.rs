@@ -89,7 +89,8 @@
 //! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while
 //!    it moves data, by the listener while it fills the place, and by ATTACH.
 //! 4. `Table::entries`, then `owners::Users::list`; `Transport::news`, `GuestSocket::snapshot` and
-//!    `GuestSocket::shares` (the socket's lock under both), `Groups::pending`,
+//!    `GuestSocket::shares` (the socket's lock under both), `GuestSocket::tie` (the socket's lock and
+//!    those of 5 under it), `Groups::pending`,
 //!    `GuestSocket::groups` (RTNL under it), `RingPool::rings` (mutexes).
 //! 5. `Commands::ring`, `Conn::pending`, `PumpData::teardown`, `DatagramSocket::socket` (spinlocks)
 //!    and `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Memory is short at either end: programs are told, what has begun goes well, and nothing is left behind."""
 
+import itertools
 from contextlib import contextmanager
 
 from bed import timeout
@@ -39,6 +40,17 @@ def _short(where, module, percent, spared, times=-1):
         run_checked(where, f"for f in failslab fail_page_alloc; do echo 0 >{FAULTS}/$f/probability; done")
 
 
+@contextmanager
+def _nothing_left(bed):
+    """A guest that may serve. After the block, dom0 has no more of anything than before."""
+    guest = serving_guest(bed)
+    wait_connected(guest)
+    before = bed.quiet_snapshot()
+    yield guest
+    leaks = wait_released(bed, before)
+    assert not leaks, leaks
+
+
 def test_tcp(bed):
     """The expectations of the tests, of this kernel's TCP. It sends no FIN if there is no memory for it."""
     start_peer(bed)
@@ -48,51 +60,35 @@ def test_tcp(bed):
 @timeout(240)
 def test_calls(bed):
     """Each allocation of each call fails in turn."""
-    guest = serving_guest(bed)
-    before = bed.quiet_snapshot()
-    guest.ktap("failnth", 100 * bed.scale)
-    with hijacked(guest, hijack=2):
-        guest.ktap("failnth --family inet", 100 * bed.scale)
-    leaks = wait_released(bed, before)
-    assert not leaks, leaks
+    with _nothing_left(bed) as guest:
+        guest.ktap("failnth", 100 * bed.scale)
+        with hijacked(guest, hijack=2):
+            guest.ktap("failnth --family inet", 100 * bed.scale)
 
 
 @timeout(240)
 def test_guest(bed):
     """Many allocations of the guest's module fail, in interrupts too."""
-    guest = serving_guest(bed)
-    before = bed.quiet_snapshot()
-    with _short(guest, "xensock", 10, SWITCH_STATE):
+    with _nothing_left(bed) as guest, _short(guest, "xensock", 10, SWITCH_STATE):
         guest.ktap("shortages --cycles 20", 100 * bed.scale)
-    leaks = wait_released(bed, before)
-    assert not leaks, leaks
 
 
 @timeout(240)
 def test_backend(bed):
     """Many allocations of the backend fail, among them TCP's for its packets, which it has to send again."""
-    guest = serving_guest(bed)
-    before = bed.quiet_snapshot()
-    with _short(bed.host, "xensock_back", 3, SEND_FIN):
+    with _nothing_left(bed) as guest, _short(bed.host, "xensock_back", 3, SEND_FIN):
         guest.ktap("shortages --cycles 20", 100 * bed.scale)
-    leaks = wait_released(bed, before)
-    assert not leaks, leaks
 
 
 @timeout(240)
 def test_link(bed):
     """An end whose first allocations fail when the other end comes connects by itself."""
-    guest = serving_guest(bed)
-    wait_connected(guest)
-    before = bed.quiet_snapshot()
-    for times in (1, 4, 12):
-        for where, module in ((bed.host, "xensock_back"), (guest, "xensock")):
-            other, its_module, bus = ((guest, "xensock", "xen") if where is not guest else
-                                      (bed.host, "xensock_back", "xen-backend"))
-            unbind(other, its_module)
-            with _short(where, module, 100, SWITCH_STATE, times):
-                run_checked(other, f"for d in /sys/bus/{bus}/devices/xensock-*; do "
-                                   f"[ -e $d/driver ] || echo ${{d##*/}} >/sys/bus/{bus}/drivers/{its_module}/bind; done")
+    with _nothing_left(bed) as guest:
+        ends = (guest, "xensock", "xen"), (bed.host, "xensock_back", "xen-backend")
+        for times, (short, other) in itertools.product((1, 4, 12), itertools.permutations(ends)):
+            where, module, bus = other
+            unbind(where, module)
+            with _short(*short[:2], 100, SWITCH_STATE, times):
+                run_checked(where, f"for d in /sys/bus/{bus}/devices/xensock-*; do "
+                                   f"[ -e $d/driver ] || echo ${{d##*/}} >/sys/bus/{bus}/drivers/{module}/bind; done")
                 wait_link(guest)
-    leaks = wait_released(bed, before)
-    assert not leaks, leaks
