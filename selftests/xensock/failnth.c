@@ -114,9 +114,11 @@ static bool is_shortage(void)
 		TH_LOG("%s, after a failure of allocation %u: %m", what, self->nth);	\
 } while (0)
 
-/* At least that many allocations have failed: the test tries what it means to. */
-#define EXPECT_FAILURES(least)								\
-	EXPECT_LT(least, self->nth)
+/* At least that many allocations have failed, and all were tried. */
+#define EXPECT_FAILURES(least) do {							\
+	EXPECT_LT(least, self->nth);							\
+	EXPECT_GT(MAX_ALLOCATIONS, self->nth);						\
+} while (0)
 
 static void create(struct __test_metadata *_metadata, FIXTURE_DATA(failnth) *self, int type)
 {
@@ -236,6 +238,7 @@ TEST_F(failnth, listen)
 		close(fd);
 		close(listener);
 	}
+	EXPECT_FAILURES(0);
 }
 
 /* No connection is lost. */
@@ -289,6 +292,7 @@ TEST_F(failnth, send)
 		EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
 		close(fd);
 	}
+	EXPECT_FAILURES(0);
 }
 
 TEST_F(failnth, recv)
@@ -318,6 +322,7 @@ TEST_F(failnth, recv)
 		EXPECT_STREQ("ok 300000", peer_answer(&self->peer));
 		close(fd);
 	}
+	EXPECT_FAILURES(0);
 }
 
 /* The end comes after all bytes, although nobody can be told of a failure. */
@@ -336,6 +341,7 @@ TEST_F(failnth, close)
 		EXPECT_STREQ("eof 1000", peer_run(&self->peer, "drain 1"))
 			TH_LOG("allocation %u", self->nth);
 	}
+	EXPECT_FAILURES(0);
 }
 
 TEST_F(failnth, shutdown)
@@ -353,6 +359,7 @@ TEST_F(failnth, shutdown)
 			TH_LOG("allocation %u", self->nth);
 		close(fd);
 	}
+	EXPECT_FAILURES(0);
 }
 
 /* An option is what the last call that succeeded has set. */
@@ -375,6 +382,7 @@ TEST_F(failnth, setsockopt)
 		EXPECT_EQ(result ? before : wanted, idle);
 	}
 	close(fd);
+	EXPECT_FAILURES(0);
 }
 
 TEST_F(failnth, getsockopt)
@@ -396,6 +404,7 @@ TEST_F(failnth, getsockopt)
 		EXPECT_EQ(TCP_ESTABLISHED, info.tcpi_state);
 	}
 	close(fd);
+	EXPECT_FAILURES(0);
 }
 
 /* A datagram that was sent arrives whole; one that was not, does not. */

@@ -22,7 +22,7 @@ def _range(where, function):
 
 
 @contextmanager
-def _short(where, module, percent, spared, times=-1):
+def _short(where, module, percent, spared, times=1 << 30):
     """Inside the block, that share of the allocations fails that the module's code asks for, in every context, but
     not more than so many times. Those of one function of the kernel are spared."""
     start, size = (run_checked(where, f"cat /sys/module/{module}/{file}").strip()
@@ -32,12 +32,14 @@ def _short(where, module, percent, spared, times=-1):
                 "require-start": int(start, 16), "require-end": int(start, 16) + int(size),
                 "reject-start": begin, "reject-end": end, "probability": percent}
     for fault, more in (("failslab", {}), ("fail_page_alloc", {"min-order": 0, "ignore-gfp-highmem": "N"})):
-        words = "; ".join(f"echo {value} >{FAULTS}/{fault}/{name}" for name, value in (more | settings).items())
+        words = " && ".join(f"echo {value} >{FAULTS}/{fault}/{name}" for name, value in (more | settings).items())
         run_checked(where, words)
     try:
         yield
     finally:
-        run_checked(where, f"for f in failslab fail_page_alloc; do echo 0 >{FAULTS}/$f/probability; done")
+        left = run_checked(where, "for f in failslab fail_page_alloc; do "
+                                  f"echo 0 >{FAULTS}/$f/probability; cat {FAULTS}/$f/times; done")
+    assert any(int(word) < times for word in left.split()), "no allocation has failed"
 
 
 @contextmanager
