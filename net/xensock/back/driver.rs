@@ -190,6 +190,10 @@ impl Backend {
                 let what = c"cannot serve the frontend";
                 self.log.fatal(&self.dev, error, what);
             } else {
+                if self.dev.state() == State::Closing {
+                    // A change of state has failed, which xenbus takes for the end.
+                    self.take_down(link);
+                }
                 self.retry_later(error, c"cannot follow the frontend for now");
             }
         }

@@ -29,7 +29,11 @@ use crate::{
     },
     proto::{
         native,
-        option::GIVEN_LEN,
+        option::{
+            GIVEN_LEN,
+            SOL_UDP,
+            UDP_CORK, //
+        },
         Feature, //
     },
     stream::Acceptance,
@@ -239,6 +243,12 @@ impl<F: AddressFamily> Ops for Family<F> {
                     && !endpoint.has_groups() =>
             {
                 fallback::join_refused(socket, sk, error)?;
+            }
+            // CAST: The numbers are small.
+            Ok(()) if (level, name) == (SOL_UDP as i32, UDP_CORK as i32) => {
+                if let AnySocket::Datagram(datagram) = sk.data().get_ref() {
+                    datagram.end_parts();
+                }
             }
             Ok(()) if (level, name) == (SOL_SOCKET, SO_RCVLOWAT) => {
                 if let AnySocket::Stream(stream) = sk.data().get_ref() {

@@ -146,6 +146,10 @@ impl Frontend {
                 dev.fatal(error, c"cannot connect to the backend");
             }
             Err(error) => {
+                if dev.state() == State::Closing {
+                    // A change of state has failed, which xenbus takes for the end.
+                    self.take_down(&mut ends.link);
+                }
                 if !replace(&mut ends.has_failed, true) {
                     dev.error(error, c"cannot follow the backend for now");
                 }

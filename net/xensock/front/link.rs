@@ -41,6 +41,7 @@ use kernel::{
     workqueue::{
         owned::{
             cancel_delayed_sync,
+            cancel_sync,
             OnQueue,
             OwnedQueue, //
         },
@@ -311,6 +312,7 @@ impl Link {
         self.end_unanswered();
         // The requests that running work items wait for have ended, and nothing queues the items
         // again.
+        let _ = cancel_sync::<_, TAKING>(self);
         let _ = cancel_delayed_sync::<_, NEXT_REVIVAL>(self);
         let _ = cancel_delayed_sync::<_, RECLAIM>(self);
         let _ = cancel_delayed_sync::<_, EXPIRY>(self);

@@ -175,7 +175,7 @@ impl Listener {
 
     /// Returns `true` if a connection of the backend waits for `accept()`.
     pub(crate) fn has_connection(&self) -> bool {
-        self.posted.lock().conns.iter().any(|conn| conn.is_ready())
+        self.first().is_some()
     }
 
     /// Returns the connection that arrived first. It stays.

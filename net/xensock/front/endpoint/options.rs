@@ -9,10 +9,7 @@ mod get;
 use super::Endpoint;
 use crate::{
     commands::wire_error,
-    conn::{
-        push,
-        Conn, //
-    },
+    conn::Conn,
     proto::{
         call::SOCK_DGRAM,
         native,
@@ -24,13 +21,11 @@ use crate::{
             GIVEN_LEN,
             SOL_SOCKET,
             SOL_TCP,
-            SOL_UDP,
             SO_MAX_PACING_RATE,
             SO_PRIORITY,
             SO_REUSEPORT,
             SO_TXREHASH,
-            TCP_NOTSENT_LOWAT,
-            UDP_CORK, //
+            TCP_NOTSENT_LOWAT, //
         },
         value::Value, //
     },
@@ -100,7 +95,6 @@ impl Endpoint {
                 // There may be room now.
                 sk.write_space();
             }
-            (SOL_UDP, UDP_CORK, Some(conn)) if value.to_int() == Some(0) => push(&conn)?,
             _ => (),
         }
         Ok(())

@@ -38,7 +38,7 @@ impl Member for Listener {
         let posted = self.posted.lock();
         match self.remote.link.quirks().accepts_ahead() {
             true => is_short || posted.needs_maintenance(),
-            false => posted.phase == ListenPhase::Closed,
+            false => posted.phase == ListenPhase::Closed || posted.needs_maintenance(),
         }
     }
 
@@ -55,7 +55,7 @@ impl Member for Listener {
         for (conn, _) in &self.posted.lock().given_back {
             Conn::look_for_outcome(conn.as_arc_borrow());
         }
-        // Waiting tasks were notified of the failure.
+        // A connection is posted below, or `post` wakes the tasks.
         let _ = self.drop_failed();
         {
             let mut posted = self.posted.lock();

@@ -82,7 +82,7 @@ impl Sock {
         }
     }
 
-    /// Wakes all waiters after an error has become pending.
+    /// Wakes the waiters, of the exclusive ones one, after an error has become pending.
     ///
     /// Any context, with the restriction of [`Sock::state_changed`].
     pub fn error_report(&self) {
