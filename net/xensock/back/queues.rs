@@ -21,8 +21,8 @@ use kernel::{
 /// All sockets of a guest can have work all the time, and one guest must not occupy the domain.
 const MAX_WORKERS: u16 = 4;
 
-/// Maximum number of a guest's work items that wait or run in soft interrupts at a time. A processor
-/// has one list of such items for all guests, so the items of one guest must not be many. They are
+/// Maximum number of a device's work items that wait or run in soft interrupts at a time. A processor
+/// has one list of such items for all guests, so the items of one device must not be many. They are
 /// few as long as the processor keeps up.
 const MAX_SOFTIRQS: u32 = 16;
 

@@ -110,7 +110,7 @@ impl Limit {
     pub const RING_PAGES: Self = Self::new(c"policy/max-ring-pages", 0, 1 << 20, 20480);
     /// KiB of the backend domain's TCP memory in the buffers of the guest's sockets: 4 GiB at most.
     /// The default is an eighth of the memory that TCP may take before it begins to save memory, if
-    /// that is less.
+    /// that is less. A quarter of it, in addition, is for UDP.
     pub const MEMORY: Self = Self::new(c"policy/max-memory", 0, 1 << 22, 1 << 22);
     /// Bytes of a datagram.
     pub const DATAGRAM: Self = Self::new(c"policy/max-datagram", 0, 65535, 65535);

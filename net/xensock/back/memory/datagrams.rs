@@ -27,6 +27,9 @@ use kernel::{
     sync::atomic::Relaxed,
 };
 
+/// Maximum number of times that the memory of a socket is counted at once.
+const MAX_ROUNDS: usize = 4;
+
 impl SocketMemory {
     /// Counts the memory that a datagram socket holds now, and fits its receive buffer to what its
     /// user may have more. Any context, callbacks of the socket included.
@@ -65,10 +68,15 @@ impl SocketMemory {
     /// Less than a page is not counted, and changes of less than a page are not, so that sockets
     /// seldom contend for the count. An idle socket counts as nothing.
     fn charge_datagrams(&self, udp: &KernelSocket<Udp>) {
-        let now = udp.buffered().received.saturating_add(udp.in_flight());
-        let now = if now < PAGE_SIZE { 0 } else { now };
-        let counted = self.bytes.bytes();
-        if now.abs_diff(counted) >= PAGE_SIZE || (now == 0 && counted != 0) {
+        // Once more after each change: another context may have seen less meanwhile, and no event may
+        // follow. A few times, as the amount may change all the time, which brings events.
+        for _ in 0..MAX_ROUNDS {
+            let now = udp.buffered().received.saturating_add(udp.in_flight());
+            let now = if now < PAGE_SIZE { 0 } else { now };
+            let counted = self.bytes.bytes();
+            if now.abs_diff(counted) < PAGE_SIZE && (now != 0 || counted == 0) {
+                break;
+            }
             self.bytes.change(now);
         }
     }

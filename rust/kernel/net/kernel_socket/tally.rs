@@ -56,7 +56,7 @@ pub struct Tally {
     /// Another tally, which also counts the sockets of this one.
     whole: Option<Arc<Tally>>,
     sockets: Atomic<usize>,
-    /// Those that were closed.
+    /// Those of TCP that were closed.
     closed: Atomic<usize>,
     /// Bytes that closed sockets had in their send buffers when they were closed.
     memory: Atomic<usize>,
@@ -161,7 +161,7 @@ impl Tally {
         self.sockets.load(Relaxed)
     }
 
-    /// Returns the number of those sockets that were closed and not freed yet. Any context.
+    /// Returns the number of those sockets of TCP that were closed and not freed yet. Any context.
     pub fn closed(&self) -> usize {
         self.closed.load(Relaxed)
     }
@@ -296,14 +296,18 @@ impl<P: Protocol> KernelSocket<P> {
         let Some(mut counted) = self.counted.take() else {
             return;
         };
-        // Closing frees received data that was not read, so that does not count.
-        let memory = self.buffered().sent;
-        for tally in counted.tally.all() {
-            tally.closed.fetch_add(1, Relaxed);
-            tally.memory.fetch_add(memory, Relaxed);
+        // Only TCP keeps a closed socket for its peer, and has a limit for them. One of UDP just lives
+        // until its last datagram has left.
+        if P::NUMBER == bindings::IPPROTO_TCP {
+            // Closing frees received data that was not read, so that does not count.
+            let memory = self.buffered().sent;
+            for tally in counted.tally.all() {
+                tally.closed.fetch_add(1, Relaxed);
+                tally.memory.fetch_add(memory, Relaxed);
+            }
+            // INVARIANT: All tallies have counted this just above.
+            counted.memory = Some(memory);
         }
-        // INVARIANT: All tallies have counted this just above.
-        counted.memory = Some(memory);
         let sk = self.sk().as_raw();
         // TCP may copy a listener, even a former one, with its user data while it is being closed.
         // A listener has nothing to send, so nothing of it remains.
