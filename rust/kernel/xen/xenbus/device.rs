@@ -118,15 +118,22 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
         const STATE: &CStr = c"state";
 
         let wanted = State::Initialising;
-        if self.state() != wanted {
-            return self.switch_state(wanted);
-        }
-        match self.own_dir().read_u32(STATE) {
-            Ok(state) if state != wanted.number() => self.write(STATE, fmt!("{}", wanted.number())),
-            // Without a node, the device is being removed.
-            Ok(_) | Err(ENOENT) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.transaction(|t| {
+            let is_reset = match t.own_dir().read_u32(STATE) {
+                Ok(number) => number == wanted.number(),
+                // Without a node, the device is being removed.
+                Err(ENOENT) => return Ok(()),
+                Err(EINVAL | ERANGE | E2BIG) => false,
+                Err(error) => return Err(error),
+            };
+            match (self.state(), is_reset) {
+                (state, false) if state == wanted => t.write(STATE, fmt!("{}", wanted.number())),
+                // The switch would take the device for one that was made anew.
+                (state, true) if state != wanted => t.write(STATE, fmt!("{}", state.number())),
+                _ => Ok(()),
+            }
+        })?;
+        self.switch_state(wanted)
     }
 
     /// Switches a frontend to [`State::Closed`], and lets a system shutdown that waits for this
