@@ -224,6 +224,18 @@ __rust_helper void rust_helper_sk_callback_write_unlock_bh(struct sock *sk)
 	write_unlock_bh(&sk->sk_callback_lock);
 }
 
+__rust_helper bool rust_helper_sk_stream_memory_free(const struct sock *sk)
+{
+	return sk_stream_memory_free(sk);
+}
+
+/* Returns true if there are bytes to read, or an urgent byte. */
+__rust_helper bool rust_helper_tcp_has_input(const struct sock *sk)
+{
+	return !skb_queue_empty_lockless(&sk->sk_receive_queue) ||
+	       READ_ONCE(tcp_sk(sk)->urg_data);
+}
+
 __rust_helper __poll_t rust_helper_inet_csk_listen_poll(const struct sock *sk)
 {
 	return inet_csk_listen_poll(sk);
@@ -295,7 +307,9 @@ __rust_helper bool rust_helper_tcp_urgent_change(struct sock *sk, u32 *seq, u16 
 	lock_sock(sk);
 	*seq = tp->urg_seq;
 	*data = tp->urg_data;
-	*next = tp->copied_seq;
+	/* A receipt of the last bytes also passes the peer's FIN, which is no byte. */
+	*next = tp->copied_seq -
+		(sock_flag(sk, SOCK_DONE) && tp->copied_seq == tp->rcv_nxt);
 	release_sock(sk);
 	return true;
 }

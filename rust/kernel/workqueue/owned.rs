@@ -224,8 +224,9 @@ where
 /// Cancels a pending work item, and waits for the item if it is running.
 ///
 /// Returns `true` if the item was cancelled; its reference has been dropped then. May sleep. Must
-/// not be called from the work item itself. If another thread enqueues the item concurrently, it
-/// may be enqueued afterwards.
+/// not be called from the work item itself, nor while another thread may enqueue it: enqueueing
+/// could fail then although the item is not queued. For an item with a delay there is
+/// [`cancel_delayed_sync`]: this function would spin until the delay is over.
 pub fn cancel_sync<T, const ID: u64>(item: &Arc<T>) -> bool
 where
     T: WorkItem<ID, Pointer = Arc<T>> + HasWork<T, ID>,

@@ -14,11 +14,13 @@ use crate::{
     bindings,
     device::DeviceContext,
     error::to_result,
+    new_spinlock_irq,
     prelude::*,
     sync::{
         aref::ARef,
         Arc,
-        ArcBorrow, //
+        ArcBorrow,
+        SpinLockIrq, //
     }, //
 };
 
@@ -91,38 +93,77 @@ pub trait Handler: Send + Sync + 'static {
 /// # Invariants
 ///
 /// - `irq` is bound to an open event channel that we own, and its handler is `handle_event` for `T`
-///   with `handler` as cookie.
+///   with `receiver` as cookie.
 /// - The binding of `irq` may refer to `_dev`, which outlives it.
 pub struct EventChannel<T: Handler> {
     irq: c_uint,
     port: Port,
-    handler: Arc<T>,
+    receiver: Arc<Receiver<T>>,
     _dev: ARef<xenbus::Device>,
+}
+
+/// The cookie of an interrupt handler.
+#[pin_data]
+struct Receiver<T: Handler> {
+    handler: Arc<T>,
+    /// Held while an EOI is signalled: `xen_irq_lateeoi()` must not run twice at a time for an event
+    /// channel, or it could enter it twice in its list of delayed EOIs.
+    #[pin]
+    ending: SpinLockIrq<()>,
+}
+
+impl<T: Handler> Receiver<T> {
+    fn new(handler: Arc<T>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                handler,
+                ending <- new_spinlock_irq!((), "xen_eoi"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Signals the EOI of the event channel.
+    ///
+    /// # Safety
+    ///
+    /// `irq` must be bound by one of the `lateeoi` functions, with this object as the cookie.
+    unsafe fn end(&self, irq: c_uint, spurious: bool) {
+        let flags = if spurious {
+            bindings::XEN_EOI_FLAG_SPURIOUS
+        } else {
+            0
+        };
+        let _ending = self.ending.lock();
+
+        // SAFETY: By the safety requirements, `irq` is bound as a `lateeoi` interrupt. All calls for
+        // it hold the lock of this object.
+        unsafe { bindings::xen_irq_lateeoi(irq, flags) };
+    }
 }
 
 /// # Safety
 ///
-/// Must only be used as a callback for `request_irq()`, with a `cookie` from [`Arc::as_ptr`] of an
-/// `Arc<T>` that exists as long as the callback is registered.
+/// Must only be used as a callback for `request_irq()` of a `lateeoi` interrupt, with a `cookie` from
+/// [`Arc::as_ptr`] of an `Arc<Receiver<T>>` that exists as long as the callback is registered.
 unsafe extern "C" fn handle_event<T: Handler>(
     irq: c_int,
     cookie: *mut c_void,
 ) -> bindings::irqreturn_t {
-    // SAFETY: The safety requirements guarantee that `cookie` comes from `Arc::as_ptr()`, which
-    // returns the same pointer as `Arc::into_raw()`, and that the `Arc<T>` is neither dropped nor
-    // made unique during this call.
-    let handler = unsafe { ArcBorrow::from_raw(cookie.cast_const().cast::<T>()) };
+    // SAFETY: The safety requirements guarantee that `cookie` points into an `Arc` that is not
+    // dropped during this call. Nobody has a mutable reference to a shared `Receiver`.
+    let receiver = unsafe { &*cookie.cast_const().cast::<Receiver<T>>() };
 
-    let flags = match T::handle(handler) {
-        Eoi::Done => 0,
-        Eoi::Spurious => bindings::XEN_EOI_FLAG_SPURIOUS,
+    let spurious = match T::handle(receiver.handler.as_arc_borrow()) {
+        Eoi::Done => false,
+        Eoi::Spurious => true,
         Eoi::Later => return bindings::irqreturn::IRQ_HANDLED,
     };
 
     // CAST: Interrupt numbers are not negative.
     //
-    // SAFETY: `irq` is bound as a `lateeoi` interrupt, since this is its handler.
-    unsafe { bindings::xen_irq_lateeoi(irq as c_uint, flags) };
+    // SAFETY: `irq` is bound as a `lateeoi` interrupt with this cookie, since this is its handler.
+    unsafe { receiver.end(irq as c_uint, spurious) };
     bindings::irqreturn::IRQ_HANDLED
 }
 
@@ -140,6 +181,7 @@ impl<T: Handler> EventChannel<T> {
         name: &'static CStr,
         handler: Arc<T>,
     ) -> Result<Self> {
+        let receiver = Receiver::new(handler)?;
         let port = Self::open(dev.otherend_id())?;
 
         // SAFETY: `port` is open and not bound to an interrupt.
@@ -153,7 +195,7 @@ impl<T: Handler> EventChannel<T> {
 
         // SAFETY:
         // - `handle_event` has the signature of an interrupt handler.
-        // - The cookie comes from `handler`, which we own and drop only after the interrupt handler
+        // - The cookie comes from `receiver`, which we own and drop only after the interrupt handler
         //   has been freed.
         let ret = unsafe {
             bindings::request_irq(
@@ -161,7 +203,7 @@ impl<T: Handler> EventChannel<T> {
                 Some(handle_event::<T>),
                 0,
                 name.as_char_ptr(),
-                Self::cookie(&handler),
+                Self::cookie(&receiver),
             )
         };
         if ret != 0 {
@@ -176,7 +218,7 @@ impl<T: Handler> EventChannel<T> {
         Ok(Self {
             irq,
             port,
-            handler,
+            receiver,
             _dev: dev.normal().into(),
         })
     }
@@ -193,13 +235,14 @@ impl<T: Handler> EventChannel<T> {
         name: &'static CStr,
         handler: Arc<T>,
     ) -> Result<Self> {
+        let receiver = Receiver::new(handler)?;
         let dev = ARef::from(dev.normal());
 
         // SAFETY:
         // - `dev` is a valid device, and stays valid until the interrupt is unbound since we keep a
         //   reference.
         // - `handle_event` has the signature of an interrupt handler.
-        // - The cookie comes from `handler`, which we own and drop only after the interrupt handler
+        // - The cookie comes from `receiver`, which we own and drop only after the interrupt handler
         //   has been freed.
         let irq = unsafe {
             bindings::bind_interdomain_evtchn_to_irqhandler_lateeoi(
@@ -208,7 +251,7 @@ impl<T: Handler> EventChannel<T> {
                 Some(handle_event::<T>),
                 0,
                 name.as_char_ptr(),
-                Self::cookie(&handler),
+                Self::cookie(&receiver),
             )
         };
         if irq < 0 {
@@ -220,7 +263,7 @@ impl<T: Handler> EventChannel<T> {
             // CAST: Checked above not to be negative.
             irq: irq as c_uint,
             port: remote,
-            handler,
+            receiver,
             _dev: dev,
         })
     }
@@ -265,8 +308,8 @@ impl<T: Handler> EventChannel<T> {
     }
 
     /// Returns the cookie of the interrupt handler.
-    fn cookie(handler: &Arc<T>) -> *mut c_void {
-        Arc::as_ptr(handler).cast_mut().cast()
+    fn cookie(receiver: &Arc<Receiver<T>>) -> *mut c_void {
+        Arc::as_ptr(receiver).cast_mut().cast()
     }
 
     /// Returns the port that [`EventChannel::alloc`] or the peer has opened.
@@ -281,7 +324,7 @@ impl<T: Handler> EventChannel<T> {
     /// Returns the handler.
     #[inline]
     pub fn handler(&self) -> &Arc<T> {
-        &self.handler
+        &self.receiver.handler
     }
 
     /// Sends an event to the peer. Does nothing if the peer has gone.
@@ -300,18 +343,12 @@ impl<T: Handler> EventChannel<T> {
     /// `spurious` reports that there was nothing to do, see [`Eoi::Spurious`]. An unneeded call is
     /// harmless, but lets one event in without the protection.
     ///
-    /// May be called from any context, and doesn't sleep.
+    /// May be called from any context, and doesn't sleep. Takes an innermost spinlock.
     #[inline]
     pub fn eoi(&self, spurious: bool) {
-        let flags = if spurious {
-            bindings::XEN_EOI_FLAG_SPURIOUS
-        } else {
-            0
-        };
-
-        // SAFETY: By the type invariant, `irq` is bound; both `alloc` and `bind` use the `lateeoi`
-        // functions.
-        unsafe { bindings::xen_irq_lateeoi(self.irq, flags) };
+        // SAFETY: By the type invariant, `irq` is bound with `receiver` as cookie; both `alloc` and
+        // `bind` use the `lateeoi` functions.
+        unsafe { self.receiver.end(self.irq, spurious) };
     }
 }
 
@@ -319,6 +356,6 @@ impl<T: Handler> Drop for EventChannel<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant, `irq` is bound and has a handler with this cookie. This
         // call waits for the handler to return.
-        unsafe { bindings::unbind_from_irqhandler(self.irq, Self::cookie(&self.handler)) };
+        unsafe { bindings::unbind_from_irqhandler(self.irq, Self::cookie(&self.receiver)) };
     }
 }

@@ -72,6 +72,7 @@ pub trait Callbacks: Send + Sync {
 
     /// There is room to send, after [`KernelSocket::send`] has sent less than it was given.
     ///
+    /// Until a third of the send buffer is free, TCP calls this again each time that more is free.
     /// For datagrams, called whenever one has left the send buffer, even if nothing waits for room.
     fn write_space(&self);
 

@@ -102,6 +102,19 @@ impl Locked<'_> {
 }
 
 impl Locked<'_> {
+    /// Returns `false` if [`Self::recv`] would fail with `EAGAIN`. More may arrive only while the lock
+    /// is not held.
+    pub fn has_input(&self) -> bool {
+        // SAFETY: By the type invariants, this is a TCP socket.
+        unsafe { bindings::tcp_has_input(self.sk) }
+    }
+
+    /// Returns `true` if the send buffer has room.
+    pub fn has_room(&self) -> bool {
+        // SAFETY: By the type invariants, the socket is valid.
+        unsafe { bindings::sk_stream_memory_free(self.sk) }
+    }
+
     /// Has TCP keep to the size of the receive buffer, as `SO_RCVBUF` does, or choose it again. Returns
     /// `true` if TCP now does. A socket that has not connected does not begin to keep to it.
     pub fn fix_receive_buffer(&self, fixed: bool) -> bool {

@@ -22,8 +22,9 @@ use crate::{
 /// A number of sockets.
 ///
 /// After a socket was closed, TCP keeps it until the peer has acknowledged the last byte or TCP
-/// gives up, which the peer can delay. The socket holds memory during that time. Code that creates
-/// sockets on behalf of others has to count these sockets too, or their number is not limited.
+/// gives up, which the peer can delay, and UDP until the last datagram has left, which may wait for a
+/// neighbour's address. The socket holds memory during that time. Code that creates sockets on behalf
+/// of others has to count these sockets too, or their number is not limited.
 ///
 /// Sockets in the state TIME-WAIT are not counted: they are small, and TCP limits their number.
 ///
@@ -35,7 +36,8 @@ use crate::{
 ///         addr::Domain,
 ///         kernel_socket::{
 ///             KernelSocket,
-///             Tally, //
+///             Tally,
+///             Tcp, //
 ///         },
 ///         namespace::Namespace, //
 ///     },
@@ -46,20 +48,34 @@ use crate::{
 /// let mut socket = KernelSocket::stream(Namespace::init(), Domain::Inet)?;
 ///
 /// socket.count_in(&tally)?;
-/// assert_eq!((tally.count(), tally.closed()), (1, 0));
+/// assert_eq!((tally.count(), tally.closed::<Tcp>()), (1, 0));
 /// drop(socket);
 /// // It was never connected: there is nothing left to do.
-/// assert_eq!((tally.count(), tally.closed()), (0, 0));
+/// assert_eq!((tally.count(), tally.closed::<Tcp>()), (0, 0));
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Tally {
     /// Another tally, which also counts the sockets of this one.
     whole: Option<Arc<Tally>>,
     sockets: Atomic<usize>,
-    /// Those of TCP that were closed.
-    closed: Atomic<usize>,
-    /// Bytes that closed sockets had in their send buffers when they were closed.
+    closed_tcp: Closed,
+    closed_udp: Closed,
+}
+
+/// The sockets of a protocol that were closed and not freed yet.
+struct Closed {
+    sockets: Atomic<usize>,
+    /// Bytes that they had to send when they were closed.
     memory: Atomic<usize>,
+}
+
+impl Closed {
+    const fn new() -> Self {
+        Self {
+            sockets: Atomic::new(0),
+            memory: Atomic::new(0),
+        }
+    }
 }
 
 impl Tally {
@@ -103,8 +119,15 @@ impl Tally {
         Self {
             whole,
             sockets: Atomic::new(0),
-            closed: Atomic::new(0),
-            memory: Atomic::new(0),
+            closed_tcp: Closed::new(),
+            closed_udp: Closed::new(),
+        }
+    }
+
+    fn closed_of(&self, protocol: u32) -> &Closed {
+        match protocol {
+            bindings::IPPROTO_TCP => &self.closed_tcp,
+            _ => &self.closed_udp,
         }
     }
 
@@ -150,7 +173,7 @@ impl Tally {
         // INVARIANT: All tallies have counted this object just above.
         let counted = Counted {
             tally: self.clone(),
-            memory: None,
+            closed: None,
             original: None,
         };
         Ok(TallyPlace(KBox::new(counted, GFP_KERNEL)?))
@@ -161,15 +184,16 @@ impl Tally {
         self.sockets.load(Relaxed)
     }
 
-    /// Returns the number of those sockets of TCP that were closed and not freed yet. Any context.
-    pub fn closed(&self) -> usize {
-        self.closed.load(Relaxed)
+    /// Returns the number of those sockets of a protocol that were closed and not freed yet. Any
+    /// context.
+    pub fn closed<P: Protocol>(&self) -> usize {
+        self.closed_of(P::NUMBER).sockets.load(Relaxed)
     }
 
-    /// Returns an upper limit on the bytes of memory of those sockets that were closed and not
-    /// freed yet. Any context.
-    pub fn memory(&self) -> usize {
-        self.memory.load(Relaxed)
+    /// Returns an upper limit on the bytes of memory of those sockets of a protocol that were closed
+    /// and not freed yet. Any context.
+    pub fn memory<P: Protocol>(&self) -> usize {
+        self.closed_of(P::NUMBER).memory.load(Relaxed)
     }
 }
 
@@ -195,13 +219,14 @@ pub struct TallyPlace(KBox<Counted>);
 ///
 /// # Invariants
 ///
-/// The tally, and the tallies that it is a part of, count this object and, once it has `memory`, that
-/// and a closed socket.
+/// The tally, and the tallies that it is a part of, count this object and, once it is `closed`, a
+/// closed socket of this protocol with so many bytes.
 #[repr(align(8))]
 pub(super) struct Counted {
     tally: Arc<Tally>,
-    /// Bytes of memory that this socket has added to the tally, once it is being closed.
-    memory: Option<usize>,
+    /// The protocol, and the bytes of memory that the socket has added to the tally, once it is being
+    /// closed.
+    closed: Option<(u32, usize)>,
     /// The destructor that the socket's protocol has set.
     original: Option<unsafe extern "C" fn(*mut bindings::sock)>,
 }
@@ -247,9 +272,10 @@ impl Drop for Counted {
     fn drop(&mut self) {
         for tally in self.tally.all() {
             tally.sockets.fetch_sub(1, Relaxed);
-            if let Some(memory) = self.memory {
-                tally.closed.fetch_sub(1, Relaxed);
-                tally.memory.fetch_sub(memory, Relaxed);
+            if let Some((protocol, memory)) = self.closed {
+                let closed = tally.closed_of(protocol);
+                closed.sockets.fetch_sub(1, Relaxed);
+                closed.memory.fetch_sub(memory, Relaxed);
             }
         }
     }
@@ -296,18 +322,16 @@ impl<P: Protocol> KernelSocket<P> {
         let Some(mut counted) = self.counted.take() else {
             return;
         };
-        // Only TCP keeps a closed socket for its peer, and has a limit for them. One of UDP just lives
-        // until its last datagram has left.
-        if P::NUMBER == bindings::IPPROTO_TCP {
-            // Closing frees received data that was not read, so that does not count.
-            let memory = self.buffered().sent;
-            for tally in counted.tally.all() {
-                tally.closed.fetch_add(1, Relaxed);
-                tally.memory.fetch_add(memory, Relaxed);
-            }
-            // INVARIANT: All tallies have counted this just above.
-            counted.memory = Some(memory);
+        // TCP keeps a closed socket for its peer. One of UDP lives until its last datagram has left.
+        // Closing frees received data that was not read, so that does not count.
+        let memory = P::unsent(self);
+        for tally in counted.tally.all() {
+            let closed = tally.closed_of(P::NUMBER);
+            closed.sockets.fetch_add(1, Relaxed);
+            closed.memory.fetch_add(memory, Relaxed);
         }
+        // INVARIANT: All tallies have counted this just above.
+        counted.closed = Some((P::NUMBER, memory));
         let sk = self.sk().as_raw();
         // TCP may copy a listener, even a former one, with its user data while it is being closed.
         // A listener has nothing to send, so nothing of it remains.

@@ -20,7 +20,10 @@ use self::loopback::{
 
 use super::{
     udp_memory,
-    Buffers, //
+    Buffers,
+    UrgentByte,
+    UrgentChange,
+    UrgentState, //
 };
 use crate::{
     net::{
@@ -50,6 +53,28 @@ mod suite {
         assert_eq!(accepted.tcp_state(), TcpState::Established);
         assert_eq!(listener.tcp_state(), TcpState::Listen);
         assert_eq!(listener.accept().err(), Some(EAGAIN));
+        Ok(())
+    }
+
+    #[test]
+    fn urgent_byte_and_the_end_at_once() -> Result {
+        let (_listener, client, accepted) = pair()?;
+        accepted.set_urgent_inline()?;
+        let bells = Bells::on(&accepted, 1)?;
+        assert_eq!(Buffer::with(b"D", |vecs| client.send_urgent(vecs))?, Ok(1));
+        client.shutdown(How::Write)?;
+        bells.state.wait_for_completion();
+
+        let buffer = Buffer::new()?;
+        assert_eq!(accepted.recv(&buffer.vecs(64)?), Ok(1));
+        assert_eq!(
+            accepted.urgent_change(&mut UrgentState::default()),
+            Some(UrgentChange {
+                offset: u32::MAX,
+                byte: UrgentByte::Received,
+            })
+        );
+        accepted.clear_callbacks();
         Ok(())
     }
 

@@ -216,7 +216,8 @@ impl GrantedPages {
     /// Revokes the peer's access: the peer can't map the pages any more.
     ///
     /// Access to a page that the peer has mapped ends when the peer unmaps it. The memory stays
-    /// valid for us until `self` is dropped. A second call does nothing.
+    /// valid for us until `self` is dropped. A second call does nothing, and does not wait for the
+    /// first.
     ///
     /// Doesn't sleep in atomic context. Don't hold a spin lock: the grant table code allocates
     /// memory for a page that is still mapped, and can't detect spin locks in kernels built without

@@ -102,12 +102,10 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
         State::from_raw(unsafe { (&raw const (*self.as_raw()).state).read_volatile() })
     }
 
-    /// Switches our state and writes it to xenstore.
-    ///
-    /// On failure, also writes the error to xenstore and tries to switch to [`State::Closing`].
+    /// Switches our state and writes it to xenstore. A failure changes nothing.
     pub fn switch_state(&self, state: State) -> Result {
         // SAFETY: By the type invariant, the device is valid.
-        to_result(unsafe { bindings::xenbus_switch_state(self.as_raw(), state.into_raw()) })
+        to_result(unsafe { bindings::xenbus_try_switch_state(self.as_raw(), state.into_raw()) })
     }
 
     /// Begins anew in [`State::Initialising`], for a driver that gets the device.
@@ -115,25 +113,8 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// An earlier driver has left another state. So may a program that has taken the part of a
     /// driver, of which the bus does not know: then only the node differs.
     pub fn restart(&self) -> Result {
-        const STATE: &CStr = c"state";
-
-        let wanted = State::Initialising;
-        self.transaction(|t| {
-            let is_reset = match t.own_dir().read_u32(STATE) {
-                Ok(number) => number == wanted.number(),
-                // Without a node, the device is being removed.
-                Err(ENOENT) => return Ok(()),
-                Err(EINVAL | ERANGE | E2BIG) => false,
-                Err(error) => return Err(error),
-            };
-            match (self.state(), is_reset) {
-                (state, false) if state == wanted => t.write(STATE, fmt!("{}", wanted.number())),
-                // The switch would take the device for one that was made anew.
-                (state, true) if state != wanted => t.write(STATE, fmt!("{}", state.number())),
-                _ => Ok(()),
-            }
-        })?;
-        self.switch_state(wanted)
+        // SAFETY: By the type invariant, the device is valid.
+        to_result(unsafe { bindings::xenbus_restart(self.as_raw()) })
     }
 
     /// Switches a frontend to [`State::Closed`], and lets a system shutdown that waits for this

@@ -156,14 +156,15 @@ unsafe impl<T: Watcher> Sync for Watch<T> {}
 ///
 /// # Safety
 ///
-/// Must only be called for a registered watch, with the lock held that protects the event queue.
+/// Must only be called for a registered watch.
 unsafe extern "C" fn will_handle_callback(
     watch: *mut bindings::xenbus_watch,
     _path: *const c_char,
     _token: *const c_char,
 ) -> bool {
-    // SAFETY: By the safety requirements, the watch is valid. `nr_pending` may be decremented
-    // concurrently, for an event whose handler has not been called yet.
+    // SAFETY: By the safety requirements, the watch is valid. The lock of the event queue is not
+    // held, so `nr_pending` may be decremented concurrently, by a single store. That happens before
+    // the handler is called, which then sees what this event is about.
     unsafe { (&raw const (*watch).nr_pending).read_volatile() == 0 }
 }
 

@@ -6,8 +6,11 @@ use super::{
     super::{
         callbacks::RawCallbacks,
         Callbacks,
+        KernelSocket,
         Locked,
-        Tally, //
+        Tally,
+        Tcp,
+        Udp, //
     },
     loopback::{
         listener,
@@ -18,9 +21,13 @@ use super::{
 
 use crate::{
     bindings,
-    net::sock::{
-        Sock,
-        TcpState, //
+    net::{
+        addr::Domain,
+        namespace::Namespace,
+        sock::{
+            Sock,
+            TcpState, //
+        }, //
     },
     prelude::*,
     sync::{
@@ -105,11 +112,27 @@ mod suite {
         socket.count_in(&tally)?;
 
         let sk: ARef<Sock> = socket.sk().into();
-        assert_eq!((tally.count(), tally.closed()), (1, 0));
+        assert_eq!((tally.count(), tally.closed::<Tcp>()), (1, 0));
         drop(socket);
-        assert_eq!((tally.count(), tally.closed()), (1, 1));
+        assert_eq!((tally.count(), tally.closed::<Tcp>()), (1, 1));
         drop(sk);
-        assert_eq!((tally.count(), tally.closed()), (0, 0));
+        assert_eq!((tally.count(), tally.closed::<Tcp>()), (0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_closed_datagram_socket_is_counted() -> Result {
+        let tally = Arc::new(Tally::new(), GFP_KERNEL)?;
+        let mut socket = KernelSocket::datagram(Namespace::init(), Domain::Inet)?;
+        socket.count_in(&tally)?;
+
+        let sk: ARef<Sock> = socket.sk().into();
+        drop(socket);
+        assert_eq!((tally.count(), tally.closed::<Udp>()), (1, 1));
+        assert_eq!((tally.closed::<Tcp>(), tally.memory::<Tcp>()), (0, 0));
+        // It was never bound, so it is freed at once.
+        drop(sk);
+        assert_eq!((tally.count(), tally.closed::<Udp>()), (0, 0));
         Ok(())
     }
 
