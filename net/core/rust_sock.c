@@ -316,7 +316,8 @@ int tcp_send_locked(struct sock *sk, struct msghdr *msg)
 		return -EBUSY;
 	/*
 	 * An interrupt must not use the fragment of the current task. GFP_NOWAIT leaves the
-	 * reserves alone: if memory is short, a thread sends the data instead.
+	 * reserves alone: if memory is short, the data are sent later, by a thread or after the
+	 * next ACK.
 	 */
 	sk->sk_use_task_frag = false;
 	sk->sk_allocation = GFP_NOWAIT;

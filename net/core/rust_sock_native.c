@@ -93,7 +93,11 @@ static int forward_wake(struct wait_queue_entry *entry, unsigned int mode, int f
 
 	/* The lock of the native wait queue is held. The locks are always taken in this order. */
 	spin_lock_irqsave_nested(&head->lock, irq_flags, SINGLE_DEPTH_NESTING);
-	__wake_up_locked_key(head, mode, key);
+	/* sock_def_wakeup() wakes all waiters, and has no key. The other callbacks wake one. */
+	if (key)
+		__wake_up_locked_key(head, mode, key);
+	else
+		__wake_up_locked(head, mode, 0);
 	spin_unlock_irqrestore(&head->lock, irq_flags);
 	return 0;
 }

@@ -256,6 +256,30 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         self.tx.room(self)
     }
 
+    /// Returns the number of readable bytes. If there are none, asks for an event with the next one
+    /// first, so that none is missed.
+    pub fn readable_or_ask(&self) -> Result<u32, Violation> {
+        match self.readable()? {
+            0 => {
+                self.expect_data();
+                self.readable()
+            }
+            len => Ok(len),
+        }
+    }
+
+    /// Returns the number of writable bytes. If there are none, asks for an event when a quarter of
+    /// the ring is free first, so that none is missed.
+    pub fn writable_or_ask(&self) -> Result<u32, Violation> {
+        match self.writable()? {
+            0 => {
+                self.expect_room(self.tx_size() / 4);
+                self.writable()
+            }
+            room => Ok(room),
+        }
+    }
+
     /// As [`readable`](Self::readable), for callers that do not exclude the consumer.
     ///
     /// An impossible index counts as a full ring: the consumer will find the violation.

@@ -182,6 +182,7 @@ impl ByteStream {
         // much as sending.
         let mut looks = true;
         for _ in 0..BUDGET {
+            self.shared().begin_pass();
             let has_received = looks && self.receive()?;
             let has_sent = self.transmit(false)?;
             self.socket().update_memory();
@@ -217,14 +218,10 @@ impl ByteStream {
             return Ok(false);
         }
         let ring = &self.path.shared.ring;
-        let mut room = ring.writable()?;
+        let room = ring.writable_or_ask()?;
         if room == 0 {
-            ring.expect_room(ring.tx_size() / 4);
-            room = ring.writable()?;
-            if room == 0 {
-                self.report_urgent(0);
-                return Ok(false);
-            }
+            self.report_urgent(0);
+            return Ok(false);
         }
         match ring.with_writable(0, room, |vecs| self.socket().tcp().recv(vecs)) {
             // After a local shutdown there is nothing more to read, but the peer may not have ended
@@ -264,13 +261,9 @@ impl ByteStream {
             return Ok(false);
         }
         let ring = &self.path.shared.ring;
-        let mut len = ring.readable()?;
+        let len = ring.readable_or_ask()?;
         if len == 0 {
-            ring.expect_data();
-            len = ring.readable()?;
-            if len == 0 {
-                return Ok(false);
-            }
+            return Ok(false);
         }
         let piece = match &mut self.urgent {
             Some(urgent) => {
@@ -371,6 +364,10 @@ impl ByteStream {
 
     /// Ends `in`: the peer will send nothing more, and all that it has sent is in the ring.
     fn end_in(&mut self) {
+        if self.failure.is_none() {
+            // A guest that sees the peer's end also sees that its own has arrived.
+            self.end_out();
+        }
         self.has_ended_in = true;
         self.shared().ring.end_tx(match self.failure {
             // TCP reports a reset after the end of the peer's stream as EPIPE. It does not concern

@@ -12,7 +12,10 @@ pub(crate) use place::{
 
 use crate::{
     byte_stream::ByteStream,
-    conn_ring::ConnRing,
+    conn_ring::{
+        ConnRing,
+        RingUser, //
+    },
     fast_path::{
         FastPath,
         Mover, //
@@ -46,6 +49,7 @@ use kernel::{
     impl_has_work,
     net::{
         kernel_socket::{
+            CallbacksPlace,
             Locked,
             Tcp, //
         },
@@ -93,7 +97,8 @@ pub(crate) struct Conn {
     /// A listener fills and cancels posted places.
     #[pin]
     pump: PumpData<Conn>,
-    /// The data of [`Posted`], kept outside `state` for [`Conn::show`].
+    /// The data of [`Posted`], kept outside `state` for callers that must not wait for
+    /// the work item.
     #[pin]
     place: SpinLockIrq<Option<AcceptPlace>>,
     /// The path that `state` holds, for callers that must not wait for the work item.
@@ -153,6 +158,9 @@ impl Conn {
         let shared = guest.ring_for(ring, conn.clone(), socket.tenant())?;
 
         let path = FastPath::put(FastPath::place()?, guest, socket.clone(), shared);
+        // Allocated before the peer hears of the connection, which must not fail for want of memory
+        // then: TCP does not repeat a reset that it had no memory for.
+        let callbacks = CallbacksPlace::new()?;
         // If the user has used up its memory, the peer is promised little room from the start.
         socket.update_memory();
         match socket.connect(peer) {
@@ -160,7 +168,9 @@ impl Conn {
             Err(error) => return Err(error),
         }
         socket
-            .set_callbacks(Waker::new(&conn, path.clone()))
+            .tcp()
+            .set_callbacks_in(callbacks, Waker::new(&conn, path.clone()))
+            // Only if BPF has callbacks of its own on the socket.
             .inspect_err(|_| socket.tcp().set_linger_abort())?;
         *conn.path.lock() = Some(path.clone());
         let mut stream = ByteStream::new(guest, id, path, Some((completion, addr)));
@@ -348,8 +358,17 @@ impl Pump for Conn {
         path.socket.update_memory_in_callback(None);
     }
 
+    fn send_more(self: &Arc<Self>, path: &Arc<FastPath>) {
+        if path.socket.tcp().buffered().sent == 0 && !self.mover.is_idle() {
+            // TCP has no memory, and calls this at each attempt to send.
+            self.wake();
+        } else {
+            self.as_arc_borrow().ring_has_news();
+        }
+    }
+
     fn receive(&self, path: &Arc<FastPath>, tcp: &Locked<'_>) -> bool {
-        let is_done = self.mover.in_softirq(|| path.receive(tcp));
+        let is_done = self.mover.in_softirq(|| path.receive_at_once(tcp));
         // More may arrive before the work item runs.
         path.socket.update_memory_in_callback(Some(tcp));
         is_done

@@ -178,12 +178,19 @@ impl ConnRing {
 
     /// Begins a turn, and notes the guest's indexes.
     pub(crate) fn begin_turn(&self) -> Turn {
+        self.begin_pass();
+        // First: a later event is for later indexes.
         let owes_eoi = self.notifier.doorbell().owes_eoi();
         let indexes = self.indexes();
-        if owes_eoi && self.notifier.is_shared() {
-            self.eoi(indexes);
-        }
         Turn { indexes, owes_eoi }
+    }
+
+    /// Ends an event that has come during a turn, if other rings of the guest wait for that. For
+    /// each pass of a turn: the pass sees what the event was for.
+    pub(crate) fn begin_pass(&self) {
+        if self.notifier.is_shared() && self.notifier.doorbell().owes_eoi() {
+            self.eoi(self.indexes());
+        }
     }
 
     /// Ends a turn that leaves nothing to do.

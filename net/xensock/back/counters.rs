@@ -103,6 +103,7 @@ impl Counters {
         f.write_fmt(fmt!("waiting {}\n", self.sockets.waiting.count()))?;
         show(c"groups", &self.sockets.groups, f)?;
         f.write_fmt(fmt!("memory {}\n", self.sockets.memory.used()))?;
+        f.write_fmt(fmt!("datagram-memory {}\n", self.sockets.datagrams.used()))?;
         show(c"ring-pages", &self.pages, f)?;
         let spare = self.spare_pages.load(Relaxed);
         f.write_fmt(fmt!("spare-pages {spare}\n"))?;

@@ -190,10 +190,6 @@ impl Backend {
                 let what = c"cannot serve the frontend";
                 self.log.fatal(&self.dev, error, what);
             } else {
-                if self.dev.state() == State::Closing {
-                    // A change of state has failed, which xenbus takes for the end.
-                    self.take_down(link);
-                }
                 self.retry_later(error, c"cannot follow the frontend for now");
             }
         }
@@ -233,7 +229,7 @@ impl Backend {
                 }
             }
             BackAction::Connect => {
-                let link = match self.connect(link) {
+                let new = match self.connect(link) {
                     Err(error) if lasts(error) => {
                         trace::link(dev.otherend_id(), c"failed", Err(error));
                         // The offer stands: the next frontend may do better.
@@ -242,11 +238,13 @@ impl Backend {
                         }
                         return Ok(false);
                     }
-                    link => link?,
+                    new => new?,
                 };
-                dev.switch_state(State::Connected)?;
+                // The frontend may go before the next attempt, and believe that nothing is shared.
+                dev.switch_state(State::Connected)
+                    .inspect_err(|_| self.take_down(link))?;
                 // Afterwards, as the link may fail and its state become Closing.
-                link.serve();
+                new.serve();
             }
             BackAction::Recheck => {
                 let address = match Address::read(dev) {

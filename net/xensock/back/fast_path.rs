@@ -3,9 +3,9 @@
 //! The fast path of a connection: moves bytes in soft interrupts.
 //!
 //! This saves a switch to the work item of the connection and back, which costs more than moving a
-//! few bytes. The guest's event and TCP's callback for arrived bytes come here. The fast path moves
-//! only bytes. The work item handles the beginning and the end of a connection, errors, urgent
-//! bytes, a socket that a thread has locked, and more bytes than one turn takes.
+//! few bytes. The guest's event and TCP's callbacks for arrived bytes and for room come here. The
+//! fast path moves only bytes. The work item handles the beginning and the end of a connection,
+//! errors, urgent bytes, a socket that a thread has locked, and more bytes than one turn takes.
 
 use crate::{
     conn_ring::ConnRing,
@@ -115,11 +115,16 @@ impl FastPath {
     }
 
     /// Receives arrived bytes. Returns `true` if nothing is left to do.
+    fn receive(&self, tcp: &Locked<'_>) -> bool {
+        repeat(|| self.receive_some(tcp))
+    }
+
+    /// Receives arrived bytes as soon as they arrive. Returns `true` if nothing is left to do.
     ///
-    /// Does nothing if the socket is held back: the work item comes later and gets more bytes at
-    /// once, and TCP lets no more than that arrive.
-    pub(crate) fn receive(&self, tcp: &Locked<'_>) -> bool {
-        !self.socket.is_held_back() && repeat(|| self.receive_some(tcp))
+    /// Does nothing while the socket is held back: its receive buffer is small, so that the peer
+    /// waits, and the work item moves all that has come in one go.
+    pub(crate) fn receive_at_once(&self, tcp: &Locked<'_>) -> bool {
+        !self.socket.is_held_back() && self.receive(tcp)
     }
 
     /// Sends the bytes of the guest. Returns `true` if nothing is left to do.
@@ -142,10 +147,10 @@ impl FastPath {
     /// Returns `true` if there may be more to receive.
     fn receive_some(&self, tcp: &Locked<'_>) -> Result<bool> {
         let ring = &self.shared.ring;
-        let mut room = ring.writable().map_err(leave_to_work_item)?;
-        if room == 0 {
-            ring.expect_room(ring.tx_size() / 4);
-            room = ring.writable().map_err(leave_to_work_item)?;
+        let room = ring.writable_or_ask().map_err(leave_to_work_item)?;
+        if !tcp.has_input() {
+            // Bytes that arrive later have a callback of their own.
+            return Ok(false);
         }
         // Done even without room: there may be an urgent byte.
         let mut offered = 0;
@@ -170,13 +175,9 @@ impl FastPath {
     /// Returns `true` if there may be more to send.
     fn transmit_some(&self, tcp: &Locked<'_>) -> Result<bool> {
         let ring = &self.shared.ring;
-        let mut len = ring.readable().map_err(leave_to_work_item)?;
+        let len = ring.readable_or_ask().map_err(leave_to_work_item)?;
         if len == 0 {
-            ring.expect_data();
-            len = ring.readable().map_err(leave_to_work_item)?;
-            if len == 0 {
-                return Ok(false);
-            }
+            return Ok(false);
         }
         if let Some(done) = &self.urgent {
             if ring.load(OUT_URGENT_END) != done.load(Relaxed) {
@@ -184,16 +185,23 @@ impl FastPath {
             }
         }
         let len = self.socket.sendable(len);
-        let n = ring.with_readable(0, len, |from| {
+        let sent = ring.with_readable(0, len, |from| {
             // The next pass or the work item sends the rest.
             let is_part = from.len_bytes() < len as usize;
             tcp.send(from, is_part)
-        })?;
-        // CAST: No more than `len`.
-        if ring.consume(n as u32) {
-            self.shared.notifier.notify();
+        });
+        match sent {
+            Ok(n) => {
+                // CAST: No more than `len`.
+                if ring.consume(n as u32) {
+                    self.shared.notifier.notify();
+                }
+                Ok(true)
+            }
+            // TCP tells when there is room.
+            Err(EAGAIN) if !tcp.has_room() => Ok(false),
+            Err(error) => Err(error),
         }
-        Ok(true)
     }
 }
 

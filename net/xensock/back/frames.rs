@@ -132,6 +132,7 @@ impl Frames {
     fn move_some(&self, guest: &Guest, wants_room: &Atomic<bool>) -> Result<bool, Broken> {
         let policy = guest.policy();
         for _ in 0..BUDGET {
+            self.shared.begin_pass();
             let has_received = self.receive()?;
             let has_sent = self.transmit(guest, &policy, wants_room)?;
             if !has_received && !has_sent {
@@ -239,13 +240,9 @@ impl Frames {
         wants_room: &Atomic<bool>,
     ) -> Result<bool, Broken> {
         let ring = &self.shared.ring;
-        let mut queued = ring.readable()?;
+        let queued = ring.readable_or_ask()?;
         if queued == 0 {
-            ring.expect_data();
-            queued = ring.readable()?;
-            if queued == 0 {
-                return Ok(false);
-            }
+            return Ok(false);
         }
         let mut header = [0; HEADER];
         if queued < HEADER_END || ring.read(0, &mut header).is_err() {
@@ -269,9 +266,12 @@ impl Frames {
             info = Some(Info::decode(&block)?);
         }
         let mut earlier = None;
-        let sent = match self.socket.must_wait() {
-            true => Err(EAGAIN),
-            false => self.send(policy, len, addr, info.as_ref(), &mut earlier),
+        let sent = if self.socket.must_wait() {
+            Err(EAGAIN)
+        } else if self.socket.must_drop() {
+            Ok(())
+        } else {
+            self.send(policy, len, addr, info.as_ref(), &mut earlier)
         };
         if let Some(error) = earlier {
             self.receive_errors()?;

@@ -67,7 +67,7 @@ pub(crate) struct Listener {
     #[pin]
     backlog: Backlog,
     /// `None` once the listener is closed. Held while a connection is accepted, which does not
-    /// wait.
+    /// wait, and while TCP counts those that wait.
     #[pin]
     open: Mutex<Option<Open>>,
     /// The oldest ACCEPT that has no connection. It shows the guest if connections wait. With
@@ -162,15 +162,15 @@ impl Listener {
     /// Reads an option as [`GuestSocket::amended_option`] does. In `TCP_INFO` it corrects the
     /// backlog, of which TCP knows only a part.
     pub(crate) fn option(&self, level: u32, name: u32, offset: u32) -> Result<Piece> {
-        let (socket, backlog) = {
-            let open = self.open.lock();
-            let open = (*open).as_ref().ok_or(ENOTCONN)?;
-            (open.socket.clone(), open.backlog)
-        };
+        // Held, so that a connection waits either with TCP or with the guest.
+        let open = self.open.lock();
+        let Open {
+            socket, backlog, ..
+        } = (*open).as_ref().ok_or(ENOTCONN)?;
         socket.amended_option(level, name, offset, |option, value| {
             if (option.level, option.name) == (SOL_TCP, TCP_INFO) {
                 let tcp = socket.tcp();
-                change_info(value, INFO_BACKLOG, |_| backlog);
+                change_info(value, INFO_BACKLOG, |_| *backlog);
                 // The guest adds the connections that wait with it.
                 change_info(value, INFO_WAITING, |n| {
                     n.saturating_sub(u32::from(tcp.reserves_backlog()))

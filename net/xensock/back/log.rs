@@ -51,7 +51,9 @@ impl LogLimit {
         if self.allows() {
             return dev.fatal(error, what);
         }
-        // Xenbus itself reports a failure of this.
-        let _ = dev.switch_state(State::Closing);
+        if dev.switch_state(State::Closing).is_err() {
+            // The bus reports the reason, and tries once more.
+            dev.fatal(error, what);
+        }
     }
 }

@@ -13,9 +13,8 @@ mod amounts;
 mod datagrams;
 
 pub(crate) use amounts::{
-    Closed,
-    Connections,
     GuestMemory,
+    GuestTallies,
     UserMemory,
     TCP,
     UDP, //
@@ -244,8 +243,8 @@ impl SocketMemory {
         }
         self.is_small
             .store(listener.is_small.load(Relaxed), Relaxed);
-        // The connection may have come before the listener's buffer was fixed, or after. So the next
-        // update sees to it.
+        // The connection has come before the listener's buffer was fixed, or after: nothing tells. So
+        // note the opposite of what it should be, and the next update sets it.
         if listener.is_fixed.load(Relaxed) {
             self.is_fixed.store(!self.should_be_fixed(), Relaxed);
         }

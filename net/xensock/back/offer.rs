@@ -55,7 +55,7 @@ impl LinkOffer {
         let quirks = quirks::of(self.dialect);
         let order = policy.max_ring_order().get();
         self.dev.transaction(|t| {
-            t.write(node::VERSIONS, fmt!("1"))?;
+            t.write(node::VERSIONS, fmt!("{}", node::THE_VERSION))?;
             quirks.offer(order, &mut |node, value| t.write(node, fmt!("{value}")))?;
             for feature in Feature::ALL {
                 let has = u32::from(OFFERED.has(feature));

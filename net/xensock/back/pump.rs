@@ -146,6 +146,11 @@ pub(crate) trait Pump:
         true
     }
 
+    /// Has data sent, for which the socket has room now. Any context.
+    fn send_more(self: &Arc<Self>, _source: &Self::Source) {
+        self.wake();
+    }
+
     /// Queues the work item. Any context.
     fn wake(self: &Arc<Self>) {
         // An item that is already queued will see the new work.
@@ -272,10 +277,11 @@ impl<P: Pump> Callbacks for Waker<P> {
     }
 
     fn write_space(&self) {
-        if self.pump.wants_room() {
-            return self.wake();
-        }
+        let wants_room = self.pump.wants_room();
         P::socket_changed(&self.source);
+        if wants_room {
+            self.pump.send_more(&self.source);
+        }
     }
 
     fn state_change(&self) {

@@ -9,7 +9,10 @@
 use crate::{
     conn_ring::ConnRing,
     counters::Counters,
-    proto::RingRef, //
+    proto::{
+        spare::MAX_RINGS,
+        RingRef, //
+    }, //
 };
 use kernel::{
     new_mutex,
@@ -19,9 +22,6 @@ use kernel::{
         Mutex, //
     }, //
 };
-
-/// Maximum number of spare rings.
-const MAX_RINGS: usize = 32;
 
 /// The spare rings of a link. All methods may sleep.
 #[pin_data]

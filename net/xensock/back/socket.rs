@@ -70,6 +70,13 @@ use kernel::{
 use options::Snapshot;
 use tie::Tie;
 
+/// The options by which a datagram socket shares its port, as the guest has set them.
+#[derive(Default)]
+struct PortReuse {
+    addr: bool,
+    port: bool,
+}
+
 /// A socket of a guest.
 ///
 /// It is closed when the last reference is dropped. The user that takes it out of use clears its
@@ -101,10 +108,9 @@ pub(crate) struct GuestSocket<P: Carried> {
     wants_info: Atomic<bool>,
     /// Set once the guest has asked for reports of errors.
     wants_reports: Atomic<bool>,
-    /// `SO_REUSEADDR` and `SO_REUSEPORT` of a datagram socket: set if the guest shares the port by
-    /// it.
+    /// `SO_REUSEADDR` and `SO_REUSEPORT` of a datagram socket.
     #[pin]
-    shares: Mutex<(bool, bool)>,
+    reuse: Mutex<PortReuse>,
     /// The last value that was read and did not fit into one response.
     #[pin]
     snapshot: Mutex<Option<Snapshot>>,
@@ -213,6 +219,12 @@ impl GuestSocket<Udp> {
     /// memory left. UDP reports each that leaves.
     pub(crate) fn must_wait(&self) -> bool {
         self.memory.must_wait(&self.inner)
+    }
+
+    /// Returns `true` if the next datagram has to be dropped: closed sockets hold all the memory of
+    /// the user.
+    pub(crate) fn must_drop(&self) -> bool {
+        self.memory.must_drop()
     }
 
     /// Sends a datagram, as a whole, if the guest may. Without an address it goes to the peer that
@@ -337,7 +349,7 @@ impl<P: Carried> GuestSocket<P> {
             groups <- new_mutex!(KVec::new(), "xensock_groups"),
             wants_info: Atomic::new(false),
             wants_reports: Atomic::new(false),
-            shares <- new_mutex!((false, false), "xensock_shares"),
+            reuse <- new_mutex!(PortReuse::default(), "xensock_reuse"),
             snapshot <- new_mutex!(None, "xensock_snapshot"),
         }));
         match made {

@@ -9,9 +9,8 @@ use crate::{
     },
     keeper::Keeper,
     memory::{
-        Closed,
-        Connections,
         GuestMemory,
+        GuestTallies,
         UserMemory,
         TCP,
         UDP, //
@@ -27,7 +26,9 @@ use kernel::{
         KernelSocket,
         Protocol,
         Tally,
-        TallyPlace, //
+        TallyPlace,
+        Tcp,
+        Udp, //
     },
     prelude::*,
     sync::{
@@ -36,7 +37,7 @@ use kernel::{
     }, //
 };
 
-/// The sockets of all guests, including closed sockets that TCP still needs.
+/// The sockets of all guests, including closed sockets that are not freed yet.
 static ALL_GUESTS: GlobalArc<Tally> = GlobalArc::new();
 
 /// Creates the count of the sockets of all guests. May sleep.
@@ -47,7 +48,7 @@ pub(crate) fn keep() -> Result<Keeper<Tally>> {
 
 /// The sockets of a guest, over all its links.
 pub(crate) struct Sockets {
-    /// All sockets, including closed sockets that TCP still needs.
+    /// All sockets, including closed sockets that are not freed yet.
     all: Arc<Tally>,
     open: Arc<Quota>,
     /// The groups that the sockets are in.
@@ -67,13 +68,12 @@ impl Sockets {
         let of_all_guests = ALL_GUESTS.get().ok_or(ENODEV)?;
         let all = Arc::new(Tally::part_of(&of_all_guests), GFP_KERNEL)?;
         let open = Quota::new()?;
-        let sockets = all.clone();
-        let closed = Closed {
-            sockets,
+        let tallies = GuestTallies {
+            sockets: all.clone(),
             of_all_guests,
         };
-        let memory = GuestMemory::new(&TCP, Some(closed))?;
-        let datagrams = GuestMemory::new(&UDP, None)?;
+        let memory = GuestMemory::new(&TCP, tallies.clone())?;
+        let datagrams = GuestMemory::new(&UDP, tallies)?;
         let groups = Quota::new()?;
         let sockets = Self {
             all,
@@ -87,8 +87,8 @@ impl Sockets {
         Ok(Arc::new(sockets, GFP_KERNEL)?)
     }
 
-    /// Counts a socket of a user: as open until the result is dropped, and then as closed as long
-    /// as TCP needs it.
+    /// Counts a socket of a user: as open until the result is dropped, and then as closed until it is
+    /// freed.
     pub(crate) fn enter<P: Protocol>(
         &self,
         socket: &mut KernelSocket<P>,
@@ -112,15 +112,23 @@ impl Sockets {
         &self.open
     }
 
-    /// Returns the number of sockets, open and closed.
-    pub(crate) fn count(&self) -> usize {
-        self.all.count()
+    /// Returns the number of sockets, open and closed, if there are so many open ones and places for
+    /// sockets.
+    pub(crate) fn with_places(&self, open: usize) -> usize {
+        with_places(&self.all, open)
     }
 
     /// Returns the number of closed sockets that TCP still needs.
     pub(crate) fn closed(&self) -> usize {
-        self.all.closed()
+        self.all.closed::<Tcp>()
     }
+}
+
+/// Returns the number of sockets, open and closed, if there are so many open ones and places for
+/// sockets.
+fn with_places(tally: &Tally, open: usize) -> usize {
+    let closed = tally.closed::<Tcp>() + tally.closed::<Udp>();
+    tally.count().max(open + closed)
 }
 
 /// The sockets of one user of a guest.
@@ -146,13 +154,10 @@ impl UserSockets {
     /// Creates the counts of the user with that number.
     pub(crate) fn new(number: u64, sockets: &Sockets) -> Result<Arc<Self>> {
         let all = Arc::new(Tally::part_of(&sockets.all), GFP_KERNEL)?;
-        let connections = Connections {
-            sockets: all.clone(),
-            recounter: sockets.recounter.clone(),
-        };
+        let recounter = Some(sockets.recounter.clone());
         let user = Self {
-            memory: UserMemory::new(number, &sockets.memory, Some(connections))?,
-            datagrams: UserMemory::new(number, &sockets.datagrams, None)?,
+            memory: UserMemory::new(number, &sockets.memory, &all, recounter)?,
+            datagrams: UserMemory::new(number, &sockets.datagrams, &all, None)?,
             waiting: UserWaiting::new(number, &sockets.waiting)?,
             all,
             entries: Quota::new()?,
@@ -170,11 +175,11 @@ impl UserSockets {
 
     /// Returns the number of sockets, open and closed, and of places for sockets.
     pub(crate) fn count(&self) -> usize {
-        self.all.count().max(self.entries.used() + self.closed())
+        with_places(&self.all, self.entries.used())
     }
 
     /// Returns the number of closed sockets that TCP still needs.
     pub(crate) fn closed(&self) -> usize {
-        self.all.closed()
+        self.all.closed::<Tcp>()
     }
 }

@@ -204,7 +204,7 @@ impl Table {
     /// Adds a new socket of a user. `EEXIST` if the id is in use, `EMFILE` if the guest would have too
     /// many, `EDQUOT` if only the user would.
     ///
-    /// The limits include released sockets that TCP still needs, and places for connections.
+    /// The limits include released sockets that are not freed yet, and places for connections.
     pub(crate) fn add(&self, id: u64, tenant: &Arc<Tenant>, policy: &Policy) -> Result {
         let user_sockets = tenant.user_sockets();
         self.with(|entries| {
@@ -212,7 +212,7 @@ impl Table {
                 return Err(EEXIST);
             }
             let sockets = &self.guest.counters.sockets;
-            let used = sockets.count().max(entries.len + sockets.closed());
+            let used = sockets.with_places(entries.len);
             policy.may_have_socket(Holding {
                 owner: tenant.number(),
                 own: user_sockets.count(),

@@ -85,11 +85,12 @@
 //! # Locks, outermost first
 //!
 //! 1. `Backend::ends`, `Guests::list` (mutexes).
-//! 2. `Listener::open` (mutex): held while a connection is accepted.
+//! 2. `Listener::open` (mutex): held while a connection is accepted, and while the waiting ones are
+//!    counted.
 //! 3. `PumpData::state` (mutex): held by the work item of a connection or a datagram socket while
 //!    it moves data, by the listener while it fills the place, and by ATTACH.
 //! 4. `Table::entries`, then `owners::Users::list`; `Transport::news`, `GuestSocket::snapshot` and
-//!    `GuestSocket::shares` (the socket's lock under both), `GuestSocket::tie` (the socket's lock and
+//!    `GuestSocket::reuse` (the socket's lock under both), `GuestSocket::tie` (the socket's lock and
 //!    those of 5 under it), `Groups::pending`,
 //!    `GuestSocket::groups` (RTNL under it), `RingPool::rings` (mutexes).
 //! 5. `Commands::ring`, `Conn::pending`, `PumpData::teardown`, `DatagramSocket::socket` (spinlocks)
@@ -209,6 +210,7 @@ module! {
     authors: ["XenSock developers"],
     description: "XenSock backend: performs the socket calls of Xen guests",
     license: "GPL",
+    // Not xen-backend:pvcalls, for which the C backend is loaded.
     alias: ["xen-backend:xensock"],
     params: {
         await_policy: bool {

@@ -224,8 +224,8 @@ impl<F: AddressFamily> Ops for Family<F> {
         name: i32,
         value: &OptionIn<'_>,
     ) -> Result {
-        let kind = socket.sock_type() == SOCK_STREAM;
-        if native::is_needed(level, name, kind, F::DOMAIN == Some(Domain::Inet6)) {
+        let is_stream = socket.sock_type() == SOCK_STREAM;
+        if native::is_needed(level, name, is_stream, F::DOMAIN == Some(Domain::Inet6)) {
             // Turning an option off needs no fallback: the option is not set.
             let mut given = [0; GIVEN_LEN];
             let len = value.read_prefix(&mut given)?;

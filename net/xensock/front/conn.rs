@@ -124,14 +124,16 @@ pub(crate) struct Conn {
     /// Received frames of a datagram socket.
     #[pin]
     receive_queue: SpinLockIrq<ReceiveQueue>,
+    /// Errno of a datagram that the backend could not send, for the next call that sends, or 0.
+    send_error: Atomic<i32>,
     /// The groups that a datagram socket has yet to join again.
     #[pin]
     joins: SpinLock<KVec<Arc<Exchange>>>,
     /// The urgent byte of a stream.
     #[pin]
     urgent: SpinLockIrq<UrgentIn>,
-    /// Set once the listener has given the posted connection back: if it fails, no task is woken.
-    is_given_back: Atomic<bool>,
+    /// Set once the listener has withdrawn the posted connection: if it fails, no task is woken.
+    is_withdrawn: Atomic<bool>,
     /// Set once the program wants to receive nothing more. The socket's own flag is also set when
     /// nothing more will come. `recv()` reads it without a lock.
     is_unwanted: Atomic<bool>,
@@ -254,9 +256,10 @@ impl Conn {
                 dead: Atomic::new(ALIVE),
                 events <- Events::new(),
                 receive_queue <- new_spinlock_irq!(ReceiveQueue::default(), "xensock_receive"),
+                send_error: Atomic::new(0),
                 joins <- new_spinlock!(KVec::new(), "xensock_joins"),
                 urgent <- new_spinlock_irq!(UrgentIn::default(), "xensock_urgent"),
-                is_given_back: Atomic::new(false),
+                is_withdrawn: Atomic::new(false),
                 is_unwanted: Atomic::new(false),
                 is_end_read: Atomic::new(false),
                 is_given_up: Atomic::new(false),

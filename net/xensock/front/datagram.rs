@@ -4,7 +4,7 @@
 //!
 //! Each call behaves like UDP's (`net/ipv4/udp.c`, `net/ipv4/datagram.c`, `net/core/datagram.c`),
 //! except for errors that only the backend can find. A datagram is sent without waiting for the
-//! backend, so the next call reports such an error.
+//! backend, so the next call reports such an error; without a peer, the next call that sends.
 //!
 //! The backend's socket and the data ring are created when first needed, and again after they were
 //! lost. They hold no connection state, only an address, a peer and options.
@@ -25,6 +25,7 @@ use crate::{
         Endpoint,
         EndpointState, //
     },
+    errors::may_pass,
     link::Link,
     orders::fixed_order,
     proto::{
@@ -34,10 +35,7 @@ use crate::{
         Call, //
     },
     remote_socket::RemoteSocket,
-    survivors::{
-        may_pass,
-        Survivors, //
-    }, //
+    survivors::Survivors, //
 };
 use core::net::SocketAddr;
 use kernel::{

@@ -146,10 +146,6 @@ impl Frontend {
                 dev.fatal(error, c"cannot connect to the backend");
             }
             Err(error) => {
-                if dev.state() == State::Closing {
-                    // A change of state has failed, which xenbus takes for the end.
-                    self.take_down(&mut ends.link);
-                }
                 if !replace(&mut ends.has_failed, true) {
                     dev.error(error, c"cannot follow the backend for now");
                 }
@@ -222,6 +218,7 @@ impl Frontend {
             }
             FrontAction::Close => {
                 self.take_down(link);
+                dev.switch_state(State::Closed)?;
                 dev.frontend_closed();
             }
             FrontAction::Reset => {

@@ -135,7 +135,8 @@ pub(crate) struct EndpointInner {
     /// The last SETSOCKOPT that was sent without waiting for its response, and the number of such
     /// before it.
     pub(crate) unawaited: Option<(Arc<Exchange>, u32)>,
-    /// Set once the file was closed: the socket must get no new state.
+    /// Set once the file of a datagram socket was closed: the socket must get no new state. For a
+    /// stream, the phase of its listener or connection says so.
     pub(crate) is_closed: bool,
 }
 

@@ -112,7 +112,8 @@ pub(crate) struct Link {
     /// The users that have to give back what they can do without.
     #[pin]
     shortages: SpinLockIrq<Shortages>,
-    /// Looks after connections that have grown.
+    /// Checks the members each second: grown rings, posted connections, groups that have to be joined
+    /// again.
     #[pin]
     expiry: DelayedWork<Link, EXPIRY>,
     /// Takes responses that no task waits for.

@@ -14,9 +14,11 @@ mod posted;
 mod request;
 
 pub(crate) use local::LocalListener;
+pub(crate) use posted::MAX_AHEAD;
 
 use crate::{
     conn::Conn,
+    errors::is_shortage,
     link::Link,
     proto::{
         ring::Order,
@@ -44,10 +46,8 @@ use kernel::{
     xen::trace::xensock_front as trace, //
 };
 use posted::{
-    is_shortage,
     ListenPhase,
-    PostedConns,
-    MAX_AHEAD, //
+    PostedConns, //
 };
 
 /// A listening socket.
@@ -83,7 +83,7 @@ impl Listener {
     ) -> Result<Arc<Self>> {
         let limit = limit(&remote.link, backlog);
         let conns = KVec::with_capacity(MAX_AHEAD, GFP_KERNEL)?;
-        let given_back = KVec::with_capacity(MAX_AHEAD, GFP_KERNEL)?;
+        let withdrawn = KVec::with_capacity(MAX_AHEAD, GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 remote,
@@ -94,7 +94,7 @@ impl Listener {
                 posted <- new_spinlock!(
                     PostedConns {
                         conns,
-                        given_back,
+                        withdrawn,
                         coming: 0,
                         wanted: limit,
                         limit,
@@ -168,7 +168,7 @@ impl Listener {
             // little for: `maintain` replaces them.
             ListenPhase::Open => conns.any(|conn| {
                 let has_failed = conn.death().is_some_and(|error| !is_shortage(error));
-                conn.is_ready() || (has_failed && !posted.is_given_back(conn))
+                conn.is_ready() || (has_failed && !posted.is_withdrawn(conn))
             }),
         }
     }
@@ -211,7 +211,7 @@ impl Listener {
             let mut posted = self.posted.lock();
             (posted.limit, posted.wanted) = (limit, limit);
         }
-        self.give_back(limit);
+        self.withdraw_down_to(limit);
         self.post_if_possible()
     }
 
@@ -279,22 +279,22 @@ impl Listener {
             let Some(index) = posted.conns.iter().position(|c| c.death().is_some()) else {
                 return Ok(());
             };
-            let is_given_back = posted
+            let is_withdrawn = posted
                 .conns
                 .get(index)
-                .is_some_and(|c| posted.is_given_back(c));
+                .is_some_and(|c| posted.is_withdrawn(c));
             let failed = posted.remove(index);
             let death = failed.as_ref().and_then(|conn| conn.death());
             let left = posted.conns.len();
             posted.is_short = left == 0 && death.is_some_and(is_shortage);
-            if !is_given_back {
+            if !is_withdrawn {
                 posted.wanted = left.max(1);
             }
             drop(posted);
             match death {
                 Some(EAGAIN | EINTR | ERESTART | EALREADY | EINPROGRESS | ECONNABORTED) => (),
                 Some(error) if left == 0 => {
-                    return Err(self.remote.note_refusal(error, EMFILE));
+                    return Err(self.remote.refusal(error, EMFILE));
                 }
                 _ => (),
             }
@@ -316,11 +316,11 @@ impl Listener {
             local.close();
         }
         // First, so that nothing is accepted from here on.
-        conns.iter().for_each(|conn| conn.withdraw());
+        conns.iter().for_each(|conn| conn.give_up());
         let own = self.end_poll();
         self.remote.end();
-        own.iter().for_each(Conn::release_withdrawn);
-        conns.iter().for_each(Conn::release_withdrawn);
+        own.iter().for_each(Conn::release_given_up);
+        conns.iter().for_each(Conn::release_given_up);
         if self.is_accepting() {
             // The C backend usually answers an ACCEPT at once. If not, `maintain` sees to it.
             self.remote.link.start_expiry();

@@ -180,14 +180,14 @@ impl RemoteSocket {
     /// posted ahead.
     pub(crate) fn first_error(&self, error: Error) -> Error {
         match self.creation.as_ref().and_then(|creation| creation.error()) {
-            Some(first) if error == EBADF => self.note_refusal(first, EMFILE),
-            _ => self.note_refusal(error, ENOBUFS),
+            Some(first) if error == EBADF => self.refusal(first, EMFILE),
+            _ => self.refusal(error, ENOBUFS),
         }
     }
 
     /// Notes the shortage that `error` of the backend tells of, if any, and returns the error for
     /// the program: `no_more` if only the user has used up its share. Any context.
-    pub(crate) fn note_refusal(&self, error: Error, no_more: Error) -> Error {
+    pub(crate) fn refusal(&self, error: Error, no_more: Error) -> Error {
         match error {
             EDQUOT => {
                 self.link.note_shortage(Shortage::OfUser(self.owner));
@@ -314,12 +314,6 @@ impl RemoteSocket {
     pub(crate) fn release_exchange(&self) -> Arc<Exchange> {
         self.release.clone()
     }
-}
-
-/// Returns `true` if an error says that there is nothing to ask: the socket has ended, its link is
-/// down, or the dialect does not have the request. Only then can a call do without the response.
-pub(crate) fn has_nothing_to_ask(error: Error) -> bool {
-    matches!(error, EBADF | ENOTCONN | ENETDOWN | EOPNOTSUPP)
 }
 
 impl Drop for RemoteSocket {

@@ -77,7 +77,7 @@ impl RingPool {
 
     fn give_back(&self, ring: &ConnRing) {
         let mut places = self.places.lock();
-        places.give_back(ring.owner(), ring.order().grants());
+        places.uncharge(ring.owner(), ring.order().grants());
     }
 
     /// Puts a ring into its reserved place. The ring is no spare until it is

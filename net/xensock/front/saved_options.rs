@@ -3,20 +3,23 @@
 //! The options that a program has set on a socket: those that the backend has to know, and those
 //! that are kept for the program.
 
-use crate::proto::{
-    option::{
-        is_group_of,
-        is_kept_group,
-        may_set,
-        Interface,
-        SockOpt,
-        SOL_IPV6,
-        SOL_SOCKET,
-        SO_REUSEADDR,
-        SO_REUSEPORT, //
-    },
-    value::Value,
-    Call, //
+use crate::{
+    errors::is_shortage,
+    proto::{
+        option::{
+            is_group_of,
+            is_kept_group,
+            may_set,
+            Interface,
+            SockOpt,
+            SOL_IPV6,
+            SOL_SOCKET,
+            SO_REUSEADDR,
+            SO_REUSEPORT, //
+        },
+        value::Value,
+        Call, //
+    }, //
 };
 use kernel::{
     net::addr::Domain,
@@ -37,6 +40,14 @@ struct SavedOption {
     interface: Interface,
 }
 
+impl SavedOption {
+    /// Returns `true` if this is the group that is joined or left with this value of `option`.
+    fn is_group_of(&self, option: &SockOpt, value: &Value) -> bool {
+        (self.level, self.name) == (option.level, option.kept_as())
+            && is_group_of(option, value.as_bytes(), self.value.as_bytes())
+    }
+}
+
 /// Calls `what` with a value in the format of the kernel's own protocols, where numbers have native
 /// byte order.
 pub(crate) fn with_bytes<T>(value: &Value, what: impl FnOnce(&[u8]) -> T) -> T {
@@ -51,7 +62,7 @@ pub(crate) fn with_bytes<T>(value: &Value, what: impl FnOnce(&[u8]) -> T) -> T {
 /// the option is set.
 pub(crate) fn unless_unknown(result: Result) -> Result {
     match result {
-        Err(ENOMEM | ENOBUFS) => result,
+        Err(error) if is_shortage(error) => result,
         _ => Ok(()),
     }
 }
@@ -66,6 +77,11 @@ impl SavedOptions {
     /// Returns `true` if a group was joined.
     pub(crate) fn has_groups(&self) -> bool {
         self.0.iter().any(|s| is_kept_group(s.level, s.name))
+    }
+
+    /// Returns `true` if a group was joined that is left with this value of `option`.
+    pub(crate) fn has_group_of(&self, option: &SockOpt, value: &Value) -> bool {
+        option.leaves() && self.0.iter().any(|s| s.is_group_of(option, value))
     }
 
     /// Returns the `old` options with one option set, or one group joined or left. May sleep. Fails
@@ -85,12 +101,9 @@ impl SavedOptions {
             interface,
         };
         let is_same = |s: &SavedOption| (s.level, s.name) == (setting.level, setting.name);
-        let is_replaced = |s: &SavedOption| {
-            is_same(s)
-                && match option.is_group() {
-                    true => is_group_of(option, setting.value.as_bytes(), s.value.as_bytes()),
-                    false => true,
-                }
+        let is_replaced = |s: &SavedOption| match option.is_group() {
+            true => s.is_group_of(option, &value),
+            false => is_same(s),
         };
 
         // At most one: if several groups match because they are left without an interface, Linux

@@ -4,12 +4,13 @@
 //!
 //! Each call behaves like TCP's (`net/ipv4/tcp.c`, `net/ipv4/af_inet.c`).
 
+mod accept;
 mod closing;
 mod connect;
 mod control;
 mod ending;
+mod listen;
 mod names;
-mod passive;
 mod poll;
 mod queues;
 mod recv;
@@ -33,6 +34,10 @@ use crate::{
         Feature, //
     }, //
 };
+pub(crate) use accept::{
+    Acceptance,
+    AcceptedSocket, //
+};
 use closing::Closing;
 use kernel::{
     net::addr::Domain,
@@ -51,10 +56,6 @@ use kernel::{
         Arc,
         Mutex, //
     }, //
-};
-pub(crate) use passive::{
-    Acceptance,
-    AcceptedSocket, //
 };
 
 /// The state of a stream socket besides its `struct sock`.

@@ -54,21 +54,8 @@ pub(crate) trait Survivor {
     ///
     /// The socket stays lost if there is no link for it. It also stays lost if a call holds it;
     /// when the call ends, this is tried again. Returns `true` if the socket stays lost because of
-    /// an error that [may pass](may_pass), with this value of `is_new`.
+    /// an error that [may pass](crate::errors::may_pass), with this value of `is_new`.
     fn revive(&self, sk: &Sock, is_new: bool) -> bool;
-}
-
-/// Returns `true` if what has kept a socket from being set up again may pass by itself, so that the
-/// socket has to be tried again later: nobody has done anything to the socket.
-///
-/// The domain of a backend that `is_new` may still be booting, and have no addresses and routes
-/// yet.
-pub(crate) fn may_pass(error: Error, is_new: bool) -> bool {
-    match error {
-        ENOMEM | ENOBUFS | ENOSPC | EMFILE | ENFILE => true,
-        EADDRNOTAVAIL | ENETUNREACH | ENODEV => is_new,
-        _ => false,
-    }
 }
 
 /// Returns the survivor of a socket, if the socket is one of XenSock's.

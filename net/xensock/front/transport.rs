@@ -169,7 +169,7 @@ impl Transport {
         };
 
         dev.transaction(|t| {
-            t.write(node::VERSION, fmt!("1"))?;
+            t.write(node::VERSION, fmt!("{}", node::THE_VERSION))?;
             t.write(node::RING_REF, fmt!("{grant}"))?;
             t.write(node::PORT, fmt!("{port}"))?;
             if let Some(news) = &self.news {
@@ -288,6 +288,15 @@ impl Transport {
         };
         if !is_submitted {
             exchange.finish(Err(ENETDOWN));
+        }
+    }
+
+    /// Calls `what` before the link goes down, or not at all if it has. Any context; `what` must not
+    /// sleep.
+    pub(crate) fn while_up(&self, what: impl FnOnce()) {
+        let commands = self.commands.lock();
+        if commands.is_open() {
+            what();
         }
     }
 

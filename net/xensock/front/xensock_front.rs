@@ -89,8 +89,8 @@
 //! 4. `Conn::rx`, `Conn::tx` (mutexes): the right to move an index of the data ring. Held over the
 //!    copy, not while waiting. Independent of each other: full duplex.
 //! 5. `Endpoint::inner`, then `Datagram::names` or `Listener::posted` (spinlocks): short.
-//!    `Conn::joins`, `Hijack::exempt`, `Hijack::routes` and the lock of a `LocalListener`
-//!    (spinlocks) do not nest with others.
+//!    `Conn::joins` (spinlock): held while a request is queued. `Hijack::exempt`, `Hijack::routes`
+//!    and the lock of a `LocalListener` (spinlocks) do not nest with others.
 //! 6. `SharedChannel::state`, then `Doorbell::owner` (spinlocks, IRQ): held while the handler of a
 //!    connection runs.
 //! 7. `Conn::state`, then `Growth::sides`, `Events::requested` and `Conn::receive_queue`
@@ -142,6 +142,7 @@ mod directory;
 pub mod doorbell;
 mod driver;
 mod endpoint;
+mod errors;
 mod fallback;
 mod family;
 mod hijack;

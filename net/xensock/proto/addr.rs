@@ -117,6 +117,22 @@ pub fn decode(dialect: Dialect, bytes: &[u8; LEN], len: u32) -> Result<SocketAdd
     }
 }
 
+/// Returns the bytes and the length of an address in the native dialect. The length is 0 if there is
+/// none.
+pub fn encode_optional(addr: Option<&SocketAddr>) -> ([u8; LEN], u32) {
+    // This dialect can express all addresses.
+    addr.and_then(|addr| encode(Dialect::XenSock, addr))
+        .unwrap_or(([0; LEN], 0))
+}
+
+/// Returns what [`encode_optional`] has encoded.
+pub fn decode_optional(bytes: &[u8; LEN], len: u32) -> Result<Option<SocketAddr>, BadAddr> {
+    match len {
+        0 => Ok(None),
+        _ => decode(Dialect::XenSock, bytes, len).map(Some),
+    }
+}
+
 /// Returns `true` if the first `len` of `bytes` are an address of no family.
 pub fn is_unspec(bytes: &[u8; LEN], len: u32) -> bool {
     let [f0, f1, ..] = *bytes;

@@ -18,8 +18,7 @@ use super::{
         BadAddr, //
     },
     errno,
-    info,
-    Dialect, //
+    info, //
 };
 
 /// Bytes of a header.
@@ -141,10 +140,7 @@ impl Frame {
                     Self::Data { has_info: true, .. } => DATA_AND_INFO,
                     _ => REPORT,
                 };
-                // The native dialect can express all addresses.
-                let (addr, addr_len) = addr
-                    .and_then(|a| addr::encode(Dialect::XenSock, &a))
-                    .unwrap_or(([0; addr::LEN], 0));
+                let (addr, addr_len) = addr::encode_optional(addr.as_ref());
                 (*len, kind, addr, addr_len)
             }
             Self::Error(number) => {
@@ -175,12 +171,7 @@ impl Frame {
 
         let frame = match (u16::from_le_bytes([t0, t1]), addr_len) {
             (kind @ (DATA | DATA_AND_INFO | REPORT), addr_len) => {
-                let addr = match addr_len {
-                    0 => None,
-                    _ => Some(
-                        addr::decode(Dialect::XenSock, &addr, addr_len).map_err(BadFrame::Addr)?,
-                    ),
-                };
+                let addr = addr::decode_optional(&addr, addr_len).map_err(BadFrame::Addr)?;
                 match kind {
                     REPORT => Self::Report { len, addr },
                     kind => Self::Data {

@@ -8,12 +8,9 @@
 
 use core::net::SocketAddr;
 
-use super::{
-    addr::{
-        self,
-        BadAddr, //
-    },
-    Dialect, //
+use super::addr::{
+    self,
+    BadAddr, //
 };
 
 /// Bytes of the block.
@@ -61,8 +58,8 @@ impl Info {
             | flag(self.ttl.is_some(), TTL)
             | flag(self.segment.is_some(), SEGMENT)
             | flag(self.drops.is_some(), DROPS);
-        let (local, local_len) = encode(self.local);
-        let (destination, destination_len) = encode(self.destination);
+        let (local, local_len) = addr::encode_optional(self.local.as_ref());
+        let (destination, destination_len) = addr::encode_optional(self.destination.as_ref());
         let mut block = [0; LEN];
 
         block[0..4].copy_from_slice(&flags.to_le_bytes());
@@ -91,13 +88,14 @@ impl Info {
         let mut destination = [0; addr::LEN];
         local.copy_from_slice(&addresses[..addr::LEN]);
         destination.copy_from_slice(&addresses[addr::LEN..]);
+        let address = |bytes, len| addr::decode_optional(bytes, len).map_err(BadInfo::Addr);
         Ok(Self {
             tos: (flags & TOS != 0).then_some(tos),
             ttl: (flags & TTL != 0).then_some(ttl),
             segment: (flags & SEGMENT != 0).then_some(u16::from_le_bytes([s0, s1])),
             drops: (flags & DROPS != 0).then_some(u32::from_le_bytes([d0, d1, d2, d3])),
-            local: decode(&local, u32::from_le_bytes([l0, l1, l2, l3]))?,
-            destination: decode(&destination, u32::from_le_bytes([n0, n1, n2, n3]))?,
+            local: address(&local, u32::from_le_bytes([l0, l1, l2, l3]))?,
+            destination: address(&destination, u32::from_le_bytes([n0, n1, n2, n3]))?,
         })
     }
 
@@ -105,20 +103,5 @@ impl Info {
     /// information.
     pub const fn is_needed(&self) -> bool {
         self.local.is_some() || self.segment.is_some()
-    }
-}
-
-/// Returns an address with its length, which is 0 if there is none.
-fn encode(addr: Option<SocketAddr>) -> ([u8; addr::LEN], u32) {
-    addr.and_then(|addr| addr::encode(Dialect::XenSock, &addr))
-        .unwrap_or(([0; addr::LEN], 0))
-}
-
-fn decode(bytes: &[u8; addr::LEN], len: u32) -> Result<Option<SocketAddr>, BadInfo> {
-    match len {
-        0 => Ok(None),
-        _ => addr::decode(Dialect::XenSock, bytes, len)
-            .map(Some)
-            .map_err(BadInfo::Addr),
     }
 }

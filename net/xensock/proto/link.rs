@@ -18,10 +18,10 @@
 //!   the new backend may offer nothing for a long time.
 //! - Whatever fails for the moment, see [`is_lasting`], is looked at again after a second, as for a
 //!   report. The own state stays as it is until then.
-//! - A backend whose `Connect` fails otherwise reports that (`xenbus_dev_error()`), keeps nothing,
+//! - A backend whose `Connect` fails for good reports that (`xenbus_dev_error()`), keeps nothing,
 //!   stays `InitWait` and waits for the next report. The usual reason is a frontend that has gone
 //!   meanwhile, and perhaps come back: it may be answering the same offer.
-//! - Any other action that fails so, and a peer that breaks the protocol, lead to tearing down and
+//! - Any other action that fails for good, and a peer that breaks the protocol, lead to tearing down and
 //!   writing `Closing` (`xenbus_dev_fatal()`). Such a link comes back only when one of the two
 //!   drivers is loaded again or the device is made anew: a fault never becomes a loop.
 //! - In `unbind`, tear down; xenbus then writes `Closed`.

@@ -25,7 +25,6 @@
 //!   per link, 64-byte slots, requests from frontend to backend. A request is a [`call::Call`].
 //! - [`option`] lists the options of sockets that are carried, and [`value`] has their values,
 //!   which may come in [`pieces`].
-//! - [`id::Handle`] is an opaque number with which an end names sockets on the wire.
 //! - [`indexes`] is the layout of the page which each connection has for its *data ring*, and
 //!   [`ring`] the arithmetic of the free-running indexes in it.
 //! - [`frame`] is the form of datagrams in such a ring, [`info`] the information that may go with
@@ -62,7 +61,6 @@ pub mod dialect;
 pub mod errno;
 pub mod feature;
 pub mod frame;
-pub mod id;
 pub mod indexes;
 pub mod info;
 pub mod link;
@@ -103,7 +101,6 @@ pub use self::{
         Feature,
         Features, //
     },
-    id::Handle,
     request::{
         Malformed,
         Request, //

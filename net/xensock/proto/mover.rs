@@ -3,8 +3,8 @@
 //! Decides who moves the bytes of a connection, where both a thread and soft interrupts can do so.
 //!
 //! Bytes are moved by a *work item*, which can do all of the work, or in a *soft interrupt*, which
-//! saves waking a thread. On news, an event of the peer or arrived bytes, one of the two is made to
-//! look:
+//! saves waking a thread. On news, an event of the peer, arrived bytes or room, one of the two is made
+//! to look:
 //!
 //! ```text
 //! news:   is_free()? then have a soft interrupt run, else the work item
@@ -100,6 +100,12 @@ impl<W: TurnWord> Mover<W> {
     /// Returns `true` if it is worth trying [`Self::in_softirq`]. Any context.
     pub fn is_free(&self) -> bool {
         matches!(self.0.load(), NOBODY | SOFTIRQ)
+    }
+
+    /// Returns `true` if nobody moves bytes: a callback of the socket that is called now does not come
+    /// from within an attempt to move some. Any context.
+    pub fn is_idle(&self) -> bool {
+        self.0.load() == NOBODY
     }
 
     /// Takes the turn, calls `what`, gives the turn back and returns the result. Returns `false` if

@@ -12,12 +12,7 @@ use core::net::{
     SocketAddr, //
 };
 
-use super::{
-    addr,
-    errno,
-    info::LEN,
-    Dialect, //
-};
+use super::{addr, errno, info::LEN};
 
 /// Maximum length of a payload that is looked at: no ICMP message has more.
 pub const MAX_PAYLOAD: u32 = 1280;
@@ -67,10 +62,7 @@ pub struct BadReport;
 impl Report {
     /// Returns the block.
     pub fn encode(&self) -> [u8; LEN] {
-        let (offender, len) = self
-            .offender
-            .and_then(|addr| addr::encode(Dialect::XenSock, &addr))
-            .unwrap_or(([0; addr::LEN], 0));
+        let (offender, len) = addr::encode_optional(self.offender.as_ref());
         let errno = errno::to_wire(self.errno).wrapping_neg();
         let mut block = [0; LEN];
 
@@ -130,12 +122,7 @@ impl Report {
 fn address(bytes: &[u8]) -> Result<Option<SocketAddr>, BadReport> {
     let (bytes, rest) = bytes.split_first_chunk().ok_or(BadReport)?;
     let len = u32::from_le_bytes(*rest.first_chunk().ok_or(BadReport)?);
-    match len {
-        0 => Ok(None),
-        _ => addr::decode(Dialect::XenSock, bytes, len)
-            .map(Some)
-            .map_err(|_| BadReport),
-    }
+    addr::decode_optional(bytes, len).map_err(|_| BadReport)
 }
 
 /// Reads a `struct sockaddr_in` or `struct sockaddr_in6`. [`None`] for another family, such as 0.

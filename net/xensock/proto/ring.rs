@@ -102,15 +102,6 @@ pub const fn queued(prod: u32, cons: u32, size: u32) -> Result<u32, Violation> {
     Ok(queued)
 }
 
-/// Returns the number of bytes that there is room for.
-pub const fn space(prod: u32, cons: u32, size: u32) -> Result<u32, Violation> {
-    match queued(prod, cons, size) {
-        // OVERFLOW: `queued` is at most `size`.
-        Ok(queued) => Ok(size - queued),
-        Err(violation) => Err(violation),
-    }
-}
-
 /// A run of bytes within a half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

@@ -25,7 +25,7 @@ struct Held {
 /// let taken = (0..MAX_RINGS).take_while(|_| places.take(1000, 5)).count();
 /// assert_eq!(taken, 15);
 /// assert!(places.take(1001, 5));
-/// places.give_back(1000, 5);
+/// places.uncharge(1000, 5);
 /// ```
 #[derive(Debug)]
 pub struct Places {
@@ -77,8 +77,8 @@ impl Places {
         may
     }
 
-    /// Gives back a place that [`Self::take`] has taken with the same arguments.
-    pub fn give_back(&mut self, owner: u64, grants: usize) {
+    /// Takes back what [`Self::take`] has charged for the same arguments.
+    pub fn uncharge(&mut self, owner: u64, grants: usize) {
         if let Some(held) = self.find(owner).and_then(|index| self.held.get_mut(index)) {
             held.rings -= 1;
             held.grants = held.grants.saturating_sub(grants);

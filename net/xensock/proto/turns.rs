@@ -34,7 +34,7 @@ pub fn queue_of(owner: u64) -> usize {
 /// turns.pass(5, false);
 /// assert_eq!(turns.next(), Some(9));
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Turns {
     /// A bit for each queue that has requests.
     full: u64,
@@ -73,7 +73,7 @@ impl Turns {
     }
 
     /// Gives the turn back to a queue whose request could not be sent.
-    pub fn give_back(&mut self, queue: usize) {
+    pub fn return_turn(&mut self, queue: usize) {
         self.fill(queue);
         // CAST: Less than 64.
         self.first = queue as u32 % u64::BITS;

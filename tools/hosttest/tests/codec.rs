@@ -21,7 +21,6 @@ use xensock_hosttest::proto::{
     Body,
     Call,
     Dialect,
-    Handle,
     Request,
     Response,
     RingRef,
@@ -283,17 +282,5 @@ proptest! {
         let (bytes, len) = addr::encode(dialect, &address).unwrap();
 
         prop_assert_eq!(addr::decode(dialect, &bytes, len), Ok(address));
-    }
-
-    #[test]
-    fn handles_come_back(slot: u32, generation: u32) {
-        let handle = Handle::new(slot, generation);
-
-        prop_assert_eq!(handle.slot(), slot);
-        prop_assert_eq!(handle.generation(), generation.max(1));
-        prop_assert_eq!(Handle::from_wire(handle.to_wire()), Some(handle));
-        prop_assert_ne!(handle.next(), handle);
-        prop_assert_eq!(handle.next().slot(), slot);
-        prop_assert_eq!(Handle::from_wire(u64::from(slot)), None);
     }
 }

@@ -273,12 +273,18 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_a_block_or_none(mut block: [u8; LEN], likely: bool) {
+    fn garbage_is_a_block_or_none(
+        mut block: [u8; LEN],
+        likely: bool,
+        (family, len) in proptest::sample::select(vec![(0u8, 0u8), (2, 16), (10, 28), (9, 28)]),
+    ) {
         if likely {
             block[0] &= 15;
             block[1..4].fill(0);
-            block[13..16].fill(0);
-            block[73..76].fill(0);
+            for (address, length) in [(16, 12), (44, 72)] {
+                block[address..address + 2].copy_from_slice(&[family, 0]);
+                block[length..length + 4].copy_from_slice(&[len, 0, 0, 0]);
+            }
         }
         if let Ok(info) = Info::decode(&block) {
             prop_assert_eq!(Info::decode(&info.encode()), Ok(info));

@@ -134,9 +134,15 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_read_or_refused(block in any::<[u8; LEN]>(), origin in 0..5u8) {
+    fn garbage_is_read_or_refused(
+        block in any::<[u8; LEN]>(),
+        origin in 0..5u8,
+        (family, len) in proptest::sample::select(vec![(0u8, 0u8), (2, 16), (10, 28), (9, 28), (2, 15)]),
+    ) {
         let mut block = block;
         block[4] = origin;
+        block[16..18].copy_from_slice(&[family, 0]);
+        block[44..48].copy_from_slice(&[len, 0, 0, 0]);
         if let Ok(report) = Report::decode(&block) {
             prop_assert!(errno::is_known(report.errno));
             prop_assert_eq!(Report::decode(&report.encode()), Ok(report));

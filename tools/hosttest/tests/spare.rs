@@ -41,7 +41,7 @@ fn one_user_leaves_grants() {
     assert!(!places.take(1000, 513));
     assert!(places.take(1000, SMALL));
     assert!(places.take(1001, 513));
-    places.give_back(1000, 513);
+    places.uncharge(1000, 513);
     assert!(places.take(1000, 513));
 }
 
@@ -63,10 +63,10 @@ proptest! {
         for (owner, grants, gives) in events {
             if gives && !held.is_empty() {
                 let (owner, grants) = held.remove(grants % held.len());
-                places.give_back(owner, grants);
+                places.uncharge(owner, grants);
                 // Root may have all that is left.
                 prop_assert!(places.take(ROOT, grants));
-                places.give_back(ROOT, grants);
+                places.uncharge(ROOT, grants);
             } else if places.take(owner, grants) {
                 held.push((owner, grants));
             }
@@ -79,7 +79,7 @@ proptest! {
             }
         }
         for (owner, grants) in held {
-            places.give_back(owner, grants);
+            places.uncharge(owner, grants);
         }
         prop_assert!(places.take(7, 1) == (max > 0));
     }

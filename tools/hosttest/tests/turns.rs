@@ -48,7 +48,7 @@ proptest! {
                 Event::Fail => {
                     if let Some(queue) = turns.next() {
                         turns.pass(queue, queues[queue].len() > 1);
-                        turns.give_back(queue);
+                        turns.return_turn(queue);
                         prop_assert_eq!(turns.next(), Some(queue));
                     }
                 }

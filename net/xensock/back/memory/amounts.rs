@@ -19,7 +19,9 @@ use kernel::{
         tcp_max_closed,
         tcp_memory,
         udp_memory,
-        Tally, //
+        Tally,
+        Tcp,
+        Udp, //
     },
     prelude::*,
     sync::{
@@ -41,29 +43,33 @@ pub(crate) struct Pool {
     open: GlobalUsage,
     /// Returns the bytes of the pool.
     size: fn() -> usize,
+    /// Returns the bytes that closed sockets hold.
+    closed: fn(&Tally) -> usize,
 }
 
-/// The pool of TCP. A [`Tally`] has what closed sockets hold.
-pub(crate) static TCP: Pool = Pool::new(tcp_memory);
+/// The pool of TCP.
+pub(crate) static TCP: Pool = Pool::new(tcp_memory, Tally::memory::<Tcp>);
 
 /// The pool of UDP. The guests have their own limit here: otherwise datagrams would have to wait
 /// for connections.
-pub(crate) static UDP: Pool = Pool::new(udp_memory);
+pub(crate) static UDP: Pool = Pool::new(udp_memory, Tally::memory::<Udp>);
 
 impl Pool {
-    const fn new(size: fn() -> usize) -> Self {
+    const fn new(size: fn() -> usize, closed: fn(&Tally) -> usize) -> Self {
         Self {
             open: GlobalUsage::new(),
             size,
+            closed,
         }
     }
 }
 
-/// What a protocol needs that keeps sockets after they were closed.
-pub(crate) struct Closed {
-    /// All sockets. It knows what those hold that are closed and that TCP still needs.
+/// Sockets, of which each [`Tally`] knows what those hold that were closed and not freed yet.
+#[derive(Clone)]
+pub(crate) struct GuestTallies {
+    /// All sockets of the guest.
     pub(crate) sockets: Arc<Tally>,
-    /// The sockets of all guests, likewise.
+    /// The sockets of all guests.
     pub(crate) of_all_guests: Arc<Tally>,
 }
 
@@ -71,19 +77,19 @@ pub(crate) struct Closed {
 pub(crate) struct GuestMemory {
     pool: &'static Pool,
     open: Sum,
-    closed: Option<Closed>,
+    tallies: GuestTallies,
     max: Atomic<usize>,
     floor: Atomic<usize>,
 }
 
 impl GuestMemory {
     /// Creates the count for the sockets of a guest.
-    pub(crate) fn new(pool: &'static Pool, closed: Option<Closed>) -> Result<Arc<Self>> {
+    pub(crate) fn new(pool: &'static Pool, tallies: GuestTallies) -> Result<Arc<Self>> {
         pool.open.join();
         let memory = Self {
             pool,
             open: Sum::new(),
-            closed,
+            tallies,
             max: Atomic::new(usize::MAX),
             floor: Atomic::new(MIN_BUFFER),
         };
@@ -104,27 +110,24 @@ impl GuestMemory {
 
     /// Returns the number of bytes that the guest's sockets hold.
     pub(crate) fn used(&self) -> usize {
-        let closed = self.closed.as_ref().map_or(0, |it| it.sockets.memory());
+        let closed = (self.pool.closed)(&self.tallies.sockets);
         self.open.get().saturating_add(closed)
     }
 
     /// Returns the limit of the guest in bytes: that of its policy or its part, for all guests may
     /// have half of the pool.
     fn limit(&self) -> usize {
-        let closed = self.closed.as_ref();
-        let closed = closed.map_or(0, |it| it.of_all_guests.memory());
-        let Pool { open, size } = self.pool;
+        let Pool { open, size, closed } = self.pool;
+        let closed = closed(&self.tallies.of_all_guests);
         open.share(closed, size() / 2, self.max.load(Relaxed))
     }
 
-    /// Returns how many of the guest's sockets may stay after they are closed, if its policy allows
-    /// `own`: all guests may have half of those from which on TCP resets all closed connections of
-    /// this domain.
+    /// Returns how many of the guest's connections may stay after they are closed, if its policy
+    /// allows `own`: all guests may have half of those from which on TCP resets all closed
+    /// connections of this domain.
     pub(crate) fn most_closed(&self, own: usize) -> usize {
-        let Some(closed) = &self.closed else {
-            return own;
-        };
-        let (closed, limit) = (closed.of_all_guests.closed(), tcp_max_closed() / 2);
+        let closed = self.tallies.of_all_guests.closed::<Tcp>();
+        let limit = tcp_max_closed() / 2;
         // Sockets of a guest that is gone can stay for long, and a guest can come again and again.
         // So the parts alone do not keep within the limit.
         if closed >= limit {
@@ -136,8 +139,8 @@ impl GuestMemory {
     /// Returns `true` if the closed sockets of all guests hold no more than a quarter of the
     /// pool.
     fn may_keep_more(&self) -> bool {
-        let closed = self.closed.as_ref();
-        closed.is_none_or(|it| it.of_all_guests.memory() <= (self.pool.size)() / 4)
+        let Pool { size, closed, .. } = self.pool;
+        closed(&self.tallies.of_all_guests) <= size() / 4
     }
 
     fn change(&self, before: usize, now: usize) {
@@ -153,19 +156,15 @@ impl Drop for GuestMemory {
     }
 }
 
-/// What the memory of a user's connections needs besides.
-pub(crate) struct Connections {
-    /// All sockets of the user, as [`Closed::sockets`].
-    pub(crate) sockets: Arc<Tally>,
-    pub(crate) recounter: Arc<Recounter>,
-}
-
 /// The memory of the sockets of one user of a guest in a pool.
 pub(crate) struct UserMemory {
     number: u64,
     guest: Arc<GuestMemory>,
     open: Sum,
-    connections: Option<Connections>,
+    /// All sockets of the user.
+    sockets: Arc<Tally>,
+    /// Counts the memory of sockets again for which no event may follow.
+    recounter: Option<Arc<Recounter>>,
 }
 
 impl UserMemory {
@@ -173,13 +172,15 @@ impl UserMemory {
     pub(crate) fn new(
         number: u64,
         guest: &Arc<GuestMemory>,
-        connections: Option<Connections>,
+        sockets: &Arc<Tally>,
+        recounter: Option<Arc<Recounter>>,
     ) -> Result<Arc<Self>> {
         let memory = Self {
             number,
             guest: guest.clone(),
             open: Sum::new(),
-            connections,
+            sockets: sockets.clone(),
+            recounter,
         };
         Ok(Arc::new(memory, GFP_KERNEL)?)
     }
@@ -187,10 +188,7 @@ impl UserMemory {
     /// Returns the limit of the guest, what its sockets hold, and what those of the user hold, in
     /// KiB.
     fn now(&self) -> (u32, usize, usize) {
-        let closed = self
-            .connections
-            .as_ref()
-            .map_or(0, |it| it.sockets.memory());
+        let closed = (self.guest.pool.closed)(&self.sockets);
         let own = self.open.get().saturating_add(closed);
         let limit = u32::try_from(self.guest.limit() >> 10).unwrap_or(u32::MAX);
         (limit, self.guest.used() >> 10, own >> 10)
@@ -213,8 +211,7 @@ impl UserMemory {
         if own >= share + limit as usize / 8 {
             return floor;
         }
-        let sockets = self.connections.as_ref().map_or(0, |it| it.sockets.count());
-        floor.max((share << 10) / sockets.max(1))
+        floor.max((share << 10) / self.sockets.count().max(1))
     }
 
     /// Returns the floor of a receive buffer in bytes.
@@ -224,14 +221,24 @@ impl UserMemory {
 
     /// Has the memory of the guest's connections counted again soon.
     pub(super) fn ask_for_recount(&self) {
-        if let Some(connections) = &self.connections {
-            connections.recounter.ask();
+        if let Some(recounter) = &self.recounter {
+            recounter.ask();
         }
     }
 
     /// Returns `true` if the user has used up its share of the guest's limit.
     pub(crate) fn is_used_up(&self) -> bool {
         self.left().0 == 0
+    }
+
+    /// Returns `true` if closed sockets alone use up the share of the user.
+    pub(super) fn is_used_up_by_closed(&self) -> bool {
+        let closed = (self.guest.pool.closed)(&self.sockets) >> 10;
+        if closed == 0 {
+            return false;
+        }
+        let (limit, used, own) = self.now();
+        closed >= share_of(self.number, limit, used, own)
     }
 
     /// Returns `true` if a socket that is closed may keep `bytes` until they are delivered: even if

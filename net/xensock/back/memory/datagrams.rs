@@ -11,6 +11,10 @@
 //! datagram, and when the work item has taken some. A socket with a small buffer goes on one by one,
 //! and the next datagram gives it back its size once there is memory. So nobody has to remember such
 //! sockets.
+//!
+//! Datagrams can wait in this domain after their socket was closed, for a neighbour's address or in a
+//! queue. They count until then, and if they alone hold the share of their user, all further
+//! datagrams of the user are dropped.
 
 use super::{
     SocketMemory,
@@ -61,6 +65,12 @@ impl SocketMemory {
     pub(crate) fn must_wait(&self, udp: &KernelSocket<Udp>) -> bool {
         let user = self.bytes.user();
         udp.in_flight() > user.floor() && user.is_used_up()
+    }
+
+    /// Returns `true` if the next datagram has to be dropped: closed sockets alone hold the share of
+    /// the user. Otherwise each of many sockets could send one and be closed. Any context.
+    pub(crate) fn must_drop(&self) -> bool {
+        self.bytes.user().is_used_up_by_closed()
     }
 
     /// Counts the memory that a datagram socket holds now.

@@ -109,8 +109,7 @@ impl Users {
             let index = users.iter().skip(1).position(is_free)?;
             Some(index + 1)
         };
-        // While the list is not full, a user keeps its place as long as TCP needs one of its
-        // sockets.
+        // While the list is not full, a user keeps its place until the last of its sockets is freed.
         let is_full = users.len() >= MAX_USERS;
         let lingering = || is_full.then(|| free(|user| user.tenants == 0)).flatten();
         let index = match found.or_else(|| free(User::is_gone)).or_else(lingering) {
@@ -126,7 +125,7 @@ impl Users {
         let user = users.get_mut(index).ok_or(EMFILE)?;
         if user.number != number {
             user.number = number;
-            // The former user's sockets that TCP still needs do not count for the new user.
+            // The former user's sockets that are not freed yet do not count for the new user.
             user.counts.clear();
         }
         let user_sockets = user.counts_on(sockets)?;

@@ -118,12 +118,12 @@ impl<P: Carried> GuestSocket<P> {
     /// its owner. `SO_REUSEPORT` stands for both in UDP, whose `SO_REUSEADDR` would share the port
     /// with every user that has set it.
     fn share_port(&self, name: u32, on: bool) -> Result {
-        let mut shares = self.shares.lock();
+        let mut reuse = self.reuse.lock();
         match name {
-            option::SO_REUSEADDR => shares.0 = on,
-            _ => shares.1 = on,
+            option::SO_REUSEADDR => reuse.addr = on,
+            _ => reuse.port = on,
         }
-        let on = i32::from(shares.0 || shares.1).to_ne_bytes();
+        let on = i32::from(reuse.addr || reuse.port).to_ne_bytes();
         self.inner.set_option(SOL_SOCKET, SO_REUSEPORT, &on)
     }
 

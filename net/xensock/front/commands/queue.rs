@@ -69,7 +69,7 @@ impl RequestQueue {
         let queue = queue_of(item.owner);
         if let Some(items) = self.queues.get_mut(queue) {
             items.push_front(item);
-            self.turns.give_back(queue);
+            self.turns.return_turn(queue);
         }
     }
 

@@ -3,12 +3,12 @@
 //! How a connection begins: the responses to CONNECT and ACCEPT, and their outcome.
 
 use super::{
-    growth::is_shortage,
     state::Phase,
     Conn, //
 };
 use crate::{
     commands::wire_error,
+    errors::is_out_of_memory,
     proto::{
         shortage::Shortage,
         status::Outcome,
@@ -55,7 +55,9 @@ impl Conn {
             Ok(_) if this.remote.link.has(Feature::Status) => Self::look_for_outcome(this),
             Ok(name) => Self::established(this, name),
             Err(error) => {
-                if is_shortage(error) {
+                // If the user or the guest has no more sockets, a listener posts fewer connections
+                // from now on, see `Listener::drop_failed`. A caller is told by `first_error`.
+                if is_out_of_memory(error) {
                     this.remote.link.note_shortage(Shortage::OfAll);
                 }
                 // Nobody waits for a connection that a listener has posted ahead.
@@ -127,8 +129,7 @@ impl Conn {
                         None,
                         Err(error),
                     );
-                    // Under `state`, so before the end of the link ends the connection.
-                    this.remote.link.note_refusal();
+                    this.remote.link.start_expiry();
                 }
                 Phase::Connecting => this.trace_connect(Err(error)),
                 _ => return,

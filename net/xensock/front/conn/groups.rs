@@ -8,7 +8,11 @@
 
 use super::Conn;
 use crate::{
-    commands::Exchange,
+    commands::{
+        Exchange,
+        Priority, //
+    },
+    errors::may_pass,
     proto::{
         option::{
             is_group_of,
@@ -16,8 +20,7 @@ use crate::{
         },
         value::Value,
         Call, //
-    },
-    survivors::may_pass, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -34,20 +37,31 @@ impl Conn {
         }
     }
 
-    /// Forgets a group that the program leaves with this value of `option`. Returns `true` if the
-    /// socket was yet to join it. Does not sleep.
-    pub(crate) fn leave_early(&self, option: &SockOpt, value: &Value) -> bool {
+    /// Forgets a group that the program leaves with this value of `option`, before the request to
+    /// leave is sent. Returns the request to join it if the socket was yet to do so. Does not sleep.
+    pub(crate) fn leave_early(&self, option: &SockOpt, value: &Value) -> Option<Arc<Exchange>> {
         let mut joins = self.joins.lock();
-        let before = joins.len();
-        joins.retain(|join| match join.call() {
+        let has_joined = |join: &Arc<Exchange>| join.is_over() && join.error().is_none();
+        let is_it = |join: &Arc<Exchange>| match join.call() {
+            _ if has_joined(join) => false,
             Call::SetSockOpt {
                 level,
                 value: joined,
                 ..
-            } => level != option.level || !is_group_of(option, value.as_bytes(), joined.as_bytes()),
-            _ => true,
-        });
-        joins.len() < before
+            } => level == option.level && is_group_of(option, value.as_bytes(), joined.as_bytes()),
+            _ => false,
+        };
+        let index = joins.iter().position(is_it)?;
+        joins.remove(index).ok()
+    }
+
+    /// Takes a request back that [`Self::leave_early`] has returned: the group was not left. Does not
+    /// sleep.
+    pub(crate) fn keep_joining(&self, join: Arc<Exchange>) {
+        // There is room, as nothing else is added to the list.
+        let _ = self.joins.lock().push_within_capacity(join);
+        // The list may have been empty meanwhile.
+        self.remote.link.start_expiry();
     }
 
     /// Returns `true` if there are groups to join again. Does not sleep.
@@ -66,12 +80,15 @@ impl Conn {
                 continue;
             };
             // Without memory, the next check sends it.
-            let Ok(again) = self.remote.send(failed.call()) else {
+            let Ok(again) = self.remote.exchange(failed.call()) else {
                 break;
             };
             let mut joins = self.joins.lock();
             if let Some(place) = joins.iter_mut().find(|join| Arc::ptr_eq(join, &failed)) {
-                *place = again;
+                *place = again.clone();
+                // Under the lock: if the program leaves the group, its request comes after this one.
+                let link = &self.remote.link;
+                link.send_with_priority(&again, None, Priority::Awaited);
             }
         }
         self.misses_groups()

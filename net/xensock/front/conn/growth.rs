@@ -55,9 +55,9 @@ use kernel::{
 /// The work item [`Conn::growing`].
 pub(super) const GROWTH: u64 = 2;
 
-/// A direction is quiet if fewer bytes than this pass between two checks. `in` is not while bytes are
-/// unread: a program may wait for more of them than the base holds.
-const QUIET: u32 = 64 << 10;
+/// A direction is quiet if fewer bytes than this pass between two checks. `in` is not quiet
+/// while it has unread bytes: the program may wait for more of them than the base holds.
+const QUIET: u32 = 8 << 10;
 
 /// Number of quiet checks before a direction shrinks.
 const QUIET_TIMES: u32 = 3;
@@ -286,9 +286,4 @@ impl Conn {
         }
         is_any
     }
-}
-
-/// Returns `true` if an error means that memory, grants or another resource ran out.
-pub(super) fn is_shortage(error: Error) -> bool {
-    matches!(error, ENOBUFS | ENOMEM | ENOSPC)
 }

@@ -48,7 +48,10 @@ use kernel::{
         }, //
     },
     prelude::*,
-    sync::ArcBorrow, //
+    sync::{
+        atomic::Relaxed,
+        ArcBorrow, //
+    }, //
 };
 
 /// Number of datagrams that arrive at once for which tasks are woken one by one.
@@ -281,8 +284,7 @@ impl Conn {
                 news
             };
             if let Some(error) = news.error {
-                sk.set_error(error);
-                sk.error_report();
+                self.handle_error(sk, error);
             }
             if news.datagrams > 0 {
                 // As in UDP: without a peer, the CPU is the program's choice.
@@ -295,6 +297,19 @@ impl Conn {
                 Some(reported) => self.queue_report(sk, &reported),
                 None => return Ok(()),
             }
+        }
+    }
+
+    /// Handles an error of a datagram that was sent before.
+    ///
+    /// Without a peer it is not the network's, see [`Self::queue_report`], but the result of sending,
+    /// which a program does not expect of other calls.
+    fn handle_error(&self, sk: &Sock, error: Error) {
+        if sk.state() == TcpState::Established {
+            sk.set_error(error);
+            sk.error_report();
+        } else {
+            self.send_error.store(-error.to_errno(), Relaxed);
         }
     }
 

@@ -3,6 +3,7 @@
 //! How a connection ends: by a failure, or because the program closes it.
 
 use super::{
+    content::Content,
     state::{
         ConnState,
         Phase, //
@@ -50,7 +51,7 @@ impl Conn {
         match state.phase {
             // Nothing has come, and nothing is missing. If no other connection is left, the listener
             // posts one, or wakes tasks if it cannot: see `Listener::post`.
-            Phase::Posted if self.is_given_back.load(Relaxed) => (),
+            Phase::Posted if self.is_withdrawn.load(Relaxed) => (),
             // A waiting `accept()` looks at the next connection.
             Phase::Posted | Phase::Ready => state.sk.data_ready(),
             Phase::Connecting | Phase::Open { .. } => {
@@ -66,7 +67,10 @@ impl Conn {
     /// Reports a failure to the socket, once. Returns `true` if this call has reported it.
     pub(super) fn report_failure(&self, phase: &mut Phase, sk: &Sock, error: Error) -> bool {
         if let Phase::Open { has_failed } = phase {
-            if core::mem::replace(has_failed, true) {
+            // Nothing can fail once both ends have ended. Datagram sockets are in that state from the
+            // start.
+            let is_finished = self.content == Content::Bytes && sk.state() == TcpState::Close;
+            if core::mem::replace(has_failed, true) || is_finished {
                 return false;
             }
         }
@@ -216,20 +220,20 @@ impl Conn {
     }
 
     /// Notes that the listener asks the backend to withdraw the posted connection.
-    pub(crate) fn set_given_back(&self) {
-        self.is_given_back.store(true, Relaxed);
+    pub(crate) fn set_withdrawn(&self) {
+        self.is_withdrawn.store(true, Relaxed);
     }
 
     /// Takes the connection from those that can be accepted. It will be reset, and no task is
     /// notified.
-    pub(crate) fn withdraw(&self) {
+    pub(crate) fn give_up(&self) {
         let mut state = self.state.lock();
         self.set_death(ECONNRESET);
         state.end(true);
     }
 
-    /// Sends RELEASE after [`Self::withdraw`], unless RELEASE was sent.
-    pub(crate) fn release_withdrawn(this: &Arc<Self>) {
+    /// Sends RELEASE after [`Self::give_up`], unless RELEASE was sent.
+    pub(crate) fn release_given_up(this: &Arc<Self>) {
         Self::send_release(this.as_arc_borrow(), true);
     }
 

@@ -19,9 +19,9 @@ use crate::{
     commands::address,
     conn::Conn,
     endpoint::give_back,
+    errors::has_nothing_to_ask,
     link::Link,
-    proto::Call,
-    remote_socket::has_nothing_to_ask, //
+    proto::Call, //
 };
 use core::net::{
     Ipv4Addr,
@@ -139,13 +139,16 @@ impl Datagram {
     }
 
     /// Sets the peer of a socket, which has its `former` connection until this has succeeded.
-    fn associate(&self, conn: &Conn, former: Option<&Arc<Conn>>, peer: SocketAddr) -> Result {
+    fn associate(&self, conn: &Arc<Conn>, former: Option<&Arc<Conn>>, peer: SocketAddr) -> Result {
         let peer = in_domain(Some(conn.remote.domain), peer)?;
         if let Some(former) = former {
             // Datagrams sent before go to the previous peer.
             former.wait_until_taken()?;
         }
         set_peer(conn, peer)?;
+        // Errors of datagrams sent before concern another address.
+        Conn::queue_frames(conn.as_arc_borrow());
+        let _ = conn.take_send_error();
         let peer = connected(peer, Some(self.endpoint.bound_name()));
         let mut names = self.names.lock();
         (names.peer, names.is_automatic) = (Some(peer), true);

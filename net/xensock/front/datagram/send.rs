@@ -121,6 +121,9 @@ impl Datagram {
             let target = part.new.map(|new| new.target().addr);
             let conn = self.opened(sk, target)?;
             Conn::drop_errors(conn.as_arc_borrow());
+            if let Some(error) = conn.take_send_error() {
+                return Err(error);
+            }
             let Some(wanted) = put(&conn, msg, part)? else {
                 self.names.lock().is_automatic = true;
                 return Ok(conn.remote.id);

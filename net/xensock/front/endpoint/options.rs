@@ -89,13 +89,10 @@ impl Endpoint {
             _ if option.is_for_reports() => self.note(option, value)?,
             _ => self.carry_at(sk, option, value, Interface::of(level, name, given))?,
         }
-        match (level, name, self.conn()) {
-            (SOL_TCP, TCP_NOTSENT_LOWAT, Some(conn)) => {
-                conn.set_not_sent_lowat(self.not_sent_lowat());
-                // There may be room now.
-                sk.write_space();
-            }
-            _ => (),
+        if let (SOL_TCP, TCP_NOTSENT_LOWAT, Some(conn)) = (level, name, self.conn()) {
+            conn.set_not_sent_lowat(self.not_sent_lowat());
+            // There may be room now.
+            sk.write_space();
         }
         Ok(())
     }

@@ -26,16 +26,18 @@ const PERIOD: Msecs = 1000;
 
 impl Link {
     /// Starts the periodic check of the members: of connections that have grown, and of listeners
-    /// that need [`Member::maintain`](super::Member::maintain). May sleep.
+    /// that need [`Member::maintain`](super::Member::maintain). Any context.
     pub(crate) fn start_expiry(self: &Arc<Self>) {
-        // The end of the link cancels the item. A later one would have nothing to look at, and could
-        // outlive the module.
-        self.if_open(|| self.check_later());
+        self.check_after(PERIOD);
     }
 
-    fn check_later(self: &Arc<Self>) {
-        // One queued item looks after all members.
-        let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(PERIOD));
+    fn check_after(self: &Arc<Self>, time: Msecs) {
+        // The end of the link cancels the item. A later one would have nothing to look at, and could
+        // outlive the module.
+        self.while_up(|| {
+            // One queued item looks after all members.
+            let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), msecs_to_jiffies(time));
+        });
     }
 
     /// Notes that a user or everybody was refused grants, pages, sockets or memory. Their grown
@@ -44,15 +46,8 @@ impl Link {
         let is_urgent = self.shortages.lock().note(shortage);
         if is_urgent {
             // If the item is already queued with a delay, it sees the shortage when it runs.
-            let _ = enqueue_delayed::<_, EXPIRY>(self.clone(), 0);
+            self.check_after(0);
         }
-    }
-
-    /// Notes that a connection which a listener posted ahead was refused. Any context. The end of
-    /// the link must not have ended this connection yet.
-    pub(crate) fn note_refusal(self: &Arc<Self>) {
-        // The end of the link cancels the item after that.
-        self.check_later();
     }
 }
 

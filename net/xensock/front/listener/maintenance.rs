@@ -50,18 +50,16 @@ impl Member for Listener {
             return self.end_accept();
         }
         if is_short {
-            self.give_back(1);
+            self.withdraw_down_to(1);
         }
-        for (conn, _) in &self.posted.lock().given_back {
+        for (conn, _) in &self.posted.lock().withdrawn {
             Conn::look_for_outcome(conn.as_arc_borrow());
         }
         // A connection is posted below, or `post` wakes the tasks.
         let _ = self.drop_failed();
         {
             let mut posted = self.posted.lock();
-            posted
-                .given_back
-                .retain(|(_, withdraw)| !withdraw.is_over());
+            posted.withdrawn.retain(|(_, withdraw)| !withdraw.is_over());
             if !posted.needs_maintenance() {
                 return false;
             }
@@ -93,7 +91,7 @@ impl Listener {
     ///
     /// The backend may fill some of them meanwhile: those stay. Each `accept()` posts one more
     /// again.
-    pub(super) fn give_back(&self, keep: usize) {
+    pub(super) fn withdraw_down_to(&self, keep: usize) {
         {
             let mut posted = self.posted.lock();
             posted.wanted = posted.wanted.min(keep);
@@ -108,10 +106,10 @@ impl Listener {
             let Ok(withdraw) = conn.remote.exchange(Call::Withdraw { id }) else {
                 return;
             };
-            if !self.posted.lock().note_given_back(&conn, &withdraw) {
+            if !self.posted.lock().note_withdrawn(&conn, &withdraw) {
                 return;
             }
-            conn.set_given_back();
+            conn.set_withdrawn();
             link.submit(&withdraw, None);
         }
     }

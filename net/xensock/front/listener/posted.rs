@@ -12,13 +12,7 @@ use kernel::{
 };
 
 /// Largest number of connections posted ahead. Each costs a data ring.
-pub(super) const MAX_AHEAD: usize = 8;
-
-/// Returns `true` if an error says that the backend or the guest has no more of something. With TCP
-/// the clients go on waiting then, and no program is told.
-pub(super) fn is_shortage(error: Error) -> bool {
-    matches!(error, ENOMEM | ENOBUFS | ENOSPC | EMFILE | ENFILE | EDQUOT)
-}
+pub(crate) const MAX_AHEAD: usize = 8;
 
 /// The phase of a listener.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +30,7 @@ pub(super) struct PostedConns {
     /// In the order in which they were posted and are filled.
     pub(super) conns: KVec<Arc<Conn>>,
     /// The withdrawn connections, with their WITHDRAW requests.
-    pub(super) given_back: KVec<(Arc<Conn>, Arc<Exchange>)>,
+    pub(super) withdrawn: KVec<(Arc<Conn>, Arc<Exchange>)>,
     /// Number of further connections that are being set up.
     pub(super) coming: usize,
     /// Number of connections to keep posted.
@@ -61,7 +55,7 @@ impl PostedConns {
         let has_room = self.conns.len() + self.coming < MAX_AHEAD;
         // `conns` contains the withdrawn connections too.
         let is_wanted =
-            self.conns.len().saturating_sub(self.given_back.len()) + self.coming < self.wanted;
+            self.conns.len().saturating_sub(self.withdrawn.len()) + self.coming < self.wanted;
         let is_needed = self.conns.is_empty() && (accepts_ahead || self.coming == 0);
         let begins = self.phase == ListenPhase::Open && has_room && (is_wanted || is_needed);
         if begins {
@@ -70,39 +64,39 @@ impl PostedConns {
         begins
     }
 
-    pub(super) fn is_given_back(&self, conn: &Arc<Conn>) -> bool {
-        let mut given_back = self.given_back.iter();
-        given_back.any(|(other, _)| Arc::ptr_eq(other, conn))
+    pub(super) fn is_withdrawn(&self, conn: &Arc<Conn>) -> bool {
+        let mut withdrawn = self.withdrawn.iter();
+        withdrawn.any(|(other, _)| Arc::ptr_eq(other, conn))
     }
 
     /// Returns the connections that are not filled and not withdrawn, the oldest first.
     pub(super) fn idle(&self) -> impl Iterator<Item = &Arc<Conn>> {
         self.conns
             .iter()
-            .filter(|conn| conn.is_pending() && !self.is_given_back(conn))
+            .filter(|conn| conn.is_pending() && !self.is_withdrawn(conn))
     }
 
     /// Returns `true` if some connections are withdrawn or have failed, or none are posted.
     pub(super) fn needs_maintenance(&self) -> bool {
         let has_none = self.coming == 0 && self.conns.is_empty();
         let has_failed = self.conns.iter().any(|conn| conn.death().is_some());
-        self.phase == ListenPhase::Open && (has_none || has_failed || !self.given_back.is_empty())
+        self.phase == ListenPhase::Open && (has_none || has_failed || !self.withdrawn.is_empty())
     }
 
     /// Notes that a posted connection is withdrawn. Returns `false` if this was noted before, or
     /// the connection is no longer posted. There is room: see
     /// [`Listener::new`](super::Listener::new).
-    pub(super) fn note_given_back(&mut self, conn: &Arc<Conn>, withdraw: &Arc<Exchange>) -> bool {
+    pub(super) fn note_withdrawn(&mut self, conn: &Arc<Conn>, withdraw: &Arc<Exchange>) -> bool {
         let is_known = self.conns.iter().any(|other| Arc::ptr_eq(other, conn));
         let note = (conn.clone(), withdraw.clone());
         // If the push fails, the references that it drops are not the last ones.
-        is_known && !self.is_given_back(conn) && self.given_back.push_within_capacity(note).is_ok()
+        is_known && !self.is_withdrawn(conn) && self.withdrawn.push_within_capacity(note).is_ok()
     }
 
     /// Removes a connection.
     pub(super) fn remove(&mut self, index: usize) -> Option<Arc<Conn>> {
         let conn = self.conns.remove(index).ok()?;
-        self.given_back
+        self.withdrawn
             .retain(|(other, _)| !Arc::ptr_eq(other, &conn));
         Some(conn)
     }
@@ -110,7 +104,7 @@ impl PostedConns {
     /// Removes all connections.
     pub(super) fn close(&mut self, phase: ListenPhase) -> KVec<Arc<Conn>> {
         self.phase = phase;
-        self.given_back.clear();
+        self.withdrawn.clear();
         core::mem::take(&mut self.conns)
     }
 }

@@ -62,7 +62,7 @@ impl Listener {
     pub(super) fn end_accept(&self) -> bool {
         if self.is_accepting() {
             match self.connect_to_itself() {
-                Ok(own) => Conn::release_withdrawn(&own),
+                Ok(own) => Conn::release_given_up(&own),
                 Err(_) => return true,
             }
         }
@@ -97,7 +97,7 @@ impl Listener {
         let backlog = i32::MAX as u32;
         let room = self.remote.exchange(Call::Listen { id, backlog })?;
         let conn = Conn::enter(fresh)?;
-        conn.withdraw();
+        conn.give_up();
         link.submit(&room, None);
         Conn::begin(conn.clone(), &connect);
         Ok(conn)

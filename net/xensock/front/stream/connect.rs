@@ -176,7 +176,14 @@ impl Stream {
     pub(crate) fn disconnect(&self, socket: &Socket, sk: &Sock) -> Result {
         let closing = {
             let _guard = self.transit()?;
-            if !matches!(sk.state(), TcpState::Close | TcpState::Listen) {
+            let is_over = match sk.state() {
+                TcpState::Close | TcpState::Listen => true,
+                TcpState::Closing | TcpState::LastAck => {
+                    self.conn().is_none_or(|conn| conn.is_drained())
+                }
+                _ => false,
+            };
+            if !is_over {
                 // Tasks that wait in a call are notified.
                 sk.set_error(ECONNRESET);
             }
@@ -194,6 +201,10 @@ impl Stream {
             sk.error().is_some() || sk.state() != TcpState::SynSent
         })
         .map_err(Error::from)?;
+        // The error is set first. The next call must see the rest, too.
+        if let Some(conn) = self.conn() {
+            conn.wait_for_report();
+        }
         sk.take_error().map_or(Ok(()), Err)
     }
 }

@@ -50,6 +50,10 @@ impl Stream {
 fn unread_hint(conn: &Conn) -> i32 {
     // Read the ending first: all bytes before it are seen then.
     let has_end = conn.ring.rx_ending() == Ending::Orderly;
+    if has_end {
+        // The event may still be on its way: poll() must not say less.
+        conn.update_socket();
+    }
     let unread = conn.ring.peek_readable().saturating_add(u32::from(has_end));
     i32::try_from(unread).unwrap_or(i32::MAX)
 }

@@ -7,8 +7,8 @@ use crate::{
     addresses::any,
     commands::address,
     conn::Conn,
-    proto::Call,
-    remote_socket::has_nothing_to_ask, //
+    errors::has_nothing_to_ask,
+    proto::Call, //
 };
 use core::net::SocketAddr;
 use kernel::{

@@ -2,17 +2,24 @@
 
 //! The sizes of the queues for ioctl(2), as in `tcp_ioctl()`.
 
-use super::Stream;
+use super::{
+    recv::{
+        has_rest,
+        wait_for_bytes, //
+    },
+    Stream, //
+};
 use crate::{
     conn::Conn,
-    proto::Way,
-    remote_socket::has_nothing_to_ask, //
+    errors::has_nothing_to_ask,
+    proto::Way, //
 };
 use kernel::{
     net::sock::{
         Sock,
         SockFlag,
-        TcpState, //
+        TcpState,
+        Timeout, //
     },
     prelude::*, //
 };
@@ -25,6 +32,12 @@ impl Stream {
             return Ok(0);
         };
         conn.check_urgent(sk);
+        if conn.ring.peek_readable() == 0 && has_rest(&conn) {
+            // With TCP the bytes before a failure would be there. As a read does, this waits for
+            // them, but not for long.
+            let mut none = Timeout::from_jiffies(0);
+            let _ = wait_for_bytes(sk, &conn, || 0, &mut none, || false);
+        }
         let readable = conn.ring.peek_readable();
         if readable as usize > conn.max_wait() {
             // The program may wait for more bytes than the ring has room for.

@@ -9,6 +9,7 @@ use crate::{
     proto::{
         errno::Ending,
         urgent::Step,
+        Feature,
         Way, //
     }, //
 };
@@ -66,7 +67,7 @@ impl Stream {
         // Looked at anew each time: `in` may shrink meanwhile.
         let is_enough = |n: usize| n >= len || n >= target || is_peek && n >= conn.max_wait();
         let mut received = 0;
-        let mut place = Place::First;
+        let mut place = Peek::First;
 
         let result = loop {
             if conn.is_at_mark(place.peeked(sk, flags)) {
@@ -158,9 +159,9 @@ fn left(n: u32, flags: u32) -> u32 {
     }
 }
 
-/// The place of a call in the bytes of the ring.
+/// Where a call reads in the bytes of the ring.
 #[derive(Clone, Copy)]
-enum Place {
+enum Peek {
     /// Where a call begins: at the first byte, or behind those that SO_PEEK_OFF skips. Another task
     /// may move that.
     First,
@@ -168,7 +169,7 @@ enum Place {
     Behind(u32),
 }
 
-impl Place {
+impl Peek {
     /// Returns the number of bytes before this place. To read there, the caller holds `rx`.
     fn peeked(self, sk: &Sock, flags: u32) -> u32 {
         match self {
@@ -196,7 +197,7 @@ fn recv_some(
     conn: &Arc<Conn>,
     msg: &mut MsgHdr,
     len: usize,
-    place: &mut Place,
+    place: &mut Peek,
     flags: u32,
 ) -> Result<Received> {
     let _guard = conn.rx.lock();
@@ -219,24 +220,51 @@ fn recv_some(
             Step::Read(n) => len = n,
             Step::Skip => {
                 consume(conn, 1 - left(1, flags));
-                *place = Place::Behind(peeked + left(1, flags));
+                *place = Peek::Behind(peeked + left(1, flags));
                 return Ok(Received::Urgent);
             }
         }
     }
     let n = if flags & msg::TRUNC != 0 {
         // As in TCP: discarded, not copied.
+        consume(conn, len - left(len, flags));
         len
     } else {
-        conn.ring.copy_out(peeked, len, msg.dest()) as u32
+        copy_out(conn, peeked, len, msg, flags)
     };
     if n == 0 && len > 0 {
         return Err(EFAULT);
     }
-    consume(conn, n - left(n, flags));
-    *place = Place::Behind(peeked + left(n, flags));
+    *place = Peek::Behind(peeked + left(n, flags));
     move_peek_offset(sk, flags & msg::PEEK != 0, n);
     Ok(Received::Bytes(n))
+}
+
+/// Least room that is worth an event, in bytes.
+const MIN_PART: u32 = 16 << 10;
+
+/// Copies `len` bytes from behind the first `peeked` ones. Returns how many it has copied.
+///
+/// Gives the room of a large ring back in quarters, for which a producer waits: so both ends copy at
+/// the same time. Without event indexes each part would be an event.
+fn copy_out(conn: &Conn, peeked: u32, len: u32, msg: &mut MsgHdr, flags: u32) -> u32 {
+    let part = match conn.remote.link.has(Feature::EventIndex) {
+        true => (conn.ring.rx_size() / 4).max(MIN_PART),
+        false => len,
+    };
+    let mut n = 0;
+    while n < len {
+        let wanted = part.min(len - n);
+        let copied = conn
+            .ring
+            .copy_out(peeked + left(n, flags), wanted, msg.dest()) as u32;
+        consume(conn, copied - left(copied, flags));
+        n += copied;
+        if copied < wanted {
+            break;
+        }
+    }
+    n
 }
 
 /// Gives the room of `n` bytes back.
@@ -288,7 +316,7 @@ const REST_PATIENCE: Msecs = 1000;
 
 /// Returns `true` if the connection has failed, and earlier bytes may still be on their way through
 /// the ring.
-fn has_rest(conn: &Conn) -> bool {
+pub(super) fn has_rest(conn: &Conn) -> bool {
     matches!(conn.ring.tx_ending(), Ending::Failed(_)) && !is_over(conn)
 }
 
@@ -298,7 +326,7 @@ fn has_rest(conn: &Conn) -> bool {
 /// After a failure, waits for the bytes before it. With TCP they would be there: a read takes them,
 /// whatever its timeout, and no signal interrupts it. A backend that does not pass them on in time
 /// is not waited for again: the next thing to read is the failure.
-fn wait_for_bytes(
+pub(super) fn wait_for_bytes(
     sk: &Sock,
     conn: &Conn,
     peeked: impl Fn() -> u32,
@@ -334,14 +362,18 @@ fn end_of_data(sk: &Sock, conn: &Conn, peeked: u32, has_received: bool) -> Optio
     if conn.ring.peek_readable() > peeked {
         return None;
     }
-    if has_received || conn.is_end_read() {
+    if conn.is_end_read() {
+        return Some(Ok(()));
+    }
+    // The event that reports it may still be on its way, or be under way: the next call must not
+    // say less than we do, also after a short read.
+    conn.update_socket();
+    if has_received {
         return Some(Ok(()));
     }
     if ending == Ending::Orderly {
         conn.set_end_read();
         return Some(Ok(()));
     }
-    // The event that reports it may still be on its way.
-    conn.update_socket();
     Some(no_more(sk, conn, false))
 }

@@ -41,7 +41,14 @@ impl Stream {
         result.map(|()| 0).map_err(|error| {
             // A pending error says more than EPIPE.
             let error = match error {
-                EPIPE => sk.take_error().unwrap_or(EPIPE),
+                EPIPE => {
+                    // The event that reports what ended this call may still be on its way: the next
+                    // call must see all of it.
+                    if let Some(conn) = self.conn() {
+                        conn.update_socket();
+                    }
+                    sk.take_error().unwrap_or(EPIPE)
+                }
                 error => error,
             };
             if error == EPIPE && flags & msg::NOSIGNAL == 0 {

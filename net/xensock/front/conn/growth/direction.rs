@@ -11,11 +11,13 @@ use kernel::{
     }, //
 };
 
-/// Number of times that a direction must be found full within [`FULL_TIME`] before it grows.
+/// Number of times that a direction must be found full before it grows, with less than [`FULL_GAP`]
+/// between two of them.
 const FULL_TIMES: u32 = 8;
 
-/// In milliseconds. Long enough for a peer that acknowledges late.
-const FULL_TIME: i64 = 1000;
+/// In milliseconds. Long enough for a peer that acknowledges late, and for a program that serves
+/// hundreds of connections in turn.
+const FULL_GAP: i64 = 500;
 
 /// Time without further attempts to grow after a failed one, in milliseconds.
 const PAUSE: i64 = 10_000;
@@ -52,10 +54,10 @@ pub(super) struct DirectionGrowth {
     /// The response to GROW or SHRINK.
     pub(super) response: Option<Result>,
     pub(super) wanted: Option<WantedSize>,
-    /// Number of times the direction was found full since `full_since`, and the index the last
-    /// time.
+    /// Number of times the direction was found full in succession, and when and at which index the
+    /// last time.
     full: u32,
-    full_since: Option<Instant<Monotonic>>,
+    full_last: Option<Instant<Monotonic>>,
     full_at: u32,
     /// Time when an attempt to grow failed, or something was short.
     paused_since: Option<Instant<Monotonic>>,
@@ -73,7 +75,7 @@ impl DirectionGrowth {
         response: None,
         wanted: None,
         full: 0,
-        full_since: None,
+        full_last: None,
         full_at: 0,
         paused_since: None,
         limit: Order::MAX,
@@ -91,13 +93,11 @@ impl DirectionGrowth {
             return false;
         }
         self.full_at = index;
-        match self.full_since {
-            Some(since) if !is_past(since, FULL_TIME) => self.full += 1,
-            _ => {
-                self.full = 1;
-                self.full_since = Some(Instant::now());
-            }
-        }
+        self.full = match self.full_last {
+            Some(last) if !is_past(last, FULL_GAP) => self.full.saturating_add(1),
+            _ => 1,
+        };
+        self.full_last = Some(Instant::now());
         self.full >= FULL_TIMES && self.want_more()
     }
 
@@ -113,7 +113,7 @@ impl DirectionGrowth {
         {
             return false;
         }
-        self.full_since = None;
+        self.full_last = None;
         self.wanted = Some(WantedSize::Large);
         true
     }

@@ -3,7 +3,6 @@
 //! The steps by which the directions of a connection grow and shrink.
 
 use super::{
-    is_shortage,
     Conn,
     GrowthStage,
     WantedSize,
@@ -11,6 +10,7 @@ use super::{
 };
 use crate::{
     commands::Exchange,
+    errors::is_shortage,
     orders::largest_order,
     proto::{
         ring::{
@@ -60,7 +60,7 @@ impl Conn {
                 this.wake_all();
             }
             (GrowthStage::Large, _, Some(WantedSize::Small)) => Self::shrink(this, way),
-            (GrowthStage::Returning, _, _) => Self::give_back(this),
+            (GrowthStage::Returning, _, _) => Self::drop_extension(this),
             (GrowthStage::Shrinking, Some(response), _) => Self::shrunk(this, way, response),
             (GrowthStage::Leaving, _, _) => Self::leave(this, way),
             _ => (),
@@ -129,6 +129,7 @@ impl Conn {
         trace::resize(this.remote.id, way == Way::Out, order.half_size(), response);
         match response {
             Ok(()) => {
+                this.growth.sides.lock().side(way).quiet = 0;
                 this.set_stage(way, GrowthStage::Large);
                 this.remote.link.counters.ring_grown();
                 // The backend itself chooses the memory that it produces into.
@@ -141,7 +142,7 @@ impl Conn {
             }
             Err(error) => {
                 let less = Order::new(order.get().saturating_sub(2));
-                let is_refused = is_shortage(error) || error == EDQUOT;
+                let is_refused = is_shortage(error);
                 {
                     let mut growth = this.growth.sides.lock();
                     let side = growth.side(way);
@@ -173,13 +174,13 @@ impl Conn {
             Way::Out => {
                 this.growth.sends_large.store(false, Relaxed);
                 this.set_stage(way, GrowthStage::Returning);
-                Self::give_back(this);
+                Self::drop_extension(this);
             }
         }
     }
 
     /// Gives the extension of `out` back, once the backend has taken all bytes in it.
-    fn give_back(this: &Arc<Self>) {
+    fn drop_extension(this: &Arc<Self>) {
         let Some(_tx) = this.tx.try_lock() else {
             return;
         };

@@ -9,17 +9,24 @@ use super::{
     Conn,
     ReceiveQueue, //
 };
-use crate::proto::{
-    frame::{
-        payload_at,
-        Frame, //
-    },
-    info::Info, //
+use crate::{
+    commands::wire_error,
+    proto::{
+        frame::{
+            payload_at,
+            Frame, //
+        },
+        info::Info, //
+    }, //
 };
 use core::net::SocketAddr;
 use kernel::{
     net::sock::Sock,
-    sync::ArcBorrow, //
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        ArcBorrow, //
+    }, //
 };
 
 /// A datagram that waits to be received.
@@ -188,9 +195,24 @@ impl Conn {
         }
     }
 
-    /// Consumes the frames if all of them are errors, to make room: a program that only sends never
-    /// receives.
+    /// Takes the error of a datagram sent before, if a call that sends has to return it.
+    pub(crate) fn take_send_error(&self) -> Option<Error> {
+        match self.send_error.load(Relaxed) {
+            0 => None,
+            _ => match self.send_error.xchg(0, Relaxed) {
+                0 => None,
+                number => Some(wire_error(number)),
+            },
+        }
+    }
+
+    /// Looks for errors of datagrams sent before. Consumes the frames if all of them are errors, to
+    /// make room: a program that only sends never receives.
     pub(crate) fn drop_errors(this: ArcBorrow<'_, Self>) {
+        if this.ring.peek_readable() > this.receive_queue.lock().known {
+            // Ahead of the event.
+            Self::queue_frames(this);
+        }
         let has_only_errors = {
             let receive_queue = this.receive_queue.lock();
             receive_queue.known > 0 && receive_queue.datagrams == 0

@@ -3,7 +3,10 @@
 //! Options that are carried to the backend.
 
 use crate::{
-    commands::Priority,
+    commands::{
+        Exchange,
+        Priority, //
+    },
     conn::Conn,
     devices::Devices,
     endpoint::{
@@ -11,6 +14,7 @@ use crate::{
         Endpoint,
         EndpointState, //
     },
+    errors::is_shortage,
     proto::{
         option::{
             self,
@@ -84,6 +88,8 @@ impl Endpoint {
             drop(old);
             return Ok(());
         }
+        let had_group = old.is_some_and(|old| old.has_group_of(option, &value));
+        let early = self.leave_early(option, &value);
         let can_skip_wait = self.can_skip_wait(option);
         let result = self.with_remote(&call, sk, option, |remote| {
             let call = Call::SetSockOpt {
@@ -103,8 +109,15 @@ impl Endpoint {
             // The socket on the next link gets the option.
             Err(ENETDOWN) if self.is_lost() => (),
             // The socket was yet to join the group again.
-            Err(EADDRNOTAVAIL) if self.leaves_early(option, &value) => (),
-            Err(error) => return Err(error),
+            Err(EADDRNOTAVAIL | ENODEV) if early.is_some() => (),
+            // The backend has refused to join the group again.
+            Err(EADDRNOTAVAIL) if had_group => (),
+            Err(error) => {
+                if let Some((conn, join)) = early {
+                    conn.keep_joining(join);
+                }
+                return Err(error);
+            }
         }
         self.set_local_option(option, &value)?;
         let old = {
@@ -116,11 +129,12 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Forgets the group that `option` leaves, if the socket was yet to join it again. Returns `true`
-    /// if so.
-    fn leaves_early(&self, option: &SockOpt, value: &Value) -> bool {
-        let conn = self.conn().filter(|_| option.leaves());
-        conn.is_some_and(|conn| conn.leave_early(option, value))
+    /// Forgets the group that `option` leaves, if the socket was yet to join it again. Returns the
+    /// connection and the request to join.
+    fn leave_early(&self, option: &SockOpt, value: &Value) -> Option<(Arc<Conn>, Arc<Exchange>)> {
+        let conn = self.conn().filter(|_| option.leaves())?;
+        let join = conn.leave_early(option, value)?;
+        Some((conn, join))
     }
 
     /// Returns `true` if an option need not be sent before the backend has a socket: no backend
@@ -201,7 +215,7 @@ impl Endpoint {
                 .and_then(|remote| ask(&remote))
                 // There can be no other socket now.
                 .map_err(|error| match error {
-                    EMFILE | ENOBUFS | ENOMEM => EBADF,
+                    error if is_shortage(error) => EBADF,
                     error => error,
                 })
         } else if let Some(listener) = self.listener() {

@@ -41,6 +41,9 @@ use kernel::{
     prelude::*, //
 };
 
+/// How often `TCP_INFO` is read at most, until no connection was handed over meanwhile.
+const INFO_TRIES: u32 = 8;
+
 impl Endpoint {
     /// Returns the value of an option that was not set and does not concern the backend.
     fn unset(&self, option: &SockOpt) -> Value {
@@ -70,9 +73,25 @@ impl Endpoint {
             return give(option, value.as_bytes(), out);
         }
         let room = out.len();
-        let value = {
+        let is_info = (level, name) == (SOL_TCP, TCP_INFO);
+        // Connections that the backend has handed over still wait for `accept()`.
+        let handed_over = || {
+            let listener = if is_info { self.listener() } else { None };
+            Some(listener?.waiting())
+        };
+        let (value, waiting) = {
             let call = self.lock_call()?;
-            self.with_remote(&call, sk, option, |remote| read(remote, option, room))
+            let mut tries = INFO_TRIES;
+            loop {
+                let before = handed_over();
+                let value =
+                    self.with_remote(&call, sk, option, |remote| read(remote, option, room));
+                tries -= 1;
+                // One that is handed over meanwhile would count twice.
+                if tries == 0 || handed_over() == before {
+                    break (value, before);
+                }
+            }
         };
         // From here on without the lock: copying to the program may wait for anything.
         match value {
@@ -88,14 +107,9 @@ impl Endpoint {
             }
             value => {
                 let mut value = value?;
-                let listener = self.listener();
-                let is_info = (level, name) == (SOL_TCP, TCP_INFO);
-                if let Some(listener) = listener.filter(|_| is_info) {
-                    // Connections that the backend has handed over still wait for `accept()`.
-                    let handed_over = u32::try_from(listener.waiting())?;
-                    option::change_info(&mut value, INFO_WAITING, |n| {
-                        n.saturating_add(handed_over)
-                    });
+                if let Some(waiting) = waiting {
+                    let waiting = u32::try_from(waiting)?;
+                    option::change_info(&mut value, INFO_WAITING, |n| n.saturating_add(waiting));
                 }
                 give(option, &value, out)
             }
