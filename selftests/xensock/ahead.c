@@ -99,7 +99,7 @@ static void check_listener(struct __test_metadata *_metadata, int listener,
 	EXPECT_STREQ(text, peer_run(peer, "ends"));
 }
 
-TEST_F_TIMEOUT(ahead, is_given_back, 120)
+TEST_F(ahead, is_given_back)
 {
 	int i;
 
@@ -120,7 +120,7 @@ TEST_F_TIMEOUT(ahead, is_given_back, 120)
 }
 
 /* At each place that may be given back there is one connection. */
-TEST_F_TIMEOUT(ahead, what_has_come_stays, 120)
+TEST_F(ahead, what_has_come_stays)
 {
 	unsigned int i, round;
 

@@ -26,18 +26,23 @@
  *                                 bound to HOST2, and sends from there
  *   attempt flood HOST            has --sockets datagram sockets send to each
  *                                 other, which read nothing; stays
- *   attempt member GROUP...       as join, with ports; stays and prints errors
+ *   attempt member GROUP...       as join, with ports; stays and prints errors;
+ *                                 leaves the first group after SIGUSR1
  *   attempt mail HOST             sends a datagram to each of --sockets IPv4
  *                                 addresses, the first of which is HOST
+ *   attempt abandon HOST          the same with 8,000 bytes, each time with
+ *                                 another socket, which is closed
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -200,25 +205,29 @@ static bool set_algorithm(const char *name)
 }
 
 /* Joins @group. Returns the socket, which has a port if @binds, or -1. */
+static int change_group(int fd, const struct sockaddr_storage *to, bool joins)
+{
+	struct ip_mreq mreq = { .imr_interface.s_addr = 0 };
+	struct ipv6_mreq mreq6 = { .ipv6mr_interface = 0 };
+
+	if (to->ss_family == AF_INET6) {
+		mreq6.ipv6mr_multiaddr = ((struct sockaddr_in6 *)to)->sin6_addr;
+		return setsockopt(fd, SOL_IPV6, joins ? IPV6_ADD_MEMBERSHIP :
+				  IPV6_DROP_MEMBERSHIP, &mreq6, sizeof(mreq6));
+	}
+	mreq.imr_multiaddr = ((struct sockaddr_in *)to)->sin_addr;
+	return setsockopt(fd, SOL_IP, joins ? IP_ADD_MEMBERSHIP :
+			  IP_DROP_MEMBERSHIP, &mreq, sizeof(mreq));
+}
+
 static int join_group(const char *group, bool binds)
 {
 	struct sockaddr_storage to;
 	bool is_ipv6 = resolve(group, "0", &to) == sizeof(struct sockaddr_in6);
 	int family = opt.family == AF_INET ? to.ss_family : opt.family;
 	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ip_mreq mreq = { .imr_interface.s_addr = 0 };
-	struct ipv6_mreq mreq6 = { .ipv6mr_interface = 0 };
-	int failed;
+	int failed = change_group(fd, &to, true);
 
-	if (is_ipv6) {
-		mreq6.ipv6mr_multiaddr = ((struct sockaddr_in6 *)&to)->sin6_addr;
-		failed = setsockopt(fd, SOL_IPV6, IPV6_ADD_MEMBERSHIP, &mreq6,
-				    sizeof(mreq6));
-	} else {
-		mreq.imr_multiaddr = ((struct sockaddr_in *)&to)->sin_addr;
-		failed = setsockopt(fd, SOL_IP, IP_ADD_MEMBERSHIP, &mreq,
-				    sizeof(mreq));
-	}
 	if (binds && !failed)
 		failed = bind(fd, (struct sockaddr *)&to,
 			      resolve(is_ipv6 ? "::" : ANY_HOST, "0", &to));
@@ -227,20 +236,33 @@ static int join_group(const char *group, bool binds)
 
 static void join_groups(int count, char **groups)
 {
-	struct pollfd *pfds = calloc(count, sizeof(*pfds));
+	struct pollfd *pfds = calloc(count + 1, sizeof(*pfds));
+	struct signalfd_siginfo info;
+	struct sockaddr_storage first;
+	sigset_t signals;
 	int i;
 
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	pfds[count].fd = signalfd(-1, &signals, SFD_CLOEXEC);
+	pfds[count].events = POLLIN;
 	for (i = 0; i < count; i++) {
 		pfds[i].fd = join_group(groups[i], true);
 		print_result(pfds[i].fd >= 0);
 	}
 	for (;;) {
-		poll(pfds, count, -1);
+		poll(pfds, count + 1, -1);
 		for (i = 0; i < count; i++) {
 			if (pfds[i].revents & POLLERR) {
 				errno = so_error(pfds[i].fd);
 				print_result(false);
 			}
+		}
+		if (pfds[count].revents & POLLIN) {
+			read(pfds[count].fd, &info, sizeof(info));
+			resolve(groups[0], "0", &first);
+			print_result(!change_group(pfds[0].fd, &first, false));
 		}
 	}
 }
@@ -297,7 +319,8 @@ static bool flood(const char *host)
 	}
 	for (i = 0; i < opt.sockets; i++) {
 		len = sizeof(name);
-		if (getsockname(fds[(i + 1) % opt.sockets], (struct sockaddr *)&name, &len) ||
+		/* In pairs, as a connected socket receives from its peer only. */
+		if (getsockname(fds[i ^ 1], (struct sockaddr *)&name, &len) ||
 		    connect(fds[i], (struct sockaddr *)&name, len))
 			return false;
 	}
@@ -325,6 +348,24 @@ static bool send_to_each(const char *host)
 				       sizeof(to)) != 1; tries++)
 			if (tries == 100)
 				return false;
+	}
+	return true;
+}
+
+static bool send_and_close(const char *host)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(9) };
+	__u32 first = ntohl(inet_addr(host));
+	static char data[8000];
+	unsigned int i;
+	int fd;
+
+	for (i = 0; i < opt.sockets; i++) {
+		fd = socket(opt.family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		to.sin_addr.s_addr = htonl(first + i);
+		if (sendto(fd, data, sizeof(data), 0, (struct sockaddr *)&to, sizeof(to)) < 0 ||
+		    close(fd))
+			return false;
 	}
 	return true;
 }
@@ -369,6 +410,8 @@ int main(int argc, char **argv)
 		print_result(flood(argv[2]));
 	} else if (argc == 3 && !strcmp(call, "mail")) {
 		print_result(send_to_each(argv[2]));
+	} else if (argc == 3 && !strcmp(call, "abandon")) {
+		print_result(send_and_close(argv[2]));
 	} else {
 		for (i = 1; i + 1 < argc; i += 2) {
 			if (is_call(argv[i]))

@@ -75,7 +75,7 @@ static bool wait_front(enum state state, unsigned int msec)
 bool back_begin(void)
 {
 	back_node("state", "1");
-	if (!wait_front(INITIALISING, 15000))
+	if (!wait_front(INITIALISING, WAIT_LIMIT_MSEC))
 		return false;
 	back_node("versions", "1");
 	back_node("max-page-order", "9");

@@ -41,16 +41,6 @@ static void check_listener(struct __test_metadata *_metadata, int listener,
 	EXPECT_STREQ("eof 0", peer_run(peer, "drain 1"));
 }
 
-/* Returns a port that was free a moment ago. */
-static unsigned int free_port(void)
-{
-	int fd = new_socket(0);
-	unsigned int port = bind_to(fd, opt.host, 0) ? 0 : local_port(fd);
-
-	close(fd);
-	return port;
-}
-
 TEST_F(bind, port_0_gives_a_port_that_works)
 {
 	const char *const hosts[] = { ANY_HOST, opt.host };
@@ -82,7 +72,7 @@ TEST_F(bind, port_0_gives_every_socket_another)
 
 TEST_F(bind, a_port_of_ones_own_choice)
 {
-	unsigned int port = free_port();
+	unsigned int port = unused_port(SOCK_STREAM, TEST_PORTS);
 
 	ASSERT_LT(0, port);
 	EXPECT_EQ(0, bind_to(self->fd, opt.host, port));
@@ -102,12 +92,12 @@ TEST_F(bind, bound_alone_takes_no_connection)
 
 TEST_F(bind, closing_gives_the_port_back)
 {
-	unsigned int port;
+	unsigned int port = unused_port(SOCK_STREAM, TEST_PORTS);
 	int i;
 
+	ASSERT_LT(0, port);
 	for (i = 0; i < 5; i++) {
-		ASSERT_EQ(0, bind_to(self->fd, opt.host, i ? port : 0));
-		port = local_port(self->fd);
+		ASSERT_EQ(0, bind_to(self->fd, opt.host, port));
 		EXPECT_EQ(0, close(self->fd));
 		self->fd = new_socket(0);
 	}
@@ -121,7 +111,7 @@ TEST_F(bind, twice_is_einval)
 	port = local_port(self->fd);
 	EXPECT_EQ(-1, bind_to(self->fd, opt.host, 0));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_EQ(-1, bind_to(self->fd, opt.host, free_port()));
+	EXPECT_EQ(-1, bind_to(self->fd, opt.host, unused_port(SOCK_STREAM, TEST_PORTS)));
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(port, local_port(self->fd));
 }
@@ -139,7 +129,7 @@ TEST_F(bind, too_late_is_einval)
 		ASSERT_LE(0, fds[i]);
 		EXPECT_EQ(-1, bind_to(fds[i], opt.host, 0));
 		EXPECT_EQ(EINVAL, errno) TH_LOG("case %d", i);
-		EXPECT_EQ(-1, bind_to(fds[i], opt.host, free_port()));
+		EXPECT_EQ(-1, bind_to(fds[i], opt.host, unused_port(SOCK_STREAM, TEST_PORTS)));
 		EXPECT_EQ(EINVAL, errno) TH_LOG("case %d", i);
 		close(fds[i]);
 	}
@@ -147,7 +137,7 @@ TEST_F(bind, too_late_is_einval)
 
 TEST_F(bind, taken_port_is_eaddrinuse)
 {
-	int second = open_listener(1, 0);
+	int second = open_own_listener(1, 0);
 	unsigned int port = local_port(second);
 
 	ASSERT_LE(0, second);
@@ -269,15 +259,15 @@ static bool bind_in_time(int fd, unsigned int port)
 /* Connects twice from the same port, each time to another port of the peer. */
 TEST_F(bind, connects_from_there_again)
 {
-	unsigned int port;
+	unsigned int port = unused_port(SOCK_STREAM, TEST_PORTS);
 	int i;
 
+	ASSERT_LT(0, port);
 	for (i = 0; i < 2; i++) {
 		struct peer other;
 
 		ASSERT_TRUE(peer_open(&other, 0));
-		ASSERT_TRUE(bind_in_time(self->fd, i ? port : 0));
-		port = local_port(self->fd);
+		ASSERT_TRUE(bind_in_time(self->fd, port));
 		EXPECT_EQ(0, connect_to(self->fd, opt.host, other.port));
 		EXPECT_STREQ("ok", peer_run(&other, "accept"));
 		/* The peer closes first, so the port is not taken for another minute. */
@@ -293,7 +283,7 @@ TEST_F(bind, connects_from_there_again)
 TEST_F(bind, unspec_keeps_what_was_bound)
 {
 	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
-	unsigned int port = free_port();
+	unsigned int port = unused_port(SOCK_STREAM, TEST_PORTS);
 
 	ASSERT_EQ(0, bind_to(self->fd, opt.host, port));
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
@@ -311,9 +301,9 @@ TEST_F(bind, a_failed_connect_keeps_what_was_bound)
 {
 	unsigned int port;
 
-	ASSERT_EQ(0, bind_to(self->fd, opt.host, free_port()));
+	ASSERT_EQ(0, bind_to(self->fd, opt.host, unused_port(SOCK_STREAM, TEST_PORTS)));
 	port = local_port(self->fd);
-	EXPECT_EQ(-1, connect_to(self->fd, opt.host, free_port()));
+	EXPECT_EQ(-1, connect_to(self->fd, opt.host, unused_port(SOCK_STREAM, TEST_PORTS)));
 	EXPECT_EQ(ECONNREFUSED, errno);
 	EXPECT_EQ(port, local_port(self->fd));
 	EXPECT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));

@@ -133,6 +133,7 @@ TEST_F(connect, black_hole_while_connecting)
 	char c;
 
 	set_nonblock(self->fd, true);
+	connect_for_long(self->fd);
 	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
 	EXPECT_EQ(EINPROGRESS, errno);
 	EXPECT_EQ(0, poll_now(self->fd));
@@ -153,6 +154,7 @@ TEST_F(connect, black_hole_delays_no_other)
 	for (i = 0; i < 8; i++) {
 		pending = new_socket(SOCK_NONBLOCK);
 		ASSERT_LE(0, pending);
+		connect_for_long(pending);
 		EXPECT_EQ(-1, connect_to(pending, opt.blackhole, 80));
 		EXPECT_EQ(EINPROGRESS, errno);
 	}
@@ -169,6 +171,7 @@ TEST_F(connect, black_hole_closed_while_connecting)
 	__u64 began;
 
 	set_nonblock(self->fd, true);
+	connect_for_long(self->fd);
 	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
 	began = now_msec();
 	EXPECT_EQ(0, close(self->fd));
@@ -182,6 +185,7 @@ TEST_F(connect, black_hole_with_sndtimeo)
 	__u64 began = now_msec();
 
 	ASSERT_EQ(0, set_timeout(self->fd, SO_SNDTIMEO, 200));
+	connect_for_long(self->fd);
 	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
 	EXPECT_EQ(EINPROGRESS, errno);
 	EXPECT_LE(AT_LEAST_OF(200), now_msec() - began);

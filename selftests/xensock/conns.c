@@ -20,6 +20,8 @@ int connect_host(const char *host, unsigned int port, unsigned int rcvbuf)
 		return -1;
 	if (rcvbuf)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf));
+	/* A backlog may be full for as long as the program under test stands still. */
+	connect_for_long(fd);
 	if (!connect(fd, (struct sockaddr *)&ss, len))
 		return fd;
 	saved = errno;

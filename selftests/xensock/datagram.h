@@ -6,7 +6,7 @@
  * returns: a test has to wait for a datagram, as a program has to anyway.
  *
  * If only the network knows of an error, sendto() itself returns it over UDP,
- * and the next call returns it over AF_XENSOCK: refusal() handles both.
+ * and a later call returns it over AF_XENSOCK: send_to_error() handles both.
  */
 #ifndef XENSOCK_SELFTEST_DATAGRAM_H
 #define XENSOCK_SELFTEST_DATAGRAM_H
@@ -54,16 +54,6 @@ static inline int open_datagram(void)
 	return fd;
 }
 
-/* Returns a port that was open a moment ago and is closed now. */
-static inline unsigned int closed_port(void)
-{
-	int fd = open_datagram();
-	unsigned int port = local_port(fd);
-
-	close(fd);
-	return port;
-}
-
 static inline ssize_t send_to(int fd, const char *host, unsigned int port,
 			      const void *data, size_t len)
 {
@@ -78,14 +68,27 @@ static inline bool wait_input(int fd)
 	return wait_poll(fd, POLLIN, NULL);
 }
 
-/* Returns the errno of sending a datagram there, or 0 if that succeeds. */
+/*
+ * Returns the errno of sending a datagram there from a socket that has no peer
+ * and receives nothing, or 0 if that succeeds. Only calls that send report it:
+ * -1 if another one does.
+ */
 static inline int send_to_error(int fd, const char *host, unsigned int port)
 {
 	struct pollfd pfd = { .fd = fd };
+	char byte;
+	int error = 0;
 
 	if (send_to(fd, host, port, "?", 1) < 0)
-		return errno;
-	return poll(&pfd, 1, WAIT_LIMIT_MSEC) == 1 ? so_error(fd) : 0;
+		error = errno;
+	/* Over AF_XENSOCK this waits until the backend has taken the datagram. */
+	local_port(fd);
+	if (poll(&pfd, 1, 0) || so_error(fd) ||
+	    recv(fd, &byte, 1, MSG_DONTWAIT) != -1 || errno != EAGAIN)
+		return -1;
+	if (error)
+		return error;
+	return send_to(fd, host, port, "?", 1) < 0 ? errno : 0;
 }
 
 #endif

@@ -96,7 +96,7 @@ FIXTURE(errors) {
 
 FIXTURE_SETUP(errors)
 {
-	self->closed = closed_port();
+	self->closed = unused_port(SOCK_DGRAM, TEST_PORTS);
 	self->fd = open_datagram();
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, set_recverr(self->fd, 1));
@@ -186,7 +186,7 @@ TEST_F(errors, each_with_its_address_in_order)
 	int i;
 
 	for (i = 0; i < 4; i++) {
-		ports[i] = closed_port();
+		ports[i] = unused_port(SOCK_DGRAM, TEST_PORTS);
 		data[0] = 'a' + i;
 		ASSERT_EQ(i + 1, send_to(self->fd, opt.host, ports[i], data, i + 1));
 		EXPECT_EQ(ECONNREFUSED, pending_error(self->fd));
@@ -352,14 +352,11 @@ static int open_datagram6(void)
 TEST(of_ipv6)
 {
 	struct sockaddr_in6 *sin6, *from, host;
-	int fd = open_datagram6(), on = 1;
+	unsigned int closed = unused_port(SOCK_DGRAM, TEST_PORTS);
 	struct sockaddr_storage ss;
-	unsigned int closed;
 	struct queued q;
+	int fd, on = 1;
 
-	ASSERT_LE(0, fd);
-	closed = local_port(fd);
-	close(fd);
 	parse_address(opt.host6, 0, &ss);
 	memcpy(&host, &ss, sizeof(host));
 	fd = open_datagram6();

@@ -118,7 +118,7 @@ TEST_F(names, connecting_gives_an_address)
 
 TEST_F(names, unspec_keeps_what_was_bound)
 {
-	unsigned int port = closed_port();
+	unsigned int port = unused_port(SOCK_DGRAM, TEST_PORTS);
 
 	ASSERT_EQ(0, bind_to(self->fd, ANY_HOST, port));
 	EXPECT_STREQ(text_of(ANY_HOST, port).text, LOCAL_NAME(self->fd));
@@ -328,20 +328,24 @@ TEST_F(names, everybody_if_that_is_wanted)
 
 TEST_F(names, ports_that_cannot_be_had)
 {
-	EXPECT_EQ(-1, bind_to(self->fd, opt.host, self->port));
+	unsigned int port = unused_port(SOCK_DGRAM, TEST_PORTS);
+	int second = new_datagram(0);
+
+	ASSERT_LT(0, port);
+	ASSERT_EQ(0, bind_to(second, opt.host, port));
+	EXPECT_EQ(-1, bind_to(self->fd, opt.host, port));
 	EXPECT_EQ(EADDRINUSE, errno);
-	EXPECT_EQ(-1, bind_to(self->fd, ANY_HOST, self->port));
+	EXPECT_EQ(-1, bind_to(self->fd, ANY_HOST, port));
 	EXPECT_EQ(EADDRINUSE, errno);
 	EXPECT_EQ(-1, bind_to(self->fd, opt.blackhole, 0));
 	EXPECT_EQ(EADDRNOTAVAIL, errno);
 	EXPECT_STREQ("0.0.0.0 0", LOCAL_NAME(self->fd));
-	close(self->other);
-	EXPECT_EQ(0, bind_to(self->fd, opt.host, self->port));
-	EXPECT_STREQ(text_of(opt.host, self->port).text, LOCAL_NAME(self->fd));
+	close(second);
+	EXPECT_EQ(0, bind_to(self->fd, opt.host, port));
+	EXPECT_STREQ(text_of(opt.host, port).text, LOCAL_NAME(self->fd));
 	EXPECT_EQ(-1, bind_to(self->fd, opt.host, 0));
 	EXPECT_EQ(EINVAL, errno);
-	self->other = open_datagram();
-	EXPECT_STREQ(text_of(opt.host, self->port).text,
+	EXPECT_STREQ(text_of(opt.host, port).text,
 		     seen_sender(self->fd, self->other).text);
 }
 

@@ -27,9 +27,11 @@ FIXTURE(dgpoll) {
 
 FIXTURE_SETUP(dgpoll)
 {
-	self->other = open_datagram();
+	/* Once it is closed, no other program has its port. */
+	self->port = unused_port(SOCK_DGRAM, TEST_PORTS);
+	self->other = new_datagram(0);
 	ASSERT_LE(0, self->other);
-	self->port = local_port(self->other);
+	ASSERT_EQ(0, bind_to(self->other, opt.host, self->port));
 	self->fd = open_datagram();
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->port));
@@ -104,7 +106,7 @@ TEST_F(dgpoll, a_refused_datagram_is_told)
 	/* The error is returned once: by SO_ERROR, by sending, or by receiving. */
 	for (i = 0; i < 3; i++) {
 		fd = new_datagram(0);
-		ASSERT_EQ(0, connect_to(fd, opt.host, closed_port()));
+		ASSERT_EQ(0, connect_to(fd, opt.host, unused_port(SOCK_DGRAM, TEST_PORTS)));
 		EXPECT_EQ(1, send(fd, "x", 1, 0));
 		ASSERT_TRUE(wait_poll(fd, 0, NULL));
 		EXPECT_EQ(CAN_WRITE | POLLERR, poll_now(fd));
@@ -128,7 +130,7 @@ TEST_F(dgpoll, an_error_is_exceptional_data)
 
 	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_SELECT_ERR_QUEUE, &on, sizeof(on)));
 	ASSERT_EQ(0, setsockopt(fd, SOL_IP, IP_RECVERR, &on, sizeof(on)));
-	ASSERT_EQ(0, connect_to(fd, opt.host, closed_port()));
+	ASSERT_EQ(0, connect_to(fd, opt.host, unused_port(SOCK_DGRAM, TEST_PORTS)));
 	EXPECT_EQ(CAN_WRITE, poll_now(fd));
 	EXPECT_EQ(1, send(fd, "x", 1, 0));
 	ASSERT_TRUE(wait_poll(fd, 0, NULL));
@@ -144,7 +146,7 @@ TEST_F(dgpoll, refused_again_and_again)
 {
 	int i, fd = new_datagram(0);
 
-	ASSERT_EQ(0, connect_to(fd, opt.host, closed_port()));
+	ASSERT_EQ(0, connect_to(fd, opt.host, unused_port(SOCK_DGRAM, TEST_PORTS)));
 	for (i = 0; i < rounds(300); i++) {
 		ASSERT_EQ(1, send(fd, "x", 1, 0));
 		ASSERT_TRUE(wait_poll(fd, 0, NULL));
@@ -186,7 +188,7 @@ TEST_F(dgpoll, who_waits_is_told_of_an_error)
 TEST_F(dgpoll, nobody_asks_who_has_refused)
 {
 	int fd = open_datagram();
-	unsigned int port = closed_port();
+	unsigned int port = unused_port(SOCK_DGRAM, TEST_PORTS);
 
 	EXPECT_EQ(1, send_to(fd, opt.host, port, "x", 1));
 	EXPECT_EQ(1, send_to(fd, opt.host, port, "x", 1));

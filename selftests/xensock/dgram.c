@@ -6,8 +6,6 @@
 #include "raw.h"
 #include "util.h"
 
-#define TIMEOUT_MSEC 20000
-
 struct info dgram_info;
 
 int req_dgram(struct link *l, __u64 id, __u32 domain)

@@ -9,7 +9,7 @@
 #include "kselftest_harness.h"
 #include "util.h"
 
-#define TIMEOUT_MSEC 10000
+#define TIMEOUT_MSEC WAIT_LIMIT_MSEC
 
 FIXTURE(epoll) {
 	struct peer peer;

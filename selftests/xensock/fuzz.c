@@ -22,7 +22,6 @@
 #define REQUESTS_PER_LINK 4000
 /* All sockets are released after this many requests: few are usable by then. */
 #define REQUESTS_PER_ROUND 250
-#define TIMEOUT_MSEC 60000
 /* Of so many requests, some of each common command succeed. */
 #define ENOUGH_REQUESTS 2000
 /* Slots kept free for RELEASE, which ends requests that wait. */

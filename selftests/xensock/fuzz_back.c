@@ -347,7 +347,7 @@ static bool open_link(void)
 		return false;
 	for (i = 0; i < ARRAY_LEN(features); i++)
 		back_node(features[i], prng_one_in(&prng, 3) ? "0" : "1");
-	return back_finish(30000);
+	return back_finish(WAIT_LIMIT_MSEC);
 }
 
 static bool run_link(__u64 seed)

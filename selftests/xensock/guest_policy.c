@@ -173,7 +173,7 @@ static unsigned int remote_port(int fd)
 /* The program chooses the port of a client. The port is free again when the client is closed. */
 TEST_F(cgroup_bpf, connect_is_bound)
 {
-	unsigned int port = 61000 + getpid() % 2000, to;
+	unsigned int port = 20000 + getpid() % 2000, to;
 	const struct linger reset = { .l_onoff = 1 };
 	int server = open_native(SOCK_STREAM, 0), i, fd, other;
 
@@ -225,24 +225,24 @@ TEST_F(cgroup_bpf, connect_of_ipv6)
 
 TEST_F(cgroup_bpf, bind_is_denied_and_changed)
 {
-	unsigned int port = 61000 + getpid() % 2000;
+	unsigned int port = unused_port(SOCK_STREAM, TEST_PORTS);
 	int fd;
 
 	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_BIND,
 			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(protocol)),
 			    SKIP_UNLESS(BPF_REG_2, IPPROTO_TCP, 7),
 			    LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_port)),
-			    SKIP_UNLESS(BPF_REG_2, htons(port), 2),
+			    SKIP_UNLESS(BPF_REG_2, htons(port + 1), 2),
 			    DENY,
-			    SKIP_UNLESS(BPF_REG_2, htons(port + 2001), 2),
-			    MOV(BPF_REG_3, htons(port + 2002)),
+			    SKIP_UNLESS(BPF_REG_2, htons(port + 2), 2),
+			    MOV(BPF_REG_3, htons(port)),
 			    STORE(BPF_REG_1, ADDR(user_port), BPF_REG_3),
 			    ALLOW));
 	fd = socket(opt.family, SOCK_STREAM, 0);
-	EXPECT_EQ(-1, bind_to(fd, opt.host, port));
+	EXPECT_EQ(-1, bind_to(fd, opt.host, port + 1));
 	EXPECT_EQ(EPERM, errno);
-	EXPECT_EQ(0, bind_to(fd, opt.host, port + 2001));
-	EXPECT_EQ(port + 2002, local_port(fd));
+	EXPECT_EQ(0, bind_to(fd, opt.host, port + 2));
+	EXPECT_EQ(port, local_port(fd));
 	close(fd);
 }
 
@@ -269,7 +269,7 @@ static ssize_t send_fast(int fd, unsigned int port)
 
 TEST_F(cgroup_bpf, an_accepted_socket_is_connected_anew)
 {
-	unsigned int port = 61000 + getpid() % 2000;
+	unsigned int port = 20000 + getpid() % 2000;
 	int fd = accept_and_disconnect(&self->peer);
 
 	ASSERT_LE(0, fd);
@@ -298,8 +298,7 @@ TEST_F(cgroup_bpf, an_accepted_socket_is_connected_anew)
 /* A BPF program allows an unprivileged program to bind to a port. */
 TEST_F(cgroup_bpf, bind_without_a_capability)
 {
-	/* Above the ports that dom0 gives to its own clients. */
-	unsigned int port = 800 + getpid() % 100, other = port + 60200;
+	unsigned int port = 800, other = unused_port(SOCK_STREAM, TEST_PORTS);
 	int status = -1, fd;
 	pid_t pid;
 
@@ -330,7 +329,7 @@ TEST_F(cgroup_bpf, bind_without_a_capability)
 /* The program sees what was bound. What it denies is free again. */
 TEST_F(cgroup_bpf, post_bind_is_denied)
 {
-	unsigned int port = 61000 + getpid() % 2000;
+	unsigned int port = unused_port(SOCK_STREAM, TEST_PORTS);
 	int fd, other;
 
 	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET4_POST_BIND,
@@ -357,7 +356,7 @@ TEST_F(cgroup_bpf, post_bind_is_denied)
 /* The names of a connected socket, a listening socket and an accepted socket. */
 TEST_F(cgroup_bpf, names_are_changed)
 {
-	unsigned int port = 61000 + getpid() % 2000;
+	unsigned int port = unused_port(SOCK_STREAM, TEST_PORTS);
 	int fd, child, listener;
 
 	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK_ADDR, CGROUP_INET4_GETPEERNAME,
@@ -613,7 +612,7 @@ TEST_F(cgroup_bpf_udp, datagrams_are_redirected_once)
 
 TEST_F(cgroup_bpf_udp, connect_is_bound)
 {
-	unsigned int port = 61000 + getpid() % 2000, to;
+	unsigned int port = 20000 + getpid() % 2000, to;
 	int server = open_native(SOCK_DGRAM, 0), i, fd;
 	char data[8];
 
@@ -657,6 +656,7 @@ TEST_F(cgroup_bpf_udp, senders_are_changed)
 
 TEST_F(cgroup_bpf_udp, post_bind_is_denied)
 {
+	unsigned int port = unused_port(SOCK_DGRAM, TEST_PORTS);
 	int fd, other;
 
 	ASSERT_EQ(0, ATTACH(&self->cgroup, CGROUP_SOCK, CGROUP_INET4_POST_BIND,
@@ -664,12 +664,11 @@ TEST_F(cgroup_bpf_udp, post_bind_is_denied)
 			    SKIP_UNLESS(BPF_REG_2, IPPROTO_UDP, 2),
 			    DENY, ALLOW));
 	fd = new_datagram(0);
-	other = closed_port();
-	EXPECT_EQ(-1, bind_to(fd, opt.host, 61000 + getpid() % 2000));
+	EXPECT_EQ(-1, bind_to(fd, opt.host, port));
 	EXPECT_EQ(EPERM, errno);
 	enter(self->cgroup.mount);
 	other = new_datagram(0);
-	EXPECT_EQ(0, bind_to(other, opt.host, 61000 + getpid() % 2000));
+	EXPECT_EQ(0, bind_to(other, opt.host, port));
 	close(other);
 	close(fd);
 }
@@ -730,7 +729,7 @@ static bool has_landlock_for_udp(void)
 
 TEST_F(landlock, tcp)
 {
-	unsigned int own_port = 61000 + getpid() % 2000;
+	unsigned int own_port = unused_port(SOCK_STREAM, TEST_PORTS);
 	const struct net_rule rules[] = {
 		{ ACCESS_CONNECT_TCP, self->peer.port },
 		{ ACCESS_BIND_TCP, own_port },
@@ -790,7 +789,7 @@ TEST_F(landlock, an_accepted_socket_is_connected_anew)
 	if (!pid) {
 		if (!restrict_to(ACCESS_CONNECT_TCP | ACCESS_BIND_TCP, &rule, 1))
 			_exit(1);
-		if (!bind_to(fd, opt.host, 61000 + getpid() % 2000) || errno != EACCES)
+		if (!bind_to(fd, opt.host, 20000 + getpid() % 2000) || errno != EACCES)
 			_exit(2);
 		if (send_fast(fd, opt.port + PEER_ECHO) >= 0 || errno != EACCES)
 			_exit(3);
@@ -829,7 +828,7 @@ TEST_F(landlock, udp)
 			_exit(2);
 		if (!connect_to(fd, opt.host, port + 1) || errno != EACCES)
 			_exit(3);
-		if (!bind_to(fd, opt.host, 61000 + getpid() % 2000) || errno != EACCES)
+		if (!bind_to(fd, opt.host, 20000 + getpid() % 2000) || errno != EACCES)
 			_exit(4);
 		if (send_to(fd, opt.host, port, "hello", 5) != 5)
 			_exit(5);
@@ -867,7 +866,7 @@ TEST_F(landlock, a_chosen_port_is_allowed)
 		if (!restrict_to(access, rules, ARRAY_LEN(rules)))
 			_exit(1);
 		fd = socket(opt.family, SOCK_STREAM, 0);
-		if (!bind_to(fd, ANY_HOST, 61000 + getpid() % 2000) || errno != EACCES)
+		if (!bind_to(fd, ANY_HOST, 20000 + getpid() % 2000) || errno != EACCES)
 			_exit(2);
 		if (bind_to(fd, ANY_HOST, 0))
 			_exit(3);

@@ -343,6 +343,7 @@ TEST_F(hijack_local, ends_while_it_begins)
 	CPU_ZERO(&one);
 	CPU_SET(0, &one);
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
+	ASSERT_LE(0, before);
 	for (i = 0; i < rounds(100); i++) {
 		fd = bind_on_both_sides(variant->family);
 		ASSERT_LE(0, fd);

@@ -16,7 +16,7 @@
  *   hold nobody  connects as many sockets as the user nobody can have, up to
  *                --sockets: prints why there cannot be more
  *   hold burst   connects --sockets to the port and sends --bytes on each. Sends
- *                as much again, at once, when there is a file /tmp/go
+ *                on all at once, whatever has room, when there is a file /tmp/go
  *   hold unread  has --sockets, each of which has received a part of --bytes;
  *                reads the rest when there is a file /tmp/go, and prints how
  *                many received everything
@@ -25,6 +25,7 @@
  *   hold roomy   the same, with the largest receive buffers
  */
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -119,6 +120,9 @@ static bool start_holder(struct holder *h, struct peer *p, enum wait wait)
 	h->wait = wait;
 	h->tid = 0;
 	h->fd = wait == IN_CONNECT ? new_socket(0) : peer_connect(p, 0);
+	/* The attempt must last longer than the test. */
+	if (h->fd >= 0 && wait == IN_CONNECT)
+		connect_for_long(h->fd);
 	if (h->fd < 0 || pthread_create(&h->thread, NULL, holder_thread, h))
 		return false;
 	while (!h->tid)
@@ -168,14 +172,29 @@ static bool check_recovery(const struct holder *holder)
 	return !memcmp(data, "0123456789", 10);
 }
 
+/* Returns a connection that both ends have finished. */
+static int open_finished(void)
+{
+	int fd = connect_port(opt.port + PEER_ECHO, 0);
+	char c;
+
+	if (fd < 0 || shutdown(fd, SHUT_WR) || recv(fd, &c, 1, 0) || !wait_poll(fd, 0, NULL))
+		return -1;
+	return fd;
+}
+
 static int lost(void)
 {
 	struct holder holders[WAITS];
 	struct peer peers[WAITS];
 	__u64 first = ~0ULL, last = 0;
+	int i, finished = open_finished();
 	bool ok = true;
-	int i;
 
+	if (finished < 0) {
+		printf("no connection has been finished: %m\n");
+		return 1;
+	}
 	for (i = 0; i < WAITS; i++) {
 		if (!peer_open(&peers[i], 16384) ||
 		    !start_holder(&holders[i], &peers[i], i)) {
@@ -195,6 +214,11 @@ static int lost(void)
 		return 1;
 	if (!check_recovery(&holders[IN_RECV])) {
 		printf("no new socket works\n");
+		return 1;
+	}
+	/* As with TCP, it cannot fail any more. */
+	if (so_error(finished) || poll_now(finished) & POLLERR) {
+		printf("a finished connection has failed\n");
 		return 1;
 	}
 	printf("recovered\n");
@@ -443,11 +467,12 @@ static int burst(void)
 	printf("ready\n");
 	while (access("/tmp/go", F_OK))
 		poll(NULL, 0, 10);
-	for (i = 0; i < opt.sockets; i++)
+	for (i = 0;; i = (i + 1) % opt.sockets) {
+		/* Rings that have shrunk meanwhile grow again. */
 		send(fds[i], flood, opt.bytes, MSG_DONTWAIT);
-	printf("sent\n");
-	pause();
-	return 0;
+		if (i == opt.sockets - 1)
+			poll(NULL, 0, 10);
+	}
 }
 
 static int waiting(bool roomy)

@@ -198,7 +198,7 @@ static int req_many(struct link *l, __u32 cmd, __u64 id, int count, int ret)
 			r.id = id + sent;
 			send_request(l, &r);
 		}
-		if (!wait_response(l, &response, 20000))
+		if (!wait_response(l, &response, TIMEOUT_MSEC))
 			return -1;
 		found += response.ret == ret;
 		answered++;
@@ -206,12 +206,18 @@ static int req_many(struct link *l, __u32 cmd, __u64 id, int count, int ret)
 	return found;
 }
 
-TEST_F_TIMEOUT(hostile, too_many_sockets, 120)
+TEST_F(hostile, too_many_sockets)
 {
 	unsigned int more = opt.sockets + 100;
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
 	struct link *l = &self->link;
+	int found;
 
-	EXPECT_EQ(opt.sockets, req_many(l, SOCKET, 100000, more, 0));
+	/* TCP may have yet to free the socket of an exchange before, which counts. */
+	while ((found = req_many(l, SOCKET, 100000, more, 0)) < (int)opt.sockets &&
+	       now_msec() < deadline)
+		req_many(l, RELEASE, 100000, more, 0);
+	EXPECT_EQ(opt.sockets, found);
 	EXPECT_EQ(100, req_many(l, SOCKET, 200000, 100, -EMFILE));
 	/* Each RELEASE makes room for one socket. */
 	EXPECT_EQ(0, req_release(l, 100000, false));
@@ -273,10 +279,10 @@ TEST_F(hostile, release_while_connecting)
 		release.release.abort = i % 3 == 0;
 		send_request(l, &release);
 		/* The responses come in this order. */
-		ASSERT_TRUE(wait_response(l, &response, 10000));
+		ASSERT_TRUE(wait_response(l, &response, TIMEOUT_MSEC));
 		EXPECT_EQ(connect, response.req_id);
 		EXPECT_EQ(-ECONNABORTED, response.ret);
-		ASSERT_TRUE(wait_response(l, &response, 10000));
+		ASSERT_TRUE(wait_response(l, &response, TIMEOUT_MSEC));
 		EXPECT_EQ(RELEASE, response.cmd);
 		EXPECT_EQ(0, response.ret);
 	}
@@ -306,7 +312,7 @@ static __u64 next_random(__u64 *state)
 	return *state >> 16;
 }
 
-TEST_F_TIMEOUT(hostile, garbage, 120)
+TEST_F(hostile, garbage)
 {
 	struct link *l = &self->link;
 	struct response response;
@@ -332,11 +338,11 @@ TEST_F_TIMEOUT(hostile, garbage, 120)
 		}
 		put_slot(l, slot);
 		while (i + 1 - answered > SLOTS / 2 &&
-		       wait_response(l, &response, 20000))
+		       wait_response(l, &response, TIMEOUT_MSEC))
 			answered++;
 		ASSERT_GE(SLOTS / 2, i + 1 - answered);
 	}
-	while (answered < i && wait_response(l, &response, 20000))
+	while (answered < i && wait_response(l, &response, TIMEOUT_MSEC))
 		answered++;
 	EXPECT_EQ(i, answered);
 	for (i = 1; i <= 8; i++)

@@ -157,7 +157,7 @@ TEST_F(grants, bad_event_channels)
 }
 
 /* 64 of the largest rings share their pages, which count each time. */
-TEST_F_TIMEOUT(grants, too_many_pages, 120)
+TEST_F(grants, too_many_pages)
 {
 	int i, limit = QUOTA_PAGES / 513;
 	struct link *l = &self->link;

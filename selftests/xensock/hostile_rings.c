@@ -148,7 +148,7 @@ static void flood_events(struct link *l, struct raw_conn *c, unsigned int msec)
 	}
 }
 
-TEST_F_TIMEOUT(rings, scribbled_indexes_page, 90)
+TEST_F(rings, scribbled_indexes_page)
 {
 	struct link *l = &self->link;
 	struct overwriter s;
@@ -166,7 +166,7 @@ TEST_F_TIMEOUT(rings, scribbled_indexes_page, 90)
 }
 
 /* Only possible values, so that the connection survives: one byte at a time. */
-TEST_F_TIMEOUT(rings, indexes_that_never_rest, 60)
+TEST_F(rings, indexes_that_never_rest)
 {
 	struct link *l = &self->link;
 	__u64 began = now_msec();
@@ -177,7 +177,7 @@ TEST_F_TIMEOUT(rings, indexes_that_never_rest, 60)
 	raw_notify(l, &c);
 	/* At least until the backend has taken some meanwhile. */
 	while (now_msec() < began + 1000 ||
-	       (c.out_prod <= c.size && now_msec() < began + 30000)) {
+	       (c.out_prod <= c.size && now_msec() < began + TIMEOUT_MSEC)) {
 		if (c.out_prod - load(&c.words[OUT_CONS]) < c.size)
 			store(&c.words[OUT_PROD], ++c.out_prod);
 		store(&c.words[IN_CONS], load(&c.words[IN_PROD]));
@@ -187,7 +187,7 @@ TEST_F_TIMEOUT(rings, indexes_that_never_rest, 60)
 }
 
 /* If 1 MiB changes on the way, the peer gets 1 MiB of other bytes. */
-TEST_F_TIMEOUT(rings, scribbled_data, 90)
+TEST_F(rings, scribbled_data)
 {
 	struct link *l = &self->link;
 	struct raw_conn *c = &self->c;
@@ -212,7 +212,7 @@ TEST_F_TIMEOUT(rings, scribbled_data, 90)
 }
 
 /* The slots and the event words change while they are read. */
-TEST_F_TIMEOUT(rings, scribbled_commands_ring, 60)
+TEST_F(rings, scribbled_commands_ring)
 {
 	struct link *l = &self->link;
 	struct response response;
@@ -222,7 +222,7 @@ TEST_F_TIMEOUT(rings, scribbled_commands_ring, 60)
 	overwriter_start(&s, &l->words[RSP_EVENT], PAGE / 4 - RSP_EVENT);
 	for (i = 0; i < 300; i++) {
 		put_slot(l, &(struct request){ .cmd = SOCKET, .id = 1 });
-		if (!wait_response(l, &response, 10000))
+		if (!wait_response(l, &response, TIMEOUT_MSEC))
 			break;
 	}
 	overwriter_stop(&s);

@@ -151,18 +151,16 @@ TEST_F(linger, zero_only_when_the_last_descriptor_goes)
 TEST_F(linger, waits_until_the_peer_has_everything)
 {
 	struct waiter w;
-	__u64 sent, began;
+	__u64 sent;
 	int nonblock;
 
 	for (nonblock = 0; nonblock < 2; nonblock++) {
 		sent = fill_socket(self->fd, 1, 30000);
 		set_nonblock(self->fd, nonblock);
-		ASSERT_EQ(0, set_linger(self->fd, 1, 60));
-		began = now_msec();
+		ASSERT_EQ(0, set_linger(self->fd, 1, 300));
 		ASSERT_TRUE(waiter_start(&w, in_close, self->fd));
 		check_received(_metadata, &self->peer, sent);
 		EXPECT_EQ(0, waiter_end(&w));
-		EXPECT_GT(20000, now_msec() - began);
 		self->fd = peer_connect(&self->peer, SOCK_CLOEXEC);
 		ASSERT_LE(0, self->fd);
 	}
@@ -254,13 +252,16 @@ TEST(linger_without_a_connection)
 TEST_F(linger, the_wait_ends_when_the_peer_resets)
 {
 	struct waiter w;
+	__u64 began;
 
 	fill_socket(self->fd, 1, 30000);
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
 	ASSERT_TRUE(waiter_start(&w, in_close, self->fd));
 	self->fd = -1;
+	began = now_msec();
 	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
 	EXPECT_EQ(0, waiter_end(&w));
+	EXPECT_GT(30000, now_msec() - began);
 }
 
 static void on_signal(int sig)
@@ -273,13 +274,16 @@ TEST_F(linger, a_signal_ends_the_wait)
 	struct sigaction sa = { .sa_handler = on_signal };
 	__u64 sent = fill_socket(self->fd, 1, 30000);
 	struct waiter w;
+	__u64 began;
 
 	sigaction(SIGUSR1, &sa, NULL);
 	ASSERT_EQ(0, set_linger(self->fd, 1, 60));
 	ASSERT_TRUE(waiter_start(&w, in_close, self->fd));
 	self->fd = -1;
+	began = now_msec();
 	pthread_kill(w.thread, SIGUSR1);
 	EXPECT_EQ(0, waiter_end(&w));
+	EXPECT_GT(30000, now_msec() - began);
 	check_received(_metadata, &self->peer, sent);
 }
 

@@ -266,15 +266,21 @@ TEST_F(listen, shutdown_of_writing_changes_nothing)
 static void check_restart(struct __test_metadata *_metadata, int fd,
 			  struct peer *peer, int (*end)(int fd))
 {
-	unsigned int port = local_port(fd);
+	int own = open_own_listener(1, 0);
+	unsigned int port = local_port(own);
 
-	EXPECT_STREQ("ok 3", peer_run(peer, "open %u 3", port));
+	ASSERT_LE(0, own);
+	EXPECT_STREQ("ok 3", peer_run(peer, "open %u 3", local_port(fd)));
+	EXPECT_STREQ("ok 4", peer_run(peer, "open %u 1", port));
+	EXPECT_EQ(0, end(own));
+	/* The port of @fd may be another program's once it has ended. */
+	EXPECT_TRUE(peer_refused(peer, port));
 	EXPECT_EQ(0, end(fd));
-	EXPECT_STREQ("fin 0 rst 3", peer_run(peer, "ends"));
+	EXPECT_STREQ("fin 0 rst 4", peer_run(peer, "ends"));
 	EXPECT_EQ(0, accept_conn(fd));
 	EXPECT_EQ(-1, accept(fd, NULL, NULL));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_TRUE(peer_refused(peer, port));
+	close(own);
 	EXPECT_EQ(0, listen(fd, 1));
 	check_listener(_metadata, fd, peer);
 	EXPECT_EQ(0, end(fd));
@@ -308,14 +314,14 @@ TEST_F(listen, unspec_ends_it)
 /* More connections wait than a frontend may have asked for in advance. */
 TEST_F(listen, close_resets_what_was_not_accepted)
 {
-	unsigned int port = local_port(self->fd);
+	int fd, listener = open_own_listener(16, 0);
+	unsigned int port = local_port(listener);
 	char data[10];
-	int fd;
 
 	EXPECT_STREQ("ok 12", peer_run(&self->peer, "open %u 12", port));
-	fd = accept(self->fd, NULL, NULL);
+	fd = accept(listener, NULL, NULL);
 	ASSERT_LE(0, fd);
-	EXPECT_EQ(0, close(self->fd));
+	EXPECT_EQ(0, close(listener));
 	EXPECT_TRUE(peer_refused(&self->peer, port));
 	/* The accepted socket does not depend on its listener. */
 	EXPECT_EQ(-1, recv(fd, data, 1, MSG_DONTWAIT));
@@ -323,7 +329,6 @@ TEST_F(listen, close_resets_what_was_not_accepted)
 	EXPECT_EQ(1, send(fd, "x", 1, 0));
 	EXPECT_EQ(0, close(fd));
 	EXPECT_STREQ("fin 1 rst 11", peer_run(&self->peer, "ends"));
-	self->fd = new_socket(0);
 }
 
 /* Connections come while the listener is closed: being accepted or refused are both right. */
@@ -334,7 +339,7 @@ TEST_F(listen, close_while_connections_come)
 
 	for (i = 0; i < rounds(30); i++) {
 		close(self->fd);
-		self->fd = open_listener(16, 0);
+		self->fd = open_own_listener(16, 0);
 		port = local_port(self->fd);
 		peer_send(&self->peer, "open %u 4", port);
 		if (i % 3 == 1)

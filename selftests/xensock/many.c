@@ -101,7 +101,7 @@ TEST_F_TIMEOUT(many, short_connections_in_parallel, 180)
 }
 
 /* The socket is closed at every stage of a connect: nothing may be left of it. */
-TEST_F_TIMEOUT(many, given_up_while_connecting, 120)
+TEST_F(many, given_up_while_connecting)
 {
 	int i;
 

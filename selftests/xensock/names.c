@@ -98,6 +98,7 @@ TEST_F(names, of_an_accepted_socket)
 TEST_F(names, while_connecting)
 {
 	set_nonblock(self->fd, true);
+	connect_for_long(self->fd);
 	EXPECT_EQ(-1, connect_to(self->fd, opt.blackhole, 80));
 	EXPECT_EQ(EINPROGRESS, errno);
 	EXPECT_EQ(0, strncmp(opt.host, LOCAL_NAME(self->fd), strlen(opt.host)))

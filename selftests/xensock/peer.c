@@ -222,6 +222,7 @@ int main(int argc, char **argv)
 	size_t i;
 
 	parse_options(argc, argv);
+	opt.family = AF_INET;
 	signal(SIGPIPE, SIG_IGN);
 	allow_files(8192);
 	for (i = 0; i < ARRAY_LEN(services); i++) {

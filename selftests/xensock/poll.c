@@ -48,6 +48,7 @@ TEST(connecting)
 	int fd = new_socket(SOCK_NONBLOCK);
 
 	ASSERT_LE(0, fd);
+	connect_for_long(fd);
 	EXPECT_EQ(-1, connect_to(fd, opt.blackhole, 80));
 	EXPECT_EQ(0, poll_now(fd));
 	close(fd);
@@ -166,7 +167,7 @@ TEST_F(poll, asking_for_nothing)
 
 	EXPECT_EQ(0, poll(&pfd, 1, 0));
 	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
-	EXPECT_EQ(1, poll(&pfd, 1, 10000));
+	EXPECT_EQ(1, poll(&pfd, 1, WAIT_LIMIT_MSEC));
 	EXPECT_EQ(POLLERR | POLLHUP, pfd.revents);
 }
 

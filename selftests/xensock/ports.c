@@ -83,7 +83,7 @@ static bool can_bind(unsigned int port)
 	return done;
 }
 
-TEST_F_TIMEOUT(ports, refuse_at_once, 90)
+TEST_F(ports, refuse_at_once)
 {
 	unsigned int port;
 	int i, j, fd;
@@ -101,7 +101,7 @@ TEST_F_TIMEOUT(ports, refuse_at_once, 90)
 }
 
 /* With connections that nobody has accepted. */
-TEST_F_TIMEOUT(ports, free_at_once, 90)
+TEST_F(ports, free_at_once)
 {
 	unsigned int port;
 	int i, j, fd;

@@ -105,7 +105,7 @@ int main(int argc, char **argv)
 	how = argv[2];
 	setlinebuf(stdout);
 	back_init_pvcalls(atoi(argv[1]));
-	if (!back_begin() || !back_finish(15000)) {
+	if (!back_begin() || !back_finish(WAIT_LIMIT_MSEC)) {
 		printf("no link\n");
 	} else {
 		printf("ready\n");

@@ -15,8 +15,6 @@
 #include "raw.h"
 #include "util.h"
 
-#define TIMEOUT_MSEC 20000
-
 /* include/uapi/xen/{gntalloc,gntdev,evtchn}.h */
 #define ALLOC_GREF _IOC(_IOC_NONE, 'G', 5, 24)
 #define MAP_GRANT_REF _IOC(_IOC_NONE, 'G', 0, 24)

@@ -22,6 +22,12 @@
 
 #define NO_RESPONSE (-9999)
 
+/*
+ * Limit of the waits for the backend. A busy machine may stand still for 20 seconds. The time limit
+ * of a test is longer.
+ */
+#define TIMEOUT_MSEC 60000
+
 enum state {
 	UNKNOWN, INITIALISING, INIT_WAIT, INITIALISED, CONNECTED, CLOSING,
 	CLOSED,

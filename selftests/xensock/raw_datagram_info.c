@@ -161,7 +161,7 @@ TEST_F(info, reports)
 TEST_F(info, datagrams_amid_errors)
 {
 	struct frame f = dgram_frame(opt.host, 1, 24);
-	__u64 now, next = 0, deadline = now_msec() + 20000;
+	__u64 now, next = 0, deadline = now_msec() + TIMEOUT_MSEC;
 	struct link *l = &self->link;
 	struct raw_conn *c = &self->c;
 	struct sockaddr_in name;
@@ -277,7 +277,7 @@ static const struct {
 	{ "4 GiB", -1U, 4096, {} },
 };
 
-TEST_F_TIMEOUT(info, blocks_that_are_none, 90)
+TEST_F(info, blocks_that_are_none)
 {
 	struct link *l = &self->link;
 	struct sockaddr_in name;
@@ -297,7 +297,7 @@ TEST_F_TIMEOUT(info, blocks_that_are_none, 90)
 		c.out_prod = blocks[i].queued;
 		store(&c.words[OUT_PROD], c.out_prod);
 		raw_notify(l, &c);
-		deadline = now_msec() + 20000;
+		deadline = now_msec() + TIMEOUT_MSEC;
 		while (!(ret = req_name(l, c.id, false, &name)) && now_msec() < deadline)
 			sleep_usec(1000);
 		EXPECT_EQ(-ENOTCONN, ret);
@@ -306,7 +306,7 @@ TEST_F_TIMEOUT(info, blocks_that_are_none, 90)
 }
 
 /* Random bytes: each frame is a datagram, an error, or the end of the socket. */
-TEST_F_TIMEOUT(info, garbage, 90)
+TEST_F(info, garbage)
 {
 	struct link *l = &self->link;
 	__u64 random = opt.seed;

@@ -113,7 +113,7 @@ TEST_F(news, the_first_slot_and_the_last)
 }
 
 /* More connections have news than soft interrupts handle at a time: each is served. */
-TEST_F_TIMEOUT(news, of_many_at_once, 120)
+TEST_F(news, of_many_at_once)
 {
 	struct link *l = &self->link;
 	struct raw_conn c[100];
@@ -210,7 +210,7 @@ TEST_F(news, datagrams)
 }
 
 /* News for slots that nobody has, and no news for slots in use. */
-TEST_F_TIMEOUT(news, any_contents, 90)
+TEST_F(news, any_contents)
 {
 	struct link *l = &self->link;
 	int i;
@@ -226,7 +226,7 @@ TEST_F_TIMEOUT(news, any_contents, 90)
 }
 
 /* News while the connection ends, and for the next connection in the slot. */
-TEST_F_TIMEOUT(news, closed_while_there_are_news, 90)
+TEST_F(news, closed_while_there_are_news)
 {
 	struct link *l = &self->link;
 	char *page = l->news.mem;

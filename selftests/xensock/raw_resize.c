@@ -85,7 +85,7 @@ static void switch_out(struct link *l, struct raw_conn *c, __u32 at,
 
 static bool wait_followed(struct raw_conn *c, __u32 generation)
 {
-	__u64 deadline = now_msec() + 10000;
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
 
 	while (load(&c->words[OUT_FOLLOWED]) != generation) {
 		if (now_msec() > deadline)
@@ -100,7 +100,7 @@ static bool send_from(struct link *l, struct raw_conn *c, char *memory, __u32 si
 		      __u32 len, __u64 seed)
 {
 	char data[32768];
-	__u64 deadline = now_msec() + 10000;
+	__u64 deadline = now_msec() + TIMEOUT_MSEC;
 	__u32 i;
 
 	stream_fill(seed, c->out_prod, data, len);
@@ -176,7 +176,7 @@ TEST_F(resize, in)
 	ASSERT_STREQ("ok 100", raw_peer_run(l, &self->peer, "send 100 1"));
 	ASSERT_EQ(100, raw_recv(l, c, data, 100));
 	ASSERT_EQ(0, req_grow(l, c->id, IN, LARGE));
-	deadline = now_msec() + 10000;
+	deadline = now_msec() + TIMEOUT_MSEC;
 	while (load(&c->words[IN_GENERATION]) != 1 && now_msec() < deadline)
 		sleep_usec(1000);
 	ASSERT_EQ(1, load(&c->words[IN_GENERATION]));
@@ -185,7 +185,7 @@ TEST_F(resize, in)
 	EXPECT_EQ(-EBUSY, req_shrink(l, c->id, IN));
 	store(&c->words[IN_FOLLOWED], 1);
 	ASSERT_STREQ("ok 20000", raw_peer_run(l, &self->peer, "send 20000 2"));
-	deadline = now_msec() + 10000;
+	deadline = now_msec() + TIMEOUT_MSEC;
 	while (load(&c->words[IN_PROD]) != 20100 && now_msec() < deadline)
 		sleep_usec(1000);
 	at = c->in_cons;
@@ -205,7 +205,7 @@ TEST_F(resize, in)
 }
 
 /* GROW while SHRINK is unanswered fails, or is performed after it: then the extension is there. */
-TEST_F_TIMEOUT(resize, both_at_once, 120)
+TEST_F(resize, both_at_once)
 {
 	struct link *l = &self->link;
 	struct raw_conn *c = &self->c;

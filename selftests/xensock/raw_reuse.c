@@ -196,7 +196,7 @@ TEST_F(reuse, spoiled_while_it_is_kept)
 }
 
 /* More rings than the backend keeps: the rest is mapped again. */
-TEST_F_TIMEOUT(reuse, too_many, 120)
+TEST_F(reuse, too_many)
 {
 	static struct raw_conn many[40];
 	struct link *l = &self->link;

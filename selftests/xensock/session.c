@@ -105,8 +105,11 @@ static void do_listen(struct session *s, const struct args *args)
 	if (s->listener >= 0)
 		close(s->listener);
 	s->rcvbuf = arg_number(args, 1);
-	s->listener = listen_on(host, 0, s->rcvbuf);
-	set_answer(s, "ok %u", local_port(s->listener));
+	s->listener = listen_on(host, unused_port(SOCK_STREAM, PEER_LISTENS), s->rcvbuf);
+	if (s->listener < 0)
+		set_answer(s, "err %d", errno);
+	else
+		set_answer(s, "ok %u", local_port(s->listener));
 }
 
 static void do_unlisten(struct session *s, const struct args *args)

@@ -158,6 +158,7 @@ TEST_F(shutdown, ends_an_attempt_to_connect)
 {
 	int fd = new_socket(SOCK_NONBLOCK);
 
+	connect_for_long(fd);
 	EXPECT_EQ(-1, connect_to(fd, opt.blackhole, 80));
 	EXPECT_EQ(EINPROGRESS, errno);
 	EXPECT_EQ(0, shutdown(fd, SHUT_RDWR));

@@ -135,7 +135,7 @@ TEST_F(signals, recv_with_a_time_limit_ends)
 	struct caller c = { .call = RECV, .fd = self->fd };
 
 	set_handler(SA_RESTART);
-	ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 20000));
+	ASSERT_EQ(0, set_timeout(self->fd, SO_RCVTIMEO, 60000));
 	ASSERT_TRUE(start_call(&c));
 	interrupt(&c);
 	pthread_join(c.thread, NULL);
@@ -202,6 +202,7 @@ TEST_F(signals, connect_ends_but_the_attempt_goes_on)
 	struct caller c = { .call = CONNECT, .fd = new_socket(0) };
 
 	ASSERT_LE(0, c.fd);
+	connect_for_long(c.fd);
 	set_handler(0);
 	ASSERT_TRUE(start_call(&c));
 	interrupt(&c);
@@ -218,9 +219,11 @@ TEST_F(signals, connect_ends_but_the_attempt_goes_on)
 TEST_F(signals, connect_goes_on_with_sa_restart)
 {
 	struct caller c = { .call = CONNECT, .fd = new_socket(0) };
-	int msec = 2000;
+	/* The machine may stand still for a while before the interruption. */
+	int msec = 25000;
 
 	ASSERT_LE(0, c.fd);
+	connect_for_long(c.fd);
 	ASSERT_EQ(0, setsockopt(c.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &msec,
 				sizeof(msec)));
 	set_handler(SA_RESTART);
@@ -247,8 +250,10 @@ TEST_F(signals, kill_ends_every_wait)
 		if (!pid) {
 			struct caller c = { .call = calls[i], .fd = self->fd };
 
-			if (c.call == CONNECT)
+			if (c.call == CONNECT) {
 				c.fd = new_socket(0);
+				connect_for_long(c.fd);
+			}
 			make_call(&c);
 			_exit(1);
 		}

@@ -58,7 +58,7 @@ static bool connect_front(const char *how, const char *message)
 	back_node("feature-status", has_status ? "1" : NULL);
 	back_node("feature-waiting", has_status ? "1" : NULL);
 	back_node("feature-ring-reuse", unmaps ? "1" : NULL);
-	if (!back_finish(15000))
+	if (!back_finish(WAIT_LIMIT_MSEC))
 		return false;
 	printf("%s\n", message);
 	return true;

@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,18 +136,80 @@ int bind_anywhere(int fd)
 	return bind_to(fd, opt.host, next_port());
 }
 
-int open_listener(int backlog, int flags)
+unsigned int unused_port(int type, unsigned int first)
+{
+	static unsigned int used;
+	unsigned int n, port = 0;
+	int fd, tries;
+
+	/* The same program may run over TCP at the same time. */
+	if (opt.family == AF_INET)
+		first += 1000;
+
+	for (tries = 0; !port && tries < 100; tries++) {
+		n = __atomic_fetch_add(&used, 1, __ATOMIC_RELAXED);
+		n += opt.random + getpid() * 32;
+		fd = socket(opt.family, type | SOCK_CLOEXEC, 0);
+		if (!bind_to(fd, opt.host, first + n % 1000))
+			port = local_port(fd);
+		close(fd);
+	}
+	return port;
+}
+
+static int open_listener_at(unsigned int port, int backlog, int flags)
 {
 	int saved, fd = new_socket(flags);
 
 	if (fd < 0)
 		return -1;
-	if (bind_anywhere(fd) || listen(fd, backlog)) {
+	if (bind_to(fd, opt.host, port) || listen(fd, backlog)) {
 		saved = errno;
 		close(fd);
 		errno = saved;
 		return -1;
 	}
+	return fd;
+}
+
+int open_listener(int backlog, int flags)
+{
+	return open_listener_at(next_port(), backlog, flags);
+}
+
+int open_own_listener(int backlog, int flags)
+{
+	unsigned int port = unused_port(SOCK_STREAM, TEST_PORTS);
+
+	if (!port) {
+		errno = EADDRINUSE;
+		return -1;
+	}
+	return open_listener_at(port, backlog, flags);
+}
+
+void connect_for_long(int fd)
+{
+	int retries = 6;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &retries, sizeof(retries));
+}
+
+bool gave_up_since(__u64 began)
+{
+	return now_msec() - began >= AT_LEAST_OF(1000);
+}
+
+int accept_announced(int listener, int flags)
+{
+	__u64 began;
+	int fd;
+
+	do {
+		began = now_msec();
+		fd = accept4(listener, NULL, NULL, flags);
+	} while (fd < 0 && errno == EAGAIN && gave_up_since(began) &&
+		 wait_poll(listener, POLLIN, NULL));
 	return fd;
 }
 

@@ -262,6 +262,7 @@ TEST_F(stream, rcvtimeo)
 	EXPECT_EQ(EAGAIN, errno);
 	EXPECT_LE(AT_LEAST_OF(200), now_msec() - began);
 	EXPECT_STREQ("ok 3", peer_run(&self->peer, "send 3 1"));
+	ASSERT_TRUE(wait_readable(self->fd, 3));
 	EXPECT_EQ(3, recv(self->fd, data, 8, MSG_WAITALL));
 }
 

@@ -49,8 +49,11 @@ static bool open_grown(struct grown *g)
 FIXTURE_SETUP(unread)
 {
 	self->other.fd = -1;
-	if (count_of("rings-grown") < 0)
+	if (opt.family == AF_INET && count_of("rings-grown") < 0)
 		SKIP(return, "no data rings");
+	ASSERT_LE(0, count_of("rings-grown"));
+	/* Rings of connections that were closed before may have yet to shrink. */
+	ASSERT_TRUE(wait_count("connections", 0));
 	ASSERT_TRUE(open_grown(&self->conn));
 }
 

@@ -94,6 +94,7 @@ TEST_F(uring, connect_to_a_black_hole_is_cancelled)
 	struct io_uring_sqe *sqe;
 	int fd = new_socket(0);
 
+	connect_for_long(fd);
 	queue_connect(&self->r, fd, &sin);
 	ASSERT_TRUE(submit(&self->r));
 	sqe = queue_op(&self->r, IORING_OP_ASYNC_CANCEL, -1, 2);
@@ -104,6 +105,7 @@ TEST_F(uring, connect_to_a_black_hole_is_cancelled)
 	close(fd);
 
 	fd = new_socket(0);
+	connect_for_long(fd);
 	sqe = queue_connect(&self->r, fd, &sin);
 	sqe->flags = IOSQE_IO_LINK;
 	sqe = queue_op(&self->r, IORING_OP_LINK_TIMEOUT, -1, 1);

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -146,7 +145,7 @@ static int share(unsigned int most, unsigned int taken)
 	return (most - most / 16 - taken + 1) / 2;
 }
 
-TEST_F_TIMEOUT(users, sockets, 120)
+TEST_F(users, sockets)
 {
 	int first = count_as_user(NOBODY, open_connection, EMFILE, self->keep);
 	int second = count_as_user(OTHER, open_connection, EMFILE, self->keep);
@@ -156,7 +155,7 @@ TEST_F_TIMEOUT(users, sockets, 120)
 	EXPECT_EQ(opt.sockets - first - second, count_until(open_connection, EMFILE));
 }
 
-TEST_F_TIMEOUT(users, who_make_namespaces, 120)
+TEST_F(users, who_make_namespaces)
 {
 	int first;
 
@@ -174,36 +173,24 @@ TEST_F_TIMEOUT(users, who_make_namespaces, 120)
 	close(map_sockets[1]);
 }
 
-static bool wait_withdrawn(long count)
-{
-	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
-
-	while (count_of("WITHDRAW") != count)
-		if (poll(NULL, 0, 1) || now_msec() > deadline) {
-			printf("# %ld WITHDRAWs, not %ld\n", count_of("WITHDRAW"), count);
-			return false;
-		}
-	return true;
-}
-
 /*
  * Who has its share gives back what it has asked for ahead but for one, and
  * nobody else does before the guest has nothing left.
  */
-TEST_F_TIMEOUT(users, asked_for_ahead, 120)
+TEST_F(users, asked_for_ahead)
 {
 	long before = count_of("WITHDRAW");
 
 	ASSERT_LE(0, before);
 	EXPECT_EQ(1, count_as_user(OTHER, open_listener_once, EMFILE, self->keep));
 	EXPECT_LT(1, count_as_user(NOBODY, open_listener_then_connections, EMFILE, self->keep));
-	EXPECT_TRUE(wait_withdrawn(before + 7));
+	EXPECT_TRUE(wait_count("WITHDRAW", before + 7));
 	/* There may be more now for a while. */
 	EXPECT_LE(0, count_as_user(NOBODY, open_connection, EMFILE, self->keep));
 	EXPECT_LE(0, count_as_user(NOBODY, open_connection, EMFILE, self->keep));
 	EXPECT_EQ(before + 7, count_of("WITHDRAW"));
 	EXPECT_LE(0, count_until(open_connection, EMFILE));
-	EXPECT_TRUE(wait_withdrawn(before + 14));
+	EXPECT_TRUE(wait_count("WITHDRAW", before + 14));
 }
 
 /*
@@ -239,28 +226,32 @@ static __u64 connect_and_close(uid_t user, int count, bool at_once)
 }
 
 /* A user leaves as many spare rings as it may, and others have some too. */
-TEST_F_TIMEOUT(users, spare_rings, 120)
+TEST_F(users, spare_rings)
 {
 	uid_t user = FIRST_WITHOUT_RINGS;
-	__u64 closed, took;
-	long before;
+	long before, reused = 0;
+	bool was_fast = false;
+	__u64 closed;
 
-	do {
+	/* On a busy machine, all may still be on their way into the pool. */
+	for (; !reused && user < FIRST_WITHOUT_RINGS + 20; user++) {
 		closed = connect_and_close(NOBODY, 40, true);
 		ASSERT_NE(0, closed);
 		before = count_of("rings-reused");
 		ASSERT_LE(0, before);
-		/* The first ones may still be on their way into the pool. */
-		ASSERT_NE(0, connect_and_close(user++, 10, false));
-		before = count_of("rings-reused") - before;
-		took = now_msec() - closed;
+		ASSERT_NE(0, connect_and_close(user, 6, false));
 		/* If the spare rings of the first user may be gone, this says nothing. */
-	} while (took >= IDLE_MSEC && user < FIRST_WITHOUT_RINGS + 20);
-	EXPECT_GT(IDLE_MSEC, took);
-	EXPECT_LT(0, before);
+		if (now_msec() - closed >= IDLE_MSEC)
+			continue;
+		was_fast = true;
+		reused = count_of("rings-reused") - before;
+	}
+	if (!was_fast)
+		SKIP(return, "the machine is too slow");
+	EXPECT_LT(0, reused);
 }
 
-TEST_F_TIMEOUT(users, listeners, 120)
+TEST_F(users, listeners)
 {
 	unsigned int most = opt.sockets / 4;
 	int first = count_as_user(NOBODY, open_one_listener, ENOBUFS, self->keep);

@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/xensock.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -107,6 +109,7 @@ int parse_options(int argc, char **argv)
 {
 	int i, kept = 1;
 
+	getrandom(&opt.random, sizeof(opt.random), 0);
 	for (i = 1; i < argc; i++) {
 		if (strncmp(argv[i], "--", 2)) {
 			argv[kept++] = argv[i];
@@ -246,14 +249,17 @@ bool wait_poll(int fd, short events, short *revents)
 bool wait_room(int fd, int msec)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
-	int left = msec;
+	socklen_t len = sizeof(int);
+	int left, value;
 
-	do {
-		if (poll(&pfd, 1, left < 10 ? left : 10) == 1)
+	for (left = msec; left > 0; left -= 10) {
+		if (poll(&pfd, 1, 10) == 1)
 			return true;
-		left -= 10;
-	} while (left > 0);
-	return false;
+		/* The backend answers this: it has run in the meantime. */
+		if (left % 100 == 0)
+			getsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &value, &len);
+	}
+	return poll(&pfd, 1, 0) == 1;
 }
 
 long count_of(const char *name)
@@ -268,6 +274,21 @@ long count_of(const char *name)
 	if (f)
 		fclose(f);
 	return found;
+}
+
+bool wait_count(const char *name, long wanted)
+{
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
+	long count;
+
+	while ((count = count_of(name)) != wanted) {
+		if (now_msec() > deadline) {
+			printf("# %s is %ld, not %ld\n", name, count, wanted);
+			return false;
+		}
+		poll(NULL, 0, 1);
+	}
+	return true;
 }
 
 void allow_files(unsigned int count)

@@ -10,8 +10,6 @@
 #include "raw.h"
 #include "util.h"
 
-#define TIMEOUT_MSEC 20000
-
 enum mode raw_mode;
 
 /* The command numbers of PV Calls. It lacks the other commands. */

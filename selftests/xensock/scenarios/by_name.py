@@ -43,7 +43,7 @@ def _states(bed, guest):
 
 def _wait_refused(guest, address, port=7001):
     run_checked(guest, f"i=0; until attempt connect {address} {port} | grep -q EACCES; do "
-                       "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
+                       "i=$((i + 1)); [ $i -lt 400 ] || exit 1; usleep 100000; done")
 
 
 def _apply(bed, *words):
@@ -65,18 +65,18 @@ def _guest_without_policy(bed, name):
 
 @timeout(300)
 def test_udev(bed):
-    """With a line in xl.cfg and a file, udev's rule has set the policy by the time xl is done."""
+    """With a line in xl.cfg and a file, udev's rule has set the policy by the time the link is up."""
     start_peer(bed)
     with _backend_awaits_policy(bed):
         bed.start("exec /usr/lib/systemd/systemd-udevd")
-        run_checked(bed, "i=0; until udevadm control --ping; do i=$((i + 1)); [ $i -lt 100 ] || exit 1; "
+        run_checked(bed, "i=0; until udevadm control --ping; do i=$((i + 1)); [ $i -lt 400 ] || exit 1; "
                          "sleep 0.1; done")
         _write("named", f"connect-allow={bed.connect_allow}", f"connect-deny={bed.address}:7001")
         began = time.monotonic()
         guest = bed.guest(name="named", device=None, config="pvcalls = ['backend=0']", modules=["xensock"])
         bed.note(f"created and booted within {time.monotonic() - began:.1f} s")
-        assert bed.xensock("show", str(guest.domid))["policy"]["connect-deny"] == f"{bed.address}:7001"
         wait_link(guest)
+        assert bed.xensock("show", str(guest.domid))["policy"]["connect-deny"] == f"{bed.address}:7001"
         _wait_refused(guest, bed.address)
         guest.destroy()
 
@@ -130,7 +130,7 @@ def test_driver_domain(bed):
     server = bed.guest("net", memory=768, device=None, modules=[], extra="dummy.numdummies=1", programs=True)
     run_checked(server, f"modprobe xensock_back await_policy=1 && ip address add {bed.address}/24 dev dummy0 && "
                         "ip link set dummy0 up")
-    server.start(f"peer --host {bed.address}").wait_line("peer: ready", 30 * bed.scale)
+    server.start(f"peer --host {bed.address}").wait_line("peer: ready", 60 * bed.scale)
     guest = bed.guest(name="served", device=None, modules=["xensock"])
     bed.xensock("attach", str(guest.domid), f"--backend={server.domid}", "max-sockets=77")
     assert run_checked(guest, f"attempt connect {bed.address} 7001") == "ENETDOWN"

@@ -27,7 +27,7 @@ def _guest(bed):
                              modules=("pvcalls-front", "pvcalls_user"), policy=SERVER_POLICY)
     start_peer(bed)
     run_checked(guest, "i=0; until fetch --family pvcalls >/dev/null 2>&1; do i=$((i + 1)); "
-                       "[ $i -lt 150 ] || { fetch --family pvcalls; exit 1; }; usleep 200000; done")
+                       "[ $i -lt 400 ] || { fetch --family pvcalls; exit 1; }; usleep 200000; done", 120 * bed.scale)
     return guest
 
 

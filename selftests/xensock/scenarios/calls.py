@@ -42,13 +42,14 @@ def test_orphan_of_tcp(bed):
     in_dom0(bed, "orphan")
 
 
+@timeout(240)
 def test_transcript(bed):
     """A program sees the same over AF_XENSOCK as over TCP, whatever either end does."""
     guest = serving_guest(bed)
     pairs = [(bed.start(f"transcript --family inet --side {side}"), guest.start(f"transcript --side {side}"))
              for side in ("connect", "accept")]
     for pair in pairs:
-        results = [task.wait(60 * bed.scale) for task in pair]
+        results = [task.wait(110 * bed.scale) for task in pair]
         assert all(rc == 0 for rc, _ in results), results
         _compare(*(out.splitlines() for _, out in results))
 
@@ -66,6 +67,7 @@ def _compare(over_tcp, over_xensock):
     assert not differences, "\n" + "\n".join(differences)
 
 
+@timeout(240)
 def test_no_device(bed):
     """Without a device, or before it is connected, calls fail with ENETDOWN at once."""
     guest = bed.shared_guest("bare", device=None)

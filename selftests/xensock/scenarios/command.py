@@ -173,7 +173,7 @@ def test_counts(bed):
 @timeout(240)
 def test_no_backend(bed):
     """Without a device the module is loaded, a warning is printed, and the program runs."""
-    guest = bed.guest(name="bare", memory=768, device=None, programs=True)
+    guest = bed.guest(name="nobackend", memory=768, device=None, programs=True)
     _fails(guest, "xensock sockets", 1, "module xensock is not loaded")
     _fails(guest, "xensock counts", 1, "neither module xensock nor xensock_back is loaded")
     _fails(guest, "xensock run fetch_static --family inet", 1,

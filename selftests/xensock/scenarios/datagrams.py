@@ -58,11 +58,11 @@ def test_calls(bed):
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
-@timeout(180)
+@timeout(240)
 def test_hijacked(bed):
     """Errors and groups of sockets of AF_INET."""
     with _groups(bed) as guest, hijacked(guest, hijack=2):
-        guest.ktap_together((f"{ERRORS} --family inet", f"{GROUPS} --family inet"), 80 * bed.scale)
+        guest.ktap_together((f"{ERRORS} --family inet", f"{GROUPS} --family inet"), 150 * bed.scale)
 
 
 @timeout(300)
@@ -74,20 +74,20 @@ def test_lost_link(bed):
     with hijacked(guest, hijack=0, link_loss="reset"), beside_dom0(bed, ERRORS, GROUPS):
         for _ in range(2):
             held = guest.start("datagram_lost")
-            held.wait_line("ready", 30 * bed.scale)
+            held.wait_line("ready", 60 * bed.scale)
             guest.detach()
-            held.wait_line("told", 20 * bed.scale)
+            held.wait_line("told", 60 * bed.scale)
             guest.attach("xensock", *SERVER_POLICY)
             rc, out = held.wait(70 * bed.scale)
             assert rc == 0, out
 
 
-@timeout(180)
+@timeout(240)
 def test_lost_peer(bed):
     """A socket whose peer the next backend refuses says so, and can be connected to another peer."""
     guest = _guest(bed)
     held = guest.start("datagram_lost peer")
-    held.wait_line("ready", 30 * bed.scale)
+    held.wait_line("ready", 60 * bed.scale)
     guest.detach()
     guest.attach("xensock", "connect-deny=udp:9", *SERVER_POLICY)
     try:

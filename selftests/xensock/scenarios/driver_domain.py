@@ -9,7 +9,7 @@ from scenarios.common import SERVER_POLICY, run_checked, wait_link, wait_release
 
 def with_peer(bed, server):
     """Makes a driver domain that runs the peer of all tests."""
-    server.start(f"peer --host {bed.address}").wait_line("peer: ready", 30 * bed.scale)
+    server.start(f"peer --host {bed.address}").wait_line("peer: ready", 60 * bed.scale)
     return server
 
 
@@ -44,7 +44,12 @@ def test_transfer(bed):
     assert _served_by(bed, guest) == server.domid
     guest.ktap("bulk --bytes 1m", 200 * bed.scale)
     guest.ktap("many --sockets 20 --cycles 20 -t sockets_at_once", 100 * bed.scale)
-    assert bed.counts()["tcp alloc"] <= sockets, "dom0 has sockets for this"
+    held = guest.start("hold idle --sockets 30")
+    held.wait_line("ready", 60 * bed.scale)
+    # Dom0 itself may have a few more than before.
+    assert bed.counts()["tcp alloc"] < sockets + 15, "dom0 has sockets for this"
+    held.kill()
+    held.wait()
 
 
 @timeout(300)
@@ -55,7 +60,7 @@ def test_policy(bed):
     assert run_checked(guest, f"attempt connect {bed.address} 7001 127.0.0.1 7001").split() == ["EACCES"] * 2
     bed.xensock("set", str(guest.domid), "connect-deny=default")
     run_checked(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q ok; do "
-                       "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
+                       "i=$((i + 1)); [ $i -lt 400 ] || exit 1; usleep 100000; done")
     counts = run_checked(server, f"cat /sys/kernel/debug/xensock_back/xensock-{guest.domid}-0/refused")
     assert int(dict(line.split() for line in counts.splitlines())["connect"]) >= 2, counts
     assert bed.xensock("show", str(guest.domid))["refused"] is None, "dom0 cannot know this"
@@ -67,7 +72,7 @@ def test_back_to_dom0(bed):
     bed.modprobe("xensock_back")
     server = _server(bed)
     local = bed.start(f"peer --host {bed.address}")
-    local.wait_line("peer: ready", 30 * bed.scale)
+    local.wait_line("peer: ready", 60 * bed.scale)
     guest = _guest(bed, server)
     for chosen in (None, server, None):
         guest.detach()
@@ -82,7 +87,7 @@ def wait_service(bed, server, port):
     run_checked(server, f"i=0; until attempt --family inet connect {bed.address} {port} | grep -q ok; do "
                         "i=$((i + 1)); [ $i -lt 150 ] || exit 1; sleep 0.2; done", 60 * bed.scale)
     client = server.start(f"exec attempt --family inet keep {bed.address} {port}")
-    client.wait_line("ok", 30 * bed.scale)
+    client.wait_line("ok", 60 * bed.scale)
     client.kill()
 
 
@@ -93,16 +98,16 @@ def test_destroyed_in_mid_transfer(bed):
     server = _server(bed)
     guest = _guest(bed, server, *SERVER_POLICY)
     service = guest.start("service")
-    service.wait_line("ready", 30 * bed.scale)
+    service.wait_line("ready", 60 * bed.scale)
     before = bed.quiet_snapshot()
     for number in range(bed.pick(daily=1, slow=2, debug=1)):
         busy = guest.start("hold busy")
-        busy.wait_line("ready", 30 * bed.scale)
+        busy.wait_line("ready", 60 * bed.scale)
         held = guest.start("hold lost")
-        held.wait_line("ready", 30 * bed.scale)
+        held.wait_line("ready", 60 * bed.scale)
         began = time.monotonic()
         server.destroy()
-        held.wait_line("told within", 20 * bed.scale)
+        held.wait_line("told within", 60 * bed.scale)
         bed.note(f"all were told {time.monotonic() - began:.1f} s after")
         busy.kill()
         assert bed.xensock("show", str(guest.domid))["backend"] is None

@@ -53,6 +53,7 @@ def _nothing_left(bed):
     assert not leaks, leaks
 
 
+@timeout(240)
 def test_tcp(bed):
     """The expectations of the tests, of this kernel's TCP. It sends no FIN if there is no memory for it."""
     start_peer(bed)
@@ -68,21 +69,21 @@ def test_calls(bed):
             guest.ktap("failnth --family inet", 100 * bed.scale)
 
 
-@timeout(240)
+@timeout(400)
 def test_guest(bed):
     """Many allocations of the guest's module fail, in interrupts too."""
     with _nothing_left(bed) as guest, _short(guest, "xensock", 10, SWITCH_STATE):
-        guest.ktap("shortages --cycles 20", 100 * bed.scale)
+        guest.ktap("shortages --cycles 20", 200 * bed.scale)
 
 
-@timeout(240)
+@timeout(400)
 def test_backend(bed):
     """Many allocations of the backend fail, among them TCP's for its packets, which it has to send again."""
     with _nothing_left(bed) as guest, _short(bed.host, "xensock_back", 3, SEND_FIN):
-        guest.ktap("shortages --cycles 20", 100 * bed.scale)
+        guest.ktap("shortages --cycles 20", 200 * bed.scale)
 
 
-@timeout(240)
+@timeout(600)
 def test_link(bed):
     """An end whose first allocations fail when the other end comes connects by itself."""
     with _nothing_left(bed) as guest:

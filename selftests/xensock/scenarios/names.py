@@ -39,9 +39,9 @@ REACHED = (
 
 # The way the guest asks: hijack, and its resolv.conf.
 TCP = 1, f"nameserver {FOUR}\noptions use-vc\n"
-UDP = 2, f"nameserver {FOUR}\n"
+UDP = 2, f"nameserver {FOUR}\noptions timeout:30\n"
 TCP_BY_IPV6 = 1, f"nameserver {SIX}\noptions use-vc\n"
-UDP_BY_IPV6 = 2, f"nameserver {SIX}\n"
+UDP_BY_IPV6 = 2, f"nameserver {SIX}\noptions timeout:30\n"
 
 
 def _guest(bed):
@@ -76,23 +76,23 @@ def _check_names(bed, way):
             assert got == wanted, f"{name} is {got}"
         assert not _getent(guest, "ahosts", "none.test")
         for url, wanted in REACHED:
-            got = run_checked(guest, f"curl -sS -m 20 http://{url}/", 30)
+            got = run_checked(guest, f"curl -sS -m 60 http://{url}/", 90 * bed.scale)
             assert got == wanted, f"{url} was reached at {got}"
 
 
-@timeout(180)
+@timeout(300)
 def test_tcp(bed):
     """With hijack 1, over TCP: getent, and curl to names with an address that refuses or is silent."""
     _check_names(bed, TCP)
 
 
-@timeout(180)
+@timeout(300)
 def test_udp(bed):
     """The same with hijack 2, over UDP."""
     _check_names(bed, UDP)
 
 
-@timeout(120)
+@timeout(240)
 def test_by_ipv6(bed):
     """A name server at an IPv6 address, over TCP and over UDP."""
     guest = _guest(bed)
@@ -102,7 +102,7 @@ def test_by_ipv6(bed):
             assert got == NAMES["both.test"], f"{way}: {got}"
 
 
-@timeout(120)
+@timeout(240)
 def test_addrconfig(bed):
     """AI_ADDRCONFIG, which getent sets, depends on the guest's addresses: lo can have some."""
     guest = _guest(bed)

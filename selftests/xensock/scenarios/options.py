@@ -5,17 +5,11 @@ import base64
 import gzip
 
 from bed import timeout
-from scenarios.common import hijacked, in_dom0, in_guest, serving_guest
+from scenarios.common import hijacked, in_dom0, in_guest, ipv6, serving_guest
 from scenarios.differences import unexpected
 
 # Files of a group share a guest and run one after another.
 GROUP = "serves"
-
-
-def _ipv6():
-    """The test program, with the interface of dom0's link-local address as an argument."""
-    with open("/sys/class/net/dummy0/ifindex", encoding="ascii") as file:
-        return f"ipv6 --scope {file.read().strip()}"
 
 
 @timeout(300)
@@ -31,8 +25,8 @@ def test_ipv6(bed):
     """IPv6, both versions on one listener, mapped addresses, scopes, as with TCP. No other program may use the same
     port of IPv4."""
     guest = serving_guest(bed)
-    in_dom0(bed, _ipv6())
-    guest.ktap(_ipv6(), 150 * bed.scale)
+    in_dom0(bed, ipv6())
+    guest.ktap(ipv6(), 150 * bed.scale)
 
 
 @timeout(300)

@@ -19,6 +19,7 @@ def _guest(bed):
     return bed.shared_guest(device="pvcalls")
 
 
+@timeout(240)
 def test_connect_and_close(bed):
     """One page through the C backend; the device is of type pvcalls."""
     guest = _guest(bed)
@@ -112,6 +113,7 @@ def test_servers(bed):
     run(listenpoll=22000)
 
 
+@timeout(240)
 def test_lost_slots(bed):
     """A listener without clients holds a slot of the commands ring. Other requests still have
     slots."""
@@ -123,6 +125,7 @@ def test_lost_slots(bed):
     run_checked(guest, "attempt connect 192.0.2.1 7001 && fetch >/dev/null")
 
 
+@timeout(240)
 def test_no_datagrams(bed):
     """PV Calls has streams only, and a program gets an error."""
     guest = _guest(bed)

@@ -70,7 +70,7 @@ def test_frontend_reload(bed):
     guest = serving_guest(bed, **PVH)
     for _ in range(3):
         busy = guest.start("hold busy")
-        busy.wait_line("ready", 30 * bed.scale)
+        busy.wait_line("ready", 60 * bed.scale)
         unbind(guest, "xensock")
         busy.kill()
         unload(guest, "xensock")

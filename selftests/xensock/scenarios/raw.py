@@ -28,7 +28,7 @@ def _guest(bed, name="raw"):
 
 def _run_pair(bed, *commands):
     """Runs two programs at the same time, each in a guest of its own."""
-    start_peer(bed, _BUFFER)
+    start_peer(bed, _BUFFER, syn_retries=6)
     guests = bed.at_once(lambda: _guest(bed), lambda: _guest(bed, "raw2"))
     _run_tests(bed, *zip(guests, commands))
 
@@ -81,7 +81,7 @@ def test_datagram_policy(bed):
     pages from other sockets."""
     if bed.host is not bed:
         bed.skip("dom0 does not know what a driver domain has refused")
-    start_peer(bed, _BUFFER)
+    start_peer(bed, _BUFFER, syn_retries=6)
     guest = _guest(bed)
     run_checked(bed, "ip route replace 239.192.77.0/24 dev dummy0")
     before = bed.xensock("show", str(guest.domid))["refused"]
@@ -100,7 +100,7 @@ def test_datagram_policy(bed):
 def test_hostile_and_pvcalls(bed):
     """Every command in every state of a socket, too many of everything, all at once. A device of type pvcalls with the
     same backend: the protocol of C frontends."""
-    start_peer(bed, _BUFFER)
+    start_peer(bed, _BUFFER, syn_retries=6)
     guest, of_pvcalls = bed.at_once(
         lambda: _guest(bed),
         lambda: bed.shared_guest("pv", device="pvcalls", backend="xensock_back", modules=[], vcpus=2, policy=(_BIND,)))

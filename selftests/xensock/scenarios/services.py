@@ -51,14 +51,14 @@ def _check_move(bed, move, **options):
     bed.xensock("set", str(guest.domid), *policy)
     wait_link(guest)
     job = guest.start("service")
-    job.wait_line("ready", 30 * bed.scale)
+    job.wait_line("ready", 60 * bed.scale)
     wait_services(bed, job)
     before = bed.quiet_snapshot()
     for _ in range(bed.pick(daily=1, slow=10, debug=1)):
         held = guest.start("hold lost")
-        held.wait_line("ready", 30 * bed.scale)
+        held.wait_line("ready", 60 * bed.scale)
         old = guest.domid
-        move(guest, *policy, timeout=120 * bed.scale)
+        move(guest, *policy, timeout=120)
         assert guest.domid != old
         rc, out = held.wait(60 * bed.scale)
         assert rc == 0, out
@@ -87,9 +87,9 @@ def test_restore_without_backend(bed):
     bed.xensock("set", str(guest.domid), *policy)
     wait_link(guest)
     held = guest.start("hold lost")
-    held.wait_line("ready", 30 * bed.scale)
-    guest.restore(*policy, timeout=120 * bed.scale, meanwhile=lambda: unload(bed, "xensock_back"))
-    held.wait_line("told within", 30 * bed.scale)
+    held.wait_line("ready", 60 * bed.scale)
+    guest.restore(*policy, timeout=120, meanwhile=lambda: unload(bed, "xensock_back"))
+    held.wait_line("told within", 60 * bed.scale)
     assert run_checked(guest, f"attempt connect {bed.address} 7001").split() == ["ENETDOWN"]
     bed.modprobe("xensock_back")
     rc, out = held.wait(60 * bed.scale)
@@ -132,7 +132,7 @@ def test_programs(bed):
         jobs = [programs.nginx(guest, programs.FILES.format(port=NGINX), bed, url),
                 programs.serve(guest, programs.REDIS.format(port=REDIS), "Ready to accept connections"),
                 guest.start(DNS_SERVER.format(port=RESOLVER))]
-        jobs[-1].wait_line("ready", 30 * bed.scale)
+        jobs[-1].wait_line("ready", 60 * bed.scale)
         # The same process serves it afterwards.
         redis = f"redis-cli -h {bed.address} -p {REDIS}"
         run_checked(bed, f"{redis} SET survivor yes")

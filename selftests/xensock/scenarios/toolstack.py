@@ -32,7 +32,7 @@ def test_native(bed):
     # The administrator's policy applies to this device as to any.
     bed.xensock("set", str(guest.domid), f"connect-deny={bed.address}:7001")
     run_checked(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q EACCES; do "
-                       "i=$((i + 1)); [ $i -lt 100 ] || exit 1; usleep 100000; done")
+                       "i=$((i + 1)); [ $i -lt 400 ] || exit 1; usleep 100000; done")
 
 
 @timeout(240)
@@ -82,10 +82,26 @@ def test_backend_reload(bed):
     assert _native(bed, guest) == ("1", "1")
 
 
-@timeout(120)
+@timeout(240)
+def test_created_first(bed):
+    """xl makes a guest whose backend is not there yet. The link comes up with the backend."""
+    start_peer(bed)
+    if bed.loaded("xensock_back"):
+        unload(bed, "xensock_back")
+    # It would wait for the device.
+    guest = bed.guest("first", device=None, config="pvcalls = ['backend=0']", modules=[])
+    bed.modprobe("xensock_back")
+    bed.xensock("set", str(guest.domid), f"connect-allow={bed.connect_allow}")
+    guest.modprobe("xensock")
+    wait_link(guest)
+    assert _native(bed, guest) == ("1", "1")
+    guest.destroy()
+
+
+@timeout(240)
 def test_destroyed(bed):
     """xl removes the device and reports no error of the backend."""
     guest = _guest(bed)
-    guest.start("hold busy").wait_line("ready", 30 * bed.scale)
+    guest.start("hold busy").wait_line("ready", 60 * bed.scale)
     output = guest.destroy(by_command=True)
     assert not output, output
