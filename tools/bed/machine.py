@@ -10,7 +10,7 @@ import subprocess
 XEN = ("loglvl=info guest_loglvl=info conring_size=4M bootscrub=off "
        "dom0_max_vcpus=1 dom0_mem={memory}M")
 # A busy host can keep a processor from running for 20 s. That is no lockup.
-DOM0 = "console=hvc0 rdinit=/bed/init panic=1 watchdog_thresh=30 {extra}"
+DOM0 = "console=hvc0 rdinit=/bed/init panic=1 watchdog_thresh=30 rcupdate.rcu_cpu_stall_timeout=60 {extra}"
 
 # QEMU, in the build root.
 EMULATOR = os.path.join(os.path.dirname(os.path.realpath(__file__)), "emulator")
@@ -25,19 +25,28 @@ def may_use_realtime():
     return subprocess.run((*REALTIME, "true"), stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def x86(boot, dom0_memory, extra):
-    """A PC, as a command."""
-    # Lazy FPU switching under TCG mixes up the vector registers of domains.
-    xen = XEN.format(memory=dom0_memory) + f",max:{dom0_memory}M console=com1 com1=115200,8n1 spec-ctrl=eager-fpu"
-    return [EMULATOR, "x86_64",
-            # With SMAP a PV dom0 dies in its first instructions under TCG. The default family
-            # makes it read MSRs that QEMU lacks.
-            "-cpu", "max,-smap,-smep,family=21,model=2", "-device", "virtio-serial-pci",
+# With these, what is meant to be fast is slow under TCG: it copies byte by byte, and with FSGSBASE a PV
+# domain reads an MSR at each switch of context, which traps into Xen.
+SLOW_FEATURES = ("erms", "fsrm", "fsgsbase")
+
+
+def x86(boot, dom0_memory, extra, whole_cpu=False):
+    """A PC, as a command. whole_cpu: with all that real machines do, as slow as it may be."""
+    # With SMAP a PV dom0 dies in its first instructions under TCG. The default family makes it read
+    # MSRs that QEMU lacks.
+    without = ("smap", "smep") if whole_cpu else ("smap", "smep", *SLOW_FEATURES)
+    cpu = ",".join(("max", *(f"-{name}" for name in without), "family=21", "model=2"))
+    # Lazy FPU switching under TCG mixes up the vector registers of domains. Without speculation there
+    # is no need to overwrite the stack of return addresses at each entry to Xen.
+    speculation = "eager-fpu" if whole_cpu else "no,eager-fpu"
+    xen = XEN.format(memory=dom0_memory) + (f",max:{dom0_memory}M console=com1 com1=115200,8n1 "
+                                            f"spec-ctrl={speculation}")
+    return [EMULATOR, "x86_64", "-cpu", cpu, "-device", "virtio-serial-pci",
             "-kernel", os.path.join(boot, "xen"), "-append", xen,
             "-initrd", f"{boot}/kernel {DOM0.format(extra=extra)},{boot}/dom0.cpio"]
 
 
-def arm64(boot, dom0_memory, extra):
+def arm64(boot, dom0_memory, extra, _=False):
     """QEMU's own machine for Arm, as a command."""
     # Memory begins at 0x40000000, with Xen. The device tree at 0x48000000 tells Xen where the other
     # images are. With QEMU's GICv2, dom0 sometimes stops getting the interrupts of its line to us.

@@ -11,7 +11,7 @@ KERNEL_SPLATS = re.compile("|".join((
     r"panicked at", r"rust_kernel: .*panic", r"possible circular", r"possible recursive",
     r"inconsistent lock state", r"lock held when returning", r"suspicious RCU", r"Invalid wait context",
     r"sleeping function", r"scheduling while atomic", r"general protection", r"unable to handle",
-    r"blocked for more than", r"soft lockup", r"hard lockup", r"rcu.*stall", r"stack-protector",
+    r"blocked for more than", r"soft lockup", r"hard lockup", r"rcu.*detected.*stall", r"stack-protector",
     r"ODEBUG", r"refcount_t", r"list_(?:add|del) corruption", r"[Bb]ad page", r"unreferenced object",
     r"new suspected memory leaks", r"kmemleak: unreferenced", r"Object still in use", r"Objects remaining",
     r"unregister_netdevice: waiting", r"Out of memory", r"invoked oom-killer", r"nobody cared",

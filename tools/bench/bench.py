@@ -246,6 +246,31 @@ def test_alone(bed):
     bed.note("JSON " + json.dumps({"alone": rates}))
 
 
+COPIED_MB = 64
+COPIES = 8
+
+
+@timeout(120)
+def test_copying(bed):
+    """What a copy from the kernel to a program costs each domain: no path of bulk can do with less at either end."""
+    guest = bed.guest(device=None)
+    costs = {}
+    for place, where in (("dom0", bed), ("guest", guest)):
+        read = "dd if=/tmp/copied of=/dev/null bs=256k 2>/dev/null"
+        rc, out = where.run(f"dd if=/dev/zero of=/tmp/copied bs=256k count={COPIED_MB * 4} 2>/dev/null && {read}")
+        assert rc == 0, out
+        for _ in range(ROUNDS):
+            before = _used(bed, guest)
+            where.run(f"i=0; while [ $i -lt {COPIES} ]; do {read}; i=$((i + 1)); done", 60)
+            used = _used(bed, guest)[COSTS.index(f"{place} s")] - before[COSTS.index(f"{place} s")]
+            costs.setdefault(place, []).append(used * 1e9 / (COPIES * COPIED_MB << 20))
+        where.run("rm /tmp/copied")
+    bed.note("")
+    for place, values in costs.items():
+        bed.note(f"{place}: {statistics.median(values):.2f} ms for a copy of a MB, median of {ROUNDS} rounds")
+    bed.note("JSON " + json.dumps({"copying": costs}))
+
+
 # Microseconds of the policy's busy-poll; 0 is the default.
 POLLED = (0, 500, 1000, 4000)
 POLLED_MEASURES = tuple(measure for measure in MEASURES

@@ -102,6 +102,8 @@ class Bed:
         self._host_lock = threading.Lock()
         self._running = False
         self._error = None
+        # The backend drivers at the beginning of the test.
+        self._served = []
         signal.signal(signal.SIGUSR1, self._raise_error)
 
     # Guests
@@ -147,9 +149,10 @@ class Bed:
             new = guests.Guest(name, memory, vcpus, vif, extra, self._guest_died, **domain)
             self._guests.append(new)
         new.server = server
+        new.device = device if modules else None
         if device:
             new.attach(device, *policy)
-        new.unpause(30 * self.scale)
+        new.unpause()
         for module in modules:
             new.modprobe(module)
         if vif:
@@ -224,10 +227,15 @@ class Bed:
                     return found
         return None
 
+    @staticmethod
+    def _state(guest, device):
+        """Returns the state of its device, None if there is none."""
+        return xenstore.read(f"/local/domain/{guest.domid}/device/{device}/0/state")
+
     def _wait_link(self, guest, device):
         """Waits until the guest has a link."""
-        deadline = time.monotonic() + 30 * self.scale
-        while xenstore.read(f"/local/domain/{guest.domid}/device/{device}/0/state") != "4":
+        deadline = time.monotonic() + 60 * self.scale
+        while self._state(guest, device) != "4":
             if time.monotonic() > deadline:
                 raise RuntimeError(f"guest {guest.name} has no link")
             time.sleep(0.02)
@@ -342,6 +350,12 @@ class Bed:
         deadline = time.monotonic() + 2.5
         while (self._count("sockets-closed") or self.counts()["tcp orphan"]) and time.monotonic() < deadline:
             time.sleep(0.1)
+        # A link that comes back takes event channels and grants. An earlier test may have reloaded the driver.
+        for found in (*self._kept, *self._shared.values()):
+            device = found.alive and found.device
+            if device and (found.server or self.loaded(BACKENDS[device])) and self._state(found, device):
+                with contextlib.suppress(RuntimeError):
+                    self._wait_link(found, device)
         before = None
         while (after := self.snapshot()) != before:
             before = after
@@ -373,6 +387,7 @@ class Bed:
     def begin(self):
         self._running = True
         self._error = None
+        self._served = [name for name in BACKENDS.values() if self.loaded(name)]
 
     def stop(self):
         """From now on the death of a guest no longer interrupts the test."""
@@ -392,6 +407,10 @@ class Bed:
         self._guests = remaining
         for found in gone:
             self._destroy(found)
+        # A test that has failed may have left none, which the next ones need.
+        if not any(self.loaded(name) for name in BACKENDS.values()):
+            for name in self._served:
+                self.modprobe(name)
 
     def end_file(self, all_well):
         """Ends a file: keeps shared guests that other files may use if all went well, destroys the

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """A running command, in dom0 or in a guest."""
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import threading
-import time
 
 import port
 import spent
@@ -56,8 +56,8 @@ class Job:
         raise CommandTimeout(f"'{self.command}' did not end within {timeout} s; its output: {self.output}")
 
     def wait_line(self, text, timeout=None):
-        """Waits until a line containing the text is printed, half a minute by default. Returns that line."""
-        timeout = 30 * self.scale if timeout is None else timeout
+        """Waits until a line containing the text is printed, a minute by default. Returns that line."""
+        timeout = 60 * self.scale if timeout is None else timeout
 
         def found():
             return next((line for line in self.lines if text in line), None)
@@ -72,6 +72,11 @@ class Job:
 
     def kill(self, signum=signal.SIGKILL):
         raise NotImplementedError
+
+    def wait_killed(self, timeout):
+        """Waits for the end of a command that has been killed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.rc is not None or self._error, timeout)
 
     def _line(self, text):
         with self._changed:
@@ -121,12 +126,22 @@ class LocalJob(Job):
                 self._line(line)
         self._end(self._process.wait())
 
+    def _session(self):
+        """Returns its processes. kselftests give each test a process group of its own, which stays in the session."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+                # PID (NAME) STATE PARENT GROUP SESSION
+                if file.read().rpartition(")")[2].split()[3] == str(self._process.pid):
+                    found.append(int(pid))
+        return found
+
     def kill(self, signum=signal.SIGKILL):
-        try:
-            os.killpg(self._process.pid, signum)
-        except ProcessLookupError:
-            return
         if signum == signal.SIGKILL:
-            deadline = time.monotonic() + 5
-            while self.running and time.monotonic() < deadline:
-                time.sleep(0.01)
+            for pid in self._session():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signum)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signum)
+        if signum == signal.SIGKILL:
+            self.wait_killed(30 * self.scale)

@@ -11,6 +11,7 @@
  * /dev/kmsg. Starting a program takes long here, so this is not a shell script.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -210,6 +211,35 @@ static void reap(void)
 
 /* Commands of dom0 */
 
+/* kselftests give each test a process group of its own, which stays in the session. */
+static void kill_session(pid_t session)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	char path[300], stat[512], *end;
+	int fd, of, pid;
+	ssize_t got;
+
+	if (!proc)
+		die("/proc");
+	while ((entry = readdir(proc))) {
+		pid = atoi(entry->d_name);
+		snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
+		fd = pid ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+		if (fd < 0)
+			continue;
+		got = read(fd, stat, sizeof(stat) - 1);
+		close(fd);
+		stat[got < 0 ? 0 : got] = 0;
+		/* PID (NAME) STATE PARENT GROUP SESSION; dead processes can only be reaped. */
+		end = strrchr(stat, ')');
+		if (end && end[1] && end[2] != 'Z' && end[2] != 'X' &&
+		    sscanf(end + 3, "%*d %*d %d", &of) == 1 && of == session)
+			kill(pid, SIGKILL);
+	}
+	closedir(proc);
+}
+
 static void unescape(char *text)
 {
 	char *to = text;
@@ -234,8 +264,11 @@ static void run_command(char *line)
 		run(id, line + at);
 	} else if (sscanf(line, "kill %ld %d", &id, &sig) == 2) {
 		job = find_job(id);
-		if (job)
+		if (job && sig != SIGKILL)
 			kill(-job->pid, sig);
+		/* Twice, as a process may have made another one meanwhile. */
+		for (int i = 0; job && sig == SIGKILL && i < 2; i++)
+			kill_session(job->pid);
 	}
 }
 
