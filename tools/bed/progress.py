@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Progress of a run: how far it is, how long the rest will take, and which tests took longest."""
+"""Progress of a run: how far it is, how long the rest will take, which tests took longest, and which
+had no time."""
 
 import json
 import os
@@ -16,17 +17,25 @@ class Progress:
         self._planned = {}
         self._done = {}
         self._spent = {}
+        self.left_out = []
+        self._known = self._load(path) or {}
+
+    @staticmethod
+    def _load(path):
         try:
             with open(path, encoding="ascii") as file:
-                self._known = json.load(file)
+                return json.load(file)
         except (OSError, ValueError):
-            self._known = {}
+            return None
 
     def plan(self, name):
         self._planned[name] = None
 
     def done(self, name, seconds):
         self._done[name] = seconds
+
+    def leave_out(self, name):
+        self.left_out.append(name)
 
     def spend(self, what, count, seconds):
         """Adds time that a machine has spent on something, and how often."""
@@ -59,6 +68,13 @@ class Progress:
             sums[file] = sums.get(file, 0) + seconds
         return sums
 
+    def files_left_out_before(self):
+        """Returns the files of which the last run has left out something."""
+        return sorted({name.partition(".")[0] for name in self._load(self._left_out_path()) or ()})
+
+    def _left_out_path(self):
+        return f"{self._path}.left-out"
+
     def slowest(self, count=10):
         """Returns lines on the tests that took longest."""
         by_time = sorted(self._done.items(), key=lambda item: -item[1])
@@ -74,6 +90,11 @@ class Progress:
         with open(path, "w", encoding="ascii") as file:
             file.writelines(f"{seconds:8.1f} {name}\n" for name, seconds in self._done.items())
         self._known.update(self._done)
-        with open(f"{self._path}.new", "w", encoding="ascii") as file:
-            json.dump(self._known, file, indent=0, sort_keys=True)
-        os.replace(f"{self._path}.new", self._path)
+        self._store(self._path, self._known)
+        self._store(self._left_out_path(), self.left_out)
+
+    @staticmethod
+    def _store(path, value):
+        with open(f"{path}.new", "w", encoding="ascii") as file:
+            json.dump(value, file, indent=0, sort_keys=True)
+        os.replace(f"{path}.new", path)

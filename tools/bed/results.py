@@ -109,6 +109,8 @@ class MachineRun:
         elif kind == "S":
             name, seconds = text.split()
             results.progress.done(name, float(seconds))
+        elif kind == "L":
+            results.progress.leave_out(text)
         elif kind == "W":
             seconds, count, what = text.split(maxsplit=2)
             results.progress.spend(what, int(count), float(seconds))

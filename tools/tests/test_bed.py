@@ -32,6 +32,19 @@ class ProgressTest(unittest.TestCase):
         self.assertEqual(progress.spent(), ["    9.0 s     10 x commands", "    3.5 s      4 x guests that boot"])
 
 
+    def test_what_had_no_time(self):
+        with tempfile.TemporaryDirectory() as path:
+            path = os.path.join(path, "times")
+            progress = Progress(path)
+            self.assertEqual(progress.files_left_out_before(), [])
+            for name in ("b.one", "a.one", "b.two"):
+                progress.leave_out(name)
+            progress.save(f"{path}.txt")
+            self.assertEqual(Progress(path).files_left_out_before(), ["a", "b"])
+            Progress(path).save(f"{path}.txt")
+            self.assertEqual(Progress(path).files_left_out_before(), [])
+
+
 class FakeGuest:
     def __init__(self, name):
         self.name, self.domid, self.memory, self.alive, self.changed = name, 1, 256, True, False
