@@ -5,7 +5,7 @@
 KCONFIG ?= $(if $(filter arm64,$(ARCH)),arm64,fast)
 TESTS ?= *
 SET ?= daily
-export KCONFIG TESTS SET SEED MINUTES LINUX MIRROR XENSOCK_CACHE V
+export KCONFIG TESTS SET SEED MINUTES RETRY LINUX MIRROR XENSOCK_CACHE V
 export XENSOCK_T0 := $(shell date +%s)
 
 ifneq ($(filter-out arm64 x86 x86_64,$(ARCH)),)
@@ -45,6 +45,7 @@ help:
 	@echo 'SET=slow             the long soaks too, before a release (now: $(SET))'
 	@echo 'SEED=N               repeats what a fuzzer did in an earlier run, which says its N'
 	@echo 'MINUTES=N            begins no test later, for a slow machine with a limit of time'
+	@echo 'RETRY=1              runs a failed test once more, and lists it if it passes then'
 	@echo 'V=1                  shows every console'
 	@echo 'LINUX=path           a clean 7.3 kernel tree instead of the fetched one; for modules also'
 	@echo '                     one that was prepared as CONTRIBUTING.md says, and built'

@@ -18,6 +18,7 @@ class Progress:
         self._done = {}
         self._spent = {}
         self.left_out = []
+        self.flaky = []
         self._known = self._load(path) or {}
 
     @staticmethod

@@ -109,6 +109,8 @@ class MachineRun:
         elif kind == "S":
             name, seconds = text.split()
             results.progress.done(name, float(seconds))
+        elif kind == "F":
+            results.progress.flaky.append(text)
         elif kind == "L":
             results.progress.leave_out(text)
         elif kind == "W":

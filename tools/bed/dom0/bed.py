@@ -91,6 +91,8 @@ class Bed:
         self.verdicts = verdicts.Verdicts(kernel, () if with_slow else passed)
         # Slowness relative to one machine with a fast kernel. Waits are scaled by it.
         self.scale = guests.Guest.scale = job.Job.scale = scale
+        # Set if a failed test runs once more.
+        self.retries = False
         # No test begins later.
         self.deadline = float("inf")
         self._guests = []

@@ -9,10 +9,33 @@ RESULT = re.compile(r"(?P<indent> *)(?P<not>not )?ok (?P<number>\d+) ?(?:- )?(?P
 PLAN = re.compile(r" *1\.\.(\d+)")
 
 _depth = 0
+# Lines that are not sent yet, see hold().
+_held = None
 
 
 def line(text, deeper=0):
-    port.emit("T", "    " * (_depth + deeper) + text)
+    text = "    " * (_depth + deeper) + text
+    if _held is None:
+        port.emit("T", text)
+    else:
+        _held.append(text)
+
+
+def hold():
+    """Keeps all lines until release()."""
+    global _held
+    _held = []
+
+
+def release(as_notes=False):
+    """Sends the lines that were kept, or notes of them: then they are no results."""
+    global _held
+    lines, _held = _held, None
+    for text in lines or ():
+        if as_notes:
+            note(text.strip())
+        else:
+            port.emit("T", text)
 
 
 def note(text):

@@ -66,12 +66,11 @@ def is_emulator(error):
     return isinstance(error, guest.GuestDied) and error.domid and hypervisor.was_mixed_up(error.domid)
 
 
-def run_test(bed, number, file, name, test):
-    """Runs one test function. Prints its result line, preceded by the explanation of a failure.
+def run_once(bed, name, test):
+    """Runs one test function, and explains a failure. Returns (result, directive).
 
     Under the emulator a PVH guest sometimes ends, on some machines every minute: then the test runs again.
     """
-    began = time.monotonic()
     ktap.Subtests.begin(name)
     for _ in range(ATTEMPTS):
         ok, directive, error = attempt(bed, test)
@@ -81,6 +80,26 @@ def run_test(bed, number, file, name, test):
         clean_up(bed.end)
     with spent.measure("ends of tests"):
         ok &= clean_up(bed.end)
+    return ok, directive
+
+
+def run_test(bed, number, file, name, test):
+    """Runs one test function. Prints its result line, preceded by the explanation of a failure.
+
+    With bed.retries, a failed test runs once more, with guests of its own. What it has printed before are
+    notes then, and the run lists it if it passes.
+    """
+    began = time.monotonic()
+    if bed.retries:
+        ktap.hold()
+    ok, directive = run_once(bed, name, test)
+    ktap.release(as_notes=bed.retries and not ok)
+    if bed.retries and not ok:
+        ktap.note("this has failed, and runs once more")
+        clean_up(lambda: bed.end_file(False))
+        ok, directive = run_once(bed, name, test)
+        if ok:
+            port.emit("F", f"{file}.{name}")
     ktap.result(number, name, ok, directive)
     port.emit("S", f"{file}.{name} {time.monotonic() - began:.2f}")
     return ok
@@ -148,6 +167,7 @@ def run_all(options):
     signal.signal(signal.SIGALRM, alarm)
     bed = beds.Bed(options["kconfig"], options["set"] == "slow", options["kernel"], options["verdicts"],
                    options["scale"], options["seed"])
+    bed.retries = options["retries"]
     if options["seconds"] is not None:
         bed.deadline = time.monotonic() + options["seconds"]
     files = choose(options["tests"], bed.slow, options["times"], options["left_out"])

@@ -7,6 +7,8 @@
     P FILE.TEST     a planned test
     N               asks for the next file; the answer is its number and its name, or empty
     S FILE.TEST SECONDS     a test that has ended
+    F FILE.TEST     a test that has failed, and has passed when it ran again
+    L FILE.TEST     a test for which there was no time
     W SECONDS COUNT WORDS   time that the run spent on something, and how often
     V KEY           a verdict that later runs may rely on, see verdicts.py
     H               a sign of life
