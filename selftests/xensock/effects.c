@@ -15,7 +15,7 @@
 
 #define SOL_TCP IPPROTO_TCP
 
-enum state { ESTABLISHED = 1, CLOSED = 7, CLOSE_WAIT, LISTENING = 10 };
+enum state { ESTABLISHED = 1, FIN_WAIT1 = 4, CLOSED = 7, CLOSE_WAIT, LISTENING = 10 };
 
 FIXTURE(effects) {
 	struct peer peer;
@@ -208,6 +208,16 @@ TEST_F(effects, tcp_info_tells_the_state)
 	ASSERT_TRUE(wait_poll(self->fd, POLLRDHUP, NULL));
 	EXPECT_EQ(CLOSE_WAIT, INFO(self->fd, tcpi_state));
 	close(listener);
+}
+
+/* The FIN has yet to be sent, and may not even have reached TCP. */
+TEST_F(effects, tcp_info_tells_of_an_end_that_waits)
+{
+	ASSERT_EQ(0, connect_to(self->fd, opt.host, self->peer.port));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "accept"));
+	EXPECT_LT(0, fill_socket(self->fd, 1, 30000));
+	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
+	EXPECT_EQ(FIN_WAIT1, INFO(self->fd, tcpi_state));
 }
 
 /* Ten small pieces make one segment, unless they take more than 200 ms. */

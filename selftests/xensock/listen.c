@@ -312,6 +312,39 @@ TEST_F(listen, unspec_ends_it)
 }
 
 /* More connections wait than a frontend may have asked for in advance. */
+/* A connection that the listener has accepted does not keep it from its port. */
+static void check_port(struct __test_metadata *_metadata, struct peer *peer,
+		       int (*end)(int fd))
+{
+	int fd = open_own_listener(1, 0), conn;
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	unsigned int port = local_port(fd);
+
+	ASSERT_LE(0, fd);
+	conn = peer_accept(peer, fd, 0);
+	ASSERT_LE(0, conn);
+	EXPECT_EQ(0, end(fd));
+	EXPECT_EQ(0, getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len));
+	EXPECT_EQ(7 /* TCP_CLOSE */, info.tcpi_state);
+	EXPECT_EQ(0, connect_to(fd, opt.host, opt.port + PEER_ECHO));
+	EXPECT_EQ(port, local_port(fd));
+	EXPECT_EQ(4, send(conn, "rest", 4, 0));
+	EXPECT_STREQ("ok rest", peer_run(peer, "read"));
+	close(conn);
+	close(fd);
+}
+
+TEST_F(listen, shutdown_leaves_the_port)
+{
+	check_port(_metadata, &self->peer, end_by_shutdown);
+}
+
+TEST_F(listen, unspec_leaves_the_port)
+{
+	check_port(_metadata, &self->peer, end_by_unspec);
+}
+
 TEST_F(listen, close_resets_what_was_not_accepted)
 {
 	int fd, listener = open_own_listener(16, 0);

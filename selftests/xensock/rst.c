@@ -339,6 +339,20 @@ TEST_F(reset, wakes_a_receiver)
 	EXPECT_EQ(ECONNRESET, s.error);
 }
 
+/* The error of the socket is for whoever uses it next. */
+TEST_F(reset, unspec_wakes_a_receiver)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	struct sleeper s = { .fd = self->fd };
+
+	ASSERT_TRUE(sleep_in(&s, sleep_in_recv));
+	EXPECT_EQ(0, connect(self->fd, &unspec, sizeof(unspec)));
+	pthread_join(s.thread, NULL);
+	EXPECT_EQ(-1, s.result);
+	EXPECT_EQ(EPIPE, s.error);
+	EXPECT_EQ(ECONNRESET, so_error(self->fd));
+}
+
 TEST_F(reset, wakes_a_sender)
 {
 	struct sleeper s = { .fd = self->fd };

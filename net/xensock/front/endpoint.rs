@@ -125,7 +125,8 @@ pub(crate) struct EndpointInner {
     pub(crate) device: Option<DeviceName>,
     /// The options that the program has set, if any. A further socket of the backend gets them too.
     pub(crate) settings: Option<Arc<SavedOptions>>,
-    /// Set if the socket has listened at its address until its link went down.
+    /// Set if the socket has listened at its address, until its link went down or the program ended
+    /// that.
     pub(crate) has_listened: bool,
     /// Set if options were set while listening: connections posted before may lack them.
     pub(crate) has_late_settings: bool,

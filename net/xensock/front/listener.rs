@@ -98,7 +98,7 @@ impl Listener {
                         coming: 0,
                         wanted: limit,
                         limit,
-                        is_short: false,
+                        is_short: true,
                         phase: ListenPhase::Open,
                     },
                     "xensock_posted"

@@ -99,6 +99,11 @@ impl Stream {
     fn reset(&self, socket: &Socket, sk: &Sock) -> Closing {
         let old = {
             let mut inner = self.endpoint.inner.lock();
+            if matches!(inner.state, EndpointState::Listening(_)) {
+                inner.has_listened = true;
+                // A task that finds no listener must not find that the socket listens.
+                sk.set_state(TcpState::Close);
+            }
             match &inner.state {
                 EndpointState::Idle(_) | EndpointState::Native => EndpointState::Idle(None),
                 _ => inner.take_state(),

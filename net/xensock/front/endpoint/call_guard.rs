@@ -11,6 +11,10 @@ use crate::{
     link::Link,
     proto::{
         call::SOCK_DGRAM,
+        option::{
+            SOL_SOCKET,
+            SO_REUSEADDR, //
+        },
         rule::route::DeviceName, //
     },
     remote_socket::RemoteSocket, //
@@ -174,20 +178,24 @@ impl Endpoint {
         domain: Domain,
         local: Option<SocketAddr>,
     ) -> Result<RemoteSocket> {
-        let (settings, has_listened) = {
+        let (settings, listens, has_listened) = {
             let inner = self.inner.lock();
             let listens = matches!(inner.state, EndpointState::Listening(_));
-            (inner.settings.clone(), listens || inner.has_listened)
+            (inner.settings.clone(), listens, inner.has_listened)
         };
         let device = link.name;
         let mut remote =
             RemoteSocket::new(link, self.kind, domain, self.owner, settings.as_deref())?;
         if let Some(local) = local.filter(is_chosen) {
-            if has_listened {
+            let reuses = self.known_option(SOL_SOCKET, SO_REUSEADDR) != 0;
+            if listens || has_listened {
                 // Its own connections must not keep the socket from its port.
                 remote.set_reuse(true)?;
             }
             remote.bind(local)?;
+            if has_listened && !listens && !reuses {
+                remote.restore_reuse(false);
+            }
         }
         if local.is_some() {
             self.inner.lock().device = Some(device);

@@ -59,7 +59,11 @@ impl Member for Listener {
         let _ = self.drop_failed();
         {
             let mut posted = self.posted.lock();
-            posted.withdrawn.retain(|(_, withdraw)| !withdraw.is_over());
+            posted.withdrawn.retain(|(conn, withdraw)| {
+                // One that is withdrawn may have yet to fail, or to be dropped.
+                let is_ending = withdraw.error().is_none() && !conn.is_ready();
+                !withdraw.is_over() || is_ending
+            });
             if !posted.needs_maintenance() {
                 return false;
             }

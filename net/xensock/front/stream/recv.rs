@@ -108,6 +108,10 @@ impl Stream {
             if let Err(error) = wait_for_bytes(sk, &conn, peeked, &mut timeout, has_enough) {
                 break Err(error.into());
             }
+            if !self.conn().is_some_and(|now| Arc::ptr_eq(&now, &conn)) {
+                // Another task has disconnected the socket. The error may be that of the next attempt.
+                break Err(EPIPE);
+            }
         };
         // Ask for an event if tasks wait for an edge. A busy-polling program needs none, nor does
         // one that receives much: the next call asks for an event when it waits, and the link's

@@ -111,6 +111,14 @@ impl Endpoint {
                     let waiting = u32::try_from(waiting)?;
                     option::change_info(&mut value, INFO_WAITING, |n| n.saturating_add(waiting));
                 }
+                // The backend's TCP may be ahead of the socket, or behind it.
+                if let Some(conn) = self.live_conn().filter(|_| is_info) {
+                    conn.update_socket();
+                    value
+                        .iter_mut()
+                        .take(1)
+                        .for_each(|state| *state = sk.state() as u8);
+                }
                 give(option, &value, out)
             }
         }
