@@ -241,13 +241,18 @@ impl UserMemory {
         closed >= share_of(self.number, limit, used, own)
     }
 
-    /// Returns `true` if a socket that is closed may keep `bytes` until they are delivered: even if
-    /// the user's share is used up, each socket may have its floor, and the last packet may exceed
-    /// it. If the closed sockets of all guests hold too much, the smallest floor counts.
+    /// Returns `true` if a socket that is closed may keep `bytes` until they are delivered: what it
+    /// was allowed to take, as long as the user's sockets do not exceed the bound of
+    /// [`GuestMemory::set_max`]. Beyond that each socket may have its floor, and the last packet may
+    /// exceed it. If the closed sockets of all guests hold too much, the smallest floor counts.
     pub(crate) fn may_keep(&self, bytes: usize) -> bool {
         let is_within = |floor| bytes / 2 <= floor;
+        let is_bounded = || {
+            let (limit, used, own) = self.now();
+            own < share_of(self.number, limit, used, own) + limit as usize / 4
+        };
         is_within(MIN_BUFFER)
-            || (self.guest.may_keep_more() && (is_within(self.send_floor()) || !self.is_used_up()))
+            || (self.guest.may_keep_more() && (is_within(self.floor()) || is_bounded()))
     }
 
     fn change(&self, before: usize, now: usize) {
