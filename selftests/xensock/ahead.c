@@ -124,7 +124,7 @@ TEST_F(ahead, what_has_come_stays)
 {
 	unsigned int i, round;
 
-	for (round = 0; round < 3; round++) {
+	for (round = 0; round < rounds(10); round++) {
 		for (i = 0; i < LISTENERS; i++)
 			peer_send(&self->peer, "open %u 2",
 				  local_port(self->listeners[i]));

@@ -873,7 +873,7 @@ struct setter {
 	int errors;
 };
 
-#define ROUNDS rounds(10000)
+#define ROUNDS rounds(5000)
 
 static bool set_number(int fd, int level, int name, int value)
 {

@@ -251,7 +251,7 @@ TEST_F(nodes, flapping_with_broken_rings)
 {
 	int i;
 
-	for (i = 0; i < 25; i++) {
+	for (i = 0; i < rounds(25); i++) {
 		link_drop(&self->link);
 		ASSERT_TRUE(link_up(&self->link));
 		store(&self->link.words[REQ_PROD], 1000);
@@ -265,7 +265,7 @@ TEST_F(nodes, rings_broken_in_advance)
 {
 	int i;
 
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < rounds(20); i++) {
 		link_drop(&self->link);
 		ASSERT_TRUE(link_begin(&self->link));
 		store(&self->link.words[REQ_PROD], 1000);
@@ -308,7 +308,7 @@ TEST_F(nodes, killed)
 	pid_t pid;
 	int i, j;
 
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < rounds(10); i++) {
 		pid = fork();
 		if (!pid) {
 			if (!link_up(&l))

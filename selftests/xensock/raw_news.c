@@ -121,7 +121,7 @@ TEST_F(news, of_many_at_once)
 
 	for (i = 0; i < ARRAY_LEN(c); i++)
 		ASSERT_EQ(0, connect_in_slot(l, &c[i], 500 + 60 * i));
-	for (round = 0; round < 20; round++) {
+	for (round = 0; round < rounds(20); round++) {
 		for (i = 0; i < ARRAY_LEN(c); i++)
 			EXPECT_EQ(3, raw_send(l, &c[i], "abc", 3));
 		for (i = 0; i < ARRAY_LEN(c); i++) {

@@ -494,7 +494,7 @@ TEST_F(native, release_with_more_than_goes)
 	ASSERT_LT(0, fill(l, c, data, sizeof(data)));
 	EXPECT_EQ(0, raw_close(l, c, false));
 	while (!load(&s->words[IN_ERROR]))
-		raw_recv(l, s, data, 1024);
+		raw_recv(l, s, data, sizeof(data));
 	EXPECT_EQ(-ECONNRESET, wait_end_error(s, IN_ERROR));
 	EXPECT_EQ(0, raw_close(l, s, false));
 	ASSERT_TRUE(raw_pair(l, &self->listener, s, c));

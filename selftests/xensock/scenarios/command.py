@@ -7,7 +7,7 @@ import json
 import administrator
 from bed import timeout
 from scenarios import programs
-from scenarios.common import SETTINGS, hijacked, run_checked
+from scenarios.common import SERVER_POLICY, SETTINGS, hijacked, run_checked, unload, wait_link
 
 # Files of a group share a guest and run one after another.
 GROUP = "programs"
@@ -173,10 +173,16 @@ def test_counts(bed):
 @timeout(240)
 def test_no_backend(bed):
     """Without a device the module is loaded, a warning is printed, and the program runs."""
-    guest = bed.guest(name="nobackend", memory=768, device=None, programs=True)
-    _fails(guest, "xensock sockets", 1, "module xensock is not loaded")
-    _fails(guest, "xensock counts", 1, "neither module xensock nor xensock_back is loaded")
-    _fails(guest, "xensock run fetch_static --family inet", 1,
-           "no backend is connected", "Network is down")
-    assert json.loads(run_checked(guest, "xensock sockets --json")) == []
-    assert json.loads(run_checked(guest, "xensock counts --json")) == []
+    guest = _guest(bed)
+    guest.detach()
+    unload(guest, "xensock")
+    try:
+        _fails(guest, "xensock sockets", 1, "module xensock is not loaded")
+        _fails(guest, "xensock counts", 1, "neither module xensock nor xensock_back is loaded")
+        _fails(guest, "xensock run fetch_static --family inet", 1,
+               "no backend is connected", "Network is down")
+        assert json.loads(run_checked(guest, "xensock sockets --json")) == []
+        assert json.loads(run_checked(guest, "xensock counts --json")) == []
+    finally:
+        guest.attach("xensock", *SERVER_POLICY)
+        wait_link(guest)

@@ -73,7 +73,7 @@ def test_calls(bed):
 def test_guest(bed):
     """Many allocations of the guest's module fail, in interrupts too."""
     with _nothing_left(bed) as guest, _short(guest, "xensock", 10, SWITCH_STATE):
-        guest.ktap("shortages --cycles 20", 200 * bed.scale)
+        guest.ktap(f"shortages --cycles {bed.pick(daily=10, slow=20, debug=20)}", 200 * bed.scale)
 
 
 @timeout(400)
@@ -88,7 +88,9 @@ def test_link(bed):
     """An end whose first allocations fail when the other end comes connects by itself."""
     with _nothing_left(bed) as guest:
         ends = (guest, "xensock", "xen"), (bed.host, "xensock_back", "xen-backend")
-        for times, (short, other) in itertools.product((1, 4, 12), itertools.permutations(ends)):
+        # Each attempt takes a second.
+        amounts = bed.pick(daily=(1, 3), slow=(1, 4, 12), debug=(1, 4, 12))
+        for times, (short, other) in itertools.product(amounts, itertools.permutations(ends)):
             where, module, bus = other
             unbind(where, module)
             with _short(*short[:2], 100, SWITCH_STATE, times):

@@ -135,28 +135,37 @@ def _has_printed(*words):
     return lambda state, rc, out: state == "ready" and out.split() == list(words)
 
 
-@timeout(600)
+@timeout(900)
 def test_breaks_the_link(bed):
     """An offer that is nonsense, responses to nothing, impossible contents, indexes and error words, a backend that
-    disappears: the program gets an error at once."""
-    _check_faults(bed, _cases(_OFFERS, lambda state, rc, _: state == "refused, state 5" and rc == 1),
-                  _cases(_ANSWERS + _RINGS + _STATES, _is_error))
+    disappears: the program gets an error at once. The failure of a connection, without the end of the bytes before it:
+    recv() returns the failure, and then 0. No response, or far too many: the program can be killed."""
+    _check_faults(bed, _cases(_HANGS, lambda state, rc, _: state == "ready" and rc in (1, 137), "fetch", 1),
+                  _cases(_OFFERS, lambda state, rc, _: state == "refused, state 5" and rc == 1),
+                  _cases(_ANSWERS + _RINGS + _STATES, _is_error),
+                  _cases(["out-error-first"], _has_printed("ECONNRESET", "0", "ECONNRESET", "ECONNRESET"), "failing"))
 
 
-@timeout(400)
-def test_never_ends_a_failure(bed):
-    """The failure of a connection, without the end of the bytes before it: recv() returns the failure, and
-    then 0."""
-    _check_faults(bed, _cases(["out-error-first"], _has_printed("ECONNRESET", "0", "ECONNRESET", "ECONNRESET"),
-                              "failing"))
-
-
-@timeout(600)
-def test_frames_nonsense(bed):
+@timeout(900)
+def test_breaks_rings(bed):
     """Invalid frames end the socket that gets them, and no other. Invalid errors of datagrams are errors, and the
     socket goes on. Well-formed frames with more than addresses, or more on an error, are accepted. Sending to a full
-    ring waits, or returns EAGAIN, and goes on when there is room."""
-    _check_faults(bed, _cases([f"frame-{how}" for how in _FRAMES], _has_printed("ECONNABORTED", "5"), "knock"),
+    ring waits, or returns EAGAIN, and goes on when there is room.
+
+    Kept rings that are spoiled or never released: programs and the guest go on. GROW is answered against the rules, or
+    memory is switched that does not exist: the program is told. GROW is refused, or never answered: sending goes on as
+    before."""
+    def goes_on(state, rc, _):
+        return state == "ready" and rc in (1, 137)
+
+    # The first program is killed and leaves its ring to the second, or to none in the time that spare rings are kept.
+    _check_faults(bed, _cases(["reuse-deaf"], goes_on,
+                              "sh -c 'timeout -s KILL 4 fetch; sleep 3; timeout -s KILL 1 fetch'", shows="UNMAP"),
+                  _cases(("reuse-early", "reuse-scribble"), goes_on,
+                         "sh -c 'timeout -s KILL 4 fetch; fetch'", 6, shows="kept"),
+                  _cases([f"resize-{how}" for how in _GROWTHS], _is_error, "pour --bytes 16m", shows="GROW"),
+                  _cases(["resize-refuse", "resize-deaf"], _has_ended, "pour --bytes 2m", shows="GROW"),
+                  _cases([f"frame-{how}" for how in _FRAMES], _has_printed("ECONNABORTED", "5"), "knock"),
                   _cases([f"frame-{how}" for how in _ERRORS], _has_printed("EIO", "5"), "knock"),
                   _cases(["frame-report-good"], _has_printed("ECONNREFUSED", "5"), "knock"),
                   _cases(["frame-info-good"], _has_printed("5", "5"), "knock"),
@@ -173,27 +182,6 @@ def test_spoils_a_frame(bed):
         back.kill(signal.SIGUSR1)
         rc, out = program.wait(60 * bed.scale)
     assert (rc, out.split()) == (0, ["arrived", "EAGAIN"]), (rc, out)
-
-
-@timeout(300)
-def test_breaks_kept_rings(bed):
-    """Kept rings that are spoiled or never released: programs and the guest go on."""
-    def goes_on(state, rc, _):
-        return state == "ready" and rc in (1, 137)
-
-    # The first program is killed and leaves its ring to the second, or to none in the time that spare rings are kept.
-    _check_faults(bed, _cases(["reuse-deaf"], goes_on,
-                              "sh -c 'timeout -s KILL 4 fetch; sleep 3; timeout -s KILL 1 fetch'", shows="UNMAP"),
-                  _cases(("reuse-early", "reuse-scribble"), goes_on,
-                         "sh -c 'timeout -s KILL 4 fetch; fetch'", 6, shows="kept"))
-
-
-@timeout(400)
-def test_breaks_rings_that_grow(bed):
-    """GROW is answered against the rules, or memory is switched that does not exist: the program is
-    told. GROW is refused, or never answered: sending goes on as before."""
-    _check_faults(bed, _cases([f"resize-{how}" for how in _GROWTHS], _is_error, "pour --bytes 16m", shows="GROW"),
-                  _cases(["resize-refuse", "resize-deaf"], _has_ended, "pour --bytes 2m", shows="GROW"))
 
 
 @timeout(300)
@@ -404,9 +392,3 @@ def test_releases_nothing(bed):
         crowd.kill()
         rc, out = crowd.wait(60 * bed.scale)
         assert rc != 0 and not out, (rc, out)
-
-
-@timeout(300)
-def test_keeps_waiting(bed):
-    """No response, or far too many: the program can still be killed."""
-    _check_faults(bed, _cases(_HANGS, lambda state, rc, _: state == "ready" and rc in (1, 137), "fetch", 1))

@@ -95,7 +95,7 @@ def _memory(bed, guest, user=0):
 
 def _final_memory(bed, guest, user=0):
     """The same, once there is some and it changes no more: for longer than TCP usually waits before it tries
-    again."""
+    again, see start_peer()."""
     deadline = time.monotonic() + 90 * bed.scale
     readings = []
     while len(readings) < 3 or not readings[-1] or len(set(readings[-3:])) > 1:
@@ -119,7 +119,7 @@ def _greedy(bed, *policy):
 @timeout(600)
 def test_memory_of_tcp(bed):
     """Unread connections: dom0's TCP holds no more memory than the guest may have."""
-    start_peer(bed, SMALL_BUFFER)
+    start_peer(bed, SMALL_BUFFER, longest_wait=1000)
     guest, _ = bed.at_once(lambda: _greedy(bed, "max-memory=1024", *_SMALL_RINGS),
                            lambda: bed.shared_guest("neighbour"))
     neighbour = Neighbour(bed)
@@ -145,7 +145,7 @@ def test_memory_of_tcp(bed):
 def test_memory_of_a_user(bed):
     """Connections of which nothing is read: one user holds half of the guest's memory of TCP at most, and
     another one gets more than the floor."""
-    start_peer(bed, SMALL_BUFFER)
+    start_peer(bed, SMALL_BUFFER, longest_wait=1000)
     guest = _greedy(bed, "max-memory=2048", *_SMALL_RINGS)
     before = bed.quiet_snapshot()
     holders, held = [], {}
@@ -176,7 +176,7 @@ def _windows(bed, guest):
 @timeout(300)
 def test_memory_comes_back(bed):
     """A connection that begins while no memory is left has the usual window once there is some."""
-    start_peer(bed, SMALL_BUFFER)
+    start_peer(bed, SMALL_BUFFER, longest_wait=1000)
     guest = _greedy(bed, *SERVER_POLICY, "max-memory=1024", *_SMALL_RINGS)
     holder = guest.start(f"hold unread --sockets 10 --bytes {1 << 19}")
     holder.wait_line("ready", 120 * bed.scale)
@@ -217,7 +217,7 @@ def test_memory_of_idle_ones(bed):
 @timeout(200)
 def test_memory_of_late_ones(bed):
     """A connection that begins while its user's share is used up may have an equal part of it to send."""
-    start_peer(bed)
+    start_peer(bed, longest_wait=1000)
     guest = _greedy(bed, *SERVER_POLICY, "max-memory=2048", *_SMALL_RINGS)
     jobs = [guest.start("acked --user 1001 --sockets 1 --bytes 0")]
     jobs[0].wait_line("ready", 60 * bed.scale)
@@ -272,7 +272,7 @@ class _Reader:
 @timeout(300)
 def test_memory_of_bursts(bed):
     """Connections that were idle hold not much more than their user's share when all of them send at once."""
-    start_peer(bed)
+    start_peer(bed, longest_wait=1000)
     guest = _greedy(bed, "max-memory=2048")
     before = bed.quiet_snapshot()
     sockets = 40
@@ -356,7 +356,7 @@ def _ethernet(bed):
 def test_memory_of_a_server(bed):
     """Connections to a server that reads nothing. Those that come while no memory is left are promised
     little, and have the usual window once there is some."""
-    start_peer(bed, SMALL_BUFFER)
+    start_peer(bed, SMALL_BUFFER, longest_wait=1000)
     guest = _greedy(bed, *SERVER_POLICY, "max-memory=1024", *_SMALL_RINGS)
     before = bed.quiet_snapshot()
     with _ethernet(bed) as far:
@@ -504,7 +504,7 @@ def _datagrams_sent():
         with open("/proc/net/snmp", encoding="ascii") as file:
             names, numbers = [line.split() for line in file if line.startswith("Udp: ")]
         readings.append(int(numbers[names.index("OutDatagrams")]))
-        time.sleep(0.5)
+        time.sleep(0.2)
     return readings[-1]
 
 
@@ -585,7 +585,7 @@ def test_closed_sockets_of_all_guests(bed):
         port = server.getsockname()[1]
         sysctl(bed, tcp_max_orphans=2 * most)
         try:
-            for _ in range(6):
+            for _ in range(4):
                 job = guest.start(f"exec hold burst --port {port} --sockets 130 --bytes 12k")
                 job.wait_line("ready", 120 * bed.scale)
                 job.kill()

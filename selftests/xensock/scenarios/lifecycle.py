@@ -51,7 +51,7 @@ def test_unbind_in_mid_transfer(bed):
     wait_connected(guest)
     unload(bed.host, "xensock_back")
     before = bed.snapshot()["grants"]
-    for _ in range(bed.pick(daily=3, slow=40, debug=6)):
+    for _ in range(bed.pick(daily=2, slow=40, debug=6)):
         bed.host.modprobe("xensock_back")
         # The state of the last link may still be in xenstore.
         wait_link(guest)
@@ -456,7 +456,7 @@ def test_destroyed_in_mid_transfer(bed):
     before = bed.quiet_snapshot()
     # One guest boots while another is made or destroyed.
     with ThreadPoolExecutor(2) as pool:
-        numbers = range(bed.pick(daily=4, slow=20, debug=5))
+        numbers = range(bed.pick(daily=2, slow=20, debug=4))
         domids = set(pool.map(lambda number: _boot_and_destroy(bed, number), numbers))
     leaks = wait_released(bed, before, seconds=60)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"

@@ -6,7 +6,7 @@ import time
 
 from bed import timeout
 from guest import ktap_together
-from scenarios.common import SERVER_POLICY, run_checked, start_peer, unload, wait_link, wait_released
+from scenarios.common import SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, unload, wait_link, wait_released
 
 # The longest time of the policy, in microseconds: a slow machine answers a request within it.
 _ON = "busy-poll=100000"
@@ -21,7 +21,7 @@ def _guest(bed):
     """Returns a connected guest whose rings are not polled. Starts servers for it."""
     if bed.host is not bed:
         bed.skip("the threads of a driver domain are not seen")
-    start_peer(bed)
+    start_peer(bed, SMALL_BUFFER)
     bed.start(f"bench_server --host {bed.address}").wait_line("bench: ready", 60 * bed.scale)
     guest = bed.shared_guest("polled", policy=SERVER_POLICY)
     _set(bed, guest, "busy-poll=default")

@@ -48,6 +48,7 @@ def test_flags_at_the_extremes(bed):
     start_peer(bed, SMALL_BUFFER)
     set_order(guest, 1)
     # Two wait for more bytes to be there than such a ring holds.
-    guest.ktap_together(("flags", "stream -T iovecs_of_any_shape -T bad_memory_to_receive_into"))
+    full = "-T sndtimeo -T little_pieces_until_all_is_full -T full_then_drained_loses_nothing"
+    guest.ktap_together(("flags", f"stream {full} -T iovecs_of_any_shape -T bad_memory_to_receive_into"))
     set_order(guest, 9)
-    guest.ktap_together(("flags", "stream"))
+    guest.ktap_together(("flags", f"stream {full}"))
