@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Random behaviour of either end. `make test TESTS='fuzz.*' SEED=N` repeats a run."""
 
+import re
 import signal
 
-from bed import timeout
+from bed import attempts, timeout
 from scenarios.common import run_checked, start_peer, unload, wait_connected, wait_link, wait_released
 from scenarios.hostile import Neighbour, backend_log
 from scenarios.hostile_backend import guest_in_dom0
@@ -11,6 +12,31 @@ from scenarios.hostile_backend import guest_in_dom0
 _POLICY = ("bind-allow=0 1024-65535", "max-sockets=200")
 
 
+class _Fuzzer:
+    """A fuzzer and how far it has come. If the emulator ends a guest, the test runs again and goes on from there."""
+
+    def __init__(self):
+        self._done, self._seed = 0, None
+
+    def run(self, bed, where, command, total):
+        """Does what is left of so many steps. Returns the output."""
+        seed = self._seed or bed.seed
+        bed.note(f"{total - self._done} of {total} steps from seed {seed}")
+        job = where.start(f"{command} --seed {seed} --cycles {total - self._done}")
+        try:
+            rc, out = job.wait(3500 * bed.scale)
+        finally:
+            if reached := re.findall(r"^after (\d+) \w+: --seed (\d+)$", job.output, re.M):
+                self._done += int(reached[-1][0])
+                self._seed = int(reached[-1][1])
+        assert rc == 0, f"exit status {rc}: " + "\n".join(out.splitlines()[-20:])
+        return out
+
+
+_BACKEND, _FRONTEND = _Fuzzer(), _Fuzzer()
+
+
+@attempts(100)
 @timeout(3600)
 def test_backend(bed):
     """A guest sends random requests and overwrites shared memory: the backend answers each request,
@@ -21,11 +47,8 @@ def test_backend(bed):
     before, lines = bed.quiet_snapshot(), len(backend_log(bed, guest))
     good = Neighbour(bed)
     requests = 1000000 if bed.kconfig == "kasan" else bed.pick(daily=10000, slow=1000000, debug=10000)
-    bed.note(f"{requests} requests, seed {bed.seed}")
-    rc, out = guest.run(f"fuzz --seed {bed.seed} --cycles {requests}", 3500 * bed.scale)
-    for line in out.splitlines()[-20:]:
+    for line in _BACKEND.run(bed, guest, "fuzz", requests).splitlines()[-20:]:
         bed.note(line)
-    assert rc == 0, f"exit status {rc}"
     good.check(bed)
     leaks = wait_released(bed, before)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
@@ -36,6 +59,7 @@ def test_backend(bed):
     assert len(lines) <= 20 + requests // 1000, f"dom0's log has {len(lines)} lines for this"
 
 
+@attempts(100)
 @timeout(3600)
 def test_frontend(bed):
     """A backend answers at random and overwrites shared memory: programs get errors and can be
@@ -45,13 +69,12 @@ def test_frontend(bed):
     unload(bed, "xensock_back")
     lines = len(run_checked(guest, "dmesg | grep xensock").splitlines())
     actions = 1000000 if bed.kconfig == "kasan" else bed.pick(daily=8000, slow=1000000, debug=5000)
-    bed.note(f"{actions} answers and changes of memory, seed {bed.seed}")
     programs = guest.start(f"exec restless --seed {bed.seed}")
     programs.wait_line("ready", 60 * bed.scale)
-    rc, out = bed.run(f"fuzz_back {guest.domid} --seed {bed.seed} --cycles {actions}", 3500 * bed.scale)
+    # Answers, and changes of memory.
+    out = _FRONTEND.run(bed, bed, f"fuzz_back {guest.domid}", actions)
     for line in out.splitlines()[-3:]:
         bed.note(line)
-    assert rc == 0, f"exit status {rc}"
     links = int(out.split()[-2])
     programs.kill(signal.SIGTERM)
     rc, out = programs.wait(90 * bed.scale)

@@ -49,6 +49,14 @@ def timeout(seconds):
     return mark
 
 
+def attempts(count):
+    """Decorator: how often a test may run if the emulator ends its guests, if not the usual number."""
+    def mark(test):
+        test.attempts = count
+        return test
+    return mark
+
+
 def slow(test):
     """Decorator: a test that runs with SET=slow only."""
     test.slow = True

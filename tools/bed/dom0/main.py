@@ -57,7 +57,7 @@ def attempt(bed, test):
         return False, "", error
 
 
-# How often a test runs at most if the emulator ends its guest.
+# How often a test runs at most if the emulator ends its guest, if it does not say another number.
 ATTEMPTS = 6
 
 
@@ -72,7 +72,7 @@ def run_once(bed, name, test):
     Under the emulator a PVH guest sometimes ends, on some machines every minute: then the test runs again.
     """
     ktap.Subtests.begin(name)
-    for _ in range(ATTEMPTS):
+    for _ in range(getattr(test, "attempts", ATTEMPTS)):
         ok, directive, error = attempt(bed, test)
         if not is_emulator(error) or ktap.Subtests.failed:
             break
