@@ -45,7 +45,7 @@ impl Waiting {
         self.sum.load(Relaxed)
     }
 
-    /// Has the listeners told once no more than `sum` connections wait.
+    /// Notes that the listeners are to be told once no more than `sum` connections wait.
     fn expect_room(&self, sum: usize) {
         let mut seen = self.room.load(Relaxed);
         while let Err(now) = self.room.cmpxchg(seen, seen.max(sum + 1), Full) {

@@ -230,8 +230,8 @@ impl Conn {
         Ok(())
     }
 
-    /// Has the extension of a direction unmapped, which answers `ticket`. `EALREADY` if that is in
-    /// progress.
+    /// Begins to unmap the extension of a direction, which answers `ticket`. `EALREADY` if that is
+    /// in progress.
     pub(crate) fn shrink(this: &Arc<Self>, way: Way, ticket: Response) -> Result {
         {
             let mut pending = this.pending.lock();

@@ -195,7 +195,8 @@ impl Backend {
         }
     }
 
-    /// Has the work item do everything again. Called under `ends`, while the driver is bound.
+    /// Queues the work item, which does everything again. Called under `ends`, while the driver is
+    /// bound.
     fn retry_later(self: &Arc<Self>, error: Error, what: &'static CStr) {
         if self.log.allows() {
             self.dev.error(error, what);

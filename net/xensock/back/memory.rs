@@ -180,7 +180,7 @@ impl SocketMemory {
         self.is_small.load(Relaxed) || self.is_held_back()
     }
 
-    /// Has TCP keep to the size of the receive buffer if it should.
+    /// Makes TCP keep to the size of the receive buffer if it should.
     fn fix(&self, locked: &Locked<'_>) {
         let wanted = self.should_be_fixed();
         if self.is_fixed.load(Relaxed) != wanted && locked.fix_receive_buffer(wanted) {

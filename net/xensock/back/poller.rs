@@ -163,7 +163,7 @@ impl Poller {
         now.saturating_sub(self.last_news.load(Relaxed)) > self.time()
     }
 
-    /// Has the thread poll.
+    /// Makes the thread poll.
     fn start(self: &Arc<Self>) {
         if self.is_active.load(Relaxed) || self.is_active.xchg(true, Full) {
             return;

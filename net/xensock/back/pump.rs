@@ -146,7 +146,7 @@ pub(crate) trait Pump:
         true
     }
 
-    /// Has data sent, for which the socket has room now. Any context.
+    /// Arranges that data is sent, for which the socket has room now. Any context.
     fn send_more(self: &Arc<Self>, _source: &Self::Source) {
         self.wake();
     }
@@ -186,8 +186,7 @@ pub(crate) trait Pump:
         });
     }
 
-    /// Has the work item take the socket apart because its link ends, or because the table does not
-    /// have it.
+    /// Tells the work item to take the socket apart: its link ends, or the table does not have it.
     fn abandon(self: &Arc<Self>) {
         self.mark_abandoned();
         self.wake();

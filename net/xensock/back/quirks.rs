@@ -10,7 +10,7 @@ use kernel::prelude::*;
 
 /// The backend's behaviour towards frontends of a dialect. The defaults are XenSock's.
 pub(crate) trait Quirks: Sync {
-    /// Has `write` write the numbers of an offer, if the policy allows rings of `order`.
+    /// Passes the numbers of an offer to `write`, if the policy allows rings of `order`.
     fn offer(&self, order: u32, write: &mut dyn FnMut(&CStr, u32) -> Result) -> Result {
         write(node::MAX_PAGE_ORDER, order)
     }

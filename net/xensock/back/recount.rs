@@ -26,7 +26,7 @@ pub(crate) trait Recount: Send + Sync {
     fn recount_later(self: Arc<Self>);
 }
 
-/// Has the connections of a guest counted again.
+/// Counts the connections of a guest again, when asked to.
 #[pin_data]
 pub(crate) struct Recounter {
     /// Set while a count is due, so that further ones who ask take no lock.

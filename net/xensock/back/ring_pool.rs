@@ -29,7 +29,7 @@ pub(crate) struct RingPool {
     /// `None` once the link is down.
     #[pin]
     rings: Mutex<Option<KVec<Arc<ConnRing>>>>,
-    /// Has the number of their pages.
+    /// Count their pages.
     counters: Arc<Counters>,
 }
 

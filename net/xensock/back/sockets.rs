@@ -55,7 +55,7 @@ pub(crate) struct Sockets {
     pub(crate) groups: Arc<Quota>,
     /// The memory of TCP that they hold.
     pub(crate) memory: Arc<GuestMemory>,
-    /// Has that of the connections counted again.
+    /// Counts that of the connections again.
     pub(crate) recounter: Arc<Recounter>,
     /// The memory of UDP that they hold.
     pub(crate) datagrams: Arc<GuestMemory>,

@@ -185,7 +185,7 @@ impl Table {
         what((*self.entries.lock()).as_mut().ok_or(ENETDOWN)?)
     }
 
-    /// Has the memory of the connections counted again when a user has little left.
+    /// Lets the memory of the connections be counted again when a user has little left.
     pub(crate) fn begin_recounts(self: &Arc<Self>) {
         self.guest
             .counters

@@ -334,7 +334,7 @@ fn end_at_once(conn: &Arc<Conn>) {
     let _ = conn.remote.release_exchange().wait();
 }
 
-/// Has the backend set the peer of a socket. Waits killably.
+/// Asks the backend to set the peer of a socket. Waits killably.
 fn set_peer(conn: &Conn, peer: SocketAddr) -> Result {
     let call = Call::Connect {
         id: conn.remote.id,
@@ -345,7 +345,7 @@ fn set_peer(conn: &Conn, peer: SocketAddr) -> Result {
     conn.remote.send_and_wait(call).map(|_| ())
 }
 
-/// Has the backend remove the peer of a socket. Waits killably.
+/// Asks the backend to remove the peer of a socket. Waits killably.
 fn forget_peer(conn: &Conn) -> Result {
     let id = conn.remote.id;
     conn.remote

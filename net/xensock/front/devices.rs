@@ -168,7 +168,7 @@ impl Devices {
         })
     }
 
-    /// Has each link look for lost sockets that it can set up again. Process context.
+    /// Makes each link look for lost sockets that it can set up again. Process context.
     pub(crate) fn revive() {
         let mut last = None;
         while let Some(link) = Self::after(last, |_| true) {

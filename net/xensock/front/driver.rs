@@ -155,7 +155,7 @@ impl Frontend {
         }
     }
 
-    /// Has the work item do the steps. Called under `ends`, while the driver is bound.
+    /// Queues the work item, which does the steps. Called under `ends`, while the driver is bound.
     fn retry_later(self: &Arc<Self>) {
         // An item that is queued already does it.
         let _ = workqueue::system_long()
@@ -255,7 +255,7 @@ impl Frontend {
         }
     }
 
-    /// Has the sockets that wait for the device use another one, because the device is gone for
+    /// Moves the sockets that wait for the device to another one, because the device is gone for
     /// good.
     fn expect_no_more(&self) {
         if self.entry.expect(false) {
@@ -310,8 +310,8 @@ impl xenbus::Driver for Frontend {
     }
 }
 
-/// Has lost sockets set up again, and has waiting calls look for a link: a link has come, or one
-/// has gone, or the expected one will not come.
+/// Sets up lost sockets again, and makes waiting calls look for a link: a link has come, or one has
+/// gone, or the expected one will not come.
 fn links_changed() {
     Survivors::notify_calls();
     devices::Devices::revive();

@@ -90,8 +90,8 @@ pub(crate) fn first<F: AddressFamily, R>(
     result
 }
 
-/// Has a socket that could not join a group fall back, if it may: as for an option that the backend
-/// does not have, or for lack of a backend. May sleep.
+/// Lets a socket that could not join a group fall back, if it may: as for an option that the
+/// backend does not have, or for lack of a backend. May sleep.
 ///
 /// # Errors
 ///
@@ -133,7 +133,7 @@ pub(crate) fn may_be_refused<F: AddressFamily>(sk: &Sk<F>) -> bool {
     is_open(sk) && may_return(sk)
 }
 
-/// Has a socket fall back with its port if it was only bound to a port of all addresses, and is
+/// Lets a socket fall back with its port if it was only bound to a port of all addresses, and is
 /// about to connect or send to an address that the guest reaches by itself.
 fn move_port<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> Result {
     let place = |inner: &EndpointInner| match sk.data().get_ref() {
@@ -158,7 +158,7 @@ fn move_port<F: AddressFamily>(socket: &Socket, sk: &Sk<F>, first: FirstUse) -> 
     }
 }
 
-/// Has a socket fall back with its options, unless it is in use or of AF_XENSOCK. The reason may
+/// Lets a socket fall back with its options, unless it is in use or of AF_XENSOCK. The reason may
 /// concern an address.
 ///
 /// # Errors
@@ -175,7 +175,7 @@ pub(crate) fn fall_back<F: AddressFamily>(
     replace(socket, sk, reason, addr, unbound)
 }
 
-/// Has a socket fall back if `place` returns `Some`: then this is the address for the native
+/// Lets a socket fall back if `place` returns `Some`: then this is the address for the native
 /// socket, if any.
 fn replace<F: AddressFamily, N: Into<Option<SocketAddr>>>(
     socket: &Socket,

@@ -101,7 +101,7 @@ pub(crate) struct Link {
     /// Sets up lost sockets again.
     #[pin]
     revival: Work<Link, REVIVAL>,
-    /// Has the sockets that could not be set up tried again.
+    /// Tries the sockets again that could not be set up.
     #[pin]
     next_revival: DelayedWork<Link, NEXT_REVIVAL>,
     /// The time when the link was created.

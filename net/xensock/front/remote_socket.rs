@@ -279,7 +279,7 @@ impl RemoteSocket {
         Err(EADDRINUSE)
     }
 
-    /// Has the backend close the socket, once, and keep its ring for another connection if
+    /// Asks the backend to close the socket, once, and to keep its ring for another connection if
     /// `leaves_ring` returns `true`. `recipient` is notified of the response. Any context.
     pub(crate) fn release(
         &self,
@@ -300,7 +300,7 @@ impl RemoteSocket {
         }
     }
 
-    /// Has the backend close the socket, once. Any context.
+    /// Asks the backend to close the socket, once. Any context.
     pub(crate) fn end(&self) {
         self.release(false, Priority::Awaited, || false, None);
     }

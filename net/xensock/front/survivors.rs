@@ -140,8 +140,8 @@ impl Survivors {
         Ok(Place(survivors))
     }
 
-    /// Has a socket that has a [`Place`] set up again when there is a link. Returns `false` if its
-    /// namespace does not allow that. May sleep.
+    /// Notes a socket that has a [`Place`], to set it up again when there is a link. Returns
+    /// `false` if its namespace does not allow that. May sleep.
     pub(crate) fn enter(sk: &Sock) -> bool {
         let settings = sk.namespace().and_then(|net| Hijack::of(&net));
         if !settings.is_some_and(|settings| settings.keeps_services()) {
@@ -221,7 +221,7 @@ impl Survivors {
         Ok(())
     }
 
-    /// Has waiting calls look for a link. May sleep.
+    /// Makes waiting calls look for a link. May sleep.
     pub(crate) fn notify_calls() {
         if let Some(survivors) = SURVIVORS.get() {
             // After this lock, a task that has seen no link sleeps and receives the notification.

@@ -156,7 +156,7 @@ impl Socket {
         to_result(unsafe { bindings::sock_setsockopt(socket, SOL_SOCKET, name, value, len) })
     }
 
-    /// Has the family's `setsockopt` called for options of level [`SOL_SOCKET`].
+    /// Lets the kernel call the family's `setsockopt` for options of level [`SOL_SOCKET`].
     pub(super) fn set_custom_sockopt(&self) {
         // SAFETY: The socket is valid by the type invariants.
         let flags = unsafe { &raw mut (*self.as_raw()).flags };

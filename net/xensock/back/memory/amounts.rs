@@ -219,7 +219,7 @@ impl UserMemory {
         self.guest.floor.load(Relaxed)
     }
 
-    /// Has the memory of the guest's connections counted again soon.
+    /// Asks for a new count of the memory of the guest's connections.
     pub(super) fn ask_for_recount(&self) {
         if let Some(recounter) = &self.recounter {
             recounter.ask();

@@ -114,8 +114,8 @@ impl RingState {
 }
 
 impl Conn {
-    /// Has [`Sock::data_ready`] of `sk`, the connection's socket, called for the next byte. Returns
-    /// the number of bytes available now.
+    /// Asks for a call of [`Sock::data_ready`] of `sk`, the connection's socket, at the next byte.
+    /// Returns the number of bytes available now.
     pub(crate) fn expect_data(&self, sk: &Sock) -> u32 {
         let has_news = {
             let mut requested = self.events.requested.lock();

@@ -28,7 +28,7 @@ use kernel::{
 };
 
 impl Conn {
-    /// Has requests to join groups sent again later. They have failed for reasons that [may
+    /// Sends requests to join groups again later. They have failed for reasons that [may
     /// pass](may_pass). Called once.
     pub(crate) fn join_later(&self, joins: KVec<Arc<Exchange>>) {
         if !joins.is_empty() {

@@ -100,7 +100,7 @@ impl Conn {
             .release(abort, priority, || this.leave_ring(), Some(conn));
     }
 
-    /// Has a work item end a connection that the backend does not know any more, or never knew:
+    /// Queues the end of a connection that the backend does not know any more, or never knew:
     /// after the response to RELEASE, or if the connection could not enter its link. Any context.
     pub(crate) fn released(this: Arc<Self>) {
         let link = this.remote.link.clone();

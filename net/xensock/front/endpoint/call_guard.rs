@@ -44,7 +44,7 @@ pub(crate) struct CallGuard<'a> {
     _end: EndOfCall<'a>,
 }
 
-/// Has the links look after the socket, if a work item has found the lock taken meanwhile.
+/// Makes the links look after the socket, if a work item has found the lock taken meanwhile.
 struct EndOfCall<'a>(&'a Endpoint);
 
 impl Drop for EndOfCall<'_> {

@@ -37,7 +37,7 @@ const TIME_TO_SET_UP: Delta = Delta::from_secs(60);
 pub(crate) type Revive = fn(DeviceName, bool) -> bool;
 
 impl Link {
-    /// Has the work item look for lost sockets. Any context.
+    /// Makes the work item look for lost sockets. Any context.
     pub(crate) fn revive_survivors(self: &Arc<Self>) {
         // One queued item does all the work.
         let _ = self.workers.enqueue::<_, REVIVAL>(self.clone());

@@ -46,7 +46,7 @@ pub(crate) struct LocalListener {
 }
 
 impl LocalListener {
-    /// Has `sk` notified of connections that arrive at `socket`. May sleep.
+    /// Arranges that `sk` is notified of connections that arrive at `socket`. May sleep.
     pub(crate) fn new(socket: KernelSocket<Tcp>, sk: &Sock) -> Result<Self> {
         let waker = Arc::new(AcceptWaker { sk: sk.into() }, GFP_KERNEL)?;
         let socket = Arc::new(socket, GFP_KERNEL)?;

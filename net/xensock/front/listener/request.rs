@@ -75,8 +75,8 @@ impl Listener {
         self.remote.link.forget(self.remote.id);
     }
 
-    /// Has the backend connect to its own socket, so that it answers the pending POLL or ACCEPT.
-    /// The C backend never answers a POLL once the socket is released. May sleep.
+    /// Asks the backend to connect to its own socket, so that it answers the pending POLL or
+    /// ACCEPT. The C backend never answers a POLL once the socket is released. May sleep.
     fn connect_to_itself(&self) -> Result<Arc<Conn>> {
         let link = &self.remote.link;
         let id = self.remote.id;

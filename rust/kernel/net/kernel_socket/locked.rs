@@ -115,8 +115,8 @@ impl Locked<'_> {
         unsafe { bindings::sk_stream_memory_free(self.sk) }
     }
 
-    /// Has TCP keep to the size of the receive buffer, as `SO_RCVBUF` does, or choose it again. Returns
-    /// `true` if TCP now does. A socket that has not connected does not begin to keep to it.
+    /// Makes TCP keep to the size of the receive buffer, as `SO_RCVBUF` does, or choose it again.
+    /// Returns `true` if TCP now keeps to it. A socket that has not connected does not begin to.
     pub fn fix_receive_buffer(&self, fixed: bool) -> bool {
         // SAFETY: By the type invariant, this is a TCP socket whose lock is held.
         unsafe { bindings::tcp_fix_rcvbuf(self.sk, fixed) }

@@ -50,8 +50,8 @@ impl Conn {
             || self.expect_room() >= self.room_to_wake()
     }
 
-    /// Has [`Sock::write_space`](kernel::net::sock::Sock::write_space) called once there is room, and
-    /// returns the room there is now.
+    /// Asks for a call of [`Sock::write_space`](kernel::net::sock::Sock::write_space) once there is
+    /// room, and returns the room there is now.
     pub(crate) fn expect_room(&self) -> u32 {
         {
             let mut requested = self.events.requested.lock();

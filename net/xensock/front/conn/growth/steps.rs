@@ -73,8 +73,7 @@ impl Conn {
         sk.state_changed();
     }
 
-    /// Has tasks look again that wait for more bytes than the smaller `in` holds, see
-    /// [`Self::max_wait`].
+    /// Wakes tasks that wait for more bytes than the smaller `in` holds, see [`Self::max_wait`].
     fn wake_readers(&self) {
         let sk = self.state.lock().sk.clone();
         sk.data_ready();

@@ -64,7 +64,7 @@ impl Endpoint {
         }
     }
 
-    /// Has the backend set an option, and notes it for further sockets.
+    /// Asks the backend to set an option, and notes it for further sockets.
     pub(super) fn carry(&self, sk: &Sock, option: &SockOpt, value: Value) -> Result {
         self.carry_at(sk, option, value, Interface::default())
     }
