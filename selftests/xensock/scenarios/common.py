@@ -50,8 +50,9 @@ def short_connects(bed):
 def start_peer(bed, largest_send_buffer=4 << 20, where=None, syn_retries=None, longest_wait=120000):
     """Starts the peer of all tests, at the host or elsewhere. It ends with the test.
 
-    TCP waits at most so many milliseconds before it tries again. Connecting to a black hole takes 7 or 11 s to fail. With syn_retries=6, which is usual, it takes 131 s, so that an
-    attempt outlasts a machine that stands still.
+    longest_wait: milliseconds that TCP waits at most before it tries again. Connecting to a black hole takes 7 or
+    11 s to fail. With syn_retries=6, which is usual, it takes 131 s, so that an attempt outlasts a machine that
+    stands still.
     """
     where = where or bed.host
     sysctl(where, tcp_max_tw_buckets=8192, tcp_syn_retries=syn_retries or (1 if bed.kconfig == "fast" else 2),
