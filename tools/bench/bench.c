@@ -4,7 +4,7 @@
  *
  *   bench send|recv MSEC [STREAMS [SIZE]]
  *		bytes a second on all connections together; bytes of the slowest
- *		and of the fastest of them
+ *		and of the fastest of them. Each call here moves up to SIZE bytes
  *   bench rr MSEC [BUSY]
  *		1-byte requests answered in a second; the 99th percentile in
  *		microseconds. With SO_BUSY_POLL of BUSY microseconds
@@ -38,8 +38,9 @@
 #endif
 
 #define MAX_STREAMS 1024
+#define MAX_SIZE (1 << 20)
 
-static char data[PIECE];
+static char data[MAX_SIZE];
 
 /* A stream: the bytes it has moved, or the bytes that the sink has reported. */
 static struct stream {
@@ -115,7 +116,10 @@ static void transfer_all(char mode, int count, size_t size, __u64 end)
 /* Ends a stream to a sink, and reads how many bytes it took. */
 static void finish(struct stream *stream)
 {
-	shutdown(stream->fd, SHUT_WR);
+	const char end = END;
+
+	if (send(stream->fd, &end, 1, 0) != 1)
+		die("send");
 	if (recv_all(stream->fd, &stream->done, sizeof(stream->done)) != sizeof(stream->done))
 		die("recv");
 }

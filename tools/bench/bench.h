@@ -7,10 +7,12 @@
 #define PIECE (256 << 10)
 
 /*
- * The first byte of a connection selects the measurement. At the end of the
- * data a sink answers with the number of bytes.
+ * The first byte of a connection selects the measurement. The data is zeros and
+ * ends with a byte END: then a sink answers with the number of bytes before it.
+ * This works without shutdown(), which PV Calls lacks.
  */
 enum mode { SINK = 'i', SOURCE = 'o', ECHO = 'e' };
+#define END 'z'
 
 /*
  * The first byte of a datagram. FLOOD datagrams are counted, COUNT is answered

@@ -34,13 +34,13 @@ static bool sink(struct conn *conn)
 {
 	ssize_t n = recv(conn->fd, data, sizeof(data), 0);
 
-	if (n > 0) {
-		conn->taken += n;
+	if (n <= 0)
+		return n < 0 && errno == EAGAIN;
+	conn->taken += n;
+	if (data[n - 1] != END)
 		return true;
-	}
-	if (!n)
-		send_all(conn->fd, &conn->taken, sizeof(conn->taken));
-	return n < 0 && errno == EAGAIN;
+	conn->taken--;
+	return send_all(conn->fd, &conn->taken, sizeof(conn->taken)) == sizeof(conn->taken);
 }
 
 static bool source(struct conn *conn)
