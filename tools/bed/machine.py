@@ -2,6 +2,8 @@
 """The emulated machine: QEMU with Xen and dom0, a console, and a line to dom0's program."""
 
 import os
+import platform
+import re
 import selectors
 import subprocess
 
@@ -23,6 +25,15 @@ REALTIME = ("chrt", "--rr", "1")
 def may_use_realtime():
     """Returns True if this machine allows that."""
     return subprocess.run((*REALTIME, "true"), stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def processor(path="/proc/cpuinfo"):
+    """Returns the model of this machine's processor, if Linux knows it, and the number of CPUs."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read()
+    model = re.search(r"^model name\s*: (.+)$", text, re.M)
+    count = len(re.findall(r"^processor\s*:", text, re.M))
+    return f"{model[1] if model else platform.machine()}, {count} CPU{'s'[:count - 1]}"
 
 
 # With these, what is meant to be fast is slow under TCG: it copies byte by byte, and with FSGSBASE a PV

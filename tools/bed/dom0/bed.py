@@ -101,6 +101,8 @@ class Bed:
         self.scale = guests.Guest.scale = job.Job.scale = scale
         # Set if a failed test runs once more.
         self.retries = False
+        # The benchmark's guest, "pv" or "pvh", and the processor on which the emulator runs.
+        self.kind, self.processor = "pv", ""
         # No test begins later.
         self.deadline = float("inf")
         self._guests = []

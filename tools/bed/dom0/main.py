@@ -168,6 +168,7 @@ def run_all(options):
     bed = beds.Bed(options["kconfig"], options["set"] == "slow", options["kernel"], options["verdicts"],
                    options["scale"], options["seed"])
     bed.retries = options["retries"]
+    bed.kind, bed.processor = options["kind"], options["processor"]
     if options["seconds"] is not None:
         bed.deadline = time.monotonic() + options["seconds"]
     files = choose(options["tests"], bed.slow, options["times"], options["left_out"])
