@@ -5,7 +5,8 @@
 KCONFIG ?= $(if $(filter arm64,$(ARCH)),arm64,fast)
 TESTS ?= *
 SET ?= daily
-export KCONFIG TESTS SET SEED MINUTES RETRY LINUX MIRROR XENSOCK_CACHE V
+KIND ?= pv
+export KCONFIG TESTS SET KIND SEED MINUTES RETRY LINUX MIRROR XENSOCK_CACHE V
 export XENSOCK_T0 := $(shell date +%s)
 
 ifneq ($(filter-out arm64 x86 x86_64,$(ARCH)),)
@@ -43,6 +44,7 @@ help:
 	@echo "TESTS='FILE.TEST...' which tests, with wildcards: TESTS='policy.* names.tcp' (now: $(TESTS))"
 	@echo '                     The files are those of selftests/xensock/scenarios.'
 	@echo 'SET=slow             the long soaks too, before a release (now: $(SET))'
+	@echo 'KIND=pvh             make bench with a PVH guest of two vCPUs (now: $(KIND))'
 	@echo 'SEED=N               repeats what a fuzzer did in an earlier run, which says its N'
 	@echo 'MINUTES=N            begins no test later, for a slow machine with a limit of time'
 	@echo 'RETRY=1              runs a failed test once more, and lists it if it passes then'
