@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""wanted.py TESTS SET: fails, and says why, if a word of TESTS names no test of the scenarios."""
+"""wanted.py TESTS SET: prints the scenario files with tests that the words of TESTS name. Fails, and says why, if a
+word names none."""
 
 import ast
 import fnmatch
@@ -54,10 +55,18 @@ def problem(tests, words, which):
     return None
 
 
+def files(tests, words, which):
+    """The scenario files that have tests of these names in that set."""
+    return sorted({name.partition(".")[0] for word in words.split() for name in fnmatch.filter(tests, word)
+                   if which == "slow" or not tests[name]})
+
+
 def main():
-    text = problem(read(), *sys.argv[1:])
+    tests, words = read(), sys.argv[1:]
+    text = problem(tests, *words)
     if text:
         sys.exit(text)
+    print("\n".join(files(tests, *words)))
 
 
 if __name__ == "__main__":

@@ -204,6 +204,17 @@ class WantedTest(unittest.TestCase):
                             ("one.first two.*", "'two.*' needs SET=slow")):
             self.assertIn(says, wanted.problem(tests, words, "daily"))
 
+    def test_files(self):
+        tests = {"one.first": False, "one.last": True, "two.only": True}
+        for words, which, files in (("*", "daily", ["one"]), ("*", "slow", ["one", "two"]), ("two.o*", "slow", ["two"]),
+                                    ("two.* one.last", "slow", ["one", "two"])):
+            self.assertEqual(wanted.files(tests, words, which), files)
+        # They need a machine made of the packages.
+        installed = [name for name in wanted.read() if name.startswith("installed.")]
+        self.assertGreater(len(installed), 1)
+        for name in installed:
+            self.assertEqual(wanted.files(wanted.read(), name, "slow"), ["installed"])
+
     def test_pages_name_tests_that_exist(self):
         tests = wanted.read()
         files = {name.partition(".")[0] for name in tests}
@@ -216,6 +227,15 @@ class WantedTest(unittest.TestCase):
                     name, _, test = word.partition(".")
                     if name in files and test != "rst":
                         self.assertTrue(fnmatch.filter(tests, word), f"{page}: {word}")
+
+
+class FloorsTest(unittest.TestCase):
+    def test_no_file_uses_one_above_it(self):
+        roots = ("front/xensock_front.rs", "back/xensock_backend.rs")
+        command = [os.path.join(BED, "floors.py"), *(word for root in roots
+                                                     for word in (os.path.join(TOP, "net/xensock", root), "1"))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
 class CommandTest(unittest.TestCase):
