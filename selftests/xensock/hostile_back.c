@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A backend that breaks the rules, in the user space of dom0, where no driver for the device is
- * loaded: hostile_back DOMID HOW. It offers the device, prints "ready" when the link is up, or
+ * A backend that breaks the rules, in the user space of dom0, where no driver has the device:
+ * hostile_back DOMID HOW. It offers the device, prints "ready" when the link is up, or
  * "refused", and then does what HOW says, most of it to a CONNECT. "deaf" is done to RELEASE,
- * "reuse-" to rings that are used again, "resize-" to rings that are to grow, "news-" to the news
- * page. "slots" leaves each GETSOCKOPT without a response until they hold all slots and SIGUSR1
- * comes; then it prints how many it answers before another request comes. "out-error-first" has
- * each connection fail at its first byte, and never says that all of "in" is there.
- * "frame-spoilt" sends a good frame to a datagram socket, writes over it on SIGUSR1, and closes the
- * link. SIGTERM ends the program, which then closes the link in the regular way.
+ * "reuse-" to rings that are used again, "resize-" to rings that are to grow, "news-" to the
+ * news page. "slots" leaves each GETSOCKOPT without a response until they hold all slots and
+ * SIGUSR1 comes; then it prints how many it answers before another request comes.
+ * "out-error-first" has each connection fail at its first byte, and never says that all of "in"
+ * is there. "frame-spoilt" sends a good frame to a datagram socket, writes over it on SIGUSR1,
+ * and closes the link. SIGTERM ends the program, which then closes the link in the regular way.
  */
 #include <errno.h>
 #include <limits.h>

@@ -208,19 +208,30 @@ def wait_requests(bed, guest, name, number):
 
 
 @contextmanager
+def without_driver(bed, guest):
+    """dom0's driver leaves the guest's first device to a program inside the block. It goes on serving all others."""
+    device, driver = f"{guest.device}-{guest.domid}-0", "/sys/bus/xen-backend/drivers/xensock_back"
+    run_checked(bed, f"echo {device} >{driver}/unbind")
+    try:
+        yield
+    finally:
+        # A guest that has died has no device any more.
+        bed.run(f"echo {device} >{driver}/bind")
+
+
+@contextmanager
 def silent(bed, guest, how, program="silent_back"):
     """A program in the place of the guest's backend, which does not answer everything."""
     wait_connected(guest)
-    unload(bed, "xensock_back")
-    back = bed.start(f"{program} {guest.domid} {how}")
-    try:
-        back.wait_line("ready", 200 * bed.scale)
-        yield back
-    finally:
-        back.kill(signal.SIGTERM)
-        back.wait(60 * bed.scale)
-        bed.modprobe("xensock_back")
-        wait_link(guest)
+    with without_driver(bed, guest):
+        back = bed.start(f"{program} {guest.domid} {how}")
+        try:
+            back.wait_line("ready", 200 * bed.scale)
+            yield back
+        finally:
+            back.kill(signal.SIGTERM)
+            back.wait(60 * bed.scale)
+    wait_link(guest)
 
 
 @spent.measure("accounts of what is left")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bed import timeout
 from job import CommandTimeout
-from scenarios.common import run_checked, silent, start_peer, unload, wait_connected, wait_link
+from scenarios.common import run_checked, silent, start_peer, unload, wait_connected, wait_link, without_driver
 
 # Misdeeds of a backend, grouped by what a waiting program must see.
 _OFFERS = ("versions-2", "versions-none", "versions-empty", "order-0", "order-abc", "order-none",
@@ -86,35 +86,35 @@ def _guest_log(guest):
     return run_checked(guest, "dmesg | grep xensock").splitlines()
 
 
+def _reload(guest):
+    """Reloads the guest's module once there is a good backend. Each socket holds the module: none is left."""
+    wait_link(guest)
+    unload(guest, "xensock")
+    run_checked(guest, "modprobe xensock")
+    wait_link(guest)
+
+
 def _check_faults(bed, *cases):
     """Runs misdeeds, in two guests side by side. In the end a good backend comes, and all works."""
     guests = bed.at_once(lambda: guest_in_dom0(bed), lambda: bed.shared_guest("misused2", in_dom0=True))
-    for guest in guests:
-        wait_connected(guest)
-    unload(bed, "xensock_back")
     waiting = [case for group in cases for case in group]
     waiting.reverse()
 
     def misuse(guest):
-        before, count, failed = len(_guest_log(guest)), 0, []
-        while waiting:
-            case = waiting.pop()
-            if not case.run(bed, guest):
-                failed.append(case.how)
-            count += case.links
-        return count, failed, _guest_log(guest)[before:]
-
-    def reload(guest):
-        wait_link(guest)
-        # Each socket holds the module: none is left.
-        unload(guest, "xensock")
-        run_checked(guest, "modprobe xensock")
-        wait_link(guest)
+        wait_connected(guest)
+        with without_driver(bed, guest):
+            before, count, failed = len(_guest_log(guest)), 0, []
+            while waiting:
+                case = waiting.pop()
+                if not case.run(bed, guest):
+                    failed.append(case.how)
+                count += case.links
+            log = _guest_log(guest)[before:]
+        _reload(guest)
+        return count, failed, log
 
     with ThreadPoolExecutor(len(guests)) as pool:
         results = list(pool.map(misuse, guests))
-        bed.modprobe("xensock_back")
-        list(pool.map(reload, guests))
     for count, failed, log in results:
         for line in log[:12]:
             bed.note(line)
@@ -190,24 +190,19 @@ def test_goes_while_it_grows(bed):
     call returns what was taken before, and nothing is left."""
     guest = guest_in_dom0(bed)
     wait_connected(guest)
-    unload(bed, "xensock_back")
-    # It may have waited long enough before the link is down, which the next call tells.
-    for how, action, expected in (("resize-late", "kill", "killed"), ("resize-late", "unbind", "ECONNRESET"),
-                                  ("resize-vanish", "nothing", "ECONNRESET")):
-        for _ in range(6):
-            state, rc, out = _run_fault(bed, guest, how, f"growing {action}")
-            assert (state, rc) == ("ready", 0), (how, action, state, rc, out)
-            *taken, result = out.split()
-            assert not taken or 0 < int(taken[0]) < 1 << 20, out
-            if result == expected:
-                break
-        assert result == expected, (how, action, out)
-    bed.modprobe("xensock_back")
-    wait_link(guest)
-    # Each socket holds the module: none was left behind.
-    unload(guest, "xensock")
-    run_checked(guest, "modprobe xensock")
-    wait_link(guest)
+    with without_driver(bed, guest):
+        # It may have waited long enough before the link is down, which the next call tells.
+        for how, action, expected in (("resize-late", "kill", "killed"), ("resize-late", "unbind", "ECONNRESET"),
+                                      ("resize-vanish", "nothing", "ECONNRESET")):
+            for _ in range(6):
+                state, rc, out = _run_fault(bed, guest, how, f"growing {action}")
+                assert (state, rc) == ("ready", 0), (how, action, state, rc, out)
+                *taken, result = out.split()
+                assert not taken or 0 < int(taken[0]) < 1 << 20, out
+                if result == expected:
+                    break
+            assert result == expected, (how, action, out)
+    _reload(guest)
 
 
 @timeout(400)
@@ -231,52 +226,36 @@ def test_leaves_a_call_waiting(bed):
     """A lost socket whose call waits for the backend keeps no other from being set up again, and follows
     when the call ends."""
     guest = guest_in_dom0(bed)
-    wait_connected(guest)
-    unload(bed, "xensock_back")
-    back = bed.start(f"silent_back {guest.domid} call")
-    back.wait_line("ready", 200 * bed.scale)
-    inquiring = guest.start("exec inquire")
-    inquiring.wait_line("bound", 60 * bed.scale)
-    back.kill(signal.SIGUSR1)
-    try:
+    with silent(bed, guest, "call") as back:
+        inquiring = guest.start("exec inquire")
+        inquiring.wait_line("bound", 60 * bed.scale)
+        back.kill(signal.SIGUSR1)
         for line in ("again", "others", "all"):
             back.wait_line(line, 200 * bed.scale)
-    finally:
-        back.kill(signal.SIGTERM)
-        back.wait(60 * bed.scale)
         inquiring.kill()
         inquiring.wait(60 * bed.scale)
-        bed.modprobe("xensock_back")
-    wait_link(guest)
 
 
 @timeout(400)
 def test_never_lets_go(bed):
     """close() of a listener waits for the backend. A killed program or one that exits does not."""
     guest = guest_in_dom0(bed)
-    wait_connected(guest)
-    unload(bed, "xensock_back")
-    back = bed.start(f"hostile_back {guest.domid} deaf")
-    back.wait_line("ready", 200 * bed.scale)
-    # Exiting closes the sockets of the program.
-    out = run_checked(guest, "attempt listeners 0.0.0.0 --sockets 2", 60 * bed.scale)
-    assert out.split() == ["2", "ok"], out
-    closing = guest.start("attempt serve 0.0.0.0 8000 0.0.0.0 8001")
-    closing.wait_line("ok", 60 * bed.scale)
-    killed = guest.start("attempt serve 0.0.0.0 8002 0.0.0.0 8003")
-    killed.wait_line("ok", 60 * bed.scale)
-    run_checked(guest, "sleep 1")
-    assert killed.running and killed.lines == ["ok"], killed.output
-    killed.kill()
-    killed.wait(60 * bed.scale)
-    assert closing.running and closing.lines == ["ok"], closing.output
+    with silent(bed, guest, "deaf", "hostile_back"):
+        # Exiting closes the sockets of the program.
+        out = run_checked(guest, "attempt listeners 0.0.0.0 --sockets 2", 60 * bed.scale)
+        assert out.split() == ["2", "ok"], out
+        closing = guest.start("attempt serve 0.0.0.0 8000 0.0.0.0 8001")
+        closing.wait_line("ok", 60 * bed.scale)
+        killed = guest.start("attempt serve 0.0.0.0 8002 0.0.0.0 8003")
+        killed.wait_line("ok", 60 * bed.scale)
+        run_checked(guest, "sleep 1")
+        assert killed.running and killed.lines == ["ok"], killed.output
+        killed.kill()
+        killed.wait(60 * bed.scale)
+        assert closing.running and closing.lines == ["ok"], closing.output
     # The end of the link ends everything on it.
-    back.kill(signal.SIGTERM)
-    rc, out = closing.wait(60 * bed.scale)
+    _, out = closing.wait(60 * bed.scale)
     assert len(out.split()) == 2, out
-    back.wait(60 * bed.scale)
-    bed.modprobe("xensock_back")
-    wait_link(guest)
 
 
 @timeout(400)

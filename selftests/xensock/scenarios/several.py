@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from bed import timeout
 from scenarios.common import (
-    SERVER_POLICY, SETTINGS, counts, hijacked, run_checked, start_peer, unload, wait_released)
+    SERVER_POLICY, SETTINGS, counts, hijacked, run_checked, start_peer, unload, wait_released, without_driver)
 from scenarios.driver_domain import wait_service, with_peer
 
 FIRST, SECOND = "xensock-0", "xensock-1"
@@ -223,15 +223,13 @@ def test_short_of_grants(bed):
     guest = bed.guest("short", policy=SERVER_POLICY, in_dom0=True, config="max_grant_frames = 2")
     _attach(bed, guest, 1, bed)
     _wait_connected(guest, FIRST, SECOND)
-    driver = "/sys/bus/xen-backend/drivers/xensock_back"
     with _routed(guest, "192.0.2.0/24=xensock-1"):
         starved = guest.start("exec starved")
         starved.wait_line("ready", 60 * bed.scale)
-        run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/unbind")
-        _wait_down(bed, guest, FIRST)
-        starved.kill(signal.SIGUSR1)
-        starved.wait_line("full", 60 * bed.scale)
-        run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/bind")
+        with without_driver(bed, guest):
+            _wait_down(bed, guest, FIRST)
+            starved.kill(signal.SIGUSR1)
+            starved.wait_line("full", 60 * bed.scale)
         # It waits in dom0's queue, as for a program that is busy.
         client = bed.start(f"exec attempt --family inet keep {bed.address} 7330")
         deadline = time.monotonic() + 60 * bed.scale
@@ -255,16 +253,14 @@ def test_short_of_grants(bed):
 def _first_misused(bed, how):
     """A guest with two devices of dom0. A program serves the first, and does not answer everything."""
     guest = _pair(bed)
-    driver = "/sys/bus/xen-backend/drivers/xensock_back"
-    run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/unbind")
-    back = bed.start(f"silent_back {guest.domid} {how}")
-    try:
-        back.wait_line("ready", 200 * bed.scale)
-        yield guest, back
-    finally:
-        back.kill(signal.SIGTERM)
-        back.wait(60 * bed.scale)
-        run_checked(bed, f"echo xensock-{guest.domid}-0 >{driver}/bind")
+    with without_driver(bed, guest):
+        back = bed.start(f"silent_back {guest.domid} {how}")
+        try:
+            back.wait_line("ready", 200 * bed.scale)
+            yield guest, back
+        finally:
+            back.kill(signal.SIGTERM)
+            back.wait(60 * bed.scale)
 
 
 @timeout(400)
