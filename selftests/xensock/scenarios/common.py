@@ -22,6 +22,8 @@ SETTINGS = "/proc/sys/net/xensock"
 # Policy of a guest that serves: it may bind to all unprivileged ports.
 SERVER_POLICY = ("bind-allow=0 1024-65535",)
 
+# KiB that dom0 or a guest may lose.
+LOST_LIMIT = 16384
 
 # sysctls that the peer or scenarios change. A program's verdict depends on them.
 SYSCTLS = ("tcp_max_tw_buckets", "tcp_syn_retries", "tcp_wmem", "tcp_rmem")
@@ -253,3 +255,43 @@ def wait_released(bed, before, tolerance=None, seconds=90):
             if is_late or not leaks:
                 return leaks
         time.sleep(0.1)
+
+
+def rest(bed, excess):
+    """Waits until there is no excess: some objects are freed late, in batches. Returns what is left."""
+    deadline = time.monotonic() + 60 * bed.scale
+    while (left := excess()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return left
+
+
+def _guest_counts(guest):
+    """Returns event channels, pages and objects of the guest."""
+    out = run_checked(guest, "grep -c xen-dyn /proc/interrupts; grep -E 'MemAvailable|Slab:' /proc/meminfo")
+    lines = out.splitlines()
+    return {"event channels": int(lines[0]),
+            **{line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}}
+
+
+def _kept(before, after):
+    """Returns what the guest has kept, in words."""
+    kept = []
+    if after["event channels"] > before["event channels"]:
+        kept.append("the guest has kept event channels")
+    if after["Slab"] - before["Slab"] >= 4096:
+        kept.append("the guest's slab has grown by 4 MiB or more")
+    if before["MemAvailable"] - after["MemAvailable"] >= LOST_LIMIT:
+        kept.append("the guest has lost 16 MiB or more")
+    return kept
+
+
+@contextmanager
+def nothing_left(bed, guest):
+    """Checks that neither dom0 nor the guest has kept anything of what happens in the block."""
+    before, inside = bed.quiet_snapshot(), _guest_counts(guest)
+    yield
+    leaks = wait_released(bed, before)
+    assert not leaks, f"dom0 has kept (before, after): {leaks}"
+    kept = rest(bed, lambda: _kept(inside, _guest_counts(guest)))
+    bed.note(f"guest before {inside}, after {_guest_counts(guest)}")
+    assert not kept, kept
