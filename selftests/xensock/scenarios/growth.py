@@ -16,8 +16,9 @@ COUNTS = "/sys/kernel/debug/xensock/xensock-0"
 MEGABYTES = {"fast": 32, "debug": 4}
 
 
-def _counts(guest):
-    return {name: int(count) for name, count in map(str.split, run_checked(guest, f"cat {COUNTS}").splitlines())}
+def ring_counts(guest, path=COUNTS):
+    """Returns what the guest counts of its first device, by name."""
+    return {name: int(count) for name, count in map(str.split, run_checked(guest, f"cat {path}").splitlines())}
 
 
 def _guest(bed, policy=SERVER_POLICY):
@@ -36,18 +37,18 @@ def _grow(bed, guest, more, megabytes=None):
 
 
 def _check_ceilings(bed, guest):
-    before = _counts(guest)
+    before = ring_counts(guest)
     _grow(bed, guest, "--cycles 1 --seed 0")
-    after = _counts(guest)
+    after = ring_counts(guest)
     assert after["errors"] > before["errors"], (before, after)
     assert after["rings-grown"] > before["rings-grown"], "not even by a little"
     set_order(guest, 2)
     _grow(bed, guest, "--cycles 1 --seed 0", 1)
-    assert _counts(guest)["GROW"] == 0, _counts(guest)
+    assert ring_counts(guest)["GROW"] == 0, ring_counts(guest)
     set_order(guest, 3)
     _grow(bed, guest, "--cycles 1", 2)
     # If the machine stands still, a ring shrinks, and grows again.
-    after = _counts(guest)
+    after = ring_counts(guest)
     assert 2 <= after["rings-grown"] <= 2 + after["rings-shrunk"], after
 
 
@@ -60,14 +61,14 @@ def test_by_turns_and_ceilings(bed):
                                lambda: bed.guest("short", policy=(*SERVER_POLICY, "max-ring-pages=60")))
     for each in (guest, short):
         wait_connected(each)
-    before, quiet = _counts(guest), bed.quiet_snapshot()
+    before, quiet = ring_counts(guest), bed.quiet_snapshot()
     events = "/sys/kernel/tracing/events/xensock/xensock_resize"
     run_checked(guest, f"[ -e {events} ] || mount -t tracefs tracefs /sys/kernel/tracing; echo 1 >{events}/enable")
     cycles = bed.pick(daily=2, slow=5, debug=3)
     with guest.ktap_beside(_swell(bed, f"--cycles {cycles}"), 600 * bed.scale):
         _check_ceilings(bed, short)
     run_checked(guest, f"echo 0 >{events}/enable")
-    after = _counts(guest)
+    after = ring_counts(guest)
     grown, shrunk = (after[f"rings-{what}"] - before[f"rings-{what}"] for what in ("grown", "shrunk"))
     # The last connection may be closed after it switched back, before SHRINK is answered.
     assert grown >= 2 * cycles and shrunk >= 2 * cycles - 1, (before, after)
@@ -90,13 +91,13 @@ def test_of_another_user(bed):
     """A user whose rings have grown, however many, leaves those of others their size."""
     guest = _guest(bed)
     quiet = bed.quiet_snapshot()
-    before = _counts(guest)["rings-grown"]
+    before = ring_counts(guest)["rings-grown"]
     # The default lets fewer connections of one user wait to be accepted.
     bed.xensock("set", str(guest.domid), "max-memory=65536")
     holder = guest.start("hold swollen --sockets 60")
     holder.wait_line("ready", 100 * bed.scale)
     deadline = time.monotonic() + 60 * bed.scale
-    while (grown := _counts(guest)["rings-grown"] - before) < 60:
+    while (grown := ring_counts(guest)["rings-grown"] - before) < 60:
         assert time.monotonic() < deadline, f"{grown} have grown"
         time.sleep(0.2)
     events = "/sys/kernel/tracing/events/xensock/xensock_resize"
@@ -117,25 +118,25 @@ def test_of_another_user(bed):
 def test_many(bed):
     """A program that fills many connections without waiting does not wait for each of them to grow."""
     guest = _guest(bed)
-    before = _counts(guest)
+    before = ring_counts(guest)
     full = guest.start("hold full --sockets 80")
     full.wait_line("ready", 60 * bed.scale)
     # On a slow machine the first ones may shrink before the last ones are filled.
-    counts = _counts(guest)
+    counts = ring_counts(guest)
     grown = counts["GROW"] - before["GROW"] - (counts["SHRINK"] - before["SHRINK"])
     full.kill()
     full.wait(60 * bed.scale)
     assert 0 < grown <= 64, f"{grown} of 80 have grown"
 
 
-def _wait_more(bed, guest, job, before, name, more):
+def wait_more(bed, guest, job, before, name, more, path=COUNTS):
     """Waits until the guest has counted so many more of something, but not longer than the job runs. Returns how many
     there are."""
     deadline = time.monotonic() + 60 * bed.scale
     while True:
         # Before the counts: what the job has done last is in them.
         is_over = not job.running or time.monotonic() > deadline
-        moved = _counts(guest)[name] - before[name]
+        moved = ring_counts(guest, path)[name] - before[name]
         if moved >= more or is_over:
             return moved
         time.sleep(0.1)
@@ -143,10 +144,10 @@ def _wait_more(bed, guest, job, before, name, more):
 
 def _start_growth(bed, guest, megabytes):
     """Starts a connection that grows. The ring stays grown for a few seconds once it is idle."""
-    before = _counts(guest)
+    before = ring_counts(guest)
     job = guest.start(f"swell --bytes {megabytes}m --cycles 1 --seed 0")
     # Of few pages, one direction may take all.
-    assert _wait_more(bed, guest, job, before, "rings-grown", 2) > 0, f"nothing has grown: {job.output}"
+    assert wait_more(bed, guest, job, before, "rings-grown", 2) > 0, f"nothing has grown: {job.output}"
     return job
 
 
@@ -179,10 +180,10 @@ def test_leaves_room(bed):
 def test_closed_meanwhile(bed):
     """Closing while a ring grows, regularly or by a kill, leaves nothing."""
     guest = _guest(bed)
-    before, quiet = _counts(guest), bed.quiet_snapshot()
+    before, quiet = ring_counts(guest), bed.quiet_snapshot()
     run_checked(guest, "i=64; while [ $i -lt 124 ]; do pour --bytes ${i}k >/dev/null; i=$((i + 1)); done",
                 100 * bed.scale)
-    regular = _counts(guest)["GROW"] - before["GROW"]
+    regular = ring_counts(guest)["GROW"] - before["GROW"]
     assert regular >= 20, regular
     # Each is killed a little later after it has asked.
     kills = 10
@@ -200,7 +201,7 @@ while [ $i -lt {kills} ]; do
 	wait $!
 	i=$((i + 1))
 done""", 100 * bed.scale)
-    after = _counts(guest)
+    after = ring_counts(guest)
     bed.note(f"GROW {after['GROW'] - before['GROW']}, grown {after['rings-grown'] - before['rings-grown']}")
     assert after["GROW"] >= before["GROW"] + kills, (before, after)
     guest.ktap("bulk --bytes 4m", 100 * bed.scale)
@@ -208,8 +209,8 @@ done""", 100 * bed.scale)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
 
-# When the backend goes: what the guest has counted by then.
-_MOMENTS = (("GROW", 1), ("rings-grown", 1), ("rings-grown", 2))
+# When the backend goes: what the guest has counted more by then.
+MOMENTS = (("GROW", 1), ("rings-grown", 1), ("rings-grown", 2))
 
 
 @timeout(400)
@@ -217,10 +218,10 @@ def test_lost_link(bed):
     """The backend is removed while a ring grows, or has grown one way or both: nothing is left at either end."""
     guest = _guest(bed)
     quiet = bed.quiet_snapshot()
-    for name, more in bed.pick(daily=1, slow=2, debug=2) * _MOMENTS:
-        before = _counts(guest)
+    for name, more in bed.pick(daily=1, slow=2, debug=2) * MOMENTS:
+        before = ring_counts(guest)
         job = guest.start("swell --bytes 1024m --cycles 1 -t by_turns")
-        moved = _wait_more(bed, guest, job, before, name, more)
+        moved = wait_more(bed, guest, job, before, name, more)
         assert moved >= more, f"{name}: {moved} more: {job.output}"
         unload(bed, "xensock_back")
         rc, out = job.wait(60 * bed.scale)

@@ -92,6 +92,12 @@ def guest(bed):
     return where
 
 
+def small_memory(bed):
+    """Returns MiB that are enough for a guest with a few of these programs at a time. Moving it takes as long as it has
+    memory."""
+    return 384 if bed.kconfig == "fast" and bed.machine == "x86_64" else 768
+
+
 def install_archive(bed, where, name):
     """Copies one more archive of tools/bed/images to a guest, whose sockets are dom0's."""
     archive = ARCHIVE.format(name=name)
@@ -110,7 +116,8 @@ def server_client_pairs(bed, where):
 
 
 def both_ways(bed, where, way):
-    """Calls way(server, client, number) for both pairs at the same time: one alone would let each domain wait for the other."""
+    """Calls way(server, client, number) for both pairs at the same time: one alone would let each domain wait for the
+    other."""
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(way, *pair) for pair in server_client_pairs(bed, where)]:
             done.result()

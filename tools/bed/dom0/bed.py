@@ -136,12 +136,13 @@ class Bed:
             return self._boot(name, **options)
 
     def _boot(self, name, memory=256, device="xensock", vif=False, vcpus=1,
-              modules=None, backend=None, server=None, in_dom0=False, policy=(), extra="", **domain):
+              modules=None, backend=None, server=None, in_dom0=False, policy=(), extra="", room=0, **domain):
         """device: "xensock", "pvcalls" or None. The driver for it is loaded in
         dom0 (backend names another) and in the guest (modules, by default
         xensock if there is a device). server: a driver domain that serves
         the device instead of the host; dom0 serves it if in_dom0. policy: NODE=VALUE,
-        see xensock(8). extra: for the kernel's command line. domain: see guest.Guest.
+        see xensock(8). extra: for the kernel's command line. room: MiB that are
+        left for another domain, as migration makes. domain: see guest.Guest.
         """
         if modules is None:
             modules = ["xensock"] if device else []
@@ -159,7 +160,7 @@ class Bed:
         if vif:
             self.modprobe("xen-netback")
         with self._lock:
-            self._free_memory(memory)
+            self._free_memory(memory + room)
             new = guests.Guest(name, memory, vcpus, vif, extra, self._guest_died, **domain)
             self._guests.append(new)
         new.server = server
