@@ -15,9 +15,10 @@ GROUP = "serves"
 @timeout(300)
 def test_carried(bed):
     """Options of the real socket and those that the guest handles itself: set, read, kept, inherited; control messages
-    and ioctls; names of sockets that are shared and passed on. TCP does the same."""
-    in_guest(bed, "options", "options --side accept", "control", "buffers", "ioctl", "names",
-             over_tcp=("options", "control", "buffers", "ioctl", "names", "loopback"))
+    and ioctls; names of sockets that are shared and passed on. Options have their effects, some within a time, and
+    reading any option returns no more than there is. TCP does the same."""
+    in_guest(bed, "options", "options --side accept", "control", "buffers", "ioctl", "names", "effects",
+             over_tcp=("options", "control", "buffers", "ioctl", "names", "loopback", "effects"))
 
 
 @timeout(300)
@@ -27,13 +28,6 @@ def test_ipv6(bed):
     guest = serving_guest(bed)
     in_dom0(bed, ipv6())
     guest.ktap(ipv6(), 150 * bed.scale)
-
-
-@timeout(300)
-def test_effects(bed):
-    """Options have their effects, some within a time, and reading any option returns no more than there is. TCP does
-    the same."""
-    in_guest(bed, "effects", over_tcp=["effects"])
 
 
 def _start_walk(where, family):
