@@ -14,10 +14,10 @@ _BIND = "bind-allow=0 1024-65535"
 _BUFFER = 4 * SMALL_BUFFER
 
 
-def _run_tests(bed, *programs, seconds=400):
-    """Runs programs at the same time: pairs of a guest and a command."""
+@contextlib.contextmanager
+def _nothing_left(bed):
     before = bed.quiet_snapshot()
-    ktap_together(programs, seconds * bed.scale)
+    yield
     leaks = wait_released(bed, before)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
 
@@ -30,7 +30,8 @@ def _run_pair(bed, *commands):
     """Runs two programs at the same time, each in a guest of its own."""
     start_peer(bed, _BUFFER, syn_retries=6)
     guests = bed.at_once(lambda: _guest(bed), lambda: _guest(bed, "raw2"))
-    _run_tests(bed, *zip(guests, commands))
+    with _nothing_left(bed):
+        ktap_together(zip(guests, commands), 400 * bed.scale)
 
 
 @contextlib.contextmanager
@@ -61,20 +62,6 @@ def test_native_and_datagram(bed):
     _run_pair(bed, "raw_server -f native", f"raw_datagram -f datagram --blackhole {ABSENT} --scope {scope}")
 
 
-@timeout(500)
-def test_resize_and_datagram_info(bed):
-    """Rings that grow and shrink step by step, and violations by the guest. Infos of datagrams: both ways, refused,
-    and invalid blocks."""
-    _run_pair(bed, "raw_resize", "raw_datagram_info -F policy")
-
-
-@timeout(500)
-def test_reuse_and_urgent(bed):
-    """Rings that CONNECT and ACCEPT use again, and violations by the guest. Urgent bytes both ways, and marks that make
-    no sense."""
-    _run_pair(bed, "raw_reuse -F quota", "raw_urgent")
-
-
 @timeout(300)
 def test_datagram_policy(bed):
     """Each datagram is checked by the policy, and each refusal is counted. Kept rings do not take
@@ -97,13 +84,18 @@ def test_datagram_policy(bed):
 
 
 @timeout(600)
-def test_hostile_and_pvcalls(bed):
-    """Every command in every state of a socket, too many of everything, all at once. A device of type pvcalls with the
-    same backend: the protocol of C frontends."""
+def test_hostile_and_others(bed):
+    """Every command in every state of a socket, too many of everything, all at once. Beside that, in other guests:
+
+    A device of type pvcalls with the same backend: the protocol of C frontends. Rings that grow and shrink step by
+    step, and violations by the guest. Rings that CONNECT and ACCEPT use again, and violations by the guest. Urgent
+    bytes both ways, and marks that make no sense. Infos of datagrams: both ways, refused, and invalid blocks."""
     start_peer(bed, _BUFFER, syn_retries=6)
-    guest, of_pvcalls = bed.at_once(
-        lambda: _guest(bed),
+    guest, other, of_pvcalls = bed.at_once(
+        lambda: _guest(bed), lambda: _guest(bed, "raw2"),
         lambda: bed.shared_guest("pv", device="pvcalls", backend="xensock_back", modules=[], vcpus=2, policy=(_BIND,)))
-    with _limited(bed, guest, **{"max-sockets": 100, "max-listeners": 8}):
-        _run_tests(bed, (guest, "hostile_server --sockets 100 --cycles 8"), (of_pvcalls, "raw_server -v pvcalls"),
-                   seconds=550)
+    with _limited(bed, guest, **{"max-sockets": 100, "max-listeners": 8}), _nothing_left(bed), \
+            guest.ktap_beside("hostile_server --sockets 100 --cycles 8", 500 * bed.scale), \
+            of_pvcalls.ktap_beside("raw_server -v pvcalls", 500 * bed.scale):
+        for command in ("raw_resize", "raw_reuse -F quota", "raw_urgent", "raw_datagram_info -F policy"):
+            other.ktap(command, 400 * bed.scale)
