@@ -366,6 +366,12 @@ impl<P: Deref<Target = SharedPages>> DataRing<P> {
         self.rx.expect_more(self)
     }
 
+    /// Asks not to be notified of bytes that arrive, until the next call of
+    /// [`expect_data`](Self::expect_data). Callers of both exclude each other.
+    pub fn expect_nothing(&self) {
+        self.rx.expect_nothing(self);
+    }
+
     /// Returns the peer's index up to which bytes have arrived, to be compared with the index from
     /// [`expect_data`](Self::expect_data).
     pub fn arrived(&self) -> u32 {

@@ -444,6 +444,50 @@ TEST_F(datagram, who_waits_without_a_port_is_woken)
 	close(fd);
 }
 
+/* Busy polling needs no event. Sleeping or poll() afterwards does. */
+TEST_F(datagram, busy_polling)
+{
+	int i, usec = 20000, offset = 0;
+	struct waiter w = { 0 };
+
+	ASSERT_EQ(0, setsockopt(self->to, SOL_SOCKET, SO_BUSY_POLL, &usec, sizeof(usec)));
+	for (i = 0; i < 20; i++) {
+		stream_fill(i, 0, out, 100 * i);
+		ASSERT_EQ(100 * i, send(self->from, out, 100 * i, 0));
+		ASSERT_EQ(100 * i, recv(self->to, in, sizeof(in), 0));
+		EXPECT_TRUE(stream_check(i, 0, in, 100 * i));
+	}
+	EXPECT_EQ(0, poll_now(self->to) & POLLIN);
+	EXPECT_EQ(6, send(self->from, "polled", 6, 0));
+	EXPECT_TRUE(wait_input(self->to));
+	EXPECT_EQ(6, recv(self->to, in, sizeof(in), 0));
+	ASSERT_TRUE(waiter_start(&w, in_recv, self->to));
+	EXPECT_EQ(5, send(self->from, "slept", 5, 0));
+	EXPECT_EQ(5, waiter_end(&w));
+
+	/* Behind what was peeked at. */
+	ASSERT_EQ(0, setsockopt(self->to, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)));
+	EXPECT_EQ(1, send(self->from, "1", 1, 0));
+	EXPECT_EQ(1, recv(self->to, in, 1, MSG_PEEK));
+	EXPECT_EQ('1', in[0]);
+	EXPECT_EQ(1, send(self->from, "2", 1, 0));
+	EXPECT_EQ(1, recv(self->to, in, 1, MSG_PEEK));
+	EXPECT_EQ('2', in[0]);
+	EXPECT_EQ(1, recv(self->to, in, 1, 0));
+	EXPECT_EQ(1, recv(self->to, in, 1, 0));
+	ASSERT_EQ(0, set_timeout(self->to, SO_RCVTIMEO, 200));
+	EXPECT_EQ(-1, recv(self->to, in, 1, 0));
+	EXPECT_EQ(EAGAIN, errno);
+
+	/* An error ends it. */
+	EXPECT_EQ(0, close(self->to));
+	self->to = new_datagram(0);
+	ASSERT_EQ(0, setsockopt(self->from, SOL_SOCKET, SO_BUSY_POLL, &usec, sizeof(usec)));
+	EXPECT_EQ(1, send(self->from, "x", 1, 0));
+	EXPECT_EQ(-1, recv(self->from, in, 1, 0));
+	EXPECT_EQ(ECONNREFUSED, errno);
+}
+
 static void on_signal(int sig)
 {
 	(void)sig;

@@ -300,6 +300,15 @@ impl<W: PrivateWord> Consumer<W> {
         prod
     }
 
+    /// Asks not to be notified of bytes that arrive, until the next call of
+    /// [`Self::expect_more`]. Those who ask exclude each other.
+    pub fn expect_nothing(&self, words: &impl SharedWords) {
+        if self.event_index {
+            // Not behind the producer's index, so the producer does not pass it.
+            words.store(self.direction.prod_event, self.cons.load());
+        }
+    }
+
     /// Lets the producer change to an extension of `size` bytes, larger than the base, and back.
     /// The consumer may run meanwhile.
     pub fn extend(&self, size: u32) {

@@ -92,3 +92,20 @@ fn one_that_never_rests_is_not_looked_at_for_ever() {
         consumer.expect_more(&page);
     }
 }
+
+#[test]
+fn who_asks_for_nothing_is_told_again_once_it_asks() {
+    for prod in PRODS {
+        let (page, consumer) = ChangingPage::new(|_| prod);
+        let is_told = |old, new| {
+            let event = page.load(IN.prod_event);
+            crossed(event, prod.wrapping_add(old), prod.wrapping_add(new))
+        };
+        consumer.expect_more(&page);
+        assert!(is_told(0, 1));
+        consumer.expect_nothing(&page);
+        assert!(!is_told(0, 1) && !is_told(0, 64) && !is_told(1, 64));
+        consumer.expect_more(&page);
+        assert!(is_told(0, 1));
+    }
+}

@@ -79,6 +79,9 @@ impl Datagram {
             if current!().signal_pending() {
                 return Err(timeout.interrupted());
             }
+            if let Some(conn) = &conn {
+                Conn::busy_poll(conn.as_arc_borrow(), sk, seen);
+            }
             let has_news = || {
                 // Another thread may have created the ring.
                 let conn = self.endpoint.conn();

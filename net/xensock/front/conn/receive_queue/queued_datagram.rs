@@ -21,7 +21,10 @@ use crate::{
 };
 use core::net::SocketAddr;
 use kernel::{
-    net::sock::Sock,
+    net::sock::{
+        Shutdown,
+        Sock, //
+    },
     prelude::*,
     sync::{
         atomic::Relaxed,
@@ -193,6 +196,33 @@ impl Conn {
         if notify {
             self.notify();
         }
+    }
+
+    /// Busy-polls, if that is enabled for the socket, until there are frames, or frames behind the
+    /// index `seen`, or there is another reason not to wait. Process context; may sleep.
+    ///
+    /// Meanwhile the backend sends no events for frames: this task notifies the socket of them.
+    pub(crate) fn busy_poll(this: ArcBorrow<'_, Self>, sk: &Sock, seen: Option<u32>) {
+        if !sk.busy_polls() {
+            return;
+        }
+        let has_arrived = || match seen {
+            Some(seen) => this.ring.arrived() != seen,
+            None => this.has_unread(),
+        };
+        {
+            // Excludes others who ask for events.
+            let _receive_queue = this.receive_queue.lock();
+            this.ring.expect_nothing();
+        }
+        sk.busy_poll(|| {
+            has_arrived()
+                || this.death().is_some()
+                || sk.error().is_some()
+                || sk.shutdown_mask().contains(Shutdown::Recv)
+        });
+        // Asks for events again, and finds what has arrived without one.
+        Self::queue_frames(this);
     }
 
     /// Takes the error of a datagram sent before, if a call that sends has to return it.
