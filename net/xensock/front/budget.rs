@@ -48,11 +48,11 @@ pub(crate) struct Budget {
 /// A user of the guest.
 struct User {
     number: u64,
-    holding: Arc<Holding>,
+    grants: Arc<UserGrants>,
 }
 
 /// The grants of a user.
-struct Holding {
+struct UserGrants {
     used: Atomic<usize>,
     /// Number of directions that have grown.
     grown: Atomic<usize>,
@@ -77,7 +77,7 @@ pub(crate) struct Share {
     grants: usize,
     is_growth: bool,
     budget: Arc<Budget>,
-    user: Arc<Holding>,
+    user: Arc<UserGrants>,
 }
 
 /// Returns the largest order up to `wanted` for which there are grants. Others may take them first.
@@ -86,7 +86,7 @@ pub(crate) fn affordable(owner: u64, wanted: Order) -> Option<Order> {
     let budget = BUDGET.get()?;
     let users = budget.users.lock();
     let own = users.iter().find(|user| user.number == owner);
-    let own = own.map_or(0, |user| user.holding.used.load(Relaxed));
+    let own = own.map_or(0, |user| user.grants.used.load(Relaxed));
     wanted.affordable(left_to(owner, limit(), budget.used.load(Relaxed), own))
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn grown(owner: u64) -> usize {
     };
     let users = budget.users.lock();
     let own = users.iter().find(|user| user.number == owner);
-    own.map_or(0, |user| user.holding.grown.load(Relaxed))
+    own.map_or(0, |user| user.grants.grown.load(Relaxed))
 }
 
 /// Returns the largest number of grants for all connections: a quarter of the table is left to
@@ -173,28 +173,28 @@ fn take(
 }
 
 /// Returns the entry of a user, and reuses the entry of a user without grants if needed.
-fn find(users: &mut KVec<User>, number: u64) -> Result<Arc<Holding>> {
+fn find(users: &mut KVec<User>, number: u64) -> Result<Arc<UserGrants>> {
     let own = users.iter().position(|user| user.number == number);
     let free = || {
         users
             .iter()
-            .position(|user| user.holding.used.load(Relaxed) == 0)
+            .position(|user| user.grants.used.load(Relaxed) == 0)
     };
     if let Some(user) = own.or_else(free).and_then(|index| users.get_mut(index)) {
         user.number = number;
-        return Ok(user.holding.clone());
+        return Ok(user.grants.clone());
     }
-    let holding = Holding {
+    let grants = UserGrants {
         used: Atomic::new(0),
         grown: Atomic::new(0),
     };
-    let holding = Arc::new(holding, GFP_KERNEL)?;
+    let grants = Arc::new(grants, GFP_KERNEL)?;
     let user = User {
         number,
-        holding: holding.clone(),
+        grants: grants.clone(),
     };
     users.push(user, GFP_KERNEL)?;
-    Ok(holding)
+    Ok(grants)
 }
 
 impl Drop for Share {

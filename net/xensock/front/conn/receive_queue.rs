@@ -71,9 +71,9 @@ pub(super) struct ReceiveQueue {
     arrivals: Arrivals,
 }
 
-/// The frames that arrived since the last check.
+/// The frames of one check.
 #[derive(Default)]
-struct Arrival {
+struct Batch {
     /// Number of datagrams.
     datagrams: u32,
     error: Option<Error>,
@@ -113,8 +113,8 @@ impl ReceiveQueue {
         domain: Domain,
         left: &mut u32,
         may_have_info: bool,
-    ) -> Result<Arrival, Broken> {
-        let mut news = Arrival::default();
+    ) -> Result<Batch, Broken> {
+        let mut news = Batch::default();
 
         loop {
             if *left == 0 {
