@@ -17,6 +17,8 @@ use crate::{
     proto::{
         addr,
         call::{
+            IPPROTO_TCP,
+            IPPROTO_UDP,
             SHUT_RD,
             SHUT_WR,
             SOCK_DGRAM,
@@ -52,10 +54,6 @@ use listening::{
     listener,
     withdraw, //
 };
-
-/// Protocol numbers that a guest may give instead of 0, which stands for the default of the type.
-const IPPROTO_TCP: u32 = 6;
-const IPPROTO_UDP: u32 = 17;
 
 /// The response to a request, or `None` if it will be answered later.
 type ResponseBody = Option<Body>;

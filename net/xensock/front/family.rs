@@ -13,7 +13,10 @@ pub(crate) use address_family::{
 use crate::{
     datagram::Datagram,
     endpoint::Endpoint,
-    proto::rule::route::DeviceName,
+    proto::{
+        call,
+        rule::route::DeviceName, //
+    },
     stream::{
         AcceptedSocket,
         Stream, //
@@ -38,11 +41,13 @@ use kernel::{
 /// The number of the protocol under AF_INET and AF_INET6, see `include/uapi/linux/in.h`.
 pub(crate) const IPPROTO_XENSOCK: u16 = 257;
 
-/// TCP by number, rather than as the default protocol of the type.
-pub(crate) const IPPROTO_TCP: i32 = 6;
+/// The number of TCP as programs pass it.
+// CAST: A small constant.
+pub(crate) const IPPROTO_TCP: i32 = call::IPPROTO_TCP as i32;
 
-/// UDP by number, rather than as the default protocol of the type.
-pub(crate) const IPPROTO_UDP: i32 = 17;
+/// The number of UDP as programs pass it.
+// CAST: A small constant.
+pub(crate) const IPPROTO_UDP: i32 = call::IPPROTO_UDP as i32;
 
 /// The sockets of an address family.
 pub(crate) struct Family<F>(PhantomData<F>);

@@ -27,6 +27,11 @@ pub const SOCK_STREAM: u32 = 1;
 /// SOCKET: datagrams, UDP; with [`super::Feature::Datagram`].
 pub const SOCK_DGRAM: u32 = 2;
 
+/// SOCKET: TCP by number, rather than as the default of the type.
+pub const IPPROTO_TCP: u32 = 6;
+/// SOCKET: UDP by number, rather than as the default of the type.
+pub const IPPROTO_UDP: u32 = 17;
+
 /// The parts of a data ring that a request names: the grant of its indexes page, and its event
 /// channel or slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +85,7 @@ pub enum Call {
         domain: u32,
         /// The type of socket: [`SOCK_STREAM`] or [`SOCK_DGRAM`].
         kind: u32,
-        /// The protocol; 0 is the default of the type.
+        /// The protocol: [`IPPROTO_TCP`] or [`IPPROTO_UDP`]; 0 is the default of the type.
         protocol: u32,
         /// The owner of the socket in the guest, which is any number; PV Calls has 0 for all
         /// sockets. Resources that only sockets of one user share, such as a port, are shared by

@@ -17,16 +17,20 @@ use core::net::{
 use super::{
     errno,
     info::Info,
+    level::{
+        SOL_IP,
+        SOL_IPV6,
+        SOL_SOCKET,
+        SOL_UDP, //
+    },
     report::Report, //
 };
 
 /// A message: its level, its type, and its data.
 pub type Message<'a> = (i32, i32, &'a [u8]);
 
-const SOL_SOCKET: i32 = 1;
 const SO_RXQ_OVFL: i32 = 40;
 
-const SOL_IP: i32 = 0;
 const IP_TOS: i32 = 1;
 const IP_TTL: i32 = 2;
 const IP_PKTINFO: i32 = 8;
@@ -34,11 +38,9 @@ const IP_RECVERR: i32 = 11;
 const IP_ORIGDSTADDR: i32 = 20;
 const IP_PROTOCOL: i32 = 52;
 
-const SOL_UDP: i32 = 17;
 const UDP_SEGMENT: i32 = 103;
 const UDP_GRO: i32 = 104;
 
-const SOL_IPV6: i32 = 41;
 const IPV6_2292PKTINFO: i32 = 2;
 const IPV6_2292HOPOPTS: i32 = 3;
 const IPV6_2292DSTOPTS: i32 = 4;

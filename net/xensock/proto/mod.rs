@@ -23,8 +23,8 @@
 //!   own.
 //! - [`request::Request`] and [`response::Response`] are the slots of the *commands ring*: one ring
 //!   per link, 64-byte slots, requests from frontend to backend. A request is a [`call::Call`].
-//! - [`option`] lists the options of sockets that are carried, and [`value`] has their values,
-//!   which may come in [`pieces`].
+//! - [`option`] lists the options of sockets that are carried, each of a [`level`], and [`value`]
+//!   has their values, which may come in [`pieces`].
 //! - [`indexes`] is the layout of the page which each connection has for its *data ring*, and
 //!   [`ring`] the arithmetic of the free-running indexes in it.
 //! - [`frame`] is the form of datagrams in such a ring, [`info`] the information that may go with
@@ -63,6 +63,7 @@ pub mod feature;
 pub mod frame;
 pub mod indexes;
 pub mod info;
+pub mod level;
 pub mod link;
 pub mod mover;
 pub mod native;

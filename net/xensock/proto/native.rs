@@ -6,6 +6,14 @@
 //! kind of the socket. A program that sets one before it uses its socket needs that more than the
 //! backend.
 
+use super::level::{
+    SOL_IP,
+    SOL_IPV6,
+    SOL_SOCKET,
+    SOL_TCP,
+    SOL_UDP, //
+};
+
 /// Returns `true` if an option, in the numbers of programs, is one of these. It may depend on
 /// whether the socket is a stream or a datagram socket, of IPv6 or of IPv4.
 pub fn is_needed(level: i32, name: i32, is_stream: bool, is_ipv6: bool) -> bool {
@@ -137,7 +145,6 @@ const TX_SCHED: i32 = 1 << 8;
 const TX_ACK: i32 = 1 << 9;
 const TX_COMPLETION: i32 = 1 << 18;
 
-const SOL_SOCKET: i32 = 1;
 const SO_BINDTODEVICE: i32 = 25;
 const SO_ATTACH_FILTER: i32 = 26;
 const SO_MARK: i32 = 36;
@@ -149,7 +156,6 @@ const SO_TXTIME: i32 = 61;
 const SO_BINDTOIFINDEX: i32 = 62;
 const SO_TIMESTAMPING_NEW: i32 = 65;
 
-const SOL_IP: i32 = 0;
 const IP_OPTIONS: i32 = 4;
 const IP_IPSEC_POLICY: i32 = 16;
 const IP_XFRM_POLICY: i32 = 17;
@@ -161,7 +167,6 @@ const MCAST_JOIN_GROUP: i32 = 42;
 const MCAST_JOIN_SOURCE_GROUP: i32 = 46;
 const IP_UNICAST_IF: i32 = 50;
 
-const SOL_TCP: i32 = 6;
 const TCP_MD5SIG: i32 = 14;
 const TCP_REPAIR: i32 = 19;
 const TCP_SAVE_SYN: i32 = 27;
@@ -170,10 +175,8 @@ const TCP_MD5SIG_EXT: i32 = 32;
 const TCP_FASTOPEN_KEY: i32 = 33;
 const TCP_AO_ADD_KEY: i32 = 38;
 
-const SOL_UDP: i32 = 17;
 const UDP_ENCAP: i32 = 100;
 
-const SOL_IPV6: i32 = 41;
 const IPV6_ADDRFORM: i32 = 1;
 const IPV6_2292PKTOPTIONS: i32 = 6;
 const IPV6_MULTICAST_IF: i32 = 17;

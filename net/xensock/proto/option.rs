@@ -28,6 +28,7 @@ pub use table::*;
 
 use super::{
     errno,
+    level,
     value::{
         Value,
         INT_LEN, //
@@ -39,16 +40,17 @@ use kind::{
     ANY, //
 };
 
-/// Level of the socket itself.
-pub const SOL_SOCKET: u32 = 1;
-/// Level of IPv4, on sockets of both families.
-pub const SOL_IP: u32 = 0;
-/// Level of TCP.
-pub const SOL_TCP: u32 = 6;
-/// Level of UDP.
-pub const SOL_UDP: u32 = 17;
-/// Level of IPv6.
-pub const SOL_IPV6: u32 = 41;
+// CAST: Small constants.
+/// [`level::SOL_SOCKET`] on the wire.
+pub const SOL_SOCKET: u32 = level::SOL_SOCKET as u32;
+/// [`level::SOL_IP`] on the wire.
+pub const SOL_IP: u32 = level::SOL_IP as u32;
+/// [`level::SOL_TCP`] on the wire.
+pub const SOL_TCP: u32 = level::SOL_TCP as u32;
+/// [`level::SOL_UDP`] on the wire.
+pub const SOL_UDP: u32 = level::SOL_UDP as u32;
+/// [`level::SOL_IPV6`] on the wire.
+pub const SOL_IPV6: u32 = level::SOL_IPV6 as u32;
 /// Level of the protocol itself, for frontends and not for programs. [`XS_OUTQ`] is the number of
 /// bytes that the backend has taken from `out` and the peer has not acknowledged. [`XS_SNDBUF`] and
 /// [`XS_RCVBUF`] are the sizes that a program has set for its buffers.

@@ -4,6 +4,13 @@
 
 use xensock_hosttest::proto::{
     errno,
+    level::{
+        SOL_IP,
+        SOL_IPV6,
+        SOL_SOCKET,
+        SOL_TCP,
+        SOL_UDP, //
+    },
     native::{
         is_asked_for,
         is_needed, //
@@ -31,7 +38,6 @@ fn carried_options_are_none() {
 
 #[test]
 fn to_turn_one_off_is_to_have_none() {
-    const SOL_SOCKET: i32 = 1;
     const SO_MARK: i32 = 36;
     let is_asked_for = |name, number: i32| is_asked_for(SOL_SOCKET, name, &number.to_ne_bytes());
     assert!(is_asked_for(SO_MARK, 1));
@@ -56,10 +62,6 @@ fn a_value_that_is_too_short_is_for_the_guest() {
 /// stand for no end of it.
 #[test]
 fn structures_are_off_if_all_of_them_is_zero() {
-    const SOL_SOCKET: i32 = 1;
-    const SOL_IP: i32 = 0;
-    const SOL_TCP: i32 = 6;
-    const SOL_IPV6: i32 = 41;
     // (level, name, length): IP_XFRM_POLICY, IP_MULTICAST_IF, IP_ADD_SOURCE_MEMBERSHIP,
     // MCAST_JOIN_SOURCE_GROUP, SO_ATTACH_FILTER, TCP_MD5SIG, IPV6_HOPOPTS.
     let structures = [
@@ -91,7 +93,6 @@ fn structures_are_off_if_all_of_them_is_zero() {
 
 #[test]
 fn of_the_layers_above_tcp_only_tls_can_be_missed() {
-    const SOL_TCP: i32 = 6;
     const TCP_ULP: i32 = 31;
     for tls in [&b"tls"[..], b"tls\0", b"tls\0\0\xff"] {
         assert!(!is_asked_for(SOL_TCP, TCP_ULP, tls));
@@ -107,11 +108,8 @@ fn of_the_layers_above_tcp_only_tls_can_be_missed() {
 
 #[test]
 fn an_option_counts_on_the_sockets_that_have_it() {
-    const SOL_TCP: i32 = 6;
     const TCP_ULP: i32 = 31;
-    const SOL_UDP: i32 = 17;
     const UDP_ENCAP: i32 = 100;
-    const SOL_IPV6: i32 = 41;
     const IPV6_HOPOPTS: i32 = 54;
 
     assert!(is_needed(SOL_TCP, TCP_ULP, true, false));

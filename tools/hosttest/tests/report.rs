@@ -17,6 +17,10 @@ use xensock_hosttest::proto::{
     control::report_from_linux,
     errno,
     info::LEN,
+    level::{
+        SOL_IP,
+        SOL_IPV6, //
+    },
     report::{
         BadReport,
         Origin,
@@ -86,9 +90,7 @@ fn extended_err(origin: u8, offender: &[u8]) -> Vec<u8> {
 
 #[test]
 fn as_linux_says_it() {
-    const SOL_IP: i32 = 0;
     const IP_RECVERR: i32 = 11;
-    const SOL_IPV6: i32 = 41;
     const IPV6_RECVERR: i32 = 25;
 
     let v4 = [&2u16.to_ne_bytes()[..], &[0, 0, 192, 0, 2, 7], &[0; 8]].concat();

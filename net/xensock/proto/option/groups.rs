@@ -14,6 +14,10 @@ use core::net::{
 
 use super::{
     super::{
+        addr::{
+            AF_INET,
+            AF_INET6, //
+        },
         control::is_link_local,
         errno,
         value::Value, //
@@ -200,9 +204,6 @@ fn v6(address: &[u8; 16], interface: [u8; 4]) -> Option<Value> {
 /// Makes the value of the group in a `struct group_req`, whose address must have the family of the
 /// level.
 fn group_req(level: u32, given: &[u8]) -> Option<Value> {
-    const AF_INET: u16 = 2;
-    const AF_INET6: u16 = 10;
-
     let (_, start) = match given.len() {
         len if len >= GROUP_REQ.0 => GROUP_REQ,
         len if len == COMPAT_GROUP_REQ.0 => COMPAT_GROUP_REQ,
