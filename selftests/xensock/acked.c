@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Sends --bytes on each of --sockets connections, whose peers take hardly any of it, and prints
- * "ready". With --bytes 0 it fills one connection after the other. When there is a file /tmp/go, has the peers take everything, prints "taken", and leaves
- * the connections idle.
+ * "ready". With --bytes 0 it fills one connection after the other. When there is a file /tmp/go,
+ * has the peers take everything, prints "taken", and leaves the connections idle.
  */
 #include <linux/sockios.h>
 #include <poll.h>

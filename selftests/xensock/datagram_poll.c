@@ -399,11 +399,13 @@ TEST_F(dgpoll, times_of_two_that_wait)
 			EXPECT_EQ(1, send(self->other, "2", 1, 0));
 			/* Wait for the second one. */
 			one = 1;
-			ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_PEEK_OFF, &one, sizeof(one)));
+			ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_PEEK_OFF,
+						&one, sizeof(one)));
 			ASSERT_EQ(1, recv(self->fd, data, 1, MSG_PEEK));
 			EXPECT_EQ('2', data[0]);
 			one = -1;
-			ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_PEEK_OFF, &one, sizeof(one)));
+			ASSERT_EQ(0, setsockopt(self->fd, SOL_SOCKET, SO_PEEK_OFF,
+						&one, sizeof(one)));
 			after = realtime();
 			first = next[i](self->fd);
 			second = next[i](self->fd);

@@ -155,7 +155,7 @@ static unsigned int remote_port(int fd)
 	return getpeername(fd, (void *)&name, &len) ? 0 : ntohs(name.sin_port);
 }
 
-/* Binds a socket that is about to connect to port TO to port OWN, and denies what cannot be bound. */
+/* Binds a socket that is about to connect to port TO to port OWN, and denies it if that fails. */
 #define BIND_BEFORE(TO, OWN) \
 	LOAD(BPF_REG_2, BPF_REG_1, ADDR(user_port)), \
 	SKIP_UNLESS(BPF_REG_2, htons(TO), 11), \

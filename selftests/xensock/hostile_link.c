@@ -15,8 +15,8 @@
 #include "util.h"
 
 /*
- * Time for the backend to look. Whether it has looked cannot be known, but what it has taken late is
- * seen the next time.
+ * Time for the backend to look. Whether it has looked cannot be known, but what it has taken late
+ * is seen the next time.
  */
 #define WAIT_USEC 20000
 

@@ -390,7 +390,7 @@ FIXTURE_SETUP(native)
 	ASSERT_TRUE(link_up(l));
 	ASSERT_TRUE(raw_listen(l, &self->listener, 10));
 	ASSERT_TRUE(raw_pair(l, &self->listener, &self->server,
-			      &self->client));
+			     &self->client));
 }
 
 FIXTURE_TEARDOWN(native)

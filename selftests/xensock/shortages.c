@@ -25,9 +25,9 @@ static bool is_shortage(void)
 #define PERSIST(call) ({								\
 	long persist_result, persist_tries = 0;						\
 											\
-	do										\
+	do {										\
 		persist_result = (call);						\
-	while (persist_result < 0 && is_shortage() && persist_tries++ < MAX_TRIES);	\
+	} while (persist_result < 0 && is_shortage() && persist_tries++ < MAX_TRIES);	\
 	persist_result;									\
 })
 
@@ -125,7 +125,8 @@ TEST_F(shortages, server)
 	for (unsigned int n = 0; n < opt.cycles; n++) {
 		int fd;
 
-		ASSERT_EQ(0, strncmp("ok", peer_run(&self->peer, "connect %u", local_port(listener)), 2));
+		ASSERT_EQ(0, strncmp("ok", peer_run(&self->peer, "connect %u",
+						    local_port(listener)), 2));
 		fd = PERSIST(accept(listener, NULL, NULL));
 		ASSERT_LE(0, fd) TH_LOG("connection %u: %m", n);
 		ASSERT_TRUE(peer_send(&self->peer, "exchange"));

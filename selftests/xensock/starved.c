@@ -2,9 +2,9 @@
 /*
  * Listens, and says "ready". On SIGUSR1, after the listener has lost its link, makes connections
  * over another link until the guest can have no more, and says "full". On another SIGUSR1, when the
- * listener is on a link again, and perhaps has a client, the program must not be told of the lack of
- * resources: nothing can be accepted. It says "quiet", closes its own connections, and serves one
- * client: exit status 0.
+ * listener is on a link again, and perhaps has a client, the program must not be told of the lack
+ * of resources: nothing can be accepted. It says "quiet", closes its own connections, and serves
+ * one client: exit status 0.
  */
 #include <errno.h>
 #include <poll.h>

@@ -116,7 +116,8 @@ TEST_F_TIMEOUT(swell, by_turns, 900)
 		down = up;
 		ASSERT_EQ(0, pthread_create(&up.thread, NULL, send_thread, &up));
 		ASSERT_EQ(0, pthread_create(&down.thread, NULL, recv_thread, &down));
-		most_in = most_out = 0;
+		most_in = 0;
+		most_out = 0;
 		while (ring_sizes(self->fd, &in, &out) && down.done < opt.bytes &&
 		       !up.error && !down.error) {
 			most_in = in > most_in ? in : most_in;

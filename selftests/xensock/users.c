@@ -194,8 +194,8 @@ TEST_F(users, asked_for_ahead)
 }
 
 /*
- * Makes connections as another user and closes all of them at once, or each before the next. Returns
- * the time when all were made, or 0.
+ * Makes connections as another user and closes all of them at once, or each before the next.
+ * Returns the time when all were made, or 0.
  */
 static __u64 connect_and_close(uid_t user, int count, bool at_once)
 {

@@ -235,10 +235,13 @@ bool raw_ring(struct link *l, struct raw_conn *c, unsigned int order)
 
 	memset(c, 0, sizeof(*c));
 	c->id = l->next_id++;
-	if (l->mode == SHARED_CHANNEL)
+	if (l->mode == SHARED_CHANNEL) {
 		c->port = l->next_slot++ % NEWS_SLOTS;
-	else if (!(c->port = evtchn_alloc(l->evtchn, l->backend_id)))
-		return false;
+	} else {
+		c->port = evtchn_alloc(l->evtchn, l->backend_id);
+		if (!c->port)
+			return false;
+	}
 	if (!pages_grant(&c->pages, l->backend_id, 1 + count, true))
 		return false;
 	memset(c->pages.mem, 0, PAGE);
