@@ -32,7 +32,7 @@ help:
 	@echo 'make deb-kernel makes Debian packages of the kernel: CONFIG=file, or as Debian has it (hours, 30 GB)'
 	@echo 'make check      runs rustfmt, clippy, checkpatch, lintian, the host tests; builds the kernel for guests alone'
 	@echo 'make kunit      runs the KUnit tests in a guest with the debug kernel'
-	@echo 'make series     writes the patches that one would post; FIGURES=file for the cover letter'
+	@echo 'make series     writes the patches that one would post, and checks them; FIGURES=file for the cover letter'
 	@echo 'make docs       makes the documentation as HTML, and rustdoc of the kernel crates'
 	@echo 'make clean      removes the kernel trees, what was built and the results'
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
