@@ -107,6 +107,8 @@ impl ByteStream {
     /// Returns `true` if TCP may keep the socket after it is closed.
     fn may_linger(&self, guest: &Guest) -> bool {
         let socket = self.socket();
+        // What was just sent counts, too.
+        socket.count_memory_again();
         guest.may_linger(socket.tenant(), socket.tcp().buffered().sent)
     }
 

@@ -227,29 +227,32 @@ impl UserMemory {
     }
 
     /// Returns `true` if the user has used up its share of the guest's limit.
-    pub(crate) fn is_used_up(&self) -> bool {
+    pub(super) fn is_used_up(&self) -> bool {
         self.left().0 == 0
     }
 
-    /// Returns `true` if closed sockets alone use up the share of the user.
+    /// Returns `true` if closed sockets alone use up the share of the user, and more than the floor
+    /// of a socket: others of the guest may have left no share.
     pub(super) fn is_used_up_by_closed(&self) -> bool {
-        let closed = (self.guest.pool.closed)(&self.sockets) >> 10;
-        if closed == 0 {
+        let closed = (self.guest.pool.closed)(&self.sockets);
+        if closed <= self.floor() {
             return false;
         }
         let (limit, used, own) = self.now();
-        closed >= share_of(self.number, limit, used, own)
+        closed >> 10 >= share_of(self.number, limit, used, own)
     }
 
     /// Returns `true` if a socket that is closed may keep `bytes` until they are delivered: what it
-    /// was allowed to take, as long as the user's sockets do not exceed the bound of
-    /// [`GuestMemory::set_max`]. Beyond that each socket may have its floor, and the last packet may
-    /// exceed it. If the closed sockets of all guests hold too much, the smallest floor counts.
+    /// was allowed to take, as long as the sockets of the user exceed the share, and those of the
+    /// guest the limit, by no more than all floors, see [`GuestMemory::set_max`]. Beyond that each
+    /// socket may have its floor, and the last packet may exceed it. If the closed sockets of all
+    /// guests hold too much, the smallest floor counts.
     pub(crate) fn may_keep(&self, bytes: usize) -> bool {
         let is_within = |floor| bytes / 2 <= floor;
         let is_bounded = || {
             let (limit, used, own) = self.now();
-            own < share_of(self.number, limit, used, own) + limit as usize / 4
+            let floors = limit as usize / 4;
+            own < share_of(self.number, limit, used, own) + floors && used < limit as usize + floors
         };
         is_within(MIN_BUFFER)
             || (self.guest.may_keep_more() && (is_within(self.floor()) || is_bounded()))
