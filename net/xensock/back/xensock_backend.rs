@@ -94,9 +94,9 @@
 //!    those of 5 under it), `Groups::pending`,
 //!    `GuestSocket::groups` (RTNL under it), `RingPool::rings` (mutexes).
 //! 5. `Commands::ring`, `Conn::pending`, `PumpData::teardown`, `DatagramSocket::socket` (spinlocks)
-//!    and `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`,
-//!    `Commands::channel`, `Backlog::state`, `Poller::worker` (spinlocks, IRQ), `LogLimit::last`,
-//!    `InForce::policy` (spinlocks): short.
+//!    and `SharedChannel::state`, then `Doorbell::owner` or `SharedChannel::channel`
+//!    (`xen::event::Receiver::ending` under it), `Commands::channel`, `Backlog::state`,
+//!    `Poller::worker` (spinlocks, IRQ), `LogLimit::last`, `InForce::policy` (spinlocks): short.
 //! 6. `Conn::path`, then `SocketMemory::choice` or `Recounter::target`; the extension of a direction
 //!    (spinlocks, IRQ): innermost.
 //!
@@ -111,7 +111,7 @@
 //! # Contexts
 //!
 //! - Handlers of event channels: hard interrupt; they only queue a work item. Callbacks of sockets:
-//!   softirq; they queue the work item, or receive. An event channel stays masked until the work is
+//!   softirq; they queue a work item, also that of soft interrupts, or receive. An event channel stays masked until the work is
 //!   done; the shared channel, until the work has begun (late EOI). So a guest cannot keep a CPU
 //!   busy with events.
 //! - `WorkItem<SOFTIRQ>` of a connection: softirq. The work item of a `Backend`: process context, on

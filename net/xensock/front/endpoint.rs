@@ -125,8 +125,7 @@ pub(crate) struct EndpointInner {
     pub(crate) device: Option<DeviceName>,
     /// The options that the program has set, if any. A further socket of the backend gets them too.
     pub(crate) settings: Option<Arc<SavedOptions>>,
-    /// Set if the socket has listened at its address, until its link went down or the program ended
-    /// that.
+    /// Set if the socket has listened at its address and does not any more.
     pub(crate) has_listened: bool,
     /// Set if options were set while listening: connections posted before may lack them.
     pub(crate) has_late_settings: bool,
@@ -172,6 +171,7 @@ impl EndpointInner {
         if let Some(remote) = state.remote().filter(bound) {
             self.former = Some(remote.release_exchange());
         }
+        self.has_listened |= matches!(state, EndpointState::Listening(_));
         state
     }
 }

@@ -220,13 +220,6 @@ impl Link {
         }
     }
 
-    /// Calls `what` unless the link has gone down. May sleep; `what` must not sleep.
-    pub(crate) fn if_open(&self, what: impl FnOnce()) {
-        if self.members.lock().is_some() {
-            what();
-        }
-    }
-
     /// Calls `what` for each member of the link. May sleep; `what` must not sleep.
     pub(crate) fn for_each(&self, what: impl FnMut(&Arc<dyn Member>)) {
         if let Some(members) = (*self.members.lock()).as_ref() {

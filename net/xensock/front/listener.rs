@@ -191,7 +191,10 @@ impl Listener {
         let index = conns.position(|posted| Arc::ptr_eq(posted, conn))?;
         self.is_local_next.store(true, Relaxed);
         posted.wanted = posted.limit.min(posted.wanted + 1);
-        posted.remove(index)
+        let conn = posted.remove(index);
+        // The caller posts another one.
+        posted.is_short |= posted.conns.is_empty();
+        conn
     }
 
     /// Changes the backlog, and waits killably for the response.
@@ -286,7 +289,7 @@ impl Listener {
             let failed = posted.remove(index);
             let death = failed.as_ref().and_then(|conn| conn.death());
             let left = posted.conns.len();
-            posted.is_short = left == 0 && death.is_some_and(is_shortage);
+            posted.is_short = left == 0;
             if !is_withdrawn {
                 posted.wanted = left.max(1);
             }

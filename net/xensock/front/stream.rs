@@ -94,13 +94,18 @@ impl Stream {
         self.endpoint.conn()
     }
 
+    /// Returns `false` if another task has disconnected the socket since it had this connection. Then
+    /// the error of the socket may be that of the next attempt. Does not sleep.
+    fn is_current(&self, conn: &Arc<Conn>) -> bool {
+        self.conn().is_some_and(|now| Arc::ptr_eq(&now, conn))
+    }
+
     /// Resets the connection or ends the listener, and clears the socket's state. Called in a
     /// transition. The caller may wait for the returned [`Closing`] after the transition.
     fn reset(&self, socket: &Socket, sk: &Sock) -> Closing {
         let old = {
             let mut inner = self.endpoint.inner.lock();
             if matches!(inner.state, EndpointState::Listening(_)) {
-                inner.has_listened = true;
                 // A task that finds no listener must not find that the socket listens.
                 sk.set_state(TcpState::Close);
             }

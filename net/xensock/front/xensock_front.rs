@@ -97,8 +97,9 @@
 //!    (spinlocks, IRQ): short.
 //! 8. `Devices::all` (spinlock), then `Transport::commands`, `Link::shortages`,
 //!    `RingPool::places`, `Events::seen`, `Conn::urgent`, `ConnRing::notifier`, then
-//!    `SharedChannel::channel` (spinlocks, IRQ): innermost, except for the locks of a socket's wait
-//!    queues: tasks are woken under `Conn::state` and `Listener::posted`.
+//!    `SharedChannel::channel`, then `xen::event::Receiver::ending` (spinlocks, IRQ): innermost,
+//!    except for the locks of a socket's wait queues: tasks are woken under `Conn::state` and
+//!    `Listener::posted`.
 //!
 //! A socket falls back under `Endpoint::call` and `Stream::transition`. A call that has waited for
 //! one of them sees the fallback and is repeated with the native socket.

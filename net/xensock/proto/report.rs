@@ -12,7 +12,11 @@ use core::net::{
     SocketAddr, //
 };
 
-use super::{addr, errno, info::LEN};
+use super::{
+    addr,
+    errno,
+    info::LEN, //
+};
 
 /// Maximum length of a payload that is looked at: no ICMP message has more.
 pub const MAX_PAYLOAD: u32 = 1280;

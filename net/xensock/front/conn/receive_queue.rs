@@ -313,6 +313,17 @@ impl Conn {
         }
     }
 
+    /// Takes the error of a datagram sent before, if a call that sends has to return it.
+    pub(crate) fn take_send_error(&self) -> Option<Error> {
+        if self.send_error.load(Relaxed) == 0 {
+            return None;
+        }
+        match self.send_error.xchg(0, Relaxed) {
+            0 => None,
+            number => Some(wire_error(number)),
+        }
+    }
+
     /// Reports an error to the socket as UDP does. The error queue may have no room for the
     /// details.
     fn queue_report(&self, sk: &Sock, reported: &Reported) {

@@ -121,7 +121,7 @@ impl Datagram {
             let target = part.new.map(|new| new.target().addr);
             let conn = self.opened(sk, target)?;
             Conn::drop_errors(conn.as_arc_borrow());
-            if let Some(error) = conn.take_send_error() {
+            if let Some(error) = conn.take_send_error().or_else(|| sk.take_error()) {
                 return Err(error);
             }
             let Some(wanted) = put(&conn, msg, part)? else {

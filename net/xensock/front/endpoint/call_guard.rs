@@ -105,7 +105,6 @@ impl Endpoint {
                 let device = remote.link.name;
                 (inner.local, inner.device) = (Some(local), Some(device));
             }
-            inner.has_listened |= matches!(inner.state, EndpointState::Listening(_));
             inner.take_state()
         };
         drop(lost);
@@ -187,14 +186,13 @@ impl Endpoint {
         let mut remote =
             RemoteSocket::new(link, self.kind, domain, self.owner, settings.as_deref())?;
         if let Some(local) = local.filter(is_chosen) {
-            let reuses = self.known_option(SOL_SOCKET, SO_REUSEADDR) != 0;
             if listens || has_listened {
                 // Its own connections must not keep the socket from its port.
                 remote.set_reuse(true)?;
             }
             remote.bind(local)?;
-            if has_listened && !listens && !reuses {
-                remote.restore_reuse(false);
+            if has_listened && self.known_option(SOL_SOCKET, SO_REUSEADDR) == 0 {
+                remote.set_reuse(false)?;
             }
         }
         if local.is_some() {

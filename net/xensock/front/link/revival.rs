@@ -54,7 +54,7 @@ impl WorkItem<REVIVAL> for Link {
 
     fn run(this: Arc<Link>) {
         if (this.revive)(this.name, this.is_new()) {
-            this.if_open(|| {
+            this.while_up(|| {
                 // One queued item does all the work.
                 let _ = enqueue_delayed::<_, NEXT_REVIVAL>(this.clone(), msecs_to_jiffies(PERIOD));
             });

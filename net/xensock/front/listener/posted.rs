@@ -37,8 +37,8 @@ pub(super) struct PostedConns {
     pub(super) wanted: usize,
     /// Largest number of connections to post, from the program's backlog.
     pub(super) limit: usize,
-    /// Set if no connection is posted yet, or none for lack of resources. Until one is, the listener
-    /// is like one with an empty queue.
+    /// Set if no connection is posted, until another one is or cannot be for another reason than a
+    /// lack of resources. Meanwhile the listener is like one with an empty queue.
     pub(super) is_short: bool,
     pub(super) phase: ListenPhase,
 }

@@ -50,7 +50,14 @@ impl Stream {
         }
         let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
         if sk.state() == TcpState::SynSent {
-            sk.wait(&mut timeout, || sk.state() != TcpState::SynSent)?;
+            let attempt = self.conn();
+            let is_over = || attempt.as_ref().is_some_and(|conn| !self.is_current(conn));
+            sk.wait(&mut timeout, || {
+                sk.state() != TcpState::SynSent || is_over()
+            })?;
+            if is_over() {
+                return Err(EPIPE);
+            }
         }
         let Some(conn) = self.conn() else {
             return never_connected(sk).map(|()| 0);
@@ -108,8 +115,7 @@ impl Stream {
             if let Err(error) = wait_for_bytes(sk, &conn, peeked, &mut timeout, has_enough) {
                 break Err(error.into());
             }
-            if !self.conn().is_some_and(|now| Arc::ptr_eq(&now, &conn)) {
-                // Another task has disconnected the socket. The error may be that of the next attempt.
+            if !self.is_current(&conn) {
                 break Err(EPIPE);
             }
         };
@@ -140,6 +146,9 @@ impl Stream {
         };
         while conn.ring.peek_readable() == 0 && !is_over(&conn) {
             wait_for_bytes(sk, &conn, || 0, &mut timeout, || false)?;
+            if !self.is_current(&conn) {
+                return Err(EPIPE);
+            }
         }
         Ok(len.min(conn.ring.peek_readable() as usize).max(1))
     }

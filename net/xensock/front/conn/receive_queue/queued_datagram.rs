@@ -9,15 +9,12 @@ use super::{
     Conn,
     ReceiveQueue, //
 };
-use crate::{
-    commands::wire_error,
-    proto::{
-        frame::{
-            payload_at,
-            Frame, //
-        },
-        info::Info, //
-    }, //
+use crate::proto::{
+    frame::{
+        payload_at,
+        Frame, //
+    },
+    info::Info, //
 };
 use core::net::SocketAddr;
 use kernel::{
@@ -25,11 +22,7 @@ use kernel::{
         Shutdown,
         Sock, //
     },
-    prelude::*,
-    sync::{
-        atomic::Relaxed,
-        ArcBorrow, //
-    }, //
+    sync::ArcBorrow, //
 };
 
 /// A datagram that waits to be received.
@@ -223,17 +216,6 @@ impl Conn {
         });
         // Asks for events again, and finds what has arrived without one.
         Self::queue_frames(this);
-    }
-
-    /// Takes the error of a datagram sent before, if a call that sends has to return it.
-    pub(crate) fn take_send_error(&self) -> Option<Error> {
-        match self.send_error.load(Relaxed) {
-            0 => None,
-            _ => match self.send_error.xchg(0, Relaxed) {
-                0 => None,
-                number => Some(wire_error(number)),
-            },
-        }
     }
 
     /// Looks for errors of datagrams sent before. Consumes the frames if all of them are errors, to

@@ -114,10 +114,9 @@ impl Endpoint {
                 // The backend's TCP may be ahead of the socket, or behind it.
                 if let Some(conn) = self.live_conn().filter(|_| is_info) {
                     conn.update_socket();
-                    value
-                        .iter_mut()
-                        .take(1)
-                        .for_each(|state| *state = sk.state() as u8);
+                    if let Some(state) = value.first_mut() {
+                        *state = sk.state() as u8;
+                    }
                 }
                 give(option, &value, out)
             }
