@@ -92,7 +92,10 @@ class Progress:
             file.writelines(f"{seconds:8.1f} {name}\n" for name, seconds in self._done.items())
         self._known.update(self._done)
         self._store(self._path, self._known)
-        self._store(self._left_out_path(), self.left_out)
+        # A run of some tests leaves the others as they were.
+        before = self._load(self._left_out_path()) or []
+        left_out = dict.fromkeys(name for name in (*before, *self.left_out) if name not in self._done)
+        self._store(self._left_out_path(), list(left_out))
 
     @staticmethod
     def _store(path, value):

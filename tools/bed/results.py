@@ -19,6 +19,8 @@ class Results:
         os.makedirs(self.path)
         self.report = Report(self._ktap)
         self.verdicts = []
+        # Seconds since the epoch: no test begins later.
+        self.deadline = float("inf")
         self.progress = Progress(os.path.join(results, f"times-{what}.json"))
         self.splats = []
         self._show = show
@@ -109,6 +111,8 @@ class MachineRun:
         elif kind == "S":
             name, seconds = text.split()
             results.progress.done(name, float(seconds))
+        elif kind == "Q":
+            self.machine.answer("yes" if time.time() < results.deadline else "")
         elif kind == "F":
             results.progress.flaky.append(text)
         elif kind == "L":

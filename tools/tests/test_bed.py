@@ -3,6 +3,7 @@
 
 import fnmatch
 import glob
+import importlib
 import os
 import re
 import subprocess
@@ -41,8 +42,11 @@ class ProgressTest(unittest.TestCase):
                 progress.leave_out(name)
             progress.save(f"{path}.txt")
             self.assertEqual(Progress(path).files_left_out_before(), ["a", "b"])
-            Progress(path).save(f"{path}.txt")
-            self.assertEqual(Progress(path).files_left_out_before(), [])
+            # Another run, of other tests, does not concern them.
+            progress = Progress(path)
+            progress.done("a.one", 1)
+            progress.save(f"{path}.txt")
+            self.assertEqual(Progress(path).files_left_out_before(), ["b"])
 
 
 class FakeGuest:
@@ -66,16 +70,90 @@ class FakeGuest:
         self.alive = False
 
 
+def load(name):
+    """Returns a module of dom0's program, without Xen's tools."""
+    tools = {name: types.ModuleType(name) for name in ("administrator", "hypervisor", "xenstore")}
+    tools["administrator"].xensock = tools["hypervisor"].state = None
+    tools["xenstore"].read = lambda _: "4"
+    with mock.patch.dict(sys.modules, tools):
+        return importlib.import_module(name)
+
+
+class RetryTest(unittest.TestCase):
+    """A test that fails runs once more, if that is asked for."""
+
+    def setUp(self):
+        self.main = load("main")
+        self.lines, self.asked = [], "yes"
+        for name, value in (("emit", lambda kind, text: self.lines.append(f"{kind} {text}")),
+                            ("ask", lambda _: self.asked)):
+            patcher = mock.patch.object(self.main.port, name, value)
+            patcher.start()
+            self.addCleanup(patcher.stop)
+        self.bed = mock.Mock(scale=1, retries=True)
+        self.bed.begin.side_effect = self.bed.stop.side_effect = None
+
+    def run_test(self, *steps):
+        """Runs a test of which each attempt takes the next step."""
+        steps = iter(steps)
+        ok = self.main.run_test(self.bed, 1, "file", "name", lambda bed: next(steps)(bed))
+        result = [line for line in self.lines if line.startswith(("T ok", "T not ok"))]
+        self.assertEqual(result[-1].startswith("T ok"), ok)
+        return ok
+
+    @staticmethod
+    def passes(_):
+        pass
+
+    @staticmethod
+    def fails(_):
+        raise AssertionError("it has failed")
+
+    def subtest(self, line):
+        return lambda _: self.main.ktap.Subtests().line(line)
+
+    def skips(self, _):
+        raise self.main.beds.Skip("no reason")
+
+    def test_passes(self):
+        self.assertTrue(self.run_test(self.passes))
+        self.assertNotIn("F file.name", self.lines)
+
+    def test_once(self):
+        self.assertTrue(self.run_test(self.fails, self.passes))
+        self.assertIn("F file.name", self.lines)
+
+    def test_results_of_the_first_are_notes(self):
+        self.assertTrue(self.run_test(self.subtest("not ok 1 a"), self.subtest("ok 1 a")))
+        self.assertFalse([line for line in self.lines if line.startswith("T ") and line.lstrip("T ").startswith("not")])
+
+    def test_twice(self):
+        self.assertFalse(self.run_test(self.fails, self.fails))
+
+    def test_not_asked_for(self):
+        self.bed.retries = False
+        self.assertFalse(self.run_test(self.fails))
+
+    def test_no_time(self):
+        self.asked = ""
+        self.assertFalse(self.run_test(self.fails))
+
+    def test_skipped_then(self):
+        self.assertFalse(self.run_test(self.fails, self.skips))
+
+    def test_subtest_skipped_then(self):
+        self.assertFalse(self.run_test(self.subtest("not ok 1 a"), self.subtest("ok 1 a # SKIP too slow")))
+
+    def test_guests_that_stay(self):
+        self.bed.end_file.side_effect = RuntimeError("it does not end")
+        self.assertFalse(self.run_test(self.fails, self.passes))
+
+
 class SharedGuestTest(unittest.TestCase):
     """Which guest a scenario file gets."""
 
     def setUp(self):
-        # Those need Xen's tools.
-        tools = {name: types.ModuleType(name) for name in ("administrator", "hypervisor", "xenstore")}
-        tools["administrator"].xensock = tools["hypervisor"].state = None
-        tools["xenstore"].read = lambda _: "4"
-        with mock.patch.dict(sys.modules, tools):
-            import bed  # pylint: disable=import-outside-toplevel
+        bed = load("bed")
         patcher = mock.patch.object(bed.verdicts, "Verdicts")
         patcher.start()
         self.addCleanup(patcher.stop)

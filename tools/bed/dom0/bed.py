@@ -103,8 +103,6 @@ class Bed:
         self.retries = False
         # The benchmark's guest, "pv" or "pvh", and the processor on which the emulator runs.
         self.kind, self.processor = "pv", ""
-        # No test begins later.
-        self.deadline = float("inf")
         self._guests = []
         self._shared = {}
         # Shared guests that no file uses at present, in the order in which they were kept.

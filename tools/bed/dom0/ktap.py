@@ -76,6 +76,7 @@ class Subtests:
     test = ""
     count = 0
     failed = []
+    skipped = []
 
     @classmethod
     def begin(cls, test):
@@ -83,6 +84,7 @@ class Subtests:
         cls.test = test
         cls.count = 0
         cls.failed = []
+        cls.skipped = []
 
     def __init__(self):
         self._plan = None
@@ -111,6 +113,8 @@ class Subtests:
         name = match["name"].strip()
         if match["not"]:
             Subtests.failed.append(name)
+        elif "SKIP" in (match["directive"] or ""):
+            Subtests.skipped.append(name)
         result(Subtests.count, name, not match["not"], (match["directive"] or "").lstrip("# "), 1)
 
     def close(self):

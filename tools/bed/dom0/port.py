@@ -6,6 +6,7 @@
     G NAME text     a line of a guest's console
     P FILE.TEST     a planned test
     N               asks for the next file; the answer is its number and its name, or empty
+    Q               asks if a test may begin; the answer is empty if it is too late
     S FILE.TEST SECONDS     a test that has ended
     F FILE.TEST     a test that has failed, and has passed when it ran again
     L FILE.TEST     a test for which there was no time
