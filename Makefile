@@ -37,7 +37,7 @@ help:
 	@echo 'make clean      removes the kernel trees, what was built and the results'
 	@echo 'make distclean  removes the whole cache: build root, kernel source, images too'
 	@echo
-	@echo 'Run it as root on Debian 12 or 13. The first run builds a kernel, in about an hour and 8 GB.'
+	@echo 'Run it as root on Debian 12 or 13. The first run builds a kernel, in up to an hour and 8 GB.'
 	@echo
 	@echo 'KCONFIG=fast|debug|bpf|kasan|guest  the kernel configuration (now: $(KCONFIG))'
 	@echo 'ARCH=arm64           for 64-bit Arm: KCONFIG=arm64, or arm64-64k with its larger pages'

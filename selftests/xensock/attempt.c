@@ -204,7 +204,6 @@ static bool set_algorithm(const char *name)
 	return done;
 }
 
-/* Joins @group. Returns the socket, which has a port if @binds, or -1. */
 static int change_group(int fd, const struct sockaddr_storage *to, bool joins)
 {
 	struct ip_mreq mreq = { .imr_interface.s_addr = 0 };
@@ -220,6 +219,7 @@ static int change_group(int fd, const struct sockaddr_storage *to, bool joins)
 			  IP_DROP_MEMBERSHIP, &mreq, sizeof(mreq));
 }
 
+/* Joins @group. Returns the socket, which has a port if @binds, or -1. */
 static int join_group(const char *group, bool binds)
 {
 	struct sockaddr_storage to;

@@ -25,7 +25,6 @@
  *   hold roomy   the same, with the largest receive buffers
  */
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>

@@ -311,7 +311,6 @@ TEST_F(listen, unspec_ends_it)
 	check_restart(_metadata, self->fd, &self->peer, end_by_unspec);
 }
 
-/* More connections wait than a frontend may have asked for in advance. */
 /* A connection that the listener has accepted does not keep it from its port. */
 static void check_port(struct __test_metadata *_metadata, struct peer *peer,
 		       int (*end)(int fd))
@@ -345,6 +344,7 @@ TEST_F(listen, unspec_leaves_the_port)
 	check_port(_metadata, &self->peer, end_by_unspec);
 }
 
+/* More connections wait than a frontend may have asked for in advance. */
 TEST_F(listen, close_resets_what_was_not_accepted)
 {
 	int fd, listener = open_own_listener(16, 0);

@@ -353,6 +353,26 @@ TEST_F(reset, unspec_wakes_a_receiver)
 	EXPECT_EQ(ECONNRESET, so_error(self->fd));
 }
 
+/* The same for one that waits for the connection. */
+TEST_F(reset, unspec_wakes_a_receiver_without_a_connection)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	struct sleeper s = { .fd = new_socket(SOCK_NONBLOCK) };
+
+	ASSERT_LE(0, s.fd);
+	connect_for_long(s.fd);
+	ASSERT_EQ(-1, connect_to(s.fd, opt.blackhole, 80));
+	ASSERT_EQ(EINPROGRESS, errno);
+	set_nonblock(s.fd, false);
+	ASSERT_TRUE(sleep_in(&s, sleep_in_recv));
+	EXPECT_EQ(0, connect(s.fd, &unspec, sizeof(unspec)));
+	pthread_join(s.thread, NULL);
+	EXPECT_EQ(-1, s.result);
+	EXPECT_EQ(EPIPE, s.error);
+	EXPECT_EQ(ECONNRESET, so_error(s.fd));
+	close(s.fd);
+}
+
 TEST_F(reset, wakes_a_sender)
 {
 	struct sleeper s = { .fd = self->fd };

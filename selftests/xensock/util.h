@@ -98,7 +98,7 @@ int bind_to(int fd, const char *host, unsigned int port);
 int bind_anywhere(int fd);
 int open_listener(int backlog, int flags);
 /*
- * Returns one of 2,000 ports that nobody uses at the moment, or 0. Programs run
+ * Returns one of 1,000 ports that nobody uses at the moment, or 0. Programs run
  * side by side, so ports that may be closed while others look for one are none
  * that Linux gives to sockets by itself, and the peer has its own.
  */

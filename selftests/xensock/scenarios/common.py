@@ -26,7 +26,7 @@ SERVER_POLICY = ("bind-allow=0 1024-65535",)
 LOST_LIMIT = 16384
 
 # sysctls that the peer or scenarios change. A program's verdict depends on them.
-SYSCTLS = ("tcp_max_tw_buckets", "tcp_syn_retries", "tcp_wmem", "tcp_rmem")
+SYSCTLS = ("tcp_max_tw_buckets", "tcp_syn_retries", "tcp_syn_linear_timeouts", "tcp_rto_max_ms", "tcp_wmem", "tcp_rmem")
 
 
 def sysctl(where, **values):

@@ -5,6 +5,7 @@ import re
 import signal
 
 from bed import attempts, timeout
+from guest import GuestDied
 from scenarios.common import run_checked, start_peer, unload, wait_connected, wait_link, wait_released
 from scenarios.hostile import Neighbour, backend_log
 from scenarios.hostile_backend import guest_in_dom0
@@ -25,10 +26,13 @@ class _Fuzzer:
         job = where.start(f"{command} --seed {seed} --cycles {total - self._done}")
         try:
             rc, out = job.wait(3500 * bed.scale)
-        finally:
+        except GuestDied:
             if reached := re.findall(r"^after (\d+) \w+: --seed (\d+)$", job.output, re.M):
                 self._done += int(reached[-1][0])
                 self._seed = int(reached[-1][1])
+            raise
+        # Should the test fail from here on, it begins anew.
+        self._done, self._seed = 0, None
         assert rc == 0, f"exit status {rc}: " + "\n".join(out.splitlines()[-20:])
         return out
 

@@ -23,7 +23,7 @@ BUSY_CACHES = ("vmap_area", "vm_area_struct", "anon_vma", "dentry", "inode", "fi
                "names_cache", "buffer_head", "shmem", "proc", "kernfs", "sock_inode_cache")
 
 # Orders of the data rings whose cost is reported.
-IDLE = (1, 2)
+IDLE = (2, 1)
 
 # Connections that a guest has at once with xl's defaults: 1023 event channels, 32768 grants.
 AT_ONCE = 4000
