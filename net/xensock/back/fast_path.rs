@@ -147,11 +147,12 @@ impl FastPath {
     /// Returns `true` if there may be more to receive.
     fn receive_some(&self, tcp: &Locked<'_>) -> Result<bool> {
         let ring = &self.shared.ring;
+        // First, so that an impossible index is noticed also if nothing arrives.
+        let room = ring.writable_or_ask().map_err(leave_to_work_item)?;
         if !tcp.has_input() {
             // Bytes that arrive later have a callback of their own.
             return Ok(false);
         }
-        let room = ring.writable_or_ask().map_err(leave_to_work_item)?;
         // Done even without room: there may be an urgent byte.
         let mut offered = 0;
         let received = ring.with_writable(0, room, |vecs| {
