@@ -149,6 +149,14 @@ class RetryTest(unittest.TestCase):
         self.assertFalse(self.run_test(self.fails, self.passes))
 
 
+class ConsoleTest(unittest.TestCase):
+    def test_only_a_late_console_is_no_failure(self):
+        late = load("guest").CONSOLE_LATE
+        self.assertTrue(late.search("xl create: libxl: error: libxl_create.c:2000:console_xswait_callback: "
+                                    "domain 7 console tty: timed out"))
+        self.assertFalse(late.search("backend /local/domain/0/backend/pvcalls/7/0 wanted state 2  timed out"))
+
+
 class SharedGuestTest(unittest.TestCase):
     """Which guest a scenario file gets."""
 
