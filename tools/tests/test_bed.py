@@ -79,8 +79,8 @@ def load(name):
         return importlib.import_module(name)
 
 
-class RetryTest(unittest.TestCase):
-    """A test that fails runs once more, if that is asked for."""
+class MainCase(unittest.TestCase):
+    """Runs tests by dom0's program."""
 
     def setUp(self):
         self.main = load("main")
@@ -108,6 +108,10 @@ class RetryTest(unittest.TestCase):
     @staticmethod
     def fails(_):
         raise AssertionError("it has failed")
+
+
+class RetryTest(MainCase):
+    """A test that fails runs once more, if that is asked for."""
 
     def subtest(self, line):
         return lambda _: self.main.ktap.Subtests().line(line)
@@ -147,6 +151,26 @@ class RetryTest(unittest.TestCase):
     def test_guests_that_stay(self):
         self.bed.end_file.side_effect = RuntimeError("it does not end")
         self.assertFalse(self.run_test(self.fails, self.passes))
+
+
+class EmulatorTest(MainCase):
+    """A test runs again if the emulator has ended its guest."""
+
+    def setUp(self):
+        super().setUp()
+        self.bed.retries = False
+        self.main.hypervisor.was_mixed_up = lambda domid: domid == 7
+
+    def ends(self, _):
+        raise self.main.guest.GuestDied("its domain went away", 7)
+
+    def test_runs_again(self):
+        self.assertTrue(self.run_test(self.ends, self.ends, self.passes))
+        self.assertFalse(self.run_test(self.ends, self.fails))
+
+    def test_rest_of_an_attempt(self):
+        self.bed.end.side_effect = [RuntimeError("it does not end"), None]
+        self.assertFalse(self.run_test(self.ends, self.passes))
 
 
 class ConsoleTest(unittest.TestCase):

@@ -77,7 +77,9 @@ def run_once(bed, name, test):
         if not is_emulator(error) or ktap.Subtests.failed:
             break
         ktap.note("the emulator has mixed up the registers of guest and host, see xen.log")
-        clean_up(bed.end)
+        if not clean_up(bed.end):
+            # What is left could make the next attempt fail, or hide a failure. This attempt has failed.
+            break
     with spent.measure("ends of tests"):
         ok &= clean_up(bed.end)
     return ok, directive
