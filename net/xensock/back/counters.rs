@@ -25,7 +25,7 @@ use kernel::{
 
 /// The counters of a guest, over all links of its device.
 ///
-/// Moving data does not touch them.
+/// Moving data does not touch them, except for datagrams that are dropped.
 pub(crate) struct Counters {
     /// The sockets, which can outlive the link.
     pub(crate) sockets: Arc<Sockets>,
@@ -35,6 +35,7 @@ pub(crate) struct Counters {
     pub(crate) pages: Arc<Quota>,
     /// Those of spare rings.
     spare_pages: Atomic<usize>,
+    datagram_drops: Atomic<u64>,
     links: Atomic<u64>,
     lost: Atomic<u64>,
     requests: Requests,
@@ -49,6 +50,7 @@ impl Counters {
             listeners: Quota::new()?,
             pages: Quota::part_of(&MAPPED_PAGES)?,
             spare_pages: Atomic::new(0),
+            datagram_drops: Atomic::new(0),
             links: Atomic::new(0),
             lost: Atomic::new(0),
             requests: Requests::new(),
@@ -78,6 +80,11 @@ impl Counters {
         self.spare_pages.fetch_sub(pages, Relaxed);
     }
 
+    /// Counts a datagram of the guest that was dropped for lack of memory.
+    pub(crate) fn count_datagram_drop(&self) {
+        self.datagram_drops.add(1, Relaxed);
+    }
+
     /// Counts a request, or with [`None`] a malformed request.
     pub(crate) fn count_request(&self, command: Option<Command>) {
         match command {
@@ -104,6 +111,8 @@ impl Counters {
         show(c"groups", &self.sockets.groups, f)?;
         f.write_fmt(fmt!("memory {}\n", self.sockets.memory.used()))?;
         f.write_fmt(fmt!("datagram-memory {}\n", self.sockets.datagrams.used()))?;
+        let dropped = self.datagram_drops.load(Relaxed);
+        f.write_fmt(fmt!("datagram-drops {dropped}\n"))?;
         show(c"ring-pages", &self.pages, f)?;
         let spare = self.spare_pages.load(Relaxed);
         f.write_fmt(fmt!("spare-pages {spare}\n"))?;

@@ -269,6 +269,7 @@ impl Frames {
         let sent = if self.socket.must_wait() {
             Err(EAGAIN)
         } else if self.socket.must_drop() {
+            guest.counters.count_datagram_drop();
             Ok(())
         } else {
             self.send(policy, len, addr, info.as_ref(), &mut earlier)
