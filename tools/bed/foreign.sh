@@ -3,9 +3,10 @@
 # configured, except for what dom0 needs. Sourced by images.
 . "$BED/chroot.sh"
 
-# PostgreSQL needs one of its programs to make a cluster. The build root has no busybox for the guests.
+# PostgreSQL needs one of its programs to make a cluster. A library of udev's is where files_of() does not
+# look. The build root has no busybox for the guests.
 packages=("${packages[@]/postgresql-17/busybox-static}" '?essential')
-unset 'more[postgresql]'
+unset 'more[postgresql]' 'more[udev]'
 
 make_root() {
 	mmdebstrap --variant=extract --architectures="$MACHINE" --keyring="$KEYRING" \

@@ -13,6 +13,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 from bed import timeout
+from guest import ARCHIVE
 from scenarios.common import SERVER_POLICY, run_checked, start_peer, wait_connected
 
 # Files of a group share a guest and run one after another.
@@ -33,8 +34,6 @@ cat >/etc/group <<-END
 END
 """
 
-# Archives of programs for guests, in dom0.
-ARCHIVE = "/usr/share/xensock/{name}.cpio.gz"
 ARCHIVE_PORT = 8499
 
 NGINX = """mkdir -p /var/lib/nginx
@@ -98,11 +97,17 @@ def small_memory(bed):
     return 384 if bed.kconfig == "fast" and bed.machine == "x86_64" else 768
 
 
-def install_archive(bed, where, name):
-    """Copies one more archive of tools/bed/images to a guest, whose sockets are dom0's."""
+def find_archive(bed, name):
+    """Returns the path of an archive of tools/bed/images. Without it the test is skipped."""
     archive = ARCHIVE.format(name=name)
     if not os.path.exists(archive):
         bed.skip(f"there is no {archive} for this machine")
+    return archive
+
+
+def install_archive(bed, where, name):
+    """Copies one more archive of tools/bed/images to a guest, whose sockets are dom0's."""
+    archive = find_archive(bed, name)
     sender = bed.start(f"exec socat -u OPEN:{archive} TCP-LISTEN:{ARCHIVE_PORT},reuseaddr")
     run_checked(where, f"socat -u TCP:{bed.address}:{ARCHIVE_PORT},retry=200,interval=0.2 CREATE:/tmp/more && "
                        "cd / && gunzip </tmp/more | cpio -idm && rm /tmp/more", 90 * bed.scale)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest: its domain, and the agent in it that takes our commands on the console."""
 
+import gzip
 import itertools
 import os
 import re
@@ -58,6 +59,8 @@ if os.uname().machine == "aarch64":
 IMAGES = "/bed/guest"
 # Debian's programs, as an archive that follows the other one.
 PROGRAMS = "/bed/guest/programs"
+# More programs for single tests, see tools/bed/images.
+ARCHIVE = "/usr/share/xensock/{name}.cpio.gz"
 
 
 # The first scan also finds objects in use at that moment. The second scan confirms a leak.
@@ -66,12 +69,15 @@ SCAN_LEAKS = (f"[ ! -e {KMEMLEAK} ] || {{ echo scan >{KMEMLEAK}; echo scan >{KME
               f"sed 's/^/kmemleak: /' {KMEMLEAK}; }}")
 
 
-def _with_programs(name, initrd):
-    """Makes an initramfs of both archives. Returns its path."""
+def _with_programs(name, initrd, more):
+    """Makes an initramfs of the image's archive, that of the programs, and more. Returns its path."""
     path = f"/run/xen/{name}.initrd"
     with open(path, "wb") as target, open(initrd, "rb") as own, open(PROGRAMS, "rb") as programs:
         for archive in (own, programs):
             shutil.copyfileobj(archive, target, 1 << 20)
+        for other in more:
+            with gzip.open(ARCHIVE.format(name=other)) as archive:
+                shutil.copyfileobj(archive, target, 1 << 20)
     return path
 
 
@@ -139,8 +145,8 @@ def _take_results(tasks, timeout):
 class Guest:
     """A domain and its agent.
 
-    kind: "pv" or "pvh"; programs: adds Debian's programs; config: more lines for xl, see xl.cfg(5);
-    image: the kernel and root to boot, see IMAGES.
+    kind: "pv" or "pvh"; programs: adds Debian's programs; archives: and more, by the names of their
+    archives; config: more lines for xl, see xl.cfg(5); image: the kernel and root to boot, see IMAGES.
     """
 
     # Prefix of a kselftest command: see rounds() in selftests/xensock/util.h.
@@ -149,7 +155,7 @@ class Guest:
     scale = 1
 
     def __init__(self, name, memory=256, vcpus=1, vif=False, extra="", on_death=None,
-                 programs=False, config="", kind="pv", image=""):
+                 programs=False, archives=(), config="", kind="pv", image=""):
         self.name = name
         self.memory = memory
         self.address = None
@@ -176,7 +182,7 @@ class Guest:
         self._pty = -1
         self._reader = None
         kernel, initrd = (os.path.join(IMAGES, image, file) for file in ("kernel", "initrd"))
-        ramdisk = _with_programs(name, initrd) if programs else initrd
+        ramdisk = _with_programs(name, initrd, archives) if programs else initrd
         path = f"/run/xen/{name}.cfg"
         with open(path, "w") as file:
             file.write(CONFIG.format(name=name, kernel=kernel, memory=memory, vcpus=vcpus, extra=extra,
