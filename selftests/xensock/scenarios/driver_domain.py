@@ -8,6 +8,10 @@ from scenarios import programs
 from scenarios.common import SERVER_POLICY, hijacked, nothing_left, run_checked, wait_link
 from scenarios.daemons import Daemons
 
+# The policies of guests, in the driver domain.
+FILES = "/etc/xensock"
+LOG = "/tmp/log"
+
 
 def with_peer(bed, server):
     """Makes a driver domain that runs the peer of all tests."""
@@ -82,6 +86,100 @@ def test_back_to_dom0(bed):
         guest.attach()
         wait_link(guest)
         assert _served_by(bed, guest) == (chosen.domid if chosen else 0)
+
+
+def _until(where, condition):
+    """Waits until a shell command succeeds."""
+    run_checked(where, f"i=0; until {condition}; do i=$((i + 1)); [ $i -lt 400 ] || exit 1; usleep 100000; done",
+                60 * where.scale)
+
+
+def _server_with_udev(bed):
+    """Makes a driver domain as the package does: its driver waits for policies, which udev sets."""
+    programs.find_archive(bed, "udev")
+    server = bed.guest("byname", memory=768, device=None, modules=[], extra="dummy.numdummies=1", programs=True,
+                       archives=["udev"])
+    run_checked(server, f"modprobe xensock_back await_policy=1 && network && mkdir -p {FILES}")
+    server.start(f"exec syslogd -n -O {LOG}")
+    server.start("exec /usr/lib/systemd/systemd-udevd")
+    _until(server, "[ -S /dev/log ] && udevadm control --ping")
+    return with_peer(bed, server)
+
+
+def _write_policy(server, name, *lines):
+    words = " ".join(f"'{line}'" for line in lines)
+    run_checked(server, f"printf '%s\\n' {words} >{FILES}/{name}.conf")
+
+
+def _attach_probing(bed, server, name):
+    """Boots a guest, which learns that it may not connect somewhere when it has a device of this domain. Checks that it
+    never had another policy."""
+    guest = bed.guest(name, device=None, modules=["xensock"])
+    probe = guest.start(f"last=; while :; do now=$(attempt connect {bed.unreachable} 80); "
+                        "[ \"$now\" = \"$last\" ] || echo \"$now\"; last=$now; done")
+    probe.wait_line("ENETDOWN", 60 * bed.scale)
+    bed.xensock("attach", str(guest.domid), f"--backend={server.domid}")
+    probe.wait_line("EACCES", 60 * bed.scale)
+    probe.kill()
+    probe.wait()
+    # The address has no route, which the built-in default and default.conf would tell.
+    assert probe.lines == ["ENETDOWN", "EACCES"], probe.lines
+    return guest
+
+
+def _attempt(guest, calls):
+    return run_checked(guest, f"attempt {calls}").split()
+
+
+def _check_named(bed, server):
+    """A guest with a file."""
+    at = bed.address
+    _write_policy(server, "named", "# one service, one server", f"connect-allow={at}:7001", f"bind-allow=tcp:{at}:8010")
+    guest = _attach_probing(bed, server, "named")
+    found = _attempt(guest, f"connect {at} 7001 {at} 7002 serve {at} 8010 {at} 8011")
+    assert found == ["ok", "EACCES", "ok", "EACCES"], found
+    guest.destroy()
+
+
+def _check_mistaken(bed, server):
+    """A guest whose file has an error, until that is corrected."""
+    at = bed.address
+    _write_policy(server, "mistaken", f"connect-allow={at}:7001", "bind-alow=tcp:80")
+    guest = _attach_probing(bed, server, "mistaken")
+    found = _attempt(guest, f"connect {at} 7001 serve {at} 80")
+    assert found == ["EACCES"] * 2, found
+    error = f"{FILES}/mistaken.conf:2: there is no node 'bind-alow'"
+    _until(server, f"grep -qF \"nothing is allowed to mistaken ({guest.domid}): {error}\" {LOG}")
+    assert error in bed.xensock("show", str(guest.domid))["policy_error"]
+    _write_policy(server, "mistaken", f"connect-allow={at}:7001")
+    run_checked(server, f"xensock apply xensock-{guest.domid}-0", 60 * bed.scale)
+    _until(guest, f"attempt connect {at} 7001 | grep -qx ok")
+    guest.destroy()
+
+
+def _check_by_xl(bed, server):
+    """A guest whose device xl has made. Its name is not known, so it has default.conf, if there is no other file."""
+    at = bed.address
+    guest = bed.guest("byxl", device=None, config=f"pvcalls = ['backend={server.name}']", modules=["xensock"])
+    # libxl waits 10 s for a driver domain's own toolstack to remove the device. There is none.
+    bed.xenstore.rm(f"/libxl/{guest.domid}/device/pvcalls/0")
+    _until(guest, f"attempt connect {at} 7001 | grep -qx EACCES")
+    _until(server, f"grep -qF 'nothing is allowed to the guest ({guest.domid}): {FILES}: the name' {LOG}")
+    run_checked(server, f"rm {FILES}/named.conf {FILES}/mistaken.conf && xensock apply pvcalls-{guest.domid}-0",
+                60 * bed.scale)
+    _until(guest, f"attempt connect {at} 7001 | grep -qx ok")
+    guest.destroy()
+
+
+@timeout(500)
+def test_policy_by_name(bed):
+    """udev in the driver domain gives each device the policy of its guest's file before the guest can connect. If
+    there is an error, nothing is allowed, and the log says why."""
+    server = _server_with_udev(bed)
+    _write_policy(server, "default", f"connect-allow={bed.address}:7001 {bed.unreachable}")
+    _check_named(bed, server)
+    _check_mistaken(bed, server)
+    _check_by_xl(bed, server)
 
 
 def wait_service(bed, server, port):
