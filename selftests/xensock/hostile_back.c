@@ -8,7 +8,8 @@
  * SIGUSR1 comes; then it prints how many it answers before another request comes.
  * "out-error-first" has each connection fail at its first byte, and never says that all of "in"
  * is there. "frame-spoilt" sends a good frame to a datagram socket, writes over it on SIGUSR1,
- * and closes the link. SIGTERM ends the program, which then closes the link in the regular way.
+ * and closes the link. "frame-flood" fills the ring of a datagram socket with errors again and
+ * again. SIGTERM ends the program, which then closes the link in the regular way.
  */
 #include <errno.h>
 #include <limits.h>
@@ -301,6 +302,12 @@ static void answer_attach(const char *how)
 	struct info info;
 	__u32 prod;
 
+	if (!strcmp(how, "frame-flood")) {
+		back_respond(&conn.request,
+			     map_ring(conn.request.attach.ref,
+				      conn.request.attach.evtchn) ? 0 : -EINVAL);
+		return;
+	}
 	if (!strcmp(how, "frame-spoilt"))
 		is_good = true;
 	if (!raw_frame(is_good ? "frame-good" : how, &frame, &info, &prod) ||
@@ -323,6 +330,24 @@ static void answer_attach(const char *how)
 		store(&conn.words[IN_PROD], prod);
 	back_respond(&conn.request, 0);
 	store(&conn.words[IN_PROD], prod);
+	evtchn_notify(back.evtchn, conn.port);
+}
+
+/* Fills the ring of the last socket with errors, for a while as fast as the guest takes them. */
+static void flood_errors(void)
+{
+	const struct frame error = { .type = 1, .error = ECONNREFUSED };
+	__u32 i, prod = load(&conn.words[IN_PROD]);
+	int turns;
+
+	for (turns = 0; turns < 1000000; turns++) {
+		if (conn.size - (prod - load(&conn.words[IN_CONS])) < sizeof(error))
+			continue;
+		for (i = 0; i < sizeof(error); i++)
+			conn.in[(prod + i) % conn.size] = ((const char *)&error)[i];
+		prod += sizeof(error);
+		store(&conn.words[IN_PROD], prod);
+	}
 	evtchn_notify(back.evtchn, conn.port);
 }
 
@@ -441,6 +466,7 @@ static void serve(const char *how)
 {
 	struct request r;
 	bool fails = !strcmp(how, "out-error-first");
+	bool floods = !strcmp(how, "frame-flood");
 	/* A closed connection keeps its ring until everything is taken. */
 	bool consumes = !strncmp(how, "resize-", 7) || !strncmp(how, "reuse-", 6);
 
@@ -451,6 +477,8 @@ static void serve(const char *how)
 			consume_ring();
 		if (fails && conn.words)
 			fail_connection();
+		if (floods && conn.words)
+			flood_errors();
 		if (is_released && !strcmp(how, "frame-spoilt"))
 			spoil_frame();
 	}

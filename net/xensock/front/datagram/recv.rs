@@ -85,11 +85,10 @@ impl Datagram {
             let has_news = || {
                 // Another thread may have created the ring.
                 let conn = self.endpoint.conn();
-                if let Some(conn) = conn.as_ref().filter(|conn| !conn.has_frame()) {
-                    // Ahead of the event, and even if a backend breaks the rules of events.
-                    Conn::queue_frames(conn.as_arc_borrow());
-                }
-                conn.is_some_and(|conn| conn.has_frame() && seen != Some(conn.checked()))
+                let has_datagram = |conn: Arc<Conn>| {
+                    Conn::look_for_datagram(conn.as_arc_borrow()) && seen != Some(conn.checked())
+                };
+                conn.is_some_and(has_datagram)
                     || (self.has_lost() && !self.endpoint.is_lost())
                     || self.endpoint.is_native()
                     || sk.error().is_some()

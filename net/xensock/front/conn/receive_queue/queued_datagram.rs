@@ -61,12 +61,10 @@ impl Conn {
     /// Returns the first datagram. Consumes the frames before it, which are errors that were
     /// reported. The caller holds `rx`.
     pub(crate) fn first_datagram(this: ArcBorrow<'_, Self>) -> Option<QueuedDatagram> {
-        loop {
-            let known = this.receive_queue.lock().known;
-            if known == 0 {
-                return None;
-            }
-            match frame_at(&this.ring, this.remote.domain, 0, known) {
+        // Read once: a backend that goes on sending errors must not keep this task busy.
+        let mut left = this.receive_queue.lock().known;
+        while left > 0 {
+            match frame_at(&this.ring, this.remote.domain, 0, left) {
                 Ok((
                     Frame::Data {
                         len,
@@ -85,7 +83,8 @@ impl Conn {
                     })
                 }
                 Ok((Frame::Error(_) | Frame::Report { .. }, frame)) => {
-                    this.consume_frame(frame, false)
+                    this.consume_frame(frame, false);
+                    left = left.saturating_sub(frame);
                 }
                 Err(Broken) => {
                     Self::broken_frame(this);
@@ -93,6 +92,23 @@ impl Conn {
                 }
             }
         }
+        None
+    }
+
+    /// Looks for a datagram for a task that waits for one, and returns `true` if there is one. May
+    /// sleep.
+    ///
+    /// Consumes the errors before it: with them in the queue, the task would not sleep.
+    pub(crate) fn look_for_datagram(this: ArcBorrow<'_, Self>) -> bool {
+        if !this.has_frame() {
+            // Ahead of the event, and even if a backend breaks the rules of events.
+            Self::queue_frames(this);
+        }
+        if !this.has_frame() {
+            return false;
+        }
+        let _rx = this.rx.lock();
+        Self::first_datagram(this).is_some()
     }
 
     /// Returns the datagram with the byte at `offset` of the payloads, counted from the first
