@@ -5,7 +5,10 @@
 //! All posted connections may be used up while more connections wait with the backend. A program
 //! that is told that there are none may close the socket.
 
-use super::Listener;
+use super::{
+    Listener,
+    MAX_AHEAD, //
+};
 use crate::{
     commands::Exchange,
     conn::Conn,
@@ -110,7 +113,8 @@ impl Listener {
     /// Returns `true` if `poll()` reports a connection. May wait killably, and not for long, for
     /// the response to a recent ACCEPT, or until a connection is handed over.
     pub(crate) fn poll(&self) -> bool {
-        loop {
+        // A backend may show a connection again and again, and take it back.
+        for _ in 0..MAX_AHEAD {
             if self.is_ready() {
                 return true;
             }
@@ -131,6 +135,7 @@ impl Listener {
                 }
             }
         }
+        self.is_ready()
     }
 
     /// Waits killably until the backend has handed over the connection that it has, to the posted

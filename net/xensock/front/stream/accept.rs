@@ -81,9 +81,16 @@ impl Stream {
                 continue;
             }
             listener.post_if_possible()?;
-            if timeout.is_zero() && !listener.confirm_none_pending()? {
+            if timeout.is_zero() {
+                if listener.confirm_none_pending()? && !listener.is_ready() {
+                    return Err(EAGAIN);
+                }
                 tries = tries.checked_sub(1).ok_or(EAGAIN)?;
                 continue;
+            }
+            // A backend that fails each connection at once leaves no time to sleep.
+            if current!().signal_pending() {
+                return Err(timeout.interrupted());
             }
             sk.wait_exclusive(&mut timeout, || listener.is_ready())?;
         }
