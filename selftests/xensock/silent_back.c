@@ -11,6 +11,7 @@
  *   accept   ACCEPT has no response before SIGUSR1, and then a connection. The next ACCEPT has no
  *            response before the next request
  *   coming   there is a connection for an ACCEPT ten times a second, which goes again
+ *   late     there is a connection for each ACCEPT, which is handed over half a second later
  *   release  RELEASE has no response: it says "RELEASE" instead
  *   bind     BIND has no response before SIGUSR1: it says "BIND" instead
  *   listen   LISTEN has no response: it says "LISTEN" instead. BIND gives a socket port PORT
@@ -48,7 +49,8 @@ static void on_signal(int sig)
 static bool connect_front(const char *how, const char *message)
 {
 	bool unmaps = !strcmp(how, "unmap");
-	bool has_status = unmaps || !strcmp(how, "accept") || !strcmp(how, "coming");
+	bool has_status = unmaps || !strcmp(how, "accept") || !strcmp(how, "coming") ||
+			  !strcmp(how, "late");
 
 	if (!back_begin())
 		return false;
@@ -185,6 +187,36 @@ static void take_back(void)
 		if (r.cmd == ACCEPT) {
 			port = evtchn_bind(back.evtchn, back.domid, r.accept.evtchn);
 			words = pages_map(back.domid, &r.accept.ref, 1);
+		}
+		respond(&r);
+	}
+}
+
+static void hand_over_late(void)
+{
+	__u32 *words = NULL, port = 0, ref = 0;
+	struct request r;
+	__u64 due = 0;
+
+	while (!back_is_over) {
+		if (words && now_msec() >= due) {
+			establish(ref);
+			store(&words[WAITING], 0);
+			evtchn_notify(back.evtchn, port);
+			pages_unmap(words, 1);
+			words = NULL;
+		}
+		if (!back_take(&r)) {
+			sleep_usec(200);
+			continue;
+		}
+		if (r.cmd == ACCEPT) {
+			ref = r.accept.ref;
+			port = evtchn_bind(back.evtchn, back.domid, r.accept.evtchn);
+			words = pages_map(back.domid, &ref, 1);
+			if (words)
+				store(&words[WAITING], 1);
+			due = now_msec() + 500;
 		}
 		respond(&r);
 	}
@@ -336,6 +368,8 @@ int main(int argc, char **argv)
 		leave_accept();
 	} else if (!strcmp(how, "coming")) {
 		take_back();
+	} else if (!strcmp(how, "late")) {
+		hand_over_late();
 	} else if (!strcmp(how, "release")) {
 		leave_release();
 	} else if (!strcmp(how, "bind")) {

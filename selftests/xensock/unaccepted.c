@@ -6,11 +6,15 @@
  *
  * "unaccepted often": calls accept() until it has waited ten times for a connection that does not
  * come, and prints how many of these waits were as long as a call may wait.
+ *
+ * "unaccepted late": calls accept() with a timeout that ends while the backend has a connection and
+ * has not handed it over. Prints "accepted" when it has got that.
  */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -41,6 +45,22 @@ static int accept_often(int fd)
 	return 0;
 }
 
+static int accept_late(int fd)
+{
+	__u64 began;
+
+	set_nonblock(fd, false);
+	CHECK(!set_timeout(fd, SO_RCVTIMEO, 200));
+	for (;;) {
+		began = now_msec();
+		if (accept(fd, NULL, NULL) >= 0)
+			break;
+		CHECK(errno == EAGAIN && gave_up_since(began) && wait_poll(fd, POLLIN, NULL));
+	}
+	printf("accepted\n");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int fd, i, inner = epoll_create1(0), outer = epoll_create1(0);
@@ -52,7 +72,7 @@ int main(int argc, char **argv)
 	fd = open_listener(1, SOCK_NONBLOCK);
 	CHECK(fd >= 0);
 	if (argc > 1)
-		return accept_often(fd);
+		return strcmp(argv[1], "late") ? accept_often(fd) : accept_late(fd);
 	for (i = 0; i < 100; i++) {
 		CHECK(poll_now(fd) == 0);
 		CHECK(accept(fd, NULL, NULL) < 0 && errno == EAGAIN);

@@ -282,6 +282,15 @@ def test_takes_a_connection_back(bed):
     assert longest <= 5, longest
 
 
+@timeout(400)
+def test_is_late_with_a_connection(bed):
+    """accept() whose timeout ends while the backend has a connection returns it, and not EAGAIN."""
+    guest = guest_in_dom0(bed)
+    with silent(bed, guest, "late"):
+        out = run_checked(guest, "unaccepted late", 60 * bed.scale)
+    assert out.split() == ["accepted"], out
+
+
 def _pvcalls_guest(bed):
     """Returns a guest with a device of type pvcalls that a backend of dom0 may misuse."""
     start_peer(bed, where=bed)

@@ -16,7 +16,10 @@ use kernel::{
             KernelSocket,
             Tcp, //
         },
-        sock::Sock, //
+        sock::{
+            Sock,
+            WaitError, //
+        },
     },
     prelude::*,
     sync::Arc,
@@ -47,7 +50,8 @@ impl Stream {
     ) -> Result<Acceptance<S>> {
         let mut listener = self.endpoint.listener().ok_or(EINVAL)?;
         let mut timeout = sk.rcv_timeout(nonblock);
-        // A call that does not wait asks the backend, which may fail each connection that is posted.
+        // A call that does not wait, or no longer, asks the backend, which may fail each connection
+        // that is posted.
         let mut tries = MAX_AHEAD;
 
         loop {
@@ -92,7 +96,12 @@ impl Stream {
             if current!().signal_pending() {
                 return Err(timeout.interrupted());
             }
-            sk.wait_exclusive(&mut timeout, || listener.is_ready())?;
+            match sk.wait_exclusive(&mut timeout, || listener.is_ready()) {
+                // When the time is over, the backend may have a connection: this looks once more,
+                // as a call that does not wait.
+                Ok(()) | Err(WaitError::TimedOut) => (),
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
