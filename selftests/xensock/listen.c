@@ -344,6 +344,29 @@ TEST_F(listen, unspec_leaves_the_port)
 	check_port(_metadata, &self->peer, end_by_unspec);
 }
 
+/* Unlike connect(), listen() needs the port for itself. */
+TEST_F(listen, again_not_beside_old_connections)
+{
+	__u64 deadline = now_msec() + WAIT_LIMIT_MSEC;
+	int fd = open_own_listener(1, 0), conn;
+
+	ASSERT_LE(0, fd);
+	conn = peer_accept(&self->peer, fd, 0);
+	ASSERT_LE(0, conn);
+	EXPECT_EQ(0, shutdown(fd, SHUT_RD));
+	EXPECT_EQ(-1, listen(fd, 1));
+	EXPECT_EQ(EADDRINUSE, errno);
+	EXPECT_EQ(0, accept_conn(fd));
+	EXPECT_STREQ("ok", peer_run(&self->peer, "rst"));
+	EXPECT_EQ(1, wait_poll(conn, POLLHUP, NULL));
+	close(conn);
+	while (listen(fd, 1) && errno == EADDRINUSE && now_msec() < deadline)
+		poll(NULL, 0, 1);
+	EXPECT_EQ(1, accept_conn(fd));
+	check_listener(_metadata, fd, &self->peer);
+	close(fd);
+}
+
 /* More connections wait than a frontend may have asked for in advance. */
 TEST_F(listen, close_resets_what_was_not_accepted)
 {

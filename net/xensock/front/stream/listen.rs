@@ -127,8 +127,13 @@ impl Stream {
             return Ok(());
         }
         let mut remote = self.endpoint.take_remote(&call, sk, None, None)?;
-        let reuses = self.endpoint.known_option(SOL_SOCKET, SO_REUSEADDR) != 0;
-        let local = match listen_with(&mut remote, backlog, reuses, local) {
+        let is_set = self.endpoint.known_option(SOL_SOCKET, SO_REUSEADDR) != 0;
+        let reuse = match (is_set, self.endpoint.inner.lock().has_listened) {
+            (true, _) => Reuse::Already,
+            (false, false) => Reuse::Before,
+            (false, true) => Reuse::After,
+        };
+        let local = match listen_with(&mut remote, backlog, reuse, local) {
             Ok(local) => local,
             Err(error) => {
                 self.endpoint.keep_after(&call, remote, error);
@@ -215,7 +220,7 @@ impl Stream {
         let mut remote = self.endpoint.make_remote(link, domain, local)?;
         let backlog = sk.max_ack_backlog();
         // The backend's socket has SO_REUSEADDR already, as it was bound again.
-        listen_with(&mut remote, backlog, true, |_| Ok(None))?;
+        listen_with(&mut remote, backlog, Reuse::Already, |_| Ok(None))?;
         let order = ring_order(&remote.link, sk);
         let listener = Listener::new(remote, sk, order, backlog, lost.local.clone())?;
         let is_wanted = {
@@ -250,15 +255,26 @@ impl Stream {
     }
 }
 
-/// Makes the backend's socket listen, on any port if it has none yet. `reuses` is SO_REUSEADDR of
-/// the backend's socket.
+/// When the backend's socket gets SO_REUSEADDR.
 ///
 /// While the socket listens, the option has no effect on it. But the connections inherit it, and
 /// those that outlive this link must not keep the next one from listening at the port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reuse {
+    /// It has the option.
+    Already,
+    /// Before it listens, so that each connection inherits the option.
+    Before,
+    /// Once it listens. The socket has listened before, and as with TCP the connections that it has
+    /// accepted then keep it from listening again.
+    After,
+}
+
+/// Makes the backend's socket listen, on any port if it has none yet.
 fn listen_with(
     remote: &mut RemoteSocket,
     backlog: u32,
-    reuses: bool,
+    reuse: Reuse,
     local: impl FnOnce(SocketAddr) -> Result<Option<KernelSocket<Tcp>>>,
 ) -> Result<Option<KernelSocket<Tcp>>> {
     if remote.local.is_none() {
@@ -271,14 +287,18 @@ fn listen_with(
     let id = remote.id;
     // Before any peer can connect.
     remote.link.may_listen()?;
-    if !reuses {
+    if reuse == Reuse::Before {
         remote.set_reuse(true)?;
     }
     if let Err(error) = remote.send_and_wait(Call::Listen { id, backlog }) {
-        if !reuses {
+        if reuse == Reuse::Before {
             remote.restore_reuse(false);
         }
         return Err(error);
+    }
+    if reuse == Reuse::After {
+        // It listens all the same if this fails.
+        let _ = remote.set_reuse(true);
     }
     Ok(local)
 }
