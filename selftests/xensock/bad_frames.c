@@ -44,6 +44,7 @@ static const struct {
 	{ "frame-info-half", { .type = 2 }, FRAME_LEN(72) },
 	{ "frame-info-wrap", { .type = 2, .len = -120U }, FRAME_LEN(80) },
 	{ "frame-report-good", { .len = 5, .type = 3, .addr = IPV4, .addr_len = 16 }, 0 },
+	{ "frame-report-quiet", { .len = 5, .type = 3, .addr = IPV4, .addr_len = 16 }, 0 },
 	{ "frame-report-origin", { .type = 3 }, 0 },
 	{ "frame-report-offender", { .type = 3 }, 0 },
 	{ "frame-report-offender-other", { .type = 3 }, 0 },
@@ -65,6 +66,7 @@ static const struct {
 	{ "frame-info-to-other", { .to = IPV6, .to_len = 28 } },
 	/* flags is the number of an error, tos its origin, ttl its type. */
 	{ "frame-report-good", { .flags = 111, .tos = 2, .ttl = 3 } },
+	{ "frame-report-quiet", { .flags = 111, .tos = 2, .ttl = 3 } },
 	{ "frame-report-offender", { .flags = 111, .tos = 2, .local = { 1 },
 				     .to = { 16 } } },
 	{ "frame-report-offender-other", { .flags = 111, .tos = 2, .local = IPV6,

@@ -9,7 +9,8 @@
  * "out-error-first" has each connection fail at its first byte, and never says that all of "in"
  * is there. "frame-spoilt" sends a good frame to a datagram socket, writes over it on SIGUSR1,
  * and closes the link. "frame-flood" fills the ring of a datagram socket with errors again and
- * again. SIGTERM ends the program, which then closes the link in the regular way.
+ * again. "frame-report-quiet" sends a good frame without an event. SIGTERM ends the program,
+ * which then closes the link in the regular way.
  */
 #include <errno.h>
 #include <limits.h>
@@ -296,6 +297,7 @@ static void answer_connect(const char *how)
  */
 static void answer_attach(const char *how)
 {
+	bool is_quiet = !strcmp(how, "frame-report-quiet");
 	static bool is_good;
 	static __u32 *first, first_port;
 	struct frame frame;
@@ -326,11 +328,12 @@ static void answer_attach(const char *how)
 	memcpy(conn.in, &frame, sizeof(frame));
 	memcpy(conn.in + sizeof(frame), &info, sizeof(info));
 	/* An error is there before the guest sends, which then returns it. */
-	if (frame.type == 1 && !frame.len)
+	if (is_quiet || (frame.type == 1 && !frame.len))
 		store(&conn.words[IN_PROD], prod);
 	back_respond(&conn.request, 0);
 	store(&conn.words[IN_PROD], prod);
-	evtchn_notify(back.evtchn, conn.port);
+	if (!is_quiet)
+		evtchn_notify(back.evtchn, conn.port);
 }
 
 /* Fills the ring of the last socket with errors, for a while as fast as the guest takes them. */

@@ -359,11 +359,11 @@ impl<F: AddressFamily> Ops for Family<F> {
     }
 
     fn recvmsg(sk: &Sk<F>, msg: &mut MsgHdr, len: usize, flags: u32) -> Result<usize> {
-        if flags & msg::ERRQUEUE != 0 {
-            return sk.recv_error(msg, len);
-        }
+        let is_for_errors = flags & msg::ERRQUEUE != 0;
         match sk.data().get_ref() {
+            AnySocket::Stream(_) if is_for_errors => sk.recv_error(msg, len),
             AnySocket::Stream(stream) => stream.recv(sk, msg, len, flags),
+            AnySocket::Datagram(datagram) if is_for_errors => datagram.recv_error(sk, msg, len),
             AnySocket::Datagram(datagram) => datagram.recv(sk, msg, len, flags),
         }
     }

@@ -150,8 +150,8 @@ def test_breaks_the_link(bed):
 def test_breaks_rings(bed):
     """Invalid frames end the socket that gets them, and no other. Invalid errors of datagrams are errors, and the
     socket goes on. Well-formed frames with more than addresses, or more on an error, are accepted. Errors without end:
-    recv() still ends at its timeout, and by a signal. Sending to a full ring waits, or returns EAGAIN, and goes on when
-    there is room.
+    recv() still ends at its timeout, and by a signal. An error is in the error queue before its event comes. Sending to
+    a full ring waits, or returns EAGAIN, and goes on when there is room.
 
     Kept rings that are spoiled or never released: programs and the guest go on. GROW is answered against the rules, or
     memory is switched that does not exist: the program is told. GROW is refused, or never answered: sending goes on as
@@ -169,6 +169,7 @@ def test_breaks_rings(bed):
                   _cases([f"frame-{how}" for how in _FRAMES], _has_printed("ECONNABORTED", "5"), "knock"),
                   _cases([f"frame-{how}" for how in _ERRORS], _has_printed("EIO", "5"), "knock"),
                   _cases(["frame-report-good"], _has_printed("ECONNREFUSED", "5"), "knock"),
+                  _cases(["frame-report-quiet"], _has_printed("5"), "reported"),
                   _cases(["frame-flood"], _has_printed(*["EAGAIN"] * 5, "0", "EINTR"), "flooded"),
                   _cases(["frame-info-good"], _has_printed("5", "5"), "knock"),
                   _cases(["frame-stall"], _has_ended, "datagram_full"))

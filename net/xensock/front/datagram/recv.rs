@@ -102,6 +102,15 @@ impl Datagram {
         }
     }
 
+    /// `recvmsg()` with `MSG_ERRQUEUE`.
+    pub(crate) fn recv_error(&self, sk: &Sock, msg: &mut MsgHdr, len: usize) -> Result<usize> {
+        if let Some(conn) = self.endpoint.conn() {
+            // Ahead of the event.
+            Conn::queue_frames(conn.as_arc_borrow());
+        }
+        sk.recv_error(msg, len)
+    }
+
     /// Receives the first datagram, or peeks at it, or at the one with the byte at `first` of the
     /// payloads, if there is one.
     fn recv_one(
