@@ -250,6 +250,21 @@ TEST_F(ioctl, fioasync_signals_room)
 	EXPECT_EQ(self->fd, signal_fd);
 }
 
+/* However the room comes about, such as by growth of a ring: a signal is for one call without room. */
+TEST_F(ioctl, fioasync_signals_room_once)
+{
+	static char data[1 << 20];
+	__u64 end;
+
+	/* Of a program that polls, no call waits for growth. */
+	ASSERT_EQ(POLLOUT, poll_now(self->fd) & POLLOUT);
+	enable_signals(self->fd, SIGRTMIN);
+	EXPECT_LT(0, send(self->fd, data, sizeof(data), MSG_DONTWAIT));
+	for (end = now_msec() + 500; now_msec() < end;)
+		poll(NULL, 0, 100);
+	EXPECT_GE(1, signals_seen);
+}
+
 TEST_F(ioctl, fioasync_signals_a_connection)
 {
 	int fd, listener = open_listener(1, 0);

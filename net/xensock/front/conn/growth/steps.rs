@@ -52,12 +52,12 @@ impl Conn {
             (GrowthStage::Small, _, Some(WantedSize::Large)) => {
                 if Self::grow(this, way).is_err() {
                     this.growth.sides.lock().side(way).pause();
-                    this.wake_all();
+                    this.wake_growers(way);
                 }
             }
             (GrowthStage::Growing(order), Some(response), _) => {
                 Self::grown(this, way, order, response);
-                this.wake_all();
+                this.wake_growers(way);
             }
             (GrowthStage::Large, _, Some(WantedSize::Small)) => Self::shrink(this, way),
             (GrowthStage::Returning, _, _) => Self::drop_extension(this),
@@ -67,10 +67,13 @@ impl Conn {
         }
     }
 
-    /// Wakes tasks that wait for a direction to grow, see [`Self::grow_now`].
-    fn wake_all(&self) {
-        let sk = self.state.lock().sk.clone();
-        sk.state_changed();
+    /// Wakes calls that wait for `out` to grow, see [`Self::grow_now`]. Programs that poll or want
+    /// signals are told of the room by [`Self::choose_memory`], and would take this for more news.
+    fn wake_growers(&self, way: Way) {
+        if way == Way::Out && !self.is_polled() {
+            let sk = self.state.lock().sk.clone();
+            sk.wake_all();
+        }
     }
 
     /// Wakes tasks that wait for more bytes than the smaller `in` holds, see [`Self::max_wait`].
