@@ -110,6 +110,35 @@ TEST_F(ioctl, siocoutq_counts_what_the_peer_has_not)
 	EXPECT_EQ(0, ioctl_int(self->fd, SIOCOUTQNSD));
 }
 
+/* Returns the value of SIOCOUTQ once it no longer changes. */
+static int settled_queue(int fd)
+{
+	int value, last = -1, turns = 0;
+
+	while (turns < 10) {
+		value = ioctl_int(fd, SIOCOUTQ);
+		turns = value == last ? turns + 1 : 0;
+		last = value;
+		poll(NULL, 0, 20);
+	}
+	return value;
+}
+
+/* The end of the stream counts as a byte, until the peer has acknowledged it. */
+TEST_F(ioctl, siocoutq_counts_the_end)
+{
+	__u64 sent = fill_socket(self->fd, 1, 30000);
+	int queued = settled_queue(self->fd);
+
+	EXPECT_LT(0, queued);
+	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
+	EXPECT_EQ(queued + 1, settled_queue(self->fd));
+	peer_run(&self->peer, "recv %llu 1", sent);
+	EXPECT_TRUE(wait_ioctl(self->fd, SIOCOUTQ, 0));
+	EXPECT_EQ(0, ioctl_int(self->fd, SIOCOUTQNSD));
+	EXPECT_STREQ("eof 0", peer_run(&self->peer, "drain 1"));
+}
+
 TEST_F(ioctl, in_every_state)
 {
 	static const unsigned long requests[] = {

@@ -50,17 +50,27 @@ impl Stream {
         }
     }
 
-    /// Returns the number of bytes that the peer has not acknowledged. Waits for the backend, which
-    /// knows some of them.
+    /// Returns the number of bytes that the peer has not acknowledged. The end of the stream counts
+    /// as one. Waits for the backend, which knows some of them.
     pub(crate) fn unacknowledged(&self, sk: &Sock) -> Result<u32> {
         // Read the unsent bytes first: bytes sent meanwhile should rather count twice than not at
         // all.
         let unsent = self.unsent(sk)?;
-        if sk.state() == TcpState::SynSent || self.endpoint.live_conn().is_none() {
+        let Some(conn) = self
+            .endpoint
+            .live_conn()
+            .filter(|_| sk.state() != TcpState::SynSent)
+        else {
             return Ok(unsent);
-        }
+        };
         match self.endpoint.sent_not_acknowledged(sk) {
-            Ok(sent) => Ok(unsent.saturating_add(sent)),
+            Ok(sent) => {
+                // The event that reports what the backend knows may still be on its way.
+                conn.update_socket();
+                // The end may be on its way to the backend's TCP, which counts it from then on.
+                let least = u32::from(awaits_end(sk));
+                Ok(unsent.saturating_add(sent).max(least))
+            }
             // PV Calls has no options, and an ended connection has no bytes in flight.
             Err(ENOPROTOOPT) => Ok(unsent),
             Err(error) if has_nothing_to_ask(error) => Ok(unsent),
@@ -68,11 +78,21 @@ impl Stream {
         }
     }
 
-    /// Returns the number of bytes that the backend has not taken.
+    /// Returns the number of bytes that the backend has not taken. As in TCP, the end of the stream
+    /// behind them counts as one byte.
     pub(crate) fn unsent(&self, sk: &Sock) -> Result<u32> {
         not_listening(sk)?;
-        Ok(self.conn().map_or(0, |conn| conn.ring.peek_queued()))
+        let queued = self.conn().map_or(0, |conn| conn.ring.peek_queued());
+        Ok(queued + u32::from(queued > 0 && awaits_end(sk)))
     }
+}
+
+/// Returns `true` if the program has ended sending and the peer has yet to acknowledge the end.
+fn awaits_end(sk: &Sock) -> bool {
+    matches!(
+        sk.state(),
+        TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck
+    )
 }
 
 fn not_listening(sk: &Sock) -> Result {
