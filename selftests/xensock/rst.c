@@ -373,6 +373,25 @@ TEST_F(reset, unspec_wakes_a_receiver_without_a_connection)
 	close(s.fd);
 }
 
+/* shutdown() ends the attempt, but does not disconnect: the receiver gets its error. */
+TEST_F(reset, shutdown_wakes_a_receiver_without_a_connection)
+{
+	struct sleeper s = { .fd = new_socket(SOCK_NONBLOCK) };
+
+	ASSERT_LE(0, s.fd);
+	connect_for_long(s.fd);
+	ASSERT_EQ(-1, connect_to(s.fd, opt.blackhole, 80));
+	ASSERT_EQ(EINPROGRESS, errno);
+	set_nonblock(s.fd, false);
+	ASSERT_TRUE(sleep_in(&s, sleep_in_recv));
+	EXPECT_EQ(0, shutdown(s.fd, SHUT_RDWR));
+	pthread_join(s.thread, NULL);
+	EXPECT_EQ(-1, s.result);
+	EXPECT_EQ(ECONNRESET, s.error);
+	EXPECT_EQ(0, so_error(s.fd));
+	close(s.fd);
+}
+
 TEST_F(reset, wakes_a_sender)
 {
 	struct sleeper s = { .fd = self->fd };

@@ -52,6 +52,10 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         lock::mutex::MutexGuard,
         Arc,
         Mutex, //
@@ -67,6 +71,9 @@ pub(crate) struct Stream {
     /// Held during changes of the socket's state; not while waiting.
     #[pin]
     transition: Mutex<()>,
+    /// Counts the disconnections by `connect()`, as `sk_disconnects` does. Calls that waited
+    /// meanwhile end: the error of the socket may be that of the next attempt.
+    disconnects: Atomic<u32>,
     #[pin]
     pub(crate) endpoint: Endpoint,
 }
@@ -76,6 +83,7 @@ impl Stream {
     pub(crate) fn new(domain: Option<Domain>, owner: u64) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             transition <- new_mutex!((), "xensock_transition"),
+            disconnects: Atomic::new(0),
             endpoint <- Endpoint::new(SOCK_STREAM, domain, owner),
         })
     }
@@ -94,10 +102,10 @@ impl Stream {
         self.endpoint.conn()
     }
 
-    /// Returns `false` if another task has disconnected the socket since it had this connection. Then
-    /// the error of the socket may be that of the next attempt. Does not sleep.
-    fn is_current(&self, conn: &Arc<Conn>) -> bool {
-        self.conn().is_some_and(|now| Arc::ptr_eq(&now, conn))
+    /// As [`Stream::reset`], for `connect()`: a call that waits in another task ends.
+    fn disconnect_now(&self, socket: &Socket, sk: &Sock) -> Closing {
+        self.disconnects.fetch_add(1, Relaxed);
+        self.reset(socket, sk)
     }
 
     /// Resets the connection or ends the listener, and clears the socket's state. Called in a

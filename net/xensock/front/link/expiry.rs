@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Shrinks connections that have grown, and withdraws connections that listeners posted ahead. A
-//! work item of the link checks its members once a second, as long as there is work left.
+//! Shrinks connections that have grown, withdraws connections that listeners posted ahead, and joins
+//! groups that could not be joined for lack of resources. A work item of the link checks its members
+//! once a second, as long as there is work left.
 
 use super::Link;
 use crate::proto::shortage::Shortage;
@@ -25,8 +26,8 @@ pub(super) const EXPIRY: u64 = 2;
 const PERIOD: Msecs = 1000;
 
 impl Link {
-    /// Starts the periodic check of the members: of connections that have grown, and of listeners
-    /// that need [`Member::maintain`](super::Member::maintain). Any context.
+    /// Starts the periodic check of the members: of connections that have grown, and of those that
+    /// need [`Member::maintain`](super::Member::maintain). Any context.
     pub(crate) fn start_expiry(self: &Arc<Self>) {
         self.check_after(PERIOD);
     }

@@ -92,7 +92,7 @@ impl Stream {
         if sk.state() == TcpState::Close {
             let error = sk.take_error().unwrap_or(ECONNABORTED);
             // Not waited for: a later call that needs the address again waits until it is free.
-            let _ = self.reset(socket, sk);
+            let _ = self.disconnect_now(socket, sk);
             return Err(error);
         }
         socket.set_state(SocketState::Connected);
@@ -188,7 +188,7 @@ impl Stream {
                 sk.set_error(ECONNRESET);
             }
             sk.set_peek_offset(None);
-            self.reset(socket, sk)
+            self.disconnect_now(socket, sk)
         };
         sk.error_report();
         closing.wait(&self.endpoint);

@@ -29,7 +29,10 @@ use kernel::{
         },
     },
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
     time::{
         msecs_to_jiffies,
         Msecs, //
@@ -49,13 +52,13 @@ impl Stream {
             return self.recv_urgent(sk, msg, len, flags);
         }
         let mut timeout = sk.rcv_timeout(flags & msg::DONTWAIT != 0);
+        let disconnects = self.disconnects.load(Relaxed);
+        let has_disconnected = || self.disconnects.load(Relaxed) != disconnects;
         if sk.state() == TcpState::SynSent {
-            let attempt = self.conn();
-            let is_over = || attempt.as_ref().is_some_and(|conn| !self.is_current(conn));
             sk.wait(&mut timeout, || {
-                sk.state() != TcpState::SynSent || is_over()
+                sk.state() != TcpState::SynSent || has_disconnected()
             })?;
-            if is_over() {
+            if has_disconnected() {
                 return Err(EPIPE);
             }
         }
@@ -115,7 +118,7 @@ impl Stream {
             if let Err(error) = wait_for_bytes(sk, &conn, peeked, &mut timeout, has_enough) {
                 break Err(error.into());
             }
-            if !self.is_current(&conn) {
+            if has_disconnected() {
                 break Err(EPIPE);
             }
         };
@@ -140,13 +143,14 @@ impl Stream {
     /// available, so that no page is allocated in vain.
     pub(crate) fn splice_len(&self, sk: &Sock, len: usize, nonblock: bool) -> Result<usize> {
         let mut timeout = sk.rcv_timeout(nonblock);
+        let disconnects = self.disconnects.load(Relaxed);
         let Some(conn) = self.conn() else {
             // The following receive returns the error.
             return Ok(1);
         };
         while conn.ring.peek_readable() == 0 && !is_over(&conn) {
             wait_for_bytes(sk, &conn, || 0, &mut timeout, || false)?;
-            if !self.is_current(&conn) {
+            if self.disconnects.load(Relaxed) != disconnects {
                 return Err(EPIPE);
             }
         }

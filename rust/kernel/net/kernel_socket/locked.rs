@@ -102,8 +102,8 @@ impl Locked<'_> {
 }
 
 impl Locked<'_> {
-    /// Returns `false` if [`Self::recv`] would fail with `EAGAIN`. More may arrive only while the lock
-    /// is not held.
+    /// Returns `true` if there is something to look at: bytes, the end, or an error. If not,
+    /// [`Self::recv`] would fail with `EAGAIN`. More may arrive only while the lock is not held.
     pub fn has_input(&self) -> bool {
         // SAFETY: By the type invariants, this is a TCP socket.
         unsafe { bindings::tcp_has_input(self.sk) }
