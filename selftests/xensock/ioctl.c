@@ -279,7 +279,7 @@ TEST_F(ioctl, fioasync_signals_room)
 	EXPECT_EQ(self->fd, signal_fd);
 }
 
-/* However the room comes about, such as by growth of a ring: a signal is for one call without room. */
+/* However the room comes about, such as by growth of a ring: one signal for a call without room. */
 TEST_F(ioctl, fioasync_signals_room_once)
 {
 	static char data[1 << 20];
