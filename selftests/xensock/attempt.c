@@ -24,8 +24,9 @@
  *   attempt move HOST HOST2       has a thread receive on a datagram socket that
  *                                 is connected to HOST, connects it to a socket
  *                                 bound to HOST2, and sends from there
- *   attempt flood HOST            has --sockets datagram sockets send to each
- *                                 other, which read nothing; stays
+ *   attempt flood HOST            has --sockets datagram sockets, an even number,
+ *                                 send to each other in pairs, and reads
+ *                                 nothing; stays
  *   attempt member GROUP...       as join, with ports; stays and prints errors;
  *                                 leaves the first group after SIGUSR1
  *   attempt mail HOST             sends a datagram to each of --sockets IPv4
@@ -310,6 +311,9 @@ static bool flood(const char *host)
 	socklen_t len;
 	int *fds;
 
+	errno = EINVAL;
+	if (opt.sockets % 2)
+		return false;
 	allow_files(opt.sockets + 64);
 	fds = calloc(opt.sockets, sizeof(*fds));
 	for (i = 0; i < opt.sockets; i++) {

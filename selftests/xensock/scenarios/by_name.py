@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import administrator
 from bed import timeout
-from scenarios.common import run_checked, start_peer, unload, wait_link
+from scenarios.common import run_checked, start_peer, unload, wait_attempt, wait_link
 
 FILES = "/etc/xensock"
 
@@ -41,11 +41,6 @@ def _states(bed, guest):
     return shown["guest"]["state"], shown["backend"]["state"]
 
 
-def _wait_refused(guest, address, port=7001):
-    run_checked(guest, f"i=0; until attempt connect {address} {port} | grep -q EACCES; do "
-                       "i=$((i + 1)); [ $i -lt 400 ] || exit 1; usleep 100000; done")
-
-
 def _apply(bed, *words):
     """Returns the command's error message, or None."""
     try:
@@ -77,7 +72,7 @@ def test_udev(bed):
         bed.note(f"created and booted within {time.monotonic() - began:.1f} s")
         wait_link(guest)
         assert bed.xensock("show", str(guest.domid))["policy"]["connect-deny"] == f"{bed.address}:7001"
-        _wait_refused(guest, bed.address)
+        wait_attempt(guest, f"connect {bed.address} 7001", "EACCES")
         guest.destroy()
 
 
@@ -97,7 +92,7 @@ def test_waits(bed):
         bed.xensock("set", str(guest.domid), f"connect-allow={bed.connect_allow}", f"connect-deny={bed.address}:7001",
                     "--save")
         wait_link(guest)
-        _wait_refused(guest, bed.address)
+        wait_attempt(guest, f"connect {bed.address} 7001", "EACCES")
         assert f"connect-deny={bed.address}:7001\n" in _read("waits")
         guest.destroy()
 
@@ -112,7 +107,7 @@ def test_error(bed):
         error = _apply(bed, "--new", f"xensock-{guest.domid}-0")
         assert f"nothing is allowed to mistaken ({guest.domid}): {FILES}/mistaken.conf:3: there is no node " \
                "'bind-alow'" in error, error
-        _wait_refused(guest, bed.address)
+        wait_attempt(guest, f"connect {bed.address} 7001", "EACCES")
         out = run_checked(guest, f"attempt connect {bed.address} 80 {bed.address} 7001")
         assert out.split() == ["EACCES"] * 2, out
         assert "mistaken.conf:3" in bed.xensock("show", str(guest.domid))["policy_error"]
@@ -138,7 +133,7 @@ def test_driver_domain(bed):
                         f"echo 'connect-deny={bed.address}:7001' >>{FILES}/served.conf")
     run_checked(server, f"xensock apply --new xensock-{guest.domid}-0", 60 * bed.scale)
     wait_link(guest)
-    _wait_refused(guest, bed.address)
+    wait_attempt(guest, f"connect {bed.address} 7001", "EACCES")
     policy = bed.xensock("show", str(guest.domid))["policy"]
     assert (policy["max-sockets"], policy["connect-deny"]) == ("77", f"{bed.address}:7001"), policy
     # Without the name no file can match.

@@ -194,6 +194,19 @@ def wait_link(guest):
                        "{ fetch; exit 1; }; usleep 50000; done", 120 * guest.scale)
 
 
+def wait_attempt(where, what, expected):
+    """Waits until attempts of calls, see attempt.c, end like that: a backend learns of a change a moment later."""
+    run_checked(where, f"i=0; until last=$(echo $(attempt {what})); [ \"$last\" = '{expected}' ]; do i=$((i + 1)); "
+                       "[ $i -lt 300 ] || { echo \"$last\"; exit 1; }; sleep 0.1; done", 120 * where.scale)
+
+
+def wait_disconnected(guest, device="xensock-0"):
+    """Waits until the guest has no connection over that device."""
+    path = f"/sys/kernel/debug/xensock/{device}"
+    run_checked(guest, f"i=0; until grep -q '^connections 0$' {path}; do i=$((i + 1)); "
+                       f"[ $i -lt 300 ] || {{ cat {path}; exit 1; }}; sleep 0.1; done")
+
+
 def counts(guest):
     """Returns what dom0 counts of the guest's first device, by name: in upper case, the number of its requests."""
     with open(f"{COUNTS}/xensock-{guest.domid}-0/counts", encoding="ascii") as file:

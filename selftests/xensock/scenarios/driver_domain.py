@@ -5,7 +5,7 @@ import time
 
 from bed import timeout
 from scenarios import programs
-from scenarios.common import SERVER_POLICY, hijacked, nothing_left, run_checked, wait_link
+from scenarios.common import SERVER_POLICY, hijacked, nothing_left, run_checked, wait_attempt, wait_link
 from scenarios.daemons import Daemons
 
 # The policies of guests, in the driver domain.
@@ -65,8 +65,7 @@ def test_policy(bed):
     guest = _guest(bed, server, f"connect-deny={bed.address}:7001")
     assert run_checked(guest, f"attempt connect {bed.address} 7001 127.0.0.1 7001").split() == ["EACCES"] * 2
     bed.xensock("set", str(guest.domid), "connect-deny=default")
-    run_checked(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q ok; do "
-                       "i=$((i + 1)); [ $i -lt 400 ] || exit 1; usleep 100000; done")
+    wait_attempt(guest, f"connect {bed.address} 7001", "ok")
     counts = run_checked(server, f"cat /sys/kernel/debug/xensock_back/xensock-{guest.domid}-0/refused")
     assert int(dict(line.split() for line in counts.splitlines())["connect"]) >= 2, counts
     assert bed.xensock("show", str(guest.domid))["refused"] is None, "dom0 cannot know this"
@@ -184,8 +183,7 @@ def test_policy_by_name(bed):
 
 def wait_service(bed, server, port):
     """Waits until a service of the guest answers the driver domain."""
-    run_checked(server, f"i=0; until attempt --family inet connect {bed.address} {port} | grep -q ok; do "
-                        "i=$((i + 1)); [ $i -lt 150 ] || exit 1; sleep 0.2; done", 60 * bed.scale)
+    wait_attempt(server, f"--family inet connect {bed.address} {port}", "ok")
     client = server.start(f"exec attempt --family inet keep {bed.address} {port}")
     client.wait_line("ok", 60 * bed.scale)
     client.kill()

@@ -129,7 +129,7 @@ def test_many(bed):
     assert 0 < grown <= 64, f"{grown} of 80 have grown"
 
 
-def wait_more(bed, guest, job, before, name, more, path=COUNTS):
+def _wait_more(bed, guest, job, before, name, more, path=COUNTS):
     """Waits until the guest has counted so many more of something, but not longer than the job runs. Returns how many
     there are."""
     deadline = time.monotonic() + 60 * bed.scale
@@ -142,12 +142,12 @@ def wait_more(bed, guest, job, before, name, more, path=COUNTS):
         time.sleep(0.1)
 
 
-def _start_growth(bed, guest, megabytes):
-    """Starts a connection that grows. The ring stays grown for a few seconds once it is idle."""
+def _start_grown(bed, guest):
+    """Starts a connection that has grown. The ring stays so for a few seconds once it is idle."""
     before = ring_counts(guest)
-    job = guest.start(f"swell --bytes {megabytes}m --cycles 1 --seed 0")
+    job = guest.start(_swell(bed, "--cycles 1 --seed 0"))
     # Of few pages, one direction may take all.
-    assert wait_more(bed, guest, job, before, "rings-grown", 2) > 0, f"nothing has grown: {job.output}"
+    assert _wait_more(bed, guest, job, before, "rings-grown", 2) > 0, f"nothing has grown: {job.output}"
     return job
 
 
@@ -159,13 +159,13 @@ def test_leaves_room(bed):
                              lambda: bed.guest("few", config="max_grant_frames = 2"))
     for each in (guest, few):
         wait_connected(each)
-    growing = [_start_growth(bed, guest, MEGABYTES[bed.kconfig])]
+    growing = [_start_grown(bed, guest)]
     held = guest.start("hold idle --sockets 3")
     held.wait_line("ready", 60 * bed.scale)
     held.kill()
 
     # Of 1,024 grants, three quarters are for connections, 3 to 5 for each.
-    growing.append(_start_growth(bed, few, MEGABYTES[bed.kconfig]))
+    growing.append(_start_grown(bed, few))
     rc, out = few.run("hold idle --sockets 300", 60 * bed.scale)
     bed.note(out)
     assert rc == 1 and "No buffer space available" in out, f"{rc}, {out}"
@@ -213,16 +213,22 @@ done""", 100 * bed.scale)
 MOMENTS = (("GROW", 1), ("rings-grown", 1), ("rings-grown", 2))
 
 
+def start_growth(bed, guest, moment, path=COUNTS):
+    """Starts a connection that goes on growing and shrinking, and waits for that moment of it."""
+    before = ring_counts(guest, path)
+    job = guest.start("swell --bytes 1024m --cycles 1 -t by_turns")
+    moved = _wait_more(bed, guest, job, before, *moment, path)
+    assert moved >= moment[1], f"{moment}: {moved} more: {job.output}"
+    return job
+
+
 @timeout(400)
 def test_lost_link(bed):
     """The backend is removed while a ring grows, or has grown one way or both: nothing is left at either end."""
     guest = _guest(bed)
     quiet = bed.quiet_snapshot()
-    for name, more in bed.pick(daily=1, slow=2, debug=2) * MOMENTS:
-        before = ring_counts(guest)
-        job = guest.start("swell --bytes 1024m --cycles 1 -t by_turns")
-        moved = wait_more(bed, guest, job, before, name, more)
-        assert moved >= more, f"{name}: {moved} more: {job.output}"
+    for moment in bed.pick(daily=1, slow=2, debug=2) * MOMENTS:
+        job = start_growth(bed, guest, moment)
         unload(bed, "xensock_back")
         rc, out = job.wait(60 * bed.scale)
         assert rc != 0, f"it was over before the backend went: {out}"

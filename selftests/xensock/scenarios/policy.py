@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from bed import timeout
 from scenarios.common import (
-    hijacked, run_checked, short_connects, start_peer, sysctl, wait_link, wait_released, wait_requests)
+    hijacked, run_checked, short_connects, start_peer, sysctl, wait_attempt, wait_link, wait_released, wait_requests)
 
 # Port of the servers in namespaces, each at 127.0.0.1.
 PORT = 7600
@@ -41,13 +41,6 @@ def _refused_count(bed, guest, reason):
 
 def _attempt(guest, what):
     return run_checked(guest, f"attempt {what}").split()
-
-
-def _wait_result(bed, guest, what, expected):
-    """Waits until attempts end like that: the backend learns of a change a moment later."""
-    deadline = time.monotonic() + 60 * bed.scale
-    while (last := _attempt(guest, what)) != expected.split():
-        assert time.monotonic() < deadline, f"{what}: {last}, and not {expected}"
 
 
 def _states(bed, guest):
@@ -84,22 +77,22 @@ def test_connect(bed):
     kept = guest.start("attempt keep 192.0.2.1 7001")
     kept.wait_line("ok")
 
-    _wait_result(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1}",
+    wait_attempt(guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1}",
                  "ok EACCES EACCES")
     _set(bed, guest, connect_deny="192.0.2.0/24:7001")
-    _wait_result(bed, guest, "connect 192.0.2.1 7001 192.0.2.1 7080", "EACCES ok")
+    wait_attempt(guest, "connect 192.0.2.1 7001 192.0.2.1 7080", "EACCES ok")
     _set(bed, guest, connect_allow="tcp:192.0.2.1:7000-7001 udp:7080")
-    _wait_result(bed, guest, "connect 192.0.2.1 7080 192.0.2.1 7001 203.0.113.1 7001", "EACCES ok EACCES")
+    wait_attempt(guest, "connect 192.0.2.1 7080 192.0.2.1 7001 203.0.113.1 7001", "EACCES ok EACCES")
     _set(bed, guest, connect_allow="0.0.0.0/0 192.0.2.1", connect_deny="192.0.2.1:7080")
-    _wait_result(bed, guest, f"connect 192.0.2.1 7080 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "EACCES ok EACCES")
+    wait_attempt(guest, f"connect 192.0.2.1 7080 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "EACCES ok EACCES")
     # Loopback needs a rule that names it, and only that address is allowed.
     _set(bed, guest, connect_allow=f"127.0.0.1:{PORT + 1}")
-    _wait_result(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT}",
+    wait_attempt(guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT}",
                  "EACCES ok ok EACCES")
     _set(bed, guest, connect_allow="")
-    _wait_result(bed, guest, "connect 192.0.2.1 7001", "EACCES")
+    wait_attempt(guest, "connect 192.0.2.1 7001", "EACCES")
     _set(bed, guest)
-    _wait_result(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "ok EACCES")
+    wait_attempt(guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 1}", "ok EACCES")
     # An existing connection stays.
     so_far = len(kept.lines)
     deadline = time.monotonic() + 60 * bed.scale
@@ -123,7 +116,7 @@ def test_own_addresses(bed):
     all_of_them = "connect " + " ".join(f"{host} {port}" for host in own)
     try:
         _set(bed, guest, connect_allow="default")
-        _wait_result(bed, guest, all_of_them, " ".join(["EACCES"] * len(own)))
+        wait_attempt(guest, all_of_them, " ".join(["EACCES"] * len(own)))
         # Other addresses are not affected: one without a route, and one that never answers.
         with short_connects(bed):
             assert _attempt(guest, "connect 203.0.113.1 80 192.0.2.99 80") == ["EHOSTUNREACH", "ETIMEDOUT"]
@@ -138,14 +131,14 @@ def test_own_addresses(bed):
         # Wider rules do not include these addresses.
         for rules in ("0.0.0.0/0 [::/0]", "192.0.2.0/24 [2001:db8::/32]", f"{port}", "0-65535"):
             _set(bed, guest, connect_allow=rules)
-            _wait_result(bed, guest, all_of_them, " ".join(["EACCES"] * len(own)))
+            wait_attempt(guest, all_of_them, " ".join(["EACCES"] * len(own)))
         _set(bed, guest, connect_allow=f"192.0.2.1:{port} 169.254.0.0/16")
-        _wait_result(bed, guest, f"connect 192.0.2.1 {port} ::ffff:192.0.2.1 {port} 169.254.7.7 {port} "
+        wait_attempt(guest, f"connect 192.0.2.1 {port} ::ffff:192.0.2.1 {port} 169.254.7.7 {port} "
                                  f"192.0.2.1 {port - 1} 127.0.0.1 {port} 198.51.100.9 {port}",
                      "ok ok ok EACCES EACCES EACCES")
         # The unspecified address means loopback, or the address that the socket has.
         _set(bed, guest, connect_allow=f"127.0.0.0/8:{port}")
-        _wait_result(bed, guest, f"connect 127.0.0.1 {port} 0.0.0.0 {port} 192.0.2.1 {port}", "ok ok EACCES")
+        wait_attempt(guest, f"connect 127.0.0.1 {port} 0.0.0.0 {port} 192.0.2.1 {port}", "ok ok EACCES")
     finally:
         bed.run("ip address del 169.254.7.7/32 dev dummy0; ip address del 2001:db8::7 dev dummy0; "
                 "ip route del local 198.51.100.0/24 dev lo; ip -6 route del local 2001:db8:7::/64 dev lo")
@@ -157,7 +150,7 @@ def test_counts(bed):
     """Each refusal is counted by its reason."""
     start_peer(bed)
     guest = _guest(bed)
-    _wait_result(bed, guest, "connect 192.0.2.1 7001 127.0.0.1 80", "ok EACCES")
+    wait_attempt(guest, "connect 192.0.2.1 7001 127.0.0.1 80", "ok EACCES")
     before = bed.xensock("show", str(guest.domid))["refused"]
     _attempt(guest, "connect 127.0.0.1 80 127.0.0.1 81 192.0.2.1 7001 0.0.0.0 80")
     after = bed.xensock("show", str(guest.domid))["refused"]
@@ -174,12 +167,12 @@ def test_trace(bed):
         bed.skip("this kernel has no tracing")
     start_peer(bed)
     guest = _guest(bed)
-    _wait_result(bed, guest, "connect 192.0.2.1 7001", "ok")
+    wait_attempt(guest, "connect 192.0.2.1 7001", "ok")
     run_checked(bed, f"echo >{events}/../trace; echo 1 >{events}/xensock/xensock_refused/enable")
     try:
         _attempt(guest, "connect 127.0.0.1 80 192.0.2.1 7001")
         _set(bed, guest, max_sockets="0")
-        _wait_result(bed, guest, "connect 192.0.2.1 7001", "EMFILE")
+        wait_attempt(guest, "connect 192.0.2.1 7001", "EMFILE")
     finally:
         run_checked(bed, f"echo 0 >{events}/xensock/xensock_refused/enable")
     seen = [line.split("xensock_refused: ")[1] for line in run_checked(bed, f"cat {events}/../trace").splitlines()
@@ -199,11 +192,11 @@ def test_quotas(bed):
     for sockets, result in (("5", "5 EMFILE"), ("9", "9 EMFILE"), ("0", "0 EMFILE"), ("12", "12 ok")):
         before = _refused_count(bed, guest, "sockets")
         _set(bed, guest, max_sockets=sockets)
-        _wait_result(bed, guest, crowd, result)
+        wait_attempt(guest, crowd, result)
         assert ("ok" in result) or _refused_count(bed, guest, "sockets") > before
     # Rings kept for refused requests are given up.
     _set(bed, guest, max_sockets="0")
-    _wait_result(bed, guest, crowd, "0 EMFILE")
+    wait_attempt(guest, crowd, "0 EMFILE")
     leaks = wait_released(bed, rest)
     assert not leaks, f"dom0 has kept (before, after): {leaks}"
     _set(bed, guest, max_sockets="12")
@@ -211,16 +204,16 @@ def test_quotas(bed):
     for pages, result in (("15", "3 ENOBUFS"), ("14", "2 ENOBUFS"), ("4", "0 ENOBUFS")):
         before = _refused_count(bed, guest, "ring-pages")
         _set(bed, guest, max_ring_pages=pages)
-        _wait_result(bed, guest, crowd, result)
+        wait_attempt(guest, crowd, result)
         assert _refused_count(bed, guest, "ring-pages") > before
     # An address that is not allowed needs no pages.
-    _wait_result(bed, guest, "connect 127.0.0.1 80", "EACCES")
+    wait_attempt(guest, "connect 127.0.0.1 80", "EACCES")
     before = _refused_count(bed, guest, "ring-order")
     _set(bed, guest, max_ring_order="1")
-    _wait_result(bed, guest, crowd, "0 ENOBUFS")
+    wait_attempt(guest, crowd, "0 ENOBUFS")
     assert _refused_count(bed, guest, "ring-order") > before
     _set(bed, guest, max_ring_order="4")
-    _wait_result(bed, guest, crowd, "12 ok")
+    wait_attempt(guest, crowd, "12 ok")
 
 
 @timeout(240)
@@ -228,29 +221,29 @@ def test_bind(bed):
     """Addresses that sockets may be bound to: none by default, then those in a list."""
     start_peer(bed)
     guest = _guest(bed)
-    _wait_result(bed, guest, "bind 0.0.0.0 8000 192.0.2.1 0 :: 8000", "EACCES EACCES EACCES")
+    wait_attempt(guest, "bind 0.0.0.0 8000 192.0.2.1 0 :: 8000", "EACCES EACCES EACCES")
     assert _attempt(guest, "serve 192.0.2.1 8000") == ["EACCES"]
     _set(bed, guest, bind_allow="tcp:8000-8001 tcp:192.0.2.1:8090 udp:8002")
-    _wait_result(bed, guest, "serve 0.0.0.0 8000 192.0.2.1 8001 0.0.0.0 8002 192.0.2.1 8090 0.0.0.0 8090 "
+    wait_attempt(guest, "serve 0.0.0.0 8000 192.0.2.1 8001 0.0.0.0 8002 192.0.2.1 8090 0.0.0.0 8090 "
                              "127.0.0.1 8090 0.0.0.0 0",
                  "ok ok EACCES ok EACCES EACCES EACCES")
     _set(bed, guest, bind_allow="tcp:0 [::/0]:8003")
-    _wait_result(bed, guest, "serve 0.0.0.0 0 0.0.0.0 8000 ::1 8003 :: 8003", "ok EACCES ok EACCES")
+    wait_attempt(guest, "serve 0.0.0.0 0 0.0.0.0 8000 ::1 8003 :: 8003", "ok EACCES ok EACCES")
     # Linux would let a socket send from an IPv6 address that dom0 does not have.
     _set(bed, guest, bind_allow="[::/0]:8004 [2001:db8::77]:8005")
-    _wait_result(bed, guest, "free 2001:db8::77 8004 2001:db8::77 8005 2001:db8::1 8004 ::1 8004",
+    wait_attempt(guest, "free 2001:db8::77 8004 2001:db8::77 8005 2001:db8::1 8004 ::1 8004",
                  "EADDRNOTAVAIL ok ok ok")
     # A port that is privileged in dom0 needs only the list.
     _set(bed, guest, bind_allow="tcp:443")
-    _wait_result(bed, guest, "serve 192.0.2.1 443 :: 443 192.0.2.1 444", "ok ok EACCES")
+    wait_attempt(guest, "serve 192.0.2.1 443 :: 443 192.0.2.1 444", "ok ok EACCES")
     _set(bed, guest)
-    _wait_result(bed, guest, "bind 192.0.2.1 0", "EACCES")
+    wait_attempt(guest, "bind 192.0.2.1 0", "EACCES")
     # A client may ask for the port that it would get anyway, and does not become a server by that.
     assert _attempt(guest, "bind 0.0.0.0 0 :: 0") == ["ok"] * 2
     assert _attempt(guest, "from 192.0.2.1 7001") == ["ok"]
     assert _attempt(guest, "serve 0.0.0.0 0 :: 0") == ["EACCES"] * 2
     _set(bed, guest, connect_allow="")
-    _wait_result(bed, guest, "bind 0.0.0.0 0 :: 0", "EACCES EACCES")
+    wait_attempt(guest, "bind 0.0.0.0 0 :: 0", "EACCES EACCES")
 
 
 @timeout(240)
@@ -265,7 +258,7 @@ def test_ports_that_might_be_chosen(bed):
     try:
         _set(bed, guest, local_ports=f"{first}-{first + 9}", bind_allow="tcp:0")
         inside, outside = first + 4, first + 10
-        _wait_result(bed, guest, f"serve 192.0.2.1 0 0.0.0.0 {inside} :: {inside} 0.0.0.0 {first + 5} "
+        wait_attempt(guest, f"serve 192.0.2.1 0 0.0.0.0 {inside} :: {inside} 0.0.0.0 {first + 5} "
                                  f"0.0.0.0 {outside} 0.0.0.0 {first - 1} 192.0.2.1 8000",
                      "ok ok ok EACCES EACCES EACCES EACCES")
         server = guest.start("hold waiting --sockets 1")
@@ -295,14 +288,14 @@ def test_listen_later(bed):
     guest = _guest(bed)
     run_checked(guest, "rm -f /tmp/go")
     _set(bed, guest, bind_allow="tcp:0 tcp:8000-8001")
-    _wait_result(bed, guest, "bind 192.0.2.1 8000", "ok")
+    wait_attempt(guest, "bind 192.0.2.1 8000", "ok")
     # This one had no port at first, and then one of its own choice.
     expected = {"later 192.0.2.1 0": "ok", "later 0.0.0.0 8000": "EACCES", "later :: 8001": "EACCES"}
     jobs = {what: guest.start(f"attempt {what}") for what in expected}
     for job in jobs.values():
         job.wait_line("ok", 60 * bed.scale)
     _set(bed, guest, bind_allow="tcp:0")
-    _wait_result(bed, guest, "bind 192.0.2.1 8000", "EACCES")
+    wait_attempt(guest, "bind 192.0.2.1 8000", "EACCES")
     run_checked(guest, "touch /tmp/go")
     found = {what: job.wait(60 * bed.scale)[1].split()[-1] for what, job in jobs.items()}
     run_checked(guest, "rm /tmp/go")
@@ -356,8 +349,8 @@ def test_owners(bed):
     guest, other = _guests(bed)
     for one in (guest, other):
         _set(bed, one, bind_allow="tcp:8000-8001")
-    _wait_result(bed, other, "bind 192.0.2.1 8001", "ok")
-    _wait_result(bed, guest, "bind 192.0.2.1 8001", "ok")
+    wait_attempt(other, "bind 192.0.2.1 8001", "ok")
+    wait_attempt(guest, "bind 192.0.2.1 8001", "ok")
     server = guest.start("attempt stay share 192.0.2.1 8000")
     server.wait_line("ok")
     # Programs of the same guest can share a port, as on any machine.
@@ -374,7 +367,7 @@ def test_owners(bed):
     server.kill()
     server.wait()
     # The same for the other guest, now that the port is free.
-    _wait_result(bed, other, "share 192.0.2.1 8000", "ok")
+    wait_attempt(other, "share 192.0.2.1 8000", "ok")
     server = other.start("attempt stay share 192.0.2.1 8000")
     server.wait_line("ok")
     assert _socket_uids(8000) == {FIRST_UID + other.domid}, _socket_uids(8000)
@@ -412,7 +405,7 @@ def test_local_ports(bed):
     guest, other = _guests(bed)
     first = _free_ports(bed, 40)
     _set(bed, guest, local_ports=f"{first}-{first + 9}", bind_allow="tcp:0")
-    _wait_result(bed, guest, "bind 0.0.0.0 0", "ok")
+    wait_attempt(guest, "bind 0.0.0.0 0", "ok")
     # Connections that it closes first stay in TIME-WAIT in dom0, with their ports.
     assert _attempt(guest, "crowd 192.0.2.1 7001 --sockets 12") == ["10", "EADDRNOTAVAIL"]
     assert _attempt(guest, "connect 192.0.2.1 7001 192.0.2.1 7002") == ["EADDRNOTAVAIL", "ok"]
@@ -427,7 +420,7 @@ def test_local_ports(bed):
     sysctl(bed, ip_local_port_range=f"{first} {first + 39}")
     try:
         _set(bed, guest)
-        _wait_result(bed, guest, "serve 0.0.0.0 0", "EACCES")
+        wait_attempt(guest, "serve 0.0.0.0 0", "EACCES")
         count, error = _attempt(guest, "crowd 192.0.2.1 7001 --sockets 40")
         assert error == "EADDRNOTAVAIL" and 10 <= int(count) <= 31, (count, error)
         assert run_checked(bed, "attempt --family inet crowd 192.0.2.1 7001 --sockets 5").split() == ["5", "ok"]
@@ -446,7 +439,7 @@ def test_listeners(bed):
     guest = _guest(bed)
     for listeners, result in (("3", "3 ENOBUFS"), ("0", "0 ENOBUFS"), ("8", "8 ok")):
         _set(bed, guest, max_listeners=listeners, bind_allow="tcp:0")
-        _wait_result(bed, guest, "listeners 192.0.2.1 --sockets 8", result)
+        wait_attempt(guest, "listeners 192.0.2.1 --sockets 8", result)
 
 
 def _waiting_counts(ports):
@@ -474,7 +467,7 @@ def test_backlogs(bed):
     guest = _guest(bed)
     # 40 for all listeners, and at least 5 for each of the 8.
     _set(bed, guest, max_sockets="40", max_listeners="8", bind_allow="tcp:0")
-    _wait_result(bed, guest, "bind 0.0.0.0 0", "ok")
+    wait_attempt(guest, "bind 0.0.0.0 0", "ok")
     server = guest.start("hold waiting --sockets 4")
     server.wait_line("ready", 60 * bed.scale)
     ports = [int(line) for line in server.lines[:4]]
@@ -511,7 +504,7 @@ def test_backlogs_of_users(bed):
     guest = _guest(bed)
     # 40 for all listeners, of which two are for root only, and at least 5 for each of the 8.
     _set(bed, guest, max_sockets="40", max_listeners="8", bind_allow="tcp:0")
-    _wait_result(bed, guest, "bind 0.0.0.0 0", "ok")
+    wait_attempt(guest, "bind 0.0.0.0 0", "ok")
     servers, ports, clients = [], [], []
     for user, most in ((1001, 19), (1002, 10), (0, 11)):
         servers.append(guest.start(f"hold waiting --user {user} --sockets 1"))
@@ -546,17 +539,17 @@ def test_groups(bed):
         # The guest's own network is asked then, and it has no route there.
         assert _attempt(guest, "--family inet join 239.192.77.1") == ["ENODEV"]
     _set(bed, guest, multicast_allow="239.192.77.0/24 [ff15::77]")
-    _wait_result(bed, guest, f"join {five}", "ok ok EPERM ok EPERM")
+    wait_attempt(guest, f"join {five}", "ok ok EPERM ok EPERM")
     _set(bed, guest, multicast_allow="239.192.77.0/24 [ff15::77]", max_groups="2")
-    _wait_result(bed, guest, "join 239.192.77.1 ff15::77 239.192.77.2", "ok ok ENOBUFS")
+    wait_attempt(guest, "join 239.192.77.1 ff15::77 239.192.77.2", "ok ok ENOBUFS")
 
     # A user has its share of them, and others have the rest.
     _set(bed, guest, bind_allow="0 1024-65535", multicast_allow="239.192.77.0/24", max_groups="9")
     five = " ".join(f"239.192.77.{i}" for i in range(1, 6))
-    _wait_result(bed, guest, f"join --user 65534 {five} 239.192.77.6", "ok ok ok ok ok ENOBUFS")
+    wait_attempt(guest, f"join --user 65534 {five} 239.192.77.6", "ok ok ok ok ok ENOBUFS")
     member = guest.start(f"exec attempt member --user 65534 {five}")
     _wait_until(bed, lambda: member.output.split() == ["ok"] * 5, "the user has its share")
-    _wait_result(bed, guest, f"join {five}", "ok ok ok ok ENOBUFS")
+    wait_attempt(guest, f"join {five}", "ok ok ok ok ENOBUFS")
     member.kill()
     _wait_until(bed, lambda: _memberships() == (False, False), "the groups are left with the sockets")
 
@@ -587,7 +580,7 @@ def _member(bed):
     guest = _guest(bed)
     run_checked(bed, "ip route replace 239.192.77.0/24 dev dummy0")
     _set(bed, guest, **GROUP_POLICY)
-    _wait_result(bed, guest, "join 239.192.77.1", "ok")
+    wait_attempt(guest, "join 239.192.77.1", "ok")
     member = guest.start("exec attempt member 239.192.77.1 ff15::77")
     _wait_until(bed, lambda: _memberships() == (True, True), "the groups are joined")
     return guest, member
@@ -708,18 +701,18 @@ def test_wrong_values(bed):
         wrong = f"policy/{node}: {'no such namespace' if value == '4711' else 'not understood'}"
         logged = _log_count(bed, guest, wrong)
         _write(bed, guest, node, value)
-        _wait_result(bed, guest, what, result)
+        wait_attempt(guest, what, result)
         # A change of another node does not log it again.
         _write(bed, guest, "max-backlog", "5")
         _write(bed, guest, "max-backlog", "6")
-        _wait_result(bed, guest, what, result)
+        wait_attempt(guest, what, result)
         assert _states(bed, guest) == (4, 4), _states(bed, guest)
         logged = _log_count(bed, guest, wrong) - logged
         assert logged == 1, f"{node}='{value}': dom0's log has {logged} lines"
         bed.xenstore.rm(f"/local/domain/0/backend/xensock/{guest.domid}/0/policy/{node}")
         if node == "connect-allow":
             _write(bed, guest, node, bed.connect_allow)
-        _wait_result(bed, guest, connect, works)
+        wait_attempt(guest, connect, works)
 
 
 def _namespace(bed, name, number=None):
@@ -746,21 +739,21 @@ def test_namespace(bed):
     try:
         _namespace(bed, "blue", 7)
         _set(bed, guest, netns="7")
-        _wait_result(bed, guest, f"connect 127.0.0.1 {PORT + 1} 127.0.0.1 {PORT + 101} 192.0.2.1 7001",
+        wait_attempt(guest, f"connect 127.0.0.1 {PORT + 1} 127.0.0.1 {PORT + 101} 192.0.2.1 7001",
                      "ok ECONNREFUSED ENETUNREACH")
         page = run_checked(guest, f"fetch --host 127.0.0.1 --port {PORT}")
         assert "Hello" in page, page
-        _wait_result(bed, guest, f"connect 0.0.0.0 {PORT + 1}", "ok")
+        wait_attempt(guest, f"connect 0.0.0.0 {PORT + 1}", "ok")
         guest.ktap("loopback")
         with hijacked(guest, hijack=2):
             guest.ktap("loopback --family inet")
         # The lists apply there too.
         _set(bed, guest, netns="7", connect_deny=f"127.0.0.0/8:{PORT + 1}")
-        _wait_result(bed, guest, f"connect 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT + 80}",
+        wait_attempt(guest, f"connect 127.0.0.1 {PORT + 1} 0.0.0.0 {PORT + 1} 127.0.0.1 {PORT + 80}",
                      "EACCES EACCES ok")
         # Back to dom0's namespace.
         _set(bed, guest)
-        _wait_result(bed, guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 101}", "ok EACCES")
+        wait_attempt(guest, f"connect 192.0.2.1 7001 127.0.0.1 {PORT + 101}", "ok EACCES")
     finally:
         _set(bed, guest)
         _remove_namespaces(bed, "blue")
@@ -781,9 +774,9 @@ def test_neighbours_in_a_namespace(bed):
         index = run_checked(bed, "ip -n near -o link show near1").split(":")[0]
         tries = f"datagram fe80::9%{index} 9 fe80::7%{index} 9 192.0.2.1 9"
         _set(bed, guest, netns="8", connect_allow="[fe80::/10]")
-        _wait_result(bed, guest, tries, "ok ok EACCES")
+        wait_attempt(guest, tries, "ok ok EACCES")
         _set(bed, guest, netns="8", connect_allow="default")
-        _wait_result(bed, guest, tries, "EACCES EACCES ENETUNREACH")
+        wait_attempt(guest, tries, "EACCES EACCES ENETUNREACH")
     finally:
         _set(bed, guest)
         bed.run("ip link del near0")
@@ -800,11 +793,11 @@ def test_namespace_that_comes_later(bed):
         assert rc == 1 and "no network namespace here has the id 9" in out, out
         before = _refused_count(bed, guest, "netns")
         _write(bed, guest, "netns", "9")
-        _wait_result(bed, guest, "connect 192.0.2.1 7001", "EACCES")
+        wait_attempt(guest, "connect 192.0.2.1 7001", "EACCES")
         assert _refused_count(bed, guest, "netns") > before
         _namespace(bed, "late", 9)
         _set(bed, guest, netns="9")
-        _wait_result(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ok")
+        wait_attempt(guest, f"connect 127.0.0.1 {PORT + 1}", "ok")
         # The guest keeps the namespace when its name and ID are gone.
         _remove_namespaces(bed, "late")
         assert _attempt(guest, f"connect 127.0.0.1 {PORT + 1} 192.0.2.1 7001") == \
@@ -841,22 +834,22 @@ def test_two_namespaces(bed):
         run_checked(bed, "ip netns add green && ip -n green link set lo up && ip netns set green 12")
         _set(bed, guest, netns="11")
         _set(bed, other, netns="12")
-        _wait_result(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ok")
-        _wait_result(bed, other, f"connect 127.0.0.1 {PORT + 1}", "ECONNREFUSED")
+        wait_attempt(guest, f"connect 127.0.0.1 {PORT + 1}", "ok")
+        wait_attempt(other, f"connect 127.0.0.1 {PORT + 1}", "ECONNREFUSED")
         server = bed.start(f"ip netns exec green peer --host 127.0.0.1 --port {PORT}")
         server.wait_line("peer: ready", 60 * bed.scale)
-        _wait_result(bed, other, f"connect 127.0.0.1 {PORT + 1}", "ok")
+        wait_attempt(other, f"connect 127.0.0.1 {PORT + 1}", "ok")
         # Sockets of one guest reach each other at 127.0.0.1, on a port that the other guest uses
         # too.
         for one in (guest, other):
             assert _attempt(one, "talk 127.0.0.1 8000 127.0.0.1 0") == ["ok", "ok"]
         server = guest.start("attempt stay 127.0.0.1 8001")
         server.wait_line("ok")
-        _wait_result(bed, other, "connect 127.0.0.1 8001 serve 127.0.0.1 8001", "ECONNREFUSED ok")
+        wait_attempt(other, "connect 127.0.0.1 8001 serve 127.0.0.1 8001", "ECONNREFUSED ok")
         assert _attempt(guest, "connect 127.0.0.1 8001 serve 127.0.0.1 8001") == ["ok", "EADDRINUSE"]
         assert bed.run("grep -q ':1F41 ' /proc/net/tcp")[0] == 1, "dom0 has a socket on the port"
         _remove_namespaces(bed, "red")
-        _wait_result(bed, guest, f"connect 127.0.0.1 {PORT + 1}", "ECONNREFUSED")
+        wait_attempt(guest, f"connect 127.0.0.1 {PORT + 1}", "ECONNREFUSED")
         assert _attempt(other, f"connect 127.0.0.1 {PORT + 1}") == ["ok"]
     finally:
         for one in (guest, other):

@@ -6,7 +6,7 @@ from scenarios import programs
 from scenarios.common import (
     SERVER_POLICY, hijacked, nothing_left, run_checked, start_peer, sysctl, unload, wait_link)
 from scenarios.daemons import Daemons
-from scenarios.growth import MOMENTS, ring_counts, wait_more
+from scenarios.growth import MOMENTS, start_growth
 from scenarios.lifecycle import wait_services
 
 # Files of a group share a guest and run one after another.
@@ -16,21 +16,12 @@ GROUP = "programs"
 COUNTS = "/sys/kernel/debug/xensock/pvcalls-0"
 
 
-def _start_growth(bed, guest, moment):
-    """Starts a connection whose ring grows, and waits for that moment of it."""
-    before = ring_counts(guest, COUNTS)
-    job = guest.start("swell --bytes 1024m --cycles 1 -t by_turns")
-    moved = wait_more(bed, guest, job, before, *moment, COUNTS)
-    assert moved >= moment[1], f"{moment}: {moved} more: {job.output}"
-    return job
-
-
 def _move_often(bed, guest, move, job, daemons, grows):
     """Moves the guest to other domains, with sockets in every state."""
     for number in range(bed.pick(daily=1, slow=10, debug=1)):
         held = guest.start("hold lost")
         held.wait_line("ready", 60 * bed.scale)
-        growing = _start_growth(bed, guest, MOMENTS[number % len(MOMENTS)]) if grows else None
+        growing = start_growth(bed, guest, MOMENTS[number % len(MOMENTS)], COUNTS) if grows else None
         old = guest.domid
         move()
         assert guest.domid != old

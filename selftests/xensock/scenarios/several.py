@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from bed import timeout
 from scenarios.common import (
-    SERVER_POLICY, SETTINGS, counts, hijacked, run_checked, start_peer, unload, wait_released, without_driver)
+    SERVER_POLICY, SETTINGS, counts, hijacked, run_checked, silent, start_peer, unload, wait_attempt, wait_disconnected,
+    wait_released, without_driver)
 from scenarios.driver_domain import wait_service, with_peer
 
 FIRST, SECOND = "xensock-0", "xensock-1"
@@ -119,13 +120,10 @@ def test_routes(bed):
     # A socket that cannot reach a peer through the other device keeps its own.
     bed.xensock("set", str(guest.domid), "--device=1", f"connect-allow=[{bed.address6}]")
     with _routed(guest, "198.51.100.0/24=xensock-1"):
-        # The backend learns of its new policy a moment later.
-        _wait_until(bed, lambda: run_checked(guest, f"attempt peers {to4} 198.51.100.1 7001").split(),
-                    ["ok", "EACCES", "ECONNREFUSED"])
+        wait_attempt(guest, f"peers {to4} 198.51.100.1 7001", "ok EACCES ECONNREFUSED")
     bed.xensock("set", str(guest.domid), "--device=1", f"connect-allow={bed.connect_allow}")
     with _routed(guest, "default=xensock-1"):
-        run_checked(guest, f"i=0; until attempt connect {to4} | grep -q ok; do "
-                           "i=$((i + 1)); [ $i -lt 400 ] || exit 1; usleep 100000; done")
+        wait_attempt(guest, f"connect {to4}", "ok")
     assert run_checked(guest, "ls /sys/kernel/debug/xensock").split() == [FIRST, SECOND]
 
 
@@ -250,26 +248,12 @@ def test_short_of_grants(bed):
         assert rc == 0, out
 
 
-@contextmanager
-def _first_misused(bed, how):
-    """A guest with two devices of dom0. A program serves the first, and does not answer everything."""
-    guest = _pair(bed)
-    with without_driver(bed, guest):
-        back = bed.start(f"silent_back {guest.domid} {how}")
-        try:
-            back.wait_line("ready", 200 * bed.scale)
-            yield guest, back
-        finally:
-            back.kill(signal.SIGTERM)
-            back.wait(60 * bed.scale)
-
-
 @timeout(400)
 def test_one_lets_work_wait(bed):
     """More work items wait for one backend than the kernel runs of a workqueue at a time. Those of the
     other device go on."""
-    path = f"/sys/kernel/debug/xensock/{SECOND}"
-    with _first_misused(bed, "unmap --sockets 1100") as (guest, back):
+    guest = _pair(bed)
+    with silent(bed, guest, "unmap --sockets 1100") as back:
         with _routed(guest, "default=xensock-0"):
             keeper = guest.start("exec keeper")
             back.wait_line("full", 200 * bed.scale)
@@ -280,15 +264,15 @@ def test_one_lets_work_wait(bed):
         with _routed(guest, "default=xensock-1"):
             output = run_checked(guest, f"attempt connect {bed.address} 7001")
             assert output.split() == ["ok"], output
-        run_checked(guest, f"i=0; until grep -q '^connections 0$' {path}; do i=$((i + 1)); "
-                           f"[ $i -lt 300 ] || {{ cat {path}; exit 1; }}; usleep 100000; done")
+        wait_disconnected(guest, SECOND)
 
 
 @timeout(200)
 def test_one_breaks_rules(bed):
     """When the guest ends a link whose backend has broken the rules, a socket without an address of its
     own moves to the other device, even if that backend never notices."""
-    with _first_misused(bed, "wrong") as (guest, back), _routed(guest, "default=xensock-0"):
+    guest = _pair(bed)
+    with silent(bed, guest, "wrong") as back, _routed(guest, "default=xensock-0"):
         job = guest.start(f"exec attempt stay datagram {bed.address6} 7001")
         job.wait_line("ok", 60 * bed.scale)
         assert {line["device"] for line in _sockets(guest).values()} == {FIRST}

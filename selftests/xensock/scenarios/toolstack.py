@@ -3,7 +3,7 @@
 speaks the native dialect, with a C driver at either end PV Calls."""
 
 from bed import timeout
-from scenarios.common import SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, unload, wait_link
+from scenarios.common import SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, unload, wait_attempt, wait_link
 
 
 def _guest(bed):
@@ -31,8 +31,7 @@ def test_native(bed):
     guest.ktap_together(("stream -T bad_memory_to_receive_into", "rst", "datagram"), 200 * bed.scale)
     # The administrator's policy applies to this device as to any.
     bed.xensock("set", str(guest.domid), f"connect-deny={bed.address}:7001")
-    run_checked(guest, f"i=0; until attempt connect {bed.address} 7001 | grep -q EACCES; do "
-                       "i=$((i + 1)); [ $i -lt 400 ] || exit 1; usleep 100000; done")
+    wait_attempt(guest, f"connect {bed.address} 7001", "EACCES")
 
 
 @timeout(240)
