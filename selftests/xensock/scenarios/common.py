@@ -145,16 +145,19 @@ def run_checked(where, command, timeout=None):
     return out
 
 
+# Unbinds a module's devices.
+_UNBIND = "for d in /sys/bus/xen*/drivers/{}/*-[0-9]*; do [ ! -e $d ] || echo ${{d##*/}} >${{d%/*}}/unbind; done"
+
+
 def unbind(where, module):
     """Unbinds the module's devices: xenbus holds a module while it has devices."""
-    run_checked(where, f"for d in /sys/bus/xen*/drivers/{module}/*-[0-9]*; do "
-                       "[ ! -e $d ] || echo ${d##*/} >${d%/*}/unbind; done")
+    run_checked(where, _UNBIND.format(module))
 
 
 def unload(where, module):
     """Unloads a module that has devices. Its last sockets may take a moment to be freed."""
-    unbind(where, module)
-    run_checked(where, f"i=0; until rmmod {module} 2>/dev/null; do i=$((i + 1)); "
+    run_checked(where, f"{_UNBIND.format(module)} || exit 1; "
+                       f"i=0; until rmmod {module} 2>/dev/null; do i=$((i + 1)); "
                        f"[ $i -lt 2000 ] || {{ rmmod {module}; exit 1; }}; sleep 0.02; done", 180 * where.scale)
 
 
@@ -170,14 +173,13 @@ def set_order(guest, order):
 def hijacked(guest, **settings):
     """The guest's sockets go to the backend inside the block. All settings are restored afterwards."""
     settings.setdefault("hijack", 1)
-    before = {name: run_checked(guest, f"cat {SETTINGS}/{name}").strip() for name in settings}
-    for name, value in settings.items():
-        run_checked(guest, f"echo {value} >{SETTINGS}/{name}")
+    out = run_checked(guest, f"for name in {' '.join(settings)}; do echo \"$name=$(cat {SETTINGS}/$name)\"; done && " +
+                             " && ".join(f"echo {value} >{SETTINGS}/{name}" for name, value in settings.items()))
+    before = dict(line.split("=", 1) for line in out.splitlines())
     try:
         yield
     finally:
-        for name, value in before.items():
-            run_checked(guest, f"echo '{value}' >{SETTINGS}/{name}")
+        run_checked(guest, " && ".join(f"echo '{value}' >{SETTINGS}/{name}" for name, value in before.items()))
 
 
 def wait_connected(guest):
