@@ -360,7 +360,7 @@ def test_memory_of_a_server(bed):
     guest = _greedy(bed, *SERVER_POLICY, "max-memory=1024", *_SMALL_RINGS)
     before = bed.quiet_snapshot()
     with _ethernet(bed) as far:
-        early, late, size = 10, 20, 1 << 19
+        early, late, size = 10, bed.pick(daily=10, slow=20, debug=20), 1 << 19
         server = guest.start(f"deaf --sockets {early + late + 1} --bytes {size}")
         server.wait_line("ready", 60 * bed.scale)
         port = int(server.lines[0])
@@ -537,8 +537,7 @@ def test_memory_of_closed_datagram_sockets(bed):
 def test_receive_buffers(bed):
     """SO_RCVBUF makes the receive buffer of dom0's TCP small. Otherwise TCP chooses its size."""
     start_peer(bed)
-    guest = bed.shared_guest(policy=SERVER_POLICY)
-    wait_connected(guest)
+    guest = _greedy(bed, *SERVER_POLICY)
     for sizes, is_small in (("8192", True), ("4000000", False), ("8192 4000000", False), ("4000000 8192", True)):
         # With a small buffer, TCP over loopback waits for its timers.
         job = guest.start(f"window --bytes {'8k' if is_small else '8m'} {sizes}")

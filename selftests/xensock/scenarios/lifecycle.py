@@ -416,9 +416,7 @@ def test_frontend_frees_its_grants(bed):
 @timeout(240)
 def test_made_anew(bed):
     """A device is removed and made again at once, before either end has seen that it was gone."""
-    guest = bed.guest("anew", in_dom0=True)
-    start_peer(bed, where=bed)
-    wait_link(guest)
+    guest = _server(bed)
     held = guest.start("hold lost")
     held.wait_line("ready", 60 * bed.scale)
     bed.xenstore.make_anew(guest.domid)

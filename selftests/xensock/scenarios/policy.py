@@ -669,8 +669,7 @@ def _wait_until(bed, condition, what):
 def test_smaller_rings_are_offered(bed):
     """A guest that connects again is told the largest ring size, and keeps to it."""
     start_peer(bed)
-    guest = bed.guest("small", policy=("max-ring-order=2",))
-    wait_link(guest)
+    guest = bed.shared_guest("policy", policy=("max-ring-order=2",))
     back = f"/local/domain/0/backend/xensock/{guest.domid}/0"
     assert bed.xenstore.read(f"{back}/max-page-order") == "2"
     guest.ktap("bulk --bytes 256k", 200 * bed.scale)
