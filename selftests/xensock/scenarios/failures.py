@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Memory is short at either end: programs are told, what has begun goes well, and nothing is left behind."""
 
+import functools
 import itertools
 from contextlib import contextmanager
 
@@ -15,8 +16,9 @@ FAULTS = "/sys/kernel/debug"
 SWITCH_STATE, SEND_FIN = "xenbus_switch_state", "tcp_send_fin"
 
 
+@functools.cache
 def _range(where, function):
-    """Returns where a function of the kernel begins, and where the next one does."""
+    """Returns where a function of the kernel begins, and where the next one does. Reading all symbols takes long."""
     lines = run_checked(where, f"grep -A1 ' T {function}$' /proc/kallsyms").splitlines()
     return [int(line.split()[0], 16) for line in lines]
 
@@ -25,15 +27,15 @@ def _range(where, function):
 def _short(where, module, percent, spared, times=1 << 30):
     """Inside the block, that share of the allocations fails that the module's code asks for, in every context, but
     not more than so many times. Those of one function of the kernel are spared."""
-    start, size = (run_checked(where, f"cat /sys/module/{module}/{file}").strip()
-                   for file in ("sections/.text", "coresize"))
+    start, size = run_checked(where, f"cd /sys/module/{module} && cat sections/.text coresize").split()
     begin, end = _range(where, spared)
     settings = {"ignore-gfp-wait": "N", "verbose": 0, "times": times, "stacktrace-depth": 32,
                 "require-start": int(start, 16), "require-end": int(start, 16) + int(size),
                 "reject-start": begin, "reject-end": end, "probability": percent}
-    for fault, more in (("failslab", {}), ("fail_page_alloc", {"min-order": 0, "ignore-gfp-highmem": "N"})):
-        words = " && ".join(f"echo {value} >{FAULTS}/{fault}/{name}" for name, value in (more | settings).items())
-        run_checked(where, words)
+    run_checked(where, " && ".join(
+        f"echo {value} >{FAULTS}/{fault}/{name}"
+        for fault, more in (("failslab", {}), ("fail_page_alloc", {"min-order": 0, "ignore-gfp-highmem": "N"}))
+        for name, value in (more | settings).items()))
     try:
         yield
     finally:
