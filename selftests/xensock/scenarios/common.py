@@ -86,6 +86,13 @@ def in_guest(bed, *commands, over_tcp=()):
         guest.ktap_together(commands, 150 * bed.scale)
 
 
+def stream(bed):
+    """The kselftest of streams. The daily set has its cases of full buffers in calls.data only: filling them takes
+    long."""
+    full = "-T sndtimeo -T little_pieces_until_all_is_full -T full_then_drained_loses_nothing"
+    return "stream" if bed.slow else f"stream {full}"
+
+
 def ipv6():
     """The kselftest of IPv6, with the interface of dom0's link-local address as an argument."""
     with open("/sys/class/net/dummy0/ifindex", encoding="ascii") as file:

@@ -6,7 +6,8 @@ import time
 
 from bed import timeout
 from guest import ktap_together
-from scenarios.common import SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, unload, wait_link, wait_released
+from scenarios.common import (
+    SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, stream, unload, wait_link, wait_released)
 
 # The longest time of the policy, in microseconds: a slow machine answers a request within it.
 _ON = "busy-poll=100000"
@@ -146,7 +147,7 @@ def test_rivals(bed):
     _wait_events(bed, guest, lambda events: events < 0.4)
     rival = bed.start("while :; do :; done")
     try:
-        guest.ktap("stream", 150 * bed.scale)
+        guest.ktap(stream(bed), 150 * bed.scale)
         _wait_events(bed, guest, lambda events: events > 0.6)
     finally:
         rival.kill()

@@ -53,7 +53,7 @@ def test_transfer(bed):
 def test_many(bed):
     """Many sockets at once, many short connections."""
     guest = serving_guest(bed, **PVH)
-    sockets, cycles = bed.pick(daily=(100, 250), slow=(200, 500), debug=(100, 250))
+    sockets, cycles = bed.pick(daily=(100, 100), slow=(200, 500), debug=(100, 250))
     guest.ktap(f"many --sockets {sockets} --cycles {cycles}", 280 * bed.scale)
 
 

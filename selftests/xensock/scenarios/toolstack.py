@@ -3,7 +3,8 @@
 speaks the native dialect, with a C driver at either end PV Calls."""
 
 from bed import timeout
-from scenarios.common import SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, unload, wait_attempt, wait_link
+from scenarios.common import (
+    SERVER_POLICY, SMALL_BUFFER, run_checked, start_peer, stream, unload, wait_attempt, wait_link)
 
 
 def _guest(bed):
@@ -28,7 +29,7 @@ def _native(bed, guest):
 def test_native(bed):
     """One line in xl.cfg is enough: datagrams, IPv6, resets and options work, which PV Calls lacks."""
     guest = _guest(bed)
-    guest.ktap_together(("stream -T bad_memory_to_receive_into", "rst", "datagram"), 200 * bed.scale)
+    guest.ktap_together((f"{stream(bed)} -T bad_memory_to_receive_into", "rst", "datagram"), 200 * bed.scale)
     # The administrator's policy applies to this device as to any.
     bed.xensock("set", str(guest.domid), f"connect-deny={bed.address}:7001")
     wait_attempt(guest, f"connect {bed.address} 7001", "EACCES")

@@ -2,7 +2,7 @@
 """Megabytes each way with a checksum, both ways at once on one socket, at several ring orders."""
 
 from bed import timeout
-from scenarios.common import SMALL_BUFFER, set_order, start_peer
+from scenarios.common import SMALL_BUFFER, set_order, start_peer, stream
 
 # The test looks for bugs where a ring wraps: these are 2,048 rounds of the smallest ring, and 512,
 # 128 and 32 of the others.
@@ -47,10 +47,7 @@ def test_flags_at_the_extremes(bed):
     guest = bed.shared_guest()
     start_peer(bed, SMALL_BUFFER)
     set_order(guest, 1)
-    # The daily set has full buffers with the usual ring only, in calls.data: filling them takes long.
-    full = "-T sndtimeo -T little_pieces_until_all_is_full -T full_then_drained_loses_nothing"
-    full = bed.pick(daily=full, slow="", debug=full)
     # Two wait for more bytes to be there than such a ring holds.
-    guest.ktap_together(("flags", f"stream {full} -T iovecs_of_any_shape -T bad_memory_to_receive_into"))
+    guest.ktap_together(("flags", f"{stream(bed)} -T iovecs_of_any_shape -T bad_memory_to_receive_into"))
     set_order(guest, 9)
-    guest.ktap_together(("flags", f"stream {full}"))
+    guest.ktap_together(("flags", stream(bed)))
