@@ -82,6 +82,14 @@ __rust_helper void rust_helper_sk_set_reuseport(struct sock *sk, bool on)
 	sk->sk_reuseport = on;
 }
 
+/* Returns true if a task sleeps in a call on the socket, or polls it. */
+__rust_helper bool rust_helper_sk_has_sleeper(struct sock *sk)
+{
+	guard(rcu)();
+
+	return skwq_has_sleeper(rcu_dereference(sk->sk_wq));
+}
+
 /* Returns true if a program wants the arrival time of data. */
 __rust_helper bool rust_helper_sk_wants_timestamp(const struct sock *sk)
 {

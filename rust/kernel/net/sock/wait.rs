@@ -150,6 +150,12 @@ impl Sock {
         }
     }
 
+    /// Returns `true` if a task sleeps in a call on the socket, or polls it. Any context.
+    pub fn has_sleeper(&self) -> bool {
+        // SAFETY: The socket is valid by the type invariants.
+        unsafe { bindings::sk_has_sleeper(self.as_raw()) }
+    }
+
     /// Returns `true` if busy polling is enabled for the socket.
     pub fn busy_polls(&self) -> bool {
         // SAFETY: The socket is valid by the type invariants.

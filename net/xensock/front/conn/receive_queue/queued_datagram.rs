@@ -210,7 +210,8 @@ impl Conn {
     /// Busy-polls, if that is enabled for the socket, until there are frames, or frames behind the
     /// index `seen`, or there is another reason not to wait. Process context; may sleep.
     ///
-    /// Meanwhile the backend sends no events for frames: this task notifies the socket of them.
+    /// Meanwhile the backend sends no events for frames: this task notifies the socket of them. But
+    /// with another one that sleeps it does, as this one may lose its processor while it polls.
     pub(crate) fn busy_poll(this: ArcBorrow<'_, Self>, sk: &Sock, seen: Option<u32>) {
         if !sk.busy_polls() {
             return;
@@ -222,7 +223,9 @@ impl Conn {
         {
             // Excludes others who ask for events.
             let _receive_queue = this.receive_queue.lock();
-            this.ring.expect_nothing();
+            if !sk.has_sleeper() {
+                this.ring.expect_nothing();
+            }
         }
         sk.busy_poll(|| {
             has_arrived()
